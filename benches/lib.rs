@@ -1,0 +1,1 @@
+//! Benchmarks of lastgood; each lives in `benches/`.
