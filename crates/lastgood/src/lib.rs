@@ -1,1 +1,35 @@
-//! placeholder
+//! A cache that serves the last good answer whatever fails.
+//!
+//! Bytes under names, in [`Region`]s with one [`Policy`] each, in two tiers: this process's memory and an optional
+//! [`store::Store`] below it. One load of a key runs at a time; when the source fails, the last good answer is
+//! served, and says so. The store can be slow, full, absent or lying: that is never an error, and its price is bounded.
+//!
+//! Start at [`Cache::builder`]. The read path is `read.rs`, one page.
+
+pub mod clock;
+pub mod store;
+
+mod batch;
+mod cache;
+mod entry;
+mod error;
+mod flight;
+mod memory;
+mod metrics;
+mod outcome;
+mod policy;
+mod read;
+mod region;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod write_behind;
+
+pub use self::batch::LoadedMany;
+pub use self::cache::{Cache, CacheBuilder, CacheStatus, StoreStatus};
+pub use self::clock::{Clock, Timestamp};
+pub use self::entry::{Entry, Freshness, Loaded, Value};
+pub use self::error::{BuildError, Error, Reason};
+pub use self::metrics::{LATENCY_BOUNDS_MS, RegionStats};
+pub use self::outcome::{BypassReason, Outcome, Tier};
+pub use self::policy::{FOREVER_TTL, Keep, Policy};
+pub use self::region::{Answer, Region, TypedAnswer, TypedRegion};

@@ -1,0 +1,156 @@
+//! Many keys at once: one read of the store and one call of the loader for those that nobody has or loads yet.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use crate::entry::{Entry, Loaded};
+use crate::error::{Error, Reason};
+use crate::flight::{Flight, Landing};
+use crate::read::Judgement;
+use crate::region::{Answer, Region};
+use crate::store::Store;
+
+/// What a batch loader gives back: an answer or an error for each key. A key it leaves out was not found.
+pub type LoadedMany = HashMap<String, Result<Loaded, Error>>;
+
+/// Where the answer of one key will come from.
+enum Seat {
+    Ready(Result<Answer, Error>),
+    Waiting { flight: Arc<Flight>, first: bool },
+}
+
+impl Region {
+    /// The answers for `names`, in their order. Like as many calls of [`Region::get_or_load`], but with one read of
+    /// the store and one call of `load` for the keys that are missing and that no other caller is loading. A key that
+    /// fails fails alone, and an error of `load` as a whole is the error of each key it was to load.
+    pub async fn get_or_load_many<F, L>(&self, names: &[&str], load: F) -> Vec<Result<Answer, Error>>
+    where
+        F: FnOnce(Vec<String>) -> L + Send + 'static,
+        L: Future<Output = Result<LoadedMany, Error>> + Send + 'static,
+    {
+        if !self.cache.enabled.load(std::sync::atomic::Ordering::Relaxed) {
+            return self.bypass_many(names, load).await;
+        }
+        let mut landings = Vec::new();
+        let mut seats: HashMap<&str, Seat> = HashMap::with_capacity(names.len());
+        for &name in names {
+            seats.entry(name).or_insert_with(|| self.seat(name, &mut landings));
+        }
+        if !landings.is_empty() {
+            match self.permit() {
+                Ok(permit) => drop(tokio::spawn(self.clone().fly_many(landings, load, permit))),
+                Err(error) => land_all(landings, &error),
+            }
+        }
+        let patience = Instant::now() + self.shared.policy.soft_timeout;
+        let answers = join_all(names.iter().map(|name| self.take_seat(name, &seats[name], patience))).await;
+        answers.iter().for_each(|answer| self.count(answer));
+        answers
+    }
+
+    fn seat(&self, name: &str, landings: &mut Vec<Landing>) -> Seat {
+        let judgement = self.judge(name);
+        match judgement {
+            Judgement::Serve(answer) => return Seat::Ready(Ok(answer)),
+            Judgement::Refuse(error) => return Seat::Ready(Err(error)),
+            Judgement::Refresh(_) | Judgement::Load => {}
+        }
+        let (flight, landing) = self.embark(name);
+        let first = landing.is_some();
+        landings.extend(landing);
+        match judgement {
+            Judgement::Refresh(answer) => Seat::Ready(Ok(answer)),
+            _ => Seat::Waiting { flight, first },
+        }
+    }
+
+    async fn take_seat(&self, name: &str, seat: &Seat, patience: Instant) -> Result<Answer, Error> {
+        match seat {
+            Seat::Ready(answer) => answer.clone(),
+            Seat::Waiting { flight, first } => self.alight(name, flight, *first, patience).await,
+        }
+    }
+
+    async fn fly_many<F, L>(self, landings: Vec<Landing>, load: F, permit: OwnedSemaphorePermit)
+    where
+        F: FnOnce(Vec<String>) -> L + Send + 'static,
+        L: Future<Output = Result<LoadedMany, Error>> + Send + 'static,
+    {
+        let stored = self.read_store_many(&landings).await;
+        let landings: Vec<Landing> = landings
+            .into_iter()
+            .zip(stored)
+            .filter_map(|(landing, stored)| self.land_stored(landing, stored))
+            .collect();
+        if landings.is_empty() {
+            return;
+        }
+        let missing = landings.iter().map(|landing| landing.key().name.to_string()).collect();
+        let started = self.cache.clock.now();
+        let loaded = self.ask(|| load(missing)).await;
+        drop(permit);
+        match loaded {
+            Err(error) => {
+                landings.into_iter().for_each(|landing| self.land_loaded(landing, Err(error.clone()), started))
+            }
+            Ok(mut loaded) => {
+                for landing in landings {
+                    let answer = loaded.remove(&*landing.key().name).unwrap_or_else(|| Err(not_found()));
+                    self.land_loaded(landing, answer, started);
+                }
+            }
+        }
+    }
+
+    async fn read_store_many(&self, landings: &[Landing]) -> Vec<Option<Entry>> {
+        let nothing = || landings.iter().map(|_| None).collect();
+        let Some(tier) = &self.cache.store else {
+            return nothing();
+        };
+        let keys: Vec<String> = landings.iter().map(|landing| self.store_key(&landing.key().name)).collect();
+        match tier.store.get_many(&keys).await {
+            Ok(values) => values
+                .into_iter()
+                .zip(&keys)
+                .map(|(bytes, key)| bytes.filter(|_| tier.behind.may_read(key)).and_then(|bytes| self.believe(&bytes)))
+                .collect(),
+            Err(why) => {
+                tracing::trace!(%why, "batch read from the store failed");
+                nothing()
+            }
+        }
+    }
+
+    async fn bypass_many<F, L>(&self, names: &[&str], load: F) -> Vec<Result<Answer, Error>>
+    where
+        F: FnOnce(Vec<String>) -> L,
+        L: Future<Output = Result<LoadedMany, Error>>,
+    {
+        let started = self.cache.clock.now();
+        let asked = self.ask(|| load(names.iter().map(ToString::to_string).collect())).await;
+        let mut loaded = match asked {
+            Ok(loaded) => loaded,
+            Err(error) => return names.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let at = self.cache.clock.now();
+        let answer = |name: &&str| {
+            let loaded = loaded.remove(*name).unwrap_or_else(|| Err(not_found()))?;
+            Ok(self.passed(name, loaded, started, at))
+        };
+        names.iter().map(answer).collect()
+    }
+}
+
+fn not_found() -> Error {
+    Error::new(Reason::NotFound, "the source knows no such key")
+}
+
+fn land_all(landings: Vec<Landing>, error: &Error) {
+    let error = Arc::new(error.clone());
+    landings.into_iter().for_each(|landing| landing.land(Err(Arc::clone(&error))));
+}

@@ -1,0 +1,321 @@
+//! The cache: its tiers, its regions, and what they share.
+
+use std::fmt;
+use std::hash::RandomState;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use quick_cache::sync::Cache as QuickCache;
+
+use crate::clock::Clock;
+use crate::error::{BuildError, Error};
+use crate::flight::Flights;
+use crate::memory::{Key, Memory, RegionId};
+use crate::metrics::{Counters, RegionStats};
+use crate::policy::Policy;
+use crate::region::{Region, Shared as RegionShared};
+use crate::store::{BreakerState, Guard, GuardedStore, Store, StoreError, Usage};
+use crate::write_behind::WriteBehind;
+
+/// A cache of bytes in two tiers, memory and an optional store, that goes on answering whatever fails.
+///
+/// Values live in [`Region`]s: families of keys with one policy. Clones share everything.
+///
+/// ```
+/// use std::time::Duration;
+/// use bytes::Bytes;
+/// use lastgood::{Cache, Loaded, Policy};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let cache = Cache::builder().build()?;
+/// let prices = cache.region("prices", Policy::fresh_for(Duration::from_secs(1)))?;
+///
+/// let load = || async { Ok(Loaded::from(Bytes::from_static(b"{\"price\":\"1.50\"}"))) };
+/// let first = prices.get_or_load("BTCUSDT", load).await?;
+/// let second = prices.get_or_load("BTCUSDT", load).await?;
+/// assert_eq!(first.outcome().as_x_cache(), "MISS");
+/// assert_eq!(second.outcome().as_x_cache(), "HIT");
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct Cache {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) clock: Clock,
+    pub(crate) memory: Memory,
+    pub(crate) flights: Arc<Flights>,
+    pub(crate) store: Option<Tier>,
+    /// Loads that failed or found nothing a moment ago, so that they are not repeated at once. Bounded.
+    pub(crate) setbacks: QuickCache<Key, Arc<Setback>>,
+    pub(crate) enabled: AtomicBool,
+    pub(crate) random: RandomState,
+    namespace: String,
+    regions: Mutex<Vec<Arc<RegionShared>>>,
+}
+
+/// The store and the queue of writes to it.
+pub(crate) struct Tier {
+    pub(crate) store: Arc<GuardedStore>,
+    pub(crate) behind: Arc<WriteBehind>,
+}
+
+/// A load that failed or found nothing.
+pub(crate) struct Setback {
+    pub(crate) error: Arc<Error>,
+    pub(crate) until: crate::clock::Timestamp,
+    pub(crate) in_a_row: u32,
+}
+
+/// How many keys' setbacks are remembered; beyond it the least asked for are forgotten and may be tried again.
+const SETBACKS: usize = 8_192;
+
+/// Collects what a [`Cache`] is made of.
+#[derive(Debug)]
+pub struct CacheBuilder {
+    memory_limit: u64,
+    namespace: String,
+    store: Option<Arc<dyn Store>>,
+    guard: Guard,
+    clock: Clock,
+}
+
+impl CacheBuilder {
+    /// The most bytes that memory may hold, from 1 MiB. Defaults to 256 MiB because that holds all candles a bot of
+    /// a hundred pairs asks for, and fits the smallest rented machine.
+    #[must_use]
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.memory_limit = bytes;
+        self
+    }
+
+    /// The prefix of every key in the store. Defaults to `lastgood`.
+    #[must_use]
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = namespace.into();
+        self
+    }
+
+    /// The tier below memory. It is put behind a guard; see [`CacheBuilder::guard`]. Defaults to none.
+    #[must_use]
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// The deadline and breaker around the store. Defaults to [`Guard::default`].
+    #[must_use]
+    pub fn guard(mut self, guard: Guard) -> Self {
+        self.guard = guard;
+        self
+    }
+
+    /// Where time comes from. Defaults to the system's clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Builds the cache.
+    ///
+    /// # Errors
+    ///
+    /// When the memory limit is under 1 MiB, or the namespace is empty or holds anything but letters, digits, `-`,
+    /// `_` and `.`.
+    pub fn build(self) -> Result<Cache, BuildError> {
+        if self.memory_limit < 1 << 20 {
+            return Err(BuildError(format!("memory limit is {} bytes, but must be at least 1 MiB", self.memory_limit)));
+        }
+        check_name("namespace", &self.namespace)?;
+        let store = self.store.map(|store| {
+            let store = GuardedStore::new(store, self.guard);
+            let behind = WriteBehind::new(Arc::clone(&store), self.clock.clone());
+            Tier { store, behind }
+        });
+        let shared = Shared {
+            clock: self.clock,
+            memory: Memory::new(self.memory_limit),
+            flights: Flights::new(),
+            store,
+            setbacks: QuickCache::new(SETBACKS),
+            enabled: AtomicBool::new(true),
+            random: RandomState::new(),
+            namespace: self.namespace,
+            regions: Mutex::default(),
+        };
+        Ok(Cache { shared: Arc::new(shared) })
+    }
+}
+
+/// Names become parts of store keys, separated by `:`.
+fn check_name(what: &str, name: &str) -> Result<(), BuildError> {
+    let sound = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || !name.chars().all(sound) {
+        return Err(BuildError(format!("{what} {name:?} may hold only letters, digits, '-', '_' and '.'")));
+    }
+    Ok(())
+}
+
+/// How the cache is doing.
+#[derive(Clone, Debug)]
+pub struct CacheStatus {
+    /// Whether it is switched on.
+    pub enabled: bool,
+    /// Bytes held in memory.
+    pub memory_bytes: u64,
+    /// Loads under way.
+    pub loads: usize,
+    /// The store, if there is one.
+    pub store: Option<StoreStatus>,
+}
+
+/// How the store is doing, as far as this process knows without asking it.
+#[derive(Clone, Debug)]
+pub struct StoreStatus {
+    /// The store's name, without secrets.
+    pub name: String,
+    /// Whether it is being asked.
+    pub breaker: BreakerState,
+    /// Removals it has not confirmed.
+    pub unconfirmed_removals: usize,
+    /// Writes given up.
+    pub dropped_writes: u64,
+}
+
+impl Cache {
+    /// A builder with every default.
+    pub fn builder() -> CacheBuilder {
+        CacheBuilder {
+            memory_limit: 256 << 20,
+            namespace: "lastgood".to_owned(),
+            store: None,
+            guard: Guard::default(),
+            clock: Clock::system(),
+        }
+    }
+
+    /// A region of keys under `policy`, with schema 1. See [`Cache::region_with_schema`].
+    ///
+    /// # Errors
+    ///
+    /// When the name is taken or unsound, or the policy contradicts itself.
+    pub fn region(&self, name: &str, policy: Policy) -> Result<Region, BuildError> {
+        self.region_with_schema(name, policy, 1)
+    }
+
+    /// A region whose values have the given schema. Raise it when their form changes: the old values are then missing,
+    /// and programs of both versions can share a store meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// When the name is taken or unsound, or the policy contradicts itself.
+    pub fn region_with_schema(&self, name: &str, policy: Policy, schema: u32) -> Result<Region, BuildError> {
+        check_name("region", name)?;
+        if let Some(fault) = policy.fault() {
+            return Err(BuildError(format!("policy of region {name}: {fault}")));
+        }
+        let mut regions = self.shared.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        if regions.iter().any(|region| region.name == name) {
+            return Err(BuildError(format!("region {name} exists already")));
+        }
+        let id = RegionId::try_from(regions.len()).map_err(|_| BuildError("too many regions".to_owned()))?;
+        let prefix = format!("{}:{name}:v{schema}:", self.shared.namespace);
+        let region = Arc::new(RegionShared {
+            id,
+            name: name.to_owned(),
+            prefix,
+            schema,
+            permits: Arc::new(tokio::sync::Semaphore::new(policy.max_loads)),
+            policy,
+            counters: Counters::default(),
+            cleared_at: AtomicU64::new(0),
+        });
+        regions.push(Arc::clone(&region));
+        Ok(Region { cache: Arc::clone(&self.shared), shared: region })
+    }
+
+    /// Every region of the cache, in the order of their making.
+    pub fn regions(&self) -> Vec<Region> {
+        let regions = self.shared.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        regions.iter().map(|region| Region { cache: Arc::clone(&self.shared), shared: Arc::clone(region) }).collect()
+    }
+
+    /// The counters of every region by name. Walks all keys in memory to count them.
+    pub fn stats(&self) -> Vec<(String, RegionStats)> {
+        let regions = self.regions();
+        let usage = self.shared.memory.usage(regions.len());
+        let stats = |region: &Region, (keys, bytes)| region.shared.counters.snapshot(keys, bytes);
+        regions.iter().zip(usage).map(|(region, usage)| (region.shared.name.clone(), stats(region, usage))).collect()
+    }
+
+    /// Switches the cache off, so that every read goes to its loader, or on again. Takes effect at once.
+    pub fn set_enabled(&self, enabled: bool) {
+        self.shared.enabled.store(enabled, Ordering::Relaxed);
+    }
+
+    /// How the cache is doing. Asks nobody.
+    pub fn status(&self) -> CacheStatus {
+        CacheStatus {
+            enabled: self.shared.enabled.load(Ordering::Relaxed),
+            memory_bytes: self.shared.memory.bytes(),
+            loads: self.shared.flights.len(),
+            store: self.shared.store.as_ref().map(|tier| StoreStatus {
+                name: tier.store.to_string(),
+                breaker: tier.store.state(),
+                unconfirmed_removals: tier.behind.unconfirmed_removals(),
+                dropped_writes: tier.behind.dropped.load(Ordering::Relaxed),
+            }),
+        }
+    }
+
+    /// Asks the store whether it answers and how much it holds; `None` without a store.
+    ///
+    /// # Errors
+    ///
+    /// When the store does not answer, with its reason.
+    pub async fn probe_store(&self) -> Option<Result<Usage, StoreError>> {
+        match &self.shared.store {
+            Some(tier) => Some(tier.store.probe().await),
+            None => None,
+        }
+    }
+
+    /// Forgets everything in every region, in every tier; see [`Region::clear`].
+    pub async fn clear(&self) -> u64 {
+        let mut removed = 0;
+        for region in self.regions() {
+            removed += region.clear().await;
+        }
+        removed
+    }
+
+    /// Waits, at most `within`, until the writes queued for the store are done. Says whether they are.
+    pub async fn flush(&self, within: Duration) -> bool {
+        match &self.shared.store {
+            Some(tier) => tokio::time::timeout(within, tier.behind.drained()).await.is_ok(),
+            None => true,
+        }
+    }
+
+    /// Writes what is queued, at most for `within`, and closes the store. Call it before the program ends.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be closed in order; the last writes may be lost.
+    pub async fn close(&self, within: Duration) -> Result<(), StoreError> {
+        self.flush(within).await;
+        match &self.shared.store {
+            Some(tier) => tier.store.close().await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").field("status", &self.status()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,123 @@
+//! The one seam through which time enters the cache.
+//!
+//! Everything that judges age asks a [`Clock`]; nothing else in the workspace may read the system clock (clippy's
+//! `disallowed-methods` says so). Tests use [`Clock::paused_with_tokio`] and `tokio::time::advance`, so none sleeps.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A point in time: milliseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The far end of time: what is kept until then never expires.
+    pub const FOREVER: Timestamp = Timestamp(u64::MAX);
+    /// The Unix epoch; older than every real answer.
+    pub const EPOCH: Timestamp = Timestamp(0);
+
+    /// The point `millis` milliseconds after the Unix epoch.
+    pub const fn from_millis(millis: u64) -> Self {
+        Timestamp(millis)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// This point moved later by `by`; stays at [`Timestamp::FOREVER`] rather than wrap.
+    pub fn plus(self, by: Duration) -> Self {
+        Timestamp(self.0.saturating_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// How long after `earlier` this point lies; zero when it lies before.
+    pub fn since(self, earlier: Timestamp) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Tells the time. Cheap to clone; clones share one source.
+#[derive(Clone)]
+pub struct Clock(Arc<Source>);
+
+struct Source {
+    started: tokio::time::Instant,
+    started_wall: u64,
+    /// How far the system clock has run ahead of the monotonic one since the start (suspend, NTP), in ms.
+    ahead: Option<AtomicU64>,
+}
+
+impl Clock {
+    /// The clock of production. It never runs backwards: when the system clock is set back, time goes on from the
+    /// monotonic clock, and when the machine was suspended, the lost time is caught up. Both err towards calling an
+    /// answer older than it is, never younger.
+    pub fn system() -> Self {
+        Self::start(Some(AtomicU64::new(0)))
+    }
+
+    /// A clock that follows `tokio::time` alone, so that `tokio::time::pause` and `advance` govern it. For tests.
+    pub fn paused_with_tokio() -> Self {
+        Self::start(None)
+    }
+
+    fn start(ahead: Option<AtomicU64>) -> Self {
+        Clock(Arc::new(Source { started: tokio::time::Instant::now(), started_wall: system_millis(), ahead }))
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Timestamp {
+        let source = &*self.0;
+        let elapsed = u64::try_from(source.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let monotonic = source.started_wall.saturating_add(elapsed);
+        let Some(ahead) = &source.ahead else {
+            return Timestamp(monotonic);
+        };
+        let jump = system_millis().saturating_sub(monotonic);
+        // The common case reads the shared line and writes nothing.
+        let known = ahead.load(Ordering::Relaxed);
+        if jump > known {
+            ahead.fetch_max(jump, Ordering::Relaxed);
+        }
+        Timestamp(monotonic.saturating_add(jump.max(known)))
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the system clock")]
+fn system_millis() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Clock::system()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Clock({})", self.now().as_millis())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_paused_clock_moves_only_with_tokio() {
+        let clock = Clock::paused_with_tokio();
+        let start = clock.now();
+        assert_eq!(clock.now(), start);
+        tokio::time::advance(Duration::from_secs(90)).await;
+        assert_eq!(clock.now().since(start), Duration::from_secs(90));
+    }
+
+    #[test]
+    fn arithmetic_saturates_at_both_ends() {
+        assert_eq!(Timestamp::FOREVER.plus(Duration::from_secs(1)), Timestamp::FOREVER);
+        assert_eq!(Timestamp::EPOCH.since(Timestamp::from_millis(5)), Duration::ZERO);
+    }
+}

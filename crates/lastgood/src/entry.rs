@@ -1,0 +1,166 @@
+//! An answer with its times, and its form on the wire.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::clock::Timestamp;
+use crate::policy::Times;
+
+mod wire;
+
+pub(crate) use self::wire::{decode, encode};
+
+/// What a source answered: the bytes, untouched, and what the caller wants remembered beside them.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Value {
+    /// The answer's own bytes.
+    pub body: Bytes,
+    /// Opaque to the cache; kept and given back with the body. The gateway keeps the content type here.
+    pub meta: Option<Arc<str>>,
+}
+
+impl Value {
+    /// A value of bytes alone.
+    pub fn new(body: impl Into<Bytes>) -> Self {
+        Value { body: body.into(), meta: None }
+    }
+
+    /// Adds what is to be remembered beside the bytes (at most 64 KiB).
+    #[must_use]
+    pub fn with_meta(mut self, meta: impl Into<Arc<str>>) -> Self {
+        self.meta = Some(meta.into());
+        self
+    }
+}
+
+impl fmt::Debug for Value {
+    /// Sizes only: answers can be large, and may be nobody else's business.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Value({} bytes, meta {:?})", self.body.len(), self.meta)
+    }
+}
+
+/// What a loader gives back: a value, with freshness and tags of its own where the source states them.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    /// The answer.
+    pub value: Value,
+    /// The source's own freshness; replaces the policy's `fresh_for` for this answer, and is not jittered.
+    pub fresh_for: Option<Duration>,
+    /// Names under which the answer can be invalidated together with others.
+    pub tags: Vec<String>,
+}
+
+impl Loaded {
+    /// Sets the source's own freshness.
+    #[must_use]
+    pub fn fresh_for(mut self, fresh_for: Duration) -> Self {
+        self.fresh_for = Some(fresh_for);
+        self
+    }
+}
+
+impl From<Value> for Loaded {
+    fn from(value: Value) -> Self {
+        Loaded { value, fresh_for: None, tags: Vec::new() }
+    }
+}
+
+impl From<Bytes> for Loaded {
+    fn from(body: Bytes) -> Self {
+        Value::new(body).into()
+    }
+}
+
+/// A value with its times, as it lies in memory. Freshness is never stored, always judged: see [`Entry::freshness`].
+pub struct Entry {
+    pub(crate) value: Value,
+    /// When the load began: what the answer can know of the world is no younger. Orders entries of one key.
+    pub(crate) fetch_started_at: Timestamp,
+    pub(crate) written_at: Timestamp,
+    pub(crate) times: Times,
+    pub(crate) tags: Box<[String]>,
+    derived: OnceLock<Box<dyn Any + Send + Sync>>,
+}
+
+/// How good an entry still is at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// Served without asking.
+    Fresh,
+    /// Served while one load refreshes it behind.
+    Stale,
+    /// Served only when the source gives nothing.
+    Kept,
+    /// Served to nobody.
+    Gone,
+}
+
+impl Entry {
+    pub(crate) fn new(loaded: Loaded, fetch_started_at: Timestamp, written_at: Timestamp, times: Times) -> Self {
+        let tags = loaded.tags.into_boxed_slice();
+        Entry { value: loaded.value, fetch_started_at, written_at, times, tags, derived: OnceLock::new() }
+    }
+
+    /// How good the entry is at `now`. The one place that judges.
+    pub fn freshness(&self, now: Timestamp) -> Freshness {
+        if now < self.times.fresh_until {
+            Freshness::Fresh
+        } else if now < self.times.stale_until {
+            Freshness::Stale
+        } else if now < self.times.keep_until {
+            Freshness::Kept
+        } else {
+            Freshness::Gone
+        }
+    }
+
+    /// The same answer, no longer fresh nor stale from `now` on: the next read revalidates, last good may serve.
+    pub(crate) fn expired_at(&self, now: Timestamp) -> Self {
+        let times = Times {
+            fresh_until: self.times.fresh_until.min(now),
+            stale_until: self.times.stale_until.min(now),
+            keep_until: self.times.keep_until,
+        };
+        let loaded = Loaded { value: self.value.clone(), fresh_for: None, tags: self.tags.to_vec() };
+        Entry::new(loaded, self.fetch_started_at, self.written_at, times)
+    }
+
+    /// Something worked out of the body once and kept as long as it: an index, a compressed form. An entry has room
+    /// for one such thing; asked for another type, it is worked out each time.
+    ///
+    /// It is not counted in the memory limit, so keep it smaller than the body.
+    pub fn derived<T: Clone + Send + Sync + 'static>(&self, make: impl FnOnce(&Value) -> T) -> T {
+        let mut make = Some(make);
+        let held = self.derived.get_or_init(|| match make.take() {
+            Some(make) => Box::new(make(&self.value)),
+            None => Box::new(()),
+        });
+        match (held.downcast_ref::<T>(), make) {
+            (Some(held), _) => held.clone(),
+            (None, Some(make)) => make(&self.value),
+            (None, None) => unreachable!("what was just made has the type that was made"),
+        }
+    }
+
+    /// Bytes charged to the memory limit besides the key's.
+    pub(crate) fn weight(&self) -> u64 {
+        let tags: usize = self.tags.iter().map(|tag| tag.len() + size_of::<String>()).sum();
+        let meta = self.value.meta.as_ref().map_or(0, |meta| meta.len());
+        (self.value.body.len() + meta + tags + size_of::<Entry>()) as u64
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("value", &self.value)
+            .field("written_at", &self.written_at)
+            .field("times", &self.times)
+            .finish_non_exhaustive()
+    }
+}

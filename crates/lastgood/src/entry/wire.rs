@@ -1,0 +1,231 @@
+//! Entry format v1, little-endian:
+//!
+//! ```text
+//! magic "LGE" | version u8 = 1 | compression u8 (0 none, 1 zstd) | reserved u8 = 0 | schema u32
+//! fetch_started_at u64 | written_at u64 | fresh_until u64 | stale_until u64 | keep_until u64   (ms since the epoch)
+//! meta: u16 length, with 0xFFFF for none | tags: u16 count, each u16 length + UTF-8
+//! body length u32 (uncompressed) | payload (to the end less 4) | CRC-32 of all before, u32
+//! ```
+//!
+//! Whatever cannot be read is a miss: never an error, never deleted by the reader, because a newer version of this
+//! program may be able to read it. Snapshots of every released version stay in `tests/cache/snapshots`.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use super::{Entry, Loaded, Value};
+use crate::clock::Timestamp;
+use crate::policy::Times;
+
+const MAGIC: &[u8; 3] = b"LGE";
+const VERSION: u8 = 1;
+const FIXED: usize = 3 + 1 + 1 + 1 + 4 + 5 * 8;
+const NO_META: u16 = u16::MAX;
+const CHECKSUM: usize = 4;
+/// Fast enough for the write path, and within a few per cent of the default level on market JSON.
+const ZSTD_LEVEL: i32 = 1;
+
+/// Why stored bytes are a miss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unreadable {
+    /// Not an entry at all, or cut short.
+    Foreign,
+    /// An entry of a version this program does not know.
+    Version,
+    /// An entry of another schema of the region.
+    Schema,
+    /// The checksum or the compressed form is wrong.
+    Damaged,
+}
+
+/// The entry as bytes. Meta or tags beyond their 16-bit lengths cannot be written: `None`, and it stays in memory.
+pub(crate) fn encode(entry: &Entry, schema: u32, compress_over: usize) -> Option<Bytes> {
+    let body = &entry.value.body;
+    let packed = (body.len() > compress_over)
+        .then(|| zstd::bulk::compress(body, ZSTD_LEVEL).ok())
+        .flatten()
+        .filter(|packed| packed.len() < body.len());
+    let payload: &[u8] = packed.as_deref().unwrap_or(body);
+
+    let mut out = BytesMut::with_capacity(FIXED + 64 + payload.len() + CHECKSUM);
+    out.put_slice(MAGIC);
+    out.put_u8(VERSION);
+    out.put_u8(u8::from(packed.is_some()));
+    out.put_u8(0);
+    out.put_u32_le(schema);
+    for time in [
+        entry.fetch_started_at,
+        entry.written_at,
+        entry.times.fresh_until,
+        entry.times.stale_until,
+        entry.times.keep_until,
+    ] {
+        out.put_u64_le(time.as_millis());
+    }
+    match &entry.value.meta {
+        None => out.put_u16_le(NO_META),
+        Some(meta) => put_text(&mut out, meta)?,
+    }
+    out.put_u16_le(u16::try_from(entry.tags.len()).ok()?);
+    for tag in &entry.tags {
+        put_text(&mut out, tag)?;
+    }
+    out.put_u32_le(u32::try_from(body.len()).ok()?);
+    out.put_slice(payload);
+    let checksum = crc32fast::hash(&out);
+    out.put_u32_le(checksum);
+    Some(out.freeze())
+}
+
+fn put_text(out: &mut BytesMut, text: &str) -> Option<()> {
+    let length = u16::try_from(text.len()).ok().filter(|&length| length != NO_META)?;
+    out.put_u16_le(length);
+    out.put_slice(text.as_bytes());
+    Some(())
+}
+
+/// The entry behind `bytes`, if they are one of this `schema`. The body shares their memory where it is not packed.
+pub(crate) fn decode(bytes: &Bytes, schema: u32) -> Result<Entry, Unreadable> {
+    if bytes.len() < FIXED + CHECKSUM || &bytes[..3] != MAGIC {
+        return Err(Unreadable::Foreign);
+    }
+    if bytes[3] != VERSION {
+        return Err(Unreadable::Version);
+    }
+    let (covered, mut checksum) = bytes.split_at(bytes.len() - CHECKSUM);
+    if crc32fast::hash(covered) != checksum.get_u32_le() {
+        return Err(Unreadable::Damaged);
+    }
+    let mut rest = bytes.slice(4..bytes.len() - CHECKSUM);
+    let packed = match rest.get_u8() {
+        0 => false,
+        1 => true,
+        _ => return Err(Unreadable::Version),
+    };
+    rest.advance(1);
+    if rest.get_u32_le() != schema {
+        return Err(Unreadable::Schema);
+    }
+    let mut time = || Timestamp::from_millis(rest.get_u64_le());
+    let (fetch_started_at, written_at) = (time(), time());
+    let times = Times { fresh_until: time(), stale_until: time(), keep_until: time() };
+
+    let meta = match get_u16(&mut rest)? {
+        NO_META => None,
+        length => Some(get_text(&mut rest, length)?.into()),
+    };
+    let count = get_u16(&mut rest)?;
+    let mut tags = Vec::with_capacity(usize::from(count).min(64));
+    for _ in 0..count {
+        let length = get_u16(&mut rest)?;
+        tags.push(get_text(&mut rest, length)?);
+    }
+    if rest.remaining() < 4 {
+        return Err(Unreadable::Damaged);
+    }
+    let length = rest.get_u32_le() as usize;
+    let body = if packed { unpack(&rest, length)? } else { rest };
+    if body.len() != length {
+        return Err(Unreadable::Damaged);
+    }
+    let loaded = Loaded { value: Value { body, meta }, fresh_for: None, tags };
+    Ok(Entry::new(loaded, fetch_started_at, written_at, times))
+}
+
+/// The most a packed body may claim to become, so that bytes of strangers cannot exhaust memory.
+const MAX_UNPACKED: usize = 256 << 20;
+
+fn unpack(payload: &[u8], length: usize) -> Result<Bytes, Unreadable> {
+    if length > MAX_UNPACKED {
+        return Err(Unreadable::Damaged);
+    }
+    zstd::bulk::decompress(payload, length).map(Bytes::from).map_err(|_| Unreadable::Damaged)
+}
+
+fn get_u16(rest: &mut Bytes) -> Result<u16, Unreadable> {
+    if rest.remaining() < 2 {
+        return Err(Unreadable::Damaged);
+    }
+    Ok(rest.get_u16_le())
+}
+
+fn get_text(rest: &mut Bytes, length: u16) -> Result<String, Unreadable> {
+    let length = usize::from(length);
+    if rest.remaining() < length {
+        return Err(Unreadable::Damaged);
+    }
+    String::from_utf8(rest.split_to(length).to_vec()).map_err(|_| Unreadable::Damaged)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn entry(body: &[u8], meta: Option<&str>, tags: Vec<String>) -> Entry {
+        let value = Value { body: Bytes::copy_from_slice(body), meta: meta.map(Into::into) };
+        let at = Timestamp::from_millis(1_700_000_000_000);
+        let times = Times {
+            fresh_until: at.plus(Duration::from_secs(1)),
+            stale_until: at.plus(Duration::from_secs(2)),
+            keep_until: Timestamp::FOREVER,
+        };
+        Entry::new(Loaded { value, fresh_for: None, tags }, at, at, times)
+    }
+
+    fn same(left: &Entry, right: &Entry) -> bool {
+        left.value == right.value
+            && left.tags == right.tags
+            && left.times == right.times
+            && left.fetch_started_at == right.fetch_started_at
+            && left.written_at == right.written_at
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(
+            body in proptest::collection::vec(any::<u8>(), 0..4000),
+            meta in proptest::option::of(".{0,40}"),
+            tags in proptest::collection::vec(".{0,20}", 0..5),
+            compress_over in 0usize..5000,
+        ) {
+            let written = entry(&body, meta.as_deref(), tags);
+            let bytes = encode(&written, 7, compress_over).unwrap();
+            prop_assert!(same(&decode(&bytes, 7).unwrap(), &written));
+            prop_assert!(matches!(decode(&bytes, 8), Err(Unreadable::Schema)));
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(mut bytes in proptest::collection::vec(any::<u8>(), 0..300), sound in any::<bool>()) {
+            if bytes.len() > 60 && sound {
+                bytes[..4].copy_from_slice(b"LGE\x01");
+                let end = bytes.len() - CHECKSUM;
+                let checksum = crc32fast::hash(&bytes[..end]);
+                bytes[end..].copy_from_slice(&checksum.to_le_bytes());
+            }
+            let _ = decode(&Bytes::from(bytes), 0);
+        }
+
+        #[test]
+        fn one_flipped_bit_is_noticed(position in 0usize..200, bit in 0u8..8) {
+            let mut bytes = encode(&entry(&[7; 300], Some("text"), vec![]), 1, usize::MAX).unwrap().to_vec();
+            bytes[position] ^= 1 << bit;
+            prop_assert!(decode(&Bytes::from(bytes), 1).is_err());
+        }
+    }
+
+    #[test]
+    fn a_large_body_is_packed() {
+        let bytes = encode(&entry(&[b'0'; 100_000], None, vec![]), 1, 1024).unwrap();
+        assert!(bytes.len() < 1_000);
+        assert_eq!(decode(&bytes, 1).unwrap().value.body.len(), 100_000);
+    }
+
+    #[test]
+    fn an_unwritable_meta_is_refused() {
+        let meta = "m".repeat(70_000);
+        assert!(encode(&entry(b"x", Some(&meta), vec![]), 1, 1024).is_none());
+    }
+}

@@ -1,0 +1,136 @@
+//! Why there is no answer, or no fresh one.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::entry::Value;
+
+/// Why a source gave no usable answer. Metric label, header detail and log field come from [`Reason::as_str`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The source answered that there is no such thing, or that the question is wrong. Cached for `negative_for`.
+    NotFound,
+    /// The source could not be reached, or broke off.
+    Unreachable,
+    /// The source did not answer within the hard timeout.
+    TimedOut,
+    /// The source is slower than the soft timeout; the load goes on behind.
+    Slow,
+    /// The source answered with an error of its own (5xx).
+    Upstream,
+    /// The source answered something that is not what was asked for: empty, truncated, an error page.
+    Malformed,
+    /// The source asks us to wait (429).
+    RateLimited,
+    /// The source has banned us for a time (418).
+    Banned,
+    /// Too many loads are under way already; this one was not begun.
+    Overloaded,
+    /// The loader panicked.
+    Panicked,
+    /// The load ended without an answer, as when the program stops.
+    Abandoned,
+    /// A load failed a moment ago and is not repeated yet.
+    Throttled,
+}
+
+impl Reason {
+    /// Every reason, for metrics that want to exist before they happen.
+    pub const ALL: [Reason; 12] = [
+        Reason::NotFound,
+        Reason::Unreachable,
+        Reason::TimedOut,
+        Reason::Slow,
+        Reason::Upstream,
+        Reason::Malformed,
+        Reason::RateLimited,
+        Reason::Banned,
+        Reason::Overloaded,
+        Reason::Panicked,
+        Reason::Abandoned,
+        Reason::Throttled,
+    ];
+
+    /// The word for headers, labels and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Reason::NotFound => "not-found",
+            Reason::Unreachable => "unreachable",
+            Reason::TimedOut => "timed-out",
+            Reason::Slow => "slow",
+            Reason::Upstream => "upstream-error",
+            Reason::Malformed => "malformed",
+            Reason::RateLimited => "rate-limited",
+            Reason::Banned => "banned",
+            Reason::Overloaded => "overloaded",
+            Reason::Panicked => "panicked",
+            Reason::Abandoned => "abandoned",
+            Reason::Throttled => "throttled",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A load that failed, or the answer to a read for which there is neither a fresh value nor a last good one.
+///
+/// The cache itself causes none of these: a store that fails is a miss, never an error.
+#[derive(Clone, Debug)]
+pub struct Error {
+    /// Why.
+    pub reason: Reason,
+    /// For a person; names no secret.
+    pub message: String,
+    /// The source's own error answer, where it gave one that a caller may be shown.
+    pub answer: Option<Value>,
+    /// How long the source asks to be left alone. Loads of the key wait at least that long.
+    pub retry_after: Option<Duration>,
+    /// Whether this was remembered from an earlier load rather than caused by one for this read.
+    pub remembered: bool,
+}
+
+impl Error {
+    /// An error for `reason` with a message for a person.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Error { reason, message: message.into(), answer: None, retry_after: None, remembered: false }
+    }
+
+    /// Adds the source's own error answer.
+    #[must_use]
+    pub fn with_answer(mut self, answer: Value) -> Self {
+        self.answer = Some(answer);
+        self
+    }
+
+    /// Adds how long the source asks to be left alone.
+    #[must_use]
+    pub fn with_retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason, self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// A cache or region that cannot be built as asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildError(pub(crate) String);
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BuildError {}

@@ -1,0 +1,191 @@
+//! Single flight: one load of a key at a time in this process, whatever becomes of those who wait for it.
+//!
+//! The load runs in a task of its own, so that no caller is its leader in any sense that matters: any of them may be
+//! dropped. What the task holds is a [`Landing`], whose drop releases the waiters even when the load panics.
+//!
+//! An invalidation *detaches* the flight: later reads begin a new one, and the detached one can no longer write. That
+//! check and the write to memory happen under the same lock as the invalidation's, so no order of the two resurrects.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::entry::Entry;
+use crate::error::{Error, Reason};
+use crate::memory::{Key, RegionId};
+
+/// How a load ended: an entry and whence it came, or one error for all who waited.
+pub(crate) type Landed = Result<(Arc<Entry>, Origin), Arc<Error>>;
+
+/// Whence a flight brought its entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Memory held it after all: an earlier flight landed while this one was boarded.
+    Memory,
+    /// The store held it, fresh.
+    Store,
+    /// The store held it, stale; the flight goes on to refresh it.
+    StaleStore,
+    /// The source was asked.
+    Source,
+}
+
+/// One load in progress.
+pub(crate) struct Flight {
+    landed: OnceLock<Landed>,
+    done: Notify,
+    overdue_at: Instant,
+}
+
+impl Flight {
+    /// Waits for the load. Waiting past the flight's own deadline means that its task hangs in code that never
+    /// yields, and ends in [`Reason::TimedOut`].
+    pub(crate) async fn wait(&self) -> Landed {
+        let landing = async {
+            loop {
+                let done = self.done.notified();
+                if let Some(landed) = self.landed.get() {
+                    return landed.clone();
+                }
+                done.await;
+            }
+        };
+        tokio::time::timeout_at(self.overdue_at, landing).await.unwrap_or_else(|_| {
+            Err(Arc::new(Error::new(Reason::TimedOut, "the load did not end within its hard timeout")))
+        })
+    }
+
+    fn land(&self, landed: Landed) {
+        // The first word counts: a stale answer handed out early is not taken back by what the load finds later.
+        let _ = self.landed.set(landed);
+        self.done.notify_waiters();
+    }
+}
+
+const SHARDS: usize = 16;
+
+/// All flights of a cache.
+pub(crate) struct Flights {
+    shards: [Mutex<HashMap<Key, Arc<Flight>>>; SHARDS],
+    hasher: RandomState,
+}
+
+/// The place of a caller among those who want a key.
+pub(crate) enum Boarding {
+    /// Nobody loads it yet: the holder of the landing must, or drop it.
+    First(Landing),
+    /// Somebody does: wait.
+    Joined(Arc<Flight>),
+}
+
+impl Flights {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Flights { shards: Default::default(), hasher: RandomState::new() })
+    }
+
+    fn shard(&self, key: &Key) -> MutexGuard<'_, HashMap<Key, Arc<Flight>>> {
+        let index = (self.hasher.hash_one(key) as usize) % SHARDS;
+        // A panic under this lock leaves the map whole: only inserts and removes happen there.
+        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Joins the flight of `key`, or begins one that must land within `within`. A flight that is overdue hangs and
+    /// is given up for a new one.
+    pub(crate) fn board(self: &Arc<Self>, key: Key, within: Duration) -> Boarding {
+        let mut shard = self.shard(&key);
+        if let Some(flight) = shard.get(&key)
+            && flight.overdue_at > Instant::now()
+        {
+            return Boarding::Joined(Arc::clone(flight));
+        }
+        let overdue_at = Instant::now() + within;
+        let flight = Arc::new(Flight { landed: OnceLock::new(), done: Notify::new(), overdue_at });
+        shard.insert(key.clone(), Arc::clone(&flight));
+        drop(shard);
+        Boarding::First(Landing { flights: Arc::clone(self), key, flight })
+    }
+
+    /// Detaches the flight of `key` and runs `change` (the change to memory) before any later flight can begin.
+    pub(crate) fn invalidate<T>(&self, key: &Key, change: impl FnOnce() -> T) -> T {
+        let mut shard = self.shard(key);
+        shard.remove(key);
+        change()
+    }
+
+    /// Detaches all flights of a region.
+    pub(crate) fn invalidate_region(&self, region: RegionId) {
+        for shard in &self.shards {
+            shard.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| key.region != region);
+        }
+    }
+
+    /// Loads under way that an invalidation has not detached.
+    pub(crate) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len()).sum()
+    }
+}
+
+/// The duty to end a flight. Dropped without a word, it releases the waiters with [`Reason::Abandoned`].
+pub(crate) struct Landing {
+    flights: Arc<Flights>,
+    key: Key,
+    flight: Arc<Flight>,
+}
+
+impl Landing {
+    pub(crate) fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// What callers wait on.
+    pub(crate) fn flight(&self) -> Arc<Flight> {
+        Arc::clone(&self.flight)
+    }
+
+    /// Whether no invalidation came since the flight began. Only [`Landing::write`] may act on the answer.
+    fn is_current(&self, shard: &HashMap<Key, Arc<Flight>>) -> bool {
+        shard.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight))
+    }
+
+    /// Runs `write` unless the flight was detached meanwhile; says whether it ran.
+    pub(crate) fn write(&self, write: impl FnOnce()) -> bool {
+        let shard = self.flights.shard(&self.key);
+        let current = self.is_current(&shard);
+        if current {
+            write();
+        }
+        current
+    }
+
+    /// Releases the waiters with what is there already, while the load goes on.
+    pub(crate) fn release(&self, landed: Landed) {
+        self.flight.land(landed);
+    }
+
+    /// Ends the flight.
+    pub(crate) fn land(self, landed: Landed) {
+        // Out of the table first: a read that finds no flight finds what the flight wrote, so none loads again.
+        self.leave();
+        self.flight.land(landed);
+    }
+
+    fn leave(&self) {
+        let mut shard = self.flights.shard(&self.key);
+        if self.is_current(&shard) {
+            shard.remove(&self.key);
+        }
+    }
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        self.leave();
+        if self.flight.landed.get().is_none() {
+            self.flight.land(Err(Arc::new(Error::new(Reason::Abandoned, "the load ended without an answer"))));
+        }
+    }
+}

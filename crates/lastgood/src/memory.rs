@@ -1,0 +1,159 @@
+//! The memory tier: decoded entries, bounded by bytes, expired ones included.
+
+use std::sync::Arc;
+
+use quick_cache::sync::Cache as QuickCache;
+use quick_cache::{Equivalent, OptionsBuilder, Weighter};
+
+use crate::entry::Entry;
+
+/// Which region of the cache; small, so that keys are.
+pub(crate) type RegionId = u32;
+
+/// A key in memory.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    pub(crate) region: RegionId,
+    pub(crate) name: Arc<str>,
+}
+
+impl Key {
+    pub(crate) fn new(region: RegionId, name: &str) -> Self {
+        Key { region, name: name.into() }
+    }
+}
+
+/// A borrowed [`Key`], so that a hit allocates nothing. The fields stand in the same order: they must hash alike.
+#[derive(Hash)]
+pub(crate) struct KeyRef<'a> {
+    pub(crate) region: RegionId,
+    pub(crate) name: &'a str,
+}
+
+impl Equivalent<Key> for KeyRef<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        self.region == key.region && self.name == &*key.name
+    }
+}
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<Key, Arc<Entry>> for ByBytes {
+    fn weight(&self, key: &Key, entry: &Arc<Entry>) -> u64 {
+        entry.weight() + key.name.len() as u64 + OVERHEAD
+    }
+}
+
+/// What the table, the counts of the two `Arc`s and the allocator take beside an entry, in bytes; measured by the
+/// `memory` bench.
+const OVERHEAD: u64 = 96;
+
+/// Each shard must hold the largest answer (a futures exchangeInfo is some 2 MB) many times over, or it would be
+/// refused: capacity is per shard.
+const MIN_SHARD_BYTES: u64 = 16 << 20;
+
+/// The memory tier. S3-FIFO, which keeps what is asked for again over a single scan.
+pub(crate) struct Memory {
+    entries: QuickCache<Key, Arc<Entry>, ByBytes>,
+}
+
+impl Memory {
+    pub(crate) fn new(max_bytes: u64) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+        let shards = (max_bytes / MIN_SHARD_BYTES).clamp(1, cores * 4);
+        let options = OptionsBuilder::new()
+            .weight_capacity(max_bytes)
+            .estimated_items_capacity(usize::try_from(max_bytes / 4096).unwrap_or(1 << 16).clamp(64, 1 << 16))
+            // The builder rounds up to a power of two; a shard must not get smaller by that.
+            .shards(usize::try_from(prev_power_of_two(shards)).unwrap_or(1))
+            .build()
+            .unwrap_or_else(|fault| unreachable!("both capacities are set: {fault:?}"));
+        let entries = QuickCache::with_options(options, ByBytes, Default::default(), Default::default());
+        Memory { entries }
+    }
+
+    pub(crate) fn get(&self, key: &KeyRef<'_>) -> Option<Arc<Entry>> {
+        self.entries.get(key)
+    }
+
+    /// Puts an entry in; one too large for a shard is not kept.
+    pub(crate) fn insert(&self, key: Key, entry: Arc<Entry>) {
+        self.entries.insert(key, entry);
+    }
+
+    pub(crate) fn remove(&self, key: &KeyRef<'_>) -> bool {
+        self.entries.remove(key).is_some()
+    }
+
+    /// Removes all of one region and says how many there were.
+    pub(crate) fn remove_region(&self, region: RegionId) -> u64 {
+        let doomed: Vec<Key> =
+            self.entries.iter().filter(|(key, _)| key.region == region).map(|(key, _)| key).collect();
+        doomed.iter().filter(|key| self.entries.remove(*key).is_some()).count() as u64
+    }
+
+    /// Entries and bytes of each region, by [`RegionId`]. Walks all entries.
+    pub(crate) fn usage(&self, regions: usize) -> Vec<(u64, u64)> {
+        let mut usage = vec![(0, 0); regions];
+        for (key, entry) in self.entries.iter() {
+            if let Some((keys, bytes)) = usage.get_mut(key.region as usize) {
+                *keys += 1;
+                *bytes += ByBytes.weight(&key, &entry);
+            }
+        }
+        usage
+    }
+
+    /// Bytes charged at the moment.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.entries.weight()
+    }
+}
+
+fn prev_power_of_two(number: u64) -> u64 {
+    1 << number.max(1).ilog2()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::entry::{Loaded, Value};
+    use crate::policy::Times;
+
+    fn entry(bytes: usize) -> Arc<Entry> {
+        let forever = Timestamp::FOREVER;
+        let times = Times { fresh_until: forever, stale_until: forever, keep_until: forever };
+        let loaded = Loaded::from(Value::new(vec![b'x'; bytes]));
+        Arc::new(Entry::new(loaded, Timestamp::EPOCH, Timestamp::EPOCH, times))
+    }
+
+    #[test]
+    fn borrowed_and_owned_keys_find_the_same_entry() {
+        let memory = Memory::new(1 << 20);
+        memory.insert(Key::new(3, "币安人生USDT"), entry(10));
+        assert!(memory.get(&KeyRef { region: 3, name: "币安人生USDT" }).is_some());
+        assert!(memory.get(&KeyRef { region: 4, name: "币安人生USDT" }).is_none());
+    }
+
+    #[test]
+    fn memory_stays_within_its_bytes() {
+        let memory = Memory::new(64 << 20);
+        for number in 0..200 {
+            memory.insert(Key::new(0, &number.to_string()), entry(1 << 20));
+        }
+        assert!(memory.bytes() <= 64 << 20, "{} bytes", memory.bytes());
+        memory.insert(Key::new(0, "oversize"), entry(80 << 20));
+        assert!(memory.get(&KeyRef { region: 0, name: "oversize" }).is_none());
+    }
+
+    #[test]
+    fn a_region_is_removed_alone() {
+        let memory = Memory::new(1 << 20);
+        memory.insert(Key::new(0, "a"), entry(10));
+        memory.insert(Key::new(1, "a"), entry(10));
+        assert_eq!(memory.remove_region(0), 1);
+        assert_eq!(memory.usage(2)[1].0, 1);
+    }
+}

@@ -1,0 +1,128 @@
+//! What a region counts. Plain atomics: whoever exports them reads a [`RegionStats`].
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::outcome::{Outcome, Tier};
+
+/// Upper bounds of the load latency buckets, in milliseconds; above the last is the rest.
+pub const LATENCY_BOUNDS_MS: [u64; 12] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 10_000];
+
+#[derive(Default)]
+pub(crate) struct Counters {
+    hits_memory: AtomicU64,
+    hits_store: AtomicU64,
+    stale: AtomicU64,
+    last_good: AtomicU64,
+    misses: AtomicU64,
+    joined: AtomicU64,
+    bypassed: AtomicU64,
+    pub(crate) errors: AtomicU64,
+    pub(crate) loads: AtomicU64,
+    pub(crate) load_failures: AtomicU64,
+    pub(crate) dropped_fills: AtomicU64,
+    pub(crate) unreadable: AtomicU64,
+    last_refresh: AtomicU64,
+    load_buckets: [AtomicU64; LATENCY_BOUNDS_MS.len() + 1],
+    load_micros: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn count(&self, outcome: Outcome) {
+        let counter = match outcome {
+            Outcome::Hit(Tier::Memory) => &self.hits_memory,
+            Outcome::Hit(Tier::Store) => &self.hits_store,
+            Outcome::Stale => &self.stale,
+            Outcome::LastGood(_) => &self.last_good,
+            Outcome::Miss => &self.misses,
+            Outcome::Joined => &self.joined,
+            Outcome::Bypass(_) => &self.bypassed,
+        };
+        add(counter);
+    }
+
+    pub(crate) fn loaded(&self, took: Duration, now: Timestamp) {
+        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let bucket = LATENCY_BOUNDS_MS.iter().position(|&bound| millis <= bound).unwrap_or(LATENCY_BOUNDS_MS.len());
+        add(&self.load_buckets[bucket]);
+        self.load_micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(0), Ordering::Relaxed);
+        self.last_refresh.store(now.as_millis(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn snapshot(&self, keys: u64, bytes: u64) -> RegionStats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let refreshed = read(&self.last_refresh);
+        RegionStats {
+            hits_memory: read(&self.hits_memory),
+            hits_store: read(&self.hits_store),
+            stale: read(&self.stale),
+            last_good: read(&self.last_good),
+            misses: read(&self.misses),
+            joined: read(&self.joined),
+            bypassed: read(&self.bypassed),
+            errors: read(&self.errors),
+            loads: read(&self.loads),
+            load_failures: read(&self.load_failures),
+            dropped_fills: read(&self.dropped_fills),
+            unreadable: read(&self.unreadable),
+            load_buckets: std::array::from_fn(|index| read(&self.load_buckets[index])),
+            load_time: Duration::from_micros(read(&self.load_micros)),
+            last_refresh: (refreshed > 0).then(|| Timestamp::from_millis(refreshed)),
+            keys,
+            bytes,
+        }
+    }
+}
+
+pub(crate) fn add(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A region's counters since the cache was built, and what it holds in memory.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RegionStats {
+    /// Reads answered fresh from memory.
+    pub hits_memory: u64,
+    /// Reads answered fresh from the store.
+    pub hits_store: u64,
+    /// Reads answered stale, with a refresh behind.
+    pub stale: u64,
+    /// Reads answered with the last good value because the source gave none.
+    pub last_good: u64,
+    /// Reads that began a load and were answered by it.
+    pub misses: u64,
+    /// Reads answered by a load that another read had begun.
+    pub joined: u64,
+    /// Reads that went by the cache.
+    pub bypassed: u64,
+    /// Reads that got an error.
+    pub errors: u64,
+    /// Times the source was asked, refreshes behind included.
+    pub loads: u64,
+    /// Times the source gave no usable answer.
+    pub load_failures: u64,
+    /// Loads whose result was not kept because an invalidation came meanwhile.
+    pub dropped_fills: u64,
+    /// Stored values that could not be read and counted as missing.
+    pub unreadable: u64,
+    /// Good loads by latency; bucket `i` counts those up to `LATENCY_BOUNDS_MS[i]`, the last the rest.
+    pub load_buckets: [u64; LATENCY_BOUNDS_MS.len() + 1],
+    /// Time spent in good loads altogether.
+    pub load_time: Duration,
+    /// When the last good load ended.
+    pub last_refresh: Option<Timestamp>,
+    /// Keys in memory.
+    pub keys: u64,
+    /// Bytes in memory.
+    pub bytes: u64,
+}
+
+impl RegionStats {
+    /// Reads answered without waiting for the source, as a fraction of all answered reads; 0 when there were none.
+    pub fn hit_rate(&self) -> f64 {
+        let hits = self.hits_memory + self.hits_store + self.stale;
+        let all = hits + self.last_good + self.misses + self.joined + self.errors;
+        if all == 0 { 0.0 } else { hits as f64 / all as f64 }
+    }
+}

@@ -1,0 +1,143 @@
+//! How long an answer is fresh, stale but usable, and kept for bad days.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+
+/// The times and limits of a region, in plain durations. Words after RFC 9111 (fresh) and RFC 5861 (stale).
+///
+/// ```text
+/// written ── fresh_for ──▶ ── stale_for ──▶ ─────────── keep_for ───────────▶ gone
+///            served          served, and      served only when the source
+///                            refreshed behind fails or is slower than soft_timeout
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// Served without asking the source.
+    pub fresh_for: Duration,
+    /// After that, served at once while one load refreshes it behind. Defaults to zero because a trader who asks for
+    /// a price expects this second's.
+    pub stale_for: Duration,
+    /// Counted from the write: as long as this the last good answer may stand in for a failing source. Defaults to a
+    /// day. Zero together with a zero `stale_for` means never stale.
+    pub keep_for: Keep,
+    /// Shortens each `fresh_for` by up to this fraction, so that what was written together does not expire together.
+    /// Defaults to 0.1.
+    pub jitter: f64,
+    /// How long "there is no such thing" is remembered, in this process only. Defaults to 10 s, the longest that
+    /// something new may stay unseen.
+    pub negative_for: Duration,
+    /// With a kept answer at hand, the longest a read waits for the source. Defaults to 400 ms because exchange
+    /// clients exist that give up after 1 s.
+    pub soft_timeout: Duration,
+    /// The longest a load may take. Defaults to 10 s.
+    pub hard_timeout: Duration,
+    /// Bodies larger than this many bytes are compressed (zstd) in the store. Defaults to 1 KiB.
+    pub compress_over: usize,
+    /// Loads of the region under way at once; one more is refused, and served from the last good. Defaults to 256.
+    pub max_loads: usize,
+}
+
+/// How long a last good answer is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// This long after it was written.
+    For(Duration),
+    /// For as long as there is room. Stores that want a time to live get [`FOREVER_TTL`], renewed by each write.
+    Forever,
+}
+
+/// What "forever" means to a store in which every key has a time to live: 90 days.
+pub const FOREVER_TTL: Duration = Duration::from_secs(90 * 24 * 3600);
+
+impl Policy {
+    /// A policy with the given freshness and the defaults of each field.
+    pub fn fresh_for(fresh_for: Duration) -> Self {
+        Policy {
+            fresh_for,
+            stale_for: Duration::ZERO,
+            keep_for: Keep::For(Duration::from_secs(24 * 3600)),
+            jitter: 0.1,
+            negative_for: Duration::from_secs(10),
+            soft_timeout: Duration::from_millis(400),
+            hard_timeout: Duration::from_secs(10),
+            compress_over: 1024,
+            max_loads: 256,
+        }
+    }
+
+    /// The same with another `stale_for`.
+    #[must_use]
+    pub fn stale_for(mut self, stale_for: Duration) -> Self {
+        self.stale_for = stale_for;
+        self
+    }
+
+    /// The same with another `keep_for`.
+    #[must_use]
+    pub fn keep_for(mut self, keep_for: Keep) -> Self {
+        self.keep_for = keep_for;
+        self
+    }
+
+    /// The mend for a policy that contradicts itself, if it does.
+    pub(crate) fn fault(&self) -> Option<String> {
+        if !(0.0..=1.0).contains(&self.jitter) {
+            return Some(format!("jitter is {}, but must lie between 0 and 1", self.jitter));
+        }
+        if self.hard_timeout.is_zero() {
+            return Some("hard_timeout is zero, so no load could ever end well".to_owned());
+        }
+        if self.max_loads == 0 {
+            return Some("max_loads is zero, so no load could ever begin".to_owned());
+        }
+        None
+    }
+
+    /// The times of an answer written at `now`; `spread` in 0..1 chooses the point within the jitter. A `fresh_for`
+    /// of the source's own is taken as it is.
+    pub(crate) fn times(&self, now: Timestamp, fresh_for: Option<Duration>, spread: f64) -> Times {
+        let fresh_for = fresh_for.unwrap_or_else(|| self.fresh_for.mul_f64(1.0 - self.jitter * spread.clamp(0.0, 1.0)));
+        let fresh_until = now.plus(fresh_for);
+        let stale_until = fresh_until.plus(self.stale_for);
+        let kept = match self.keep_for {
+            Keep::For(keep) => now.plus(keep),
+            Keep::Forever => Timestamp::FOREVER,
+        };
+        Times { fresh_until, stale_until, keep_until: kept.max(stale_until) }
+    }
+}
+
+/// The three ends of an answer's life, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Times {
+    pub(crate) fresh_until: Timestamp,
+    pub(crate) stale_until: Timestamp,
+    pub(crate) keep_until: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_only_ever_shortens() {
+        let policy = Policy { jitter: 0.2, ..Policy::fresh_for(Duration::from_secs(10)) };
+        let now = Timestamp::from_millis(1_000);
+        assert_eq!(policy.times(now, None, 0.0).fresh_until, Timestamp::from_millis(11_000));
+        assert_eq!(policy.times(now, None, 1.0).fresh_until, Timestamp::from_millis(9_000));
+    }
+
+    #[test]
+    fn an_answer_is_kept_at_least_as_long_as_it_is_stale() {
+        let policy = Policy::fresh_for(Duration::from_secs(60)).keep_for(Keep::For(Duration::ZERO));
+        let times = policy.times(Timestamp::EPOCH, None, 0.0);
+        assert_eq!(times.keep_until, times.stale_until);
+    }
+
+    #[test]
+    fn contradictions_are_named() {
+        let policy = Policy { jitter: 1.5, ..Policy::fresh_for(Duration::from_secs(1)) };
+        assert!(policy.fault().is_some_and(|fault| fault.contains("jitter")));
+    }
+}

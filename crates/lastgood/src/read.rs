@@ -1,0 +1,325 @@
+//! The read path: memory → judge → (serve | serve and refresh behind | join the flight)
+//! → [flight: store → source → write back] → else last good → else an error.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout};
+
+use crate::cache::Setback;
+use crate::clock::Timestamp;
+use crate::entry::{Entry, Freshness, Loaded, decode};
+use crate::error::{Error, Reason};
+use crate::flight::{Boarding, Flight, Landed, Landing, Origin};
+use crate::memory::Key;
+use crate::metrics::add;
+use crate::outcome::{BypassReason, Outcome, Tier};
+use crate::region::{Answer, Region};
+use crate::store::Store;
+
+/// What is to be done about a read, judged from memory alone.
+pub(crate) enum Judgement {
+    Serve(Answer),
+    /// Serve, and have one load refresh it behind.
+    Refresh(Answer),
+    Refuse(Error),
+    Load,
+}
+
+/// The longest that a failing source is left alone between two tries of one key, unless it asks for longer itself.
+const THROTTLE_AT_MOST: Duration = Duration::from_secs(30);
+/// The same while callers get nothing at all, for want of a last good answer.
+const THROTTLE_WITHOUT_LAST_GOOD: Duration = Duration::from_secs(1);
+/// How much longer than store and source together a flight may take before it counts as hung.
+const FLIGHT_SLACK: Duration = Duration::from_secs(1);
+
+impl Region {
+    pub(crate) async fn read<F, L>(&self, name: &str, load: F) -> Result<Answer, Error>
+    where
+        F: FnOnce() -> L + Send + 'static,
+        L: Future<Output = Result<Loaded, Error>> + Send + 'static,
+    {
+        if !self.cache.enabled.load(Ordering::Relaxed) {
+            return self.bypass(name, load).await;
+        }
+        match self.judge(name) {
+            Judgement::Serve(answer) => Ok(answer),
+            Judgement::Refuse(error) => Err(error),
+            Judgement::Refresh(answer) => {
+                self.board(name, load);
+                Ok(answer)
+            }
+            Judgement::Load => {
+                let (flight, first) = self.board(name, load);
+                let patience = Instant::now() + self.shared.policy.soft_timeout;
+                self.alight(name, &flight, first, patience).await
+            }
+        }
+    }
+
+    /// Judges what memory holds. The one place where freshness, setbacks and last good meet.
+    pub(crate) fn judge(&self, name: &str) -> Judgement {
+        let at = self.cache.clock.now();
+        let held = self.held(name).map(|entry| (entry.freshness(at), entry));
+        if let Some((Freshness::Fresh, entry)) = held {
+            return Judgement::Serve(Answer { entry, outcome: Outcome::Hit(Tier::Memory), at });
+        }
+        let setback = self.cache.setbacks.get(&self.key(name)).filter(|setback| at < setback.until);
+        match (held, setback) {
+            (Some((Freshness::Stale, entry)), None) => {
+                Judgement::Refresh(Answer { entry, outcome: Outcome::Stale, at })
+            }
+            (Some((Freshness::Stale | Freshness::Kept, entry)), Some(setback))
+                if setback.error.reason != Reason::NotFound =>
+            {
+                Judgement::Serve(Answer { entry, outcome: Outcome::LastGood(setback.error.reason), at })
+            }
+            (_, Some(setback)) => Judgement::Refuse(setback.as_remembered(at)),
+            (_, None) => Judgement::Load,
+        }
+    }
+
+    /// Joins the flight of `name`, or starts it in a task of its own; says whether this read did.
+    fn board<F, L>(&self, name: &str, load: F) -> (Arc<Flight>, bool)
+    where
+        F: FnOnce() -> L + Send + 'static,
+        L: Future<Output = Result<Loaded, Error>> + Send + 'static,
+    {
+        let (flight, landing) = self.embark(name);
+        let first = landing.is_some();
+        if let Some(landing) = landing {
+            match self.permit() {
+                Ok(permit) => drop(tokio::spawn(self.clone().fly(landing, load, permit))),
+                Err(error) => landing.land(Err(Arc::new(error))),
+            }
+        }
+        (flight, first)
+    }
+
+    /// The flight of `name`, with the duty to land it where this read is the first and a load is needed.
+    pub(crate) fn embark(&self, name: &str) -> (Arc<Flight>, Option<Landing>) {
+        let overdue_after = self.shared.policy.hard_timeout + FLIGHT_SLACK;
+        let landing = match self.cache.flights.board(Key::new(self.shared.id, name), overdue_after) {
+            Boarding::Joined(flight) => return (flight, None),
+            Boarding::First(landing) => landing,
+        };
+        let flight = landing.flight();
+        // A flight that landed between the judgement and the boarding has left its entry in memory.
+        match self.held(name).filter(|entry| entry.freshness(self.cache.clock.now()) == Freshness::Fresh) {
+            Some(entry) => {
+                landing.land(Ok((entry, Origin::Memory)));
+                (flight, None)
+            }
+            None => (flight, Some(landing)),
+        }
+    }
+
+    pub(crate) fn permit(&self) -> Result<OwnedSemaphorePermit, Error> {
+        Arc::clone(&self.shared.permits).try_acquire_owned().map_err(|_| {
+            let message = format!("{} loads of {} are under way already", self.shared.policy.max_loads, self.name());
+            Error::new(Reason::Overloaded, message)
+        })
+    }
+
+    /// The flight: store, then source, then write back. `permit` bounds the loads of the region.
+    async fn fly<F, L>(self, landing: Landing, load: F, permit: OwnedSemaphorePermit)
+    where
+        F: FnOnce() -> L + Send + 'static,
+        L: Future<Output = Result<Loaded, Error>> + Send + 'static,
+    {
+        let stored = self.read_store(&landing.key().name).await;
+        let Some(landing) = self.land_stored(landing, stored) else {
+            return;
+        };
+        let started = self.cache.clock.now();
+        let loaded = self.ask(load).await;
+        drop(permit);
+        self.land_loaded(landing, loaded, started);
+    }
+
+    /// What the store holds, if this process may believe it. Never an error: a failing store is a miss.
+    pub(crate) async fn read_store(&self, name: &str) -> Option<Entry> {
+        let tier = self.cache.store.as_ref()?;
+        let key = self.store_key(name);
+        if !tier.behind.may_read(&key) {
+            return None;
+        }
+        match tier.store.get(&key).await {
+            Ok(bytes) => self.believe(&bytes?),
+            Err(why) => {
+                tracing::trace!(%key, %why, "read from the store failed");
+                None
+            }
+        }
+    }
+
+    /// Decodes what the store gave, unless it is unreadable, too old, or from before an invalidation.
+    pub(crate) fn believe(&self, bytes: &bytes::Bytes) -> Option<Entry> {
+        let entry = match decode(bytes, self.shared.schema) {
+            Ok(entry) => entry,
+            Err(why) => {
+                tracing::debug!(region = self.name(), ?why, "stored value is unreadable");
+                add(&self.shared.counters.unreadable);
+                return None;
+            }
+        };
+        let cleared_at = Timestamp::from_millis(self.shared.cleared_at.load(Ordering::Relaxed));
+        let distrusted = self.cache.store.as_ref().map_or(Timestamp::EPOCH, |tier| tier.behind.distrust_before());
+        let invalidated_at = cleared_at.max(distrusted);
+        let invalidated = invalidated_at > Timestamp::EPOCH && entry.fetch_started_at <= invalidated_at;
+        (!invalidated && entry.freshness(self.cache.clock.now()) != Freshness::Gone).then_some(entry)
+    }
+
+    /// Ends the flight if the store held a fresh entry; otherwise keeps what it held as last good and goes on.
+    pub(crate) fn land_stored(&self, landing: Landing, stored: Option<Entry>) -> Option<Landing> {
+        let Some(entry) = stored.map(Arc::new) else {
+            return Some(landing);
+        };
+        let key = landing.key().clone();
+        let name = Arc::clone(&key.name);
+        landing.write(|| {
+            // What memory holds may be younger: the store is written behind.
+            let held = self.held(&name).filter(|held| held.fetch_started_at >= entry.fetch_started_at);
+            if held.is_none() {
+                self.cache.memory.insert(key, Arc::clone(&entry));
+            }
+        });
+        match entry.freshness(self.cache.clock.now()) {
+            Freshness::Fresh => {
+                landing.land(Ok((entry, Origin::Store)));
+                None
+            }
+            Freshness::Stale => {
+                landing.release(Ok((entry, Origin::StaleStore)));
+                Some(landing)
+            }
+            Freshness::Kept | Freshness::Gone => Some(landing),
+        }
+    }
+
+    /// Runs the loader, bounded by the hard timeout and with its panics caught.
+    pub(crate) async fn ask<F, L, T>(&self, load: F) -> Result<T, Error>
+    where
+        F: FnOnce() -> L,
+        L: Future<Output = Result<T, Error>>,
+    {
+        let limit = self.shared.policy.hard_timeout;
+        add(&self.shared.counters.loads);
+        let started = Instant::now();
+        let asked = AssertUnwindSafe(async { timeout(limit, load()).await }).catch_unwind().await;
+        let loaded = match asked {
+            Ok(Ok(loaded)) => loaded,
+            Ok(Err(_)) => Err(Error::new(Reason::TimedOut, format!("no answer within {limit:?}"))),
+            Err(_) => Err(Error::new(Reason::Panicked, "the loader panicked")),
+        };
+        match &loaded {
+            Ok(_) => self.shared.counters.loaded(started.elapsed(), self.cache.clock.now()),
+            Err(_) => add(&self.shared.counters.load_failures),
+        }
+        loaded
+    }
+
+    /// Writes what the source answered, unless an invalidation came meanwhile, and releases the waiters.
+    pub(crate) fn land_loaded(&self, landing: Landing, loaded: Result<Loaded, Error>, started: Timestamp) {
+        let key = landing.key().clone();
+        let landed: Landed = match loaded {
+            Ok(loaded) => {
+                let entry = Arc::new(self.entry(&key.name, loaded, started, self.cache.clock.now()));
+                let kept = landing.write(|| {
+                    self.cache.setbacks.remove(&key);
+                    self.keep(&key.name, Arc::clone(&entry), false);
+                });
+                if !kept {
+                    add(&self.shared.counters.dropped_fills);
+                }
+                Ok((entry, Origin::Source))
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                landing.write(|| self.remember_setback(&key, &error));
+                Err(error)
+            }
+        };
+        landing.land(landed);
+    }
+
+    fn remember_setback(&self, key: &Key, error: &Arc<Error>) {
+        let in_a_row = self.cache.setbacks.peek(key).map_or(1, |earlier| earlier.in_a_row.saturating_add(1));
+        let doubling = Duration::from_millis(500) * 2u32.saturating_pow(in_a_row.min(16));
+        let throttle = match (error.reason, self.held(&key.name)) {
+            (Reason::NotFound, _) => self.shared.policy.negative_for,
+            (_, Some(_)) => doubling.min(THROTTLE_AT_MOST),
+            (_, None) => doubling.min(THROTTLE_WITHOUT_LAST_GOOD),
+        };
+        let until = self.cache.clock.now().plus(throttle.max(error.retry_after.unwrap_or_default()));
+        self.cache.setbacks.insert(key.clone(), Arc::new(Setback { error: Arc::clone(error), until, in_a_row }));
+    }
+
+    /// Waits for the flight; past `patience`, or when it fails, the last good answer stands in.
+    pub(crate) async fn alight(
+        &self,
+        name: &str,
+        flight: &Flight,
+        first: bool,
+        patience: Instant,
+    ) -> Result<Answer, Error> {
+        let landed = match tokio::time::timeout_at(patience, flight.wait()).await {
+            Ok(landed) => landed,
+            Err(_) => match self.last_good(name, Reason::Slow) {
+                Some(answer) => return Ok(answer),
+                None => flight.wait().await,
+            },
+        };
+        match landed {
+            Ok((entry, origin)) => {
+                let outcome = match origin {
+                    Origin::Memory => Outcome::Hit(Tier::Memory),
+                    Origin::Store => Outcome::Hit(Tier::Store),
+                    Origin::StaleStore => Outcome::Stale,
+                    Origin::Source if first => Outcome::Miss,
+                    Origin::Source => Outcome::Joined,
+                };
+                Ok(Answer { entry, outcome, at: self.cache.clock.now() })
+            }
+            Err(error) if error.reason == Reason::NotFound => Err((*error).clone()),
+            Err(error) => self.last_good(name, error.reason).ok_or_else(|| (*error).clone()),
+        }
+    }
+
+    /// The answer kept for bad days, if there is one.
+    fn last_good(&self, name: &str, reason: Reason) -> Option<Answer> {
+        let at = self.cache.clock.now();
+        let entry = self.held(name).filter(|entry| entry.freshness(at) != Freshness::Gone)?;
+        Some(Answer { entry, outcome: Outcome::LastGood(reason), at })
+    }
+
+    /// With the cache switched off: the loader's answer, kept nowhere.
+    async fn bypass<F, L>(&self, name: &str, load: F) -> Result<Answer, Error>
+    where
+        F: FnOnce() -> L,
+        L: Future<Output = Result<Loaded, Error>>,
+    {
+        let started = self.cache.clock.now();
+        let loaded = self.ask(load).await?;
+        Ok(self.passed(name, loaded, started, self.cache.clock.now()))
+    }
+
+    /// An answer that went by the cache.
+    pub(crate) fn passed(&self, name: &str, loaded: Loaded, started: Timestamp, at: Timestamp) -> Answer {
+        let entry = Arc::new(self.entry(name, loaded, started, at));
+        Answer { entry, outcome: Outcome::Bypass(BypassReason::Disabled), at }
+    }
+}
+
+impl Setback {
+    fn as_remembered(&self, now: Timestamp) -> Error {
+        let left = self.until.since(now);
+        let retry_after = self.error.retry_after.map(|_| left);
+        Error { remembered: true, retry_after, ..(*self.error).clone() }
+    }
+}

@@ -1,0 +1,232 @@
+//! A family of keys with one policy, and what can be done with it.
+
+use std::fmt;
+use std::future::Future;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+
+use crate::cache;
+use crate::clock::Timestamp;
+use crate::entry::{Entry, Freshness, Loaded, Value};
+use crate::error::Error;
+use crate::memory::{Key, KeyRef, RegionId};
+use crate::metrics::Counters;
+use crate::outcome::{Outcome, Tier};
+use crate::policy::Policy;
+use crate::write_behind::{Change, Fill};
+
+mod typed;
+
+pub use self::typed::{TypedAnswer, TypedRegion};
+
+/// A family of keys with one policy. Clones share everything.
+#[derive(Clone)]
+pub struct Region {
+    pub(crate) cache: Arc<cache::Shared>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) id: RegionId,
+    pub(crate) name: String,
+    /// What every key of the region begins with in the store: `namespace:region:vSCHEMA:`.
+    pub(crate) prefix: String,
+    pub(crate) schema: u32,
+    pub(crate) policy: Policy,
+    pub(crate) counters: Counters,
+    pub(crate) permits: Arc<Semaphore>,
+    /// When the region was last cleared; what the store holds from before is not believed.
+    pub(crate) cleared_at: AtomicU64,
+}
+
+/// An answer: the value, how it came about, how old it is.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) outcome: Outcome,
+    pub(crate) at: Timestamp,
+}
+
+impl Answer {
+    /// The source's bytes, untouched. Cloning them copies nothing.
+    pub fn body(&self) -> &Bytes {
+        &self.entry.value.body
+    }
+
+    /// What the loader wanted remembered beside the bytes.
+    pub fn meta(&self) -> Option<&str> {
+        self.entry.value.meta.as_deref()
+    }
+
+    /// How the answer came about.
+    pub fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    /// How long ago the load that brought it began.
+    pub fn age(&self) -> Duration {
+        self.at.since(self.entry.fetch_started_at)
+    }
+
+    /// How long it will still be fresh; zero when it is not.
+    pub fn fresh_for(&self) -> Duration {
+        self.entry.times.fresh_until.since(self.at)
+    }
+
+    /// How good it was when it was given.
+    pub fn freshness(&self) -> Freshness {
+        self.entry.freshness(self.at)
+    }
+
+    /// See [`Entry::derived`].
+    pub fn derived<T: Clone + Send + Sync + 'static>(&self, make: impl FnOnce(&Value) -> T) -> T {
+        self.entry.derived(make)
+    }
+}
+
+impl Region {
+    /// The region's name.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// The region's policy.
+    pub fn policy(&self) -> &Policy {
+        &self.shared.policy
+    }
+
+    /// The answer for `name`, from a tier while it is fresh, else from `load`; the last good one when that fails.
+    ///
+    /// `load` runs in a task of its own, at most once at a time for a key in this process, and only if it is needed.
+    /// Dropping the returned future stops nothing and harms nobody.
+    ///
+    /// # Errors
+    ///
+    /// The loader's error, when nothing good is kept; [`crate::Reason::NotFound`] even then.
+    pub async fn get_or_load<F, L>(&self, name: &str, load: F) -> Result<Answer, Error>
+    where
+        F: FnOnce() -> L + Send + 'static,
+        L: Future<Output = Result<Loaded, Error>> + Send + 'static,
+    {
+        let answer = self.read(name, load).await;
+        self.count(&answer);
+        answer
+    }
+
+    pub(crate) fn count(&self, answer: &Result<Answer, Error>) {
+        match answer {
+            Ok(answer) => self.shared.counters.count(answer.outcome),
+            Err(_) => crate::metrics::add(&self.shared.counters.errors),
+        }
+    }
+
+    /// What memory holds for `name`, however old, without asking anyone and without being counted.
+    pub fn peek(&self, name: &str) -> Option<Answer> {
+        let at = self.cache.clock.now();
+        let entry = self.held(name)?;
+        (entry.freshness(at) != Freshness::Gone).then_some(Answer { entry, outcome: Outcome::Hit(Tier::Memory), at })
+    }
+
+    /// Stores an answer that the caller has, as if it had just been loaded. Loads under way do not overwrite it.
+    pub async fn put(&self, name: &str, loaded: Loaded) {
+        let now = self.cache.clock.now();
+        let entry = Arc::new(self.entry(name, loaded, now, now));
+        self.invalidate(name, || self.keep(name, entry, true));
+    }
+
+    /// Ends the freshness of `name`: the next read asks the source, and the last good answer stands in if it fails.
+    /// Says whether anything was there.
+    pub async fn expire(&self, name: &str) -> bool {
+        // Below memory the answer can only be expired by writing it again.
+        if self.held(name).is_none()
+            && let Some(entry) = self.read_store(name).await
+        {
+            let key = Key::new(self.shared.id, name);
+            self.cache.flights.invalidate(&key, || self.cache.memory.insert(key.clone(), Arc::new(entry)));
+        }
+        let now = self.cache.clock.now();
+        self.invalidate(name, || match self.held(name) {
+            Some(entry) => {
+                self.keep(name, Arc::new(entry.expired_at(now)), true);
+                true
+            }
+            None => {
+                self.write_behind(name, Change::Remove);
+                false
+            }
+        })
+    }
+
+    /// Removes `name` from every tier, the last good answer included. Says whether memory held it.
+    pub async fn remove(&self, name: &str) -> bool {
+        self.invalidate(name, || {
+            self.write_behind(name, Change::Remove);
+            self.cache.memory.remove(&self.key(name))
+        })
+    }
+
+    /// Removes every key of the region from every tier, last good answers included, and says how many memory held.
+    /// The store is cleared behind; until it is, what it holds from before is not believed.
+    pub async fn clear(&self) -> u64 {
+        self.shared.cleared_at.fetch_max(self.cache.clock.now().as_millis(), Ordering::Relaxed);
+        self.cache.flights.invalidate_region(self.shared.id);
+        let removed = self.cache.memory.remove_region(self.shared.id);
+        self.cache.setbacks.retain(|key, _| key.region != self.shared.id);
+        if let Some(tier) = &self.cache.store {
+            tier.behind.enqueue(self.shared.prefix.clone(), Change::RemovePrefix);
+        }
+        removed
+    }
+
+    /// Detaches the load under way and its setback, and changes memory before any later load can begin.
+    fn invalidate<T>(&self, name: &str, change: impl FnOnce() -> T) -> T {
+        let key = Key::new(self.shared.id, name);
+        self.cache.flights.invalidate(&key, || {
+            self.cache.setbacks.remove(&key);
+            change()
+        })
+    }
+
+    pub(crate) fn key<'a>(&self, name: &'a str) -> KeyRef<'a> {
+        KeyRef { region: self.shared.id, name }
+    }
+
+    pub(crate) fn held(&self, name: &str) -> Option<Arc<Entry>> {
+        self.cache.memory.get(&self.key(name))
+    }
+
+    /// The entry of an answer whose load began at `started`, ending its freshness at a point within the jitter.
+    pub(crate) fn entry(&self, name: &str, loaded: Loaded, started: Timestamp, now: Timestamp) -> Entry {
+        let spread = (self.cache.random.hash_one((name, now)) >> 11) as f64 / (1u64 << 53) as f64;
+        let times = self.shared.policy.times(now, loaded.fresh_for, spread);
+        Entry::new(loaded, started, now, times)
+    }
+
+    /// Puts an entry into memory and, behind, into the store. Call it only where no invalidation can come between.
+    pub(crate) fn keep(&self, name: &str, entry: Arc<Entry>, replaces: bool) {
+        self.cache.memory.insert(Key::new(self.shared.id, name), Arc::clone(&entry));
+        let (schema, compress_over) = (self.shared.schema, self.shared.policy.compress_over);
+        self.write_behind(name, Change::Put(Fill { entry, schema, compress_over, replaces }));
+    }
+
+    fn write_behind(&self, name: &str, change: Change) {
+        if let Some(tier) = &self.cache.store {
+            tier.behind.enqueue(self.store_key(name), change);
+        }
+    }
+
+    pub(crate) fn store_key(&self, name: &str) -> String {
+        [&self.shared.prefix, name].concat()
+    }
+}
+
+impl fmt::Debug for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Region").field("name", &self.shared.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,98 @@
+//! Regions of Rust values: a thin layer of JSON over the bytes.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Answer, Region};
+use crate::entry::{Loaded, Value};
+use crate::error::{Error, Reason};
+use crate::outcome::Outcome;
+
+/// A region whose values are `T`, kept as JSON. Raise the region's schema when `T` changes its form.
+///
+/// Decoding happens once per entry, not once per read: hits share one `T`.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use lastgood::{Cache, Policy};
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let cache = Cache::builder().build()?;
+/// let scores = cache.region("scores", Policy::fresh_for(Duration::from_secs(60)))?.typed::<Vec<u32>>();
+/// let answer = scores.get_or_load("week-9", || async { Ok(vec![3, 1, 2]) }).await?;
+/// assert_eq!(*answer.value, [3, 1, 2]);
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
+#[derive(Clone, Debug)]
+pub struct TypedRegion<T> {
+    region: Region,
+    of: PhantomData<fn() -> T>,
+}
+
+/// An [`Answer`], decoded.
+#[derive(Debug)]
+pub struct TypedAnswer<T> {
+    /// The value, shared with other readers.
+    pub value: Arc<T>,
+    /// How the answer came about.
+    pub outcome: Outcome,
+    /// How long ago the load that brought it began.
+    pub age: Duration,
+}
+
+impl Region {
+    /// This region, of values that are `T`.
+    pub fn typed<T>(&self) -> TypedRegion<T> {
+        TypedRegion { region: self.clone(), of: PhantomData }
+    }
+}
+
+impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> TypedRegion<T> {
+    /// As [`Region::get_or_load`].
+    ///
+    /// # Errors
+    ///
+    /// The loader's error when nothing good is kept; [`Reason::Malformed`] when what is kept is no JSON of a `T`.
+    pub async fn get_or_load<F, L>(&self, name: &str, load: F) -> Result<TypedAnswer<T>, Error>
+    where
+        F: FnOnce() -> L + Send + 'static,
+        L: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let answer = self.region.get_or_load(name, || async { to_loaded(&load().await?) }).await?;
+        from_answer(&answer)
+    }
+
+    /// As [`Region::put`].
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Malformed`] when the value has no JSON form, as with a map whose keys are no text.
+    pub async fn put(&self, name: &str, value: &T) -> Result<(), Error> {
+        self.region.put(name, to_loaded(value)?).await;
+        Ok(())
+    }
+
+    /// The region of bytes beneath.
+    pub fn bytes(&self) -> &Region {
+        &self.region
+    }
+}
+
+fn to_loaded<T: Serialize>(value: &T) -> Result<Loaded, Error> {
+    match serde_json::to_vec(value) {
+        Ok(json) => Ok(Value::new(json).into()),
+        Err(why) => Err(Error::new(Reason::Malformed, format!("the value has no JSON form: {why}"))),
+    }
+}
+
+fn from_answer<T: DeserializeOwned + Send + Sync + 'static>(answer: &Answer) -> Result<TypedAnswer<T>, Error> {
+    let decoded: Option<Arc<T>> = answer.derived(|value| serde_json::from_slice(&value.body).ok().map(Arc::new));
+    match decoded {
+        Some(value) => Ok(TypedAnswer { value, outcome: answer.outcome(), age: answer.age() }),
+        None => Err(Error::new(Reason::Malformed, "what the cache holds is no JSON of the region's type")),
+    }
+}

@@ -1,0 +1,127 @@
+//! The contract of a tier that holds bytes, and the stores that keep it.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+mod embedded;
+mod guarded;
+mod jitter;
+mod memory;
+mod redis;
+
+pub use self::embedded::EmbeddedStore;
+pub use self::guarded::{BreakerState, Guard, GuardCounters, GuardedStore};
+pub use self::memory::MemoryStore;
+pub use self::redis::{RedisOptions, RedisStore};
+
+/// A tier below memory that holds bytes under text keys.
+///
+/// # Contract
+///
+/// * Absence is `Ok(None)`, never an error. So is a value that another program put there in another type
+///   ([`StoreError::Corrupt`] is for callers that must tell them apart; `get` answers `Ok(None)`).
+/// * A `put` is atomic: a reader sees the old value or the new one, never a mixture, and never a value without its
+///   time to live.
+/// * A value is gone, for every reader, once its `ttl` has passed. Whether a value is still *fresh* is not the
+///   store's business: the bytes carry their own times.
+/// * `get_many` answers in the order of its keys, one item a key, duplicates included. It is one round trip.
+/// * `list` gives every key with the prefix that is there from the first page to the last. Keys that come or go
+///   meanwhile may be missing; a key may come twice.
+/// * Any future may be dropped at any await point. A dropped `put` or `remove` has happened or has not.
+/// * Keys are any non-empty UTF-8 text up to [`MAX_KEY_BYTES`], `*`, `?`, `[` and line breaks included.
+/// * No method panics, and none waits for a reconnect: an unreachable store says so at once.
+///
+/// The module `lastgood::testing::conformance` (feature `testing`) checks all of this and is run against every store.
+#[async_trait]
+pub trait Store: fmt::Debug + fmt::Display + Send + Sync + 'static {
+    /// The value under `key`, or `None`.
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError>;
+
+    /// The values under `keys`, in their order, in one round trip.
+    async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Bytes>>, StoreError>;
+
+    /// Stores `value` under `key` for `ttl` (at least a millisecond), replacing what was there.
+    async fn put(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError>;
+
+    /// Removes the keys and says how many were there. Removing nothing is no error.
+    async fn remove(&self, keys: &[String]) -> Result<u64, StoreError>;
+
+    /// One page of about `limit` keys that start with `prefix`, going on after `cursor`.
+    async fn list(&self, prefix: &str, cursor: Option<Cursor>, limit: usize) -> Result<Page, StoreError>;
+
+    /// Proves in one round trip that the store answers, and says how much it holds.
+    async fn probe(&self) -> Result<Usage, StoreError>;
+
+    /// Writes what is still in flight to its place and ends background work. The store is not used afterwards.
+    async fn close(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+/// The longest key a store must take, in bytes.
+pub const MAX_KEY_BYTES: usize = 1024;
+
+/// Where the next page of a listing begins; opaque outside the store that issued it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor(pub(crate) String);
+
+/// One page of keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// The keys, in no promised order.
+    pub keys: Vec<String>,
+    /// Where the next page begins; `None` after the last.
+    pub next: Option<Cursor>,
+}
+
+/// What a store holds, as far as it can tell cheaply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Keys in the whole store, other programs' included.
+    pub keys: Option<u64>,
+    /// Bytes in use by the whole store.
+    pub bytes: Option<u64>,
+}
+
+/// Why a store could not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// It cannot be reached, is loading, or does not let us in. The text never holds a secret.
+    Unavailable(String),
+    /// It did not answer within the budget.
+    Timeout,
+    /// The guard does not ask it at the moment because it failed too often.
+    BreakerOpen,
+    /// The guard's places for concurrent calls are taken; says nothing about the store's health.
+    Busy,
+    /// It answers but refuses this write: full, read-only, value too large.
+    Refused(String),
+    /// What it holds there is not ours to read.
+    Corrupt(String),
+}
+
+impl StoreError {
+    /// Whether this speaks against the store's health, so that a breaker should count it.
+    pub fn is_failure(&self) -> bool {
+        matches!(self, StoreError::Unavailable(_) | StoreError::Timeout)
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StoreError::Unavailable(why) => write!(f, "store unavailable: {why}"),
+            StoreError::Timeout => f.write_str("store did not answer in time"),
+            StoreError::BreakerOpen => f.write_str("store failed too often and is left alone for a while"),
+            StoreError::Busy => f.write_str("too many store calls at once"),
+            StoreError::Refused(why) => write!(f, "store refused the write: {why}"),
+            StoreError::Corrupt(why) => write!(f, "store holds something unreadable: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
