@@ -1,1 +1,21 @@
-//! placeholder
+//! The lastgood gateway: a drop-in exchange API that answers from the cache and stays up.
+//!
+//! [`Gateway::build`] puts the parts together, [`Gateway::serve`] runs them on a listener until told to stop. The URL
+//! map is `router.rs`, what every request passes is `middleware.rs`, the exchange's endpoint table is
+//! `lastgood_market::venue`.
+
+mod app;
+pub mod config;
+mod exchange;
+mod gateway;
+mod health;
+pub mod logging;
+mod metrics;
+mod middleware;
+mod problem;
+pub mod redact;
+mod router;
+mod server;
+mod upstream;
+
+pub use self::gateway::{BuildError, Gateway, Totals};

@@ -1,1 +1,19 @@
-//! placeholder
+//! Market data on the lastgood cache: which exchange endpoints there are, how their answers are keyed, what they cost,
+//! how one answer serves many questions, and when the exchange wants to be left alone.
+//!
+//! Nothing here speaks HTTP. [`plan`] says what to do with a request, [`cut()`](cut::cut) takes what was asked out of what was
+//! fetched, [`Budget`] says whether the exchange may be asked now.
+
+pub mod budget;
+pub mod cut;
+pub mod interval;
+pub mod plan;
+pub mod query;
+pub mod region;
+pub mod validate;
+pub mod venue;
+
+pub use self::budget::Budget;
+pub use self::plan::{Plan, Request, Source, plan};
+pub use self::region::{Preset, RegionName};
+pub use self::venue::{Endpoint, ExchangeError, Venue};

@@ -256,10 +256,15 @@ impl Cache {
         self.shared.enabled.store(enabled, Ordering::Relaxed);
     }
 
+    /// Whether the cache is switched on.
+    pub fn is_enabled(&self) -> bool {
+        self.shared.enabled.load(Ordering::Relaxed)
+    }
+
     /// How the cache is doing. Asks nobody.
     pub fn status(&self) -> CacheStatus {
         CacheStatus {
-            enabled: self.shared.enabled.load(Ordering::Relaxed),
+            enabled: self.is_enabled(),
             memory_bytes: self.shared.memory.bytes(),
             loads: self.shared.flights.len(),
             store: self.shared.store.as_ref().map(|tier| StoreStatus {

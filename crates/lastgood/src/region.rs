@@ -78,6 +78,11 @@ impl Answer {
         self.entry.times.fresh_until.since(self.at)
     }
 
+    /// How long ago its freshness ended; zero while it lasts.
+    pub fn stale_by(&self) -> Duration {
+        self.at.since(self.entry.times.fresh_until)
+    }
+
     /// How good it was when it was given.
     pub fn freshness(&self) -> Freshness {
         self.entry.freshness(self.at)

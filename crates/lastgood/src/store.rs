@@ -12,7 +12,7 @@ mod jitter;
 mod memory;
 mod redis;
 
-pub use self::embedded::EmbeddedStore;
+pub use self::embedded::{EmbeddedStore, Opened};
 pub use self::guarded::{BreakerState, Guard, GuardCounters, GuardedStore};
 pub use self::memory::MemoryStore;
 pub use self::redis::{RedisOptions, RedisStore};

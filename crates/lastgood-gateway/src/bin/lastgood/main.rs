@@ -1,2 +1,93 @@
-//! placeholder
-fn main() {}
+//! The `lastgood` command.
+
+mod check;
+mod completions;
+mod config;
+mod demo;
+mod output;
+mod serve;
+mod settings;
+mod shutdown;
+mod sim;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use output::Failure;
+
+/// The market-data cache that stays up.
+#[derive(Debug, Parser)]
+#[command(
+    name = "lastgood",
+    version,
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  lastgood demo                         see it work, offline
+  lastgood serve                        the gateway on 127.0.0.1:8090
+  lastgood check                        what is wrong, and how to mend it
+
+Exit codes: 0 done, 1 failed, 2 wrong usage."
+)]
+struct Cli {
+    /// Configuration file; without it LASTGOOD_CONFIG, else ./lastgood.toml if there is one
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the gateway
+    Serve(serve::Arguments),
+    /// Run a simulated exchange, the gateway and sample traffic, and show what happens
+    Demo(demo::Arguments),
+    /// Run the simulated exchange alone
+    Sim(sim::Arguments),
+    /// Validate the configuration and probe the store and the upstreams
+    Check(check::Arguments),
+    /// Print the configuration in force, every key with its origin
+    Config(config::Arguments),
+    /// Print the completion script of a shell
+    Completions(completions::Arguments),
+}
+
+fn main() -> ExitCode {
+    // Fails only if there is a provider already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let Cli { config: file, verb } = Cli::parse();
+    let done = match verb {
+        Verb::Config(arguments) => config::run(&arguments, file.as_deref()),
+        Verb::Completions(arguments) => completions::run(&arguments),
+        Verb::Serve(arguments) => wait(serve::run(arguments, file)),
+        Verb::Demo(arguments) => wait(demo::run(arguments)),
+        Verb::Sim(arguments) => wait(sim::run(arguments)),
+        Verb::Check(arguments) => wait(check::run(arguments, file)),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn wait(verb: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("failed to start the runtime: {error}")))?
+        .block_on(verb)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

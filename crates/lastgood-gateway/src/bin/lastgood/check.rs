@@ -1,0 +1,140 @@
+//! `lastgood check`: what is wrong, and how to mend it.
+
+mod probe;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lastgood_gateway::config::{Problems, Resolved};
+use serde::Serialize;
+
+use crate::output::{Failure, say, say_json};
+use crate::settings::SettingsArguments;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  lastgood check
+  lastgood check --store redis://localhost:6379
+  lastgood check --config lastgood.toml --json
+
+Asks each upstream for its ping, which costs a weight of 1 each. Exit code 1 if anything failed.")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    settings: SettingsArguments,
+    /// Print JSON: {ok, checks: [{what, target, verdict, detail, mend, took_ms}]}
+    #[arg(long)]
+    json: bool,
+}
+
+/// How one check went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Ok,
+    /// Works, but is worth knowing.
+    Note,
+    Failed,
+}
+
+/// One thing that was checked.
+#[derive(Debug, Clone, Serialize)]
+struct Finding {
+    what: &'static str,
+    target: String,
+    verdict: Verdict,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mend: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    took_ms: Option<u64>,
+}
+
+impl Finding {
+    fn new(what: &'static str, target: impl Into<String>, verdict: Verdict, detail: impl Into<String>) -> Self {
+        Self { what, target: target.into(), verdict, detail: detail.into(), mend: None, took_ms: None }
+    }
+
+    fn mend(mut self, mend: impl Into<String>) -> Self {
+        self.mend = Some(mend.into());
+        self
+    }
+
+    fn took(mut self, time: Duration) -> Self {
+        self.took_ms = u64::try_from(time.as_millis()).ok();
+        self
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    ok: bool,
+    checks: Vec<Finding>,
+}
+
+pub(crate) async fn run(arguments: Arguments, file: Option<PathBuf>) -> Result<(), Failure> {
+    let checks = match arguments.settings.resolve(file.as_deref())? {
+        Err(problems) => of_problems(problems),
+        Ok(resolved) => {
+            let mut checks = of_configuration(&resolved);
+            checks.extend(probe::all(&resolved.settings).await);
+            checks
+        }
+    };
+    let report = Report { ok: checks.iter().all(|check| check.verdict != Verdict::Failed), checks };
+    match arguments.json {
+        true => say_json(&report)?,
+        false => print(&report),
+    }
+    match report.ok {
+        true => Ok(()),
+        false => Err(Failure::silent()),
+    }
+}
+
+fn of_problems(problems: Problems) -> Vec<Finding> {
+    let finding = |problem: lastgood_gateway::config::Problem| {
+        let target = problem.origin.map(|origin| origin.to_string()).unwrap_or_default();
+        let detail = match &problem.key {
+            Some(key) => format!("`{key}`: {}", problem.what),
+            None => problem.what,
+        };
+        let finding = Finding::new("configuration", target, Verdict::Failed, detail);
+        Finding { mend: problem.hint, ..finding }
+    };
+    problems.0.into_iter().map(finding).collect()
+}
+
+fn of_configuration(resolved: &Resolved) -> Vec<Finding> {
+    let mut checks = vec![Finding::new("configuration", "", Verdict::Ok, "valid; `lastgood config` shows it")];
+    for warning in &resolved.warnings {
+        let target = warning.origin.as_ref().map(ToString::to_string).unwrap_or_default();
+        let note = Finding::new("configuration", target, Verdict::Note, &warning.what);
+        checks.push(Finding { mend: warning.hint.clone(), ..note });
+    }
+    checks
+}
+
+fn print(report: &Report) {
+    let width = |text: fn(&Finding) -> &str| report.checks.iter().map(|check| text(check).len()).max().unwrap_or(0);
+    let what_width = width(|check| check.what);
+    let target_width = width(|check| &check.target).min(48);
+    for check in &report.checks {
+        let verdict = match check.verdict {
+            Verdict::Ok => "ok  ",
+            Verdict::Note => "note",
+            Verdict::Failed => "FAIL",
+        };
+        let took = check.took_ms.map(|ms| format!(" ({ms} ms)")).unwrap_or_default();
+        say(format!("{verdict}  {:what_width$}  {:target_width$}  {}{took}", check.what, check.target, check.detail));
+        if let Some(mend) = &check.mend {
+            say(format!("      mend: {mend}"));
+        }
+    }
+    let failed = report.checks.iter().filter(|check| check.verdict == Verdict::Failed).count();
+    match failed {
+        0 => say("everything works"),
+        1 => say("1 check failed"),
+        many => say(format!("{many} checks failed")),
+    }
+}

@@ -1,0 +1,213 @@
+//! Trying what the configuration names.
+
+use std::error::Error;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use lastgood::store::{RedisOptions, RedisStore, Store};
+use lastgood_gateway::config::{BaseUrl, RedisAddress, Settings, StoreSetting};
+use lastgood_gateway::redact::redact;
+use reqwest::{Client, StatusCode, header, redirect};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+use super::{Finding, Verdict};
+use crate::serve::cannot_listen;
+
+/// How long a store or an upstream gets to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often a store that is still connecting is asked again.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Probes the address, the directories, the store and every upstream.
+pub(super) async fn all(settings: &Settings) -> Vec<Finding> {
+    let mut findings = vec![listen(settings).await, data_dir(settings)];
+    let (store, upstreams) = tokio::join!(store(settings), upstreams(settings));
+    findings.push(store);
+    findings.extend(upstreams);
+    findings
+}
+
+async fn listen(settings: &Settings) -> Finding {
+    let target = settings.listen.to_string();
+    match TcpListener::bind(settings.listen).await {
+        Ok(_) => Finding::new("listen", target, Verdict::Ok, "free"),
+        Err(error) => {
+            let text = cannot_listen(settings.listen, "serve", &error);
+            let (what, mend) = text.split_once("\n    help: ").unwrap_or((&text, ""));
+            // A gateway that is running already is the usual reason, and a good one.
+            let verdict = match error.kind() {
+                io::ErrorKind::AddrInUse => Verdict::Note,
+                _ => Verdict::Failed,
+            };
+            Finding::new("listen", target, verdict, what).mend(mend)
+        }
+    }
+}
+
+fn data_dir(settings: &Settings) -> Finding {
+    writable("data_dir", &settings.data_dir, "give the user of lastgood the right to write there, or set data_dir")
+}
+
+/// Whether a directory, or the nearest one above it that exists, lets us write. Creates nothing that stays.
+fn writable(what: &'static str, directory: &Path, mend: &str) -> Finding {
+    let target = directory.display().to_string();
+    let here = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    let existing = here.ancestors().find(|path| path.exists() && !path.as_os_str().is_empty());
+    let existing = existing.unwrap_or(Path::new("."));
+    let trial = existing.join(format!(".lastgood-check-{}", std::process::id()));
+    let tried = std::fs::write(&trial, b"").and_then(|()| std::fs::remove_file(&trial));
+    match tried {
+        Ok(()) if existing == here => Finding::new(what, target, Verdict::Ok, "writable"),
+        Ok(()) => Finding::new(what, target, Verdict::Ok, "will be created"),
+        Err(error) => {
+            Finding::new(what, target, Verdict::Failed, format!("{} cannot be written: {error}", existing.display()))
+                .mend(mend)
+        }
+    }
+}
+
+async fn store(settings: &Settings) -> Finding {
+    match &settings.store {
+        StoreSetting::Memory => Finding::new("store", "memory:", Verdict::Ok, "nothing to reach; nothing survives"),
+        StoreSetting::Embedded { .. } => {
+            let file = settings.embedded_file().unwrap_or_default();
+            let directory = file.parent().unwrap_or(Path::new("."));
+            let mend = "choose another file: --store embedded:FILE";
+            Finding { target: file.display().to_string(), ..writable("store", directory, mend) }
+        }
+        StoreSetting::Redis(address) => redis(settings.store.to_string(), address).await,
+    }
+}
+
+async fn redis(target: String, address: &RedisAddress) -> Finding {
+    let failed = |why: String| {
+        let mend = mend_of_redis(&why);
+        Finding::new("store", &target, Verdict::Failed, redact(&why)).mend(mend)
+    };
+    let options = match RedisOptions::parse(address.expose_url()) {
+        Ok(options) => options,
+        Err(error) => return failed(error.to_string()),
+    };
+    let started = Instant::now();
+    let store = RedisStore::connect(options);
+    loop {
+        match tokio::time::timeout(PATIENCE, store.probe()).await {
+            Ok(Ok(usage)) => {
+                let keys = usage.keys.map(|keys| format!(", {keys} keys")).unwrap_or_default();
+                return Finding::new("store", &target, Verdict::Ok, format!("answers{keys}")).took(started.elapsed());
+            }
+            Ok(Err(error)) if started.elapsed() > PATIENCE => return failed(error.to_string()),
+            Ok(Err(_)) => tokio::time::sleep(PAUSE).await,
+            Err(_) => return failed("no answer within 5 s".to_owned()),
+        }
+    }
+}
+
+fn mend_of_redis(why: &str) -> &'static str {
+    let text = why.to_ascii_lowercase();
+    let has = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
+    if has(&["wrongpass", "noauth", "auth", "password"]) {
+        "check user and password: redis://user:password@host:port, special characters percent-encoded"
+    } else if has(&["refused"]) {
+        "start Redis, or correct host and port; meanwhile the gateway works without it"
+    } else if has(&["resolve", "lookup", "name or service"]) {
+        "correct the host name"
+    } else if has(&["certificate", "tls", "handshake"]) {
+        "check that the server speaks TLS (else write redis://) and that its certificate is valid"
+    } else {
+        "check that the server runs and can be reached from here; meanwhile the gateway works without it"
+    }
+}
+
+async fn upstreams(settings: &Settings) -> Vec<Finding> {
+    let client = Client::builder()
+        .redirect(redirect::Policy::none())
+        .connect_timeout(settings.upstream.connect_timeout)
+        .timeout(PATIENCE)
+        .build();
+    let client = match client {
+        Ok(client) => client,
+        Err(error) => {
+            let why = format!("the HTTP client does not start: {}", cause(&error));
+            return vec![Finding::new("upstream", "", Verdict::Failed, why)];
+        }
+    };
+    let binance = &settings.binance;
+    let groups = [
+        ("spot", binance.spot_url.as_slice(), "/api/v3/ping"),
+        ("futures", binance.futures_url.as_slice(), "/fapi/v1/ping"),
+        ("coin", binance.coin_url.as_slice(), "/dapi/v1/ping"),
+        ("fear_greed", settings.fear_greed.url.as_slice(), "/fng/?limit=1"),
+    ];
+    let probes = groups.iter().flat_map(|(what, bases, path)| {
+        let client = &client;
+        bases.iter().map(move |base| upstream(client, what, base, path))
+    });
+    join_all(probes).await
+}
+
+async fn upstream(client: &Client, what: &'static str, base: &BaseUrl, path: &str) -> Finding {
+    let started = Instant::now();
+    let answer = client.get(format!("{base}{path}")).send().await;
+    let took = started.elapsed();
+    let finding = match answer {
+        Ok(answer) => {
+            let wait = answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+            of_status(what, base, answer.status(), wait)
+        }
+        Err(error) => of_error(what, base, &error),
+    };
+    finding.took(took)
+}
+
+fn of_status(what: &'static str, base: &BaseUrl, status: StatusCode, wait: Option<&str>) -> Finding {
+    let failed = |why: &str, mend: &str| {
+        let detail = format!("{why} (HTTP {})", status.as_u16());
+        Finding::new(what, base.as_str(), Verdict::Failed, detail).mend(mend)
+    };
+    let wait = wait.map_or_else(|| "a few minutes".to_owned(), |seconds| format!("{seconds} s"));
+    match status.as_u16() {
+        200..=299 => Finding::new(what, base.as_str(), Verdict::Ok, "answers"),
+        418 => failed("this address is banned", &format!("ask nothing for {wait}; the ban ends by itself")),
+        429 => failed("the request limit is spent", &format!("wait {wait}, and let bots ask through the gateway")),
+        451 => failed(
+            "not served from this location",
+            "run the gateway elsewhere; for spot market data https://data-api.binance.vision may answer",
+        ),
+        403 => failed("refused by the firewall of the host", "wait some minutes; name another base"),
+        300..=399 => failed("answers with a redirect, which is not followed", "name the base it redirects to"),
+        500..=599 => failed("answers with an error of its own", "wait, or name another base beside it"),
+        _ => failed("answers, but not as this upstream does", "correct the base; paths are added to it"),
+    }
+}
+
+fn of_error(what: &'static str, base: &BaseUrl, error: &reqwest::Error) -> Finding {
+    let text = cause(error);
+    let mend = if error.is_timeout() {
+        "check the network, or name a nearer base"
+    } else if text.contains("dns") || text.contains("resolve") || text.contains("lookup") {
+        "correct the host name, or check the DNS of this machine"
+    } else if text.contains("certificate") {
+        "check the clock and the certificates of this machine, and that no proxy reads the traffic"
+    } else {
+        "check the address and the network; until it answers, the last good answers are served"
+    };
+    let detail = match error.is_timeout() {
+        true => "no answer in time".to_owned(),
+        false => redact(&text).into_owned(),
+    };
+    Finding::new(what, base.as_str(), Verdict::Failed, detail).mend(mend)
+}
+
+/// The innermost cause of an error, which says what happened.
+fn cause(error: &dyn Error) -> String {
+    let mut innermost = error;
+    while let Some(inner) = innermost.source() {
+        innermost = inner;
+    }
+    innermost.to_string()
+}

@@ -1,0 +1,225 @@
+//! `lastgood demo`: the whole thing in one process, offline.
+
+mod traffic;
+mod view;
+
+use std::io::{self, IsTerminal};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lastgood_gateway::Gateway;
+use lastgood_gateway::config::{FlagValue, Settings, Sources, parse_duration, resolve};
+use lastgood_sim::{Sim, SimConfig};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+use crate::output::{Failure, say, say_json};
+use crate::serve::bind;
+use crate::settings::scratch_directory;
+use crate::shutdown;
+use traffic::Seen;
+use view::Snapshot;
+
+/// Where the gateway listens if that is free.
+const PREFERRED: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8090);
+
+/// How long the servers get to answer what is under way at the end.
+const GRACE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  lastgood demo
+  lastgood demo --bots 100 --for 30s
+  lastgood demo --for 10s --json
+
+Needs nothing but this program: no network, no Redis, no files.")]
+pub(crate) struct Arguments {
+    /// Where the gateway listens [default: 127.0.0.1:8090, or a free port if that is taken]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// Stop after this time, for example 30s; without it on Ctrl-C
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
+    duration: Option<Duration>,
+    /// How many bots poll, twice a second each
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=2000))]
+    bots: u32,
+    /// Print nothing but a summary at the end, as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let (stop, stopping) = watch::channel(());
+    let simulator_listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), "demo").await?;
+    let simulator = address_of(&simulator_listener)?;
+    let sim = Sim::new(SimConfig::default());
+    let sim_task = tokio::spawn({
+        let stopped = stopped(stopping.clone());
+        async move { sim.serve(simulator_listener, stopped).await }
+    });
+
+    let listener = listener(arguments.listen).await?;
+    let address = address_of(&listener)?;
+    let gateway = Gateway::build(&settings(simulator)?)
+        .await
+        .map_err(|error| Failure::failed(format!("failed to build the gateway: {error}")))?;
+    let gateway_task = tokio::spawn({
+        let (gateway, stopped) = (gateway.clone(), stopped(stopping));
+        async move { gateway.serve(listener, stopped).await }
+    });
+
+    let seen = Arc::new(Seen::default());
+    let bots = traffic::start(address, arguments.bots, &seen)
+        .map_err(|error| Failure::failed(format!("failed to start the bots: {error}")))?;
+    if !arguments.json {
+        say(introduction(address, simulator));
+    }
+    let mut snapshot = empty(&arguments, address, simulator);
+    watch_it(&arguments, &gateway, &seen, &mut snapshot).await;
+
+    drop(bots);
+    drop(stop);
+    let _ = timeout(GRACE, async { tokio::join!(gateway_task, sim_task) }).await;
+    let _ = std::fs::remove_dir_all(scratch_directory());
+    match arguments.json {
+        true => say_json(&snapshot),
+        false => {
+            say(format!("\n{}", snapshot.line().trim_start()));
+            Ok(())
+        }
+    }
+}
+
+/// Draws the table once a second until the time is over or someone stops it.
+async fn watch_it(arguments: &Arguments, gateway: &Gateway, seen: &Seen, snapshot: &mut Snapshot) {
+    let terminal = io::stdout().is_terminal();
+    let started = Instant::now();
+    let mut tick = interval(Duration::from_secs(1));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    tick.tick().await;
+    let over = async {
+        match arguments.duration {
+            Some(duration) => tokio::time::sleep(duration).await,
+            None => std::future::pending().await,
+        }
+    };
+    let end = async {
+        tokio::select! {
+            () = over => {}
+            () = shutdown::requested() => {}
+        }
+    };
+    tokio::pin!(end);
+    let mut drawn = 0;
+    loop {
+        let ended = tokio::select! {
+            () = &mut end => true,
+            _ = tick.tick() => false,
+        };
+        let before = snapshot.requests;
+        snapshot.fill(started.elapsed(), &gateway.totals(), seen);
+        snapshot.median = seen.median().await.or(snapshot.median);
+        if ended {
+            return;
+        }
+        if arguments.json {
+            continue;
+        }
+        if !terminal {
+            say(snapshot.line());
+            continue;
+        }
+        let lines = snapshot.lines(snapshot.requests.saturating_sub(before));
+        let up = if drawn > 0 { format!("\x1b[{drawn}A") } else { String::new() };
+        drawn = lines.len();
+        say(format!("{up}\x1b[2K{}", lines.join("\n\x1b[2K")));
+    }
+}
+
+async fn stopped(mut stopping: watch::Receiver<()>) {
+    // Nothing is ever sent: the channel closes when the demonstration ends.
+    let _ = stopping.changed().await;
+}
+
+fn address_of(listener: &TcpListener) -> Result<SocketAddr, Failure> {
+    listener.local_addr().map_err(|error| Failure::failed(format!("failed to learn the port: {error}")))
+}
+
+async fn listener(wanted: Option<SocketAddr>) -> Result<TcpListener, Failure> {
+    match wanted {
+        Some(address) if !address.ip().is_loopback() => {
+            Err(Failure::usage("flag --listen: the demonstration listens on loopback only\n    help: 127.0.0.1:8090"))
+        }
+        Some(address) => bind(address, "demo").await,
+        None => match TcpListener::bind(PREFERRED).await {
+            Ok(listener) => Ok(listener),
+            Err(_) => bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), "demo").await,
+        },
+    }
+}
+
+/// Defaults, with every upstream replaced by the simulator; file and environment have no say.
+fn settings(simulator: SocketAddr) -> Result<Settings, Failure> {
+    let url = format!("http://{simulator}");
+    let directory = scratch_directory().display().to_string();
+    let own = [
+        ("store", "memory:"),
+        ("data_dir", directory.as_str()),
+        ("binance.spot_url", url.as_str()),
+        ("binance.futures_url", url.as_str()),
+        ("binance.coin_url", url.as_str()),
+        ("fear_greed.url", url.as_str()),
+    ];
+    let flag = |(key, value): (&str, &str)| FlagValue {
+        flag: "demo".to_owned(),
+        key: key.to_owned(),
+        value: value.to_owned(),
+    };
+    let sources = Sources { file: None, env: &|_| None, env_names: Vec::new(), flags: own.map(flag).into() };
+    Ok(resolve(&sources)?.settings)
+}
+
+fn introduction(gateway: SocketAddr, simulator: SocketAddr) -> String {
+    format!(
+        "\
+gateway    http://{gateway}
+simulator  http://{simulator}
+
+Try in another terminal; watch the X-Cache header:
+  curl -i 'http://{gateway}/api/v3/ticker/price?symbol=BTCUSDT'
+  curl -i 'http://{gateway}/api/v3/klines?symbol=BTCUSDT&interval=1m&limit=3'
+  curl http://{gateway}/health
+
+Let the exchange fail, and see the bots get the LAST-GOOD answer:
+  curl -X POST http://{simulator}/_sim/faults -d '{{\"kind\":\"status\",\"status\":500}}'
+and mend it:
+  curl -X DELETE http://{simulator}/_sim/faults
+"
+    )
+}
+
+fn empty(arguments: &Arguments, gateway: SocketAddr, simulator: SocketAddr) -> Snapshot {
+    Snapshot {
+        seconds: 0.0,
+        gateway: format!("http://{gateway}"),
+        simulator: format!("http://{simulator}"),
+        bots: arguments.bots,
+        requests: 0,
+        hit_rate: 0.0,
+        hits: 0,
+        stale: 0,
+        last_good: 0,
+        misses: 0,
+        joined: 0,
+        passed: 0,
+        errors: 0,
+        failures_seen_by_bots: 0,
+        upstream_calls: 0,
+        weight_spent: 0,
+        weight_saved: 0,
+        median: None,
+    }
+}

@@ -1,0 +1,104 @@
+//! What the demonstration shows while it runs and at its end.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use lastgood_gateway::Totals;
+use serde::Serialize;
+
+use super::traffic::Seen;
+
+/// The state of the demonstration at one moment.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Snapshot {
+    pub(super) seconds: f64,
+    pub(super) gateway: String,
+    pub(super) simulator: String,
+    pub(super) bots: u32,
+    pub(super) requests: u64,
+    pub(super) hit_rate: f64,
+    pub(super) hits: u64,
+    pub(super) stale: u64,
+    pub(super) last_good: u64,
+    pub(super) misses: u64,
+    pub(super) joined: u64,
+    pub(super) passed: u64,
+    pub(super) errors: u64,
+    pub(super) failures_seen_by_bots: u64,
+    pub(super) upstream_calls: u64,
+    pub(super) weight_spent: u64,
+    pub(super) weight_saved: u64,
+    #[serde(skip)]
+    pub(super) median: Option<Duration>,
+}
+
+impl Snapshot {
+    pub(super) fn fill(&mut self, elapsed: Duration, totals: &Totals, seen: &Seen) {
+        self.seconds = elapsed.as_millis() as f64 / 1000.0;
+        self.requests = totals.requests;
+        self.hits = totals.hits;
+        self.stale = totals.stale;
+        self.last_good = totals.last_good;
+        self.misses = totals.misses;
+        self.joined = totals.joined;
+        self.passed = totals.passed;
+        self.errors = totals.errors;
+        self.upstream_calls = totals.upstream_calls;
+        self.weight_spent = totals.weight_spent;
+        self.weight_saved = seen.weight().saturating_sub(totals.weight_spent);
+        self.failures_seen_by_bots = seen.failures();
+        let from_cache = totals.hits + totals.stale + totals.last_good;
+        let asked = from_cache + totals.misses + totals.joined + totals.errors;
+        self.hit_rate = if asked == 0 { 0.0 } else { from_cache as f64 / asked as f64 };
+    }
+
+    /// For a terminal: a few lines that are drawn over again.
+    pub(super) fn lines(&self, per_second: u64) -> Vec<String> {
+        let percent = self.hit_rate * 100.0;
+        let spent_and_saved = (self.weight_spent + self.weight_saved).max(1);
+        let saved = self.weight_saved as f64 * 100.0 / spent_and_saved as f64;
+        let median = self.median.map_or_else(|| "-".to_owned(), |median| format!("{:.1} ms", millis(median)));
+        let row = |name: &str, value: String, more: String| format!("  {name:<16}{value:>10}   {more}");
+        vec![
+            row("time", format!("{:.0} s", self.seconds), format!("{} bots, median answer {median}", self.bots)),
+            row("requests", self.requests.to_string(), format!("{per_second} a second")),
+            row("hit rate", format!("{percent:.1} %"), format!("{} joined a load under way", self.joined)),
+            row(
+                "last good",
+                self.last_good.to_string(),
+                format!("{} errors reached a bot", self.failures_seen_by_bots),
+            ),
+            row("upstream calls", self.upstream_calls.to_string(), "what the exchange saw".to_owned()),
+            row("weight spent", self.weight_spent.to_string(), String::new()),
+            row(
+                "weight saved",
+                self.weight_saved.to_string(),
+                format!("{saved:.1} % of what the bots alone would spend"),
+            ),
+        ]
+    }
+
+    /// For a file or a pipe: one line.
+    pub(super) fn line(&self) -> String {
+        let mut line = format!(
+            "{:>4.0}s  requests {}  hit rate {:.1} %  upstream calls {}  weight spent {}  weight saved {}  \
+             last good {}  errors {}",
+            self.seconds,
+            self.requests,
+            self.hit_rate * 100.0,
+            self.upstream_calls,
+            self.weight_spent,
+            self.weight_saved,
+            self.last_good,
+            self.failures_seen_by_bots,
+        );
+        if let Some(median) = self.median {
+            let _ = write!(line, "  median {:.1} ms", millis(median));
+        }
+        line
+    }
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}

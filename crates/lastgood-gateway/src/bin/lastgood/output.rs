@@ -1,0 +1,71 @@
+//! What the verbs print, and how they fail.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use lastgood_gateway::config::Problems;
+use lastgood_gateway::redact::redact;
+use serde::Serialize;
+
+/// Why a verb did not do what it was asked.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    message: String,
+    code: u8,
+}
+
+impl Failure {
+    /// It was asked rightly and did not succeed.
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
+        Self { message: message.into(), code: 1 }
+    }
+
+    /// It was asked wrongly.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self { message: message.into(), code: 2 }
+    }
+
+    /// It has already said why.
+    pub(crate) fn silent() -> Self {
+        Self::failed("")
+    }
+
+    pub(crate) fn report(&self) -> ExitCode {
+        if !self.message.is_empty() {
+            complain(&format!("error: {}", self.message));
+        }
+        ExitCode::from(self.code)
+    }
+}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        let message = match problems.0.len() {
+            1 => problems.to_string(),
+            many => format!("{many} things are wrong with the configuration\n{problems}"),
+        };
+        match problems.from_flags() {
+            true => Self::usage(message),
+            false => Self::failed(message),
+        }
+    }
+}
+
+/// Prints a line. A reader that has gone away, as `head` does, is no failure.
+pub(crate) fn say(line: impl Display) {
+    let _ = writeln!(io::stdout().lock(), "{line}");
+}
+
+/// Prints a line for people beside the output, secrets masked.
+pub(crate) fn complain(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{}", redact(line));
+}
+
+/// Prints a value as JSON for scripts.
+pub(crate) fn say_json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Failure::failed(format!("failed to write JSON: {error}")))?;
+    say(text);
+    Ok(())
+}

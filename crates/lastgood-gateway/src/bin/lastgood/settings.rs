@@ -1,0 +1,83 @@
+//! From the command line and the environment to settings.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use lastgood_gateway::config::{ConfigFile, FlagValue, Problems, Resolved, Sources, resolve};
+
+use crate::output::{Failure, complain};
+
+/// The flags of every verb that reads the configuration.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SettingsArguments {
+    /// Where to listen, for example 127.0.0.1:8090
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+    /// embedded:[FILE], memory:, redis://…, rediss://… or unix:SOCKET
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// Where the embedded store, the ban memory and the credentials live
+    #[arg(long, value_name = "DIRECTORY")]
+    data_dir: Option<String>,
+    /// Which region defaults apply: trading or dashboard
+    #[arg(long, value_name = "NAME")]
+    preset: Option<String>,
+    /// Any other key, such as regions.klines.fresh_for=2s; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    other: Vec<String>,
+}
+
+impl SettingsArguments {
+    fn flags(&self) -> Result<Vec<FlagValue>, Failure> {
+        let mut flags = Vec::new();
+        for one in &self.other {
+            let Some((key, value)) = one.split_once('=') else {
+                return Err(Failure::usage(
+                    "flag --set: expected KEY=VALUE\n    help: write for example --set memory.limit=512MiB",
+                ));
+            };
+            flags.push(FlagValue { flag: "--set".to_owned(), key: key.trim().to_owned(), value: value.to_owned() });
+        }
+        let own = [
+            ("--listen", "listen", &self.listen),
+            ("--store", "store", &self.store),
+            ("--data-dir", "data_dir", &self.data_dir),
+            ("--preset", "preset", &self.preset),
+        ];
+        for (flag, key, value) in own {
+            if let Some(value) = value {
+                flags.push(FlagValue { flag: flag.to_owned(), key: key.to_owned(), value: value.clone() });
+            }
+        }
+        Ok(flags)
+    }
+
+    /// The settings in force, or what is wrong with them.
+    pub(crate) fn resolve(&self, file: Option<&Path>) -> Result<Result<Resolved, Problems>, Failure> {
+        let flags = self.flags()?;
+        let file = match ConfigFile::find(file, &variable, Path::new("")) {
+            Ok(file) => file,
+            Err(problems) => return Ok(Err(problems)),
+        };
+        let env_names = env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+        Ok(resolve(&Sources { file, env: &variable, env_names, flags }))
+    }
+
+    /// The settings in force; warnings go to standard error.
+    pub(crate) fn load(&self, file: Option<&Path>) -> Result<Resolved, Failure> {
+        let resolved = self.resolve(file)??;
+        for warning in &resolved.warnings {
+            complain(&format!("warning: {warning}"));
+        }
+        Ok(resolved)
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
+/// A directory of this process alone, for verbs that leave nothing behind.
+pub(crate) fn scratch_directory() -> PathBuf {
+    env::temp_dir().join(format!("lastgood-{}", std::process::id()))
+}

@@ -1,0 +1,243 @@
+//! Settings: flags over environment over `lastgood.toml` over defaults.
+//!
+//! [`KEYS`] is the table of everything that can be set. [`resolve`] combines the layers into
+//! [`Settings`] and knows for each key where its value came from. Nothing here reads the
+//! environment: the program hands a lookup in.
+
+mod address;
+mod duration;
+mod effective;
+mod file;
+mod keys;
+mod layers;
+mod problem;
+mod regions;
+mod show;
+mod size;
+mod store;
+mod suggest;
+mod upstream;
+mod value;
+
+pub use effective::{Row, render_effective};
+pub use file::{ConfigFile, FILE_NAME};
+pub use keys::{KEYS, Key};
+pub use layers::{FlagValue, Resolved, Sources, resolve};
+pub use problem::{Origin, Problem, Problems};
+pub use regions::{REGION_KEYS, REGION_NAMES, RegionKey, RegionOverride};
+pub use store::{RedisAddress, RedisEndpoint, StoreSetting};
+pub use upstream::BaseUrl;
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lastgood_market::Preset;
+use secrecy::SecretString;
+
+/// Everything the gateway can be told, checked.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where to listen. Not loopback only with an admin token.
+    pub listen: SocketAddr,
+    /// The store behind the memory tier.
+    pub store: StoreSetting,
+    /// What all store work of one request may cost together.
+    pub store_budget: Duration,
+    /// Where the embedded store, the ban memory and the credentials live.
+    pub data_dir: PathBuf,
+    /// Which set of region defaults applies.
+    pub preset: Preset,
+    /// Prefix of every key in the store.
+    pub namespace: String,
+    /// Off: everything passes through.
+    pub enabled: bool,
+    /// The exchange.
+    pub binance: Binance,
+    /// The fear & greed index.
+    pub fear_greed: FearGreed,
+    /// The admin API.
+    pub admin: Admin,
+    /// Key for credentials at rest.
+    pub master_key: Option<SecretString>,
+    /// The memory tier.
+    pub memory: Memory,
+    /// What one client, and all of them together, may ask of the gateway.
+    pub limits: Limits,
+    /// What the gateway may ask of an upstream.
+    pub upstream: Upstream,
+    /// What is logged, and how.
+    pub log: Log,
+    /// Overrides by region; the names are [`REGION_NAMES`].
+    pub regions: BTreeMap<&'static str, RegionOverride>,
+}
+
+/// The bases of the exchange, each list in the order to be tried.
+#[derive(Debug, Clone)]
+pub struct Binance {
+    /// Answers `/api` and `/sapi`.
+    pub spot_url: Vec<BaseUrl>,
+    /// Answers `/fapi` and `/futures/data`.
+    pub futures_url: Vec<BaseUrl>,
+    /// Answers `/dapi`.
+    pub coin_url: Vec<BaseUrl>,
+    /// Spot market streams.
+    pub ws_url: Vec<BaseUrl>,
+}
+
+/// The fear & greed index.
+#[derive(Debug, Clone)]
+pub struct FearGreed {
+    /// Base of its API.
+    pub url: Option<BaseUrl>,
+}
+
+/// The admin API.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// Bearer token; `None` leaves the API open, on loopback only.
+    pub token: Option<SecretString>,
+}
+
+/// The memory tier.
+#[derive(Debug, Clone)]
+pub struct Memory {
+    /// Its size in bytes.
+    pub limit: u64,
+}
+
+/// What one client, and all of them together, may ask of the gateway.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Open connections.
+    pub max_connections: usize,
+    /// Requests being answered at the same time.
+    pub max_concurrent_requests: usize,
+    /// Length of path and query in bytes.
+    pub max_url_bytes: u64,
+    /// Size of a request body in bytes.
+    pub max_body_bytes: u64,
+    /// For the header of a request to arrive.
+    pub header_timeout: Duration,
+    /// For a whole request to be answered.
+    pub request_timeout: Duration,
+}
+
+/// What the gateway may ask of an upstream.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// For a connection to be made.
+    pub connect_timeout: Duration,
+    /// Requests under way at the same time, per upstream.
+    pub max_concurrent: usize,
+    /// Size of an answer in bytes.
+    pub max_answer_bytes: u64,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// A level, or filter directives such as `info,lastgood=debug`.
+    pub level: String,
+    /// Text for people, JSON for collectors.
+    pub format: LogFormat,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One readable line an event.
+    Text,
+    /// One JSON object an event.
+    Json,
+}
+
+impl LogFormat {
+    const ALL: [(&str, Self); 2] = [("text", Self::Text), ("json", Self::Json)];
+
+    /// The name used in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// Reads a duration as the configuration does: `250ms`, `1m30s`, `1d`.
+///
+/// # Errors
+/// What is wrong with it, with an example.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    duration::parse(text).map_err(|wrong| match wrong.hint {
+        Some(hint) => format!("{}; {hint}", wrong.what),
+        None => wrong.what,
+    })
+}
+
+impl Settings {
+    /// What the configuration says about a region; all `None` if nothing.
+    #[must_use]
+    pub fn region(&self, name: &str) -> RegionOverride {
+        self.regions.get(name).cloned().unwrap_or_default()
+    }
+
+    /// The file of the embedded store, if that is the store.
+    #[must_use]
+    pub fn embedded_file(&self) -> Option<PathBuf> {
+        match &self.store {
+            StoreSetting::Embedded { path: Some(path) } => Some(path.clone()),
+            StoreSetting::Embedded { path: None } => Some(self.data_dir.join("lastgood.redb")),
+            StoreSetting::Memory | StoreSetting::Redis(_) => None,
+        }
+    }
+
+    /// Zeros and empty lists, for the table of keys to fill.
+    fn blank() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            store: StoreSetting::Memory,
+            store_budget: Duration::ZERO,
+            data_dir: PathBuf::new(),
+            preset: Preset::Trading,
+            namespace: String::new(),
+            enabled: true,
+            binance: Binance {
+                spot_url: Vec::new(),
+                futures_url: Vec::new(),
+                coin_url: Vec::new(),
+                ws_url: Vec::new(),
+            },
+            fear_greed: FearGreed { url: None },
+            admin: Admin { token: None },
+            master_key: None,
+            memory: Memory { limit: 0 },
+            limits: Limits {
+                max_connections: 0,
+                max_concurrent_requests: 0,
+                max_url_bytes: 0,
+                max_body_bytes: 0,
+                header_timeout: Duration::ZERO,
+                request_timeout: Duration::ZERO,
+            },
+            upstream: Upstream { connect_timeout: Duration::ZERO, max_concurrent: 0, max_answer_bytes: 0 },
+            log: Log { level: String::new(), format: LogFormat::Text },
+            regions: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for Settings {
+    /// The defaults of [`KEYS`], with `./lastgood-data` as the data directory.
+    fn default() -> Self {
+        let mut settings = Self::blank();
+        for key in KEYS {
+            let applied = key.apply(&mut settings, &value::Raw::text(key.default));
+            debug_assert!(applied.is_ok(), "the default of {} is valid", key.name);
+        }
+        settings.data_dir = PathBuf::from(layers::DATA_DIR_WITHOUT_HOME);
+        settings
+    }
+}

@@ -1,0 +1,82 @@
+//! Where to listen.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::problem::Wrong;
+use super::value::Raw;
+
+const EXAMPLE: &str = "127.0.0.1:8090";
+
+/// Reads `address:port`; `localhost` is accepted, other host names are not.
+pub(crate) fn parse(raw: &Raw) -> Result<SocketAddr, Wrong> {
+    let text = raw.as_text(EXAMPLE)?;
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    if let Some(port) = text.strip_prefix("localhost:")
+        && let Ok(port) = port.parse()
+    {
+        return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    }
+    let wrong = Wrong::new(format!("{text:?} is not an address and a port"));
+    Err(wrong.hint(mend(text)))
+}
+
+fn mend(text: &str) -> String {
+    let port = text.strip_prefix(':').unwrap_or(text);
+    if port.parse::<u16>().is_ok() {
+        return format!("did you mean \"127.0.0.1:{port}\"?");
+    }
+    match text.parse::<IpAddr>() {
+        Ok(IpAddr::V4(ip)) => format!("the port is missing: \"{ip}:8090\""),
+        Ok(IpAddr::V6(ip)) => format!("the port is missing: \"[{ip}]:8090\""),
+        Err(_) => format!("write an IP address and a port, for example \"{EXAMPLE}\""),
+    }
+}
+
+/// Whether only this machine can reach the address.
+pub(crate) fn is_loopback(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_needs_an_ip_and_a_port() {
+        for (text, expected) in [
+            ("127.0.0.1:0", "127.0.0.1:0"),
+            ("localhost:9000", "127.0.0.1:9000"),
+            ("[::1]:8090", "[::1]:8090"),
+            ("0.0.0.0:80", "0.0.0.0:80"),
+        ] {
+            assert_eq!(parse(&Raw::text(text)).map(|a| a.to_string()), Ok(expected.to_owned()));
+        }
+        for (text, hint) in [
+            (":8090", "did you mean \"127.0.0.1:8090\"?"),
+            ("8090", "did you mean \"127.0.0.1:8090\"?"),
+            ("10.0.0.1", "the port is missing: \"10.0.0.1:8090\""),
+            ("::1", "the port is missing: \"[::1]:8090\""),
+            ("web:8090", "write an IP address and a port, for example \"127.0.0.1:8090\""),
+            ("127.0.0.1:99999", "write an IP address and a port, for example \"127.0.0.1:8090\""),
+        ] {
+            assert_eq!(parse(&Raw::text(text)).expect_err(text).hint.as_deref(), Some(hint));
+        }
+    }
+
+    #[test]
+    fn only_loopback_is_loopback() {
+        for (text, expected) in [
+            ("127.0.0.1:1", true),
+            ("127.9.9.9:1", true),
+            ("[::1]:1", true),
+            ("[::ffff:127.0.0.1]:1", true),
+            ("0.0.0.0:1", false),
+            ("[::]:1", false),
+            ("192.168.0.1:1", false),
+        ] {
+            assert_eq!(text.parse().map(is_loopback), Ok(expected), "{text}");
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! The configuration file: finding it, and reading it with the line of every value.
+
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::problem::{Origin, Problem, Problems, Wrong};
+use super::suggest::did_you_mean;
+use super::value::Raw;
+use super::{KEYS, Key, REGION_KEYS, REGION_NAMES, RegionKey};
+
+/// The file that is read when it lies in the working directory and no other is named.
+pub const FILE_NAME: &str = "lastgood.toml";
+
+/// More than any configuration needs; a wrong `--config` must not fill the memory.
+const LARGEST: u64 = 1 << 20;
+
+/// A configuration file that was read but not yet understood.
+#[derive(Debug, Clone)]
+pub struct ConfigFile {
+    /// Its name for messages.
+    pub path: String,
+    /// What it says.
+    pub text: String,
+}
+
+impl ConfigFile {
+    /// The file named by `--config`, else by `LASTGOOD_CONFIG`, else `lastgood.toml` in
+    /// `directory` if there is one.
+    ///
+    /// # Errors
+    /// A file that was named, or is there, but cannot be read.
+    pub fn find(
+        flag: Option<&Path>,
+        env: &dyn Fn(&str) -> Option<String>,
+        directory: &Path,
+    ) -> Result<Option<Self>, Problems> {
+        const VARIABLE: &str = "LASTGOOD_CONFIG";
+        if let Some(path) = flag {
+            let origin = Origin::Flag("--config".to_owned());
+            return Self::read(path, &path.display().to_string(), origin).map(Some);
+        }
+        if let Some(path) = env(VARIABLE).filter(|path| !path.trim().is_empty()) {
+            let origin = Origin::Env(VARIABLE.to_owned());
+            return Self::read(Path::new(&path), &path, origin).map(Some);
+        }
+        let path = directory.join(FILE_NAME);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let origin = Origin::File { path: FILE_NAME.to_owned(), line: 1 };
+        Self::read(&path, FILE_NAME, origin).map(Some)
+    }
+
+    fn read(path: &Path, shown: &str, origin: Origin) -> Result<Self, Problems> {
+        let refuse = |what: String, hint: &str| {
+            let wrong = Wrong::new(what).hint(hint);
+            Problems(vec![Problem::new(Some(origin.clone()), None, wrong)])
+        };
+        let unreadable = |error: std::io::Error| {
+            refuse(
+                format!("the configuration file {shown} cannot be read: {error}"),
+                "name a TOML file that exists and may be read",
+            )
+        };
+        let size = std::fs::metadata(path).map_err(unreadable)?.len();
+        if size > LARGEST {
+            return Err(refuse(
+                format!("{shown} is larger than a configuration can be (1 MiB)"),
+                "is it the right file?",
+            ));
+        }
+        let text = String::from_utf8(std::fs::read(path).map_err(unreadable)?)
+            .map_err(|_| refuse(format!("{shown} is not UTF-8 text"), "save it as UTF-8"))?;
+        Ok(Self { path: shown.to_owned(), text })
+    }
+}
+
+/// What a dotted name stands for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Target {
+    Key(&'static Key),
+    Region(&'static str, &'static RegionKey),
+}
+
+impl Target {
+    /// Finds what a dotted name stands for, or what it was meant to be.
+    pub(crate) fn named(name: &str) -> Result<Self, Wrong> {
+        if let Some(key) = Key::named(name) {
+            return Ok(Self::Key(key));
+        }
+        if let Some(rest) = name.strip_prefix("regions.")
+            && let Some((region, key)) = rest.split_once('.')
+        {
+            let region = region_named(region)?;
+            return match REGION_KEYS.iter().find(|known| known.name == key) {
+                Some(key) => Ok(Self::Region(region, key)),
+                None => Err(Wrong::new("unknown key of a region").hint(
+                    did_you_mean(key, REGION_KEYS.iter().map(|known| known.name))
+                        .unwrap_or_else(|| list("a region has", region_key_names())),
+                )),
+            };
+        }
+        Err(match keys_of_group(name) {
+            Some(keys) => Wrong::new("this is a table, not a value").hint(list("it has", keys)),
+            None => Wrong::new("unknown key").hint(meant(name)),
+        })
+    }
+}
+
+fn region_named(name: &str) -> Result<&'static str, Wrong> {
+    REGION_NAMES.into_iter().find(|known| *known == name).ok_or_else(|| {
+        Wrong::new("unknown region")
+            .hint(did_you_mean(name, REGION_NAMES).unwrap_or_else(|| list("the regions are", REGION_NAMES)))
+    })
+}
+
+fn region_key_names() -> impl Iterator<Item = &'static str> {
+    REGION_KEYS.iter().map(|key| key.name)
+}
+
+fn list<'a>(intro: &str, names: impl IntoIterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = names.into_iter().collect();
+    format!("{intro} {}", names.join(", "))
+}
+
+/// The tables of the file, `regions` apart.
+fn groups() -> impl Iterator<Item = &'static str> {
+    KEYS.iter().filter_map(|key| Some(key.name.split_once('.')?.0))
+}
+
+fn keys_of_group(group: &str) -> Option<Vec<&'static str>> {
+    if group == "regions" {
+        return Some(REGION_NAMES.to_vec());
+    }
+    let keys: Vec<&str> = KEYS
+        .iter()
+        .filter_map(|key| key.name.split_once('.'))
+        .filter(|(known, _)| *known == group)
+        .map(|(_, key)| key)
+        .collect();
+    Some(keys).filter(|keys| !keys.is_empty())
+}
+
+/// The hint for a name that means nothing: a spelling, or the table it belongs to.
+fn meant(name: &str) -> String {
+    let last = name.rsplit('.').next().unwrap_or(name);
+    did_you_mean(name, KEYS.iter().map(|key| key.name))
+        .or_else(|| {
+            let inside = |key: &&Key| key.name.rsplit('.').next() == Some(last);
+            let mut found = KEYS.iter().filter(inside);
+            match (found.next(), found.next()) {
+                (Some(key), None) => Some(format!("did you mean `{}`?", key.name)),
+                _ => None,
+            }
+        })
+        .or_else(|| {
+            let (group, last) = name.rsplit_once('.')?;
+            keys_of_group(group).map(|keys| {
+                did_you_mean(last, keys.iter().copied()).unwrap_or_else(|| list(&format!("`{group}` has"), keys))
+            })
+        })
+        .unwrap_or_else(|| "`lastgood config` lists every key".to_owned())
+}
+
+/// A value of the file that belongs to a known key.
+#[derive(Debug)]
+pub(crate) struct Assignment {
+    pub(crate) target: Target,
+    pub(crate) name: String,
+    pub(crate) origin: Origin,
+    pub(crate) raw: Raw,
+}
+
+/// Reads the whole file: what it sets, and what is wrong with it, by line.
+pub(crate) fn read(file: &ConfigFile) -> (Vec<Assignment>, Vec<Problem>) {
+    let mut reader = Reader { file, assignments: Vec::new(), problems: Vec::new() };
+    let (root, errors) = DeTable::parse_recoverable(&file.text);
+    for error in errors {
+        let start = error.span().map_or(0, |span| span.start);
+        let origin = reader.origin(start);
+        // After its first error a line only has errors that follow from it.
+        if reader.problems.last().and_then(|last| last.origin.as_ref()) != Some(&origin) {
+            let wrong = Wrong::new(format!("not valid TOML: {}", error.message()))
+                .hint("texts need quotes, tables need [brackets], keys are set once");
+            reader.problems.push(Problem::new(Some(origin), None, wrong));
+        }
+    }
+    if reader.problems.is_empty() {
+        reader.table("", root.get_ref());
+    }
+    reader.problems.sort_by_key(|problem| match problem.origin {
+        Some(Origin::File { line, .. }) => line,
+        _ => 0,
+    });
+    (reader.assignments, reader.problems)
+}
+
+struct Reader<'a> {
+    file: &'a ConfigFile,
+    assignments: Vec<Assignment>,
+    problems: Vec<Problem>,
+}
+
+impl Reader<'_> {
+    fn origin(&self, offset: usize) -> Origin {
+        let before = &self.file.text.as_bytes()[..offset.min(self.file.text.len())];
+        Origin::File { path: self.file.path.clone(), line: 1 + before.iter().filter(|byte| **byte == b'\n').count() }
+    }
+
+    /// Goes no deeper than known names do, however deep the file nests.
+    fn table(&mut self, path: &str, table: &DeTable<'_>) {
+        for (key, value) in table {
+            let name = match path {
+                "" => key.get_ref().to_string(),
+                _ => format!("{path}.{}", key.get_ref()),
+            };
+            let origin = self.origin(key.span().start);
+            if let Err(wrong) = self.entry(&name, &origin, value) {
+                self.problems.push(Problem::new(Some(origin), Some(&name), wrong));
+            }
+        }
+    }
+
+    fn entry(&mut self, name: &str, origin: &Origin, value: &Spanned<DeValue<'_>>) -> Result<(), Wrong> {
+        if let DeValue::Table(table) = value.get_ref() {
+            if let Some(region) = name.strip_prefix("regions.")
+                && !region.contains('.')
+            {
+                region_named(region)?;
+            } else if keys_of_group(name).is_none() {
+                return Err(match Target::named(name) {
+                    Ok(_) => Wrong::new("expected a value, found a table"),
+                    Err(wrong) if name.contains('.') => wrong,
+                    Err(_) => Wrong::new("unknown table").hint(
+                        did_you_mean(name, groups().chain(["regions"]))
+                            .unwrap_or_else(|| "`lastgood config` lists every key".to_owned()),
+                    ),
+                });
+            }
+            self.table(name, table);
+            return Ok(());
+        }
+        let target = Target::named(name)?;
+        let raw = raw(value.get_ref())?;
+        self.assignments.push(Assignment { target, name: name.to_owned(), origin: origin.clone(), raw });
+        Ok(())
+    }
+}
+
+fn raw(value: &DeValue<'_>) -> Result<Raw, Wrong> {
+    let bare = |kind, text: String| Ok(Raw::Bare { kind, text });
+    match value {
+        DeValue::String(text) => Ok(Raw::text(text.as_ref())),
+        DeValue::Integer(number) => bare("integer", number.to_string()),
+        DeValue::Float(number) => bare("float", number.to_string()),
+        DeValue::Boolean(flag) => bare("boolean", flag.to_string()),
+        DeValue::Datetime(date) => bare("date", date.to_string()),
+        DeValue::Table(_) => Err(Wrong::new("expected a value, found a table")),
+        DeValue::Array(items) => items
+            .iter()
+            .map(|item| match item.get_ref() {
+                DeValue::String(text) => Ok(text.to_string()),
+                other => Err(Wrong::new(format!(
+                    "expected a list of strings, found a list with a value of type {}",
+                    other.type_str()
+                ))
+                .hint("put every item in quotes")),
+            })
+            .collect::<Result<_, _>>()
+            .map(Raw::List),
+    }
+}

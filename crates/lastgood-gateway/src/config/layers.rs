@@ -1,0 +1,507 @@
+//! Combining the layers: defaults, then the file, then the environment, then flags.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use secrecy::ExposeSecret;
+
+use super::file::{self, ConfigFile, Target};
+use super::problem::{Origin, Problem, Problems, Wrong};
+use super::suggest::nearest;
+use super::value::Raw;
+use super::{KEYS, REGION_NAMES, Settings, address};
+
+pub(super) const DATA_DIR_WITHOUT_HOME: &str = "lastgood-data";
+
+/// Variables of the program that are no settings of the gateway.
+const OTHER_VARIABLES: [&str; 2] = ["LASTGOOD_CONFIG", "LASTGOOD_URL"];
+
+/// Below this an admin token can be guessed.
+const SHORTEST_TOKEN: usize = 16;
+
+/// A value given on the command line.
+#[derive(Debug, Clone)]
+pub struct FlagValue {
+    /// The flag as it was written, with dashes: `--listen`, `--set`.
+    pub flag: String,
+    /// The dotted key.
+    pub key: String,
+    /// The value.
+    pub value: String,
+}
+
+/// The layers above the defaults.
+pub struct Sources<'a> {
+    /// The configuration file, if there is one.
+    pub file: Option<ConfigFile>,
+    /// Looks a variable of the environment up.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// The names of all variables, to tell misspelt ones; may be empty.
+    pub env_names: Vec<String>,
+    /// Flags, the later ones winning.
+    pub flags: Vec<FlagValue>,
+}
+
+/// The outcome: settings in force, and where each came from.
+#[derive(Debug)]
+pub struct Resolved {
+    /// The settings in force.
+    pub settings: Settings,
+    /// What is allowed but probably not meant.
+    pub warnings: Vec<Problem>,
+    origins: BTreeMap<String, Origin>,
+}
+
+impl Resolved {
+    /// Where the value of a dotted key came from.
+    #[must_use]
+    pub fn origin(&self, name: &str) -> Origin {
+        self.origins.get(name).cloned().unwrap_or(Origin::Default)
+    }
+}
+
+/// Combines the layers and checks everything.
+///
+/// # Errors
+/// All that is wrong, not only the first of it.
+pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
+    let mut layers = Layers { settings: Settings::default(), origins: BTreeMap::new(), problems: Vec::new() };
+    layers.file(sources.file.as_ref());
+    layers.environment(sources.env);
+    layers.flags(&sources.flags);
+    layers.data_dir(sources.env);
+    layers.check_exposure();
+    layers.check_timeouts();
+    if !layers.problems.is_empty() {
+        return Err(Problems(layers.problems));
+    }
+    let mut warnings = misspelt_variables(&sources.env_names);
+    warnings.extend(layers.weak_token());
+    Ok(Resolved { settings: layers.settings, warnings, origins: layers.origins })
+}
+
+struct Layers {
+    settings: Settings,
+    origins: BTreeMap<String, Origin>,
+    problems: Vec<Problem>,
+}
+
+impl Layers {
+    fn apply(&mut self, target: Target, name: &str, origin: Origin, raw: &Raw) {
+        let applied = match target {
+            Target::Key(key) => key.apply(&mut self.settings, raw),
+            Target::Region(region, key) => (key.set)(self.settings.regions.entry(region).or_default(), raw),
+        };
+        match applied {
+            Ok(()) => {
+                self.origins.insert(name.to_owned(), origin);
+            }
+            Err(wrong) => self.refuse(origin, name, wrong),
+        }
+    }
+
+    fn refuse(&mut self, origin: Origin, name: &str, wrong: Wrong) {
+        self.problems.push(Problem::new(Some(origin), Some(name), wrong));
+    }
+
+    fn file(&mut self, file: Option<&ConfigFile>) {
+        let Some(file) = file else { return };
+        let (assignments, mut problems) = file::read(file);
+        for one in assignments {
+            self.apply(one.target, &one.name, one.origin, &one.raw);
+        }
+        self.problems.append(&mut problems);
+        self.problems.sort_by_key(|problem| match problem.origin {
+            Some(Origin::File { line, .. }) => line,
+            _ => 0,
+        });
+    }
+
+    fn environment(&mut self, env: &dyn Fn(&str) -> Option<String>) {
+        for key in KEYS {
+            // An empty variable is an unset one, but for the store, where empty means embedded.
+            let set = |name: &'static str| {
+                let value = env(name)?;
+                (key.name == "store" || !value.trim().is_empty()).then_some((name, value))
+            };
+            if let Some((name, value)) = key.env.iter().copied().find_map(set) {
+                let origin = Origin::Env(name.to_owned());
+                self.apply(Target::Key(key), key.name, origin, &Raw::Text(value));
+            }
+        }
+    }
+
+    fn flags(&mut self, flags: &[FlagValue]) {
+        for one in flags {
+            let origin = Origin::Flag(one.flag.clone());
+            match Target::named(&one.key) {
+                Ok(target) => self.apply(target, &one.key, origin, &Raw::text(&one.value)),
+                Err(wrong) => self.refuse(origin, &one.key, wrong),
+            }
+        }
+    }
+
+    fn data_dir(&mut self, env: &dyn Fn(&str) -> Option<String>) {
+        let chosen = self.origins.contains_key("data_dir") && !self.settings.data_dir.as_os_str().is_empty();
+        if !chosen {
+            self.settings.data_dir = default_data_dir(env);
+            self.origins.remove("data_dir");
+        }
+    }
+
+    fn is_refused(&self, name: &str) -> bool {
+        self.problems.iter().any(|problem| problem.key.as_deref() == Some(name))
+    }
+
+    /// Other machines get in with a token or not at all.
+    fn check_exposure(&mut self) {
+        let listen = self.settings.listen;
+        let open = !address::is_loopback(listen) && self.settings.admin.token.is_none();
+        if open && !self.is_refused("listen") && !self.is_refused("admin.token") {
+            let origin = self.origins.get("listen").cloned().unwrap_or(Origin::Default);
+            let wrong = Wrong::new(format!("{listen} can be reached from other machines, and no admin token is set"))
+                .hint(format!(
+                    "set LASTGOOD_ADMIN_TOKEN (make one with: openssl rand -hex 32), \
+                 or listen on 127.0.0.1:{}",
+                    listen.port()
+                ));
+            self.refuse(origin, "listen", wrong);
+        }
+    }
+
+    fn check_timeouts(&mut self) {
+        for region in REGION_NAMES {
+            let set = self.settings.region(region);
+            if let (Some(soft), Some(hard)) = (set.soft_timeout, set.hard_timeout)
+                && soft > hard
+            {
+                let name = format!("regions.{region}.soft_timeout");
+                let origin = self.origins.get(&name).cloned().unwrap_or(Origin::Default);
+                let wrong = Wrong::new("the soft timeout is longer than the hard one")
+                    .hint("the soft timeout comes first, the hard one gives up");
+                self.refuse(origin, &name, wrong);
+            }
+        }
+    }
+
+    fn weak_token(&self) -> Option<Problem> {
+        let token = self.settings.admin.token.as_ref()?;
+        let origin = self.origins.get("admin.token").cloned();
+        (token.expose_secret().len() < SHORTEST_TOKEN).then(|| {
+            let wrong =
+                Wrong::new(format!("the admin token is shorter than {SHORTEST_TOKEN} characters and can be guessed"))
+                    .hint("make one with: openssl rand -hex 32");
+            Problem::new(origin, Some("admin.token"), wrong)
+        })
+    }
+}
+
+fn default_data_dir(env: &dyn Fn(&str) -> Option<String>) -> PathBuf {
+    // The XDG specification has relative paths ignored.
+    let absolute = |name: &str| env(name).filter(|path| Path::new(path).is_absolute());
+    if let Some(data) = absolute("XDG_DATA_HOME") {
+        return Path::new(&data).join("lastgood");
+    }
+    match absolute("HOME") {
+        Some(home) => Path::new(&home).join(".local/share/lastgood"),
+        None => PathBuf::from(DATA_DIR_WITHOUT_HOME),
+    }
+}
+
+/// Variables that look like ours but are not. Only a warning: Kubernetes makes variables such as
+/// `LASTGOOD_SERVICE_HOST` from the names of services.
+fn misspelt_variables(names: &[String]) -> Vec<Problem> {
+    let known = || KEYS.iter().flat_map(|key| key.env).chain(&OTHER_VARIABLES);
+    names
+        .iter()
+        .filter(|name| name.starts_with("LASTGOOD_"))
+        .filter(|name| !known().any(|known| known == name))
+        .filter_map(|name| {
+            let meant = nearest(name, known().copied())?;
+            let wrong = Wrong::new("this variable means nothing to lastgood").hint(format!("did you mean `{meant}`?"));
+            Some(Problem::new(Some(Origin::Env(name.clone())), None, wrong))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Preset, render_effective};
+    use super::*;
+    use lastgood::Keep;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    fn resolve_from(file: &str, env: &[(&str, &str)], flags: &[(&str, &str, &str)]) -> Result<Resolved, Problems> {
+        let lookup = |name: &str| {
+            let found = env.iter().find(|(known, _)| *known == name)?;
+            Some(found.1.to_owned())
+        };
+        resolve(&Sources {
+            file: Some(ConfigFile { path: "lastgood.toml".to_owned(), text: file.to_owned() }),
+            env: &lookup,
+            env_names: env.iter().map(|(name, _)| (*name).to_owned()).collect(),
+            flags: flags
+                .iter()
+                .map(|(flag, key, value)| FlagValue {
+                    flag: (*flag).to_owned(),
+                    key: (*key).to_owned(),
+                    value: (*value).to_owned(),
+                })
+                .collect(),
+        })
+    }
+
+    fn message(file: &str) -> String {
+        resolve_from(file, &[], &[]).expect_err(file).to_string()
+    }
+
+    #[test]
+    fn flags_beat_the_environment_which_beats_the_file_which_beats_the_defaults() {
+        let file = "namespace = \"f\"\npreset = \"dashboard\"\nlisten = \"127.0.0.1:1\"\n";
+        let env = [("LASTGOOD_PRESET", "trading"), ("LASTGOOD_LISTEN", "127.0.0.1:2")];
+        let flags = [("--listen", "listen", "127.0.0.1:3")];
+        let resolved = resolve_from(file, &env, &flags).expect("all valid");
+        assert_eq!(resolved.settings.listen.port(), 3);
+        assert_eq!(resolved.settings.preset, Preset::Trading);
+        assert_eq!(resolved.settings.namespace, "f");
+        let origins = ["listen", "preset", "namespace", "memory.limit"].map(|key| resolved.origin(key).to_string());
+        assert_eq!(origins, ["flag --listen", "env LASTGOOD_PRESET", "lastgood.toml:1", "default"]);
+    }
+
+    #[test]
+    fn the_store_comes_from_its_first_variable_and_empty_means_embedded() {
+        let store = |env: &[(&str, &str)]| {
+            let resolved = resolve_from("", env, &[]).expect("valid");
+            (resolved.settings.store.to_string(), resolved.origin("store").to_string())
+        };
+        let both = [("REDIS_URL", "redis://b"), ("LASTGOOD_STORE_URL", "redis://a")];
+        assert_eq!(store(&both), ("redis://a:6379".to_owned(), "env LASTGOOD_STORE_URL".to_owned()));
+        assert_eq!(store(&both[..1]).1, "env REDIS_URL");
+        let emptied = [("REDIS_URL", "redis://b"), ("LASTGOOD_STORE_URL", "")];
+        assert_eq!(store(&emptied).0, "embedded:");
+        assert_eq!(store(&[]), ("embedded:".to_owned(), "default".to_owned()));
+        assert_eq!(
+            store(&[("UPSTASH_REDIS_URL", "rediss://default:t@h"), ("UPSTASH_REDIS_REST_URL", "https://h")]).0,
+            "rediss://***@h:6379"
+        );
+    }
+
+    #[test]
+    fn a_wrong_key_or_value_names_file_line_key_and_mend() {
+        for (file, expected) in [
+            (
+                "\nstore_budgt = \"5ms\"",
+                "lastgood.toml:2: `store_budgt`: unknown key\n    help: did you mean `store_budget`?",
+            ),
+            (
+                "spot_url = \"https://h\"",
+                "lastgood.toml:1: `spot_url`: unknown key\n    help: did you mean `binance.spot_url`?",
+            ),
+            (
+                "[binanc]\nspot_url = \"https://h\"",
+                "lastgood.toml:1: `binanc`: unknown table\n    help: did you mean `binance`?",
+            ),
+            (
+                "[memory]\nlimits = \"1MiB\"",
+                "lastgood.toml:2: `memory.limits`: unknown key\n    help: did you mean `memory.limit`?",
+            ),
+            ("memory = \"1MiB\"", "lastgood.toml:1: `memory`: this is a table, not a value\n    help: it has limit"),
+            (
+                "listen = 8090",
+                "lastgood.toml:1: `listen`: expected a string, found the integer 8090\n    \
+                 help: write \"127.0.0.1:8090\"",
+            ),
+            (
+                "preset = \"tradng\"",
+                "lastgood.toml:1: `preset`: \"tradng\" is not one of trading, dashboard\n    \
+                 help: did you mean `trading`?",
+            ),
+            (
+                "store_budget = 25",
+                "lastgood.toml:1: `store_budget`: \"25\" has no unit\n    help: did you mean \"25s\"?",
+            ),
+            (
+                "store_budget = \"1m\"",
+                "lastgood.toml:1: `store_budget`: 1m is out of range\n    help: choose between 1ms and 10s",
+            ),
+            (
+                "[log]\nlevel = \"inof\"",
+                "lastgood.toml:2: `log.level`: \"inof\" is no log level; the levels are off, error, warn, info, \
+                 debug, trace\n    help: did you mean `info`?",
+            ),
+            (
+                "[regions.kline]\nfresh_for = \"1s\"",
+                "lastgood.toml:1: `regions.kline`: unknown region\n    help: did you mean `klines`?",
+            ),
+            (
+                "[regions.klines]\nfresh = \"1s\"",
+                "lastgood.toml:2: `regions.klines.fresh`: unknown key of a region\n    \
+                 help: a region has fresh_for, stale_for, keep_for, jitter, negative_for, soft_timeout, \
+                 hard_timeout, compress_over",
+            ),
+            (
+                "[regions.klines]\njitter = 10",
+                "lastgood.toml:2: `regions.klines.jitter`: 10 is out of range\n    \
+                 help: choose between 0 and 1; 10 % is 0.1",
+            ),
+            (
+                "[regions.klines]\nkeep_for = \"for ever\"",
+                "lastgood.toml:2: `regions.klines.keep_for`: \"for ever\" is not a duration\n    \
+                 help: write for example \"250ms\", \"1s\", \"1m30s\", \"6h\" or \"1d\", or \"forever\"",
+            ),
+            (
+                "[regions.depth]\nsoft_timeout = \"2s\"\nhard_timeout = \"1s\"",
+                "lastgood.toml:2: `regions.depth.soft_timeout`: the soft timeout is longer than the hard one\n    \
+                 help: the soft timeout comes first, the hard one gives up",
+            ),
+            (
+                "[binance]\nspot_url = [\"https://h\", 5]",
+                "lastgood.toml:2: `binance.spot_url`: expected a list of strings, found a list with a value of \
+                 type integer\n    help: put every item in quotes",
+            ),
+            (
+                "preset = trading",
+                "lastgood.toml:1: not valid TOML: invalid boolean, expected `true`\n    \
+                 help: texts need quotes, tables need [brackets], keys are set once",
+            ),
+        ] {
+            assert_eq!(message(file), expected, "{file}");
+        }
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_told_at_once_in_the_order_of_the_lines() {
+        let file = "presett = \"x\"\nnamespace = \"a b\"\nlisten = \"x\"\n";
+        let env = [("LASTGOOD_MEMORY_LIMIT", "lots")];
+        let flags = [("--set", "regions.klines.fresh_fr", "1s")];
+        let problems = resolve_from(file, &env, &flags).expect_err("five problems");
+        let places: Vec<_> = problems
+            .0
+            .iter()
+            .map(|problem| problem.origin.as_ref().map(ToString::to_string).unwrap_or_default())
+            .collect();
+        assert_eq!(
+            places,
+            ["lastgood.toml:1", "lastgood.toml:2", "lastgood.toml:3", "env LASTGOOD_MEMORY_LIMIT", "flag --set"]
+        );
+        assert!(problems.from_flags());
+    }
+
+    #[test]
+    fn other_machines_need_a_token() {
+        let refused = resolve_from("", &[], &[("--listen", "listen", "0.0.0.0:8090")]);
+        assert_eq!(
+            refused.expect_err("no token").to_string(),
+            "flag --listen: `listen`: 0.0.0.0:8090 can be reached from other machines, and no admin token is set\n    \
+             help: set LASTGOOD_ADMIN_TOKEN (make one with: openssl rand -hex 32), or listen on 127.0.0.1:8090"
+        );
+        let env = [("LASTGOOD_ADMIN_TOKEN", "0123456789abcdef"), ("LASTGOOD_LISTEN", "0.0.0.0:8090")];
+        let accepted = resolve_from("", &env, &[]).expect("a token is set");
+        assert!(accepted.warnings.is_empty());
+        assert!(resolve_from("", &[("LASTGOOD_LISTEN", "[::1]:1")], &[]).is_ok());
+    }
+
+    #[test]
+    fn what_is_probably_not_meant_is_warned_of() {
+        let env = [
+            ("LASTGOOD_LISTN", "127.0.0.1:1"),
+            ("LASTGOOD_SERVICE_HOST", "10.0.0.1"),
+            ("LASTGOOD_ADMIN_TOKEN", "short"),
+        ];
+        let warnings = resolve_from("", &env, &[]).expect("only warnings").warnings;
+        let texts: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(texts.len(), 2, "{texts:?}");
+        assert!(texts[0].starts_with("env LASTGOOD_LISTN: this variable means nothing"), "{}", texts[0]);
+        assert!(texts[1].starts_with("env LASTGOOD_ADMIN_TOKEN: `admin.token`: "), "{}", texts[1]);
+    }
+
+    #[test]
+    fn the_data_directory_follows_the_home() {
+        let data_dir = |env: &[(&str, &str)]| {
+            let resolved = resolve_from("", env, &[]).expect("valid");
+            resolved.settings.data_dir.display().to_string()
+        };
+        assert_eq!(data_dir(&[("XDG_DATA_HOME", "/x"), ("HOME", "/h")]), "/x/lastgood");
+        assert_eq!(data_dir(&[("XDG_DATA_HOME", "x"), ("HOME", "/h")]), "/h/.local/share/lastgood");
+        assert_eq!(data_dir(&[]), "lastgood-data");
+        assert_eq!(data_dir(&[("LASTGOOD_DATA_DIR", "/d"), ("HOME", "/h")]), "/d");
+    }
+
+    #[test]
+    fn regions_are_read_whole() {
+        let file = "[regions.klines]\nfresh_for = \"2s\"\nstale_for = \"1m\"\nkeep_for = \"forever\"\njitter = 0.1\n\
+                    negative_for = \"5s\"\nsoft_timeout = \"300ms\"\nhard_timeout = \"3s\"\ncompress_over = \"4KiB\"\n";
+        let resolved = resolve_from(file, &[], &[]).expect("valid");
+        let klines = resolved.settings.region("klines");
+        assert_eq!(klines.fresh_for, Some(Duration::from_secs(2)));
+        assert_eq!(klines.keep_for, Some(Keep::Forever));
+        assert_eq!(klines.jitter, Some(0.1));
+        assert_eq!(klines.compress_over, Some(4096));
+        assert_eq!(resolved.settings.region("depth"), Default::default());
+        let rows = render_effective(&resolved);
+        let row = rows.iter().find(|row| row.key == "regions.klines.jitter").expect("shown");
+        assert_eq!((row.value.as_str(), row.origin.as_str()), ("0.1", "lastgood.toml:5"));
+    }
+
+    #[test]
+    fn no_secret_is_shown_or_complained_about() {
+        let file = "store = \"redis://u:hunter2@h\"\nmaster_key = \"hunter2\"\n[admin]\ntoken = \"hunter2\"\n";
+        let resolved = resolve_from(file, &[], &[]).expect("valid");
+        let shown = format!("{:?} {:?}", render_effective(&resolved), resolved);
+        assert!(!shown.contains("hunter2"), "{shown}");
+        for wrong in [
+            "master_key = \"hunter2 hunter2\"",
+            "[admin]\ntoken = [\"hunter2\"]",
+            "store = \"rdis://u:hunter2@h\"",
+            "[binance]\nspot_url = \"https://u:hunter2@h\"",
+            "[binance]\nspot_url = \"u:hunter2@h\"",
+        ] {
+            assert!(!message(wrong).contains("hunter2"), "{}", message(wrong));
+        }
+    }
+
+    #[test]
+    fn the_example_is_valid_as_it_is_and_with_every_key_in_force() {
+        let text = include_str!("../../../../lastgood.example.toml");
+        assert!(resolve_from(text, &[], &[]).is_ok());
+        let uncommented: Vec<&str> = text
+            .lines()
+            .map(|line| match line.strip_prefix('#') {
+                Some(rest) if !rest.starts_with(' ') || rest.starts_with("  ") => rest,
+                _ => line,
+            })
+            .collect();
+        let resolved = resolve_from(&uncommented.join("\n"), &[], &[]).unwrap_or_else(|wrong| panic!("{wrong}"));
+        let defaults = Settings::default();
+        for key in KEYS {
+            let written = matches!(resolved.origin(key.name), Origin::File { .. });
+            assert!(written || key.name == "data_dir", "{} is missing from the example", key.name);
+            if !key.secret && key.name != "data_dir" {
+                assert_eq!(key.show(&resolved.settings), key.show(&defaults), "{}", key.name);
+            }
+        }
+        for key in super::super::REGION_KEYS {
+            let name = format!("regions.klines.{}", key.name);
+            assert_ne!(resolved.origin(&name), Origin::Default, "{name} is missing from the example");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "(\\PC|\n|\\[|\\]|=|\"|regions|klines|store|listen|\\.){0,80}") {
+            let _ = resolve_from(&text, &[], &[]);
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes: Vec<u8>) {
+            let _ = resolve_from(&String::from_utf8_lossy(&bytes), &[], &[]);
+        }
+
+        #[test]
+        fn no_value_of_any_key_panics(index in 0..KEYS.len(), value in "\\PC*") {
+            let _ = resolve_from("", &[], &[("--set", KEYS[index].name, &value)]);
+            let _ = resolve_from("", &[(KEYS[index].env[0], &value)], &[]);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What can be wrong with a configuration, and where it was written.
+
+use std::fmt;
+
+/// Where a setting came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody set it.
+    Default,
+    /// A line of the configuration file.
+    File {
+        /// The file as it was named.
+        path: String,
+        /// The line, counted from 1.
+        line: usize,
+    },
+    /// An environment variable.
+    Env(String),
+    /// A command-line flag, with its dashes.
+    Flag(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => out.write_str("default"),
+            Self::File { path, line } => write!(out, "{path}:{line}"),
+            Self::Env(name) => write!(out, "env {name}"),
+            Self::Flag(name) => write!(out, "flag {name}"),
+        }
+    }
+}
+
+/// Why a value was refused, before anyone knows where it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wrong {
+    pub(crate) what: String,
+    pub(crate) hint: Option<String>,
+}
+
+impl Wrong {
+    pub(crate) fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), hint: None }
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    pub(crate) fn hint_if(mut self, hint: Option<String>) -> Self {
+        self.hint = hint.or(self.hint);
+        self
+    }
+}
+
+const LONGEST_KEY: usize = 120;
+const LONGEST_MESSAGE: usize = 400;
+
+/// One thing wrong: where, which key, what, and how to mend it.
+///
+/// Never holds the value of a secret key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where it was written; `None` when it concerns no single place.
+    pub origin: Option<Origin>,
+    /// The dotted key, when one is concerned.
+    pub key: Option<String>,
+    /// What is wrong.
+    pub what: String,
+    /// How to mend it.
+    pub hint: Option<String>,
+}
+
+impl Problem {
+    pub(crate) fn new(origin: Option<Origin>, key: Option<&str>, wrong: Wrong) -> Self {
+        // Keys and values come from whatever file was named; a message stays a few lines of plain text.
+        let plain = |text: &str| -> String { text.escape_debug().take(LONGEST_KEY).collect() };
+        let what = match wrong.what.char_indices().nth(LONGEST_MESSAGE) {
+            Some((end, _)) => format!("{}…", &wrong.what[..end]),
+            None => wrong.what,
+        };
+        Self { origin, key: key.map(plain), what, hint: wrong.hint }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(origin) = &self.origin {
+            write!(out, "{origin}: ")?;
+        }
+        if let Some(key) = &self.key {
+            write!(out, "`{key}`: ")?;
+        }
+        out.write_str(&self.what)?;
+        if let Some(hint) = &self.hint {
+            write!(out, "\n    help: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Everything wrong with a configuration; never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl Problems {
+    /// Whether a flag of the command line is at fault, which makes it wrong usage.
+    #[must_use]
+    pub fn from_flags(&self) -> bool {
+        self.0.iter().any(|problem| matches!(problem.origin, Some(Origin::Flag(_))))
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            if index > 0 {
+                out.write_str("\n")?;
+            }
+            write!(out, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}

@@ -1,0 +1,312 @@
+//! Which store the cache uses.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use reqwest::Url;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::problem::Wrong;
+use super::suggest::nearest;
+use super::value::Raw;
+use crate::redact::MASK;
+
+const EMBEDDED_MEANWHILE: &str = "or leave it empty for the embedded store";
+
+/// The store behind the memory tier.
+#[derive(Debug, Clone)]
+pub enum StoreSetting {
+    /// None: the memory tier alone.
+    Memory,
+    /// A file of this process.
+    Embedded {
+        /// The file; `None` is `lastgood.redb` under the data directory.
+        path: Option<PathBuf>,
+    },
+    /// A standalone Redis.
+    Redis(RedisAddress),
+}
+
+/// Where a Redis is, and how to log in.
+#[derive(Debug, Clone)]
+pub struct RedisAddress {
+    url: SecretString,
+    endpoint: RedisEndpoint,
+}
+
+/// The part of a Redis address that may be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RedisEndpoint {
+    /// Over the network.
+    Tcp {
+        /// Host name or address, without brackets.
+        host: String,
+        /// The port.
+        port: u16,
+        /// Whether `rediss://` was written.
+        tls: bool,
+        /// Number of the database.
+        database: u32,
+    },
+    /// Over a socket in the file system.
+    Unix(PathBuf),
+}
+
+impl RedisAddress {
+    /// The whole URL with its credentials, for the client library only.
+    #[must_use]
+    pub fn expose_url(&self) -> &str {
+        self.url.expose_secret()
+    }
+
+    /// Where it is, free of credentials.
+    #[must_use]
+    pub fn endpoint(&self) -> &RedisEndpoint {
+        &self.endpoint
+    }
+}
+
+impl fmt::Display for RedisEndpoint {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port, tls, database } => {
+                let scheme = if *tls { "rediss" } else { "redis" };
+                let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+                write!(out, "{scheme}://{open}{host}{close}:{port}")?;
+                if *database > 0 {
+                    write!(out, "/{database}")?;
+                }
+                Ok(())
+            }
+            Self::Unix(path) => write!(out, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl fmt::Display for StoreSetting {
+    /// The URL with its credentials masked.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => out.write_str("memory:"),
+            Self::Embedded { path: None } => out.write_str("embedded:"),
+            Self::Embedded { path: Some(path) } => write!(out, "embedded:{}", path.display()),
+            Self::Redis(redis) => {
+                let shown = redis.endpoint.to_string();
+                match shown.split_once("://") {
+                    Some((scheme, rest)) if redis.expose_url().contains('@') => {
+                        write!(out, "{scheme}://{MASK}@{rest}")
+                    }
+                    _ => out.write_str(&shown),
+                }
+            }
+        }
+    }
+}
+
+/// Reads a store URL. Its text never appears in a message: it may hold a password.
+pub(crate) fn parse(raw: &Raw) -> Result<StoreSetting, Wrong> {
+    let text = raw.as_text("redis://127.0.0.1:6379")?;
+    if text.is_empty() {
+        return Ok(StoreSetting::Embedded { path: None });
+    }
+    let Some((scheme, rest)) = text.split_once(':') else {
+        return Err(without_scheme(text));
+    };
+    match scheme.to_ascii_lowercase().as_str() {
+        "memory" => match rest.trim_matches('/') {
+            "" => Ok(StoreSetting::Memory),
+            _ => Err(Wrong::new("`memory:` takes nothing after the colon").hint("write \"memory:\"")),
+        },
+        "embedded" => {
+            let path = rest.strip_prefix("//").unwrap_or(rest);
+            let path = super::value::path(&Raw::text(path))?;
+            Ok(StoreSetting::Embedded { path: Some(path).filter(|path| !path.as_os_str().is_empty()) })
+        }
+        "redis" | "rediss" => tcp(text),
+        "unix" => unix(text),
+        "redis+sentinel" => Err(not_built("Sentinel", "the current primary")),
+        "redis+cluster" => Err(not_built("Cluster", "a Redis that is not clustered")),
+        "https" | "http" => Err(upstash(text)),
+        other => Err(unknown_scheme(other, text)),
+    }
+}
+
+fn tcp(text: &str) -> Result<StoreSetting, Wrong> {
+    let malformed = |what: &str| {
+        Wrong::new(format!("the Redis URL {what}"))
+            .hint("write redis://[user:password@]host:port[/db]; percent-encode / ? # @ % in the password")
+    };
+    let url = Url::parse(text).map_err(|error| malformed(&format!("does not parse: {error}")))?;
+    let host = url.host_str().unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    if host.is_empty() {
+        return Err(malformed("names no host"));
+    }
+    if matches!(host, "0.0.0.0" | "::") {
+        return Err(malformed("names a wildcard address, to which nobody can connect"));
+    }
+    if url.port() == Some(0) {
+        return Err(malformed("names port 0"));
+    }
+    if url.fragment().is_some() {
+        return Err(malformed("has a part after `#`, which is not supported"));
+    }
+    let database = match url.path().trim_matches('/') {
+        "" => 0,
+        text => text.parse().map_err(|_| malformed("has a path that is no database number"))?,
+    };
+    Ok(StoreSetting::Redis(RedisAddress {
+        endpoint: RedisEndpoint::Tcp {
+            host: host.to_owned(),
+            port: url.port().unwrap_or(6379),
+            tls: url.scheme() == "rediss",
+            database,
+        },
+        url: SecretString::from(text),
+    }))
+}
+
+fn unix(text: &str) -> Result<StoreSetting, Wrong> {
+    let malformed =
+        || Wrong::new("the path of the Redis socket is not absolute").hint("write \"unix:/run/redis/redis.sock\"");
+    let url = Url::parse(text).map_err(|_| malformed())?;
+    let path = url.path();
+    if !path.starts_with('/') || path == "/" || url.has_host() {
+        return Err(malformed());
+    }
+    Ok(StoreSetting::Redis(RedisAddress {
+        endpoint: RedisEndpoint::Unix(PathBuf::from(path)),
+        url: SecretString::from(text),
+    }))
+}
+
+fn not_built(kind: &str, instead: &str) -> Wrong {
+    Wrong::new(format!("Redis {kind} is not built into this version, which speaks to standalone Redis"))
+        .hint(format!("meanwhile use redis://HOST:PORT of {instead}, {EMBEDDED_MEANWHILE}"))
+}
+
+fn upstash(text: &str) -> Wrong {
+    let wrong = Wrong::new(
+        "this is an HTTP address (Upstash REST), not a Redis URL, \
+         and this version speaks to standalone Redis",
+    );
+    let host = Url::parse(text).ok().and_then(|url| url.host_str().map(str::to_owned));
+    match host {
+        Some(host) if host.ends_with(".upstash.io") => wrong.hint(format!(
+            "the same database answers at rediss://default:TOKEN@{host}:6379, \
+             TOKEN being the REST token; set LASTGOOD_STORE_URL to that, {EMBEDDED_MEANWHILE}"
+        )),
+        _ => wrong.hint(format!("use the redis:// or rediss:// address of the database, {EMBEDDED_MEANWHILE}")),
+    }
+}
+
+const SCHEMES: [&str; 5] = ["embedded", "memory", "redis", "rediss", "unix"];
+
+fn unknown_scheme(scheme: &str, text: &str) -> Wrong {
+    let known = "a store is one of embedded:, memory:, redis://, rediss:// and unix:";
+    let hint = match scheme {
+        "valkey" => "did you mean `redis://`?".to_owned(),
+        "valkeys" => "did you mean `rediss://`?".to_owned(),
+        "redis+unix" | "redis+socket" => "did you mean `unix:`?".to_owned(),
+        _ => match nearest(scheme, SCHEMES) {
+            Some(found @ ("redis" | "rediss")) => format!("did you mean `{found}://`?"),
+            Some(found) => format!("did you mean `{found}:`?"),
+            None => return without_scheme(text),
+        },
+    };
+    Wrong::new(format!("the store URL has an unknown scheme; {known}")).hint(hint)
+}
+
+fn without_scheme(text: &str) -> Wrong {
+    let hint = match text {
+        "memory" | "embedded" => format!("did you mean \"{text}:\"?"),
+        _ if text.starts_with('/') && text.ends_with(".sock") => {
+            format!("did you mean \"unix:{text}\"?")
+        }
+        _ if text.starts_with(['/', '.']) => format!("did you mean \"embedded:{text}\"?"),
+        _ => "put redis:// before the host, for example \"redis://127.0.0.1:6379\"".to_owned(),
+    };
+    Wrong::new("the store has no known scheme").hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str) -> String {
+        match parse(&Raw::text(text)) {
+            Ok(store) => store.to_string(),
+            Err(wrong) => format!("{} / {}", wrong.what, wrong.hint.unwrap_or_default()),
+        }
+    }
+
+    #[test]
+    fn the_known_schemes_are_read_and_shown_without_credentials() {
+        for (text, expected) in [
+            ("", "embedded:"),
+            ("embedded:", "embedded:"),
+            ("embedded:/var/lib/x.redb", "embedded:/var/lib/x.redb"),
+            ("embedded:///var/lib/x.redb", "embedded:/var/lib/x.redb"),
+            ("memory:", "memory:"),
+            ("redis://localhost", "redis://localhost:6379"),
+            ("redis://h:1/2", "redis://h:1/2"),
+            ("redis://:pw@h:1", "redis://***@h:1"),
+            ("rediss://default:t%23k==@h.upstash.io:6379", "rediss://***@h.upstash.io:6379"),
+            ("redis://[::1]:7", "redis://[::1]:7"),
+            ("unix:/run/redis.sock", "unix:/run/redis.sock"),
+            ("unix:///run/redis.sock?pass=secret", "unix:/run/redis.sock"),
+        ] {
+            assert_eq!(shown(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_built_says_what_to_use_meanwhile() {
+        for (text, expected) in [
+            (
+                "redis+sentinel://a:1,b:2/main",
+                "Redis Sentinel is not built into this version, which speaks to standalone Redis \
+                 / meanwhile use redis://HOST:PORT of the current primary, \
+                 or leave it empty for the embedded store",
+            ),
+            (
+                "redis+cluster://a:1,b:2",
+                "Redis Cluster is not built into this version, which speaks to standalone Redis \
+                 / meanwhile use redis://HOST:PORT of a Redis that is not clustered, \
+                 or leave it empty for the embedded store",
+            ),
+            (
+                "https://eu1-x.upstash.io",
+                "this is an HTTP address (Upstash REST), not a Redis URL, and this version speaks \
+                 to standalone Redis / the same database answers at \
+                 rediss://default:TOKEN@eu1-x.upstash.io:6379, TOKEN being the REST token; \
+                 set LASTGOOD_STORE_URL to that, or leave it empty for the embedded store",
+            ),
+        ] {
+            assert_eq!(shown(text), expected);
+        }
+    }
+
+    #[test]
+    fn a_wrong_store_gets_a_suggestion_and_keeps_its_password() {
+        for (text, part) in [
+            ("rdis://u:hunter2@h", "did you mean `redis://`?"),
+            ("valkey://u:hunter2@h", "did you mean `redis://`?"),
+            ("memory", "did you mean \"memory:\"?"),
+            ("localhost:6379", "put redis:// before the host"),
+            ("u:hunter2@h:6379", "put redis:// before the host"),
+            ("/run/redis.sock", "did you mean \"unix:/run/redis.sock\"?"),
+            ("redis://:hunter2#x@h:1", "percent-encode"),
+            ("redis://u:hunter2/x@h:1", "percent-encode"),
+            ("redis://u:hunter2@h/name", "no database number"),
+            ("redis://u:hunter2@0.0.0.0", "wildcard"),
+            ("redis://", "names no host"),
+            ("unix:run.sock", "not absolute"),
+            ("memory:x", "nothing after the colon"),
+        ] {
+            let message = shown(text);
+            assert!(message.contains(part), "{text}: {message}");
+            assert!(!message.contains("hunter2"), "{message}");
+        }
+    }
+}

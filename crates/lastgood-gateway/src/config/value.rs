@@ -1,0 +1,195 @@
+//! A value as it was written, and the plain types it can be read as.
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::problem::Wrong;
+use super::suggest::did_you_mean;
+use super::{duration, size};
+
+/// A value before it has a type: text from flags and the environment, more from TOML.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Raw {
+    /// A string.
+    Text(String),
+    /// A list of strings.
+    List(Vec<String>),
+    /// An integer, float or boolean as it was written.
+    Bare { kind: &'static str, text: String },
+}
+
+impl Raw {
+    pub(crate) fn text(text: impl Into<String>) -> Self {
+        Self::Text(text.into())
+    }
+
+    /// The text of a string value; anything else is refused with `example` to follow.
+    pub(crate) fn as_text(&self, example: &str) -> Result<&str, Wrong> {
+        match self {
+            Self::Text(text) => Ok(text.trim()),
+            Self::List(_) => Err(Wrong::new("expected a string, found a list").hint(format!("write \"{example}\""))),
+            Self::Bare { kind, text } => {
+                Err(Wrong::new(format!("expected a string, found the {kind} {text}"))
+                    .hint(format!("write \"{example}\"")))
+            }
+        }
+    }
+
+    /// The text of a string or bare value.
+    fn as_word(&self, expected: &str) -> Result<&str, Wrong> {
+        match self {
+            Self::Text(text) | Self::Bare { text, .. } => Ok(text.trim()),
+            Self::List(_) => Err(Wrong::new(format!("expected {expected}, found a list"))),
+        }
+    }
+
+    /// The items of a list, or of a comma-separated string.
+    pub(crate) fn as_list(&self) -> Result<Vec<&str>, Wrong> {
+        match self {
+            Self::Text(text) => Ok(text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect()),
+            Self::List(items) => Ok(items.iter().map(|item| item.trim()).collect()),
+            Self::Bare { kind, text } => Err(Wrong::new(format!("expected a list of URLs, found the {kind} {text}"))
+                .hint("write [\"https://host\"], or \"https://host,https://other\"")),
+        }
+    }
+}
+
+/// `true` or `false`, and what people write instead of them in the environment.
+pub(crate) fn boolean(raw: &Raw) -> Result<bool, Wrong> {
+    let word = raw.as_word("true or false")?;
+    match word.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" | "enabled" => Ok(true),
+        "false" | "0" | "no" | "off" | "disabled" => Ok(false),
+        _ => Err(Wrong::new(format!("{word:?} is neither true nor false")).hint("write true or false")),
+    }
+}
+
+/// A whole number within `range`.
+pub(crate) fn count(raw: &Raw, range: RangeInclusive<usize>) -> Result<usize, Wrong> {
+    let word = raw.as_word("a whole number")?;
+    let digits = word.replace('_', "");
+    let number: usize =
+        digits.parse().map_err(|_| Wrong::new(format!("{word:?} is not a whole number")).hint(range_hint(&range)))?;
+    if range.contains(&number) {
+        Ok(number)
+    } else {
+        Err(Wrong::new(format!("{number} is out of range")).hint(range_hint(&range)))
+    }
+}
+
+fn range_hint(range: &RangeInclusive<usize>) -> String {
+    format!("choose between {} and {}", range.start(), range.end())
+}
+
+/// A fraction between 0 and 1.
+pub(crate) fn fraction(raw: &Raw) -> Result<f64, Wrong> {
+    let word = raw.as_word("a number between 0 and 1")?;
+    match word.parse::<f64>() {
+        Ok(number) if (0.0..=1.0).contains(&number) => Ok(number),
+        Ok(number) if number > 1.0 && number <= 100.0 => Err(Wrong::new(format!("{word} is out of range"))
+            .hint(format!("choose between 0 and 1; {word} % is {}", number / 100.0))),
+        _ => Err(Wrong::new(format!("{word:?} is not a number between 0 and 1")).hint("0.1 means 10 %")),
+    }
+}
+
+/// A duration within `range`.
+pub(crate) fn span(raw: &Raw, range: RangeInclusive<Duration>) -> Result<Duration, Wrong> {
+    let word = raw.as_word("a duration")?;
+    let value = duration::parse(word)?;
+    if range.contains(&value) {
+        Ok(value)
+    } else {
+        Err(Wrong::new(format!("{word} is out of range")).hint(format!(
+            "choose between {} and {}",
+            duration::format(*range.start()),
+            duration::format(*range.end())
+        )))
+    }
+}
+
+/// A number of bytes within `range`.
+pub(crate) fn bytes(raw: &Raw, range: RangeInclusive<u64>) -> Result<u64, Wrong> {
+    let word = raw.as_word("a size")?;
+    let value = size::parse(word)?;
+    if range.contains(&value) {
+        Ok(value)
+    } else {
+        Err(Wrong::new(format!("{word} is out of range")).hint(format!(
+            "choose between {} and {}",
+            size::format(*range.start()),
+            size::format(*range.end())
+        )))
+    }
+}
+
+/// One of a few words.
+pub(crate) fn one_of<T: Copy>(raw: &Raw, choices: &[(&str, T)]) -> Result<T, Wrong> {
+    let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+    let word = raw.as_text(names.first().copied().unwrap_or_default())?;
+    choices.iter().find(|(name, _)| word.eq_ignore_ascii_case(name)).map(|(_, value)| *value).ok_or_else(|| {
+        Wrong::new(format!("{word:?} is not one of {}", names.join(", ")))
+            .hint_if(did_you_mean(word, names.iter().copied()))
+    })
+}
+
+/// A path; empty is refused by the caller that needs one.
+pub(crate) fn path(raw: &Raw) -> Result<PathBuf, Wrong> {
+    let text = raw.as_text("/var/lib/lastgood")?;
+    if text.starts_with('~') {
+        return Err(Wrong::new("`~` is not expanded here").hint("write the path in full"));
+    }
+    if text.contains('\0') {
+        return Err(Wrong::new("a path cannot hold a zero byte"));
+    }
+    Ok(PathBuf::from(text))
+}
+
+/// A secret that fits into a header; empty means none. Its text appears in no message.
+pub(crate) fn secret(raw: &Raw) -> Result<Option<SecretString>, Wrong> {
+    let Raw::Text(text) = raw else {
+        return Err(Wrong::new("expected a string").hint("put the secret in quotes"));
+    };
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(Wrong::new("the secret holds a blank or a character outside ASCII, which no header can carry")
+            .hint("generate one with: openssl rand -hex 32"));
+    }
+    Ok(Some(SecretString::from(text)))
+}
+
+/// A key prefix: short, and free of what has a meaning in a Redis key or pattern.
+pub(crate) fn namespace(raw: &Raw) -> Result<String, Wrong> {
+    let word = raw.as_word("a name")?;
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if word.is_empty() || word.len() > 64 || !word.chars().all(allowed) {
+        return Err(
+            Wrong::new(format!("{word:?} is no namespace")).hint("use 1 to 64 of the characters a-z A-Z 0-9 - _ .")
+        );
+    }
+    Ok(word.to_owned())
+}
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// A level, or filter directives such as `info,lastgood=debug`.
+pub(crate) fn log_filter(raw: &Raw) -> Result<String, Wrong> {
+    let text = raw.as_text("info")?;
+    for directive in text.split(',') {
+        let level = directive.rsplit('=').next().unwrap_or_default().trim();
+        let plain = directive.trim();
+        if plain.is_empty() || !LEVELS.iter().any(|known| level.eq_ignore_ascii_case(known)) {
+            return Err(Wrong::new(format!("{plain:?} is no log level; the levels are {}", LEVELS.join(", "))).hint(
+                did_you_mean(level, LEVELS).unwrap_or_else(|| "write \"info\", or \"info,lastgood=debug\"".to_owned()),
+            ));
+        }
+    }
+    tracing_subscriber::EnvFilter::try_new(text)
+        .map_err(|error| Wrong::new(error.to_string()).hint("write \"info\""))?;
+    Ok(text.to_owned())
+}

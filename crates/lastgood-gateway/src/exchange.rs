@@ -1,0 +1,136 @@
+//! The drop-in exchange API: one handler for all of its paths.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use http::{Method, Request};
+use lastgood::{Answer, BypassReason, Error, Freshness, Reason};
+use lastgood_market::plan::{self, Plan, Source};
+use lastgood_market::{Venue, cut};
+
+use crate::app::{App, Counts};
+use crate::problem;
+
+mod answer;
+mod failure;
+mod pass;
+mod prepared;
+
+pub(crate) use self::answer::plain;
+use self::answer::{Accepts, respond, respond_local};
+use self::failure::fail;
+use self::prepared::Prepared;
+
+/// Answers a request to the exchange, from the cache or by passing it through.
+pub(crate) async fn exchange(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
+    let path = request.uri().path();
+    let Some(venue) = Venue::of(path, request.uri().query().unwrap_or("")) else { return problem::not_found(path) };
+    if !is_plain(path) {
+        return failure::illegal_path(venue, &app);
+    }
+    match planned(venue, &request) {
+        Plan::Pass(reason) => pass::forward(&app, venue, request, reason).await,
+        _ if !app.cache.is_enabled() => pass::forward(&app, venue, request, BypassReason::Disabled).await,
+        Plan::Local(body) => {
+            Counts::add(&app.counts.local, 1);
+            Counts::add(&app.counts.weight_asked, 1);
+            respond_local(&app, venue, body)
+        }
+        Plan::Cached { reuse, load, direct } => {
+            let accepts = Accepts::of(request.headers());
+            let asked = direct.as_ref().unwrap_or(&load).weight;
+            Counts::add(&app.counts.weight_asked, u64::from(asked));
+            cached(&app, venue, reuse, load, direct, accepts).await
+        }
+    }
+}
+
+fn planned(venue: Venue, request: &Request<Body>) -> Plan {
+    let time_unit = request.headers().get("x-mbx-time-unit");
+    let asked = plan::Request {
+        is_get: request.method() == Method::GET,
+        path: request.uri().path(),
+        query: request.uri().query().unwrap_or(""),
+        // What is no text is no unit either, and the exchange's to refuse.
+        time_unit: time_unit.map(|unit| unit.to_str().unwrap_or("?")),
+        binary: request.headers().contains_key("x-mbx-sbe"),
+    };
+    plan::plan(venue, asked)
+}
+
+async fn cached(
+    app: &App,
+    venue: Venue,
+    reuse: Vec<Source>,
+    load: Source,
+    direct: Option<Source>,
+    accepts: Accepts,
+) -> Response {
+    let chosen = Arc::new(reuse.into_iter().find(|source| serves_now(app, source)).unwrap_or(load));
+    let mut answered = app.ask(&chosen).await.map(|answer| (part(&answer, &chosen), answer));
+    // The canonical answer does not hold what was asked for: let the exchange say what it thinks of the question.
+    if let (Ok((None, _)), Some(direct)) = (&answered, direct) {
+        answered = app.ask(&Arc::new(direct)).await.map(|answer| (Some(Part::Whole), answer));
+    }
+    match answered {
+        Ok((Some(part), answer)) => respond(app, venue, &answer, part, accepts).await,
+        Ok((None, _)) => {
+            let missing = Error::new(Reason::Malformed, "the exchange's answer lacks what was asked for");
+            fail(app, venue, &missing)
+        }
+        Err(error) => fail(app, venue, &error),
+    }
+}
+
+/// What of an answer's body is served.
+pub(crate) enum Part {
+    Whole,
+    Cut(bytes::Bytes),
+}
+
+/// The part of `answer` that was asked for; `None` where it lacks it.
+fn part(answer: &Answer, source: &Source) -> Option<Part> {
+    if source.cut == cut::Cut::Whole {
+        return Some(Part::Whole);
+    }
+    let prepared = Prepared::of(answer);
+    let index = if source.cut.needs_index() { prepared.index(answer.body()) } else { None };
+    cut::cut(answer.body(), &source.cut, index).map(Part::Cut)
+}
+
+/// Whether memory holds a fresh answer of `source` with the part that was asked for.
+fn serves_now(app: &App, source: &Source) -> bool {
+    let held = app.region(source.region()).peek(&source.key);
+    held.is_some_and(|answer| answer.freshness() == Freshness::Fresh && part(&answer, source).is_some())
+}
+
+/// Whether a path means the same to everybody: no empty, `.` or `..` segment, in any encoding.
+fn is_plain(path: &str) -> bool {
+    let decoded = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
+    !decoded.contains(['\\', '\0', '%'])
+        && decoded.split('/').skip(1).all(|segment| !matches!(segment, "" | "." | ".."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ambiguous_paths_are_not_plain() {
+        assert!(is_plain("/api/v3/ticker/price"));
+        for path in [
+            "/api//v3/time",
+            "/api/v3/",
+            "/api/../fapi/v1/time",
+            "/api/%2e%2e/x",
+            "/api/v3/%2E./x",
+            "/api/v3/a%5cb",
+            "/api/v3/%252e%252e/x",
+            "/api/v3/a%00",
+        ] {
+            assert!(!is_plain(path), "{path}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Answers with the headers that say where they came from.
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::{AGE, CONTENT_ENCODING, CONTENT_TYPE, VARY};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use lastgood::{Answer, Freshness, Outcome};
+use lastgood_market::Venue;
+
+use super::Part;
+use super::prepared::{GZIP_FROM, Prepared, pack};
+use crate::app::App;
+
+pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+pub(crate) const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+const USED_WEIGHT: HeaderName = HeaderName::from_static("x-mbx-used-weight");
+const USED_WEIGHT_1M: HeaderName = HeaderName::from_static("x-mbx-used-weight-1m");
+const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
+
+/// What forms of a body the client takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Accepts {
+    gzip: bool,
+}
+
+impl Accepts {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let named = |value: &HeaderValue| value.to_str().is_ok_and(takes_gzip);
+        Accepts { gzip: headers.get_all(header::ACCEPT_ENCODING).iter().any(named) }
+    }
+}
+
+/// Whether an `Accept-Encoding` names gzip with a weight above zero (RFC 9110, 12.5.3).
+fn takes_gzip(value: &str) -> bool {
+    value.split(',').any(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip") || name == "*");
+        let refused = parts.any(|part| part.strip_prefix("q=").is_some_and(|q| q.parse().is_ok_and(|q: f32| q <= 0.0)));
+        named && !refused
+    })
+}
+
+/// The answer, or the part of it that was asked for.
+pub(crate) async fn respond(app: &App, venue: Venue, answer: &Answer, part: Part, accepts: Accepts) -> Response {
+    let prepared = Prepared::of(answer);
+    let content_type = prepared.content_type.clone();
+    let (body, packed) = match part {
+        Part::Whole if accepts.gzip && answer.body().len() >= GZIP_FROM => (prepared.gzip(answer.body()).await, true),
+        Part::Whole => (answer.body().clone(), false),
+        Part::Cut(body) if accepts.gzip && body.len() >= GZIP_FROM => (pack(&body), true),
+        Part::Cut(body) => (body, false),
+    };
+    let mut response = plain(StatusCode::OK, content_type, body);
+    let headers = response.headers_mut();
+    if packed {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
+    headers.insert(AGE, HeaderValue::from(answer.age().as_secs()));
+    headers.insert(X_CACHE, HeaderValue::from_static(answer.outcome().as_x_cache()));
+    headers.insert(CACHE_STATUS, cache_status(answer));
+    state_weight(headers, app, venue);
+    response
+}
+
+/// An answer that needs neither cache nor exchange.
+pub(super) fn respond_local(app: &App, venue: Venue, body: &'static str) -> Response {
+    let mut response = plain(StatusCode::OK, JSON, Bytes::from_static(body.as_bytes()));
+    let headers = response.headers_mut();
+    headers.insert(X_CACHE, HeaderValue::from_static("HIT"));
+    headers.insert(CACHE_STATUS, HeaderValue::from_static("lastgood; hit; detail=local"));
+    state_weight(headers, app, venue);
+    response
+}
+
+/// A response of a status, a content type and a body, with room for the headers that every answer gets.
+pub(crate) fn plain(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Response {
+    let mut headers = HeaderMap::with_capacity(12);
+    headers.insert(CONTENT_TYPE, content_type);
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// The weight used upstream, in the two headers that clients pace themselves by. A hit adds nothing to it.
+pub(crate) fn state_weight(headers: &mut HeaderMap, app: &App, venue: Venue) {
+    let used = HeaderValue::from(app.used_weight(venue));
+    headers.insert(USED_WEIGHT, used.clone());
+    headers.insert(USED_WEIGHT_1M, used);
+}
+
+/// The `Cache-Status` of RFC 9211: `ttl` is what is left of the freshness in seconds, negative when none is.
+fn cache_status(answer: &Answer) -> HeaderValue {
+    let ttl = match answer.freshness() {
+        Freshness::Fresh => i64::try_from(answer.fresh_for().as_secs()).unwrap_or(i64::MAX),
+        _ => -i64::try_from(answer.stale_by().as_secs()).unwrap_or(i64::MAX),
+    };
+    let status = match answer.outcome() {
+        Outcome::Hit(tier) => format!("lastgood; hit; ttl={ttl}; detail={}", tier.as_str()),
+        Outcome::Stale => format!("lastgood; hit; ttl={ttl}; detail=stale"),
+        Outcome::LastGood(reason) => format!("lastgood; hit; ttl={ttl}; detail=last-good:{reason}"),
+        Outcome::Miss => format!("lastgood; fwd=miss; stored; ttl={ttl}"),
+        Outcome::Joined => format!("lastgood; fwd=miss; collapsed; ttl={ttl}"),
+        Outcome::Bypass(reason) => format!("lastgood; fwd=bypass; detail={}", reason.as_str()),
+    };
+    HeaderValue::try_from(status).unwrap_or(HeaderValue::from_static("lastgood"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gzip_is_sent_only_to_those_who_take_it() {
+        for yes in ["gzip", "deflate, gzip;q=0.5", "*", "br, GZIP"] {
+            assert!(takes_gzip(yes), "{yes}");
+        }
+        for no in ["", "br", "gzip;q=0", "identity", "xgzip", "gzip; q=0.0"] {
+            assert!(!takes_gzip(no), "{no}");
+        }
+    }
+}

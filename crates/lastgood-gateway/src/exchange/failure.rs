@@ -1,0 +1,115 @@
+//! Errors in the exchange's own shape.
+
+use axum::response::Response;
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, StatusCode};
+use lastgood::{Error, Reason};
+use lastgood_market::{ExchangeError, Venue};
+
+use super::answer::{CACHE_STATUS, X_CACHE, plain, state_weight};
+use crate::app::App;
+use crate::upstream::Unanswered;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
+
+/// The answer when there is neither a fresh nor a last good one: the exchange's own words where it had any.
+pub(super) fn fail(app: &App, venue: Venue, error: &Error) -> Response {
+    let mut response = relayed(error).unwrap_or_else(|| shaped(&exchange_error(app, error)));
+    let headers = response.headers_mut();
+    if let Some(wait) = error.retry_after {
+        headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_millis().div_ceil(1_000).max(1) as u64));
+    }
+    let (x_cache, status) = match error.remembered {
+        true => ("HIT", format!("lastgood; hit; detail={}", error.reason)),
+        false => ("MISS", format!("lastgood; fwd=miss; detail={}", error.reason)),
+    };
+    headers.insert(X_CACHE, HeaderValue::from_static(x_cache));
+    headers.insert(CACHE_STATUS, HeaderValue::try_from(status).unwrap_or(HeaderValue::from_static("lastgood")));
+    state_weight(headers, app, venue);
+    response
+}
+
+/// The exchange's own error answer: its status stands before its content type in the meta.
+fn relayed(error: &Error) -> Option<Response> {
+    let answer = error.answer.as_ref()?;
+    let (status, content_type) = answer.meta.as_deref()?.split_once(' ')?;
+    let status = StatusCode::from_bytes(status.as_bytes()).ok().filter(|status| !status.is_success())?;
+    let content_type = HeaderValue::from_str(content_type).ok()?;
+    Some(plain(status, content_type, answer.body.clone()))
+}
+
+fn exchange_error(app: &App, error: &Error) -> ExchangeError {
+    let until = app.clock.now().plus(error.retry_after.unwrap_or_default()).as_millis();
+    match error.reason {
+        Reason::Banned => ExchangeError::new(
+            418,
+            -1003,
+            format!("Way too much request weight used; IP banned until {until}. (lastgood keeps no earlier answer)"),
+        ),
+        Reason::RateLimited => ExchangeError::new(
+            429,
+            -1003,
+            "Too much request weight used; lastgood is waiting as the exchange asks, and keeps no earlier answer.",
+        ),
+        Reason::Overloaded => ExchangeError::new(
+            503,
+            -1008,
+            "Server is currently overloaded with other requests. (lastgood: too many loads at once)",
+        ),
+        Reason::TimedOut => ExchangeError::new(
+            504,
+            -1007,
+            format!("Timeout waiting for response from the exchange. (lastgood: {})", error.message),
+        ),
+        _ => ExchangeError::new(
+            503,
+            -1001,
+            format!("The exchange gave no usable answer, and lastgood keeps no earlier one: {}.", error.message),
+        ),
+    }
+}
+
+fn shaped(error: &ExchangeError) -> Response {
+    let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    plain(status, JSON, error.body().into())
+}
+
+/// An error about the request, with the headers that every answer has.
+fn refused(app: &App, venue: Venue, error: &ExchangeError, detail: &'static str) -> Response {
+    let mut response = shaped(error);
+    let headers = response.headers_mut();
+    headers.insert(X_CACHE, HeaderValue::from_static("PASS"));
+    headers.insert(CACHE_STATUS, HeaderValue::from_static(detail));
+    state_weight(headers, app, venue);
+    response
+}
+
+/// A path that different programs would read differently is passed to nobody.
+pub(super) fn illegal_path(venue: Venue, app: &App) -> Response {
+    let error = ExchangeError::new(400, -1100, "Illegal characters found in the path.");
+    refused(app, venue, &error, "lastgood; detail=refused")
+}
+
+/// A request that was passed on and not answered. An order's fate may be unknown, and the answer says so.
+pub(super) fn unanswered(app: &App, venue: Venue, why: &Unanswered) -> Response {
+    let error = match why {
+        Unanswered::NotSent(why) => {
+            ExchangeError::new(503, -1001, format!("The request was not sent to the exchange: {why}."))
+        }
+        Unanswered::Unknown(why) => ExchangeError::new(
+            504,
+            -1007,
+            format!(
+                "Timeout waiting for response from backend server. Send status unknown; execution status unknown. (lastgood: {why})"
+            ),
+        ),
+    };
+    refused(app, venue, &error, "lastgood; fwd=bypass; detail=unanswered")
+}
+
+/// A body above the limit.
+pub(super) fn too_large(app: &App, venue: Venue) -> Response {
+    let limit = app.limits.max_body_bytes;
+    let error = ExchangeError::new(413, -1100, format!("The body is larger than limits.max_body_bytes, {limit}."));
+    refused(app, venue, &error, "lastgood; detail=refused")
+}

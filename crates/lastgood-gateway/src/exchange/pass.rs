@@ -1,0 +1,57 @@
+//! Requests that are the client's and the exchange's alone: streamed through, byte for byte, never kept.
+
+use axum::body::Body;
+use axum::response::Response;
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH};
+use http::{HeaderValue, Request};
+use http_body_util::Limited;
+use lastgood::BypassReason;
+use lastgood_market::Venue;
+
+use super::answer::{CACHE_STATUS, X_CACHE};
+use super::failure;
+use crate::app::{App, Counts};
+use crate::upstream::{Unanswered, strip_hop_by_hop};
+
+/// Sends a request on and its answer back. Nothing is retried, nothing is queued.
+pub(super) async fn forward(app: &App, venue: Venue, request: Request<Body>, reason: BypassReason) -> Response {
+    Counts::add(&app.counts.passed, 1);
+    let declared = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|length| length > app.limits.max_body_bytes) {
+        return failure::too_large(app, venue);
+    }
+    let most = usize::try_from(app.limits.max_body_bytes).unwrap_or(usize::MAX);
+    // An empty body stays what it is, so that it can be sent again to another base.
+    let request = match http_body::Body::is_end_stream(request.body()) {
+        true => request,
+        false => request.map(|body| Body::new(Limited::new(body, most))),
+    };
+    let sent = tokio::time::timeout(app.limits.request_timeout, app.upstreams.forward(venue, request)).await;
+    let answered =
+        sent.unwrap_or_else(|_| Err(Unanswered::Unknown("no answer within limits.request_timeout".to_owned())));
+    match answered {
+        Ok(response) => label(response.map(Body::new), reason),
+        Err(why) => {
+            Counts::add(&app.counts.pass_failures, 1);
+            failure::unanswered(app, venue, &why)
+        }
+    }
+}
+
+/// Status, body and headers are the exchange's; what is added says only that they were passed.
+fn label(mut response: Response, reason: BypassReason) -> Response {
+    let headers = response.headers_mut();
+    strip_hop_by_hop(headers);
+    headers.insert(X_CACHE, HeaderValue::from_static("PASS"));
+    let status = match reason {
+        BypassReason::Disabled => "lastgood; fwd=bypass; detail=disabled",
+        BypassReason::Private => "lastgood; fwd=bypass; detail=private",
+        _ => "lastgood; fwd=bypass; detail=uncacheable",
+    };
+    headers.insert(CACHE_STATUS, HeaderValue::from_static(status));
+    // A market answer that passes because the cache is off is as public as ever.
+    if reason != BypassReason::Disabled {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    response
+}

@@ -1,0 +1,209 @@
+//! The gateway as a whole: built from settings, run on a listener.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use lastgood::store::{EmbeddedStore, Guard, RedisOptions, RedisStore, Store};
+use lastgood::{Cache, Clock, Policy, RegionStats};
+use lastgood_market::{RegionName, Venue};
+use tokio::net::TcpListener;
+
+use crate::app::{App, Counts};
+use crate::config::{RegionOverride, Settings, StoreSetting};
+use crate::upstream::Upstreams;
+use crate::{router, server};
+
+/// How long queued writes may take when the gateway stops.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+/// The embedded store keeps at most this much; the oldest by expiry go first.
+const EMBEDDED_MAX_BYTES: u64 = 4 << 30;
+
+/// A gateway that can be run.
+pub struct Gateway {
+    app: Arc<App>,
+}
+
+/// A gateway that cannot be built from its settings, and the mend.
+#[derive(Debug)]
+pub struct BuildError(String);
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+/// What a gateway did since it was built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Requests of any path.
+    pub requests: u64,
+    /// Exchange requests answered fresh from a tier or from here.
+    pub hits: u64,
+    /// Answered stale with a refresh behind.
+    pub stale: u64,
+    /// Answered with the last good answer.
+    pub last_good: u64,
+    /// Answered by a load of their own.
+    pub misses: u64,
+    /// Answered by another's load.
+    pub joined: u64,
+    /// Passed through.
+    pub passed: u64,
+    /// Answered with an error.
+    pub errors: u64,
+    /// Cacheable requests sent upstream.
+    pub upstream_calls: u64,
+    /// Request weight spent on them.
+    pub weight_spent: u64,
+    /// Request weight that the cacheable requests would have cost without the cache.
+    pub weight_asked: u64,
+}
+
+impl Gateway {
+    /// Builds a gateway. No upstream and no Redis needs to be there: what is absent is attached when it appears.
+    ///
+    /// # Errors
+    ///
+    /// When a setting cannot be acted upon; the message says which and what to do.
+    pub async fn build(settings: &Settings) -> Result<Gateway, BuildError> {
+        let clock = Clock::system();
+        let mut builder = Cache::builder()
+            .memory_limit(settings.memory.limit)
+            .namespace(&settings.namespace)
+            .clock(clock.clone())
+            .guard(Guard { budget: settings.store_budget, ..Guard::default() });
+        if let Some(store) = open_store(settings, &clock).await? {
+            builder = builder.store(store);
+        }
+        let refuse = |why: lastgood::BuildError| BuildError(why.to_string());
+        let cache = builder.build().map_err(refuse)?;
+        cache.set_enabled(settings.enabled);
+        let mut regions = Vec::with_capacity(RegionName::ALL.len());
+        for name in RegionName::ALL {
+            let policy = configured(name.policy(settings.preset), &settings.region(name.as_str()));
+            regions.push(cache.region(name.as_str(), policy).map_err(refuse)?);
+        }
+        let app = App {
+            cache,
+            regions,
+            upstreams: Arc::new(Upstreams::new(settings, &clock).map_err(BuildError)?),
+            clock,
+            limits: settings.limits.clone(),
+            preset: settings.preset,
+            klines_fresh_for: settings.region(RegionName::Klines.as_str()).fresh_for,
+            counts: Counts::default(),
+        };
+        Ok(Gateway { app: Arc::new(app) })
+    }
+
+    /// Serves on `listener` until `shutdown` ends; then answers what was asked, writes what is queued and returns.
+    ///
+    /// # Errors
+    ///
+    /// When the listener fails for good.
+    pub async fn serve(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
+        let served = server::serve(listener, router::router(Arc::clone(&self.app)), &self.app.limits, shutdown).await;
+        if let Err(why) = self.app.cache.close(CLOSE_WITHIN).await {
+            tracing::warn!(%why, "the store was not closed in order; its last writes may be lost");
+        }
+        served
+    }
+
+    /// What the gateway did so far.
+    pub fn totals(&self) -> Totals {
+        self.app.totals()
+    }
+
+    /// The cache within, for programs that run a gateway in their own process.
+    pub fn cache(&self) -> &Cache {
+        &self.app.cache
+    }
+}
+
+impl App {
+    pub(crate) fn totals(&self) -> Totals {
+        let stats = self.cache.stats();
+        let sum = |field: fn(&RegionStats) -> u64| stats.iter().map(|(_, stats)| field(stats)).sum::<u64>();
+        let standings = Venue::ALL.map(|venue| self.upstreams.venue(venue).budget.standing());
+        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        Totals {
+            requests: count(&self.counts.requests),
+            hits: sum(|stats| stats.hits_memory + stats.hits_store) + count(&self.counts.local),
+            stale: sum(|stats| stats.stale),
+            last_good: sum(|stats| stats.last_good),
+            misses: sum(|stats| stats.misses),
+            joined: sum(|stats| stats.joined),
+            passed: count(&self.counts.passed),
+            errors: sum(|stats| stats.errors) + count(&self.counts.pass_failures),
+            upstream_calls: standings.iter().map(|standing| standing.calls).sum(),
+            weight_spent: standings.iter().map(|standing| standing.spent).sum(),
+            weight_asked: count(&self.counts.weight_asked),
+        }
+    }
+}
+
+/// The store that the settings name. An embedded file that is unusable is no reason not to serve.
+async fn open_store(settings: &Settings, clock: &Clock) -> Result<Option<Arc<dyn Store>>, BuildError> {
+    match &settings.store {
+        StoreSetting::Memory => Ok(None),
+        StoreSetting::Redis(address) => {
+            let options = RedisOptions::parse(address.expose_url()).map_err(|why| BuildError(why.to_string()))?;
+            Ok(Some(Arc::new(RedisStore::connect(options))))
+        }
+        StoreSetting::Embedded { .. } => Ok(open_embedded(settings, clock).await),
+    }
+}
+
+async fn open_embedded(settings: &Settings, clock: &Clock) -> Option<Arc<dyn Store>> {
+    let path = settings.embedded_file()?;
+    let (file, clock) = (path.clone(), clock.clone());
+    let opened = tokio::task::spawn_blocking(move || {
+        if let Some(folder) = file.parent() {
+            std::fs::create_dir_all(folder).map_err(|why| why.to_string())?;
+        }
+        EmbeddedStore::open(&file, clock, EMBEDDED_MAX_BYTES).map_err(|why| why.to_string())
+    });
+    match opened.await.unwrap_or_else(|why| Err(why.to_string())) {
+        Ok((store, opened)) => {
+            tracing::info!(path = %path.display(), ?opened, "embedded store opened");
+            Some(Arc::new(store))
+        }
+        Err(why) => {
+            tracing::error!(
+                path = %path.display(), %why,
+                "the embedded store cannot be used: serving from memory alone, and a restart will begin cold; \
+                 choose another --data-dir, or --store memory: to say so on purpose"
+            );
+            None
+        }
+    }
+}
+
+/// A policy with what the configuration says otherwise.
+fn configured(policy: Policy, by: &RegionOverride) -> Policy {
+    let fresh_for = by.fresh_for.unwrap_or(policy.fresh_for);
+    // What is configured to be fresh longer or shorter is stale in proportion, unless that is configured too.
+    let stale_for = match by.fresh_for {
+        Some(_) if policy.stale_for == policy.fresh_for => fresh_for,
+        _ => policy.stale_for,
+    };
+    Policy {
+        fresh_for,
+        stale_for: by.stale_for.unwrap_or(stale_for),
+        keep_for: by.keep_for.unwrap_or(policy.keep_for),
+        jitter: by.jitter.unwrap_or(policy.jitter),
+        negative_for: by.negative_for.unwrap_or(policy.negative_for),
+        soft_timeout: by.soft_timeout.unwrap_or(policy.soft_timeout),
+        hard_timeout: by.hard_timeout.unwrap_or(policy.hard_timeout),
+        compress_over: by
+            .compress_over
+            .map_or(policy.compress_over, |size| usize::try_from(size).unwrap_or(usize::MAX)),
+        max_loads: policy.max_loads,
+    }
+}

@@ -1,0 +1,195 @@
+//! Every metric, in one place. Values are read when they are scraped: a request pays for none of it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::extract::State;
+use axum::response::Response;
+use http::{HeaderValue, StatusCode};
+use lastgood::store::BreakerState;
+use lastgood::{LATENCY_BOUNDS_MS, RegionStats, Timestamp};
+use lastgood_market::Venue;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::app::App;
+use crate::exchange::plain;
+
+const OPENMETRICS: HeaderValue = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+
+/// `GET /metrics`, for Prometheus.
+pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let mut registry = Registry::with_prefix("lastgood");
+    registry.register_collector(Box::new(Scrape(app)));
+    let mut body = String::with_capacity(32 << 10);
+    match text::encode(&mut body, &registry) {
+        Ok(()) => plain(StatusCode::OK, OPENMETRICS, body.into()),
+        Err(fmt::Error) => plain(StatusCode::INTERNAL_SERVER_ERROR, OPENMETRICS, bytes::Bytes::new()),
+    }
+}
+
+struct Scrape(Arc<App>);
+
+impl fmt::Debug for Scrape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Scrape")
+    }
+}
+
+impl Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let app = &*self.0;
+        let stats = app.cache.stats();
+        read_counters(&mut encoder, &stats)?;
+        region_values(&mut encoder, &stats, app.clock.now())?;
+        load_latency(&mut encoder, &stats)?;
+        upstream_values(&mut encoder, app)?;
+        gateway_values(&mut encoder, app)
+    }
+}
+
+type Stats = [(String, RegionStats)];
+type Field = fn(&RegionStats) -> u64;
+
+/// Reads by outcome: the words are those of `X-Cache` and its tier.
+const READS: [(&str, Field); 8] = [
+    ("hit_memory", |stats| stats.hits_memory),
+    ("hit_store", |stats| stats.hits_store),
+    ("stale", |stats| stats.stale),
+    ("last_good", |stats| stats.last_good),
+    ("miss", |stats| stats.misses),
+    ("joined", |stats| stats.joined),
+    ("bypass", |stats| stats.bypassed),
+    ("error", |stats| stats.errors),
+];
+
+fn read_counters(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::Result {
+    let help = "Reads by region and outcome";
+    let mut family = encoder.encode_descriptor("reads", help, None, MetricType::Counter)?;
+    for (region, stats) in stats {
+        for (outcome, field) in READS {
+            let labels = [("region", region.as_str()), ("outcome", outcome)];
+            ConstCounter::new(field(stats)).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
+}
+
+const REGION_COUNTERS: [(&str, &str, Field); 4] = [
+    ("loads", "Times the source was asked, refreshes behind included", |stats| stats.loads),
+    ("load_failures", "Times the source gave no usable answer", |stats| stats.load_failures),
+    ("dropped_fills", "Loads not kept because an invalidation came meanwhile", |stats| stats.dropped_fills),
+    ("unreadable_entries", "Stored values that could not be read", |stats| stats.unreadable),
+];
+
+const REGION_GAUGES: [(&str, &str, Field); 2] =
+    [("memory_keys", "Keys in memory", |stats| stats.keys), ("memory_bytes", "Bytes in memory", |stats| stats.bytes)];
+
+fn region_values(encoder: &mut DescriptorEncoder<'_>, stats: &Stats, now: Timestamp) -> fmt::Result {
+    for (name, help, field) in REGION_COUNTERS {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (region, stats) in stats {
+            ConstCounter::new(field(stats)).encode(family.encode_family(&[("region", region.as_str())])?)?;
+        }
+    }
+    for (name, help, field) in REGION_GAUGES {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (region, stats) in stats {
+            gauge(field(stats)).encode(family.encode_family(&[("region", region.as_str())])?)?;
+        }
+    }
+    let help = "Seconds since the last good load";
+    let mut family = encoder.encode_descriptor("refresh_age_seconds", help, None, MetricType::Gauge)?;
+    for (region, stats) in stats {
+        if let Some(refreshed) = stats.last_refresh {
+            let age = ConstGauge::new(now.since(refreshed).as_secs_f64());
+            age.encode(family.encode_family(&[("region", region.as_str())])?)?;
+        }
+    }
+    Ok(())
+}
+
+fn load_latency(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::Result {
+    let help = "Duration of good loads";
+    let mut family = encoder.encode_descriptor("load_duration_seconds", help, None, MetricType::Histogram)?;
+    for (region, stats) in stats.iter().filter(|(_, stats)| stats.loads > 0) {
+        let bounds = LATENCY_BOUNDS_MS.iter().map(|&bound| bound as f64 / 1_000.0).chain([f64::MAX]);
+        let buckets: Vec<(f64, u64)> = bounds.zip(stats.load_buckets).collect();
+        let count = stats.load_buckets.iter().sum();
+        let labels = [("region", region.as_str())];
+        family.encode_family(&labels)?.encode_histogram::<[(&str, &str); 0]>(
+            stats.load_time.as_secs_f64(),
+            count,
+            &buckets,
+            None,
+        )?;
+    }
+    Ok(())
+}
+
+fn upstream_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
+    let standings = Venue::ALL.map(|venue| (venue, app.upstreams.venue(venue).budget.standing()));
+    let counters: [(&str, &str, fn(&lastgood_market::budget::Standing) -> u64); 2] = [
+        ("upstream_calls", "Cacheable requests sent to the exchange", |standing| standing.calls),
+        ("upstream_weight", "Request weight spent on them", |standing| standing.spent),
+    ];
+    for (name, help, field) in counters {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (venue, standing) in &standings {
+            ConstCounter::new(field(standing)).encode(family.encode_family(&[("venue", venue.as_str())])?)?;
+        }
+    }
+    let gauges: [(&str, &str, fn(&lastgood_market::budget::Standing) -> u64); 3] = [
+        ("upstream_weight_used", "Weight used in this minute", |standing| u64::from(standing.used)),
+        ("upstream_weight_limit", "Weight allowed a minute", |standing| u64::from(standing.limit)),
+        ("upstream_stopped", "1 while the exchange wants to be left alone", |standing| {
+            u64::from(standing.stop.is_some())
+        }),
+    ];
+    for (name, help, field) in gauges {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (venue, standing) in &standings {
+            gauge(field(standing)).encode(family.encode_family(&[("venue", venue.as_str())])?)?;
+        }
+    }
+    Ok(())
+}
+
+fn gateway_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
+    let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let counters = [
+        ("requests", "Requests of any path", count(&app.counts.requests)),
+        ("passed", "Exchange requests passed through", count(&app.counts.passed)),
+        ("pass_failures", "Passed requests that the exchange did not answer", count(&app.counts.pass_failures)),
+        (
+            "weight_asked",
+            "Weight that cacheable requests would have cost without the cache",
+            count(&app.counts.weight_asked),
+        ),
+    ];
+    for (name, help, value) in counters {
+        ConstCounter::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+    }
+    let status = app.cache.status();
+    let breaker_open = status.store.as_ref().is_some_and(|store| store.breaker != BreakerState::Closed);
+    let unconfirmed = status.store.as_ref().map_or(0, |store| store.unconfirmed_removals as u64);
+    let gauges = [
+        ("enabled", "1 while the cache is switched on", u64::from(status.enabled)),
+        ("store_breaker_open", "1 while the store is not being asked", u64::from(breaker_open)),
+        ("store_unconfirmed_removals", "Removals that the store has not confirmed", unconfirmed),
+        ("requests_active", "Requests being answered", app.counts.active.load(Ordering::Relaxed) as u64),
+    ];
+    for (name, help, value) in gauges {
+        gauge(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+    }
+    Ok(())
+}
+
+fn gauge(value: u64) -> ConstGauge<i64> {
+    ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
+}

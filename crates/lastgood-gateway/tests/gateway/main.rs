@@ -1,0 +1,3 @@
+//! Tests of the gateway as its users see it.
+
+mod command;

@@ -1,0 +1,66 @@
+//! Candle intervals and statistics periods.
+
+use std::time::Duration;
+
+use crate::region::Preset;
+
+/// The length of an interval or period such as `15m`; months count as 31 days. `None` for what is not one.
+pub fn length(interval: &str) -> Option<Duration> {
+    let (count, unit) = interval.split_at_checked(interval.len().checked_sub(1)?)?;
+    let count: u64 = count.parse().ok().filter(|count| (1..=60).contains(count))?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        "w" => 7 * 86_400,
+        "M" => 31 * 86_400,
+        _ => return None,
+    };
+    Some(Duration::from_secs(count * seconds))
+}
+
+/// How long a list of candles with the forming one is fresh, besides that it never outlives that candle.
+pub fn fresh_for(preset: Preset, interval: &str) -> Duration {
+    let length = length(interval).unwrap_or(Duration::from_secs(60)).as_secs();
+    let seconds = match (preset, length) {
+        (Preset::Trading, ..=60) => 1,
+        (Preset::Trading, _) => 2,
+        (Preset::Dashboard, ..=1) => 1,
+        (Preset::Dashboard, ..=60) => 15,
+        (Preset::Dashboard, ..=180) => 30,
+        (Preset::Dashboard, ..=300) => 60,
+        (Preset::Dashboard, ..=900) => 120,
+        (Preset::Dashboard, ..=1_800) => 240,
+        (Preset::Dashboard, ..=3_600) => 300,
+        (Preset::Dashboard, ..=7_200) => 600,
+        (Preset::Dashboard, ..=14_400) => 900,
+        (Preset::Dashboard, ..=28_800) => 1_800,
+        (Preset::Dashboard, ..=43_200) => 2_700,
+        (Preset::Dashboard, ..=86_400) => 3_600,
+        (Preset::Dashboard, ..=259_200) => 7_200,
+        (Preset::Dashboard, _) => 14_400,
+    };
+    Duration::from_secs(seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_are_case_sensitive() {
+        assert_eq!(length("1m"), Some(Duration::from_secs(60)));
+        assert_eq!(length("1M"), Some(Duration::from_secs(31 * 86_400)));
+        for wrong in ["", "m", "1", "0m", "1x", "99m", "é", "1é"] {
+            assert_eq!(length(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_dashboard_waits_longer_for_longer_candles() {
+        assert_eq!(fresh_for(Preset::Dashboard, "15m"), Duration::from_secs(120));
+        assert_eq!(fresh_for(Preset::Dashboard, "1w"), Duration::from_secs(14_400));
+        assert_eq!(fresh_for(Preset::Trading, "1w"), Duration::from_secs(2));
+    }
+}

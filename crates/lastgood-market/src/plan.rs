@@ -1,0 +1,378 @@
+//! What to do with a request: answer it here, fetch and cache, or let it through.
+
+use lastgood::BypassReason;
+
+use crate::cut::Cut;
+use crate::query::{Params, symbol_list};
+use crate::region::RegionName;
+use crate::venue::{Endpoint, Recipe, Shape, Venue, Weight, endpoint, weight_of};
+
+mod freshness;
+
+/// What to do with a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Plan {
+    /// Answer with this, at no cost.
+    Local(&'static str),
+    /// Let it through, byte for byte.
+    Pass(BypassReason),
+    /// Answer from the cache.
+    Cached {
+        /// Answers that serve as well if they happen to be fresh, best first.
+        reuse: Vec<Source>,
+        /// The one to load otherwise.
+        load: Source,
+        /// The question as it was asked, for when `load` turns out not to hold the answer.
+        direct: Option<Source>,
+    },
+}
+
+/// An answer that can be fetched and cached, and the part of it that was asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    /// The line of the endpoint table.
+    pub endpoint: &'static Endpoint,
+    /// The key in the endpoint's region.
+    pub key: String,
+    /// The query to ask the upstream with.
+    pub query: String,
+    /// What asking costs.
+    pub weight: u32,
+    /// What a good answer looks like: never [`Shape::ObjectForSymbol`].
+    pub shape: Shape,
+    /// What part of it was asked for.
+    pub cut: Cut,
+    /// Whether response times are wanted in microseconds.
+    pub micros: bool,
+    asked: Asked,
+}
+
+/// The bounds of the question, as far as they bear on how long the answer stays true.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Asked {
+    interval: Option<String>,
+    limit: Option<u64>,
+    from_id: bool,
+    start: Option<u64>,
+    end: Option<u64>,
+}
+
+impl PartialEq for Endpoint {
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path && self.venue == other.venue
+    }
+}
+
+/// A request's parts that bear on its plan.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Whether the method is GET.
+    pub is_get: bool,
+    /// The path, not decoded.
+    pub path: &'a str,
+    /// The query, not decoded, empty if there is none.
+    pub query: &'a str,
+    /// The `X-MBX-TIME-UNIT` header.
+    pub time_unit: Option<&'a str>,
+    /// Whether an `X-MBX-SBE` header asks for a binary answer.
+    pub binary: bool,
+}
+
+/// What to do with a request to `venue`.
+pub fn plan(venue: Venue, request: Request<'_>) -> Plan {
+    if !request.is_get || names_signature(request.query) {
+        return Plan::Pass(BypassReason::Private);
+    }
+    let Some(endpoint) = endpoint(venue, request.path) else {
+        // Not known to be public, so taken for private.
+        return Plan::Pass(BypassReason::Private);
+    };
+    match endpoint.recipe {
+        Recipe::Ping => return Plan::Local("{}"),
+        Recipe::Time => return Plan::Pass(BypassReason::Uncacheable),
+        _ if request.binary => return Plan::Pass(BypassReason::Uncacheable),
+        _ => {}
+    }
+    let micros = match request.time_unit {
+        None => false,
+        Some(unit) if unit.eq_ignore_ascii_case("microsecond") => true,
+        Some(unit) if unit.eq_ignore_ascii_case("millisecond") => false,
+        // For the exchange to refuse.
+        Some(_) => return Plan::Pass(BypassReason::Uncacheable),
+    };
+    let Some(mut params) = Params::parse(request.query) else {
+        return Plan::only(raw(endpoint, request.query, micros));
+    };
+    settle_limit(endpoint, &mut params);
+    let question = Question { endpoint, params, micros };
+    match endpoint.recipe {
+        Recipe::Ticker => question.ticker(),
+        Recipe::ExchangeInfo => question.exchange_info(),
+        Recipe::Depth => question.depth(),
+        _ => Plan::only(question.direct()),
+    }
+}
+
+/// Whether any parameter is named `signature`, however it is written.
+fn names_signature(query: &str) -> bool {
+    query.split('&').any(|field| {
+        let name = field.split_once('=').map_or(field, |(name, _)| name);
+        percent_encoding::percent_decode_str(name).decode_utf8_lossy().trim().eq_ignore_ascii_case("signature")
+    })
+}
+
+/// Brings `limit` to its one form: clamped where the venue clamps, absent where it is the default.
+fn settle_limit(endpoint: &Endpoint, params: &mut Params<'_>) {
+    let (Some((default, most)), Some(limit)) = (endpoint.limit, params.number("limit")) else { return };
+    // Spot clamps to the maximum; futures refuse, so that their text must come from upstream.
+    let limit = if endpoint.venue == Venue::Spot { limit.min(u64::from(most)) } else { limit };
+    params.set("limit", (limit != u64::from(default)).then(|| limit.to_string()));
+}
+
+impl Plan {
+    fn only(load: Source) -> Plan {
+        Plan::Cached { reuse: Vec::new(), load, direct: None }
+    }
+}
+
+/// A question that could be normalised.
+struct Question<'a> {
+    endpoint: &'static Endpoint,
+    params: Params<'a>,
+    micros: bool,
+}
+
+impl Question<'_> {
+    /// The question as it was asked.
+    fn direct(&self) -> Source {
+        self.source(&self.params, Cut::Whole)
+    }
+
+    fn source(&self, params: &Params<'_>, cut: Cut) -> Source {
+        let shape = match self.endpoint.shape {
+            Shape::ObjectForSymbol if params.get("symbol").is_some() => Shape::Object,
+            Shape::ObjectForSymbol => Shape::Array,
+            known => known,
+        };
+        let asked = Asked {
+            interval: params.get("interval").or(params.get("period")).map(str::to_owned),
+            limit: params.number("limit").or(self.endpoint.limit.map(|(default, _)| u64::from(default))),
+            from_id: params.get("fromId").is_some(),
+            start: params.number("startTime").map(to_millis),
+            end: params.number("endTime").map(to_millis),
+        };
+        let query = params.to_query();
+        Source {
+            endpoint: self.endpoint,
+            key: key(self.endpoint, &query, self.micros),
+            weight: weight_of(self.endpoint, params),
+            query,
+            shape,
+            cut,
+            micros: self.micros,
+            asked,
+        }
+    }
+
+    /// Tickers: the all-symbols answer serves every subset, and is loaded for one where it costs little more.
+    fn ticker(&self) -> Plan {
+        let mut of_all = self.params.clone();
+        of_all.set("symbol", None);
+        of_all.set("symbols", None);
+        let cut = match (self.params.get("symbol"), self.params.get("symbols")) {
+            (None, None) => return Plan::only(self.direct()),
+            (Some(symbol), None) => Cut::Row(symbol.to_owned()),
+            (None, Some(list)) => match symbol_list(list) {
+                Some(symbols) => Cut::Rows(symbols),
+                None => return Plan::only(self.direct()),
+            },
+            (Some(_), Some(_)) => return Plan::only(self.direct()),
+        };
+        let all = self.source(&of_all, cut);
+        let direct = self.direct();
+        // Three singles of a 2-weight ticker cost more than one 4-weight snapshot that serves all bots.
+        if all.weight <= direct.weight * 3 {
+            Plan::Cached { reuse: Vec::new(), load: all, direct: Some(direct) }
+        } else {
+            Plan::Cached { reuse: vec![all], load: direct, direct: None }
+        }
+    }
+
+    fn exchange_info(&self) -> Plan {
+        let symbols = match (self.params.get("symbol"), self.params.get("symbols")) {
+            (Some(symbol), None) => Some(vec![symbol.to_owned()]),
+            (None, Some(list)) => symbol_list(list),
+            _ => None,
+        };
+        // USD-M and COIN-M know no filter and send everything.
+        let filters = self.endpoint.venue == Venue::Spot && self.params.only(&["symbol", "symbols"]);
+        match symbols.filter(|_| filters) {
+            Some(symbols) => {
+                let load = self.source(&Params::default(), Cut::Symbols(symbols));
+                Plan::Cached { reuse: Vec::new(), load, direct: Some(self.direct()) }
+            }
+            None => Plan::only(self.direct()),
+        }
+    }
+
+    /// Depth: the smallest book of the same weight is loaded, and any deeper fresh one serves.
+    fn depth(&self) -> Plan {
+        let Weight::Limit(bounds) = self.endpoint.weight else { return Plan::only(self.direct()) };
+        let default = self.endpoint.limit.map_or(0, |(default, _)| u64::from(default));
+        let limit = match self.params.get("limit") {
+            None => Some(default),
+            Some(_) => self.params.number("limit"),
+        };
+        let known = |limit: &u64| match self.endpoint.venue {
+            Venue::Spot => *limit > 0,
+            Venue::Futures | Venue::Coin => FUTURES_LIMITS.contains(limit),
+        };
+        let (Some(limit), true) = (limit.filter(known), self.params.only(&["symbol", "limit"])) else {
+            return Plan::only(self.direct());
+        };
+        let levels = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut books = bounds.iter().filter(|(bound, _)| u64::from(*bound) >= limit).map(|(bound, _)| {
+            let mut params = self.params.clone();
+            params.set("limit", (u64::from(*bound) != default).then(|| bound.to_string()));
+            self.source(&params, if u64::from(*bound) == limit { Cut::Whole } else { Cut::Levels(levels) })
+        });
+        match books.next() {
+            Some(load) => Plan::Cached { reuse: books.collect(), load, direct: None },
+            None => Plan::only(self.direct()),
+        }
+    }
+}
+
+/// The depth limits that futures accept; any other is refused upstream.
+const FUTURES_LIMITS: [u64; 7] = [5, 10, 20, 50, 100, 500, 1_000];
+
+/// A question that could not be normalised: keyed as it stands, for the exchange to judge.
+fn raw(endpoint: &'static Endpoint, query: &str, micros: bool) -> Source {
+    Source {
+        endpoint,
+        key: key(endpoint, query, micros),
+        query: query.to_owned(),
+        weight: weight_of(endpoint, &Params::default()),
+        shape: Shape::Any,
+        cut: Cut::Whole,
+        micros,
+        asked: Asked::default(),
+    }
+}
+
+/// Longer keys are replaced by their hash: stores take 1,024 bytes, prefix included.
+const LONGEST_KEY: usize = 256;
+
+fn key(endpoint: &Endpoint, query: &str, micros: bool) -> String {
+    let unit = if micros { "us:" } else { "" };
+    let plain = format!("{unit}{}{}?{query}", endpoint.venue, endpoint.path);
+    if plain.len() <= LONGEST_KEY {
+        return plain;
+    }
+    let digest = ring::digest::digest(&ring::digest::SHA256, plain.as_bytes());
+    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{unit}{}{}?sha256={hex}", endpoint.venue, endpoint.path)
+}
+
+/// Times come in milliseconds or microseconds; 10^14 ms is the year 5138.
+fn to_millis(time: u64) -> u64 {
+    if time > 100_000_000_000_000 { time / 1_000 } else { time }
+}
+
+impl Source {
+    /// The region of the answer.
+    pub fn region(&self) -> RegionName {
+        self.endpoint.region
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn get(venue: Venue, target: &str) -> Plan {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        plan(venue, Request { is_get: true, path, query, time_unit: None, binary: false })
+    }
+
+    fn cached(target: &str) -> (Vec<Source>, Source, Option<Source>) {
+        match get(Venue::of(target.split('?').next().unwrap(), "").unwrap(), target) {
+            Plan::Cached { reuse, load, direct } => (reuse, load, direct),
+            other => panic!("{target}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn signed_or_unknown_or_changing_requests_pass() {
+        let private = Plan::Pass(BypassReason::Private);
+        assert_eq!(get(Venue::Spot, "/api/v3/account"), private);
+        assert_eq!(get(Venue::Spot, "/api/v3/klines?symbol=X&signature=1"), private);
+        assert_eq!(get(Venue::Spot, "/api/v3/klines?symbol=X&sign%61ture=1"), private);
+        assert_eq!(get(Venue::Spot, "/api/v3/klines?symbol=X&Signature"), private);
+        let post = Request { is_get: false, path: "/api/v3/klines", query: "", time_unit: None, binary: false };
+        assert_eq!(plan(Venue::Spot, post), private);
+        assert_eq!(get(Venue::Spot, "/api/v3/time"), Plan::Pass(BypassReason::Uncacheable));
+        assert_eq!(get(Venue::Spot, "/api/v3/ping"), Plan::Local("{}"));
+    }
+
+    #[test]
+    fn one_symbol_of_a_cheap_ticker_loads_the_snapshot() {
+        let (reuse, load, direct) = cached("/api/v3/ticker/price?symbol=BTCUSDT");
+        assert!(reuse.is_empty());
+        assert_eq!((load.query.as_str(), load.weight, load.shape), ("", 4, Shape::Array));
+        assert_eq!(load.cut, Cut::Row("BTCUSDT".to_owned()));
+        assert_eq!(direct.unwrap().query, "symbol=BTCUSDT");
+    }
+
+    #[test]
+    fn one_symbol_of_a_dear_ticker_is_loaded_alone_but_reuses_a_snapshot() {
+        let (reuse, load, _) = cached("/api/v3/ticker/24hr?symbol=BTCUSDT&type=MINI");
+        assert_eq!((load.query.as_str(), load.weight, load.shape), ("symbol=BTCUSDT&type=MINI", 2, Shape::Object));
+        assert_eq!(reuse[0].query, "type=MINI");
+    }
+
+    #[test]
+    fn depth_is_loaded_at_the_bound_of_its_weight() {
+        let (reuse, load, _) = cached("/api/v3/depth?symbol=X&limit=5");
+        assert_eq!((load.query.as_str(), load.weight), ("symbol=X", 5));
+        assert_eq!(load.cut, Cut::Levels(5));
+        assert_eq!(reuse.len(), 3);
+        let (_, load, _) = cached("/api/v3/depth?limit=20000&symbol=X");
+        assert_eq!((load.query.as_str(), load.cut), ("limit=5000&symbol=X", Cut::Whole));
+        let (_, load, _) = cached("/fapi/v1/depth?symbol=X&limit=20");
+        assert_eq!((load.query.as_str(), load.weight), ("limit=50&symbol=X", 2));
+        let (_, load, _) = cached("/fapi/v1/depth?symbol=X&limit=7");
+        assert_eq!(load.query, "limit=7&symbol=X", "for the exchange to refuse");
+    }
+
+    #[test]
+    fn equal_questions_have_equal_keys() {
+        let key = |target: &str| cached(target).1.key;
+        let klines = key("/api/v3/klines?symbol=X&interval=1m");
+        assert_eq!(klines, key("/api/v3/klines?interval=1m&symbol=X&limit=500"));
+        assert_ne!(klines, key("/api/v3/klines?interval=1M&symbol=X"));
+        assert_ne!(klines, key("/api/v3/uiKlines?interval=1m&symbol=X"));
+        assert_eq!(key("/api/v3/trades?symbol=X&limit=5000"), key("/api/v3/trades?symbol=X&limit=1000"));
+    }
+
+    #[test]
+    fn long_questions_have_short_keys() {
+        let many = (0..100).map(|n| format!("%22SYMBOL{n}%22")).collect::<Vec<_>>().join(",");
+        let (_, load, _) = cached(&format!("/api/v3/ticker?symbols=[{many}]"));
+        assert!(load.key.len() <= LONGEST_KEY);
+        assert!(load.query.len() > LONGEST_KEY);
+    }
+
+    #[test]
+    fn the_time_unit_is_part_of_the_key() {
+        let with = |time_unit| {
+            plan(
+                Venue::Spot,
+                Request { is_get: true, path: "/api/v3/trades", query: "symbol=X", time_unit, binary: false },
+            )
+        };
+        assert_ne!(with(None), with(Some("MICROSECOND")));
+        assert_eq!(with(None), with(Some("millisecond")));
+        assert_eq!(with(Some("FORTNIGHT")), Plan::Pass(BypassReason::Uncacheable));
+    }
+}

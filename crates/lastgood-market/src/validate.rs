@@ -1,0 +1,236 @@
+//! Whether what came back is what was asked for. Nothing else may enter the cache.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use lastgood::{Error, Reason, Timestamp, Value};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::cut::{Index, count_and_last};
+use crate::plan::Source;
+use crate::venue::{Recipe, Shape};
+
+/// An HTTP answer of the exchange, read to its end.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    /// The status.
+    pub status: u16,
+    /// The `Content-Type`, empty if there was none.
+    pub content_type: String,
+    /// `Retry-After`, if it was a number of seconds.
+    pub retry_after: Option<Duration>,
+    /// The body, decompressed.
+    pub body: Bytes,
+}
+
+/// The shape of the exchange's errors.
+#[derive(Deserialize)]
+struct ErrorBody {
+    code: i64,
+    msg: String,
+}
+
+/// The largest error answer that is remembered and relayed.
+const LARGEST_ERROR: usize = 4 << 10;
+/// How long to wait after a 429 or 418 that names no time.
+const WAIT_BY_DEFAULT: Duration = Duration::from_secs(60);
+
+impl Fetched {
+    /// The answer as a value, with its content type remembered; or why it is no answer to `source`.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::NotFound`] with the exchange's own answer when it refused the question; [`Reason::RateLimited`] and
+    /// [`Reason::Banned`] with the time to wait; [`Reason::Upstream`] for its own trouble; [`Reason::Malformed`] for
+    /// anything that is not of the shape asked for.
+    pub fn into_value(self, source: &Source, now: Timestamp) -> Result<Value, Error> {
+        if self.status != 200 {
+            return Err(self.into_error(now));
+        }
+        if self.error_body().is_some_and(|error| error.code < 0) {
+            return Err(self.into_error(now));
+        }
+        match fault(&self, source) {
+            None => Ok(Value::new(self.body).with_meta(self.content_type)),
+            Some(fault) => Err(Error::new(Reason::Malformed, format!("the exchange's answer {fault}"))),
+        }
+    }
+
+    fn error_body(&self) -> Option<ErrorBody> {
+        // Good answers are large or are no object of these two fields; only a small body is worth the parse.
+        (self.body.len() <= LARGEST_ERROR).then(|| serde_json::from_slice(&self.body).ok()).flatten()
+    }
+
+    /// Why an answer that is an error is one.
+    pub fn into_error(self, now: Timestamp) -> Error {
+        let error = self.error_body();
+        let code = error.as_ref().map_or(0, |error| error.code);
+        let wait = || {
+            let until = error.as_ref().and_then(|error| banned_until(&error.msg));
+            until.map(|until| until.since(now)).or(self.retry_after).unwrap_or(WAIT_BY_DEFAULT)
+        };
+        let made = match (self.status, code) {
+            (418, _) => Error::new(Reason::Banned, "the exchange has banned this address").with_retry_after(wait()),
+            (429, _) | (_, -1003) => {
+                Error::new(Reason::RateLimited, "the exchange asks for a pause").with_retry_after(wait())
+            }
+            // A verdict on the question, unless the code is of the exchange's own trouble.
+            (400 | 404, code) if code < 0 && !matches!(code, -1000 | -1001 | -1007 | -1008) => {
+                Error::new(Reason::NotFound, format!("the exchange refused the question with {code}"))
+            }
+            (status, _) => {
+                let made = Error::new(Reason::Upstream, format!("the exchange answered {status}"));
+                match self.retry_after {
+                    Some(wait) => made.with_retry_after(wait),
+                    None => made,
+                }
+            }
+        };
+        match error {
+            Some(_) => {
+                let meta = format!("{} {}", self.status, self.content_type);
+                made.with_answer(Value::new(self.body).with_meta(meta))
+            }
+            None => made,
+        }
+    }
+}
+
+/// The end of a ban, from either wording of its message.
+pub fn banned_until(msg: &str) -> Option<Timestamp> {
+    let (_, rest) = msg.split_once("banned until ")?;
+    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+    (digits.len() == 13).then(|| digits.parse().ok()).flatten().map(Timestamp::from_millis)
+}
+
+/// What is wrong with a good-looking answer, as the end of a sentence.
+fn fault(fetched: &Fetched, source: &Source) -> Option<String> {
+    let body = &fetched.body;
+    if !fetched.content_type.to_ascii_lowercase().contains("json") {
+        return Some(format!("has the content type {:?}", fetched.content_type));
+    }
+    if let Err(why) = serde_json::from_slice::<IgnoredAny>(body) {
+        return Some(format!("is no whole JSON: {why}"));
+    }
+    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    let fits = match source.shape {
+        Shape::Object => first == Some(&b'{'),
+        Shape::Array => first == Some(&b'['),
+        Shape::Any | Shape::ObjectForSymbol => matches!(first, Some(b'{' | b'[')),
+    };
+    if !fits {
+        return Some("is not of the shape that was asked for".to_owned());
+    }
+    content_fault(body, source).map(str::to_owned)
+}
+
+/// What is wrong with the content, where its kind must never be empty or lack its core.
+fn content_fault(body: &[u8], source: &Source) -> Option<&'static str> {
+    #[derive(Deserialize)]
+    struct Book {
+        #[serde(rename = "bids")]
+        _bids: Vec<IgnoredAny>,
+        #[serde(rename = "asks")]
+        _asks: Vec<IgnoredAny>,
+    }
+    match (source.endpoint.recipe, source.shape) {
+        (Recipe::ExchangeInfo, _) if source.query.is_empty() && Index::of(body).is_none_or(|i| i.is_empty()) => {
+            Some("lists no symbols")
+        }
+        (Recipe::Ticker, Shape::Array) if count_and_last(body).is_none_or(|(rows, _)| rows == 0) => {
+            Some("is an empty list of all symbols")
+        }
+        (Recipe::Ticker, Shape::Object) if !has_symbol(body) => Some("names no symbol"),
+        (Recipe::Depth, _) if serde_json::from_slice::<Book>(body).is_err() => Some("is no order book"),
+        (Recipe::Klines, _) if !ends_in_a_candle(body) => Some("does not end in a candle"),
+        _ => None,
+    }
+}
+
+fn has_symbol(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Named {
+        #[serde(rename = "symbol")]
+        _symbol: String,
+    }
+    serde_json::from_slice::<Named>(body).is_ok()
+}
+
+/// An empty list is an answer: there may be no candles in the range.
+fn ends_in_a_candle(body: &[u8]) -> bool {
+    match count_and_last(body) {
+        Some((_, Some(row))) => serde_json::from_slice::<Vec<IgnoredAny>>(row).is_ok_and(|row| row.len() >= 11),
+        Some((_, None)) => true,
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Plan, Request, plan};
+    use crate::venue::Venue;
+
+    fn source(target: &str) -> Source {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let request = Request { is_get: true, path, query, time_unit: None, binary: false };
+        match plan(Venue::of(path, query).unwrap(), request) {
+            Plan::Cached { load, .. } => load,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn answer(status: u16, body: &str) -> Fetched {
+        let content_type = "application/json;charset=UTF-8".to_owned();
+        Fetched { status, content_type, retry_after: None, body: Bytes::from(body.to_owned()) }
+    }
+
+    fn reason(target: &str, fetched: Fetched) -> Option<Reason> {
+        fetched.into_value(&source(target), Timestamp::EPOCH).err().map(|error| error.reason)
+    }
+
+    #[test]
+    fn garbage_is_never_a_value() {
+        const PRICE: &str = "/api/v3/ticker/price?symbol=BTCUSDT";
+        for body in
+            ["", "[", "[]", "{}", "<html></html>", "null", r#"[{"symbol":"A""#, "{\"code\":-1000,\"msg\":\"x\"}"]
+        {
+            assert!(reason(PRICE, answer(200, body)).is_some(), "{body}");
+        }
+        assert_eq!(reason(PRICE, answer(200, r#"[{"symbol":"A","price":"1.0"}]"#)), None);
+        let text = Fetched { content_type: "text/plain".to_owned(), ..answer(200, r#"[{"symbol":"A"}]"#) };
+        assert_eq!(reason(PRICE, text), Some(Reason::Malformed));
+    }
+
+    #[test]
+    fn a_refused_question_is_not_found_and_keeps_the_exchanges_words() {
+        let refused = answer(400, r#"{"code":-1121,"msg":"Invalid symbol."}"#);
+        let error = refused.into_value(&source("/api/v3/klines?symbol=X&interval=1m"), Timestamp::EPOCH).unwrap_err();
+        assert_eq!(error.reason, Reason::NotFound);
+        assert_eq!(error.answer.unwrap().meta.as_deref(), Some("400 application/json;charset=UTF-8"));
+        let trouble = answer(400, r#"{"code":-1001,"msg":"Internal error."}"#);
+        assert_eq!(reason("/api/v3/avgPrice?symbol=X", trouble), Some(Reason::Upstream));
+    }
+
+    #[test]
+    fn both_wordings_of_a_ban_are_understood() {
+        for msg in [
+            "Way too much request weight used; IP banned until 1615183669840. Please use WebSocket Streams",
+            "Way too many requests; IP(1.2.3.4) banned until 1615183669840.",
+        ] {
+            assert_eq!(banned_until(msg), Some(Timestamp::from_millis(1_615_183_669_840)));
+        }
+        assert_eq!(banned_until("banned until tomorrow"), None);
+        let now = Timestamp::from_millis(1_615_183_669_840 - 5_000);
+        let body = r#"{"code":-1003,"msg":"Way too many requests; IP(1.2.3.4) banned until 1615183669840."}"#;
+        let error = answer(418, body).into_error(now);
+        assert_eq!((error.reason, error.retry_after), (Reason::Banned, Some(Duration::from_secs(5))));
+    }
+
+    #[test]
+    fn a_waf_page_is_the_exchanges_trouble() {
+        let page = Fetched { content_type: "text/html".to_owned(), ..answer(403, "<html>denied</html>") };
+        assert_eq!(reason("/api/v3/avgPrice?symbol=X", page), Some(Reason::Upstream));
+    }
+}

@@ -1,0 +1,170 @@
+//! A store in one file on this machine.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::time::{Instant, timeout_at};
+
+use self::overlay::Row;
+use self::shared::Shared;
+use super::{Cursor, Page, Store, StoreError, Usage};
+use crate::clock::Clock;
+
+mod file;
+mod overlay;
+mod shared;
+mod writer;
+
+/// How long a `put` waits for the disk when too much is unsynced already.
+const WAIT_FOR_ROOM: Duration = Duration::from_millis(500);
+
+/// What [`EmbeddedStore::open`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// A sound file, with what it held.
+    Existing,
+    /// No file; an empty one was made.
+    New,
+    /// A file that could not be read. It was moved to this path, and an empty one was made.
+    SetAside(PathBuf),
+}
+
+/// A store in one file, for a gateway without Redis and for restarts without cold caches.
+///
+/// A `put` is readable at once and written to disk within about 150 ms, together with its neighbours: what a crash or
+/// a power cut loses is at most that. One thread writes; reads run on tokio's blocking threads. When full, the values
+/// closest to their expiry go first; expired ones are swept a few at a time.
+///
+/// When a write fails (disk full, read-only), reads go on, writes are [`StoreError::Refused`], and the disk is tried
+/// again every second. When the file turns out to be damaged, calls are [`StoreError::Unavailable`] for the moment it
+/// takes to set it aside, under its name with `.broken-` and a time appended, and to begin a new one; the last three
+/// such files are kept. A value that no longer matches its checksum is `Ok(None)`. A program built with
+/// `panic = "abort"` loses the protection from damage that makes redb panic.
+///
+/// The file belongs to one process. [`EmbeddedStore::close`](Store::close) writes what is unsynced; merely dropping
+/// the store does so too, but does not wait for it.
+pub struct EmbeddedStore {
+    shared: Arc<Shared>,
+}
+
+impl EmbeddedStore {
+    /// Opens the file at `path`, making it and its directory where they are missing. `max_bytes` bounds keys and
+    /// values together; the file may be up to about twice as large, and does not shrink.
+    ///
+    /// Blocks while the file is read and repaired, usually milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], with a hint, when another process has the file open, or when it, or its directory,
+    /// cannot be made or written. A damaged file is no error, see [`Opened::SetAside`].
+    pub fn open(path: impl AsRef<Path>, clock: Clock, max_bytes: u64) -> Result<(EmbeddedStore, Opened), StoreError> {
+        let path = path.as_ref();
+        let (database, opened) = file::open_or_set_aside(path, &clock, max_bytes)?;
+        if let Opened::SetAside(to) = &opened {
+            tracing::warn!(path = %path.display(), set_aside = %to.display(), "the cache file is damaged, starting empty");
+        }
+        let shared = Shared::new(path.to_owned(), clock, max_bytes, database);
+        writer::start(&shared)?;
+        Ok((EmbeddedStore { shared }, opened))
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_blocking(move || work(&shared))
+            .await
+            .unwrap_or_else(|error| Err(StoreError::Unavailable(format!("the read was cut short: {error}"))))
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl Store for EmbeddedStore {
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
+        let now = self.shared.now();
+        if let Some(pending) = self.shared.pending(key, now) {
+            return Ok(pending);
+        }
+        let key = key.to_owned();
+        self.blocking(move |shared| shared.read(|database| file::get(database, &key, now))).await
+    }
+
+    async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let now = self.shared.now();
+        let pending: Vec<Option<Option<Bytes>>> = keys.iter().map(|key| self.shared.pending(key, now)).collect();
+        if pending.iter().all(Option::is_some) {
+            return Ok(pending.into_iter().flatten().collect());
+        }
+        let keys = keys.to_vec();
+        self.blocking(move |shared| shared.read(|database| file::get_many(database, &keys, pending, now))).await
+    }
+
+    async fn put(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError> {
+        let row = Row { value, expires: self.shared.now().plus(ttl.max(Duration::from_millis(1))) };
+        let deadline = Instant::now() + WAIT_FOR_ROOM;
+        loop {
+            let mut room = std::pin::pin!(self.shared.room.notified());
+            // Listens before it looks, so that room made in between is not missed.
+            room.as_mut().enable();
+            if self.shared.put(key, &row)? {
+                return Ok(());
+            }
+            timeout_at(deadline, room).await.map_err(|_| StoreError::Busy)?;
+        }
+    }
+
+    async fn remove(&self, keys: &[String]) -> Result<u64, StoreError> {
+        if keys.is_empty() {
+            return Ok(0);
+        }
+        let (keys, now) = (keys.to_vec(), self.shared.now());
+        self.blocking(move |shared| shared.remove(&keys, now)).await
+    }
+
+    async fn list(&self, prefix: &str, cursor: Option<Cursor>, limit: usize) -> Result<Page, StoreError> {
+        let (prefix, now) = (prefix.to_owned(), self.shared.now());
+        self.blocking(move |shared| shared.list(&prefix, cursor, limit.max(1), now)).await
+    }
+
+    async fn probe(&self) -> Result<Usage, StoreError> {
+        self.blocking(Shared::usage).await
+    }
+
+    /// Writes what is unsynced and releases the file.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Refused`] when the last writes did not reach the disk.
+    async fn close(&self) -> Result<(), StoreError> {
+        self.shared.begin_close();
+        _ = self.shared.closed.subscribe().wait_for(|closed| *closed).await;
+        self.shared.write_trouble().map_or(Ok(()), |why| Err(StoreError::Refused(why)))
+    }
+}
+
+impl Drop for EmbeddedStore {
+    fn drop(&mut self) {
+        self.shared.begin_close();
+    }
+}
+
+impl fmt::Display for EmbeddedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EmbeddedStore({})", self.shared.path().display())
+    }
+}
+
+impl fmt::Debug for EmbeddedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddedStore").field("path", &self.shared.path()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,344 @@
+//! The file: its tables, its rows, and what to do when it is damaged.
+
+use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use redb::{
+    Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageError, Table,
+    TableDefinition, WriteTransaction,
+};
+
+use super::Opened;
+use super::overlay::{Overlay, Write};
+use crate::clock::{Clock, Timestamp};
+use crate::store::StoreError;
+
+/// Key to checksum, expiry and value. The names carry the version of the layout.
+const VALUES: TableDefinition<&str, &[u8]> = TableDefinition::new("values.v1");
+/// Key to expiry and cost, so that listing and sweeping read no values.
+const INDEX: TableDefinition<&str, (u64, u64)> = TableDefinition::new("index.v1");
+/// Expiry and key, soonest first.
+const QUEUE: TableDefinition<(u64, &str), ()> = TableDefinition::new("queue.v1");
+/// One row: the summed cost of all rows.
+const TOTALS: TableDefinition<&str, u64> = TableDefinition::new("totals.v1");
+const BYTES: &str = "bytes";
+
+/// Checksum and expiry before each value.
+const HEADER: usize = 4 + 8;
+/// How many expired rows one commit sweeps at most, so that a mass expiry does not hold up the writes.
+const SWEEP_AT_ONCE: usize = 1000;
+/// How many damaged files are kept.
+const KEEP_ASIDE: usize = 3;
+
+/// What keeps the file from being used.
+#[derive(Clone, Debug)]
+pub(super) enum Trouble {
+    /// Its content is damaged; only a new file helps.
+    Damaged(String),
+    /// The disk did not do as told; opening the file again may help.
+    Failed(String),
+}
+
+impl Trouble {
+    pub(super) fn why(&self) -> &str {
+        match self {
+            Trouble::Damaged(why) | Trouble::Failed(why) => why,
+        }
+    }
+
+    pub(super) fn of_panic() -> Self {
+        Trouble::Damaged("reading it panicked".to_owned())
+    }
+}
+
+impl From<redb::Error> for Trouble {
+    fn from(error: redb::Error) -> Self {
+        let why = error.to_string();
+        match error {
+            redb::Error::Io(io) if !matches!(io.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) => {
+                Trouble::Failed(why)
+            }
+            redb::Error::PreviousIo | redb::Error::DatabaseClosed | redb::Error::TransactionPoisoned => {
+                Trouble::Failed(why)
+            }
+            _ => Trouble::Damaged(why),
+        }
+    }
+}
+
+/// Opens the file, or moves it out of the way and begins a new one if it cannot be read.
+pub(super) fn open_or_set_aside(path: &Path, clock: &Clock, max_bytes: u64) -> Result<(Database, Opened), StoreError> {
+    let unavailable = |why: String| StoreError::Unavailable(format!("cannot open {}: {why}", path.display()));
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory)
+            .map_err(|error| unavailable(format!("{error}; choose another directory")))?;
+    }
+    let is_new = std::fs::metadata(path).map_or(true, |file| file.len() == 0);
+    match open(path, max_bytes) {
+        Ok(database) => Ok((database, if is_new { Opened::New } else { Opened::Existing })),
+        Err(Refusal::InUse) => Err(unavailable(
+            "another process has it open; stop that one, or give this one a data directory of its own".to_owned(),
+        )),
+        Err(Refusal::Trouble(Trouble::Failed(why))) => {
+            Err(unavailable(format!("{why}; see that the disk has room and that the file may be written")))
+        }
+        Err(Refusal::Trouble(Trouble::Damaged(why))) => {
+            tracing::warn!(path = %path.display(), why, "the cache file cannot be read");
+            let aside = set_aside(path, clock).map_err(|error| unavailable(format!("{why}, and {error}")))?;
+            match open(path, max_bytes) {
+                Ok(database) => Ok((database, Opened::SetAside(aside))),
+                Err(_) => Err(unavailable(format!("{why}, and no new file could be made"))),
+            }
+        }
+    }
+}
+
+enum Refusal {
+    InUse,
+    Trouble(Trouble),
+}
+
+fn open(path: &Path, max_bytes: u64) -> Result<Database, Refusal> {
+    // redb's default cache of 1 GiB would dwarf the cache itself.
+    let cache_bytes = (max_bytes / 8).clamp(4 << 20, 64 << 20) as usize;
+    let opened = catch_unwind(|| {
+        let database = Builder::new().set_cache_size(cache_bytes).create(path).map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => Refusal::InUse,
+            other => Refusal::Trouble(redb::Error::from(other).into()),
+        })?;
+        make_tables(&database).map_err(|error| Refusal::Trouble(error.into()))?;
+        Ok(database)
+    });
+    opened.unwrap_or_else(|_| Err(Refusal::Trouble(Trouble::of_panic())))
+}
+
+fn make_tables(database: &Database) -> Result<(), redb::Error> {
+    // A disk that is full need not be written to when all is there.
+    let is_complete = {
+        let read = database.begin_read()?;
+        read.open_table(VALUES).is_ok()
+            && read.open_table(INDEX).is_ok()
+            && read.open_table(QUEUE).is_ok()
+            && read.open_table(TOTALS).is_ok()
+    };
+    if !is_complete {
+        let write = database.begin_write()?;
+        Tables::open(&write)?;
+        write.commit()?;
+    }
+    Ok(())
+}
+
+/// Moves the file out of the way, and deletes the oldest of those moved before.
+pub(super) fn set_aside(path: &Path, clock: &Clock) -> std::io::Result<PathBuf> {
+    let prefix = format!("{}.broken-", path.file_name().unwrap_or_default().to_string_lossy());
+    let mut millis = clock.now().as_millis();
+    let mut aside = path.with_file_name(format!("{prefix}{millis}"));
+    while aside.exists() {
+        millis += 1;
+        aside = path.with_file_name(format!("{prefix}{millis}"));
+    }
+    std::fs::rename(path, &aside)?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut kept: Vec<PathBuf> = std::fs::read_dir(directory)?
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
+        .map(|entry| entry.path())
+        .collect();
+    kept.sort_unstable();
+    for old in kept.iter().rev().skip(KEEP_ASIDE) {
+        _ = std::fs::remove_file(old);
+    }
+    Ok(aside)
+}
+
+pub(super) fn get(database: &Database, key: &str, now: Timestamp) -> Result<Option<Bytes>, redb::Error> {
+    let values = database.begin_read()?.open_table(VALUES)?;
+    read_row(&values, key, now)
+}
+
+/// The answers in `pending`, and those of the file where there is none.
+pub(super) fn get_many(
+    database: &Database,
+    keys: &[String],
+    pending: Vec<Option<Option<Bytes>>>,
+    now: Timestamp,
+) -> Result<Vec<Option<Bytes>>, redb::Error> {
+    let values = database.begin_read()?.open_table(VALUES)?;
+    let answers = keys.iter().zip(pending).map(|(key, pending)| match pending {
+        Some(pending) => Ok(pending),
+        None => read_row(&values, key, now),
+    });
+    answers.collect()
+}
+
+fn read_row(
+    values: &impl ReadableTable<&'static str, &'static [u8]>,
+    key: &str,
+    now: Timestamp,
+) -> Result<Option<Bytes>, redb::Error> {
+    let Some(row) = values.get(key)? else { return Ok(None) };
+    let bytes = row.value();
+    let (Some(checksum), Some(expires), Some(value)) =
+        (bytes.first_chunk::<4>(), bytes.get(4..HEADER), bytes.get(HEADER..))
+    else {
+        return Ok(None);
+    };
+    if u32::from_le_bytes(*checksum) != checksum_of(key, &bytes[4..]) {
+        // Not a reason to give up the file: the next put of this key mends it.
+        tracing::warn!(key, "a cached value does not match its checksum, ignoring it");
+        return Ok(None);
+    }
+    let expires = expires.try_into().map_or(0, u64::from_le_bytes);
+    Ok((expires > now.as_millis()).then(|| Bytes::copy_from_slice(value)))
+}
+
+fn checksum_of(key: &str, rest: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(key.as_bytes());
+    hasher.update(rest);
+    hasher.finalize()
+}
+
+/// For each key whether a live row is there.
+pub(super) fn are_there(database: &Database, keys: &[String], now: Timestamp) -> Result<Vec<bool>, redb::Error> {
+    let index = database.begin_read()?.open_table(INDEX)?;
+    let there = keys.iter().map(|key| Ok(index.get(&**key)?.is_some_and(|row| row.value().0 > now.as_millis())));
+    there.collect()
+}
+
+/// Keys with `prefix` behind `after`, expired ones left out; at most `limit`, of at most ten times as many rows. The
+/// second is the last key looked at when there may be more.
+pub(super) fn keys(
+    database: &Database,
+    prefix: &str,
+    after: Option<&str>,
+    limit: usize,
+    now: Timestamp,
+) -> Result<(Vec<String>, Option<String>), redb::Error> {
+    let index = database.begin_read()?.open_table(INDEX)?;
+    let mut keys = Vec::new();
+    for (seen, row) in index.range(after.unwrap_or(prefix)..)?.enumerate() {
+        let (key, row) = row?;
+        let key = key.value();
+        if Some(key) == after {
+            continue;
+        }
+        if !key.starts_with(prefix) {
+            break;
+        }
+        if row.value().0 > now.as_millis() {
+            keys.push(key.to_owned());
+        }
+        if keys.len() >= limit || seen >= limit.saturating_mul(10) {
+            return Ok((keys, Some(key.to_owned())));
+        }
+    }
+    Ok((keys, None))
+}
+
+/// How many rows there are, and their bytes.
+pub(super) fn usage(database: &Database) -> Result<(u64, u64), redb::Error> {
+    let read = database.begin_read()?;
+    let bytes = read.open_table(TOTALS)?.get(BYTES)?.map_or(0, |bytes| bytes.value());
+    Ok((read.open_table(INDEX)?.len()?, bytes))
+}
+
+/// Whether there are expired rows to sweep.
+pub(super) fn has_expired(database: &Database, now: Timestamp) -> Result<bool, redb::Error> {
+    let queue = database.begin_read()?.open_table(QUEUE)?;
+    Ok(queue.first()?.is_some_and(|(row, _)| row.value().0 <= now.as_millis()))
+}
+
+/// Writes a batch, sweeps, and makes room, all in one transaction.
+pub(super) fn commit(database: &Database, batch: &[Write], now: Timestamp, max_bytes: u64) -> Result<(), redb::Error> {
+    let mut write = database.begin_write()?;
+    // Costs a second sync a batch, and saves reading the whole file at the start after a crash.
+    write.set_quick_repair(true);
+    {
+        let mut tables = Tables::open(&write)?;
+        for change in batch {
+            tables.apply(change, now)?;
+        }
+        tables.sweep(now, max_bytes)?;
+        tables.totals.insert(BYTES, tables.bytes)?;
+    }
+    write.commit()?;
+    Ok(())
+}
+
+struct Tables<'a> {
+    values: Table<'a, &'static str, &'static [u8]>,
+    index: Table<'a, &'static str, (u64, u64)>,
+    queue: Table<'a, (u64, &'static str), ()>,
+    totals: Table<'a, &'static str, u64>,
+    bytes: u64,
+}
+
+impl<'a> Tables<'a> {
+    fn open(write: &'a WriteTransaction) -> Result<Self, redb::Error> {
+        let totals = write.open_table(TOTALS)?;
+        let bytes = totals.get(BYTES)?.map_or(0, |bytes| bytes.value());
+        Ok(Tables {
+            values: write.open_table(VALUES)?,
+            index: write.open_table(INDEX)?,
+            queue: write.open_table(QUEUE)?,
+            totals,
+            bytes,
+        })
+    }
+
+    fn apply(&mut self, change: &Write, now: Timestamp) -> Result<(), StorageError> {
+        let key = &*change.key;
+        self.remove(key)?;
+        let Some(row) = change.row.as_ref().filter(|row| row.expires > now) else { return Ok(()) };
+        let expires = row.expires.as_millis();
+        let cost = Overlay::cost(key, Some(row));
+        let mut bytes = Vec::with_capacity(HEADER + row.value.len());
+        bytes.extend([0; 4]);
+        bytes.extend(expires.to_le_bytes());
+        bytes.extend(&row.value);
+        let checksum = checksum_of(key, &bytes[4..]);
+        bytes[..4].copy_from_slice(&checksum.to_le_bytes());
+        self.values.insert(key, &bytes[..])?;
+        self.index.insert(key, (expires, cost))?;
+        self.queue.insert((expires, key), ())?;
+        self.bytes += cost;
+        Ok(())
+    }
+
+    fn remove(&mut self, key: &str) -> Result<(), StorageError> {
+        let Some((expires, cost)) = self.index.remove(key)?.map(|row| row.value()) else { return Ok(()) };
+        self.queue.remove((expires, key))?;
+        self.values.remove(key)?;
+        self.bytes = self.bytes.saturating_sub(cost);
+        Ok(())
+    }
+
+    /// Drops expired rows, a bounded number of them, then those closest to their expiry until the rest fits.
+    fn sweep(&mut self, now: Timestamp, max_bytes: u64) -> Result<(), StorageError> {
+        let mut swept = 0;
+        loop {
+            let Some((expires, key)) = self.queue.first()?.map(|(row, _)| (row.value().0, row.value().1.to_owned()))
+            else {
+                return Ok(());
+            };
+            let is_expired = expires <= now.as_millis() && swept < SWEEP_AT_ONCE;
+            if !is_expired && self.bytes <= max_bytes {
+                return Ok(());
+            }
+            self.remove(&key)?;
+            swept += 1;
+        }
+    }
+}
+
+/// Runs `work` so that neither an error nor a panic of redb goes further than this.
+pub(super) fn contained<T>(work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, Trouble> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => result.map_err(Trouble::from),
+        Err(_) => Err(Trouble::of_panic()),
+    }
+}

@@ -1,0 +1,200 @@
+//! What the callers and the writer thread share.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use redb::Database;
+use tokio::sync::{Notify, watch};
+
+use super::file::{self, Trouble};
+use super::overlay::{Overlay, Row};
+use crate::clock::{Clock, Timestamp};
+use crate::store::{Cursor, Page, StoreError, Usage};
+
+/// The most that may be unsynced; a `put` beyond it waits.
+const MOST_UNSYNCED: u64 = 64 << 20;
+
+pub(super) struct Shared {
+    path: PathBuf,
+    pub(super) clock: Clock,
+    pub(super) max_bytes: u64,
+    /// `None` while it is opened again, and at the end.
+    pub(super) database: ArcSwapOption<Database>,
+    state: Mutex<State>,
+    /// Wakes the writer.
+    pub(super) work: Condvar,
+    /// Told when writes went to disk.
+    pub(super) room: Notify,
+    pub(super) closed: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) overlay: Overlay,
+    pub(super) closing: bool,
+    /// The last commit failed.
+    pub(super) write_trouble: Option<String>,
+    /// The database is to be opened again, or begun anew; the old one, until its last reader is gone.
+    pub(super) trouble: Option<(Trouble, Option<Arc<Database>>)>,
+}
+
+impl Shared {
+    pub(super) fn new(path: PathBuf, clock: Clock, max_bytes: u64, database: Database) -> Arc<Self> {
+        Arc::new(Shared {
+            path,
+            clock,
+            max_bytes,
+            database: ArcSwapOption::from_pointee(database),
+            state: Mutex::default(),
+            work: Condvar::new(),
+            room: Notify::new(),
+            closed: watch::Sender::new(false),
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that holds it can leave it half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn write_trouble(&self) -> Option<String> {
+        self.state().write_trouble.clone()
+    }
+
+    pub(super) fn begin_close(&self) {
+        self.state().closing = true;
+        self.work.notify_all();
+    }
+
+    /// What the pending write of `key` says, if there is one.
+    pub(super) fn pending(&self, key: &str, now: Timestamp) -> Option<Option<Bytes>> {
+        let state = self.state();
+        let write = state.overlay.get(key)?;
+        Some(write.row.as_ref().and_then(|row| row.live(now).cloned()))
+    }
+
+    /// Reads from the file. A failure takes it out of use until the writer has seen to it.
+    pub(super) fn read<T>(&self, work: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, StoreError> {
+        let Some(database) = self.database.load_full() else { return Err(self.unavailable()) };
+        file::contained(|| work(&database)).map_err(|trouble| {
+            drop(database);
+            self.report(trouble);
+            self.unavailable()
+        })
+    }
+
+    pub(super) fn report(&self, trouble: Trouble) {
+        let mut state = self.state();
+        tracing::warn!(path = %self.path.display(), why = trouble.why(), "the cache file gives trouble");
+        // The worse of two stands.
+        if !matches!(state.trouble, Some((Trouble::Damaged(_), _))) {
+            let old = state.trouble.take().and_then(|(_, old)| old);
+            state.trouble = Some((trouble, old.or(self.database.swap(None))));
+        }
+        drop(state);
+        self.work.notify_all();
+    }
+
+    fn unavailable(&self) -> StoreError {
+        let state = self.state();
+        let why = match &state.trouble {
+            Some((trouble, _)) => trouble.why(),
+            None if state.closing => "the store was closed",
+            None => "it is being opened again",
+        };
+        StoreError::Unavailable(format!("{}: {why}", self.path.display()))
+    }
+
+    /// Takes a write if there is room for it.
+    pub(super) fn put(&self, key: &str, row: &Row) -> Result<bool, StoreError> {
+        let cost = Overlay::cost(key, Some(row));
+        if cost > self.max_bytes {
+            return Err(StoreError::Refused(format!("{cost} bytes do not fit into {}", self.max_bytes)));
+        }
+        let mut state = self.state();
+        state.check_writable()?;
+        // A single write may exceed the bound: it has to go through some time.
+        if !state.overlay.is_empty() && state.overlay.bytes() + cost > MOST_UNSYNCED {
+            return Ok(false);
+        }
+        state.overlay.insert(key, Some(row.clone()));
+        drop(state);
+        self.work.notify_all();
+        Ok(true)
+    }
+
+    pub(super) fn remove(&self, keys: &[String], now: Timestamp) -> Result<u64, StoreError> {
+        let (mut state, there) = loop {
+            let settled = self.state().overlay.settled();
+            let there = self.read(|database| file::are_there(database, keys, now))?;
+            let state = self.state();
+            // What was pending when we read may be on disk by now; then it is in neither view.
+            if state.overlay.settled() == settled {
+                break (state, there);
+            }
+        };
+        let mut removed = 0;
+        for (key, there) in keys.iter().zip(there) {
+            let was_there = match state.overlay.insert(key, None) {
+                Some(pending) => pending.row.is_some_and(|row| row.live(now).is_some()),
+                None => there,
+            };
+            removed += u64::from(was_there);
+        }
+        let writable = state.check_writable();
+        drop(state);
+        self.work.notify_all();
+        // Gone for readers of this process either way, but a restart would bring it back.
+        writable.map(|()| removed)
+    }
+
+    pub(super) fn list(
+        &self,
+        prefix: &str,
+        cursor: Option<Cursor>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Page, StoreError> {
+        let after = cursor.map(|Cursor(after)| after);
+        // Before the file, so that what goes from here to there is seen at least once.
+        let pending = self.state().overlay.range(prefix, after.as_deref());
+        let (mut keys, end) = self.read(|database| file::keys(database, prefix, after.as_deref(), limit, now))?;
+        keys.retain(|key| pending.binary_search_by(|write| (*write.key).cmp(key)).is_err());
+        let within = |key: &str| end.as_deref().is_none_or(|end| key <= end);
+        let live = pending.iter().filter(|write| write.row.as_ref().is_some_and(|row| row.live(now).is_some()));
+        keys.extend(live.filter(|write| within(&write.key)).map(|write| write.key.to_string()));
+        keys.sort_unstable();
+        let next = if keys.len() > limit {
+            keys.truncate(limit);
+            keys.last().cloned()
+        } else {
+            end
+        };
+        Ok(Page { keys, next: next.map(Cursor) })
+    }
+
+    pub(super) fn usage(&self) -> Result<Usage, StoreError> {
+        let (keys, bytes) = self.read(file::usage)?;
+        let state = self.state();
+        Ok(Usage { keys: Some(keys + state.overlay.len() as u64), bytes: Some(bytes + state.overlay.bytes()) })
+    }
+}
+
+impl State {
+    fn check_writable(&self) -> Result<(), StoreError> {
+        if self.closing {
+            return Err(StoreError::Unavailable("the store was closed".to_owned()));
+        }
+        self.write_trouble.clone().map_or(Ok(()), |why| Err(StoreError::Refused(why)))
+    }
+}

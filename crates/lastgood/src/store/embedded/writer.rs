@@ -1,0 +1,148 @@
+//! The one thread that writes to the file, and mends what can be mended.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use redb::Database;
+
+use super::file::{self, Trouble};
+use super::shared::Shared;
+use crate::store::StoreError;
+
+/// How long writes gather before they are committed together.
+const GATHER: Duration = Duration::from_millis(150);
+/// Enough to commit without waiting for more.
+const ENOUGH: u64 = 16 << 20;
+/// How often an idle store looks for expired rows.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+/// How long after a failed write the disk is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How long to wait for readers of a file that is to be opened again.
+const READERS_GONE_WITHIN: Duration = Duration::from_secs(5);
+
+pub(super) fn start(shared: &Arc<Shared>) -> Result<(), StoreError> {
+    let shared = Arc::clone(shared);
+    // Inside the runtime the clock follows a test's paused time.
+    let runtime = tokio::runtime::Handle::try_current().ok();
+    let thread = std::thread::Builder::new().name("lastgood-store".to_owned()).spawn(move || {
+        let _inside = runtime.as_ref().map(tokio::runtime::Handle::enter);
+        run(&shared);
+    });
+    thread.map(drop).map_err(|error| StoreError::Unavailable(format!("no thread to write with: {error}")))
+}
+
+fn run(shared: &Shared) {
+    loop {
+        let closing = wait(shared);
+        mend(shared);
+        write(shared);
+        shared.room.notify_waiters();
+        if closing {
+            break;
+        }
+    }
+    if let Some(database) = shared.database.swap(None) {
+        release(database);
+    }
+    shared.closed.send_replace(true);
+}
+
+/// Waits until there is something to do, then a little for more of it. `true` when the store is closing.
+fn wait(shared: &Shared) -> bool {
+    let mut state = shared.state();
+    let failing = state.write_trouble.is_some() || state.trouble.is_some();
+    if failing && !state.closing {
+        // A disk in trouble is not asked more often, however much there is to write.
+        let idle = shared.work.wait_timeout_while(state, RETRY_AFTER, |state| !state.closing);
+        return idle.unwrap_or_else(PoisonError::into_inner).0.closing;
+    }
+    if state.overlay.is_empty() && !state.closing {
+        let quiet =
+            |state: &mut super::shared::State| state.overlay.is_empty() && state.trouble.is_none() && !state.closing;
+        let idle = shared.work.wait_timeout_while(state, SWEEP_EVERY, quiet);
+        state = idle.unwrap_or_else(PoisonError::into_inner).0;
+    }
+    let gathering = |state: &mut super::shared::State| {
+        state.overlay.bytes() < ENOUGH && state.trouble.is_none() && !state.closing && !state.overlay.is_empty()
+    };
+    let gathered = shared.work.wait_timeout_while(state, GATHER, gathering);
+    gathered.unwrap_or_else(PoisonError::into_inner).0.closing
+}
+
+fn write(shared: &Shared) {
+    let Some(database) = shared.database.load_full() else { return };
+    let now = shared.now();
+    let (batch, failing) = {
+        let state = shared.state();
+        (state.overlay.batch(), state.write_trouble.is_some())
+    };
+    let written = file::contained(|| {
+        if batch.is_empty() && !failing && !file::has_expired(&database, now)? {
+            return Ok(());
+        }
+        file::commit(&database, &batch, now, shared.max_bytes)
+    });
+    drop(database);
+    match written {
+        Ok(()) => {
+            let mut state = shared.state();
+            state.overlay.settle(&batch);
+            if state.write_trouble.take().is_some() {
+                tracing::info!(path = %shared.path().display(), "the cache file can be written again");
+            }
+        }
+        Err(trouble) => {
+            shared.state().write_trouble = Some(trouble.why().to_owned());
+            shared.report(trouble);
+            // redb serves no reads after a failed write until it is opened again.
+            mend(shared);
+        }
+    }
+}
+
+/// Opens the file again after trouble, or sets it aside and begins a new one.
+fn mend(shared: &Shared) {
+    let Some((trouble, old)) = shared.state().trouble.take() else { return };
+    let gone = old.is_none_or(release);
+    let mended = match &trouble {
+        Trouble::Failed(_) if !gone => Err("its last readers hang".to_owned()),
+        Trouble::Failed(_) => open(shared),
+        Trouble::Damaged(_) => match file::set_aside(shared.path(), &shared.clock) {
+            Ok(aside) => {
+                tracing::warn!(set_aside = %aside.display(), "the cache file is damaged, starting empty");
+                open(shared)
+            }
+            Err(error) => Err(error.to_string()),
+        },
+    };
+    if let Err(why) = mended {
+        tracing::debug!(path = %shared.path().display(), why, "the cache file is still out of use");
+        shared.state().trouble.get_or_insert((trouble, None));
+    }
+}
+
+fn open(shared: &Shared) -> Result<(), String> {
+    let (database, _) =
+        file::open_or_set_aside(shared.path(), &shared.clock, shared.max_bytes).map_err(|error| error.to_string())?;
+    shared.database.store(Some(Arc::new(database)));
+    Ok(())
+}
+
+/// Closes the file once its last reader is gone; `false` when one does not go.
+fn release(mut database: Arc<Database>) -> bool {
+    let nap = Duration::from_millis(5);
+    for _ in 0..READERS_GONE_WITHIN.as_millis() / nap.as_millis() {
+        match Arc::try_unwrap(database) {
+            Ok(database) => {
+                _ = file::contained(|| {
+                    drop(database);
+                    Ok(())
+                });
+                return true;
+            }
+            Err(shared) => database = shared,
+        }
+        std::thread::sleep(nap);
+    }
+    false
+}

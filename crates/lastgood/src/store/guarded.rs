@@ -1,0 +1,291 @@
+//! A deadline and a circuit breaker around any store.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::time::{Instant, timeout};
+
+use self::breaker::{Breaker, Outcome};
+use self::recovery::recover;
+use super::{Cursor, Page, Store, StoreError, Usage};
+
+mod breaker;
+mod recovery;
+
+/// How long a closing store may flush. Closing happens once, at the end, and loses writes when cut short.
+const CLOSE_BUDGET: Duration = Duration::from_secs(10);
+
+/// What a [`GuardedStore`] allows its store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// The longest a `get` or `get_many` may take. Defaults to 25 ms, because that is what a request can spare for a
+    /// cache that a healthy Redis answers in under one.
+    pub budget: Duration,
+    /// The longest any other call may take. Defaults to 1 s, because writes and listings run off the request path
+    /// and carry megabytes.
+    pub write_budget: Duration,
+    /// From when on a `get` or `get_many` that does answer counts like a failure; `None` is 80 % of `budget`.
+    /// Defaults to `None`, because a store that always answers just before the deadline helps nobody.
+    pub slow_after: Option<Duration>,
+    /// The most reads, and the most other calls, under way at once; more are answered [`StoreError::Busy`]. Defaults
+    /// to 512, because that many waiting calls say that more would only wait longer.
+    pub max_concurrent: usize,
+    /// How many of the last calls the breaker judges. Defaults to 20, because that is under 100 ms of a busy gateway.
+    pub window: usize,
+    /// How many of them must be failed or slow, and be at least half of those seen, to open the breaker. Defaults to
+    /// 5, because fewer can be one dropped packet.
+    pub failures_to_open: usize,
+    /// How many calls must time out in a row to open the breaker. Defaults to 3, because each costs a caller the
+    /// whole budget.
+    pub timeouts_to_open: usize,
+    /// How long the first background probe waits after opening. Defaults to 100 ms, because most outages are blips.
+    pub open_for: Duration,
+    /// How far that wait doubles from probe to probe; each is shortened by up to a quarter at random. Defaults to
+    /// 400 ms, because a returned store should be in use again within a second, and a probe costs one round trip.
+    pub open_for_at_most: Duration,
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Guard {
+            budget: Duration::from_millis(25),
+            write_budget: Duration::from_secs(1),
+            slow_after: None,
+            max_concurrent: 512,
+            window: 20,
+            failures_to_open: 5,
+            timeouts_to_open: 3,
+            open_for: Duration::from_millis(100),
+            open_for_at_most: Duration::from_millis(400),
+        }
+    }
+}
+
+impl Guard {
+    fn slow_after(&self) -> Duration {
+        self.slow_after.unwrap_or(self.budget * 4 / 5)
+    }
+}
+
+/// Whether calls reach the guarded store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BreakerState {
+    /// They do.
+    Closed,
+    /// They are answered [`StoreError::BreakerOpen`] at once; a background probe is due.
+    Open,
+    /// As open, while the one probe is under way.
+    HalfOpen,
+}
+
+impl BreakerState {
+    /// The lower-case name, for metrics and health reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            BreakerState::Closed => "closed",
+            BreakerState::Open => "open",
+            BreakerState::HalfOpen => "half-open",
+        }
+    }
+}
+
+/// What a guard has seen since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GuardCounters {
+    /// Calls that were passed on to the store.
+    pub calls: u64,
+    /// Of those, the ones that failed or timed out.
+    pub failures: u64,
+    /// Of those, the ones that did not answer within their budget.
+    pub timeouts: u64,
+    /// Calls that answered, but slowly.
+    pub slow: u64,
+    /// Calls turned away because the breaker was open.
+    pub rejected: u64,
+    /// Calls turned away because too many were under way.
+    pub busy: u64,
+    /// How often the breaker opened.
+    pub opened: u64,
+}
+
+/// A [`Store`] that gives every call of its inner store a hard deadline, and leaves a failing store alone.
+///
+/// The breaker opens on failed, timed-out and slow calls. From then on every call is answered
+/// [`StoreError::BreakerOpen`] without waiting, until one background probe has found the store well; no caller ever
+/// pays for finding out. A refused write and a corrupt value do not count: the store did answer. Neither does having
+/// no place for one more call.
+///
+/// A caller that gives up a call after it became slow counts as a timeout: its own deadline saw what ours would have.
+pub struct GuardedStore {
+    me: Weak<GuardedStore>,
+    inner: Arc<dyn Store>,
+    guard: Guard,
+    breaker: Breaker,
+    reads: Semaphore,
+    writes: Semaphore,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Read,
+    Write,
+}
+
+impl GuardedStore {
+    /// Guards `inner`. Its methods must be called inside a tokio runtime with time enabled.
+    pub fn new(inner: Arc<dyn Store>, guard: Guard) -> Arc<Self> {
+        Arc::new_cyclic(|me| GuardedStore {
+            me: Weak::clone(me),
+            breaker: Breaker::new(&guard),
+            reads: Semaphore::new(guard.max_concurrent),
+            writes: Semaphore::new(guard.max_concurrent),
+            inner,
+            guard,
+        })
+    }
+
+    /// Whether calls reach the store at this moment.
+    pub fn state(&self) -> BreakerState {
+        self.breaker.state()
+    }
+
+    /// Sees every later change of [`GuardedStore::state`], for example to replay writes once it closes.
+    pub fn subscribe(&self) -> watch::Receiver<BreakerState> {
+        self.breaker.subscribe()
+    }
+
+    /// What the guard has seen since it was made.
+    pub fn counters(&self) -> GuardCounters {
+        self.breaker.counters()
+    }
+
+    /// The store that is guarded.
+    pub fn inner(&self) -> &Arc<dyn Store> {
+        &self.inner
+    }
+
+    fn admit(&self, kind: Kind) -> Result<Call<'_>, StoreError> {
+        let generation = self.breaker.admit()?;
+        let places = match kind {
+            Kind::Read => &self.reads,
+            Kind::Write => &self.writes,
+        };
+        let place = places.try_acquire().map_err(|_| self.breaker.busy())?;
+        self.breaker.count_call();
+        Ok(Call { guarded: self, kind, generation, started: Instant::now(), answered: false, _place: place })
+    }
+
+    async fn call<T, F>(&self, kind: Kind, work: impl FnOnce() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let mut call = self.admit(kind)?;
+        let budget = match kind {
+            Kind::Read => self.guard.budget,
+            Kind::Write => self.guard.write_budget,
+        };
+        let result = timeout(budget, work()).await.unwrap_or(Err(StoreError::Timeout));
+        call.answered = true;
+        call.record(Outcome::of(&result, call.started.elapsed(), call.slow_after()));
+        if let Err(error) = &result {
+            tracing::debug!(store = %self.inner, %error, "store call failed");
+        }
+        result
+    }
+
+    fn record(&self, generation: u64, outcome: Outcome) {
+        // Outside a runtime nobody could probe, so the breaker had better stay closed.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        if self.breaker.record(generation, outcome) {
+            tracing::warn!(store = %self.inner, ?outcome, "store fails too often, leaving it alone until it recovers");
+            runtime.spawn(recover(Weak::clone(&self.me), &self.guard));
+        }
+    }
+}
+
+/// One admitted call: holds its place and sees to it that even an abandoned call is judged.
+struct Call<'a> {
+    guarded: &'a GuardedStore,
+    kind: Kind,
+    generation: u64,
+    started: Instant,
+    answered: bool,
+    _place: SemaphorePermit<'a>,
+}
+
+impl Call<'_> {
+    fn slow_after(&self) -> Duration {
+        match self.kind {
+            Kind::Read => self.guarded.guard.slow_after(),
+            // A large write may well take most of its budget.
+            Kind::Write => self.guarded.guard.write_budget,
+        }
+    }
+
+    fn record(&self, outcome: Outcome) {
+        self.guarded.record(self.generation, outcome);
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if !self.answered && self.started.elapsed() >= self.slow_after() {
+            self.record(Outcome::TimedOut);
+        }
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl Store for GuardedStore {
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
+        self.call(Kind::Read, || self.inner.get(key)).await
+    }
+
+    async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        self.call(Kind::Read, || self.inner.get_many(keys)).await
+    }
+
+    async fn put(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError> {
+        self.call(Kind::Write, || self.inner.put(key, value, ttl)).await
+    }
+
+    async fn remove(&self, keys: &[String]) -> Result<u64, StoreError> {
+        self.call(Kind::Write, || self.inner.remove(keys)).await
+    }
+
+    async fn list(&self, prefix: &str, cursor: Option<Cursor>, limit: usize) -> Result<Page, StoreError> {
+        self.call(Kind::Write, || self.inner.list(prefix, cursor, limit)).await
+    }
+
+    async fn probe(&self) -> Result<Usage, StoreError> {
+        self.call(Kind::Write, || self.inner.probe()).await
+    }
+
+    /// Closes the inner store whatever the breaker thinks, and waits at most ten seconds for it.
+    async fn close(&self) -> Result<(), StoreError> {
+        timeout(CLOSE_BUDGET, self.inner.close()).await.unwrap_or(Err(StoreError::Timeout))
+    }
+}
+
+impl fmt::Display for GuardedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GuardedStore({})", self.inner)
+    }
+}
+
+impl fmt::Debug for GuardedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuardedStore")
+            .field("inner", &self.inner)
+            .field("guard", &self.guard)
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,50 @@
+//! Finding out in the background that a store is well again.
+
+use std::sync::Weak;
+
+use tokio::time::{Instant, sleep, timeout};
+
+use super::breaker::Outcome;
+use super::{Guard, GuardedStore};
+use crate::store::jitter::jittered;
+
+/// Probes the store, one probe at a time, until one succeeds, then closes the breaker. Ends when the guard is dropped.
+pub(super) fn recover(guarded: Weak<GuardedStore>, guard: &Guard) -> impl Future<Output = ()> + use<> {
+    let (mut wait, longest) = (guard.open_for, guard.open_for_at_most);
+    // Made before the first poll: a runtime that shuts down may drop the task before it ever ran.
+    let closes = CloseOnDrop(guarded);
+    async move {
+        loop {
+            sleep(jittered(wait)).await;
+            let Some(guarded) = closes.0.upgrade() else { return };
+            guarded.breaker.half_open();
+            if guarded.is_well().await {
+                return;
+            }
+            guarded.breaker.reopen();
+            wait = (wait * 2).min(longest);
+        }
+    }
+}
+
+/// Closes the breaker when the recovery ends, even if it was cut short by a runtime that shuts down or a probe that
+/// panicked: with nobody left to probe, the breaker would otherwise stay open for ever.
+struct CloseOnDrop(Weak<GuardedStore>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        if let Some(guarded) = self.0.upgrade() {
+            guarded.breaker.close();
+            tracing::info!(store = %guarded.inner, "store is in use again");
+        }
+    }
+}
+
+impl GuardedStore {
+    /// Asks the store once. The probe is judged like a read, because reads are what it will have to answer.
+    async fn is_well(&self) -> bool {
+        let started = Instant::now();
+        let Ok(result) = timeout(self.guard.budget, self.inner.probe()).await else { return false };
+        Outcome::of(&result, started.elapsed(), self.guard.slow_after()) == Outcome::Good
+    }
+}

@@ -1,0 +1,26 @@
+//! Randomness that keeps many nodes from doing the same thing at the same moment.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+/// Between three quarters of `wait` and all of it.
+pub(super) fn jittered(wait: Duration) -> Duration {
+    // Every `RandomState` has its own seed: unpredictable enough to spread nodes out, and no dependency.
+    let random = RandomState::new().hash_one(0_u8) >> 32;
+    let quarter = wait / 4;
+    wait - quarter.mul_f64(random as f64 / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jittered_wait_is_never_longer_and_at_least_three_quarters() {
+        let wait = Duration::from_millis(400);
+        let waits: Vec<_> = (0..1000).map(|_| jittered(wait)).collect();
+        assert!(waits.iter().all(|jittered| (wait * 3 / 4..=wait).contains(jittered)));
+        assert!(waits.iter().any(|jittered| *jittered < wait * 4 / 5));
+        assert!(waits.iter().any(|jittered| *jittered > wait * 19 / 20));
+    }
+}

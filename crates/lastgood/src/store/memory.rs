@@ -1,0 +1,163 @@
+//! A store in this process's memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{Cursor, Page, Store, StoreError, Usage};
+use crate::clock::{Clock, Timestamp};
+
+/// What a row costs beyond its value and twice its key: map nodes and the row itself.
+const ROW_OVERHEAD: u64 = 128;
+
+/// A store that forgets everything with the process.
+///
+/// Clones share one content, so two nodes of a cluster can be tried out in one process. When full, it gives up the
+/// values closest to their expiry first.
+#[derive(Clone)]
+pub struct MemoryStore {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    clock: Clock,
+    max_bytes: u64,
+    table: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    rows: BTreeMap<Arc<str>, Row>,
+    by_expiry: BTreeSet<(Timestamp, Arc<str>)>,
+    bytes: u64,
+}
+
+struct Row {
+    value: Bytes,
+    expires: Timestamp,
+}
+
+impl MemoryStore {
+    /// An empty store that holds at most `max_bytes`, keys and book-keeping included.
+    pub fn new(clock: Clock, max_bytes: u64) -> Self {
+        MemoryStore { shared: Arc::new(Shared { clock, max_bytes, table: Mutex::default() }) }
+    }
+
+    /// The table without its expired rows.
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // Every change of the table is complete before anything in it can panic.
+        let mut table = self.shared.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.drop_expired(self.shared.clock.now());
+        table
+    }
+}
+
+impl Table {
+    fn drop_expired(&mut self, now: Timestamp) {
+        while self.by_expiry.first().is_some_and(|(expires, _)| *expires <= now) {
+            self.drop_closest_to_expiry();
+        }
+    }
+
+    fn drop_closest_to_expiry(&mut self) {
+        if let Some((_, key)) = self.by_expiry.pop_first()
+            && let Some(row) = self.rows.remove(&key)
+        {
+            self.bytes -= charge(&key, &row.value);
+        }
+    }
+
+    fn insert(&mut self, key: Arc<str>, row: Row) {
+        self.remove(&key);
+        self.bytes += charge(&key, &row.value);
+        self.by_expiry.insert((row.expires, Arc::clone(&key)));
+        self.rows.insert(key, row);
+    }
+
+    fn remove(&mut self, key: &str) -> bool {
+        let Some((key, row)) = self.rows.remove_entry(key) else {
+            return false;
+        };
+        self.bytes -= charge(&key, &row.value);
+        self.by_expiry.remove(&(row.expires, key))
+    }
+}
+
+fn charge(key: &str, value: &Bytes) -> u64 {
+    2 * key.len() as u64 + value.len() as u64 + ROW_OVERHEAD
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.table().rows.get(key).map(|row| row.value.clone()))
+    }
+
+    async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        let table = self.table();
+        Ok(keys.iter().map(|key| table.rows.get(key.as_str()).map(|row| row.value.clone())).collect())
+    }
+
+    async fn put(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError> {
+        let cost = charge(key, &value);
+        if cost > self.shared.max_bytes {
+            return Err(StoreError::Refused(format!("{cost} bytes do not fit into {}", self.shared.max_bytes)));
+        }
+        let expires = self.shared.clock.now().plus(ttl.max(Duration::from_millis(1)));
+        let mut table = self.table();
+        table.remove(key);
+        while table.bytes + cost > self.shared.max_bytes {
+            table.drop_closest_to_expiry();
+        }
+        table.insert(key.into(), Row { value, expires });
+        Ok(())
+    }
+
+    async fn remove(&self, keys: &[String]) -> Result<u64, StoreError> {
+        let mut table = self.table();
+        Ok(keys.iter().map(|key| u64::from(table.remove(key))).sum())
+    }
+
+    async fn list(&self, prefix: &str, cursor: Option<Cursor>, limit: usize) -> Result<Page, StoreError> {
+        let table = self.table();
+        let start = match &cursor {
+            Some(Cursor(last)) => Bound::Excluded(last.as_str()),
+            None => Bound::Included(prefix),
+        };
+        let mut matching = table
+            .rows
+            .range::<str, _>((start, Bound::Unbounded))
+            .map(|(key, _)| key.to_string())
+            .take_while(|key| key.starts_with(prefix));
+        let keys: Vec<String> = matching.by_ref().take(limit.max(1)).collect();
+        let next = if matching.next().is_some() { keys.last().cloned().map(Cursor) } else { None };
+        Ok(Page { keys, next })
+    }
+
+    async fn probe(&self) -> Result<Usage, StoreError> {
+        let table = self.table();
+        Ok(Usage { keys: Some(table.rows.len() as u64), bytes: Some(table.bytes) })
+    }
+}
+
+impl fmt::Display for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MemoryStore")
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let table = self.table();
+        f.debug_struct("MemoryStore")
+            .field("keys", &table.rows.len())
+            .field("bytes", &table.bytes)
+            .field("max_bytes", &self.shared.max_bytes)
+            .finish()
+    }
+}

@@ -1,0 +1,108 @@
+//! The connection that callers share, and what they tell its supervisor.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ::redis::aio::MultiplexedConnection;
+use ::redis::{Cmd, FromRedisValue, RedisError};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::sync::Notify;
+
+use super::RedisOptions;
+
+/// Why a command has no answer.
+pub(super) enum Fault {
+    /// There is no connection.
+    Down(Arc<String>),
+    /// The connection or the server says so.
+    Redis(RedisError),
+}
+
+/// The one connection, when there is one.
+pub(super) struct Link {
+    options: RedisOptions,
+    live: ArcSwapOption<Live>,
+    why_down: ArcSwap<String>,
+    next_number: AtomicU64,
+    /// Wakes the supervisor: the connection broke, or somebody got no answer from it.
+    pub(super) suspect: Notify,
+}
+
+/// One connection and its number, so that a late report about the last one does not end this one.
+struct Live {
+    number: u64,
+    connection: MultiplexedConnection,
+}
+
+impl Link {
+    pub(super) fn new(options: RedisOptions) -> Arc<Self> {
+        let why = format!("not connected to {options} yet");
+        Arc::new(Link {
+            options,
+            live: ArcSwapOption::empty(),
+            why_down: ArcSwap::from_pointee(why),
+            next_number: AtomicU64::new(0),
+            suspect: Notify::new(),
+        })
+    }
+
+    pub(super) fn options(&self) -> &RedisOptions {
+        &self.options
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.live.load().is_some()
+    }
+
+    pub(super) fn hang_up(&self, why: &str) {
+        self.why_down.store(Arc::new(format!("not connected to {}: {why}", self.options)));
+        self.live.store(None);
+    }
+
+    pub(super) fn put_up(&self, connection: MultiplexedConnection) {
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        self.live.store(Some(Arc::new(Live { number, connection })));
+    }
+
+    /// Sends one command over the connection that there is.
+    pub(super) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Fault> {
+        let (number, mut connection) = match &*self.live.load() {
+            Some(live) => (live.number, live.connection.clone()),
+            None => return Err(Fault::Down(self.why_down.load_full())),
+        };
+        let mut watch = Unanswered { link: self, answered: false };
+        let result = command.query_async(&mut connection).await;
+        watch.answered = true;
+        result.map_err(|error: RedisError| {
+            // A server's own error codes come over a sound connection.
+            if error.code().is_none() && (error.is_io_error() || error.is_unrecoverable_error()) {
+                self.report(number, &error);
+            }
+            Fault::Redis(error)
+        })
+    }
+
+    /// Takes a broken connection down, unless it was replaced already.
+    fn report(&self, number: u64, error: &RedisError) {
+        let live = self.live.load();
+        if live.as_ref().is_some_and(|live| live.number == number) {
+            self.why_down.store(Arc::new(format!("lost the connection to {}: {error}", self.options)));
+            self.live.compare_and_swap(&live, None);
+            self.suspect.notify_one();
+        }
+    }
+}
+
+/// Tells the supervisor of a caller that gave up waiting: the server may have fallen silent.
+struct Unanswered<'a> {
+    link: &'a Link,
+    answered: bool,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.link.suspect.notify_one();
+        }
+    }
+}

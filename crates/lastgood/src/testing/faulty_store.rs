@@ -1,0 +1,139 @@
+//! A store that misbehaves on command.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use crate::store::{Cursor, Page, Store, StoreError, Usage};
+
+/// How a [`FaultyStore`] misbehaves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Fault {
+    /// Not at all.
+    #[default]
+    Pass,
+    /// Answers with this error at once and does nothing.
+    Fail(StoreError),
+    /// Never answers, and does nothing. A call stays hung after the fault is over.
+    Hang,
+    /// Waits for the fault to end, then does as asked.
+    Hold,
+    /// Waits this long, then does as asked.
+    Delay(Duration),
+    /// Does as asked, then answers with this error: the write that happened although it failed.
+    FailAfter(StoreError),
+}
+
+/// A [`Store`] around another that fails, hangs and delays on command. Reads (`get`, `get_many`) and all other calls
+/// can be told apart.
+#[derive(Debug)]
+pub struct FaultyStore {
+    inner: Arc<dyn Store>,
+    reads: Side,
+    writes: Side,
+}
+
+#[derive(Debug)]
+struct Side {
+    fault: watch::Sender<Fault>,
+    calls: AtomicU64,
+}
+
+impl FaultyStore {
+    /// A store that passes everything on to `inner`, until told otherwise.
+    pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
+        let side = || Side { fault: watch::Sender::new(Fault::Pass), calls: AtomicU64::new(0) };
+        Arc::new(FaultyStore { inner, reads: side(), writes: side() })
+    }
+
+    /// From now on every call shows this fault.
+    pub fn set(&self, fault: Fault) {
+        self.set_reads(fault.clone());
+        self.set_writes(fault);
+    }
+
+    /// From now on every `get` and `get_many` shows this fault.
+    pub fn set_reads(&self, fault: Fault) {
+        self.reads.fault.send_replace(fault);
+    }
+
+    /// From now on every call but `get` and `get_many` shows this fault.
+    pub fn set_writes(&self, fault: Fault) {
+        self.writes.fault.send_replace(fault);
+    }
+
+    /// From now on everything is passed on; calls on [`Fault::Hold`] go on.
+    pub fn heal(&self) {
+        self.set(Fault::Pass);
+    }
+
+    /// How many `get` and `get_many` calls were begun.
+    pub fn reads(&self) -> u64 {
+        self.reads.calls.load(Ordering::Relaxed)
+    }
+
+    /// How many other calls were begun, probes included.
+    pub fn writes(&self) -> u64 {
+        self.writes.calls.load(Ordering::Relaxed)
+    }
+}
+
+impl Side {
+    async fn call<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let mut faults = self.fault.subscribe();
+        let fault = faults.borrow_and_update().clone();
+        match fault {
+            Fault::Pass => {}
+            Fault::Fail(error) => return Err(error),
+            Fault::Hang => std::future::pending().await,
+            Fault::Hold => _ = faults.wait_for(|fault| *fault != Fault::Hold).await,
+            Fault::Delay(delay) => tokio::time::sleep(delay).await,
+            Fault::FailAfter(error) => return work.await.and(Err(error)),
+        }
+        work.await
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl Store for FaultyStore {
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
+        self.reads.call(self.inner.get(key)).await
+    }
+
+    async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        self.reads.call(self.inner.get_many(keys)).await
+    }
+
+    async fn put(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError> {
+        self.writes.call(self.inner.put(key, value, ttl)).await
+    }
+
+    async fn remove(&self, keys: &[String]) -> Result<u64, StoreError> {
+        self.writes.call(self.inner.remove(keys)).await
+    }
+
+    async fn list(&self, prefix: &str, cursor: Option<Cursor>, limit: usize) -> Result<Page, StoreError> {
+        self.writes.call(self.inner.list(prefix, cursor, limit)).await
+    }
+
+    async fn probe(&self) -> Result<Usage, StoreError> {
+        self.writes.call(self.inner.probe()).await
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.writes.call(self.inner.close()).await
+    }
+}
+
+impl fmt::Display for FaultyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FaultyStore({})", self.inner)
+    }
+}

@@ -1,0 +1,210 @@
+//! A real `redis-server`, to be stopped and killed.
+
+use std::fmt;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::sleep;
+use std::time::Duration;
+
+/// How often, and how long apart, a starting server is asked whether it is there.
+const TRIES: u32 = 500;
+const BETWEEN_TRIES: Duration = Duration::from_millis(10);
+
+/// A `redis-server` of the test's own, on a free port of the loopback address, with a directory of its own. Dropping
+/// it kills the server and removes the directory. All methods block for some milliseconds, and panic when the server
+/// does not do as told.
+pub struct RedisServer {
+    port: u16,
+    directory: PathBuf,
+    args: Vec<String>,
+    password: Option<String>,
+    process: Option<Child>,
+}
+
+impl RedisServer {
+    /// Starts a server without persistence.
+    ///
+    /// # Panics
+    ///
+    /// When `redis-server` is not installed or does not start.
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts a server with more arguments, as on its command line: `["--maxmemory", "2mb"]`. A `--requirepass` is
+    /// also used by [`RedisServer::url`] and [`RedisServer::command`].
+    ///
+    /// # Panics
+    ///
+    /// When `redis-server` is not installed or does not start.
+    pub fn start_with(args: &[&str]) -> Self {
+        for _ in 0..10 {
+            let mut server = Self::prepare(args);
+            // Another process may have taken the port since it was found free.
+            if server.try_start() {
+                return server;
+            }
+        }
+        panic!("redis-server did not start with {args:?}");
+    }
+
+    /// Finds a port but does not start the server: [`RedisServer::restart`] does.
+    pub fn prepare(args: &[&str]) -> Self {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("lastgood-redis-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("a temporary directory can be made");
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let password = args.iter().position(|arg| arg == "--requirepass").and_then(|at| args.get(at + 1)).cloned();
+        RedisServer { port: free_port(), directory, args, password, process: None }
+    }
+
+    /// The port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The server's working directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// `redis://127.0.0.1:port/0`, with the password if there is one.
+    pub fn url(&self) -> String {
+        self.url_through(self.port)
+    }
+
+    /// The same with another port, that of a proxy.
+    pub fn url_through(&self, port: u16) -> String {
+        let password = self.password.as_deref().map(|password| format!(":{password}@")).unwrap_or_default();
+        format!("redis://{password}127.0.0.1:{port}/0")
+    }
+
+    /// Stops the server with SIGSTOP: its connections stay, and nothing is answered.
+    pub fn stop(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets a stopped server go on (SIGCONT).
+    pub fn cont(&self) {
+        self.signal("-CONT");
+    }
+
+    /// Kills the server with SIGKILL and waits for its end.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            _ = process.kill();
+            _ = process.wait();
+        }
+    }
+
+    /// Starts the server on its port, after a [`RedisServer::kill`] if it runs. Without persistence it is then empty.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    pub fn restart(&mut self) {
+        self.kill();
+        assert!(self.try_start(), "redis-server did not start again on port {}", self.port);
+    }
+
+    /// As [`RedisServer::restart`], but returns as soon as the process exists, while it may still be loading.
+    pub fn restart_without_waiting(&mut self) {
+        self.kill();
+        self.spawn();
+    }
+
+    /// Runs one command on a connection of its own and gives back the raw reply, error replies included.
+    ///
+    /// # Panics
+    ///
+    /// When the server does not answer within seconds.
+    pub fn command(&self, words: &[&str]) -> String {
+        self.try_command(words).expect("redis-server answers")
+    }
+
+    /// Whether the server answers `PING` with anything but silence.
+    pub fn answers(&self) -> bool {
+        self.try_command(&["PING"]).is_ok()
+    }
+
+    fn try_start(&mut self) -> bool {
+        self.spawn();
+        for _ in 0..TRIES {
+            if self.try_command(&["PING"]).is_ok_and(|reply| reply.starts_with("+PONG")) {
+                return true;
+            }
+            let exited = self.process.as_mut().and_then(|process| process.try_wait().ok().flatten());
+            if exited.is_some() {
+                return false;
+            }
+            sleep(BETWEEN_TRIES);
+        }
+        false
+    }
+
+    fn spawn(&mut self) {
+        let spawned = Command::new("redis-server")
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--dir"])
+            .arg(&self.directory)
+            .args(["--save", "", "--appendonly", "no", "--enable-debug-command", "yes"])
+            .args(&self.args)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        self.process = Some(spawned.unwrap_or_else(|error| {
+            panic!("these tests need `redis-server` (Debian: apt-get install redis-server) on the PATH: {error}")
+        }));
+    }
+
+    fn try_command(&self, words: &[&str]) -> std::io::Result<String> {
+        let mut connection = TcpStream::connect(("127.0.0.1", self.port))?;
+        connection.set_read_timeout(Some(Duration::from_secs(5)))?;
+        if let Some(password) = &self.password {
+            exchange(&mut connection, &["AUTH", password])?;
+        }
+        exchange(&mut connection, words)
+    }
+
+    fn signal(&self, signal: &str) {
+        let process = self.process.as_ref().expect("the server runs");
+        let sent = Command::new("kill").args([signal, &process.id().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "kill {signal} works");
+    }
+}
+
+/// Sends one command and reads one chunk of reply; enough for the short replies that tests ask for.
+fn exchange(connection: &mut TcpStream, words: &[&str]) -> std::io::Result<String> {
+    let mut request = format!("*{}\r\n", words.len());
+    for word in words {
+        request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+    }
+    connection.write_all(request.as_bytes())?;
+    let mut reply = vec![0; 64 * 1024];
+    let read = connection.read(&mut reply)?;
+    if read == 0 {
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(String::from_utf8_lossy(&reply[..read]).into_owned())
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("the loopback address has a free port");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill();
+        _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+impl fmt::Debug for RedisServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisServer").field("port", &self.port).field("args", &self.args).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,420 @@
+//! What a Redis can do to a cache. Each test breaks a real server, or the way to it, and looks at three things: the
+//! kind of error, how long a caller waited for it, and that the store is in use again by itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use lastgood::store::{BreakerState, Guard, GuardedStore, RedisOptions, RedisStore, Store, StoreError};
+use lastgood::testing::{Chaos, ChaosProxy, RedisServer};
+use tokio::time::{Instant, sleep, timeout};
+
+const HOUR: Duration = Duration::from_secs(3600);
+/// What the machine may add to a time bound when it is busy with other tests.
+const SLACK: Duration = Duration::from_millis(250);
+/// How long to wait for what happens by itself; far longer than it takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn open(url: &str) -> RedisStore {
+    RedisStore::connect(RedisOptions::parse(url).expect("a good URL"))
+}
+
+fn guard(url: &str) -> Arc<GuardedStore> {
+    GuardedStore::new(Arc::new(open(url)), Guard::default())
+}
+
+/// Asks until `wanted`, and says how long that took.
+async fn until<T: std::fmt::Debug>(mut ask: impl AsyncFnMut() -> T, wanted: impl Fn(&T) -> bool) -> Duration {
+    let start = Instant::now();
+    loop {
+        let answer = ask().await;
+        if wanted(&answer) {
+            return start.elapsed();
+        }
+        assert!(start.elapsed() < PATIENCE, "still {answer:?} after {PATIENCE:?}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn until_put(store: &dyn Store) -> Duration {
+    until(async || store.put("key", "value".into(), HOUR).await, Result::is_ok).await
+}
+
+async fn until_read(store: &dyn Store) -> Duration {
+    until(async || store.get("key").await, |answer| *answer == Ok(Some("value".into()))).await
+}
+
+async fn until_answered(store: &dyn Store) -> Duration {
+    until(async || store.get("key").await, Result::is_ok).await
+}
+
+/// One call, its answer and whether it was given in time.
+async fn get_within(store: &dyn Store, bound: Duration) -> Result<Option<Bytes>, StoreError> {
+    let start = Instant::now();
+    let answer = timeout(PATIENCE, store.get("key")).await.expect("no call hangs");
+    assert!(start.elapsed() <= bound + SLACK, "{answer:?} took {:?}", start.elapsed());
+    answer
+}
+
+/// Many calls against a broken store: each within the budget, and most at once, because the breaker opens.
+async fn assert_cheap(guarded: &GuardedStore) {
+    for _ in 0..10 {
+        let error = get_within(guarded, Guard::default().budget).await.expect_err("it is broken");
+        let expected = matches!(error, StoreError::Timeout | StoreError::BreakerOpen | StoreError::Unavailable(_));
+        assert!(expected, "{error:?}");
+    }
+    assert_ne!(guarded.state(), BreakerState::Closed);
+    let start = Instant::now();
+    for _ in 0..100 {
+        assert_eq!(guarded.get("key").await, Err(StoreError::BreakerOpen));
+    }
+    assert!(start.elapsed() < SLACK, "a hundred calls took {:?}", start.elapsed());
+}
+
+fn is_unavailable<T>(answer: &Result<T, StoreError>) -> bool {
+    matches!(answer, Err(StoreError::Unavailable(_)))
+}
+
+fn is_refused<T>(answer: &Result<T, StoreError>) -> bool {
+    matches!(answer, Err(StoreError::Refused(_)))
+}
+
+#[tokio::test]
+async fn a_stopped_redis_adds_no_more_than_the_budget_and_is_back_within_a_second() {
+    let server = RedisServer::start();
+    let store = guard(&server.url());
+    until_put(&*store).await;
+    server.stop();
+    assert_cheap(&store).await;
+    sleep(Duration::from_millis(1500)).await;
+    assert_cheap(&store).await;
+    server.cont();
+    let back = until_read(&*store).await;
+    println!("in use again {back:?} after SIGCONT");
+    assert!(back < Duration::from_secs(1) + SLACK, "{back:?}");
+}
+
+#[tokio::test]
+async fn a_killed_redis_is_unavailable_at_once_and_in_use_within_a_second_of_its_restart() {
+    let mut server = RedisServer::start();
+    let store = guard(&server.url());
+    until_put(&*store).await;
+    server.kill();
+    assert_cheap(&store).await;
+    server.restart();
+    let back = until_answered(&*store).await;
+    println!("in use again {back:?} after the restart");
+    assert!(back < Duration::from_secs(1) + SLACK, "{back:?}");
+}
+
+#[tokio::test]
+async fn a_redis_that_is_absent_at_boot_is_attached_when_it_starts() {
+    let mut server = RedisServer::prepare(&[]);
+    let store = guard(&server.url());
+    assert_cheap(&store).await;
+    sleep(Duration::from_millis(500)).await;
+    server.restart();
+    let attached = until_put(&*store).await;
+    println!("attached {attached:?} after the start");
+    assert!(attached < Duration::from_secs(1) + SLACK, "{attached:?}");
+    until_read(&*store).await;
+}
+
+#[tokio::test]
+async fn a_refused_reset_or_black_holed_connection_is_cheap_and_mends_itself() {
+    let server = RedisServer::start();
+    let proxy = ChaosProxy::start(format!("127.0.0.1:{}", server.port())).await;
+    let store = guard(&server.url_through(proxy.port()));
+    for chaos in [Chaos::Refuse, Chaos::Reset, Chaos::BlackHole] {
+        until_put(&*store).await;
+        until_read(&*store).await;
+        proxy.set(chaos);
+        assert_cheap(&store).await;
+        proxy.set(Chaos::Pass);
+        let back = until_read(&*store).await;
+        println!("in use again {back:?} after {chaos:?}");
+        assert!(back < Duration::from_secs(3), "{back:?} after {chaos:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_redis_at_the_end_of_a_slow_line_is_left_alone_until_the_line_is_fast() {
+    let server = RedisServer::start();
+    let proxy = ChaosProxy::start(format!("127.0.0.1:{}", server.port())).await;
+    let store = guard(&server.url_through(proxy.port()));
+    until_put(&*store).await;
+    proxy.set(Chaos::Delay(Duration::from_millis(100)));
+    assert_cheap(&store).await;
+    proxy.set(Chaos::Pass);
+    until_read(&*store).await;
+}
+
+#[tokio::test]
+async fn a_truncated_reply_is_unavailable_at_once_and_the_connection_is_replaced() {
+    let server = RedisServer::start();
+    let proxy = ChaosProxy::start(format!("127.0.0.1:{}", server.port())).await;
+    let store = open(&server.url_through(proxy.port()));
+    let value = Bytes::from(vec![7; 100_000]);
+    until(async || store.put("key", value.clone(), HOUR).await, Result::is_ok).await;
+    proxy.set(Chaos::Truncate(1000));
+    let cut = get_within(&store, Duration::ZERO).await;
+    assert!(is_unavailable(&cut), "{cut:?}");
+    proxy.set(Chaos::Pass);
+    until(async || store.get("key").await, |answer| *answer == Ok(Some(value.clone()))).await;
+}
+
+#[tokio::test]
+async fn answers_that_come_too_late_reach_nobody_else() {
+    let server = RedisServer::start();
+    let proxy = ChaosProxy::start(format!("127.0.0.1:{}", server.port())).await;
+    let store = open(&server.url_through(proxy.port()));
+    until_put(&store).await;
+    for _ in 0..20 {
+        proxy.set(Chaos::BlackHole);
+        assert!(timeout(Duration::from_millis(20), store.get("absent")).await.is_err());
+        proxy.set(Chaos::Pass);
+        assert_eq!(store.get("key").await, Ok(Some("value".into())));
+        assert_eq!(store.get("absent").await, Ok(None));
+    }
+}
+
+#[tokio::test]
+async fn without_a_connection_no_call_waits_for_one() {
+    let server = RedisServer::start();
+    let proxy = ChaosProxy::start(format!("127.0.0.1:{}", server.port())).await;
+    proxy.set(Chaos::BlackHole);
+    let store = open(&server.url_through(proxy.port()));
+    sleep(Duration::from_millis(100)).await;
+    let start = Instant::now();
+    let answers = join_all((0..1000).map(|_| store.get("key"))).await;
+    assert!(answers.iter().all(is_unavailable));
+    assert!(start.elapsed() < SLACK, "a thousand calls took {:?}", start.elapsed());
+    assert!(is_unavailable(&store.probe().await));
+    assert!(is_unavailable(&store.put("key", Bytes::new(), HOUR).await));
+}
+
+#[tokio::test]
+async fn calls_in_flight_on_a_silent_connection_end_by_themselves() {
+    let server = RedisServer::start();
+    let store = open(&server.url());
+    until_put(&store).await;
+    server.stop();
+    let answer = get_within(&store, Duration::from_secs(6)).await;
+    assert_eq!(answer, Err(StoreError::Timeout));
+    let answer = get_within(&store, Duration::ZERO).await;
+    assert!(is_unavailable(&answer), "the silent connection is gone: {answer:?}");
+    server.cont();
+    until_read(&store).await;
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_unavailable_without_showing_it_and_attached_once_it_is_right() {
+    let server = RedisServer::start_with(&["--requirepass", "right"]);
+    let store = open(&server.url().replace("right", "s3cret"));
+    let wrong = async || store.get("key").await.expect_err("not let in").to_string();
+    until(wrong, |text| text.contains("WRONGPASS") || text.contains("Password authentication failed")).await;
+    let shown = format!("{store} {store:?} {}", store.get("key").await.expect_err("not let in"));
+    assert!(!shown.contains("s3cret"), "{shown}");
+    server.command(&["CONFIG", "SET", "requirepass", "s3cret"]);
+    until_put(&store).await;
+}
+
+#[tokio::test]
+async fn a_missing_password_is_unavailable() {
+    let server = RedisServer::start_with(&["--requirepass", "right"]);
+    let store = open(&format!("redis://127.0.0.1:{}", server.port()));
+    until(async || store.get("key").await, |answer| format!("{answer:?}").contains("NOAUTH")).await;
+    assert!(is_unavailable(&store.get("key").await));
+    let right = open(&server.url());
+    until_put(&right).await;
+}
+
+#[tokio::test]
+async fn an_account_that_may_only_read_reads_on_and_its_writes_are_refused() {
+    let server = RedisServer::start();
+    server.command(&["SET", "key", "value"]);
+    server.command(&["ACL", "SETUSER", "reader", "on", ">p@ss", "~*", "+@read", "+ping", "-info", "-dbsize"]);
+    let store = guard(&format!("redis://reader:p%40ss@127.0.0.1:{}/0", server.port()));
+    until_read(&*store).await;
+    for _ in 0..50 {
+        let put = store.put("key", "other".into(), HOUR).await;
+        assert!(is_refused(&put), "{put:?}");
+    }
+    until_read(&*store).await;
+    until(async || store.probe().await, |usage| *usage == Ok(Default::default())).await;
+    server.command(&["ACL", "SETUSER", "reader", "-@read"]);
+    until(async || store.get("key").await, is_unavailable).await;
+}
+
+#[tokio::test]
+async fn a_loading_redis_is_unavailable_until_it_has_loaded() {
+    let delays = ["--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024"];
+    let mut server = RedisServer::start_with(&delays);
+    server.command(&["SET", "key", "value"]);
+    server.command(&["DEBUG", "POPULATE", "1500"]);
+    assert!(server.command(&["SAVE"]).starts_with("+OK"));
+    server.restart_without_waiting();
+    let store = open(&server.url());
+    let loading = async || store.get("key").await;
+    until(loading, |answer| is_unavailable(answer) && format!("{answer:?}").contains("LOADING")).await;
+    assert!(is_unavailable(&store.probe().await), "nor does a probe call it well");
+    until_read(&store).await;
+}
+
+#[tokio::test]
+async fn a_busy_redis_is_unavailable_until_its_script_ends() {
+    let server = RedisServer::start_with(&["--busy-reply-threshold", "20"]);
+    let store = open(&server.url());
+    until_put(&store).await;
+    let server = Arc::new(server);
+    let script = {
+        let server = Arc::clone(&server);
+        std::thread::spawn(move || server.command(&["EVAL", "while true do end", "0"]))
+    };
+    until(async || store.get("key").await, |answer| format!("{answer:?}").contains("BUSY")).await;
+    assert!(is_unavailable(&store.get("key").await));
+    server.command(&["SCRIPT", "KILL"]);
+    until_read(&store).await;
+    script.join().expect("the script was killed");
+}
+
+#[tokio::test]
+async fn a_read_only_replica_refuses_writes_serves_reads_and_leaves_the_breaker_closed() {
+    let server = RedisServer::start();
+    let store = guard(&server.url());
+    until_put(&*store).await;
+    server.command(&["REPLICAOF", "127.0.0.1", "1"]);
+    for _ in 0..50 {
+        let put = store.put("key", "other".into(), HOUR).await;
+        assert!(is_refused(&put), "{put:?}");
+    }
+    until_read(&*store).await;
+    assert!(is_refused(&store.remove(&["key".into()]).await));
+    server.command(&["CONFIG", "SET", "replica-serve-stale-data", "no"]);
+    until(async || store.get("key").await, is_unavailable).await;
+    server.command(&["REPLICAOF", "NO", "ONE"]);
+    until_put(&*store).await;
+}
+
+#[tokio::test]
+async fn a_full_redis_refuses_writes_serves_reads_and_leaves_the_breaker_closed() {
+    let server = RedisServer::start_with(&["--maxmemory-policy", "noeviction"]);
+    let store = guard(&server.url());
+    until_put(&*store).await;
+    server.command(&["CONFIG", "SET", "maxmemory", "1"]);
+    for _ in 0..50 {
+        let put = store.put("other", "value".into(), HOUR).await;
+        assert!(is_refused(&put), "{put:?}");
+    }
+    until_read(&*store).await;
+    server.command(&["CONFIG", "SET", "maxmemory", "0"]);
+    assert_eq!(store.put("other", "value".into(), HOUR).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_redis_that_cannot_save_refuses_writes_and_serves_reads() {
+    let server = RedisServer::start();
+    let store = guard(&server.url());
+    until_put(&*store).await;
+    server.command(&["CONFIG", "SET", "save", "3600 1"]);
+    std::fs::remove_dir_all(server.directory()).expect("the directory can be removed");
+    server.command(&["BGSAVE"]);
+    until(async || store.put("key", "value".into(), HOUR).await, is_refused).await;
+    until_read(&*store).await;
+    server.command(&["CONFIG", "SET", "stop-writes-on-bgsave-error", "no"]);
+    until_put(&*store).await;
+}
+
+#[tokio::test]
+async fn a_value_of_another_type_is_no_value_and_a_put_replaces_it() {
+    let server = RedisServer::start();
+    let store = guard(&server.url());
+    until_answered(&*store).await;
+    let failures = store.counters().failures;
+    server.command(&["RPUSH", "list", "a", "b"]);
+    for _ in 0..50 {
+        until(async || store.get("list").await, |answer| *answer == Ok(None)).await;
+    }
+    assert_eq!(store.get_many(&["list".into(), "list".into()]).await, Ok(vec![None, None]));
+    assert_eq!(store.counters().failures, failures);
+    assert_eq!(store.put("list", "value".into(), HOUR).await, Ok(()));
+    until(async || store.get("list").await, |answer| *answer == Ok(Some("value".into()))).await;
+}
+
+#[tokio::test]
+async fn exhausted_local_places_leave_the_breaker_of_a_healthy_redis_closed() {
+    let server = RedisServer::start();
+    let guard = Guard { budget: Duration::from_secs(10), max_concurrent: 8, ..Guard::default() };
+    let store = GuardedStore::new(Arc::new(open(&server.url())), guard);
+    until_put(&*store).await;
+    let failures = store.counters().failures;
+    let answers = join_all((0..2000).map(|_| store.get("key"))).await;
+    let busy = answers.iter().filter(|answer| **answer == Err(StoreError::Busy)).count();
+    assert_eq!((answers.iter().filter(|answer| answer.is_ok()).count(), busy), (8, 1992));
+    assert_eq!((store.state(), store.counters().failures), (BreakerState::Closed, failures));
+}
+
+#[tokio::test]
+async fn every_value_in_redis_has_a_time_to_live() {
+    let server = RedisServer::start();
+    let store = open(&server.url());
+    until_put(&store).await;
+    for (key, ttl) in [("forever", Duration::MAX), ("hour", HOUR), ("none", Duration::ZERO)] {
+        store.put(key, "value".into(), ttl).await.expect("a put succeeds");
+    }
+    for key in ["key", "forever", "hour", "none"] {
+        assert_ne!(server.command(&["PTTL", key]), ":-1\r\n", "{key} has a time to live");
+    }
+    assert!(server.command(&["TTL", "forever"]).starts_with(":3153"), "ten years");
+}
+
+#[tokio::test]
+async fn the_database_number_of_the_url_is_used_and_shown() {
+    let server = RedisServer::start();
+    let store = open(&server.url().replace("/0", "/5"));
+    until_put(&store).await;
+    assert_eq!(server.command(&["GET", "key"]), "$-1\r\n");
+    assert_eq!(store.to_string(), format!("redis://127.0.0.1:{}/5", server.port()));
+}
+
+#[tokio::test]
+async fn a_unix_socket_is_as_good_as_a_port() {
+    let server = RedisServer::start_with(&["--unixsocket", "redis.sock"]);
+    let store = open(&format!("unix://{}?db=1", server.directory().join("redis.sock").display()));
+    until_put(&store).await;
+    until_read(&store).await;
+}
+
+#[tokio::test]
+async fn a_name_that_does_not_resolve_and_a_server_without_tls_are_unavailable_at_once() {
+    let server = RedisServer::start();
+    for url in ["redis://no-such-host.invalid:6380".to_owned(), format!("rediss://127.0.0.1:{}", server.port())] {
+        let store = open(&url);
+        for _ in 0..10 {
+            let answer = get_within(&store, Duration::ZERO).await;
+            assert!(is_unavailable(&answer), "{answer:?}");
+            sleep(Duration::from_millis(20)).await;
+        }
+        until(async || store.get("key").await.expect_err("never there").to_string(), |text| !text.contains("yet"))
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_or_closed_store_hangs_up() {
+    let server = RedisServer::start();
+    let clients = || server.command(&["CLIENT", "LIST"]).matches("db=").count();
+    let alone = clients();
+    for close in [true, false] {
+        let store = open(&server.url());
+        until_put(&store).await;
+        assert_eq!(clients(), alone + 1);
+        if close {
+            store.close().await.expect("closing succeeds");
+            assert!(is_unavailable(&store.get("key").await));
+        }
+        drop(store);
+        until(async || clients(), |now| *now == alone).await;
+    }
+}
