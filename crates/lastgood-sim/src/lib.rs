@@ -1,1 +1,235 @@
-//! placeholder
+//! A simulated exchange: deterministic data, real limits and bans, faults on demand.
+//!
+//! It speaks the market-data and account surface of a large exchange closely enough for that exchange's unmodified
+//! clients. Data is a function of seed, symbol and time, so that two simulators of one seed agree and any range can be
+//! asked for. Its switches are methods here and paths under `/_sim/` over HTTP.
+
+mod candles;
+mod catalogue;
+mod clock;
+mod control;
+mod endpoints;
+mod faults;
+mod info;
+mod interval;
+mod limits;
+mod market;
+mod params;
+mod price;
+mod random;
+mod server;
+mod signed;
+mod symbols;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+
+use self::catalogue::Catalogue;
+use self::clock::Clock;
+use self::faults::Faults;
+use self::limits::Limits;
+use self::signed::Accounts;
+
+pub use self::clock::ClockMode;
+pub use self::faults::{Fault, FaultKind};
+pub use self::signed::Credential;
+
+/// A market of the exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Venue {
+    /// Spot, under `/api` and `/sapi`.
+    Spot,
+    /// USD-M futures, under `/fapi` and `/futures/data`.
+    Futures,
+    /// COIN-M futures, under `/dapi`.
+    Coin,
+}
+
+impl Venue {
+    /// Every market.
+    pub const ALL: [Venue; 3] = [Venue::Spot, Venue::Futures, Venue::Coin];
+}
+
+/// What a simulated exchange is like.
+#[derive(Clone, Debug)]
+pub struct SimConfig {
+    /// Everything follows from it.
+    pub seed: u64,
+    /// Spot pairs. Defaults to 2,400, for an exchangeInfo of the real one's 2 MB and more.
+    pub symbols: usize,
+    /// Spot request weight a minute. Defaults to 6,000.
+    pub weight_limit_spot: u32,
+    /// Futures request weight a minute. Defaults to 2,400.
+    pub weight_limit_futures: u32,
+}
+
+impl Default for SimConfig {
+    fn default() -> Self {
+        SimConfig { seed: 1, symbols: 2_400, weight_limit_spot: 6_000, weight_limit_futures: 2_400 }
+    }
+}
+
+/// What an exchange was asked since it began or was last reset. Requests to `/_sim/` are not in it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Counters {
+    /// Requests.
+    pub total: u64,
+    /// Requests by path.
+    pub paths: BTreeMap<String, u64>,
+    /// Answers by status.
+    pub statuses: BTreeMap<u16, u64>,
+    /// Request weight by market.
+    pub weight: BTreeMap<Venue, u64>,
+    /// The last requests, the newest last.
+    pub log: VecDeque<LoggedRequest>,
+}
+
+/// A request as the exchange remembers it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoggedRequest {
+    /// The method.
+    pub method: String,
+    /// The path.
+    pub path: String,
+    /// The query, without a signature's value.
+    pub query: String,
+    /// The names of its headers.
+    pub headers: Vec<String>,
+}
+
+/// How many requests are remembered singly, and how many paths are counted singly.
+const REMEMBERED: usize = 200;
+const MOST_PATHS: usize = 1_000;
+
+/// A simulated exchange. Clones are the same exchange.
+#[derive(Clone, Debug)]
+pub struct Sim {
+    pub(crate) state: Arc<State>,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) catalogue: Catalogue,
+    pub(crate) clock: Clock,
+    pub(crate) faults: Faults,
+    pub(crate) accounts: Accounts,
+    config: Mutex<SimConfig>,
+    limits: [Mutex<Limits>; 3],
+    counters: Mutex<Counters>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Sim {
+    /// An exchange that keeps the time.
+    pub fn new(config: SimConfig) -> Sim {
+        let state = State {
+            catalogue: Catalogue::new(config.seed, config.symbols),
+            clock: Clock::new(),
+            faults: Faults::default(),
+            accounts: Accounts::default(),
+            config: Mutex::new(config),
+            limits: Default::default(),
+            counters: Mutex::default(),
+        };
+        Sim { state: Arc::new(state) }
+    }
+
+    /// Serves on `listener` until `shutdown` ends.
+    ///
+    /// # Errors
+    ///
+    /// When the listener fails.
+    pub async fn serve(&self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send) -> std::io::Result<()> {
+        server::serve(Arc::clone(&self.state), listener, shutdown).await
+    }
+
+    /// What it was asked.
+    pub fn counters(&self) -> Counters {
+        lock(&self.state.counters).clone()
+    }
+
+    /// Forgets what it was asked; limits and bans stay.
+    pub fn reset_counters(&self) {
+        *lock(&self.state.counters) = Counters::default();
+    }
+
+    /// Brings a fault into force.
+    pub fn fault(&self, fault: Fault) {
+        self.state.faults.add(fault);
+    }
+
+    /// Ends every fault.
+    pub fn clear_faults(&self) {
+        self.state.faults.clear();
+    }
+
+    /// Stops or starts its clock.
+    pub fn set_clock(&self, mode: ClockMode) {
+        self.state.clock.set(mode);
+    }
+
+    /// Moves its clock forward by so many milliseconds.
+    pub fn advance(&self, millis: u64) {
+        self.state.clock.advance(millis);
+    }
+
+    /// Milliseconds since the epoch by its clock.
+    pub fn now(&self) -> u64 {
+        self.state.clock.now()
+    }
+
+    /// The symbols that a market trades, in its own order.
+    pub fn symbols(&self, venue: Venue) -> Vec<String> {
+        self.state.catalogue.trading(venue).map(|symbol| symbol.name.clone()).collect()
+    }
+
+    /// The API keys it knows: one for each account.
+    pub fn credentials() -> Vec<Credential> {
+        signed::credentials()
+    }
+}
+
+impl State {
+    pub(crate) fn config(&self) -> SimConfig {
+        lock(&self.config).clone()
+    }
+
+    /// Sets the weight a minute of spot, of the futures, or of both.
+    pub(crate) fn set_limits(&self, spot: Option<u32>, futures: Option<u32>) {
+        let mut config = lock(&self.config);
+        config.weight_limit_spot = spot.unwrap_or(config.weight_limit_spot);
+        config.weight_limit_futures = futures.unwrap_or(config.weight_limit_futures);
+    }
+
+    pub(crate) fn limits(&self, venue: Venue) -> MutexGuard<'_, Limits> {
+        lock(&self.limits[venue as usize])
+    }
+
+    pub(crate) fn remember(&self, request: LoggedRequest) {
+        let mut counters = lock(&self.counters);
+        counters.total += 1;
+        if counters.paths.len() < MOST_PATHS || counters.paths.contains_key(&request.path) {
+            *counters.paths.entry(request.path.clone()).or_default() += 1;
+        }
+        if counters.log.len() == REMEMBERED {
+            counters.log.pop_front();
+        }
+        counters.log.push_back(request);
+    }
+
+    pub(crate) fn count_weight(&self, venue: Venue, weight: u32) {
+        *lock(&self.counters).weight.entry(venue).or_default() += u64::from(weight);
+    }
+
+    pub(crate) fn count_status(&self, status: u16) {
+        *lock(&self.counters).statuses.entry(status).or_default() += 1;
+    }
+}

@@ -1,0 +1,171 @@
+//! Candles: gaps, off-grid opens and early closes included, the last one forming.
+
+use std::fmt::Write as _;
+
+use crate::interval::Interval;
+use crate::price::{STEP, price, quantity, text, to_tick};
+use crate::random::{fraction, mix};
+use crate::symbols::Symbol;
+
+/// What series of a symbol is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Series {
+    /// What was traded.
+    Trades,
+    /// Index, mark and such: no volumes, a slightly different level.
+    Derived(u64),
+}
+
+/// A question for candles.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) interval: Interval,
+    pub(crate) start: Option<u64>,
+    pub(crate) end: Option<u64>,
+    pub(crate) limit: usize,
+    /// The zone in which days begin, in ms east of UTC.
+    pub(crate) zone: i64,
+    /// Whether both bounds mean the newest before the end, as on COIN-M, and not the oldest from the start.
+    pub(crate) from_end: bool,
+    pub(crate) micros: bool,
+    pub(crate) series: Series,
+    /// Candles that closed later than this many ms ago are missing: a stale tail.
+    pub(crate) tail_missing: bool,
+    /// Closed candles have other values than before: a late revision.
+    pub(crate) revised: bool,
+}
+
+/// The rows, as the exchange writes them.
+pub(crate) fn klines(symbol: &Symbol, wanted: &Wanted, now: u64) -> String {
+    let rows = match (wanted.start, wanted.end) {
+        (None, None) => backwards(symbol, wanted, now, 0, now),
+        (Some(start), None) => forwards(symbol, wanted, now, start, now),
+        (None, Some(end)) => backwards(symbol, wanted, now, 0, end.min(now)),
+        (Some(start), Some(end)) if wanted.from_end => backwards(symbol, wanted, now, start, end.min(now)),
+        (Some(start), Some(end)) => forwards(symbol, wanted, now, start, end.min(now)),
+    };
+    let mut out = String::with_capacity(rows.len() * 170 + 2);
+    out.push('[');
+    for (position, begin) in rows.into_iter().enumerate() {
+        if position > 0 {
+            out.push(',');
+        }
+        write_row(&mut out, symbol, wanted, begin, now);
+    }
+    out.push(']');
+    out
+}
+
+/// The begins of up to `limit` candles from `start` on that open by `end`.
+fn forwards(symbol: &Symbol, wanted: &Wanted, now: u64, start: u64, end: u64) -> Vec<u64> {
+    let mut begin = wanted.interval.begin(start.max(symbol.listed_at), wanted.zone);
+    let mut begins = Vec::new();
+    while begin <= end && begins.len() < wanted.limit {
+        let opens = opens_at(symbol, wanted, begin);
+        if opens >= start && opens <= end && exists(symbol, wanted, begin, now) {
+            begins.push(begin);
+        }
+        begin = wanted.interval.next(begin, wanted.zone);
+    }
+    begins
+}
+
+/// The begins of up to `limit` candles that open by `end`, the newest, not before `start`.
+fn backwards(symbol: &Symbol, wanted: &Wanted, now: u64, start: u64, end: u64) -> Vec<u64> {
+    let mut begin = Some(wanted.interval.begin(end, wanted.zone));
+    let mut begins = Vec::new();
+    while let Some(at) = begin.filter(|begin| begins.len() < wanted.limit && *begin + wanted.interval.length() > start)
+    {
+        let opens = opens_at(symbol, wanted, at);
+        if opens <= end && opens >= start && exists(symbol, wanted, at, now) {
+            begins.push(at);
+        }
+        if at < symbol.listed_at {
+            break;
+        }
+        begin = wanted.interval.previous(at, wanted.zone);
+    }
+    begins.reverse();
+    begins
+}
+
+/// Only candles shorter than a day are missing or crooked.
+fn is_short(wanted: &Wanted) -> bool {
+    wanted.interval.length() < 86_400_000
+}
+
+fn exists(symbol: &Symbol, wanted: &Wanted, begin: u64, now: u64) -> bool {
+    let length = wanted.interval.length();
+    let number = begin / length;
+    // In some blocks of fifty, ten in a row are missing.
+    let gap = symbol.has_gaps
+        && is_short(wanted)
+        && mix(symbol.salt, 300, number / 50) % 4 == 0
+        && (20..30).contains(&(number % 50));
+    let listed = wanted.interval.next(begin, wanted.zone) > symbol.listed_at;
+    let late = wanted.tail_missing && wanted.interval.next(begin, wanted.zone) > now;
+    listed && !gap && !late && opens_at(symbol, wanted, begin) <= now
+}
+
+fn opens_at(symbol: &Symbol, wanted: &Wanted, begin: u64) -> u64 {
+    let crooked = symbol.off_grid && is_short(wanted) && wanted.interval.length() >= 60_000;
+    match crooked && mix(symbol.salt, 400, begin) % 97 == 0 {
+        true => begin + 7_000,
+        false => begin,
+    }
+}
+
+fn closes_at(symbol: &Symbol, wanted: &Wanted, begin: u64) -> u64 {
+    let close = wanted.interval.next(begin, wanted.zone) - 1;
+    let early = symbol.off_grid && is_short(wanted) && wanted.interval.length() >= 60_000;
+    match early && mix(symbol.salt, 500, begin) % 89 == 0 {
+        true => close - 5_000,
+        false => close,
+    }
+}
+
+fn write_row(out: &mut String, symbol: &Symbol, wanted: &Wanted, begin: u64, now: u64) {
+    let next = wanted.interval.next(begin, wanted.zone);
+    let length = next - begin;
+    // A forming candle moves every quarter second.
+    let until = next.min(now / 250 * 250).max(begin + 1);
+    let done = (until - begin) as f64 / length as f64;
+    let salt = match wanted.series {
+        Series::Trades => symbol.salt,
+        Series::Derived(kind) => mix(symbol.salt, 600, kind),
+    };
+    let shift = if wanted.series == Series::Trades { 1.0 } else { 1.0 + (fraction(salt, 1, 1) - 0.5) * 0.001 };
+    let revision = if wanted.revised && next <= now { 1.000_1 } else { 1.0 };
+    let at = |time: u64| to_tick(symbol, price(symbol, time) * shift * revision);
+    let (open, close) = (at(begin), at(until / STEP * STEP));
+    let reach = (length as f64 / 86_400_000.0).sqrt().min(1.0) * 0.02 * done;
+    let high = to_tick(symbol, open.max(close) * (1.0 + fraction(salt, 700, begin) * reach));
+    let low = to_tick(symbol, open.min(close) * (1.0 - fraction(salt, 800, begin) * reach));
+    let trades = (1.0 + fraction(salt, 900, begin) * length as f64 / 400.0 * done) as u64;
+    let volume = trades as f64 * (0.1 + fraction(salt, 1_000, begin)) * 100.0 / symbol.level.max(0.01);
+    let unit = if wanted.micros { 1_000 } else { 1 };
+    let (opened, closed) = (opens_at(symbol, wanted, begin) * unit, closes_at(symbol, wanted, begin) * unit + unit - 1);
+    let money = |amount: f64| text(symbol, amount);
+    let (volume, trades) = match wanted.series {
+        Series::Trades => (volume, trades),
+        Series::Derived(_) => (0.0, trades),
+    };
+    let amount = |amount: f64| match wanted.series {
+        Series::Trades => quantity(symbol, amount),
+        Series::Derived(_) => "0".to_owned(),
+    };
+    let bought = volume * 0.52;
+    // Writing into a String cannot fail.
+    let _ = write!(
+        out,
+        r#"[{opened},"{}","{}","{}","{}","{}",{closed},"{}",{trades},"{}","{}","0"]"#,
+        money(open),
+        money(high),
+        money(low),
+        money(close),
+        amount(volume),
+        amount(volume * close),
+        amount(bought),
+        amount(bought * close),
+    );
+}

@@ -1,0 +1,96 @@
+//! Bad moods on demand.
+
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+/// A fault for the requests whose path begins with `path_prefix`, the next `times` of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// What goes wrong.
+    #[serde(flatten)]
+    pub kind: FaultKind,
+    /// For which paths; all if empty.
+    #[serde(default)]
+    pub path_prefix: String,
+    /// For how many requests; without end if none.
+    #[serde(default)]
+    pub times: Option<u32>,
+}
+
+/// What goes wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum FaultKind {
+    /// The answer comes late, by so many milliseconds.
+    Latency {
+        /// Milliseconds.
+        ms: u64,
+    },
+    /// No answer ever comes.
+    Hang,
+    /// The connection is closed without an answer.
+    Reset,
+    /// An error answer of this status, 500 to 504.
+    Status {
+        /// The status.
+        status: u16,
+    },
+    /// A page for people instead of an answer: 403 of a firewall.
+    Html,
+    /// The answer breaks off in its middle.
+    Truncated,
+    /// 200 and no body.
+    Empty,
+    /// 429 with `Retry-After`.
+    RateLimited,
+    /// 418 in spot's wording, two minutes.
+    BannedSpot,
+    /// 418 in the futures' wording, two minutes.
+    BannedFutures,
+    /// 200 with an error for a body.
+    #[serde(rename = "error_in_200")]
+    ErrorIn200,
+    /// A good body with the content type of a text.
+    WrongContentType,
+    /// 200 and a body that is no JSON.
+    Garbage,
+    /// Closed candles come with other values than before.
+    ReviseClosedCandle,
+    /// The newest candle is missing.
+    StaleTail,
+}
+
+/// The faults in force.
+#[derive(Debug, Default)]
+pub(crate) struct Faults(Mutex<Vec<Fault>>);
+
+impl Faults {
+    pub(crate) fn add(&self, fault: Fault) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(fault);
+    }
+
+    pub(crate) fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    pub(crate) fn list(&self) -> Vec<Fault> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The kinds of fault that strike a request to `path`; counted ones are used up by it.
+    pub(crate) fn strike(&self, path: &str) -> Vec<FaultKind> {
+        let mut faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kinds = Vec::new();
+        for fault in faults.iter_mut().filter(|fault| path.starts_with(&fault.path_prefix)) {
+            match &mut fault.times {
+                Some(0) => continue,
+                Some(left) => *left -= 1,
+                None => {}
+            }
+            kinds.push(fault.kind.clone());
+        }
+        faults.retain(|fault| fault.times != Some(0));
+        kinds
+    }
+}

@@ -1,0 +1,146 @@
+//! exchangeInfo, as large and as detailed as the real one.
+
+use serde_json::{Value, json};
+
+use crate::catalogue::Catalogue;
+use crate::symbols::{Contract, Symbol};
+use crate::{SimConfig, Venue};
+
+/// The document of a venue with those symbols that `wanted` takes, in the exchange's order.
+pub(crate) fn exchange_info(
+    catalogue: &Catalogue,
+    config: &SimConfig,
+    venue: Venue,
+    now: u64,
+    wanted: impl Fn(&Symbol) -> bool,
+    permission_sets: bool,
+) -> String {
+    let symbols: Vec<String> = catalogue
+        .all(venue)
+        .iter()
+        .filter(|symbol| wanted(symbol))
+        .map(|symbol| match venue {
+            Venue::Spot => spot_symbol(symbol, permission_sets),
+            _ => contract(symbol),
+        })
+        .collect();
+    let limits = rate_limits(config, venue);
+    let symbols = symbols.join(",");
+    match venue {
+        Venue::Spot => format!(
+            r#"{{"timezone":"UTC","serverTime":{now},"rateLimits":{limits},"exchangeFilters":[],"symbols":[{symbols}]}}"#
+        ),
+        Venue::Futures => format!(
+            r#"{{"timezone":"UTC","serverTime":{now},"futuresType":"U_MARGINED","rateLimits":{limits},"exchangeFilters":[],"assets":[{{"asset":"USDT","marginAvailable":true,"autoAssetExchange":"-10000"}},{{"asset":"BTC","marginAvailable":true,"autoAssetExchange":"-0.00100000"}}],"symbols":[{symbols}]}}"#
+        ),
+        Venue::Coin => format!(
+            r#"{{"timezone":"UTC","serverTime":{now},"rateLimits":{limits},"exchangeFilters":[],"symbols":[{symbols}]}}"#
+        ),
+    }
+}
+
+fn rate_limits(config: &SimConfig, venue: Venue) -> Value {
+    let limit = |kind: &str, interval: &str, number: u32, limit: u32| json!({"rateLimitType": kind, "interval": interval, "intervalNum": number, "limit": limit});
+    match venue {
+        Venue::Spot => json!([
+            limit("REQUEST_WEIGHT", "MINUTE", 1, config.weight_limit_spot),
+            limit("ORDERS", "SECOND", 10, 100),
+            limit("ORDERS", "DAY", 1, 200_000),
+            limit("RAW_REQUESTS", "MINUTE", 5, 300_000),
+        ]),
+        _ => json!([
+            limit("REQUEST_WEIGHT", "MINUTE", 1, config.weight_limit_futures),
+            limit("ORDERS", "MINUTE", 1, 1_200),
+            limit("ORDERS", "SECOND", 10, 300),
+        ]),
+    }
+}
+
+/// The smallest step of a price, as text.
+fn tick(decimals: usize) -> String {
+    match decimals {
+        0 => "1".to_owned(),
+        _ => format!("0.{:0>width$}", 1, width = decimals),
+    }
+}
+
+fn spot_symbol(symbol: &Symbol, permission_sets: bool) -> String {
+    let Symbol { name, base, quote, .. } = symbol;
+    let status = if symbol.trading { "TRADING" } else { "BREAK" };
+    let tick = format!("{:0<10}", tick(symbol.decimals));
+    let sets = if permission_sets { r#"[["SPOT","MARGIN","TRD_GRP_004","TRD_GRP_005"]]"# } else { "[]" };
+    format!(
+        concat!(
+            r#"{{"symbol":"{name}","status":"{status}","baseAsset":"{base}","baseAssetPrecision":8,"quoteAsset":"{quote}","#,
+            r#""quotePrecision":8,"quoteAssetPrecision":8,"baseCommissionPrecision":8,"quoteCommissionPrecision":8,"#,
+            r#""orderTypes":["LIMIT","LIMIT_MAKER","MARKET","STOP_LOSS","STOP_LOSS_LIMIT","TAKE_PROFIT","TAKE_PROFIT_LIMIT"],"#,
+            r#""icebergAllowed":true,"ocoAllowed":true,"otoAllowed":true,"opoAllowed":true,"#,
+            r#""quoteOrderQtyMarketAllowed":true,"allowTrailingStop":true,"#,
+            r#""cancelReplaceAllowed":true,"amendAllowed":true,"pegInstructionsAllowed":true,"#,
+            r#""isSpotTradingAllowed":true,"isMarginTradingAllowed":true,"filters":["#,
+            r#"{{"filterType":"PRICE_FILTER","minPrice":"{tick}","maxPrice":"1000000.00000000","tickSize":"{tick}"}},"#,
+            r#"{{"filterType":"LOT_SIZE","minQty":"0.00001000","maxQty":"9000.00000000","stepSize":"0.00001000"}},"#,
+            r#"{{"filterType":"ICEBERG_PARTS","limit":100}},"#,
+            r#"{{"filterType":"MARKET_LOT_SIZE","minQty":"0.00000000","maxQty":"98.42710245","stepSize":"0.00000000"}},"#,
+            r#"{{"filterType":"TRAILING_DELTA","minTrailingAboveDelta":10,"maxTrailingAboveDelta":2000,"#,
+            r#""minTrailingBelowDelta":10,"maxTrailingBelowDelta":2000}},"#,
+            r#"{{"filterType":"PERCENT_PRICE_BY_SIDE","bidMultiplierUp":"5","bidMultiplierDown":"0.2","#,
+            r#""askMultiplierUp":"5","askMultiplierDown":"0.2","avgPriceMins":5}},"#,
+            r#"{{"filterType":"NOTIONAL","minNotional":"5.00000000","applyMinToMarket":true,"#,
+            r#""maxNotional":"9000000.00000000","applyMaxToMarket":false,"avgPriceMins":5}},"#,
+            r#"{{"filterType":"MAX_NUM_ORDERS","maxNumOrders":200}},"#,
+            r#"{{"filterType":"MAX_NUM_ALGO_ORDERS","maxNumAlgoOrders":5}}"#,
+            r#"],"permissions":[],"permissionSets":{sets},"defaultSelfTradePreventionMode":"EXPIRE_MAKER","#,
+            r#""allowedSelfTradePreventionModes":["EXPIRE_TAKER","EXPIRE_MAKER","EXPIRE_BOTH","DECREMENT"]}}"#,
+        ),
+        name = name,
+        status = status,
+        base = base,
+        quote = quote,
+        tick = tick,
+        sets = sets,
+    )
+}
+
+fn contract(symbol: &Symbol) -> String {
+    let is_coin = symbol.venue == Venue::Coin;
+    let delivery = match symbol.contract {
+        Contract::Quarter(at) => at,
+        _ => 4_133_404_800_000,
+    };
+    let status = if symbol.trading { "TRADING" } else { "SETTLING" };
+    let tick = tick(symbol.decimals);
+    let filters = json!([
+        {"filterType": "PRICE_FILTER", "maxPrice": "809484", "minPrice": tick, "tickSize": tick},
+        {"filterType": "LOT_SIZE", "maxQty": "1000", "minQty": "0.001", "stepSize": "0.001"},
+        {"filterType": "MARKET_LOT_SIZE", "maxQty": "120", "minQty": "0.001", "stepSize": "0.001"},
+        {"filterType": "MAX_NUM_ORDERS", "limit": 200},
+        {"filterType": "MAX_NUM_ALGO_ORDERS", "limit": 10},
+        {"filterType": "MIN_NOTIONAL", "notional": "5"},
+        {"filterType": "PERCENT_PRICE", "multiplierUp": "1.0500", "multiplierDown": "0.9500", "multiplierDecimal": "4"},
+    ]);
+    let mut made = json!({
+        "symbol": symbol.name, "pair": symbol.pair, "contractType": symbol.contract.as_str(), "deliveryDate": delivery,
+        "onboardDate": symbol.listed_at, "maintMarginPercent": "2.5000", "requiredMarginPercent": "5.0000",
+        "baseAsset": symbol.base, "quoteAsset": symbol.quote,
+        "marginAsset": if is_coin { &symbol.base } else { &symbol.quote },
+        "pricePrecision": symbol.decimals, "quantityPrecision": 3, "baseAssetPrecision": 8, "quotePrecision": 8,
+        "underlyingType": "COIN", "underlyingSubType": ["PoW"], "triggerProtect": "0.0500", "liquidationFee": "0.012500",
+        "marketTakeBound": "0.05", "maxMoveOrderLimit": 10_000, "filters": filters,
+        "orderTypes": ["LIMIT", "MARKET", "STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET"],
+        "timeInForce": ["GTC", "IOC", "FOK", "GTX", "GTD"],
+    });
+    if let Some(fields) = made.as_object_mut() {
+        match is_coin {
+            true => {
+                fields.insert("contractStatus".to_owned(), json!(status));
+                fields.insert("contractSize".to_owned(), json!(if symbol.base == "BTC" { 100 } else { 10 }));
+                fields.insert("equalQtyPrecision".to_owned(), json!(4));
+            }
+            false => {
+                fields.insert("status".to_owned(), json!(status));
+            }
+        }
+    }
+    made.to_string()
+}

@@ -1,0 +1,309 @@
+//! HTTP: requests in, faults and limits applied, answers out.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::endpoints::{self, Context};
+use crate::faults::FaultKind;
+use crate::limits::{Refusal, banned};
+use crate::params::{ApiError, Params};
+use crate::signed::{self, SignedRequest};
+use crate::{LoggedRequest, Sim, State, Venue, control};
+
+/// No request of the exchange has a body larger than this.
+const LARGEST_BODY: usize = 1 << 20;
+/// Bodies smaller than this are not packed.
+const GZIP_FROM: usize = 1_400;
+
+pub(crate) async fn serve(
+    state: Arc<State>,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let mut shutdown = std::pin::pin!(shutdown);
+    // Dropped at the end, which closes every connection.
+    let mut connections = JoinSet::new();
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => accepted?.0,
+            Some(_) = connections.join_next() => continue,
+            () = &mut shutdown => return Ok(()),
+        };
+        // Small answers should not wait for each other.
+        let _ = stream.set_nodelay(true);
+        let state = Arc::clone(&state);
+        connections.spawn(async move {
+            let service = service_fn(move |request| answer(Arc::clone(&state), request));
+            // A fault that breaks the connection ends here too.
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+/// What breaks the connection without an answer.
+type Broken = Box<dyn std::error::Error + Send + Sync>;
+
+async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Body>, Broken> {
+    let (head, body) = request.into_parts();
+    let body = match Limited::new(body, LARGEST_BODY).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(_) => return Ok(respond(413, "text/plain", "the body is too large".into(), &HeaderMap::new())),
+    };
+    let path = head.uri.path().to_owned();
+    if path.starts_with("/_sim") {
+        let (status, content_type, body) = control::control(&Sim { state }, &head.method, &path, &body);
+        return Ok(respond(status, content_type, body.into(), &HeaderMap::new()));
+    }
+    let query = head.uri.query().unwrap_or("").to_owned();
+    state.remember(logged(&head.method, &path, &query, &head.headers));
+    let faults = state.faults.strike(&path);
+    for fault in &faults {
+        match fault {
+            FaultKind::Latency { ms } => tokio::time::sleep(Duration::from_millis(*ms)).await,
+            FaultKind::Hang => std::future::pending::<()>().await,
+            FaultKind::Reset => return Err("the connection is reset on demand".into()),
+            _ => {}
+        }
+    }
+    let asked = Asked { method: &head.method, path: &path, query: &query, headers: &head.headers, body: &body };
+    let made = match faulty(&state, &faults, &asked) {
+        Some(made) => made,
+        None => made(&state, &faults, &asked),
+    };
+    state.count_status(made.status);
+    Ok(finish(&state, made, &faults, &head.headers))
+}
+
+struct Asked<'a> {
+    method: &'a Method,
+    path: &'a str,
+    query: &'a str,
+    headers: &'a HeaderMap,
+    body: &'a Bytes,
+}
+
+/// An answer before its headers.
+struct Made {
+    status: u16,
+    content_type: &'static str,
+    body: String,
+    venue: Venue,
+    retry_after: Option<u64>,
+}
+
+const JSON: &str = "application/json;charset=UTF-8";
+
+fn logged(method: &Method, path: &str, query: &str, headers: &HeaderMap) -> LoggedRequest {
+    let field = |field: &str| match field.split_once('=') {
+        Some(("signature", _)) => "signature=…".to_owned(),
+        _ => field.to_owned(),
+    };
+    LoggedRequest {
+        method: method.to_string(),
+        path: path.to_owned(),
+        query: query.split('&').map(field).collect::<Vec<_>>().join("&"),
+        headers: headers.keys().map(ToString::to_string).collect(),
+    }
+}
+
+fn venue_of(path: &str, query: &str) -> Venue {
+    match path.split('/').nth(1) {
+        Some("fapi") => Venue::Futures,
+        Some("dapi") => Venue::Coin,
+        Some("futures") if query.split('&').any(|field| field.starts_with("pair=") && field.ends_with("USD")) => {
+            Venue::Coin
+        }
+        Some("futures") => Venue::Futures,
+        _ => Venue::Spot,
+    }
+}
+
+/// The answer of a fault that replaces the real one.
+fn faulty(state: &State, faults: &[FaultKind], asked: &Asked<'_>) -> Option<Made> {
+    let venue = venue_of(asked.path, asked.query);
+    let made = |status, content_type, body: &str| Made {
+        status,
+        content_type,
+        body: body.to_owned(),
+        venue,
+        retry_after: None,
+    };
+    faults.iter().find_map(|fault| match fault {
+        FaultKind::Status { status } => {
+            Some(made(*status, JSON, r#"{"code":-1001,"msg":"Internal error; unable to process your request. Please try again."}"#))
+        }
+        FaultKind::Html => Some(made(403, "text/html", "<html><head><title>403 Forbidden</title></head><body>Request blocked.</body></html>")),
+        FaultKind::Empty => Some(made(200, JSON, "")),
+        FaultKind::ErrorIn200 => Some(made(200, JSON, r#"{"code":-1000,"msg":"An unknown error occurred while processing the request."}"#)),
+        FaultKind::Garbage => Some(made(200, JSON, "\u{1}not json at all <<<")),
+        FaultKind::RateLimited => Some(Made {
+            retry_after: Some(30),
+            ..made(429, JSON, r#"{"code":-1003,"msg":"Too much request weight used; current limit is 6000 request weight per 1 MINUTE. Please use WebSocket Streams for live updates to avoid polling the API."}"#)
+        }),
+        FaultKind::BannedSpot => Some(refused(Venue::Spot, banned(Venue::Spot, state.clock.now() + 120_000, state.clock.now()))),
+        FaultKind::BannedFutures => Some(refused(Venue::Futures, banned(Venue::Futures, state.clock.now() + 120_000, state.clock.now()))),
+        _ => None,
+    })
+}
+
+fn refused(venue: Venue, refusal: Refusal) -> Made {
+    Made {
+        status: refusal.error.status,
+        content_type: JSON,
+        body: refusal.error.body(),
+        venue,
+        retry_after: Some(refusal.retry_after),
+    }
+}
+
+/// The real answer.
+fn made(state: &State, faults: &[FaultKind], asked: &Asked<'_>) -> Made {
+    let venue = venue_of(asked.path, asked.query);
+    match answered(state, faults, venue, asked) {
+        Ok(body) => Made { status: 200, content_type: JSON, body, venue, retry_after: None },
+        Err(Failed::Api(error)) => {
+            Made { status: error.status, content_type: JSON, body: error.body(), venue, retry_after: None }
+        }
+        Err(Failed::Refused(refusal)) => refused(venue, refusal),
+    }
+}
+
+enum Failed {
+    Api(ApiError),
+    Refused(Refusal),
+}
+
+impl From<ApiError> for Failed {
+    fn from(error: ApiError) -> Self {
+        Failed::Api(error)
+    }
+}
+
+fn answered(state: &State, faults: &[FaultKind], venue: Venue, asked: &Asked<'_>) -> Result<String, Failed> {
+    let now = state.clock.now();
+    let config = state.config();
+    let limit = if venue == Venue::Spot { config.weight_limit_spot } else { config.weight_limit_futures };
+    let method = asked.method.as_str();
+    if let Some(weight) = signed::weight(method, asked.path) {
+        state.limits(venue).count(venue, weight, None, limit, now).map_err(Failed::Refused)?;
+        state.count_weight(venue, weight);
+        let request = SignedRequest {
+            method,
+            path: asked.path,
+            query: asked.query,
+            body: std::str::from_utf8(asked.body).unwrap_or(""),
+            key: asked.headers.get("x-mbx-apikey").and_then(|key| key.to_str().ok()),
+            now,
+        };
+        return Ok(state.accounts.answer(&request)?);
+    }
+    let (name, version) = split(asked.path);
+    let found = name.and_then(|name| Some((name, endpoints::endpoint(venue, name)?))).filter(|_| method == "GET");
+    let Some((name, endpoint)) = found else {
+        return Err(ApiError::new(404, -1000, "Path not found.").into());
+    };
+    let params = Params::parse(asked.query);
+    let weight = params.as_ref().map_or(1, |params| (endpoint.weight)(venue, params));
+    let bucket = endpoints::bucket(name, asked.path.starts_with("/futures/data/"));
+    state.limits(venue).count(venue, weight, bucket, limit, now).map_err(Failed::Refused)?;
+    state.count_weight(venue, weight);
+    let params = params?;
+    params.read_only(venue, endpoint.params)?;
+    let unit = asked.headers.get("x-mbx-time-unit").and_then(|unit| unit.to_str().ok());
+    let context = Context {
+        catalogue: &state.catalogue,
+        config: &config,
+        venue,
+        name,
+        version,
+        params: &params,
+        now,
+        micros: venue == Venue::Spot && unit.is_some_and(|unit| unit.eq_ignore_ascii_case("microsecond")),
+        tail_missing: faults.contains(&FaultKind::StaleTail),
+        revised: faults.contains(&FaultKind::ReviseClosedCandle),
+    };
+    Ok((endpoint.answer)(&context)?)
+}
+
+/// The endpoint's name behind prefix and version, and the version.
+fn split(path: &str) -> (Option<&str>, u8) {
+    let versions = [("/api/v3/", 3), ("/fapi/v1/", 1), ("/fapi/v2/", 2), ("/dapi/v1/", 1), ("/futures/data/", 0)];
+    let found = versions.into_iter().find_map(|(prefix, version)| Some((path.strip_prefix(prefix)?, version)));
+    match found {
+        // Only prices have a second version.
+        Some((name, 2)) if name != "ticker/price" => (None, 2),
+        Some((name, version)) => (Some(name), version),
+        None => (None, 0),
+    }
+}
+
+/// The headers that every answer has, and the faults that spoil a good one.
+fn finish(state: &State, made: Made, faults: &[FaultKind], asked: &HeaderMap) -> Response<Body> {
+    let content_type = match faults.contains(&FaultKind::WrongContentType) {
+        true => "text/plain",
+        false => made.content_type,
+    };
+    let truncated = faults.contains(&FaultKind::Truncated);
+    let mut response = match truncated {
+        true => cut_off(made.body.into()),
+        false => respond(made.status, content_type, made.body.into(), asked),
+    };
+    let used = state.limits(made.venue).used(state.clock.now());
+    let headers = response.headers_mut();
+    headers.insert("x-mbx-uuid", header::HeaderValue::from_static("00000000-0000-4000-8000-000000000000"));
+    headers.insert("x-mbx-used-weight", used.into());
+    headers.insert("x-mbx-used-weight-1m", used.into());
+    if let Some(seconds) = made.retry_after {
+        headers.insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+fn respond(status: u16, content_type: &'static str, body: Bytes, asked: &HeaderMap) -> Response<Body> {
+    let takes_gzip = asked
+        .get(header::ACCEPT_ENCODING)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.contains("gzip"));
+    let packed = takes_gzip && body.len() >= GZIP_FROM;
+    let mut response = Response::new(Body::from(if packed { pack(&body) } else { body }));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
+    if packed {
+        response.headers_mut().insert(header::CONTENT_ENCODING, header::HeaderValue::from_static("gzip"));
+    }
+    response
+}
+
+/// The first half of a body under the length of the whole; then the connection breaks.
+fn cut_off(body: Bytes) -> Response<Body> {
+    let half = body.slice(..body.len() / 2);
+    let chunks = futures_util::stream::iter([Ok::<_, io::Error>(half)])
+        .chain(futures_util::stream::once(async { Err(io::Error::other("broken off on demand")) }));
+    let mut response = Response::new(Body::from_stream(chunks));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, body.len().into());
+    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(JSON));
+    response
+}
+
+fn pack(body: &[u8]) -> Bytes {
+    use std::io::Write as _;
+    let mut packer = flate2::write::GzEncoder::new(Vec::with_capacity(body.len() / 4), flate2::Compression::fast());
+    // Writing into a Vec cannot fail.
+    let _ = packer.write_all(body);
+    packer.finish().unwrap_or_default().into()
+}

@@ -1,0 +1,203 @@
+//! Accounts and orders: everything that needs a key. Signatures are checked over the bytes as they came.
+
+use std::sync::{Mutex, PoisonError};
+
+use ring::hmac;
+use serde_json::{Value, json};
+
+use crate::params::{ApiError, Params};
+
+/// An API key of the simulated exchange. These are the same in every simulator and open nothing anywhere else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// What goes into `X-MBX-APIKEY`.
+    pub key: String,
+    /// What requests are signed with.
+    pub secret: String,
+}
+
+/// The accounts' keys.
+pub(crate) fn credentials() -> Vec<Credential> {
+    ["one", "two"]
+        .map(|name| Credential {
+            key: format!("sim-key-of-account-{name}-0001"),
+            secret: format!("sim-secret-of-account-{name}-0001"),
+        })
+        .to_vec()
+}
+
+/// Orders beyond this are forgotten, the oldest first.
+const MOST_ORDERS: usize = 1_000;
+
+#[derive(Debug, Default)]
+pub(crate) struct Accounts {
+    orders: Mutex<Vec<(usize, Value)>>,
+}
+
+/// A request to an endpoint that needs a key.
+pub(crate) struct SignedRequest<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) path: &'a str,
+    pub(crate) query: &'a str,
+    pub(crate) body: &'a str,
+    pub(crate) key: Option<&'a str>,
+    pub(crate) now: u64,
+}
+
+/// The paths that need a key, with methods and weight. `true`: and a signature.
+const SIGNED: &[(&str, &str, u32, bool)] = &[
+    ("GET", "/api/v3/account", 20, true),
+    ("GET POST DELETE", "/api/v3/order", 4, true),
+    ("POST", "/api/v3/order/test", 1, true),
+    ("GET DELETE", "/api/v3/openOrders", 6, true),
+    ("GET", "/api/v3/allOrders", 20, true),
+    ("GET", "/api/v3/myTrades", 20, true),
+    ("GET", "/sapi/v1/capital/config/getall", 10, true),
+    ("GET", "/sapi/v1/account/apiRestrictions", 1, true),
+    ("POST PUT DELETE", "/api/v3/userDataStream", 2, false),
+    ("GET", "/fapi/v2/account", 5, true),
+    ("GET", "/fapi/v3/account", 5, true),
+    ("GET", "/fapi/v2/balance", 5, true),
+    ("GET", "/fapi/v3/balance", 5, true),
+    ("GET", "/fapi/v2/positionRisk", 5, true),
+    ("GET", "/fapi/v3/positionRisk", 5, true),
+    ("GET POST DELETE", "/fapi/v1/order", 1, true),
+    ("GET", "/fapi/v1/openOrders", 1, true),
+    ("GET", "/dapi/v1/account", 5, true),
+    ("GET", "/dapi/v1/balance", 1, true),
+];
+
+/// The weight of a path that needs a key, if it is one.
+pub(crate) fn weight(method: &str, path: &str) -> Option<u32> {
+    let known = SIGNED.iter().find(|(methods, known, ..)| *known == path && methods.split(' ').any(|m| m == method));
+    known.map(|(_, _, weight, _)| *weight)
+}
+
+impl Accounts {
+    pub(crate) fn answer(&self, request: &SignedRequest<'_>) -> Result<String, ApiError> {
+        let needs_signature = SIGNED.iter().any(|(_, path, _, signed)| *path == request.path && *signed);
+        let account = account(request.key)?;
+        let params = Params::parse(&[request.query, request.body].join("&"))?;
+        if needs_signature {
+            check_signature(request, &params, &credentials()[account])?;
+        }
+        let uid = 1_000 + account;
+        Ok(match request.path {
+            "/api/v3/order" | "/fapi/v1/order" => self.order(request, &params, account)?,
+            "/api/v3/order/test" => json!({}),
+            "/api/v3/openOrders" | "/fapi/v1/openOrders" | "/api/v3/allOrders" => json!(self.orders_of(account)),
+            "/api/v3/myTrades" => json!([]),
+            "/api/v3/account" => spot_account(uid, request.now),
+            "/sapi/v1/capital/config/getall" => coins(account),
+            "/sapi/v1/account/apiRestrictions" => json!({"ipRestrict": false, "createTime": 1_600_000_000_000_u64, "enableReading": true}),
+            "/api/v3/userDataStream" => json!({"listenKey": format!("listen{uid}keythatisasecret")}),
+            "/fapi/v2/positionRisk" | "/fapi/v3/positionRisk" => json!([]),
+            "/fapi/v2/balance" | "/fapi/v3/balance" | "/dapi/v1/balance" => json!([futures_asset(account)]),
+            _ => json!({"uid": uid, "feeTier": 0, "canTrade": true, "canDeposit": true, "canWithdraw": true, "updateTime": 0, "totalWalletBalance": format!("{}.00000000", 5_000 * (account + 1)), "totalInitialMargin": "0.00000000", "totalMaintMargin": "0.00000000", "totalMarginBalance": format!("{}.00000000", 5_000 * (account + 1)), "totalUnrealizedProfit": "0.00000000", "availableBalance": format!("{}.00000000", 5_000 * (account + 1)), "assets": [futures_asset(account)], "positions": []}),
+        }
+        .to_string())
+    }
+
+    fn order(&self, request: &SignedRequest<'_>, params: &Params, account: usize) -> Result<Value, ApiError> {
+        let symbol = params.mandatory("symbol")?;
+        let text = |name: &str, default: &str| params.get(name).unwrap_or(default).to_owned();
+        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        if request.method != "POST" {
+            let wanted = params.number("orderId")?;
+            let found = orders.iter().find(|(owner, order)| *owner == account && order["orderId"].as_u64() == wanted);
+            return found
+                .map(|(_, order)| order.clone())
+                .ok_or_else(|| ApiError::new(400, -2013, "Order does not exist."));
+        }
+        let number = orders.len() as u64 + 1;
+        let order = json!({
+            "symbol": symbol, "orderId": number, "orderListId": -1,
+            "clientOrderId": text("newClientOrderId", "generated"), "transactTime": request.now, "updateTime": request.now,
+            "price": text("price", "0.00000000"), "origQty": text("quantity", "0.00000000"), "executedQty": "0.00000000",
+            "cummulativeQuoteQty": "0.00000000", "cumQuote": "0", "avgPrice": "0.00", "status": "NEW",
+            "timeInForce": text("timeInForce", "GTC"), "type": params.mandatory("type")?, "side": params.mandatory("side")?,
+            "time": request.now, "workingTime": request.now, "fills": [], "selfTradePreventionMode": "EXPIRE_MAKER",
+        });
+        if orders.len() == MOST_ORDERS {
+            orders.remove(0);
+        }
+        orders.push((account, order.clone()));
+        Ok(order)
+    }
+
+    fn orders_of(&self, account: usize) -> Vec<Value> {
+        let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        orders.iter().filter(|(owner, _)| *owner == account).map(|(_, order)| order.clone()).collect()
+    }
+}
+
+fn account(key: Option<&str>) -> Result<usize, ApiError> {
+    let Some(key) = key.filter(|key| !key.is_empty()) else {
+        return Err(ApiError::new(401, -2014, "API-key format invalid."));
+    };
+    let known = credentials().iter().position(|credential| credential.key == key);
+    known.ok_or_else(|| ApiError::new(401, -2015, "Invalid API-key, IP, or permissions for action."))
+}
+
+/// The signature covers the query and the body as they were sent, without itself, joined by nothing.
+fn check_signature(request: &SignedRequest<'_>, params: &Params, credential: &Credential) -> Result<(), ApiError> {
+    let timestamp = params.number("timestamp")?.ok_or_else(|| {
+        ApiError::new(400, -1102, "Mandatory parameter 'timestamp' was not sent, was empty/null, or malformed.")
+    })?;
+    let timestamp = if timestamp > 100_000_000_000_000 { timestamp / 1_000 } else { timestamp };
+    let window = params.number("recvWindow")?.unwrap_or(5_000).min(60_000);
+    if timestamp > request.now + 1_000 {
+        return Err(ApiError::new(400, -1021, "Timestamp for this request was 1000ms ahead of the server's time."));
+    }
+    if request.now.saturating_sub(timestamp) > window {
+        return Err(ApiError::new(400, -1021, "Timestamp for this request is outside of the recvWindow."));
+    }
+    let signature = params.mandatory("signature")?;
+    let payload = [without_signature(request.query), without_signature(request.body)].concat();
+    let key = hmac::Key::new(hmac::HMAC_SHA256, credential.secret.as_bytes());
+    let signed = unhex(signature).is_some_and(|tag| hmac::verify(&key, payload.as_bytes(), &tag).is_ok());
+    signed.then_some(()).ok_or_else(|| ApiError::new(400, -1022, "Signature for this request is not valid."))
+}
+
+fn without_signature(raw: &str) -> String {
+    raw.split('&').filter(|field| !field.starts_with("signature=")).collect::<Vec<_>>().join("&")
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes();
+    (digits.len() % 2 == 0).then_some(())?;
+    digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+}
+
+fn spot_account(uid: usize, now: u64) -> Value {
+    json!({
+        "makerCommission": 10, "takerCommission": 10, "buyerCommission": 0, "sellerCommission": 0,
+        "commissionRates": {"maker": "0.00100000", "taker": "0.00100000", "buyer": "0.00000000", "seller": "0.00000000"},
+        "canTrade": true, "canWithdraw": true, "canDeposit": true, "brokered": false, "requireSelfTradePrevention": false,
+        "preventSor": false, "updateTime": now, "accountType": "SPOT",
+        "balances": [
+            {"asset": "BTC", "free": format!("{}.10000000", uid), "locked": "0.00000000"},
+            {"asset": "USDT", "free": format!("{}.00000000", uid * 100), "locked": "0.00000000"},
+        ],
+        "permissions": ["SPOT"], "uid": uid,
+    })
+}
+
+fn futures_asset(account: usize) -> Value {
+    let balance = format!("{}.00000000", 5_000 * (account + 1));
+    json!({
+        "accountAlias": format!("account{account}"), "asset": "USDT", "balance": balance, "walletBalance": balance,
+        "crossWalletBalance": balance, "crossUnPnl": "0.00000000", "unrealizedProfit": "0.00000000",
+        "marginBalance": balance, "maintMargin": "0.00000000", "initialMargin": "0.00000000",
+        "positionInitialMargin": "0.00000000", "openOrderInitialMargin": "0.00000000", "availableBalance": balance,
+        "maxWithdrawAmount": balance, "marginAvailable": true, "updateTime": 0,
+    })
+}
+
+fn coins(account: usize) -> Value {
+    json!([{
+        "coin": "BTC", "depositAllEnable": true, "withdrawAllEnable": true, "name": "Bitcoin", "free": format!("{}.1", account + 1),
+        "locked": "0", "freeze": "0", "withdrawing": "0", "ipoing": "0", "ipoable": "0", "storage": "0",
+        "isLegalMoney": false, "trading": true, "networkList": [],
+    }])
+}
