@@ -1,16 +1,15 @@
 //! Many keys at once: one read of the store and one call of the loader for those that nobody has or loads yet.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::entry::{Entry, Loaded};
 use crate::error::{Error, Reason};
-use crate::flight::{Flight, Landing};
+use crate::flight::{Flight, Landing, after};
 use crate::read::Judgement;
 use crate::region::{Answer, Region};
 use crate::store::Store;
@@ -42,12 +41,9 @@ impl Region {
             seats.entry(name).or_insert_with(|| self.seat(name, &mut landings));
         }
         if !landings.is_empty() {
-            match self.permit() {
-                Ok(permit) => drop(tokio::spawn(self.clone().fly_many(landings, load, permit))),
-                Err(error) => land_all(landings, &error),
-            }
+            tokio::spawn(self.clone().fly_many(landings, load));
         }
-        let patience = Instant::now() + self.shared.policy.soft_timeout;
+        let patience = after(self.shared.policy.soft_timeout);
         let answers = join_all(names.iter().map(|name| self.take_seat(name, &seats[name], patience))).await;
         answers.iter().for_each(|answer| self.count(answer));
         answers
@@ -76,7 +72,7 @@ impl Region {
         }
     }
 
-    async fn fly_many<F, L>(self, landings: Vec<Landing>, load: F, permit: OwnedSemaphorePermit)
+    async fn fly_many<F, L>(self, landings: Vec<Landing>, load: F)
     where
         F: FnOnce(Vec<String>) -> L + Send + 'static,
         L: Future<Output = Result<LoadedMany, Error>> + Send + 'static,
@@ -90,6 +86,10 @@ impl Region {
         if landings.is_empty() {
             return;
         }
+        let permit = match self.permit() {
+            Ok(permit) => permit,
+            Err(error) => return land_all(landings, &error),
+        };
         let missing = landings.iter().map(|landing| landing.key().name.to_string()).collect();
         let started = self.cache.clock.now();
         let loaded = self.ask(|| load(missing)).await;
@@ -108,22 +108,29 @@ impl Region {
     }
 
     async fn read_store_many(&self, landings: &[Landing]) -> Vec<Option<Entry>> {
-        let nothing = || landings.iter().map(|_| None).collect();
+        let mut stored: Vec<Option<Entry>> = landings.iter().map(|_| None).collect();
         let Some(tier) = &self.cache.store else {
-            return nothing();
+            return stored;
         };
-        let keys: Vec<String> = landings.iter().map(|landing| self.store_key(&landing.key().name)).collect();
-        match tier.store.get_many(&keys).await {
-            Ok(values) => values
-                .into_iter()
-                .zip(&keys)
-                .map(|(bytes, key)| bytes.filter(|_| tier.behind.may_read(key)).and_then(|bytes| self.believe(&bytes)))
-                .collect(),
-            Err(why) => {
-                tracing::trace!(%why, "batch read from the store failed");
-                nothing()
-            }
+        // Judged before the store is asked: once a removal is done, what the store said before it looks sound.
+        let (places, keys): (Vec<usize>, Vec<String>) = landings
+            .iter()
+            .map(|landing| self.store_key(&landing.key().name))
+            .enumerate()
+            .filter(|(_, key)| tier.behind.may_read(key))
+            .unzip();
+        if keys.is_empty() {
+            return stored;
         }
+        match tier.store.get_many(&keys).await {
+            Ok(values) => {
+                for (place, bytes) in places.into_iter().zip(values) {
+                    stored[place] = bytes.and_then(|bytes| self.believe(&bytes));
+                }
+            }
+            Err(why) => tracing::trace!(%why, "batch read from the store failed"),
+        }
+        stored
     }
 
     async fn bypass_many<F, L>(&self, names: &[&str], load: F) -> Vec<Result<Answer, Error>>
@@ -132,14 +139,15 @@ impl Region {
         L: Future<Output = Result<LoadedMany, Error>>,
     {
         let started = self.cache.clock.now();
-        let asked = self.ask(|| load(names.iter().map(ToString::to_string).collect())).await;
-        let mut loaded = match asked {
+        let mut seen = HashSet::with_capacity(names.len());
+        let wanted = names.iter().filter(|name| seen.insert(**name)).map(ToString::to_string).collect();
+        let loaded = match self.ask(|| load(wanted)).await {
             Ok(loaded) => loaded,
             Err(error) => return names.iter().map(|_| Err(error.clone())).collect(),
         };
         let at = self.cache.clock.now();
         let answer = |name: &&str| {
-            let loaded = loaded.remove(*name).unwrap_or_else(|| Err(not_found()))?;
+            let loaded = loaded.get(*name).cloned().unwrap_or_else(|| Err(not_found()))?;
             Ok(self.passed(name, loaded, started, at))
         };
         names.iter().map(answer).collect()

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use quick_cache::Weighter;
 use quick_cache::sync::Cache as QuickCache;
+use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::error::{BuildError, Error};
@@ -49,7 +51,7 @@ pub(crate) struct Shared {
     pub(crate) flights: Arc<Flights>,
     pub(crate) store: Option<Tier>,
     /// Loads that failed or found nothing a moment ago, so that they are not repeated at once. Bounded.
-    pub(crate) setbacks: QuickCache<Key, Arc<Setback>>,
+    pub(crate) setbacks: QuickCache<Key, Arc<Setback>, BySize>,
     pub(crate) enabled: AtomicBool,
     pub(crate) random: RandomState,
     namespace: String,
@@ -71,6 +73,19 @@ pub(crate) struct Setback {
 
 /// How many keys' setbacks are remembered; beyond it the least asked for are forgotten and may be tried again.
 const SETBACKS: usize = 8_192;
+/// The most bytes they take altogether: names can be long, and a source's own error answer is kept with its error.
+const SETBACK_BYTES: u64 = 16 << 20;
+
+#[derive(Clone)]
+pub(crate) struct BySize;
+
+impl Weighter<Key, Arc<Setback>> for BySize {
+    fn weight(&self, key: &Key, setback: &Arc<Setback>) -> u64 {
+        let answer = setback.error.answer.as_ref().map_or(0, |answer| answer.body.len());
+        let fixed = SETBACK_BYTES as usize / SETBACKS / 2;
+        (fixed + key.name.len() + setback.error.message.len() + answer) as u64
+    }
+}
 
 /// Collects what a [`Cache`] is made of.
 #[derive(Debug)]
@@ -140,7 +155,7 @@ impl CacheBuilder {
             memory: Memory::new(self.memory_limit),
             flights: Flights::new(),
             store,
-            setbacks: QuickCache::new(SETBACKS),
+            setbacks: QuickCache::with_weighter(SETBACKS, SETBACK_BYTES, BySize),
             enabled: AtomicBool::new(true),
             random: RandomState::new(),
             namespace: self.namespace,
@@ -228,7 +243,7 @@ impl Cache {
             name: name.to_owned(),
             prefix,
             schema,
-            permits: Arc::new(tokio::sync::Semaphore::new(policy.max_loads)),
+            permits: Arc::new(Semaphore::new(policy.max_loads.min(Semaphore::MAX_PERMITS))),
             policy,
             counters: Counters::default(),
             cleared_at: AtomicU64::new(0),

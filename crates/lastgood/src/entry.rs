@@ -119,12 +119,13 @@ impl Entry {
         }
     }
 
-    /// The same answer, no longer fresh nor stale from `now` on: the next read revalidates, last good may serve.
-    pub(crate) fn expired_at(&self, now: Timestamp) -> Self {
+    /// The same answer, no longer fresh nor stale from `now` on: the next read revalidates, last good may serve until
+    /// `kept_until`.
+    pub(crate) fn expired_at(&self, now: Timestamp, kept_until: Timestamp) -> Self {
         let times = Times {
             fresh_until: self.times.fresh_until.min(now),
             stale_until: self.times.stale_until.min(now),
-            keep_until: self.times.keep_until,
+            keep_until: self.times.keep_until.min(kept_until),
         };
         let loaded = Loaded { value: self.value.clone(), fresh_for: None, tags: self.tags.to_vec() };
         Entry::new(loaded, self.fetch_started_at, self.written_at, times)

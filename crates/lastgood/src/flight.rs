@@ -66,6 +66,11 @@ impl Flight {
     }
 }
 
+/// The moment `wait` from now; as good as never where the policy says "as long as it takes".
+pub(crate) fn after(wait: Duration) -> Instant {
+    Instant::now() + wait.min(Duration::from_secs(365 * 24 * 3600))
+}
+
 const SHARDS: usize = 16;
 
 /// All flights of a cache.
@@ -102,11 +107,18 @@ impl Flights {
         {
             return Boarding::Joined(Arc::clone(flight));
         }
-        let overdue_at = Instant::now() + within;
-        let flight = Arc::new(Flight { landed: OnceLock::new(), done: Notify::new(), overdue_at });
+        let flight = Arc::new(Flight { landed: OnceLock::new(), done: Notify::new(), overdue_at: after(within) });
         shard.insert(key.clone(), Arc::clone(&flight));
         drop(shard);
         Boarding::First(Landing { flights: Arc::clone(self), key, flight })
+    }
+
+    /// Detaches the flight of `key` and puts one in its place that nobody joins. Whether it is still there tells its
+    /// holder whether a load or an invalidation came since.
+    pub(crate) fn supplant(self: &Arc<Self>, key: Key) -> Landing {
+        let flight = Arc::new(Flight { landed: OnceLock::new(), done: Notify::new(), overdue_at: Instant::now() });
+        self.shard(&key).insert(key.clone(), Arc::clone(&flight));
+        Landing { flights: Arc::clone(self), key, flight }
     }
 
     /// Detaches the flight of `key` and runs `change` (the change to memory) before any later flight can begin.

@@ -97,14 +97,19 @@ impl Policy {
     /// The times of an answer written at `now`; `spread` in 0..1 chooses the point within the jitter. A `fresh_for`
     /// of the source's own is taken as it is.
     pub(crate) fn times(&self, now: Timestamp, fresh_for: Option<Duration>, spread: f64) -> Times {
-        let fresh_for = fresh_for.unwrap_or_else(|| self.fresh_for.mul_f64(1.0 - self.jitter * spread.clamp(0.0, 1.0)));
+        let shortened = || self.fresh_for.saturating_sub(self.fresh_for.mul_f64(self.jitter * spread.clamp(0.0, 1.0)));
+        let fresh_for = fresh_for.unwrap_or_else(shortened);
         let fresh_until = now.plus(fresh_for);
         let stale_until = fresh_until.plus(self.stale_for);
-        let kept = match self.keep_for {
-            Keep::For(keep) => now.plus(keep),
+        Times { fresh_until, stale_until, keep_until: self.kept_until(now).max(stale_until) }
+    }
+
+    /// Until when an answer written at `written_at` may stand in for a failing source.
+    pub(crate) fn kept_until(&self, written_at: Timestamp) -> Timestamp {
+        match self.keep_for {
+            Keep::For(keep) => written_at.plus(keep),
             Keep::Forever => Timestamp::FOREVER,
-        };
-        Times { fresh_until, stale_until, keep_until: kept.max(stale_until) }
+        }
     }
 }
 

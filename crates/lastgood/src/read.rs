@@ -15,7 +15,7 @@ use crate::cache::Setback;
 use crate::clock::Timestamp;
 use crate::entry::{Entry, Freshness, Loaded, decode};
 use crate::error::{Error, Reason};
-use crate::flight::{Boarding, Flight, Landed, Landing, Origin};
+use crate::flight::{Boarding, Flight, Landed, Landing, Origin, after};
 use crate::memory::Key;
 use crate::metrics::add;
 use crate::outcome::{BypassReason, Outcome, Tier};
@@ -56,7 +56,7 @@ impl Region {
             }
             Judgement::Load => {
                 let (flight, first) = self.board(name, load);
-                let patience = Instant::now() + self.shared.policy.soft_timeout;
+                let patience = after(self.shared.policy.soft_timeout);
                 self.alight(name, &flight, first, patience).await
             }
         }
@@ -69,8 +69,7 @@ impl Region {
         if let Some((Freshness::Fresh, entry)) = held {
             return Judgement::Serve(Answer { entry, outcome: Outcome::Hit(Tier::Memory), at });
         }
-        let setback = self.cache.setbacks.get(&self.key(name)).filter(|setback| at < setback.until);
-        match (held, setback) {
+        match (held, self.setback(name, at)) {
             (Some((Freshness::Stale, entry)), None) => {
                 Judgement::Refresh(Answer { entry, outcome: Outcome::Stale, at })
             }
@@ -84,6 +83,11 @@ impl Region {
         }
     }
 
+    /// Why `name` is not to be loaded at `at`.
+    fn setback(&self, name: &str, at: Timestamp) -> Option<Arc<Setback>> {
+        self.cache.setbacks.get(&self.key(name)).filter(|setback| at < setback.until)
+    }
+
     /// Joins the flight of `name`, or starts it in a task of its own; says whether this read did.
     fn board<F, L>(&self, name: &str, load: F) -> (Arc<Flight>, bool)
     where
@@ -93,30 +97,30 @@ impl Region {
         let (flight, landing) = self.embark(name);
         let first = landing.is_some();
         if let Some(landing) = landing {
-            match self.permit() {
-                Ok(permit) => drop(tokio::spawn(self.clone().fly(landing, load, permit))),
-                Err(error) => landing.land(Err(Arc::new(error))),
-            }
+            tokio::spawn(self.clone().fly(landing, load));
         }
         (flight, first)
     }
 
     /// The flight of `name`, with the duty to land it where this read is the first and a load is needed.
     pub(crate) fn embark(&self, name: &str) -> (Arc<Flight>, Option<Landing>) {
-        let overdue_after = self.shared.policy.hard_timeout + FLIGHT_SLACK;
+        let overdue_after = self.shared.policy.hard_timeout.saturating_add(FLIGHT_SLACK);
         let landing = match self.cache.flights.board(Key::new(self.shared.id, name), overdue_after) {
             Boarding::Joined(flight) => return (flight, None),
             Boarding::First(landing) => landing,
         };
         let flight = landing.flight();
-        // A flight that landed between the judgement and the boarding has left its entry in memory.
-        match self.held(name).filter(|entry| entry.freshness(self.cache.clock.now()) == Freshness::Fresh) {
-            Some(entry) => {
-                landing.land(Ok((entry, Origin::Memory)));
-                (flight, None)
-            }
-            None => (flight, Some(landing)),
+        // A flight that landed between the judgement and the boarding has left its entry or its error.
+        let at = self.cache.clock.now();
+        if let Some(entry) = self.held(name).filter(|entry| entry.freshness(at) == Freshness::Fresh) {
+            landing.land(Ok((entry, Origin::Memory)));
+            return (flight, None);
         }
+        if let Some(setback) = self.setback(name, at) {
+            landing.land(Err(Arc::new(setback.as_remembered(at))));
+            return (flight, None);
+        }
+        (flight, Some(landing))
     }
 
     pub(crate) fn permit(&self) -> Result<OwnedSemaphorePermit, Error> {
@@ -126,8 +130,8 @@ impl Region {
         })
     }
 
-    /// The flight: store, then source, then write back. `permit` bounds the loads of the region.
-    async fn fly<F, L>(self, landing: Landing, load: F, permit: OwnedSemaphorePermit)
+    /// The flight: store, then source, then write back.
+    async fn fly<F, L>(self, landing: Landing, load: F)
     where
         F: FnOnce() -> L + Send + 'static,
         L: Future<Output = Result<Loaded, Error>> + Send + 'static,
@@ -135,6 +139,10 @@ impl Region {
         let stored = self.read_store(&landing.key().name).await;
         let Some(landing) = self.land_stored(landing, stored) else {
             return;
+        };
+        let permit = match self.permit() {
+            Ok(permit) => permit,
+            Err(error) => return landing.land(Err(Arc::new(error))),
         };
         let started = self.cache.clock.now();
         let loaded = self.ask(load).await;
@@ -181,14 +189,18 @@ impl Region {
             return Some(landing);
         };
         let key = landing.key().clone();
-        let name = Arc::clone(&key.name);
+        let mut outdated = false;
         landing.write(|| {
-            // What memory holds may be younger: the store is written behind.
-            let held = self.held(&name).filter(|held| held.fetch_started_at >= entry.fetch_started_at);
-            if held.is_none() {
+            // What memory holds may be younger: the store is written behind, or was not there.
+            let held = self.held(&key.name);
+            outdated = held.is_some_and(|held| held.fetch_started_at >= entry.fetch_started_at);
+            if !outdated {
                 self.cache.memory.insert(key, Arc::clone(&entry));
             }
         });
+        if outdated {
+            return Some(landing);
+        }
         match entry.freshness(self.cache.clock.now()) {
             Freshness::Fresh => {
                 landing.land(Ok((entry, Origin::Store)));
@@ -249,14 +261,17 @@ impl Region {
     }
 
     fn remember_setback(&self, key: &Key, error: &Arc<Error>) {
-        let in_a_row = self.cache.setbacks.peek(key).map_or(1, |earlier| earlier.in_a_row.saturating_add(1));
+        let at = self.cache.clock.now();
+        let earlier = self.cache.setbacks.peek(key).filter(|earlier| earlier.error.reason != Reason::NotFound);
+        let in_a_row = earlier.map_or(1, |earlier| earlier.in_a_row.saturating_add(1));
+        let last_good = self.held(&key.name).filter(|entry| entry.freshness(at) != Freshness::Gone);
         let doubling = Duration::from_millis(500) * 2u32.saturating_pow(in_a_row.min(16));
-        let throttle = match (error.reason, self.held(&key.name)) {
+        let throttle = match (error.reason, last_good) {
             (Reason::NotFound, _) => self.shared.policy.negative_for,
             (_, Some(_)) => doubling.min(THROTTLE_AT_MOST),
             (_, None) => doubling.min(THROTTLE_WITHOUT_LAST_GOOD),
         };
-        let until = self.cache.clock.now().plus(throttle.max(error.retry_after.unwrap_or_default()));
+        let until = at.plus(throttle.max(error.retry_after.unwrap_or_default()));
         self.cache.setbacks.insert(key.clone(), Arc::new(Setback { error: Arc::clone(error), until, in_a_row }));
     }
 

@@ -24,6 +24,9 @@ mod typed;
 
 pub use self::typed::{TypedAnswer, TypedRegion};
 
+/// How often an expiry asks the store for a key that others load or invalidate meanwhile; then it is removed instead.
+const RECALLS: usize = 3;
+
 /// A family of keys with one policy. Clones share everything.
 #[derive(Clone)]
 pub struct Region {
@@ -147,17 +150,12 @@ impl Region {
     /// Ends the freshness of `name`: the next read asks the source, and the last good answer stands in if it fails.
     /// Says whether anything was there.
     pub async fn expire(&self, name: &str) -> bool {
-        // Below memory the answer can only be expired by writing it again.
-        if self.held(name).is_none()
-            && let Some(entry) = self.read_store(name).await
-        {
-            let key = Key::new(self.shared.id, name);
-            self.cache.flights.invalidate(&key, || self.cache.memory.insert(key.clone(), Arc::new(entry)));
-        }
+        self.recall(name).await;
         let now = self.cache.clock.now();
         self.invalidate(name, || match self.held(name) {
             Some(entry) => {
-                self.keep(name, Arc::new(entry.expired_at(now)), true);
+                let kept_until = self.shared.policy.kept_until(entry.written_at);
+                self.keep(name, Arc::new(entry.expired_at(now, kept_until)), true);
                 true
             }
             None => {
@@ -165,6 +163,24 @@ impl Region {
                 false
             }
         })
+    }
+
+    /// Takes what only the store holds into memory: below it an answer can only be expired by writing it again.
+    async fn recall(&self, name: &str) {
+        for _ in 0..RECALLS {
+            if self.held(name).is_some() {
+                return;
+            }
+            let key = Key::new(self.shared.id, name);
+            let place = self.cache.flights.supplant(key.clone());
+            let Some(entry) = self.read_store(name).await else {
+                return;
+            };
+            // What the store said before an invalidation must not come back after it.
+            if place.write(|| self.cache.memory.insert(key, Arc::new(entry))) {
+                return;
+            }
+        }
     }
 
     /// Removes `name` from every tier, the last good answer included. Says whether memory held it.
@@ -183,7 +199,7 @@ impl Region {
         let removed = self.cache.memory.remove_region(self.shared.id);
         self.cache.setbacks.retain(|key, _| key.region != self.shared.id);
         if let Some(tier) = &self.cache.store {
-            tier.behind.enqueue(self.shared.prefix.clone(), Change::RemovePrefix);
+            tier.behind.clear(&self.shared.prefix);
         }
         removed
     }

@@ -6,15 +6,16 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::clock::{Clock, Timestamp};
 use crate::entry::{Entry, encode};
 use crate::policy::FOREVER_TTL;
-use crate::store::{GuardedStore, Store, StoreError};
+use crate::store::{BreakerState, GuardedStore, MAX_KEY_BYTES, Store, StoreError};
 
 /// What is to become of a key in the store.
 pub(crate) enum Change {
@@ -22,7 +23,7 @@ pub(crate) enum Change {
     Put(Fill),
     /// Holds nothing.
     Remove,
-    /// Nothing that starts with the key.
+    /// Nothing that starts with the key and a colon.
     RemovePrefix,
 }
 
@@ -43,13 +44,15 @@ const MAX_WAITING_BYTES: u64 = 64 << 20;
 const WORKERS: usize = 4;
 const RETRY_EVERY: Duration = Duration::from_millis(500);
 const PAGE: usize = 500;
+/// Bodies up to this many bytes, unless they are compressed, are encoded without leaving the thread.
+const ENCODED_IN_PLACE: usize = 64 << 10;
 
 #[derive(Default)]
 struct Queue {
     waiting: HashMap<String, Change>,
     order: VecDeque<String>,
-    /// Keys a worker is writing now, with whether the write takes something away.
-    active: HashMap<String, bool>,
+    /// Keys a worker is writing now, with what is to be done if it does not succeed, where that is not nothing.
+    active: HashMap<String, Option<Change>>,
     /// Removals that failed and wait for the retry.
     failed: Vec<String>,
     bytes: u64,
@@ -65,11 +68,52 @@ impl Queue {
             }
             if let Some(change) = self.waiting.remove(&key) {
                 self.bytes -= change.bytes();
-                self.active.insert(key.clone(), change.takes_away());
+                self.active.insert(key.clone(), change.if_it_fails());
                 return Some((key, change));
             }
         }
         None
+    }
+
+    /// Whether something is still to be taken away that the store may hold under `key`.
+    fn owes_removal(&self, key: &str) -> bool {
+        self.waiting.get(key).is_some_and(Change::takes_away) || self.active.get(key).is_some_and(Option::is_some)
+    }
+
+    /// Drops what waits under `prefix`, and has what is under way there taken back once it is done.
+    fn give_up(&mut self, prefix: &str) {
+        let Queue { waiting, order, failed, active, bytes, .. } = self;
+        waiting.retain(|key, change| {
+            let stays = !key.starts_with(prefix);
+            *bytes -= if stays { 0 } else { change.bytes() };
+            stays
+        });
+        order.retain(|key| waiting.contains_key(key));
+        failed.retain(|key| waiting.contains_key(key));
+        waiting.extend(active.keys().filter(|key| key.starts_with(prefix)).map(|key| (key.clone(), Change::Remove)));
+    }
+
+    /// Ends the work on `key`, and queues again what is still to be done about it. Says whether that is a failure's
+    /// repetition.
+    fn done(&mut self, key: &str, succeeded: bool) -> bool {
+        let if_it_fails = self.active.remove(key).flatten();
+        if self.waiting.contains_key(key) {
+            self.order.push_back(key.to_owned());
+            return false;
+        }
+        match if_it_fails {
+            Some(again) if !succeeded => {
+                self.waiting.insert(key.to_owned(), again);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn wants_worker(&mut self) -> bool {
+        let wants = self.workers < WORKERS && !self.order.is_empty() && Handle::try_current().is_ok();
+        self.workers += usize::from(wants);
+        wants
     }
 }
 
@@ -85,6 +129,14 @@ impl Change {
         match self {
             Change::Put(fill) => fill.replaces,
             Change::Remove | Change::RemovePrefix => true,
+        }
+    }
+
+    fn if_it_fails(&self) -> Option<Change> {
+        match self {
+            Change::Put(fill) => fill.replaces.then_some(Change::Remove),
+            Change::Remove => Some(Change::Remove),
+            Change::RemovePrefix => Some(Change::RemovePrefix),
         }
     }
 }
@@ -123,11 +175,11 @@ impl WriteBehind {
 
     /// Whether the store may be believed about `key` as far as this process knows. False while a removal is not done.
     pub(crate) fn may_read(&self, key: &str) -> bool {
-        let queue = self.queue();
-        if queue.waiting.is_empty() && queue.active.is_empty() {
-            return true;
+        if key.len() > MAX_KEY_BYTES {
+            return false;
         }
-        !queue.waiting.get(key).is_some_and(Change::takes_away) && !queue.active.get(key).is_some_and(|away| *away)
+        let queue = self.queue();
+        (queue.waiting.is_empty() && queue.active.is_empty()) || !queue.owes_removal(key)
     }
 
     /// Entries whose load began before this are not believed when the store gives them.
@@ -135,89 +187,77 @@ impl WriteBehind {
         Timestamp::from_millis(self.distrust_before.load(Ordering::Relaxed))
     }
 
-    /// Queues a change and returns at once. Needs a tokio runtime.
-    pub(crate) fn enqueue(self: &Arc<Self>, key: String, mut change: Change) {
+    /// Queues a change and returns at once. What no runtime is there to write waits for the next change.
+    pub(crate) fn enqueue(self: &Arc<Self>, key: String, change: Change) {
+        // No store takes such a key, so none holds it.
+        if key.len() <= MAX_KEY_BYTES {
+            let mut queue = self.queue();
+            self.admit(&mut queue, key, change);
+            self.start_worker(queue);
+        }
+    }
+
+    /// Queues the removal of everything under `prefix`, which ends with a colon, in place of all that waits there.
+    pub(crate) fn clear(self: &Arc<Self>, prefix: &str) {
         let mut queue = self.queue();
-        let full = queue.waiting.len() >= MAX_WAITING || queue.bytes + change.bytes() > MAX_WAITING_BYTES;
-        if full && !queue.waiting.contains_key(&key) {
+        queue.give_up(prefix);
+        // Without its colon the prefix is no key of the region, so that no fill can take the removal's place.
+        self.admit(&mut queue, prefix.trim_end_matches(':').to_owned(), Change::RemovePrefix);
+        self.start_worker(queue);
+    }
+
+    fn admit(&self, queue: &mut Queue, key: String, mut change: Change) {
+        // The removal that a fill overtakes must still happen if the fill fails.
+        if let Change::Put(fill) = &mut change {
+            fill.replaces |= queue.owes_removal(&key);
+        }
+        let older = queue.waiting.get(&key).map(Change::bytes);
+        if queue.bytes - older.unwrap_or(0) + change.bytes() > MAX_WAITING_BYTES {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            if !change.takes_away() {
+                return;
+            }
+            change = Change::Remove;
+        }
+        if older.is_none() && queue.waiting.len() >= MAX_WAITING {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             if change.takes_away() {
                 self.distrust_before.fetch_max(self.clock.now().as_millis(), Ordering::Relaxed);
             }
             return;
         }
-        queue.bytes += change.bytes();
-        let older = queue.waiting.remove(&key);
-        // The removal that a fill overtakes must still happen if the fill fails.
-        if let Change::Put(fill) = &mut change {
-            fill.replaces |= older.as_ref().is_some_and(Change::takes_away) || queue.active.get(&key) == Some(&true);
-        }
-        if let Some(older) = older {
-            queue.bytes -= older.bytes();
-            queue.waiting.insert(key, change);
-            return;
-        }
+        queue.bytes = queue.bytes - older.unwrap_or(0) + change.bytes();
         queue.waiting.insert(key.clone(), change);
-        if !queue.active.contains_key(&key) {
+        // A key that waits already, or is being written, is in the order or will be.
+        if older.is_none() && !queue.active.contains_key(&key) {
             queue.order.push_back(key);
         }
-        self.start_worker(&mut queue);
     }
 
-    fn start_worker(self: &Arc<Self>, queue: &mut Queue) {
-        if queue.workers < WORKERS && !queue.order.is_empty() {
-            queue.workers += 1;
-            tokio::spawn(Arc::clone(self).work());
+    fn start_worker(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>) {
+        let wants = queue.wants_worker();
+        // A runtime that is ending drops the worker at once, and with it takes the lock.
+        drop(queue);
+        if wants {
+            let worker = Worker { behind: Arc::clone(self), writing: None, counted: true };
+            tokio::spawn(worker.work());
         }
-    }
-
-    async fn work(self: Arc<Self>) {
-        loop {
-            let Some((key, change)) = self.next() else {
-                return;
-            };
-            let takes_away = change.takes_away();
-            let is_prefix = matches!(change, Change::RemovePrefix);
-            let outcome = self.apply(&key, change).await;
-            let mut queue = self.queue();
-            queue.active.remove(&key);
-            if queue.waiting.contains_key(&key) {
-                queue.order.push_back(key);
-            } else if let Err(why) = outcome {
-                tracing::debug!(%key, %why, "write to the store failed");
-                if takes_away {
-                    let again = if is_prefix { Change::RemovePrefix } else { Change::Remove };
-                    queue.waiting.insert(key.clone(), again);
-                    self.retry_later(&mut queue, key);
-                } else {
-                    self.dropped.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-        }
-    }
-
-    fn next(&self) -> Option<(String, Change)> {
-        let mut queue = self.queue();
-        let next = queue.take();
-        if next.is_none() {
-            queue.workers -= 1;
-            self.idle.notify_waiters();
-        }
-        next
     }
 
     async fn apply(&self, key: &str, change: Change) -> Result<(), StoreError> {
         match change {
             Change::Remove => self.store.remove(&[key.to_owned()]).await.map(drop),
-            Change::RemovePrefix => self.remove_prefix(key).await,
+            Change::RemovePrefix => self.remove_prefix(&[key, ":"].concat()).await,
             Change::Put(fill) => {
                 let now = self.clock.now();
                 let ttl = fill.entry.times.keep_until.since(now).min(FOREVER_TTL);
+                let large = fill.entry.value.body.len() > fill.compress_over.min(ENCODED_IN_PLACE);
+                let encode = move || encode(&fill.entry, fill.schema, fill.compress_over);
                 // Packing a large body takes milliseconds, too long for a thread that others share.
-                let bytes = tokio::task::spawn_blocking(move || encode(&fill.entry, fill.schema, fill.compress_over))
-                    .await
-                    .ok()
-                    .flatten();
+                let bytes = match large {
+                    true => tokio::task::spawn_blocking(encode).await.ok().flatten(),
+                    false => encode(),
+                };
                 match bytes {
                     Some(bytes) if !ttl.is_zero() => self.store.put(key, bytes, ttl).await,
                     _ => self.store.remove(&[key.to_owned()]).await.map(drop),
@@ -240,26 +280,21 @@ impl WriteBehind {
         }
     }
 
-    fn retry_later(self: &Arc<Self>, queue: &mut Queue, key: String) {
+    fn retry_later(self: &Arc<Self>, key: String) {
+        let mut queue = self.queue();
         queue.failed.push(key);
-        if queue.failed.len() > 1 {
-            return;
+        let is_first = queue.failed.len() == 1;
+        drop(queue);
+        if is_first {
+            // One timer for all: it holds the queue weakly, so that a dropped cache ends it.
+            tokio::spawn(Retry(Arc::downgrade(self)).when_the_store_is_asked_again());
         }
-        // One timer for all: it holds the queue weakly, so that a dropped cache ends it.
-        let behind = Arc::downgrade(self);
-        tokio::spawn(async move {
-            tokio::time::sleep(RETRY_EVERY).await;
-            if let Some(behind) = behind.upgrade() {
-                let mut queue = behind.queue();
-                let failed = std::mem::take(&mut queue.failed);
-                queue.order.extend(failed);
-                behind.start_worker(&mut queue);
-            }
-        });
     }
 
     /// Waits until nothing is queued nor under way, failed removals apart.
-    pub(crate) async fn drained(&self) {
+    pub(crate) async fn drained(self: &Arc<Self>) {
+        // The workers may have gone with the runtime that they were in.
+        self.start_worker(self.queue());
         loop {
             let idle = self.idle.notified();
             {
@@ -276,6 +311,90 @@ impl WriteBehind {
     pub(crate) fn unconfirmed_removals(&self) -> usize {
         let queue = self.queue();
         queue.waiting.values().filter(|change| change.takes_away()).count()
-            + queue.active.values().filter(|takes_away| **takes_away).count()
+            + queue.active.values().filter(|if_it_fails| if_it_fails.is_some()).count()
+    }
+}
+
+/// One of the tasks that write. Dropped in the middle, as when its runtime ends, it leaves the rest to others.
+struct Worker {
+    behind: Arc<WriteBehind>,
+    writing: Option<String>,
+    /// Whether the queue counts it among its workers.
+    counted: bool,
+}
+
+impl Worker {
+    async fn work(mut self) {
+        while let Some((key, change)) = self.next() {
+            let outcome = self.behind.apply(&key, change).await;
+            self.writing = None;
+            let to_be_repeated = self.behind.queue().done(&key, outcome.is_ok());
+            if let Err(why) = outcome {
+                tracing::debug!(%key, %why, "write to the store failed");
+                if to_be_repeated {
+                    self.behind.retry_later(key);
+                } else {
+                    self.behind.dropped.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    fn next(&mut self) -> Option<(String, Change)> {
+        let mut queue = self.behind.queue();
+        let next = queue.take();
+        self.writing = next.as_ref().map(|(key, _)| key.clone());
+        if next.is_none() {
+            // Under the same lock: whoever queues something after this starts a new worker.
+            queue.workers -= 1;
+            self.counted = false;
+            self.behind.idle.notify_waiters();
+        }
+        next
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if !self.counted {
+            return;
+        }
+        let mut queue = self.behind.queue();
+        queue.workers -= 1;
+        if let Some(key) = self.writing.take()
+            && queue.done(&key, false)
+        {
+            queue.order.push_back(key);
+        }
+        self.behind.idle.notify_waiters();
+    }
+}
+
+/// The timer of failed removals. Dropped early, as when its runtime ends, it leaves them to the next worker.
+struct Retry(Weak<WriteBehind>);
+
+impl Retry {
+    async fn when_the_store_is_asked_again(self) {
+        loop {
+            tokio::time::sleep(RETRY_EVERY).await;
+            match self.0.upgrade() {
+                Some(behind) if behind.store.state() != BreakerState::Closed => {}
+                Some(behind) => {
+                    drop(self);
+                    return behind.start_worker(behind.queue());
+                }
+                None => return,
+            }
+        }
+    }
+}
+
+impl Drop for Retry {
+    fn drop(&mut self) {
+        if let Some(behind) = self.0.upgrade() {
+            let mut queue = behind.queue();
+            let failed = std::mem::take(&mut queue.failed);
+            queue.order.extend(failed);
+        }
     }
 }

@@ -192,8 +192,8 @@ mod tests {
             compress_over in 0usize..5000,
         ) {
             let written = entry(&body, meta.as_deref(), tags);
-            let bytes = encode(&written, 7, compress_over).unwrap();
-            prop_assert!(same(&decode(&bytes, 7).unwrap(), &written));
+            let bytes = encode(&written, 7, compress_over).expect("it can be written");
+            prop_assert!(same(&decode(&bytes, 7).expect("it was just written"), &written));
             prop_assert!(matches!(decode(&bytes, 8), Err(Unreadable::Schema)));
         }
 
@@ -210,7 +210,7 @@ mod tests {
 
         #[test]
         fn one_flipped_bit_is_noticed(position in 0usize..200, bit in 0u8..8) {
-            let mut bytes = encode(&entry(&[7; 300], Some("text"), vec![]), 1, usize::MAX).unwrap().to_vec();
+            let mut bytes = encode(&entry(&[7; 300], Some("text"), vec![]), 1, usize::MAX).expect("it can be written").to_vec();
             bytes[position] ^= 1 << bit;
             prop_assert!(decode(&Bytes::from(bytes), 1).is_err());
         }
@@ -218,14 +218,62 @@ mod tests {
 
     #[test]
     fn a_large_body_is_packed() {
-        let bytes = encode(&entry(&[b'0'; 100_000], None, vec![]), 1, 1024).unwrap();
+        let bytes = encode(&entry(&[b'0'; 100_000], None, vec![]), 1, 1024).expect("it can be written");
         assert!(bytes.len() < 1_000);
-        assert_eq!(decode(&bytes, 1).unwrap().value.body.len(), 100_000);
+        assert_eq!(decode(&bytes, 1).expect("it was just written").value.body.len(), 100_000);
     }
 
     #[test]
     fn an_unwritable_meta_is_refused() {
         let meta = "m".repeat(70_000);
         assert!(encode(&entry(b"x", Some(&meta), vec![]), 1, 1024).is_none());
+    }
+
+    const UNCOMPRESSED: &[u8] = include_bytes!("../../tests/cache/snapshots/entry-v1.bin");
+    const COMPRESSED: &[u8] = include_bytes!("../../tests/cache/snapshots/entry-v1-zstd.bin");
+
+    /// What the snapshots hold: every field has a value of its own.
+    fn snapshot(body: &[u8]) -> Entry {
+        let value = Value { body: Bytes::copy_from_slice(body), meta: Some("application/json".into()) };
+        let at = Timestamp::from_millis(1_700_000_000_123);
+        let times = Times {
+            fresh_until: at.plus(Duration::from_secs(60)),
+            stale_until: at.plus(Duration::from_secs(300)),
+            keep_until: Timestamp::FOREVER,
+        };
+        let tags = vec!["symbol:BTCUSDT".to_owned(), "币安".to_owned()];
+        let written_at = at.plus(Duration::from_millis(45));
+        Entry::new(Loaded { value, fresh_for: None, tags }, at, written_at, times)
+    }
+
+    fn short_body() -> Vec<u8> {
+        br#"{"symbol":"BTCUSDT","price":"67012.50000000"}"#.to_vec()
+    }
+
+    fn long_body() -> Vec<u8> {
+        short_body().repeat(100)
+    }
+
+    #[test]
+    fn entries_of_version_1_are_read_for_ever() {
+        for (bytes, body) in [(UNCOMPRESSED, short_body()), (COMPRESSED, long_body())] {
+            let entry = decode(&Bytes::from_static(bytes), 7).expect("version 1 is known");
+            assert!(same(&entry, &snapshot(&body)), "{entry:?}");
+        }
+    }
+
+    #[test]
+    fn an_uncompressed_entry_is_written_as_it_always_was() {
+        assert_eq!(encode(&snapshot(&short_body()), 7, 1024).as_deref(), Some(UNCOMPRESSED));
+    }
+
+    #[test]
+    #[ignore = "writes the snapshots; only for a new version of the format"]
+    fn write_snapshots() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cache/snapshots");
+        for (name, body) in [("entry-v1.bin", short_body()), ("entry-v1-zstd.bin", long_body())] {
+            let bytes = encode(&snapshot(&body), 7, 1024).expect("it can be written");
+            std::fs::write(format!("{folder}/{name}"), bytes).expect("the folder is there");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -52,18 +52,50 @@ impl Region {
 }
 
 impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> TypedRegion<T> {
-    /// As [`Region::get_or_load`].
+    /// As [`Region::get_or_load`]. What the cache holds that is no JSON of a `T` is removed and loaded anew.
     ///
     /// # Errors
     ///
-    /// The loader's error when nothing good is kept; [`Reason::Malformed`] when what is kept is no JSON of a `T`.
+    /// The loader's error when nothing good is kept; [`Reason::Malformed`] when a `T` cannot be read from its own JSON.
     pub async fn get_or_load<F, L>(&self, name: &str, load: F) -> Result<TypedAnswer<T>, Error>
     where
         F: FnOnce() -> L + Send + 'static,
         L: Future<Output = Result<T, Error>> + Send + 'static,
     {
-        let answer = self.region.get_or_load(name, || async { to_loaded(&load().await?) }).await?;
-        from_answer(&answer)
+        let load = Arc::new(Mutex::new(Some(load)));
+        let answer = self.read(name, &load).await?;
+        if let Some(typed) = from_answer(&answer) {
+            return Ok(typed);
+        }
+        let is_unused = load.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if is_unused {
+            // Only the first of many readers removes it, lest each detach the load of the one before.
+            if self.region.held(name).is_some_and(|held| Arc::ptr_eq(&held, &answer.entry)) {
+                self.region.remove(name).await;
+            }
+            if let Some(typed) = from_answer(&self.read(name, &load).await?) {
+                return Ok(typed);
+            }
+        }
+        Err(Error::new(Reason::Malformed, "what the cache holds is no JSON of the region's type"))
+    }
+
+    async fn read<F, L>(&self, name: &str, load: &Arc<Mutex<Option<F>>>) -> Result<Answer, Error>
+    where
+        F: FnOnce() -> L + Send + 'static,
+        L: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let load = Arc::clone(load);
+        let load = move || {
+            let load = load.lock().unwrap_or_else(PoisonError::into_inner).take();
+            async move {
+                match load {
+                    Some(load) => to_loaded(&load().await?),
+                    None => Err(Error::new(Reason::Malformed, "the loader has answered already")),
+                }
+            }
+        };
+        self.region.get_or_load(name, load).await
     }
 
     /// As [`Region::put`].
@@ -89,10 +121,7 @@ fn to_loaded<T: Serialize>(value: &T) -> Result<Loaded, Error> {
     }
 }
 
-fn from_answer<T: DeserializeOwned + Send + Sync + 'static>(answer: &Answer) -> Result<TypedAnswer<T>, Error> {
+fn from_answer<T: DeserializeOwned + Send + Sync + 'static>(answer: &Answer) -> Option<TypedAnswer<T>> {
     let decoded: Option<Arc<T>> = answer.derived(|value| serde_json::from_slice(&value.body).ok().map(Arc::new));
-    match decoded {
-        Some(value) => Ok(TypedAnswer { value, outcome: answer.outcome(), age: answer.age() }),
-        None => Err(Error::new(Reason::Malformed, "what the cache holds is no JSON of the region's type")),
-    }
+    Some(TypedAnswer { value: decoded?, outcome: answer.outcome(), age: answer.age() })
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -127,7 +128,10 @@ impl Store for EmbeddedStore {
             return Ok(0);
         }
         let (keys, now) = (keys.to_vec(), self.shared.now());
-        self.blocking(move |shared| shared.remove(&keys, now)).await
+        // The blocking thread outlives a dropped call, and must not remove what a later call puts.
+        let dropped = SetOnDrop::default();
+        let given_up = Arc::clone(&dropped.0);
+        self.blocking(move |shared| shared.remove(&keys, now, &given_up)).await
     }
 
     async fn list(&self, prefix: &str, cursor: Option<Cursor>, limit: usize) -> Result<Page, StoreError> {
@@ -148,6 +152,16 @@ impl Store for EmbeddedStore {
         self.shared.begin_close();
         _ = self.shared.closed.subscribe().wait_for(|closed| *closed).await;
         self.shared.write_trouble().map_or(Ok(()), |why| Err(StoreError::Refused(why)))
+    }
+}
+
+/// Tells the rest of a call that its caller is gone.
+#[derive(Default)]
+struct SetOnDrop(Arc<AtomicBool>);
+
+impl Drop for SetOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
     }
 }
 

@@ -65,6 +65,7 @@ where
     concurrent_calls_get_their_own_answers(store).await;
     a_dropped_call_has_happened_or_not_and_disturbs_nobody(store).await;
     a_listing_gives_every_key_with_the_prefix_and_no_other(store, capabilities.keys_to_list).await;
+    a_listing_goes_on_page_by_page_to_its_end(store).await;
     a_listing_takes_its_prefix_literally(store).await;
     a_listing_survives_keys_that_come_and_go(store).await;
     an_expired_key_is_not_listed(store, &pass_time).await;
@@ -245,6 +246,28 @@ async fn a_listing_gives_every_key_with_the_prefix_and_no_other(store: &dyn Stor
         assert_eq!(store.remove(chunk).await, Ok(chunk.len() as u64), "all listed keys were there");
     }
     remove(store, &look_alikes).await;
+}
+
+async fn a_listing_goes_on_page_by_page_to_its_end(store: &dyn Store) {
+    let keys = ["conformance:page:a", "conformance:page:b", "conformance:page:c"];
+    for key in keys {
+        put(store, key, b"value").await;
+    }
+    for limit in [1, 2, 3, 4] {
+        let mut seen = HashSet::new();
+        let mut cursor = None;
+        for _ in 0..10_000 {
+            let page = page(store, "conformance:page:", cursor, limit).await;
+            seen.extend(page.keys);
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(cursor, None, "pages of {limit} come to an end");
+        assert_eq!(seen, keys.map(String::from).into(), "and give all keys");
+    }
+    remove(store, &keys).await;
 }
 
 async fn a_listing_takes_its_prefix_literally(store: &dyn Store) {

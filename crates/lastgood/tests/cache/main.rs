@@ -1,6 +1,14 @@
 //! The integration tests of the cache, in one binary.
 
+mod batches;
 mod conformance;
 mod embedded;
+mod invalidation;
+mod last_good;
+mod model;
 mod redis_faults;
+mod single_flight;
+mod store_tier;
 mod stores;
+mod support;
+mod typed;

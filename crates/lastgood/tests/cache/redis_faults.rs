@@ -1,6 +1,8 @@
 //! What a Redis can do to a cache. Each test breaks a real server, or the way to it, and looks at three things: the
 //! kind of error, how long a caller waited for it, and that the store is in use again by itself.
 
+#![expect(clippy::print_stdout, reason = "measured times are for whoever reads the output")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,6 +97,39 @@ async fn a_stopped_redis_adds_no_more_than_the_budget_and_is_back_within_a_secon
     assert!(back < Duration::from_secs(1) + SLACK, "{back:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_stopped_under_load_adds_next_to_nothing_to_most_calls() {
+    let server = RedisServer::start();
+    let store = guard(&server.url());
+    until_put(&*store).await;
+    until_read(&*store).await;
+    server.stop();
+    let callers = (0..32).map(|_| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move {
+            let mut waits = Vec::new();
+            for _ in 0..200 {
+                let start = Instant::now();
+                assert!(store.get("key").await.is_err());
+                waits.push(start.elapsed());
+                sleep(Duration::from_millis(5)).await;
+            }
+            waits
+        })
+    });
+    let mut waits: Vec<Duration> =
+        join_all(callers).await.into_iter().flat_map(|caller| caller.expect("no caller panics")).collect();
+    waits.sort_unstable();
+    let at = |share: f64| waits[(waits.len() as f64 * share) as usize - 1];
+    let (median, p99, longest) = (at(0.5), at(0.99), at(1.0));
+    println!("of {} calls: median {median:?}, p99 {p99:?}, longest {longest:?}", waits.len());
+    assert!(median < Duration::from_millis(1), "{median:?}");
+    assert!(p99 <= Guard::default().budget + Duration::from_millis(25), "{p99:?}");
+    assert!(longest <= Guard::default().budget + SLACK, "{longest:?}");
+    server.cont();
+    until_read(&*store).await;
+}
+
 #[tokio::test]
 async fn a_killed_redis_is_unavailable_at_once_and_in_use_within_a_second_of_its_restart() {
     let mut server = RedisServer::start();
@@ -177,6 +212,22 @@ async fn answers_that_come_too_late_reach_nobody_else() {
         assert_eq!(store.get("key").await, Ok(Some("value".into())));
         assert_eq!(store.get("absent").await, Ok(None));
     }
+}
+
+#[tokio::test]
+async fn a_connection_on_which_nothing_comes_back_is_replaced_after_a_second() {
+    let server = RedisServer::start();
+    let proxy = ChaosProxy::start(format!("127.0.0.1:{}", server.port())).await;
+    let store = open(&server.url_through(proxy.port()));
+    until_put(&store).await;
+    let before = proxy.accepted();
+    proxy.set(Chaos::BlackHole);
+    assert!(timeout(Duration::from_millis(20), store.get("key")).await.is_err());
+    let replaced = until(async || proxy.accepted(), |accepted| *accepted > before).await;
+    assert!(replaced < Duration::from_secs(2) + SLACK, "{replaced:?}");
+    assert!(is_unavailable(&get_within(&store, Duration::ZERO).await), "and no call waits for the new one");
+    proxy.set(Chaos::Pass);
+    until_read(&store).await;
 }
 
 #[tokio::test]
@@ -417,4 +468,46 @@ async fn a_dropped_or_closed_store_hangs_up() {
         drop(store);
         until(async || clients(), |now| *now == alone).await;
     }
+}
+
+const TLS_CHILD: &str = "LASTGOOD_TEST_TLS_URL";
+
+#[tokio::test]
+async fn a_redis_behind_tls_is_used_when_its_certificate_is_trusted_and_only_then() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
+    let (key, certificate) = (file("key.pem"), file("certificate.pem"));
+    let made = std::process::Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"])
+        .args(["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"])
+        .args(["-keyout", &key, "-out", &certificate])
+        .output();
+    assert!(made.is_ok_and(|made| made.status.success()), "this test needs `openssl` (Debian: openssl)");
+    let port = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr());
+    let port = port.expect("a free port").port();
+    let tls = ["--tls-port", &port.to_string(), "--tls-cert-file", &certificate, "--tls-key-file", &key];
+    let tls = [&tls[..], &["--tls-ca-cert-file", &certificate, "--tls-auth-clients", "no"]].concat();
+    let _server = RedisServer::start_with(&tls);
+    let url = format!("rediss://localhost:{port}/0");
+
+    let store = open(&url);
+    let answer = async || store.get("key").await.expect_err("not trusted").to_string();
+    until(answer, |text| text.contains("certificate")).await;
+
+    // Which certificates are trusted is read from the environment of the process.
+    let child = std::process::Command::new(std::env::current_exe().expect("a test binary"))
+        .args(["--exact", "redis_faults::child_that_trusts_the_certificate"])
+        .env(TLS_CHILD, &url)
+        .env("SSL_CERT_FILE", &certificate)
+        .output()
+        .expect("the test binary starts");
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+}
+
+#[tokio::test]
+async fn child_that_trusts_the_certificate() {
+    let Ok(url) = std::env::var(TLS_CHILD) else { return };
+    let store = open(&url);
+    until_put(&store).await;
+    until_read(&store).await;
 }

@@ -66,8 +66,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let gateway = Gateway::build(&settings(simulator)?)
         .await
         .map_err(|error| Failure::failed(format!("failed to build the gateway: {error}")))?;
+    let gateway = Arc::new(gateway);
     let gateway_task = tokio::spawn({
-        let (gateway, stopped) = (gateway.clone(), stopped(stopping));
+        let (gateway, stopped) = (Arc::clone(&gateway), stopped(stopping));
         async move { gateway.serve(listener, stopped).await }
     });
 

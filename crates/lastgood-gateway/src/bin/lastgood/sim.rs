@@ -12,7 +12,8 @@ use crate::shutdown;
 #[command(after_help = "\
 Examples:
   lastgood sim
-  lastgood sim --listen 127.0.0.1:9100 --seed 7 --symbols BTCUSDT,ETHUSDT
+  lastgood sim --listen 127.0.0.1:9100 --seed 7 --symbols 50
+  curl http://127.0.0.1:8091/_sim/        its switches: faults, clock, limits
   LASTGOOD_BINANCE_SPOT_URL=http://127.0.0.1:8091 lastgood serve
 
 The same seed gives the same market.")]
@@ -23,9 +24,9 @@ pub(crate) struct Arguments {
     /// Which market to make up
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
-    /// The symbols it trades, comma-separated
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    symbols: Vec<String>,
+    /// How many spot pairs it trades [default: 2400]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    symbols: Option<u32>,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -33,12 +34,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     if let Some(seed) = arguments.seed {
         config.seed = seed;
     }
-    if !arguments.symbols.is_empty() {
-        config.symbols = arguments.symbols;
+    if let Some(symbols) = arguments.symbols {
+        config.symbols = symbols as usize;
     }
     let listener = bind(arguments.listen, "sim").await?;
     let address = listener.local_addr().unwrap_or(arguments.listen);
-    say(format!("simulated exchange on http://{address}"));
+    say(format!("simulated exchange on http://{address}; its switches: curl http://{address}/_sim/"));
     Sim::new(config)
         .serve(listener, shutdown::requested())
         .await

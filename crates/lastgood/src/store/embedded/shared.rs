@@ -1,7 +1,9 @@
 //! What the callers and the writer thread share.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
@@ -12,6 +14,9 @@ use super::file::{self, Trouble};
 use super::overlay::{Overlay, Row};
 use crate::clock::{Clock, Timestamp};
 use crate::store::{Cursor, Page, StoreError, Usage};
+
+/// How long a reader waits for a file that is being opened again, which usually takes milliseconds.
+const OPEN_AGAIN_WITHIN: Duration = Duration::from_millis(500);
 
 /// The most that may be unsynced; a `put` beyond it waits.
 const MOST_UNSYNCED: u64 = 64 << 20;
@@ -25,6 +30,8 @@ pub(super) struct Shared {
     state: Mutex<State>,
     /// Wakes the writer.
     pub(super) work: Condvar,
+    /// Wakes readers that wait for the file to be opened again.
+    back: Condvar,
     /// Told when writes went to disk.
     pub(super) room: Notify,
     pub(super) closed: watch::Sender<bool>,
@@ -38,6 +45,8 @@ pub(super) struct State {
     pub(super) write_trouble: Option<String>,
     /// The database is to be opened again, or begun anew; the old one, until its last reader is gone.
     pub(super) trouble: Option<(Trouble, Option<Arc<Database>>)>,
+    /// Mending the last trouble did not work and will be tried again.
+    pub(super) hopeless: bool,
 }
 
 impl Shared {
@@ -49,6 +58,7 @@ impl Shared {
             database: ArcSwapOption::from_pointee(database),
             state: Mutex::default(),
             work: Condvar::new(),
+            back: Condvar::new(),
             room: Notify::new(),
             closed: watch::Sender::new(false),
         })
@@ -74,6 +84,7 @@ impl Shared {
     pub(super) fn begin_close(&self) {
         self.state().closing = true;
         self.work.notify_all();
+        self.back.notify_all();
     }
 
     /// What the pending write of `key` says, if there is one.
@@ -83,14 +94,36 @@ impl Shared {
         Some(write.row.as_ref().and_then(|row| row.live(now).cloned()))
     }
 
-    /// Reads from the file. A failure takes it out of use until the writer has seen to it.
+    /// Reads from the file. A failure takes it out of use until the writer has seen to it. Blocks, and while the file
+    /// is being opened again, for up to half a second.
     pub(super) fn read<T>(&self, work: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, StoreError> {
-        let Some(database) = self.database.load_full() else { return Err(self.unavailable()) };
+        let Some(database) = self.database.load_full().or_else(|| self.wait_until_back()) else {
+            return Err(self.unavailable());
+        };
         file::contained(|| work(&database)).map_err(|trouble| {
             drop(database);
+            let error = StoreError::Unavailable(format!("{}: {}", self.path.display(), trouble.why()));
             self.report(trouble);
-            self.unavailable()
+            error
         })
+    }
+
+    fn wait_until_back(&self) -> Option<Arc<Database>> {
+        let away = |state: &mut State| self.database.load().is_none() && !state.hopeless && !state.closing;
+        drop(self.back.wait_timeout_while(self.state(), OPEN_AGAIN_WITHIN, away));
+        self.database.load_full()
+    }
+
+    /// Ends a time of trouble, for better or worse.
+    pub(super) fn mended(&self, mended: Result<Database, Trouble>) {
+        let mut state = self.state();
+        state.hopeless = mended.is_err();
+        match mended {
+            Ok(database) => self.database.store(Some(Arc::new(database))),
+            Err(trouble) => _ = state.trouble.get_or_insert((trouble, None)),
+        }
+        drop(state);
+        self.back.notify_all();
     }
 
     pub(super) fn report(&self, trouble: Trouble) {
@@ -110,7 +143,7 @@ impl Shared {
         let why = match &state.trouble {
             Some((trouble, _)) => trouble.why(),
             None if state.closing => "the store was closed",
-            None => "it is being opened again",
+            None => "it is taking long to open again",
         };
         StoreError::Unavailable(format!("{}: {why}", self.path.display()))
     }
@@ -133,7 +166,8 @@ impl Shared {
         Ok(true)
     }
 
-    pub(super) fn remove(&self, keys: &[String], now: Timestamp) -> Result<u64, StoreError> {
+    /// Removes the keys unless `given_up` is set by the time it would.
+    pub(super) fn remove(&self, keys: &[String], now: Timestamp, given_up: &AtomicBool) -> Result<u64, StoreError> {
         let (mut state, there) = loop {
             let settled = self.state().overlay.settled();
             let there = self.read(|database| file::are_there(database, keys, now))?;
@@ -143,6 +177,9 @@ impl Shared {
                 break (state, there);
             }
         };
+        if given_up.load(Ordering::Acquire) {
+            return Ok(0);
+        }
         let mut removed = 0;
         for (key, there) in keys.iter().zip(there) {
             let was_there = match state.overlay.insert(key, None) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use redb::Database;
 
 use super::file::{self, Trouble};
-use super::shared::Shared;
+use super::shared::{Shared, State};
 use crate::store::StoreError;
 
 /// How long writes gather before they are committed together.
@@ -50,11 +50,11 @@ fn run(shared: &Shared) {
 /// Waits until there is something to do, then a little for more of it. `true` when the store is closing.
 fn wait(shared: &Shared) -> bool {
     let mut state = shared.state();
-    let failing = state.write_trouble.is_some() || state.trouble.is_some();
-    if failing && !state.closing {
+    if (state.write_trouble.is_some() || state.hopeless) && !state.closing {
         // A disk in trouble is not asked more often, however much there is to write.
-        let idle = shared.work.wait_timeout_while(state, RETRY_AFTER, |state| !state.closing);
-        return idle.unwrap_or_else(PoisonError::into_inner).0.closing;
+        let paused = |state: &mut State| !state.closing && (state.trouble.is_none() || state.hopeless);
+        let paused = shared.work.wait_timeout_while(state, RETRY_AFTER, paused);
+        return paused.unwrap_or_else(PoisonError::into_inner).0.closing;
     }
     if state.overlay.is_empty() && !state.closing {
         let quiet =
@@ -62,7 +62,7 @@ fn wait(shared: &Shared) -> bool {
         let idle = shared.work.wait_timeout_while(state, SWEEP_EVERY, quiet);
         state = idle.unwrap_or_else(PoisonError::into_inner).0;
     }
-    let gathering = |state: &mut super::shared::State| {
+    let gathering = |state: &mut State| {
         state.overlay.bytes() < ENOUGH && state.trouble.is_none() && !state.closing && !state.overlay.is_empty()
     };
     let gathered = shared.work.wait_timeout_while(state, GATHER, gathering);
@@ -104,28 +104,30 @@ fn write(shared: &Shared) {
 fn mend(shared: &Shared) {
     let Some((trouble, old)) = shared.state().trouble.take() else { return };
     let gone = old.is_none_or(release);
-    let mended = match &trouble {
+    let opened = match &trouble {
         Trouble::Failed(_) if !gone => Err("its last readers hang".to_owned()),
         Trouble::Failed(_) => open(shared),
-        Trouble::Damaged(_) => match file::set_aside(shared.path(), &shared.clock) {
-            Ok(aside) => {
-                tracing::warn!(set_aside = %aside.display(), "the cache file is damaged, starting empty");
-                open(shared)
-            }
-            Err(error) => Err(error.to_string()),
-        },
+        Trouble::Damaged(_) => set_aside(shared).and_then(|()| open(shared)),
     };
-    if let Err(why) = mended {
+    if let Err(why) = &opened {
         tracing::debug!(path = %shared.path().display(), why, "the cache file is still out of use");
-        shared.state().trouble.get_or_insert((trouble, None));
     }
+    shared.mended(opened.map_err(|_| trouble));
 }
 
-fn open(shared: &Shared) -> Result<(), String> {
-    let (database, _) =
-        file::open_or_set_aside(shared.path(), &shared.clock, shared.max_bytes).map_err(|error| error.to_string())?;
-    shared.database.store(Some(Arc::new(database)));
+fn set_aside(shared: &Shared) -> Result<(), String> {
+    // A first attempt may have got this far already.
+    if !shared.path().exists() {
+        return Ok(());
+    }
+    let aside = file::set_aside(shared.path(), &shared.clock).map_err(|error| error.to_string())?;
+    tracing::warn!(set_aside = %aside.display(), "the cache file is damaged, starting empty");
     Ok(())
+}
+
+fn open(shared: &Shared) -> Result<Database, String> {
+    let opened = file::open_or_set_aside(shared.path(), &shared.clock, shared.max_bytes);
+    opened.map(|(database, _)| database).map_err(|error| error.to_string())
 }
 
 /// Closes the file once its last reader is gone; `false` when one does not go.

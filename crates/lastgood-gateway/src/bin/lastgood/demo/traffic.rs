@@ -13,23 +13,21 @@ use tokio::time::{Instant, sleep};
 /// Two requests a second and bot, on average.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// What bots ask, how much weight the exchange would charge, and how often in a hundred.
-const QUESTIONS: [(&str, u64, u64); 8] = [
-    ("/api/v3/ticker/price?symbol=BTCUSDT", 2, 25),
-    ("/api/v3/ticker/24hr?symbol=ETHUSDT", 2, 10),
-    ("/api/v3/ticker/bookTicker?symbol=BTCUSDT", 2, 15),
-    ("/api/v3/klines?symbol=BTCUSDT&interval=1m&limit=100", 2, 20),
-    ("/api/v3/klines?symbol=ETHUSDT&interval=1h&limit=500", 2, 10),
-    ("/api/v3/depth?symbol=BTCUSDT&limit=100", 5, 10),
-    ("/api/v3/depth?symbol=ETHUSDT&limit=100", 5, 5),
-    ("/api/v3/exchangeInfo", 20, 5),
+/// What bots ask, and how often in a hundred.
+const QUESTIONS: [(&str, u64); 8] = [
+    ("/api/v3/ticker/price?symbol=BTCUSDT", 25),
+    ("/api/v3/ticker/24hr?symbol=ETHUSDT", 10),
+    ("/api/v3/ticker/bookTicker?symbol=BTCUSDT", 15),
+    ("/api/v3/klines?symbol=BTCUSDT&interval=1m&limit=100", 20),
+    ("/api/v3/klines?symbol=ETHUSDT&interval=1h&limit=500", 10),
+    ("/api/v3/depth?symbol=BTCUSDT&limit=100", 10),
+    ("/api/v3/depth?symbol=ETHUSDT&limit=100", 5),
+    ("/api/v3/exchangeInfo", 5),
 ];
 
 /// What the bots saw.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    /// Weight that asking the exchange directly would have cost.
-    weight: AtomicU64,
     /// Answers other than 200, and none at all.
     failures: AtomicU64,
     /// Of the answers since last asked.
@@ -37,10 +35,6 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    pub(super) fn weight(&self) -> u64 {
-        self.weight.load(Relaxed)
-    }
-
     pub(super) fn failures(&self) -> u64 {
         self.failures.load(Relaxed)
     }
@@ -69,7 +63,7 @@ async fn poll(client: Client, gateway: SocketAddr, bot: u64, seen: &Seen) {
     let mut dice = Dice(bot + 1);
     sleep(PAUSE.mul_f64(dice.roll(100) as f64 / 100.0)).await;
     loop {
-        let (path, weight) = question(dice.roll(100));
+        let path = question(dice.roll(100));
         let started = Instant::now();
         let answer = client.get(format!("http://{gateway}{path}")).send().await;
         let succeeded = match answer {
@@ -77,10 +71,7 @@ async fn poll(client: Client, gateway: SocketAddr, bot: u64, seen: &Seen) {
             Err(_) => false,
         };
         match succeeded {
-            true => {
-                seen.weight.fetch_add(weight, Relaxed);
-                seen.latencies.lock().await.push(started.elapsed());
-            }
+            true => seen.latencies.lock().await.push(started.elapsed()),
             false => {
                 seen.failures.fetch_add(1, Relaxed);
             }
@@ -89,14 +80,14 @@ async fn poll(client: Client, gateway: SocketAddr, bot: u64, seen: &Seen) {
     }
 }
 
-fn question(mut roll: u64) -> (&'static str, u64) {
-    for (path, weight, share) in QUESTIONS {
+fn question(mut roll: u64) -> &'static str {
+    for (path, share) in QUESTIONS {
         match roll.checked_sub(share) {
             Some(rest) => roll = rest,
-            None => return (path, weight),
+            None => return path,
         }
     }
-    (QUESTIONS[0].0, QUESTIONS[0].1)
+    QUESTIONS[0].0
 }
 
 /// The same rolls in every run, different ones for every bot.
@@ -115,9 +106,9 @@ mod tests {
 
     #[test]
     fn the_shares_make_a_hundred() {
-        assert_eq!(QUESTIONS.iter().map(|(_, _, share)| share).sum::<u64>(), 100);
+        assert_eq!(QUESTIONS.iter().map(|(_, share)| share).sum::<u64>(), 100);
         let mut dice = Dice(1);
-        let mut asked: Vec<_> = (0..10_000).map(|_| question(dice.roll(100)).0).collect();
+        let mut asked: Vec<_> = (0..10_000).map(|_| question(dice.roll(100))).collect();
         asked.sort_unstable();
         asked.dedup();
         assert_eq!(asked.len(), QUESTIONS.len());

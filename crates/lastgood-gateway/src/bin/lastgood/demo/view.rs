@@ -45,7 +45,7 @@ impl Snapshot {
         self.errors = totals.errors;
         self.upstream_calls = totals.upstream_calls;
         self.weight_spent = totals.weight_spent;
-        self.weight_saved = seen.weight().saturating_sub(totals.weight_spent);
+        self.weight_saved = totals.weight_asked.saturating_sub(totals.weight_spent);
         self.failures_seen_by_bots = seen.failures();
         let from_cache = totals.hits + totals.stale + totals.last_good;
         let asked = from_cache + totals.misses + totals.joined + totals.errors;

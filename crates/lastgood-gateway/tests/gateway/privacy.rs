@@ -1,0 +1,176 @@
+//! Signed requests are the client's and the exchange's alone; nothing a client sends chooses an upstream.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use ring::hmac;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::{Exchange, Got, Running, client, get, read};
+
+fn sign(secret: &str, payload: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+    hmac::sign(&key, payload.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn now() -> u64 {
+    lastgood::Clock::system().now().as_millis()
+}
+
+async fn account(gateway: &Running, key: &str, secret: &str) -> Got {
+    // Characters that any re-encoding would change stand in the signed text.
+    let payload = format!("note=%41%2c,[a]&recvWindow=60000&timestamp={}", now());
+    let url = gateway.url(&format!("/api/v3/account?{payload}&signature={}", sign(secret, &payload)));
+    read(client().get(url).header("X-MBX-APIKEY", key).send().await.expect("an answer")).await
+}
+
+#[tokio::test]
+async fn two_keys_never_see_each_others_answers() {
+    let exchange = Exchange::start().await;
+    let gateway = Running::start(&exchange.url(), &[]).await;
+    let accounts = lastgood_sim::Sim::credentials();
+    let (one, two) = (&accounts[0], &accounts[1]);
+    for _ in 0..3 {
+        let first = account(&gateway, &one.key, &one.secret).await;
+        let second = account(&gateway, &two.key, &two.secret).await;
+        assert_eq!((first.status, second.status), (200, 200), "{} {}", first.text(), second.text());
+        assert_ne!(first.json()["uid"], second.json()["uid"]);
+        for got in [first, second] {
+            assert_eq!((got.cache(), got.header("cache-control")), ("PASS", "no-store"));
+        }
+    }
+    assert_eq!(exchange.asked(), 6);
+    assert_eq!(gateway.gateway.cache().status().memory_bytes, 0);
+}
+
+#[tokio::test]
+async fn an_order_passes_once_with_its_body_untouched() {
+    let exchange = Exchange::start().await;
+    let gateway = Running::start(&exchange.url(), &[]).await;
+    let who = &lastgood_sim::Sim::credentials()[0];
+    let payload = format!("symbol=BTCUSDT&side=BUY&type=LIMIT&timeInForce=GTC&quantity=1&price=10000.00&newClientOrderId=a%2Bb&recvWindow=60000&timestamp={}", now());
+    let body = format!("{payload}&signature={}", sign(&who.secret, &payload));
+    let sent = client()
+        .post(gateway.url("/api/v3/order"))
+        .header("X-MBX-APIKEY", &who.key)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(body)
+        .send();
+    let got = read(sent.await.unwrap()).await;
+    assert_eq!((got.status, got.cache()), (200, "PASS"), "{}", got.text());
+    assert_eq!(got.json()["clientOrderId"], "a+b");
+    assert_eq!(exchange.asked(), 1);
+}
+
+#[tokio::test]
+async fn an_order_whose_fate_is_unknown_says_so_and_is_not_sent_again() {
+    let mut exchange = Exchange::start().await;
+    let gateway = Running::start(&exchange.url(), &[]).await;
+    exchange.fault(serde_json::json!({"kind": "reset"}));
+    let order = || async { read(client().post(gateway.url("/api/v3/order?a=1")).send().await.unwrap()).await };
+    let unknown = order().await;
+    assert_eq!((unknown.status, unknown.json()["code"].as_i64()), (504, Some(-1007)), "{}", unknown.text());
+    assert_eq!(exchange.asked(), 1);
+    exchange.stop().await;
+    let unsent = order().await;
+    assert_eq!((unsent.status, unsent.json()["code"].as_i64()), (503, Some(-1001)), "{}", unsent.text());
+}
+
+/// Everything written to it, shared.
+#[derive(Clone, Default)]
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_trace_level_log_of_a_signed_session_holds_no_secret() {
+    let sink = Sink::default();
+    let writer = sink.clone();
+    let subscriber = lastgood_gateway::logging::subscriber("trace", lastgood_gateway::config::LogFormat::Text, move || writer.clone());
+    // For the whole process: nextest gives each test its own.
+    tracing::subscriber::set_global_default(subscriber).expect("the only subscriber");
+    let exchange = Exchange::start().await;
+    let gateway = Running::start(&exchange.url(), &[]).await;
+    let who = &lastgood_sim::Sim::credentials()[0];
+    let got = account(&gateway, &who.key, &who.secret).await;
+    assert_eq!(got.status, 200);
+    get(gateway.url("/api/v3/klines?symbol=BTCUSDT&interval=1m")).await;
+    exchange.fault(serde_json::json!({"kind": "reset"}));
+    let failed = account(&gateway, &who.key, &who.secret).await;
+    assert_eq!(failed.status, 504);
+    let metrics = get(gateway.url("/metrics")).await;
+    let health = get(gateway.url("/health")).await;
+
+    let log = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+    assert!(log.contains("/api/v3/account"), "the session is in the log");
+    let payload_signatures = log.split("signature=").skip(1).filter(|rest| !rest.starts_with("***")).count();
+    assert_eq!(payload_signatures, 0, "a signature is in the log");
+    for text in [log.as_str(), metrics.text(), health.text(), failed.text()] {
+        assert!(!text.contains(&who.key), "the key is in {text}");
+        assert!(!text.contains(&who.secret), "the secret is in {text}");
+    }
+}
+
+/// Writes a request as it stands and reads the answer's first line.
+async fn raw(gateway: &Running, request: &str) -> String {
+    let mut stream = tokio::net::TcpStream::connect(gateway.address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn nothing_a_client_sends_chooses_an_upstream() {
+    let exchange = Exchange::start().await;
+    // Whoever connects here was led astray.
+    let trap = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let evil = trap.local_addr().unwrap();
+    let gateway = Running::start(&exchange.url(), &[]).await;
+    for target in [
+        format!("http://{evil}/api/v3/account"),
+        format!("http://{evil}/latest/meta-data"),
+        format!("//{evil}/api/v3/account"),
+        format!("/api/v3/../../{evil}/x"),
+        "/api/%2e%2e/%2e%2e/etc/passwd".to_owned(),
+        "/api/v3/%2e%2e%2f%2e%2e/x".to_owned(),
+        format!("/api/v3/account?url=http://{evil}/"),
+        format!("/api/@{evil}/x"),
+        format!("/futures/{evil}"),
+    ] {
+        for host in [evil.to_string(), "169.254.169.254".to_owned()] {
+            raw(&gateway, &format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nX-Forwarded-Host: {evil}\r\nConnection: close\r\n\r\n")).await;
+        }
+    }
+    let trapped = tokio::time::timeout(std::time::Duration::from_millis(100), trap.accept()).await;
+    assert!(trapped.is_err(), "a connection was made to {evil}");
+}
+
+#[tokio::test]
+async fn a_redirect_is_an_answer_like_any_other() {
+    let trap = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let evil = trap.local_addr().unwrap();
+    let upstream = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = upstream.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = upstream.accept().await {
+            let mut head = [0; 2048];
+            let _ = stream.read(&mut head).await;
+            let answer = format!("HTTP/1.1 302 Found\r\nLocation: http://{evil}/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    let gateway = Running::start(&format!("http://{address}"), &[]).await;
+    assert_eq!(get(gateway.url("/api/v3/account?signature=1")).await.status, 302, "passed as it is");
+    assert_eq!(get(gateway.url("/api/v3/klines?symbol=BTCUSDT&interval=1m")).await.status, 503, "no answer");
+    assert!(tokio::time::timeout(std::time::Duration::from_millis(100), trap.accept()).await.is_err());
+}

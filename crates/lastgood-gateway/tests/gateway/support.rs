@@ -1,0 +1,154 @@
+//! A simulated exchange and a gateway before it, each on a free port.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use lastgood_gateway::config::{FlagValue, Settings, Sources, resolve};
+use lastgood_gateway::{Gateway, Totals};
+use lastgood_sim::{Fault, Sim, SimConfig};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+/// 2026-03-04 05:06:07.250 UTC: within every interval, at the edge of none.
+pub(crate) const NOON: u64 = 1_772_600_767_250;
+
+/// A running exchange.
+pub(crate) struct Exchange {
+    pub(crate) sim: Sim,
+    pub(crate) address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+}
+
+impl Exchange {
+    /// An exchange of a few hundred symbols whose clock stands still.
+    pub(crate) async fn start() -> Exchange {
+        Exchange::start_with(SimConfig { seed: 7, symbols: 300, ..SimConfig::default() }).await
+    }
+
+    pub(crate) async fn start_with(config: SimConfig) -> Exchange {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let sim = Sim::new(config);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = sim.clone();
+        tokio::spawn(async move { serving.serve(listener, async { drop(stopped.await) }).await });
+        Exchange { sim, address, stop: Some(stop) }
+    }
+
+    /// The exchange is gone: its port refuses.
+    pub(crate) async fn stop(&mut self) {
+        drop(self.stop.take());
+        let gone = async {
+            while tokio::net::TcpStream::connect(self.address).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), gone).await.expect("the exchange stops");
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Cacheable requests that reached it since the last reset.
+    pub(crate) fn asked(&self) -> u64 {
+        self.sim.counters().total
+    }
+
+    pub(crate) fn fault(&self, json: serde_json::Value) {
+        let fault: Fault = serde_json::from_value(json).expect("a fault");
+        self.sim.fault(fault);
+    }
+}
+
+/// A running gateway.
+pub(crate) struct Running {
+    pub(crate) gateway: std::sync::Arc<Gateway>,
+    pub(crate) address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    served: tokio::task::JoinHandle<()>,
+}
+
+/// Settings of a gateway before `upstream`, with more flags such as `("regions.klines.fresh_for", "5m")`.
+pub(crate) fn settings(upstream: &str, more: &[(&str, &str)]) -> Settings {
+    let mut flags: Vec<(String, String)> = vec![
+        ("binance.spot_url".to_owned(), upstream.to_owned()),
+        ("binance.futures_url".to_owned(), upstream.to_owned()),
+        ("binance.coin_url".to_owned(), upstream.to_owned()),
+        ("store".to_owned(), "memory:".to_owned()),
+    ];
+    flags.extend(more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+    let flag = |(key, value)| FlagValue { flag: "--set".to_owned(), key, value };
+    let flags = flags.into_iter().map(flag).collect();
+    let sources = Sources { file: None, env: &|_| None, env_names: Vec::new(), flags };
+    resolve(sources).unwrap_or_else(|problems| panic!("{problems}")).settings
+}
+
+impl Running {
+    pub(crate) async fn start(upstream: &str, more: &[(&str, &str)]) -> Running {
+        let gateway = Gateway::build(&settings(upstream, more)).await.expect("a gateway");
+        let gateway = std::sync::Arc::new(gateway);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = std::sync::Arc::clone(&gateway);
+        let served = tokio::spawn(async move {
+            serving.serve(listener, async { drop(stopped.await) }).await.expect("serves");
+        });
+        Running { gateway, address, stop: Some(stop), served }
+    }
+
+    pub(crate) fn url(&self, target: &str) -> String {
+        format!("http://{}{target}", self.address)
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        self.gateway.totals()
+    }
+
+    pub(crate) async fn stop(mut self) {
+        drop(self.stop.take());
+        self.served.await.expect("the gateway stops");
+    }
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Got {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: bytes::Bytes,
+}
+
+impl Got {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("")
+    }
+
+    pub(crate) fn cache(&self) -> &str {
+        self.header("x-cache")
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("text")
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|why| panic!("{why}: {}", self.text()))
+    }
+}
+
+/// A client that neither packs nor follows.
+pub(crate) fn client() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().gzip(false).redirect(reqwest::redirect::Policy::none()).build().expect("a client")
+}
+
+pub(crate) async fn read(response: reqwest::Response) -> Got {
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    Got { status, headers, body: response.bytes().await.expect("a whole body") }
+}
+
+pub(crate) async fn get(url: impl AsRef<str>) -> Got {
+    read(client().get(url.as_ref()).send().await.expect("an answer")).await
+}

@@ -1,0 +1,505 @@
+//! No load from before an invalidation is ever served after it, from any tier.
+
+use std::sync::Arc;
+
+use lastgood::store::{MemoryStore, Store, StoreError};
+use lastgood::testing::{Fault, FaultyStore};
+use lastgood::{Cache, Clock, Loaded, Policy, Reason, Region};
+use tokio::task::JoinHandle;
+use tokio::time::advance;
+
+use crate::support::{
+    LateStore, MINUTE, SECOND, Source, Stored, a_minute, good, loaded, over, patiently_over, peeked, region, settle,
+    text, told,
+};
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Invalidation {
+    Expire,
+    Remove,
+    Clear,
+    ClearAll,
+    Put,
+}
+
+impl Invalidation {
+    const ALL: [Invalidation; 5] =
+        [Invalidation::Expire, Invalidation::Remove, Invalidation::Clear, Invalidation::ClearAll, Invalidation::Put];
+
+    async fn run(self, cache: &Cache, prices: &Region) {
+        match self {
+            Invalidation::Expire => _ = prices.expire("BTCUSDT").await,
+            Invalidation::Remove => _ = prices.remove("BTCUSDT").await,
+            Invalidation::Clear => _ = prices.clear().await,
+            Invalidation::ClearAll => _ = cache.clear().await,
+            Invalidation::Put => prices.put("BTCUSDT", loaded("put")).await,
+        }
+    }
+}
+
+/// How the load that the invalidation overtakes came to be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Load {
+    Foreground,
+    RefreshBehind,
+    SoftTimedOut,
+    Batch,
+}
+
+impl Load {
+    const ALL: [Load; 4] = [Load::Foreground, Load::RefreshBehind, Load::SoftTimedOut, Load::Batch];
+
+    fn policy(self) -> Policy {
+        if self == Load::RefreshBehind { a_minute().stale_for(10 * MINUTE) } else { a_minute() }
+    }
+
+    /// Begins a load that reads `v1` and pauses. Where the kind needs an answer from before, that is `v0`.
+    async fn begin(self, source: &Source, prices: &Region) -> JoinHandle<()> {
+        if matches!(self, Load::RefreshBehind | Load::SoftTimedOut) {
+            source.set("v0");
+            source.read(prices, "BTCUSDT").await.expect("it loads");
+            advance(MINUTE).await;
+        }
+        source.set("v1");
+        source.pause();
+        let before = source.loads();
+        let reader = tokio::spawn({
+            let (source, prices) = (source.clone(), prices.clone());
+            async move {
+                if self == Load::Batch {
+                    let load = move |names: Vec<String>| async move {
+                        let answer = source.load().await;
+                        Ok(names.into_iter().map(|name| (name, answer.clone())).collect())
+                    };
+                    prices.get_or_load_many(&["BTCUSDT", "ETHUSDT"], load).await;
+                } else {
+                    let _ = source.read(&prices, "BTCUSDT").await;
+                }
+            }
+        });
+        settle().await;
+        if self == Load::SoftTimedOut {
+            advance(SECOND).await;
+            settle().await;
+            assert!(reader.is_finished(), "the soft timeout has served the last good answer");
+        }
+        assert_eq!(source.loads(), before + 1, "the load is under way");
+        reader
+    }
+}
+
+fn body(answer: Result<lastgood::Answer, lastgood::Error>) -> Option<String> {
+    answer.ok().as_ref().map(text)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_from_before_an_invalidation_is_never_served_after_it() {
+    for invalidation in Invalidation::ALL {
+        for load in Load::ALL {
+            let case = format!("{invalidation:?} during {load:?}");
+            let stored = Stored::new();
+            let prices = region(&stored.cache, load.policy());
+            let source = Source::answering("v0");
+            let reader = load.begin(&source, &prices).await;
+            invalidation.run(&stored.cache, &prices).await;
+            source.set("v2");
+            source.resume();
+            reader.await.expect("the reader does not panic");
+            settle().await;
+            stored.flush().await;
+
+            assert_ne!(peeked(&prices, "BTCUSDT").as_deref(), Some("v1"), "{case}");
+            assert_eq!(stored.cache.status().loads, 0, "{case}");
+            source.fail(Reason::Unreachable);
+            let kept = match (invalidation, load) {
+                (Invalidation::Put, _) => Some("put"),
+                (Invalidation::Expire, Load::RefreshBehind | Load::SoftTimedOut) => Some("v0"),
+                _ => None,
+            };
+            let again = region(&stored.restarted(), load.policy());
+            for region in [&prices, &again] {
+                assert_eq!(body(source.read(region, "BTCUSDT").await).as_deref(), kept, "{case}");
+            }
+            source.set("v2");
+            advance(MINUTE).await;
+            for region in [&prices, &again] {
+                source.read(region, "BTCUSDT").await.expect("there is something to serve");
+                settle().await;
+                assert_eq!(body(source.read(region, "BTCUSDT").await).as_deref(), Some("v2"), "{case}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_after_an_invalidation_begins_a_load_of_its_own_at_once() {
+    for invalidation in Invalidation::ALL.into_iter().filter(|kind| *kind != Invalidation::Put) {
+        for load in Load::ALL {
+            let case = format!("{invalidation:?} during {load:?}");
+            let stored = Stored::new();
+            let prices = region(&stored.cache, load.policy());
+            let slow = Source::answering("v0");
+            let reader = load.begin(&slow, &prices).await;
+            invalidation.run(&stored.cache, &prices).await;
+
+            let source = Source::answering("v2");
+            assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v2", "MISS"), "{case}");
+            slow.resume();
+            reader.await.expect("the reader does not panic");
+            settle().await;
+            stored.flush().await;
+            assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v2", "HIT"), "{case}");
+            let again = region(&stored.restarted(), load.policy());
+            assert_eq!(told(source.read(&again, "BTCUSDT").await), good("v2", "HIT"), "{case}");
+            assert_eq!(stored.cache.status().loads, 0, "{case}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_from_before_an_invalidation_is_forgotten_with_it() {
+    for invalidation in Invalidation::ALL.into_iter().filter(|kind| *kind != Invalidation::Put) {
+        let stored = Stored::new();
+        let prices = region(&stored.cache, a_minute());
+        let source = Source::failing(Reason::NotFound);
+        assert_eq!(told(source.read(&prices, "BTCUSDT").await), Err(Reason::NotFound));
+        invalidation.run(&stored.cache, &prices).await;
+        source.set("v1");
+        assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "MISS"), "{invalidation:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_an_invalidation_overtook_is_not_remembered() {
+    let stored = Stored::new();
+    let prices = region(&stored.cache, a_minute());
+    let source = Source::failing(Reason::NotFound);
+    source.pause();
+    let reader = {
+        let (source, prices) = (source.clone(), prices.clone());
+        tokio::spawn(async move { told(source.read(&prices, "BTCUSDT").await) })
+    };
+    settle().await;
+    prices.remove("BTCUSDT").await;
+    source.resume();
+    assert_eq!(reader.await.expect("the reader does not panic"), Err(Reason::NotFound));
+    source.set("v1");
+    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "MISS"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_put_answer_is_fresh_in_both_tiers() {
+    let stored = Stored::new();
+    let prices = region(&stored.cache, a_minute());
+    prices.put("BTCUSDT", loaded("put")).await;
+    stored.flush().await;
+    let source = Source::answering("v1");
+    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("put", "HIT"));
+    assert_eq!(told(source.read(&region(&stored.restarted(), a_minute()), "BTCUSDT").await), good("put", "HIT"));
+    assert_eq!(source.loads(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_answer_is_loaded_anew_and_still_stands_in_for_a_failing_source() {
+    let stored = Stored::new();
+    let prices = region(&stored.cache, a_minute().stale_for(10 * MINUTE));
+    let source = Source::answering("v1");
+    source.read(&prices, "BTCUSDT").await.expect("it loads");
+    assert!(prices.expire("BTCUSDT").await);
+    assert!(!prices.expire("UNKNOWN").await);
+    stored.flush().await;
+    source.fail(Reason::Upstream);
+    let again = region(&stored.restarted(), a_minute());
+    for region in [&prices, &again] {
+        assert_eq!(told(source.read(region, "BTCUSDT").await), good("v1", "LAST-GOOD"));
+    }
+    source.set("v2");
+    advance(SECOND).await;
+    for region in [&prices, &again] {
+        assert_eq!(body(source.read(region, "BTCUSDT").await).as_deref(), Some("v2"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_answer_is_gone_from_every_tier() {
+    let stored = Stored::new();
+    let prices = region(&stored.cache, a_minute());
+    let source = Source::answering("v1");
+    source.read(&prices, "BTCUSDT").await.expect("it loads");
+    stored.flush().await;
+    assert!(prices.remove("BTCUSDT").await);
+    assert!(!prices.remove("BTCUSDT").await);
+    stored.flush().await;
+    assert!(stored.keys().await.is_empty());
+    source.fail(Reason::Unreachable);
+    assert_eq!(told(source.read(&prices, "BTCUSDT").await), Err(Reason::Unreachable));
+}
+
+#[tokio::test(start_paused = true)]
+async fn clearing_a_region_empties_it_alone() {
+    let stored = Stored::new();
+    let prices = region(&stored.cache, a_minute());
+    let candles = stored.cache.region("candles", a_minute()).expect("the policy is sound");
+    for number in 0..1_200 {
+        prices.put(&number.to_string(), loaded("v1")).await;
+    }
+    candles.put("BTCUSDT", loaded("v1")).await;
+    stored.flush().await;
+    assert_eq!(prices.clear().await, 1_200);
+    stored.flush().await;
+    assert_eq!(stored.keys().await, ["lastgood:candles:v1:BTCUSDT"]);
+    let source = Source::failing(Reason::Unreachable);
+    assert_eq!(told(source.read(&prices, "7").await), Err(Reason::Unreachable));
+    assert_eq!(told(source.read(&candles, "BTCUSDT").await), good("v1", "HIT"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_clear_a_failing_source_brings_nothing_back() {
+    for store_is_down in [false, true] {
+        let stored = Stored::new();
+        let prices = region(&stored.cache, a_minute());
+        let source = Source::answering("v1");
+        for number in 0..50 {
+            source.read(&prices, &number.to_string()).await.expect("it loads");
+        }
+        stored.flush().await;
+        if store_is_down {
+            stored.faulty.set(Fault::Fail(StoreError::Unavailable("told to".into())));
+        }
+        advance(SECOND).await;
+        prices.clear().await;
+        source.fail(Reason::Unreachable);
+        for number in 0..50 {
+            assert_eq!(told(source.read(&prices, &number.to_string()).await), Err(Reason::Unreachable));
+        }
+        stored.faulty.heal();
+        advance(10 * SECOND).await;
+        for number in 0..50 {
+            assert_eq!(told(source.read(&prices, &number.to_string()).await), Err(Reason::Unreachable));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clear_takes_away_what_was_still_on_its_way_to_the_store() {
+    let stored = Stored::new();
+    let prices = region(&stored.cache, a_minute());
+    stored.faulty.set_writes(Fault::Hold);
+    for number in 0..20 {
+        prices.put(&number.to_string(), loaded("before")).await;
+    }
+    while stored.faulty.writes() < 4 {
+        settle().await;
+    }
+    assert_eq!(stored.faulty.writes(), 4, "some are under way and the others wait");
+    advance(SECOND / 2).await;
+    prices.clear().await;
+    // The empty name is a name like any other.
+    for name in ["after", ""] {
+        prices.put(name, loaded("after")).await;
+    }
+    stored.faulty.heal();
+    stored.flush().await;
+    let again = region(&stored.restarted(), a_minute());
+    let source = Source::failing(Reason::Unreachable);
+    for number in 0..20 {
+        assert_eq!(told(source.read(&again, &number.to_string()).await), Err(Reason::Unreachable), "key {number}");
+    }
+    for name in ["after", ""] {
+        assert_eq!(told(source.read(&prices, name).await), good("after", "HIT"));
+    }
+    assert_eq!(stored.cache.status().store.map(|store| store.unconfirmed_removals), Some(0));
+}
+
+struct Late {
+    late: Arc<LateStore>,
+    faulty: Arc<FaultyStore>,
+    memory: MemoryStore,
+    clock: Clock,
+    cache: Cache,
+}
+
+/// A cache whose store holds `v1` for BTCUSDT, has just been asked for it, and answers late.
+async fn with_an_answer_under_way() -> Late {
+    let clock = Clock::paused_with_tokio();
+    let memory = MemoryStore::new(clock.clone(), 1 << 20);
+    let before = over(Arc::new(memory.clone()), &clock);
+    region(&before, a_minute()).put("BTCUSDT", loaded("v1")).await;
+    assert!(before.flush(MINUTE).await);
+    advance(SECOND).await;
+    let faulty = FaultyStore::new(Arc::new(memory.clone()));
+    let late = LateStore::new(Arc::clone(&faulty) as _);
+    late.hold_answers();
+    let cache = patiently_over(Arc::clone(&late) as _, &clock);
+    Late { late, faulty, memory, clock, cache }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_store_said_before_an_invalidation_is_not_kept_after_it() {
+    for invalidation in Invalidation::ALL.into_iter().filter(|kind| *kind != Invalidation::Expire) {
+        let setup = with_an_answer_under_way().await;
+        let prices = region(&setup.cache, a_minute());
+        let source = Source::failing(Reason::Unreachable);
+        let reader = {
+            let (source, prices) = (source.clone(), prices.clone());
+            tokio::spawn(async move { source.read(&prices, "BTCUSDT").await })
+        };
+        settle().await;
+        assert_eq!(setup.faulty.reads(), 1);
+        invalidation.run(&setup.cache, &prices).await;
+        setup.late.let_answers_go();
+        let _ = reader.await;
+        let expected = if invalidation == Invalidation::Put { Some("put") } else { None };
+        assert_eq!(peeked(&prices, "BTCUSDT").as_deref(), expected, "{invalidation:?}");
+        assert_eq!(body(source.read(&prices, "BTCUSDT").await).as_deref(), expected, "{invalidation:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_begun_after_a_removal_does_not_believe_what_the_store_said_before_it_was_done() {
+    let setup = with_an_answer_under_way().await;
+    let prices = region(&setup.cache, a_minute());
+    setup.faulty.set_writes(Fault::Hold);
+    prices.remove("BTCUSDT").await;
+    settle().await;
+    let batch = {
+        let prices = prices.clone();
+        let load =
+            |names: Vec<String>| async move { Ok(names.into_iter().map(|name| (name, Ok(loaded("v2")))).collect()) };
+        tokio::spawn(async move { prices.get_or_load_many(&["BTCUSDT"], load).await })
+    };
+    settle().await;
+    setup.faulty.heal();
+    assert!(setup.cache.flush(MINUTE).await, "the removal is done");
+    setup.late.let_answers_go();
+    let answers = batch.await.expect("the batch does not panic");
+    assert_eq!(answers.into_iter().map(told).collect::<Vec<_>>(), [good("v2", "MISS")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expiry_that_a_later_invalidation_overtook_undoes_nothing() {
+    for overtaking in [Invalidation::Remove, Invalidation::Clear, Invalidation::Put] {
+        let setup = with_an_answer_under_way().await;
+        let prices = region(&setup.cache, a_minute());
+        let expiry = {
+            let prices = prices.clone();
+            tokio::spawn(async move { prices.expire("BTCUSDT").await })
+        };
+        settle().await;
+        assert_eq!(setup.faulty.reads(), 1, "the expiry asks the store what it has");
+        overtaking.run(&setup.cache, &prices).await;
+        assert!(setup.cache.flush(MINUTE).await);
+        setup.late.let_answers_go();
+        expiry.await.expect("the expiry does not panic");
+        assert!(setup.cache.flush(MINUTE).await);
+        let source = Source::failing(Reason::Unreachable);
+        let again = region(&over(Arc::new(setup.memory.clone()), &setup.clock), a_minute());
+        for region in [&prices, &again] {
+            let expected = if overtaking == Invalidation::Put { Some("put") } else { None };
+            assert_eq!(body(source.read(region, "BTCUSDT").await).as_deref(), expected, "{overtaking:?}");
+        }
+        assert_eq!(setup.cache.status().loads, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expiry_that_a_reader_overtook_keeps_the_last_good_answer() {
+    let setup = with_an_answer_under_way().await;
+    let prices = region(&setup.cache, a_minute());
+    let expiry = {
+        let prices = prices.clone();
+        tokio::spawn(async move { prices.expire("BTCUSDT").await })
+    };
+    settle().await;
+    let source = Source::answering("v2");
+    source.pause();
+    let reader = {
+        let (source, prices) = (source.clone(), prices.clone());
+        tokio::spawn(async move { source.read(&prices, "BTCUSDT").await })
+    };
+    settle().await;
+    setup.late.let_answers_go();
+    settle().await;
+    assert!(expiry.await.expect("the expiry does not panic"));
+    source.resume();
+    reader.await.expect("the reader does not panic").expect("there is an answer");
+    source.fail(Reason::Unreachable);
+    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "LAST-GOOD"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_removals_than_can_wait_make_the_whole_store_suspect() {
+    let stored = Stored::new();
+    let before = region(&stored.restarted(), a_minute());
+    before.put("BTCUSDT", loaded("v1")).await;
+    settle().await;
+    while stored.keys().await.is_empty() {
+        settle().await;
+    }
+    advance(SECOND).await;
+    stored.faulty.set_writes(Fault::Hold);
+    let prices = region(&stored.cache, a_minute());
+    for number in 0..101_000 {
+        prices.remove(&number.to_string()).await;
+    }
+    prices.remove("BTCUSDT").await;
+    let status = stored.cache.status().store.expect("there is a store");
+    assert!(status.unconfirmed_removals <= 100_004 && status.dropped_writes >= 900, "{status:?}");
+    let source = Source::failing(Reason::Unreachable);
+    assert_eq!(told(source.read(&prices, "BTCUSDT").await), Err(Reason::Unreachable));
+    assert_eq!(stored.memory.get("lastgood:prices:v1:BTCUSDT").await.map(|value| value.is_some()), Ok(true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn readers_and_invalidations_on_many_threads_never_see_time_run_backwards() {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    let clock = Clock::system();
+    let cache = over(Arc::new(MemoryStore::new(clock.clone(), 1 << 24)), &clock);
+    let prices = region(&cache, a_minute());
+    let truth = Arc::new(AtomicU64::new(0));
+    let mut tasks = tokio::task::JoinSet::new();
+    for writer in 0..2 {
+        let (prices, truth) = (prices.clone(), Arc::clone(&truth));
+        tasks.spawn(async move {
+            for round in 0..2_000 {
+                truth.fetch_add(1, Ordering::SeqCst);
+                match (round + writer) % 4 {
+                    0 => _ = prices.expire("BTCUSDT").await,
+                    1 => _ = prices.clear().await,
+                    _ => _ = prices.remove("BTCUSDT").await,
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+    // What is invalidated before a read begins is a floor under what it may be told.
+    let floor = Arc::new(AtomicU64::new(0));
+    for _ in 0..8 {
+        let (prices, truth, floor) = (prices.clone(), Arc::clone(&truth), Arc::clone(&floor));
+        tasks.spawn(async move {
+            for _ in 0..2_000 {
+                let known = floor.load(Ordering::SeqCst);
+                let truth = Arc::clone(&truth);
+                let load = || async move {
+                    let seen = truth.load(Ordering::SeqCst);
+                    tokio::task::yield_now().await;
+                    Ok(Loaded::from(bytes::Bytes::from(seen.to_string())))
+                };
+                let answer = prices.get_or_load("BTCUSDT", load).await.expect("the source always answers");
+                let seen: u64 = text(&answer).parse().expect("it is a number");
+                assert!(seen >= known, "{seen} after an invalidation at {known}");
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+    tasks.spawn(async move {
+        for _ in 0..2_000 {
+            let now = truth.fetch_add(1, Ordering::SeqCst) + 1;
+            prices.remove("BTCUSDT").await;
+            floor.fetch_max(now, Ordering::SeqCst);
+            tokio::task::yield_now().await;
+        }
+    });
+    tasks.join_all().await;
+    assert_eq!(cache.status().loads, 0);
+}
