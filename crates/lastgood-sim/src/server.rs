@@ -291,8 +291,11 @@ fn respond(status: u16, content_type: &'static str, body: Bytes, asked: &HeaderM
 /// The first half of a body under the length of the whole; then the connection breaks.
 fn cut_off(body: Bytes) -> Response<Body> {
     let half = body.slice(..body.len() / 2);
-    let chunks = futures_util::stream::iter([Ok::<_, io::Error>(half)])
-        .chain(futures_util::stream::once(async { Err(io::Error::other("broken off on demand")) }));
+    let chunks = futures_util::stream::iter([Ok::<_, io::Error>(half)]).chain(futures_util::stream::once(async {
+        // What was written so far must have left before the connection breaks.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        Err(io::Error::other("broken off on demand"))
+    }));
     let mut response = Response::new(Body::from_stream(chunks));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_LENGTH, body.len().into());

@@ -30,7 +30,7 @@ async fn until(gateway: &Running, question: &str, wanted: &str) -> Got {
 
 async fn keeps_its_last_good_answer(fault: serde_json::Value, reason: &str) {
     let exchange = Exchange::start().await;
-    exchange.sim.set_clock(lastgood_sim::ClockMode::Frozen(crate::support::NOON));
+    exchange.sim.set_clock(lastgood_sim::ClockMode::Frozen(crate::support::half_past()));
     let gateway = Running::start(&exchange.url(), QUICK).await;
     let good = get(gateway.url(QUESTION)).await;
     assert_eq!((good.status, good.cache()), (200, "MISS"));
@@ -70,7 +70,7 @@ faults! {
     a_ban_in_spots_words_leaves_the_last_good_answer: "banned", {"kind": "banned_spot"};
     a_ban_in_the_futures_words_leaves_the_last_good_answer: "banned", {"kind": "banned_futures"};
     a_hang_leaves_the_last_good_answer: "slow", {"kind": "hang"};
-    a_slow_exchange_leaves_the_last_good_answer: "slow", {"kind": "latency", "ms": 700};
+    a_very_slow_exchange_leaves_the_last_good_answer: "slow", {"kind": "latency", "ms": 60_000};
 }
 
 #[tokio::test]
@@ -113,9 +113,13 @@ async fn during_a_ban_no_public_question_reaches_the_exchange_and_signed_ones_pa
 
 #[tokio::test]
 async fn a_429_stops_the_asking_before_it_becomes_a_ban() {
-    let exchange =
-        Exchange::start_with(lastgood_sim::SimConfig { seed: 7, symbols: 100, weight_limit_spot: 30, ..Default::default() })
-            .await;
+    let exchange = Exchange::start_with(lastgood_sim::SimConfig {
+        seed: 7,
+        symbols: 100,
+        weight_limit_spot: 30,
+        ..Default::default()
+    })
+    .await;
     let gateway = Running::start(&exchange.url(), &[]).await;
     let symbols = exchange.sim.symbols(lastgood_sim::Venue::Spot);
     for symbol in symbols.iter().cycle().take(300) {

@@ -1,3 +1,9 @@
 //! Tests of the gateway as its users see it.
 
 mod command;
+mod drop_in;
+mod faults;
+mod limits;
+mod privacy;
+mod redis;
+mod support;

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use lastgood_gateway::config::{Log, LogFormat};
 use ring::hmac;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -48,7 +49,10 @@ async fn an_order_passes_once_with_its_body_untouched() {
     let exchange = Exchange::start().await;
     let gateway = Running::start(&exchange.url(), &[]).await;
     let who = &lastgood_sim::Sim::credentials()[0];
-    let payload = format!("symbol=BTCUSDT&side=BUY&type=LIMIT&timeInForce=GTC&quantity=1&price=10000.00&newClientOrderId=a%2Bb&recvWindow=60000&timestamp={}", now());
+    let payload = format!(
+        "symbol=BTCUSDT&side=BUY&type=LIMIT&timeInForce=GTC&quantity=1&price=10000.00&newClientOrderId=a%2Bb&recvWindow=60000&timestamp={}",
+        now()
+    );
     let body = format!("{payload}&signature={}", sign(&who.secret, &payload));
     let sent = client()
         .post(gateway.url("/api/v3/order"))
@@ -95,7 +99,8 @@ impl io::Write for Sink {
 async fn a_trace_level_log_of_a_signed_session_holds_no_secret() {
     let sink = Sink::default();
     let writer = sink.clone();
-    let subscriber = lastgood_gateway::logging::subscriber("trace", lastgood_gateway::config::LogFormat::Text, move || writer.clone());
+    let log = Log { level: "trace".to_owned(), format: LogFormat::Text };
+    let subscriber = lastgood_gateway::logging::subscriber(&log, false, move || writer.clone()).expect("a filter");
     // For the whole process: nextest gives each test its own.
     tracing::subscriber::set_global_default(subscriber).expect("the only subscriber");
     let exchange = Exchange::start().await;
@@ -148,7 +153,13 @@ async fn nothing_a_client_sends_chooses_an_upstream() {
         format!("/futures/{evil}"),
     ] {
         for host in [evil.to_string(), "169.254.169.254".to_owned()] {
-            raw(&gateway, &format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nX-Forwarded-Host: {evil}\r\nConnection: close\r\n\r\n")).await;
+            raw(
+                &gateway,
+                &format!(
+                    "GET {target} HTTP/1.1\r\nHost: {host}\r\nX-Forwarded-Host: {evil}\r\nConnection: close\r\n\r\n"
+                ),
+            )
+            .await;
         }
     }
     let trapped = tokio::time::timeout(std::time::Duration::from_millis(100), trap.accept()).await;
@@ -165,7 +176,9 @@ async fn a_redirect_is_an_answer_like_any_other() {
         while let Ok((mut stream, _)) = upstream.accept().await {
             let mut head = [0; 2048];
             let _ = stream.read(&mut head).await;
-            let answer = format!("HTTP/1.1 302 Found\r\nLocation: http://{evil}/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let answer = format!(
+                "HTTP/1.1 302 Found\r\nLocation: http://{evil}/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            );
             let _ = stream.write_all(answer.as_bytes()).await;
         }
     });

@@ -9,8 +9,11 @@ use lastgood_sim::{Fault, Sim, SimConfig};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-/// 2026-03-04 05:06:07.250 UTC: within every interval, at the edge of none.
-pub(crate) const NOON: u64 = 1_772_600_767_250;
+/// Half past the current hour: a time to stop the exchange's clock at, so that the hour's candle is still forming for
+/// the gateway, whose clock goes on.
+pub(crate) fn half_past() -> u64 {
+    lastgood::Clock::system().now().as_millis() / 3_600_000 * 3_600_000 + 1_800_000
+}
 
 /// A running exchange.
 pub(crate) struct Exchange {
@@ -81,7 +84,7 @@ pub(crate) fn settings(upstream: &str, more: &[(&str, &str)]) -> Settings {
     let flag = |(key, value)| FlagValue { flag: "--set".to_owned(), key, value };
     let flags = flags.into_iter().map(flag).collect();
     let sources = Sources { file: None, env: &|_| None, env_names: Vec::new(), flags };
-    resolve(sources).unwrap_or_else(|problems| panic!("{problems}")).settings
+    resolve(&sources).unwrap_or_else(|problems| panic!("{problems}")).settings
 }
 
 impl Running {
@@ -138,10 +141,14 @@ impl Got {
     }
 }
 
-/// A client that neither packs nor follows.
+/// A client that neither packs nor follows. One a thread, as each test has its own: making one takes long.
 pub(crate) fn client() -> reqwest::Client {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().gzip(false).redirect(reqwest::redirect::Policy::none()).build().expect("a client")
+    thread_local!(static CLIENT: reqwest::Client = {
+        // Another test of this process may have been first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        reqwest::Client::builder().gzip(false).redirect(reqwest::redirect::Policy::none()).build().expect("a client")
+    });
+    CLIENT.with(Clone::clone)
 }
 
 pub(crate) async fn read(response: reqwest::Response) -> Got {

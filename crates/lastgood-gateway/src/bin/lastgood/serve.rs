@@ -39,11 +39,9 @@ pub(crate) async fn run(arguments: Arguments, file: Option<PathBuf>) -> Result<(
     let gateway = Gateway::build(&settings)
         .await
         .map_err(|error| Failure::failed(format!("failed to build the gateway: {error}")))?;
+    let shutdown = shutdown::requested();
     announce(&settings, listener.local_addr().unwrap_or(settings.listen));
-    gateway
-        .serve(listener, shutdown::requested())
-        .await
-        .map_err(|error| Failure::failed(format!("failed to serve: {error}")))?;
+    gateway.serve(listener, shutdown).await.map_err(|error| Failure::failed(format!("failed to serve: {error}")))?;
     tracing::info!("stopped");
     Ok(())
 }

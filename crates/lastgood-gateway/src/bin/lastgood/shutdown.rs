@@ -4,19 +4,22 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::output::complain;
 
-/// Completes at the first SIGINT or SIGTERM; the second one ends the process at once.
-pub(crate) async fn requested() {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        // Without handlers the signals keep their own effect, which is to stop.
-        return std::future::pending().await;
-    };
-    either(&mut interrupt, &mut terminate).await;
-    tokio::spawn(async move {
+/// Listens for SIGINT and SIGTERM from now on; the future completes at the first, and the second ends the process at
+/// once. Call it before the program says that it is ready: whoever reads that may stop it right away.
+pub(crate) fn requested() -> impl Future<Output = ()> + Send + 'static {
+    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    async move {
+        let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
+            // Without handlers the signals keep their own effect, which is to stop.
+            return std::future::pending().await;
+        };
         either(&mut interrupt, &mut terminate).await;
-        complain("stopped before all requests were answered");
-        std::process::exit(1);
-    });
+        tokio::spawn(async move {
+            either(&mut interrupt, &mut terminate).await;
+            complain("stopped before all requests were answered");
+            std::process::exit(1);
+        });
+    }
 }
 
 async fn either(interrupt: &mut Signal, terminate: &mut Signal) {

@@ -39,9 +39,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     let listener = bind(arguments.listen, "sim").await?;
     let address = listener.local_addr().unwrap_or(arguments.listen);
+    let shutdown = shutdown::requested();
     say(format!("simulated exchange on http://{address}; its switches: curl http://{address}/_sim/"));
     Sim::new(config)
-        .serve(listener, shutdown::requested())
+        .serve(listener, shutdown)
         .await
         .map_err(|error| Failure::failed(format!("failed to serve: {error}")))
 }

@@ -141,7 +141,6 @@ async fn upstreams(settings: &Settings) -> Vec<Finding> {
         ("spot", binance.spot_url.as_slice(), "/api/v3/ping"),
         ("futures", binance.futures_url.as_slice(), "/fapi/v1/ping"),
         ("coin", binance.coin_url.as_slice(), "/dapi/v1/ping"),
-        ("fear_greed", settings.fear_greed.url.as_slice(), "/fng/?limit=1"),
     ];
     let probes = groups.iter().flat_map(|(what, bases, path)| {
         let client = &client;
