@@ -46,16 +46,27 @@ pub struct Clock(Arc<Source>);
 struct Source {
     started: tokio::time::Instant,
     started_wall: u64,
-    /// How far the system clock has run ahead of the monotonic one since the start (suspend, NTP), in ms.
-    ahead: Option<AtomicU64>,
+    /// What the system clock says beyond the monotonic one; none where tests govern the time.
+    system: Option<Ahead>,
 }
+
+/// How far the system clock has run ahead of the monotonic one since the start (suspend, NTP).
+#[derive(Default)]
+struct Ahead {
+    millis: AtomicU64,
+    /// When to look next, in ms of the monotonic clock: a look costs as much as the rest of [`Clock::now`].
+    look_at: AtomicU64,
+}
+
+/// The longest that a jump of the system clock stays unnoticed, in ms.
+const LOOK_EVERY: u64 = 50;
 
 impl Clock {
     /// The clock of production. It never runs backwards: when the system clock is set back, time goes on from the
     /// monotonic clock, and when the machine was suspended, the lost time is caught up. Both err towards calling an
     /// answer older than it is, never younger.
     pub fn system() -> Self {
-        Self::start(Some(AtomicU64::new(0)))
+        Self::start(Some(Ahead::default()))
     }
 
     /// A clock that follows `tokio::time` alone, so that `tokio::time::pause` and `advance` govern it. For tests.
@@ -63,8 +74,8 @@ impl Clock {
         Self::start(None)
     }
 
-    fn start(ahead: Option<AtomicU64>) -> Self {
-        Clock(Arc::new(Source { started: tokio::time::Instant::now(), started_wall: system_millis(), ahead }))
+    fn start(system: Option<Ahead>) -> Self {
+        Clock(Arc::new(Source { started: tokio::time::Instant::now(), started_wall: system_millis(), system }))
     }
 
     /// The time now.
@@ -72,16 +83,12 @@ impl Clock {
         let source = &*self.0;
         let elapsed = u64::try_from(source.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let monotonic = source.started_wall.saturating_add(elapsed);
-        let Some(ahead) = &source.ahead else {
-            return Timestamp(monotonic);
-        };
-        let jump = system_millis().saturating_sub(monotonic);
-        // The common case reads the shared line and writes nothing.
-        let known = ahead.load(Ordering::Relaxed);
-        if jump > known {
-            ahead.fetch_max(jump, Ordering::Relaxed);
+        let Some(ahead) = &source.system else { return Timestamp(monotonic) };
+        if elapsed >= ahead.look_at.load(Ordering::Relaxed) {
+            ahead.look_at.store(elapsed.saturating_add(LOOK_EVERY), Ordering::Relaxed);
+            ahead.millis.fetch_max(system_millis().saturating_sub(monotonic), Ordering::Relaxed);
         }
-        Timestamp(monotonic.saturating_add(jump.max(known)))
+        Timestamp(monotonic.saturating_add(ahead.millis.load(Ordering::Relaxed)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a region counts. Plain atomics: whoever exports them reads a [`RegionStats`].
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -9,9 +9,32 @@ use crate::outcome::{Outcome, Tier};
 /// Upper bounds of the load latency buckets, in milliseconds; above the last is the rest.
 pub const LATENCY_BOUNDS_MS: [u64; 12] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 10_000];
 
+/// A counter in several places, one a thread, for what every hit counts: threads that add to one place would wait for
+/// each other's cache line.
+#[derive(Default)]
+struct Striped([Stripe; STRIPES]);
+
+#[derive(Default)]
+#[repr(align(128))]
+struct Stripe(AtomicU64);
+
+const STRIPES: usize = 8;
+
+impl Striped {
+    fn add(&self) {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        thread_local!(static STRIPE: usize = THREADS.fetch_add(1, Ordering::Relaxed) % STRIPES);
+        add(&self.0[STRIPE.with(|stripe| *stripe)].0);
+    }
+
+    fn read(&self) -> u64 {
+        self.0.iter().map(|stripe| stripe.0.load(Ordering::Relaxed)).sum()
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Counters {
-    hits_memory: AtomicU64,
+    hits_memory: Striped,
     hits_store: AtomicU64,
     stale: AtomicU64,
     last_good: AtomicU64,
@@ -31,7 +54,7 @@ pub(crate) struct Counters {
 impl Counters {
     pub(crate) fn count(&self, outcome: Outcome) {
         let counter = match outcome {
-            Outcome::Hit(Tier::Memory) => &self.hits_memory,
+            Outcome::Hit(Tier::Memory) => return self.hits_memory.add(),
             Outcome::Hit(Tier::Store) => &self.hits_store,
             Outcome::Stale => &self.stale,
             Outcome::LastGood(_) => &self.last_good,
@@ -54,7 +77,7 @@ impl Counters {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let refreshed = read(&self.last_refresh);
         RegionStats {
-            hits_memory: read(&self.hits_memory),
+            hits_memory: self.hits_memory.read(),
             hits_store: read(&self.hits_store),
             stale: read(&self.stale),
             last_good: read(&self.last_good),
