@@ -22,7 +22,7 @@ taskset -c 0 target/release/bare_axum 127.0.0.1:$axum &
 servers=(lastgood:$gateway axum:$axum)
 if command -v nginx >/dev/null; then
   cat >"$work/nginx.conf" <<CONF
-worker_processes 1; daemon off; pid $work/nginx.pid; error_log $work/error.log;
+user root; worker_processes 1; daemon off; pid $work/nginx.pid; error_log $work/error.log;
 events { worker_connections 4096; }
 http {
   access_log off; keepalive_requests 1000000;

@@ -1,6 +1,7 @@
 //! What may be set for one region.
 
 use lastgood::Keep;
+use lastgood_market::RegionName;
 use std::time::Duration;
 
 use super::problem::Wrong;
@@ -8,24 +9,15 @@ use super::value::{self, Raw};
 use super::{duration, size};
 
 /// The regions of the drop-in exchange API, by the name used in `[regions.NAME]`.
-pub const REGION_NAMES: [&str; 16] = [
-    "exchange_info",
-    "ticker_price",
-    "ticker_24hr",
-    "book_ticker",
-    "ticker_window",
-    "depth",
-    "trades",
-    "agg_trades",
-    "klines",
-    "avg_price",
-    "funding_rate",
-    "funding_info",
-    "premium_index",
-    "open_interest",
-    "futures_data",
-    "other",
-];
+pub const REGION_NAMES: [&str; RegionName::ALL.len()] = {
+    let mut names = [""; RegionName::ALL.len()];
+    let mut index = 0;
+    while index < names.len() {
+        names[index] = RegionName::ALL[index].as_str();
+        index += 1;
+    }
+    names
+};
 
 /// What the configuration says about one region; `None` leaves the preset's value.
 #[derive(Debug, Clone, Default, PartialEq)]
