@@ -1,5 +1,6 @@
 //! Tests of the gateway as its users see it.
 
+mod clients;
 mod command;
 mod drop_in;
 mod faults;

