@@ -10,6 +10,7 @@ use http::{HeaderValue, StatusCode};
 use lastgood::store::BreakerState;
 use lastgood::{LATENCY_BOUNDS_MS, RegionStats, Timestamp};
 use lastgood_market::Venue;
+use lastgood_market::budget::Standing;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
 use prometheus_client::metrics::MetricType;
@@ -132,9 +133,11 @@ fn load_latency(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::Resu
     Ok(())
 }
 
+type StandingField = fn(&Standing) -> u64;
+
 fn upstream_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
     let standings = Venue::ALL.map(|venue| (venue, app.upstreams.venue(venue).budget.standing()));
-    let counters: [(&str, &str, fn(&lastgood_market::budget::Standing) -> u64); 2] = [
+    let counters: [(&str, &str, StandingField); 2] = [
         ("upstream_calls", "Cacheable requests sent to the exchange", |standing| standing.calls),
         ("upstream_weight", "Request weight spent on them", |standing| standing.spent),
     ];
@@ -144,7 +147,7 @@ fn upstream_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Resul
             ConstCounter::new(field(standing)).encode(family.encode_family(&[("venue", venue.as_str())])?)?;
         }
     }
-    let gauges: [(&str, &str, fn(&lastgood_market::budget::Standing) -> u64); 3] = [
+    let gauges: [(&str, &str, StandingField); 3] = [
         ("upstream_weight_used", "Weight used in this minute", |standing| u64::from(standing.used)),
         ("upstream_weight_limit", "Weight allowed a minute", |standing| u64::from(standing.limit)),
         ("upstream_stopped", "1 while the exchange wants to be left alone", |standing| {

@@ -1,5 +1,7 @@
 //! Tests of the gateway as its users see it.
 
+#![expect(clippy::unwrap_used, reason = "in tests a panic is the report")]
+
 mod clients;
 mod command;
 mod drop_in;
