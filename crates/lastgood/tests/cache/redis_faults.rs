@@ -1,8 +1,6 @@
 //! What a Redis can do to a cache. Each test breaks a real server, or the way to it, and looks at three things: the
 //! kind of error, how long a caller waited for it, and that the store is in use again by itself.
 
-#![expect(clippy::print_stdout, reason = "measured times are for whoever reads the output")]
-
 use std::sync::Arc;
 use std::time::Duration;
 

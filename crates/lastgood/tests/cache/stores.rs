@@ -1,7 +1,5 @@
 //! What the memory store and the guard do beyond their common contract.
 
-#![expect(clippy::print_stdout, reason = "measured times are for whoever reads the output")]
-
 use std::sync::Arc;
 use std::time::Duration;
 
