@@ -8,17 +8,18 @@ cd "$(dirname "$0")/.."
 rounds=${1:-5} seconds=${2:-3}
 command -v wrk >/dev/null || { echo "wrk is not installed; on Debian: apt-get install wrk" >&2; exit 1; }
 cargo build --release -q --bins --workspace
+bins=${CARGO_TARGET_DIR:-target}/release
 
 work=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null; wait 2>/dev/null; rm -rf "$work"' EXIT
 free_port() { python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1",0)); print(s.getsockname()[1])'; }
 sim=$(free_port) gateway=$(free_port) axum=$(free_port) nginx=$(free_port)
 
-target/release/lastgood sim --listen 127.0.0.1:$sim >"$work/sim.log" &
-LASTGOOD_BINANCE_SPOT_URL=http://127.0.0.1:$sim taskset -c 0 target/release/lastgood serve --listen 127.0.0.1:$gateway \
+"$bins/lastgood" sim --listen 127.0.0.1:$sim >"$work/sim.log" &
+LASTGOOD_BINANCE_SPOT_URL=http://127.0.0.1:$sim taskset -c 0 "$bins/lastgood" serve --listen 127.0.0.1:$gateway \
   --store memory: --set regions.ticker_price.fresh_for=1h --set regions.klines.fresh_for=1h \
   --set regions.exchange_info.fresh_for=1h --set log.level=warn 2>"$work/gateway.log" &
-taskset -c 0 target/release/bare_axum 127.0.0.1:$axum &
+taskset -c 0 "$bins/bare_axum" 127.0.0.1:$axum &
 servers=(lastgood:$gateway axum:$axum)
 if command -v nginx >/dev/null; then
   cat >"$work/nginx.conf" <<CONF

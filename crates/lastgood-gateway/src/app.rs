@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use lastgood::{Answer, Cache, Clock, Error, Loaded, Region};
+use lastgood::{Answer, Cache, Clock, Error, Loaded, Region, Timestamp};
 use lastgood_market::plan::Source;
-use lastgood_market::{Preset, RegionName, Venue, interval};
+use lastgood_market::{Plans, Preset, RegionName, Venue, interval};
 
 use crate::config::Limits;
 use crate::upstream::Upstreams;
@@ -17,6 +17,8 @@ pub(crate) struct App {
     pub(crate) cache: Cache,
     /// The regions, by [`RegionName`].
     pub(crate) regions: Vec<Region>,
+    /// What to do with questions that were asked before.
+    pub(crate) plans: Plans,
     /// The exchange's venues.
     pub(crate) upstreams: Arc<Upstreams>,
     /// Where time comes from.
@@ -59,9 +61,9 @@ impl App {
         &self.regions[name as usize]
     }
 
-    /// The weight used at a venue in this minute, for the header that clients pace themselves by.
-    pub(crate) fn used_weight(&self, venue: Venue) -> u32 {
-        self.upstreams.venue(venue).budget.standing().used
+    /// The weight used at a venue in the minute of `now`, for the header that clients pace themselves by.
+    pub(crate) fn used_weight(&self, venue: Venue, now: Timestamp) -> u32 {
+        self.upstreams.venue(venue).budget.used(now)
     }
 
     /// The answer of a source, from the cache or the exchange.

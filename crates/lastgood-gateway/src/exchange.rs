@@ -2,77 +2,75 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::extract::State;
 use axum::response::Response;
+use http::uri::PathAndQuery;
 use http::{Method, Request};
+use hyper::body::Incoming;
 use lastgood::{Answer, BypassReason, Error, Freshness, Reason};
 use lastgood_market::plan::{self, Plan, Source};
 use lastgood_market::{Venue, cut};
 
 use crate::app::{App, Counts};
-use crate::problem;
 
 mod answer;
 mod failure;
 mod pass;
 mod prepared;
 
-pub(crate) use self::answer::plain;
 use self::answer::{Accepts, respond, respond_local};
 use self::failure::fail;
 use self::prepared::Prepared;
 
 /// Answers a request to the exchange, from the cache or by passing it through.
-pub(crate) async fn exchange(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
-    let path = request.uri().path();
-    let Some(venue) = Venue::of(path, request.uri().query().unwrap_or("")) else { return problem::not_found(path) };
-    if !is_plain(path) {
-        return failure::illegal_path(venue, &app);
+pub(crate) async fn exchange(app: &App, venue: Venue, request: Request<Incoming>) -> Response {
+    if !is_plain(request.uri().path()) {
+        return failure::illegal_path(venue, app);
     }
-    match planned(venue, &request) {
-        Plan::Pass(reason) => pass::forward(&app, venue, request, reason).await,
-        _ if !app.cache.is_enabled() => pass::forward(&app, venue, request, BypassReason::Disabled).await,
+    let planned = planned(app, venue, &request);
+    match &*planned {
+        Plan::Pass(reason) => pass::forward(app, venue, request, *reason).await,
+        _ if !app.cache.is_enabled() => pass::forward(app, venue, request, BypassReason::Disabled).await,
         Plan::Local(body) => {
             Counts::add(&app.counts.local, 1);
             Counts::add(&app.counts.weight_asked, 1);
-            respond_local(&app, venue, body)
+            respond_local(app, venue, body)
         }
         Plan::Cached { reuse, load, direct } => {
             let accepts = Accepts::of(request.headers());
-            let asked = direct.as_ref().unwrap_or(&load).weight;
+            let asked = direct.as_ref().unwrap_or(load).weight;
             Counts::add(&app.counts.weight_asked, u64::from(asked));
-            cached(&app, venue, reuse, load, direct, accepts).await
+            let chosen = reuse.iter().find(|source| serves_now(app, source)).unwrap_or(load);
+            cached(app, venue, chosen, direct.as_ref(), accepts).await
         }
     }
 }
 
-fn planned(venue: Venue, request: &Request<Body>) -> Plan {
+fn planned(app: &App, venue: Venue, request: &Request<Incoming>) -> Arc<Plan> {
+    let uri = request.uri();
     let time_unit = request.headers().get("x-mbx-time-unit");
     let asked = plan::Request {
         is_get: request.method() == Method::GET,
-        path: request.uri().path(),
-        query: request.uri().query().unwrap_or(""),
+        path: uri.path(),
+        query: uri.query().unwrap_or(""),
         // What is no text is no unit either, and the exchange's to refuse.
         time_unit: time_unit.map(|unit| unit.to_str().unwrap_or("?")),
         binary: request.headers().contains_key("x-mbx-sbe"),
     };
-    plan::plan(venue, asked)
+    let target = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    app.plans.plan(venue, target, asked)
 }
 
 async fn cached(
     app: &App,
     venue: Venue,
-    reuse: Vec<Source>,
-    load: Source,
-    direct: Option<Source>,
+    chosen: &Arc<Source>,
+    direct: Option<&Arc<Source>>,
     accepts: Accepts,
 ) -> Response {
-    let chosen = Arc::new(reuse.into_iter().find(|source| serves_now(app, source)).unwrap_or(load));
-    let mut answered = app.ask(&chosen).await.map(|answer| (part(&answer, &chosen), answer));
+    let mut answered = app.ask(chosen).await.map(|answer| (part(&answer, chosen), answer));
     // The canonical answer does not hold what was asked for: let the exchange say what it thinks of the question.
     if let (Ok((None, _)), Some(direct)) = (&answered, direct) {
-        answered = app.ask(&Arc::new(direct)).await.map(|answer| (Some(Part::Whole), answer));
+        answered = app.ask(direct).await.map(|answer| (Some(Part::Whole), answer));
     }
     match answered {
         Ok((Some(part), answer)) => respond(app, venue, &answer, part, accepts).await,
@@ -108,6 +106,13 @@ fn serves_now(app: &App, source: &Source) -> bool {
 
 /// Whether a path means the same to everybody: no empty, `.` or `..` segment, in any encoding.
 fn is_plain(path: &str) -> bool {
+    // Nothing to decode, and no segment that is empty or of dots: every path that clients really ask for.
+    if path.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'/')
+        && !path.contains("//")
+        && !path.ends_with('/')
+    {
+        return true;
+    }
     let decoded = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
     !decoded.contains(['\\', '\0', '%'])
         && decoded.split('/').skip(1).all(|segment| !matches!(segment, "" | "." | ".."))

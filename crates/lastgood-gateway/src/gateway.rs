@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use lastgood::store::{EmbeddedStore, Guard, RedisOptions, RedisStore, Store};
 use lastgood::{Cache, Clock, Policy, RegionStats};
-use lastgood_market::{RegionName, Venue};
+use lastgood_market::{Plans, RegionName, Venue};
 use tokio::net::TcpListener;
 
 use crate::app::{App, Counts};
 use crate::config::{RegionOverride, Settings, StoreSetting};
+use crate::router::Routes;
+use crate::server;
 use crate::upstream::Upstreams;
-use crate::{router, server};
 
 /// How long queued writes may take when the gateway stops.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -92,6 +93,7 @@ impl Gateway {
         let app = App {
             cache,
             regions,
+            plans: Plans::default(),
             upstreams: Arc::new(Upstreams::new(settings, &clock).map_err(BuildError)?),
             clock,
             limits: settings.limits.clone(),
@@ -108,7 +110,8 @@ impl Gateway {
     ///
     /// When the listener fails for good.
     pub async fn serve(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
-        let served = server::serve(listener, router::router(Arc::clone(&self.app)), &self.app.limits, shutdown).await;
+        let routes = Routes::new(Arc::clone(&self.app));
+        let served = server::serve(listener, routes, &self.app.limits, shutdown).await;
         if let Err(why) = self.app.cache.close(CLOSE_WITHIN).await {
             tracing::warn!(%why, "the store was not closed in order; its last writes may be lost");
         }

@@ -14,6 +14,7 @@ mod metrics;
 mod middleware;
 mod problem;
 pub mod redact;
+mod response;
 mod router;
 mod server;
 mod upstream;

@@ -1,42 +1,37 @@
 //! What every request passes, outermost first: the count, the limits, the log line.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use axum::Router;
-use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use http::StatusCode;
+use http::{Request, StatusCode};
+use hyper::body::Incoming;
 
 use crate::app::{App, Counts};
 use crate::problem;
 
-/// Puts the layers around the router.
-pub(crate) fn wrap(router: Router, app: Arc<App>) -> Router {
-    router.layer(from_fn_with_state(app, admit))
-}
-
 /// Counts a request and lets it in if its URL is short enough and there is a place for it.
-async fn admit(State(app): State<Arc<App>>, request: Request<Body>, next: Next) -> Response {
+pub(crate) async fn admit(
+    app: &App,
+    request: Request<Incoming>,
+    next: impl AsyncFnOnce(Request<Incoming>) -> Response,
+) -> Response {
     Counts::add(&app.counts.requests, 1);
     let length = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if length as u64 > app.limits.max_url_bytes {
         let detail = format!("The URL has {length} bytes; limits.max_url_bytes is {}.", app.limits.max_url_bytes);
         return problem::refuse(request.uri().path(), StatusCode::URI_TOO_LONG, &detail);
     }
-    let Some(_place) = Place::take(&app) else {
+    let Some(_place) = Place::take(app) else {
         let detail = format!("{} requests are being answered already.", app.limits.max_concurrent_requests);
         return problem::refuse(request.uri().path(), StatusCode::SERVICE_UNAVAILABLE, &detail);
     };
     if !tracing::enabled!(tracing::Level::DEBUG) {
-        return next.run(request).await;
+        return next(request).await;
     }
     // The query stays out of the log: it may be signed.
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let started = app.clock.now();
-    let response = next.run(request).await;
+    let response = next(request).await;
     let took = app.clock.now().since(started).as_millis() as u64;
     let cache = response.headers().get("x-cache").and_then(|value| value.to_str().ok());
     tracing::debug!(%method, path, status = response.status().as_u16(), cache, took_ms = took, "answered");

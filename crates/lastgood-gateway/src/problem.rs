@@ -4,7 +4,7 @@ use axum::response::Response;
 use http::{HeaderValue, Request, StatusCode};
 use lastgood_market::{ExchangeError, Venue};
 
-use crate::exchange::plain;
+use crate::response::plain;
 
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
@@ -46,9 +46,4 @@ pub(crate) async fn unknown_path(request: Request<axum::body::Body>) -> Response
 
 pub(crate) async fn wrong_method(request: Request<axum::body::Body>) -> Response {
     problem(StatusCode::METHOD_NOT_ALLOWED, &format!("{} takes GET.", request.uri().path()))
-}
-
-/// The cache API's paths are not the exchange's, so they are never passed to it.
-pub(crate) async fn not_built() -> Response {
-    problem(StatusCode::NOT_FOUND, "This version has no cache API; /health and /metrics say how the cache is doing.")
 }

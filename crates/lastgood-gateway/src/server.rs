@@ -5,15 +5,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::config::Limits;
+use crate::router::Routes;
 
 /// How long requests under way may take when the gateway stops.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
@@ -22,10 +22,10 @@ const HEAD_BYTES: usize = 64 << 10;
 /// After an accept that failed for want of file handles, others may free some.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
-/// Serves `router` on `listener` until `shutdown` ends, then drains.
+/// Serves `routes` on `listener` until `shutdown` ends, then drains.
 pub(crate) async fn serve(
     listener: TcpListener,
-    router: Router,
+    routes: Routes,
     limits: &Limits,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
@@ -36,7 +36,7 @@ pub(crate) async fn serve(
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(HEAD_BYTES)
         .pipeline_flush(true);
-    let service = TowerToHyperService::new(router);
+    let service = service_fn(move |request| routes.clone().answer(request));
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         // With every place taken the next connection waits in the listener's backlog.

@@ -1,5 +1,6 @@
 //! What may still be asked of a venue: its weight a minute, its pauses and its bans.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ pub struct Budget {
     venue: Venue,
     clock: Clock,
     state: Mutex<State>,
+    /// The minute and the weight used in it, for those who only read: every answer states it.
+    used: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -59,7 +62,7 @@ impl Budget {
     pub fn new(venue: Venue, clock: Clock) -> Self {
         let limit = venue.default_weight_limit();
         let state = State { limit, minute: 0, used: 0, stop: None, spent: 0, calls: 0 };
-        Budget { venue, clock, state: Mutex::new(state) }
+        Budget { venue, clock, state: Mutex::new(state), used: AtomicU64::new(0) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -92,7 +95,7 @@ impl Budget {
             let message = format!("this minute's request weight for {} is used up", self.venue);
             return Err(Error::new(Reason::RateLimited, message).with_retry_after(left));
         }
-        state.used += weight;
+        self.set_used(&mut state, |used| used.saturating_add(weight));
         state.spent += u64::from(weight);
         state.calls += 1;
         Ok(())
@@ -100,7 +103,18 @@ impl Budget {
 
     /// Takes the exchange's word for the weight used in this minute.
     pub fn learn_used(&self, used: u32) {
-        self.state().used = used;
+        self.set_used(&mut self.state(), |_| used);
+    }
+
+    fn set_used(&self, state: &mut State, change: impl FnOnce(u32) -> u32) {
+        state.used = change(state.used);
+        self.used.store(state.minute << 32 | u64::from(state.used), Ordering::Relaxed);
+    }
+
+    /// The weight used in the minute of `now`, without waiting for anybody.
+    pub fn used(&self, now: Timestamp) -> u32 {
+        let used = self.used.load(Ordering::Relaxed);
+        if used >> 32 == now.as_millis() / 60_000 { used as u32 } else { 0 }
     }
 
     /// Stops cacheable requests for `wait`; a longer stop stands.
@@ -171,8 +185,9 @@ mod tests {
         let refused = budget.spend(10).unwrap_err();
         assert_eq!((refused.reason, refused.retry_after), (Reason::RateLimited, Some(Duration::from_secs(60))));
         to_the_next_minute(&budget).await;
+        assert_eq!(budget.used(budget.now()), 0);
         assert!(budget.spend(10).is_ok());
-        assert_eq!(budget.standing().used, 10);
+        assert_eq!((budget.standing().used, budget.used(budget.now())), (10, 10));
     }
 
     #[tokio::test(start_paused = true)]

@@ -14,6 +14,6 @@ pub mod validate;
 pub mod venue;
 
 pub use self::budget::Budget;
-pub use self::plan::{Plan, Request, Source, plan};
+pub use self::plan::{Plan, Plans, Request, Source, plan};
 pub use self::region::{Preset, RegionName};
 pub use self::venue::{Endpoint, ExchangeError, Venue};

@@ -1,5 +1,7 @@
 //! What to do with a request: answer it here, fetch and cache, or let it through.
 
+use std::sync::Arc;
+
 use lastgood::BypassReason;
 
 use crate::cut::Cut;
@@ -8,6 +10,9 @@ use crate::region::RegionName;
 use crate::venue::{Endpoint, Recipe, Shape, Venue, Weight, endpoint, weight_of};
 
 mod freshness;
+mod memo;
+
+pub use self::memo::Plans;
 
 /// What to do with a request.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,11 +24,11 @@ pub enum Plan {
     /// Answer from the cache.
     Cached {
         /// Answers that serve as well if they happen to be fresh, best first.
-        reuse: Vec<Source>,
+        reuse: Vec<Arc<Source>>,
         /// The one to load otherwise.
-        load: Source,
+        load: Arc<Source>,
         /// The question as it was asked, for when `load` turns out not to hold the answer.
-        direct: Option<Source>,
+        direct: Option<Arc<Source>>,
     },
 }
 
@@ -64,7 +69,7 @@ impl PartialEq for Endpoint {
 }
 
 /// A request's parts that bear on its plan.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Request<'a> {
     /// Whether the method is GET.
     pub is_get: bool,
@@ -131,7 +136,7 @@ fn settle_limit(endpoint: &Endpoint, params: &mut Params<'_>) {
 
 impl Plan {
     fn only(load: Source) -> Plan {
-        Plan::Cached { reuse: Vec::new(), load, direct: None }
+        Plan::Cached { reuse: Vec::new(), load: Arc::new(load), direct: None }
     }
 }
 
@@ -192,9 +197,9 @@ impl Question<'_> {
         let direct = self.direct();
         // Three singles of a 2-weight ticker cost more than one 4-weight snapshot that serves all bots.
         if all.weight <= direct.weight * 3 {
-            Plan::Cached { reuse: Vec::new(), load: all, direct: Some(direct) }
+            Plan::Cached { reuse: Vec::new(), load: Arc::new(all), direct: Some(Arc::new(direct)) }
         } else {
-            Plan::Cached { reuse: vec![all], load: direct, direct: None }
+            Plan::Cached { reuse: vec![Arc::new(all)], load: Arc::new(direct), direct: None }
         }
     }
 
@@ -209,7 +214,7 @@ impl Question<'_> {
         match symbols.filter(|_| filters) {
             Some(symbols) => {
                 let load = self.source(&Params::default(), Cut::Symbols(symbols));
-                Plan::Cached { reuse: Vec::new(), load, direct: Some(self.direct()) }
+                Plan::Cached { reuse: Vec::new(), load: Arc::new(load), direct: Some(Arc::new(self.direct())) }
             }
             None => Plan::only(self.direct()),
         }
@@ -234,7 +239,7 @@ impl Question<'_> {
         let mut books = bounds.iter().filter(|(bound, _)| u64::from(*bound) >= limit).map(|(bound, _)| {
             let mut params = self.params.clone();
             params.set("limit", (u64::from(*bound) != default).then(|| bound.to_string()));
-            self.source(&params, if u64::from(*bound) == limit { Cut::Whole } else { Cut::Levels(levels) })
+            Arc::new(self.source(&params, if u64::from(*bound) == limit { Cut::Whole } else { Cut::Levels(levels) }))
         });
         match books.next() {
             Some(load) => Plan::Cached { reuse: books.collect(), load, direct: None },
@@ -295,9 +300,9 @@ mod tests {
         plan(venue, Request { is_get: true, path, query, time_unit: None, binary: false })
     }
 
-    fn cached(target: &str) -> (Vec<Source>, Source, Option<Source>) {
+    fn cached(target: &str) -> (Vec<Arc<Source>>, Source, Option<Arc<Source>>) {
         match get(Venue::of(target.split('?').next().unwrap(), "").unwrap(), target) {
-            Plan::Cached { reuse, load, direct } => (reuse, load, direct),
+            Plan::Cached { reuse, load, direct } => (reuse, Source::clone(&load), direct),
             other => panic!("{target}: {other:?}"),
         }
     }

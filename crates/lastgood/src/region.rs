@@ -71,6 +71,11 @@ impl Answer {
         self.outcome
     }
 
+    /// When it was given.
+    pub fn given_at(&self) -> Timestamp {
+        self.at
+    }
+
     /// How long ago the load that brought it began.
     pub fn age(&self) -> Duration {
         self.at.since(self.entry.fetch_started_at)

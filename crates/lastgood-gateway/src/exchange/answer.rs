@@ -1,16 +1,16 @@
 //! Answers with the headers that say where they came from.
 
-use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::{AGE, CONTENT_ENCODING, CONTENT_TYPE, VARY};
+use http::header::{AGE, CONTENT_ENCODING, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use lastgood::{Answer, Freshness, Outcome};
+use lastgood::{Answer, Freshness, Outcome, Timestamp};
 use lastgood_market::Venue;
 
 use super::Part;
 use super::prepared::{GZIP_FROM, Prepared, pack};
 use crate::app::App;
+use crate::response::plain;
 
 pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 pub(crate) const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
@@ -60,7 +60,7 @@ pub(crate) async fn respond(app: &App, venue: Venue, answer: &Answer, part: Part
     headers.insert(AGE, HeaderValue::from(answer.age().as_secs()));
     headers.insert(X_CACHE, HeaderValue::from_static(answer.outcome().as_x_cache()));
     headers.insert(CACHE_STATUS, cache_status(answer));
-    state_weight(headers, app, venue);
+    state_weight(headers, app, venue, answer.given_at());
     response
 }
 
@@ -70,23 +70,13 @@ pub(super) fn respond_local(app: &App, venue: Venue, body: &'static str) -> Resp
     let headers = response.headers_mut();
     headers.insert(X_CACHE, HeaderValue::from_static("HIT"));
     headers.insert(CACHE_STATUS, HeaderValue::from_static("lastgood; hit; detail=local"));
-    state_weight(headers, app, venue);
-    response
-}
-
-/// A response of a status, a content type and a body, with room for the headers that every answer gets.
-pub(crate) fn plain(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Response {
-    let mut headers = HeaderMap::with_capacity(12);
-    headers.insert(CONTENT_TYPE, content_type);
-    let mut response = Response::new(Body::from(body));
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
+    state_weight(headers, app, venue, app.clock.now());
     response
 }
 
 /// The weight used upstream, in the two headers that clients pace themselves by. A hit adds nothing to it.
-pub(crate) fn state_weight(headers: &mut HeaderMap, app: &App, venue: Venue) {
-    let used = HeaderValue::from(app.used_weight(venue));
+pub(crate) fn state_weight(headers: &mut HeaderMap, app: &App, venue: Venue, now: Timestamp) {
+    let used = HeaderValue::from(app.used_weight(venue, now));
     headers.insert(USED_WEIGHT, used.clone());
     headers.insert(USED_WEIGHT_1M, used);
 }

@@ -6,8 +6,9 @@ use http::{HeaderValue, StatusCode};
 use lastgood::{Error, Reason};
 use lastgood_market::{ExchangeError, Venue};
 
-use super::answer::{CACHE_STATUS, X_CACHE, plain, state_weight};
+use super::answer::{CACHE_STATUS, X_CACHE, state_weight};
 use crate::app::App;
+use crate::response::plain;
 use crate::upstream::Unanswered;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
@@ -25,7 +26,7 @@ pub(super) fn fail(app: &App, venue: Venue, error: &Error) -> Response {
     };
     headers.insert(X_CACHE, HeaderValue::from_static(x_cache));
     headers.insert(CACHE_STATUS, HeaderValue::try_from(status).unwrap_or(HeaderValue::from_static("lastgood")));
-    state_weight(headers, app, venue);
+    state_weight(headers, app, venue, app.clock.now());
     response
 }
 
@@ -80,7 +81,7 @@ fn refused(app: &App, venue: Venue, error: &ExchangeError, detail: &'static str)
     let headers = response.headers_mut();
     headers.insert(X_CACHE, HeaderValue::from_static("PASS"));
     headers.insert(CACHE_STATUS, HeaderValue::from_static(detail));
-    state_weight(headers, app, venue);
+    state_weight(headers, app, venue, app.clock.now());
     response
 }
 

@@ -5,6 +5,7 @@ use axum::response::Response;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH};
 use http::{HeaderValue, Request};
 use http_body_util::Limited;
+use hyper::body::Incoming;
 use lastgood::BypassReason;
 use lastgood_market::Venue;
 
@@ -14,7 +15,7 @@ use crate::app::{App, Counts};
 use crate::upstream::{Unanswered, strip_hop_by_hop};
 
 /// Sends a request on and its answer back. Nothing is retried, nothing is queued.
-pub(super) async fn forward(app: &App, venue: Venue, request: Request<Body>, reason: BypassReason) -> Response {
+pub(super) async fn forward(app: &App, venue: Venue, request: Request<Incoming>, reason: BypassReason) -> Response {
     Counts::add(&app.counts.passed, 1);
     let declared = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > app.limits.max_body_bytes) {
@@ -23,7 +24,7 @@ pub(super) async fn forward(app: &App, venue: Venue, request: Request<Body>, rea
     let most = usize::try_from(app.limits.max_body_bytes).unwrap_or(usize::MAX);
     // An empty body stays what it is, so that it can be sent again to another base.
     let request = match http_body::Body::is_end_stream(request.body()) {
-        true => request,
+        true => request.map(|_| Body::empty()),
         false => request.map(|body| Body::new(Limited::new(body, most))),
     };
     let sent = tokio::time::timeout(app.limits.request_timeout, app.upstreams.forward(venue, request)).await;

@@ -113,7 +113,9 @@ async fn a_client_that_gives_up_after_a_second_is_served_while_the_exchange_hang
     let exchange = Exchange::start().await;
     exchange.sim.set_clock(ClockMode::Frozen(a_little_ahead()));
     let gateway = Running::start(&exchange.url(), &[]).await;
-    client("binance_sdk_spot_client.py", "compare", &exchange, &gateway).await.unwrap_or_else(|printed| panic!("{printed}"));
+    client("binance_sdk_spot_client.py", "compare", &exchange, &gateway)
+        .await
+        .unwrap_or_else(|printed| panic!("{printed}"));
     for region in gateway.gateway.cache().regions() {
         for key in KEYS_OF_THE_SESSION {
             region.expire(key).await;

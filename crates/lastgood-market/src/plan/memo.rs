@@ -1,0 +1,83 @@
+//! Plans that were made before: what bots ask, they ask again in the same words.
+
+use std::sync::Arc;
+
+use quick_cache::sync::Cache;
+
+use super::{Plan, Request, plan};
+use crate::venue::Venue;
+
+/// Plans by the words of their questions. A plan follows from the question alone, so it may be shared by all who ask.
+#[derive(Debug)]
+pub struct Plans(Cache<Box<str>, Arc<Plan>>);
+
+/// How many plans are kept; a plan takes about a kilobyte.
+const PLANS: usize = 8_192;
+/// Longer questions are planned each time, so that the plans' keys stay small.
+const LONGEST: usize = 512;
+
+impl Default for Plans {
+    fn default() -> Self {
+        Plans(Cache::new(PLANS))
+    }
+}
+
+impl Plans {
+    /// The plan of [`plan()`](super::plan()) for a request whose path and query together read `target`.
+    pub fn plan(&self, venue: Venue, target: &str, request: Request<'_>) -> Arc<Plan> {
+        let is_plain = request.is_get && request.time_unit.is_none() && !request.binary;
+        if !is_plain || target.len() > LONGEST {
+            return Arc::new(plan(venue, request));
+        }
+        if let Some(known) = self.0.get(target) {
+            return known;
+        }
+        let made = Arc::new(plan(venue, request));
+        // What passes through may be signed, and no signature is kept anywhere.
+        if matches!(*made, Plan::Cached { .. }) {
+            self.0.insert(target.into(), Arc::clone(&made));
+        }
+        made
+    }
+
+    /// How many plans are kept.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether none are.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(plans: &Plans, target: &str, time_unit: Option<&str>) -> Arc<Plan> {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        plans.plan(Venue::Spot, target, Request { is_get: true, path, query, time_unit, binary: false })
+    }
+
+    #[test]
+    fn a_question_is_planned_once() {
+        let plans = Plans::default();
+        let first = ask(&plans, "/api/v3/avgPrice?symbol=X", None);
+        assert!(Arc::ptr_eq(&first, &ask(&plans, "/api/v3/avgPrice?symbol=X", None)));
+        assert_ne!(first, ask(&plans, "/api/v3/avgPrice?symbol=Y", None));
+        assert_ne!(first, ask(&plans, "/api/v3/avgPrice?symbol=X", Some("MICROSECOND")));
+    }
+
+    #[test]
+    fn nothing_signed_or_long_is_kept_and_the_rest_is_bounded() {
+        let plans = Plans::default();
+        ask(&plans, "/api/v3/account?timestamp=1&signature=abc", None);
+        ask(&plans, &format!("/api/v3/avgPrice?symbol={}", "X".repeat(600)), None);
+        assert!(plans.is_empty());
+        for number in 0..3 * PLANS {
+            ask(&plans, &format!("/api/v3/avgPrice?symbol=X{number}"), None);
+        }
+        assert!(plans.len() <= PLANS);
+    }
+}
