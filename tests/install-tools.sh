@@ -41,7 +41,7 @@ install_python() {
   rm -rf "$tools/venv" "$tools/python-binance"
   python3 -m venv "$tools/venv" || { apt_install python3-venv && python3 -m venv "$tools/venv"; }
   "$tools/venv/bin/pip" install -q --disable-pip-version-check -r "$clients/requirements.txt"
-  "$tools/venv/bin/pip" install -q --disable-pip-version-check --target "$tools/python-binance" -r "$clients/requirements-python-binance.txt"
+  "$tools/venv/bin/pip" install -q --disable-pip-version-check --no-warn-conflicts --target "$tools/python-binance" -r "$clients/requirements-python-binance.txt"
 }
 
 install_node() {

@@ -3,9 +3,12 @@
 use std::fmt::Write as _;
 
 use crate::interval::Interval;
-use crate::price::{STEP, price, quantity, text, to_tick};
-use crate::random::{fraction, mix};
+use crate::price::{STEP, exact_price, quantity, reach, text, to_tick};
+use crate::random::{fraction, mix, one_in};
 use crate::symbols::Symbol;
+
+/// A candle's extremes are looked for at so many places.
+const QUARTERS: u64 = 4;
 
 /// What series of a symbol is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +17,8 @@ pub(crate) enum Series {
     Trades,
     /// Index, mark and such: no volumes, a slightly different level.
     Derived(u64),
+    /// The premium of the future over its index: a small ratio of either sign.
+    Premium,
 }
 
 /// A question for candles.
@@ -29,7 +34,7 @@ pub(crate) struct Wanted {
     pub(crate) from_end: bool,
     pub(crate) micros: bool,
     pub(crate) series: Series,
-    /// Candles that closed later than this many ms ago are missing: a stale tail.
+    /// The candle that is still forming is missing: a stale tail.
     pub(crate) tail_missing: bool,
     /// Closed candles have other values than before: a late revision.
     pub(crate) revised: bool,
@@ -100,7 +105,7 @@ fn exists(symbol: &Symbol, wanted: &Wanted, begin: u64, now: u64) -> bool {
     // In some blocks of fifty, ten in a row are missing.
     let gap = symbol.has_gaps
         && is_short(wanted)
-        && mix(symbol.salt, 300, number / 50) % 4 == 0
+        && one_in(4, symbol.salt, 300, number / 50)
         && (20..30).contains(&(number % 50));
     let listed = wanted.interval.next(begin, wanted.zone) > symbol.listed_at;
     let late = wanted.tail_missing && wanted.interval.next(begin, wanted.zone) > now;
@@ -109,19 +114,13 @@ fn exists(symbol: &Symbol, wanted: &Wanted, begin: u64, now: u64) -> bool {
 
 fn opens_at(symbol: &Symbol, wanted: &Wanted, begin: u64) -> u64 {
     let crooked = symbol.off_grid && is_short(wanted) && wanted.interval.length() >= 60_000;
-    match crooked && mix(symbol.salt, 400, begin) % 97 == 0 {
-        true => begin + 7_000,
-        false => begin,
-    }
+    if crooked && one_in(97, symbol.salt, 400, begin) { begin + 7_000 } else { begin }
 }
 
 fn closes_at(symbol: &Symbol, wanted: &Wanted, begin: u64) -> u64 {
     let close = wanted.interval.next(begin, wanted.zone) - 1;
     let early = symbol.off_grid && is_short(wanted) && wanted.interval.length() >= 60_000;
-    match early && mix(symbol.salt, 500, begin) % 89 == 0 {
-        true => close - 5_000,
-        false => close,
-    }
+    if early && one_in(89, symbol.salt, 500, begin) { close - 5_000 } else { close }
 }
 
 fn write_row(out: &mut String, symbol: &Symbol, wanted: &Wanted, begin: u64, now: u64) {
@@ -133,26 +132,36 @@ fn write_row(out: &mut String, symbol: &Symbol, wanted: &Wanted, begin: u64, now
     let salt = match wanted.series {
         Series::Trades => symbol.salt,
         Series::Derived(kind) => mix(symbol.salt, 600, kind),
+        Series::Premium => mix(symbol.salt, 600, 3),
     };
     let shift = if wanted.series == Series::Trades { 1.0 } else { 1.0 + (fraction(salt, 1, 1) - 0.5) * 0.001 };
-    let revision = if wanted.revised && next <= now { 1.000_1 } else { 1.0 };
-    let at = |time: u64| to_tick(symbol, price(symbol, time) * shift * revision);
-    let (open, close) = (at(begin), at(until / STEP * STEP));
-    let reach = (length as f64 / 86_400_000.0).sqrt().min(1.0) * 0.02 * done;
-    let high = to_tick(symbol, open.max(close) * (1.0 + fraction(salt, 700, begin) * reach));
-    let low = to_tick(symbol, open.min(close) * (1.0 - fraction(salt, 800, begin) * reach));
-    let trades = (1.0 + fraction(salt, 900, begin) * length as f64 / 400.0 * done) as u64;
+    let is_revised = wanted.revised && next <= now;
+    let revision = if is_revised { 1.000_1 } else { 1.0 };
+    let at = |time: u64| exact_price(symbol, time) * shift * revision;
+    let (open, close) = (to_tick(symbol, at(begin)), to_tick(symbol, at(until / STEP * STEP)));
+    // As long as it forms, a high never falls and a low never rises: each is a bound of all prices so far.
+    let (mut high, mut low) = (f64::MIN, f64::MAX);
+    for quarter in (0..QUARTERS).map(|quarter| begin + length * quarter / QUARTERS).filter(|quarter| *quarter < until) {
+        let seen = at(quarter / STEP * STEP);
+        (high, low) = (high.max(seen), low.min(seen));
+    }
+    let reach = reach(length / QUARTERS + STEP);
+    let (high, low) = (to_tick(symbol, high * reach), to_tick(symbol, low / reach));
+    let trades = (1.0 + fraction(salt, 900, begin) * length as f64 / 400.0 * done) as u64 + u64::from(is_revised);
     let volume = trades as f64 * (0.1 + fraction(salt, 1_000, begin)) * 100.0 / symbol.level.max(0.01);
     let unit = if wanted.micros { 1_000 } else { 1 };
     let (opened, closed) = (opens_at(symbol, wanted, begin) * unit, closes_at(symbol, wanted, begin) * unit + unit - 1);
-    let money = |amount: f64| text(symbol, amount);
+    let money = |amount: f64| match wanted.series {
+        Series::Premium => format!("{:.8}", (amount / symbol.level - 1.0) * 0.001),
+        _ => text(symbol, amount),
+    };
     let (volume, trades) = match wanted.series {
         Series::Trades => (volume, trades),
-        Series::Derived(_) => (0.0, trades),
+        Series::Derived(_) | Series::Premium => (0.0, trades),
     };
     let amount = |amount: f64| match wanted.series {
         Series::Trades => quantity(symbol, amount),
-        Series::Derived(_) => "0".to_owned(),
+        Series::Derived(_) | Series::Premium => "0".to_owned(),
     };
     let bought = volume * 0.52;
     // Writing into a String cannot fail.
@@ -164,8 +173,8 @@ fn write_row(out: &mut String, symbol: &Symbol, wanted: &Wanted, begin: u64, now
         money(low),
         money(close),
         amount(volume),
-        amount(volume * close),
+        amount(volume * open),
         amount(bought),
-        amount(bought * close),
+        amount(bought * open),
     );
 }

@@ -1,9 +1,11 @@
 //! The symbols of all markets, by name and by position.
 
 use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
-use crate::Venue;
+use crate::content::Tail;
 use crate::symbols::{Symbol, symbols};
+use crate::{Venue, info};
 
 #[derive(Debug)]
 pub(crate) struct Catalogue {
@@ -14,6 +16,8 @@ pub(crate) struct Catalogue {
 struct Market {
     symbols: Vec<Symbol>,
     positions: HashMap<String, usize>,
+    /// The long part of exchangeInfo with all symbols.
+    info: OnceLock<Arc<Tail>>,
 }
 
 impl Catalogue {
@@ -22,7 +26,7 @@ impl Catalogue {
         let market = |venue, count| {
             let symbols = symbols(venue, count, seed);
             let positions = symbols.iter().enumerate().map(|(at, symbol)| (symbol.name.clone(), at)).collect();
-            Market { symbols, positions }
+            Market { symbols, positions, info: OnceLock::new() }
         };
         Catalogue {
             markets: [
@@ -35,6 +39,11 @@ impl Catalogue {
 
     pub(crate) fn all(&self, venue: Venue) -> &[Symbol] {
         &self.markets[venue as usize].symbols
+    }
+
+    pub(crate) fn info(&self, venue: Venue) -> &Arc<Tail> {
+        let made = || Arc::new(Tail::new(info::tail(self, venue, |_| true, venue == Venue::Spot)));
+        self.markets[venue as usize].info.get_or_init(made)
     }
 
     /// Those that are traded, and so have tickers.

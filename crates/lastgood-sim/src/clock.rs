@@ -14,6 +14,9 @@ pub enum ClockMode {
     Frozen(u64),
 }
 
+/// The end of the year 9999: no clock goes further, so that times can be added to.
+const LATEST: u64 = 253_402_300_799_999;
+
 /// The clock.
 #[derive(Debug)]
 pub(crate) struct Clock {
@@ -27,10 +30,12 @@ impl Clock {
 
     /// Milliseconds since the epoch.
     pub(crate) fn now(&self) -> u64 {
-        match *self.mode.lock().unwrap_or_else(PoisonError::into_inner) {
-            (ClockMode::Live, ahead) => system_millis() + ahead,
-            (ClockMode::Frozen(at), ahead) => at + ahead,
-        }
+        let (mode, ahead) = *self.mode.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = match mode {
+            ClockMode::Live => system_millis(),
+            ClockMode::Frozen(at) => at,
+        };
+        at.saturating_add(ahead).min(LATEST)
     }
 
     pub(crate) fn set(&self, mode: ClockMode) {
@@ -39,7 +44,8 @@ impl Clock {
 
     /// Moves the clock forward, frozen or not.
     pub(crate) fn advance(&self, millis: u64) {
-        self.mode.lock().unwrap_or_else(PoisonError::into_inner).1 += millis;
+        let mut mode = self.mode.lock().unwrap_or_else(PoisonError::into_inner);
+        mode.1 = mode.1.saturating_add(millis);
     }
 }
 

@@ -4,7 +4,7 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::{ClockMode, Fault, Sim, State};
+use crate::{ClockMode, Fault, FaultKind, Sim, State};
 
 const HELP: &str = "\
 A simulated exchange. Its switches:
@@ -24,10 +24,26 @@ A simulated exchange. Its switches:
 ";
 
 #[derive(Deserialize)]
-#[serde(untagged, deny_unknown_fields)]
-enum ClockSwitch {
-    Advance { advance_ms: u64 },
-    Mode(ClockMode),
+#[serde(deny_unknown_fields)]
+struct ClockSwitch {
+    mode: Option<String>,
+    at: Option<u64>,
+    advance_ms: Option<u64>,
+}
+
+impl ClockSwitch {
+    fn apply(&self, sim: &Sim) -> Result<(), serde_json::Error> {
+        match (self.mode.as_deref(), self.at, self.advance_ms) {
+            (Some("live"), None, None) => sim.set_clock(ClockMode::Live),
+            (Some("frozen"), Some(at), None) => sim.set_clock(ClockMode::Frozen(at)),
+            (None, None, Some(millis)) => sim.advance(millis),
+            _ => {
+                use serde::de::Error as _;
+                return Err(serde_json::Error::custom("expected mode live, mode frozen with at, or advance_ms"));
+            }
+        }
+        Ok(())
+    }
 }
 
 #[derive(Deserialize)]
@@ -35,6 +51,24 @@ enum ClockSwitch {
 struct LimitSwitch {
     spot: Option<u32>,
     futures: Option<u32>,
+}
+
+/// A fault as it is written, with nothing that would be passed over in silence.
+fn parse_fault(body: &[u8]) -> Result<Fault, serde_json::Error> {
+    use serde::de::Error as _;
+
+    let written: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(body)?;
+    let known = ["kind", "ms", "status", "path_prefix", "times"];
+    if let Some(name) = written.keys().find(|name| !known.contains(&name.as_str())) {
+        return Err(serde_json::Error::custom(format!("unknown field `{name}`, expected one of {}", known.join(", "))));
+    }
+    let fault: Fault = serde_json::from_value(written.into())?;
+    match fault.kind {
+        FaultKind::Status { status } if !(400..600).contains(&status) => {
+            Err(serde_json::Error::custom(format!("status {status} is no error: expected 400 to 599")))
+        }
+        _ => Ok(fault),
+    }
 }
 
 /// A status, a content type and a body.
@@ -48,7 +82,7 @@ pub(crate) fn control(sim: &Sim, method: &Method, path: &str, body: &[u8]) -> Co
     let done = || (200, JSON, json!({"done": true}).to_string());
     let bad =
         |why: serde_json::Error| (400, JSON, json!({"error": why.to_string(), "mend": "see GET /_sim/"}).to_string());
-    match (method, path.trim_start_matches("/_sim").trim_matches('/')) {
+    match (method, path.strip_prefix("/_sim").unwrap_or(path).trim_matches('/')) {
         (&Method::GET, "") => (200, "text/plain", HELP.to_owned()),
         (&Method::GET, "counters") => (200, JSON, json!(sim.counters()).to_string()),
         (&Method::POST, "reset") => {
@@ -60,24 +94,19 @@ pub(crate) fn control(sim: &Sim, method: &Method, path: &str, body: &[u8]) -> Co
             sim.clear_faults();
             done()
         }
-        (&Method::POST, "faults") => match serde_json::from_slice::<Fault>(body) {
+        (&Method::POST, "faults") => match parse_fault(body) {
             Ok(fault) => {
                 sim.fault(fault);
                 done()
             }
             Err(why) => bad(why),
         },
-        (&Method::POST, "clock") => match serde_json::from_slice(body) {
-            Ok(ClockSwitch::Advance { advance_ms }) => {
-                sim.advance(advance_ms);
-                done()
+        (&Method::POST, "clock") => {
+            match serde_json::from_slice::<ClockSwitch>(body).and_then(|switch| switch.apply(sim)) {
+                Ok(()) => done(),
+                Err(why) => bad(why),
             }
-            Ok(ClockSwitch::Mode(mode)) => {
-                sim.set_clock(mode);
-                done()
-            }
-            Err(why) => bad(why),
-        },
+        }
         (&Method::POST, "limits") => match serde_json::from_slice(body) {
             Ok(LimitSwitch { spot, futures }) => {
                 state.set_limits(spot, futures);

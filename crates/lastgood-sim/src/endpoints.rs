@@ -1,12 +1,24 @@
 //! The endpoint table: every public path with its weight, its parameters and who answers it.
 
-use crate::candles::{Series, Wanted, klines};
+mod klines;
+mod ticker;
+mod weights;
+
+use std::sync::Arc;
+
+use self::klines::candles;
+use self::ticker::ticker;
+use self::weights::{book_weight, day_weight, depth_weight, klines_weight, price_weight, window_weight};
 use crate::catalogue::Catalogue;
+use crate::content::Content;
+use crate::funding::{self, Range, STATISTICS_KEPT};
+use crate::info;
 use crate::interval::Interval;
 use crate::limits::Bucket;
-use crate::params::{ApiError, Asked, Params, find, invalid_symbol};
+use crate::params::{ApiError, Asked, Params, find, invalid_symbol, not_valid};
 use crate::symbols::{Contract, Symbol};
-use crate::{SimConfig, Venue, info, market};
+use crate::tape::{self, Page};
+use crate::{SimConfig, Venue, market};
 
 /// What a handler may look at.
 pub(crate) struct Context<'a> {
@@ -15,7 +27,6 @@ pub(crate) struct Context<'a> {
     pub(crate) venue: Venue,
     /// The path behind its prefix and version: `klines`, `ticker/price`.
     pub(crate) name: &'a str,
-    pub(crate) version: u8,
     pub(crate) params: &'a Params,
     pub(crate) now: u64,
     pub(crate) micros: bool,
@@ -23,13 +34,14 @@ pub(crate) struct Context<'a> {
     pub(crate) revised: bool,
 }
 
-type Handler = fn(&Context<'_>) -> Result<String, ApiError>;
+type Handler = fn(&Context<'_>) -> Result<Content, ApiError>;
 type Weigh = fn(Venue, &Params) -> u32;
 
 /// A public endpoint.
 pub(crate) struct Endpoint {
     venues: &'static [Venue],
     name: &'static str,
+    /// Those that it reads.
     pub(crate) params: &'static [&'static str],
     pub(crate) weight: Weigh,
     pub(crate) answer: Handler,
@@ -38,12 +50,12 @@ pub(crate) struct Endpoint {
 const ALL: &[Venue] = &Venue::ALL;
 const SPOT: &[Venue] = &[Venue::Spot];
 const CONTRACTS: &[Venue] = &[Venue::Futures, Venue::Coin];
-const RANGE: &[&str] = &["symbol", "pair", "contractType", "interval", "startTime", "endTime", "timeZone", "limit"];
-const STATISTICS: &[&str] = &["symbol", "pair", "contractType", "period", "startTime", "endTime", "limit"];
+const CANDLES: &[&str] = &["symbol", "interval", "startTime", "endTime", "timeZone", "limit"];
+const CONTRACT_CANDLES: &[&str] = &["symbol", "pair", "contractType", "interval", "startTime", "endTime", "limit"];
 
 #[rustfmt::skip]
 static ENDPOINTS: &[Endpoint] = &[
-    Endpoint { venues: ALL, name: "ping", params: &[], weight: |_, _| 1, answer: |_| Ok("{}".to_owned()) },
+    Endpoint { venues: ALL, name: "ping", params: &[], weight: |_, _| 1, answer: |_| Ok("{}".into()) },
     Endpoint { venues: ALL, name: "time", params: &[], weight: |_, _| 1, answer: time },
     Endpoint { venues: SPOT, name: "exchangeInfo", params: &["symbol", "symbols", "permissions", "symbolStatus", "showPermissionSets"], weight: |_, _| 20, answer: spot_info },
     Endpoint { venues: CONTRACTS, name: "exchangeInfo", params: &[], weight: |_, _| 1, answer: contract_info },
@@ -51,122 +63,63 @@ static ENDPOINTS: &[Endpoint] = &[
     Endpoint { venues: ALL, name: "trades", params: &["symbol", "limit"], weight: |venue, _| if venue == Venue::Spot { 25 } else { 5 }, answer: trades },
     Endpoint { venues: SPOT, name: "historicalTrades", params: &["symbol", "limit", "fromId"], weight: |_, _| 25, answer: trades },
     Endpoint { venues: ALL, name: "aggTrades", params: &["symbol", "fromId", "startTime", "endTime", "limit"], weight: |venue, _| if venue == Venue::Spot { 4 } else { 20 }, answer: agg_trades },
-    Endpoint { venues: ALL, name: "klines", params: RANGE, weight: klines_weight, answer: candles },
-    Endpoint { venues: SPOT, name: "uiKlines", params: RANGE, weight: klines_weight, answer: candles },
-    Endpoint { venues: CONTRACTS, name: "continuousKlines", params: RANGE, weight: klines_weight, answer: candles },
-    Endpoint { venues: CONTRACTS, name: "indexPriceKlines", params: RANGE, weight: klines_weight, answer: candles },
-    Endpoint { venues: CONTRACTS, name: "markPriceKlines", params: RANGE, weight: klines_weight, answer: candles },
-    Endpoint { venues: CONTRACTS, name: "premiumIndexKlines", params: RANGE, weight: klines_weight, answer: candles },
-    Endpoint { venues: SPOT, name: "avgPrice", params: &["symbol"], weight: |_, _| 2, answer: |c| Ok(market::avg_price(c.symbol()?, c.now)) },
-    Endpoint { venues: ALL, name: "ticker/24hr", params: &["symbol", "symbols", "pair", "type", "symbolStatus"], weight: day_weight, answer: ticker },
-    Endpoint { venues: ALL, name: "ticker/price", params: &["symbol", "symbols", "pair", "symbolStatus"], weight: price_weight, answer: ticker },
-    Endpoint { venues: ALL, name: "ticker/bookTicker", params: &["symbol", "symbols", "pair", "symbolStatus"], weight: book_weight, answer: ticker },
+    Endpoint { venues: SPOT, name: "klines", params: CANDLES, weight: klines_weight, answer: candles },
+    Endpoint { venues: SPOT, name: "uiKlines", params: CANDLES, weight: klines_weight, answer: candles },
+    Endpoint { venues: CONTRACTS, name: "klines", params: CONTRACT_CANDLES, weight: klines_weight, answer: candles },
+    Endpoint { venues: CONTRACTS, name: "continuousKlines", params: CONTRACT_CANDLES, weight: klines_weight, answer: candles },
+    Endpoint { venues: CONTRACTS, name: "indexPriceKlines", params: CONTRACT_CANDLES, weight: klines_weight, answer: candles },
+    Endpoint { venues: CONTRACTS, name: "markPriceKlines", params: CONTRACT_CANDLES, weight: klines_weight, answer: candles },
+    Endpoint { venues: CONTRACTS, name: "premiumIndexKlines", params: CONTRACT_CANDLES, weight: klines_weight, answer: candles },
+    Endpoint { venues: SPOT, name: "avgPrice", params: &["symbol"], weight: |_, _| 2, answer: |c| Ok(market::avg_price(c.symbol()?, c.micros, c.now).into()) },
+    Endpoint { venues: SPOT, name: "ticker/24hr", params: &["symbol", "symbols", "type", "symbolStatus"], weight: day_weight, answer: ticker },
+    Endpoint { venues: SPOT, name: "ticker/price", params: &["symbol", "symbols", "symbolStatus"], weight: price_weight, answer: ticker },
+    Endpoint { venues: SPOT, name: "ticker/bookTicker", params: &["symbol", "symbols", "symbolStatus"], weight: book_weight, answer: ticker },
     Endpoint { venues: SPOT, name: "ticker/tradingDay", params: &["symbol", "symbols", "timeZone", "type", "symbolStatus"], weight: window_weight, answer: ticker },
     Endpoint { venues: SPOT, name: "ticker", params: &["symbol", "symbols", "windowSize", "type", "symbolStatus"], weight: window_weight, answer: ticker },
+    Endpoint { venues: CONTRACTS, name: "ticker/24hr", params: &["symbol", "pair"], weight: day_weight, answer: ticker },
+    Endpoint { venues: CONTRACTS, name: "ticker/price", params: &["symbol", "pair"], weight: price_weight, answer: ticker },
+    Endpoint { venues: CONTRACTS, name: "ticker/bookTicker", params: &["symbol", "pair"], weight: book_weight, answer: ticker },
     Endpoint { venues: CONTRACTS, name: "premiumIndex", params: &["symbol", "pair"], weight: |_, p| if p.get("symbol").is_some() { 1 } else { 10 }, answer: ticker },
     Endpoint { venues: CONTRACTS, name: "fundingRate", params: &["symbol", "startTime", "endTime", "limit"], weight: |_, _| 0, answer: funding_rate },
-    Endpoint { venues: CONTRACTS, name: "fundingInfo", params: &[], weight: |_, _| 0, answer: |c| Ok(market::array(c.catalogue.trading(c.venue).map(market::funding_info))) },
-    Endpoint { venues: CONTRACTS, name: "openInterest", params: &["symbol"], weight: |_, _| 1, answer: |c| Ok(market::open_interest(c.symbol()?, c.now)) },
-    Endpoint { venues: CONTRACTS, name: "openInterestHist", params: STATISTICS, weight: |_, _| 0, answer: statistics },
-    Endpoint { venues: CONTRACTS, name: "topLongShortAccountRatio", params: STATISTICS, weight: |_, _| 0, answer: statistics },
-    Endpoint { venues: CONTRACTS, name: "topLongShortPositionRatio", params: STATISTICS, weight: |_, _| 0, answer: statistics },
-    Endpoint { venues: CONTRACTS, name: "globalLongShortAccountRatio", params: STATISTICS, weight: |_, _| 0, answer: statistics },
-    Endpoint { venues: CONTRACTS, name: "takerlongshortRatio", params: STATISTICS, weight: |_, _| 0, answer: statistics },
-    Endpoint { venues: CONTRACTS, name: "takerBuySellVol", params: STATISTICS, weight: |_, _| 0, answer: statistics },
-    Endpoint { venues: CONTRACTS, name: "basis", params: STATISTICS, weight: |_, _| 0, answer: statistics },
+    Endpoint { venues: CONTRACTS, name: "fundingInfo", params: &[], weight: |_, _| 0, answer: funding_info },
+    Endpoint { venues: CONTRACTS, name: "openInterest", params: &["symbol"], weight: |_, _| 1, answer: |c| Ok(funding::open_interest(c.symbol()?, c.now).into()) },
 ];
 
-/// The endpoint of a name on a venue.
-pub(crate) fn endpoint(venue: Venue, name: &str) -> Option<&'static Endpoint> {
-    ENDPOINTS.iter().find(|endpoint| endpoint.name == name && endpoint.venues.contains(&venue))
+/// What `/futures/data` has.
+const STATISTICS: &[&str] = &[
+    "openInterestHist",
+    "topLongShortAccountRatio",
+    "topLongShortPositionRatio",
+    "globalLongShortAccountRatio",
+    "takerlongshortRatio",
+    "takerBuySellVol",
+    "basis",
+];
+
+/// All of that is asked for in the same way.
+static STATISTIC: Endpoint = Endpoint {
+    venues: CONTRACTS,
+    name: "",
+    params: &["symbol", "pair", "contractType", "period", "startTime", "endTime", "limit"],
+    weight: |_, _| 0,
+    answer: statistics,
+};
+
+/// The endpoint of a name on a venue; version zero is `/futures/data`, which has none.
+pub(crate) fn endpoint(venue: Venue, version: u8, name: &str) -> Option<&'static Endpoint> {
+    match version {
+        0 => STATISTICS.contains(&name).then_some(&STATISTIC),
+        _ => ENDPOINTS.iter().find(|endpoint| endpoint.name == name && endpoint.venues.contains(&venue)),
+    }
 }
 
 /// The bucket that an endpoint counts in besides the weight.
-pub(crate) fn bucket(name: &str, is_statistics: bool) -> Option<Bucket> {
-    match name {
-        "fundingRate" | "fundingInfo" => Some(Bucket::Funding),
-        _ => is_statistics.then_some(Bucket::Statistics),
+pub(crate) fn bucket(name: &str, version: u8) -> Option<Bucket> {
+    match (name, version) {
+        (_, 0) => Some(Bucket::Statistics),
+        ("fundingRate" | "fundingInfo", _) => Some(Bucket::Funding),
+        _ => None,
     }
-}
-
-fn by_limit(params: &Params, default: u64, bounds: &[(u64, u32)]) -> u32 {
-    let limit = params.get("limit").and_then(|limit| limit.parse().ok()).unwrap_or(default);
-    bounds.iter().find(|(bound, _)| limit <= *bound).or(bounds.last()).map_or(1, |(_, weight)| *weight)
-}
-
-fn depth_weight(venue: Venue, params: &Params) -> u32 {
-    match venue {
-        Venue::Spot => by_limit(params, 100, &[(100, 5), (500, 25), (1_000, 50), (5_000, 250)]),
-        _ => by_limit(params, 500, &[(50, 2), (100, 5), (500, 10), (1_000, 20)]),
-    }
-}
-
-fn klines_weight(venue: Venue, params: &Params) -> u32 {
-    match venue {
-        Venue::Spot => 2,
-        _ => by_limit(params, 500, &[(99, 1), (499, 2), (1_000, 5), (1_500, 10)]),
-    }
-}
-
-fn named(params: &Params) -> (bool, usize) {
-    (params.get("symbol").is_some(), params.get("symbols").map_or(0, |list| list.split(',').count()))
-}
-
-fn day_weight(venue: Venue, params: &Params) -> u32 {
-    match (venue, named(params)) {
-        (Venue::Spot, (true, _) | (false, 1..=20)) => 2,
-        (Venue::Spot, (false, 21..=100)) => 40,
-        (Venue::Spot, _) => 80,
-        (_, (one, _)) => {
-            if one {
-                1
-            } else {
-                40
-            }
-        }
-    }
-}
-
-fn price_weight(venue: Venue, params: &Params) -> u32 {
-    match (venue, named(params).0) {
-        (Venue::Spot, one) => {
-            if one {
-                2
-            } else {
-                4
-            }
-        }
-        (_, one) => {
-            if one {
-                1
-            } else {
-                2
-            }
-        }
-    }
-}
-
-fn book_weight(venue: Venue, params: &Params) -> u32 {
-    match (venue, named(params).0) {
-        (Venue::Spot, one) => {
-            if one {
-                2
-            } else {
-                4
-            }
-        }
-        (_, one) => {
-            if one {
-                2
-            } else {
-                5
-            }
-        }
-    }
-}
-
-fn window_weight(_: Venue, params: &Params) -> u32 {
-    (named(params).1.max(1) as u32 * 4).min(200)
 }
 
 impl Context<'_> {
@@ -189,18 +142,32 @@ impl Context<'_> {
             bounds => Ok(bounds),
         }
     }
+
+    fn range(&self, default: usize, most: usize) -> Result<Range, ApiError> {
+        let (start, end) = self.bounds()?;
+        Ok(Range { start, end, limit: self.params.limit(self.venue, default, most)? })
+    }
+
+    fn page(&self, from: Option<u64>, (start, end): (Option<u64>, Option<u64>)) -> Result<Page, ApiError> {
+        let limit = self.params.limit(self.venue, 500, 1_000)?;
+        Ok(Page { from, start, end, limit, micros: self.micros })
+    }
+
+    /// The exchange's time in the unit that was asked for.
+    fn stamp(&self) -> u64 {
+        if self.micros { self.now * 1_000 } else { self.now }
+    }
 }
 
-fn time(context: &Context<'_>) -> Result<String, ApiError> {
-    let unit = if context.micros { 1_000 } else { 1 };
-    Ok(format!(r#"{{"serverTime":{}}}"#, context.now * unit))
+fn time(context: &Context<'_>) -> Result<Content, ApiError> {
+    Ok(format!(r#"{{"serverTime":{}}}"#, context.stamp()).into())
 }
 
-fn spot_info(context: &Context<'_>) -> Result<String, ApiError> {
+fn spot_info(context: &Context<'_>) -> Result<Content, ApiError> {
     let params = context.params;
     let sets = params.get("showPermissionSets") != Some("false");
     let asked = params.symbols(context.catalogue, context.venue)?;
-    let status = params.get("symbolStatus");
+    let status = params.status()?;
     if status.is_some() && !matches!(asked, Asked::All) {
         return Err(ApiError::new(
             400,
@@ -208,30 +175,39 @@ fn spot_info(context: &Context<'_>) -> Result<String, ApiError> {
             "Combination of optional parameters invalid. Recommendation: 'symbolStatus' must not be sent with 'symbol' or 'symbols'.",
         ));
     }
-    if status.is_some_and(|status| !matches!(status, "TRADING" | "HALT" | "BREAK")) {
-        return Err(ApiError::new(400, -1122, "Invalid symbolStatus."));
+    let permissions = params.get("permissions");
+    if matches!(asked, Asked::All) && status.is_none() && permissions.is_none() && sets {
+        return Ok(whole_info(context));
     }
-    let permitted = params.get("permissions").is_none_or(|wanted| wanted.contains("SPOT") || wanted.contains("MARGIN"));
+    let permitted = permissions.is_none_or(|wanted| wanted.contains("SPOT") || wanted.contains("MARGIN"));
     let wanted = |symbol: &Symbol| {
-        let of_status = status.is_none_or(|status| (status == "TRADING") == symbol.trading && status != "HALT");
         let of_name = match &asked {
             Asked::One(one) => one.name == symbol.name,
             Asked::Some(some) => some.iter().any(|one| one.name == symbol.name),
             Asked::All => true,
         };
-        permitted && of_status && of_name
+        permitted && of_name && status.is_none_or(|status| status.is_of(symbol))
     };
-    Ok(info::exchange_info(context.catalogue, context.config, context.venue, context.now, wanted, sets))
+    let tail = info::tail(context.catalogue, context.venue, wanted, sets);
+    Ok((info::head(context.config, context.venue, context.stamp()) + &tail).into())
 }
 
-fn contract_info(context: &Context<'_>) -> Result<String, ApiError> {
-    Ok(info::exchange_info(context.catalogue, context.config, context.venue, context.now, |_| true, false))
+fn contract_info(context: &Context<'_>) -> Result<Content, ApiError> {
+    Ok(whole_info(context))
 }
 
-fn depth(context: &Context<'_>) -> Result<String, ApiError> {
+fn whole_info(context: &Context<'_>) -> Content {
+    let head = info::head(context.config, context.venue, context.stamp());
+    Content::with_tail(head, Arc::clone(context.catalogue.info(context.venue)))
+}
+
+fn depth(context: &Context<'_>) -> Result<Content, ApiError> {
     let symbol = context.symbol()?;
     let levels = match context.venue {
-        Venue::Spot => context.params.limit(Venue::Spot, 100, 5_000)?,
+        Venue::Spot => {
+            context.params.require_status(symbol)?;
+            context.params.limit(Venue::Spot, 100, 5_000)?
+        }
         venue => {
             let levels = context.params.limit(venue, 500, 1_000)?;
             match [5, 10, 20, 50, 100, 500, 1_000].contains(&levels) {
@@ -240,161 +216,52 @@ fn depth(context: &Context<'_>) -> Result<String, ApiError> {
             }
         }
     };
-    Ok(market::depth(symbol, levels, context.now))
+    Ok(market::depth(symbol, levels, context.now).into())
 }
 
-fn trades(context: &Context<'_>) -> Result<String, ApiError> {
-    let limit = context.params.limit(context.venue, 500, 1_000)?;
-    let from = context.params.number("fromId")?;
-    Ok(market::trades(context.symbol()?, from, limit, context.micros, context.now))
+fn trades(context: &Context<'_>) -> Result<Content, ApiError> {
+    let page = context.page(context.params.number("fromId")?, (None, None))?;
+    Ok(tape::trades(context.symbol()?, &page, context.now).into())
 }
 
-fn agg_trades(context: &Context<'_>) -> Result<String, ApiError> {
-    let limit = context.params.limit(context.venue, 500, 1_000)?;
-    let from = context.params.number("fromId")?;
-    Ok(market::agg_trades(context.symbol()?, from, context.bounds()?, limit, context.micros, context.now))
-}
-
-fn candles(context: &Context<'_>) -> Result<String, ApiError> {
-    let params = context.params;
-    let symbol = match context.name {
-        "continuousKlines" => {
-            let contract = params.mandatory("contractType")?;
-            match contract {
-                "PERPETUAL" | "CURRENT_QUARTER" => {
-                    let pair = context.pair()?;
-                    let of = |symbol: &&Symbol| symbol.pair == pair.pair && symbol.contract.as_str() == contract;
-                    context.catalogue.all(context.venue).iter().find(of).ok_or_else(invalid_symbol)?
-                }
-                _ => return Err(ApiError::new(400, -1130, "Data sent for parameter 'contractType' is not valid.")),
-            }
-        }
-        "indexPriceKlines" => context.pair()?,
-        _ => context.symbol()?,
-    };
-    let interval = params.mandatory("interval")?;
-    let interval = Interval::parse(interval)
-        .filter(|_| context.venue == Venue::Spot || interval != "1s")
-        .ok_or_else(|| ApiError::new(400, -1120, "Invalid interval."))?;
-    let (start, end) = context.bounds()?;
-    let most = if context.venue == Venue::Spot { 1_000 } else { 1_500 };
-    let series = match context.name {
-        "indexPriceKlines" => Series::Derived(1),
-        "markPriceKlines" => Series::Derived(2),
-        "premiumIndexKlines" => Series::Derived(3),
-        _ => Series::Trades,
-    };
-    let wanted = Wanted {
-        interval,
-        start,
-        end,
-        limit: params.limit(context.venue, 500, most)?,
-        zone: time_zone(params)?,
-        from_end: context.venue == Venue::Coin,
-        micros: context.micros,
-        series,
-        tail_missing: context.tail_missing,
-        revised: context.revised,
-    };
-    match (start, end) {
-        (Some(start), Some(end)) if start > end => Ok("[]".to_owned()),
-        _ => Ok(klines(symbol, &wanted, context.now)),
+fn agg_trades(context: &Context<'_>) -> Result<Content, ApiError> {
+    let bounds = context.bounds()?;
+    if context.venue != Venue::Spot {
+        within(bounds, 3_600_000, "1 hours")?;
     }
+    let page = context.page(context.params.number("fromId")?, bounds)?;
+    Ok(tape::agg_trades(context.symbol()?, &page, context.now).into())
 }
 
-/// `timeZone`: hours and minutes from −12:00 to +14:00.
-fn time_zone(params: &Params) -> Result<i64, ApiError> {
-    let Some(zone) = params.get("timeZone") else { return Ok(0) };
-    let invalid =
-        || ApiError::new(400, -1102, "Mandatory parameter 'timeZone' was not sent, was empty/null, or malformed.");
-    let (sign, digits) = match zone.strip_prefix('-') {
-        Some(rest) => (-1, rest),
-        None => (1, zone.trim_start_matches('+')),
-    };
-    let (hours, minutes) = digits.split_once(':').unwrap_or((digits, "0"));
-    let (hours, minutes): (i64, i64) = (hours.parse().map_err(|_| invalid())?, minutes.parse().map_err(|_| invalid())?);
-    let offset = sign * (hours * 60 + minutes);
-    match (-12 * 60..=14 * 60).contains(&offset) && (0..60).contains(&minutes) && hours >= 0 {
-        true => Ok(offset * 60_000),
-        false => Err(invalid()),
-    }
-}
-
-fn ticker(context: &Context<'_>) -> Result<String, ApiError> {
-    let params = context.params;
-    let mini = match params.get("type") {
-        None | Some("FULL") => false,
-        Some("MINI") => true,
-        Some(_) => {
-            return Err(ApiError::new(
-                400,
-                -1100,
-                "Illegal characters found in parameter 'type'; legal range is 'FULL|MINI'.",
-            ));
-        }
-    };
-    let day = 86_400_000;
-    let length = match (context.name, params.get("windowSize")) {
-        ("ticker", Some(size)) => window_size(size)?,
-        ("ticker/tradingDay", _) => (context.now % day).max(1_000),
-        _ => day,
-    };
-    let row = |symbol: &Symbol| match context.name {
-        "ticker/price" => market::ticker_price(symbol, context.version, context.now),
-        "ticker/bookTicker" => market::book_ticker(symbol, context.now),
-        "ticker/24hr" => market::ticker_24hr(symbol, mini, context.micros, context.now),
-        "premiumIndex" => market::premium_index(symbol, context.now),
-        _ => market::window(symbol, length, mini, context.micros, context.now),
-    };
-    if let (Venue::Coin, Some(pair)) = (context.venue, params.get("pair")) {
-        let of_pair = context.catalogue.trading(Venue::Coin).filter(|symbol| symbol.pair == pair);
-        return Ok(market::array(of_pair.map(row)));
-    }
-    match params.symbols(context.catalogue, context.venue)? {
-        // COIN-M answers with an array even for one symbol.
-        Asked::One(symbol) if context.venue == Venue::Coin => Ok(market::array(std::iter::once(row(symbol)))),
-        Asked::One(symbol) => Ok(row(symbol)),
-        Asked::Some(symbols) => Ok(market::array(symbols.into_iter().map(row))),
-        Asked::All if matches!(context.name, "ticker" | "ticker/tradingDay") => Err(ApiError::new(
+/// Refuses bounds that are further apart than `most` ms.
+fn within(bounds: (Option<u64>, Option<u64>), most: u64, words: &str) -> Result<(), ApiError> {
+    match bounds {
+        (Some(start), Some(end)) if end.saturating_sub(start) > most => Err(ApiError::new(
             400,
-            -1128,
-            "Combination of optional parameters invalid. Recommendation: 'symbol' or 'symbols' must be sent.",
+            -1127,
+            format!("Lookup interval is too big. More than {words} between startTime and endTime."),
         )),
-        Asked::All => Ok(market::array(context.catalogue.trading(context.venue).map(row))),
+        _ => Ok(()),
     }
 }
 
-fn window_size(size: &str) -> Result<u64, ApiError> {
-    let invalid = || {
-        ApiError::new(
-            400,
-            -1100,
-            "Illegal characters found in parameter 'windowSize'; legal range is '1m-59m, 1h-23h, 1d-7d'.",
-        )
-    };
-    let (count, unit) = size.split_at_checked(size.len().saturating_sub(1)).ok_or_else(invalid)?;
-    let count: u64 = count.parse().map_err(|_| invalid())?;
-    match (unit, count) {
-        ("m", 1..=59) => Ok(count * 60_000),
-        ("h", 1..=23) => Ok(count * 3_600_000),
-        ("d", 1..=7) => Ok(count * 86_400_000),
-        _ => Err(invalid()),
-    }
-}
-
-fn funding_rate(context: &Context<'_>) -> Result<String, ApiError> {
-    let (start, end) = context.bounds()?;
-    let limit = context.params.limit(context.venue, 100, 1_000)?;
+fn funding_rate(context: &Context<'_>) -> Result<Content, ApiError> {
+    let range = context.range(100, 1_000)?;
     let symbols: Vec<&Symbol> = match context.params.get("symbol") {
         Some(name) => vec![find(context.catalogue, context.venue, name)?],
         None => {
             context.catalogue.trading(context.venue).filter(|symbol| symbol.contract == Contract::Perpetual).collect()
         }
     };
-    Ok(market::funding_history(&symbols, start, end, limit, context.now))
+    Ok(funding::funding_history(&symbols, &range, context.now).into())
 }
 
-fn statistics(context: &Context<'_>) -> Result<String, ApiError> {
+fn funding_info(context: &Context<'_>) -> Result<Content, ApiError> {
+    let perpetual = context.catalogue.trading(context.venue).filter(|symbol| symbol.contract == Contract::Perpetual);
+    Ok(market::array(perpetual, |out, symbol| out.push_str(&funding::funding_info(symbol))).into())
+}
+
+fn statistics(context: &Context<'_>) -> Result<Content, ApiError> {
     let symbol = match context.params.get("pair") {
         Some(_) => context.pair()?,
         None => context.symbol()?,
@@ -404,7 +271,10 @@ fn statistics(context: &Context<'_>) -> Result<String, ApiError> {
         "5m" | "15m" | "30m" | "1h" | "2h" | "4h" | "6h" | "12h" | "1d" => Interval::parse(period),
         _ => None,
     };
-    let period = period.ok_or_else(|| ApiError::new(400, -1130, "Data sent for parameter 'period' is not valid."))?;
-    let limit = context.params.limit(context.venue, 30, 500)?;
-    Ok(market::statistics(context.name, symbol, period.length(), context.bounds()?, limit, context.now))
+    let period = period.ok_or_else(|| not_valid("period"))?.length();
+    let range = context.range(30, 500)?;
+    if range.start.is_some_and(|start| start < context.now.saturating_sub(STATISTICS_KEPT)) {
+        return Err(not_valid("startTime"));
+    }
+    Ok(funding::statistics(context.name, symbol, period, &range, context.now).into())
 }

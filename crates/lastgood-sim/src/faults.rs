@@ -31,7 +31,7 @@ pub enum FaultKind {
     Hang,
     /// The connection is closed without an answer.
     Reset,
-    /// An error answer of this status, 500 to 504.
+    /// An error answer of this status, 400 to 599; any other is 500.
     Status {
         /// The status.
         status: u16,
@@ -61,13 +61,20 @@ pub enum FaultKind {
     StaleTail,
 }
 
+/// More faults than this are not kept; the oldest go.
+const MOST: usize = 1_000;
+
 /// The faults in force.
 #[derive(Debug, Default)]
 pub(crate) struct Faults(Mutex<Vec<Fault>>);
 
 impl Faults {
     pub(crate) fn add(&self, fault: Fault) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(fault);
+        let mut faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if faults.len() == MOST {
+            faults.remove(0);
+        }
+        faults.push(fault);
     }
 
     pub(crate) fn clear(&self) {

@@ -1,43 +1,38 @@
-//! exchangeInfo, as large and as detailed as the real one.
+//! exchangeInfo, in size and in what clients read of it like the real one.
 
 use serde_json::{Value, json};
 
 use crate::catalogue::Catalogue;
+use crate::market::array;
 use crate::symbols::{Contract, Symbol};
 use crate::{SimConfig, Venue};
 
-/// The document of a venue with those symbols that `wanted` takes, in the exchange's order.
-pub(crate) fn exchange_info(
+/// What changes with time and configuration, up to where [`tail`] goes on.
+pub(crate) fn head(config: &SimConfig, venue: Venue, server_time: u64) -> String {
+    let limits = rate_limits(config, venue);
+    let kind = if venue == Venue::Futures { r#""futuresType":"U_MARGINED","# } else { "" };
+    format!(r#"{{"timezone":"UTC","serverTime":{server_time},{kind}"rateLimits":{limits},"#)
+}
+
+/// The rest of a venue's document, with those symbols that `wanted` takes, in the exchange's order.
+pub(crate) fn tail(
     catalogue: &Catalogue,
-    config: &SimConfig,
     venue: Venue,
-    now: u64,
     wanted: impl Fn(&Symbol) -> bool,
     permission_sets: bool,
 ) -> String {
-    let symbols: Vec<String> = catalogue
-        .all(venue)
-        .iter()
-        .filter(|symbol| wanted(symbol))
-        .map(|symbol| match venue {
+    let symbols = catalogue.all(venue).iter().filter(|symbol| wanted(symbol));
+    let symbols = array(symbols, |out, symbol| {
+        out.push_str(&match venue {
             Venue::Spot => spot_symbol(symbol, permission_sets),
             _ => contract(symbol),
-        })
-        .collect();
-    let limits = rate_limits(config, venue);
-    let symbols = symbols.join(",");
-    match venue {
-        Venue::Spot => format!(
-            r#"{{"timezone":"UTC","serverTime":{now},"rateLimits":{limits},"exchangeFilters":[],"symbols":[{symbols}]}}"#
-        ),
-        Venue::Futures => format!(
-            r#"{{"timezone":"UTC","serverTime":{now},"futuresType":"U_MARGINED","rateLimits":{limits},"exchangeFilters":[],"assets":[{{"asset":"USDT","marginAvailable":true,"autoAssetExchange":"-10000"}},{{"asset":"BTC","marginAvailable":true,"autoAssetExchange":"-0.00100000"}}],"symbols":[{symbols}]}}"#
-        ),
-        Venue::Coin => format!(
-            r#"{{"timezone":"UTC","serverTime":{now},"rateLimits":{limits},"exchangeFilters":[],"symbols":[{symbols}]}}"#
-        ),
-    }
+        });
+    });
+    let assets = if venue == Venue::Futures { ASSETS } else { "" };
+    format!(r#""exchangeFilters":[],{assets}"symbols":{symbols}}}"#)
 }
+
+const ASSETS: &str = r#""assets":[{"asset":"USDT","marginAvailable":true,"autoAssetExchange":"-10000"},{"asset":"BTC","marginAvailable":true,"autoAssetExchange":"-0.00100000"}],"#;
 
 fn rate_limits(config: &SimConfig, venue: Venue) -> Value {
     let limit = |kind: &str, interval: &str, number: u32, limit: u32| json!({"rateLimitType": kind, "interval": interval, "intervalNum": number, "limit": limit});
@@ -73,25 +68,14 @@ fn spot_symbol(symbol: &Symbol, permission_sets: bool) -> String {
         concat!(
             r#"{{"symbol":"{name}","status":"{status}","baseAsset":"{base}","baseAssetPrecision":8,"quoteAsset":"{quote}","#,
             r#""quotePrecision":8,"quoteAssetPrecision":8,"baseCommissionPrecision":8,"quoteCommissionPrecision":8,"#,
-            r#""orderTypes":["LIMIT","LIMIT_MAKER","MARKET","STOP_LOSS","STOP_LOSS_LIMIT","TAKE_PROFIT","TAKE_PROFIT_LIMIT"],"#,
-            r#""icebergAllowed":true,"ocoAllowed":true,"otoAllowed":true,"opoAllowed":true,"#,
-            r#""quoteOrderQtyMarketAllowed":true,"allowTrailingStop":true,"#,
-            r#""cancelReplaceAllowed":true,"amendAllowed":true,"pegInstructionsAllowed":true,"#,
+            r#""orderTypes":["LIMIT","LIMIT_MAKER","MARKET","STOP_LOSS_LIMIT"],"icebergAllowed":true,"ocoAllowed":true,"#,
+            r#""quoteOrderQtyMarketAllowed":true,"allowTrailingStop":true,"cancelReplaceAllowed":true,"#,
             r#""isSpotTradingAllowed":true,"isMarginTradingAllowed":true,"filters":["#,
             r#"{{"filterType":"PRICE_FILTER","minPrice":"{tick}","maxPrice":"1000000.00000000","tickSize":"{tick}"}},"#,
             r#"{{"filterType":"LOT_SIZE","minQty":"0.00001000","maxQty":"9000.00000000","stepSize":"0.00001000"}},"#,
-            r#"{{"filterType":"ICEBERG_PARTS","limit":100}},"#,
             r#"{{"filterType":"MARKET_LOT_SIZE","minQty":"0.00000000","maxQty":"98.42710245","stepSize":"0.00000000"}},"#,
-            r#"{{"filterType":"TRAILING_DELTA","minTrailingAboveDelta":10,"maxTrailingAboveDelta":2000,"#,
-            r#""minTrailingBelowDelta":10,"maxTrailingBelowDelta":2000}},"#,
-            r#"{{"filterType":"PERCENT_PRICE_BY_SIDE","bidMultiplierUp":"5","bidMultiplierDown":"0.2","#,
-            r#""askMultiplierUp":"5","askMultiplierDown":"0.2","avgPriceMins":5}},"#,
-            r#"{{"filterType":"NOTIONAL","minNotional":"5.00000000","applyMinToMarket":true,"#,
-            r#""maxNotional":"9000000.00000000","applyMaxToMarket":false,"avgPriceMins":5}},"#,
-            r#"{{"filterType":"MAX_NUM_ORDERS","maxNumOrders":200}},"#,
-            r#"{{"filterType":"MAX_NUM_ALGO_ORDERS","maxNumAlgoOrders":5}}"#,
-            r#"],"permissions":[],"permissionSets":{sets},"defaultSelfTradePreventionMode":"EXPIRE_MAKER","#,
-            r#""allowedSelfTradePreventionModes":["EXPIRE_TAKER","EXPIRE_MAKER","EXPIRE_BOTH","DECREMENT"]}}"#,
+            r#"{{"filterType":"NOTIONAL","minNotional":"5.00000000","applyMinToMarket":true,"maxNotional":"9000000.00000000"}}"#,
+            r#"],"permissions":[],"permissionSets":{sets},"defaultSelfTradePreventionMode":"EXPIRE_MAKER"}}"#,
         ),
         name = name,
         status = status,

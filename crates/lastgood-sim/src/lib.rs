@@ -7,9 +7,12 @@
 mod candles;
 mod catalogue;
 mod clock;
+mod content;
 mod control;
+mod counters;
 mod endpoints;
 mod faults;
+mod funding;
 mod info;
 mod interval;
 mod limits;
@@ -20,8 +23,8 @@ mod random;
 mod server;
 mod signed;
 mod symbols;
+mod tape;
 
-use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -35,6 +38,7 @@ use self::limits::Limits;
 use self::signed::Accounts;
 
 pub use self::clock::ClockMode;
+pub use self::counters::{Counters, LoggedRequest};
 pub use self::faults::{Fault, FaultKind};
 pub use self::signed::Credential;
 
@@ -60,7 +64,7 @@ impl Venue {
 pub struct SimConfig {
     /// Everything follows from it.
     pub seed: u64,
-    /// Spot pairs. Defaults to 2,400, for an exchangeInfo of the real one's 2 MB and more.
+    /// Spot pairs. Defaults to 2,400, for an exchangeInfo of more than 2 MB.
     pub symbols: usize,
     /// Spot request weight a minute. Defaults to 6,000.
     pub weight_limit_spot: u32,
@@ -73,38 +77,6 @@ impl Default for SimConfig {
         SimConfig { seed: 1, symbols: 2_400, weight_limit_spot: 6_000, weight_limit_futures: 2_400 }
     }
 }
-
-/// What an exchange was asked since it began or was last reset. Requests to `/_sim/` are not in it.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Counters {
-    /// Requests.
-    pub total: u64,
-    /// Requests by path.
-    pub paths: BTreeMap<String, u64>,
-    /// Answers by status.
-    pub statuses: BTreeMap<u16, u64>,
-    /// Request weight by market.
-    pub weight: BTreeMap<Venue, u64>,
-    /// The last requests, the newest last.
-    pub log: VecDeque<LoggedRequest>,
-}
-
-/// A request as the exchange remembers it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LoggedRequest {
-    /// The method.
-    pub method: String,
-    /// The path.
-    pub path: String,
-    /// The query, without a signature's value.
-    pub query: String,
-    /// The names of its headers.
-    pub headers: Vec<String>,
-}
-
-/// How many requests are remembered singly, and how many paths are counted singly.
-const REMEMBERED: usize = 200;
-const MOST_PATHS: usize = 1_000;
 
 /// A simulated exchange. Clones are the same exchange.
 #[derive(Clone, Debug)]
@@ -213,23 +185,7 @@ impl State {
         lock(&self.limits[venue as usize])
     }
 
-    pub(crate) fn remember(&self, request: LoggedRequest) {
-        let mut counters = lock(&self.counters);
-        counters.total += 1;
-        if counters.paths.len() < MOST_PATHS || counters.paths.contains_key(&request.path) {
-            *counters.paths.entry(request.path.clone()).or_default() += 1;
-        }
-        if counters.log.len() == REMEMBERED {
-            counters.log.pop_front();
-        }
-        counters.log.push_back(request);
-    }
-
-    pub(crate) fn count_weight(&self, venue: Venue, weight: u32) {
-        *lock(&self.counters).weight.entry(venue).or_default() += u64::from(weight);
-    }
-
-    pub(crate) fn count_status(&self, status: u16) {
-        *lock(&self.counters).statuses.entry(status).or_default() += 1;
+    pub(crate) fn counters(&self) -> MutexGuard<'_, Counters> {
+        lock(&self.counters)
     }
 }

@@ -10,6 +10,9 @@ const PATIENCE: u32 = 10;
 const FIRST_BAN: u64 = 2 * 60_000;
 const LONGEST_BAN: u64 = 3 * 86_400_000;
 
+/// The buckets without weight count for five minutes.
+const BUCKET_WINDOW: u64 = 5 * 60_000;
+
 /// The counts of one venue.
 #[derive(Debug, Default)]
 pub(crate) struct Limits {
@@ -22,7 +25,7 @@ pub(crate) struct Limits {
     buckets: HashMap<Bucket, (u64, u32)>,
 }
 
-/// A bucket of requests a five minutes.
+/// A bucket of requests in five minutes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Bucket {
     Funding,
@@ -61,8 +64,8 @@ impl Limits {
         if self.minute != minute {
             (self.minute, self.used, self.asked_while_limited) = (minute, 0, 0);
         }
-        let full = bucket.is_some_and(|bucket| {
-            let window = now / 300_000;
+        let full = bucket.filter(|&bucket| {
+            let window = now / BUCKET_WINDOW;
             let (at, count) = self.buckets.entry(bucket).or_default();
             if *at != window {
                 (*at, *count) = (window, 0);
@@ -71,7 +74,8 @@ impl Limits {
             *count > bucket.limit()
         });
         self.used = self.used.saturating_add(weight);
-        if self.used <= limit && !full {
+        // What weighs nothing is held to its own bucket alone.
+        if (self.used <= limit || weight == 0) && full.is_none() {
             return Ok(());
         }
         self.asked_while_limited += 1;
@@ -81,14 +85,16 @@ impl Limits {
             self.banned_until = now + length;
             return Err(banned(venue, self.banned_until, now));
         }
-        let error = ApiError::new(
-            429,
-            -1003,
-            format!(
-                "Too much request weight used; current limit is {limit} request weight per 1 MINUTE. Please use WebSocket Streams for live updates to avoid polling the API."
-            ),
-        );
-        Err(Refusal { error, retry_after: 60 - now / 1_000 % 60 })
+        let (what, window) = match full {
+            Some(bucket) => {
+                (format!("Too many requests; current limit is {} requests per 5 MINUTE", bucket.limit()), BUCKET_WINDOW)
+            }
+            None => {
+                (format!("Too much request weight used; current limit is {limit} request weight per 1 MINUTE"), 60_000)
+            }
+        };
+        let msg = format!("{what}. Please use WebSocket Streams for live updates to avoid polling the API.");
+        Err(Refusal { error: ApiError::new(429, -1003, msg), retry_after: (window - now % window).div_ceil(1_000) })
     }
 
     /// The weight used in the minute of `now`.

@@ -1,30 +1,25 @@
-//! Tickers, books and trades at a moment.
+//! Tickers and books at a moment.
 
 use std::fmt::Write as _;
 
-use serde_json::json;
-
 use crate::Venue;
 use crate::price::{STEP, price, quantity, text, to_tick};
-use crate::random::{fraction, mix};
+use crate::random::fraction;
 use crate::symbols::Symbol;
-
-const DAY: u64 = 86_400_000;
-/// A trade happens this often.
-const TRADE_EVERY: u64 = 200;
+use crate::tape::trade_id;
 
 /// Prices stand for a step, so that all that is asked within it agrees.
-fn step(now: u64) -> u64 {
+pub(crate) fn step(now: u64) -> u64 {
     now / STEP * STEP
 }
 
-pub(crate) fn ticker_price(symbol: &Symbol, version: u8, now: u64) -> String {
+pub(crate) fn ticker_price(symbol: &Symbol, now: u64) -> String {
     let at = step(now);
     let price = text(symbol, price(symbol, at));
-    match (symbol.venue, version) {
-        (Venue::Spot, _) => format!(r#"{{"symbol":"{}","price":"{price}"}}"#, symbol.name),
-        (Venue::Futures, _) => format!(r#"{{"symbol":"{}","price":"{price}","time":{at}}}"#, symbol.name),
-        (Venue::Coin, _) => {
+    match symbol.venue {
+        Venue::Spot => format!(r#"{{"symbol":"{}","price":"{price}"}}"#, symbol.name),
+        Venue::Futures => format!(r#"{{"symbol":"{}","price":"{price}","time":{at}}}"#, symbol.name),
+        Venue::Coin => {
             format!(r#"{{"symbol":"{}","ps":"{}","price":"{price}","time":{at}}}"#, symbol.name, symbol.pair)
         }
     }
@@ -51,21 +46,32 @@ pub(crate) fn book_ticker(symbol: &Symbol, now: u64) -> String {
 }
 
 fn best(symbol: &Symbol, at: u64) -> (f64, f64) {
-    let last = price(symbol, at);
+    around(symbol, price(symbol, at))
+}
+
+fn around(symbol: &Symbol, last: f64) -> (f64, f64) {
     let tick = 10f64.powi(-(symbol.decimals as i32));
     (to_tick(symbol, last - tick), to_tick(symbol, last + tick))
 }
 
-/// The statistics of a window that ends now.
-pub(crate) fn window(symbol: &Symbol, length: u64, mini: bool, micros: bool, now: u64) -> String {
+/// How much statistics tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// All that is told of the last day.
+    Day,
+    /// What is told of other windows: no quotes, no trade before it.
+    Window,
+    Mini,
+}
+
+/// The statistics of the time from `begin` to now.
+pub(crate) fn window(symbol: &Symbol, begin: u64, form: Form, micros: bool, now: u64) -> String {
     let at = step(now);
-    let begin = at.saturating_sub(length);
-    let probes = (0..=8).map(|probe| price(symbol, begin + length * probe / 8));
-    let (mut high, mut low) = (f64::MIN, f64::MAX);
-    for probe in probes {
-        (high, low) = (high.max(probe), low.min(probe));
-    }
-    let (open, last) = (price(symbol, begin), price(symbol, at));
+    let length = at.saturating_sub(begin);
+    // A few looks at the window have to do for its extremes.
+    let probes: [f64; 5] = std::array::from_fn(|probe| price(symbol, begin + length * probe as u64 / 4));
+    let (open, last) = (probes[0], probes[4]);
+    let (high, low) = probes.iter().fold((open, open), |(high, low), probe| (high.max(*probe), low.min(*probe)));
     let average = (open + last + high + low) / 4.0;
     let volume =
         (fraction(symbol.salt, 40, at / 60_000) + 0.5) * length as f64 / 1_000.0 / symbol.level.max(0.01) * 90.0;
@@ -82,7 +88,7 @@ pub(crate) fn window(symbol: &Symbol, length: u64, mini: bool, micros: bool, now
     let levels = format!(r#""openPrice":"{}","highPrice":"{}","lowPrice":"{}","#, money(open), money(high), money(low));
     let flow = format!(r#""volume":"{}","quoteVolume":"{}","#, amount(volume), amount(volume * average));
     let name = &symbol.name;
-    if mini {
+    if form == Form::Mini {
         return format!(r#"{{"symbol":"{name}",{levels}"lastPrice":"{}",{flow}{tail}}}"#, money(last));
     }
     let change = format!(
@@ -91,7 +97,10 @@ pub(crate) fn window(symbol: &Symbol, length: u64, mini: bool, micros: bool, now
         (last / open - 1.0) * 100.0,
         money(average)
     );
-    let (bid, ask) = best(symbol, at);
+    if form == Form::Window {
+        return format!(r#"{{"symbol":"{name}",{change}{levels}"lastPrice":"{}",{flow}{tail}}}"#, money(last));
+    }
+    let (bid, ask) = around(symbol, last);
     let quotes = format!(
         r#""bidPrice":"{}","bidQty":"{}","askPrice":"{}","askQty":"{}","#,
         money(bid),
@@ -117,11 +126,7 @@ pub(crate) fn window(symbol: &Symbol, length: u64, mini: bool, micros: bool, now
     }
 }
 
-pub(crate) fn ticker_24hr(symbol: &Symbol, mini: bool, micros: bool, now: u64) -> String {
-    window(symbol, DAY, mini, micros, now)
-}
-
-/// An order book of `levels` a side.
+/// An order book of `levels` a side; bids end at the lowest price that there is.
 pub(crate) fn depth(symbol: &Symbol, levels: usize, now: u64) -> String {
     let at = now / 250 * 250;
     let (bid, ask) = best(symbol, step(now));
@@ -129,7 +134,11 @@ pub(crate) fn depth(symbol: &Symbol, levels: usize, now: u64) -> String {
     let side = |best: f64, direction: f64, salt: u64| {
         let mut rows = String::with_capacity(levels * 40);
         for level in 0..levels {
-            let price = to_tick(symbol, best + direction * tick * level as f64);
+            let price = best + direction * tick * level as f64;
+            if price < tick / 2.0 {
+                break;
+            }
+            let price = to_tick(symbol, price);
             let amount = fraction(symbol.salt ^ salt, at, level as u64) * 5.0 + 0.001;
             let comma = if level == 0 { "" } else { "," };
             let _ = write!(rows, r#"{comma}["{}","{}"]"#, text(symbol, price), quantity(symbol, amount));
@@ -147,178 +156,20 @@ pub(crate) fn depth(symbol: &Symbol, levels: usize, now: u64) -> String {
     }
 }
 
-/// The number of the last trade at a time.
-pub(crate) fn trade_id(symbol: &Symbol, at: u64) -> u64 {
-    at.saturating_sub(symbol.listed_at) / TRADE_EVERY
-}
-
-fn trade_time(symbol: &Symbol, id: u64) -> u64 {
-    symbol.listed_at + id * TRADE_EVERY
-}
-
-/// `limit` trades from number `from` on, or the newest.
-pub(crate) fn trades(symbol: &Symbol, from: Option<u64>, limit: usize, micros: bool, now: u64) -> String {
-    let last = trade_id(symbol, now);
-    let from = from.unwrap_or((last + 1).saturating_sub(limit as u64));
-    let rows = (from..=last).take(limit).map(|id| {
-        let time = trade_time(symbol, id);
-        let (cost, amount) = (price(symbol, time), fraction(symbol.salt, 21, id) + 0.01);
-        let time = if micros { time * 1_000 } else { time };
-        let core = format!(
-            r#""id":{id},"price":"{}","qty":"{}","quoteQty":"{}","time":{time},"isBuyerMaker":{}"#,
-            text(symbol, cost),
-            quantity(symbol, amount),
-            quantity(symbol, amount * cost),
-            mix(symbol.salt, 22, id) % 2 == 0
-        );
-        match symbol.venue {
-            Venue::Spot => format!(r#"{{{core},"isBestMatch":true}}"#),
-            _ => format!("{{{core}}}"),
-        }
-    });
-    array(rows)
-}
-
-/// Trades in threes: `from` a number, within `start` and `end`, or the newest.
-pub(crate) fn agg_trades(
-    symbol: &Symbol,
-    from: Option<u64>,
-    bounds: (Option<u64>, Option<u64>),
-    limit: usize,
-    micros: bool,
-    now: u64,
-) -> String {
-    let newest = trade_id(symbol, now) / 3;
-    let by_time = |at: u64| trade_id(symbol, at) / 3;
-    let last = bounds.1.map_or(newest, |end| by_time(end).min(newest));
-    let first = match (from, bounds.0) {
-        (Some(id), _) => id,
-        (None, Some(start)) => by_time(start.max(symbol.listed_at) + TRADE_EVERY * 3 - 1),
-        (None, None) => (last + 1).saturating_sub(limit as u64),
-    };
-    let rows = (first..=last).take(limit).map(|id| {
-        let time = trade_time(symbol, id * 3);
-        let cost = text(symbol, price(symbol, time));
-        let amount = quantity(symbol, fraction(symbol.salt, 23, id) + 0.01);
-        let time = if micros { time * 1_000 } else { time };
-        let core = format!(
-            r#""a":{id},"p":"{cost}","q":"{amount}","f":{},"l":{},"T":{time},"m":{}"#,
-            id * 3,
-            id * 3 + 2,
-            mix(symbol.salt, 24, id) % 2 == 0
-        );
-        match symbol.venue {
-            Venue::Spot => format!(r#"{{{core},"M":true}}"#),
-            _ => format!("{{{core}}}"),
-        }
-    });
-    array(rows)
-}
-
-pub(crate) fn avg_price(symbol: &Symbol, now: u64) -> String {
-    format!(r#"{{"mins":5,"price":"{}","closeTime":{}}}"#, text(symbol, price(symbol, step(now))), step(now))
-}
-
-/// Eight hours, between two settlements of funding.
-const FUNDING: u64 = 8 * 3_600_000;
-
-fn funding_rate(symbol: &Symbol, number: u64) -> String {
-    format!("{:.8}", (fraction(symbol.salt, 31, number) - 0.45) * 0.000_4)
-}
-
-pub(crate) fn premium_index(symbol: &Symbol, now: u64) -> String {
+pub(crate) fn avg_price(symbol: &Symbol, micros: bool, now: u64) -> String {
     let at = step(now);
-    let mark = price(symbol, at);
-    let next = (at / FUNDING + 1) * FUNDING;
-    let pair = if symbol.venue == Venue::Coin { format!(r#""pair":"{}","#, symbol.pair) } else { String::new() };
-    format!(
-        r#"{{"symbol":"{}",{pair}"markPrice":"{mark:.8}","indexPrice":"{:.8}","estimatedSettlePrice":"{:.8}","lastFundingRate":"{}","interestRate":"0.00010000","nextFundingTime":{next},"time":{at}}}"#,
-        symbol.name,
-        mark * 0.999_9,
-        mark * 1.000_1,
-        funding_rate(symbol, at / FUNDING),
-    )
-}
-
-pub(crate) fn funding_history(
-    symbols: &[&Symbol],
-    start: Option<u64>,
-    end: Option<u64>,
-    limit: usize,
-    now: u64,
-) -> String {
-    let mut rows = Vec::new();
-    for symbol in symbols {
-        let last = end.unwrap_or(now).min(now) / FUNDING;
-        let first = match start {
-            Some(start) => start.max(symbol.listed_at).div_ceil(FUNDING),
-            None => (last + 1).saturating_sub(limit as u64),
-        };
-        rows.extend((first..=last).take(limit).map(|number| {
-            let at = number * FUNDING;
-            format!(
-                r#"{{"symbol":"{}","fundingTime":{at},"fundingRate":"{}","markPrice":"{:.8}"}}"#,
-                symbol.name,
-                funding_rate(symbol, number),
-                price(symbol, at)
-            )
-        }));
-    }
-    array(rows.into_iter().take(limit))
-}
-
-pub(crate) fn funding_info(symbol: &Symbol) -> String {
-    format!(
-        r#"{{"symbol":"{}","adjustedFundingRateCap":"0.02500000","adjustedFundingRateFloor":"-0.02500000","fundingIntervalHours":8,"disclaimer":false}}"#,
-        symbol.name
-    )
-}
-
-pub(crate) fn open_interest(symbol: &Symbol, now: u64) -> String {
-    let at = step(now);
-    let amount = (fraction(symbol.salt, 41, at / 10_000) + 1.0) * 10_000.0;
-    let pair = if symbol.venue == Venue::Coin {
-        format!(r#""pair":"{}","contractType":"PERPETUAL","#, symbol.pair)
-    } else {
-        String::new()
-    };
-    format!(r#"{{"openInterest":"{amount:.3}","symbol":"{}",{pair}"time":{at}}}"#, symbol.name)
-}
-
-/// One row a period of the statistics under `/futures/data`; some periods are missing, as they are.
-pub(crate) fn statistics(
-    kind: &str,
-    symbol: &Symbol,
-    period: u64,
-    bounds: (Option<u64>, Option<u64>),
-    limit: usize,
-    now: u64,
-) -> String {
-    let last = bounds.1.unwrap_or(now).min(now) / period;
-    let first = bounds.0.map_or((last + 1).saturating_sub(limit as u64), |start| start.div_ceil(period));
-    let rows = (first..=last).filter(|number| mix(symbol.salt, 50, *number) % 29 != 0).take(limit).map(|number| {
-        let at = number * period;
-        let share = fraction(symbol.salt, 51, number) * 0.4 + 0.3;
-        let ratio = format!("{:.4}", share / (1.0 - share));
-        match kind {
-            "openInterestHist" => json!({"symbol": symbol.name, "sumOpenInterest": format!("{:.8}", share * 20_000.0), "sumOpenInterestValue": format!("{:.8}", share * 20_000.0 * price(symbol, at)), "CMCCirculatingSupply": "19000000.00000000", "timestamp": at}),
-            "takerlongshortRatio" => json!({"buySellRatio": ratio, "buyVol": format!("{:.4}", share * 900.0), "sellVol": format!("{:.4}", (1.0 - share) * 900.0), "timestamp": at}),
-            "basis" => json!({"indexPrice": format!("{:.8}", price(symbol, at)), "contractType": "PERPETUAL", "basisRate": "0.0004", "futuresPrice": format!("{:.2}", price(symbol, at) * 1.0004), "annualizedBasisRate": "", "basis": format!("{:.8}", price(symbol, at) * 0.0004), "pair": symbol.pair, "timestamp": at}),
-            _ => json!({"symbol": symbol.name, "longAccount": format!("{share:.4}"), "longShortRatio": ratio, "shortAccount": format!("{:.4}", 1.0 - share), "timestamp": at}),
-        }
-        .to_string()
-    });
-    array(rows)
+    let closed = if micros { at * 1_000 } else { at };
+    format!(r#"{{"mins":5,"price":"{}","closeTime":{closed}}}"#, text(symbol, price(symbol, at)))
 }
 
 /// Rows between brackets.
-pub(crate) fn array(rows: impl Iterator<Item = String>) -> String {
+pub(crate) fn array<T>(rows: impl IntoIterator<Item = T>, mut write: impl FnMut(&mut String, T)) -> String {
     let mut out = String::from("[");
     for row in rows {
         if out.len() > 1 {
             out.push(',');
         }
-        out.push_str(&row);
+        write(&mut out, row);
     }
     out.push(']');
     out

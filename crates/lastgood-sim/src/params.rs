@@ -32,9 +32,21 @@ fn mandatory(name: &str) -> ApiError {
     ApiError::new(400, -1102, format!("Mandatory parameter '{name}' was not sent, was empty/null, or malformed."))
 }
 
-fn not_valid(name: &str) -> ApiError {
+pub(crate) fn not_valid(name: &str) -> ApiError {
     ApiError::new(400, -1130, format!("Data sent for parameter '{name}' is not valid."))
 }
+
+pub(crate) fn illegal(name: &str, range: &str) -> ApiError {
+    ApiError::new(400, -1100, format!("Illegal characters found in parameter '{name}'; legal range is '{range}'."))
+}
+
+/// A number of nothing but digits.
+pub(crate) fn digits(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+/// No endpoint reads so many parameters.
+const MOST_PARAMS: usize = 40;
 
 /// Decoded parameters of a query and a form body.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +55,11 @@ pub(crate) struct Params(Vec<(String, String)>);
 impl Params {
     pub(crate) fn parse(raw: &str) -> Result<Params, ApiError> {
         let mut params = Params::default();
+        let count = raw.split('&').filter(|field| !field.is_empty()).count();
+        if count > MOST_PARAMS {
+            let msg = format!("Too many parameters; expected '{MOST_PARAMS}' and received '{count}'.");
+            return Err(ApiError::new(400, -1101, msg));
+        }
         for field in raw.split('&').filter(|field| !field.is_empty()) {
             let (name, value) = field.split_once('=').unwrap_or((field, ""));
             let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
@@ -82,14 +99,7 @@ impl Params {
 
     pub(crate) fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
         let Some(text) = self.get(name) else { return Ok(None) };
-        let illegal = || {
-            ApiError::new(
-                400,
-                -1100,
-                format!("Illegal characters found in parameter '{name}'; legal range is '^[0-9]{{1,20}}$'."),
-            )
-        };
-        text.parse().map(Some).map_err(|_| illegal())
+        digits(text).map(Some).ok_or_else(|| illegal(name, "^[0-9]{1,20}$"))
     }
 
     /// A time in ms, from ms or µs.
@@ -102,14 +112,45 @@ impl Params {
         let Some(limit) = self.number("limit")? else { return Ok(default) };
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         match (venue, limit) {
-            (Venue::Spot, 0) => Err(ApiError::new(
-                400,
-                -1100,
-                "Illegal characters found in parameter 'limit'; legal range is '^[1-9][0-9]*$'.",
-            )),
+            (Venue::Spot, 0) => Err(illegal("limit", "^[1-9][0-9]*$")),
             (Venue::Spot, limit) => Ok(limit.min(most)),
             (_, limit) if limit == 0 || limit > most => Err(not_valid("limit")),
             (_, limit) => Ok(limit),
+        }
+    }
+
+    /// `timeZone`: hours, or hours and minutes, from −12:00 to +14:00; in ms east of UTC.
+    pub(crate) fn time_zone(&self) -> Result<i64, ApiError> {
+        let Some(zone) = self.get("timeZone") else { return Ok(0) };
+        let (sign, zone) = match zone.strip_prefix('-') {
+            Some(zone) => (-1, zone),
+            None => (1, zone.strip_prefix('+').unwrap_or(zone)),
+        };
+        let (hours, minutes) = zone.split_once(':').unwrap_or((zone, "0"));
+        let part = |text: &str| digits(text).and_then(|part| i64::try_from(part).ok()).filter(|part| *part < 60);
+        let offset = part(hours).zip(part(minutes)).map(|(hours, minutes)| sign * (hours * 60 + minutes));
+        let offset = offset.filter(|offset| (-12 * 60..=14 * 60).contains(offset));
+        offset.map(|minutes| minutes * 60_000).ok_or_else(|| mandatory("timeZone"))
+    }
+
+    /// `symbolStatus`.
+    pub(crate) fn status(&self) -> Result<Option<Status>, ApiError> {
+        match self.get("symbolStatus") {
+            None => Ok(None),
+            Some("TRADING") => Ok(Some(Status::Trading)),
+            Some("HALT") => Ok(Some(Status::Halt)),
+            Some("BREAK") => Ok(Some(Status::Break)),
+            Some(_) => Err(ApiError::new(400, -1122, "Invalid symbolStatus.")),
+        }
+    }
+
+    /// Refuses a symbol that has not the status that is asked for.
+    pub(crate) fn require_status(&self, symbol: &Symbol) -> Result<(), ApiError> {
+        match self.status()? {
+            Some(status) if !status.is_of(symbol) => {
+                Err(ApiError::new(400, -1220, "The symbol's status does not match the requested symbolStatus."))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -128,13 +169,7 @@ impl Params {
             )),
             (Some(name), None) => find(catalogue, venue, name).map(Asked::One),
             (None, Some(list)) => {
-                let illegal = || {
-                    ApiError::new(
-                        400,
-                        -1100,
-                        "Illegal characters found in parameter 'symbols'; legal range is '^\\[(\"[A-Z0-9-_.]{1,20}\"(,\"[A-Z0-9-_.]{1,20}\"){0,}){0,1}\\]$'.",
-                    )
-                };
+                let illegal = || illegal("symbols", SYMBOLS);
                 let names: Vec<String> = serde_json::from_str(list).map_err(|_| illegal())?;
                 let mut found = names.iter().map(|name| find(catalogue, venue, name)).collect::<Result<Vec<_>, _>>()?;
                 if found.is_empty() {
@@ -153,6 +188,28 @@ impl Params {
     }
 }
 
+/// Whether a symbol is traded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    Trading,
+    /// None of the simulated symbols ever is.
+    Halt,
+    Break,
+}
+
+impl Status {
+    pub(crate) fn is_of(self, symbol: &Symbol) -> bool {
+        match self {
+            Status::Trading => symbol.trading,
+            Status::Halt => false,
+            Status::Break => !symbol.trading,
+        }
+    }
+}
+
+const SYMBOL: &str = "^[A-Z0-9-_.]{1,20}$";
+const SYMBOLS: &str = r#"^\[("[A-Z0-9-_.]{1,20}"(,"[A-Z0-9-_.]{1,20}"){0,}){0,1}\]$"#;
+
 /// Which symbols are asked for.
 pub(crate) enum Asked<'a> {
     One(&'a Symbol),
@@ -161,14 +218,10 @@ pub(crate) enum Asked<'a> {
 }
 
 pub(crate) fn find<'a>(catalogue: &'a Catalogue, venue: Venue, name: &str) -> Result<&'a Symbol, ApiError> {
-    if name.is_empty()
-        || name.chars().any(|c| c.is_lowercase() && c.is_ascii() || !(c.is_alphanumeric() || "-_.".contains(c)))
-    {
-        return Err(ApiError::new(
-            400,
-            -1100,
-            "Illegal characters found in parameter 'symbol'; legal range is '^[A-Z0-9-_.]{1,20}$'.",
-        ));
+    // Letters of every script, but no small Latin ones.
+    let is_legal = |c: char| !c.is_ascii_lowercase() && (c.is_alphanumeric() || "-_.".contains(c));
+    if !(1..=20).contains(&name.chars().count()) || !name.chars().all(is_legal) {
+        return Err(illegal("symbol", SYMBOL));
     }
     catalogue.get(venue, name).ok_or_else(invalid_symbol)
 }

@@ -17,12 +17,14 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use crate::content::Content;
+use crate::counters::LoggedRequest;
 use crate::endpoints::{self, Context};
 use crate::faults::FaultKind;
 use crate::limits::{Refusal, banned};
 use crate::params::{ApiError, Params};
 use crate::signed::{self, SignedRequest};
-use crate::{LoggedRequest, Sim, State, Venue, control};
+use crate::{Sim, State, Venue, control};
 
 /// No request of the exchange has a body larger than this.
 const LARGEST_BODY: usize = 1 << 20;
@@ -39,7 +41,14 @@ pub(crate) async fn serve(
     let mut connections = JoinSet::new();
     loop {
         let stream = tokio::select! {
-            accepted = listener.accept() => accepted?.0,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) if is_passing(&error) => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            },
             Some(_) = connections.join_next() => continue,
             () = &mut shutdown => return Ok(()),
         };
@@ -54,6 +63,13 @@ pub(crate) async fn serve(
     }
 }
 
+/// Whether only one connection failed, or there are too many at the moment.
+fn is_passing(error: &io::Error) -> bool {
+    const TOO_MANY_FILES: [i32; 2] = [23, 24];
+    let of_one = [io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset, io::ErrorKind::Interrupted];
+    of_one.contains(&error.kind()) || error.raw_os_error().is_some_and(|code| TOO_MANY_FILES.contains(&code))
+}
+
 /// What breaks the connection without an answer.
 type Broken = Box<dyn std::error::Error + Send + Sync>;
 
@@ -61,15 +77,15 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     let (head, body) = request.into_parts();
     let body = match Limited::new(body, LARGEST_BODY).collect().await {
         Ok(body) => body.to_bytes(),
-        Err(_) => return Ok(respond(413, "text/plain", "the body is too large".into(), &HeaderMap::new())),
+        Err(_) => return Ok(respond(413, "text/plain", "the body is too large".into(), &head.headers)),
     };
     let path = head.uri.path().to_owned();
-    if path.starts_with("/_sim") {
+    if path == "/_sim" || path.starts_with("/_sim/") {
         let (status, content_type, body) = control::control(&Sim { state }, &head.method, &path, &body);
-        return Ok(respond(status, content_type, body.into(), &HeaderMap::new()));
+        return Ok(respond(status, content_type, body.into(), &head.headers));
     }
     let query = head.uri.query().unwrap_or("").to_owned();
-    state.remember(logged(&head.method, &path, &query, &head.headers));
+    state.counters().remember(LoggedRequest::new(&head.method, &path, &query, &head.headers));
     let faults = state.faults.strike(&path);
     for fault in &faults {
         match fault {
@@ -84,7 +100,7 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
         Some(made) => made,
         None => made(&state, &faults, &asked),
     };
-    state.count_status(made.status);
+    state.counters().count_status(made.status);
     Ok(finish(&state, made, &faults, &head.headers))
 }
 
@@ -100,25 +116,12 @@ struct Asked<'a> {
 struct Made {
     status: u16,
     content_type: &'static str,
-    body: String,
+    body: Content,
     venue: Venue,
     retry_after: Option<u64>,
 }
 
 const JSON: &str = "application/json;charset=UTF-8";
-
-fn logged(method: &Method, path: &str, query: &str, headers: &HeaderMap) -> LoggedRequest {
-    let field = |field: &str| match field.split_once('=') {
-        Some(("signature", _)) => "signature=…".to_owned(),
-        _ => field.to_owned(),
-    };
-    LoggedRequest {
-        method: method.to_string(),
-        path: path.to_owned(),
-        query: query.split('&').map(field).collect::<Vec<_>>().join("&"),
-        headers: headers.keys().map(ToString::to_string).collect(),
-    }
-}
 
 fn venue_of(path: &str, query: &str) -> Venue {
     match path.split('/').nth(1) {
@@ -135,16 +138,11 @@ fn venue_of(path: &str, query: &str) -> Venue {
 /// The answer of a fault that replaces the real one.
 fn faulty(state: &State, faults: &[FaultKind], asked: &Asked<'_>) -> Option<Made> {
     let venue = venue_of(asked.path, asked.query);
-    let made = |status, content_type, body: &str| Made {
-        status,
-        content_type,
-        body: body.to_owned(),
-        venue,
-        retry_after: None,
-    };
+    let made =
+        |status, content_type, body: &str| Made { status, content_type, body: body.into(), venue, retry_after: None };
     faults.iter().find_map(|fault| match fault {
         FaultKind::Status { status } => {
-            Some(made(*status, JSON, r#"{"code":-1001,"msg":"Internal error; unable to process your request. Please try again."}"#))
+            Some(made(if (400..600).contains(status) { *status } else { 500 }, JSON, r#"{"code":-1001,"msg":"Internal error; unable to process your request. Please try again."}"#))
         }
         FaultKind::Html => Some(made(403, "text/html", "<html><head><title>403 Forbidden</title></head><body>Request blocked.</body></html>")),
         FaultKind::Empty => Some(made(200, JSON, "")),
@@ -164,7 +162,7 @@ fn refused(venue: Venue, refusal: Refusal) -> Made {
     Made {
         status: refusal.error.status,
         content_type: JSON,
-        body: refusal.error.body(),
+        body: refusal.error.body().into(),
         venue,
         retry_after: Some(refusal.retry_after),
     }
@@ -176,7 +174,7 @@ fn made(state: &State, faults: &[FaultKind], asked: &Asked<'_>) -> Made {
     match answered(state, faults, venue, asked) {
         Ok(body) => Made { status: 200, content_type: JSON, body, venue, retry_after: None },
         Err(Failed::Api(error)) => {
-            Made { status: error.status, content_type: JSON, body: error.body(), venue, retry_after: None }
+            Made { status: error.status, content_type: JSON, body: error.body().into(), venue, retry_after: None }
         }
         Err(Failed::Refused(refusal)) => refused(venue, refusal),
     }
@@ -193,14 +191,14 @@ impl From<ApiError> for Failed {
     }
 }
 
-fn answered(state: &State, faults: &[FaultKind], venue: Venue, asked: &Asked<'_>) -> Result<String, Failed> {
+fn answered(state: &State, faults: &[FaultKind], venue: Venue, asked: &Asked<'_>) -> Result<Content, Failed> {
     let now = state.clock.now();
     let config = state.config();
     let limit = if venue == Venue::Spot { config.weight_limit_spot } else { config.weight_limit_futures };
     let method = asked.method.as_str();
     if let Some(weight) = signed::weight(method, asked.path) {
         state.limits(venue).count(venue, weight, None, limit, now).map_err(Failed::Refused)?;
-        state.count_weight(venue, weight);
+        state.counters().count_weight(venue, weight);
         let request = SignedRequest {
             method,
             path: asked.path,
@@ -208,19 +206,21 @@ fn answered(state: &State, faults: &[FaultKind], venue: Venue, asked: &Asked<'_>
             body: std::str::from_utf8(asked.body).unwrap_or(""),
             key: asked.headers.get("x-mbx-apikey").and_then(|key| key.to_str().ok()),
             now,
+            catalogue: &state.catalogue,
         };
-        return Ok(state.accounts.answer(&request)?);
+        return Ok(state.accounts.answer(&request)?.into());
     }
     let (name, version) = split(asked.path);
-    let found = name.and_then(|name| Some((name, endpoints::endpoint(venue, name)?))).filter(|_| method == "GET");
+    let found =
+        name.and_then(|name| Some((name, endpoints::endpoint(venue, version, name)?))).filter(|_| method == "GET");
     let Some((name, endpoint)) = found else {
         return Err(ApiError::new(404, -1000, "Path not found.").into());
     };
     let params = Params::parse(asked.query);
     let weight = params.as_ref().map_or(1, |params| (endpoint.weight)(venue, params));
-    let bucket = endpoints::bucket(name, asked.path.starts_with("/futures/data/"));
+    let bucket = endpoints::bucket(name, version);
     state.limits(venue).count(venue, weight, bucket, limit, now).map_err(Failed::Refused)?;
-    state.count_weight(venue, weight);
+    state.counters().count_weight(venue, weight);
     let params = params?;
     params.read_only(venue, endpoint.params)?;
     let unit = asked.headers.get("x-mbx-time-unit").and_then(|unit| unit.to_str().ok());
@@ -229,7 +229,6 @@ fn answered(state: &State, faults: &[FaultKind], venue: Venue, asked: &Asked<'_>
         config: &config,
         venue,
         name,
-        version,
         params: &params,
         now,
         micros: venue == Venue::Spot && unit.is_some_and(|unit| unit.eq_ignore_ascii_case("microsecond")),
@@ -259,8 +258,8 @@ fn finish(state: &State, made: Made, faults: &[FaultKind], asked: &HeaderMap) ->
     };
     let truncated = faults.contains(&FaultKind::Truncated);
     let mut response = match truncated {
-        true => cut_off(made.body.into()),
-        false => respond(made.status, content_type, made.body.into(), asked),
+        true => cut_off(made.status, content_type, made.body.plain()),
+        false => respond(made.status, content_type, made.body, asked),
     };
     let used = state.limits(made.venue).used(state.clock.now());
     let headers = response.headers_mut();
@@ -273,40 +272,42 @@ fn finish(state: &State, made: Made, faults: &[FaultKind], asked: &HeaderMap) ->
     response
 }
 
-fn respond(status: u16, content_type: &'static str, body: Bytes, asked: &HeaderMap) -> Response<Body> {
-    let takes_gzip = asked
-        .get(header::ACCEPT_ENCODING)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.contains("gzip"));
-    let packed = takes_gzip && body.len() >= GZIP_FROM;
-    let mut response = Response::new(Body::from(if packed { pack(&body) } else { body }));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
+fn respond(status: u16, content_type: &'static str, body: Content, asked: &HeaderMap) -> Response<Body> {
+    let packed = body.len() >= GZIP_FROM && takes_gzip(asked);
+    let bytes = if packed { body.gzip() } else { body.plain() };
+    let mut response = bare(status, content_type, Body::from(bytes));
     if packed {
         response.headers_mut().insert(header::CONTENT_ENCODING, header::HeaderValue::from_static("gzip"));
     }
     response
 }
 
+fn bare(status: u16, content_type: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
+    response
+}
+
+/// Whether a client takes gzip: it says so, and not with a quality of nothing.
+fn takes_gzip(asked: &HeaderMap) -> bool {
+    let accepted = asked.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    accepted.flat_map(|value| value.split(',')).any(|coding| {
+        let (name, quality) = coding.split_once(';').unwrap_or((coding, "q=1"));
+        let quality = quality.trim().strip_prefix("q=").and_then(|quality| quality.parse::<f32>().ok());
+        name.trim().eq_ignore_ascii_case("gzip") && quality.is_none_or(|quality| quality > 0.0)
+    })
+}
+
 /// The first half of a body under the length of the whole; then the connection breaks.
-fn cut_off(body: Bytes) -> Response<Body> {
+fn cut_off(status: u16, content_type: &'static str, body: Bytes) -> Response<Body> {
     let half = body.slice(..body.len() / 2);
     let chunks = futures_util::stream::iter([Ok::<_, io::Error>(half)]).chain(futures_util::stream::once(async {
         // What was written so far must have left before the connection breaks.
         tokio::time::sleep(Duration::from_millis(20)).await;
         Err(io::Error::other("broken off on demand"))
     }));
-    let mut response = Response::new(Body::from_stream(chunks));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_LENGTH, body.len().into());
-    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(JSON));
+    let mut response = bare(status, content_type, Body::from_stream(chunks));
+    response.headers_mut().insert(header::CONTENT_LENGTH, body.len().into());
     response
-}
-
-fn pack(body: &[u8]) -> Bytes {
-    use std::io::Write as _;
-    let mut packer = flate2::write::GzEncoder::new(Vec::with_capacity(body.len() / 4), flate2::Compression::fast());
-    // Writing into a Vec cannot fail.
-    let _ = packer.write_all(body);
-    packer.finish().unwrap_or_default().into()
 }

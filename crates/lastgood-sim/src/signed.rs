@@ -1,11 +1,14 @@
 //! Accounts and orders: everything that needs a key. Signatures are checked over the bytes as they came.
 
+use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use ring::hmac;
 use serde_json::{Value, json};
 
-use crate::params::{ApiError, Params};
+use crate::Venue;
+use crate::catalogue::Catalogue;
+use crate::params::{ApiError, Params, find};
 
 /// An API key of the simulated exchange. These are the same in every simulator and open nothing anywhere else.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +34,27 @@ const MOST_ORDERS: usize = 1_000;
 
 #[derive(Debug, Default)]
 pub(crate) struct Accounts {
-    orders: Mutex<Vec<(usize, Value)>>,
+    orders: Mutex<Orders>,
+}
+
+#[derive(Debug, Default)]
+struct Orders {
+    last_number: u64,
+    placed: VecDeque<Order>,
+}
+
+#[derive(Debug)]
+struct Order {
+    account: usize,
+    /// Whether it is one of the futures, whose orders are told apart from spot's.
+    is_futures: bool,
+    told: Value,
+}
+
+impl Order {
+    fn is_open(&self) -> bool {
+        self.told["status"] == "NEW"
+    }
 }
 
 /// A request to an endpoint that needs a key.
@@ -42,6 +65,7 @@ pub(crate) struct SignedRequest<'a> {
     pub(crate) body: &'a str,
     pub(crate) key: Option<&'a str>,
     pub(crate) now: u64,
+    pub(crate) catalogue: &'a Catalogue,
 }
 
 /// The paths that need a key, with methods and weight. `true`: and a signature.
@@ -84,12 +108,16 @@ impl Accounts {
         let uid = 1_000 + account;
         Ok(match request.path {
             "/api/v3/order" | "/fapi/v1/order" => self.order(request, &params, account)?,
-            "/api/v3/order/test" => json!({}),
-            "/api/v3/openOrders" | "/fapi/v1/openOrders" | "/api/v3/allOrders" => json!(self.orders_of(account)),
+            "/api/v3/order/test" => {
+                find(request.catalogue, Venue::Spot, params.mandatory("symbol")?)?;
+                json!({})
+            }
+            "/api/v3/openOrders" | "/fapi/v1/openOrders" | "/api/v3/allOrders" => json!(self.orders(request, &params, account)),
             "/api/v3/myTrades" => json!([]),
             "/api/v3/account" => spot_account(uid, request.now),
             "/sapi/v1/capital/config/getall" => coins(account),
             "/sapi/v1/account/apiRestrictions" => json!({"ipRestrict": false, "createTime": 1_600_000_000_000_u64, "enableReading": true}),
+            "/api/v3/userDataStream" if request.method != "POST" => json!({}),
             "/api/v3/userDataStream" => json!({"listenKey": format!("listen{uid}keythatisasecret")}),
             "/fapi/v2/positionRisk" | "/fapi/v3/positionRisk" => json!([]),
             "/fapi/v2/balance" | "/fapi/v3/balance" | "/dapi/v1/balance" => json!([futures_asset(account)]),
@@ -100,39 +128,87 @@ impl Accounts {
 
     fn order(&self, request: &SignedRequest<'_>, params: &Params, account: usize) -> Result<Value, ApiError> {
         let symbol = params.mandatory("symbol")?;
-        let text = |name: &str, default: &str| params.get(name).unwrap_or(default).to_owned();
+        let is_futures = request.path.starts_with("/fapi/");
+        find(request.catalogue, if is_futures { Venue::Futures } else { Venue::Spot }, symbol)?;
         let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
-        if request.method != "POST" {
-            let wanted = params.number("orderId")?;
-            let found = orders.iter().find(|(owner, order)| *owner == account && order["orderId"].as_u64() == wanted);
-            return found
-                .map(|(_, order)| order.clone())
-                .ok_or_else(|| ApiError::new(400, -2013, "Order does not exist."));
+        if request.method == "POST" {
+            return orders.place(request, params, symbol, (account, is_futures));
         }
-        let number = orders.len() as u64 + 1;
-        let order = json!({
-            "symbol": symbol, "orderId": number, "orderListId": -1,
-            "clientOrderId": text("newClientOrderId", "generated"), "transactTime": request.now, "updateTime": request.now,
-            "price": text("price", "0.00000000"), "origQty": text("quantity", "0.00000000"), "executedQty": "0.00000000",
-            "cummulativeQuoteQty": "0.00000000", "cumQuote": "0", "avgPrice": "0.00", "status": "NEW",
-            "timeInForce": text("timeInForce", "GTC"), "type": params.mandatory("type")?, "side": params.mandatory("side")?,
-            "time": request.now, "workingTime": request.now, "fills": [], "selfTradePreventionMode": "EXPIRE_MAKER",
-        });
-        if orders.len() == MOST_ORDERS {
-            orders.remove(0);
+        let (number, name) = (params.number("orderId")?, params.get("origClientOrderId"));
+        if number.is_none() && name.is_none() {
+            params.mandatory("orderId")?;
         }
-        orders.push((account, order.clone()));
-        Ok(order)
+        let wanted = |order: &&mut Order| {
+            (order.account, order.is_futures) == (account, is_futures)
+                && order.told["symbol"] == symbol
+                && number.is_none_or(|number| order.told["orderId"] == number)
+                && name.is_none_or(|name| order.told["clientOrderId"] == name)
+        };
+        let found = orders.placed.iter_mut().rev().find(wanted);
+        let order = found.ok_or_else(|| ApiError::new(400, -2013, "Order does not exist."))?;
+        if request.method == "DELETE" {
+            if !order.is_open() {
+                return Err(ApiError::new(400, -2011, "Unknown order sent."));
+            }
+            order.told["status"] = json!("CANCELED");
+        }
+        Ok(order.told.clone())
     }
 
-    fn orders_of(&self, account: usize) -> Vec<Value> {
-        let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
-        orders.iter().filter(|(owner, _)| *owner == account).map(|(_, order)| order.clone()).collect()
+    /// An account's orders: the open ones, which `DELETE` ends, or all.
+    fn orders(&self, request: &SignedRequest<'_>, params: &Params, account: usize) -> Vec<Value> {
+        let is_futures = request.path.starts_with("/fapi/");
+        let (all, symbol) = (request.path.ends_with("allOrders"), params.get("symbol"));
+        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = orders.placed.iter_mut().filter(|order| {
+            (order.account, order.is_futures) == (account, is_futures)
+                && symbol.is_none_or(|symbol| order.told["symbol"] == symbol)
+                && (all || order.is_open())
+        });
+        wanted
+            .map(|order| {
+                if request.method == "DELETE" {
+                    order.told["status"] = json!("CANCELED");
+                }
+                order.told.clone()
+            })
+            .collect()
+    }
+}
+
+impl Orders {
+    fn place(
+        &mut self,
+        request: &SignedRequest<'_>,
+        params: &Params,
+        symbol: &str,
+        (account, is_futures): (usize, bool),
+    ) -> Result<Value, ApiError> {
+        let text = |name: &str, default: &str| params.get(name).unwrap_or(default).to_owned();
+        let (kind, side) = (params.mandatory("type")?, params.mandatory("side")?);
+        self.last_number += 1;
+        let number = self.last_number;
+        let told = json!({
+            "symbol": symbol, "orderId": number, "orderListId": -1,
+            "clientOrderId": text("newClientOrderId", &format!("generated{number}")),
+            "transactTime": request.now, "updateTime": request.now,
+            "price": text("price", "0.00000000"), "origQty": text("quantity", "0.00000000"), "executedQty": "0.00000000",
+            "cummulativeQuoteQty": "0.00000000", "cumQuote": "0", "avgPrice": "0.00", "status": "NEW",
+            "timeInForce": text("timeInForce", "GTC"), "type": kind, "side": side,
+            "time": request.now, "workingTime": request.now, "fills": [], "selfTradePreventionMode": "EXPIRE_MAKER",
+        });
+        if self.placed.len() == MOST_ORDERS {
+            self.placed.pop_front();
+        }
+        self.placed.push_back(Order { account, is_futures, told: told.clone() });
+        Ok(told)
     }
 }
 
 fn account(key: Option<&str>) -> Result<usize, ApiError> {
-    let Some(key) = key.filter(|key| !key.is_empty()) else {
+    let is_key =
+        |key: &&str| !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    let Some(key) = key.filter(is_key) else {
         return Err(ApiError::new(401, -2014, "API-key format invalid."));
     };
     let known = credentials().iter().position(|credential| credential.key == key);
@@ -145,7 +221,10 @@ fn check_signature(request: &SignedRequest<'_>, params: &Params, credential: &Cr
         ApiError::new(400, -1102, "Mandatory parameter 'timestamp' was not sent, was empty/null, or malformed.")
     })?;
     let timestamp = if timestamp > 100_000_000_000_000 { timestamp / 1_000 } else { timestamp };
-    let window = params.number("recvWindow")?.unwrap_or(5_000).min(60_000);
+    let window = params.number("recvWindow")?.unwrap_or(5_000);
+    if window > 60_000 {
+        return Err(ApiError::new(400, -1131, "recvWindow must be less than 60000."));
+    }
     if timestamp > request.now + 1_000 {
         return Err(ApiError::new(400, -1021, "Timestamp for this request was 1000ms ahead of the server's time."));
     }
@@ -165,7 +244,7 @@ fn without_signature(raw: &str) -> String {
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
-    (digits.len() % 2 == 0).then_some(())?;
+    (digits.len().is_multiple_of(2) && digits.iter().all(u8::is_ascii_hexdigit)).then_some(())?;
     digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 

@@ -137,7 +137,7 @@ pub(crate) fn symbols(venue: Venue, count: usize, seed: u64) -> Vec<Symbol> {
             if listed.len() >= count {
                 break;
             }
-            if base == *quote || (position > 0 && listed.len() % 3 == 0) {
+            if base == *quote || (position > 0 && listed.len().is_multiple_of(3)) {
                 continue;
             }
             let level = if *quote == "BTC" { level / 61_000.0 } else { level };
@@ -164,7 +164,7 @@ pub(crate) fn symbols(venue: Venue, count: usize, seed: u64) -> Vec<Symbol> {
 fn symbol(venue: Venue, position: usize, base: &str, quote: &str, level: f64, seed: u64) -> Symbol {
     let pair = format!("{base}{quote}");
     let salt = mix(seed, venue as u64 + 1, pair.bytes().fold(7, |hash, byte| mix(hash, u64::from(byte), 3)));
-    let well_known = position < 8;
+    let well_known = KNOWN[..6].iter().any(|(known, _)| *known == base);
     let listed_at = match well_known {
         true => EARLIEST,
         false => EARLIEST + mix(salt, 5, 5) % (LATEST - EARLIEST),
