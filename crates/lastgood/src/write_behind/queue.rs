@@ -1,0 +1,124 @@
+//! What waits to be written, what is being written, and what is owed: the order of changes to a key.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use crate::entry::Entry;
+
+/// Writes under way at once: enough to keep a multiplexed connection busy, few enough to leave it to the reads.
+const WORKERS: usize = 4;
+
+/// What is to become of a key in the store.
+pub(crate) enum Change {
+    /// Holds this entry.
+    Put(Fill),
+    /// Holds nothing.
+    Remove,
+    /// Nothing that starts with the key and a colon.
+    RemovePrefix,
+}
+
+/// An entry on its way to the store.
+pub(crate) struct Fill {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) schema: u32,
+    pub(crate) compress_over: usize,
+    /// Whether what the store holds must not be seen again, so that a failed write becomes a removal.
+    pub(crate) replaces: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Queue {
+    pub(super) waiting: HashMap<String, Change>,
+    pub(super) order: VecDeque<String>,
+    /// Keys a worker is writing now, with what is to be done if it does not succeed, where that is not nothing.
+    pub(super) active: HashMap<String, Option<Change>>,
+    /// Removals that failed and wait for the retry.
+    pub(super) failed: Vec<String>,
+    pub(super) bytes: u64,
+    pub(super) workers: usize,
+}
+
+impl Queue {
+    pub(super) fn take(&mut self) -> Option<(String, Change)> {
+        while let Some(key) = self.order.pop_front() {
+            // One write a key at a time keeps them in order; the worker that has it queues the next.
+            if self.active.contains_key(&key) {
+                continue;
+            }
+            if let Some(change) = self.waiting.remove(&key) {
+                self.bytes -= change.bytes();
+                self.active.insert(key.clone(), change.if_it_fails());
+                return Some((key, change));
+            }
+        }
+        None
+    }
+
+    /// Whether something is still to be taken away that the store may hold under `key`.
+    pub(super) fn owes_removal(&self, key: &str) -> bool {
+        self.waiting.get(key).is_some_and(Change::takes_away) || self.active.get(key).is_some_and(Option::is_some)
+    }
+
+    /// Drops what waits under `prefix`, and has what is under way there taken back once it is done.
+    pub(super) fn give_up(&mut self, prefix: &str) {
+        let Queue { waiting, order, failed, active, bytes, .. } = self;
+        waiting.retain(|key, change| {
+            let stays = !key.starts_with(prefix);
+            *bytes -= if stays { 0 } else { change.bytes() };
+            stays
+        });
+        order.retain(|key| waiting.contains_key(key));
+        failed.retain(|key| waiting.contains_key(key));
+        waiting.extend(active.keys().filter(|key| key.starts_with(prefix)).map(|key| (key.clone(), Change::Remove)));
+    }
+
+    /// Ends the work on `key`, and queues again what is still to be done about it. Says whether that is a failure's
+    /// repetition.
+    pub(super) fn done(&mut self, key: &str, succeeded: bool) -> bool {
+        let if_it_fails = self.active.remove(key).flatten();
+        if self.waiting.contains_key(key) {
+            self.order.push_back(key.to_owned());
+            return false;
+        }
+        match if_it_fails {
+            Some(again) if !succeeded => {
+                self.waiting.insert(key.to_owned(), again);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn wants_worker(&mut self) -> bool {
+        let wants = self.workers < WORKERS && !self.order.is_empty() && Handle::try_current().is_ok();
+        self.workers += usize::from(wants);
+        wants
+    }
+}
+
+impl Change {
+    pub(super) fn bytes(&self) -> u64 {
+        match self {
+            Change::Put(fill) => fill.entry.value.body.len() as u64,
+            Change::Remove | Change::RemovePrefix => 0,
+        }
+    }
+
+    pub(super) fn takes_away(&self) -> bool {
+        match self {
+            Change::Put(fill) => fill.replaces,
+            Change::Remove | Change::RemovePrefix => true,
+        }
+    }
+
+    pub(super) fn if_it_fails(&self) -> Option<Change> {
+        match self {
+            Change::Put(fill) => fill.replaces.then_some(Change::Remove),
+            Change::Remove => Some(Change::Remove),
+            Change::RemovePrefix => Some(Change::RemovePrefix),
+        }
+    }
+}
