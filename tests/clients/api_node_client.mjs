@@ -1,23 +1,24 @@
 // binance-api-node, spot and futures.
-import api from 'binance-api-node';
+import { KEY, SECRET, load, run } from './compare.mjs';
 
-import { KEY, SECRET, refusal, run } from './compare.mjs';
+const { default: Binance } = load('binance-api-node');
 
-const Binance = api.default ?? api;
-
-await run(async (base) => {
+await run((base) => {
   const client = Binance({ apiKey: KEY, apiSecret: SECRET, httpBase: base, httpFutures: base, httpDelivery: base });
   return {
-    unknown: await refusal(() => client.candles({ symbol: 'NOSUCHCOIN', interval: '1h' })),
-    info: await client.exchangeInfo({ symbol: 'BTCUSDT' }),
-    candles: await client.candles({ symbol: 'BTCUSDT', interval: '1h', limit: 100 }),
-    book: await client.book({ symbol: 'BTCUSDT', limit: 10 }),
-    day: await client.dailyStats({ symbol: 'BTCUSDT' }),
-    prices: await client.prices(),
-    tickers: await client.allBookTickers(),
-    futuresCandles: await client.futuresCandles({ symbol: 'BTCUSDT', interval: '1h', limit: 100 }),
-    futuresPrices: await client.futuresPrices(),
-    markPrice: await client.futuresMarkPrice({ symbol: 'BTCUSDT' }),
-    balances: (await client.accountInfo({ recvWindow: 60000 })).balances,
+    market: {
+      info: () => client.exchangeInfo({ symbol: 'BTCUSDT' }),
+      candles: () => client.candles({ symbol: 'BTCUSDT', interval: '1h', limit: 100 }),
+      book: () => client.book({ symbol: 'BTCUSDT', limit: 10 }),
+      day: () => client.dailyStats({ symbol: 'BTCUSDT' }),
+      prices: () => client.prices(),
+      tickers: () => client.allBookTickers(),
+      futuresCandles: () => client.futuresCandles({ symbol: 'BTCUSDT', interval: '1h', limit: 100 }),
+      futuresPrices: () => client.futuresPrices(),
+      markPrice: () => client.futuresMarkPrice({ symbol: 'BTCUSDT' }),
+    },
+    signed: { account: () => client.accountInfo({ recvWindow: 60000 }) },
+    unknown: () => client.candles({ symbol: 'NOSUCHCOIN', interval: '1h' }),
+    codeOf: (error) => error.code,
   };
 });

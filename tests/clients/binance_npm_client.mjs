@@ -1,22 +1,25 @@
 // `binance` of npm, spot and USD-M futures.
-import { MainClient, USDMClient } from 'binance';
+import { KEY, SECRET, load, run } from './compare.mjs';
 
-import { KEY, SECRET, refusal, run } from './compare.mjs';
+const { MainClient, USDMClient } = load('binance');
 
-await run(async (base) => {
+await run((base) => {
   const options = { api_key: KEY, api_secret: SECRET, baseUrl: base, disableTimeSync: true, recvWindow: 60000 };
   const spot = new MainClient(options);
   const futures = new USDMClient(options);
   return {
-    unknown: await refusal(() => spot.getKlines({ symbol: 'NOSUCHCOIN', interval: '1h' })),
-    info: await spot.getExchangeInfo({ symbol: 'BTCUSDT' }),
-    klines: await spot.getKlines({ symbol: 'BTCUSDT', interval: '1h', limit: 100 }),
-    book: await spot.getOrderBook({ symbol: 'BTCUSDT', limit: 10 }),
-    day: await spot.get24hrChangeStatistics({ symbol: 'BTCUSDT' }),
-    prices: await spot.getSymbolPriceTicker(),
-    futuresKlines: await futures.getKlines({ symbol: 'BTCUSDT', interval: '1h', limit: 100 }),
-    futuresBook: await futures.getOrderBook({ symbol: 'BTCUSDT', limit: 20 }),
-    markPrice: await futures.getMarkPrice({ symbol: 'BTCUSDT' }),
-    balances: (await spot.getAccountInformation()).balances,
+    market: {
+      info: () => spot.getExchangeInfo({ symbol: 'BTCUSDT' }),
+      klines: () => spot.getKlines({ symbol: 'BTCUSDT', interval: '1h', limit: 100 }),
+      book: () => spot.getOrderBook({ symbol: 'BTCUSDT', limit: 10 }),
+      day: () => spot.get24hrChangeStatistics({ symbol: 'BTCUSDT' }),
+      prices: () => spot.getSymbolPriceTicker(),
+      futuresKlines: () => futures.getKlines({ symbol: 'BTCUSDT', interval: '1h', limit: 100 }),
+      futuresBook: () => futures.getOrderBook({ symbol: 'BTCUSDT', limit: 20 }),
+      markPrice: () => futures.getMarkPrice({ symbol: 'BTCUSDT' }),
+    },
+    signed: { account: () => spot.getAccountInformation() },
+    unknown: () => spot.getKlines({ symbol: 'NOSUCHCOIN', interval: '1h' }),
+    codeOf: (error) => error.code,
   };
 });

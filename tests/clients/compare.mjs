@@ -1,29 +1,52 @@
-// The same as compare.py, for npm clients: asks the gateway, and in the mode `compare` the exchange too.
+// The same as compare.py, for npm clients.
 import assert from 'node:assert/strict';
+import { createRequire } from 'node:module';
+import path from 'node:path';
 
 export const KEY = 'sim-key-of-account-one-0001';
 export const SECRET = 'sim-secret-of-account-one-0001';
 
-// What a call is refused with: the exchange's code, wherever the client keeps it.
-export async function refusal(call) {
-  try {
-    await call();
-    return { refused: false };
-  } catch (error) {
-    return { refused: true, code: error.code ?? error.body?.code ?? error.response?.data?.code };
-  }
+const INVALID_SYMBOL = -1121;
+
+// A client as tests/install-tools.sh installed it.
+export const load = createRequire(new URL('../../target/test-tools/node/', import.meta.url));
+
+// The code that an unknown symbol is refused with, where `codeOf` finds it in the client's error.
+async function refusal({ unknown, codeOf }) {
+  const error = await unknown().then(
+    (answer) => assert.fail(`an unknown symbol gives ${JSON.stringify(answer)}`),
+    (refused) => refused,
+  );
+  assert.equal(codeOf(error), INVALID_SYMBOL, `an unknown symbol: ${error.message}`);
+  return { code: codeOf(error), message: error.message };
 }
 
-export async function run(ask) {
-  const through = await ask(process.env.GATEWAY_URL);
-  if (process.argv[2] === 'compare') {
-    const direct = await ask(process.env.SIM_URL);
+async function ask(calls, mode) {
+  const asked = { ...calls.market };
+  if (mode !== 'last-good') Object.assign(asked, calls.signed, { unknown: () => refusal(calls) });
+  const results = {};
+  const took = {};
+  for (const [name, call] of Object.entries(asked)) {
+    const began = performance.now();
+    results[name] = await call();
+    took[name] = Math.round(performance.now() - began);
+    assert.ok(Object.keys(results[name] ?? {}).length > 0, `nothing came of ${name}`);
+  }
+  return [results, took];
+}
+
+// `connect` gives for a base URL the calls: { market, signed, unknown, codeOf }.
+export async function run(connect) {
+  const mode = process.argv[2];
+  const [through, gateway_ms] = await ask(connect(process.env.GATEWAY_URL), mode);
+  const told = { client: path.basename(process.argv[1]), mode, calls: Object.keys(through).length, gateway_ms };
+  if (mode === 'compare') {
+    const [direct, exchange_ms] = await ask(connect(process.env.SIM_URL), mode);
     for (const name of Object.keys(direct)) {
-      assert.deepEqual(through[name], direct[name], name);
+      // With a message of ours, assert would keep the difference to itself.
+      assert.deepEqual({ [name]: through[name] }, { [name]: direct[name] });
     }
+    told.exchange_ms = exchange_ms;
   }
-  for (const [name, result] of Object.entries(through)) {
-    assert.ok(result && Object.keys(result).length > 0, `nothing came of ${name}`);
-  }
-  console.log(`${Object.keys(through).length} results`);
+  console.log(JSON.stringify(told));
 }

@@ -1,24 +1,23 @@
 // @binance/connector, spot.
-import connector from '@binance/connector';
+import { KEY, SECRET, load, run } from './compare.mjs';
 
-import { KEY, SECRET, refusal, run } from './compare.mjs';
+const { Spot } = load('@binance/connector');
 
-await run(async (base) => {
-  const client = new connector.Spot(KEY, SECRET, { baseURL: base });
-  const unknown = await refusal(() => client.klines('NOSUCHCOIN', '1h'));
-  if (unknown.code !== -1121) client.logger.error(unknown);
-  const calls = {
-    info: client.exchangeInfo({ symbol: 'BTCUSDT' }),
-    klines: client.klines('BTCUSDT', '1h', { limit: 100 }),
-    depth: client.depth('BTCUSDT', { limit: 10 }),
-    day: client.ticker24hr('BTCUSDT'),
-    price: client.tickerPrice('BTCUSDT'),
-    prices: client.tickerPrice(),
-    book: client.bookTicker('BTCUSDT'),
-    account: client.account({ recvWindow: 60000 }),
+await run((base) => {
+  const client = new Spot(KEY, SECRET, { baseURL: base });
+  const data = (call) => async () => (await call()).data;
+  return {
+    market: {
+      info: data(() => client.exchangeInfo({ symbol: 'BTCUSDT' })),
+      klines: data(() => client.klines('BTCUSDT', '1h', { limit: 100 })),
+      depth: data(() => client.depth('BTCUSDT', { limit: 10 })),
+      day: data(() => client.ticker24hr('BTCUSDT')),
+      price: data(() => client.tickerPrice('BTCUSDT')),
+      prices: data(() => client.tickerPrice()),
+      book: data(() => client.bookTicker('BTCUSDT')),
+    },
+    signed: { account: data(() => client.account({ recvWindow: 60000 })) },
+    unknown: () => client.klines('NOSUCHCOIN', '1h'),
+    codeOf: (error) => error.response?.data?.code,
   };
-  const results = { unknown };
-  for (const [name, call] of Object.entries(calls)) results[name] = (await call).data;
-  results.account = results.account.balances;
-  return results;
 });
