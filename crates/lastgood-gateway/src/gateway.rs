@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use lastgood::store::{EmbeddedStore, Guard, RedisOptions, RedisStore, Store};
 use lastgood::{Cache, Clock, Policy, RegionStats};
+use lastgood_market::candles::Candles;
 use lastgood_market::{Plans, RegionName, Venue};
 use tokio::net::TcpListener;
 
-use crate::app::{App, Counts};
+use crate::app::{App, Asker, Counts};
 use crate::config::{RegionOverride, Settings, StoreSetting};
+use crate::exchange::Packed;
 use crate::router::Routes;
 use crate::server;
 use crate::upstream::Upstreams;
@@ -90,15 +92,25 @@ impl Gateway {
             let policy = configured(name.policy(settings.preset), &settings.region(name.as_str()));
             regions.push(cache.region(name.as_str(), policy).map_err(refuse)?);
         }
+        let upstreams = Arc::new(Upstreams::new(settings, &clock).map_err(BuildError)?);
+        let exchange = Arc::new(Asker {
+            upstreams: Arc::clone(&upstreams),
+            clock: clock.clone(),
+            preset: settings.preset,
+            klines_fresh_for: settings.region(RegionName::Klines.as_str()).fresh_for,
+        });
+        let has_store = cache.status().store.is_some();
+        let klines = regions[RegionName::Klines as usize].clone();
         let app = App {
+            candles: Candles::new(klines, has_store, clock.clone(), Arc::clone(&exchange) as _),
+            packed: Packed::default(),
             cache,
             regions,
             plans: Plans::default(),
-            upstreams: Arc::new(Upstreams::new(settings, &clock).map_err(BuildError)?),
+            upstreams,
+            exchange,
             clock,
             limits: settings.limits.clone(),
-            preset: settings.preset,
-            klines_fresh_for: settings.region(RegionName::Klines.as_str()).fresh_for,
             counts: Counts::default(),
         };
         Ok(Gateway { app: Arc::new(app) })

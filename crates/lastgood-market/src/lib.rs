@@ -5,6 +5,7 @@
 //! fetched, [`Budget`] says whether the exchange may be asked now.
 
 pub mod budget;
+pub mod candles;
 pub mod cut;
 pub mod interval;
 pub mod plan;
