@@ -9,6 +9,7 @@ use lastgood_market::plan::Source;
 use lastgood_market::{Plans, Preset, RegionName, Venue, interval};
 
 use crate::config::Limits;
+use crate::symbols::SymbolChain;
 use crate::upstream::Upstreams;
 
 /// Every shared component.
@@ -21,6 +22,8 @@ pub(crate) struct App {
     pub(crate) plans: Plans,
     /// The exchange's venues.
     pub(crate) upstreams: Arc<Upstreams>,
+    /// Where the lists of symbols come from.
+    pub(crate) symbols: Arc<SymbolChain>,
     /// Where time comes from.
     pub(crate) clock: Clock,
     /// What requests may ask for.

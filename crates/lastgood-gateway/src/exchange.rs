@@ -12,10 +12,10 @@ use lastgood_market::{Venue, cut};
 
 use crate::app::{App, Counts};
 
-mod answer;
+pub(crate) mod answer;
 mod failure;
 mod pass;
-mod prepared;
+pub(crate) mod prepared;
 
 use self::answer::{Accepts, respond, respond_local};
 use self::failure::fail;

@@ -13,8 +13,10 @@ use tokio::net::TcpListener;
 
 use crate::app::{App, Counts};
 use crate::config::{RegionOverride, Settings, StoreSetting};
+use crate::own_keys::OwnKeys;
 use crate::router::Routes;
 use crate::server;
+use crate::symbols::SymbolChain;
 use crate::upstream::Upstreams;
 
 /// How long queued writes may take when the gateway stops.
@@ -90,11 +92,15 @@ impl Gateway {
             let policy = configured(name.policy(settings.preset), &settings.region(name.as_str()));
             regions.push(cache.region(name.as_str(), policy).map_err(refuse)?);
         }
+        let upstreams = Arc::new(Upstreams::new(settings, &clock).map_err(BuildError)?);
+        let keys = OwnKeys::open(settings).await;
+        let symbols = SymbolChain::new(settings, keys, &upstreams, &regions, &clock).map_err(BuildError)?;
         let app = App {
             cache,
             regions,
             plans: Plans::default(),
-            upstreams: Arc::new(Upstreams::new(settings, &clock).map_err(BuildError)?),
+            upstreams,
+            symbols: Arc::new(symbols),
             clock,
             limits: settings.limits.clone(),
             preset: settings.preset,

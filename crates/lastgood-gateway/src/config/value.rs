@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lastgood_market::credentials::MasterKey;
 use secrecy::SecretString;
 
 use super::problem::Wrong;
@@ -161,6 +162,50 @@ pub(crate) fn secret(raw: &Raw) -> Result<Option<SecretString>, Wrong> {
             .hint("generate one with: openssl rand -hex 32"));
     }
     Ok(Some(SecretString::from(text)))
+}
+
+/// A master key, which may be a passphrase of words; empty means none. Its text appears in no message.
+pub(crate) fn master_key(raw: &Raw) -> Result<Option<SecretString>, Wrong> {
+    let Raw::Text(text) = raw else {
+        return Err(Wrong::new("expected a string").hint("put the secret in quotes"));
+    };
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    let secret = SecretString::from(text.trim());
+    match MasterKey::parse(&secret) {
+        Ok(_) => Ok(Some(secret)),
+        Err(why) => Err(Wrong::new(why.to_string()).hint_if(why.mend().map(str::to_owned))),
+    }
+}
+
+/// The most symbols of a list.
+const MOST_SYMBOLS: usize = 500;
+/// The longest name of a symbol, in bytes.
+const LONGEST_SYMBOL: usize = 64;
+
+/// A list of symbols, each once, in capitals; names outside ASCII exist.
+pub(crate) fn symbols(raw: &Raw) -> Result<Vec<String>, Wrong> {
+    let example = "write [\"BTCUSDT\", \"ETHUSDT\"], or \"BTCUSDT,ETHUSDT\"";
+    if let Raw::Bare { kind, text } = raw {
+        return Err(Wrong::new(format!("expected a list of symbols, found the {kind} {text}")).hint(example));
+    }
+    let mut symbols: Vec<String> = Vec::new();
+    for item in raw.as_list()? {
+        let sound = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+        if item.is_empty() || item.len() > LONGEST_SYMBOL || !item.chars().all(sound) {
+            return Err(Wrong::new(format!("{item:?} is no symbol")).hint(example));
+        }
+        let symbol = item.to_uppercase();
+        if symbols.contains(&symbol) {
+            return Err(Wrong::new(format!("{symbol} is listed twice")).hint("name each symbol once"));
+        }
+        symbols.push(symbol);
+    }
+    match symbols.len() {
+        0..=MOST_SYMBOLS => Ok(symbols),
+        many => Err(Wrong::new(format!("the list has {many} symbols")).hint(format!("name at most {MOST_SYMBOLS}"))),
+    }
 }
 
 /// A key prefix: short, and free of what has a meaning in a Redis key or pattern.

@@ -21,7 +21,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=UTF
 /// What forms of a body the client takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Accepts {
-    gzip: bool,
+    pub(crate) gzip: bool,
 }
 
 impl Accepts {
@@ -82,7 +82,7 @@ pub(crate) fn state_weight(headers: &mut HeaderMap, app: &App, venue: Venue, now
 }
 
 /// The `Cache-Status` of RFC 9211: `ttl` is what is left of the freshness in seconds, negative when none is.
-fn cache_status(answer: &Answer) -> HeaderValue {
+pub(crate) fn cache_status(answer: &Answer) -> HeaderValue {
     let ttl = match answer.freshness() {
         Freshness::Fresh => i64::try_from(answer.fresh_for().as_secs()).unwrap_or(i64::MAX),
         _ => -i64::try_from(answer.stale_by().as_secs()).unwrap_or(i64::MAX),

@@ -4,9 +4,11 @@
 
 mod clients;
 mod command;
+mod credentials;
 mod drop_in;
 mod faults;
 mod limits;
 mod privacy;
 mod redis;
 mod support;
+mod symbols;
