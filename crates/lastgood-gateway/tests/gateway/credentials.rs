@@ -37,10 +37,15 @@ impl Desk {
         self.0.path().join("credentials")
     }
 
-    /// Runs `lastgood credentials` and sees to it that no secret comes out of it.
+    /// Runs `lastgood credentials`.
     fn run(&self, master: &str, arguments: &[&str], input: &str) -> Output {
+        self.command(master, &[&["credentials"], arguments].concat(), input)
+    }
+
+    /// Runs `lastgood` and sees to it that no secret comes out of it.
+    fn command(&self, master: &str, arguments: &[&str], input: &str) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lastgood"));
-        command.arg("credentials").args(arguments).current_dir(self.0.path()).env_clear();
+        command.args(arguments).current_dir(self.0.path()).env_clear();
         command.env("LASTGOOD_DATA_DIR", self.0.path()).env("LASTGOOD_MASTER_KEY", master);
         command.env("LASTGOOD_LOG", "trace");
         let mut child =
@@ -143,6 +148,26 @@ fn a_write_that_was_killed_halfway_is_as_if_it_never_was() {
     let added = desk.run(MASTER, &["add", "second"], &format!("{API_KEY}\n{SECRET}\n"));
     assert_eq!(code(&added), 0, "{}", text(&added));
     assert_eq!(desk.names(MASTER), ["main", "second"]);
+}
+
+#[test]
+fn check_says_whether_the_credentials_open() {
+    let desk = Desk::with_one();
+    for (master, verdict, detail) in
+        [(MASTER, "ok", "1 can be opened"), (OTHER, "failed", "does not fit"), ("", "failed", "no master key")]
+    {
+        // No upstream is asked: they all refuse.
+        let nowhere = ["binance.spot_url", "binance.futures_url", "binance.coin_url", "fear_greed.url"]
+            .map(|key| format!("{key}=http://127.0.0.1:1"));
+        let mut arguments = vec!["check", "--json", "--store", "memory:"];
+        arguments.extend(nowhere.iter().flat_map(|set| ["--set", set]));
+        let output = desk.command(master, &arguments, "");
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let checks = report["checks"].as_array().unwrap();
+        let found = checks.iter().find(|check| check["what"] == "credentials").unwrap();
+        assert_eq!(found["verdict"], verdict, "{found}");
+        assert!(found["detail"].as_str().unwrap().contains(detail), "{found}");
+    }
 }
 
 #[test]

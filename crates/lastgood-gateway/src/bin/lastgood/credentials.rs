@@ -44,8 +44,8 @@ Examples:
   lastgood credentials add paper --venue futures --environment testnet
   lastgood credentials add main --algorithm ed25519 < key-and-pem.txt
 
-The first line of standard input is the API key; what follows is the secret: one line, or for ed25519 the private
-key in PKCS#8 PEM (openssl genpkey -algorithm ed25519).")]
+The first line of standard input is the API key; what follows is the secret: one line,
+or for ed25519 the private key in PEM (openssl genpkey -algorithm ed25519).")]
     Add(Add),
     /// List the credentials, with no more of a key than its first four characters
     #[command(after_help = "\

@@ -82,6 +82,7 @@ impl Quiet {
         let before = tcgetattr(io::stdin())?;
         let mut silent = before.clone();
         silent.local_modes.remove(LocalModes::ECHO);
+        restore_on_interrupt(before.clone());
         tcsetattr(io::stdin(), OptionalActions::Flush, &silent)?;
         Ok(Quiet(Some(before)))
     }
@@ -92,6 +93,17 @@ impl Quiet {
             let _ = writeln!(io::stderr().lock());
         }
     }
+}
+
+/// Whoever gives up with Ctrl-C keeps a terminal that shows what is typed.
+fn restore_on_interrupt(before: Termios) {
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        if runtime.and_then(|runtime| runtime.block_on(tokio::signal::ctrl_c())).is_ok() {
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, &before);
+            std::process::exit(130);
+        }
+    });
 }
 
 impl Drop for Quiet {
