@@ -72,11 +72,15 @@ pub enum Link {
     Mainnet,
     /// The exchange, without a key.
     Public,
+    /// An exchangeInfo that was kept for the day when none of the others answers.
+    LastGood,
 }
 
 impl Link {
-    /// Every link, in the order they are tried.
-    pub const ALL: [Link; 3] = [Link::Testnet, Link::Mainnet, Link::Public];
+    /// The links that ask somebody, in the order they are tried.
+    pub const CHAIN: [Link; 3] = [Link::Testnet, Link::Mainnet, Link::Public];
+    /// Every link.
+    pub const ALL: [Link; 4] = [Link::Testnet, Link::Mainnet, Link::Public, Link::LastGood];
 
     /// The word for answers, labels and logs.
     pub const fn as_str(self) -> &'static str {
@@ -84,6 +88,7 @@ impl Link {
             Link::Testnet => "testnet",
             Link::Mainnet => "mainnet",
             Link::Public => "public",
+            Link::LastGood => "last-good",
         }
     }
 }
@@ -166,7 +171,7 @@ impl Listing {
     pub fn render(&self, venue: Venue, stamp: &Stamp, last_good: bool, selection: &Selection) -> Rendered {
         let wanted = self.rows.iter().filter(|(quote, _)| selection.takes(quote)).map(|(_, row)| row);
         let wanted: Vec<&Bytes> = wanted.take(selection.limit.unwrap_or(usize::MAX)).collect();
-        let source = if last_good { "last-good" } else { stamp.link.as_str() };
+        let source = if last_good { Link::LastGood } else { stamp.link }.as_str();
         let head = format!(
             r#"{{"market":"{venue}","version":"{}","refreshed_at":"{}","source":"{source}","loaded_from":"{}","count":{},"symbols":["#,
             stamp.version,

@@ -1,13 +1,14 @@
 //! The source chain: the user's own key on the testnet, then on the exchange, then no key, then the last good list.
 //!
-//! The last link is the cache's own: when every other fails, the load fails, and the region serves what it keeps.
+//! The last link is the cache's own: when every other fails, the load fails, and the region serves what it keeps. Only
+//! where it keeps no list yet, one is made of the last good exchangeInfo.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderValue;
-use lastgood::{Clock, Error, Freshness, Loaded, Reason, Region, Timestamp, Value};
+use lastgood::{Clock, Error, Loaded, Outcome, Reason, Region, Timestamp, Value};
 use lastgood_market::credentials::Environment;
 use lastgood_market::plan::{Plan, Request, Source, plan};
 use lastgood_market::symbols::{Link, Prepared, Stamp, prepare};
@@ -20,6 +21,8 @@ use crate::upstream::Upstreams;
 
 /// Volumes move slowly: tickers of this age still order a list.
 const TICKERS_SERVE_FOR: Duration = Duration::from_secs(600);
+/// What was made of an exchangeInfo that is past its freshness is soon made again.
+const MADE_OF_STALE: Duration = Duration::from_secs(1);
 /// The order is not worth a longer wait.
 const TICKERS_WITHIN: Duration = Duration::from_secs(1);
 
@@ -30,15 +33,26 @@ pub(crate) struct SymbolChain {
     testnet: Option<Upstreams>,
     keys: OwnKeys,
     popular: Vec<String>,
+    lists: Region,
     exchange_info: Region,
     tickers: Region,
     clock: Clock,
 }
 
-/// An exchangeInfo and when the exchange was asked for it.
+/// An exchangeInfo, and when the exchange was asked for it.
 struct Info {
     body: Bytes,
     asked_at: Timestamp,
+    /// How old it may be, by where it comes from.
+    standing: Standing,
+}
+
+enum Standing {
+    Fresh,
+    /// Being refreshed meanwhile.
+    Stale,
+    /// What is kept, because the exchange gave none.
+    LastGood(Reason),
 }
 
 impl SymbolChain {
@@ -59,20 +73,33 @@ impl SymbolChain {
             testnet,
             keys,
             popular: settings.symbols.popular.clone(),
+            lists: regions[RegionName::Symbols as usize].clone(),
             exchange_info: regions[RegionName::ExchangeInfo as usize].clone(),
             tickers: regions[RegionName::Ticker24hr as usize].clone(),
             clock: clock.clone(),
         })
     }
 
+    /// The region's key for a venue's list. It names the links, because what a store holds may come from a gateway, or
+    /// from a time, with other keys.
+    pub(super) fn name(&self, venue: Venue) -> String {
+        let links = Link::CHAIN.into_iter().filter(|link| self.has(*link, venue)).map(Link::as_str);
+        format!("{venue}/{}", links.collect::<Vec<_>>().join(","))
+    }
+
     /// The list of a venue from the first link that gives one; all of them together take no longer than `patience`.
     pub(super) async fn load(self: &Arc<Self>, venue: Venue, patience: Duration) -> Result<Loaded, Error> {
         let tickers = timeout(TICKERS_WITHIN.min(patience / 4), self.tickers(venue)).await.ok().flatten();
         let mut last = Error::new(Reason::Unreachable, "no link of the chain is configured");
-        for link in Link::ALL.into_iter().filter(|link| self.has(*link, venue)) {
+        let mut kept = None;
+        for link in Link::CHAIN.into_iter().filter(|link| self.has(*link, venue)) {
             let tried = timeout(patience / 4, self.info(link, venue)).await;
             let tried = tried.unwrap_or_else(|_| Err(Error::new(Reason::TimedOut, "no answer in time")));
             let made = match tried {
+                Ok(info @ Info { standing: Standing::LastGood(reason), .. }) => {
+                    kept = Some(info);
+                    Err(Error::new(reason, "the exchange gives no newer exchangeInfo"))
+                }
                 Ok(info) => self.list(link, info, tickers.clone()).await,
                 Err(error) => Err(error),
             };
@@ -84,18 +111,19 @@ impl SymbolChain {
                 }
             }
         }
-        // No refusal is a verdict on the list: the last good one stands in for it.
-        if last.reason == Reason::NotFound {
-            last.reason = Reason::Upstream;
+        match kept.filter(|_| self.lists.peek(&self.name(venue)).is_none()) {
+            Some(info) => self.list(Link::LastGood, info, tickers).await,
+            // No refusal is a verdict on the list: the last good one stands in for it.
+            None if last.reason == Reason::NotFound => Err(Error { reason: Reason::Upstream, ..last }),
+            None => Err(last),
         }
-        Err(last)
     }
 
     fn key(&self, link: Link, venue: Venue) -> Option<&HeaderValue> {
         match link {
             Link::Testnet => self.keys.get(venue, Environment::Testnet),
             Link::Mainnet => self.keys.get(venue, Environment::Mainnet),
-            Link::Public => None,
+            Link::Public | Link::LastGood => None,
         }
     }
 
@@ -103,35 +131,42 @@ impl SymbolChain {
         link == Link::Public || self.key(link, venue).is_some()
     }
 
-    async fn info(&self, link: Link, venue: Venue) -> Result<Info, Error> {
+    async fn info(self: &Arc<Self>, link: Link, venue: Venue) -> Result<Info, Error> {
         let source = source(venue, "exchangeInfo")?;
-        let held = match link {
-            Link::Public => self.exchange_info.peek(&source.key),
-            Link::Testnet | Link::Mainnet => None,
-        };
-        if let Some(held) = held.filter(|held| held.freshness() == Freshness::Fresh) {
-            let asked_at = Timestamp::from_millis(held.given_at().as_millis() - held.age().as_millis() as u64);
-            return Ok(Info { body: held.body().clone(), asked_at });
-        }
         let upstreams = match (link, &self.testnet) {
+            (Link::Public | Link::LastGood, _) => return self.public_info(&source).await,
             (Link::Testnet, Some(testnet)) => testnet,
             (Link::Testnet, None) => return Err(Error::new(Reason::Unreachable, "no testnet is configured")),
-            (Link::Mainnet | Link::Public, _) => &self.exchange,
+            (Link::Mainnet, _) => &self.exchange,
         };
         let asked_at = self.clock.now();
         let fetched = upstreams.fetch_as(&source, self.key(link, venue)).await?;
-        let value = fetched.into_value(&source, self.clock.now())?;
-        upstreams.venue(venue).budget.learn_limit(&value.body);
-        let body = value.body.clone();
-        if link == Link::Public {
-            // What was fetched without a key is what the drop-in API serves, too.
-            self.exchange_info.put(&source.key, Loaded::from(value)).await;
-        }
-        Ok(Info { body, asked_at })
+        let body = fetched.into_value(&source, self.clock.now())?.body;
+        upstreams.venue(venue).budget.learn_limit(&body);
+        Ok(Info { body, asked_at, standing: Standing::Fresh })
+    }
+
+    /// The exchangeInfo that the drop-in API serves, too: whoever comes first loads it for both.
+    async fn public_info(self: &Arc<Self>, source: &Arc<Source>) -> Result<Info, Error> {
+        let (chain, asked) = (Arc::clone(self), Arc::clone(source));
+        let load = move || async move {
+            let value = chain.exchange.fetch(&asked).await?.into_value(&asked, chain.clock.now())?;
+            chain.exchange.venue(asked.endpoint.venue).budget.learn_limit(&value.body);
+            Ok(Loaded::from(value))
+        };
+        let answer = self.exchange_info.get_or_load(&source.key, load).await?;
+        let standing = match answer.outcome() {
+            Outcome::Stale => Standing::Stale,
+            Outcome::LastGood(reason) => Standing::LastGood(reason),
+            Outcome::Hit(_) | Outcome::Miss | Outcome::Joined | Outcome::Bypass(_) => Standing::Fresh,
+        };
+        let age = u64::try_from(answer.age().as_millis()).unwrap_or(u64::MAX);
+        let asked_at = Timestamp::from_millis(answer.given_at().as_millis().saturating_sub(age));
+        Ok(Info { body: answer.body().clone(), asked_at, standing })
     }
 
     async fn list(&self, link: Link, info: Info, tickers: Option<Bytes>) -> Result<Loaded, Error> {
-        let Info { body, asked_at } = info;
+        let Info { body, asked_at, standing } = info;
         let popular = self.popular.clone();
         // Megabytes of JSON take longer than other requests should wait.
         let made = tokio::task::spawn_blocking(move || prepare(&body, tickers.as_deref(), &popular)).await;
@@ -139,7 +174,11 @@ impl SymbolChain {
         let Prepared { rows, count, version } = made.map_err(|why| Error::new(Reason::Malformed, why.to_string()))?;
         tracing::debug!(%link, version, count, "symbols loaded");
         let stamp = Stamp { version, link, refreshed_at: asked_at };
-        Ok(Loaded::from(Value::new(rows).with_meta(stamp.to_text())))
+        let loaded = Loaded::from(Value::new(rows).with_meta(stamp.to_text()));
+        Ok(match standing {
+            Standing::Fresh => loaded,
+            Standing::Stale | Standing::LastGood(_) => loaded.fresh_for(MADE_OF_STALE),
+        })
     }
 
     /// The 24 h tickers of all symbols, from the cache if it has any that are young enough.

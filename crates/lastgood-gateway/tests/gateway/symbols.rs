@@ -56,6 +56,8 @@ impl Scene {
             ("regions.symbols.stale_for", "0s"),
             ("regions.symbols.soft_timeout", "3s"),
             ("regions.exchange_info.fresh_for", "0s"),
+            ("regions.exchange_info.stale_for", "0s"),
+            ("regions.exchange_info.soft_timeout", "3s"),
         ];
         flags.extend(more);
         let gateway = Running::start(&exchange.url(), &flags).await;
@@ -161,6 +163,8 @@ async fn the_last_good_list_outlives_a_restart() {
         ("store", "embedded:"),
         ("regions.symbols.fresh_for", "0s"),
         ("regions.symbols.stale_for", "0s"),
+        ("regions.exchange_info.fresh_for", "0s"),
+        ("regions.exchange_info.stale_for", "0s"),
     ];
     let gateway = Running::start(&exchange.url(), &flags).await;
     let first = get(gateway.url("/v1/symbols/spot")).await.json();
@@ -168,10 +172,52 @@ async fn the_last_good_list_outlives_a_restart() {
     exchange.stop().await;
     let gateway = Running::start(&exchange.url(), &flags).await;
     let kept = get(gateway.url("/v1/symbols/spot")).await;
-    assert_eq!((kept.status, kept.cache()), (200, "LAST-GOOD"), "{}", kept.text());
+    assert_eq!((kept.status, kept.cache()), (200, "LAST-GOOD"), "{}", kept.header("cache-status"));
     let kept = kept.json();
     assert_eq!((&kept["version"], &kept["symbols"]), (&first["version"], &first["symbols"]));
     assert_eq!((&kept["refreshed_at"], &kept["source"]), (&first["refreshed_at"], &json!("last-good")));
+}
+
+#[tokio::test]
+async fn a_list_of_other_keys_is_not_taken_from_the_store() {
+    let data = tempfile::tempdir().unwrap();
+    keep_keys(data.path(), Venue::Spot, &[Environment::Testnet]);
+    let (exchange, testnet) = (Exchange::start().await, Exchange::start().await);
+    let (directory, url) = (data.path().display().to_string(), testnet.url());
+    let flags = [
+        ("data_dir", directory.as_str()),
+        ("store", "embedded:"),
+        ("master_key", MASTER),
+        ("binance.testnet_spot_url", url.as_str()),
+    ];
+    for expected in ["testnet", "public"] {
+        let gateway = Running::start(&exchange.url(), &flags).await;
+        assert_eq!(get(gateway.url("/v1/symbols/spot")).await.json()["source"], expected);
+        gateway.stop().await;
+        CredentialStore::in_directory(data.path()).remove("testnet").unwrap_or_else(|why| panic!("{expected}: {why}"));
+        keep_keys(data.path(), Venue::Futures, &[Environment::Testnet]);
+    }
+}
+
+#[tokio::test]
+async fn where_no_list_is_kept_one_is_made_of_the_last_good_exchange_info() {
+    let scene = Scene::with_keys(&[], &[]).await;
+    assert_eq!(get(scene.gateway.url(INFO)).await.cache(), "MISS");
+    scene.exchange.fault(json!({"kind": "status", "status": 503, "path_prefix": INFO}));
+    let on_exchange = scene.exchange.sim.symbols(lastgood_sim::Venue::Spot).len();
+    assert_eq!(scene.source().await, ("last-good".to_owned(), on_exchange));
+}
+
+#[tokio::test]
+async fn a_list_made_of_a_stale_exchange_info_does_not_last() {
+    let exchange = Exchange::start().await;
+    let flags = [("regions.exchange_info.fresh_for", "0s"), ("regions.exchange_info.stale_for", "1h")];
+    let gateway = Running::start(&exchange.url(), &flags).await;
+    get(gateway.url(INFO)).await;
+    let list = get(gateway.url("/v1/symbols/spot")).await;
+    assert_eq!(list.json()["source"], "public");
+    let ttl = list.header("cache-status").strip_prefix("lastgood; fwd=miss; stored; ttl=");
+    assert!(matches!(ttl, Some("0" | "1")), "{}", list.header("cache-status"));
 }
 
 #[tokio::test]

@@ -258,7 +258,7 @@ fn rotate(settings: &Settings, json: bool) -> Result<(), Failure> {
     let store = settings.credentials();
     // Before anybody types a key for nothing.
     check_rotatable(&store, &old)?;
-    let new = MasterKey::parse(&Reader::new().line("new master key")?)?;
+    let new = MasterKey::parse(&Reader::new().new_line("new master key")?)?;
     let count = store.rotate(&old, &new)?;
     if json {
         return say_json(&serde_json::json!({ "rotated": count }));

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Stdin, Write};
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
 use crate::output::Failure;
@@ -32,6 +32,15 @@ impl Reader {
         self.read_line(what, &mut line)?;
         quiet.end();
         secret(what, &line)
+    }
+
+    /// As [`Reader::line`]; at a terminal it is asked for twice, because nobody sees what they type.
+    pub(super) fn new_line(&mut self, what: &str) -> Result<SecretString, Failure> {
+        let first = self.line(what)?;
+        if self.terminal && self.line(&format!("{what} again"))?.expose_secret() != first.expose_secret() {
+            return Err(Failure::failed(format!("the two are not the same {what}\n    help: try again")));
+        }
+        Ok(first)
     }
 
     /// A private key in PEM: all lines up to the one that ends it.
