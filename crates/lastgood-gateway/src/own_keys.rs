@@ -73,3 +73,37 @@ impl OwnKeys {
 fn opened(store: &CredentialStore, master: &SecretString) -> Result<Vec<Credential>, CredentialError> {
     store.open(&MasterKey::parse(master)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use lastgood_market::credentials::Label;
+    use lastgood_market::signing::Algorithm;
+
+    use super::*;
+
+    #[test]
+    fn the_first_credential_of_a_market_and_environment_is_used_and_never_shown() {
+        let credential = |name: &str, venue, environment| Credential {
+            label: Label {
+                name: name.to_owned(),
+                venue,
+                environment,
+                algorithm: Algorithm::HmacSha256,
+                added_at: lastgood::Timestamp::EPOCH,
+            },
+            api_key: SecretString::from(format!("key-{name}")),
+            secret: SecretString::from("secret"),
+        };
+        let keys = OwnKeys::of(&[
+            credential("first", Venue::Spot, Environment::Testnet),
+            credential("second", Venue::Spot, Environment::Testnet),
+            credential("other", Venue::Futures, Environment::Testnet),
+        ]);
+        let spot = keys.get(Venue::Spot, Environment::Testnet).unwrap();
+        assert_eq!(spot, "key-first");
+        assert!(!format!("{spot:?}").contains("key-first"));
+        assert_eq!(keys.0.len(), 2);
+        assert!(keys.any(Environment::Testnet) && !keys.any(Environment::Mainnet));
+        assert!(keys.get(Venue::Spot, Environment::Mainnet).is_none());
+    }
+}

@@ -238,3 +238,29 @@ pub(crate) fn log_filter(raw: &Raw) -> Result<String, Wrong> {
         .map_err(|error| Wrong::new(error.to_string()).hint("write \"info\""))?;
     Ok(text.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_master_key_is_checked_where_it_is_written_and_not_shown() {
+        let key = |text: &str| master_key(&Raw::text(text));
+        assert!(key(" ").unwrap().is_none());
+        assert!(key("correct horse battery staple").unwrap().is_some());
+        assert!(key(&"0f".repeat(32)).unwrap().is_some());
+        let wrong = key("hunter2 hunter2").unwrap_err();
+        assert!(!wrong.what.contains("hunter2") && wrong.hint.unwrap().contains("openssl rand -hex 32"));
+    }
+
+    #[test]
+    fn symbols_are_read_in_capitals_and_each_once() {
+        let read = |text: &str| symbols(&Raw::text(text)).map_err(|wrong| wrong.what);
+        assert_eq!(read("btcusdt, 币安人生USDT,BTCUSD_PERP").unwrap(), ["BTCUSDT", "币安人生USDT", "BTCUSD_PERP"]);
+        assert!(read("").unwrap().is_empty());
+        assert_eq!(read("A,a").unwrap_err(), "A is listed twice");
+        assert_eq!(read("BTC/USDT").unwrap_err(), "\"BTC/USDT\" is no symbol");
+        assert!(read(&(0..501).map(|n| format!("S{n},")).collect::<String>()).is_err());
+        assert!(symbols(&Raw::Bare { kind: "integer", text: "5".to_owned() }).unwrap_err().what.contains("integer"));
+    }
+}
