@@ -12,6 +12,7 @@ use lastgood_market::{Plans, Preset, RegionName, Venue, interval};
 
 use crate::config::Limits;
 use crate::exchange::Packed;
+use crate::symbols::SymbolChain;
 use crate::upstream::Upstreams;
 
 /// Every shared component.
@@ -30,6 +31,8 @@ pub(crate) struct App {
     pub(crate) upstreams: Arc<Upstreams>,
     /// Loads from them.
     pub(crate) exchange: Arc<Asker>,
+    /// Where the lists of symbols come from.
+    pub(crate) symbols: Arc<SymbolChain>,
     /// Where time comes from.
     pub(crate) clock: Clock,
     /// What requests may ask for.
@@ -102,7 +105,7 @@ impl Asker {
     }
 
     /// Fetches, checks and dates an answer.
-    async fn load(&self, source: &Source) -> Result<Loaded, Error> {
+    pub(crate) async fn load(&self, source: &Source) -> Result<Loaded, Error> {
         let value = self.fetch(source).await?;
         let forming = source.interval().map_or(Duration::from_secs(1), |interval| self.forming_fresh_for(interval));
         let fresh_for = source.fresh_for(&value.body, self.clock.now(), forming);

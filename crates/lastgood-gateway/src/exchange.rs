@@ -12,11 +12,11 @@ use lastgood_market::{Venue, cut};
 
 use crate::app::{App, Counts};
 
-mod answer;
+pub(crate) mod answer;
 mod candles;
 mod failure;
 mod pass;
-mod prepared;
+pub(crate) mod prepared;
 
 use self::answer::{Accepts, respond, respond_local};
 pub(crate) use self::candles::Packed;

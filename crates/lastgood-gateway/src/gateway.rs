@@ -15,8 +15,10 @@ use tokio::net::TcpListener;
 use crate::app::{App, Asker, Counts};
 use crate::config::{RegionOverride, Settings, StoreSetting};
 use crate::exchange::Packed;
+use crate::own_keys::OwnKeys;
 use crate::router::Routes;
 use crate::server;
+use crate::symbols::SymbolChain;
 use crate::upstream::Upstreams;
 
 /// How long queued writes may take when the gateway stops.
@@ -101,6 +103,8 @@ impl Gateway {
         });
         let has_store = cache.status().store.is_some();
         let klines = regions[RegionName::Klines as usize].clone();
+        let keys = OwnKeys::open(settings).await;
+        let symbols = SymbolChain::new(settings, keys, &exchange, &regions, &clock).map_err(BuildError)?;
         let app = App {
             candles: Candles::new(klines, has_store, clock.clone(), Arc::clone(&exchange) as _),
             packed: Packed::default(),
@@ -109,6 +113,7 @@ impl Gateway {
             plans: Plans::default(),
             upstreams,
             exchange,
+            symbols: Arc::new(symbols),
             clock,
             limits: settings.limits.clone(),
             counts: Counts::default(),

@@ -85,6 +85,11 @@ impl Upstreams {
 
     /// Fetches a public answer, whole, from the first base that can be reached.
     pub(crate) async fn fetch(&self, source: &Source) -> Result<Fetched, Error> {
+        self.fetch_as(source, None).await
+    }
+
+    /// As [`Upstreams::fetch`], with an API key of the gateway's own user.
+    pub(crate) async fn fetch_as(&self, source: &Source, key: Option<&HeaderValue>) -> Result<Fetched, Error> {
         let venue = self.venue(source.endpoint.venue);
         let _permit = venue.permit()?;
         venue.budget.spend(source.weight)?;
@@ -94,7 +99,7 @@ impl Upstreams {
         };
         let mut unreachable = Error::new(Reason::Unreachable, "no upstream is configured");
         for base in &venue.bases {
-            let request = public_request(base, &target, source.micros)
+            let request = public_request(base, &target, source.micros, key)
                 .map_err(|why| Error::new(Reason::NotFound, format!("not a request that can be sent: {why}")))?;
             match self.client.request(request).await {
                 Ok(response) => return self.read(response, source, venue).await,
@@ -227,13 +232,21 @@ fn client(settings: &Settings) -> Result<Client<HttpsConnector<HttpConnector>, B
         .build(connector))
 }
 
-fn public_request(base: &BaseUrl, target: &str, micros: bool) -> Result<Request<Body>, String> {
+fn public_request(
+    base: &BaseUrl,
+    target: &str,
+    micros: bool,
+    key: Option<&HeaderValue>,
+) -> Result<Request<Body>, String> {
     let mut request = Request::get(join(base, target)?)
         .header(header::USER_AGENT, USER_AGENT)
         .header(header::ACCEPT, "application/json")
         .header(header::ACCEPT_ENCODING, "gzip");
     if micros {
         request = request.header("x-mbx-time-unit", "MICROSECOND");
+    }
+    if let Some(key) = key {
+        request = request.header("x-mbx-apikey", key);
     }
     request.body(Body::empty()).map_err(|why| why.to_string())
 }

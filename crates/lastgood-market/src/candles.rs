@@ -125,6 +125,8 @@ impl Candles {
                 },
                 Resolution::Missing(hole) => {
                     let filled = self.fill(question, end).await?;
+                    // The load may have come to the end of the series, and know it from earlier on.
+                    tail = self.fresh_tail(series).or(tail);
                     stuck_on = (filled != Outcome::Joined).then_some(hole);
                     if filled == Outcome::Joined {
                         (attempts, waits) = (attempts - 1, waits + 1);

@@ -24,7 +24,7 @@ pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json;
 /// What forms of a body the client takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Accepts {
-    pub(super) gzip: bool,
+    pub(crate) gzip: bool,
 }
 
 impl Accepts {
@@ -63,7 +63,7 @@ pub(crate) async fn respond(app: &App, venue: Venue, answer: &Answer, part: Part
 }
 
 /// What an answer says about itself.
-pub(super) struct Label {
+pub(crate) struct Label {
     outcome: Outcome,
     given_at: Timestamp,
     age: Duration,
@@ -129,7 +129,7 @@ pub(crate) fn state_weight(headers: &mut HeaderMap, app: &App, venue: Venue, now
 }
 
 /// The `Cache-Status` of RFC 9211.
-fn cache_status(label: &Label) -> HeaderValue {
+pub(crate) fn cache_status(label: &Label) -> HeaderValue {
     let ttl = label.ttl;
     let status = match label.outcome {
         Outcome::Hit(tier) => format!("lastgood; hit; ttl={ttl}; detail={}", tier.as_str()),

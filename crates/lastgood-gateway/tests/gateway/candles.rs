@@ -1,6 +1,5 @@
 //! Candles through the gateway: slices of what is known equal what the exchange answers.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use lastgood_sim::{ClockMode, SimConfig};
@@ -179,22 +178,29 @@ async fn a_restarted_gateway_asks_for_no_settled_candle_again_even_after_a_kill(
 async fn a_hundred_bots_at_a_candle_close_cost_one_request_a_series() {
     let exchange = Exchange::start_with(SimConfig { seed: 7, symbols: 300, ..SimConfig::default() }).await;
     // The exchange's clock is the gateway's: a candle closes when both say so.
-    let symbols: Vec<String> = exchange.sim.symbols(lastgood_sim::Venue::Spot).into_iter().take(50).collect();
+    let symbols: Vec<String> = exchange.sim.symbols(lastgood_sim::Venue::Spot).into_iter().take(120).collect();
     let long = [
         ("regions.klines.fresh_for", "60s"),
         ("regions.klines.soft_timeout", "10s"),
         ("upstream.max_concurrent", "256"),
     ];
     let gateway = Arc::new(Running::start(&exchange.url(), &long).await);
-    let series: Vec<String> = symbols
+    let every: Vec<String> = symbols
         .iter()
         .flat_map(|symbol| {
             ["1m", "5m", "15m"].map(|interval| format!("/api/v3/klines?symbol={symbol}&interval={interval}&limit=300"))
         })
         .collect();
-    for question in &series {
-        assert_eq!(get(gateway.url(question)).await.status, 200);
+    // Where the newest candle is missing, the exchange is asked again each second; that is another test's matter.
+    let mut series = Vec::new();
+    for question in every {
+        let got = get(gateway.url(&question)).await;
+        assert_eq!(got.status, 200);
+        if got.json().as_array().unwrap().last().unwrap()[6].as_u64().unwrap() > now() && series.len() < 150 {
+            series.push(question);
+        }
     }
+    assert_eq!(series.len(), 150);
     // Nothing is newer than the close: every end is expired, as the close would do it.
     for region in gateway.gateway.cache().regions() {
         for name in tails(&series) {
@@ -202,7 +208,7 @@ async fn a_hundred_bots_at_a_candle_close_cost_one_request_a_series() {
         }
     }
     exchange.sim.reset_counters();
-    let began = tokio::time::Instant::now();
+    let (began, before) = (tokio::time::Instant::now(), now());
     let bots = (0..100).map(|bot| {
         let (gateway, series) = (Arc::clone(&gateway), series.clone());
         tokio::spawn(async move {
@@ -219,18 +225,16 @@ async fn a_hundred_bots_at_a_candle_close_cost_one_request_a_series() {
     for bot in bots.collect::<Vec<_>>() {
         bot.await.expect("every bot is answered");
     }
-    let asked = klines_asked(&exchange);
-    let of_series: HashSet<String> = asked.iter().map(|query| series_of(query)).collect();
-    assert_eq!(of_series.len(), series.len());
+    let counters = exchange.sim.counters();
+    let asked = counters.paths["/api/v3/klines"];
     // A minute may end while they ask; then its series are asked for again.
-    let minutes = 1 + began.elapsed().as_secs() / 60 + 1;
-    assert!(
-        asked.len() as u64 <= series.len() as u64 * minutes,
-        "{} requests for {} series",
-        asked.len(),
-        series.len()
-    );
-    assert_eq!(exchange.sim.counters().statuses.get(&429), None);
+    let minutes = 1 + u64::from(before / MINUTE != now() / MINUTE);
+    assert!((150..=150 * minutes).contains(&asked), "{asked} requests for {} series", series.len());
+    assert_eq!(counters.statuses.get(&429), None);
+}
+
+fn now() -> u64 {
+    lastgood::Clock::system().now().as_millis()
 }
 
 /// The keys that the ends of series have in the cache.
@@ -240,13 +244,6 @@ fn tails(series: &[String]) -> Vec<String> {
         format!("spot/api/v3/klines:{}:{}:tail", field("symbol="), field("interval="))
     };
     series.iter().map(key).collect()
-}
-
-fn series_of(query: &str) -> String {
-    let mut fields: Vec<&str> = query.split(['?', '&']).collect();
-    fields.retain(|field| field.starts_with("symbol=") || field.starts_with("interval="));
-    fields.sort_unstable();
-    fields.join("&")
 }
 
 #[tokio::test]

@@ -5,9 +5,11 @@
 mod candles;
 mod clients;
 mod command;
+mod credentials;
 mod drop_in;
 mod faults;
 mod limits;
 mod privacy;
 mod redis;
 mod support;
+mod symbols;
