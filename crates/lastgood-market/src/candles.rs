@@ -27,6 +27,7 @@ use lastgood::{
 use crate::plan::Source;
 
 mod block;
+mod feed;
 mod lanes;
 mod load;
 mod resolve;
@@ -35,6 +36,8 @@ mod series;
 mod spans;
 
 use self::block::{Block, Tail};
+use self::feed::InUse;
+pub use self::feed::{Fed, StreamedCandle};
 use self::lanes::Lanes;
 use self::load::{Draft, TAIL, VOIDS};
 use self::resolve::{Known, Resolution, resolve};
@@ -62,6 +65,7 @@ pub struct Candles {
     clock: Clock,
     exchange: Arc<dyn Exchange>,
     lanes: Lanes,
+    in_use: InUse,
 }
 
 /// An answer put together of what is known.
@@ -90,7 +94,7 @@ const WAITS: usize = 100;
 impl Candles {
     /// Candles in `region`, of what `exchange` answers. `has_store` tells whether the region's cache has a store.
     pub fn new(region: Region, has_store: bool, clock: Clock, exchange: Arc<dyn Exchange>) -> Self {
-        Candles { region, has_store, clock, exchange, lanes: Lanes::default() }
+        Candles { region, has_store, clock, exchange, lanes: Lanes::default(), in_use: InUse::default() }
     }
 
     /// The rows that a question asks for.
@@ -101,6 +105,7 @@ impl Candles {
     /// from settled candles and an end, so that [`Question::direct`] must be asked.
     pub async fn answer(&self, question: &Arc<Question>) -> Result<Slice, Error> {
         let series = &question.series;
+        self.in_use.note(series, self.clock.now());
         let (mut tail, mut outcome, mut stuck_on) = (None, None, None);
         let (mut attempts, mut waits) = (0, 0);
         while attempts < ATTEMPTS && waits < WAITS {

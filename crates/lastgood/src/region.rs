@@ -174,10 +174,16 @@ impl Region {
     }
 
     /// Stores an answer that the caller has, as if it had just been loaded. Loads under way do not overwrite it.
-    pub async fn put(&self, name: &str, loaded: Loaded) {
+    ///
+    /// With [`Persist::Every`] the store may go on holding an older one, which another process may read.
+    pub async fn put(&self, name: &str, mut loaded: Loaded) {
         let now = self.cache.clock.now();
+        let (persist, beside) = (loaded.persist, std::mem::take(&mut loaded.beside));
         let entry = Arc::new(self.entry(name, loaded, now, now));
-        self.invalidate(name, || self.keep(name, entry, true));
+        self.invalidate(name, || {
+            self.keep(name, entry, persist == Persist::Always);
+            self.keep_filled(&beside, now, now);
+        });
     }
 
     /// Ends the freshness of `name`: the next read asks the source, and the last good answer stands in if it fails.

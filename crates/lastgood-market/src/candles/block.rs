@@ -75,7 +75,12 @@ impl Block {
 pub(super) struct Tail {
     pub(super) rows: Rows,
     pub(super) from: u64,
+    /// Whether the last candle was seen to close, and has its last trades.
+    pub(super) ends_closed: bool,
 }
+
+/// What stands behind the begin of a tail whose last candle was seen to close.
+const CLOSED: &str = " closed";
 
 impl Tail {
     pub(super) fn of(answer: &Answer) -> Option<Arc<Tail>> {
@@ -83,13 +88,16 @@ impl Tail {
     }
 
     fn read(value: &Value) -> Option<Tail> {
-        let from = value.meta.as_deref()?.parse().ok()?;
-        Some(Tail { rows: Rows::of_text(&value.body)?, from })
+        let meta = value.meta.as_deref()?;
+        let from = meta.strip_suffix(CLOSED);
+        let (from, ends_closed) = (from.unwrap_or(meta).parse().ok()?, from.is_some());
+        Some(Tail { rows: Rows::of_text(&value.body)?, from, ends_closed })
     }
 
     pub(super) fn write(&self) -> Value {
         let body = Bytes::copy_from_slice(self.rows.text(0, self.rows.times().len()));
-        Value::new(body).with_meta(self.from.to_string())
+        let closed = if self.ends_closed { CLOSED } else { "" };
+        Value::new(body).with_meta(format!("{}{closed}", self.from))
     }
 }
 
@@ -128,8 +136,10 @@ mod tests {
     fn a_block_and_a_tail_are_read_as_they_were_written() {
         let block = Block::default().with(&rows(&[10, 20]), 0, 25).unwrap();
         assert_eq!(Block::read(&block.write(Persist::Always).value), Some(block));
-        let tail = Tail { rows: rows(&[30]), from: 21 };
-        assert_eq!(Tail::read(&tail.write()), Some(tail));
+        for ends_closed in [false, true] {
+            let tail = Tail { rows: rows(&[30]), from: 21, ends_closed };
+            assert_eq!(Tail::read(&tail.write()), Some(tail));
+        }
         assert_eq!(Block::read(&Value::new("[1]").with_meta("0-1")), None);
         assert_eq!(Tail::read(&Value::new("")), None);
     }

@@ -157,7 +157,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Divides rows, which are all there are from `from` on, into settled ones and the series' end.
-    fn settle(&mut self, rows: &Rows, from: u64, asked_at: u64) -> Result<Tail, Error> {
+    pub(super) fn settle(&mut self, rows: &Rows, from: u64, asked_at: u64) -> Result<Tail, Error> {
         let settled = settled(rows, asked_at, false, self.series.grace());
         let count = rows.times().len();
         let from = match settled.checked_sub(1).and_then(|last| rows.times().get(last)) {
@@ -168,7 +168,7 @@ impl<'a> Draft<'a> {
             None => from,
         };
         let rows = Rows::of_text(&Bytes::copy_from_slice(rows.text(settled, count))).ok_or_else(unreadable)?;
-        Ok(Tail { rows, from })
+        Ok(Tail { rows, from, ends_closed: false })
     }
 
     /// Asks the exchange for a hole, or for as much of it as is wanted, and says whether anything was learnt.
@@ -353,7 +353,7 @@ impl<'a> Draft<'a> {
         true
     }
 
-    fn finish(self) -> Filled {
+    pub(super) fn finish(self) -> Filled {
         let Draft { candles, series, blocks, voids, tail, .. } = self;
         let blocks = blocks.into_iter().map(|(index, drafted)| (series.block_key(index), drafted));
         let voids = voids.map(|drafted| (series.key(VOIDS), drafted));

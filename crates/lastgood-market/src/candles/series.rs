@@ -1,6 +1,7 @@
 //! Which candles are meant, and what is asked of them.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -12,7 +13,7 @@ use crate::query::Params;
 use crate::venue::{Endpoint, Venue};
 
 /// One series of candles: a market's endpoint, a symbol or pair, an interval and a time zone.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub struct Series {
     /// The endpoint that has it.
     pub endpoint: &'static Endpoint,
@@ -26,6 +27,14 @@ pub struct Series {
     micros: bool,
     /// The parameters that name the series.
     names: Vec<(&'static str, String)>,
+    /// When it was last noted that the series is asked for, in ms; zero for never.
+    pub(super) noted_at: AtomicU64,
+}
+
+impl PartialEq for Series {
+    fn eq(&self, other: &Self) -> bool {
+        self.prefix == other.prefix
+    }
 }
 
 /// What is asked of a series.
@@ -87,7 +96,17 @@ impl Series {
         }
         prefix.extend([interval, if micros { ":us:" } else { ":" }]);
         let length = u64::try_from(interval::length(interval)?.as_millis()).ok()?;
-        Some(Series { endpoint, prefix, interval: interval.into(), length, micros, names })
+        Some(Series { endpoint, prefix, interval: interval.into(), length, micros, names, noted_at: AtomicU64::new(0) })
+    }
+
+    /// The symbol or pair that is asked for, as it is written.
+    pub fn symbol(&self) -> &str {
+        self.names.first().map_or("", |(_, symbol)| symbol)
+    }
+
+    /// Whether its rows are as a stream has them: in milliseconds, by UTC.
+    pub fn is_streamed(&self) -> bool {
+        !self.micros && self.names.iter().all(|(name, _)| *name != "timeZone")
     }
 
     pub(super) fn key(&self, part: &str) -> String {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lastgood::store::MemoryStore;
 use lastgood::{Cache, Clock, Error, Outcome, Policy, Reason, Region};
-use lastgood_market::candles::{Candles, Question, Slice};
+use lastgood_market::candles::{Candles, Fed, Question, Slice, StreamedCandle};
 use lastgood_market::{Plan, Preset, RegionName, Request, Venue, plan};
 use proptest::prelude::*;
 
@@ -67,6 +67,18 @@ impl Bench {
         let expected = self.ledger.answer(range);
         assert_eq!(text(&slice), expected, "{range:?}: {slice:?}; asked {:?}", self.ledger.asked());
         slice
+    }
+
+    /// Time goes on to where the ledger has neither gaps nor crooked candles for a while.
+    async fn go_far_from_gaps(&self) {
+        while (self.now() / MINUTE % 120) != 20 || (0..40).any(|n| (self.now() / MINUTE - 20 + n).is_multiple_of(97)) {
+            self.go_to_minute_and(0).await;
+        }
+    }
+
+    /// Time goes on to a second of the minute that has begun.
+    async fn go_to_second(&self, second: u64) {
+        tokio::time::advance(Duration::from_millis((second * 1_000).saturating_sub(self.now() % MINUTE))).await;
     }
 
     /// Time goes on to so many ms after a minute's begin.
@@ -141,10 +153,7 @@ async fn no_list_is_served_without_the_candle_that_has_begun() {
 #[tokio::test(start_paused = true)]
 async fn a_candle_that_just_closed_may_still_be_corrected_and_then_no_more() {
     let bench = Bench::new(Venue::Spot, 5);
-    // Far from the ledger's gaps and crooked candles.
-    while (bench.now() / MINUTE % 120) != 20 || (0..10).any(|n| (bench.now() / MINUTE - 5 + n).is_multiple_of(97)) {
-        bench.go_to_minute_and(0).await;
-    }
+    bench.go_far_from_gaps().await;
     bench.go_to_minute_and(5_000).await;
     bench.same(newest(5)).await;
     bench.ledger.correction.store(1, Ordering::SeqCst);
@@ -336,4 +345,54 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(play(if spot { Venue::Spot } else { Venue::Coin }, steps));
     }
+}
+
+/// The newest candle as a stream would send it.
+fn streamed(bench: &Bench, is_closed: bool) -> StreamedCandle {
+    let opened = bench.now() / MINUTE * MINUTE;
+    let at = if is_closed { opened + MINUTE } else { bench.now() };
+    StreamedCandle { row: bench.ledger.row(opened, at).into(), is_closed }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_streamed_end_costs_no_request() {
+    let bench = Bench::new(Venue::Spot, 48);
+    bench.go_far_from_gaps().await;
+    let question = bench.question(newest(20));
+    assert_eq!(bench.candles.feed(&question.series, &streamed(&bench, false)).await, Fed::Behind, "nothing is known");
+    bench.same(newest(20)).await;
+    assert_eq!(bench.candles.in_use(Duration::from_secs(1)), [Arc::clone(&question.series)]);
+    bench.ledger.asked();
+    for _ in 0..10 {
+        for second in [10, 30, 59] {
+            bench.go_to_second(second).await;
+            assert_eq!(bench.candles.feed(&question.series, &streamed(&bench, false)).await, Fed::Taken);
+            bench.same(newest(20)).await;
+        }
+        tokio::time::advance(Duration::from_millis(999)).await;
+        assert_eq!(bench.candles.feed(&question.series, &streamed(&bench, true)).await, Fed::Taken);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(bench.candles.feed(&question.series, &streamed(&bench, false)).await, Fed::Taken);
+        bench.same(newest(20)).await;
+    }
+    assert_eq!(bench.ledger.asked(), Vec::<String>::new());
+    // Silence: what was streamed is believed for a while, and then asked for.
+    tokio::time::advance(Duration::from_secs(6)).await;
+    bench.same(newest(20)).await;
+    assert_eq!(bench.ledger.asked().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_streamed_candle_that_does_not_follow_is_not_taken() {
+    let bench = Bench::new(Venue::Spot, 48);
+    bench.go_far_from_gaps().await;
+    let series = Arc::clone(&bench.question(newest(20)).series);
+    bench.same(newest(20)).await;
+    // The close of the last candle was not seen.
+    bench.go_to_minute_and(100).await;
+    assert_eq!(bench.candles.feed(&series, &streamed(&bench, false)).await, Fed::Behind);
+    bench.same(newest(20)).await;
+    assert_eq!(bench.candles.feed(&series, &streamed(&bench, false)).await, Fed::Taken);
+    let garbage = StreamedCandle { row: "[1]".into(), is_closed: false };
+    assert_eq!(bench.candles.feed(&series, &garbage).await, Fed::Unreadable);
 }

@@ -78,7 +78,7 @@ impl Ledger {
         (!gap && !late && !halted && open >= self.listed_at && open <= now).then_some(open)
     }
 
-    fn row(&self, open: u64, now: u64) -> String {
+    pub(crate) fn row(&self, open: u64, now: u64) -> String {
         let close = open / MINUTE * MINUTE + MINUTE - 1;
         let part = if close < now { 1_000 } else { (now - open) / 60 };
         let correction = if close < now { self.correction.load(Ordering::SeqCst) } else { 0 };
