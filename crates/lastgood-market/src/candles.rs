@@ -26,6 +26,7 @@ use lastgood::{
 
 use crate::plan::Source;
 
+mod bars;
 mod block;
 mod feed;
 mod lanes;
@@ -35,6 +36,7 @@ mod rows;
 mod series;
 mod spans;
 
+pub use self::bars::{Bar, BarFault, Bars, BarsSet};
 use self::block::{Block, Tail};
 use self::feed::InUse;
 pub use self::feed::{Fed, StreamedCandle};

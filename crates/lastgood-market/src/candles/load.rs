@@ -16,7 +16,7 @@ use crate::venue::Venue;
 
 /// What a load has found out so far, before memory knows of it.
 pub(super) struct Draft<'a> {
-    candles: &'a Candles,
+    pub(super) candles: &'a Candles,
     series: &'a Series,
     /// Whether an older answer can stand in for what is loaded.
     has_kept: bool,
@@ -283,7 +283,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Notes that `rows` are all there are in `from..=to`, and says whether that is any time at all.
-    fn learn(&mut self, rows: &Rows, from: u64, to: u64) -> Result<bool, Error> {
+    pub(super) fn learn(&mut self, rows: &Rows, from: u64, to: u64) -> Result<bool, Error> {
         if from > to {
             return Ok(false);
         }

@@ -2,5 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "in tests a panic is the report")]
 
+mod bars;
 mod candles;
 mod ledger;
