@@ -2,7 +2,7 @@
 
 TOOLS := target/test-tools
 
-.PHONY: test tools lint bench bench-http clean-tools
+.PHONY: test tools lint bench bench-candles bench-http clean-tools
 
 test: tools lint
 	cargo nextest run --workspace
@@ -19,6 +19,10 @@ lint: tools
 # The hit path within a process, in nanoseconds.
 bench:
 	cargo bench -p lastgood-benches --bench hit_path
+
+# A thousand candles in memory and in Redis, beside other layouts.
+bench-candles:
+	cargo bench -p lastgood-benches --bench candles
 
 # The hit path over HTTP, beside a bare axum and, where they are installed, nginx; needs wrk.
 bench-http:

@@ -87,7 +87,7 @@ pub struct Slice {
 }
 
 /// The tail is written to the store at most once in so long: a restart or another node loads the rest of it anew.
-const STORED_EVERY: Duration = Duration::from_secs(5);
+const STORED_EVERY: Duration = Duration::from_secs(10);
 /// How often an answer may turn out to lack something more.
 const ATTEMPTS: usize = 8;
 /// How often a load that another asked for may turn out not to have brought what is wanted.

@@ -14,6 +14,7 @@ pub mod plan;
 pub mod query;
 pub mod region;
 pub mod signing;
+pub mod stream;
 pub mod symbols;
 pub mod validate;
 pub mod venue;

@@ -351,7 +351,7 @@ proptest! {
 fn streamed(bench: &Bench, is_closed: bool) -> StreamedCandle {
     let opened = bench.now() / MINUTE * MINUTE;
     let at = if is_closed { opened + MINUTE } else { bench.now() };
-    StreamedCandle { row: bench.ledger.row(opened, at).into(), is_closed }
+    StreamedCandle { row: bench.ledger.row(opened, MINUTE, at).into(), is_closed }
 }
 
 #[tokio::test(start_paused = true)]

@@ -69,17 +69,17 @@ impl Ledger {
         })
     }
 
-    /// When the candle numbered `minute` opens, unless it is missing.
-    fn open(&self, minute: u64, now: u64) -> Option<u64> {
-        let gap = minute / 40 % 3 == 1 && (7..19).contains(&(minute % 40));
-        let open = minute * MINUTE + if minute.is_multiple_of(97) { 7_000 } else { 0 };
-        let late = self.is_late.load(Ordering::SeqCst) && (minute + 1) * MINUTE > now;
+    /// When the candle of that number opens, unless it is missing.
+    fn open(&self, number: u64, length: u64, now: u64) -> Option<u64> {
+        let gap = number / 40 % 3 == 1 && (7..19).contains(&(number % 40));
+        let open = number * length + if number.is_multiple_of(97) { 7_000 } else { 0 };
+        let late = self.is_late.load(Ordering::SeqCst) && (number + 1) * length > now;
         let halted = open >= self.halted_at.load(Ordering::SeqCst);
         (!gap && !late && !halted && open >= self.listed_at && open <= now).then_some(open)
     }
 
-    pub(crate) fn row(&self, open: u64, now: u64) -> String {
-        let close = open / MINUTE * MINUTE + MINUTE - 1;
+    pub(crate) fn row(&self, open: u64, length: u64, now: u64) -> String {
+        let close = open / length * length + length - 1;
         let part = if close < now { 1_000 } else { (now - open) / 60 };
         let correction = if close < now { self.correction.load(Ordering::SeqCst) } else { 0 };
         format!(r#"[{open},"1.00","2.00","0.50","{part}.{correction}0","10",{close},"15.00",{part},"5","7.50","0"]"#)
@@ -87,29 +87,33 @@ impl Ledger {
 
     /// What the exchange answers.
     pub(crate) fn answer(&self, range: Range) -> String {
-        let opens = self.opens(range);
+        self.answer_of(range, MINUTE)
+    }
+
+    fn answer_of(&self, range: Range, length: u64) -> String {
+        let opens = self.opens(range, length);
         let now = self.clock.now().as_millis();
-        let rows: Vec<String> = opens.into_iter().map(|open| self.row(open, now)).collect();
+        let rows: Vec<String> = opens.into_iter().map(|open| self.row(open, length, now)).collect();
         format!("[{}]", rows.join(","))
     }
 
-    fn opens(&self, range: Range) -> Vec<u64> {
+    fn opens(&self, range: Range, length: u64) -> Vec<u64> {
         let now = self.clock.now().as_millis();
         let limit = range.limit.unwrap_or(500);
         let (from, to) = (range.start.unwrap_or(0), range.end.unwrap_or(u64::MAX).min(now));
-        let first = from.max(self.listed_at) / MINUTE;
+        let first = from.max(self.listed_at) / length;
         let within = |open: &u64| (from..=to).contains(open);
-        if first > to / MINUTE {
+        if first > to / length {
             return Vec::new();
         }
         let newest_first = range.start.is_none() || (self.counts_back && range.end.is_some());
         if newest_first {
-            let found = (first..=to / MINUTE).rev().filter_map(|minute| self.open(minute, now)).filter(within);
+            let found = (first..=to / length).rev().filter_map(|number| self.open(number, length, now)).filter(within);
             let mut opens: Vec<u64> = found.take(limit).collect();
             opens.reverse();
             return opens;
         }
-        (first..=to / MINUTE).filter_map(|minute| self.open(minute, now)).filter(within).take(limit).collect()
+        (first..=to / length).filter_map(|number| self.open(number, length, now)).filter(within).take(limit).collect()
     }
 
     pub(crate) fn asked(&self) -> Vec<String> {
@@ -130,12 +134,13 @@ impl Exchange for Ledger {
         let limit = params.number("limit").map(|limit| limit as usize);
         let range = Range { start: params.number("startTime"), end: params.number("endTime"), limit };
         let now = self.clock.now().as_millis();
-        let newest = self.opens(Range { limit: Some(1), ..Range::default() });
-        let settled = |open: &u64| open + 2 * MINUTE + 15_000 < now && Some(open) != newest.first();
-        for open in self.opens(range).into_iter().filter(settled) {
+        let length = lastgood_market::interval::length(params.get("interval").unwrap()).unwrap().as_millis() as u64;
+        let newest = self.opens(Range { limit: Some(1), ..Range::default() }, length);
+        let settled = |open: &u64| open + 2 * length + 15_000 < now && Some(open) != newest.first();
+        for open in self.opens(range, length).into_iter().filter(settled) {
             *self.sent.lock().unwrap().entry(open).or_default() += 1;
         }
-        Ok(Value::new(self.answer(range)))
+        Ok(Value::new(self.answer_of(range, length)))
     }
 
     fn forming_fresh_for(&self, _: &str) -> Duration {

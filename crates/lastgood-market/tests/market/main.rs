@@ -5,3 +5,4 @@
 mod bars;
 mod candles;
 mod ledger;
+mod writes;

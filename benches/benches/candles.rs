@@ -1,0 +1,215 @@
+//! A thousand candles: what they take in memory and in Redis, and how fast they are read, beside the layouts that
+//! other programs keep them in. Prints one table; `cargo bench -p lastgood-benches --bench candles`.
+//!
+//! Without a redis-server the rows that need one are left out.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a program that times and prints"
+)]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use lastgood::store::{Guard, RedisOptions, RedisStore, Store};
+use lastgood::testing::RedisServer;
+use lastgood::{Cache, Clock, Error, Loaded, Policy, Reason, Value};
+use lastgood_market::candles::{Candles, Exchange, Question};
+use lastgood_market::plan::Source;
+use lastgood_market::{Plan, Preset, RegionName, Request, Venue, plan};
+
+const MINUTE: u64 = 60_000;
+const CANDLES: u64 = 1_000;
+
+/// An exchange with the minutes until now, written as the real one writes them.
+struct Minutes {
+    clock: Clock,
+    is_there: bool,
+}
+
+impl Minutes {
+    fn rows(&self) -> Vec<String> {
+        let newest = self.clock.now().as_millis() / MINUTE;
+        (newest + 1 - CANDLES..=newest).map(row).collect()
+    }
+
+    fn body(&self) -> Bytes {
+        format!("[{}]", self.rows().join(",")).into()
+    }
+}
+
+fn row(minute: u64) -> String {
+    let (open, noise) = (minute * MINUTE, minute.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40);
+    let price = |salt: u64| format!("{}.{:02}000000", 97_000 + (noise + salt) % 900, (noise * 7 + salt) % 100);
+    let amount = |salt: u64| format!("{}.{:08}", (noise + salt) % 40, (noise * 104_729 + salt * 7_919) % 100_000_000);
+    format!(
+        r#"[{open},"{}","{}","{}","{}","{}",{},"{}{}",{},"{}","{}{}","0"]"#,
+        price(1),
+        price(2),
+        price(3),
+        price(4),
+        amount(5),
+        open + MINUTE - 1,
+        noise % 900_000,
+        amount(6),
+        noise % 5_000,
+        amount(7),
+        noise % 400_000,
+        amount(8)
+    )
+}
+
+#[async_trait]
+impl Exchange for Minutes {
+    async fn ask(&self, _: Source, _: bool) -> Result<Value, Error> {
+        if self.is_there { Ok(Value::new(self.body())) } else { Err(Error::new(Reason::Unreachable, "not asked here")) }
+    }
+
+    fn forming_fresh_for(&self, _: &str) -> Duration {
+        Duration::from_secs(60)
+    }
+}
+
+fn question(query: &str) -> Arc<Question> {
+    let query = format!("symbol=BTCUSDT&interval=1m&{query}");
+    match plan(Venue::Spot, Request { is_get: true, path: "/api/v3/klines", query: &query, ..Request::default() }) {
+        Plan::Candles(question) => question,
+        other => unreachable!("{other:?}"),
+    }
+}
+
+fn candles(store: Option<&Arc<dyn Store>>, is_there: bool) -> (Cache, Candles) {
+    let clock = Clock::system();
+    let patient = Guard { budget: Duration::from_secs(1), ..Guard::default() };
+    let mut builder = Cache::builder().clock(clock.clone()).guard(patient);
+    if let Some(store) = store {
+        builder = builder.store(Arc::clone(store));
+    }
+    let cache = builder.build().unwrap();
+    let region = cache.region("klines", RegionName::Klines.policy(Preset::Trading)).unwrap();
+    let candles = Candles::new(region, store.is_some(), clock.clone(), Arc::new(Minutes { clock, is_there }));
+    (cache, candles)
+}
+
+/// The median of so many runs.
+async fn median<F: Future>(runs: usize, mut run: impl FnMut() -> F) -> Duration {
+    let mut took = Vec::with_capacity(runs);
+    for _ in 0..runs {
+        let began = Instant::now();
+        std::hint::black_box(run().await);
+        took.push(began.elapsed());
+    }
+    took.sort_unstable();
+    took[runs / 2]
+}
+
+fn line(layout: &str, write: &str, read: &str, last: &str, bytes: &str) {
+    println!("{layout:<52} {write:>10} {read:>12} {last:>10} {bytes:>10}");
+}
+
+fn micros(time: Duration) -> String {
+    format!("{:.1}", time.as_nanos() as f64 / 1_000.0)
+}
+
+async fn in_memory() {
+    let (cache, candles) = candles(None, true);
+    let newest = question("limit=1000");
+    candles.answer(&newest).await.unwrap();
+    let body = Minutes { clock: Clock::system(), is_there: true }.body();
+    // Of each row memory holds its place and its times beside its text.
+    let held = cache.status().memory_bytes + 24 * CANDLES;
+    let read = median(20_000, || candles.answer(&newest)).await;
+    let last = question("limit=1");
+    let read_last = median(20_000, || candles.answer(&last)).await;
+    line("lastgood, memory: newest 1000 / newest 1", "", &micros(read), &micros(read_last), &held.to_string());
+    println!(
+        "{:>78.0} reads a second, one thread; {} bytes a candle of {} text",
+        1e9 / read.as_nanos() as f64,
+        held / CANDLES,
+        body.len() as u64 / CANDLES
+    );
+    let now = Clock::system().now().as_millis();
+    let slice = question(&format!("startTime={}&endTime={}&limit=1000", now - 900 * MINUTE, now - 100 * MINUTE));
+    candles.answer(&slice).await.unwrap();
+    let sliced = median(20_000, || candles.answer(&slice)).await;
+    line("lastgood, memory: 800 from an arbitrary offset", "", &micros(sliced), "", "");
+    let whole = cache.region("whole", Policy::fresh_for(Duration::from_secs(3_600))).unwrap();
+    whole.put("body", Loaded::from(body.clone())).await;
+    let hit = median(20_000, || whole.get_or_load("body", || async { unreachable!("it is there") })).await;
+    line("a whole body by its URL, memory", "", &micros(hit), "", &body.len().to_string());
+}
+
+async fn in_redis(server: &RedisServer) {
+    let used = |pattern: &str| -> u64 {
+        let keys = server.command(&["KEYS", pattern]);
+        keys.lines().filter_map(|key| server.command(&["MEMORY", "USAGE", key]).trim().parse::<u64>().ok()).sum()
+    };
+    let store: Arc<dyn Store> = Arc::new(RedisStore::connect(RedisOptions::parse(&server.url()).unwrap()));
+    while store.probe().await.is_err() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let newest = question("limit=1000");
+    let write = median(30, || async {
+        let (cache, candles) = candles(Some(&store), true);
+        server.command(&["FLUSHALL"]);
+        let began = Instant::now();
+        candles.answer(&newest).await.unwrap();
+        assert!(cache.flush(Duration::from_secs(5)).await);
+        began.elapsed()
+    });
+    let write = write.await;
+    let read = median(300, || async { candles(Some(&store), false).1.answer(&newest).await.unwrap() }).await;
+    let last = question("limit=1");
+    let read_last = median(300, || async { candles(Some(&store), false).1.answer(&last).await.unwrap() }).await;
+    let bytes = used("*klines*").to_string();
+    line(
+        "lastgood, Redis, cold cache (blocks of 256, zstd)",
+        &micros(write),
+        &micros(read),
+        &micros(read_last),
+        &bytes,
+    );
+
+    let minutes = Minutes { clock: Clock::system(), is_there: true };
+    let body = minutes.body();
+    let year = Duration::from_secs(365 * 86_400);
+    let write = median(300, || store.put("blob", body.clone(), year)).await;
+    let read = median(300, || store.get("blob")).await;
+    line("one JSON text, Redis", &micros(write), &micros(read), &micros(read), &used("blob").to_string());
+
+    let keys: Vec<String> = (0..CANDLES).map(|bar| format!("bar:{bar}")).collect();
+    let rows = minutes.rows();
+    let write = median(5, || async {
+        for (key, row) in keys.iter().zip(&rows) {
+            store.put(key, Bytes::from(row.clone()), year).await.unwrap();
+        }
+    });
+    let write = write.await;
+    let read = median(100, || store.get_many(&keys)).await;
+    let last = median(300, || store.get(&keys[999])).await;
+    line(
+        "a key a bar, MGET of known keys, Redis",
+        &micros(write),
+        &micros(read),
+        &micros(last),
+        &used("bar:*").to_string(),
+    );
+}
+
+#[tokio::main]
+async fn main() {
+    // `cargo test` runs benches too, to see that they work; it passes no `--bench`.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    println!("medians in µs; 1000 candles\n");
+    line("layout", "write", "read 1000", "last", "bytes");
+    in_memory().await;
+    if std::process::Command::new("redis-server").arg("--version").output().is_ok() {
+        in_redis(&RedisServer::start()).await;
+    }
+}

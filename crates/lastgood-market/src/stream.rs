@@ -1,0 +1,267 @@
+//! The exchange's market-data streams: their names and their messages. No network here.
+//!
+//! What a stream says is put down as the REST answer of the same thing has it: the same strings under the same names,
+//! so that a client cannot tell which way an answer came.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::candles::{Series, StreamedCandle};
+use crate::plan::Source;
+use crate::venue::{Recipe, Venue};
+
+/// The most streams of one connection.
+pub const STREAMS_A_CONNECTION: usize = 1_024;
+/// A client may send so many messages a second; one more closes the connection.
+pub const MESSAGES_A_SECOND: u32 = 5;
+/// The exchange closes each connection after so many seconds.
+pub const LIFETIME_SECONDS: u64 = 24 * 3_600;
+
+/// A message of a combined stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// A candle changed.
+    Candle {
+        /// The name of the stream.
+        stream: String,
+        /// The exchange's time of it, in ms: what comes late must not undo what came in time.
+        at: u64,
+        /// The candle.
+        candle: StreamedCandle,
+    },
+    /// A ticker changed.
+    Ticker {
+        /// The name of the stream.
+        stream: String,
+        /// The exchange's time of it, in ms; zero where it does not say.
+        at: u64,
+        /// The ticker, as a REST answer for one symbol has it.
+        body: String,
+    },
+    /// The exchange is about to close the connection.
+    Shutdown,
+    /// An answer to a request of ours; what is wrong with it, if anything.
+    Reply(Option<String>),
+    /// Something that nobody asked for.
+    Other,
+}
+
+/// The stream of a series' candles; `None` where no stream has them as REST does.
+pub fn candle_stream(series: &Series) -> Option<String> {
+    let has_stream = matches!(series.endpoint.path, "/api/v3/klines" | "/fapi/v1/klines");
+    (has_stream && series.is_streamed())
+        .then(|| format!("{}@kline_{}", series.symbol().to_lowercase(), series.interval))
+}
+
+/// The stream that keeps the answer to a source current; `None` where there is none.
+pub fn ticker_stream(source: &Source) -> Option<String> {
+    let symbol = source.query.strip_prefix("symbol=").filter(|rest| !rest.contains(['&', '%']))?;
+    let kind = match source.endpoint.path {
+        "/api/v3/ticker/24hr" | "/fapi/v1/ticker/24hr" => "ticker",
+        "/api/v3/ticker/bookTicker" => "bookTicker",
+        _ => return None,
+    };
+    (source.endpoint.recipe == Recipe::Ticker && !source.micros).then(|| format!("{}@{kind}", symbol.to_lowercase()))
+}
+
+/// The path below a stream base that delivers the streams which this crate names.
+///
+/// Futures streams are routed: candles and tickers come under `/market` only, and another path stays silent.
+pub fn stream_path(venue: Venue) -> &'static str {
+    match venue {
+        Venue::Spot => "/stream",
+        Venue::Futures | Venue::Coin => "/market/stream",
+    }
+}
+
+/// A request to begin or to end some streams.
+pub fn request(begin: bool, streams: &[String], id: u64) -> String {
+    let method = if begin { "SUBSCRIBE" } else { "UNSUBSCRIBE" };
+    serde_json::json!({ "method": method, "params": streams, "id": id }).to_string()
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    stream: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    error: Option<serde_json::Value>,
+    code: Option<i64>,
+    id: Option<serde_json::Value>,
+    #[serde(rename = "e")]
+    event: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Kline<'a> {
+    #[serde(rename = "E")]
+    at: u64,
+    #[serde(borrow)]
+    k: Candle<'a>,
+}
+
+#[derive(Deserialize)]
+#[expect(non_snake_case, reason = "the exchange's names")]
+struct Candle<'a> {
+    t: u64,
+    T: u64,
+    o: &'a str,
+    h: &'a str,
+    l: &'a str,
+    c: &'a str,
+    v: &'a str,
+    n: u64,
+    x: bool,
+    q: &'a str,
+    V: &'a str,
+    Q: &'a str,
+}
+
+/// A ticker's fields are copied one by one, so that their text stays the exchange's.
+type Fields<'a> = std::collections::HashMap<&'a str, &'a RawValue>;
+
+/// What a REST answer calls the fields of a stream, in its order. Futures tickers have no bid and no ask.
+#[rustfmt::skip]
+const TICKER: [(&str, &str, bool); 21] = [
+    ("s", "symbol", true), ("p", "priceChange", true), ("P", "priceChangePercent", true),
+    ("w", "weightedAvgPrice", true), ("x", "prevClosePrice", false), ("c", "lastPrice", true), ("Q", "lastQty", true),
+    ("b", "bidPrice", false), ("B", "bidQty", false), ("a", "askPrice", false), ("A", "askQty", false),
+    ("o", "openPrice", true), ("h", "highPrice", true), ("l", "lowPrice", true), ("v", "volume", true),
+    ("q", "quoteVolume", true), ("O", "openTime", true), ("C", "closeTime", true), ("F", "firstId", true),
+    ("L", "lastId", true), ("n", "count", true),
+];
+const BOOK_TICKER: [(&str, &str, bool); 5] = [
+    ("s", "symbol", true),
+    ("b", "bidPrice", true),
+    ("B", "bidQty", true),
+    ("a", "askPrice", true),
+    ("A", "askQty", true),
+];
+
+/// Reads a message of a combined stream of a venue. `None` for what is none.
+pub fn read(venue: Venue, text: &str) -> Option<Message> {
+    let envelope: Envelope<'_> = serde_json::from_str(text).ok()?;
+    if envelope.event.as_deref() == Some("serverShutdown") {
+        return Some(Message::Shutdown);
+    }
+    let (Some(stream), Some(data)) = (envelope.stream, envelope.data) else {
+        let is_reply = envelope.id.is_some() || envelope.error.is_some() || envelope.code.is_some();
+        let fault = envelope.error.map(|error| error.to_string());
+        let fault = fault.or_else(|| envelope.code.map(|code| format!("code {code}")));
+        return Some(if is_reply { Message::Reply(fault) } else { Message::Other });
+    };
+    let (stream, data) = (stream.into_owned(), data.get());
+    let (_, kind) = stream.split_once('@')?;
+    match kind {
+        _ if kind.starts_with("kline_") => {
+            let Kline { at, k } = serde_json::from_str(data).ok()?;
+            let Candle { t, T: closes, o, h, l, c, v, n, x, q, V: bought, Q: paid } = k;
+            let row = format!(r#"[{t},"{o}","{h}","{l}","{c}","{v}",{closes},"{q}",{n},"{bought}","{paid}","0"]"#);
+            Some(Message::Candle { stream, at, candle: StreamedCandle { row: row.into(), is_closed: x } })
+        }
+        "ticker" => ticker(stream, data, &TICKER, venue == Venue::Spot),
+        "bookTicker" => ticker(stream, data, &BOOK_TICKER, true),
+        _ => Some(Message::Other),
+    }
+}
+
+fn ticker(stream: String, data: &str, names: &[(&str, &str, bool)], with_book: bool) -> Option<Message> {
+    let fields: Fields<'_> = serde_json::from_str(data).ok()?;
+    let at = fields.get("E").and_then(|at| at.get().parse().ok()).unwrap_or(0);
+    let mut body = String::with_capacity(data.len() * 2);
+    for (from, to, always) in names {
+        if *always || with_book {
+            let between = if body.is_empty() { '{' } else { ',' };
+            // Writing into a String cannot fail.
+            let _ = write!(body, "{between}\"{to}\":{}", fields.get(from)?.get());
+        }
+    }
+    body.push('}');
+    Some(Message::Ticker { stream, at, body })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Plan, Request, plan};
+
+    fn planned(venue: Venue, target: &str) -> Plan {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        plan(venue, Request { is_get: true, path, query, ..Request::default() })
+    }
+
+    #[test]
+    fn a_candle_is_the_row_that_rest_has() {
+        let text = r#"{"stream":"btcusdt@kline_1m","data":{"e":"kline","E":1700000030000,"s":"BTCUSDT","k":{"t":1700000000000,"T":1700000059999,"s":"BTCUSDT","i":"1m","f":1,"L":9,"o":"1.0","c":"1.50","h":"2.0","l":"0.5","v":"10","n":9,"x":true,"q":"15.00","V":"5","Q":"7.50","B":"0"}}}"#;
+        let row = r#"[1700000000000,"1.0","2.0","0.5","1.50","10",1700000059999,"15.00",9,"5","7.50","0"]"#;
+        let candle = StreamedCandle { row: row.into(), is_closed: true };
+        let expected = Message::Candle { stream: "btcusdt@kline_1m".to_owned(), at: 1_700_000_030_000, candle };
+        assert_eq!(read(Venue::Spot, text), Some(expected));
+    }
+
+    #[test]
+    fn a_ticker_has_the_names_and_the_order_of_rest() {
+        let data = r#"{"e":"24hrTicker","E":5,"s":"X","p":"1","P":"2","w":"3","x":"4","c":"5","Q":"6","b":"7","B":"8","a":"9","A":"10","o":"11","h":"12","l":"13","v":"14","q":"15","O":16,"C":17,"F":18,"L":19,"n":20}"#;
+        let text = format!(r#"{{"stream":"x@ticker","data":{data}}}"#);
+        let Some(Message::Ticker { body, at: 5, .. }) = read(Venue::Spot, &text) else { panic!("no ticker") };
+        assert_eq!(
+            body,
+            r#"{"symbol":"X","priceChange":"1","priceChangePercent":"2","weightedAvgPrice":"3","prevClosePrice":"4","lastPrice":"5","lastQty":"6","bidPrice":"7","bidQty":"8","askPrice":"9","askQty":"10","openPrice":"11","highPrice":"12","lowPrice":"13","volume":"14","quoteVolume":"15","openTime":16,"closeTime":17,"firstId":18,"lastId":19,"count":20}"#
+        );
+        let Some(Message::Ticker { body, .. }) = read(Venue::Futures, &text) else { panic!("no ticker") };
+        assert!(!body.contains("bidPrice") && !body.contains("prevClosePrice"), "{body}");
+        // What lacks a field is no ticker.
+        assert_eq!(read(Venue::Spot, r#"{"stream":"x@ticker","data":{"s":"X"}}"#), None);
+        let book = r#"{"stream":"x@bookTicker","data":{"u":400900217,"s":"X","b":"1.10","B":"2","a":"1.20","A":"3"}}"#;
+        let Some(Message::Ticker { body, .. }) = read(Venue::Spot, book) else { panic!("no ticker") };
+        assert_eq!(body, r#"{"symbol":"X","bidPrice":"1.10","bidQty":"2","askPrice":"1.20","askQty":"3"}"#);
+    }
+
+    #[test]
+    fn replies_shutdowns_and_noise_are_told_apart() {
+        let spot = |text: &str| read(Venue::Spot, text);
+        assert_eq!(spot(r#"{"result":null,"id":1}"#), Some(Message::Reply(None)));
+        assert!(matches!(
+            spot(r#"{"error":{"code":2,"msg":"Invalid request"},"id":1}"#),
+            Some(Message::Reply(Some(_)))
+        ));
+        assert_eq!(spot(r#"{"e":"serverShutdown","E":1}"#), Some(Message::Shutdown));
+        assert_eq!(spot(r#"{"stream":"x@depth","data":{}}"#), Some(Message::Other));
+        for noise in ["", "{", "[]", "<html>", r#"{"stream":"x@kline_1m","data":{"k":{}}}"#, r#"{"stream":1,"data":2}"#]
+        {
+            assert_eq!(spot(noise), None, "{noise}");
+        }
+    }
+
+    #[test]
+    fn only_what_a_stream_has_as_rest_has_it_is_streamed() {
+        let candles = |venue, target: &str| match planned(venue, target) {
+            Plan::Candles(question) => candle_stream(&question.series),
+            other => panic!("{other:?}"),
+        };
+        let stream = Some("btcusdt@kline_1M".to_owned());
+        assert_eq!(candles(Venue::Spot, "/api/v3/klines?symbol=BTCUSDT&interval=1M"), stream);
+        assert_eq!(candles(Venue::Futures, "/fapi/v1/klines?symbol=BTCUSDT&interval=1M"), stream);
+        assert_eq!(candles(Venue::Spot, "/api/v3/klines?symbol=BTCUSDT&interval=1d&timeZone=8"), None);
+        assert_eq!(candles(Venue::Spot, "/api/v3/uiKlines?symbol=BTCUSDT&interval=1d"), None);
+        assert_eq!(candles(Venue::Coin, "/dapi/v1/klines?symbol=BTCUSD_PERP&interval=1d"), None);
+        let ticker = |target: &str| match planned(Venue::Spot, target) {
+            Plan::Cached { load, direct, .. } => ticker_stream(direct.as_ref().unwrap_or(&load)),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(ticker("/api/v3/ticker/24hr?symbol=BTCUSDT").as_deref(), Some("btcusdt@ticker"));
+        assert_eq!(ticker("/api/v3/ticker/bookTicker?symbol=BTCUSDT").as_deref(), Some("btcusdt@bookTicker"));
+        assert_eq!(ticker("/api/v3/ticker/24hr?symbol=BTCUSDT&type=MINI"), None);
+        assert_eq!(ticker("/api/v3/ticker/24hr"), None);
+    }
+
+    #[test]
+    fn a_request_is_what_the_exchange_expects() {
+        let text = request(true, &["a@ticker".to_owned()], 7);
+        assert_eq!(text, r#"{"id":7,"method":"SUBSCRIBE","params":["a@ticker"]}"#);
+    }
+}
