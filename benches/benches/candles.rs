@@ -146,7 +146,12 @@ async fn in_memory() {
 async fn in_redis(server: &RedisServer) {
     let used = |pattern: &str| -> u64 {
         let keys = server.command(&["KEYS", pattern]);
-        keys.lines().filter_map(|key| server.command(&["MEMORY", "USAGE", key]).trim().parse::<u64>().ok()).sum()
+        keys.lines()
+            .filter(|key| !key.starts_with(['*', '$']))
+            .filter_map(|key| {
+                server.command(&["MEMORY", "USAGE", key]).trim().trim_start_matches(':').parse::<u64>().ok()
+            })
+            .sum()
     };
     let store: Arc<dyn Store> = Arc::new(RedisStore::connect(RedisOptions::parse(&server.url()).unwrap()));
     while store.probe().await.is_err() {

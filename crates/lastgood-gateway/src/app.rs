@@ -12,6 +12,7 @@ use lastgood_market::{Plans, Preset, RegionName, Venue, interval};
 
 use crate::config::Limits;
 use crate::exchange::Packed;
+use crate::streams::Streams;
 use crate::symbols::SymbolChain;
 use crate::upstream::Upstreams;
 
@@ -27,6 +28,8 @@ pub(crate) struct App {
     pub(crate) candles: Candles,
     /// Lists of candles, packed.
     pub(crate) packed: Packed,
+    /// What is kept fresh by streams.
+    pub(crate) streams: Streams,
     /// The exchange's venues.
     pub(crate) upstreams: Arc<Upstreams>,
     /// Loads from them.

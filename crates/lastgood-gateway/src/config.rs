@@ -89,8 +89,10 @@ pub struct Binance {
     pub testnet_spot_url: Vec<BaseUrl>,
     /// The futures testnet.
     pub testnet_futures_url: Vec<BaseUrl>,
-    /// Spot market streams.
+    /// Spot market streams; none keeps them off.
     pub ws_url: Vec<BaseUrl>,
+    /// USD-M futures streams; none keeps them off.
+    pub futures_ws_url: Vec<BaseUrl>,
 }
 
 /// The prepared lists of symbols.
@@ -231,6 +233,7 @@ impl Settings {
                 testnet_spot_url: Vec::new(),
                 testnet_futures_url: Vec::new(),
                 ws_url: Vec::new(),
+                futures_ws_url: Vec::new(),
             },
             fear_greed: FearGreed { url: None },
             admin: Admin { token: None },

@@ -11,6 +11,7 @@ use lastgood_market::plan::{self, Plan, Source};
 use lastgood_market::{Venue, cut};
 
 use crate::app::{App, Counts};
+use crate::streams;
 
 pub(crate) mod answer;
 mod candles;
@@ -43,11 +44,19 @@ pub(crate) async fn exchange(app: &App, venue: Venue, request: Request<Incoming>
         }
         Plan::Cached { reuse, load, direct } => {
             let accepts = Accepts::of(request.headers());
+            note_ticker(app, direct.as_ref().unwrap_or(load));
             let asked = direct.as_ref().unwrap_or(load).weight;
             Counts::add(&app.counts.weight_asked, u64::from(asked));
             let chosen = reuse.iter().find(|source| serves_now(app, source)).unwrap_or(load);
             cached(app, venue, chosen, direct.as_ref(), accepts).await
         }
+    }
+}
+
+/// A ticker that is asked for is worth a stream.
+fn note_ticker(app: &App, asked: &Arc<Source>) {
+    if streams::is_ticker(asked) {
+        app.streams.note(asked, app.clock.now());
     }
 }
 

@@ -9,15 +9,17 @@ use std::time::Duration;
 use lastgood::store::{EmbeddedStore, Guard, RedisOptions, RedisStore, Store};
 use lastgood::{Cache, Clock, Policy, RegionStats};
 use lastgood_market::candles::Candles;
-use lastgood_market::{Plans, RegionName, Venue};
+use lastgood_market::{Plans, Preset, RegionName, Venue};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 use crate::app::{App, Asker, Counts};
-use crate::config::{RegionOverride, Settings, StoreSetting};
+use crate::config::{BaseUrl, RegionOverride, Settings, StoreSetting};
 use crate::exchange::Packed;
 use crate::own_keys::OwnKeys;
 use crate::router::Routes;
 use crate::server;
+use crate::streams::{self, Streams};
 use crate::symbols::SymbolChain;
 use crate::upstream::Upstreams;
 
@@ -29,6 +31,8 @@ const EMBEDDED_MAX_BYTES: u64 = 4 << 30;
 /// A gateway that can be run.
 pub struct Gateway {
     app: Arc<App>,
+    /// What goes on behind the requests; it ends with the gateway.
+    _behind: JoinSet<()>,
 }
 
 /// A gateway that cannot be built from its settings, and the mend.
@@ -103,11 +107,14 @@ impl Gateway {
         });
         let has_store = cache.status().store.is_some();
         let klines = regions[RegionName::Klines as usize].clone();
+        let mut behind = JoinSet::new();
+        let streamed = streamed(settings);
         let keys = OwnKeys::open(settings).await;
         let symbols = SymbolChain::new(settings, keys, &exchange, &regions, &clock).map_err(BuildError)?;
         let app = App {
             candles: Candles::new(klines, has_store, clock.clone(), Arc::clone(&exchange) as _),
             packed: Packed::default(),
+            streams: Streams::new(&streamed.iter().map(|(venue, _)| *venue).collect::<Vec<_>>()),
             cache,
             regions,
             plans: Plans::default(),
@@ -118,7 +125,11 @@ impl Gateway {
             limits: settings.limits.clone(),
             counts: Counts::default(),
         };
-        Ok(Gateway { app: Arc::new(app) })
+        let app = Arc::new(app);
+        for (venue, bases) in streamed {
+            behind.spawn(streams::keep(Arc::clone(&app), venue, bases));
+        }
+        Ok(Gateway { app, _behind: behind })
     }
 
     /// Serves on `listener` until `shutdown` ends; then answers what was asked, writes what is queued and returns.
@@ -166,6 +177,15 @@ impl App {
             weight_asked: count(&self.counts.weight_asked),
         }
     }
+}
+
+/// The venues with streams, and their bases. Screens have no need of them.
+fn streamed(settings: &Settings) -> Vec<(Venue, Vec<BaseUrl>)> {
+    let binance = &settings.binance;
+    let venues = [(Venue::Spot, &binance.ws_url), (Venue::Futures, &binance.futures_ws_url)];
+    let wanted = settings.preset == Preset::Trading;
+    let with_bases = venues.into_iter().filter(|(_, bases)| wanted && !bases.is_empty());
+    with_bases.map(|(venue, bases)| (venue, bases.clone())).collect()
 }
 
 /// The store that the settings name. An embedded file that is unusable is no reason not to serve.

@@ -18,6 +18,7 @@ pub mod redact;
 mod response;
 mod router;
 mod server;
+mod streams;
 mod symbols;
 mod upstream;
 

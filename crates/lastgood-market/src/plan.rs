@@ -185,9 +185,12 @@ impl Asking<'_> {
         };
         let all = self.source(&of_all, cut);
         let direct = self.direct();
+        // A stream may keep the single one fresh.
+        let reuse =
+            if self.endpoint.region == RegionName::BookTicker { vec![Arc::new(direct.clone())] } else { Vec::new() };
         // Three singles of a 2-weight ticker cost more than one 4-weight snapshot that serves all bots.
         if all.weight <= direct.weight * 3 {
-            Plan::Cached { reuse: Vec::new(), load: Arc::new(all), direct: Some(Arc::new(direct)) }
+            Plan::Cached { reuse, load: Arc::new(all), direct: Some(Arc::new(direct)) }
         } else {
             Plan::Cached { reuse: vec![Arc::new(all)], load: Arc::new(direct), direct: None }
         }

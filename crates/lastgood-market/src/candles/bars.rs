@@ -232,8 +232,8 @@ impl Candles {
             }
         }
         let _turn = self.lanes.enter(&series.prefix).await;
-        let earlier = self.region.peek(&series.key(TAIL)).as_ref().and_then(Tail::of);
-        if let Some((tail, beside)) = Draft::new(self, series, true).bring(&sound, earlier.as_deref()) {
+        let earlier = self.kept_tail(series).await;
+        if let Some((tail, beside)) = Draft::new(self, series, true).bring(&sound, earlier.as_deref()).await {
             // Nobody else may have it to give again.
             let loaded = Loaded { persist: Persist::Always, ..self.loaded(series, &tail, beside) };
             self.region.put(&series.key(TAIL), loaded).await;
@@ -241,9 +241,19 @@ impl Candles {
         set
     }
 
+    /// The end of a series as any tier has it, however old.
+    async fn kept_tail(&self, series: &Series) -> Option<Arc<Tail>> {
+        let key = series.key(TAIL);
+        if let Some(held) = self.region.peek(&key) {
+            return Tail::of(&held);
+        }
+        let stored = self.region.stored(&[key]).await;
+        stored.into_iter().flatten().next().as_ref().and_then(Tail::of)
+    }
+
     /// The newest rows that are known, whatever lies between them.
     async fn known_rows(&self, series: &Series, limit: usize) -> Vec<Bytes> {
-        let Some(tail) = self.region.peek(&series.key(TAIL)).as_ref().and_then(Tail::of) else {
+        let Some(tail) = self.kept_tail(series).await else {
             return Vec::new();
         };
         let mut left = limit;
@@ -271,7 +281,7 @@ impl Candles {
 
 impl Draft<'_> {
     /// Takes a caller's bars: those that follow each other are all there are between them. `None` if there are none.
-    fn bring(mut self, bars: &BTreeMap<u64, &Bar>, earlier: Option<&Tail>) -> Option<(Tail, Filled)> {
+    async fn bring(mut self, bars: &BTreeMap<u64, &Bar>, earlier: Option<&Tail>) -> Option<(Tail, Filled)> {
         let (newest, _) = bars.last_key_value()?;
         let known_end = earlier.map_or(*newest, |tail| tail.from.min(*newest));
         let older: Vec<&Bar> = bars.range(..known_end).map(|(_, bar)| *bar).collect();
@@ -280,7 +290,7 @@ impl Draft<'_> {
             let (first, last) = (run.first()?, run.last()?);
             // A bar tells of all the time until its close.
             let to = last.close_time.as_millis().min(known_end - 1);
-            self.learn(&rows, first.open_time.as_millis(), to).ok()?;
+            self.learn(&rows, first.open_time.as_millis(), to).await.ok()?;
         }
         let mut end: BTreeMap<u64, String> = BTreeMap::new();
         if let Some(tail) = earlier {
@@ -290,7 +300,7 @@ impl Draft<'_> {
         end.extend(bars.range(known_end..).map(|(open, bar)| (*open, bar.row())));
         let text = Rows::join(end.values().map(String::as_bytes));
         let now = self.candles.now();
-        let tail = self.settle(&Rows::of_text(&text)?, known_end, now).ok()?;
+        let tail = self.settle(&Rows::of_text(&text)?, known_end, now).await.ok()?;
         Some((tail, self.finish()))
     }
 }

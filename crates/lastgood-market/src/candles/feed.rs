@@ -73,7 +73,7 @@ impl Candles {
         };
         let mut draft = Draft::new(self, series, true);
         // What has settled meanwhile goes where settled candles are.
-        let Ok(settled) = draft.settle(&rows, tail.from, self.now()) else {
+        let Ok(settled) = draft.settle(&rows, tail.from, self.now()).await else {
             return Fed::Unreadable;
         };
         let tail = Tail { ends_closed: candle.is_closed, ..settled };

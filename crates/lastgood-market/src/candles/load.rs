@@ -117,14 +117,14 @@ impl<'a> Draft<'a> {
                 let (rows, asked_at) = self.fetch(Fetch { start: Some(from), end, limit }).await?;
                 // A full answer may not reach the newest: the exchange's clock may be ahead of ours.
                 if rows.times().len() < limit {
-                    let tail = self.settle(&rows, from, asked_at)?;
+                    let tail = self.settle(&rows, from, asked_at).await?;
                     return Ok((tail, self.finish()));
                 }
             }
         }
         let (rows, asked_at) = self.fetch(Fetch { start: None, end: None, limit: wanted }).await?;
         let from = rows.times().first().map_or(0, |first| first.open);
-        let tail = self.settle(&rows, from, asked_at)?;
+        let tail = self.settle(&rows, from, asked_at).await?;
         Ok((tail, self.finish()))
     }
 
@@ -157,12 +157,12 @@ impl<'a> Draft<'a> {
     }
 
     /// Divides rows, which are all there are from `from` on, into settled ones and the series' end.
-    pub(super) fn settle(&mut self, rows: &Rows, from: u64, asked_at: u64) -> Result<Tail, Error> {
+    pub(super) async fn settle(&mut self, rows: &Rows, from: u64, asked_at: u64) -> Result<Tail, Error> {
         let settled = settled(rows, asked_at, false, self.series.grace());
         let count = rows.times().len();
         let from = match settled.checked_sub(1).and_then(|last| rows.times().get(last)) {
             Some(last) => {
-                self.learn(rows, from, last.open)?;
+                self.learn(rows, from, last.open).await?;
                 last.open + 1
             }
             None => from,
@@ -226,7 +226,7 @@ impl<'a> Draft<'a> {
         let all_settled = settled == rows.times().len();
         if is_short && fetch.end.is_none() {
             // The answer ends where the series does.
-            let tail = self.settle(&rows, hole.from, asked_at)?;
+            let tail = self.settle(&rows, hole.from, asked_at).await?;
             self.tail = Some(tail);
             return Ok(true);
         }
@@ -238,7 +238,7 @@ impl<'a> Draft<'a> {
             None => return Ok(!std::mem::replace(&mut self.ends_in_gap, true)),
         };
         self.ends_in_gap |= to < hole.to;
-        self.learn(&rows, hole.from, to)
+        self.learn(&rows, hole.from, to).await
     }
 
     async fn fetch_backward(&mut self, hole: &Hole, candles: usize, tail: Option<&Tail>) -> Result<bool, Error> {
@@ -258,7 +258,7 @@ impl<'a> Draft<'a> {
         self.ends_in_gap = to < hole.to;
         // That an answer is short is no proof that there is no more; that it is empty is.
         let from = rows.times().first().map_or(0, |first| first.open);
-        self.learn(&rows, from, to)
+        self.learn(&rows, from, to).await
     }
 
     /// Up to when an answer tells all there is: to its last settled candle, and to the end of what was asked for if
@@ -283,7 +283,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Notes that `rows` are all there are in `from..=to`, and says whether that is any time at all.
-    pub(super) fn learn(&mut self, rows: &Rows, from: u64, to: u64) -> Result<bool, Error> {
+    pub(super) async fn learn(&mut self, rows: &Rows, from: u64, to: u64) -> Result<bool, Error> {
         if from > to {
             return Ok(false);
         }
@@ -293,6 +293,9 @@ impl<'a> Draft<'a> {
         touched.extend([first, last]);
         touched.sort_unstable();
         touched.dedup();
+        // What the store has of them must not be lost to what is written now.
+        let absent: Vec<u64> = touched.iter().copied().filter(|index| self.block(*index).is_none()).collect();
+        self.recall(absent).await;
         let mut before = None;
         for index in touched {
             if let Some(before) = before.filter(|before| before + 1 < index) {
@@ -331,8 +334,8 @@ impl<'a> Draft<'a> {
         self.recall(range).await
     }
 
-    async fn recall(&mut self, range: std::ops::RangeInclusive<u64>) -> bool {
-        let fresh: Vec<u64> = range.filter(|index| !self.recalled.contains(index)).collect();
+    async fn recall(&mut self, blocks: impl IntoIterator<Item = u64>) -> bool {
+        let fresh: Vec<u64> = blocks.into_iter().filter(|index| !self.recalled.contains(index)).collect();
         if fresh.is_empty() || !self.candles.has_store {
             return false;
         }

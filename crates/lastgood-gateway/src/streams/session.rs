@@ -1,0 +1,198 @@
+//! The life of a connection: subscriptions that follow what is in use, a watchdog, and a successor before its end.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use lastgood_market::Venue;
+use lastgood_market::stream::{LIFETIME_SECONDS, MESSAGES_A_SECOND, Message, request};
+use tokio::time::{Instant, interval, sleep_until};
+
+use super::connection::Connection;
+use super::{LOOK_EVERY, Wanted, read, take, wanted};
+use crate::app::App;
+use crate::config::BaseUrl;
+
+/// A connection on which something is subscribed to and nothing comes for so long delivers nothing: candles come each
+/// second or two, and a wrong route stays silent without a word.
+const SILENCE: Duration = Duration::from_secs(15);
+/// So long before the exchange ends a connection, its successor takes over.
+const SUCCEEDED_BEFORE: Duration = Duration::from_secs(3_600);
+/// A successor that delivers nothing in so long is none.
+const SUCCEEDS_WITHIN: Duration = Duration::from_secs(30);
+/// Streams in one request; it must fit into a message of some KB.
+const STREAMS_A_REQUEST: usize = 100;
+
+/// A connection with what is subscribed to on it.
+pub(super) struct Session {
+    base: BaseUrl,
+    venue: Venue,
+    connection: Connection,
+    subscribed: BTreeSet<String>,
+    /// Requests that wait for their turn.
+    requests: VecDeque<String>,
+    last_id: u64,
+    begun_at: Instant,
+    heard_at: Instant,
+    /// Whether anything but replies has come.
+    delivers: bool,
+}
+
+/// Why a session ended.
+pub(super) enum Ended {
+    /// Nothing is in use.
+    Unused,
+    Broken(String),
+}
+
+/// What goes on next in a session.
+enum Next {
+    Heard(Result<String, String>),
+    Look,
+    Send,
+    Silence,
+}
+
+impl Session {
+    pub(super) async fn begin(base: &BaseUrl, venue: Venue) -> Result<Session, String> {
+        let now = Instant::now();
+        Ok(Session {
+            base: base.clone(),
+            venue,
+            connection: Connection::open(base, venue).await?,
+            subscribed: BTreeSet::new(),
+            requests: VecDeque::new(),
+            last_id: 0,
+            begun_at: now,
+            heard_at: now,
+            delivers: false,
+        })
+    }
+
+    /// Goes on until nothing is in use or the connection breaks; the successors of the connection are part of it.
+    pub(super) async fn run(mut self, app: &App) -> Ended {
+        let mut look = interval(LOOK_EVERY);
+        let mut turn = interval(Duration::from_secs(1) / (MESSAGES_A_SECOND - 1));
+        let mut latest = HashMap::new();
+        let mut targets = Wanted::new();
+        loop {
+            let next = tokio::select! {
+                text = self.connection.next() => Next::Heard(text),
+                _ = look.tick() => Next::Look,
+                _ = turn.tick(), if !self.requests.is_empty() => Next::Send,
+                () = sleep_until(self.heard_at + SILENCE), if !self.subscribed.is_empty() => Next::Silence,
+            };
+            let went_on = match next {
+                Next::Heard(Ok(text)) => self.hear(app, &targets, &mut latest, &text).await,
+                Next::Heard(Err(why)) => Err(why),
+                Next::Look => {
+                    targets = wanted(app, self.venue);
+                    latest.retain(|stream, _| targets.contains_key(stream));
+                    if targets.is_empty() {
+                        return Ended::Unused;
+                    }
+                    self.subscribe_to(app, &targets);
+                    self.succeed_in_time(app, &targets, &mut latest).await
+                }
+                Next::Send => match self.requests.pop_front() {
+                    Some(text) => self.connection.send(text).await,
+                    None => Ok(()),
+                },
+                Next::Silence => Err(format!("subscribed but silent for {} s", SILENCE.as_secs())),
+            };
+            if let Err(why) = went_on {
+                return Ended::Broken(why);
+            }
+        }
+    }
+
+    async fn hear(
+        &mut self,
+        app: &App,
+        targets: &Wanted,
+        latest: &mut HashMap<String, u64>,
+        text: &str,
+    ) -> Result<(), String> {
+        match read(app, self.venue, text) {
+            Some(Message::Shutdown) => self.succeed(app, targets, latest).await,
+            Some(Message::Reply(Some(fault))) => {
+                tracing::warn!(venue = %self.venue, fault, "the exchange refuses a subscription");
+                Ok(())
+            }
+            Some(message @ (Message::Candle { .. } | Message::Ticker { .. })) => {
+                (self.heard_at, self.delivers) = (Instant::now(), true);
+                take(app, self.venue, targets, latest, message).await;
+                Ok(())
+            }
+            Some(Message::Reply(None) | Message::Other) | None => Ok(()),
+        }
+    }
+
+    /// Asks for what is newly wanted, and lets go of what is not wanted any more.
+    fn subscribe_to(&mut self, app: &App, targets: &Wanted) {
+        let wanted: BTreeSet<String> = targets.keys().cloned().collect();
+        for (begin, streams) in [
+            (false, self.subscribed.difference(&wanted).cloned().collect::<Vec<_>>()),
+            (true, wanted.difference(&self.subscribed).cloned().collect()),
+        ] {
+            for some in streams.chunks(STREAMS_A_REQUEST) {
+                self.last_id += 1;
+                self.requests.push_back(request(begin, some, self.last_id));
+            }
+        }
+        if self.subscribed.is_empty() {
+            // Nothing could have been heard before.
+            self.heard_at = Instant::now();
+        }
+        app.streams.counters(self.venue).subscribed.store(wanted.len() as u64, Ordering::Relaxed);
+        self.subscribed = wanted;
+    }
+
+    async fn succeed_in_time(
+        &mut self,
+        app: &App,
+        targets: &Wanted,
+        latest: &mut HashMap<String, u64>,
+    ) -> Result<(), String> {
+        let lifetime = Duration::from_secs(LIFETIME_SECONDS).saturating_sub(SUCCEEDED_BEFORE);
+        if self.begun_at.elapsed() < lifetime {
+            return Ok(());
+        }
+        self.succeed(app, targets, latest).await
+    }
+
+    /// Connects a successor and lets it take over once it delivers; until then this connection stays.
+    async fn succeed(&mut self, app: &App, targets: &Wanted, latest: &mut HashMap<String, u64>) -> Result<(), String> {
+        tracing::info!(venue = %self.venue, host = self.base.host(), "streams move to a new connection");
+        let mut successor = Session::begin(&self.base, self.venue).await?;
+        app.streams.counters(self.venue).connections.fetch_add(1, Ordering::Relaxed);
+        successor.subscribe_to(app, targets);
+        while let Some(text) = successor.requests.pop_front() {
+            successor.connection.send(text).await?;
+            tokio::time::sleep(Duration::from_secs(1) / (MESSAGES_A_SECOND - 1)).await;
+        }
+        let until = Instant::now() + SUCCEEDS_WITHIN;
+        let mut is_up = true;
+        while !successor.delivers {
+            tokio::select! {
+                text = self.connection.next(), if is_up => {
+                    // The old one may end first; the new one is what counts.
+                    is_up = text.is_ok();
+                    if let Some(message) = text.ok().and_then(|text| read(app, self.venue, &text)) {
+                        take(app, self.venue, targets, latest, message).await;
+                    }
+                }
+                text = successor.connection.next() => {
+                    if let Some(message) = read(app, self.venue, &text?) {
+                        successor.delivers |= matches!(message, Message::Candle { .. } | Message::Ticker { .. });
+                        take(app, self.venue, targets, latest, message).await;
+                    }
+                }
+                () = sleep_until(until) => return Err("the new connection delivers nothing".to_owned()),
+            }
+        }
+        successor.heard_at = Instant::now();
+        *self = successor;
+        Ok(())
+    }
+}
