@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lastgood::{Answer, Cache, Clock, Error, Loaded, Region, Timestamp};
 use lastgood_market::plan::Source;
-use lastgood_market::{Plans, Preset, RegionName, Venue, interval};
+use lastgood_market::{Plans, Preset, Priority, RegionName, Venue, interval};
 
 use crate::config::Limits;
 use crate::upstream::Upstreams;
@@ -63,17 +63,26 @@ impl App {
 
     /// The weight used at a venue in the minute of `now`, for the header that clients pace themselves by.
     pub(crate) fn used_weight(&self, venue: Venue, now: Timestamp) -> u32 {
-        self.upstreams.venue(venue).budget.used(now)
+        self.upstreams.venue(venue).used(now)
     }
 
     /// The answer of a source, from the cache or the exchange.
     pub(crate) async fn ask(&self, source: &Arc<Source>) -> Result<Answer, Error> {
+        self.upstreams.heat.count(&source.key);
+        let region = self.region(source.region());
         let load = {
+            let region = region.clone();
             let (source, upstreams, clock) = (Arc::clone(source), Arc::clone(&self.upstreams), self.clock.clone());
             let forming = self.forming_fresh_for(&source);
-            move || async move { load(&source, &upstreams, &clock, forming).await }
+            move || async move {
+                let priority = match region.peek(&source.key) {
+                    Some(_) => Priority::Refresh,
+                    None => Priority::Demand,
+                };
+                load(&source, priority, &upstreams, &clock, forming).await
+            }
         };
-        self.region(source.region()).get_or_load(&source.key, load).await
+        region.get_or_load(&source.key, load).await
     }
 
     fn forming_fresh_for(&self, source: &Source) -> Duration {
@@ -86,12 +95,15 @@ impl App {
 }
 
 /// Fetches, checks and dates an answer. Only what is of the shape asked for gets any further.
-async fn load(source: &Source, upstreams: &Upstreams, clock: &Clock, forming: Duration) -> Result<Loaded, Error> {
-    let fetched = upstreams.fetch(source).await?;
+async fn load(
+    source: &Source,
+    priority: Priority,
+    upstreams: &Upstreams,
+    clock: &Clock,
+    forming: Duration,
+) -> Result<Loaded, Error> {
+    let fetched = upstreams.fetch(source, priority).await?;
     let value = fetched.into_value(source, clock.now())?;
-    if source.region() == RegionName::ExchangeInfo {
-        upstreams.venue(source.endpoint.venue).budget.learn_limit(&value.body);
-    }
     let fresh_for = source.fresh_for(&value.body, clock.now(), forming);
     Ok(Loaded { fresh_for, ..Loaded::from(value) })
 }

@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use lastgood::store::{EmbeddedStore, Guard, RedisOptions, RedisStore, Store};
 use lastgood::{Cache, Clock, Policy, RegionStats};
-use lastgood_market::{Plans, RegionName, Venue};
+use lastgood_market::{Bucket, Plans, RegionName};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 use crate::app::{App, Counts};
 use crate::config::{RegionOverride, Settings, StoreSetting};
 use crate::router::Routes;
 use crate::server;
-use crate::upstream::Upstreams;
+use crate::upstream::{BanMemory, Upstreams, share_bans, watch_health};
 
 /// How long queued writes may take when the gateway stops.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -25,6 +26,8 @@ const EMBEDDED_MAX_BYTES: u64 = 4 << 30;
 /// A gateway that can be run.
 pub struct Gateway {
     app: Arc<App>,
+    /// What goes on behind the requests; it ends with the gateway.
+    _behind: JoinSet<()>,
 }
 
 /// A gateway that cannot be built from its settings, and the mend.
@@ -79,7 +82,10 @@ impl Gateway {
             .namespace(&settings.namespace)
             .clock(clock.clone())
             .guard(Guard { budget: settings.store_budget, ..Guard::default() });
-        if let Some(store) = open_store(settings, &clock).await? {
+        let store = open_store(settings, &clock).await?;
+        let shared = store.clone().filter(|_| matches!(settings.store, StoreSetting::Redis(_)));
+        let bans = BanMemory::new(settings.data_dir.clone(), shared, &settings.namespace);
+        if let Some(store) = store {
             builder = builder.store(store);
         }
         let refuse = |why: lastgood::BuildError| BuildError(why.to_string());
@@ -90,18 +96,23 @@ impl Gateway {
             let policy = configured(name.policy(settings.preset), &settings.region(name.as_str()));
             regions.push(cache.region(name.as_str(), policy).map_err(refuse)?);
         }
+        let upstreams = Arc::new(Upstreams::new(settings, &clock, bans).map_err(BuildError)?);
+        upstreams.recall_stops().await;
+        let mut behind = JoinSet::new();
+        behind.spawn(watch_health(Arc::clone(&upstreams)));
+        behind.spawn(share_bans(Arc::clone(&upstreams)));
         let app = App {
             cache,
             regions,
             plans: Plans::default(),
-            upstreams: Arc::new(Upstreams::new(settings, &clock).map_err(BuildError)?),
+            upstreams,
             clock,
             limits: settings.limits.clone(),
             preset: settings.preset,
             klines_fresh_for: settings.region(RegionName::Klines.as_str()).fresh_for,
             counts: Counts::default(),
         };
-        Ok(Gateway { app: Arc::new(app) })
+        Ok(Gateway { app: Arc::new(app), _behind: behind })
     }
 
     /// Serves on `listener` until `shutdown` ends; then answers what was asked, writes what is queued and returns.
@@ -112,6 +123,7 @@ impl Gateway {
     pub async fn serve(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
         let routes = Routes::new(Arc::clone(&self.app));
         let served = server::serve(listener, routes, &self.app.limits, shutdown).await;
+        self.app.upstreams.remember_stops().await;
         if let Err(why) = self.app.cache.close(CLOSE_WITHIN).await {
             tracing::warn!(%why, "the store was not closed in order; its last writes may be lost");
         }
@@ -133,7 +145,7 @@ impl App {
     pub(crate) fn totals(&self) -> Totals {
         let stats = self.cache.stats();
         let sum = |field: fn(&RegionStats) -> u64| stats.iter().map(|(_, stats)| field(stats)).sum::<u64>();
-        let standings = Venue::ALL.map(|venue| self.upstreams.venue(venue).budget.standing());
+        let standings: Vec<_> = self.upstreams.budgets().map(|(_, budget)| budget.standing()).collect();
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         Totals {
             requests: count(&self.counts.requests),
@@ -145,7 +157,7 @@ impl App {
             passed: count(&self.counts.passed),
             errors: sum(|stats| stats.errors) + count(&self.counts.pass_failures),
             upstream_calls: standings.iter().map(|standing| standing.calls).sum(),
-            weight_spent: standings.iter().map(|standing| standing.spent).sum(),
+            weight_spent: standings.iter().map(|standing| standing.buckets[Bucket::Weight as usize].spent).sum(),
             weight_asked: count(&self.counts.weight_asked),
         }
     }
