@@ -220,7 +220,11 @@ impl Budget {
         let now = self.clock.now();
         let mut state = self.state(now);
         if let Some(stop) = state.stop.or(state.windows[ask.bucket as usize].stop) {
-            return Err(left_alone(&self.name, stop, now));
+            state.refused[ask.priority as usize] += 1;
+            let error = left_alone(&self.name, stop, now);
+            // When the stop ends, not everybody must be back at once.
+            let wait = spread(stop.until.since(now), state.refused.iter().sum());
+            return Err(error.with_retry_after(wait));
         }
         let costs = Bucket::ALL.map(|bucket| match bucket {
             Bucket::Weight => ask.weight,
@@ -242,7 +246,7 @@ impl Budget {
             return Err(Error::new(Reason::RateLimited, message).with_retry_after(wait));
         }
         for (bucket, cost) in windows() {
-            state.windows[bucket as usize].spend(cost);
+            state.windows[bucket as usize].spend(cost, ask.priority);
         }
         state.in_flight = state.in_flight.saturating_add(ask.weight);
         state.calls += 1;
@@ -449,6 +453,20 @@ mod tests {
         assert!(warm < refresh && refresh < demand, "{warm} {refresh} {demand}");
         assert_eq!(demand, 6_000 - 480 - 2);
         assert!(warm > 1_000, "{warm}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crawl_of_new_keys_leaves_refreshes_their_part() {
+        let budget = budget();
+        to_the_next_minute(&budget).await;
+        let crawl = || (0..10_000).filter(|_| spend(&budget, 2).is_ok()).count();
+        assert_eq!(crawl(), 5_520 / 2, "in a calm minute all of it");
+        to_the_next_minute(&budget).await;
+        assert_eq!(crawl(), 5_520 / 2 / 4 * 3, "after a scarce one a quarter less");
+        tokio::time::advance(Duration::from_secs(59)).await;
+        let refreshes =
+            (0..10_000).filter(|_| budget.spend(Ask { heat: 1_000_000, ..ask(2, Priority::Refresh) }).is_ok()).count();
+        assert!(refreshes > 600, "{refreshes}");
     }
 
     #[tokio::test(start_paused = true)]

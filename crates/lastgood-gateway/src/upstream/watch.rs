@@ -76,7 +76,8 @@ async fn look(upstreams: &Upstreams, venue: Venue, base: &Base) {
 pub(crate) async fn share_bans(upstreams: Arc<Upstreams>) {
     let mut tick = interval(ASK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut idle_ticks, mut calls_before) = (0, 0);
+    // The first tick always asks: the store may not have answered in time for the start.
+    let (mut idle_ticks, mut calls_before) = (0, u64::MAX);
     loop {
         tokio::select! {
             () = upstreams.stopped.notified() => upstreams.remember_stops().await,

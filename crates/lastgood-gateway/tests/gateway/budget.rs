@@ -139,6 +139,14 @@ async fn a_full_funding_bucket_leaves_the_other_endpoints_alone() {
     }
     let statuses = exchange.sim.counters().statuses;
     assert_eq!((statuses.get(&429), exchange.sim.counters().paths["/fapi/v1/fundingRate"]), (None, 460));
+    // Another on the address, who knows nothing of that, is told by the exchange, and pauses that bucket alone.
+    let gateway = Running::start(&exchange.url(), &[]).await;
+    for limit in 1..=60 {
+        get(gateway.url(&format!("/fapi/v1/fundingRate?symbol=ETHUSDT&limit={limit}"))).await;
+    }
+    assert_eq!(exchange.sim.counters().statuses.get(&429), Some(&1));
+    let bans = get(gateway.url("/health")).await.json()["bans"].clone();
+    assert_eq!((&bans[0]["bucket"], bans.as_array().unwrap().len()), (&"funding".into(), 1), "{bans}");
     assert_eq!(get(gateway.url("/fapi/v1/klines?symbol=BTCUSDT&interval=1h")).await.status, 200);
 }
 

@@ -16,6 +16,9 @@ const HOTTEST: f64 = 10.0;
 /// at once; little after one in which more was asked than there was, so that what there is lasts.
 const CALM_START: f64 = 0.5;
 const PRESSED_START: f64 = 0.1;
+/// After a window in which more was asked than there was, demands leave this part to refreshes: a crawl of keys that
+/// nobody ever had must not make every other key go stale.
+const GUARANTEED: f64 = 0.25;
 /// A refused refresh comes again soon, because it grows hotter while it waits; and not at once.
 const SHORTEST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
@@ -27,6 +30,8 @@ pub(super) struct Window {
     length: u64,
     index: u64,
     pub(super) used: u32,
+    /// What refreshes used of it.
+    refreshed: u32,
     /// What was asked for in this window, whether it was spent or not.
     asked: u64,
     /// Whether more was asked for in the last window than there was.
@@ -37,7 +42,7 @@ pub(super) struct Window {
 
 impl Window {
     pub(super) fn new(limit: u32, length: u64) -> Self {
-        Window { limit, length, index: 0, used: 0, asked: 0, pressed: false, spent: 0, stop: None }
+        Window { limit, length, index: 0, used: 0, refreshed: 0, asked: 0, pressed: false, spent: 0, stop: None }
     }
 
     /// Begins a new window when the time has come.
@@ -45,7 +50,7 @@ impl Window {
         let index = now.as_millis() / self.length;
         if self.index != index {
             self.pressed = self.index + 1 == index && self.asked as f64 > self.available();
-            (self.index, self.used, self.asked) = (index, 0, 0);
+            (self.index, self.used, self.refreshed, self.asked) = (index, 0, 0, 0);
         }
         if self.stop.is_some_and(|stop| stop.until <= now) {
             self.stop = None;
@@ -69,8 +74,11 @@ impl Window {
         self.asked += u64::from(cost);
     }
 
-    pub(super) fn spend(&mut self, cost: u32) {
+    pub(super) fn spend(&mut self, cost: u32, priority: Priority) {
         self.used = self.used.saturating_add(cost);
+        if priority == Priority::Refresh {
+            self.refreshed = self.refreshed.saturating_add(cost);
+        }
         self.spent += u64::from(cost);
     }
 
@@ -84,7 +92,7 @@ impl Window {
 
     /// How long a call that costs `cost` has to wait; `None` if it may be made now.
     ///
-    /// A demand may use all that is available. A refresh may use a part that grows with the window, so that refreshes
+    /// A demand may use all that is available, but a part for refreshes once it was scarce. A refresh may use a part that grows with the window, so that refreshes
     /// last to its end, and that is larger the more often its key was asked for since its last load, for each unit of
     /// weight. So scarcity stretches refreshes in proportion to what they are worth: a key that is asked for ten
     /// times as often is refreshed about ten times as often, and one that is hardly asked for grows hot in the end
@@ -96,6 +104,9 @@ impl Window {
         // What is dearer than the whole budget may be asked for once nothing else was.
         let fits = wanted <= available || (self.used == 0 && cost <= self.limit);
         if priority == Priority::Demand {
+            let guaranteed = if self.pressed { GUARANTEED * available } else { 0.0 };
+            let left_to_refreshes = (guaranteed - f64::from(self.refreshed)).max(0.0);
+            let fits = fits && (wanted <= available - left_to_refreshes || self.used == 0);
             return (!fits).then_some(rest);
         }
         let start = if self.pressed { PRESSED_START } else { CALM_START };
@@ -106,7 +117,9 @@ impl Window {
             Priority::Warm => (line - HEAT_SPREAD) / 2.0,
             _ => line - HEAT_SPREAD * (1.0 - level),
         };
-        if fits && wanted <= part * available {
+        let refreshed = f64::from(self.refreshed.saturating_add(cost));
+        let is_guaranteed = self.pressed && priority == Priority::Refresh && refreshed <= part * GUARANTEED * available;
+        if fits && (wanted <= part * available || is_guaranteed) {
             return None;
         }
         let slope = REFRESHES * (1.0 - start) * available / self.length as f64;
