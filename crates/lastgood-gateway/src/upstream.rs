@@ -173,6 +173,9 @@ impl Upstreams {
             // What is too large or wrongly packed is so everywhere.
             Err(error) => return (Err(error), CallResult::Answered),
         };
+        if fetched.status == 200 {
+            spent.answered_well();
+        }
         if fetched.status == 200 && source.region() == RegionName::ExchangeInfo {
             base.budget.learn_limits(&fetched.body);
         }
@@ -235,6 +238,9 @@ impl Upstreams {
                         passing.learn_used(used);
                     }
                     let status = response.status().as_u16();
+                    if status == 200 {
+                        passing.answered_well();
+                    }
                     call.ended(CallResult::of(status, false));
                     self.stop(base, status, retry_after(response.headers()).unwrap_or(PAUSE_BY_DEFAULT));
                     return Ok(response);

@@ -167,6 +167,9 @@ struct State {
     stop: Option<Stop>,
     /// Weight of calls that were sent and have not been answered: a header may or may not count them.
     in_flight: u32,
+    calls_in_flight: u32,
+    /// Good answers since the start or the last stop.
+    good: u32,
     calls: u64,
     refused: [u64; 3],
     pauses: u64,
@@ -177,6 +180,8 @@ struct State {
 pub const RESERVE: f64 = 0.08;
 /// The shortest pause: an exchange that says "in 0 seconds" is not asked again within the same breath.
 const SHORTEST_STOP: Duration = Duration::from_secs(1);
+/// So many calls are sent at once before the first good answer.
+const FIRST_CALLS: u32 = 6;
 /// The longest ban that is believed; the exchange's longest is three days.
 const LONGEST_STOP: Duration = Duration::from_secs(4 * 86_400);
 
@@ -187,7 +192,17 @@ impl Budget {
             let (limit, length) = bucket.usual(venue);
             Window::new(limit, length)
         });
-        let state = State { windows, stop: None, in_flight: 0, calls: 0, refused: [0; 3], pauses: 0, bans: 0 };
+        let state = State {
+            windows,
+            stop: None,
+            in_flight: 0,
+            calls_in_flight: 0,
+            good: 0,
+            calls: 0,
+            refused: [0; 3],
+            pauses: 0,
+            bans: 0,
+        };
         Budget { name: name.into(), clock, state: Mutex::new(state), used: AtomicU64::new(0) }
     }
 
@@ -250,14 +265,23 @@ impl Budget {
         }
         state.in_flight = state.in_flight.saturating_add(ask.weight);
         state.calls += 1;
+        state.calls_in_flight += 1;
         self.publish(&state);
-        Ok(Spent { budget: self, weight: ask.weight, window: state.windows[Bucket::Weight as usize].index() })
+        Ok(Spent { budget: self, calls: 1, weight: ask.weight, window: state.windows[Bucket::Weight as usize].index() })
     }
 
     /// Notes a call that nothing holds back, so that the headers of its answer can be taken in.
     pub fn pass(&self) -> Spent<'_> {
         let state = self.state(self.clock.now());
-        Spent { budget: self, weight: 0, window: state.windows[Bucket::Weight as usize].index() }
+        Spent { budget: self, calls: 0, weight: 0, window: state.windows[Bucket::Weight as usize].index() }
+    }
+
+    /// Whether enough calls are under way for as little as is known. After the start and after a stop nobody knows
+    /// what others on the address have used, or whether the limit is still what it was: a burst sent then might be
+    /// refused as a whole, and many refusals are a ban. So a few calls go first, and each good answer lets two more.
+    pub fn feels_its_way(&self) -> bool {
+        let state = self.state(self.clock.now());
+        state.calls_in_flight >= FIRST_CALLS.saturating_add(state.good.saturating_mul(2))
     }
 
     fn publish(&self, state: &State) {
@@ -276,6 +300,7 @@ impl Budget {
         let now = self.clock.now();
         let stop = Stop { reason, until: now.plus(wait.clamp(SHORTEST_STOP, LONGEST_STOP)) };
         let mut state = self.state(now);
+        state.good = 0;
         match reason {
             Reason::Banned => state.bans += 1,
             _ => state.pauses += 1,
@@ -367,6 +392,7 @@ fn spread(wait: Duration, number: u64) -> Duration {
 #[derive(Debug)]
 pub struct Spent<'a> {
     budget: &'a Budget,
+    calls: u32,
     weight: u32,
     window: u64,
 }
@@ -383,12 +409,19 @@ impl Spent<'_> {
             self.budget.publish(&state);
         }
     }
+
+    /// The answer was good.
+    pub fn answered_well(&self) {
+        let mut state = self.budget.state(self.budget.clock.now());
+        state.good = state.good.saturating_add(1);
+    }
 }
 
 impl Drop for Spent<'_> {
     fn drop(&mut self) {
         let mut state = self.budget.state(self.budget.clock.now());
         state.in_flight = state.in_flight.saturating_sub(self.weight);
+        state.calls_in_flight = state.calls_in_flight.saturating_sub(self.calls);
     }
 }
 
@@ -497,6 +530,25 @@ mod tests {
         to_the_next_minute(&budget).await;
         third.learn_used(5_000);
         assert_eq!(budget.used(budget.now()), 0, "the last minute's word counts in this one");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_few_calls_go_first_and_good_answers_let_more_follow() {
+        let budget = budget();
+        to_the_next_minute(&budget).await;
+        let first: Vec<_> = (0..FIRST_CALLS)
+            .map(|_| {
+                assert!(!budget.feels_its_way());
+                budget.spend(ask(1, Priority::Demand)).unwrap()
+            })
+            .collect();
+        assert!(budget.feels_its_way());
+        first[0].answered_well();
+        assert!(!budget.feels_its_way());
+        budget.stop(Reason::RateLimited, Duration::from_secs(1));
+        assert!(budget.feels_its_way());
+        drop(first);
+        assert!(!budget.feels_its_way());
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,6 +15,8 @@ use crate::config::{BaseUrl, Settings};
 /// shortest soft timeout); who has none waits for the burst at a candle's close to pass.
 const WAIT_OF_A_REFRESH: Duration = Duration::from_millis(300);
 const WAIT_OF_A_DEMAND: Duration = Duration::from_secs(3);
+/// How often a call asks whether the first ones were answered.
+const FEEL_AGAIN_AFTER: Duration = Duration::from_millis(5);
 /// A refusal for want of a place is worth a new try so soon.
 const TRY_AGAIN_IN: Duration = Duration::from_millis(500);
 
@@ -89,6 +91,13 @@ impl Base {
             Priority::Demand => WAIT_OF_A_DEMAND,
             Priority::Refresh | Priority::Warm => WAIT_OF_A_REFRESH,
         };
+        let felt = async {
+            while self.budget.feels_its_way() {
+                tokio::time::sleep(FEEL_AGAIN_AFTER).await;
+            }
+        };
+        // An exchange that says nothing for so long holds nobody back: its answers to the first calls are awaited.
+        let _ = tokio::time::timeout(patience, felt).await;
         let place = tokio::time::timeout(patience, Arc::clone(&self.permits).acquire_owned()).await;
         place.ok().and_then(Result::ok).ok_or_else(|| {
             let message = format!("too many requests to {} are under way already", self.url.host());

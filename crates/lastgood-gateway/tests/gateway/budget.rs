@@ -118,6 +118,9 @@ async fn a_ban_that_one_node_is_told_is_heeded_by_the_others_through_the_store()
     assert_eq!(get(other.url(KLINES)).await.status, 200);
     exchange.fault(serde_json::json!({"kind": "banned_futures", "times": 1, "path_prefix": "/fapi"}));
     assert_eq!(get(told.url("/fapi/v1/klines?symbol=BTCUSDT&interval=1h")).await.status, 418);
+    let written = async || redis.command(&["EXISTS", "lastgood:bans:v1:all"]).trim() == ":1";
+    let soon = tokio::time::timeout(Duration::from_secs(2), eventually("the ban is written", written));
+    soon.await.expect("at once, and not with the next look");
     let heeds = async || get(other.url("/health")).await.json()["bans"][0]["venue"] == "futures";
     eventually("the other node heeds the ban", heeds).await;
     // A third, started now, has asked nobody yet.
@@ -167,6 +170,32 @@ async fn a_burst_wider_than_the_bulkhead_waits_and_is_served() {
     for status in asking {
         assert!(matches!(status.await.unwrap(), 200 | 400));
     }
+}
+
+#[tokio::test]
+async fn a_burst_on_an_address_whose_weight_others_have_used_does_not_become_a_ban() {
+    let config = SimConfig { seed: 7, symbols: 100, weight_limit_spot: 60, ..SimConfig::default() };
+    let exchange = Exchange::start_with(config).await;
+    exchange.sim.set_clock(lastgood_sim::ClockMode::Frozen(crate::support::half_past()));
+    for _ in 0..29 {
+        assert_eq!(get(format!("{}/api/v3/avgPrice?symbol=BTCUSDT", exchange.url())).await.status, 200);
+    }
+    exchange.fault(serde_json::json!({"kind": "latency", "ms": 20}));
+    let gateway = Running::start(&exchange.url(), &[]).await;
+    let symbols = exchange.sim.symbols(Venue::Spot);
+    let asking: Vec<_> = (0..60)
+        .map(|number| {
+            let sending = client().get(gateway.url(&klines(&symbols[number]))).send();
+            tokio::spawn(async move { read(sending.await.unwrap()).await.status })
+        })
+        .collect();
+    for status in asking {
+        assert!(matches!(status.await.unwrap(), 200 | 429));
+    }
+    let statuses = exchange.sim.counters().statuses;
+    assert_eq!((statuses.get(&418), statuses.contains_key(&429)), (None, true), "{statuses:?}");
+    let health = get(gateway.url("/health")).await.json();
+    assert_eq!(health["upstreams"][0]["budgets"][0]["buckets"][0]["limit"], 60, "the refusal names the limit");
 }
 
 fn both(first: &Exchange, second: &Exchange) -> String {
