@@ -4,11 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use lastgood::{Answer, Cache, Clock, Error, Loaded, Region, Timestamp};
+use async_trait::async_trait;
+use lastgood::{Answer, Cache, Clock, Error, Loaded, Region, Timestamp, Value};
+use lastgood_market::candles::{Candles, Exchange};
 use lastgood_market::plan::Source;
 use lastgood_market::{Plans, Preset, Priority, RegionName, Venue, interval};
 
 use crate::config::Limits;
+use crate::exchange::Packed;
+use crate::symbols::SymbolChain;
 use crate::upstream::Upstreams;
 
 /// Every shared component.
@@ -19,16 +23,20 @@ pub(crate) struct App {
     pub(crate) regions: Vec<Region>,
     /// What to do with questions that were asked before.
     pub(crate) plans: Plans,
+    /// The candles of every series.
+    pub(crate) candles: Candles,
+    /// Lists of candles, packed.
+    pub(crate) packed: Packed,
     /// The exchange's venues.
     pub(crate) upstreams: Arc<Upstreams>,
+    /// Loads from them.
+    pub(crate) exchange: Arc<Asker>,
+    /// Where the lists of symbols come from.
+    pub(crate) symbols: Arc<SymbolChain>,
     /// Where time comes from.
     pub(crate) clock: Clock,
     /// What requests may ask for.
     pub(crate) limits: Limits,
-    /// Decides how long forming candles are fresh.
-    pub(crate) preset: Preset,
-    /// A configured freshness of forming candles, in place of the preset's.
-    pub(crate) klines_fresh_for: Option<Duration>,
     /// What no region counts.
     pub(crate) counts: Counts,
 }
@@ -72,38 +80,48 @@ impl App {
         let region = self.region(source.region());
         let load = {
             let region = region.clone();
-            let (source, upstreams, clock) = (Arc::clone(source), Arc::clone(&self.upstreams), self.clock.clone());
-            let forming = self.forming_fresh_for(&source);
+            let (source, exchange) = (Arc::clone(source), Arc::clone(&self.exchange));
             move || async move {
-                let priority = match region.peek(&source.key) {
-                    Some(_) => Priority::Refresh,
-                    None => Priority::Demand,
-                };
-                load(&source, priority, &upstreams, &clock, forming).await
+                let has_kept = region.peek(&source.key).is_some();
+                exchange.load(&source, Priority::of_load(has_kept)).await
             }
         };
         region.get_or_load(&source.key, load).await
     }
+}
 
-    fn forming_fresh_for(&self, source: &Source) -> Duration {
-        match (self.klines_fresh_for, source.interval()) {
-            (Some(configured), _) => configured,
-            (None, Some(interval)) => interval::fresh_for(self.preset, interval),
-            (None, None) => Duration::from_secs(1),
-        }
+/// The exchange, asked with care.
+pub(crate) struct Asker {
+    pub(crate) upstreams: Arc<Upstreams>,
+    pub(crate) clock: Clock,
+    /// Decides how long forming candles are fresh.
+    pub(crate) preset: Preset,
+    /// A configured freshness of forming candles, in place of the preset's.
+    pub(crate) klines_fresh_for: Option<Duration>,
+}
+
+impl Asker {
+    /// Fetches and checks an answer. Only what is of the shape asked for gets any further.
+    async fn fetch(&self, source: &Source, priority: Priority) -> Result<Value, Error> {
+        self.upstreams.fetch(source, priority).await?.into_value(source, self.clock.now())
+    }
+
+    /// Fetches, checks and dates an answer.
+    pub(crate) async fn load(&self, source: &Source, priority: Priority) -> Result<Loaded, Error> {
+        let value = self.fetch(source, priority).await?;
+        let forming = source.interval().map_or(Duration::from_secs(1), |interval| self.forming_fresh_for(interval));
+        let fresh_for = source.fresh_for(&value.body, self.clock.now(), forming);
+        Ok(Loaded { fresh_for, ..Loaded::from(value) })
     }
 }
 
-/// Fetches, checks and dates an answer. Only what is of the shape asked for gets any further.
-async fn load(
-    source: &Source,
-    priority: Priority,
-    upstreams: &Upstreams,
-    clock: &Clock,
-    forming: Duration,
-) -> Result<Loaded, Error> {
-    let fetched = upstreams.fetch(source, priority).await?;
-    let value = fetched.into_value(source, clock.now())?;
-    let fresh_for = source.fresh_for(&value.body, clock.now(), forming);
-    Ok(Loaded { fresh_for, ..Loaded::from(value) })
+#[async_trait]
+impl Exchange for Asker {
+    async fn ask(&self, source: Source, has_kept: bool) -> Result<Value, Error> {
+        self.fetch(&source, Priority::of_load(has_kept)).await
+    }
+
+    fn forming_fresh_for(&self, interval: &str) -> Duration {
+        self.klines_fresh_for.unwrap_or_else(|| interval::fresh_for(self.preset, interval))
+    }
 }

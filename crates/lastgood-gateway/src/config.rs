@@ -34,6 +34,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lastgood_market::Preset;
+use lastgood_market::credentials::CredentialStore;
 use secrecy::SecretString;
 
 /// Everything the gateway can be told, checked.
@@ -61,6 +62,8 @@ pub struct Settings {
     pub admin: Admin,
     /// Key for credentials at rest.
     pub master_key: Option<SecretString>,
+    /// The prepared lists of symbols.
+    pub symbols: Symbols,
     /// The memory tier.
     pub memory: Memory,
     /// What one client, and all of them together, may ask of the gateway.
@@ -82,8 +85,19 @@ pub struct Binance {
     pub futures_url: Vec<BaseUrl>,
     /// Answers `/dapi`.
     pub coin_url: Vec<BaseUrl>,
+    /// The spot testnet.
+    pub testnet_spot_url: Vec<BaseUrl>,
+    /// The futures testnet.
+    pub testnet_futures_url: Vec<BaseUrl>,
     /// Spot market streams.
     pub ws_url: Vec<BaseUrl>,
+}
+
+/// The prepared lists of symbols.
+#[derive(Debug, Clone)]
+pub struct Symbols {
+    /// The pairs that stand first, in this order.
+    pub popular: Vec<String>,
 }
 
 /// The fear & greed index.
@@ -184,6 +198,12 @@ impl Settings {
         self.regions.get(name).cloned().unwrap_or_default()
     }
 
+    /// Where the credentials are.
+    #[must_use]
+    pub fn credentials(&self) -> CredentialStore {
+        CredentialStore::in_directory(&self.data_dir)
+    }
+
     /// The file of the embedded store, if that is the store.
     #[must_use]
     pub fn embedded_file(&self) -> Option<PathBuf> {
@@ -208,11 +228,14 @@ impl Settings {
                 spot_url: Vec::new(),
                 futures_url: Vec::new(),
                 coin_url: Vec::new(),
+                testnet_spot_url: Vec::new(),
+                testnet_futures_url: Vec::new(),
                 ws_url: Vec::new(),
             },
             fear_greed: FearGreed { url: None },
             admin: Admin { token: None },
             master_key: None,
+            symbols: Symbols { popular: Vec::new() },
             memory: Memory { limit: 0 },
             limits: Limits {
                 max_connections: 0,

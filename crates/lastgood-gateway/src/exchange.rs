@@ -12,12 +12,14 @@ use lastgood_market::{Venue, cut};
 
 use crate::app::{App, Counts};
 
-mod answer;
+pub(crate) mod answer;
+mod candles;
 mod failure;
 mod pass;
-mod prepared;
+pub(crate) mod prepared;
 
 use self::answer::{Accepts, respond, respond_local};
+pub(crate) use self::candles::Packed;
 use self::failure::fail;
 use self::prepared::Prepared;
 
@@ -34,6 +36,10 @@ pub(crate) async fn exchange(app: &App, venue: Venue, request: Request<Incoming>
             Counts::add(&app.counts.local, 1);
             Counts::add(&app.counts.weight_asked, 1);
             respond_local(app, venue, body)
+        }
+        Plan::Candles(question) => {
+            Counts::add(&app.counts.weight_asked, u64::from(question.direct.weight));
+            candles::candles(app, venue, question, Accepts::of(request.headers())).await
         }
         Plan::Cached { reuse, load, direct } => {
             let accepts = Accepts::of(request.headers());

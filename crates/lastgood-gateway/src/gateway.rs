@@ -8,14 +8,18 @@ use std::time::Duration;
 
 use lastgood::store::{EmbeddedStore, Guard, RedisOptions, RedisStore, Store};
 use lastgood::{Cache, Clock, Policy, RegionStats};
+use lastgood_market::candles::Candles;
 use lastgood_market::{Bucket, Plans, RegionName};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::app::{App, Counts};
+use crate::app::{App, Asker, Counts};
 use crate::config::{RegionOverride, Settings, StoreSetting};
+use crate::exchange::Packed;
+use crate::own_keys::OwnKeys;
 use crate::router::Routes;
 use crate::server;
+use crate::symbols::SymbolChain;
 use crate::upstream::{BanMemory, Upstreams, share_bans, watch_health};
 
 /// How long queued writes may take when the gateway stops.
@@ -101,15 +105,27 @@ impl Gateway {
         let mut behind = JoinSet::new();
         behind.spawn(watch_health(Arc::clone(&upstreams)));
         behind.spawn(share_bans(Arc::clone(&upstreams)));
+        let exchange = Arc::new(Asker {
+            upstreams: Arc::clone(&upstreams),
+            clock: clock.clone(),
+            preset: settings.preset,
+            klines_fresh_for: settings.region(RegionName::Klines.as_str()).fresh_for,
+        });
+        let has_store = cache.status().store.is_some();
+        let klines = regions[RegionName::Klines as usize].clone();
+        let keys = OwnKeys::open(settings).await;
+        let symbols = SymbolChain::new(settings, keys, &exchange, &regions, &clock).map_err(BuildError)?;
         let app = App {
+            candles: Candles::new(klines, has_store, clock.clone(), Arc::clone(&exchange) as _),
+            packed: Packed::default(),
             cache,
             regions,
             plans: Plans::default(),
             upstreams,
+            exchange,
+            symbols: Arc::new(symbols),
             clock,
             limits: settings.limits.clone(),
-            preset: settings.preset,
-            klines_fresh_for: settings.region(RegionName::Klines.as_str()).fresh_for,
             counts: Counts::default(),
         };
         Ok(Gateway { app: Arc::new(app), _behind: behind })

@@ -12,11 +12,13 @@ mod health;
 pub mod logging;
 mod metrics;
 mod middleware;
+mod own_keys;
 mod problem;
 pub mod redact;
 mod response;
 mod router;
 mod server;
+mod symbols;
 mod upstream;
 
 pub use self::gateway::{BuildError, Gateway, Totals};

@@ -2,6 +2,7 @@
 
 use axum::response::Response;
 use http::{HeaderValue, Request, StatusCode};
+use lastgood_market::symbols::Refusal;
 use lastgood_market::{ExchangeError, Venue};
 
 use crate::response::plain;
@@ -9,11 +10,23 @@ use crate::response::plain;
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
 
-fn problem(status: StatusCode, detail: &str) -> Response {
+/// A problem of this status.
+pub(crate) fn problem(status: StatusCode, detail: &str) -> Response {
+    plain(status, PROBLEM, described(status, detail).to_string().into())
+}
+
+fn described(status: StatusCode, detail: &str) -> serde_json::Value {
     let title = status.canonical_reason().unwrap_or("Error");
-    let body = serde_json::json!({
-        "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail,
-    });
+    serde_json::json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail })
+}
+
+/// A parameter that cannot be acted upon: which, what was given, and what may be.
+pub(crate) fn parameter(status: StatusCode, refusal: &Refusal) -> Response {
+    let Refusal { parameter, value, allowed } = refusal;
+    let mut body = described(status, &format!("The parameter {parameter} is {value:?}; allowed: {allowed}."));
+    body["parameter"] = parameter.as_str().into();
+    body["value"] = value.as_str().into();
+    body["allowed"] = allowed.as_str().into();
     plain(status, PROBLEM, body.to_string().into())
 }
 
@@ -35,7 +48,7 @@ pub(crate) fn not_found(path: &str) -> Response {
     problem(
         StatusCode::NOT_FOUND,
         &format!(
-            "There is nothing at {shown}. The exchange's paths begin with /api, /sapi, /fapi, /dapi or /futures/data; see also /health and /metrics."
+            "There is nothing at {shown}. The exchange's paths begin with /api, /sapi, /fapi, /dapi or /futures/data; see also /v1/symbols/spot, /health and /metrics."
         ),
     )
 }

@@ -13,7 +13,7 @@ use lastgood_market::Venue;
 use tower::ServiceExt as _;
 
 use crate::app::App;
-use crate::{exchange, health, metrics, middleware, problem};
+use crate::{exchange, health, metrics, middleware, problem, symbols};
 
 /// Every path that the gateway answers: the exchange's, told by [`Venue::of`] alone, and its own. Clones share it all.
 #[derive(Clone)]
@@ -32,6 +32,7 @@ impl Routes {
             .route("/livez", get(health::livez))
             .route("/readyz", get(health::readyz))
             .route("/metrics", get(metrics::metrics))
+            .route("/v1/symbols/{market}", get(symbols::symbols))
             .fallback(problem::unknown_path)
             .method_not_allowed_fallback(problem::wrong_method)
             .with_state(Arc::clone(&app));

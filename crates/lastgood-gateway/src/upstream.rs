@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use http::uri::PathAndQuery;
-use http::{Request, Response, header};
+use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use lastgood::{Clock, Error, Reason};
 use lastgood_market::budget::{Ask, Bucket, Heat, Spent};
@@ -63,6 +63,17 @@ pub(crate) enum Unanswered {
     Unknown(String),
 }
 
+/// What is asked of a base.
+#[derive(Clone, Copy)]
+struct Question<'a> {
+    source: &'a Source,
+    /// Path and query.
+    target: &'a str,
+    priority: Priority,
+    /// An API key of the gateway's own user.
+    key: Option<&'a HeaderValue>,
+}
+
 /// What came of asking one base.
 enum Attempt {
     /// It was not asked: budget or bulkhead said no.
@@ -96,16 +107,27 @@ impl Upstreams {
 
     /// Fetches a public answer, whole, from the first base that gives one.
     pub(crate) async fn fetch(&self, source: &Source, priority: Priority) -> Result<Fetched, Error> {
+        self.fetch_as(source, priority, None).await
+    }
+
+    /// As [`Upstreams::fetch`], with an API key of the gateway's own user.
+    pub(crate) async fn fetch_as(
+        &self,
+        source: &Source,
+        priority: Priority,
+        key: Option<&HeaderValue>,
+    ) -> Result<Fetched, Error> {
         let target = match source.query.as_str() {
             "" => source.endpoint.path.to_owned(),
             query => format!("{}?{query}", source.endpoint.path),
         };
+        let question = Question { source, target: &target, priority, key };
         let bases = self.venue(source.endpoint.venue).in_order();
         let attempts = bases.len().min(MOST_ATTEMPTS);
         let mut outcome = Err(Error::new(Reason::Unreachable, "no upstream is configured"));
         for (number, base) in bases.into_iter().take(attempts).enumerate() {
             let is_last = number + 1 == attempts;
-            let (ended, result) = match self.attempt(base, source, &target, priority, is_last).await {
+            let (ended, result) = match self.attempt(base, question, is_last).await {
                 Attempt::Refused(error) if number == 0 => return Err(error),
                 Attempt::Refused(_) => break,
                 Attempt::Ended(ended, result) => (ended, result),
@@ -119,7 +141,8 @@ impl Upstreams {
         outcome
     }
 
-    async fn attempt(&self, base: &Base, source: &Source, target: &str, priority: Priority, is_last: bool) -> Attempt {
+    async fn attempt(&self, base: &Base, question: Question<'_>, is_last: bool) -> Attempt {
+        let Question { source, priority, .. } = question;
         let _permit = match base.permit(priority).await {
             Ok(permit) => permit,
             Err(error) => return Attempt::Refused(error),
@@ -132,7 +155,7 @@ impl Upstreams {
         };
         self.heat.reset(&source.key);
         let call = base.call();
-        let asked = self.ask(base, source, target, &spent);
+        let asked = self.ask(base, question, &spent);
         let (ended, result) = match is_last {
             true => asked.await,
             false => tokio::time::timeout(ATTEMPT, asked).await.unwrap_or_else(|_| {
@@ -147,11 +170,11 @@ impl Upstreams {
     async fn ask(
         &self,
         base: &Base,
-        source: &Source,
-        target: &str,
+        question: Question<'_>,
         spent: &Spent<'_>,
     ) -> (Result<Fetched, Error>, CallResult) {
-        let request = match public_request(&base.url, target, source.micros) {
+        let Question { source, target, key, .. } = question;
+        let request = match public_request(&base.url, target, source.micros, key) {
             Ok(request) => request,
             Err(why) => {
                 let message = format!("not a request that can be sent: {why}");

@@ -82,6 +82,11 @@ impl Priority {
     /// Every priority, in the order of their discriminants.
     pub const ALL: [Priority; 3] = [Priority::Demand, Priority::Refresh, Priority::Warm];
 
+    /// That of a load for a reader, by whether an older answer can stand in.
+    pub const fn of_load(has_kept: bool) -> Priority {
+        if has_kept { Priority::Refresh } else { Priority::Demand }
+    }
+
     /// The word for labels.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::region::Preset;
+use crate::venue::Venue;
 
 /// The length of an interval or period such as `15m`; months count as 31 days. `None` for what is not one.
 pub fn length(interval: &str) -> Option<Duration> {
@@ -18,6 +19,13 @@ pub fn length(interval: &str) -> Option<Duration> {
         _ => return None,
     };
     Some(Duration::from_secs(count * seconds))
+}
+
+/// Whether a venue has candles of that interval. Names are case-sensitive: `1m` is a minute, `1M` a month.
+pub fn is_of_candles(venue: Venue, interval: &str) -> bool {
+    const ALL: [&str; 16] =
+        ["1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M"];
+    ALL.contains(&interval) && (venue == Venue::Spot || interval != "1s")
 }
 
 /// How long a list of candles with the forming one is fresh, besides that it never outlives that candle.

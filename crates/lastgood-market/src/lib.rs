@@ -5,11 +5,16 @@
 //! fetched, [`Budget`] says whether the exchange may be asked now.
 
 pub mod budget;
+pub mod calendar;
+pub mod candles;
+pub mod credentials;
 pub mod cut;
 pub mod interval;
 pub mod plan;
 pub mod query;
 pub mod region;
+pub mod signing;
+pub mod symbols;
 pub mod validate;
 pub mod venue;
 

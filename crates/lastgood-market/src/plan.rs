@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use lastgood::BypassReason;
 
+use crate::candles::Question;
 use crate::cut::Cut;
 use crate::query::{Params, symbol_list};
 use crate::region::RegionName;
@@ -21,6 +22,8 @@ pub enum Plan {
     Local(&'static str),
     /// Let it through, byte for byte.
     Pass(BypassReason),
+    /// Put the answer together from the candles.
+    Candles(Arc<Question>),
     /// Answer from the cache.
     Cached {
         /// Answers that serve as well if they happen to be fresh, best first.
@@ -109,8 +112,9 @@ pub fn plan(venue: Venue, request: Request<'_>) -> Plan {
         return Plan::only(raw(endpoint, request.query, micros));
     };
     settle_limit(endpoint, &mut params);
-    let question = Question { endpoint, params, micros };
+    let question = Asking { endpoint, params, micros };
     match endpoint.recipe {
+        Recipe::Klines => question.candles(),
         Recipe::Ticker => question.ticker(),
         Recipe::ExchangeInfo => question.exchange_info(),
         Recipe::Depth => question.depth(),
@@ -141,42 +145,28 @@ impl Plan {
 }
 
 /// A question that could be normalised.
-struct Question<'a> {
+struct Asking<'a> {
     endpoint: &'static Endpoint,
     params: Params<'a>,
     micros: bool,
 }
 
-impl Question<'_> {
+impl Asking<'_> {
+    fn candles(&self) -> Plan {
+        let direct = self.direct();
+        match Question::of(self.endpoint, &self.params, direct.clone(), self.micros) {
+            Some(question) => Plan::Candles(Arc::new(question)),
+            None => Plan::only(direct),
+        }
+    }
+
     /// The question as it was asked.
     fn direct(&self) -> Source {
         self.source(&self.params, Cut::Whole)
     }
 
     fn source(&self, params: &Params<'_>, cut: Cut) -> Source {
-        let shape = match self.endpoint.shape {
-            Shape::ObjectForSymbol if params.get("symbol").is_some() => Shape::Object,
-            Shape::ObjectForSymbol => Shape::Array,
-            known => known,
-        };
-        let asked = Asked {
-            interval: params.get("interval").or(params.get("period")).map(str::to_owned),
-            limit: params.number("limit").or(self.endpoint.limit.map(|(default, _)| u64::from(default))),
-            from_id: params.get("fromId").is_some(),
-            start: params.number("startTime").map(to_millis),
-            end: params.number("endTime").map(to_millis),
-        };
-        let query = params.to_query();
-        Source {
-            endpoint: self.endpoint,
-            key: key(self.endpoint, &query, self.micros),
-            weight: weight_of(self.endpoint, params),
-            query,
-            shape,
-            cut,
-            micros: self.micros,
-            asked,
-        }
+        Source { cut, ..Source::direct(self.endpoint, params, self.micros) }
     }
 
     /// Tickers: the all-symbols answer serves every subset, and is loaded for one where it costs little more.
@@ -280,11 +270,30 @@ fn key(endpoint: &Endpoint, query: &str, micros: bool) -> String {
 }
 
 /// Times come in milliseconds or microseconds; 10^14 ms is the year 5138.
-fn to_millis(time: u64) -> u64 {
+pub(crate) fn to_millis(time: u64) -> u64 {
     if time > 100_000_000_000_000 { time / 1_000 } else { time }
 }
 
 impl Source {
+    /// The whole answer to a query.
+    pub(crate) fn direct(endpoint: &'static Endpoint, params: &Params<'_>, micros: bool) -> Source {
+        let shape = match endpoint.shape {
+            Shape::ObjectForSymbol if params.get("symbol").is_some() => Shape::Object,
+            Shape::ObjectForSymbol => Shape::Array,
+            known => known,
+        };
+        let asked = Asked {
+            interval: params.get("interval").or(params.get("period")).map(str::to_owned),
+            limit: params.number("limit").or(endpoint.limit.map(|(default, _)| u64::from(default))),
+            from_id: params.get("fromId").is_some(),
+            start: params.number("startTime").map(to_millis),
+            end: params.number("endTime").map(to_millis),
+        };
+        let query = params.to_query();
+        let (key, weight) = (key(endpoint, &query, micros), weight_of(endpoint, params));
+        Source { endpoint, key, weight, query, shape, cut: Cut::Whole, micros, asked }
+    }
+
     /// The region of the answer.
     pub fn region(&self) -> RegionName {
         self.endpoint.region
@@ -303,6 +312,7 @@ mod tests {
     fn cached(target: &str) -> (Vec<Arc<Source>>, Source, Option<Arc<Source>>) {
         match get(Venue::of(target.split('?').next().unwrap(), "").unwrap(), target) {
             Plan::Cached { reuse, load, direct } => (reuse, Source::clone(&load), direct),
+            Plan::Candles(question) => (Vec::new(), Source::clone(&question.direct), None),
             other => panic!("{target}: {other:?}"),
         }
     }

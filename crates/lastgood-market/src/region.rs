@@ -47,12 +47,13 @@ pub enum RegionName {
     PremiumIndex,
     OpenInterest,
     FuturesData,
+    Symbols,
     Other,
 }
 
 impl RegionName {
     /// Every region, in the order of their discriminants.
-    pub const ALL: [RegionName; 16] = [
+    pub const ALL: [RegionName; 17] = [
         RegionName::ExchangeInfo,
         RegionName::TickerPrice,
         RegionName::Ticker24hr,
@@ -68,6 +69,7 @@ impl RegionName {
         RegionName::PremiumIndex,
         RegionName::OpenInterest,
         RegionName::FuturesData,
+        RegionName::Symbols,
         RegionName::Other,
     ];
 
@@ -89,6 +91,7 @@ impl RegionName {
             RegionName::PremiumIndex => "premium_index",
             RegionName::OpenInterest => "open_interest",
             RegionName::FuturesData => "futures_data",
+            RegionName::Symbols => "symbols",
             RegionName::Other => "other",
         }
     }
@@ -101,7 +104,7 @@ impl RegionName {
         const HOUR: Keep = Keep::For(Duration::from_secs(3_600));
         const DAY: Keep = Keep::For(Duration::from_secs(86_400));
         let (trading_ms, dashboard_ms, keep) = match self {
-            RegionName::ExchangeInfo => (60_000, 300_000, Keep::Forever),
+            RegionName::ExchangeInfo | RegionName::Symbols => (60_000, 300_000, Keep::Forever),
             RegionName::TickerPrice => (1_000, 15_000, HOUR),
             RegionName::Ticker24hr => (2_000, 10_000, HOUR),
             RegionName::BookTicker => (500, 10_000, HOUR),
@@ -122,10 +125,15 @@ impl RegionName {
         });
         let stale_for = match self {
             RegionName::Klines => Duration::ZERO,
-            RegionName::ExchangeInfo => Duration::from_secs(600),
+            RegionName::ExchangeInfo | RegionName::Symbols => Duration::from_secs(600),
             _ => fresh_for,
         };
-        Policy::fresh_for(fresh_for).stale_for(stale_for).keep_for(keep)
+        let policy = Policy::fresh_for(fresh_for).stale_for(stale_for).keep_for(keep);
+        match self {
+            // Its load tries one link of the source chain after the other.
+            RegionName::Symbols => Policy { hard_timeout: Duration::from_secs(20), ..policy },
+            _ => policy,
+        }
     }
 }
 

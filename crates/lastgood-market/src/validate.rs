@@ -177,6 +177,7 @@ mod tests {
         let request = Request { is_get: true, path, query, time_unit: None, binary: false };
         match plan(Venue::of(path, query).unwrap(), request) {
             Plan::Cached { load, .. } => Source::clone(&load),
+            Plan::Candles(question) => Source::clone(&question.direct),
             other => panic!("{other:?}"),
         }
     }

@@ -77,7 +77,8 @@ impl Region {
         F: FnOnce(Vec<String>) -> L + Send + 'static,
         L: Future<Output = Result<LoadedMany, Error>> + Send + 'static,
     {
-        let stored = self.read_store_many(&landings).await;
+        let names: Vec<&str> = landings.iter().map(|landing| &*landing.key().name).collect();
+        let stored = self.read_store_many(&names).await;
         let landings: Vec<Landing> = landings
             .into_iter()
             .zip(stored)
@@ -107,15 +108,15 @@ impl Region {
         }
     }
 
-    async fn read_store_many(&self, landings: &[Landing]) -> Vec<Option<Entry>> {
-        let mut stored: Vec<Option<Entry>> = landings.iter().map(|_| None).collect();
+    pub(crate) async fn read_store_many(&self, names: &[&str]) -> Vec<Option<Entry>> {
+        let mut stored: Vec<Option<Entry>> = names.iter().map(|_| None).collect();
         let Some(tier) = &self.cache.store else {
             return stored;
         };
         // Judged before the store is asked: once a removal is done, what the store said before it looks sound.
-        let (places, keys): (Vec<usize>, Vec<String>) = landings
+        let (places, keys): (Vec<usize>, Vec<String>) = names
             .iter()
-            .map(|landing| self.store_key(&landing.key().name))
+            .map(|name| self.store_key(name))
             .enumerate()
             .filter(|(_, key)| tier.behind.may_read(key))
             .unzip();

@@ -53,6 +53,33 @@ pub struct Loaded {
     pub fresh_for: Option<Duration>,
     /// Names under which the answer can be invalidated together with others.
     pub tags: Vec<String>,
+    /// When the value goes to the store.
+    pub persist: Persist,
+    /// Other keys that the same answer fills.
+    pub beside: Filled,
+}
+
+/// When a value goes to the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Persist {
+    /// With each write.
+    #[default]
+    Always,
+    /// At most once in so long: between, memory alone has the newest. For what changes by the second, where each
+    /// write costs.
+    Every(Duration),
+    /// Not: the store has it already.
+    Never,
+}
+
+/// What one load brought for several keys. They are written in one step, or not at all if an invalidation of the key
+/// that was loaded came meanwhile.
+#[derive(Clone, Debug, Default)]
+pub struct Filled {
+    /// The keys of the region with their values.
+    pub entries: Vec<(String, Loaded)>,
+    /// Dropped when all is written: a lock that keeps others from looking before.
+    pub hold: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Loaded {
@@ -66,7 +93,7 @@ impl Loaded {
 
 impl From<Value> for Loaded {
     fn from(value: Value) -> Self {
-        Loaded { value, fresh_for: None, tags: Vec::new() }
+        Loaded { value, ..Loaded::default() }
     }
 }
 
@@ -83,6 +110,8 @@ pub struct Entry {
     pub(crate) fetch_started_at: Timestamp,
     pub(crate) written_at: Timestamp,
     pub(crate) times: Times,
+    /// When the entry, or the one it replaced without being stored itself, was last given to the store.
+    pub(crate) stored_at: Timestamp,
     pub(crate) tags: Box<[String]>,
     derived: OnceLock<Box<dyn Any + Send + Sync>>,
 }
@@ -102,8 +131,8 @@ pub enum Freshness {
 
 impl Entry {
     pub(crate) fn new(loaded: Loaded, fetch_started_at: Timestamp, written_at: Timestamp, times: Times) -> Self {
-        let tags = loaded.tags.into_boxed_slice();
-        Entry { value: loaded.value, fetch_started_at, written_at, times, tags, derived: OnceLock::new() }
+        let (value, tags) = (loaded.value, loaded.tags.into_boxed_slice());
+        Entry { value, fetch_started_at, written_at, times, stored_at: written_at, tags, derived: OnceLock::new() }
     }
 
     /// How good the entry is at `now`. The one place that judges.
@@ -127,7 +156,7 @@ impl Entry {
             stale_until: self.times.stale_until.min(now),
             keep_until: self.times.keep_until.min(kept_until),
         };
-        let loaded = Loaded { value: self.value.clone(), fresh_for: None, tags: self.tags.to_vec() };
+        let loaded = Loaded { tags: self.tags.to_vec(), ..Loaded::from(self.value.clone()) };
         Entry::new(loaded, self.fetch_started_at, self.written_at, times)
     }
 

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::entry::Entry;
 use crate::error::{Error, Reason};
-use crate::memory::{Key, RegionId};
+use crate::memory::Key;
 
 /// How a load ended: an entry and whence it came, or one error for all who waited.
 pub(crate) type Landed = Result<(Arc<Entry>, Origin), Arc<Error>>;
@@ -128,10 +128,10 @@ impl Flights {
         change()
     }
 
-    /// Detaches all flights of a region.
-    pub(crate) fn invalidate_region(&self, region: RegionId) {
+    /// Detaches all flights of some keys.
+    pub(crate) fn invalidate_where(&self, doomed: impl Fn(&Key) -> bool) {
         for shard in &self.shards {
-            shard.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| key.region != region);
+            shard.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| !doomed(key));
         }
     }
 

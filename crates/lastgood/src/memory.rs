@@ -86,10 +86,9 @@ impl Memory {
         self.entries.remove(key).is_some()
     }
 
-    /// Removes all of one region and says how many there were.
-    pub(crate) fn remove_region(&self, region: RegionId) -> u64 {
-        let doomed: Vec<Key> =
-            self.entries.iter().filter(|(key, _)| key.region == region).map(|(key, _)| key).collect();
+    /// Removes some keys and says how many there were. Walks all entries.
+    pub(crate) fn remove_where(&self, doomed: impl Fn(&Key) -> bool) -> u64 {
+        let doomed: Vec<Key> = self.entries.iter().filter(|(key, _)| doomed(key)).map(|(key, _)| key).collect();
         doomed.iter().filter(|key| self.entries.remove(*key).is_some()).count() as u64
     }
 
@@ -153,7 +152,7 @@ mod tests {
         let memory = Memory::new(1 << 20);
         memory.insert(Key::new(0, "a"), entry(10));
         memory.insert(Key::new(1, "a"), entry(10));
-        assert_eq!(memory.remove_region(0), 1);
+        assert_eq!(memory.remove_where(|key| key.region == 0), 1);
         assert_eq!(memory.usage(2)[1].0, 1);
     }
 }

@@ -84,7 +84,7 @@ impl Region {
     }
 
     /// Why `name` is not to be loaded at `at`.
-    fn setback(&self, name: &str, at: Timestamp) -> Option<Arc<Setback>> {
+    pub(crate) fn setback(&self, name: &str, at: Timestamp) -> Option<Arc<Setback>> {
         self.cache.setbacks.get(&self.key(name)).filter(|setback| at < setback.until)
     }
 
@@ -240,15 +240,18 @@ impl Region {
     pub(crate) fn land_loaded(&self, landing: Landing, loaded: Result<Loaded, Error>, started: Timestamp) {
         let key = landing.key().clone();
         let landed: Landed = match loaded {
-            Ok(loaded) => {
-                let entry = Arc::new(self.entry(&key.name, loaded, started, self.cache.clock.now()));
+            Ok(mut loaded) => {
+                let (at, beside) = (self.cache.clock.now(), std::mem::take(&mut loaded.beside));
+                let entry = Arc::new(self.entry(&key.name, loaded, started, at));
                 let kept = landing.write(|| {
                     self.cache.setbacks.remove(&key);
                     self.keep(&key.name, Arc::clone(&entry), false);
+                    self.keep_filled(&beside, started, at);
                 });
                 if !kept {
                     add(&self.shared.counters.dropped_fills);
                 }
+                drop(beside);
                 Ok((entry, Origin::Source))
             }
             Err(error) => {
@@ -260,7 +263,7 @@ impl Region {
         landing.land(landed);
     }
 
-    fn remember_setback(&self, key: &Key, error: &Arc<Error>) {
+    pub(crate) fn remember_setback(&self, key: &Key, error: &Arc<Error>) {
         let at = self.cache.clock.now();
         let earlier = self.cache.setbacks.peek(key).filter(|earlier| earlier.error.reason != Reason::NotFound);
         let in_a_row = earlier.map_or(1, |earlier| earlier.in_a_row.saturating_add(1));
@@ -334,7 +337,7 @@ impl Region {
 }
 
 impl Setback {
-    fn as_remembered(&self, now: Timestamp) -> Error {
+    pub(crate) fn as_remembered(&self, now: Timestamp) -> Error {
         let left = self.until.since(now);
         let retry_after = self.error.retry_after.map(|_| left);
         Error { remembered: true, retry_after, ..(*self.error).clone() }

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 
 use crate::cache;
 use crate::clock::Timestamp;
-use crate::entry::{Entry, Freshness, Loaded, Value};
+use crate::entry::{Entry, Freshness, Loaded, Persist, Value};
 use crate::error::Error;
 use crate::memory::{Key, KeyRef, RegionId};
 use crate::metrics::Counters;
@@ -131,6 +131,25 @@ impl Region {
         answer
     }
 
+    /// As [`Region::get_or_load`], for an answer that is only part of what is served: [`Region::count_served`] counts
+    /// the whole.
+    ///
+    /// # Errors
+    ///
+    /// As [`Region::get_or_load`].
+    pub async fn get_or_load_uncounted<F, L>(&self, name: &str, load: F) -> Result<Answer, Error>
+    where
+        F: FnOnce() -> L + Send + 'static,
+        L: Future<Output = Result<Loaded, Error>> + Send + 'static,
+    {
+        self.read(name, load).await
+    }
+
+    /// Counts an answer that was put together of what [`Region::peek`], [`Region::stored`] and [`Region::fill`] gave.
+    pub fn count_served(&self, outcome: Outcome) {
+        self.shared.counters.count(outcome);
+    }
+
     pub(crate) fn count(&self, answer: &Result<Answer, Error>) {
         match answer {
             Ok(answer) => self.shared.counters.count(answer.outcome),
@@ -145,11 +164,26 @@ impl Region {
         (entry.freshness(at) != Freshness::Gone).then_some(Answer { entry, outcome: Outcome::Hit(Tier::Memory), at })
     }
 
+    /// What the store holds for each name, however old, in one round trip and without being counted or kept in memory.
+    /// `None` for what it does not hold, or does not say in time.
+    pub async fn stored(&self, names: &[String]) -> Vec<Option<Answer>> {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let stored = self.read_store_many(&names).await;
+        let (at, outcome) = (self.cache.clock.now(), Outcome::Hit(Tier::Store));
+        stored.into_iter().map(|entry| entry.map(|entry| Answer { entry: Arc::new(entry), outcome, at })).collect()
+    }
+
     /// Stores an answer that the caller has, as if it had just been loaded. Loads under way do not overwrite it.
-    pub async fn put(&self, name: &str, loaded: Loaded) {
+    ///
+    /// With [`Persist::Every`] the store may go on holding an older one, which another process may read.
+    pub async fn put(&self, name: &str, mut loaded: Loaded) {
         let now = self.cache.clock.now();
+        let (persist, beside) = (loaded.persist, std::mem::take(&mut loaded.beside));
         let entry = Arc::new(self.entry(name, loaded, now, now));
-        self.invalidate(name, || self.keep(name, entry, true));
+        self.invalidate(name, || {
+            self.keep(name, entry, persist == Persist::Always);
+            self.keep_filled(&beside, now, now);
+        });
     }
 
     /// Ends the freshness of `name`: the next read asks the source, and the last good answer stands in if it fails.
@@ -200,12 +234,32 @@ impl Region {
     /// The store is cleared behind; until it is, what it holds from before is not believed.
     pub async fn clear(&self) -> u64 {
         self.shared.cleared_at.fetch_max(self.cache.clock.now().as_millis(), Ordering::Relaxed);
-        self.cache.flights.invalidate_region(self.shared.id);
-        let removed = self.cache.memory.remove_region(self.shared.id);
+        self.cache.flights.invalidate_where(|key| key.region == self.shared.id);
+        let removed = self.cache.memory.remove_where(|key| key.region == self.shared.id);
         self.cache.setbacks.retain(|key, _| key.region != self.shared.id);
         if let Some(tier) = &self.cache.store {
             tier.behind.clear(&self.shared.prefix);
         }
+        removed
+    }
+
+    /// Removes every key that begins with `prefix` from every tier, last good answers included, and says how many
+    /// memory held. Loads of such keys under way write nothing. The store is cleared behind; until it is, it is not
+    /// asked for such keys.
+    ///
+    /// The prefix must end with a colon; one that does not matches nothing.
+    pub async fn remove_prefix(&self, prefix: &str) -> u64 {
+        if !prefix.ends_with(':') {
+            return 0;
+        }
+        let doomed = |key: &Key| key.region == self.shared.id && key.name.starts_with(prefix);
+        let behind = self.cache.store.as_ref().map(|tier| (&tier.behind, self.store_key(prefix)));
+        // Before the flights are detached: a later one must not find in the store what is to be removed from it.
+        behind.iter().for_each(|(behind, prefix)| behind.announce_clear(prefix));
+        self.cache.flights.invalidate_where(doomed);
+        let removed = self.cache.memory.remove_where(doomed);
+        self.cache.setbacks.retain(|key, _| !doomed(key));
+        behind.iter().for_each(|(behind, prefix)| behind.clear(prefix));
         removed
     }
 
@@ -230,12 +284,25 @@ impl Region {
     pub(crate) fn entry(&self, name: &str, loaded: Loaded, started: Timestamp, now: Timestamp) -> Entry {
         let spread = (self.cache.random.hash_one((name, now)) >> 11) as f64 / (1u64 << 53) as f64;
         let times = self.shared.policy.times(now, loaded.fresh_for, spread);
-        Entry::new(loaded, started, now, times)
+        let stored_at = match loaded.persist {
+            Persist::Always => now,
+            Persist::Never => Timestamp::EPOCH,
+            Persist::Every(pause) => {
+                let earlier = self.held(name).map(|held| held.stored_at);
+                earlier.filter(|earlier| now.since(*earlier) < pause).unwrap_or(now)
+            }
+        };
+        let mut entry = Entry::new(loaded, started, now, times);
+        entry.stored_at = stored_at;
+        entry
     }
 
     /// Puts an entry into memory and, behind, into the store. Call it only where no invalidation can come between.
     pub(crate) fn keep(&self, name: &str, entry: Arc<Entry>, replaces: bool) {
         self.cache.memory.insert(Key::new(self.shared.id, name), Arc::clone(&entry));
+        if entry.stored_at != entry.written_at && !replaces {
+            return;
+        }
         let (schema, compress_over) = (self.shared.schema, self.shared.policy.compress_over);
         self.write_behind(name, Change::Put(Fill { entry, schema, compress_over, replaces }));
     }

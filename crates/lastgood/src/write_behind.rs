@@ -67,7 +67,7 @@ impl WriteBehind {
             return false;
         }
         let queue = self.queue();
-        (queue.waiting.is_empty() && queue.active.is_empty()) || !queue.owes_removal(key)
+        (queue.waiting.is_empty() && queue.active.is_empty() && queue.clearing.is_empty()) || !queue.owes_removal(key)
     }
 
     /// Entries whose load began before this are not believed when the store gives them.
@@ -85,12 +85,25 @@ impl WriteBehind {
         }
     }
 
+    /// From now on the store is not believed about what is under `prefix`. [`WriteBehind::clear`] must follow.
+    pub(crate) fn announce_clear(&self, prefix: &str) {
+        let mut queue = self.queue();
+        if !queue.clearing.iter().any(|known| known == prefix) {
+            queue.clearing.push(prefix.to_owned());
+        }
+    }
+
     /// Queues the removal of everything under `prefix`, which ends with a colon, in place of all that waits there.
     pub(crate) fn clear(self: &Arc<Self>, prefix: &str) {
         let mut queue = self.queue();
         queue.give_up(prefix);
         // Without its colon the prefix is no key of the region, so that no fill can take the removal's place.
-        self.admit(&mut queue, prefix.trim_end_matches(':').to_owned(), Change::RemovePrefix);
+        let key = prefix.strip_suffix(':').unwrap_or(prefix);
+        self.admit(&mut queue, key.to_owned(), Change::RemovePrefix);
+        if !queue.waiting.contains_key(key) {
+            // There was no room, and all that the store holds is suspect instead.
+            queue.clearing.retain(|known| known != prefix);
+        }
         self.start_worker(queue);
     }
 

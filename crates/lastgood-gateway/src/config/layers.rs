@@ -446,7 +446,8 @@ mod tests {
 
     #[test]
     fn no_secret_is_shown_or_complained_about() {
-        let file = "store = \"redis://u:hunter2@h\"\nmaster_key = \"hunter2\"\n[admin]\ntoken = \"hunter2\"\n";
+        let file =
+            "store = \"redis://u:hunter2@h\"\nmaster_key = \"hunter2hunter2hunter2\"\n[admin]\ntoken = \"hunter2\"\n";
         let resolved = resolve_from(file, &[], &[]).expect("valid");
         let shown = format!("{:?} {:?}", render_effective(&resolved), resolved);
         assert!(!shown.contains("hunter2"), "{shown}");

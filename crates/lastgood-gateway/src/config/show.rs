@@ -34,6 +34,10 @@ pub(super) fn bases(bases: &[BaseUrl]) -> String {
     bases.iter().map(BaseUrl::as_str).collect::<Vec<_>>().join(",")
 }
 
+pub(super) fn words(words: &[String]) -> String {
+    words.join(",")
+}
+
 pub(super) fn secret(secret: &Option<SecretString>) -> String {
     secret.as_ref().map_or_else(String::new, |_| MASK.to_owned())
 }

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lastgood_market::credentials::MasterKey;
 use secrecy::SecretString;
 
 use super::problem::Wrong;
@@ -163,6 +164,50 @@ pub(crate) fn secret(raw: &Raw) -> Result<Option<SecretString>, Wrong> {
     Ok(Some(SecretString::from(text)))
 }
 
+/// A master key, which may be a passphrase of words; empty means none. Its text appears in no message.
+pub(crate) fn master_key(raw: &Raw) -> Result<Option<SecretString>, Wrong> {
+    let Raw::Text(text) = raw else {
+        return Err(Wrong::new("expected a string").hint("put the secret in quotes"));
+    };
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    let secret = SecretString::from(text.trim());
+    match MasterKey::parse(&secret) {
+        Ok(_) => Ok(Some(secret)),
+        Err(why) => Err(Wrong::new(why.to_string()).hint_if(why.mend().map(str::to_owned))),
+    }
+}
+
+/// The most symbols of a list.
+const MOST_SYMBOLS: usize = 500;
+/// The longest name of a symbol, in bytes.
+const LONGEST_SYMBOL: usize = 64;
+
+/// A list of symbols, each once, in capitals; names outside ASCII exist.
+pub(crate) fn symbols(raw: &Raw) -> Result<Vec<String>, Wrong> {
+    let example = "write [\"BTCUSDT\", \"ETHUSDT\"], or \"BTCUSDT,ETHUSDT\"";
+    if let Raw::Bare { kind, text } = raw {
+        return Err(Wrong::new(format!("expected a list of symbols, found the {kind} {text}")).hint(example));
+    }
+    let mut symbols: Vec<String> = Vec::new();
+    for item in raw.as_list()? {
+        let sound = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+        if item.is_empty() || item.len() > LONGEST_SYMBOL || !item.chars().all(sound) {
+            return Err(Wrong::new(format!("{item:?} is no symbol")).hint(example));
+        }
+        let symbol = item.to_uppercase();
+        if symbols.contains(&symbol) {
+            return Err(Wrong::new(format!("{symbol} is listed twice")).hint("name each symbol once"));
+        }
+        symbols.push(symbol);
+    }
+    match symbols.len() {
+        0..=MOST_SYMBOLS => Ok(symbols),
+        many => Err(Wrong::new(format!("the list has {many} symbols")).hint(format!("name at most {MOST_SYMBOLS}"))),
+    }
+}
+
 /// A key prefix: short, and free of what has a meaning in a Redis key or pattern.
 pub(crate) fn namespace(raw: &Raw) -> Result<String, Wrong> {
     let word = raw.as_word("a name")?;
@@ -192,4 +237,30 @@ pub(crate) fn log_filter(raw: &Raw) -> Result<String, Wrong> {
     tracing_subscriber::EnvFilter::try_new(text)
         .map_err(|error| Wrong::new(error.to_string()).hint("write \"info\""))?;
     Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_master_key_is_checked_where_it_is_written_and_not_shown() {
+        let key = |text: &str| master_key(&Raw::text(text));
+        assert!(key(" ").unwrap().is_none());
+        assert!(key("correct horse battery staple").unwrap().is_some());
+        assert!(key(&"0f".repeat(32)).unwrap().is_some());
+        let wrong = key("hunter2 hunter2").unwrap_err();
+        assert!(!wrong.what.contains("hunter2") && wrong.hint.unwrap().contains("openssl rand -hex 32"));
+    }
+
+    #[test]
+    fn symbols_are_read_in_capitals_and_each_once() {
+        let read = |text: &str| symbols(&Raw::text(text)).map_err(|wrong| wrong.what);
+        assert_eq!(read("btcusdt, 币安人生USDT,BTCUSD_PERP").unwrap(), ["BTCUSDT", "币安人生USDT", "BTCUSD_PERP"]);
+        assert!(read("").unwrap().is_empty());
+        assert_eq!(read("A,a").unwrap_err(), "A is listed twice");
+        assert_eq!(read("BTC/USDT").unwrap_err(), "\"BTC/USDT\" is no symbol");
+        assert!(read(&(0..501).map(|n| format!("S{n},")).collect::<String>()).is_err());
+        assert!(symbols(&Raw::Bare { kind: "integer", text: "5".to_owned() }).unwrap_err().what.contains("integer"));
+    }
 }

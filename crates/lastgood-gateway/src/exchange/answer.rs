@@ -1,11 +1,14 @@
 //! Answers with the headers that say where they came from.
 
+use std::time::Duration;
+
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::{AGE, CONTENT_ENCODING, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use lastgood::{Answer, Freshness, Outcome, Timestamp};
 use lastgood_market::Venue;
+use lastgood_market::candles::Slice;
 
 use super::Part;
 use super::prepared::{GZIP_FROM, Prepared, pack};
@@ -16,12 +19,12 @@ pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-statu
 pub(crate) const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 const USED_WEIGHT: HeaderName = HeaderName::from_static("x-mbx-used-weight");
 const USED_WEIGHT_1M: HeaderName = HeaderName::from_static("x-mbx-used-weight-1m");
-const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
 
 /// What forms of a body the client takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Accepts {
-    gzip: bool,
+    pub(crate) gzip: bool,
 }
 
 impl Accepts {
@@ -52,15 +55,59 @@ pub(crate) async fn respond(app: &App, venue: Venue, answer: &Answer, part: Part
         Part::Cut(body) => (body, false),
     };
     let mut response = plain(StatusCode::OK, content_type, body);
-    let headers = response.headers_mut();
     if packed {
-        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
+    label(&mut response, app, venue, &answer.into());
+    response
+}
+
+/// What an answer says about itself.
+pub(crate) struct Label {
+    outcome: Outcome,
+    given_at: Timestamp,
+    age: Duration,
+    /// What is left of its freshness in seconds, negative when none is.
+    ttl: i64,
+}
+
+impl From<&Answer> for Label {
+    fn from(answer: &Answer) -> Label {
+        let ttl = match answer.freshness() {
+            Freshness::Fresh => i64::try_from(answer.fresh_for().as_secs()).unwrap_or(i64::MAX),
+            _ => -i64::try_from(answer.stale_by().as_secs()).unwrap_or(i64::MAX),
+        };
+        Label { outcome: answer.outcome(), given_at: answer.given_at(), age: answer.age(), ttl }
+    }
+}
+
+/// Settled candles do not change: what HTTP calls immutable is a year.
+const SETTLED: i64 = 365 * 86_400;
+
+impl From<&Slice> for Label {
+    fn from(slice: &Slice) -> Label {
+        let label = match &slice.tail {
+            Some(tail) => Label::from(tail),
+            None => Label { outcome: slice.outcome, given_at: slice.given_at, age: slice.age, ttl: SETTLED },
+        };
+        Label { outcome: slice.outcome, ..label }
+    }
+}
+
+/// The headers that every answer of the cache's has.
+pub(super) fn label(response: &mut Response, app: &App, venue: Venue, label: &Label) {
+    let headers = response.headers_mut();
     headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
-    headers.insert(AGE, HeaderValue::from(answer.age().as_secs()));
-    headers.insert(X_CACHE, HeaderValue::from_static(answer.outcome().as_x_cache()));
-    headers.insert(CACHE_STATUS, cache_status(answer));
-    state_weight(headers, app, venue, answer.given_at());
+    headers.insert(AGE, HeaderValue::from(label.age.as_secs()));
+    headers.insert(X_CACHE, HeaderValue::from_static(label.outcome.as_x_cache()));
+    headers.insert(CACHE_STATUS, cache_status(label));
+    state_weight(headers, app, venue, label.given_at);
+}
+
+/// A packed answer.
+pub(super) fn respond_packed(gzip: Bytes) -> Response {
+    let mut response = plain(StatusCode::OK, JSON, gzip);
+    response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     response
 }
 
@@ -81,13 +128,10 @@ pub(crate) fn state_weight(headers: &mut HeaderMap, app: &App, venue: Venue, now
     headers.insert(USED_WEIGHT_1M, used);
 }
 
-/// The `Cache-Status` of RFC 9211: `ttl` is what is left of the freshness in seconds, negative when none is.
-fn cache_status(answer: &Answer) -> HeaderValue {
-    let ttl = match answer.freshness() {
-        Freshness::Fresh => i64::try_from(answer.fresh_for().as_secs()).unwrap_or(i64::MAX),
-        _ => -i64::try_from(answer.stale_by().as_secs()).unwrap_or(i64::MAX),
-    };
-    let status = match answer.outcome() {
+/// The `Cache-Status` of RFC 9211.
+pub(crate) fn cache_status(label: &Label) -> HeaderValue {
+    let ttl = label.ttl;
+    let status = match label.outcome {
         Outcome::Hit(tier) => format!("lastgood; hit; ttl={ttl}; detail={}", tier.as_str()),
         Outcome::Stale => format!("lastgood; hit; ttl={ttl}; detail=stale"),
         Outcome::LastGood(reason) => format!("lastgood; hit; ttl={ttl}; detail=last-good:{reason}"),

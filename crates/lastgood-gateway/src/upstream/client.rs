@@ -41,13 +41,21 @@ pub(super) fn client(settings: &Settings) -> Result<HttpClient, String> {
         .build(connector))
 }
 
-pub(super) fn public_request(base: &BaseUrl, target: &str, micros: bool) -> Result<Request<Body>, String> {
+pub(super) fn public_request(
+    base: &BaseUrl,
+    target: &str,
+    micros: bool,
+    key: Option<&HeaderValue>,
+) -> Result<Request<Body>, String> {
     let mut request = Request::get(join(base, target)?)
         .header(header::USER_AGENT, USER_AGENT)
         .header(header::ACCEPT, "application/json")
         .header(header::ACCEPT_ENCODING, "gzip");
     if micros {
         request = request.header("x-mbx-time-unit", "MICROSECOND");
+    }
+    if let Some(key) = key {
+        request = request.header("x-mbx-apikey", key);
     }
     request.body(Body::empty()).map_err(|why| why.to_string())
 }

@@ -3,11 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "in tests a panic is the report")]
 
 mod budget;
+mod candles;
 mod clients;
 mod command;
+mod credentials;
 mod drop_in;
 mod faults;
 mod limits;
 mod privacy;
 mod redis;
 mod support;
+mod symbols;

@@ -164,6 +164,10 @@ async fn nothing_a_client_sends_chooses_an_upstream() {
     }
     let trapped = tokio::time::timeout(std::time::Duration::from_millis(100), trap.accept()).await;
     assert!(trapped.is_err(), "a connection was made to {evil}");
+    // What one program reads as another path than the next must reach nobody.
+    let ambiguous = |path: &str| path.contains("..") || path.to_ascii_lowercase().contains("%2e");
+    let reached: Vec<_> = exchange.sim.counters().log.into_iter().map(|request| request.path).collect();
+    assert!(!reached.iter().any(|path| ambiguous(path)), "{reached:?}");
 }
 
 #[tokio::test]

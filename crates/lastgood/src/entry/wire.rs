@@ -127,7 +127,7 @@ pub(crate) fn decode(bytes: &Bytes, schema: u32) -> Result<Entry, Unreadable> {
     if body.len() != length {
         return Err(Unreadable::Damaged);
     }
-    let loaded = Loaded { value: Value { body, meta }, fresh_for: None, tags };
+    let loaded = Loaded { tags, ..Loaded::from(Value { body, meta }) };
     Ok(Entry::new(loaded, fetch_started_at, written_at, times))
 }
 
@@ -172,7 +172,7 @@ mod tests {
             stale_until: at.plus(Duration::from_secs(2)),
             keep_until: Timestamp::FOREVER,
         };
-        Entry::new(Loaded { value, fresh_for: None, tags }, at, at, times)
+        Entry::new(Loaded { tags, ..Loaded::from(value) }, at, at, times)
     }
 
     fn same(left: &Entry, right: &Entry) -> bool {
@@ -243,7 +243,7 @@ mod tests {
         };
         let tags = vec!["symbol:BTCUSDT".to_owned(), "币安".to_owned()];
         let written_at = at.plus(Duration::from_millis(45));
-        Entry::new(Loaded { value, fresh_for: None, tags }, at, written_at, times)
+        Entry::new(Loaded { tags, ..Loaded::from(value) }, at, written_at, times)
     }
 
     fn short_body() -> Vec<u8> {

@@ -37,6 +37,8 @@ pub(super) struct Queue {
     pub(super) active: HashMap<String, Option<Change>>,
     /// Removals that failed and wait for the retry.
     pub(super) failed: Vec<String>,
+    /// What is still to be removed by prefix.
+    pub(super) clearing: Vec<String>,
     pub(super) bytes: u64,
     pub(super) workers: usize,
 }
@@ -59,7 +61,9 @@ impl Queue {
 
     /// Whether something is still to be taken away that the store may hold under `key`.
     pub(super) fn owes_removal(&self, key: &str) -> bool {
-        self.waiting.get(key).is_some_and(Change::takes_away) || self.active.get(key).is_some_and(Option::is_some)
+        self.waiting.get(key).is_some_and(Change::takes_away)
+            || self.active.get(key).is_some_and(Option::is_some)
+            || self.clearing.iter().any(|prefix| key.starts_with(prefix))
     }
 
     /// Drops what waits under `prefix`, and has what is under way there taken back once it is done.
@@ -79,6 +83,9 @@ impl Queue {
     /// repetition.
     pub(super) fn done(&mut self, key: &str, succeeded: bool) -> bool {
         let if_it_fails = self.active.remove(key).flatten();
+        if succeeded && matches!(if_it_fails, Some(Change::RemovePrefix)) && !self.waiting.contains_key(key) {
+            self.clearing.retain(|prefix| prefix.strip_suffix(':') != Some(key));
+        }
         if self.waiting.contains_key(key) {
             self.order.push_back(key.to_owned());
             return false;

@@ -3,6 +3,7 @@
 mod batches;
 mod conformance;
 mod embedded;
+mod fills;
 mod invalidation;
 mod last_good;
 mod model;

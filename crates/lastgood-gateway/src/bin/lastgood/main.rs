@@ -3,6 +3,7 @@
 mod check;
 mod completions;
 mod config;
+mod credentials;
 mod demo;
 mod output;
 mod serve;
@@ -49,6 +50,8 @@ enum Verb {
     Sim(sim::Arguments),
     /// Validate the configuration and probe the store and the upstreams
     Check(check::Arguments),
+    /// Keep exchange API keys, encrypted
+    Credentials(credentials::Arguments),
     /// Print the configuration in force, every key with its origin
     Config(config::Arguments),
     /// Print the completion script of a shell
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
     let Cli { config: file, verb } = Cli::parse();
     let done = match verb {
         Verb::Config(arguments) => config::run(&arguments, file.as_deref()),
+        Verb::Credentials(arguments) => credentials::run(arguments, file),
         Verb::Completions(arguments) => completions::run(&arguments),
         Verb::Serve(arguments) => wait(serve::run(arguments, file)),
         Verb::Demo(arguments) => wait(demo::run(arguments)),

@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use lastgood::store::{RedisOptions, RedisStore, Store};
 use lastgood_gateway::config::{BaseUrl, RedisAddress, Settings, StoreSetting};
 use lastgood_gateway::redact::redact;
+use lastgood_market::credentials::MasterKey;
 use reqwest::{Client, StatusCode, header, redirect};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -25,6 +26,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Probes the address, the directories, the store and every upstream.
 pub(super) async fn all(settings: &Settings) -> Vec<Finding> {
     let mut findings = vec![listen(settings).await, data_dir(settings)];
+    findings.extend(credentials(settings));
     let (store, upstreams) = tokio::join!(store(settings), upstreams(settings));
     findings.push(store);
     findings.extend(upstreams);
@@ -50,6 +52,30 @@ async fn listen(settings: &Settings) -> Finding {
 
 fn data_dir(settings: &Settings) -> Finding {
     writable("data_dir", &settings.data_dir, "give the user of lastgood the right to write there, or set data_dir")
+}
+
+/// Whether the credentials open; nothing to say where there are none.
+fn credentials(settings: &Settings) -> Option<Finding> {
+    let store = settings.credentials();
+    if !store.exists() {
+        return None;
+    }
+    let finding =
+        |verdict, detail: String| Finding::new("credentials", store.path().display().to_string(), verdict, detail);
+    let Some(master) = &settings.master_key else {
+        let without = finding(Verdict::Failed, "there are credentials and no master key".to_owned());
+        return Some(without.mend("set LASTGOOD_MASTER_KEY to the key they were added with"));
+    };
+    Some(match MasterKey::parse(master).and_then(|master| store.open(&master)) {
+        Ok(held) => finding(Verdict::Ok, format!("{} can be opened", held.len())),
+        Err(why) => {
+            let failed = finding(Verdict::Failed, why.to_string());
+            match why.mend() {
+                Some(mend) => failed.mend(mend),
+                None => failed,
+            }
+        }
+    })
 }
 
 /// Whether a directory, or the nearest one above it that exists, lets us write. Creates nothing that stays.

@@ -1,0 +1,275 @@
+//! `lastgood credentials`: exchange API keys, encrypted at rest.
+
+mod prompt;
+
+use std::path::PathBuf;
+
+use clap::{Subcommand, ValueEnum};
+use comfy_table::{Table, presets};
+use lastgood::Clock;
+use lastgood_gateway::config::Settings;
+use lastgood_market::Venue;
+use lastgood_market::calendar::rfc3339;
+use lastgood_market::credentials::{
+    Credential, CredentialError, CredentialStore, Environment, Label, MasterKey, check_name,
+};
+use lastgood_market::signing::Algorithm;
+use serde::Serialize;
+
+use crate::output::{Failure, say, say_json};
+use crate::settings::SettingsArguments;
+use prompt::Reader;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  export LASTGOOD_MASTER_KEY=$(openssl rand -hex 32)      keep it: without it the file is worth nothing
+  lastgood credentials add main --environment testnet     asks for key and secret
+  lastgood credentials add futures --venue futures --algorithm ed25519 < key-and-pem.txt
+  lastgood credentials list --json
+  lastgood credentials rotate                             asks for the new master key
+
+The file is `credentials` in the data directory; `lastgood serve` reads it when it starts.")]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Add an API key; key and secret are read from standard input or asked for
+    #[command(after_help = "\
+Examples:
+  lastgood credentials add main
+  lastgood credentials add paper --venue futures --environment testnet
+  lastgood credentials add main --algorithm ed25519 < key-and-pem.txt
+
+The first line of standard input is the API key; what follows is the secret: one line,
+or for ed25519 the private key in PEM (openssl genpkey -algorithm ed25519).")]
+    Add(Add),
+    /// List the credentials, with no more of a key than its first four characters
+    #[command(after_help = "\
+Examples:
+  lastgood credentials list
+  lastgood credentials list --json")]
+    List(Common),
+    /// Remove a credential; needs no master key
+    #[command(after_help = "\
+Examples:
+  lastgood credentials remove main")]
+    Remove(Remove),
+    /// Encrypt all credentials anew under another master key, read from standard input or asked for
+    #[command(after_help = "\
+Examples:
+  lastgood credentials rotate
+  openssl rand -hex 32 > new.key && lastgood credentials rotate < new.key
+
+LASTGOOD_MASTER_KEY is the old key; set it to the new one afterwards.")]
+    Rotate(Common),
+}
+
+#[derive(Debug, clap::Args)]
+struct Common {
+    #[command(flatten)]
+    settings: SettingsArguments,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Add {
+    /// A name of your own for it: letters, digits, - _ .
+    name: String,
+    /// The market it is for
+    #[arg(long, value_enum, default_value_t = VenueWord::Spot)]
+    venue: VenueWord,
+    /// Which of the exchange's worlds it opens
+    #[arg(long, value_enum, default_value_t = EnvironmentWord::Mainnet)]
+    environment: EnvironmentWord,
+    /// How it signs
+    #[arg(long, value_enum, default_value_t = AlgorithmWord::Hmac)]
+    algorithm: AlgorithmWord,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, clap::Args)]
+struct Remove {
+    /// Its name, as `list` shows it
+    name: String,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum VenueWord {
+    Spot,
+    Futures,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum EnvironmentWord {
+    Mainnet,
+    Testnet,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum AlgorithmWord {
+    Hmac,
+    Ed25519,
+}
+
+impl From<CredentialError> for Failure {
+    fn from(why: CredentialError) -> Self {
+        match why.mend() {
+            Some(mend) => Failure::failed(format!("{why}\n    help: {mend}")),
+            None => Failure::failed(why.to_string()),
+        }
+    }
+}
+
+/// What is shown of a credential.
+#[derive(Serialize)]
+struct Shown {
+    name: String,
+    venue: &'static str,
+    environment: &'static str,
+    algorithm: &'static str,
+    /// Its first characters.
+    api_key_begins: String,
+    added_at: String,
+}
+
+impl Shown {
+    fn of(credential: &Credential) -> Self {
+        let Label { name, venue, environment, algorithm, added_at } = &credential.label;
+        Shown {
+            name: name.clone(),
+            venue: venue.as_str(),
+            environment: environment.as_str(),
+            algorithm: algorithm.as_str(),
+            api_key_begins: credential.api_key_begins(),
+            added_at: rfc3339(*added_at),
+        }
+    }
+}
+
+pub(crate) fn run(arguments: Arguments, file: Option<PathBuf>) -> Result<(), Failure> {
+    let load = |common: &Common| Ok::<_, Failure>(common.settings.load(file.as_deref())?.settings);
+    match arguments.verb {
+        Verb::Add(add) => add_one(&add, &load(&add.common)?),
+        Verb::List(common) => list(&load(&common)?, common.json),
+        Verb::Remove(remove) => remove_one(&remove, &load(&remove.common)?),
+        Verb::Rotate(common) => rotate(&load(&common)?, common.json),
+    }
+}
+
+/// The master key of the settings, or how to make one.
+fn master_key(settings: &Settings) -> Result<MasterKey, Failure> {
+    let Some(text) = &settings.master_key else {
+        return Err(Failure::failed(
+            "no master key is set\n    help: make one with: openssl rand -hex 32, keep it where it is safe, \
+             and set LASTGOOD_MASTER_KEY to it",
+        ));
+    };
+    Ok(MasterKey::parse(text)?)
+}
+
+fn add_one(add: &Add, settings: &Settings) -> Result<(), Failure> {
+    check_name(&add.name).map_err(|why| Failure::usage(why.to_string()))?;
+    let master = master_key(settings)?;
+    let store = settings.credentials();
+    // Before anybody types a secret for nothing.
+    if store.open(&master)?.iter().any(|held| held.label.name == add.name) {
+        return Err(CredentialError::Taken(add.name.clone()).into());
+    }
+    let algorithm = match add.algorithm {
+        AlgorithmWord::Hmac => Algorithm::HmacSha256,
+        AlgorithmWord::Ed25519 => Algorithm::Ed25519,
+    };
+    let mut reader = Reader::new();
+    let api_key = reader.line("API key")?;
+    let secret = match algorithm {
+        Algorithm::HmacSha256 => reader.line("secret")?,
+        Algorithm::Ed25519 => reader.pem("private key (PKCS#8 PEM)")?,
+    };
+    let label = Label {
+        name: add.name.clone(),
+        venue: match add.venue {
+            VenueWord::Spot => Venue::Spot,
+            VenueWord::Futures => Venue::Futures,
+        },
+        environment: match add.environment {
+            EnvironmentWord::Mainnet => Environment::Mainnet,
+            EnvironmentWord::Testnet => Environment::Testnet,
+        },
+        algorithm,
+        added_at: Clock::system().now(),
+    };
+    let credential = Credential { label, api_key, secret };
+    store.add(&master, &credential)?;
+    let shown = Shown::of(&credential);
+    if add.common.json {
+        return say_json(&serde_json::json!({ "added": shown }));
+    }
+    say(format!(
+        "added {} ({} {}); a running gateway takes it up when it is started again",
+        shown.name, shown.venue, shown.environment
+    ));
+    Ok(())
+}
+
+fn list(settings: &Settings, json: bool) -> Result<(), Failure> {
+    let store = settings.credentials();
+    let held = match store.exists() {
+        true => store.open(&master_key(settings)?)?,
+        false => Vec::new(),
+    };
+    let shown: Vec<Shown> = held.iter().map(Shown::of).collect();
+    if json {
+        return say_json(&shown);
+    }
+    if shown.is_empty() {
+        say(format!("no credentials in {}", store.path().display()));
+        return Ok(());
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(["NAME", "VENUE", "ENVIRONMENT", "ALGORITHM", "API KEY", "ADDED"]);
+    for Shown { name, venue, environment, algorithm, api_key_begins, added_at } in shown {
+        let key = format!("{api_key_begins}…");
+        table.add_row([name.as_str(), venue, environment, algorithm, key.as_str(), added_at.as_str()]);
+    }
+    say(table.trim_fmt());
+    Ok(())
+}
+
+fn remove_one(remove: &Remove, settings: &Settings) -> Result<(), Failure> {
+    let removed = settings.credentials().remove(&remove.name)?;
+    if remove.common.json {
+        return say_json(&serde_json::json!({ "removed": removed.name }));
+    }
+    say(format!("removed {} ({} {})", removed.name, removed.venue, removed.environment));
+    Ok(())
+}
+
+fn rotate(settings: &Settings, json: bool) -> Result<(), Failure> {
+    let old = master_key(settings)?;
+    let store = settings.credentials();
+    // Before anybody types a key for nothing.
+    check_rotatable(&store, &old)?;
+    let new = MasterKey::parse(&Reader::new().new_line("new master key")?)?;
+    let count = store.rotate(&old, &new)?;
+    if json {
+        return say_json(&serde_json::json!({ "rotated": count }));
+    }
+    say(format!("{count} credentials are encrypted under the new master key; set LASTGOOD_MASTER_KEY to it"));
+    Ok(())
+}
+
+fn check_rotatable(store: &CredentialStore, old: &MasterKey) -> Result<(), Failure> {
+    match store.exists() {
+        true => Ok(store.open(old).map(drop)?),
+        false => Err(CredentialError::Empty.into()),
+    }
+}

@@ -1,0 +1,109 @@
+//! The API keys of the gateway's own user, opened once at the start.
+
+use http::HeaderValue;
+use lastgood_market::Venue;
+use lastgood_market::credentials::{Credential, CredentialError, CredentialStore, Environment, MasterKey};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::config::Settings;
+
+/// One API key for each venue and environment that has any: the first that was added. Prints none of them.
+#[derive(Default)]
+pub(crate) struct OwnKeys(Vec<(Venue, Environment, HeaderValue)>);
+
+impl OwnKeys {
+    /// The keys of the data directory. Without them the gateway serves what is public, so what keeps them shut is
+    /// logged and no reason not to start; `lastgood check` fails of it.
+    pub(crate) async fn open(settings: &Settings) -> OwnKeys {
+        let store = settings.credentials();
+        if !store.exists() {
+            return OwnKeys::default();
+        }
+        let path = store.path().display().to_string();
+        let Some(master) = settings.master_key.clone() else {
+            tracing::warn!(
+                path,
+                "there are credentials and no master key: going on without them; set LASTGOOD_MASTER_KEY"
+            );
+            return OwnKeys::default();
+        };
+        // A passphrase takes a while to become a key.
+        let opened = tokio::task::spawn_blocking(move || opened(&store, &master)).await;
+        match opened {
+            Ok(Ok(credentials)) => OwnKeys::of(&credentials),
+            Ok(Err(why)) => {
+                let mend = why.mend().unwrap_or_default();
+                tracing::error!(path, %why, mend, "the credentials cannot be opened: going on without them");
+                OwnKeys::default()
+            }
+            Err(why) => {
+                tracing::error!(path, %why, "the credentials were not opened: going on without them");
+                OwnKeys::default()
+            }
+        }
+    }
+
+    fn of(credentials: &[Credential]) -> OwnKeys {
+        let mut keys = OwnKeys::default();
+        for Credential { label, api_key, .. } in credentials {
+            let Ok(mut header) = HeaderValue::from_str(api_key.expose_secret()) else { continue };
+            header.set_sensitive(true);
+            if keys.get(label.venue, label.environment).is_some() {
+                tracing::info!(name = label.name, venue = %label.venue, environment = %label.environment,
+                    "not used: an earlier credential is for the same");
+                continue;
+            }
+            tracing::info!(name = label.name, venue = %label.venue, environment = %label.environment, "credential");
+            keys.0.push((label.venue, label.environment, header));
+        }
+        keys
+    }
+
+    /// The key for a venue in an environment.
+    pub(crate) fn get(&self, venue: Venue, environment: Environment) -> Option<&HeaderValue> {
+        self.0.iter().find(|(for_venue, of, _)| (*for_venue, *of) == (venue, environment)).map(|(_, _, key)| key)
+    }
+
+    /// Whether there is any key for an environment.
+    pub(crate) fn any(&self, environment: Environment) -> bool {
+        self.0.iter().any(|(_, of, _)| *of == environment)
+    }
+}
+
+fn opened(store: &CredentialStore, master: &SecretString) -> Result<Vec<Credential>, CredentialError> {
+    store.open(&MasterKey::parse(master)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use lastgood_market::credentials::Label;
+    use lastgood_market::signing::Algorithm;
+
+    use super::*;
+
+    #[test]
+    fn the_first_credential_of_a_market_and_environment_is_used_and_never_shown() {
+        let credential = |name: &str, venue, environment| Credential {
+            label: Label {
+                name: name.to_owned(),
+                venue,
+                environment,
+                algorithm: Algorithm::HmacSha256,
+                added_at: lastgood::Timestamp::EPOCH,
+            },
+            api_key: SecretString::from(format!("key-{name}")),
+            secret: SecretString::from("secret"),
+        };
+        let keys = OwnKeys::of(&[
+            credential("first", Venue::Spot, Environment::Testnet),
+            credential("second", Venue::Spot, Environment::Testnet),
+            credential("other", Venue::Futures, Environment::Testnet),
+        ]);
+        let spot = keys.get(Venue::Spot, Environment::Testnet).unwrap();
+        assert_eq!(spot, "key-first");
+        assert!(!format!("{spot:?}").contains("key-first"));
+        assert_eq!(keys.0.len(), 2);
+        assert!(keys.any(Environment::Testnet) && !keys.any(Environment::Mainnet));
+        assert!(keys.get(Venue::Spot, Environment::Mainnet).is_none());
+    }
+}

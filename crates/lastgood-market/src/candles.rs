@@ -1,0 +1,249 @@
+//! The candle store: any range, limit and interval of a series is a slice of what is known of it, and the exchange is
+//! asked only for what is missing.
+//!
+//! Of a series three kinds of values lie in the tiers, each by itself sound:
+//!
+//! * **blocks**, the closed candles of a stretch of time as the exchange wrote them, with the spans that are wholly
+//!   known. They do not change any more, but grow. What is in no span is not known: a gap between known candles is
+//!   known to be one.
+//! * **voids**, long stretches without a candle, such as that before the first.
+//! * the **tail**, every candle from a moment on: the forming one, and the one before as long as it may be corrected.
+//!   It alone is ever stale.
+//!
+//! A candle is settled once a newer one exists and its grace has passed.
+
+use std::cell::Cell;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use lastgood::{
+    Answer, Clock, Error, Filled, Freshness, Loaded, Outcome, Persist, Reason, Region, Tier, Timestamp, Value,
+};
+
+use crate::plan::Source;
+
+mod bars;
+mod block;
+mod feed;
+mod lanes;
+mod load;
+mod resolve;
+mod rows;
+mod series;
+mod spans;
+
+pub use self::bars::{Bar, BarFault, Bars, BarsSet};
+use self::block::{Block, Tail};
+use self::feed::InUse;
+pub use self::feed::{Fed, StreamedCandle};
+use self::lanes::Lanes;
+use self::load::{Draft, TAIL, VOIDS};
+use self::resolve::{Known, Resolution, resolve};
+pub use self::series::{Question, Series};
+
+/// Asks the exchange.
+#[async_trait]
+pub trait Exchange: Send + Sync + 'static {
+    /// The answer to `source`, checked to be of its shape. `has_kept` tells whether an older answer can stand in.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the exchange from answering.
+    async fn ask(&self, source: Source, has_kept: bool) -> Result<Value, Error>;
+
+    /// How long a list that ends in a forming candle of that interval may be believed.
+    fn forming_fresh_for(&self, interval: &str) -> Duration;
+}
+
+/// The candles of every series. Clones share everything.
+#[derive(Clone)]
+pub struct Candles {
+    region: Region,
+    has_store: bool,
+    clock: Clock,
+    exchange: Arc<dyn Exchange>,
+    lanes: Lanes,
+    in_use: InUse,
+}
+
+/// An answer put together of what is known.
+#[derive(Clone, Debug)]
+pub struct Slice {
+    /// The rows in runs that follow each other, each as the exchange wrote it, commas between its rows.
+    pub runs: Vec<Bytes>,
+    /// How the answer came about.
+    pub outcome: Outcome,
+    /// When it was given.
+    pub given_at: Timestamp,
+    /// How long ago the oldest of what it was put together from was loaded.
+    pub age: Duration,
+    /// The end of the series, where the answer reaches it: its age and freshness are the answer's. Settled candles
+    /// stay as they are.
+    pub tail: Option<Answer>,
+}
+
+/// The tail is written to the store at most once in so long: a restart or another node loads the rest of it anew.
+const STORED_EVERY: Duration = Duration::from_secs(5);
+/// How often an answer may turn out to lack something more.
+const ATTEMPTS: usize = 8;
+/// How often a load that another asked for may turn out not to have brought what is wanted.
+const WAITS: usize = 100;
+
+impl Candles {
+    /// Candles in `region`, of what `exchange` answers. `has_store` tells whether the region's cache has a store.
+    pub fn new(region: Region, has_store: bool, clock: Clock, exchange: Arc<dyn Exchange>) -> Self {
+        Candles { region, has_store, clock, exchange, lanes: Lanes::default(), in_use: InUse::default() }
+    }
+
+    /// The rows that a question asks for.
+    ///
+    /// # Errors
+    ///
+    /// The exchange's, where nothing that is known answers; [`Reason::Abandoned`] when the answer cannot be put together
+    /// from settled candles and an end, so that [`Question::direct`] must be asked.
+    pub async fn answer(&self, question: &Arc<Question>) -> Result<Slice, Error> {
+        let series = &question.series;
+        self.in_use.note(series, self.clock.now());
+        let (mut tail, mut outcome, mut stuck_on) = (None, None, None);
+        let (mut attempts, mut waits) = (0, 0);
+        while attempts < ATTEMPTS && waits < WAITS {
+            attempts += 1;
+            tail = tail.or_else(|| self.fresh_tail(series));
+            let known = tail.clone().or_else(|| self.region.peek(&series.key(TAIL)));
+            let end = known.as_ref().and_then(Tail::of);
+            let view = View { candles: self, series, age: Cell::default() };
+            match resolve(question, &view, end.as_deref(), self.now()) {
+                Resolution::Whole { runs, ends_in_tail } if !ends_in_tail || tail.is_some() => {
+                    return Ok(self.slice(runs, view.age.get(), outcome, tail.filter(|_| ends_in_tail)));
+                }
+                Resolution::NeedsTail if tail.is_some() => break,
+                Resolution::NeedsTail | Resolution::Whole { .. } => tail = Some(self.load_tail(question).await?),
+                // What is missing before an end that has moved on may be less, or more.
+                Resolution::Missing(_) if tail.is_none() && question.reaches(end.as_deref()) => {
+                    tail = Some(self.load_tail(question).await?);
+                }
+                Resolution::Missing(hole) if stuck_on == Some(hole) => match tail {
+                    Some(_) => break,
+                    None => tail = Some(self.load_tail(question).await?),
+                },
+                Resolution::Missing(hole) => {
+                    let filled = self.fill(question, end).await?;
+                    // The load may have come to the end of the series, and know it from earlier on.
+                    tail = self.fresh_tail(series).or(tail);
+                    stuck_on = (filled != Outcome::Joined).then_some(hole);
+                    if filled == Outcome::Joined {
+                        (attempts, waits) = (attempts - 1, waits + 1);
+                    }
+                    // What cost most is told.
+                    outcome = outcome.filter(|outcome| *outcome == Outcome::Miss).or(Some(filled));
+                }
+            }
+        }
+        Err(Error::new(Reason::Abandoned, "the candles asked for cannot be told from those still forming"))
+    }
+
+    /// Forgets a series in every tier.
+    pub async fn invalidate(&self, series: &Series) {
+        self.region.remove_prefix(&series.prefix).await;
+    }
+
+    /// The end of a series, if memory holds it fresh.
+    fn fresh_tail(&self, series: &Series) -> Option<Answer> {
+        self.region.peek(&series.key(TAIL)).filter(|tail| tail.freshness() == Freshness::Fresh)
+    }
+
+    fn slice(&self, runs: Vec<Bytes>, age: Duration, filled: Option<Outcome>, tail: Option<Answer>) -> Slice {
+        let of_tail = tail.as_ref().map(Answer::outcome);
+        let outcome = match (of_tail, filled) {
+            (Some(last_good @ Outcome::LastGood(_)), _) => last_good,
+            (Some(missed @ (Outcome::Miss | Outcome::Joined)), _) => missed,
+            (_, Some(filled)) => filled,
+            (Some(of_tail), None) => of_tail,
+            (None, None) => Outcome::Hit(Tier::Memory),
+        };
+        self.region.count_served(outcome);
+        Slice { runs, outcome, given_at: self.clock.now(), age, tail }
+    }
+
+    /// The end of a series, loaded unless another load brings it.
+    async fn load_tail(&self, question: &Arc<Question>) -> Result<Answer, Error> {
+        let (candles, question) = (self.clone(), Arc::clone(question));
+        let key = question.series.key(TAIL);
+        let load = move || async move {
+            let series = &question.series;
+            let turn = Arc::new(candles.lanes.enter(&series.prefix).await);
+            let earlier = candles.region.peek(&series.key(TAIL)).as_ref().and_then(Tail::of);
+            let wanted = question.wants_of_the_end(candles.now());
+            let draft = Draft::new(&candles, series, earlier.is_some());
+            let (tail, beside) = draft.tail(wanted, earlier.as_deref()).await?;
+            Ok(candles.loaded(series, &tail, Filled { hold: Some(turn), ..beside }))
+        };
+        self.region.get_or_load_uncounted(&key, load).await
+    }
+
+    /// Loads what a question lacks before the end of its series, from the store or the exchange, and says from which
+    /// it came or whether another load brought it.
+    async fn fill(&self, question: &Arc<Question>, tail: Option<Arc<Tail>>) -> Result<Outcome, Error> {
+        let (candles, question) = (self.clone(), Arc::clone(question));
+        let asked = Arc::new(AtomicBool::new(false));
+        let asks = Arc::clone(&asked);
+        let key = question.series.key("fill");
+        let load = move || async move {
+            let turn = Arc::new(candles.lanes.enter(&question.series.prefix).await);
+            let draft = Draft::new(&candles, &question.series, false);
+            Ok(Filled { hold: Some(turn), ..draft.fill(&question, tail.as_deref(), &asks).await? })
+        };
+        Ok(match self.region.fill(&key, load).await? {
+            true if asked.load(Ordering::Relaxed) => Outcome::Miss,
+            true => Outcome::Hit(Tier::Store),
+            false => Outcome::Joined,
+        })
+    }
+
+    /// The end of a series as the tiers keep it, with what else its load brought.
+    fn loaded(&self, series: &Series, tail: &Tail, beside: Filled) -> Loaded {
+        let close = tail.rows.times().last().map(|row| row.close);
+        let forming = self.exchange.forming_fresh_for(&series.interval);
+        let fresh_for = Some(series.fresh_for(close, self.now(), forming));
+        Loaded { fresh_for, persist: Persist::Every(STORED_EVERY), beside, ..Loaded::from(tail.write()) }
+    }
+
+    /// A block that memory holds.
+    fn held(&self, key: &str) -> Option<Arc<Block>> {
+        self.region.peek(key).as_ref().and_then(Block::of)
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.now().as_millis()
+    }
+}
+
+/// What memory knows of a series.
+struct View<'a> {
+    candles: &'a Candles,
+    series: &'a Series,
+    /// The age of the oldest of what was looked at.
+    age: Cell<Duration>,
+}
+
+impl Known for View<'_> {
+    fn block(&self, index: u64) -> Option<Arc<Block>> {
+        let answer = self.candles.region.peek(&self.series.block_key(index))?;
+        self.age.set(self.age.get().max(answer.age()));
+        Block::of(&answer)
+    }
+
+    fn voids(&self) -> Option<Arc<Block>> {
+        self.candles.held(&self.series.key(VOIDS))
+    }
+}
+
+impl fmt::Debug for Candles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Candles").field("region", &self.region).finish_non_exhaustive()
+    }
+}

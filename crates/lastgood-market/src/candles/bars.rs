@@ -1,0 +1,301 @@
+//! Candles as numbers, for Rust callers: to read, and to bring along.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lastgood::{Error, Filled, Loaded, Outcome, Persist, Reason, Timestamp};
+use rust_decimal::Decimal;
+use serde::Deserialize;
+
+use super::block::Tail;
+use super::load::{Draft, TAIL};
+use super::resolve::Known;
+use super::rows::Rows;
+use super::series::{Question, Series};
+use super::{Candles, View};
+use crate::plan::{Plan, Request, plan};
+use crate::venue::Venue;
+
+/// A candle as numbers. Amounts are exact: what the exchange wrote, not what a float makes of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bar {
+    /// When it opens.
+    pub open_time: Timestamp,
+    /// When it closes: the last millisecond that belongs to it.
+    pub close_time: Timestamp,
+    /// The first price.
+    pub open: Decimal,
+    /// The highest price.
+    pub high: Decimal,
+    /// The lowest price.
+    pub low: Decimal,
+    /// The last price.
+    pub close: Decimal,
+    /// The amount traded, in the base asset.
+    pub volume: Decimal,
+    /// The amount traded, in the quote asset.
+    pub quote_volume: Decimal,
+    /// How many trades there were.
+    pub trades: u64,
+    /// Of the volume, what takers bought.
+    pub taker_volume: Decimal,
+    /// Of the quote volume, what takers bought for.
+    pub taker_quote_volume: Decimal,
+}
+
+/// Why a bar is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BarFault {
+    /// The high is under the low, or open or close lie outside of them.
+    PricesContradict,
+    /// An amount is negative.
+    Negative,
+    /// It closes before it opens, or spans more than its interval.
+    TimesContradict,
+    /// It opens in the future.
+    NotYet,
+}
+
+impl fmt::Display for BarFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            BarFault::PricesContradict => "its high, low, open and close contradict each other",
+            BarFault::Negative => "an amount is negative",
+            BarFault::TimesContradict => "it closes before it opens, or spans more than its interval",
+            BarFault::NotYet => "it opens in the future",
+        })
+    }
+}
+
+/// What became of the bars that a caller brought.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BarsSet {
+    /// How many are kept.
+    pub taken: usize,
+    /// The others, by their place among those that were brought.
+    pub refused: Vec<(usize, BarFault)>,
+}
+
+/// Bars, and how they came about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bars {
+    /// Oldest first.
+    pub bars: Vec<Bar>,
+    /// How current they are.
+    pub outcome: Outcome,
+}
+
+/// Amounts are strings on the wire, and some callers' own are numbers.
+#[derive(Deserialize)]
+struct Row(
+    u64,
+    Decimal,
+    Decimal,
+    Decimal,
+    Decimal,
+    Decimal,
+    u64,
+    Decimal,
+    u64,
+    Decimal,
+    Decimal,
+    #[serde(default)] serde::de::IgnoredAny,
+);
+
+impl Bar {
+    fn of_row(row: &[u8]) -> Option<Bar> {
+        let Row(opens, open, high, low, close, volume, closes, quote_volume, trades, taker, taker_quote, _) =
+            serde_json::from_slice(row).ok()?;
+        let time = |time| Timestamp::from_millis(crate::plan::to_millis(time));
+        let (taker_volume, taker_quote_volume) = (taker, taker_quote);
+        let (open_time, close_time) = (time(opens), time(closes));
+        Some(Bar {
+            open_time,
+            close_time,
+            open,
+            high,
+            low,
+            close,
+            volume,
+            quote_volume,
+            trades,
+            taker_volume,
+            taker_quote_volume,
+        })
+    }
+
+    fn row(&self) -> String {
+        let Bar { open, high, low, close, volume, quote_volume, trades, .. } = self;
+        let (opens, closes) = (self.open_time.as_millis(), self.close_time.as_millis());
+        let (taker, taker_quote) = (self.taker_volume, self.taker_quote_volume);
+        format!(
+            r#"[{opens},"{open}","{high}","{low}","{close}","{volume}",{closes},"{quote_volume}",{trades},"{taker}","{taker_quote}","0"]"#
+        )
+    }
+
+    fn fault(&self, series: &Series, now: u64) -> Option<BarFault> {
+        let amounts = [self.volume, self.quote_volume, self.taker_volume, self.taker_quote_volume];
+        // An index premium may be negative; what was traded is not.
+        if amounts.iter().any(Decimal::is_sign_negative) {
+            return Some(BarFault::Negative);
+        }
+        let within = |price: &Decimal| (self.low..=self.high).contains(price);
+        if !within(&self.open) || !within(&self.close) {
+            return Some(BarFault::PricesContradict);
+        }
+        let (opens, closes) = (self.open_time.as_millis(), self.close_time.as_millis());
+        if closes < opens || closes - opens >= series.length {
+            return Some(BarFault::TimesContradict);
+        }
+        (opens > now).then_some(BarFault::NotYet)
+    }
+}
+
+impl Series {
+    /// The series of a symbol's traded candles, such as `BTCUSDT` and `15m` on spot.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::NotFound`] when the venue has no such interval, or the symbol is empty or longer than 64 bytes.
+    pub fn of_symbol(venue: Venue, symbol: &str, interval: &str) -> Result<Arc<Series>, Error> {
+        Ok(Arc::clone(&newest(venue, symbol, interval, 1)?.series))
+    }
+
+    fn newest(self: &Arc<Series>, limit: usize) -> Arc<Question> {
+        let limit = limit.clamp(1, self.most());
+        let fetch = super::series::Fetch { limit, ..Default::default() };
+        let direct = Arc::new(self.source(fetch));
+        Arc::new(Question { series: Arc::clone(self), start: None, end: None, limit, direct })
+    }
+}
+
+fn newest(venue: Venue, symbol: &str, interval: &str, limit: usize) -> Result<Arc<Question>, Error> {
+    let path = match venue {
+        Venue::Spot => "/api/v3/klines",
+        Venue::Futures => "/fapi/v1/klines",
+        Venue::Coin => "/dapi/v1/klines",
+    };
+    let encoded = percent_encoding::utf8_percent_encode(symbol, percent_encoding::NON_ALPHANUMERIC);
+    let query = format!("symbol={encoded}&interval={interval}&limit={limit}");
+    match plan(venue, Request { is_get: true, path, query: &query, ..Request::default() }) {
+        Plan::Candles(question) => Ok(question),
+        _ => Err(Error::new(Reason::NotFound, format!("there is no series {symbol} {interval} on {venue}"))),
+    }
+}
+
+impl Candles {
+    /// The newest `limit` bars of a series, oldest first; at most as many as the exchange gives at once. Where the
+    /// exchange gives none, as many as are known.
+    ///
+    /// # Errors
+    ///
+    /// The exchange's, where nothing is known.
+    pub async fn get_bars(&self, series: &Arc<Series>, limit: usize) -> Result<Bars, Error> {
+        let question = series.newest(limit);
+        let (runs, outcome) = match self.answer(&question).await {
+            Ok(slice) => (slice.runs, slice.outcome),
+            Err(error) => match self.known_rows(series, question.limit).await {
+                known if known.is_empty() => return Err(error),
+                known => (known, Outcome::LastGood(error.reason)),
+            },
+        };
+        let mut bars = Vec::with_capacity(question.limit);
+        for rows in runs.iter().filter_map(Rows::of_text) {
+            bars.extend((0..rows.times().len()).filter_map(|row| Bar::of_row(rows.text(row, row + 1))));
+        }
+        Ok(Bars { bars, outcome })
+    }
+
+    /// The newest bar of a series, which may still be forming.
+    ///
+    /// # Errors
+    ///
+    /// As [`Candles::get_bars`].
+    pub async fn latest_bar(&self, series: &Arc<Series>) -> Result<Option<Bar>, Error> {
+        Ok(self.get_bars(series, 1).await?.bars.pop())
+    }
+
+    /// Keeps bars that the caller has, in the place of those known for the same times. Invalid ones are refused one by
+    /// one. The newest of all is the end of the series.
+    pub async fn set_bars(&self, series: &Arc<Series>, bars: &[Bar]) -> BarsSet {
+        let mut set = BarsSet::default();
+        let mut sound: BTreeMap<u64, &Bar> = BTreeMap::new();
+        for (place, bar) in bars.iter().enumerate() {
+            match bar.fault(series, self.now()) {
+                Some(fault) => set.refused.push((place, fault)),
+                None => {
+                    sound.insert(bar.open_time.as_millis(), bar);
+                    set.taken += 1;
+                }
+            }
+        }
+        let _turn = self.lanes.enter(&series.prefix).await;
+        let earlier = self.region.peek(&series.key(TAIL)).as_ref().and_then(Tail::of);
+        if let Some((tail, beside)) = Draft::new(self, series, true).bring(&sound, earlier.as_deref()) {
+            // Nobody else may have it to give again.
+            let loaded = Loaded { persist: Persist::Always, ..self.loaded(series, &tail, beside) };
+            self.region.put(&series.key(TAIL), loaded).await;
+        }
+        set
+    }
+
+    /// The newest rows that are known, whatever lies between them.
+    async fn known_rows(&self, series: &Series, limit: usize) -> Vec<Bytes> {
+        let Some(tail) = self.region.peek(&series.key(TAIL)).as_ref().and_then(Tail::of) else {
+            return Vec::new();
+        };
+        let mut left = limit;
+        let mut runs = Vec::new();
+        let mut take = |rows: &Rows, to: usize| {
+            let from = to.saturating_sub(left);
+            left -= to - from;
+            if to > from {
+                runs.push(rows.slice(from, to));
+            }
+            left > 0
+        };
+        let mut index = series.block_at(tail.from);
+        let mut more = take(&tail.rows, tail.rows.times().len());
+        let view = View { candles: self, series, age: Default::default() };
+        while more && let Some(block) = view.block(index) {
+            more = take(&block.rows, block.rows.before(tail.from));
+            let Some(before) = index.checked_sub(1) else { break };
+            index = before;
+        }
+        runs.reverse();
+        runs
+    }
+}
+
+impl Draft<'_> {
+    /// Takes a caller's bars: those that follow each other are all there are between them. `None` if there are none.
+    fn bring(mut self, bars: &BTreeMap<u64, &Bar>, earlier: Option<&Tail>) -> Option<(Tail, Filled)> {
+        let (newest, _) = bars.last_key_value()?;
+        let known_end = earlier.map_or(*newest, |tail| tail.from.min(*newest));
+        let older: Vec<&Bar> = bars.range(..known_end).map(|(_, bar)| *bar).collect();
+        for run in older.chunk_by(|one, next| one.close_time.as_millis() + 1 == next.open_time.as_millis()) {
+            let rows = rows_of(run.iter().copied())?;
+            let (first, last) = (run.first()?, run.last()?);
+            // A bar tells of all the time until its close.
+            let to = last.close_time.as_millis().min(known_end - 1);
+            self.learn(&rows, first.open_time.as_millis(), to).ok()?;
+        }
+        let mut end: BTreeMap<u64, String> = BTreeMap::new();
+        if let Some(tail) = earlier {
+            let row = |place: usize| String::from_utf8_lossy(tail.rows.text(place, place + 1)).into_owned();
+            end.extend(tail.rows.times().iter().enumerate().map(|(place, times)| (times.open, row(place))));
+        }
+        end.extend(bars.range(known_end..).map(|(open, bar)| (*open, bar.row())));
+        let text = Rows::join(end.values().map(String::as_bytes));
+        let now = self.candles.now();
+        let tail = self.settle(&Rows::of_text(&text)?, known_end, now).ok()?;
+        Some((tail, self.finish()))
+    }
+}
+
+fn rows_of<'a>(bars: impl Iterator<Item = &'a Bar>) -> Option<Rows> {
+    let rows: Vec<String> = bars.map(Bar::row).collect();
+    Rows::of_text(&Rows::join(rows.iter().map(String::as_bytes)))
+}

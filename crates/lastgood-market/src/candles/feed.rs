@@ -1,0 +1,138 @@
+//! The end of a series from a stream, so that nobody has to ask for it, and which series that is worth it for.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use lastgood::{Filled, Freshness, Loaded, Persist, Timestamp};
+
+use super::block::Tail;
+use super::load::{Draft, TAIL};
+use super::rows::Rows;
+use super::series::Series;
+use super::{Candles, STORED_EVERY};
+
+/// A candle as a stream sends it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamedCandle {
+    /// The row, as the exchange's REST answers write it.
+    pub row: Bytes,
+    /// Whether it has closed, and this is how it ended.
+    pub is_closed: bool,
+}
+
+/// What became of a streamed candle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fed {
+    /// It is the end of the series now.
+    Taken,
+    /// It does not follow on what is known: the end must be loaded first, as the next reader will.
+    Behind,
+    /// It is no candle.
+    Unreadable,
+}
+
+/// A streamed end is believed so long without another word: longer than the pause between two, shorter than a reader
+/// would notice.
+const BELIEVED_FOR: Duration = Duration::from_secs(5);
+/// More series than a bot, or a hundred, asks for.
+const MOST_SERIES: usize = 10_000;
+/// How precisely it is known when a series was last asked for.
+const NOTED_EVERY: u64 = 5_000;
+
+impl Candles {
+    /// Takes a candle from a stream as the end of its series.
+    ///
+    /// It is taken only where it changes the newest candle or follows on it directly, and only onto an end that was
+    /// whole: a candle that was not seen to close may lack its last trades, and is loaded again.
+    pub async fn feed(&self, series: &Series, candle: &StreamedCandle) -> Fed {
+        let Some(new) = Rows::of_text(&candle.row).filter(|rows| rows.times().len() == 1) else {
+            return Fed::Unreadable;
+        };
+        let key = series.key(TAIL);
+        let held = self.region.peek(&key).filter(|held| held.freshness() != Freshness::Gone);
+        let Some(tail) = held.as_ref().and_then(Tail::of) else {
+            return Fed::Behind;
+        };
+        let (times, row) = (tail.rows.times(), new.times()[0]);
+        let Some(last) = times.last() else {
+            return Fed::Behind;
+        };
+        let is_same = row.open == last.open;
+        let follows = row.open == last.close + 1 && tail.ends_closed;
+        if !is_same && !follows {
+            return Fed::Behind;
+        }
+        let kept = if is_same { times.len() - 1 } else { times.len() };
+        let text = Rows::join([tail.rows.text(0, kept), new.text(0, 1)]);
+        let Some(rows) = Rows::of_text(&text) else {
+            return Fed::Unreadable;
+        };
+        let mut draft = Draft::new(self, series, true);
+        // What has settled meanwhile goes where settled candles are.
+        let Ok(settled) = draft.settle(&rows, tail.from, self.now()) else {
+            return Fed::Unreadable;
+        };
+        let tail = Tail { ends_closed: candle.is_closed, ..settled };
+        let beside = draft.finish();
+        self.region.put(&key, self.streamed(series, &tail, row.close, beside)).await;
+        Fed::Taken
+    }
+
+    fn streamed(&self, series: &Series, tail: &Tail, close: u64, beside: Filled) -> Loaded {
+        let forming = self.exchange.forming_fresh_for(&series.interval).max(BELIEVED_FOR);
+        let fresh_for = Some(series.fresh_for(Some(close), self.now(), forming));
+        Loaded { fresh_for, persist: Persist::Every(STORED_EVERY), beside, ..Loaded::from(tail.write()) }
+    }
+
+    /// The series that were asked for within `since`, the ones asked for last first.
+    pub fn in_use(&self, since: Duration) -> Vec<Arc<Series>> {
+        self.in_use.within(self.clock.now(), since)
+    }
+}
+
+/// Which series were asked for, and when.
+#[derive(Clone, Default)]
+pub(super) struct InUse(Arc<Mutex<HashMap<Box<str>, Use>>>);
+
+struct Use {
+    series: Arc<Series>,
+    at: Timestamp,
+}
+
+impl InUse {
+    fn table(&self) -> MutexGuard<'_, HashMap<Box<str>, Use>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a series is asked for. Most calls find that it was noted a moment ago, and take no lock.
+    pub(super) fn note(&self, series: &Arc<Series>, now: Timestamp) {
+        let noted = series.noted_at.load(Ordering::Relaxed);
+        if noted != 0 && now.as_millis().saturating_sub(noted) < NOTED_EVERY {
+            return;
+        }
+        series.noted_at.store(now.as_millis(), Ordering::Relaxed);
+        let mut table = self.table();
+        if table.len() >= MOST_SERIES && !table.contains_key(&*series.prefix) {
+            let oldest = table.iter().min_by_key(|(_, of)| of.at).map(|(key, _)| key.clone());
+            oldest.and_then(|oldest| table.remove(&oldest));
+        }
+        table.insert(series.prefix.as_str().into(), Use { series: Arc::clone(series), at: now });
+    }
+
+    fn within(&self, now: Timestamp, since: Duration) -> Vec<Arc<Series>> {
+        let table = self.table();
+        let mut recent: Vec<&Use> = table.values().filter(|of| now.since(of.at) <= since).collect();
+        recent.sort_unstable_by_key(|of| std::cmp::Reverse(of.at));
+        recent.into_iter().map(|of| Arc::clone(&of.series)).collect()
+    }
+}
+
+impl fmt::Debug for InUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "InUse({})", self.table().len())
+    }
+}

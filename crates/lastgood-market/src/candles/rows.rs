@@ -1,0 +1,190 @@
+//! Candle rows: found by scanning, kept as the exchange wrote them.
+
+use bytes::Bytes;
+use memchr::memchr2;
+
+/// Rows side by side, separated by commas, in the order of their opens, with the times of each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Rows {
+    text: Bytes,
+    times: Vec<Row>,
+}
+
+/// Where a row lies in the text, and its times in ms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    begin: u32,
+    end: u32,
+    /// When its candle opens.
+    pub(super) open: u64,
+    /// When it closes: the last millisecond that belongs to it.
+    pub(super) close: u64,
+}
+
+/// Items of a row of the exchange's; the twelfth is unused.
+const LEAST_ITEMS: usize = 11;
+
+impl Rows {
+    /// The rows of an exchange's answer `[[…],[…]]`. `None` if it is anything else, or its opens do not ascend.
+    pub(super) fn of_answer(body: &Bytes) -> Option<Rows> {
+        let blank = |byte: &u8| byte.is_ascii_whitespace();
+        let first = body.iter().position(|byte| !blank(byte))?;
+        let last = body.iter().rposition(|byte| !blank(byte))?;
+        let framed = last > first && body[first] == b'[' && body[last] == b']';
+        framed.then(|| Rows::of_text(&body.slice(first + 1..last)))?
+    }
+
+    /// The rows of a text of rows.
+    pub(super) fn of_text(text: &Bytes) -> Option<Rows> {
+        let mut rows = Rows { text: text.clone(), times: Vec::with_capacity(text.len() / 128) };
+        let mut at = skip_blanks(text, 0);
+        while at < text.len() {
+            let row = row_at(text, at)?;
+            if rows.times.last().is_some_and(|before| before.open >= row.open) {
+                return None;
+            }
+            rows.times.push(row);
+            at = skip_blanks(text, row.end as usize);
+            if at < text.len() {
+                // A comma, and then a row: no list ends in a comma.
+                (text[at] == b',').then_some(())?;
+                at = skip_blanks(text, at + 1);
+                (at < text.len()).then_some(())?;
+            }
+        }
+        Some(rows)
+    }
+
+    /// The text of rows that follow each other, each with a comma before it but the first.
+    pub(super) fn join<'a>(runs: impl IntoIterator<Item = &'a [u8]>) -> Bytes {
+        let mut text = Vec::new();
+        for run in runs.into_iter().filter(|run| !run.is_empty()) {
+            if !text.is_empty() {
+                text.push(b',');
+            }
+            text.extend_from_slice(run);
+        }
+        text.into()
+    }
+
+    /// Each row's place and times.
+    pub(super) fn times(&self) -> &[Row] {
+        &self.times
+    }
+
+    /// How many rows open before `time`.
+    pub(super) fn before(&self, time: u64) -> usize {
+        self.times.partition_point(|row| row.open < time)
+    }
+
+    /// The rows numbered `from..to`, as they were written.
+    pub(super) fn slice(&self, from: usize, to: usize) -> Bytes {
+        match self.times.get(from..to) {
+            Some([first, .., last]) => self.text.slice(first.begin as usize..last.end as usize),
+            Some([only]) => self.text.slice(only.begin as usize..only.end as usize),
+            _ => Bytes::new(),
+        }
+    }
+
+    /// The rows numbered `from..to`, without a claim on the memory they lie in.
+    pub(super) fn text(&self, from: usize, to: usize) -> &[u8] {
+        match self.times.get(from..to) {
+            Some([first, .., last]) => &self.text[first.begin as usize..last.end as usize],
+            Some([only]) => &self.text[only.begin as usize..only.end as usize],
+            _ => &[],
+        }
+    }
+}
+
+fn skip_blanks(text: &[u8], at: usize) -> usize {
+    at + text[at..].iter().take_while(|byte| byte.is_ascii_whitespace()).count()
+}
+
+/// The row that begins at `begin`. Its strings are numbers, so that no bracket or quote can stand in them.
+fn row_at(text: &[u8], begin: usize) -> Option<Row> {
+    (text.get(begin) == Some(&b'[')).then_some(())?;
+    let inner = begin + 1;
+    let end = inner + memchr2(b']', b'[', &text[inner..])?;
+    (text[end] == b']').then_some(())?;
+    let mut items = text[inner..end].split(|byte| *byte == b',');
+    let open = time(items.next()?)?;
+    let close = time(items.nth(5)?)?;
+    let is_whole = items.count() + 7 >= LEAST_ITEMS && close >= open;
+    let place = |at: usize| u32::try_from(at).ok();
+    is_whole.then_some(Row { begin: place(begin)?, end: place(end + 1)?, open, close })
+}
+
+/// A time of digits alone, in ms or µs.
+fn time(text: &[u8]) -> Option<u64> {
+    let is_sound = (1..=17).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
+    let time = || text.iter().fold(0, |time: u64, digit| time * 10 + u64::from(digit - b'0'));
+    is_sound.then(|| crate::plan::to_millis(time()))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A row of a candle of a minute.
+    pub(crate) fn row(open: u64) -> String {
+        format!(r#"[{open},"1.0","2.0","0.5","1.5","10",{},"15.00",7,"5","7.5","0"]"#, open + 59_999)
+    }
+
+    pub(crate) fn answer(opens: impl IntoIterator<Item = u64>) -> Bytes {
+        format!("[{}]", opens.into_iter().map(row).collect::<Vec<_>>().join(",")).into()
+    }
+
+    #[test]
+    fn rows_are_found_and_given_back_as_they_were() {
+        let body = answer([60_000, 120_000, 187_000]);
+        let rows = Rows::of_answer(&body).unwrap();
+        assert_eq!(rows.times().iter().map(|row| row.open).collect::<Vec<_>>(), [60_000, 120_000, 187_000]);
+        assert_eq!(rows.times()[0].close, 119_999);
+        assert_eq!(rows.slice(0, 3), body.slice(1..body.len() - 1));
+        assert_eq!(rows.slice(1, 2), row(120_000));
+        assert_eq!((rows.slice(3, 3), rows.slice(2, 9)), (Bytes::new(), Bytes::new()));
+        assert_eq!(Rows::join([rows.text(0, 1), rows.text(1, 1), rows.text(1, 3)]), rows.slice(0, 3));
+        assert_eq!((rows.before(0), rows.before(120_000), rows.before(120_001)), (0, 1, 2));
+        assert!(Rows::of_answer(&Bytes::from_static(b" [] ")).unwrap().times().is_empty());
+    }
+
+    #[test]
+    fn what_is_no_list_of_ascending_candles_is_refused() {
+        let bad = ["", "[", "{}", "[1]", "[[1,2]]", r#"{"code":-1,"msg":"[]"}"#, "[[]]"];
+        for text in bad.map(str::to_owned).into_iter().chain([
+            format!("[{},]", row(1)),
+            format!("[{}{}]", row(1), row(2)),
+            format!("[{},{}]", row(2), row(2)),
+            format!("[{},{}]", row(2), row(1)),
+            format!("[{}", row(1)),
+            format!("[{}]", row(1).replace("60000", "x")),
+            format!("[{}]", row(60_001).replace(",120000", ",1")),
+        ]) {
+            assert_eq!(Rows::of_answer(&Bytes::from(text.clone())), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn microseconds_are_understood() {
+        let body =
+            Bytes::from_static(br#"[[1700000000000000,"1","1","1","1","1",1700000059999999,"1",1,"1","1","0"]]"#);
+        let rows = Rows::of_answer(&body).unwrap();
+        assert_eq!((rows.times()[0].open, rows.times()[0].close), (1_700_000_000_000, 1_700_000_059_999));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(prop_oneof![
+            any::<u8>(), Just(b'['), Just(b']'), Just(b','), Just(b'"'), Just(b'1'),
+        ], 0..80)) {
+            let body = Bytes::from(bytes);
+            if let Some(rows) = Rows::of_answer(&body) {
+                for to in 0..=rows.times().len() {
+                    let _ = rows.slice(0, to);
+                }
+            }
+        }
+    }
+}

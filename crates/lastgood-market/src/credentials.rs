@@ -1,0 +1,254 @@
+//! Exchange API keys, encrypted at rest.
+//!
+//! One file, `credentials` in the data directory, holds every key. Each record is sealed with AES-256-GCM under a key
+//! that is derived from the master key; its name, venue, environment and algorithm are authenticated with it, so that
+//! no record can pass for another. What is not authenticated is that the file is the newest one: who may write it may
+//! put an older one in its place.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use lastgood::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::signing::{Algorithm, Signer, SigningError};
+use crate::venue::Venue;
+
+mod cipher;
+mod error;
+mod file;
+
+pub use self::cipher::{MasterKey, SHORTEST_PASSPHRASE};
+pub use self::error::CredentialError;
+
+use self::file::{Sealed, Stored};
+
+/// Which of the exchange's worlds a key opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Environment {
+    /// Real money.
+    Mainnet,
+    /// Play money, on hosts of its own.
+    Testnet,
+}
+
+impl Environment {
+    /// Every environment, by the word for files and the command line.
+    pub const ALL: [(&'static str, Environment); 2] =
+        [("mainnet", Environment::Mainnet), ("testnet", Environment::Testnet)];
+
+    /// The word for files and the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Environment::Mainnet => "mainnet",
+            Environment::Testnet => "testnet",
+        }
+    }
+}
+
+impl fmt::Display for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What of a credential may be shown, and is authenticated with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// The user's name for it.
+    pub name: String,
+    /// The market it is for.
+    pub venue: Venue,
+    /// Which of the exchange's worlds it opens.
+    pub environment: Environment,
+    /// How it signs.
+    pub algorithm: Algorithm,
+    /// When it was added.
+    pub added_at: Timestamp,
+}
+
+/// An API key and its secret. `Debug` shows neither.
+#[derive(Clone, Debug)]
+pub struct Credential {
+    /// What of it may be shown.
+    pub label: Label,
+    /// What goes into `X-MBX-APIKEY`.
+    pub api_key: SecretString,
+    /// What requests are signed with.
+    pub secret: SecretString,
+}
+
+/// So many characters of an API key are shown to tell it from others.
+const SHOWN: usize = 4;
+/// The longest name.
+const LONGEST_NAME: usize = 64;
+/// The longest API key; the exchange's have 64 characters.
+const LONGEST_API_KEY: usize = 256;
+/// The longest secret; a private key in PEM has some 120 characters.
+const LONGEST_SECRET: usize = 8 << 10;
+/// The most records of a file.
+const MOST_RECORDS: usize = 100;
+
+impl Credential {
+    /// The first characters of the API key, as far as it may be shown.
+    pub fn api_key_begins(&self) -> String {
+        let key = self.api_key.expose_secret();
+        // Never a large part of it.
+        key.chars().take(SHOWN.min(key.len() / SHOWN)).collect()
+    }
+
+    /// A signer with its secret.
+    ///
+    /// # Errors
+    ///
+    /// When the secret is none of its algorithm; a credential that was checked when it was added has none.
+    pub fn signer(&self) -> Result<Signer, SigningError> {
+        Signer::new(self.label.algorithm, &self.secret)
+    }
+
+    /// Whether it can be used: a sound name, a key that fits a header, a secret that signs.
+    ///
+    /// # Errors
+    ///
+    /// [`CredentialError::Unsound`] with what is wrong, and no part of the key or secret.
+    pub fn check(&self) -> Result<(), CredentialError> {
+        check_name(&self.label.name)?;
+        let key = self.api_key.expose_secret();
+        if key.is_empty() || key.len() > LONGEST_API_KEY || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let fault = format!("the API key must be 1 to {LONGEST_API_KEY} characters of ASCII without blanks");
+            return Err(CredentialError::Unsound(fault));
+        }
+        if self.secret.expose_secret().len() > LONGEST_SECRET {
+            return Err(CredentialError::Unsound(format!("the secret is longer than {LONGEST_SECRET} bytes")));
+        }
+        self.signer().map(drop).map_err(|why| CredentialError::Unsound(why.to_string()))
+    }
+}
+
+/// Whether a name may stand in the file, in a log line and on a command line.
+///
+/// # Errors
+///
+/// [`CredentialError::Unsound`] when it is empty, too long or holds anything but letters, digits, `-`, `_` and `.`.
+pub fn check_name(name: &str) -> Result<(), CredentialError> {
+    let sound = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(sound) {
+        let fault = format!("the name {name:?} must be 1 to {LONGEST_NAME} of the characters a-z A-Z 0-9 - _ .");
+        return Err(CredentialError::Unsound(fault));
+    }
+    Ok(())
+}
+
+/// The file of credentials. Every change is made under a lock, to a new file that then takes the old one's place.
+#[derive(Clone, Debug)]
+pub struct CredentialStore {
+    path: PathBuf,
+}
+
+impl CredentialStore {
+    /// The store of a data directory. Nothing is read or made yet.
+    pub fn in_directory(data_dir: &Path) -> Self {
+        CredentialStore { path: data_dir.join("credentials") }
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether there is a file. What cannot be looked at is taken to be there, so that reading it says why.
+    pub fn exists(&self) -> bool {
+        self.path.try_exists().unwrap_or(true)
+    }
+
+    /// Every credential, in the order they were added; none without a file.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, is damaged, is of a later version, or the master key does not fit it.
+    pub fn open(&self, master: &MasterKey) -> Result<Vec<Credential>, CredentialError> {
+        match file::read(&self.path)? {
+            Some(stored) => open_all(&stored, master),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Adds a credential. The first one makes the file.
+    ///
+    /// # Errors
+    ///
+    /// When it is unsound, its name is taken, or the file cannot be read, opened with this key, or written.
+    pub fn add(&self, master: &MasterKey, credential: &Credential) -> Result<(), CredentialError> {
+        credential.check()?;
+        self.change(|stored| {
+            let mut stored = match stored {
+                Some(stored) => stored,
+                None => Stored::new(master)?,
+            };
+            // Nothing is added under another key than the rest.
+            open_all(&stored, master)?;
+            let name = &credential.label.name;
+            if stored.records.iter().any(|sealed| sealed.label.name == *name) {
+                return Err(CredentialError::Taken(name.clone()));
+            }
+            if stored.records.len() >= MOST_RECORDS {
+                return Err(CredentialError::Unsound(format!("there are {MOST_RECORDS} credentials already")));
+            }
+            stored.records.push(cipher::seal(&stored.data_key(master)?, credential)?);
+            Ok((stored, ()))
+        })
+    }
+
+    /// Removes the credential of a name. Needs no master key, so that what can no longer be opened can be removed.
+    ///
+    /// # Errors
+    ///
+    /// When there is none of the name, or the file cannot be read or written.
+    pub fn remove(&self, name: &str) -> Result<Label, CredentialError> {
+        self.change(|stored| {
+            let mut stored = stored.ok_or_else(|| CredentialError::Unknown(name.to_owned()))?;
+            let found = stored.records.iter().position(|sealed| sealed.label.name == name);
+            let removed = stored.records.remove(found.ok_or_else(|| CredentialError::Unknown(name.to_owned()))?);
+            Ok((stored, removed.label))
+        })
+    }
+
+    /// Encrypts everything anew under another master key, and says how many records there are.
+    ///
+    /// # Errors
+    ///
+    /// When there is no file, the old key does not fit it, or it cannot be read or written; the file is then as it was.
+    pub fn rotate(&self, old: &MasterKey, new: &MasterKey) -> Result<usize, CredentialError> {
+        self.change(|stored| {
+            let stored = stored.ok_or(CredentialError::Empty)?;
+            let mut renewed = Stored::new(new)?;
+            let key = renewed.data_key(new)?;
+            let credentials = open_all(&stored, old)?;
+            renewed.records = credentials.iter().map(|one| cipher::seal(&key, one)).collect::<Result<_, _>>()?;
+            let count = renewed.records.len();
+            Ok((renewed, count))
+        })
+    }
+
+    fn change<T>(
+        &self,
+        change: impl FnOnce(Option<Stored>) -> Result<(Stored, T), CredentialError>,
+    ) -> Result<T, CredentialError> {
+        let _lock = file::lock(&self.path)?;
+        let (stored, value) = change(file::read(&self.path)?)?;
+        file::replace(&self.path, &stored)?;
+        Ok(value)
+    }
+}
+
+fn open_all(stored: &Stored, master: &MasterKey) -> Result<Vec<Credential>, CredentialError> {
+    let key = stored.data_key(master)?;
+    if !cipher::fits(&key, &stored.check) {
+        return Err(CredentialError::WrongMasterKey);
+    }
+    let open = |sealed: &Sealed| cipher::open(&key, sealed);
+    stored.records.iter().map(open).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,259 @@
+//! The file: its format, and how it is replaced.
+//!
+//! ```json
+//! {"format": "lastgood-credentials", "version": 1,
+//!  "key": {"by": "pbkdf2-hmac-sha256", "salt": "…", "iterations": 600000},
+//!  "check": {"nonce": "…", "sealed": "…"},
+//!  "records": [{"name": "main", "venue": "spot", "environment": "testnet", "algorithm": "hmac-sha256",
+//!               "added_at": 1499827319559, "nonce": "…", "sealed": "…"}]}
+//! ```
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::num::NonZeroU32;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use lastgood::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::cipher::{DataKey, MasterKey, check_value};
+use super::{CredentialError, Environment, Label, MOST_RECORDS, check_name};
+use crate::signing::Algorithm;
+use crate::venue::Venue;
+
+const FORMAT: &str = "lastgood-credentials";
+const VERSION: u64 = 1;
+/// A larger file was not written by this program.
+const LARGEST: u64 = 4 << 20;
+
+/// How the key of the records follows from the master key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Derivation {
+    /// From 32 random bytes.
+    Hkdf { salt: Vec<u8> },
+    /// From a passphrase, slowly.
+    Pbkdf2 { salt: Vec<u8>, iterations: NonZeroU32 },
+}
+
+impl Derivation {
+    /// What makes guessing a passphrase slow.
+    pub(super) const ITERATIONS: NonZeroU32 = NonZeroU32::new(600_000).expect("not zero");
+    /// A file that asks for more would only keep the program busy.
+    const MOST_ITERATIONS: u32 = 10_000_000;
+
+    pub(super) fn salt(&self) -> &[u8] {
+        match self {
+            Derivation::Hkdf { salt } | Derivation::Pbkdf2 { salt, .. } => salt,
+        }
+    }
+}
+
+/// What the file holds.
+pub(super) struct Stored {
+    pub(super) derivation: Derivation,
+    /// Nonce and sealed nothing: opens under the right key only.
+    pub(super) check: (Vec<u8>, Vec<u8>),
+    pub(super) records: Vec<Sealed>,
+}
+
+/// One credential, sealed.
+pub(super) struct Sealed {
+    pub(super) label: Label,
+    pub(super) nonce: Vec<u8>,
+    pub(super) sealed: Vec<u8>,
+}
+
+impl Stored {
+    /// A file without records, with a salt of its own.
+    pub(super) fn new(master: &MasterKey) -> Result<Stored, CredentialError> {
+        let derivation = master.derivation()?;
+        let check = check_value(&master.derive(&derivation)?)?;
+        Ok(Stored { derivation, check, records: Vec::new() })
+    }
+
+    pub(super) fn data_key(&self, master: &MasterKey) -> Result<DataKey, CredentialError> {
+        master.derive(&self.derivation)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Head {
+    format: String,
+    version: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Written {
+    #[serde(flatten)]
+    head: Head,
+    key: WrittenKey,
+    check: WrittenSeal,
+    records: Vec<WrittenRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WrittenKey {
+    by: String,
+    salt: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    iterations: Option<u32>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WrittenSeal {
+    nonce: String,
+    sealed: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WrittenRecord {
+    name: String,
+    venue: String,
+    environment: String,
+    algorithm: String,
+    added_at: u64,
+    #[serde(flatten)]
+    seal: WrittenSeal,
+}
+
+const HKDF: &str = "hkdf-sha256";
+const PBKDF2: &str = "pbkdf2-hmac-sha256";
+
+/// What the file holds; `None` without a file.
+pub(super) fn read(path: &Path) -> Result<Option<Stored>, CredentialError> {
+    let failed = |why| CredentialError::File { doing: "read", path: path.to_owned(), why };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(why) if why.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(why) => return Err(failed(why)),
+    };
+    let mut text = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut text).map_err(failed)?;
+    if text.len() as u64 > LARGEST {
+        return Err(CredentialError::Damaged(format!("it is larger than {LARGEST} bytes")));
+    }
+    decode(&text).map(Some)
+}
+
+fn decode(text: &[u8]) -> Result<Stored, CredentialError> {
+    let damaged = |what: &str| CredentialError::Damaged(what.to_owned());
+    let head: Head = serde_json::from_slice(text).map_err(|_| damaged("it is not what lastgood writes"))?;
+    if head.format != FORMAT {
+        return Err(damaged("it is not what lastgood writes"));
+    }
+    if head.version != VERSION {
+        return Err(CredentialError::Newer(head.version));
+    }
+    let written: Written = serde_json::from_slice(text).map_err(|why| CredentialError::Damaged(why.to_string()))?;
+    let salt = unpack(&written.key.salt)?;
+    let derivation = match (written.key.by.as_str(), written.key.iterations) {
+        (HKDF, None) => Derivation::Hkdf { salt },
+        (PBKDF2, Some(count)) => {
+            // Fewer would make a stolen file easier to guess at, which is why somebody might have written fewer.
+            let sound = (Derivation::ITERATIONS.get()..=Derivation::MOST_ITERATIONS).contains(&count);
+            let iterations = NonZeroU32::new(count).filter(|_| sound);
+            Derivation::Pbkdf2 { salt, iterations: iterations.ok_or_else(|| damaged("its iterations are unsound"))? }
+        }
+        _ => return Err(damaged("its key is derived in an unknown way")),
+    };
+    if written.records.len() > MOST_RECORDS {
+        return Err(damaged("it has too many records"));
+    }
+    Ok(Stored {
+        derivation,
+        check: (unpack(&written.check.nonce)?, unpack(&written.check.sealed)?),
+        records: written.records.into_iter().map(record).collect::<Result<_, _>>()?,
+    })
+}
+
+fn record(written: WrittenRecord) -> Result<Sealed, CredentialError> {
+    check_name(&written.name).map_err(|_| CredentialError::Damaged("a record has no sound name".to_owned()))?;
+    let unknown = |what: &str| CredentialError::Damaged(format!("the record {} has an unknown {what}", written.name));
+    let venue = Venue::ALL.into_iter().find(|venue| venue.as_str() == written.venue);
+    let label = Label {
+        venue: venue.ok_or_else(|| unknown("venue"))?,
+        environment: named(&Environment::ALL, &written.environment).ok_or_else(|| unknown("environment"))?,
+        algorithm: named(&Algorithm::ALL, &written.algorithm).ok_or_else(|| unknown("algorithm"))?,
+        added_at: Timestamp::from_millis(written.added_at),
+        name: written.name,
+    };
+    Ok(Sealed { label, nonce: unpack(&written.seal.nonce)?, sealed: unpack(&written.seal.sealed)? })
+}
+
+fn named<T: Copy>(all: &[(&str, T)], word: &str) -> Option<T> {
+    all.iter().find(|(name, _)| *name == word).map(|(_, value)| *value)
+}
+
+fn unpack(text: &str) -> Result<Vec<u8>, CredentialError> {
+    STANDARD.decode(text).map_err(|_| CredentialError::Damaged("a field is no base64".to_owned()))
+}
+
+fn encode(stored: &Stored) -> Result<Vec<u8>, serde_json::Error> {
+    let seal =
+        |nonce: &[u8], sealed: &[u8]| WrittenSeal { nonce: STANDARD.encode(nonce), sealed: STANDARD.encode(sealed) };
+    let salt = STANDARD.encode(stored.derivation.salt());
+    let key = match &stored.derivation {
+        Derivation::Hkdf { .. } => WrittenKey { by: HKDF.to_owned(), salt, iterations: None },
+        Derivation::Pbkdf2 { iterations, .. } => {
+            WrittenKey { by: PBKDF2.to_owned(), salt, iterations: Some(iterations.get()) }
+        }
+    };
+    let record = |Sealed { label, nonce, sealed }: &Sealed| WrittenRecord {
+        name: label.name.clone(),
+        venue: label.venue.as_str().to_owned(),
+        environment: label.environment.as_str().to_owned(),
+        algorithm: label.algorithm.as_str().to_owned(),
+        added_at: label.added_at.as_millis(),
+        seal: seal(nonce, sealed),
+    };
+    let written = Written {
+        head: Head { format: FORMAT.to_owned(), version: VERSION },
+        key,
+        check: seal(&stored.check.0, &stored.check.1),
+        records: stored.records.iter().map(record).collect(),
+    };
+    let mut text = serde_json::to_vec_pretty(&written)?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+/// Keeps other processes from changing the file; ends when it is dropped, or with the process.
+pub(super) fn lock(path: &Path) -> Result<File, CredentialError> {
+    let beside = beside(path, ".lock");
+    let failed = |why| CredentialError::File { doing: "lock", path: beside.clone(), why };
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+    }
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&beside).map_err(failed)?;
+    file.lock().map_err(failed)?;
+    Ok(file)
+}
+
+/// Puts a new file in the place of the old one: whoever is killed on the way leaves the old one whole.
+pub(super) fn replace(path: &Path, stored: &Stored) -> Result<(), CredentialError> {
+    let new = beside(path, ".new");
+    let failed = |why| CredentialError::File { doing: "write", path: new.clone(), why };
+    let text = encode(stored).map_err(|why| failed(why.into()))?;
+    // Somebody may have been killed here before. Under the lock nobody else is writing it.
+    match fs::remove_file(&new) {
+        Err(why) if why.kind() != ErrorKind::NotFound => return Err(failed(why)),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&new).map_err(failed)?;
+    file.write_all(&text).and_then(|()| file.sync_all()).map_err(failed)?;
+    fs::rename(&new, path).map_err(failed)?;
+    // So that the name survives a loss of power too; not every file system can.
+    if let Some(folder) = path.parent().and_then(|folder| File::open(folder).ok()) {
+        let _ = folder.sync_all();
+    }
+    Ok(())
+}

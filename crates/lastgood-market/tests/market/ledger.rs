@@ -1,0 +1,144 @@
+//! The exchange's candles as a list, and the exchange's rules for taking ranges out of it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lastgood::{Clock, Error, Reason, Value};
+use lastgood_market::candles::Exchange;
+use lastgood_market::plan::Source;
+use lastgood_market::query::Params;
+
+pub(crate) const MINUTE: u64 = 60_000;
+
+/// Candles of a minute with runs missing, some of them off the grid, the last one forming.
+pub(crate) struct Ledger {
+    clock: Clock,
+    pub(crate) listed_at: u64,
+    /// No candle opens from here on.
+    pub(crate) halted_at: AtomicU64,
+    /// The newest candle that began is not yet there.
+    pub(crate) is_late: AtomicBool,
+    /// Closed candles are corrected: the next answers have other numbers.
+    pub(crate) correction: AtomicU64,
+    pub(crate) is_down: AtomicBool,
+    pub(crate) latency: Mutex<Duration>,
+    /// How often each settled candle was sent.
+    pub(crate) sent: Mutex<HashMap<u64, u64>>,
+    pub(crate) asked: Mutex<Vec<String>>,
+    counts_back: bool,
+}
+
+/// What a question asks for, in the exchange's terms.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Range {
+    pub(crate) start: Option<u64>,
+    pub(crate) end: Option<u64>,
+    pub(crate) limit: Option<usize>,
+}
+
+impl Range {
+    pub(crate) fn query(self) -> String {
+        let mut query = "symbol=BTCUSDT&interval=1m".to_owned();
+        let fields =
+            [("startTime", self.start), ("endTime", self.end), ("limit", self.limit.map(|limit| limit as u64))];
+        for (name, value) in fields {
+            if let Some(value) = value {
+                query.push_str(&format!("&{name}={value}"));
+            }
+        }
+        query
+    }
+}
+
+impl Ledger {
+    pub(crate) fn new(clock: Clock, listed_at: u64, counts_back: bool) -> Arc<Ledger> {
+        Arc::new(Ledger {
+            clock,
+            listed_at,
+            halted_at: AtomicU64::new(u64::MAX),
+            is_late: AtomicBool::new(false),
+            correction: AtomicU64::new(0),
+            is_down: AtomicBool::new(false),
+            latency: Mutex::new(Duration::ZERO),
+            sent: Mutex::default(),
+            asked: Mutex::default(),
+            counts_back,
+        })
+    }
+
+    /// When the candle numbered `minute` opens, unless it is missing.
+    fn open(&self, minute: u64, now: u64) -> Option<u64> {
+        let gap = minute / 40 % 3 == 1 && (7..19).contains(&(minute % 40));
+        let open = minute * MINUTE + if minute.is_multiple_of(97) { 7_000 } else { 0 };
+        let late = self.is_late.load(Ordering::SeqCst) && (minute + 1) * MINUTE > now;
+        let halted = open >= self.halted_at.load(Ordering::SeqCst);
+        (!gap && !late && !halted && open >= self.listed_at && open <= now).then_some(open)
+    }
+
+    pub(crate) fn row(&self, open: u64, now: u64) -> String {
+        let close = open / MINUTE * MINUTE + MINUTE - 1;
+        let part = if close < now { 1_000 } else { (now - open) / 60 };
+        let correction = if close < now { self.correction.load(Ordering::SeqCst) } else { 0 };
+        format!(r#"[{open},"1.00","2.00","0.50","{part}.{correction}0","10",{close},"15.00",{part},"5","7.50","0"]"#)
+    }
+
+    /// What the exchange answers.
+    pub(crate) fn answer(&self, range: Range) -> String {
+        let opens = self.opens(range);
+        let now = self.clock.now().as_millis();
+        let rows: Vec<String> = opens.into_iter().map(|open| self.row(open, now)).collect();
+        format!("[{}]", rows.join(","))
+    }
+
+    fn opens(&self, range: Range) -> Vec<u64> {
+        let now = self.clock.now().as_millis();
+        let limit = range.limit.unwrap_or(500);
+        let (from, to) = (range.start.unwrap_or(0), range.end.unwrap_or(u64::MAX).min(now));
+        let first = from.max(self.listed_at) / MINUTE;
+        let within = |open: &u64| (from..=to).contains(open);
+        if first > to / MINUTE {
+            return Vec::new();
+        }
+        let newest_first = range.start.is_none() || (self.counts_back && range.end.is_some());
+        if newest_first {
+            let found = (first..=to / MINUTE).rev().filter_map(|minute| self.open(minute, now)).filter(within);
+            let mut opens: Vec<u64> = found.take(limit).collect();
+            opens.reverse();
+            return opens;
+        }
+        (first..=to / MINUTE).filter_map(|minute| self.open(minute, now)).filter(within).take(limit).collect()
+    }
+
+    pub(crate) fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut *self.asked.lock().unwrap())
+    }
+}
+
+#[async_trait]
+impl Exchange for Ledger {
+    async fn ask(&self, source: Source, _has_kept: bool) -> Result<Value, Error> {
+        self.asked.lock().unwrap().push(source.query.clone());
+        let latency = *self.latency.lock().unwrap();
+        tokio::time::sleep(latency).await;
+        if self.is_down.load(Ordering::SeqCst) {
+            return Err(Error::new(Reason::Unreachable, "down"));
+        }
+        let params = Params::parse(&source.query).expect("a query of ours");
+        let limit = params.number("limit").map(|limit| limit as usize);
+        let range = Range { start: params.number("startTime"), end: params.number("endTime"), limit };
+        let now = self.clock.now().as_millis();
+        let newest = self.opens(Range { limit: Some(1), ..Range::default() });
+        let settled = |open: &u64| open + 2 * MINUTE + 15_000 < now && Some(open) != newest.first();
+        for open in self.opens(range).into_iter().filter(settled) {
+            *self.sent.lock().unwrap().entry(open).or_default() += 1;
+        }
+        Ok(Value::new(self.answer(range)))
+    }
+
+    fn forming_fresh_for(&self, _: &str) -> Duration {
+        Duration::from_secs(2)
+    }
+}

@@ -1,0 +1,85 @@
+//! Loads that bring several keys at once: what one answer says about many.
+
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+
+use crate::clock::Timestamp;
+use crate::entry::{Entry, Filled, Loaded};
+use crate::error::Error;
+use crate::flight::{Landing, Origin};
+use crate::metrics::add;
+use crate::policy::Times;
+use crate::region::Region;
+
+impl Region {
+    /// Runs `load` in a task of its own, unless one is under way under `name`, and waits for whichever it is; says
+    /// whether it was this one. What it brings is written together; `name` itself holds nothing.
+    ///
+    /// As with [`Region::get_or_load`], a load is bounded by the hard timeout, one that failed a moment ago is not
+    /// repeated, and an invalidation of `name`, or of a prefix of it, keeps what is under way from being written.
+    ///
+    /// # Errors
+    ///
+    /// The loader's error.
+    pub async fn fill<F, L>(&self, name: &str, load: F) -> Result<bool, Error>
+    where
+        F: FnOnce() -> L + Send + 'static,
+        L: Future<Output = Result<Filled, Error>> + Send + 'static,
+    {
+        if let Some(setback) = self.setback(name, self.cache.clock.now()) {
+            return Err(setback.as_remembered(self.cache.clock.now()));
+        }
+        let (flight, landing) = self.embark(name);
+        let first = landing.is_some();
+        if let Some(landing) = landing {
+            tokio::spawn(self.clone().fly_filling(landing, load));
+        }
+        flight.wait().await.map(|_| first).map_err(|error| (*error).clone())
+    }
+
+    async fn fly_filling<F, L>(self, landing: Landing, load: F)
+    where
+        F: FnOnce() -> L + Send + 'static,
+        L: Future<Output = Result<Filled, Error>> + Send + 'static,
+    {
+        let permit = match self.permit() {
+            Ok(permit) => permit,
+            Err(error) => return landing.land(Err(Arc::new(error))),
+        };
+        let started = self.cache.clock.now();
+        let filled = self.ask(load).await;
+        drop(permit);
+        let landed = match filled {
+            Ok(filled) => {
+                let at = self.cache.clock.now();
+                if !landing.write(|| self.keep_filled(&filled, started, at)) {
+                    add(&self.shared.counters.dropped_fills);
+                }
+                Ok((nothing(), Origin::Source))
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                landing.write(|| self.remember_setback(landing.key(), &error));
+                Err(error)
+            }
+        };
+        landing.land(landed);
+    }
+
+    /// Keeps what a load brought for other keys. Call it only where no invalidation can come between.
+    pub(crate) fn keep_filled(&self, filled: &Filled, started: Timestamp, at: Timestamp) {
+        for (name, loaded) in &filled.entries {
+            let loaded = Loaded { beside: Filled::default(), ..loaded.clone() };
+            self.keep(name, Arc::new(self.entry(name, loaded, started, at)), false);
+        }
+    }
+}
+
+/// What the flight of a filling load lands with.
+fn nothing() -> Arc<Entry> {
+    static NOTHING: OnceLock<Arc<Entry>> = OnceLock::new();
+    let long_gone =
+        Times { fresh_until: Timestamp::EPOCH, stale_until: Timestamp::EPOCH, keep_until: Timestamp::EPOCH };
+    let entry = || Arc::new(Entry::new(Loaded::default(), Timestamp::EPOCH, Timestamp::EPOCH, long_gone));
+    Arc::clone(NOTHING.get_or_init(entry))
+}

@@ -1,0 +1,126 @@
+//! Loads that bring several keys, removal by prefix, and values that go to the store seldom.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lastgood::{Error, Filled, Loaded, Persist, Reason};
+use tokio::sync::Notify;
+
+use crate::support::{MINUTE, SECOND, Stored, a_minute, loaded, memory_only, peeked, region, text};
+
+fn filled(entries: &[(&str, &str)]) -> Filled {
+    let entries = entries.iter().map(|(name, body)| ((*name).to_owned(), loaded(body))).collect();
+    Filled { entries, hold: None }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_load_brings_for_several_keys_is_there_for_each() {
+    let prices = region(&memory_only(), a_minute());
+    let brought = prices.fill("all", || async { Ok(filled(&[("a", "1"), ("b", "2")])) }).await;
+    assert!(brought.unwrap());
+    assert_eq!((peeked(&prices, "a"), peeked(&prices, "b")), (Some("1".to_owned()), Some("2".to_owned())));
+    assert_eq!(peeked(&prices, "all"), None, "the name of the load holds nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_while_a_load_is_under_way_waits_for_it() {
+    let prices = region(&memory_only(), a_minute());
+    let go = Arc::new(Notify::new());
+    let first = {
+        let (prices, go) = (prices.clone(), Arc::clone(&go));
+        tokio::spawn(async move {
+            let load = move || async move {
+                go.notified().await;
+                Ok(filled(&[("a", "1")]))
+            };
+            prices.fill("all", load).await
+        })
+    };
+    tokio::task::yield_now().await;
+    let second = {
+        let prices = prices.clone();
+        tokio::spawn(async move { prices.fill("all", || async { Ok(filled(&[("a", "never")])) }).await })
+    };
+    tokio::task::yield_now().await;
+    go.notify_one();
+    assert_eq!((first.await.unwrap().unwrap(), second.await.unwrap().unwrap()), (true, false));
+    assert_eq!(peeked(&prices, "a").as_deref(), Some("1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_load_of_several_keys_is_not_repeated_at_once() {
+    let prices = region(&memory_only(), a_minute());
+    let fail = || async { Err(Error::new(Reason::Upstream, "down")) };
+    assert_eq!(prices.fill("all", fail).await.unwrap_err().reason, Reason::Upstream);
+    let again = prices.fill("all", || async { panic!("asked again") }).await.unwrap_err();
+    assert_eq!((again.reason, again.remembered), (Reason::Upstream, true));
+    tokio::time::advance(MINUTE).await;
+    assert!(prices.fill("all", || async { Ok(filled(&[])) }).await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invalidation_of_the_prefix_keeps_a_late_load_from_being_written() {
+    let stored = Stored::new();
+    let prices = region(&stored.cache, a_minute());
+    prices.put("btc:1", loaded("old")).await;
+    prices.put("eth:1", loaded("other")).await;
+    stored.flush().await;
+    let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let late = {
+        let (prices, begun, go) = (prices.clone(), Arc::clone(&begun), Arc::clone(&go));
+        tokio::spawn(async move {
+            let load = move || async move {
+                begun.notify_one();
+                go.notified().await;
+                Ok(filled(&[("btc:1", "late"), ("btc:2", "late")]))
+            };
+            prices.fill("btc:all", load).await
+        })
+    };
+    begun.notified().await;
+    assert_eq!(prices.remove_prefix("btc:").await, 1);
+    go.notify_one();
+    late.await.unwrap().unwrap();
+    assert_eq!((peeked(&prices, "btc:1"), peeked(&prices, "btc:2")), (None, None));
+    assert_eq!(
+        prices.stored(&["btc:1".to_owned()]).await.into_iter().flatten().count(),
+        0,
+        "not even before it is done"
+    );
+    stored.flush().await;
+    let both = prices.stored(&["btc:1".to_owned(), "eth:1".to_owned()]).await;
+    assert!(both[0].is_none());
+    assert_eq!(both[1].as_ref().map(text).as_deref(), Some("other"));
+    prices.put("btc:1", loaded("new")).await;
+    stored.flush().await;
+    assert!(prices.stored(&["btc:1".to_owned()]).await[0].is_some(), "what comes after is believed again");
+    assert_eq!(prices.remove_prefix("btc").await, 0, "a prefix ends with a colon");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_changes_often_goes_to_the_store_seldom() {
+    let stored = Stored::new();
+    let prices = region(&stored.cache, a_minute());
+    let seldom = |body: &str| Loaded { persist: Persist::Every(Duration::from_secs(5)), ..loaded(body) };
+    for second in 0..12 {
+        let tick = Filled { entries: vec![("tick".to_owned(), seldom(&second.to_string()))], hold: None };
+        prices.fill("ticks", || async move { Ok(tick) }).await.unwrap();
+        stored.flush().await;
+        let in_store = prices.stored(&["tick".to_owned()]).await[0].as_ref().map(text);
+        assert_eq!(in_store, Some((second / 5 * 5).to_string()), "at second {second}");
+        assert_eq!(peeked(&prices, "tick"), Some(second.to_string()));
+        tokio::time::advance(SECOND).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_store_has_already_is_not_written_again() {
+    let stored = Stored::new();
+    let prices = region(&stored.cache, a_minute());
+    let here = Loaded { persist: Persist::Never, ..loaded("1") };
+    let load = || async move { Ok(Filled { entries: vec![("a".to_owned(), here)], hold: None }) };
+    prices.fill("all", load).await.unwrap();
+    stored.flush().await;
+    assert_eq!(peeked(&prices, "a").as_deref(), Some("1"));
+    assert!(prices.stored(&["a".to_owned()]).await[0].is_none());
+}
