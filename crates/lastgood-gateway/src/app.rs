@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use lastgood::{Answer, Cache, Clock, Error, Loaded, Region, Timestamp, Value};
 use lastgood_market::candles::{Candles, Exchange};
 use lastgood_market::plan::Source;
-use lastgood_market::{Plans, Preset, RegionName, Venue, interval};
+use lastgood_market::{Plans, Preset, Priority, RegionName, Venue, interval};
 
 use crate::config::Limits;
 use crate::exchange::Packed;
@@ -74,16 +74,22 @@ impl App {
 
     /// The weight used at a venue in the minute of `now`, for the header that clients pace themselves by.
     pub(crate) fn used_weight(&self, venue: Venue, now: Timestamp) -> u32 {
-        self.upstreams.venue(venue).budget.used(now)
+        self.upstreams.venue(venue).used(now)
     }
 
     /// The answer of a source, from the cache or the exchange.
     pub(crate) async fn ask(&self, source: &Arc<Source>) -> Result<Answer, Error> {
+        self.upstreams.heat.count(&source.key);
+        let region = self.region(source.region());
         let load = {
+            let region = region.clone();
             let (source, exchange) = (Arc::clone(source), Arc::clone(&self.exchange));
-            move || async move { exchange.load(&source).await }
+            move || async move {
+                let has_kept = region.peek(&source.key).is_some();
+                exchange.load(&source, Priority::of_load(has_kept)).await
+            }
         };
-        self.region(source.region()).get_or_load(&source.key, load).await
+        region.get_or_load(&source.key, load).await
     }
 }
 
@@ -99,17 +105,13 @@ pub(crate) struct Asker {
 
 impl Asker {
     /// Fetches and checks an answer. Only what is of the shape asked for gets any further.
-    async fn fetch(&self, source: &Source) -> Result<Value, Error> {
-        let value = self.upstreams.fetch(source).await?.into_value(source, self.clock.now())?;
-        if source.region() == RegionName::ExchangeInfo {
-            self.upstreams.venue(source.endpoint.venue).budget.learn_limit(&value.body);
-        }
-        Ok(value)
+    async fn fetch(&self, source: &Source, priority: Priority) -> Result<Value, Error> {
+        self.upstreams.fetch(source, priority).await?.into_value(source, self.clock.now())
     }
 
     /// Fetches, checks and dates an answer.
-    pub(crate) async fn load(&self, source: &Source) -> Result<Loaded, Error> {
-        let value = self.fetch(source).await?;
+    pub(crate) async fn load(&self, source: &Source, priority: Priority) -> Result<Loaded, Error> {
+        let value = self.fetch(source, priority).await?;
         let forming = source.interval().map_or(Duration::from_secs(1), |interval| self.forming_fresh_for(interval));
         let fresh_for = source.fresh_for(&value.body, self.clock.now(), forming);
         Ok(Loaded { fresh_for, ..Loaded::from(value) })
@@ -118,8 +120,8 @@ impl Asker {
 
 #[async_trait]
 impl Exchange for Asker {
-    async fn ask(&self, source: Source, _has_kept: bool) -> Result<Value, Error> {
-        self.fetch(&source).await
+    async fn ask(&self, source: Source, has_kept: bool) -> Result<Value, Error> {
+        self.fetch(&source, Priority::of_load(has_kept)).await
     }
 
     fn forming_fresh_for(&self, interval: &str) -> Duration {

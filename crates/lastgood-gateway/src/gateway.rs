@@ -9,7 +9,7 @@ use std::time::Duration;
 use lastgood::store::{EmbeddedStore, Guard, RedisOptions, RedisStore, Store};
 use lastgood::{Cache, Clock, Policy, RegionStats};
 use lastgood_market::candles::Candles;
-use lastgood_market::{Plans, Preset, RegionName, Venue};
+use lastgood_market::{Bucket, Plans, Preset, RegionName, Venue};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -21,7 +21,7 @@ use crate::router::Routes;
 use crate::server;
 use crate::streams::{self, Streams};
 use crate::symbols::SymbolChain;
-use crate::upstream::Upstreams;
+use crate::upstream::{BanMemory, Upstreams, share_bans, watch_health};
 
 /// How long queued writes may take when the gateway stops.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -87,7 +87,10 @@ impl Gateway {
             .namespace(&settings.namespace)
             .clock(clock.clone())
             .guard(Guard { budget: settings.store_budget, ..Guard::default() });
-        if let Some(store) = open_store(settings, &clock).await? {
+        let store = open_store(settings, &clock).await?;
+        let shared = store.clone().filter(|_| matches!(settings.store, StoreSetting::Redis(_)));
+        let bans = BanMemory::new(settings.data_dir.clone(), shared, &settings.namespace);
+        if let Some(store) = store {
             builder = builder.store(store);
         }
         let refuse = |why: lastgood::BuildError| BuildError(why.to_string());
@@ -98,7 +101,11 @@ impl Gateway {
             let policy = configured(name.policy(settings.preset), &settings.region(name.as_str()));
             regions.push(cache.region(name.as_str(), policy).map_err(refuse)?);
         }
-        let upstreams = Arc::new(Upstreams::new(settings, &clock).map_err(BuildError)?);
+        let upstreams = Arc::new(Upstreams::new(settings, &clock, bans).map_err(BuildError)?);
+        upstreams.recall_stops().await;
+        let mut behind = JoinSet::new();
+        behind.spawn(watch_health(Arc::clone(&upstreams)));
+        behind.spawn(share_bans(Arc::clone(&upstreams)));
         let exchange = Arc::new(Asker {
             upstreams: Arc::clone(&upstreams),
             clock: clock.clone(),
@@ -107,7 +114,6 @@ impl Gateway {
         });
         let has_store = cache.status().store.is_some();
         let klines = regions[RegionName::Klines as usize].clone();
-        let mut behind = JoinSet::new();
         let streamed = streamed(settings);
         let keys = OwnKeys::open(settings).await;
         let symbols = SymbolChain::new(settings, keys, &exchange, &regions, &clock).map_err(BuildError)?;
@@ -140,6 +146,7 @@ impl Gateway {
     pub async fn serve(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
         let routes = Routes::new(Arc::clone(&self.app));
         let served = server::serve(listener, routes, &self.app.limits, shutdown).await;
+        self.app.upstreams.remember_stops().await;
         if let Err(why) = self.app.cache.close(CLOSE_WITHIN).await {
             tracing::warn!(%why, "the store was not closed in order; its last writes may be lost");
         }
@@ -161,7 +168,7 @@ impl App {
     pub(crate) fn totals(&self) -> Totals {
         let stats = self.cache.stats();
         let sum = |field: fn(&RegionStats) -> u64| stats.iter().map(|(_, stats)| field(stats)).sum::<u64>();
-        let standings = Venue::ALL.map(|venue| self.upstreams.venue(venue).budget.standing());
+        let standings: Vec<_> = self.upstreams.budgets().map(|(_, budget)| budget.standing()).collect();
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         Totals {
             requests: count(&self.counts.requests),
@@ -173,7 +180,7 @@ impl App {
             passed: count(&self.counts.passed),
             errors: sum(|stats| stats.errors) + count(&self.counts.pass_failures),
             upstream_calls: standings.iter().map(|standing| standing.calls).sum(),
-            weight_spent: standings.iter().map(|standing| standing.spent).sum(),
+            weight_spent: standings.iter().map(|standing| standing.buckets[Bucket::Weight as usize].spent).sum(),
             weight_asked: count(&self.counts.weight_asked),
         }
     }

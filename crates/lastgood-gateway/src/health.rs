@@ -5,10 +5,12 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use lastgood::store::BreakerState;
-use lastgood_market::Venue;
+use lastgood_market::budget::{BucketStanding, Stop};
+use lastgood_market::{Budget, Venue};
 use serde::Serialize;
 
 use crate::app::App;
+use crate::upstream::Base;
 
 /// How well the gateway does. `degraded` still answers.
 #[derive(Serialize)]
@@ -36,14 +38,42 @@ struct CacheHealth {
 #[derive(Serialize)]
 struct UpstreamHealth {
     venue: &'static str,
-    hosts: Vec<String>,
-    weight_limit: u32,
-    weight_used: u32,
+    /// In the order they are preferred.
+    bases: Vec<BaseHealth>,
+    /// One, but where testnets are among the bases.
+    budgets: Vec<BudgetHealth>,
+}
+
+#[derive(Serialize)]
+struct BaseHealth {
+    host: String,
+    /// `healthy` or `unhealthy`.
+    state: &'static str,
+}
+
+#[derive(Serialize)]
+struct BudgetHealth {
+    exchange: String,
+    buckets: Vec<BucketHealth>,
+}
+
+#[derive(Serialize)]
+struct BucketHealth {
+    bucket: &'static str,
+    window_seconds: u64,
+    limit: u32,
+    /// Left to signed calls.
+    reserve: u32,
+    used: u32,
 }
 
 #[derive(Serialize)]
 struct Ban {
     venue: &'static str,
+    exchange: String,
+    /// What alone is stopped; everything if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bucket: Option<&'static str>,
     reason: &'static str,
     /// Milliseconds since the epoch.
     until: u64,
@@ -54,22 +84,16 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Health> {
     let cache = app.cache.status();
     let breaker = cache.store.as_ref().map(|store| store.breaker);
     let store_ok = breaker.is_none_or(|breaker| breaker == BreakerState::Closed);
-    let standing = |venue: Venue| (venue, app.upstreams.venue(venue).budget.standing());
-    let bans: Vec<Ban> = Venue::ALL
-        .map(standing)
-        .into_iter()
-        .filter_map(|(venue, standing)| {
-            let stop = standing.stop?;
-            Some(Ban { venue: venue.as_str(), reason: stop.reason.as_str(), until: stop.until.as_millis() })
-        })
-        .collect();
+    let upstreams: Vec<_> = Venue::ALL.into_iter().map(|venue| upstream_health(&app, venue)).collect();
+    let bans = bans(&app);
+    let reachable = upstreams.iter().all(|upstream| upstream.bases.iter().any(|base| base.state == HEALTHY));
     let judge = |well| match (cache.enabled, well) {
         (false, _) => "disabled",
         (true, true) => "ok",
         (true, false) => "degraded",
     };
     Json(Health {
-        status: judge(store_ok && bans.is_empty()),
+        status: judge(store_ok && bans.is_empty() && reachable),
         cache: CacheHealth {
             status: judge(store_ok),
             store: cache.store.as_ref().map_or_else(|| "memory".to_owned(), |store| store.name.clone()),
@@ -77,18 +101,50 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Health> {
             unconfirmed_removals: cache.store.as_ref().map_or(0, |store| store.unconfirmed_removals),
         },
         breaker: breaker.map_or("none", BreakerState::as_str),
-        upstreams: Venue::ALL
-            .map(standing)
-            .into_iter()
-            .map(|(venue, standing)| UpstreamHealth {
-                venue: venue.as_str(),
-                hosts: app.upstreams.hosts(venue),
-                weight_limit: standing.limit,
-                weight_used: standing.used,
-            })
-            .collect(),
+        upstreams,
         bans,
     })
+}
+
+const HEALTHY: &str = "healthy";
+
+fn upstream_health(app: &App, venue: Venue) -> UpstreamHealth {
+    let upstream = app.upstreams.venue(venue);
+    let base = |base: &Base| BaseHealth {
+        host: base.url.host().to_owned(),
+        state: if base.health.is_healthy() { HEALTHY } else { "unhealthy" },
+    };
+    let bucket = |standing: &BucketStanding| BucketHealth {
+        bucket: standing.bucket.as_str(),
+        window_seconds: standing.window.as_secs(),
+        limit: standing.limit,
+        reserve: standing.reserve,
+        used: standing.used,
+    };
+    let budget = |budget: &Arc<Budget>| BudgetHealth {
+        exchange: budget.name().to_owned(),
+        buckets: budget.standing().buckets.iter().map(bucket).collect(),
+    };
+    UpstreamHealth {
+        venue: venue.as_str(),
+        bases: upstream.bases.iter().map(base).collect(),
+        budgets: upstream.budgets().iter().map(budget).collect(),
+    }
+}
+
+/// The pauses and bans in force.
+fn bans(app: &App) -> Vec<Ban> {
+    let stops = app.upstreams.budgets().flat_map(|(venue, budget)| {
+        let standing = budget.standing();
+        let of_buckets = standing.buckets.into_iter().map(|bucket| (Some(bucket.bucket.as_str()), bucket.stop));
+        let ban = move |(bucket, stop): (Option<&'static str>, Option<Stop>)| {
+            let Stop { reason, until } = stop?;
+            let (exchange, reason) = (budget.name().to_owned(), reason.as_str());
+            Some(Ban { venue: venue.as_str(), exchange, bucket, reason, until: until.as_millis() })
+        };
+        std::iter::once((None, standing.stop)).chain(of_buckets).filter_map(ban)
+    });
+    stops.collect()
 }
 
 /// `GET /livez`: the process answers.

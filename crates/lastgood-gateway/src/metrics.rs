@@ -9,8 +9,8 @@ use axum::response::Response;
 use http::{HeaderValue, StatusCode};
 use lastgood::store::BreakerState;
 use lastgood::{LATENCY_BOUNDS_MS, RegionStats, Timestamp};
-use lastgood_market::Venue;
-use lastgood_market::budget::Standing;
+use lastgood_market::budget::{BucketStanding, Standing};
+use lastgood_market::{Bucket, Budget, Priority, Venue};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
 use prometheus_client::metrics::MetricType;
@@ -20,6 +20,7 @@ use prometheus_client::registry::Registry;
 
 use crate::app::App;
 use crate::response::plain;
+use crate::upstream::CallResult;
 
 const OPENMETRICS: HeaderValue = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
@@ -133,32 +134,95 @@ fn load_latency(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::Resu
     Ok(())
 }
 
+type Standings = [(Venue, String, Standing)];
+type BucketField = fn(&BucketStanding) -> u64;
 type StandingField = fn(&Standing) -> u64;
 
+const BUCKET_GAUGES: [(&str, &str, BucketField); 3] = [
+    ("budget_used", "What is used in the current window, by bucket", |bucket| u64::from(bucket.used)),
+    ("budget_limit", "What the exchange allows in a window, by bucket", |bucket| u64::from(bucket.limit)),
+    ("budget_reserve", "The part of the limit that is left to signed calls", |bucket| u64::from(bucket.reserve)),
+];
+
+const BUDGET_COUNTERS: [(&str, &str, StandingField); 4] = [
+    ("upstream_calls", "Cacheable requests sent to the exchange", |standing| standing.calls),
+    ("upstream_weight", "Request weight spent on them", |standing| standing.buckets[Bucket::Weight as usize].spent),
+    ("upstream_pauses", "Pauses (429) that the exchange asked for", |standing| standing.pauses),
+    ("upstream_bans", "Bans (418)", |standing| standing.bans),
+];
+
 fn upstream_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
-    let standings = Venue::ALL.map(|venue| (venue, app.upstreams.venue(venue).budget.standing()));
-    let counters: [(&str, &str, StandingField); 2] = [
-        ("upstream_calls", "Cacheable requests sent to the exchange", |standing| standing.calls),
-        ("upstream_weight", "Request weight spent on them", |standing| standing.spent),
-    ];
-    for (name, help, field) in counters {
+    let standing = |(venue, budget): (Venue, &Arc<Budget>)| (venue, budget.name().to_owned(), budget.standing());
+    let standings: Vec<_> = app.upstreams.budgets().map(standing).collect();
+    budget_counters(encoder, &standings)?;
+    bucket_values(encoder, &standings)?;
+    base_values(encoder, app)
+}
+
+fn budget_counters(encoder: &mut DescriptorEncoder<'_>, standings: &Standings) -> fmt::Result {
+    for (name, help, field) in BUDGET_COUNTERS {
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (venue, standing) in &standings {
-            ConstCounter::new(field(standing)).encode(family.encode_family(&[("venue", venue.as_str())])?)?;
+        for (venue, exchange, standing) in standings {
+            let labels = [("venue", venue.as_str()), ("exchange", exchange)];
+            ConstCounter::new(field(standing)).encode(family.encode_family(&labels)?)?;
         }
     }
-    let gauges: [(&str, &str, StandingField); 3] = [
-        ("upstream_weight_used", "Weight used in this minute", |standing| u64::from(standing.used)),
-        ("upstream_weight_limit", "Weight allowed a minute", |standing| u64::from(standing.limit)),
-        ("upstream_stopped", "1 while the exchange wants to be left alone", |standing| {
-            u64::from(standing.stop.is_some())
-        }),
-    ];
-    for (name, help, field) in gauges {
-        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (venue, standing) in &standings {
-            gauge(field(standing)).encode(family.encode_family(&[("venue", venue.as_str())])?)?;
+    let help = "Calls that the budget did not allow, by priority";
+    let mut family = encoder.encode_descriptor("budget_refused", help, None, MetricType::Counter)?;
+    for (venue, exchange, standing) in standings {
+        for (priority, &refused) in Priority::ALL.iter().zip(&standing.refused) {
+            let labels = [("venue", venue.as_str()), ("exchange", exchange), ("priority", priority.as_str())];
+            ConstCounter::new(refused).encode(family.encode_family(&labels)?)?;
         }
+    }
+    let help = "1 while the exchange wants to be left alone";
+    let mut family = encoder.encode_descriptor("upstream_stopped", help, None, MetricType::Gauge)?;
+    for (venue, exchange, standing) in standings {
+        let labels = [("venue", venue.as_str()), ("exchange", exchange)];
+        gauge(u64::from(standing.stop.is_some())).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+fn bucket_values(encoder: &mut DescriptorEncoder<'_>, standings: &Standings) -> fmt::Result {
+    for (name, help, field) in BUCKET_GAUGES {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (venue, exchange, standing) in standings {
+            for bucket in &standing.buckets {
+                let labels = [("venue", venue.as_str()), ("exchange", exchange), ("bucket", bucket.bucket.as_str())];
+                gauge(field(bucket)).encode(family.encode_family(&labels)?)?;
+            }
+        }
+    }
+    let help = "What was spent since the start, by bucket";
+    let mut family = encoder.encode_descriptor("budget_spent", help, None, MetricType::Counter)?;
+    for (venue, exchange, standing) in standings {
+        for bucket in &standing.buckets {
+            let labels = [("venue", venue.as_str()), ("exchange", exchange), ("bucket", bucket.bucket.as_str())];
+            ConstCounter::new(bucket.spent).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn base_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
+    let bases = || {
+        let venues = Venue::ALL.into_iter();
+        venues.flat_map(|venue| app.upstreams.venue(venue).bases.iter().map(move |base| (venue, base)))
+    };
+    let help = "Calls to a host, signed ones included, by how they ended";
+    let mut family = encoder.encode_descriptor("upstream_results", help, None, MetricType::Counter)?;
+    for (venue, base) in bases() {
+        for result in CallResult::ALL {
+            let labels = [("venue", venue.as_str()), ("base", base.url.as_str()), ("result", result.as_str())];
+            ConstCounter::new(base.calls(result)).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    let help = "1 while a base is asked in its turn, 0 while it is passed over";
+    let mut family = encoder.encode_descriptor("upstream_healthy", help, None, MetricType::Gauge)?;
+    for (venue, base) in bases() {
+        let labels = [("venue", venue.as_str()), ("base", base.url.as_str())];
+        gauge(u64::from(base.health.is_healthy())).encode(family.encode_family(&labels)?)?;
     }
     Ok(())
 }

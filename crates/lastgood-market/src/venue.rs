@@ -8,6 +8,7 @@ mod weight;
 pub use self::endpoints::{ENDPOINTS, endpoint};
 pub use self::weight::{Weight, weight_of};
 
+use crate::budget::Bucket;
 use crate::region::RegionName;
 
 /// A market of the exchange, each with hosts and limits of its own.
@@ -123,6 +124,17 @@ pub struct Endpoint {
     pub shape: Shape,
     /// Whether the used-weight header of its answers can be believed; the exchange documents two that cannot.
     pub states_weight: bool,
+}
+
+impl Endpoint {
+    /// Where a call counts besides its weight.
+    pub fn bucket(&self) -> Bucket {
+        match self.region {
+            RegionName::FundingRate | RegionName::FundingInfo => Bucket::Funding,
+            RegionName::FuturesData => Bucket::Statistics,
+            _ => Bucket::Weight,
+        }
+    }
 }
 
 /// An error in the exchange's own shape, `{"code":-1121,"msg":"Invalid symbol."}`.

@@ -271,6 +271,8 @@ impl Region {
         let doubling = Duration::from_millis(500) * 2u32.saturating_pow(in_a_row.min(16));
         let throttle = match (error.reason, last_good) {
             (Reason::NotFound, _) => self.shared.policy.negative_for,
+            // Whoever paces us names the time for each try: doubling on top would starve a key that is often refused.
+            (Reason::RateLimited | Reason::Overloaded, _) if error.retry_after.is_some() => Duration::ZERO,
             (_, Some(_)) => doubling.min(THROTTLE_AT_MOST),
             (_, None) => doubling.min(THROTTLE_WITHOUT_LAST_GOOD),
         };

@@ -40,6 +40,14 @@ impl BaseUrl {
     }
 }
 
+#[cfg(test)]
+impl BaseUrl {
+    /// The bases of a comma-separated list.
+    pub(crate) fn list_for_tests(text: &str) -> Vec<BaseUrl> {
+        list(&Raw::text(text), Protocol::Http).expect("good bases")
+    }
+}
+
 impl fmt::Display for BaseUrl {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(self.as_str())

@@ -26,6 +26,7 @@ use crate::response::{headed, plain};
 
 /// Answers a question about candles.
 pub(super) async fn candles(app: &App, venue: Venue, question: &Arc<Question>, accepts: Accepts) -> Response {
+    app.upstreams.heat.count(question.series.name());
     match app.candles.answer(question).await {
         Ok(slice) => respond(app, venue, slice, accepts).await,
         // What cannot be put together, the exchange is asked as it was asked.

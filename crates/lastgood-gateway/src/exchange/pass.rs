@@ -17,6 +17,10 @@ use crate::upstream::{Unanswered, strip_hop_by_hop};
 /// Sends a request on and its answer back. Nothing is retried, nothing is queued.
 pub(super) async fn forward(app: &App, venue: Venue, request: Request<Incoming>, reason: BypassReason) -> Response {
     Counts::add(&app.counts.passed, 1);
+    // What is public is nobody's order: the exchange's pause or ban is heeded for it too.
+    if let Some(error) = app.upstreams.venue(venue).held_back().filter(|_| reason == BypassReason::Uncacheable) {
+        return failure::fail(app, venue, &error);
+    }
     let declared = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > app.limits.max_body_bytes) {
         return failure::too_large(app, venue);

@@ -12,13 +12,13 @@ use lastgood::{Clock, Error, Loaded, Outcome, Reason, Region, Timestamp, Value};
 use lastgood_market::credentials::Environment;
 use lastgood_market::plan::{Plan, Request, Source, plan};
 use lastgood_market::symbols::{Link, Prepared, Stamp, prepare};
-use lastgood_market::{RegionName, Venue};
+use lastgood_market::{Priority, RegionName, Venue};
 use tokio::time::timeout;
 
 use crate::app::Asker;
 use crate::config::Settings;
 use crate::own_keys::OwnKeys;
-use crate::upstream::Upstreams;
+use crate::upstream::{BanMemory, Upstreams};
 
 /// Volumes move slowly: tickers of this age still order a list.
 const TICKERS_SERVE_FOR: Duration = Duration::from_secs(600);
@@ -65,8 +65,9 @@ impl SymbolChain {
         regions: &[Region],
         clock: &Clock,
     ) -> Result<Self, String> {
+        let bans = BanMemory::new(settings.data_dir.clone(), None, &settings.namespace);
         let testnet = match keys.any(Environment::Testnet) {
-            true => Some(Upstreams::new(&on_testnet(settings), clock)?),
+            true => Some(Upstreams::new(&on_testnet(settings), clock, bans)?),
             false => None,
         };
         Ok(SymbolChain {
@@ -141,16 +142,22 @@ impl SymbolChain {
             (Link::Mainnet, _) => &self.asker.upstreams,
         };
         let asked_at = self.clock.now();
-        let fetched = upstreams.fetch_as(&source, self.key(link, venue)).await?;
+        let fetched = upstreams.fetch_as(&source, self.priority(venue), self.key(link, venue)).await?;
         let body = fetched.into_value(&source, self.clock.now())?.body;
-        upstreams.venue(venue).budget.learn_limit(&body);
         Ok(Info { body, asked_at, standing: Standing::Fresh })
+    }
+
+    fn priority(&self, venue: Venue) -> Priority {
+        Priority::of_load(self.lists.peek(&self.name(venue)).is_some())
     }
 
     /// The exchangeInfo that the drop-in API serves, too: whoever comes first loads it for both.
     async fn public_info(self: &Arc<Self>, source: &Arc<Source>) -> Result<Info, Error> {
         let (chain, asked) = (Arc::clone(self), Arc::clone(source));
-        let load = move || async move { chain.asker.load(&asked).await };
+        let load = move || async move {
+            let has_kept = chain.exchange_info.peek(&asked.key).is_some();
+            chain.asker.load(&asked, Priority::of_load(has_kept)).await
+        };
         let answer = self.exchange_info.get_or_load(&source.key, load).await?;
         let standing = match answer.outcome() {
             Outcome::Stale => Standing::Stale,
@@ -186,7 +193,10 @@ impl SymbolChain {
             return Some(held.body().clone());
         }
         let (chain, asked) = (Arc::clone(self), Arc::clone(&source));
-        let load = move || async move { chain.asker.load(&asked).await };
+        let load = move || async move {
+            let has_kept = chain.tickers.peek(&asked.key).is_some();
+            chain.asker.load(&asked, Priority::of_load(has_kept)).await
+        };
         match self.tickers.get_or_load(&source.key, load).await {
             Ok(tickers) => Some(tickers.body().clone()),
             Err(why) => {

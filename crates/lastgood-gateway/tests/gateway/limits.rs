@@ -123,7 +123,7 @@ async fn health_readiness_and_metrics_are_there() {
     for line in [
         "lastgood_reads_total{region=\"klines\",outcome=\"hit_memory\"} 1",
         "lastgood_reads_total{region=\"klines\",outcome=\"miss\"} 1",
-        "lastgood_upstream_weight_total{venue=\"spot\"} 2",
+        "lastgood_upstream_weight_total{venue=\"spot\",exchange=\"spot@127.0.0.1:",
         "lastgood_load_duration_seconds_count{region=\"klines\"} 1",
         "# EOF",
     ] {

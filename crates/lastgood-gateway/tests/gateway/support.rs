@@ -70,6 +70,7 @@ pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     served: tokio::task::JoinHandle<()>,
+    _data: tempfile::TempDir,
 }
 
 /// Settings of a gateway before `upstream`, with more flags such as `("regions.klines.fresh_for", "5m")`.
@@ -89,7 +90,12 @@ pub(crate) fn settings(upstream: &str, more: &[(&str, &str)]) -> Settings {
 
 impl Running {
     pub(crate) async fn start(upstream: &str, more: &[(&str, &str)]) -> Running {
-        let gateway = Gateway::build(&settings(upstream, more)).await.expect("a gateway");
+        let data = tempfile::tempdir().expect("a folder");
+        let mut settings = settings(upstream, more);
+        if more.iter().all(|(key, _)| *key != "data_dir") {
+            settings.data_dir = data.path().to_owned();
+        }
+        let gateway = Gateway::build(&settings).await.expect("a gateway");
         let gateway = std::sync::Arc::new(gateway);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -98,7 +104,7 @@ impl Running {
         let served = tokio::spawn(async move {
             serving.serve(listener, async { drop(stopped.await) }).await.expect("serves");
         });
-        Running { gateway, address, stop: Some(stop), served }
+        Running { gateway, address, stop: Some(stop), served, _data: data }
     }
 
     pub(crate) fn url(&self, target: &str) -> String {

@@ -149,6 +149,11 @@ impl Series {
         self.endpoint.limit.map_or(500, |(_, most)| most as usize)
     }
 
+    /// What names the series among all keys.
+    pub fn name(&self) -> &str {
+        &self.prefix
+    }
+
     pub(super) fn source(&self, fetch: Fetch) -> Source {
         let mut params = Params::default();
         for (name, value) in &self.names {
@@ -158,7 +163,10 @@ impl Series {
         params.set("startTime", fetch.start.map(|time| time.to_string()));
         params.set("endTime", fetch.end.map(|time| time.to_string()));
         params.set("limit", Some(fetch.limit.to_string()));
-        Source::direct(self.endpoint, &params, self.micros)
+        let mut source = Source::direct(self.endpoint, &params, self.micros);
+        // Whatever part of it is fetched, it is the series that is asked for.
+        source.key.clone_from(&self.prefix);
+        source
     }
 
     /// How long an answer that ends in a candle that closes at `close` may be believed at `now`; both in ms.

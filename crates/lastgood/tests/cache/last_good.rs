@@ -204,6 +204,21 @@ async fn a_source_that_asks_to_be_left_alone_is_left_alone_that_long() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_source_that_paces_is_asked_at_its_pace_however_often_it_refuses() {
+    let cache = memory_only();
+    let prices = region(&cache, a_minute());
+    let source = Source::answering("v1");
+    source.read(&prices, "BTCUSDT").await.expect("it loads");
+    advance(MINUTE).await;
+    source.answer(Err(Error::new(Reason::RateLimited, "not yet").with_retry_after(SECOND)));
+    for tries in 2..20 {
+        assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "LAST-GOOD"));
+        assert_eq!(source.loads(), tries);
+        advance(SECOND).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_region_that_is_never_stale_serves_nothing_stale() {
     let cache = memory_only();
     let policy = Policy { jitter: 0.0, ..Policy::fresh_for(MINUTE).keep_for(Keep::For(Duration::ZERO)) };

@@ -1,0 +1,174 @@
+//! The connections to the exchange, and the form of what is sent and taken in.
+
+use std::io::Read as _;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use lastgood::{Error, Reason};
+use lastgood_market::validate::Fetched;
+
+use crate::config::{BaseUrl, Settings};
+
+const USER_AGENT: &str = concat!("lastgood/", env!("CARGO_PKG_VERSION"));
+
+pub(super) type HttpClient = Client<HttpsConnector<HttpConnector>, Body>;
+
+pub(super) fn client(settings: &Settings) -> Result<HttpClient, String> {
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_nodelay(true);
+    connector.set_keepalive(Some(Duration::from_secs(30)));
+    connector.set_connect_timeout(Some(settings.upstream.connect_timeout));
+    let provider = rustls::crypto::ring::default_provider();
+    let connector = HttpsConnectorBuilder::new()
+        .with_provider_and_native_roots(provider)
+        .map_err(|why| format!("the system's certificate authorities cannot be read: {why}; install ca-certificates"))?
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(connector);
+    Ok(Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(Duration::from_secs(60))
+        .set_host(true)
+        .build(connector))
+}
+
+pub(super) fn public_request(
+    base: &BaseUrl,
+    target: &str,
+    micros: bool,
+    key: Option<&HeaderValue>,
+) -> Result<Request<Body>, String> {
+    let mut request = Request::get(join(base, target)?)
+        .header(header::USER_AGENT, USER_AGENT)
+        .header(header::ACCEPT, "application/json")
+        .header(header::ACCEPT_ENCODING, "gzip");
+    if micros {
+        request = request.header("x-mbx-time-unit", "MICROSECOND");
+    }
+    if let Some(key) = key {
+        request = request.header("x-mbx-apikey", key);
+    }
+    request.body(Body::empty()).map_err(|why| why.to_string())
+}
+
+/// Reads an answer to its end, at most `max` bytes of it.
+pub(super) async fn read(response: Response<Incoming>, max: usize) -> Result<Fetched, Error> {
+    let (head, body) = response.into_parts();
+    let body = collect(body, max).await?;
+    let body = match head.headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes) {
+        None | Some(b"identity") => body,
+        Some(b"gzip") => gunzip(&body, max)?,
+        Some(_) => return Err(Error::new(Reason::Malformed, "the answer has an encoding nobody asked for")),
+    };
+    let text = |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    Ok(Fetched {
+        status: head.status.as_u16(),
+        content_type: text(header::CONTENT_TYPE).unwrap_or_default().to_owned(),
+        retry_after: retry_after(&head.headers),
+        body,
+    })
+}
+
+async fn collect(mut body: Incoming, max: usize) -> Result<Bytes, Error> {
+    let mut collected = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Error::new(Reason::Malformed, "the answer broke off"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if collected.len() + data.len() > max {
+            return Err(too_large(max));
+        }
+        collected.extend_from_slice(&data);
+    }
+    Ok(collected.freeze())
+}
+
+/// The base with the request's own path and query behind it. The parts are never re-encoded.
+pub(super) fn join(base: &BaseUrl, target: &str) -> Result<Uri, String> {
+    format!("{}{target}", base.as_str()).parse().map_err(|why: http::uri::InvalidUri| why.to_string())
+}
+
+pub(super) fn used_weight(headers: &HeaderMap) -> Option<u32> {
+    headers.get("x-mbx-used-weight-1m")?.to_str().ok()?.trim().parse().ok()
+}
+
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// Takes out what concerns one connection only (RFC 9110, 7.6.1).
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<_> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| header::HeaderName::try_from(name.trim()).ok())
+        .collect();
+    const ALWAYS: [header::HeaderName; 7] = [
+        header::CONNECTION,
+        header::PROXY_AUTHENTICATE,
+        header::PROXY_AUTHORIZATION,
+        header::TE,
+        header::TRAILER,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+    ];
+    for name in named.iter().chain(&ALWAYS) {
+        headers.remove(name);
+    }
+    headers.remove("keep-alive");
+    headers.remove("proxy-connection");
+}
+
+fn gunzip(packed: &[u8], max: usize) -> Result<Bytes, Error> {
+    let mut body = Vec::with_capacity(packed.len().saturating_mul(4).min(max));
+    let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
+    let read = flate2::read::MultiGzDecoder::new(packed).take(limit).read_to_end(&mut body);
+    match read {
+        Ok(length) if length > max => Err(too_large(max)),
+        Ok(_) => Ok(body.into()),
+        Err(_) => Err(Error::new(Reason::Malformed, "the answer's compression is damaged")),
+    }
+}
+
+fn too_large(max: usize) -> Error {
+    Error::new(Reason::Malformed, format!("the answer is larger than upstream.max_answer_bytes, {max}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_concerns_one_connection_is_not_sent_on() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in
+            [("connection", "close, X-Private-Hop"), ("x-private-hop", "1"), ("keep-alive", "5"), ("x-mbx-apikey", "k")]
+        {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        strip_hop_by_hop(&mut headers);
+        assert_eq!(headers.keys().map(header::HeaderName::as_str).collect::<Vec<_>>(), ["x-mbx-apikey"]);
+    }
+
+    #[test]
+    fn a_small_body_that_unpacks_to_too_much_is_refused() {
+        use std::io::Write as _;
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        packer.write_all(&vec![b'0'; 1 << 20]).unwrap();
+        let packed = packer.finish().unwrap();
+        assert_eq!(gunzip(&packed, 1 << 20).unwrap().len(), 1 << 20);
+        assert_eq!(gunzip(&packed, (1 << 20) - 1).unwrap_err().reason, Reason::Malformed);
+        assert!(gunzip(&packed[..packed.len() / 2], 1 << 21).is_err());
+    }
+}

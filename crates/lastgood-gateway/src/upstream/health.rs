@@ -1,0 +1,180 @@
+//! Whether a base can be asked, and when to look again once it cannot.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How a call to a base ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CallResult {
+    /// With an answer, good or bad, that speaks of a working host.
+    Answered,
+    /// With 403, 418 or 429: the host works, and wants less of us.
+    HeldOff,
+    /// With an error of its own: 5xx, or a page for people.
+    Failed,
+    /// No connection was made, so nothing was sent.
+    Unreachable,
+    /// The connection ended before the answer did.
+    BrokeOff,
+    /// It was given up.
+    TimedOut,
+}
+
+impl CallResult {
+    pub(crate) const ALL: [CallResult; 6] = [
+        CallResult::Answered,
+        CallResult::HeldOff,
+        CallResult::Failed,
+        CallResult::Unreachable,
+        CallResult::BrokeOff,
+        CallResult::TimedOut,
+    ];
+
+    /// The word for labels.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            CallResult::Answered => "answered",
+            CallResult::HeldOff => "held-off",
+            CallResult::Failed => "failed",
+            CallResult::Unreachable => "unreachable",
+            CallResult::BrokeOff => "broke-off",
+            CallResult::TimedOut => "timed-out",
+        }
+    }
+
+    /// The result that an answer is.
+    pub(super) fn of(status: u16, is_page: bool) -> CallResult {
+        match status {
+            403 | 418 | 429 => CallResult::HeldOff,
+            500.. => CallResult::Failed,
+            _ if is_page => CallResult::Failed,
+            _ => CallResult::Answered,
+        }
+    }
+}
+
+/// So many failures in a row make a base unhealthy; one is enough where no connection was made.
+const PATIENCE: u32 = 3;
+/// When an unhealthy base is looked at for the first time; each look in vain doubles it.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+const LAST_LOOK: Duration = Duration::from_secs(60);
+
+/// The health of a base.
+#[derive(Debug)]
+pub(crate) struct Health(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    failures: u32,
+    /// When to look again, while it is unhealthy.
+    look_at: Option<Instant>,
+    wait: Duration,
+}
+
+impl Health {
+    pub(super) fn new() -> Self {
+        Health(Mutex::new(State { failures: 0, look_at: None, wait: FIRST_LOOK }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_healthy(&self) -> bool {
+        self.look_at().is_none()
+    }
+
+    /// When it is to be looked at; `None` while it is healthy.
+    pub(super) fn look_at(&self) -> Option<Instant> {
+        self.state().look_at
+    }
+
+    /// Takes in how a call ended. Says whether that changed its health.
+    pub(super) fn note(&self, result: CallResult) -> bool {
+        let mut state = self.state();
+        let was_healthy = state.look_at.is_none();
+        match result {
+            CallResult::Answered | CallResult::HeldOff => {
+                *state = State { failures: 0, look_at: None, wait: FIRST_LOOK };
+            }
+            CallResult::Unreachable => state.fail(PATIENCE),
+            CallResult::Failed | CallResult::BrokeOff | CallResult::TimedOut => state.fail(1),
+        }
+        was_healthy != state.look_at.is_none()
+    }
+
+    /// The look found it answering. It is healthy until its next failure; only a real call makes it wholly so.
+    pub(super) fn looked_well(&self) {
+        let mut state = self.state();
+        state.look_at = None;
+        state.failures = PATIENCE - 1;
+    }
+
+    /// The look found it as it was.
+    pub(super) fn looked_ill(&self) {
+        let mut state = self.state();
+        if state.look_at.is_some() {
+            state.look_later();
+        }
+    }
+}
+
+impl State {
+    fn fail(&mut self, by: u32) {
+        self.failures = self.failures.saturating_add(by);
+        match self.look_at {
+            // Many calls fail together: only one that ends after the look was due is a look in vain.
+            Some(look_at) if look_at > Instant::now() => {}
+            None if self.failures < PATIENCE => {}
+            _ => self.look_later(),
+        }
+    }
+
+    fn look_later(&mut self) {
+        self.look_at = Some(Instant::now() + self.wait);
+        self.wait = (self.wait * 2).min(LAST_LOOK);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_in_a_row_make_it_unhealthy_and_one_answer_heals_it() {
+        let health = Health::new();
+        for result in [CallResult::Failed, CallResult::TimedOut, CallResult::HeldOff, CallResult::Failed] {
+            assert!(!health.note(result));
+        }
+        health.note(CallResult::Failed);
+        assert!(health.note(CallResult::BrokeOff));
+        assert!(!health.is_healthy());
+        assert!(health.note(CallResult::Answered));
+        assert!(health.is_healthy());
+        assert!(health.note(CallResult::Unreachable), "nothing was sent: at once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn looks_in_vain_double_the_wait_and_a_burst_of_failures_does_not() {
+        let health = Health::new();
+        let wait = || health.look_at().unwrap() - Instant::now();
+        (0..100).for_each(|_| {
+            health.note(CallResult::Unreachable);
+        });
+        assert_eq!(wait(), FIRST_LOOK);
+        health.looked_ill();
+        assert_eq!(wait(), FIRST_LOOK * 2);
+        // It answers the look and fails the next call: the wait goes on from where it was.
+        health.looked_well();
+        assert!(health.is_healthy());
+        health.note(CallResult::Failed);
+        assert_eq!(wait(), FIRST_LOOK * 4);
+        (0..10).for_each(|_| health.looked_ill());
+        assert_eq!(wait(), LAST_LOOK);
+        health.note(CallResult::Answered);
+        health.note(CallResult::Unreachable);
+        assert_eq!(wait(), FIRST_LOOK);
+    }
+}

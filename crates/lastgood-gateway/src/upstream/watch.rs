@@ -1,0 +1,153 @@
+//! What goes on behind the requests: looks at unhealthy bases, and the sharing of bans.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use futures_util::future::join_all;
+use http::{Request, header};
+use lastgood::store::StoreError;
+use lastgood_market::budget::Ask;
+use lastgood_market::{Bucket, Priority, Venue};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::Upstreams;
+use super::bans::Stops;
+use super::base::Base;
+use super::client::{join, used_weight};
+
+/// How often it is asked whether a look is due.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// A base that does not answer a ping within this is not well.
+const PING_PATIENCE: Duration = Duration::from_secs(2);
+/// How often the store is asked for bans that others were told: in use, and idle, because hosted stores bill by the
+/// command.
+const ASK_EVERY: Duration = Duration::from_secs(5);
+const IDLE_TICKS: u32 = 6;
+/// How long a start waits for a shared store, so that the first call already heeds its bans.
+const RECALL_WITHIN: Duration = Duration::from_millis(500);
+const RECALL_AGAIN_AFTER: Duration = Duration::from_millis(20);
+
+/// Looks at unhealthy bases of venues that have others, with pings, until it is aborted.
+pub(crate) async fn watch_health(upstreams: Arc<Upstreams>) {
+    let mut tick = interval(LOOK_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let looks = Venue::ALL.into_iter().flat_map(|venue| {
+            let bases = &upstreams.venue(venue).bases;
+            // A lone base is found well again by the next request: nobody else would take it.
+            let due = |base: &&Base| base.health.look_at().is_some_and(|at| at <= Instant::now());
+            let bases = bases.iter().filter(move |_| bases.len() > 1).filter(due);
+            bases.map(move |base| (venue, base))
+        });
+        join_all(looks.map(|(venue, base)| look(&upstreams, venue, base))).await;
+    }
+}
+
+async fn look(upstreams: &Upstreams, venue: Venue, base: &Base) {
+    let ask = Ask { bucket: Bucket::Weight, weight: 1, priority: Priority::Refresh, heat: u32::MAX };
+    // A ping is a call like any other: none during a ban.
+    let Ok(spent) = base.budget.spend(ask) else { return };
+    let path = match venue {
+        Venue::Spot => "/api/v3/ping",
+        Venue::Futures => "/fapi/v1/ping",
+        Venue::Coin => "/dapi/v1/ping",
+    };
+    let request = join(&base.url, path).and_then(|uri| {
+        let request = Request::get(uri).header(header::USER_AGENT, concat!("lastgood/", env!("CARGO_PKG_VERSION")));
+        request.body(Body::empty()).map_err(|why| why.to_string())
+    });
+    let Ok(request) = request else { return };
+    let answered = tokio::time::timeout(PING_PATIENCE, upstreams.client.request(request)).await;
+    match answered {
+        Ok(Ok(response)) if response.status().is_success() => {
+            if let Some(used) = used_weight(response.headers()) {
+                spent.learn_used(used);
+            }
+            tracing::info!(host = base.url.host(), "the upstream answers pings again");
+            base.health.looked_well();
+        }
+        _ => base.health.looked_ill(),
+    }
+}
+
+/// Writes new stops down and reads those of others, until it is aborted.
+pub(crate) async fn share_bans(upstreams: Arc<Upstreams>) {
+    let mut tick = interval(ASK_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first tick always asks: the store may not have answered in time for the start.
+    let (mut idle_ticks, mut calls_before) = (0, u64::MAX);
+    loop {
+        tokio::select! {
+            () = upstreams.stopped.notified() => upstreams.remember_stops().await,
+            _ = tick.tick(), if upstreams.bans.is_shared() => {
+                let calls = upstreams.budgets().map(|(_, budget)| budget.standing().calls).sum();
+                idle_ticks = if calls == calls_before { idle_ticks + 1 } else { 0 };
+                calls_before = calls;
+                if idle_ticks % IDLE_TICKS == 0 {
+                    upstreams.exchange_stops().await;
+                }
+            }
+        }
+    }
+}
+
+impl Upstreams {
+    /// Heeds what was remembered before this process began. Comes before the first call.
+    pub(crate) async fn recall_stops(&self) {
+        self.heed_all(&self.bans.in_file().await);
+        let from_store = async {
+            loop {
+                match self.bans.in_store().await {
+                    Ok(stops) => return self.heed_all(&stops),
+                    Err(_) => tokio::time::sleep(RECALL_AGAIN_AFTER).await,
+                }
+            }
+        };
+        if tokio::time::timeout(RECALL_WITHIN, from_store).await.is_err() {
+            tracing::info!("the store does not answer yet; bans that others remember there are heeded when it does");
+        }
+    }
+
+    /// Writes the stops in force to where they are remembered.
+    pub(crate) async fn remember_stops(&self) {
+        let stops = self.stops();
+        let Some((_, budget)) = self.budgets().next().filter(|_| !stops.is_empty()) else { return };
+        self.bans.write_file(&stops, budget.now()).await;
+        self.write_store(&stops).await;
+    }
+
+    /// Heeds what others wrote into the store, and writes there what it lacks: it may have been away.
+    async fn exchange_stops(&self) {
+        let Ok(theirs) = self.bans.in_store().await else { return };
+        self.heed_all(&theirs);
+        let ours = self.stops();
+        let is_known = |(name, stop): (&String, &lastgood_market::budget::Stop)| {
+            theirs.get(name).is_some_and(|known| known.until >= stop.until)
+        };
+        if !ours.iter().all(is_known) {
+            self.write_store(&ours).await;
+        }
+    }
+
+    async fn write_store(&self, stops: &Stops) {
+        let Some((_, budget)) = self.budgets().next() else { return };
+        let written: Result<(), StoreError> = self.bans.write_store(stops, budget.now()).await;
+        if let Err(why) = written {
+            tracing::debug!(%why, "a ban was not written to the store yet");
+        }
+    }
+
+    fn stops(&self) -> Stops {
+        self.budgets().filter_map(|(_, budget)| Some((budget.name().to_owned(), budget.stopped()?))).collect()
+    }
+
+    fn heed_all(&self, stops: &Stops) {
+        for (_, budget) in self.budgets() {
+            if let Some(stop) = stops.get(budget.name()) {
+                budget.heed_remembered(*stop);
+            }
+        }
+    }
+}

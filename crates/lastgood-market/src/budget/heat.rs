@@ -1,0 +1,78 @@
+//! How often keys are asked for between two loads.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// So many counters in each of two rows.
+const COUNTERS: usize = 8_192;
+
+/// Counts requests by key since the key's last load, in a table of fixed size and without locks.
+///
+/// The count is what a refresh is worth: so many readers are served by it. A key has a counter in each of two rows and
+/// is as hot as the colder of them, so that it is taken for hotter than it is only where others share both. A load
+/// takes the key's own count out again and leaves that of a key it shares a counter with; else a cold key beside a hot
+/// one would never be worth a refresh.
+#[derive(Debug)]
+pub struct Heat {
+    rows: [Box<[AtomicU32]>; 2],
+    hasher: RandomState,
+}
+
+impl Heat {
+    /// A table in which nothing was asked for.
+    pub fn new() -> Self {
+        let row = || (0..COUNTERS).map(|_| AtomicU32::new(0)).collect();
+        Heat { rows: [row(), row()], hasher: RandomState::new() }
+    }
+
+    fn counters(&self, key: &str) -> [&AtomicU32; 2] {
+        let hash = self.hasher.hash_one(key);
+        [&self.rows[0][hash as usize % COUNTERS], &self.rows[1][(hash >> 32) as usize % COUNTERS]]
+    }
+
+    /// Counts a request.
+    pub fn count(&self, key: &str) {
+        // A count lost to another thread is no matter; one that wraps would be.
+        for counter in self.counters(key) {
+            counter.store(counter.load(Ordering::Relaxed).saturating_add(1), Ordering::Relaxed);
+        }
+    }
+
+    /// Requests since the key was last loaded.
+    pub fn of(&self, key: &str) -> u32 {
+        let [one, other] = self.counters(key).map(|counter| counter.load(Ordering::Relaxed));
+        one.min(other)
+    }
+
+    /// The key is being loaded.
+    pub fn reset(&self, key: &str) {
+        let own = self.of(key);
+        for counter in self.counters(key) {
+            counter.store(counter.load(Ordering::Relaxed).saturating_sub(own), Ordering::Relaxed);
+        }
+    }
+}
+
+impl Default for Heat {
+    fn default() -> Self {
+        Heat::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_keep_their_own_counts() {
+        let heat = Heat::new();
+        let names: Vec<_> = (0..500).map(|number| format!("key {number}")).collect();
+        for (count, name) in names.iter().enumerate() {
+            (0..count).for_each(|_| heat.count(name));
+        }
+        names.iter().skip(250).for_each(|name| heat.reset(name));
+        let wrong = |(count, name): &(usize, &String)| heat.of(name) != if *count < 250 { *count as u32 } else { 0 };
+        let shared = names.iter().enumerate().filter(wrong).count();
+        assert!(shared < 10, "{shared} of 500 keys have not their own count");
+    }
+}

@@ -1,0 +1,141 @@
+//! One thing that the exchange counts, in fixed windows of its clock.
+
+use std::time::Duration;
+
+use lastgood::Timestamp;
+
+use super::{Bucket, BucketStanding, Priority, RESERVE, Stop};
+
+/// How much of what is available refreshes may use: the last of it is for those who have nothing to serve.
+const REFRESHES: f64 = 0.95;
+/// How far behind the hottest key's refresh the coldest one's must stay, as a part of what is available.
+const HEAT_SPREAD: f64 = 0.2;
+/// A key this hot (requests for each unit of weight, as a power of two) may use all that a refresh may.
+const HOTTEST: f64 = 10.0;
+/// What may be used as soon as a window begins: half after a calm window, because at a candle's close everybody asks
+/// at once; little after one in which more was asked than there was, so that what there is lasts.
+const CALM_START: f64 = 0.5;
+const PRESSED_START: f64 = 0.1;
+/// After a window in which more was asked than there was, demands leave this part to refreshes: a crawl of keys that
+/// nobody ever had must not make every other key go stale.
+const GUARANTEED: f64 = 0.25;
+/// A refused refresh comes again soon, because it grows hotter while it waits; and not at once.
+const SHORTEST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// A count with its limit.
+#[derive(Debug)]
+pub(super) struct Window {
+    limit: u32,
+    length: u64,
+    index: u64,
+    pub(super) used: u32,
+    /// What refreshes used of it.
+    refreshed: u32,
+    /// What was asked for in this window, whether it was spent or not.
+    asked: u64,
+    /// Whether more was asked for in the last window than there was.
+    pressed: bool,
+    spent: u64,
+    pub(super) stop: Option<Stop>,
+}
+
+impl Window {
+    pub(super) fn new(limit: u32, length: u64) -> Self {
+        Window { limit, length, index: 0, used: 0, refreshed: 0, asked: 0, pressed: false, spent: 0, stop: None }
+    }
+
+    /// Begins a new window when the time has come.
+    pub(super) fn roll(&mut self, now: Timestamp) {
+        let index = now.as_millis() / self.length;
+        if self.index != index {
+            self.pressed = self.index + 1 == index && self.asked as f64 > self.available();
+            (self.index, self.used, self.refreshed, self.asked) = (index, 0, 0, 0);
+        }
+        if self.stop.is_some_and(|stop| stop.until <= now) {
+            self.stop = None;
+        }
+    }
+
+    pub(super) fn index(&self) -> u64 {
+        self.index
+    }
+
+    fn reserve(&self) -> f64 {
+        (f64::from(self.limit) * RESERVE).ceil()
+    }
+
+    /// The limit without the reserve.
+    fn available(&self) -> f64 {
+        f64::from(self.limit) - self.reserve()
+    }
+
+    pub(super) fn asked(&mut self, cost: u32) {
+        self.asked += u64::from(cost);
+    }
+
+    pub(super) fn spend(&mut self, cost: u32, priority: Priority) {
+        self.used = self.used.saturating_add(cost);
+        if priority == Priority::Refresh {
+            self.refreshed = self.refreshed.saturating_add(cost);
+        }
+        self.spent += u64::from(cost);
+    }
+
+    /// Takes the exchange's word for the limit. A window of another length begins anew.
+    pub(super) fn learn(&mut self, limit: u32, length: u64) {
+        if self.length != length {
+            (self.length, self.index) = (length, u64::MAX - 1);
+        }
+        self.limit = limit;
+    }
+
+    /// How long a call that costs `cost` has to wait; `None` if it may be made now.
+    ///
+    /// A demand may use all that is available, but a part for refreshes once it was scarce. A refresh may use a part that grows with the window, so that refreshes
+    /// last to its end, and that is larger the more often its key was asked for since its last load, for each unit of
+    /// weight. So scarcity stretches refreshes in proportion to what they are worth: a key that is asked for ten
+    /// times as often is refreshed about ten times as often, and one that is hardly asked for grows hot in the end
+    /// too, so that none is forgotten. Warming may use half of what the coldest refresh may.
+    pub(super) fn refuses(&self, cost: u32, priority: Priority, heat: u32, now: Timestamp) -> Option<Duration> {
+        let (available, wanted) = (self.available(), f64::from(self.used.saturating_add(cost)));
+        let into = now.as_millis() % self.length;
+        let rest = Duration::from_millis(self.length - into);
+        // What is dearer than the whole budget may be asked for once nothing else was.
+        let fits = wanted <= available || (self.used == 0 && cost <= self.limit);
+        if priority == Priority::Demand {
+            let guaranteed = if self.pressed { GUARANTEED * available } else { 0.0 };
+            let left_to_refreshes = (guaranteed - f64::from(self.refreshed)).max(0.0);
+            let fits = fits && (wanted <= available - left_to_refreshes || self.used == 0);
+            return (!fits).then_some(rest);
+        }
+        let start = if self.pressed { PRESSED_START } else { CALM_START };
+        let line = REFRESHES * (start + (1.0 - start) * into as f64 / self.length as f64);
+        let worth = f64::from(heat) / f64::from(cost);
+        let level = ((1.0 + worth).log2() / HOTTEST).min(1.0);
+        let part = match priority {
+            Priority::Warm => (line - HEAT_SPREAD) / 2.0,
+            _ => line - HEAT_SPREAD * (1.0 - level),
+        };
+        let refreshed = f64::from(self.refreshed.saturating_add(cost));
+        let is_guaranteed = self.pressed && priority == Priority::Refresh && refreshed <= part * GUARANTEED * available;
+        if fits && (wanted <= part * available || is_guaranteed) {
+            return None;
+        }
+        let slope = REFRESHES * (1.0 - start) * available / self.length as f64;
+        let until_allowed = Duration::from_millis(((wanted - part * available) / slope).max(0.0) as u64);
+        Some(until_allowed.min(rest).clamp(SHORTEST_WAIT, LONGEST_WAIT))
+    }
+
+    pub(super) fn standing(&self, bucket: Bucket) -> BucketStanding {
+        BucketStanding {
+            bucket,
+            limit: self.limit,
+            reserve: self.reserve() as u32,
+            window: Duration::from_millis(self.length),
+            used: self.used,
+            spent: self.spent,
+            stop: self.stop,
+        }
+    }
+}
