@@ -26,8 +26,24 @@ pub struct Counters {
     pub statuses: BTreeMap<u16, u64>,
     /// Request weight by market.
     pub weight: BTreeMap<Venue, u64>,
+    /// Stream connections.
+    #[serde(default)]
+    pub streams: StreamCounters,
     /// The last requests, the newest last.
     pub log: VecDeque<LoggedRequest>,
+}
+
+/// What stream connections did, and what there is of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamCounters {
+    /// Connections that are open now.
+    pub open: u64,
+    /// Streams that are subscribed to now, on all connections.
+    pub subscribed: u64,
+    /// Connections that were opened.
+    pub total: u64,
+    /// Events and answers that were sent.
+    pub messages: u64,
 }
 
 /// A request as the exchange remembers it.
