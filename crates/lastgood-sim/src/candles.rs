@@ -55,7 +55,7 @@ pub(crate) fn klines(symbol: &Symbol, wanted: &Wanted, now: u64) -> String {
         if position > 0 {
             out.push(',');
         }
-        write_row(&mut out, symbol, wanted, begin, now);
+        write_row(&mut out, &row(symbol, wanted, begin, now));
     }
     out.push(']');
     out
@@ -123,7 +123,28 @@ fn closes_at(symbol: &Symbol, wanted: &Wanted, begin: u64) -> u64 {
     if early && one_in(89, symbol.salt, 500, begin) { close - 5_000 } else { close }
 }
 
-fn write_row(out: &mut String, symbol: &Symbol, wanted: &Wanted, begin: u64, now: u64) {
+/// A candle as it stands, its numbers as they are written.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Row {
+    pub(crate) opened: u64,
+    pub(crate) closed: u64,
+    pub(crate) open: String,
+    pub(crate) high: String,
+    pub(crate) low: String,
+    pub(crate) close: String,
+    pub(crate) volume: String,
+    pub(crate) quote_volume: String,
+    pub(crate) trades: u64,
+    pub(crate) bought: String,
+    pub(crate) quote_bought: String,
+}
+
+/// The candle that begins at `begin`, if there is one.
+pub(crate) fn candle(symbol: &Symbol, wanted: &Wanted, begin: u64, now: u64) -> Option<Row> {
+    exists(symbol, wanted, begin, now).then(|| row(symbol, wanted, begin, now))
+}
+
+fn row(symbol: &Symbol, wanted: &Wanted, begin: u64, now: u64) -> Row {
     let next = wanted.interval.next(begin, wanted.zone);
     let length = next - begin;
     // A forming candle moves every quarter second.
@@ -164,17 +185,36 @@ fn write_row(out: &mut String, symbol: &Symbol, wanted: &Wanted, begin: u64, now
         Series::Derived(_) | Series::Premium => "0".to_owned(),
     };
     let bought = volume * 0.52;
+    Row {
+        opened,
+        closed,
+        open: money(open),
+        high: money(high),
+        low: money(low),
+        close: money(close),
+        volume: amount(volume),
+        quote_volume: amount(volume * open),
+        trades,
+        bought: amount(bought),
+        quote_bought: amount(bought * open),
+    }
+}
+
+fn write_row(out: &mut String, row: &Row) {
     // Writing into a String cannot fail.
     let _ = write!(
         out,
-        r#"[{opened},"{}","{}","{}","{}","{}",{closed},"{}",{trades},"{}","{}","0"]"#,
-        money(open),
-        money(high),
-        money(low),
-        money(close),
-        amount(volume),
-        amount(volume * open),
-        amount(bought),
-        amount(bought * open),
+        r#"[{},"{}","{}","{}","{}","{}",{},"{}",{},"{}","{}","0"]"#,
+        row.opened,
+        row.open,
+        row.high,
+        row.low,
+        row.close,
+        row.volume,
+        row.closed,
+        row.quote_volume,
+        row.trades,
+        row.bought,
+        row.quote_bought,
     );
 }

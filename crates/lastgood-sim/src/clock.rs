@@ -1,8 +1,10 @@
 //! The exchange's clock, which tests may stop and set.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 /// How the exchange's clock runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,11 +23,12 @@ const LATEST: u64 = 253_402_300_799_999;
 #[derive(Debug)]
 pub(crate) struct Clock {
     mode: Mutex<(ClockMode, u64)>,
+    moved: watch::Sender<()>,
 }
 
 impl Clock {
     pub(crate) fn new() -> Self {
-        Clock { mode: Mutex::new((ClockMode::Live, 0)) }
+        Clock { mode: Mutex::new((ClockMode::Live, 0)), moved: watch::Sender::new(()) }
     }
 
     /// Milliseconds since the epoch.
@@ -40,12 +43,27 @@ impl Clock {
 
     pub(crate) fn set(&self, mode: ClockMode) {
         *self.mode.lock().unwrap_or_else(PoisonError::into_inner) = (mode, 0);
+        self.moved.send_replace(());
     }
 
     /// Moves the clock forward, frozen or not.
     pub(crate) fn advance(&self, millis: u64) {
         let mut mode = self.mode.lock().unwrap_or_else(PoisonError::into_inner);
         mode.1 = mode.1.saturating_add(millis);
+        drop(mode);
+        self.moved.send_replace(());
+    }
+
+    /// Tells whenever the clock is set or moved by hand.
+    pub(crate) fn moves(&self) -> watch::Receiver<()> {
+        self.moved.subscribe()
+    }
+
+    /// How long until it shows `at`; without end if it stands still before that.
+    pub(crate) fn until(&self, at: u64) -> Option<Duration> {
+        let missing = at.saturating_sub(self.now());
+        let stands = matches!(self.mode.lock().unwrap_or_else(PoisonError::into_inner).0, ClockMode::Frozen(_));
+        (missing == 0 || !stands).then(|| Duration::from_millis(missing))
     }
 }
 

@@ -16,7 +16,9 @@ A simulated exchange. Its switches:
   curl -X POST http://HOST/_sim/faults -d '{\"kind\":\"status\",\"status\":503}'
   curl -X POST http://HOST/_sim/faults -d '{\"kind\":\"latency\",\"ms\":700,\"path_prefix\":\"/api/v3/klines\",\"times\":3}'
       kinds: latency (ms), hang, reset, status (status), html, truncated, empty, rate_limited, banned_spot,
-      banned_futures, error_in_200, wrong_content_type, garbage, revise_closed_candle, stale_tail
+      banned_futures, error_in_200, wrong_content_type, garbage, revise_closed_candle, stale_tail;
+      of streams: stream_refuse, stream_silent, stream_garbage; and at once, of those that are open: stream_drop,
+      stream_shutdown
   curl -X POST http://HOST/_sim/clock -d '{\"mode\":\"live\"}'
   curl -X POST http://HOST/_sim/clock -d '{\"mode\":\"frozen\",\"at\":1772600767250}'
   curl -X POST http://HOST/_sim/clock -d '{\"advance_ms\":60000}'

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::Venue;
 
 /// So many requests are remembered singly, and so many paths counted singly.
-const REMEMBERED: usize = 200;
+const REMEMBERED: usize = 2_000;
 const MOST_PATHS: usize = 1_000;
 /// So many characters of a path or a query are remembered.
 const LONGEST: usize = 8_192;
@@ -26,8 +26,24 @@ pub struct Counters {
     pub statuses: BTreeMap<u16, u64>,
     /// Request weight by market.
     pub weight: BTreeMap<Venue, u64>,
+    /// Stream connections.
+    #[serde(default)]
+    pub streams: StreamCounters,
     /// The last requests, the newest last.
     pub log: VecDeque<LoggedRequest>,
+}
+
+/// What stream connections did, and what there is of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamCounters {
+    /// Connections that are open now.
+    pub open: u64,
+    /// Streams that are subscribed to now, on all connections.
+    pub subscribed: u64,
+    /// Connections that were opened.
+    pub total: u64,
+    /// Events and answers that were sent.
+    pub messages: u64,
 }
 
 /// A request as the exchange remembers it.

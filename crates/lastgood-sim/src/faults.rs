@@ -4,7 +4,8 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-/// A fault for the requests whose path begins with `path_prefix`, the next `times` of them.
+/// A fault for the requests whose path begins with `path_prefix`, the next `times` of them. Faults of requests strike
+/// those for stream connections too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     /// What goes wrong.
@@ -59,6 +60,39 @@ pub enum FaultKind {
     ReviseClosedCandle,
     /// The newest candle is missing.
     StaleTail,
+    /// A request for a stream connection is answered with 503.
+    StreamRefuse,
+    /// Stream connections stay open, with pings and answers, but their events are lost. `times` counts events.
+    StreamSilent,
+    /// Events come as a text that is no JSON. `times` counts events.
+    StreamGarbage,
+    /// The stream connections that are open break at once, without a word; `times` of them, the oldest. New ones are
+    /// not struck.
+    StreamDrop,
+    /// The stream connections that are open are told of a `serverShutdown`, and end in ten minutes; `times` of them,
+    /// the oldest. New ones are not struck.
+    StreamShutdown,
+}
+
+/// What a fault may strike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    Request,
+    Upgrade,
+    Event,
+    /// What is open at the moment: it is never in force.
+    Open,
+}
+
+impl FaultKind {
+    fn target(&self) -> Target {
+        match self {
+            FaultKind::StreamRefuse => Target::Upgrade,
+            FaultKind::StreamSilent | FaultKind::StreamGarbage => Target::Event,
+            FaultKind::StreamDrop | FaultKind::StreamShutdown => Target::Open,
+            _ => Target::Request,
+        }
+    }
 }
 
 /// More faults than this are not kept; the oldest go.
@@ -87,9 +121,24 @@ impl Faults {
 
     /// The kinds of fault that strike a request to `path`; counted ones are used up by it.
     pub(crate) fn strike(&self, path: &str) -> Vec<FaultKind> {
+        self.strike_target(path, Target::Request)
+    }
+
+    /// Whether a request for a stream connection is refused.
+    pub(crate) fn strike_upgrade(&self, path: &str) -> bool {
+        !self.strike_target(path, Target::Upgrade).is_empty()
+    }
+
+    /// What strikes an event on the connection of this path.
+    pub(crate) fn strike_event(&self, path: &str) -> Option<FaultKind> {
+        self.strike_target(path, Target::Event).into_iter().next()
+    }
+
+    fn strike_target(&self, path: &str, target: Target) -> Vec<FaultKind> {
         let mut faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut kinds = Vec::new();
-        for fault in faults.iter_mut().filter(|fault| path.starts_with(&fault.path_prefix)) {
+        let struck = |fault: &&mut Fault| fault.kind.target() == target && path.starts_with(&fault.path_prefix);
+        for fault in faults.iter_mut().filter(struck) {
             match &mut fault.times {
                 Some(0) => continue,
                 Some(left) => *left -= 1,

@@ -27,20 +27,42 @@ fn funding_rate(symbol: &Symbol, number: u64) -> String {
     format!("{:.8}", (fraction(symbol.salt, 31, number) - 0.45) * 0.000_4)
 }
 
-pub(crate) fn premium_index(symbol: &Symbol, now: u64) -> String {
+/// A contract's mark and funding, as they are written.
+#[derive(Clone, Debug)]
+pub(crate) struct Mark {
+    pub(crate) at: u64,
+    pub(crate) mark: String,
+    pub(crate) index: String,
+    pub(crate) settlement: String,
+    /// Nothing for what is delivered: it has no funding.
+    pub(crate) rate: String,
+    pub(crate) next_funding: u64,
+}
+
+pub(crate) fn mark(symbol: &Symbol, now: u64) -> Mark {
     let at = step(now);
     let mark = price(symbol, at);
-    // What is delivered has no funding.
-    let (rate, interest, next) = match symbol.contract {
-        Contract::Quarter(_) => (String::new(), "", 0),
-        _ => (funding_rate(symbol, at / FUNDING), "0.00010000", (at / FUNDING + 1) * FUNDING),
+    let (rate, next_funding) = match symbol.contract {
+        Contract::Quarter(_) => (String::new(), 0),
+        _ => (funding_rate(symbol, at / FUNDING), (at / FUNDING + 1) * FUNDING),
     };
+    Mark {
+        at,
+        mark: format!("{mark:.8}"),
+        index: format!("{:.8}", mark * 0.999_9),
+        settlement: format!("{:.8}", mark * 1.000_1),
+        rate,
+        next_funding,
+    }
+}
+
+pub(crate) fn premium_index(symbol: &Symbol, now: u64) -> String {
+    let Mark { at, mark, index, settlement, rate, next_funding } = mark(symbol, now);
+    let interest = if rate.is_empty() { "" } else { "0.00010000" };
     let pair = if symbol.venue == Venue::Coin { format!(r#""pair":"{}","#, symbol.pair) } else { String::new() };
     format!(
-        r#"{{"symbol":"{}",{pair}"markPrice":"{mark:.8}","indexPrice":"{:.8}","estimatedSettlePrice":"{:.8}","lastFundingRate":"{rate}","interestRate":"{interest}","nextFundingTime":{next},"time":{at}}}"#,
+        r#"{{"symbol":"{}",{pair}"markPrice":"{mark}","indexPrice":"{index}","estimatedSettlePrice":"{settlement}","lastFundingRate":"{rate}","interestRate":"{interest}","nextFundingTime":{next_funding},"time":{at}}}"#,
         symbol.name,
-        mark * 0.999_9,
-        mark * 1.000_1,
     )
 }
 

@@ -1,7 +1,8 @@
 //! A simulated exchange: deterministic data, real limits and bans, faults on demand.
 //!
 //! It speaks the market-data and account surface of a large exchange closely enough for that exchange's unmodified
-//! clients. Data is a function of seed, symbol and time, so that two simulators of one seed agree and any range can be
+//! clients, over HTTP and, on the same port, over the WebSocket streams: `/ws` and `/stream` are spot's, and those below
+//! `/public`, `/market` and `/private` the USD-M futures'. Data is a function of seed, symbol and time, so that two simulators of one seed agree and any range can be
 //! asked for. Its switches are methods here and paths under `/_sim/` over HTTP.
 
 mod candles;
@@ -22,11 +23,13 @@ mod price;
 mod random;
 mod server;
 mod signed;
+mod streams;
 mod symbols;
 mod tape;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
@@ -36,9 +39,10 @@ use self::clock::Clock;
 use self::faults::Faults;
 use self::limits::Limits;
 use self::signed::Accounts;
+use self::streams::Streams;
 
 pub use self::clock::ClockMode;
-pub use self::counters::{Counters, LoggedRequest};
+pub use self::counters::{Counters, LoggedRequest, StreamCounters};
 pub use self::faults::{Fault, FaultKind};
 pub use self::signed::Credential;
 
@@ -70,11 +74,22 @@ pub struct SimConfig {
     pub weight_limit_spot: u32,
     /// Futures request weight a minute. Defaults to 2,400.
     pub weight_limit_futures: u32,
+    /// How long a stream connection lasts, by the exchange's clock. Defaults to 24 hours.
+    pub stream_lifetime: Duration,
+    /// Attempts to open a stream connection in five minutes, from an address and for a market. Defaults to 300.
+    pub stream_attempts: u32,
 }
 
 impl Default for SimConfig {
     fn default() -> Self {
-        SimConfig { seed: 1, symbols: 2_400, weight_limit_spot: 6_000, weight_limit_futures: 2_400 }
+        SimConfig {
+            seed: 1,
+            symbols: 2_400,
+            weight_limit_spot: 6_000,
+            weight_limit_futures: 2_400,
+            stream_lifetime: Duration::from_secs(24 * 3_600),
+            stream_attempts: 300,
+        }
     }
 }
 
@@ -90,6 +105,7 @@ pub(crate) struct State {
     pub(crate) clock: Clock,
     pub(crate) faults: Faults,
     pub(crate) accounts: Accounts,
+    pub(crate) streams: Streams,
     config: Mutex<SimConfig>,
     limits: [Mutex<Limits>; 3],
     counters: Mutex<Counters>,
@@ -107,6 +123,7 @@ impl Sim {
             clock: Clock::new(),
             faults: Faults::default(),
             accounts: Accounts::default(),
+            streams: Streams::default(),
             config: Mutex::new(config),
             limits: Default::default(),
             counters: Mutex::default(),
@@ -125,17 +142,21 @@ impl Sim {
 
     /// What it was asked.
     pub fn counters(&self) -> Counters {
-        lock(&self.state.counters).clone()
+        let mut counters = lock(&self.state.counters).clone();
+        (counters.streams.open, counters.streams.subscribed) = self.state.streams.sizes();
+        counters
     }
 
-    /// Forgets what it was asked; limits and bans stay.
+    /// Forgets what it was asked; limits, bans and stream connections stay.
     pub fn reset_counters(&self) {
         *lock(&self.state.counters) = Counters::default();
     }
 
-    /// Brings a fault into force.
+    /// Brings a fault into force. Those of open stream connections strike now and are over.
     pub fn fault(&self, fault: Fault) {
-        self.state.faults.add(fault);
+        if let Some(fault) = self.state.streams.strike_open(fault) {
+            self.state.faults.add(fault);
+        }
     }
 
     /// Ends every fault.
@@ -143,12 +164,12 @@ impl Sim {
         self.state.faults.clear();
     }
 
-    /// Stops or starts its clock.
+    /// Stops or starts its clock. Open streams are pushed what changed by that.
     pub fn set_clock(&self, mode: ClockMode) {
         self.state.clock.set(mode);
     }
 
-    /// Moves its clock forward by so many milliseconds.
+    /// Moves its clock forward by so many milliseconds. Open streams are pushed what changed by that.
     pub fn advance(&self, millis: u64) {
         self.state.clock.advance(millis);
     }

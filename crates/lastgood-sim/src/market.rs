@@ -25,17 +25,32 @@ pub(crate) fn ticker_price(symbol: &Symbol, now: u64) -> String {
     }
 }
 
-pub(crate) fn book_ticker(symbol: &Symbol, now: u64) -> String {
-    let at = step(now);
+/// The best offers, as they are written.
+#[derive(Clone, Debug)]
+pub(crate) struct Quotes {
+    pub(crate) bid: String,
+    pub(crate) bid_quantity: String,
+    pub(crate) ask: String,
+    pub(crate) ask_quantity: String,
+}
+
+/// The best offers in the step that begins at `at`.
+pub(crate) fn quotes(symbol: &Symbol, at: u64) -> Quotes {
     let (bid, ask) = best(symbol, at);
     let amount = |side| quantity(symbol, fraction(symbol.salt, side, at) * 10.0 + 0.1);
-    let core = format!(
-        r#""bidPrice":"{}","bidQty":"{}","askPrice":"{}","askQty":"{}""#,
-        text(symbol, bid),
-        amount(1),
-        text(symbol, ask),
-        amount(2)
-    );
+    Quotes { bid: text(symbol, bid), bid_quantity: amount(1), ask: text(symbol, ask), ask_quantity: amount(2) }
+}
+
+impl Quotes {
+    fn fields(&self) -> String {
+        let Quotes { bid, bid_quantity, ask, ask_quantity } = self;
+        format!(r#""bidPrice":"{bid}","bidQty":"{bid_quantity}","askPrice":"{ask}","askQty":"{ask_quantity}""#)
+    }
+}
+
+pub(crate) fn book_ticker(symbol: &Symbol, now: u64) -> String {
+    let at = step(now);
+    let core = quotes(symbol, at).fields();
     match symbol.venue {
         Venue::Spot => format!(r#"{{"symbol":"{}",{core}}}"#, symbol.name),
         Venue::Futures => format!(r#"{{"symbol":"{}",{core},"time":{at},"lastUpdateId":{at}}}"#, symbol.name),
@@ -64,8 +79,35 @@ pub(crate) enum Form {
     Mini,
 }
 
+/// What happened in a window of time, its numbers as they are written.
+#[derive(Clone, Debug)]
+pub(crate) struct Statistics {
+    pub(crate) begin: u64,
+    pub(crate) end: u64,
+    pub(crate) open: String,
+    pub(crate) high: String,
+    pub(crate) low: String,
+    pub(crate) last: String,
+    pub(crate) last_quantity: String,
+    /// What the last trade before the window cost.
+    pub(crate) before: String,
+    pub(crate) change: String,
+    pub(crate) change_percent: String,
+    pub(crate) average: String,
+    pub(crate) volume: String,
+    pub(crate) quote_volume: String,
+    pub(crate) first_id: u64,
+    pub(crate) last_id: u64,
+}
+
+impl Statistics {
+    pub(crate) fn count(&self) -> u64 {
+        self.last_id - self.first_id + 1
+    }
+}
+
 /// The statistics of the time from `begin` to now.
-pub(crate) fn window(symbol: &Symbol, begin: u64, form: Form, micros: bool, now: u64) -> String {
+pub(crate) fn statistics(symbol: &Symbol, begin: u64, now: u64) -> Statistics {
     let at = step(now);
     let length = at.saturating_sub(begin);
     // A few looks at the window have to do for its extremes.
@@ -77,42 +119,56 @@ pub(crate) fn window(symbol: &Symbol, begin: u64, form: Form, micros: bool, now:
         (fraction(symbol.salt, 40, at / 60_000) + 0.5) * length as f64 / 1_000.0 / symbol.level.max(0.01) * 90.0;
     let money = |amount| text(symbol, amount);
     let amount = |of| quantity(symbol, of);
+    Statistics {
+        begin,
+        end: at,
+        open: money(open),
+        high: money(high),
+        low: money(low),
+        last: money(last),
+        last_quantity: amount(fraction(symbol.salt, 3, at)),
+        before: money(price(symbol, begin.saturating_sub(STEP))),
+        change: money(last - open),
+        change_percent: format!("{:.3}", (last / open - 1.0) * 100.0),
+        average: money(average),
+        volume: amount(volume),
+        quote_volume: amount(volume * average),
+        first_id: trade_id(symbol, begin),
+        last_id: trade_id(symbol, at),
+    }
+}
+
+/// The statistics of the time from `begin` to now, as an answer.
+pub(crate) fn window(symbol: &Symbol, begin: u64, form: Form, micros: bool, now: u64) -> String {
+    let of = statistics(symbol, begin, now);
     let unit = if micros { 1_000 } else { 1 };
-    let (first_id, last_id) = (trade_id(symbol, begin), trade_id(symbol, at));
     let tail = format!(
-        r#""openTime":{},"closeTime":{},"firstId":{first_id},"lastId":{last_id},"count":{}"#,
-        begin * unit,
-        at * unit,
-        last_id - first_id + 1
+        r#""openTime":{},"closeTime":{},"firstId":{},"lastId":{},"count":{}"#,
+        of.begin * unit,
+        of.end * unit,
+        of.first_id,
+        of.last_id,
+        of.count()
     );
-    let levels = format!(r#""openPrice":"{}","highPrice":"{}","lowPrice":"{}","#, money(open), money(high), money(low));
-    let flow = format!(r#""volume":"{}","quoteVolume":"{}","#, amount(volume), amount(volume * average));
-    let name = &symbol.name;
+    let levels = format!(r#""openPrice":"{}","highPrice":"{}","lowPrice":"{}","#, of.open, of.high, of.low);
+    let flow = format!(r#""volume":"{}","quoteVolume":"{}","#, of.volume, of.quote_volume);
+    let (name, last) = (&symbol.name, &of.last);
     if form == Form::Mini {
-        return format!(r#"{{"symbol":"{name}",{levels}"lastPrice":"{}",{flow}{tail}}}"#, money(last));
+        return format!(r#"{{"symbol":"{name}",{levels}"lastPrice":"{last}",{flow}{tail}}}"#);
     }
     let change = format!(
-        r#""priceChange":"{}","priceChangePercent":"{:.3}","weightedAvgPrice":"{}","#,
-        money(last - open),
-        (last / open - 1.0) * 100.0,
-        money(average)
+        r#""priceChange":"{}","priceChangePercent":"{}","weightedAvgPrice":"{}","#,
+        of.change, of.change_percent, of.average
     );
     if form == Form::Window {
-        return format!(r#"{{"symbol":"{name}",{change}{levels}"lastPrice":"{}",{flow}{tail}}}"#, money(last));
+        return format!(r#"{{"symbol":"{name}",{change}{levels}"lastPrice":"{last}",{flow}{tail}}}"#);
     }
-    let (bid, ask) = around(symbol, last);
-    let quotes = format!(
-        r#""bidPrice":"{}","bidQty":"{}","askPrice":"{}","askQty":"{}","#,
-        money(bid),
-        amount(fraction(symbol.salt, 1, at) * 10.0 + 0.1),
-        money(ask),
-        amount(fraction(symbol.salt, 2, at) * 10.0 + 0.1)
-    );
-    let closing = format!(r#""lastPrice":"{}","lastQty":"{}","#, money(last), amount(fraction(symbol.salt, 3, at)));
+    let closing = format!(r#""lastPrice":"{last}","lastQty":"{}","#, of.last_quantity);
     match symbol.venue {
         Venue::Spot => format!(
-            r#"{{"symbol":"{name}",{change}"prevClosePrice":"{}",{closing}{quotes}{levels}{flow}{tail}}}"#,
-            money(price(symbol, begin.saturating_sub(STEP)))
+            r#"{{"symbol":"{name}",{change}"prevClosePrice":"{}",{closing}{},{levels}{flow}{tail}}}"#,
+            of.before,
+            quotes(symbol, of.end).fields()
         ),
         // USD-M statistics have no bid and ask.
         Venue::Futures => format!(r#"{{"symbol":"{name}",{change}{closing}{levels}{flow}{tail}}}"#),

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use crate::faults::FaultKind;
 use crate::limits::{Refusal, banned};
 use crate::params::{ApiError, Params};
 use crate::signed::{self, SignedRequest};
+use crate::streams::{Handover, Route, upgrade};
 use crate::{Sim, State, Venue, control};
 
 /// No request of the exchange has a body larger than this.
@@ -40,9 +42,9 @@ pub(crate) async fn serve(
     // Dropped at the end, which closes every connection.
     let mut connections = JoinSet::new();
     loop {
-        let stream = tokio::select! {
+        let (stream, address) = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) if is_passing(&error) => {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                     continue;
@@ -56,9 +58,12 @@ pub(crate) async fn serve(
         let _ = stream.set_nodelay(true);
         let state = Arc::clone(&state);
         connections.spawn(async move {
-            let service = service_fn(move |request| answer(Arc::clone(&state), request));
+            let handover = Handover::default();
+            let caller = Caller { address: address.ip(), handover: handover.clone() };
+            let service = service_fn(move |request| answer(Arc::clone(&state), caller.clone(), request));
             // A fault that breaks the connection ends here too.
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await;
+            handover.run().await;
         });
     }
 }
@@ -73,8 +78,15 @@ fn is_passing(error: &io::Error) -> bool {
 /// What breaks the connection without an answer.
 type Broken = Box<dyn std::error::Error + Send + Sync>;
 
-async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Body>, Broken> {
-    let (head, body) = request.into_parts();
+/// Who asks, and where a stream connection is left for them.
+#[derive(Clone)]
+struct Caller {
+    address: IpAddr,
+    handover: Handover,
+}
+
+async fn answer(state: Arc<State>, caller: Caller, request: Request<Incoming>) -> Result<Response<Body>, Broken> {
+    let (mut head, body) = request.into_parts();
     let body = match Limited::new(body, LARGEST_BODY).collect().await {
         Ok(body) => body.to_bytes(),
         Err(_) => return Ok(respond(413, "text/plain", "the body is too large".into(), &head.headers)),
@@ -96,9 +108,15 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
         }
     }
     let asked = Asked { method: &head.method, path: &path, query: &query, headers: &head.headers, body: &body };
-    let made = match faulty(&state, &faults, &asked) {
-        Some(made) => made,
-        None => made(&state, &faults, &asked),
+    let made = match (faulty(&state, &faults, &asked), Route::parse(&path, &query)) {
+        (Some(made), _) => made,
+        (None, Some(route)) => {
+            let is_refused = state.faults.strike_upgrade(&path);
+            let response = upgrade(&state, &mut head, route, is_refused, caller.address, &caller.handover);
+            state.counters().count_status(response.status().as_u16());
+            return Ok(response);
+        }
+        (None, None) => made(&state, &faults, &asked),
     };
     state.counters().count_status(made.status);
     Ok(finish(&state, made, &faults, &head.headers))

@@ -14,6 +14,7 @@ mod ranges;
 mod seeds;
 mod shapes;
 mod signed;
+mod streams;
 mod support;
 mod tickers;
 mod trades;

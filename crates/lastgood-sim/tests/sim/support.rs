@@ -35,6 +35,7 @@ impl Exchange {
             symbols: 300,
             weight_limit_spot: 1_000_000,
             weight_limit_futures: 1_000_000,
+            ..SimConfig::default()
         })
         .await
     }

@@ -1,0 +1,170 @@
+//! What a subscriber was told last, and what is new since.
+
+use super::events::{self, Event};
+use super::names::{Stream, What};
+use super::route::Area;
+use crate::candles::{Row, Series, Wanted, candle};
+use crate::catalogue::Catalogue;
+use crate::interval::Interval;
+use crate::price::price;
+use crate::symbols::Symbol;
+use crate::{Venue, market};
+
+/// The futures tell the end of a candle so late, in ms.
+const LATE: u64 = 2_000;
+/// After a jump of the clock the ends of so many candles are told, the newest.
+const MOST_CLOSED: u64 = 1_000;
+
+/// A stream on a connection.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    pub(super) name: String,
+    /// None is silent.
+    stream: Option<Stream>,
+    looked: Option<u64>,
+    told: Told,
+}
+
+#[derive(Debug)]
+enum Told {
+    Nothing,
+    Event(Event),
+    /// The begin of the candle that is told of, and the last event.
+    Candle(u64, Option<Event>),
+    /// The prices of all symbols in their order.
+    Prices(Vec<f64>),
+}
+
+impl Subscription {
+    pub(super) fn new(catalogue: &Catalogue, area: Area, name: String, now: u64) -> Self {
+        let stream = Stream::find(catalogue, area, &name);
+        let told = match stream.as_ref().map(|stream| (&stream.what, stream.venue)) {
+            Some((What::Candle { interval, zone, .. }, venue)) => {
+                Told::Candle(told_candle(*interval, *zone, venue, now), None)
+            }
+            // As if it had been listening for a second: only some symbols changed in that.
+            Some((What::AllMiniTickers, venue)) => Told::Prices(prices(catalogue, venue, now.saturating_sub(1_000))),
+            _ => Told::Nothing,
+        };
+        Subscription { name, stream, looked: None, told }
+    }
+
+    /// When it will look for changes.
+    pub(super) fn next(&self) -> Option<u64> {
+        let period = self.stream.as_ref()?.period();
+        Some(self.looked.map_or(0, |looked| (looked / period + 1) * period))
+    }
+
+    /// The events since the last look, if it is time for one.
+    pub(super) fn look(&mut self, catalogue: &Catalogue, now: u64, at_once: bool) -> Vec<String> {
+        if !at_once && self.next().is_none_or(|next| next > now) {
+            return Vec::new();
+        }
+        let Some(stream) = &self.stream else { return Vec::new() };
+        self.looked = Some(now);
+        match (&stream.what, &mut self.told, stream.symbol(catalogue)) {
+            (What::Candle { interval, label, zone }, Told::Candle(begin, told), Some(symbol)) => {
+                let candles = Candles { symbol, label, wanted: wanted(*interval, *zone) };
+                candles.look(begin, told, now)
+            }
+            (What::AllMiniTickers, Told::Prices(told), _) => all_mini_tickers(catalogue, stream.venue, told, now),
+            (what, told, Some(symbol)) => {
+                let event = match what {
+                    What::Ticker => events::ticker(symbol, now),
+                    What::BookTicker => events::book_ticker(symbol, now),
+                    What::MarkPrice { .. } => events::mark_price(symbol, now),
+                    _ => events::mini_ticker(symbol, now),
+                };
+                if matches!(told, Told::Event(told) if *told == event) {
+                    return Vec::new();
+                }
+                let text = event.text(now);
+                *told = Told::Event(event);
+                vec![text]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+struct Candles<'a> {
+    symbol: &'a Symbol,
+    label: &'a str,
+    wanted: Wanted,
+}
+
+impl Candles<'_> {
+    /// The ends of the candles that closed, then the candle that forms.
+    fn look(&self, begin: &mut u64, told: &mut Option<Event>, now: u64) -> Vec<String> {
+        let Wanted { interval, zone, .. } = self.wanted;
+        let late = late(self.symbol.venue);
+        let current = told_candle(interval, zone, self.symbol.venue, now);
+        let mut out = Vec::new();
+        if *begin > current {
+            // The clock went back.
+            *begin = current;
+        }
+        let far = current.saturating_sub(interval.length().saturating_mul(MOST_CLOSED));
+        if *begin < far {
+            *begin = interval.begin(far, zone);
+        }
+        while *begin < current {
+            let next = interval.next(*begin, zone);
+            out.extend(self.row(*begin, now).map(|row| self.event(&row, true).text(next + late)));
+            (*begin, *told) = (next, None);
+        }
+        if let Some(row) = self.row(current, now) {
+            let event = self.event(&row, false);
+            if told.as_ref() != Some(&event) {
+                out.push(event.text(now));
+                *told = Some(event);
+            }
+        }
+        out
+    }
+
+    fn row(&self, begin: u64, now: u64) -> Option<Row> {
+        candle(self.symbol, &self.wanted, begin, now)
+    }
+
+    fn event(&self, row: &Row, is_closed: bool) -> Event {
+        events::candle(self.symbol, self.label, row, is_closed)
+    }
+}
+
+fn late(venue: Venue) -> u64 {
+    if venue == Venue::Spot { 0 } else { LATE }
+}
+
+/// The begin of the candle that subscribers are told of: the one that forms, or the last as long as its end was not.
+fn told_candle(interval: Interval, zone: i64, venue: Venue, now: u64) -> u64 {
+    interval.begin(now.saturating_sub(late(venue)), zone)
+}
+
+fn wanted(interval: Interval, zone: i64) -> Wanted {
+    Wanted {
+        interval,
+        start: None,
+        end: None,
+        limit: 1,
+        zone,
+        from_end: false,
+        micros: false,
+        series: Series::Trades,
+        tail_missing: false,
+        revised: false,
+    }
+}
+
+fn prices(catalogue: &Catalogue, venue: Venue, now: u64) -> Vec<f64> {
+    catalogue.trading(venue).map(|symbol| price(symbol, market::step(now))).collect()
+}
+
+/// The statistics of all symbols whose price changed, in one event.
+fn all_mini_tickers(catalogue: &Catalogue, venue: Venue, told: &mut Vec<f64>, now: u64) -> Vec<String> {
+    let current = prices(catalogue, venue, now);
+    let changed = catalogue.trading(venue).zip(current.iter().zip(&*told)).filter(|(_, (new, old))| new != old);
+    let texts: Vec<String> = changed.map(|(symbol, _)| events::mini_ticker(symbol, now).text(now)).collect();
+    *told = current;
+    if texts.is_empty() { Vec::new() } else { vec![format!("[{}]", texts.join(","))] }
+}
