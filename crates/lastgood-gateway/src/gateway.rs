@@ -158,6 +158,12 @@ impl Gateway {
         self.app.totals()
     }
 
+    /// How many stream messages were taken, of all venues.
+    pub fn streamed(&self) -> u64 {
+        let taken = |venue: Venue| self.app.streams.counters(venue).taken.load(Ordering::Relaxed);
+        Venue::ALL.into_iter().map(taken).sum()
+    }
+
     /// The cache within, for programs that run a gateway in their own process.
     pub fn cache(&self) -> &Cache {
         &self.app.cache

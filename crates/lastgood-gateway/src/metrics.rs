@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::State;
 use axum::response::Response;
@@ -20,6 +20,7 @@ use prometheus_client::registry::Registry;
 
 use crate::app::App;
 use crate::response::plain;
+use crate::streams::Counters as StreamCounters;
 use crate::upstream::CallResult;
 
 const OPENMETRICS: HeaderValue = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
@@ -51,6 +52,7 @@ impl Collector for Scrape {
         region_values(&mut encoder, &stats, app.clock.now())?;
         load_latency(&mut encoder, &stats)?;
         upstream_values(&mut encoder, app)?;
+        stream_values(&mut encoder, app)?;
         gateway_values(&mut encoder, app)
     }
 }
@@ -223,6 +225,43 @@ fn base_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
     for (venue, base) in bases() {
         let labels = [("venue", venue.as_str()), ("base", base.url.as_str())];
         gauge(u64::from(base.health.is_healthy())).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+type StreamField = fn(&StreamCounters) -> &AtomicU64;
+
+fn stream_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
+    let venues: Vec<Venue> = Venue::ALL.into_iter().filter(|venue| app.streams.is_enabled(*venue)).collect();
+    let read = |venue: Venue, field: StreamField| field(app.streams.counters(venue)).load(Ordering::Relaxed);
+    let help = "Stream messages by what became of them";
+    let mut family = encoder.encode_descriptor("stream_messages", help, None, MetricType::Counter)?;
+    const MESSAGES: [(&str, StreamField); 3] = [
+        ("taken", |counters| &counters.taken),
+        ("behind", |counters| &counters.behind),
+        ("unreadable", |counters| &counters.unreadable),
+    ];
+    for venue in &venues {
+        for (became, field) in MESSAGES {
+            let labels = [("venue", venue.as_str()), ("became", became)];
+            ConstCounter::new(read(*venue, field)).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    let help = "Stream connections that were made";
+    let mut family = encoder.encode_descriptor("stream_connections", help, None, MetricType::Counter)?;
+    for venue in &venues {
+        let made = read(*venue, |counters| &counters.connections);
+        ConstCounter::new(made).encode(family.encode_family(&[("venue", venue.as_str())])?)?;
+    }
+    const GAUGES: [(&str, &str, StreamField); 2] = [
+        ("streams_subscribed", "Streams that are subscribed to", |counters| &counters.subscribed),
+        ("streams_connected", "1 while the streams are connected", |counters| &counters.connected),
+    ];
+    for (name, help, field) in GAUGES {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for venue in &venues {
+            gauge(read(*venue, field)).encode(family.encode_family(&[("venue", venue.as_str())])?)?;
+        }
     }
     Ok(())
 }

@@ -12,5 +12,6 @@ mod faults;
 mod limits;
 mod privacy;
 mod redis;
+mod streams;
 mod support;
 mod symbols;
