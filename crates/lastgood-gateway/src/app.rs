@@ -10,6 +10,7 @@ use lastgood_market::candles::{Candles, Exchange};
 use lastgood_market::plan::Source;
 use lastgood_market::{Plans, Preset, Priority, RegionName, Venue, interval};
 
+use crate::cluster::Cluster;
 use crate::config::Limits;
 use crate::exchange::Packed;
 use crate::streams::Streams;
@@ -28,6 +29,8 @@ pub(crate) struct App {
     pub(crate) candles: Candles,
     /// Lists of candles, packed.
     pub(crate) packed: Packed,
+    /// The gateways that share the store, if it can be shared.
+    pub(crate) cluster: Option<Cluster>,
     /// What is kept fresh by streams.
     pub(crate) streams: Streams,
     /// The exchange's venues.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::app::{App, Asker, Counts};
+use crate::cluster::{self, Cluster};
 use crate::config::{BaseUrl, RegionOverride, Settings, StoreSetting};
 use crate::exchange::Packed;
 use crate::own_keys::OwnKeys;
@@ -115,11 +117,17 @@ impl Gateway {
         let has_store = cache.status().store.is_some();
         let klines = regions[RegionName::Klines as usize].clone();
         let streamed = streamed(settings);
+        let cluster = match &settings.store {
+            StoreSetting::Redis(_) => Some(cache.region(cluster::REGION, cluster::policy()).map_err(refuse)?),
+            StoreSetting::Memory | StoreSetting::Embedded { .. } => None,
+        };
+        let cluster = cluster.map(|region| Cluster::new(region, &node_id()));
         let keys = OwnKeys::open(settings).await;
         let symbols = SymbolChain::new(settings, keys, &exchange, &regions, &clock).map_err(BuildError)?;
         let app = App {
             candles: Candles::new(klines, has_store, clock.clone(), Arc::clone(&exchange) as _),
             packed: Packed::default(),
+            cluster,
             streams: Streams::new(&streamed.iter().map(|(venue, _)| *venue).collect::<Vec<_>>()),
             cache,
             regions,
@@ -132,6 +140,9 @@ impl Gateway {
             counts: Counts::default(),
         };
         let app = Arc::new(app);
+        if app.cluster.is_some() {
+            behind.spawn(cluster::keep(Arc::clone(&app)));
+        }
         for (venue, bases) in streamed {
             behind.spawn(streams::keep(Arc::clone(&app), venue, bases));
         }
@@ -190,6 +201,11 @@ impl App {
             weight_asked: count(&self.counts.weight_asked),
         }
     }
+}
+
+/// What tells this process from the others that share its store.
+fn node_id() -> String {
+    format!("{:016x}", RandomState::new().hash_one(std::process::id()))
 }
 
 /// The venues with streams, and their bases. Screens have no need of them.

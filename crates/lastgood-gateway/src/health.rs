@@ -10,6 +10,7 @@ use lastgood_market::{Budget, Venue};
 use serde::Serialize;
 
 use crate::app::App;
+use crate::cluster::{Cluster, Counts, Totals};
 use crate::upstream::Base;
 
 /// How well the gateway does. `degraded` still answers.
@@ -22,6 +23,25 @@ pub(crate) struct Health {
     upstreams: Vec<UpstreamHealth>,
     /// The upstreams that want to be left alone.
     bans: Vec<Ban>,
+    /// All gateways on one store together, as of some seconds ago.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cluster: Option<ClusterHealth>,
+}
+
+#[derive(Serialize)]
+struct ClusterHealth {
+    nodes: usize,
+    /// From 0 to 1.
+    hit_rate: f64,
+    #[serde(flatten)]
+    counts: Counts,
+}
+
+impl From<Totals> for ClusterHealth {
+    fn from(totals: Totals) -> Self {
+        let counts = totals.sum();
+        ClusterHealth { nodes: totals.nodes, hit_rate: counts.hit_rate(), counts }
+    }
 }
 
 #[derive(Serialize)]
@@ -103,6 +123,7 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Health> {
         breaker: breaker.map_or("none", BreakerState::as_str),
         upstreams,
         bans,
+        cluster: app.cluster.as_ref().and_then(Cluster::totals).map(ClusterHealth::from),
     })
 }
 

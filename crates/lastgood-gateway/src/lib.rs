@@ -5,6 +5,7 @@
 //! `lastgood_market::venue`.
 
 mod app;
+mod cluster;
 pub mod config;
 mod exchange;
 mod gateway;

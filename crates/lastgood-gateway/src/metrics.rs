@@ -19,6 +19,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::app::App;
+use crate::cluster::Cluster;
 use crate::response::plain;
 use crate::streams::Counters as StreamCounters;
 use crate::upstream::CallResult;
@@ -53,6 +54,7 @@ impl Collector for Scrape {
         load_latency(&mut encoder, &stats)?;
         upstream_values(&mut encoder, app)?;
         stream_values(&mut encoder, app)?;
+        cluster_values(&mut encoder, app)?;
         gateway_values(&mut encoder, app)
     }
 }
@@ -225,6 +227,22 @@ fn base_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
     for (venue, base) in bases() {
         let labels = [("venue", venue.as_str()), ("base", base.url.as_str())];
         gauge(u64::from(base.health.is_healthy())).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+/// What all gateways on one store counted together, as of some seconds ago.
+fn cluster_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
+    let Some(totals) = app.cluster.as_ref().and_then(Cluster::totals) else { return Ok(()) };
+    let help = "Gateways that share the store";
+    gauge(totals.nodes as u64).encode(encoder.encode_descriptor("cluster_nodes", help, None, MetricType::Gauge)?)?;
+    let help = "Reads of all gateways that are up, by region and outcome; falls when one of them ends";
+    let mut family = encoder.encode_descriptor("cluster_reads", help, None, MetricType::Gauge)?;
+    for (region, counts) in &totals.regions {
+        for (outcome, count) in counts.by_outcome() {
+            let labels = [("region", region.as_str()), ("outcome", outcome)];
+            gauge(count).encode(family.encode_family(&labels)?)?;
+        }
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ mod entry;
 mod error;
 mod fill;
 mod flight;
+mod listing;
 mod memory;
 mod metrics;
 mod outcome;

@@ -195,7 +195,7 @@ async fn corrupt_values_and_foreign_types_are_misses() {
     let first = attached(&exchange, &redis.url()).await;
     answers_everything(&first, 0).await;
     assert!(first.gateway.cache().flush(Duration::from_secs(5)).await);
-    let keys = keys(&redis);
+    let keys: Vec<String> = keys(&redis).into_iter().filter(|key| key.contains(":klines:")).collect();
     assert_eq!(keys.len(), 2 * SYMBOLS.len(), "a block and a tail each: {keys:?}");
     for (position, key) in keys.iter().enumerate() {
         match position % 3 {
@@ -229,4 +229,28 @@ async fn the_embedded_store_outlives_a_restart_and_its_last_good_answers_an_exch
     let second = Running::start(&exchange.url(), flags).await;
     let kept = get(second.url(&question("BTCUSDT", 10))).await;
     assert_eq!((kept.status, kept.cache(), &kept.body), (200, "LAST-GOOD", &loaded.body), "{}", kept.text());
+}
+
+#[tokio::test]
+async fn the_counters_of_all_gateways_on_one_redis_are_added_up() {
+    let redis = RedisServer::start();
+    let exchange = Exchange::start().await;
+    let (one, two) = (attached(&exchange, &redis.url()).await, attached(&exchange, &redis.url()).await);
+    for gateway in [&one, &two] {
+        get(gateway.url(&question("BTCUSDT", 10))).await;
+        get(gateway.url(&question("BTCUSDT", 10))).await;
+    }
+    let together = async {
+        loop {
+            let health = health(&two).await;
+            if health["cluster"]["nodes"] == 2 && health["cluster"]["hits"].as_u64() >= Some(2) {
+                return health;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let health = tokio::time::timeout(Duration::from_secs(30), together).await.expect("they are added up");
+    assert!(health["cluster"]["hit_rate"].as_f64() > Some(0.0), "{health}");
+    let metrics = get(two.url("/metrics")).await;
+    assert!(metrics.text().contains("lastgood_cluster_nodes 2"), "{}", metrics.text());
 }

@@ -124,3 +124,17 @@ async fn what_the_store_has_already_is_not_written_again() {
     assert_eq!(peeked(&prices, "a").as_deref(), Some("1"));
     assert!(prices.stored(&["a".to_owned()]).await[0].is_none());
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_names_that_the_store_holds_can_be_listed() {
+    let stored = Stored::new();
+    let prices = region(&stored.cache, a_minute());
+    for name in ["node:a", "node:b", "other"] {
+        prices.put(name, loaded("1")).await;
+    }
+    stored.flush().await;
+    assert_eq!(prices.stored_names("node:", 10).await.unwrap(), ["node:a", "node:b"]);
+    assert_eq!(prices.stored_names("", 10).await.unwrap().len(), 3);
+    assert_eq!(prices.stored_names("", 2).await.unwrap().len(), 2);
+    assert_eq!(region(&memory_only(), a_minute()).stored_names("", 10).await.unwrap(), Vec::<String>::new());
+}

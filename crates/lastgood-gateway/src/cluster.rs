@@ -1,0 +1,178 @@
+//! Counters of all gateways that share a store.
+//!
+//! Each writes its own every few seconds as one value that outlives it by a minute, and adds up what the others wrote.
+//! No request writes anything. The totals are those of the gateways that are up.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use lastgood::{Keep, Loaded, Policy, Region, RegionStats, Value};
+use serde::{Deserialize, Serialize};
+
+use crate::app::App;
+
+/// The region that the counters lie in.
+pub(crate) const REGION: &str = "nodes";
+const WRITE_EVERY: Duration = Duration::from_secs(10);
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+/// More gateways than share a store.
+const MOST_NODES: usize = 1_000;
+
+/// What is counted of a region, in one process or in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Counts {
+    pub(crate) hits: u64,
+    pub(crate) misses: u64,
+    pub(crate) stale: u64,
+    pub(crate) last_good: u64,
+    pub(crate) errors: u64,
+    pub(crate) refreshes: u64,
+}
+
+impl Counts {
+    fn of(stats: &RegionStats) -> Counts {
+        Counts {
+            hits: stats.hits_memory + stats.hits_store,
+            misses: stats.misses + stats.joined,
+            stale: stats.stale,
+            last_good: stats.last_good,
+            errors: stats.errors,
+            refreshes: stats.loads,
+        }
+    }
+
+    /// Each count with its word; refreshes are loads, whoever waited for them.
+    pub(crate) fn by_outcome(&self) -> [(&'static str, u64); 6] {
+        let Counts { hits, misses, stale, last_good, errors, refreshes } = *self;
+        [
+            ("hit", hits),
+            ("miss", misses),
+            ("stale", stale),
+            ("last_good", last_good),
+            ("error", errors),
+            ("refresh", refreshes),
+        ]
+    }
+
+    /// The part of the answers that nobody waited for, from 0 to 1; zero before the first.
+    pub(crate) fn hit_rate(&self) -> f64 {
+        let served = self.hits + self.stale + self.last_good;
+        let all = served + self.misses + self.errors;
+        if all == 0 { 0.0 } else { served as f64 / all as f64 }
+    }
+
+    fn add(&mut self, other: Counts) {
+        *self = Counts {
+            hits: self.hits.saturating_add(other.hits),
+            misses: self.misses.saturating_add(other.misses),
+            stale: self.stale.saturating_add(other.stale),
+            last_good: self.last_good.saturating_add(other.last_good),
+            errors: self.errors.saturating_add(other.errors),
+            refreshes: self.refreshes.saturating_add(other.refreshes),
+        };
+    }
+}
+
+type ByRegion = BTreeMap<String, Counts>;
+
+/// What all gateways counted, as of a few seconds ago.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    /// How many gateways there are, this one included.
+    pub(crate) nodes: usize,
+    pub(crate) regions: ByRegion,
+}
+
+/// This gateway's part in the cluster.
+pub(crate) struct Cluster {
+    region: Region,
+    name: String,
+    totals: Mutex<Option<Totals>>,
+}
+
+/// How the counters are kept: nothing is loaded, and what is old is gone.
+pub(crate) fn policy() -> Policy {
+    Policy::fresh_for(WRITE_EVERY).keep_for(Keep::For(FORGOTTEN_AFTER))
+}
+
+impl Totals {
+    /// All regions together.
+    pub(crate) fn sum(&self) -> Counts {
+        let mut sum = Counts::default();
+        self.regions.values().for_each(|counts| sum.add(*counts));
+        sum
+    }
+}
+
+impl Cluster {
+    pub(crate) fn new(region: Region, id: &str) -> Cluster {
+        Cluster { region, name: format!("node:{id}"), totals: Mutex::new(None) }
+    }
+
+    /// The totals, once they were added up.
+    pub(crate) fn totals(&self) -> Option<Totals> {
+        self.totals.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Writes this gateway's counters and adds up all.
+    async fn exchange(&self, own: &ByRegion) {
+        let Ok(text) = serde_json::to_vec(own) else { return };
+        self.region.put(&self.name, Loaded::from(Value::new(text))).await;
+        // A store that does not answer leaves the totals as they were.
+        let Ok(mut names) = self.region.stored_names("node:", MOST_NODES).await else { return };
+        names.retain(|name| *name != self.name);
+        let others = self.region.stored(&names).await;
+        let others = others.iter().flatten().filter_map(|answer| serde_json::from_slice(answer.body()).ok());
+        let mut totals = Totals { nodes: 1, regions: own.clone() };
+        for other in others {
+            let other: ByRegion = other;
+            totals.nodes += 1;
+            for (region, counts) in other {
+                totals.regions.entry(region).or_default().add(counts);
+            }
+        }
+        *self.totals.lock().unwrap_or_else(PoisonError::into_inner) = Some(totals);
+    }
+}
+
+/// Keeps the totals, until the task is dropped.
+pub(crate) async fn keep(app: Arc<App>) {
+    let Some(cluster) = &app.cluster else { return };
+    let mut every = tokio::time::interval(WRITE_EVERY);
+    loop {
+        every.tick().await;
+        let stats = app.cache.stats().into_iter().filter(|(region, _)| region != REGION);
+        cluster.exchange(&stats.map(|(region, stats)| (region, Counts::of(&stats))).collect()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lastgood::store::MemoryStore;
+    use lastgood::{Cache, Clock};
+
+    fn node(store: &MemoryStore, clock: &Clock, id: &str) -> (Cache, Cluster) {
+        let cache = Cache::builder().store(Arc::new(store.clone())).clock(clock.clone()).build().unwrap();
+        let region = cache.region(REGION, policy()).unwrap();
+        (cache, Cluster::new(region, id))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_totals_are_those_of_the_gateways_that_are_up() {
+        let clock = Clock::paused_with_tokio();
+        let store = MemoryStore::new(clock.clone(), 1 << 20);
+        let ((one_cache, one), (_two_cache, two)) = (node(&store, &clock, "1"), node(&store, &clock, "2"));
+        let counted = |hits| BTreeMap::from([("klines".to_owned(), Counts { hits, misses: 1, ..Counts::default() })]);
+        one.exchange(&counted(10)).await;
+        assert!(one_cache.flush(Duration::from_secs(5)).await);
+        two.exchange(&counted(5)).await;
+        let totals = two.totals().unwrap();
+        assert_eq!((totals.nodes, totals.regions["klines"].hits, totals.regions["klines"].misses), (2, 15, 2));
+        tokio::time::advance(FORGOTTEN_AFTER + Duration::from_secs(1)).await;
+        two.exchange(&counted(6)).await;
+        assert_eq!((two.totals().unwrap().nodes, two.totals().unwrap().regions["klines"].hits), (1, 6));
+    }
+}
