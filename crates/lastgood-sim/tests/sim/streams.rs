@@ -152,7 +152,12 @@ async fn a_clock_that_goes_back_tells_the_candle_of_that_time() {
     client.event().await;
     exchange.sim.set_clock(ClockMode::Frozen(NOW - DAY));
     let event = client.event().await;
-    assert_eq!((&event["k"]["t"], &event["k"]["x"]), (&json!((NOW - DAY) / HOUR * HOUR), &json!(false)));
+    let begin = (NOW - DAY) / HOUR * HOUR;
+    assert_eq!((&event["k"]["t"], &event["k"]["x"]), (&json!(begin), &json!(false)));
+    exchange.sim.advance(HOUR);
+    let (closed, next) = (client.event().await, client.event().await);
+    assert_eq!((&closed["k"]["t"], &closed["k"]["x"]), (&json!(begin), &json!(true)));
+    assert_eq!((&next["k"]["t"], &next["k"]["x"]), (&json!(begin + HOUR), &json!(false)));
     for mode in [ClockMode::Frozen(0), ClockMode::Frozen(u64::MAX), ClockMode::Frozen(NOW)] {
         exchange.sim.set_clock(mode);
     }

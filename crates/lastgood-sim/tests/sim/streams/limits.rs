@@ -11,6 +11,23 @@ use tokio_tungstenite::tungstenite::Message;
 use super::client::Client;
 use crate::support::{Exchange, HOUR, MINUTE, NOW};
 
+/// A connection whose bytes no library reads.
+async fn raw(exchange: &Exchange, path: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(exchange.address).await.unwrap();
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(stream.read_u8().await.unwrap());
+    }
+    let answer = String::from_utf8(answer).unwrap();
+    // The key and its answer are those of RFC 6455.
+    assert!(answer.starts_with("HTTP/1.1 101") && answer.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{answer}");
+    stream
+}
+
 #[tokio::test]
 async fn streams_are_subscribed_to_and_left_on_the_way() {
     let exchange = Exchange::start().await;
@@ -117,18 +134,7 @@ async fn pings_come_every_20_seconds_on_spot_and_every_3_minutes_on_the_futures(
 async fn whoever_answers_pings_stays_and_whoever_does_not_is_cut_off() {
     let exchange = Exchange::start().await;
     let mut good = Client::open(&exchange, "/ws").await;
-    let mut bad = TcpStream::connect(exchange.address).await.unwrap();
-    bad.write_all(
-        b"GET /ws HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-    )
-    .await
-    .unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(bad.read_u8().await.unwrap());
-    }
-    let head = String::from_utf8(head).unwrap();
-    assert!(head.starts_with("HTTP/1.1 101") && head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
+    let mut bad = raw(&exchange, "/ws").await;
     exchange.sim.advance(20_000);
     assert!(matches!(good.message().await, Some(Ok(Message::Ping(_)))));
     assert_eq!(good.list().await.len(), 0);
@@ -193,6 +199,31 @@ async fn what_asks_for_no_connection_gets_none() {
         assert_eq!(exchange.get(path).await.status, 404, "{path}");
         assert_eq!(Client::try_open(&exchange, path).await.err().unwrap().0, 404, "{path}");
     }
+}
+
+#[tokio::test]
+async fn broken_frames_and_lost_subscribers_harm_no_one_else() {
+    let exchange = Exchange::start().await;
+    let mut good = Client::open(&exchange, "/ws/btcusdt@ticker").await;
+    good.event().await;
+    let broken: [&[u8]; 5] = [
+        b"\xff\xff\xff\xff\xff\xff\xff\xff",
+        // A text of four bytes without a mask, one that is no UTF-8, and one that claims to be huge.
+        b"\x81\x04abcd",
+        b"\x81\x81\0\0\0\0\xff",
+        b"\x81\xff\x7f\xff\xff\xff\xff\xff\xff\xff\0\0\0\0",
+        b"",
+    ];
+    for bytes in broken {
+        let mut bad = raw(&exchange, "/ws/btcusdt@ticker").await;
+        bad.write_all(bytes).await.unwrap();
+        bad.shutdown().await.unwrap();
+        // The end may be a reset.
+        let _ = tokio::time::timeout(Duration::from_secs(20), bad.read_to_end(&mut Vec::new())).await.expect("it ends");
+    }
+    exchange.sim.advance(1_000);
+    assert_eq!(good.event().await["E"], json!(NOW + 1_000));
+    assert_eq!(exchange.sim.counters().streams.open, 1);
 }
 
 #[tokio::test]
