@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::Venue;
 
 /// So many requests are remembered singly, and so many paths counted singly.
-const REMEMBERED: usize = 2_000;
+const REMEMBERED: usize = 200;
 const MOST_PATHS: usize = 1_000;
 /// So many characters of a path or a query are remembered.
 const LONGEST: usize = 8_192;

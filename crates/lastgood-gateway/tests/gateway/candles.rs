@@ -154,7 +154,7 @@ async fn overlapping_ranges_ask_for_what_is_missing_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_restarted_gateway_asks_for_no_settled_candle_again_even_after_a_kill() {
+async fn a_restarted_gateway_asks_for_no_settled_candle_again() {
     let folder = tempfile::tempdir().unwrap();
     let store = format!("embedded:{}", folder.path().join("cache.redb").display());
     let exchange = Exchange::start().await;
@@ -172,6 +172,51 @@ async fn a_restarted_gateway_asks_for_no_settled_candle_again_even_after_a_kill(
         assert!(query.contains("startTime=") && !query.contains("limit=1000"), "only the end: {query}");
     }
     assert_eq!(get(second.url("/api/v3/klines?symbol=BTCUSDT&interval=1h&limit=700")).await.cache(), "HIT");
+}
+
+/// A gateway in a process of its own, on an embedded store in `folder`, and where it listens.
+fn process(exchange: &Exchange, folder: &std::path::Path) -> (std::process::Child, String) {
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_lastgood"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(folder)
+        .args(["--set", &format!("binance.spot_url={}", exchange.url()), "--set", "log.level=info"])
+        .env_clear()
+        .env("NO_COLOR", "1")
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    let lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().expect("its log")));
+    let mut lines = lines.map_while(Result::ok);
+    let address = lines.find_map(|line| {
+        line.split("listen=").nth(1).map(|rest| rest.split_whitespace().next().unwrap().trim_matches('"').to_owned())
+    });
+    // Nobody reads on, and a full pipe would stop it.
+    std::thread::spawn(move || lines.count());
+    (child, address.expect("it says where it listens"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_gateway_knew_the_next_one_knows() {
+    let folder = tempfile::tempdir().unwrap();
+    let exchange = Exchange::start().await;
+    exchange.sim.set_clock(ClockMode::Frozen(half_past()));
+    let question = "/api/v3/klines?symbol=BTCUSDT&interval=1h&limit=1000";
+    let (mut first, address) = process(&exchange, folder.path());
+    let before = get(format!("{address}{question}")).await;
+    assert_eq!(before.status, 200);
+    // Writes are committed some hundred times a minute; what was not yet is lost, and loaded again.
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    first.kill().expect("kill -9");
+    first.wait().expect("it is gone");
+    exchange.sim.reset_counters();
+    let (mut second, address) = process(&exchange, folder.path());
+    let after = get(format!("{address}{question}")).await;
+    second.kill().expect("it ends with the test");
+    second.wait().expect("it is gone");
+    assert_eq!(after.body, before.body);
+    for query in klines_asked(&exchange) {
+        assert!(query.contains("startTime=") && !query.contains("limit=1000"), "only the end: {query}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
