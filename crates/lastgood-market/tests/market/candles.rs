@@ -170,6 +170,32 @@ async fn a_candle_that_just_closed_may_still_be_corrected_and_then_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_candle_of_an_exchange_that_has_fallen_behind_is_not_taken_for_settled() {
+    let bench = Bench::new(Venue::Spot, 48);
+    bench.go_far_from_gaps().await;
+    bench.go_to_minute_and(30_000).await;
+    let (from, stuck_at) = (bench.now() - 20 * MINUTE, bench.now());
+    bench.ledger.stuck_at.store(stuck_at, Ordering::SeqCst);
+    bench.go_to_minute_and(0).await;
+    tokio::time::advance(Duration::from_secs(5 * 60)).await;
+    let ranges = [
+        newest(5),
+        Range { start: Some(from), end: Some(stuck_at + MINUTE), limit: None },
+        Range { start: None, end: Some(stuck_at), limit: Some(7) },
+        Range { start: Some(from), end: None, limit: Some(21) },
+    ];
+    for range in ranges {
+        bench.same(range).await;
+    }
+    // It catches up: what was half of a candle is whole, and what was missing is there.
+    bench.ledger.stuck_at.store(u64::MAX, Ordering::SeqCst);
+    tokio::time::advance(Duration::from_secs(3)).await;
+    for range in ranges {
+        bench.same(range).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_first_candle_and_all_before_it_are_remembered() {
     let bench = Bench::new(Venue::Spot, 30 * 24);
     let first = Range { start: Some(0), end: Some(bench.now()), limit: Some(1) };

@@ -21,6 +21,8 @@ pub(crate) struct Ledger {
     pub(crate) halted_at: AtomicU64,
     /// The newest candle that began is not yet there.
     pub(crate) is_late: AtomicBool,
+    /// The exchange has fallen behind: it knows nothing of what came after this.
+    pub(crate) stuck_at: AtomicU64,
     /// Closed candles are corrected: the next answers have other numbers.
     pub(crate) correction: AtomicU64,
     pub(crate) is_down: AtomicBool,
@@ -60,6 +62,7 @@ impl Ledger {
             listed_at,
             halted_at: AtomicU64::new(u64::MAX),
             is_late: AtomicBool::new(false),
+            stuck_at: AtomicU64::new(u64::MAX),
             correction: AtomicU64::new(0),
             is_down: AtomicBool::new(false),
             latency: Mutex::new(Duration::ZERO),
@@ -67,6 +70,11 @@ impl Ledger {
             asked: Mutex::default(),
             counts_back,
         })
+    }
+
+    /// What time it is for the exchange's data.
+    fn now(&self) -> u64 {
+        self.clock.now().as_millis().min(self.stuck_at.load(Ordering::SeqCst))
     }
 
     /// When the candle of that number opens, unless it is missing.
@@ -92,13 +100,13 @@ impl Ledger {
 
     fn answer_of(&self, range: Range, length: u64) -> String {
         let opens = self.opens(range, length);
-        let now = self.clock.now().as_millis();
+        let now = self.now();
         let rows: Vec<String> = opens.into_iter().map(|open| self.row(open, length, now)).collect();
         format!("[{}]", rows.join(","))
     }
 
     fn opens(&self, range: Range, length: u64) -> Vec<u64> {
-        let now = self.clock.now().as_millis();
+        let now = self.now();
         let limit = range.limit.unwrap_or(500);
         let (from, to) = (range.start.unwrap_or(0), range.end.unwrap_or(u64::MAX).min(now));
         let first = from.max(self.listed_at) / length;
