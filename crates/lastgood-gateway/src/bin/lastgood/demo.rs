@@ -166,12 +166,16 @@ async fn listener(wanted: Option<SocketAddr>) -> Result<TcpListener, Failure> {
 fn settings(simulator: SocketAddr) -> Result<Settings, Failure> {
     let url = format!("http://{simulator}");
     let directory = scratch_directory().display().to_string();
+    // The simulated exchange has its streams on the same port.
+    let streams = url.replacen("http", "ws", 1);
     let own = [
         ("store", "memory:"),
         ("data_dir", directory.as_str()),
         ("binance.spot_url", url.as_str()),
         ("binance.futures_url", url.as_str()),
         ("binance.coin_url", url.as_str()),
+        ("binance.ws_url", streams.as_str()),
+        ("binance.futures_ws_url", streams.as_str()),
         ("fear_greed.url", url.as_str()),
     ];
     let flag = |(key, value): (&str, &str)| FlagValue {
