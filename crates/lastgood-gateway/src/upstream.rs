@@ -11,10 +11,10 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use lastgood::{Clock, Error, Reason};
-use lastgood_market::budget::{Ask, Bucket, Heat, Spent};
+use lastgood_market::budget::{Ask, Heat, Spent};
 use lastgood_market::plan::Source;
 use lastgood_market::validate::Fetched;
-use lastgood_market::{Budget, Priority, RegionName, Venue};
+use lastgood_market::{Bucket, Budget, Priority, RegionName, Venue};
 use tokio::sync::Notify;
 
 use crate::config::Settings;

@@ -19,7 +19,7 @@ pub mod symbols;
 pub mod validate;
 pub mod venue;
 
-pub use self::budget::{Bucket, Budget, Priority};
+pub use self::budget::{Budget, Priority};
 pub use self::plan::{Plan, Plans, Request, Source, plan};
 pub use self::region::{Preset, RegionName};
-pub use self::venue::{Endpoint, ExchangeError, Venue};
+pub use self::venue::{Bucket, Endpoint, ExchangeError, Venue};

@@ -2,13 +2,14 @@
 
 use std::fmt;
 
+mod bucket;
 mod endpoints;
 mod weight;
 
+pub use self::bucket::Bucket;
 pub use self::endpoints::{ENDPOINTS, endpoint};
 pub use self::weight::{Weight, weight_of};
 
-use crate::budget::Bucket;
 use crate::region::RegionName;
 
 /// A market of the exchange, each with hosts and limits of its own.

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::Bucket;
+use crate::venue::Bucket;
 
 #[derive(Deserialize)]
 struct Info {

@@ -1,6 +1,7 @@
 //! A call between its payment and its answer.
 
-use super::{Bucket, Budget};
+use super::Budget;
+use crate::venue::Bucket;
 
 /// A call that was paid for and is under way.
 #[derive(Debug)]

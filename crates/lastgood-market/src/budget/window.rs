@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use lastgood::Timestamp;
 
-use super::{Bucket, BucketStanding, Priority, RESERVE, Stop};
+use super::{BucketStanding, Priority, RESERVE, Stop};
+use crate::venue::Bucket;
 
 /// How much of what is available refreshes may use: the last of it is for those who have nothing to serve.
 const REFRESHES: f64 = 0.95;
