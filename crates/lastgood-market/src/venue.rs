@@ -81,7 +81,7 @@ pub enum Recipe {
     Query,
     /// As `Query`, but a full page that lies wholly in the past never changes.
     Page,
-    /// As `Query`, but fresh no longer than the newest candle is open.
+    /// A slice of the candles that are known of a series; as `Query` where the question is not wholly understood.
     Klines,
     /// One canonical copy; `symbol` and `symbols` are cut out of it.
     ExchangeInfo,
