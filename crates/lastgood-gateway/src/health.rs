@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use lastgood::Timestamp;
 use lastgood::store::BreakerState;
 use lastgood_market::budget::{BucketStanding, Stop};
 use lastgood_market::{Budget, Venue};
@@ -11,6 +12,7 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::upstream::Base;
+use crate::warm::{Progress, Tally};
 
 /// How well the gateway does. `degraded` still answers.
 #[derive(Serialize)]
@@ -22,6 +24,22 @@ pub(crate) struct Health {
     upstreams: Vec<UpstreamHealth>,
     /// The upstreams that want to be left alone.
     bans: Vec<Ban>,
+    warming: Warming,
+}
+
+/// The warming round under way, else the last.
+#[derive(Serialize)]
+struct Warming {
+    running: bool,
+    /// Rounds that ended.
+    rounds: u64,
+    of: u64,
+    loaded: u64,
+    fresh: u64,
+    refused: u64,
+    failed: u64,
+    /// When the last one ended, in milliseconds since the epoch.
+    last_finished: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -103,6 +121,7 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Health> {
         breaker: breaker.map_or("none", BreakerState::as_str),
         upstreams,
         bans,
+        warming: warming(&app),
     })
 }
 
@@ -130,6 +149,13 @@ fn upstream_health(app: &App, venue: Venue) -> UpstreamHealth {
         bases: upstream.bases.iter().map(base).collect(),
         budgets: upstream.budgets().iter().map(budget).collect(),
     }
+}
+
+fn warming(app: &App) -> Warming {
+    let Progress { running, round, rounds, last_finished, .. } = app.warmer.progress();
+    let Tally { of, loaded, fresh, refused, failed } = round;
+    let last_finished = last_finished.map(Timestamp::as_millis);
+    Warming { running, rounds, of, loaded, fresh, refused, failed, last_finished }
 }
 
 /// The pauses and bans in force.

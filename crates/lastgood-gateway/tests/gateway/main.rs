@@ -14,3 +14,4 @@ mod privacy;
 mod redis;
 mod support;
 mod symbols;
+mod warm;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lastgood::{Clock, Error, Reason, Value};
+use lastgood_market::Priority;
 use lastgood_market::candles::Exchange;
 use lastgood_market::plan::Source;
 use lastgood_market::query::Params;
@@ -123,7 +124,7 @@ impl Ledger {
 
 #[async_trait]
 impl Exchange for Ledger {
-    async fn ask(&self, source: Source, _has_kept: bool) -> Result<Value, Error> {
+    async fn ask(&self, source: Source, _priority: Priority) -> Result<Value, Error> {
         self.asked.lock().unwrap().push(source.query.clone());
         let latency = *self.latency.lock().unwrap();
         tokio::time::sleep(latency).await;
