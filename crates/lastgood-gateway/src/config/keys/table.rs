@@ -1,12 +1,8 @@
 //! The table of what can be set.
 
-use std::time::Duration;
-
+use super::bounds::{GIB, KIB, MIB, MILLISECOND, SECOND, TIB, http, streams, timeout};
 use super::{Field, Key};
-use crate::config::problem::Wrong;
-use crate::config::upstream::{self, BaseUrl, Protocol};
-use crate::config::value::{self, Raw};
-use crate::config::{LogFormat, Preset, address, show, store, warm};
+use crate::config::{LogFormat, Preset, address, show, store, upstream, value, warm};
 
 /// A field, the function that reads it and the one that shows it.
 macro_rules! field {
@@ -398,23 +394,3 @@ pub const KEYS: &[Key] = &[
         field: field!(log.format, |raw| value::one_of(raw, &LogFormat::ALL), show::format),
     },
 ];
-
-const SECOND: Duration = Duration::from_secs(1);
-const MILLISECOND: Duration = Duration::from_millis(1);
-const KIB: u64 = 1 << 10;
-const MIB: u64 = 1 << 20;
-const GIB: u64 = 1 << 30;
-const TIB: u64 = 1 << 40;
-
-fn timeout(raw: &Raw) -> Result<Duration, Wrong> {
-    value::span(raw, MILLISECOND..=SECOND * 600)
-}
-
-/// Unlike what answers requests, streams can be left out.
-fn streams(raw: &Raw) -> Result<Vec<BaseUrl>, Wrong> {
-    if raw.as_list()?.is_empty() { Ok(Vec::new()) } else { upstream::list(raw, Protocol::WebSocket) }
-}
-
-fn http(raw: &Raw) -> Result<Vec<BaseUrl>, Wrong> {
-    upstream::list(raw, Protocol::Http)
-}
