@@ -20,7 +20,7 @@ use lastgood::testing::RedisServer;
 use lastgood::{Cache, Clock, Error, Loaded, Policy, Reason, Value};
 use lastgood_market::candles::{Candles, Exchange, Question};
 use lastgood_market::plan::Source;
-use lastgood_market::{Plan, Preset, RegionName, Request, Venue, plan};
+use lastgood_market::{Plan, Preset, Priority, RegionName, Request, Venue, plan};
 
 const MINUTE: u64 = 60_000;
 const CANDLES: u64 = 1_000;
@@ -65,7 +65,7 @@ fn row(minute: u64) -> String {
 
 #[async_trait]
 impl Exchange for Minutes {
-    async fn ask(&self, _: Source, _: bool) -> Result<Value, Error> {
+    async fn ask(&self, _: Source, _: Priority) -> Result<Value, Error> {
         if self.is_there { Ok(Value::new(self.body())) } else { Err(Error::new(Reason::Unreachable, "not asked here")) }
     }
 

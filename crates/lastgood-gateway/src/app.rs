@@ -5,17 +5,19 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lastgood::{Answer, Cache, Clock, Error, Loaded, Region, Timestamp, Value};
+use lastgood::{Answer, Cache, Clock, Error, Loaded, Reason, Region, Timestamp, Value};
 use lastgood_market::candles::{Candles, Exchange};
 use lastgood_market::plan::Source;
 use lastgood_market::{Plans, Preset, Priority, RegionName, Venue, interval};
 
+use crate::admin::Admin;
 use crate::cluster::Cluster;
 use crate::config::Limits;
 use crate::exchange::Packed;
 use crate::streams::Streams;
 use crate::symbols::SymbolChain;
 use crate::upstream::Upstreams;
+use crate::warm::Warmer;
 
 /// Every shared component.
 pub(crate) struct App {
@@ -39,6 +41,10 @@ pub(crate) struct App {
     pub(crate) exchange: Arc<Asker>,
     /// Where the lists of symbols come from.
     pub(crate) symbols: Arc<SymbolChain>,
+    /// What is loaded ahead of its readers, and how that goes.
+    pub(crate) warmer: Warmer,
+    /// Who may do more than read.
+    pub(crate) admin: Admin,
     /// Where time comes from.
     pub(crate) clock: Clock,
     /// What requests may ask for.
@@ -109,7 +115,9 @@ pub(crate) struct Asker {
 impl Asker {
     /// Fetches and checks an answer. Only what is of the shape asked for gets any further.
     async fn fetch(&self, source: &Source, priority: Priority) -> Result<Value, Error> {
-        self.upstreams.fetch(source, priority).await?.into_value(source, self.clock.now())
+        let fetched = self.upstreams.fetch(source, priority).await;
+        let fetched = if priority == Priority::Warm { fetched.map_err(yielded) } else { fetched };
+        fetched?.into_value(source, self.clock.now())
     }
 
     /// Fetches, checks and dates an answer.
@@ -121,10 +129,18 @@ impl Asker {
     }
 }
 
+/// What a load that nobody waits for was refused, which says nothing about what somebody may ask for.
+pub(crate) fn yielded(error: Error) -> Error {
+    match error.reason {
+        Reason::RateLimited | Reason::Banned | Reason::Overloaded => Error { reason: Reason::Yielded, ..error },
+        _ => error,
+    }
+}
+
 #[async_trait]
 impl Exchange for Asker {
-    async fn ask(&self, source: Source, has_kept: bool) -> Result<Value, Error> {
-        self.fetch(&source, Priority::of_load(has_kept)).await
+    async fn ask(&self, source: Source, priority: Priority) -> Result<Value, Error> {
+        self.fetch(&source, priority).await
     }
 
     fn forming_fresh_for(&self, interval: &str) -> Duration {

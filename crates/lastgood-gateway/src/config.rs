@@ -18,6 +18,7 @@ mod store;
 mod suggest;
 mod upstream;
 mod value;
+mod warm;
 
 pub use effective::{Row, render_effective};
 pub use file::{ConfigFile, FILE_NAME};
@@ -33,8 +34,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lastgood_market::Preset;
 use lastgood_market::credentials::CredentialStore;
+use lastgood_market::{Preset, Venue};
 use secrecy::SecretString;
 
 /// Everything the gateway can be told, checked.
@@ -64,6 +65,8 @@ pub struct Settings {
     pub master_key: Option<SecretString>,
     /// The prepared lists of symbols.
     pub symbols: Symbols,
+    /// What is kept warm.
+    pub warm: Warm,
     /// The memory tier.
     pub memory: Memory,
     /// What one client, and all of them together, may ask of the gateway.
@@ -100,6 +103,25 @@ pub struct Binance {
 pub struct Symbols {
     /// The pairs that stand first, in this order.
     pub popular: Vec<String>,
+}
+
+/// What is loaded ahead of its readers.
+#[derive(Debug, Clone)]
+pub struct Warm {
+    /// The markets; without any, only lists of symbols are, and only with the dashboard preset.
+    pub markets: Vec<Venue>,
+    /// Pairs whose candles are, in this order.
+    pub symbols: Vec<String>,
+    /// After them, so many from the head of each market's list of symbols.
+    pub popular: usize,
+    /// Intervals of the candles; none keeps them off.
+    pub intervals: Vec<String>,
+    /// How many of the newest candles.
+    pub candles: usize,
+    /// Whether the 24 h tickers of all symbols are.
+    pub tickers: bool,
+    /// How long from the beginning of a round to the next.
+    pub every: Duration,
 }
 
 /// The fear & greed index.
@@ -239,6 +261,15 @@ impl Settings {
             admin: Admin { token: None },
             master_key: None,
             symbols: Symbols { popular: Vec::new() },
+            warm: Warm {
+                markets: Vec::new(),
+                symbols: Vec::new(),
+                popular: 0,
+                intervals: Vec::new(),
+                candles: 0,
+                tickers: true,
+                every: Duration::ZERO,
+            },
             memory: Memory { limit: 0 },
             limits: Limits {
                 max_connections: 0,

@@ -14,6 +14,7 @@ use lastgood_market::{Bucket, Plans, Preset, RegionName, Venue};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use crate::admin::Admin;
 use crate::app::{App, Asker, Counts};
 use crate::cluster::{self, Cluster};
 use crate::config::{BaseUrl, RegionOverride, Settings, StoreSetting};
@@ -24,6 +25,7 @@ use crate::server;
 use crate::streams::{self, Streams};
 use crate::symbols::SymbolChain;
 use crate::upstream::{BanMemory, Upstreams, share_bans, watch_health};
+use crate::warm::{self, Warmer};
 
 /// How long queued writes may take when the gateway stops.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -91,7 +93,7 @@ impl Gateway {
             .guard(Guard { budget: settings.store_budget, ..Guard::default() });
         let store = open_store(settings, &clock).await?;
         let shared = store.clone().filter(|_| matches!(settings.store, StoreSetting::Redis(_)));
-        let bans = BanMemory::new(settings.data_dir.clone(), shared, &settings.namespace);
+        let bans = BanMemory::new(settings.data_dir.clone(), shared.clone(), &settings.namespace);
         if let Some(store) = store {
             builder = builder.store(store);
         }
@@ -124,6 +126,7 @@ impl Gateway {
         let cluster = cluster.map(|region| Cluster::new(region, &node_id()));
         let keys = OwnKeys::open(settings).await;
         let symbols = SymbolChain::new(settings, keys, &exchange, &regions, &clock).map_err(BuildError)?;
+        let (warmer, asked_to_warm) = Warmer::new(settings, &regions, shared);
         let app = App {
             candles: Candles::new(klines, has_store, clock.clone(), Arc::clone(&exchange) as _),
             packed: Packed::default(),
@@ -135,6 +138,8 @@ impl Gateway {
             upstreams,
             exchange,
             symbols: Arc::new(symbols),
+            warmer,
+            admin: Admin::new(settings.admin.token.clone()),
             clock,
             limits: settings.limits.clone(),
             counts: Counts::default(),
@@ -146,6 +151,7 @@ impl Gateway {
         for (venue, bases) in streamed {
             behind.spawn(streams::keep(Arc::clone(&app), venue, bases));
         }
+        behind.spawn(warm::keep(Arc::clone(&app), asked_to_warm));
         Ok(Gateway { app, _behind: behind })
     }
 
@@ -155,6 +161,9 @@ impl Gateway {
     ///
     /// When the listener fails for good.
     pub async fn serve(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
+        let is_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+        self.app.admin.listens_on_loopback(is_loopback);
+        self.app.warmer.begin();
         let routes = Routes::new(Arc::clone(&self.app));
         let served = server::serve(listener, routes, &self.app.limits, shutdown).await;
         self.app.upstreams.remember_stops().await;

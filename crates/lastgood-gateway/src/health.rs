@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use lastgood::Timestamp;
 use lastgood::store::BreakerState;
 use lastgood_market::budget::{BucketStanding, Stop};
 use lastgood_market::{Budget, Venue};
@@ -12,6 +13,7 @@ use serde::Serialize;
 use crate::app::App;
 use crate::cluster::{Cluster, Counts, Totals};
 use crate::upstream::Base;
+use crate::warm::{Progress, Tally};
 
 /// How well the gateway does. `degraded` still answers.
 #[derive(Serialize)]
@@ -26,6 +28,7 @@ pub(crate) struct Health {
     /// All gateways on one store together, as of some seconds ago.
     #[serde(skip_serializing_if = "Option::is_none")]
     cluster: Option<ClusterHealth>,
+    warming: Warming,
 }
 
 #[derive(Serialize)]
@@ -42,6 +45,21 @@ impl From<Totals> for ClusterHealth {
         let counts = totals.sum();
         ClusterHealth { nodes: totals.nodes, hit_rate: counts.hit_rate(), counts }
     }
+}
+
+/// The warming round under way, else the last.
+#[derive(Serialize)]
+struct Warming {
+    running: bool,
+    /// Rounds that ended.
+    rounds: u64,
+    of: u64,
+    loaded: u64,
+    fresh: u64,
+    refused: u64,
+    failed: u64,
+    /// When the last one ended, in milliseconds since the epoch.
+    last_finished: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -124,6 +142,7 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Health> {
         upstreams,
         bans,
         cluster: app.cluster.as_ref().and_then(Cluster::totals).map(ClusterHealth::from),
+        warming: warming(&app),
     })
 }
 
@@ -151,6 +170,13 @@ fn upstream_health(app: &App, venue: Venue) -> UpstreamHealth {
         bases: upstream.bases.iter().map(base).collect(),
         budgets: upstream.budgets().iter().map(budget).collect(),
     }
+}
+
+fn warming(app: &App) -> Warming {
+    let Progress { running, round, rounds, last_finished, .. } = app.warmer.progress();
+    let Tally { of, loaded, fresh, refused, failed } = round;
+    let last_finished = last_finished.map(Timestamp::as_millis);
+    Warming { running, rounds, of, loaded, fresh, refused, failed, last_finished }
 }
 
 /// The pauses and bans in force.

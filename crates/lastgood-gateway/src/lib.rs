@@ -4,6 +4,7 @@
 //! map is `router.rs`, what every request passes is `middleware.rs`, the exchange's endpoint table is
 //! `lastgood_market::venue`.
 
+mod admin;
 mod app;
 mod cluster;
 pub mod config;
@@ -22,5 +23,6 @@ mod server;
 mod streams;
 mod symbols;
 mod upstream;
+mod warm;
 
 pub use self::gateway::{BuildError, Gateway, Totals};

@@ -23,6 +23,7 @@ use crate::cluster::Cluster;
 use crate::response::plain;
 use crate::streams::Counters as StreamCounters;
 use crate::upstream::CallResult;
+use crate::warm::Tally;
 
 const OPENMETRICS: HeaderValue = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
@@ -55,7 +56,8 @@ impl Collector for Scrape {
         upstream_values(&mut encoder, app)?;
         stream_values(&mut encoder, app)?;
         cluster_values(&mut encoder, app)?;
-        gateway_values(&mut encoder, app)
+        gateway_values(&mut encoder, app)?;
+        warm_values(&mut encoder, app)
     }
 }
 
@@ -310,6 +312,24 @@ fn gateway_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result
     ];
     for (name, help, value) in gauges {
         gauge(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+    }
+    Ok(())
+}
+
+fn warm_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
+    let progress = app.warmer.progress();
+    let help = "Items of warming rounds, by what came of them";
+    let mut family = encoder.encode_descriptor("warm_items", help, None, MetricType::Counter)?;
+    for (state, field) in Tally::STATES {
+        ConstCounter::new(field(&progress.total)).encode(family.encode_family(&[("state", state)])?)?;
+    }
+    let Some(finished) = progress.last_finished else { return Ok(()) };
+    let gauges = [
+        ("warm_round_seconds", "Duration of the last warming round", progress.took.as_secs_f64()),
+        ("warm_last_finished_timestamp", "When it ended, in seconds", finished.as_millis() as f64 / 1_000.0),
+    ];
+    for (name, help, value) in gauges {
+        ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
     }
     Ok(())
 }

@@ -58,5 +58,7 @@ pub(crate) async fn unknown_path(request: Request<axum::body::Body>) -> Response
 }
 
 pub(crate) async fn wrong_method(request: Request<axum::body::Body>) -> Response {
-    problem(StatusCode::METHOD_NOT_ALLOWED, &format!("{} takes GET.", request.uri().path()))
+    let path = request.uri().path();
+    let method = if path.starts_with("/api/cache/") { "POST" } else { "GET" };
+    problem(StatusCode::METHOD_NOT_ALLOWED, &format!("{path} takes {method}."))
 }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, post};
 use http::Request;
 use hyper::body::Incoming;
 use lastgood_market::Venue;
 use tower::ServiceExt as _;
 
 use crate::app::App;
-use crate::{exchange, health, metrics, middleware, problem, symbols};
+use crate::{exchange, health, metrics, middleware, problem, symbols, warm};
 
 /// Every path that the gateway answers: the exchange's, told by [`Venue::of`] alone, and its own. Clones share it all.
 #[derive(Clone)]
@@ -33,6 +33,7 @@ impl Routes {
             .route("/readyz", get(health::readyz))
             .route("/metrics", get(metrics::metrics))
             .route("/v1/symbols/{market}", get(symbols::symbols))
+            .route("/api/cache/warm", post(warm::warm))
             .fallback(problem::unknown_path)
             .method_not_allowed_fallback(problem::wrong_method)
             .with_state(Arc::clone(&app));

@@ -17,7 +17,7 @@ use crate::problem;
 mod answer;
 mod chain;
 
-pub(crate) use self::chain::SymbolChain;
+pub(crate) use self::chain::{SymbolChain, source};
 
 /// The markets that have a list, by the last part of its path.
 const MARKETS: [Venue; 2] = [Venue::Spot, Venue::Futures];
@@ -47,7 +47,7 @@ async fn ask(app: &App, venue: Venue) -> Result<Answer, Error> {
     let region = app.region(RegionName::Symbols);
     let chain = Arc::clone(&app.symbols);
     let patience = region.policy().hard_timeout;
-    region.get_or_load(&app.symbols.name(venue), move || async move { chain.load(venue, patience).await }).await
+    region.get_or_load(&app.symbols.name(venue), move || async move { chain.load(venue, patience, None).await }).await
 }
 
 /// There is neither a list nor a link that gives one.

@@ -24,6 +24,7 @@ use lastgood::{
     Answer, Clock, Error, Filled, Freshness, Loaded, Outcome, Persist, Reason, Region, Tier, Timestamp, Value,
 };
 
+use crate::budget::Priority;
 use crate::plan::Source;
 
 mod bars;
@@ -48,12 +49,12 @@ pub use self::series::{Question, Series};
 /// Asks the exchange.
 #[async_trait]
 pub trait Exchange: Send + Sync + 'static {
-    /// The answer to `source`, checked to be of its shape. `has_kept` tells whether an older answer can stand in.
+    /// The answer to `source`, checked to be of its shape.
     ///
     /// # Errors
     ///
-    /// Whatever keeps the exchange from answering.
-    async fn ask(&self, source: Source, has_kept: bool) -> Result<Value, Error>;
+    /// Whatever keeps the exchange from answering; [`Reason::Yielded`] where a load ahead of its readers is to wait.
+    async fn ask(&self, source: Source, priority: Priority) -> Result<Value, Error>;
 
     /// How long a list that ends in a forming candle of that interval may be believed.
     fn forming_fresh_for(&self, interval: &str) -> Duration;
@@ -86,6 +87,23 @@ pub struct Slice {
     pub tail: Option<Answer>,
 }
 
+/// For whom something is loaded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum For {
+    Reader,
+    /// Those who may come.
+    Later,
+}
+
+impl For {
+    fn priority(self, has_kept: bool) -> Priority {
+        match self {
+            For::Reader => Priority::of_load(has_kept),
+            For::Later => Priority::Warm,
+        }
+    }
+}
+
 /// The tail is written to the store at most once in so long: a restart or another node loads the rest of it anew.
 const STORED_EVERY: Duration = Duration::from_secs(10);
 /// How often an answer may turn out to lack something more.
@@ -106,8 +124,35 @@ impl Candles {
     /// The exchange's, where nothing that is known answers; [`Reason::Abandoned`] when the answer cannot be put together
     /// from settled candles and an end, so that [`Question::direct`] must be asked.
     pub async fn answer(&self, question: &Arc<Question>) -> Result<Slice, Error> {
+        self.in_use.note(&question.series, self.clock.now());
+        let slice = self.find(question, For::Reader).await?;
+        self.region.count_served(slice.outcome);
+        Ok(slice)
+    }
+
+    /// Loads what a question lacks before anybody asks it, as [`Priority::Warm`], and says whether memory lacked
+    /// anything. It counts neither as a read nor as use.
+    ///
+    /// # Errors
+    ///
+    /// As [`Candles::answer`]; [`Reason::Yielded`] where the exchange's budget is for others now.
+    pub async fn warm(&self, question: &Arc<Question>) -> Result<bool, Error> {
+        if self.is_warm(question) {
+            return Ok(false);
+        }
+        self.find(question, For::Later).await.map(|_| true)
+    }
+
+    /// Whether memory holds all that a question asks for, its end fresh.
+    pub fn is_warm(&self, question: &Question) -> bool {
+        let tail = self.fresh_tail(&question.series);
+        let end = tail.as_ref().and_then(Tail::of);
+        let view = View { candles: self, series: &question.series, age: Cell::default() };
+        matches!(resolve(question, &view, end.as_deref(), self.now()), Resolution::Whole { .. })
+    }
+
+    async fn find(&self, question: &Arc<Question>, whom: For) -> Result<Slice, Error> {
         let series = &question.series;
-        self.in_use.note(series, self.clock.now());
         let (mut tail, mut outcome, mut stuck_on) = (None, None, None);
         let (mut attempts, mut waits) = (0, 0);
         while attempts < ATTEMPTS && waits < WAITS {
@@ -121,17 +166,17 @@ impl Candles {
                     return Ok(self.slice(runs, view.age.get(), outcome, tail.filter(|_| ends_in_tail)));
                 }
                 Resolution::NeedsTail if tail.is_some() => break,
-                Resolution::NeedsTail | Resolution::Whole { .. } => tail = Some(self.load_tail(question).await?),
+                Resolution::NeedsTail | Resolution::Whole { .. } => tail = Some(self.load_tail(question, whom).await?),
                 // What is missing before an end that has moved on may be less, or more.
                 Resolution::Missing(_) if tail.is_none() && question.reaches(end.as_deref()) => {
-                    tail = Some(self.load_tail(question).await?);
+                    tail = Some(self.load_tail(question, whom).await?);
                 }
                 Resolution::Missing(hole) if stuck_on == Some(hole) => match tail {
                     Some(_) => break,
-                    None => tail = Some(self.load_tail(question).await?),
+                    None => tail = Some(self.load_tail(question, whom).await?),
                 },
                 Resolution::Missing(hole) => {
-                    let filled = self.fill(question, end).await?;
+                    let filled = self.fill(question, end, whom).await?;
                     // The load may have come to the end of the series, and know it from earlier on.
                     tail = self.fresh_tail(series).or(tail);
                     stuck_on = (filled != Outcome::Joined).then_some(hole);
@@ -165,12 +210,11 @@ impl Candles {
             (Some(of_tail), None) => of_tail,
             (None, None) => Outcome::Hit(Tier::Memory),
         };
-        self.region.count_served(outcome);
         Slice { runs, outcome, given_at: self.clock.now(), age, tail }
     }
 
     /// The end of a series, loaded unless another load brings it.
-    async fn load_tail(&self, question: &Arc<Question>) -> Result<Answer, Error> {
+    async fn load_tail(&self, question: &Arc<Question>, whom: For) -> Result<Answer, Error> {
         let (candles, question) = (self.clone(), Arc::clone(question));
         let key = question.series.key(TAIL);
         let load = move || async move {
@@ -178,23 +222,27 @@ impl Candles {
             let turn = Arc::new(candles.lanes.enter(&series.prefix).await);
             let earlier = candles.region.peek(&series.key(TAIL)).as_ref().and_then(Tail::of);
             let wanted = question.wants_of_the_end(candles.now());
-            let draft = Draft::new(&candles, series, earlier.is_some());
+            let draft = Draft::new(&candles, series, whom.priority(earlier.is_some()));
             let (tail, beside) = draft.tail(wanted, earlier.as_deref()).await?;
             Ok(candles.loaded(series, &tail, Filled { hold: Some(turn), ..beside }))
         };
-        self.region.get_or_load_uncounted(&key, load).await
+        if whom == For::Reader {
+            return self.region.get_or_load_uncounted(&key, load).await;
+        }
+        self.region.refresh(&key, Duration::ZERO, load).await?;
+        self.region.peek(&key).ok_or_else(|| Error::new(Reason::Abandoned, "what was loaded was invalidated"))
     }
 
     /// Loads what a question lacks before the end of its series, from the store or the exchange, and says from which
     /// it came or whether another load brought it.
-    async fn fill(&self, question: &Arc<Question>, tail: Option<Arc<Tail>>) -> Result<Outcome, Error> {
+    async fn fill(&self, question: &Arc<Question>, tail: Option<Arc<Tail>>, whom: For) -> Result<Outcome, Error> {
         let (candles, question) = (self.clone(), Arc::clone(question));
         let asked = Arc::new(AtomicBool::new(false));
         let asks = Arc::clone(&asked);
         let key = question.series.key("fill");
         let load = move || async move {
             let turn = Arc::new(candles.lanes.enter(&question.series.prefix).await);
-            let draft = Draft::new(&candles, &question.series, false);
+            let draft = Draft::new(&candles, &question.series, whom.priority(false));
             Ok(Filled { hold: Some(turn), ..draft.fill(&question, tail.as_deref(), &asks).await? })
         };
         Ok(match self.region.fill(&key, load).await? {

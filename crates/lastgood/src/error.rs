@@ -33,11 +33,14 @@ pub enum Reason {
     Abandoned,
     /// A load failed a moment ago and is not repeated yet.
     Throttled,
+    /// The load gave way before it asked: a verdict on nothing but itself. It leaves no setback, and whoever waited
+    /// for it loads for themselves.
+    Yielded,
 }
 
 impl Reason {
     /// Every reason, for metrics that want to exist before they happen.
-    pub const ALL: [Reason; 12] = [
+    pub const ALL: [Reason; 13] = [
         Reason::NotFound,
         Reason::Unreachable,
         Reason::TimedOut,
@@ -50,6 +53,7 @@ impl Reason {
         Reason::Panicked,
         Reason::Abandoned,
         Reason::Throttled,
+        Reason::Yielded,
     ];
 
     /// The word for headers, labels and logs.
@@ -67,6 +71,7 @@ impl Reason {
             Reason::Panicked => "panicked",
             Reason::Abandoned => "abandoned",
             Reason::Throttled => "throttled",
+            Reason::Yielded => "yielded",
         }
     }
 }

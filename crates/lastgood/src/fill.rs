@@ -29,12 +29,19 @@ impl Region {
         if let Some(setback) = self.setback(name, self.cache.clock.now()) {
             return Err(setback.as_remembered(self.cache.clock.now()));
         }
-        let (flight, landing) = self.embark(name);
-        let first = landing.is_some();
-        if let Some(landing) = landing {
-            tokio::spawn(self.clone().fly_filling(landing, load));
+        let mut load = Some(load);
+        loop {
+            let (flight, landing) = self.embark(name);
+            let first = landing.is_some();
+            if let Some((landing, load)) = landing.and_then(|landing| Some((landing, load.take()?))) {
+                tokio::spawn(self.clone().fly_filling(landing, load));
+            }
+            let landed = flight.wait().await;
+            // What gave way gave way to this load.
+            if load.is_none() || !flight.has_yielded() {
+                return landed.map(|_| first).map_err(|error| (*error).clone());
+            }
         }
-        flight.wait().await.map(|_| first).map_err(|error| (*error).clone())
     }
 
     async fn fly_filling<F, L>(self, landing: Landing, load: F)

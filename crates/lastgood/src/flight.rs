@@ -59,6 +59,12 @@ impl Flight {
         })
     }
 
+    /// Whether it ended by giving way.
+    pub(crate) fn has_yielded(&self) -> bool {
+        let landed = self.landed.get();
+        landed.is_some_and(|landed| landed.as_ref().is_err_and(|error| error.reason == Reason::Yielded))
+    }
+
     fn land(&self, landed: Landed) {
         // The first word counts: a stale answer handed out early is not taken back by what the load finds later.
         let _ = self.landed.set(landed);

@@ -21,6 +21,7 @@ mod metrics;
 mod outcome;
 mod policy;
 mod read;
+mod refresh;
 mod region;
 #[cfg(feature = "testing")]
 pub mod testing;

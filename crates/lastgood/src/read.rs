@@ -36,7 +36,7 @@ const THROTTLE_AT_MOST: Duration = Duration::from_secs(30);
 /// The same while callers get nothing at all, for want of a last good answer.
 const THROTTLE_WITHOUT_LAST_GOOD: Duration = Duration::from_secs(1);
 /// How much longer than store and source together a flight may take before it counts as hung.
-const FLIGHT_SLACK: Duration = Duration::from_secs(1);
+pub(crate) const FLIGHT_SLACK: Duration = Duration::from_secs(1);
 
 impl Region {
     pub(crate) async fn read<F, L>(&self, name: &str, load: F) -> Result<Answer, Error>
@@ -51,13 +51,19 @@ impl Region {
             Judgement::Serve(answer) => Ok(answer),
             Judgement::Refuse(error) => Err(error),
             Judgement::Refresh(answer) => {
-                self.board(name, load);
+                self.board(name, &mut Some(load));
                 Ok(answer)
             }
             Judgement::Load => {
-                let (flight, first) = self.board(name, load);
-                let patience = after(self.shared.policy.soft_timeout);
-                self.alight(name, &flight, first, patience).await
+                let (mut load, patience) = (Some(load), after(self.shared.policy.soft_timeout));
+                loop {
+                    let (flight, first) = self.board(name, &mut load);
+                    let answer = self.alight(name, &flight, first, patience).await;
+                    // What gave way gave way to this read.
+                    if load.is_none() || !flight.has_yielded() {
+                        return answer;
+                    }
+                }
             }
         }
     }
@@ -88,15 +94,16 @@ impl Region {
         self.cache.setbacks.get(&self.key(name)).filter(|setback| at < setback.until)
     }
 
-    /// Joins the flight of `name`, or starts it in a task of its own; says whether this read did.
-    fn board<F, L>(&self, name: &str, load: F) -> (Arc<Flight>, bool)
+    /// Joins the flight of `name`, or starts it in a task of its own; says whether this read did. `load` is taken only
+    /// then.
+    fn board<F, L>(&self, name: &str, load: &mut Option<F>) -> (Arc<Flight>, bool)
     where
         F: FnOnce() -> L + Send + 'static,
         L: Future<Output = Result<Loaded, Error>> + Send + 'static,
     {
         let (flight, landing) = self.embark(name);
         let first = landing.is_some();
-        if let Some(landing) = landing {
+        if let Some((landing, load)) = landing.and_then(|landing| Some((landing, load.take()?))) {
             tokio::spawn(self.clone().fly(landing, load));
         }
         (flight, first)
@@ -264,6 +271,9 @@ impl Region {
     }
 
     pub(crate) fn remember_setback(&self, key: &Key, error: &Arc<Error>) {
+        if error.reason == Reason::Yielded {
+            return;
+        }
         let at = self.cache.clock.now();
         let earlier = self.cache.setbacks.peek(key).filter(|earlier| earlier.error.reason != Reason::NotFound);
         let in_a_row = earlier.map_or(1, |earlier| earlier.in_a_row.saturating_add(1));

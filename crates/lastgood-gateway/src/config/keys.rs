@@ -4,6 +4,7 @@ use super::Settings;
 use super::problem::Wrong;
 use super::value::Raw;
 
+mod bounds;
 mod table;
 
 pub use self::table::KEYS;

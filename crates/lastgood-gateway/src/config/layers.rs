@@ -77,6 +77,7 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
     }
     let mut warnings = misspelt_variables(&sources.env_names);
     warnings.extend(layers.weak_token());
+    warnings.extend(layers.nothing_warmed());
     Ok(Resolved { settings: layers.settings, warnings, origins: layers.origins })
 }
 
@@ -182,6 +183,24 @@ impl Layers {
                 self.refuse(origin, &name, wrong);
             }
         }
+    }
+
+    /// Candles that were declared in part are kept warm not at all.
+    fn nothing_warmed(&self) -> Option<Problem> {
+        let (origins, warm) = (&self.origins, &self.settings.warm);
+        let set = |key: &'static str, is_set: bool| is_set.then_some(key);
+        let symbols = set("warm.symbols", !warm.symbols.is_empty()).or(set("warm.popular", warm.popular > 0));
+        let intervals = set("warm.intervals", !warm.intervals.is_empty());
+        let (key, lacks, example) = match (symbols, intervals) {
+            (None, None) => return None,
+            (Some(key), _) | (None, Some(key)) if warm.markets.is_empty() => (key, "warm.markets", "\"spot\""),
+            (Some(key), None) => (key, "warm.intervals", "\"1h\""),
+            (None, Some(key)) => (key, "warm.symbols or warm.popular", "50"),
+            (Some(_), Some(_)) => return None,
+        };
+        let wrong = Wrong::new(format!("it keeps no candles warm without {lacks}"))
+            .hint(format!("set {lacks}, for example to {example}"));
+        Some(Problem::new(origins.get(key).cloned(), Some(key), wrong))
     }
 
     fn weak_token(&self) -> Option<Problem> {
@@ -460,6 +479,23 @@ mod tests {
         ] {
             assert!(!message(wrong).contains("hunter2"), "{}", message(wrong));
         }
+    }
+
+    #[test]
+    fn candles_that_are_declared_in_part_are_warned_of() {
+        let warned = |text: &str| {
+            let resolved = resolve_from(text, &[], &[]).expect("only warnings");
+            resolved.warnings.iter().map(ToString::to_string).collect::<String>()
+        };
+        for (text, lacks) in [
+            ("[warm]\nsymbols = [\"BTCUSDT\"]\nintervals = [\"1h\"]", "warm.markets"),
+            ("[warm]\nmarkets = [\"spot\"]\npopular = 5", "warm.intervals"),
+            ("[warm]\nmarkets = [\"spot\"]\nintervals = [\"1h\"]", "warm.popular"),
+        ] {
+            assert!(warned(text).contains(lacks), "{text}: {}", warned(text));
+        }
+        assert_eq!(warned("[warm]\nmarkets = [\"spot\"]\nintervals = [\"1h\"]\npopular = 5"), "");
+        assert_eq!(warned("[warm]\nmarkets = [\"spot\"]"), "");
     }
 
     #[test]

@@ -84,18 +84,24 @@ impl SymbolChain {
 
     /// The region's key for a venue's list. It names the links, because what a store holds may come from a gateway, or
     /// from a time, with other keys.
-    pub(super) fn name(&self, venue: Venue) -> String {
+    pub(crate) fn name(&self, venue: Venue) -> String {
         let links = Link::CHAIN.into_iter().filter(|link| self.has(*link, venue)).map(Link::as_str);
         format!("{venue}/{}", links.collect::<Vec<_>>().join(","))
     }
 
     /// The list of a venue from the first link that gives one; all of them together take no longer than `patience`.
-    pub(super) async fn load(self: &Arc<Self>, venue: Venue, patience: Duration) -> Result<Loaded, Error> {
-        let tickers = timeout(TICKERS_WITHIN.min(patience / 4), self.tickers(venue)).await.ok().flatten();
+    /// `priority` is that of every load it takes; by default that of a reader's.
+    pub(crate) async fn load(
+        self: &Arc<Self>,
+        venue: Venue,
+        patience: Duration,
+        priority: Option<Priority>,
+    ) -> Result<Loaded, Error> {
+        let tickers = timeout(TICKERS_WITHIN.min(patience / 4), self.tickers(venue, priority)).await.ok().flatten();
         let mut last = Error::new(Reason::Unreachable, "no link of the chain is configured");
         let mut kept = None;
         for link in Link::CHAIN.into_iter().filter(|link| self.has(*link, venue)) {
-            let tried = timeout(patience / 4, self.info(link, venue)).await;
+            let tried = timeout(patience / 4, self.info(link, venue, priority)).await;
             let tried = tried.unwrap_or_else(|_| Err(Error::new(Reason::TimedOut, "no answer in time")));
             let made = match tried {
                 Ok(info @ Info { standing: Standing::LastGood(reason), .. }) => {
@@ -133,16 +139,17 @@ impl SymbolChain {
         link == Link::Public || self.key(link, venue).is_some()
     }
 
-    async fn info(self: &Arc<Self>, link: Link, venue: Venue) -> Result<Info, Error> {
+    async fn info(self: &Arc<Self>, link: Link, venue: Venue, priority: Option<Priority>) -> Result<Info, Error> {
         let source = source(venue, "exchangeInfo")?;
         let upstreams = match (link, &self.testnet) {
-            (Link::Public | Link::LastGood, _) => return self.public_info(&source).await,
+            (Link::Public | Link::LastGood, _) => return self.public_info(&source, priority).await,
             (Link::Testnet, Some(testnet)) => testnet,
             (Link::Testnet, None) => return Err(Error::new(Reason::Unreachable, "no testnet is configured")),
             (Link::Mainnet, _) => &self.asker.upstreams,
         };
         let asked_at = self.clock.now();
-        let fetched = upstreams.fetch_as(&source, self.priority(venue), self.key(link, venue)).await?;
+        let priority = priority.unwrap_or_else(|| self.priority(venue));
+        let fetched = upstreams.fetch_as(&source, priority, self.key(link, venue)).await?;
         let body = fetched.into_value(&source, self.clock.now())?.body;
         Ok(Info { body, asked_at, standing: Standing::Fresh })
     }
@@ -152,11 +159,11 @@ impl SymbolChain {
     }
 
     /// The exchangeInfo that the drop-in API serves, too: whoever comes first loads it for both.
-    async fn public_info(self: &Arc<Self>, source: &Arc<Source>) -> Result<Info, Error> {
+    async fn public_info(self: &Arc<Self>, source: &Arc<Source>, priority: Option<Priority>) -> Result<Info, Error> {
         let (chain, asked) = (Arc::clone(self), Arc::clone(source));
         let load = move || async move {
             let has_kept = chain.exchange_info.peek(&asked.key).is_some();
-            chain.asker.load(&asked, Priority::of_load(has_kept)).await
+            chain.asker.load(&asked, priority.unwrap_or(Priority::of_load(has_kept))).await
         };
         let answer = self.exchange_info.get_or_load(&source.key, load).await?;
         let standing = match answer.outcome() {
@@ -186,7 +193,7 @@ impl SymbolChain {
     }
 
     /// The 24 h tickers of all symbols, from the cache if it has any that are young enough.
-    async fn tickers(self: &Arc<Self>, venue: Venue) -> Option<Bytes> {
+    async fn tickers(self: &Arc<Self>, venue: Venue, priority: Option<Priority>) -> Option<Bytes> {
         let source = source(venue, "ticker/24hr").ok()?;
         let held = self.tickers.peek(&source.key).filter(|held| held.age() < TICKERS_SERVE_FOR);
         if let Some(held) = held {
@@ -195,7 +202,7 @@ impl SymbolChain {
         let (chain, asked) = (Arc::clone(self), Arc::clone(&source));
         let load = move || async move {
             let has_kept = chain.tickers.peek(&asked.key).is_some();
-            chain.asker.load(&asked, Priority::of_load(has_kept)).await
+            chain.asker.load(&asked, priority.unwrap_or(Priority::of_load(has_kept))).await
         };
         match self.tickers.get_or_load(&source.key, load).await {
             Ok(tickers) => Some(tickers.body().clone()),
@@ -208,7 +215,7 @@ impl SymbolChain {
 }
 
 /// The source of all symbols at an endpoint of a venue.
-fn source(venue: Venue, endpoint: &str) -> Result<Arc<Source>, Error> {
+pub(crate) fn source(venue: Venue, endpoint: &str) -> Result<Arc<Source>, Error> {
     let base = match venue {
         Venue::Spot => "/api/v3/",
         Venue::Futures => "/fapi/v1/",

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-const VERBS: [&str; 7] = ["serve", "demo", "sim", "check", "credentials", "config", "completions"];
+const VERBS: [&str; 8] = ["serve", "demo", "sim", "check", "warm", "credentials", "config", "completions"];
 
 /// The program in an empty directory, with an environment of its own.
 struct Desk {

@@ -15,3 +15,4 @@ mod redis;
 mod streams;
 mod support;
 mod symbols;
+mod warm;

@@ -15,6 +15,7 @@ use super::resolve::Known;
 use super::rows::Rows;
 use super::series::{Question, Series};
 use super::{Candles, View};
+use crate::budget::Priority;
 use crate::plan::{Plan, Request, plan};
 use crate::venue::Venue;
 
@@ -233,7 +234,9 @@ impl Candles {
         }
         let _turn = self.lanes.enter(&series.prefix).await;
         let earlier = self.kept_tail(series).await;
-        if let Some((tail, beside)) = Draft::new(self, series, true).bring(&sound, earlier.as_deref()).await {
+        if let Some((tail, beside)) =
+            Draft::new(self, series, Priority::Refresh).bring(&sound, earlier.as_deref()).await
+        {
             // Nobody else may have it to give again.
             let loaded = Loaded { persist: Persist::Always, ..self.loaded(series, &tail, beside) };
             self.region.put(&series.key(TAIL), loaded).await;

@@ -14,6 +14,7 @@ use super::load::{Draft, TAIL};
 use super::rows::Rows;
 use super::series::Series;
 use super::{Candles, STORED_EVERY};
+use crate::budget::Priority;
 
 /// A candle as a stream sends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +72,7 @@ impl Candles {
         let Some(rows) = Rows::of_text(&text) else {
             return Fed::Unreadable;
         };
-        let mut draft = Draft::new(self, series, true);
+        let mut draft = Draft::new(self, series, Priority::Refresh);
         // What has settled meanwhile goes where settled candles are.
         let Ok(settled) = draft.settle(&rows, tail.from, self.now()).await else {
             return Fed::Unreadable;

@@ -12,14 +12,15 @@ use super::block::{Block, Tail};
 use super::resolve::{Hole, Known, Resolution, resolve};
 use super::rows::Rows;
 use super::series::{Fetch, Question, Series};
+use crate::budget::Priority;
 use crate::venue::Venue;
 
 /// What a load has found out so far, before memory knows of it.
 pub(super) struct Draft<'a> {
     pub(super) candles: &'a Candles,
     series: &'a Series,
-    /// Whether an older answer can stand in for what is loaded.
-    has_kept: bool,
+    /// That of what is asked of the exchange.
+    priority: Priority,
     blocks: BTreeMap<u64, (Arc<Block>, Persist)>,
     voids: Option<(Arc<Block>, Persist)>,
     /// The end of the series, where an answer came to it.
@@ -59,11 +60,11 @@ const PAST_GAPS: u64 = 20;
 const AGED: u64 = 86_400_000;
 
 impl<'a> Draft<'a> {
-    pub(super) fn new(candles: &'a Candles, series: &'a Series, has_kept: bool) -> Self {
+    pub(super) fn new(candles: &'a Candles, series: &'a Series, priority: Priority) -> Self {
         Draft {
             candles,
             series,
-            has_kept,
+            priority,
             blocks: BTreeMap::new(),
             voids: None,
             tail: None,
@@ -277,7 +278,7 @@ impl<'a> Draft<'a> {
 
     async fn fetch(&self, fetch: Fetch) -> Result<(Rows, u64), Error> {
         let asked_at = self.candles.now();
-        let value = self.candles.exchange.ask(self.series.source(fetch), self.has_kept).await?;
+        let value = self.candles.exchange.ask(self.series.source(fetch), self.priority).await?;
         let rows = Rows::of_answer(&value.body).filter(|rows| rows.times().len() <= fetch.limit);
         rows.map(|rows| (rows, asked_at)).ok_or_else(unreadable)
     }

@@ -381,6 +381,31 @@ fn streamed(bench: &Bench, is_closed: bool) -> StreamedCandle {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_warmed_is_there_for_readers_and_is_not_in_use() {
+    let bench = Bench::new(Venue::Spot, 48);
+    bench.go_far_from_gaps().await;
+    let question = bench.question(newest(50));
+    bench.ledger.yields.store(true, Ordering::SeqCst);
+    let refused = bench.candles.warm(&question).await.unwrap_err();
+    assert_eq!((refused.reason, bench.candles.is_warm(&question)), (Reason::Yielded, false));
+    bench.ledger.yields.store(false, Ordering::SeqCst);
+    assert!(bench.candles.warm(&question).await.unwrap() && bench.candles.is_warm(&question));
+    assert!(!bench.candles.warm(&question).await.unwrap());
+    assert!(bench.candles.in_use(Duration::from_secs(60)).is_empty());
+    assert!(bench.cache.stats().iter().all(|(_, stats)| stats.misses == 0), "nobody has read");
+    let asked = bench.ledger.asked().len();
+    bench.same(newest(50)).await;
+    assert_eq!((asked, bench.ledger.asked().len()), (1, 0));
+    // What gave way stands in nobody's way, at the end of a series or within it.
+    bench.ledger.yields.store(true, Ordering::SeqCst);
+    tokio::time::advance(Duration::from_secs(5)).await;
+    for range in [newest(50), newest(700)] {
+        assert_eq!(bench.candles.warm(&bench.question(range)).await.unwrap_err().reason, Reason::Yielded);
+        bench.same(range).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_streamed_end_costs_no_request() {
     let bench = Bench::new(Venue::Spot, 48);
     bench.go_far_from_gaps().await;

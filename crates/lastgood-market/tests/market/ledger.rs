@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lastgood::{Clock, Error, Reason, Value};
+use lastgood_market::Priority;
 use lastgood_market::candles::Exchange;
 use lastgood_market::plan::Source;
 use lastgood_market::query::Params;
@@ -26,6 +27,8 @@ pub(crate) struct Ledger {
     /// Closed candles are corrected: the next answers have other numbers.
     pub(crate) correction: AtomicU64,
     pub(crate) is_down: AtomicBool,
+    /// Nothing may be asked ahead of its readers.
+    pub(crate) yields: AtomicBool,
     pub(crate) latency: Mutex<Duration>,
     /// How often each settled candle was sent.
     pub(crate) sent: Mutex<HashMap<u64, u64>>,
@@ -65,6 +68,7 @@ impl Ledger {
             stuck_at: AtomicU64::new(u64::MAX),
             correction: AtomicU64::new(0),
             is_down: AtomicBool::new(false),
+            yields: AtomicBool::new(false),
             latency: Mutex::new(Duration::ZERO),
             sent: Mutex::default(),
             asked: Mutex::default(),
@@ -131,7 +135,10 @@ impl Ledger {
 
 #[async_trait]
 impl Exchange for Ledger {
-    async fn ask(&self, source: Source, _has_kept: bool) -> Result<Value, Error> {
+    async fn ask(&self, source: Source, priority: Priority) -> Result<Value, Error> {
+        if priority == Priority::Warm && self.yields.load(Ordering::SeqCst) {
+            return Err(Error::new(Reason::Yielded, "the budget is for others"));
+        }
         self.asked.lock().unwrap().push(source.query.clone());
         let latency = *self.latency.lock().unwrap();
         tokio::time::sleep(latency).await;

@@ -8,6 +8,7 @@ mod invalidation;
 mod last_good;
 mod model;
 mod redis_faults;
+mod refresh;
 mod single_flight;
 mod store_tier;
 mod stores;

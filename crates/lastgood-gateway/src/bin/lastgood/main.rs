@@ -1,6 +1,7 @@
 //! The `lastgood` command.
 
 mod check;
+mod client;
 mod completions;
 mod config;
 mod credentials;
@@ -10,6 +11,7 @@ mod serve;
 mod settings;
 mod shutdown;
 mod sim;
+mod warm;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -50,6 +52,8 @@ enum Verb {
     Sim(sim::Arguments),
     /// Validate the configuration and probe the store and the upstreams
     Check(check::Arguments),
+    /// Load now, on a running gateway, what is to be kept warm
+    Warm(warm::Arguments),
     /// Keep exchange API keys, encrypted
     Credentials(credentials::Arguments),
     /// Print the configuration in force, every key with its origin
@@ -69,6 +73,7 @@ fn main() -> ExitCode {
         Verb::Serve(arguments) => wait(serve::run(arguments, file)),
         Verb::Demo(arguments) => wait(demo::run(arguments)),
         Verb::Sim(arguments) => wait(sim::run(arguments)),
+        Verb::Warm(arguments) => wait(warm::run(arguments)),
         Verb::Check(arguments) => wait(check::run(arguments, file)),
     };
     match done {

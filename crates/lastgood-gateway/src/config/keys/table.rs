@@ -1,12 +1,8 @@
 //! The table of what can be set.
 
-use std::time::Duration;
-
+use super::bounds::{GIB, KIB, MIB, MILLISECOND, SECOND, TIB, http, streams, timeout};
 use super::{Field, Key};
-use crate::config::problem::Wrong;
-use crate::config::upstream::{self, BaseUrl, Protocol};
-use crate::config::value::{self, Raw};
-use crate::config::{LogFormat, Preset, address, show, store};
+use crate::config::{LogFormat, Preset, address, show, store, upstream, value, warm};
 
 /// A field, the function that reads it and the one that shows it.
 macro_rules! field {
@@ -197,6 +193,77 @@ pub const KEYS: &[Key] = &[
         field: field!(symbols.popular, value::symbols, show::words),
     },
     Key {
+        name: "warm.markets",
+        kind: "list of spot, futures",
+        env: &["LASTGOOD_WARM_MARKETS"],
+        flag: None,
+        default: "",
+        doc: "the markets that are kept warm, ahead of their readers; with none, lists of symbols alone are, \
+            and only with the dashboard preset",
+        secret: false,
+        field: field!(warm.markets, warm::markets, warm::show_markets),
+    },
+    Key {
+        name: "warm.symbols",
+        kind: "list of symbols",
+        env: &["LASTGOOD_WARM_SYMBOLS"],
+        flag: None,
+        default: "",
+        doc: "the pairs whose candles are kept warm, in this order",
+        secret: false,
+        field: field!(warm.symbols, value::symbols, show::words),
+    },
+    Key {
+        name: "warm.popular",
+        kind: "count",
+        env: &["LASTGOOD_WARM_POPULAR"],
+        flag: None,
+        default: "0",
+        doc: "after them so many from the head of each market's list, popular first",
+        secret: false,
+        field: field!(warm.popular, |raw| value::count(raw, 0..=500), show::plain),
+    },
+    Key {
+        name: "warm.intervals",
+        kind: "list of intervals",
+        env: &["LASTGOOD_WARM_INTERVALS"],
+        flag: None,
+        default: "",
+        doc: "the intervals of those candles, such as 1m,1h; with none no candles are kept warm",
+        secret: false,
+        field: field!(warm.intervals, warm::intervals, show::words),
+    },
+    Key {
+        name: "warm.candles",
+        kind: "count",
+        env: &["LASTGOOD_WARM_CANDLES"],
+        flag: None,
+        default: "500",
+        doc: "how many of the newest candles",
+        secret: false,
+        field: field!(warm.candles, |raw| value::count(raw, 1..=1_000), show::plain),
+    },
+    Key {
+        name: "warm.tickers",
+        kind: "true or false",
+        env: &["LASTGOOD_WARM_TICKERS"],
+        flag: None,
+        default: "true",
+        doc: "whether the 24 h tickers of all symbols are kept warm, too",
+        secret: false,
+        field: field!(warm.tickers, value::boolean, show::plain),
+    },
+    Key {
+        name: "warm.every",
+        kind: "duration",
+        env: &["LASTGOOD_WARM_EVERY"],
+        flag: None,
+        default: "5m",
+        doc: "how long from the beginning of a round to the next, at most",
+        secret: false,
+        field: field!(warm.every, |raw| value::span(raw, SECOND..=SECOND * 86_400), show::span),
+    },
+    Key {
         name: "admin.token",
         kind: "secret",
         env: &["LASTGOOD_ADMIN_TOKEN"],
@@ -327,23 +394,3 @@ pub const KEYS: &[Key] = &[
         field: field!(log.format, |raw| value::one_of(raw, &LogFormat::ALL), show::format),
     },
 ];
-
-const SECOND: Duration = Duration::from_secs(1);
-const MILLISECOND: Duration = Duration::from_millis(1);
-const KIB: u64 = 1 << 10;
-const MIB: u64 = 1 << 20;
-const GIB: u64 = 1 << 30;
-const TIB: u64 = 1 << 40;
-
-fn timeout(raw: &Raw) -> Result<Duration, Wrong> {
-    value::span(raw, MILLISECOND..=SECOND * 600)
-}
-
-/// Unlike what answers requests, streams can be left out.
-fn streams(raw: &Raw) -> Result<Vec<BaseUrl>, Wrong> {
-    if raw.as_list()?.is_empty() { Ok(Vec::new()) } else { upstream::list(raw, Protocol::WebSocket) }
-}
-
-fn http(raw: &Raw) -> Result<Vec<BaseUrl>, Wrong> {
-    upstream::list(raw, Protocol::Http)
-}

@@ -1,0 +1,98 @@
+//! `lastgood warm`: loads now what is to be kept warm.
+
+use std::time::Duration;
+
+use comfy_table::{Table, presets};
+use serde_json::{Value, json};
+
+use crate::client::{Client, ClientArguments};
+use crate::output::{Failure, complain, say, say_json};
+
+/// How often progress is told.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  lastgood warm                              all that warm.markets and the keys beside it declare
+  lastgood warm --symbol BTCUSDT             its candles, in each declared interval
+  lastgood warm --region klines --dry-run    how much would be loaded, as far as memory tells
+  lastgood warm --url http://cache:8090 --json
+
+What is fresh already is left alone. Warming yields to readers: what the exchange's budget
+leaves no room for is refused, and is tried again by the next round of warm.every.
+
+Exit code 1 if anything was refused or failed.")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    client: ClientArguments,
+    /// Only the candles of this symbol, declared or not
+    #[arg(long, value_name = "SYMBOL")]
+    symbol: Option<String>,
+    /// Only what belongs to this region, such as symbols, exchange_info, ticker_24hr or klines
+    #[arg(long, value_name = "REGION")]
+    region: Option<String>,
+    /// Load nothing; say how much there is to load
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON: {matched, warmed, fresh, refused, failed, dry_run}
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let Arguments { client, symbol, region, dry_run, json: as_json } = arguments;
+    let client = client.client()?;
+    let mut body = json!({ "dry_run": dry_run });
+    for (name, value) in [("symbol", symbol), ("region", region)] {
+        if let Some(value) = value {
+            body[name] = value.into();
+        }
+    }
+    let warmed = {
+        let mut round = std::pin::pin!(client.post("/api/cache/warm", &body));
+        let mut told = String::new();
+        loop {
+            tokio::select! {
+                ended = &mut round => break ended?,
+                () = tokio::time::sleep(LOOK_EVERY) => tell(&client, &mut told).await,
+            }
+        }
+    };
+    if as_json {
+        say_json(&warmed)?;
+    } else {
+        print(&warmed);
+    }
+    let count = |name: &str| warmed[name].as_u64().unwrap_or_default();
+    match count("refused") + count("failed") {
+        0 => Ok(()),
+        _ => Err(Failure::silent()),
+    }
+}
+
+/// Says on standard error how far the round is, if that is news.
+async fn tell(client: &Client, told: &mut String) {
+    let Ok(health) = client.get("/health").await else { return };
+    let warming = &health["warming"];
+    let count = |name: &str| warming[name].as_u64().unwrap_or_default();
+    let done = ["loaded", "fresh", "refused", "failed"].iter().map(|name| count(name)).sum::<u64>();
+    let line = format!("{done} of {} done", count("of"));
+    if warming["running"] == true && *told != line {
+        complain(&line);
+        *told = line;
+    }
+}
+
+fn print(warmed: &Value) {
+    let count = |name: &str| warmed[name].as_u64().unwrap_or_default();
+    if count("matched") == 0 {
+        say("nothing matches: set warm.markets and warm.intervals, or preset = \"dashboard\"");
+        return;
+    }
+    let loaded = if warmed["dry_run"] == true { "WOULD LOAD" } else { "LOADED" };
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(["MATCHED", loaded, "FRESH ALREADY", "REFUSED", "FAILED"]);
+    table.add_row(["matched", "warmed", "fresh", "refused", "failed"].map(|name| count(name).to_string()));
+    say(table.trim_fmt());
+}

@@ -1,0 +1,27 @@
+//! What several keys have in common: units, and kinds of values.
+
+use std::time::Duration;
+
+use crate::config::problem::Wrong;
+use crate::config::upstream::{self, BaseUrl, Protocol};
+use crate::config::value::{self, Raw};
+
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
+pub(super) const KIB: u64 = 1 << 10;
+pub(super) const MIB: u64 = 1 << 20;
+pub(super) const GIB: u64 = 1 << 30;
+pub(super) const TIB: u64 = 1 << 40;
+
+pub(super) fn timeout(raw: &Raw) -> Result<Duration, Wrong> {
+    value::span(raw, MILLISECOND..=SECOND * 600)
+}
+
+/// Unlike what answers requests, streams can be left out.
+pub(super) fn streams(raw: &Raw) -> Result<Vec<BaseUrl>, Wrong> {
+    if raw.as_list()?.is_empty() { Ok(Vec::new()) } else { upstream::list(raw, Protocol::WebSocket) }
+}
+
+pub(super) fn http(raw: &Raw) -> Result<Vec<BaseUrl>, Wrong> {
+    upstream::list(raw, Protocol::Http)
+}

@@ -1,0 +1,138 @@
+//! `POST /api/cache/warm`: a round now.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use http::{HeaderValue, Request, StatusCode};
+use lastgood_market::RegionName;
+use lastgood_market::symbols::Refusal;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+
+use super::set::Filter;
+use super::{Tally, run};
+use crate::app::App;
+use crate::problem;
+use crate::response::plain;
+
+/// More than any sound body has.
+const MOST_BYTES: usize = 64 << 10;
+/// The longest name of a symbol, in bytes.
+const LONGEST_SYMBOL: usize = 64;
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Asked {
+    symbol: Option<String>,
+    region: Option<String>,
+    dry_run: bool,
+}
+
+/// What came of it.
+#[derive(Serialize)]
+struct Warmed {
+    /// Items that the request names.
+    matched: u64,
+    /// Those that were loaded, or would be.
+    warmed: u64,
+    /// Those that were fresh already.
+    fresh: u64,
+    refused: u64,
+    failed: u64,
+    dry_run: bool,
+}
+
+impl Warmed {
+    fn of(tally: Tally) -> Warmed {
+        let Tally { of, loaded, fresh, refused, failed } = tally;
+        Warmed { matched: of, warmed: loaded, fresh, refused, failed, dry_run: false }
+    }
+}
+
+pub(crate) async fn warm(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
+    if let Err(refusal) = app.admin.admit(request.headers()) {
+        return refusal;
+    }
+    let asked = match read(request).await {
+        Ok(asked) => asked,
+        Err((status, detail)) => return problem::problem(status, &detail),
+    };
+    let dry_run = asked.dry_run;
+    let only = match filter(asked) {
+        Ok(only) => only,
+        Err(refusal) => return problem::parameter(StatusCode::BAD_REQUEST, &refusal),
+    };
+    if dry_run {
+        let (matched, warmed) = run::preview(&app, &only);
+        return answer(&Warmed { matched, warmed, fresh: matched - warmed, refused: 0, failed: 0, dry_run });
+    }
+    if !app.cache.is_enabled() {
+        return problem::problem(StatusCode::CONFLICT, "The cache is switched off, so nothing can be kept warm.");
+    }
+    match round(&app, only).await {
+        Ok(tally) => answer(&Warmed::of(tally)),
+        Err(detail) => problem::problem(StatusCode::SERVICE_UNAVAILABLE, detail),
+    }
+}
+
+/// A round now, or the one under way; or why there is none.
+async fn round(app: &App, only: Filter) -> Result<Tally, &'static str> {
+    const STOPPING: &str = "The gateway is stopping.";
+    let mut progress = app.warmer.progress.subscribe();
+    let now = *progress.borrow_and_update();
+    if only.is_all() && now.running {
+        let ended = progress.wait_for(|progress| progress.rounds > now.rounds).await;
+        return ended.map(|progress| progress.round).map_err(|_| STOPPING);
+    }
+    let (done, ended) = oneshot::channel();
+    match app.warmer.requests.try_send(super::Request { only, done }) {
+        Ok(()) => ended.await.map_err(|_| STOPPING),
+        Err(mpsc::error::TrySendError::Full(_)) => {
+            Err("Too many rounds are asked for already; ask again when they have ended.")
+        }
+        Err(mpsc::error::TrySendError::Closed(_)) => Err(STOPPING),
+    }
+}
+
+async fn read(request: Request<Body>) -> Result<Asked, (StatusCode, String)> {
+    let body = axum::body::to_bytes(request.into_body(), MOST_BYTES)
+        .await
+        .map_err(|_| (StatusCode::PAYLOAD_TOO_LARGE, "The body is broken off, or larger than 64 KiB.".to_owned()))?;
+    if body.trim_ascii().is_empty() {
+        return Ok(Asked::default());
+    }
+    serde_json::from_slice(&body).map_err(|why| {
+        let example = r#"{"symbol": "BTCUSDT", "region": "klines", "dry_run": true}, or nothing"#;
+        (StatusCode::BAD_REQUEST, format!("The body cannot be read: {why}. Send for example {example}."))
+    })
+}
+
+fn filter(asked: Asked) -> Result<Filter, Refusal> {
+    let refusal = |parameter: &str, value: &str, allowed: String| Refusal {
+        parameter: parameter.to_owned(),
+        value: value.chars().take(LONGEST_SYMBOL).collect(),
+        allowed,
+    };
+    let region = match asked.region {
+        None => None,
+        Some(word) => Some(RegionName::ALL.into_iter().find(|name| name.as_str() == word).ok_or_else(|| {
+            let names = RegionName::ALL.map(RegionName::as_str).join(", ");
+            refusal("region", &word, names)
+        })?),
+    };
+    let symbol = asked.symbol.map(|symbol| symbol.trim().to_uppercase());
+    let sound = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+    match symbol {
+        Some(symbol) if symbol.is_empty() || symbol.len() > LONGEST_SYMBOL || !symbol.chars().all(sound) => {
+            Err(refusal("symbol", &symbol, "a name such as BTCUSDT".to_owned()))
+        }
+        symbol => Ok(Filter { symbol, region }),
+    }
+}
+
+fn answer(warmed: &Warmed) -> Response {
+    plain(StatusCode::OK, JSON, serde_json::to_vec(warmed).unwrap_or_default().into())
+}

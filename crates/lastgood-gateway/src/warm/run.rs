@@ -1,0 +1,232 @@
+//! A round: each item once, and what came of it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use lastgood::{Error, Freshness, Reason};
+use lastgood_market::Priority;
+use tokio::time::{Instant, sleep};
+
+use super::lease::Lease;
+use super::set::{Filter, Item};
+use super::{Progress, Tally};
+use crate::app::{App, yielded};
+
+/// Series that are loaded at the same time.
+const AT_ONCE: usize = 4;
+/// After so many in a row that the exchange did not answer, the rest is left for the next round.
+const MOST_FAILURES: u32 = 3;
+/// How often the log is told.
+const SAY_EVERY: Duration = Duration::from_secs(10);
+/// The pause after a refusal that names none.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How a round ended.
+pub(super) struct Ended {
+    pub(super) tally: Tally,
+    /// Whether the exchange failed, so that the next round should come soon.
+    pub(super) troubled: bool,
+}
+
+struct Round<'a> {
+    app: &'a App,
+    lease: Option<&'a Lease>,
+    waiting: VecDeque<Item>,
+    tally: Tally,
+    failures_in_a_row: u32,
+    troubled: bool,
+    said: Instant,
+}
+
+/// Loads what `only` takes of the declared set. What the budget refuses is tried again until `within`.
+pub(super) async fn round(app: &App, only: &Filter, within: Instant, lease: Option<&Lease>) -> Ended {
+    let began = Instant::now();
+    let set = &app.warmer.set;
+    let mut round = Round {
+        app,
+        lease,
+        waiting: set.lists(only).into(),
+        tally: Tally::default(),
+        failures_in_a_row: 0,
+        troubled: false,
+        said: began,
+    };
+    round.tally.of = round.waiting.len() as u64;
+    round.publish(|progress| progress.running = true);
+    tracing::info!(lists_and_tickers = round.tally.of, "warming begins");
+    let mut goes_on = round.through(within).await;
+    if goes_on {
+        // Which symbols are popular is known now.
+        round.waiting = set.candles(app, only).into();
+        round.tally.of += round.waiting.len() as u64;
+        goes_on = round.through(within).await;
+    }
+    round.leave(goes_on);
+    let (now, took) = (app.clock.now(), began.elapsed());
+    round.publish(|progress| {
+        progress.running = false;
+        progress.rounds += 1;
+        progress.last_finished = Some(now);
+        progress.took = took;
+    });
+    let Tally { of, loaded, fresh, refused, failed } = round.tally;
+    tracing::info!(of, loaded, fresh, refused, failed, took_ms = took.as_millis() as u64, "warming ended");
+    Ended { tally: round.tally, troubled: round.troubled }
+}
+
+/// How many items `only` takes, and how many of them a round would load, by what memory holds.
+pub(super) fn preview(app: &App, only: &Filter) -> (u64, u64) {
+    let set = &app.warmer.set;
+    let items: Vec<Item> = set.lists(only).into_iter().chain(set.candles(app, only)).collect();
+    let due = items.iter().filter(|item| is_due(app, item)).count();
+    (items.len() as u64, due as u64)
+}
+
+fn is_due(app: &App, item: &Item) -> bool {
+    let name = match item {
+        Item::Candles(question) => return !app.candles.is_warm(question),
+        Item::Source(source) => source.key.clone(),
+        Item::List(venue) => app.symbols.name(*venue),
+    };
+    let region = app.region(item.region());
+    let ahead = app.warmer.ahead(region);
+    let held = region.peek(&name).filter(|held| held.freshness() == Freshness::Fresh);
+    held.is_none_or(|held| held.fresh_for() <= ahead)
+}
+
+impl Round<'_> {
+    /// Loads what waits, in order; says whether the round may go on.
+    async fn through(&mut self, within: Instant) -> bool {
+        while !self.waiting.is_empty() {
+            let items = self.take();
+            let loads = items.iter().map(|item| load(self.app, item));
+            let (mut refused, mut pause) = (Vec::new(), Duration::ZERO);
+            for (item, loaded) in items.iter().zip(join_all(loads).await) {
+                match loaded {
+                    Err(error) if error.reason == Reason::Yielded => {
+                        refused.push(item.clone());
+                        pause = pause.max(error.retry_after.unwrap_or(RETRY_AFTER));
+                    }
+                    other => self.note(item, other),
+                }
+            }
+            self.say();
+            let has_refused = !refused.is_empty();
+            refused.into_iter().rev().for_each(|item| self.waiting.push_front(item));
+            if self.failures_in_a_row >= MOST_FAILURES || !self.is_ours().await {
+                return false;
+            }
+            if has_refused && !self.rest(pause, within).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// What is loaded next: one list after the other, several series together.
+    fn take(&mut self) -> Vec<Item> {
+        let is_series = |item: &Item| matches!(item, Item::Candles(_));
+        let series = self.waiting.iter().take(AT_ONCE).take_while(|item| is_series(item)).count();
+        self.waiting.drain(..series.max(1)).collect()
+    }
+
+    fn note(&mut self, item: &Item, loaded: Result<bool, Error>) {
+        match &loaded {
+            Ok(true) => self.tally.loaded += 1,
+            Ok(false) => self.tally.fresh += 1,
+            Err(_) => self.tally.failed += 1,
+        }
+        match loaded {
+            Ok(_) => self.failures_in_a_row = 0,
+            // The exchange has answered, if not as hoped.
+            Err(error) if matches!(error.reason, Reason::NotFound | Reason::Abandoned) => {
+                self.failures_in_a_row = 0;
+                tracing::debug!(region = %item.region(), why = %error, "not warmed");
+            }
+            Err(error) => {
+                self.failures_in_a_row += 1;
+                self.troubled = true;
+                tracing::debug!(region = %item.region(), why = %error, "not warmed");
+            }
+        }
+        self.publish(|_| ());
+    }
+
+    /// Leaves the exchange to others for a while; says whether there is time for it.
+    async fn rest(&mut self, pause: Duration, within: Instant) -> bool {
+        let end = Instant::now() + pause;
+        if end > within {
+            return false;
+        }
+        while Instant::now() < end {
+            sleep(end.saturating_duration_since(Instant::now()).min(super::lease::RENEW_AFTER)).await;
+            self.say();
+            if !self.is_ours().await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether it is still this node's turn.
+    async fn is_ours(&self) -> bool {
+        match self.lease {
+            Some(lease) => lease.renew(&self.app.clock).await,
+            None => true,
+        }
+    }
+
+    /// Counts what was not reached.
+    fn leave(&mut self, goes_on: bool) {
+        let left = self.waiting.len() as u64;
+        match self.failures_in_a_row >= MOST_FAILURES {
+            _ if goes_on => {}
+            true => self.tally.failed += left,
+            false => self.tally.refused += left,
+        }
+    }
+
+    fn say(&mut self) {
+        if self.said.elapsed() >= SAY_EVERY {
+            self.said = Instant::now();
+            let Tally { of, loaded, fresh, refused, failed } = self.tally;
+            tracing::info!(of, loaded, fresh, refused, failed, "warming");
+        }
+    }
+
+    fn publish(&self, change: impl FnOnce(&mut Progress)) {
+        let tally = self.tally;
+        self.app.warmer.progress.send_modify(|progress| {
+            // A round begins with a tally of its own.
+            let before = if progress.running { progress.round } else { Tally::default() };
+            progress.total.of += tally.of - before.of;
+            progress.total.loaded += tally.loaded - before.loaded;
+            progress.total.fresh += tally.fresh - before.fresh;
+            progress.total.refused += tally.refused - before.refused;
+            progress.total.failed += tally.failed - before.failed;
+            progress.round = tally;
+            change(progress);
+        });
+    }
+}
+
+/// Makes one item warm, and says whether anything had to be loaded.
+async fn load(app: &App, item: &Item) -> Result<bool, Error> {
+    let region = app.region(item.region());
+    let ahead = app.warmer.ahead(region);
+    match item {
+        Item::Candles(question) => app.candles.warm(question).await,
+        Item::Source(source) => {
+            let (asker, asked) = (Arc::clone(&app.exchange), Arc::clone(source));
+            let load = move || async move { asker.load(&asked, Priority::Warm).await };
+            region.refresh(&source.key, ahead, load).await
+        }
+        Item::List(venue) => {
+            let (chain, venue, patience) = (Arc::clone(&app.symbols), *venue, region.policy().hard_timeout);
+            let load = move || async move { chain.load(venue, patience, Some(Priority::Warm)).await.map_err(yielded) };
+            region.refresh(&app.symbols.name(venue), ahead, load).await
+        }
+    }
+}

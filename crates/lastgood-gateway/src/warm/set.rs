@@ -1,0 +1,166 @@
+//! What is to be kept warm, in the order in which it is loaded.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use lastgood_market::candles::Question;
+use lastgood_market::plan::{Plan, Request, Source, plan};
+use lastgood_market::{Preset, RegionName, Venue};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+
+use crate::app::App;
+use crate::config::Settings;
+use crate::symbols::source;
+
+/// What was declared.
+#[derive(Hash)]
+pub(super) struct Set {
+    markets: Vec<Venue>,
+    symbols: Vec<String>,
+    popular: usize,
+    intervals: Vec<String>,
+    candles: usize,
+    tickers: bool,
+}
+
+/// One thing to keep warm.
+#[derive(Clone)]
+pub(super) enum Item {
+    /// An answer of the exchange's: an exchangeInfo, or the tickers of all symbols.
+    Source(Arc<Source>),
+    /// The prepared list of a market.
+    List(Venue),
+    /// The newest candles of a series.
+    Candles(Arc<Question>),
+}
+
+/// A part of what was declared; all of it by default.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Filter {
+    pub(super) symbol: Option<String>,
+    pub(super) region: Option<RegionName>,
+}
+
+impl Filter {
+    pub(super) fn is_all(&self) -> bool {
+        self.symbol.is_none() && self.region.is_none()
+    }
+
+    fn takes(&self, item: &Item) -> bool {
+        let of_region = self.region.is_none_or(|region| region == item.region());
+        let symbol = match item {
+            Item::Candles(question) => Some(question.series.symbol()),
+            Item::Source(_) | Item::List(_) => None,
+        };
+        of_region && (self.symbol.is_none() || self.symbol.as_deref() == symbol)
+    }
+}
+
+impl Item {
+    pub(super) fn region(&self) -> RegionName {
+        match self {
+            Item::Source(source) => source.region(),
+            Item::List(_) => RegionName::Symbols,
+            Item::Candles(_) => RegionName::Klines,
+        }
+    }
+}
+
+impl Set {
+    pub(super) fn of(settings: &Settings) -> Set {
+        let warm = &settings.warm;
+        let (symbols, intervals) = (warm.symbols.clone(), warm.intervals.clone());
+        let set = Set {
+            markets: warm.markets.clone(),
+            symbols,
+            popular: warm.popular,
+            intervals,
+            candles: warm.candles,
+            tickers: warm.tickers,
+        };
+        match (set.markets.is_empty(), settings.preset) {
+            (true, Preset::Dashboard) => {
+                Set { markets: vec![Venue::Spot, Venue::Futures], intervals: Vec::new(), tickers: false, ..set }
+            }
+            _ => set,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.markets.is_empty()
+    }
+
+    /// The same for nodes that were told to keep the same warm.
+    pub(super) fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// What is loaded first: lists of symbols, each after the exchangeInfo it is made of, then tickers.
+    pub(super) fn lists(&self, only: &Filter) -> Vec<Item> {
+        let source = |venue: Venue, endpoint: &str| source(venue, endpoint).ok().map(Item::Source);
+        let lists = self
+            .markets
+            .iter()
+            .flat_map(|&venue| [source(venue, "exchangeInfo"), Some(Item::List(venue))].into_iter().flatten());
+        let ticked = self.markets.iter().filter(|_| self.tickers);
+        let tickers = ticked.filter_map(|&venue| source(venue, "ticker/24hr"));
+        lists.chain(tickers).filter(|item| only.takes(item)).collect()
+    }
+
+    /// The candles, by the rank of their symbols, as far as the lists in memory tell it.
+    pub(super) fn candles(&self, app: &App, only: &Filter) -> Vec<Item> {
+        let ranked: Vec<(Venue, Vec<String>)> =
+            self.markets.iter().map(|&venue| (venue, self.ranked(app, venue, only))).collect();
+        let longest = ranked.iter().map(|(_, symbols)| symbols.len()).max().unwrap_or_default();
+        let of_rank =
+            |rank: usize| ranked.iter().filter_map(move |(venue, symbols)| Some((*venue, symbols.get(rank)?)));
+        let series = (0..longest).flat_map(of_rank);
+        let items = series.flat_map(|(venue, symbol)| {
+            self.intervals.iter().filter_map(move |interval| self.question(venue, symbol, interval))
+        });
+        items.filter(|item| only.takes(item)).collect()
+    }
+
+    fn ranked(&self, app: &App, venue: Venue, only: &Filter) -> Vec<String> {
+        let listed = listed(app, venue);
+        let declared = only.symbol.iter().chain(&self.symbols);
+        // Without a list the exchange says what it does not know.
+        let declared = declared.filter(|symbol| listed.is_empty() || listed.contains(symbol));
+        let popular = listed.iter().take(self.popular);
+        let mut ranked: Vec<String> = Vec::new();
+        for symbol in declared.chain(popular) {
+            if !ranked.contains(symbol) {
+                ranked.push(symbol.clone());
+            }
+        }
+        ranked
+    }
+
+    fn question(&self, venue: Venue, symbol: &str, interval: &str) -> Option<Item> {
+        let path = match venue {
+            Venue::Spot => "/api/v3/klines",
+            Venue::Futures => "/fapi/v1/klines",
+            Venue::Coin => "/dapi/v1/klines",
+        };
+        let symbol = utf8_percent_encode(symbol, NON_ALPHANUMERIC);
+        let query = format!("symbol={symbol}&interval={interval}&limit={}", self.candles);
+        match plan(venue, Request { is_get: true, path, query: &query, ..Request::default() }) {
+            Plan::Candles(question) => Some(Item::Candles(question)),
+            Plan::Cached { .. } | Plan::Local(_) | Plan::Pass(_) => None,
+        }
+    }
+}
+
+/// The names in a market's list, in its order; none while there is no list.
+fn listed(app: &App, venue: Venue) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Row {
+        symbol: String,
+    }
+    let held = app.region(RegionName::Symbols).peek(&app.symbols.name(venue));
+    let rows: Vec<Row> = held.and_then(|list| serde_json::from_slice(list.body()).ok()).unwrap_or_default();
+    rows.into_iter().map(|row| row.symbol).collect()
+}

@@ -1,0 +1,88 @@
+//! Loads ahead of time: before the freshness ends that readers live on.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::entry::{Entry, Freshness, Loaded};
+use crate::error::{Error, Reason};
+use crate::flight::{Boarding, Landing, Origin};
+use crate::memory::Key;
+use crate::read::FLIGHT_SLACK;
+use crate::region::Region;
+
+impl Region {
+    /// Makes sure that `name` stays fresh for longer than `ahead` from now on, and says whether the source was asked for
+    /// it: memory and the store come first, as for readers.
+    ///
+    /// Readers meanwhile are served what is fresh, and those who find nothing fresh share the load. One that fails takes
+    /// nothing away; a [`Reason::Yielded`] of its own is not even remembered.
+    ///
+    /// # Errors
+    ///
+    /// The loader's error, however good what is kept; [`Reason::Yielded`] while the cache is switched off.
+    pub async fn refresh<F, L>(&self, name: &str, ahead: Duration, load: F) -> Result<bool, Error>
+    where
+        F: FnOnce() -> L + Send + 'static,
+        L: Future<Output = Result<Loaded, Error>> + Send + 'static,
+    {
+        if !self.cache.enabled.load(Ordering::Relaxed) {
+            return Err(Error::new(Reason::Yielded, "the cache is switched off"));
+        }
+        let at = self.cache.clock.now();
+        if self.held(name).is_some_and(|entry| self.lasts(&entry, ahead)) {
+            return Ok(false);
+        }
+        if let Some(setback) = self.setback(name, at) {
+            return Err(setback.as_remembered(at));
+        }
+        let overdue_after = self.shared.policy.hard_timeout.saturating_add(FLIGHT_SLACK);
+        let flight = match self.cache.flights.board(Key::new(self.shared.id, name), overdue_after) {
+            Boarding::Joined(flight) => flight,
+            Boarding::First(landing) => {
+                let flight = landing.flight();
+                tokio::spawn(self.clone().fly_ahead(landing, ahead, load));
+                flight
+            }
+        };
+        match flight.wait().await {
+            Ok((_, origin)) => Ok(origin == Origin::Source),
+            Err(error) => Err((*error).clone()),
+        }
+    }
+
+    /// Whether an entry is fresh for longer than `ahead`.
+    fn lasts(&self, entry: &Entry, ahead: Duration) -> bool {
+        let at = self.cache.clock.now();
+        entry.freshness(at) == Freshness::Fresh && entry.times.fresh_until.since(at) > ahead
+    }
+
+    async fn fly_ahead<F, L>(self, landing: Landing, ahead: Duration, load: F)
+    where
+        F: FnOnce() -> L + Send + 'static,
+        L: Future<Output = Result<Loaded, Error>> + Send + 'static,
+    {
+        let key = landing.key().clone();
+        if let Some(entry) = self.read_store(&key.name).await.map(Arc::new) {
+            let is_newer = |held: Arc<Entry>| held.fetch_started_at >= entry.fetch_started_at;
+            landing.write(|| {
+                if !self.held(&key.name).is_some_and(is_newer) {
+                    self.cache.memory.insert(key.clone(), Arc::clone(&entry));
+                }
+            });
+        }
+        // Another process may have been earlier, or a load that landed before this one was boarded.
+        if let Some(entry) = self.held(&key.name).filter(|entry| self.lasts(entry, ahead)) {
+            return landing.land(Ok((entry, Origin::Store)));
+        }
+        let permit = match self.permit() {
+            Ok(permit) => permit,
+            Err(error) => return landing.land(Err(Arc::new(Error { reason: Reason::Yielded, ..error }))),
+        };
+        let started = self.cache.clock.now();
+        let loaded = self.ask(load).await;
+        drop(permit);
+        self.land_loaded(landing, loaded, started);
+    }
+}
