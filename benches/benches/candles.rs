@@ -18,8 +18,8 @@ use bytes::Bytes;
 use lastgood::store::{Guard, RedisOptions, RedisStore, Store};
 use lastgood::testing::RedisServer;
 use lastgood::{Cache, Clock, Error, Loaded, Policy, Reason, Value};
+use lastgood_market::Source;
 use lastgood_market::candles::{Candles, Exchange, Question};
-use lastgood_market::plan::Source;
 use lastgood_market::{Plan, Preset, Priority, RegionName, Request, Venue, plan};
 
 const MINUTE: u64 = 60_000;

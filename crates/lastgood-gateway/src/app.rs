@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lastgood::{Answer, Cache, Clock, Error, Loaded, Reason, Region, Timestamp, Value};
+use lastgood_market::Source;
 use lastgood_market::candles::{Candles, Exchange};
-use lastgood_market::plan::Source;
 use lastgood_market::{Plans, Preset, Priority, RegionName, Venue, interval};
 
 use crate::admin::Admin;

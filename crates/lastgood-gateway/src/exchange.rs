@@ -7,7 +7,8 @@ use http::uri::PathAndQuery;
 use http::{Method, Request};
 use hyper::body::Incoming;
 use lastgood::{Answer, BypassReason, Error, Freshness, Reason};
-use lastgood_market::plan::{self, Plan, Source};
+use lastgood_market::Source;
+use lastgood_market::plan::{self, Plan};
 use lastgood_market::{Venue, cut};
 
 use crate::app::{App, Counts};

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lastgood::{Loaded, Persist, Timestamp, Value};
+use lastgood_market::Source;
 use lastgood_market::candles::{Fed, Series};
-use lastgood_market::plan::Source;
 use lastgood_market::stream::{self, Message, STREAMS_A_CONNECTION, candle_stream, ticker_stream};
 use lastgood_market::{RegionName, Venue};
 

@@ -25,7 +25,7 @@ use lastgood::{
 };
 
 use crate::budget::Priority;
-use crate::plan::Source;
+use crate::source::Source;
 
 mod bars;
 mod block;

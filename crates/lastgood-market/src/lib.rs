@@ -14,12 +14,14 @@ pub mod plan;
 pub mod query;
 pub mod region;
 pub mod signing;
+pub mod source;
 pub mod stream;
 pub mod symbols;
 pub mod validate;
 pub mod venue;
 
 pub use self::budget::{Budget, Priority};
-pub use self::plan::{Plan, Plans, Request, Source, plan};
+pub use self::plan::{Plan, Plans, Request, plan};
 pub use self::region::{Preset, RegionName};
+pub use self::source::Source;
 pub use self::venue::{Bucket, Endpoint, ExchangeError, Venue};

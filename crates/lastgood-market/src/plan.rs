@@ -8,9 +8,9 @@ use crate::candles::Question;
 use crate::cut::Cut;
 use crate::query::{Params, symbol_list};
 use crate::region::RegionName;
-use crate::venue::{Endpoint, Recipe, Shape, Venue, Weight, endpoint, weight_of};
+use crate::source::Source;
+use crate::venue::{Endpoint, Recipe, Venue, Weight, endpoint};
 
-mod freshness;
 mod memo;
 
 pub use self::memo::Plans;
@@ -33,42 +33,6 @@ pub enum Plan {
         /// The question as it was asked, for when `load` turns out not to hold the answer.
         direct: Option<Arc<Source>>,
     },
-}
-
-/// An answer that can be fetched and cached, and the part of it that was asked for.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Source {
-    /// The line of the endpoint table.
-    pub endpoint: &'static Endpoint,
-    /// The key in the endpoint's region.
-    pub key: String,
-    /// The query to ask the upstream with.
-    pub query: String,
-    /// What asking costs.
-    pub weight: u32,
-    /// What a good answer looks like: never [`Shape::ObjectForSymbol`].
-    pub shape: Shape,
-    /// What part of it was asked for.
-    pub cut: Cut,
-    /// Whether response times are wanted in microseconds.
-    pub micros: bool,
-    asked: Asked,
-}
-
-/// The bounds of the question, as far as they bear on how long the answer stays true.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Asked {
-    interval: Option<String>,
-    limit: Option<u64>,
-    from_id: bool,
-    start: Option<u64>,
-    end: Option<u64>,
-}
-
-impl PartialEq for Endpoint {
-    fn eq(&self, other: &Self) -> bool {
-        self.path == other.path && self.venue == other.venue
-    }
 }
 
 /// A request's parts that bear on its plan.
@@ -109,7 +73,7 @@ pub fn plan(venue: Venue, request: Request<'_>) -> Plan {
         Some(_) => return Plan::Pass(BypassReason::Uncacheable),
     };
     let Some(mut params) = Params::parse(request.query) else {
-        return Plan::only(raw(endpoint, request.query, micros));
+        return Plan::only(Source::raw(endpoint, request.query, micros));
     };
     settle_limit(endpoint, &mut params);
     let question = Asking { endpoint, params, micros };
@@ -166,7 +130,9 @@ impl Asking<'_> {
     }
 
     fn source(&self, params: &Params<'_>, cut: Cut) -> Source {
-        Source { cut, ..Source::direct(self.endpoint, params, self.micros) }
+        let mut source = Source::direct(self.endpoint, params, self.micros);
+        source.cut = cut;
+        source
     }
 
     /// Tickers: the all-symbols answer serves every subset, and is loaded for one where it costs little more.
@@ -244,68 +210,10 @@ impl Asking<'_> {
 /// The depth limits that futures accept; any other is refused upstream.
 const FUTURES_LIMITS: [u64; 7] = [5, 10, 20, 50, 100, 500, 1_000];
 
-/// A question that could not be normalised: keyed as it stands, for the exchange to judge.
-fn raw(endpoint: &'static Endpoint, query: &str, micros: bool) -> Source {
-    Source {
-        endpoint,
-        key: key(endpoint, query, micros),
-        query: query.to_owned(),
-        weight: weight_of(endpoint, &Params::default()),
-        shape: Shape::Any,
-        cut: Cut::Whole,
-        micros,
-        asked: Asked::default(),
-    }
-}
-
-/// Longer keys are replaced by their hash: stores take 1,024 bytes, prefix included.
-const LONGEST_KEY: usize = 256;
-
-fn key(endpoint: &Endpoint, query: &str, micros: bool) -> String {
-    let unit = if micros { "us:" } else { "" };
-    let plain = format!("{unit}{}{}?{query}", endpoint.venue, endpoint.path);
-    if plain.len() <= LONGEST_KEY {
-        return plain;
-    }
-    let digest = ring::digest::digest(&ring::digest::SHA256, plain.as_bytes());
-    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{unit}{}{}?sha256={hex}", endpoint.venue, endpoint.path)
-}
-
-/// Times come in milliseconds or microseconds; 10^14 ms is the year 5138.
-pub(crate) fn to_millis(time: u64) -> u64 {
-    if time > 100_000_000_000_000 { time / 1_000 } else { time }
-}
-
-impl Source {
-    /// The whole answer to a query.
-    pub(crate) fn direct(endpoint: &'static Endpoint, params: &Params<'_>, micros: bool) -> Source {
-        let shape = match endpoint.shape {
-            Shape::ObjectForSymbol if params.get("symbol").is_some() => Shape::Object,
-            Shape::ObjectForSymbol => Shape::Array,
-            known => known,
-        };
-        let asked = Asked {
-            interval: params.get("interval").or(params.get("period")).map(str::to_owned),
-            limit: params.number("limit").or(endpoint.limit.map(|(default, _)| u64::from(default))),
-            from_id: params.get("fromId").is_some(),
-            start: params.number("startTime").map(to_millis),
-            end: params.number("endTime").map(to_millis),
-        };
-        let query = params.to_query();
-        let (key, weight) = (key(endpoint, &query, micros), weight_of(endpoint, params));
-        Source { endpoint, key, weight, query, shape, cut: Cut::Whole, micros, asked }
-    }
-
-    /// The region of the answer.
-    pub fn region(&self) -> RegionName {
-        self.endpoint.region
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::venue::Shape;
 
     fn get(venue: Venue, target: &str) -> Plan {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
@@ -377,8 +285,8 @@ mod tests {
     fn long_questions_have_short_keys() {
         let many = (0..100).map(|n| format!("%22SYMBOL{n}%22")).collect::<Vec<_>>().join(",");
         let (_, load, _) = cached(&format!("/api/v3/ticker?symbols=[{many}]"));
-        assert!(load.key.len() <= LONGEST_KEY);
-        assert!(load.query.len() > LONGEST_KEY);
+        assert!(load.key.len() <= 256);
+        assert!(load.query.len() > 256);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::candles::{Series, StreamedCandle};
-use crate::plan::Source;
+use crate::source::Source;
 use crate::venue::{Recipe, Venue};
 
 /// The most streams of one connection.

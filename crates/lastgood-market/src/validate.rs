@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::cut::{Index, count_and_last};
-use crate::plan::Source;
+use crate::source::Source;
 use crate::venue::{Recipe, Shape};
 
 /// An HTTP answer of the exchange, read to its end.

@@ -127,6 +127,12 @@ pub struct Endpoint {
     pub states_weight: bool,
 }
 
+impl PartialEq for Endpoint {
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path && self.venue == other.venue
+    }
+}
+
 impl Endpoint {
     /// Where a call counts besides its weight.
     pub fn bucket(&self) -> Bucket {

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use http::HeaderValue;
 use lastgood::{Clock, Error, Loaded, Outcome, Reason, Region, Timestamp, Value};
 use lastgood_market::credentials::Environment;
-use lastgood_market::plan::{Plan, Request, Source, plan};
 use lastgood_market::symbols::{Link, Prepared, Stamp, prepare};
+use lastgood_market::{Plan, Request, Source, plan};
 use lastgood_market::{Priority, RegionName, Venue};
 use tokio::time::timeout;
 

@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use lastgood_market::candles::Question;
-use lastgood_market::plan::{Plan, Request, Source, plan};
+use lastgood_market::{Plan, Request, Source, plan};
 use lastgood_market::{Preset, RegionName, Venue};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;

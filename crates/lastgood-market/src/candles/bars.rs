@@ -16,8 +16,9 @@ use super::rows::Rows;
 use super::series::{Question, Series};
 use super::{Candles, View};
 use crate::budget::Priority;
-use crate::plan::{Plan, Request, plan};
-use crate::venue::Venue;
+use crate::query::Params;
+use crate::source::Source;
+use crate::venue::{Venue, endpoint};
 
 /// A candle as numbers. Amounts are exact: what the exchange wrote, not what a float makes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,7 +110,7 @@ impl Bar {
     fn of_row(row: &[u8]) -> Option<Bar> {
         let Row(opens, open, high, low, close, volume, closes, quote_volume, trades, taker, taker_quote, _) =
             serde_json::from_slice(row).ok()?;
-        let time = |time| Timestamp::from_millis(crate::plan::to_millis(time));
+        let time = |time| Timestamp::from_millis(crate::source::to_millis(time));
         let (taker_volume, taker_quote_volume) = (taker, taker_quote);
         let (open_time, close_time) = (time(opens), time(closes));
         Some(Bar {
@@ -178,12 +179,14 @@ fn newest(venue: Venue, symbol: &str, interval: &str, limit: usize) -> Result<Ar
         Venue::Futures => "/fapi/v1/klines",
         Venue::Coin => "/dapi/v1/klines",
     };
-    let encoded = percent_encoding::utf8_percent_encode(symbol, percent_encoding::NON_ALPHANUMERIC);
-    let query = format!("symbol={encoded}&interval={interval}&limit={limit}");
-    match plan(venue, Request { is_get: true, path, query: &query, ..Request::default() }) {
-        Plan::Candles(question) => Ok(question),
-        _ => Err(Error::new(Reason::NotFound, format!("there is no series {symbol} {interval} on {venue}"))),
+    let none = || Error::new(Reason::NotFound, format!("there is no series {symbol} {interval} on {venue}"));
+    let endpoint = endpoint(venue, path).ok_or_else(none)?;
+    let mut params = Params::default();
+    for (name, value) in [("symbol", symbol), ("interval", interval), ("limit", &limit.to_string())] {
+        params.set(name, Some(value.to_owned()));
     }
+    let direct = Source::direct(endpoint, &params, false);
+    Question::of(endpoint, &params, direct, false).map(Arc::new).ok_or_else(none)
 }
 
 impl Candles {

@@ -118,7 +118,7 @@ fn row_at(text: &[u8], begin: usize) -> Option<Row> {
 fn time(text: &[u8]) -> Option<u64> {
     let is_sound = (1..=17).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
     let time = || text.iter().fold(0, |time: u64, digit| time * 10 + u64::from(digit - b'0'));
-    is_sound.then(|| crate::plan::to_millis(time()))
+    is_sound.then(|| crate::source::to_millis(time()))
 }
 
 #[cfg(test)]

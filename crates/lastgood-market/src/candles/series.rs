@@ -8,8 +8,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::block::Tail;
 use crate::interval;
-use crate::plan::Source;
 use crate::query::Params;
+use crate::source::Source;
 use crate::venue::{Endpoint, Venue};
 
 /// One series of candles: a market's endpoint, a symbol or pair, an interval and a time zone.
@@ -194,8 +194,8 @@ impl Question {
         };
         // Times may be in µs; a candle of a later ms than a start within one has not opened by then.
         let start = time("startTime")?
-            .map(|time| crate::plan::to_millis(time + if time > 100_000_000_000_000 { 999 } else { 0 }));
-        let end = time("endTime")?.map(crate::plan::to_millis);
+            .map(|time| crate::source::to_millis(time + if time > 100_000_000_000_000 { 999 } else { 0 }));
+        let end = time("endTime")?.map(crate::source::to_millis);
         let (default, most) = endpoint.limit?;
         let limit = match params.get("limit") {
             None => u64::from(default),

@@ -8,8 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use lastgood::{Clock, Error, Reason, Value};
 use lastgood_market::Priority;
+use lastgood_market::Source;
 use lastgood_market::candles::Exchange;
-use lastgood_market::plan::Source;
 use lastgood_market::query::Params;
 
 pub(crate) const MINUTE: u64 = 60_000;

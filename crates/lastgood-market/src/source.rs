@@ -1,0 +1,97 @@
+//! An answer that can be fetched and cached: what names it, what it costs, what it looks like.
+
+use crate::cut::Cut;
+use crate::query::Params;
+use crate::region::RegionName;
+use crate::venue::{Endpoint, Shape, weight_of};
+
+mod freshness;
+
+/// An answer that can be fetched and cached, and the part of it that was asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    /// The line of the endpoint table.
+    pub endpoint: &'static Endpoint,
+    /// The key in the endpoint's region.
+    pub key: String,
+    /// The query to ask the upstream with.
+    pub query: String,
+    /// What asking costs.
+    pub weight: u32,
+    /// What a good answer looks like: never [`Shape::ObjectForSymbol`].
+    pub shape: Shape,
+    /// What part of it was asked for.
+    pub cut: Cut,
+    /// Whether response times are wanted in microseconds.
+    pub micros: bool,
+    asked: Asked,
+}
+
+/// The bounds of the question, as far as they bear on how long the answer stays true.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Asked {
+    interval: Option<String>,
+    limit: Option<u64>,
+    from_id: bool,
+    start: Option<u64>,
+    end: Option<u64>,
+}
+
+impl Source {
+    /// A question that could not be normalised: keyed as it stands, for the exchange to judge.
+    pub(crate) fn raw(endpoint: &'static Endpoint, query: &str, micros: bool) -> Source {
+        Source {
+            endpoint,
+            key: key(endpoint, query, micros),
+            query: query.to_owned(),
+            weight: weight_of(endpoint, &Params::default()),
+            shape: Shape::Any,
+            cut: Cut::Whole,
+            micros,
+            asked: Asked::default(),
+        }
+    }
+
+    /// The whole answer to a query.
+    pub(crate) fn direct(endpoint: &'static Endpoint, params: &Params<'_>, micros: bool) -> Source {
+        let shape = match endpoint.shape {
+            Shape::ObjectForSymbol if params.get("symbol").is_some() => Shape::Object,
+            Shape::ObjectForSymbol => Shape::Array,
+            known => known,
+        };
+        let asked = Asked {
+            interval: params.get("interval").or(params.get("period")).map(str::to_owned),
+            limit: params.number("limit").or(endpoint.limit.map(|(default, _)| u64::from(default))),
+            from_id: params.get("fromId").is_some(),
+            start: params.number("startTime").map(to_millis),
+            end: params.number("endTime").map(to_millis),
+        };
+        let query = params.to_query();
+        let (key, weight) = (key(endpoint, &query, micros), weight_of(endpoint, params));
+        Source { endpoint, key, weight, query, shape, cut: Cut::Whole, micros, asked }
+    }
+
+    /// The region of the answer.
+    pub fn region(&self) -> RegionName {
+        self.endpoint.region
+    }
+}
+
+/// Longer keys are replaced by their hash: stores take 1,024 bytes, prefix included.
+const LONGEST_KEY: usize = 256;
+
+fn key(endpoint: &Endpoint, query: &str, micros: bool) -> String {
+    let unit = if micros { "us:" } else { "" };
+    let plain = format!("{unit}{}{}?{query}", endpoint.venue, endpoint.path);
+    if plain.len() <= LONGEST_KEY {
+        return plain;
+    }
+    let digest = ring::digest::digest(&ring::digest::SHA256, plain.as_bytes());
+    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{unit}{}{}?sha256={hex}", endpoint.venue, endpoint.path)
+}
+
+/// Times come in milliseconds or microseconds; 10^14 ms is the year 5138.
+pub(crate) fn to_millis(time: u64) -> u64 {
+    if time > 100_000_000_000_000 { time / 1_000 } else { time }
+}
