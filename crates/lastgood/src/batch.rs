@@ -123,11 +123,13 @@ impl Region {
         if keys.is_empty() {
             return stored;
         }
+        let deadline = after(tier.store.budget());
         match tier.store.get_many(&keys).await {
             Ok(values) => {
                 for (place, bytes) in places.into_iter().zip(values) {
                     stored[place] = bytes.and_then(|bytes| self.believe(&bytes));
                 }
+                self.heed_tags(tier, &mut stored, deadline).await;
             }
             Err(why) => tracing::trace!(%why, "batch read from the store failed"),
         }

@@ -18,6 +18,7 @@ use crate::metrics::{Counters, RegionStats};
 use crate::policy::Policy;
 use crate::region::{Region, Shared as RegionShared};
 use crate::store::{BreakerState, Guard, GuardedStore, Store, StoreError, Usage};
+use crate::tags::Tags;
 use crate::write_behind::WriteBehind;
 
 /// A cache of bytes in two tiers, memory and an optional store, that goes on answering whatever fails.
@@ -54,6 +55,7 @@ pub(crate) struct Shared {
     pub(crate) setbacks: QuickCache<Key, Arc<Setback>, BySize>,
     pub(crate) enabled: AtomicBool,
     pub(crate) random: RandomState,
+    pub(crate) tags: Tags,
     namespace: String,
     regions: Mutex<Vec<Arc<RegionShared>>>,
 }
@@ -158,6 +160,7 @@ impl CacheBuilder {
             setbacks: QuickCache::with_weighter(SETBACKS, SETBACK_BYTES, BySize),
             enabled: AtomicBool::new(true),
             random: RandomState::new(),
+            tags: Tags::new(&self.namespace),
             namespace: self.namespace,
             regions: Mutex::default(),
         };

@@ -23,6 +23,8 @@ mod policy;
 mod read;
 mod refresh;
 mod region;
+mod sweep;
+mod tags;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod write_behind;
@@ -36,3 +38,4 @@ pub use self::metrics::{LATENCY_BOUNDS_MS, RegionStats};
 pub use self::outcome::{BypassReason, Outcome, Tier};
 pub use self::policy::{FOREVER_TTL, Keep, Policy};
 pub use self::region::{Answer, Region, TypedAnswer, TypedRegion};
+pub use self::sweep::{Depth, Matches, Scope, Swept};

@@ -92,6 +92,11 @@ impl Memory {
         doomed.iter().filter(|key| self.entries.remove(*key).is_some()).count() as u64
     }
 
+    /// The keys of some entries. Walks all of them.
+    pub(crate) fn keys_where(&self, wanted: impl Fn(&Key, &Entry) -> bool) -> Vec<Key> {
+        self.entries.iter().filter(|(key, entry)| wanted(key, entry)).map(|(key, _)| key).collect()
+    }
+
     /// Entries and bytes of each region, by [`RegionId`]. Walks all entries.
     pub(crate) fn usage(&self, regions: usize) -> Vec<(u64, u64)> {
         let mut usage = vec![(0, 0); regions];

@@ -164,13 +164,17 @@ impl Region {
         if !tier.behind.may_read(&key) {
             return None;
         }
-        match tier.store.get(&key).await {
-            Ok(bytes) => self.believe(&bytes?),
+        let deadline = after(tier.store.budget());
+        let mut stored = match tier.store.get(&key).await {
+            Ok(bytes) => [self.believe(&bytes?)],
             Err(why) => {
                 tracing::trace!(%key, %why, "read from the store failed");
-                None
+                return None;
             }
-        }
+        };
+        self.heed_tags(tier, &mut stored, deadline).await;
+        let [stored] = stored;
+        stored
     }
 
     /// Decodes what the store gave, unless it is unreadable, too old, or from before an invalidation.

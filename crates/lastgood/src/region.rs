@@ -18,6 +18,7 @@ use crate::memory::{Key, KeyRef, RegionId};
 use crate::metrics::Counters;
 use crate::outcome::{Outcome, Tier};
 use crate::policy::Policy;
+use crate::tags;
 use crate::write_behind::{Change, Fill};
 
 mod typed;
@@ -84,6 +85,11 @@ impl Answer {
     /// How long it will still be fresh; zero when it is not.
     pub fn fresh_for(&self) -> Duration {
         self.entry.times.fresh_until.since(self.at)
+    }
+
+    /// The tags it was loaded with.
+    pub fn tags(&self) -> &[String] {
+        &self.entry.tags
     }
 
     /// How long ago its freshness ended; zero while it lasts.
@@ -300,6 +306,9 @@ impl Region {
     /// Puts an entry into memory and, behind, into the store. Call it only where no invalidation can come between.
     pub(crate) fn keep(&self, name: &str, entry: Arc<Entry>, replaces: bool) {
         self.cache.memory.insert(Key::new(self.shared.id, name), Arc::clone(&entry));
+        if !tags::are_storable(&entry.tags) {
+            return self.write_behind(name, Change::Remove);
+        }
         if entry.stored_at != entry.written_at && !replaces {
             return;
         }

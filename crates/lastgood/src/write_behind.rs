@@ -75,6 +75,11 @@ impl WriteBehind {
         Timestamp::from_millis(self.distrust_before.load(Ordering::Relaxed))
     }
 
+    /// From now on the store is not believed about anything whose load began before `at`.
+    pub(crate) fn distrust(&self, at: Timestamp) {
+        self.distrust_before.fetch_max(at.as_millis(), Ordering::Relaxed);
+    }
+
     /// Queues a change and returns at once. What no runtime is there to write waits for the next change.
     pub(crate) fn enqueue(self: &Arc<Self>, key: String, change: Change) {
         // No store takes such a key, so none holds it.
@@ -123,7 +128,7 @@ impl WriteBehind {
         if older.is_none() && queue.waiting.len() >= MAX_WAITING {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             if change.takes_away() {
-                self.distrust_before.fetch_max(self.clock.now().as_millis(), Ordering::Relaxed);
+                self.distrust(self.clock.now());
             }
             return;
         }
@@ -149,7 +154,7 @@ impl WriteBehind {
         match change {
             Change::Remove => self.store.remove(&[key.to_owned()]).await.map(drop),
             Change::RemovePrefix => self.remove_prefix(&[key, ":"].concat()).await,
-            Change::Put(fill) => {
+            Change::Put(fill) | Change::Mark(fill) => {
                 let now = self.clock.now();
                 let ttl = fill.entry.times.keep_until.since(now).min(FOREVER_TTL);
                 let large = fill.entry.value.body.len() > fill.compress_over.min(ENCODED_IN_PLACE);

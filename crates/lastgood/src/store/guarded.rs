@@ -148,6 +148,11 @@ impl GuardedStore {
         })
     }
 
+    /// What one read may take.
+    pub(crate) fn budget(&self) -> Duration {
+        self.guard.budget
+    }
+
     /// Whether calls reach the store at this moment.
     pub fn state(&self) -> BreakerState {
         self.breaker.state()

@@ -14,6 +14,8 @@ const WORKERS: usize = 4;
 pub(crate) enum Change {
     /// Holds this entry.
     Put(Fill),
+    /// Holds this entry, which says what else is not to be believed: written again until it is there.
+    Mark(Fill),
     /// Holds nothing.
     Remove,
     /// Nothing that starts with the key and a colon.
@@ -21,6 +23,7 @@ pub(crate) enum Change {
 }
 
 /// An entry on its way to the store.
+#[derive(Clone)]
 pub(crate) struct Fill {
     pub(crate) entry: Arc<Entry>,
     pub(crate) schema: u32,
@@ -109,7 +112,7 @@ impl Queue {
 impl Change {
     pub(super) fn bytes(&self) -> u64 {
         match self {
-            Change::Put(fill) => fill.entry.value.body.len() as u64,
+            Change::Put(fill) | Change::Mark(fill) => fill.entry.value.body.len() as u64,
             Change::Remove | Change::RemovePrefix => 0,
         }
     }
@@ -117,13 +120,14 @@ impl Change {
     pub(super) fn takes_away(&self) -> bool {
         match self {
             Change::Put(fill) => fill.replaces,
-            Change::Remove | Change::RemovePrefix => true,
+            Change::Mark(_) | Change::Remove | Change::RemovePrefix => true,
         }
     }
 
     pub(super) fn if_it_fails(&self) -> Option<Change> {
         match self {
             Change::Put(fill) => fill.replaces.then_some(Change::Remove),
+            Change::Mark(fill) => Some(Change::Mark(fill.clone())),
             Change::Remove => Some(Change::Remove),
             Change::RemovePrefix => Some(Change::RemovePrefix),
         }

@@ -1,0 +1,147 @@
+//! Tags: names under which entries of any region are invalidated together.
+//!
+//! What memory holds is changed at once. What the store holds is not looked for: a mark says when the tag was
+//! invalidated, and an entry that the store gives is judged by the marks of its tags. So the price is the same for ten
+//! entries and for a million, and what another process writes meanwhile is judged as well.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::{Instant, timeout_at};
+
+use crate::cache::Tier;
+use crate::clock::Timestamp;
+use crate::entry::{Entry, Loaded, decode};
+use crate::policy::{FOREVER_TTL, Times};
+use crate::region::Region;
+use crate::store::Store;
+use crate::sweep::Depth;
+use crate::write_behind::{Change, Fill};
+
+/// Longer ones, or more of them on one entry, keep it out of the store: there nobody could invalidate it.
+pub(crate) const LONGEST: usize = 256;
+const MOST: usize = 16;
+/// Tags whose marks this process remembers; beyond it, it distrusts what the store holds from before instead.
+const REMEMBERED: usize = 8_192;
+/// No region can have this name, so no entry lies among the marks.
+const REGION: &str = "@tags";
+const SCHEMA: u32 = 1;
+
+/// When a tag was last invalidated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Marks {
+    removed_at: Timestamp,
+    expired_at: Timestamp,
+}
+
+impl Marks {
+    fn add(&mut self, depth: Depth, at: Timestamp) {
+        let mark = match depth {
+            Depth::Expire => &mut self.expired_at,
+            Depth::Remove => &mut self.removed_at,
+        };
+        *mark = at.max(*mark);
+    }
+}
+
+/// The marks of one cache.
+pub(crate) struct Tags {
+    /// What the keys of marks begin with in the store.
+    prefix: String,
+    /// Those that this process made: the store may not have them yet.
+    made: Mutex<HashMap<String, Marks>>,
+}
+
+/// Whether the tags of an entry let it lie in the store.
+pub(crate) fn are_storable(tags: &[String]) -> bool {
+    tags.len() <= MOST && tags.iter().all(|tag| tag.len() <= LONGEST)
+}
+
+impl Tags {
+    pub(crate) fn new(namespace: &str) -> Tags {
+        Tags { prefix: format!("{namespace}:{REGION}:"), made: Mutex::default() }
+    }
+
+    fn made(&self) -> MutexGuard<'_, HashMap<String, Marks>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn key(&self, depth: Depth, tag: &str) -> String {
+        let kind = match depth {
+            Depth::Expire => "expired:",
+            Depth::Remove => "removed:",
+        };
+        [&self.prefix, kind, tag].concat()
+    }
+
+    /// Marks a tag, here at once and in the store behind, until the store has it.
+    pub(crate) fn mark(&self, tier: Option<&Tier>, tag: &str, depth: Depth, at: Timestamp) {
+        let Some(tier) = tier else { return };
+        let mut made = self.made();
+        if made.len() >= REMEMBERED && !made.contains_key(tag) {
+            made.clear();
+            tier.behind.distrust(at);
+        }
+        made.entry(tag.to_owned()).or_default().add(depth, at);
+        drop(made);
+        let until = at.plus(FOREVER_TTL);
+        let times = Times { fresh_until: until, stale_until: until, keep_until: until };
+        let entry = Arc::new(Entry::new(Loaded::default(), at, at, times));
+        let fill = Fill { entry, schema: SCHEMA, compress_over: usize::MAX, replaces: true };
+        tier.behind.enqueue(self.key(depth, tag), Change::Mark(fill));
+    }
+
+    /// The marks of each tag; `None` if the store does not tell before `deadline`.
+    async fn of(&self, tier: &Tier, tags: Vec<&str>, deadline: Instant) -> Option<HashMap<String, Marks>> {
+        let asked: Vec<(Depth, &str)> =
+            tags.iter().flat_map(|tag| [(Depth::Expire, *tag), (Depth::Remove, *tag)]).collect();
+        let keys: Vec<String> = asked.iter().map(|(depth, tag)| self.key(*depth, tag)).collect();
+        let stored = timeout_at(deadline, tier.store.get_many(&keys)).await.ok()?.ok()?;
+        let mut marks: HashMap<String, Marks> = HashMap::with_capacity(tags.len());
+        let made = self.made();
+        for tag in tags {
+            marks.insert(tag.to_owned(), made.get(tag).copied().unwrap_or_default());
+        }
+        drop(made);
+        for ((depth, tag), bytes) in asked.into_iter().zip(stored) {
+            let Some(bytes) = bytes else { continue };
+            // A mark that cannot be read may say anything.
+            let at = decode(&bytes, SCHEMA).map_or(Timestamp::FOREVER, |mark| mark.fetch_started_at);
+            marks.entry(tag.to_owned()).or_default().add(depth, at);
+        }
+        Some(marks)
+    }
+}
+
+impl Region {
+    /// What the invalidations of their tags leave of entries that the store gave. Where the marks cannot be read, none
+    /// that has tags.
+    pub(crate) async fn heed_tags(&self, tier: &Tier, stored: &mut [Option<Entry>], deadline: Instant) {
+        let mut tags: Vec<&str> = stored.iter().flatten().flat_map(|entry| &entry.tags).map(String::as_str).collect();
+        if tags.is_empty() {
+            return;
+        }
+        tags.sort_unstable();
+        tags.dedup();
+        let marks = self.cache.tags.of(tier, tags, deadline).await;
+        for place in stored {
+            let Some(entry) = place.take_if(|entry| !entry.tags.is_empty()) else { continue };
+            *place = marks.as_ref().and_then(|marks| self.heed(entry, marks));
+        }
+    }
+
+    fn heed(&self, entry: Entry, marks: &HashMap<String, Marks>) -> Option<Entry> {
+        let began = entry.fetch_started_at;
+        let before = |at: Timestamp| at > Timestamp::EPOCH && began <= at;
+        let of_entry = || entry.tags.iter().filter_map(|tag| marks.get(tag));
+        if of_entry().any(|marks| before(marks.removed_at)) {
+            return None;
+        }
+        let expired_at = of_entry().map(|marks| marks.expired_at).max().unwrap_or(Timestamp::EPOCH);
+        if !before(expired_at) {
+            return Some(entry);
+        }
+        let kept_until = self.shared.policy.kept_until(entry.written_at);
+        Some(entry.expired_at(expired_at.min(self.cache.clock.now()), kept_until))
+    }
+}
