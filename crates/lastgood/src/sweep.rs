@@ -24,7 +24,7 @@ pub enum Scope {
         /// The key's name in it.
         name: String,
     },
-    /// All that were loaded with this tag; see [`crate::Loaded::tags`].
+    /// All that were loaded with this tag; see [`crate::Loaded::tags`]. Loads that failed have none.
     Tag(String),
     /// All of a region.
     Region(String),

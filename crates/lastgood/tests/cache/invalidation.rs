@@ -1,10 +1,11 @@
 //! No load from before an invalidation is ever served after it, from any tier.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lastgood::store::{MemoryStore, Store, StoreError};
 use lastgood::testing::{Fault, FaultyStore};
-use lastgood::{Cache, Clock, Loaded, Policy, Reason, Region};
+use lastgood::{Cache, Clock, Depth, Loaded, Policy, Reason, Region, Scope};
 use tokio::task::JoinHandle;
 use tokio::time::advance;
 
@@ -20,11 +21,45 @@ enum Invalidation {
     Clear,
     ClearAll,
     Put,
+    Sweep(Swath, Depth),
+}
+
+/// What a sweep is about.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Swath {
+    Key,
+    Tag,
+    Region,
+    Matching,
+}
+
+impl Swath {
+    const ALL: [Swath; 4] = [Swath::Key, Swath::Tag, Swath::Region, Swath::Matching];
+
+    fn scope(self) -> Scope {
+        match self {
+            Swath::Key => Scope::Key { region: "prices".to_owned(), name: "BTCUSDT".to_owned() },
+            Swath::Tag => Scope::Tag("bitcoin".to_owned()),
+            Swath::Region => Scope::Region("prices".to_owned()),
+            Swath::Matching => Scope::Matching(Arc::new(|region, name| region == "prices" && name.starts_with("BTC"))),
+        }
+    }
 }
 
 impl Invalidation {
-    const ALL: [Invalidation; 5] =
+    const SIMPLE: [Invalidation; 5] =
         [Invalidation::Expire, Invalidation::Remove, Invalidation::Clear, Invalidation::ClearAll, Invalidation::Put];
+
+    fn all() -> impl Iterator<Item = Invalidation> {
+        let sweeps = Swath::ALL
+            .into_iter()
+            .flat_map(|swath| [Depth::Expire, Depth::Remove].map(|depth| Invalidation::Sweep(swath, depth)));
+        Invalidation::SIMPLE.into_iter().chain(sweeps)
+    }
+
+    fn expires(self) -> bool {
+        matches!(self, Invalidation::Expire | Invalidation::Sweep(_, Depth::Expire))
+    }
 
     async fn run(self, cache: &Cache, prices: &Region) {
         match self {
@@ -33,6 +68,11 @@ impl Invalidation {
             Invalidation::Clear => _ = prices.clear().await,
             Invalidation::ClearAll => _ = cache.clear().await,
             Invalidation::Put => prices.put("BTCUSDT", loaded("put")).await,
+            Invalidation::Sweep(swath, depth) => {
+                cache.sweep(&swath.scope(), Some(depth)).await.expect("a sweep never fails");
+                // What began within the millisecond of a mark may have begun before it.
+                advance(Duration::from_millis(1)).await;
+            }
         }
     }
 }
@@ -94,12 +134,13 @@ fn body(answer: Result<lastgood::Answer, lastgood::Error>) -> Option<String> {
 
 #[tokio::test(start_paused = true)]
 async fn a_load_from_before_an_invalidation_is_never_served_after_it() {
-    for invalidation in Invalidation::ALL {
+    for invalidation in Invalidation::all() {
         for load in Load::ALL {
             let case = format!("{invalidation:?} during {load:?}");
             let stored = Stored::new();
             let prices = region(&stored.cache, load.policy());
             let source = Source::answering("v0");
+            source.tag("bitcoin");
             let reader = load.begin(&source, &prices).await;
             invalidation.run(&stored.cache, &prices).await;
             source.set("v2");
@@ -113,7 +154,7 @@ async fn a_load_from_before_an_invalidation_is_never_served_after_it() {
             source.fail(Reason::Unreachable);
             let kept = match (invalidation, load) {
                 (Invalidation::Put, _) => Some("put"),
-                (Invalidation::Expire, Load::RefreshBehind | Load::SoftTimedOut) => Some("v0"),
+                (kind, Load::RefreshBehind | Load::SoftTimedOut) if kind.expires() => Some("v0"),
                 _ => None,
             };
             let again = region(&stored.restarted(), load.policy());
@@ -133,16 +174,18 @@ async fn a_load_from_before_an_invalidation_is_never_served_after_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_read_after_an_invalidation_begins_a_load_of_its_own_at_once() {
-    for invalidation in Invalidation::ALL.into_iter().filter(|kind| *kind != Invalidation::Put) {
+    for invalidation in Invalidation::all().filter(|kind| *kind != Invalidation::Put) {
         for load in Load::ALL {
             let case = format!("{invalidation:?} during {load:?}");
             let stored = Stored::new();
             let prices = region(&stored.cache, load.policy());
             let slow = Source::answering("v0");
+            slow.tag("bitcoin");
             let reader = load.begin(&slow, &prices).await;
             invalidation.run(&stored.cache, &prices).await;
 
             let source = Source::answering("v2");
+            source.tag("bitcoin");
             assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v2", "MISS"), "{case}");
             slow.resume();
             reader.await.expect("the reader does not panic");
@@ -158,7 +201,9 @@ async fn a_read_after_an_invalidation_begins_a_load_of_its_own_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_from_before_an_invalidation_is_forgotten_with_it() {
-    for invalidation in Invalidation::ALL.into_iter().filter(|kind| *kind != Invalidation::Put) {
+    // A failure has no tags.
+    let is_by_tag = |kind: &Invalidation| matches!(kind, Invalidation::Sweep(Swath::Tag, _));
+    for invalidation in Invalidation::all().filter(|kind| *kind != Invalidation::Put && !is_by_tag(kind)) {
         let stored = Stored::new();
         let prices = region(&stored.cache, a_minute());
         let source = Source::failing(Reason::NotFound);
@@ -324,7 +369,8 @@ async fn with_an_answer_under_way() -> Late {
     let clock = Clock::paused_with_tokio();
     let memory = MemoryStore::new(clock.clone(), 1 << 20);
     let before = over(Arc::new(memory.clone()), &clock);
-    region(&before, a_minute()).put("BTCUSDT", loaded("v1")).await;
+    let tagged = Loaded { tags: vec!["bitcoin".to_owned()], ..loaded("v1") };
+    region(&before, a_minute()).put("BTCUSDT", tagged).await;
     assert!(before.flush(MINUTE).await);
     advance(SECOND).await;
     let faulty = FaultyStore::new(Arc::new(memory.clone()));
@@ -336,7 +382,8 @@ async fn with_an_answer_under_way() -> Late {
 
 #[tokio::test(start_paused = true)]
 async fn what_the_store_said_before_an_invalidation_is_not_kept_after_it() {
-    for invalidation in Invalidation::ALL.into_iter().filter(|kind| *kind != Invalidation::Expire) {
+    let tag_expiry = Invalidation::Sweep(Swath::Tag, Depth::Expire);
+    for invalidation in Invalidation::all().filter(|kind| *kind != Invalidation::Expire && *kind != tag_expiry) {
         let setup = with_an_answer_under_way().await;
         let prices = region(&setup.cache, a_minute());
         let source = Source::failing(Reason::Unreachable);

@@ -13,4 +13,5 @@ mod single_flight;
 mod store_tier;
 mod stores;
 mod support;
+mod sweeps;
 mod typed;

@@ -22,6 +22,7 @@ pub(crate) struct Source(Arc<Script>);
 
 struct Script {
     answer: Mutex<Result<Loaded, Error>>,
+    tags: Mutex<Vec<String>>,
     loads: AtomicU64,
     open: watch::Sender<bool>,
 }
@@ -29,7 +30,12 @@ struct Script {
 impl Source {
     pub(crate) fn answering(body: &str) -> Self {
         let (open, _) = watch::channel(true);
-        Source(Arc::new(Script { answer: Mutex::new(Ok(loaded(body))), loads: AtomicU64::new(0), open }))
+        Source(Arc::new(Script {
+            answer: Mutex::new(Ok(loaded(body))),
+            tags: Mutex::default(),
+            loads: AtomicU64::new(0),
+            open,
+        }))
     }
 
     pub(crate) fn failing(reason: Reason) -> Self {
@@ -50,6 +56,11 @@ impl Source {
         *self.0.answer.lock().expect("no test panics with this lock") = answer;
     }
 
+    /// From now on answers have this tag.
+    pub(crate) fn tag(&self, tag: &str) {
+        *self.0.tags.lock().expect("no test panics with this lock") = vec![tag.to_owned()];
+    }
+
     /// Loads that begin from now on read their answer and pause, until [`Source::resume`].
     pub(crate) fn pause(&self) {
         self.0.open.send_replace(false);
@@ -67,7 +78,10 @@ impl Source {
         let script = Arc::clone(&self.0);
         async move {
             script.loads.fetch_add(1, Ordering::SeqCst);
-            let answer = script.answer.lock().expect("no test panics with this lock").clone();
+            let mut answer = script.answer.lock().expect("no test panics with this lock").clone();
+            if let Ok(loaded) = &mut answer {
+                loaded.tags.clone_from(&script.tags.lock().expect("no test panics with this lock"));
+            }
             let mut open = script.open.subscribe();
             open.wait_for(|open| *open).await.expect("the script outlives its loads");
             answer
