@@ -129,7 +129,8 @@ impl Region {
                 for (place, bytes) in places.into_iter().zip(values) {
                     stored[place] = bytes.and_then(|bytes| self.believe(&bytes));
                 }
-                self.heed_tags(tier, &mut stored, deadline).await;
+                let (now, policy) = (self.cache.clock.now(), &self.shared.policy);
+                self.cache.tags.heed(&tier.store, &mut stored, deadline, now, policy).await;
             }
             Err(why) => tracing::trace!(%why, "batch read from the store failed"),
         }

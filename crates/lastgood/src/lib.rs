@@ -38,4 +38,5 @@ pub use self::metrics::{LATENCY_BOUNDS_MS, RegionStats};
 pub use self::outcome::{BypassReason, Outcome, Tier};
 pub use self::policy::{FOREVER_TTL, Keep, Policy};
 pub use self::region::{Answer, Region, TypedAnswer, TypedRegion};
-pub use self::sweep::{Depth, Matches, Scope, Swept};
+pub use self::sweep::{Matches, Scope, Swept};
+pub use self::tags::Depth;

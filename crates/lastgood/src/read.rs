@@ -172,7 +172,8 @@ impl Region {
                 return None;
             }
         };
-        self.heed_tags(tier, &mut stored, deadline).await;
+        let (now, policy) = (self.cache.clock.now(), &self.shared.policy);
+        self.cache.tags.heed(&tier.store, &mut stored, deadline, now, policy).await;
         let [stored] = stored;
         stored
     }

@@ -9,7 +9,7 @@ use crate::cache::Cache;
 use crate::memory::Key;
 use crate::region::Region;
 use crate::store::{Cursor, Store, StoreError};
-use crate::tags;
+use crate::tags::{self, Depth};
 
 /// Names asked for at a time.
 const PAGE: usize = 500;
@@ -34,15 +34,6 @@ pub enum Scope {
 
 /// Says whether a key is meant, by the names of its region and itself.
 pub type Matches = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
-
-/// How far an invalidation goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Depth {
-    /// The next read asks the source; the last good answer stands in if it fails.
-    Expire,
-    /// Gone from every tier, the last good answer included.
-    Remove,
-}
 
 /// What an invalidation met.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,7 +89,9 @@ impl Cache {
             return Swept::default();
         }
         if let Some(depth) = depth {
-            shared.tags.mark(shared.store.as_ref(), tag, depth, shared.clock.now());
+            if let Some(tier) = &shared.store {
+                shared.tags.mark(&tier.behind, tag, depth, shared.clock.now());
+            }
             // What tags a load under way will bring is not known yet.
             shared.flights.invalidate_where(|_| true);
         }

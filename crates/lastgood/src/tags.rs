@@ -9,14 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::cache::Tier;
 use crate::clock::Timestamp;
 use crate::entry::{Entry, Loaded, decode};
-use crate::policy::{FOREVER_TTL, Times};
-use crate::region::Region;
-use crate::store::Store;
-use crate::sweep::Depth;
-use crate::write_behind::{Change, Fill};
+use crate::policy::{FOREVER_TTL, Policy, Times};
+use crate::store::{GuardedStore, Store};
+use crate::write_behind::{Change, Fill, WriteBehind};
 
 /// Longer ones, or more of them on one entry, keep it out of the store: there nobody could invalidate it.
 pub(crate) const LONGEST: usize = 256;
@@ -26,6 +23,15 @@ const REMEMBERED: usize = 8_192;
 /// No region can have this name, so no entry lies among the marks.
 const REGION: &str = "@tags";
 const SCHEMA: u32 = 1;
+
+/// How far an invalidation goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// The next read asks the source; the last good answer stands in if it fails.
+    Expire,
+    /// Gone from every tier, the last good answer included.
+    Remove,
+}
 
 /// When a tag was last invalidated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +47,11 @@ impl Marks {
             Depth::Remove => &mut self.removed_at,
         };
         *mark = at.max(*mark);
+    }
+
+    fn and(self, other: Marks) -> Marks {
+        let Marks { removed_at, expired_at } = other;
+        Marks { removed_at: self.removed_at.max(removed_at), expired_at: self.expired_at.max(expired_at) }
     }
 }
 
@@ -75,12 +86,11 @@ impl Tags {
     }
 
     /// Marks a tag, here at once and in the store behind, until the store has it.
-    pub(crate) fn mark(&self, tier: Option<&Tier>, tag: &str, depth: Depth, at: Timestamp) {
-        let Some(tier) = tier else { return };
+    pub(crate) fn mark(&self, behind: &Arc<WriteBehind>, tag: &str, depth: Depth, at: Timestamp) {
         let mut made = self.made();
         if made.len() >= REMEMBERED && !made.contains_key(tag) {
             made.clear();
-            tier.behind.distrust(at);
+            behind.distrust(at);
         }
         made.entry(tag.to_owned()).or_default().add(depth, at);
         drop(made);
@@ -88,15 +98,41 @@ impl Tags {
         let times = Times { fresh_until: until, stale_until: until, keep_until: until };
         let entry = Arc::new(Entry::new(Loaded::default(), at, at, times));
         let fill = Fill { entry, schema: SCHEMA, compress_over: usize::MAX, replaces: true };
-        tier.behind.enqueue(self.key(depth, tag), Change::Mark(fill));
+        behind.enqueue(self.key(depth, tag), Change::Mark(fill));
+    }
+
+    /// What the invalidations of their tags leave of entries that the store gave. Where the marks cannot be read before
+    /// `deadline`, none that has tags.
+    pub(crate) async fn heed(
+        &self,
+        store: &GuardedStore,
+        stored: &mut [Option<Entry>],
+        deadline: Instant,
+        now: Timestamp,
+        policy: &Policy,
+    ) {
+        let mut tags: Vec<&str> = stored.iter().flatten().flat_map(|entry| &entry.tags).map(String::as_str).collect();
+        if tags.is_empty() {
+            return;
+        }
+        tags.sort_unstable();
+        tags.dedup();
+        let marks = self.read(store, tags, deadline).await;
+        for place in stored {
+            let Some(entry) = place.take_if(|entry| !entry.tags.is_empty()) else { continue };
+            *place = marks.as_ref().and_then(|marks| {
+                let of_entry = entry.tags.iter().filter_map(|tag| marks.get(tag));
+                of_entry.fold(Marks::default(), |all, one| all.and(*one)).leave(entry, now, policy)
+            });
+        }
     }
 
     /// The marks of each tag; `None` if the store does not tell before `deadline`.
-    async fn of(&self, tier: &Tier, tags: Vec<&str>, deadline: Instant) -> Option<HashMap<String, Marks>> {
+    async fn read(&self, store: &GuardedStore, tags: Vec<&str>, deadline: Instant) -> Option<HashMap<String, Marks>> {
         let asked: Vec<(Depth, &str)> =
             tags.iter().flat_map(|tag| [(Depth::Expire, *tag), (Depth::Remove, *tag)]).collect();
         let keys: Vec<String> = asked.iter().map(|(depth, tag)| self.key(*depth, tag)).collect();
-        let stored = timeout_at(deadline, tier.store.get_many(&keys)).await.ok()?.ok()?;
+        let stored = timeout_at(deadline, store.get_many(&keys)).await.ok()?.ok()?;
         let mut marks: HashMap<String, Marks> = HashMap::with_capacity(tags.len());
         let made = self.made();
         for tag in tags {
@@ -113,35 +149,18 @@ impl Tags {
     }
 }
 
-impl Region {
-    /// What the invalidations of their tags leave of entries that the store gave. Where the marks cannot be read, none
-    /// that has tags.
-    pub(crate) async fn heed_tags(&self, tier: &Tier, stored: &mut [Option<Entry>], deadline: Instant) {
-        let mut tags: Vec<&str> = stored.iter().flatten().flat_map(|entry| &entry.tags).map(String::as_str).collect();
-        if tags.is_empty() {
-            return;
-        }
-        tags.sort_unstable();
-        tags.dedup();
-        let marks = self.cache.tags.of(tier, tags, deadline).await;
-        for place in stored {
-            let Some(entry) = place.take_if(|entry| !entry.tags.is_empty()) else { continue };
-            *place = marks.as_ref().and_then(|marks| self.heed(entry, marks));
-        }
-    }
-
-    fn heed(&self, entry: Entry, marks: &HashMap<String, Marks>) -> Option<Entry> {
+impl Marks {
+    /// What an invalidation leaves of an entry.
+    fn leave(self, entry: Entry, now: Timestamp, policy: &Policy) -> Option<Entry> {
         let began = entry.fetch_started_at;
         let before = |at: Timestamp| at > Timestamp::EPOCH && began <= at;
-        let of_entry = || entry.tags.iter().filter_map(|tag| marks.get(tag));
-        if of_entry().any(|marks| before(marks.removed_at)) {
+        if before(self.removed_at) {
             return None;
         }
-        let expired_at = of_entry().map(|marks| marks.expired_at).max().unwrap_or(Timestamp::EPOCH);
-        if !before(expired_at) {
+        if !before(self.expired_at) {
             return Some(entry);
         }
-        let kept_until = self.shared.policy.kept_until(entry.written_at);
-        Some(entry.expired_at(expired_at.min(self.cache.clock.now()), kept_until))
+        let kept_until = policy.kept_until(entry.written_at);
+        Some(entry.expired_at(self.expired_at.min(now), kept_until))
     }
 }
