@@ -19,6 +19,8 @@ pub mod signing;
 pub mod source;
 pub mod stream;
 pub mod symbols;
+#[cfg(feature = "http")]
+pub mod upstream;
 pub mod validate;
 pub mod venue;
 
