@@ -1,8 +1,11 @@
 //! Market data on the lastgood cache: which exchange endpoints there are, how their answers are keyed, what they cost,
 //! how one answer serves many questions, and when the exchange wants to be left alone.
 //!
-//! Nothing here speaks HTTP. [`plan`] says what to do with a request, [`cut()`](cut::cut) takes what was asked out of what was
+//! [`plan`] says what to do with a request, [`cut()`](cut::cut) takes what was asked out of what was
 //! fetched, [`Budget`] says whether the exchange may be asked now.
+//!
+//! With the feature `http`, `upstream` asks it, and `market` is all of this in a few lines for a Rust program. Without it
+//! nothing here speaks HTTP.
 
 pub mod budget;
 pub mod calendar;
@@ -12,6 +15,8 @@ pub mod cut;
 pub mod fear_greed;
 pub mod interval;
 pub mod llm;
+#[cfg(feature = "http")]
+pub mod market;
 pub mod plan;
 pub mod query;
 pub mod region;
@@ -25,6 +30,8 @@ pub mod validate;
 pub mod venue;
 
 pub use self::budget::{Budget, Priority};
+#[cfg(feature = "http")]
+pub use self::market::Market;
 pub use self::plan::{Plan, Plans, Request, plan};
 pub use self::region::{Preset, RegionName};
 pub use self::source::Source;

@@ -140,6 +140,8 @@ impl RegionName {
         match self {
             // Its load tries one link of the source chain after the other.
             RegionName::Symbols => Policy { hard_timeout: Duration::from_secs(20), ..policy },
+            // Models think long.
+            RegionName::Llm => Policy { hard_timeout: Duration::from_secs(120), ..policy },
             _ => policy,
         }
     }

@@ -23,6 +23,7 @@ mod base;
 mod client;
 mod health;
 mod options;
+mod site;
 mod watch;
 
 pub use self::asker::{Asker, yielded};
@@ -30,7 +31,8 @@ pub use self::bans::BanMemory;
 pub use self::base::{Base, VenueUpstream};
 pub use self::client::{RequestBody, strip_hop_by_hop};
 pub use self::health::{CallResult, Health};
-pub use self::options::{BaseUrl, NoBaseUrl, Options};
+pub use self::options::{BaseUrl, COIN_BASES, FUTURES_BASES, NoBaseUrl, Options, SPOT_BASES};
+pub use self::site::Site;
 pub use self::watch::{share_bans, watch_health};
 
 use self::client::{HttpClient, join, public_request, read, retry_after, used_weight};

@@ -87,6 +87,14 @@ impl fmt::Display for BaseUrl {
     }
 }
 
+/// The exchange's own spot hosts, in the order to be tried.
+pub const SPOT_BASES: &str = "https://api.binance.com,https://api-gcp.binance.com,https://api1.binance.com,\
+    https://api2.binance.com,https://api3.binance.com,https://api4.binance.com";
+/// Its host of USD-M futures.
+pub const FUTURES_BASES: &str = "https://fapi.binance.com";
+/// Its host of COIN-M futures.
+pub const COIN_BASES: &str = "https://dapi.binance.com";
+
 /// Where the exchange is, and how it is asked. By default it is nowhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -105,6 +113,17 @@ pub struct Options {
 }
 
 impl Options {
+    /// The exchange's own hosts.
+    pub fn public() -> Options {
+        let bases = |list: &str| list.split(',').filter_map(|base| BaseUrl::parse(base).ok()).collect();
+        Options {
+            spot: bases(SPOT_BASES),
+            futures: bases(FUTURES_BASES),
+            coin: bases(COIN_BASES),
+            ..Options::default()
+        }
+    }
+
     /// The bases of a venue, in the order to be tried.
     pub fn bases(&self, venue: Venue) -> &[BaseUrl] {
         match venue {
