@@ -1,7 +1,7 @@
 //! Market data on the lastgood cache: which exchange endpoints there are, how their answers are keyed, what they cost,
 //! how one answer serves many questions, and when the exchange wants to be left alone.
 //!
-//! [`plan`] says what to do with a request, [`cut()`](cut::cut) takes what was asked out of what was
+//! [`plan()`](plan::plan) says what to do with a request, [`cut()`](cut::cut) takes what was asked out of what was
 //! fetched, [`Budget`] says whether the exchange may be asked now.
 //!
 //! With the feature `http`, `upstream` asks it, and `market` is all of this in a few lines for a Rust program. Without it

@@ -1,13 +1,12 @@
 //! Candles as numbers, for Rust callers: to read, and to bring along.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lastgood::{Error, Filled, Loaded, Outcome, Persist, Reason, Timestamp};
+use lastgood::{Answer, Error, Filled, Loaded, Outcome, Persist, Reason, Timestamp};
 use rust_decimal::Decimal;
 use serde::Deserialize;
 
@@ -92,7 +91,7 @@ pub struct Bars {
     pub bars: Vec<Bar>,
     /// How current they are.
     pub outcome: Outcome,
-    /// How long ago the oldest of what they were put together from was loaded.
+    /// How long ago the newest of them was loaded, which alone may change: closed candles stay as they are.
     pub age: Duration,
 }
 
@@ -206,7 +205,7 @@ impl Candles {
     pub async fn get_bars(&self, series: &Arc<Series>, limit: usize) -> Result<Bars, Error> {
         let question = series.newest(limit);
         let (runs, outcome, age) = match self.answer(&question).await {
-            Ok(slice) => (slice.runs, slice.outcome, slice.age),
+            Ok(slice) => (slice.runs, slice.outcome, slice.tail.as_ref().map_or(slice.age, Answer::age)),
             Err(error) => match self.known_rows(series, question.limit).await {
                 (known, _) if known.is_empty() => return Err(error),
                 (known, age) => (known, Outcome::LastGood(error.reason), age),
@@ -265,7 +264,7 @@ impl Candles {
         Some((Tail::of(&stored)?, stored.age()))
     }
 
-    /// The newest rows that are known, whatever lies between them, and how long ago the oldest were loaded.
+    /// The newest rows that are known, whatever lies between them, and how long ago the newest was loaded.
     async fn known_rows(&self, series: &Series, limit: usize) -> (Vec<Bytes>, Duration) {
         let Some((tail, age)) = self.kept_tail(series).await else {
             return Default::default();
@@ -282,7 +281,7 @@ impl Candles {
         };
         let mut index = series.block_at(tail.from);
         let mut more = take(&tail.rows, tail.rows.times().len());
-        let view = View { candles: self, series, age: Cell::new(age) };
+        let view = View { candles: self, series, age: Default::default() };
         // The tail may be the first to open in its block, and a hole may be wider than a block.
         let mut absent = 0;
         while more && absent < MOST_ABSENT {
@@ -294,7 +293,7 @@ impl Candles {
             index = before;
         }
         runs.reverse();
-        (runs, view.age.get())
+        (runs, age)
     }
 }
 
