@@ -31,7 +31,7 @@ use crate::candles::{Bar, Bars, BarsSet, Candles, Series};
 use crate::fear_greed::{self, Reading};
 use crate::plan::{Plan, Request, plan};
 use crate::upstream::{Asker, Site, Upstreams};
-use crate::{Priority, RegionName, Source, Venue};
+use crate::{Priority, RegionName, Source, Venue, symbols};
 
 mod analyses;
 mod builder;
@@ -43,7 +43,7 @@ pub use self::analyses::Analyses;
 pub use self::builder::{BuildError, MarketBuilder};
 pub use self::health::{Health, VenueHealth};
 pub use self::trouble::Trouble;
-pub use self::types::{Funding, FundingRate, Ticker};
+pub use self::types::{Funding, FundingRate, Symbol, Ticker};
 
 use self::trouble::Troubles;
 use self::types::Whole;
@@ -93,6 +93,31 @@ impl Market {
     /// A market that is yet to be told where things are.
     pub fn builder() -> MarketBuilder {
         MarketBuilder::new()
+    }
+
+    /// The pairs that a venue trades, by name.
+    ///
+    /// # Errors
+    ///
+    /// The exchange's, where nothing is kept.
+    pub async fn symbols(&self, venue: Venue) -> Result<TypedAnswer<Vec<Symbol>>, Error> {
+        let path = match venue {
+            Venue::Spot => "/api/v3/exchangeInfo",
+            Venue::Futures => "/fapi/v1/exchangeInfo",
+            Venue::Coin => "/dapi/v1/exchangeInfo",
+        };
+        let (source, key) = (source(venue, path, "")?, format!("{venue}/by-name"));
+        let load = {
+            let (market, key) = (Arc::clone(&self.0), key.clone());
+            move || {
+                let (market, source, key) = (Arc::clone(&market), Arc::clone(&source), key.clone());
+                async move {
+                    let loaded = market.load_symbols(&source, &key).await;
+                    market.troubles.note(RegionName::Symbols, loaded)
+                }
+            }
+        };
+        self.read(RegionName::Symbols, &key, load, |rows| serde_json::from_slice(rows).ok()).await
     }
 
     /// The newest `limit` candles of a symbol, oldest first; the last may still be forming.
@@ -323,6 +348,18 @@ impl Market {
 }
 
 impl Shared {
+    async fn load_symbols(&self, source: &Source, key: &str) -> Result<Loaded, Error> {
+        let has_kept = self.regions[RegionName::Symbols as usize].peek(key).is_some();
+        let info = self.asker.load(source, Priority::of_load(has_kept)).await?.value.body;
+        // Megabytes: not among the tasks that answer readers.
+        let prepared = tokio::task::spawn_blocking(move || symbols::prepare(&info, None, &[])).await;
+        match prepared {
+            Ok(Ok(prepared)) => Ok(Value::new(prepared.rows).with_meta("application/json").into()),
+            Ok(Err(why)) => Err(Error::new(Reason::Malformed, why.to_string())),
+            Err(_) => Err(unreadable("the exchange's answer")),
+        }
+    }
+
     async fn load_mood(&self, target: &str) -> Result<Loaded, Error> {
         let body = self.mood.get(target).await?;
         let left = fear_greed::check(&body).map_err(|why| Error::new(Reason::Malformed, why))?;

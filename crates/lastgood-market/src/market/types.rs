@@ -64,6 +64,38 @@ pub struct Ticker {
     pub count: u64,
 }
 
+/// A trading pair that is listed.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Symbol {
+    /// Its name, such as `BTCUSDT`.
+    pub symbol: String,
+    /// What is traded.
+    pub base_asset: String,
+    /// What it is paid in.
+    pub quote_asset: String,
+    /// `TRADING`.
+    pub status: String,
+    /// The kind of contract, such as `PERPETUAL`; none on spot.
+    #[serde(default)]
+    pub contract_type: Option<String>,
+    /// The asset of the margin; none on spot.
+    #[serde(default)]
+    pub margin_asset: Option<String>,
+    /// Prices are multiples of this.
+    #[serde(default)]
+    pub tick_size: Option<Decimal>,
+    /// Amounts are multiples of this.
+    #[serde(default)]
+    pub step_size: Option<Decimal>,
+    /// The least amount of an order.
+    #[serde(default)]
+    pub min_qty: Option<Decimal>,
+    /// The least value of an order.
+    #[serde(default)]
+    pub min_notional: Option<Decimal>,
+}
+
 /// The mark price of a contract, and its funding.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -103,6 +103,13 @@ async fn every_kind_is_exact_and_asked_for_once() {
     let says = exchange.says("/api/v3/klines?symbol=BTCUSDT&interval=1h&limit=100").await;
     assert_eq!((bars.bars.len(), bars.outcome), (100, Outcome::Miss));
     assert_eq!(bars.bars[40].close.to_string(), says[40][4]);
+    for (venue, its) in [(Venue::Spot, lastgood_sim::Venue::Spot), (Venue::Futures, lastgood_sim::Venue::Futures)] {
+        let listed = market.symbols(venue).await.unwrap();
+        let mut trading = exchange.sim.symbols(its);
+        trading.sort();
+        assert_eq!(listed.value.iter().map(|row| row.symbol.clone()).collect::<Vec<_>>(), trading);
+        assert!(listed.value.iter().all(|row| row.tick_size.is_some() && row.step_size.is_some()));
+    }
     let mood = market.fear_greed(2).await.unwrap();
     let says = exchange.says("/fng/?limit=2").await;
     assert_eq!(mood.value[0].value.to_string(), says["data"][0]["value"]);
@@ -113,6 +120,7 @@ async fn every_kind_is_exact_and_asked_for_once() {
         market.ticker(Venue::Spot, "BTCUSDT").await.unwrap().outcome,
         market.funding(Venue::Futures, "BTCUSDT").await.unwrap().outcome,
         market.funding_rates(Venue::Futures, "BTCUSDT", 3).await.unwrap().outcome,
+        market.symbols(Venue::Spot).await.unwrap().outcome,
         market.fear_greed(2).await.unwrap().outcome,
         market.get_bars(Venue::Spot, "BTCUSDT", "1h", 100).await.unwrap().outcome,
     ] {
