@@ -22,7 +22,6 @@ mod router;
 mod server;
 mod streams;
 mod symbols;
-mod upstream;
 mod warm;
 
 pub use self::gateway::{BuildError, Gateway, Totals};
