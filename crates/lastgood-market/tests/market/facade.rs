@@ -11,6 +11,7 @@ use lastgood_market::{Market, Preset, RegionName, Venue};
 use lastgood_sim::{Fault, FaultKind, Sim, SimConfig};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -152,6 +153,7 @@ async fn with_the_exchange_away_the_last_good_is_given_with_the_reason() {
     let analyses = market.llm::<Value>("sentiment").unwrap();
     let kept = analyses.get_or_compute(&json!({"a": 1}), fails).await.unwrap();
     assert_eq!((&*kept.value, kept.outcome), (&json!("calm"), Outcome::LastGood(Reason::Upstream)));
+    assert!(analyses.get(&json!({"a": 1})).await.unwrap().is_none(), "it is fresh no more");
 
     // What was never known is an error, never an invention.
     let unknown = market.ticker(Venue::Spot, "ETHUSDT").await.unwrap_err();
@@ -182,6 +184,31 @@ async fn what_is_no_answer_never_takes_the_place_of_one() {
     }
     assert_eq!(market.funding(Venue::Spot, "BTCUSDT").await.unwrap_err().reason, Reason::NotFound);
     assert_eq!(market.get_bars(Venue::Spot, "BTCUSDT", "7h", 1).await.unwrap_err().reason, Reason::NotFound);
+}
+
+#[tokio::test]
+async fn an_answer_of_the_right_shape_without_its_numbers_is_none() {
+    // A host that answers every question with the same words.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let body = r#"{"symbol":"BTCUSDT","lastPrice":"cheap"}"#;
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
+            let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            let _ = stream.read(&mut [0; 4_096]).await;
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    let market = Market::builder().exchange(&url).unwrap().build().await.unwrap();
+    assert_eq!(market.ticker(Venue::Spot, "BTCUSDT").await.unwrap_err().reason, Reason::Malformed);
+    assert_eq!(market.funding(Venue::Futures, "BTCUSDT").await.unwrap_err().reason, Reason::Malformed);
+    assert_eq!(market.symbols(Venue::Spot).await.unwrap_err().reason, Reason::Malformed);
+    assert_eq!(market.fear_greed(1).await.unwrap_err().reason, Reason::Malformed);
+    for name in RegionName::ALL {
+        assert_eq!(market.stats(name).keys, 0, "{name} keeps nothing");
+    }
+    assert!(market.health().await.last_errors.iter().any(|trouble| trouble.region == RegionName::Ticker24hr));
 }
 
 #[tokio::test]
