@@ -1,5 +1,6 @@
 //! What the handlers share.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -23,8 +24,10 @@ use crate::warm::Warmer;
 pub(crate) struct App {
     /// The tiers.
     pub(crate) cache: Cache,
-    /// The regions, by [`RegionName`].
+    /// The regions of the exchange, by [`RegionName`].
     pub(crate) regions: Vec<Region>,
+    /// The regions of applications' own data.
+    pub(crate) named: BTreeMap<String, Region>,
     /// What to do with questions that were asked before.
     pub(crate) plans: Plans,
     /// The candles of every series.
@@ -79,6 +82,11 @@ impl Counts {
 impl App {
     pub(crate) fn region(&self, name: RegionName) -> &Region {
         &self.regions[name as usize]
+    }
+
+    /// The region of this name for data of applications, which clients may choose: none of the exchange's.
+    pub(crate) fn application_region(&self, name: &str) -> Option<&Region> {
+        self.named.get(name)
     }
 
     /// The weight used at a venue in the minute of `now`, for the header that clients pace themselves by.

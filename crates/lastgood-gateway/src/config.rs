@@ -75,8 +75,8 @@ pub struct Settings {
     pub upstream: Upstream,
     /// What is logged, and how.
     pub log: Log,
-    /// Overrides by region; the names are [`REGION_NAMES`].
-    pub regions: BTreeMap<&'static str, RegionOverride>,
+    /// Overrides by region; a name that no region has yet makes one for data of applications.
+    pub regions: BTreeMap<String, RegionOverride>,
 }
 
 /// The bases of the exchange, each list in the order to be tried.

@@ -1,5 +1,6 @@
 //! The gateway as a whole: built from settings, run on a listener.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
@@ -105,6 +106,11 @@ impl Gateway {
             let policy = configured(name.policy(settings.preset), &settings.region(name.as_str()));
             regions.push(cache.region(name.as_str(), policy).map_err(refuse)?);
         }
+        let mut named = BTreeMap::new();
+        for (name, policy) in settings.application_regions() {
+            let region = cache.region(&name, configured(policy, &settings.region(&name))).map_err(refuse)?;
+            named.insert(name, region);
+        }
         let upstreams = Arc::new(Upstreams::new(settings, &clock, bans).map_err(BuildError)?);
         upstreams.recall_stops().await;
         let mut behind = JoinSet::new();
@@ -134,6 +140,7 @@ impl Gateway {
             streams: Streams::new(&streamed.iter().map(|(venue, _)| *venue).collect::<Vec<_>>()),
             cache,
             regions,
+            named,
             plans: Plans::default(),
             upstreams,
             exchange,

@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 use super::problem::{Origin, Problem, Problems, Wrong};
 use super::suggest::did_you_mean;
 use super::value::Raw;
-use super::{KEYS, Key, REGION_KEYS, REGION_NAMES, RegionKey};
+use super::{KEYS, Key, REGION_KEYS, REGION_NAMES, RegionKey, regions};
 
 /// The file that is read when it lies in the working directory and no other is named.
 pub const FILE_NAME: &str = "lastgood.toml";
@@ -78,10 +78,12 @@ impl ConfigFile {
 }
 
 /// What a dotted name stands for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum Target {
     Key(&'static Key),
-    Region(&'static str, &'static RegionKey),
+    Region(String, &'static RegionKey),
+    /// `[regions.NAME]` itself, which makes the region if there is none.
+    Declared(String),
 }
 
 impl Target {
@@ -93,9 +95,9 @@ impl Target {
         if let Some(rest) = name.strip_prefix("regions.")
             && let Some((region, key)) = rest.split_once('.')
         {
-            let region = region_named(region)?;
+            regions::check_name(region)?;
             return match REGION_KEYS.iter().find(|known| known.name == key) {
-                Some(key) => Ok(Self::Region(region, key)),
+                Some(key) => Ok(Self::Region(region.to_owned(), key)),
                 None => Err(Wrong::new("unknown key of a region").hint(
                     did_you_mean(key, REGION_KEYS.iter().map(|known| known.name))
                         .unwrap_or_else(|| list("a region has", region_key_names())),
@@ -107,13 +109,6 @@ impl Target {
             None => Wrong::new("unknown key").hint(meant(name)),
         })
     }
-}
-
-fn region_named(name: &str) -> Result<&'static str, Wrong> {
-    REGION_NAMES.into_iter().find(|known| *known == name).ok_or_else(|| {
-        Wrong::new("unknown region")
-            .hint(did_you_mean(name, REGION_NAMES).unwrap_or_else(|| list("the regions are", REGION_NAMES)))
-    })
 }
 
 fn region_key_names() -> impl Iterator<Item = &'static str> {
@@ -228,7 +223,13 @@ impl Reader<'_> {
             if let Some(region) = name.strip_prefix("regions.")
                 && !region.contains('.')
             {
-                region_named(region)?;
+                regions::check_name(region)?;
+                self.assignments.push(Assignment {
+                    target: Target::Declared(region.to_owned()),
+                    name: name.to_owned(),
+                    origin: origin.clone(),
+                    raw: Raw::text(""),
+                });
             } else if keys_of_group(name).is_none() {
                 return Err(match Target::named(name) {
                     Ok(_) => Wrong::new("expected a value, found a table"),

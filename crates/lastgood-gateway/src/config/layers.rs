@@ -9,7 +9,7 @@ use super::file::{self, ConfigFile, Target};
 use super::problem::{Origin, Problem, Problems, Wrong};
 use super::suggest::nearest;
 use super::value::Raw;
-use super::{KEYS, REGION_NAMES, Settings, address};
+use super::{KEYS, Settings, address, regions};
 
 pub(super) const DATA_DIR_WITHOUT_HOME: &str = "lastgood-data";
 
@@ -91,7 +91,11 @@ impl Layers {
     fn apply(&mut self, target: Target, name: &str, origin: Origin, raw: &Raw) {
         let applied = match target {
             Target::Key(key) => key.apply(&mut self.settings, raw),
-            Target::Region(region, key) => (key.set)(self.settings.regions.entry(region).or_default(), raw),
+            Target::Region(region, key) => regions::check_count(&self.settings, &region)
+                .and_then(|()| (key.set)(self.settings.regions.entry(region).or_default(), raw)),
+            Target::Declared(region) => regions::check_count(&self.settings, &region).map(|()| {
+                self.settings.regions.entry(region).or_default();
+            }),
         };
         match applied {
             Ok(()) => {
@@ -171,8 +175,7 @@ impl Layers {
     }
 
     fn check_timeouts(&mut self) {
-        for region in REGION_NAMES {
-            let set = self.settings.region(region);
+        for (region, set) in self.settings.regions.clone() {
             if let (Some(soft), Some(hard)) = (set.soft_timeout, set.hard_timeout)
                 && soft > hard
             {
@@ -351,7 +354,8 @@ mod tests {
             ),
             (
                 "[regions.kline]\nfresh_for = \"1s\"",
-                "lastgood.toml:1: `regions.kline`: unknown region\n    help: did you mean `klines`?",
+                "lastgood.toml:1: `regions.kline`: unknown region, and too like one that is there to be a new one\n    \
+                 help: did you mean `klines`?",
             ),
             (
                 "[regions.klines]\nfresh = \"1s\"",
@@ -461,6 +465,39 @@ mod tests {
         let rows = render_effective(&resolved);
         let row = rows.iter().find(|row| row.key == "regions.klines.jitter").expect("shown");
         assert_eq!((row.value.as_str(), row.origin.as_str()), ("0.1", "lastgood.toml:5"));
+    }
+
+    #[test]
+    fn regions_for_applications_are_there_and_more_can_be_declared() {
+        let policy = |settings: &Settings, name: &str| {
+            settings.application_regions().into_iter().find(|(known, _)| known == name).map(|(_, policy)| policy)
+        };
+        let file = "[regions.prices]\n[regions.news]\nfresh_for = \"1m\"\n[regions.analytics]\nfresh_for = \"1m\"";
+        let settings = resolve_from(file, &[], &[]).expect("valid").settings;
+        for (name, seconds, keep) in [
+            ("stock_latest", 300, Keep::Forever),
+            ("stock_recent", 3_600, Keep::Forever),
+            ("stock_symbols", 21_600, Keep::Forever),
+            ("analytics", 120, Keep::For(Duration::from_secs(86_400))),
+            ("agent_leaderboard", 60, Keep::For(Duration::from_secs(86_400))),
+            ("scores_leaderboard", 600, Keep::For(Duration::from_secs(86_400))),
+            ("kv", 300, Keep::For(Duration::from_secs(86_400))),
+            ("prices", 300, Keep::For(Duration::from_secs(86_400))),
+            ("news", 300, Keep::For(Duration::from_secs(86_400))),
+        ] {
+            let policy = policy(&settings, name).unwrap_or_else(|| panic!("{name}"));
+            let fresh_for = Duration::from_secs(seconds);
+            assert_eq!((policy.fresh_for, policy.stale_for, policy.keep_for), (fresh_for, fresh_for, keep), "{name}");
+        }
+        assert_eq!(settings.region("analytics").fresh_for, Some(Duration::from_secs(60)));
+        assert_eq!(settings.region("news").fresh_for, Some(Duration::from_secs(60)));
+        assert!(policy(&settings, "klines").is_none());
+
+        assert!(message("[regions.analytic]").contains("did you mean `analytics`?"));
+        assert!(message("[regions.\"my news\"]").contains("a-z, 0-9 and _"));
+        assert!(message("[regions.nodes]").contains("the gateway's own"));
+        let many: String = (0..65).map(|n| format!("[regions.made_up_region_{n}]\n")).collect();
+        assert!(message(&many).contains("more than 64 regions"));
     }
 
     #[test]
