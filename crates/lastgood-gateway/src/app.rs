@@ -15,6 +15,7 @@ use crate::admin::Admin;
 use crate::cluster::Cluster;
 use crate::config::Limits;
 use crate::exchange::Packed;
+use crate::routes::DeclaredRoutes;
 use crate::streams::Streams;
 use crate::symbols::SymbolChain;
 use crate::upstream::Upstreams;
@@ -28,6 +29,8 @@ pub(crate) struct App {
     pub(crate) regions: Vec<Region>,
     /// The regions of applications' own data.
     pub(crate) named: BTreeMap<String, Region>,
+    /// The routes that the configuration declares.
+    pub(crate) declared: DeclaredRoutes,
     /// What to do with questions that were asked before.
     pub(crate) plans: Plans,
     /// The candles of every series.

@@ -22,6 +22,7 @@ use crate::config::{BaseUrl, RegionOverride, Settings, StoreSetting};
 use crate::exchange::Packed;
 use crate::own_keys::OwnKeys;
 use crate::router::Routes;
+use crate::routes::{self, DeclaredRoutes};
 use crate::server;
 use crate::streams::{self, Streams};
 use crate::symbols::SymbolChain;
@@ -111,6 +112,7 @@ impl Gateway {
             let region = cache.region(&name, configured(policy, &settings.region(&name))).map_err(refuse)?;
             named.insert(name, region);
         }
+        let declared = DeclaredRoutes::new(settings, &named).map_err(BuildError)?;
         let upstreams = Arc::new(Upstreams::new(settings, &clock, bans).map_err(BuildError)?);
         upstreams.recall_stops().await;
         let mut behind = JoinSet::new();
@@ -141,6 +143,7 @@ impl Gateway {
             cache,
             regions,
             named,
+            declared,
             plans: Plans::default(),
             upstreams,
             exchange,
@@ -159,6 +162,7 @@ impl Gateway {
             behind.spawn(streams::keep(Arc::clone(&app), venue, bases));
         }
         behind.spawn(warm::keep(Arc::clone(&app), asked_to_warm));
+        behind.spawn(routes::keep(Arc::clone(&app)));
         Ok(Gateway { app, _behind: behind })
     }
 

@@ -19,6 +19,7 @@ mod problem;
 pub mod redact;
 mod response;
 mod router;
+mod routes;
 mod server;
 mod source;
 mod streams;
@@ -27,3 +28,4 @@ mod upstream;
 mod warm;
 
 pub use self::gateway::{BuildError, Gateway, Totals};
+pub use self::routes::{SourceCheck, check_sources};

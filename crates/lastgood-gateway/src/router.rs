@@ -33,7 +33,9 @@ impl Routes {
             .route("/readyz", get(health::readyz))
             .route("/metrics", get(metrics::metrics))
             .route("/v1/symbols/{market}", get(symbols::symbols))
-            .route("/api/cache/warm", post(warm::warm))
+            .route("/api/cache/warm", post(warm::warm));
+        let own = app.declared.add_to(own);
+        let own = own
             .fallback(problem::unknown_path)
             .method_not_allowed_fallback(problem::wrong_method)
             .with_state(Arc::clone(&app));
@@ -43,7 +45,7 @@ impl Routes {
     /// Answers a request, through the layers of [`middleware`].
     pub(crate) async fn answer(self, request: Request<Incoming>) -> Result<Response, Infallible> {
         let Routes { app, own } = self;
-        let routed = async |request: Request<Incoming>| match exchange_of(&request) {
+        let routed = async |request: Request<Incoming>| match exchange_of(&app, &request) {
             Some(venue) => exchange::exchange(&app, venue, request).await,
             None => own.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {}),
         };
@@ -51,7 +53,8 @@ impl Routes {
     }
 }
 
-fn exchange_of(request: &Request<Incoming>) -> Option<Venue> {
+fn exchange_of(app: &App, request: &Request<Incoming>) -> Option<Venue> {
     let path = request.uri().path();
-    Venue::of(path, request.uri().query().unwrap_or("")).filter(|_| !path.starts_with(CACHE_API))
+    let is_own = path.starts_with(CACHE_API) || app.declared.owns(path);
+    Venue::of(path, request.uri().query().unwrap_or("")).filter(|_| !is_own)
 }

@@ -7,6 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use lastgood::Error;
 
+pub(crate) mod http;
+
 /// One declared question to one declared source: a statement with its pool, an object with its bucket, a path with its
 /// API. Made when the gateway starts; asked by the load of a route, never by a caller's task.
 #[async_trait]

@@ -1,12 +1,15 @@
 //! The configuration file: finding it, and reading it with the line of every value.
 
+use std::cell::RefCell;
 use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{Origin, Problem, Problems, Wrong};
+use super::sources::Declared;
 use super::suggest::did_you_mean;
+use super::table::Report;
 use super::value::Raw;
 use super::{KEYS, Key, REGION_KEYS, REGION_NAMES, RegionKey, regions};
 
@@ -168,8 +171,16 @@ pub(crate) struct Assignment {
     pub(crate) raw: Raw,
 }
 
-/// Reads the whole file: what it sets, and what is wrong with it, by line.
-pub(crate) fn read(file: &ConfigFile) -> (Vec<Assignment>, Vec<Problem>) {
+/// What a file says.
+pub(crate) struct Said {
+    pub(crate) assignments: Vec<Assignment>,
+    pub(crate) declared: Declared,
+    /// What is wrong with it, by line.
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// Reads the whole file. `env` is asked for the variables that it names.
+pub(crate) fn read(file: &ConfigFile, env: &dyn Fn(&str) -> Option<String>) -> Said {
     let mut reader = Reader { file, assignments: Vec::new(), problems: Vec::new() };
     let (root, errors) = DeTable::parse_recoverable(&file.text);
     for error in errors {
@@ -182,14 +193,20 @@ pub(crate) fn read(file: &ConfigFile) -> (Vec<Assignment>, Vec<Problem>) {
             reader.problems.push(Problem::new(Some(origin), None, wrong));
         }
     }
+    let mut declared = Declared::default();
     if reader.problems.is_empty() {
         reader.table("", root.get_ref());
+        let line_of = |offset: usize| reader.origin(offset);
+        let report = Report { line_of: &line_of, env, problems: RefCell::default() };
+        declared = Declared::read(root.get_ref(), &report);
+        let problems = report.problems.take();
+        reader.problems.extend(problems);
     }
     reader.problems.sort_by_key(|problem| match problem.origin {
         Some(Origin::File { line, .. }) => line,
         _ => 0,
     });
-    (reader.assignments, reader.problems)
+    Said { assignments: reader.assignments, declared, problems: reader.problems }
 }
 
 struct Reader<'a> {
@@ -211,6 +228,9 @@ impl Reader<'_> {
                 "" => key.get_ref().to_string(),
                 _ => format!("{path}.{}", key.get_ref()),
             };
+            if path.is_empty() && Declared::TABLES.contains(&name.as_str()) {
+                continue;
+            }
             let origin = self.origin(key.span().start);
             if let Err(wrong) = self.entry(&name, &origin, value) {
                 self.problems.push(Problem::new(Some(origin), Some(&name), wrong));
@@ -235,7 +255,7 @@ impl Reader<'_> {
                     Ok(_) => Wrong::new("expected a value, found a table"),
                     Err(wrong) if name.contains('.') => wrong,
                     Err(_) => Wrong::new("unknown table").hint(
-                        did_you_mean(name, groups().chain(["regions"]))
+                        did_you_mean(name, groups().chain(["regions"]).chain(Declared::TABLES))
                             .unwrap_or_else(|| "`lastgood config` lists every key".to_owned()),
                     ),
                 });
@@ -250,7 +270,7 @@ impl Reader<'_> {
     }
 }
 
-fn raw(value: &DeValue<'_>) -> Result<Raw, Wrong> {
+pub(super) fn raw(value: &DeValue<'_>) -> Result<Raw, Wrong> {
     let bare = |kind, text: String| Ok(Raw::Bare { kind, text });
     match value {
         DeValue::String(text) => Ok(Raw::text(text.as_ref())),

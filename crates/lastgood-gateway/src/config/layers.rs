@@ -7,9 +7,9 @@ use secrecy::ExposeSecret;
 
 use super::file::{self, ConfigFile, Target};
 use super::problem::{Origin, Problem, Problems, Wrong};
-use super::suggest::nearest;
+use super::suggest::{did_you_mean, nearest};
 use super::value::Raw;
-use super::{KEYS, Settings, address, regions};
+use super::{KEYS, REGION_NAMES, Settings, address, regions};
 
 pub(super) const DATA_DIR_WITHOUT_HOME: &str = "lastgood-data";
 
@@ -66,12 +66,13 @@ impl Resolved {
 /// All that is wrong, not only the first of it.
 pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
     let mut layers = Layers { settings: Settings::default(), origins: BTreeMap::new(), problems: Vec::new() };
-    layers.file(sources.file.as_ref());
+    layers.file(sources.file.as_ref(), sources.env);
     layers.environment(sources.env);
     layers.flags(&sources.flags);
     layers.data_dir(sources.env);
     layers.check_exposure();
     layers.check_timeouts();
+    layers.check_regions_of_routes();
     if !layers.problems.is_empty() {
         return Err(Problems(layers.problems));
     }
@@ -109,13 +110,14 @@ impl Layers {
         self.problems.push(Problem::new(Some(origin), Some(name), wrong));
     }
 
-    fn file(&mut self, file: Option<&ConfigFile>) {
+    fn file(&mut self, file: Option<&ConfigFile>, env: &dyn Fn(&str) -> Option<String>) {
         let Some(file) = file else { return };
-        let (assignments, mut problems) = file::read(file);
-        for one in assignments {
+        let mut said = file::read(file, env);
+        for one in said.assignments {
             self.apply(one.target, &one.name, one.origin, &one.raw);
         }
-        self.problems.append(&mut problems);
+        self.problems.append(&mut said.problems);
+        self.settings.declared = said.declared;
         self.problems.sort_by_key(|problem| match problem.origin {
             Some(Origin::File { line, .. }) => line,
             _ => 0,
@@ -184,6 +186,22 @@ impl Layers {
                 let wrong = Wrong::new("the soft timeout is longer than the hard one")
                     .hint("the soft timeout comes first, the hard one gives up");
                 self.refuse(origin, &name, wrong);
+            }
+        }
+    }
+
+    /// Flags may declare a region, too, so that only now they are all known.
+    fn check_regions_of_routes(&mut self) {
+        let regions: Vec<String> = self.settings.application_regions().into_iter().map(|(name, _)| name).collect();
+        for route in self.settings.declared.routes.clone() {
+            if !regions.contains(&route.region) {
+                let hint = did_you_mean(&route.region, regions.iter().map(String::as_str));
+                let hint = hint.unwrap_or_else(|| match REGION_NAMES.contains(&route.region.as_str()) {
+                    true => "this region is the exchange's; declare another in [regions.NAME]".to_owned(),
+                    false => format!("declare it with [regions.{}]", route.region),
+                });
+                let wrong = Wrong::new(format!("there is no region {:?} for routes", route.region)).hint(hint);
+                self.refuse(route.region_origin, "routes.region", wrong);
             }
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Settings;
 use super::problem::Wrong;
-use super::suggest::did_you_mean;
+use super::suggest::slip_of;
 use super::value::{self, Raw};
 use super::{duration, size};
 
@@ -22,7 +22,7 @@ pub const REGION_NAMES: [&str; RegionName::ALL.len()] = {
 };
 
 /// The regions of applications that are there undeclared: seconds of freshness, and how long what is in them is kept.
-const APPLICATION_REGIONS: [(&str, u64, Keep); 7] = [
+const APPLICATION_REGIONS: [(&str, u64, Keep); 8] = [
     ("stock_latest", 300, Keep::Forever),
     ("stock_recent", 3_600, Keep::Forever),
     ("stock_symbols", 21_600, Keep::Forever),
@@ -30,6 +30,7 @@ const APPLICATION_REGIONS: [(&str, u64, Keep); 7] = [
     ("agent_leaderboard", 60, KEPT_A_DAY),
     ("scores_leaderboard", 600, KEPT_A_DAY),
     ("kv", 300, KEPT_A_DAY),
+    ("routes", 300, KEPT_A_DAY),
 ];
 const KEPT_A_DAY: Keep = Keep::For(DAY);
 /// Freshness in a region that the configuration makes.
@@ -38,7 +39,7 @@ const DECLARED_SECONDS: u64 = 300;
 const MOST_DECLARED: usize = 64;
 const LONGEST_NAME: usize = 40;
 /// Names that the gateway keeps for regions of its own.
-const RESERVED: [&str; 4] = ["nodes", "llm", "fear_greed", "default"];
+const RESERVED: [&str; 3] = ["nodes", "llm", "fear_greed"];
 
 /// A region of applications' own data, before the overrides of its fields.
 fn application_policy(seconds: u64, keep: Keep) -> Policy {
@@ -72,8 +73,9 @@ pub(super) fn check_name(name: &str) -> Result<(), Wrong> {
     if is_built_in(name) {
         return Ok(());
     }
-    if let Some(meant) = did_you_mean(name, built_in()) {
-        return Err(Wrong::new("unknown region, and too like one that is there to be a new one").hint(meant));
+    if let Some(meant) = slip_of(name, built_in()) {
+        return Err(Wrong::new("unknown region, and too like one that is there to be a new one")
+            .hint(format!("did you mean `{meant}`?")));
     }
     let sound = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     let begins = name.starts_with(|c: char| c.is_ascii_lowercase());
