@@ -14,6 +14,7 @@ mod health;
 pub mod logging;
 mod metrics;
 mod middleware;
+mod openapi;
 mod own_keys;
 mod problem;
 pub mod redact;

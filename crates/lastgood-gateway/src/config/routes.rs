@@ -1,6 +1,5 @@
 //! `[[routes]]`: the paths that the configuration declares.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::problem::{Origin, Wrong};
@@ -29,6 +28,7 @@ const MOST_WARM: usize = 500;
 #[derive(Debug, Clone)]
 pub(crate) struct RouteSetting {
     pub(crate) path: RoutePath,
+    pub(crate) origin: Origin,
     /// The region whose policy it has, and where that was written.
     pub(crate) region: String,
     pub(crate) region_origin: Origin,
@@ -83,11 +83,22 @@ fn route(mut fields: Fields<'_>, declared: &Declared) -> Option<RouteSetting> {
     let sources = sources(&mut fields, declared, &names);
     let warm_every = fields.read("warm_every", |raw| value::span(raw, Duration::from_secs(1)..=DAY * 7));
     let warm = warm(&mut fields, &parameters, warm_every.is_some());
-    let report = fields.report;
+    let (report, origin) = (fields.report, fields.origin_of("path"));
     fields.finish();
     // What is wrong once need not be told twice.
     (report.problems.borrow().len() == before).then_some(())?;
-    Some(RouteSetting { path: path?, region, region_origin, tags, description, parameters, sources, warm, warm_every })
+    Some(RouteSetting {
+        path: path?,
+        origin,
+        region,
+        region_origin,
+        tags,
+        description,
+        parameters,
+        sources,
+        warm,
+        warm_every,
+    })
 }
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -195,8 +206,6 @@ fn warmed(table: Fields<'_>, parameters: &[Parameter]) -> Option<Arguments> {
             return None;
         }
     }
-    let mut seen = BTreeSet::new();
-    given.iter().for_each(|(name, ..)| drop(seen.insert(name.as_str())));
     let text = |name: &str| match &given.iter().find(|(known, ..)| known == name)?.3 {
         Raw::Text(text) | Raw::Bare { text, .. } => Some(text.clone()),
         Raw::List(_) => Some(String::new()),

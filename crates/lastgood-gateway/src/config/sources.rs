@@ -7,11 +7,13 @@ use http::{HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use toml::de::DeTable;
 
-use super::problem::Wrong;
+use super::duration;
+use super::problem::{Origin, Wrong};
 use super::routes::RouteSetting;
 use super::table::{Fields, Report, text};
 use super::upstream::{BaseUrl, any};
 use super::value::{self, Raw};
+use crate::redact::MASK;
 use crate::routes::template::is_name;
 
 /// What the configuration declares beside the exchange.
@@ -23,9 +25,42 @@ pub struct Declared {
     pub(crate) routes: Vec<RouteSetting>,
 }
 
+impl Declared {
+    /// What is declared, for people: key, value without secrets, and where it was written.
+    pub(super) fn rows(&self) -> Vec<(String, String, String)> {
+        let mut rows = Vec::new();
+        let mut row = |key: String, value: String, origin: &Origin| rows.push((key, value, origin.to_string()));
+        for (name, database) in &self.databases {
+            let kind = database.url.expose_secret().split(':').next().unwrap_or_default();
+            let (most, timeout) = (database.max_connections, duration::format(database.statement_timeout));
+            let value = format!("{kind}:{MASK}, {most} connections at most, statements {timeout} at most");
+            row(format!("databases.{name}"), value, &database.origin);
+        }
+        for (name, bucket) in &self.buckets {
+            let endpoint = bucket.endpoint.as_ref().map(|endpoint| format!(" at {endpoint}")).unwrap_or_default();
+            let region = bucket.region.as_ref().map(|region| format!(" in {region}")).unwrap_or_default();
+            let key = bucket.access_key.as_ref().map(|_| format!(", key {MASK}")).unwrap_or_default();
+            row(format!("buckets.{name}"), format!("{}{endpoint}{region}{key}", bucket.url), &bucket.origin);
+        }
+        for (name, api) in &self.apis {
+            let headers: String = api.headers.iter().map(|(name, _)| format!(", {name} {MASK}")).collect();
+            let private = if api.allow_private { ", private addresses too" } else { "" };
+            let value = format!("{}, {} at most{private}{headers}", api.url, duration::format(api.timeout));
+            row(format!("apis.{name}"), value, &api.origin);
+        }
+        for route in &self.routes {
+            let sources: Vec<String> = route.sources.iter().map(|source| source.question.to_string()).collect();
+            let value = format!("region {}, {}", route.region, sources.join(", else "));
+            row(format!("routes {}", route.path), value, &route.origin);
+        }
+        rows
+    }
+}
+
 /// A database, by `[databases.NAME]`.
 #[derive(Debug, Clone)]
 pub(crate) struct DatabaseSetting {
+    pub(crate) origin: Origin,
     pub(crate) url: SecretString,
     pub(crate) max_connections: usize,
     pub(crate) statement_timeout: Duration,
@@ -34,6 +69,7 @@ pub(crate) struct DatabaseSetting {
 /// A bucket or a folder, by `[buckets.NAME]`.
 #[derive(Debug, Clone)]
 pub(crate) struct BucketSetting {
+    pub(crate) origin: Origin,
     pub(crate) url: String,
     pub(crate) endpoint: Option<BaseUrl>,
     pub(crate) region: Option<String>,
@@ -44,6 +80,7 @@ pub(crate) struct BucketSetting {
 /// An HTTP API, by `[apis.NAME]`.
 #[derive(Debug, Clone)]
 pub(crate) struct ApiSetting {
+    pub(crate) origin: Origin,
     pub(crate) url: BaseUrl,
     /// All of them marked as sensitive.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
@@ -81,7 +118,8 @@ fn databases(fields: Fields<'_>) -> BTreeMap<String, DatabaseSetting> {
         let url = fields.required("url", "\"env:DATABASE_URL\"", |raw| database_url(report, raw));
         let max_connections = fields.read("max_connections", |raw| value::count(raw, 1..=1_000)).unwrap_or(8);
         let statement_timeout = fields.read("statement_timeout", timeout).unwrap_or(SECOND * 2);
-        Some(DatabaseSetting { url: url?, max_connections, statement_timeout })
+        let origin = fields.origin.clone();
+        Some(DatabaseSetting { origin, url: url?, max_connections, statement_timeout })
     })
 }
 
@@ -99,7 +137,8 @@ fn buckets(fields: Fields<'_>) -> BTreeMap<String, BucketSetting> {
                 fields.refuse(one, wrong);
             }
         }
-        Some(BucketSetting { url: url?, endpoint, region, access_key, secret_key })
+        let origin = fields.origin.clone();
+        Some(BucketSetting { origin, url: url?, endpoint, region, access_key, secret_key })
     })
 }
 
@@ -109,7 +148,8 @@ fn apis(fields: Fields<'_>) -> BTreeMap<String, ApiSetting> {
         let headers = fields.table("headers").map(headers).unwrap_or_default();
         let timeout = fields.read("timeout", timeout).unwrap_or(SECOND * 5);
         let allow_private = fields.read("allow_private", value::boolean).unwrap_or(false);
-        Some(ApiSetting { url: url?, headers, timeout, allow_private })
+        let origin = fields.origin.clone();
+        Some(ApiSetting { origin, url: url?, headers, timeout, allow_private })
     })
 }
 

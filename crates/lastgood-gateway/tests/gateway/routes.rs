@@ -10,7 +10,7 @@ use crate::support::{Got, Running, client, get, read};
 mod api;
 //mod configuration;
 //mod hostile;
-//mod openapi;
+mod openapi;
 
 use self::api::{Api, Reply};
 

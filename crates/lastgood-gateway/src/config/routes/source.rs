@@ -1,6 +1,7 @@
 //! `[[routes.sources]]`: what a route asks, and whom.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -82,6 +83,16 @@ pub(crate) struct Expect {
 pub(crate) enum Is {
     Object,
     Array,
+}
+
+impl fmt::Display for SourceQuestion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SourceQuestion::Database(question) => write!(f, "database {}", question.database),
+            SourceQuestion::Bucket(question) => write!(f, "bucket {} {}", question.bucket, question.object),
+            SourceQuestion::Api(question) => write!(f, "api {} {}", question.api, question.path),
+        }
+    }
 }
 
 const KINDS: [&str; 3] = ["database", "bucket", "api"];
