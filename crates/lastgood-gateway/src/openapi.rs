@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::app::App;
 use crate::response::plain;
 use crate::routes::Route;
-use crate::routes::parameter::{Kind, Parameter};
+use crate::routes::parameter::{Case, Kind, Parameter};
 use crate::source::Argument;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -83,9 +83,10 @@ fn parameter(parameter: &Parameter, in_path: bool) -> Value {
 
 fn schema(kind: &Kind) -> Value {
     let mut schema = match kind {
-        Kind::Text { max_length, pattern, .. } => {
+        Kind::Text { max_length, pattern, case } => {
             let mut schema = json!({ "type": "string", "minLength": 1, "maxLength": max_length });
-            if let Some(pattern) = pattern {
+            // Where letters are changed first, the pattern says nothing of what may be given.
+            if let Some(pattern) = pattern.as_ref().filter(|_| *case == Case::AsGiven) {
                 schema["pattern"] = format!("^(?:{})$", pattern.text).into();
             }
             schema

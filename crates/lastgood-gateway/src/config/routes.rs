@@ -74,15 +74,23 @@ fn route(mut fields: Fields<'_>, declared: &Declared) -> Option<RouteSetting> {
     let region_origin = fields.origin_of("region");
     let region = fields.read("region", text("analytics")).unwrap_or_else(|| REGION.to_owned());
     let description = fields.read("description", text("what it answers"));
-    let parameters = fields.table("parameters").map(parameters).unwrap_or_default();
-    if let Some(path) = &path {
+    let (names, parameters) = fields.table("parameters").map(parameters).unwrap_or_default();
+    // What follows from a bad parameter need not be told, too.
+    let are_good = names.len() == parameters.len();
+    if let Some(path) = path.as_ref().filter(|_| are_good) {
         check_places(&fields, path, &parameters);
     }
-    let names: Vec<&str> = parameters.iter().map(|parameter| parameter.name.as_str()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let tags = fields.read("tags", |raw| tags(raw, &names)).unwrap_or_default();
     let sources = sources(&mut fields, declared, &names);
     let warm_every = fields.read("warm_every", |raw| value::span(raw, Duration::from_secs(1)..=DAY * 7));
-    let warm = warm(&mut fields, &parameters, warm_every.is_some());
+    let warm = match are_good {
+        true => warm(&mut fields, &parameters, warm_every.is_some()),
+        false => {
+            let _ = fields.tables("warm");
+            Vec::new()
+        }
+    };
     let (report, origin) = (fields.report, fields.origin_of("path"));
     fields.finish();
     // What is wrong once need not be told twice.
@@ -108,14 +116,16 @@ fn path(raw: &Raw) -> Result<RoutePath, Wrong> {
     RoutePath::parse(text).map_err(|(what, hint)| Wrong::new(what).hint(hint))
 }
 
-fn parameters(fields: Fields<'_>) -> Vec<Parameter> {
+/// The names that are declared, and the parameters that are as they should be.
+fn parameters(fields: Fields<'_>) -> (Vec<String>, Vec<Parameter>) {
     let (report, origin, path) = (fields.report, fields.origin.clone(), fields.path.clone());
     let entries = fields.entries();
     if entries.len() > MOST_PARAMETERS {
         let wrong = Wrong::new(format!("a route has at most {MOST_PARAMETERS} parameters")).hint("leave some out");
         report.refuse(&origin, &path, wrong);
     }
-    entries.into_iter().filter_map(|(name, fields)| parameter::parameter(name, fields)).collect()
+    let names = entries.iter().map(|(name, _)| name.clone()).collect();
+    (names, entries.into_iter().filter_map(|(name, fields)| parameter::parameter(name, fields)).collect())
 }
 
 /// What is in the path is declared, and always given.

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use crate::support::{Got, Running, client, get, read};
 
 mod api;
-//mod configuration;
-//mod hostile;
+mod configuration;
+mod hostile;
 mod openapi;
 
 use self::api::{Api, Reply};

@@ -65,8 +65,9 @@ pub(super) fn parameter(name: String, mut fields: Fields<'_>) -> Option<Paramete
         fields
             .refuse("optional", Wrong::new("a parameter with a default is never absent").hint("leave one of them out"));
     }
+    let is_good = parameter.default.is_some() || !fields.has("default");
     fields.finish();
-    Some(parameter)
+    is_good.then_some(parameter)
 }
 
 /// The text of a value, in quotes or bare.

@@ -1,6 +1,6 @@
 //! An HTTP API that answers what it is told to, and remembers what it was asked.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -64,7 +64,11 @@ pub(crate) struct Api {
 
 impl Api {
     pub(crate) async fn start() -> Api {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Api::start_at(Ipv4Addr::LOCALHOST.into()).await
+    }
+
+    pub(crate) async fn start_at(address: IpAddr) -> Api {
+        let listener = TcpListener::bind((address, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let memory = Arc::new(Mutex::new(Memory::default()));
         let router = Router::new().fallback(answer).with_state(Arc::clone(&memory));
