@@ -292,6 +292,12 @@ mod tests {
         })
     }
 
+    /// What may be said of databases, buckets, APIs and routes.
+    const DECLARED_KEYS: &str = "url max_connections statement_timeout endpoint region access_key secret_key headers \
+        timeout allow_private path description tags warm warm_every type max_length pattern case min max default \
+        optional choices bucket object select take keep next_on_missing database sql rows api query expect is fields \
+        not_fields fresh_for_field";
+
     fn message(file: &str) -> String {
         resolve_from(file, &[], &[]).expect_err(file).to_string()
     }
@@ -564,7 +570,21 @@ mod tests {
                 _ => line,
             })
             .collect();
-        let resolved = resolve_from(&uncommented.join("\n"), &[], &[]).unwrap_or_else(|wrong| panic!("{wrong}"));
+        let env = [
+            ("DATABASE_URL", "postgres://h/d"),
+            ("AWS_ACCESS_KEY_ID", "k"),
+            ("AWS_SECRET_ACCESS_KEY", "s"),
+            ("QUOTES_TOKEN", "t"),
+            ("QUOTES_KEY", "k"),
+        ];
+        let resolved = resolve_from(&uncommented.join("\n"), &env, &[]).unwrap_or_else(|wrong| panic!("{wrong}"));
+        let declared = &resolved.settings.declared;
+        let route = declared.routes.first().expect("a route");
+        assert_eq!((declared.databases.len(), declared.buckets.len(), declared.apis.len()), (1, 1, 1));
+        assert_eq!((route.parameters.len(), route.sources.len(), route.tags.len(), route.warm.len()), (4, 3, 2, 2));
+        for key in DECLARED_KEYS.split_whitespace() {
+            assert!(uncommented.iter().any(|line| line.contains(&format!("{key} = "))), "{key} is missing");
+        }
         let defaults = Settings::default();
         for key in KEYS {
             let written = matches!(resolved.origin(key.name), Origin::File { .. });
