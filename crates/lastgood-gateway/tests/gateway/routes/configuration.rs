@@ -1,5 +1,6 @@
 //! What may be declared, and what is said of what may not.
 
+use super::api::{Api, Reply};
 use crate::support::{Running, get, settings_of};
 
 const GOOD: &str = r#"[databases.main]
@@ -241,4 +242,51 @@ async fn a_gateway_starts_without_its_sources_and_says_which_is_missing() {
     assert_eq!((got.status, got.cache()), (503, "MISS"), "{}", got.text());
     let text = got.text();
     assert!(text.contains("api quotes cannot be reached") && !text.contains("s3cret") && !text.contains("127.0.0.1"));
+}
+
+async fn lastgood(verb: &[&str], file: &str) -> (Option<i32>, String) {
+    let desk = tempfile::tempdir().unwrap();
+    std::fs::write(desk.path().join("lastgood.toml"), file).unwrap();
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_lastgood"));
+    command.args(verb).current_dir(desk.path()).env_clear().env("HOME", desk.path()).env("TOKEN", "hunter2");
+    let output = command.kill_on_drop(true).output().await.unwrap();
+    (
+        output.status.code(),
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)),
+    )
+}
+
+#[tokio::test]
+async fn check_asks_each_source_and_config_shows_them_without_secrets() {
+    let api = Api::start().await;
+    api.answers(Reply::json(serde_json::json!({ "data": [] })));
+    let text = format!(
+        "[apis.good]\nurl = \"{}\"\nheaders = {{ Authorization = \"env:TOKEN\" }}\n[apis.gone]\nurl = \"http://127.0.0.1:9\"\n\
+         [[routes]]\npath = \"/v1/things\"\nsources = [{{ api = \"good\", path = \"/a\" }}, {{ api = \"gone\", path = \"/b\" }}, \
+         {{ api = \"good\", path = \"/a\", expect = {{ fields = [\"rows\"] }} }}]\n[binance]\nspot_url = \"http://127.0.0.1:9\"\n\
+         futures_url = \"http://127.0.0.1:9\"\ncoin_url = \"http://127.0.0.1:9\"\n",
+        api.url()
+    );
+    let (code, said) = lastgood(&["check", "--json", "--listen", "127.0.0.1:0", "--store", "memory:"], &text).await;
+    assert_eq!(code, Some(1), "{said}");
+    let report: serde_json::Value = serde_json::from_str(&said).unwrap_or_else(|why| panic!("{why}: {said}"));
+    let sources = report["checks"].as_array().unwrap().iter().filter(|check| check["what"] == "source");
+    let mut sources: Vec<String> = sources.map(|check| format!("{} {}", check["verdict"], check["detail"])).collect();
+    sources.sort();
+    assert_eq!(
+        sources,
+        [
+            "\"failed\" \"api gone cannot be reached, or broke off\"",
+            "\"failed\" \"the answer of api good lacks rows\"",
+            "\"ok\" \"answers\""
+        ]
+    );
+    assert_eq!(api.last_header("authorization").as_deref(), Some("hunter2"));
+    let (code, said) = lastgood(&["config"], &text).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("apis.good") && said.contains("routes /v1/things") && said.contains("authorization ***"),
+        "{said}"
+    );
+    assert!(!said.contains("hunter2"), "{said}");
 }
