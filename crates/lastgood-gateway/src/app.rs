@@ -1,5 +1,6 @@
 //! What the handlers share.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -13,6 +14,7 @@ use crate::admin::Admin;
 use crate::cluster::Cluster;
 use crate::config::Limits;
 use crate::exchange::Packed;
+use crate::routes::DeclaredRoutes;
 use crate::streams::Streams;
 use crate::symbols::SymbolChain;
 use crate::warm::Warmer;
@@ -21,8 +23,12 @@ use crate::warm::Warmer;
 pub(crate) struct App {
     /// The tiers.
     pub(crate) cache: Cache,
-    /// The regions, by [`RegionName`].
+    /// The regions of the exchange, by [`RegionName`].
     pub(crate) regions: Vec<Region>,
+    /// The regions of applications' own data.
+    pub(crate) named: BTreeMap<String, Region>,
+    /// The routes that the configuration declares.
+    pub(crate) declared: DeclaredRoutes,
     /// What to do with questions that were asked before.
     pub(crate) plans: Plans,
     /// The candles of every series.
@@ -77,6 +83,11 @@ impl Counts {
 impl App {
     pub(crate) fn region(&self, name: RegionName) -> &Region {
         &self.regions[name as usize]
+    }
+
+    /// The region of this name for data of applications, which clients may choose: none of the exchange's.
+    pub(crate) fn application_region(&self, name: &str) -> Option<&Region> {
+        self.named.get(name)
     }
 
     /// The weight used at a venue in the minute of `now`, for the header that clients pace themselves by.

@@ -12,10 +12,13 @@ mod keys;
 mod layers;
 mod problem;
 mod regions;
+pub(crate) mod routes;
 mod show;
 mod size;
+mod sources;
 mod store;
 mod suggest;
+mod table;
 mod upstream;
 mod value;
 mod warm;
@@ -27,6 +30,8 @@ pub use lastgood_market::upstream::BaseUrl;
 pub use layers::{FlagValue, Resolved, Sources, resolve};
 pub use problem::{Origin, Problem, Problems};
 pub use regions::{REGION_KEYS, REGION_NAMES, RegionKey, RegionOverride};
+pub use sources::Declared;
+pub(crate) use sources::{ApiSetting, BucketSetting, DatabaseSetting};
 pub use store::{RedisAddress, RedisEndpoint, StoreSetting};
 
 use std::collections::BTreeMap;
@@ -76,8 +81,10 @@ pub struct Settings {
     pub upstream: Upstream,
     /// What is logged, and how.
     pub log: Log,
-    /// Overrides by region; the names are [`REGION_NAMES`].
-    pub regions: BTreeMap<&'static str, RegionOverride>,
+    /// Overrides by region; a name that no region has yet makes one for data of applications.
+    pub regions: BTreeMap<String, RegionOverride>,
+    /// Routes, and the databases, buckets and APIs that they ask.
+    pub declared: Declared,
 }
 
 /// The bases of the exchange, each list in the order to be tried.
@@ -295,6 +302,7 @@ impl Settings {
             upstream: Upstream { connect_timeout: Duration::ZERO, max_concurrent: 0, max_answer_bytes: 0 },
             log: Log { level: String::new(), format: LogFormat::Text },
             regions: BTreeMap::new(),
+            declared: Declared::default(),
         }
     }
 }

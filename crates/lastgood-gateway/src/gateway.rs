@@ -1,5 +1,6 @@
 //! The gateway as a whole: built from settings, run on a listener.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
@@ -22,6 +23,7 @@ use crate::config::{BaseUrl, RegionOverride, Settings, StoreSetting};
 use crate::exchange::Packed;
 use crate::own_keys::OwnKeys;
 use crate::router::Routes;
+use crate::routes::{self, DeclaredRoutes};
 use crate::server;
 use crate::streams::{self, Streams};
 use crate::symbols::SymbolChain;
@@ -105,6 +107,12 @@ impl Gateway {
             let policy = configured(name.policy(settings.preset), &settings.region(name.as_str()));
             regions.push(cache.region(name.as_str(), policy).map_err(refuse)?);
         }
+        let mut named = BTreeMap::new();
+        for (name, policy) in settings.application_regions() {
+            let region = cache.region(&name, configured(policy, &settings.region(&name))).map_err(refuse)?;
+            named.insert(name, region);
+        }
+        let declared = DeclaredRoutes::new(settings, &named).map_err(BuildError)?;
         let upstreams = Arc::new(Upstreams::new(&settings.upstreams(), &clock, bans).map_err(BuildError)?);
         upstreams.recall_stops().await;
         let mut behind = JoinSet::new();
@@ -134,6 +142,8 @@ impl Gateway {
             streams: Streams::new(&streamed.iter().map(|(venue, _)| *venue).collect::<Vec<_>>()),
             cache,
             regions,
+            named,
+            declared,
             plans: Plans::default(),
             upstreams,
             exchange,
@@ -152,6 +162,7 @@ impl Gateway {
             behind.spawn(streams::keep(Arc::clone(&app), venue, bases));
         }
         behind.spawn(warm::keep(Arc::clone(&app), asked_to_warm));
+        behind.spawn(routes::keep(Arc::clone(&app)));
         Ok(Gateway { app, _behind: behind })
     }
 

@@ -14,14 +14,18 @@ mod health;
 pub mod logging;
 mod metrics;
 mod middleware;
+mod openapi;
 mod own_keys;
 mod problem;
 pub mod redact;
 mod response;
 mod router;
+mod routes;
 mod server;
+mod source;
 mod streams;
 mod symbols;
 mod warm;
 
 pub use self::gateway::{BuildError, Gateway, Totals};
+pub use self::routes::{SourceCheck, check_sources};

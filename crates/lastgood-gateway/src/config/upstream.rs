@@ -29,7 +29,7 @@ impl Protocol {
 pub(crate) fn list(raw: &Raw, protocol: Protocol) -> Result<Vec<BaseUrl>, Wrong> {
     let mut bases = Vec::new();
     for item in raw.as_list()? {
-        let base = base(item, protocol)?;
+        let base = exchange_base(item, protocol)?;
         if bases.contains(&base) {
             return Err(Wrong::new(format!("{base} is listed twice")).hint("name each base once"));
         }
@@ -45,7 +45,25 @@ pub(crate) fn list(raw: &Raw, protocol: Protocol) -> Result<Vec<BaseUrl>, Wrong>
 
 /// Reads the only base of an upstream.
 pub(crate) fn single(raw: &Raw) -> Result<BaseUrl, Wrong> {
-    base(raw.as_text("https://api.alternative.me")?, Protocol::Http)
+    exchange_base(raw.as_text("https://api.alternative.me")?, Protocol::Http)
+}
+
+/// Reads the base of anything else that speaks HTTP, whatever its path.
+pub(crate) fn any(raw: &Raw) -> Result<BaseUrl, Wrong> {
+    base(raw.as_text("https://www.example.com/v2")?, Protocol::Http)
+}
+
+/// A base that the gateway adds the exchange's paths to.
+fn exchange_base(text: &str, protocol: Protocol) -> Result<BaseUrl, Wrong> {
+    let base = base(text, protocol)?;
+    let path = base.url().path().trim_end_matches('/');
+    if ADDED_BY_THE_GATEWAY.iter().any(|added| path.ends_with(added)) {
+        let shown = crate::redact::redact(text);
+        let [secure, _] = protocol.schemes();
+        return Err(Wrong::new(format!("{shown} ends with a path that is added to every request"))
+            .hint(format!("write \"{secure}://{}\"", base.host())));
+    }
+    Ok(base)
 }
 
 fn base(text: &str, protocol: Protocol) -> Result<BaseUrl, Wrong> {
@@ -80,11 +98,6 @@ fn base(text: &str, protocol: Protocol) -> Result<BaseUrl, Wrong> {
     }
     if url.host_str().is_none_or(str::is_empty) || url.port() == Some(0) {
         return Err(Wrong::new(format!("{shown} names no host and port to connect to")).hint(example));
-    }
-    let path = url.path().trim_end_matches('/');
-    if ADDED_BY_THE_GATEWAY.iter().any(|added| path.ends_with(added)) {
-        return Err(Wrong::new(format!("{shown} ends with a path that is added to every request"))
-            .hint(format!("write \"{secure}://{}\"", url.host_str().unwrap_or("host"))));
     }
     BaseUrl::new(url).map_err(|why| Wrong::new(why.to_string()))
 }
