@@ -11,6 +11,7 @@ use lastgood_market::candles::{Candles, Exchange};
 use lastgood_market::{Plans, Preset, Priority, RegionName, Venue, interval};
 
 use crate::admin::Admin;
+use crate::cache_api::Turns;
 use crate::cluster::Cluster;
 use crate::config::Limits;
 use crate::exchange::Packed;
@@ -45,6 +46,8 @@ pub(crate) struct App {
     pub(crate) warmer: Warmer,
     /// Who may do more than read.
     pub(crate) admin: Admin,
+    /// Who changes many keys now.
+    pub(crate) turns: Turns,
     /// Where time comes from.
     pub(crate) clock: Clock,
     /// What requests may ask for.

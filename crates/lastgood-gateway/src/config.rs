@@ -27,6 +27,7 @@ pub use layers::{FlagValue, Resolved, Sources, resolve};
 pub use problem::{Origin, Problem, Problems};
 pub use regions::{REGION_KEYS, REGION_NAMES, RegionKey, RegionOverride};
 pub use store::{RedisAddress, RedisEndpoint, StoreSetting};
+pub(crate) use suggest::nearest;
 pub use upstream::BaseUrl;
 
 use std::collections::BTreeMap;

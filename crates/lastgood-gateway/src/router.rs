@@ -1,6 +1,7 @@
 //! The URL map.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -13,6 +14,7 @@ use lastgood_market::Venue;
 use tower::ServiceExt as _;
 
 use crate::app::App;
+use crate::cache_api::{self, Peer};
 use crate::{exchange, health, metrics, middleware, problem, symbols, warm};
 
 /// Every path that the gateway answers: the exchange's, told by [`Venue::of`] alone, and its own. Clones share it all.
@@ -34,6 +36,7 @@ impl Routes {
             .route("/metrics", get(metrics::metrics))
             .route("/v1/symbols/{market}", get(symbols::symbols))
             .route("/api/cache/warm", post(warm::warm))
+            .merge(cache_api::routes())
             .fallback(problem::unknown_path)
             .method_not_allowed_fallback(problem::wrong_method)
             .with_state(Arc::clone(&app));
@@ -41,11 +44,14 @@ impl Routes {
     }
 
     /// Answers a request, through the layers of [`middleware`].
-    pub(crate) async fn answer(self, request: Request<Incoming>) -> Result<Response, Infallible> {
+    pub(crate) async fn answer(self, peer: SocketAddr, request: Request<Incoming>) -> Result<Response, Infallible> {
         let Routes { app, own } = self;
-        let routed = async |request: Request<Incoming>| match exchange_of(&request) {
+        let routed = async |mut request: Request<Incoming>| match exchange_of(&request) {
             Some(venue) => exchange::exchange(&app, venue, request).await,
-            None => own.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {}),
+            None => {
+                request.extensions_mut().insert(Peer(peer));
+                own.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {})
+            }
         };
         Ok(middleware::admit(&app, request, routed).await)
     }
