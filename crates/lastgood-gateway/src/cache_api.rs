@@ -74,8 +74,9 @@ impl Caller {
     /// Notes what was changed, and by whom.
     pub(crate) fn audit(self, what: &str, scope: &str, matched: u64, changed: u64) {
         let peer = self.peer.map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
-        let token = if self.has_token { "yes" } else { "no" };
-        tracing::info!(target: "lastgood::audit", what, scope = ?scope, matched, changed, peer, token, "the cache was changed");
+        // A field named after the token would be masked.
+        let admitted_by = if self.has_token { "bearer" } else { "loopback" };
+        tracing::info!(target: "lastgood::audit", what, scope = ?scope, matched, changed, peer, admitted_by, "the cache was changed");
     }
 }
 

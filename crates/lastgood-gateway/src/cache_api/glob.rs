@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn what_is_no_pattern_is_refused() {
-        for wrong in ["", "[", "[a", "a\\", "[]", &"x".repeat(513)] {
+        for wrong in ["", "[", "[a", "a\\", "[]", "x".repeat(513).as_str()] {
             assert!(Glob::parse(wrong).is_err(), "{wrong}");
         }
     }
@@ -153,8 +153,9 @@ mod tests {
 
         #[test]
         fn every_text_is_its_own_pattern(name in "\\PC{1,40}") {
-            let pattern: String = name.chars().flat_map(|c| ['\\', c]).collect();
-            proptest::prop_assert!(Glob::parse(&format!("k:{pattern}")).is_ok_and(|glob| glob.takes("k", &name)));
+            let escaped = name.chars().flat_map(|c| ['\\', c]);
+            let pattern: String = "k:".chars().chain(escaped).collect();
+            proptest::prop_assert!(Glob::parse(&pattern).is_ok_and(|glob| glob.takes("k", &name)));
         }
     }
 }
