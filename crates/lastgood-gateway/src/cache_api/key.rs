@@ -139,9 +139,15 @@ pub(super) async fn put(State(app): State<Arc<App>>, caller: Caller, request: Re
     let (bytes, tags) = (loaded.value.body.len(), loaded.tags.clone());
     let was_there = key.region.explain(&key.name).await.answer.is_some();
     key.region.put(&key.name, loaded).await;
-    caller.audit("put", &key.full(), 1, 1);
+    let kept = key.region.peek(&key.name);
+    caller.audit("put", &key.full(), 1, u64::from(kept.is_some()));
+    if kept.is_none() && app.cache.status().store.is_none() {
+        let detail =
+            format!("{bytes} bytes are more than memory keeps of one key, and there is no store; raise memory.limit.");
+        return Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, &detail));
+    }
     let status = if was_there { StatusCode::OK } else { StatusCode::CREATED };
-    let fresh_for = key.region.peek(&key.name).map(|answer| answer.fresh_for().as_millis() as u64);
+    let fresh_for = kept.map(|answer| answer.fresh_for().as_millis() as u64);
     Ok(json(status, &json!({ "key": key.full(), "bytes": bytes, "fresh_for_ms": fresh_for, "tags": tags })))
 }
 
