@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
 
-use async_trait::async_trait;
-use lastgood::{Answer, Cache, Clock, Error, Loaded, Reason, Region, Timestamp, Value};
+use lastgood::{Answer, Cache, Clock, Error, Region, Timestamp};
 use lastgood_market::Source;
-use lastgood_market::candles::{Candles, Exchange};
-use lastgood_market::{Plans, Preset, Priority, RegionName, Venue, interval};
+use lastgood_market::candles::Candles;
+use lastgood_market::upstream::{Asker, Upstreams};
+use lastgood_market::{Plans, Priority, RegionName, Venue};
 
 use crate::admin::Admin;
 use crate::cache_api::Turns;
@@ -17,7 +16,6 @@ use crate::config::Limits;
 use crate::exchange::Packed;
 use crate::streams::Streams;
 use crate::symbols::SymbolChain;
-use crate::upstream::Upstreams;
 use crate::warm::Warmer;
 
 /// Every shared component.
@@ -102,51 +100,5 @@ impl App {
             }
         };
         region.get_or_load(&source.key, load).await
-    }
-}
-
-/// The exchange, asked with care.
-pub(crate) struct Asker {
-    pub(crate) upstreams: Arc<Upstreams>,
-    pub(crate) clock: Clock,
-    /// Decides how long forming candles are fresh.
-    pub(crate) preset: Preset,
-    /// A configured freshness of forming candles, in place of the preset's.
-    pub(crate) klines_fresh_for: Option<Duration>,
-}
-
-impl Asker {
-    /// Fetches and checks an answer. Only what is of the shape asked for gets any further.
-    async fn fetch(&self, source: &Source, priority: Priority) -> Result<Value, Error> {
-        let fetched = self.upstreams.fetch(source, priority).await;
-        let fetched = if priority == Priority::Warm { fetched.map_err(yielded) } else { fetched };
-        fetched?.into_value(source, self.clock.now())
-    }
-
-    /// Fetches, checks and dates an answer.
-    pub(crate) async fn load(&self, source: &Source, priority: Priority) -> Result<Loaded, Error> {
-        let value = self.fetch(source, priority).await?;
-        let forming = source.interval().map_or(Duration::from_secs(1), |interval| self.forming_fresh_for(interval));
-        let fresh_for = source.fresh_for(&value.body, self.clock.now(), forming);
-        Ok(Loaded { fresh_for, ..Loaded::from(value) })
-    }
-}
-
-/// What a load that nobody waits for was refused, which says nothing about what somebody may ask for.
-pub(crate) fn yielded(error: Error) -> Error {
-    match error.reason {
-        Reason::RateLimited | Reason::Banned | Reason::Overloaded => Error { reason: Reason::Yielded, ..error },
-        _ => error,
-    }
-}
-
-#[async_trait]
-impl Exchange for Asker {
-    async fn ask(&self, source: Source, priority: Priority) -> Result<Value, Error> {
-        self.fetch(&source, priority).await
-    }
-
-    fn forming_fresh_for(&self, interval: &str) -> Duration {
-        self.klines_fresh_for.unwrap_or_else(|| interval::fresh_for(self.preset, interval))
     }
 }

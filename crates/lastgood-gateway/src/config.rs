@@ -23,12 +23,12 @@ mod warm;
 pub use effective::{Row, render_effective};
 pub use file::{ConfigFile, FILE_NAME};
 pub use keys::{KEYS, Key};
+pub use lastgood_market::upstream::BaseUrl;
 pub use layers::{FlagValue, Resolved, Sources, resolve};
 pub use problem::{Origin, Problem, Problems};
 pub use regions::{REGION_KEYS, REGION_NAMES, RegionKey, RegionOverride};
 pub use store::{RedisAddress, RedisEndpoint, StoreSetting};
 pub(crate) use suggest::nearest;
-pub use upstream::BaseUrl;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -36,6 +36,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lastgood_market::credentials::CredentialStore;
+use lastgood_market::upstream::Options;
 use lastgood_market::{Preset, Venue};
 use secrecy::SecretString;
 
@@ -236,6 +237,18 @@ impl Settings {
             StoreSetting::Embedded { path: Some(path) } => Some(path.clone()),
             StoreSetting::Embedded { path: None } => Some(self.data_dir.join("lastgood.redb")),
             StoreSetting::Memory | StoreSetting::Redis(_) => None,
+        }
+    }
+
+    /// Where the exchange is, and how it is asked.
+    pub(crate) fn upstreams(&self) -> Options {
+        Options {
+            spot: self.binance.spot_url.clone(),
+            futures: self.binance.futures_url.clone(),
+            coin: self.binance.coin_url.clone(),
+            connect_timeout: self.upstream.connect_timeout,
+            max_concurrent: self.upstream.max_concurrent,
+            max_answer_bytes: self.upstream.max_answer_bytes,
         }
     }
 

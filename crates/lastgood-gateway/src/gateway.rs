@@ -10,12 +10,13 @@ use std::time::Duration;
 use lastgood::store::{EmbeddedStore, Guard, RedisOptions, RedisStore, Store};
 use lastgood::{Cache, Clock, Policy, RegionStats};
 use lastgood_market::candles::Candles;
+use lastgood_market::upstream::{Asker, BanMemory, Upstreams, share_bans, watch_health};
 use lastgood_market::{Bucket, Plans, Preset, RegionName, Venue};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::admin::Admin;
-use crate::app::{App, Asker, Counts};
+use crate::app::{App, Counts};
 use crate::cache_api::Turns;
 use crate::cluster::{self, Cluster};
 use crate::config::{BaseUrl, RegionOverride, Settings, StoreSetting};
@@ -25,7 +26,6 @@ use crate::router::Routes;
 use crate::server;
 use crate::streams::{self, Streams};
 use crate::symbols::SymbolChain;
-use crate::upstream::{BanMemory, Upstreams, share_bans, watch_health};
 use crate::warm::{self, Warmer};
 
 /// How long queued writes may take when the gateway stops.
@@ -106,7 +106,7 @@ impl Gateway {
             let policy = configured(name.policy(settings.preset), &settings.region(name.as_str()));
             regions.push(cache.region(name.as_str(), policy).map_err(refuse)?);
         }
-        let upstreams = Arc::new(Upstreams::new(settings, &clock, bans).map_err(BuildError)?);
+        let upstreams = Arc::new(Upstreams::new(&settings.upstreams(), &clock, bans).map_err(BuildError)?);
         upstreams.recall_stops().await;
         let mut behind = JoinSet::new();
         behind.spawn(watch_health(Arc::clone(&upstreams)));

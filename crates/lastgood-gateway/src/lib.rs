@@ -23,7 +23,6 @@ mod router;
 mod server;
 mod streams;
 mod symbols;
-mod upstream;
 mod warm;
 
 pub use self::gateway::{BuildError, Gateway, Totals};

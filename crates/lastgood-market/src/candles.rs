@@ -127,7 +127,7 @@ impl Candles {
         self.in_use.note(&question.series, self.clock.now());
         let stopwatch = self.region.stopwatch();
         let slice = self.find(question, For::Reader).await?;
-        self.region.count_served(slice.outcome, stopwatch);
+        self.region.count_timed(slice.outcome, stopwatch);
         Ok(slice)
     }
 

@@ -79,7 +79,7 @@ impl Counters {
         }
     }
 
-    fn count(&self, outcome: Outcome) {
+    pub(crate) fn count(&self, outcome: Outcome) {
         let counter = match outcome {
             Outcome::Hit(Tier::Memory) => return self.hits_memory.add(),
             Outcome::Hit(Tier::Store) => &self.hits_store,

@@ -153,11 +153,16 @@ impl Region {
     }
 
     /// Counts an answer that was put together of what [`Region::peek`], [`Region::stored`] and [`Region::fill`] gave.
-    pub fn count_served(&self, outcome: Outcome, stopwatch: Stopwatch) {
+    pub fn count_served(&self, outcome: Outcome) {
+        self.shared.counters.count(outcome);
+    }
+
+    /// As [`Region::count_served`], with the time that it took.
+    pub fn count_timed(&self, outcome: Outcome, stopwatch: Stopwatch) {
         self.shared.counters.count_timed(outcome, stopwatch);
     }
 
-    /// Begins an answer that [`Region::count_served`] will count.
+    /// Begins an answer that [`Region::count_timed`] will count.
     pub fn stopwatch(&self) -> Stopwatch {
         Stopwatch::start()
     }
