@@ -33,6 +33,7 @@ pub use regions::{REGION_KEYS, REGION_NAMES, RegionKey, RegionOverride};
 pub use sources::Declared;
 pub(crate) use sources::{ApiSetting, BucketSetting, DatabaseSetting};
 pub use store::{RedisAddress, RedisEndpoint, StoreSetting};
+pub(crate) use suggest::nearest;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};

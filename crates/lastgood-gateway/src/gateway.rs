@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::admin::Admin;
 use crate::app::{App, Counts};
+use crate::cache_api::Turns;
 use crate::cluster::{self, Cluster};
 use crate::config::{BaseUrl, RegionOverride, Settings, StoreSetting};
 use crate::exchange::Packed;
@@ -150,6 +151,7 @@ impl Gateway {
             symbols: Arc::new(symbols),
             warmer,
             admin: Admin::new(settings.admin.token.clone()),
+            turns: Turns::default(),
             clock,
             limits: settings.limits.clone(),
             counts: Counts::default(),
