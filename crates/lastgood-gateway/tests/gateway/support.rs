@@ -95,7 +95,12 @@ impl Running {
         if more.iter().all(|(key, _)| *key != "data_dir") {
             settings.data_dir = data.path().to_owned();
         }
-        let gateway = Gateway::build(&settings).await.expect("a gateway");
+        Running::serve(&settings, data).await
+    }
+
+    /// A gateway of these settings; `data` lives as long as it does.
+    pub(crate) async fn serve(settings: &Settings, data: tempfile::TempDir) -> Running {
+        let gateway = Gateway::build(settings).await.expect("a gateway");
         let gateway = std::sync::Arc::new(gateway);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
