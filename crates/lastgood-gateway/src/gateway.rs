@@ -22,6 +22,7 @@ use crate::exchange::Packed;
 use crate::own_keys::OwnKeys;
 use crate::router::Routes;
 use crate::server;
+use crate::stats_log;
 use crate::streams::{self, Streams};
 use crate::symbols::SymbolChain;
 use crate::upstream::{BanMemory, Upstreams, share_bans, watch_health};
@@ -152,6 +153,7 @@ impl Gateway {
             behind.spawn(streams::keep(Arc::clone(&app), venue, bases));
         }
         behind.spawn(warm::keep(Arc::clone(&app), asked_to_warm));
+        behind.spawn(stats_log::keep(Arc::clone(&app), settings.log.stats_every));
         Ok(Gateway { app, _behind: behind })
     }
 

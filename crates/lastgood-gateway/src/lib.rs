@@ -20,6 +20,7 @@ pub mod redact;
 mod response;
 mod router;
 mod server;
+mod stats_log;
 mod streams;
 mod symbols;
 mod upstream;

@@ -393,4 +393,14 @@ pub const KEYS: &[Key] = &[
         secret: false,
         field: field!(log.format, |raw| value::one_of(raw, &LogFormat::ALL), show::format),
     },
+    Key {
+        name: "log.stats_every",
+        kind: "duration",
+        env: &["LASTGOOD_LOG_STATS_EVERY"],
+        flag: None,
+        default: "5m",
+        doc: "how often a line tells the hit rate, if there was traffic; 0s for never",
+        secret: false,
+        field: field!(log.stats_every, |raw| value::span(raw, SECOND * 0..=SECOND * 86_400), show::span),
+    },
 ];
