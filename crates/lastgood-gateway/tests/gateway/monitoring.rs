@@ -219,3 +219,22 @@ async fn the_log_tells_the_hit_rate_once_for_each_interval_with_traffic() {
     }
     assert_eq!(lines().len(), before);
 }
+
+#[tokio::test]
+async fn check_live_tells_a_gateway_that_answers_from_one_that_is_gone() {
+    let mut exchange = Exchange::start().await;
+    let gateway = Running::start(&exchange.url(), &[]).await;
+    let live = async |url: String| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_lastgood"));
+        let output =
+            command.args(["check", "--live"]).env("LASTGOOD_URL", url).output().await.expect("the program starts");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    assert_eq!(live(gateway.url("")).await, (Some(0), "ok".to_owned()));
+    // A gateway whose exchange is gone lives on: restarting it would mend nothing.
+    exchange.stop().await;
+    assert_eq!(live(gateway.url("")).await.0, Some(0));
+    let url = gateway.url("");
+    gateway.stop().await;
+    assert_eq!(live(url).await, (Some(1), String::new()));
+}

@@ -1,6 +1,6 @@
 //! The table of what can be set.
 
-use super::bounds::{GIB, KIB, MIB, MILLISECOND, SECOND, TIB, http, streams, timeout};
+use super::bounds::{GIB, KIB, MIB, MILLISECOND, SECOND, TIB, http, streams, timeout, up_to_a_day};
 use super::{Field, Key};
 use crate::config::{LogFormat, Preset, address, show, store, upstream, value, warm};
 
@@ -401,6 +401,6 @@ pub const KEYS: &[Key] = &[
         default: "5m",
         doc: "how often a line tells the hit rate, if there was traffic; 0s for never",
         secret: false,
-        field: field!(log.stats_every, |raw| value::span(raw, SECOND * 0..=SECOND * 86_400), show::span),
+        field: field!(log.stats_every, up_to_a_day, show::span),
     },
 ];
