@@ -10,6 +10,7 @@ Python's standard library is enough for it.
 """
 
 import ctypes
+import functools
 import glob
 import http.client
 import json
@@ -35,16 +36,15 @@ class Failed(Exception):
     """What keeps an example from running, and the mend."""
 
 
+@functools.cache
 def lastgood():
-    """The program: LASTGOOD_BIN, else the release build, made now if there is none."""
+    """The program: LASTGOOD_BIN, else the release build, brought up to date."""
     if named := os.environ.get("LASTGOOD_BIN"):
         return named
-    target = os.environ.get("CARGO_TARGET_DIR") or os.path.join(ROOT, "target")
-    built = os.path.join(target, "release", "lastgood")
-    if not os.path.exists(built):
-        print("building lastgood, once", file=sys.stderr)
-        subprocess.run(["cargo", "build", "--release", "--bin", "lastgood"], cwd=ROOT, check=True)
-    return built
+    if not shutil.which("cargo"):
+        raise Failed("there is no cargo to build lastgood with; name a built one in LASTGOOD_BIN")
+    subprocess.run(["cargo", "build", "--release", "--quiet", "--bin", "lastgood"], cwd=ROOT, check=True)
+    return os.path.join(os.environ.get("CARGO_TARGET_DIR") or os.path.join(ROOT, "target"), "release", "lastgood")
 
 
 def free_port():
