@@ -26,6 +26,7 @@ use crate::own_keys::OwnKeys;
 use crate::router::Routes;
 use crate::routes::{self, DeclaredRoutes};
 use crate::server;
+use crate::stats_log;
 use crate::streams::{self, Streams};
 use crate::symbols::SymbolChain;
 use crate::warm::{self, Warmer};
@@ -165,6 +166,7 @@ impl Gateway {
         }
         behind.spawn(warm::keep(Arc::clone(&app), asked_to_warm));
         behind.spawn(routes::keep(Arc::clone(&app)));
+        behind.spawn(stats_log::keep(Arc::clone(&app), settings.log.stats_every));
         Ok(Gateway { app, _behind: behind })
     }
 

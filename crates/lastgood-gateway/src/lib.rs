@@ -24,6 +24,7 @@ mod router;
 mod routes;
 mod server;
 mod source;
+mod stats_log;
 mod streams;
 mod symbols;
 mod warm;

@@ -584,7 +584,7 @@ impl io::Write for Sink {
 async fn every_change_leaves_a_line_that_says_who_and_holds_no_token() {
     let sink = Sink::default();
     let writer = sink.clone();
-    let log = Log { level: "info".to_owned(), format: LogFormat::Text };
+    let log = Log { level: "info".to_owned(), format: LogFormat::Text, ..Settings::default().log };
     let subscriber = lastgood_gateway::logging::subscriber(&log, false, move || writer.clone()).expect("a filter");
     // For the whole process: nextest gives each test its own.
     tracing::subscriber::set_global_default(subscriber).expect("the only subscriber");
