@@ -152,6 +152,9 @@ async fn values_are_bound_with_the_types_that_the_statement_wants() {
         let ids: Vec<&Value> = rows.iter().map(|row| &row["id"]).collect();
         assert_eq!(json!(ids).to_string(), wanted, "{condition}");
     }
+    let mixed = "SELECT symbol FROM stocks WHERE side = :symbol AND id > :min";
+    let given = [("symbol", text("sell")), ("min", decimal("1.5"))];
+    assert_eq!(list(&database, mixed, &given).await.unwrap(), r#"[{"symbol":"MSFT"}]"#);
     let wrong = "SELECT id FROM stocks WHERE ref = :symbol";
     assert_eq!(list(&database, wrong, &[("symbol", text("no uuid"))]).await.unwrap_err().reason, Reason::NotFound);
     let wrong = "SELECT id FROM stocks WHERE side = :symbol";
@@ -238,8 +241,14 @@ async fn a_hung_database_holds_no_load_and_is_used_again_when_it_goes_on() {
     let server = PostgresServer::start();
     let database = impatient(&server.url("postgres"));
     let one = statement(&database, "SELECT 1 AS a", Shape::List);
-    assert!(body(&one, &[]).await.is_ok());
-    server.stop();
+    let asked = Instant::now();
+    let during = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        server.stop();
+    };
+    let (slow, ()) = tokio::join!(list(&database, "SELECT 1 AS a FROM pg_sleep(0.25)", &[]), during);
+    assert_eq!(slow.unwrap_err().reason, Reason::TimedOut);
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
     for _ in 0..3 {
         let asked = Instant::now();
         let why = body(&one, &[]).await.unwrap_err();
@@ -285,7 +294,11 @@ async fn with_all_connections_in_use_a_load_is_turned_away_in_time() {
 #[tokio::test]
 async fn a_load_that_is_given_up_gives_its_place_back() {
     let server = PostgresServer::start();
-    let database = impatient(&server.url("postgres"));
+    let mut options = DatabaseOptions::new("main", server.url("postgres").into());
+    options.statement_timeout = Duration::from_secs(60);
+    options.connect_timeout = Duration::from_millis(500);
+    options.max_connections = 1;
+    let database = Database::open(options).unwrap();
     for _ in 0..3 {
         let slow = list(&database, "SELECT 1 AS a FROM pg_sleep(20)", &[]);
         assert!(timeout(Duration::from_millis(100), slow).await.is_err());
@@ -369,10 +382,18 @@ async fn a_sqlite_file_is_read_the_same_way() {
     assert_eq!(list(&database, "SELECT count(*) AS n FROM stocks", &[]).await.unwrap(), r#"[{"n":2}]"#);
 }
 
+/// The threads of this process that work for a SQLite connection.
+fn sqlite_threads() -> usize {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap();
+    let names = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("comm")).ok());
+    names.filter(|name| name.starts_with("sqlx-sqlite")).count()
+}
+
 #[tokio::test]
 async fn an_endless_sqlite_statement_is_ended_and_a_missing_file_is_told() {
     let (folder, url) = sqlite_file().await;
     let database = impatient(&url);
+    let started = Instant::now();
     let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) AS m FROM n";
     for _ in 0..3 {
         let asked = Instant::now();
@@ -380,6 +401,10 @@ async fn an_endless_sqlite_statement_is_ended_and_a_missing_file_is_told() {
         assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
     }
     assert!(list(&database, "SELECT 1 AS a", &[]).await.is_ok());
+    while sqlite_threads() > 1 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(started.elapsed() < Duration::from_secs(20), "statements that nobody waits for go on");
+    }
     let missing = open(&format!("sqlite:{}/none.db", folder.path().display()));
     assert_eq!(list(&missing, "SELECT 1 AS a", &[]).await.unwrap_err().reason, Reason::Unreachable);
 }
