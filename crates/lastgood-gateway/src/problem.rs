@@ -21,6 +21,15 @@ fn described(status: StatusCode, detail: &str) -> serde_json::Value {
     serde_json::json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail })
 }
 
+/// A problem with members of its own.
+pub(crate) fn extended(status: StatusCode, detail: &str, members: &[(&str, serde_json::Value)]) -> Response {
+    let mut body = described(status, detail);
+    for (name, value) in members {
+        body[*name] = value.clone();
+    }
+    plain(status, PROBLEM, body.to_string().into())
+}
+
 /// A parameter that cannot be acted upon: which, what was given, and what may be.
 pub(crate) fn parameter(status: StatusCode, refusal: &Refusal) -> Response {
     let Refusal { parameter, value, allowed } = refusal;
@@ -60,6 +69,12 @@ pub(crate) async fn unknown_path(request: Request<axum::body::Body>) -> Response
 
 pub(crate) async fn wrong_method(request: Request<axum::body::Body>) -> Response {
     let path = request.uri().path();
-    let method = if path.starts_with("/api/cache/") { "POST" } else { "GET" };
-    problem(StatusCode::METHOD_NOT_ALLOWED, &format!("{path} takes {method}."))
+    let method = match path {
+        _ if path.starts_with("/api/cache/") => "POST",
+        _ if path.starts_with("/v1/kv/") => "GET, PUT and DELETE",
+        _ if path.starts_with("/v1/llm/") => "POST, PUT and DELETE",
+        _ => "GET",
+    };
+    let shown: String = path.chars().take(200).collect();
+    problem(StatusCode::METHOD_NOT_ALLOWED, &format!("{shown} takes {method}."))
 }

@@ -13,7 +13,7 @@ use lastgood_market::Venue;
 use tower::ServiceExt as _;
 
 use crate::app::App;
-use crate::{exchange, health, metrics, middleware, openapi, problem, symbols, warm};
+use crate::{exchange, fear_greed, health, kv, llm, metrics, middleware, openapi, problem, symbols, warm};
 
 /// Every path that the gateway answers: the exchange's, told by [`Venue::of`] alone, and its own. Clones share it all.
 #[derive(Clone)]
@@ -35,6 +35,11 @@ fn own_routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/metrics", get(metrics::metrics)),
         (OPENAPI, get(openapi::openapi)),
         ("/v1/symbols/{market}", get(symbols::symbols)),
+        ("/v1/fear-greed", get(fear_greed::fear_greed)),
+        ("/fng/", get(fear_greed::fear_greed)),
+        ("/fng", get(fear_greed::fear_greed)),
+        ("/v1/kv/{region}/{key}", get(kv::get).put(kv::put).delete(kv::delete)),
+        ("/v1/llm/{analysis_type}", post(llm::find).put(llm::store).delete(llm::give_up)),
         ("/api/cache/warm", post(warm::warm)),
     ]
 }
