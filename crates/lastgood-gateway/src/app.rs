@@ -15,6 +15,9 @@ use crate::cache_api::Turns;
 use crate::cluster::Cluster;
 use crate::config::Limits;
 use crate::exchange::Packed;
+use crate::fear_greed::FearGreed;
+use crate::kv::Lanes;
+use crate::llm::Claims;
 use crate::routes::DeclaredRoutes;
 use crate::streams::Streams;
 use crate::symbols::SymbolChain;
@@ -44,6 +47,12 @@ pub(crate) struct App {
     pub(crate) upstreams: Arc<Upstreams>,
     /// Loads from them.
     pub(crate) exchange: Arc<Asker>,
+    /// Where the fear & greed index comes from.
+    pub(crate) fear_greed: FearGreed,
+    /// Whose turn it is to write which value.
+    pub(crate) kv: Lanes,
+    /// Who computes which analysis.
+    pub(crate) claims: Claims,
     /// Where the lists of symbols come from.
     pub(crate) symbols: Arc<SymbolChain>,
     /// What is loaded ahead of its readers, and how that goes.

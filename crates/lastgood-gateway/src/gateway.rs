@@ -22,6 +22,9 @@ use crate::cache_api::Turns;
 use crate::cluster::{self, Cluster};
 use crate::config::{BaseUrl, RegionOverride, Settings, StoreSetting};
 use crate::exchange::Packed;
+use crate::fear_greed::FearGreed;
+use crate::kv::Lanes;
+use crate::llm::Claims;
 use crate::own_keys::OwnKeys;
 use crate::router::Routes;
 use crate::routes::{self, DeclaredRoutes};
@@ -149,6 +152,9 @@ impl Gateway {
             plans: Plans::default(),
             upstreams,
             exchange,
+            fear_greed: FearGreed::new(settings, &clock).map_err(BuildError)?,
+            kv: Lanes::default(),
+            claims: Claims::default(),
             symbols: Arc::new(symbols),
             warmer,
             admin: Admin::new(settings.admin.token.clone()),

@@ -21,6 +21,15 @@ fn described(status: StatusCode, detail: &str) -> serde_json::Value {
     serde_json::json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail })
 }
 
+/// A problem with members of its own.
+pub(crate) fn extended(status: StatusCode, detail: &str, members: &[(&str, serde_json::Value)]) -> Response {
+    let mut body = described(status, detail);
+    for (name, value) in members {
+        body[*name] = value.clone();
+    }
+    plain(status, PROBLEM, body.to_string().into())
+}
+
 /// A parameter that cannot be acted upon: which, what was given, and what may be.
 pub(crate) fn parameter(status: StatusCode, refusal: &Refusal) -> Response {
     let Refusal { parameter, value, allowed } = refusal;

@@ -1,6 +1,5 @@
 //! `/api/cache/key/{key}`: one key's bytes, read, written or removed.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -19,6 +18,7 @@ use crate::cluster;
 use crate::config::parse_duration;
 use crate::exchange::answer::{CACHE_STATUS, Label, X_CACHE, cache_status};
 use crate::response::plain;
+use crate::values::{etag, is_media_type, names};
 
 const PREFIX: &str = "/api/cache/key/";
 /// The longest content type that is kept.
@@ -30,15 +30,8 @@ const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 /// The content type of what is kept; the market layer keeps other things in its place.
 pub(super) fn content_type(answer: &Answer) -> HeaderValue {
-    let kept = answer.meta().filter(|meta| meta.split(';').next().is_some_and(is_media_type));
+    let kept = answer.meta().and_then(|meta| meta.lines().next()).filter(|text| is_media_type(text));
     kept.and_then(|meta| HeaderValue::from_str(meta).ok()).unwrap_or(BYTES)
-}
-
-fn is_media_type(text: &str) -> bool {
-    let is_token = |part: &str| {
-        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&byte))
-    };
-    text.trim().split_once('/').is_some_and(|(kind, of)| is_token(kind) && is_token(of))
 }
 
 pub(super) async fn get(State(app): State<Arc<App>>, _: Caller, uri: Uri, headers: HeaderMap) -> Answered {
@@ -53,18 +46,15 @@ pub(super) async fn get(State(app): State<Arc<App>>, _: Caller, uri: Uri, header
             None => keys::unknown(&key.region, &key.name).await,
         });
     };
-    let tag = entity_tag(answer.body());
-    let matches = |value: &HeaderValue| {
-        let value = value.to_str().unwrap_or_default();
-        value.split(',').map(str::trim).any(|one| one == "*" || one.trim_start_matches("W/") == tag)
-    };
-    let mut response = match headers.get_all(IF_NONE_MATCH).iter().any(matches) {
+    let content_type = content_type(answer);
+    let tag = etag(&content_type, answer.body());
+    let mut response = match names(&headers, &IF_NONE_MATCH, &tag, true) {
         true => {
             let mut response = Response::new(axum::body::Body::empty());
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             response
         }
-        false => plain(StatusCode::OK, content_type(answer), answer.body().clone()),
+        false => plain(StatusCode::OK, content_type, answer.body().clone()),
     };
     let outcome = outcome(&known, answer);
     let label = Label::from(answer).of(outcome);
@@ -88,17 +78,6 @@ fn outcome(known: &Explanation, answer: &Answer) -> Outcome {
         (_, Some(setback)) => Outcome::LastGood(setback.reason),
         (_, None) => Outcome::Stale,
     }
-}
-
-fn entity_tag(body: &[u8]) -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA256, body);
-    let mut tag = String::from("\"");
-    for byte in &digest.as_ref()[..16] {
-        // Writing into a String cannot fail.
-        let _ = write!(tag, "{byte:02x}");
-    }
-    tag.push('"');
-    tag
 }
 
 /// Why nobody may put anything into a region.
@@ -126,10 +105,7 @@ pub(super) async fn put(State(app): State<Arc<App>>, caller: Caller, request: Re
         None => BYTES,
         Some(given) => given.clone(),
     };
-    let content_type = content_type
-        .to_str()
-        .ok()
-        .filter(|text| text.len() <= LONGEST_TYPE && text.split(';').next().is_some_and(is_media_type));
+    let content_type = content_type.to_str().ok().filter(|text| text.len() <= LONGEST_TYPE && is_media_type(text));
     let Some(content_type) = content_type else {
         let detail = "The header Content-Type is no media type, such as application/json.";
         return Err(Refused::new(StatusCode::BAD_REQUEST, detail));

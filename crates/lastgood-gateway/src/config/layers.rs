@@ -293,7 +293,7 @@ mod tests {
     }
 
     /// What may be said of databases, buckets, APIs and routes.
-    const DECLARED_KEYS: &str = "url max_connections statement_timeout endpoint region access_key secret_key headers \
+    const DECLARED_KEYS: &str = "url max_connections statement_timeout endpoint region access_key secret_key service_account headers \
         timeout allow_private path description tags warm warm_every type max_length pattern case min max default \
         optional choices bucket object select take keep next_on_missing database sql rows count api query expect is fields \
         not_fields fresh_for_field";
@@ -574,6 +574,7 @@ mod tests {
             ("DATABASE_URL", "postgres://h/d"),
             ("AWS_ACCESS_KEY_ID", "k"),
             ("AWS_SECRET_ACCESS_KEY", "s"),
+            ("GCS_SERVICE_ACCOUNT", "{}"),
             ("QUOTES_TOKEN", "t"),
             ("QUOTES_KEY", "k"),
         ];

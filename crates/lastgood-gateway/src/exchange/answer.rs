@@ -71,13 +71,6 @@ pub(crate) struct Label {
     ttl: i64,
 }
 
-impl Label {
-    /// The same of another outcome.
-    pub(crate) fn of(self, outcome: Outcome) -> Label {
-        Label { outcome, ..self }
-    }
-}
-
 impl From<&Answer> for Label {
     fn from(answer: &Answer) -> Label {
         let ttl = match answer.freshness() {
@@ -90,6 +83,19 @@ impl From<&Answer> for Label {
 
 /// Settled candles do not change: what HTTP calls immutable is a year.
 const SETTLED: i64 = 365 * 86_400;
+
+impl Label {
+    /// What a value that has just come says.
+    pub(crate) fn new(outcome: Outcome, fresh_for: Duration) -> Label {
+        let ttl = i64::try_from(fresh_for.as_secs()).unwrap_or(i64::MAX);
+        Label { outcome, given_at: Timestamp::EPOCH, age: Duration::ZERO, ttl }
+    }
+
+    /// The same said of another outcome.
+    pub(crate) fn of(self, outcome: Outcome) -> Label {
+        Label { outcome, ..self }
+    }
+}
 
 impl From<&Slice> for Label {
     fn from(slice: &Slice) -> Label {

@@ -93,7 +93,8 @@ async fn plentiful(now: u64, flags: &[(&str, &str)]) -> (Exchange, Running) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn twelve_hundred_random_questions_are_answered_as_the_exchange_answers_byte_for_byte() {
-    let now = half_past() - 20 * MINUTE;
+    // Of an exchange whose clock is ahead, the gateway would take the newest candles for those of the future.
+    let now = (half_past() - 20 * MINUTE).min(lastgood::Clock::system().now().as_millis());
     let (exchange, gateway) = plentiful(now, &[]).await;
     let (exchange, gateway) = (Arc::new(exchange), Arc::new(gateway));
     let mut random = Random(2_026);

@@ -192,6 +192,7 @@ fn check_says_what_cannot_be_reached_and_how_to_mend_it() {
         .env("LASTGOOD_BINANCE_SPOT_URL", &url)
         .env("LASTGOOD_BINANCE_FUTURES_URL", &url)
         .env("LASTGOOD_BINANCE_COIN_URL", &url)
+        .env("LASTGOOD_FEAR_GREED_URL", &url)
         .output()
         .expect("the program starts");
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
@@ -202,7 +203,7 @@ fn check_says_what_cannot_be_reached_and_how_to_mend_it() {
     assert_eq!(check("configuration")["verdict"], "ok");
     assert_eq!(check("store")["verdict"], "ok");
     assert_eq!(check("data_dir")["verdict"], "ok");
-    for what in ["spot", "futures", "coin"] {
+    for what in ["spot", "futures", "coin", "fear_greed"] {
         assert_eq!(check(what)["verdict"], "failed", "{what}");
         assert!(check(what)["mend"].as_str().is_some_and(|mend| !mend.is_empty()), "{what}");
     }

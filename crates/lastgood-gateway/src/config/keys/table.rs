@@ -179,7 +179,7 @@ pub const KEYS: &[Key] = &[
         env: &["LASTGOOD_FEAR_GREED_URL"],
         flag: None,
         default: "https://api.alternative.me",
-        doc: "base of the fear & greed API; not used by this version",
+        doc: "base of the fear & greed API",
         secret: false,
         field: field!(fear_greed.url, |raw| upstream::single(raw).map(Some), show::option),
     },

@@ -186,6 +186,9 @@ async fn upstreams(settings: &Settings) -> Vec<Finding> {
         ("futures", binance.futures_url.as_slice(), "/fapi/v1/ping"),
         ("coin", binance.coin_url.as_slice(), "/dapi/v1/ping"),
     ];
+    let fear_greed = settings.fear_greed.url.as_slice();
+    let mut groups = groups.to_vec();
+    groups.push(("fear_greed", fear_greed, "/fng/?limit=1&format=json"));
     let probes = groups.iter().flat_map(|(what, bases, path)| {
         let client = &client;
         bases.iter().map(move |base| upstream(client, what, base, path))

@@ -1,0 +1,256 @@
+//! `/v1/llm/{analysis_type}`: analyses by a language model, found by what they are of and computed by one caller.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use lastgood::Region;
+use lastgood_market::RegionName;
+use lastgood_market::llm::{self, NoKey};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::time::{Instant, timeout_at};
+
+use crate::app::App;
+use crate::problem;
+use crate::values::{self, Answered, Kept, Parameters, Refused};
+
+mod claims;
+
+pub(crate) use self::claims::Claims;
+use self::claims::{Brought, Turn, is_token};
+
+const PREFIX: &str = "/v1/llm/";
+const X_CLAIM: HeaderName = HeaderName::from_static("x-claim");
+const JSON: &str = "application/json";
+const SHORTEST_LEASE: Duration = Duration::from_secs(1);
+const LONGEST_LEASE: Duration = Duration::from_secs(600);
+const WAIT_BY_DEFAULT: Duration = Duration::from_secs(20);
+/// Reading and hashing more than this takes longer than other requests should wait.
+const ASIDE_FROM: usize = 128 << 10;
+
+/// The body of a question.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Question<'a> {
+    #[serde(borrow)]
+    input: &'a RawValue,
+}
+
+/// The body of an analysis that is to be stored.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Analysis<'a> {
+    #[serde(borrow)]
+    input: &'a RawValue,
+    #[serde(borrow)]
+    analysis: &'a RawValue,
+}
+
+/// What the query of a question says.
+struct Wish {
+    claim: Option<Duration>,
+    wait: Duration,
+    last_good: bool,
+}
+
+impl Wish {
+    fn read(app: &App, query: Option<&str>) -> Result<Wish, Refused> {
+        let parameters = Parameters::read(query, &["claim", "wait", "last_good"])?;
+        let claim = parameters.duration("claim", SHORTEST_LEASE, LONGEST_LEASE)?;
+        let longest = app.limits.request_timeout;
+        let wait = parameters.duration("wait", Duration::ZERO, longest)?;
+        if claim.is_none() && wait.is_some() {
+            let value = parameters.get("wait").unwrap_or_default();
+            let allowed = "only with claim, such as claim=60s&wait=20s";
+            return Err(Refused::parameter(StatusCode::BAD_REQUEST, "wait", value, allowed));
+        }
+        let last_good = match parameters.get("last_good") {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(other) => {
+                return Err(Refused::parameter(StatusCode::BAD_REQUEST, "last_good", other, "true or false"));
+            }
+        };
+        Ok(Wish { claim, wait: wait.unwrap_or(WAIT_BY_DEFAULT).min(longest), last_good })
+    }
+}
+
+fn kind_of(uri: &Uri) -> Result<String, Refused> {
+    let text = uri.path().strip_prefix(PREFIX).unwrap_or_default();
+    let kind = values::decoded(text).unwrap_or_default();
+    match llm::key(&kind, &serde_json::Value::Null) {
+        Ok(_) => Ok(kind),
+        Err(_) => {
+            let allowed = "1 to 64 letters, digits, '_', '-' or '.'";
+            Err(Refused::parameter(StatusCode::BAD_REQUEST, "analysis_type", text, allowed))
+        }
+    }
+}
+
+/// Reads a body, with its key and what else is wanted of it. Much text is read where it keeps nobody waiting.
+async fn keyed<T: Send + 'static>(
+    kind: String,
+    body: Bytes,
+    read: fn(&str, &[u8]) -> Result<T, Refused>,
+) -> Result<T, Refused> {
+    if body.len() < ASIDE_FROM {
+        return read(&kind, &body);
+    }
+    let aside = tokio::task::spawn_blocking(move || read(&kind, &body));
+    let broken = || Refused::problem(StatusCode::INTERNAL_SERVER_ERROR, "The body could not be read.");
+    aside.await.unwrap_or_else(|_| Err(broken()))
+}
+
+fn unreadable(why: &serde_json::Error, example: &str) -> Refused {
+    let detail = format!("The body cannot be read: {why}. Send for example {example}.");
+    Refused::problem(StatusCode::BAD_REQUEST, &detail)
+}
+
+fn key_of(kind: &str, input: &RawValue) -> Result<String, Refused> {
+    let allowed = "JSON of at most 64 levels and 1 MiB, with numbers that fit 64 bits";
+    let refuse = |status| Refused::parameter(status, "input", input.get(), allowed);
+    let input: serde_json::Value = serde_json::from_str(input.get()).map_err(|_| refuse(StatusCode::BAD_REQUEST))?;
+    llm::key(kind, &input).map_err(|why| match why {
+        NoKey::TooLarge => refuse(StatusCode::PAYLOAD_TOO_LARGE),
+        NoKey::Type | NoKey::TooDeep => refuse(StatusCode::BAD_REQUEST),
+    })
+}
+
+fn question(kind: &str, body: &[u8]) -> Result<String, Refused> {
+    let read: Question<'_> =
+        serde_json::from_slice(body).map_err(|why| unreadable(&why, r#"{"input": {"symbol": "BTCUSDT"}}"#))?;
+    key_of(kind, read.input)
+}
+
+fn analysis(kind: &str, body: &[u8]) -> Result<(String, Bytes), Refused> {
+    let example = r#"{"input": {"symbol": "BTCUSDT"}, "analysis": {"mood": "calm"}}"#;
+    let read: Analysis<'_> = serde_json::from_slice(body).map_err(|why| unreadable(&why, example))?;
+    if read.analysis.get() == "null" {
+        // What a computation that failed comes to; it must not replace a good one.
+        return Err(Refused::parameter(StatusCode::BAD_REQUEST, "analysis", "null", "anything but null"));
+    }
+    // Copied, as a slice would keep the input in memory, too.
+    Ok((key_of(kind, read.input)?, Bytes::copy_from_slice(read.analysis.get().as_bytes())))
+}
+
+pub(crate) async fn find(State(app): State<Arc<App>>, request: Request) -> Answered {
+    let kind = kind_of(request.uri())?;
+    let wish = Wish::read(&app, request.uri().query())?;
+    if wish.claim.is_some() {
+        values::admit(&app, request.headers())?;
+    }
+    let headers = request.headers().clone();
+    let body = values::body(&app, request).await?;
+    let key = keyed(kind.clone(), body, question).await?;
+    let region = app.region(RegionName::Llm);
+    let deadline = Instant::now() + wish.wait;
+    loop {
+        let kept = values::kept(&app, region, &key).await.filter(|kept| kept.is_fresh() || wish.last_good);
+        if let Some(kept) = kept {
+            return Ok(found(region, &kept, &headers).await);
+        }
+        let Some(lease) = wish.claim.filter(|_| app.cache.is_enabled()) else {
+            return Ok(absent(region, None, None));
+        };
+        let (mut outcome, until) = match app.claims.claim(&key, lease) {
+            Turn::Full => return Ok(absent(region, None, None)),
+            Turn::Yours(token) => {
+                // It may have been stored since the look, and its claim ended with that.
+                let Some(kept) = values::fresh_in_memory(region, &key) else {
+                    return Ok(absent(region, Some(&token), None));
+                };
+                app.claims.give_up(&kind, &token);
+                return Ok(found(region, &kept, &headers).await);
+            }
+            Turn::Taken(outcome, until) => (outcome, until),
+        };
+        let brought = match timeout_at(until.min(deadline), outcome.wait_for(Option::is_some)).await {
+            Ok(Ok(brought)) => brought.clone(),
+            // Given up, or run out: whoever looks first has the next claim.
+            Ok(Err(_)) => None,
+            Err(_) if until <= deadline => None,
+            Err(_) => return Ok(absent(region, None, Some(until))),
+        };
+        if let Some(Brought { value, fresh_for }) = brought {
+            region.count_served(lastgood::Outcome::Joined);
+            return Ok(values::respond_joined(&value, fresh_for, &headers).await);
+        }
+    }
+}
+
+async fn found(region: &Region, kept: &Kept, headers: &HeaderMap) -> Response {
+    values::count(region, Some(kept));
+    values::respond(kept, headers).await
+}
+
+/// There is no analysis. `token` is the caller's claim; `busy` is until when at most another computes it.
+fn absent(region: &Region, token: Option<&str>, busy: Option<Instant>) -> Response {
+    values::count(region, None);
+    let detail = match (token, busy) {
+        (Some(_), _) => {
+            "No analysis of this input is kept. Compute it and PUT it here; others wait for it until the claim ends."
+        }
+        (None, Some(_)) => "No analysis of this input is kept; another caller is computing it. Ask again.",
+        (None, None) => "No analysis of this input is kept. Compute it and PUT it here.",
+    };
+    let mut response = problem::extended(StatusCode::NOT_FOUND, detail, &[("claim", token.into())]);
+    let headers = response.headers_mut();
+    if let Some(token) = token.and_then(|token| HeaderValue::from_str(token).ok()) {
+        headers.insert(X_CLAIM, token);
+    }
+    if let Some(until) = busy {
+        let seconds = until.saturating_duration_since(Instant::now()).as_millis().div_ceil(1_000).max(1);
+        headers.insert(RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
+    }
+    values::absent(response)
+}
+
+pub(crate) async fn store(State(app): State<Arc<App>>, request: Request) -> Answered {
+    values::admit(&app, request.headers())?;
+    let kind = kind_of(request.uri())?;
+    let parameters = Parameters::read(request.uri().query(), &["fresh_for", "tags", "claim"])?;
+    let mut loaded = parameters.to_keep()?;
+    // A claim that ran out is no reason to throw away what was computed; only what can be none is refused.
+    claim_of(&parameters)?;
+    let body = values::body(&app, request).await?;
+    let (key, bytes) = keyed(kind, body, analysis).await?;
+    if !app.cache.is_enabled() {
+        return Ok(values::passed());
+    }
+    let region = app.region(RegionName::Llm);
+    let was_there = values::kept(&app, region, &key).await.is_some();
+    let etag = values::etag(&HeaderValue::from_static(JSON), &bytes);
+    loaded.value = lastgood::Value::new(bytes).with_meta(JSON);
+    let fresh_for = loaded.fresh_for.unwrap_or(region.policy().fresh_for);
+    let brought = Brought { value: loaded.value.clone(), fresh_for };
+    region.put(&key, loaded).await;
+    app.claims.fulfil(&key, brought);
+    Ok(values::stored(was_there, &etag))
+}
+
+pub(crate) async fn give_up(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Answered {
+    values::admit(&app, &headers)?;
+    let kind = kind_of(&uri)?;
+    let parameters = Parameters::read(uri.query(), &["claim"])?;
+    let Some(token) = claim_of(&parameters)? else {
+        return Err(Refused::parameter(StatusCode::BAD_REQUEST, "claim", "", TOKEN));
+    };
+    match app.claims.give_up(&kind, token) {
+        true => Ok(values::gone()),
+        false => Err(Refused::problem(StatusCode::NOT_FOUND, "This claim is not held, or not any more.")),
+    }
+}
+
+const TOKEN: &str = "the token from X-Claim";
+
+fn claim_of(parameters: &Parameters) -> Result<Option<&str>, Refused> {
+    match parameters.get("claim") {
+        Some(text) if !is_token(text) => Err(Refused::parameter(StatusCode::BAD_REQUEST, "claim", text, TOKEN)),
+        given => Ok(given),
+    }
+}

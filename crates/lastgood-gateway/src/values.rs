@@ -1,0 +1,365 @@
+//! What the paths for values of applications share: who may write, what a query may say, how a value is found and served.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::to_bytes;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::header::{
+    AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http_body_util::LengthLimitError;
+use lastgood::{Answer, Error, Freshness, Loaded, Outcome, Reason, Region, Tier, Value};
+use lastgood_market::symbols::Refusal;
+use percent_encoding::percent_decode_str;
+use ring::digest::{Context, SHA256};
+
+use crate::app::App;
+use crate::config::parse_duration;
+use crate::exchange::answer::{Accepts, CACHE_STATUS, Label, X_CACHE, cache_status};
+use crate::exchange::prepared::{GZIP_FROM, Prepared};
+use crate::problem;
+use crate::response::plain;
+
+pub(crate) const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
+/// So much of a refused value is shown.
+const SHOWN: usize = 64;
+const MOST_TAGS: usize = 16;
+const LONGEST_TAG: usize = 256;
+const LONGEST_FRESHNESS: Duration = Duration::from_secs(365 * 86_400);
+
+/// The answer to a request that is not acted upon.
+#[derive(Debug)]
+pub(crate) struct Refused(Box<Response>);
+
+pub(crate) type Answered = Result<Response, Refused>;
+
+impl Refused {
+    pub(crate) fn problem(status: StatusCode, detail: &str) -> Refused {
+        problem::problem(status, detail).into()
+    }
+
+    /// A parameter that cannot be acted upon.
+    pub(crate) fn parameter(status: StatusCode, name: &str, value: &str, allowed: impl Into<String>) -> Refused {
+        let shown = |text: &str| text.chars().take(SHOWN).collect();
+        let refusal = Refusal { parameter: shown(name), value: shown(value), allowed: allowed.into() };
+        problem::parameter(status, &refusal).into()
+    }
+}
+
+impl From<Response> for Refused {
+    fn from(response: Response) -> Self {
+        Refused(Box::new(response))
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        *self.0
+    }
+}
+
+/// Lets in whoever may change what is kept.
+pub(crate) fn admit(app: &App, headers: &HeaderMap) -> Result<(), Refused> {
+    app.admin.admit(headers).map_err(Refused::from)
+}
+
+/// Text as it was before it was put into a URL; `None` where that is no text.
+pub(crate) fn decoded(text: &str) -> Option<String> {
+    percent_decode_str(text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+}
+
+/// The parameters of a query.
+pub(crate) struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    /// Reads a query that has no other parameters than `known`, each once.
+    pub(crate) fn read(query: Option<&str>, known: &[&str]) -> Result<Parameters, Refused> {
+        let refuse = |name: &str, value: &str, allowed: String| {
+            Err(Refused::parameter(StatusCode::BAD_REQUEST, name, value, allowed))
+        };
+        let mut read: Vec<(String, String)> = Vec::new();
+        for field in query.unwrap_or_default().split('&').filter(|field| !field.is_empty()) {
+            let (name, value) = field.split_once('=').unwrap_or((field, ""));
+            // In a query, unlike in a path, a plus is a blank.
+            let value = value.replace('+', " ");
+            let Some(value) = decoded(&value) else {
+                return refuse(name, &value, "text in UTF-8".to_owned());
+            };
+            if !known.contains(&name) {
+                return refuse(name, &value, format!("the parameters {}", known.join(", ")));
+            }
+            if read.iter().any(|(earlier, _)| earlier == name) {
+                return refuse(name, &value, "it once, not twice".to_owned());
+            }
+            read.push((name.to_owned(), value));
+        }
+        Ok(Parameters(read))
+    }
+
+    /// Refuses a query that says anything.
+    pub(crate) fn read_none(query: Option<&str>) -> Result<(), Refused> {
+        let Some(text) = query.filter(|text| !text.is_empty()) else { return Ok(()) };
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        Err(Refused::parameter(StatusCode::BAD_REQUEST, name, value, "no parameters"))
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A duration within bounds, if it is given.
+    pub(crate) fn duration(&self, name: &str, least: Duration, most: Duration) -> Result<Option<Duration>, Refused> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        match parse_duration(text) {
+            Ok(span) if (least..=most).contains(&span) => Ok(Some(span)),
+            _ => {
+                let allowed = format!("a duration from {least:?} to {most:?}, such as 5m or 1m30s");
+                Err(Refused::parameter(StatusCode::BAD_REQUEST, name, text, allowed))
+            }
+        }
+    }
+
+    /// A value without its bytes: its own freshness and tags.
+    pub(crate) fn to_keep(&self) -> Result<Loaded, Refused> {
+        let fresh_for = self.duration("fresh_for", Duration::from_millis(1), LONGEST_FRESHNESS)?;
+        let text = self.get("tags").unwrap_or_default();
+        let tags: Vec<String> =
+            text.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned).collect();
+        let sound = |tag: &String| tag.len() <= LONGEST_TAG && !tag.chars().any(char::is_control);
+        if tags.len() > MOST_TAGS || !tags.iter().all(sound) {
+            let allowed =
+                format!("at most {MOST_TAGS} tags of 1 to {LONGEST_TAG} bytes without control characters, with commas");
+            return Err(Refused::parameter(StatusCode::BAD_REQUEST, "tags", text, allowed));
+        }
+        Ok(Loaded { fresh_for, tags, ..Loaded::default() })
+    }
+}
+
+/// The body of a request, within the limits of size and time.
+pub(crate) async fn body(app: &App, request: Request) -> Result<Bytes, Refused> {
+    let most = app.limits.max_body_bytes;
+    let too_large = || {
+        let detail = format!("The body is larger than limits.max_body_bytes, {most}.");
+        Refused::problem(StatusCode::PAYLOAD_TOO_LARGE, &detail)
+    };
+    let stated = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if stated.is_some_and(|length| length > most) {
+        return Err(too_large());
+    }
+    let read = to_bytes(request.into_body(), usize::try_from(most).unwrap_or(usize::MAX));
+    match tokio::time::timeout(app.limits.request_timeout, read).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(why)) => match std::error::Error::source(&why).is_some_and(|cause| cause.is::<LengthLimitError>()) {
+            true => Err(too_large()),
+            false => Err(Refused::problem(StatusCode::BAD_REQUEST, "The body breaks off.")),
+        },
+        Err(_) => {
+            let detail = "The body did not arrive within limits.request_timeout.";
+            Err(Refused::problem(StatusCode::REQUEST_TIMEOUT, detail))
+        }
+    }
+}
+
+/// A value that is kept, and how good it is.
+pub(crate) struct Kept {
+    pub(crate) answer: Answer,
+    pub(crate) outcome: Outcome,
+}
+
+impl Kept {
+    fn of(answer: Answer) -> Kept {
+        // There is no source to ask: whoever put it may put it anew.
+        let outcome = match answer.freshness() {
+            Freshness::Fresh => answer.outcome(),
+            Freshness::Stale => Outcome::Stale,
+            Freshness::Kept | Freshness::Gone => Outcome::LastGood(Reason::Abandoned),
+        };
+        Kept { answer, outcome }
+    }
+
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.answer.freshness() == Freshness::Fresh
+    }
+
+    pub(crate) fn etag(&self) -> String {
+        let form = Form::of(&self.answer);
+        form.etag.clone()
+    }
+}
+
+/// What is kept under a name, in memory or, where that holds nothing fresh, in the store. A failing store holds nothing.
+pub(crate) async fn kept(app: &App, region: &Region, name: &str) -> Option<Kept> {
+    if !app.cache.is_enabled() {
+        return None;
+    }
+    let held = region.peek(name);
+    if held.as_ref().is_some_and(|held| held.freshness() == Freshness::Fresh) {
+        return held.map(Kept::of);
+    }
+    let stored = region.stored(&[name.to_owned()]).await.pop().flatten();
+    // Another may have put one while the store was asked.
+    let held = region.peek(name).or(held);
+    match (held, stored) {
+        (Some(held), Some(stored)) if held.age() <= stored.age() => Some(Kept::of(held)),
+        (_, Some(stored)) => {
+            if stored.freshness() == Freshness::Fresh {
+                // The next reader finds it in memory.
+                let nowhere = || async { Err(Error::new(Reason::Yielded, "values come from applications")) };
+                drop(region.get_or_load_uncounted(name, nowhere).await);
+            }
+            Some(Kept::of(stored))
+        }
+        (held, None) => held.map(Kept::of),
+    }
+}
+
+/// Counts a read of a region.
+pub(crate) fn count(region: &Region, kept: Option<&Kept>) {
+    region.count_served(kept.map_or(Outcome::Miss, |kept| kept.outcome));
+}
+
+/// What is worked out of a value once.
+struct Form {
+    /// With its quotes.
+    etag: String,
+    prepared: Arc<Prepared>,
+}
+
+impl Form {
+    fn of(answer: &Answer) -> Arc<Form> {
+        answer.derived(Form::of_value)
+    }
+
+    fn of_value(value: &Value) -> Arc<Form> {
+        // A declared route that shares the region keeps more below the first line.
+        let content_type =
+            value.meta.as_deref().and_then(|meta| meta.lines().next()).filter(|text| is_media_type(text));
+        let content_type = content_type.and_then(|text| HeaderValue::from_str(text).ok()).unwrap_or(BYTES);
+        Arc::new(Form { etag: etag(&content_type, &value.body), prepared: Prepared::new(content_type) })
+    }
+}
+
+/// Whether a text is a media type, with or without parameters.
+pub(crate) fn is_media_type(text: &str) -> bool {
+    let is_token = |part: &str| {
+        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&byte))
+    };
+    let essence = text.split(';').next().unwrap_or_default();
+    essence.trim().split_once('/').is_some_and(|(kind, of)| is_token(kind) && is_token(of))
+}
+
+/// The strong entity tag of a value: the same bytes as another type are another value.
+pub(crate) fn etag(content_type: &HeaderValue, body: &[u8]) -> String {
+    let mut hash = Context::new(&SHA256);
+    for part in [content_type.as_bytes(), b"\0", body] {
+        hash.update(part);
+    }
+    let hex: String = hash.finish().as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("\"{hex}\"")
+}
+
+/// The tag of the same value, packed.
+fn packed_etag(etag: &str) -> String {
+    format!("{}-gzip\"", etag.trim_end_matches('"'))
+}
+
+/// Whether a header such as `If-Match` names the tag, packed or not.
+pub(crate) fn names(asked: &HeaderMap, header: &HeaderName, etag: &str, weak_too: bool) -> bool {
+    let packed = packed_etag(etag);
+    let is_meant = |tag: &str| {
+        let tag = if weak_too { tag.trim_start_matches("W/") } else { tag };
+        tag == "*" || tag == etag || tag == packed
+    };
+    let mut lists = asked.get_all(header).iter().filter_map(|value| value.to_str().ok());
+    lists.any(|list| list.split(',').map(str::trim).any(is_meant))
+}
+
+/// A value that is kept, or 304 when the client has it.
+pub(crate) async fn respond(kept: &Kept, asked: &HeaderMap) -> Response {
+    let label = Label::from(&kept.answer).of(kept.outcome);
+    let age = kept.answer.age();
+    serve(kept.answer.body(), &Form::of(&kept.answer), (kept.outcome, age, &label), asked).await
+}
+
+/// A value that another request has just brought.
+pub(crate) async fn respond_joined(value: &Value, fresh_for: Duration, asked: &HeaderMap) -> Response {
+    let label = Label::new(Outcome::Joined, fresh_for);
+    serve(&value.body, &Form::of_value(value), (Outcome::Joined, Duration::ZERO, &label), asked).await
+}
+
+async fn serve(body: &Bytes, form: &Form, said: (Outcome, Duration, &Label), asked: &HeaderMap) -> Response {
+    let (outcome, age, label) = said;
+    let prepared = &form.prepared;
+    let packs = Accepts::of(asked).gzip && body.len() >= GZIP_FROM;
+    let etag = if packs { packed_etag(&form.etag) } else { form.etag.clone() };
+    let mut response = if names(asked, &IF_NONE_MATCH, &form.etag, true) {
+        let mut unchanged = plain(StatusCode::NOT_MODIFIED, BYTES, Bytes::new());
+        unchanged.headers_mut().remove(CONTENT_TYPE);
+        unchanged
+    } else if packs {
+        let mut packed = plain(StatusCode::OK, prepared.content_type.clone(), Arc::clone(prepared).gzip(body).await);
+        packed.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        packed
+    } else {
+        plain(StatusCode::OK, prepared.content_type.clone(), body.clone())
+    };
+    let headers = response.headers_mut();
+    set_etag(headers, &etag);
+    headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
+    headers.insert(AGE, HeaderValue::from(age.as_secs()));
+    headers.insert(X_CACHE, HeaderValue::from_static(outcome.as_x_cache()));
+    headers.insert(CACHE_STATUS, cache_status(label));
+    // Whoever put it may have put a page there: it must not act as one of this gateway's.
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
+    response
+}
+
+fn set_etag(headers: &mut HeaderMap, etag: &str) {
+    if let Ok(etag) = HeaderValue::try_from(etag) {
+        headers.insert(ETAG, etag);
+    }
+}
+
+/// The answer to a value that was stored: new, or in place of another.
+pub(crate) fn stored(was_there: bool, etag: &str) -> Response {
+    let mut response = Response::new(axum::body::Body::empty());
+    *response.status_mut() = if was_there { StatusCode::NO_CONTENT } else { StatusCode::CREATED };
+    set_etag(response.headers_mut(), etag);
+    response
+}
+
+/// The answer to what was taken away.
+pub(crate) fn gone() -> Response {
+    let mut response = Response::new(axum::body::Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+/// The answer to a value that is not kept because the cache is switched off: the application goes on as without it.
+pub(crate) fn passed() -> Response {
+    let mut response = gone();
+    let headers = response.headers_mut();
+    headers.insert(X_CACHE, HeaderValue::from_static("PASS"));
+    headers.insert(CACHE_STATUS, HeaderValue::from_static("lastgood; fwd=bypass; detail=disabled"));
+    response
+}
+
+/// Adds to a 404 that the cache was looked into.
+pub(crate) fn absent(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(X_CACHE, HeaderValue::from_static(Outcome::Miss.as_x_cache()));
+    headers.insert(CACHE_STATUS, HeaderValue::from_static("lastgood; fwd=miss; detail=absent"));
+    response
+}
+
+/// That a fresh value lies in memory, which is where one that was just put lies.
+pub(crate) fn fresh_in_memory(region: &Region, name: &str) -> Option<Kept> {
+    let held = region.peek(name).filter(|held| held.freshness() == Freshness::Fresh)?;
+    Some(Kept { answer: held, outcome: Outcome::Hit(Tier::Memory) })
+}

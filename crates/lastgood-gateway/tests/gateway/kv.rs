@@ -1,0 +1,251 @@
+//! Values that applications keep.
+
+use std::time::Duration;
+
+use lastgood::testing::RedisServer;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::support::{Got, Running, client, read};
+
+async fn start(more: &[(&str, &str)]) -> Running {
+    Running::start("http://127.0.0.1:9", more).await
+}
+
+async fn send(gateway: &Running, method: Method, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Got {
+    let mut request = client().request(method, gateway.url(target)).body(body.to_vec());
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    read(request.send().await.expect("an answer")).await
+}
+
+async fn put(gateway: &Running, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Got {
+    send(gateway, Method::PUT, target, headers, body).await
+}
+
+async fn get(gateway: &Running, target: &str) -> Got {
+    send(gateway, Method::GET, target, &[], b"").await
+}
+
+/// A refusal that names what was wrong, and what may be.
+fn refused(got: &Got, status: u16, parameter: &str, allowed: &str) {
+    assert_eq!((got.status, got.header("content-type")), (status, "application/problem+json"), "{}", got.text());
+    let problem = got.json();
+    assert_eq!(problem["parameter"], parameter, "{}", got.text());
+    assert!(problem["allowed"].as_str().is_some_and(|text| text.contains(allowed)), "{}", got.text());
+    assert!(problem["value"].is_string());
+}
+
+#[tokio::test]
+async fn a_value_comes_back_with_its_bytes_and_its_type() {
+    let gateway = start(&[]).await;
+    let bytes: Vec<u8> = (0..=255).collect();
+    let target = "/v1/kv/kv/a%2Fb%20%C3%A4:c?fresh_for=5m&tags=one,two";
+    let stored = put(&gateway, target, &[("content-type", "image/x-odd; v=1")], &bytes).await;
+    assert_eq!(stored.status, 201, "{}", stored.text());
+    let got = get(&gateway, "/v1/kv/kv/a%2fb%20%c3%a4:c").await;
+    assert_eq!((got.status, got.header("content-type"), &got.body[..]), (200, "image/x-odd; v=1", &bytes[..]));
+    assert_eq!((got.cache(), got.header("age")), ("HIT", "0"));
+    assert!(got.header("cache-status").contains("hit; ttl=299"), "{}", got.header("cache-status"));
+    assert_eq!(got.header("etag"), stored.header("etag"));
+    // What was put may be a page, and must not act as one of the gateway's.
+    assert_eq!(got.header("x-content-type-options"), "nosniff");
+    assert!(got.header("content-security-policy").contains("sandbox"));
+    let head = send(&gateway, Method::HEAD, "/v1/kv/kv/a%2Fb%20%C3%A4:c", &[], b"").await;
+    assert_eq!((head.status, head.header("content-length"), head.body.len()), (200, "256", 0));
+    let again = put(&gateway, "/v1/kv/kv/a%2Fb%20%C3%A4:c", &[], b"").await;
+    assert_eq!(again.status, 204);
+    let empty = get(&gateway, "/v1/kv/kv/a%2Fb%20%C3%A4:c").await;
+    assert_eq!((empty.body.len(), empty.header("content-type")), (0, "application/octet-stream"));
+    let packed = "x".repeat(5_000);
+    put(&gateway, "/v1/kv/kv/long", &[("content-type", "text/plain")], packed.as_bytes()).await;
+    let got = send(&gateway, Method::GET, "/v1/kv/kv/long", &[("accept-encoding", "gzip")], b"").await;
+    assert_eq!(got.header("content-encoding"), "gzip");
+    assert!(got.header("etag").ends_with("-gzip\"") && got.body.len() < 500);
+}
+
+#[tokio::test]
+async fn a_tag_of_a_value_invalidates_it() {
+    let gateway = start(&[]).await;
+    put(&gateway, "/v1/kv/analytics/a?tags=pipeline,%20other", &[], b"1").await;
+    put(&gateway, "/v1/kv/analytics/b", &[], b"2").await;
+    let cache = gateway.gateway.cache();
+    let scope = lastgood::Scope::Tag("pipeline".to_owned());
+    assert_eq!(cache.sweep(&scope, Some(lastgood::Depth::Remove)).await.unwrap().matched, 1);
+    assert_eq!(get(&gateway, "/v1/kv/analytics/a").await.status, 404);
+    assert_eq!(get(&gateway, "/v1/kv/analytics/b").await.text(), "2");
+}
+
+#[tokio::test]
+async fn a_condition_holds_for_exactly_one_of_many_writers() {
+    let gateway = start(&[]).await;
+    let first = put(&gateway, "/v1/kv/kv/n", &[("if-none-match", "*")], b"0").await;
+    assert_eq!(first.status, 201);
+    let etag = first.header("etag").to_owned();
+    assert!(etag.starts_with('"'), "strong: {etag}");
+    let again = put(&gateway, "/v1/kv/kv/n", &[("if-none-match", "*")], b"0").await;
+    assert_eq!((again.status, again.header("content-type")), (412, "application/problem+json"));
+    let writers = (1..=20).map(|number| {
+        let (client, etag, url) = (client(), etag.clone(), gateway.url("/v1/kv/kv/n"));
+        tokio::spawn(async move {
+            let request = client.put(url).header("if-match", etag).body(number.to_string());
+            request.send().await.unwrap().status().as_u16()
+        })
+    });
+    let mut won = 0;
+    for writer in writers.collect::<Vec<_>>() {
+        match writer.await.unwrap() {
+            204 => won += 1,
+            status => assert_eq!(status, 412),
+        }
+    }
+    assert_eq!(won, 1);
+    let weak = format!("W/{}", get(&gateway, "/v1/kv/kv/n").await.header("etag"));
+    assert_eq!(put(&gateway, "/v1/kv/kv/n", &[("if-match", &weak)], b"9").await.status, 412, "a weak tag is no match");
+    assert_eq!(send(&gateway, Method::GET, "/v1/kv/kv/n", &[("if-none-match", &weak)], b"").await.status, 304);
+    assert_eq!(put(&gateway, "/v1/kv/kv/absent", &[("if-match", "*")], b"9").await.status, 412);
+    assert_eq!(send(&gateway, Method::DELETE, "/v1/kv/kv/n", &[("if-match", &etag)], b"").await.status, 412);
+    assert_eq!(send(&gateway, Method::DELETE, "/v1/kv/kv/n", &[("if-match", "*")], b"").await.status, 204);
+    let gone = get(&gateway, "/v1/kv/kv/n").await;
+    assert_eq!((gone.status, gone.cache(), gone.header("content-type")), (404, "MISS", "application/problem+json"));
+    assert_eq!(send(&gateway, Method::DELETE, "/v1/kv/kv/n", &[], b"").await.status, 404);
+}
+
+#[tokio::test]
+async fn past_its_freshness_a_value_is_served_and_says_so() {
+    let gateway = start(&[("regions.kv.stale_for", "1s")]).await;
+    for (target, label, detail) in
+        [("/v1/kv/analytics/a", "STALE", "stale"), ("/v1/kv/kv/a", "LAST-GOOD", "last-good:")]
+    {
+        put(&gateway, &format!("{target}?fresh_for=1ms"), &[], b"x").await;
+        let ends = async {
+            loop {
+                let got = get(&gateway, target).await;
+                if got.cache() == label {
+                    return got;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let got = tokio::time::timeout(Duration::from_secs(20), ends).await.unwrap_or_else(|_| panic!("never {label}"));
+        assert_eq!((got.status, &got.body[..]), (200, &b"x"[..]));
+        assert!(got.header("cache-status").contains(detail), "{}", got.header("cache-status"));
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_acted_upon_is_refused_with_what_can() {
+    let gateway = start(&[("limits.max_body_bytes", "1KiB")]).await;
+    refused(&get(&gateway, "/v1/kv/nowhere/a").await, 404, "region", "analytics, kv");
+    refused(&get(&gateway, "/v1/kv/nowhere/a").await, 404, "region", "[regions.NAME]");
+    for market in ["klines", "ticker_price", "llm", "fear_greed"] {
+        refused(&put(&gateway, &format!("/v1/kv/{market}/a"), &[], b"1").await, 403, "region", "nobody may make up");
+    }
+    let long = "k".repeat(513);
+    for key in [long.as_str(), "a%00b", "a%0Ab", "%FF"] {
+        refused(&put(&gateway, &format!("/v1/kv/kv/{key}"), &[], b"1").await, 400, "key", "512 bytes");
+    }
+    assert_eq!(put(&gateway, &format!("/v1/kv/kv/{}", &long[1..]), &[], b"1").await.status, 201);
+    for (query, parameter) in [
+        ("fresh_for=5", "fresh_for"),
+        ("fresh_for=0s", "fresh_for"),
+        ("fresh_for=400d", "fresh_for"),
+        ("fresh_for=-1s", "fresh_for"),
+        ("fresh_for=1s&fresh_for=2s", "fresh_for"),
+        ("ttl=5m", "ttl"),
+        ("tags=a%00", "tags"),
+        ("tags=%FF", "tags"),
+    ] {
+        refused(&put(&gateway, &format!("/v1/kv/kv/a?{query}"), &[], b"1").await, 400, parameter, "");
+    }
+    let many: Vec<String> = (0..17).map(|tag| tag.to_string()).collect();
+    for tags in [many.join(","), "t".repeat(257)] {
+        refused(&put(&gateway, &format!("/v1/kv/kv/a?tags={tags}"), &[], b"1").await, 400, "tags", "16 tags");
+    }
+    let bad = put(&gateway, "/v1/kv/kv/a", &[("content-type", "nonsense")], b"1").await;
+    refused(&bad, 400, "Content-Type", "application/json");
+    let large = put(&gateway, "/v1/kv/kv/a", &[], &[b'x'; 1_025]).await;
+    assert_eq!((large.status, large.header("content-type")), (413, "application/problem+json"));
+    assert_eq!(get(&gateway, "/v1/kv/kv/a").await.status, 404, "nothing that was refused is kept");
+    let wrong = send(&gateway, Method::POST, "/v1/kv/kv/a", &[], b"").await;
+    assert_eq!(wrong.status, 405);
+}
+
+#[tokio::test]
+async fn with_an_admin_token_writing_takes_it_and_reading_does_not() {
+    let gateway = start(&[("admin.token", "0123456789abcdef")]).await;
+    let token = ("authorization", "Bearer 0123456789abcdef");
+    assert_eq!(put(&gateway, "/v1/kv/kv/a", &[], b"1").await.status, 401);
+    assert_eq!(put(&gateway, "/v1/kv/kv/a", &[token], b"1").await.status, 201);
+    assert_eq!(get(&gateway, "/v1/kv/kv/a").await.status, 200);
+    assert_eq!(send(&gateway, Method::DELETE, "/v1/kv/kv/a", &[], b"").await.status, 401);
+    let open = start(&[]).await;
+    let foreign = ("origin", "https://elsewhere.example");
+    assert_eq!(put(&open, "/v1/kv/kv/a", &[foreign], b"1").await.status, 403, "a page of another site writes nothing");
+}
+
+#[tokio::test]
+async fn switched_off_nothing_is_kept_and_nothing_fails() {
+    let gateway = start(&[]).await;
+    put(&gateway, "/v1/kv/kv/a", &[], b"1").await;
+    gateway.gateway.cache().set_enabled(false);
+    let passed = put(&gateway, "/v1/kv/kv/a", &[], b"2").await;
+    assert_eq!((passed.status, passed.cache()), (204, "PASS"));
+    assert_eq!(get(&gateway, "/v1/kv/kv/a").await.status, 404);
+    gateway.gateway.cache().set_enabled(true);
+    assert_eq!(get(&gateway, "/v1/kv/kv/a").await.text(), "1");
+}
+
+#[tokio::test]
+async fn values_outlive_a_restart_in_the_embedded_store_and_in_redis() {
+    let redis = RedisServer::start();
+    let data = tempfile::tempdir().unwrap();
+    let folder = data.path().to_str().unwrap();
+    for store in ["embedded:", &redis.url()] {
+        let settings = [("store", store), ("data_dir", folder)];
+        let gateway = start(&settings).await;
+        assert_eq!(put(&gateway, "/v1/kv/kv/a?tags=t", &[("content-type", "text/x-a")], b"kept").await.status, 201);
+        let attached = async { while !gateway.gateway.cache().flush(Duration::from_millis(200)).await {} };
+        tokio::time::timeout(Duration::from_secs(20), attached).await.expect("it is written");
+        gateway.stop().await;
+        let gateway = start(&settings).await;
+        let found = async {
+            loop {
+                let got = get(&gateway, "/v1/kv/kv/a").await;
+                if got.status == 200 {
+                    return got;
+                }
+            }
+        };
+        let got = tokio::time::timeout(Duration::from_secs(20), found).await.expect("it is found");
+        assert_eq!((got.text(), got.header("content-type"), got.cache()), ("kept", "text/x-a", "HIT"), "{store}");
+        assert!(got.header("cache-status").contains("detail=store"), "{}", got.header("cache-status"));
+        let again = get(&gateway, "/v1/kv/kv/a").await;
+        assert!(again.header("cache-status").contains("detail=memory"), "{}", again.header("cache-status"));
+        let replaced = put(&gateway, "/v1/kv/kv/a", &[("if-match", got.header("etag"))], b"2").await;
+        assert_eq!(replaced.status, 204, "what the store held counts for conditions");
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn with_redis_gone_values_are_taken_and_served_from_memory() {
+    let mut redis = RedisServer::start();
+    let gateway = start(&[("store", &redis.url())]).await;
+    redis.kill();
+    for round in 0..20 {
+        let target = format!("/v1/kv/kv/{round}");
+        assert_eq!(get(&gateway, &target).await.status, 404);
+        assert_eq!(put(&gateway, &target, &[], b"x").await.status, 201);
+        assert_eq!(get(&gateway, &target).await.text(), "x");
+    }
+}
+
+#[tokio::test]
+async fn a_declared_region_takes_values() {
+    let file = "[regions.scores]\nfresh_for = \"10m\"\n";
+    let gateway = Running::of_file(file).await;
+    assert_eq!(put(&gateway, "/v1/kv/scores/a", &[], json!({"a": 1}).to_string().as_bytes()).await.status, 201);
+    assert!(get(&gateway, "/v1/kv/scores/a").await.header("cache-status").contains("ttl=5"), "ten minutes, jittered");
+}
