@@ -21,6 +21,7 @@ mod market;
 mod params;
 mod price;
 mod random;
+mod rows;
 mod server;
 mod signed;
 mod streams;
