@@ -75,7 +75,7 @@ class Gateway:
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
         request = urllib.request.Request(
-            f"{self.url}/api/cache/invalidate", json.dumps({"tag": tag, "hard": True}).encode(), headers, method="POST")
+            f"{self.url}/api/cache/invalidate", json.dumps({"tag": tag}).encode(), headers, method="POST")
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
