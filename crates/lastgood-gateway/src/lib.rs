@@ -6,6 +6,7 @@
 
 mod admin;
 mod app;
+mod cache_api;
 mod cluster;
 pub mod config;
 mod exchange;
@@ -14,15 +15,19 @@ mod health;
 pub mod logging;
 mod metrics;
 mod middleware;
+mod openapi;
 mod own_keys;
 mod problem;
 pub mod redact;
 mod response;
 mod router;
+mod routes;
 mod server;
+mod source;
+mod stats_log;
 mod streams;
 mod symbols;
-mod upstream;
 mod warm;
 
 pub use self::gateway::{BuildError, Gateway, Totals};
+pub use self::routes::{SourceCheck, check_sources};

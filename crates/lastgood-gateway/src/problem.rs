@@ -5,6 +5,7 @@ use http::{HeaderValue, Request, StatusCode};
 use lastgood_market::symbols::Refusal;
 use lastgood_market::{ExchangeError, Venue};
 
+use crate::app::App;
 use crate::response::plain;
 
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -31,13 +32,13 @@ pub(crate) fn parameter(status: StatusCode, refusal: &Refusal) -> Response {
 }
 
 /// A refusal in the shape that the path's users expect.
-pub(crate) fn refuse(path: &str, status: StatusCode, detail: &str) -> Response {
+pub(crate) fn refuse(app: &App, path: &str, status: StatusCode, detail: &str) -> Response {
     match Venue::of(path, "") {
-        Some(_) => {
+        Some(_) if !app.declared.owns(path) => {
             let error = ExchangeError::new(status.as_u16(), -1008, detail);
             plain(status, JSON, error.body().into())
         }
-        None => problem(status, detail),
+        _ => problem(status, detail),
     }
 }
 
@@ -48,7 +49,7 @@ pub(crate) fn not_found(path: &str) -> Response {
     problem(
         StatusCode::NOT_FOUND,
         &format!(
-            "There is nothing at {shown}. The exchange's paths begin with /api, /sapi, /fapi, /dapi or /futures/data; see also /v1/symbols/spot, /health and /metrics."
+            "There is nothing at {shown}. The exchange's paths begin with /api, /sapi, /fapi, /dapi or /futures/data; see also /v1/symbols/spot, /api/cache/stats, /health and /metrics."
         ),
     )
 }
@@ -58,7 +59,8 @@ pub(crate) async fn unknown_path(request: Request<axum::body::Body>) -> Response
 }
 
 pub(crate) async fn wrong_method(request: Request<axum::body::Body>) -> Response {
-    let path = request.uri().path();
-    let method = if path.starts_with("/api/cache/") { "POST" } else { "GET" };
-    problem(StatusCode::METHOD_NOT_ALLOWED, &format!("{path} takes {method}."))
+    let (path, method) = (request.uri().path(), request.method());
+    let shown: String = path.chars().take(200).collect();
+    let detail = format!("{shown} does not take {method}; the header Allow says what it takes.");
+    problem(StatusCode::METHOD_NOT_ALLOWED, &detail)
 }

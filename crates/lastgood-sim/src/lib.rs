@@ -13,6 +13,7 @@ mod control;
 mod counters;
 mod endpoints;
 mod faults;
+mod fear_greed;
 mod funding;
 mod info;
 mod interval;

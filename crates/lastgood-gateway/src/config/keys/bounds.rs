@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::config::BaseUrl;
 use crate::config::problem::Wrong;
-use crate::config::upstream::{self, BaseUrl, Protocol};
+use crate::config::upstream::{self, Protocol};
 use crate::config::value::{self, Raw};
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
@@ -15,6 +16,11 @@ pub(super) const TIB: u64 = 1 << 40;
 
 pub(super) fn timeout(raw: &Raw) -> Result<Duration, Wrong> {
     value::span(raw, MILLISECOND..=SECOND * 600)
+}
+
+/// Zero is for never.
+pub(super) fn up_to_a_day(raw: &Raw) -> Result<Duration, Wrong> {
+    value::span(raw, Duration::ZERO..=SECOND * 86_400)
 }
 
 /// Unlike what answers requests, streams can be left out.

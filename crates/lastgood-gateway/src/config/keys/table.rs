@@ -1,6 +1,8 @@
 //! The table of what can be set.
 
-use super::bounds::{GIB, KIB, MIB, MILLISECOND, SECOND, TIB, http, streams, timeout};
+use lastgood_market::upstream::{COIN_BASES, FUTURES_BASES, SPOT_BASES};
+
+use super::bounds::{GIB, KIB, MIB, MILLISECOND, SECOND, TIB, http, streams, timeout, up_to_a_day};
 use super::{Field, Key};
 use crate::config::{LogFormat, Preset, address, show, store, upstream, value, warm};
 
@@ -105,8 +107,7 @@ pub const KEYS: &[Key] = &[
         kind: "list of URLs",
         env: &["LASTGOOD_BINANCE_SPOT_URL"],
         flag: None,
-        default: "https://api.binance.com,https://api-gcp.binance.com,https://api1.binance.com,\
-            https://api2.binance.com,https://api3.binance.com,https://api4.binance.com",
+        default: SPOT_BASES,
         doc: "bases of /api and /sapi, tried in order",
         secret: false,
         field: field!(binance.spot_url, http, show::bases),
@@ -116,7 +117,7 @@ pub const KEYS: &[Key] = &[
         kind: "list of URLs",
         env: &["LASTGOOD_BINANCE_FUTURES_URL"],
         flag: None,
-        default: "https://fapi.binance.com",
+        default: FUTURES_BASES,
         doc: "bases of /fapi and /futures/data, tried in order",
         secret: false,
         field: field!(binance.futures_url, http, show::bases),
@@ -126,7 +127,7 @@ pub const KEYS: &[Key] = &[
         kind: "list of URLs",
         env: &["LASTGOOD_BINANCE_COIN_URL"],
         flag: None,
-        default: "https://dapi.binance.com",
+        default: COIN_BASES,
         doc: "bases of /dapi, tried in order",
         secret: false,
         field: field!(binance.coin_url, http, show::bases),
@@ -392,5 +393,15 @@ pub const KEYS: &[Key] = &[
         doc: "the form of a log line",
         secret: false,
         field: field!(log.format, |raw| value::one_of(raw, &LogFormat::ALL), show::format),
+    },
+    Key {
+        name: "log.stats_every",
+        kind: "duration",
+        env: &["LASTGOOD_LOG_STATS_EVERY"],
+        flag: None,
+        default: "5m",
+        doc: "how often a line tells the hit rate, if there was traffic; 0s for never",
+        secret: false,
+        field: field!(log.stats_every, up_to_a_day, show::span),
     },
 ];
