@@ -20,6 +20,7 @@ import secrets
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -229,6 +230,30 @@ class Parts:
             return Part("redis", command, self._log("redis")), f"redis://127.0.0.1:{port}/0"
         return self._start_on_a_port(make, lambda part, port: _redis_answers(port))
 
+    def upstash(self):
+        """Redis as Upstash offers it: over TLS only, with a token that is the password of the user `default`. What trusts
+        its certificate is SSL_CERT_FILE at `certificate`."""
+        server = shutil.which("redis-server")
+        if not server or not shutil.which("openssl"):
+            raise Failed("redis-server or openssl is missing; install it (Debian: apt-get install redis-server openssl)")
+        folder, token = tempfile.mkdtemp(prefix="upstash-", dir=self.folder), secrets.token_urlsafe(24) + "=="
+        certificate, key = os.path.join(folder, "certificate.pem"), os.path.join(folder, "key.pem")
+        subprocess.run(
+            [shutil.which("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+             "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+             "-addext", "basicConstraints=critical,CA:FALSE", "-keyout", key, "-out", certificate],
+            check=True, capture_output=True)
+
+        def make(port):
+            command = [
+                server, "--port", "0", "--tls-port", str(port), "--bind", "127.0.0.1", "--dir", folder, "--save", "",
+                "--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate,
+                "--tls-auth-clients", "no", "--requirepass", token]
+            return Part("redis", command, self._log("upstash")), f"rediss://default:{token}@localhost:{port}"
+        part = self._start_on_a_port(make, lambda part, port: _redis_answers(port, certificate, token))
+        part.certificate, part.token = certificate, token
+        return part
+
     def postgres(self, database="example"):
         """A PostgreSQL server with an empty database; its superuser, `postgres`, needs no password."""
         bins = sorted(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda path: int(path.split("/")[4]))
@@ -292,9 +317,14 @@ def _first(pattern, text):
     return found and found.group(1)
 
 
-def _redis_answers(port):
+def _redis_answers(port, certificate=None, token=None):
     try:
         with socket.create_connection(("127.0.0.1", port), 1) as connection:
+            if certificate:
+                trust = ssl.create_default_context(cafile=certificate)
+                with trust.wrap_socket(connection, server_hostname="localhost") as connection:
+                    connection.sendall(f"AUTH default {token}\r\n".encode())
+                    return connection.recv(16).startswith(b"+OK")
             connection.sendall(b"PING\r\n")
             return connection.recv(16).startswith(b"+PONG")
     except OSError:

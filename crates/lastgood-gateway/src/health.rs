@@ -12,7 +12,7 @@ use lastgood_market::{Budget, Venue};
 use serde::Serialize;
 
 use crate::app::App;
-use crate::cluster::{Cluster, Counts, Totals};
+use crate::cluster::{self, Cluster, Counts, Totals};
 use crate::warm::{Progress, Tally};
 
 /// How well the gateway does. `degraded` still answers.
@@ -71,6 +71,10 @@ struct CacheHealth {
     /// Bytes held in memory.
     memory_used: u64,
     unconfirmed_removals: usize,
+    /// The reads of this process since it started; with a shared store, `cluster` has those of all.
+    hit_rate: f64,
+    #[serde(flatten)]
+    counts: Counts,
 }
 
 #[derive(Serialize)]
@@ -120,6 +124,7 @@ struct Ban {
 /// `GET /health`: always 200 while the gateway answers; the body says how well.
 pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Health> {
     let cache = app.cache.status();
+    let counts = own_counts(&app);
     let breaker = cache.store.as_ref().map(|store| store.breaker);
     let store_ok = breaker.is_none_or(|breaker| breaker == BreakerState::Closed);
     let upstreams: Vec<_> = Venue::ALL.into_iter().map(|venue| upstream_health(&app, venue)).collect();
@@ -137,6 +142,8 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Health> {
             store: cache.store.as_ref().map_or_else(|| "memory".to_owned(), |store| store.name.clone()),
             memory_used: cache.memory_bytes,
             unconfirmed_removals: cache.store.as_ref().map_or(0, |store| store.unconfirmed_removals),
+            hit_rate: counts.hit_rate(),
+            counts,
         },
         breaker: breaker.map_or("none", BreakerState::as_str),
         upstreams,
@@ -144,6 +151,13 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Health> {
         cluster: app.cluster.as_ref().and_then(Cluster::totals).map(ClusterHealth::from),
         warming: warming(&app),
     })
+}
+
+fn own_counts(app: &App) -> Counts {
+    let mut sum = Counts::default();
+    let regions = app.cache.stats().into_iter().filter(|(region, _)| region != cluster::REGION);
+    regions.for_each(|(_, stats)| sum.add(Counts::of(&stats)));
+    sum
 }
 
 const HEALTHY: &str = "healthy";

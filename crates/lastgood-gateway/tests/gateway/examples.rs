@@ -9,6 +9,7 @@ use lastgood::testing::RedisServer;
 use lastgood_gateway::config::{ConfigFile, FlagValue, Log, LogFormat, Settings, Sources, resolve};
 use tokio::process::Command;
 
+mod signals;
 mod tradebot;
 
 /// The state of the Redis that an example is given. In none of them may a client notice.
