@@ -1,4 +1,6 @@
--- Fills the schema: psql -v stocks=5000 -v days=1260 -f seed.sql. Deterministic; all of it is 6.3 million prices.
+-- Fills the schema: STOCKS=5000 DAYS=1260 psql -f seed.sql. Deterministic; that much is 6.3 million prices.
+\getenv stocks STOCKS
+\getenv days DAYS
 \if :{?stocks}
 \else
     \set stocks 500
