@@ -12,10 +12,13 @@ mod keys;
 mod layers;
 mod problem;
 mod regions;
+pub(crate) mod routes;
 mod show;
 mod size;
+mod sources;
 mod store;
 mod suggest;
+mod table;
 mod upstream;
 mod value;
 mod warm;
@@ -23,11 +26,13 @@ mod warm;
 pub use effective::{Row, render_effective};
 pub use file::{ConfigFile, FILE_NAME};
 pub use keys::{KEYS, Key};
+pub use lastgood_market::upstream::BaseUrl;
 pub use layers::{FlagValue, Resolved, Sources, resolve};
 pub use problem::{Origin, Problem, Problems};
 pub use regions::{REGION_KEYS, REGION_NAMES, RegionKey, RegionOverride};
+pub use sources::Declared;
+pub(crate) use sources::{ApiSetting, BucketSetting, DatabaseSetting};
 pub use store::{RedisAddress, RedisEndpoint, StoreSetting};
-pub use upstream::BaseUrl;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -35,6 +40,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lastgood_market::credentials::CredentialStore;
+use lastgood_market::upstream::Options;
 use lastgood_market::{Preset, Venue};
 use secrecy::SecretString;
 
@@ -75,8 +81,10 @@ pub struct Settings {
     pub upstream: Upstream,
     /// What is logged, and how.
     pub log: Log,
-    /// Overrides by region; the names are [`REGION_NAMES`].
-    pub regions: BTreeMap<&'static str, RegionOverride>,
+    /// Overrides by region; a name that no region has yet makes one for data of applications.
+    pub regions: BTreeMap<String, RegionOverride>,
+    /// Routes, and the databases, buckets and APIs that they ask.
+    pub declared: Declared,
 }
 
 /// The bases of the exchange, each list in the order to be tried.
@@ -238,6 +246,18 @@ impl Settings {
         }
     }
 
+    /// Where the exchange is, and how it is asked.
+    pub(crate) fn upstreams(&self) -> Options {
+        Options {
+            spot: self.binance.spot_url.clone(),
+            futures: self.binance.futures_url.clone(),
+            coin: self.binance.coin_url.clone(),
+            connect_timeout: self.upstream.connect_timeout,
+            max_concurrent: self.upstream.max_concurrent,
+            max_answer_bytes: self.upstream.max_answer_bytes,
+        }
+    }
+
     /// Zeros and empty lists, for the table of keys to fill.
     fn blank() -> Self {
         Self {
@@ -282,6 +302,7 @@ impl Settings {
             upstream: Upstream { connect_timeout: Duration::ZERO, max_concurrent: 0, max_answer_bytes: 0 },
             log: Log { level: String::new(), format: LogFormat::Text },
             regions: BTreeMap::new(),
+            declared: Declared::default(),
         }
     }
 }

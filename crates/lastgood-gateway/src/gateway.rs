@@ -1,5 +1,6 @@
 //! The gateway as a whole: built from settings, run on a listener.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
@@ -10,21 +11,22 @@ use std::time::Duration;
 use lastgood::store::{EmbeddedStore, Guard, RedisOptions, RedisStore, Store};
 use lastgood::{Cache, Clock, Policy, RegionStats};
 use lastgood_market::candles::Candles;
+use lastgood_market::upstream::{Asker, BanMemory, Upstreams, share_bans, watch_health};
 use lastgood_market::{Bucket, Plans, Preset, RegionName, Venue};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::admin::Admin;
-use crate::app::{App, Asker, Counts};
+use crate::app::{App, Counts};
 use crate::cluster::{self, Cluster};
 use crate::config::{BaseUrl, RegionOverride, Settings, StoreSetting};
 use crate::exchange::Packed;
 use crate::own_keys::OwnKeys;
 use crate::router::Routes;
+use crate::routes::{self, DeclaredRoutes};
 use crate::server;
 use crate::streams::{self, Streams};
 use crate::symbols::SymbolChain;
-use crate::upstream::{BanMemory, Upstreams, share_bans, watch_health};
 use crate::warm::{self, Warmer};
 
 /// How long queued writes may take when the gateway stops.
@@ -105,7 +107,13 @@ impl Gateway {
             let policy = configured(name.policy(settings.preset), &settings.region(name.as_str()));
             regions.push(cache.region(name.as_str(), policy).map_err(refuse)?);
         }
-        let upstreams = Arc::new(Upstreams::new(settings, &clock, bans).map_err(BuildError)?);
+        let mut named = BTreeMap::new();
+        for (name, policy) in settings.application_regions() {
+            let region = cache.region(&name, configured(policy, &settings.region(&name))).map_err(refuse)?;
+            named.insert(name, region);
+        }
+        let declared = DeclaredRoutes::new(settings, &named).map_err(BuildError)?;
+        let upstreams = Arc::new(Upstreams::new(&settings.upstreams(), &clock, bans).map_err(BuildError)?);
         upstreams.recall_stops().await;
         let mut behind = JoinSet::new();
         behind.spawn(watch_health(Arc::clone(&upstreams)));
@@ -134,6 +142,8 @@ impl Gateway {
             streams: Streams::new(&streamed.iter().map(|(venue, _)| *venue).collect::<Vec<_>>()),
             cache,
             regions,
+            named,
+            declared,
             plans: Plans::default(),
             upstreams,
             exchange,
@@ -152,6 +162,7 @@ impl Gateway {
             behind.spawn(streams::keep(Arc::clone(&app), venue, bases));
         }
         behind.spawn(warm::keep(Arc::clone(&app), asked_to_warm));
+        behind.spawn(routes::keep(Arc::clone(&app)));
         Ok(Gateway { app, _behind: behind })
     }
 

@@ -7,12 +7,12 @@ use axum::extract::State;
 use lastgood::Timestamp;
 use lastgood::store::BreakerState;
 use lastgood_market::budget::{BucketStanding, Stop};
+use lastgood_market::upstream::Base;
 use lastgood_market::{Budget, Venue};
 use serde::Serialize;
 
 use crate::app::App;
 use crate::cluster::{Cluster, Counts, Totals};
-use crate::upstream::Base;
 use crate::warm::{Progress, Tally};
 
 /// How well the gateway does. `degraded` still answers.

@@ -10,6 +10,7 @@ use http::{HeaderValue, StatusCode};
 use lastgood::store::BreakerState;
 use lastgood::{LATENCY_BOUNDS_MS, RegionStats, Timestamp};
 use lastgood_market::budget::{BucketStanding, Standing};
+use lastgood_market::upstream::CallResult;
 use lastgood_market::{Bucket, Budget, Priority, Venue};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
@@ -22,7 +23,6 @@ use crate::app::App;
 use crate::cluster::Cluster;
 use crate::response::plain;
 use crate::streams::Counters as StreamCounters;
-use crate::upstream::CallResult;
 use crate::warm::Tally;
 
 const OPENMETRICS: HeaderValue = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");

@@ -19,11 +19,11 @@ pub(crate) async fn admit(
     let length = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if length as u64 > app.limits.max_url_bytes {
         let detail = format!("The URL has {length} bytes; limits.max_url_bytes is {}.", app.limits.max_url_bytes);
-        return problem::refuse(request.uri().path(), StatusCode::URI_TOO_LONG, &detail);
+        return problem::refuse(app, request.uri().path(), StatusCode::URI_TOO_LONG, &detail);
     }
     let Some(_place) = Place::take(app) else {
         let detail = format!("{} requests are being answered already.", app.limits.max_concurrent_requests);
-        return problem::refuse(request.uri().path(), StatusCode::SERVICE_UNAVAILABLE, &detail);
+        return problem::refuse(app, request.uri().path(), StatusCode::SERVICE_UNAVAILABLE, &detail);
     };
     if !tracing::enabled!(tracing::Level::DEBUG) {
         return next(request).await;

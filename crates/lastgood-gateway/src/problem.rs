@@ -5,6 +5,7 @@ use http::{HeaderValue, Request, StatusCode};
 use lastgood_market::symbols::Refusal;
 use lastgood_market::{ExchangeError, Venue};
 
+use crate::app::App;
 use crate::response::plain;
 
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -31,13 +32,13 @@ pub(crate) fn parameter(status: StatusCode, refusal: &Refusal) -> Response {
 }
 
 /// A refusal in the shape that the path's users expect.
-pub(crate) fn refuse(path: &str, status: StatusCode, detail: &str) -> Response {
+pub(crate) fn refuse(app: &App, path: &str, status: StatusCode, detail: &str) -> Response {
     match Venue::of(path, "") {
-        Some(_) => {
+        Some(_) if !app.declared.owns(path) => {
             let error = ExchangeError::new(status.as_u16(), -1008, detail);
             plain(status, JSON, error.body().into())
         }
-        None => problem(status, detail),
+        _ => problem(status, detail),
     }
 }
 

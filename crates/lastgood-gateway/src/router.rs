@@ -6,14 +6,14 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use http::Request;
 use hyper::body::Incoming;
 use lastgood_market::Venue;
 use tower::ServiceExt as _;
 
 use crate::app::App;
-use crate::{exchange, health, metrics, middleware, problem, symbols, warm};
+use crate::{exchange, health, metrics, middleware, openapi, problem, symbols, warm};
 
 /// Every path that the gateway answers: the exchange's, told by [`Venue::of`] alone, and its own. Clones share it all.
 #[derive(Clone)]
@@ -24,16 +24,31 @@ pub(crate) struct Routes {
 
 /// Under the exchange's prefix, but the gateway's own.
 const CACHE_API: &str = "/api/cache/";
+const OPENAPI: &str = "/api/openapi.json";
+
+/// The gateway's own paths, each with an entry in `openapi/own.json`.
+fn own_routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
+    vec![
+        ("/health", get(health::health)),
+        ("/livez", get(health::livez)),
+        ("/readyz", get(health::readyz)),
+        ("/metrics", get(metrics::metrics)),
+        (OPENAPI, get(openapi::openapi)),
+        ("/v1/symbols/{market}", get(symbols::symbols)),
+        ("/api/cache/warm", post(warm::warm)),
+    ]
+}
+
+#[cfg(test)]
+pub(crate) fn own_paths() -> Vec<&'static str> {
+    own_routes().into_iter().map(|(path, _)| path).collect()
+}
 
 impl Routes {
     pub(crate) fn new(app: Arc<App>) -> Self {
-        let own = Router::new()
-            .route("/health", get(health::health))
-            .route("/livez", get(health::livez))
-            .route("/readyz", get(health::readyz))
-            .route("/metrics", get(metrics::metrics))
-            .route("/v1/symbols/{market}", get(symbols::symbols))
-            .route("/api/cache/warm", post(warm::warm))
+        let own = own_routes().into_iter().fold(Router::new(), |own, (path, methods)| own.route(path, methods));
+        let own = app.declared.add_to(own);
+        let own = own
             .fallback(problem::unknown_path)
             .method_not_allowed_fallback(problem::wrong_method)
             .with_state(Arc::clone(&app));
@@ -43,7 +58,7 @@ impl Routes {
     /// Answers a request, through the layers of [`middleware`].
     pub(crate) async fn answer(self, request: Request<Incoming>) -> Result<Response, Infallible> {
         let Routes { app, own } = self;
-        let routed = async |request: Request<Incoming>| match exchange_of(&request) {
+        let routed = async |request: Request<Incoming>| match exchange_of(&app, &request) {
             Some(venue) => exchange::exchange(&app, venue, request).await,
             None => own.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {}),
         };
@@ -51,7 +66,8 @@ impl Routes {
     }
 }
 
-fn exchange_of(request: &Request<Incoming>) -> Option<Venue> {
+fn exchange_of(app: &App, request: &Request<Incoming>) -> Option<Venue> {
     let path = request.uri().path();
-    Venue::of(path, request.uri().query().unwrap_or("")).filter(|_| !path.starts_with(CACHE_API))
+    let is_own = path.starts_with(CACHE_API) || path == OPENAPI || app.declared.owns(path);
+    Venue::of(path, request.uri().query().unwrap_or("")).filter(|_| !is_own)
 }

@@ -21,7 +21,8 @@ mod file;
 pub use self::cipher::{MasterKey, SHORTEST_PASSPHRASE};
 pub use self::error::CredentialError;
 
-use self::file::{Sealed, Stored};
+use self::cipher::Sealed;
+use self::file::Stored;
 
 /// Which of the exchange's worlds a key opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

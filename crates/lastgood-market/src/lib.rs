@@ -1,15 +1,22 @@
 //! Market data on the lastgood cache: which exchange endpoints there are, how their answers are keyed, what they cost,
 //! how one answer serves many questions, and when the exchange wants to be left alone.
 //!
-//! Nothing here speaks HTTP. [`plan`] says what to do with a request, [`cut()`](cut::cut) takes what was asked out of what was
+//! [`plan()`](plan::plan) says what to do with a request, [`cut()`](cut::cut) takes what was asked out of what was
 //! fetched, [`Budget`] says whether the exchange may be asked now.
+//!
+//! With the feature `http`, `upstream` asks it, and `market` is all of this in a few lines for a Rust program. Without it
+//! nothing here speaks HTTP.
 
 pub mod budget;
 pub mod calendar;
 pub mod candles;
 pub mod credentials;
 pub mod cut;
+pub mod fear_greed;
 pub mod interval;
+pub mod llm;
+#[cfg(feature = "http")]
+pub mod market;
 pub mod plan;
 pub mod query;
 pub mod region;
@@ -17,10 +24,14 @@ pub mod signing;
 pub mod source;
 pub mod stream;
 pub mod symbols;
+#[cfg(feature = "http")]
+pub mod upstream;
 pub mod validate;
 pub mod venue;
 
 pub use self::budget::{Budget, Priority};
+#[cfg(feature = "http")]
+pub use self::market::Market;
 pub use self::plan::{Plan, Plans, Request, plan};
 pub use self::region::{Preset, RegionName};
 pub use self::source::Source;

@@ -48,12 +48,14 @@ pub enum RegionName {
     OpenInterest,
     FuturesData,
     Symbols,
+    FearGreed,
+    Llm,
     Other,
 }
 
 impl RegionName {
     /// Every region, in the order of their discriminants.
-    pub const ALL: [RegionName; 17] = [
+    pub const ALL: [RegionName; 19] = [
         RegionName::ExchangeInfo,
         RegionName::TickerPrice,
         RegionName::Ticker24hr,
@@ -70,6 +72,8 @@ impl RegionName {
         RegionName::OpenInterest,
         RegionName::FuturesData,
         RegionName::Symbols,
+        RegionName::FearGreed,
+        RegionName::Llm,
         RegionName::Other,
     ];
 
@@ -92,6 +96,8 @@ impl RegionName {
             RegionName::OpenInterest => "open_interest",
             RegionName::FuturesData => "futures_data",
             RegionName::Symbols => "symbols",
+            RegionName::FearGreed => "fear_greed",
+            RegionName::Llm => "llm",
             RegionName::Other => "other",
         }
     }
@@ -117,7 +123,9 @@ impl RegionName {
             RegionName::FundingInfo => (300_000, 300_000, DAY),
             RegionName::OpenInterest => (5_000, 60_000, DAY),
             RegionName::FuturesData => (60_000, 60_000, DAY),
-            RegionName::Other => (300_000, 300_000, DAY),
+            // Trading takes the time that the index itself names instead.
+            RegionName::FearGreed => (300_000, 300_000, Keep::Forever),
+            RegionName::Llm | RegionName::Other => (300_000, 300_000, DAY),
         };
         let fresh_for = Duration::from_millis(match preset {
             Preset::Trading => trading_ms,
@@ -132,6 +140,8 @@ impl RegionName {
         match self {
             // Its load tries one link of the source chain after the other.
             RegionName::Symbols => Policy { hard_timeout: Duration::from_secs(20), ..policy },
+            // Models think long.
+            RegionName::Llm => Policy { hard_timeout: Duration::from_secs(120), ..policy },
             _ => policy,
         }
     }

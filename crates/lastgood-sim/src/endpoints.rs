@@ -258,7 +258,7 @@ fn funding_rate(context: &Context<'_>) -> Result<Content, ApiError> {
 
 fn funding_info(context: &Context<'_>) -> Result<Content, ApiError> {
     let perpetual = context.catalogue.trading(context.venue).filter(|symbol| symbol.contract == Contract::Perpetual);
-    Ok(market::array(perpetual, |out, symbol| out.push_str(&funding::funding_info(symbol))).into())
+    Ok(crate::rows::array(perpetual, |out, symbol| out.push_str(&funding::funding_info(symbol))).into())
 }
 
 fn statistics(context: &Context<'_>) -> Result<Content, ApiError> {

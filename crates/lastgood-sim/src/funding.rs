@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 use crate::Venue;
-use crate::market::{array, step};
+use crate::market::step;
 use crate::price::price;
 use crate::random::{fraction, one_in};
+use crate::rows::array;
 use crate::symbols::{Contract, Symbol};
 
 /// Eight hours, between two settlements of funding.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::catalogue::Catalogue;
-use crate::market::array;
+use crate::rows::array;
 use crate::symbols::{Contract, Symbol};
 use crate::{SimConfig, Venue};
 

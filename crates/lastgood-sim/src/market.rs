@@ -217,16 +217,3 @@ pub(crate) fn avg_price(symbol: &Symbol, micros: bool, now: u64) -> String {
     let closed = if micros { at * 1_000 } else { at };
     format!(r#"{{"mins":5,"price":"{}","closeTime":{closed}}}"#, text(symbol, price(symbol, at)))
 }
-
-/// Rows between brackets.
-pub(crate) fn array<T>(rows: impl IntoIterator<Item = T>, mut write: impl FnMut(&mut String, T)) -> String {
-    let mut out = String::from("[");
-    for row in rows {
-        if out.len() > 1 {
-            out.push(',');
-        }
-        write(&mut out, row);
-    }
-    out.push(']');
-    out
-}

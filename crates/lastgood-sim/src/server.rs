@@ -22,6 +22,7 @@ use crate::content::Content;
 use crate::counters::LoggedRequest;
 use crate::endpoints::{self, Context};
 use crate::faults::FaultKind;
+use crate::fear_greed;
 use crate::limits::{Refusal, banned};
 use crate::params::{ApiError, Params};
 use crate::signed::{self, SignedRequest};
@@ -214,6 +215,9 @@ fn answered(state: &State, faults: &[FaultKind], venue: Venue, asked: &Asked<'_>
     let config = state.config();
     let limit = if venue == Venue::Spot { config.weight_limit_spot } else { config.weight_limit_futures };
     let method = asked.method.as_str();
+    if fear_greed::PATHS.contains(&asked.path) && method == "GET" {
+        return Ok(fear_greed::answer(asked.query, config.seed, now).into());
+    }
     if let Some(weight) = signed::weight(method, asked.path) {
         state.limits(venue).count(venue, weight, None, limit, now).map_err(Failed::Refused)?;
         state.counters().count_weight(venue, weight);

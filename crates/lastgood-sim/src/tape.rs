@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use crate::Venue;
-use crate::market::array;
 use crate::price::{price, quantity, text};
 use crate::random::{fraction, one_in};
+use crate::rows::array;
 use crate::symbols::Symbol;
 
 /// A trade happens this often, in ms.

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::clock::Timestamp;
 use crate::policy::Times;
 
+mod packing;
 mod wire;
 
 pub(crate) use self::wire::{decode, encode};

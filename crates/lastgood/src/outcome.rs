@@ -86,6 +86,14 @@ impl Outcome {
         }
     }
 
+    /// The tier that held a fresh answer.
+    pub const fn tier(self) -> Option<Tier> {
+        match self {
+            Outcome::Hit(tier) => Some(tier),
+            _ => None,
+        }
+    }
+
     /// Whether the answer was served without waiting for the source.
     pub const fn is_hit(self) -> bool {
         matches!(self, Outcome::Hit(_) | Outcome::Stale)

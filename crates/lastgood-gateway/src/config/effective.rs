@@ -16,7 +16,7 @@ pub struct Row {
     pub origin: String,
 }
 
-/// Every key with its value and origin, then the regions that are overridden.
+/// Every key with its value and origin, then the regions that are overridden, then what is declared for routes.
 #[must_use]
 pub fn render_effective(resolved: &Resolved) -> Vec<Row> {
     let row = |key: String, value: String| Row {
@@ -31,5 +31,7 @@ pub fn render_effective(resolved: &Resolved) -> Vec<Row> {
             Some(row(format!("regions.{region}.{}", key.name), value))
         })
     });
-    keys.chain(regions).collect()
+    let declared = resolved.settings.declared.rows().into_iter();
+    let declared = declared.map(|(key, value, origin)| Row { value: redact(&value).into_owned(), key, origin });
+    keys.chain(regions).chain(declared).collect()
 }

@@ -1,14 +1,17 @@
 //! The configuration file: finding it, and reading it with the line of every value.
 
+use std::cell::RefCell;
 use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{Origin, Problem, Problems, Wrong};
+use super::sources::Declared;
 use super::suggest::did_you_mean;
+use super::table::Report;
 use super::value::Raw;
-use super::{KEYS, Key, REGION_KEYS, REGION_NAMES, RegionKey};
+use super::{KEYS, Key, REGION_KEYS, REGION_NAMES, RegionKey, regions};
 
 /// The file that is read when it lies in the working directory and no other is named.
 pub const FILE_NAME: &str = "lastgood.toml";
@@ -78,10 +81,12 @@ impl ConfigFile {
 }
 
 /// What a dotted name stands for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum Target {
     Key(&'static Key),
-    Region(&'static str, &'static RegionKey),
+    Region(String, &'static RegionKey),
+    /// `[regions.NAME]` itself, which makes the region if there is none.
+    Declared(String),
 }
 
 impl Target {
@@ -93,9 +98,9 @@ impl Target {
         if let Some(rest) = name.strip_prefix("regions.")
             && let Some((region, key)) = rest.split_once('.')
         {
-            let region = region_named(region)?;
+            regions::check_name(region)?;
             return match REGION_KEYS.iter().find(|known| known.name == key) {
-                Some(key) => Ok(Self::Region(region, key)),
+                Some(key) => Ok(Self::Region(region.to_owned(), key)),
                 None => Err(Wrong::new("unknown key of a region").hint(
                     did_you_mean(key, REGION_KEYS.iter().map(|known| known.name))
                         .unwrap_or_else(|| list("a region has", region_key_names())),
@@ -107,13 +112,6 @@ impl Target {
             None => Wrong::new("unknown key").hint(meant(name)),
         })
     }
-}
-
-fn region_named(name: &str) -> Result<&'static str, Wrong> {
-    REGION_NAMES.into_iter().find(|known| *known == name).ok_or_else(|| {
-        Wrong::new("unknown region")
-            .hint(did_you_mean(name, REGION_NAMES).unwrap_or_else(|| list("the regions are", REGION_NAMES)))
-    })
 }
 
 fn region_key_names() -> impl Iterator<Item = &'static str> {
@@ -173,8 +171,16 @@ pub(crate) struct Assignment {
     pub(crate) raw: Raw,
 }
 
-/// Reads the whole file: what it sets, and what is wrong with it, by line.
-pub(crate) fn read(file: &ConfigFile) -> (Vec<Assignment>, Vec<Problem>) {
+/// What a file says.
+pub(crate) struct Said {
+    pub(crate) assignments: Vec<Assignment>,
+    pub(crate) declared: Declared,
+    /// What is wrong with it, by line.
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// Reads the whole file. `env` is asked for the variables that it names.
+pub(crate) fn read(file: &ConfigFile, env: &dyn Fn(&str) -> Option<String>) -> Said {
     let mut reader = Reader { file, assignments: Vec::new(), problems: Vec::new() };
     let (root, errors) = DeTable::parse_recoverable(&file.text);
     for error in errors {
@@ -187,14 +193,20 @@ pub(crate) fn read(file: &ConfigFile) -> (Vec<Assignment>, Vec<Problem>) {
             reader.problems.push(Problem::new(Some(origin), None, wrong));
         }
     }
+    let mut declared = Declared::default();
     if reader.problems.is_empty() {
         reader.table("", root.get_ref());
+        let line_of = |offset: usize| reader.origin(offset);
+        let report = Report { line_of: &line_of, env, problems: RefCell::default() };
+        declared = Declared::read(root.get_ref(), &report);
+        let problems = report.problems.take();
+        reader.problems.extend(problems);
     }
     reader.problems.sort_by_key(|problem| match problem.origin {
         Some(Origin::File { line, .. }) => line,
         _ => 0,
     });
-    (reader.assignments, reader.problems)
+    Said { assignments: reader.assignments, declared, problems: reader.problems }
 }
 
 struct Reader<'a> {
@@ -216,6 +228,9 @@ impl Reader<'_> {
                 "" => key.get_ref().to_string(),
                 _ => format!("{path}.{}", key.get_ref()),
             };
+            if path.is_empty() && Declared::TABLES.contains(&name.as_str()) {
+                continue;
+            }
             let origin = self.origin(key.span().start);
             if let Err(wrong) = self.entry(&name, &origin, value) {
                 self.problems.push(Problem::new(Some(origin), Some(&name), wrong));
@@ -228,13 +243,19 @@ impl Reader<'_> {
             if let Some(region) = name.strip_prefix("regions.")
                 && !region.contains('.')
             {
-                region_named(region)?;
+                regions::check_name(region)?;
+                self.assignments.push(Assignment {
+                    target: Target::Declared(region.to_owned()),
+                    name: name.to_owned(),
+                    origin: origin.clone(),
+                    raw: Raw::text(""),
+                });
             } else if keys_of_group(name).is_none() {
                 return Err(match Target::named(name) {
                     Ok(_) => Wrong::new("expected a value, found a table"),
                     Err(wrong) if name.contains('.') => wrong,
                     Err(_) => Wrong::new("unknown table").hint(
-                        did_you_mean(name, groups().chain(["regions"]))
+                        did_you_mean(name, groups().chain(["regions"]).chain(Declared::TABLES))
                             .unwrap_or_else(|| "`lastgood config` lists every key".to_owned()),
                     ),
                 });
@@ -249,7 +270,7 @@ impl Reader<'_> {
     }
 }
 
-fn raw(value: &DeValue<'_>) -> Result<Raw, Wrong> {
+pub(super) fn raw(value: &DeValue<'_>) -> Result<Raw, Wrong> {
     let bare = |kind, text: String| Ok(Raw::Bare { kind, text });
     match value {
         DeValue::String(text) => Ok(Raw::text(text.as_ref())),

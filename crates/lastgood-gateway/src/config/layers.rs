@@ -7,9 +7,9 @@ use secrecy::ExposeSecret;
 
 use super::file::{self, ConfigFile, Target};
 use super::problem::{Origin, Problem, Problems, Wrong};
-use super::suggest::nearest;
+use super::suggest::{did_you_mean, nearest};
 use super::value::Raw;
-use super::{KEYS, REGION_NAMES, Settings, address};
+use super::{KEYS, REGION_NAMES, Settings, address, regions};
 
 pub(super) const DATA_DIR_WITHOUT_HOME: &str = "lastgood-data";
 
@@ -66,12 +66,13 @@ impl Resolved {
 /// All that is wrong, not only the first of it.
 pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
     let mut layers = Layers { settings: Settings::default(), origins: BTreeMap::new(), problems: Vec::new() };
-    layers.file(sources.file.as_ref());
+    layers.file(sources.file.as_ref(), sources.env);
     layers.environment(sources.env);
     layers.flags(&sources.flags);
     layers.data_dir(sources.env);
     layers.check_exposure();
     layers.check_timeouts();
+    layers.check_regions_of_routes();
     if !layers.problems.is_empty() {
         return Err(Problems(layers.problems));
     }
@@ -91,7 +92,11 @@ impl Layers {
     fn apply(&mut self, target: Target, name: &str, origin: Origin, raw: &Raw) {
         let applied = match target {
             Target::Key(key) => key.apply(&mut self.settings, raw),
-            Target::Region(region, key) => (key.set)(self.settings.regions.entry(region).or_default(), raw),
+            Target::Region(region, key) => regions::check_count(&self.settings, &region)
+                .and_then(|()| (key.set)(self.settings.regions.entry(region).or_default(), raw)),
+            Target::Declared(region) => regions::check_count(&self.settings, &region).map(|()| {
+                self.settings.regions.entry(region).or_default();
+            }),
         };
         match applied {
             Ok(()) => {
@@ -105,13 +110,14 @@ impl Layers {
         self.problems.push(Problem::new(Some(origin), Some(name), wrong));
     }
 
-    fn file(&mut self, file: Option<&ConfigFile>) {
+    fn file(&mut self, file: Option<&ConfigFile>, env: &dyn Fn(&str) -> Option<String>) {
         let Some(file) = file else { return };
-        let (assignments, mut problems) = file::read(file);
-        for one in assignments {
+        let mut said = file::read(file, env);
+        for one in said.assignments {
             self.apply(one.target, &one.name, one.origin, &one.raw);
         }
-        self.problems.append(&mut problems);
+        self.problems.append(&mut said.problems);
+        self.settings.declared = said.declared;
         self.problems.sort_by_key(|problem| match problem.origin {
             Some(Origin::File { line, .. }) => line,
             _ => 0,
@@ -171,8 +177,7 @@ impl Layers {
     }
 
     fn check_timeouts(&mut self) {
-        for region in REGION_NAMES {
-            let set = self.settings.region(region);
+        for (region, set) in self.settings.regions.clone() {
             if let (Some(soft), Some(hard)) = (set.soft_timeout, set.hard_timeout)
                 && soft > hard
             {
@@ -181,6 +186,22 @@ impl Layers {
                 let wrong = Wrong::new("the soft timeout is longer than the hard one")
                     .hint("the soft timeout comes first, the hard one gives up");
                 self.refuse(origin, &name, wrong);
+            }
+        }
+    }
+
+    /// Flags may declare a region, too, so that only now they are all known.
+    fn check_regions_of_routes(&mut self) {
+        let regions: Vec<String> = self.settings.application_regions().into_iter().map(|(name, _)| name).collect();
+        for route in self.settings.declared.routes.clone() {
+            if !regions.contains(&route.region) {
+                let hint = did_you_mean(&route.region, regions.iter().map(String::as_str));
+                let hint = hint.unwrap_or_else(|| match REGION_NAMES.contains(&route.region.as_str()) {
+                    true => "this region is the exchange's; declare another in [regions.NAME]".to_owned(),
+                    false => format!("declare it with [regions.{}]", route.region),
+                });
+                let wrong = Wrong::new(format!("there is no region {:?} for routes", route.region)).hint(hint);
+                self.refuse(route.region_origin, "routes.region", wrong);
             }
         }
     }
@@ -271,6 +292,12 @@ mod tests {
         })
     }
 
+    /// What may be said of databases, buckets, APIs and routes.
+    const DECLARED_KEYS: &str = "url max_connections statement_timeout endpoint region access_key secret_key headers \
+        timeout allow_private path description tags warm warm_every type max_length pattern case min max default \
+        optional choices bucket object select take keep next_on_missing database sql rows api query expect is fields \
+        not_fields fresh_for_field";
+
     fn message(file: &str) -> String {
         resolve_from(file, &[], &[]).expect_err(file).to_string()
     }
@@ -351,7 +378,8 @@ mod tests {
             ),
             (
                 "[regions.kline]\nfresh_for = \"1s\"",
-                "lastgood.toml:1: `regions.kline`: unknown region\n    help: did you mean `klines`?",
+                "lastgood.toml:1: `regions.kline`: unknown region, and too like one that is there to be a new one\n    \
+                 help: did you mean `klines`?",
             ),
             (
                 "[regions.klines]\nfresh = \"1s\"",
@@ -464,6 +492,39 @@ mod tests {
     }
 
     #[test]
+    fn regions_for_applications_are_there_and_more_can_be_declared() {
+        let policy = |settings: &Settings, name: &str| {
+            settings.application_regions().into_iter().find(|(known, _)| known == name).map(|(_, policy)| policy)
+        };
+        let file = "[regions.prices]\n[regions.news]\nfresh_for = \"1m\"\n[regions.analytics]\nfresh_for = \"1m\"";
+        let settings = resolve_from(file, &[], &[]).expect("valid").settings;
+        for (name, seconds, keep) in [
+            ("stock_latest", 300, Keep::Forever),
+            ("stock_recent", 3_600, Keep::Forever),
+            ("stock_symbols", 21_600, Keep::Forever),
+            ("analytics", 120, Keep::For(Duration::from_secs(86_400))),
+            ("agent_leaderboard", 60, Keep::For(Duration::from_secs(86_400))),
+            ("scores_leaderboard", 600, Keep::For(Duration::from_secs(86_400))),
+            ("kv", 300, Keep::For(Duration::from_secs(86_400))),
+            ("prices", 300, Keep::For(Duration::from_secs(86_400))),
+            ("news", 300, Keep::For(Duration::from_secs(86_400))),
+        ] {
+            let policy = policy(&settings, name).unwrap_or_else(|| panic!("{name}"));
+            let fresh_for = Duration::from_secs(seconds);
+            assert_eq!((policy.fresh_for, policy.stale_for, policy.keep_for), (fresh_for, fresh_for, keep), "{name}");
+        }
+        assert_eq!(settings.region("analytics").fresh_for, Some(Duration::from_secs(60)));
+        assert_eq!(settings.region("news").fresh_for, Some(Duration::from_secs(60)));
+        assert!(policy(&settings, "klines").is_none());
+
+        assert!(message("[regions.analytic]").contains("did you mean `analytics`?"));
+        assert!(message("[regions.\"my news\"]").contains("a-z, 0-9 and _"));
+        assert!(message("[regions.nodes]").contains("the gateway's own"));
+        let many: String = (0..65).map(|n| format!("[regions.made_up_region_{n}]\n")).collect();
+        assert!(message(&many).contains("more than 64 regions"));
+    }
+
+    #[test]
     fn no_secret_is_shown_or_complained_about() {
         let file =
             "store = \"redis://u:hunter2@h\"\nmaster_key = \"hunter2hunter2hunter2\"\n[admin]\ntoken = \"hunter2\"\n";
@@ -509,7 +570,21 @@ mod tests {
                 _ => line,
             })
             .collect();
-        let resolved = resolve_from(&uncommented.join("\n"), &[], &[]).unwrap_or_else(|wrong| panic!("{wrong}"));
+        let env = [
+            ("DATABASE_URL", "postgres://h/d"),
+            ("AWS_ACCESS_KEY_ID", "k"),
+            ("AWS_SECRET_ACCESS_KEY", "s"),
+            ("QUOTES_TOKEN", "t"),
+            ("QUOTES_KEY", "k"),
+        ];
+        let resolved = resolve_from(&uncommented.join("\n"), &env, &[]).unwrap_or_else(|wrong| panic!("{wrong}"));
+        let declared = &resolved.settings.declared;
+        let route = declared.routes.first().expect("a route");
+        assert_eq!((declared.databases.len(), declared.buckets.len(), declared.apis.len()), (1, 1, 1));
+        assert_eq!((route.parameters.len(), route.sources.len(), route.tags.len(), route.warm.len()), (4, 3, 2, 2));
+        for key in DECLARED_KEYS.split_whitespace() {
+            assert!(uncommented.iter().any(|line| line.contains(&format!("{key} = "))), "{key} is missing");
+        }
         let defaults = Settings::default();
         for key in KEYS {
             let written = matches!(resolved.origin(key.name), Origin::File { .. });

@@ -1,10 +1,12 @@
-//! What may be set for one region.
+//! The regions, and what may be set for each.
 
-use lastgood::Keep;
+use lastgood::{Keep, Policy};
 use lastgood_market::RegionName;
 use std::time::Duration;
 
+use super::Settings;
 use super::problem::Wrong;
+use super::suggest::slip_of;
 use super::value::{self, Raw};
 use super::{duration, size};
 
@@ -18,6 +20,83 @@ pub const REGION_NAMES: [&str; RegionName::ALL.len()] = {
     }
     names
 };
+
+/// The regions of applications that are there undeclared: seconds of freshness, and how long what is in them is kept.
+const APPLICATION_REGIONS: [(&str, u64, Keep); 8] = [
+    ("stock_latest", 300, Keep::Forever),
+    ("stock_recent", 3_600, Keep::Forever),
+    ("stock_symbols", 21_600, Keep::Forever),
+    ("analytics", 120, KEPT_A_DAY),
+    ("agent_leaderboard", 60, KEPT_A_DAY),
+    ("scores_leaderboard", 600, KEPT_A_DAY),
+    ("kv", 300, KEPT_A_DAY),
+    ("routes", 300, KEPT_A_DAY),
+];
+const KEPT_A_DAY: Keep = Keep::For(DAY);
+/// Freshness in a region that the configuration makes.
+const DECLARED_SECONDS: u64 = 300;
+/// Each region has counters, and a place in every report.
+const MOST_DECLARED: usize = 64;
+const LONGEST_NAME: usize = 40;
+/// Names that the gateway keeps for regions of its own.
+const RESERVED: [&str; 3] = ["nodes", "llm", "fear_greed"];
+
+/// A region of applications' own data, before the overrides of its fields.
+fn application_policy(seconds: u64, keep: Keep) -> Policy {
+    let fresh_for = Duration::from_secs(seconds);
+    Policy::fresh_for(fresh_for).stale_for(fresh_for).keep_for(keep)
+}
+
+impl Settings {
+    /// The regions for data of applications, which declared routes and `/v1/kv` use: those that are always there, and
+    /// those that the configuration makes by naming them.
+    #[must_use]
+    pub fn application_regions(&self) -> Vec<(String, Policy)> {
+        let always = APPLICATION_REGIONS.iter();
+        let always = always.map(|(name, seconds, keep)| ((*name).to_owned(), application_policy(*seconds, *keep)));
+        let declared = self.regions.keys().filter(|name| !is_built_in(name));
+        let declared = declared.map(|name| (name.clone(), application_policy(DECLARED_SECONDS, KEPT_A_DAY)));
+        always.chain(declared).collect()
+    }
+}
+
+fn built_in() -> impl Iterator<Item = &'static str> {
+    REGION_NAMES.into_iter().chain(APPLICATION_REGIONS.map(|(name, ..)| name))
+}
+
+fn is_built_in(name: &str) -> bool {
+    built_in().any(|known| known == name)
+}
+
+/// Whether `[regions.NAME]` may stand: a region that is there, or a new one.
+pub(super) fn check_name(name: &str) -> Result<(), Wrong> {
+    if is_built_in(name) {
+        return Ok(());
+    }
+    if let Some(meant) = slip_of(name, built_in()) {
+        return Err(Wrong::new("unknown region, and too like one that is there to be a new one")
+            .hint(format!("did you mean `{meant}`?")));
+    }
+    let sound = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let begins = name.starts_with(|c: char| c.is_ascii_lowercase());
+    if !begins || name.len() > LONGEST_NAME || !name.chars().all(sound) {
+        return Err(Wrong::new("no name for a region")
+            .hint(format!("a new region is named with a-z, 0-9 and _, a letter first, {LONGEST_NAME} at most")));
+    }
+    if RESERVED.contains(&name) {
+        return Err(Wrong::new("this name is the gateway's own").hint("choose another name"));
+    }
+    Ok(())
+}
+
+/// Whether one more region may be declared beside those that are.
+pub(super) fn check_count(settings: &Settings, name: &str) -> Result<(), Wrong> {
+    let declared = settings.regions.keys().filter(|known| !is_built_in(known)).count();
+    if is_built_in(name) || settings.regions.contains_key(name) || declared < MOST_DECLARED {
+        return Ok(());
+    }
+    Err(Wrong::new(format!("more than {MOST_DECLARED} regions are declared")).hint("let routes share regions"))
+}
 
 /// What the configuration says about one region; `None` leaves the preset's value.
 #[derive(Debug, Clone, Default, PartialEq)]

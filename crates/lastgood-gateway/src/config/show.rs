@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::upstream::BaseUrl;
+use super::BaseUrl;
 use super::{LogFormat, Preset, duration, size};
 use crate::redact::MASK;
 

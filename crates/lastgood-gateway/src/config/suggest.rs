@@ -23,6 +23,13 @@ pub(crate) fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = 
     nearest(word, candidates).map(|found| format!("did you mean `{found}`?"))
 }
 
+/// The candidate that `word` is but one slip away from: one that may be a word of its own is not among them.
+pub(crate) fn slip_of<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let wanted = plain(word);
+    let near = |candidate: &&str| word.len() <= LONGEST && distance(&wanted, &plain(candidate)) <= 1;
+    candidates.into_iter().find(near)
+}
+
 /// Case and the choice between `-`, `_` and nothing are no difference.
 fn plain(word: &str) -> String {
     word.chars().filter(|c| !matches!(c, '_' | '-')).flat_map(char::to_lowercase).collect()
@@ -60,6 +67,7 @@ mod tests {
         assert_eq!(nearest("LISTEN", keys), Some("listen"));
         assert_eq!(nearest("lsiten", keys), Some("listen"));
         assert_eq!(nearest("colour", keys), None);
+        assert_eq!((slip_of("stores", keys), slip_of("stones", keys)), (Some("store"), None));
         assert_eq!(nearest("", keys), None);
         assert_eq!(nearest(&"x".repeat(10_000), keys), None);
     }

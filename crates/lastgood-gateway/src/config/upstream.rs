@@ -1,7 +1,6 @@
 //! The base of an upstream: the only way a host gets to be asked.
 
-use std::fmt;
-
+use lastgood_market::upstream::BaseUrl;
 use reqwest::Url;
 
 use super::problem::Wrong;
@@ -9,50 +8,6 @@ use super::value::Raw;
 
 /// Paths that the gateway adds itself.
 const ADDED_BY_THE_GATEWAY: [&str; 7] = ["/api", "/api/v3", "/fapi", "/fapi/v1", "/fapi/v2", "/dapi", "/dapi/v1"];
-
-/// Scheme, host, port and an optional base path; free of userinfo, query and fragment.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct BaseUrl(Url);
-
-impl BaseUrl {
-    /// The text to put a path behind: it never ends with a slash.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        self.0.as_str().trim_end_matches('/')
-    }
-
-    /// The parsed URL.
-    #[must_use]
-    pub fn url(&self) -> &Url {
-        &self.0
-    }
-
-    /// The host name, as the budget and the bans know it.
-    #[must_use]
-    pub fn host(&self) -> &str {
-        self.0.host_str().unwrap_or_default()
-    }
-
-    /// The port, written or implied by the scheme.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.0.port_or_known_default().unwrap_or_default()
-    }
-}
-
-#[cfg(test)]
-impl BaseUrl {
-    /// The bases of a comma-separated list.
-    pub(crate) fn list_for_tests(text: &str) -> Vec<BaseUrl> {
-        list(&Raw::text(text), Protocol::Http).expect("good bases")
-    }
-}
-
-impl fmt::Display for BaseUrl {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(self.as_str())
-    }
-}
 
 /// Which schemes an upstream may have.
 #[derive(Debug, Clone, Copy)]
@@ -74,7 +29,7 @@ impl Protocol {
 pub(crate) fn list(raw: &Raw, protocol: Protocol) -> Result<Vec<BaseUrl>, Wrong> {
     let mut bases = Vec::new();
     for item in raw.as_list()? {
-        let base = base(item, protocol)?;
+        let base = exchange_base(item, protocol)?;
         if bases.contains(&base) {
             return Err(Wrong::new(format!("{base} is listed twice")).hint("name each base once"));
         }
@@ -90,7 +45,25 @@ pub(crate) fn list(raw: &Raw, protocol: Protocol) -> Result<Vec<BaseUrl>, Wrong>
 
 /// Reads the only base of an upstream.
 pub(crate) fn single(raw: &Raw) -> Result<BaseUrl, Wrong> {
-    base(raw.as_text("https://api.alternative.me")?, Protocol::Http)
+    exchange_base(raw.as_text("https://api.alternative.me")?, Protocol::Http)
+}
+
+/// Reads the base of anything else that speaks HTTP, whatever its path.
+pub(crate) fn any(raw: &Raw) -> Result<BaseUrl, Wrong> {
+    base(raw.as_text("https://www.example.com/v2")?, Protocol::Http)
+}
+
+/// A base that the gateway adds the exchange's paths to.
+fn exchange_base(text: &str, protocol: Protocol) -> Result<BaseUrl, Wrong> {
+    let base = base(text, protocol)?;
+    let path = base.url().path().trim_end_matches('/');
+    if ADDED_BY_THE_GATEWAY.iter().any(|added| path.ends_with(added)) {
+        let shown = crate::redact::redact(text);
+        let [secure, _] = protocol.schemes();
+        return Err(Wrong::new(format!("{shown} ends with a path that is added to every request"))
+            .hint(format!("write \"{secure}://{}\"", base.host())));
+    }
+    Ok(base)
 }
 
 fn base(text: &str, protocol: Protocol) -> Result<BaseUrl, Wrong> {
@@ -126,12 +99,7 @@ fn base(text: &str, protocol: Protocol) -> Result<BaseUrl, Wrong> {
     if url.host_str().is_none_or(str::is_empty) || url.port() == Some(0) {
         return Err(Wrong::new(format!("{shown} names no host and port to connect to")).hint(example));
     }
-    let path = url.path().trim_end_matches('/');
-    if ADDED_BY_THE_GATEWAY.iter().any(|added| path.ends_with(added)) {
-        return Err(Wrong::new(format!("{shown} ends with a path that is added to every request"))
-            .hint(format!("write \"{secure}://{}\"", url.host_str().unwrap_or("host"))));
-    }
-    Ok(BaseUrl(url))
+    BaseUrl::new(url).map_err(|why| Wrong::new(why.to_string()))
 }
 
 #[cfg(test)]

@@ -142,6 +142,16 @@ pub(crate) fn cache_status(label: &Label) -> HeaderValue {
     HeaderValue::try_from(status).unwrap_or(HeaderValue::from_static("lastgood"))
 }
 
+/// Whether an `If-None-Match` names the tag. The comparison is the weak one (RFC 9110, 13.1.2).
+pub(crate) fn names(asked: &HeaderMap, etag: &HeaderValue) -> bool {
+    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    let etag = etag.to_str().map(opaque).unwrap_or_default();
+    let named = |value: &HeaderValue| {
+        value.to_str().is_ok_and(|tags| tags.split(',').any(|tag| tag.trim() == "*" || opaque(tag) == etag))
+    };
+    asked.get_all(header::IF_NONE_MATCH).iter().any(named)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,12 +4,12 @@ use axum::response::Response;
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
 use lastgood::{Error, Reason};
+use lastgood_market::upstream::Unanswered;
 use lastgood_market::{ExchangeError, Venue};
 
 use super::answer::{CACHE_STATUS, X_CACHE, state_weight};
 use crate::app::App;
 use crate::response::plain;
-use crate::upstream::Unanswered;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
 

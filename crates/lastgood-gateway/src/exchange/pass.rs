@@ -4,15 +4,15 @@ use axum::body::Body;
 use axum::response::Response;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH};
 use http::{HeaderValue, Request};
-use http_body_util::Limited;
+use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use lastgood::BypassReason;
 use lastgood_market::Venue;
+use lastgood_market::upstream::{RequestBody, Unanswered, strip_hop_by_hop};
 
 use super::answer::{CACHE_STATUS, X_CACHE};
 use super::failure;
 use crate::app::{App, Counts};
-use crate::upstream::{Unanswered, strip_hop_by_hop};
 
 /// Sends a request on and its answer back. Nothing is retried, nothing is queued.
 pub(super) async fn forward(app: &App, venue: Venue, request: Request<Incoming>, reason: BypassReason) -> Response {
@@ -28,8 +28,8 @@ pub(super) async fn forward(app: &App, venue: Venue, request: Request<Incoming>,
     let most = usize::try_from(app.limits.max_body_bytes).unwrap_or(usize::MAX);
     // An empty body stays what it is, so that it can be sent again to another base.
     let request = match http_body::Body::is_end_stream(request.body()) {
-        true => request.map(|_| Body::empty()),
-        false => request.map(|body| Body::new(Limited::new(body, most))),
+        true => request.map(|_| RequestBody::new(Empty::new().map_err(|never| match never {}))),
+        false => request.map(|body| RequestBody::new(Limited::new(body, most))),
     };
     let sent = tokio::time::timeout(app.limits.request_timeout, app.upstreams.forward(venue, request)).await;
     let answered =

@@ -28,8 +28,12 @@ impl Prepared {
         answer.derived(|value| {
             let content_type = value.meta.as_deref().and_then(|meta| HeaderValue::from_str(meta).ok());
             let content_type = content_type.unwrap_or(HeaderValue::from_static("application/json;charset=UTF-8"));
-            Arc::new(Prepared { content_type, index: OnceLock::new(), gzip: OnceLock::new() })
+            Prepared::new(content_type)
         })
+    }
+
+    pub(crate) fn new(content_type: HeaderValue) -> Arc<Prepared> {
+        Arc::new(Prepared { content_type, index: OnceLock::new(), gzip: OnceLock::new() })
     }
 
     /// Where each symbol's row lies in the body.

@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::{AGE, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
+use http::header::{AGE, CONTENT_ENCODING, CONTENT_TYPE, ETAG, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use lastgood::{Answer, Outcome, Value};
 use lastgood_market::Venue;
 use lastgood_market::symbols::{Listing, Rendered, Selection, Stamp};
 
-use crate::exchange::answer::{Accepts, CACHE_STATUS, X_CACHE, cache_status};
+use crate::exchange::answer::{Accepts, CACHE_STATUS, X_CACHE, cache_status, names};
 use crate::exchange::prepared::{GZIP_FROM, pack};
 use crate::problem;
 use crate::response::plain;
@@ -97,7 +97,7 @@ pub(super) async fn respond(
     };
     let last_good = matches!(list.outcome(), Outcome::LastGood(_));
     let form = forms.form(venue, selection, last_good, list.body().len());
-    let mut response = if matches(asked, &form.etag) {
+    let mut response = if names(asked, &form.etag) {
         let mut unchanged = plain(StatusCode::NOT_MODIFIED, JSON, Bytes::new());
         unchanged.headers_mut().remove(CONTENT_TYPE);
         unchanged
@@ -115,14 +115,4 @@ pub(super) async fn respond(
     headers.insert(X_CACHE, HeaderValue::from_static(list.outcome().as_x_cache()));
     headers.insert(CACHE_STATUS, cache_status(&list.into()));
     response
-}
-
-/// Whether an `If-None-Match` names the tag. The comparison is the weak one (RFC 9110, 13.1.2).
-fn matches(asked: &HeaderMap, etag: &HeaderValue) -> bool {
-    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    let etag = etag.to_str().map(opaque).unwrap_or_default();
-    let named = |value: &HeaderValue| {
-        value.to_str().is_ok_and(|tags| tags.split(',').any(|tag| tag.trim() == "*" || opaque(tag) == etag))
-    };
-    asked.get_all(IF_NONE_MATCH).iter().any(named)
 }

@@ -11,14 +11,13 @@ use http::HeaderValue;
 use lastgood::{Clock, Error, Loaded, Outcome, Reason, Region, Timestamp, Value};
 use lastgood_market::credentials::Environment;
 use lastgood_market::symbols::{Link, Prepared, Stamp, prepare};
+use lastgood_market::upstream::{Asker, BanMemory, Upstreams};
 use lastgood_market::{Plan, Request, Source, plan};
 use lastgood_market::{Priority, RegionName, Venue};
 use tokio::time::timeout;
 
-use crate::app::Asker;
 use crate::config::Settings;
 use crate::own_keys::OwnKeys;
-use crate::upstream::{BanMemory, Upstreams};
 
 /// Volumes move slowly: tickers of this age still order a list.
 const TICKERS_SERVE_FOR: Duration = Duration::from_secs(600);
@@ -67,7 +66,7 @@ impl SymbolChain {
     ) -> Result<Self, String> {
         let bans = BanMemory::new(settings.data_dir.clone(), None, &settings.namespace);
         let testnet = match keys.any(Environment::Testnet) {
-            true => Some(Upstreams::new(&on_testnet(settings), clock, bans)?),
+            true => Some(Upstreams::new(&on_testnet(settings).upstreams(), clock, bans)?),
             false => None,
         };
         Ok(SymbolChain {

@@ -7,12 +7,13 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use lastgood::{Error, Freshness, Reason};
 use lastgood_market::Priority;
+use lastgood_market::upstream::yielded;
 use tokio::time::{Instant, sleep};
 
 use super::lease::Lease;
 use super::set::{Filter, Item};
 use super::{Progress, Tally};
-use crate::app::{App, yielded};
+use crate::app::App;
 
 /// Series that are loaded at the same time.
 const AT_ONCE: usize = 4;

@@ -12,6 +12,7 @@ mod faults;
 mod limits;
 mod privacy;
 mod redis;
+mod routes;
 mod streams;
 mod support;
 mod symbols;

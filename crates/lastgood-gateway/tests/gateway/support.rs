@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use lastgood_gateway::config::{FlagValue, Settings, Sources, resolve};
+use lastgood_gateway::config::{ConfigFile, FlagValue, Problems, Settings, Sources, resolve};
 use lastgood_gateway::{Gateway, Totals};
 use lastgood_sim::{Fault, Sim, SimConfig};
 use tokio::net::TcpListener;
@@ -88,6 +88,14 @@ pub(crate) fn settings(upstream: &str, more: &[(&str, &str)]) -> Settings {
     resolve(&sources).unwrap_or_else(|problems| panic!("{problems}")).settings
 }
 
+/// Settings of a configuration file that is read where `env` are the variables.
+pub(crate) fn settings_of(file: &str, env: &[(&str, &str)]) -> Result<Settings, Problems> {
+    let file = Some(ConfigFile { path: "lastgood.toml".to_owned(), text: file.to_owned() });
+    let look_up = |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+    resolve(&Sources { file, env: &look_up, env_names: Vec::new(), flags: Vec::new() })
+        .map(|resolved| resolved.settings)
+}
+
 impl Running {
     pub(crate) async fn start(upstream: &str, more: &[(&str, &str)]) -> Running {
         let data = tempfile::tempdir().expect("a folder");
@@ -95,6 +103,28 @@ impl Running {
         if more.iter().all(|(key, _)| *key != "data_dir") {
             settings.data_dir = data.path().to_owned();
         }
+        Running::build(settings, data).await
+    }
+
+    /// A gateway of a configuration file, whose exchange is nowhere.
+    pub(crate) async fn of_file(file: &str) -> Running {
+        let data = tempfile::tempdir().expect("a folder");
+        let mut settings = settings_of(file, &[]).unwrap_or_else(|problems| panic!("{problems}"));
+        settings.data_dir = data.path().to_owned();
+        settings.binance = self::settings("http://127.0.0.1:9", &[]).binance;
+        settings.store = lastgood_gateway::config::StoreSetting::Memory;
+        Running::build(settings, data).await
+    }
+
+    /// The same with a data directory that outlives it, and a store there.
+    pub(crate) async fn of_file_in(file: &str, data_dir: &std::path::Path) -> Running {
+        let mut settings = settings_of(file, &[]).unwrap_or_else(|problems| panic!("{problems}"));
+        settings.data_dir = data_dir.to_owned();
+        settings.binance = self::settings("http://127.0.0.1:9", &[]).binance;
+        Running::build(settings, tempfile::tempdir().expect("a folder")).await
+    }
+
+    async fn build(settings: Settings, data: tempfile::TempDir) -> Running {
         let gateway = Gateway::build(&settings).await.expect("a gateway");
         let gateway = std::sync::Arc::new(gateway);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

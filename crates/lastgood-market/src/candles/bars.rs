@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use lastgood::{Error, Filled, Loaded, Outcome, Persist, Reason, Timestamp};
+use lastgood::{Answer, Error, Filled, Loaded, Outcome, Persist, Reason, Timestamp};
 use rust_decimal::Decimal;
 use serde::Deserialize;
 
@@ -47,6 +48,9 @@ pub struct Bar {
     pub taker_quote_volume: Decimal,
 }
 
+/// How many blocks that are not known are passed over in search of older candles.
+const MOST_ABSENT: usize = 8;
+
 /// Why a bar is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BarFault {
@@ -87,6 +91,8 @@ pub struct Bars {
     pub bars: Vec<Bar>,
     /// How current they are.
     pub outcome: Outcome,
+    /// How long ago the newest of them was loaded, which alone may change: closed candles stay as they are.
+    pub age: Duration,
 }
 
 /// Amounts are strings on the wire, and some callers' own are numbers.
@@ -198,18 +204,18 @@ impl Candles {
     /// The exchange's, where nothing is known.
     pub async fn get_bars(&self, series: &Arc<Series>, limit: usize) -> Result<Bars, Error> {
         let question = series.newest(limit);
-        let (runs, outcome) = match self.answer(&question).await {
-            Ok(slice) => (slice.runs, slice.outcome),
+        let (runs, outcome, age) = match self.answer(&question).await {
+            Ok(slice) => (slice.runs, slice.outcome, slice.tail.as_ref().map_or(slice.age, Answer::age)),
             Err(error) => match self.known_rows(series, question.limit).await {
-                known if known.is_empty() => return Err(error),
-                known => (known, Outcome::LastGood(error.reason)),
+                (known, _) if known.is_empty() => return Err(error),
+                (known, age) => (known, Outcome::LastGood(error.reason), age),
             },
         };
         let mut bars = Vec::with_capacity(question.limit);
         for rows in runs.iter().filter_map(Rows::of_text) {
             bars.extend((0..rows.times().len()).filter_map(|row| Bar::of_row(rows.text(row, row + 1))));
         }
-        Ok(Bars { bars, outcome })
+        Ok(Bars { bars, outcome, age })
     }
 
     /// The newest bar of a series, which may still be forming.
@@ -236,7 +242,7 @@ impl Candles {
             }
         }
         let _turn = self.lanes.enter(&series.prefix).await;
-        let earlier = self.kept_tail(series).await;
+        let earlier = self.kept_tail(series).await.map(|(tail, _)| tail);
         if let Some((tail, beside)) =
             Draft::new(self, series, Priority::Refresh).bring(&sound, earlier.as_deref()).await
         {
@@ -248,19 +254,20 @@ impl Candles {
     }
 
     /// The end of a series as any tier has it, however old.
-    async fn kept_tail(&self, series: &Series) -> Option<Arc<Tail>> {
+    async fn kept_tail(&self, series: &Series) -> Option<(Arc<Tail>, Duration)> {
         let key = series.key(TAIL);
         if let Some(held) = self.region.peek(&key) {
-            return Tail::of(&held);
+            return Some((Tail::of(&held)?, held.age()));
         }
         let stored = self.region.stored(&[key]).await;
-        stored.into_iter().flatten().next().as_ref().and_then(Tail::of)
+        let stored = stored.into_iter().flatten().next()?;
+        Some((Tail::of(&stored)?, stored.age()))
     }
 
-    /// The newest rows that are known, whatever lies between them.
-    async fn known_rows(&self, series: &Series, limit: usize) -> Vec<Bytes> {
-        let Some(tail) = self.kept_tail(series).await else {
-            return Vec::new();
+    /// The newest rows that are known, whatever lies between them, and how long ago the newest was loaded.
+    async fn known_rows(&self, series: &Series, limit: usize) -> (Vec<Bytes>, Duration) {
+        let Some((tail, age)) = self.kept_tail(series).await else {
+            return Default::default();
         };
         let mut left = limit;
         let mut runs = Vec::new();
@@ -275,13 +282,18 @@ impl Candles {
         let mut index = series.block_at(tail.from);
         let mut more = take(&tail.rows, tail.rows.times().len());
         let view = View { candles: self, series, age: Default::default() };
-        while more && let Some(block) = view.block(index) {
-            more = take(&block.rows, block.rows.before(tail.from));
+        // The tail may be the first to open in its block, and a hole may be wider than a block.
+        let mut absent = 0;
+        while more && absent < MOST_ABSENT {
+            match view.block(index) {
+                Some(block) => more = take(&block.rows, block.rows.before(tail.from)),
+                None => absent += 1,
+            }
             let Some(before) = index.checked_sub(1) else { break };
             index = before;
         }
         runs.reverse();
-        runs
+        (runs, age)
     }
 }
 

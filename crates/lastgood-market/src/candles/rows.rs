@@ -1,7 +1,7 @@
 //! Candle rows: found by scanning, kept as the exchange wrote them.
 
 use bytes::Bytes;
-use memchr::memchr2;
+use memchr::{memchr_iter, memchr2};
 
 /// Rows side by side, separated by commas, in the order of their opens, with the times of each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -106,10 +106,12 @@ fn row_at(text: &[u8], begin: usize) -> Option<Row> {
     let inner = begin + 1;
     let end = inner + memchr2(b']', b'[', &text[inner..])?;
     (text[end] == b']').then_some(())?;
-    let mut items = text[inner..end].split(|byte| *byte == b',');
-    let open = time(items.next()?)?;
-    let close = time(items.nth(5)?)?;
-    let is_whole = items.count() + 7 >= LEAST_ITEMS && close >= open;
+    let inside = &text[inner..end];
+    let mut commas = memchr_iter(b',', inside);
+    let open = time(&inside[..commas.next()?])?;
+    let (sixth, seventh) = (commas.nth(4)?, commas.next()?);
+    let close = time(&inside[sixth + 1..seventh])?;
+    let is_whole = commas.count() + 8 >= LEAST_ITEMS && close >= open;
     let place = |at: usize| u32::try_from(at).ok();
     is_whole.then_some(Row { begin: place(begin)?, end: place(end + 1)?, open, close })
 }

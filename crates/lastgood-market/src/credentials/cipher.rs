@@ -13,7 +13,6 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::file::{Derivation, Sealed};
 use super::{Credential, CredentialError, Label};
 
 /// A shorter text is no passphrase.
@@ -26,6 +25,35 @@ const PURPOSE: &[u8] = b"lastgood credentials 1";
 const CHECK: &[u8] = b"lastgood credentials 1 check";
 
 type KeyBytes = Zeroizing<[u8; KEY_BYTES]>;
+
+/// How the key of the records follows from the master key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Derivation {
+    /// From 32 random bytes.
+    Hkdf { salt: Vec<u8> },
+    /// From a passphrase, slowly.
+    Pbkdf2 { salt: Vec<u8>, iterations: NonZeroU32 },
+}
+
+impl Derivation {
+    /// What makes guessing a passphrase slow.
+    pub(super) const ITERATIONS: NonZeroU32 = NonZeroU32::new(600_000).expect("not zero");
+    /// A file that asks for more would only keep the program busy.
+    pub(super) const MOST_ITERATIONS: u32 = 10_000_000;
+
+    pub(super) fn salt(&self) -> &[u8] {
+        match self {
+            Derivation::Hkdf { salt } | Derivation::Pbkdf2 { salt, .. } => salt,
+        }
+    }
+}
+
+/// One credential, sealed.
+pub(super) struct Sealed {
+    pub(super) label: Label,
+    pub(super) nonce: Vec<u8>,
+    pub(super) sealed: Vec<u8>,
+}
 
 /// The key that everything is encrypted under: 32 bytes in hexadecimal or base64, or a passphrase. Of a passphrase
 /// the slow derivation is done once for a salt, and remembered as long as this lives.

@@ -19,7 +19,7 @@ use base64::engine::general_purpose::STANDARD;
 use lastgood::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::cipher::{DataKey, MasterKey, check_value};
+use super::cipher::{DataKey, Derivation, MasterKey, Sealed, check_value};
 use super::{CredentialError, Environment, Label, MOST_RECORDS, check_name};
 use crate::signing::Algorithm;
 use crate::venue::Venue;
@@ -29,41 +29,12 @@ const VERSION: u64 = 1;
 /// A larger file was not written by this program.
 const LARGEST: u64 = 4 << 20;
 
-/// How the key of the records follows from the master key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Derivation {
-    /// From 32 random bytes.
-    Hkdf { salt: Vec<u8> },
-    /// From a passphrase, slowly.
-    Pbkdf2 { salt: Vec<u8>, iterations: NonZeroU32 },
-}
-
-impl Derivation {
-    /// What makes guessing a passphrase slow.
-    pub(super) const ITERATIONS: NonZeroU32 = NonZeroU32::new(600_000).expect("not zero");
-    /// A file that asks for more would only keep the program busy.
-    const MOST_ITERATIONS: u32 = 10_000_000;
-
-    pub(super) fn salt(&self) -> &[u8] {
-        match self {
-            Derivation::Hkdf { salt } | Derivation::Pbkdf2 { salt, .. } => salt,
-        }
-    }
-}
-
 /// What the file holds.
 pub(super) struct Stored {
     pub(super) derivation: Derivation,
     /// Nonce and sealed nothing: opens under the right key only.
     pub(super) check: (Vec<u8>, Vec<u8>),
     pub(super) records: Vec<Sealed>,
-}
-
-/// One credential, sealed.
-pub(super) struct Sealed {
-    pub(super) label: Label,
-    pub(super) nonce: Vec<u8>,
-    pub(super) sealed: Vec<u8>,
 }
 
 impl Stored {

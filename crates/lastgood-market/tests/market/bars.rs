@@ -141,6 +141,15 @@ async fn fewer_bars_than_asked_for_are_given_when_nobody_has_more() {
     let read = desk.candles.get_bars(&desk.series(), 10).await.unwrap();
     assert_eq!(closes(&read.bars), ["0.80", "0.81", "0.82"]);
     assert_eq!(read.outcome, Outcome::LastGood(Reason::Unreachable));
+    // The same where the newest is the first of its block.
+    let begin = now / 256 * 256;
+    let desk = Desk::new();
+    desk.candles.set_bars(&desk.series(), &[bar(begin - 20, 80), bar(begin - 19, 81), bar(begin, 82)]).await;
+    let read = desk.candles.get_bars(&desk.series(), 10).await.unwrap();
+    assert_eq!(closes(&read.bars), ["0.80", "0.81", "0.82"]);
+    tokio::time::advance(Duration::from_secs(90)).await;
+    let later = desk.candles.get_bars(&desk.series(), 10).await.unwrap();
+    assert_eq!((closes(&later.bars), later.age), (closes(&read.bars), Duration::from_secs(90)));
     assert!(Series::of_symbol(Venue::Spot, "", "1m").is_err());
     assert!(Series::of_symbol(Venue::Futures, "BTCUSDT", "1s").is_err());
 }

@@ -4,5 +4,6 @@
 
 mod bars;
 mod candles;
+mod facade;
 mod ledger;
 mod writes;

@@ -26,7 +26,7 @@ pub(super) fn ticker(context: &Context<'_>) -> Result<Content, ApiError> {
         _ => market::window(symbol, begin, form, context.micros, context.now),
     };
     let rows = |symbols: &mut dyn Iterator<Item = &Symbol>| {
-        Ok(market::array(symbols, |out, symbol| out.push_str(&row(symbol))).into())
+        Ok(crate::rows::array(symbols, |out, symbol| out.push_str(&row(symbol))).into())
     };
     let (params, catalogue) = (context.params, context.catalogue);
     match asked(context)? {

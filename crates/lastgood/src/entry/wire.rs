@@ -12,7 +12,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::{Entry, Loaded, Value};
+use super::{Entry, Loaded, Value, packing};
 use crate::clock::Timestamp;
 use crate::policy::Times;
 
@@ -21,8 +21,6 @@ const VERSION: u8 = 1;
 const FIXED: usize = 3 + 1 + 1 + 1 + 4 + 5 * 8;
 const NO_META: u16 = u16::MAX;
 const CHECKSUM: usize = 4;
-/// Fast enough for the write path, and within a few per cent of the default level on market JSON.
-const ZSTD_LEVEL: i32 = 1;
 
 /// Why stored bytes are a miss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,10 +38,8 @@ pub(crate) enum Unreadable {
 /// The entry as bytes. Meta or tags beyond their 16-bit lengths cannot be written: `None`, and it stays in memory.
 pub(crate) fn encode(entry: &Entry, schema: u32, compress_over: usize) -> Option<Bytes> {
     let body = &entry.value.body;
-    let packed = (body.len() > compress_over)
-        .then(|| zstd::bulk::compress(body, ZSTD_LEVEL).ok())
-        .flatten()
-        .filter(|packed| packed.len() < body.len());
+    let packed =
+        (body.len() > compress_over).then(|| packing::pack(body)).flatten().filter(|packed| packed.len() < body.len());
     let payload: &[u8] = packed.as_deref().unwrap_or(body);
 
     let mut out = BytesMut::with_capacity(FIXED + 64 + payload.len() + CHECKSUM);
@@ -138,7 +134,7 @@ fn unpack(payload: &[u8], length: usize) -> Result<Bytes, Unreadable> {
     if length > MAX_UNPACKED {
         return Err(Unreadable::Damaged);
     }
-    zstd::bulk::decompress(payload, length).map(Bytes::from).map_err(|_| Unreadable::Damaged)
+    packing::unpack(payload, length).map(Bytes::from).ok_or(Unreadable::Damaged)
 }
 
 fn get_u16(rest: &mut Bytes) -> Result<u16, Unreadable> {

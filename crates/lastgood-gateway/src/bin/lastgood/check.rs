@@ -18,7 +18,7 @@ Examples:
   lastgood check --store redis://localhost:6379
   lastgood check --config lastgood.toml --json
 
-Asks each upstream for its ping, which costs a weight of 1 each. Exit code 1 if anything failed.")]
+Asks each upstream for its ping, which costs a weight of 1 each, and each source of the declared routes. Exit code 1 if anything failed.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     settings: SettingsArguments,

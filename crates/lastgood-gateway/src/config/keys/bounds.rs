@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::config::BaseUrl;
 use crate::config::problem::Wrong;
-use crate::config::upstream::{self, BaseUrl, Protocol};
+use crate::config::upstream::{self, Protocol};
 use crate::config::value::{self, Raw};
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);

@@ -1,5 +1,7 @@
 //! The table of what can be set.
 
+use lastgood_market::upstream::{COIN_BASES, FUTURES_BASES, SPOT_BASES};
+
 use super::bounds::{GIB, KIB, MIB, MILLISECOND, SECOND, TIB, http, streams, timeout};
 use super::{Field, Key};
 use crate::config::{LogFormat, Preset, address, show, store, upstream, value, warm};
@@ -105,8 +107,7 @@ pub const KEYS: &[Key] = &[
         kind: "list of URLs",
         env: &["LASTGOOD_BINANCE_SPOT_URL"],
         flag: None,
-        default: "https://api.binance.com,https://api-gcp.binance.com,https://api1.binance.com,\
-            https://api2.binance.com,https://api3.binance.com,https://api4.binance.com",
+        default: SPOT_BASES,
         doc: "bases of /api and /sapi, tried in order",
         secret: false,
         field: field!(binance.spot_url, http, show::bases),
@@ -116,7 +117,7 @@ pub const KEYS: &[Key] = &[
         kind: "list of URLs",
         env: &["LASTGOOD_BINANCE_FUTURES_URL"],
         flag: None,
-        default: "https://fapi.binance.com",
+        default: FUTURES_BASES,
         doc: "bases of /fapi and /futures/data, tried in order",
         secret: false,
         field: field!(binance.futures_url, http, show::bases),
@@ -126,7 +127,7 @@ pub const KEYS: &[Key] = &[
         kind: "list of URLs",
         env: &["LASTGOOD_BINANCE_COIN_URL"],
         flag: None,
-        default: "https://dapi.binance.com",
+        default: COIN_BASES,
         doc: "bases of /dapi, tried in order",
         secret: false,
         field: field!(binance.coin_url, http, show::bases),

@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use lastgood::store::{RedisOptions, RedisStore, Store};
 use lastgood_gateway::config::{BaseUrl, RedisAddress, Settings, StoreSetting};
 use lastgood_gateway::redact::redact;
+use lastgood_gateway::{SourceCheck, check_sources};
 use lastgood_market::credentials::MasterKey;
 use reqwest::{Client, StatusCode, header, redirect};
 use tokio::net::TcpListener;
@@ -27,9 +28,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(super) async fn all(settings: &Settings) -> Vec<Finding> {
     let mut findings = vec![listen(settings).await, data_dir(settings)];
     findings.extend(credentials(settings));
-    let (store, upstreams) = tokio::join!(store(settings), upstreams(settings));
+    let (store, upstreams, sources) = tokio::join!(store(settings), upstreams(settings), sources(settings));
     findings.push(store);
     findings.extend(upstreams);
+    findings.extend(sources);
     findings
 }
 
@@ -147,6 +149,22 @@ fn mend_of_redis(why: &str) -> &'static str {
     } else {
         "check that the server runs and can be reached from here; meanwhile the gateway works without it"
     }
+}
+
+/// The databases, buckets and APIs of the declared routes.
+async fn sources(settings: &Settings) -> Vec<Finding> {
+    let finding = |check: SourceCheck| {
+        let target = format!("{} ({})", check.source, check.route);
+        let finding = match check.result {
+            Ok(()) => Finding::new("source", target, Verdict::Ok, "answers"),
+            Err(why) => {
+                let (what, mend) = why.split_once("; ").unwrap_or((&why, "check how it is declared"));
+                Finding::new("source", target, Verdict::Failed, redact(what)).mend(redact(mend))
+            }
+        };
+        finding.took(check.took)
+    };
+    check_sources(settings).await.into_iter().map(finding).collect()
 }
 
 async fn upstreams(settings: &Settings) -> Vec<Finding> {

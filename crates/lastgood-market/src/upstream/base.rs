@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lastgood::{Clock, Error, Reason, Timestamp};
-use lastgood_market::{Budget, Priority, Venue};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::health::{CallResult, Health};
-use crate::config::{BaseUrl, Settings};
+use super::options::{BaseUrl, Options};
+use crate::{Budget, Priority, Venue};
 
 /// How long a call waits for a place. What has an older answer to serve waits no longer than its readers do (the
 /// shortest soft timeout); who has none waits for the burst at a candle's close to pass.
@@ -21,23 +21,26 @@ const FEEL_AGAIN_AFTER: Duration = Duration::from_millis(5);
 const TRY_AGAIN_IN: Duration = Duration::from_millis(500);
 
 /// A base, as it is configured.
-pub(crate) struct Base {
-    pub(crate) url: BaseUrl,
+pub struct Base {
+    /// Where it is.
+    pub url: BaseUrl,
     /// Shared with every base of the same exchange: it counts by address, not by host.
-    pub(crate) budget: Arc<Budget>,
-    pub(crate) health: Health,
+    pub budget: Arc<Budget>,
+    /// How it does.
+    pub health: Health,
     permits: Arc<Semaphore>,
     calls: [AtomicU64; CallResult::ALL.len()],
 }
 
 /// One venue's bases, in the order they are preferred.
-pub(crate) struct VenueUpstream {
-    pub(crate) bases: Vec<Base>,
+pub struct VenueUpstream {
+    /// The preferred first.
+    pub bases: Vec<Base>,
     budgets: Vec<Arc<Budget>>,
 }
 
 impl VenueUpstream {
-    pub(super) fn new(venue: Venue, urls: &[BaseUrl], settings: &Settings, clock: &Clock) -> Self {
+    pub(super) fn new(venue: Venue, options: &Options, clock: &Clock) -> Self {
         let mut budgets: Vec<(bool, Arc<Budget>)> = Vec::new();
         let mut budget_of = |url: &BaseUrl| {
             let is_test = is_test_exchange(url.host());
@@ -52,25 +55,25 @@ impl VenueUpstream {
             url: url.clone(),
             budget: budget_of(url),
             health: Health::new(),
-            permits: Arc::new(Semaphore::new(settings.upstream.max_concurrent)),
+            permits: Arc::new(Semaphore::new(options.max_concurrent)),
             calls: Default::default(),
         };
-        let bases = urls.iter().map(base).collect();
+        let bases = options.bases(venue).iter().map(base).collect();
         VenueUpstream { bases, budgets: budgets.into_iter().map(|(_, budget)| budget).collect() }
     }
 
     /// The budgets of its exchanges: one, but where testnets are among its bases.
-    pub(crate) fn budgets(&self) -> &[Arc<Budget>] {
+    pub fn budgets(&self) -> &[Arc<Budget>] {
         &self.budgets
     }
 
     /// The weight used in the minute of `now` at the preferred base's exchange.
-    pub(crate) fn used(&self, now: Timestamp) -> u32 {
+    pub fn used(&self, now: Timestamp) -> u32 {
         self.budgets.first().map_or(0, |budget| budget.used(now))
     }
 
     /// The error of a call to the preferred base that the exchange's pause or ban holds back.
-    pub(crate) fn held_back(&self) -> Option<Error> {
+    pub fn held_back(&self) -> Option<Error> {
         self.budgets.first()?.held_back()
     }
 
@@ -111,7 +114,7 @@ impl Base {
     }
 
     /// Calls that ended so since the start.
-    pub(crate) fn calls(&self, result: CallResult) -> u64 {
+    pub fn calls(&self, result: CallResult) -> u64 {
         self.calls[result as usize].load(Ordering::Relaxed)
     }
 }
@@ -165,10 +168,9 @@ mod tests {
     use super::*;
 
     fn venue(urls: &str) -> VenueUpstream {
-        let mut settings = Settings::default();
-        let raw = crate::config::BaseUrl::list_for_tests(urls);
-        settings.upstream.max_concurrent = 2;
-        VenueUpstream::new(Venue::Spot, &raw, &settings, &Clock::paused_with_tokio())
+        let spot = urls.split(',').map(|url| BaseUrl::parse(url).unwrap()).collect();
+        let options = Options { spot, max_concurrent: 2, ..Options::default() };
+        VenueUpstream::new(Venue::Spot, &options, &Clock::paused_with_tokio())
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 /// How a call to a base ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CallResult {
+pub enum CallResult {
     /// With an answer, good or bad, that speaks of a working host.
     Answered,
     /// With 403, 418 or 429: the host works, and wants less of us.
@@ -23,7 +23,8 @@ pub(crate) enum CallResult {
 }
 
 impl CallResult {
-    pub(crate) const ALL: [CallResult; 6] = [
+    /// Every result, in the order of their discriminants.
+    pub const ALL: [CallResult; 6] = [
         CallResult::Answered,
         CallResult::HeldOff,
         CallResult::Failed,
@@ -33,7 +34,7 @@ impl CallResult {
     ];
 
     /// The word for labels.
-    pub(crate) const fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             CallResult::Answered => "answered",
             CallResult::HeldOff => "held-off",
@@ -63,7 +64,7 @@ const LAST_LOOK: Duration = Duration::from_secs(60);
 
 /// The health of a base.
 #[derive(Debug)]
-pub(crate) struct Health(Mutex<State>);
+pub struct Health(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
@@ -82,7 +83,8 @@ impl Health {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn is_healthy(&self) -> bool {
+    /// Whether it can be asked.
+    pub fn is_healthy(&self) -> bool {
         self.look_at().is_none()
     }
 

@@ -6,30 +6,34 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use lastgood::{Clock, Error, Reason};
-use lastgood_market::Source;
-use lastgood_market::budget::{Ask, Heat, Spent};
-use lastgood_market::validate::Fetched;
-use lastgood_market::{Bucket, Budget, Priority, RegionName, Venue};
 use tokio::sync::Notify;
 
-use crate::config::Settings;
+use crate::Source;
+use crate::budget::{Ask, Heat, Spent};
+use crate::validate::Fetched;
+use crate::{Bucket, Budget, Priority, RegionName, Venue};
 
+mod asker;
 mod bans;
 mod base;
 mod client;
 mod health;
+mod options;
+mod site;
 mod watch;
 
-pub(crate) use self::bans::BanMemory;
-pub(crate) use self::base::{Base, VenueUpstream};
-pub(crate) use self::client::strip_hop_by_hop;
-pub(crate) use self::health::CallResult;
-pub(crate) use self::watch::{share_bans, watch_health};
+pub use self::asker::{Asker, yielded};
+pub use self::bans::BanMemory;
+pub use self::base::{Base, VenueUpstream};
+pub use self::client::{RequestBody, strip_hop_by_hop};
+pub use self::health::{CallResult, Health};
+pub use self::options::{BaseUrl, COIN_BASES, FUTURES_BASES, NoBaseUrl, Options, SPOT_BASES};
+pub use self::site::Site;
+pub use self::watch::{share_bans, watch_health};
 
 use self::client::{HttpClient, join, public_request, read, retry_after, used_weight};
 
@@ -42,11 +46,11 @@ const MOST_ATTEMPTS: usize = 3;
 const ATTEMPT: Duration = Duration::from_secs(3);
 
 /// All venues, behind one connection pool.
-pub(crate) struct Upstreams {
+pub struct Upstreams {
     client: HttpClient,
     venues: [VenueUpstream; 3],
     /// How often keys are asked for: under scarcity the hot ones are refreshed first.
-    pub(crate) heat: Heat,
+    pub heat: Heat,
     /// What outlives this process of the exchange's pauses and bans.
     bans: BanMemory,
     /// Told of every new one.
@@ -56,7 +60,7 @@ pub(crate) struct Upstreams {
 
 /// Why a request was not answered by the exchange.
 #[derive(Debug)]
-pub(crate) enum Unanswered {
+pub enum Unanswered {
     /// It never reached the exchange, so nothing has happened.
     NotSent(String),
     /// It may have reached the exchange: what became of it is unknown.
@@ -83,35 +87,47 @@ enum Attempt {
 }
 
 impl Upstreams {
-    pub(crate) fn new(settings: &Settings, clock: &Clock, bans: BanMemory) -> Result<Self, String> {
-        let binance = &settings.binance;
-        let urls = [&binance.spot_url, &binance.futures_url, &binance.coin_url];
+    /// Upstreams at the bases of `options`; `bans` tells what is remembered of their pauses and bans.
+    ///
+    /// # Errors
+    ///
+    /// When the system's certificate authorities cannot be read.
+    pub fn new(options: &Options, clock: &Clock, bans: BanMemory) -> Result<Self, String> {
         Ok(Upstreams {
-            client: client::client(settings)?,
-            venues: Venue::ALL.map(|venue| VenueUpstream::new(venue, urls[venue as usize], settings, clock)),
+            client: client::client(options.connect_timeout)?,
+            venues: Venue::ALL.map(|venue| VenueUpstream::new(venue, options, clock)),
             heat: Heat::new(),
             bans,
             stopped: Notify::new(),
-            max_answer: usize::try_from(settings.upstream.max_answer_bytes).unwrap_or(usize::MAX),
+            max_answer: usize::try_from(options.max_answer_bytes).unwrap_or(usize::MAX),
         })
     }
 
-    pub(crate) fn venue(&self, venue: Venue) -> &VenueUpstream {
+    /// One venue's bases and budgets.
+    pub fn venue(&self, venue: Venue) -> &VenueUpstream {
         &self.venues[venue as usize]
     }
 
     /// The budget of every exchange, with its venue.
-    pub(crate) fn budgets(&self) -> impl Iterator<Item = (Venue, &Arc<Budget>)> {
+    pub fn budgets(&self) -> impl Iterator<Item = (Venue, &Arc<Budget>)> {
         Venue::ALL.into_iter().flat_map(|venue| self.venue(venue).budgets().iter().map(move |budget| (venue, budget)))
     }
 
     /// Fetches a public answer, whole, from the first base that gives one.
-    pub(crate) async fn fetch(&self, source: &Source, priority: Priority) -> Result<Fetched, Error> {
+    ///
+    /// # Errors
+    ///
+    /// Why nobody gave one. What the exchange itself said, good or bad, is an answer.
+    pub async fn fetch(&self, source: &Source, priority: Priority) -> Result<Fetched, Error> {
         self.fetch_as(source, priority, None).await
     }
 
     /// As [`Upstreams::fetch`], with an API key of the gateway's own user.
-    pub(crate) async fn fetch_as(
+    ///
+    /// # Errors
+    ///
+    /// As [`Upstreams::fetch`].
+    pub async fn fetch_as(
         &self,
         source: &Source,
         priority: Priority,
@@ -242,7 +258,11 @@ impl Upstreams {
 
     /// Sends a request on as it came, to the first base that can be reached, and gives back the answer's head with
     /// its body still to come. Nothing holds it back, and what was sent is never sent again.
-    pub(crate) async fn forward(&self, venue: Venue, request: Request<Body>) -> Result<Response<Incoming>, Unanswered> {
+    ///
+    /// # Errors
+    ///
+    /// When no base answered, and whether the request may have reached one.
+    pub async fn forward(&self, venue: Venue, request: Request<RequestBody>) -> Result<Response<Incoming>, Unanswered> {
         let (mut head, body) = request.into_parts();
         let target = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         strip_hop_by_hop(&mut head.headers);
@@ -252,7 +272,7 @@ impl Upstreams {
         for base in self.venue(venue).in_order() {
             head.uri = join(&base.url, target.as_str()).map_err(Unanswered::NotSent)?;
             // A body can be sent once; without one the next base may be tried.
-            let body_now = body.take().unwrap_or_default();
+            let body_now = body.take().unwrap_or_else(client::no_body);
             let is_empty = http_body::Body::is_end_stream(&body_now);
             let (passing, call) = (base.budget.pass(), base.call());
             match self.client.request(Request::from_parts(head.clone(), body_now)).await {

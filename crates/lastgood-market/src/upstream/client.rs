@@ -3,30 +3,37 @@
 use std::io::Read as _;
 use std::time::Duration;
 
-use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
-use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use lastgood::{Error, Reason};
-use lastgood_market::validate::Fetched;
 
-use crate::config::{BaseUrl, Settings};
+use super::options::BaseUrl;
+use crate::validate::Fetched;
 
 const USER_AGENT: &str = concat!("lastgood/", env!("CARGO_PKG_VERSION"));
 
-pub(super) type HttpClient = Client<HttpsConnector<HttpConnector>, Body>;
+/// The body of a request that is sent on.
+pub type RequestBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
-pub(super) fn client(settings: &Settings) -> Result<HttpClient, String> {
+pub(super) type HttpClient = Client<HttpsConnector<HttpConnector>, RequestBody>;
+
+pub(super) fn no_body() -> RequestBody {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+pub(super) fn client(connect_timeout: Duration) -> Result<HttpClient, String> {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
     connector.set_nodelay(true);
     connector.set_keepalive(Some(Duration::from_secs(30)));
-    connector.set_connect_timeout(Some(settings.upstream.connect_timeout));
+    connector.set_connect_timeout(Some(connect_timeout));
     let provider = rustls::crypto::ring::default_provider();
     let connector = HttpsConnectorBuilder::new()
         .with_provider_and_native_roots(provider)
@@ -46,7 +53,7 @@ pub(super) fn public_request(
     target: &str,
     micros: bool,
     key: Option<&HeaderValue>,
-) -> Result<Request<Body>, String> {
+) -> Result<Request<RequestBody>, String> {
     let mut request = Request::get(join(base, target)?)
         .header(header::USER_AGENT, USER_AGENT)
         .header(header::ACCEPT, "application/json")
@@ -57,7 +64,7 @@ pub(super) fn public_request(
     if let Some(key) = key {
         request = request.header("x-mbx-apikey", key);
     }
-    request.body(Body::empty()).map_err(|why| why.to_string())
+    request.body(no_body()).map_err(|why| why.to_string())
 }
 
 /// Reads an answer to its end, at most `max` bytes of it.
@@ -106,7 +113,7 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// Takes out what concerns one connection only (RFC 9110, 7.6.1).
-pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<_> = headers
         .get_all(header::CONNECTION)
         .iter()

@@ -10,8 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use lastgood::store::{Store, StoreError};
 use lastgood::{Reason, Timestamp};
-use lastgood_market::budget::Stop;
 use serde::{Deserialize, Serialize};
+
+use crate::budget::Stop;
 
 /// The file in the data directory.
 const FILE: &str = "bans.json";
@@ -22,8 +23,9 @@ const STORE_PATIENCE: Duration = Duration::from_millis(500);
 pub(super) type Stops = BTreeMap<String, Stop>;
 
 /// Where stops are remembered.
-pub(crate) struct BanMemory {
-    file: PathBuf,
+pub struct BanMemory {
+    /// None: the file is forgone, and what no store remembers ends with the process.
+    file: Option<PathBuf>,
     shared: Option<(Arc<dyn Store>, String)>,
 }
 
@@ -37,9 +39,14 @@ struct Written {
 
 impl BanMemory {
     /// A memory in `folder`, and under one key of `shared` if there is such a store.
-    pub(crate) fn new(folder: PathBuf, shared: Option<Arc<dyn Store>>, namespace: &str) -> Self {
+    pub fn new(folder: PathBuf, shared: Option<Arc<dyn Store>>, namespace: &str) -> Self {
+        BanMemory { file: Some(folder.join(FILE)), ..BanMemory::without_file(shared, namespace) }
+    }
+
+    /// A memory under one key of `shared`, if there is such a store, and in no file.
+    pub fn without_file(shared: Option<Arc<dyn Store>>, namespace: &str) -> Self {
         let shared = shared.map(|store| (store, format!("{namespace}:bans:v1:all")));
-        BanMemory { file: folder.join(FILE), shared }
+        BanMemory { file: None, shared }
     }
 
     pub(super) fn is_shared(&self) -> bool {
@@ -48,12 +55,13 @@ impl BanMemory {
 
     /// What the file holds; nothing if it cannot be read.
     pub(super) async fn in_file(&self) -> Stops {
-        let file = self.file.clone();
+        let Some(file) = self.file.clone() else { return Stops::new() };
+        let path = file.display().to_string();
         match tokio::task::spawn_blocking(move || std::fs::read(file)).await {
             Ok(Ok(bytes)) => parse(&bytes),
             Ok(Err(why)) if why.kind() == io::ErrorKind::NotFound => Stops::new(),
             Ok(Err(why)) => {
-                tracing::warn!(path = %self.file.display(), %why, "the memory of bans cannot be read");
+                tracing::warn!(path, %why, "the memory of bans cannot be read");
                 Stops::new()
             }
             Err(_) => Stops::new(),
@@ -69,8 +77,9 @@ impl BanMemory {
 
     /// Writes `stops` into the file, beside what it holds of other exchanges.
     pub(super) async fn write_file(&self, stops: &Stops, now: Timestamp) {
+        let Some(file) = self.file.clone() else { return };
+        let path = file.display().to_string();
         let all = render(merged(self.in_file().await, stops, now));
-        let file = self.file.clone();
         let written = tokio::task::spawn_blocking(move || {
             if let Some(folder) = file.parent() {
                 std::fs::create_dir_all(folder)?;
@@ -81,7 +90,7 @@ impl BanMemory {
             std::fs::rename(&draft, &file)
         });
         if let Err(why) = written.await.unwrap_or_else(|why| Err(io::Error::other(why))) {
-            tracing::warn!(path = %self.file.display(), %why, "a ban could not be written down; a restart would forget it");
+            tracing::warn!(path, %why, "a ban could not be written down; a restart would forget it");
         }
     }
 

@@ -3,18 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
 use futures_util::future::join_all;
 use http::{Request, header};
 use lastgood::store::StoreError;
-use lastgood_market::budget::Ask;
-use lastgood_market::{Bucket, Priority, Venue};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Upstreams;
 use super::bans::Stops;
 use super::base::Base;
-use super::client::{join, used_weight};
+use super::client::{join, no_body, used_weight};
+use crate::budget::Ask;
+use crate::{Bucket, Priority, Venue};
 
 /// How often it is asked whether a look is due.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -29,7 +28,7 @@ const RECALL_WITHIN: Duration = Duration::from_millis(500);
 const RECALL_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// Looks at unhealthy bases of venues that have others, with pings, until it is aborted.
-pub(crate) async fn watch_health(upstreams: Arc<Upstreams>) {
+pub async fn watch_health(upstreams: Arc<Upstreams>) {
     let mut tick = interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -56,7 +55,7 @@ async fn look(upstreams: &Upstreams, venue: Venue, base: &Base) {
     };
     let request = join(&base.url, path).and_then(|uri| {
         let request = Request::get(uri).header(header::USER_AGENT, concat!("lastgood/", env!("CARGO_PKG_VERSION")));
-        request.body(Body::empty()).map_err(|why| why.to_string())
+        request.body(no_body()).map_err(|why| why.to_string())
     });
     let Ok(request) = request else { return };
     let answered = tokio::time::timeout(PING_PATIENCE, upstreams.client.request(request)).await;
@@ -73,7 +72,7 @@ async fn look(upstreams: &Upstreams, venue: Venue, base: &Base) {
 }
 
 /// Writes new stops down and reads those of others, until it is aborted.
-pub(crate) async fn share_bans(upstreams: Arc<Upstreams>) {
+pub async fn share_bans(upstreams: Arc<Upstreams>) {
     let mut tick = interval(ASK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The first tick always asks: the store may not have answered in time for the start.
@@ -95,7 +94,7 @@ pub(crate) async fn share_bans(upstreams: Arc<Upstreams>) {
 
 impl Upstreams {
     /// Heeds what was remembered before this process began. Comes before the first call.
-    pub(crate) async fn recall_stops(&self) {
+    pub async fn recall_stops(&self) {
         self.heed_all(&self.bans.in_file().await);
         let from_store = async {
             loop {
@@ -111,7 +110,7 @@ impl Upstreams {
     }
 
     /// Writes the stops in force to where they are remembered.
-    pub(crate) async fn remember_stops(&self) {
+    pub async fn remember_stops(&self) {
         let stops = self.stops();
         let Some((_, budget)) = self.budgets().next().filter(|_| !stops.is_empty()) else { return };
         self.bans.write_file(&stops, budget.now()).await;
@@ -123,7 +122,7 @@ impl Upstreams {
         let Ok(theirs) = self.bans.in_store().await else { return };
         self.heed_all(&theirs);
         let ours = self.stops();
-        let is_known = |(name, stop): (&String, &lastgood_market::budget::Stop)| {
+        let is_known = |(name, stop): (&String, &crate::budget::Stop)| {
             theirs.get(name).is_some_and(|known| known.until >= stop.until)
         };
         if !ours.iter().all(is_known) {

@@ -1,0 +1,256 @@
+//! `[[routes.sources]]`: what a route asks, and whom.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{SourceSetting, template};
+use crate::config::problem::Wrong;
+use crate::config::sources::Declared;
+use crate::config::suggest::did_you_mean;
+use crate::config::table::{Fields, text};
+use crate::config::value::{self, Raw};
+use crate::routes::template::Template;
+
+/// A question to one declared source.
+#[derive(Debug, Clone)]
+pub(crate) enum SourceQuestion {
+    Database(DatabaseQuestion),
+    Bucket(BucketQuestion),
+    Api(ApiQuestion),
+}
+
+/// A statement for a database.
+#[derive(Debug, Clone)]
+pub(crate) struct DatabaseQuestion {
+    pub(crate) database: String,
+    pub(crate) sql: String,
+    /// `row`, `list` or `page`.
+    pub(crate) rows: &'static str,
+}
+
+/// An object of a bucket, or the list of those below a folder.
+#[derive(Debug, Clone)]
+pub(crate) struct BucketQuestion {
+    pub(crate) bucket: String,
+    /// The object, or, with `list`, the folder.
+    pub(crate) object: Template,
+    pub(crate) list: bool,
+    /// Where in the document the elements are.
+    pub(crate) path: Vec<String>,
+    pub(crate) take: Take,
+    /// Fields beside the elements that are kept.
+    pub(crate) keep: Vec<String>,
+}
+
+/// Which elements are taken.
+#[derive(Debug, Clone)]
+pub(crate) enum Take {
+    All,
+    Last,
+    LastFew(Template),
+}
+
+/// A path of an API.
+#[derive(Debug, Clone)]
+pub(crate) struct ApiQuestion {
+    pub(crate) api: String,
+    pub(crate) path: Template,
+    pub(crate) query: Vec<(String, QueryValue)>,
+    pub(crate) expect: Expect,
+    /// Where the answer says for how many seconds it is fresh.
+    pub(crate) fresh_for_field: Option<Vec<String>>,
+}
+
+/// What stands in a query.
+#[derive(Debug, Clone)]
+pub(crate) enum QueryValue {
+    Template(Template),
+    Secret(SecretString),
+}
+
+/// What a good answer looks like.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Expect {
+    pub(crate) is: Option<Is>,
+    pub(crate) fields: Vec<Vec<String>>,
+    pub(crate) not_fields: Vec<Vec<String>>,
+}
+
+/// What a document is at its outermost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Is {
+    Object,
+    Array,
+}
+
+impl fmt::Display for SourceQuestion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SourceQuestion::Database(question) => write!(f, "database {}", question.database),
+            SourceQuestion::Bucket(question) => write!(f, "bucket {} {}", question.bucket, question.object),
+            SourceQuestion::Api(question) => write!(f, "api {} {}", question.api, question.path),
+        }
+    }
+}
+
+const KINDS: [&str; 3] = ["database", "bucket", "api"];
+
+pub(super) fn source(mut fields: Fields<'_>, declared: &Declared, names: &[&str]) -> Option<SourceSetting> {
+    let given: Vec<&str> = KINDS.into_iter().filter(|kind| fields.has(kind)).collect();
+    let question = match given.as_slice() {
+        ["database"] => database(&mut fields, declared, names).map(SourceQuestion::Database),
+        ["bucket"] => bucket(&mut fields, declared, names).map(SourceQuestion::Bucket),
+        ["api"] => api(&mut fields, declared, names).map(SourceQuestion::Api),
+        _ => {
+            let wrong = match given.is_empty() {
+                true => Wrong::new("the source names neither database nor bucket nor api"),
+                false => Wrong::new(format!("the source names {} at once", given.join(" and "))),
+            };
+            fields.report.refuse(&fields.origin, &fields.path, wrong.hint("name one of database, bucket and api"));
+            return None;
+        }
+    };
+    let next_on_missing = fields.read("next_on_missing", value::boolean).unwrap_or(false);
+    fields.finish();
+    Some(SourceSetting { question: question?, next_on_missing })
+}
+
+/// The name of something declared.
+fn one_of<T>(known: &BTreeMap<String, T>, kind: &'static str) -> impl Fn(&Raw) -> Result<String, Wrong> {
+    move |raw| {
+        let name = raw.as_text("main")?;
+        if known.contains_key(name) {
+            return Ok(name.to_owned());
+        }
+        let hint = did_you_mean(name, known.keys().map(String::as_str));
+        Err(Wrong::new(format!("there is no {kind} {name:?}"))
+            .hint(hint.unwrap_or_else(|| format!("declare it in [{kind}s.{name}]"))))
+    }
+}
+
+fn database(fields: &mut Fields<'_>, declared: &Declared, names: &[&str]) -> Option<DatabaseQuestion> {
+    let database = fields.read("database", one_of(&declared.databases, "database"));
+    let sql = fields.required("sql", "\"SELECT … WHERE symbol = :symbol\"", |raw| {
+        let sql = text("SELECT … WHERE symbol = :symbol")(raw)?;
+        Ok(sql)
+    });
+    let shapes = ["row", "list", "page"].map(|shape| (shape, shape));
+    let rows = fields.read("rows", |raw| value::one_of(raw, &shapes)).unwrap_or("list");
+    Some(DatabaseQuestion { database: database?, sql: sql?, rows })
+}
+
+fn bucket(fields: &mut Fields<'_>, declared: &Declared, names: &[&str]) -> Option<BucketQuestion> {
+    let bucket = fields.read("bucket", one_of(&declared.buckets, "bucket"));
+    let list = fields.has("list");
+    if list && fields.has("object") {
+        fields.refuse("list", Wrong::new("a source has either object or list").hint("leave one of them out"));
+    }
+    let object = match list {
+        true => fields.read("list", |raw| template(raw.as_text("stock-data/daily/")?, names)),
+        false => fields
+            .required("object", "\"daily/{symbol}.json\"", |raw| template(&text("daily/{symbol}.json")(raw)?, names)),
+    };
+    let (mut path, mut take, mut keep) = (Vec::new(), Take::All, Vec::new());
+    if let Some(mut select) = fields.table("select") {
+        path = select.read("path", |raw| dotted(raw.as_text("data_points")?)).unwrap_or_default();
+        take = select.read("take", |raw| takes(raw, names)).unwrap_or(Take::All);
+        keep = select.read("keep", list_of_texts).unwrap_or_default();
+        select.finish();
+    }
+    Some(BucketQuestion { bucket: bucket?, object: object?, list, path, take, keep })
+}
+
+fn takes(raw: &Raw, names: &[&str]) -> Result<Take, Wrong> {
+    let text = raw.as_text("last {days}")?;
+    let hint = "write \"all\", \"last\", \"last 5\" or \"last {days}\"";
+    match (text, text.strip_prefix("last ").map(str::trim)) {
+        ("all", _) => Ok(Take::All),
+        ("last", _) => Ok(Take::Last),
+        (_, Some(count)) if count.parse::<u32>().is_ok() || count.starts_with('{') => {
+            template(count, names).map(Take::LastFew)
+        }
+        _ => Err(Wrong::new(format!("{text:?} does not say which elements")).hint(hint)),
+    }
+}
+
+fn api(fields: &mut Fields<'_>, declared: &Declared, names: &[&str]) -> Option<ApiQuestion> {
+    let api = fields.read("api", one_of(&declared.apis, "api"));
+    let path = fields.required("path", "\"/quotes/{symbol}\"", |raw| api_path(&text("/quotes/{symbol}")(raw)?, names));
+    let query = fields.table("query").map(|table| query(table, names)).unwrap_or_default();
+    let expect = fields.table("expect").map(expect).unwrap_or_default();
+    let fresh_for_field = fields.read("fresh_for_field", |raw| dotted(&text("data.0.time_until_update")(raw)?));
+    Some(ApiQuestion { api: api?, path: path?, query, expect, fresh_for_field })
+}
+
+/// A path below the API's own. What is in it is sent as it is, so that it must be sound as it is.
+fn api_path(text: &str, names: &[&str]) -> Result<Template, Wrong> {
+    let template = template(text, names)?;
+    let sound = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~/:@!$&'()*+,;={}".contains(&byte);
+    let is_plain = text.starts_with('/') && !text.contains("//") && text.bytes().all(sound);
+    match is_plain && !text.split('/').any(|part| part == "." || part == "..") {
+        true => Ok(template),
+        false => Err(Wrong::new(format!("{text:?} is no path below the API's URL"))
+            .hint("write \"/quotes/{symbol}\"; what follows a ? goes into query = { … }")),
+    }
+}
+
+fn query(table: Fields<'_>, names: &[&str]) -> Vec<(String, QueryValue)> {
+    let report = table.report;
+    let mut query = Vec::new();
+    for (name, origin, path, raw) in table.values() {
+        let value = match &raw {
+            Raw::Text(text) if text.starts_with("env:") => report.resolve(text).map(QueryValue::Secret),
+            Raw::Text(text) | Raw::Bare { text, .. } => template(text, names).map(QueryValue::Template),
+            Raw::List(_) => Err(Wrong::new("expected a string, found a list").hint("write \"{symbol}\"")),
+        };
+        match value {
+            Ok(value) => query.push((name, value)),
+            Err(wrong) => report.refuse(&origin, &path, wrong),
+        }
+    }
+    query
+}
+
+fn expect(mut table: Fields<'_>) -> Expect {
+    let kinds = [("object", Is::Object), ("array", Is::Array)];
+    let is = table.read("is", |raw| value::one_of(raw, &kinds));
+    let paths = |raw: &Raw| list_of_texts(raw)?.iter().map(|text| dotted(text)).collect::<Result<Vec<_>, _>>();
+    let fields = table.read("fields", paths).unwrap_or_default();
+    let not_fields = table.read("not_fields", paths).unwrap_or_default();
+    table.finish();
+    Expect { is, fields, not_fields }
+}
+
+fn list_of_texts(raw: &Raw) -> Result<Vec<String>, Wrong> {
+    match raw {
+        Raw::List(items) if items.len() <= 100 && items.iter().all(|item| !item.is_empty()) => Ok(items.clone()),
+        _ => Err(Wrong::new("expected a list of names").hint("write [\"symbol\", \"last_updated\"]")),
+    }
+}
+
+/// Steps into a document: names of fields and places in lists.
+fn dotted(text: &str) -> Result<Vec<String>, Wrong> {
+    let steps: Vec<String> = text.split('.').map(str::to_owned).collect();
+    match steps.iter().all(|step| !step.is_empty()) && steps.len() <= 16 {
+        true => Ok(steps),
+        false => Err(Wrong::new(format!("{text:?} leads nowhere")).hint("write for example \"data.0.value\"")),
+    }
+}
+
+impl QueryValue {
+    /// Whether it depends on the request.
+    pub(crate) fn has_places(&self) -> bool {
+        matches!(self, QueryValue::Template(template) if template.places().next().is_some())
+    }
+
+    /// The value as it is sent; `None` where it is not sent at all.
+    pub(crate) fn fill(&self, arguments: &crate::source::Arguments) -> Option<String> {
+        match self {
+            QueryValue::Secret(secret) => Some(secret.expose_secret().to_owned()),
+            QueryValue::Template(template) if template.is_absent(arguments) => None,
+            QueryValue::Template(template) => Some(template.fill(arguments, str::to_owned)),
+        }
+    }
+}

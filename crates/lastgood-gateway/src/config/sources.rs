@@ -1,0 +1,233 @@
+//! The databases, buckets and APIs that declared routes may ask. Nothing else is ever asked.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
+use toml::de::DeTable;
+
+use super::duration;
+use super::problem::{Origin, Wrong};
+use super::routes::RouteSetting;
+use super::table::{Fields, Report, text};
+use lastgood_market::upstream::BaseUrl;
+
+use super::upstream::any;
+use super::value::{self, Raw};
+use crate::redact::MASK;
+use crate::routes::template::is_name;
+
+/// What the configuration declares beside the exchange.
+#[derive(Debug, Clone, Default)]
+pub struct Declared {
+    pub(crate) databases: BTreeMap<String, DatabaseSetting>,
+    pub(crate) buckets: BTreeMap<String, BucketSetting>,
+    pub(crate) apis: BTreeMap<String, ApiSetting>,
+    pub(crate) routes: Vec<RouteSetting>,
+}
+
+impl Declared {
+    /// What is declared, for people: key, value without secrets, and where it was written.
+    pub(super) fn rows(&self) -> Vec<(String, String, String)> {
+        let mut rows = Vec::new();
+        let mut row = |key: String, value: String, origin: &Origin| rows.push((key, value, origin.to_string()));
+        for (name, database) in &self.databases {
+            let kind = database.url.expose_secret().split(':').next().unwrap_or_default();
+            let (most, timeout) = (database.max_connections, duration::format(database.statement_timeout));
+            let value = format!("{kind}:{MASK}, {most} connections at most, statements {timeout} at most");
+            row(format!("databases.{name}"), value, &database.origin);
+        }
+        for (name, bucket) in &self.buckets {
+            let endpoint = bucket.endpoint.as_ref().map(|endpoint| format!(" at {endpoint}")).unwrap_or_default();
+            let region = bucket.region.as_ref().map(|region| format!(" in {region}")).unwrap_or_default();
+            let key = bucket.access_key.as_ref().map(|_| format!(", key {MASK}")).unwrap_or_default();
+            row(format!("buckets.{name}"), format!("{}{endpoint}{region}{key}", bucket.url), &bucket.origin);
+        }
+        for (name, api) in &self.apis {
+            let headers: String = api.headers.iter().map(|(name, _)| format!(", {name} {MASK}")).collect();
+            let private = if api.allow_private { ", private addresses too" } else { "" };
+            let value = format!("{}, {} at most{private}{headers}", api.url, duration::format(api.timeout));
+            row(format!("apis.{name}"), value, &api.origin);
+        }
+        for route in &self.routes {
+            let sources: Vec<String> = route.sources.iter().map(|source| source.question.to_string()).collect();
+            let value = format!("region {}, {}", route.region, sources.join(", else "));
+            row(format!("routes {}", route.path), value, &route.origin);
+        }
+        rows
+    }
+}
+
+/// A database, by `[databases.NAME]`.
+#[derive(Debug, Clone)]
+pub(crate) struct DatabaseSetting {
+    pub(crate) origin: Origin,
+    pub(crate) url: SecretString,
+    pub(crate) max_connections: usize,
+    pub(crate) statement_timeout: Duration,
+}
+
+/// A bucket or a folder, by `[buckets.NAME]`.
+#[derive(Debug, Clone)]
+pub(crate) struct BucketSetting {
+    pub(crate) origin: Origin,
+    pub(crate) url: String,
+    pub(crate) endpoint: Option<BaseUrl>,
+    pub(crate) region: Option<String>,
+    pub(crate) access_key: Option<SecretString>,
+    pub(crate) secret_key: Option<SecretString>,
+}
+
+/// An HTTP API, by `[apis.NAME]`.
+#[derive(Debug, Clone)]
+pub(crate) struct ApiSetting {
+    pub(crate) origin: Origin,
+    pub(crate) url: BaseUrl,
+    /// All of them marked as sensitive.
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) timeout: Duration,
+    /// Whether its name may lead to an address that is not public.
+    pub(crate) allow_private: bool,
+}
+
+/// Headers that the connection itself needs.
+const OWN_HEADERS: [&str; 7] =
+    ["host", "content-length", "transfer-encoding", "connection", "accept-encoding", "if-none-match", "upgrade"];
+const MOST_OF_A_KIND: usize = 64;
+const SECOND: Duration = Duration::from_secs(1);
+
+impl Declared {
+    /// The tables that are read here.
+    pub(super) const TABLES: [&str; 4] = ["databases", "buckets", "apis", "routes"];
+
+    pub(super) fn read<'a>(root: &'a DeTable<'a>, report: &'a Report<'a>) -> Declared {
+        let mut fields = Fields::root(report, root);
+        let mut declared = Declared {
+            databases: fields.table("databases").map(databases).unwrap_or_default(),
+            buckets: fields.table("buckets").map(buckets).unwrap_or_default(),
+            apis: fields.table("apis").map(apis).unwrap_or_default(),
+            routes: Vec::new(),
+        };
+        declared.routes = super::routes::routes(fields.tables("routes"), &declared);
+        declared
+    }
+}
+
+fn databases(fields: Fields<'_>) -> BTreeMap<String, DatabaseSetting> {
+    named(fields, |fields| {
+        let report = fields.report;
+        let url = fields.required("url", "\"env:DATABASE_URL\"", |raw| database_url(report, raw));
+        let max_connections = fields.read("max_connections", |raw| value::count(raw, 1..=1_000)).unwrap_or(8);
+        let statement_timeout = fields.read("statement_timeout", timeout).unwrap_or(SECOND * 2);
+        let origin = fields.origin.clone();
+        Some(DatabaseSetting { origin, url: url?, max_connections, statement_timeout })
+    })
+}
+
+fn buckets(fields: Fields<'_>) -> BTreeMap<String, BucketSetting> {
+    named(fields, |fields| {
+        let report = fields.report;
+        let url = fields.required("url", "\"gs://my-bucket\"", |raw| bucket_url(report, raw));
+        let endpoint = fields.read("endpoint", any);
+        let region = fields.read("region", text("eu-central-1"));
+        let access_key = fields.read("access_key", |raw| report.resolve(&text("env:AWS_ACCESS_KEY_ID")(raw)?));
+        let secret_key = fields.read("secret_key", |raw| report.resolve(&text("env:AWS_SECRET_ACCESS_KEY")(raw)?));
+        for (one, other) in [("access_key", "secret_key"), ("secret_key", "access_key")] {
+            if fields.has(one) && !fields.has(other) {
+                let wrong = Wrong::new(format!("there is no `{other}` beside it")).hint(format!("set {other}, too"));
+                fields.refuse(one, wrong);
+            }
+        }
+        let origin = fields.origin.clone();
+        Some(BucketSetting { origin, url: url?, endpoint, region, access_key, secret_key })
+    })
+}
+
+fn apis(fields: Fields<'_>) -> BTreeMap<String, ApiSetting> {
+    named(fields, |fields| {
+        let url = fields.required("url", "\"https://www.example.com/v2\"", any);
+        let headers = fields.table("headers").map(headers).unwrap_or_default();
+        let timeout = fields.read("timeout", timeout).unwrap_or(SECOND * 5);
+        let allow_private = fields.read("allow_private", value::boolean).unwrap_or(false);
+        let origin = fields.origin.clone();
+        Some(ApiSetting { origin, url: url?, headers, timeout, allow_private })
+    })
+}
+
+fn named<T>(fields: Fields<'_>, read: impl Fn(&mut Fields<'_>) -> Option<T>) -> BTreeMap<String, T> {
+    let (report, origin, path) = (fields.report, fields.origin.clone(), fields.path.clone());
+    let mut found = BTreeMap::new();
+    let entries = fields.entries();
+    if entries.len() > MOST_OF_A_KIND {
+        let wrong = Wrong::new(format!("there are {} of them", entries.len()));
+        report.refuse(&origin, &path, wrong.hint(format!("declare at most {MOST_OF_A_KIND}")));
+    }
+    for (name, mut entry) in entries {
+        if !is_name(&name) {
+            let wrong = Wrong::new("no name").hint("use a-z, 0-9 and _, a letter first, 40 at most");
+            report.refuse(&entry.origin, &entry.path, wrong);
+        }
+        if let Some(setting) = read(&mut entry) {
+            found.insert(name, setting);
+        }
+        entry.finish();
+    }
+    found
+}
+
+fn timeout(raw: &Raw) -> Result<Duration, Wrong> {
+    value::span(raw, Duration::from_millis(10)..=SECOND * 600)
+}
+
+/// Checked without being shown: it may hold a password.
+fn database_url(report: &Report<'_>, raw: &Raw) -> Result<SecretString, Wrong> {
+    let Raw::Text(text) = raw else {
+        return Err(Wrong::new("expected a string").hint("write \"env:DATABASE_URL\""));
+    };
+    let url = report.resolve(text.trim())?;
+    let known = ["postgres://", "postgresql://", "sqlite:"];
+    match known.iter().any(|scheme| url.expose_secret().starts_with(scheme)) {
+        true => Ok(url),
+        false => Err(Wrong::new("this is no database URL")
+            .hint("it begins with postgres:// or sqlite:, as in \"postgres://user:password@host/name\"")),
+    }
+}
+
+fn bucket_url(report: &Report<'_>, raw: &Raw) -> Result<String, Wrong> {
+    let url = report.resolve(raw.as_text("gs://my-bucket")?)?.expose_secret().to_owned();
+    let known =
+        ["gs://", "s3://", "file:"].iter().any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()));
+    match known && !url.contains('@') {
+        true => Ok(url),
+        false => Err(Wrong::new("this is no bucket").hint("write \"gs://name\", \"s3://name\" or \"file:./folder\"")),
+    }
+}
+
+fn headers(fields: Fields<'_>) -> Vec<(HeaderName, HeaderValue)> {
+    let report = fields.report;
+    let mut headers = Vec::new();
+    for (name, origin, path, raw) in fields.values() {
+        match header(report, &name, &raw) {
+            Ok(header) => headers.push(header),
+            Err(wrong) => report.refuse(&origin, &path, wrong),
+        }
+    }
+    headers
+}
+
+fn header(report: &Report<'_>, name: &str, raw: &Raw) -> Result<(HeaderName, HeaderValue), Wrong> {
+    let named = HeaderName::try_from(name)
+        .map_err(|_| Wrong::new("this is no name of a header").hint("write for example Authorization"))?;
+    if OWN_HEADERS.contains(&named.as_str()) {
+        return Err(Wrong::new("this header is set by the connection itself").hint("leave it out"));
+    }
+    let Raw::Text(text) = raw else {
+        return Err(Wrong::new("expected a string").hint("write \"env:NAME\" or the value in quotes"));
+    };
+    let value = report.resolve(text.trim())?;
+    let mut value = HeaderValue::from_str(value.expose_secret())
+        .map_err(|_| Wrong::new("the value holds a character that no header can carry").hint("use visible ASCII"))?;
+    value.set_sensitive(true);
+    Ok((named, value))
+}

@@ -1,0 +1,125 @@
+//! Declared routes: paths over the databases, buckets and APIs that the configuration names.
+//!
+//! `path.rs` says which paths there may be, `parameter.rs` what may be asked for, `key.rs` what names a question,
+//! `load.rs` how sources are asked in turn, `answer.rs` what is answered, `warm.rs` what is loaded ahead.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::response::Response;
+use axum::routing::get;
+use http::{HeaderMap, StatusCode, Uri};
+use lastgood::{Answer, Error, Outcome, Region};
+use lastgood_market::symbols::Refusal;
+
+use crate::app::App;
+use crate::config::Settings;
+use crate::config::routes::RouteSetting;
+use crate::problem;
+use crate::source::Arguments;
+
+mod answer;
+mod build;
+mod check;
+mod key;
+mod load;
+mod meta;
+pub(crate) mod parameter;
+pub(crate) mod path;
+mod question;
+pub(crate) mod template;
+mod warm;
+
+use self::answer::Form;
+pub use self::check::{SourceCheck, check_sources};
+use self::load::Link;
+pub(crate) use self::warm::keep;
+
+/// The routes of the configuration.
+#[derive(Default)]
+pub(crate) struct DeclaredRoutes {
+    routes: Vec<Arc<Route>>,
+    /// Second parts of paths below `/api`, where else the exchange is asked.
+    below_api: BTreeSet<String>,
+}
+
+/// A route: what may be asked, and whom.
+pub(crate) struct Route {
+    pub(crate) setting: RouteSetting,
+    region: Region,
+    links: Vec<Link>,
+    /// What tells these sources from others: what was loaded before they were changed is not what they say.
+    definition: String,
+}
+
+impl DeclaredRoutes {
+    /// # Errors
+    ///
+    /// When a source cannot be made of its settings. None of them needs to be there.
+    pub(crate) fn new(settings: &Settings, regions: &BTreeMap<String, Region>) -> Result<Self, String> {
+        let sources = build::Sources::new(settings)?;
+        let routes = settings.declared.routes.iter();
+        let routes =
+            routes.map(|setting| sources.route(setting, regions).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
+        let below_api = routes.iter().filter_map(|route| route.setting.path.below_api()).map(str::to_owned).collect();
+        Ok(DeclaredRoutes { routes, below_api })
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.routes.iter()
+    }
+
+    /// Whether a path that looks like the exchange's belongs to a route.
+    pub(crate) fn owns(&self, path: &str) -> bool {
+        let below = path.strip_prefix("/api/").filter(|_| !self.below_api.is_empty());
+        below.is_some_and(|rest| self.below_api.contains(rest.split('/').next().unwrap_or_default()))
+    }
+
+    /// Adds every route to the URL map. `GET` answers `HEAD`, too.
+    pub(crate) fn add_to(&self, router: Router<Arc<App>>) -> Router<Arc<App>> {
+        self.routes.iter().fold(router, |router, route| {
+            let path = route.setting.path.for_router();
+            let route = Arc::clone(route);
+            let handler = move |uri: Uri, headers: HeaderMap| async move { route.answer(&uri, &headers).await };
+            router.route(&path, get(handler))
+        })
+    }
+}
+
+impl Route {
+    async fn answer(self: Arc<Self>, uri: &Uri, headers: &HeaderMap) -> Response {
+        let arguments = match self.arguments(uri.path(), uri.query().unwrap_or_default()) {
+            Ok(arguments) => arguments,
+            Err(refusal) => return self.refuse(&refusal),
+        };
+        match self.ask(arguments).await {
+            Ok(answer) => answer::respond(&answer, headers).await,
+            Err(error) => answer::fail(&self, &error),
+        }
+    }
+
+    fn refuse(&self, refusal: &Refusal) -> Response {
+        problem::parameter(StatusCode::BAD_REQUEST, refusal)
+    }
+
+    /// The answer, from the cache or the sources.
+    async fn ask(self: &Arc<Self>, arguments: Arguments) -> Result<Answer, Error> {
+        let key = self.key(&arguments);
+        let answer = self.read(&key, &arguments).await?;
+        let is_of_others = Form::of(&answer).meta.definition.as_ref().is_some_and(|by| *by != self.definition);
+        match answer.outcome() {
+            // The configuration has changed since, and these sources may say something else.
+            Outcome::Hit(_) | Outcome::Stale if is_of_others => {
+                self.region.expire(&key).await;
+                self.read(&key, &arguments).await
+            }
+            _ => Ok(answer),
+        }
+    }
+
+    async fn read(self: &Arc<Self>, key: &str, arguments: &Arguments) -> Result<Answer, Error> {
+        let (route, name, arguments) = (Arc::clone(self), key.to_owned(), arguments.clone());
+        self.region.get_or_load(key, move || async move { route.load(&name, &arguments).await }).await
+    }
+}

@@ -1,0 +1,58 @@
+//! Whether the sources of the routes are there, for `lastgood check`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::{Instant, timeout};
+
+use super::build::Sources;
+use crate::config::Settings;
+
+/// How one source of a route is.
+#[derive(Clone, Debug)]
+pub struct SourceCheck {
+    /// The path of the route.
+    pub route: String,
+    /// The source, in words.
+    pub source: String,
+    /// What is wrong and how to mend it, if anything is.
+    pub result: Result<(), String>,
+    /// How long the source took to say so.
+    pub took: Duration,
+}
+
+/// A source that is this slow is no source.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Asks each source of each declared route whether it can do what is declared.
+pub async fn check_sources(settings: &Settings) -> Vec<SourceCheck> {
+    let sources = match Sources::new(settings) {
+        Ok(sources) => sources,
+        Err(why) => {
+            let (route, source) = ("routes".to_owned(), "connections".to_owned());
+            return vec![SourceCheck { route, source, result: Err(why), took: Duration::ZERO }];
+        }
+    };
+    // The same question may be asked by several routes; one answer is enough.
+    let mut asked = BTreeMap::new();
+    for route in &settings.declared.routes {
+        for source in &route.sources {
+            asked.entry(format!("{:?}", source.question)).or_insert((route.path.to_string(), &source.question));
+        }
+    }
+    join_all(asked.into_values().map(|(route, question)| check(&sources, route, question))).await
+}
+
+async fn check(sources: &Sources, route: String, question: &crate::config::routes::SourceQuestion) -> SourceCheck {
+    let started = Instant::now();
+    let (source, result) = match sources.source(question) {
+        Ok(source) => {
+            let late = || Err(format!("no answer within {} s; is it reachable from here?", PATIENCE.as_secs()));
+            let result = timeout(PATIENCE, source.check()).await.unwrap_or_else(|_| late());
+            (source.to_string(), result)
+        }
+        Err(why) => ("source".to_owned(), Err(why)),
+    };
+    SourceCheck { route, source, result, took: started.elapsed() }
+}

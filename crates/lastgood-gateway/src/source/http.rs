@@ -1,0 +1,246 @@
+//! Declared HTTP APIs that answer JSON. Only what is declared is ever asked: no redirect is followed, and a name that
+//! leads to an address that is not public is not.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use lastgood::{Error, Reason};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::{Client, Url, redirect};
+use tokio::sync::Semaphore;
+
+use super::{Answer, Arguments, Held, Loaded, Source};
+use crate::config::routes::ApiQuestion;
+use crate::config::{ApiSetting, BaseUrl, Upstream};
+
+mod document;
+mod freshness;
+mod resolver;
+
+use self::resolver::{NotPublic, Public, is_private_host};
+
+const USER_AGENT: &str = concat!("lastgood/", env!("CARGO_PKG_VERSION"));
+/// Everything else in an argument is sent as `%XX`.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+/// A longer entity tag is not kept.
+const LONGEST_ETAG: usize = 512;
+
+/// A declared API with its connections.
+pub(crate) struct Api {
+    name: String,
+    client: Client,
+    base: BaseUrl,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    timeout: Duration,
+    max_bytes: usize,
+    places: Semaphore,
+}
+
+impl Api {
+    /// # Errors
+    ///
+    /// Why no connections can be made, and the mend.
+    pub(crate) fn new(name: &str, setting: &ApiSetting, limits: &Upstream) -> Result<Arc<Self>, String> {
+        // reqwest takes the provider of the process; whoever came first has the choice.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut client = Client::builder()
+            .user_agent(USER_AGENT)
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .connect_timeout(limits.connect_timeout)
+            .timeout(setting.timeout);
+        if !setting.allow_private && !is_private_host(&setting.url) {
+            client = client.dns_resolver(Arc::new(Public));
+        }
+        let client = client.build().map_err(|why| format!("the HTTP client of api {name} does not start: {why}"))?;
+        Ok(Arc::new(Api {
+            name: name.to_owned(),
+            client,
+            base: setting.url.clone(),
+            headers: setting.headers.clone(),
+            timeout: setting.timeout,
+            max_bytes: usize::try_from(limits.max_answer_bytes).unwrap_or(usize::MAX),
+            places: Semaphore::new(limits.max_concurrent),
+        }))
+    }
+
+    async fn get(&self, url: Url, validator: Option<&str>) -> Result<reqwest::Response, Error> {
+        let mut request = self.client.get(url).header(header::ACCEPT, "application/json");
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        if let Some(validator) = validator {
+            request = request.header(header::IF_NONE_MATCH, validator);
+        }
+        request.send().await.map_err(|why| self.unanswered(&why))
+    }
+
+    /// Never the error's own text: it holds the URL, and so what is secret in it.
+    fn unanswered(&self, why: &reqwest::Error) -> Error {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(why);
+        while let Some(one) = cause {
+            if one.is::<NotPublic>() {
+                let message = format!("the name of api {} leads to no public address", self.name);
+                return Error::new(Reason::Unreachable, message);
+            }
+            cause = one.source();
+        }
+        if why.is_timeout() {
+            let message = format!("api {} did not answer within {} ms", self.name, self.timeout.as_millis());
+            return Error::new(Reason::TimedOut, message);
+        }
+        Error::new(Reason::Unreachable, format!("api {} cannot be reached, or broke off", self.name))
+    }
+
+    async fn read(&self, mut response: reqwest::Response) -> Result<Bytes, Error> {
+        let too_large = || {
+            let message = format!("the answer of api {} is larger than upstream.max_answer_bytes", self.name);
+            Error::new(Reason::Malformed, message)
+        };
+        if response.content_length().is_some_and(|length| length > self.max_bytes as u64) {
+            return Err(too_large());
+        }
+        let mut body = BytesMut::new();
+        while let Some(part) = response.chunk().await.map_err(|why| self.unanswered(&why))? {
+            if body.len() + part.len() > self.max_bytes {
+                return Err(too_large());
+            }
+            body.extend_from_slice(&part);
+        }
+        Ok(body.freeze())
+    }
+}
+
+/// One path of an API.
+pub(crate) struct HttpSource {
+    api: Arc<Api>,
+    question: ApiQuestion,
+}
+
+impl HttpSource {
+    /// # Errors
+    ///
+    /// When the path does not stay what it is in a URL.
+    pub(crate) fn new(api: Arc<Api>, question: ApiQuestion) -> Result<Self, String> {
+        let source = HttpSource { api, question };
+        let path = source.question.path.fill(&Arguments::default(), str::to_owned);
+        // Without its arguments it may hold an empty part, which is no harm to any URL.
+        source
+            .below_base(&path)
+            .ok_or_else(|| format!("{} is no path below the URL of its API", source.question.path))?;
+        Ok(source)
+    }
+
+    /// The URL of a path below the base; `None` where the path means another one to URLs.
+    fn below_base(&self, path: &str) -> Option<Url> {
+        let base = self.api.base.url();
+        let url = Url::parse(&format!("{}{path}", self.api.base.as_str())).ok()?;
+        let same_place = url.origin() == base.origin() && url.username().is_empty() && url.password().is_none();
+        let unchanged = url.as_str() == format!("{}{path}", self.api.base.as_str());
+        (same_place && unchanged && url.query().is_none() && url.fragment().is_none()).then_some(url)
+    }
+
+    fn url(&self, arguments: &Arguments) -> Option<Url> {
+        let encode = |text: &str| utf8_percent_encode(text, ENCODED).to_string();
+        let mut url = self.below_base(&self.question.path.fill(arguments, encode))?;
+        let given = self.question.query.iter();
+        let given = given.filter_map(|(name, value)| Some((name, value.fill(arguments)?)));
+        let query: Vec<_> = given.map(|(name, value)| format!("{}={}", encode(name), encode(&value))).collect();
+        url.set_query(Some(query.join("&").as_str()).filter(|query| !query.is_empty()));
+        Some(url)
+    }
+
+    /// What the status says where it brings no answer.
+    fn refused(&self, status: StatusCode, headers: &HeaderMap) -> Option<Error> {
+        let api = &self.api.name;
+        let error = |reason, what: &str| Some(Error::new(reason, format!("api {api} {what}")));
+        match status.as_u16() {
+            200..=299 => None,
+            404 | 410 => error(Reason::NotFound, "has no such thing"),
+            429 => {
+                let error = Error::new(Reason::RateLimited, format!("api {api} asks to wait"));
+                Some(match freshness::retry_after(headers) {
+                    Some(wait) => error.with_retry_after(wait),
+                    None => error,
+                })
+            }
+            300..=399 => error(Reason::Malformed, "answers with a redirect, which is not followed"),
+            401 | 403 => error(Reason::Upstream, "refuses the key that it is asked with, or lacks one"),
+            code => error(Reason::Upstream, &format!("answers with the error {code}")),
+        }
+    }
+
+    fn answer(&self, headers: &HeaderMap, body: Bytes) -> Result<Answer, Error> {
+        let name = &self.api.name;
+        let expect = &self.question.expect;
+        let document = document::checked(&body, expect)
+            .map_err(|what| Error::new(Reason::Malformed, format!("the answer of api {name} {what}")))?;
+        let said = self.question.fresh_for_field.as_ref();
+        let fresh_for = match said.and_then(|steps| document::seconds(document, steps)) {
+            Some(seconds) => Some(freshness::bounded(seconds)),
+            None => freshness::of_headers(headers),
+        };
+        let validator = headers.get(header::ETAG).and_then(|tag| tag.to_str().ok());
+        let validator = validator.filter(|tag| tag.len() <= LONGEST_ETAG).map(str::to_owned);
+        Ok(Answer { body, content_type: "application/json".to_owned(), validator, fresh_for })
+    }
+}
+
+#[async_trait]
+impl Source for HttpSource {
+    async fn load(&self, arguments: &Arguments, held: Option<&Held>) -> Result<Loaded, Error> {
+        let api = &self.api;
+        let Some(url) = self.url(arguments) else {
+            return Err(Error::new(Reason::NotFound, format!("api {} has no such path", api.name)));
+        };
+        let Ok(_place) = api.places.try_acquire() else {
+            return Err(Error::new(Reason::Overloaded, format!("api {} is being asked too much already", api.name)));
+        };
+        let held = held.filter(|held| held.validator.is_some());
+        let response = api.get(url, held.and_then(|held| held.validator.as_deref())).await?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        if let (StatusCode::NOT_MODIFIED, Some(held)) = (status, held) {
+            // Its freshness may be another one now.
+            let answer = self.answer(&headers, held.body.clone())?;
+            let validator = answer.validator.or_else(|| held.validator.clone());
+            return Ok(Loaded::Answer(Answer { validator, ..answer }));
+        }
+        if let Some(error) = self.refused(status, &headers) {
+            return Err(error);
+        }
+        let body = api.read(response).await?;
+        self.answer(&headers, body).map(Loaded::Answer)
+    }
+
+    async fn check(&self) -> Result<(), String> {
+        let places = self.question.path.places().count()
+            + self.question.query.iter().filter(|(_, value)| value.has_places()).count();
+        if places == 0 {
+            let loaded = self.load(&Arguments::default(), None).await;
+            return loaded.map(drop).map_err(|why| format!("{}; check its url, path and headers", why.message));
+        }
+        // What to ask for is not known, but whether anybody answers is.
+        let response = self.api.get(self.api.base.url().clone(), None).await;
+        let status = response.map_err(|why| format!("{}; check its url and the network", why.message))?.status();
+        match status.is_server_error() {
+            true => Err(format!("api {} answers with the error {}; is its url right?", self.api.name, status.as_u16())),
+            false => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for HttpSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "api {} {}", self.api.name, self.question.path)
+    }
+}
+
+impl fmt::Debug for HttpSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HttpSource({self})")
+    }
+}

@@ -1,0 +1,88 @@
+//! Whether a document is what was asked for, without taking it apart.
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+
+use crate::config::routes::{Expect, Is};
+
+/// The document, if it is JSON and of the shape that is expected.
+pub(super) fn checked<'a>(body: &'a [u8], expect: &Expect) -> Result<&'a RawValue, String> {
+    let document: &RawValue = serde_json::from_slice(body).map_err(|_| "is no JSON".to_owned())?;
+    let is = match document.get().as_bytes().first() {
+        Some(b'{') => Some(Is::Object),
+        Some(b'[') => Some(Is::Array),
+        _ => None,
+    };
+    if expect.is.is_some() && is != expect.is {
+        let wanted = if expect.is == Some(Is::Array) { "array" } else { "object" };
+        return Err(format!("is no {wanted}"));
+    }
+    if let Some(missing) = expect.fields.iter().find(|steps| at(document, steps).is_none()) {
+        return Err(format!("lacks {}", missing.join(".")));
+    }
+    match expect.not_fields.iter().find(|steps| at(document, steps).is_some()) {
+        Some(unwanted) => Err(format!("has {}, which tells an error", unwanted.join("."))),
+        None => Ok(document),
+    }
+}
+
+/// A number of seconds in the document, as a number or as text.
+pub(super) fn seconds(document: &RawValue, steps: &[String]) -> Option<f64> {
+    let found = at(document, steps)?.get();
+    let seconds: f64 = found.trim_matches('"').trim().parse().ok()?;
+    (seconds.is_finite() && seconds >= 0.0).then_some(seconds)
+}
+
+/// What is at the end of some steps; `null` is nothing.
+fn at<'a>(document: &'a RawValue, steps: &[String]) -> Option<&'a RawValue> {
+    let mut found = document;
+    for step in steps {
+        found = match found.get().as_bytes().first()? {
+            b'{' => {
+                let mut fields: BTreeMap<String, &RawValue> = serde_json::from_str(found.get()).ok()?;
+                fields.remove(step)?
+            }
+            b'[' => {
+                let items: Vec<&RawValue> = serde_json::from_str(found.get()).ok()?;
+                items.get(step.parse::<usize>().ok()?).copied()?
+            }
+            _ => return None,
+        };
+    }
+    (found.get() != "null").then_some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps(text: &str) -> Vec<String> {
+        text.split('.').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn errors_in_the_guise_of_answers_are_told() {
+        let expect = Expect {
+            is: Some(Is::Object),
+            fields: vec![steps("data.0.value")],
+            not_fields: vec![steps("Note"), steps("error")],
+        };
+        let check = |body: &str| checked(body.as_bytes(), &expect).map(drop);
+        assert_eq!(check(r#" {"data":[{"value":"1"}],"error":null}"#), Ok(()));
+        assert_eq!(check(r#"{"data":[{"value":null}]}"#), Err("lacks data.0.value".to_owned()));
+        assert_eq!(check(r#"{"data":[]}"#), Err("lacks data.0.value".to_owned()));
+        assert_eq!(check(r#"{"data":[{"value":1}],"Note":"wait"}"#), Err("has Note, which tells an error".to_owned()));
+        assert_eq!(check("[]"), Err("is no object".to_owned()));
+        for broken in ["", "<html>", r#"{"data":["#, r#"{"data":1} x"#] {
+            assert_eq!(check(broken), Err("is no JSON".to_owned()), "{broken}");
+        }
+    }
+
+    #[test]
+    fn seconds_are_read_as_numbers_and_as_texts() {
+        let document: &RawValue = serde_json::from_str(r#"{"data":[{"a":"55","b":5.5,"c":"x","d":-1}]}"#).unwrap();
+        let read = |field: &str| seconds(document, &steps(&format!("data.0.{field}")));
+        assert_eq!((read("a"), read("b"), read("c"), read("d"), read("e")), (Some(55.0), Some(5.5), None, None, None));
+    }
+}

@@ -1,0 +1,127 @@
+//! Requests that want to reach something else than what is declared.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::api::{Api, Reply};
+use crate::support::{Running, get};
+
+/// A route that passes its parameters on, in path and query.
+fn file(url: &str, more: &str) -> String {
+    format!(
+        r#"
+        [apis.a]
+        url = "{url}"
+        {more}
+        [regions.fleeting]
+        fresh_for = "0s"
+        stale_for = "0s"
+        [[routes]]
+        path = "/v1/pass/{{name}}"
+        region = "fleeting"
+        parameters.name = {{ type = "text" }}
+        parameters.url = {{ type = "text", max_length = 200, default = "x" }}
+        sources = [{{ api = "a", path = "/below/{{name}}", query = {{ url = "{{url}}" }} }}]
+        "#
+    )
+}
+
+/// Sends bytes as they are and reads what comes back.
+async fn raw(gateway: &Running, request: &str) -> String {
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn no_request_leads_to_another_server_or_out_of_the_declared_path() {
+    let (api, victim) = (Api::start().await, Api::start().await);
+    api.answers(Reply::json(serde_json::json!({ "good": true })));
+    victim.answers(Reply::json(serde_json::json!({ "stolen": true })));
+    let gateway = Running::of_file(&file(&format!("{}/base", api.url()), "")).await;
+    let evil = victim.url();
+    let host = evil.trim_start_matches("http://").to_owned();
+    let encoded = evil.replace(':', "%3A").replace('/', "%2F");
+    for target in [
+        format!("/v1/pass/x?url={encoded}"),
+        format!("/v1/pass/{encoded}"),
+        "/v1/pass/..%2f..%2fsecret".to_owned(),
+        "/v1/pass/%2e%2e".to_owned(),
+        "/v1/pass/%2e".to_owned(),
+        "/v1/pass/%2e%2e%5c".to_owned(),
+        "/v1/pass/%252e%252e%252f".to_owned(),
+        format!("/v1/pass/@{host}"),
+        format!("/v1/pass/%40{host}%2F"),
+        format!("/v1/pass/x%23@{host}"),
+        "/v1/pass/a%3Fb=c".to_owned(),
+        format!("//{host}/v1/pass/x"),
+        format!("/v1/pass//{host}"),
+    ] {
+        for (form, line) in [("origin", target.clone()), ("absolute", format!("{evil}{target}"))] {
+            for sent in [&host, &gateway.address.to_string()] {
+                let request = format!("GET {line} HTTP/1.1\r\nhost: {sent}\r\nconnection: close\r\n\r\n");
+                let answer = raw(&gateway, &request).await;
+                assert!(answer.starts_with("HTTP/1.1 "), "{form} {line}: {answer}");
+                assert!(!answer.contains("stolen"), "{form} {line}: {answer}");
+                assert!(!answer.starts_with("HTTP/1.1 5"), "{form} {line}: {answer}");
+            }
+        }
+    }
+    assert!(victim.asked().is_empty(), "{:?}", victim.asked());
+    for asked in api.asked() {
+        let (path, query) = asked.split_once('?').unwrap();
+        let one = path.strip_prefix("/base/below/").unwrap_or_else(|| panic!("{asked}"));
+        assert!(!one.contains(['/', '\\', '@', '#', ':']) && one != ".." && one != ".", "{asked}");
+        assert!(query.starts_with("url=") && !query.contains(['&', '/', ':', '@']), "{asked}");
+    }
+    assert!(api.asked().len() >= 20, "{:?}", api.asked());
+}
+
+#[tokio::test]
+async fn a_redirect_is_followed_nowhere() {
+    let (api, victim) = (Api::start().await, Api::start().await);
+    victim.answers(Reply::json(serde_json::json!({ "stolen": true })));
+    api.answers(Reply::redirect(&format!("{}/secret", victim.url())));
+    let gateway = Running::of_file(&file(&api.url(), "")).await;
+    let got = get(gateway.url("/v1/pass/x")).await;
+    assert_eq!(got.status, 503, "{}", got.text());
+    assert!(victim.asked().is_empty());
+}
+
+#[tokio::test]
+async fn a_name_that_leads_home_is_not_followed_unless_that_is_allowed() {
+    // The name that this machine goes by.
+    let name = std::fs::read_to_string("/etc/hostname").unwrap_or_default().trim().to_owned();
+    let mut addresses = tokio::net::lookup_host((name.as_str(), 0)).await.expect("the machine's name is known");
+    let address = addresses.next().unwrap().ip();
+    let api = Api::start_at(address).await;
+    api.answers(Reply::json(serde_json::json!({ "private": true })));
+    let url = format!("http://{name}:{}", api.port());
+    let gateway = Running::of_file(&file(&url, "")).await;
+    let refused = get(gateway.url("/v1/pass/x")).await;
+    assert_eq!(refused.status, 503);
+    assert!(refused.text().contains("leads to no public address"), "{address}: {}", refused.text());
+    assert!(api.asked().is_empty());
+    let gateway = Running::of_file(&file(&url, "allow_private = true")).await;
+    assert_eq!(get(gateway.url("/v1/pass/x")).await.status, 200);
+    // The name of loopback itself, and its number, say what they mean.
+    let api = Api::start().await;
+    api.answers(Reply::json(serde_json::json!({ "private": true })));
+    for host in ["localhost", "127.0.0.1"] {
+        let gateway = Running::of_file(&file(&format!("http://{host}:{}", api.port()), "")).await;
+        assert_eq!(get(gateway.url("/v1/pass/x")).await.status, 200, "{host}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_large_is_no_answer() {
+    let api = Api::start().await;
+    api.answers(Reply::text(&format!("[{}1]", "1,".repeat(600_000))));
+    let text = format!("{}\n[upstream]\nmax_answer_bytes = \"1MiB\"\n", file(&api.url(), ""));
+    let gateway = Running::of_file(&text).await;
+    let got = get(gateway.url("/v1/pass/x")).await;
+    assert_eq!(got.status, 503, "{}", got.text());
+    assert!(got.text().contains("larger than upstream.max_answer_bytes"), "{}", got.text());
+}

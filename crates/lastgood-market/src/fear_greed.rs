@@ -1,0 +1,191 @@
+//! The fear & greed index: one number a day for the mood of the market, 0 (extreme fear) to 100 (extreme greed).
+//!
+//! Its answers name the time of their next update, which is how long they stay true.
+
+use std::time::Duration;
+
+use lastgood::Timestamp;
+use serde::{Deserialize, Deserializer};
+
+/// The path below the API's base.
+pub const PATH: &str = "/fng/";
+/// The most readings that are asked for at once: more than the index has days.
+pub const LARGEST_LIMIT: u32 = 10_000;
+
+/// An answer is fresh at least and at most so long, whatever it says itself.
+const LEAST: Duration = Duration::from_secs(60);
+const MOST: Duration = Duration::from_secs(86_400);
+
+/// The index on one day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// 0 to 100.
+    pub value: u8,
+    /// The index's own word for it, such as `Extreme Fear`.
+    pub classification: String,
+    /// The day it is for.
+    pub timestamp: Timestamp,
+}
+
+/// The query for the newest `limit` readings: at least one, at most [`LARGEST_LIMIT`].
+pub fn query(limit: u32) -> String {
+    format!("limit={}&format=json", limit.clamp(1, LARGEST_LIMIT))
+}
+
+/// How long `body` stays true: until the next update that it names, within 60 s and 24 h.
+///
+/// # Errors
+///
+/// What is wrong with it, when it is no answer of the index: the API reports errors with status 200.
+pub fn check(body: &[u8]) -> Result<Duration, String> {
+    let answer: Answer = serde_json::from_slice(body).map_err(|why| format!("it is no fear & greed answer: {why}"))?;
+    if let Some(error) = answer.metadata.and_then(|metadata| metadata.error).filter(|error| !error.is_null()) {
+        let error: String = error.to_string().chars().take(200).collect();
+        return Err(format!("the fear & greed API reports the error {error}"));
+    }
+    let newest = answer.data.first().ok_or("it holds no reading")?;
+    if answer.data.iter().any(|row| !(0..=100).contains(&row.value)) {
+        return Err("a reading is not within 0 and 100".to_owned());
+    }
+    if answer.data.iter().any(|row| row.time().is_none()) {
+        return Err("a reading has no time".to_owned());
+    }
+    if answer.data.windows(2).any(|pair| pair[0].timestamp <= pair[1].timestamp) {
+        return Err("its readings are not the newest first".to_owned());
+    }
+    // An update that is overdue is named with a negative time, or none.
+    let left = newest.time_until_update.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or_default();
+    Ok(Duration::from_secs(left).clamp(LEAST, MOST))
+}
+
+/// The readings in a body that passes [`check`], newest first.
+pub fn readings(body: &[u8]) -> Option<Vec<Reading>> {
+    check(body).ok()?;
+    let answer: Answer = serde_json::from_slice(body).ok()?;
+    answer.data.into_iter().map(Row::into_reading).collect()
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    data: Vec<Row>,
+    metadata: Option<Metadata>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    error: Option<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    #[serde(deserialize_with = "number")]
+    value: i64,
+    value_classification: String,
+    /// Seconds since the epoch.
+    #[serde(deserialize_with = "number")]
+    timestamp: i64,
+    /// Seconds; in the newest row only.
+    #[serde(default, deserialize_with = "number_if_any")]
+    time_until_update: Option<i64>,
+}
+
+impl Row {
+    fn into_reading(self) -> Option<Reading> {
+        Some(Reading {
+            value: u8::try_from(self.value).ok()?,
+            timestamp: self.time()?,
+            classification: self.value_classification,
+        })
+    }
+
+    fn time(&self) -> Option<Timestamp> {
+        u64::try_from(self.timestamp).ok()?.checked_mul(1_000).map(Timestamp::from_millis)
+    }
+}
+
+/// A number as text, as the API writes it, or as a number.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Number {
+    Plain(i64),
+    Text(String),
+}
+
+impl Number {
+    fn get<E: serde::de::Error>(self) -> Result<i64, E> {
+        match self {
+            Number::Plain(number) => Ok(number),
+            Number::Text(text) => text.parse().map_err(|_| E::custom("a number was expected")),
+        }
+    }
+}
+
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    Number::deserialize(deserializer)?.get()
+}
+
+fn number_if_any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    Option::<Number>::deserialize(deserializer)?.map(Number::get).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(rows: &[(&str, &str, Option<&str>)]) -> Vec<u8> {
+        let row = |&(value, timestamp, left): &(&str, &str, Option<&str>)| {
+            let left = left.map(|left| format!(r#","time_until_update":"{left}""#)).unwrap_or_default();
+            format!(r#"{{"value":"{value}","value_classification":"Fear","timestamp":"{timestamp}"{left}}}"#)
+        };
+        let rows: Vec<String> = rows.iter().map(row).collect();
+        format!(r#"{{"name":"Fear and Greed Index","data":[{}],"metadata":{{"error":null}}}}"#, rows.join(","))
+            .into_bytes()
+    }
+
+    #[test]
+    fn an_answer_is_true_until_its_next_update_within_bounds() {
+        for (left, seconds) in
+            [(Some("3599"), 3_599), (Some("5"), 60), (Some("-20"), 60), (None, 60), (Some("900000"), 86_400)]
+        {
+            assert_eq!(check(&body(&[("39", "1746148800", left)])), Ok(Duration::from_secs(seconds)), "{left:?}");
+        }
+    }
+
+    #[test]
+    fn readings_are_numbers_newest_first() {
+        let found = readings(&body(&[("39", "1746148800", Some("1")), ("100", "1746062400", None)])).unwrap();
+        let expected = Reading {
+            value: 39,
+            classification: "Fear".to_owned(),
+            timestamp: Timestamp::from_millis(1_746_148_800_000),
+        };
+        assert_eq!(found[0], expected);
+        assert_eq!(found[1].value, 100);
+    }
+
+    #[test]
+    fn errors_that_come_with_a_good_status_are_refused() {
+        for (bad, why) in [
+            (r#"{"name":"x","data":[],"metadata":{"error":"limit exceeded"}}"#.to_owned(), "limit exceeded"),
+            (r#"{"name":"x","data":[],"metadata":{"error":null}}"#.to_owned(), "no reading"),
+            (r#"{"Information":"the rate limit is 25 requests per day"}"#.to_owned(), "missing field"),
+            ("<html>busy</html>".to_owned(), "no fear & greed answer"),
+            (String::from_utf8(body(&[("101", "2", None)])).unwrap(), "not within"),
+            (String::from_utf8(body(&[("-1", "2", None)])).unwrap(), "not within"),
+            (String::from_utf8(body(&[("1", "2", None), ("1", "3", None)])).unwrap(), "newest first"),
+            (String::from_utf8(body(&[("x", "2", None)])).unwrap(), "number"),
+            (String::from_utf8(body(&[("1", "-2", None)])).unwrap(), "no time"),
+        ] {
+            let refused = check(bad.as_bytes()).expect_err(&bad);
+            assert!(refused.contains(why), "{refused}");
+            assert_eq!(readings(bad.as_bytes()), None);
+        }
+    }
+
+    #[test]
+    fn the_limit_is_bounded() {
+        assert_eq!(query(7), "limit=7&format=json");
+        assert_eq!(query(0), "limit=1&format=json");
+        assert_eq!(query(u32::MAX), "limit=10000&format=json");
+    }
+}

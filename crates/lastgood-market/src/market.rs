@@ -1,0 +1,396 @@
+//! The market for a Rust program: candles, tickers, funding, the fear & greed index and analyses in a few lines, with
+//! budgets, bans, failover and the last good answer as the gateway has them.
+//!
+//! ```
+//! # use lastgood_sim::{Sim, SimConfig};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! # let exchange = format!("http://{}", listener.local_addr()?);
+//! # tokio::spawn(async move { Sim::new(SimConfig::default()).serve(listener, std::future::pending()).await });
+//! use lastgood_market::{Market, Venue};
+//!
+//! let market = Market::builder().store("memory:")?.exchange(&exchange)?.namespace("bot").build().await?;
+//! let hour = market.get_bars(Venue::Spot, "BTCUSDT", "1h", 100).await?;
+//! let ticker = market.ticker(Venue::Spot, "BTCUSDT").await?;
+//! println!("{} after {} bars ({}, {:?} old)", ticker.value.last_price, hour.bars.len(), ticker.outcome, ticker.age);
+//! # assert_eq!(hour.bars.len(), 100);
+//! # Ok(()) }
+//! ```
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lastgood::{Cache, CacheStatus, Clock, Error, Loaded, Reason, Region, RegionStats, TypedAnswer, Value};
+use serde::de::DeserializeOwned;
+use tokio::task::JoinSet;
+
+use crate::candles::{Bar, Bars, BarsSet, Candles, Series};
+use crate::fear_greed::{self, Reading};
+use crate::plan::{Plan, Request, plan};
+use crate::upstream::{Asker, Site, Upstreams};
+use crate::{Priority, RegionName, Source, Venue, symbols};
+
+mod analyses;
+mod builder;
+mod health;
+mod trouble;
+mod types;
+
+pub use self::analyses::Analyses;
+pub use self::builder::{BuildError, MarketBuilder};
+pub use self::health::{Health, VenueHealth};
+pub use self::trouble::Trouble;
+pub use self::types::{Funding, FundingRate, Symbol, Ticker};
+
+use self::trouble::Troubles;
+use self::types::Whole;
+
+/// The market. Clones share everything.
+#[derive(Clone)]
+pub struct Market(Arc<Shared>);
+
+struct Shared {
+    cache: Cache,
+    /// By [`RegionName`].
+    regions: Vec<Region>,
+    candles: Candles,
+    upstreams: Arc<Upstreams>,
+    asker: Arc<Asker>,
+    mood: Arc<Site>,
+    /// Whether the index's own next update decides how long it is fresh.
+    mood_dates_itself: bool,
+    troubles: Arc<Troubles>,
+    /// Why the store that was asked for is not used.
+    no_store: Option<String>,
+    clock: Clock,
+    _behind: JoinSet<()>,
+}
+
+/// The confirmation that [`Market::clear`] wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confirm {
+    /// Everything that is kept in the namespace goes, the last good answers too.
+    YesClearEverything,
+}
+
+/// What was cleared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cleared {
+    /// Entries that memory held.
+    pub from_memory: u64,
+    /// Whether the store has done it. Where it has not yet, it will when it answers again, and what it still holds is
+    /// not served meanwhile.
+    pub store_done: bool,
+}
+
+/// How long a clearing waits for the store.
+const CLEARED_WITHIN: Duration = Duration::from_secs(5);
+
+impl Market {
+    /// A market that is yet to be told where things are.
+    pub fn builder() -> MarketBuilder {
+        MarketBuilder::new()
+    }
+
+    /// The pairs that a venue trades, by name.
+    ///
+    /// # Errors
+    ///
+    /// The exchange's, where nothing is kept.
+    pub async fn symbols(&self, venue: Venue) -> Result<TypedAnswer<Vec<Symbol>>, Error> {
+        let path = match venue {
+            Venue::Spot => "/api/v3/exchangeInfo",
+            Venue::Futures => "/fapi/v1/exchangeInfo",
+            Venue::Coin => "/dapi/v1/exchangeInfo",
+        };
+        let (source, key) = (source(venue, path, "")?, format!("{venue}/by-name"));
+        let load = {
+            let (market, key) = (Arc::clone(&self.0), key.clone());
+            move || {
+                let (market, source, key) = (Arc::clone(&market), Arc::clone(&source), key.clone());
+                async move {
+                    let loaded = market.load_symbols(&source, &key).await;
+                    market.troubles.note(RegionName::Symbols, loaded)
+                }
+            }
+        };
+        self.read(RegionName::Symbols, &key, load, |rows| serde_json::from_slice(rows).ok()).await
+    }
+
+    /// The newest `limit` candles of a symbol, oldest first; the last may still be forming.
+    ///
+    /// # Errors
+    ///
+    /// The exchange's, where nothing is kept; [`Reason::NotFound`] when the venue has no such interval.
+    pub async fn get_bars(&self, venue: Venue, symbol: &str, interval: &str, limit: usize) -> Result<Bars, Error> {
+        let series = Series::of_symbol(venue, symbol, interval)?;
+        self.0.upstreams.heat.count(series.name());
+        self.0.candles.get_bars(&series, limit).await
+    }
+
+    /// The newest candle of a symbol, which may still be forming.
+    ///
+    /// # Errors
+    ///
+    /// As [`Market::get_bars`].
+    pub async fn latest_bar(&self, venue: Venue, symbol: &str, interval: &str) -> Result<Option<Bar>, Error> {
+        Ok(self.get_bars(venue, symbol, interval, 1).await?.bars.pop())
+    }
+
+    /// Keeps candles that the caller has. Invalid ones are refused one by one.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::NotFound`] when the venue has no such interval.
+    pub async fn set_bars(&self, venue: Venue, symbol: &str, interval: &str, bars: &[Bar]) -> Result<BarsSet, Error> {
+        let series = Series::of_symbol(venue, symbol, interval)?;
+        Ok(self.0.candles.set_bars(&series, bars).await)
+    }
+
+    /// The 24 h statistics and last price of a symbol.
+    ///
+    /// # Errors
+    ///
+    /// The exchange's, where nothing is kept.
+    pub async fn ticker(&self, venue: Venue, symbol: &str) -> Result<TypedAnswer<Ticker>, Error> {
+        let path = match venue {
+            Venue::Spot => "/api/v3/ticker/24hr",
+            Venue::Futures => "/fapi/v1/ticker/24hr",
+            Venue::Coin => "/dapi/v1/ticker/24hr",
+        };
+        self.one(venue, path, symbol, |ticker: &Ticker| ticker.symbol == symbol).await
+    }
+
+    /// The mark price of a contract, its last funding rate and the time of the next.
+    ///
+    /// # Errors
+    ///
+    /// The exchange's, where nothing is kept; [`Reason::NotFound`] on spot, which has no funding.
+    pub async fn funding(&self, venue: Venue, symbol: &str) -> Result<TypedAnswer<Funding>, Error> {
+        let path = match venue {
+            Venue::Spot => return Err(no_funding()),
+            Venue::Futures => "/fapi/v1/premiumIndex",
+            Venue::Coin => "/dapi/v1/premiumIndex",
+        };
+        self.one(venue, path, symbol, |funding: &Funding| funding.symbol == symbol).await
+    }
+
+    /// The last `limit` funding rates of a contract, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// As [`Market::funding`].
+    pub async fn funding_rates(
+        &self,
+        venue: Venue,
+        symbol: &str,
+        limit: u32,
+    ) -> Result<TypedAnswer<Vec<FundingRate>>, Error> {
+        let path = match venue {
+            Venue::Spot => return Err(no_funding()),
+            Venue::Futures => "/fapi/v1/fundingRate",
+            Venue::Coin => "/dapi/v1/fundingRate",
+        };
+        let source = source(venue, path, &format!("symbol={}&limit={}", encoded(symbol), limit.clamp(1, 1_000)))?;
+        let of_symbol = |rates: &Vec<FundingRate>| rates.iter().all(|rate| rate.symbol == symbol);
+        self.typed(source, |body| serde_json::from_slice(body).ok(), of_symbol).await
+    }
+
+    /// The newest `days` readings of the fear & greed index, newest first.
+    ///
+    /// # Errors
+    ///
+    /// The index's, where nothing is kept.
+    pub async fn fear_greed(&self, days: u32) -> Result<TypedAnswer<Vec<Reading>>, Error> {
+        let query = fear_greed::query(days);
+        let load = {
+            let (market, target) = (Arc::clone(&self.0), format!("{}?{query}", fear_greed::PATH));
+            move || {
+                let (market, target) = (Arc::clone(&market), target.clone());
+                async move {
+                    let loaded = market.load_mood(&target).await;
+                    market.troubles.note(RegionName::FearGreed, loaded)
+                }
+            }
+        };
+        self.read(RegionName::FearGreed, &query, load, fear_greed::readings).await
+    }
+
+    /// Analyses of a kind, such as `sentiment`, by what they are of. `T` is whatever the analysis is.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::NotFound`] when the kind is not 1 to 64 letters, digits, `_`, `-` or `.`.
+    pub fn llm<T>(&self, kind: &str) -> Result<Analyses<T>, Error> {
+        Analyses::new(kind, self.region(RegionName::Llm), &self.0.troubles)
+    }
+
+    /// How everything is doing. Asks the store, and nobody else.
+    pub async fn health(&self) -> Health {
+        Health::of(&self.0).await
+    }
+
+    /// Removes everything that is kept in this market's namespace, the last good answers too. What the exchange's pauses
+    /// and bans are stays remembered.
+    pub async fn clear(&self, confirm: Confirm) -> Cleared {
+        let Confirm::YesClearEverything = confirm;
+        let from_memory = self.0.cache.clear().await;
+        Cleared { from_memory, store_done: self.0.cache.flush(CLEARED_WITHIN).await }
+    }
+
+    /// Waits until what is queued is in the store, at most `within`. Says whether it is.
+    pub async fn flush(&self, within: Duration) -> bool {
+        self.0.cache.flush(within).await
+    }
+
+    /// Writes what is queued and closes the store: the last thing to do with a market.
+    pub async fn close(&self, within: Duration) {
+        self.0.upstreams.remember_stops().await;
+        if let Err(why) = self.0.cache.close(within).await {
+            tracing::warn!(%why, "the store was not closed in order; its last writes may be lost");
+        }
+    }
+
+    /// How a region is doing.
+    pub fn stats(&self, name: RegionName) -> RegionStats {
+        let stats = self.0.cache.stats().into_iter().find(|(region, _)| region == name.as_str());
+        stats.map(|(_, stats)| stats).unwrap_or_default()
+    }
+
+    /// How the tiers are doing, as far as is known without asking.
+    pub fn status(&self) -> CacheStatus {
+        self.0.cache.status()
+    }
+
+    /// A region, to be used as one of bytes.
+    pub fn region(&self, name: RegionName) -> &Region {
+        &self.0.regions[name as usize]
+    }
+
+    /// The candles of every series.
+    pub fn candles(&self) -> &Candles {
+        &self.0.candles
+    }
+
+    async fn one<T, C>(&self, venue: Venue, path: &str, symbol: &str, fits: C) -> Result<TypedAnswer<T>, Error>
+    where
+        T: DeserializeOwned + Send + Sync + 'static,
+        C: Fn(&T) -> bool,
+    {
+        let source = source(venue, path, &format!("symbol={}", encoded(symbol)))?;
+        self.typed(source, |body| serde_json::from_slice::<Whole<T>>(body).ok()?.one(), fits).await
+    }
+
+    async fn typed<T, C>(
+        &self,
+        source: Arc<Source>,
+        parse: fn(&[u8]) -> Option<T>,
+        fits: C,
+    ) -> Result<TypedAnswer<T>, Error>
+    where
+        T: Send + Sync + 'static,
+        C: Fn(&T) -> bool,
+    {
+        let name = source.region();
+        self.0.upstreams.heat.count(&source.key);
+        let load = {
+            let (market, source) = (Arc::clone(&self.0), Arc::clone(&source));
+            move || {
+                let (market, source) = (Arc::clone(&market), Arc::clone(&source));
+                async move {
+                    let has_kept = market.regions[name as usize].peek(&source.key).is_some();
+                    let loaded = market.asker.load(&source, Priority::of_load(has_kept)).await;
+                    let sound = loaded.and_then(|loaded| match parse(&loaded.value.body) {
+                        Some(_) => Ok(loaded),
+                        None => Err(unreadable("the exchange's answer")),
+                    });
+                    market.troubles.note(name, sound)
+                }
+            }
+        };
+        let answer = self.read(name, &source.key, load, parse).await?;
+        match fits(&answer.value) {
+            true => Ok(answer),
+            false => Err(Error::new(Reason::Malformed, "the exchange's answer is of another symbol")),
+        }
+    }
+
+    /// What the cache has under `key`, read. What it holds that cannot be read is another version's: it is loaded anew.
+    async fn read<T, F, L>(
+        &self,
+        name: RegionName,
+        key: &str,
+        load: F,
+        parse: fn(&[u8]) -> Option<T>,
+    ) -> Result<TypedAnswer<T>, Error>
+    where
+        T: Send + Sync + 'static,
+        F: Fn() -> L + Clone + Send + 'static,
+        L: Future<Output = Result<Loaded, Error>> + Send + 'static,
+    {
+        let region = self.region(name);
+        for is_last in [false, true] {
+            let answer = region.get_or_load(key, load.clone()).await?;
+            let value: Option<Arc<T>> = answer.derived(|value| parse(&value.body).map(Arc::new));
+            match value {
+                Some(value) => return Ok(TypedAnswer { value, outcome: answer.outcome(), age: answer.age() }),
+                None if is_last => {}
+                None => {
+                    region.remove(key).await;
+                }
+            }
+        }
+        Err(unreadable("what is kept"))
+    }
+}
+
+impl Shared {
+    async fn load_symbols(&self, source: &Source, key: &str) -> Result<Loaded, Error> {
+        let has_kept = self.regions[RegionName::Symbols as usize].peek(key).is_some();
+        let info = self.asker.load(source, Priority::of_load(has_kept)).await?.value.body;
+        // Megabytes: not among the tasks that answer readers.
+        let prepared = tokio::task::spawn_blocking(move || symbols::prepare(&info, None, &[])).await;
+        match prepared {
+            Ok(Ok(prepared)) => Ok(Value::new(prepared.rows).with_meta("application/json").into()),
+            Ok(Err(why)) => Err(Error::new(Reason::Malformed, why.to_string())),
+            Err(_) => Err(unreadable("the exchange's answer")),
+        }
+    }
+
+    async fn load_mood(&self, target: &str) -> Result<Loaded, Error> {
+        let body = self.mood.get(target).await?;
+        let left = fear_greed::check(&body).map_err(|why| Error::new(Reason::Malformed, why))?;
+        let loaded = Loaded::from(Value::new(body).with_meta("application/json"));
+        Ok(if self.mood_dates_itself { loaded.fresh_for(left) } else { loaded })
+    }
+}
+
+impl fmt::Debug for Market {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Market").field("cache", &self.0.cache).finish_non_exhaustive()
+    }
+}
+
+/// The question itself, not one that answers others as well: a bot asks for few symbols.
+fn source(venue: Venue, path: &str, query: &str) -> Result<Arc<Source>, Error> {
+    match plan(venue, Request { is_get: true, path, query, ..Request::default() }) {
+        Plan::Cached { direct: Some(direct), .. } => Ok(direct),
+        Plan::Cached { load, .. } => Ok(load),
+        _ => Err(Error::new(Reason::NotFound, format!("{path} is nothing that is cached"))),
+    }
+}
+
+fn encoded(text: &str) -> impl fmt::Display + '_ {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC)
+}
+
+fn no_funding() -> Error {
+    Error::new(Reason::NotFound, "spot has no funding; ask Venue::Futures or Venue::Coin")
+}
+
+fn unreadable(what: &str) -> Error {
+    Error::new(Reason::Malformed, format!("{what} is not of the form that was expected"))
+}

@@ -1,0 +1,99 @@
+//! Analyses by a language model, by what they are of.
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use lastgood::{Error, Freshness, Reason, Region, TypedAnswer};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::trouble::Troubles;
+use crate::RegionName;
+use crate::llm;
+
+/// Analyses of one kind. The same input is the same analysis, however it is written; see [`llm::key`].
+pub struct Analyses<T> {
+    kind: String,
+    region: Region,
+    troubles: Arc<Troubles>,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T> Analyses<T> {
+    pub(super) fn new(kind: &str, region: &Region, troubles: &Arc<Troubles>) -> Result<Self, Error> {
+        llm::key(kind, &serde_json::Value::Null).map_err(|why| Error::new(Reason::NotFound, why.to_string()))?;
+        Ok(Analyses { kind: kind.to_owned(), region: region.clone(), troubles: Arc::clone(troubles), of: PhantomData })
+    }
+
+    fn key(&self, input: &impl Serialize) -> Result<String, Error> {
+        let input = serde_json::to_value(input)
+            .map_err(|why| Error::new(Reason::Malformed, format!("the input has no JSON form: {why}")))?;
+        llm::key(&self.kind, &input).map_err(|why| Error::new(Reason::Malformed, why.to_string()))
+    }
+}
+
+impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Analyses<T> {
+    /// The analysis of `input`, where there is a fresh one.
+    ///
+    /// # Errors
+    ///
+    /// Only for an input that has no JSON form, or one that is too deep or too large.
+    pub async fn get(&self, input: &impl Serialize) -> Result<Option<TypedAnswer<T>>, Error> {
+        let key = self.key(input)?;
+        let region = &self.region;
+        let is_fresh = |answer: &lastgood::Answer| answer.freshness() == Freshness::Fresh;
+        let held = match region.peek(&key).filter(is_fresh) {
+            Some(held) => Some(held),
+            None => region.stored(&[key]).await.into_iter().flatten().next().filter(is_fresh),
+        };
+        let Some(answer) = held else { return Ok(None) };
+        let value: Option<Arc<T>> = answer.derived(|value| serde_json::from_slice(&value.body).ok().map(Arc::new));
+        let Some(value) = value else { return Ok(None) };
+        region.count_served(answer.outcome());
+        Ok(Some(TypedAnswer { value, outcome: answer.outcome(), age: answer.age() }))
+    }
+
+    /// Keeps an analysis of `input`.
+    ///
+    /// # Errors
+    ///
+    /// When input or analysis have no JSON form, or the input is too deep or too large.
+    pub async fn put(&self, input: &impl Serialize, analysis: &T) -> Result<(), Error> {
+        self.region.typed().put(&self.key(input)?, analysis).await
+    }
+
+    /// The analysis of `input`, computed where there is none. However many ask at once, it is computed once; and where
+    /// the computation fails, the last analysis is given and says so.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Analyses::put`], and the computation's where nothing is kept.
+    pub async fn get_or_compute<F, C>(&self, input: &impl Serialize, compute: F) -> Result<TypedAnswer<T>, Error>
+    where
+        F: FnOnce() -> C + Send + 'static,
+        C: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let troubles = Arc::clone(&self.troubles);
+        let compute = move || async move { troubles.note(RegionName::Llm, compute().await) };
+        self.region.typed().get_or_load(&self.key(input)?, compute).await
+    }
+}
+
+impl<T> Clone for Analyses<T> {
+    fn clone(&self) -> Self {
+        Analyses {
+            kind: self.kind.clone(),
+            region: self.region.clone(),
+            troubles: Arc::clone(&self.troubles),
+            of: PhantomData,
+        }
+    }
+}
+
+impl<T> fmt::Debug for Analyses<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Analyses({})", self.kind)
+    }
+}

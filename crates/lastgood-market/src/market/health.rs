@@ -1,0 +1,84 @@
+//! How a market is doing.
+
+use lastgood::store::{BreakerState, StoreError, Usage};
+use lastgood::{CacheStatus, Timestamp};
+
+use super::{Shared, Trouble};
+use crate::Venue;
+use crate::budget::Stop;
+
+/// How a market is doing. Whatever it says, reads are answered from what is kept.
+#[derive(Clone, Debug)]
+pub struct Health {
+    /// The tiers, as far as is known without asking.
+    pub cache: CacheStatus,
+    /// What the store said just now; none without one.
+    pub store: Option<Result<Usage, StoreError>>,
+    /// Why the store that was asked for is not used.
+    pub no_store: Option<String>,
+    /// The venues.
+    pub venues: Vec<VenueHealth>,
+    /// Until when the fear & greed API wants to be left alone, if it does.
+    pub fear_greed_stopped: Option<Timestamp>,
+    /// The last failed load of every region that had one, the newest first.
+    pub last_errors: Vec<Trouble>,
+}
+
+/// How a venue is doing.
+#[derive(Clone, Debug)]
+pub struct VenueHealth {
+    /// Which.
+    pub venue: Venue,
+    /// Its hosts in the order they are preferred, and whether they can be asked.
+    pub hosts: Vec<(String, bool)>,
+    /// The exchange's pauses and bans in force, the longest first.
+    pub stops: Vec<Stop>,
+    /// Request weight used in this minute.
+    pub used: u32,
+    /// Calls sent so far.
+    pub calls: u64,
+}
+
+impl Health {
+    pub(super) async fn of(market: &Shared) -> Health {
+        let store = market.cache.probe_store().await;
+        Health {
+            store,
+            cache: market.cache.status(),
+            no_store: market.no_store.clone(),
+            venues: Venue::ALL.into_iter().map(|venue| VenueHealth::of(market, venue)).collect(),
+            fear_greed_stopped: market.mood.stopped(),
+            last_errors: market.troubles.last(),
+        }
+    }
+
+    /// Whether the store answers, and every venue has a host that can be asked.
+    pub fn is_well(&self) -> bool {
+        let breaker_closed = self.cache.store.as_ref().is_none_or(|store| store.breaker == BreakerState::Closed);
+        let store_well = self.no_store.is_none() && breaker_closed && !matches!(self.store, Some(Err(_)));
+        store_well && self.fear_greed_stopped.is_none() && self.venues.iter().all(VenueHealth::is_well)
+    }
+}
+
+impl VenueHealth {
+    fn of(market: &Shared, venue: Venue) -> VenueHealth {
+        let upstream = market.upstreams.venue(venue);
+        let standings = || upstream.budgets().iter().map(|budget| budget.standing());
+        let of_buckets = |buckets: [crate::budget::BucketStanding; 4]| buckets.into_iter().filter_map(|b| b.stop);
+        let mut stops: Vec<Stop> =
+            standings().flat_map(|standing| standing.stop.into_iter().chain(of_buckets(standing.buckets))).collect();
+        stops.sort_by_key(|stop| std::cmp::Reverse(stop.until));
+        VenueHealth {
+            venue,
+            hosts: upstream.bases.iter().map(|base| (base.url.host().to_owned(), base.health.is_healthy())).collect(),
+            stops,
+            used: upstream.used(market.clock.now()),
+            calls: standings().map(|standing| standing.calls).sum(),
+        }
+    }
+
+    /// Whether it has a host that can be asked, and does not want to be left alone.
+    pub fn is_well(&self) -> bool {
+        self.stops.is_empty() && self.hosts.iter().any(|(_, is_healthy)| *is_healthy)
+    }
+}

@@ -1,0 +1,71 @@
+//! What went wrong last, by region.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lastgood::{Clock, Error, Reason, Timestamp, Value};
+
+use crate::candles::Exchange;
+use crate::upstream::Asker;
+use crate::{Priority, RegionName, Source};
+
+/// A load that failed. Whoever read meanwhile may have been given the last good answer all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// In which region.
+    pub region: RegionName,
+    /// Why.
+    pub reason: Reason,
+    /// For a person.
+    pub message: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The last failure of every region.
+pub(super) struct Troubles {
+    last: Mutex<[Option<Trouble>; RegionName::ALL.len()]>,
+    clock: Clock,
+}
+
+impl Troubles {
+    pub(super) fn new(clock: Clock) -> Arc<Troubles> {
+        Arc::new(Troubles { last: Mutex::new([const { None }; RegionName::ALL.len()]), clock })
+    }
+
+    /// Notes a failure, and gives back what it was given.
+    pub(super) fn note<T>(&self, region: RegionName, ended: Result<T, Error>) -> Result<T, Error> {
+        if let Err(error) = &ended {
+            let (reason, message, at) = (error.reason, error.message.clone(), self.clock.now());
+            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            last[region as usize] = Some(Trouble { region, reason, message, at });
+        }
+        ended
+    }
+
+    /// The newest first.
+    pub(super) fn last(&self) -> Vec<Trouble> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<Trouble> = last.iter().flatten().cloned().collect();
+        all.sort_by_key(|trouble| std::cmp::Reverse(trouble.at));
+        all
+    }
+}
+
+/// The exchange of candles, with its failures noted.
+pub(super) struct Noting {
+    pub(super) asker: Arc<Asker>,
+    pub(super) troubles: Arc<Troubles>,
+}
+
+#[async_trait]
+impl Exchange for Noting {
+    async fn ask(&self, source: Source, priority: Priority) -> Result<Value, Error> {
+        self.troubles.note(RegionName::Klines, self.asker.ask(source, priority).await)
+    }
+
+    fn forming_fresh_for(&self, interval: &str) -> Duration {
+        self.asker.forming_fresh_for(interval)
+    }
+}

@@ -1,0 +1,63 @@
+//! Loads from the exchange, checked and dated.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lastgood::{Clock, Error, Loaded, Reason, Value};
+
+use super::Upstreams;
+use crate::candles::Exchange;
+use crate::{Preset, Priority, Source, interval};
+
+/// The exchange, asked with care.
+pub struct Asker {
+    /// The hosts.
+    pub upstreams: Arc<Upstreams>,
+    /// Where time comes from.
+    pub clock: Clock,
+    /// Decides how long forming candles are fresh.
+    pub preset: Preset,
+    /// A configured freshness of forming candles, in place of the preset's.
+    pub klines_fresh_for: Option<Duration>,
+}
+
+impl Asker {
+    /// Fetches and checks an answer. Only what is of the shape asked for gets any further.
+    async fn fetch(&self, source: &Source, priority: Priority) -> Result<Value, Error> {
+        let fetched = self.upstreams.fetch(source, priority).await;
+        let fetched = if priority == Priority::Warm { fetched.map_err(yielded) } else { fetched };
+        fetched?.into_value(source, self.clock.now())
+    }
+
+    /// Fetches, checks and dates an answer.
+    ///
+    /// # Errors
+    ///
+    /// Why the exchange gives none, or none that is one.
+    pub async fn load(&self, source: &Source, priority: Priority) -> Result<Loaded, Error> {
+        let value = self.fetch(source, priority).await?;
+        let forming = source.interval().map_or(Duration::from_secs(1), |interval| self.forming_fresh_for(interval));
+        let fresh_for = source.fresh_for(&value.body, self.clock.now(), forming);
+        Ok(Loaded { fresh_for, ..Loaded::from(value) })
+    }
+}
+
+/// What a load that nobody waits for was refused, which says nothing about what somebody may ask for.
+pub fn yielded(error: Error) -> Error {
+    match error.reason {
+        Reason::RateLimited | Reason::Banned | Reason::Overloaded => Error { reason: Reason::Yielded, ..error },
+        _ => error,
+    }
+}
+
+#[async_trait]
+impl Exchange for Asker {
+    async fn ask(&self, source: Source, priority: Priority) -> Result<Value, Error> {
+        self.fetch(&source, priority).await
+    }
+
+    fn forming_fresh_for(&self, interval: &str) -> Duration {
+        self.klines_fresh_for.unwrap_or_else(|| interval::fresh_for(self.preset, interval))
+    }
+}

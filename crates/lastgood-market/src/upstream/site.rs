@@ -1,0 +1,92 @@
+//! A site beside the exchange, with one kind of question and no published weights.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use lastgood::{Clock, Error, Reason, Timestamp};
+use tokio::sync::Semaphore;
+
+use super::client::{HttpClient, client, public_request, read};
+use super::{BaseUrl, Options, PAUSE_BY_DEFAULT};
+
+/// So many questions are under way at once; the next waits, or is told to come back.
+const MOST_AT_ONCE: usize = 4;
+const PATIENCE: Duration = Duration::from_secs(3);
+/// More than any such answer has.
+const LARGEST_ANSWER: usize = 4 << 20;
+/// A site that names a longer pause is asked again all the same.
+const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3_600);
+
+/// A site beside the exchange, such as that of the fear & greed index: asked a little at a time, and left alone when it
+/// says so.
+pub struct Site {
+    base: BaseUrl,
+    client: HttpClient,
+    clock: Clock,
+    places: Arc<Semaphore>,
+    left_alone_until: Mutex<Timestamp>,
+}
+
+impl Site {
+    /// The site at `base`; of `options` only the connection timeout matters.
+    ///
+    /// # Errors
+    ///
+    /// When the system's certificate authorities cannot be read.
+    pub fn new(base: BaseUrl, options: &Options, clock: &Clock) -> Result<Site, String> {
+        Ok(Site {
+            base,
+            client: client(options.connect_timeout)?,
+            clock: clock.clone(),
+            places: Arc::new(Semaphore::new(MOST_AT_ONCE)),
+            left_alone_until: Mutex::new(Timestamp::EPOCH),
+        })
+    }
+
+    /// Its host.
+    pub fn host(&self) -> &str {
+        self.base.host()
+    }
+
+    /// Until when it wants to be left alone, if it does.
+    pub fn stopped(&self) -> Option<Timestamp> {
+        let until = *self.left_alone_until.lock().unwrap_or_else(PoisonError::into_inner);
+        (until > self.clock.now()).then_some(until)
+    }
+
+    /// The body of the good answer to `target`, a path and query.
+    ///
+    /// # Errors
+    ///
+    /// When there is none: the site cannot be reached, answers with another status than 200, or wants to be left alone.
+    pub async fn get(&self, target: &str) -> Result<Bytes, Error> {
+        let host = self.host();
+        let pause = |wait| {
+            Error::new(Reason::RateLimited, format!("{host} wants to be left alone for now")).with_retry_after(wait)
+        };
+        if let Some(until) = self.stopped() {
+            return Err(pause(until.since(self.clock.now())));
+        }
+        let place = tokio::time::timeout(PATIENCE, self.places.acquire()).await;
+        let Ok(Ok(_place)) = place else {
+            return Err(Error::new(Reason::Overloaded, format!("too many requests to {host} are under way already")));
+        };
+        let request = public_request(&self.base, target, false, None)
+            .map_err(|why| Error::new(Reason::Unreachable, format!("not a request that can be sent: {why}")))?;
+        let response = self.client.request(request).await.map_err(|why| {
+            let what = if why.is_connect() { "cannot be reached" } else { "broke off" };
+            Error::new(Reason::Unreachable, format!("{host} {what}"))
+        })?;
+        let fetched = read(response, LARGEST_ANSWER).await?;
+        match fetched.status {
+            200 => Ok(fetched.body),
+            403 | 418 | 429 => {
+                let wait = fetched.retry_after.unwrap_or(PAUSE_BY_DEFAULT).min(LONGEST_PAUSE);
+                *self.left_alone_until.lock().unwrap_or_else(PoisonError::into_inner) = self.clock.now().plus(wait);
+                Err(pause(wait))
+            }
+            status => Err(Error::new(Reason::Upstream, format!("{host} answered {status}"))),
+        }
+    }
+}
