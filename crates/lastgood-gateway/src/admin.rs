@@ -26,6 +26,11 @@ impl Admin {
         self.on_loopback.store(on_loopback, Ordering::Relaxed);
     }
 
+    /// Whether there is a token, so that whoever was let in has sent it.
+    pub(crate) fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
     /// Lets a request in, or refuses it.
     #[expect(clippy::result_large_err, reason = "the refusal is the answer, made once a request")]
     pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<(), Response> {

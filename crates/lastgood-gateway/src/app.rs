@@ -11,6 +11,7 @@ use lastgood_market::upstream::{Asker, Upstreams};
 use lastgood_market::{Plans, Priority, RegionName, Venue};
 
 use crate::admin::Admin;
+use crate::cache_api::Turns;
 use crate::cluster::Cluster;
 use crate::config::Limits;
 use crate::exchange::Packed;
@@ -49,6 +50,8 @@ pub(crate) struct App {
     pub(crate) warmer: Warmer,
     /// Who may do more than read.
     pub(crate) admin: Admin,
+    /// Who changes many keys now.
+    pub(crate) turns: Turns,
     /// Where time comes from.
     pub(crate) clock: Clock,
     /// What requests may ask for.

@@ -32,7 +32,7 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    fn of(stats: &RegionStats) -> Counts {
+    pub(crate) fn of(stats: &RegionStats) -> Counts {
         Counts {
             hits: stats.hits_memory + stats.hits_store,
             misses: stats.misses + stats.joined,
@@ -63,7 +63,7 @@ impl Counts {
         if all == 0 { 0.0 } else { served as f64 / all as f64 }
     }
 
-    fn add(&mut self, other: Counts) {
+    pub(crate) fn add(&mut self, other: Counts) {
         *self = Counts {
             hits: self.hits.saturating_add(other.hits),
             misses: self.misses.saturating_add(other.misses),

@@ -33,6 +33,7 @@ pub use regions::{REGION_KEYS, REGION_NAMES, RegionKey, RegionOverride};
 pub use sources::Declared;
 pub(crate) use sources::{ApiSetting, BucketSetting, DatabaseSetting};
 pub use store::{RedisAddress, RedisEndpoint, StoreSetting};
+pub(crate) use suggest::nearest;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -188,6 +189,8 @@ pub struct Log {
     pub level: String,
     /// Text for people, JSON for collectors.
     pub format: LogFormat,
+    /// How often a line tells the hit rate; zero for never.
+    pub stats_every: Duration,
 }
 
 /// The form of a log line.
@@ -300,7 +303,7 @@ impl Settings {
                 request_timeout: Duration::ZERO,
             },
             upstream: Upstream { connect_timeout: Duration::ZERO, max_concurrent: 0, max_answer_bytes: 0 },
-            log: Log { level: String::new(), format: LogFormat::Text },
+            log: Log { level: String::new(), format: LogFormat::Text, stats_every: Duration::ZERO },
             regions: BTreeMap::new(),
             declared: Declared::default(),
         }

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::admin::Admin;
 use crate::app::{App, Counts};
+use crate::cache_api::Turns;
 use crate::cluster::{self, Cluster};
 use crate::config::{BaseUrl, RegionOverride, Settings, StoreSetting};
 use crate::exchange::Packed;
@@ -25,6 +26,7 @@ use crate::own_keys::OwnKeys;
 use crate::router::Routes;
 use crate::routes::{self, DeclaredRoutes};
 use crate::server;
+use crate::stats_log;
 use crate::streams::{self, Streams};
 use crate::symbols::SymbolChain;
 use crate::warm::{self, Warmer};
@@ -150,6 +152,7 @@ impl Gateway {
             symbols: Arc::new(symbols),
             warmer,
             admin: Admin::new(settings.admin.token.clone()),
+            turns: Turns::default(),
             clock,
             limits: settings.limits.clone(),
             counts: Counts::default(),
@@ -163,6 +166,7 @@ impl Gateway {
         }
         behind.spawn(warm::keep(Arc::clone(&app), asked_to_warm));
         behind.spawn(routes::keep(Arc::clone(&app)));
+        behind.spawn(stats_log::keep(Arc::clone(&app), settings.log.stats_every));
         Ok(Gateway { app, _behind: behind })
     }
 

@@ -6,6 +6,7 @@
 
 mod admin;
 mod app;
+mod cache_api;
 mod cluster;
 pub mod config;
 mod exchange;
@@ -23,6 +24,7 @@ mod router;
 mod routes;
 mod server;
 mod source;
+mod stats_log;
 mod streams;
 mod symbols;
 mod warm;

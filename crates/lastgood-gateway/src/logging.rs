@@ -88,6 +88,7 @@ impl<W: Write> Drop for RedactedEvent<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Settings;
     use std::sync::{Arc, Mutex};
 
     #[derive(Clone, Default)]
@@ -107,7 +108,8 @@ mod tests {
         let page = Page::default();
         let level = "trace".to_owned();
         let copy = page.clone();
-        let subscriber = subscriber(&Log { level, format }, colours, move || copy.clone()).expect("trace is a level");
+        let log = Log { level, format, ..Settings::default().log };
+        let subscriber = subscriber(&log, colours, move || copy.clone()).expect("trace is a level");
         tracing::subscriber::with_default(subscriber, log_something);
         let bytes = page.0.lock().expect("no writer panics").clone();
         String::from_utf8(bytes).expect("logs are UTF-8")
@@ -142,7 +144,7 @@ mod tests {
     fn events_below_the_level_are_not_written() {
         let page = Page::default();
         let copy = page.clone();
-        let log = Log { level: "warn".to_owned(), format: LogFormat::Text };
+        let log = Log { level: "warn".to_owned(), format: LogFormat::Text, ..Settings::default().log };
         let subscriber = subscriber(&log, false, move || copy.clone()).expect("warn is a level");
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!("quiet");

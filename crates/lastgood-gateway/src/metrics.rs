@@ -144,10 +144,11 @@ type Standings = [(Venue, String, Standing)];
 type BucketField = fn(&BucketStanding) -> u64;
 type StandingField = fn(&Standing) -> u64;
 
-const BUCKET_GAUGES: [(&str, &str, BucketField); 3] = [
+const BUCKET_GAUGES: [(&str, &str, BucketField); 4] = [
     ("budget_used", "What is used in the current window, by bucket", |bucket| u64::from(bucket.used)),
     ("budget_limit", "What the exchange allows in a window, by bucket", |bucket| u64::from(bucket.limit)),
     ("budget_reserve", "The part of the limit that is left to signed calls", |bucket| u64::from(bucket.reserve)),
+    ("budget_stopped", "1 while the exchange refuses what is counted there", |bucket| u64::from(bucket.stop.is_some())),
 ];
 
 const BUDGET_COUNTERS: [(&str, &str, StandingField); 4] = [
@@ -288,7 +289,10 @@ fn stream_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result 
 
 fn gateway_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
     let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let status = app.cache.status();
+    let dropped = status.store.as_ref().map_or(0, |store| store.dropped_writes);
     let counters = [
+        ("store_writes_dropped", "Writes that the store did not take", dropped),
         ("requests", "Requests of any path", count(&app.counts.requests)),
         ("passed", "Exchange requests passed through", count(&app.counts.passed)),
         ("pass_failures", "Passed requests that the exchange did not answer", count(&app.counts.pass_failures)),
@@ -301,7 +305,6 @@ fn gateway_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result
     for (name, help, value) in counters {
         ConstCounter::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
     }
-    let status = app.cache.status();
     let breaker_open = status.store.as_ref().is_some_and(|store| store.breaker != BreakerState::Closed);
     let unconfirmed = status.store.as_ref().map_or(0, |store| store.unconfirmed_removals as u64);
     let gauges = [
@@ -323,6 +326,8 @@ fn warm_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
     for (state, field) in Tally::STATES {
         ConstCounter::new(field(&progress.total)).encode(family.encode_family(&[("state", state)])?)?;
     }
+    let rounds = encoder.encode_descriptor("warm_rounds", "Warming rounds that ended", None, MetricType::Counter)?;
+    ConstCounter::new(progress.rounds).encode(rounds)?;
     let Some(finished) = progress.last_finished else { return Ok(()) };
     let gauges = [
         ("warm_round_seconds", "Duration of the last warming round", progress.took.as_secs_f64()),

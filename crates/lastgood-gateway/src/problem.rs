@@ -49,7 +49,7 @@ pub(crate) fn not_found(path: &str) -> Response {
     problem(
         StatusCode::NOT_FOUND,
         &format!(
-            "There is nothing at {shown}. The exchange's paths begin with /api, /sapi, /fapi, /dapi or /futures/data; see also /v1/symbols/spot, /health and /metrics."
+            "There is nothing at {shown}. The exchange's paths begin with /api, /sapi, /fapi, /dapi or /futures/data; see also /v1/symbols/spot, /api/cache/stats, /health and /metrics."
         ),
     )
 }
@@ -59,7 +59,8 @@ pub(crate) async fn unknown_path(request: Request<axum::body::Body>) -> Response
 }
 
 pub(crate) async fn wrong_method(request: Request<axum::body::Body>) -> Response {
-    let path = request.uri().path();
-    let method = if path.starts_with("/api/cache/") { "POST" } else { "GET" };
-    problem(StatusCode::METHOD_NOT_ALLOWED, &format!("{path} takes {method}."))
+    let (path, method) = (request.uri().path(), request.method());
+    let shown: String = path.chars().take(200).collect();
+    let detail = format!("{shown} does not take {method}; the header Allow says what it takes.");
+    problem(StatusCode::METHOD_NOT_ALLOWED, &detail)
 }

@@ -1,6 +1,7 @@
 //! The URL map.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -13,6 +14,7 @@ use lastgood_market::Venue;
 use tower::ServiceExt as _;
 
 use crate::app::App;
+use crate::cache_api::{self, Peer};
 use crate::{exchange, health, metrics, middleware, openapi, problem, symbols, warm};
 
 /// Every path that the gateway answers: the exchange's, told by [`Venue::of`] alone, and its own. Clones share it all.
@@ -23,12 +25,12 @@ pub(crate) struct Routes {
 }
 
 /// Under the exchange's prefix, but the gateway's own.
-const CACHE_API: &str = "/api/cache/";
+const CACHE_API: &str = "/api/cache";
 const OPENAPI: &str = "/api/openapi.json";
 
 /// The gateway's own paths, each with an entry in `openapi/own.json`.
 fn own_routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
-    vec![
+    let others = [
         ("/health", get(health::health)),
         ("/livez", get(health::livez)),
         ("/readyz", get(health::readyz)),
@@ -36,12 +38,13 @@ fn own_routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         (OPENAPI, get(openapi::openapi)),
         ("/v1/symbols/{market}", get(symbols::symbols)),
         ("/api/cache/warm", post(warm::warm)),
-    ]
+    ];
+    others.into_iter().chain(cache_api::routes()).collect()
 }
 
 #[cfg(test)]
-pub(crate) fn own_paths() -> Vec<&'static str> {
-    own_routes().into_iter().map(|(path, _)| path).collect()
+pub(crate) fn own_paths() -> Vec<String> {
+    own_routes().into_iter().map(|(path, _)| path.replace("{*", "{")).collect()
 }
 
 impl Routes {
@@ -56,11 +59,14 @@ impl Routes {
     }
 
     /// Answers a request, through the layers of [`middleware`].
-    pub(crate) async fn answer(self, request: Request<Incoming>) -> Result<Response, Infallible> {
+    pub(crate) async fn answer(self, peer: SocketAddr, request: Request<Incoming>) -> Result<Response, Infallible> {
         let Routes { app, own } = self;
-        let routed = async |request: Request<Incoming>| match exchange_of(&app, &request) {
+        let routed = async |mut request: Request<Incoming>| match exchange_of(&app, &request) {
             Some(venue) => exchange::exchange(&app, venue, request).await,
-            None => own.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {}),
+            None => {
+                request.extensions_mut().insert(Peer(peer));
+                own.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {})
+            }
         };
         Ok(middleware::admit(&app, request, routed).await)
     }
@@ -68,6 +74,7 @@ impl Routes {
 
 fn exchange_of(app: &App, request: &Request<Incoming>) -> Option<Venue> {
     let path = request.uri().path();
-    let is_own = path.starts_with(CACHE_API) || path == OPENAPI || app.declared.owns(path);
+    let is_of_cache_api = path.strip_prefix(CACHE_API).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let is_own = is_of_cache_api || path == OPENAPI || app.declared.owns(path);
     Venue::of(path, request.uri().query().unwrap_or("")).filter(|_| !is_own)
 }

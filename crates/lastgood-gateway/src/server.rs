@@ -36,7 +36,6 @@ pub(crate) async fn serve(
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(HEAD_BYTES)
         .pipeline_flush(true);
-    let service = service_fn(move |request| routes.clone().answer(request));
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         // With every place taken the next connection waits in the listener's backlog.
@@ -49,8 +48,8 @@ pub(crate) async fn serve(
             accepted = listener.accept() => accepted,
             () = &mut shutdown => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(why) => {
                 tracing::warn!(%why, "a connection was not accepted");
                 tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
@@ -60,7 +59,9 @@ pub(crate) async fn serve(
         if let Err(why) = stream.set_nodelay(true) {
             tracing::debug!(%why, "TCP_NODELAY was not set");
         }
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service.clone()));
+        let routes = routes.clone();
+        let service = service_fn(move |request| routes.clone().answer(peer, request));
+        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             if let Err(why) = connection.await {
                 tracing::debug!(%why, "a connection ended badly");

@@ -125,6 +125,20 @@ impl Warmer {
         *self.progress.borrow()
     }
 
+    /// When the round after the last begins, if this node runs it; `None` where nothing was declared or none has ended.
+    pub(crate) fn next_round(&self) -> Option<Timestamp> {
+        let Progress { last_finished, took, .. } = self.progress();
+        let finished = last_finished.filter(|_| !self.set.is_empty())?;
+        Some(finished.plus(self.pause.saturating_sub(took)))
+    }
+
+    /// Whether a key is of what was declared.
+    pub(crate) fn declares(&self, app: &App, region: RegionName, name: &str) -> bool {
+        let only = Filter { region: Some(region), ..Filter::default() };
+        let mut items = self.set.lists(&only).into_iter().chain(self.set.candles(app, &only));
+        items.any(|item| item.names(app, name))
+    }
+
     /// For how long what is in `region` must stay fresh to be left alone until the next round: to the next round, or,
     /// where nothing is fresh for so long, just now.
     fn ahead(&self, region: &Region) -> Duration {

@@ -125,8 +125,9 @@ impl Candles {
     /// from settled candles and an end, so that [`Question::direct`] must be asked.
     pub async fn answer(&self, question: &Arc<Question>) -> Result<Slice, Error> {
         self.in_use.note(&question.series, self.clock.now());
+        let stopwatch = self.region.stopwatch();
         let slice = self.find(question, For::Reader).await?;
-        self.region.count_served(slice.outcome);
+        self.region.count_timed(slice.outcome, stopwatch);
         Ok(slice)
     }
 

@@ -35,6 +35,7 @@ impl Region {
         if !self.cache.enabled.load(std::sync::atomic::Ordering::Relaxed) {
             return self.bypass_many(names, load).await;
         }
+        let stopwatch = self.stopwatch();
         let mut landings = Vec::new();
         let mut seats: HashMap<&str, Seat> = HashMap::with_capacity(names.len());
         for &name in names {
@@ -45,7 +46,7 @@ impl Region {
         }
         let patience = after(self.shared.policy.soft_timeout);
         let answers = join_all(names.iter().map(|name| self.take_seat(name, &seats[name], patience))).await;
-        answers.iter().for_each(|answer| self.count(answer));
+        answers.iter().for_each(|answer| self.count(answer, stopwatch));
         answers
     }
 

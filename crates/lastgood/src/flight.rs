@@ -141,6 +141,11 @@ impl Flights {
         }
     }
 
+    /// Whether a load of `key` is under way.
+    pub(crate) fn has(&self, key: &Key) -> bool {
+        self.shard(key).get(key).is_some_and(|flight| flight.overdue_at > Instant::now())
+    }
+
     /// Loads under way that an invalidation has not detached.
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len()).sum()

@@ -1,7 +1,10 @@
 //! What a region counts. Plain atomics: whoever exports them reads a [`RegionStats`].
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::clock::Timestamp;
 use crate::outcome::{Outcome, Tier};
@@ -32,6 +35,18 @@ impl Striped {
     }
 }
 
+/// The time that an answer takes, of one in 256 of a thread: to take each would cost as much as a hit does.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch(Option<Instant>);
+
+impl Stopwatch {
+    pub(crate) fn start() -> Stopwatch {
+        thread_local!(static READS: Cell<u8> = const { Cell::new(0) });
+        let reads = READS.with(|reads| reads.replace(reads.get().wrapping_add(1)));
+        Stopwatch((reads == 0).then(Instant::now))
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Counters {
     hits_memory: Striped,
@@ -49,9 +64,21 @@ pub(crate) struct Counters {
     last_refresh: AtomicU64,
     load_buckets: [AtomicU64; LATENCY_BOUNDS_MS.len() + 1],
     load_micros: AtomicU64,
+    timed_hits: AtomicU64,
+    timed_hit_nanos: AtomicU64,
 }
 
 impl Counters {
+    /// Counts an answer, and the time that it took where that was taken and nobody had to wait for the source.
+    pub(crate) fn count_timed(&self, outcome: Outcome, stopwatch: Stopwatch) {
+        self.count(outcome);
+        if let Some(started) = stopwatch.0.filter(|_| outcome.is_hit()) {
+            add(&self.timed_hits);
+            let nanos = u64::try_from(started.elapsed().as_nanos()).unwrap_or(0);
+            self.timed_hit_nanos.fetch_add(nanos, Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn count(&self, outcome: Outcome) {
         let counter = match outcome {
             Outcome::Hit(Tier::Memory) => return self.hits_memory.add(),
@@ -91,6 +118,8 @@ impl Counters {
             unreadable: read(&self.unreadable),
             load_buckets: std::array::from_fn(|index| read(&self.load_buckets[index])),
             load_time: Duration::from_micros(read(&self.load_micros)),
+            timed_hits: read(&self.timed_hits),
+            hit_time: Duration::from_nanos(read(&self.timed_hit_nanos)),
             last_refresh: (refreshed > 0).then(|| Timestamp::from_millis(refreshed)),
             keys,
             bytes,
@@ -133,6 +162,10 @@ pub struct RegionStats {
     pub load_buckets: [u64; LATENCY_BOUNDS_MS.len() + 1],
     /// Time spent in good loads altogether.
     pub load_time: Duration,
+    /// Hits, stale ones included, whose time was taken: one in 256.
+    pub timed_hits: u64,
+    /// The time that those took altogether.
+    pub hit_time: Duration,
     /// When the last good load ended.
     pub last_refresh: Option<Timestamp>,
     /// Keys in memory.
@@ -142,6 +175,18 @@ pub struct RegionStats {
 }
 
 impl RegionStats {
+    /// The mean time of a good load; `None` before the first.
+    pub fn mean_load(&self) -> Option<Duration> {
+        let loads = u32::try_from(self.load_buckets.iter().sum::<u64>()).unwrap_or(u32::MAX);
+        (loads > 0).then(|| self.load_time / loads)
+    }
+
+    /// The mean time of a hit, of those whose time was taken; `None` before the first.
+    pub fn mean_hit(&self) -> Option<Duration> {
+        let hits = u32::try_from(self.timed_hits).unwrap_or(u32::MAX);
+        (hits > 0).then(|| self.hit_time / hits)
+    }
+
     /// Reads answered without waiting for the source, as a fraction of all answered reads; 0 when there were none.
     pub fn hit_rate(&self) -> f64 {
         let hits = self.hits_memory + self.hits_store + self.stale;

@@ -20,7 +20,7 @@ use crate::memory::Key;
 use crate::metrics::add;
 use crate::outcome::{BypassReason, Outcome, Tier};
 use crate::region::{Answer, Region};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// What is to be done about a read, judged from memory alone.
 pub(crate) enum Judgement {
@@ -159,23 +159,30 @@ impl Region {
 
     /// What the store holds, if this process may believe it. Never an error: a failing store is a miss.
     pub(crate) async fn read_store(&self, name: &str) -> Option<Entry> {
-        let tier = self.cache.store.as_ref()?;
+        self.ask_store(name).await.unwrap_or_else(|why| {
+            tracing::trace!(key = self.store_key(name), %why, "read from the store failed");
+            None
+        })
+    }
+
+    /// As [`Region::read_store`], with what keeps the store from answering.
+    pub(crate) async fn ask_store(&self, name: &str) -> Result<Option<Entry>, StoreError> {
+        let Some(tier) = &self.cache.store else {
+            return Ok(None);
+        };
         let key = self.store_key(name);
         if !tier.behind.may_read(&key) {
-            return None;
+            return Ok(None);
         }
         let deadline = after(tier.store.budget());
-        let mut stored = match tier.store.get(&key).await {
-            Ok(bytes) => [self.believe(&bytes?)],
-            Err(why) => {
-                tracing::trace!(%key, %why, "read from the store failed");
-                return None;
-            }
+        let Some(bytes) = tier.store.get(&key).await? else {
+            return Ok(None);
         };
+        let mut stored = [self.believe(&bytes)];
         let (now, policy) = (self.cache.clock.now(), &self.shared.policy);
         self.cache.tags.heed(&tier.store, &mut stored, deadline, now, policy).await;
         let [stored] = stored;
-        stored
+        Ok(stored)
     }
 
     /// Decodes what the store gave, unless it is unreadable, too old, or from before an invalidation.

@@ -15,7 +15,7 @@ use crate::clock::Timestamp;
 use crate::entry::{Entry, Freshness, Loaded, Persist, Value};
 use crate::error::Error;
 use crate::memory::{Key, KeyRef, RegionId};
-use crate::metrics::Counters;
+use crate::metrics::{Counters, Stopwatch};
 use crate::outcome::{Outcome, Tier};
 use crate::policy::Policy;
 use crate::tags;
@@ -132,8 +132,9 @@ impl Region {
         F: FnOnce() -> L + Send + 'static,
         L: Future<Output = Result<Loaded, Error>> + Send + 'static,
     {
+        let stopwatch = self.stopwatch();
         let answer = self.read(name, load).await;
-        self.count(&answer);
+        self.count(&answer, stopwatch);
         answer
     }
 
@@ -156,9 +157,19 @@ impl Region {
         self.shared.counters.count(outcome);
     }
 
-    pub(crate) fn count(&self, answer: &Result<Answer, Error>) {
+    /// As [`Region::count_served`], with the time that it took.
+    pub fn count_timed(&self, outcome: Outcome, stopwatch: Stopwatch) {
+        self.shared.counters.count_timed(outcome, stopwatch);
+    }
+
+    /// Begins an answer that [`Region::count_timed`] will count.
+    pub fn stopwatch(&self) -> Stopwatch {
+        Stopwatch::start()
+    }
+
+    pub(crate) fn count(&self, answer: &Result<Answer, Error>, stopwatch: Stopwatch) {
         match answer {
-            Ok(answer) => self.shared.counters.count(answer.outcome),
+            Ok(answer) => self.shared.counters.count_timed(answer.outcome, stopwatch),
             Err(_) => crate::metrics::add(&self.shared.counters.errors),
         }
     }

@@ -172,7 +172,10 @@ impl Region {
         Ok(Swept { matched: names.len() as u64, changed })
     }
 
-    async fn names_stored(&self, cursor: Option<Cursor>) -> Result<(Vec<String>, Option<Cursor>), StoreError> {
+    pub(crate) async fn names_stored(
+        &self,
+        cursor: Option<Cursor>,
+    ) -> Result<(Vec<String>, Option<Cursor>), StoreError> {
         let Some(tier) = &self.cache.store else {
             return Ok((Vec::new(), None));
         };

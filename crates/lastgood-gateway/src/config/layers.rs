@@ -295,7 +295,7 @@ mod tests {
     /// What may be said of databases, buckets, APIs and routes.
     const DECLARED_KEYS: &str = "url max_connections statement_timeout endpoint region access_key secret_key headers \
         timeout allow_private path description tags hash_parameters warm warm_every type max_length pattern case min max default \
-        optional choices bucket object select take keep next_on_missing database sql rows api query expect is fields \
+        optional choices bucket object select take keep next_on_missing database sql rows count api query expect is fields \
         not_fields fresh_for_field";
 
     fn message(file: &str) -> String {
@@ -581,7 +581,7 @@ mod tests {
         let declared = &resolved.settings.declared;
         let route = declared.routes.first().expect("a route");
         assert_eq!((declared.databases.len(), declared.buckets.len(), declared.apis.len()), (1, 1, 1));
-        assert_eq!((route.parameters.len(), route.sources.len(), route.tags.len(), route.warm.len()), (4, 3, 2, 2));
+        assert_eq!((route.parameters.len(), route.sources.len(), route.tags.len(), route.warm.len()), (4, 4, 2, 2));
         for key in DECLARED_KEYS.split_whitespace() {
             assert!(uncommented.iter().any(|line| line.contains(&format!("{key} = "))), "{key} is missing");
         }

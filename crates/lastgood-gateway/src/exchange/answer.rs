@@ -71,6 +71,13 @@ pub(crate) struct Label {
     ttl: i64,
 }
 
+impl Label {
+    /// The same of another outcome.
+    pub(crate) fn of(self, outcome: Outcome) -> Label {
+        Label { outcome, ..self }
+    }
+}
+
 impl From<&Answer> for Label {
     fn from(answer: &Answer) -> Label {
         let ttl = match answer.freshness() {

@@ -155,6 +155,20 @@ fn is_version(part: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::routes::template::Template;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_text_panics_and_what_is_read_is_written_back(text in "[/{}a-z_.%]{0,40}|\\PC{0,40}") {
+            if let Ok(path) = RoutePath::parse(&text) {
+                prop_assert_eq!(path.to_string(), text.clone());
+            }
+            if let Ok(template) = Template::parse(&text) {
+                prop_assert_eq!(template.to_string(), text);
+            }
+        }
+    }
 
     #[test]
     fn what_is_the_gateways_or_the_exchanges_cannot_be_declared() {

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::set::Filter;
 use super::{Tally, run};
 use crate::app::App;
+use crate::cache_api::Caller;
 use crate::problem;
 use crate::response::plain;
 
@@ -52,10 +53,7 @@ impl Warmed {
     }
 }
 
-pub(crate) async fn warm(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
-    if let Err(refusal) = app.admin.admit(request.headers()) {
-        return refusal;
-    }
+pub(crate) async fn warm(State(app): State<Arc<App>>, caller: Caller, request: Request<Body>) -> Response {
     let asked = match read(request).await {
         Ok(asked) => asked,
         Err((status, detail)) => return problem::problem(status, &detail),
@@ -72,8 +70,12 @@ pub(crate) async fn warm(State(app): State<Arc<App>>, request: Request<Body>) ->
     if !app.cache.is_enabled() {
         return problem::problem(StatusCode::CONFLICT, "The cache is switched off, so nothing can be kept warm.");
     }
+    let scope = format!("{only:?}");
     match round(&app, only).await {
-        Ok(tally) => answer(&Warmed::of(tally)),
+        Ok(tally) => {
+            caller.audit("warm", &scope, tally.of, tally.loaded);
+            answer(&Warmed::of(tally))
+        }
         Err(detail) => problem::problem(StatusCode::SERVICE_UNAVAILABLE, detail),
     }
 }

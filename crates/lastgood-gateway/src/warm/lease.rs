@@ -101,8 +101,13 @@ impl Lease {
         }
         match self.others(clock.now()).await {
             Ok(Some(_)) => false,
-            Ok(None) => self.write(clock).await.is_ok(),
-            // A store that is gone gives the turn to nobody else.
+            // A store that is gone, or takes nothing in, gives the turn to nobody else.
+            Ok(None) => {
+                if let Err(why) = self.write(clock).await {
+                    tracing::debug!(%why, "other nodes do not learn whose turn it is to warm");
+                }
+                true
+            }
             Err(_) => true,
         }
     }

@@ -58,6 +58,15 @@ impl Filter {
 }
 
 impl Item {
+    /// Whether a key in its region is its own.
+    pub(super) fn names(&self, app: &App, name: &str) -> bool {
+        match self {
+            Item::Source(source) => source.key == name,
+            Item::List(venue) => app.symbols.name(*venue) == name,
+            Item::Candles(question) => name.starts_with(question.series.prefix()),
+        }
+    }
+
     pub(super) fn region(&self) -> RegionName {
         match self {
             Item::Source(source) => source.region(),

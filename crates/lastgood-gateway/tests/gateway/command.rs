@@ -6,7 +6,24 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-const VERBS: [&str; 8] = ["serve", "demo", "sim", "check", "warm", "credentials", "config", "completions"];
+const VERBS: [&str; 16] = [
+    "serve",
+    "demo",
+    "sim",
+    "check",
+    "stats",
+    "get",
+    "keys",
+    "explain",
+    "expire",
+    "remove",
+    "clear",
+    "flush",
+    "warm",
+    "credentials",
+    "config",
+    "completions",
+];
 
 /// The program in an empty directory, with an environment of its own.
 struct Desk {

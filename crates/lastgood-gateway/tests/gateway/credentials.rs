@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
-use lastgood_gateway::config::{Log, LogFormat};
+use lastgood_gateway::config::{Log, LogFormat, Settings};
 use lastgood_market::signing::{Algorithm, DEFAULT_RECV_WINDOW, ExchangeClock, Signer, TimeBasis};
 use secrecy::SecretString;
 
@@ -198,7 +198,7 @@ impl io::Write for Sink {
 async fn a_gateway_with_credentials_logs_and_answers_nothing_of_them() {
     let sink = Sink::default();
     let writer = sink.clone();
-    let log = Log { level: "trace".to_owned(), format: LogFormat::Text };
+    let log = Log { level: "trace".to_owned(), format: LogFormat::Text, ..Settings::default().log };
     let subscriber = lastgood_gateway::logging::subscriber(&log, false, move || writer.clone()).expect("a filter");
     // For the whole process: nextest gives each test its own.
     tracing::subscriber::set_global_default(subscriber).expect("the only subscriber");

@@ -97,7 +97,8 @@ async fn too_many_requests_at_once_are_refused_with_a_word() {
 async fn what_is_not_the_exchanges_is_a_problem_in_json() {
     let exchange = Exchange::start().await;
     let gateway = Running::start(&exchange.url(), &[]).await;
-    for (path, status) in [("/nothing", 404), ("/", 404), ("/api", 404), ("/api/cache/stats", 404), ("/futures/x", 404)]
+    for (path, status) in
+        [("/nothing", 404), ("/", 404), ("/api", 404), ("/api/cache/nothing", 404), ("/futures/x", 404)]
     {
         let got = get(gateway.url(path)).await;
         assert_eq!((got.status, got.header("content-type")), (status, "application/problem+json"), "{path}");

@@ -3,13 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "in tests a panic is the report")]
 
 mod budget;
+mod cache_api;
 mod candles;
 mod clients;
 mod command;
 mod credentials;
 mod drop_in;
+mod examples;
 mod faults;
 mod limits;
+mod monitoring;
 mod privacy;
 mod redis;
 mod routes;

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use lastgood_gateway::config::{Log, LogFormat};
+use lastgood_gateway::config::{Log, LogFormat, Settings};
 use ring::hmac;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -99,7 +99,7 @@ impl io::Write for Sink {
 async fn a_trace_level_log_of_a_signed_session_holds_no_secret() {
     let sink = Sink::default();
     let writer = sink.clone();
-    let log = Log { level: "trace".to_owned(), format: LogFormat::Text };
+    let log = Log { level: "trace".to_owned(), format: LogFormat::Text, ..Settings::default().log };
     let subscriber = lastgood_gateway::logging::subscriber(&log, false, move || writer.clone()).expect("a filter");
     // For the whole process: nextest gives each test its own.
     tracing::subscriber::set_global_default(subscriber).expect("the only subscriber");

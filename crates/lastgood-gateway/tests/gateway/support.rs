@@ -103,7 +103,7 @@ impl Running {
         if more.iter().all(|(key, _)| *key != "data_dir") {
             settings.data_dir = data.path().to_owned();
         }
-        Running::build(settings, data).await
+        Running::serve(&settings, data).await
     }
 
     /// A gateway of a configuration file, whose exchange is nowhere.
@@ -113,7 +113,7 @@ impl Running {
         settings.data_dir = data.path().to_owned();
         settings.binance = self::settings("http://127.0.0.1:9", &[]).binance;
         settings.store = lastgood_gateway::config::StoreSetting::Memory;
-        Running::build(settings, data).await
+        Running::serve(&settings, data).await
     }
 
     /// The same with a data directory that outlives it, and a store there.
@@ -121,11 +121,12 @@ impl Running {
         let mut settings = settings_of(file, &[]).unwrap_or_else(|problems| panic!("{problems}"));
         settings.data_dir = data_dir.to_owned();
         settings.binance = self::settings("http://127.0.0.1:9", &[]).binance;
-        Running::build(settings, tempfile::tempdir().expect("a folder")).await
+        Running::serve(&settings, tempfile::tempdir().expect("a folder")).await
     }
 
-    async fn build(settings: Settings, data: tempfile::TempDir) -> Running {
-        let gateway = Gateway::build(&settings).await.expect("a gateway");
+    /// A gateway of these settings; `data` lives as long as it does.
+    pub(crate) async fn serve(settings: &Settings, data: tempfile::TempDir) -> Running {
+        let gateway = Gateway::build(settings).await.expect("a gateway");
         let gateway = std::sync::Arc::new(gateway);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -104,6 +104,11 @@ impl Series {
         self.names.first().map_or("", |(_, symbol)| symbol)
     }
 
+    /// What every key of the series begins with; it ends with a colon.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// Whether its rows are as a stream has them: in milliseconds, by UTC.
     pub fn is_streamed(&self) -> bool {
         !self.micros && self.names.iter().all(|(name, _)| *name != "timeZone")

@@ -3,6 +3,7 @@
 mod batches;
 mod conformance;
 mod embedded;
+mod explain;
 mod fills;
 mod invalidation;
 mod last_good;

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -55,17 +58,55 @@ impl ClientArguments {
 impl Client {
     /// The JSON at a path.
     pub(crate) async fn get(&self, path: &str) -> Result<Value, Failure> {
-        self.ask(Method::GET, path, None).await
+        self.ask(Method::GET, path, &[], None).await
+    }
+
+    /// The JSON at a path with these parameters.
+    pub(crate) async fn get_with(&self, path: &str, parameters: &[(&str, String)]) -> Result<Value, Failure> {
+        self.ask(Method::GET, path, parameters, None).await
+    }
+
+    /// The bytes at a path, with their headers.
+    pub(crate) async fn get_bytes(&self, path: &str) -> Result<(HeaderMap, Bytes), Failure> {
+        let (status, headers, body) = self.send(Method::GET, path, &[], None).await?;
+        match status.is_success() {
+            true => Ok((headers, body)),
+            false => Err(self.refused(status, &body)),
+        }
     }
 
     /// What a path makes of `body`.
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
-        self.ask(Method::POST, path, Some(body)).await
+        self.ask(Method::POST, path, &[], Some(body)).await
     }
 
-    async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        parameters: &[(&str, String)],
+        body: Option<&Value>,
+    ) -> Result<Value, Failure> {
+        let (status, _, text) = self.send(method, path, parameters, body).await?;
+        if !status.is_success() {
+            return Err(self.refused(status, &text));
+        }
+        let no_json = || self.failed(status, "its answer is no JSON; is there a lastgood gateway?", "");
+        serde_json::from_slice(&text).map_err(|_| no_json())
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        parameters: &[(&str, String)],
+        body: Option<&Value>,
+    ) -> Result<(StatusCode, HeaderMap, Bytes), Failure> {
         let mut url = self.base.clone();
         url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
+        if !parameters.is_empty() {
+            url.query_pairs_mut().extend_pairs(parameters);
+        }
         let mut request = self.http.request(method, url);
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body.to_string());
@@ -74,17 +115,9 @@ impl Client {
             request = request.bearer_auth(token.expose_secret().trim());
         }
         let response = request.send().await.map_err(|why| self.unreachable(&why))?;
-        let status = response.status();
-        let text = response.bytes().await.map_err(|why| self.unreachable(&why))?;
-        let answer: Result<Value, _> = serde_json::from_slice(&text);
-        match (status.is_success(), answer) {
-            (true, Ok(answer)) => Ok(answer),
-            (true, Err(_)) => Err(self.refused(status, "its answer is no JSON; is there a lastgood gateway?")),
-            (false, answer) => {
-                let answer = answer.unwrap_or_default();
-                Err(self.refused(status, answer["detail"].as_str().unwrap_or("it does not say why")))
-            }
-        }
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = response.bytes().await.map_err(|why| self.unreachable(&why))?;
+        Ok((status, headers, body))
     }
 
     /// The gateway's address, for people.
@@ -102,12 +135,27 @@ impl Client {
         Failure::failed(format!("failed to ask the gateway at {}: {what}\n    help: {mend}", self.address()))
     }
 
-    fn refused(&self, status: StatusCode, detail: &str) -> Failure {
+    fn refused(&self, status: StatusCode, body: &[u8]) -> Failure {
+        let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+        let detail = answer["detail"].as_str();
+        // Of a key that is not there the gateway says so itself.
+        let is_foreign = detail.is_none_or(|detail| detail.starts_with("There is nothing at"));
         let mend = match status {
             StatusCode::UNAUTHORIZED => "\n    help: give its admin.token with --token or LASTGOOD_ADMIN_TOKEN",
-            StatusCode::NOT_FOUND => "\n    help: it may be an older version, or --url may not name a gateway",
+            StatusCode::NOT_FOUND if is_foreign => {
+                "\n    help: it may be an older version, or --url may not name a gateway"
+            }
             _ => "",
         };
+        self.failed(status, detail.unwrap_or("it does not say why"), mend)
+    }
+
+    fn failed(&self, status: StatusCode, detail: &str, mend: &str) -> Failure {
         Failure::failed(format!("the gateway at {} answers {status}: {detail}{mend}", self.address()))
     }
+}
+
+/// A key or a symbol as one segment of a path.
+pub(crate) fn segment(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }

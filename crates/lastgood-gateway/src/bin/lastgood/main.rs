@@ -1,16 +1,25 @@
 //! The `lastgood` command.
 
 mod check;
+mod clear;
 mod client;
 mod completions;
 mod config;
 mod credentials;
 mod demo;
+mod expire;
+mod explain;
+mod flush;
+mod get;
+mod invalidation;
+mod keys;
 mod output;
+mod remove;
 mod serve;
 mod settings;
 mod shutdown;
 mod sim;
+mod stats;
 mod warm;
 
 use std::path::PathBuf;
@@ -52,6 +61,22 @@ enum Verb {
     Sim(sim::Arguments),
     /// Validate the configuration and probe the store and the upstreams
     Check(check::Arguments),
+    /// Say how a running gateway does, by region
+    Stats(stats::Arguments),
+    /// Print what a running gateway keeps under a key
+    Get(get::Arguments),
+    /// List the keys that a running gateway keeps
+    Keys(keys::Arguments),
+    /// Say how old and how good a key is, and when it is loaded next
+    Explain(explain::Arguments),
+    /// End the freshness of keys: the next read asks the source, the last good answer stands in
+    Expire(expire::Arguments),
+    /// Remove keys, their last good answers included
+    Remove(remove::Arguments),
+    /// Remove all about a symbol, a region, or everything
+    Clear(clear::Arguments),
+    /// Remove everything
+    Flush(flush::Arguments),
     /// Load now, on a running gateway, what is to be kept warm
     Warm(warm::Arguments),
     /// Keep exchange API keys, encrypted
@@ -73,6 +98,14 @@ fn main() -> ExitCode {
         Verb::Serve(arguments) => wait(serve::run(arguments, file)),
         Verb::Demo(arguments) => wait(demo::run(arguments)),
         Verb::Sim(arguments) => wait(sim::run(arguments)),
+        Verb::Stats(arguments) => wait(stats::run(arguments)),
+        Verb::Get(arguments) => wait(get::run(arguments)),
+        Verb::Keys(arguments) => wait(keys::run(arguments)),
+        Verb::Explain(arguments) => wait(explain::run(arguments)),
+        Verb::Expire(arguments) => wait(expire::run(arguments)),
+        Verb::Remove(arguments) => wait(remove::run(arguments)),
+        Verb::Clear(arguments) => wait(clear::run(arguments)),
+        Verb::Flush(arguments) => wait(flush::run(arguments)),
         Verb::Warm(arguments) => wait(warm::run(arguments)),
         Verb::Check(arguments) => wait(check::run(arguments, file)),
     };

@@ -18,6 +18,11 @@ pub(super) fn timeout(raw: &Raw) -> Result<Duration, Wrong> {
     value::span(raw, MILLISECOND..=SECOND * 600)
 }
 
+/// Zero is for never.
+pub(super) fn up_to_a_day(raw: &Raw) -> Result<Duration, Wrong> {
+    value::span(raw, Duration::ZERO..=SECOND * 86_400)
+}
+
 /// Unlike what answers requests, streams can be left out.
 pub(super) fn streams(raw: &Raw) -> Result<Vec<BaseUrl>, Wrong> {
     if raw.as_list()?.is_empty() { Ok(Vec::new()) } else { upstream::list(raw, Protocol::WebSocket) }

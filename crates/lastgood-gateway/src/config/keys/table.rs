@@ -2,7 +2,7 @@
 
 use lastgood_market::upstream::{COIN_BASES, FUTURES_BASES, SPOT_BASES};
 
-use super::bounds::{GIB, KIB, MIB, MILLISECOND, SECOND, TIB, http, streams, timeout};
+use super::bounds::{GIB, KIB, MIB, MILLISECOND, SECOND, TIB, http, streams, timeout, up_to_a_day};
 use super::{Field, Key};
 use crate::config::{LogFormat, Preset, address, show, store, upstream, value, warm};
 
@@ -393,5 +393,15 @@ pub const KEYS: &[Key] = &[
         doc: "the form of a log line",
         secret: false,
         field: field!(log.format, |raw| value::one_of(raw, &LogFormat::ALL), show::format),
+    },
+    Key {
+        name: "log.stats_every",
+        kind: "duration",
+        env: &["LASTGOOD_LOG_STATS_EVERY"],
+        flag: None,
+        default: "5m",
+        doc: "how often a line tells the hit rate, if there was traffic; 0s for never",
+        secret: false,
+        field: field!(log.stats_every, up_to_a_day, show::span),
     },
 ];

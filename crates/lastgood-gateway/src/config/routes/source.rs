@@ -26,8 +26,17 @@ pub(crate) enum SourceQuestion {
 pub(crate) struct DatabaseQuestion {
     pub(crate) database: String,
     pub(crate) sql: String,
-    /// `row`, `list` or `page`.
-    pub(crate) rows: &'static str,
+    pub(crate) rows: Rows,
+    /// With [`Rows::Page`], the statement that answers how many there are.
+    pub(crate) count: Option<String>,
+}
+
+/// What the rows of a statement become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rows {
+    Row,
+    List,
+    Page,
 }
 
 /// An object of a bucket, or the list of those below a folder.
@@ -100,7 +109,7 @@ const KINDS: [&str; 3] = ["database", "bucket", "api"];
 pub(super) fn source(mut fields: Fields<'_>, declared: &Declared, names: &[&str]) -> Option<SourceSetting> {
     let given: Vec<&str> = KINDS.into_iter().filter(|kind| fields.has(kind)).collect();
     let question = match given.as_slice() {
-        ["database"] => database(&mut fields, declared, names).map(SourceQuestion::Database),
+        ["database"] => database(&mut fields, declared).map(SourceQuestion::Database),
         ["bucket"] => bucket(&mut fields, declared, names).map(SourceQuestion::Bucket),
         ["api"] => api(&mut fields, declared, names).map(SourceQuestion::Api),
         _ => {
@@ -130,15 +139,23 @@ fn one_of<T>(known: &BTreeMap<String, T>, kind: &'static str) -> impl Fn(&Raw) -
     }
 }
 
-fn database(fields: &mut Fields<'_>, declared: &Declared, names: &[&str]) -> Option<DatabaseQuestion> {
+fn database(fields: &mut Fields<'_>, declared: &Declared) -> Option<DatabaseQuestion> {
     let database = fields.read("database", one_of(&declared.databases, "database"));
-    let sql = fields.required("sql", "\"SELECT … WHERE symbol = :symbol\"", |raw| {
-        let sql = text("SELECT … WHERE symbol = :symbol")(raw)?;
-        Ok(sql)
-    });
-    let shapes = ["row", "list", "page"].map(|shape| (shape, shape));
-    let rows = fields.read("rows", |raw| value::one_of(raw, &shapes)).unwrap_or("list");
-    Some(DatabaseQuestion { database: database?, sql: sql?, rows })
+    let sql = fields.required("sql", "\"SELECT … WHERE symbol = :symbol\"", text("SELECT … WHERE symbol = :symbol"));
+    let shapes = [("list", Rows::List), ("row", Rows::Row), ("page", Rows::Page)];
+    let rows = fields.read("rows", |raw| value::one_of(raw, &shapes)).unwrap_or(Rows::List);
+    let counting = text("SELECT count(*) FROM …");
+    let count = match rows {
+        Rows::Page => fields.required("count", "\"SELECT count(*) FROM …\"", counting),
+        Rows::Row | Rows::List => {
+            if fields.read("count", counting).is_some() {
+                let wrong = Wrong::new("only a page is counted");
+                fields.refuse("count", wrong.hint("write rows = \"page\", or leave it out"));
+            }
+            None
+        }
+    };
+    Some(DatabaseQuestion { database: database?, sql: sql?, rows, count })
 }
 
 fn bucket(fields: &mut Fields<'_>, declared: &Declared, names: &[&str]) -> Option<BucketQuestion> {

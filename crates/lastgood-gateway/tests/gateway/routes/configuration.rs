@@ -208,6 +208,11 @@ fn a_mistake_names_file_line_key_and_mend() {
         ),
         (
             "api = \"quotes\"\npath = \"/daily/{symbol}\"\nquery = { days = \"{days}\" }",
+            "database = \"main\"\nsql = \"SELECT 1\"\nrows = \"page\"",
+            "lastgood.toml:27: `routes.sources`: `count` is missing\n    help: write for example count = \"SELECT count(*) FROM …\"",
+        ),
+        (
+            "api = \"quotes\"\npath = \"/daily/{symbol}\"\nquery = { days = \"{days}\" }",
             "bucket = \"stocks\"\nobject = \"a\"\nselect = { take = \"some\" }",
             "lastgood.toml:30: `routes.sources.select.take`: \"some\" does not say which elements\n    help: write \"all\", \"last\", \"last 5\" or \"last {days}\"",
         ),

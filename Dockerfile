@@ -1,0 +1,28 @@
+# The gateway alone, as a user of its own.
+#
+#   docker build -t lastgood .
+#   docker run -p 8090:8090 -v lastgood:/data -e LASTGOOD_ADMIN_TOKEN="$(openssl rand -hex 32)" lastgood
+#
+# It listens beyond loopback, so it does not start without an admin token. A configuration file goes to
+# /etc/lastgood.toml, with `-e LASTGOOD_CONFIG=/etc/lastgood.toml`.
+
+FROM rust:1.95-slim-bookworm AS build
+WORKDIR /source
+COPY . .
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/source/target \
+    cargo build --release --locked --bin lastgood && cp target/release/lastgood /lastgood
+
+FROM debian:bookworm-slim
+# The certificates of the system are those that upstreams are checked against.
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --uid 10001 --no-create-home lastgood && install -d -o lastgood -g lastgood /data
+COPY --from=build /lastgood /usr/local/bin/lastgood
+USER 10001
+ENV LASTGOOD_LISTEN=0.0.0.0:8090 LASTGOOD_DATA_DIR=/data
+VOLUME /data
+EXPOSE 8090
+# Whether it answers, not whether the exchange does: a restart would mend no exchange.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=5s --retries=3 CMD ["lastgood", "check", "--live"]
+ENTRYPOINT ["lastgood"]
+CMD ["serve"]

@@ -1,0 +1,66 @@
+//! `lastgood clear`: removes all about a symbol, a region, or everything.
+
+use serde_json::json;
+
+use crate::client::{ClientArguments, segment};
+use crate::invalidation::{confirmed, post};
+use crate::output::Failure;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  lastgood clear --symbol BTCUSDT             its candles, its prices, all tagged symbol:BTCUSDT
+  lastgood clear --region klines --yes        a whole region
+  lastgood clear --all --dry-run              how many keys are in memory
+  lastgood clear --all --yes                  everything
+
+Lists of all symbols are expired, not removed: they hold the other symbols, too.")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    client: ClientArguments,
+    #[command(flatten)]
+    what: What,
+    /// Do it without asking
+    #[arg(long)]
+    yes: bool,
+    /// Change nothing; say how many keys are meant
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON: {matched, removed, expired, dry_run}
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct What {
+    /// All about this symbol
+    #[arg(long, value_name = "SYMBOL")]
+    symbol: Option<String>,
+    /// All of this region
+    #[arg(long, value_name = "REGION")]
+    region: Option<String>,
+    /// Everything
+    #[arg(long)]
+    all: bool,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let Arguments { client, what, yes, dry_run, json: as_json } = arguments;
+    let client = client.client()?;
+    let (path, body) = match what {
+        What { symbol: Some(symbol), .. } => {
+            (format!("/api/cache/clear/{}", segment(&symbol)), json!({ "dry_run": dry_run }))
+        }
+        What { region: Some(region), .. } => {
+            confirmed(yes, dry_run, &format!("every key of the region {region}"))?;
+            let body = json!({ "region": region, "hard": true, "dry_run": dry_run });
+            ("/api/cache/invalidate".to_owned(), body)
+        }
+        What { .. } => {
+            confirmed(yes, dry_run, "every key")?;
+            ("/api/cache/flush".to_owned(), json!({ "confirm": yes, "dry_run": dry_run }))
+        }
+    };
+    post(&client, &path, &body, as_json).await
+}

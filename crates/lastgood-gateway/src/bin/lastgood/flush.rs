@@ -1,0 +1,35 @@
+//! `lastgood flush`: removes everything.
+
+use serde_json::json;
+
+use crate::client::ClientArguments;
+use crate::invalidation::{confirmed, post};
+use crate::output::Failure;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  lastgood flush --dry-run        how many keys are in memory
+  lastgood flush --yes            every key of every region, in memory and in the store
+
+Nothing is left to stand in for an exchange that fails: lastgood expire keeps that.")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    client: ClientArguments,
+    /// Do it without asking
+    #[arg(long)]
+    yes: bool,
+    /// Change nothing; say how many keys there are
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON: {matched, removed, expired, dry_run}
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let Arguments { client, yes, dry_run, json: as_json } = arguments;
+    confirmed(yes, dry_run, "every key")?;
+    let body = json!({ "confirm": yes, "dry_run": dry_run });
+    post(&client.client()?, "/api/cache/flush", &body, as_json).await
+}

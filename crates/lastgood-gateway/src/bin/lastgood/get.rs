@@ -1,0 +1,56 @@
+//! `lastgood get KEY`: what is kept under a key.
+
+use serde_json::{Value, json};
+
+use crate::client::{ClientArguments, segment};
+use crate::output::{Failure, complain, say_bytes, say_json};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  lastgood get \"ticker_price:spot/api/v3/ticker/price?\"
+  lastgood get \"ticker_price:spot/api/v3/ticker/price?\" > prices.json
+  lastgood get --json \"exchange_info:spot/api/v3/exchangeInfo?\"
+
+The body goes to standard output as it is, what is known of it to standard error.
+Nothing is loaded: a key that neither memory nor the store holds is a failure.
+Keys: lastgood keys.")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    client: ClientArguments,
+    /// The key, written region:name
+    #[arg(value_name = "KEY")]
+    key: String,
+    /// Print JSON: {key, x_cache, age, cache_status, content_type, etag, body}
+    #[arg(long)]
+    json: bool,
+}
+
+const TOLD: [(&str, &str); 5] = [
+    ("x_cache", "x-cache"),
+    ("age", "age"),
+    ("cache_status", "cache-status"),
+    ("content_type", "content-type"),
+    ("etag", "etag"),
+];
+
+pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let Arguments { client, key, json: as_json } = arguments;
+    let (headers, body) = client.client()?.get_bytes(&format!("/api/cache/key/{}", segment(&key))).await?;
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if as_json {
+        let mut told = json!({ "key": key });
+        for (name, of) in TOLD {
+            told[name] = header(of).into();
+        }
+        // What is no JSON is shown as text.
+        let as_text = || Value::from(String::from_utf8_lossy(&body));
+        told["body"] = serde_json::from_slice(&body).unwrap_or_else(|_| as_text());
+        return say_json(&told);
+    }
+    for (_, name) in TOLD {
+        complain(&format!("{name}: {}", header(name)));
+    }
+    say_bytes(&body);
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! What `expire`, `remove`, `clear` and `flush` have in common.
+
+use std::time::Duration;
+
+use comfy_table::{Table, presets};
+use serde_json::{Value, json};
+
+use crate::client::Client;
+use crate::output::{Failure, complain, say, say_json};
+
+/// How often it is told that the work goes on.
+const SAY_EVERY: Duration = Duration::from_secs(2);
+
+/// Which keys are meant.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Selection {
+    /// One key, written region:name as `lastgood keys` lists it
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+    /// All that is about a symbol
+    #[arg(long, value_name = "SYMBOL")]
+    symbol: Option<String>,
+    /// All whose region:name matches, with *, ? and [..]
+    #[arg(long, value_name = "PATTERN")]
+    pattern: Option<String>,
+    /// All that have this tag
+    #[arg(long, value_name = "TAG")]
+    tag: Option<String>,
+    /// All of a region
+    #[arg(long, value_name = "REGION")]
+    region: Option<String>,
+}
+
+impl Selection {
+    /// What the gateway is to be sent.
+    pub(crate) fn body(self, hard: bool, dry_run: bool) -> Value {
+        let mut body = json!({ "hard": hard, "dry_run": dry_run });
+        let Selection { key, symbol, pattern, tag, region } = self;
+        for (name, value) in [("key", key), ("symbol", symbol), ("pattern", pattern), ("tag", tag), ("region", region)]
+        {
+            if let Some(value) = value {
+                body[name] = value.into();
+            }
+        }
+        body
+    }
+}
+
+/// Has the gateway do it, and prints what came of it.
+pub(crate) async fn post(client: &Client, path: &str, body: &Value, as_json: bool) -> Result<(), Failure> {
+    let done = {
+        let mut work = std::pin::pin!(client.post(path, body));
+        let mut waited = Duration::ZERO;
+        loop {
+            tokio::select! {
+                done = &mut work => break done?,
+                () = tokio::time::sleep(SAY_EVERY) => {
+                    waited += SAY_EVERY;
+                    complain(&format!("the gateway goes through its keys, {} s so far", waited.as_secs()));
+                }
+            }
+        }
+    };
+    if as_json {
+        return say_json(&done);
+    }
+    let mut header = vec!["MATCHED"];
+    let mut row = vec![done["matched"].to_string()];
+    for (name, title) in [("removed", "REMOVED"), ("expired", "EXPIRED")] {
+        if let Some(count) = done[name].as_u64() {
+            header.push(title);
+            row.push(count.to_string());
+        }
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header).add_row(row);
+    say(table.trim_fmt());
+    if done["dry_run"] == true {
+        say("nothing was changed: it was a dry run");
+    }
+    Ok(())
+}
+
+/// Refuses what cannot be taken back, unless it is confirmed.
+pub(crate) fn confirmed(yes: bool, dry_run: bool, what: &str) -> Result<(), Failure> {
+    match yes || dry_run {
+        true => Ok(()),
+        false => Err(Failure::usage(format!(
+            "this removes {what}, last good answers included\n    help: add --yes to do it, or --dry-run to count"
+        ))),
+    }
+}

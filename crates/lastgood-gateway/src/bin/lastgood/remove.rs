@@ -1,0 +1,33 @@
+//! `lastgood remove`: removes keys, last good answers included.
+
+use crate::client::ClientArguments;
+use crate::invalidation::{Selection, post};
+use crate::output::Failure;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  lastgood remove --key \"ticker_price:spot/api/v3/ticker/price?\"
+  lastgood remove --symbol BTCUSDT --dry-run       how many keys are about a symbol
+  lastgood remove --pattern \"depth:*\"
+  lastgood remove --tag pipeline --json
+
+To keep the last good answers for bad days: lastgood expire.")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    client: ClientArguments,
+    #[command(flatten)]
+    selection: Selection,
+    /// Change nothing; say how many keys are meant
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON: {matched, removed, dry_run}
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let Arguments { client, selection, dry_run, json } = arguments;
+    let body = selection.body(true, dry_run);
+    post(&client.client()?, "/api/cache/invalidate", &body, json).await
+}

@@ -1,0 +1,58 @@
+//! The JSON that requests bring.
+
+use axum::extract::Request;
+use http::StatusCode;
+use serde_json::{Map, Value};
+
+use super::Refused;
+use crate::config::nearest;
+
+/// More than any sound body has.
+const MOST_BYTES: usize = 64 << 10;
+
+/// The fields of a body.
+pub(super) struct Fields(Map<String, Value>);
+
+fn wrong(detail: &str) -> Refused {
+    Refused::new(StatusCode::BAD_REQUEST, detail)
+}
+
+impl Fields {
+    /// Reads a body that has no other fields than `known`; nothing is as good as `{}`.
+    pub(super) async fn read(request: Request, known: &[&str], example: &str) -> Result<Fields, Refused> {
+        let body = axum::body::to_bytes(request.into_body(), MOST_BYTES).await.map_err(|_| {
+            Refused::new(StatusCode::PAYLOAD_TOO_LARGE, "The body is broken off, or larger than 64 KiB.")
+        })?;
+        let fields = match serde_json::from_slice(&body) {
+            _ if body.trim_ascii().is_empty() => Map::new(),
+            Ok(Value::Object(fields)) => fields,
+            Ok(_) => return Err(wrong(&format!("The body is no JSON object. Send for example {example}."))),
+            Err(why) => return Err(wrong(&format!("The body is no JSON: {why}. Send for example {example}."))),
+        };
+        if let Some(unknown) = fields.keys().find(|name| !known.contains(&name.as_str())) {
+            let meant = nearest(unknown, known.iter().copied()).map(|name| format!(" Did you mean {name:?}?"));
+            let shown: String = unknown.chars().take(64).collect();
+            let (meant, known) = (meant.unwrap_or_default(), known.join(", "));
+            return Err(wrong(&format!("The body has an unknown field {shown:?}; known are {known}.{meant}")));
+        }
+        Ok(Fields(fields))
+    }
+
+    /// A text, if it is there.
+    pub(super) fn text(&self, name: &str) -> Result<Option<String>, Refused> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(_) => Err(wrong(&format!("The field {name} of the body must be a text in quotes."))),
+        }
+    }
+
+    /// A switch, off if it is not there.
+    pub(super) fn flag(&self, name: &str) -> Result<bool, Refused> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(false),
+            Some(Value::Bool(flag)) => Ok(*flag),
+            Some(_) => Err(wrong(&format!("The field {name} of the body must be true or false."))),
+        }
+    }
+}

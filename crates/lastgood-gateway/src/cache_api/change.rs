@@ -1,0 +1,247 @@
+//! `POST /api/cache/invalidate`, `/clear/{symbol}` and `/flush`: much at once.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, Request, State};
+use axum::response::Response;
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, StatusCode};
+use lastgood::{Depth, Scope, Swept};
+use lastgood_market::RegionName;
+use serde_json::json;
+use tokio::sync::{Mutex, Semaphore};
+
+use super::body::Fields;
+use super::glob::Glob;
+use super::name::KeyName;
+use super::{Answered, Caller, Refused, json, region, symbol};
+use crate::app::App;
+
+/// Sweeps that may wait for the one under way.
+const MOST_WAITING: usize = 8;
+/// Keys of candles that are looked at for one symbol; whatever is beyond is swept one by one.
+const MOST_KEYS: usize = 100_000;
+const LIST_WITHIN: Duration = Duration::from_secs(30);
+
+/// Whose turn it is to change many keys: one at a time, and not many waiting.
+pub(crate) struct Turns {
+    places: Semaphore,
+    turn: Mutex<()>,
+}
+
+impl Default for Turns {
+    fn default() -> Turns {
+        Turns { places: Semaphore::new(MOST_WAITING), turn: Mutex::new(()) }
+    }
+}
+
+/// What is to be changed.
+enum Target {
+    One(Scope, String),
+    Many(Scope, String),
+    Symbol(String),
+    Everything,
+}
+
+/// What was changed.
+#[derive(Clone, Copy, Default)]
+struct Changed {
+    matched: u64,
+    removed: u64,
+    expired: u64,
+}
+
+impl Changed {
+    fn of(swept: Swept, depth: Option<Depth>) -> Changed {
+        let Swept { matched, changed } = swept;
+        match depth {
+            None => Changed { matched, ..Changed::default() },
+            Some(Depth::Remove) => Changed { matched, removed: changed, expired: 0 },
+            Some(Depth::Expire) => Changed { matched, removed: 0, expired: changed },
+        }
+    }
+
+    fn and(self, other: Changed) -> Changed {
+        Changed {
+            matched: self.matched + other.matched,
+            removed: self.removed + other.removed,
+            expired: self.expired + other.expired,
+        }
+    }
+}
+
+const EXAMPLE: &str = r#"{"pattern": "klines:*:BTCUSDT:*", "hard": false, "dry_run": true}"#;
+
+pub(super) async fn invalidate(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Answered {
+    let known = ["pattern", "tag", "region", "key", "symbol", "hard", "dry_run"];
+    let fields = Fields::read(request, &known, EXAMPLE).await?;
+    let (hard, dry_run) = (fields.flag("hard")?, fields.flag("dry_run")?);
+    let target = target(&app, &fields)?;
+    let depth = if hard { Depth::Remove } else { Depth::Expire };
+    let (what, counted) = if hard { ("remove", "removed") } else { ("expire", "expired") };
+    let changed = change(&app, caller, what, target, depth, dry_run).await?;
+    let count = if hard { changed.removed } else { changed.expired };
+    let mut told = json!({ "matched": changed.matched, "dry_run": dry_run });
+    told[counted] = count.into();
+    Ok(json(StatusCode::OK, &told))
+}
+
+fn target(app: &App, fields: &Fields) -> Result<Target, Refused> {
+    let refuse = |detail: String| Refused::new(StatusCode::BAD_REQUEST, &detail);
+    let mut named = Vec::new();
+    for name in ["key", "tag", "region", "pattern", "symbol"] {
+        if let Some(value) = fields.text(name)? {
+            named.push((name, value));
+        }
+    }
+    let mut named = named.into_iter();
+    let (Some((name, value)), None) = (named.next(), named.next()) else {
+        let detail = "The body names exactly one of key, tag, region, pattern and symbol";
+        return Err(refuse(format!("{detail}. Send for example {EXAMPLE}.")));
+    };
+    let scope = format!("{name} {value}");
+    Ok(match name {
+        "key" => {
+            let key = KeyName::parse(app, &value)?;
+            Target::One(Scope::Key { region: key.region.name().to_owned(), name: key.name }, scope)
+        }
+        "tag" if value.is_empty() || value.len() > 256 => {
+            return Err(refuse("The field tag has 1 to 256 bytes.".to_owned()));
+        }
+        "tag" => Target::Many(Scope::Tag(value), scope),
+        "region" => Target::Many(Scope::Region(region(app, &value)?.name().to_owned()), scope),
+        "pattern" => {
+            let glob = Glob::parse(&value).map_err(|why| refuse(format!("The field pattern: {why}.")))?;
+            Target::Many(Scope::Matching(Arc::new(move |region: &str, name: &str| glob.takes(region, name))), scope)
+        }
+        _ => Target::Symbol(symbol::normalised(&value).map_err(|why| refuse(format!("The field symbol: {why}.")))?),
+    })
+}
+
+pub(super) async fn clear(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(symbol): Path<String>,
+    request: Request,
+) -> Answered {
+    let symbol = symbol::normalised(&symbol)
+        .map_err(|why| Refused::new(StatusCode::BAD_REQUEST, &format!("The path names no symbol: {why}.")))?;
+    let dry_run = Fields::read(request, &["dry_run"], r#"{"dry_run": true}, or nothing"#).await?.flag("dry_run")?;
+    let changed = change(&app, caller, "clear", Target::Symbol(symbol), Depth::Remove, dry_run).await?;
+    Ok(tell(changed, dry_run))
+}
+
+pub(super) async fn flush(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Answered {
+    let example = r#"{"confirm": true}"#;
+    let fields = Fields::read(request, &["confirm", "dry_run"], example).await?;
+    let (confirmed, dry_run) = (fields.flag("confirm")?, fields.flag("dry_run")?);
+    if !confirmed && !dry_run {
+        let detail = format!("This removes every key, last good answers included. If that is meant, send {example}.");
+        return Err(Refused::new(StatusCode::BAD_REQUEST, &detail));
+    }
+    let changed = change(&app, caller, "flush", Target::Everything, Depth::Remove, dry_run).await?;
+    Ok(tell(changed, dry_run))
+}
+
+fn tell(changed: Changed, dry_run: bool) -> Response {
+    let Changed { matched, removed, expired } = changed;
+    json(StatusCode::OK, &json!({ "matched": matched, "removed": removed, "expired": expired, "dry_run": dry_run }))
+}
+
+/// Does it in a task of its own, so that a caller who leaves does not leave half of it undone.
+async fn change(
+    app: &Arc<App>,
+    caller: Caller,
+    what: &'static str,
+    target: Target,
+    depth: Depth,
+    dry_run: bool,
+) -> Result<Changed, Refused> {
+    let app = Arc::clone(app);
+    let work = async move {
+        let (changed, scope) = match target {
+            Target::One(scope, told) => {
+                (Changed::of(sweep(&app, &scope, wanted(depth, dry_run)).await?, wanted(depth, dry_run)), told)
+            }
+            many => {
+                let _place = app.turns.places.try_acquire().map_err(|_| busy())?;
+                let _turn = app.turns.turn.lock().await;
+                change_many(&app, many, depth, dry_run).await?
+            }
+        };
+        if !dry_run {
+            caller.audit(what, &scope, changed.matched, changed.removed + changed.expired);
+        }
+        Ok(changed)
+    };
+    tokio::spawn(work).await.unwrap_or_else(|why| {
+        tracing::error!(%why, what, "a change of the cache ended half done");
+        Err(Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "The change ended half done; the log says why. Ask again."))
+    })
+}
+
+fn wanted(depth: Depth, dry_run: bool) -> Option<Depth> {
+    (!dry_run).then_some(depth)
+}
+
+fn busy() -> Refused {
+    let detail = "Too many changes of many keys wait for each other already; ask again when they have ended.";
+    let mut refused = Refused::new(StatusCode::SERVICE_UNAVAILABLE, detail);
+    refused.0.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    refused
+}
+
+async fn change_many(app: &App, target: Target, depth: Depth, dry_run: bool) -> Result<(Changed, String), Refused> {
+    let wanted = wanted(depth, dry_run);
+    match target {
+        Target::One(scope, told) | Target::Many(scope, told) => {
+            Ok((Changed::of(sweep(app, &scope, wanted).await?, wanted), told))
+        }
+        Target::Symbol(symbol) => Ok((change_symbol(app, &symbol, wanted).await?, format!("symbol {symbol}"))),
+        Target::Everything => {
+            let held = app.cache.stats().iter().map(|(_, stats)| stats.keys).sum();
+            let removed = if dry_run { 0 } else { app.cache.clear().await };
+            Ok((Changed { matched: removed.max(held), removed, expired: 0 }, "everything".to_owned()))
+        }
+    }
+}
+
+/// All that is about a symbol. Answers about all symbols are only expired: they hold the others, too.
+async fn change_symbol(app: &App, symbol: &str, depth: Option<Depth>) -> Result<Changed, Refused> {
+    let mut changed = Changed::default();
+    if depth == Some(Depth::Remove) {
+        let removed = forget_candles(app, symbol).await;
+        changed = Changed { matched: removed, removed, expired: 0 };
+    }
+    let (named, of_symbol) = (symbol.to_owned(), Scope::Tag(symbol::tag(symbol)));
+    let names = Scope::Matching(Arc::new(move |_: &str, name: &str| symbol::is_named(&named, name)));
+    for scope in [names, of_symbol] {
+        changed = changed.and(Changed::of(sweep(app, &scope, depth).await?, depth));
+    }
+    let expire = depth.map(|_| Depth::Expire);
+    let all_symbols = Scope::Matching(Arc::new(symbol::may_hold_any));
+    Ok(changed.and(Changed::of(sweep(app, &all_symbols, expire).await?, expire)))
+}
+
+/// Removes the candles of a symbol, each series at once: its parts make sense together. Says how many keys there were.
+async fn forget_candles(app: &App, symbol: &str) -> u64 {
+    let region = app.region(RegionName::Klines);
+    let listing = region.names(None, MOST_KEYS, LIST_WITHIN, &|name: &str| symbol::is_named(symbol, name)).await;
+    let series: BTreeSet<&str> = listing.names.iter().filter_map(|(name, _)| symbol::series_of(name)).collect();
+    for prefix in series {
+        region.remove_prefix(prefix).await;
+    }
+    listing.names.len() as u64
+}
+
+/// The one place that asks the cache for it.
+pub(super) async fn sweep(app: &App, scope: &Scope, depth: Option<Depth>) -> Result<Swept, Refused> {
+    app.cache.sweep(scope, depth).await.map_err(|why| {
+        let detail = format!(
+            "The store does not answer, so nobody can count its keys: {why}. Without dry_run it is done all the same."
+        );
+        Refused::new(StatusCode::SERVICE_UNAVAILABLE, &detail)
+    })
+}

@@ -1,0 +1,152 @@
+//! `GET /api/cache/explain/{key}`: what is known of a key, and what will become of it.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use http::{StatusCode, Uri};
+use lastgood::{Answer, Explanation, Freshness, Keep, Policy, Region, Timestamp};
+use lastgood_market::RegionName;
+use serde::Serialize;
+
+use super::key::content_type;
+use super::name::KeyName;
+use super::{Answered, Caller, json, keys};
+use crate::app::App;
+
+/// Times are milliseconds since the epoch.
+#[derive(Serialize)]
+struct Explained {
+    key: String,
+    region: String,
+    /// `fresh`, `stale`, `kept` or `gone`.
+    freshness: &'static str,
+    /// `memory`, `store`, `both` or `none`.
+    tier: &'static str,
+    age_ms: Option<u64>,
+    /// What is left of its freshness.
+    fresh_for_ms: Option<u64>,
+    stale_until: Option<u64>,
+    /// Nothing where there is no end as long as there is room.
+    kept_until: Option<u64>,
+    bytes: Option<usize>,
+    content_type: Option<String>,
+    tags: Vec<String>,
+    last_error: Option<LastError>,
+    /// Why the store does not say what it holds.
+    store_error: Option<String>,
+    /// Whether a load is under way.
+    loading: bool,
+    next_refresh: NextRefresh,
+    policy: InForce,
+}
+
+#[derive(Serialize)]
+struct LastError {
+    reason: &'static str,
+    message: String,
+    in_a_row: u32,
+    retry_in_ms: u64,
+}
+
+#[derive(Serialize)]
+struct NextRefresh {
+    /// `loading`, `throttled`, `warming`, `on next read` or `on the first read after`.
+    when: &'static str,
+    at: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct InForce {
+    fresh_for_ms: u64,
+    stale_for_ms: u64,
+    /// Nothing for as long as there is room.
+    keep_for_ms: Option<u64>,
+    jitter: f64,
+    negative_for_ms: u64,
+    soft_timeout_ms: u64,
+    hard_timeout_ms: u64,
+    compress_over: usize,
+    max_loads: usize,
+}
+
+impl From<&Policy> for InForce {
+    fn from(policy: &Policy) -> InForce {
+        InForce {
+            fresh_for_ms: millis(policy.fresh_for),
+            stale_for_ms: millis(policy.stale_for),
+            keep_for_ms: match policy.keep_for {
+                Keep::For(keep) => Some(millis(keep)),
+                Keep::Forever => None,
+            },
+            jitter: policy.jitter,
+            negative_for_ms: millis(policy.negative_for),
+            soft_timeout_ms: millis(policy.soft_timeout),
+            hard_timeout_ms: millis(policy.hard_timeout),
+            compress_over: policy.compress_over,
+            max_loads: policy.max_loads,
+        }
+    }
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+pub(super) async fn explain(State(app): State<Arc<App>>, _: Caller, uri: Uri) -> Answered {
+    let key = KeyName::of(&app, &uri, "/api/cache/explain/", false)?;
+    let known = key.region.explain(&key.name).await;
+    if known.answer.is_none() && known.setback.is_none() && !known.is_loading && known.store_error.is_none() {
+        return Err(keys::unknown(&key.region, &key.name).await);
+    }
+    let next_refresh = next_refresh(&app, &key.region, &key.name, &known);
+    let answer = known.answer.as_ref();
+    let explained = Explained {
+        key: key.full(),
+        region: key.region.name().to_owned(),
+        freshness: match known.freshness {
+            Freshness::Fresh => "fresh",
+            Freshness::Stale => "stale",
+            Freshness::Kept => "kept",
+            Freshness::Gone => "gone",
+        },
+        tier: known.tiers.as_str(),
+        age_ms: answer.map(|answer| millis(answer.age())),
+        fresh_for_ms: answer.map(|answer| millis(answer.fresh_for())),
+        stale_until: known.stale_until.map(Timestamp::as_millis),
+        kept_until: known.kept_until.filter(|until| *until != Timestamp::FOREVER).map(Timestamp::as_millis),
+        bytes: answer.map(|answer| answer.body().len()),
+        content_type: answer.map(|answer| content_type(answer).to_str().unwrap_or_default().to_owned()),
+        tags: answer.map(|answer| answer.tags().to_vec()).unwrap_or_default(),
+        last_error: known.setback.map(|setback| LastError {
+            reason: setback.reason.as_str(),
+            message: setback.message,
+            in_a_row: setback.in_a_row,
+            retry_in_ms: millis(setback.retry_in),
+        }),
+        store_error: known.store_error.map(|why| why.to_string()),
+        loading: known.is_loading,
+        next_refresh,
+        policy: key.region.policy().into(),
+    };
+    Ok(json(StatusCode::OK, &explained))
+}
+
+fn next_refresh(app: &App, region: &Region, name: &str, known: &Explanation) -> NextRefresh {
+    let now = app.clock.now();
+    if known.is_loading {
+        return NextRefresh { when: "loading", at: None };
+    }
+    if let Some(setback) = &known.setback {
+        return NextRefresh { when: "throttled", at: Some(now.plus(setback.retry_in).as_millis()) };
+    }
+    let market = RegionName::ALL.into_iter().find(|market| market.as_str() == region.name());
+    if let Some(at) = app.warmer.next_round()
+        && market.is_some_and(|market| app.warmer.declares(app, market, name))
+    {
+        return NextRefresh { when: "warming", at: Some(at.as_millis()) };
+    }
+    match known.answer.as_ref().map(Answer::fresh_for).filter(|_| known.freshness == Freshness::Fresh) {
+        Some(left) => NextRefresh { when: "on the first read after", at: Some(now.plus(left).as_millis()) },
+        None => NextRefresh { when: "on next read", at: None },
+    }
+}

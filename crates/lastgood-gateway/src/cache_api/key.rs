@@ -1,0 +1,200 @@
+//! `/api/cache/key/{key}`: one key's bytes, read, written or removed.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::{AGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use lastgood::{Answer, Depth, Explanation, Freshness, Loaded, Outcome, Region, Scope};
+use lastgood_market::RegionName;
+use serde_json::json;
+
+use super::name::{KeyName, parameters};
+use super::{Answered, Caller, Refused, change, json, keys};
+use crate::app::App;
+use crate::cluster;
+use crate::config::parse_duration;
+use crate::exchange::answer::{CACHE_STATUS, Label, X_CACHE, cache_status};
+use crate::response::plain;
+
+const PREFIX: &str = "/api/cache/key/";
+/// The longest content type that is kept.
+const LONGEST_TYPE: usize = 255;
+/// Tags of one key, and the bytes of one: with more it could not lie in the store.
+const MOST_TAGS: usize = 16;
+const LONGEST_TAG: usize = 256;
+const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
+
+/// The content type of what is kept; the market layer keeps other things in its place.
+pub(super) fn content_type(answer: &Answer) -> HeaderValue {
+    let kept = answer.meta().filter(|meta| meta.split(';').next().is_some_and(is_media_type));
+    kept.and_then(|meta| HeaderValue::from_str(meta).ok()).unwrap_or(BYTES)
+}
+
+fn is_media_type(text: &str) -> bool {
+    let is_token = |part: &str| {
+        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&byte))
+    };
+    text.trim().split_once('/').is_some_and(|(kind, of)| is_token(kind) && is_token(of))
+}
+
+pub(super) async fn get(State(app): State<Arc<App>>, _: Caller, uri: Uri, headers: HeaderMap) -> Answered {
+    let key = KeyName::of(&app, &uri, PREFIX, false)?;
+    let known = key.region.explain(&key.name).await;
+    let Some(answer) = &known.answer else {
+        return Err(match &known.store_error {
+            Some(why) => {
+                let detail = format!("Memory does not hold this key, and the store does not say: {why}.");
+                Refused::new(StatusCode::SERVICE_UNAVAILABLE, &detail)
+            }
+            None => keys::unknown(&key.region, &key.name).await,
+        });
+    };
+    let tag = entity_tag(answer.body());
+    let matches = |value: &HeaderValue| {
+        let value = value.to_str().unwrap_or_default();
+        value.split(',').map(str::trim).any(|one| one == "*" || one.trim_start_matches("W/") == tag)
+    };
+    let mut response = match headers.get_all(IF_NONE_MATCH).iter().any(matches) {
+        true => {
+            let mut response = Response::new(axum::body::Body::empty());
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            response
+        }
+        false => plain(StatusCode::OK, content_type(answer), answer.body().clone()),
+    };
+    let outcome = outcome(&known, answer);
+    let label = Label::from(answer).of(outcome);
+    let headers = response.headers_mut();
+    headers.insert(X_CACHE, HeaderValue::from_static(outcome.as_x_cache()));
+    headers.insert(CACHE_STATUS, cache_status(&label));
+    headers.insert(AGE, HeaderValue::from(answer.age().as_secs()));
+    // Whoever put it may have put a page there: it must not act as one of this gateway's.
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
+    if let Ok(tag) = HeaderValue::try_from(tag) {
+        headers.insert(ETAG, tag);
+    }
+    Ok(response)
+}
+
+/// How a read would be answered from what is kept alone.
+fn outcome(known: &Explanation, answer: &Answer) -> Outcome {
+    match (known.freshness, &known.setback) {
+        (Freshness::Fresh, _) => answer.outcome(),
+        (_, Some(setback)) => Outcome::LastGood(setback.reason),
+        (_, None) => Outcome::Stale,
+    }
+}
+
+fn entity_tag(body: &[u8]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, body);
+    let mut tag = String::from("\"");
+    for byte in &digest.as_ref()[..16] {
+        // Writing into a String cannot fail.
+        let _ = write!(tag, "{byte:02x}");
+    }
+    tag.push('"');
+    tag
+}
+
+/// Why nobody may put anything into a region.
+fn sealed(region: &Region) -> Option<String> {
+    let name = region.name();
+    if name == cluster::REGION {
+        return Some(format!("The region {name} is the gateway's own."));
+    }
+    let is_market = RegionName::ALL.into_iter().any(|market| market.as_str() == name);
+    is_market.then(|| {
+        format!("The region {name} holds what exchanges answered, and nobody may make that up; put it into a region of your own.")
+    })
+}
+
+pub(super) async fn put(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Answered {
+    let key = KeyName::of(&app, request.uri(), PREFIX, true)?;
+    if let Some(why) = sealed(&key.region) {
+        return Err(Refused::new(StatusCode::FORBIDDEN, &why));
+    }
+    if !app.cache.is_enabled() {
+        return Err(Refused::new(StatusCode::CONFLICT, "The cache is switched off, so nothing is kept."));
+    }
+    let mut loaded = wanted(request.uri().query().unwrap_or_default())?;
+    let content_type = match request.headers().get(CONTENT_TYPE) {
+        None => BYTES,
+        Some(given) => given.clone(),
+    };
+    let content_type = content_type
+        .to_str()
+        .ok()
+        .filter(|text| text.len() <= LONGEST_TYPE && text.split(';').next().is_some_and(is_media_type));
+    let Some(content_type) = content_type else {
+        let detail = "The header Content-Type is no media type, such as application/json.";
+        return Err(Refused::new(StatusCode::BAD_REQUEST, detail));
+    };
+    loaded.value.meta = Some(content_type.into());
+    loaded.value.body = body(&app, request).await?;
+    let (bytes, tags) = (loaded.value.body.len(), loaded.tags.clone());
+    let was_there = key.region.explain(&key.name).await.answer.is_some();
+    key.region.put(&key.name, loaded).await;
+    let kept = key.region.peek(&key.name);
+    caller.audit("put", &key.full(), 1, u64::from(kept.is_some()));
+    if kept.is_none() && app.cache.status().store.is_none() {
+        let detail =
+            format!("{bytes} bytes are more than memory keeps of one key, and there is no store; raise memory.limit.");
+        return Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, &detail));
+    }
+    let status = if was_there { StatusCode::OK } else { StatusCode::CREATED };
+    let fresh_for = kept.map(|answer| answer.fresh_for().as_millis() as u64);
+    Ok(json(status, &json!({ "key": key.full(), "bytes": bytes, "fresh_for_ms": fresh_for, "tags": tags })))
+}
+
+/// What the parameters say of a value.
+fn wanted(query: &str) -> Result<Loaded, Refused> {
+    let refuse = |detail: String| Refused::new(StatusCode::BAD_REQUEST, &detail);
+    let mut loaded = Loaded::default();
+    for (name, value) in parameters(query) {
+        match name.as_str() {
+            "fresh_for" => {
+                let fresh_for = parse_duration(&value);
+                loaded.fresh_for = Some(fresh_for.map_err(|why| refuse(format!("The parameter fresh_for: {why}.")))?);
+            }
+            "tags" => {
+                loaded.tags =
+                    value.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned).collect();
+            }
+            unknown => {
+                let shown: String = unknown.chars().take(64).collect();
+                let detail = format!(
+                    "Unknown parameter {shown:?}; known are fresh_for and tags. A question mark of the key's own is written %3F."
+                );
+                return Err(refuse(detail));
+            }
+        }
+    }
+    if loaded.tags.len() > MOST_TAGS || loaded.tags.iter().any(|tag| tag.len() > LONGEST_TAG) {
+        return Err(refuse(format!("The parameter tags: at most {MOST_TAGS} of at most {LONGEST_TAG} bytes each.")));
+    }
+    Ok(loaded)
+}
+
+async fn body(app: &App, request: Request) -> Result<Bytes, Refused> {
+    let most = usize::try_from(app.limits.max_body_bytes).unwrap_or(usize::MAX);
+    axum::body::to_bytes(request.into_body(), most).await.map_err(|_| {
+        let detail = format!("The body is broken off, or larger than limits.max_body_bytes, {most}.");
+        Refused::new(StatusCode::PAYLOAD_TOO_LARGE, &detail)
+    })
+}
+
+pub(super) async fn delete(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Answered {
+    let key = KeyName::of(&app, &uri, PREFIX, false)?;
+    let scope = Scope::Key { region: key.region.name().to_owned(), name: key.name.clone() };
+    let swept = change::sweep(&app, &scope, Some(Depth::Remove)).await?;
+    caller.audit("remove", &key.full(), swept.matched, swept.changed);
+    if swept.matched == 0 {
+        return Err(keys::unknown(&key.region, &key.name).await);
+    }
+    Ok(json(StatusCode::OK, &json!({ "matched": swept.matched, "removed": swept.changed, "dry_run": false })))
+}

@@ -1,0 +1,118 @@
+//! `GET /api/cache/keys`: which keys there are.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{RawQuery, State};
+use http::StatusCode;
+use lastgood::Region;
+use serde::Serialize;
+
+use super::glob::Glob;
+use super::name::parameters;
+use super::{Answered, Caller, Refused, json, region};
+use crate::app::App;
+use crate::config::nearest;
+
+const DEFAULT_LIMIT: usize = 100;
+const MOST: usize = 10_000;
+/// How long the store is looked through altogether.
+const WITHIN: Duration = Duration::from_secs(10);
+/// Keys of memory that are compared with one that does not exist.
+const COMPARED: usize = 5_000;
+
+#[derive(Serialize)]
+struct Keys {
+    keys: Vec<ListedKey>,
+    /// What to give as `after` for more; nothing after the last.
+    next: Option<String>,
+    /// Whether the store was looked through to its end.
+    complete: bool,
+}
+
+#[derive(Serialize)]
+struct ListedKey {
+    key: String,
+    region: String,
+    /// `memory`, `store` or `both`.
+    tier: &'static str,
+}
+
+#[derive(Default)]
+struct Asked {
+    pattern: Option<Glob>,
+    region: Option<String>,
+    limit: Option<usize>,
+    after: Option<String>,
+}
+
+impl Asked {
+    fn parse(query: &str) -> Result<Asked, Refused> {
+        let refuse = |detail: String| Refused::new(StatusCode::BAD_REQUEST, &detail);
+        let mut asked = Asked::default();
+        for (name, value) in parameters(query) {
+            match name.as_str() {
+                "pattern" => {
+                    let glob = Glob::parse(&value);
+                    asked.pattern = Some(glob.map_err(|why| refuse(format!("The parameter pattern: {why}.")))?);
+                }
+                "region" => asked.region = Some(value),
+                "limit" => {
+                    let limit = value.parse().ok().filter(|limit| (1..=MOST).contains(limit));
+                    asked.limit = Some(limit.ok_or_else(|| refuse(format!("The parameter limit is 1 to {MOST}.")))?);
+                }
+                "after" => asked.after = Some(value),
+                unknown => {
+                    let shown: String = unknown.chars().take(64).collect();
+                    let detail = format!("Unknown parameter {shown:?}; known are pattern, region, limit, after.");
+                    return Err(refuse(detail));
+                }
+            }
+        }
+        Ok(asked)
+    }
+}
+
+pub(super) async fn keys(State(app): State<Arc<App>>, _: Caller, RawQuery(query): RawQuery) -> Answered {
+    let Asked { pattern, region: only, limit, after } = Asked::parse(query.as_deref().unwrap_or_default())?;
+    let mut regions = match only {
+        Some(name) => vec![region(&app, &name)?],
+        None => app.cache.regions(),
+    };
+    regions.sort_by(|one, other| one.name().cmp(other.name()));
+    let after = after.as_deref().map(|after| after.split_once(':').unwrap_or((after, "")));
+    let most = limit.unwrap_or(DEFAULT_LIMIT);
+    let mut listed = Keys { keys: Vec::new(), next: None, complete: true };
+    let until = tokio::time::Instant::now() + WITHIN;
+    for region in regions.into_iter().filter(|region| after.is_none_or(|(of, _)| region.name() >= of)) {
+        let after = after.filter(|(of, _)| *of == region.name()).map(|(_, name)| name);
+        let left = until.saturating_duration_since(tokio::time::Instant::now());
+        let wanted = |name: &str| pattern.as_ref().is_none_or(|glob| glob.takes(region.name(), name));
+        let listing = region.names(after, most - listed.keys.len(), left, &wanted).await;
+        listed.complete &= listing.is_complete;
+        listed.keys.extend(listing.names.into_iter().map(|(name, tiers)| {
+            let (key, region) = (format!("{}:{name}", region.name()), region.name().to_owned());
+            ListedKey { key, region, tier: tiers.as_str() }
+        }));
+        if listing.has_more {
+            // With no room left for this region's first, the last key of the one before is where to go on.
+            listed.next = listed.keys.last().map(|last| last.key.clone());
+            break;
+        }
+    }
+    Ok(json(StatusCode::OK, &listed))
+}
+
+/// There is no such key; says which may be meant.
+pub(super) async fn unknown(region: &Region, name: &str) -> Refused {
+    let listing = region.names(None, COMPARED, Duration::from_secs(1), &|_: &str| true).await;
+    let names = || listing.names.iter().map(|(name, _)| name.as_str());
+    let wanted = name.to_lowercase();
+    let meant = nearest(name, names()).or_else(|| names().find(|known| known.to_lowercase().contains(&wanted)));
+    let shown: String = format!("{}:{name}", region.name()).chars().take(200).collect();
+    let mend = match meant {
+        Some(meant) => format!("did you mean {:?}?", format!("{}:{meant}", region.name())),
+        None => format!("GET /api/cache/keys?region={} lists those that are there.", region.name()),
+    };
+    Refused::new(StatusCode::NOT_FOUND, &format!("Neither memory nor the store holds {shown:?}; {mend}"))
+}

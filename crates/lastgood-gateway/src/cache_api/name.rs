@@ -1,0 +1,60 @@
+//! Keys as they are written: `region:name`.
+
+use http::{StatusCode, Uri};
+use lastgood::Region;
+use percent_encoding::percent_decode_str;
+
+use super::{Refused, region};
+use crate::app::App;
+
+/// Names beyond this fit no store.
+const LONGEST: usize = 768;
+
+/// A key: its region and its name in it.
+pub(super) struct KeyName {
+    pub(super) region: Region,
+    pub(super) name: String,
+}
+
+impl KeyName {
+    /// The key of a text.
+    pub(super) fn parse(app: &App, text: &str) -> Result<KeyName, Refused> {
+        let refuse = |detail: &str| Err(Refused::new(StatusCode::BAD_REQUEST, detail));
+        let Some((region_name, name)) = text.split_once(':').filter(|(_, name)| !name.is_empty()) else {
+            return refuse("A key is written region:name, such as ticker_price:spot/api/v3/ticker/price?");
+        };
+        if name.len() > LONGEST {
+            return refuse(&format!("The key's name has {} bytes; at most {LONGEST} are possible.", name.len()));
+        }
+        Ok(KeyName { region: region(app, region_name)?, name: name.to_owned() })
+    }
+
+    /// The key that a URL names after `prefix`, decoded once. A question mark that was not encoded is taken for the
+    /// key's own, with the query as it stands, unless the path takes parameters.
+    pub(super) fn of(app: &App, uri: &Uri, prefix: &str, takes_parameters: bool) -> Result<KeyName, Refused> {
+        let encoded = uri.path().strip_prefix(prefix).unwrap_or_default();
+        let decoded = percent_decode_str(encoded).decode_utf8().map_err(|_| {
+            let detail = "The key is no UTF-8 once its percent-encoding is undone; encode it anew.";
+            Refused::new(StatusCode::BAD_REQUEST, detail)
+        })?;
+        match uri.query().filter(|_| !takes_parameters) {
+            Some(query) => KeyName::parse(app, &format!("{decoded}?{query}")),
+            None => KeyName::parse(app, &decoded),
+        }
+    }
+
+    /// The whole key.
+    pub(super) fn full(&self) -> String {
+        format!("{}:{}", self.region.name(), self.name)
+    }
+}
+
+/// The parameters of a query, decoded.
+pub(super) fn parameters(query: &str) -> Vec<(String, String)> {
+    let decoded = |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
+    let fields = query.split('&').filter(|field| !field.is_empty());
+    fields
+        .map(|field| field.split_once('=').unwrap_or((field, "")))
+        .map(|(name, value)| (decoded(name), decoded(value)))
+        .collect()
+}

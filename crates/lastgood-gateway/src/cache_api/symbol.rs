@@ -1,0 +1,92 @@
+//! Which keys are about a symbol.
+
+use lastgood_market::RegionName;
+use percent_encoding::percent_decode_str;
+
+/// The longest name of a symbol, in bytes.
+const LONGEST: usize = 64;
+
+/// The tag of what applications keep about a symbol.
+pub(super) fn tag(symbol: &str) -> String {
+    format!("symbol:{symbol}")
+}
+
+/// A symbol as keys name it, or what is wrong with it.
+pub(super) fn normalised(text: &str) -> Result<String, String> {
+    let symbol = text.trim().to_uppercase();
+    match !symbol.is_empty() && symbol.len() <= LONGEST && symbol.chars().all(is_of_symbol) {
+        true => Ok(symbol),
+        false => Err("a symbol is a name such as BTCUSDT".to_owned()),
+    }
+}
+
+/// What separates `BTCUSDT` from `BTCUSDTX` does not separate it from `BTCUSDT_260327`: that is another symbol.
+fn is_of_symbol(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '_' | '-')
+}
+
+/// Whether a key names the symbol, as a word of its own.
+pub(super) fn is_named(symbol: &str, name: &str) -> bool {
+    let decoded = percent_decode_str(name).decode_utf8_lossy().to_uppercase();
+    decoded.split(|c| !is_of_symbol(c)).any(|word| word == symbol)
+}
+
+/// Whether a key holds answers about symbols that it does not name, so that any may be among them.
+pub(super) fn may_hold_any(region: &str, name: &str) -> bool {
+    if region == RegionName::Klines.as_str() || RegionName::ALL.iter().all(|known| known.as_str() != region) {
+        return false;
+    }
+    let query = name.split_once('?').map_or("", |(_, query)| query);
+    query.split('&').all(|field| !matches!(field.split('=').next(), Some("symbol" | "symbols" | "pair")))
+}
+
+/// What the keys of the series of candles that a key belongs to begin with.
+pub(super) fn series_of(name: &str) -> Option<&str> {
+    name.rfind(':').map(|end| &name[..=end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_symbol_is_named_only_as_a_whole_word() {
+        for yes in [
+            "spot/api/v3/klines:BTCUSDT:1h:tail",
+            "spot/api/v3/depth?symbol=BTCUSDT&limit=5",
+            "spot/api/v3/ticker/price?symbols=%5B%22BTCUSDT%22%2C%22ETHUSDT%22%5D",
+            "latest/btcusdt.json",
+        ] {
+            assert!(is_named("BTCUSDT", yes), "{yes}");
+        }
+        for no in [
+            "s?symbol=BTCUSDTX",
+            "s?symbol=1BTCUSDT",
+            "s?symbol=BTCUSDT_260327",
+            "s?",
+            "s?symbols=%5B%22XBTCUSDT%22%5D",
+        ] {
+            assert!(!is_named("BTCUSDT", no), "{no}");
+        }
+        assert!(is_named("币安人生USDT", "s?symbol=%E5%B8%81%E5%AE%89%E4%BA%BA%E7%94%9FUSDT"));
+    }
+
+    #[test]
+    fn snapshots_of_all_symbols_are_told_from_answers_about_some() {
+        for (region, name) in [
+            ("ticker_price", "spot/api/v3/ticker/price?"),
+            ("ticker_24hr", "spot/api/v3/ticker/24hr?type=MINI"),
+            ("ticker_price", "spot/api/v3/ticker/price?sha256=00ff"),
+            ("symbols", "spot/public"),
+        ] {
+            assert!(may_hold_any(region, name), "{region}:{name}");
+        }
+        for (region, name) in [
+            ("klines", "spot/api/v3/klines:ETHUSDT:1h:tail"),
+            ("depth", "spot/api/v3/depth?limit=5&symbol=ETHUSDT"),
+            ("kv", "anything"),
+        ] {
+            assert!(!may_hold_any(region, name), "{region}:{name}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The hit rate as a line of the log, for those who watch nothing else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use crate::app::App;
+use crate::gateway::Totals;
+
+/// Says every `every` what was answered since the last time, until the task is dropped; never where that is zero.
+pub(crate) async fn keep(app: Arc<App>, every: Duration) {
+    if every.is_zero() {
+        return;
+    }
+    let mut ticks = interval_at(Instant::now() + every, every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut before = Totals::default();
+    loop {
+        ticks.tick().await;
+        let now = app.totals();
+        if let Some(traffic) = traffic(&before, &now) {
+            say(&traffic, every);
+        }
+        before = now;
+    }
+}
+
+fn say(traffic: &Totals, every: Duration) {
+    let Totals { hits, stale, last_good, misses, joined, passed, errors, upstream_calls, .. } = *traffic;
+    tracing::info!(
+        hit_rate = %hit_rate(traffic),
+        hits,
+        stale,
+        last_good,
+        misses,
+        joined,
+        passed,
+        errors,
+        upstream_calls,
+        weight_spent = traffic.weight_spent,
+        weight_asked = traffic.weight_asked,
+        seconds = every.as_secs_f64(),
+        "answered"
+    );
+}
+
+/// What came to `now` since `before`; `None` where nothing was asked.
+fn traffic(before: &Totals, now: &Totals) -> Option<Totals> {
+    let since = |field: fn(&Totals) -> u64| field(now).saturating_sub(field(before));
+    let traffic = Totals {
+        requests: since(|totals| totals.requests),
+        hits: since(|totals| totals.hits),
+        stale: since(|totals| totals.stale),
+        last_good: since(|totals| totals.last_good),
+        misses: since(|totals| totals.misses),
+        joined: since(|totals| totals.joined),
+        passed: since(|totals| totals.passed),
+        errors: since(|totals| totals.errors),
+        upstream_calls: since(|totals| totals.upstream_calls),
+        weight_spent: since(|totals| totals.weight_spent),
+        weight_asked: since(|totals| totals.weight_asked),
+    };
+    (answered(&traffic) + traffic.passed > 0).then_some(traffic)
+}
+
+/// What the cache was asked for. Not all requests: whoever scrapes the metrics makes no traffic.
+fn answered(totals: &Totals) -> u64 {
+    let Totals { hits, stale, last_good, misses, joined, errors, .. } = totals;
+    hits + stale + last_good + misses + joined + errors
+}
+
+/// `-` where the cache was asked for nothing.
+fn hit_rate(totals: &Totals) -> String {
+    match answered(totals) {
+        0 => "-".to_owned(),
+        all => format!("{:.3}", (totals.hits + totals.stale) as f64 / all as f64),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_since_the_last_line_is_told_and_silence_is_not() {
+        let before = Totals { requests: 9, hits: 4, misses: 2, ..Totals::default() };
+        assert_eq!(traffic(&before, &Totals { requests: 40, ..before }), None, "somebody looked at the metrics");
+        let now = Totals { requests: 21, hits: 10, stale: 1, misses: 3, passed: 2, ..before };
+        let traffic = traffic(&before, &now).expect("traffic");
+        assert_eq!((traffic.hits, traffic.misses, traffic.passed, traffic.requests), (6, 1, 2, 12));
+        assert_eq!(hit_rate(&traffic), "0.875");
+        assert_eq!(hit_rate(&Totals { passed: 1, ..Totals::default() }), "-");
+    }
+}

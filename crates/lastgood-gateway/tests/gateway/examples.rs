@@ -1,0 +1,117 @@
+//! The examples under `examples/`: their own configuration files, on real parts.
+
+use std::path::PathBuf;
+use std::process::{Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use lastgood::testing::RedisServer;
+use lastgood_gateway::config::{ConfigFile, FlagValue, Log, LogFormat, Settings, Sources, resolve};
+use tokio::process::Command;
+
+mod tradebot;
+
+/// The state of the Redis that an example is given. In none of them may a client notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RedisIs {
+    Up,
+    /// Nobody listens.
+    Down,
+    /// It takes connections, and answers nothing.
+    Stopped,
+}
+
+impl RedisIs {
+    const ALL: [RedisIs; 3] = [RedisIs::Up, RedisIs::Down, RedisIs::Stopped];
+
+    fn server(self) -> RedisServer {
+        match self {
+            RedisIs::Down => RedisServer::prepare(&[]),
+            RedisIs::Up => RedisServer::start(),
+            RedisIs::Stopped => {
+                let server = RedisServer::start();
+                server.stop();
+                server
+            }
+        }
+    }
+}
+
+/// A path in the example's folder.
+fn path(example: &str, name: &str) -> PathBuf {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the repository");
+    root.join("examples").join(example).join(name)
+}
+
+/// What the example's `lastgood.toml` says, with the environment that its `run` gives, and more flags.
+fn settings(example: &str, env: &[(&str, &str)], flags: &[(&str, &str)]) -> Settings {
+    let file = path(example, "lastgood.toml");
+    let text = std::fs::read_to_string(&file).expect("the example's configuration");
+    let flag = |(key, value): &(&str, &str)| FlagValue {
+        flag: "--set".to_owned(),
+        key: (*key).to_owned(),
+        value: (*value).to_owned(),
+    };
+    let sources = Sources {
+        file: Some(ConfigFile { path: file.display().to_string(), text }),
+        env: &|name| env.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()),
+        env_names: Vec::new(),
+        flags: flags.iter().map(flag).collect(),
+    };
+    resolve(&sources).unwrap_or_else(|problems| panic!("{problems}")).settings
+}
+
+async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+/// What is logged from now on. For the whole process: nextest gives each test its own.
+#[derive(Clone, Default)]
+struct Logged(Arc<Mutex<Vec<u8>>>);
+
+impl Logged {
+    fn at(level: &str) -> Logged {
+        let logged = Logged::default();
+        let out = logged.clone();
+        let log = Log { level: level.to_owned(), format: LogFormat::Text, ..Settings::default().log };
+        let subscriber = lastgood_gateway::logging::subscriber(&log, false, move || out.clone()).expect("a filter");
+        tracing::subscriber::set_global_default(subscriber).expect("the only subscriber");
+        logged
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl std::io::Write for Logged {
+    fn write(&mut self, part: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(part);
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Runs the example's own command to its end, with the program under test.
+async fn run_once(example: &str) -> Output {
+    let mut command = Command::new(path(example, "run"));
+    command.arg("--once").stdin(Stdio::null()).kill_on_drop(true);
+    command.env("LASTGOOD_BIN", env!("CARGO_BIN_EXE_lastgood")).env("PYTHONDONTWRITEBYTECODE", "1");
+    let ended = tokio::time::timeout(Duration::from_secs(150), command.output());
+    ended.await.expect("the example ends").expect("the example starts")
+}
+
+/// The number behind the only place that says `word`.
+fn number_after(text: &str, word: &str) -> f64 {
+    let (_, rest) = text.split_once(word).unwrap_or_else(|| panic!("no {word:?} in {text}"));
+    let digits: String = rest.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
+    digits.parse().unwrap_or_else(|why| panic!("{why} behind {word:?}: {text}"))
+}

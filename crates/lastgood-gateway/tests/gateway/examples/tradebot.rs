@@ -1,0 +1,343 @@
+//! The trading bot's symbol lists, each feature with Redis up, down and stopped.
+
+use std::time::Duration;
+
+use lastgood::testing::RedisServer;
+use lastgood_market::Venue;
+use lastgood_market::credentials::{Credential, CredentialStore, Environment, Label, MasterKey};
+use lastgood_market::signing::Algorithm;
+use lastgood_sim::{Sim, SimConfig};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use super::{Logged, RedisIs, eventually, number_after, run_once, settings};
+use crate::support::{Exchange, Got, Running, get};
+
+const MASTER: &str = "8f2b7d1c6e5a4938271605f4e3d2c1b0a99887766554433221100ffeeddccbba";
+const SPOT: &str = "/v1/symbols/spot";
+const FUTURES: &str = "/v1/symbols/futures";
+const POPULAR: [&str; 5] = ["BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT"];
+
+/// So that every read goes through the chain.
+const ANEW: [(&str, &str); 7] = [
+    ("warm.markets", ""),
+    ("regions.symbols.fresh_for", "0s"),
+    ("regions.symbols.stale_for", "0s"),
+    ("regions.symbols.soft_timeout", "3s"),
+    ("regions.exchange_info.fresh_for", "0s"),
+    ("regions.exchange_info.stale_for", "0s"),
+    ("regions.exchange_info.soft_timeout", "3s"),
+];
+
+/// The bot's surroundings: the exchange, its testnet, and Redis.
+struct Scene {
+    exchange: Exchange,
+    testnet: Exchange,
+    redis: RedisServer,
+}
+
+impl Scene {
+    async fn with(redis: RedisIs) -> Scene {
+        Scene::over(redis.server()).await
+    }
+
+    async fn over(redis: RedisServer) -> Scene {
+        let exchange = Exchange::start().await;
+        let testnet = Exchange::start_with(SimConfig { seed: 9, symbols: 90, ..SimConfig::default() }).await;
+        Scene { exchange, testnet, redis }
+    }
+
+    /// A gateway on the example's file, whose user has these keys.
+    async fn gateway(&self, keys: &[Environment], flags: &[(&str, &str)]) -> Running {
+        let data = tempfile::tempdir().unwrap();
+        keep_keys(data.path(), keys);
+        let (exchange, testnet, redis) = (self.exchange.url(), self.testnet.url(), self.redis.url());
+        let env = [
+            ("LASTGOOD_BINANCE_SPOT_URL", exchange.as_str()),
+            ("LASTGOOD_BINANCE_FUTURES_URL", &exchange),
+            ("LASTGOOD_BINANCE_COIN_URL", &exchange),
+            ("LASTGOOD_BINANCE_TESTNET_SPOT_URL", &testnet),
+            ("LASTGOOD_BINANCE_TESTNET_FUTURES_URL", &testnet),
+            ("LASTGOOD_MASTER_KEY", MASTER),
+            ("LASTGOOD_DATA_DIR", data.path().to_str().unwrap()),
+            ("REDIS_URL", &redis),
+        ];
+        let settings = settings("tradebot", &env, flags);
+        Running::serve(&settings, data).await
+    }
+
+    /// One that has ended its first warming round.
+    async fn warm_gateway(&self, keys: &[Environment], flags: &[(&str, &str)]) -> Running {
+        let gateway = self.gateway(keys, flags).await;
+        rounds(&gateway, 1).await;
+        gateway
+    }
+
+    fn symbols(&self) -> usize {
+        self.exchange.sim.symbols(lastgood_sim::Venue::Spot).len()
+    }
+}
+
+fn keep_keys(data_dir: &std::path::Path, environments: &[Environment]) {
+    let master = MasterKey::parse(&SecretString::from(MASTER)).unwrap();
+    let store = CredentialStore::in_directory(data_dir);
+    for environment in environments {
+        let account = &Sim::credentials()[0];
+        let label = Label {
+            name: environment.to_string(),
+            venue: Venue::Spot,
+            environment: *environment,
+            algorithm: Algorithm::HmacSha256,
+            added_at: lastgood::Timestamp::EPOCH,
+        };
+        let api_key = SecretString::from(account.key.clone());
+        let secret = SecretString::from(account.secret.clone());
+        store.add(&master, &Credential { label, api_key, secret }).unwrap();
+    }
+}
+
+async fn rounds(gateway: &Running, at_least: u64) {
+    let ended = async || get(gateway.url("/health")).await.json()["warming"]["rounds"].as_u64() >= Some(at_least);
+    eventually("warming rounds end", ended).await;
+}
+
+async fn list(gateway: &Running, path: &str) -> Got {
+    let got = get(gateway.url(path)).await;
+    assert_eq!(got.status, 200, "{}", got.text());
+    got
+}
+
+/// Where the spot list comes from now, and how many symbols it has.
+async fn source(gateway: &Running) -> (String, usize) {
+    let json = list(gateway, SPOT).await.json();
+    (json["source"].as_str().unwrap().to_owned(), json["symbols"].as_array().unwrap().len())
+}
+
+fn names(list: &Value) -> Vec<&str> {
+    list["symbols"].as_array().unwrap().iter().map(|row| row["symbol"].as_str().unwrap()).collect()
+}
+
+async fn metric(gateway: &Running, line: &str) -> f64 {
+    number_after(get(gateway.url("/metrics")).await.text(), &format!("\n{line} "))
+}
+
+fn lists_in(redis: &RedisServer) -> Vec<String> {
+    let reply = redis.command(&["KEYS", "lastgood:symbols:*"]);
+    reply.lines().filter(|line| line.starts_with("lastgood:")).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn the_symbols_of_both_markets_are_warm_before_anyone_asks() {
+    for redis in RedisIs::ALL {
+        let scene = Scene::with(redis).await;
+        let gateway = scene.warm_gateway(&[], &[]).await;
+        scene.exchange.sim.reset_counters();
+        for path in [SPOT, FUTURES, "/api/v3/exchangeInfo", "/fapi/v1/exchangeInfo"] {
+            assert_eq!(list(&gateway, path).await.cache(), "HIT", "{path}, Redis {redis:?}");
+        }
+        assert_eq!(scene.exchange.asked(), 0, "Redis {redis:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_lists_are_warmed_every_300_s_although_nobody_asks() {
+    let file = settings("tradebot", &[], &[]);
+    let (every, fresh_for) = (file.warm.every, file.region("symbols").fresh_for);
+    assert_eq!((every, fresh_for), (Duration::from_secs(300), Some(Duration::from_secs(300))));
+    // The same schedule, in seconds.
+    let short = [
+        ("warm.every", "1s"),
+        ("regions.symbols.fresh_for", "1s"),
+        ("regions.exchange_info.fresh_for", "1s"),
+        ("regions.ticker_24hr.fresh_for", "1s"),
+    ];
+    for redis in RedisIs::ALL {
+        let scene = Scene::with(redis).await;
+        let gateway = scene.warm_gateway(&[], &short).await;
+        let before = metric(&gateway, "lastgood_loads_total{region=\"symbols\"}").await;
+        rounds(&gateway, 3).await;
+        let loads = metric(&gateway, "lastgood_loads_total{region=\"symbols\"}").await;
+        assert!(loads > before, "Redis {redis:?}");
+        assert_eq!(metric(&gateway, "lastgood_reads_total{region=\"symbols\",outcome=\"miss\"}").await, 0.0);
+    }
+}
+
+#[tokio::test]
+async fn popular_pairs_come_first_in_both_markets() {
+    for redis in RedisIs::ALL {
+        let scene = Scene::with(redis).await;
+        let gateway = scene.gateway(&[], &[]).await;
+        for (path, venue) in [(SPOT, lastgood_sim::Venue::Spot), (FUTURES, lastgood_sim::Venue::Futures)] {
+            let trading = scene.exchange.sim.symbols(venue);
+            let there: Vec<_> = POPULAR.into_iter().filter(|name| trading.iter().any(|other| other == name)).collect();
+            assert!(there.len() >= 3, "{there:?}");
+            let list = list(&gateway, path).await.json();
+            assert_eq!(names(&list)[..there.len()], there, "{path}, Redis {redis:?}");
+        }
+    }
+}
+
+const BOTH: [Environment; 2] = [Environment::Testnet, Environment::Mainnet];
+
+#[tokio::test]
+async fn the_users_own_key_is_asked_on_the_testnet_first() {
+    for redis in RedisIs::ALL {
+        let scene = Scene::with(redis).await;
+        let gateway = scene.gateway(&BOTH, &ANEW).await;
+        let on_testnet = scene.testnet.sim.symbols(lastgood_sim::Venue::Spot).len();
+        assert_ne!(on_testnet, scene.symbols());
+        assert_eq!(source(&gateway).await, ("testnet".to_owned(), on_testnet), "Redis {redis:?}");
+        let log = scene.testnet.sim.counters().log;
+        let asked = log.iter().find(|request| request.path == "/api/v3/exchangeInfo").expect("the testnet is asked");
+        assert!(asked.headers.iter().any(|name| name == "x-mbx-apikey"), "{:?}", asked.headers);
+    }
+}
+
+#[tokio::test]
+async fn without_the_testnet_the_mainnet_answers() {
+    for redis in RedisIs::ALL {
+        let mut scene = Scene::with(redis).await;
+        let gateway = scene.gateway(&BOTH, &ANEW).await;
+        scene.testnet.stop().await;
+        assert_eq!(source(&gateway).await, ("mainnet".to_owned(), scene.symbols()), "Redis {redis:?}");
+    }
+}
+
+#[tokio::test]
+async fn where_the_keys_fail_the_public_list_is_served() {
+    for redis in RedisIs::ALL {
+        let mut scene = Scene::with(redis).await;
+        let gateway = scene.gateway(&BOTH, &ANEW).await;
+        scene.testnet.stop().await;
+        scene
+            .exchange
+            .fault(json!({"kind": "status", "status": 401, "path_prefix": "/api/v3/exchangeInfo", "times": 1}));
+        assert_eq!(source(&gateway).await, ("public".to_owned(), scene.symbols()), "Redis {redis:?}");
+    }
+}
+
+#[tokio::test]
+async fn where_all_links_fail_the_last_good_list_is_served() {
+    for redis in RedisIs::ALL {
+        let mut scene = Scene::with(redis).await;
+        let gateway = scene.gateway(&BOTH, &ANEW).await;
+        let good = list(&gateway, SPOT).await.json();
+        scene.testnet.stop().await;
+        scene.exchange.stop().await;
+        let kept = list(&gateway, SPOT).await;
+        assert_eq!(kept.cache(), "LAST-GOOD", "Redis {redis:?}");
+        let kept = kept.json();
+        assert_eq!((&kept["source"], &kept["symbols"]), (&json!("last-good"), &good["symbols"]), "Redis {redis:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_users_own_keys_are_kept_encrypted() {
+    let data = tempfile::tempdir().unwrap();
+    keep_keys(data.path(), &BOTH);
+    let account = &Sim::credentials()[0];
+    let kept = std::fs::read(CredentialStore::in_directory(data.path()).path()).unwrap();
+    let kept = String::from_utf8_lossy(&kept);
+    assert!(!kept.contains(&account.key) && !kept.contains(&account.secret));
+}
+
+#[tokio::test]
+async fn hits_misses_and_the_last_refresh_are_readable() {
+    for redis in RedisIs::ALL {
+        let scene = Scene::with(redis).await;
+        let gateway = scene.gateway(&[], &[("warm.markets", "")]).await;
+        for _ in 0..4 {
+            list(&gateway, SPOT).await;
+        }
+        let reads = async |outcome: &str| {
+            metric(&gateway, &format!("lastgood_reads_total{{region=\"symbols\",outcome=\"{outcome}\"}}")).await
+        };
+        assert_eq!((reads("miss").await, reads("hit_memory").await), (1.0, 3.0), "Redis {redis:?}");
+        let age = metric(&gateway, "lastgood_refresh_age_seconds{region=\"symbols\"}").await;
+        assert!((0.0..60.0).contains(&age), "{age}");
+        let refreshed_at = list(&gateway, SPOT).await.json()["refreshed_at"].clone();
+        assert!(refreshed_at.as_str().unwrap().ends_with('Z'), "{refreshed_at}");
+    }
+}
+
+#[tokio::test]
+async fn the_keys_in_redis_carry_a_version_and_an_expiry() {
+    let scene = Scene::with(RedisIs::Up).await;
+    let gateway = scene.warm_gateway(&[], &[]).await;
+    // Both lists: the rest of the version is the venue and the links it came through.
+    eventually("both lists are in Redis", async || lists_in(&scene.redis).len() == 2).await;
+    for key in lists_in(&scene.redis) {
+        assert!(key.starts_with("lastgood:symbols:v1:"), "{key}");
+        let ttl = number_after(&scene.redis.command(&["TTL", &key]), ":");
+        assert!(ttl > 86_400.0, "{key}: {ttl}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_second_gateway_finds_the_lists_in_redis() {
+    let mut scene = Scene::with(RedisIs::Up).await;
+    let first = scene.warm_gateway(&BOTH, &[]).await;
+    let (spot, futures) = (list(&first, SPOT).await, list(&first, FUTURES).await);
+    eventually("both lists are in Redis", async || lists_in(&scene.redis).len() == 2).await;
+    scene.exchange.stop().await;
+    scene.testnet.stop().await;
+    let second = scene.gateway(&BOTH, &[("warm.markets", "")]).await;
+    eventually("attached", async || second.gateway.cache().probe_store().await.is_some_and(|probe| probe.is_ok()))
+        .await;
+    for (path, expected) in [(SPOT, spot), (FUTURES, futures)] {
+        let found = list(&second, path).await;
+        assert_eq!((found.cache(), &found.body), ("HIT", &expected.body), "{}", found.header("cache-status"));
+        assert!(found.header("cache-status").contains("detail=store"), "{}", found.header("cache-status"));
+    }
+}
+
+/// A full Redis takes the connection and refuses each write.
+#[tokio::test]
+async fn a_full_redis_refuses_the_writes_which_are_only_logged() {
+    let level = settings("tradebot", &[], &[]).log.level;
+    let logged = Logged::at(&level);
+    let redis = RedisServer::start_with(&["--maxmemory", "1", "--maxmemory-policy", "noeviction"]);
+    let scene = Scene::over(redis).await;
+    let gateway = scene.warm_gateway(&[], &[]).await;
+    for path in [SPOT, FUTURES] {
+        assert_eq!(list(&gateway, path).await.cache(), "HIT");
+    }
+    eventually("the failed writes are logged", async || logged.text().contains("write to the store failed")).await;
+    assert!(lists_in(&scene.redis).is_empty());
+}
+
+#[tokio::test]
+async fn when_redis_goes_down_the_lists_are_served_and_refreshed_on() {
+    for stopped in [false, true] {
+        let mut scene = Scene::with(RedisIs::Up).await;
+        let gateway = scene.warm_gateway(&[], &[("regions.symbols.fresh_for", "1s")]).await;
+        match stopped {
+            true => scene.redis.stop(),
+            false => scene.redis.kill(),
+        }
+        let before = list(&gateway, SPOT).await.json()["version"].clone();
+        let loads = metric(&gateway, "lastgood_loads_total{region=\"symbols\"}").await;
+        eventually("the lists are loaded anew", async || {
+            assert_eq!(list(&gateway, SPOT).await.json()["version"], before);
+            metric(&gateway, "lastgood_loads_total{region=\"symbols\"}").await > loads
+        })
+        .await;
+        assert_eq!(metric(&gateway, "lastgood_reads_total{region=\"symbols\",outcome=\"error\"}").await, 0.0);
+    }
+}
+
+/// It asks for quiet (`.config/nextest.toml`): what it measures is the gateway, not the tests beside it.
+#[tokio::test]
+async fn the_run_command_shows_the_chain_the_table_and_the_load() {
+    let output = run_once("tradebot").await;
+    let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}{complained}");
+    for link in ["testnet", "mainnet", "public", "last-good"] {
+        assert!(said.contains(&format!(" {link} (loaded from ")), "{link}: {said}");
+    }
+    assert!(said.contains("Redis is stopped: spot from testnet"), "{said}");
+    let load = &said[said.find("load: ").expect("a load")..];
+    assert!(number_after(load, "hit rate ") > 80.0, "{load}");
+    assert!(number_after(load, ", p99 ") < 50.0, "{load}");
+}
