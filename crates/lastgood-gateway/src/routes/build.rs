@@ -5,17 +5,25 @@ use std::sync::Arc;
 
 use lastgood::Region;
 
+use secrecy::ExposeSecret as _;
+
 use super::Route;
 use super::key::definition;
 use super::load::Link;
-use crate::config::Settings;
-use crate::config::routes::{RouteSetting, SourceQuestion};
+use super::parameter::{Kind, Parameter};
+use crate::config::routes::{BucketQuestion, DatabaseQuestion, RouteSetting, Rows, SourceQuestion, SourceSetting};
+use crate::config::{BucketSetting, DatabaseSetting, Settings};
 use crate::source::Source;
 use crate::source::http::{Api, HttpSource};
+use crate::source::object::bucket::{BucketOptions, Credentials};
+use crate::source::object::{Bucket, ObjectOptions, ObjectTemplate, Selector, Want};
+use crate::source::sql::{Database, DatabaseOptions, ParameterType, Shape, Statement, StatementOptions};
 
 /// What the sources of all routes share: connections.
 pub(super) struct Sources {
     apis: BTreeMap<String, Arc<Api>>,
+    databases: BTreeMap<String, Database>,
+    buckets: BTreeMap<String, Bucket>,
 }
 
 impl Sources {
@@ -23,14 +31,34 @@ impl Sources {
         let declared = &settings.declared;
         let api =
             |(name, setting)| Ok::<_, String>((String::clone(name), Api::new(name, setting, &settings.upstream)?));
-        Ok(Sources { apis: declared.apis.iter().map(api).collect::<Result<_, _>>()? })
+        let database = |(name, setting): (&String, &DatabaseSetting)| {
+            let options = DatabaseOptions {
+                max_connections: u32::try_from(setting.max_connections).unwrap_or(u32::MAX),
+                statement_timeout: setting.statement_timeout,
+                connect_timeout: settings.upstream.connect_timeout,
+                ..DatabaseOptions::new(name, setting.url.clone())
+            };
+            let opened = Database::open(options).map_err(|why| format!("database {name}: {why}"))?;
+            Ok::<_, String>((name.clone(), opened))
+        };
+        let bucket = |(name, setting): (&String, &BucketSetting)| {
+            let opened = Bucket::open(bucket_options(name, setting, settings));
+            Ok::<_, String>((name.clone(), opened.map_err(|why| format!("bucket {name}: {why}"))?))
+        };
+        Ok(Sources {
+            apis: declared.apis.iter().map(api).collect::<Result<_, _>>()?,
+            databases: declared.databases.iter().map(database).collect::<Result<_, _>>()?,
+            buckets: declared.buckets.iter().map(bucket).collect::<Result<_, _>>()?,
+        })
     }
 
     pub(super) fn route(&self, setting: &RouteSetting, regions: &BTreeMap<String, Region>) -> Result<Route, String> {
         let unknown = || format!("route {} names no region", setting.path);
         let region = regions.get(&setting.region).ok_or_else(unknown)?.clone();
-        let link = |source: &crate::config::routes::SourceSetting| {
-            let made = self.source(&source.question).map_err(|why| format!("route {}: {why}", setting.path));
+        let link = |source: &SourceSetting| {
+            let made = self
+                .source(&source.question, &setting.parameters)
+                .map_err(|why| format!("route {}: {why}", setting.path));
             Ok::<_, String>(Link { source: made?, next_on_missing: source.next_on_missing })
         };
         let links = setting.sources.iter().map(link).collect::<Result<_, _>>()?;
@@ -38,13 +66,74 @@ impl Sources {
         Ok(Route { setting: setting.clone(), region, links, definition })
     }
 
-    pub(super) fn source(&self, question: &SourceQuestion) -> Result<Arc<dyn Source>, String> {
+    /// A question to a source, in which the parameters of its route stand.
+    pub(super) fn source(
+        &self,
+        question: &SourceQuestion,
+        parameters: &[Parameter],
+    ) -> Result<Arc<dyn Source>, String> {
         match question {
             SourceQuestion::Api(question) => {
                 let api = self.apis.get(&question.api).ok_or_else(|| format!("there is no api {}", question.api))?;
                 Ok(Arc::new(HttpSource::new(Arc::clone(api), question.clone())?))
             }
-            SourceQuestion::Database(_) | SourceQuestion::Bucket(_) => Err("not yet".to_owned()),
+            SourceQuestion::Database(question) => Ok(Arc::new(self.statement(question, parameters)?)),
+            SourceQuestion::Bucket(question) => Ok(Arc::new(self.object(question, parameters)?)),
         }
+    }
+
+    fn statement(&self, question: &DatabaseQuestion, parameters: &[Parameter]) -> Result<Statement, String> {
+        let name = &question.database;
+        let database = self.databases.get(name).ok_or_else(|| format!("there is no database {name}"))?;
+        let shape = match (question.rows, &question.count) {
+            (Rows::Row, _) => Shape::Row,
+            (Rows::Page, Some(count)) => Shape::Page { count_sql: count.clone() },
+            (Rows::List | Rows::Page, _) => Shape::List,
+        };
+        let typed = |parameter: &Parameter| (parameter.name.clone(), type_of(&parameter.kind));
+        let parameters = parameters.iter().map(typed).collect();
+        Statement::new(database.clone(), StatementOptions::new(&question.sql, shape, parameters))
+    }
+
+    fn object(&self, question: &BucketQuestion, parameters: &[Parameter]) -> Result<ObjectTemplate, String> {
+        let name = &question.bucket;
+        let bucket = self.buckets.get(name).ok_or_else(|| format!("there is no bucket {name}"))?;
+        let BucketQuestion { path, take, keep, .. } = question.clone();
+        let want = match question.list {
+            true => Want::Names,
+            false => Want::Document(Selector { path, take, keep }),
+        };
+        let parameters = parameters.iter().map(|parameter| parameter.name.clone()).collect();
+        ObjectTemplate::new(bucket.clone(), ObjectOptions::new(question.object.to_string(), want, parameters))
+    }
+}
+
+fn bucket_options(name: &str, setting: &BucketSetting, settings: &Settings) -> BucketOptions {
+    let credentials = match (&setting.access_key, &setting.secret_key, &setting.service_account) {
+        (Some(id), Some(secret), _) => {
+            Credentials::AccessKey { id: id.expose_secret().to_owned(), secret: secret.clone(), session_token: None }
+        }
+        (_, _, Some(account)) if account.expose_secret().trim_start().starts_with('{') => {
+            Credentials::ServiceAccount(account.clone())
+        }
+        (_, _, Some(file)) => Credentials::ServiceAccountFile(file.expose_secret().into()),
+        _ => Credentials::Anonymous,
+    };
+    BucketOptions {
+        credentials,
+        region: setting.region.clone(),
+        endpoint: setting.endpoint.as_ref().map(|endpoint| endpoint.as_str().to_owned()),
+        connect_timeout: settings.upstream.connect_timeout,
+        ..BucketOptions::new(name, &setting.url)
+    }
+}
+
+fn type_of(kind: &Kind) -> ParameterType {
+    match kind {
+        Kind::Text { .. } | Kind::Choice(_) => ParameterType::Text,
+        Kind::Integer { .. } => ParameterType::Integer,
+        Kind::Decimal { .. } => ParameterType::Decimal,
+        Kind::Boolean => ParameterType::Boolean,
+        Kind::Date { .. } => ParameterType::Date,
     }
 }

@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout};
 
 use super::build::Sources;
 use crate::config::Settings;
+use crate::config::routes::{RouteSetting, SourceQuestion};
 
 /// How one source of a route is.
 #[derive(Clone, Debug)]
@@ -38,15 +39,15 @@ pub async fn check_sources(settings: &Settings) -> Vec<SourceCheck> {
     let mut asked = BTreeMap::new();
     for route in &settings.declared.routes {
         for source in &route.sources {
-            asked.entry(format!("{:?}", source.question)).or_insert((route.path.to_string(), &source.question));
+            asked.entry(format!("{:?}", source.question)).or_insert((route, &source.question));
         }
     }
     join_all(asked.into_values().map(|(route, question)| check(&sources, route, question))).await
 }
 
-async fn check(sources: &Sources, route: String, question: &crate::config::routes::SourceQuestion) -> SourceCheck {
+async fn check(sources: &Sources, route: &RouteSetting, question: &SourceQuestion) -> SourceCheck {
     let started = Instant::now();
-    let (source, result) = match sources.source(question) {
+    let (source, result) = match sources.source(question, &route.parameters) {
         Ok(source) => {
             let late = || Err(format!("no answer within {} s; is it reachable from here?", PATIENCE.as_secs()));
             let result = timeout(PATIENCE, source.check()).await.unwrap_or_else(|_| late());
@@ -54,5 +55,5 @@ async fn check(sources: &Sources, route: String, question: &crate::config::route
         }
         Err(why) => ("source".to_owned(), Err(why)),
     };
-    SourceCheck { route, source, result, took: started.elapsed() }
+    SourceCheck { route: route.path.to_string(), source, result, took: started.elapsed() }
 }

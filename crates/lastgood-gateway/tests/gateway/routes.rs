@@ -9,6 +9,7 @@ use crate::support::{Got, Running, client, get, read};
 
 mod api;
 mod configuration;
+mod databases;
 mod hostile;
 mod openapi;
 

@@ -12,6 +12,7 @@ use crate::config::suggest::did_you_mean;
 use crate::config::table::{Fields, text};
 use crate::config::value::{self, Raw};
 use crate::routes::template::Template;
+use crate::source::object::selector::{Count, Take};
 
 /// A question to one declared source.
 #[derive(Debug, Clone)]
@@ -51,14 +52,6 @@ pub(crate) struct BucketQuestion {
     pub(crate) take: Take,
     /// Fields beside the elements that are kept.
     pub(crate) keep: Vec<String>,
-}
-
-/// Which elements are taken.
-#[derive(Debug, Clone)]
-pub(crate) enum Take {
-    All,
-    Last,
-    LastFew(Template),
 }
 
 /// A path of an API.
@@ -165,7 +158,7 @@ fn bucket(fields: &mut Fields<'_>, declared: &Declared, names: &[&str]) -> Optio
         fields.refuse("list", Wrong::new("a source has either object or list").hint("leave one of them out"));
     }
     let object = match list {
-        true => fields.read("list", |raw| template(raw.as_text("stock-data/daily/")?, names)),
+        true => fields.read("list", |raw| template(raw.as_text("stock-data/daily/*.json")?, names)),
         false => fields
             .required("object", "\"daily/{symbol}.json\"", |raw| template(&text("daily/{symbol}.json")(raw)?, names)),
     };
@@ -181,14 +174,26 @@ fn bucket(fields: &mut Fields<'_>, declared: &Declared, names: &[&str]) -> Optio
 
 fn takes(raw: &Raw, names: &[&str]) -> Result<Take, Wrong> {
     let text = raw.as_text("last {days}")?;
-    let hint = "write \"all\", \"last\", \"last 5\" or \"last {days}\"";
-    match (text, text.strip_prefix("last ").map(str::trim)) {
-        ("all", _) => Ok(Take::All),
-        ("last", _) => Ok(Take::Last),
-        (_, Some(count)) if count.parse::<u32>().is_ok() || count.starts_with('{') => {
-            template(count, names).map(Take::LastFew)
+    let unclear = || {
+        Wrong::new(format!("{text:?} does not say which elements"))
+            .hint("write \"all\", \"last\", \"last 5\", \"last {days}\" or \"last {days} days by date\"")
+    };
+    match text.split_whitespace().collect::<Vec<_>>().as_slice() {
+        ["all"] => Ok(Take::All),
+        ["last"] => Ok(Take::Last),
+        ["last", number] => Ok(Take::LastN(count(number, names)?.ok_or_else(unclear)?)),
+        ["last", number, "days", "by", field] => {
+            Ok(Take::LastDays { field: (*field).to_owned(), count: count(number, names)?.ok_or_else(unclear)? })
         }
-        _ => Err(Wrong::new(format!("{text:?} does not say which elements")).hint(hint)),
+        _ => Err(unclear()),
+    }
+}
+
+fn count(text: &str, names: &[&str]) -> Result<Option<Count>, Wrong> {
+    let name = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+    match name {
+        Some(name) => template(text, names).map(|_| Some(Count::Parameter(name.to_owned()))),
+        None => Ok(text.parse().ok().map(Count::Fixed)),
     }
 }
 

@@ -214,7 +214,7 @@ fn a_mistake_names_file_line_key_and_mend() {
         (
             "api = \"quotes\"\npath = \"/daily/{symbol}\"\nquery = { days = \"{days}\" }",
             "bucket = \"stocks\"\nobject = \"a\"\nselect = { take = \"some\" }",
-            "lastgood.toml:30: `routes.sources.select.take`: \"some\" does not say which elements\n    help: write \"all\", \"last\", \"last 5\" or \"last {days}\"",
+            "lastgood.toml:30: `routes.sources.select.take`: \"some\" does not say which elements\n    help: write \"all\", \"last\", \"last 5\", \"last {days}\" or \"last {days} days by date\"",
         ),
     ] {
         assert!(GOOD.contains(from), "{from}");

@@ -1,0 +1,252 @@
+//! Answers from objects in S3, in Google Cloud Storage or in a folder: JSON documents, parts of them, and their names.
+
+pub(crate) mod bucket;
+mod key;
+pub(crate) mod selector;
+
+use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use lastgood::{Error, Reason};
+use object_store::{Attribute, GetOptions, GetResult};
+use tokio::time::timeout;
+
+pub(crate) use self::bucket::Bucket;
+use self::key::KeyTemplate;
+pub(crate) use self::selector::Selector;
+use crate::source::{Answer, Arguments, Held, Loaded, Source};
+
+/// From this size on a document is read beside the tasks that answer requests.
+const LARGE: usize = 256 << 10;
+
+/// What to take out of a bucket.
+#[derive(Clone, Debug)]
+pub(crate) struct ObjectOptions {
+    /// The key below the bucket's prefix, with parameters as `{name}`: `stock-data/daily/{symbol}.json`.
+    pub(crate) key: String,
+    /// What of it is wanted.
+    pub(crate) want: Want,
+    /// The names of the route's parameters.
+    pub(crate) parameters: Vec<String>,
+    /// Defaults to 64 MiB. A larger object is an error.
+    pub(crate) max_bytes: usize,
+    /// Defaults to 10,000. More objects in the folder of a pattern are an error, never a cut list.
+    pub(crate) max_names: usize,
+}
+
+/// What of the objects is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// A part of one JSON document.
+    Document(Selector),
+    /// The names of all objects whose keys are like a pattern with one `*` in its last segment, as a sorted JSON array
+    /// of what stands for the `*`.
+    Names,
+}
+
+impl ObjectOptions {
+    /// An object with its limits at their defaults.
+    pub(crate) fn new(key: impl Into<String>, want: Want, parameters: Vec<String>) -> ObjectOptions {
+        ObjectOptions { key: key.into(), want, parameters, max_bytes: 64 << 20, max_names: 10_000 }
+    }
+}
+
+/// An object of a bucket, told by parameters.
+#[derive(Debug)]
+pub(crate) struct ObjectTemplate {
+    bucket: Bucket,
+    key: KeyTemplate,
+    want: Want,
+    max_bytes: usize,
+    max_names: usize,
+    /// Tells answers of this selection from those of another that was declared before.
+    selection: u64,
+}
+
+impl ObjectTemplate {
+    /// Reads the key and the selection; the bucket is not asked.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with them, and the mend.
+    pub(crate) fn new(bucket: Bucket, options: ObjectOptions) -> Result<ObjectTemplate, String> {
+        let key = KeyTemplate::parse(&options.key, &options.parameters).map_err(|why| format!("the key: {why}"))?;
+        let stars = options.key.matches('*').count();
+        match &options.want {
+            Want::Document(_) if stars > 0 => {
+                return Err("the key has a `*`, which only a list of names may; name one object".to_owned());
+            }
+            Want::Document(selector) => selector.validate(&options.parameters)?,
+            Want::Names => {
+                let last = options.key.rsplit('/').next().unwrap_or_default();
+                if stars != 1 || !last.contains('*') {
+                    return Err(
+                        "a list of names needs one `*` in the key's last segment, as in daily/*.json".to_owned()
+                    );
+                }
+            }
+        }
+        let mut hasher = DefaultHasher::new();
+        format!("{:?}", options.want).hash(&mut hasher);
+        let (max_bytes, max_names) = (options.max_bytes, options.max_names);
+        Ok(ObjectTemplate { bucket, key, want: options.want, max_bytes, max_names, selection: hasher.finish() })
+    }
+
+    async fn ask(&self, arguments: &Arguments, held: Option<&Held>) -> Result<Loaded, Error> {
+        let key = self.key.fill(arguments).ok_or_else(no_such_object)?;
+        match &self.want {
+            Want::Document(selector) => self.document(selector, &key, arguments, held).await,
+            Want::Names => {
+                let names = self.names(&key).await?;
+                let body = serde_json::to_vec(&names).unwrap_or_default().into();
+                Ok(Loaded::Answer(json(body, None)))
+            }
+        }
+    }
+
+    async fn document(
+        &self,
+        selector: &Selector,
+        key: &str,
+        arguments: &Arguments,
+        held: Option<&Held>,
+    ) -> Result<Loaded, Error> {
+        let path = self.bucket.path(key).ok_or_else(no_such_object)?;
+        self.bucket.confine(&path).await?;
+        let mark = format!("{:x} ", self.selection);
+        let known = held.and_then(|held| held.validator.as_deref()?.strip_prefix(&mark));
+        let options = GetOptions { if_none_match: known.map(str::to_owned), ..GetOptions::default() };
+        let got = match self.bucket.store().get_opts(&path, options).await {
+            Ok(got) => got,
+            Err(object_store::Error::NotModified { .. }) if known.is_some() => return Ok(Loaded::Unchanged),
+            Err(why) => return Err(self.bucket.failure(&why)),
+        };
+        if got.attributes.get(&Attribute::ContentEncoding).is_some_and(|encoding| encoding.as_ref() != "identity") {
+            return Err(malformed("the object is stored compressed; store it as plain JSON"));
+        }
+        let validator = got.meta.e_tag.as_ref().map(|tag| format!("{mark}{tag}"));
+        let document = self.read(got).await?;
+        let body = select(selector, document, arguments).await?;
+        Ok(Loaded::Answer(json(body, validator)))
+    }
+
+    async fn read(&self, got: GetResult) -> Result<Bytes, Error> {
+        let size = usize::try_from(got.meta.size).unwrap_or(usize::MAX);
+        if size > self.max_bytes {
+            return Err(self.too_large());
+        }
+        let mut body = BytesMut::with_capacity(size);
+        let mut stream = got.into_stream();
+        while let Some(part) = stream.try_next().await.map_err(|why| self.bucket.failure(&why))? {
+            if body.len() + part.len() > self.max_bytes {
+                return Err(self.too_large());
+            }
+            body.extend_from_slice(&part);
+        }
+        match body.len() == size {
+            true => Ok(body.freeze()),
+            false => Err(malformed("the object broke off")),
+        }
+    }
+
+    fn too_large(&self) -> Error {
+        malformed(format!("the object is larger than {} bytes; raise `max_bytes`", self.max_bytes))
+    }
+
+    async fn names(&self, pattern: &str) -> Result<Vec<String>, Error> {
+        let (folder, last) = pattern.rsplit_once('/').unwrap_or(("", pattern));
+        let (start, end) = last.split_once('*').unwrap_or((last, ""));
+        let folder = self.bucket.folder(folder).ok_or_else(no_such_object)?;
+        if let Some(folder) = &folder {
+            self.bucket.confine_folder(folder).await?;
+        }
+        let mut names = Vec::new();
+        let mut listing = self.bucket.store().list(folder.as_ref());
+        let mut seen = 0usize;
+        while let Some(object) = listing.try_next().await.map_err(|why| self.bucket.failure(&why))? {
+            seen += 1;
+            if seen > self.max_names {
+                let limit = self.max_names;
+                return Err(malformed(format!("more than {limit} objects lie there; raise `max_names`")));
+            }
+            let inside = folder.as_ref().map_or(0, |folder| folder.parts().count()) + 1;
+            // Deeper folders are listed too; their objects' names have more parts.
+            let Some(name) = object.location.filename().filter(|_| object.location.parts().count() == inside) else {
+                continue;
+            };
+            let name = name.strip_prefix(start).and_then(|name| name.strip_suffix(end));
+            names.extend(name.filter(|name| !name.is_empty()).map(str::to_owned));
+        }
+        if seen == 0 {
+            return Err(no_such_object());
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    async fn probe(&self) -> Result<(), String> {
+        let tell = |why: object_store::Error| format!("{}: {}", self.bucket, bucket::of_check(&why));
+        if matches!(self.want, Want::Document(_)) && !self.key.has_parameters() {
+            let path = self.bucket.path(&self.key.to_string()).ok_or("the key is no path")?;
+            self.bucket.confine(&path).await.map_err(|why| format!("{}: {}", self.bucket, why.message))?;
+            let options = GetOptions { head: true, ..GetOptions::default() };
+            return self.bucket.store().get_opts(&path, options).await.map(drop).map_err(tell);
+        }
+        let folder = self.bucket.folder(self.key.fixed_folder()).ok_or("the key is no path")?;
+        match self.bucket.store().list(folder.as_ref()).next().await {
+            Some(Ok(_)) => Ok(()),
+            Some(Err(why)) => Err(tell(why)),
+            None => Err(format!("{}: nothing lies under {}; is the key right?", self.bucket, self.key)),
+        }
+    }
+}
+
+async fn select(selector: &Selector, document: Bytes, arguments: &Arguments) -> Result<Bytes, Error> {
+    let (selector, arguments) = (selector.clone(), arguments.clone());
+    let size = document.len();
+    let select = move || selector.apply(&document, &arguments);
+    let selected = if size < LARGE {
+        select()
+    } else {
+        tokio::task::spawn_blocking(select).await.unwrap_or_else(|_| Err("it could not be read".to_owned()))
+    };
+    selected.map(Bytes::from).map_err(|why| malformed(format!("the object is not as declared: {why}")))
+}
+
+fn json(body: Bytes, validator: Option<String>) -> Answer {
+    Answer { body, content_type: "application/json".to_owned(), validator, fresh_for: None }
+}
+
+fn no_such_object() -> Error {
+    Error::new(Reason::NotFound, "there is no such object")
+}
+
+fn malformed(message: impl Into<String>) -> Error {
+    Error::new(Reason::Malformed, message)
+}
+
+#[async_trait]
+impl Source for ObjectTemplate {
+    async fn load(&self, arguments: &Arguments, held: Option<&Held>) -> Result<Loaded, Error> {
+        let asked = timeout(self.bucket.timeout(), self.ask(arguments, held)).await;
+        asked.unwrap_or_else(|_| Err(Error::new(Reason::TimedOut, "the bucket did not answer in time")))
+    }
+
+    async fn check(&self) -> Result<(), String> {
+        let probed = timeout(self.bucket.timeout(), self.probe()).await;
+        probed
+            .unwrap_or_else(|_| Err(format!("{}: it did not answer in time; is it reachable from here?", self.bucket)))
+    }
+}
+
+impl fmt::Display for ObjectTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {}", self.key, self.bucket)
+    }
+}
+
+#[cfg(test)]
+mod tests;

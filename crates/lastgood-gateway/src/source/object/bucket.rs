@@ -1,0 +1,312 @@
+//! Where objects lie, and how to get at them: with the credentials that are declared, and never with others.
+
+use std::error::Error as _;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lastgood::{Error, Reason};
+use object_store::aws::AmazonS3Builder;
+use object_store::client::{HttpClient, HttpConnector, HttpError, HttpErrorKind};
+use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder};
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig, StaticCredentialProvider};
+use secrecy::{ExposeSecret, SecretString};
+
+/// How to reach a bucket or a folder.
+#[derive(Clone, Debug)]
+pub(crate) struct BucketOptions {
+    /// What it is called in the configuration and in the log.
+    pub(crate) name: String,
+    /// `s3://bucket/prefix`, `gs://bucket/prefix` or `file:./folder`.
+    pub(crate) url: String,
+    pub(crate) credentials: Credentials,
+    /// S3 only. Defaults to `us-east-1`.
+    pub(crate) region: Option<String>,
+    /// Where the service is, if not at its own address: `http://127.0.0.1:9000`.
+    pub(crate) endpoint: Option<String>,
+    /// Defaults to 2 s.
+    pub(crate) connect_timeout: Duration,
+    /// Defaults to 10 s, for all of a load.
+    pub(crate) timeout: Duration,
+}
+
+impl BucketOptions {
+    /// A bucket with all at its default, for anyone to read.
+    pub(crate) fn new(name: impl Into<String>, url: impl Into<String>) -> BucketOptions {
+        BucketOptions {
+            name: name.into(),
+            url: url.into(),
+            credentials: Credentials::Anonymous,
+            region: None,
+            endpoint: None,
+            connect_timeout: Duration::from_secs(2),
+            timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Who asks. Nothing is looked for elsewhere: not in the environment, not at a cloud's metadata address.
+#[derive(Clone, Debug)]
+pub(crate) enum Credentials {
+    /// Nobody: the bucket is public, or a folder.
+    Anonymous,
+    /// For S3.
+    AccessKey {
+        id: String,
+        secret: SecretString,
+        /// Of temporary keys.
+        session_token: Option<SecretString>,
+    },
+    /// For Google Cloud Storage: the JSON of a service account's key.
+    ServiceAccount(SecretString),
+    /// For Google Cloud Storage: the file with that JSON.
+    ServiceAccountFile(PathBuf),
+}
+
+/// A place of objects. Clones share its connections.
+#[derive(Clone)]
+pub(crate) struct Bucket(Arc<Inner>);
+
+struct Inner {
+    name: String,
+    url: String,
+    store: Arc<dyn ObjectStore>,
+    prefix: Path,
+    folder: Option<(Arc<LocalFileSystem>, PathBuf)>,
+    timeout: Duration,
+}
+
+impl Bucket {
+    /// Reads the address and the credentials; nothing is asked yet. A folder must be there.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with them, and the mend. Names no secret.
+    pub(crate) fn open(options: BucketOptions) -> Result<Bucket, String> {
+        if let Some(folder) = options.url.strip_prefix("file:") {
+            return Bucket::folder_at(folder.strip_prefix("//").unwrap_or(folder), &options);
+        }
+        let unknown = || "the URL is of no known kind; write s3://bucket/prefix, gs://bucket/prefix or file:./folder";
+        let (scheme, place) = options.url.split_once("://").ok_or_else(unknown)?;
+        let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+        if bucket.is_empty() || bucket.contains('@') {
+            return Err(
+                "the URL names no bucket; write it as s3://bucket/prefix, and credentials by themselves".to_owned()
+            );
+        }
+        let store: Arc<dyn ObjectStore> = match scheme {
+            "s3" => s3(bucket, &options)?,
+            "gs" => gcs(bucket, &options)?,
+            _ => return Err(unknown().to_owned()),
+        };
+        let prefix = Path::parse(prefix).map_err(|_| "the prefix is no path; write folder/folder".to_owned())?;
+        Ok(Bucket::with(options, store, prefix, None))
+    }
+
+    fn folder_at(folder: &str, options: &BucketOptions) -> Result<Bucket, String> {
+        if !matches!(options.credentials, Credentials::Anonymous) || options.endpoint.is_some() {
+            return Err("a folder takes neither credentials nor an endpoint; leave them out".to_owned());
+        }
+        let root = std::fs::canonicalize(folder)
+            .and_then(|root| if root.is_dir() { Ok(root) } else { Err(std::io::ErrorKind::NotADirectory.into()) })
+            .map_err(|why| format!("the folder {folder} cannot be used: {why}; make it, or name another"))?;
+        let store = LocalFileSystem::new_with_prefix(&root).map_err(|why| format!("the folder {folder}: {why}"))?;
+        let store = Arc::new(store);
+        Ok(Bucket::with(options.clone(), Arc::clone(&store) as _, Path::ROOT, Some((store, root))))
+    }
+
+    fn with(
+        options: BucketOptions,
+        store: Arc<dyn ObjectStore>,
+        prefix: Path,
+        folder: Option<(Arc<LocalFileSystem>, PathBuf)>,
+    ) -> Bucket {
+        let BucketOptions { name, url, timeout, .. } = options;
+        Bucket(Arc::new(Inner { name, url, store, prefix, folder, timeout }))
+    }
+
+    pub(super) fn store(&self) -> &dyn ObjectStore {
+        &*self.0.store
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        self.0.timeout
+    }
+
+    /// The path of a key. `None` if it leads nowhere, or out of the prefix.
+    pub(super) fn path(&self, key: &str) -> Option<Path> {
+        // The store's own rules once more: no empty, `.` or `..` segments, no control characters.
+        let key = Path::parse(key).ok().filter(|parsed| parsed.as_ref() == key)?;
+        Some(Path::from_iter(self.0.prefix.parts().chain(key.parts())))
+            .filter(|path| path.prefix_matches(&self.0.prefix))
+    }
+
+    /// The path of a folder, where there is one: that of the whole bucket has none.
+    pub(super) fn folder(&self, folder: &str) -> Option<Option<Path>> {
+        let path = if folder.is_empty() { self.0.prefix.clone() } else { self.path(folder)? };
+        Some(Some(path).filter(|path| *path != Path::ROOT))
+    }
+
+    /// Refuses what in a folder is no file, or is a link to something outside it.
+    pub(super) async fn confine(&self, path: &Path) -> Result<(), Error> {
+        self.inside(path, false).await
+    }
+
+    /// The same of a folder in a folder.
+    pub(super) async fn confine_folder(&self, path: &Path) -> Result<(), Error> {
+        self.inside(path, true).await
+    }
+
+    async fn inside(&self, path: &Path, folder: bool) -> Result<(), Error> {
+        let Some((store, root)) = &self.0.folder else { return Ok(()) };
+        let missing = || Error::new(Reason::NotFound, "there is no such object");
+        let place = store.path_to_filesystem(path).map_err(|_| missing())?;
+        let real = tokio::fs::canonicalize(place).await.map_err(|_| missing())?;
+        if !real.starts_with(root) {
+            tracing::warn!(bucket = self.0.name, "a link that leads out of the folder was not followed");
+            return Err(missing());
+        }
+        let what = tokio::fs::metadata(&real).await.map_err(|_| missing())?;
+        // Opening a pipe could wait for ever.
+        if if folder { what.is_dir() } else { what.is_file() } { Ok(()) } else { Err(missing()) }
+    }
+
+    /// The error of a load; what the store says is logged, not shown: it names addresses.
+    pub(super) fn failure(&self, why: &object_store::Error) -> Error {
+        let (reason, message) = reason(why);
+        if reason != Reason::NotFound {
+            tracing::warn!(bucket = self.0.name, error = %why, "a declared object could not be read");
+        }
+        Error::new(reason, message)
+    }
+}
+
+fn reason(why: &object_store::Error) -> (Reason, &'static str) {
+    match why {
+        // A bucket that is gone is no missing object.
+        object_store::Error::NotFound { source, .. } if !source.to_string().contains("NoSuchBucket") => {
+            return (Reason::NotFound, "there is no such object");
+        }
+        object_store::Error::InvalidPath { .. } => return (Reason::NotFound, "there is no such object"),
+        object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+            return (Reason::Upstream, "the bucket refuses its credentials");
+        }
+        _ => {}
+    }
+    let mut cause = why.source();
+    while let Some(inner) = cause {
+        if let Some(http) = inner.downcast_ref::<HttpError>() {
+            return match http.kind() {
+                HttpErrorKind::Timeout => (Reason::TimedOut, "the bucket did not answer in time"),
+                HttpErrorKind::Decode => (Reason::Malformed, "the bucket's answer could not be read"),
+                _ => (Reason::Unreachable, "the bucket cannot be reached"),
+            };
+        }
+        cause = inner.source();
+    }
+    match why.to_string() {
+        said if said.contains("429 Too Many Requests") || said.contains("SlowDown") => {
+            (Reason::RateLimited, "the bucket asks to wait")
+        }
+        _ => (Reason::Upstream, "the bucket answered with an error"),
+    }
+}
+
+pub(super) fn of_check(why: &object_store::Error) -> String {
+    match reason(why) {
+        (Reason::NotFound, _) => "there is no such object; is the key right?".to_owned(),
+        (Reason::Unreachable, _) => format!("it cannot be reached; is the endpoint right? ({why})"),
+        (Reason::Upstream, said) => format!("{said}; are the bucket, the region and the credentials right? ({why})"),
+        (_, said) => format!("{said} ({why})"),
+    }
+}
+
+fn s3(bucket: &str, options: &BucketOptions) -> Result<Arc<dyn ObjectStore>, String> {
+    let mut builder = AmazonS3Builder::new()
+        .with_bucket_name(bucket)
+        .with_region(options.region.as_deref().unwrap_or("us-east-1"))
+        .with_http_connector(Connector(client(options)?))
+        .with_retry(retry(options));
+    builder = match &options.credentials {
+        Credentials::Anonymous => builder.with_skip_signature(true).with_access_key_id("").with_secret_access_key(""),
+        Credentials::AccessKey { id, secret, session_token } => {
+            let builder = builder.with_access_key_id(id).with_secret_access_key(secret.expose_secret());
+            match session_token {
+                Some(token) => builder.with_token(token.expose_secret()),
+                None => builder,
+            }
+        }
+        _ => return Err("S3 takes an access key and its secret, not a service account".to_owned()),
+    };
+    if let Some(endpoint) = &options.endpoint {
+        builder = builder.with_endpoint(endpoint).with_allow_http(endpoint.starts_with("http://"));
+    }
+    Ok(Arc::new(builder.build().map_err(|_| "the S3 bucket's address or region cannot be used; see `endpoint`")?))
+}
+
+fn gcs(bucket: &str, options: &BucketOptions) -> Result<Arc<dyn ObjectStore>, String> {
+    let mut builder = GoogleCloudStorageBuilder::new()
+        .with_bucket_name(bucket)
+        .with_http_connector(Connector(client(options)?))
+        .with_retry(retry(options));
+    builder = match &options.credentials {
+        Credentials::Anonymous => {
+            // With credentials given, empty though they be, none are looked for elsewhere.
+            let nobody = StaticCredentialProvider::new(GcpCredential { bearer: String::new() });
+            builder.with_credentials(Arc::new(nobody)).with_skip_signature(true)
+        }
+        Credentials::ServiceAccount(key) => builder.with_service_account_key(key.expose_secret()),
+        Credentials::ServiceAccountFile(path) => builder.with_service_account_path(path.to_string_lossy()),
+        Credentials::AccessKey { .. } => {
+            return Err("Google Cloud Storage takes a service account, not an access key".to_owned());
+        }
+    };
+    if let Some(endpoint) = &options.endpoint {
+        builder = builder.with_base_url(endpoint.trim_end_matches('/'));
+    }
+    // What it says may hold parts of the key.
+    let built = builder.build().map_err(|_| "the service account's key cannot be read; give the JSON as downloaded")?;
+    Ok(Arc::new(built))
+}
+
+fn retry(options: &BucketOptions) -> RetryConfig {
+    RetryConfig { backoff: BackoffConfig::default(), max_retries: 1, retry_timeout: options.timeout }
+}
+
+/// One client for all requests: straight to the service, following no redirects, taking bodies as they are.
+fn client(options: &BucketOptions) -> Result<reqwest::Client, String> {
+    // Does nothing where one is chosen already.
+    _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .connect_timeout(options.connect_timeout)
+        .timeout(options.timeout)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .no_gzip()
+        .build()
+        .map_err(|why| format!("no connections can be made: {why}; install ca-certificates"))
+}
+
+#[derive(Debug)]
+struct Connector(reqwest::Client);
+
+impl HttpConnector for Connector {
+    fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(self.0.clone()))
+    }
+}
+
+impl fmt::Display for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.0.name, self.0.url)
+    }
+}
+
+impl fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Bucket({self})")
+    }
+}

@@ -1,0 +1,361 @@
+//! Answers from PostgreSQL and SQLite: one reading statement, its parameters bound and never spliced, its rows as JSON.
+
+mod connection;
+mod failure;
+mod postgres;
+mod rows;
+mod sqlite;
+mod template;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use lastgood::{Error, Reason};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use self::rows::{Limits, Rows};
+use self::template::{Dialect, Template};
+use crate::source::{Answer, Arguments, Held, Loaded, Source};
+
+/// What a server that ends a statement itself gets, before it is taken for hung.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// How to reach a database.
+#[derive(Clone, Debug)]
+pub(crate) struct DatabaseOptions {
+    /// What it is called in the configuration and in the log.
+    pub(crate) name: String,
+    /// `postgres://…` or `postgresql://…` with libpq's parameters (`sslmode`, `sslrootcert`, …), or `sqlite:path`.
+    pub(crate) url: SecretString,
+    /// Defaults to 8: the cache in front leaves few questions.
+    pub(crate) max_connections: u32,
+    /// Defaults to 2 s. PostgreSQL ends a statement at this time itself; a server that does not is left 250 ms later.
+    pub(crate) statement_timeout: Duration,
+    /// Defaults to 2 s. How long to wait for a free connection, and again for one to be made.
+    pub(crate) connect_timeout: Duration,
+}
+
+impl DatabaseOptions {
+    /// A database with all at its default.
+    pub(crate) fn new(name: impl Into<String>, url: SecretString) -> DatabaseOptions {
+        DatabaseOptions {
+            name: name.into(),
+            url,
+            max_connections: 8,
+            statement_timeout: Duration::from_secs(2),
+            connect_timeout: Duration::from_secs(2),
+        }
+    }
+}
+
+/// The connections to a database, made when they are first needed. Read-only. Clones share them.
+#[derive(Clone)]
+pub(crate) struct Database(Arc<Pool>);
+
+struct Pool {
+    name: String,
+    driver: Driver,
+    permits: Semaphore,
+    statement_timeout: Duration,
+    connect_timeout: Duration,
+}
+
+enum Driver {
+    Postgres(postgres::Postgres),
+    Sqlite(sqlite::Sqlite),
+}
+
+impl Database {
+    /// Reads the URL and connects to nothing yet. Needs a tokio runtime around it.
+    ///
+    /// # Errors
+    ///
+    /// When the URL is none of a known kind. Names no part of it that may be secret.
+    pub(crate) fn open(options: DatabaseOptions) -> Result<Database, String> {
+        let url = options.url.expose_secret();
+        let scheme = url.split(':').next().unwrap_or_default();
+        let driver = match scheme {
+            "postgres" | "postgresql" => Driver::Postgres(postgres::Postgres::open(url, &options)?),
+            "sqlite" => Driver::Sqlite(sqlite::Sqlite::open(url, &options)?),
+            _ => {
+                return Err(
+                    "the URL is of no known kind; write postgres://user@host/database or sqlite:path".to_owned()
+                );
+            }
+        };
+        let permits = Semaphore::new(usize::try_from(options.max_connections).unwrap_or(1).clamp(1, 1024));
+        Ok(Database(Arc::new(Pool {
+            name: options.name,
+            driver,
+            permits,
+            statement_timeout: options.statement_timeout,
+            connect_timeout: options.connect_timeout,
+        })))
+    }
+
+    fn dialect(&self) -> Dialect {
+        match self.0.driver {
+            Driver::Postgres(_) => Dialect::Postgres,
+            Driver::Sqlite(_) => Dialect::Sqlite,
+        }
+    }
+}
+
+impl fmt::Display for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.driver {
+            Driver::Postgres(driver) => write!(f, "{} ({driver})", self.0.name),
+            Driver::Sqlite(driver) => write!(f, "{} ({driver})", self.0.name),
+        }
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Database({self})")
+    }
+}
+
+/// The type that a parameter is declared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ParameterType {
+    Text,
+    Integer,
+    Decimal,
+    Boolean,
+    Date,
+}
+
+impl ParameterType {
+    /// The word for it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            ParameterType::Text => "text",
+            ParameterType::Integer => "integer",
+            ParameterType::Decimal => "decimal",
+            ParameterType::Boolean => "boolean",
+            ParameterType::Date => "date",
+        }
+    }
+}
+
+/// What the rows of a statement become.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// One object. No row is no such thing; a second is an error.
+    Row,
+    /// An array of objects.
+    List,
+    /// `{"items":[…],"total":n}`, where `n` is the one number that the second statement answers, of the same moment.
+    Page {
+        /// It may use the same parameters, and leave some out.
+        count_sql: String,
+    },
+}
+
+/// What to ask a database.
+#[derive(Clone, Debug)]
+pub(crate) struct StatementOptions {
+    /// One statement that reads, with parameters written `:name`.
+    pub(crate) sql: String,
+    pub(crate) shape: Shape,
+    /// Every parameter of the route. Not all need be used.
+    pub(crate) parameters: Vec<(String, ParameterType)>,
+    /// Defaults to 10,000. More is an error, never a cut answer.
+    pub(crate) max_rows: usize,
+    /// Defaults to 16 MiB. More is an error, never a cut answer.
+    pub(crate) max_bytes: usize,
+}
+
+impl StatementOptions {
+    /// A statement with its limits at their defaults.
+    pub(crate) fn new(sql: impl Into<String>, shape: Shape, parameters: Vec<(String, ParameterType)>) -> Self {
+        StatementOptions { sql: sql.into(), shape, parameters, max_rows: 10_000, max_bytes: 16 << 20 }
+    }
+}
+
+/// A statement on a database.
+pub(crate) struct Statement {
+    database: Database,
+    rows: Query,
+    count: Option<Query>,
+    single: bool,
+    parameters: Vec<(String, ParameterType)>,
+    limits: Limits,
+}
+
+/// One statement, and what was learnt of it.
+struct Query {
+    template: Template,
+    /// How its parameters' types are best told, so that no connection tries in vain again.
+    hints: AtomicUsize,
+}
+
+impl Query {
+    fn parse(what: &str, sql: &str, dialect: Dialect, declared: &[&str]) -> Result<Query, String> {
+        let template = Template::parse(sql, dialect, declared).map_err(|why| format!("{what}: {why}"))?;
+        Ok(Query { template, hints: AtomicUsize::new(0) })
+    }
+
+    fn known_hints(&self) -> usize {
+        self.hints.load(Ordering::Relaxed)
+    }
+
+    fn learn_hints(&self, index: usize) {
+        self.hints.store(index, Ordering::Relaxed);
+    }
+}
+
+/// Why a statement brought nothing.
+#[derive(Debug)]
+enum Fault {
+    /// The database or the driver says so.
+    Driver(sqlx::Error),
+    /// The answer cannot be had as declared. The text is for whoever declared it.
+    Declared(String),
+    /// Already in the cache's words.
+    Plain(Error),
+}
+
+impl From<sqlx::Error> for Fault {
+    fn from(why: sqlx::Error) -> Self {
+        Fault::Driver(why)
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(why: Error) -> Self {
+        Fault::Plain(why)
+    }
+}
+
+impl Statement {
+    /// Reads a statement; the database is not asked.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, and the mend.
+    pub(crate) fn new(database: Database, options: StatementOptions) -> Result<Statement, String> {
+        let declared: Vec<&str> = options.parameters.iter().map(|(name, _)| name.as_str()).collect();
+        let dialect = database.dialect();
+        let rows = Query::parse("the statement", &options.sql, dialect, &declared)?;
+        let count = match &options.shape {
+            Shape::Page { count_sql } => Some(Query::parse("the counting statement", count_sql, dialect, &declared)?),
+            _ => None,
+        };
+        let single = options.shape == Shape::Row;
+        let limits = Limits { rows: if single { 1 } else { options.max_rows }, bytes: options.max_bytes };
+        Ok(Statement { database, rows, count, single, parameters: options.parameters, limits })
+    }
+
+    async fn ask(&self, arguments: &Arguments) -> Result<Bytes, Error> {
+        let pool = &self.database.0;
+        let Ok(permit) = timeout(pool.connect_timeout, pool.permits.acquire()).await else {
+            return Err(Error::new(Reason::Overloaded, "all connections to the database are in use"));
+        };
+        let _permit = permit.map_err(|_| Error::new(Reason::Abandoned, "the database was closed"))?;
+        let deadline = pool.statement_timeout + GRACE;
+        let asked = match &pool.driver {
+            Driver::Postgres(driver) => driver.ask(self, arguments, deadline).await,
+            Driver::Sqlite(driver) => driver.ask(self, arguments, deadline).await,
+        };
+        asked.map_err(|fault| self.failure(fault))
+    }
+
+    fn failure(&self, fault: Fault) -> Error {
+        match fault {
+            Fault::Driver(why) => failure::of_load(&self.database.0.name, &why),
+            Fault::Plain(why) => why,
+            Fault::Declared(why) => {
+                tracing::warn!(database = self.database.0.name, error = why, "a declared statement cannot be answered");
+                Error::new(Reason::Malformed, "the statement's answer is not as declared; `lastgood check` says why")
+            }
+        }
+    }
+
+    /// Connects, prepares the statement and says what types the database gives its parameters.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, and the mend.
+    pub(crate) async fn describe(&self) -> Result<String, String> {
+        let pool = &self.database.0;
+        let describing = async {
+            match &pool.driver {
+                Driver::Postgres(driver) => driver.describe(self).await,
+                Driver::Sqlite(driver) => driver.describe(self).await,
+            }
+        };
+        let described = timeout(pool.connect_timeout + pool.statement_timeout + GRACE, describing).await;
+        let why = match described {
+            Ok(Ok(said)) => return Ok(said),
+            Ok(Err(Fault::Driver(why))) => failure::of_check(&why),
+            Ok(Err(Fault::Declared(why))) => why,
+            Ok(Err(Fault::Plain(why))) => why.message,
+            Err(_) => "it did not answer in time; is it running, and reachable from here?".to_owned(),
+        };
+        Err(format!("{}: {why}", self.database))
+    }
+
+    /// The queries, in the order of their use.
+    fn queries(&self) -> impl Iterator<Item = &Query> {
+        [Some(&self.rows), self.count.as_ref()].into_iter().flatten()
+    }
+
+    fn finish(&self, rows: Rows, total: Option<u64>) -> Result<Bytes, Error> {
+        match total {
+            Some(total) => Ok(rows.page(total)),
+            None if self.single => rows.one(),
+            None => Ok(rows.list()),
+        }
+    }
+}
+
+/// Reads the total out of what a counting statement answered: `{"…":12}`.
+fn total(rows: Rows) -> Result<u64, Fault> {
+    let wrong = || Fault::Declared("the counting statement does not answer one row with one whole number".to_owned());
+    let body = rows.one().map_err(|_| wrong())?;
+    let row: std::collections::HashMap<String, u64> = serde_json::from_slice(&body).map_err(|_| wrong())?;
+    match row.len() {
+        1 => row.into_values().next().ok_or_else(wrong),
+        _ => Err(wrong()),
+    }
+}
+
+#[async_trait]
+impl Source for Statement {
+    async fn load(&self, arguments: &Arguments, _held: Option<&Held>) -> Result<Loaded, Error> {
+        let body = self.ask(arguments).await?;
+        Ok(Loaded::Answer(Answer {
+            body,
+            content_type: "application/json".to_owned(),
+            validator: None,
+            fresh_for: None,
+        }))
+    }
+
+    async fn check(&self) -> Result<(), String> {
+        self.describe().await.map(drop)
+    }
+}
+
+impl fmt::Display for Statement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a statement on {}", self.database)
+    }
+}
+
+impl fmt::Debug for Statement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Statement({} on {})", self.rows.template.sql, self.database)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! SQLite files.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::TryStreamExt as _;
+use lastgood::{Error, Reason};
+use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive as _;
+use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions, SqliteRow};
+use sqlx::{Arguments as _, AssertSqlSafe, Column as _, ConnectOptions as _, Decode, Executor as _};
+use sqlx::{Row as _, SqlSafeStr as _, Statement as _, TypeInfo as _, ValueRef as _};
+use tokio::time::timeout;
+
+use super::connection::Borrowed;
+use super::rows::{Limits, Rows, distinct, push_float, push_text};
+use super::{DatabaseOptions, Fault, Query, Statement, failure, total};
+use crate::source::{Argument, Arguments};
+
+/// After how many of SQLite's instructions a running statement looks whether anyone still waits for it.
+const BETWEEN_LOOKS: i32 = 10_000;
+
+pub(super) struct Sqlite {
+    pool: SqlitePool,
+    options: SqliteConnectOptions,
+    path: PathBuf,
+}
+
+impl Sqlite {
+    pub(super) fn open(url: &str, settings: &DatabaseOptions) -> Result<Sqlite, String> {
+        let path = url.trim_start_matches("sqlite:").trim_start_matches("//");
+        if path.is_empty() || path.starts_with(":memory:") || path.contains('?') {
+            return Err("a SQLite URL names a file, as in sqlite:data/prices.db".to_owned());
+        }
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .read_only(true)
+            .create_if_missing(false)
+            .busy_timeout(settings.statement_timeout)
+            .disable_statement_logging();
+        let pool = SqlitePoolOptions::new()
+            .max_connections(settings.max_connections.max(1))
+            .acquire_timeout(settings.connect_timeout)
+            .connect_lazy_with(options.clone());
+        Ok(Sqlite { pool, options, path: path.into() })
+    }
+
+    pub(super) async fn ask(
+        &self,
+        statement: &Statement,
+        arguments: &Arguments,
+        deadline: Duration,
+    ) -> Result<Bytes, Fault> {
+        let acquired = self.pool.acquire().await.map_err(|why| {
+            tracing::warn!(database = %self, error = %why, "a SQLite database cannot be opened");
+            Error::new(Reason::Unreachable, "the database cannot be opened")
+        })?;
+        let mut connection = Borrowed::new(acquired);
+        let left = connection.left();
+        let answering = async {
+            let connection = connection.get()?;
+            connection.lock_handle().await?.set_progress_handler(BETWEEN_LOOKS, move || !left.load(Ordering::Relaxed));
+            answer(connection, statement, arguments).await
+        };
+        let answered = timeout(deadline, answering).await.map_err(|_| failure::timed_out())?;
+        if answered.is_ok() {
+            connection.give_back();
+        }
+        let (rows, total) = answered?;
+        Ok(statement.finish(rows, total)?)
+    }
+
+    pub(super) async fn describe(&self, statement: &Statement) -> Result<String, Fault> {
+        let mut connection = self.options.connect().await?;
+        for query in statement.queries() {
+            let sql = AssertSqlSafe(query.template.sql.as_str()).into_sql_str();
+            let prepared = connection.prepare(sql).await?;
+            distinct(prepared.columns().iter().map(|column| column.name())).map_err(Fault::Declared)?;
+        }
+        let used = statement.queries().flat_map(|query| &query.template.order);
+        let mut said: Vec<String> = used
+            .filter_map(|index| statement.parameters.get(*index))
+            .map(|(name, kind)| format!("{name} {}", kind.as_str()))
+            .collect();
+        said.dedup();
+        Ok(said.join(", "))
+    }
+}
+
+impl fmt::Display for Sqlite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SQLite at {}", self.path.display())
+    }
+}
+
+async fn answer(
+    connection: &mut SqliteConnection,
+    statement: &Statement,
+    arguments: &Arguments,
+) -> Result<(Rows, Option<u64>), Fault> {
+    let mut rows = Rows::new(statement.limits);
+    let Some(count) = &statement.count else {
+        run(connection, statement, &statement.rows, arguments, &mut rows).await?;
+        return Ok((rows, None));
+    };
+    connection.execute("BEGIN").await?;
+    run(connection, statement, &statement.rows, arguments, &mut rows).await?;
+    let mut counted = Rows::new(Limits { rows: 1, ..statement.limits });
+    run(connection, statement, count, arguments, &mut counted).await?;
+    connection.execute("COMMIT").await?;
+    Ok((rows, Some(total(counted)?)))
+}
+
+async fn run(
+    connection: &mut SqliteConnection,
+    statement: &Statement,
+    query: &Query,
+    arguments: &Arguments,
+    rows: &mut Rows,
+) -> Result<(), Fault> {
+    let sql = AssertSqlSafe(query.template.sql.as_str()).into_sql_str();
+    let prepared = connection.prepare(sql).await?;
+    distinct(prepared.columns().iter().map(|column| column.name())).map_err(Fault::Declared)?;
+    let mut bound = SqliteArguments::default();
+    for index in &query.template.order {
+        let name = statement.parameters.get(*index).map_or("", |(name, _)| name);
+        bind(&mut bound, arguments.get(name).unwrap_or(&Argument::Absent)).map_err(sqlx::Error::Encode)?;
+    }
+    let mut stream = prepared.query_with(bound).fetch(connection);
+    while let Some(row) = stream.try_next().await? {
+        push(rows, &row)?;
+    }
+    Ok(())
+}
+
+/// SQLite has no decimals: a whole one becomes an integer, another the nearest float.
+fn bind(bound: &mut SqliteArguments, argument: &Argument) -> Result<(), sqlx::error::BoxDynError> {
+    match argument {
+        Argument::Text(text) => bound.add(text.clone()),
+        Argument::Integer(number) => bound.add(*number),
+        Argument::Decimal(number) => match whole(number) {
+            Some(whole) => bound.add(whole),
+            None => bound.add(number.to_string().parse::<f64>()?),
+        },
+        Argument::Boolean(truth) => bound.add(i64::from(*truth)),
+        Argument::Date(day) => bound.add(day.to_string()),
+        Argument::Absent => bound.add(None::<String>),
+    }
+}
+
+fn whole(number: &Decimal) -> Option<i64> {
+    number.is_integer().then(|| number.to_i64()).flatten()
+}
+
+/// SQLite's values have their types, whatever the column is declared with; only truth is told by the declaration.
+fn push(rows: &mut Rows, row: &SqliteRow) -> Result<(), Fault> {
+    rows.begin(row.columns().iter().map(|column| column.name()))?;
+    for (index, column) in row.columns().iter().enumerate() {
+        let value = row.try_get_raw(index)?;
+        let out = rows.column(index)?;
+        if value.is_null() {
+            out.extend_from_slice(b"null");
+            continue;
+        }
+        let boolean = column.type_info().name() == "BOOLEAN";
+        let kind = value.type_info().name().to_owned();
+        let decoding = sqlx::Error::Decode;
+        match kind.as_str() {
+            "INTEGER" => match <i64 as Decode<sqlx::Sqlite>>::decode(value).map_err(decoding)? {
+                truth @ (0 | 1) if boolean => out.extend_from_slice(if truth == 1 { b"true" } else { b"false" }),
+                number => out.extend_from_slice(number.to_string().as_bytes()),
+            },
+            "REAL" => push_float(out, <f64 as Decode<sqlx::Sqlite>>::decode(value).map_err(decoding)?),
+            "TEXT" => push_text(out, <&str as Decode<sqlx::Sqlite>>::decode(value).map_err(decoding)?),
+            _ => {
+                let name = column.name();
+                return Err(Fault::Declared(format!(
+                    "column `{name}` holds bytes, which JSON has no form for; select hex(…) of it"
+                )));
+            }
+        }
+    }
+    Ok(rows.end()?)
+}

@@ -1,0 +1,419 @@
+use std::str::FromStr as _;
+
+use lastgood::testing::PostgresServer;
+use rust_decimal::Decimal;
+use serde_json::{Value, json};
+use sqlx::{ConnectOptions as _, Executor as _};
+use tokio::time::Instant;
+
+use super::*;
+use crate::source::Argument;
+
+const ATTACK: &str = "'; DROP TABLE stocks; --";
+
+fn open(url: &str) -> Database {
+    Database::open(DatabaseOptions::new("main", url.into())).unwrap()
+}
+
+fn impatient(url: &str) -> Database {
+    let mut options = DatabaseOptions::new("main", url.into());
+    options.statement_timeout = Duration::from_millis(300);
+    options.connect_timeout = Duration::from_millis(500);
+    options.max_connections = 1;
+    Database::open(options).unwrap()
+}
+
+fn parameters() -> Vec<(String, ParameterType)> {
+    let kinds = [
+        ("symbol", ParameterType::Text),
+        ("limit", ParameterType::Integer),
+        ("min", ParameterType::Decimal),
+        ("active", ParameterType::Boolean),
+        ("since", ParameterType::Date),
+    ];
+    kinds.map(|(name, kind)| (name.to_owned(), kind)).to_vec()
+}
+
+fn statement(database: &Database, sql: &str, shape: Shape) -> Statement {
+    Statement::new(database.clone(), StatementOptions::new(sql, shape, parameters())).unwrap()
+}
+
+fn arguments(given: &[(&str, Argument)]) -> Arguments {
+    Arguments(given.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
+}
+
+fn text(value: &str) -> Argument {
+    Argument::Text(value.to_owned())
+}
+
+async fn body(statement: &Statement, given: &[(&str, Argument)]) -> Result<String, Error> {
+    match statement.load(&arguments(given), None).await? {
+        Loaded::Answer(answer) => Ok(String::from_utf8(answer.body.to_vec()).unwrap()),
+        Loaded::Unchanged => panic!("nothing was held"),
+    }
+}
+
+async fn list(database: &Database, sql: &str, given: &[(&str, Argument)]) -> Result<String, Error> {
+    body(&statement(database, sql, Shape::List), given).await
+}
+
+fn refused(database: &Database, sql: &str) -> String {
+    Statement::new(database.clone(), StatementOptions::new(sql, Shape::List, parameters())).unwrap_err()
+}
+
+fn stocks() -> PostgresServer {
+    let server = PostgresServer::start();
+    server.execute(
+        "CREATE TYPE side AS ENUM ('buy', 'sell');
+         CREATE TABLE stocks (id int PRIMARY KEY, symbol varchar(20), price numeric(20,8), volume bigint, side side,
+             listed date, active boolean, seen timestamptz, ref uuid);
+         INSERT INTO stocks VALUES
+             (1, 'AAPL', 189.10000000, 9007199254740993, 'buy', '2025-01-31', true, '2025-01-31 12:00:00.5+02',
+                 '11111111-2222-3333-4444-555555555555'),
+             (2, 'MSFT', 0.00000001, 2, 'sell', '2024-06-01', false, NULL, NULL)",
+    );
+    server
+}
+
+#[tokio::test]
+async fn what_postgres_holds_comes_as_json_to_the_last_digit() {
+    let server = PostgresServer::start();
+    let database = open(&server.url("postgres"));
+    let cases = [
+        ("12345678901234567890.1234567890123456789::numeric", "12345678901234567890.1234567890123456789"),
+        ("0.10::numeric", "0.10"),
+        ("-0.00001234::numeric", "-0.00001234"),
+        ("100000000::numeric", "100000000"),
+        ("1e20::numeric", "100000000000000000000"),
+        ("0::numeric(10,4)", "0.0000"),
+        ("10000.0001::numeric", "10000.0001"),
+        ("'NaN'::numeric", "null"),
+        ("9223372036854775807::int8", "9223372036854775807"),
+        ("(-32768)::int2", "-32768"),
+        ("0.1::float8", "0.1"),
+        ("0.1::float4", "0.1"),
+        ("1e300::float8", "1e+300"),
+        ("'Infinity'::float8", "null"),
+        ("true", "true"),
+        ("NULL::text", "null"),
+        ("E'a\"\\n\\u00e9'", "\"a\\\"\\né\""),
+        ("'2025-01-31'::date", "\"2025-01-31\""),
+        ("'1969-12-31'::date", "\"1969-12-31\""),
+        ("'12:30:01.25'::time", "\"12:30:01.25\""),
+        ("'2025-01-31 12:00:00.5'::timestamp", "\"2025-01-31T12:00:00.5\""),
+        ("'2025-01-31 12:00:00+02'::timestamptz", "\"2025-01-31T10:00:00Z\""),
+        ("'infinity'::timestamptz", "\"infinity\""),
+        ("'{\"b\": 1.10, \"a\": 2}'::json", "{\"b\": 1.10, \"a\": 2}"),
+        ("'{\"a\": 1.10}'::jsonb", "{\"a\": 1.10}"),
+        ("'11111111-2222-3333-4444-55555555555a'::uuid", "\"11111111-2222-3333-4444-55555555555a\""),
+        ("ARRAY[1.10, NULL, 2]::numeric[]", "[1.10,null,2]"),
+        ("ARRAY[]::text[]", "[]"),
+    ];
+    for (sql, wanted) in cases {
+        let got = body(&statement(&database, &format!("SELECT {sql} AS v"), Shape::Row), &[]).await;
+        assert_eq!(got.unwrap_or_else(|why| panic!("{sql}: {why}")), format!("{{\"v\":{wanted}}}"), "{sql}");
+    }
+    for sql in ["'1 day'::interval", "'\\x00'::bytea", "'{{1,2},{3,4}}'::int[]", "'10.0.0.1'::inet"] {
+        let statement = statement(&database, &format!("SELECT {sql} AS v"), Shape::Row);
+        let why = body(&statement, &[]).await.unwrap_err();
+        assert_eq!(why.reason, Reason::Malformed, "{sql}");
+        if !sql.contains("int[]") {
+            let why = statement.check().await.unwrap_err();
+            assert!(why.contains("column `v`") && why.contains("cast"), "{why}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn values_are_bound_with_the_types_that_the_statement_wants() {
+    let server = stocks();
+    let database = open(&server.url("postgres"));
+    let decimal = |digits: &str| Argument::Decimal(Decimal::from_str(digits).unwrap());
+    let day = Argument::Date(jiff::civil::date(2025, 1, 1));
+    let cases = [
+        ("symbol = :symbol", ("symbol", text("AAPL")), "[1]"),
+        (":symbol IS NULL OR symbol = :symbol", ("symbol", Argument::Absent), "[1,2]"),
+        (":symbol IS NULL OR symbol = :symbol", ("symbol", text("MSFT")), "[2]"),
+        ("side = :symbol", ("symbol", text("sell")), "[2]"),
+        ("ref = :symbol", ("symbol", text("11111111-2222-3333-4444-555555555555")), "[1]"),
+        ("price > :min", ("min", decimal("0.00000001")), "[1]"),
+        ("id > :min", ("min", decimal("1.5")), "[2]"),
+        ("volume = :limit", ("limit", Argument::Integer(9_007_199_254_740_993)), "[1]"),
+        ("id = :limit", ("limit", Argument::Integer(3_000_000_000)), "[]"),
+        ("substr(symbol, :limit) = 'SFT'", ("limit", Argument::Integer(2)), "[2]"),
+        ("active = :active", ("active", Argument::Boolean(true)), "[1]"),
+        ("listed >= :since", ("since", day.clone()), "[1]"),
+        ("seen >= :since", ("since", day), "[1]"),
+    ];
+    for (condition, given, wanted) in cases {
+        let sql = format!("SELECT id FROM stocks WHERE {condition} ORDER BY id");
+        let got = list(&database, &sql, &[given]).await.unwrap_or_else(|why| panic!("{condition}: {why}"));
+        let rows: Vec<Value> = serde_json::from_str(&got).unwrap();
+        let ids: Vec<&Value> = rows.iter().map(|row| &row["id"]).collect();
+        assert_eq!(json!(ids).to_string(), wanted, "{condition}");
+    }
+    let mixed = "SELECT symbol FROM stocks WHERE side = :symbol AND id > :min";
+    let given = [("symbol", text("sell")), ("min", decimal("1.5"))];
+    assert_eq!(list(&database, mixed, &given).await.unwrap(), r#"[{"symbol":"MSFT"}]"#);
+    let wrong = "SELECT id FROM stocks WHERE ref = :symbol";
+    assert_eq!(list(&database, wrong, &[("symbol", text("no uuid"))]).await.unwrap_err().reason, Reason::NotFound);
+    let wrong = "SELECT id FROM stocks WHERE side = :symbol";
+    assert_eq!(list(&database, wrong, &[("symbol", text("hold"))]).await.unwrap_err().reason, Reason::NotFound);
+    let wrong = statement(&database, "SELECT id FROM stocks WHERE id = :symbol", Shape::List);
+    let why = wrong.check().await.unwrap_err();
+    assert!(why.contains("`symbol` is declared as text") && why.contains("int4"), "{why}");
+}
+
+#[tokio::test]
+async fn an_attempt_at_injection_is_a_text_like_any_other() {
+    let server = stocks();
+    let database = open(&server.url("postgres"));
+    let got = list(&database, "SELECT :symbol::text AS echo", &[("symbol", text(ATTACK))]).await.unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&got).unwrap(), json!([{"echo": ATTACK}]));
+    for attack in [ATTACK, "' OR '1'='1", "\\'; DROP TABLE stocks; --", ":limit", "$1", "a\0b"] {
+        let got = list(&database, "SELECT * FROM stocks WHERE symbol = :symbol", &[("symbol", text(attack))]).await;
+        assert!(matches!(&got, Ok(rows) if rows == "[]") || got.is_err_and(|why| why.reason == Reason::NotFound));
+    }
+    assert_eq!(server.execute("SELECT count(*) FROM stocks"), "2");
+}
+
+#[tokio::test]
+async fn nothing_can_be_written() {
+    let server = stocks();
+    let database = open(&server.url("postgres"));
+    let sql = "WITH gone AS (DELETE FROM stocks RETURNING id) SELECT * FROM gone";
+    assert_eq!(list(&database, sql, &[]).await.unwrap_err().reason, Reason::Upstream);
+    assert_eq!(server.execute("SELECT count(*) FROM stocks"), "2");
+}
+
+#[tokio::test]
+async fn shapes_hold_what_they_say() {
+    let server = stocks();
+    let database = open(&server.url("postgres"));
+    let one = statement(&database, "SELECT volume AS b, id AS a FROM stocks WHERE symbol = :symbol", Shape::Row);
+    let row = body(&one, &[("symbol", text("AAPL"))]).await.unwrap();
+    assert_eq!(row, r#"{"b":9007199254740993,"a":1}"#);
+    assert_eq!(body(&one, &[("symbol", text("NONE"))]).await.unwrap_err().reason, Reason::NotFound);
+    let two = statement(&database, "SELECT id FROM stocks", Shape::Row);
+    assert_eq!(body(&two, &[]).await.unwrap_err().reason, Reason::Malformed);
+    let shape = Shape::Page { count_sql: "SELECT count(*) FROM stocks".to_owned() };
+    let page = statement(&database, "SELECT id FROM stocks ORDER BY id LIMIT :limit", shape);
+    let got = body(&page, &[("limit", Argument::Integer(1))]).await.unwrap();
+    assert_eq!(got, r#"{"items":[{"id":1}],"total":2}"#);
+    // On the same connection, which is of use still.
+    assert!(body(&page, &[("limit", Argument::Integer(2))]).await.unwrap().contains(r#"{"id":2}],"total":2"#));
+    assert_eq!(page.describe().await.unwrap(), "limit int8");
+}
+
+#[tokio::test]
+async fn an_answer_beyond_its_limits_is_refused_and_never_cut() {
+    let server = PostgresServer::start();
+    let database = impatient(&server.url("postgres"));
+    let mut options = StatementOptions::new("SELECT generate_series(1, :limit) AS n", Shape::List, parameters());
+    options.max_rows = 10;
+    options.max_bytes = 1000;
+    let bounded = Statement::new(database.clone(), options.clone()).unwrap();
+    assert!(body(&bounded, &[("limit", Argument::Integer(10))]).await.is_ok());
+    let why = body(&bounded, &[("limit", Argument::Integer(11))]).await.unwrap_err();
+    assert!(why.reason == Reason::Malformed && why.message.contains("max_rows"), "{why}");
+    options.sql = "SELECT repeat('x', :limit) AS n".to_owned();
+    let bounded = Statement::new(database, options).unwrap();
+    let why = body(&bounded, &[("limit", Argument::Integer(2000))]).await.unwrap_err();
+    assert!(why.reason == Reason::Malformed && why.message.contains("max_bytes"), "{why}");
+    assert!(body(&bounded, &[("limit", Argument::Integer(20))]).await.is_ok(), "the one connection is of use still");
+}
+
+#[tokio::test]
+async fn a_slow_statement_ends_on_the_server_too() {
+    let server = PostgresServer::start();
+    let database = impatient(&server.url("postgres"));
+    let asked = Instant::now();
+    let why = list(&database, "SELECT 1 AS a FROM pg_sleep(20)", &[]).await.unwrap_err();
+    assert_eq!(why.reason, Reason::TimedOut);
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    let running = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg_sleep(20)'";
+    assert_eq!(server.execute(running), "0");
+    assert_eq!(list(&database, "SELECT 1 AS a", &[]).await.unwrap(), r#"[{"a":1}]"#);
+}
+
+#[tokio::test]
+async fn a_hung_database_holds_no_load_and_is_used_again_when_it_goes_on() {
+    let server = PostgresServer::start();
+    let database = impatient(&server.url("postgres"));
+    let one = statement(&database, "SELECT 1 AS a", Shape::List);
+    let asked = Instant::now();
+    let during = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        server.stop();
+    };
+    let (slow, ()) = tokio::join!(list(&database, "SELECT 1 AS a FROM pg_sleep(0.25)", &[]), during);
+    assert_eq!(slow.unwrap_err().reason, Reason::TimedOut);
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    for _ in 0..3 {
+        let asked = Instant::now();
+        let why = body(&one, &[]).await.unwrap_err();
+        assert!(matches!(why.reason, Reason::TimedOut | Reason::Unreachable), "{why}");
+        assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    }
+    server.cont();
+    assert!(body(&one, &[]).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_database_that_is_absent_at_the_start_is_attached_when_it_comes() {
+    let mut server = PostgresServer::prepare();
+    let database = impatient(&server.url("postgres"));
+    let one = statement(&database, "SELECT 1 AS a", Shape::List);
+    assert_eq!(body(&one, &[]).await.unwrap_err().reason, Reason::Unreachable);
+    let why = one.check().await.unwrap_err();
+    assert!(why.contains("refused") && why.contains("is it running"), "{why}");
+    server.restart();
+    assert!(body(&one, &[]).await.is_ok());
+    server.restart();
+    assert!(body(&one, &[]).await.is_ok(), "a broken connection is not used");
+}
+
+#[tokio::test]
+async fn with_all_connections_in_use_a_load_is_turned_away_in_time() {
+    let server = PostgresServer::start();
+    let mut options = DatabaseOptions::new("main", server.url("postgres").into());
+    options.max_connections = 2;
+    options.connect_timeout = Duration::from_millis(300);
+    let database = Database::open(options).unwrap();
+    let slow = || list(&database, "SELECT 1 AS a FROM pg_sleep(1.5)", &[]);
+    let quick = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        list(&database, "SELECT 1 AS a", &[]).await
+    };
+    let (first, second, third) = tokio::join!(slow(), slow(), quick);
+    assert!(first.is_ok() && second.is_ok());
+    assert_eq!(third.unwrap_err().reason, Reason::Overloaded);
+    assert!(list(&database, "SELECT 1 AS a", &[]).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_load_that_is_given_up_gives_its_place_back() {
+    let server = PostgresServer::start();
+    let mut options = DatabaseOptions::new("main", server.url("postgres").into());
+    options.statement_timeout = Duration::from_secs(60);
+    options.connect_timeout = Duration::from_millis(500);
+    options.max_connections = 1;
+    let database = Database::open(options).unwrap();
+    for _ in 0..3 {
+        let slow = list(&database, "SELECT 1 AS a FROM pg_sleep(20)", &[]);
+        assert!(timeout(Duration::from_millis(100), slow).await.is_err());
+    }
+    assert!(list(&database, "SELECT 1 AS a", &[]).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_table_that_changes_under_a_prepared_statement_is_read_anew() {
+    let server = stocks();
+    let database = impatient(&server.url("postgres"));
+    let all = statement(&database, "SELECT * FROM stocks WHERE id = :limit", Shape::Row);
+    let first = [("limit", Argument::Integer(1))];
+    assert!(body(&all, &first).await.is_ok());
+    server.execute("ALTER TABLE stocks ADD COLUMN sector text DEFAULT 'tech'");
+    assert!(body(&all, &first).await.unwrap().contains(r#""sector":"tech""#));
+}
+
+#[tokio::test]
+async fn what_the_database_says_is_for_the_operator_and_not_for_clients() {
+    let server = stocks();
+    let database = open(&server.url("postgres"));
+    let wrong = statement(&database, "SELECT prise FROM stocks", Shape::List);
+    let why = wrong.check().await.unwrap_err();
+    assert!(why.contains("column \"prise\" does not exist"), "{why}");
+    let why = body(&wrong, &[]).await.unwrap_err();
+    assert_eq!(why.reason, Reason::Upstream);
+    assert!(!why.message.contains("prise") && !why.message.contains("stocks"), "{why}");
+    let twice = statement(&database, "SELECT id, symbol AS id FROM stocks", Shape::List);
+    assert!(twice.check().await.unwrap_err().contains("two columns are named `id`"));
+    assert_eq!(body(&twice, &[]).await.unwrap_err().reason, Reason::Malformed);
+}
+
+#[tokio::test]
+async fn a_password_is_shown_nowhere() {
+    let database = open("postgres://me:hunter2@127.0.0.1:1/data?sslmode=disable");
+    let one = statement(&database, "SELECT 1 AS a", Shape::List);
+    let shown = format!("{database} {database:?} {one} {one:?} {:?}", one.check().await);
+    assert!(shown.contains("127.0.0.1:1/data") && !shown.contains("hunter2"), "{shown}");
+    let why = Database::open(DatabaseOptions::new("main", "postgres://me:hunter2@[/x".into())).unwrap_err();
+    assert!(!why.contains("hunter2"), "{why}");
+}
+
+async fn sqlite_file() -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("stocks.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let mut connection = options.connect().await.unwrap();
+    let sql =
+        "CREATE TABLE stocks (id INTEGER PRIMARY KEY, symbol TEXT, price REAL, active BOOLEAN, listed TEXT, raw BLOB);
+        INSERT INTO stocks VALUES (1, 'AAPL', 189.1, 1, '2025-01-31', NULL), (2, 'MSFT', 0.1, 0, '2024-06-01', x'00')";
+    connection.execute(sqlx::raw_sql(sql)).await.unwrap();
+    (folder, format!("sqlite:{}", path.display()))
+}
+
+#[tokio::test]
+async fn a_sqlite_file_is_read_the_same_way() {
+    let (_folder, url) = sqlite_file().await;
+    let database = open(&url);
+    let sql = "SELECT id, symbol, price, active, NULL AS none FROM stocks WHERE symbol = :symbol";
+    let one = statement(&database, sql, Shape::Row);
+    let got = body(&one, &[("symbol", text("AAPL"))]).await.unwrap();
+    assert_eq!(got, r#"{"id":1,"symbol":"AAPL","price":189.1,"active":true,"none":null}"#);
+    assert_eq!(body(&one, &[("symbol", text(ATTACK))]).await.unwrap_err().reason, Reason::NotFound);
+    let day = Argument::Date(jiff::civil::date(2025, 1, 1));
+    let min = Argument::Decimal(Decimal::from_str("0.1").unwrap());
+    let sql = "SELECT id FROM stocks WHERE listed >= :since AND price > :min AND active = :active";
+    let given = [("since", day), ("min", min), ("active", Argument::Boolean(true))];
+    assert_eq!(list(&database, sql, &given).await.unwrap(), r#"[{"id":1}]"#);
+    let shape = Shape::Page { count_sql: "SELECT count(*) FROM stocks".to_owned() };
+    let page = statement(&database, "SELECT id FROM stocks ORDER BY id LIMIT :limit", shape);
+    for _ in 0..2 {
+        let got = body(&page, &[("limit", Argument::Integer(1))]).await.unwrap();
+        assert_eq!(got, r#"{"items":[{"id":1}],"total":2}"#);
+    }
+    assert_eq!(list(&database, "SELECT raw FROM stocks", &[]).await.unwrap_err().reason, Reason::Malformed);
+    let wrong = statement(&database, "SELECT prise FROM stocks", Shape::List);
+    assert!(wrong.check().await.unwrap_err().contains("no such column: prise"));
+    let write = "WITH a AS (SELECT 1) DELETE FROM stocks RETURNING id";
+    assert!(list(&database, write, &[]).await.is_err());
+    assert_eq!(list(&database, "SELECT count(*) AS n FROM stocks", &[]).await.unwrap(), r#"[{"n":2}]"#);
+}
+
+/// The threads of this process that work for a SQLite connection.
+fn sqlite_threads() -> usize {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap();
+    let names = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("comm")).ok());
+    names.filter(|name| name.starts_with("sqlx-sqlite")).count()
+}
+
+#[tokio::test]
+async fn an_endless_sqlite_statement_is_ended_and_a_missing_file_is_told() {
+    let (folder, url) = sqlite_file().await;
+    let database = impatient(&url);
+    let started = Instant::now();
+    let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) AS m FROM n";
+    for _ in 0..3 {
+        let asked = Instant::now();
+        assert_eq!(list(&database, endless, &[]).await.unwrap_err().reason, Reason::TimedOut);
+        assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    }
+    assert!(list(&database, "SELECT 1 AS a", &[]).await.is_ok());
+    while sqlite_threads() > 1 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(started.elapsed() < Duration::from_secs(20), "statements that nobody waits for go on");
+    }
+    let missing = open(&format!("sqlite:{}/none.db", folder.path().display()));
+    assert_eq!(list(&missing, "SELECT 1 AS a", &[]).await.unwrap_err().reason, Reason::Unreachable);
+}
+
+#[tokio::test]
+async fn a_statement_that_cannot_be_right_is_refused_when_it_is_declared() {
+    let database = open("postgres://me@127.0.0.1:1/data");
+    assert!(refused(&database, "SELECT :nobody").contains("`:nobody`"));
+    assert!(refused(&database, "SELECT 1; SELECT 2").contains("more than one statement"));
+    assert!(refused(&database, "DELETE FROM t").contains("only statements that read"));
+    assert!(Database::open(DatabaseOptions::new("main", "mysql://x".into())).is_err());
+}

@@ -1,0 +1,227 @@
+//! A real PostgreSQL server, to be stopped and killed.
+
+use std::fmt;
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::sleep;
+use std::time::Duration;
+
+const TRIES: u32 = 1500;
+const BETWEEN_TRIES: Duration = Duration::from_millis(20);
+
+/// A PostgreSQL server of the test's own, on a free port of the loopback address, with a directory of its own. Dropping
+/// it kills the server and removes the directory. All methods block, and panic when the server does not do as told.
+///
+/// PostgreSQL refuses to run as root: there it runs as the user `postgres`, which Debian's package makes.
+pub struct PostgresServer {
+    port: u16,
+    directory: PathBuf,
+    binaries: PathBuf,
+    user: Option<(u32, u32)>,
+    process: Option<Child>,
+}
+
+impl PostgresServer {
+    /// Starts a server with an empty database `postgres` and a user of that name, who needs no password.
+    ///
+    /// # Panics
+    ///
+    /// When PostgreSQL is not installed or does not start.
+    pub fn start() -> Self {
+        for _ in 0..10 {
+            let mut server = Self::prepare();
+            // Another process may have taken the port since it was found free.
+            if server.try_start() {
+                return server;
+            }
+        }
+        panic!("PostgreSQL did not start");
+    }
+
+    /// Makes the server's directory and finds a port, but does not start it: [`PostgresServer::restart`] does.
+    ///
+    /// # Panics
+    ///
+    /// When PostgreSQL is not installed.
+    pub fn prepare() -> Self {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("lastgood-postgres-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("a temporary directory can be made");
+        let user = (id("-u", None) == Some(0))
+            .then(|| (id("-u", Some("postgres")), id("-g", Some("postgres"))))
+            .map(|(user, group)| (user.expect("there is a user postgres"), group.expect("it has a group")));
+        if let Some((user, group)) = user {
+            std::os::unix::fs::chown(&directory, Some(user), Some(group)).expect("root gives the directory away");
+        }
+        let server = PostgresServer { port: free_port(), directory, binaries: binaries(), user, process: None };
+        let made = server
+            .command("initdb")
+            .args(["--auth=trust", "--no-sync", "--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8", "-D"])
+            .arg(server.data())
+            .output();
+        succeeded("initdb", &made.expect("initdb runs"));
+        server
+    }
+
+    /// The port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// `postgres://postgres@127.0.0.1:port/database`.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}?sslmode=disable", self.port)
+    }
+
+    /// Runs SQL on the database `postgres` and gives back what it answers, a row a line, columns split by `|`.
+    ///
+    /// # Panics
+    ///
+    /// When the server refuses it.
+    pub fn execute(&self, sql: &str) -> String {
+        let mut command = self.client();
+        let output = command.args(["-v", "ON_ERROR_STOP=1", "-c", sql]).output().expect("psql runs");
+        succeeded(sql, &output);
+        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+    }
+
+    /// Stops the server and all that works for it with SIGSTOP: connections stay, and nothing is answered.
+    pub fn stop(&self) {
+        // The parent first, so that nothing new is begun.
+        for process in self.processes() {
+            signal("-STOP", process);
+        }
+    }
+
+    /// Lets a stopped server go on (SIGCONT).
+    pub fn cont(&self) {
+        for process in self.processes() {
+            signal("-CONT", process);
+        }
+    }
+
+    /// Ends the server at once and waits for its end.
+    pub fn kill(&mut self) {
+        self.cont();
+        if let Some(mut process) = self.process.take() {
+            // SIGQUIT ends its children too; SIGKILL would leave them to notice.
+            signal("-QUIT", process.id());
+            _ = process.wait();
+        }
+    }
+
+    /// Starts the server on its port, after a [`PostgresServer::kill`] if it runs.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    pub fn restart(&mut self) {
+        self.kill();
+        assert!(self.try_start(), "PostgreSQL did not start on port {}", self.port);
+    }
+
+    fn try_start(&mut self) -> bool {
+        let port = self.port.to_string();
+        let mut command = self.command("postgres");
+        command.arg("-D").arg(self.data()).args(["-h", "127.0.0.1", "-p", &port, "-k", ""]);
+        for setting in ["fsync=off", "full_page_writes=off", "max_connections=40", "shared_buffers=16MB"] {
+            command.args(["-c", setting]);
+        }
+        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("postgres runs");
+        self.process = Some(process);
+        for _ in 0..TRIES {
+            if self.client().args(["-c", "SELECT 1"]).output().is_ok_and(|output| output.status.success()) {
+                return true;
+            }
+            let exited = self.process.as_mut().and_then(|process| process.try_wait().ok().flatten());
+            if exited.is_some() {
+                return false;
+            }
+            sleep(BETWEEN_TRIES);
+        }
+        false
+    }
+
+    fn client(&self) -> Command {
+        let mut command = self.command("psql");
+        let port = self.port.to_string();
+        command.args(["-X", "-q", "-A", "-t", "-h", "127.0.0.1", "-U", "postgres", "-p", &port, "-d", "postgres"]);
+        command
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.binaries.join(program));
+        command.current_dir(&self.directory);
+        if let Some((user, group)) = self.user {
+            command.gid(group).uid(user);
+        }
+        command
+    }
+
+    fn data(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    /// The server and its children, in this order.
+    fn processes(&self) -> Vec<u32> {
+        let Some(parent) = self.process.as_ref().map(Child::id) else { return Vec::new() };
+        let listed = Command::new("ps").args(["-o", "pid=", "--ppid", &parent.to_string()]).output().expect("ps runs");
+        let children = String::from_utf8_lossy(&listed.stdout);
+        std::iter::once(parent).chain(children.split_whitespace().filter_map(|pid| pid.parse().ok())).collect()
+    }
+}
+
+impl fmt::Debug for PostgresServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PostgresServer({})", self.port)
+    }
+}
+
+impl Drop for PostgresServer {
+    fn drop(&mut self) {
+        self.kill();
+        _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Where the server's programs are: in the search path, or where Debian puts them, the newest version first.
+fn binaries() -> PathBuf {
+    let mut versions: Vec<(u32, PathBuf)> = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let version = path.file_name()?.to_str()?.parse().ok()?;
+            path.join("bin/initdb").exists().then_some((version, path.join("bin")))
+        })
+        .collect();
+    versions.sort();
+    let in_path = std::env::var_os("PATH").unwrap_or_default();
+    // A link leads to where the other programs are.
+    let linked = std::env::split_paths(&in_path).find_map(|folder| folder.join("initdb").canonicalize().ok());
+    let found = linked.and_then(|initdb| initdb.parent().map(Path::to_path_buf));
+    let found = found.or_else(|| versions.pop().map(|(_, path)| path));
+    found.expect("PostgreSQL is installed; run tests/install-tools.sh")
+}
+
+fn id(what: &str, user: Option<&str>) -> Option<u32> {
+    let output = Command::new("id").arg(what).args(user).output().expect("id runs");
+    String::from_utf8_lossy(&output.stdout).trim().parse().ok()
+}
+
+fn signal(name: &str, process: u32) {
+    _ = Command::new("kill").args([name, &process.to_string()]).stderr(Stdio::null()).status();
+}
+
+fn succeeded(what: &str, output: &Output) {
+    assert!(output.status.success(), "{what}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    listener.local_addr().expect("it has an address").port()
+}
