@@ -262,7 +262,7 @@ async fn stats_tell_hits_misses_and_keys_of_each_region() {
 #[tokio::test]
 async fn large_values_are_compressed_in_redis() {
     let scene = Scene::with(RedisIs::Up).await;
-    let gateway = scene.gateway(&[]).await;
+    let gateway = scene.gateway(&[("LASTGOOD_STORE_BUDGET", "1s")]).await;
     eventually("Redis is attached", async || scene_is_attached(&gateway).await).await;
     let body = read_ok(&gateway, &format!("{RECENT}?days=60")).await.body;
     let kept = async |name: &str| -> usize {
@@ -276,7 +276,7 @@ async fn large_values_are_compressed_in_redis() {
     let small = read_ok(&gateway, LATEST).await.body;
     assert!(kept("symbol=BYYF").await > small.len(), "what is small stays as it is");
     // And another gateway reads it.
-    let second = scene.gateway(&[]).await;
+    let second = scene.gateway(&[("LASTGOOD_STORE_BUDGET", "1s")]).await;
     eventually("Redis is attached", async || scene_is_attached(&second).await).await;
     let got = read_ok(&second, &format!("{RECENT}?days=60")).await;
     assert_eq!((got.cache(), &got.body), ("HIT", &body));
