@@ -286,6 +286,17 @@ class Parts:
         part.psql += ["-d", database]
         return part
 
+    def s3(self, bucket):
+        """S3 with an empty bucket; each request is a line of its log. The one part that takes a Python package."""
+        python = os.path.join(ROOT, "target", "test-tools", "venv", "bin", "python")
+        if not os.path.exists(python):
+            raise Failed("moto is missing; install it with tests/install-tools.sh")
+        command = [python, os.path.join(ROOT, "examples", "harness", "s3.py")]
+        part = self._start(Part("s3", command, self._log("s3"), self.environment(PYTHONDONTWRITEBYTECODE=1)))
+        part.url = part.when("listens", lambda: _first(r"(http://[\d.:]+\d)", part.said()))
+        ask(f"{part.url}/{bucket}", "PUT")
+        return part
+
     def _log(self, name):
         return self.path(f"{name}-{secrets.token_hex(3)}.log")
 

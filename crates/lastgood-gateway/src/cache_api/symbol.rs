@@ -14,10 +14,15 @@ pub(super) fn tag(symbol: &str) -> String {
 /// A symbol as keys name it, or what is wrong with it.
 pub(super) fn normalised(text: &str) -> Result<String, String> {
     let symbol = text.trim().to_uppercase();
-    match !symbol.is_empty() && symbol.len() <= LONGEST && symbol.chars().all(is_of_symbol) {
+    match !symbol.is_empty() && symbol.len() <= LONGEST && symbol.split('.').all(is_word) {
         true => Ok(symbol),
-        false => Err("a symbol is a name such as BTCUSDT".to_owned()),
+        false => Err("a symbol is a name such as BTCUSDT or BRK.B".to_owned()),
     }
+}
+
+/// A dot is part of symbols such as `BRK.B`, and yet separates `btcusdt.json`.
+fn is_word(part: &str) -> bool {
+    !part.is_empty() && part.chars().all(is_of_symbol)
 }
 
 /// What separates `BTCUSDT` from `BTCUSDTX` does not separate it from `BTCUSDT_260327`: that is another symbol.
@@ -28,7 +33,10 @@ fn is_of_symbol(c: char) -> bool {
 /// Whether a key names the symbol, as a word of its own.
 pub(super) fn is_named(symbol: &str, name: &str) -> bool {
     let decoded = percent_decode_str(name).decode_utf8_lossy().to_uppercase();
-    decoded.split(|c| !is_of_symbol(c)).any(|word| word == symbol)
+    decoded.match_indices(symbol).any(|(at, _)| {
+        let (before, after) = (&decoded[..at], &decoded[at + symbol.len()..]);
+        !before.ends_with(is_of_symbol) && !after.starts_with(is_of_symbol)
+    })
 }
 
 /// Whether a key holds answers about symbols that it does not name, so that any may be among them.
@@ -67,6 +75,12 @@ mod tests {
             "s?symbols=%5B%22XBTCUSDT%22%5D",
         ] {
             assert!(!is_named("BTCUSDT", no), "{no}");
+        }
+        assert!(is_named("BRK.B", "/v1/stocks/{symbol}/latest?symbol=BRK.B"));
+        assert!(!is_named("BRK.B", "/v1/stocks/{symbol}/latest?symbol=BRK.BX"));
+        assert!(!is_named("BRK.B", "/v1/stocks/{symbol}/latest?symbol=BRKXB"));
+        for wrong in ["", ".", "BRK.", ".B", "A..B", "../B", "A/B", "A B", "A*"] {
+            assert!(normalised(wrong).is_err(), "{wrong}");
         }
         assert!(is_named("币安人生USDT", "s?symbol=%E5%B8%81%E5%AE%89%E4%BA%BA%E7%94%9FUSDT"));
     }

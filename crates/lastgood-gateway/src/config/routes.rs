@@ -35,6 +35,8 @@ pub(crate) struct RouteSetting {
     pub(crate) tags: Vec<Template>,
     pub(crate) description: Option<String>,
     pub(crate) parameters: Vec<Parameter>,
+    /// Whether keys hold the arguments' hash alone.
+    pub(crate) hash_parameters: bool,
     pub(crate) sources: Vec<SourceSetting>,
     /// What is loaded ahead of its readers.
     pub(crate) warm: Vec<Arguments>,
@@ -82,6 +84,7 @@ fn route(mut fields: Fields<'_>, declared: &Declared) -> Option<RouteSetting> {
     }
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let tags = fields.read("tags", |raw| tags(raw, &names)).unwrap_or_default();
+    let hash_parameters = fields.read("hash_parameters", value::boolean).unwrap_or(false);
     let sources = sources(&mut fields, declared, &names);
     let warm_every = fields.read("warm_every", |raw| value::span(raw, Duration::from_secs(1)..=DAY * 7));
     let warm = match are_good {
@@ -103,6 +106,7 @@ fn route(mut fields: Fields<'_>, declared: &Declared) -> Option<RouteSetting> {
         tags,
         description,
         parameters,
+        hash_parameters,
         sources,
         warm,
         warm_every,

@@ -12,14 +12,15 @@ const LONGEST_KEY: usize = 256;
 const ENCODED: &AsciiSet = &CONTROLS.add(b'%').add(b'&').add(b'=').add(b' ').add(b'*').add(b'?').add(b'[').add(b']');
 
 impl Route {
-    /// The key of a question in the route's region: `/v1/stocks/{symbol}/recent?symbol=AAPL&days=30`.
+    /// The key of a question in the route's region: `/v1/stocks/{symbol}/recent?symbol=AAPL&days=30`. The
+    /// arguments give way to their hash where they are long, and where the route wants nobody to read them.
     pub(super) fn key(&self, arguments: &Arguments) -> String {
         let path = &self.setting.path;
         let given = arguments.0.iter().filter(|(_, value)| *value != Argument::Absent);
         let fields = given.map(|(name, value)| format!("{name}={}", utf8_percent_encode(&value.to_string(), ENCODED)));
         let fields = fields.collect::<Vec<_>>().join("&");
         let plain = format!("{path}?{fields}");
-        match plain.len() <= LONGEST_KEY {
+        match plain.len() <= LONGEST_KEY && !self.setting.hash_parameters {
             true => plain,
             // No parameter is called this.
             false => format!("{path}?sha256={}", hex(digest(&SHA256, plain.as_bytes()).as_ref())),

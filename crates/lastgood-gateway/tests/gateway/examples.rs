@@ -7,10 +7,15 @@ use std::time::Duration;
 
 use lastgood::testing::RedisServer;
 use lastgood_gateway::config::{ConfigFile, FlagValue, Log, LogFormat, Settings, Sources, resolve};
+use serde_json::Value;
 use tokio::process::Command;
 
+use crate::support::{Got, Running, client, get, read};
+
 mod signals;
+mod stock_api;
 mod tradebot;
+mod vibeapp;
 
 /// The state of the Redis that an example is given. In none of them may a client notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +51,13 @@ fn path(example: &str, name: &str) -> PathBuf {
 
 /// What the example's `lastgood.toml` says, with the environment that its `run` gives, and more flags.
 fn settings(example: &str, env: &[(&str, &str)], flags: &[(&str, &str)]) -> Settings {
+    settings_of(example, None, env, flags)
+}
+
+/// The same, of another text than the file's.
+fn settings_of(example: &str, text: Option<&str>, env: &[(&str, &str)], flags: &[(&str, &str)]) -> Settings {
     let file = path(example, "lastgood.toml");
-    let text = std::fs::read_to_string(&file).expect("the example's configuration");
+    let text = text.map_or_else(|| std::fs::read_to_string(&file).expect("the example's configuration"), str::to_owned);
     let flag = |(key, value): &(&str, &str)| FlagValue {
         flag: "--set".to_owned(),
         key: (*key).to_owned(),
@@ -60,6 +70,26 @@ fn settings(example: &str, env: &[(&str, &str)], flags: &[(&str, &str)]) -> Sett
         flags: flags.iter().map(flag).collect(),
     };
     resolve(&sources).unwrap_or_else(|problems| panic!("{problems}")).settings
+}
+
+/// A good answer.
+async fn read_ok(gateway: &Running, target: &str) -> Got {
+    let got = get(gateway.url(target)).await;
+    assert_eq!(got.status, 200, "{target}: {}", got.text());
+    got
+}
+
+/// For how many seconds an answer is fresh yet, as its `Cache-Status` has it.
+fn ttl(got: &Got) -> u64 {
+    number_after(got.header("cache-status"), "ttl=") as u64
+}
+
+/// What a request to the Cache API that changes something answers.
+async fn admin(gateway: &Running, target: &str, body: Value) -> Value {
+    let request = client().post(gateway.url(target)).body(body.to_string());
+    let got = read(request.send().await.expect("an answer")).await;
+    assert_eq!(got.status, 200, "{target}: {}", got.text());
+    got.json()
 }
 
 async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
@@ -102,9 +132,9 @@ impl std::io::Write for Logged {
 }
 
 /// Runs the example's own command to its end, with the program under test.
-async fn run_once(example: &str) -> Output {
+async fn run_once(example: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(path(example, "run"));
-    command.arg("--once").stdin(Stdio::null()).kill_on_drop(true);
+    command.arg("--once").args(arguments).stdin(Stdio::null()).kill_on_drop(true);
     command.env("LASTGOOD_BIN", env!("CARGO_BIN_EXE_lastgood")).env("PYTHONDONTWRITEBYTECODE", "1");
     let ended = tokio::time::timeout(Duration::from_secs(150), command.output());
     ended.await.expect("the example ends").expect("the example starts")

@@ -164,7 +164,14 @@ impl Bucket {
         let Some((store, root)) = &self.0.folder else { return Ok(()) };
         let missing = || Error::new(Reason::NotFound, "there is no such object");
         let place = store.path_to_filesystem(path).map_err(|_| missing())?;
-        let real = tokio::fs::canonicalize(place).await.map_err(|_| missing())?;
+        let real = match tokio::fs::canonicalize(place).await {
+            Ok(real) => real,
+            // A folder that is gone, unmounted for one, says nothing of what was in it.
+            Err(_) if tokio::fs::metadata(root).await.is_err() => {
+                return Err(Error::new(Reason::Unreachable, "the folder is not there"));
+            }
+            Err(_) => return Err(missing()),
+        };
         if !real.starts_with(root) {
             tracing::warn!(bucket = self.0.name, "a link that leads out of the folder was not followed");
             return Err(missing());

@@ -330,7 +330,7 @@ async fn when_redis_goes_down_the_lists_are_served_and_refreshed_on() {
 /// It asks for quiet (`.config/nextest.toml`): what it measures is the gateway, not the tests beside it.
 #[tokio::test]
 async fn the_run_command_shows_the_chain_the_table_and_the_load() {
-    let output = run_once("tradebot").await;
+    let output = run_once("tradebot", &[]).await;
     let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}{complained}");
     for link in ["testnet", "mainnet", "public", "last-good"] {

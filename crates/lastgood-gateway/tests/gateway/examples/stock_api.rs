@@ -1,0 +1,471 @@
+//! Stock prices over objects in a bucket, each feature with Redis up, down and stopped.
+
+use std::process::Stdio;
+
+use lastgood::testing::RedisServer;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use super::{RedisIs, admin, eventually, number_after, path, read_ok, run_once, settings_of, ttl};
+use crate::support::{Running, client, get};
+
+const LATEST: &str = "/v1/stocks/BYYF/latest";
+const RECENT: &str = "/v1/stocks/BYYF/recent";
+const LIST: &str = "/v1/stocks";
+/// The stocks that the example keeps warm, and those that it does not.
+const POPULAR: [&str; 10] = ["AAPL", "MSFT", "NVDA", "AMZN", "GOOGL", "META", "TSLA", "BRK.B", "JPM", "V"];
+const OTHERS: [&str; 4] = ["AAAA", "BYYF", "CWXL", "DUWR"];
+const DAYS: usize = 60;
+/// Answers that the example loads ahead: two of each popular stock, and the list.
+const WARMED: u64 = 2 * POPULAR.len() as u64 + 1;
+
+/// A folder of objects and a Redis.
+struct Scene {
+    folder: tempfile::TempDir,
+    redis: RedisServer,
+}
+
+impl Scene {
+    async fn with(redis: RedisIs) -> Scene {
+        let scene = Scene { folder: tempfile::tempdir().unwrap(), redis: redis.server() };
+        scene.make(&["--stocks", "14", "--days", &DAYS.to_string()]).await;
+        scene
+    }
+
+    /// Runs the example's own script on the folder.
+    async fn make(&self, arguments: &[&str]) {
+        make(&self.folder.path().display().to_string(), arguments).await;
+    }
+
+    fn object(&self, symbol: &str) -> Value {
+        let path = self.folder.path().join(format!("stock-data/daily/{symbol}.json"));
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    }
+
+    async fn gateway(&self, env: &[(&str, &str)]) -> Running {
+        let bucket = format!("file:{}", self.folder.path().display());
+        serve(None, &bucket, &self.redis, env).await
+    }
+}
+
+/// S3 on a free port, by moto, and the requests it had.
+struct S3 {
+    process: tokio::process::Child,
+    url: String,
+    log: tempfile::NamedTempFile,
+}
+
+impl S3 {
+    /// With the objects of some stocks.
+    async fn start() -> S3 {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let mut server = Command::new(path("stock-api", "../../target/test-tools/venv/bin/python"));
+        server.arg(path("stock-api", "../harness/s3.py")).stdin(Stdio::null()).kill_on_drop(true);
+        let process = server.stdout(log.reopen().unwrap()).spawn().expect("moto; run tests/install-tools.sh");
+        let mut s3 = S3 { process, url: String::new(), log };
+        eventually("moto listens", async || s3.said().contains('\n')).await;
+        s3.url = s3.said().lines().next().unwrap().to_owned();
+        assert!(client().put(format!("{}/stocks", s3.url)).send().await.unwrap().status().is_success());
+        make(&format!("{}/stocks", s3.url), &["--stocks", "14", "--days", "60"]).await;
+        s3
+    }
+
+    fn said(&self) -> String {
+        std::fs::read_to_string(self.log.path()).unwrap()
+    }
+
+    /// Statuses of the requests for an object so far.
+    fn asked(&self, symbol: &str) -> Vec<String> {
+        let object = format!("GET /stocks/stock-data/daily/{symbol}.json ");
+        self.said().lines().filter_map(|line| line.strip_prefix(&object)).map(str::to_owned).collect()
+    }
+
+    /// A gateway on the example's file, with what it says of S3 in force.
+    async fn gateway(&self, redis: &RedisServer) -> Running {
+        let file = std::fs::read_to_string(path("stock-api", "lastgood.toml")).unwrap();
+        let file = file.replace("#endpoint = \"http://127.0.0.1:9000\"", &format!("endpoint = \"{}\"", self.url));
+        let file = file.replace("#access_key", "access_key").replace("#secret_key", "secret_key");
+        let keys = [("AWS_ACCESS_KEY_ID", "me"), ("AWS_SECRET_ACCESS_KEY", "hunter2")];
+        serve(Some(&file), "s3://stocks", redis, &keys).await
+    }
+}
+
+async fn make(place: &str, arguments: &[&str]) {
+    let mut script = Command::new(path("stock-api", "objects.py"));
+    let done = script.arg(place).args(arguments).stdin(Stdio::null()).status().await.expect("python3");
+    assert!(done.success());
+}
+
+/// A gateway on the example's file, or another, that has loaded what it keeps warm.
+async fn serve(file: Option<&str>, bucket: &str, redis: &RedisServer, env: &[(&str, &str)]) -> Running {
+    let data = tempfile::tempdir().unwrap();
+    let (redis, data_dir) = (redis.url(), data.path().display().to_string());
+    let own = [("STOCK_BUCKET", bucket), ("REDIS_URL", &redis), ("LASTGOOD_DATA_DIR", &data_dir)];
+    let env: Vec<(&str, &str)> = own.into_iter().chain(env.iter().copied()).collect();
+    let gateway = Running::serve(&settings_of("stock-api", file, &env, &[]), data).await;
+    if !env.iter().any(|(_, value)| *value == "false") {
+        eventually("what is popular is warm", async || count(&gateway, "keys").await >= WARMED).await;
+    }
+    gateway
+}
+
+/// A number of the statistics, over the regions of stocks.
+async fn count(gateway: &Running, name: &str) -> u64 {
+    let stats = get(gateway.url("/api/cache/stats")).await.json();
+    let regions = stats["regions"].as_object().unwrap();
+    regions.iter().filter(|(region, _)| region.starts_with("stock_")).map(|(_, of)| of[name].as_u64().unwrap()).sum()
+}
+
+#[tokio::test]
+async fn the_latest_price_is_kept_for_five_minutes() {
+    for redis in RedisIs::ALL {
+        let scene = Scene::with(redis).await;
+        let gateway = scene.gateway(&[]).await;
+        let (first, second) = (read_ok(&gateway, LATEST).await, read_ok(&gateway, LATEST).await);
+        assert_eq!((first.cache(), second.cache()), ("MISS", "HIT"), "Redis {redis:?}");
+        assert!((255..=300).contains(&ttl(&second)), "{}", second.header("cache-status"));
+        let (object, got) = (scene.object("BYYF"), second.json());
+        let points = object["data_points"].as_array().unwrap();
+        assert_eq!(got["data_points"], points[DAYS - 1], "{got}");
+        assert_eq!((&got["symbol"], &got["last_updated"]), (&json!("BYYF"), &object["last_updated"]));
+    }
+}
+
+#[tokio::test]
+async fn recent_days_for_an_hour() {
+    for redis in RedisIs::ALL {
+        let scene = Scene::with(redis).await;
+        let gateway = scene.gateway(&[]).await;
+        let object = scene.object("BYYF");
+        let points = object["data_points"].as_array().unwrap();
+        for (query, days) in [("", 30), ("?days=5", 5), ("?days=1", 1), ("?days=1500", DAYS)] {
+            let question = format!("{RECENT}{query}");
+            assert_eq!(read_ok(&gateway, &question).await.cache(), "MISS", "{question}, Redis {redis:?}");
+            let got = read_ok(&gateway, &question).await;
+            assert_eq!(got.cache(), "HIT");
+            assert!((3_060..=3_600).contains(&ttl(&got)), "{}", got.header("cache-status"));
+            assert_eq!(got.json()["data_points"].as_array().unwrap()[..], points[DAYS - days..], "{question}");
+        }
+        for days in ["0", "1501", "-1", "five", "1e3"] {
+            let refused = get(gateway.url(&format!("{RECENT}?days={days}"))).await;
+            assert_eq!((refused.status, refused.header("content-type")), (400, "application/problem+json"), "{days}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_symbol_list_for_six_hours() {
+    for redis in RedisIs::ALL {
+        let scene = Scene::with(redis).await;
+        let gateway = scene.gateway(&[]).await;
+        let got = read_ok(&gateway, LIST).await;
+        assert_eq!(got.cache(), "HIT", "it is warmed; Redis {redis:?}");
+        assert!((18_360..=21_600).contains(&ttl(&got)), "{}", got.header("cache-status"));
+        let mut all: Vec<&str> = POPULAR.into_iter().chain(OTHERS).collect();
+        all.sort_unstable();
+        assert_eq!(symbols(&got.json()), all);
+    }
+}
+
+/// The symbols of the list.
+fn symbols(list: &Value) -> Vec<String> {
+    list.as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn clearing_a_symbol_reloads_its_routes_and_no_other() {
+    for redis in RedisIs::ALL {
+        let scene = Scene::with(redis).await;
+        let gateway = scene.gateway(&[]).await;
+        for cleared in ["AAPL", "BRK.B"] {
+            let answer = admin(&gateway, &format!("/api/cache/clear/{cleared}"), json!({})).await;
+            assert!(answer["removed"].as_u64() >= Some(2), "{cleared}: {answer}");
+            for symbol in POPULAR {
+                for route in ["latest", "recent"] {
+                    let got = read_ok(&gateway, &format!("/v1/stocks/{symbol}/{route}")).await;
+                    let expected = if symbol == cleared { "MISS" } else { "HIT" };
+                    assert_eq!(got.cache(), expected, "{symbol} {route} after {cleared}, Redis {redis:?}");
+                }
+            }
+            assert_eq!(read_ok(&gateway, LIST).await.cache(), "HIT");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cleared_symbol_is_read_anew_from_its_object() {
+    let scene = Scene::with(RedisIs::Up).await;
+    let gateway = scene.gateway(&[]).await;
+    let close = async |route: &str| -> f64 {
+        let got = read_ok(&gateway, &format!("/v1/stocks/MSFT/{route}")).await.json();
+        let points = &got["data_points"];
+        points.as_array().map_or(points, |points| &points[points.len() - 1])["close"].as_f64().unwrap()
+    };
+    let before = close("latest").await;
+    scene.make(&["--only", "MSFT", "--days", "60"]).await;
+    assert_eq!(close("latest").await, before, "it is fresh for five minutes");
+    admin(&gateway, "/api/cache/clear/MSFT", json!({})).await;
+    for route in ["latest", "recent"] {
+        assert!((close(route).await / before - 2.0).abs() < 0.01, "{route}");
+    }
+}
+
+#[tokio::test]
+async fn popular_symbols_are_warm_before_anyone_asks() {
+    for redis in RedisIs::ALL {
+        let scene = Scene::with(redis).await;
+        let gateway = scene.gateway(&[]).await;
+        for symbol in POPULAR {
+            for route in ["latest", "recent"] {
+                let got = read_ok(&gateway, &format!("/v1/stocks/{symbol}/{route}")).await;
+                assert_eq!(got.cache(), "HIT", "{symbol} {route}, Redis {redis:?}");
+            }
+        }
+        assert_eq!(count(&gateway, "misses").await, 0, "no reader waited; Redis {redis:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_flag_turns_the_cache_off_and_on() {
+    for redis in RedisIs::ALL {
+        for flag in ["LASTGOOD_ENABLED", "CACHE_ENABLED", "REDIS_ENABLED"] {
+            let scene = Scene::with(redis).await;
+            let gateway = scene.gateway(&[(flag, "false")]).await;
+            for _ in 0..2 {
+                assert_eq!(read_ok(&gateway, LATEST).await.cache(), "PASS", "{flag}, Redis {redis:?}");
+            }
+            admin(&gateway, "/api/cache/enable", json!({})).await;
+            assert_eq!(read_ok(&gateway, LATEST).await.cache(), "MISS");
+            assert_eq!(read_ok(&gateway, LATEST).await.cache(), "HIT");
+            admin(&gateway, "/api/cache/disable", json!({})).await;
+            assert_eq!(read_ok(&gateway, LATEST).await.cache(), "PASS");
+            assert_eq!(get(gateway.url("/api/cache/status")).await.json()["enabled"], false);
+        }
+    }
+}
+
+#[tokio::test]
+async fn stats_tell_hits_misses_and_keys_of_each_region() {
+    for redis in RedisIs::ALL {
+        let scene = Scene::with(redis).await;
+        let gateway = scene.gateway(&[]).await;
+        for _ in 0..5 {
+            read_ok(&gateway, LATEST).await;
+        }
+        let latest = get(gateway.url("/api/cache/stats")).await.json()["regions"]["stock_latest"].clone();
+        assert_eq!((&latest["misses"], &latest["hits"]["memory"]), (&json!(1), &json!(4)), "{latest}");
+        assert_eq!((&latest["hit_rate"], &latest["keys"]), (&json!(0.8), &json!(POPULAR.len() + 1)), "Redis {redis:?}");
+        assert!(latest["last_refresh"].is_u64() && latest["memory_bytes"].as_u64() > Some(1_000), "{latest}");
+    }
+}
+
+#[tokio::test]
+async fn large_values_are_compressed_in_redis() {
+    let scene = Scene::with(RedisIs::Up).await;
+    let gateway = scene.gateway(&[("LASTGOOD_STORE_BUDGET", "1s")]).await;
+    eventually("Redis is attached", async || scene_is_attached(&gateway).await).await;
+    let body = read_ok(&gateway, &format!("{RECENT}?days=60")).await.body;
+    let kept = async |name: &str| -> usize {
+        assert!(gateway.gateway.cache().flush(std::time::Duration::from_secs(5)).await);
+        let keys = scene.redis.command(&["KEYS", &format!("lastgood:stock_*{name}")]);
+        let key = keys.lines().find(|line| line.starts_with("lastgood:")).unwrap_or_else(|| panic!("{name}: {keys}"));
+        scene.redis.command(&["STRLEN", key]).trim().trim_start_matches(':').parse().unwrap()
+    };
+    let packed = kept("symbol=BYYF&days=60").await;
+    assert!(packed * 2 < body.len(), "{} bytes are kept as {packed}", body.len());
+    let small = read_ok(&gateway, LATEST).await.body;
+    assert!(kept("symbol=BYYF").await > small.len(), "what is small stays as it is");
+    // And another gateway reads it.
+    let second = scene.gateway(&[("LASTGOOD_STORE_BUDGET", "1s")]).await;
+    eventually("Redis is attached", async || scene_is_attached(&second).await).await;
+    let got = read_ok(&second, &format!("{RECENT}?days=60")).await;
+    assert_eq!((got.cache(), &got.body), ("HIT", &body));
+    assert!(got.header("cache-status").contains("detail=store"), "{}", got.header("cache-status"));
+}
+
+async fn scene_is_attached(gateway: &Running) -> bool {
+    let store = gateway.gateway.cache().probe_store().await.is_some_and(|probe| probe.is_ok());
+    store && get(gateway.url("/health")).await.json()["breaker"] == "closed"
+}
+
+#[tokio::test]
+async fn a_killed_redis_is_noticed_by_no_reader() {
+    let mut scene = Scene::with(RedisIs::Up).await;
+    let gateway = scene.gateway(&[]).await;
+    for round in 0..3 {
+        if round == 1 {
+            scene.redis.kill();
+        }
+        for symbol in OTHERS {
+            let expected = if round == 0 { "MISS" } else { "HIT" };
+            let got = read_ok(&gateway, &format!("/v1/stocks/{symbol}/latest")).await;
+            assert_eq!(got.cache(), expected, "{symbol} in round {round}");
+            let got = read_ok(&gateway, &format!("/v1/stocks/{symbol}/recent?days={}", 10 + round)).await;
+            assert_eq!(got.cache(), "MISS", "new questions are answered, too");
+        }
+    }
+}
+
+/// Ends the freshness of all that the example keeps.
+async fn expire_all(gateway: &Running) {
+    admin(gateway, "/api/cache/invalidate", json!({ "tag": "stocks" })).await;
+}
+
+#[tokio::test]
+async fn a_bucket_outage_is_served_from_last_good() {
+    for redis in RedisIs::ALL {
+        let redis = redis.server();
+        let mut s3 = S3::start().await;
+        let gateway = s3.gateway(&redis).await;
+        let questions = [LIST, LATEST, RECENT, "/v1/stocks/AAPL/latest"];
+        let mut before = Vec::new();
+        for question in questions {
+            before.push(read_ok(&gateway, question).await.body);
+        }
+        expire_all(&gateway).await;
+        s3.process.kill().await.unwrap();
+        for (question, before) in questions.into_iter().zip(&before) {
+            let got = read_ok(&gateway, question).await;
+            assert_eq!((got.cache(), &got.body), ("LAST-GOOD", before), "{question}");
+        }
+        let never = get(gateway.url("/v1/stocks/CWXL/latest")).await;
+        assert_eq!((never.status, never.header("content-type")), (503, "application/problem+json"), "{}", never.text());
+        assert!(!never.text().contains("127.0.0.1") && !never.text().contains("hunter2"), "{}", never.text());
+    }
+}
+
+#[tokio::test]
+async fn a_bucket_outage_outlives_a_restart_of_the_gateway() {
+    let redis = RedisServer::start();
+    let mut s3 = S3::start().await;
+    let first = s3.gateway(&redis).await;
+    eventually("Redis is attached", async || scene_is_attached(&first).await).await;
+    let before = read_ok(&first, RECENT).await.body;
+    assert!(first.gateway.cache().flush(std::time::Duration::from_secs(5)).await);
+    first.stop().await;
+    s3.process.kill().await.unwrap();
+    let second = s3.gateway(&redis).await;
+    eventually("the gateway has it of Redis", async || {
+        let got = get(second.url(RECENT)).await;
+        got.status == 200 && got.body == before
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_folder_that_is_gone_is_an_outage_and_no_missing_stock() {
+    let scene = Scene::with(RedisIs::Up).await;
+    let bucket = scene.folder.path().join("mounted");
+    std::fs::create_dir(&bucket).unwrap();
+    std::fs::rename(scene.folder.path().join("stock-data"), bucket.join("stock-data")).unwrap();
+    let gateway = serve(None, &format!("file:{}", bucket.display()), &scene.redis, &[]).await;
+    let before = read_ok(&gateway, LATEST).await.body;
+    expire_all(&gateway).await;
+    std::fs::rename(&bucket, scene.folder.path().join("unmounted")).unwrap();
+    let got = read_ok(&gateway, LATEST).await;
+    assert_eq!((got.cache(), &got.body), ("LAST-GOOD", &before));
+    assert_eq!(get(gateway.url("/v1/stocks/CWXL/latest")).await.status, 503);
+}
+
+#[tokio::test]
+async fn an_unchanged_object_costs_a_conditional_request() {
+    for redis in [RedisIs::Up, RedisIs::Down] {
+        let redis = redis.server();
+        let s3 = S3::start().await;
+        let gateway = s3.gateway(&redis).await;
+        let before = read_ok(&gateway, LATEST).await;
+        assert_eq!(s3.asked("BYYF"), ["200"]);
+        for round in 1..=2 {
+            expire_all(&gateway).await;
+            let got = read_ok(&gateway, LATEST).await;
+            assert_eq!(got.body, before.body);
+            eventually("it was asked for again", async || s3.asked("BYYF").len() == round + 1).await;
+            assert_eq!(s3.asked("BYYF")[round], "304", "not sent again");
+            eventually("it is fresh again", async || read_ok(&gateway, LATEST).await.cache() == "HIT").await;
+        }
+        // And a changed one is sent.
+        make(&format!("{}/stocks", s3.url), &["--only", "BYYF", "--days", "60"]).await;
+        expire_all(&gateway).await;
+        eventually("what changed is told", async || read_ok(&gateway, LATEST).await.body != before.body).await;
+        assert_eq!(s3.asked("BYYF").last().unwrap(), "200");
+    }
+}
+
+#[tokio::test]
+async fn all_routes_answer_from_s3() {
+    let redis = RedisServer::start();
+    let s3 = S3::start().await;
+    let gateway = s3.gateway(&redis).await;
+    assert_eq!(symbols(&read_ok(&gateway, LIST).await.json()).len(), POPULAR.len() + OTHERS.len());
+    for symbol in POPULAR.into_iter().chain(OTHERS) {
+        let recent = read_ok(&gateway, &format!("/v1/stocks/{symbol}/recent?days=7")).await.json();
+        assert_eq!((recent["data_points"].as_array().unwrap().len(), &recent["symbol"]), (7, &json!(symbol)));
+        let latest = read_ok(&gateway, &format!("/v1/stocks/{symbol}/latest")).await.json();
+        assert_eq!(latest["data_points"], recent["data_points"][6]);
+    }
+}
+
+#[tokio::test]
+async fn path_traversal_in_a_symbol_is_refused() {
+    let scene = Scene::with(RedisIs::Up).await;
+    std::fs::write(scene.folder.path().join("secret.json"), r#"{"symbol":"secret","data_points":[{"close":1}]}"#)
+        .unwrap();
+    let gateway = scene.gateway(&[]).await;
+    for symbol in [
+        "..%2F..%2Fsecret",
+        "..%2f..%2fsecret",
+        "%2e%2e%2f%2e%2e%2fsecret",
+        "..%5C..%5Csecret",
+        "..",
+        "%2e%2e",
+        "..%252F..%252Fsecret",
+        "A%00",
+        "A%2F..%2F..%2F..%2Fsecret",
+        "%2Fetc%2Fpasswd",
+        "A%0AB",
+        "*",
+        "A;B",
+        "ABCDEFGHIJKLMNOP",
+        "%EF%BC%8E%EF%BC%8E",
+        "'",
+        "",
+    ] {
+        for route in ["latest", "recent"] {
+            let got = get_as_is(&gateway, &format!("/v1/stocks/{symbol}/{route}")).await;
+            assert_eq!(got.0, 400, "{symbol:?} answered {got:?}");
+            assert!(!got.1.contains("\"close\"") && !got.1.contains("root:"), "{symbol:?} answered {got:?}");
+        }
+    }
+    assert_eq!(count(&gateway, "misses").await, 0, "none was looked for");
+}
+
+/// A request whose path no client has tidied: status and body.
+async fn get_as_is(gateway: &Running, target: &str) -> (u16, String) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut connection = tokio::net::TcpStream::connect(gateway.address).await.unwrap();
+    let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.unwrap();
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    (status, answer.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned()))
+}
+
+#[tokio::test]
+async fn an_unknown_symbol_is_404_and_not_asked_for_again() {
+    let scene = Scene::with(RedisIs::Up).await;
+    let gateway = scene.gateway(&[]).await;
+    for _ in 0..2 {
+        let got = get(gateway.url("/v1/stocks/NONE/latest")).await;
+        assert_eq!((got.status, got.header("content-type")), (404, "application/problem+json"), "{}", got.text());
+    }
+}
+
+#[tokio::test]
+async fn the_example_runs_and_meets_what_it_promises() {
+    let ended = run_once("stock-api", &["--size", "small"]).await;
+    let (out, err) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+    assert!(ended.status.success(), "{out}{err}");
+    assert!(number_after(&out, "hit rate ") > 80.0, "{out}");
+    assert!(number_after(&out, ", p99 ") < 100.0, "{out}");
+}
