@@ -53,6 +53,7 @@ impl Collector for Scrape {
         read_counters(&mut encoder, &stats)?;
         region_values(&mut encoder, &stats, app.clock.now())?;
         load_latency(&mut encoder, &stats)?;
+        hit_latency(&mut encoder, &stats)?;
         upstream_values(&mut encoder, app)?;
         stream_values(&mut encoder, app)?;
         cluster_values(&mut encoder, app)?;
@@ -136,6 +137,17 @@ fn load_latency(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::Resu
             &buckets,
             None,
         )?;
+    }
+    Ok(())
+}
+
+fn hit_latency(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::Result {
+    let help = "Duration of one in 256 hits: its sum by its count is the mean";
+    let mut family = encoder.encode_descriptor("hit_duration_seconds", help, None, MetricType::Histogram)?;
+    for (region, stats) in stats.iter().filter(|(_, stats)| stats.timed_hits > 0) {
+        let (sum, count) = (stats.hit_time.as_secs_f64(), stats.timed_hits);
+        let labels = [("region", region.as_str())];
+        family.encode_family(&labels)?.encode_histogram::<[(&str, &str); 0]>(sum, count, &[(f64::MAX, count)], None)?;
     }
     Ok(())
 }

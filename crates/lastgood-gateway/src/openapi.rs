@@ -18,12 +18,21 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// Every path that is the gateway's own. One that the URL map has and this has not fails a test.
 const OWN: &str = include_str!("openapi/own.json");
 
+/// The first parameter there is a region: which there are, the configuration says.
+const VALUES: &str = "/v1/kv/{region}/{key}";
+
 pub(crate) async fn openapi(State(app): State<Arc<App>>) -> Response {
-    plain(StatusCode::OK, JSON, document(app.declared.iter()))
+    plain(StatusCode::OK, JSON, document(app.declared.iter(), app.named.keys()))
 }
 
-fn document<'a>(routes: impl Iterator<Item = &'a Arc<Route>>) -> Bytes {
+fn document<'a>(
+    routes: impl Iterator<Item = &'a Arc<Route>>,
+    regions: impl Iterator<Item = &'a String> + Clone,
+) -> Bytes {
     let mut document: Value = serde_json::from_str(OWN).unwrap_or_default();
+    for method in document["paths"][VALUES].as_object_mut().into_iter().flat_map(Map::values_mut) {
+        method["parameters"][0]["schema"]["enum"] = regions.clone().cloned().collect::<Vec<_>>().into();
+    }
     document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
     for route in routes {
         document["paths"][route.setting.path.to_string()] = json!({ "get": operation(route) });
@@ -119,7 +128,7 @@ mod tests {
 
     #[test]
     fn the_document_lists_every_path_of_the_url_map() {
-        let document: Value = serde_json::from_slice(&document([].into_iter())).unwrap();
+        let document: Value = serde_json::from_slice(&document([].into_iter(), [].into_iter())).unwrap();
         let listed = document["paths"].as_object().unwrap();
         for path in router::own_paths() {
             assert!(listed.contains_key(&path), "{path} is missing from openapi/own.json");
@@ -128,7 +137,7 @@ mod tests {
 
     #[test]
     fn every_operation_is_named_once_and_answers_something() {
-        let document: Value = serde_json::from_slice(&document([].into_iter())).unwrap();
+        let document: Value = serde_json::from_slice(&document([].into_iter(), [].into_iter())).unwrap();
         let mut names = Vec::new();
         for (path, methods) in document["paths"].as_object().unwrap() {
             for (method, operation) in methods.as_object().unwrap() {
