@@ -29,6 +29,7 @@ mod stats;
 mod switch;
 mod symbol;
 
+pub(crate) use self::body::Fields;
 pub(crate) use self::change::Turns;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");

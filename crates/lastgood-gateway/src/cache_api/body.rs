@@ -11,7 +11,7 @@ use crate::config::nearest;
 const MOST_BYTES: usize = 64 << 10;
 
 /// The fields of a body.
-pub(super) struct Fields(Map<String, Value>);
+pub(crate) struct Fields(Map<String, Value>);
 
 fn wrong(detail: &str) -> Refused {
     Refused::new(StatusCode::BAD_REQUEST, detail)
@@ -19,7 +19,7 @@ fn wrong(detail: &str) -> Refused {
 
 impl Fields {
     /// Reads a body that has no other fields than `known`; nothing is as good as `{}`.
-    pub(super) async fn read(request: Request, known: &[&str], example: &str) -> Result<Fields, Refused> {
+    pub(crate) async fn read(request: Request, known: &[&str], example: &str) -> Result<Fields, Refused> {
         let body = axum::body::to_bytes(request.into_body(), MOST_BYTES).await.map_err(|_| {
             Refused::new(StatusCode::PAYLOAD_TOO_LARGE, "The body is broken off, or larger than 64 KiB.")
         })?;
@@ -39,7 +39,7 @@ impl Fields {
     }
 
     /// A text, if it is there.
-    pub(super) fn text(&self, name: &str) -> Result<Option<String>, Refused> {
+    pub(crate) fn text(&self, name: &str) -> Result<Option<String>, Refused> {
         match self.0.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
@@ -48,7 +48,7 @@ impl Fields {
     }
 
     /// A switch, off if it is not there.
-    pub(super) fn flag(&self, name: &str) -> Result<bool, Refused> {
+    pub(crate) fn flag(&self, name: &str) -> Result<bool, Refused> {
         match self.0.get(name) {
             None | Some(Value::Null) => Ok(false),
             Some(Value::Bool(flag)) => Ok(*flag),

@@ -4,28 +4,25 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use http::{HeaderValue, Request, StatusCode};
 use lastgood_market::RegionName;
 use lastgood_market::symbols::Refusal;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use super::set::Filter;
 use super::{Tally, run};
 use crate::app::App;
-use crate::cache_api::Caller;
+use crate::cache_api::{Caller, Fields, Refused};
 use crate::problem;
 use crate::response::plain;
 
-/// More than any sound body has.
-const MOST_BYTES: usize = 64 << 10;
+const EXAMPLE: &str = "{\"symbol\": \"BTCUSDT\"}";
 /// The longest name of a symbol, in bytes.
 const LONGEST_SYMBOL: usize = 64;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
 struct Asked {
     symbol: Option<String>,
     region: Option<String>,
@@ -56,7 +53,7 @@ impl Warmed {
 pub(crate) async fn warm(State(app): State<Arc<App>>, caller: Caller, request: Request<Body>) -> Response {
     let asked = match read(request).await {
         Ok(asked) => asked,
-        Err((status, detail)) => return problem::problem(status, &detail),
+        Err(refused) => return refused.into_response(),
     };
     let dry_run = asked.dry_run;
     let only = match filter(asked) {
@@ -99,17 +96,9 @@ async fn round(app: &App, only: Filter) -> Result<Tally, &'static str> {
     }
 }
 
-async fn read(request: Request<Body>) -> Result<Asked, (StatusCode, String)> {
-    let body = axum::body::to_bytes(request.into_body(), MOST_BYTES)
-        .await
-        .map_err(|_| (StatusCode::PAYLOAD_TOO_LARGE, "The body is broken off, or larger than 64 KiB.".to_owned()))?;
-    if body.trim_ascii().is_empty() {
-        return Ok(Asked::default());
-    }
-    serde_json::from_slice(&body).map_err(|why| {
-        let example = r#"{"symbol": "BTCUSDT", "region": "klines", "dry_run": true}, or nothing"#;
-        (StatusCode::BAD_REQUEST, format!("The body cannot be read: {why}. Send for example {example}."))
-    })
+async fn read(request: Request<Body>) -> Result<Asked, Refused> {
+    let fields = Fields::read(request, &["symbol", "region", "dry_run"], EXAMPLE).await?;
+    Ok(Asked { symbol: fields.text("symbol")?, region: fields.text("region")?, dry_run: fields.flag("dry_run")? })
 }
 
 fn filter(asked: Asked) -> Result<Filter, Refusal> {

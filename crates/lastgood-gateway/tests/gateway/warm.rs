@@ -210,7 +210,8 @@ async fn a_round_on_demand_warms_what_is_asked_for_and_wrong_questions_are_told(
         (r#"{"symbol": "BTC/USDT"}"#, "symbol"),
         (r#"{"region": "kline"}"#, "klines"),
         (r#"{"simbol": "BTCUSDT"}"#, "simbol"),
-        ("warm!", "dry_run"),
+        ("warm!", "no JSON"),
+        ("[]", "no JSON object"),
     ] {
         let got = warm(&gateway, body).await;
         assert_eq!((got.status, got.header("content-type")), (400, "application/problem+json"), "{body}");
