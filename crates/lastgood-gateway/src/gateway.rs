@@ -9,10 +9,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lastgood::store::{EmbeddedStore, Guard, RedisOptions, RedisStore, Store};
-use lastgood::{Cache, Clock, Policy, RegionStats};
+use lastgood::{Cache, Clock, Policy};
 use lastgood_market::candles::Candles;
 use lastgood_market::upstream::{Asker, BanMemory, Upstreams, share_bans, watch_health};
-use lastgood_market::{Bucket, Plans, Preset, RegionName, Venue};
+use lastgood_market::{Plans, Preset, RegionName, Venue};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -32,6 +32,7 @@ use crate::server;
 use crate::stats_log;
 use crate::streams::{self, Streams};
 use crate::symbols::SymbolChain;
+use crate::totals::Totals;
 use crate::warm::{self, Warmer};
 
 /// How long queued writes may take when the gateway stops.
@@ -57,33 +58,6 @@ impl fmt::Display for BuildError {
 }
 
 impl std::error::Error for BuildError {}
-
-/// What a gateway did since it was built.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Requests of any path.
-    pub requests: u64,
-    /// Exchange requests answered fresh from a tier or from here.
-    pub hits: u64,
-    /// Answered stale with a refresh behind.
-    pub stale: u64,
-    /// Answered with the last good answer.
-    pub last_good: u64,
-    /// Answered by a load of their own.
-    pub misses: u64,
-    /// Answered by another's load.
-    pub joined: u64,
-    /// Passed through.
-    pub passed: u64,
-    /// Answered with an error.
-    pub errors: u64,
-    /// Cacheable requests sent upstream.
-    pub upstream_calls: u64,
-    /// Request weight spent on them.
-    pub weight_spent: u64,
-    /// Request weight that the cacheable requests would have cost without the cache.
-    pub weight_asked: u64,
-}
 
 impl Gateway {
     /// Builds a gateway. No upstream and no Redis needs to be there: what is absent is attached when it appears.
@@ -208,28 +182,6 @@ impl Gateway {
     /// The cache within, for programs that run a gateway in their own process.
     pub fn cache(&self) -> &Cache {
         &self.app.cache
-    }
-}
-
-impl App {
-    pub(crate) fn totals(&self) -> Totals {
-        let stats = self.cache.stats();
-        let sum = |field: fn(&RegionStats) -> u64| stats.iter().map(|(_, stats)| field(stats)).sum::<u64>();
-        let standings: Vec<_> = self.upstreams.budgets().map(|(_, budget)| budget.standing()).collect();
-        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        Totals {
-            requests: count(&self.counts.requests),
-            hits: sum(|stats| stats.hits_memory + stats.hits_store) + count(&self.counts.local),
-            stale: sum(|stats| stats.stale),
-            last_good: sum(|stats| stats.last_good),
-            misses: sum(|stats| stats.misses),
-            joined: sum(|stats| stats.joined),
-            passed: count(&self.counts.passed),
-            errors: sum(|stats| stats.errors) + count(&self.counts.pass_failures),
-            upstream_calls: standings.iter().map(|standing| standing.calls).sum(),
-            weight_spent: standings.iter().map(|standing| standing.buckets[Bucket::Weight as usize].spent).sum(),
-            weight_asked: count(&self.counts.weight_asked),
-        }
     }
 }
 

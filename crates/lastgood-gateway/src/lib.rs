@@ -30,8 +30,10 @@ mod source;
 mod stats_log;
 mod streams;
 mod symbols;
+mod totals;
 mod values;
 mod warm;
 
-pub use self::gateway::{BuildError, Gateway, Totals};
+pub use self::gateway::{BuildError, Gateway};
 pub use self::routes::{SourceCheck, check_sources};
+pub use self::totals::Totals;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::app::App;
-use crate::gateway::Totals;
+use crate::totals::Totals;
 
 /// Says every `every` what was answered since the last time, until the task is dropped; never where that is zero.
 pub(crate) async fn keep(app: Arc<App>, every: Duration) {
