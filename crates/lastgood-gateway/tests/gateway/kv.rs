@@ -47,7 +47,9 @@ async fn a_value_comes_back_with_its_bytes_and_its_type() {
     let got = get(&gateway, "/v1/kv/kv/a%2fb%20%c3%a4:c").await;
     assert_eq!((got.status, got.header("content-type"), &got.body[..]), (200, "image/x-odd; v=1", &bytes[..]));
     assert_eq!((got.cache(), got.header("age")), ("HIT", "0"));
-    assert!(got.header("cache-status").contains("hit; ttl=299"), "{}", got.header("cache-status"));
+    // Within the same millisecond all of it is left.
+    let status = got.header("cache-status");
+    assert!(status.contains("hit; ttl=299") || status.contains("hit; ttl=300"), "{status}");
     assert_eq!(got.header("etag"), stored.header("etag"));
     // What was put may be a page, and must not act as one of the gateway's.
     assert_eq!(got.header("x-content-type-options"), "nosniff");
