@@ -7,6 +7,7 @@
 import argparse
 import http.client
 import multiprocessing
+import signal
 import sys
 import time
 import urllib.parse
@@ -67,6 +68,12 @@ def table(url, paths, source_calls, repeats=200, headers=None, title=""):
     return rows
 
 
+def _as_a_worker():
+    # What the program does when it is told to end, it does itself.
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, signal.SIG_DFL)
+
+
 def _worker(job):
     url, paths, requests, headers, offset = job
     client = Client(url, headers)
@@ -80,8 +87,11 @@ def load(url, paths, workers=4, requests=1000, headers=None, wanted_hit_rate=0.8
     jobs = [(url, paths, requests, headers, worker * len(paths) // workers) for worker in range(workers)]
     began = time.perf_counter()
     # Processes: threads would wait for each other, and that would be measured.
-    with multiprocessing.get_context("fork").Pool(workers) as pool:
+    with multiprocessing.get_context("fork").Pool(workers, _as_a_worker) as pool:
         asked = [one for part in pool.map(_worker, jobs) for one in part]
+        # Leaving the block would end them by a signal, wherever they are.
+        pool.close()
+        pool.join()
     seconds = time.perf_counter() - began
     times, outcomes = zip(*asked)
     cached = [took for took, outcome in asked if outcome in HITS] or [float("inf")]
