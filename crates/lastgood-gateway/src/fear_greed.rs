@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
-use http::header::RETRY_AFTER;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, StatusCode};
 use lastgood::{Answer, Clock, Error, Loaded, Reason, Value};
 use lastgood_market::fear_greed::{LARGEST_LIMIT, PATH, check};
 use lastgood_market::upstream::Site;
@@ -13,7 +12,7 @@ use lastgood_market::{Preset, RegionName};
 
 use crate::app::App;
 use crate::config::Settings;
-use crate::exchange::answer::{CACHE_STATUS, X_CACHE};
+use crate::exchange::answer::label_failure;
 use crate::problem;
 use crate::values::{self, Answered, Kept, Parameters, Refused};
 
@@ -85,14 +84,6 @@ fn fail(error: &Error) -> Response {
     let detail = format!("The fear & greed index could not be loaded, and none is kept: {}.", error.message);
     let mut response = problem::problem(StatusCode::SERVICE_UNAVAILABLE, &detail);
     let headers = response.headers_mut();
-    if let Some(wait) = error.retry_after {
-        headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_millis().div_ceil(1_000).max(1) as u64));
-    }
-    let (x_cache, status) = match error.remembered {
-        true => ("HIT", format!("lastgood; hit; detail={}", error.reason)),
-        false => ("MISS", format!("lastgood; fwd=miss; detail={}", error.reason)),
-    };
-    headers.insert(X_CACHE, HeaderValue::from_static(x_cache));
-    headers.insert(CACHE_STATUS, HeaderValue::try_from(status).unwrap_or(HeaderValue::from_static("lastgood")));
+    label_failure(headers, error);
     response
 }

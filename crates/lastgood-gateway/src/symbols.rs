@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
-use http::header::RETRY_AFTER;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, StatusCode};
 use lastgood::{Answer, Error};
 use lastgood_market::symbols::{Refusal, Selection};
 use lastgood_market::{RegionName, Venue};
 
 use crate::app::App;
-use crate::exchange::answer::{Accepts, CACHE_STATUS, X_CACHE};
+use crate::exchange::answer::{Accepts, label_failure};
 use crate::problem;
 
 mod answer;
@@ -55,14 +54,6 @@ fn fail(venue: Venue, error: &Error) -> Response {
     let detail = format!("No list of {venue} symbols could be loaded, and none is kept: {}.", error.message);
     let mut response = problem::problem(StatusCode::SERVICE_UNAVAILABLE, &detail);
     let headers = response.headers_mut();
-    if let Some(wait) = error.retry_after {
-        headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_millis().div_ceil(1_000).max(1) as u64));
-    }
-    let (x_cache, status) = match error.remembered {
-        true => ("HIT", format!("lastgood; hit; detail={}", error.reason)),
-        false => ("MISS", format!("lastgood; fwd=miss; detail={}", error.reason)),
-    };
-    headers.insert(X_CACHE, HeaderValue::from_static(x_cache));
-    headers.insert(CACHE_STATUS, HeaderValue::try_from(status).unwrap_or(HeaderValue::from_static("lastgood")));
+    label_failure(headers, error);
     response
 }

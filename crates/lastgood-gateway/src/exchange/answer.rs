@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::{AGE, CONTENT_ENCODING, VARY};
+use http::header::{AGE, CONTENT_ENCODING, RETRY_AFTER, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use lastgood::{Answer, Freshness, Outcome, Timestamp};
+use lastgood::{Answer, Error, Freshness, Outcome, Timestamp};
 use lastgood_market::Venue;
 use lastgood_market::candles::Slice;
 
@@ -60,6 +60,20 @@ pub(crate) async fn respond(app: &App, venue: Venue, answer: &Answer, part: Part
     }
     label(&mut response, app, venue, &answer.into());
     response
+}
+
+/// What a failure says of itself where there is neither a fresh nor a last good answer: whether it is an earlier one's, and
+/// when to ask again.
+pub(crate) fn label_failure(headers: &mut HeaderMap, error: &Error) {
+    if let Some(wait) = error.retry_after {
+        headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_millis().div_ceil(1_000).max(1) as u64));
+    }
+    let (x_cache, status) = match error.remembered {
+        true => ("HIT", format!("lastgood; hit; detail={}", error.reason)),
+        false => ("MISS", format!("lastgood; fwd=miss; detail={}", error.reason)),
+    };
+    headers.insert(X_CACHE, HeaderValue::from_static(x_cache));
+    headers.insert(CACHE_STATUS, HeaderValue::try_from(status).unwrap_or(HeaderValue::from_static("lastgood")));
 }
 
 /// What an answer says about itself.

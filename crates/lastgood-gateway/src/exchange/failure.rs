@@ -1,13 +1,12 @@
 //! Errors in the exchange's own shape.
 
 use axum::response::Response;
-use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
 use lastgood::{Error, Reason};
 use lastgood_market::upstream::Unanswered;
 use lastgood_market::{ExchangeError, Venue};
 
-use super::answer::{CACHE_STATUS, X_CACHE, state_weight};
+use super::answer::{CACHE_STATUS, X_CACHE, label_failure, state_weight};
 use crate::app::App;
 use crate::response::plain;
 
@@ -17,15 +16,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=UTF
 pub(super) fn fail(app: &App, venue: Venue, error: &Error) -> Response {
     let mut response = relayed(error).unwrap_or_else(|| shaped(&exchange_error(app, error)));
     let headers = response.headers_mut();
-    if let Some(wait) = error.retry_after {
-        headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_millis().div_ceil(1_000).max(1) as u64));
-    }
-    let (x_cache, status) = match error.remembered {
-        true => ("HIT", format!("lastgood; hit; detail={}", error.reason)),
-        false => ("MISS", format!("lastgood; fwd=miss; detail={}", error.reason)),
-    };
-    headers.insert(X_CACHE, HeaderValue::from_static(x_cache));
-    headers.insert(CACHE_STATUS, HeaderValue::try_from(status).unwrap_or(HeaderValue::from_static("lastgood")));
+    label_failure(headers, error);
     state_weight(headers, app, venue, app.clock.now());
     response
 }

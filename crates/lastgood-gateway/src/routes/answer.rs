@@ -12,7 +12,7 @@ use ring::digest::{SHA256, digest};
 use super::Route;
 use super::key::hex;
 use super::meta::Meta;
-use crate::exchange::answer::{Accepts, CACHE_STATUS, X_CACHE, cache_status, names};
+use crate::exchange::answer::{Accepts, CACHE_STATUS, X_CACHE, cache_status, label_failure, names};
 use crate::exchange::prepared::{GZIP_FROM, Prepared};
 use crate::problem;
 use crate::response::plain;
@@ -78,15 +78,9 @@ pub(super) fn fail(route: &Route, error: &Error) -> Response {
     };
     let mut response = problem::problem(status, &detail);
     let headers = response.headers_mut();
-    if error.reason != Reason::NotFound {
-        let wait = error.retry_after.unwrap_or_default().as_millis().div_ceil(1_000).max(1);
-        headers.insert(RETRY_AFTER, HeaderValue::from(u64::try_from(wait).unwrap_or(u64::MAX)));
+    label_failure(headers, error);
+    if error.reason != Reason::NotFound && error.retry_after.is_none() {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
-    let (x_cache, status) = match error.remembered {
-        true => ("HIT", format!("lastgood; hit; detail={}", error.reason)),
-        false => ("MISS", format!("lastgood; fwd=miss; detail={}", error.reason)),
-    };
-    headers.insert(X_CACHE, HeaderValue::from_static(x_cache));
-    headers.insert(CACHE_STATUS, HeaderValue::try_from(status).unwrap_or(HeaderValue::from_static("lastgood")));
     response
 }

@@ -1,8 +1,6 @@
 //! The Cache API and its verbs.
 
-use std::io;
 use std::process::Output;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lastgood::testing::RedisServer;
@@ -10,7 +8,7 @@ use lastgood_gateway::config::{Log, LogFormat, Settings};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Exchange, Got, Running, client, get, half_past, read};
+use crate::support::{Exchange, Got, Running, Sink, client, get, half_past, read};
 
 const PRICES: &str = "/api/v3/ticker/price";
 const PRICES_KEY: &str = "ticker_price:spot/api/v3/ticker/price?";
@@ -565,21 +563,6 @@ async fn what_memory_cannot_keep_is_refused_where_nothing_else_would() {
     assert_eq!(get(gateway.url("/api/cache/key/kv:x")).await.status, 404);
 }
 
-/// Everything written to it, shared.
-#[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn every_change_leaves_a_line_that_says_who_and_holds_no_token() {
     let sink = Sink::default();
@@ -591,7 +574,7 @@ async fn every_change_leaves_a_line_that_says_who_and_holds_no_token() {
     let exchange = exchange().await;
     let gateway = start(&exchange, &[("admin.token", TOKEN)]).await;
     let audited = || {
-        let log = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+        let log = sink.text();
         log.lines().filter(|line| line.contains("lastgood::audit")).map(str::to_owned).collect::<Vec<_>>()
     };
     let send = async |method: Method, target: &str, body: &str| {
@@ -629,7 +612,7 @@ async fn every_change_leaves_a_line_that_says_who_and_holds_no_token() {
     let wrong = client().post(gateway.url("/api/cache/disable")).bearer_auth("a-wrong-token-for-this");
     assert_eq!(read(wrong.send().await.unwrap()).await.status, 401);
     assert_eq!(audited().len(), before, "nothing was changed");
-    let log = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+    let log = sink.text();
     assert!(!log.contains(TOKEN) && !log.contains("a-wrong-token"), "{log}");
 }
 

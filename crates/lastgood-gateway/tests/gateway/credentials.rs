@@ -1,15 +1,14 @@
 //! `lastgood credentials` as its user meets it, and what the gateway lets out of it.
 
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
-use std::sync::{Arc, Mutex};
 
 use lastgood_gateway::config::{Log, LogFormat, Settings};
 use lastgood_market::signing::{Algorithm, DEFAULT_RECV_WINDOW, ExchangeClock, Signer, TimeBasis};
 use secrecy::SecretString;
 
-use crate::support::{Exchange, Running, client, get, read};
+use crate::support::{Exchange, Running, Sink, client, get, read};
 
 const MASTER: &str = "8f2b7d1c6e5a4938271605f4e3d2c1b0a99887766554433221100ffeeddccbba";
 const OTHER: &str = "1f2b7d1c6e5a4938271605f4e3d2c1b0a99887766554433221100ffeeddccbba";
@@ -179,21 +178,6 @@ fn removing_needs_no_master_key() {
     assert!(text(&Desk::new().run("", &["list"], "")).contains("no credentials"));
 }
 
-/// Everything written to it, shared.
-#[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn a_gateway_with_credentials_logs_and_answers_nothing_of_them() {
     let sink = Sink::default();
@@ -211,7 +195,7 @@ async fn a_gateway_with_credentials_logs_and_answers_nothing_of_them() {
     let list = get(gateway.url("/v1/symbols/spot")).await;
     assert_eq!(list.json()["source"], "public", "{}", list.text());
     let (health, metrics) = (get(gateway.url("/health")).await, get(gateway.url("/metrics")).await);
-    let log = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+    let log = sink.text();
     let tries = log.matches("no symbols from this link").count();
     assert_eq!(tries, 1, "a failed try is logged once: {log}");
     assert!(log.contains("broke off"), "with its reason");

@@ -1,13 +1,10 @@
 //! Signed requests are the client's and the exchange's alone; nothing a client sends chooses an upstream.
 
-use std::io;
-use std::sync::{Arc, Mutex};
-
 use lastgood_gateway::config::{Log, LogFormat, Settings};
 use ring::hmac;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{Exchange, Got, Running, client, get, read};
+use crate::support::{Exchange, Got, Running, Sink, client, get, read};
 
 fn sign(secret: &str, payload: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
@@ -80,21 +77,6 @@ async fn an_order_whose_fate_is_unknown_says_so_and_is_not_sent_again() {
     assert_eq!((unsent.status, unsent.json()["code"].as_i64()), (503, Some(-1001)), "{}", unsent.text());
 }
 
-/// Everything written to it, shared.
-#[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn a_trace_level_log_of_a_signed_session_holds_no_secret() {
     let sink = Sink::default();
@@ -115,7 +97,7 @@ async fn a_trace_level_log_of_a_signed_session_holds_no_secret() {
     let metrics = get(gateway.url("/metrics")).await;
     let health = get(gateway.url("/health")).await;
 
-    let log = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+    let log = sink.text();
     assert!(log.contains("/api/v3/account"), "the session is in the log");
     let payload_signatures = log.split("signature=").skip(1).filter(|rest| !rest.starts_with("***")).count();
     assert_eq!(payload_signatures, 0, "a signature is in the log");

@@ -15,6 +15,28 @@ pub(crate) fn half_past() -> u64 {
     lastgood::Clock::system().now().as_millis() / 3_600_000 * 3_600_000 + 1_800_000
 }
 
+/// Everything written to it, shared: where a log goes that a test reads.
+#[derive(Clone, Default)]
+pub(crate) struct Sink(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl Sink {
+    /// What was written so far.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl std::io::Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A running exchange.
 pub(crate) struct Exchange {
     pub(crate) sim: Sim,
