@@ -31,6 +31,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 STARTS_WITHIN = 30
 STOPS_WITHIN = 10
 LIBC = ctypes.CDLL(None)
+PORTS_HELD = []
 
 
 class Failed(Exception):
@@ -48,10 +49,22 @@ def lastgood():
     return os.path.join(os.environ.get("CARGO_TARGET_DIR") or os.path.join(ROOT, "target"), "release", "lastgood")
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+def free_port(tries=1000):
+    """A port that is free, held until this program ends by its UDP namesake, against others that take one this way.
+    Below those that the system gives to connections."""
+    for _ in range(tries):
+        port = 10_000 + secrets.randbelow(22_000)
+        held = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            held.bind(("127.0.0.1", port))
+            with socket.socket() as listener:
+                listener.bind(("127.0.0.1", port))
+        except OSError:
+            held.close()
+            continue
+        PORTS_HELD.append(held)
+        return port
+    raise Failed("the loopback address has no free port")
 
 
 def until(what, holds, within=STARTS_WITHIN):

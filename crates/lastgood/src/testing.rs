@@ -4,17 +4,20 @@
 //! * [`FaultyStore`] fails, hangs and delays on command;
 //! * [`ChaosProxy`] does the same to a TCP connection;
 //! * [`RedisServer`] starts, stops and kills a real `redis-server`;
-//! * [`PostgresServer`] does the same with a real PostgreSQL.
+//! * [`PostgresServer`] does the same with a real PostgreSQL;
+//! * [`Port`] is one that no other test gets.
 //!
 //! All of it panics, with a text that says why, where a test could not go on anyway.
 
 mod chaos_proxy;
 pub mod conformance;
 mod faulty_store;
+mod port;
 mod postgres_server;
 mod redis_server;
 
 pub use self::chaos_proxy::{Chaos, ChaosProxy};
 pub use self::faulty_store::{Fault, FaultyStore};
+pub use self::port::Port;
 pub use self::postgres_server::PostgresServer;
 pub use self::redis_server::RedisServer;

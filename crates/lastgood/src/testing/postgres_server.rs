@@ -1,13 +1,14 @@
 //! A real PostgreSQL server, to be stopped and killed.
 
 use std::fmt;
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
+
+use super::Port;
 
 const TRIES: u32 = 1500;
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
@@ -17,7 +18,7 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 ///
 /// PostgreSQL refuses to run as root: there it runs as the user `postgres`, which Debian's package makes.
 pub struct PostgresServer {
-    port: u16,
+    port: Port,
     directory: PathBuf,
     binaries: PathBuf,
     user: Option<(u32, u32)>,
@@ -57,7 +58,7 @@ impl PostgresServer {
         if let Some((user, group)) = user {
             std::os::unix::fs::chown(&directory, Some(user), Some(group)).expect("root gives the directory away");
         }
-        let server = PostgresServer { port: free_port(), directory, binaries: binaries(), user, process: None };
+        let server = PostgresServer { port: Port::take(), directory, binaries: binaries(), user, process: None };
         let made = server
             .command("initdb")
             .args(["--auth=trust", "--no-sync", "--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8", "-D"])
@@ -69,12 +70,12 @@ impl PostgresServer {
 
     /// The port on 127.0.0.1.
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// `postgres://postgres@127.0.0.1:port/database`.
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/{database}?sslmode=disable", self.port)
+        format!("postgres://postgres@127.0.0.1:{}/{database}?sslmode=disable", self.port())
     }
 
     /// Runs SQL on the database `postgres` and gives back what it answers, a row a line, columns split by `|`.
@@ -121,11 +122,11 @@ impl PostgresServer {
     /// When it does not start.
     pub fn restart(&mut self) {
         self.kill();
-        assert!(self.try_start(), "PostgreSQL did not start on port {}", self.port);
+        assert!(self.try_start(), "PostgreSQL did not start on port {}", self.port());
     }
 
     fn try_start(&mut self) -> bool {
-        let port = self.port.to_string();
+        let port = self.port().to_string();
         let mut command = self.command("postgres");
         command.arg("-D").arg(self.data()).args(["-h", "127.0.0.1", "-p", &port, "-k", ""]);
         for setting in ["fsync=off", "full_page_writes=off", "max_connections=40", "shared_buffers=16MB"] {
@@ -148,7 +149,7 @@ impl PostgresServer {
 
     fn client(&self) -> Command {
         let mut command = self.command("psql");
-        let port = self.port.to_string();
+        let port = self.port().to_string();
         command.args(["-X", "-q", "-A", "-t", "-h", "127.0.0.1", "-U", "postgres", "-p", &port, "-d", "postgres"]);
         command
     }
@@ -177,7 +178,7 @@ impl PostgresServer {
 
 impl fmt::Debug for PostgresServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PostgresServer({})", self.port)
+        write!(f, "PostgresServer({})", self.port())
     }
 }
 
@@ -219,9 +220,4 @@ fn signal(name: &str, process: u32) {
 
 fn succeeded(what: &str, output: &Output) {
     assert!(output.status.success(), "{what}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listener.local_addr().expect("it has an address").port()
 }

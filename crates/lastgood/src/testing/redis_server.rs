@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
+
+use super::Port;
 
 /// How often, and how long apart, a starting server is asked whether it is there.
 const TRIES: u32 = 500;
@@ -17,7 +19,7 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(10);
 /// it kills the server and removes the directory. All methods block for some milliseconds, and panic when the server
 /// does not do as told.
 pub struct RedisServer {
-    port: u16,
+    port: Port,
     directory: PathBuf,
     args: Vec<String>,
     password: Option<String>,
@@ -59,12 +61,12 @@ impl RedisServer {
         std::fs::create_dir_all(&directory).expect("a temporary directory can be made");
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         let password = args.iter().position(|arg| arg == "--requirepass").and_then(|at| args.get(at + 1)).cloned();
-        RedisServer { port: free_port(), directory, args, password, process: None }
+        RedisServer { port: Port::take(), directory, args, password, process: None }
     }
 
     /// The port on 127.0.0.1.
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// The server's working directory.
@@ -74,7 +76,7 @@ impl RedisServer {
 
     /// `redis://127.0.0.1:port/0`, with the password if there is one.
     pub fn url(&self) -> String {
-        self.url_through(self.port)
+        self.url_through(self.port())
     }
 
     /// The same with another port, that of a proxy.
@@ -108,7 +110,7 @@ impl RedisServer {
     /// When it does not start.
     pub fn restart(&mut self) {
         self.kill();
-        assert!(self.try_start(), "redis-server did not start again on port {}", self.port);
+        assert!(self.try_start(), "redis-server did not start again on port {}", self.port());
     }
 
     /// As [`RedisServer::restart`], but returns as soon as the process exists, while it may still be loading.
@@ -148,7 +150,7 @@ impl RedisServer {
 
     fn spawn(&mut self) {
         let spawned = Command::new("redis-server")
-            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--dir"])
+            .args(["--port", &self.port().to_string(), "--bind", "127.0.0.1", "--dir"])
             .arg(&self.directory)
             .args(["--save", "", "--appendonly", "no", "--enable-debug-command", "yes"])
             .args(&self.args)
@@ -161,7 +163,7 @@ impl RedisServer {
     }
 
     fn try_command(&self, words: &[&str]) -> std::io::Result<String> {
-        let mut connection = TcpStream::connect(("127.0.0.1", self.port))?;
+        let mut connection = TcpStream::connect(("127.0.0.1", self.port()))?;
         connection.set_read_timeout(Some(Duration::from_secs(5)))?;
         if let Some(password) = &self.password {
             exchange(&mut connection, &["AUTH", password])?;
@@ -191,11 +193,6 @@ fn exchange(connection: &mut TcpStream, words: &[&str]) -> std::io::Result<Strin
     Ok(String::from_utf8_lossy(&reply[..read]).into_owned())
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("the loopback address has a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
-}
-
 impl Drop for RedisServer {
     fn drop(&mut self) {
         self.kill();
@@ -205,6 +202,6 @@ impl Drop for RedisServer {
 
 impl fmt::Debug for RedisServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisServer").field("port", &self.port).field("args", &self.args).finish_non_exhaustive()
+        f.debug_struct("RedisServer").field("port", &self.port()).field("args", &self.args).finish_non_exhaustive()
     }
 }

@@ -3,8 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use lastgood::clock::Clock;
-use lastgood::store::{EmbeddedStore, Guard, GuardedStore, MemoryStore, RedisOptions, RedisStore, Store};
+use lastgood::store::{
+    Cursor, EmbeddedStore, Guard, GuardedStore, MemoryStore, Page, RedisOptions, RedisStore, Store, StoreError, Usage,
+};
 use lastgood::testing::conformance::{self, Capabilities};
 use lastgood::testing::{FaultyStore, RedisServer};
 
@@ -81,4 +85,48 @@ async fn the_embedded_store_keeps_the_contract() {
 async fn the_guarded_embedded_store_keeps_the_contract() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     check_with_paused_time(&*guarded(embedded(&directory))).await;
+}
+
+/// Gives every key of a listing twice, as Redis may.
+#[derive(Debug)]
+struct Repeating(MemoryStore);
+
+impl std::fmt::Display for Repeating {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "repeating({})", self.0)
+    }
+}
+
+#[async_trait]
+impl Store for Repeating {
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
+        self.0.get(key).await
+    }
+
+    async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        self.0.get_many(keys).await
+    }
+
+    async fn put(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError> {
+        self.0.put(key, value, ttl).await
+    }
+
+    async fn remove(&self, keys: &[String]) -> Result<u64, StoreError> {
+        self.0.remove(keys).await
+    }
+
+    async fn list(&self, prefix: &str, cursor: Option<Cursor>, limit: usize) -> Result<Page, StoreError> {
+        let mut page = self.0.list(prefix, cursor, limit).await?;
+        page.keys.extend(page.keys.clone());
+        Ok(page)
+    }
+
+    async fn probe(&self) -> Result<Usage, StoreError> {
+        self.0.probe().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_lists_a_key_twice_keeps_the_contract() {
+    check_with_paused_time(&Repeating(memory())).await;
 }

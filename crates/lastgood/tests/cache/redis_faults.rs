@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use lastgood::store::{BreakerState, Guard, GuardedStore, RedisOptions, RedisStore, Store, StoreError};
-use lastgood::testing::{Chaos, ChaosProxy, RedisServer};
+use lastgood::testing::{Chaos, ChaosProxy, Port, RedisServer};
 use tokio::time::{Instant, sleep, timeout};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -481,12 +481,11 @@ async fn a_redis_behind_tls_is_used_when_its_certificate_is_trusted_and_only_the
         .args(["-keyout", &key, "-out", &certificate])
         .output();
     assert!(made.is_ok_and(|made| made.status.success()), "this test needs `openssl` (Debian: openssl)");
-    let port = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr());
-    let port = port.expect("a free port").port();
-    let tls = ["--tls-port", &port.to_string(), "--tls-cert-file", &certificate, "--tls-key-file", &key];
+    let port = Port::take();
+    let tls = ["--tls-port", &port.number().to_string(), "--tls-cert-file", &certificate, "--tls-key-file", &key];
     let tls = [&tls[..], &["--tls-ca-cert-file", &certificate, "--tls-auth-clients", "no"]].concat();
     let _server = RedisServer::start_with(&tls);
-    let url = format!("rediss://localhost:{port}/0");
+    let url = format!("rediss://localhost:{}/0", port.number());
 
     let store = open(&url);
     let answer = async || store.get("key").await.expect_err("not trusted").to_string();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::time::Duration;
 
-use lastgood::testing::{PostgresServer, RedisServer};
+use lastgood::testing::{Port, PostgresServer, RedisServer};
 use lastgood_sim::SimConfig;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -410,6 +410,7 @@ impl Program {
 /// Redis as Upstash offers it: TLS alone, and a token as the password of the user `default`.
 struct Upstash {
     _server: RedisServer,
+    _port: Port,
     url: String,
     certificate: String,
     _folder: tempfile::TempDir,
@@ -428,11 +429,10 @@ impl Upstash {
             .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", &key, "-out", &certificate])
             .output();
         assert!(made.is_ok_and(|made| made.status.success()), "this test needs `openssl` (Debian: openssl)");
-        let port = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr());
-        let port = port.expect("a free port").port();
+        let port = Port::take();
         let server = RedisServer::start_with(&[
             "--tls-port",
-            &port.to_string(),
+            &port.number().to_string(),
             "--tls-cert-file",
             &certificate,
             "--tls-key-file",
@@ -446,7 +446,8 @@ impl Upstash {
         ]);
         Upstash {
             _server: server,
-            url: format!("rediss://default:{TOKEN}@localhost:{port}"),
+            url: format!("rediss://default:{TOKEN}@localhost:{}", port.number()),
+            _port: port,
             certificate,
             _folder: folder,
         }
