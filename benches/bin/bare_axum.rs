@@ -10,6 +10,9 @@ use axum::http::{HeaderName, HeaderValue, header};
 use axum::routing::get;
 use bytes::Bytes;
 
+/// The simulated exchange's list of symbols, in bytes.
+const EXCHANGE_INFO: usize = 2_437_540;
+
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:0".to_owned());
@@ -26,7 +29,7 @@ async fn main() -> std::io::Result<()> {
     let router = Router::new()
         .route("/api/v3/ticker/price", serve(Bytes::from_static(br#"{"symbol":"BTCUSDT","price":"61000.10000000"}"#)))
         .route("/api/v3/klines", serve(klines(1_000)))
-        .route("/api/v3/exchangeInfo", serve(Bytes::from(vec![b'x'; 2 << 20])));
+        .route("/api/v3/exchangeInfo", serve(Bytes::from(vec![b'x'; EXCHANGE_INFO])));
     axum::serve(tokio::net::TcpListener::bind(address).await?, router).await
 }
 

@@ -35,7 +35,8 @@ pub(crate) async fn serve(
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(HEAD_BYTES)
-        .pipeline_flush(true);
+        // Not `pipeline_flush`: that would copy each body into the buffer of its head.
+        .writev(true);
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         // With every place taken the next connection waits in the listener's backlog.
