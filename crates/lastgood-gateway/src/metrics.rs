@@ -142,12 +142,21 @@ fn load_latency(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::Resu
 }
 
 fn hit_latency(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::Result {
-    let help = "Duration of one in 256 hits: its sum by its count is the mean";
+    let help = "Duration of one in 256 hits in memory, and of each read of the store that found something";
     let mut family = encoder.encode_descriptor("hit_duration_seconds", help, None, MetricType::Histogram)?;
-    for (region, stats) in stats.iter().filter(|(_, stats)| stats.timed_hits > 0) {
-        let (sum, count) = (stats.hit_time.as_secs_f64(), stats.timed_hits);
-        let labels = [("region", region.as_str())];
-        family.encode_family(&labels)?.encode_histogram::<[(&str, &str); 0]>(sum, count, &[(f64::MAX, count)], None)?;
+    for (region, stats) in stats {
+        for (tier, timed) in [("memory", stats.memory_hits), ("store", stats.store_finds)] {
+            if timed.times > 0 {
+                let (labels, buckets) = ([("region", region.as_str()), ("tier", tier)], [(f64::MAX, timed.times)]);
+                let sum = timed.time.as_secs_f64();
+                family.encode_family(&labels)?.encode_histogram::<[(&str, &str); 0]>(
+                    sum,
+                    timed.times,
+                    &buckets,
+                    None,
+                )?;
+            }
+        }
     }
     Ok(())
 }

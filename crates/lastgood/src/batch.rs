@@ -124,7 +124,7 @@ impl Region {
         if keys.is_empty() {
             return stored;
         }
-        let deadline = after(tier.store.budget());
+        let (started, deadline) = (Instant::now(), after(tier.store.budget()));
         match tier.store.get_many(&keys).await {
             Ok(values) => {
                 for (place, bytes) in places.into_iter().zip(values) {
@@ -134,6 +134,9 @@ impl Region {
                 self.cache.tags.heed(&tier.store, &mut stored, deadline, now, policy).await;
             }
             Err(why) => tracing::trace!(%why, "batch read from the store failed"),
+        }
+        if stored.iter().any(Option::is_some) {
+            self.shared.counters.found_in_store(started.elapsed());
         }
         stored
     }

@@ -37,7 +37,7 @@ pub use self::entry::{Entry, Filled, Freshness, Loaded, Persist, Value};
 pub use self::error::{BuildError, Error, Reason};
 pub use self::explain::{Explanation, Setback};
 pub use self::listing::{Listing, Tiers};
-pub use self::metrics::{LATENCY_BOUNDS_MS, RegionStats, Stopwatch};
+pub use self::metrics::{LATENCY_BOUNDS_MS, RegionStats, Stopwatch, Timed};
 pub use self::outcome::{BypassReason, Outcome, Tier};
 pub use self::policy::{FOREVER_TTL, Keep, Policy};
 pub use self::region::{Answer, Region, TypedAnswer, TypedRegion};

@@ -64,19 +64,40 @@ pub(crate) struct Counters {
     last_refresh: AtomicU64,
     load_buckets: [AtomicU64; LATENCY_BOUNDS_MS.len() + 1],
     load_micros: AtomicU64,
-    timed_hits: AtomicU64,
-    timed_hit_nanos: AtomicU64,
+    memory_hits: TimeSpent,
+    store_finds: TimeSpent,
+}
+
+#[derive(Default)]
+struct TimeSpent {
+    times: AtomicU64,
+    nanos: AtomicU64,
+}
+
+impl TimeSpent {
+    fn add(&self, took: Duration) {
+        add(&self.times);
+        self.nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    fn read(&self) -> Timed {
+        let time = Duration::from_nanos(self.nanos.load(Ordering::Relaxed));
+        Timed { times: self.times.load(Ordering::Relaxed), time }
+    }
 }
 
 impl Counters {
-    /// Counts an answer, and the time that it took where that was taken and nobody had to wait for the source.
+    /// Counts an answer, and the time that it took where that was taken and memory gave it.
     pub(crate) fn count_timed(&self, outcome: Outcome, stopwatch: Stopwatch) {
         self.count(outcome);
-        if let Some(started) = stopwatch.0.filter(|_| outcome.is_hit()) {
-            add(&self.timed_hits);
-            let nanos = u64::try_from(started.elapsed().as_nanos()).unwrap_or(0);
-            self.timed_hit_nanos.fetch_add(nanos, Ordering::Relaxed);
+        if let Some(started) = stopwatch.0.filter(|_| outcome == Outcome::Hit(Tier::Memory)) {
+            self.memory_hits.add(started.elapsed());
         }
+    }
+
+    /// Notes a read of the store that found something.
+    pub(crate) fn found_in_store(&self, took: Duration) {
+        self.store_finds.add(took);
     }
 
     pub(crate) fn count(&self, outcome: Outcome) {
@@ -118,8 +139,8 @@ impl Counters {
             unreadable: read(&self.unreadable),
             load_buckets: std::array::from_fn(|index| read(&self.load_buckets[index])),
             load_time: Duration::from_micros(read(&self.load_micros)),
-            timed_hits: read(&self.timed_hits),
-            hit_time: Duration::from_nanos(read(&self.timed_hit_nanos)),
+            memory_hits: self.memory_hits.read(),
+            store_finds: self.store_finds.read(),
             last_refresh: (refreshed > 0).then(|| Timestamp::from_millis(refreshed)),
             keys,
             bytes,
@@ -129,6 +150,23 @@ impl Counters {
 
 pub(crate) fn add(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// How often the time of something was taken, and all those times together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timed {
+    /// How often.
+    pub times: u64,
+    /// Together.
+    pub time: Duration,
+}
+
+impl Timed {
+    /// The mean; `None` before the first.
+    pub fn mean(&self) -> Option<Duration> {
+        let times = u32::try_from(self.times).unwrap_or(u32::MAX);
+        (times > 0).then(|| self.time / times)
+    }
 }
 
 /// A region's counters since the cache was built, and what it holds in memory.
@@ -162,10 +200,10 @@ pub struct RegionStats {
     pub load_buckets: [u64; LATENCY_BOUNDS_MS.len() + 1],
     /// Time spent in good loads altogether.
     pub load_time: Duration,
-    /// Hits, stale ones included, whose time was taken: one in 256.
-    pub timed_hits: u64,
-    /// The time that those took altogether.
-    pub hit_time: Duration,
+    /// The time that hits in memory took, of the one in 256 whose time was taken.
+    pub memory_hits: Timed,
+    /// The time that each read of the store took that found something, decoding included.
+    pub store_finds: Timed,
     /// When the last good load ended.
     pub last_refresh: Option<Timestamp>,
     /// Keys in memory.
@@ -179,12 +217,6 @@ impl RegionStats {
     pub fn mean_load(&self) -> Option<Duration> {
         let loads = u32::try_from(self.load_buckets.iter().sum::<u64>()).unwrap_or(u32::MAX);
         (loads > 0).then(|| self.load_time / loads)
-    }
-
-    /// The mean time of a hit, of those whose time was taken; `None` before the first.
-    pub fn mean_hit(&self) -> Option<Duration> {
-        let hits = u32::try_from(self.timed_hits).unwrap_or(u32::MAX);
-        (hits > 0).then(|| self.hit_time / hits)
     }
 
     /// Reads answered without waiting for the source, as a fraction of all answered reads; 0 when there were none.

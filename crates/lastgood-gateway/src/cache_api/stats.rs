@@ -58,7 +58,7 @@ struct OfRegion {
     hit_rate: f64,
     /// The mean of good loads.
     load_latency_ms: Option<f64>,
-    /// The mean of hits, of which one in 256 is timed.
+    /// The mean of hits in memory, of which one in 256 is timed.
     hit_latency_us: Option<f64>,
     /// In memory.
     keys: u64,
@@ -85,7 +85,7 @@ impl From<&RegionStats> for OfRegion {
             errors: stats.errors,
             hit_rate: counts.hit_rate(),
             load_latency_ms: seconds(stats.mean_load()).map(|mean| rounded(mean * 1e3)),
-            hit_latency_us: seconds(stats.mean_hit()).map(|mean| rounded(mean * 1e6)),
+            hit_latency_us: seconds(stats.memory_hits.mean()).map(|mean| rounded(mean * 1e6)),
             keys: stats.keys,
             memory_bytes: stats.bytes,
             last_refresh: stats.last_refresh.map(Timestamp::as_millis),

@@ -53,9 +53,13 @@ async fn exported() -> Exported {
         get(gateway.url("/health")).await.json()["warming"]["rounds"].as_u64() > Some(0)
     })
     .await;
-    let metrics = get(gateway.url("/metrics")).await;
-    let samples = metrics.text().lines().filter(|line| !line.starts_with('#'));
+    // What one has stored, the other finds.
+    eventually("the symbols are stored", async || redis.command(&["KEYS", "*exchange_info*"]).contains("spot")).await;
+    let other = Running::start(&exchange.url(), &[("store", &redis.url())]).await;
+    get(other.url("/api/v3/exchangeInfo")).await;
     let mut exported = Exported::new();
+    let metrics = [get(gateway.url("/metrics")).await, get(other.url("/metrics")).await];
+    let samples = metrics.iter().flat_map(|metrics| metrics.text().lines()).filter(|line| !line.starts_with('#'));
     for series in samples.filter_map(|line| line.rsplit_once(' ')).map(|(series, _)| series) {
         let (name, matchers) = selectors(series).pop().unwrap_or_else(|| panic!("no series: {series}"));
         let labels = exported.entry(name).or_default();

@@ -102,8 +102,9 @@ async fn of_256_hits_of_a_thread_one_is_timed() {
         source.read(&prices, "BTCUSDT").await.unwrap();
     }
     let (_, stats) = &cache.stats()[0];
-    assert_eq!((stats.hits_memory, stats.timed_hits), (999, 3));
-    assert!(stats.mean_hit().is_some_and(|mean| mean > Duration::ZERO && mean < SECOND));
+    assert_eq!((stats.hits_memory, stats.memory_hits.times), (999, 3));
+    assert!(stats.memory_hits.mean().is_some_and(|mean| mean > Duration::ZERO && mean < SECOND));
+    assert_eq!(stats.store_finds.mean(), None, "there is no store");
     assert!(stats.mean_load().is_some());
 }
 

@@ -35,8 +35,10 @@ async fn an_answer_survives_a_restart_with_its_age() {
     source.read(&region(&stored.cache, a_minute()), "BTCUSDT").await.expect("it loads");
     stored.flush().await;
     advance(20 * SECOND).await;
-    let again = region(&stored.restarted(), a_minute());
+    let restarted = stored.restarted();
+    let again = region(&restarted, a_minute());
     let hit = source.read(&again, "BTCUSDT").await.expect("the store has it");
+    assert_eq!(restarted.stats()[0].1.store_finds.times, 1, "and how long it took to find is counted");
     assert_eq!((hit.outcome(), hit.meta()), (Outcome::Hit(Tier::Store), Some("text/plain")));
     assert_eq!((hit.age(), hit.fresh_for()), (20 * SECOND, 40 * SECOND));
     let hit = source.read(&again, "BTCUSDT").await.expect("memory has it");
