@@ -58,6 +58,11 @@ pub trait Exchange: Send + Sync + 'static {
 
     /// How long a list that ends in a forming candle of that interval may be believed.
     fn forming_fresh_for(&self, interval: &str) -> Duration;
+
+    /// How far its clock is ahead of ours, in ms, as far as is known; negative where it is behind.
+    fn clock_offset(&self) -> i64 {
+        0
+    }
 }
 
 /// The candles of every series. Clones share everything.
@@ -266,8 +271,9 @@ impl Candles {
         self.region.peek(key).as_ref().and_then(Block::of)
     }
 
+    /// Now, by the clock that candles open and close by.
     fn now(&self) -> u64 {
-        self.clock.now().as_millis()
+        self.clock.now().as_millis().saturating_add_signed(self.exchange.clock_offset())
     }
 }
 

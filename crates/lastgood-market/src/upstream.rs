@@ -22,6 +22,7 @@ mod bans;
 mod base;
 mod client;
 mod health;
+mod offset;
 mod options;
 mod site;
 mod watch;
@@ -31,6 +32,7 @@ pub use self::bans::BanMemory;
 pub use self::base::{Base, VenueUpstream};
 pub use self::client::{RequestBody, strip_hop_by_hop};
 pub use self::health::{CallResult, Health};
+pub use self::offset::ClockOffset;
 pub use self::options::{BaseUrl, COIN_BASES, FUTURES_BASES, NoBaseUrl, Options, SPOT_BASES};
 pub use self::site::Site;
 pub use self::watch::{share_bans, watch_health};
@@ -51,6 +53,9 @@ pub struct Upstreams {
     venues: [VenueUpstream; 3],
     /// How often keys are asked for: under scarcity the hot ones are refreshed first.
     pub heat: Heat,
+    /// How far the exchange's clock is from ours. One for all: theirs go together.
+    pub clock_offset: ClockOffset,
+    clock: Clock,
     /// What outlives this process of the exchange's pauses and bans.
     bans: BanMemory,
     /// Told of every new one.
@@ -97,6 +102,8 @@ impl Upstreams {
             client: client::client(options.connect_timeout)?,
             venues: Venue::ALL.map(|venue| VenueUpstream::new(venue, options, clock)),
             heat: Heat::new(),
+            clock_offset: ClockOffset::default(),
+            clock: clock.clone(),
             bans,
             stopped: Notify::new(),
             max_answer: usize::try_from(options.max_answer_bytes).unwrap_or(usize::MAX),
@@ -199,11 +206,13 @@ impl Upstreams {
         };
         let host = base.url.host();
         let unreachable = |what: &str| Err(Error::new(Reason::Unreachable, format!("{host} {what}")));
+        let sent = self.clock.now();
         let response = match self.client.request(request).await {
             Ok(response) => response,
             Err(why) if why.is_connect() => return (unreachable("cannot be reached"), CallResult::Unreachable),
             Err(_) => return (unreachable("broke off"), CallResult::BrokeOff),
         };
+        self.clock_offset.learn(response.headers(), sent, self.clock.now());
         if let Some(used) = used_weight(response.headers()).filter(|_| source.endpoint.states_weight) {
             spent.learn_used(used);
         }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -285,6 +285,8 @@ fn finish(state: &State, made: Made, faults: &[FaultKind], asked: &HeaderMap) ->
     };
     let used = state.limits(made.venue).used(state.clock.now());
     let headers = response.headers_mut();
+    let now = UNIX_EPOCH + Duration::from_millis(state.clock.now());
+    headers.insert(header::DATE, date(now));
     headers.insert("x-mbx-uuid", header::HeaderValue::from_static("00000000-0000-4000-8000-000000000000"));
     headers.insert("x-mbx-used-weight", used.into());
     headers.insert("x-mbx-used-weight-1m", used.into());
@@ -292,6 +294,14 @@ fn finish(state: &State, made: Made, faults: &[FaultKind], asked: &HeaderMap) ->
         headers.insert(header::RETRY_AFTER, seconds.into());
     }
     response
+}
+
+/// Its own time, which a test may have set.
+fn date(now: SystemTime) -> header::HeaderValue {
+    // A clock beyond the year 9999 has no date on the wire.
+    let latest = UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+    let text = httpdate::fmt_http_date(now.min(latest));
+    header::HeaderValue::from_str(&text).unwrap_or_else(|_| header::HeaderValue::from_static(""))
 }
 
 fn respond(status: u16, content_type: &'static str, body: Content, asked: &HeaderMap) -> Response<Body> {

@@ -93,12 +93,21 @@ async fn plentiful(now: u64, flags: &[(&str, &str)]) -> (Exchange, Running) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn twelve_hundred_random_questions_are_answered_as_the_exchange_answers_byte_for_byte() {
-    // Of an exchange whose clock is ahead, the gateway would take the newest candles for those of the future.
-    let now = (half_past() - 20 * MINUTE).min(lastgood::Clock::system().now().as_millis());
+    // Ahead of the gateway's clock, by candles of the shorter intervals: what is new is the exchange's to say.
+    random_questions(1_200, half_past() + 40 * MINUTE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exchange_whose_clock_is_hours_behind_is_answered_for_byte_for_byte() {
+    random_questions(300, half_past() - 180 * MINUTE).await;
+}
+
+/// Asks the gateway and the exchange, whose clock stands at `now`.
+async fn random_questions(count: usize, now: u64) {
     let (exchange, gateway) = plentiful(now, &[]).await;
     let (exchange, gateway) = (Arc::new(exchange), Arc::new(gateway));
     let mut random = Random(2_026);
-    let questions: Vec<String> = (0..1_200).map(|_| question(&mut random, now)).collect();
+    let questions: Vec<String> = (0..count).map(|_| question(&mut random, now)).collect();
     // Twelve at a time, as bots do.
     for twelve in questions.chunks(12) {
         let asks = twelve.iter().cloned().map(|question| {

@@ -68,4 +68,8 @@ impl Exchange for Noting {
     fn forming_fresh_for(&self, interval: &str) -> Duration {
         self.asker.forming_fresh_for(interval)
     }
+
+    fn clock_offset(&self) -> i64 {
+        self.asker.clock_offset()
+    }
 }

@@ -60,4 +60,8 @@ impl Exchange for Asker {
     fn forming_fresh_for(&self, interval: &str) -> Duration {
         self.klines_fresh_for.unwrap_or_else(|| interval::fresh_for(self.preset, interval))
     }
+
+    fn clock_offset(&self) -> i64 {
+        self.upstreams.clock_offset.millis()
+    }
 }
