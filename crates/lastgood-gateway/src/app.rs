@@ -14,13 +14,13 @@ use crate::admin::Admin;
 use crate::cache_api::Turns;
 use crate::cluster::Cluster;
 use crate::config::Limits;
-use crate::exchange::Packed;
+use crate::exchange::packed::Packed;
 use crate::fear_greed::FearGreed;
-use crate::kv::Lanes;
-use crate::llm::Claims;
+use crate::kv::lanes::Lanes;
+use crate::llm::claims::Claims;
 use crate::routes::DeclaredRoutes;
 use crate::streams::Streams;
-use crate::symbols::SymbolChain;
+use crate::symbols::chain::SymbolChain;
 use crate::warm::Warmer;
 
 /// Every shared component.

@@ -12,8 +12,8 @@ use lastgood_market::{Preset, RegionName};
 
 use crate::app::App;
 use crate::config::Settings;
-use crate::exchange::answer::label_failure;
 use crate::problem;
+use crate::response::label::label_failure;
 use crate::values::{self, Answered, Kept, Parameters, Refused};
 
 /// Where the index comes from.

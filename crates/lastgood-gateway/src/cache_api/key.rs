@@ -16,7 +16,7 @@ use super::{Answered, Caller, Refused, change, json, keys};
 use crate::app::App;
 use crate::cluster;
 use crate::config::parse_duration;
-use crate::exchange::answer::{CACHE_STATUS, Label, X_CACHE, cache_status};
+use crate::response::label::{CACHE_STATUS, Label, X_CACHE, cache_status};
 use crate::response::plain;
 use crate::values::{etag, is_media_type, names};
 

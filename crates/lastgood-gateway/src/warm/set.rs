@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::app::App;
 use crate::config::Settings;
-use crate::symbols::source;
+use crate::symbols::chain::source;
 
 /// What was declared.
 #[derive(Hash)]
