@@ -11,11 +11,11 @@ use lastgood_market::upstream::{Asker, Upstreams};
 use lastgood_market::{Plans, Priority, RegionName, Venue};
 
 use crate::admin::Admin;
-use crate::cache_api::Turns;
+use crate::cache_api::turns::Turns;
 use crate::cluster::Cluster;
 use crate::config::Limits;
 use crate::exchange::packed::Packed;
-use crate::fear_greed::FearGreed;
+use crate::fear_greed::source::FearGreed;
 use crate::kv::lanes::Lanes;
 use crate::llm::claims::Claims;
 use crate::routes::DeclaredRoutes;
@@ -40,7 +40,7 @@ pub(crate) struct App {
     /// Lists of candles, packed.
     pub(crate) packed: Packed,
     /// The gateways that share the store, if it can be shared.
-    pub(crate) cluster: Option<Cluster>,
+    pub(crate) cluster: Option<Arc<Cluster>>,
     /// What is kept fresh by streams.
     pub(crate) streams: Streams,
     /// The exchange's venues.

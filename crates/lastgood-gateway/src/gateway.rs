@@ -18,11 +18,11 @@ use tokio::task::JoinSet;
 
 use crate::admin::Admin;
 use crate::app::{App, Counts};
-use crate::cache_api::Turns;
+use crate::cache_api::turns::Turns;
 use crate::cluster::{self, Cluster};
 use crate::config::{BaseUrl, RegionOverride, Settings, StoreSetting};
 use crate::exchange::packed::Packed;
-use crate::fear_greed::FearGreed;
+use crate::fear_greed::source::FearGreed;
 use crate::kv::lanes::Lanes;
 use crate::llm::claims::Claims;
 use crate::own_keys::OwnKeys;
@@ -110,7 +110,7 @@ impl Gateway {
             StoreSetting::Redis(_) => Some(cache.region(cluster::REGION, cluster::policy()).map_err(refuse)?),
             StoreSetting::Memory | StoreSetting::Embedded { .. } => None,
         };
-        let cluster = cluster.map(|region| Cluster::new(region, &node_id()));
+        let cluster = cluster.map(|region| Arc::new(Cluster::new(region, &node_id())));
         let keys = OwnKeys::open(settings).await;
         let symbols = SymbolChain::new(settings, keys, &exchange, &regions, &clock).map_err(BuildError)?;
         let (warmer, asked_to_warm) = Warmer::new(settings, &regions, shared);
@@ -138,14 +138,14 @@ impl Gateway {
             counts: Counts::default(),
         };
         let app = Arc::new(app);
-        if app.cluster.is_some() {
-            behind.spawn(cluster::keep(Arc::clone(&app)));
+        if let Some(cluster) = &app.cluster {
+            behind.spawn(cluster::keep(Arc::clone(cluster), app.cache.clone()));
         }
         for (venue, bases) in streamed {
             behind.spawn(streams::keep(Arc::clone(&app), venue, bases));
         }
         behind.spawn(warm::keep(Arc::clone(&app), asked_to_warm));
-        behind.spawn(routes::keep(Arc::clone(&app)));
+        behind.spawn(routes::keep(app.declared.iter().cloned().collect(), app.cache.clone()));
         behind.spawn(stats_log::keep(Arc::clone(&app), settings.log.stats_every));
         Ok(Gateway { app, _behind: behind })
     }

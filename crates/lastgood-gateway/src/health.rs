@@ -148,7 +148,7 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Health> {
         breaker: breaker.map_or("none", BreakerState::as_str),
         upstreams,
         bans,
-        cluster: app.cluster.as_ref().and_then(Cluster::totals).map(ClusterHealth::from),
+        cluster: app.cluster.as_deref().and_then(Cluster::totals).map(ClusterHealth::from),
         warming: warming(&app),
     })
 }

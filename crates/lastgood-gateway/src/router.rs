@@ -14,7 +14,7 @@ use lastgood_market::Venue;
 use tower::ServiceExt as _;
 
 use crate::app::App;
-use crate::cache_api::{self, Peer};
+use crate::cache_api::{self, caller::Peer};
 use crate::{exchange, fear_greed, health, kv, llm, metrics, middleware, openapi, problem, symbols, warm};
 
 /// Every path that the gateway answers: the exchange's, told by [`Venue::of`] alone, and its own. Clones share it all.

@@ -13,9 +13,7 @@ use http::{HeaderMap, StatusCode, Uri};
 use lastgood::{Answer, Error, Outcome, Region};
 use lastgood_market::symbols::Refusal;
 
-use crate::app::App;
 use crate::config::Settings;
-use crate::config::routes::RouteSetting;
 use crate::problem;
 use crate::source::Arguments;
 
@@ -28,12 +26,13 @@ mod meta;
 pub(crate) mod parameter;
 pub(crate) mod path;
 mod question;
+pub(crate) mod route;
 pub(crate) mod template;
 mod warm;
 
 use self::answer::Form;
 pub use self::check::{SourceCheck, check_sources};
-use self::load::Link;
+use self::route::Route;
 pub(crate) use self::warm::keep;
 
 /// The routes of the configuration.
@@ -42,15 +41,6 @@ pub(crate) struct DeclaredRoutes {
     routes: Vec<Arc<Route>>,
     /// Second parts of paths below `/api`, where else the exchange is asked.
     below_api: BTreeSet<String>,
-}
-
-/// A route: what may be asked, and whom.
-pub(crate) struct Route {
-    pub(crate) setting: RouteSetting,
-    region: Region,
-    links: Vec<Link>,
-    /// What tells these sources from others: what was loaded before they were changed is not what they say.
-    definition: String,
 }
 
 impl DeclaredRoutes {
@@ -77,7 +67,7 @@ impl DeclaredRoutes {
     }
 
     /// Adds every route to the URL map. `GET` answers `HEAD`, too.
-    pub(crate) fn add_to(&self, router: Router<Arc<App>>) -> Router<Arc<App>> {
+    pub(crate) fn add_to<S: Clone + Send + Sync + 'static>(&self, router: Router<S>) -> Router<S> {
         self.routes.iter().fold(router, |router, route| {
             let path = route.setting.path.for_router();
             let route = Arc::clone(route);

@@ -8,9 +8,11 @@ use lastgood::{Answer, Explanation, Freshness, Keep, Policy, Region, Timestamp};
 use lastgood_market::RegionName;
 use serde::Serialize;
 
+use super::answer::{Answered, json};
+use super::caller::Caller;
 use super::key::content_type;
+use super::keys;
 use super::name::KeyName;
-use super::{Answered, Caller, json, keys};
 use crate::app::App;
 
 /// Times are milliseconds since the epoch.

@@ -11,8 +11,10 @@ use lastgood::{Answer, Depth, Explanation, Freshness, Loaded, Outcome, Region, S
 use lastgood_market::RegionName;
 use serde_json::json;
 
+use super::answer::{Answered, Refused, json};
+use super::caller::Caller;
 use super::name::{KeyName, parameters};
-use super::{Answered, Caller, Refused, change, json, keys};
+use super::{change, keys};
 use crate::app::App;
 use crate::cluster;
 use crate::config::parse_duration;

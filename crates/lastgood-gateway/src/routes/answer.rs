@@ -9,9 +9,9 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use lastgood::{Answer, Error, Reason};
 use ring::digest::{SHA256, digest};
 
-use super::Route;
 use super::key::hex;
 use super::meta::Meta;
+use super::route::Route;
 use crate::problem;
 use crate::response::label::{Accepts, CACHE_STATUS, X_CACHE, cache_status, label_failure, names};
 use crate::response::plain;

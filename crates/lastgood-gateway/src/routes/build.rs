@@ -7,10 +7,9 @@ use lastgood::Region;
 
 use secrecy::ExposeSecret as _;
 
-use super::Route;
 use super::key::definition;
-use super::load::Link;
 use super::parameter::{Kind, Parameter};
+use super::route::{Link, Route};
 use crate::config::routes::{BucketQuestion, DatabaseQuestion, RouteSetting, Rows, SourceQuestion, SourceSetting};
 use crate::config::{BucketSetting, DatabaseSetting, Settings};
 use crate::source::Source;

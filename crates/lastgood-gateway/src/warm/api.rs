@@ -14,7 +14,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::set::Filter;
 use super::{Tally, run};
 use crate::app::App;
-use crate::cache_api::{Caller, Fields, Refused};
+use crate::cache_api::answer::Refused;
+use crate::cache_api::body::Fields;
+use crate::cache_api::caller::Caller;
 use crate::problem;
 use crate::response::plain;
 
