@@ -58,7 +58,7 @@ pub(crate) async fn exchange(app: &App, venue: Venue, request: Request<Incoming>
 /// A ticker that is asked for is worth a stream.
 fn note_ticker(app: &App, asked: &Arc<Source>) {
     if streams::is_ticker(asked) {
-        app.streams.note(asked, app.clock.now());
+        app.streams.note(asked);
     }
 }
 

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::cluster::{self, Cluster, Counts, Totals};
-use crate::warm::{Progress, Tally};
+use crate::warm::progress::{Progress, Tally};
 
 /// How well the gateway does. `degraded` still answers.
 #[derive(Serialize)]

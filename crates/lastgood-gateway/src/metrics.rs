@@ -23,7 +23,7 @@ use crate::app::App;
 use crate::cluster::Cluster;
 use crate::response::plain;
 use crate::streams::Counters as StreamCounters;
-use crate::warm::Tally;
+use crate::warm::progress::Tally;
 
 const OPENMETRICS: HeaderValue = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 

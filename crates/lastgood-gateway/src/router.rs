@@ -42,7 +42,7 @@ fn own_routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/fng", get(fear_greed::fear_greed)),
         ("/v1/kv/{region}/{key}", get(kv::get).put(kv::put).delete(kv::delete)),
         ("/v1/llm/{analysis_type}", post(llm::find).put(llm::store).delete(llm::give_up)),
-        ("/api/cache/warm", post(warm::warm)),
+        ("/api/cache/warm", post(warm::api::warm)),
     ];
     others.into_iter().chain(cache_api::routes()).collect()
 }

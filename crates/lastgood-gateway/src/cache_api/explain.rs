@@ -143,7 +143,7 @@ fn next_refresh(app: &App, region: &Region, name: &str, known: &Explanation) -> 
     }
     let market = RegionName::ALL.into_iter().find(|market| market.as_str() == region.name());
     if let Some(at) = app.warmer.next_round()
-        && market.is_some_and(|market| app.warmer.declares(app, market, name))
+        && market.is_some_and(|market| app.warmer.declares(market, name))
     {
         return NextRefresh { when: "warming", at: Some(at.as_millis()) };
     }

@@ -11,8 +11,9 @@ use lastgood_market::symbols::Refusal;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
+use super::progress::Tally;
+use super::run;
 use super::set::Filter;
-use super::{Tally, run};
 use crate::app::App;
 use crate::cache_api::answer::Refused;
 use crate::cache_api::body::Fields;
@@ -63,7 +64,7 @@ pub(crate) async fn warm(State(app): State<Arc<App>>, caller: Caller, request: R
         Err(refusal) => return problem::parameter(StatusCode::BAD_REQUEST, &refusal),
     };
     if dry_run {
-        let (matched, warmed) = run::preview(&app, &only);
+        let (matched, warmed) = run::preview(&app.warmer, &only);
         return answer(&Warmed { matched, warmed, fresh: matched - warmed, refused: 0, failed: 0, dry_run });
     }
     if !app.cache.is_enabled() {
