@@ -27,7 +27,7 @@ pub(super) struct Sources {
 
 impl Sources {
     pub(super) fn new(settings: &Settings) -> Result<Self, String> {
-        let declared = &settings.declared;
+        let declared = &settings.declared.sources;
         let api =
             |(name, setting)| Ok::<_, String>((String::clone(name), Api::new(name, setting, &settings.upstream)?));
         let database = |(name, setting): (&String, &DatabaseSetting)| {
