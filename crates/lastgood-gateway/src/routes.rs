@@ -1,7 +1,8 @@
 //! Declared routes: paths over the databases, buckets and APIs that the configuration names.
 //!
-//! `path.rs` says which paths there may be, `parameter.rs` what may be asked for, `key.rs` what names a question,
-//! `load.rs` how sources are asked in turn, `answer.rs` what is answered, `warm.rs` what is loaded ahead.
+//! `route.rs` is a route as its parts know it. `path.rs` says which paths there may be, `parameter.rs` what may be asked
+//! for, `key.rs` what names a question, `load.rs` how sources are asked in turn, `answer.rs` what is answered, `warm.rs`
+//! what is loaded ahead.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
