@@ -8,8 +8,8 @@ use axum::routing::{MethodRouter, get, post};
 
 use crate::app::App;
 
-pub(crate) mod answer;
-pub(crate) mod body;
+mod answer;
+mod body;
 pub(crate) mod caller;
 mod change;
 mod explain;
@@ -21,9 +21,10 @@ mod stats;
 mod switch;
 mod symbol;
 pub(crate) mod turns;
+mod warm;
 
-/// The paths below `/api/cache`, but that of warming.
-pub(crate) fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 10] {
+/// The paths below `/api/cache`.
+pub(crate) fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 11] {
     [
         ("/api/cache/status", get(stats::status)),
         ("/api/cache/stats", get(stats::stats)),
@@ -33,6 +34,7 @@ pub(crate) fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 10] {
         ("/api/cache/invalidate", post(change::invalidate)),
         ("/api/cache/clear/{symbol}", post(change::clear)),
         ("/api/cache/flush", post(change::flush)),
+        ("/api/cache/warm", post(warm::warm)),
         ("/api/cache/enable", post(switch::enable)),
         ("/api/cache/disable", post(switch::disable)),
     ]

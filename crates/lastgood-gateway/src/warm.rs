@@ -17,12 +17,11 @@ use crate::config::Settings;
 use crate::regions::Regions;
 use crate::symbols::chain::SymbolChain;
 
-pub(crate) mod api;
 mod lease;
 pub(crate) mod progress;
-mod run;
+pub(crate) mod run;
 pub(crate) mod schedule;
-mod set;
+pub(crate) mod set;
 
 use self::lease::Lease;
 use self::progress::{Progress, Tally};
@@ -87,6 +86,25 @@ impl Warmer {
 
     pub(crate) fn progress(&self) -> Progress {
         *self.progress.borrow()
+    }
+
+    /// A round now, or the one under way; or why there is none.
+    pub(crate) async fn round_now(&self, only: Filter) -> Result<Tally, &'static str> {
+        const STOPPING: &str = "The gateway is stopping.";
+        let mut progress = self.progress.subscribe();
+        let now = *progress.borrow_and_update();
+        if only.is_all() && now.running {
+            let ended = progress.wait_for(|progress| progress.rounds > now.rounds).await;
+            return ended.map(|progress| progress.round).map_err(|_| STOPPING);
+        }
+        let (done, ended) = oneshot::channel();
+        match self.requests.try_send(Request { only, done }) {
+            Ok(()) => ended.await.map_err(|_| STOPPING),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                Err("Too many rounds are asked for already; ask again when they have ended.")
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(STOPPING),
+        }
     }
 
     /// When the round after the last begins, if this node runs it; `None` where nothing was declared or none has ended.

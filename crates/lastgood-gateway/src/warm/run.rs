@@ -78,7 +78,7 @@ pub(super) async fn round(warmer: &Warmer, only: &Filter, within: Instant, lease
 }
 
 /// How many items `only` takes, and how many of them a round would load, by what memory holds.
-pub(super) fn preview(warmer: &Warmer, only: &Filter) -> (u64, u64) {
+pub(crate) fn preview(warmer: &Warmer, only: &Filter) -> (u64, u64) {
     let set = &warmer.set;
     let items: Vec<Item> = set.lists(only).into_iter().chain(set.candles(&warmer.means.symbols, only)).collect();
     let due = items.iter().filter(|item| is_due(warmer, item)).count();

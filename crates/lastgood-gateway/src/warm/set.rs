@@ -36,9 +36,9 @@ pub(super) enum Item {
 
 /// A part of what was declared; all of it by default.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Filter {
-    pub(super) symbol: Option<String>,
-    pub(super) region: Option<RegionName>,
+pub(crate) struct Filter {
+    pub(crate) symbol: Option<String>,
+    pub(crate) region: Option<RegionName>,
 }
 
 impl Filter {
