@@ -11,24 +11,25 @@ use lastgood_market::upstream::{Asker, Upstreams};
 use lastgood_market::{Plans, Priority, RegionName, Venue};
 
 use crate::admin::Admin;
-use crate::cache_api::Turns;
+use crate::cache_api::turns::Turns;
 use crate::cluster::Cluster;
 use crate::config::Limits;
-use crate::exchange::Packed;
-use crate::fear_greed::FearGreed;
-use crate::kv::Lanes;
-use crate::llm::Claims;
+use crate::exchange::packed::Packed;
+use crate::fear_greed::source::FearGreed;
+use crate::kv::lanes::Lanes;
+use crate::llm::claims::Claims;
+use crate::regions::Regions;
 use crate::routes::DeclaredRoutes;
 use crate::streams::Streams;
-use crate::symbols::SymbolChain;
+use crate::symbols::chain::SymbolChain;
 use crate::warm::Warmer;
 
 /// Every shared component.
 pub(crate) struct App {
     /// The tiers.
     pub(crate) cache: Cache,
-    /// The regions of the exchange, by [`RegionName`].
-    pub(crate) regions: Vec<Region>,
+    /// The regions of the exchange.
+    pub(crate) regions: Regions,
     /// The regions of applications' own data.
     pub(crate) named: BTreeMap<String, Region>,
     /// The routes that the configuration declares.
@@ -40,9 +41,9 @@ pub(crate) struct App {
     /// Lists of candles, packed.
     pub(crate) packed: Packed,
     /// The gateways that share the store, if it can be shared.
-    pub(crate) cluster: Option<Cluster>,
+    pub(crate) cluster: Option<Arc<Cluster>>,
     /// What is kept fresh by streams.
-    pub(crate) streams: Streams,
+    pub(crate) streams: Arc<Streams>,
     /// The exchange's venues.
     pub(crate) upstreams: Arc<Upstreams>,
     /// Loads from them.
@@ -56,7 +57,7 @@ pub(crate) struct App {
     /// Where the lists of symbols come from.
     pub(crate) symbols: Arc<SymbolChain>,
     /// What is loaded ahead of its readers, and how that goes.
-    pub(crate) warmer: Warmer,
+    pub(crate) warmer: Arc<Warmer>,
     /// Who may do more than read.
     pub(crate) admin: Admin,
     /// Who changes many keys now.
@@ -94,7 +95,7 @@ impl Counts {
 
 impl App {
     pub(crate) fn region(&self, name: RegionName) -> &Region {
-        &self.regions[name as usize]
+        self.regions.of(name)
     }
 
     /// The region of this name for data of applications, which clients may choose: none of the exchange's.

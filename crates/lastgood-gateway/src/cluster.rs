@@ -7,10 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lastgood::{Keep, Loaded, Policy, Region, RegionStats, Value};
+use lastgood::{Cache, Keep, Loaded, Policy, Region, RegionStats, Value};
 use serde::{Deserialize, Serialize};
-
-use crate::app::App;
 
 /// The region that the counters lie in.
 pub(crate) const REGION: &str = "nodes";
@@ -138,12 +136,11 @@ impl Cluster {
 }
 
 /// Keeps the totals, until the task is dropped.
-pub(crate) async fn keep(app: Arc<App>) {
-    let Some(cluster) = &app.cluster else { return };
+pub(crate) async fn keep(cluster: Arc<Cluster>, cache: Cache) {
     let mut every = tokio::time::interval(WRITE_EVERY);
     loop {
         every.tick().await;
-        let stats = app.cache.stats().into_iter().filter(|(region, _)| region != REGION);
+        let stats = cache.stats().into_iter().filter(|(region, _)| region != REGION);
         cluster.exchange(&stats.map(|(region, stats)| (region, Counts::of(&stats))).collect()).await;
     }
 }
@@ -151,8 +148,8 @@ pub(crate) async fn keep(app: Arc<App>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lastgood::Clock;
     use lastgood::store::MemoryStore;
-    use lastgood::{Cache, Clock};
 
     fn node(store: &MemoryStore, clock: &Clock, id: &str) -> (Cache, Cluster) {
         let cache = Cache::builder().store(Arc::new(store.clone())).clock(clock.clone()).build().unwrap();

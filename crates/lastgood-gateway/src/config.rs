@@ -5,6 +5,7 @@
 //! environment: the program hands a lookup in.
 
 mod address;
+mod declared;
 mod duration;
 mod effective;
 mod file;
@@ -23,6 +24,7 @@ mod upstream;
 mod value;
 mod warm;
 
+pub use declared::Declared;
 pub use effective::{Row, render_effective};
 pub use file::{ConfigFile, FILE_NAME};
 pub use keys::{KEYS, Key};
@@ -30,7 +32,6 @@ pub use lastgood_market::upstream::BaseUrl;
 pub use layers::{FlagValue, Resolved, Sources, resolve};
 pub use problem::{Origin, Problem, Problems};
 pub use regions::{REGION_KEYS, REGION_NAMES, RegionKey, RegionOverride};
-pub use sources::Declared;
 pub(crate) use sources::{ApiSetting, BucketSetting, DatabaseSetting};
 pub use store::{RedisAddress, RedisEndpoint, StoreSetting};
 pub(crate) use suggest::nearest;

@@ -6,24 +6,25 @@ use axum::response::Response;
 use http::uri::PathAndQuery;
 use http::{Method, Request};
 use hyper::body::Incoming;
-use lastgood::{Answer, BypassReason, Error, Freshness, Reason};
-use lastgood_market::Source;
+use lastgood::BypassReason;
 use lastgood_market::plan::{self, Plan};
-use lastgood_market::{Venue, cut};
+use lastgood_market::{Source, Venue};
 
 use crate::app::{App, Counts};
+use crate::response::label::Accepts;
 use crate::streams;
 
-pub(crate) mod answer;
+mod answer;
+mod cached;
 mod candles;
 mod failure;
+mod list;
+pub(crate) mod packed;
+mod part;
 mod pass;
-pub(crate) mod prepared;
 
-use self::answer::{Accepts, respond, respond_local};
-pub(crate) use self::candles::Packed;
-use self::failure::fail;
-use self::prepared::Prepared;
+use self::answer::respond_local;
+use self::cached::{cached, serves_now};
 
 /// Answers a request to the exchange, from the cache or by passing it through.
 pub(crate) async fn exchange(app: &App, venue: Venue, request: Request<Incoming>) -> Response {
@@ -57,7 +58,7 @@ pub(crate) async fn exchange(app: &App, venue: Venue, request: Request<Incoming>
 /// A ticker that is asked for is worth a stream.
 fn note_ticker(app: &App, asked: &Arc<Source>) {
     if streams::is_ticker(asked) {
-        app.streams.note(asked, app.clock.now());
+        app.streams.note(asked);
     }
 }
 
@@ -74,50 +75,6 @@ fn planned(app: &App, venue: Venue, request: &Request<Incoming>) -> Arc<Plan> {
     };
     let target = uri.path_and_query().map_or("/", PathAndQuery::as_str);
     app.plans.plan(venue, target, asked)
-}
-
-async fn cached(
-    app: &App,
-    venue: Venue,
-    chosen: &Arc<Source>,
-    direct: Option<&Arc<Source>>,
-    accepts: Accepts,
-) -> Response {
-    let mut answered = app.ask(chosen).await.map(|answer| (part(&answer, chosen), answer));
-    // The canonical answer does not hold what was asked for: let the exchange say what it thinks of the question.
-    if let (Ok((None, _)), Some(direct)) = (&answered, direct) {
-        answered = app.ask(direct).await.map(|answer| (Some(Part::Whole), answer));
-    }
-    match answered {
-        Ok((Some(part), answer)) => respond(app, venue, &answer, part, accepts).await,
-        Ok((None, _)) => {
-            let missing = Error::new(Reason::Malformed, "the exchange's answer lacks what was asked for");
-            fail(app, venue, &missing)
-        }
-        Err(error) => fail(app, venue, &error),
-    }
-}
-
-/// What of an answer's body is served.
-pub(crate) enum Part {
-    Whole,
-    Cut(bytes::Bytes),
-}
-
-/// The part of `answer` that was asked for; `None` where it lacks it.
-fn part(answer: &Answer, source: &Source) -> Option<Part> {
-    if source.cut == cut::Cut::Whole {
-        return Some(Part::Whole);
-    }
-    let prepared = Prepared::of(answer);
-    let index = if source.cut.needs_index() { prepared.index(answer.body()) } else { None };
-    cut::cut(answer.body(), &source.cut, index).map(Part::Cut)
-}
-
-/// Whether memory holds a fresh answer of `source` with the part that was asked for.
-fn serves_now(app: &App, source: &Source) -> bool {
-    let held = app.region(source.region()).peek(&source.key);
-    held.is_some_and(|answer| answer.freshness() == Freshness::Fresh && part(&answer, source).is_some())
 }
 
 /// Whether a path means the same to everybody: no empty, `.` or `..` segment, in any encoding.

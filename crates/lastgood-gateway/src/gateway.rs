@@ -18,22 +18,23 @@ use tokio::task::JoinSet;
 
 use crate::admin::Admin;
 use crate::app::{App, Counts};
-use crate::cache_api::Turns;
+use crate::cache_api::turns::Turns;
 use crate::cluster::{self, Cluster};
 use crate::config::{BaseUrl, RegionOverride, Settings, StoreSetting};
-use crate::exchange::Packed;
-use crate::fear_greed::FearGreed;
-use crate::kv::Lanes;
-use crate::llm::Claims;
+use crate::exchange::packed::Packed;
+use crate::fear_greed::source::FearGreed;
+use crate::kv::lanes::Lanes;
+use crate::llm::claims::Claims;
 use crate::own_keys::OwnKeys;
+use crate::regions::Regions;
 use crate::router::Routes;
 use crate::routes::{self, DeclaredRoutes};
 use crate::server;
 use crate::stats_log;
 use crate::streams::{self, Streams};
-use crate::symbols::SymbolChain;
+use crate::symbols::chain::SymbolChain;
 use crate::totals::Totals;
-use crate::warm::{self, Warmer};
+use crate::warm::{self, Means, Warmer};
 
 /// How long queued writes may take when the gateway stops.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -81,11 +82,10 @@ impl Gateway {
         let refuse = |why: lastgood::BuildError| BuildError(why.to_string());
         let cache = builder.build().map_err(refuse)?;
         cache.set_enabled(settings.enabled);
-        let mut regions = Vec::with_capacity(RegionName::ALL.len());
-        for name in RegionName::ALL {
+        let regions = Regions::open(|name| {
             let policy = configured(name.policy(settings.preset), &settings.region(name.as_str()));
-            regions.push(cache.region(name.as_str(), policy).map_err(refuse)?);
-        }
+            cache.region(name.as_str(), policy).map_err(refuse)
+        })?;
         let mut named = BTreeMap::new();
         for (name, policy) in settings.application_regions() {
             let region = cache.region(&name, configured(policy, &settings.region(&name))).map_err(refuse)?;
@@ -104,21 +104,33 @@ impl Gateway {
             klines_fresh_for: settings.region(RegionName::Klines.as_str()).fresh_for,
         });
         let has_store = cache.status().store.is_some();
-        let klines = regions[RegionName::Klines as usize].clone();
+        let klines = regions.of(RegionName::Klines).clone();
+        let candles = Candles::new(klines, has_store, clock.clone(), Arc::clone(&exchange) as _);
         let streamed = streamed(settings);
+        let with_streams: Vec<Venue> = streamed.iter().map(|(venue, _)| *venue).collect();
+        let streams = Streams::new(&with_streams, &candles, &regions, &clock);
         let cluster = match &settings.store {
             StoreSetting::Redis(_) => Some(cache.region(cluster::REGION, cluster::policy()).map_err(refuse)?),
             StoreSetting::Memory | StoreSetting::Embedded { .. } => None,
         };
-        let cluster = cluster.map(|region| Cluster::new(region, &node_id()));
+        let cluster = cluster.map(|region| Arc::new(Cluster::new(region, &node_id())));
         let keys = OwnKeys::open(settings).await;
         let symbols = SymbolChain::new(settings, keys, &exchange, &regions, &clock).map_err(BuildError)?;
-        let (warmer, asked_to_warm) = Warmer::new(settings, &regions, shared);
+        let symbols = Arc::new(symbols);
+        let means = Means {
+            cache: cache.clone(),
+            regions: regions.clone(),
+            candles: candles.clone(),
+            exchange: Arc::clone(&exchange),
+            symbols: Arc::clone(&symbols),
+            clock: clock.clone(),
+        };
+        let (warmer, asked_to_warm) = Warmer::new(settings, means, shared);
         let app = App {
-            candles: Candles::new(klines, has_store, clock.clone(), Arc::clone(&exchange) as _),
+            candles,
             packed: Packed::default(),
             cluster,
-            streams: Streams::new(&streamed.iter().map(|(venue, _)| *venue).collect::<Vec<_>>()),
+            streams: Arc::new(streams),
             cache,
             regions,
             named,
@@ -129,8 +141,8 @@ impl Gateway {
             fear_greed: FearGreed::new(settings, &clock).map_err(BuildError)?,
             kv: Lanes::default(),
             claims: Claims::default(),
-            symbols: Arc::new(symbols),
-            warmer,
+            symbols,
+            warmer: Arc::new(warmer),
             admin: Admin::new(settings.admin.token.clone()),
             turns: Turns::default(),
             clock,
@@ -138,14 +150,14 @@ impl Gateway {
             counts: Counts::default(),
         };
         let app = Arc::new(app);
-        if app.cluster.is_some() {
-            behind.spawn(cluster::keep(Arc::clone(&app)));
+        if let Some(cluster) = &app.cluster {
+            behind.spawn(cluster::keep(Arc::clone(cluster), app.cache.clone()));
         }
         for (venue, bases) in streamed {
-            behind.spawn(streams::keep(Arc::clone(&app), venue, bases));
+            behind.spawn(streams::venue::keep(Arc::clone(&app.streams), venue, bases));
         }
-        behind.spawn(warm::keep(Arc::clone(&app), asked_to_warm));
-        behind.spawn(routes::keep(Arc::clone(&app)));
+        behind.spawn(warm::schedule::keep(Arc::clone(&app.warmer), asked_to_warm));
+        behind.spawn(routes::keep(app.declared.iter().cloned().collect(), app.cache.clone()));
         behind.spawn(stats_log::keep(Arc::clone(&app), settings.log.stats_every));
         Ok(Gateway { app, _behind: behind })
     }

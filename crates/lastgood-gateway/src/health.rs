@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::cluster::{self, Cluster, Counts, Totals};
-use crate::warm::{Progress, Tally};
+use crate::warm::progress::{Progress, Tally};
 
 /// How well the gateway does. `degraded` still answers.
 #[derive(Serialize)]
@@ -148,7 +148,7 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Health> {
         breaker: breaker.map_or("none", BreakerState::as_str),
         upstreams,
         bans,
-        cluster: app.cluster.as_ref().and_then(Cluster::totals).map(ClusterHealth::from),
+        cluster: app.cluster.as_deref().and_then(Cluster::totals).map(ClusterHealth::from),
         warming: warming(&app),
     })
 }

@@ -1,7 +1,5 @@
 //! `/v1/kv/{region}/{key}`: bytes that applications keep, and their last good ones.
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -10,36 +8,17 @@ use http::header::{CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use lastgood::Region;
 use lastgood_market::RegionName;
-use tokio::sync::{Mutex, MutexGuard};
 
 use crate::app::App;
 use crate::problem;
 use crate::values::{self, Answered, BYTES, Kept, Parameters, Refused};
 
+pub(crate) mod lanes;
+
 const PREFIX: &str = "/v1/kv/";
 const LONGEST_KEY: usize = 512;
 /// The longest content type that is kept.
 const LONGEST_TYPE: usize = 255;
-const LANES: usize = 256;
-
-/// Writers of one key take turns, so that a condition still holds when its write comes. Keys may share a lane.
-pub(crate) struct Lanes {
-    lanes: Vec<Mutex<()>>,
-    hash: RandomState,
-}
-
-impl Default for Lanes {
-    fn default() -> Self {
-        Lanes { lanes: (0..LANES).map(|_| Mutex::default()).collect(), hash: RandomState::new() }
-    }
-}
-
-impl Lanes {
-    async fn enter(&self, place: &Place) -> MutexGuard<'_, ()> {
-        let lane = self.hash.hash_one((place.region.name(), &place.key)) % LANES as u64;
-        self.lanes[lane as usize].lock().await
-    }
-}
 
 /// Where a value lies.
 struct Place {
@@ -106,7 +85,7 @@ pub(crate) async fn put(State(app): State<Arc<App>>, request: Request) -> Answer
     let etag = values::etag(&content_type, &body);
     loaded.value.meta = content_type.to_str().ok().map(Into::into);
     loaded.value.body = body;
-    let _turn = app.kv.enter(&place).await;
+    let _turn = app.kv.enter(place.region.name(), &place.key).await;
     let kept = place.kept(&app).await;
     check(&conditions, kept.as_ref())?;
     if !app.cache.is_enabled() {
@@ -120,7 +99,7 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, uri: Uri, headers: Heade
     values::admit(&app, &headers)?;
     let place = Place::of(&app, &uri)?;
     Parameters::read_none(uri.query())?;
-    let _turn = app.kv.enter(&place).await;
+    let _turn = app.kv.enter(place.region.name(), &place.key).await;
     let kept = place.kept(&app).await;
     check(&headers, kept.as_ref())?;
     place.region.remove(&place.key).await;

@@ -22,6 +22,7 @@ mod openapi;
 mod own_keys;
 mod problem;
 pub mod redact;
+mod regions;
 mod response;
 mod router;
 mod routes;

@@ -19,9 +19,8 @@ use crate::app::App;
 use crate::problem;
 use crate::values::{self, Answered, Kept, Parameters, Refused};
 
-mod claims;
+pub(crate) mod claims;
 
-pub(crate) use self::claims::Claims;
 use self::claims::{Brought, Turn, is_token};
 
 const PREFIX: &str = "/v1/llm/";

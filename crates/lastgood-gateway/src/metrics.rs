@@ -23,7 +23,7 @@ use crate::app::App;
 use crate::cluster::Cluster;
 use crate::response::plain;
 use crate::streams::Counters as StreamCounters;
-use crate::warm::Tally;
+use crate::warm::progress::Tally;
 
 const OPENMETRICS: HeaderValue = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
@@ -257,7 +257,7 @@ fn base_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
 
 /// What all gateways on one store counted together, as of some seconds ago.
 fn cluster_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
-    let Some(totals) = app.cluster.as_ref().and_then(Cluster::totals) else { return Ok(()) };
+    let Some(totals) = app.cluster.as_deref().and_then(Cluster::totals) else { return Ok(()) };
     let help = "Gateways that share the store";
     gauge(totals.nodes as u64).encode(encoder.encode_descriptor("cluster_nodes", help, None, MetricType::Gauge)?)?;
     let help = "Reads of all gateways that are up, by region and outcome; falls when one of them ends";

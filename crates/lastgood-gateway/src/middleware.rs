@@ -3,11 +3,15 @@
 use std::sync::atomic::Ordering;
 
 use axum::response::Response;
-use http::{Request, StatusCode};
+use http::{HeaderValue, Request, StatusCode};
 use hyper::body::Incoming;
+use lastgood_market::{ExchangeError, Venue};
 
 use crate::app::{App, Counts};
 use crate::problem;
+use crate::response::plain;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
 
 /// Counts a request and lets it in if its URL is short enough and there is a place for it.
 pub(crate) async fn admit(
@@ -19,11 +23,11 @@ pub(crate) async fn admit(
     let length = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if length as u64 > app.limits.max_url_bytes {
         let detail = format!("The URL has {length} bytes; limits.max_url_bytes is {}.", app.limits.max_url_bytes);
-        return problem::refuse(app, request.uri().path(), StatusCode::URI_TOO_LONG, &detail);
+        return refuse(app, request.uri().path(), StatusCode::URI_TOO_LONG, &detail);
     }
     let Some(_place) = Place::take(app) else {
         let detail = format!("{} requests are being answered already.", app.limits.max_concurrent_requests);
-        return problem::refuse(app, request.uri().path(), StatusCode::SERVICE_UNAVAILABLE, &detail);
+        return refuse(app, request.uri().path(), StatusCode::SERVICE_UNAVAILABLE, &detail);
     };
     if !tracing::enabled!(tracing::Level::DEBUG) {
         return next(request).await;
@@ -36,6 +40,17 @@ pub(crate) async fn admit(
     let cache = response.headers().get("x-cache").and_then(|value| value.to_str().ok());
     tracing::debug!(%method, path, status = response.status().as_u16(), cache, took_ms = took, "answered");
     response
+}
+
+/// A refusal in the shape that the path's users expect.
+fn refuse(app: &App, path: &str, status: StatusCode, detail: &str) -> Response {
+    match Venue::of(path, "") {
+        Some(_) if !app.declared.owns(path) => {
+            let error = ExchangeError::new(status.as_u16(), -1008, detail);
+            plain(status, JSON, error.body().into())
+        }
+        _ => problem::problem(status, detail),
+    }
 }
 
 /// A request's place among those being answered, given back when it is dropped.

@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 
 use crate::app::App;
 use crate::response::plain;
-use crate::routes::Route;
 use crate::routes::parameter::{Case, Kind, Parameter};
+use crate::routes::route::Route;
 use crate::source::Argument;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");

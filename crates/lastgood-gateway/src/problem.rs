@@ -1,15 +1,12 @@
-//! Errors outside the exchange's paths, as problem JSON (RFC 9457); inside them, in the exchange's shape.
+//! Errors outside the exchange's paths, as problem JSON (RFC 9457).
 
 use axum::response::Response;
 use http::{HeaderValue, Request, StatusCode};
 use lastgood_market::symbols::Refusal;
-use lastgood_market::{ExchangeError, Venue};
 
-use crate::app::App;
 use crate::response::plain;
 
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
-const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
 
 /// A problem of this status.
 pub(crate) fn problem(status: StatusCode, detail: &str) -> Response {
@@ -38,17 +35,6 @@ pub(crate) fn parameter(status: StatusCode, refusal: &Refusal) -> Response {
     body["value"] = value.as_str().into();
     body["allowed"] = allowed.as_str().into();
     plain(status, PROBLEM, body.to_string().into())
-}
-
-/// A refusal in the shape that the path's users expect.
-pub(crate) fn refuse(app: &App, path: &str, status: StatusCode, detail: &str) -> Response {
-    match Venue::of(path, "") {
-        Some(_) if !app.declared.owns(path) => {
-            let error = ExchangeError::new(status.as_u16(), -1008, detail);
-            plain(status, JSON, error.body().into())
-        }
-        _ => problem(status, detail),
-    }
 }
 
 /// There is nothing at the path.

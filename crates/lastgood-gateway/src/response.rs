@@ -6,6 +6,9 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+pub(crate) mod label;
+pub(crate) mod prepared;
+
 /// A response of a status, a content type and a body, with room for the headers that every answer gets.
 pub(crate) fn plain(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Response {
     headed(status, content_type, Body::from(body))

@@ -14,8 +14,8 @@ use lastgood_market::Venue;
 use tower::ServiceExt as _;
 
 use crate::app::App;
-use crate::cache_api::{self, Peer};
-use crate::{exchange, fear_greed, health, kv, llm, metrics, middleware, openapi, problem, symbols, warm};
+use crate::cache_api::{self, caller::Peer};
+use crate::{exchange, fear_greed, health, kv, llm, metrics, middleware, openapi, problem, symbols};
 
 /// Every path that the gateway answers: the exchange's, told by [`Venue::of`] alone, and its own. Clones share it all.
 #[derive(Clone)]
@@ -42,7 +42,6 @@ fn own_routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/fng", get(fear_greed::fear_greed)),
         ("/v1/kv/{region}/{key}", get(kv::get).put(kv::put).delete(kv::delete)),
         ("/v1/llm/{analysis_type}", post(llm::find).put(llm::store).delete(llm::give_up)),
-        ("/api/cache/warm", post(warm::warm)),
     ];
     others.into_iter().chain(cache_api::routes()).collect()
 }

@@ -1,7 +1,8 @@
 //! Declared routes: paths over the databases, buckets and APIs that the configuration names.
 //!
-//! `path.rs` says which paths there may be, `parameter.rs` what may be asked for, `key.rs` what names a question,
-//! `load.rs` how sources are asked in turn, `answer.rs` what is answered, `warm.rs` what is loaded ahead.
+//! `route.rs` is a route as its parts know it. `path.rs` says which paths there may be, `parameter.rs` what may be asked
+//! for, `key.rs` what names a question, `load.rs` how sources are asked in turn, `answer.rs` what is answered, `warm.rs`
+//! what is loaded ahead.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,9 +14,7 @@ use http::{HeaderMap, StatusCode, Uri};
 use lastgood::{Answer, Error, Outcome, Region};
 use lastgood_market::symbols::Refusal;
 
-use crate::app::App;
 use crate::config::Settings;
-use crate::config::routes::RouteSetting;
 use crate::problem;
 use crate::source::Arguments;
 
@@ -28,12 +27,13 @@ mod meta;
 pub(crate) mod parameter;
 pub(crate) mod path;
 mod question;
+pub(crate) mod route;
 pub(crate) mod template;
 mod warm;
 
 use self::answer::Form;
 pub use self::check::{SourceCheck, check_sources};
-use self::load::Link;
+use self::route::Route;
 pub(crate) use self::warm::keep;
 
 /// The routes of the configuration.
@@ -42,15 +42,6 @@ pub(crate) struct DeclaredRoutes {
     routes: Vec<Arc<Route>>,
     /// Second parts of paths below `/api`, where else the exchange is asked.
     below_api: BTreeSet<String>,
-}
-
-/// A route: what may be asked, and whom.
-pub(crate) struct Route {
-    pub(crate) setting: RouteSetting,
-    region: Region,
-    links: Vec<Link>,
-    /// What tells these sources from others: what was loaded before they were changed is not what they say.
-    definition: String,
 }
 
 impl DeclaredRoutes {
@@ -77,7 +68,7 @@ impl DeclaredRoutes {
     }
 
     /// Adds every route to the URL map. `GET` answers `HEAD`, too.
-    pub(crate) fn add_to(&self, router: Router<Arc<App>>) -> Router<Arc<App>> {
+    pub(crate) fn add_to<S: Clone + Send + Sync + 'static>(&self, router: Router<S>) -> Router<S> {
         self.routes.iter().fold(router, |router, route| {
             let path = route.setting.path.for_router();
             let route = Arc::clone(route);

@@ -9,27 +9,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lastgood::{Loaded, Persist, Timestamp, Value};
+use lastgood::{Clock, Loaded, Persist, Timestamp, Value};
 use lastgood_market::Source;
-use lastgood_market::candles::{Fed, Series};
+use lastgood_market::candles::{Candles, Fed, Series};
 use lastgood_market::stream::{self, Message, STREAMS_A_CONNECTION, candle_stream, ticker_stream};
 use lastgood_market::{RegionName, Venue};
 
-use crate::app::App;
-use crate::config::BaseUrl;
+use crate::regions::Regions;
 
 mod connection;
 mod session;
-
-use self::session::{Ended, Session};
+pub(crate) mod venue;
 
 /// What nobody asked for in so long is not streamed any more.
 const IN_USE_FOR: Duration = Duration::from_secs(300);
-/// How soon what is newly asked for is subscribed to.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The pause before a connection is tried again, doubled each time. The exchange allows 300 tries in 5 minutes.
-const RETRY_AFTER: Duration = Duration::from_secs(2);
-const RETRY_AFTER_AT_MOST: Duration = Duration::from_secs(60);
 /// A streamed ticker is believed so long without another word.
 const TICKER_FRESH_FOR: Duration = Duration::from_secs(3);
 /// The store has a streamed ticker at most once in so long.
@@ -54,18 +47,38 @@ pub(crate) struct Counters {
     pub(crate) connected: AtomicU64,
 }
 
+/// What a stream keeps fresh.
+#[derive(Clone)]
+pub(crate) enum Target {
+    Candles(Arc<Series>),
+    Ticker(Arc<Source>),
+}
+
+/// The streams of a venue that are wanted, by name.
+type Wanted = BTreeMap<String, Target>;
+
 /// What is in use and can be streamed, and how that goes.
-#[derive(Default)]
 pub(crate) struct Streams {
     /// Venues with a stream base, by [`Venue`].
     enabled: [bool; 3],
     tickers: Mutex<HashMap<String, (Arc<Source>, Timestamp)>>,
     counters: [Counters; 3],
+    candles: Candles,
+    regions: Regions,
+    clock: Clock,
 }
 
 impl Streams {
-    pub(crate) fn new(with_streams: &[Venue]) -> Streams {
-        Streams { enabled: Venue::ALL.map(|venue| with_streams.contains(&venue)), ..Streams::default() }
+    /// What comes goes to the candles and the tickers of these regions.
+    pub(crate) fn new(with_streams: &[Venue], candles: &Candles, regions: &Regions, clock: &Clock) -> Streams {
+        Streams {
+            enabled: Venue::ALL.map(|venue| with_streams.contains(&venue)),
+            tickers: Mutex::default(),
+            counters: Default::default(),
+            candles: candles.clone(),
+            regions: regions.clone(),
+            clock: clock.clone(),
+        }
     }
 
     pub(crate) fn is_enabled(&self, venue: Venue) -> bool {
@@ -77,13 +90,14 @@ impl Streams {
     }
 
     /// Notes that a ticker is asked for. One that comes while others are noted may be missed; it will come again.
-    pub(crate) fn note(&self, source: &Arc<Source>, now: Timestamp) {
+    pub(crate) fn note(&self, source: &Arc<Source>) {
         if !self.is_enabled(source.endpoint.venue) {
             return;
         }
         let (Ok(mut tickers), Some(stream)) = (self.tickers.try_lock(), ticker_stream(source)) else {
             return;
         };
+        let now = self.clock.now();
         if tickers.len() >= MOST_TICKERS {
             tickers.retain(|_, (_, at)| now.since(*at) <= IN_USE_FOR);
         }
@@ -92,106 +106,67 @@ impl Streams {
         }
     }
 
-    fn tickers_in_use(&self, venue: Venue, now: Timestamp) -> Vec<(String, Arc<Source>)> {
+    fn tickers_in_use(&self, venue: Venue) -> Vec<(String, Arc<Source>)> {
+        let now = self.clock.now();
         let Ok(mut tickers) = self.tickers.lock() else { return Vec::new() };
         tickers.retain(|_, (_, at)| now.since(*at) <= IN_USE_FOR);
         let of_venue = tickers.iter().filter(|(_, (source, _))| source.endpoint.venue == venue);
         of_venue.map(|(stream, (source, _))| (stream.clone(), Arc::clone(source))).collect()
     }
-}
 
-/// What a stream keeps fresh.
-#[derive(Clone)]
-pub(crate) enum Target {
-    Candles(Arc<Series>),
-    Ticker(Arc<Source>),
-}
-
-/// The streams of a venue that are wanted, by name.
-type Wanted = BTreeMap<String, Target>;
-
-fn wanted(app: &App, venue: Venue) -> Wanted {
-    let series = app.candles.in_use(IN_USE_FOR).into_iter().filter(|series| series.endpoint.venue == venue);
-    let candles = series.filter_map(|series| Some((candle_stream(&series)?, Target::Candles(series))));
-    let tickers = app.streams.tickers_in_use(venue, app.clock.now());
-    let tickers = tickers.into_iter().map(|(stream, source)| (stream, Target::Ticker(source)));
-    // The series that were asked for last come first.
-    candles.chain(tickers).take(STREAMS_A_CONNECTION).collect()
-}
-
-/// Keeps the streams of a venue, until the task is dropped.
-pub(crate) async fn keep(app: Arc<App>, venue: Venue, bases: Vec<BaseUrl>) {
-    let mut pause = RETRY_AFTER;
-    for base in bases.iter().cycle() {
-        while wanted(&app, venue).is_empty() {
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-        let counters = app.streams.counters(venue);
-        match Session::begin(base, venue).await {
-            Ok(session) => {
-                counters.connections.fetch_add(1, Ordering::Relaxed);
-                counters.connected.store(1, Ordering::Relaxed);
-                tracing::info!(%venue, host = base.host(), "streams connected");
-                let ended = session.run(&app).await;
-                counters.connected.store(0, Ordering::Relaxed);
-                counters.subscribed.store(0, Ordering::Relaxed);
-                pause = RETRY_AFTER;
-                match ended {
-                    Ended::Unused => continue,
-                    Ended::Broken(why) => tracing::warn!(%venue, host = base.host(), why, "streams ended"),
-                }
-            }
-            Err(why) => {
-                tracing::warn!(%venue, host = base.host(), why, seconds = pause.as_secs(), "no streams");
-            }
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(RETRY_AFTER_AT_MOST);
+    /// The streams of a venue that are wanted.
+    fn wanted(&self, venue: Venue) -> Wanted {
+        let series = self.candles.in_use(IN_USE_FOR).into_iter().filter(|series| series.endpoint.venue == venue);
+        let candles = series.filter_map(|series| Some((candle_stream(&series)?, Target::Candles(series))));
+        let tickers = self.tickers_in_use(venue);
+        let tickers = tickers.into_iter().map(|(stream, source)| (stream, Target::Ticker(source)));
+        // The series that were asked for last come first.
+        candles.chain(tickers).take(STREAMS_A_CONNECTION).collect()
     }
-}
 
-/// Hands what a stream says to the cache.
-async fn take(app: &App, venue: Venue, wanted: &Wanted, latest: &mut HashMap<String, u64>, message: Message) {
-    let counters = app.streams.counters(venue);
-    let (stream, at) = match &message {
-        Message::Candle { stream, at, .. } | Message::Ticker { stream, at, .. } => (stream, *at),
-        Message::Shutdown | Message::Reply(_) | Message::Other => return,
-    };
-    // What comes late must not undo what came in time.
-    if latest.get(stream).is_some_and(|latest| at < *latest) {
-        return;
+    /// Hands what a stream says to the cache.
+    async fn take(&self, venue: Venue, wanted: &Wanted, latest: &mut HashMap<String, u64>, message: Message) {
+        let counters = self.counters(venue);
+        let (stream, at) = match &message {
+            Message::Candle { stream, at, .. } | Message::Ticker { stream, at, .. } => (stream, *at),
+            Message::Shutdown | Message::Reply(_) | Message::Other => return,
+        };
+        // What comes late must not undo what came in time.
+        if latest.get(stream).is_some_and(|latest| at < *latest) {
+            return;
+        }
+        latest.insert(stream.clone(), at);
+        match (wanted.get(stream), message) {
+            (Some(Target::Candles(series)), Message::Candle { candle, .. }) => {
+                let counter = match self.candles.feed(series, &candle).await {
+                    Fed::Taken => &counters.taken,
+                    Fed::Behind => &counters.behind,
+                    Fed::Unreadable => &counters.unreadable,
+                };
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+            (Some(Target::Ticker(source)), Message::Ticker { body, .. }) => {
+                let value = Value::new(body).with_meta("application/json;charset=UTF-8");
+                let persist = Persist::Every(TICKER_STORED_EVERY);
+                let loaded = Loaded { fresh_for: Some(TICKER_FRESH_FOR), persist, ..Loaded::from(value) };
+                self.regions.of(source.region()).put(&source.key, loaded).await;
+                counters.taken.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => {}
+        }
     }
-    latest.insert(stream.clone(), at);
-    match (wanted.get(stream), message) {
-        (Some(Target::Candles(series)), Message::Candle { candle, .. }) => {
-            let counter = match app.candles.feed(series, &candle).await {
-                Fed::Taken => &counters.taken,
-                Fed::Behind => &counters.behind,
-                Fed::Unreadable => &counters.unreadable,
-            };
-            counter.fetch_add(1, Ordering::Relaxed);
+
+    /// Reads a message; what cannot be read is counted.
+    fn read(&self, venue: Venue, text: &str) -> Option<Message> {
+        let message = stream::read(venue, text);
+        if message.is_none() {
+            self.counters(venue).unreadable.fetch_add(1, Ordering::Relaxed);
         }
-        (Some(Target::Ticker(source)), Message::Ticker { body, .. }) => {
-            let value = Value::new(body).with_meta("application/json;charset=UTF-8");
-            let persist = Persist::Every(TICKER_STORED_EVERY);
-            let loaded = Loaded { fresh_for: Some(TICKER_FRESH_FOR), persist, ..Loaded::from(value) };
-            app.region(source.region()).put(&source.key, loaded).await;
-            counters.taken.fetch_add(1, Ordering::Relaxed);
-        }
-        _ => {}
+        message
     }
 }
 
 /// Whether a source is a ticker that a stream can keep fresh.
 pub(crate) fn is_ticker(source: &Source) -> bool {
     matches!(source.region(), RegionName::Ticker24hr | RegionName::BookTicker)
-}
-
-/// Reads a message; what cannot be read is counted.
-fn read(app: &App, venue: Venue, text: &str) -> Option<Message> {
-    let message = stream::read(venue, text);
-    if message.is_none() {
-        app.streams.counters(venue).unreadable.fetch_add(1, Ordering::Relaxed);
-    }
-    message
 }

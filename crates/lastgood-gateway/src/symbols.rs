@@ -10,13 +10,11 @@ use lastgood_market::symbols::{Refusal, Selection};
 use lastgood_market::{RegionName, Venue};
 
 use crate::app::App;
-use crate::exchange::answer::{Accepts, label_failure};
 use crate::problem;
+use crate::response::label::{Accepts, label_failure};
 
 mod answer;
-mod chain;
-
-pub(crate) use self::chain::{SymbolChain, source};
+pub(crate) mod chain;
 
 /// The markets that have a list, by the last part of its path.
 const MARKETS: [Venue; 2] = [Venue::Spot, Venue::Futures];

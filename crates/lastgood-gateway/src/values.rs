@@ -20,10 +20,10 @@ use ring::digest::{Context, SHA256};
 
 use crate::app::App;
 use crate::config::parse_duration;
-use crate::exchange::answer::{Accepts, CACHE_STATUS, Label, X_CACHE, cache_status};
-use crate::exchange::prepared::{GZIP_FROM, Prepared};
 use crate::problem;
+use crate::response::label::{Accepts, CACHE_STATUS, Label, X_CACHE, cache_status};
 use crate::response::plain;
+use crate::response::prepared::{GZIP_FROM, Prepared};
 
 pub(crate) const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 /// So much of a refused value is shown.

@@ -3,81 +3,32 @@
 //! One task runs rounds, one at a time. Whatever a round asks for it asks as [`Priority::Warm`], which yields to every
 //! reader; of nodes that share a store, one at a time runs them. Readers never wait for any of it.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
 use lastgood::store::Store;
-use lastgood::{Region, Timestamp};
+use lastgood::{Cache, Clock, Region, Timestamp};
 use lastgood_market::RegionName;
+use lastgood_market::candles::Candles;
+use lastgood_market::upstream::Asker;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until};
 
-use crate::app::App;
 use crate::config::Settings;
+use crate::regions::Regions;
+use crate::symbols::chain::SymbolChain;
 
-mod api;
 mod lease;
-mod run;
-mod set;
+pub(crate) mod progress;
+pub(crate) mod run;
+pub(crate) mod schedule;
+pub(crate) mod set;
 
-pub(crate) use self::api::warm;
-use self::lease::{Lease, Turn};
+use self::lease::Lease;
+use self::progress::{Progress, Tally};
 use self::set::{Filter, Set};
 
-/// The first round begins within this of the start, not at once on every node.
-const START_WITHIN: Duration = Duration::from_secs(1);
-/// After a round that the exchange did not answer the next comes so soon, doubled each time up to the schedule.
-const AGAIN_AFTER: Duration = Duration::from_secs(2);
-/// A round that somebody waits for gives up on what the budget refuses after this.
-const ON_DEMAND_WITHIN: Duration = Duration::from_secs(20);
 /// Requests for a round that may wait for the one under way.
 const MOST_REQUESTS: usize = 8;
-
-/// How many items came to what end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    /// Items of the round, as far as it is known.
-    pub(crate) of: u64,
-    /// Loaded.
-    pub(crate) loaded: u64,
-    /// Fresh for long enough already.
-    pub(crate) fresh: u64,
-    /// Left out, because the exchange's budget was for others.
-    pub(crate) refused: u64,
-    /// Not answered by the exchange.
-    pub(crate) failed: u64,
-}
-
-/// How many items came to one end.
-type State = fn(&Tally) -> u64;
-
-impl Tally {
-    /// The states of an item, by their words for labels.
-    pub(crate) const STATES: [(&'static str, State); 4] = [
-        ("loaded", |tally| tally.loaded),
-        ("fresh", |tally| tally.fresh),
-        ("refused", |tally| tally.refused),
-        ("failed", |tally| tally.failed),
-    ];
-}
-
-/// How warming goes.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Progress {
-    /// Whether a round is under way.
-    pub(crate) running: bool,
-    /// Of the round under way, else of the last.
-    pub(crate) round: Tally,
-    /// Of all rounds.
-    pub(crate) total: Tally,
-    /// Rounds that ended.
-    pub(crate) rounds: u64,
-    /// When the last one ended.
-    pub(crate) last_finished: Option<Timestamp>,
-    /// How long it took.
-    pub(crate) took: Duration,
-}
 
 /// Somebody wants a round now.
 pub(crate) struct Request {
@@ -85,9 +36,20 @@ pub(crate) struct Request {
     done: oneshot::Sender<Tally>,
 }
 
+/// By what means items are loaded, and where they lie.
+pub(crate) struct Means {
+    pub(crate) cache: Cache,
+    pub(crate) regions: Regions,
+    pub(crate) candles: Candles,
+    pub(crate) exchange: Arc<Asker>,
+    pub(crate) symbols: Arc<SymbolChain>,
+    pub(crate) clock: Clock,
+}
+
 /// What is kept warm, and how that goes.
 pub(crate) struct Warmer {
     set: Set,
+    means: Means,
     /// From the beginning of a round to the next.
     pause: Duration,
     /// Whose turn it is, among nodes that share a store.
@@ -98,14 +60,15 @@ pub(crate) struct Warmer {
 }
 
 impl Warmer {
-    /// What the settings declare; `shared` is the store that other nodes may use, too. The receiver is for [`keep`].
+    /// What the settings declare; `shared` is the store that other nodes may use, too. The receiver is for
+    /// [`schedule::keep`].
     pub(crate) fn new(
         settings: &Settings,
-        regions: &[Region],
+        means: Means,
         shared: Option<Arc<dyn Store>>,
     ) -> (Warmer, mpsc::Receiver<Request>) {
         let set = Set::of(settings);
-        let lists = [RegionName::ExchangeInfo, RegionName::Symbols].map(|name| shortest(&regions[name as usize]));
+        let lists = [RegionName::ExchangeInfo, RegionName::Symbols].map(|name| shortest(means.regions.of(name)));
         let every = settings.warm.every;
         // Lists that would end shortly before the next round move it forward.
         let nearly = lists.into_iter().filter(|fresh| *fresh >= every / 2).map(|fresh| fresh.mul_f64(0.9));
@@ -113,7 +76,7 @@ impl Warmer {
         let lease = shared.map(|store| Lease::new(store, &settings.namespace, &set));
         let (requests, waiting) = mpsc::channel(MOST_REQUESTS);
         let progress = watch::Sender::new(Progress::default());
-        (Warmer { set, pause, lease, progress, requests, listening: Notify::new() }, waiting)
+        (Warmer { set, means, pause, lease, progress, requests, listening: Notify::new() }, waiting)
     }
 
     /// The gateway listens: from now on rounds may begin.
@@ -125,6 +88,25 @@ impl Warmer {
         *self.progress.borrow()
     }
 
+    /// A round now, or the one under way; or why there is none.
+    pub(crate) async fn round_now(&self, only: Filter) -> Result<Tally, &'static str> {
+        const STOPPING: &str = "The gateway is stopping.";
+        let mut progress = self.progress.subscribe();
+        let now = *progress.borrow_and_update();
+        if only.is_all() && now.running {
+            let ended = progress.wait_for(|progress| progress.rounds > now.rounds).await;
+            return ended.map(|progress| progress.round).map_err(|_| STOPPING);
+        }
+        let (done, ended) = oneshot::channel();
+        match self.requests.try_send(Request { only, done }) {
+            Ok(()) => ended.await.map_err(|_| STOPPING),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                Err("Too many rounds are asked for already; ask again when they have ended.")
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(STOPPING),
+        }
+    }
+
     /// When the round after the last begins, if this node runs it; `None` where nothing was declared or none has ended.
     pub(crate) fn next_round(&self) -> Option<Timestamp> {
         let Progress { last_finished, took, .. } = self.progress();
@@ -133,10 +115,10 @@ impl Warmer {
     }
 
     /// Whether a key is of what was declared.
-    pub(crate) fn declares(&self, app: &App, region: RegionName, name: &str) -> bool {
+    pub(crate) fn declares(&self, region: RegionName, name: &str) -> bool {
         let only = Filter { region: Some(region), ..Filter::default() };
-        let mut items = self.set.lists(&only).into_iter().chain(self.set.candles(app, &only));
-        items.any(|item| item.names(app, name))
+        let mut items = self.set.lists(&only).into_iter().chain(self.set.candles(&self.means.symbols, &only));
+        items.any(|item| item.names(&self.means.symbols, name))
     }
 
     /// For how long what is in `region` must stay fresh to be left alone until the next round: to the next round, or,
@@ -151,59 +133,4 @@ impl Warmer {
 fn shortest(region: &Region) -> Duration {
     let policy = region.policy();
     policy.fresh_for.mul_f64((1.0 - policy.jitter).clamp(0.0, 1.0))
-}
-
-/// A part of `wait`, another each time.
-fn some_of(wait: Duration) -> Duration {
-    wait.mul_f64((RandomState::new().hash_one(0) >> 11) as f64 / (1u64 << 53) as f64)
-}
-
-/// Runs rounds on the schedule and on demand, until the task is dropped.
-pub(crate) async fn keep(app: Arc<App>, mut requests: mpsc::Receiver<Request>) {
-    let warmer = &app.warmer;
-    warmer.listening.notified().await;
-    let mut next = Instant::now() + some_of(START_WITHIN.min(warmer.pause / 4));
-    let mut troubles = 0;
-    loop {
-        let request = tokio::select! {
-            request = requests.recv() => request,
-            () = sleep_until(next), if !warmer.set.is_empty() => None,
-        };
-        match request {
-            Some(Request { only, done }) => {
-                let within = Instant::now() + ON_DEMAND_WITHIN.min(warmer.pause);
-                let ended = run::round(&app, &only, within, None).await;
-                // Who asked may have gone.
-                let _ = done.send(ended.tally);
-            }
-            None => next = scheduled(&app, &mut troubles).await,
-        }
-    }
-}
-
-/// Runs a round if it is this node's turn, and says when to look again.
-async fn scheduled(app: &App, troubles: &mut u32) -> Instant {
-    let warmer = &app.warmer;
-    let began = Instant::now();
-    if !app.cache.is_enabled() {
-        return began + warmer.pause;
-    }
-    let began_at = app.clock.now();
-    if let Some(lease) = &warmer.lease
-        && let Turn::Theirs(wait) = lease.take(&app.clock, warmer.pause).await
-    {
-        tracing::debug!(seconds = wait.as_secs(), "another node keeps this warm");
-        return Instant::now() + wait + some_of(wait / 4);
-    }
-    let ended = run::round(app, &Filter::default(), began + warmer.pause, warmer.lease.as_ref()).await;
-    if let Some(lease) = &warmer.lease {
-        let finished = (!ended.troubled).then_some(began_at);
-        lease.give_up(finished, warmer.pause).await;
-    }
-    *troubles = if ended.troubled { *troubles + 1 } else { 0 };
-    let pause = match *troubles {
-        0 => warmer.pause,
-        troubles => warmer.pause.min(AGAIN_AFTER * 2u32.saturating_pow((troubles - 1).min(10))),
-    };
-    Instant::now().max(began + pause)
 }

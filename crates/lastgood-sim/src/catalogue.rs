@@ -42,7 +42,7 @@ impl Catalogue {
     }
 
     pub(crate) fn info(&self, venue: Venue) -> &Arc<Tail> {
-        let made = || Arc::new(Tail::new(info::tail(self, venue, |_| true, venue == Venue::Spot)));
+        let made = || Arc::new(Tail::new(info::tail(self.all(venue), venue, |_| true, venue == Venue::Spot)));
         self.markets[venue as usize].info.get_or_init(made)
     }
 

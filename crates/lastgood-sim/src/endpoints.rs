@@ -188,7 +188,7 @@ fn spot_info(context: &Context<'_>) -> Result<Content, ApiError> {
         };
         permitted && of_name && status.is_none_or(|status| status.is_of(symbol))
     };
-    let tail = info::tail(context.catalogue, context.venue, wanted, sets);
+    let tail = info::tail(context.catalogue.all(context.venue), context.venue, wanted, sets);
     Ok((info::head(context.config, context.venue, context.stamp()) + &tail).into())
 }
 

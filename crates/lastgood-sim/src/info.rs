@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use crate::catalogue::Catalogue;
 use crate::rows::array;
 use crate::symbols::{Contract, Symbol};
 use crate::{SimConfig, Venue};
@@ -14,14 +13,14 @@ pub(crate) fn head(config: &SimConfig, venue: Venue, server_time: u64) -> String
     format!(r#"{{"timezone":"UTC","serverTime":{server_time},{kind}"rateLimits":{limits},"#)
 }
 
-/// The rest of a venue's document, with those symbols that `wanted` takes, in the exchange's order.
+/// The rest of a venue's document, with those of its `symbols` that `wanted` takes, in the exchange's order.
 pub(crate) fn tail(
-    catalogue: &Catalogue,
+    symbols: &[Symbol],
     venue: Venue,
     wanted: impl Fn(&Symbol) -> bool,
     permission_sets: bool,
 ) -> String {
-    let symbols = catalogue.all(venue).iter().filter(|symbol| wanted(symbol));
+    let symbols = symbols.iter().filter(|symbol| wanted(symbol));
     let symbols = array(symbols, |out, symbol| {
         out.push_str(&match venue {
             Venue::Spot => spot_symbol(symbol, permission_sets),

@@ -4,7 +4,7 @@ use axum::extract::Request;
 use http::StatusCode;
 use serde_json::{Map, Value};
 
-use super::Refused;
+use super::answer::Refused;
 use crate::config::nearest;
 
 /// More than any sound body has.

@@ -11,31 +11,18 @@ use http::{HeaderValue, StatusCode};
 use lastgood::{Depth, Scope, Swept};
 use lastgood_market::RegionName;
 use serde_json::json;
-use tokio::sync::{Mutex, Semaphore};
 
+use super::answer::{Answered, Refused, json};
 use super::body::Fields;
+use super::caller::Caller;
 use super::glob::Glob;
-use super::name::KeyName;
-use super::{Answered, Caller, Refused, json, region, symbol};
+use super::name::{KeyName, region};
+use super::symbol;
 use crate::app::App;
 
-/// Sweeps that may wait for the one under way.
-const MOST_WAITING: usize = 8;
 /// Keys of candles that are looked at for one symbol; whatever is beyond is swept one by one.
 const MOST_KEYS: usize = 100_000;
 const LIST_WITHIN: Duration = Duration::from_secs(30);
-
-/// Whose turn it is to change many keys: one at a time, and not many waiting.
-pub(crate) struct Turns {
-    places: Semaphore,
-    turn: Mutex<()>,
-}
-
-impl Default for Turns {
-    fn default() -> Turns {
-        Turns { places: Semaphore::new(MOST_WAITING), turn: Mutex::new(()) }
-    }
-}
 
 /// What is to be changed.
 enum Target {
@@ -166,8 +153,7 @@ async fn change(
                 (Changed::of(sweep(&app, &scope, wanted(depth, dry_run)).await?, wanted(depth, dry_run)), told)
             }
             many => {
-                let _place = app.turns.places.try_acquire().map_err(|_| busy())?;
-                let _turn = app.turns.turn.lock().await;
+                let _turn = app.turns.enter().await.ok_or_else(busy)?;
                 change_many(&app, many, depth, dry_run).await?
             }
         };

@@ -8,9 +8,11 @@ use lastgood::{Answer, Explanation, Freshness, Keep, Policy, Region, Timestamp};
 use lastgood_market::RegionName;
 use serde::Serialize;
 
+use super::answer::{Answered, json};
+use super::caller::Caller;
 use super::key::content_type;
+use super::keys;
 use super::name::KeyName;
-use super::{Answered, Caller, json, keys};
 use crate::app::App;
 
 /// Times are milliseconds since the epoch.
@@ -141,7 +143,7 @@ fn next_refresh(app: &App, region: &Region, name: &str, known: &Explanation) -> 
     }
     let market = RegionName::ALL.into_iter().find(|market| market.as_str() == region.name());
     if let Some(at) = app.warmer.next_round()
-        && market.is_some_and(|market| app.warmer.declares(app, market, name))
+        && market.is_some_and(|market| app.warmer.declares(market, name))
     {
         return NextRefresh { when: "warming", at: Some(at.as_millis()) };
     }

@@ -11,12 +11,14 @@ use lastgood::{Answer, Depth, Explanation, Freshness, Loaded, Outcome, Region, S
 use lastgood_market::RegionName;
 use serde_json::json;
 
+use super::answer::{Answered, Refused, json};
+use super::caller::Caller;
 use super::name::{KeyName, parameters};
-use super::{Answered, Caller, Refused, change, json, keys};
+use super::{change, keys};
 use crate::app::App;
 use crate::cluster;
 use crate::config::parse_duration;
-use crate::exchange::answer::{CACHE_STATUS, Label, X_CACHE, cache_status};
+use crate::response::label::{CACHE_STATUS, Label, X_CACHE, cache_status};
 use crate::response::plain;
 use crate::values::{etag, is_media_type, names};
 

@@ -8,9 +8,10 @@ use http::StatusCode;
 use lastgood::Region;
 use serde::Serialize;
 
+use super::answer::{Answered, Refused, json};
+use super::caller::Caller;
 use super::glob::Glob;
-use super::name::parameters;
-use super::{Answered, Caller, Refused, json, region};
+use super::name::{parameters, region};
 use crate::app::App;
 use crate::config::nearest;
 

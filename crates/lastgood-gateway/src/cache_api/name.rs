@@ -4,8 +4,9 @@ use http::{StatusCode, Uri};
 use lastgood::Region;
 use percent_encoding::percent_decode_str;
 
-use super::{Refused, region};
+use super::answer::Refused;
 use crate::app::App;
+use crate::config::nearest;
 
 /// Names beyond this fit no store.
 const LONGEST: usize = 768;
@@ -47,6 +48,20 @@ impl KeyName {
     pub(super) fn full(&self) -> String {
         format!("{}:{}", self.region.name(), self.name)
     }
+}
+
+/// The region of that name.
+pub(super) fn region(app: &App, name: &str) -> Result<Region, Refused> {
+    app.cache.region_named(name).ok_or_else(|| {
+        let regions = app.cache.regions();
+        let names: Vec<&str> = regions.iter().map(Region::name).collect();
+        let shown: String = name.chars().take(64).collect();
+        let mend = match nearest(name, names.iter().copied()) {
+            Some(meant) => format!("did you mean {meant:?}?"),
+            None => format!("there are {}.", names.join(", ")),
+        };
+        Refused::new(StatusCode::NOT_FOUND, &format!("There is no region {shown:?}; {mend}"))
+    })
 }
 
 /// The parameters of a query, decoded.

@@ -11,7 +11,8 @@ use lastgood::store::BreakerState;
 use lastgood::{RegionStats, Timestamp};
 use serde::Serialize;
 
-use super::{Caller, json};
+use super::answer::json;
+use super::caller::Caller;
 use crate::app::App;
 use crate::cluster::{Cluster, Counts, Totals};
 
@@ -99,7 +100,7 @@ fn rounded(number: f64) -> f64 {
 
 pub(super) async fn stats(State(app): State<Arc<App>>, _: Caller) -> Response {
     let stats = app.cache.stats();
-    let (nodes, counts) = match app.cluster.as_ref().and_then(Cluster::totals) {
+    let (nodes, counts) = match app.cluster.as_deref().and_then(Cluster::totals) {
         Some(totals) => (totals.nodes, Totals::sum(&totals)),
         None => {
             let mut sum = Counts::default();

@@ -8,7 +8,8 @@ use axum::response::Response;
 use http::StatusCode;
 use serde_json::json;
 
-use super::Caller;
+use super::answer;
+use super::caller::Caller;
 use crate::app::App;
 
 pub(super) async fn enable(State(app): State<Arc<App>>, caller: Caller) -> Response {
@@ -23,5 +24,5 @@ fn switch(app: &App, caller: Caller, enabled: bool) -> Response {
     let changes = app.cache.is_enabled() != enabled;
     app.cache.set_enabled(enabled);
     caller.audit(if enabled { "enable" } else { "disable" }, "all", 1, u64::from(changes));
-    super::json(StatusCode::OK, &json!({ "enabled": enabled }))
+    answer::json(StatusCode::OK, &json!({ "enabled": enabled }))
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::declared::Declared;
 use super::problem::{Origin, Problem, Problems, Wrong};
-use super::sources::Declared;
 use super::suggest::did_you_mean;
 use super::table::Report;
 use super::value::Raw;
@@ -264,32 +264,8 @@ impl Reader<'_> {
             return Ok(());
         }
         let target = Target::named(name)?;
-        let raw = raw(value.get_ref())?;
+        let raw = Raw::of(value.get_ref())?;
         self.assignments.push(Assignment { target, name: name.to_owned(), origin: origin.clone(), raw });
         Ok(())
-    }
-}
-
-pub(super) fn raw(value: &DeValue<'_>) -> Result<Raw, Wrong> {
-    let bare = |kind, text: String| Ok(Raw::Bare { kind, text });
-    match value {
-        DeValue::String(text) => Ok(Raw::text(text.as_ref())),
-        DeValue::Integer(number) => bare("integer", number.to_string()),
-        DeValue::Float(number) => bare("float", number.to_string()),
-        DeValue::Boolean(flag) => bare("boolean", flag.to_string()),
-        DeValue::Datetime(date) => bare("date", date.to_string()),
-        DeValue::Table(_) => Err(Wrong::new("expected a value, found a table")),
-        DeValue::Array(items) => items
-            .iter()
-            .map(|item| match item.get_ref() {
-                DeValue::String(text) => Ok(text.to_string()),
-                other => Err(Wrong::new(format!(
-                    "expected a list of strings, found a list with a value of type {}",
-                    other.type_str()
-                ))
-                .hint("put every item in quotes")),
-            })
-            .collect::<Result<_, _>>()
-            .map(Raw::List),
     }
 }

@@ -581,7 +581,8 @@ mod tests {
         let resolved = resolve_from(&uncommented.join("\n"), &env, &[]).unwrap_or_else(|wrong| panic!("{wrong}"));
         let declared = &resolved.settings.declared;
         let route = declared.routes.first().expect("a route");
-        assert_eq!((declared.databases.len(), declared.buckets.len(), declared.apis.len()), (1, 1, 1));
+        let sources = &declared.sources;
+        assert_eq!((sources.databases.len(), sources.buckets.len(), sources.apis.len()), (1, 1, 1));
         assert_eq!((route.parameters.len(), route.sources.len(), route.tags.len(), route.warm.len()), (4, 4, 2, 2));
         for key in DECLARED_KEYS.split_whitespace() {
             assert!(uncommented.iter().any(|line| line.contains(&format!("{key} = "))), "{key} is missing");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::problem::{Origin, Wrong};
-use super::sources::Declared;
+use super::sources::SourceSettings;
 use super::table::{Fields, text};
 use super::value::{self, Raw};
 use crate::routes::parameter::Parameter;
@@ -13,8 +13,12 @@ use crate::source::{Argument, Arguments};
 
 mod parameter;
 mod source;
+mod template;
 
-pub(crate) use self::source::{ApiQuestion, BucketQuestion, DatabaseQuestion, Expect, Is, Rows, SourceQuestion};
+pub(crate) use self::source::{
+    ApiQuestion, BucketQuestion, DatabaseQuestion, Expect, Is, Rows, SourceQuestion, SourceSetting,
+};
+use self::template::template;
 
 /// The region of routes that name none.
 const REGION: &str = "routes";
@@ -43,16 +47,8 @@ pub(crate) struct RouteSetting {
     pub(crate) warm_every: Option<Duration>,
 }
 
-/// One source of a route.
-#[derive(Debug, Clone)]
-pub(crate) struct SourceSetting {
-    pub(crate) question: SourceQuestion,
-    /// Whether the next source is asked when this one says that there is no such thing.
-    pub(crate) next_on_missing: bool,
-}
-
 /// Reads the routes; what they name must be among what is declared.
-pub(super) fn routes(tables: Vec<Fields<'_>>, declared: &Declared) -> Vec<RouteSetting> {
+pub(super) fn routes(tables: Vec<Fields<'_>>, declared: &SourceSettings) -> Vec<RouteSetting> {
     let mut routes: Vec<RouteSetting> = Vec::new();
     for (index, fields) in tables.into_iter().enumerate() {
         let (report, origin) = (fields.report, fields.origin_of("path"));
@@ -70,7 +66,7 @@ pub(super) fn routes(tables: Vec<Fields<'_>>, declared: &Declared) -> Vec<RouteS
     routes
 }
 
-fn route(mut fields: Fields<'_>, declared: &Declared) -> Option<RouteSetting> {
+fn route(mut fields: Fields<'_>, declared: &SourceSettings) -> Option<RouteSetting> {
     let before = fields.report.problems.borrow().len();
     let path = fields.required("path", "\"/v1/stocks/{symbol}/recent\"", path);
     let region_origin = fields.origin_of("region");
@@ -149,17 +145,6 @@ fn check_places(fields: &Fields<'_>, path: &RoutePath, parameters: &[Parameter])
     }
 }
 
-/// Reads a template whose places are parameters of the route.
-fn template(text: &str, names: &[&str]) -> Result<Template, Wrong> {
-    let template = Template::parse(text).map_err(|what| Wrong::new(what).hint("write {name} for a parameter"))?;
-    if let Some(unknown) = template.places().find(|place| !names.contains(place)) {
-        let hint = super::suggest::did_you_mean(unknown, names.iter().copied());
-        let hint = hint.unwrap_or_else(|| format!("declare it in [routes.parameters.{unknown}]"));
-        return Err(Wrong::new(format!("{{{unknown}}} is no parameter of the route")).hint(hint));
-    }
-    Ok(template)
-}
-
 fn tags(raw: &Raw, names: &[&str]) -> Result<Vec<Template>, Wrong> {
     let Raw::List(items) = raw else {
         return Err(Wrong::new("expected a list").hint("write [\"stocks\", \"symbol:{symbol}\"]"));
@@ -174,7 +159,7 @@ fn tags(raw: &Raw, names: &[&str]) -> Result<Vec<Template>, Wrong> {
     items.iter().map(tag).collect()
 }
 
-fn sources(fields: &mut Fields<'_>, declared: &Declared, names: &[&str]) -> Vec<SourceSetting> {
+fn sources(fields: &mut Fields<'_>, declared: &SourceSettings, names: &[&str]) -> Vec<SourceSetting> {
     let tables = fields.tables("sources");
     if tables.is_empty() && !fields.has("sources") {
         let wrong = Wrong::new("the route has no source").hint("write [[routes.sources]] with database, bucket or api");

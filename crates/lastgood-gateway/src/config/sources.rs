@@ -5,63 +5,21 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
-use toml::de::DeTable;
 
-use super::duration;
 use super::problem::{Origin, Wrong};
-use super::routes::RouteSetting;
 use super::table::{Fields, Report, text};
 use lastgood_market::upstream::BaseUrl;
 
 use super::upstream::any;
 use super::value::{self, Raw};
-use crate::redact::MASK;
 use crate::routes::template::is_name;
 
-/// What the configuration declares beside the exchange.
+/// The databases, buckets and APIs, by name.
 #[derive(Debug, Clone, Default)]
-pub struct Declared {
+pub(crate) struct SourceSettings {
     pub(crate) databases: BTreeMap<String, DatabaseSetting>,
     pub(crate) buckets: BTreeMap<String, BucketSetting>,
     pub(crate) apis: BTreeMap<String, ApiSetting>,
-    pub(crate) routes: Vec<RouteSetting>,
-}
-
-impl Declared {
-    /// What is declared, for people: key, value without secrets, and where it was written.
-    pub(super) fn rows(&self) -> Vec<(String, String, String)> {
-        let mut rows = Vec::new();
-        let mut row = |key: String, value: String, origin: &Origin| rows.push((key, value, origin.to_string()));
-        for (name, database) in &self.databases {
-            let kind = database.url.expose_secret().split(':').next().unwrap_or_default();
-            let (most, timeout) = (database.max_connections, duration::format(database.statement_timeout));
-            let value = format!("{kind}:{MASK}, {most} connections at most, statements {timeout} at most");
-            row(format!("databases.{name}"), value, &database.origin);
-        }
-        for (name, bucket) in &self.buckets {
-            let endpoint = bucket.endpoint.as_ref().map(|endpoint| format!(" at {endpoint}")).unwrap_or_default();
-            let region = bucket.region.as_ref().map(|region| format!(" in {region}")).unwrap_or_default();
-            let key = bucket
-                .access_key
-                .as_ref()
-                .or(bucket.service_account.as_ref())
-                .map(|_| format!(", key {MASK}"))
-                .unwrap_or_default();
-            row(format!("buckets.{name}"), format!("{}{endpoint}{region}{key}", bucket.url), &bucket.origin);
-        }
-        for (name, api) in &self.apis {
-            let headers: String = api.headers.iter().map(|(name, _)| format!(", {name} {MASK}")).collect();
-            let private = if api.allow_private { ", private addresses too" } else { "" };
-            let value = format!("{}, {} at most{private}{headers}", api.url, duration::format(api.timeout));
-            row(format!("apis.{name}"), value, &api.origin);
-        }
-        for route in &self.routes {
-            let sources: Vec<String> = route.sources.iter().map(|source| source.question.to_string()).collect();
-            let value = format!("region {}, {}", route.region, sources.join(", else "));
-            row(format!("routes {}", route.path), value, &route.origin);
-        }
-        rows
-    }
 }
 
 /// A database, by `[databases.NAME]`.
@@ -104,20 +62,14 @@ const OWN_HEADERS: [&str; 7] =
 const MOST_OF_A_KIND: usize = 64;
 const SECOND: Duration = Duration::from_secs(1);
 
-impl Declared {
-    /// The tables that are read here.
-    pub(super) const TABLES: [&str; 4] = ["databases", "buckets", "apis", "routes"];
-
-    pub(super) fn read<'a>(root: &'a DeTable<'a>, report: &'a Report<'a>) -> Declared {
-        let mut fields = Fields::root(report, root);
-        let mut declared = Declared {
+impl SourceSettings {
+    /// Reads them from the tables of the file.
+    pub(super) fn read(fields: &mut Fields<'_>) -> SourceSettings {
+        SourceSettings {
             databases: fields.table("databases").map(databases).unwrap_or_default(),
             buckets: fields.table("buckets").map(buckets).unwrap_or_default(),
             apis: fields.table("apis").map(apis).unwrap_or_default(),
-            routes: Vec::new(),
-        };
-        declared.routes = super::routes::routes(fields.tables("routes"), &declared);
-        declared
+        }
     }
 }
 

@@ -6,7 +6,6 @@ use secrecy::SecretString;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::file::raw;
 use super::problem::{Origin, Problem, Wrong};
 use super::suggest::did_you_mean;
 use super::value::Raw;
@@ -87,7 +86,7 @@ impl<'a> Fields<'a> {
     /// The value of a key, if there is a good one.
     pub(super) fn read<T>(&mut self, key: &'static str, parse: impl FnOnce(&Raw) -> Result<T, Wrong>) -> Option<T> {
         let (origin, value) = self.find(key)?;
-        match raw(value.get_ref()).and_then(|raw| parse(&raw)) {
+        match Raw::of(value.get_ref()).and_then(|raw| parse(&raw)) {
             Ok(value) => Some(value),
             Err(wrong) => {
                 self.report.refuse(&origin, &self.name(key), wrong);
@@ -163,7 +162,7 @@ impl<'a> Fields<'a> {
         for (key, value) in self.table {
             let (name, origin) = (key.get_ref().to_string(), (self.report.line_of)(key.span().start));
             let path = self.name(&name);
-            match raw(value.get_ref()) {
+            match Raw::of(value.get_ref()) {
                 Ok(raw) => values.push((name, origin, path, raw, key.span().start)),
                 Err(wrong) => self.report.refuse(&origin, &path, wrong),
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lastgood_market::credentials::MasterKey;
 use secrecy::SecretString;
+use toml::de::DeValue;
 
 use super::problem::Wrong;
 use super::suggest::did_you_mean;
@@ -23,6 +24,31 @@ pub(crate) enum Raw {
 }
 
 impl Raw {
+    /// A value of the file, before it has a type.
+    pub(super) fn of(value: &DeValue<'_>) -> Result<Self, Wrong> {
+        let bare = |kind, text: String| Ok(Self::Bare { kind, text });
+        match value {
+            DeValue::String(text) => Ok(Self::text(text.as_ref())),
+            DeValue::Integer(number) => bare("integer", number.to_string()),
+            DeValue::Float(number) => bare("float", number.to_string()),
+            DeValue::Boolean(flag) => bare("boolean", flag.to_string()),
+            DeValue::Datetime(date) => bare("date", date.to_string()),
+            DeValue::Table(_) => Err(Wrong::new("expected a value, found a table")),
+            DeValue::Array(items) => items
+                .iter()
+                .map(|item| match item.get_ref() {
+                    DeValue::String(text) => Ok(text.to_string()),
+                    other => Err(Wrong::new(format!(
+                        "expected a list of strings, found a list with a value of type {}",
+                        other.type_str()
+                    ))
+                    .hint("put every item in quotes")),
+                })
+                .collect::<Result<_, _>>()
+                .map(Self::List),
+        }
+    }
+
     pub(crate) fn text(text: impl Into<String>) -> Self {
         Self::Text(text.into())
     }

@@ -6,8 +6,9 @@ use lastgood::{Error, Reason};
 use lastgood_market::upstream::Unanswered;
 use lastgood_market::{ExchangeError, Venue};
 
-use super::answer::{CACHE_STATUS, X_CACHE, label_failure, state_weight};
+use super::answer::state_weight;
 use crate::app::App;
+use crate::response::label::{CACHE_STATUS, X_CACHE, label_failure};
 use crate::response::plain;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");

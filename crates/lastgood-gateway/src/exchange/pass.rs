@@ -10,9 +10,9 @@ use lastgood::BypassReason;
 use lastgood_market::Venue;
 use lastgood_market::upstream::{RequestBody, Unanswered, strip_hop_by_hop};
 
-use super::answer::{CACHE_STATUS, X_CACHE};
 use super::failure;
 use crate::app::{App, Counts};
+use crate::response::label::{CACHE_STATUS, X_CACHE};
 
 /// Sends a request on and its answer back. Nothing is retried, nothing is queued.
 pub(super) async fn forward(app: &App, venue: Venue, request: Request<Incoming>, reason: BypassReason) -> Response {

@@ -9,13 +9,13 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use lastgood::{Answer, Error, Reason};
 use ring::digest::{SHA256, digest};
 
-use super::Route;
 use super::key::hex;
 use super::meta::Meta;
-use crate::exchange::answer::{Accepts, CACHE_STATUS, X_CACHE, cache_status, label_failure, names};
-use crate::exchange::prepared::{GZIP_FROM, Prepared};
+use super::route::Route;
 use crate::problem;
+use crate::response::label::{Accepts, CACHE_STATUS, X_CACHE, cache_status, label_failure, names};
 use crate::response::plain;
+use crate::response::prepared::{GZIP_FROM, Prepared};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 

@@ -7,10 +7,9 @@ use lastgood::Region;
 
 use secrecy::ExposeSecret as _;
 
-use super::Route;
 use super::key::definition;
-use super::load::Link;
 use super::parameter::{Kind, Parameter};
+use super::route::{Link, Route};
 use crate::config::routes::{BucketQuestion, DatabaseQuestion, RouteSetting, Rows, SourceQuestion, SourceSetting};
 use crate::config::{BucketSetting, DatabaseSetting, Settings};
 use crate::source::Source;
@@ -28,7 +27,7 @@ pub(super) struct Sources {
 
 impl Sources {
     pub(super) fn new(settings: &Settings) -> Result<Self, String> {
-        let declared = &settings.declared;
+        let declared = &settings.declared.sources;
         let api =
             |(name, setting)| Ok::<_, String>((String::clone(name), Api::new(name, setting, &settings.upstream)?));
         let database = |(name, setting): (&String, &DatabaseSetting)| {

@@ -3,7 +3,7 @@
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use ring::digest::{SHA256, digest};
 
-use super::Route;
+use super::route::Route;
 use crate::source::{Argument, Arguments};
 
 /// Longer keys are replaced by their hash: stores take 1,024 bytes, prefix included.

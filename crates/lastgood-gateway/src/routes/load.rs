@@ -1,21 +1,12 @@
 //! A load: the sources in turn, within the time that the region gives to all of them.
 
-use std::sync::Arc;
-
 use lastgood::{Error, Loaded, Reason, Value};
 use tokio::time::{Instant, timeout};
 
-use super::Route;
 use super::answer::Form;
 use super::meta::Meta;
-use crate::source::{self, Arguments, Held, Source};
-
-/// A source of a route.
-pub(super) struct Link {
-    pub(super) source: Arc<dyn Source>,
-    /// Whether the next source is asked when this one says that there is no such thing.
-    pub(super) next_on_missing: bool,
-}
+use super::route::Route;
+use crate::source::{self, Arguments, Held};
 
 impl Route {
     /// Asks one source after the other until one answers.

@@ -3,9 +3,9 @@
 use lastgood_market::symbols::Refusal;
 use percent_encoding::percent_decode_str;
 
-use super::Route;
 use super::parameter::{Parameter, refusal};
 use super::path::Segment;
+use super::route::Route;
 use crate::source::{Argument, Arguments};
 
 impl Route {

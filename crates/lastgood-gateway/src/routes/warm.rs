@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lastgood::{Error, Reason};
+use lastgood::{Cache, Error, Reason};
 use tokio::time::{Instant, sleep_until};
 
-use super::Route;
-use crate::app::App;
+use super::route::Route;
 use crate::source::Arguments;
 
 /// After a load that failed the next comes so soon, doubled each time up to the schedule.
@@ -25,11 +24,11 @@ struct Item {
 }
 
 /// Keeps warm what the routes declare, until the task is dropped.
-pub(crate) async fn keep(app: Arc<App>) {
-    let mut items = items(&app);
+pub(crate) async fn keep(routes: Vec<Arc<Route>>, cache: Cache) {
+    let mut items = items(&routes);
     while let Some(next) = items.iter_mut().min_by_key(|item| item.due) {
         sleep_until(next.due).await;
-        let warmed = match app.cache.is_enabled() {
+        let warmed = match cache.is_enabled() {
             true => next.route.warm(&next.arguments, next.every).await,
             false => Ok(false),
         };
@@ -48,10 +47,10 @@ pub(crate) async fn keep(app: Arc<App>) {
     }
 }
 
-fn items(app: &App) -> Vec<Item> {
+fn items(routes: &[Arc<Route>]) -> Vec<Item> {
     let now = Instant::now();
     let mut items = Vec::new();
-    for route in app.declared.iter() {
+    for route in routes {
         for arguments in &route.setting.warm {
             let (arguments, every) = (arguments.clone(), route.every());
             items.push(Item { route: Arc::clone(route), arguments, every, due: now, failures: 0 });

@@ -9,10 +9,11 @@ use lastgood_market::stream::{LIFETIME_SECONDS, MESSAGES_A_SECOND, Message, requ
 use tokio::time::{Instant, interval, sleep_until};
 
 use super::connection::Connection;
-use super::{LOOK_EVERY, Wanted, read, take, wanted};
-use crate::app::App;
+use super::{Streams, Wanted};
 use crate::config::BaseUrl;
 
+/// How soon what is newly asked for is subscribed to.
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A connection on which something is subscribed to and nothing comes for so long delivers nothing: candles come each
 /// second or two, and a wrong route stays silent without a word.
 const SILENCE: Duration = Duration::from_secs(15);
@@ -70,7 +71,7 @@ impl Session {
     }
 
     /// Goes on until nothing is in use or the connection breaks; the successors of the connection are part of it.
-    pub(super) async fn run(mut self, app: &App) -> Ended {
+    pub(super) async fn run(mut self, streams: &Streams) -> Ended {
         let mut look = interval(LOOK_EVERY);
         let mut turn = interval(Duration::from_secs(1) / (MESSAGES_A_SECOND - 1));
         let mut latest = HashMap::new();
@@ -83,16 +84,16 @@ impl Session {
                 () = sleep_until(self.heard_at + SILENCE), if !self.subscribed.is_empty() => Next::Silence,
             };
             let went_on = match next {
-                Next::Heard(Ok(text)) => self.hear(app, &targets, &mut latest, &text).await,
+                Next::Heard(Ok(text)) => self.hear(streams, &targets, &mut latest, &text).await,
                 Next::Heard(Err(why)) => Err(why),
                 Next::Look => {
-                    targets = wanted(app, self.venue);
+                    targets = streams.wanted(self.venue);
                     latest.retain(|stream, _| targets.contains_key(stream));
                     if targets.is_empty() {
                         return Ended::Unused;
                     }
-                    self.subscribe_to(app, &targets);
-                    self.succeed_in_time(app, &targets, &mut latest).await
+                    self.subscribe_to(streams, &targets);
+                    self.succeed_in_time(streams, &targets, &mut latest).await
                 }
                 Next::Send => match self.requests.pop_front() {
                     Some(text) => self.connection.send(text).await,
@@ -108,20 +109,20 @@ impl Session {
 
     async fn hear(
         &mut self,
-        app: &App,
+        streams: &Streams,
         targets: &Wanted,
         latest: &mut HashMap<String, u64>,
         text: &str,
     ) -> Result<(), String> {
-        match read(app, self.venue, text) {
-            Some(Message::Shutdown) => self.succeed(app, targets, latest).await,
+        match streams.read(self.venue, text) {
+            Some(Message::Shutdown) => self.succeed(streams, targets, latest).await,
             Some(Message::Reply(Some(fault))) => {
                 tracing::warn!(venue = %self.venue, fault, "the exchange refuses a subscription");
                 Ok(())
             }
             Some(message @ (Message::Candle { .. } | Message::Ticker { .. })) => {
                 (self.heard_at, self.delivers) = (Instant::now(), true);
-                take(app, self.venue, targets, latest, message).await;
+                streams.take(self.venue, targets, latest, message).await;
                 Ok(())
             }
             Some(Message::Reply(None) | Message::Other) | None => Ok(()),
@@ -129,7 +130,7 @@ impl Session {
     }
 
     /// Asks for what is newly wanted, and lets go of what is not wanted any more.
-    fn subscribe_to(&mut self, app: &App, targets: &Wanted) {
+    fn subscribe_to(&mut self, streams: &Streams, targets: &Wanted) {
         let wanted: BTreeSet<String> = targets.keys().cloned().collect();
         for (begin, streams) in [
             (false, self.subscribed.difference(&wanted).cloned().collect::<Vec<_>>()),
@@ -144,13 +145,13 @@ impl Session {
             // Nothing could have been heard before.
             self.heard_at = Instant::now();
         }
-        app.streams.counters(self.venue).subscribed.store(wanted.len() as u64, Ordering::Relaxed);
+        streams.counters(self.venue).subscribed.store(wanted.len() as u64, Ordering::Relaxed);
         self.subscribed = wanted;
     }
 
     async fn succeed_in_time(
         &mut self,
-        app: &App,
+        streams: &Streams,
         targets: &Wanted,
         latest: &mut HashMap<String, u64>,
     ) -> Result<(), String> {
@@ -158,15 +159,20 @@ impl Session {
         if self.begun_at.elapsed() < lifetime {
             return Ok(());
         }
-        self.succeed(app, targets, latest).await
+        self.succeed(streams, targets, latest).await
     }
 
     /// Connects a successor and lets it take over once it delivers; until then this connection stays.
-    async fn succeed(&mut self, app: &App, targets: &Wanted, latest: &mut HashMap<String, u64>) -> Result<(), String> {
+    async fn succeed(
+        &mut self,
+        streams: &Streams,
+        targets: &Wanted,
+        latest: &mut HashMap<String, u64>,
+    ) -> Result<(), String> {
         tracing::info!(venue = %self.venue, host = self.base.host(), "streams move to a new connection");
         let mut successor = Session::begin(&self.base, self.venue).await?;
-        app.streams.counters(self.venue).connections.fetch_add(1, Ordering::Relaxed);
-        successor.subscribe_to(app, targets);
+        streams.counters(self.venue).connections.fetch_add(1, Ordering::Relaxed);
+        successor.subscribe_to(streams, targets);
         while let Some(text) = successor.requests.pop_front() {
             successor.connection.send(text).await?;
             tokio::time::sleep(Duration::from_secs(1) / (MESSAGES_A_SECOND - 1)).await;
@@ -178,14 +184,14 @@ impl Session {
                 text = self.connection.next(), if is_up => {
                     // The old one may end first; the new one is what counts.
                     is_up = text.is_ok();
-                    if let Some(message) = text.ok().and_then(|text| read(app, self.venue, &text)) {
-                        take(app, self.venue, targets, latest, message).await;
+                    if let Some(message) = text.ok().and_then(|text| streams.read(self.venue, &text)) {
+                        streams.take(self.venue, targets, latest, message).await;
                     }
                 }
                 text = successor.connection.next() => {
-                    if let Some(message) = read(app, self.venue, &text?) {
+                    if let Some(message) = streams.read(self.venue, &text?) {
                         successor.delivers |= matches!(message, Message::Candle { .. } | Message::Ticker { .. });
-                        take(app, self.venue, targets, latest, message).await;
+                        streams.take(self.venue, targets, latest, message).await;
                     }
                 }
                 () = sleep_until(until) => return Err("the new connection delivers nothing".to_owned()),

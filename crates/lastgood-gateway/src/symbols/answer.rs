@@ -11,10 +11,10 @@ use lastgood::{Answer, Outcome, Value};
 use lastgood_market::Venue;
 use lastgood_market::symbols::{Listing, Rendered, Selection, Stamp};
 
-use crate::exchange::answer::{Accepts, CACHE_STATUS, X_CACHE, cache_status, names};
-use crate::exchange::prepared::{GZIP_FROM, pack};
 use crate::problem;
+use crate::response::label::{Accepts, CACHE_STATUS, X_CACHE, cache_status, names};
 use crate::response::plain;
+use crate::response::prepared::{GZIP_FROM, pack};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
 /// So many forms of a list are kept; a client with more questions has them made each time.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderValue;
-use lastgood::{Clock, Error, Loaded, Outcome, Reason, Region, Timestamp, Value};
+use lastgood::{Answer, Clock, Error, Loaded, Outcome, Reason, Region, Timestamp, Value};
 use lastgood_market::credentials::Environment;
 use lastgood_market::symbols::{Link, Prepared, Stamp, prepare};
 use lastgood_market::upstream::{Asker, BanMemory, Upstreams};
@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use crate::config::Settings;
 use crate::own_keys::OwnKeys;
+use crate::regions::Regions;
 
 /// Volumes move slowly: tickers of this age still order a list.
 const TICKERS_SERVE_FOR: Duration = Duration::from_secs(600);
@@ -56,12 +57,12 @@ enum Standing {
 }
 
 impl SymbolChain {
-    /// A chain of the settings' hosts and these keys; `regions` are in the order of [`RegionName::ALL`].
+    /// A chain of the settings' hosts and these keys.
     pub(crate) fn new(
         settings: &Settings,
         keys: OwnKeys,
         asker: &Arc<Asker>,
-        regions: &[Region],
+        regions: &Regions,
         clock: &Clock,
     ) -> Result<Self, String> {
         let bans = BanMemory::new(settings.data_dir.clone(), None, &settings.namespace);
@@ -74,9 +75,9 @@ impl SymbolChain {
             testnet,
             keys,
             popular: settings.symbols.popular.clone(),
-            lists: regions[RegionName::Symbols as usize].clone(),
-            exchange_info: regions[RegionName::ExchangeInfo as usize].clone(),
-            tickers: regions[RegionName::Ticker24hr as usize].clone(),
+            lists: regions.of(RegionName::Symbols).clone(),
+            exchange_info: regions.of(RegionName::ExchangeInfo).clone(),
+            tickers: regions.of(RegionName::Ticker24hr).clone(),
             clock: clock.clone(),
         })
     }
@@ -86,6 +87,11 @@ impl SymbolChain {
     pub(crate) fn name(&self, venue: Venue) -> String {
         let links = Link::CHAIN.into_iter().filter(|link| self.has(*link, venue)).map(Link::as_str);
         format!("{venue}/{}", links.collect::<Vec<_>>().join(","))
+    }
+
+    /// The list of a venue that memory keeps.
+    pub(crate) fn kept(&self, venue: Venue) -> Option<Answer> {
+        self.lists.peek(&self.name(venue))
     }
 
     /// The list of a venue from the first link that gives one; all of them together take no longer than `patience`.
@@ -118,7 +124,7 @@ impl SymbolChain {
                 }
             }
         }
-        match kept.filter(|_| self.lists.peek(&self.name(venue)).is_none()) {
+        match kept.filter(|_| self.kept(venue).is_none()) {
             Some(info) => self.list(Link::LastGood, info, tickers).await,
             // No refusal is a verdict on the list: the last good one stands in for it.
             None if last.reason == Reason::NotFound => Err(Error { reason: Reason::Upstream, ..last }),
@@ -154,7 +160,7 @@ impl SymbolChain {
     }
 
     fn priority(&self, venue: Venue) -> Priority {
-        Priority::of_load(self.lists.peek(&self.name(venue)).is_some())
+        Priority::of_load(self.kept(venue).is_some())
     }
 
     /// The exchangeInfo that the drop-in API serves, too: whoever comes first loads it for both.

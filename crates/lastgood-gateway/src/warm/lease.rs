@@ -16,7 +16,6 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
 
 use super::set::Set;
-use super::some_of;
 
 /// How long a turn lasts without another word of its holder.
 const TERM: Duration = Duration::from_secs(30);
@@ -153,6 +152,11 @@ impl Lease {
         let bytes = Bytes::from(serde_json::to_vec(&note).unwrap_or_default());
         timeout(STORE_PATIENCE, self.store.put(key, bytes, ttl)).await.map_err(|_| StoreError::Timeout)?
     }
+}
+
+/// A part of `wait`, another each time.
+pub(super) fn some_of(wait: Duration) -> Duration {
+    wait.mul_f64((RandomState::new().hash_one(0) >> 11) as f64 / (1u64 << 53) as f64)
 }
 
 #[cfg(test)]

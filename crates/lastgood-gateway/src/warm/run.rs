@@ -10,10 +10,10 @@ use lastgood_market::Priority;
 use lastgood_market::upstream::yielded;
 use tokio::time::{Instant, sleep};
 
-use super::lease::Lease;
+use super::Warmer;
+use super::lease::{Lease, RENEW_AFTER};
+use super::progress::{Progress, Tally};
 use super::set::{Filter, Item};
-use super::{Progress, Tally};
-use crate::app::App;
 
 /// Series that are loaded at the same time.
 const AT_ONCE: usize = 4;
@@ -32,7 +32,7 @@ pub(super) struct Ended {
 }
 
 struct Round<'a> {
-    app: &'a App,
+    warmer: &'a Warmer,
     lease: Option<&'a Lease>,
     waiting: VecDeque<Item>,
     tally: Tally,
@@ -42,11 +42,11 @@ struct Round<'a> {
 }
 
 /// Loads what `only` takes of the declared set. What the budget refuses is tried again until `within`.
-pub(super) async fn round(app: &App, only: &Filter, within: Instant, lease: Option<&Lease>) -> Ended {
+pub(super) async fn round(warmer: &Warmer, only: &Filter, within: Instant, lease: Option<&Lease>) -> Ended {
     let began = Instant::now();
-    let set = &app.warmer.set;
+    let set = &warmer.set;
     let mut round = Round {
-        app,
+        warmer,
         lease,
         waiting: set.lists(only).into(),
         tally: Tally::default(),
@@ -60,12 +60,12 @@ pub(super) async fn round(app: &App, only: &Filter, within: Instant, lease: Opti
     let mut goes_on = round.through(within).await;
     if goes_on {
         // Which symbols are popular is known now.
-        round.waiting = set.candles(app, only).into();
+        round.waiting = set.candles(&warmer.means.symbols, only).into();
         round.tally.of += round.waiting.len() as u64;
         goes_on = round.through(within).await;
     }
     round.leave(goes_on);
-    let (now, took) = (app.clock.now(), began.elapsed());
+    let (now, took) = (warmer.means.clock.now(), began.elapsed());
     round.publish(|progress| {
         progress.running = false;
         progress.rounds += 1;
@@ -78,21 +78,21 @@ pub(super) async fn round(app: &App, only: &Filter, within: Instant, lease: Opti
 }
 
 /// How many items `only` takes, and how many of them a round would load, by what memory holds.
-pub(super) fn preview(app: &App, only: &Filter) -> (u64, u64) {
-    let set = &app.warmer.set;
-    let items: Vec<Item> = set.lists(only).into_iter().chain(set.candles(app, only)).collect();
-    let due = items.iter().filter(|item| is_due(app, item)).count();
+pub(crate) fn preview(warmer: &Warmer, only: &Filter) -> (u64, u64) {
+    let set = &warmer.set;
+    let items: Vec<Item> = set.lists(only).into_iter().chain(set.candles(&warmer.means.symbols, only)).collect();
+    let due = items.iter().filter(|item| is_due(warmer, item)).count();
     (items.len() as u64, due as u64)
 }
 
-fn is_due(app: &App, item: &Item) -> bool {
+fn is_due(warmer: &Warmer, item: &Item) -> bool {
     let name = match item {
-        Item::Candles(question) => return !app.candles.is_warm(question),
+        Item::Candles(question) => return !warmer.means.candles.is_warm(question),
         Item::Source(source) => source.key.clone(),
-        Item::List(venue) => app.symbols.name(*venue),
+        Item::List(venue) => warmer.means.symbols.name(*venue),
     };
-    let region = app.region(item.region());
-    let ahead = app.warmer.ahead(region);
+    let region = warmer.means.regions.of(item.region());
+    let ahead = warmer.ahead(region);
     let held = region.peek(&name).filter(|held| held.freshness() == Freshness::Fresh);
     held.is_none_or(|held| held.fresh_for() <= ahead)
 }
@@ -102,7 +102,7 @@ impl Round<'_> {
     async fn through(&mut self, within: Instant) -> bool {
         while !self.waiting.is_empty() {
             let items = self.take();
-            let loads = items.iter().map(|item| load(self.app, item));
+            let loads = items.iter().map(|item| load(self.warmer, item));
             let (mut refused, mut pause) = (Vec::new(), Duration::ZERO);
             for (item, loaded) in items.iter().zip(join_all(loads).await) {
                 match loaded {
@@ -162,7 +162,7 @@ impl Round<'_> {
             return false;
         }
         while Instant::now() < end {
-            sleep(end.saturating_duration_since(Instant::now()).min(super::lease::RENEW_AFTER)).await;
+            sleep(end.saturating_duration_since(Instant::now()).min(RENEW_AFTER)).await;
             self.say();
             if !self.is_ours().await {
                 return false;
@@ -174,7 +174,7 @@ impl Round<'_> {
     /// Whether it is still this node's turn.
     async fn is_ours(&self) -> bool {
         match self.lease {
-            Some(lease) => lease.renew(&self.app.clock).await,
+            Some(lease) => lease.renew(&self.warmer.means.clock).await,
             None => true,
         }
     }
@@ -199,7 +199,7 @@ impl Round<'_> {
 
     fn publish(&self, change: impl FnOnce(&mut Progress)) {
         let tally = self.tally;
-        self.app.warmer.progress.send_modify(|progress| {
+        self.warmer.progress.send_modify(|progress| {
             // A round begins with a tally of its own.
             let before = if progress.running { progress.round } else { Tally::default() };
             progress.total.of += tally.of - before.of;
@@ -214,20 +214,20 @@ impl Round<'_> {
 }
 
 /// Makes one item warm, and says whether anything had to be loaded.
-async fn load(app: &App, item: &Item) -> Result<bool, Error> {
-    let region = app.region(item.region());
-    let ahead = app.warmer.ahead(region);
+async fn load(warmer: &Warmer, item: &Item) -> Result<bool, Error> {
+    let region = warmer.means.regions.of(item.region());
+    let ahead = warmer.ahead(region);
     match item {
-        Item::Candles(question) => app.candles.warm(question).await,
+        Item::Candles(question) => warmer.means.candles.warm(question).await,
         Item::Source(source) => {
-            let (asker, asked) = (Arc::clone(&app.exchange), Arc::clone(source));
+            let (asker, asked) = (Arc::clone(&warmer.means.exchange), Arc::clone(source));
             let load = move || async move { asker.load(&asked, Priority::Warm).await };
             region.refresh(&source.key, ahead, load).await
         }
         Item::List(venue) => {
-            let (chain, venue, patience) = (Arc::clone(&app.symbols), *venue, region.policy().hard_timeout);
+            let (chain, venue, patience) = (Arc::clone(&warmer.means.symbols), *venue, region.policy().hard_timeout);
             let load = move || async move { chain.load(venue, patience, Some(Priority::Warm)).await.map_err(yielded) };
-            region.refresh(&app.symbols.name(venue), ahead, load).await
+            region.refresh(&warmer.means.symbols.name(venue), ahead, load).await
         }
     }
 }

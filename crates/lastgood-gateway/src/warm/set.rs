@@ -9,9 +9,8 @@ use lastgood_market::{Preset, RegionName, Venue};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use crate::app::App;
 use crate::config::Settings;
-use crate::symbols::source;
+use crate::symbols::chain::{SymbolChain, source};
 
 /// What was declared.
 #[derive(Hash)]
@@ -37,9 +36,9 @@ pub(super) enum Item {
 
 /// A part of what was declared; all of it by default.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Filter {
-    pub(super) symbol: Option<String>,
-    pub(super) region: Option<RegionName>,
+pub(crate) struct Filter {
+    pub(crate) symbol: Option<String>,
+    pub(crate) region: Option<RegionName>,
 }
 
 impl Filter {
@@ -59,10 +58,10 @@ impl Filter {
 
 impl Item {
     /// Whether a key in its region is its own.
-    pub(super) fn names(&self, app: &App, name: &str) -> bool {
+    pub(super) fn names(&self, chain: &SymbolChain, name: &str) -> bool {
         match self {
             Item::Source(source) => source.key == name,
-            Item::List(venue) => app.symbols.name(*venue) == name,
+            Item::List(venue) => chain.name(*venue) == name,
             Item::Candles(question) => name.starts_with(question.series.prefix()),
         }
     }
@@ -120,9 +119,9 @@ impl Set {
     }
 
     /// The candles, by the rank of their symbols, as far as the lists in memory tell it.
-    pub(super) fn candles(&self, app: &App, only: &Filter) -> Vec<Item> {
+    pub(super) fn candles(&self, chain: &SymbolChain, only: &Filter) -> Vec<Item> {
         let ranked: Vec<(Venue, Vec<String>)> =
-            self.markets.iter().map(|&venue| (venue, self.ranked(app, venue, only))).collect();
+            self.markets.iter().map(|&venue| (venue, self.ranked(chain, venue, only))).collect();
         let longest = ranked.iter().map(|(_, symbols)| symbols.len()).max().unwrap_or_default();
         let of_rank =
             |rank: usize| ranked.iter().filter_map(move |(venue, symbols)| Some((*venue, symbols.get(rank)?)));
@@ -133,8 +132,8 @@ impl Set {
         items.filter(|item| only.takes(item)).collect()
     }
 
-    fn ranked(&self, app: &App, venue: Venue, only: &Filter) -> Vec<String> {
-        let listed = listed(app, venue);
+    fn ranked(&self, chain: &SymbolChain, venue: Venue, only: &Filter) -> Vec<String> {
+        let listed = listed(chain, venue);
         let declared = only.symbol.iter().chain(&self.symbols);
         // Without a list the exchange says what it does not know.
         let declared = declared.filter(|symbol| listed.is_empty() || listed.contains(symbol));
@@ -164,12 +163,12 @@ impl Set {
 }
 
 /// The names in a market's list, in its order; none while there is no list.
-fn listed(app: &App, venue: Venue) -> Vec<String> {
+fn listed(chain: &SymbolChain, venue: Venue) -> Vec<String> {
     #[derive(Deserialize)]
     struct Row {
         symbol: String,
     }
-    let held = app.region(RegionName::Symbols).peek(&app.symbols.name(venue));
+    let held = chain.kept(venue);
     let rows: Vec<Row> = held.and_then(|list| serde_json::from_slice(list.body()).ok()).unwrap_or_default();
     rows.into_iter().map(|row| row.symbol).collect()
 }

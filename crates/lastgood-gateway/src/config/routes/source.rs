@@ -5,14 +5,22 @@ use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{SourceSetting, template};
+use super::template::template;
 use crate::config::problem::Wrong;
-use crate::config::sources::Declared;
+use crate::config::sources::SourceSettings;
 use crate::config::suggest::did_you_mean;
 use crate::config::table::{Fields, text};
 use crate::config::value::{self, Raw};
 use crate::routes::template::Template;
 use crate::source::object::selector::{Count, Take};
+
+/// One source of a route.
+#[derive(Debug, Clone)]
+pub(crate) struct SourceSetting {
+    pub(crate) question: SourceQuestion,
+    /// Whether the next source is asked when this one says that there is no such thing.
+    pub(crate) next_on_missing: bool,
+}
 
 /// A question to one declared source.
 #[derive(Debug, Clone)]
@@ -99,7 +107,7 @@ impl fmt::Display for SourceQuestion {
 
 const KINDS: [&str; 3] = ["database", "bucket", "api"];
 
-pub(super) fn source(mut fields: Fields<'_>, declared: &Declared, names: &[&str]) -> Option<SourceSetting> {
+pub(super) fn source(mut fields: Fields<'_>, declared: &SourceSettings, names: &[&str]) -> Option<SourceSetting> {
     let given: Vec<&str> = KINDS.into_iter().filter(|kind| fields.has(kind)).collect();
     let question = match given.as_slice() {
         ["database"] => database(&mut fields, declared).map(SourceQuestion::Database),
@@ -132,7 +140,7 @@ fn one_of<T>(known: &BTreeMap<String, T>, kind: &'static str) -> impl Fn(&Raw) -
     }
 }
 
-fn database(fields: &mut Fields<'_>, declared: &Declared) -> Option<DatabaseQuestion> {
+fn database(fields: &mut Fields<'_>, declared: &SourceSettings) -> Option<DatabaseQuestion> {
     let database = fields.read("database", one_of(&declared.databases, "database"));
     let sql = fields.required("sql", "\"SELECT … WHERE symbol = :symbol\"", text("SELECT … WHERE symbol = :symbol"));
     let shapes = [("list", Rows::List), ("row", Rows::Row), ("page", Rows::Page)];
@@ -151,7 +159,7 @@ fn database(fields: &mut Fields<'_>, declared: &Declared) -> Option<DatabaseQues
     Some(DatabaseQuestion { database: database?, sql: sql?, rows, count })
 }
 
-fn bucket(fields: &mut Fields<'_>, declared: &Declared, names: &[&str]) -> Option<BucketQuestion> {
+fn bucket(fields: &mut Fields<'_>, declared: &SourceSettings, names: &[&str]) -> Option<BucketQuestion> {
     let bucket = fields.read("bucket", one_of(&declared.buckets, "bucket"));
     let list = fields.has("list");
     if list && fields.has("object") {
@@ -197,7 +205,7 @@ fn count(text: &str, names: &[&str]) -> Result<Option<Count>, Wrong> {
     }
 }
 
-fn api(fields: &mut Fields<'_>, declared: &Declared, names: &[&str]) -> Option<ApiQuestion> {
+fn api(fields: &mut Fields<'_>, declared: &SourceSettings, names: &[&str]) -> Option<ApiQuestion> {
     let api = fields.read("api", one_of(&declared.apis, "api"));
     let path = fields.required("path", "\"/quotes/{symbol}\"", |raw| api_path(&text("/quotes/{symbol}")(raw)?, names));
     let query = fields.table("query").map(|table| query(table, names)).unwrap_or_default();

@@ -1,0 +1,43 @@
+//! Where the fear & greed index comes from.
+
+use std::sync::Arc;
+
+use lastgood::{Answer, Clock, Error, Loaded, Reason, Region, Value};
+use lastgood_market::fear_greed::{PATH, check};
+use lastgood_market::upstream::Site;
+use lastgood_market::{Preset, RegionName};
+
+use crate::config::Settings;
+
+/// Where the index comes from.
+pub(crate) struct FearGreed {
+    site: Option<Arc<Site>>,
+    /// Whether an answer is fresh until the update that it names.
+    dates_itself: bool,
+}
+
+impl FearGreed {
+    /// # Errors
+    ///
+    /// When the system's certificate authorities cannot be read.
+    pub(crate) fn new(settings: &Settings, clock: &Clock) -> Result<FearGreed, String> {
+        let site = settings.fear_greed.url.clone().map(|base| Site::new(base, &settings.upstreams(), clock));
+        let is_configured = settings.region(RegionName::FearGreed.as_str()).fresh_for.is_some();
+        let dates_itself = settings.preset == Preset::Trading && !is_configured;
+        Ok(FearGreed { site: site.transpose()?.map(Arc::new), dates_itself })
+    }
+
+    /// The newest readings, from the cache or their source; `None` where no source is configured.
+    pub(super) async fn ask(&self, region: &Region, limit: u32) -> Option<Result<Answer, Error>> {
+        let (site, dates_itself) = (self.site.clone()?, self.dates_itself);
+        let query = format!("limit={limit}&format=json");
+        let target = format!("{PATH}?{query}");
+        let load = move || async move {
+            let body = site.get(&target).await?;
+            let left = check(&body).map_err(|why| Error::new(Reason::Malformed, why))?;
+            let loaded = Loaded::from(Value::new(body).with_meta("application/json"));
+            Ok(if dates_itself { loaded.fresh_for(left) } else { loaded })
+        };
+        Some(region.get_or_load(&query, load).await)
+    }
+}

@@ -1,0 +1,24 @@
+//! A declared route, as its parts know it.
+
+use std::sync::Arc;
+
+use lastgood::Region;
+
+use crate::config::routes::RouteSetting;
+use crate::source::Source;
+
+/// A route: what may be asked, and whom.
+pub(crate) struct Route {
+    pub(crate) setting: RouteSetting,
+    pub(super) region: Region,
+    pub(super) links: Vec<Link>,
+    /// What tells these sources from others: what was loaded before they were changed is not what they say.
+    pub(super) definition: String,
+}
+
+/// A source of a route.
+pub(super) struct Link {
+    pub(super) source: Arc<dyn Source>,
+    /// Whether the next source is asked when this one says that there is no such thing.
+    pub(super) next_on_missing: bool,
+}
