@@ -23,6 +23,8 @@ pub(crate) struct Health {
     /// The store's breaker: `closed`, `open`, `half-open`, or `none` without a store.
     breaker: &'static str,
     upstreams: Vec<UpstreamHealth>,
+    /// How far the exchange's clock is ahead of this machine's, as far as its answers tell; negative where it is behind.
+    exchange_clock_offset_ms: i64,
     /// The upstreams that want to be left alone.
     bans: Vec<Ban>,
     /// All gateways on one store together, as of some seconds ago.
@@ -147,6 +149,7 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Health> {
         },
         breaker: breaker.map_or("none", BreakerState::as_str),
         upstreams,
+        exchange_clock_offset_ms: app.upstreams.clock_offset.millis(),
         bans,
         cluster: app.cluster.as_deref().and_then(Cluster::totals).map(ClusterHealth::from),
         warming: warming(&app),

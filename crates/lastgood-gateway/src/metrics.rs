@@ -184,6 +184,10 @@ fn upstream_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Resul
     let standings: Vec<_> = app.upstreams.budgets().map(standing).collect();
     budget_counters(encoder, &standings)?;
     bucket_values(encoder, &standings)?;
+    let help = "How far the exchange's clock is ahead of this machine's, as far as its answers tell";
+    let ahead = app.upstreams.clock_offset.millis() as f64 / 1e3;
+    let name = "exchange_clock_offset_seconds";
+    ConstGauge::new(ahead).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
     base_values(encoder, app)
 }
 
