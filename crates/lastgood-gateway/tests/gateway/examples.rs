@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lastgood::testing::RedisServer;
-use lastgood_gateway::config::{ConfigFile, FlagValue, Log, LogFormat, Settings, Sources, resolve};
+use lastgood_gateway::config::{ConfigFile, FlagValue, Settings, Sources, resolve};
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -99,36 +98,6 @@ async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
         }
     };
     tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
-}
-
-/// What is logged from now on. For the whole process: nextest gives each test its own.
-#[derive(Clone, Default)]
-struct Logged(Arc<Mutex<Vec<u8>>>);
-
-impl Logged {
-    fn at(level: &str) -> Logged {
-        let logged = Logged::default();
-        let out = logged.clone();
-        let log = Log { level: level.to_owned(), format: LogFormat::Text, ..Settings::default().log };
-        let subscriber = lastgood_gateway::logging::subscriber(&log, false, move || out.clone()).expect("a filter");
-        tracing::subscriber::set_global_default(subscriber).expect("the only subscriber");
-        logged
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl std::io::Write for Logged {
-    fn write(&mut self, part: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(part);
-        Ok(part.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Runs the example's own command to its end, with the program under test.

@@ -3,14 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lastgood::testing::RedisServer;
-use lastgood_gateway::config::{Log, LogFormat, Settings};
 use serde_json::Value;
 
-use crate::support::{Exchange, Running, get};
+use crate::support::{Exchange, Running, Sink, get};
 
 const TICKER: &str = "/api/v3/ticker/price?symbol=BTCUSDT";
 
@@ -169,31 +167,12 @@ fn expressions() -> Vec<String> {
     expressions
 }
 
-/// What is logged from now on. For the whole process: nextest gives each test its own.
-#[derive(Clone, Default)]
-struct Logged(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Logged {
-    fn write(&mut self, part: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(part);
-        Ok(part.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn the_log_tells_the_hit_rate_once_for_each_interval_with_traffic() {
-    let logged = Logged::default();
-    let out = logged.clone();
-    let log = Log { level: "info".to_owned(), format: LogFormat::Text, ..Settings::default().log };
-    let subscriber = lastgood_gateway::logging::subscriber(&log, false, move || out.clone()).expect("a filter");
-    tracing::subscriber::set_global_default(subscriber).expect("the only subscriber");
-    let text = || String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
-    let lines =
-        || text().lines().filter(|line| line.contains("answered hit_rate=")).map(str::to_owned).collect::<Vec<_>>();
+    let logged = Sink::of_the_log("info");
+    let lines = || {
+        logged.text().lines().filter(|line| line.contains("answered hit_rate=")).map(str::to_owned).collect::<Vec<_>>()
+    };
 
     let exchange = Exchange::start().await;
     let flags = [("log.stats_every", "100ms"), ("regions.ticker_price.fresh_for", "10m")];

@@ -131,6 +131,8 @@ async fn a_redis_absent_at_the_start_is_attached_without_a_restart() {
     answers_everything(&gateway, 1).await;
     assert!(gateway.gateway.cache().flush(Duration::from_secs(5)).await);
     assert!(number(&redis, &["DBSIZE"]) > 0);
+    let store = get(gateway.url("/health")).await.json()["cache"]["store"].to_string();
+    assert!(store.starts_with("\"redis://127.0.0.1:"), "named as people name it: {store}");
 }
 
 #[tokio::test]

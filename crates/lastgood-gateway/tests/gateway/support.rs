@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use lastgood_gateway::config::{ConfigFile, FlagValue, Problems, Settings, Sources, resolve};
+use lastgood_gateway::config::{ConfigFile, FlagValue, Log, LogFormat, Problems, Settings, Sources, resolve};
 use lastgood_gateway::{Gateway, Totals};
 use lastgood_sim::{Fault, Sim, SimConfig};
 use tokio::net::TcpListener;
@@ -20,6 +20,16 @@ pub(crate) fn half_past() -> u64 {
 pub(crate) struct Sink(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
 
 impl Sink {
+    /// What is logged from now on. For the whole process: nextest gives each test its own.
+    pub(crate) fn of_the_log(level: &str) -> Sink {
+        let sink = Sink::default();
+        let out = sink.clone();
+        let log = Log { level: level.to_owned(), format: LogFormat::Text, ..Settings::default().log };
+        let subscriber = lastgood_gateway::logging::subscriber(&log, false, move || out.clone()).expect("a filter");
+        tracing::subscriber::set_global_default(subscriber).expect("the only subscriber");
+        sink
+    }
+
     /// What was written so far.
     pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()

@@ -279,9 +279,10 @@ impl Store for GuardedStore {
     }
 }
 
+/// The name of the store that is guarded: whoever reads it wants to know which that is.
 impl fmt::Display for GuardedStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "GuardedStore({})", self.inner)
+        self.inner.fmt(f)
     }
 }
 

@@ -10,8 +10,8 @@ use lastgood_sim::{Sim, SimConfig};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use super::{Logged, RedisIs, eventually, number_after, run_once, settings};
-use crate::support::{Exchange, Got, Running, get};
+use super::{RedisIs, eventually, number_after, run_once, settings};
+use crate::support::{Exchange, Got, Running, Sink, get};
 
 const MASTER: &str = "8f2b7d1c6e5a4938271605f4e3d2c1b0a99887766554433221100ffeeddccbba";
 const SPOT: &str = "/v1/symbols/spot";
@@ -296,7 +296,7 @@ async fn a_second_gateway_finds_the_lists_in_redis() {
 #[tokio::test]
 async fn a_full_redis_refuses_the_writes_which_are_only_logged() {
     let level = settings("tradebot", &[], &[]).log.level;
-    let logged = Logged::at(&level);
+    let logged = Sink::of_the_log(&level);
     let redis = RedisServer::start_with(&["--maxmemory", "1", "--maxmemory-policy", "noeviction"]);
     let scene = Scene::over(redis).await;
     let gateway = scene.warm_gateway(&[], &[]).await;
