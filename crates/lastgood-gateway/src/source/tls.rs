@@ -3,6 +3,10 @@
 use std::error::Error;
 use std::io;
 
+/// The mend for all but databases, whose URLs name what they trust.
+pub(super) const MEND: &str = "let SSL_CERT_FILE name a file with the certificates of all authorities that are to be \
+    trusted, and the URL the host that the server's certificate is for";
+
 /// Why TLS failed, where that is the cause of an error. Names certificates and hosts, so it is for the operator alone.
 pub(super) fn failure(why: &(dyn Error + 'static)) -> Option<String> {
     let mut cause = Some(why);
@@ -16,4 +20,13 @@ pub(super) fn failure(why: &(dyn Error + 'static)) -> Option<String> {
         cause = held.map(|held| held as _).or_else(|| one.source());
     }
     None
+}
+
+/// Why no client can be made, and the mend. Mostly it found nothing to trust.
+pub(super) fn no_client(why: &(dyn Error + 'static)) -> String {
+    let mut innermost = why;
+    while let Some(inner) = innermost.source() {
+        innermost = inner;
+    }
+    format!("no connections can be made: {innermost}; install ca-certificates, or correct SSL_CERT_FILE")
 }
