@@ -2,6 +2,7 @@
 
 pub(crate) mod object;
 pub(crate) mod sql;
+mod tls;
 
 use std::fmt;
 use std::time::Duration;

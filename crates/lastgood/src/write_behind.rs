@@ -239,6 +239,9 @@ impl Worker {
                 tracing::debug!(%key, %why, "write to the store failed");
                 if to_be_repeated {
                     self.behind.retry_later(key);
+                    // A runtime that is ending drops the timer at once, which makes the key the next one again. Only
+                    // here can it end this task, too.
+                    tokio::task::yield_now().await;
                 } else {
                     self.behind.dropped.fetch_add(1, Ordering::Relaxed);
                 }

@@ -13,7 +13,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Client, Url, redirect};
 use tokio::sync::Semaphore;
 
-use super::{Answer, Arguments, Held, Loaded, Source};
+use super::{Answer, Arguments, Held, Loaded, Source, tls};
 use crate::config::routes::ApiQuestion;
 use crate::config::{ApiSetting, BaseUrl, Upstream};
 
@@ -28,6 +28,29 @@ const USER_AGENT: &str = concat!("lastgood/", env!("CARGO_PKG_VERSION"));
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 /// A longer entity tag is not kept.
 const LONGEST_ETAG: usize = 512;
+
+/// Why there is no answer.
+struct Failed {
+    error: Error,
+    /// What TLS says, for the operator alone.
+    tls: Option<String>,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Failed { error, tls: None }
+    }
+}
+
+impl Failed {
+    /// The same for `lastgood check`.
+    fn of_check(self, mend: &str) -> String {
+        match self.tls {
+            Some(refused) => format!("{refused}; {}", tls::MEND),
+            None => format!("{}; {mend}", self.error.message),
+        }
+    }
+}
 
 /// A declared API with its connections.
 pub(crate) struct Api {
@@ -56,7 +79,7 @@ impl Api {
         if !setting.allow_private && !is_private_host(&setting.url) {
             client = client.dns_resolver(Arc::new(Public));
         }
-        let client = client.build().map_err(|why| format!("the HTTP client of api {name} does not start: {why}"))?;
+        let client = client.build().map_err(|why| format!("api {name}: {}", tls::no_client(&why)))?;
         Ok(Arc::new(Api {
             name: name.to_owned(),
             client,
@@ -68,7 +91,7 @@ impl Api {
         }))
     }
 
-    async fn get(&self, url: Url, validator: Option<&str>) -> Result<reqwest::Response, Error> {
+    async fn get(&self, url: Url, validator: Option<&str>) -> Result<reqwest::Response, Failed> {
         let mut request = self.client.get(url).header(header::ACCEPT, "application/json");
         for (name, value) in &self.headers {
             request = request.header(name, value);
@@ -80,20 +103,22 @@ impl Api {
     }
 
     /// Never the error's own text: it holds the URL, and so what is secret in it.
-    fn unanswered(&self, why: &reqwest::Error) -> Error {
+    fn unanswered(&self, why: &reqwest::Error) -> Failed {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(why);
         while let Some(one) = cause {
             if one.is::<NotPublic>() {
                 let message = format!("the name of api {} leads to no public address", self.name);
-                return Error::new(Reason::Unreachable, message);
+                return Error::new(Reason::Unreachable, message).into();
             }
             cause = one.source();
         }
         if why.is_timeout() {
             let message = format!("api {} did not answer within {} ms", self.name, self.timeout.as_millis());
-            return Error::new(Reason::TimedOut, message);
+            return Error::new(Reason::TimedOut, message).into();
         }
-        Error::new(Reason::Unreachable, format!("api {} cannot be reached, or broke off", self.name))
+        let tls = tls::failure(why);
+        let how = if tls.is_some() { "cannot be reached over TLS" } else { "cannot be reached, or broke off" };
+        Failed { error: Error::new(Reason::Unreachable, format!("api {} {how}", self.name)), tls }
     }
 
     async fn read(&self, mut response: reqwest::Response) -> Result<Bytes, Error> {
@@ -105,7 +130,7 @@ impl Api {
             return Err(too_large());
         }
         let mut body = BytesMut::new();
-        while let Some(part) = response.chunk().await.map_err(|why| self.unanswered(&why))? {
+        while let Some(part) = response.chunk().await.map_err(|why| self.unanswered(&why).error)? {
             if body.len() + part.len() > self.max_bytes {
                 return Err(too_large());
             }
@@ -190,15 +215,15 @@ impl HttpSource {
     }
 }
 
-#[async_trait]
-impl Source for HttpSource {
-    async fn load(&self, arguments: &Arguments, held: Option<&Held>) -> Result<Loaded, Error> {
+impl HttpSource {
+    async fn ask(&self, arguments: &Arguments, held: Option<&Held>) -> Result<Loaded, Failed> {
         let api = &self.api;
         let Some(url) = self.url(arguments) else {
-            return Err(Error::new(Reason::NotFound, format!("api {} has no such path", api.name)));
+            return Err(Error::new(Reason::NotFound, format!("api {} has no such path", api.name)).into());
         };
         let Ok(_place) = api.places.try_acquire() else {
-            return Err(Error::new(Reason::Overloaded, format!("api {} is being asked too much already", api.name)));
+            let message = format!("api {} is being asked too much already", api.name);
+            return Err(Error::new(Reason::Overloaded, message).into());
         };
         let held = held.filter(|held| held.validator.is_some());
         let response = api.get(url, held.and_then(|held| held.validator.as_deref())).await?;
@@ -210,22 +235,34 @@ impl Source for HttpSource {
             return Ok(Loaded::Answer(Answer { validator, ..answer }));
         }
         if let Some(error) = self.refused(status, &headers) {
-            return Err(error);
+            return Err(error.into());
         }
         let body = api.read(response).await?;
-        self.answer(&headers, body).map(Loaded::Answer)
+        Ok(self.answer(&headers, body).map(Loaded::Answer)?)
+    }
+}
+
+#[async_trait]
+impl Source for HttpSource {
+    async fn load(&self, arguments: &Arguments, held: Option<&Held>) -> Result<Loaded, Error> {
+        self.ask(arguments, held).await.map_err(|failed| {
+            if let Some(error) = failed.tls {
+                tracing::warn!(api = self.api.name, error, "a declared API could not be asked");
+            }
+            failed.error
+        })
     }
 
     async fn check(&self) -> Result<(), String> {
         let places = self.question.path.places().count()
             + self.question.query.iter().filter(|(_, value)| value.has_places()).count();
         if places == 0 {
-            let loaded = self.load(&Arguments::default(), None).await;
-            return loaded.map(drop).map_err(|why| format!("{}; check its url, path and headers", why.message));
+            let loaded = self.ask(&Arguments::default(), None).await;
+            return loaded.map(drop).map_err(|why| why.of_check("check its url, path and headers"));
         }
         // What to ask for is not known, but whether anybody answers is.
         let response = self.api.get(self.api.base.url().clone(), None).await;
-        let status = response.map_err(|why| format!("{}; check its url and the network", why.message))?.status();
+        let status = response.map_err(|why| why.of_check("check its url and the network"))?.status();
         match status.is_server_error() {
             true => Err(format!("api {} answers with the error {}; is its url right?", self.api.name, status.as_u16())),
             false => Ok(()),

@@ -31,7 +31,8 @@ const GRACE: Duration = Duration::from_millis(250);
 pub(crate) struct DatabaseOptions {
     /// What it is called in the configuration and in the log.
     pub(crate) name: String,
-    /// `postgres://…` or `postgresql://…` with libpq's parameters (`sslmode`, `sslrootcert`, …), or `sqlite:path`.
+    /// `postgres://…` or `postgresql://…` with libpq's parameters (`sslmode`, `sslrootcert`, …), or `sqlite:path`. As
+    /// with libpq, `sslmode` defaults to `prefer`: TLS where the server has it, with whatever certificate.
     pub(crate) url: SecretString,
     /// Defaults to 8: the cache in front leaves few questions.
     pub(crate) max_connections: u32,

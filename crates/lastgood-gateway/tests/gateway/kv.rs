@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lastgood::testing::RedisServer;
+use lastgood::testing::{Chaos, ChaosProxy, RedisServer};
 use reqwest::Method;
 use serde_json::json;
 
@@ -112,6 +112,51 @@ async fn a_condition_holds_for_exactly_one_of_many_writers() {
     let gone = get(&gateway, "/v1/kv/kv/n").await;
     assert_eq!((gone.status, gone.cache(), gone.header("content-type")), (404, "MISS", "application/problem+json"));
     assert_eq!(send(&gateway, Method::DELETE, "/v1/kv/kv/n", &[], b"").await.status, 404);
+}
+
+/// The values lie in a store that takes its time to answer, so that every writer of a round could find its condition
+/// true before the first of them has written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_writers_with_one_condition_exactly_one_wins_each_round() {
+    let redis = RedisServer::start();
+    let proxy = ChaosProxy::start(format!("127.0.0.1:{}", redis.port())).await;
+    let before = start(&[("store", &redis.url())]).await;
+    let targets: Vec<String> = (0..8).map(|round| format!("/v1/kv/kv/{round}")).collect();
+    let mut etags = Vec::new();
+    for target in &targets {
+        etags.push(put(&before, target, &[], target.as_bytes()).await.header("etag").to_owned());
+    }
+    let written = async { while !before.gateway.cache().flush(Duration::from_millis(200)).await {} };
+    tokio::time::timeout(Duration::from_secs(20), written).await.expect("they are written");
+    before.stop().await;
+
+    let gateway = start(&[("store", &redis.url_through(proxy.port())), ("store_budget", "5s")]).await;
+    put(&gateway, "/v1/kv/kv/canary", &[], b"").await;
+    let attached = async { while !gateway.gateway.cache().flush(Duration::from_millis(200)).await {} };
+    tokio::time::timeout(Duration::from_secs(20), attached).await.expect("the store is attached");
+    proxy.set(Chaos::Delay(Duration::from_millis(50)));
+    let rounds = targets.iter().zip(&etags).map(async |(target, etag)| {
+        let writers = (0..16).map(|number: u32| {
+            // Some remove it, and win as well as those who replace it.
+            let method = if number.is_multiple_of(4) { Method::DELETE } else { Method::PUT };
+            let request = client().request(method, gateway.url(target)).header("if-match", etag);
+            tokio::spawn(async move { read(request.body(number.to_string()).send().await.unwrap()).await.status })
+        });
+        let mut winners = Vec::new();
+        for (number, writer) in writers.collect::<Vec<_>>().into_iter().enumerate() {
+            match writer.await.unwrap() {
+                204 => winners.push(number),
+                status => assert_eq!(status, 412, "{target}"),
+            }
+        }
+        let [winner] = winners[..] else { panic!("{target}: {winners:?} won") };
+        let left = get(&gateway, target).await;
+        match winner % 4 {
+            0 => assert_eq!(left.status, 404, "{target}"),
+            _ => assert_eq!((left.status, left.text()), (200, winner.to_string().as_str()), "{target}"),
+        }
+    });
+    futures_util::future::join_all(rounds).await;
 }
 
 #[tokio::test]

@@ -22,4 +22,5 @@ mod routes;
 mod streams;
 mod support;
 mod symbols;
+mod tls;
 mod warm;

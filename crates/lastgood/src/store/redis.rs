@@ -37,7 +37,7 @@ const SCANS_A_PAGE: usize = 20;
 ///
 /// # TLS
 ///
-/// `rediss://` checks the server's certificate against the system's roots (`SSL_CERT_FILE` adds to them), with the
+/// `rediss://` checks the server's certificate against the system's roots (`SSL_CERT_FILE` stands in for them), with the
 /// process's default rustls provider. Where the program installed none, rustls takes the one it was built with; a
 /// program that links two has to install one first, else every connection fails, saying so.
 pub struct RedisStore {

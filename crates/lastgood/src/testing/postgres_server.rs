@@ -1,6 +1,8 @@
 //! A real PostgreSQL server, to be stopped and killed.
 
 use std::fmt;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -32,8 +34,39 @@ impl PostgresServer {
     ///
     /// When PostgreSQL is not installed or does not start.
     pub fn start() -> Self {
+        Self::start_prepared(Self::prepare)
+    }
+
+    /// Starts the same server with a certificate and its key, PEM files both: it lets nobody in without TLS.
+    ///
+    /// # Panics
+    ///
+    /// When PostgreSQL is not installed or does not start.
+    pub fn start_with_tls(certificate: &Path, key: &Path) -> Self {
+        Self::start_prepared(|| {
+            let server = Self::prepare();
+            server.set_certificate(certificate, key);
+            let settings = std::fs::read_to_string(server.data().join("postgresql.conf")).expect("initdb made it");
+            server.write("postgresql.conf", format!("{settings}\nssl = on\n").as_bytes());
+            server.write("pg_hba.conf", b"hostssl all all 127.0.0.1/32 trust\n");
+            server
+        })
+    }
+
+    /// Gives the server another certificate and key, which it shows from its next [`PostgresServer::restart`] on.
+    ///
+    /// # Panics
+    ///
+    /// When one of the files cannot be read.
+    pub fn set_certificate(&self, certificate: &Path, key: &Path) {
+        for (name, file) in [("server.crt", certificate), ("server.key", key)] {
+            self.write(name, &std::fs::read(file).expect("the file can be read"));
+        }
+    }
+
+    fn start_prepared(prepare: impl Fn() -> Self) -> Self {
         for _ in 0..10 {
-            let mut server = Self::prepare();
+            let mut server = prepare();
             // Another process may have taken the port since it was found free.
             if server.try_start() {
                 return server;
@@ -151,6 +184,8 @@ impl PostgresServer {
         let mut command = self.command("psql");
         let port = self.port().to_string();
         command.args(["-X", "-q", "-A", "-t", "-h", "127.0.0.1", "-U", "postgres", "-p", &port, "-d", "postgres"]);
+        // For TLS it looks for certificates at home, and fails where that is the home of root.
+        command.env("HOME", &self.directory);
         command
     }
 
@@ -161,6 +196,16 @@ impl PostgresServer {
             command.gid(group).uid(user);
         }
         command
+    }
+
+    /// Writes a file of the server's own, for nobody else to read: it takes no key that others could.
+    fn write(&self, name: &str, content: &[u8]) {
+        let file = self.data().join(name);
+        std::fs::write(&file, content).expect("its directory can be written");
+        std::fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("the file is ours");
+        if let Some((user, group)) = self.user {
+            std::os::unix::fs::chown(&file, Some(user), Some(group)).expect("root gives the file away");
+        }
     }
 
     fn data(&self) -> PathBuf {

@@ -15,6 +15,8 @@ use object_store::path::Path;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig, StaticCredentialProvider};
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::source::tls;
+
 /// How to reach a bucket or a folder.
 #[derive(Clone, Debug)]
 pub(crate) struct BucketOptions {
@@ -207,6 +209,7 @@ fn reason(why: &object_store::Error) -> (Reason, &'static str) {
     while let Some(inner) = cause {
         if let Some(http) = inner.downcast_ref::<HttpError>() {
             return match http.kind() {
+                _ if tls::failure(http).is_some() => (Reason::Unreachable, "the bucket cannot be reached over TLS"),
                 HttpErrorKind::Timeout => (Reason::TimedOut, "the bucket did not answer in time"),
                 HttpErrorKind::Decode => (Reason::Malformed, "the bucket's answer could not be read"),
                 _ => (Reason::Unreachable, "the bucket cannot be reached"),
@@ -223,6 +226,9 @@ fn reason(why: &object_store::Error) -> (Reason, &'static str) {
 }
 
 pub(super) fn of_check(why: &object_store::Error) -> String {
+    if let Some(refused) = tls::failure(why) {
+        return format!("{refused}; {}", tls::MEND);
+    }
     match reason(why) {
         (Reason::NotFound, _) => "there is no such object; is the key right?".to_owned(),
         (Reason::Unreachable, _) => format!("it cannot be reached; is the endpoint right? ({why})"),
@@ -294,7 +300,7 @@ fn client(options: &BucketOptions) -> Result<reqwest::Client, String> {
         .no_proxy()
         .no_gzip()
         .build()
-        .map_err(|why| format!("no connections can be made: {why}; install ca-certificates"))
+        .map_err(|why| tls::no_client(&why))
 }
 
 #[derive(Debug)]

@@ -12,6 +12,7 @@ use http::{HeaderMap, StatusCode, header};
 use lastgood::testing::{Chaos, ChaosProxy};
 use object_store::PutOptions;
 use secrecy::SecretString;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
 use super::bucket::{BucketOptions, Credentials};
@@ -231,6 +232,34 @@ async fn a_store_that_hangs_or_is_not_there_holds_no_load() {
     assert_eq!(reason(&object(&options), "AAPL").await, Reason::Unreachable);
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     assert!(object(&options).check().await.unwrap_err().contains("cannot be reached"));
+}
+
+/// Answers one request with as much as it says that there is, and tells how much of it was taken.
+async fn endless(listener: tokio::net::TcpListener) -> usize {
+    let (mut connection, _) = listener.accept().await.unwrap();
+    _ = connection.read(&mut [0; 4096]).await.unwrap();
+    let head = "HTTP/1.1 200 OK\r\ncontent-length: 10000000000\r\netag: \"1\"\r\n\
+        last-modified: Wed, 01 Jan 2025 00:00:00 GMT\r\n\r\n";
+    connection.write_all(head.as_bytes()).await.unwrap();
+    let mut taken = 0;
+    while let Ok(more) = connection.write(&[b' '; 64 << 10]).await {
+        taken += more;
+    }
+    taken
+}
+
+#[tokio::test]
+async fn of_an_object_that_says_it_is_too_large_no_room_is_made_and_no_body_read() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut options = BucketOptions::new("stocks", "s3://stocks");
+    options.endpoint = Some(format!("http://{}", listener.local_addr().unwrap()));
+    let served = tokio::spawn(endless(listener));
+    let object = document(&Bucket::open(options).unwrap(), "{symbol}.json", Selector::default());
+    let why = answer(&object, "AAPL").await.unwrap_err();
+    assert!(why.reason == Reason::Malformed && why.message.contains("raise `max_bytes`"), "{why}");
+    // What the buffers of a connection hold is taken in any case.
+    let taken = timeout(Duration::from_secs(20), served).await.expect("the connection ends").unwrap();
+    assert!(taken < object.max_bytes / 2, "{taken}");
 }
 
 /// As much of Google Cloud Storage as is asked of it: objects and listings of the XML API. No double that

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use lastgood::{Error, Reason};
 use sqlx::postgres::{
-    PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow, PgStatement, PgTypeInfo,
+    PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow, PgSslMode, PgStatement, PgTypeInfo,
 };
 use sqlx::{Arguments as _, AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, Executor as _};
 use sqlx::{Row as _, SqlSafeStr as _, Statement as _, TypeInfo as _, ValueRef as _};
@@ -42,6 +42,7 @@ impl Postgres {
              with special characters in the password as %XX"
                 .to_owned()
         })?;
+        let options = checked_by_root(options)?;
         let limit = settings.statement_timeout.as_millis().max(1);
         let options = options
             .application_name("lastgood")
@@ -91,6 +92,23 @@ impl Postgres {
         _ = connection.close().await;
         said.dedup();
         Ok(said.join(", "))
+    }
+}
+
+/// Has the server's certificate checked wherever a root certificate is given, as libpq does: the driver would take any
+/// with `require`.
+fn checked_by_root(options: PgConnectOptions) -> Result<PgConnectOptions, String> {
+    // The URL that options make shows what came from the environment, too. Not every user and host fits into one.
+    let shown = options.clone().username("any").host("any").to_url_lossy();
+    if !shown.query_pairs().any(|(name, _)| name == "sslrootcert") {
+        return Ok(options);
+    }
+    match options.get_ssl_mode() {
+        PgSslMode::Require => Ok(options.ssl_mode(PgSslMode::VerifyCa)),
+        PgSslMode::Prefer | PgSslMode::Allow => {
+            Err("`sslrootcert` is given and would not be looked at; write sslmode=verify-full beside it".to_owned())
+        }
+        PgSslMode::Disable | PgSslMode::VerifyCa | PgSslMode::VerifyFull => Ok(options),
     }
 }
 

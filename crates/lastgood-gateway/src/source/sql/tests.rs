@@ -342,6 +342,20 @@ async fn a_password_is_shown_nowhere() {
     assert!(!why.contains("hunter2"), "{why}");
 }
 
+#[tokio::test]
+async fn a_root_certificate_that_would_not_be_looked_at_is_refused() {
+    // A user that is no part of a URL as it stands.
+    let url = |mode: &str| format!("postgres://%5Bme@127.0.0.1:1/data?{mode}sslrootcert=/nowhere/root.pem");
+    let open = |mode: &str| Database::open(DatabaseOptions::new("main", url(mode).into()));
+    for mode in ["", "sslmode=prefer&", "sslmode=allow&"] {
+        let why = open(mode).unwrap_err();
+        assert!(why.contains("would not be looked at; write sslmode=verify-full"), "{why}");
+    }
+    for mode in ["sslmode=disable&", "sslmode=require&", "sslmode=verify-ca&", "sslmode=verify-full&"] {
+        assert!(open(mode).is_ok(), "{mode}");
+    }
+}
+
 async fn sqlite_file() -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("stocks.db");

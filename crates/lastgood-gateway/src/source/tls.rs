@@ -1,0 +1,32 @@
+//! Whether it was TLS that failed, which other mends help against than a server that is not there.
+
+use std::error::Error;
+use std::io;
+
+/// The mend for all but databases, whose URLs name what they trust.
+pub(super) const MEND: &str = "let SSL_CERT_FILE name a file with the certificates of all authorities that are to be \
+    trusted, and the URL the host that the server's certificate is for";
+
+/// Why TLS failed, where that is the cause of an error. Names certificates and hosts, so it is for the operator alone.
+pub(super) fn failure(why: &(dyn Error + 'static)) -> Option<String> {
+    let mut cause = Some(why);
+    while let Some(one) = cause {
+        if let Some(refused) = one.downcast_ref::<rustls::Error>() {
+            // What follows a semicolon is read as the mend.
+            return Some(format!("TLS failed: {refused}").replace("; ", ", "));
+        }
+        // An I/O error passes over the error it holds when it is asked for its source.
+        let held = one.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        cause = held.map(|held| held as _).or_else(|| one.source());
+    }
+    None
+}
+
+/// Why no client can be made, and the mend. Mostly it found nothing to trust.
+pub(super) fn no_client(why: &(dyn Error + 'static)) -> String {
+    let mut innermost = why;
+    while let Some(inner) = innermost.source() {
+        innermost = inner;
+    }
+    format!("no connections can be made: {innermost}; install ca-certificates, or correct SSL_CERT_FILE")
+}
