@@ -8,7 +8,7 @@ use lastgood::{Answer, Cache, Clock, Error, Region, Timestamp};
 use lastgood_market::Source;
 use lastgood_market::candles::Candles;
 use lastgood_market::upstream::{Asker, Upstreams};
-use lastgood_market::{Plans, Priority, RegionName, Venue};
+use lastgood_market::{Budget, Plans, Priority, RegionName, Venue};
 
 use crate::admin::Admin;
 use crate::cache_api::turns::Turns;
@@ -101,6 +101,17 @@ impl App {
     /// The region of this name for data of applications, which clients may choose: none of the exchange's.
     pub(crate) fn application_region(&self, name: &str) -> Option<&Region> {
         self.named.get(name)
+    }
+
+    /// The budget of every exchange that is asked, those of the user's testnets included. Each has a name of its own.
+    pub(crate) fn budgets(&self) -> Vec<(Venue, &Arc<Budget>)> {
+        let mut budgets: Vec<_> = self.upstreams.budgets().collect();
+        for (venue, budget) in self.symbols.testnet_budgets() {
+            if budgets.iter().all(|(_, other)| other.name() != budget.name()) {
+                budgets.push((venue, budget));
+            }
+        }
+        budgets
     }
 
     /// The weight used at a venue in the minute of `now`, for the header that clients pace themselves by.

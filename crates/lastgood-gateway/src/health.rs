@@ -84,7 +84,7 @@ struct UpstreamHealth {
     venue: &'static str,
     /// In the order they are preferred.
     bases: Vec<BaseHealth>,
-    /// One, but where testnets are among the bases.
+    /// One, but where testnets are among the bases or are asked with the user's own key.
     budgets: Vec<BudgetHealth>,
 }
 
@@ -185,7 +185,7 @@ fn upstream_health(app: &App, venue: Venue) -> UpstreamHealth {
     UpstreamHealth {
         venue: venue.as_str(),
         bases: upstream.bases.iter().map(base).collect(),
-        budgets: upstream.budgets().iter().map(budget).collect(),
+        budgets: app.budgets().into_iter().filter(|(of, _)| *of == venue).map(|(_, of)| budget(of)).collect(),
     }
 }
 
@@ -198,7 +198,7 @@ fn warming(app: &App) -> Warming {
 
 /// The pauses and bans in force.
 fn bans(app: &App) -> Vec<Ban> {
-    let stops = app.upstreams.budgets().flat_map(|(venue, budget)| {
+    let stops = app.budgets().into_iter().flat_map(|(venue, budget)| {
         let standing = budget.standing();
         let of_buckets = standing.buckets.into_iter().map(|bucket| (Some(bucket.bucket.as_str()), bucket.stop));
         let ban = move |(bucket, stop): (Option<&'static str>, Option<Stop>)| {

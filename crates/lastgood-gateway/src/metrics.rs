@@ -181,7 +181,7 @@ const BUDGET_COUNTERS: [(&str, &str, StandingField); 4] = [
 
 fn upstream_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
     let standing = |(venue, budget): (Venue, &Arc<Budget>)| (venue, budget.name().to_owned(), budget.standing());
-    let standings: Vec<_> = app.upstreams.budgets().map(standing).collect();
+    let standings: Vec<_> = app.budgets().into_iter().map(standing).collect();
     budget_counters(encoder, &standings)?;
     bucket_values(encoder, &standings)?;
     let help = "How far the exchange's clock is ahead of this machine's, as far as its answers tell";

@@ -12,8 +12,8 @@ use lastgood::{Answer, Clock, Error, Loaded, Outcome, Reason, Region, Timestamp,
 use lastgood_market::credentials::Environment;
 use lastgood_market::symbols::{Link, Prepared, Stamp, prepare};
 use lastgood_market::upstream::{Asker, BanMemory, Upstreams};
+use lastgood_market::{Budget, Priority, RegionName, Venue};
 use lastgood_market::{Plan, Request, Source, plan};
-use lastgood_market::{Priority, RegionName, Venue};
 use tokio::time::timeout;
 
 use crate::config::Settings;
@@ -138,6 +138,12 @@ impl SymbolChain {
             Link::Mainnet => self.keys.get(venue, Environment::Mainnet),
             Link::Public | Link::LastGood => None,
         }
+    }
+
+    /// The budgets of the testnets, where they are asked.
+    pub(crate) fn testnet_budgets(&self) -> impl Iterator<Item = (Venue, &Arc<Budget>)> {
+        // COIN-M has no list.
+        self.testnet.iter().flat_map(Upstreams::budgets).filter(|(venue, _)| *venue != Venue::Coin)
     }
 
     fn has(&self, link: Link, venue: Venue) -> bool {
