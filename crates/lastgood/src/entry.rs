@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::policy::Times;
 
 mod packing;
+mod rows;
 mod wire;
 
 pub(crate) use self::wire::{decode, encode};

@@ -1,0 +1,212 @@
+//! Decimal text to numbers and back, eight digits at a step.
+
+/// A number as it is written: its digits without the point, how many of them follow the point, and its sign.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Decimal {
+    pub(super) digits: u64,
+    pub(super) decimals: u32,
+    pub(super) is_negative: bool,
+}
+
+/// Digits of one number. All numbers of so many fit 63 bits.
+pub(super) const MOST_DIGITS: usize = 18;
+/// The most bytes that [`write`] touches beyond where it begins.
+pub(super) const REACH: usize = 40;
+
+const ZEROS: u64 = 0x3030_3030_3030_3030;
+const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+const EIGHT_DIGITS: u64 = 100_000_000;
+
+/// The eight bytes at `at`; zeros stand for those beyond the end.
+pub(super) fn word(text: &[u8], at: usize) -> u64 {
+    if let Some(bytes) = text.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        return u64::from_le_bytes(*bytes);
+    }
+    let mut bytes = [0; 8];
+    let rest = text.get(at..).unwrap_or_default();
+    bytes[..rest.len()].copy_from_slice(rest);
+    u64::from_le_bytes(bytes)
+}
+
+/// The digits at `at`, up to eight of them: their value and how many there are.
+fn run(text: &[u8], at: usize) -> (u64, usize) {
+    let digits = word(text, at) ^ ZEROS;
+    // The lowest byte with its high bit set is the first that is no digit; what a carry does is above it.
+    let others = (digits.wrapping_add(0x7676_7676_7676_7676) | digits) & HIGH_BITS;
+    let count = (others.trailing_zeros() / 8) as usize;
+    if count == 0 {
+        return (0, 0);
+    }
+    let digits = digits << (64 - 8 * count);
+    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
+    let even = (pairs & 0x0000_00FF_0000_00FF).wrapping_mul(0x000F_4240_0000_0064);
+    let odd = ((pairs >> 16) & 0x0000_00FF_0000_00FF).wrapping_mul(0x0000_2710_0000_0001);
+    (even.wrapping_add(odd) >> 32, count)
+}
+
+/// All the digits at `at`, appended to `digits`, and how many there are. What more than [`MOST_DIGITS`] make is
+/// nonsense.
+fn runs(text: &[u8], at: usize, mut digits: u64) -> (u64, usize) {
+    let mut count = 0;
+    loop {
+        let (value, more) = run(text, at + count);
+        digits = digits.wrapping_mul(TENS[more]).wrapping_add(value);
+        count += more;
+        if more < 8 || count > MOST_DIGITS {
+            return (digits, count);
+        }
+    }
+}
+
+pub(super) const TENS: [u64; MOST_DIGITS + 1] = {
+    let mut tens = [1; MOST_DIGITS + 1];
+    let mut index = 1;
+    while index < tens.len() {
+        tens[index] = tens[index - 1] * 10;
+        index += 1;
+    }
+    tens
+};
+
+/// The number at `at`, and where it ends. `None` for what [`write`] would not write just so.
+pub(super) fn read(text: &[u8], at: usize) -> Option<(Decimal, usize)> {
+    let first = *text.get(at)?;
+    let is_negative = first == b'-';
+    let begin = at + usize::from(is_negative);
+    let (digits, whole) = runs(text, begin, 0);
+    let leads_with_zero = whole > 1 && text[begin] == b'0';
+    if whole == 0 || whole > MOST_DIGITS || leads_with_zero {
+        return None;
+    }
+    let end = begin + whole;
+    if text.get(end) != Some(&b'.') {
+        return Some((Decimal { digits, decimals: 0, is_negative }, end));
+    }
+    let (digits, decimals) = runs(text, end + 1, digits);
+    if decimals == 0 || whole + decimals > MOST_DIGITS {
+        return None;
+    }
+    Some((Decimal { digits, decimals: decimals as u32, is_negative }, end + 1 + decimals))
+}
+
+/// Eight digits as text, the first in the lowest byte, without their zeros' bits.
+fn spread(value: u64) -> u64 {
+    let fours = (value / 10_000) | (value % 10_000) << 32;
+    let hundreds = ((fours * 10_486) >> 20) & 0x0000_007F_0000_007F;
+    let twos = hundreds | (fours - 100 * hundreds) << 16;
+    let tens = ((twos * 103) >> 10) & 0x000F_000F_000F_000F;
+    tens | (twos - 10 * tens) << 8
+}
+
+/// Writes a number of at most [`MOST_DIGITS`] digits, decimals included, at `at` and says where it ends. `None` if
+/// `out` has less than [`REACH`] bytes there; those behind the number are overwritten.
+pub(super) fn write(out: &mut [u8], at: usize, number: Decimal) -> Option<usize> {
+    let Decimal { digits, decimals, is_negative } = number;
+    let out = out.get_mut(at..)?.first_chunk_mut::<REACH>()?;
+    let decimals = decimals as usize;
+    out[0] = b'-';
+    let mut begin = usize::from(is_negative);
+    // Seldom: beyond sixteen digits, the first two are written before the others.
+    let high = digits / (EIGHT_DIGITS * EIGHT_DIGITS);
+    let low = digits % (EIGHT_DIGITS * EIGHT_DIGITS);
+    let spread = u128::from(spread(low / EIGHT_DIGITS)) | u128::from(spread(low % EIGHT_DIGITS)) << 64;
+    if high > 0 || decimals >= 16 {
+        return write_long(out, begin, high, spread, decimals).map(|length| at + length);
+    }
+    let significant = 16 - (spread.trailing_zeros() / 8).min(16) as usize;
+    let count = significant.max(decimals + 1);
+    let text = (spread | u128::from(ZEROS) << 64 | u128::from(ZEROS)) >> (8 * (16 - count));
+    out[begin..begin + 16].copy_from_slice(&text.to_le_bytes());
+    begin += count - decimals;
+    if decimals > 0 {
+        out[begin] = b'.';
+        let after = text >> (8 * (count - decimals));
+        out[begin + 1..begin + 17].copy_from_slice(&after.to_le_bytes());
+        begin += 1 + decimals;
+    }
+    Some(at + begin)
+}
+
+fn write_long(out: &mut [u8; REACH], begin: usize, high: u64, spread: u128, decimals: usize) -> Option<usize> {
+    let mut text = [b'0'; MOST_DIGITS];
+    text[0] += u8::try_from(high / 10).ok().filter(|digit| *digit < 10)?;
+    text[1] += (high % 10) as u8;
+    text[2..].iter_mut().zip(spread.to_le_bytes()).for_each(|(to, digit)| *to += digit);
+    let significant = MOST_DIGITS - text.iter().take_while(|digit| **digit == b'0').count();
+    let count = significant.max(decimals + 1);
+    let text = text.get(MOST_DIGITS.checked_sub(count)?..)?;
+    let (whole, after) = text.split_at(count - decimals);
+    let point = begin + whole.len();
+    out[begin..point].copy_from_slice(whole);
+    out[point] = b'.';
+    out[point + 1..point + 1 + decimals].copy_from_slice(after);
+    Some(if decimals == 0 { point } else { point + 1 + decimals })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(number: Decimal) -> String {
+        let mut out = [b'#'; 64];
+        let end = write(&mut out, 3, number).unwrap();
+        String::from_utf8(out[3..end].to_vec()).unwrap()
+    }
+
+    fn number(text: &str) -> Option<Decimal> {
+        read(text.as_bytes(), 0).filter(|(_, end)| *end == text.len()).map(|(number, _)| number)
+    }
+
+    #[test]
+    fn numbers_are_written_as_they_were_read() {
+        for text in [
+            "0",
+            "7",
+            "-1",
+            "0.0",
+            "-0.00",
+            "10",
+            "97123.45000000",
+            "0.00000001",
+            "1700000000000",
+            "1700000000000000",
+            "99999999",
+            "100000000",
+            "9999999999999999",
+            "10000000000000000",
+            "999999999999999999",
+            "1234567890.12345678",
+            "0.12345678901234567",
+            "-12345678.9",
+            "0.0000000000000000",
+        ] {
+            assert_eq!(number(text).map(written).as_deref(), Some(text));
+        }
+    }
+
+    #[test]
+    fn what_would_be_written_otherwise_is_refused() {
+        for text in ["", "-", ".5", "5.", "00", "01.5", "+1", "1e5", "1234567890123456789", "0.123456789012345678", "x"] {
+            assert_eq!(number(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_number_is_written_as_it_was_read(text in "-?(0|[1-9][0-9]{0,8})(\\.[0-9]{1,9})?", rest in "[^0-9.]{0,9}") {
+            let whole = [text.as_str(), &rest].concat();
+            let (number, end) = read(whole.as_bytes(), 0).unwrap();
+            prop_assert_eq!(end, text.len());
+            prop_assert_eq!(written(number), text);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..40), digits: u64, decimals in 0u32..64, is_negative: bool) {
+            let _ = read(&bytes, 0);
+            let mut out = [0; REACH];
+            let _ = write(&mut out, 0, Decimal { digits, decimals, is_negative });
+        }
+    }
+}
