@@ -48,7 +48,7 @@ pub(super) const TAIL: &str = "tail";
 /// More stretches without candles than a series has.
 const MOST_VOIDS: usize = 64;
 /// Blocks read from the store at once; more than an answer fills.
-const RECALL: u64 = 16;
+pub(super) const RECALL: u64 = 16;
 /// Requests to the exchange in one load; a gap in the candles costs one more than there would be.
 const MOST_FETCHES: usize = 8;
 /// The newest candle, the one before, which may yet be corrected, and one that is settled.

@@ -1,5 +1,7 @@
 //! Candle rows: found by scanning, kept as the exchange wrote them.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use memchr::{memchr_iter, memchr2};
 
@@ -53,6 +55,26 @@ impl Rows {
             }
         }
         Some(rows)
+    }
+
+    /// Rows of several, each part's after those of the part before. `None` if they do not ascend.
+    pub(super) fn of_parts<'a>(parts: impl IntoIterator<Item = (&'a Rows, Range<usize>)> + Clone) -> Option<Rows> {
+        let text = Rows::join(parts.clone().into_iter().map(|(rows, range)| rows.text(range.start, range.end)));
+        let mut times: Vec<Row> = Vec::new();
+        let mut end = 0;
+        for (rows, range) in parts {
+            let Some([first, ..]) = rows.times.get(range.clone()) else { continue };
+            if times.last().is_some_and(|before| before.open >= first.open) {
+                return None;
+            }
+            let begin = end + u32::from(end > 0);
+            let shifted = |at: u32| (at - first.begin).checked_add(begin);
+            for row in &rows.times[range] {
+                times.push(Row { begin: shifted(row.begin)?, end: shifted(row.end)?, ..*row });
+            }
+            end = times.last()?.end;
+        }
+        Some(Rows { text, times })
     }
 
     /// The text of rows that follow each other, each with a comma before it but the first.
@@ -118,9 +140,34 @@ fn row_at(text: &[u8], begin: usize) -> Option<Row> {
 
 /// A time of digits alone, in ms or µs.
 fn time(text: &[u8]) -> Option<u64> {
-    let is_sound = (1..=17).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
-    let time = || text.iter().fold(0, |time: u64, digit| time * 10 + u64::from(digit - b'0'));
-    is_sound.then(|| crate::source::to_millis(time()))
+    let time = match (text.first_chunk::<8>(), text.last_chunk::<8>()) {
+        // As every time of this millennium is: eight digits, and those of the last eight that are not among them.
+        (Some(first), Some(last)) if text.len() <= 16 => {
+            let seen = 16 - text.len();
+            // The digits that were seen are in the lowest bytes.
+            let rest = eight_digits(*last)?.checked_shr(8 * seen as u32).unwrap_or(0) << (8 * seen % 64);
+            number(eight_digits(*first)?) * 10u64.pow(8 - seen as u32) + number(rest)
+        }
+        _ if (1..=17).contains(&text.len()) && text.iter().all(u8::is_ascii_digit) => {
+            text.iter().fold(0, |time: u64, digit| time * 10 + u64::from(digit - b'0'))
+        }
+        _ => return None,
+    };
+    Some(crate::source::to_millis(time))
+}
+
+/// Eight digits as eight small numbers, the first in the lowest byte.
+fn eight_digits(text: [u8; 8]) -> Option<u64> {
+    let digits = u64::from_le_bytes(text) ^ 0x3030_3030_3030_3030;
+    let others = (digits.wrapping_add(0x7676_7676_7676_7676) | digits) & 0x8080_8080_8080_8080;
+    (others == 0).then_some(digits)
+}
+
+/// The number that eight digits are: neighbours first, then pairs of them, then the two fours.
+fn number(digits: u64) -> u64 {
+    let pairs = (digits.wrapping_mul(10).wrapping_add(digits >> 8)) & 0x00FF_00FF_00FF_00FF;
+    let fours = (pairs.wrapping_mul(100).wrapping_add(pairs >> 16)) & 0x0000_FFFF_0000_FFFF;
+    (fours.wrapping_mul(10_000).wrapping_add(fours >> 32)) & 0xFFFF_FFFF
 }
 
 #[cfg(test)]
@@ -176,7 +223,29 @@ pub(crate) mod tests {
         assert_eq!((rows.times()[0].open, rows.times()[0].close), (1_700_000_000_000, 1_700_000_059_999));
     }
 
+    #[test]
+    fn rows_of_several_are_as_if_read_from_their_text() {
+        let one = Rows::of_answer(&answer([60_000, 120_000, 180_000])).unwrap();
+        let two = Rows::of_answer(&answer([120_000, 240_000])).unwrap();
+        let parts = [(&one, 0..1), (&two, 0..0), (&two, 0..1), (&one, 2..3), (&two, 1..2)];
+        let joined = Rows::of_parts(parts).unwrap();
+        assert_eq!(Some(joined.clone()), Rows::of_answer(&answer([60_000, 120_000, 180_000, 240_000])));
+        assert_eq!(Some(joined), Rows::of_text(&Bytes::from(Rows::join([one.text(0, 3), two.text(1, 2)]))));
+        assert_eq!(Rows::of_parts([(&one, 0..2), (&two, 0..1)]), None);
+        assert_eq!(Rows::of_parts([(&one, 1..1)]), Some(Rows::default()));
+    }
+
     proptest! {
+        #[test]
+        fn times_are_read_as_numbers_are(text in "[0-9]{1,18}", other in "[^0-9]", at in 0usize..20) {
+            let value = text.parse::<u64>().unwrap();
+            let expected = (text.len() <= 17).then(|| crate::source::to_millis(value));
+            prop_assert_eq!(time(text.as_bytes()), expected);
+            let mut broken = text;
+            broken.insert_str(at.min(broken.len()), &other);
+            prop_assert_eq!(time(broken.as_bytes()), None);
+        }
+
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(prop_oneof![
             any::<u8>(), Just(b'['), Just(b']'), Just(b','), Just(b'"'), Just(b'1'),

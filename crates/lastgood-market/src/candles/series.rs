@@ -236,4 +236,14 @@ impl Question {
             false => 0,
         }
     }
+
+    /// The oldest of the newest candles that may be part of an answer that reaches the end of the series.
+    pub(super) fn oldest_wanted(&self, now: u64) -> u64 {
+        let wanted = match self.is_backward() {
+            true => self.wants_of_the_end(now),
+            false => self.start.map_or(0, |start| self.series.candles_in(start, now)),
+        };
+        let wanted = wanted.min(self.series.most()) as u64;
+        now.saturating_sub(self.series.length.saturating_mul(wanted))
+    }
 }

@@ -156,26 +156,56 @@ const fn inverse_of_five() -> u64 {
 
 /// A column as it is read.
 struct Column {
+    /// What stands before each of its numbers.
     mark: Mark,
+    /// The decimals and signs; where all are alike, one.
     forms: Vec<u64>,
     digits: Vec<u64>,
     scale: u64,
+    /// Zeros at the end of each number's decimals, which are written behind it.
+    zeros: u32,
 }
 
 impl Column {
     fn read(packed: &mut &[u8], mark: Mark, rows: usize) -> Option<Column> {
         let (mut forms, mut digits) = (vec![0; rows], vec![0; rows]);
         column::read(packed, &mut forms)?;
-        let scale = *TENS.get(usize::from(packed.try_get_u8().ok()?))?;
+        let zeros = u32::from(packed.try_get_u8().ok()?);
         column::read(packed, &mut digits)?;
-        Some(Column { mark, forms, digits, scale })
+        let mut scale = *TENS.get(zeros as usize)?;
+        // Zeros that all numbers of a form end with are written once for all.
+        let alike = forms.iter().all(|form| *form == forms[0]);
+        let zeros = if alike && forms[0] >> 1 >= u64::from(zeros) && zeros <= 8 { zeros } else { 0 };
+        if alike {
+            forms = vec![forms[0].checked_sub(u64::from(zeros) << 1)?];
+        }
+        if zeros > 0 {
+            scale = 1;
+        }
+        Some(Column { mark, forms, digits, scale, zeros })
     }
 
-    fn number(&self, row: usize) -> Decimal {
-        let form = self.forms[row];
-        let digits = self.digits[row].wrapping_mul(self.scale);
+    /// Writes what stands before a number, and the number, and says how long they are.
+    #[inline]
+    fn write(&self, text: &mut [u8], at: usize, row: usize) -> Option<usize> {
+        let out = text.get_mut(at..)?.first_chunk_mut::<ROOM>()?;
+        let mark = put(out.first_chunk_mut()?, self.mark);
+        let mut length = mark + digits::write(out[mark..].first_chunk_mut()?, self.number(row)?)?;
+        if self.zeros > 0 {
+            let dot = self.forms[0] >> 1 == 0;
+            out[length] = b'.';
+            length += usize::from(dot);
+            *out[length..].first_chunk_mut::<8>()? = *b"00000000";
+            length += self.zeros as usize;
+        }
+        Some(length)
+    }
+
+    fn number(&self, row: usize) -> Option<Decimal> {
+        let form = if let [form] = self.forms[..] { form } else { *self.forms.get(row)? };
+        let digits = self.digits.get(row)?.wrapping_mul(self.scale);
         // What is beyond any number's is refused where it is written.
-        Decimal { digits, decimals: (form >> 1).min(63) as u32, is_negative: form & 1 == 1 }
+        Some(Decimal { digits, decimals: (form >> 1).min(63) as u32, is_negative: form & 1 == 1 })
     }
 }
 
@@ -192,25 +222,29 @@ pub(super) fn unpack(mut packed: &[u8], length: usize) -> Option<Vec<u8>> {
     }
     let frame = Frame { is_list, columns, quoted };
     let read = |mark| Column::read(&mut packed, mark, rows);
-    let columns: Vec<Column> = frame.marks().into_iter().map(read).collect::<Option<_>>()?;
-    let mut text = vec![0; length + REACH + 8];
-    let mut at = put(&mut text, 0, frame.begin())?;
+    let mut columns: Vec<Column> = frame.marks().into_iter().map(read).collect::<Option<_>>()?;
+    let mut text = vec![0; length + ROOM];
+    let mut mark = std::mem::replace(&mut columns[0].mark, frame.begin());
+    let mut at = 0;
     for row in 0..rows {
-        for (index, column) in columns.iter().enumerate() {
-            if row + index > 0 {
-                at = put(&mut text, at, column.mark)?;
-            }
-            at = digits::write(&mut text, at, column.number(row))?;
+        for column in &columns {
+            at += column.write(&mut text, at, row)?;
+        }
+        if row == 0 {
+            std::mem::swap(&mut columns[0].mark, &mut mark);
         }
     }
-    at = put(&mut text, at, frame.end())?;
+    at += put(text.get_mut(at..)?.first_chunk_mut()?, frame.end());
     text.truncate(length);
     (at == length && packed.is_empty()).then_some(text)
 }
 
-fn put(text: &mut [u8], at: usize, mark: Mark) -> Option<usize> {
-    *text.get_mut(at..)?.first_chunk_mut::<8>()? = mark.bytes.to_le_bytes();
-    Some(at + mark.length)
+/// The most bytes that are touched where a number is written, with what stands around it.
+const ROOM: usize = 8 + REACH + 8;
+
+fn put(text: &mut [u8; 8], mark: Mark) -> usize {
+    *text = mark.bytes.to_le_bytes();
+    mark.length
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ pub(super) struct Decimal {
 
 /// Digits of one number. All numbers of so many fit 63 bits.
 pub(super) const MOST_DIGITS: usize = 18;
-/// The most bytes that [`write`] touches beyond where it begins.
-pub(super) const REACH: usize = 40;
+/// The most bytes that [`write`] touches.
+pub(super) const REACH: usize = 24;
 
 const ZEROS: u64 = 0x3030_3030_3030_3030;
 const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
@@ -52,7 +52,8 @@ fn runs(text: &[u8], at: usize, mut digits: u64) -> (u64, usize) {
         let (value, more) = run(text, at + count);
         digits = digits.wrapping_mul(TENS[more]).wrapping_add(value);
         count += more;
-        if more < 8 || count > MOST_DIGITS {
+        let goes_on = more == 8 && text.get(at + count).is_some_and(u8::is_ascii_digit);
+        if !goes_on || count > MOST_DIGITS {
             return (digits, count);
         }
     }
@@ -98,49 +99,80 @@ fn spread(value: u64) -> u64 {
     tens | (twos - 10 * tens) << 8
 }
 
-/// Writes a number of at most [`MOST_DIGITS`] digits, decimals included, at `at` and says where it ends. `None` if
-/// `out` has less than [`REACH`] bytes there; those behind the number are overwritten.
-pub(super) fn write(out: &mut [u8], at: usize, number: Decimal) -> Option<usize> {
+/// Writes a number of at most [`MOST_DIGITS`] digits, decimals included, into the begin of `out` and says how long it
+/// is. What is behind it is overwritten.
+#[inline]
+pub(super) fn write(out: &mut [u8; REACH], number: Decimal) -> Option<usize> {
     let Decimal { digits, decimals, is_negative } = number;
-    let out = out.get_mut(at..)?.first_chunk_mut::<REACH>()?;
-    let decimals = decimals as usize;
-    out[0] = b'-';
-    let mut begin = usize::from(is_negative);
-    // Seldom: beyond sixteen digits, the first two are written before the others.
-    let high = digits / (EIGHT_DIGITS * EIGHT_DIGITS);
-    let low = digits % (EIGHT_DIGITS * EIGHT_DIGITS);
-    let spread = u128::from(spread(low / EIGHT_DIGITS)) | u128::from(spread(low % EIGHT_DIGITS)) << 64;
-    if high > 0 || decimals >= 16 {
-        return write_long(out, begin, high, spread, decimals).map(|length| at + length);
+    if is_negative {
+        out[0] = b'-';
+        let mut rest = [0; REACH];
+        let length = write(&mut rest, Decimal { is_negative: false, ..number })?;
+        out[1..].copy_from_slice(&rest[..REACH - 1]);
+        return Some(1 + length);
     }
-    let significant = 16 - (spread.trailing_zeros() / 8).min(16) as usize;
-    let count = significant.max(decimals + 1);
-    let text = (spread | u128::from(ZEROS) << 64 | u128::from(ZEROS)) >> (8 * (16 - count));
-    out[begin..begin + 16].copy_from_slice(&text.to_le_bytes());
-    begin += count - decimals;
-    if decimals > 0 {
-        out[begin] = b'.';
-        let after = text >> (8 * (count - decimals));
-        out[begin + 1..begin + 17].copy_from_slice(&after.to_le_bytes());
-        begin += 1 + decimals;
+    // As nearly all numbers of a market are.
+    match decimals {
+        0 if digits < EIGHT_DIGITS => Some(write_whole(out, digits)),
+        1..8 if digits < EIGHT_DIGITS => Some(write_short(out, digits, decimals as usize)),
+        0 | 8 if digits < EIGHT_DIGITS * EIGHT_DIGITS => Some(write_with_eight(out, digits, decimals == 8)),
+        _ => write_long(out, digits, decimals as usize),
     }
-    Some(at + begin)
 }
 
-fn write_long(out: &mut [u8; REACH], begin: usize, high: u64, spread: u128, decimals: usize) -> Option<usize> {
-    let mut text = [b'0'; MOST_DIGITS];
-    text[0] += u8::try_from(high / 10).ok().filter(|digit| *digit < 10)?;
-    text[1] += (high % 10) as u8;
-    text[2..].iter_mut().zip(spread.to_le_bytes()).for_each(|(to, digit)| *to += digit);
-    let significant = MOST_DIGITS - text.iter().take_while(|digit| **digit == b'0').count();
+/// Eight digits, and how many of them there are without zeros at the begin.
+fn text_of(value: u64) -> (u64, u32) {
+    let spread = spread(value);
+    (spread | ZEROS, 8 - spread.trailing_zeros() / 8)
+}
+
+fn write_whole(out: &mut [u8; REACH], digits: u64) -> usize {
+    let (text, significant) = text_of(digits);
+    let count = significant.max(1);
+    out[..8].copy_from_slice(&(text >> (64 - 8 * count)).to_le_bytes());
+    count as usize
+}
+
+/// At most eight digits with their point.
+fn write_short(out: &mut [u8; REACH], digits: u64, decimals: usize) -> usize {
+    let (text, significant) = text_of(digits);
+    let whole = (significant as usize).saturating_sub(decimals).max(1);
+    let text = text >> (64 - 8 * (whole + decimals));
+    let after = (text >> (8 * whole)) << 8 | u64::from(b'.');
+    out[..8].copy_from_slice(&text.to_le_bytes());
+    // Eight digits and a point are nine bytes, but before the point is one at least.
+    out[whole..whole + 8].copy_from_slice(&after.to_le_bytes());
+    whole + 1 + decimals
+}
+
+/// Digits of which the last eight are written whole: behind a point, or after others.
+fn write_with_eight(out: &mut [u8; REACH], digits: u64, is_after_point: bool) -> usize {
+    let mut length = write_whole(out, digits / EIGHT_DIGITS);
+    out[length] = b'.';
+    length += usize::from(is_after_point);
+    out[length..length + 8].copy_from_slice(&(spread(digits % EIGHT_DIGITS) | ZEROS).to_le_bytes());
+    length + 8
+}
+
+fn write_long(out: &mut [u8; REACH], digits: u64, decimals: usize) -> Option<usize> {
+    let (high, middle) = (digits / EIGHT_DIGITS / EIGHT_DIGITS, digits / EIGHT_DIGITS % EIGHT_DIGITS);
+    let mut text = [b'0'; 24];
+    for (to, value) in text.as_chunks_mut::<8>().0.iter_mut().zip([high, middle, digits % EIGHT_DIGITS]) {
+        *to = (spread(value) | ZEROS).to_le_bytes();
+    }
+    let significant = text.len() - text.iter().take_while(|digit| **digit == b'0').count();
     let count = significant.max(decimals + 1);
-    let text = text.get(MOST_DIGITS.checked_sub(count)?..)?;
-    let (whole, after) = text.split_at(count - decimals);
-    let point = begin + whole.len();
-    out[begin..point].copy_from_slice(whole);
-    out[point] = b'.';
-    out[point + 1..point + 1 + decimals].copy_from_slice(after);
-    Some(if decimals == 0 { point } else { point + 1 + decimals })
+    if count > MOST_DIGITS {
+        return None;
+    }
+    let (whole, after) = text[text.len() - count..].split_at(count - decimals);
+    out[..whole.len()].copy_from_slice(whole);
+    if after.is_empty() {
+        return Some(whole.len());
+    }
+    out[whole.len()] = b'.';
+    out[whole.len() + 1..][..after.len()].copy_from_slice(after);
+    Some(count + 1)
 }
 
 #[cfg(test)]
@@ -150,9 +182,9 @@ mod tests {
     use super::*;
 
     fn written(number: Decimal) -> String {
-        let mut out = [b'#'; 64];
-        let end = write(&mut out, 3, number).unwrap();
-        String::from_utf8(out[3..end].to_vec()).unwrap()
+        let mut out = [b'#'; REACH];
+        let length = write(&mut out, number).unwrap();
+        String::from_utf8(out[..length].to_vec()).unwrap()
     }
 
     fn number(text: &str) -> Option<Decimal> {
@@ -188,7 +220,8 @@ mod tests {
 
     #[test]
     fn what_would_be_written_otherwise_is_refused() {
-        for text in ["", "-", ".5", "5.", "00", "01.5", "+1", "1e5", "1234567890123456789", "0.123456789012345678", "x"] {
+        for text in ["", "-", ".5", "5.", "00", "01.5", "+1", "1e5", "1234567890123456789", "0.123456789012345678", "x"]
+        {
             assert_eq!(number(text), None, "{text}");
         }
     }
@@ -206,7 +239,7 @@ mod tests {
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..40), digits: u64, decimals in 0u32..64, is_negative: bool) {
             let _ = read(&bytes, 0);
             let mut out = [0; REACH];
-            let _ = write(&mut out, 0, Decimal { digits, decimals, is_negative });
+            let _ = write(&mut out, Decimal { digits, decimals, is_negative });
         }
     }
 }
