@@ -271,7 +271,7 @@ impl Candles {
 
     /// The end of a series as the tiers keep it, with what else its load brought.
     fn loaded(&self, series: &Series, tail: &Tail, beside: Filled) -> Loaded {
-        let close = tail.rows.times().last().map(|row| row.close);
+        let close = tail.rows.last_close();
         let forming = self.exchange.forming_fresh_for(&series.interval);
         let fresh_for = Some(series.fresh_for(close, self.now(), forming));
         Loaded { fresh_for, persist: Persist::Every(STORED_EVERY), beside, ..Loaded::from(tail.write()) }

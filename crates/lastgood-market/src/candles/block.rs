@@ -23,7 +23,7 @@ impl Block {
 
     fn read(value: &Value) -> Option<Block> {
         let known = Spans::parse(value.meta.as_deref()?)?;
-        Some(Block { rows: Rows::of_text(&value.body)?, known })
+        Some(Block { rows: Rows::of_kept(&value.body)?, known })
     }
 
     /// The block as the tiers hold it.

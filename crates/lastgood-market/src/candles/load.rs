@@ -221,7 +221,7 @@ impl<'a> Draft<'a> {
         }
         let (rows, asked_at) = self.fetch(fetch).await?;
         let is_short = rows.times().len() < fetch.limit;
-        let is_aged = !is_short && rows.times().last().is_some_and(|last| self.is_aged(last.close));
+        let is_aged = !is_short && rows.last_close().is_some_and(|close| self.is_aged(close));
         let newer_known = hole.is_bounded || is_aged || is_newer_in(tail, &rows);
         let settled = settled(&rows, asked_at, newer_known, series.grace());
         let all_settled = settled == rows.times().len();
@@ -379,9 +379,10 @@ fn merged(held: Option<Arc<Block>>, stored: Arc<Block>) -> Option<(Arc<Block>, P
 
 /// How many rows of an answer will not change any more: closed, with a newer one known, and past their grace.
 fn settled(rows: &Rows, asked_at: u64, newer_known: bool, grace: u64) -> usize {
-    let times = rows.times();
-    let followed = if newer_known { times.len() } else { times.len().saturating_sub(1) };
-    times[..followed].iter().take_while(|row| row.close.saturating_add(grace) < asked_at).count()
+    let count = rows.times().len();
+    let followed = if newer_known { count } else { count.saturating_sub(1) };
+    let has_settled = |row: &usize| rows.close(*row).is_some_and(|close| close.saturating_add(grace) < asked_at);
+    (0..followed).take_while(has_settled).count()
 }
 
 /// Whether the end of the series is known to hold a candle newer than all of `rows`.

@@ -3,25 +3,33 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use memchr::{memchr_iter, memchr2};
+use memchr::{memchr, memchr_iter, memchr2};
 
 /// Rows side by side, separated by commas, in the order of their opens, with the times of each.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Rows {
     text: Bytes,
     times: Vec<Row>,
+    /// When each closes, where that was looked at: of what is settled nobody asks.
+    closes: Vec<u64>,
 }
 
-/// Where a row lies in the text, and its times in ms.
+/// Where a row lies in the text, and its time in ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Row {
     begin: u32,
     end: u32,
     /// When its candle opens.
     pub(super) open: u64,
-    /// When it closes: the last millisecond that belongs to it.
-    pub(super) close: u64,
 }
+
+impl PartialEq for Rows {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text && self.times == other.times
+    }
+}
+
+impl Eq for Rows {}
 
 /// Items of a row of the exchange's; the twelfth is unused.
 const LEAST_ITEMS: usize = 11;
@@ -38,10 +46,12 @@ impl Rows {
 
     /// The rows of a text of rows.
     pub(super) fn of_text(text: &Bytes) -> Option<Rows> {
-        let mut rows = Rows { text: text.clone(), times: Vec::with_capacity(text.len() / 128) };
+        let most = text.len() / 128;
+        let mut rows = Rows { text: text.clone(), times: Vec::with_capacity(most), closes: Vec::with_capacity(most) };
         let mut at = skip_blanks(text, 0);
         while at < text.len() {
-            let row = row_at(text, at)?;
+            let (row, close) = row_at(text, at)?;
+            rows.closes.push(close);
             if rows.times.last().is_some_and(|before| before.open >= row.open) {
                 return None;
             }
@@ -52,6 +62,27 @@ impl Rows {
                 (text[at] == b',').then_some(())?;
                 at = skip_blanks(text, at + 1);
                 (at < text.len()).then_some(())?;
+            }
+        }
+        Some(rows)
+    }
+
+    /// The rows of a text that was rows when it was kept. `None` if it is anything else, but their items are not
+    /// counted again.
+    pub(super) fn of_kept(text: &Bytes) -> Option<Rows> {
+        let mut rows = Rows { text: text.clone(), times: Vec::with_capacity(text.len() / 128), closes: Vec::new() };
+        let (mut at, mut before) = (0, None);
+        while at < text.len() {
+            let row = kept_row_at(text, at)?;
+            if before >= Some(row.open) {
+                return None;
+            }
+            before = Some(row.open);
+            rows.times.push(row);
+            at = row.end as usize + 1;
+            // Text between rows that is no single comma is seldom, and looked at with more care.
+            if at <= text.len() && (text[at - 1] != b',' || at == text.len()) {
+                return Rows::of_text(text);
             }
         }
         Some(rows)
@@ -74,7 +105,7 @@ impl Rows {
             }
             end = times.last()?.end;
         }
-        Some(Rows { text, times })
+        Some(Rows { text, times, closes: Vec::new() })
     }
 
     /// The text of rows that follow each other, each with a comma before it but the first.
@@ -92,6 +123,17 @@ impl Rows {
     /// Each row's place and times.
     pub(super) fn times(&self) -> &[Row] {
         &self.times
+    }
+
+    /// When a candle closes: the last millisecond that belongs to it.
+    pub(super) fn close(&self, row: usize) -> Option<u64> {
+        let looked_at = self.closes.get(row).copied();
+        looked_at.or_else(|| row_at(&self.text, self.times.get(row)?.begin as usize).map(|(_, close)| close))
+    }
+
+    /// When the newest candle closes.
+    pub(super) fn last_close(&self) -> Option<u64> {
+        self.close(self.times.len().checked_sub(1)?)
     }
 
     /// How many rows open before `time`.
@@ -122,8 +164,26 @@ fn skip_blanks(text: &[u8], at: usize) -> usize {
     at + text[at..].iter().take_while(|byte| byte.is_ascii_whitespace()).count()
 }
 
-/// The row that begins at `begin`. Its strings are numbers, so that no bracket or quote can stand in them.
-fn row_at(text: &[u8], begin: usize) -> Option<Row> {
+/// The row that begins at `begin`, of which only the end and the first item are looked at.
+fn kept_row_at(text: &[u8], begin: usize) -> Option<Row> {
+    let inside = text.get(begin..)?.strip_prefix(b"[")?;
+    // Times of this millennium have thirteen digits.
+    let of_thirteen = inside.get(..13).filter(|_| inside.get(13) == Some(&b',')).and_then(time);
+    let (open, length) = match of_thirteen {
+        Some(open) => (open, 13),
+        None => {
+            let length = memchr(b',', inside)?;
+            (time(&inside[..length])?, length)
+        }
+    };
+    let end = begin + 1 + length + memchr(b']', &inside[length..])? + 1;
+    let place = |at: usize| u32::try_from(at).ok();
+    Some(Row { begin: place(begin)?, end: place(end)?, open })
+}
+
+/// The row that begins at `begin`, and when it closes. Its strings are numbers, so that no bracket or quote can stand
+/// in them.
+fn row_at(text: &[u8], begin: usize) -> Option<(Row, u64)> {
     (text.get(begin) == Some(&b'[')).then_some(())?;
     let inner = begin + 1;
     let end = inner + memchr2(b']', b'[', &text[inner..])?;
@@ -135,7 +195,7 @@ fn row_at(text: &[u8], begin: usize) -> Option<Row> {
     let close = time(&inside[sixth + 1..seventh])?;
     let is_whole = commas.count() + 8 >= LEAST_ITEMS && close >= open;
     let place = |at: usize| u32::try_from(at).ok();
-    is_whole.then_some(Row { begin: place(begin)?, end: place(end + 1)?, open, close })
+    is_whole.then_some((Row { begin: place(begin)?, end: place(end + 1)?, open }, close))
 }
 
 /// A time of digits alone, in ms or µs.
@@ -190,7 +250,7 @@ pub(crate) mod tests {
         let body = answer([60_000, 120_000, 187_000]);
         let rows = Rows::of_answer(&body).unwrap();
         assert_eq!(rows.times().iter().map(|row| row.open).collect::<Vec<_>>(), [60_000, 120_000, 187_000]);
-        assert_eq!(rows.times()[0].close, 119_999);
+        assert_eq!((rows.close(0), rows.close(3), rows.last_close()), (Some(119_999), None, Some(246_999)));
         assert_eq!(rows.slice(0, 3), body.slice(1..body.len() - 1));
         assert_eq!(rows.slice(1, 2), row(120_000));
         assert_eq!((rows.slice(3, 3), rows.slice(2, 9)), (Bytes::new(), Bytes::new()));
@@ -220,7 +280,30 @@ pub(crate) mod tests {
         let body =
             Bytes::from_static(br#"[[1700000000000000,"1","1","1","1","1",1700000059999999,"1",1,"1","1","0"]]"#);
         let rows = Rows::of_answer(&body).unwrap();
-        assert_eq!((rows.times()[0].open, rows.times()[0].close), (1_700_000_000_000, 1_700_000_059_999));
+        assert_eq!((rows.times()[0].open, rows.close(0)), (1_700_000_000_000, Some(1_700_000_059_999)));
+    }
+
+    #[test]
+    fn kept_rows_are_found_as_those_of_an_answer_are() {
+        let body = answer([60_000, 120_000, 1_700_000_000_000]);
+        let rows = Rows::of_answer(&body).unwrap();
+        for text in [rows.slice(0, 3), Bytes::from([row(1).as_str(), " , ", &row(2)].concat()), Bytes::new()] {
+            let kept = Rows::of_kept(&text).unwrap();
+            assert_eq!(kept, Rows::of_text(&text).unwrap());
+            assert_eq!(kept.last_close(), Rows::of_text(&text).unwrap().last_close());
+        }
+        for text in [
+            "x".to_owned(),
+            "[1]".to_owned(),
+            format!("{},", row(1)),
+            format!("{}{}", row(1), row(2)),
+            format!("{},{}", row(2), row(2)),
+            format!("{},{}", row(2), row(1)),
+            format!("{},x", row(1)),
+            row(1).replace(']', ""),
+        ] {
+            assert_eq!(Rows::of_kept(&Bytes::from(text.clone())), None, "{text}");
+        }
     }
 
     #[test]
@@ -251,9 +334,9 @@ pub(crate) mod tests {
             any::<u8>(), Just(b'['), Just(b']'), Just(b','), Just(b'"'), Just(b'1'),
         ], 0..80)) {
             let body = Bytes::from(bytes);
-            if let Some(rows) = Rows::of_answer(&body) {
+            for rows in [Rows::of_answer(&body), Rows::of_kept(&body)].into_iter().flatten() {
                 for to in 0..=rows.times().len() {
-                    let _ = rows.slice(0, to);
+                    let _ = (rows.slice(0, to), rows.close(to));
                 }
             }
         }
