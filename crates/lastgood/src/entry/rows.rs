@@ -14,7 +14,8 @@ use bytes::{Buf, BufMut};
 mod column;
 mod digits;
 
-use self::digits::{Decimal, MOST_DIGITS, REACH, TENS, word};
+use self::column::Values;
+use self::digits::{Decimal, Form, MOST_DIGITS, REACH, TENS, word};
 
 /// More than a candle has; and more rows than an answer has.
 const MOST_COLUMNS: usize = 32;
@@ -86,29 +87,60 @@ impl Frame {
     }
 }
 
+/// What was read of a column.
+#[derive(Clone, Default)]
+struct Read {
+    forms: Vec<u64>,
+    digits: Vec<u64>,
+    zeros: u32,
+    before: Decimal,
+    length: usize,
+}
+
+impl Read {
+    /// Takes the number at `at`, and says where it ends.
+    fn take(&mut self, text: &[u8], at: usize) -> Option<usize> {
+        let (number, end) = digits::read_like(text, at, self.before, self.length)?;
+        self.forms.push(form_of(number));
+        self.digits.push(number.digits);
+        self.zeros = self.zeros.min(zeros_at_the_end(text, end));
+        (self.before, self.length) = (number, end - at);
+        Some(end)
+    }
+
+    fn write(mut self, out: &mut Vec<u8>) {
+        column::write(out, &self.forms);
+        out.put_u8(self.zeros as u8);
+        divide(&mut self.digits, self.zeros);
+        column::write(out, &self.digits);
+    }
+}
+
+fn form_of(number: Decimal) -> u64 {
+    u64::from(number.decimals << 1) | u64::from(number.is_negative)
+}
+
 /// The rows packed; `None` for a text that is none of such rows.
 pub(super) fn pack(text: &[u8]) -> Option<Vec<u8>> {
     let frame = Frame::of(text)?;
-    let columns = frame.columns;
-    let most_rows = MOST_ROWS.min(text.len() / (2 * columns + 1) + 1);
-    let mut forms: Vec<Vec<u64>> = vec![Vec::with_capacity(most_rows.min(64)); columns];
-    let mut digits: Vec<Vec<u64>> = vec![Vec::with_capacity(most_rows.min(512)); columns];
-    let mut zeros = vec![MOST_DIGITS as u32; columns];
-    let (marks, begin, end) = (frame.marks(), frame.begin(), frame.end());
-    let (mut at, mut mark, mut rows) = (0, begin, 0);
+    // Rows of a text are much alike.
+    let rows_likely = (text.len() / text.iter().position(|byte| *byte == b']')?).min(MOST_ROWS) + 1;
+    let column = || Read {
+        forms: Vec::with_capacity(rows_likely),
+        digits: Vec::with_capacity(rows_likely),
+        zeros: MOST_DIGITS as u32,
+        ..Read::default()
+    };
+    let mut columns: Vec<Read> = (0..frame.columns).map(|_| column()).collect();
+    let (mut marks, end) = (frame.marks(), frame.end());
+    let between = std::mem::replace(&mut marks[0], frame.begin());
+    let (mut at, mut rows) = (0, 0);
     loop {
-        for column in 0..columns {
-            if column > 0 {
-                mark = marks[column];
-            }
+        for (column, mark) in columns.iter_mut().zip(&marks) {
             if !mark.is_at(text, at) {
                 return None;
             }
-            let (number, after) = digits::read(text, at + mark.length)?;
-            at = after;
-            forms[column].push(u64::from(number.decimals << 1) | u64::from(number.is_negative));
-            digits[column].push(number.digits);
-            zeros[column] = zeros[column].min(zeros_at_the_end(text, at));
+            at = column.take(text, at + mark.length)?;
         }
         rows += 1;
         if at + end.length == text.len() && end.is_at(text, at) {
@@ -117,19 +149,14 @@ pub(super) fn pack(text: &[u8]) -> Option<Vec<u8>> {
         if rows == MOST_ROWS {
             return None;
         }
-        mark = marks[0];
+        marks[0] = between;
     }
     let mut out = Vec::with_capacity(text.len() / 4);
     out.put_u8(u8::from(frame.is_list));
-    out.put_u8(columns as u8);
+    out.put_u8(frame.columns as u8);
     out.put_u32_le(frame.quoted);
     out.put_u16_le(rows as u16);
-    for ((forms, digits), zeros) in forms.iter().zip(&mut digits).zip(zeros) {
-        column::write(&mut out, forms);
-        out.put_u8(zeros as u8);
-        divide(digits, zeros);
-        column::write(&mut out, digits);
-    }
+    columns.into_iter().for_each(|column| column.write(&mut out));
     Some(out)
 }
 
@@ -154,60 +181,111 @@ const fn inverse_of_five() -> u64 {
     0xCCCC_CCCC_CCCC_CCCD
 }
 
-/// A column as it is read.
+/// A column as it is written.
 struct Column {
-    /// What stands before each of its numbers.
-    mark: Mark,
-    /// The decimals and signs; where all are alike, one.
-    forms: Vec<u64>,
-    digits: Vec<u64>,
-    scale: u64,
-    /// Zeros at the end of each number's decimals, which are written behind it.
-    zeros: u32,
+    /// What stands before each of its numbers, with the zeros that the number before ends with.
+    before: Before,
+    numbers: Numbers,
+    /// Zeros that its numbers end with and that are written with what comes behind.
+    zeros: Zeros,
+}
+
+enum Numbers {
+    /// All are the same.
+    Same { text: [u8; REACH], length: usize },
+    /// All have one form.
+    Alike { form: Form, digits: Vec<u64> },
+    /// The decimals and the sign of each, and its digits.
+    Each { forms: Vec<u64>, digits: Vec<u64> },
+}
+
+/// Up to sixteen bytes between two numbers.
+#[derive(Clone, Copy)]
+struct Before {
+    bytes: [u8; 16],
+    length: usize,
+}
+
+/// Zeros, so many, at the end of a number whose point may stand before them.
+#[derive(Clone, Copy, Default)]
+struct Zeros {
+    has_point: bool,
+    count: usize,
+}
+
+impl Before {
+    fn new(zeros: Zeros, mark: Mark) -> Before {
+        let mut bytes = [b'0'; 16];
+        bytes[0] = if zeros.has_point { b'.' } else { b'0' };
+        let begin = usize::from(zeros.has_point) + zeros.count;
+        bytes[begin..][..mark.length].copy_from_slice(&mark.bytes.to_le_bytes()[..mark.length]);
+        Before { bytes, length: begin + mark.length }
+    }
+}
+
+fn number_of(form: u64, digits: u64) -> Decimal {
+    // What no number has is refused where it is written.
+    Decimal { digits, decimals: (form >> 1).min(63) as u32, is_negative: form & 1 == 1 }
 }
 
 impl Column {
-    fn read(packed: &mut &[u8], mark: Mark, rows: usize) -> Option<Column> {
-        let (mut forms, mut digits) = (vec![0; rows], vec![0; rows]);
-        column::read(packed, &mut forms)?;
-        let zeros = u32::from(packed.try_get_u8().ok()?);
-        column::read(packed, &mut digits)?;
-        let mut scale = *TENS.get(zeros as usize)?;
-        // Zeros that all numbers of a form end with are written once for all.
-        let alike = forms.iter().all(|form| *form == forms[0]);
-        let zeros = if alike && forms[0] >> 1 >= u64::from(zeros) && zeros <= 8 { zeros } else { 0 };
-        if alike {
-            forms = vec![forms[0].checked_sub(u64::from(zeros) << 1)?];
-        }
-        if zeros > 0 {
-            scale = 1;
-        }
-        Some(Column { mark, forms, digits, scale, zeros })
+    fn read(packed: &mut &[u8], rows: usize) -> Option<Column> {
+        let forms = column::read(packed, rows)?;
+        let at_the_end = u32::from(packed.try_get_u8().ok()?);
+        let scale = *TENS.get(at_the_end as usize)?;
+        let mut digits = column::read(packed, rows)?;
+        let mut zeros = Zeros::default();
+        let numbers = match (forms, &mut digits) {
+            (Values::Same(form), Values::Same(digits)) => {
+                let mut text = [0; REACH];
+                let length = digits::write(&mut text, number_of(form, digits.checked_mul(scale)?))?;
+                Numbers::Same { text, length }
+            }
+            (Values::Same(form), Values::Each(digits)) if form & 1 == 0 && form < 64 => {
+                let mut decimals = (form >> 1) as u32;
+                if (1..=8.min(decimals)).contains(&at_the_end) {
+                    decimals -= at_the_end;
+                    zeros = Zeros { has_point: decimals == 0, count: at_the_end as usize };
+                } else if at_the_end > 0 {
+                    multiply(digits, scale);
+                }
+                let most = digits.iter().copied().max()?;
+                Numbers::Alike { form: Form::of(decimals, most), digits: std::mem::take(digits) }
+            }
+            (mut forms, digits) => {
+                let mut digits = digits.each(rows);
+                multiply(&mut digits, scale);
+                Numbers::Each { forms: forms.each(rows), digits }
+            }
+        };
+        Some(Column { before: Before { bytes: [0; 16], length: 0 }, numbers, zeros })
     }
 
     /// Writes what stands before a number, and the number, and says how long they are.
     #[inline]
     fn write(&self, text: &mut [u8], at: usize, row: usize) -> Option<usize> {
         let out = text.get_mut(at..)?.first_chunk_mut::<ROOM>()?;
-        let mark = put(out.first_chunk_mut()?, self.mark);
-        let mut length = mark + digits::write(out[mark..].first_chunk_mut()?, self.number(row)?)?;
-        if self.zeros > 0 {
-            let dot = self.forms[0] >> 1 == 0;
-            out[length] = b'.';
-            length += usize::from(dot);
-            *out[length..].first_chunk_mut::<8>()? = *b"00000000";
-            length += self.zeros as usize;
-        }
-        Some(length)
-    }
-
-    fn number(&self, row: usize) -> Option<Decimal> {
-        let form = if let [form] = self.forms[..] { form } else { *self.forms.get(row)? };
-        let digits = self.digits.get(row)?.wrapping_mul(self.scale);
-        // What is beyond any number's is refused where it is written.
-        Some(Decimal { digits, decimals: (form >> 1).min(63) as u32, is_negative: form & 1 == 1 })
+        out[..16].copy_from_slice(&self.before.bytes);
+        let length = self.before.length;
+        let number = out.get_mut(length..)?.first_chunk_mut::<REACH>()?;
+        let written = match &self.numbers {
+            Numbers::Alike { form, digits } => form.write(number, *digits.get(row)?)?,
+            Numbers::Same { text, length } => {
+                *number = *text;
+                *length
+            }
+            Numbers::Each { forms, digits } => digits::write(number, number_of(*forms.get(row)?, *digits.get(row)?))?,
+        };
+        Some(length + written)
     }
 }
+
+fn multiply(numbers: &mut [u64], scale: u64) {
+    numbers.iter_mut().for_each(|number| *number = number.wrapping_mul(scale));
+}
+
+/// The most bytes that are touched where a number is written, with what stands before it.
+const ROOM: usize = 16 + REACH;
 
 /// The text of so many bytes that was packed; `None` for anything else.
 pub(super) fn unpack(mut packed: &[u8], length: usize) -> Option<Vec<u8>> {
@@ -221,30 +299,27 @@ pub(super) fn unpack(mut packed: &[u8], length: usize) -> Option<Vec<u8>> {
         return None;
     }
     let frame = Frame { is_list, columns, quoted };
-    let read = |mark| Column::read(&mut packed, mark, rows);
-    let mut columns: Vec<Column> = frame.marks().into_iter().map(read).collect::<Option<_>>()?;
+    let read = |_| Column::read(&mut packed, rows);
+    let mut columns: Vec<Column> = (0..columns).map(read).collect::<Option<_>>()?;
+    let last = columns.last()?.zeros;
+    let mut zeros = last;
+    for (column, mark) in columns.iter_mut().zip(frame.marks()) {
+        column.before = Before::new(zeros, mark);
+        zeros = column.zeros;
+    }
+    let between = std::mem::replace(&mut columns[0].before, Before::new(Zeros::default(), frame.begin()));
     let mut text = vec![0; length + ROOM];
-    let mut mark = std::mem::replace(&mut columns[0].mark, frame.begin());
     let mut at = 0;
     for row in 0..rows {
         for column in &columns {
             at += column.write(&mut text, at, row)?;
         }
-        if row == 0 {
-            std::mem::swap(&mut columns[0].mark, &mut mark);
-        }
+        columns[0].before = between;
     }
-    at += put(text.get_mut(at..)?.first_chunk_mut()?, frame.end());
+    let end = Before::new(last, frame.end());
+    *text.get_mut(at..)?.first_chunk_mut::<16>()? = end.bytes;
     text.truncate(length);
-    (at == length && packed.is_empty()).then_some(text)
-}
-
-/// The most bytes that are touched where a number is written, with what stands around it.
-const ROOM: usize = 8 + REACH + 8;
-
-fn put(text: &mut [u8; 8], mark: Mark) -> usize {
-    *text = mark.bytes.to_le_bytes();
-    mark.length
+    (at + end.length == length && packed.is_empty()).then_some(text)
 }
 
 #[cfg(test)]

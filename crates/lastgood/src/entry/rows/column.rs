@@ -2,6 +2,8 @@
 
 use bytes::{Buf, BufMut};
 
+use super::digits::word;
+
 /// The widest values that are read in one step, wherever their first bit lies.
 const WIDEST: u32 = 56;
 /// The width that stands for whole numbers as they are.
@@ -36,19 +38,40 @@ pub(super) fn write(out: &mut Vec<u8>, values: &[u64]) {
     put_bits(out, values.iter().map(|value| value.wrapping_sub(least)), width);
 }
 
-/// Reads a column into `values`, and says whether there was one.
-pub(super) fn read(packed: &mut &[u8], values: &mut [u64]) -> Option<()> {
+/// The values of a column.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Values {
+    /// All are the same.
+    Same(u64),
+    Each(Vec<u64>),
+}
+
+impl Values {
+    pub(super) fn each(&mut self, count: usize) -> Vec<u64> {
+        match self {
+            Values::Same(value) => vec![*value; count],
+            Values::Each(values) => std::mem::take(values),
+        }
+    }
+}
+
+/// Reads a column of `count` values.
+pub(super) fn read(packed: &mut &[u8], count: usize) -> Option<Values> {
     let kind = packed.try_get_u8().ok()?;
     let least = packed.try_get_u64_le().ok()?;
+    if kind == 0 {
+        return Some(Values::Same(least));
+    }
     let begin = if kind & STEPS == 0 { None } else { Some(packed.try_get_u64_le().ok()?) };
-    get_bits(packed, values, u32::from(kind & !STEPS), least)?;
+    let mut values = vec![0; count];
+    get_bits(packed, &mut values, u32::from(kind & !STEPS), least)?;
     if let Some(mut at) = begin {
-        for value in values {
+        for value in &mut values {
             at = at.wrapping_add(*value);
             *value = at;
         }
     }
-    Some(())
+    Some(Values::Each(values))
 }
 
 fn range(values: impl Iterator<Item = u64>) -> (u64, u64) {
@@ -110,7 +133,7 @@ fn get_bits(packed: &mut &[u8], values: &mut [u64], width: u32, least: u64) -> O
     let mask = (1u64 << width) - 1;
     let mut bit = 0;
     for value in values {
-        *value = least.wrapping_add((super::digits::word(bytes, bit / 8) >> (bit % 8)) & mask);
+        *value = least.wrapping_add((word(bytes, bit / 8) >> (bit % 8)) & mask);
         bit += width as usize;
     }
     Some(())
@@ -127,8 +150,11 @@ mod tests {
         write(&mut out, values);
         let length = out.len();
         out.extend_from_slice(b"rest");
-        let (mut packed, mut back) = (out.as_slice(), vec![7; values.len()]);
-        read(&mut packed, &mut back).unwrap();
+        let mut packed = out.as_slice();
+        let back = match read(&mut packed, values.len()).unwrap() {
+            Values::Same(value) => vec![value; values.len()],
+            Values::Each(values) => values,
+        };
         assert_eq!((back.as_slice(), packed), (values, b"rest".as_slice()));
         length
     }
@@ -154,7 +180,7 @@ mod tests {
 
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60), count in 0usize..50) {
-            let _ = read(&mut bytes.as_slice(), &mut vec![0; count]);
+            let _ = read(&mut bytes.as_slice(), count);
         }
     }
 }

@@ -29,6 +29,7 @@ pub(super) fn word(text: &[u8], at: usize) -> u64 {
 }
 
 /// The digits at `at`, up to eight of them: their value and how many there are.
+#[inline]
 fn run(text: &[u8], at: usize) -> (u64, usize) {
     let digits = word(text, at) ^ ZEROS;
     // The lowest byte with its high bit set is the first that is no digit; what a carry does is above it.
@@ -69,6 +70,38 @@ pub(super) const TENS: [u64; MOST_DIGITS + 1] = {
     tens
 };
 
+/// As [`read`], for a number that is likely to have so many decimals, or digits if it has no point, as the one before.
+///
+/// Where it has, the next number's place does not wait for this one to be looked at.
+#[inline]
+pub(super) fn read_like(text: &[u8], at: usize, before: Decimal, length: usize) -> Option<(Decimal, usize)> {
+    let Decimal { decimals, .. } = before;
+    if decimals == 0 && (9..=16).contains(&length) {
+        let (first, eight) = run(text, at);
+        let (rest, count) = run(text, at + 8);
+        let end = at + length;
+        let is_alike = eight == 8 && count == length - 8 && text.get(at) != Some(&b'0') && !goes_on(text, end);
+        if is_alike {
+            return Some((Decimal { digits: first * TENS[length - 8] + rest, ..before }, end));
+        }
+    } else if (1..=8).contains(&decimals) {
+        let (whole, count) = run(text, at);
+        let point = at + count;
+        let end = point + 1 + decimals as usize;
+        let (rest, after) = run(text, point + 1);
+        let is_sound = count > 0 && (count == 1 || text.get(at) != Some(&b'0')) && text.get(point) == Some(&b'.');
+        if is_sound && after == decimals as usize && !goes_on(text, end) {
+            let digits = whole * TENS[decimals as usize] + rest;
+            return Some((Decimal { digits, decimals, is_negative: false }, end));
+        }
+    }
+    read(text, at)
+}
+
+fn goes_on(text: &[u8], at: usize) -> bool {
+    matches!(text.get(at), Some(b'0'..=b'9' | b'.'))
+}
+
 /// The number at `at`, and where it ends. `None` for what [`write`] would not write just so.
 pub(super) fn read(text: &[u8], at: usize) -> Option<(Decimal, usize)> {
     let first = *text.get(at)?;
@@ -90,42 +123,87 @@ pub(super) fn read(text: &[u8], at: usize) -> Option<(Decimal, usize)> {
     Some((Decimal { digits, decimals: decimals as u32, is_negative }, end + 1 + decimals))
 }
 
+/// The digits of every number of four, the first in the lowest byte. Eight digits take two looks at it; to work them out
+/// takes a third of an unpacking longer.
+static FOURS: [u32; 10_000] = {
+    let mut fours = [0; 10_000];
+    let mut index = 0;
+    while index < 10_000 {
+        let number = index as u32;
+        fours[index] = number / 1_000 | (number / 100 % 10) << 8 | (number / 10 % 10) << 16 | (number % 10) << 24;
+        index += 1;
+    }
+    fours
+};
+
 /// Eight digits as text, the first in the lowest byte, without their zeros' bits.
+#[inline]
 fn spread(value: u64) -> u64 {
-    let fours = (value / 10_000) | (value % 10_000) << 32;
-    let hundreds = ((fours * 10_486) >> 20) & 0x0000_007F_0000_007F;
-    let twos = hundreds | (fours - 100 * hundreds) << 16;
-    let tens = ((twos * 103) >> 10) & 0x000F_000F_000F_000F;
-    tens | (twos - 10 * tens) << 8
+    let first = FOURS.get((value / 10_000) as usize).copied().unwrap_or_default();
+    u64::from(first) | u64::from(FOURS[(value % 10_000) as usize]) << 32
 }
 
-/// Writes a number of at most [`MOST_DIGITS`] digits, decimals included, into the begin of `out` and says how long it
-/// is. What is behind it is overwritten.
-#[inline]
+/// How the numbers of a column are written, where all are alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// At most eight digits without a point.
+    Whole,
+    /// At most eight digits, so many of them, and less than eight, behind the point.
+    Short(usize),
+    /// At most sixteen digits, the last eight behind others.
+    Long,
+    /// At most sixteen digits, the last eight behind the point.
+    Eight,
+    /// Any other.
+    Other(u32),
+}
+
+impl Form {
+    /// The form of numbers with so many decimals, none with more digits than `most`.
+    pub(super) fn of(decimals: u32, most: u64) -> Form {
+        match decimals {
+            0 if most < EIGHT_DIGITS => Form::Whole,
+            1..8 if most < EIGHT_DIGITS => Form::Short(decimals as usize),
+            0 if most < EIGHT_DIGITS * EIGHT_DIGITS => Form::Long,
+            8 if most < EIGHT_DIGITS * EIGHT_DIGITS => Form::Eight,
+            _ => Form::Other(decimals),
+        }
+    }
+
+    /// Writes a number of at most [`MOST_DIGITS`] digits, decimals included, into the begin of `out` and says how long
+    /// it is. What is behind it is overwritten.
+    #[inline]
+    pub(super) fn write(self, out: &mut [u8; REACH], digits: u64) -> Option<usize> {
+        match self {
+            Form::Whole => Some(write_whole(out, digits)),
+            Form::Short(decimals) => Some(write_short(out, digits, decimals)),
+            Form::Long if digits < EIGHT_DIGITS => Some(write_whole(out, digits)),
+            Form::Long => Some(write_with_eight(out, digits, false)),
+            Form::Eight => Some(write_with_eight(out, digits, true)),
+            Form::Other(decimals) => write_other(out, digits, decimals as usize),
+        }
+    }
+}
+
+/// Writes any number as [`Form::write`] does.
 pub(super) fn write(out: &mut [u8; REACH], number: Decimal) -> Option<usize> {
     let Decimal { digits, decimals, is_negative } = number;
-    if is_negative {
-        out[0] = b'-';
-        let mut rest = [0; REACH];
-        let length = write(&mut rest, Decimal { is_negative: false, ..number })?;
-        out[1..].copy_from_slice(&rest[..REACH - 1]);
-        return Some(1 + length);
-    }
-    // As nearly all numbers of a market are.
-    match decimals {
-        0 if digits < EIGHT_DIGITS => Some(write_whole(out, digits)),
-        1..8 if digits < EIGHT_DIGITS => Some(write_short(out, digits, decimals as usize)),
-        0 | 8 if digits < EIGHT_DIGITS * EIGHT_DIGITS => Some(write_with_eight(out, digits, decimals == 8)),
-        _ => write_long(out, digits, decimals as usize),
-    }
+    let mut text = [0; REACH];
+    let length = Form::of(decimals, digits).write(&mut text, digits)?;
+    let sign = usize::from(is_negative);
+    out[0] = b'-';
+    out[sign..].copy_from_slice(&text[..REACH - sign]);
+    Some(sign + length)
 }
 
 /// Eight digits, and how many of them there are without zeros at the begin.
+#[inline]
 fn text_of(value: u64) -> (u64, u32) {
     let spread = spread(value);
     (spread | ZEROS, 8 - spread.trailing_zeros() / 8)
 }
 
+#[inline]
 fn write_whole(out: &mut [u8; REACH], digits: u64) -> usize {
     let (text, significant) = text_of(digits);
     let count = significant.max(1);
@@ -134,6 +212,7 @@ fn write_whole(out: &mut [u8; REACH], digits: u64) -> usize {
 }
 
 /// At most eight digits with their point.
+#[inline]
 fn write_short(out: &mut [u8; REACH], digits: u64, decimals: usize) -> usize {
     let (text, significant) = text_of(digits);
     let whole = (significant as usize).saturating_sub(decimals).max(1);
@@ -146,6 +225,7 @@ fn write_short(out: &mut [u8; REACH], digits: u64, decimals: usize) -> usize {
 }
 
 /// Digits of which the last eight are written whole: behind a point, or after others.
+#[inline]
 fn write_with_eight(out: &mut [u8; REACH], digits: u64, is_after_point: bool) -> usize {
     let mut length = write_whole(out, digits / EIGHT_DIGITS);
     out[length] = b'.';
@@ -154,7 +234,7 @@ fn write_with_eight(out: &mut [u8; REACH], digits: u64, is_after_point: bool) ->
     length + 8
 }
 
-fn write_long(out: &mut [u8; REACH], digits: u64, decimals: usize) -> Option<usize> {
+fn write_other(out: &mut [u8; REACH], digits: u64, decimals: usize) -> Option<usize> {
     let (high, middle) = (digits / EIGHT_DIGITS / EIGHT_DIGITS, digits / EIGHT_DIGITS % EIGHT_DIGITS);
     let mut text = [b'0'; 24];
     for (to, value) in text.as_chunks_mut::<8>().0.iter_mut().zip([high, middle, digits % EIGHT_DIGITS]) {
@@ -231,6 +311,10 @@ mod tests {
         fn any_number_is_written_as_it_was_read(text in "-?(0|[1-9][0-9]{0,8})(\\.[0-9]{1,9})?", rest in "[^0-9.]{0,9}") {
             let whole = [text.as_str(), &rest].concat();
             let (number, end) = read(whole.as_bytes(), 0).unwrap();
+            for (decimals, length) in [(0, 1), (0, 9), (0, 13), (0, 16), (1, 3), (8, 9), (9, 9)] {
+                let before = Decimal { digits: 1, decimals, is_negative: false };
+                prop_assert_eq!(read_like(whole.as_bytes(), 0, before, length), Some((number, end)));
+            }
             prop_assert_eq!(end, text.len());
             prop_assert_eq!(written(number), text);
         }
