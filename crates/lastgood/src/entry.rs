@@ -199,6 +199,11 @@ impl Entry {
         }
     }
 
+    /// Whether the body looks as if it could be packed in some ten microseconds for each 16 KiB.
+    pub(crate) fn packs_quickly(&self) -> bool {
+        rows::are_likely(&self.value.body)
+    }
+
     /// Bytes charged to the memory limit besides the key's.
     pub(crate) fn weight(&self) -> u64 {
         let tags: usize = self.tags.iter().map(|tag| tag.len() + size_of::<String>()).sum();

@@ -120,6 +120,14 @@ fn form_of(number: Decimal) -> u64 {
     u64::from(number.decimals << 1) | u64::from(number.is_negative)
 }
 
+/// Whether a text begins as such rows do.
+pub(super) fn are_likely(text: &[u8]) -> bool {
+    Frame::of(text).is_some_and(|frame| {
+        let begin = frame.begin();
+        begin.is_at(text, 0) && digits::read(text, begin.length).is_some()
+    })
+}
+
 /// The rows packed; `None` for a text that is none of such rows.
 pub(super) fn pack(text: &[u8]) -> Option<Vec<u8>> {
     let frame = Frame::of(text)?;
@@ -354,6 +362,16 @@ mod tests {
         assert!(there_and_back(&text).unwrap() < text.len() / 5);
         assert!(there_and_back(&format!("[{text}]")).unwrap() < text.len() / 5);
         assert!(there_and_back(&rows[0]).is_some());
+    }
+
+    #[test]
+    fn rows_are_known_by_their_first_number() {
+        let candles = [candle(1), candle(2)].join(",");
+        for (text, likely) in
+            [(candles.as_str(), true), ("[[1],[2]]", true), ("[]", false), ("[{\"a\":1}]", false), ("{}", false)]
+        {
+            assert_eq!(are_likely(text.as_bytes()), likely, "{text}");
+        }
     }
 
     #[test]
