@@ -237,6 +237,7 @@ mod tests {
 
     const UNCOMPRESSED: &[u8] = include_bytes!("../../tests/cache/snapshots/entry-v1.bin");
     const COMPRESSED: &[u8] = include_bytes!("../../tests/cache/snapshots/entry-v1-zstd.bin");
+    const OF_ROWS: &[u8] = include_bytes!("../../tests/cache/snapshots/entry-v1-rows.bin");
 
     /// What the snapshots hold: every field has a value of its own.
     fn snapshot(body: &[u8]) -> Entry {
@@ -260,9 +261,23 @@ mod tests {
         short_body().repeat(100)
     }
 
+    fn body_of_rows() -> Vec<u8> {
+        let row = |minute: u64| {
+            let (open, price) = (1_700_000_040_000 + minute * 60_000, 67_012 + minute * 37 % 90);
+            let (amount, shift) = (minute * 104_729 % 40_000, minute % 3);
+            format!(
+                r#"[{open},"{price}.50000000","{}.01000000","-0.00{minute}","{price}.{:08}","{amount}.5",{},"{amount}.12345678",{amount},"0"]"#,
+                price + 3,
+                minute * 7_919,
+                open + 59_999 + shift,
+            )
+        };
+        (0..40).map(row).collect::<Vec<_>>().join(",").into_bytes()
+    }
+
     #[test]
     fn entries_of_version_1_are_read_for_ever() {
-        for (bytes, body) in [(UNCOMPRESSED, short_body()), (COMPRESSED, long_body())] {
+        for (bytes, body) in [(UNCOMPRESSED, short_body()), (COMPRESSED, long_body()), (OF_ROWS, body_of_rows())] {
             let entry = decode(&Bytes::from_static(bytes), 7).expect("version 1 is known");
             assert!(same(&entry, &snapshot(&body)), "{entry:?}");
         }
@@ -274,10 +289,32 @@ mod tests {
     }
 
     #[test]
+    fn rows_are_packed_as_they_always_were_and_only_where_packing_is_wanted() {
+        let entry = snapshot(&body_of_rows());
+        assert_eq!(encode(&entry, 7, 1024).as_deref(), Some(OF_ROWS));
+        let unpacked = encode(&entry, 7, usize::MAX).expect("it can be written");
+        assert_eq!((OF_ROWS[4], unpacked[4]), (ROWS, UNPACKED));
+        assert!(OF_ROWS.len() < unpacked.len() / 3, "{} of {}", OF_ROWS.len(), unpacked.len());
+        assert!(encode(&snapshot(b"[1],[2]"), 7, 0).is_some_and(|bytes| bytes[4] == UNPACKED), "packed it is longer");
+    }
+
+    #[test]
+    fn a_method_of_a_later_version_is_not_taken_for_damage() {
+        let mut bytes = OF_ROWS.to_vec();
+        bytes[4] = ROWS + 1;
+        let end = bytes.len() - CHECKSUM;
+        let checksum = crc32fast::hash(&bytes[..end]);
+        bytes[end..].copy_from_slice(&checksum.to_le_bytes());
+        assert!(matches!(decode(&Bytes::from(bytes), 7), Err(Unreadable::Version)));
+    }
+
+    #[test]
     #[ignore = "writes the snapshots; only for a new version of the format"]
     fn write_snapshots() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cache/snapshots");
-        for (name, body) in [("entry-v1.bin", short_body()), ("entry-v1-zstd.bin", long_body())] {
+        let bodies =
+            [("entry-v1.bin", short_body()), ("entry-v1-zstd.bin", long_body()), ("entry-v1-rows.bin", body_of_rows())];
+        for (name, body) in bodies {
             let bytes = encode(&snapshot(&body), 7, 1024).expect("it can be written");
             std::fs::write(format!("{folder}/{name}"), bytes).expect("the folder is there");
         }
