@@ -139,7 +139,7 @@ async fn what_is_read_beside_a_key_comes_in_the_same_round_trip_and_takes_the_pl
     stored.flush().await;
     let faulty = FaultyStore::new(Arc::new(stored.memory.clone()));
     let prices = region(&over(Arc::clone(&faulty) as _, &stored.clock), a_minute());
-    let newer = Loaded { persist: Persist::Every(MINUTE), ..loaded("newer") };
+    let newer = Loaded { persist: Persist::Never, ..loaded("newer") };
     prices.fill("all", || async { Ok(Filled { entries: vec![("two".to_owned(), newer)], hold: None }) }).await.unwrap();
     let beside = ["one", "two", "none"].map(str::to_owned);
     let answer = prices.get_or_load_beside("end", &beside, || async { panic!("the store has it") }).await.unwrap();
