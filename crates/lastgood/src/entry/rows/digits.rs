@@ -129,8 +129,8 @@ static FOURS: [u32; 10_000] = {
     let mut fours = [0; 10_000];
     let mut index = 0;
     while index < 10_000 {
-        let number = index as u32;
-        fours[index] = number / 1_000 | (number / 100 % 10) << 8 | (number / 10 % 10) << 16 | (number % 10) << 24;
+        let [thousands, hundreds, tens] = [index / 1_000, index / 100 % 10, index / 10 % 10];
+        fours[index] = u32::from_le_bytes([thousands as u8, hundreds as u8, tens as u8, (index % 10) as u8]);
         index += 1;
     }
     fours
