@@ -301,9 +301,9 @@ pub(super) fn unpack(mut packed: &[u8], length: usize) -> Option<Vec<u8>> {
     let columns = usize::from(packed.try_get_u8().ok()?);
     let quoted = packed.try_get_u32_le().ok()?;
     let rows = usize::from(packed.try_get_u16_le().ok()?);
-    // No number is shorter than a digit and what parts it from the next.
+    // No number is shorter than a digit and what parts it from the next, and none longer than there is room for.
     let is_sound = (1..=MOST_COLUMNS).contains(&columns) && (1..=MOST_ROWS).contains(&rows);
-    if !is_sound || rows * columns * 2 > length {
+    if !is_sound || rows * columns * 2 > length || rows * columns * ROOM < length {
         return None;
     }
     let frame = Frame { is_list, columns, quoted };
@@ -362,6 +362,15 @@ mod tests {
         assert!(there_and_back(&text).unwrap() < text.len() / 5);
         assert!(there_and_back(&format!("[{text}]")).unwrap() < text.len() / 5);
         assert!(there_and_back(&rows[0]).is_some());
+    }
+
+    #[test]
+    fn no_more_memory_is_taken_than_the_rows_can_fill() {
+        let packed = pack(b"[1],[2]").unwrap();
+        assert_eq!((unpack(&packed, 2 * ROOM + 1), unpack(&packed, usize::MAX)), (None, None));
+        let all_alike = pack(vec!["[1]"; MOST_ROWS].join(",").as_bytes()).unwrap();
+        assert!(all_alike.len() < 64);
+        assert_eq!(unpack(&all_alike, 256 << 20), None);
     }
 
     #[test]
