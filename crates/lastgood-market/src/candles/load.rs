@@ -74,8 +74,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Loads what a question lacks before the end of its series. `tail` is what the asker knows of that. Whether what
-    /// was learnt is enough, the asker sees.
-    /// `asked` is set if the exchange was asked.
+    /// was learnt is enough, the asker sees. `asked` is set if the exchange was asked.
     pub(super) async fn fill(
         mut self,
         question: &Question,
@@ -288,10 +287,14 @@ impl<'a> Draft<'a> {
         if from > to {
             return Ok(false);
         }
-        let (first, last) = (self.series.block_at(from), self.series.block_at(to));
+        let mut touched = vec![self.series.block_at(from), self.series.block_at(to)];
         let within = &rows.times()[rows.before(from)..rows.before(to.saturating_add(1))];
-        let mut touched: Vec<u64> = within.iter().map(|row| self.series.block_at(row.open)).collect();
-        touched.extend([first, last]);
+        let mut rest = within;
+        while let Some(row) = rest.first() {
+            let index = self.series.block_at(row.open);
+            touched.push(index);
+            rest = &rest[rest.partition_point(|row| row.open <= self.series.block_span(index).1)..];
+        }
         touched.sort_unstable();
         touched.dedup();
         // What the store has of them must not be lost to what is written now.

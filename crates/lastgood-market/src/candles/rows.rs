@@ -91,7 +91,8 @@ impl Rows {
     /// Rows of several, each part's after those of the part before. `None` if they do not ascend.
     pub(super) fn of_parts<'a>(parts: impl IntoIterator<Item = (&'a Rows, Range<usize>)> + Clone) -> Option<Rows> {
         let text = Rows::join(parts.clone().into_iter().map(|(rows, range)| rows.text(range.start, range.end)));
-        let mut times: Vec<Row> = Vec::new();
+        let count = parts.clone().into_iter().map(|(_, range)| range.len()).sum();
+        let mut times: Vec<Row> = Vec::with_capacity(count);
         let mut end = 0;
         for (rows, range) in parts {
             let Some([first, ..]) = rows.times.get(range.clone()) else { continue };
