@@ -42,7 +42,7 @@ use self::block::{Block, Tail};
 use self::feed::InUse;
 pub use self::feed::{Fed, StreamedCandle};
 use self::lanes::Lanes;
-use self::load::{Draft, TAIL, VOIDS};
+use self::load::{Draft, RECALL, TAIL, VOIDS};
 use self::resolve::{Known, Resolution, resolve};
 pub use self::series::{Question, Series};
 
@@ -223,6 +223,7 @@ impl Candles {
     async fn load_tail(&self, question: &Arc<Question>, whom: For) -> Result<Answer, Error> {
         let (candles, question) = (self.clone(), Arc::clone(question));
         let key = question.series.key(TAIL);
+        let beside = self.lacking(&question);
         let load = move || async move {
             let series = &question.series;
             let turn = Arc::new(candles.lanes.enter(&series.prefix).await);
@@ -233,10 +234,25 @@ impl Candles {
             Ok(candles.loaded(series, &tail, Filled { hold: Some(turn), ..beside }))
         };
         if whom == For::Reader {
-            return self.region.get_or_load_uncounted(&key, load).await;
+            return self.region.get_or_load_beside(&key, &beside, load).await;
         }
         self.region.refresh(&key, Duration::ZERO, load).await?;
         self.region.peek(&key).ok_or_else(|| Error::new(Reason::Abandoned, "what was loaded was invalidated"))
+    }
+
+    /// What memory lacks of the blocks that an answer takes that reaches the end of the series: the store is asked for
+    /// them together with that end.
+    fn lacking(&self, question: &Question) -> Vec<String> {
+        let (series, now) = (&question.series, self.now());
+        if !self.has_store || question.limit == 1 {
+            return Vec::new();
+        }
+        let (first, newest) = (series.block_at(question.oldest_wanted(now)), series.block_at(now));
+        let blocks = first.max(newest.saturating_sub(RECALL))..=newest;
+        let lacks = |key: &String| self.region.peek(key).is_none();
+        let mut keys: Vec<String> = blocks.map(|index| series.block_key(index)).filter(lacks).collect();
+        keys.extend((!keys.is_empty()).then(|| series.key(VOIDS)));
+        keys
     }
 
     /// Loads what a question lacks before the end of its series, from the store or the exchange, and says from which
@@ -260,7 +276,7 @@ impl Candles {
 
     /// The end of a series as the tiers keep it, with what else its load brought.
     fn loaded(&self, series: &Series, tail: &Tail, beside: Filled) -> Loaded {
-        let close = tail.rows.times().last().map(|row| row.close);
+        let close = tail.rows.last_close();
         let forming = self.exchange.forming_fresh_for(&series.interval);
         let fresh_for = Some(series.fresh_for(close, self.now(), forming));
         Loaded { fresh_for, persist: Persist::Every(STORED_EVERY), beside, ..Loaded::from(tail.write()) }

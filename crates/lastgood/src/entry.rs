@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::policy::Times;
 
 mod packing;
+mod rows;
 mod wire;
 
 pub(crate) use self::wire::{decode, encode};
@@ -58,6 +59,25 @@ pub struct Loaded {
     pub persist: Persist,
     /// Other keys that the same answer fills.
     pub beside: Filled,
+    /// What [`Entry::derived`] is to give, where it is known already.
+    pub derived: Derived,
+}
+
+/// Something worked out of a value before it is kept; see [`Entry::derived`].
+#[derive(Clone, Default)]
+pub struct Derived(Option<Arc<dyn Any + Send + Sync>>);
+
+impl Derived {
+    /// What the value's readers will ask for, in the type that they ask for.
+    pub fn new<T: Clone + Send + Sync + 'static>(derived: T) -> Self {
+        Derived(Some(Arc::new(derived)))
+    }
+}
+
+impl fmt::Debug for Derived {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Derived" } else { "None" })
+    }
 }
 
 /// When a value goes to the store.
@@ -114,7 +134,7 @@ pub struct Entry {
     /// When the entry, or the one it replaced without being stored itself, was last given to the store.
     pub(crate) stored_at: Timestamp,
     pub(crate) tags: Box<[String]>,
-    derived: OnceLock<Box<dyn Any + Send + Sync>>,
+    derived: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 /// How good an entry still is at a moment.
@@ -133,7 +153,8 @@ pub enum Freshness {
 impl Entry {
     pub(crate) fn new(loaded: Loaded, fetch_started_at: Timestamp, written_at: Timestamp, times: Times) -> Self {
         let (value, tags) = (loaded.value, loaded.tags.into_boxed_slice());
-        Entry { value, fetch_started_at, written_at, times, stored_at: written_at, tags, derived: OnceLock::new() }
+        let derived = loaded.derived.0.map_or_else(OnceLock::new, OnceLock::from);
+        Entry { value, fetch_started_at, written_at, times, stored_at: written_at, tags, derived }
     }
 
     /// How good the entry is at `now`. The one place that judges.
@@ -168,14 +189,19 @@ impl Entry {
     pub fn derived<T: Clone + Send + Sync + 'static>(&self, make: impl FnOnce(&Value) -> T) -> T {
         let mut make = Some(make);
         let held = self.derived.get_or_init(|| match make.take() {
-            Some(make) => Box::new(make(&self.value)),
-            None => Box::new(()),
+            Some(make) => Arc::new(make(&self.value)),
+            None => Arc::new(()),
         });
         match (held.downcast_ref::<T>(), make) {
             (Some(held), _) => held.clone(),
             (None, Some(make)) => make(&self.value),
             (None, None) => unreachable!("what was just made has the type that was made"),
         }
+    }
+
+    /// Whether the body looks as if it could be packed in some twenty microseconds for each 16 KiB.
+    pub(crate) fn packs_quickly(&self) -> bool {
+        rows::are_likely(&self.value.body)
     }
 
     /// Bytes charged to the memory limit besides the key's.

@@ -1,4 +1,4 @@
-//! Loads that bring several keys at once: what one answer says about many.
+//! Loads and reads that bring several keys at once: what one answer says about many.
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
@@ -7,9 +7,10 @@ use crate::clock::Timestamp;
 use crate::entry::{Entry, Filled, Loaded};
 use crate::error::Error;
 use crate::flight::{Landing, Origin};
+use crate::memory::Key;
 use crate::metrics::add;
 use crate::policy::Times;
-use crate::region::Region;
+use crate::region::{Answer, Region};
 
 impl Region {
     /// Runs `load` in a task of its own, unless one is under way under `name`, and waits for whichever it is; says
@@ -42,6 +43,36 @@ impl Region {
                 return landed.map(|_| first).map_err(|error| (*error).clone());
             }
         }
+    }
+
+    /// As [`Region::get_or_load_uncounted`]; where the store is asked for `name`, it is asked for the keys `beside` in
+    /// the same round trip, and memory keeps what it lacks of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Region::get_or_load`].
+    pub async fn get_or_load_beside<F, L>(&self, name: &str, beside: &[String], load: F) -> Result<Answer, Error>
+    where
+        F: FnOnce() -> L + Send + 'static,
+        L: Future<Output = Result<Loaded, Error>> + Send + 'static,
+    {
+        self.read_beside(name, beside, load).await
+    }
+
+    /// What the store holds for the key of a flight. What it holds for others is kept, unless an invalidation came.
+    pub(crate) async fn read_store_with(&self, landing: &Landing, beside: &[String]) -> Option<Entry> {
+        let names: Vec<&str> = std::iter::once(&*landing.key().name).chain(beside.iter().map(String::as_str)).collect();
+        let mut stored = self.read_store_many(&names).await.into_iter();
+        let own = stored.next().flatten();
+        landing.write(|| {
+            for (name, entry) in beside.iter().zip(stored) {
+                // What memory holds was written since, or is as good.
+                if let Some(entry) = entry.filter(|_| self.held(name).is_none()) {
+                    self.cache.memory.insert(Key::new(self.shared.id, name), Arc::new(entry));
+                }
+            }
+        });
+        own
     }
 
     async fn fly_filling<F, L>(self, landing: Landing, load: F)

@@ -33,7 +33,7 @@ mod write_behind;
 pub use self::batch::LoadedMany;
 pub use self::cache::{Cache, CacheBuilder, CacheStatus, StoreStatus};
 pub use self::clock::{Clock, Timestamp};
-pub use self::entry::{Entry, Filled, Freshness, Loaded, Persist, Value};
+pub use self::entry::{Derived, Entry, Filled, Freshness, Loaded, Persist, Value};
 pub use self::error::{BuildError, Error, Reason};
 pub use self::explain::{Explanation, Setback};
 pub use self::listing::{Listing, Tiers};

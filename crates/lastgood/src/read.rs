@@ -44,6 +44,15 @@ impl Region {
         F: FnOnce() -> L + Send + 'static,
         L: Future<Output = Result<Loaded, Error>> + Send + 'static,
     {
+        self.read_beside(name, &[], load).await
+    }
+
+    /// As [`Region::read`]; where the store is read, `beside` is read too.
+    pub(crate) async fn read_beside<F, L>(&self, name: &str, beside: &[String], load: F) -> Result<Answer, Error>
+    where
+        F: FnOnce() -> L + Send + 'static,
+        L: Future<Output = Result<Loaded, Error>> + Send + 'static,
+    {
         if !self.cache.enabled.load(Ordering::Relaxed) {
             return self.bypass(name, load).await;
         }
@@ -51,13 +60,13 @@ impl Region {
             Judgement::Serve(answer) => Ok(answer),
             Judgement::Refuse(error) => Err(error),
             Judgement::Refresh(answer) => {
-                self.board(name, &mut Some(load));
+                self.board(name, beside, &mut Some(load));
                 Ok(answer)
             }
             Judgement::Load => {
                 let (mut load, patience) = (Some(load), after(self.shared.policy.soft_timeout));
                 loop {
-                    let (flight, first) = self.board(name, &mut load);
+                    let (flight, first) = self.board(name, beside, &mut load);
                     let answer = self.alight(name, &flight, first, patience).await;
                     // What gave way gave way to this read.
                     if load.is_none() || !flight.has_yielded() {
@@ -96,7 +105,7 @@ impl Region {
 
     /// Joins the flight of `name`, or starts it in a task of its own; says whether this read did. `load` is taken only
     /// then.
-    fn board<F, L>(&self, name: &str, load: &mut Option<F>) -> (Arc<Flight>, bool)
+    fn board<F, L>(&self, name: &str, beside: &[String], load: &mut Option<F>) -> (Arc<Flight>, bool)
     where
         F: FnOnce() -> L + Send + 'static,
         L: Future<Output = Result<Loaded, Error>> + Send + 'static,
@@ -104,7 +113,7 @@ impl Region {
         let (flight, landing) = self.embark(name);
         let first = landing.is_some();
         if let Some((landing, load)) = landing.and_then(|landing| Some((landing, load.take()?))) {
-            tokio::spawn(self.clone().fly(landing, load));
+            tokio::spawn(self.clone().fly(landing, beside.to_vec(), load));
         }
         (flight, first)
     }
@@ -138,12 +147,15 @@ impl Region {
     }
 
     /// The flight: store, then source, then write back.
-    async fn fly<F, L>(self, landing: Landing, load: F)
+    async fn fly<F, L>(self, landing: Landing, beside: Vec<String>, load: F)
     where
         F: FnOnce() -> L + Send + 'static,
         L: Future<Output = Result<Loaded, Error>> + Send + 'static,
     {
-        let stored = self.read_store(&landing.key().name).await;
+        let stored = match beside.is_empty() {
+            true => self.read_store(&landing.key().name).await,
+            false => self.read_store_with(&landing, &beside).await,
+        };
         let Some(landing) = self.land_stored(landing, stored) else {
             return;
         };

@@ -26,7 +26,7 @@ const MAX_WAITING: usize = 100_000;
 const MAX_WAITING_BYTES: u64 = 64 << 20;
 const RETRY_EVERY: Duration = Duration::from_millis(500);
 const PAGE: usize = 500;
-/// Bodies up to this many bytes, unless they are compressed, are encoded without leaving the thread.
+/// Bodies up to this many bytes, unless a slow method compresses them, are encoded without leaving the thread.
 const ENCODED_IN_PLACE: usize = 64 << 10;
 
 pub(crate) struct WriteBehind {
@@ -157,7 +157,9 @@ impl WriteBehind {
             Change::Put(fill) | Change::Mark(fill) => {
                 let now = self.clock.now();
                 let ttl = fill.entry.times.keep_until.since(now).min(FOREVER_TTL);
-                let large = fill.entry.value.body.len() > fill.compress_over.min(ENCODED_IN_PLACE);
+                let length = fill.entry.value.body.len();
+                let is_slow = length > fill.compress_over && !fill.entry.packs_quickly();
+                let large = length > ENCODED_IN_PLACE || is_slow;
                 let encode = move || encode(&fill.entry, fill.schema, fill.compress_over);
                 // Packing a large body takes milliseconds, too long for a thread that others share.
                 let bytes = match large {

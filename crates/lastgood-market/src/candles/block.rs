@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lastgood::{Answer, Loaded, Persist, Value};
+use lastgood::{Answer, Derived, Loaded, Persist, Value};
 
 use super::rows::Rows;
 use super::spans::Spans;
@@ -23,13 +23,14 @@ impl Block {
 
     fn read(value: &Value) -> Option<Block> {
         let known = Spans::parse(value.meta.as_deref()?)?;
-        Some(Block { rows: Rows::of_text(&value.body)?, known })
+        Some(Block { rows: Rows::of_kept(&value.body)?, known })
     }
 
     /// The block as the tiers hold it.
-    pub(super) fn write(&self, persist: Persist) -> Loaded {
+    pub(super) fn write(self: Arc<Block>, persist: Persist) -> Loaded {
         let body = self.rows.slice(0, self.rows.times().len());
-        Loaded { persist, ..Loaded::from(Value::new(body).with_meta(self.known.to_string())) }
+        let value = Value::new(body).with_meta(self.known.to_string());
+        Loaded { persist, derived: Derived::new(Some(self)), ..Loaded::from(value) }
     }
 
     /// The span around `at` that is known.
@@ -41,14 +42,11 @@ impl Block {
     pub(super) fn with(&self, rows: &Rows, from: u64, to: u64) -> Option<Block> {
         let (first, after) = (self.rows.before(from), self.rows.before(to.saturating_add(1)));
         let (new_first, new_after) = (rows.before(from), rows.before(to.saturating_add(1)));
-        let text = Rows::join([
-            self.rows.text(0, first),
-            rows.text(new_first, new_after),
-            self.rows.text(after, self.rows.times().len()),
-        ]);
+        let count = self.rows.times().len();
+        let parts = [(&self.rows, 0..first), (rows, new_first..new_after), (&self.rows, after..count)];
         let mut known = self.known.clone();
         known.add(from, to);
-        Some(Block { rows: Rows::of_text(&text)?, known })
+        Some(Block { rows: Rows::of_parts(parts)?, known })
     }
 
     /// What both know together. Where both know, `other` is believed.
@@ -135,7 +133,7 @@ mod tests {
     #[test]
     fn a_block_and_a_tail_are_read_as_they_were_written() {
         let block = Block::default().with(&rows(&[10, 20]), 0, 25).unwrap();
-        assert_eq!(Block::read(&block.write(Persist::Always).value), Some(block));
+        assert_eq!(Block::read(&Arc::new(block.clone()).write(Persist::Always).value), Some(block));
         for ends_closed in [false, true] {
             let tail = Tail { rows: rows(&[30]), from: 21, ends_closed };
             assert_eq!(Tail::read(&tail.write()), Some(tail));

@@ -63,7 +63,7 @@ impl Candles {
             return Fed::Behind;
         };
         let is_same = row.open == last.open;
-        let follows = row.open == last.close + 1 && tail.ends_closed;
+        let follows = tail.ends_closed && tail.rows.last_close().is_some_and(|close| row.open == close + 1);
         if !is_same && !follows {
             return Fed::Behind;
         }
@@ -79,13 +79,13 @@ impl Candles {
         };
         let tail = Tail { ends_closed: candle.is_closed, ..settled };
         let beside = draft.finish();
-        self.region.put(&key, self.streamed(series, &tail, row.close, beside)).await;
+        self.region.put(&key, self.streamed(series, &tail, beside)).await;
         Fed::Taken
     }
 
-    fn streamed(&self, series: &Series, tail: &Tail, close: u64, beside: Filled) -> Loaded {
+    fn streamed(&self, series: &Series, tail: &Tail, beside: Filled) -> Loaded {
         let forming = self.exchange.forming_fresh_for(&series.interval).max(BELIEVED_FOR);
-        let fresh_for = Some(series.fresh_for(Some(close), self.now(), forming));
+        let fresh_for = Some(series.fresh_for(tail.rows.last_close(), self.now(), forming));
         Loaded { fresh_for, persist: Persist::Every(STORED_EVERY), beside, ..Loaded::from(tail.write()) }
     }
 

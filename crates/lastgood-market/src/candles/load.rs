@@ -48,7 +48,7 @@ pub(super) const TAIL: &str = "tail";
 /// More stretches without candles than a series has.
 const MOST_VOIDS: usize = 64;
 /// Blocks read from the store at once; more than an answer fills.
-const RECALL: u64 = 16;
+pub(super) const RECALL: u64 = 16;
 /// Requests to the exchange in one load; a gap in the candles costs one more than there would be.
 const MOST_FETCHES: usize = 8;
 /// The newest candle, the one before, which may yet be corrected, and one that is settled.
@@ -74,8 +74,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Loads what a question lacks before the end of its series. `tail` is what the asker knows of that. Whether what
-    /// was learnt is enough, the asker sees.
-    /// `asked` is set if the exchange was asked.
+    /// was learnt is enough, the asker sees. `asked` is set if the exchange was asked.
     pub(super) async fn fill(
         mut self,
         question: &Question,
@@ -221,7 +220,7 @@ impl<'a> Draft<'a> {
         }
         let (rows, asked_at) = self.fetch(fetch).await?;
         let is_short = rows.times().len() < fetch.limit;
-        let is_aged = !is_short && rows.times().last().is_some_and(|last| self.is_aged(last.close));
+        let is_aged = !is_short && rows.last_close().is_some_and(|close| self.is_aged(close));
         let newer_known = hole.is_bounded || is_aged || is_newer_in(tail, &rows);
         let settled = settled(&rows, asked_at, newer_known, series.grace());
         let all_settled = settled == rows.times().len();
@@ -288,10 +287,14 @@ impl<'a> Draft<'a> {
         if from > to {
             return Ok(false);
         }
-        let (first, last) = (self.series.block_at(from), self.series.block_at(to));
+        let mut touched = vec![self.series.block_at(from), self.series.block_at(to)];
         let within = &rows.times()[rows.before(from)..rows.before(to.saturating_add(1))];
-        let mut touched: Vec<u64> = within.iter().map(|row| self.series.block_at(row.open)).collect();
-        touched.extend([first, last]);
+        let mut rest = within;
+        while let Some(row) = rest.first() {
+            let index = self.series.block_at(row.open);
+            touched.push(index);
+            rest = &rest[rest.partition_point(|row| row.open <= self.series.block_span(index).1)..];
+        }
         touched.sort_unstable();
         touched.dedup();
         // What the store has of them must not be lost to what is written now.
@@ -379,9 +382,10 @@ fn merged(held: Option<Arc<Block>>, stored: Arc<Block>) -> Option<(Arc<Block>, P
 
 /// How many rows of an answer will not change any more: closed, with a newer one known, and past their grace.
 fn settled(rows: &Rows, asked_at: u64, newer_known: bool, grace: u64) -> usize {
-    let times = rows.times();
-    let followed = if newer_known { times.len() } else { times.len().saturating_sub(1) };
-    times[..followed].iter().take_while(|row| row.close.saturating_add(grace) < asked_at).count()
+    let count = rows.times().len();
+    let followed = if newer_known { count } else { count.saturating_sub(1) };
+    let has_settled = |row: &usize| rows.close(*row).is_some_and(|close| close.saturating_add(grace) < asked_at);
+    (0..followed).take_while(has_settled).count()
 }
 
 /// Whether the end of the series is known to hold a candle newer than all of `rows`.

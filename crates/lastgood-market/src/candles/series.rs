@@ -60,7 +60,7 @@ pub(super) struct Fetch {
     pub(super) limit: usize,
 }
 
-/// Candles of so many intervals lie in a block: some 40 KB of text, a tenth of it packed, rewritten with each candle
+/// Candles of so many intervals lie in a block: some 40 KB of text, a fifth of it packed, rewritten with each candle
 /// that closes.
 const BLOCK: u64 = 256;
 /// COIN-M answers no question for a longer time.
@@ -235,5 +235,15 @@ impl Question {
             true => self.limit.saturating_add(later).min(from_start.unwrap_or(usize::MAX)),
             false => 0,
         }
+    }
+
+    /// The oldest of the newest candles that may be part of an answer that reaches the end of the series.
+    pub(super) fn oldest_wanted(&self, now: u64) -> u64 {
+        let wanted = match self.is_backward() {
+            true => self.wants_of_the_end(now),
+            false => self.start.map_or(0, |start| self.series.candles_in(start, now)),
+        };
+        let wanted = wanted.min(self.series.most()) as u64;
+        now.saturating_sub(self.series.length.saturating_mul(wanted))
     }
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use lastgood::store::MemoryStore;
-use lastgood::{Cache, Clock, Error, Outcome, Policy, Reason, Region};
+use lastgood::store::{MemoryStore, Store};
+use lastgood::testing::FaultyStore;
+use lastgood::{Cache, Clock, Error, Outcome, Policy, Reason, Region, Tier};
 use lastgood_market::candles::{Candles, Fed, Question, Slice, StreamedCandle};
 use lastgood_market::{Plan, Preset, RegionName, Request, Venue, plan};
 use proptest::prelude::*;
@@ -21,8 +22,8 @@ struct Bench {
     venue: Venue,
 }
 
-fn over(store: &MemoryStore, clock: &Clock, ledger: &Arc<Ledger>) -> (Cache, Candles) {
-    let cache = Cache::builder().store(Arc::new(store.clone())).clock(clock.clone()).build().unwrap();
+fn over(store: Arc<dyn Store>, clock: &Clock, ledger: &Arc<Ledger>) -> (Cache, Candles) {
+    let cache = Cache::builder().store(store).clock(clock.clone()).build().unwrap();
     let policy = Policy { soft_timeout: Duration::from_secs(1), ..RegionName::Klines.policy(Preset::Trading) };
     let region: Region = cache.region("klines", policy).unwrap();
     let exchange = Arc::clone(ledger);
@@ -36,13 +37,13 @@ impl Bench {
         let listed_at = clock.now().as_millis() - hours * 60 * MINUTE;
         let ledger = Ledger::new(clock.clone(), listed_at, venue == Venue::Coin);
         let store = MemoryStore::new(clock.clone(), 64 << 20);
-        let (cache, candles) = over(&store, &clock, &ledger);
+        let (cache, candles) = over(Arc::new(store.clone()), &clock, &ledger);
         Bench { clock, store, ledger, cache, candles, venue }
     }
 
     async fn restart(&mut self) {
         assert!(self.cache.flush(Duration::from_secs(60)).await);
-        (self.cache, self.candles) = over(&self.store, &self.clock, &self.ledger);
+        (self.cache, self.candles) = over(Arc::new(self.store.clone()), &self.clock, &self.ledger);
     }
 
     fn now(&self) -> u64 {
@@ -222,6 +223,24 @@ async fn a_restart_asks_for_no_settled_candle_again() {
     let sent = bench.ledger.sent.lock().unwrap();
     let again: Vec<_> = sent.iter().filter(|(_, times)| **times > 1).collect();
     assert!(again.is_empty(), "{again:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_restart_the_end_and_its_blocks_are_read_in_one_round_trip() {
+    let mut bench = Bench::new(Venue::Spot, 48);
+    bench.go_far_from_gaps().await;
+    bench.go_to_second(30).await;
+    // From the midst of a block on, so that gaps do not make it one block more.
+    let many = newest((bench.now() / MINUTE % 256 + 256 + 128) as usize);
+    bench.same(many).await;
+    bench.ledger.asked();
+    for range in [many, newest(2)] {
+        assert!(bench.cache.flush(Duration::from_secs(60)).await);
+        let counted = FaultyStore::new(Arc::new(bench.store.clone()));
+        (bench.cache, bench.candles) = over(Arc::clone(&counted) as _, &bench.clock, &bench.ledger);
+        assert_eq!(bench.same(range).await.outcome, Outcome::Hit(Tier::Store));
+        assert_eq!((counted.reads(), bench.ledger.asked()), (1, vec![]), "{range:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! Entry format v1, little-endian:
 //!
 //! ```text
-//! magic "LGE" | version u8 = 1 | compression u8 (0 none, 1 zstd) | reserved u8 = 0 | schema u32
+//! magic "LGE" | version u8 = 1 | compression u8 (0 none, 1 zstd, 2 rows) | reserved u8 = 0 | schema u32
 //! fetch_started_at u64 | written_at u64 | fresh_until u64 | stale_until u64 | keep_until u64   (ms since the epoch)
 //! meta: u16 length, with 0xFFFF for none | tags: u16 count, each u16 length + UTF-8
 //! body length u32 (uncompressed) | payload (to the end less 4) | CRC-32 of all before, u32
@@ -12,7 +12,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::{Entry, Loaded, Value, packing};
+use super::{Entry, Loaded, Value, packing, rows};
 use crate::clock::Timestamp;
 use crate::policy::Times;
 
@@ -21,6 +21,10 @@ const VERSION: u8 = 1;
 const FIXED: usize = 3 + 1 + 1 + 1 + 4 + 5 * 8;
 const NO_META: u16 = u16::MAX;
 const CHECKSUM: usize = 4;
+/// How a body is packed.
+const UNPACKED: u8 = 0;
+const ZSTD: u8 = 1;
+const ROWS: u8 = 2;
 
 /// Why stored bytes are a miss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,14 +42,13 @@ pub(crate) enum Unreadable {
 /// The entry as bytes. Meta or tags beyond their 16-bit lengths cannot be written: `None`, and it stays in memory.
 pub(crate) fn encode(entry: &Entry, schema: u32, compress_over: usize) -> Option<Bytes> {
     let body = &entry.value.body;
-    let packed =
-        (body.len() > compress_over).then(|| packing::pack(body)).flatten().filter(|packed| packed.len() < body.len());
-    let payload: &[u8] = packed.as_deref().unwrap_or(body);
+    let packed = if body.len() > compress_over { pack(body) } else { None };
+    let (method, payload): (u8, &[u8]) = packed.as_ref().map_or((UNPACKED, body), |(method, packed)| (*method, packed));
 
     let mut out = BytesMut::with_capacity(FIXED + 64 + payload.len() + CHECKSUM);
     out.put_slice(MAGIC);
     out.put_u8(VERSION);
-    out.put_u8(u8::from(packed.is_some()));
+    out.put_u8(method);
     out.put_u8(0);
     out.put_u32_le(schema);
     for time in [
@@ -72,6 +75,13 @@ pub(crate) fn encode(entry: &Entry, schema: u32, compress_over: usize) -> Option
     Some(out.freeze())
 }
 
+/// The body packed, and how; `None` where that makes it no smaller.
+fn pack(body: &[u8]) -> Option<(u8, Vec<u8>)> {
+    let of_rows = rows::pack(body).map(|packed| (ROWS, packed));
+    let packed = of_rows.or_else(|| Some((ZSTD, packing::pack(body)?)));
+    packed.filter(|(_, packed)| packed.len() < body.len())
+}
+
 fn put_text(out: &mut BytesMut, text: &str) -> Option<()> {
     let length = u16::try_from(text.len()).ok().filter(|&length| length != NO_META)?;
     out.put_u16_le(length);
@@ -92,11 +102,10 @@ pub(crate) fn decode(bytes: &Bytes, schema: u32) -> Result<Entry, Unreadable> {
         return Err(Unreadable::Damaged);
     }
     let mut rest = bytes.slice(4..bytes.len() - CHECKSUM);
-    let packed = match rest.get_u8() {
-        0 => false,
-        1 => true,
-        _ => return Err(Unreadable::Version),
-    };
+    let method = rest.get_u8();
+    if method > ROWS {
+        return Err(Unreadable::Version);
+    }
     rest.advance(1);
     if rest.get_u32_le() != schema {
         return Err(Unreadable::Schema);
@@ -119,7 +128,7 @@ pub(crate) fn decode(bytes: &Bytes, schema: u32) -> Result<Entry, Unreadable> {
         return Err(Unreadable::Damaged);
     }
     let length = rest.get_u32_le() as usize;
-    let body = if packed { unpack(&rest, length)? } else { rest };
+    let body = if method == UNPACKED { rest } else { unpack(method, &rest, length)? };
     if body.len() != length {
         return Err(Unreadable::Damaged);
     }
@@ -130,11 +139,12 @@ pub(crate) fn decode(bytes: &Bytes, schema: u32) -> Result<Entry, Unreadable> {
 /// The most a packed body may claim to become, so that bytes of strangers cannot exhaust memory.
 const MAX_UNPACKED: usize = 256 << 20;
 
-fn unpack(payload: &[u8], length: usize) -> Result<Bytes, Unreadable> {
+fn unpack(method: u8, payload: &[u8], length: usize) -> Result<Bytes, Unreadable> {
     if length > MAX_UNPACKED {
         return Err(Unreadable::Damaged);
     }
-    packing::unpack(payload, length).map(Bytes::from).ok_or(Unreadable::Damaged)
+    let body = if method == ROWS { rows::unpack(payload, length) } else { packing::unpack(payload, length) };
+    body.map(Bytes::from).ok_or(Unreadable::Damaged)
 }
 
 fn get_u16(rest: &mut Bytes) -> Result<u16, Unreadable> {
@@ -227,6 +237,7 @@ mod tests {
 
     const UNCOMPRESSED: &[u8] = include_bytes!("../../tests/cache/snapshots/entry-v1.bin");
     const COMPRESSED: &[u8] = include_bytes!("../../tests/cache/snapshots/entry-v1-zstd.bin");
+    const OF_ROWS: &[u8] = include_bytes!("../../tests/cache/snapshots/entry-v1-rows.bin");
 
     /// What the snapshots hold: every field has a value of its own.
     fn snapshot(body: &[u8]) -> Entry {
@@ -250,9 +261,23 @@ mod tests {
         short_body().repeat(100)
     }
 
+    fn body_of_rows() -> Vec<u8> {
+        let row = |minute: u64| {
+            let (open, price) = (1_700_000_040_000 + minute * 60_000, 67_012 + minute * 37 % 90);
+            let (amount, shift) = (minute * 104_729 % 40_000, minute % 3);
+            format!(
+                r#"[{open},"{price}.50000000","{}.01000000","-0.00{minute}","{price}.{:08}","{amount}.5",{},"{amount}.12345678",{amount},"0"]"#,
+                price + 3,
+                minute * 7_919,
+                open + 59_999 + shift,
+            )
+        };
+        (0..40).map(row).collect::<Vec<_>>().join(",").into_bytes()
+    }
+
     #[test]
     fn entries_of_version_1_are_read_for_ever() {
-        for (bytes, body) in [(UNCOMPRESSED, short_body()), (COMPRESSED, long_body())] {
+        for (bytes, body) in [(UNCOMPRESSED, short_body()), (COMPRESSED, long_body()), (OF_ROWS, body_of_rows())] {
             let entry = decode(&Bytes::from_static(bytes), 7).expect("version 1 is known");
             assert!(same(&entry, &snapshot(&body)), "{entry:?}");
         }
@@ -264,10 +289,32 @@ mod tests {
     }
 
     #[test]
+    fn rows_are_packed_as_they_always_were_and_only_where_packing_is_wanted() {
+        let entry = snapshot(&body_of_rows());
+        assert_eq!(encode(&entry, 7, 1024).as_deref(), Some(OF_ROWS));
+        let unpacked = encode(&entry, 7, usize::MAX).expect("it can be written");
+        assert_eq!((OF_ROWS[4], unpacked[4]), (ROWS, UNPACKED));
+        assert!(OF_ROWS.len() < unpacked.len() / 3, "{} of {}", OF_ROWS.len(), unpacked.len());
+        assert!(encode(&snapshot(b"[1],[2]"), 7, 0).is_some_and(|bytes| bytes[4] == UNPACKED), "packed it is longer");
+    }
+
+    #[test]
+    fn a_method_of_a_later_version_is_not_taken_for_damage() {
+        let mut bytes = OF_ROWS.to_vec();
+        bytes[4] = ROWS + 1;
+        let end = bytes.len() - CHECKSUM;
+        let checksum = crc32fast::hash(&bytes[..end]);
+        bytes[end..].copy_from_slice(&checksum.to_le_bytes());
+        assert!(matches!(decode(&Bytes::from(bytes), 7), Err(Unreadable::Version)));
+    }
+
+    #[test]
     #[ignore = "writes the snapshots; only for a new version of the format"]
     fn write_snapshots() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cache/snapshots");
-        for (name, body) in [("entry-v1.bin", short_body()), ("entry-v1-zstd.bin", long_body())] {
+        let bodies =
+            [("entry-v1.bin", short_body()), ("entry-v1-zstd.bin", long_body()), ("entry-v1-rows.bin", body_of_rows())];
+        for (name, body) in bodies {
             let bytes = encode(&snapshot(&body), 7, 1024).expect("it can be written");
             std::fs::write(format!("{folder}/{name}"), bytes).expect("the folder is there");
         }

@@ -3,10 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lastgood::{Error, Filled, Loaded, Persist, Reason};
+use lastgood::testing::FaultyStore;
+use lastgood::{Derived, Error, Filled, Loaded, Outcome, Persist, Reason, Tier};
 use tokio::sync::Notify;
 
-use crate::support::{MINUTE, SECOND, Stored, a_minute, loaded, memory_only, peeked, region, text};
+use crate::support::{
+    LateStore, MINUTE, SECOND, Stored, a_minute, loaded, memory_only, over, patiently_over, peeked, region, settle,
+    text,
+};
 
 fn filled(entries: &[(&str, &str)]) -> Filled {
     let entries = entries.iter().map(|(name, body)| ((*name).to_owned(), loaded(body))).collect();
@@ -123,6 +127,62 @@ async fn what_the_store_has_already_is_not_written_again() {
     stored.flush().await;
     assert_eq!(peeked(&prices, "a").as_deref(), Some("1"));
     assert!(prices.stored(&["a".to_owned()]).await[0].is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_read_beside_a_key_comes_in_the_same_round_trip_and_takes_the_place_of_nothing() {
+    let stored = Stored::new();
+    let prices = region(&stored.cache, a_minute());
+    for (name, body) in [("end", "3"), ("one", "1"), ("two", "2")] {
+        prices.put(name, loaded(body)).await;
+    }
+    stored.flush().await;
+    let faulty = FaultyStore::new(Arc::new(stored.memory.clone()));
+    let prices = region(&over(Arc::clone(&faulty) as _, &stored.clock), a_minute());
+    let newer = Loaded { persist: Persist::Never, ..loaded("newer") };
+    prices.fill("all", || async { Ok(Filled { entries: vec![("two".to_owned(), newer)], hold: None }) }).await.unwrap();
+    let beside = ["one", "two", "none"].map(str::to_owned);
+    let answer = prices.get_or_load_beside("end", &beside, || async { panic!("the store has it") }).await.unwrap();
+    assert_eq!((text(&answer).as_str(), answer.outcome()), ("3", Outcome::Hit(Tier::Store)));
+    assert_eq!(faulty.reads(), 1);
+    let held = ["one", "two", "none"].map(|name| peeked(&prices, name));
+    assert_eq!(held, [Some("1".to_owned()), Some("newer".to_owned()), None]);
+    let again = prices.get_or_load_beside("end", &beside, || async { panic!("memory has it") }).await.unwrap();
+    assert_eq!((again.outcome(), faulty.reads()), (Outcome::Hit(Tier::Memory), 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_read_beside_a_key_is_not_kept_once_it_was_invalidated() {
+    let stored = Stored::new();
+    let prices = region(&stored.cache, a_minute());
+    for name in ["btc:end", "btc:one"] {
+        prices.put(name, loaded("old")).await;
+    }
+    stored.flush().await;
+    let late = LateStore::new(Arc::new(stored.memory.clone()));
+    let prices = region(&patiently_over(Arc::clone(&late) as _, &stored.clock), a_minute());
+    late.hold_answers();
+    let reading = {
+        let prices = prices.clone();
+        tokio::spawn(async move {
+            let load = || async { Ok(loaded("new")) };
+            prices.get_or_load_beside("btc:end", &["btc:one".to_owned()], load).await
+        })
+    };
+    settle().await;
+    prices.remove_prefix("btc:").await;
+    late.let_answers_go();
+    reading.await.unwrap().unwrap();
+    assert_eq!((peeked(&prices, "btc:end"), peeked(&prices, "btc:one")), (None, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_worked_out_of_a_value_before_it_is_kept_is_not_worked_out_again() {
+    let prices = region(&memory_only(), a_minute());
+    prices.put("a", Loaded { derived: Derived::new(7u32), ..loaded("1") }).await;
+    let held = prices.peek("a").unwrap();
+    assert_eq!(held.derived(|_| -> u32 { panic!("it is known") }), 7);
+    assert_eq!(held.derived(|value| value.body.len()), 1, "another type is worked out");
 }
 
 #[tokio::test(start_paused = true)]
