@@ -34,7 +34,7 @@ mod warm;
 use self::answer::Form;
 pub use self::check::{SourceCheck, check_sources};
 use self::route::Route;
-pub(crate) use self::warm::keep;
+pub(crate) use self::warm::{Wanted, keep};
 
 /// The routes of the configuration.
 #[derive(Default)]

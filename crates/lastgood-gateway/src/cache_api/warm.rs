@@ -13,8 +13,10 @@ use super::body::Fields;
 use super::caller::Caller;
 use crate::app::App;
 use crate::problem;
+use crate::routes::Wanted;
 use crate::warm::progress::Tally;
 use crate::warm::run;
+use crate::warm::schedule::ON_DEMAND_WITHIN;
 use crate::warm::set::Filter;
 
 const EXAMPLE: &str = "{\"symbol\": \"BTCUSDT\"}";
@@ -48,12 +50,21 @@ impl Warmed {
     }
 }
 
+/// What a request names, of the exchange's data and of that of routes.
+struct Scope {
+    exchange: Option<Filter>,
+    routes: Wanted,
+}
+
 pub(super) async fn warm(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Answered {
     let asked = read(request).await?;
     let dry_run = asked.dry_run;
-    let only = filter(asked).map_err(|refusal| problem::parameter(StatusCode::BAD_REQUEST, &refusal))?;
+    let wording = format!("symbol={:?} region={:?}", asked.symbol, asked.region);
+    let scope = scope(&app, asked).map_err(|refusal| problem::parameter(StatusCode::BAD_REQUEST, &refusal))?;
     if dry_run {
-        let (matched, warmed) = run::preview(&app.warmer, &only);
+        let of_exchange = scope.exchange.map_or((0, 0), |only| run::preview(&app.warmer, &only));
+        let of_routes = app.declared.to_be_warmed(&scope.routes);
+        let (matched, warmed) = (of_exchange.0 + of_routes.0, of_exchange.1 + of_routes.1);
         let warmed = Warmed { matched, warmed, fresh: matched - warmed, refused: 0, failed: 0, dry_run };
         return Ok(json(StatusCode::OK, &warmed));
     }
@@ -61,10 +72,16 @@ pub(super) async fn warm(State(app): State<Arc<App>>, caller: Caller, request: R
         let detail = "The cache is switched off, so nothing can be kept warm.";
         return Err(Refused::new(StatusCode::CONFLICT, detail));
     }
-    let scope = format!("{only:?}");
-    let ended = app.warmer.round_now(only).await;
-    let tally = ended.map_err(|detail| Refused::new(StatusCode::SERVICE_UNAVAILABLE, detail))?;
-    caller.audit("warm", &scope, tally.of, tally.loaded);
+    let of_exchange = async {
+        match scope.exchange {
+            Some(only) => app.warmer.round_now(only).await,
+            None => Ok(Tally::default()),
+        }
+    };
+    let (of_exchange, of_routes) = tokio::join!(of_exchange, app.declared.warm(&scope.routes, ON_DEMAND_WITHIN));
+    let of_exchange = of_exchange.map_err(|detail| Refused::new(StatusCode::SERVICE_UNAVAILABLE, detail))?;
+    let tally = of_exchange.and(of_routes);
+    caller.audit("warm", &wording, tally.of, tally.loaded);
     Ok(json(StatusCode::OK, &Warmed::of(tally)))
 }
 
@@ -73,25 +90,32 @@ async fn read(request: Request) -> Result<Asked, Refused> {
     Ok(Asked { symbol: fields.text("symbol")?, region: fields.text("region")?, dry_run: fields.flag("dry_run")? })
 }
 
-fn filter(asked: Asked) -> Result<Filter, Refusal> {
+fn scope(app: &App, asked: Asked) -> Result<Scope, Refusal> {
     let refusal = |parameter: &str, value: &str, allowed: String| Refusal {
         parameter: parameter.to_owned(),
         value: value.chars().take(LONGEST_SYMBOL).collect(),
         allowed,
     };
-    let region = match asked.region {
-        None => None,
-        Some(word) => Some(RegionName::ALL.into_iter().find(|name| name.as_str() == word).ok_or_else(|| {
-            let names = RegionName::ALL.map(RegionName::as_str).join(", ");
-            refusal("region", &word, names)
-        })?),
-    };
-    let symbol = asked.symbol.map(|symbol| symbol.trim().to_uppercase());
-    let sound = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
-    match symbol {
-        Some(symbol) if symbol.is_empty() || symbol.len() > LONGEST_SYMBOL || !symbol.chars().all(sound) => {
-            Err(refusal("symbol", &symbol, "a name such as BTCUSDT".to_owned()))
-        }
-        symbol => Ok(Filter { symbol, region }),
+    let market = asked.region.as_deref().map(|word| RegionName::ALL.into_iter().find(|name| name.as_str() == word));
+    let of_routes = || app.declared.warm_regions();
+    if let (Some(None), Some(word)) = (market, &asked.region)
+        && of_routes().all(|region| region != word)
+    {
+        let names = RegionName::ALL.map(RegionName::as_str).into_iter().chain(of_routes());
+        return Err(refusal("region", word, names.collect::<Vec<_>>().join(", ")));
     }
+    let symbol = asked.symbol.map(|symbol| symbol.trim().to_uppercase());
+    let sound = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if let Some(symbol) = &symbol
+        && (symbol.is_empty() || symbol.len() > LONGEST_SYMBOL || !symbol.chars().all(sound))
+    {
+        return Err(refusal("symbol", symbol, "a name such as BTCUSDT".to_owned()));
+    }
+    let exchange = match market {
+        // A region of routes.
+        Some(None) => None,
+        Some(region) => Some(Filter { symbol: symbol.clone(), region }),
+        None => Some(Filter { symbol: symbol.clone(), region: None }),
+    };
+    Ok(Scope { exchange, routes: Wanted { region: asked.region, value: symbol } })
 }

@@ -3,16 +3,69 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lastgood::{Cache, Error, Reason};
-use tokio::time::{Instant, sleep_until};
+use lastgood::{Cache, Error, Freshness, Reason};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::DeclaredRoutes;
 use super::route::Route;
 use crate::source::Arguments;
+use crate::warm::progress::Tally;
 
 /// After a load that failed the next comes so soon, doubled each time up to the schedule.
 const AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// Nothing is loaded more often than this.
 const SHORTEST: Duration = Duration::from_millis(500);
+
+/// A part of what routes keep warm; all of it by default.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    /// Of this region.
+    pub(crate) region: Option<String>,
+    /// With this value of a parameter, in whatever case.
+    pub(crate) value: Option<String>,
+}
+
+impl Wanted {
+    fn takes(&self, item: &Item) -> bool {
+        let is =
+            |value: &String| item.arguments.0.iter().any(|(_, other)| other.to_string().eq_ignore_ascii_case(value));
+        self.region.as_deref().is_none_or(|region| region == item.route.region.name())
+            && self.value.as_ref().is_none_or(is)
+    }
+}
+
+impl DeclaredRoutes {
+    /// The regions of what is kept warm.
+    pub(crate) fn warm_regions(&self) -> impl Iterator<Item = &str> {
+        self.iter().filter(|route| !route.setting.warm.is_empty()).map(|route| route.region.name())
+    }
+
+    /// Loads now what `wanted` takes and is not fresh for long enough; what is not reached within `time` is refused.
+    pub(crate) async fn warm(&self, wanted: &Wanted, time: Duration) -> Tally {
+        let items = self.wanted(wanted);
+        let (mut tally, end) = (Tally { of: items.len() as u64, ..Tally::default() }, Instant::now() + time);
+        for item in items {
+            match timeout_at(end, item.route.warm(&item.arguments, item.every)).await {
+                Ok(Ok(true)) => tally.loaded += 1,
+                Ok(Ok(false)) => tally.fresh += 1,
+                Ok(Err(error)) if error.reason != Reason::Yielded => tally.failed += 1,
+                Ok(Err(_)) | Err(_) => tally.refused += 1,
+            }
+        }
+        tally
+    }
+
+    /// How much `wanted` takes, and how much of it would be loaded, by what memory holds.
+    pub(crate) fn to_be_warmed(&self, wanted: &Wanted) -> (u64, u64) {
+        let items = self.wanted(wanted);
+        let due = items.iter().filter(|item| !item.route.is_warm(&item.arguments, item.every)).count();
+        (items.len() as u64, due as u64)
+    }
+
+    fn wanted(&self, wanted: &Wanted) -> Vec<Item> {
+        items(&self.routes).into_iter().filter(|item| wanted.takes(item)).collect()
+    }
+}
 
 /// A question that is kept warm.
 struct Item {
@@ -71,11 +124,20 @@ impl Route {
         self.setting.warm_every.unwrap_or_else(|| self.shortest_fresh().mul_f64(0.8)).max(SHORTEST)
     }
 
-    async fn warm(self: &Arc<Self>, arguments: &Arguments, every: Duration) -> Result<bool, Error> {
-        let key = self.key(arguments);
-        // It should last until the next turn; where nothing lasts so long, it is loaded when it has ended.
+    /// For how long an answer should stay fresh to be left alone: until the next turn; where nothing lasts so long, it is
+    /// loaded when it has ended.
+    fn ahead(&self, every: Duration) -> Duration {
         let ahead = every + every / 10;
-        let ahead = if self.shortest_fresh() > ahead { ahead } else { Duration::ZERO };
+        if self.shortest_fresh() > ahead { ahead } else { Duration::ZERO }
+    }
+
+    fn is_warm(&self, arguments: &Arguments, every: Duration) -> bool {
+        let held = self.region.peek(&self.key(arguments)).filter(|held| held.freshness() == Freshness::Fresh);
+        held.is_some_and(|held| held.fresh_for() > self.ahead(every))
+    }
+
+    async fn warm(self: &Arc<Self>, arguments: &Arguments, every: Duration) -> Result<bool, Error> {
+        let (key, ahead) = (self.key(arguments), self.ahead(every));
         let (route, name, arguments) = (Arc::clone(self), key.clone(), arguments.clone());
         let load = move || async move {
             route.load(&name, &arguments).await.map_err(|error| match error.reason {

@@ -15,7 +15,7 @@ pub(crate) struct Tally {
     pub(crate) fresh: u64,
     /// Left out, because the exchange's budget was for others.
     pub(crate) refused: u64,
-    /// Not answered by the exchange.
+    /// Not answered by the exchange, or by a route's sources.
     pub(crate) failed: u64,
 }
 
@@ -23,6 +23,17 @@ pub(crate) struct Tally {
 type State = fn(&Tally) -> u64;
 
 impl Tally {
+    /// Both together.
+    pub(crate) fn and(self, other: Tally) -> Tally {
+        Tally {
+            of: self.of + other.of,
+            loaded: self.loaded + other.loaded,
+            fresh: self.fresh + other.fresh,
+            refused: self.refused + other.refused,
+            failed: self.failed + other.failed,
+        }
+    }
+
     /// The states of an item, by their words for labels.
     pub(crate) const STATES: [(&'static str, State); 4] = [
         ("loaded", |tally| tally.loaded),

@@ -14,8 +14,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  lastgood warm                              all that warm.markets and the keys beside it declare
+  lastgood warm                              all that warm.markets, the keys beside it, and routes declare
   lastgood warm --symbol BTCUSDT             its candles, in each declared interval
+  lastgood warm --symbol AAPL                what routes keep warm with AAPL as a parameter
   lastgood warm --region klines --dry-run    how much would be loaded, as far as memory tells
   lastgood warm --url http://cache:8090 --json
 
@@ -26,10 +27,10 @@ Exit code 1 if anything was refused or failed.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     client: ClientArguments,
-    /// Only the candles of this symbol, declared or not
+    /// Only the candles of this symbol, declared or not, and what routes keep warm with it as a parameter
     #[arg(long, value_name = "SYMBOL")]
     symbol: Option<String>,
-    /// Only what belongs to this region, such as symbols, exchange_info, ticker_24hr or klines
+    /// Only what belongs to this region, such as symbols, exchange_info, ticker_24hr, klines or one of a route
     #[arg(long, value_name = "REGION")]
     region: Option<String>,
     /// Load nothing; say how much there is to load
