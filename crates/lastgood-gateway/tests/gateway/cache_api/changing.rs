@@ -1,0 +1,298 @@
+//! What is changed: keys, tags, symbols, everything.
+
+use lastgood::testing::RedisServer;
+use lastgood_gateway::config::{Log, LogFormat, Settings};
+
+use super::*;
+use crate::support::Sink;
+
+#[tokio::test]
+async fn what_applications_put_comes_back_byte_for_byte_under_any_key() {
+    let redis = RedisServer::start();
+    let exchange = exchange().await;
+    for store in ["memory:", "embedded:", &redis.url()] {
+        let gateway = start(&exchange, &[("store", store), ("limits.max_body_bytes", "64KiB")]).await;
+        let bytes: Vec<u8> = (0..=255).collect();
+        for key in ["kv:plain", "kv:a/b/../c?symbol=X&y=%5B1%5D#z", "kv:币安 + \"x\":1", "kv:?"] {
+            let url = gateway.url(&format!("/api/cache/key/{}?fresh_for=90s&tags=one,%20two", segment(key)));
+            let put = |body: Vec<u8>| client().put(&url).header("content-type", "image/x-icon; v=1").body(body);
+            let got = read(put(bytes.clone()).send().await.unwrap()).await;
+            assert_eq!(got.status, 201, "{store} {key}: {}", got.text());
+            assert_eq!(read(put(bytes.clone()).send().await.unwrap()).await.status, 200, "it is there by now");
+            let url = gateway.url(&format!("/api/cache/key/{}", segment(key)));
+            let got = get(&url).await;
+            assert_eq!(
+                (got.status, got.header("content-type"), got.cache()),
+                (200, "image/x-icon; v=1", "HIT"),
+                "{key}"
+            );
+            assert_eq!((&got.body[..], got.header("age")), (&bytes[..], "0"));
+            assert!(got.header("cache-status").starts_with("lastgood; hit; ttl="), "{}", got.header("cache-status"));
+            assert!((60..=90).contains(&(explained(&gateway, key).await["fresh_for_ms"].as_u64().unwrap() / 1_000)));
+            let request = client().get(&url).header("if-none-match", got.header("etag"));
+            assert_eq!(read(request.send().await.unwrap()).await.status, 304);
+            let known = explained(&gateway, key).await;
+            assert_eq!((&known["tags"], &known["key"]), (&json!(["one", "two"]), &json!(key)), "{known}");
+            assert_eq!(listed(&gateway, "region=kv").await, [key]);
+            let got = ask(&gateway, Method::DELETE, url.strip_prefix(&gateway.url("")).unwrap(), "").await;
+            assert_eq!(got.json(), json!({ "matched": 1, "removed": 1, "dry_run": false }), "{key}");
+            assert_eq!(get(&url).await.status, 404, "{key}");
+            assert_eq!(listed(&gateway, "region=kv").await, [""; 0]);
+        }
+        for (query, word) in
+            [("fresh_for=90", "fresh_for"), ("symbol=X", "%3F"), ("tags=1,2,3,4,5,6,7,8,9,0,a,b,c,d,e,f,g", "tags")]
+        {
+            let got = ask(&gateway, Method::PUT, &format!("/api/cache/key/kv:x?{query}"), "1").await;
+            assert!(got.status == 400 && got.text().contains(word), "{query}: {} {}", got.status, got.text());
+        }
+        let request = client().put(gateway.url("/api/cache/key/kv:x")).header("content-type", "no type").body("1");
+        assert_eq!(read(request.send().await.unwrap()).await.status, 400);
+        let got = ask(&gateway, Method::PUT, "/api/cache/key/kv:x", &"x".repeat(70_000)).await;
+        assert!(got.status == 413 && got.text().contains("limits.max_body_bytes"), "{}", got.text());
+        let got = ask(&gateway, Method::DELETE, "/api/cache/key/kv:x", "").await;
+        assert_eq!(got.status, 404);
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn nobody_puts_market_data_in_and_unencoded_questions_are_understood() {
+    let redis = RedisServer::start();
+    let exchange = exchange().await;
+    let gateway = start(&exchange, &[("store", &redis.url())]).await;
+    fill(&gateway).await;
+    let regions: Vec<String> = stats(&gateway).await["regions"].as_object().unwrap().keys().cloned().collect();
+    assert!(regions.len() > 17 && regions.iter().any(|region| region == "nodes"), "{regions:?}");
+    let of_applications = Settings::default().application_regions();
+    let is_sealed = |region: &&String| of_applications.iter().all(|(name, _)| name != *region);
+    for region in regions.iter().filter(is_sealed) {
+        let got = ask(&gateway, Method::PUT, &format!("/api/cache/key/{region}:x"), "[]").await;
+        assert_eq!((got.status, got.header("content-type")), (403, "application/problem+json"), "{region}");
+    }
+    let plain = get(gateway.url(PRICES)).await;
+    for key in [PRICES_KEY.to_owned(), segment(PRICES_KEY)] {
+        assert_eq!(get(gateway.url(&format!("/api/cache/key/{key}"))).await.body, plain.body, "{key}");
+    }
+    let depths = listed(&gateway, "region=depth").await;
+    assert!(depths[0].contains("symbol=BTCUSDT"), "{depths:?}");
+    let got = get(gateway.url(&format!("/api/cache/explain/{}", depths[0]))).await;
+    assert_eq!((got.status, &got.json()["key"]), (200, &json!(depths[0])));
+    let got = get(gateway.url("/api/cache/key/ticker_price:%FF")).await;
+    assert_eq!(got.status, 400, "{}", got.text());
+}
+
+#[tokio::test]
+async fn a_dry_run_counts_and_changes_nothing() {
+    let redis = RedisServer::start();
+    let exchange = exchange().await;
+    for store in ["memory:", "embedded:", &redis.url()] {
+        let gateway = start(&exchange, &[("store", store)]).await;
+        fill(&gateway).await;
+        let (before, keys) = (stats(&gateway).await["regions"].clone(), listed(&gateway, "").await);
+        for (body, least) in [
+            (json!({ "region": "depth" }), 2),
+            (json!({ "pattern": "*symbol=BTC*" }), 1),
+            (json!({ "pattern": "depth:*ETH[A-Z]SD?", "hard": true }), 1),
+            (json!({ "key": PRICES_KEY }), 1),
+            (json!({ "symbol": "btcusdt" }), 3),
+            (json!({ "tag": "nothing has it" }), 0),
+        ] {
+            let mut asked = body.clone();
+            asked["dry_run"] = true.into();
+            let told = invalidate(&gateway, asked).await;
+            assert_eq!(told["dry_run"], true);
+            assert!(told["matched"].as_u64() >= Some(least), "{store} {body}: {told}");
+        }
+        for target in ["/api/cache/clear/BTCUSDT", "/api/cache/flush"] {
+            let told = post(&gateway, target, json!({ "dry_run": true })).await;
+            assert!(told["matched"].as_u64() > Some(2) && told["removed"] == 0, "{target}: {told}");
+        }
+        assert_eq!(
+            (stats(&gateway).await["regions"]["depth"].clone(), listed(&gateway, "").await),
+            (before["depth"].clone(), keys)
+        );
+        for target in [PRICES.to_owned(), depth("BTCUSDT"), klines("BTCUSDT")] {
+            assert_eq!(get(gateway.url(&target)).await.cache(), "HIT", "{target}");
+        }
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn what_expires_stands_in_for_a_failing_exchange_and_what_is_removed_does_not() {
+    let redis = RedisServer::start();
+    for store in ["memory:", "embedded:", &redis.url()] {
+        let mut exchange = exchange().await;
+        let gateway = start(&exchange, &[("store", store), ("namespace", "other")]).await;
+        fill(&gateway).await;
+        let told = invalidate(&gateway, json!({ "region": "depth" })).await;
+        assert_eq!(told, json!({ "matched": 2, "expired": 2, "dry_run": false }));
+        let told = invalidate(&gateway, json!({ "pattern": "ticker_*", "hard": true })).await;
+        assert_eq!(told, json!({ "matched": 1, "removed": 1, "dry_run": false }));
+        let asked = exchange.asked();
+        assert_eq!(get(gateway.url(&depth("ETHUSDT"))).await.cache(), "MISS");
+        assert_eq!(exchange.asked(), asked + 1);
+        exchange.stop().await;
+        let got = get(gateway.url(&depth("BTCUSDT"))).await;
+        assert_eq!((got.status, got.cache()), (200, "LAST-GOOD"), "{store}");
+        assert!(get(gateway.url(PRICES)).await.status >= 500, "{store}");
+        redis.command(&["FLUSHALL"]);
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn tags_reach_whatever_has_them() {
+    let exchange = exchange().await;
+    let gateway = start(&exchange, &[("store", "embedded:")]).await;
+    for (key, tags) in [("kv:1", "pipeline"), ("kv:2", "pipeline,symbol:BTCUSDT"), ("kv:3", "other")] {
+        assert_eq!(ask(&gateway, Method::PUT, &format!("/api/cache/key/{key}?tags={tags}"), "1").await.status, 201);
+    }
+    let told = invalidate(&gateway, json!({ "tag": "pipeline" })).await;
+    assert_eq!(told, json!({ "matched": 2, "expired": 2, "dry_run": false }));
+    assert_eq!(
+        (&explained(&gateway, "kv:1").await["freshness"], &explained(&gateway, "kv:3").await["freshness"]),
+        (&json!("kept"), &json!("fresh"))
+    );
+    let told = post(&gateway, "/api/cache/clear/btcusdt", json!({})).await;
+    assert_eq!(told["removed"], 1, "{told}");
+    assert_eq!(listed(&gateway, "region=kv").await, ["kv:1", "kv:3"]);
+}
+
+#[tokio::test]
+async fn a_symbol_is_cleared_with_its_candles_and_the_others_are_left() {
+    let redis = RedisServer::start();
+    let exchange = exchange().await;
+    for store in ["embedded:", &redis.url()] {
+        let gateway = start(&exchange, &[("store", store)]).await;
+        let cache = gateway.gateway.cache();
+        let kv = cache.region_named("kv").unwrap();
+        fill(&gateway).await;
+        get(gateway.url(&klines("BTCUSDT").replace("1h", "1d"))).await;
+        for name in ["latest/BTCUSDT.json", "BTCUSDTX", "1BTCUSDT", "BTCUSDT_260327"] {
+            kv.put(name, lastgood::Loaded::default()).await;
+        }
+        assert!(cache.flush(Duration::from_secs(5)).await);
+        let told = post(&gateway, "/api/cache/clear/%20btcusdt", json!({})).await;
+        // Depth, the application's, and a tail and a block at least for each interval.
+        assert!(told["removed"].as_u64() >= Some(6) && told["expired"].as_u64() >= Some(1), "{told}");
+        assert!(cache.flush(Duration::from_secs(5)).await);
+        let left = listed(&gateway, "limit=1000").await;
+        let of_symbol: Vec<&String> = left.iter().filter(|key| key.contains("BTCUSDT")).collect();
+        assert_eq!(of_symbol, ["kv:1BTCUSDT", "kv:BTCUSDTX", "kv:BTCUSDT_260327"], "{store}");
+        assert_eq!(explained(&gateway, PRICES_KEY).await["freshness"], "kept", "it holds the symbol's price");
+        for target in [depth("ETHUSDT"), klines("ETHUSDT")] {
+            assert_eq!(get(gateway.url(&target)).await.cache(), "HIT", "{target}");
+        }
+        for target in [depth("BTCUSDT"), klines("BTCUSDT"), klines("BTCUSDT").replace("1h", "1d")] {
+            let (asked, got) = (exchange.asked(), get(gateway.url(&target)).await);
+            assert_eq!((got.status, got.cache(), exchange.asked() > asked), (200, "MISS", true), "{target}");
+        }
+        let got = ask(&gateway, Method::POST, "/api/cache/clear/BTC%2FUSDT", "").await;
+        assert_eq!(got.status, 400, "{}", got.text());
+        gateway.stop().await;
+        redis.command(&["FLUSHALL"]);
+    }
+}
+
+#[tokio::test]
+async fn everything_goes_only_when_it_is_confirmed() {
+    let redis = RedisServer::start();
+    let exchange = exchange().await;
+    for store in ["memory:", "embedded:", &redis.url()] {
+        let gateway = start(&exchange, &[("store", store)]).await;
+        fill(&gateway).await;
+        for body in ["", "{}", r#"{"confirm": false}"#, r#"{"confirm": "yes"}"#, r#"{"confirmed": true}"#] {
+            let got = ask(&gateway, Method::POST, "/api/cache/flush", body).await;
+            assert!(got.status == 400 && got.text().contains("confirm"), "{body}: {}", got.text());
+        }
+        assert_eq!(get(gateway.url(PRICES)).await.cache(), "HIT");
+        let told = post(&gateway, "/api/cache/flush", json!({ "confirm": true })).await;
+        assert!(told["removed"].as_u64() >= Some(5), "{told}");
+        assert!(gateway.gateway.cache().flush(Duration::from_secs(5)).await);
+        assert_eq!(listed(&gateway, "pattern=[!n]*").await, [""; 0], "{store}");
+        assert_eq!(get(gateway.url(PRICES)).await.cache(), "MISS");
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn switched_off_everything_passes_and_says_so() {
+    let exchange = exchange().await;
+    let gateway = start(&exchange, &[]).await;
+    fill(&gateway).await;
+    assert_eq!(post(&gateway, "/api/cache/disable", json!({})).await, json!({ "enabled": false }));
+    let asked = exchange.asked();
+    for _ in 0..2 {
+        assert_eq!(get(gateway.url(PRICES)).await.cache(), "PASS");
+    }
+    assert_eq!(exchange.asked(), asked + 2);
+    assert_eq!(get(gateway.url("/api/cache/status")).await.json()["enabled"], false);
+    assert_eq!(get(gateway.url("/health")).await.json()["status"], "disabled");
+    assert_eq!(ask(&gateway, Method::PUT, "/api/cache/key/kv:x", "1").await.status, 409);
+    assert_eq!(post(&gateway, "/api/cache/enable", json!({})).await, json!({ "enabled": true }));
+    assert_eq!(get(gateway.url(PRICES)).await.cache(), "HIT");
+}
+
+#[tokio::test]
+async fn what_memory_cannot_keep_is_refused_where_nothing_else_would() {
+    let exchange = exchange().await;
+    let more = [("memory.limit", "1MiB"), ("limits.max_body_bytes", "8MiB")];
+    let gateway = start(&exchange, &more).await;
+    let got = ask(&gateway, Method::PUT, "/api/cache/key/kv:x", &"x".repeat(4 << 20)).await;
+    assert!(got.status == 413 && got.text().contains("memory.limit"), "{}", got.text());
+    assert_eq!(get(gateway.url("/api/cache/key/kv:x")).await.status, 404);
+}
+
+#[tokio::test]
+async fn every_change_leaves_a_line_that_says_who_and_holds_no_token() {
+    let sink = Sink::default();
+    let writer = sink.clone();
+    let log = Log { level: "info".to_owned(), format: LogFormat::Text, ..Settings::default().log };
+    let subscriber = lastgood_gateway::logging::subscriber(&log, false, move || writer.clone()).expect("a filter");
+    // For the whole process: nextest gives each test its own.
+    tracing::subscriber::set_global_default(subscriber).expect("the only subscriber");
+    let exchange = exchange().await;
+    let gateway = start(&exchange, &[("admin.token", TOKEN)]).await;
+    let audited = || {
+        let log = sink.text();
+        log.lines().filter(|line| line.contains("lastgood::audit")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let send = async |method: Method, target: &str, body: &str| {
+        let request = client().request(method, gateway.url(target)).body(body.to_owned()).bearer_auth(TOKEN);
+        let got = read(request.send().await.unwrap()).await;
+        assert!(got.status < 300, "{target}: {}", got.text());
+    };
+    for (method, target, body, words) in [
+        (Method::PUT, "/api/cache/key/kv:x%0Ay?tags=a", "1", "what=\"put\" scope=\"kv:x\\ny\" matched=1 changed=1"),
+        (
+            Method::POST,
+            "/api/cache/invalidate",
+            r#"{"tag": "a"}"#,
+            "what=\"expire\" scope=\"tag a\" matched=1 changed=1",
+        ),
+        (Method::DELETE, "/api/cache/key/kv:x%0Ay", "", "what=\"remove\" scope=\"kv:x\\ny\" matched=1 changed=1"),
+        (Method::POST, "/api/cache/clear/BTCUSDT", "", "what=\"clear\" scope=\"symbol BTCUSDT\""),
+        (Method::POST, "/api/cache/disable", "", "what=\"disable\""),
+        (Method::POST, "/api/cache/enable", "", "what=\"enable\""),
+        (Method::POST, "/api/cache/warm", "", "what=\"warm\""),
+        (Method::POST, "/api/cache/flush", r#"{"confirm": true}"#, "what=\"flush\" scope=\"everything\""),
+    ] {
+        let before = audited().len();
+        send(method, target, body).await;
+        let lines = audited();
+        assert_eq!(lines.len(), before + 1, "{target}: {lines:?}");
+        let line = lines.last().unwrap();
+        assert!(
+            line.contains(words) && line.contains("admitted_by=\"bearer\"") && line.contains("127.0.0.1:"),
+            "{line}"
+        );
+    }
+    let before = audited().len();
+    send(Method::POST, "/api/cache/invalidate", r#"{"region": "kv", "dry_run": true}"#).await;
+    let wrong = client().post(gateway.url("/api/cache/disable")).bearer_auth("a-wrong-token-for-this");
+    assert_eq!(read(wrong.send().await.unwrap()).await.status, 401);
+    assert_eq!(audited().len(), before, "nothing was changed");
+    let log = sink.text();
+    assert!(!log.contains(TOKEN) && !log.contains("a-wrong-token"), "{log}");
+}

@@ -1,0 +1,111 @@
+//! The verbs of the command.
+
+use std::process::Output;
+
+use super::*;
+
+/// Runs the command without holding up this thread, which the gateway runs on, too.
+async fn command(gateway: &Running, arguments: &[&str]) -> Output {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_lastgood"));
+    command.args(arguments).env_clear().env("LASTGOOD_URL", gateway.url("")).env("LASTGOOD_ADMIN_TOKEN", TOKEN);
+    command.output().await.expect("the program starts")
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[tokio::test]
+async fn the_verbs_that_ask_print_tables_and_json_and_bodies_as_they_are() {
+    let exchange = exchange().await;
+    let gateway = start(&exchange, &[("admin.token", TOKEN)]).await;
+    fill(&gateway).await;
+    let output = command(&gateway, &["stats"]).await;
+    let table = out(&output);
+    assert!(output.status.success() && table.contains("HIT RATE") && table.contains("ticker_price"), "{table}");
+    assert!(table.contains("TOTAL") && !table.contains("book_ticker"), "{table}");
+    assert!(out(&command(&gateway, &["stats", "--all"]).await).contains("book_ticker"));
+    let stats: Value = serde_json::from_slice(&command(&gateway, &["stats", "--json"]).await.stdout).unwrap();
+    assert_eq!(stats["regions"]["ticker_price"]["misses"], 1);
+
+    let body = get(gateway.url(PRICES)).await.body;
+    let output = command(&gateway, &["get", PRICES_KEY]).await;
+    assert!(output.status.success() && output.stdout == body, "{}", told(&output));
+    assert!(told(&output).contains("x-cache: HIT"), "{}", told(&output));
+    let shown: Value = serde_json::from_slice(&command(&gateway, &["get", "--json", PRICES_KEY]).await.stdout).unwrap();
+    assert!(shown["body"].is_array() && shown["x_cache"] == "HIT", "{shown}");
+
+    let output = command(&gateway, &["keys", "--pattern", "*symbol=*", "--limit", "1"]).await;
+    assert!(out(&output).contains("depth:") && told(&output).contains("--after"), "{} {}", out(&output), told(&output));
+    let depths: Value =
+        serde_json::from_slice(&command(&gateway, &["keys", "--region", "depth", "--json"]).await.stdout).unwrap();
+    let key = depths["keys"][0]["key"].as_str().unwrap();
+    let output = command(&gateway, &["explain", key]).await;
+    let table = out(&output);
+    assert!(output.status.success() && table.contains("freshness") && table.contains("fresh"), "{table}");
+    assert!(table.contains("next_refresh.when") && table.contains("policy.keep_for_ms"), "{table}");
+    let known: Value = serde_json::from_slice(&command(&gateway, &["explain", key, "--json"]).await.stdout).unwrap();
+    assert_eq!(known["key"], key);
+
+    for arguments in [&["get", "depth:nothing"][..], &["explain", "depht:x"]] {
+        let output = command(&gateway, arguments).await;
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(told(&output).contains("depth") && !told(&output).contains("older version"), "{}", told(&output));
+    }
+    let output = command(&gateway, &["stats", "--token", "a-wrong-token-for-this"]).await;
+    assert!(output.status.code() == Some(1) && told(&output).contains("LASTGOOD_ADMIN_TOKEN"), "{}", told(&output));
+}
+
+#[tokio::test]
+async fn the_verbs_that_change_do_it_and_ask_before_they_remove_much() {
+    let exchange = exchange().await;
+    let gateway = start(&exchange, &[("admin.token", TOKEN)]).await;
+    fill(&gateway).await;
+    let run = async |arguments: &[&str]| {
+        let output = command(&gateway, arguments).await;
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", told(&output));
+        out(&output)
+    };
+    let json_of = async |arguments: &[&str]| -> Value { serde_json::from_str(&run(arguments).await).unwrap() };
+    let table = run(&["expire", "--region", "depth", "--dry-run"]).await;
+    assert!(table.contains("MATCHED") && table.contains("dry run"), "{table}");
+    assert_eq!(get(gateway.url(&depth("BTCUSDT"))).await.cache(), "HIT");
+    let done = json_of(&["expire", "--region", "depth", "--json"]).await;
+    assert_eq!(done, json!({ "matched": 2, "expired": 2, "dry_run": false }));
+    let done = json_of(&["expire", "--key", PRICES_KEY, "--hard", "--json"]).await;
+    assert_eq!(done, json!({ "matched": 1, "removed": 1, "dry_run": false }));
+    let done = json_of(&["remove", "--pattern", "depth:*", "--json"]).await;
+    assert_eq!(done, json!({ "matched": 2, "removed": 2, "dry_run": false }));
+    let done = json_of(&["remove", "--symbol", "btcusdt", "--json"]).await;
+    assert!(done["removed"].as_u64() >= Some(2), "{done}");
+    assert_eq!(json_of(&["remove", "--tag", "none", "--json"]).await["matched"], 0);
+    fill(&gateway).await;
+    let done = json_of(&["clear", "--symbol", "ETHUSDT", "--json"]).await;
+    assert!(done["removed"].as_u64() >= Some(3) && done["expired"].as_u64() >= Some(1), "{done}");
+    for refused in [
+        &["clear", "--region", "depth"][..],
+        &["clear", "--all"],
+        &["flush"],
+        &["clear"],
+        &["expire"],
+        &["remove", "--tag", "x", "--region", "depth"],
+        &["keys", "--limit", "0"],
+        &["get"],
+    ] {
+        let output = command(&gateway, refused).await;
+        assert_eq!(output.status.code(), Some(2), "{refused:?}: {}", told(&output));
+    }
+    assert_eq!(get(gateway.url(&depth("BTCUSDT"))).await.cache(), "HIT");
+    assert_eq!(json_of(&["clear", "--region", "depth", "--yes", "--json"]).await["removed"], 1);
+    assert!(json_of(&["flush", "--dry-run", "--json"]).await["matched"].as_u64() > Some(0));
+    assert!(run(&["flush", "--yes"]).await.contains("REMOVED"));
+    assert_eq!(get(gateway.url(PRICES)).await.cache(), "MISS");
+    run(&["clear", "--all", "--yes"]).await;
+    assert_eq!(get(gateway.url(PRICES)).await.cache(), "MISS");
+    let output = command(&gateway, &["remove", "--key", "depht:x"]).await;
+    assert!(output.status.code() == Some(1) && told(&output).contains("depth"), "{}", told(&output));
+}

@@ -1,0 +1,73 @@
+//! What routes keep warm.
+
+use super::*;
+
+#[tokio::test]
+async fn declared_arguments_are_kept_warm_ahead_of_their_end() {
+    let api = Api::start().await;
+    api.answers(Reply::json(json!({ "data": [1] })));
+    let text =
+        file(&api).replace("fresh_for = \"1h\"", "fresh_for = \"1s\"\njitter = 0.0\nstale_for = \"0s\"").replace(
+            "description = ",
+            "warm = [{ symbol = \"AAPL\" }, { symbol = \"msft\", days = 5 }]\n        description = ",
+        );
+    let gateway = Running::of_file(&text).await;
+    let warm = async {
+        while api.asked().len() < 6 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), warm).await.expect("it is loaded again and again");
+    let asked = api.asked();
+    assert_eq!(asked[..2], ["/base/daily/AAPL?days=30&apikey=k-123", "/base/daily/MSFT?days=5&apikey=k-123"]);
+    assert_eq!(get(gateway.url("/v1/stocks/AAPL/recent")).await.cache(), "HIT");
+    assert_eq!(get(gateway.url("/v1/stocks/MSFT/recent?days=5")).await.cache(), "HIT");
+}
+
+#[tokio::test]
+async fn what_routes_keep_warm_is_loaded_on_demand_by_symbol_and_region() {
+    let api = Api::start().await;
+    api.answers(Reply::json(json!({ "data": [1] })));
+    let text = file(&api).replace(
+        "description = ",
+        "warm = [{ symbol = \"AAPL\" }, { symbol = \"msft\", days = 5 }]\n        description = ",
+    );
+    let gateway = Running::of_file(&text).await;
+    let post = async |path: &str, asked: Value| {
+        read(client().post(gateway.url(path)).body(asked.to_string()).send().await.unwrap()).await
+    };
+    let warm = async |asked: Value| {
+        let answer = post("/api/cache/warm", asked).await;
+        (answer.status, answer.json())
+    };
+    // The schedule's own turn comes first.
+    while api.asked().len() < 2 || get(gateway.url("/v1/stocks/MSFT/recent?days=5")).await.cache() != "HIT" {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let (status, all) = warm(json!({})).await;
+    assert_eq!(
+        (status, &all["matched"], &all["warmed"], &all["fresh"]),
+        (200, &json!(2), &json!(0), &json!(2)),
+        "{all}"
+    );
+    for path in ["/v1/stocks/AAPL/recent", "/v1/stocks/MSFT/recent?days=5"] {
+        assert_eq!(get(gateway.url(path)).await.cache(), "HIT");
+    }
+    let remove = json!({ "region": "quotes", "hard": true });
+    assert_eq!(post("/api/cache/invalidate", remove.clone()).await.status, 200);
+    let (_, dry) = warm(json!({ "symbol": "Msft", "dry_run": true })).await;
+    assert_eq!((&dry["matched"], &dry["warmed"]), (&json!(1), &json!(1)), "{dry}");
+    assert_eq!(api.asked().len(), 2);
+    let (_, one) = warm(json!({ "symbol": "Msft", "region": "quotes" })).await;
+    assert_eq!((&one["matched"], &one["warmed"]), (&json!(1), &json!(1)), "{one}");
+    assert_eq!(api.asked().last().map(String::as_str), Some("/base/daily/MSFT?days=5&apikey=k-123"));
+    let (_, none) = warm(json!({ "region": "klines" })).await;
+    assert_eq!((&none["matched"], api.asked().len()), (&json!(0), 3));
+    let (status, refused) = warm(json!({ "region": "unknown" })).await;
+    assert_eq!(status, 400);
+    assert!(refused["detail"].as_str().unwrap().contains("quotes"), "{refused}");
+    api.answers(Reply::status(500));
+    assert_eq!(post("/api/cache/invalidate", remove).await.status, 200);
+    let (_, failed) = warm(json!({ "region": "quotes" })).await;
+    assert_eq!((&failed["warmed"], &failed["failed"]), (&json!(0), &json!(2)), "{failed}");
+}
