@@ -13,10 +13,15 @@ use lastgood_market::candles::Exchange;
 use lastgood_market::query::Params;
 
 pub(crate) const MINUTE: u64 = 60_000;
+/// That of the candle in which a test begins: the next gap and the next candle off the grid are half an hour away or more.
+/// A whole number of rounds (120 times 97 places) more, so that no candle since 1970 has a place below zero.
+const FIRST_PLACE: u64 = 6_135 + 10_000 * 120 * 97;
 
 /// Candles of a minute with runs missing, some of them off the grid, the last one forming.
 pub(crate) struct Ledger {
     clock: Clock,
+    /// When a test began: gaps lie where they lie from there, whatever the time of the day.
+    began_at: u64,
     pub(crate) listed_at: u64,
     /// No candle opens from here on.
     pub(crate) halted_at: AtomicU64,
@@ -60,8 +65,10 @@ impl Range {
 
 impl Ledger {
     pub(crate) fn new(clock: Clock, listed_at: u64, counts_back: bool) -> Arc<Ledger> {
+        let began_at = clock.now().as_millis();
         Arc::new(Ledger {
             clock,
+            began_at,
             listed_at,
             halted_at: AtomicU64::new(u64::MAX),
             is_late: AtomicBool::new(false),
@@ -81,10 +88,16 @@ impl Ledger {
         self.clock.now().as_millis().min(self.stuck_at.load(Ordering::SeqCst))
     }
 
+    /// The place of the candle in which `at` lies. Every 120 places have a gap of twelve, and every 97th is off the grid.
+    pub(crate) fn place(&self, at: u64, length: u64) -> u64 {
+        at / length + FIRST_PLACE - self.began_at / length
+    }
+
     /// When the candle of that number opens, unless it is missing.
     fn open(&self, number: u64, length: u64, now: u64) -> Option<u64> {
-        let gap = number / 40 % 3 == 1 && (7..19).contains(&(number % 40));
-        let open = number * length + if number.is_multiple_of(97) { 7_000 } else { 0 };
+        let place = self.place(number * length, length);
+        let gap = place / 40 % 3 == 1 && (7..19).contains(&(place % 40));
+        let open = number * length + if place.is_multiple_of(97) { 7_000 } else { 0 };
         let late = self.is_late.load(Ordering::SeqCst) && (number + 1) * length > now;
         let halted = open >= self.halted_at.load(Ordering::SeqCst);
         (!gap && !late && !halted && open >= self.listed_at && open <= now).then_some(open)
