@@ -97,8 +97,9 @@ async fn the_chain_is_testnet_then_exchange_then_public_then_last_good() {
     assert_eq!(scene.source().await, ("testnet".to_owned(), on_testnet));
     assert_eq!((infos(&scene.testnet), infos(&scene.exchange)), (vec![true], vec![]));
     let health = get(scene.gateway.url("/health")).await.json();
-    let weight = &health["upstreams"][0]["budgets"][1]["buckets"][0];
-    assert!(weight["used"].as_u64() > Some(0), "the testnet's budget is told beside the exchange's: {health}");
+    let name = health["upstreams"][0]["budgets"][1]["exchange"].as_str().unwrap_or_default();
+    let address = scene.testnet.url().replace("http://", "spot@");
+    assert_eq!(name, address, "the testnet's budget is told beside the exchange's: {health}");
     assert!(
         health["upstreams"][0]["budgets"][2].is_null() && health["upstreams"][2]["budgets"][1].is_null(),
         "{health}"
