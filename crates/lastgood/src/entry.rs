@@ -199,7 +199,7 @@ impl Entry {
         }
     }
 
-    /// Whether the body looks as if it could be packed in some twenty microseconds for each 16 KiB.
+    /// Whether the body looks as if it could be packed, and compared, in some thirty microseconds for each 16 KiB.
     pub(crate) fn packs_quickly(&self) -> bool {
         rows::are_likely(&self.value.body)
     }

@@ -4,7 +4,6 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use lastgood_gateway::config::{Log, LogFormat, Settings};
 use lastgood_market::signing::{Algorithm, DEFAULT_RECV_WINDOW, ExchangeClock, Signer, TimeBasis};
 use secrecy::SecretString;
 
@@ -180,12 +179,7 @@ fn removing_needs_no_master_key() {
 
 #[tokio::test]
 async fn a_gateway_with_credentials_logs_and_answers_nothing_of_them() {
-    let sink = Sink::default();
-    let writer = sink.clone();
-    let log = Log { level: "trace".to_owned(), format: LogFormat::Text, ..Settings::default().log };
-    let subscriber = lastgood_gateway::logging::subscriber(&log, false, move || writer.clone()).expect("a filter");
-    // For the whole process: nextest gives each test its own.
-    tracing::subscriber::set_global_default(subscriber).expect("the only subscriber");
+    let sink = Sink::of_the_log("trace");
     let desk = Desk::with_one();
     let (exchange, testnet) = (Exchange::start().await, Exchange::start().await);
     let (directory, url) = (desk.0.path().display().to_string(), testnet.url());

@@ -1,6 +1,5 @@
 //! Signed requests are the client's and the exchange's alone; nothing a client sends chooses an upstream.
 
-use lastgood_gateway::config::{Log, LogFormat, Settings};
 use ring::hmac;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -79,12 +78,7 @@ async fn an_order_whose_fate_is_unknown_says_so_and_is_not_sent_again() {
 
 #[tokio::test]
 async fn a_trace_level_log_of_a_signed_session_holds_no_secret() {
-    let sink = Sink::default();
-    let writer = sink.clone();
-    let log = Log { level: "trace".to_owned(), format: LogFormat::Text, ..Settings::default().log };
-    let subscriber = lastgood_gateway::logging::subscriber(&log, false, move || writer.clone()).expect("a filter");
-    // For the whole process: nextest gives each test its own.
-    tracing::subscriber::set_global_default(subscriber).expect("the only subscriber");
+    let sink = Sink::of_the_log("trace");
     let exchange = Exchange::start().await;
     let gateway = Running::start(&exchange.url(), &[]).await;
     let who = &lastgood_sim::Sim::credentials()[0];

@@ -60,7 +60,7 @@ pub(super) struct Fetch {
     pub(super) limit: usize,
 }
 
-/// Candles of so many intervals lie in a block: some 40 KB of text, a fifth of it packed, rewritten with each candle
+/// Candles of so many intervals lie in a block: some 40 KB of text, under a quarter of it packed, rewritten with each candle
 /// that closes.
 const BLOCK: u64 = 256;
 /// COIN-M answers no question for a longer time.

@@ -1,7 +1,7 @@
 //! What is changed: keys, tags, symbols, everything.
 
 use lastgood::testing::RedisServer;
-use lastgood_gateway::config::{Log, LogFormat, Settings};
+use lastgood_gateway::config::Settings;
 
 use super::*;
 use crate::support::Sink;
@@ -246,12 +246,7 @@ async fn what_memory_cannot_keep_is_refused_where_nothing_else_would() {
 
 #[tokio::test]
 async fn every_change_leaves_a_line_that_says_who_and_holds_no_token() {
-    let sink = Sink::default();
-    let writer = sink.clone();
-    let log = Log { level: "info".to_owned(), format: LogFormat::Text, ..Settings::default().log };
-    let subscriber = lastgood_gateway::logging::subscriber(&log, false, move || writer.clone()).expect("a filter");
-    // For the whole process: nextest gives each test its own.
-    tracing::subscriber::set_global_default(subscriber).expect("the only subscriber");
+    let sink = Sink::of_the_log("info");
     let exchange = exchange().await;
     let gateway = start(&exchange, &[("admin.token", TOKEN)]).await;
     let audited = || {
