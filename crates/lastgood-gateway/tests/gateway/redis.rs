@@ -198,7 +198,7 @@ async fn corrupt_values_and_foreign_types_are_misses() {
     answers_everything(&first, 0).await;
     assert!(first.gateway.cache().flush(Duration::from_secs(5)).await);
     let keys: Vec<String> = keys(&redis).into_iter().filter(|key| key.contains(":klines:")).collect();
-    assert_eq!(keys.len(), 2 * SYMBOLS.len(), "a block and a tail each: {keys:?}");
+    assert!(keys.len() >= 2 * SYMBOLS.len(), "a tail and one block or two each, as the hours lie: {keys:?}");
     for (position, key) in keys.iter().enumerate() {
         match position % 3 {
             0 => drop(redis.command(&["SET", key, "garbage"])),
