@@ -20,14 +20,18 @@ async fn over(exchange: &Exchange, redis: &str) -> Running {
     Running::start(&exchange.url(), &[("store", redis), ("regions.klines.fresh_for", "5m")]).await
 }
 
-/// Cold questions, each answered well and in bounds. `round` makes them new.
+/// Cold questions, each answered well and most in bounds: a busy machine may stand still for one, a store that is
+/// waited for holds up all. `round` makes them new.
 async fn answers_everything(gateway: &Running, round: usize) {
+    let mut took = Vec::new();
     for symbol in SYMBOLS {
         let asked = Instant::now();
         let got = get(gateway.url(&question(symbol, 10 + round))).await;
         assert_eq!(got.status, 200, "{}", got.text());
-        assert!(asked.elapsed() < BOUND, "{symbol} took {:?}", asked.elapsed());
+        took.push(asked.elapsed());
     }
+    took.sort_unstable();
+    assert!(took[SYMBOLS.len() / 2] < BOUND, "{took:?}");
 }
 
 async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
