@@ -99,8 +99,10 @@ async fn a_thousand_spellings_of_one_question_are_one_question() {
 #[tokio::test]
 async fn five_hundred_cold_requests_are_one_upstream_call() {
     let exchange = Exchange::start().await;
+    exchange.sim.set_clock(ClockMode::Frozen(half_past()));
     exchange.fault(serde_json::json!({"kind": "latency", "ms": 200}));
-    let gateway = Running::start(&exchange.url(), &[]).await;
+    // Not so short that the last of them find the end of its freshness.
+    let gateway = Running::start(&exchange.url(), &[("regions.klines.fresh_for", "5m")]).await;
     let client = client();
     let asks = (0..500).map(|_| {
         let request = client.get(gateway.url("/api/v3/klines?symbol=BTCUSDT&interval=1m")).send();
@@ -188,6 +190,8 @@ async fn a_packed_answer_unpacks_to_the_same_bytes() {
 #[tokio::test]
 async fn the_used_weight_is_the_exchanges_and_a_hit_adds_nothing() {
     let exchange = Exchange::start().await;
+    // In the middle of a minute of its weight, which a moving clock might end.
+    exchange.sim.set_clock(ClockMode::Frozen(half_past()));
     let gateway = Running::start(&exchange.url(), &[("regions.klines.fresh_for", "5m")]).await;
     let question = "/api/v3/klines?symbol=BTCUSDT&interval=1h";
     let miss = get(gateway.url(question)).await;

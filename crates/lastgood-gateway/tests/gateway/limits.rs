@@ -112,7 +112,8 @@ async fn what_is_not_the_exchanges_is_a_problem_in_json() {
 #[tokio::test]
 async fn health_readiness_and_metrics_are_there() {
     let exchange = Exchange::start().await;
-    let gateway = Running::start(&exchange.url(), &[]).await;
+    exchange.sim.set_clock(lastgood_sim::ClockMode::Frozen(crate::support::half_past()));
+    let gateway = Running::start(&exchange.url(), &[("regions.klines.fresh_for", "5m")]).await;
     get(gateway.url("/api/v3/klines?symbol=BTCUSDT&interval=1h")).await;
     get(gateway.url("/api/v3/klines?symbol=BTCUSDT&interval=1h")).await;
     let health = get(gateway.url("/health")).await.json();
