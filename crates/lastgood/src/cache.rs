@@ -1,9 +1,9 @@
 //! The cache: its tiers, its regions, and what they share.
 
 use std::fmt;
-use std::hash::RandomState;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use quick_cache::Weighter;
@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use crate::clock::Clock;
 use crate::error::{BuildError, Error};
 use crate::flight::Flights;
+use crate::log::{self, Hearing, Listener, Voice};
 use crate::memory::{Key, Memory, RegionId};
 use crate::metrics::{Counters, RegionStats};
 use crate::policy::Policy;
@@ -56,6 +57,10 @@ pub(crate) struct Shared {
     pub(crate) enabled: AtomicBool,
     pub(crate) random: RandomState,
     pub(crate) tags: Tags,
+    /// What was heard of the other processes that share the store.
+    pub(crate) hearing: Hearing,
+    pub(crate) voice: Arc<Voice>,
+    listener: OnceLock<Listener>,
     namespace: String,
     regions: Mutex<Vec<Arc<RegionShared>>>,
 }
@@ -96,6 +101,7 @@ pub struct CacheBuilder {
     namespace: String,
     store: Option<Arc<dyn Store>>,
     guard: Guard,
+    trust_for: Duration,
     clock: Clock,
 }
 
@@ -129,6 +135,15 @@ impl CacheBuilder {
         self
     }
 
+    /// How long memory is believed while the invalidations of the other processes on the store cannot be heard. What is
+    /// held for longer is revalidated before it is served, or served as last good. Defaults to 60 s, because that spares
+    /// the sources a restart of Redis, and is not long to serve what another process has removed.
+    #[must_use]
+    pub fn trust_for(mut self, unheard: Duration) -> Self {
+        self.trust_for = unheard;
+        self
+    }
+
     /// Where time comes from. Defaults to the system's clock.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
@@ -136,7 +151,8 @@ impl CacheBuilder {
         self
     }
 
-    /// Builds the cache.
+    /// Builds the cache. Where several processes share the store, it has to happen inside a tokio runtime: there the task
+    /// runs that hears of their invalidations.
     ///
     /// # Errors
     ///
@@ -147,11 +163,17 @@ impl CacheBuilder {
             return Err(BuildError(format!("memory limit is {} bytes, but must be at least 1 MiB", self.memory_limit)));
         }
         check_name("namespace", &self.namespace)?;
+        let random = RandomState::new();
+        let voice = Arc::new(Voice::new(&self.namespace, random.hash_one("node")));
         let store = self.store.map(|store| {
             let store = GuardedStore::new(store, self.guard);
-            let behind = WriteBehind::new(Arc::clone(&store), self.clock.clone());
+            let behind = WriteBehind::new(Arc::clone(&store), self.clock.clone(), Arc::clone(&voice));
             Tier { store, behind }
         });
+        let hearing = match store.as_ref().and_then(|tier| tier.store.log()) {
+            Some(_) => Hearing::since(self.clock.now().plus(log::GRACE), self.trust_for),
+            None => Hearing::of_nobody(),
+        };
         let shared = Shared {
             clock: self.clock,
             memory: Memory::new(self.memory_limit),
@@ -159,12 +181,19 @@ impl CacheBuilder {
             store,
             setbacks: QuickCache::with_weighter(SETBACKS, SETBACK_BYTES, BySize),
             enabled: AtomicBool::new(true),
-            random: RandomState::new(),
+            random,
             tags: Tags::new(&self.namespace),
+            hearing,
+            voice,
+            listener: OnceLock::new(),
             namespace: self.namespace,
             regions: Mutex::default(),
         };
-        Ok(Cache { shared: Arc::new(shared) })
+        let shared = Arc::new(shared);
+        if let Some(listener) = Listener::start(&shared) {
+            _ = shared.listener.set(listener);
+        }
+        Ok(Cache { shared })
     }
 }
 
@@ -211,6 +240,7 @@ impl Cache {
             namespace: "lastgood".to_owned(),
             store: None,
             guard: Guard::default(),
+            trust_for: Duration::from_secs(60),
             clock: Clock::system(),
         }
     }

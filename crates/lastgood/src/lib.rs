@@ -17,6 +17,7 @@ mod explain;
 mod fill;
 mod flight;
 mod listing;
+mod log;
 mod memory;
 mod metrics;
 mod outcome;

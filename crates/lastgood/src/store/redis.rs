@@ -10,9 +10,10 @@ use tokio::task::JoinHandle;
 
 use self::link::Link;
 pub use self::options::RedisOptions;
-use super::{Cursor, Page, Store, StoreError, Usage};
+use super::{Cursor, Log, Page, Position, Store, StoreError, Tail, Usage};
 
 mod link;
+mod log;
 mod options;
 mod reply;
 mod supervisor;
@@ -42,6 +43,7 @@ const SCANS_A_PAGE: usize = 20;
 /// program that links two has to install one first, else every connection fails, saying so.
 pub struct RedisStore {
     link: std::sync::Arc<Link>,
+    reader: log::Reader,
     supervisor: JoinHandle<()>,
 }
 
@@ -54,7 +56,7 @@ impl RedisStore {
     pub fn connect(options: RedisOptions) -> RedisStore {
         let link = Link::new(options);
         let supervisor = tokio::spawn(supervisor::supervise(std::sync::Arc::clone(&link)));
-        RedisStore { link, supervisor }
+        RedisStore { link, reader: log::Reader::default(), supervisor }
     }
 
     /// Whether there is a connection at this moment.
@@ -136,10 +138,30 @@ impl Store for RedisStore {
         Ok(Usage { keys: size.ok(), bytes: info.ok().and_then(|info| reply::used_memory(&info)) })
     }
 
+    fn log(&self) -> Option<&dyn Log> {
+        Some(self)
+    }
+
     async fn close(&self) -> Result<(), StoreError> {
         self.supervisor.abort();
         self.link.hang_up("the store was closed");
         Ok(())
+    }
+}
+
+/// Logs are streams, read over a connection of their own.
+#[async_trait]
+impl Log for RedisStore {
+    async fn append(&self, name: &str, record: Bytes) -> Result<(), StoreError> {
+        self.tell(&log::append(name, &record)).await
+    }
+
+    async fn end(&self, name: &str) -> Result<Option<Position>, StoreError> {
+        self.reader.end(&self.link, name).await
+    }
+
+    async fn read(&self, name: &str, after: Option<&Position>, wait: Duration) -> Result<Tail, StoreError> {
+        self.reader.read(&self.link, name, after, wait).await
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use crate::entry::Entry;
+use crate::log::Kind;
 
 /// Writes under way at once: enough to keep a multiplexed connection busy, few enough to leave it to the reads.
 const WORKERS: usize = 4;
@@ -17,9 +18,15 @@ pub(crate) enum Change {
     /// Holds this entry, which says what else is not to be believed: written again until it is there.
     Mark(Fill),
     /// Holds nothing.
-    Remove,
+    Remove {
+        /// Whether the other processes are to hear of it; not where one of them said so.
+        tell: bool,
+    },
     /// Nothing that starts with the key and a colon.
-    RemovePrefix,
+    RemovePrefix {
+        /// As above.
+        tell: bool,
+    },
 }
 
 /// An entry on its way to the store.
@@ -79,14 +86,31 @@ impl Queue {
         });
         order.retain(|key| waiting.contains_key(key));
         failed.retain(|key| waiting.contains_key(key));
-        waiting.extend(active.keys().filter(|key| key.starts_with(prefix)).map(|key| (key.clone(), Change::Remove)));
+        let under_way = active.keys().filter(|key| key.starts_with(prefix));
+        waiting.extend(under_way.map(|key| (key.clone(), Change::Remove { tell: false })));
+    }
+
+    /// Drops the fill that waits for `key`; says whether one is under way instead.
+    pub(super) fn drop_fill(&mut self, key: &str) -> bool {
+        if self.waiting.get(key).is_some_and(Change::is_mere_fill)
+            && let Some(dropped) = self.waiting.remove(key)
+        {
+            self.bytes -= dropped.bytes();
+        }
+        !self.waiting.contains_key(key) && self.active.get(key).is_some_and(Option::is_none)
+    }
+
+    /// The keys under `prefix` that wait or are under way.
+    pub(super) fn keys_under(&self, prefix: &str) -> Vec<String> {
+        let keys = self.waiting.keys().chain(self.active.keys());
+        keys.filter(|key| key.starts_with(prefix)).cloned().collect()
     }
 
     /// Ends the work on `key`, and queues again what is still to be done about it. Says whether that is a failure's
     /// repetition.
     pub(super) fn done(&mut self, key: &str, succeeded: bool) -> bool {
         let if_it_fails = self.active.remove(key).flatten();
-        if succeeded && matches!(if_it_fails, Some(Change::RemovePrefix)) && !self.waiting.contains_key(key) {
+        if succeeded && matches!(if_it_fails, Some(Change::RemovePrefix { .. })) && !self.waiting.contains_key(key) {
             self.clearing.retain(|prefix| prefix.strip_suffix(':') != Some(key));
         }
         if self.waiting.contains_key(key) {
@@ -113,23 +137,37 @@ impl Change {
     pub(super) fn bytes(&self) -> u64 {
         match self {
             Change::Put(fill) | Change::Mark(fill) => fill.entry.value.body.len() as u64,
-            Change::Remove | Change::RemovePrefix => 0,
+            Change::Remove { .. } | Change::RemovePrefix { .. } => 0,
         }
     }
 
     pub(super) fn takes_away(&self) -> bool {
         match self {
             Change::Put(fill) => fill.replaces,
-            Change::Mark(_) | Change::Remove | Change::RemovePrefix => true,
+            Change::Mark(_) | Change::Remove { .. } | Change::RemovePrefix { .. } => true,
         }
     }
 
     pub(super) fn if_it_fails(&self) -> Option<Change> {
         match self {
-            Change::Put(fill) => fill.replaces.then_some(Change::Remove),
+            Change::Put(fill) => fill.replaces.then_some(Change::Remove { tell: true }),
             Change::Mark(fill) => Some(Change::Mark(fill.clone())),
-            Change::Remove => Some(Change::Remove),
-            Change::RemovePrefix => Some(Change::RemovePrefix),
+            Change::Remove { tell } => Some(Change::Remove { tell: *tell }),
+            Change::RemovePrefix { tell } => Some(Change::RemovePrefix { tell: *tell }),
         }
+    }
+
+    /// What the other processes are to be told once the store has it.
+    pub(super) fn news(&self) -> Option<Kind> {
+        match self {
+            Change::Put(fill) => fill.replaces.then_some(Kind::Changed),
+            Change::Mark(_) => Some(Kind::Changed),
+            Change::Remove { tell } => tell.then_some(Kind::Removed),
+            Change::RemovePrefix { tell } => tell.then_some(Kind::Cleared),
+        }
+    }
+
+    fn is_mere_fill(&self) -> bool {
+        matches!(self, Change::Put(fill) if !fill.replaces)
     }
 }

@@ -46,6 +46,21 @@ async fn the_faulty_store_keeps_the_contract_while_it_passes_on() {
     check_with_paused_time(&*FaultyStore::new(Arc::new(memory()))).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_log_of_the_memory_store_keeps_its_contract() {
+    conformance::run_log(&memory()).await;
+    conformance::run_log(&*FaultyStore::new(guarded(memory()))).await;
+}
+
+#[tokio::test]
+async fn the_log_of_the_redis_store_keeps_its_contract() {
+    let server = RedisServer::start();
+    conformance::run_log(&*guarded(redis(&server).await)).await;
+    // Also where the places are of another stream: a new server whose clock is behind.
+    server.command(&["FLUSHALL"]);
+    conformance::run_log(&redis(&server).await).await;
+}
+
 async fn redis(server: &RedisServer) -> RedisStore {
     let store = RedisStore::connect(RedisOptions::parse(&server.url()).expect("a good URL"));
     while !store.is_connected() {

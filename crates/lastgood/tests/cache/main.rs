@@ -8,6 +8,7 @@ mod fills;
 mod invalidation;
 mod last_good;
 mod model;
+mod nodes;
 mod redis_faults;
 mod refresh;
 mod single_flight;

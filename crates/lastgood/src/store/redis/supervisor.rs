@@ -75,12 +75,12 @@ pub(super) async fn supervise(link: Arc<Link>) {
     }
 }
 
-struct Failure {
-    why: String,
+pub(super) struct Failure {
+    pub(super) why: String,
     login: bool,
 }
 
-async fn connect(link: &Link) -> Result<MultiplexedConnection, Failure> {
+pub(super) async fn connect(link: &Link) -> Result<MultiplexedConnection, Failure> {
     let attempt = async {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_WITHIN))
