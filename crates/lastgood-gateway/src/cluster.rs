@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lastgood::{Cache, Keep, Filled, Loaded, Policy, Region, RegionStats, Value};
+use lastgood::{Cache, Filled, Keep, Loaded, Policy, Region, RegionStats, Value};
 use serde::{Deserialize, Serialize};
 
 /// The region that the counters lie in.

@@ -230,6 +230,10 @@ pub struct StoreStatus {
     pub unconfirmed_removals: usize,
     /// Writes given up.
     pub dropped_writes: u64,
+    /// Whether the invalidations of other processes are heard; `None` where no other can share the store.
+    pub hears_others: Option<bool>,
+    /// Invalidations by this process that the others could not be told of yet.
+    pub untold: usize,
 }
 
 impl Cache {
@@ -320,6 +324,8 @@ impl Cache {
                 breaker: tier.store.state(),
                 unconfirmed_removals: tier.behind.unconfirmed_removals(),
                 dropped_writes: tier.behind.dropped.load(Ordering::Relaxed),
+                hears_others: tier.store.log().map(|_| self.shared.clock.now() <= self.shared.hearing.heard_until()),
+                untold: self.shared.voice.left_to_tell(),
             }),
         }
     }

@@ -25,8 +25,8 @@ use crate::write_behind::Change;
 mod record;
 mod trust;
 
-pub(crate) use self::record::{Kind, Record};
 use self::record::Subject;
+pub(crate) use self::record::{Kind, Record};
 pub(crate) use self::trust::{Hearing, Trust};
 
 /// How long one read of the log waits for something to be said. Not shorter, because hosted Redis is billed by the
@@ -59,6 +59,11 @@ impl Voice {
             untold: Mutex::default(),
             speaking: AtomicBool::new(false),
         }
+    }
+
+    /// How much waits to be told.
+    pub(crate) fn left_to_tell(&self) -> usize {
+        self.untold().len()
     }
 
     fn untold(&self) -> MutexGuard<'_, VecDeque<Record>> {

@@ -86,9 +86,7 @@ impl Region {
             return Judgement::Serve(self.answer(entry, Outcome::Hit(Tier::Memory), at));
         }
         match (held, self.setback(name, at)) {
-            (Some((Freshness::Stale, entry)), None) => {
-                Judgement::Refresh(self.answer(entry, Outcome::Stale, at))
-            }
+            (Some((Freshness::Stale, entry)), None) => Judgement::Refresh(self.answer(entry, Outcome::Stale, at)),
             (Some((Freshness::Stale | Freshness::Kept, entry)), Some(setback))
                 if setback.error.reason != Reason::NotFound =>
             {

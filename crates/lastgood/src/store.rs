@@ -12,9 +12,9 @@ mod jitter;
 mod memory;
 mod redis;
 
-pub(crate) use self::jitter::jittered;
 pub use self::embedded::{EmbeddedStore, Opened};
 pub use self::guarded::{BreakerState, Guard, GuardCounters, GuardedStore};
+pub(crate) use self::jitter::jittered;
 pub use self::memory::MemoryStore;
 pub use self::redis::{RedisOptions, RedisStore};
 

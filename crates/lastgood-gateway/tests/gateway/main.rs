@@ -16,6 +16,7 @@ mod kv;
 mod limits;
 mod llm;
 mod monitoring;
+mod nodes;
 mod privacy;
 mod redis;
 mod routes;

@@ -57,7 +57,8 @@ struct Row {
 impl MemoryStore {
     /// An empty store that holds at most `max_bytes`, keys and book-keeping included.
     pub fn new(clock: Clock, max_bytes: u64) -> Self {
-        let shared = Shared { clock, max_bytes, table: Mutex::default(), logs: Mutex::default(), appended: Notify::new() };
+        let shared =
+            Shared { clock, max_bytes, table: Mutex::default(), logs: Mutex::default(), appended: Notify::new() };
         MemoryStore { shared: Arc::new(shared) }
     }
 
@@ -189,12 +190,15 @@ impl Log for MemoryStore {
     async fn read(&self, name: &str, after: Option<&Position>, wait: Duration) -> Result<Tail, StoreError> {
         let after = match after {
             None => 0,
-            Some(Position(at)) => at.parse().map_err(|_| StoreError::Corrupt(format!("{at:?} is no place in a log")))?,
+            Some(Position(at)) => {
+                at.parse().map_err(|_| StoreError::Corrupt(format!("{at:?} is no place in a log")))?
+            }
         };
         let something = async {
             loop {
                 let appended = self.shared.appended.notified();
-                let tail = self.logs().get(name).map_or_else(|| Records::default().after(after), |log| log.after(after));
+                let tail =
+                    self.logs().get(name).map_or_else(|| Records::default().after(after), |log| log.after(after));
                 if !tail.records.is_empty() || !tail.is_complete {
                     return tail;
                 }

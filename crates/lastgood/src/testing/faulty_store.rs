@@ -37,6 +37,7 @@ pub struct FaultyStore {
     reads: Side,
     writes: Side,
     log_reads: Side,
+    log_appends: Side,
 }
 
 #[derive(Debug)]
@@ -49,14 +50,20 @@ impl FaultyStore {
     /// A store that passes everything on to `inner`, until told otherwise.
     pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
         let side = || Side { fault: watch::Sender::new(Fault::Pass), calls: AtomicU64::new(0) };
-        Arc::new(FaultyStore { inner, reads: side(), writes: side(), log_reads: side() })
+        Arc::new(FaultyStore { inner, reads: side(), writes: side(), log_reads: side(), log_appends: side() })
     }
 
     /// From now on every call shows this fault.
     pub fn set(&self, fault: Fault) {
         self.set_reads(fault.clone());
         self.set_writes(fault.clone());
-        self.set_log_reads(fault);
+        self.set_log_reads(fault.clone());
+        self.set_log_appends(fault);
+    }
+
+    /// From now on nothing is appended to a log without this fault.
+    pub fn set_log_appends(&self, fault: Fault) {
+        self.log_appends.fault.send_replace(fault);
     }
 
     /// From now on every read of a log shows this fault, also one that waits already.
@@ -147,12 +154,12 @@ impl Store for FaultyStore {
     }
 }
 
-/// Appending shows the faults of writes, without being counted among them; reading shows faults of its own.
+/// Appending and reading show faults of their own, and are not counted.
 #[async_trait]
 impl Log for FaultyStore {
     async fn append(&self, name: &str, record: Bytes) -> Result<(), StoreError> {
         match self.inner.log() {
-            Some(log) => self.writes.meet(log.append(name, record)).await,
+            Some(log) => self.log_appends.meet(log.append(name, record)).await,
             None => Err(StoreError::Refused("there is no log".to_owned())),
         }
     }

@@ -199,6 +199,26 @@ async fn nobody_is_told_before_the_store_has_it_and_everybody_once_it_has() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_could_not_be_told_is_told_later_in_its_order() {
+    let (nodes, source) = (Nodes::new(), Source::answering("v1"));
+    let (one, other) = two(&nodes, &source).await;
+    one.way.set_log_appends(unavailable());
+    for name in ["BTCUSDT", "ETHUSDT"] {
+        one.prices.remove(name).await;
+        one.flush().await;
+    }
+    assert_eq!(one.cache.status().store.expect("there is one").untold, 2);
+    assert_eq!(other.read(&source, "BTCUSDT").await, good("v1", "HIT"));
+    one.way.heal();
+    advance(11 * SECOND).await;
+    settle().await;
+    assert_eq!(one.cache.status().store.expect("there is one").untold, 0);
+    for name in ["BTCUSDT", "ETHUSDT"] {
+        assert_eq!(other.read(&source, name).await, good("v2", "MISS"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_was_cut_off_from_the_log_catches_up() {
     let (nodes, source) = (Nodes::new(), Source::answering("v1"));
     let (one, other) = two(&nodes, &source).await;

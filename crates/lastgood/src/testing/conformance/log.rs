@@ -85,7 +85,11 @@ async fn a_reader_who_waits_is_answered_by_the_next_record(log: &dyn Log) {
     let tail = tail.expect("the log is read");
     assert_eq!((tail.records, tail.is_complete), (vec![Bytes::from_static(b"awaited")], true));
     let waited = log.read(NAME, tail.end.as_ref(), Duration::from_millis(30)).await.expect("waiting is no error");
-    assert_eq!(waited, Tail { records: Vec::new(), end: tail.end, is_complete: true }, "nothing came, and no place is lost");
+    assert_eq!(
+        waited,
+        Tail { records: Vec::new(), end: tail.end, is_complete: true },
+        "nothing came, and no place is lost"
+    );
 }
 
 async fn what_many_append_at_once_is_all_there(log: &dyn Log) {
