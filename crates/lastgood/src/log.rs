@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::cache::{Cache, Shared};
+use crate::clock::Timestamp;
 use crate::memory::Key;
 use crate::region::Region;
 use crate::store::{GuardedStore, Position, Store, Tail, jittered};
@@ -150,9 +151,11 @@ async fn listen(cache: Weak<Shared>, store: Arc<GuardedStore>) {
     let mut place: Option<Place> = None;
     let mut pause = RETRY.0;
     loop {
+        let listened_at = place.as_ref().map_or(Timestamp::EPOCH, |place| place.read_at);
+        let Some(read_at) = cache.upgrade().map(|cache| cache.clock.now()) else { return };
         let read = match &place {
             None => log.end(&name).await.map(|end| (end, None)),
-            Some(Place { position, wait }) => {
+            Some(Place { position, wait, .. }) => {
                 let tail = log.read(&name, position.as_ref(), *wait).await;
                 tail.map(|tail| (tail.end.clone(), Some(tail)))
             }
@@ -161,11 +164,11 @@ async fn listen(cache: Weak<Shared>, store: Arc<GuardedStore>) {
         match read {
             Ok((position, tail)) => {
                 match tail {
-                    Some(tail) => cache.heed_all(tail),
+                    Some(tail) => cache.heed_all(tail, listened_at),
                     None => cache.hearing.begins(cache.clock.now()),
                 }
                 cache.hearing.heard(cache.clock.now().plus(WAIT + GRACE));
-                (place, pause) = (Some(Place { position, wait: WAIT }), RETRY.0);
+                (place, pause) = (Some(Place { position, wait: WAIT, read_at }), RETRY.0);
                 cache.voice.speak(&store).await;
             }
             Err(why) => {
@@ -186,11 +189,13 @@ async fn listen(cache: Weak<Shared>, store: Arc<GuardedStore>) {
 struct Place {
     position: Option<Position>,
     wait: Duration,
+    /// When the last read began: what comes now was appended after that.
+    read_at: Timestamp,
 }
 
 impl Shared {
-    /// Heeds what the log said.
-    fn heed_all(self: &Arc<Self>, tail: Tail) {
+    /// Heeds what was appended to the log after `since`.
+    fn heed_all(self: &Arc<Self>, tail: Tail, since: Timestamp) {
         let cache = Cache { shared: Arc::clone(self) };
         if !tail.is_complete {
             tracing::warn!("invalidations by other processes were missed: memory is revalidated as it is used");
@@ -199,7 +204,7 @@ impl Shared {
         for bytes in &tail.records {
             match Record::decode(bytes) {
                 Some(record) if record.node == self.voice.node => {}
-                Some(record) => cache.heed(&record),
+                Some(record) => cache.heed(&record, since),
                 None => cache.heed_everything(),
             }
         }
@@ -213,7 +218,7 @@ impl Cache {
         self.shared.flights.invalidate_where(|_| true);
     }
 
-    fn heed(&self, record: &Record) {
+    fn heed(&self, record: &Record, since: Timestamp) {
         let depth = match record.kind {
             Kind::Everything => return self.heed_everything(),
             Kind::Changed => Depth::Expire,
@@ -224,9 +229,9 @@ impl Cache {
             Some(Subject::Key { region, schema, name }) => {
                 let Some(region) = self.region_named(region) else { return };
                 if record.kind == Kind::Cleared {
-                    region.heed_prefix(name, schema);
+                    region.heed_prefix(name, schema, since);
                 } else {
-                    region.heed(name, schema, depth);
+                    region.heed(name, schema, depth, since);
                 }
             }
             None => {}
@@ -248,11 +253,15 @@ impl Cache {
 
 impl Region {
     /// Another process changed what the store holds for `name`.
-    fn heed(&self, name: &str, schema: u32, depth: Depth) {
+    fn heed(&self, name: &str, schema: u32, depth: Depth, since: Timestamp) {
         self.change_in_memory(&Key::new(self.shared.id, name), depth);
         if let Some(tier) = &self.cache.store {
             match schema == self.shared.schema {
-                true => tier.behind.take_back(&self.store_key(name)),
+                true => {
+                    // Where the store is to hold something else, that must not be taken for what was written here.
+                    let since = if depth == Depth::Remove { since } else { Timestamp::FOREVER };
+                    tier.behind.take_back(&self.store_key(name), since);
+                }
                 // It knows nothing of the keys of this schema.
                 false => tier.behind.enqueue(self.store_key(name), Change::Remove { tell: false }),
             }
@@ -260,14 +269,14 @@ impl Region {
     }
 
     /// Another process removed all that begins with `prefix`.
-    fn heed_prefix(&self, prefix: &str, schema: u32) {
+    fn heed_prefix(&self, prefix: &str, schema: u32, since: Timestamp) {
         let doomed = |key: &Key| key.region == self.shared.id && key.name.starts_with(prefix);
         self.cache.flights.invalidate_where(doomed);
         self.cache.memory.remove_where(doomed);
         self.cache.setbacks.retain(|key, _| !doomed(key));
         if let Some(tier) = &self.cache.store {
             match schema == self.shared.schema {
-                true => tier.behind.take_back_all(&self.store_key(prefix)),
+                true => tier.behind.take_back_all(&self.store_key(prefix), since),
                 false => tier.behind.clear(&self.store_key(prefix), false),
             }
         }

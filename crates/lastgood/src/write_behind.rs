@@ -115,25 +115,26 @@ impl WriteBehind {
         self.start_worker(queue);
     }
 
-    /// Another process took away what the store held for `key`: what this one would write there is older.
-    pub(crate) fn take_back(self: &Arc<Self>, key: &str) {
+    /// Another process took away what the store held for `key`, at `since` at the earliest: what this one would write
+    /// there, or has written since, is older.
+    pub(crate) fn take_back(self: &Arc<Self>, key: &str, since: Timestamp) {
         let mut queue = self.queue();
-        self.take_back_in(&mut queue, key);
+        self.take_back_in(&mut queue, key, since);
         self.start_worker(queue);
     }
 
     /// The same of all keys under `prefix`.
-    pub(crate) fn take_back_all(self: &Arc<Self>, prefix: &str) {
+    pub(crate) fn take_back_all(self: &Arc<Self>, prefix: &str, since: Timestamp) {
         let mut queue = self.queue();
         for key in queue.keys_under(prefix) {
-            self.take_back_in(&mut queue, &key);
+            self.take_back_in(&mut queue, &key, since);
         }
         self.start_worker(queue);
     }
 
-    fn take_back_in(&self, queue: &mut Queue, key: &str) {
-        // What is being written may land after the removal.
-        if queue.drop_fill(key) {
+    fn take_back_in(&self, queue: &mut Queue, key: &str, since: Timestamp) {
+        // What is being written may land after the removal, and what was written may have.
+        if queue.drop_fill(key, since) {
             self.admit(queue, key.to_owned(), Change::Remove { tell: false });
         }
     }
@@ -268,13 +269,19 @@ struct Worker {
 impl Worker {
     async fn work(mut self) {
         while let Some((key, change)) = self.next() {
-            let news = change.news();
+            let (news, is_mere_fill) = (change.news(), change.is_mere_fill());
             let outcome = self.behind.apply(&key, change).await;
             if let (Ok(()), Some(kind)) = (&outcome, news) {
                 self.behind.tell(kind, &key).await;
             }
             self.writing = None;
-            let to_be_repeated = self.behind.queue().done(&key, outcome.is_ok());
+            let to_be_repeated = {
+                let mut queue = self.behind.queue();
+                if is_mere_fill && outcome.is_ok() && self.behind.store.log().is_some() {
+                    queue.remember_fill(&key, self.behind.clock.now());
+                }
+                queue.done(&key, outcome.is_ok())
+            };
             if let Err(why) = outcome {
                 tracing::debug!(%key, %why, "write to the store failed");
                 if to_be_repeated {

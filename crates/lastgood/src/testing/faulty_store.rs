@@ -68,7 +68,8 @@ impl FaultyStore {
 
     /// From now on every read of a log shows this fault, also one that waits already.
     pub fn set_log_reads(&self, fault: Fault) {
-        self.log_reads.fault.send_replace(fault);
+        // Who waits already is disturbed by news only.
+        self.log_reads.fault.send_if_modified(|now| std::mem::replace(now, fault.clone()) != fault);
     }
 
     /// From now on every `get` and `get_many` shows this fault.

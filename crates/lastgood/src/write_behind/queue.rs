@@ -5,11 +5,15 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
+use crate::clock::Timestamp;
 use crate::entry::Entry;
 use crate::log::Kind;
 
 /// Writes under way at once: enough to keep a multiplexed connection busy, few enough to leave it to the reads.
 const WORKERS: usize = 4;
+
+/// Fills that are remembered once they are done.
+const REMEMBERED: usize = 10_000;
 
 /// What is to become of a key in the store.
 pub(crate) enum Change {
@@ -51,6 +55,9 @@ pub(super) struct Queue {
     pub(super) clearing: Vec<String>,
     pub(super) bytes: u64,
     pub(super) workers: usize,
+    /// When the latest fills were done: an invalidation that is heard now may have come before.
+    filled: HashMap<String, Timestamp>,
+    filled_in_order: VecDeque<(Timestamp, String)>,
 }
 
 impl Queue {
@@ -90,19 +97,33 @@ impl Queue {
         waiting.extend(under_way.map(|key| (key.clone(), Change::Remove { tell: false })));
     }
 
-    /// Drops the fill that waits for `key`; says whether one is under way instead.
-    pub(super) fn drop_fill(&mut self, key: &str) -> bool {
+    /// Remembers that a fill of `key` is done.
+    pub(super) fn remember_fill(&mut self, key: &str, now: Timestamp) {
+        self.filled.insert(key.to_owned(), now);
+        self.filled_in_order.push_back((now, key.to_owned()));
+        if self.filled_in_order.len() > REMEMBERED
+            && let Some((at, key)) = self.filled_in_order.pop_front()
+            && self.filled.get(&key) == Some(&at)
+        {
+            self.filled.remove(&key);
+        }
+    }
+
+    /// Drops the fill that waits for `key`; says whether one is under way instead, or was done after `since`.
+    pub(super) fn drop_fill(&mut self, key: &str, since: Timestamp) -> bool {
         if self.waiting.get(key).is_some_and(Change::is_mere_fill)
             && let Some(dropped) = self.waiting.remove(key)
         {
             self.bytes -= dropped.bytes();
         }
-        !self.waiting.contains_key(key) && self.active.get(key).is_some_and(Option::is_none)
+        let is_under_way = self.active.get(key).is_some_and(Option::is_none);
+        let was_done = self.filled.get(key).is_some_and(|done_at| *done_at >= since) && !self.active.contains_key(key);
+        !self.waiting.contains_key(key) && (is_under_way || was_done)
     }
 
-    /// The keys under `prefix` that wait or are under way.
+    /// The keys under `prefix` that wait, are under way or were filled lately.
     pub(super) fn keys_under(&self, prefix: &str) -> Vec<String> {
-        let keys = self.waiting.keys().chain(self.active.keys());
+        let keys = self.waiting.keys().chain(self.active.keys()).chain(self.filled.keys());
         keys.filter(|key| key.starts_with(prefix)).cloned().collect()
     }
 
@@ -167,7 +188,7 @@ impl Change {
         }
     }
 
-    fn is_mere_fill(&self) -> bool {
+    pub(super) fn is_mere_fill(&self) -> bool {
         matches!(self, Change::Put(fill) if !fill.replaces)
     }
 }

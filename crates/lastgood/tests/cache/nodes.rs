@@ -184,6 +184,46 @@ async fn what_waits_to_be_written_when_another_process_removes_it_is_not_written
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_written_before_a_removal_elsewhere_was_heard_is_taken_back() {
+    let (nodes, source) = (Nodes::new(), Source::answering("v1"));
+    let (one, other) = (nodes.start().await, nodes.start().await);
+    other.read(&source, "earlier").await.expect("it loads");
+    other.flush().await;
+    one.prices.remove("another").await;
+    one.flush().await;
+    advance(SECOND).await;
+    // It does not hear at the moment, and goes on writing: a load that began before the removal, and one of the earlier.
+    other.way.set_log_reads(Fault::Hold);
+    one.prices.remove("BTCUSDT").await;
+    one.prices.expire("earlier").await;
+    one.flush().await;
+    let key = "lastgood:prices:v1:BTCUSDT";
+    other.read(&source, "BTCUSDT").await.expect("it loads");
+    other.flush().await;
+    assert!(nodes.store.get(key).await.unwrap().is_some());
+    other.way.heal();
+    advance(3 * SECOND).await;
+    settle().await;
+    other.flush().await;
+    assert_eq!((peeked(&other.prices, "BTCUSDT"), nodes.store.get(key).await), (None, Ok(None)));
+    let earlier = nodes.store.get("lastgood:prices:v1:earlier").await.unwrap();
+    assert!(earlier.is_some(), "what was written long before is not: what the other has put in its place stays");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tag_reaches_what_only_another_process_holds() {
+    let (nodes, source) = (Nodes::new(), Source::answering("v1"));
+    let (one, other) = (nodes.start().await, nodes.start().await);
+    source.tag("oil");
+    source.set("v1");
+    other.read(&source, "XOM").await.expect("it loads");
+    one.cache.sweep(&Scope::Tag("oil".to_owned()), Some(Depth::Expire)).await.expect("the store answers");
+    one.flush().await;
+    source.set("v2");
+    assert_eq!(other.read(&source, "XOM").await, good("v2", "MISS"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn nobody_is_told_before_the_store_has_it_and_everybody_once_it_has() {
     let (nodes, source) = (Nodes::new(), Source::answering("v1"));
     let (one, other) = two(&nodes, &source).await;
