@@ -16,3 +16,4 @@ mod stores;
 mod support;
 mod sweeps;
 mod typed;
+mod upstash;
