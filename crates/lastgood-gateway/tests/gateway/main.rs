@@ -23,4 +23,5 @@ mod streams;
 mod support;
 mod symbols;
 mod tls;
+mod upstash;
 mod warm;
