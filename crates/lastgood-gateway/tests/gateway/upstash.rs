@@ -1,6 +1,7 @@
 //! A Redis behind Upstash's REST protocol, behind the gateway. No client ever sees an error from it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use lastgood::testing::{Canned, Chaos, ChaosProxy, RedisServer, UpstashFront};
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::support::{Exchange, Running, Sink, get, half_past, settings_of};
 
-const TOKEN: &str = "AX-the-secret_token==";
+pub(crate) const TOKEN: &str = "AX-the-secret_token==";
 /// What one request may take when the store does nothing for it: the budget of 25 ms, and what a busy machine adds.
 const BOUND: Duration = Duration::from_millis(400);
 const SYMBOLS: [&str; 6] = ["BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT"];
@@ -176,7 +177,7 @@ fn the_token_is_found_in_the_environment_and_its_absence_has_a_mend() {
 }
 
 /// What `lastgood check` says of the store.
-async fn checked(store: &str, token: &str) -> serde_json::Value {
+pub(crate) async fn checked(store: &str, token: &str, variables: &[(&str, &Path)]) -> serde_json::Value {
     let folder = tempfile::tempdir().unwrap();
     let nowhere = "http://127.0.0.1:9";
     let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_lastgood"))
@@ -186,6 +187,7 @@ async fn checked(store: &str, token: &str) -> serde_json::Value {
         .env("HOME", folder.path())
         .env("UPSTASH_REDIS_REST_TOKEN", token)
         .env("LASTGOOD_STORE_BUDGET", "500ms")
+        .envs(variables.iter().copied())
         .envs(["SPOT", "FUTURES", "COIN"].map(|venue| (format!("LASTGOOD_BINANCE_{venue}_URL"), nowhere)))
         .env("LASTGOOD_FEAR_GREED_URL", nowhere)
         .output()
@@ -204,18 +206,18 @@ async fn check_probes_the_database_and_says_when_it_is_too_far_away() {
     let front = UpstashFront::start(&redis, TOKEN).await;
     let proxy = ChaosProxy::start(front.address().to_string()).await;
     let url = format!("http://127.0.0.1:{}", proxy.port());
-    let well = checked(&url, TOKEN).await;
+    let well = checked(&url, TOKEN, &[]).await;
     assert_eq!((&well["verdict"], &well["target"]), (&"ok".into(), &url.as_str().into()), "{well}");
     assert_eq!(well["detail"], "answers, 0 keys");
     proxy.set(Chaos::Delay(Duration::from_millis(300)));
-    let slow = checked(&url, TOKEN).await;
+    let slow = checked(&url, TOKEN, &[]).await;
     assert_eq!(slow["verdict"], "note", "{slow}");
     assert!(slow["detail"].as_str().unwrap().contains("too slowly for store_budget"), "{slow}");
     assert!(slow["mend"].as_str().unwrap().contains("LASTGOOD_STORE_BUDGET"), "{slow}");
     proxy.set(Chaos::Refuse);
-    let gone = checked(&url, TOKEN).await;
+    let gone = checked(&url, TOKEN, &[]).await;
     assert_eq!(gone["verdict"], "failed", "{gone}");
-    let wrong = checked(&front.url(), "another-token").await;
+    let wrong = checked(&front.url(), "another-token", &[]).await;
     assert_eq!(wrong["verdict"], "failed", "{wrong}");
     assert!(wrong["mend"].as_str().unwrap().contains("set UPSTASH_REDIS_REST_TOKEN"), "{wrong}");
 }

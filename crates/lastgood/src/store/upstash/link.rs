@@ -7,8 +7,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Body as _;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -179,17 +178,12 @@ impl Link {
         if let Some(token) = head.headers.get(SYNC_TOKEN).filter(|token| token.len() <= LONGEST_SYNC_TOKEN) {
             self.sync_token.store(Some(Arc::new(token.clone())));
         }
-        let too_long = || self.unavailable(&format!("the answer is longer than {} MiB", LONGEST_ANSWER >> 20));
-        if body.size_hint().lower() > LONGEST_ANSWER as u64 {
-            return Err(too_long());
-        }
-        let body =
-            Limited::new(body, LONGEST_ANSWER).collect().await.map_err(|error| match error
-                .is::<http_body_util::LengthLimitError>(
-            ) {
-                true => too_long(),
-                false => self.unavailable("the answer broke off"),
-            })?;
+        let body = Limited::new(body, LONGEST_ANSWER).collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                return self.unavailable(&format!("the answer is longer than {} MiB", LONGEST_ANSWER >> 20));
+            }
+            self.unavailable("the answer broke off")
+        })?;
         Ok(Answer { status: head.status, body: body.to_bytes() })
     }
 

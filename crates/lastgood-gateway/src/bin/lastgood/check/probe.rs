@@ -191,8 +191,8 @@ fn mend_of_upstash(why: &str) -> &'static str {
         "wait, or raise the limits of the database; meanwhile the gateway works without it"
     } else if has(&["not as upstash", "redirect"]) {
         "correct the address: it is the one that Upstash shows for REST"
-    } else if has(&["certificate", "tls", "handshake"]) {
-        "check the clock and the certificates of this machine, and that no proxy reads the traffic"
+    } else if has(&["certificate", "tls", "handshake", "corrupt message"]) {
+        "let SSL_CERT_FILE name the authority of its certificate, or check the address and this machine's clock"
     } else if has(&["resolve", "lookup", "name or service"]) {
         "correct the host name"
     } else {
