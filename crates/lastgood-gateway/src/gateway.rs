@@ -286,3 +286,23 @@ fn configured(policy: Policy, by: &RegionOverride) -> Policy {
         max_loads: policy.max_loads,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{FlagValue, Sources, resolve};
+
+    #[test]
+    fn a_database_that_is_billed_by_the_request_is_probed_seldom_while_it_is_down() {
+        let guard_of = |store: &str| {
+            let flag =
+                |key: &str, value: &str| FlagValue { flag: "--set".into(), key: key.into(), value: value.into() };
+            let flags = vec![flag("store", store), flag("store_token", "t"), flag("store_budget", "90ms")];
+            let sources = Sources { file: None, env: &|_| None, env_names: Vec::new(), flags };
+            guard(&resolve(&sources).expect("valid").settings)
+        };
+        let (redis, upstash) = (guard_of("redis://h"), guard_of("https://h"));
+        assert_eq!((redis.budget, redis.open_for_at_most), (upstash.budget, Guard::default().open_for_at_most));
+        assert_eq!((upstash.budget, upstash.open_for_at_most), (Duration::from_millis(90), Duration::from_secs(5)));
+    }
+}

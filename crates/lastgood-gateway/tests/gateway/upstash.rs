@@ -78,6 +78,11 @@ async fn two_gateways_share_what_either_loaded_and_show_the_token_nowhere() {
         let ttl = redis.command(&["PTTL", key]);
         assert!(ttl.starts_with(':') && ttl != ":-1\r\n", "{key} has no time to live");
     }
+    eventually("each knows of the other", async || {
+        let reply = redis.command(&["KEYS", "*:nodes:*"]);
+        reply.starts_with("*2")
+    })
+    .await;
     let shown = health(&second).await["cache"].clone();
     assert_eq!(shown["store"], front.url().as_str(), "{shown}");
     assert!(shown["memory_used"].is_u64() || shown["memory_used"].is_string(), "{shown}");
