@@ -6,17 +6,23 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+mod dialect;
 mod embedded;
 mod guarded;
 mod jitter;
 mod memory;
 mod redis;
+mod stream;
+#[cfg(feature = "upstash")]
+mod upstash;
 
 pub use self::embedded::{EmbeddedStore, Opened};
 pub use self::guarded::{BreakerState, Guard, GuardCounters, GuardedStore};
 pub(crate) use self::jitter::jittered;
 pub use self::memory::MemoryStore;
 pub use self::redis::{RedisOptions, RedisStore};
+#[cfg(feature = "upstash")]
+pub use self::upstash::{UpstashOptions, UpstashStore};
 
 /// A tier below memory that holds bytes under text keys.
 ///

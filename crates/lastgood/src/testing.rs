@@ -5,6 +5,7 @@
 //! * [`ChaosProxy`] does the same to a TCP connection;
 //! * [`RedisServer`] starts, stops and kills a real `redis-server`;
 //! * [`PostgresServer`] does the same with a real PostgreSQL;
+//! * [`UpstashFront`] speaks Upstash's REST protocol in front of a real `redis-server` (feature `upstash`, too);
 //! * [`Port`] is one that no other test gets.
 //!
 //! All of it panics, with a text that says why, where a test could not go on anyway.
@@ -15,9 +16,13 @@ mod faulty_store;
 mod port;
 mod postgres_server;
 mod redis_server;
+#[cfg(feature = "upstash")]
+mod upstash_front;
 
 pub use self::chaos_proxy::{Chaos, ChaosProxy};
 pub use self::faulty_store::{Fault, FaultyStore};
 pub use self::port::Port;
 pub use self::postgres_server::PostgresServer;
 pub use self::redis_server::RedisServer;
+#[cfg(feature = "upstash")]
+pub use self::upstash_front::{Canned, UpstashFront};

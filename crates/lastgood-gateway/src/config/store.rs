@@ -6,10 +6,14 @@ use std::path::PathBuf;
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
+pub use self::upstash::UpstashAddress;
+pub(crate) use self::upstash::without_token;
 use super::problem::Wrong;
 use super::suggest::nearest;
 use super::value::Raw;
 use crate::redact::MASK;
+
+mod upstash;
 
 const EMBEDDED_MEANWHILE: &str = "or leave it empty for the embedded store";
 
@@ -25,6 +29,16 @@ pub enum StoreSetting {
     },
     /// A standalone Redis.
     Redis(RedisAddress),
+    /// A Redis at Upstash, over REST.
+    Upstash(UpstashAddress),
+}
+
+impl StoreSetting {
+    /// Whether other processes may use the same store.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Redis(_) | Self::Upstash(_))
+    }
 }
 
 /// Where a Redis is, and how to log in.
@@ -90,6 +104,7 @@ impl fmt::Display for StoreSetting {
             Self::Memory => out.write_str("memory:"),
             Self::Embedded { path: None } => out.write_str("embedded:"),
             Self::Embedded { path: Some(path) } => write!(out, "embedded:{}", path.display()),
+            Self::Upstash(address) => address.fmt(out),
             Self::Redis(redis) => {
                 let shown = redis.endpoint.to_string();
                 match shown.split_once("://") {
@@ -126,7 +141,7 @@ pub(crate) fn parse(raw: &Raw) -> Result<StoreSetting, Wrong> {
         "unix" => unix(text),
         "redis+sentinel" => Err(not_built("Sentinel", "the current primary")),
         "redis+cluster" => Err(not_built("Cluster", "a Redis that is not clustered")),
-        "https" | "http" => Err(upstash(text)),
+        "https" | "http" => upstash::parse(text),
         other => Err(unknown_scheme(other, text)),
     }
 }
@@ -185,31 +200,16 @@ fn not_built(kind: &str, instead: &str) -> Wrong {
         .hint(format!("meanwhile use redis://HOST:PORT of {instead}, {EMBEDDED_MEANWHILE}"))
 }
 
-fn upstash(text: &str) -> Wrong {
-    let wrong = Wrong::new(
-        "this is an HTTP address (Upstash REST), not a Redis URL, \
-         and this version speaks to standalone Redis",
-    );
-    let host = Url::parse(text).ok().and_then(|url| url.host_str().map(str::to_owned));
-    match host {
-        Some(host) if host.ends_with(".upstash.io") => wrong.hint(format!(
-            "the same database answers at rediss://default:TOKEN@{host}:6379, \
-             TOKEN being the REST token; set LASTGOOD_STORE_URL to that, {EMBEDDED_MEANWHILE}"
-        )),
-        _ => wrong.hint(format!("use the redis:// or rediss:// address of the database, {EMBEDDED_MEANWHILE}")),
-    }
-}
-
-const SCHEMES: [&str; 5] = ["embedded", "memory", "redis", "rediss", "unix"];
+const SCHEMES: [&str; 6] = ["embedded", "https", "memory", "redis", "rediss", "unix"];
 
 fn unknown_scheme(scheme: &str, text: &str) -> Wrong {
-    let known = "a store is one of embedded:, memory:, redis://, rediss:// and unix:";
+    let known = "a store is one of embedded:, memory:, redis://, rediss://, unix: and https://";
     let hint = match scheme {
         "valkey" => "did you mean `redis://`?".to_owned(),
         "valkeys" => "did you mean `rediss://`?".to_owned(),
         "redis+unix" | "redis+socket" => "did you mean `unix:`?".to_owned(),
         _ => match nearest(scheme, SCHEMES) {
-            Some(found @ ("redis" | "rediss")) => format!("did you mean `{found}://`?"),
+            Some(found @ ("redis" | "rediss" | "https")) => format!("did you mean `{found}://`?"),
             Some(found) => format!("did you mean `{found}:`?"),
             None => return without_scheme(text),
         },
@@ -255,6 +255,11 @@ mod tests {
             ("redis://[::1]:7", "redis://[::1]:7"),
             ("unix:/run/redis.sock", "unix:/run/redis.sock"),
             ("unix:///run/redis.sock?pass=secret", "unix:/run/redis.sock"),
+            ("https://eu1-x.upstash.io", "https://eu1-x.upstash.io"),
+            ("HTTPS://h:8443/", "https://h:8443"),
+            ("http://127.0.0.1:8079", "http://127.0.0.1:8079"),
+            ("http://[::1]:8079", "http://[::1]:8079"),
+            ("http://localhost", "http://localhost"),
         ] {
             assert_eq!(shown(text), expected, "{text}");
         }
@@ -274,13 +279,6 @@ mod tests {
                 "Redis Cluster is not built into this version, which speaks to standalone Redis \
                  / meanwhile use redis://HOST:PORT of a Redis that is not clustered, \
                  or leave it empty for the embedded store",
-            ),
-            (
-                "https://eu1-x.upstash.io",
-                "this is an HTTP address (Upstash REST), not a Redis URL, and this version speaks \
-                 to standalone Redis / the same database answers at \
-                 rediss://default:TOKEN@eu1-x.upstash.io:6379, TOKEN being the REST token; \
-                 set LASTGOOD_STORE_URL to that, or leave it empty for the embedded store",
             ),
         ] {
             assert_eq!(shown(text), expected);
@@ -303,6 +301,13 @@ mod tests {
             ("redis://", "names no host"),
             ("unix:run.sock", "not absolute"),
             ("memory:x", "nothing after the colon"),
+            ("httpz://hunter2@h", "did you mean `https://`?"),
+            ("https://default:hunter2@h", "holds a user or password"),
+            ("https://h/?_token=hunter2", "has a path or query"),
+            ("https://h/hunter2", "write https://HOST, as Upstash shows it"),
+            ("https://h#hunter2", "has a fragment"),
+            ("https://", "cannot be read as a URL"),
+            ("http://h.upstash.io", "plain http:// is for loopback hosts"),
         ] {
             let message = shown(text);
             assert!(message.contains(part), "{text}: {message}");

@@ -24,4 +24,5 @@ mod streams;
 mod support;
 mod symbols;
 mod tls;
+mod upstash;
 mod warm;

@@ -10,16 +10,13 @@ use tokio::task::JoinHandle;
 
 use self::link::Link;
 pub use self::options::RedisOptions;
-use super::{Cursor, Log, Page, Position, Store, StoreError, Tail, Usage};
+use super::{Cursor, Log, Page, Position, Store, StoreError, Tail, Usage, dialect};
 
 mod link;
 mod log;
 mod options;
 mod reply;
 mod supervisor;
-
-/// Redis counts a time to live in milliseconds and adds it to the time of day; ten years never overflow.
-const LONGEST_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// How many SCAN steps one page may take. Few matches in a large database would otherwise make pages of nothing.
 const SCANS_A_PAGE: usize = 20;
@@ -95,8 +92,7 @@ impl Store for RedisStore {
     }
 
     async fn put(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError> {
-        let millis = ttl.clamp(Duration::from_millis(1), LONGEST_TTL).as_millis() as u64;
-        self.tell(cmd("SET").arg(key).arg(&value[..]).arg("PX").arg(millis)).await
+        self.tell(cmd("SET").arg(key).arg(&value[..]).arg("PX").arg(dialect::ttl_millis(ttl))).await
     }
 
     async fn remove(&self, keys: &[String]) -> Result<u64, StoreError> {
@@ -107,7 +103,7 @@ impl Store for RedisStore {
     }
 
     async fn list(&self, prefix: &str, cursor: Option<Cursor>, limit: usize) -> Result<Page, StoreError> {
-        let pattern = reply::glob_of_prefix(prefix);
+        let pattern = dialect::glob_of_prefix(prefix);
         let count = limit.clamp(10, 1000);
         let mut at = match cursor {
             None => 0,
@@ -135,7 +131,7 @@ impl Store for RedisStore {
             tokio::join!(self.ask::<String>(&ping), self.ask::<String>(&info), self.ask::<u64>(&size));
         ping?;
         // An account may well lack the right to see these two.
-        Ok(Usage { keys: size.ok(), bytes: info.ok().and_then(|info| reply::used_memory(&info)) })
+        Ok(Usage { keys: size.ok(), bytes: info.ok().and_then(|info| dialect::used_memory(&info)) })
     }
 
     fn log(&self) -> Option<&dyn Log> {

@@ -17,3 +17,4 @@ mod stores;
 mod support;
 mod sweeps;
 mod typed;
+mod upstash;
