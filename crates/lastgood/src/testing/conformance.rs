@@ -22,7 +22,7 @@ use crate::store::{Cursor, MAX_KEY_BYTES, Page, Store};
 
 mod log;
 
-pub use self::log::run_log;
+pub use self::log::{run_log, run_long_log};
 
 const LONG: Duration = Duration::from_secs(3600);
 

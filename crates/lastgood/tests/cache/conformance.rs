@@ -49,13 +49,16 @@ async fn the_faulty_store_keeps_the_contract_while_it_passes_on() {
 #[tokio::test(start_paused = true)]
 async fn the_log_of_the_memory_store_keeps_its_contract() {
     conformance::run_log(&memory()).await;
+    conformance::run_long_log(&memory()).await;
     conformance::run_log(&*FaultyStore::new(guarded(memory()))).await;
 }
 
 #[tokio::test]
 async fn the_log_of_the_redis_store_keeps_its_contract() {
     let server = RedisServer::start();
-    conformance::run_log(&*guarded(redis(&server).await)).await;
+    let store = guarded(redis(&server).await);
+    conformance::run_log(&*store).await;
+    conformance::run_long_log(&*store).await;
 }
 
 async fn redis(server: &RedisServer) -> RedisStore {

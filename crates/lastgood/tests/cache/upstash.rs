@@ -83,6 +83,13 @@ async fn the_upstash_store_keeps_the_contract() {
 }
 
 #[tokio::test]
+async fn the_log_of_the_upstash_store_keeps_its_contract() {
+    let server = RedisServer::start();
+    let (_front, store) = front(&server).await;
+    conformance::run_log(&store).await;
+}
+
+#[tokio::test]
 async fn the_guarded_upstash_store_keeps_the_contract() {
     let server = RedisServer::start();
     let (_front, store) = front(&server).await;
