@@ -4,6 +4,7 @@
 //! * [`FaultyStore`] fails, hangs and delays on command;
 //! * [`ChaosProxy`] does the same to a TCP connection;
 //! * [`RedisServer`] starts, stops and kills a real `redis-server`;
+//! * [`RedisSentinels`] does so with a primary, its replicas and the Sentinels that watch them;
 //! * [`PostgresServer`] does the same with a real PostgreSQL;
 //! * [`Port`] is one that no other test gets.
 //!
@@ -14,10 +15,12 @@ pub mod conformance;
 mod faulty_store;
 mod port;
 mod postgres_server;
+mod redis_sentinels;
 mod redis_server;
 
 pub use self::chaos_proxy::{Chaos, ChaosProxy};
 pub use self::faulty_store::{Fault, FaultyStore};
 pub use self::port::Port;
 pub use self::postgres_server::PostgresServer;
+pub use self::redis_sentinels::RedisSentinels;
 pub use self::redis_server::RedisServer;

@@ -6,15 +6,20 @@ use std::time::Duration;
 use ::redis::{Cmd, FromRedisValue, cmd};
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::task::JoinHandle;
 
-use self::link::Link;
+use self::node::Node;
 pub use self::options::RedisOptions;
+use self::options::Topology;
+use self::sentinel::Sentinels;
+use self::supervisor::Target;
 use super::{Cursor, Page, Store, StoreError, Usage};
 
+mod connect;
 mod link;
+mod node;
 mod options;
 mod reply;
+mod sentinel;
 mod supervisor;
 
 /// Redis counts a time to live in milliseconds and adds it to the time of day; ten years never overflow.
@@ -41,8 +46,7 @@ const SCANS_A_PAGE: usize = 20;
 /// process's default rustls provider. Where the program installed none, rustls takes the one it was built with; a
 /// program that links two has to install one first, else every connection fails, saying so.
 pub struct RedisStore {
-    link: std::sync::Arc<Link>,
-    supervisor: JoinHandle<()>,
+    node: Node,
 }
 
 impl RedisStore {
@@ -52,22 +56,26 @@ impl RedisStore {
     ///
     /// Outside a tokio runtime with IO and time enabled.
     pub fn connect(options: RedisOptions) -> RedisStore {
-        let link = Link::new(options);
-        let supervisor = tokio::spawn(supervisor::supervise(std::sync::Arc::clone(&link)));
-        RedisStore { link, supervisor }
+        let target = match options.topology().clone() {
+            Topology::Single(info) => Target::Server(Box::new(info)),
+            Topology::Sentinel { sentinels, service, login } => {
+                Target::Primary(Sentinels::new(sentinels, service, login))
+            }
+        };
+        RedisStore { node: Node::connect(options, target) }
     }
 
     /// Whether there is a connection at this moment.
     pub fn is_connected(&self) -> bool {
-        self.link.is_up()
+        self.node.is_up()
     }
 
     async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
-        self.link.ask(command).await.map_err(|error| reply::read_error(&error))
+        self.node.ask(command).await.map_err(|error| reply::read_error(&error))
     }
 
     async fn tell<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
-        self.link.ask(command).await.map_err(|error| reply::write_error(&error))
+        self.node.ask(command).await.map_err(|error| reply::write_error(&error))
     }
 }
 
@@ -137,26 +145,19 @@ impl Store for RedisStore {
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        self.supervisor.abort();
-        self.link.hang_up("the store was closed");
+        self.node.close();
         Ok(())
-    }
-}
-
-impl Drop for RedisStore {
-    fn drop(&mut self) {
-        self.supervisor.abort();
     }
 }
 
 impl fmt::Display for RedisStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.link.options().fmt(f)
+        self.node.options().fmt(f)
     }
 }
 
 impl fmt::Debug for RedisStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RedisStore({}, connected: {})", self.link.options(), self.is_connected())
+        write!(f, "RedisStore({}, connected: {})", self.node.options(), self.is_connected())
     }
 }

@@ -9,6 +9,7 @@ mod invalidation;
 mod last_good;
 mod model;
 mod redis_faults;
+mod redis_sentinel;
 mod refresh;
 mod single_flight;
 mod store_tier;

@@ -26,6 +26,8 @@ pub(super) struct Link {
     next_number: AtomicU64,
     /// Wakes the supervisor: the connection broke, or somebody got no answer from it.
     pub(super) suspect: Notify,
+    /// Wakes who follows a primary: the server took no write.
+    pub(super) refused_write: Notify,
 }
 
 /// One connection and its number, so that a late report about the last one does not end this one.
@@ -43,6 +45,7 @@ impl Link {
             why_down: ArcSwap::from_pointee(why),
             next_number: AtomicU64::new(0),
             suspect: Notify::new(),
+            refused_write: Notify::new(),
         })
     }
 
@@ -77,6 +80,9 @@ impl Link {
             // A server's own error codes come over a sound connection.
             if error.code().is_none() && (error.is_io_error() || error.is_unrecoverable_error()) {
                 self.report(number, &error);
+            }
+            if error.code() == Some("READONLY") {
+                self.refused_write.notify_one();
             }
             Fault::Redis(error)
         })
