@@ -1,17 +1,12 @@
 //! A real primary with replicas, watched by real Sentinels.
 
 use std::fmt;
-use std::thread::sleep;
-use std::time::Duration;
 
 use super::RedisServer;
+use super::redis_server::eventually;
 
 /// The name of the one service.
 const SERVICE: &str = "main";
-
-/// How often, and how long apart, is looked whether a state came about; far longer than it takes.
-const TRIES: u32 = 3000;
-const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
 /// Three `redis-server`s, of which one is the primary, and three Sentinels that watch them as the service `main` and
 /// agree by two. They hold a server for dead after a second. All of it ends when this is dropped. All methods block, for
@@ -172,16 +167,6 @@ impl RedisSentinels {
         });
         now
     }
-}
-
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..TRIES {
-        if holds() {
-            return;
-        }
-        sleep(BETWEEN_TRIES);
-    }
-    panic!("no {what} after {:?}", BETWEEN_TRIES * TRIES);
 }
 
 /// The value after a name in a reply of names and values, each after a line with its length.

@@ -203,6 +203,19 @@ impl RedisServer {
     }
 }
 
+/// Waits for what several servers have to bring about together; far longer than they take.
+pub(super) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    const PATIENCE: u32 = 3000;
+    const PAUSE: Duration = Duration::from_millis(20);
+    for _ in 0..PATIENCE {
+        if holds() {
+            return;
+        }
+        sleep(PAUSE);
+    }
+    panic!("no {what} after {:?}", PAUSE * PATIENCE);
+}
+
 /// Sends one command and reads one chunk of reply; enough for the short replies that tests ask for.
 fn exchange(connection: &mut TcpStream, words: &[&str]) -> std::io::Result<String> {
     let mut request = format!("*{}\r\n", words.len());

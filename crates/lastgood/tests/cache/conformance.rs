@@ -10,7 +10,7 @@ use lastgood::store::{
     Cursor, EmbeddedStore, Guard, GuardedStore, MemoryStore, Page, RedisOptions, RedisStore, Store, StoreError, Usage,
 };
 use lastgood::testing::conformance::{self, Capabilities};
-use lastgood::testing::{FaultyStore, RedisSentinels, RedisServer};
+use lastgood::testing::{FaultyStore, RedisCluster, RedisSentinels, RedisServer};
 
 const ROOM: u64 = 64 << 20;
 
@@ -80,6 +80,18 @@ async fn the_redis_store_keeps_the_contract_over_sentinel() {
 async fn the_guarded_redis_store_keeps_the_contract_over_sentinel() {
     let servers = RedisSentinels::start();
     check_with_real_time(&*guarded(redis(&servers.url()).await)).await;
+}
+
+#[tokio::test]
+async fn the_redis_store_keeps_the_contract_over_a_cluster() {
+    let cluster = RedisCluster::start();
+    check_with_real_time(&redis(&cluster.url()).await).await;
+}
+
+#[tokio::test]
+async fn the_guarded_redis_store_keeps_the_contract_over_a_cluster() {
+    let cluster = RedisCluster::start();
+    check_with_real_time(&*guarded(redis(&cluster.url()).await)).await;
 }
 
 fn embedded(directory: &tempfile::TempDir) -> EmbeddedStore {

@@ -8,6 +8,7 @@ mod fills;
 mod invalidation;
 mod last_good;
 mod model;
+mod redis_cluster;
 mod redis_faults;
 mod redis_sentinel;
 mod refresh;

@@ -77,8 +77,7 @@ async fn is_followed(servers: RedisSentinels, before: usize, store: &dyn Store) 
         put.is_ok() && server.command(&["GET", "followed"]).contains("value")
     };
     let took = until(written, |there| *there).await;
-    println!("written to the new primary {took:?} after its election");
-    assert!(took < FOLLOWED_WITHIN, "{took:?}");
+    assert!(took < FOLLOWED_WITHIN, "written to the new primary {took:?} after its election");
     (servers, now)
 }
 
@@ -136,6 +135,32 @@ async fn a_write_refused_by_a_demoted_primary_is_no_failure_and_has_the_primary_
     let why = async || format!("{:?}", store.inner().get("key").await);
     until(why, |text| text.contains("it is a replica now") || text.contains("it says that it is a replica")).await;
     until_put(&*store).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_works_is_left_when_the_sentinels_name_another_primary() {
+    let mut servers = started().await;
+    let one = RedisServer::start();
+    let other = RedisServer::start();
+    let sentinel = &servers.sentinels()[0];
+    let name = |server: &RedisServer| {
+        sentinel.command(&["SENTINEL", "REMOVE", "moved"]);
+        let told = sentinel.command(&["SENTINEL", "MONITOR", "moved", "127.0.0.1", &server.port().to_string(), "2"]);
+        assert!(told.starts_with("+OK"), "{told}");
+    };
+    name(&one);
+    let store = open(&format!("redis+sentinel://127.0.0.1:{}/moved", sentinel.port()));
+    until_put(&store).await;
+    for server in [&other, &one] {
+        name(server);
+        let put = async || {
+            let put = store.put("key", "moved".into(), HOUR).await;
+            assert_eq!(put, Ok(()), "nothing is refused on the way");
+            server.command(&["GET", "key"]).contains("moved")
+        };
+        until(put, |there| *there).await;
+        server.command(&["DEL", "key"]);
+    }
 }
 
 #[tokio::test]

@@ -25,6 +25,8 @@ pub(super) enum Topology {
     Single(ConnectionInfo),
     /// Sentinels, which know where the primary of `service` is, and how to get into that one.
     Sentinel { sentinels: Vec<ConnectionInfo>, service: String, login: RedisConnectionInfo },
+    /// Some members of a cluster, and how to get into all of them.
+    Cluster { seeds: Vec<ConnectionInfo>, login: RedisConnectionInfo },
 }
 
 impl RedisOptions {
@@ -34,7 +36,8 @@ impl RedisOptions {
     /// * `unix:///path/to/socket[?db=n&user=…&pass=…]`;
     /// * `redis+sentinel://[[user]:password@]host[:port][,host[:port]…]/service[?db=n]`: the primary that the Sentinels
     ///   at these addresses (port 26379 unless given) name for `service`. User and password are the primary's; where the
-    ///   Sentinels want one, too, it is `sentinel_password=…`, with `sentinel_user=…` if need be, after the `?`.
+    ///   Sentinels want one, too, it is `sentinel_password=…`, with `sentinel_user=…` if need be, after the `?`;
+    /// * `redis+cluster://[[user]:password@]host[:port][,host[:port]…]`: the cluster of which these are members.
     ///
     /// Special characters in users and passwords are percent-encoded.
     ///
@@ -44,12 +47,21 @@ impl RedisOptions {
     pub fn parse(url: &str) -> Result<RedisOptions, StoreError> {
         let topology = match url.split_once("://") {
             Some(("redis+sentinel", rest)) => hosts::sentinel(rest)?,
+            Some(("redis+cluster", rest)) => hosts::cluster(rest)?,
             Some(("rediss+sentinel", _)) => {
                 return Err(unusable("TLS to Sentinels is not supported; write redis+sentinel:// within one network"));
+            }
+            Some(("rediss+cluster", _)) => {
+                return Err(unusable("TLS to a cluster is not supported; write redis+cluster:// within one network"));
             }
             _ => Topology::Single(single(url)?),
         };
         Ok(RedisOptions { topology })
+    }
+
+    /// One server of several.
+    pub(super) fn of_server(info: ConnectionInfo) -> RedisOptions {
+        RedisOptions { topology: Topology::Single(info) }
     }
 
     pub(super) fn topology(&self) -> &Topology {
@@ -63,6 +75,7 @@ impl RedisOptions {
             Topology::Sentinel { sentinels, login, .. } => {
                 sentinels.iter().map(ConnectionInfo::redis_settings).chain([login]).collect()
             }
+            Topology::Cluster { login, .. } => vec![login],
         };
         let passwords = logins.into_iter().filter_map(RedisConnectionInfo::password);
         passwords.filter(|password| !password.is_empty()).fold(text, |text, password| text.replace(password, "***"))
@@ -72,7 +85,7 @@ impl RedisOptions {
 /// The address and login of one server.
 fn single(url: &str) -> Result<ConnectionInfo, StoreError> {
     if !SCHEMES.iter().any(|scheme| url.starts_with(scheme)) {
-        return Err(unusable("it must begin with redis://, rediss://, unix: or redis+sentinel://"));
+        return Err(unusable("it must begin with redis://, rediss://, unix:, redis+sentinel:// or redis+cluster://"));
     }
     let info = url.into_connection_info().map_err(|error| {
         // The error's own words may repeat parts of the URL.
@@ -131,6 +144,7 @@ impl fmt::Display for RedisOptions {
                 write!(f, "redis+sentinel://{}/{service}", authorities(sentinels))?;
                 return if login.db() == 0 { Ok(()) } else { write!(f, "?db={}", login.db()) };
             }
+            Topology::Cluster { seeds, .. } => return write!(f, "redis+cluster://{}", authorities(seeds)),
         };
         let database = info.redis_settings().db();
         match info.addr() {
@@ -146,7 +160,7 @@ impl fmt::Debug for RedisOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let redis = match &self.topology {
             Topology::Single(info) => info.redis_settings(),
-            Topology::Sentinel { login, .. } => login,
+            Topology::Sentinel { login, .. } | Topology::Cluster { login, .. } => login,
         };
         f.debug_struct("RedisOptions")
             .field("at", &self.to_string())

@@ -30,6 +30,9 @@ fn store_error(error: &RedisError) -> StoreError {
     let text = text(error);
     match error.code() {
         Some("WRONGTYPE") => StoreError::Corrupt(text),
+        Some("MOVED" | "ASK") => {
+            StoreError::Unavailable(format!("{text} (this Redis is one of a cluster: write redis+cluster:// for it)"))
+        }
         Some(code) if REFUSED.contains(&code) => StoreError::Refused(text),
         Some(_) if TOO_LARGE.iter().any(|part| text.contains(part)) => StoreError::Refused(text),
         Some(_) => StoreError::Unavailable(text),

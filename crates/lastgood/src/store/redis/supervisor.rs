@@ -36,6 +36,8 @@ const GOOD_AFTER: Duration = Duration::from_secs(5);
 pub(super) enum Target {
     /// To one server.
     Server(Box<ConnectionInfo>),
+    /// To a member of a cluster, at the address that the cluster announces.
+    Member(Box<ConnectionInfo>),
     /// To the primary of the day.
     Primary(Sentinels),
 }
@@ -44,6 +46,11 @@ impl Target {
     async fn connect(&mut self) -> Result<MultiplexedConnection, Failure> {
         match self {
             Target::Server(info) => connect(ConnectionInfo::clone(info)).await,
+            Target::Member(info) => connect(ConnectionInfo::clone(info)).await.map_err(|Failure { why, login }| {
+                let mend = "; if the cluster announces an address that cannot be reached from here, let it announce \
+                            another (cluster-announce-ip)";
+                Failure { why: if login { why } else { why + mend }, login }
+            }),
             Target::Primary(sentinels) => sentinels.connect().await,
         }
     }
@@ -51,7 +58,7 @@ impl Target {
     /// Which server it is, where that is not clear already.
     fn detail(&self) -> Option<String> {
         match self {
-            Target::Server(_) => None,
+            Target::Server(_) | Target::Member(_) => None,
             Target::Primary(sentinels) => sentinels.primary(),
         }
     }
@@ -60,7 +67,7 @@ impl Target {
     async fn watch(&mut self, link: &Link, connection: &MultiplexedConnection) -> Change {
         let silence = watch(link, connection.clone());
         match self {
-            Target::Server(_) => Change::Lost(silence.await),
+            Target::Server(_) | Target::Member(_) => Change::Lost(silence.await),
             Target::Primary(sentinels) => tokio::select! {
                 why = silence => Change::Lost(why),
                 change = sentinels.follow(link, connection.clone()) => change,

@@ -8,6 +8,9 @@ use crate::store::StoreError;
 /// Where Sentinels listen unless told otherwise.
 const SENTINEL_PORT: u16 = 26379;
 
+/// Where a Redis listens unless told otherwise.
+const SERVER_PORT: u16 = 6379;
+
 /// The most servers that one URL may name.
 const MOST_HOSTS: usize = 32;
 
@@ -37,6 +40,23 @@ pub(super) fn sentinel(rest: &str) -> Result<Topology, StoreError> {
     };
     let sentinels = parts.servers(&credentials, SENTINEL_PORT)?;
     Ok(Topology::Sentinel { sentinels, service, login })
+}
+
+/// Reads what follows `redis+cluster://`.
+pub(super) fn cluster(rest: &str) -> Result<Topology, StoreError> {
+    let parts = Parts::of(rest)?;
+    if !matches!(parts.path, "" | "0") {
+        return Err(unusable("a cluster has but database 0, so nothing may follow the addresses"));
+    }
+    if !parts.query.is_empty() {
+        return Err(unusable("after the addresses of a cluster there may be no ?"));
+    }
+    let credentials = match parts.credentials {
+        "" => String::new(),
+        credentials => format!("{credentials}@"),
+    };
+    let seeds = parts.servers(&credentials, SERVER_PORT)?;
+    Ok(Topology::Cluster { login: parts.login()?, seeds })
 }
 
 fn database(text: &str) -> Result<i64, StoreError> {
@@ -125,6 +145,17 @@ mod tests {
     }
 
     #[test]
+    fn members_and_login_of_a_cluster_are_read() {
+        let options = RedisOptions::parse("redis+cluster://us%40er:p%40ss@a,[::1]:7000").expect("a good URL");
+        assert_eq!(options.to_string(), "redis+cluster://a:6379,[::1]:7000");
+        let Topology::Cluster { seeds, login } = options.topology() else { panic!("a cluster") };
+        assert_eq!((login.username(), login.password()), (Some("us@er"), Some("p@ss")));
+        assert!(seeds.iter().all(|seed| seed.redis_settings().password() == Some("p@ss")));
+        assert_eq!(options.redact("p@ss".into()), "***");
+        assert!(!format!("{options:?}").contains("p@ss"));
+    }
+
+    #[test]
     fn an_unusable_url_of_several_servers_is_explained_without_its_secrets() {
         for (url, part) in [
             ("redis+sentinel://:s3cret@a:1,b:2", "names no service"),
@@ -139,6 +170,11 @@ mod tests {
             ("redis+sentinel://:s3cret@a:port/main", "percent-encoded"),
             ("redis+sentinel://a:1/main?sentinel_password=s3cret@x/", "percent-encoded"),
             ("rediss+sentinel://:s3cret@a:1/main", "TLS"),
+            ("redis+cluster://:s3cret@a:1/1", "database 0"),
+            ("redis+cluster://:s3cret@a:1?db=1", "there may be no ?"),
+            ("redis+cluster://:s3cret@", "names no host"),
+            ("redis+cluster://:s3/cret@a:1", "%2F"),
+            ("rediss+cluster://:s3cret@a:1", "TLS"),
         ] {
             let error = RedisOptions::parse(url).map(|_| url).expect_err("a bad URL").to_string();
             assert!(error.contains("the Redis URL is unusable: ") && error.contains(part), "{url}: {error}");
