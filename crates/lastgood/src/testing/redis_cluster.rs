@@ -138,20 +138,11 @@ impl RedisCluster {
     ///
     /// When none has it.
     pub fn owner_of(&self, slot: u16) -> usize {
-        // Any command of the slot is sent elsewhere by the others.
-        let has = |server: &RedisServer| {
-            let nodes = server.answer(&["CLUSTER", "NODES"])?;
-            let own = nodes.lines().find(|line| line.contains("myself,master"))?.to_owned();
-            let mut ranges = own.split(' ').skip(8).filter(|range| !range.starts_with('['));
-            ranges
-                .any(|range| {
-                    let (first, last) = range.split_once('-').unwrap_or((range, range));
-                    let bounds: Option<(u16, u16)> = first.parse().ok().zip(last.trim().parse().ok());
-                    bounds.is_some_and(|(first, last)| (first..=last).contains(&slot))
-                })
-                .then_some(())
+        let own = |server: &RedisServer| {
+            let nodes = server.answer(&["CLUSTER", "NODES"]).unwrap_or_default();
+            nodes.lines().any(|line| line.contains("myself,master") && has(line, slot))
         };
-        self.servers.iter().position(|server| has(server).is_some()).expect("somebody has the slot")
+        self.servers.iter().position(own).expect("somebody has the slot")
     }
 
     /// Begins to move a slot: from now on its owner sends on those who ask for keys that it does not have.
@@ -160,6 +151,15 @@ impl RedisCluster {
     ///
     /// When the servers refuse.
     pub fn begin_move(&self, slot: u16, to: usize) {
+        // A new owner that does not know yet how high the others bid would be outbid, and lose the keys again.
+        eventually("agreement on the epoch", || {
+            let epoch = |server: &RedisServer| {
+                let info = server.command(&["CLUSTER", "INFO"]);
+                info.lines().find(|line| line.starts_with("cluster_current_epoch:")).map(str::to_owned)
+            };
+            let epochs: Vec<Option<String>> = self.servers.iter().map(epoch).collect();
+            epochs.iter().all(|epoch| epoch.is_some() && *epoch == epochs[0])
+        });
         let from = &self.servers[self.owner_of(slot)];
         let (to, number) = (&self.servers[to], slot.to_string());
         for (server, state, other) in [(to, "IMPORTING", from), (from, "MIGRATING", to)] {
@@ -168,7 +168,7 @@ impl RedisCluster {
         }
     }
 
-    /// Moves the keys of a slot whose move was begun, then the slot.
+    /// Moves the keys of a slot whose move was begun, then the slot, and waits until all servers agree.
     ///
     /// # Panics
     ///
@@ -192,7 +192,28 @@ impl RedisCluster {
             let told = server.command(&["CLUSTER", "SETSLOT", &number, "NODE", &id]);
             assert!(told.starts_with("+OK"), "{told}");
         }
+        // Where moves follow each other quickly, the new owner may not know yet how high it has to bid.
+        eventually("agreement on who has the slot", || {
+            let agreed = self.servers.iter().all(|server| {
+                let nodes = server.command(&["CLUSTER", "NODES"]);
+                nodes.lines().any(|line| line.starts_with(&id) && has(line, slot))
+            });
+            if !agreed {
+                to.command(&["CLUSTER", "BUMPEPOCH"]);
+                to.command(&["CLUSTER", "SETSLOT", &number, "NODE", &id]);
+            }
+            agreed
+        });
     }
+}
+
+/// Whether a line of `CLUSTER NODES` gives the slot to its server.
+fn has(line: &str, slot: u16) -> bool {
+    line.split_whitespace().skip(8).filter(|range| !range.starts_with('[')).any(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let bounds: Option<(u16, u16)> = first.parse().ok().zip(last.parse().ok());
+        bounds.is_some_and(|(first, last)| (first..=last).contains(&slot))
+    })
 }
 
 fn id_of(server: &RedisServer) -> String {

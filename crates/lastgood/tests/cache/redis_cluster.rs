@@ -203,9 +203,11 @@ async fn nothing_is_lost_while_slots_move_under_load() {
                     last[place] = Some(value);
                 } else {
                     // It has happened or has not.
+                    let start = Instant::now();
                     last[place] = loop {
-                        if let Ok(value) = store.get(&keys[place]).await {
-                            break value;
+                        match store.get(&keys[place]).await {
+                            Ok(value) => break value,
+                            Err(error) => assert!(start.elapsed() < PATIENCE, "{error}"),
                         }
                         sleep(Duration::from_millis(5)).await;
                     };

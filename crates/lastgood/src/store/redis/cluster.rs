@@ -178,6 +178,12 @@ impl Cluster {
             }
             errands = redirected;
         }
+        for answer in &mut answers {
+            if matches!(answer, Err(Fault::Redis(error)) if error.redirect_node().is_some()) {
+                let why = format!("the servers of {} send this key to one another", self.shared.options);
+                *answer = Err(Fault::Down(Arc::new(why)));
+            }
+        }
         answers
     }
 
