@@ -37,7 +37,8 @@ pub const KEYS: &[Key] = &[
         env: &["LASTGOOD_STORE_URL", "REDIS_URL", "UPSTASH_REDIS_URL", "UPSTASH_REDIS_REST_URL", "KV_REST_API_URL"],
         flag: Some("store"),
         default: "embedded:",
-        doc: "the store: embedded:[FILE], memory:, redis://, rediss:// or unix:SOCKET; empty is embedded",
+        doc: "the store: embedded:[FILE], memory:, redis://, rediss://, unix:SOCKET, redis+sentinel:// or redis+cluster://; \
+              empty is embedded",
         secret: false,
         field: field!(store, store::parse, show::plain),
     },
