@@ -152,12 +152,10 @@ impl Cluster {
         keys: &[K],
         command: impl Fn(&str) -> Cmd + Sync,
     ) -> Vec<Result<Value, Fault>> {
-        let mut answers: Vec<Result<Value, Fault>> = Vec::with_capacity(keys.len());
+        let mut answers: Vec<Option<Result<Value, Fault>>> = keys.iter().map(|_| None).collect();
         let mut errands = Vec::with_capacity(keys.len());
         let view = self.shared.view.load_full();
         for (place, key) in keys.iter().enumerate() {
-            // What is sent is answered below.
-            answers.push(Err(self.nowhere()));
             match view.member_of(key.as_ref()) {
                 Some(member) => errands.push(Errand { place, to: member.clone(), asking: false }),
                 None => self.shared.outdated.notify_one(),
@@ -174,17 +172,19 @@ impl Cluster {
             let mut redirected = Vec::new();
             for (errand, answer) in sent.await.into_iter().flatten() {
                 redirected.extend(self.redirect(&errand, &answer));
-                answers[errand.place] = answer;
+                answers[errand.place] = Some(answer);
             }
             errands = redirected;
         }
-        for answer in &mut answers {
-            if matches!(answer, Err(Fault::Redis(error)) if error.redirect_node().is_some()) {
+        let answers = answers.into_iter().map(|answer| match answer {
+            Some(Err(Fault::Redis(error))) if error.redirect_node().is_some() => {
                 let why = format!("the servers of {} send this key to one another", self.shared.options);
-                *answer = Err(Fault::Down(Arc::new(why)));
+                Err(Fault::Down(Arc::new(why)))
             }
-        }
-        answers
+            Some(answer) => answer,
+            None => Err(self.nowhere()),
+        });
+        answers.collect()
     }
 
     /// The same errand to another server, if that is what the answer says.

@@ -34,6 +34,9 @@ pub(super) fn sentinel(rest: &str) -> Result<Topology, StoreError> {
             _ => return Err(unusable("after the ? it takes db, sentinel_user and sentinel_password")),
         }
     }
+    if [user, password].iter().any(|part| part.contains(['@', '/', ':'])) {
+        return Err(unusable("special characters in sentinel_user and sentinel_password must be percent-encoded"));
+    }
     let credentials = match (user, password) {
         ("", "") => String::new(),
         _ => format!("{user}:{password}@"),
@@ -168,7 +171,10 @@ mod tests {
             ("redis+sentinel://:s3/cret@a:1/main", "%2F"),
             ("redis+sentinel://:s3#cret@a:1/main", "%23"),
             ("redis+sentinel://:s3cret@a:port/main", "percent-encoded"),
-            ("redis+sentinel://a:1/main?sentinel_password=s3cret@x/", "percent-encoded"),
+            ("redis+sentinel://a:1/main?sentinel_password=s3cret@x", "percent-encoded"),
+            ("redis+sentinel://a:1/main?sentinel_password=s3cret/x", "percent-encoded"),
+            ("redis+sentinel://:s3?cret@a:1/main", "names no"),
+            ("redis+cluster://:s3?cret@a:1", "there may be no ?"),
             ("rediss+sentinel://:s3cret@a:1/main", "TLS"),
             ("redis+cluster://:s3cret@a:1/1", "database 0"),
             ("redis+cluster://:s3cret@a:1?db=1", "there may be no ?"),
