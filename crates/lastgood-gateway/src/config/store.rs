@@ -284,15 +284,13 @@ mod tests {
 
     #[test]
     fn what_is_not_built_says_what_to_use_meanwhile() {
-        for (text, expected) in [(
-            "https://eu1-x.upstash.io",
+        assert_eq!(
+            shown("https://eu1-x.upstash.io"),
             "this is an HTTP address (Upstash REST), not a Redis URL, and this version speaks \
-                 to standalone Redis / the same database answers at \
-                 rediss://default:TOKEN@eu1-x.upstash.io:6379, TOKEN being the REST token; \
-                 set LASTGOOD_STORE_URL to that, or leave it empty for the embedded store",
-        )] {
-            assert_eq!(shown(text), expected);
-        }
+             to standalone Redis / the same database answers at \
+             rediss://default:TOKEN@eu1-x.upstash.io:6379, TOKEN being the REST token; \
+             set LASTGOOD_STORE_URL to that, or leave it empty for the embedded store"
+        );
     }
 
     #[test]
