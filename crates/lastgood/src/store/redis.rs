@@ -51,7 +51,9 @@ const LONGEST_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// Each command goes to the server that has its key, all for one server in one round trip, and is sent on where a slot
 /// moves. There is one connection to each primary. While one of them cannot be reached, its keys are
 /// [`StoreError::PartlyUnavailable`], a batch that has one of them included: absence would be a lie. A listing goes from
-/// server to server, and starts over if slots moved meanwhile; a key in a slot that is just moving may be missing.
+/// server to server, needs all of them, and starts over if slots moved meanwhile; a key in a slot that is just moving
+/// may be missing. In a cluster that demands full coverage (`cluster-require-full-coverage yes`, which is the default),
+/// the loss of a primary without a replica is the loss of all, and [`StoreError::Unavailable`].
 ///
 /// # TLS
 ///

@@ -59,13 +59,8 @@ impl RedisCluster {
 
     fn prepare_with(servers: usize, more: &[&str]) -> Self {
         let buses: Vec<Port> = (0..servers).map(|_| Port::take()).collect();
-        let servers = buses.iter().map(|bus| {
-            let bus = bus.number().to_string();
-            let args = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-require-full-coverage", "no"];
-            // Without the delay a replica would wait five seconds for others to join it.
-            RedisServer::prepare(&[&args[..], &["--repl-diskless-sync-delay", "0"], more].concat())
-        });
-        RedisCluster { servers: servers.collect(), buses }
+        let servers = buses.iter().map(|bus| prepare_member(bus, more)).collect();
+        RedisCluster { servers, buses }
     }
 
     /// Starts what was prepared, and waits as [`RedisCluster::start`] does.
@@ -84,18 +79,8 @@ impl RedisCluster {
             let told = server.command(&["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &(end - 1).to_string()]);
             assert!(told.starts_with("+OK"), "{told}");
         }
-        for (server, bus) in self.servers.iter().zip(&self.buses).skip(1) {
-            let (port, bus) = (server.port().to_string(), bus.number().to_string());
-            let told = self.servers[0].command(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
-            assert!(told.starts_with("+OK"), "{told}");
-        }
-        let known = format!("cluster_known_nodes:{}\r", self.servers.len());
-        eventually("cluster that knows itself", || {
-            self.servers.iter().all(|server| {
-                let info = server.command(&["CLUSTER", "INFO"]);
-                info.contains("cluster_state:ok") && info.contains("cluster_size:3") && info.contains(&known)
-            })
-        });
+        (1..self.servers.len()).for_each(|place| self.introduce(place));
+        self.know_each_other();
         for (replica, primary) in self.servers[PRIMARIES..].iter().zip(&self.servers) {
             let told = replica.command(&["CLUSTER", "REPLICATE", &id_of(primary)]);
             assert!(told.starts_with("+OK"), "{told}");
@@ -104,6 +89,39 @@ impl RedisCluster {
             self.servers[PRIMARIES..]
                 .iter()
                 .all(|replica| replica.command(&["INFO", "replication"]).contains("master_link_status:up"))
+        });
+    }
+
+    /// Starts one more primary, without slots, and gives its place among [`RedisCluster::servers`].
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    pub fn join(&mut self) -> usize {
+        let bus = Port::take();
+        let mut server = prepare_member(&bus, &[]);
+        server.restart();
+        self.servers.push(server);
+        self.buses.push(bus);
+        let place = self.servers.len() - 1;
+        self.introduce(place);
+        self.know_each_other();
+        place
+    }
+
+    fn introduce(&self, place: usize) {
+        let (port, bus) = (self.servers[place].port().to_string(), self.buses[place].number().to_string());
+        let told = self.servers[0].command(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
+        assert!(told.starts_with("+OK"), "{told}");
+    }
+
+    fn know_each_other(&self) {
+        let known = format!("cluster_known_nodes:{}\r", self.servers.len());
+        eventually("cluster that knows itself", || {
+            self.servers.iter().all(|server| {
+                let info = server.command(&["CLUSTER", "INFO"]);
+                info.contains("cluster_state:ok") && info.contains("cluster_size:3") && info.contains(&known)
+            })
         });
     }
 
@@ -214,6 +232,13 @@ fn has(line: &str, slot: u16) -> bool {
         let bounds: Option<(u16, u16)> = first.parse().ok().zip(last.parse().ok());
         bounds.is_some_and(|(first, last)| (first..=last).contains(&slot))
     })
+}
+
+fn prepare_member(bus: &Port, more: &[&str]) -> RedisServer {
+    let bus = bus.number().to_string();
+    let args = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-require-full-coverage", "no"];
+    // Without the delay a replica would wait five seconds for others to join it.
+    RedisServer::prepare(&[&args[..], &["--repl-diskless-sync-delay", "0"], more].concat())
 }
 
 fn id_of(server: &RedisServer) -> String {

@@ -151,6 +151,35 @@ async fn while_a_slot_moves_its_keys_are_read_written_and_removed_on_either_side
 }
 
 #[tokio::test]
+async fn a_server_that_joins_is_used_from_the_first_key_that_moves_there() {
+    let mut cluster = started().await;
+    let store = open(&cluster.url());
+    until_whole(&store, &cluster).await;
+    let tag = key_on(&cluster, 0);
+    let keys = numbered(&format!("{{{tag}}}:"), 20);
+    put_all(&store, &keys[..10]).await;
+    let mut cluster = aside(move || {
+        let joined = cluster.join();
+        cluster.begin_move(cluster.slot_of(&tag), joined);
+        cluster
+    })
+    .await;
+    let joined = cluster.servers().len() - 1;
+    // Nobody waits for the connection to a server that was unknown until now.
+    let start = Instant::now();
+    let first = store.put(&keys[10], "value".into(), HOUR).await;
+    assert!(start.elapsed() < SLACK && (first.is_ok() || is_partly_unavailable(&first)), "{first:?}");
+    until(async || store.put(&keys[10], "value".into(), HOUR).await, Result::is_ok).await;
+    put_all(&store, &keys).await;
+    let values = keys.iter().map(|key| Some(Bytes::from(key.clone()))).collect::<Vec<_>>();
+    assert_eq!(store.get_many(&keys).await, Ok(values.clone()));
+    cluster.finish_move(cluster.slot_of(&keys[0]), joined);
+    assert_eq!(store.get_many(&keys).await, Ok(values));
+    assert_eq!(cluster.servers()[joined].command(&["DBSIZE"]), ":21\r\n", "those and the one in braces");
+    assert_eq!(listed(&store, "{on:").await.len(), 20);
+}
+
+#[tokio::test]
 async fn a_listing_has_the_keys_that_moved_behind_it() {
     let mut cluster = started().await;
     let store = open(&cluster.url());
