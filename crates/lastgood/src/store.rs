@@ -147,6 +147,9 @@ pub struct Usage {
 pub enum StoreError {
     /// It cannot be reached, is loading, or does not let us in. The text never holds a secret.
     Unavailable(String),
+    /// The part of it that this call needs cannot be reached, while other parts can. Found out without waiting, so
+    /// nothing is won by leaving the whole store alone.
+    PartlyUnavailable(String),
     /// It did not answer within the budget.
     Timeout,
     /// The guard does not ask it at the moment because it failed too often.
@@ -170,6 +173,7 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StoreError::Unavailable(why) => write!(f, "store unavailable: {why}"),
+            StoreError::PartlyUnavailable(why) => write!(f, "a part of the store is unavailable: {why}"),
             StoreError::Timeout => f.write_str("store did not answer in time"),
             StoreError::BreakerOpen => f.write_str("store failed too often and is left alone for a while"),
             StoreError::Busy => f.write_str("too many store calls at once"),

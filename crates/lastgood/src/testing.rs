@@ -4,6 +4,8 @@
 //! * [`FaultyStore`] fails, hangs and delays on command;
 //! * [`ChaosProxy`] does the same to a TCP connection;
 //! * [`RedisServer`] starts, stops and kills a real `redis-server`;
+//! * [`RedisSentinels`] does so with a primary, its replicas and the Sentinels that watch them;
+//! * [`RedisCluster`] does so with servers that have a part of the keys each;
 //! * [`PostgresServer`] does the same with a real PostgreSQL;
 //! * [`UpstashFront`] speaks Upstash's REST protocol in front of a real `redis-server` (feature `upstash`, too);
 //! * [`Port`] is one that no other test gets.
@@ -15,6 +17,8 @@ pub mod conformance;
 mod faulty_store;
 mod port;
 mod postgres_server;
+mod redis_cluster;
+mod redis_sentinels;
 mod redis_server;
 #[cfg(feature = "upstash")]
 mod upstash_front;
@@ -23,6 +27,8 @@ pub use self::chaos_proxy::{Chaos, ChaosProxy};
 pub use self::faulty_store::{Fault, FaultyStore};
 pub use self::port::Port;
 pub use self::postgres_server::PostgresServer;
+pub use self::redis_cluster::RedisCluster;
+pub use self::redis_sentinels::RedisSentinels;
 pub use self::redis_server::RedisServer;
 #[cfg(feature = "upstash")]
 pub use self::upstash_front::{Canned, UpstashFront};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lastgood::testing::RedisServer;
+use lastgood::testing::{RedisCluster, RedisSentinels, RedisServer};
 use lastgood::{Error, Outcome, Reason, Tier};
 use lastgood_market::market::{Confirm, MarketBuilder};
 use lastgood_market::{Market, Preset, RegionName, Venue};
@@ -273,6 +273,26 @@ async fn many_callers_of_one_analysis_compute_it_once() {
     assert!(market.llm::<String>("risk").unwrap().get(&input).await.unwrap().is_none(), "another kind");
     assert!(market.llm::<u64>("sentiment").unwrap().get(&input).await.unwrap().is_none(), "no number");
     assert_eq!(market.llm::<u64>("no kind").unwrap_err().reason, Reason::NotFound);
+}
+
+#[tokio::test]
+async fn what_one_market_stored_over_sentinels_or_in_a_cluster_is_found_by_the_next() {
+    let started = tokio::task::spawn_blocking(|| (RedisSentinels::start(), RedisCluster::start())).await;
+    let (sentinels, cluster) = started.unwrap();
+    for url in [sentinels.url(), cluster.url()] {
+        let exchange = Exchange::start().await;
+        let market = exchange.builder().store(&url).unwrap().build().await.unwrap();
+        eventually("the store answers", async || matches!(market.health().await.store, Some(Ok(_)))).await;
+        let ticker = market.ticker(Venue::Spot, "BTCUSDT").await.unwrap();
+        assert!(market.flush(Duration::from_secs(10)).await);
+        exchange.break_down(FaultKind::Status { status: 503 });
+        let next = exchange.builder().store(&url).unwrap().build().await.unwrap();
+        eventually("the store answers", async || matches!(next.health().await.store, Some(Ok(_)))).await;
+        let found = next.ticker(Venue::Spot, "BTCUSDT").await.unwrap();
+        assert_eq!((found.value, found.outcome), (ticker.value, Outcome::Hit(Tier::Store)));
+    }
+    let wrong = MarketBuilder::store(Market::builder(), "redis+sentinel://u:hunter2@a:1").unwrap_err().to_string();
+    assert!(wrong.contains("names no service") && !wrong.contains("hunter2"), "{wrong}");
 }
 
 #[tokio::test]

@@ -117,7 +117,7 @@ pub struct GuardCounters {
 /// The breaker opens on failed, timed-out and slow calls. From then on every call is answered
 /// [`StoreError::BreakerOpen`] without waiting, until one background probe has found the store well; no caller ever
 /// pays for finding out. A refused write and a corrupt value do not count: the store did answer. Neither does having
-/// no place for one more call.
+/// no place for one more call, nor what is known without waiting to concern a part of the store only.
 ///
 /// A caller that gives up a call after it became slow counts as a timeout: its own deadline saw what ours would have.
 pub struct GuardedStore {

@@ -5,9 +5,11 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::time::{Instant, sleep_until};
 
-use super::{KEPT_RECORDS, Position, Tail};
+use super::{KEPT_RECORDS, Position, StoreError, Tail};
 
 /// Appends a record with the identifier of the entry before it: at most so many are kept, for so many milliseconds.
 const APPEND: &str = "\
@@ -56,6 +58,41 @@ pub(super) fn nothing(end: Option<&Position>, place: Option<&Position>) -> Tail 
 
 pub(super) fn position(id: &Bytes) -> Position {
     Position(String::from_utf8_lossy(id).into_owned())
+}
+
+/// A stream that is looked at, where nothing can wait for it.
+#[async_trait]
+pub(super) trait Source: Sync {
+    /// The identifier of the last entry.
+    async fn newest(&self, name: &str) -> Result<Option<Position>, StoreError>;
+
+    /// A page of what follows on an identifier.
+    async fn entries(&self, name: &str, after: &str) -> Result<Vec<Entry>, StoreError>;
+}
+
+/// Looks every so often whether something follows on a place, at most for `wait`.
+pub(super) async fn poll(
+    source: &dyn Source,
+    name: &str,
+    place: Option<&Position>,
+    wait: Duration,
+    every: Duration,
+) -> Result<Tail, StoreError> {
+    let deadline = Instant::now() + wait;
+    loop {
+        let next_look = Instant::now() + every;
+        // One small question where nothing is new.
+        let end = source.newest(name).await?;
+        if end.as_ref() != place {
+            let entries = source.entries(name, after(place)).await?;
+            return Ok(page(&entries, place).unwrap_or_else(|| nothing(end.as_ref(), place)));
+        }
+        if next_look > deadline {
+            sleep_until(deadline).await;
+            return Ok(nothing(end.as_ref(), place));
+        }
+        sleep_until(next_look).await;
+    }
 }
 
 fn field<'a>(fields: &'a [Bytes], name: &[u8]) -> Option<&'a Bytes> {

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use self::link::Link;
 pub use self::options::UpstashOptions;
 use self::reply::{At, Binary};
+use super::stream::{self, Source};
 use super::{Cursor, Log, Page, Position, Store, StoreError, Tail, Usage, dialect};
 
 mod lanes;
@@ -181,11 +182,11 @@ impl Log for UpstashStore {
     }
 
     async fn end(&self, name: &str) -> Result<Option<Position>, StoreError> {
-        self.log_end(name).await
+        self.newest(name).await
     }
 
     async fn read(&self, name: &str, after: Option<&Position>, wait: Duration) -> Result<Tail, StoreError> {
-        self.read_log(name, after, wait).await
+        stream::poll(self, name, after, wait, log::EVERY).await
     }
 }
 

@@ -37,8 +37,8 @@ pub const KEYS: &[Key] = &[
         env: &["LASTGOOD_STORE_URL", "REDIS_URL", "UPSTASH_REDIS_URL", "UPSTASH_REDIS_REST_URL", "KV_REST_API_URL"],
         flag: Some("store"),
         default: "embedded:",
-        doc: "the store: embedded:[FILE], memory:, redis://, rediss://, unix:SOCKET, or https:// (Upstash REST); empty is \
-              embedded",
+        doc: "the store: embedded:[FILE], memory:, redis://, rediss://, unix:SOCKET, redis+sentinel://, redis+cluster:// \
+              or https:// (Upstash REST); empty is embedded",
         secret: false,
         field: field!(store, store::parse, show::plain),
     },

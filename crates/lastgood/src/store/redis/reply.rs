@@ -24,6 +24,9 @@ pub(super) fn write_error(fault: &Fault) -> StoreError {
 fn store_error(error: &RedisError) -> StoreError {
     let text = text(error);
     match error.code() {
+        Some("MOVED" | "ASK") => {
+            StoreError::Unavailable(format!("{text} (this Redis is one of a cluster: write redis+cluster:// for it)"))
+        }
         Some(code) => dialect::error_of(code, text),
         None if error.is_timeout() => StoreError::Timeout,
         None if error.kind() == ErrorKind::UnexpectedReturnType => StoreError::Corrupt(text),

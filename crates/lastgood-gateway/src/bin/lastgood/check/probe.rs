@@ -139,7 +139,15 @@ async fn redis(target: String, address: &RedisAddress) -> Finding {
 fn mend_of_redis(why: &str) -> &'static str {
     let text = why.to_ascii_lowercase();
     let has = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
-    if has(&["wrongpass", "noauth", "auth", "password"]) {
+    if has(&["sentinel_password"]) {
+        "give the Sentinels' own password: redis+sentinel://…/SERVICE?sentinel_password=PASSWORD"
+    } else if has(&["knows no service"]) {
+        "correct the service: redis+sentinel://host:26379/SERVICE, the name in the Sentinels' own configuration"
+    } else if has(&["is no sentinel", "is no member of a cluster"]) {
+        "write redis://host:port for a single server"
+    } else if has(&["announce-ip"]) {
+        "start that server, or let it announce an address that can be reached from here"
+    } else if has(&["wrongpass", "noauth", "auth", "password"]) {
         "check user and password: redis://user:password@host:port, special characters percent-encoded"
     } else if has(&["refused"]) {
         "start Redis, or correct host and port; meanwhile the gateway works without it"
