@@ -13,13 +13,15 @@ use tokio::sync::Semaphore;
 use crate::clock::Clock;
 use crate::error::{BuildError, Error};
 use crate::flight::Flights;
-use crate::log::{self, Hearing, Listener, Voice};
+use crate::log::Listener;
 use crate::memory::{Key, Memory, RegionId};
 use crate::metrics::{Counters, RegionStats};
 use crate::policy::Policy;
 use crate::region::{Region, Shared as RegionShared};
 use crate::store::{BreakerState, Guard, GuardedStore, Store, StoreError, Usage};
 use crate::tags::Tags;
+use crate::trust::{GRACE, Hearing};
+use crate::voice::Voice;
 use crate::write_behind::WriteBehind;
 
 /// A cache of bytes in two tiers, memory and an optional store, that goes on answering whatever fails.
@@ -171,7 +173,7 @@ impl CacheBuilder {
             Tier { store, behind }
         });
         let hearing = match store.as_ref().and_then(|tier| tier.store.log()) {
-            Some(_) => Hearing::since(self.clock.now().plus(log::GRACE), self.trust_for),
+            Some(_) => Hearing::since(self.clock.now().plus(GRACE), self.trust_for),
             None => Hearing::of_nobody(),
         };
         let shared = Shared {

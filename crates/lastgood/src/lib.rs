@@ -29,6 +29,8 @@ mod sweep;
 mod tags;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod trust;
+mod voice;
 mod write_behind;
 
 pub use self::batch::LoadedMany;

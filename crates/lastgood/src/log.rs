@@ -1,15 +1,11 @@
-//! The invalidation log: what this process tells the others that share its store, and what it hears of them.
-//!
-//! Whatever takes something away from the store is told once the store has it: a process that heard of it earlier could
-//! read the old value once more. What is heard changes memory alone, for the store is changed already.
+//! The invalidation log: what this process hears of the others that share its store. What is heard changes memory alone,
+//! for the store is changed already.
 //!
 //! Each process reads from its own place, so that one that was cut off goes on where it was. If what followed on that
 //! place is gone, nothing that memory holds is served before it was revalidated. While the log cannot be read, memory is
 //! believed for a bounded time.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -20,108 +16,16 @@ use crate::clock::Timestamp;
 use crate::memory::Key;
 use crate::region::Region;
 use crate::store::{GuardedStore, Position, Store, Tail, jittered};
-use crate::tags::Depth;
+use crate::tags::{self, Depth};
+use crate::trust::GRACE;
+use crate::voice::{Kind, Record};
 use crate::write_behind::Change;
-
-mod record;
-mod trust;
-
-use self::record::Subject;
-pub(crate) use self::record::{Kind, Record};
-pub(crate) use self::trust::{Hearing, Trust};
 
 /// How long one read of the log waits for something to be said. Not shorter, because hosted Redis is billed by the
 /// command.
 const WAIT: Duration = Duration::from_secs(10);
-/// What an answer may take on top before the log counts as unreadable.
-pub(crate) const GRACE: Duration = Duration::from_secs(2);
 /// The first wait after a read that failed, and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
-/// Records that wait to be told; beyond it everything is declared changed.
-const UNTOLD: usize = 10_000;
-
-/// What this process has to tell the others. One at a time tells, in order.
-pub(crate) struct Voice {
-    /// The log's key in the store, and what precedes each key that is told of.
-    name: String,
-    prefix: String,
-    /// Distinguishes this process from the others; its own words are not news to it.
-    node: String,
-    untold: Mutex<VecDeque<Record>>,
-    speaking: AtomicBool,
-}
-
-impl Voice {
-    pub(crate) fn new(namespace: &str, node: u64) -> Voice {
-        Voice {
-            name: format!("{namespace}:@log"),
-            prefix: format!("{namespace}:"),
-            node: format!("{node:016x}"),
-            untold: Mutex::default(),
-            speaking: AtomicBool::new(false),
-        }
-    }
-
-    /// How much waits to be told.
-    pub(crate) fn left_to_tell(&self) -> usize {
-        self.untold().len()
-    }
-
-    fn untold(&self) -> MutexGuard<'_, VecDeque<Record>> {
-        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Has it told that something happened to `key`, which the store has taken note of.
-    pub(crate) async fn tell(&self, store: &GuardedStore, kind: Kind, key: &str) {
-        if store.log().is_none() {
-            return;
-        }
-        let key = key.strip_prefix(&self.prefix).unwrap_or(key).to_owned();
-        self.admit(Record { kind, node: self.node.clone(), key });
-        self.speak(store).await;
-    }
-
-    fn admit(&self, record: Record) {
-        let mut untold = self.untold();
-        if untold.len() >= UNTOLD {
-            untold.clear();
-            untold.push_back(Record { kind: Kind::Everything, node: self.node.clone(), key: String::new() });
-        } else {
-            untold.push_back(record);
-        }
-    }
-
-    /// Tells what is to be told, unless another is at it. What fails is told later: by the next who has something to
-    /// tell, or once the log can be read.
-    async fn speak(&self, store: &GuardedStore) {
-        let Some(log) = store.log() else { return };
-        while !self.untold().is_empty() && !self.speaking.swap(true, Ordering::Acquire) {
-            let turn = Turn(&self.speaking);
-            loop {
-                let Some(first) = self.untold().front().cloned() else { break };
-                if let Err(why) = log.append(&self.name, first.encode()).await {
-                    tracing::debug!(%why, "the other processes could not be told of an invalidation yet");
-                    return;
-                }
-                let mut untold = self.untold();
-                if untold.front() == Some(&first) {
-                    untold.pop_front();
-                }
-            }
-            // What was admitted since is this one's, too, unless another takes the turn.
-            drop(turn);
-        }
-    }
-}
-
-/// The right to speak, given back however the speaker ends.
-struct Turn<'a>(&'a AtomicBool);
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
-    }
-}
 
 /// The task that listens to the other processes. It ends with the cache.
 pub(crate) struct Listener(JoinHandle<()>);
@@ -224,7 +128,7 @@ impl Cache {
             Kind::Changed => Depth::Expire,
             Kind::Removed | Kind::Cleared => Depth::Remove,
         };
-        match record.subject() {
+        match Subject::of(record) {
             Some(Subject::Tag { depth, tag }) => self.heed_tag(depth, tag),
             Some(Subject::Key { region, schema, name }) => {
                 let Some(region) = self.region_named(region) else { return };
@@ -291,5 +195,46 @@ impl Region {
                 (Depth::Expire, None) => {}
             }
         });
+    }
+}
+
+/// What a record is about.
+#[derive(Debug, PartialEq, Eq)]
+enum Subject<'a> {
+    /// A key of a region, or what the keys of a region begin with.
+    Key { region: &'a str, schema: u32, name: &'a str },
+    /// All that has a tag.
+    Tag { depth: Depth, tag: &'a str },
+}
+
+impl Subject<'_> {
+    fn of(record: &Record) -> Option<Subject<'_>> {
+        let (region, rest) = record.key.split_once(':')?;
+        if region == tags::REGION {
+            let (depth, tag) = tags::mark_of(rest)?;
+            return Some(Subject::Tag { depth, tag });
+        }
+        let (schema, name) = rest.strip_prefix('v')?.split_once(':')?;
+        Some(Subject::Key { region, schema: schema.parse().ok()?, name })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_says_what_it_is_about() {
+        let subject = |key: &str| {
+            let record = Record { kind: Kind::Changed, node: String::new(), key: key.to_owned() };
+            format!("{:?}", Subject::of(&record))
+        };
+        assert_eq!(subject("prices:v12:a:b"), r#"Some(Key { region: "prices", schema: 12, name: "a:b" })"#);
+        assert_eq!(subject("prices:v1:"), r#"Some(Key { region: "prices", schema: 1, name: "" })"#);
+        assert_eq!(subject("@tags:expired:a:b"), r#"Some(Tag { depth: Expire, tag: "a:b" })"#);
+        assert_eq!(subject("@tags:removed:a"), r#"Some(Tag { depth: Remove, tag: "a" })"#);
+        for odd in ["", "prices", "prices:1:a", "prices:v:a", "prices:v1", "@tags:faded:a"] {
+            assert_eq!(subject(odd), "None", "{odd}");
+        }
     }
 }

@@ -16,12 +16,12 @@ use crate::clock::Timestamp;
 use crate::entry::{Entry, Freshness, Loaded, decode};
 use crate::error::{Error, Reason};
 use crate::flight::{Boarding, Flight, Landed, Landing, Origin, after};
-use crate::log::Trust;
 use crate::memory::Key;
 use crate::metrics::add;
 use crate::outcome::{BypassReason, Outcome, Tier};
 use crate::region::{Answer, Region};
 use crate::store::{Store, StoreError};
+use crate::trust::Trust;
 
 /// What is to be done about a read, judged from memory alone.
 pub(crate) enum Judgement {

@@ -14,12 +14,12 @@ use crate::cache;
 use crate::clock::Timestamp;
 use crate::entry::{Entry, Freshness, Loaded, Persist, Value};
 use crate::error::Error;
-use crate::log::Trust;
 use crate::memory::{Key, KeyRef, RegionId};
 use crate::metrics::{Counters, Stopwatch};
 use crate::outcome::{Outcome, Tier};
 use crate::policy::Policy;
 use crate::tags;
+use crate::trust::Trust;
 use crate::write_behind::{Change, Fill};
 
 mod typed;

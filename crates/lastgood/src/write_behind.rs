@@ -12,9 +12,9 @@ use tokio::sync::Notify;
 
 use crate::clock::{Clock, Timestamp};
 use crate::entry::encode;
-use crate::log::{Kind, Voice};
 use crate::policy::FOREVER_TTL;
 use crate::store::{BreakerState, GuardedStore, MAX_KEY_BYTES, Store, StoreError};
+use crate::voice::{Kind, Voice};
 
 mod queue;
 

@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 
 use crate::clock::Timestamp;
 use crate::entry::Entry;
-use crate::log::Kind;
+use crate::voice::Kind;
 
 /// Writes under way at once: enough to keep a multiplexed connection busy, few enough to leave it to the reads.
 const WORKERS: usize = 4;

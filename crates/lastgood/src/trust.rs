@@ -9,6 +9,9 @@ use tokio::time::{Instant, timeout_at};
 use crate::clock::Timestamp;
 use crate::entry::Entry;
 
+/// What an answer of the log may take, or a start, before the log counts as unreadable.
+pub(crate) const GRACE: Duration = Duration::from_secs(2);
+
 /// How far an entry in memory may be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trust {
@@ -69,7 +72,7 @@ impl Hearing {
     }
 
     /// Nobody need wait for it any longer.
-    pub(super) fn not_yet(&self) {
+    pub(crate) fn not_yet(&self) {
         self.listens.send_if_modified(|listens| {
             let waited = *listens == Listens::NotYet;
             if waited {
@@ -80,24 +83,24 @@ impl Hearing {
     }
 
     /// From now on everything is heard; what was taken in before, if anything was, is not believed.
-    pub(super) fn begins(&self, now: Timestamp) {
+    pub(crate) fn begins(&self, now: Timestamp) {
         if self.listens.send_replace(Listens::Yes) == Listens::TooLate {
             self.missed(now);
         }
     }
 
     /// Nothing is missed before `until`, unless [`Hearing::cut_off`] says otherwise.
-    pub(super) fn heard(&self, until: Timestamp) {
+    pub(crate) fn heard(&self, until: Timestamp) {
         self.heard_until.store(until.as_millis(), Ordering::Relaxed);
     }
 
     /// From `now` on anything may be missed.
-    pub(super) fn cut_off(&self, now: Timestamp) {
+    pub(crate) fn cut_off(&self, now: Timestamp) {
         self.heard_until.fetch_min(now.as_millis(), Ordering::Relaxed);
     }
 
     /// What memory holds at `now` may have been invalidated unheard.
-    pub(super) fn missed(&self, now: Timestamp) {
+    pub(crate) fn missed(&self, now: Timestamp) {
         self.unverified_until.fetch_max(now.as_millis(), Ordering::Relaxed);
     }
 
