@@ -1,7 +1,7 @@
 //! The cache: its tiers, its regions, and what they share.
 
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::RandomState;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -9,18 +9,18 @@ use std::time::Duration;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache as QuickCache;
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::error::{BuildError, Error};
 use crate::flight::Flights;
-use crate::log::Listener;
 use crate::memory::{Key, Memory, RegionId};
 use crate::metrics::{Counters, RegionStats};
 use crate::policy::Policy;
 use crate::region::{Region, Shared as RegionShared};
-use crate::store::{BreakerState, Guard, GuardedStore, Store, StoreError, Usage};
+use crate::store::{BreakerState, GuardedStore, Store, StoreError, Usage};
 use crate::tags::Tags;
-use crate::trust::{GRACE, Hearing};
+use crate::trust::Hearing;
 use crate::voice::Voice;
 use crate::write_behind::WriteBehind;
 
@@ -62,9 +62,18 @@ pub(crate) struct Shared {
     /// What was heard of the other processes that share the store.
     pub(crate) hearing: Hearing,
     pub(crate) voice: Arc<Voice>,
-    listener: OnceLock<Listener>,
-    namespace: String,
-    regions: Mutex<Vec<Arc<RegionShared>>>,
+    /// The task that hears of the other processes; it ends with the cache.
+    pub(crate) listener: OnceLock<JoinHandle<()>>,
+    pub(crate) namespace: String,
+    pub(crate) regions: Mutex<Vec<Arc<RegionShared>>>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(listener) = self.listener.get() {
+            listener.abort();
+        }
+    }
 }
 
 /// The store and the queue of writes to it.
@@ -81,9 +90,9 @@ pub(crate) struct Setback {
 }
 
 /// How many keys' setbacks are remembered; beyond it the least asked for are forgotten and may be tried again.
-const SETBACKS: usize = 8_192;
+pub(crate) const SETBACKS: usize = 8_192;
 /// The most bytes they take altogether: names can be long, and a source's own error answer is kept with its error.
-const SETBACK_BYTES: u64 = 16 << 20;
+pub(crate) const SETBACK_BYTES: u64 = 16 << 20;
 
 #[derive(Clone)]
 pub(crate) struct BySize;
@@ -96,111 +105,8 @@ impl Weighter<Key, Arc<Setback>> for BySize {
     }
 }
 
-/// Collects what a [`Cache`] is made of.
-#[derive(Debug)]
-pub struct CacheBuilder {
-    memory_limit: u64,
-    namespace: String,
-    store: Option<Arc<dyn Store>>,
-    guard: Guard,
-    trust_for: Duration,
-    clock: Clock,
-}
-
-impl CacheBuilder {
-    /// The most bytes that memory may hold, from 1 MiB. Defaults to 256 MiB because that holds all candles a bot of
-    /// a hundred pairs asks for, and fits the smallest rented machine.
-    #[must_use]
-    pub fn memory_limit(mut self, bytes: u64) -> Self {
-        self.memory_limit = bytes;
-        self
-    }
-
-    /// The prefix of every key in the store. Defaults to `lastgood`.
-    #[must_use]
-    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
-        self.namespace = namespace.into();
-        self
-    }
-
-    /// The tier below memory. It is put behind a guard; see [`CacheBuilder::guard`]. Defaults to none.
-    #[must_use]
-    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
-        self.store = Some(store);
-        self
-    }
-
-    /// The deadline and breaker around the store. Defaults to [`Guard::default`].
-    #[must_use]
-    pub fn guard(mut self, guard: Guard) -> Self {
-        self.guard = guard;
-        self
-    }
-
-    /// How long memory is believed while the invalidations of the other processes on the store cannot be heard. What is
-    /// held for longer is revalidated before it is served, or served as last good. Defaults to 60 s, because that spares
-    /// the sources a restart of Redis, and is not long to serve what another process has removed.
-    #[must_use]
-    pub fn trust_for(mut self, unheard: Duration) -> Self {
-        self.trust_for = unheard;
-        self
-    }
-
-    /// Where time comes from. Defaults to the system's clock.
-    #[must_use]
-    pub fn clock(mut self, clock: Clock) -> Self {
-        self.clock = clock;
-        self
-    }
-
-    /// Builds the cache. Where several processes share the store, it has to happen inside a tokio runtime: there the task
-    /// runs that hears of their invalidations.
-    ///
-    /// # Errors
-    ///
-    /// When the memory limit is under 1 MiB, or the namespace is empty or holds anything but letters, digits, `-`,
-    /// `_` and `.`.
-    pub fn build(self) -> Result<Cache, BuildError> {
-        if self.memory_limit < 1 << 20 {
-            return Err(BuildError(format!("memory limit is {} bytes, but must be at least 1 MiB", self.memory_limit)));
-        }
-        check_name("namespace", &self.namespace)?;
-        let random = RandomState::new();
-        let voice = Arc::new(Voice::new(&self.namespace, random.hash_one("node")));
-        let store = self.store.map(|store| {
-            let store = GuardedStore::new(store, self.guard);
-            let behind = WriteBehind::new(Arc::clone(&store), self.clock.clone(), Arc::clone(&voice));
-            Tier { store, behind }
-        });
-        let hearing = match store.as_ref().and_then(|tier| tier.store.log()) {
-            Some(_) => Hearing::since(self.clock.now().plus(GRACE), self.trust_for),
-            None => Hearing::of_nobody(),
-        };
-        let shared = Shared {
-            clock: self.clock,
-            memory: Memory::new(self.memory_limit),
-            flights: Flights::new(),
-            store,
-            setbacks: QuickCache::with_weighter(SETBACKS, SETBACK_BYTES, BySize),
-            enabled: AtomicBool::new(true),
-            random,
-            tags: Tags::new(&self.namespace),
-            hearing,
-            voice,
-            listener: OnceLock::new(),
-            namespace: self.namespace,
-            regions: Mutex::default(),
-        };
-        let shared = Arc::new(shared);
-        if let Some(listener) = Listener::start(&shared) {
-            _ = shared.listener.set(listener);
-        }
-        Ok(Cache { shared })
-    }
-}
-
 /// Names become parts of store keys, separated by `:`.
-fn check_name(what: &str, name: &str) -> Result<(), BuildError> {
+pub(crate) fn check_name(what: &str, name: &str) -> Result<(), BuildError> {
     let sound = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.is_empty() || !name.chars().all(sound) {
         return Err(BuildError(format!("{what} {name:?} may hold only letters, digits, '-', '_' and '.'")));
@@ -239,18 +145,6 @@ pub struct StoreStatus {
 }
 
 impl Cache {
-    /// A builder with every default.
-    pub fn builder() -> CacheBuilder {
-        CacheBuilder {
-            memory_limit: 256 << 20,
-            namespace: "lastgood".to_owned(),
-            store: None,
-            guard: Guard::default(),
-            trust_for: Duration::from_secs(60),
-            clock: Clock::system(),
-        }
-    }
-
     /// A region of keys under `policy`, with schema 1. See [`Cache::region_with_schema`].
     ///
     /// # Errors

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod store;
 
 mod batch;
+mod builder;
 mod cache;
 mod entry;
 mod error;
@@ -34,7 +35,8 @@ mod voice;
 mod write_behind;
 
 pub use self::batch::LoadedMany;
-pub use self::cache::{Cache, CacheBuilder, CacheStatus, StoreStatus};
+pub use self::builder::CacheBuilder;
+pub use self::cache::{Cache, CacheStatus, StoreStatus};
 pub use self::clock::{Clock, Timestamp};
 pub use self::entry::{Derived, Entry, Filled, Freshness, Loaded, Persist, Value};
 pub use self::error::{BuildError, Error, Reason};

@@ -27,26 +27,15 @@ const WAIT: Duration = Duration::from_secs(10);
 /// The first wait after a read that failed, and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
-/// The task that listens to the other processes. It ends with the cache.
-pub(crate) struct Listener(JoinHandle<()>);
-
-impl Listener {
-    /// Begins to listen, if there is a runtime to do it in and anything to listen to.
-    pub(crate) fn start(cache: &Arc<Shared>) -> Option<Listener> {
-        let store = Arc::clone(&cache.store.as_ref()?.store);
-        store.log()?;
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            cache.hearing.not_yet();
-            return None;
-        };
-        Some(Listener(runtime.spawn(listen(Arc::downgrade(cache), store))))
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+/// Begins to listen to the other processes, if there is a runtime to do it in and anything to listen to.
+pub(crate) fn listen_to_others(cache: &Arc<Shared>) -> Option<JoinHandle<()>> {
+    let store = Arc::clone(&cache.store.as_ref()?.store);
+    store.log()?;
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+        cache.hearing.not_yet();
+        return None;
+    };
+    Some(runtime.spawn(listen(Arc::downgrade(cache), store)))
 }
 
 async fn listen(cache: Weak<Shared>, store: Arc<GuardedStore>) {
