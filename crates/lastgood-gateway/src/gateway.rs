@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use lastgood::store::{EmbeddedStore, Guard, RedisOptions, RedisStore, Store};
+use lastgood::store::{EmbeddedStore, Guard, RedisOptions, RedisStore, Store, StoreError, UpstashStore};
 use lastgood::{Cache, Clock, Policy};
 use lastgood_market::candles::Candles;
 use lastgood_market::upstream::{Asker, BanMemory, Upstreams, share_bans, watch_health};
@@ -72,9 +72,9 @@ impl Gateway {
             .memory_limit(settings.memory.limit)
             .namespace(&settings.namespace)
             .clock(clock.clone())
-            .guard(Guard { budget: settings.store_budget, ..Guard::default() });
+            .guard(guard(settings));
         let store = open_store(settings, &clock).await?;
-        let shared = store.clone().filter(|_| matches!(settings.store, StoreSetting::Redis(_)));
+        let shared = store.clone().filter(|_| settings.store.is_shared());
         let bans = BanMemory::new(settings.data_dir.clone(), shared.clone(), &settings.namespace);
         if let Some(store) = store {
             builder = builder.store(store);
@@ -109,9 +109,9 @@ impl Gateway {
         let streamed = streamed(settings);
         let with_streams: Vec<Venue> = streamed.iter().map(|(venue, _)| *venue).collect();
         let streams = Streams::new(&with_streams, &candles, &regions, &clock);
-        let cluster = match &settings.store {
-            StoreSetting::Redis(_) => Some(cache.region(cluster::REGION, cluster::policy()).map_err(refuse)?),
-            StoreSetting::Memory | StoreSetting::Embedded { .. } => None,
+        let cluster = match settings.store.is_shared() {
+            true => Some(cache.region(cluster::REGION, cluster::policy()).map_err(refuse)?),
+            false => None,
         };
         let cluster = cluster.map(|region| Arc::new(Cluster::new(region, &node_id())));
         let keys = OwnKeys::open(settings).await;
@@ -211,6 +211,17 @@ fn streamed(settings: &Settings) -> Vec<(Venue, Vec<BaseUrl>)> {
     with_bases.map(|(venue, bases)| (venue, bases.clone())).collect()
 }
 
+/// A store that is billed by the request is asked less often whether it is well again.
+const ASK_BILLED_EVERY: Duration = Duration::from_secs(5);
+
+fn guard(settings: &Settings) -> Guard {
+    let guard = Guard { budget: settings.store_budget, ..Guard::default() };
+    match &settings.store {
+        StoreSetting::Upstash(_) => Guard { open_for_at_most: ASK_BILLED_EVERY, ..guard },
+        _ => guard,
+    }
+}
+
 /// The store that the settings name. An embedded file that is unusable is no reason not to serve.
 async fn open_store(settings: &Settings, clock: &Clock) -> Result<Option<Arc<dyn Store>>, BuildError> {
     match &settings.store {
@@ -218,6 +229,11 @@ async fn open_store(settings: &Settings, clock: &Clock) -> Result<Option<Arc<dyn
         StoreSetting::Redis(address) => {
             let options = RedisOptions::parse(address.expose_url()).map_err(|why| BuildError(why.to_string()))?;
             Ok(Some(Arc::new(RedisStore::connect(options))))
+        }
+        StoreSetting::Upstash(address) => {
+            let refuse = |why: StoreError| BuildError(why.to_string());
+            let options = address.options(settings.store_token.as_ref()).map_err(refuse)?;
+            Ok(Some(Arc::new(UpstashStore::new(options).map_err(refuse)?)))
         }
         StoreSetting::Embedded { .. } => Ok(open_embedded(settings, clock).await),
     }
@@ -268,5 +284,25 @@ fn configured(policy: Policy, by: &RegionOverride) -> Policy {
             .compress_over
             .map_or(policy.compress_over, |size| usize::try_from(size).unwrap_or(usize::MAX)),
         max_loads: policy.max_loads,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{FlagValue, Sources, resolve};
+
+    #[test]
+    fn a_database_that_is_billed_by_the_request_is_probed_seldom_while_it_is_down() {
+        let guard_of = |store: &str| {
+            let flag =
+                |key: &str, value: &str| FlagValue { flag: "--set".into(), key: key.into(), value: value.into() };
+            let flags = vec![flag("store", store), flag("store_token", "t"), flag("store_budget", "90ms")];
+            let sources = Sources { file: None, env: &|_| None, env_names: Vec::new(), flags };
+            guard(&resolve(&sources).expect("valid").settings)
+        };
+        let (redis, upstash) = (guard_of("redis://h"), guard_of("https://h"));
+        assert_eq!((redis.budget, redis.open_for_at_most), (upstash.budget, Guard::default().open_for_at_most));
+        assert_eq!((upstash.budget, upstash.open_for_at_most), (Duration::from_millis(90), Duration::from_secs(5)));
     }
 }

@@ -73,6 +73,11 @@ struct CacheHealth {
     /// Bytes held in memory.
     memory_used: u64,
     unconfirmed_removals: usize,
+    /// Whether this gateway hears what the others on its store invalidate: `heard`, `cut off`, or `none` where it has the
+    /// store to itself.
+    log: &'static str,
+    /// Invalidations of its own that it could not tell the others yet.
+    untold: usize,
     /// The reads of this process since it started; with a shared store, `cluster` has those of all.
     hit_rate: f64,
     #[serde(flatten)]
@@ -144,6 +149,12 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Health> {
             store: cache.store.as_ref().map_or_else(|| "memory".to_owned(), |store| store.name.clone()),
             memory_used: cache.memory_bytes,
             unconfirmed_removals: cache.store.as_ref().map_or(0, |store| store.unconfirmed_removals),
+            log: match cache.store.as_ref().and_then(|store| store.hears_others) {
+                None => "none",
+                Some(true) => "heard",
+                Some(false) => "cut off",
+            },
+            untold: cache.store.as_ref().map_or(0, |store| store.untold),
             hit_rate: counts.hit_rate(),
             counts,
         },

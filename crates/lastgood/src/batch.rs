@@ -5,14 +5,14 @@ use std::future::Future;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::entry::{Entry, Loaded};
 use crate::error::{Error, Reason};
 use crate::flight::{Flight, Landing, after};
 use crate::read::Judgement;
 use crate::region::{Answer, Region};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// What a batch loader gives back: an answer or an error for each key. A key it leaves out was not found.
 pub type LoadedMany = HashMap<String, Result<Loaded, Error>>;
@@ -125,10 +125,12 @@ impl Region {
             return stored;
         }
         let (started, deadline) = (Instant::now(), after(tier.store.budget()));
-        match tier.store.get_many(&keys).await {
+        self.cache.hearing.listens(deadline).await;
+        let asked_at = self.cache.clock.now();
+        match timeout_at(deadline, tier.store.get_many(&keys)).await.unwrap_or(Err(StoreError::Timeout)) {
             Ok(values) => {
                 for (place, bytes) in places.into_iter().zip(values) {
-                    stored[place] = bytes.and_then(|bytes| self.believe(&bytes));
+                    stored[place] = bytes.and_then(|bytes| self.believe(&bytes, asked_at));
                 }
                 let (now, policy) = (self.cache.clock.now(), &self.shared.policy);
                 self.cache.tags.heed(&tier.store, &mut stored, deadline, now, policy).await;

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::hash::RandomState;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache as QuickCache;
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::error::{BuildError, Error};
@@ -17,8 +18,10 @@ use crate::memory::{Key, Memory, RegionId};
 use crate::metrics::{Counters, RegionStats};
 use crate::policy::Policy;
 use crate::region::{Region, Shared as RegionShared};
-use crate::store::{BreakerState, Guard, GuardedStore, Store, StoreError, Usage};
+use crate::store::{BreakerState, GuardedStore, Store, StoreError, Usage};
 use crate::tags::Tags;
+use crate::trust::Hearing;
+use crate::voice::Voice;
 use crate::write_behind::WriteBehind;
 
 /// A cache of bytes in two tiers, memory and an optional store, that goes on answering whatever fails.
@@ -56,8 +59,21 @@ pub(crate) struct Shared {
     pub(crate) enabled: AtomicBool,
     pub(crate) random: RandomState,
     pub(crate) tags: Tags,
-    namespace: String,
-    regions: Mutex<Vec<Arc<RegionShared>>>,
+    /// What was heard of the other processes that share the store.
+    pub(crate) hearing: Hearing,
+    pub(crate) voice: Arc<Voice>,
+    /// The task that hears of the other processes; it ends with the cache.
+    pub(crate) listener: OnceLock<JoinHandle<()>>,
+    pub(crate) namespace: String,
+    pub(crate) regions: Mutex<Vec<Arc<RegionShared>>>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(listener) = self.listener.get() {
+            listener.abort();
+        }
+    }
 }
 
 /// The store and the queue of writes to it.
@@ -74,9 +90,9 @@ pub(crate) struct Setback {
 }
 
 /// How many keys' setbacks are remembered; beyond it the least asked for are forgotten and may be tried again.
-const SETBACKS: usize = 8_192;
+pub(crate) const SETBACKS: usize = 8_192;
 /// The most bytes they take altogether: names can be long, and a source's own error answer is kept with its error.
-const SETBACK_BYTES: u64 = 16 << 20;
+pub(crate) const SETBACK_BYTES: u64 = 16 << 20;
 
 #[derive(Clone)]
 pub(crate) struct BySize;
@@ -89,87 +105,8 @@ impl Weighter<Key, Arc<Setback>> for BySize {
     }
 }
 
-/// Collects what a [`Cache`] is made of.
-#[derive(Debug)]
-pub struct CacheBuilder {
-    memory_limit: u64,
-    namespace: String,
-    store: Option<Arc<dyn Store>>,
-    guard: Guard,
-    clock: Clock,
-}
-
-impl CacheBuilder {
-    /// The most bytes that memory may hold, from 1 MiB. Defaults to 256 MiB because that holds all candles a bot of
-    /// a hundred pairs asks for, and fits the smallest rented machine.
-    #[must_use]
-    pub fn memory_limit(mut self, bytes: u64) -> Self {
-        self.memory_limit = bytes;
-        self
-    }
-
-    /// The prefix of every key in the store. Defaults to `lastgood`.
-    #[must_use]
-    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
-        self.namespace = namespace.into();
-        self
-    }
-
-    /// The tier below memory. It is put behind a guard; see [`CacheBuilder::guard`]. Defaults to none.
-    #[must_use]
-    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
-        self.store = Some(store);
-        self
-    }
-
-    /// The deadline and breaker around the store. Defaults to [`Guard::default`].
-    #[must_use]
-    pub fn guard(mut self, guard: Guard) -> Self {
-        self.guard = guard;
-        self
-    }
-
-    /// Where time comes from. Defaults to the system's clock.
-    #[must_use]
-    pub fn clock(mut self, clock: Clock) -> Self {
-        self.clock = clock;
-        self
-    }
-
-    /// Builds the cache.
-    ///
-    /// # Errors
-    ///
-    /// When the memory limit is under 1 MiB, or the namespace is empty or holds anything but letters, digits, `-`,
-    /// `_` and `.`.
-    pub fn build(self) -> Result<Cache, BuildError> {
-        if self.memory_limit < 1 << 20 {
-            return Err(BuildError(format!("memory limit is {} bytes, but must be at least 1 MiB", self.memory_limit)));
-        }
-        check_name("namespace", &self.namespace)?;
-        let store = self.store.map(|store| {
-            let store = GuardedStore::new(store, self.guard);
-            let behind = WriteBehind::new(Arc::clone(&store), self.clock.clone());
-            Tier { store, behind }
-        });
-        let shared = Shared {
-            clock: self.clock,
-            memory: Memory::new(self.memory_limit),
-            flights: Flights::new(),
-            store,
-            setbacks: QuickCache::with_weighter(SETBACKS, SETBACK_BYTES, BySize),
-            enabled: AtomicBool::new(true),
-            random: RandomState::new(),
-            tags: Tags::new(&self.namespace),
-            namespace: self.namespace,
-            regions: Mutex::default(),
-        };
-        Ok(Cache { shared: Arc::new(shared) })
-    }
-}
-
 /// Names become parts of store keys, separated by `:`.
-fn check_name(what: &str, name: &str) -> Result<(), BuildError> {
+pub(crate) fn check_name(what: &str, name: &str) -> Result<(), BuildError> {
     let sound = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.is_empty() || !name.chars().all(sound) {
         return Err(BuildError(format!("{what} {name:?} may hold only letters, digits, '-', '_' and '.'")));
@@ -201,20 +138,13 @@ pub struct StoreStatus {
     pub unconfirmed_removals: usize,
     /// Writes given up.
     pub dropped_writes: u64,
+    /// Whether the invalidations of other processes are heard; `None` where no other can share the store.
+    pub hears_others: Option<bool>,
+    /// Invalidations by this process that the others could not be told of yet.
+    pub untold: usize,
 }
 
 impl Cache {
-    /// A builder with every default.
-    pub fn builder() -> CacheBuilder {
-        CacheBuilder {
-            memory_limit: 256 << 20,
-            namespace: "lastgood".to_owned(),
-            store: None,
-            guard: Guard::default(),
-            clock: Clock::system(),
-        }
-    }
-
     /// A region of keys under `policy`, with schema 1. See [`Cache::region_with_schema`].
     ///
     /// # Errors
@@ -290,6 +220,8 @@ impl Cache {
                 breaker: tier.store.state(),
                 unconfirmed_removals: tier.behind.unconfirmed_removals(),
                 dropped_writes: tier.behind.dropped.load(Ordering::Relaxed),
+                hears_others: tier.store.log().map(|_| self.shared.clock.now() <= self.shared.hearing.heard_until()),
+                untold: self.shared.voice.left_to_tell(),
             }),
         }
     }

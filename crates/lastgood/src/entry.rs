@@ -133,6 +133,8 @@ pub struct Entry {
     pub(crate) times: Times,
     /// When the entry, or the one it replaced without being stored itself, was last given to the store.
     pub(crate) stored_at: Timestamp,
+    /// When this process took it in, by its own clock: what happened to the key elsewhere since, it must hear of.
+    pub(crate) taken_at: Timestamp,
     pub(crate) tags: Box<[String]>,
     derived: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
@@ -154,7 +156,7 @@ impl Entry {
     pub(crate) fn new(loaded: Loaded, fetch_started_at: Timestamp, written_at: Timestamp, times: Times) -> Self {
         let (value, tags) = (loaded.value, loaded.tags.into_boxed_slice());
         let derived = loaded.derived.0.map_or_else(OnceLock::new, OnceLock::from);
-        Entry { value, fetch_started_at, written_at, times, stored_at: written_at, tags, derived }
+        Entry { value, fetch_started_at, written_at, times, stored_at: written_at, taken_at: written_at, tags, derived }
     }
 
     /// How good the entry is at `now`. The one place that judges.
@@ -179,7 +181,22 @@ impl Entry {
             keep_until: self.times.keep_until.min(kept_until),
         };
         let loaded = Loaded { tags: self.tags.to_vec(), ..Loaded::from(self.value.clone()) };
-        Entry::new(loaded, self.fetch_started_at, self.written_at, times)
+        let mut entry = Entry::new(loaded, self.fetch_started_at, self.written_at, times);
+        entry.taken_at = self.taken_at;
+        entry
+    }
+
+    /// The same answer, after another process changed what the store holds for its key.
+    pub(crate) fn superseded(&self) -> Self {
+        let loaded = Loaded { tags: self.tags.to_vec(), ..Loaded::from(self.value.clone()) };
+        let mut entry = Entry::new(loaded, self.fetch_started_at, self.written_at, self.times);
+        entry.taken_at = Timestamp::EPOCH;
+        entry
+    }
+
+    /// Whether another process changed what the store holds for its key.
+    pub(crate) fn is_superseded(&self) -> bool {
+        self.taken_at == Timestamp::EPOCH
     }
 
     /// Something worked out of the body once and kept as long as it: an index, a compressed form. An entry has room

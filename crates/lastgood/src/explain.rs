@@ -60,8 +60,8 @@ impl Region {
         let is_younger =
             |stored: &Arc<Entry>| held.as_ref().is_none_or(|held| stored.fetch_started_at > held.fetch_started_at);
         let answer = match stored.filter(is_younger) {
-            Some(entry) => Some(Answer { entry, outcome: Outcome::Hit(Tier::Store), at }),
-            None => held.map(|entry| Answer { entry, outcome: Outcome::Hit(Tier::Memory), at }),
+            Some(entry) => Some(self.answer(entry, Outcome::Hit(Tier::Store), at)),
+            None => held.map(|entry| self.answer(entry, Outcome::Hit(Tier::Memory), at)),
         };
         let setback = self.setback(name, at).map(|setback| Setback {
             reason: setback.error.reason,

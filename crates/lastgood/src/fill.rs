@@ -67,7 +67,9 @@ impl Region {
         landing.write(|| {
             for (name, entry) in beside.iter().zip(stored) {
                 // What memory holds was written since, or is as good.
-                if let Some(entry) = entry.filter(|_| self.held(name).is_none()) {
+                if let Some(entry) = entry
+                    && self.held(name).is_none_or(|held| self.is_unverified(&held))
+                {
                     self.cache.memory.insert(Key::new(self.shared.id, name), Arc::new(entry));
                 }
             }

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod store;
 
 mod batch;
+mod builder;
 mod cache;
 mod entry;
 mod error;
@@ -17,6 +18,7 @@ mod explain;
 mod fill;
 mod flight;
 mod listing;
+mod log;
 mod memory;
 mod metrics;
 mod outcome;
@@ -28,10 +30,13 @@ mod sweep;
 mod tags;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod trust;
+mod voice;
 mod write_behind;
 
 pub use self::batch::LoadedMany;
-pub use self::cache::{Cache, CacheBuilder, CacheStatus, StoreStatus};
+pub use self::builder::CacheBuilder;
+pub use self::cache::{Cache, CacheStatus, StoreStatus};
 pub use self::clock::{Clock, Timestamp};
 pub use self::entry::{Derived, Entry, Filled, Freshness, Loaded, Persist, Value};
 pub use self::error::{BuildError, Error, Reason};

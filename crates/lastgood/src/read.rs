@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::cache::Setback;
 use crate::clock::Timestamp;
@@ -21,6 +21,7 @@ use crate::metrics::add;
 use crate::outcome::{BypassReason, Outcome, Tier};
 use crate::region::{Answer, Region};
 use crate::store::{Store, StoreError};
+use crate::trust::Trust;
 
 /// What is to be done about a read, judged from memory alone.
 pub(crate) enum Judgement {
@@ -80,18 +81,16 @@ impl Region {
     /// Judges what memory holds. The one place where freshness, setbacks and last good meet.
     pub(crate) fn judge(&self, name: &str) -> Judgement {
         let at = self.cache.clock.now();
-        let held = self.held(name).map(|entry| (entry.freshness(at), entry));
+        let held = self.held(name).map(|entry| (self.freshness(&entry, at), entry));
         if let Some((Freshness::Fresh, entry)) = held {
-            return Judgement::Serve(Answer { entry, outcome: Outcome::Hit(Tier::Memory), at });
+            return Judgement::Serve(self.answer(entry, Outcome::Hit(Tier::Memory), at));
         }
         match (held, self.setback(name, at)) {
-            (Some((Freshness::Stale, entry)), None) => {
-                Judgement::Refresh(Answer { entry, outcome: Outcome::Stale, at })
-            }
+            (Some((Freshness::Stale, entry)), None) => Judgement::Refresh(self.answer(entry, Outcome::Stale, at)),
             (Some((Freshness::Stale | Freshness::Kept, entry)), Some(setback))
                 if setback.error.reason != Reason::NotFound =>
             {
-                Judgement::Serve(Answer { entry, outcome: Outcome::LastGood(setback.error.reason), at })
+                Judgement::Serve(self.answer(entry, Outcome::LastGood(setback.error.reason), at))
             }
             (_, Some(setback)) => Judgement::Refuse(setback.as_remembered(at)),
             (_, None) => Judgement::Load,
@@ -128,7 +127,7 @@ impl Region {
         let flight = landing.flight();
         // A flight that landed between the judgement and the boarding has left its entry or its error.
         let at = self.cache.clock.now();
-        if let Some(entry) = self.held(name).filter(|entry| entry.freshness(at) == Freshness::Fresh) {
+        if let Some(entry) = self.held(name).filter(|entry| self.freshness(entry, at) == Freshness::Fresh) {
             landing.land(Ok((entry, Origin::Memory)));
             return (flight, None);
         }
@@ -192,19 +191,21 @@ impl Region {
             return Ok(None);
         }
         let deadline = after(tier.store.budget());
-        let Some(bytes) = tier.store.get(&key).await? else {
+        self.cache.hearing.listens(deadline).await;
+        let asked_at = self.cache.clock.now();
+        let Some(bytes) = timeout_at(deadline, tier.store.get(&key)).await.unwrap_or(Err(StoreError::Timeout))? else {
             return Ok(None);
         };
-        let mut stored = [self.believe(&bytes)];
+        let mut stored = [self.believe(&bytes, asked_at)];
         let (now, policy) = (self.cache.clock.now(), &self.shared.policy);
         self.cache.tags.heed(&tier.store, &mut stored, deadline, now, policy).await;
         let [stored] = stored;
         Ok(stored)
     }
 
-    /// Decodes what the store gave, unless it is unreadable, too old, or from before an invalidation.
-    pub(crate) fn believe(&self, bytes: &bytes::Bytes) -> Option<Entry> {
-        let entry = match decode(bytes, self.shared.schema) {
+    /// Decodes what the store gave when it was asked, unless it is unreadable, too old, or from before an invalidation.
+    pub(crate) fn believe(&self, bytes: &bytes::Bytes, asked_at: Timestamp) -> Option<Entry> {
+        let mut entry = match decode(bytes, self.shared.schema) {
             Ok(entry) => entry,
             Err(why) => {
                 tracing::debug!(region = self.name(), ?why, "stored value is unreadable");
@@ -212,6 +213,7 @@ impl Region {
                 return None;
             }
         };
+        entry.taken_at = asked_at;
         let cleared_at = Timestamp::from_millis(self.shared.cleared_at.load(Ordering::Relaxed));
         let distrusted = self.cache.store.as_ref().map_or(Timestamp::EPOCH, |tier| tier.behind.distrust_before());
         let invalidated_at = cleared_at.max(distrusted);
@@ -229,7 +231,7 @@ impl Region {
         landing.write(|| {
             // What memory holds may be younger: the store is written behind, or was not there.
             let held = self.held(&key.name);
-            outdated = held.is_some_and(|held| held.fetch_started_at >= entry.fetch_started_at);
+            outdated = held.is_some_and(|held| self.is_at_least_as_good(&held, &entry));
             if !outdated {
                 self.cache.memory.insert(key, Arc::clone(&entry));
             }
@@ -248,6 +250,19 @@ impl Region {
             }
             Freshness::Kept | Freshness::Gone => Some(landing),
         }
+    }
+
+    /// Whether what memory holds need not give way to what the store holds.
+    pub(crate) fn is_at_least_as_good(&self, held: &Entry, stored: &Entry) -> bool {
+        // What was changed elsewhere is older whatever the clocks say; what may have been, only by its own time.
+        !held.is_superseded()
+            && (held.fetch_started_at > stored.fetch_started_at
+                || (held.fetch_started_at == stored.fetch_started_at && !self.is_unverified(held)))
+    }
+
+    /// Whether another process may have invalidated what memory holds.
+    pub(crate) fn is_unverified(&self, held: &Entry) -> bool {
+        self.cache.hearing.trust(held, self.cache.clock.now()) == Trust::Unverified
     }
 
     /// Runs the loader, bounded by the hard timeout and with its panics caught.
@@ -327,7 +342,7 @@ impl Region {
         first: bool,
         patience: Instant,
     ) -> Result<Answer, Error> {
-        let landed = match tokio::time::timeout_at(patience, flight.wait()).await {
+        let landed = match timeout_at(patience, flight.wait()).await {
             Ok(landed) => landed,
             Err(_) => match self.last_good(name, Reason::Slow) {
                 Some(answer) => return Ok(answer),
@@ -343,7 +358,7 @@ impl Region {
                     Origin::Source if first => Outcome::Miss,
                     Origin::Source => Outcome::Joined,
                 };
-                Ok(Answer { entry, outcome, at: self.cache.clock.now() })
+                Ok(self.answer(entry, outcome, self.cache.clock.now()))
             }
             Err(error) if error.reason == Reason::NotFound => Err((*error).clone()),
             Err(error) => self.last_good(name, error.reason).ok_or_else(|| (*error).clone()),
@@ -354,7 +369,7 @@ impl Region {
     fn last_good(&self, name: &str, reason: Reason) -> Option<Answer> {
         let at = self.cache.clock.now();
         let entry = self.held(name).filter(|entry| entry.freshness(at) != Freshness::Gone)?;
-        Some(Answer { entry, outcome: Outcome::LastGood(reason), at })
+        Some(self.answer(entry, Outcome::LastGood(reason), at))
     }
 
     /// With the cache switched off: the loader's answer, kept nowhere.
@@ -371,7 +386,7 @@ impl Region {
     /// An answer that went by the cache.
     pub(crate) fn passed(&self, name: &str, loaded: Loaded, started: Timestamp, at: Timestamp) -> Answer {
         let entry = Arc::new(self.entry(name, loaded, started, at));
-        Answer { entry, outcome: Outcome::Bypass(BypassReason::Disabled), at }
+        Answer { entry, outcome: Outcome::Bypass(BypassReason::Disabled), at, trust: Trust::Heard }
     }
 }
 

@@ -55,7 +55,7 @@ impl Region {
     /// Whether an entry is fresh for longer than `ahead`.
     fn lasts(&self, entry: &Entry, ahead: Duration) -> bool {
         let at = self.cache.clock.now();
-        entry.freshness(at) == Freshness::Fresh && entry.times.fresh_until.since(at) > ahead
+        self.freshness(entry, at) == Freshness::Fresh && entry.times.fresh_until.since(at) > ahead
     }
 
     async fn fly_ahead<F, L>(self, landing: Landing, ahead: Duration, load: F)
@@ -65,9 +65,8 @@ impl Region {
     {
         let key = landing.key().clone();
         if let Some(entry) = self.read_store(&key.name).await.map(Arc::new) {
-            let is_newer = |held: Arc<Entry>| held.fetch_started_at >= entry.fetch_started_at;
             landing.write(|| {
-                if !self.held(&key.name).is_some_and(is_newer) {
+                if !self.held(&key.name).is_some_and(|held| self.is_at_least_as_good(&held, &entry)) {
                     self.cache.memory.insert(key.clone(), Arc::clone(&entry));
                 }
             });

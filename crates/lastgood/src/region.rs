@@ -19,6 +19,7 @@ use crate::metrics::{Counters, Stopwatch};
 use crate::outcome::{Outcome, Tier};
 use crate::policy::Policy;
 use crate::tags;
+use crate::trust::Trust;
 use crate::write_behind::{Change, Fill};
 
 mod typed;
@@ -54,6 +55,7 @@ pub struct Answer {
     pub(crate) entry: Arc<Entry>,
     pub(crate) outcome: Outcome,
     pub(crate) at: Timestamp,
+    pub(crate) trust: Trust,
 }
 
 impl Answer {
@@ -99,12 +101,25 @@ impl Answer {
 
     /// How good it was when it was given.
     pub fn freshness(&self) -> Freshness {
-        self.entry.freshness(self.at)
+        judged(&self.entry, self.at, self.trust)
+    }
+
+    /// Whether it was given while the invalidations of other processes on the same store could not be heard.
+    pub fn is_unheard(&self) -> bool {
+        self.trust != Trust::Heard
     }
 
     /// See [`Entry::derived`].
     pub fn derived<T: Clone + Send + Sync + 'static>(&self, make: impl FnOnce(&Value) -> T) -> T {
         self.entry.derived(make)
+    }
+}
+
+/// How good an entry is for who may not have heard of its invalidation.
+fn judged(entry: &Entry, at: Timestamp, trust: Trust) -> Freshness {
+    match (entry.freshness(at), trust) {
+        (Freshness::Fresh | Freshness::Stale, Trust::Unverified) => Freshness::Kept,
+        (freshness, _) => freshness,
     }
 }
 
@@ -178,7 +193,7 @@ impl Region {
     pub fn peek(&self, name: &str) -> Option<Answer> {
         let at = self.cache.clock.now();
         let entry = self.held(name)?;
-        (entry.freshness(at) != Freshness::Gone).then_some(Answer { entry, outcome: Outcome::Hit(Tier::Memory), at })
+        (entry.freshness(at) != Freshness::Gone).then(|| self.answer(entry, Outcome::Hit(Tier::Memory), at))
     }
 
     /// What the store holds for each name, however old, in one round trip and without being counted or kept in memory.
@@ -187,7 +202,7 @@ impl Region {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let stored = self.read_store_many(&names).await;
         let (at, outcome) = (self.cache.clock.now(), Outcome::Hit(Tier::Store));
-        stored.into_iter().map(|entry| entry.map(|entry| Answer { entry: Arc::new(entry), outcome, at })).collect()
+        stored.into_iter().map(|entry| entry.map(|entry| self.answer(Arc::new(entry), outcome, at))).collect()
     }
 
     /// Stores an answer that the caller has, as if it had just been loaded. Loads under way do not overwrite it.
@@ -215,7 +230,7 @@ impl Region {
                 true
             }
             None => {
-                self.write_behind(name, Change::Remove);
+                self.write_behind(name, Change::Remove { tell: true });
                 false
             }
         })
@@ -242,7 +257,7 @@ impl Region {
     /// Removes `name` from every tier, the last good answer included. Says whether memory held it.
     pub async fn remove(&self, name: &str) -> bool {
         self.invalidate(name, || {
-            self.write_behind(name, Change::Remove);
+            self.write_behind(name, Change::Remove { tell: true });
             self.cache.memory.remove(&self.key(name))
         })
     }
@@ -255,7 +270,7 @@ impl Region {
         let removed = self.cache.memory.remove_where(|key| key.region == self.shared.id);
         self.cache.setbacks.retain(|key, _| key.region != self.shared.id);
         if let Some(tier) = &self.cache.store {
-            tier.behind.clear(&self.shared.prefix);
+            tier.behind.clear(&self.shared.prefix, true);
         }
         removed
     }
@@ -276,7 +291,7 @@ impl Region {
         self.cache.flights.invalidate_where(doomed);
         let removed = self.cache.memory.remove_where(doomed);
         self.cache.setbacks.retain(|key, _| !doomed(key));
-        behind.iter().for_each(|(behind, prefix)| behind.clear(prefix));
+        behind.iter().for_each(|(behind, prefix)| behind.clear(prefix, true));
         removed
     }
 
@@ -295,6 +310,16 @@ impl Region {
 
     pub(crate) fn held(&self, name: &str) -> Option<Arc<Entry>> {
         self.cache.memory.get(&self.key(name))
+    }
+
+    /// How good an entry of memory is, by its times and by what was heard of other processes.
+    pub(crate) fn freshness(&self, entry: &Entry, at: Timestamp) -> Freshness {
+        judged(entry, at, self.cache.hearing.trust(entry, at))
+    }
+
+    pub(crate) fn answer(&self, entry: Arc<Entry>, outcome: Outcome, at: Timestamp) -> Answer {
+        let trust = self.cache.hearing.trust(&entry, at);
+        Answer { entry, outcome, at, trust }
     }
 
     /// The entry of an answer whose load began at `started`, ending its freshness at a point within the jitter.
@@ -318,7 +343,7 @@ impl Region {
     pub(crate) fn keep(&self, name: &str, entry: Arc<Entry>, replaces: bool) {
         self.cache.memory.insert(Key::new(self.shared.id, name), Arc::clone(&entry));
         if !tags::are_storable(&entry.tags) {
-            return self.write_behind(name, Change::Remove);
+            return self.write_behind(name, Change::Remove { tell: true });
         }
         if entry.stored_at != entry.written_at && !replaces {
             return;

@@ -6,16 +6,23 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+mod dialect;
 mod embedded;
 mod guarded;
 mod jitter;
 mod memory;
 mod redis;
+mod stream;
+#[cfg(feature = "upstash")]
+mod upstash;
 
 pub use self::embedded::{EmbeddedStore, Opened};
 pub use self::guarded::{BreakerState, Guard, GuardCounters, GuardedStore};
+pub(crate) use self::jitter::jittered;
 pub use self::memory::MemoryStore;
 pub use self::redis::{RedisOptions, RedisStore};
+#[cfg(feature = "upstash")]
+pub use self::upstash::{UpstashOptions, UpstashStore};
 
 /// A tier below memory that holds bytes under text keys.
 ///
@@ -55,10 +62,58 @@ pub trait Store: fmt::Debug + fmt::Display + Send + Sync + 'static {
     /// Proves in one round trip that the store answers, and says how much it holds.
     async fn probe(&self) -> Result<Usage, StoreError>;
 
+    /// Where the processes that share this store tell each other what they invalidated; `None` where one process has
+    /// the store to itself.
+    fn log(&self) -> Option<&dyn Log> {
+        None
+    }
+
     /// Writes what is still in flight to its place and ends background work. The store is not used afterwards.
     async fn close(&self) -> Result<(), StoreError> {
         Ok(())
     }
+}
+
+/// A log in a store that several processes share: each appends to it, and each reads it from its own place.
+///
+/// # Contract
+///
+/// * Records are read in the order in which they were appended, whoever appended them, and each exactly once by who
+///   goes on from [`Tail::end`].
+/// * A log keeps at least its last [`KEPT_RECORDS`] records, for a week after the last was appended; older ones may be
+///   gone.
+/// * A reader who missed records is told: [`Tail::is_complete`] is false where anything that was appended after its
+///   place is not there any more, the whole log included. Nobody's clock has a part in that.
+/// * [`Store::remove`] of the log's name removes the log.
+#[async_trait]
+pub trait Log: Send + Sync {
+    /// Appends a record to the log called `name`, which it begins if need be.
+    async fn append(&self, name: &str, record: Bytes) -> Result<(), StoreError>;
+
+    /// The place after the last record; `None` before the first.
+    async fn end(&self, name: &str) -> Result<Option<Position>, StoreError>;
+
+    /// What was appended after `after` (`None`: from the beginning), as soon as there is something, in one page or
+    /// several; nothing once `wait` is over.
+    async fn read(&self, name: &str, after: Option<&Position>, wait: Duration) -> Result<Tail, StoreError>;
+}
+
+/// How many records a log keeps at least.
+pub const KEPT_RECORDS: usize = 10_000;
+
+/// A place in a log; opaque outside the store that issued it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position(pub(crate) String);
+
+/// What a log holds after a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tail {
+    /// The records, oldest first.
+    pub records: Vec<Bytes>,
+    /// Where to go on reading; `None`: at the beginning.
+    pub end: Option<Position>,
+    /// Whether nothing is missing between the place that was asked for and the records.
+    pub is_complete: bool,
 }
 
 /// The longest key a store must take, in bytes.
@@ -92,6 +147,9 @@ pub struct Usage {
 pub enum StoreError {
     /// It cannot be reached, is loading, or does not let us in. The text never holds a secret.
     Unavailable(String),
+    /// The part of it that this call needs cannot be reached, while other parts can. Found out without waiting, so
+    /// nothing is won by leaving the whole store alone.
+    PartlyUnavailable(String),
     /// It did not answer within the budget.
     Timeout,
     /// The guard does not ask it at the moment because it failed too often.
@@ -115,6 +173,7 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StoreError::Unavailable(why) => write!(f, "store unavailable: {why}"),
+            StoreError::PartlyUnavailable(why) => write!(f, "a part of the store is unavailable: {why}"),
             StoreError::Timeout => f.write_str("store did not answer in time"),
             StoreError::BreakerOpen => f.write_str("store failed too often and is left alone for a while"),
             StoreError::Busy => f.write_str("too many store calls at once"),

@@ -21,7 +21,7 @@ const MOST: usize = 16;
 /// Tags whose marks this process remembers; beyond it, it distrusts what the store holds from before instead.
 const REMEMBERED: usize = 8_192;
 /// No region can have this name, so no entry lies among the marks.
-const REGION: &str = "@tags";
+pub(crate) const REGION: &str = "@tags";
 const SCHEMA: u32 = 1;
 
 /// How far an invalidation goes.
@@ -31,6 +31,16 @@ pub enum Depth {
     Expire,
     /// Gone from every tier, the last good answer included.
     Remove,
+}
+
+impl Depth {
+    /// The word in the keys of marks.
+    const fn word(self) -> &'static str {
+        match self {
+            Depth::Expire => "expired",
+            Depth::Remove => "removed",
+        }
+    }
 }
 
 /// When a tag was last invalidated.
@@ -63,6 +73,12 @@ pub(crate) struct Tags {
     made: Mutex<HashMap<String, Marks>>,
 }
 
+/// What a mark's key says without what all marks' keys begin with: the depth and the tag.
+pub(crate) fn mark_of(key: &str) -> Option<(Depth, &str)> {
+    let (kind, tag) = key.split_once(':')?;
+    [Depth::Expire, Depth::Remove].into_iter().find(|depth| depth.word() == kind).map(|depth| (depth, tag))
+}
+
 /// Whether the tags of an entry let it lie in the store.
 pub(crate) fn are_storable(tags: &[String]) -> bool {
     tags.len() <= MOST && tags.iter().all(|tag| tag.len() <= LONGEST)
@@ -78,11 +94,7 @@ impl Tags {
     }
 
     fn key(&self, depth: Depth, tag: &str) -> String {
-        let kind = match depth {
-            Depth::Expire => "expired:",
-            Depth::Remove => "removed:",
-        };
-        [&self.prefix, kind, tag].concat()
+        [&self.prefix, depth.word(), ":", tag].concat()
     }
 
     /// Marks a tag, here at once and in the store behind, until the store has it.

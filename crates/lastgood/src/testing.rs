@@ -4,7 +4,10 @@
 //! * [`FaultyStore`] fails, hangs and delays on command;
 //! * [`ChaosProxy`] does the same to a TCP connection;
 //! * [`RedisServer`] starts, stops and kills a real `redis-server`;
+//! * [`RedisSentinels`] does so with a primary, its replicas and the Sentinels that watch them;
+//! * [`RedisCluster`] does so with servers that have a part of the keys each;
 //! * [`PostgresServer`] does the same with a real PostgreSQL;
+//! * [`UpstashFront`] speaks Upstash's REST protocol in front of a real `redis-server` (feature `upstash`, too);
 //! * [`Port`] is one that no other test gets.
 //!
 //! All of it panics, with a text that says why, where a test could not go on anyway.
@@ -14,10 +17,18 @@ pub mod conformance;
 mod faulty_store;
 mod port;
 mod postgres_server;
+mod redis_cluster;
+mod redis_sentinels;
 mod redis_server;
+#[cfg(feature = "upstash")]
+mod upstash_front;
 
 pub use self::chaos_proxy::{Chaos, ChaosProxy};
 pub use self::faulty_store::{Fault, FaultyStore};
 pub use self::port::Port;
 pub use self::postgres_server::PostgresServer;
+pub use self::redis_cluster::RedisCluster;
+pub use self::redis_sentinels::RedisSentinels;
 pub use self::redis_server::RedisServer;
+#[cfg(feature = "upstash")]
+pub use self::upstash_front::{Canned, UpstashFront};

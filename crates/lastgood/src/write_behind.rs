@@ -14,6 +14,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::entry::encode;
 use crate::policy::FOREVER_TTL;
 use crate::store::{BreakerState, GuardedStore, MAX_KEY_BYTES, Store, StoreError};
+use crate::voice::{Kind, Voice};
 
 mod queue;
 
@@ -32,6 +33,7 @@ const ENCODED_IN_PLACE: usize = 64 << 10;
 pub(crate) struct WriteBehind {
     store: Arc<GuardedStore>,
     clock: Clock,
+    voice: Arc<Voice>,
     queue: Mutex<Queue>,
     idle: Notify,
     /// What the store holds from before this time may be what a lost removal should have taken away.
@@ -46,10 +48,11 @@ impl fmt::Debug for WriteBehind {
 }
 
 impl WriteBehind {
-    pub(crate) fn new(store: Arc<GuardedStore>, clock: Clock) -> Arc<Self> {
+    pub(crate) fn new(store: Arc<GuardedStore>, clock: Clock, voice: Arc<Voice>) -> Arc<Self> {
         Arc::new(WriteBehind {
             store,
             clock,
+            voice,
             queue: Mutex::default(),
             idle: Notify::new(),
             distrust_before: AtomicU64::new(0),
@@ -99,17 +102,41 @@ impl WriteBehind {
     }
 
     /// Queues the removal of everything under `prefix`, which ends with a colon, in place of all that waits there.
-    pub(crate) fn clear(self: &Arc<Self>, prefix: &str) {
+    pub(crate) fn clear(self: &Arc<Self>, prefix: &str, tell: bool) {
         let mut queue = self.queue();
         queue.give_up(prefix);
         // Without its colon the prefix is no key of the region, so that no fill can take the removal's place.
         let key = prefix.strip_suffix(':').unwrap_or(prefix);
-        self.admit(&mut queue, key.to_owned(), Change::RemovePrefix);
+        self.admit(&mut queue, key.to_owned(), Change::RemovePrefix { tell });
         if !queue.waiting.contains_key(key) {
             // There was no room, and all that the store holds is suspect instead.
             queue.clearing.retain(|known| known != prefix);
         }
         self.start_worker(queue);
+    }
+
+    /// Another process took away what the store held for `key`, at `since` at the earliest: what this one would write
+    /// there, or has written since, is older.
+    pub(crate) fn take_back(self: &Arc<Self>, key: &str, since: Timestamp) {
+        let mut queue = self.queue();
+        self.take_back_in(&mut queue, key, since);
+        self.start_worker(queue);
+    }
+
+    /// The same of all keys under `prefix`.
+    pub(crate) fn take_back_all(self: &Arc<Self>, prefix: &str, since: Timestamp) {
+        let mut queue = self.queue();
+        for key in queue.keys_under(prefix) {
+            self.take_back_in(&mut queue, &key, since);
+        }
+        self.start_worker(queue);
+    }
+
+    fn take_back_in(&self, queue: &mut Queue, key: &str, since: Timestamp) {
+        // What is being written may land after the removal, and what was written may have.
+        if queue.drop_fill(key, since) {
+            self.admit(queue, key.to_owned(), Change::Remove { tell: false });
+        }
     }
 
     fn admit(&self, queue: &mut Queue, key: String, mut change: Change) {
@@ -123,7 +150,7 @@ impl WriteBehind {
             if !change.takes_away() {
                 return;
             }
-            change = Change::Remove;
+            change = Change::Remove { tell: true };
         }
         if older.is_none() && queue.waiting.len() >= MAX_WAITING {
             self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -152,8 +179,8 @@ impl WriteBehind {
 
     async fn apply(&self, key: &str, change: Change) -> Result<(), StoreError> {
         match change {
-            Change::Remove => self.store.remove(&[key.to_owned()]).await.map(drop),
-            Change::RemovePrefix => self.remove_prefix(&[key, ":"].concat()).await,
+            Change::Remove { .. } => self.store.remove(&[key.to_owned()]).await.map(drop),
+            Change::RemovePrefix { .. } => self.remove_prefix(&[key, ":"].concat()).await,
             Change::Put(fill) | Change::Mark(fill) => {
                 let now = self.clock.now();
                 let ttl = fill.entry.times.keep_until.since(now).min(FOREVER_TTL);
@@ -171,6 +198,14 @@ impl WriteBehind {
                     _ => self.store.remove(&[key.to_owned()]).await.map(drop),
                 }
             }
+        }
+    }
+
+    /// Tells the other processes what the store has taken note of.
+    async fn tell(&self, kind: Kind, key: &str) {
+        match kind {
+            Kind::Cleared => self.voice.tell(&self.store, kind, &[key, ":"].concat()).await,
+            Kind::Changed | Kind::Removed | Kind::Everything => self.voice.tell(&self.store, kind, key).await,
         }
     }
 
@@ -234,9 +269,19 @@ struct Worker {
 impl Worker {
     async fn work(mut self) {
         while let Some((key, change)) = self.next() {
+            let (news, is_mere_fill) = (change.news(), change.is_mere_fill());
             let outcome = self.behind.apply(&key, change).await;
+            if let (Ok(()), Some(kind)) = (&outcome, news) {
+                self.behind.tell(kind, &key).await;
+            }
             self.writing = None;
-            let to_be_repeated = self.behind.queue().done(&key, outcome.is_ok());
+            let to_be_repeated = {
+                let mut queue = self.behind.queue();
+                if is_mere_fill && outcome.is_ok() && self.behind.store.log().is_some() {
+                    queue.remember_fill(&key, self.behind.clock.now());
+                }
+                queue.done(&key, outcome.is_ok())
+            };
             if let Err(why) = outcome {
                 tracing::debug!(%key, %why, "write to the store failed");
                 if to_be_repeated {

@@ -88,7 +88,7 @@ async fn with_redis_a_restart_finds_everything_in_its_own_database() {
     assert_eq!(model.calls.load(Ordering::Relaxed), 0, "no model is asked twice");
 
     assert!(next.clear(Confirm::YesClearEverything).await.store_done);
-    assert_eq!(keys(&redis, 5), ":0\r\n");
+    assert_eq!(keys(&redis, 5), ":1\r\n", "what tells the other processes of it stays");
 }
 
 #[tokio::test]

@@ -9,12 +9,15 @@ use super::file::{self, ConfigFile, Target};
 use super::problem::{Origin, Problem, Problems, Wrong};
 use super::suggest::{did_you_mean, nearest};
 use super::value::Raw;
-use super::{KEYS, REGION_NAMES, Settings, address, regions};
+use super::{KEYS, REGION_NAMES, Settings, StoreSetting, address, regions, store};
 
 pub(super) const DATA_DIR_WITHOUT_HOME: &str = "lastgood-data";
 
 /// Variables of the program that are no settings of the gateway.
 const OTHER_VARIABLES: [&str; 2] = ["LASTGOOD_CONFIG", "LASTGOOD_URL"];
+
+/// The token beside `KV_REST_API_URL`.
+const KV_TOKEN: &str = "KV_REST_API_TOKEN";
 
 /// Below this an admin token can be guessed.
 const SHORTEST_TOKEN: usize = 16;
@@ -70,6 +73,7 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
     layers.environment(sources.env);
     layers.flags(&sources.flags);
     layers.data_dir(sources.env);
+    layers.store_token(sources.env);
     layers.check_exposure();
     layers.check_timeouts();
     layers.check_regions_of_routes();
@@ -153,6 +157,26 @@ impl Layers {
         if !chosen {
             self.settings.data_dir = default_data_dir(env);
             self.origins.remove("data_dir");
+        }
+    }
+
+    /// The token of a database at Upstash comes from where its address does, and has to be there.
+    fn store_token(&mut self, env: &dyn Fn(&str) -> Option<String>) {
+        if !matches!(self.settings.store, StoreSetting::Upstash(_)) {
+            return;
+        }
+        let is_env = |origin: &Origin, wanted: &str| matches!(origin, Origin::Env(name) if name == wanted);
+        let origin = self.origins.get("store").cloned().unwrap_or(Origin::Default);
+        let written = self.origins.get("store_token").is_some_and(|origin| !matches!(origin, Origin::Env(_)));
+        let token = env(KV_TOKEN).filter(|token| !token.trim().is_empty());
+        if let Some(token) = token.filter(|_| is_env(&origin, "KV_REST_API_URL") && !written)
+            && let Ok(target) = Target::named("store_token")
+        {
+            self.apply(target, "store_token", Origin::Env(KV_TOKEN.to_owned()), &Raw::Text(token));
+        }
+        let refused = self.is_refused("store") || self.is_refused("store_token");
+        if self.settings.store_token.is_none() && !refused {
+            self.refuse(origin, "store", store::without_token());
         }
     }
 
@@ -331,6 +355,47 @@ mod tests {
             store(&[("UPSTASH_REDIS_URL", "rediss://default:t@h"), ("UPSTASH_REDIS_REST_URL", "https://h")]).0,
             "rediss://***@h:6379"
         );
+    }
+
+    #[test]
+    fn a_store_at_upstash_takes_the_token_that_belongs_to_its_address() {
+        let store = |env: &[(&str, &str)], flags: &[(&str, &str, &str)]| {
+            let resolved = resolve_from("", env, flags).unwrap_or_else(|problems| panic!("{problems}"));
+            let token = resolved.settings.store_token.as_ref().map(|token| token.expose_secret().to_owned());
+            let shown = format!("{:?}", render_effective(&resolved));
+            assert!(!shown.contains("of-rest") && !shown.contains("of-kv"), "{shown}");
+            (resolved.settings.store.to_string(), token.unwrap_or_default(), resolved.origin("store_token").to_string())
+        };
+        let rest = [("UPSTASH_REDIS_REST_URL", "https://rest"), ("UPSTASH_REDIS_REST_TOKEN", "of-rest")];
+        let kv = [("KV_REST_API_URL", "https://kv"), ("KV_REST_API_TOKEN", "of-kv")];
+        let said = |store: &str, token: &str, origin: &str| (store.to_owned(), token.to_owned(), origin.to_owned());
+        let of_rest = "env UPSTASH_REDIS_REST_TOKEN";
+        assert_eq!(store(&rest, &[]), said("https://rest", "of-rest", of_rest));
+        assert_eq!(store(&kv, &[]), said("https://kv", "of-kv", "env KV_REST_API_TOKEN"));
+        assert_eq!(store(&[rest, kv].concat(), &[]), said("https://rest", "of-rest", of_rest));
+        assert_eq!(store(&[&rest[1..], &kv].concat(), &[]), said("https://kv", "of-kv", "env KV_REST_API_TOKEN"));
+        let flag = [("--store", "store", "https://flag")];
+        assert_eq!(store(&[rest, kv].concat(), &flag), said("https://flag", "of-rest", of_rest));
+        let redis = [("REDIS_URL", "redis://h")];
+        assert_eq!(store(&[&redis[..], &rest].concat(), &[]).0, "redis://h:6379", "REDIS_URL comes first");
+    }
+
+    #[test]
+    fn a_store_at_upstash_without_its_token_is_refused_with_a_mend() {
+        let refused = |env: &[(&str, &str)], flags: &[(&str, &str, &str)]| {
+            let problems = resolve_from("", env, flags).expect_err("refused").to_string();
+            assert!(problems.contains("`store`: this is an Upstash REST address, and there is no token"), "{problems}");
+            assert!(problems.contains("help: set UPSTASH_REDIS_REST_TOKEN"), "{problems}");
+            problems
+        };
+        let said = refused(&[("UPSTASH_REDIS_REST_URL", "https://h"), ("UPSTASH_REDIS_REST_TOKEN", " ")], &[]);
+        assert!(said.contains("env UPSTASH_REDIS_REST_URL"), "{said}");
+        // Another database's token goes nowhere but to that database.
+        let kv = [("KV_REST_API_URL", "https://kv"), ("KV_REST_API_TOKEN", "of-kv")];
+        refused(&kv, &[("--store", "store", "https://h")]);
+        let broken = [("UPSTASH_REDIS_REST_URL", "https://h"), ("UPSTASH_REDIS_REST_TOKEN", "hunter 2")];
+        let said = resolve_from("", &broken, &[]).expect_err("refused").to_string();
+        assert!(said.contains("`store_token`") && !said.contains("hunter"), "{said}");
     }
 
     #[test]

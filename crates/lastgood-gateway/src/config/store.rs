@@ -3,15 +3,18 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use lastgood::store::{RedisOptions, StoreError};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
+pub use self::upstash::UpstashAddress;
+pub(crate) use self::upstash::without_token;
 use super::problem::Wrong;
 use super::suggest::nearest;
 use super::value::Raw;
 use crate::redact::MASK;
 
-const EMBEDDED_MEANWHILE: &str = "or leave it empty for the embedded store";
+mod upstash;
 
 /// The store behind the memory tier.
 #[derive(Debug, Clone)]
@@ -23,8 +26,18 @@ pub enum StoreSetting {
         /// The file; `None` is `lastgood.redb` under the data directory.
         path: Option<PathBuf>,
     },
-    /// A standalone Redis.
+    /// A Redis: one server, the primary that Sentinels name, or a cluster.
     Redis(RedisAddress),
+    /// A Redis at Upstash, over REST.
+    Upstash(UpstashAddress),
+}
+
+impl StoreSetting {
+    /// Whether other processes may use the same store.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Redis(_) | Self::Upstash(_))
+    }
 }
 
 /// Where a Redis is, and how to log in.
@@ -50,6 +63,8 @@ pub enum RedisEndpoint {
     },
     /// Over a socket in the file system.
     Unix(PathBuf),
+    /// Several servers, Sentinels or members of a cluster, as their URL names them.
+    Several(String),
 }
 
 impl RedisAddress {
@@ -79,6 +94,7 @@ impl fmt::Display for RedisEndpoint {
                 Ok(())
             }
             Self::Unix(path) => write!(out, "unix:{}", path.display()),
+            Self::Several(url) => out.write_str(url),
         }
     }
 }
@@ -90,6 +106,7 @@ impl fmt::Display for StoreSetting {
             Self::Memory => out.write_str("memory:"),
             Self::Embedded { path: None } => out.write_str("embedded:"),
             Self::Embedded { path: Some(path) } => write!(out, "embedded:{}", path.display()),
+            Self::Upstash(address) => address.fmt(out),
             Self::Redis(redis) => {
                 let shown = redis.endpoint.to_string();
                 match shown.split_once("://") {
@@ -124,9 +141,13 @@ pub(crate) fn parse(raw: &Raw) -> Result<StoreSetting, Wrong> {
         }
         "redis" | "rediss" => tcp(text),
         "unix" => unix(text),
-        "redis+sentinel" => Err(not_built("Sentinel", "the current primary")),
-        "redis+cluster" => Err(not_built("Cluster", "a Redis that is not clustered")),
-        "https" | "http" => Err(upstash(text)),
+        "redis+sentinel" | "rediss+sentinel" => {
+            several(text, "write redis+sentinel://[user:password@]host:26379,host:26379/SERVICE[?db=n]")
+        }
+        "redis+cluster" | "rediss+cluster" => {
+            several(text, "write redis+cluster://[user:password@]host:6379,host:6379")
+        }
+        "https" | "http" => upstash::parse(text),
         other => Err(unknown_scheme(other, text)),
     }
 }
@@ -180,36 +201,30 @@ fn unix(text: &str) -> Result<StoreSetting, Wrong> {
     }))
 }
 
-fn not_built(kind: &str, instead: &str) -> Wrong {
-    Wrong::new(format!("Redis {kind} is not built into this version, which speaks to standalone Redis"))
-        .hint(format!("meanwhile use redis://HOST:PORT of {instead}, {EMBEDDED_MEANWHILE}"))
+/// What names several servers is read by who connects to them.
+fn several(text: &str, hint: &str) -> Result<StoreSetting, Wrong> {
+    let options = RedisOptions::parse(text).map_err(|error| match error {
+        StoreError::Unavailable(why) => Wrong::new(why).hint(hint),
+        other => Wrong::new(other.to_string()).hint(hint),
+    })?;
+    Ok(StoreSetting::Redis(RedisAddress {
+        endpoint: RedisEndpoint::Several(options.to_string()),
+        url: SecretString::from(text),
+    }))
 }
 
-fn upstash(text: &str) -> Wrong {
-    let wrong = Wrong::new(
-        "this is an HTTP address (Upstash REST), not a Redis URL, \
-         and this version speaks to standalone Redis",
-    );
-    let host = Url::parse(text).ok().and_then(|url| url.host_str().map(str::to_owned));
-    match host {
-        Some(host) if host.ends_with(".upstash.io") => wrong.hint(format!(
-            "the same database answers at rediss://default:TOKEN@{host}:6379, \
-             TOKEN being the REST token; set LASTGOOD_STORE_URL to that, {EMBEDDED_MEANWHILE}"
-        )),
-        _ => wrong.hint(format!("use the redis:// or rediss:// address of the database, {EMBEDDED_MEANWHILE}")),
-    }
-}
-
-const SCHEMES: [&str; 5] = ["embedded", "memory", "redis", "rediss", "unix"];
+const SCHEMES: [&str; 8] =
+    ["embedded", "https", "memory", "redis", "rediss", "unix", "redis+sentinel", "redis+cluster"];
 
 fn unknown_scheme(scheme: &str, text: &str) -> Wrong {
-    let known = "a store is one of embedded:, memory:, redis://, rediss:// and unix:";
+    let known = "a store is one of embedded:, memory:, redis://, rediss://, unix:, redis+sentinel://, \
+                 redis+cluster:// and https://";
     let hint = match scheme {
         "valkey" => "did you mean `redis://`?".to_owned(),
         "valkeys" => "did you mean `rediss://`?".to_owned(),
         "redis+unix" | "redis+socket" => "did you mean `unix:`?".to_owned(),
         _ => match nearest(scheme, SCHEMES) {
-            Some(found @ ("redis" | "rediss")) => format!("did you mean `{found}://`?"),
+            Some(found) if found.starts_with("redis") || found == "https" => format!("did you mean `{found}://`?"),
             Some(found) => format!("did you mean `{found}:`?"),
             None => return without_scheme(text),
         },
@@ -255,35 +270,19 @@ mod tests {
             ("redis://[::1]:7", "redis://[::1]:7"),
             ("unix:/run/redis.sock", "unix:/run/redis.sock"),
             ("unix:///run/redis.sock?pass=secret", "unix:/run/redis.sock"),
+            ("https://eu1-x.upstash.io", "https://eu1-x.upstash.io"),
+            ("HTTPS://h:8443/", "https://h:8443"),
+            ("http://127.0.0.1:8079", "http://127.0.0.1:8079"),
+            ("http://[::1]:8079", "http://[::1]:8079"),
+            ("http://localhost", "http://localhost"),
+            (
+                "redis+sentinel://u:pw@a,b:2/main?db=1&sentinel_password=pw",
+                "redis+sentinel://***@a:26379,b:2/main?db=1",
+            ),
+            ("redis+sentinel://a/main?sentinel_password=pw", "redis+sentinel://a:26379/main"),
+            ("redis+cluster://:pw@a,[::1]:7", "redis+cluster://***@a:6379,[::1]:7"),
         ] {
             assert_eq!(shown(text), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn what_is_not_built_says_what_to_use_meanwhile() {
-        for (text, expected) in [
-            (
-                "redis+sentinel://a:1,b:2/main",
-                "Redis Sentinel is not built into this version, which speaks to standalone Redis \
-                 / meanwhile use redis://HOST:PORT of the current primary, \
-                 or leave it empty for the embedded store",
-            ),
-            (
-                "redis+cluster://a:1,b:2",
-                "Redis Cluster is not built into this version, which speaks to standalone Redis \
-                 / meanwhile use redis://HOST:PORT of a Redis that is not clustered, \
-                 or leave it empty for the embedded store",
-            ),
-            (
-                "https://eu1-x.upstash.io",
-                "this is an HTTP address (Upstash REST), not a Redis URL, and this version speaks \
-                 to standalone Redis / the same database answers at \
-                 rediss://default:TOKEN@eu1-x.upstash.io:6379, TOKEN being the REST token; \
-                 set LASTGOOD_STORE_URL to that, or leave it empty for the embedded store",
-            ),
-        ] {
-            assert_eq!(shown(text), expected);
         }
     }
 
@@ -303,6 +302,20 @@ mod tests {
             ("redis://", "names no host"),
             ("unix:run.sock", "not absolute"),
             ("memory:x", "nothing after the colon"),
+            ("httpz://hunter2@h", "did you mean `https://`?"),
+            ("https://default:hunter2@h", "holds a user or password"),
+            ("https://h/?_token=hunter2", "has a path or query"),
+            ("https://h/hunter2", "write https://HOST, as Upstash shows it"),
+            ("https://h#hunter2", "has a fragment"),
+            ("https://", "cannot be read as a URL"),
+            ("http://h.upstash.io", "plain http:// is for loopback hosts"),
+            ("redis+sentinel://u:hunter2@a:1", "names no service"),
+            ("redis+sentinel://u:hunter2@a:1", "host:26379/SERVICE"),
+            ("redis+sentinel://u:hunter2@a:1/main?password=hunter2", "sentinel_password"),
+            ("redis+cluster://u:hunter2@a:1/3", "but database 0"),
+            ("redis+cluster://u:hunter2@", "names no host"),
+            ("rediss+cluster://u:hunter2@a", "TLS to a cluster is not supported"),
+            ("redis+sentinal://u:hunter2@a/main", "did you mean `redis+sentinel://`?"),
         ] {
             let message = shown(text);
             assert!(message.contains(part), "{text}: {message}");

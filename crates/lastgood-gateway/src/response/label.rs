@@ -40,6 +40,8 @@ pub(crate) struct Label {
     pub(crate) age: Duration,
     /// What is left of its freshness in seconds, negative when none is.
     ttl: i64,
+    /// Whether another gateway may have invalidated it without this one's hearing of it.
+    unverified: bool,
 }
 
 impl From<&Answer> for Label {
@@ -48,7 +50,8 @@ impl From<&Answer> for Label {
             Freshness::Fresh => i64::try_from(answer.fresh_for().as_secs()).unwrap_or(i64::MAX),
             _ => -i64::try_from(answer.stale_by().as_secs()).unwrap_or(i64::MAX),
         };
-        Label { outcome: answer.outcome(), given_at: answer.given_at(), age: answer.age(), ttl }
+        let unverified = answer.is_unheard();
+        Label { outcome: answer.outcome(), given_at: answer.given_at(), age: answer.age(), ttl, unverified }
     }
 }
 
@@ -59,7 +62,7 @@ impl Label {
     /// What a value that has just come says.
     pub(crate) fn new(outcome: Outcome, fresh_for: Duration) -> Label {
         let ttl = i64::try_from(fresh_for.as_secs()).unwrap_or(i64::MAX);
-        Label { outcome, given_at: Timestamp::EPOCH, age: Duration::ZERO, ttl }
+        Label { outcome, given_at: Timestamp::EPOCH, age: Duration::ZERO, ttl, unverified: false }
     }
 
     /// The same said of another outcome.
@@ -72,7 +75,10 @@ impl From<&Slice> for Label {
     fn from(slice: &Slice) -> Label {
         let label = match &slice.tail {
             Some(tail) => Label::from(tail),
-            None => Label { outcome: slice.outcome, given_at: slice.given_at, age: slice.age, ttl: SETTLED },
+            None => {
+                let (given_at, age) = (slice.given_at, slice.age);
+                Label { outcome: slice.outcome, given_at, age, ttl: SETTLED, unverified: false }
+            }
         };
         Label { outcome: slice.outcome, ..label }
     }
@@ -81,10 +87,11 @@ impl From<&Slice> for Label {
 /// The `Cache-Status` of RFC 9211.
 pub(crate) fn cache_status(label: &Label) -> HeaderValue {
     let ttl = label.ttl;
+    let note = if label.unverified { "; unverified" } else { "" };
     let status = match label.outcome {
-        Outcome::Hit(tier) => format!("lastgood; hit; ttl={ttl}; detail={}", tier.as_str()),
-        Outcome::Stale => format!("lastgood; hit; ttl={ttl}; detail=stale"),
-        Outcome::LastGood(reason) => format!("lastgood; hit; ttl={ttl}; detail=last-good:{reason}"),
+        Outcome::Hit(tier) => format!("lastgood; hit; ttl={ttl}; detail={}{note}", tier.as_str()),
+        Outcome::Stale => format!("lastgood; hit; ttl={ttl}; detail=stale{note}"),
+        Outcome::LastGood(reason) => format!("lastgood; hit; ttl={ttl}; detail=last-good:{reason}{note}"),
         Outcome::Miss => format!("lastgood; fwd=miss; stored; ttl={ttl}"),
         Outcome::Joined => format!("lastgood; fwd=miss; collapsed; ttl={ttl}"),
         Outcome::Bypass(reason) => format!("lastgood; fwd=bypass; detail={}", reason.as_str()),

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use lastgood::testing::{RedisCluster, RedisSentinels, RedisServer};
+
 const VERBS: [&str; 16] = [
     "serve",
     "demo",
@@ -208,6 +210,37 @@ fn check_says_what_cannot_be_reached_and_how_to_mend_it() {
         assert!(check(what)["mend"].as_str().is_some_and(|mend| !mend.is_empty()), "{what}");
     }
     assert_eq!(std::fs::read_dir(desk.path()).expect("a directory").count(), 0, "a check leaves nothing behind");
+}
+
+#[test]
+fn check_probes_a_redis_of_several_servers_and_says_the_mend() {
+    let desk = Desk::new();
+    let (sentinels, cluster, single) = (RedisSentinels::start(), RedisCluster::start(), RedisServer::start());
+    let closed = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+    let upstream = format!("http://{closed}");
+    for (store, verdict, part) in [
+        (sentinels.url(), "ok", ""),
+        (cluster.url(), "ok", ""),
+        (sentinels.url().replace("/main", "/nobody"), "failed", "redis+sentinel://host:26379/SERVICE"),
+        (format!("redis+cluster://u:hunter2@{closed}"), "failed", "start Redis"),
+        (single.url().replace("redis://", "redis+cluster://"), "failed", "redis://host:port for a single server"),
+    ] {
+        let output = desk
+            .command(&["check", "--json", "--listen", "127.0.0.1:0", "--store", &store])
+            .env("LASTGOOD_BINANCE_SPOT_URL", &upstream)
+            .env("LASTGOOD_BINANCE_FUTURES_URL", &upstream)
+            .env("LASTGOOD_BINANCE_COIN_URL", &upstream)
+            .env("LASTGOOD_FEAR_GREED_URL", &upstream)
+            .output()
+            .expect("the program starts");
+        let text = format!("{}{}", stdout(&output), stderr(&output));
+        assert!(!text.contains("hunter2"), "{text}");
+        let report = json(&output);
+        let checks = report["checks"].as_array().expect("a list of checks");
+        let check = checks.iter().find(|check| check["what"] == "store").expect("the store is checked");
+        assert_eq!(check["verdict"], verdict, "{check}");
+        assert!(check["mend"].as_str().unwrap_or_default().contains(part), "{check}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lastgood::testing::{Chaos, ChaosProxy, RedisServer};
+use lastgood::testing::{Chaos, ChaosProxy, RedisCluster, RedisSentinels, RedisServer};
 use tokio::time::Instant;
 
 use crate::support::{Exchange, Running, get};
@@ -259,4 +259,66 @@ async fn the_counters_of_all_gateways_on_one_redis_are_added_up() {
     assert!(health["cluster"]["hit_rate"].as_f64() > Some(0.0), "{health}");
     let metrics = get(two.url("/metrics")).await;
     assert!(metrics.text().contains("lastgood_cluster_nodes 2"), "{}", metrics.text());
+}
+
+/// Does what blocks for seconds beside the gateway, which runs on.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.expect("it does as told")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_costs_no_error_and_the_new_primary_is_written_to() {
+    let mut redis = aside(RedisSentinels::start).await;
+    let exchange = Exchange::start().await;
+    let gateway = attached(&exchange, &redis.url()).await;
+    let store = health(&gateway).await["cache"]["store"].to_string();
+    assert!(store.starts_with("\"redis+sentinel://127.0.0.1:"), "named as people name it: {store}");
+    answers_everything(&gateway, 0).await;
+    redis.servers()[0].kill();
+    for round in 1..4 {
+        answers_everything(&gateway, round).await;
+    }
+    let (mut redis, primary) = aside(move || {
+        let primary = redis.primary_after(0);
+        (redis, primary)
+    })
+    .await;
+    let mut round = 4;
+    eventually("the new primary is written to", async || {
+        answers_everything(&gateway, round).await;
+        round += 1;
+        assert!(gateway.gateway.cache().flush(Duration::from_secs(5)).await);
+        keys(&redis.servers()[primary]).iter().any(|key| key.contains("klines"))
+    })
+    .await;
+    eventually("the breaker closes", async || health(&gateway).await["breaker"] == "closed").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_of_a_cluster_that_is_down_costs_no_error_and_leaves_the_others_in_use() {
+    let mut redis = aside(RedisCluster::start).await;
+    let exchange = Exchange::start().await;
+    exchange.sim.set_clock(lastgood_sim::ClockMode::Frozen(crate::support::half_past()));
+    let gateway = attached(&exchange, &redis.url()).await;
+    answers_everything(&gateway, 0).await;
+    assert!(gateway.gateway.cache().flush(Duration::from_secs(5)).await);
+    assert!(redis.servers().iter().map(|server| number(server, &["DBSIZE"])).sum::<i64>() > 0);
+    redis.servers()[0].kill();
+    for round in 1..4 {
+        answers_everything(&gateway, round).await;
+    }
+    eventually("the breaker closes", async || health(&gateway).await["breaker"] == "closed").await;
+    let other = attached(&exchange, &redis.url()).await;
+    let asked = exchange.asked();
+    let mut found = 0;
+    for symbol in SYMBOLS {
+        let got = get(other.url(&question(symbol, 10))).await;
+        assert_eq!(got.status, 200, "{}", got.text());
+        found += usize::from(got.header("cache-status").contains("detail=store"));
+    }
+    let loaded = exchange.asked() - asked;
+    assert!(found > 0, "what the other servers have is found there; {loaded} were loaded");
+    assert_eq!(health(&other).await["breaker"], "closed");
+    redis.servers()[0].restart();
+    answers_everything(&other, 5).await;
 }

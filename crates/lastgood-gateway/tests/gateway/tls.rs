@@ -2,6 +2,7 @@
 
 mod authority;
 mod databases;
+mod upstash;
 mod web;
 
 use std::io::{BufRead as _, BufReader};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lastgood::testing::RedisServer;
+use lastgood::testing::{RedisCluster, RedisSentinels, RedisServer};
 use lastgood::{Error, Outcome, Reason, Tier};
 use lastgood_market::market::{Confirm, MarketBuilder};
 use lastgood_market::{Market, Preset, RegionName, Venue};
@@ -276,6 +276,26 @@ async fn many_callers_of_one_analysis_compute_it_once() {
 }
 
 #[tokio::test]
+async fn what_one_market_stored_over_sentinels_or_in_a_cluster_is_found_by_the_next() {
+    let started = tokio::task::spawn_blocking(|| (RedisSentinels::start(), RedisCluster::start())).await;
+    let (sentinels, cluster) = started.unwrap();
+    for url in [sentinels.url(), cluster.url()] {
+        let exchange = Exchange::start().await;
+        let market = exchange.builder().store(&url).unwrap().build().await.unwrap();
+        eventually("the store answers", async || matches!(market.health().await.store, Some(Ok(_)))).await;
+        let ticker = market.ticker(Venue::Spot, "BTCUSDT").await.unwrap();
+        assert!(market.flush(Duration::from_secs(10)).await);
+        exchange.break_down(FaultKind::Status { status: 503 });
+        let next = exchange.builder().store(&url).unwrap().build().await.unwrap();
+        eventually("the store answers", async || matches!(next.health().await.store, Some(Ok(_)))).await;
+        let found = next.ticker(Venue::Spot, "BTCUSDT").await.unwrap();
+        assert_eq!((found.value, found.outcome), (ticker.value, Outcome::Hit(Tier::Store)));
+    }
+    let wrong = MarketBuilder::store(Market::builder(), "redis+sentinel://u:hunter2@a:1").unwrap_err().to_string();
+    assert!(wrong.contains("names no service") && !wrong.contains("hunter2"), "{wrong}");
+}
+
+#[tokio::test]
 async fn the_database_of_the_url_is_used_and_no_other() {
     let exchange = Exchange::start().await;
     let redis = RedisServer::start();
@@ -320,7 +340,8 @@ async fn clearing_takes_a_confirmation_and_its_own_namespace_alone() {
     assert_eq!((of("mine:"), of("mine2:")), (2, 2));
     let cleared = mine.clear(Confirm::YesClearEverything).await;
     assert_eq!((cleared.from_memory, cleared.store_done), (2, true));
-    assert_eq!((of("mine:"), of("mine2:"), of("mine")), (0, 2, 3));
+    // What tells the other processes of it stays.
+    assert_eq!((of("mine:"), of("mine:@log"), of("mine2:"), of("mine")), (1, 1, 2, 4));
     assert_eq!(of("other:key"), 1);
     let before = exchange.asked();
     assert_eq!(mine.ticker(Venue::Spot, "BTCUSDT").await.unwrap().outcome, Outcome::Miss);

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use self::overlay::Row;
 use self::shared::Shared;
-use super::{Cursor, Page, Store, StoreError, Usage};
+use super::{Cursor, Log, Page, Store, StoreError, Usage};
 use crate::clock::Clock;
 
 mod file;
@@ -148,6 +148,11 @@ impl Store for EmbeddedStore {
     /// # Errors
     ///
     /// [`StoreError::Refused`] when the last writes did not reach the disk.
+    /// The file is one process's alone.
+    fn log(&self) -> Option<&dyn Log> {
+        None
+    }
+
     async fn close(&self) -> Result<(), StoreError> {
         self.shared.begin_close();
         _ = self.shared.closed.subscribe().wait_for(|closed| *closed).await;

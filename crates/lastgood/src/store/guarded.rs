@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use self::breaker::{Breaker, Outcome};
 use self::recovery::recover;
-use super::{Cursor, Page, Store, StoreError, Usage};
+use super::{Cursor, Log, Page, Position, Store, StoreError, Tail, Usage};
 
 mod breaker;
 mod recovery;
@@ -117,7 +117,7 @@ pub struct GuardCounters {
 /// The breaker opens on failed, timed-out and slow calls. From then on every call is answered
 /// [`StoreError::BreakerOpen`] without waiting, until one background probe has found the store well; no caller ever
 /// pays for finding out. A refused write and a corrupt value do not count: the store did answer. Neither does having
-/// no place for one more call.
+/// no place for one more call, nor what is known without waiting to concern a part of the store only.
 ///
 /// A caller that gives up a call after it became slow counts as a timeout: its own deadline saw what ours would have.
 pub struct GuardedStore {
@@ -273,10 +273,41 @@ impl Store for GuardedStore {
         self.call(Kind::Write, || self.inner.probe()).await
     }
 
+    fn log(&self) -> Option<&dyn Log> {
+        self.inner.log().map(|_| self as &dyn Log)
+    }
+
     /// Closes the inner store whatever the breaker thinks, and waits at most ten seconds for it.
     async fn close(&self) -> Result<(), StoreError> {
         timeout(CLOSE_BUDGET, self.inner.close()).await.unwrap_or(Err(StoreError::Timeout))
     }
+}
+
+#[async_trait]
+impl Log for GuardedStore {
+    /// Guarded like any other write.
+    async fn append(&self, name: &str, record: Bytes) -> Result<(), StoreError> {
+        match self.inner.log() {
+            Some(log) => self.call(Kind::Write, || log.append(name, record)).await,
+            None => Err(no_log()),
+        }
+    }
+
+    /// Not judged either: whoever reads a log asks for it in peace.
+    async fn end(&self, name: &str) -> Result<Option<Position>, StoreError> {
+        let log = self.inner.log().ok_or_else(no_log)?;
+        timeout(self.guard.write_budget, log.end(name)).await.unwrap_or(Err(StoreError::Timeout))
+    }
+
+    /// Waits by its nature, so that it has no part in the judgement; it ends a little after `wait` at the latest.
+    async fn read(&self, name: &str, after: Option<&Position>, wait: Duration) -> Result<Tail, StoreError> {
+        let log = self.inner.log().ok_or_else(no_log)?;
+        timeout(wait + self.guard.write_budget, log.read(name, after, wait)).await.unwrap_or(Err(StoreError::Timeout))
+    }
+}
+
+fn no_log() -> StoreError {
+    StoreError::Refused("this store has no log".to_owned())
 }
 
 /// The name of the store that is guarded: whoever reads it wants to know which that is.

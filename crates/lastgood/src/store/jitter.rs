@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 /// Between three quarters of `wait` and all of it.
-pub(super) fn jittered(wait: Duration) -> Duration {
+pub(crate) fn jittered(wait: Duration) -> Duration {
     // Every `RandomState` has its own seed: unpredictable enough to spread nodes out, and no dependency.
     let random = RandomState::new().hash_one(0_u8) >> 32;
     let quarter = wait / 4;

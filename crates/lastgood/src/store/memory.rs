@@ -1,6 +1,6 @@
 //! A store in this process's memory.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Cursor, Page, Store, StoreError, Usage};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::{Cursor, KEPT_RECORDS, Log, Page, Position, Store, StoreError, Tail, Usage};
 use crate::clock::{Clock, Timestamp};
 
 /// What a row costs beyond its value and twice its key: map nodes and the row itself.
@@ -28,6 +31,15 @@ struct Shared {
     clock: Clock,
     max_bytes: u64,
     table: Mutex<Table>,
+    logs: Mutex<BTreeMap<String, Records>>,
+    appended: Notify,
+}
+
+/// One log: its last records, and how many there were before them.
+#[derive(Default)]
+struct Records {
+    gone: u64,
+    kept: VecDeque<Bytes>,
 }
 
 #[derive(Default)]
@@ -45,7 +57,13 @@ struct Row {
 impl MemoryStore {
     /// An empty store that holds at most `max_bytes`, keys and book-keeping included.
     pub fn new(clock: Clock, max_bytes: u64) -> Self {
-        MemoryStore { shared: Arc::new(Shared { clock, max_bytes, table: Mutex::default() }) }
+        let shared =
+            Shared { clock, max_bytes, table: Mutex::default(), logs: Mutex::default(), appended: Notify::new() };
+        MemoryStore { shared: Arc::new(shared) }
+    }
+
+    fn logs(&self) -> MutexGuard<'_, BTreeMap<String, Records>> {
+        self.shared.logs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The table without its expired rows.
@@ -119,8 +137,8 @@ impl Store for MemoryStore {
     }
 
     async fn remove(&self, keys: &[String]) -> Result<u64, StoreError> {
-        let mut table = self.table();
-        Ok(keys.iter().map(|key| u64::from(table.remove(key))).sum())
+        let (mut table, mut logs) = (self.table(), self.logs());
+        Ok(keys.iter().map(|key| u64::from(table.remove(key) || logs.remove(key).is_some())).sum())
     }
 
     async fn list(&self, prefix: &str, cursor: Option<Cursor>, limit: usize) -> Result<Page, StoreError> {
@@ -139,10 +157,72 @@ impl Store for MemoryStore {
         Ok(Page { keys, next })
     }
 
+    fn log(&self) -> Option<&dyn Log> {
+        Some(self)
+    }
+
     async fn probe(&self) -> Result<Usage, StoreError> {
         let table = self.table();
         Ok(Usage { keys: Some(table.rows.len() as u64), bytes: Some(table.bytes) })
     }
+}
+
+/// For clones of one store in several caches. The records of its logs are not counted among its bytes.
+#[async_trait]
+impl Log for MemoryStore {
+    async fn append(&self, name: &str, record: Bytes) -> Result<(), StoreError> {
+        let mut logs = self.logs();
+        let records = logs.entry(name.to_owned()).or_default();
+        records.kept.push_back(record);
+        if records.kept.len() > KEPT_RECORDS {
+            records.kept.pop_front();
+            records.gone += 1;
+        }
+        drop(logs);
+        self.shared.appended.notify_waiters();
+        Ok(())
+    }
+
+    async fn end(&self, name: &str) -> Result<Option<Position>, StoreError> {
+        Ok(self.logs().get(name).and_then(|log| log.after(u64::MAX).end))
+    }
+
+    async fn read(&self, name: &str, after: Option<&Position>, wait: Duration) -> Result<Tail, StoreError> {
+        let after = match after {
+            None => 0,
+            Some(Position(at)) => {
+                at.parse().map_err(|_| StoreError::Corrupt(format!("{at:?} is no place in a log")))?
+            }
+        };
+        let something = async {
+            loop {
+                let appended = self.shared.appended.notified();
+                let tail =
+                    self.logs().get(name).map_or_else(|| Records::default().after(after), |log| log.after(after));
+                if !tail.records.is_empty() || !tail.is_complete {
+                    return tail;
+                }
+                appended.await;
+            }
+        };
+        let nothing = || Tail { records: Vec::new(), end: (after > 0).then(|| place(after)), is_complete: true };
+        Ok(timeout(wait, something).await.unwrap_or_else(|_| nothing()))
+    }
+}
+
+impl Records {
+    /// What follows on the first `after` records.
+    fn after(&self, after: u64) -> Tail {
+        let appended = self.gone + self.kept.len() as u64;
+        let known = after.clamp(self.gone, appended) - self.gone;
+        let records = self.kept.iter().skip(usize::try_from(known).unwrap_or(usize::MAX)).cloned().collect();
+        let is_complete = (self.gone..=appended).contains(&after);
+        Tail { records, end: (appended > 0).then(|| place(appended)), is_complete }
+    }
+}
+
+fn place(records: u64) -> Position {
+    Position(records.to_string())
 }
 
 impl fmt::Display for MemoryStore {

@@ -3,27 +3,31 @@
 use std::fmt;
 use std::time::Duration;
 
-use ::redis::{Cmd, FromRedisValue, cmd};
+use ::redis::{Cmd, cmd};
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::task::JoinHandle;
 
-use self::link::Link;
+use self::cluster::Cluster;
+use self::node::Node;
 pub use self::options::RedisOptions;
-use super::{Cursor, Page, Store, StoreError, Usage};
+use self::options::Topology;
+use self::sentinel::Sentinels;
+use self::supervisor::Target;
+use super::stream::{self, Source};
+use super::{Cursor, Log, Page, Position, Store, StoreError, Tail, Usage, dialect};
 
+mod cluster;
+mod connect;
 mod link;
+mod log;
+mod node;
 mod options;
 mod reply;
+mod sentinel;
+mod server;
 mod supervisor;
 
-/// Redis counts a time to live in milliseconds and adds it to the time of day; ten years never overflow.
-const LONGEST_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
-
-/// How many SCAN steps one page may take. Few matches in a large database would otherwise make pages of nothing.
-const SCANS_A_PAGE: usize = 20;
-
-/// A store in one Redis server.
+/// A store in a Redis: one server, the primary that Sentinels name, or a cluster.
 ///
 /// A task of its own keeps one connection and reconnects in the background; no call ever waits for that. Without a
 /// connection a call is answered [`StoreError::Unavailable`] at once, and nothing is retried. A call on a server that
@@ -35,14 +39,37 @@ const SCANS_A_PAGE: usize = 20;
 /// `-WRONGPASS`, `-NOPERM`, and what else it answers with) is [`StoreError::Unavailable`]. A value of another type than
 /// string is `Ok(None)`.
 ///
+/// # Sentinel
+///
+/// The primary is whom the Sentinels name, and who says of itself that it is one. They are asked whenever the connection
+/// is lost, every second, and when a write is refused, so that also a demoted primary that lives on is left within about
+/// a second. What it took until then is lost, as every write is that it had not passed on yet.
+///
+/// # Cluster
+///
+/// Each command goes to the server that has its key, all for one server in one round trip, and is sent on where a slot
+/// moves. There is one connection to each primary. While one of them cannot be reached, its keys are
+/// [`StoreError::PartlyUnavailable`], a batch that has one of them included: absence would be a lie. A listing goes from
+/// server to server, needs all of them, and starts over if slots moved meanwhile; a key in a slot that is just moving
+/// may be missing. In a cluster that demands full coverage (`cluster-require-full-coverage yes`, which is the default),
+/// the loss of a primary without a replica is the loss of all, and [`StoreError::Unavailable`].
+///
 /// # TLS
 ///
 /// `rediss://` checks the server's certificate against the system's roots (`SSL_CERT_FILE` stands in for them), with the
 /// process's default rustls provider. Where the program installed none, rustls takes the one it was built with; a
 /// program that links two has to install one first, else every connection fails, saying so.
 pub struct RedisStore {
-    link: std::sync::Arc<Link>,
-    supervisor: JoinHandle<()>,
+    servers: Servers,
+    /// Where one server has the log.
+    reader: Option<log::Reader>,
+}
+
+enum Servers {
+    /// One at a time has all keys.
+    One(Node),
+    /// Each has its part of them.
+    Many(Cluster),
 }
 
 impl RedisStore {
@@ -52,30 +79,60 @@ impl RedisStore {
     ///
     /// Outside a tokio runtime with IO and time enabled.
     pub fn connect(options: RedisOptions) -> RedisStore {
-        let link = Link::new(options);
-        let supervisor = tokio::spawn(supervisor::supervise(std::sync::Arc::clone(&link)));
-        RedisStore { link, supervisor }
+        let reader = match options.topology() {
+            Topology::Single(info) => Some(log::Reader::new(info.clone())),
+            Topology::Sentinel { .. } | Topology::Cluster { .. } => None,
+        };
+        let servers = match options.topology().clone() {
+            Topology::Single(info) => Servers::One(Node::connect(options, Target::Server(Box::new(info)))),
+            Topology::Sentinel { sentinels, service, login } => {
+                Servers::One(Node::connect(options, Target::Primary(Sentinels::new(sentinels, service, login))))
+            }
+            Topology::Cluster { seeds, login } => Servers::Many(Cluster::connect(options, seeds, login)),
+        };
+        RedisStore { servers, reader }
     }
 
-    /// Whether there is a connection at this moment.
+    /// Whether there is a connection at this moment; in a cluster, to every primary.
     pub fn is_connected(&self) -> bool {
-        self.link.is_up()
+        match &self.servers {
+            Servers::One(node) => node.is_up(),
+            Servers::Many(cluster) => cluster.is_up(),
+        }
     }
 
-    async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
-        self.link.ask(command).await.map_err(|error| reply::read_error(&error))
+    fn redacted(&self, error: StoreError) -> StoreError {
+        match error {
+            StoreError::Unavailable(why) => StoreError::Unavailable(self.options().redact(why)),
+            other => other,
+        }
     }
 
-    async fn tell<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
-        self.link.ask(command).await.map_err(|error| reply::write_error(&error))
+    fn options(&self) -> &RedisOptions {
+        match &self.servers {
+            Servers::One(node) => node.options(),
+            Servers::Many(cluster) => cluster.options(),
+        }
     }
+}
+
+fn get(key: &str) -> Cmd {
+    cmd("GET").arg(key).take()
+}
+
+fn set(key: &str, value: &[u8], ttl: Duration) -> Cmd {
+    cmd("SET").arg(key).arg(value).arg("PX").arg(dialect::ttl_millis(ttl)).take()
 }
 
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Store for RedisStore {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
-        match self.ask(cmd("GET").arg(key)).await {
+        let answer = match &self.servers {
+            Servers::One(node) => node.ask(&get(key)).await.map_err(|fault| reply::read_error(&fault)),
+            Servers::Many(cluster) => cluster.get(key).await,
+        };
+        match answer {
             Err(StoreError::Corrupt(_)) => Ok(None),
             answer => answer,
         }
@@ -85,7 +142,10 @@ impl Store for RedisStore {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let values: Vec<Option<Bytes>> = self.ask(cmd("MGET").arg(keys)).await?;
+        let values: Vec<Option<Bytes>> = match &self.servers {
+            Servers::One(node) => node.ask(cmd("MGET").arg(keys)).await.map_err(|fault| reply::read_error(&fault))?,
+            Servers::Many(cluster) => cluster.get_many(keys).await?,
+        };
         if values.len() != keys.len() {
             return Err(StoreError::Corrupt(format!("{} answers to {} keys", values.len(), keys.len())));
         }
@@ -93,70 +153,92 @@ impl Store for RedisStore {
     }
 
     async fn put(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError> {
-        let millis = ttl.clamp(Duration::from_millis(1), LONGEST_TTL).as_millis() as u64;
-        self.tell(cmd("SET").arg(key).arg(&value[..]).arg("PX").arg(millis)).await
+        match &self.servers {
+            Servers::One(node) => node.ask(&set(key, &value, ttl)).await.map_err(|fault| reply::write_error(&fault)),
+            Servers::Many(cluster) => cluster.put(key, &value, ttl).await,
+        }
     }
 
     async fn remove(&self, keys: &[String]) -> Result<u64, StoreError> {
         if keys.is_empty() {
             return Ok(0);
         }
-        self.tell(cmd("UNLINK").arg(keys)).await
+        match &self.servers {
+            Servers::One(node) => node.ask(cmd("UNLINK").arg(keys)).await.map_err(|fault| reply::write_error(&fault)),
+            Servers::Many(cluster) => cluster.remove(keys).await,
+        }
     }
 
     async fn list(&self, prefix: &str, cursor: Option<Cursor>, limit: usize) -> Result<Page, StoreError> {
-        let pattern = reply::glob_of_prefix(prefix);
-        let count = limit.clamp(10, 1000);
-        let mut at = match cursor {
+        let node = match &self.servers {
+            Servers::One(node) => node,
+            Servers::Many(cluster) => return cluster.list(prefix, cursor, limit).await,
+        };
+        let at = match cursor {
             None => 0,
             Some(Cursor(at)) => at.parse().map_err(|_| StoreError::Corrupt(format!("{at:?} is no cursor of Redis")))?,
         };
-        let mut keys = Vec::new();
-        for _ in 0..SCANS_A_PAGE {
-            let scan = cmd("SCAN").arg(at).arg("MATCH").arg(&pattern).arg("COUNT").arg(count).take();
-            let (next, found): (u64, Vec<Vec<u8>>) = self.ask(&scan).await?;
-            // Other programs' keys may be no text; none of ours.
-            let texts = found.into_iter().filter_map(|key| String::from_utf8(key).ok());
-            keys.extend(texts.filter(|key| key.starts_with(prefix)));
-            at = next;
-            if at == 0 || keys.len() >= limit {
-                break;
-            }
-        }
+        let (keys, at) = server::scan(node, prefix, at, limit).await.map_err(|fault| reply::read_error(&fault))?;
         Ok(Page { keys, next: (at != 0).then(|| Cursor(at.to_string())) })
     }
 
     async fn probe(&self) -> Result<Usage, StoreError> {
-        // Sent together, so one round trip.
-        let (ping, info, size) = (cmd("PING"), cmd("INFO").arg("memory").take(), cmd("DBSIZE"));
-        let (ping, info, size) =
-            tokio::join!(self.ask::<String>(&ping), self.ask::<String>(&info), self.ask::<u64>(&size));
-        ping?;
-        // An account may well lack the right to see these two.
-        Ok(Usage { keys: size.ok(), bytes: info.ok().and_then(|info| reply::used_memory(&info)) })
+        match &self.servers {
+            Servers::One(node) => server::probe(node).await.map_err(|fault| reply::read_error(&fault)),
+            Servers::Many(cluster) => cluster.probe().await,
+        }
+    }
+
+    fn log(&self) -> Option<&dyn Log> {
+        Some(self)
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        self.supervisor.abort();
-        self.link.hang_up("the store was closed");
+        match &self.servers {
+            Servers::One(node) => node.close(),
+            Servers::Many(cluster) => cluster.close(),
+        }
         Ok(())
     }
 }
 
-impl Drop for RedisStore {
-    fn drop(&mut self) {
-        self.supervisor.abort();
+/// Logs are streams. That of one server is read over a connection of its own; a primary of the day and a cluster are asked
+/// five times a second.
+#[async_trait]
+impl Log for RedisStore {
+    async fn append(&self, name: &str, record: Bytes) -> Result<(), StoreError> {
+        let append = log::append(name, &record);
+        match &self.servers {
+            Servers::One(node) => node.ask(&append).await.map_err(|fault| reply::write_error(&fault)),
+            Servers::Many(cluster) => cluster.tell_one(name, append).await,
+        }
+    }
+
+    async fn end(&self, name: &str) -> Result<Option<Position>, StoreError> {
+        let end = match &self.reader {
+            Some(reader) => reader.end(name).await,
+            None => self.newest(name).await,
+        };
+        end.map_err(|error| self.redacted(error))
+    }
+
+    async fn read(&self, name: &str, after: Option<&Position>, wait: Duration) -> Result<Tail, StoreError> {
+        let tail = match &self.reader {
+            Some(reader) => reader.read(name, after, wait).await,
+            None => stream::poll(self, name, after, wait, log::EVERY).await,
+        };
+        tail.map_err(|error| self.redacted(error))
     }
 }
 
 impl fmt::Display for RedisStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.link.options().fmt(f)
+        self.options().fmt(f)
     }
 }
 
 impl fmt::Debug for RedisStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RedisStore({}, connected: {})", self.link.options(), self.is_connected())
+        write!(f, "RedisStore({}, connected: {})", self.options(), self.is_connected())
     }
 }

@@ -20,6 +20,10 @@ use futures_util::future::join_all;
 
 use crate::store::{Cursor, MAX_KEY_BYTES, Page, Store};
 
+mod log;
+
+pub use self::log::{run_log, run_long_log};
+
 const LONG: Duration = Duration::from_secs(3600);
 
 /// What a store is asked to do in the suite.

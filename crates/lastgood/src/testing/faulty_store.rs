@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use crate::store::{Cursor, Page, Store, StoreError, Usage};
+use crate::store::{Cursor, Log, Page, Position, Store, StoreError, Tail, Usage};
 
 /// How a [`FaultyStore`] misbehaves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub struct FaultyStore {
     inner: Arc<dyn Store>,
     reads: Side,
     writes: Side,
+    log_reads: Side,
+    log_appends: Side,
 }
 
 #[derive(Debug)]
@@ -48,13 +50,26 @@ impl FaultyStore {
     /// A store that passes everything on to `inner`, until told otherwise.
     pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
         let side = || Side { fault: watch::Sender::new(Fault::Pass), calls: AtomicU64::new(0) };
-        Arc::new(FaultyStore { inner, reads: side(), writes: side() })
+        Arc::new(FaultyStore { inner, reads: side(), writes: side(), log_reads: side(), log_appends: side() })
     }
 
     /// From now on every call shows this fault.
     pub fn set(&self, fault: Fault) {
         self.set_reads(fault.clone());
-        self.set_writes(fault);
+        self.set_writes(fault.clone());
+        self.set_log_reads(fault.clone());
+        self.set_log_appends(fault);
+    }
+
+    /// From now on nothing is appended to a log without this fault.
+    pub fn set_log_appends(&self, fault: Fault) {
+        self.log_appends.fault.send_replace(fault);
+    }
+
+    /// From now on every read of a log shows this fault, also one that waits already.
+    pub fn set_log_reads(&self, fault: Fault) {
+        // Who waits already is disturbed by news only.
+        self.log_reads.fault.send_if_modified(|now| std::mem::replace(now, fault.clone()) != fault);
     }
 
     /// From now on every `get` and `get_many` shows this fault.
@@ -86,6 +101,10 @@ impl FaultyStore {
 impl Side {
     async fn call<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         self.calls.fetch_add(1, Ordering::Relaxed);
+        self.meet(work).await
+    }
+
+    async fn meet<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         let mut faults = self.fault.subscribe();
         let fault = faults.borrow_and_update().clone();
         match fault {
@@ -127,8 +146,44 @@ impl Store for FaultyStore {
         self.writes.call(self.inner.probe()).await
     }
 
+    fn log(&self) -> Option<&dyn Log> {
+        self.inner.log().map(|_| self as &dyn Log)
+    }
+
     async fn close(&self) -> Result<(), StoreError> {
         self.writes.call(self.inner.close()).await
+    }
+}
+
+/// Appending and reading show faults of their own, and are not counted.
+#[async_trait]
+impl Log for FaultyStore {
+    async fn append(&self, name: &str, record: Bytes) -> Result<(), StoreError> {
+        match self.inner.log() {
+            Some(log) => self.log_appends.meet(log.append(name, record)).await,
+            None => Err(StoreError::Refused("there is no log".to_owned())),
+        }
+    }
+
+    async fn end(&self, name: &str) -> Result<Option<Position>, StoreError> {
+        match self.inner.log() {
+            Some(log) => self.log_reads.meet(log.end(name)).await,
+            None => Err(StoreError::Refused("there is no log".to_owned())),
+        }
+    }
+
+    async fn read(&self, name: &str, after: Option<&Position>, wait: Duration) -> Result<Tail, StoreError> {
+        let Some(log) = self.inner.log() else { return Err(StoreError::Refused("there is no log".to_owned())) };
+        // A reader that waits in the log notices, too.
+        let mut faults = self.log_reads.fault.subscribe();
+        let changed = async {
+            faults.borrow_and_update();
+            _ = faults.changed().await;
+        };
+        tokio::select! {
+            tail = self.log_reads.meet(log.read(name, after, wait)) => tail,
+            () = changed => Err(StoreError::Unavailable("the log can be read no longer".to_owned())),
+        }
     }
 }
 

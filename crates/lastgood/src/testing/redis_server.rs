@@ -23,7 +23,14 @@ pub struct RedisServer {
     directory: PathBuf,
     args: Vec<String>,
     password: Option<String>,
+    role: Role,
     process: Option<Child>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Role {
+    Server,
+    Sentinel,
 }
 
 impl RedisServer {
@@ -61,7 +68,19 @@ impl RedisServer {
         std::fs::create_dir_all(&directory).expect("a temporary directory can be made");
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         let password = args.iter().position(|arg| arg == "--requirepass").and_then(|at| args.get(at + 1)).cloned();
-        RedisServer { port: Port::take(), directory, args, password, process: None }
+        RedisServer { port: Port::take(), directory, args, password, role: Role::Server, process: None }
+    }
+
+    /// As [`RedisServer::prepare`], but it will be a Sentinel with this configuration.
+    pub(super) fn prepare_sentinel(configuration: &str, args: &[&str]) -> Self {
+        let mut sentinel = Self::prepare(args);
+        sentinel.role = Role::Sentinel;
+        std::fs::write(sentinel.configuration_file(), configuration).expect("a file can be written");
+        sentinel
+    }
+
+    fn configuration_file(&self) -> PathBuf {
+        self.directory.join("sentinel.conf")
     }
 
     /// The port on 127.0.0.1.
@@ -133,6 +152,11 @@ impl RedisServer {
         self.try_command(&["PING"]).is_ok()
     }
 
+    /// As [`RedisServer::command`], or nothing when it does not run.
+    pub(super) fn answer(&self, words: &[&str]) -> Option<String> {
+        self.process.as_ref().and_then(|_| self.try_command(words).ok())
+    }
+
     fn try_start(&mut self) -> bool {
         self.spawn();
         for _ in 0..TRIES {
@@ -149,14 +173,15 @@ impl RedisServer {
     }
 
     fn spawn(&mut self) {
-        let spawned = Command::new("redis-server")
-            .args(["--port", &self.port().to_string(), "--bind", "127.0.0.1", "--dir"])
-            .arg(&self.directory)
-            .args(["--save", "", "--appendonly", "no", "--enable-debug-command", "yes"])
-            .args(&self.args)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
+        let mut command = Command::new("redis-server");
+        if self.role == Role::Sentinel {
+            command.arg(self.configuration_file()).arg("--sentinel");
+        }
+        command.args(["--port", &self.port().to_string(), "--bind", "127.0.0.1", "--dir"]).arg(&self.directory);
+        if self.role == Role::Server {
+            command.args(["--save", "", "--appendonly", "no", "--enable-debug-command", "yes"]);
+        }
+        let spawned = command.args(&self.args).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         self.process = Some(spawned.unwrap_or_else(|error| {
             panic!("these tests need `redis-server` (Debian: apt-get install redis-server) on the PATH: {error}")
         }));
@@ -176,6 +201,19 @@ impl RedisServer {
         let sent = Command::new("kill").args([signal, &process.id().to_string()]).status();
         assert!(sent.is_ok_and(|status| status.success()), "kill {signal} works");
     }
+}
+
+/// Waits for what several servers have to bring about together; far longer than they take.
+pub(super) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    const PATIENCE: u32 = 3000;
+    const PAUSE: Duration = Duration::from_millis(20);
+    for _ in 0..PATIENCE {
+        if holds() {
+            return;
+        }
+        sleep(PAUSE);
+    }
+    panic!("no {what} after {:?}", PAUSE * PATIENCE);
 }
 
 /// Sends one command and reads one chunk of reply; enough for the short replies that tests ask for.

@@ -5,10 +5,15 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
+use crate::clock::Timestamp;
 use crate::entry::Entry;
+use crate::voice::Kind;
 
 /// Writes under way at once: enough to keep a multiplexed connection busy, few enough to leave it to the reads.
 const WORKERS: usize = 4;
+
+/// Fills that are remembered once they are done.
+const REMEMBERED: usize = 10_000;
 
 /// What is to become of a key in the store.
 pub(crate) enum Change {
@@ -17,9 +22,15 @@ pub(crate) enum Change {
     /// Holds this entry, which says what else is not to be believed: written again until it is there.
     Mark(Fill),
     /// Holds nothing.
-    Remove,
+    Remove {
+        /// Whether the other processes are to hear of it; not where one of them said so.
+        tell: bool,
+    },
     /// Nothing that starts with the key and a colon.
-    RemovePrefix,
+    RemovePrefix {
+        /// As above.
+        tell: bool,
+    },
 }
 
 /// An entry on its way to the store.
@@ -44,6 +55,9 @@ pub(super) struct Queue {
     pub(super) clearing: Vec<String>,
     pub(super) bytes: u64,
     pub(super) workers: usize,
+    /// When the latest fills were done: an invalidation that is heard now may have come before.
+    filled: HashMap<String, Timestamp>,
+    filled_in_order: VecDeque<(Timestamp, String)>,
 }
 
 impl Queue {
@@ -79,14 +93,45 @@ impl Queue {
         });
         order.retain(|key| waiting.contains_key(key));
         failed.retain(|key| waiting.contains_key(key));
-        waiting.extend(active.keys().filter(|key| key.starts_with(prefix)).map(|key| (key.clone(), Change::Remove)));
+        let under_way = active.keys().filter(|key| key.starts_with(prefix));
+        waiting.extend(under_way.map(|key| (key.clone(), Change::Remove { tell: false })));
+    }
+
+    /// Remembers that a fill of `key` is done.
+    pub(super) fn remember_fill(&mut self, key: &str, now: Timestamp) {
+        self.filled.insert(key.to_owned(), now);
+        self.filled_in_order.push_back((now, key.to_owned()));
+        if self.filled_in_order.len() > REMEMBERED
+            && let Some((at, key)) = self.filled_in_order.pop_front()
+            && self.filled.get(&key) == Some(&at)
+        {
+            self.filled.remove(&key);
+        }
+    }
+
+    /// Drops the fill that waits for `key`; says whether one is under way instead, or was done after `since`.
+    pub(super) fn drop_fill(&mut self, key: &str, since: Timestamp) -> bool {
+        if self.waiting.get(key).is_some_and(Change::is_mere_fill)
+            && let Some(dropped) = self.waiting.remove(key)
+        {
+            self.bytes -= dropped.bytes();
+        }
+        let is_under_way = self.active.get(key).is_some_and(Option::is_none);
+        let was_done = self.filled.get(key).is_some_and(|done_at| *done_at >= since) && !self.active.contains_key(key);
+        !self.waiting.contains_key(key) && (is_under_way || was_done)
+    }
+
+    /// The keys under `prefix` that wait, are under way or were filled lately.
+    pub(super) fn keys_under(&self, prefix: &str) -> Vec<String> {
+        let keys = self.waiting.keys().chain(self.active.keys()).chain(self.filled.keys());
+        keys.filter(|key| key.starts_with(prefix)).cloned().collect()
     }
 
     /// Ends the work on `key`, and queues again what is still to be done about it. Says whether that is a failure's
     /// repetition.
     pub(super) fn done(&mut self, key: &str, succeeded: bool) -> bool {
         let if_it_fails = self.active.remove(key).flatten();
-        if succeeded && matches!(if_it_fails, Some(Change::RemovePrefix)) && !self.waiting.contains_key(key) {
+        if succeeded && matches!(if_it_fails, Some(Change::RemovePrefix { .. })) && !self.waiting.contains_key(key) {
             self.clearing.retain(|prefix| prefix.strip_suffix(':') != Some(key));
         }
         if self.waiting.contains_key(key) {
@@ -113,23 +158,37 @@ impl Change {
     pub(super) fn bytes(&self) -> u64 {
         match self {
             Change::Put(fill) | Change::Mark(fill) => fill.entry.value.body.len() as u64,
-            Change::Remove | Change::RemovePrefix => 0,
+            Change::Remove { .. } | Change::RemovePrefix { .. } => 0,
         }
     }
 
     pub(super) fn takes_away(&self) -> bool {
         match self {
             Change::Put(fill) => fill.replaces,
-            Change::Mark(_) | Change::Remove | Change::RemovePrefix => true,
+            Change::Mark(_) | Change::Remove { .. } | Change::RemovePrefix { .. } => true,
         }
     }
 
     pub(super) fn if_it_fails(&self) -> Option<Change> {
         match self {
-            Change::Put(fill) => fill.replaces.then_some(Change::Remove),
+            Change::Put(fill) => fill.replaces.then_some(Change::Remove { tell: true }),
             Change::Mark(fill) => Some(Change::Mark(fill.clone())),
-            Change::Remove => Some(Change::Remove),
-            Change::RemovePrefix => Some(Change::RemovePrefix),
+            Change::Remove { tell } => Some(Change::Remove { tell: *tell }),
+            Change::RemovePrefix { tell } => Some(Change::RemovePrefix { tell: *tell }),
         }
+    }
+
+    /// What the other processes are to be told once the store has it.
+    pub(super) fn news(&self) -> Option<Kind> {
+        match self {
+            Change::Put(fill) => fill.replaces.then_some(Kind::Changed),
+            Change::Mark(_) => Some(Kind::Changed),
+            Change::Remove { tell } => tell.then_some(Kind::Removed),
+            Change::RemovePrefix { tell } => tell.then_some(Kind::Cleared),
+        }
+    }
+
+    pub(super) fn is_mere_fill(&self) -> bool {
+        matches!(self, Change::Put(fill) if !fill.replaces)
     }
 }

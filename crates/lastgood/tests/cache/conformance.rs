@@ -10,7 +10,7 @@ use lastgood::store::{
     Cursor, EmbeddedStore, Guard, GuardedStore, MemoryStore, Page, RedisOptions, RedisStore, Store, StoreError, Usage,
 };
 use lastgood::testing::conformance::{self, Capabilities};
-use lastgood::testing::{FaultyStore, RedisServer};
+use lastgood::testing::{FaultyStore, RedisCluster, RedisSentinels, RedisServer};
 
 const ROOM: u64 = 64 << 20;
 
@@ -46,8 +46,31 @@ async fn the_faulty_store_keeps_the_contract_while_it_passes_on() {
     check_with_paused_time(&*FaultyStore::new(Arc::new(memory()))).await;
 }
 
-async fn redis(server: &RedisServer) -> RedisStore {
-    let store = RedisStore::connect(RedisOptions::parse(&server.url()).expect("a good URL"));
+#[tokio::test(start_paused = true)]
+async fn the_log_of_the_memory_store_keeps_its_contract() {
+    conformance::run_log(&memory()).await;
+    conformance::run_long_log(&memory()).await;
+    conformance::run_log(&*FaultyStore::new(guarded(memory()))).await;
+}
+
+#[tokio::test]
+async fn the_log_of_the_redis_store_keeps_its_contract() {
+    let server = RedisServer::start();
+    let store = guarded(redis(&server.url()).await);
+    conformance::run_log(&*store).await;
+    conformance::run_long_log(&*store).await;
+}
+
+#[tokio::test]
+async fn the_log_of_the_redis_store_keeps_its_contract_over_sentinel_and_over_a_cluster() {
+    let (servers, cluster) = (RedisSentinels::start(), RedisCluster::start());
+    for url in [servers.url(), cluster.url()] {
+        conformance::run_log(&redis(&url).await).await;
+    }
+}
+
+async fn redis(url: &str) -> RedisStore {
+    let store = RedisStore::connect(RedisOptions::parse(url).expect("a good URL"));
     while !store.is_connected() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -61,13 +84,37 @@ async fn check_with_real_time(store: &dyn Store) {
 #[tokio::test]
 async fn the_redis_store_keeps_the_contract() {
     let server = RedisServer::start();
-    check_with_real_time(&redis(&server).await).await;
+    check_with_real_time(&redis(&server.url()).await).await;
 }
 
 #[tokio::test]
 async fn the_guarded_redis_store_keeps_the_contract() {
     let server = RedisServer::start();
-    check_with_real_time(&*guarded(redis(&server).await)).await;
+    check_with_real_time(&*guarded(redis(&server.url()).await)).await;
+}
+
+#[tokio::test]
+async fn the_redis_store_keeps_the_contract_over_sentinel() {
+    let servers = RedisSentinels::start();
+    check_with_real_time(&redis(&servers.url()).await).await;
+}
+
+#[tokio::test]
+async fn the_guarded_redis_store_keeps_the_contract_over_sentinel() {
+    let servers = RedisSentinels::start();
+    check_with_real_time(&*guarded(redis(&servers.url()).await)).await;
+}
+
+#[tokio::test]
+async fn the_redis_store_keeps_the_contract_over_a_cluster() {
+    let cluster = RedisCluster::start();
+    check_with_real_time(&redis(&cluster.url()).await).await;
+}
+
+#[tokio::test]
+async fn the_guarded_redis_store_keeps_the_contract_over_a_cluster() {
+    let cluster = RedisCluster::start();
+    check_with_real_time(&*guarded(redis(&cluster.url()).await)).await;
 }
 
 fn embedded(directory: &tempfile::TempDir) -> EmbeddedStore {

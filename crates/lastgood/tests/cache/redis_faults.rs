@@ -12,22 +12,25 @@ use tokio::time::{Instant, sleep, timeout};
 
 mod tls;
 
-const HOUR: Duration = Duration::from_secs(3600);
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 /// What the machine may add to a time bound when it is busy with other tests.
-const SLACK: Duration = Duration::from_millis(250);
+pub(crate) const SLACK: Duration = Duration::from_millis(250);
 /// How long to wait for what happens by itself; far longer than it takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-fn open(url: &str) -> RedisStore {
+pub(crate) fn open(url: &str) -> RedisStore {
     RedisStore::connect(RedisOptions::parse(url).expect("a good URL"))
 }
 
-fn guard(url: &str) -> Arc<GuardedStore> {
+pub(crate) fn guard(url: &str) -> Arc<GuardedStore> {
     GuardedStore::new(Arc::new(open(url)), Guard::default())
 }
 
 /// Asks until `wanted`, and says how long that took.
-async fn until<T: std::fmt::Debug>(mut ask: impl AsyncFnMut() -> T, wanted: impl Fn(&T) -> bool) -> Duration {
+pub(crate) async fn until<T: std::fmt::Debug>(
+    mut ask: impl AsyncFnMut() -> T,
+    wanted: impl Fn(&T) -> bool,
+) -> Duration {
     let start = Instant::now();
     loop {
         let answer = ask().await;
@@ -39,20 +42,20 @@ async fn until<T: std::fmt::Debug>(mut ask: impl AsyncFnMut() -> T, wanted: impl
     }
 }
 
-async fn until_put(store: &dyn Store) -> Duration {
+pub(crate) async fn until_put(store: &dyn Store) -> Duration {
     until(async || store.put("key", "value".into(), HOUR).await, Result::is_ok).await
 }
 
-async fn until_read(store: &dyn Store) -> Duration {
+pub(crate) async fn until_read(store: &dyn Store) -> Duration {
     until(async || store.get("key").await, |answer| *answer == Ok(Some("value".into()))).await
 }
 
-async fn until_answered(store: &dyn Store) -> Duration {
+pub(crate) async fn until_answered(store: &dyn Store) -> Duration {
     until(async || store.get("key").await, Result::is_ok).await
 }
 
 /// One call, its answer and whether it was given in time.
-async fn get_within(store: &dyn Store, bound: Duration) -> Result<Option<Bytes>, StoreError> {
+pub(crate) async fn get_within(store: &dyn Store, bound: Duration) -> Result<Option<Bytes>, StoreError> {
     let start = Instant::now();
     let answer = timeout(PATIENCE, store.get("key")).await.expect("no call hangs");
     assert!(start.elapsed() <= bound + SLACK, "{answer:?} took {:?}", start.elapsed());
@@ -60,7 +63,7 @@ async fn get_within(store: &dyn Store, bound: Duration) -> Result<Option<Bytes>,
 }
 
 /// Many calls against a broken store: each within the budget, and most at once, because the breaker opens.
-async fn assert_cheap(guarded: &GuardedStore) {
+pub(crate) async fn assert_cheap(guarded: &GuardedStore) {
     for _ in 0..10 {
         let error = get_within(guarded, Guard::default().budget).await.expect_err("it is broken");
         let expected = matches!(error, StoreError::Timeout | StoreError::BreakerOpen | StoreError::Unavailable(_));
@@ -74,11 +77,11 @@ async fn assert_cheap(guarded: &GuardedStore) {
     assert!(start.elapsed() < SLACK, "a hundred calls took {:?}", start.elapsed());
 }
 
-fn is_unavailable<T>(answer: &Result<T, StoreError>) -> bool {
+pub(crate) fn is_unavailable<T>(answer: &Result<T, StoreError>) -> bool {
     matches!(answer, Err(StoreError::Unavailable(_)))
 }
 
-fn is_refused<T>(answer: &Result<T, StoreError>) -> bool {
+pub(crate) fn is_refused<T>(answer: &Result<T, StoreError>) -> bool {
     matches!(answer, Err(StoreError::Refused(_)))
 }
 

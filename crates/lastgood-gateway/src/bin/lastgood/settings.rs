@@ -13,7 +13,8 @@ pub(crate) struct SettingsArguments {
     /// Where to listen, for example 127.0.0.1:8090
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
-    /// embedded: or embedded:FILE, memory:, redis://…, rediss://… or unix:SOCKET
+    /// embedded: or embedded:FILE, memory:, redis://…, rediss://…, unix:SOCKET, redis+sentinel://…, redis+cluster://… or
+    /// https://… (Upstash REST)
     #[arg(long, value_name = "URL")]
     store: Option<String>,
     /// Where the embedded store, the ban memory and the credentials live

@@ -29,7 +29,7 @@ impl Outcome {
     pub(super) fn of<T>(result: &Result<T, StoreError>, took: Duration, slow_after: Duration) -> Self {
         match result {
             Err(StoreError::Timeout) => Outcome::TimedOut,
-            Err(StoreError::Busy | StoreError::BreakerOpen) => Outcome::Neutral,
+            Err(StoreError::Busy | StoreError::BreakerOpen | StoreError::PartlyUnavailable(_)) => Outcome::Neutral,
             Err(error) if error.is_failure() => Outcome::Failed,
             _ if took >= slow_after => Outcome::Slow,
             _ => Outcome::Good,

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{Cmd, FromRedisValue, RedisError};
+use ::redis::{Cmd, FromRedisValue, Pipeline, RedisError, Value};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Notify;
 
 use super::RedisOptions;
 
 /// Why a command has no answer.
+#[derive(Clone)]
 pub(super) enum Fault {
     /// There is no connection.
     Down(Arc<String>),
@@ -26,6 +27,8 @@ pub(super) struct Link {
     next_number: AtomicU64,
     /// Wakes the supervisor: the connection broke, or somebody got no answer from it.
     pub(super) suspect: Notify,
+    /// Wakes who follows a primary: the server took no write.
+    pub(super) refused_write: Notify,
 }
 
 /// One connection and its number, so that a late report about the last one does not end this one.
@@ -43,6 +46,7 @@ impl Link {
             why_down: ArcSwap::from_pointee(why),
             next_number: AtomicU64::new(0),
             suspect: Notify::new(),
+            refused_write: Notify::new(),
         })
     }
 
@@ -66,17 +70,37 @@ impl Link {
 
     /// Sends one command over the connection that there is.
     pub(super) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Fault> {
-        let (number, mut connection) = match &*self.live.load() {
-            Some(live) => (live.number, live.connection.clone()),
-            None => return Err(Fault::Down(self.why_down.load_full())),
-        };
+        let (number, mut connection) = self.connection()?;
         let mut watch = Unanswered { link: self, answered: false };
         let result = command.query_async(&mut connection).await;
         watch.answered = true;
-        result.map_err(|error: RedisError| {
+        self.judge(number, result)
+    }
+
+    /// Sends several commands together. The answers may be the server's errors.
+    pub(super) async fn ask_all(&self, commands: &Pipeline) -> Result<Vec<Value>, Fault> {
+        let (number, mut connection) = self.connection()?;
+        let mut watch = Unanswered { link: self, answered: false };
+        let result = connection.send_packed_commands(commands, 0, commands.len()).await;
+        watch.answered = true;
+        self.judge(number, result)
+    }
+
+    fn connection(&self) -> Result<(u64, MultiplexedConnection), Fault> {
+        match &*self.live.load() {
+            Some(live) => Ok((live.number, live.connection.clone())),
+            None => Err(Fault::Down(self.why_down.load_full())),
+        }
+    }
+
+    fn judge<T>(&self, number: u64, result: Result<T, RedisError>) -> Result<T, Fault> {
+        result.map_err(|error| {
             // A server's own error codes come over a sound connection.
             if error.code().is_none() && (error.is_io_error() || error.is_unrecoverable_error()) {
                 self.report(number, &error);
+            }
+            if error.code() == Some("READONLY") {
+                self.refused_write.notify_one();
             }
             Fault::Redis(error)
         })

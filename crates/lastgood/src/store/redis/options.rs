@@ -4,60 +4,113 @@ use std::fmt;
 use std::time::Duration;
 
 use ::redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
-use ::redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
+use ::redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
 
 use crate::store::StoreError;
 
+mod hosts;
+
 const SCHEMES: [&str; 5] = ["redis:", "rediss:", "unix:", "redis+unix:", "valkey"];
 
-/// Where a Redis is, which of its databases to use, and as whom. Its texts never show the password.
+/// Where a Redis is, which of its databases to use, and as whom. Its texts never show a password.
 #[derive(Clone)]
 pub struct RedisOptions {
-    info: ConnectionInfo,
+    topology: Topology,
+}
+
+/// What there is at the addresses of a URL.
+#[derive(Clone)]
+pub(super) enum Topology {
+    /// One server.
+    Single(ConnectionInfo),
+    /// Sentinels, which know where the primary of `service` is, and how to get into that one.
+    Sentinel { sentinels: Vec<ConnectionInfo>, service: String, login: RedisConnectionInfo },
+    /// Some members of a cluster, and how to get into all of them.
+    Cluster { seeds: Vec<ConnectionInfo>, login: RedisConnectionInfo },
 }
 
 impl RedisOptions {
-    /// Reads `redis://[[user]:password@]host[:port][/database]`, the same with `rediss://` for TLS, and
-    /// `unix:///path/to/socket[?db=n&user=…&pass=…]`. Special characters in user and password are percent-encoded.
+    /// Reads one of
+    ///
+    /// * `redis://[[user]:password@]host[:port][/database]`, the same with `rediss://` for TLS;
+    /// * `unix:///path/to/socket[?db=n&user=…&pass=…]`;
+    /// * `redis+sentinel://[[user]:password@]host[:port][,host[:port]…]/service[?db=n]`: the primary that the Sentinels
+    ///   at these addresses (port 26379 unless given) name for `service`. User and password are the primary's; where the
+    ///   Sentinels want one, too, it is `sentinel_password=…`, with `sentinel_user=…` if need be, after the `?`;
+    /// * `redis+cluster://[[user]:password@]host[:port][,host[:port]…]`: the cluster of which these are members.
+    ///
+    /// Special characters in users and passwords are percent-encoded.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`], saying what is wrong with the URL without repeating its secrets.
     pub fn parse(url: &str) -> Result<RedisOptions, StoreError> {
-        if !SCHEMES.iter().any(|scheme| url.starts_with(scheme)) {
-            return Err(unusable("it must begin with redis://, rediss:// or unix:"));
-        }
-        let info = url.into_connection_info().map_err(|error| {
-            // The error's own words may repeat parts of the URL.
-            unusable(match error.to_string() {
-                text if text.contains("database number") => "its path must be a database number, such as /0",
-                text if text.contains("hostname") => "it names no host (is the password percent-encoded?)",
-                text if text.contains("wildcard") => "0.0.0.0 and :: are no address to connect to",
-                text if text.contains("protocol") => "protocol must be 2 or 3",
-                text if text.contains("fragment") => "it has a fragment (is the # in the password written as %23?)",
-                _ => "it cannot be read as a URL (are special characters in the password percent-encoded?)",
-            })
-        })?;
-        if info.redis_settings().db() < 0 {
-            return Err(unusable("its path must be a database number, such as /0"));
-        }
-        if matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
-            return Err(unusable("#insecure is not supported; let SSL_CERT_FILE name the server's own authority"));
-        }
-        Ok(RedisOptions { info: info.set_tcp_settings(tcp_settings()) })
+        let topology = match url.split_once("://") {
+            Some(("redis+sentinel", rest)) => hosts::sentinel(rest)?,
+            Some(("redis+cluster", rest)) => hosts::cluster(rest)?,
+            Some(("rediss+sentinel", _)) => {
+                return Err(unusable("TLS to Sentinels is not supported; write redis+sentinel:// within one network"));
+            }
+            Some(("rediss+cluster", _)) => {
+                return Err(unusable("TLS to a cluster is not supported; write redis+cluster:// within one network"));
+            }
+            _ => Topology::Single(single(url)?),
+        };
+        Ok(RedisOptions { topology })
     }
 
-    pub(super) fn connection_info(&self) -> ConnectionInfo {
-        self.info.clone()
+    /// One server of several.
+    pub(super) fn of_server(info: ConnectionInfo) -> RedisOptions {
+        RedisOptions { topology: Topology::Single(info) }
     }
 
-    /// `text` without the password, should a server have repeated it.
+    pub(super) fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// `text` without the passwords, should a server have repeated one.
     pub(super) fn redact(&self, text: String) -> String {
-        match self.info.redis_settings().password() {
-            Some(password) if !password.is_empty() => text.replace(password, "***"),
-            _ => text,
-        }
+        let logins: Vec<&RedisConnectionInfo> = match &self.topology {
+            Topology::Single(info) => vec![info.redis_settings()],
+            Topology::Sentinel { sentinels, login, .. } => {
+                sentinels.iter().map(ConnectionInfo::redis_settings).chain([login]).collect()
+            }
+            Topology::Cluster { login, .. } => vec![login],
+        };
+        let passwords = logins.into_iter().filter_map(RedisConnectionInfo::password);
+        passwords.filter(|password| !password.is_empty()).fold(text, |text, password| text.replace(password, "***"))
     }
+}
+
+/// The address and login of one server.
+fn single(url: &str) -> Result<ConnectionInfo, StoreError> {
+    if !SCHEMES.iter().any(|scheme| url.starts_with(scheme)) {
+        return Err(unusable("it must begin with redis://, rediss://, unix:, redis+sentinel:// or redis+cluster://"));
+    }
+    let info = url.into_connection_info().map_err(|error| {
+        // The error's own words may repeat parts of the URL.
+        unusable(match error.to_string() {
+            text if text.contains("database number") => "its path must be a database number, such as /0",
+            text if text.contains("hostname") => "it names no host (is the password percent-encoded?)",
+            text if text.contains("wildcard") => "0.0.0.0 and :: are no address to connect to",
+            text if text.contains("protocol") => "protocol must be 2 or 3",
+            text if text.contains("fragment") => "it has a fragment (is the # in the password written as %23?)",
+            _ => "it cannot be read as a URL (are special characters in the password percent-encoded?)",
+        })
+    })?;
+    if info.redis_settings().db() < 0 {
+        return Err(unusable("its path must be a database number, such as /0"));
+    }
+    if matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
+        return Err(unusable("#insecure is not supported; let SSL_CERT_FILE name the server's own authority"));
+    }
+    Ok(info.set_tcp_settings(tcp_settings()))
+}
+
+/// A server that another one named.
+pub(super) fn named(host: &str, port: u16, login: &RedisConnectionInfo) -> Option<ConnectionInfo> {
+    let info = ConnectionAddr::Tcp(host.to_owned(), port).into_connection_info().ok()?;
+    Some(info.set_redis_settings(login.clone()).set_tcp_settings(tcp_settings()))
 }
 
 fn unusable(why: &str) -> StoreError {
@@ -69,13 +122,34 @@ fn tcp_settings() -> TcpSettings {
     TcpSettings::default().set_nodelay(true).set_keepalive(keepalive)
 }
 
+/// `host:port` as it stands in a URL.
+pub(super) fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// The same of several servers, with commas between.
+fn authorities(servers: &[ConnectionInfo]) -> String {
+    let shown = servers.iter().map(|info| match info.addr() {
+        ConnectionAddr::Tcp(host, port) => authority(host, *port),
+        other => other.to_string(),
+    });
+    shown.collect::<Vec<_>>().join(",")
+}
+
 impl fmt::Display for RedisOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let database = self.info.redis_settings().db();
-        let bracketed = |host: &str| if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-        match self.info.addr() {
-            ConnectionAddr::Tcp(host, port) => write!(f, "redis://{}:{port}/{database}", bracketed(host)),
-            ConnectionAddr::TcpTls { host, port, .. } => write!(f, "rediss://{}:{port}/{database}", bracketed(host)),
+        let info = match &self.topology {
+            Topology::Single(info) => info,
+            Topology::Sentinel { sentinels, service, login } => {
+                write!(f, "redis+sentinel://{}/{service}", authorities(sentinels))?;
+                return if login.db() == 0 { Ok(()) } else { write!(f, "?db={}", login.db()) };
+            }
+            Topology::Cluster { seeds, .. } => return write!(f, "redis+cluster://{}", authorities(seeds)),
+        };
+        let database = info.redis_settings().db();
+        match info.addr() {
+            ConnectionAddr::Tcp(host, port) => write!(f, "redis://{}/{database}", authority(host, *port)),
+            ConnectionAddr::TcpTls { host, port, .. } => write!(f, "rediss://{}/{database}", authority(host, *port)),
             ConnectionAddr::Unix(path) => write!(f, "unix://{}?db={database}", path.display()),
             _ => f.write_str("redis"),
         }
@@ -84,7 +158,10 @@ impl fmt::Display for RedisOptions {
 
 impl fmt::Debug for RedisOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let redis = self.info.redis_settings();
+        let redis = match &self.topology {
+            Topology::Single(info) => info.redis_settings(),
+            Topology::Sentinel { login, .. } | Topology::Cluster { login, .. } => login,
+        };
         f.debug_struct("RedisOptions")
             .field("at", &self.to_string())
             .field("user", &redis.username())
@@ -113,9 +190,9 @@ mod tests {
     #[test]
     fn user_and_password_are_percent_decoded_and_never_shown() {
         let options = RedisOptions::parse("redis://us%40er:p%40ss%3Aw%2F%23rd@host/1").expect("a good URL");
-        let settings = options.connection_info();
-        assert_eq!(settings.redis_settings().username(), Some("us@er"));
-        assert_eq!(settings.redis_settings().password(), Some("p@ss:w/#rd"));
+        let Topology::Single(info) = options.topology() else { panic!("one server") };
+        assert_eq!(info.redis_settings().username(), Some("us@er"));
+        assert_eq!(info.redis_settings().password(), Some("p@ss:w/#rd"));
         let shown = format!("{options} {options:?}");
         assert!(!shown.contains("p@ss") && !shown.contains("p%40ss"), "{shown}");
         assert_eq!(options.redact("AUTH p@ss:w/#rd failed".into()), "AUTH *** failed");

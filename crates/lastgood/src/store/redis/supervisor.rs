@@ -1,20 +1,16 @@
 //! Connecting, and connecting again, off every caller's path.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError, cmd};
-use futures_util::FutureExt;
+use ::redis::{ConnectionInfo, cmd};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::connect::{Failure, connect};
 use super::link::Link;
-use super::reply;
+use super::sentinel::{Change, Sentinels};
 use crate::store::jitter::jittered;
-
-/// The longest that connecting, TLS and login may take together.
-const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 
 /// A connection that does not answer a PING for this long is replaced.
 const SILENT_AFTER: Duration = Duration::from_secs(1);
@@ -25,33 +21,72 @@ const CHECK_EVERY: Duration = Duration::from_secs(30);
 /// The least time between two checks that callers ask for.
 const CHECK_APART: Duration = Duration::from_millis(250);
 
-/// The backstop of callers that set no deadline of their own.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 
 /// The steady wait between two attempts. Not longer, because a server that is back should be in use within a second.
 const LONGEST_WAIT: Duration = Duration::from_millis(400);
 
-/// The same after a refused login, which no second try mends and every try of which the server logs.
+/// The same after a refused login.
 const LONGEST_WAIT_FOR_LOGIN: Duration = Duration::from_secs(5);
 
 /// A connection that lived this long was a good one: the next wait is short again.
 const GOOD_AFTER: Duration = Duration::from_secs(5);
 
+/// Where the connections of a link lead.
+pub(super) enum Target {
+    /// To one server.
+    Server(Box<ConnectionInfo>),
+    /// To a member of a cluster, at the address that the cluster announces.
+    Member(Box<ConnectionInfo>),
+    /// To the primary of the day.
+    Primary(Sentinels),
+}
+
+impl Target {
+    async fn connect(&mut self) -> Result<MultiplexedConnection, Failure> {
+        match self {
+            Target::Server(info) => connect(ConnectionInfo::clone(info)).await,
+            Target::Member(info) => connect(ConnectionInfo::clone(info)).await.map_err(|Failure { why, login }| {
+                let mend = "; if the cluster announces an address that cannot be reached from here, let it announce \
+                            another (cluster-announce-ip)";
+                Failure { why: if login { why } else { why + mend }, login }
+            }),
+            Target::Primary(sentinels) => sentinels.connect().await,
+        }
+    }
+
+    /// Which server it is, where that is not clear already.
+    fn detail(&self) -> Option<String> {
+        match self {
+            Target::Server(_) | Target::Member(_) => None,
+            Target::Primary(sentinels) => sentinels.primary(),
+        }
+    }
+
+    /// Ends when the connection leads to the wrong server or to none.
+    async fn watch(&mut self, link: &Link, connection: &MultiplexedConnection) -> Change {
+        let silence = watch(link, connection.clone());
+        match self {
+            Target::Server(_) | Target::Member(_) => Change::Lost(silence.await),
+            Target::Primary(sentinels) => tokio::select! {
+                why = silence => Change::Lost(why),
+                change = sentinels.follow(link, connection.clone()) => change,
+            },
+        }
+    }
+}
+
 /// Keeps `link` up until it is aborted.
-pub(super) async fn supervise(link: Arc<Link>) {
+pub(super) async fn supervise(link: Arc<Link>, mut target: Target) {
     let mut wait = FIRST_WAIT;
     let mut told = None;
     loop {
         let mut longest = LONGEST_WAIT;
-        match connect(&link).await {
+        match target.connect().await {
             Ok(connection) => {
-                tracing::info!(store = %link.options(), "connected");
                 told = None;
                 let since = Instant::now();
-                link.put_up(connection.clone());
-                let why = watch(&link, connection).await;
+                let why = keep(&link, &mut target, connection).await;
                 tracing::warn!(store = %link.options(), why, "lost the connection");
                 link.hang_up(&why);
                 if since.elapsed() >= GOOD_AFTER {
@@ -59,6 +94,7 @@ pub(super) async fn supervise(link: Arc<Link>) {
                 }
             }
             Err(Failure { why, login }) => {
+                let why = link.options().redact(why);
                 if login {
                     longest = LONGEST_WAIT_FOR_LOGIN;
                 }
@@ -75,39 +111,19 @@ pub(super) async fn supervise(link: Arc<Link>) {
     }
 }
 
-struct Failure {
-    why: String,
-    login: bool,
-}
-
-async fn connect(link: &Link) -> Result<MultiplexedConnection, Failure> {
-    let attempt = async {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_WITHIN))
-            .set_response_timeout(Some(ANSWER_WITHIN));
-        let client = Client::open(link.options().connection_info())?;
-        client.get_multiplexed_async_connection_with_config(&config).await
-    };
-    // rustls panics when a process links two providers and has installed neither.
-    match AssertUnwindSafe(attempt).catch_unwind().await {
-        Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => Err(failure(link, &error)),
-        Err(_) => {
-            let why = "the TLS library has no crypto provider; the program must install one".to_owned();
-            Err(Failure { why, login: true })
+/// Lets callers use the connection, and what takes its place, until it is no longer any good; says why.
+async fn keep(link: &Link, target: &mut Target, mut connection: MultiplexedConnection) -> String {
+    loop {
+        tracing::info!(store = %link.options(), primary = target.detail(), "connected");
+        link.put_up(connection.clone());
+        match target.watch(link, &connection).await {
+            Change::Lost(why) => return why,
+            Change::Replaced(replacement) => connection = replacement,
         }
     }
 }
 
-fn failure(link: &Link, error: &RedisError) -> Failure {
-    let refused = matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"));
-    Failure {
-        why: link.options().redact(reply::text(error)),
-        login: refused || error.kind() == ErrorKind::AuthenticationFailed,
-    }
-}
-
-/// Ends, saying why, when the connection is no longer any good.
+/// Ends, saying why, when the connection does not answer.
 async fn watch(link: &Link, mut connection: MultiplexedConnection) -> String {
     loop {
         _ = timeout(CHECK_EVERY, link.suspect.notified()).await;

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use lastgood::store::{RedisOptions, RedisStore, Store};
-use lastgood_gateway::config::{BaseUrl, RedisAddress, Settings, StoreSetting};
+use lastgood::store::{RedisOptions, RedisStore, Store, StoreError, UpstashStore};
+use lastgood_gateway::config::{BaseUrl, RedisAddress, Settings, StoreSetting, UpstashAddress};
 use lastgood_gateway::redact::redact;
 use lastgood_gateway::{SourceCheck, check_sources};
 use lastgood_market::credentials::MasterKey;
@@ -108,6 +108,7 @@ async fn store(settings: &Settings) -> Finding {
             Finding { target: file.display().to_string(), ..writable("store", directory, mend) }
         }
         StoreSetting::Redis(address) => redis(settings.store.to_string(), address).await,
+        StoreSetting::Upstash(address) => upstash(settings, address).await,
     }
 }
 
@@ -138,7 +139,15 @@ async fn redis(target: String, address: &RedisAddress) -> Finding {
 fn mend_of_redis(why: &str) -> &'static str {
     let text = why.to_ascii_lowercase();
     let has = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
-    if has(&["wrongpass", "noauth", "auth", "password"]) {
+    if has(&["sentinel_password"]) {
+        "give the Sentinels' own password: redis+sentinel://…/SERVICE?sentinel_password=PASSWORD"
+    } else if has(&["knows no service"]) {
+        "correct the service: redis+sentinel://host:26379/SERVICE, the name in the Sentinels' own configuration"
+    } else if has(&["is no sentinel", "is no member of a cluster"]) {
+        "write redis://host:port for a single server"
+    } else if has(&["announce-ip"]) {
+        "start that server, or let it announce an address that can be reached from here"
+    } else if has(&["wrongpass", "noauth", "auth", "password"]) {
         "check user and password: redis://user:password@host:port, special characters percent-encoded"
     } else if has(&["refused"]) {
         "start Redis, or correct host and port; meanwhile the gateway works without it"
@@ -148,6 +157,54 @@ fn mend_of_redis(why: &str) -> &'static str {
         "check that the server speaks TLS (else write redis://) and that its certificate is valid"
     } else {
         "check that the server runs and can be reached from here; meanwhile the gateway works without it"
+    }
+}
+
+async fn upstash(settings: &Settings, address: &UpstashAddress) -> Finding {
+    let finding = |verdict, detail: String| Finding::new("store", address.to_string(), verdict, redact(&detail));
+    let probed = async {
+        let store = UpstashStore::new(address.options(settings.store_token.as_ref())?)?;
+        // The first makes the connection; the second takes what requests will wait for.
+        store.probe().await?;
+        let started = Instant::now();
+        Ok::<_, StoreError>((store.probe().await?, started.elapsed()))
+    };
+    let (usage, took) = match probed.await {
+        Ok(probed) => probed,
+        Err(why) => {
+            let why = why.to_string();
+            let mend = mend_of_upstash(&why);
+            return finding(Verdict::Failed, why).mend(mend);
+        }
+    };
+    let keys = usage.keys.map(|keys| format!(", {keys} keys")).unwrap_or_default();
+    let budget = settings.store_budget;
+    // From there on the gateway counts it as slow, and soon leaves it alone.
+    let finding = match took < budget * 4 / 5 {
+        true => finding(Verdict::Ok, format!("answers{keys}")),
+        false => finding(Verdict::Note, format!("answers{keys}, but too slowly for store_budget, {budget:?}")).mend(
+            "set LASTGOOD_STORE_BUDGET to twice the time it took, or run nearer to the database; \
+             until then the gateway mostly does without it",
+        ),
+    };
+    finding.took(took)
+}
+
+fn mend_of_upstash(why: &str) -> &'static str {
+    let text = why.to_ascii_lowercase();
+    let has = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
+    if has(&["rest token"]) {
+        "set UPSTASH_REDIS_REST_TOKEN to the REST token of this very database"
+    } else if has(&["rate of requests", "limit exceeded"]) {
+        "wait, or raise the limits of the database; meanwhile the gateway works without it"
+    } else if has(&["not as upstash", "redirect"]) {
+        "correct the address: it is the one that Upstash shows for REST"
+    } else if has(&["certificate", "tls", "handshake", "corrupt message"]) {
+        "let SSL_CERT_FILE name the authority of its certificate, or check the address and this machine's clock"
+    } else if has(&["resolve", "lookup", "name or service"]) {
+        "correct the host name"
+    } else {
+        "check the address and the network; meanwhile the gateway works without it"
     }
 }
 

@@ -1,0 +1,129 @@
+//! Several gateways on one Redis: what one invalidates or is given, the others know.
+
+use std::time::Duration;
+
+use lastgood::testing::RedisServer;
+use lastgood_sim::ClockMode;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Exchange, Got, Running, client, get, half_past, read};
+
+const PRICE: &str = "/api/v3/ticker/price?symbol=BTCUSDT";
+const CANDLES: &str = "/api/v3/klines?symbol=BTCUSDT&interval=1h&limit=300";
+
+/// Two gateways whose answers stay fresh for longer than a test takes.
+struct Two {
+    redis: RedisServer,
+    exchange: Exchange,
+    one: Running,
+    other: Running,
+}
+
+impl Two {
+    async fn start() -> Two {
+        let (redis, exchange) = (RedisServer::start(), Exchange::start().await);
+        exchange.sim.set_clock(ClockMode::Frozen(half_past()));
+        let url = redis.url();
+        let flags = [
+            ("store", url.as_str()),
+            ("regions.ticker_price.fresh_for", "10m"),
+            ("regions.klines.fresh_for", "10m"),
+            ("regions.kv.fresh_for", "10m"),
+        ];
+        let (one, other) =
+            (Running::start(&exchange.url(), &flags).await, Running::start(&exchange.url(), &flags).await);
+        let two = Two { redis, exchange, one, other };
+        for gateway in [&two.one, &two.other] {
+            eventually("it listens", async || log(gateway).await == "heard").await;
+        }
+        two
+    }
+
+    /// The answer is in the memory of both.
+    async fn both_hold(&self, target: &str) -> Got {
+        let first = get(self.one.url(target)).await;
+        assert_eq!(first.status, 200, "{}", first.text());
+        assert!(self.one.gateway.cache().flush(Duration::from_secs(5)).await);
+        for gateway in [&self.one, &self.other] {
+            get(gateway.url(target)).await;
+            let held = get(gateway.url(target)).await;
+            assert!(held.header("cache-status").ends_with("detail=memory"), "{}", held.header("cache-status"));
+        }
+        first
+    }
+}
+
+async fn log(gateway: &Running) -> Value {
+    get(gateway.url("/health")).await.json()["cache"]["log"].clone()
+}
+
+async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+async fn ask(gateway: &Running, method: Method, target: &str, body: &str) -> Got {
+    let got = read(client().request(method, gateway.url(target)).body(body.to_owned()).send().await.unwrap()).await;
+    assert!(got.status < 300, "{target}: {}", got.text());
+    got
+}
+
+#[tokio::test]
+async fn what_is_invalidated_at_one_gateway_no_other_serves() {
+    let two = Two::start().await;
+    for (path, body) in [
+        ("/api/cache/invalidate", json!({"key": "ticker_price:spot/api/v3/ticker/price?", "hard": true})),
+        ("/api/cache/invalidate", json!({"pattern": "ticker_price:*"})),
+        ("/api/cache/invalidate", json!({"region": "ticker_price", "hard": true})),
+        ("/api/cache/flush", json!({"confirm": true})),
+    ] {
+        two.both_hold(PRICE).await;
+        two.exchange.sim.reset_counters();
+        ask(&two.one, Method::POST, path, &body.to_string()).await;
+        eventually(&format!("{path} {body}"), async || get(two.other.url(PRICE)).await.cache() == "MISS").await;
+        assert_eq!(two.exchange.asked(), 1);
+    }
+}
+
+#[tokio::test]
+async fn clearing_a_symbol_at_one_gateway_clears_its_candles_at_the_others() {
+    let two = Two::start().await;
+    let candles = two.both_hold(CANDLES).await;
+    two.exchange.sim.reset_counters();
+    ask(&two.one, Method::POST, "/api/cache/clear/BTCUSDT", "").await;
+    eventually("they are loaded anew", async || get(two.other.url(CANDLES)).await.cache() == "MISS").await;
+    assert!(two.exchange.asked() >= 1);
+    assert_eq!(get(two.other.url(CANDLES)).await.body, candles.body);
+}
+
+#[tokio::test]
+async fn a_value_given_to_one_gateway_is_the_others_at_once_and_gone_when_it_is_deleted() {
+    let two = Two::start().await;
+    let value = "/v1/kv/kv/report";
+    ask(&two.one, Method::PUT, value, "first").await;
+    two.both_hold(value).await;
+    ask(&two.one, Method::PUT, value, "second").await;
+    eventually("the second is there", async || get(two.other.url(value)).await.text() == "second").await;
+    ask(&two.other, Method::DELETE, value, "").await;
+    eventually("it is gone", async || get(two.one.url(value)).await.status == 404).await;
+}
+
+#[tokio::test]
+async fn while_redis_is_silent_answers_say_that_they_are_unverified() {
+    let two = Two::start().await;
+    two.both_hold(PRICE).await;
+    two.redis.stop();
+    eventually("it is cut off", async || log(&two.other).await == "cut off").await;
+    let held = get(two.other.url(PRICE)).await;
+    assert_eq!(held.cache(), "HIT");
+    assert!(held.header("cache-status").ends_with("; detail=memory; unverified"), "{}", held.header("cache-status"));
+    two.redis.cont();
+    eventually("it listens again", async || log(&two.other).await == "heard").await;
+    let held = get(two.other.url(PRICE)).await;
+    assert!(held.header("cache-status").ends_with("detail=memory"), "{}", held.header("cache-status"));
+}

@@ -1,0 +1,228 @@
+//! A Redis behind Upstash's REST protocol, behind the gateway. No client ever sees an error from it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use lastgood::testing::{Canned, Chaos, ChaosProxy, RedisServer, UpstashFront};
+use lastgood_gateway::config::StoreSetting;
+use tokio::time::Instant;
+
+use crate::support::{Exchange, Running, Sink, get, half_past, settings_of};
+
+pub(crate) const TOKEN: &str = "AX-the-secret_token==";
+/// What one request may take when the store does nothing for it: the budget of 25 ms, and what a busy machine adds.
+const BOUND: Duration = Duration::from_millis(400);
+const SYMBOLS: [&str; 6] = ["BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT"];
+
+fn question(symbol: &str, limit: usize) -> String {
+    format!("/api/v3/klines?symbol={symbol}&interval=1h&limit={limit}")
+}
+
+async fn over(exchange: &Exchange, store: &str, more: &[(&str, &str)]) -> Running {
+    let flags = [("store", store), ("store_token", TOKEN), ("regions.klines.fresh_for", "5m")];
+    Running::start(&exchange.url(), &[&flags[..], more].concat()).await
+}
+
+/// Cold questions, each answered well and most in bounds. `round` makes them new.
+async fn answers_everything(gateway: &Running, round: usize) {
+    let mut took = Vec::new();
+    for symbol in SYMBOLS {
+        let asked = Instant::now();
+        let got = get(gateway.url(&question(symbol, 10 + round))).await;
+        assert_eq!(got.status, 200, "{}", got.text());
+        took.push(asked.elapsed());
+    }
+    took.sort_unstable();
+    assert!(took[SYMBOLS.len() / 2] < BOUND, "{took:?}");
+}
+
+async fn health(gateway: &Running) -> serde_json::Value {
+    get(gateway.url("/health")).await.json()
+}
+
+async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+async fn is_used_again(gateway: &Running) {
+    eventually("the breaker closes", async || health(gateway).await["breaker"] == "closed").await;
+}
+
+#[tokio::test]
+async fn two_gateways_share_what_either_loaded_and_show_the_token_nowhere() {
+    let log = Sink::of_the_log("trace");
+    let redis = RedisServer::start();
+    let front = UpstashFront::start(&redis, TOKEN).await;
+    let exchange = Exchange::start().await;
+    exchange.sim.set_clock(lastgood_sim::ClockMode::Frozen(half_past()));
+    // Who shares is the subject here, not how fast a busy machine is.
+    let patient = [("store_budget", "5s")];
+    let first = over(&exchange, &front.url(), &patient).await;
+    let loaded = get(first.url(&question("BTCUSDT", 10))).await;
+    assert!(first.gateway.cache().flush(Duration::from_secs(5)).await);
+    let second = over(&exchange, &front.url(), &patient).await;
+    let found = get(second.url(&question("BTCUSDT", 10))).await;
+    assert_eq!((found.cache(), &found.body), ("HIT", &loaded.body));
+    assert!(found.header("cache-status").contains("detail=store"), "{}", found.header("cache-status"));
+    assert_eq!(exchange.asked(), 1);
+    let reply = redis.command(&["KEYS", "*"]);
+    let keys: Vec<&str> = reply.lines().filter(|line| !line.starts_with(['*', '$'])).collect();
+    assert!(!keys.is_empty());
+    for key in keys {
+        let ttl = redis.command(&["PTTL", key]);
+        assert!(ttl.starts_with(':') && ttl != ":-1\r\n", "{key} has no time to live");
+    }
+    eventually("each knows of the other", async || {
+        let reply = redis.command(&["KEYS", "*:nodes:*"]);
+        reply.starts_with("*2")
+    })
+    .await;
+    let shown = health(&second).await["cache"].clone();
+    assert_eq!(shown["store"], front.url().as_str(), "{shown}");
+    assert!(shown["memory_used"].is_u64() || shown["memory_used"].is_string(), "{shown}");
+    let mut told = String::new();
+    for path in ["/health", "/metrics", "/api/cache/status", "/api/cache/stats"] {
+        told.push_str(get(second.url(path)).await.text());
+    }
+    first.stop().await;
+    second.stop().await;
+    told.push_str(&log.text());
+    assert!(!log.text().is_empty(), "there is a log");
+    assert!(!told.contains(TOKEN) && !told.contains("AX-the-secret"), "the token is shown");
+}
+
+#[tokio::test]
+async fn a_broken_way_to_the_database_costs_no_error() {
+    let redis = RedisServer::start();
+    let front = UpstashFront::start(&redis, TOKEN).await;
+    let exchange = Exchange::start().await;
+    let proxy = ChaosProxy::start(front.address().to_string()).await;
+    let gateway = over(&exchange, &format!("http://127.0.0.1:{}", proxy.port()), &[]).await;
+    answers_everything(&gateway, 0).await;
+    for (round, chaos) in [Chaos::Refuse, Chaos::BlackHole, Chaos::Reset].into_iter().enumerate() {
+        proxy.set(chaos);
+        answers_everything(&gateway, 1 + round).await;
+        answers_everything(&gateway, 11 + round).await;
+        assert_eq!(health(&gateway).await["status"], "degraded", "{chaos:?}");
+        proxy.set(Chaos::Pass);
+        is_used_again(&gateway).await;
+    }
+    answers_everything(&gateway, 40).await;
+    assert!(gateway.gateway.cache().flush(Duration::from_secs(5)).await);
+    assert_ne!(redis.command(&["DBSIZE"]), ":0\r\n", "it is written to again");
+}
+
+#[tokio::test]
+async fn a_database_that_answers_with_errors_costs_no_error() {
+    let redis = RedisServer::start();
+    let front = UpstashFront::start(&redis, TOKEN).await;
+    let exchange = Exchange::start().await;
+    let gateway = over(&exchange, &front.url(), &[]).await;
+    answers_everything(&gateway, 0).await;
+    let answers = [
+        (401, "{\"error\":\"WRONGPASS invalid or missing auth token\"}"),
+        (429, "{\"error\":\"ERR max requests limit exceeded\"}"),
+        (500, "<html><h1>Internal Server Error</h1>"),
+        (200, "<html><body>Sign in to this network</body></html>"),
+        (200, "{\"result\":\"AAAA"),
+    ];
+    for (round, (status, body)) in answers.into_iter().enumerate() {
+        front.answer_with(Some(Canned { status, headers: BTreeMap::new(), body: body.into() }));
+        answers_everything(&gateway, 1 + round).await;
+        answers_everything(&gateway, 11 + round).await;
+        assert_eq!(health(&gateway).await["status"], "degraded", "{status} {body}");
+        front.answer_with(None);
+        is_used_again(&gateway).await;
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_is_absent_at_the_start_is_attached_without_a_restart() {
+    let redis = RedisServer::start();
+    let front = UpstashFront::start(&redis, TOKEN).await;
+    let proxy = ChaosProxy::start(front.address().to_string()).await;
+    proxy.set(Chaos::Refuse);
+    let exchange = Exchange::start().await;
+    let gateway = over(&exchange, &format!("http://127.0.0.1:{}", proxy.port()), &[]).await;
+    answers_everything(&gateway, 0).await;
+    proxy.set(Chaos::Pass);
+    eventually("attached", async || gateway.gateway.cache().probe_store().await.is_some_and(|probe| probe.is_ok()))
+        .await;
+    is_used_again(&gateway).await;
+    answers_everything(&gateway, 1).await;
+    assert!(gateway.gateway.cache().flush(Duration::from_secs(5)).await);
+    assert_ne!(redis.command(&["DBSIZE"]), ":0\r\n");
+}
+
+#[test]
+fn the_token_is_found_in_the_environment_and_its_absence_has_a_mend() {
+    let url = ("UPSTASH_REDIS_REST_URL", "https://eu1-x.upstash.io");
+    let settings = settings_of("", &[url, ("UPSTASH_REDIS_REST_TOKEN", TOKEN)]).unwrap();
+    assert!(matches!(&settings.store, StoreSetting::Upstash(address) if address.to_string() == url.1));
+    assert!(!format!("{settings:?}").contains(TOKEN));
+    let problems = settings_of("", &[url]).unwrap_err().to_string();
+    assert!(
+        problems.contains("there is no token for it") && problems.contains("UPSTASH_REDIS_REST_TOKEN"),
+        "{problems}"
+    );
+    for (store, part) in [
+        ("http://eu1-x.upstash.io", "plain http:// is for loopback hosts"),
+        ("https://default:AX-the-secret_token==@eu1-x.upstash.io", "holds a user or password"),
+        ("https://eu1-x.upstash.io/?_token=AX-the-secret_token==", "has a path or query"),
+    ] {
+        let problems = settings_of("", &[("LASTGOOD_STORE_URL", store)]).unwrap_err().to_string();
+        assert!(problems.contains(part) && !problems.contains(TOKEN), "{problems}");
+    }
+}
+
+/// What `lastgood check` says of the store.
+pub(crate) async fn checked(store: &str, token: &str, variables: &[(&str, &Path)]) -> serde_json::Value {
+    let folder = tempfile::tempdir().unwrap();
+    let nowhere = "http://127.0.0.1:9";
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_lastgood"))
+        .args(["check", "--json", "--listen", "127.0.0.1:0", "--store", store])
+        .current_dir(folder.path())
+        .env_clear()
+        .env("HOME", folder.path())
+        .env("UPSTASH_REDIS_REST_TOKEN", token)
+        .env("LASTGOOD_STORE_BUDGET", "500ms")
+        .envs(variables.iter().copied())
+        .envs(["SPOT", "FUTURES", "COIN"].map(|venue| (format!("LASTGOOD_BINANCE_{venue}_URL"), nowhere)))
+        .env("LASTGOOD_FEAR_GREED_URL", nowhere)
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(!said.contains(token) && !String::from_utf8(output.stderr).unwrap().contains(token), "{said}");
+    let report: serde_json::Value = serde_json::from_str(&said).unwrap_or_else(|why| panic!("{why}: {said}"));
+    let checks = report["checks"].as_array().unwrap();
+    checks.iter().find(|check| check["what"] == "store").unwrap().clone()
+}
+
+#[tokio::test]
+async fn check_probes_the_database_and_says_when_it_is_too_far_away() {
+    let redis = RedisServer::start();
+    let front = UpstashFront::start(&redis, TOKEN).await;
+    let proxy = ChaosProxy::start(front.address().to_string()).await;
+    let url = format!("http://127.0.0.1:{}", proxy.port());
+    let well = checked(&url, TOKEN, &[]).await;
+    assert_eq!((&well["verdict"], &well["target"]), (&"ok".into(), &url.as_str().into()), "{well}");
+    assert_eq!(well["detail"], "answers, 0 keys");
+    proxy.set(Chaos::Delay(Duration::from_millis(300)));
+    let slow = checked(&url, TOKEN, &[]).await;
+    assert_eq!(slow["verdict"], "note", "{slow}");
+    assert!(slow["detail"].as_str().unwrap().contains("too slowly for store_budget"), "{slow}");
+    assert!(slow["mend"].as_str().unwrap().contains("LASTGOOD_STORE_BUDGET"), "{slow}");
+    proxy.set(Chaos::Refuse);
+    let gone = checked(&url, TOKEN, &[]).await;
+    assert_eq!(gone["verdict"], "failed", "{gone}");
+    let wrong = checked(&front.url(), "another-token", &[]).await;
+    assert_eq!(wrong["verdict"], "failed", "{wrong}");
+    assert!(wrong["mend"].as_str().unwrap().contains("set UPSTASH_REDIS_REST_TOKEN"), "{wrong}");
+}

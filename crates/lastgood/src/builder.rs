@@ -1,0 +1,137 @@
+//! What a cache is made of.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use quick_cache::sync::Cache as QuickCache;
+
+use crate::cache::{BySize, Cache, SETBACK_BYTES, SETBACKS, Shared, Tier, check_name};
+use crate::clock::Clock;
+use crate::error::BuildError;
+use crate::flight::Flights;
+use crate::log::listen_to_others;
+use crate::memory::Memory;
+use crate::store::{Guard, GuardedStore, Store};
+use crate::tags::Tags;
+use crate::trust::{GRACE, Hearing};
+use crate::voice::Voice;
+use crate::write_behind::WriteBehind;
+
+impl Cache {
+    /// A builder with every default.
+    pub fn builder() -> CacheBuilder {
+        CacheBuilder {
+            memory_limit: 256 << 20,
+            namespace: "lastgood".to_owned(),
+            store: None,
+            guard: Guard::default(),
+            trust_for: Duration::from_secs(60),
+            clock: Clock::system(),
+        }
+    }
+}
+
+/// Collects what a [`Cache`] is made of.
+#[derive(Debug)]
+pub struct CacheBuilder {
+    memory_limit: u64,
+    namespace: String,
+    store: Option<Arc<dyn Store>>,
+    guard: Guard,
+    trust_for: Duration,
+    clock: Clock,
+}
+
+impl CacheBuilder {
+    /// The most bytes that memory may hold, from 1 MiB. Defaults to 256 MiB because that holds all candles a bot of
+    /// a hundred pairs asks for, and fits the smallest rented machine.
+    #[must_use]
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.memory_limit = bytes;
+        self
+    }
+
+    /// The prefix of every key in the store. Defaults to `lastgood`.
+    #[must_use]
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = namespace.into();
+        self
+    }
+
+    /// The tier below memory. It is put behind a guard; see [`CacheBuilder::guard`]. Defaults to none.
+    #[must_use]
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// The deadline and breaker around the store. Defaults to [`Guard::default`].
+    #[must_use]
+    pub fn guard(mut self, guard: Guard) -> Self {
+        self.guard = guard;
+        self
+    }
+
+    /// How long memory is believed while the invalidations of the other processes on the store cannot be heard. What is
+    /// held for longer is revalidated before it is served, or served as last good. Defaults to 60 s, because that spares
+    /// the sources a restart of Redis, and is not long to serve what another process has removed.
+    #[must_use]
+    pub fn trust_for(mut self, unheard: Duration) -> Self {
+        self.trust_for = unheard;
+        self
+    }
+
+    /// Where time comes from. Defaults to the system's clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Builds the cache. Where several processes share the store, it has to happen inside a tokio runtime: there the task
+    /// runs that hears of their invalidations.
+    ///
+    /// # Errors
+    ///
+    /// When the memory limit is under 1 MiB, or the namespace is empty or holds anything but letters, digits, `-`,
+    /// `_` and `.`.
+    pub fn build(self) -> Result<Cache, BuildError> {
+        if self.memory_limit < 1 << 20 {
+            return Err(BuildError(format!("memory limit is {} bytes, but must be at least 1 MiB", self.memory_limit)));
+        }
+        check_name("namespace", &self.namespace)?;
+        let random = RandomState::new();
+        let voice = Arc::new(Voice::new(&self.namespace, random.hash_one("node")));
+        let store = self.store.map(|store| {
+            let store = GuardedStore::new(store, self.guard);
+            let behind = WriteBehind::new(Arc::clone(&store), self.clock.clone(), Arc::clone(&voice));
+            Tier { store, behind }
+        });
+        let hearing = match store.as_ref().and_then(|tier| tier.store.log()) {
+            Some(_) => Hearing::since(self.clock.now().plus(GRACE), self.trust_for),
+            None => Hearing::of_nobody(),
+        };
+        let shared = Shared {
+            clock: self.clock,
+            memory: Memory::new(self.memory_limit),
+            flights: Flights::new(),
+            store,
+            setbacks: QuickCache::with_weighter(SETBACKS, SETBACK_BYTES, BySize),
+            enabled: AtomicBool::new(true),
+            random,
+            tags: Tags::new(&self.namespace),
+            hearing,
+            voice,
+            listener: OnceLock::new(),
+            namespace: self.namespace,
+            regions: Mutex::default(),
+        };
+        let shared = Arc::new(shared);
+        if let Some(listener) = listen_to_others(&shared) {
+            _ = shared.listener.set(listener);
+        }
+        Ok(Cache { shared })
+    }
+}

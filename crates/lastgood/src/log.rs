@@ -1,0 +1,229 @@
+//! The invalidation log: what this process hears of the others that share its store. What is heard changes memory alone,
+//! for the store is changed already.
+//!
+//! Each process reads from its own place, so that one that was cut off goes on where it was. If what followed on that
+//! place is gone, nothing that memory holds is served before it was revalidated. While the log cannot be read, memory is
+//! believed for a bounded time.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use crate::cache::{Cache, Shared};
+use crate::clock::Timestamp;
+use crate::memory::Key;
+use crate::region::Region;
+use crate::store::{GuardedStore, Position, Store, Tail, jittered};
+use crate::tags::{self, Depth};
+use crate::trust::GRACE;
+use crate::voice::{Kind, Record};
+use crate::write_behind::Change;
+
+/// How long one read of the log waits for something to be said. Not shorter, because hosted Redis is billed by the
+/// command.
+const WAIT: Duration = Duration::from_secs(10);
+/// The first wait after a read that failed, and the longest.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// Begins to listen to the other processes, if there is a runtime to do it in and anything to listen to.
+pub(crate) fn listen_to_others(cache: &Arc<Shared>) -> Option<JoinHandle<()>> {
+    let store = Arc::clone(&cache.store.as_ref()?.store);
+    store.log()?;
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+        cache.hearing.not_yet();
+        return None;
+    };
+    Some(runtime.spawn(listen(Arc::downgrade(cache), store)))
+}
+
+async fn listen(cache: Weak<Shared>, store: Arc<GuardedStore>) {
+    let Some(log) = store.log() else { return };
+    let Some(name) = cache.upgrade().map(|cache| cache.voice.name.clone()) else { return };
+    let mut place: Option<Place> = None;
+    let mut pause = RETRY.0;
+    loop {
+        let listened_at = place.as_ref().map_or(Timestamp::EPOCH, |place| place.read_at);
+        let Some(read_at) = cache.upgrade().map(|cache| cache.clock.now()) else { return };
+        let read = match &place {
+            None => log.end(&name).await.map(|end| (end, None)),
+            Some(Place { position, wait, .. }) => {
+                let tail = log.read(&name, position.as_ref(), *wait).await;
+                tail.map(|tail| (tail.end.clone(), Some(tail)))
+            }
+        };
+        let Some(cache) = cache.upgrade() else { return };
+        match read {
+            Ok((position, tail)) => {
+                match tail {
+                    Some(tail) => cache.heed_all(tail, listened_at),
+                    None => cache.hearing.begins(cache.clock.now()),
+                }
+                cache.hearing.heard(cache.clock.now().plus(WAIT + GRACE));
+                (place, pause) = (Some(Place { position, wait: WAIT, read_at }), RETRY.0);
+                cache.voice.speak(&store).await;
+            }
+            Err(why) => {
+                tracing::debug!(%why, "the invalidation log cannot be read");
+                cache.hearing.not_yet();
+                cache.hearing.cut_off(cache.clock.now());
+                drop(cache);
+                // The first read after one that failed tells at once whether it works.
+                place.iter_mut().for_each(|place| place.wait = Duration::ZERO);
+                sleep(jittered(pause)).await;
+                pause = (pause * 2).min(RETRY.1);
+            }
+        }
+    }
+}
+
+/// Where to read on, and how long to wait there.
+struct Place {
+    position: Option<Position>,
+    wait: Duration,
+    /// When the last read began: what comes now was appended after that.
+    read_at: Timestamp,
+}
+
+impl Shared {
+    /// Heeds what was appended to the log after `since`.
+    fn heed_all(self: &Arc<Self>, tail: Tail, since: Timestamp) {
+        let cache = Cache { shared: Arc::clone(self) };
+        if !tail.is_complete {
+            tracing::warn!("invalidations by other processes were missed: memory is revalidated as it is used");
+            cache.heed_everything();
+        }
+        for bytes in &tail.records {
+            match Record::decode(bytes) {
+                Some(record) if record.node == self.voice.node => {}
+                Some(record) => cache.heed(&record, since),
+                None => cache.heed_everything(),
+            }
+        }
+    }
+}
+
+impl Cache {
+    fn heed_everything(&self) {
+        // Before the flights are detached: a later one must not take its entry for an unverified one.
+        self.shared.hearing.missed(self.shared.clock.now());
+        self.shared.flights.invalidate_where(|_| true);
+    }
+
+    fn heed(&self, record: &Record, since: Timestamp) {
+        let depth = match record.kind {
+            Kind::Everything => return self.heed_everything(),
+            Kind::Changed => Depth::Expire,
+            Kind::Removed | Kind::Cleared => Depth::Remove,
+        };
+        match Subject::of(record) {
+            Some(Subject::Tag { depth, tag }) => self.heed_tag(depth, tag),
+            Some(Subject::Key { region, schema, name }) => {
+                let Some(region) = self.region_named(region) else { return };
+                if record.kind == Kind::Cleared {
+                    region.heed_prefix(name, schema, since);
+                } else {
+                    region.heed(name, schema, depth, since);
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn heed_tag(&self, depth: Depth, tag: &str) {
+        // What tags a load under way will bring is not known yet.
+        self.shared.flights.invalidate_where(|_| true);
+        let tagged = self.shared.memory.keys_where(|_, entry| entry.tags.iter().any(|known| known == tag));
+        let regions = self.regions();
+        for key in tagged {
+            if let Some(region) = regions.get(key.region as usize) {
+                region.change_in_memory(&key, depth);
+            }
+        }
+    }
+}
+
+impl Region {
+    /// Another process changed what the store holds for `name`.
+    fn heed(&self, name: &str, schema: u32, depth: Depth, since: Timestamp) {
+        self.change_in_memory(&Key::new(self.shared.id, name), depth);
+        if let Some(tier) = &self.cache.store {
+            match schema == self.shared.schema {
+                true => {
+                    // Where the store is to hold something else, that must not be taken for what was written here.
+                    let since = if depth == Depth::Remove { since } else { Timestamp::FOREVER };
+                    tier.behind.take_back(&self.store_key(name), since);
+                }
+                // It knows nothing of the keys of this schema.
+                false => tier.behind.enqueue(self.store_key(name), Change::Remove { tell: false }),
+            }
+        }
+    }
+
+    /// Another process removed all that begins with `prefix`.
+    fn heed_prefix(&self, prefix: &str, schema: u32, since: Timestamp) {
+        let doomed = |key: &Key| key.region == self.shared.id && key.name.starts_with(prefix);
+        self.cache.flights.invalidate_where(doomed);
+        self.cache.memory.remove_where(doomed);
+        self.cache.setbacks.retain(|key, _| !doomed(key));
+        if let Some(tier) = &self.cache.store {
+            match schema == self.shared.schema {
+                true => tier.behind.take_back_all(&self.store_key(prefix), since),
+                false => tier.behind.clear(&self.store_key(prefix), false),
+            }
+        }
+    }
+
+    fn change_in_memory(&self, key: &Key, depth: Depth) {
+        self.cache.flights.invalidate(key, || {
+            self.cache.setbacks.remove(key);
+            match (depth, self.held(&key.name)) {
+                (Depth::Remove, _) => drop(self.cache.memory.remove(&self.key(&key.name))),
+                (Depth::Expire, Some(held)) => self.cache.memory.insert(key.clone(), Arc::new(held.superseded())),
+                (Depth::Expire, None) => {}
+            }
+        });
+    }
+}
+
+/// What a record is about.
+#[derive(Debug, PartialEq, Eq)]
+enum Subject<'a> {
+    /// A key of a region, or what the keys of a region begin with.
+    Key { region: &'a str, schema: u32, name: &'a str },
+    /// All that has a tag.
+    Tag { depth: Depth, tag: &'a str },
+}
+
+impl Subject<'_> {
+    fn of(record: &Record) -> Option<Subject<'_>> {
+        let (region, rest) = record.key.split_once(':')?;
+        if region == tags::REGION {
+            let (depth, tag) = tags::mark_of(rest)?;
+            return Some(Subject::Tag { depth, tag });
+        }
+        let (schema, name) = rest.strip_prefix('v')?.split_once(':')?;
+        Some(Subject::Key { region, schema: schema.parse().ok()?, name })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_says_what_it_is_about() {
+        let subject = |key: &str| {
+            let record = Record { kind: Kind::Changed, node: String::new(), key: key.to_owned() };
+            format!("{:?}", Subject::of(&record))
+        };
+        assert_eq!(subject("prices:v12:a:b"), r#"Some(Key { region: "prices", schema: 12, name: "a:b" })"#);
+        assert_eq!(subject("prices:v1:"), r#"Some(Key { region: "prices", schema: 1, name: "" })"#);
+        assert_eq!(subject("@tags:expired:a:b"), r#"Some(Tag { depth: Expire, tag: "a:b" })"#);
+        assert_eq!(subject("@tags:removed:a"), r#"Some(Tag { depth: Remove, tag: "a" })"#);
+        for odd in ["", "prices", "prices:1:a", "prices:v:a", "prices:v1", "@tags:faded:a"] {
+            assert_eq!(subject(odd), "None", "{odd}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Opening one connection to one server.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use ::redis::aio::MultiplexedConnection;
+use ::redis::{AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, RedisError, Value, cmd};
+use futures_util::FutureExt;
+use tokio::time::timeout;
+
+use super::reply;
+
+/// The longest that connecting, TLS and login may take together.
+const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+
+/// The backstop of callers that set no deadline of their own.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// The longest that a server may take to say whether it is a primary.
+const ROLE_WITHIN: Duration = Duration::from_secs(1);
+
+/// Why there is no connection.
+pub(super) struct Failure {
+    pub(super) why: String,
+    /// Whether it is the login that failed, which no second try mends and every try of which the server logs.
+    pub(super) login: bool,
+}
+
+impl From<RedisError> for Failure {
+    fn from(error: RedisError) -> Failure {
+        let refused = matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"));
+        Failure { why: reply::text(&error), login: refused || error.kind() == ErrorKind::AuthenticationFailed }
+    }
+}
+
+impl From<String> for Failure {
+    fn from(why: String) -> Failure {
+        Failure { why, login: false }
+    }
+}
+
+pub(super) async fn connect(info: ConnectionInfo) -> Result<MultiplexedConnection, Failure> {
+    let attempt = async {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_WITHIN))
+            .set_response_timeout(Some(ANSWER_WITHIN));
+        Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await
+    };
+    // rustls panics when a process links two providers and has installed neither.
+    match AssertUnwindSafe(attempt).catch_unwind().await {
+        Ok(connected) => connected.map_err(Failure::from),
+        Err(_) => {
+            let why = "the TLS library has no crypto provider; the program must install one".to_owned();
+            Err(Failure { why, login: true })
+        }
+    }
+}
+
+/// Whether the server at the other end is a primary. One that does not let us ask is believed to be.
+pub(super) async fn is_primary(connection: &mut MultiplexedConnection) -> Result<bool, Failure> {
+    let role = cmd("ROLE");
+    match timeout(ROLE_WITHIN, role.query_async::<Vec<Value>>(connection)).await {
+        Ok(Ok(role)) => Ok(role.first() == Some(&Value::BulkString(b"master".to_vec()))),
+        Ok(Err(error)) if error.code() == Some("NOPERM") => Ok(true),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(format!("it was silent for {ROLE_WITHIN:?}").into()),
+    }
+}

@@ -1,0 +1,113 @@
+//! The log. One server tells it over a connection that waits; where the server may be another at any time, it is looked at.
+
+use std::time::Duration;
+
+use ::redis::aio::MultiplexedConnection;
+use ::redis::{Cmd, ConnectionInfo, FromRedisValue, cmd};
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::Mutex;
+
+use super::connect::connect;
+use super::link::Fault;
+use super::{RedisStore, Servers, reply};
+use crate::store::stream::{self, Entry, Source};
+use crate::store::{Position, StoreError, Tail};
+
+/// What an answer may take beyond the time it was asked to wait.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+
+/// How often it is looked at where it cannot be waited for.
+pub(super) const EVERY: Duration = Duration::from_millis(200);
+
+/// What a stream answers to `XREAD`: each stream's name and entries.
+type Streams = Option<Vec<(Bytes, Vec<Entry>)>>;
+
+fn entries_of(streams: Streams) -> Vec<Entry> {
+    streams.into_iter().flatten().next().map(|(_, entries)| entries).unwrap_or_default()
+}
+
+pub(super) fn append(name: &str, record: &[u8]) -> Cmd {
+    let mut command = Cmd::new();
+    for word in stream::append(name.as_bytes(), record) {
+        command.arg(word);
+    }
+    command
+}
+
+fn newest(name: &str) -> Cmd {
+    cmd("XREVRANGE").arg(name).arg("+").arg("-").arg("COUNT").arg(1).take()
+}
+
+fn read(name: &str, after: &str, wait: Duration) -> Cmd {
+    let mut read = cmd("XREAD").arg("COUNT").arg(stream::PAGE).take();
+    // To wait for no time is to wait for ever.
+    if !wait.is_zero() {
+        read.arg("BLOCK").arg(wait.as_millis().max(1) as u64);
+    }
+    read.arg("STREAMS").arg(name).arg(after).take()
+}
+
+/// The connection on which the log of one server is read: a command that waits keeps all others waiting behind it.
+pub(super) struct Reader {
+    info: Box<ConnectionInfo>,
+    connection: Mutex<Option<MultiplexedConnection>>,
+}
+
+impl Reader {
+    pub(super) fn new(info: ConnectionInfo) -> Reader {
+        Reader { info: Box::new(info), connection: Mutex::default() }
+    }
+
+    pub(super) async fn read(&self, name: &str, after: Option<&Position>, wait: Duration) -> Result<Tail, StoreError> {
+        let streams: Streams = self.ask(&read(name, stream::after(after), wait), wait).await?;
+        if let Some(tail) = stream::page(&entries_of(streams), after) {
+            return Ok(tail);
+        }
+        let end = self.end(name).await?;
+        Ok(stream::nothing(end.as_ref(), after))
+    }
+
+    pub(super) async fn end(&self, name: &str) -> Result<Option<Position>, StoreError> {
+        let newest: Vec<Entry> = self.ask(&newest(name), Duration::ZERO).await?;
+        Ok(newest.first().map(|(id, _)| stream::position(id)))
+    }
+
+    async fn ask<T: FromRedisValue>(&self, command: &Cmd, wait: Duration) -> Result<T, StoreError> {
+        let mut place = self.connection.lock().await;
+        // Taken out until there is an answer: a connection whose reader gave up would answer the next one's question.
+        let mut connection = match place.take() {
+            Some(connection) => connection,
+            None => {
+                let connected = connect(ConnectionInfo::clone(&self.info)).await;
+                connected.map_err(|failure| StoreError::Unavailable(failure.why))?
+            }
+        };
+        connection.set_response_timeout(wait + ANSWER_WITHIN);
+        let answer = command.query_async(&mut connection).await;
+        let answer = answer.map_err(|error| reply::read_error(&Fault::Redis(error)))?;
+        *place = Some(connection);
+        Ok(answer)
+    }
+}
+
+impl RedisStore {
+    async fn ask_for_log<T: FromRedisValue>(&self, name: &str, command: Cmd) -> Result<T, StoreError> {
+        match &self.servers {
+            Servers::One(node) => node.ask(&command).await.map_err(|fault| reply::read_error(&fault)),
+            Servers::Many(cluster) => cluster.ask_one(name, command).await,
+        }
+    }
+}
+
+#[async_trait]
+impl Source for RedisStore {
+    async fn newest(&self, name: &str) -> Result<Option<Position>, StoreError> {
+        let newest: Vec<Entry> = self.ask_for_log(name, newest(name)).await?;
+        Ok(newest.first().map(|(id, _)| stream::position(id)))
+    }
+
+    async fn entries(&self, name: &str, after: &str) -> Result<Vec<Entry>, StoreError> {
+        self.ask_for_log(name, read(name, after, Duration::ZERO)).await.map(entries_of)
+    }
+}

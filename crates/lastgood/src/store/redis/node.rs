@@ -1,0 +1,45 @@
+//! One server, or whatever takes its place, with the task that keeps a connection to it.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+
+use super::RedisOptions;
+use super::link::Link;
+use super::supervisor::{Target, supervise};
+
+/// A [`Link`] and its supervisor, which ends with it.
+pub(super) struct Node {
+    link: Arc<Link>,
+    supervisor: JoinHandle<()>,
+}
+
+impl Node {
+    /// Connects in the background. `options` name what it is connected to.
+    pub(super) fn connect(options: RedisOptions, target: Target) -> Node {
+        let link = Link::new(options);
+        let supervisor = tokio::spawn(supervise(Arc::clone(&link), target));
+        Node { link, supervisor }
+    }
+
+    /// Hangs up for good.
+    pub(super) fn close(&self) {
+        self.supervisor.abort();
+        self.link.hang_up("the store was closed");
+    }
+}
+
+impl Deref for Node {
+    type Target = Link;
+
+    fn deref(&self) -> &Link {
+        &self.link
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.supervisor.abort();
+    }
+}

@@ -1,0 +1,253 @@
+//! Requests and their answers.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::UpstashOptions;
+use super::lanes::Lanes;
+use crate::store::StoreError;
+
+/// The backstop of callers that set no deadline of their own.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// The longest that connecting may take.
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long a read goes on after its caller gave up. It so makes a connection that the next caller finds, and leaves
+/// one whole that is merely slower than that caller's budget.
+const FINISH_WITHIN: Duration = Duration::from_secs(1);
+
+/// A request that was given up after this long without an answer says that the connections are dead.
+const SILENT_AFTER: Duration = Duration::from_millis(500);
+
+/// The most reads, and the most writes, under way at once, each with a connection of its own; more wait for their turn.
+const READS_AT_ONCE: usize = 64;
+const WRITES_AT_ONCE: usize = 32;
+
+/// The most that one answer may hold, in bytes.
+const LONGEST_ANSWER: usize = 64 << 20;
+
+/// How long an unused connection is kept.
+const IDLE_FOR: Duration = Duration::from_secs(60);
+
+/// Has a database of many regions read what this client wrote before.
+const SYNC_TOKEN: HeaderName = HeaderName::from_static("upstash-sync-token");
+const LONGEST_SYNC_TOKEN: usize = 4096;
+
+const ENCODING: HeaderName = HeaderName::from_static("upstash-encoding");
+const USER_AGENT: &str = concat!("lastgood/", env!("CARGO_PKG_VERSION"));
+
+type Connector = HttpsConnector<HttpConnector>;
+type HttpClient = Client<Connector, Full<Bytes>>;
+
+/// What came back, whatever it says.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) body: Bytes,
+}
+
+/// The connections to one database.
+pub(super) struct Link {
+    options: UpstashOptions,
+    connector: Connector,
+    client: ArcSwap<HttpClient>,
+    reads: Arc<Semaphore>,
+    writes: Arc<Semaphore>,
+    lanes: Lanes,
+    sync_token: ArcSwapOption<HeaderValue>,
+}
+
+impl Link {
+    pub(super) fn new(options: UpstashOptions) -> Result<Arc<Link>, StoreError> {
+        let connector = connector(&options).map_err(|why| StoreError::Unavailable(format!("{options}: {why}")))?;
+        let client = ArcSwap::from_pointee(client(connector.clone()));
+        Ok(Arc::new(Link {
+            options,
+            connector,
+            client,
+            reads: Arc::new(Semaphore::new(READS_AT_ONCE)),
+            writes: Arc::new(Semaphore::new(WRITES_AT_ONCE)),
+            lanes: Lanes::new(),
+            sync_token: ArcSwapOption::empty(),
+        }))
+    }
+
+    pub(super) fn options(&self) -> &UpstashOptions {
+        &self.options
+    }
+
+    /// From now on nothing is asked.
+    pub(super) fn close(&self) {
+        self.reads.close();
+        self.writes.close();
+    }
+
+    /// Sends a request that changes nothing. It goes on for a while when the caller gives up.
+    pub(super) async fn read(self: &Arc<Self>, path: &str, body: Bytes) -> Result<Answer, StoreError> {
+        let request = self.request(path, body)?;
+        let asked = async {
+            let place = self.place(&self.reads).await?;
+            self.in_background(request, FINISH_WITHIN, place).await
+        };
+        timeout(ANSWER_WITHIN, asked).await.unwrap_or(Err(StoreError::Timeout))
+    }
+
+    /// Sends a request that changes these keys, after what was sent for any of them before has been answered: requests
+    /// go over many connections, and one that its caller gave up could otherwise take effect after the next.
+    pub(super) async fn write(
+        self: &Arc<Self>,
+        path: &str,
+        body: Bytes,
+        keys: &[String],
+    ) -> Result<Answer, StoreError> {
+        let request = self.request(path, body)?;
+        let asked = async {
+            let turns = self.lanes.enter(keys).await;
+            let place = self.place(&self.writes).await?;
+            self.in_background(request, ANSWER_WITHIN, (turns, place)).await
+        };
+        timeout(ANSWER_WITHIN, asked).await.unwrap_or(Err(StoreError::Timeout))
+    }
+
+    async fn place(&self, places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, StoreError> {
+        let place = Arc::clone(places).acquire_owned().await;
+        place.map_err(|_| self.unavailable("the store was closed"))
+    }
+
+    /// Sends a request on a task of its own, which keeps `held` until there is an answer, and ends `patience` after the
+    /// caller gave up.
+    async fn in_background(
+        self: &Arc<Self>,
+        request: Request<Full<Bytes>>,
+        patience: Duration,
+        held: impl Send + 'static,
+    ) -> Result<Answer, StoreError> {
+        let (mut tell, told) = oneshot::channel();
+        let link = Arc::clone(self);
+        tokio::spawn(async move {
+            let given_up = async {
+                tell.closed().await;
+                sleep(patience).await;
+            };
+            let answer = tokio::select! {
+                answer = timeout(ANSWER_WITHIN, link.exchange(request)) => answer.unwrap_or(Err(StoreError::Timeout)),
+                () = given_up => return,
+            };
+            drop(held);
+            _ = tell.send(answer);
+        });
+        told.await.unwrap_or_else(|_| Err(self.unavailable("the request was given up")))
+    }
+
+    fn request(&self, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, StoreError> {
+        let mut request = Request::post(format!("{}{path}", self.options.base()))
+            .header(header::AUTHORIZATION, self.options.authorization())
+            .header(header::USER_AGENT, USER_AGENT)
+            .header(header::ACCEPT, "application/json")
+            .header(ENCODING, "base64");
+        if let Some(token) = &*self.sync_token.load() {
+            request = request.header(SYNC_TOKEN, &**token);
+        }
+        request.body(Full::new(body)).map_err(|_| self.unavailable("the request cannot be written"))
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, StoreError> {
+        let client = self.client.load_full();
+        let mut watch = Unanswered { link: self, client: &client, since: Instant::now(), answered: false };
+        let answer = self.send(&client, request).await;
+        watch.answered = true;
+        answer
+    }
+
+    async fn send(&self, client: &HttpClient, request: Request<Full<Bytes>>) -> Result<Answer, StoreError> {
+        let response = client.request(request).await.map_err(|error| self.unavailable(&cause(&error)))?;
+        let (head, body) = response.into_parts();
+        if let Some(token) = head.headers.get(SYNC_TOKEN).filter(|token| token.len() <= LONGEST_SYNC_TOKEN) {
+            self.sync_token.store(Some(Arc::new(token.clone())));
+        }
+        let body = Limited::new(body, LONGEST_ANSWER).collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                return self.unavailable(&format!("the answer is longer than {} MiB", LONGEST_ANSWER >> 20));
+            }
+            self.unavailable("the answer broke off")
+        })?;
+        Ok(Answer { status: head.status, body: body.to_bytes() })
+    }
+
+    fn unavailable(&self, why: &str) -> StoreError {
+        StoreError::Unavailable(self.options.redact(&format!("{} cannot be used: {why}", self.options)))
+    }
+
+    /// Lets go of connections on which nothing comes back, unless somebody did already.
+    fn replace(&self, dead: &Arc<HttpClient>) {
+        self.client.compare_and_swap(dead, Arc::new(client(self.connector.clone())));
+    }
+}
+
+/// Notices a request that was given up.
+struct Unanswered<'a> {
+    link: &'a Link,
+    client: &'a Arc<HttpClient>,
+    since: Instant,
+    answered: bool,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if !self.answered && self.since.elapsed() >= SILENT_AFTER {
+            self.link.replace(self.client);
+        }
+    }
+}
+
+/// The innermost cause of an error, which says what happened.
+fn cause(error: &dyn Error) -> String {
+    let mut innermost = error;
+    while let Some(inner) = innermost.source() {
+        innermost = inner;
+    }
+    innermost.to_string()
+}
+
+fn connector(options: &UpstashOptions) -> Result<Connector, String> {
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_nodelay(true);
+    connector.set_keepalive(Some(Duration::from_secs(30)));
+    connector.set_connect_timeout(Some(CONNECT_WITHIN));
+    let provider = rustls::crypto::ring::default_provider();
+    let builder = HttpsConnectorBuilder::new();
+    let with_tls = if options.is_tls() {
+        let roots = builder.with_provider_and_native_roots(provider);
+        roots.map_err(|why| {
+            format!("the system's certificate authorities cannot be read: {why}; install ca-certificates")
+        })?
+    } else {
+        // Nothing to check; reading the system's authorities takes long.
+        let none = ClientConfig::builder_with_provider(Arc::new(provider)).with_safe_default_protocol_versions();
+        let none = none.map_err(|why| why.to_string())?.with_root_certificates(RootCertStore::empty());
+        builder.with_tls_config(none.with_no_client_auth())
+    };
+    Ok(with_tls.https_or_http().enable_http1().wrap_connector(connector))
+}
+
+fn client(connector: Connector) -> HttpClient {
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_FOR)
+        .pool_max_idle_per_host(READS_AT_ONCE + WRITES_AT_ONCE)
+        .build(connector)
+}

@@ -1,0 +1,152 @@
+//! Where an Upstash database is and how to get in.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use http::{HeaderValue, Uri};
+
+use crate::store::StoreError;
+
+/// Where an Upstash database answers over REST, and its token. Its texts never show the token.
+#[derive(Clone)]
+pub struct UpstashOptions {
+    base: String,
+    is_tls: bool,
+    token: String,
+    authorization: HeaderValue,
+}
+
+impl UpstashOptions {
+    /// Reads `https://host[:port]`, and the database's REST token. `http://` is for loopback hosts only, because the
+    /// token would be readable on the way.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], saying what is wrong without repeating URL or token.
+    pub fn new(url: &str, token: &str) -> Result<UpstashOptions, StoreError> {
+        if url.contains('#') {
+            return Err(unusable("it has a fragment"));
+        }
+        let uri: Uri = url.parse().map_err(|_| unusable("it cannot be read as a URL"))?;
+        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(unusable("it must begin with https:// and name a host"));
+        };
+        let host = authority.host();
+        if authority.as_str().contains('@') {
+            return Err(unusable("it holds a user or password; the token goes apart"));
+        }
+        if uri.query().is_some() || uri.path() != "/" {
+            return Err(unusable("it has a path or query; write https://host alone"));
+        }
+        if host.is_empty()
+            || authority.port_u16() == Some(0)
+            || (authority.port().is_none() && authority.as_str() != host)
+        {
+            return Err(unusable("it names no host and port to connect to"));
+        }
+        let is_tls = match scheme {
+            "https" => true,
+            "http" if is_loopback(host) => false,
+            "http" => return Err(unusable("without TLS only a loopback host is asked; write https://")),
+            _ => return Err(unusable("it must begin with https://")),
+        };
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(unusable("its token is empty, or holds what no header can carry"));
+        }
+        let mut authorization = HeaderValue::from_str(&format!("Bearer {token}"))
+            .map_err(|_| unusable("its token holds what no header can carry"))?;
+        authorization.set_sensitive(true);
+        let base = format!("{scheme}://{authority}");
+        Ok(UpstashOptions { base, is_tls, token: token.to_owned(), authorization })
+    }
+
+    pub(super) fn base(&self) -> &str {
+        &self.base
+    }
+
+    pub(super) fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+
+    pub(super) fn authorization(&self) -> HeaderValue {
+        self.authorization.clone()
+    }
+
+    /// `text` without the token, should a server have repeated it.
+    pub(super) fn redact(&self, text: &str) -> String {
+        text.replace(&self.token, "***")
+    }
+}
+
+fn unusable(why: &str) -> StoreError {
+    StoreError::Unavailable(format!("the Upstash address is unusable: {why}"))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
+impl fmt::Display for UpstashOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.base)
+    }
+}
+
+impl fmt::Debug for UpstashOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpstashOptions").field("at", &self.base).field("token", &"***").finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_read_and_shown_without_its_token() {
+        for (url, shown) in [
+            ("https://eu1-x.upstash.io", "https://eu1-x.upstash.io"),
+            ("HTTPS://eu1-x.upstash.io/", "https://eu1-x.upstash.io"),
+            ("https://10.0.0.1:8443", "https://10.0.0.1:8443"),
+            ("http://127.0.0.1:8079", "http://127.0.0.1:8079"),
+            ("http://localhost:8079", "http://localhost:8079"),
+            ("http://[::1]:8079", "http://[::1]:8079"),
+        ] {
+            let options = UpstashOptions::new(url, "s3cret").expect(url);
+            assert_eq!(options.to_string(), shown);
+            assert_eq!(format!("{options:?}"), format!("UpstashOptions {{ at: {shown:?}, token: \"***\" }}"));
+            assert!(!format!("{:?}", options.authorization()).contains("s3cret"));
+            assert_eq!(options.redact("no s3cret here"), "no *** here");
+        }
+    }
+
+    #[test]
+    fn an_unusable_address_is_explained_without_its_secrets() {
+        for (url, token) in [
+            ("", "t"),
+            ("eu1-x.upstash.io", "t"),
+            ("redis://host", "t"),
+            ("https://", "t"),
+            ("https://:443", "t"),
+            ("https://host:0", "t"),
+            ("https://host:", "t"),
+            ("https://host:99999", "t"),
+            ("https://default:s3cret@host", "t"),
+            ("https://s3cret@host", "t"),
+            ("https://host/?_token=s3cret", "t"),
+            ("https://host/s3cret", "t"),
+            ("https://host#s3cret", "t"),
+            ("http://host", "t"),
+            ("http://10.0.0.1", "t"),
+            ("http://127.0.0.1.example.com", "t"),
+            ("https://host", ""),
+            ("https://host", "s3cret s3cret"),
+            ("https://host", "s3cret\r\nx: y"),
+        ] {
+            let error = UpstashOptions::new(url, token).expect_err(url).to_string();
+            assert!(error.contains("the Upstash address is unusable: "), "{error}");
+            assert!(!error.contains("s3cret"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! What this process tells the others that share its store: a line for each invalidation.
+//!
+//! It is told once the store has it: a process that heard of it earlier could read the old value once more.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use crate::store::{GuardedStore, Store};
+
+/// Records that wait to be told; beyond it everything is declared changed.
+const UNTOLD: usize = 10_000;
+
+/// What happened to what the store holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A key holds something else, which others may hold an older form of.
+    Changed,
+    /// A key holds nothing any more, and nobody may serve what it held.
+    Removed,
+    /// The same of all keys that begin so.
+    Cleared,
+    /// Nothing is told of single invalidations any more that were to be told: there were too many.
+    Everything,
+}
+
+impl Kind {
+    const ALL: [(Kind, &'static str); 4] = [
+        (Kind::Changed, "changed"),
+        (Kind::Removed, "removed"),
+        (Kind::Cleared, "cleared"),
+        (Kind::Everything, "everything"),
+    ];
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Kind::ALL.iter().find(|(kind, _)| kind == self).map_or(Ok(()), |(_, word)| f.write_str(word))
+    }
+}
+
+/// One line of the log: what happened, to which key, and who says so. As text: `KIND NODE KEY`, the key without the
+/// namespace that the log is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) kind: Kind,
+    pub(crate) node: String,
+    pub(crate) key: String,
+}
+
+impl Record {
+    pub(crate) fn encode(&self) -> Bytes {
+        format!("{} {} {}", self.kind, self.node, self.key).into()
+    }
+
+    /// `None` for what a later version says and this one does not understand.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Record> {
+        let mut words = std::str::from_utf8(bytes).ok()?.splitn(3, ' ');
+        let (kind, node, key) = (words.next()?, words.next()?, words.next()?);
+        let (kind, _) = Kind::ALL.into_iter().find(|(_, word)| *word == kind)?;
+        Some(Record { kind, node: node.to_owned(), key: key.to_owned() })
+    }
+}
+
+/// What this process has to tell the others. One at a time tells, in order.
+pub(crate) struct Voice {
+    /// The log's key in the store, and what precedes each key that is told of.
+    pub(crate) name: String,
+    prefix: String,
+    /// Distinguishes this process from the others; its own words are not news to it.
+    pub(crate) node: String,
+    untold: Mutex<VecDeque<Record>>,
+    speaking: AtomicBool,
+}
+
+impl Voice {
+    pub(crate) fn new(namespace: &str, node: u64) -> Voice {
+        Voice {
+            name: format!("{namespace}:@log"),
+            prefix: format!("{namespace}:"),
+            node: format!("{node:016x}"),
+            untold: Mutex::default(),
+            speaking: AtomicBool::new(false),
+        }
+    }
+
+    /// How much waits to be told.
+    pub(crate) fn left_to_tell(&self) -> usize {
+        self.untold().len()
+    }
+
+    fn untold(&self) -> MutexGuard<'_, VecDeque<Record>> {
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has it told that something happened to `key`, which the store has taken note of.
+    pub(crate) async fn tell(&self, store: &GuardedStore, kind: Kind, key: &str) {
+        if store.log().is_none() {
+            return;
+        }
+        let key = key.strip_prefix(&self.prefix).unwrap_or(key).to_owned();
+        self.admit(Record { kind, node: self.node.clone(), key });
+        self.speak(store).await;
+    }
+
+    fn admit(&self, record: Record) {
+        let mut untold = self.untold();
+        if untold.len() >= UNTOLD {
+            untold.clear();
+            untold.push_back(Record { kind: Kind::Everything, node: self.node.clone(), key: String::new() });
+        } else {
+            untold.push_back(record);
+        }
+    }
+
+    /// Tells what is to be told, unless another is at it. What fails is told later: by the next who has something to
+    /// tell, or once the log can be read.
+    pub(crate) async fn speak(&self, store: &GuardedStore) {
+        let Some(log) = store.log() else { return };
+        while !self.untold().is_empty() && !self.speaking.swap(true, Ordering::Acquire) {
+            let turn = Turn(&self.speaking);
+            loop {
+                let Some(first) = self.untold().front().cloned() else { break };
+                if let Err(why) = log.append(&self.name, first.encode()).await {
+                    tracing::debug!(%why, "the other processes could not be told of an invalidation yet");
+                    return;
+                }
+                let mut untold = self.untold();
+                if untold.front() == Some(&first) {
+                    untold.pop_front();
+                }
+            }
+            // What was admitted since is this one's, too, unless another takes the turn.
+            drop(turn);
+        }
+    }
+}
+
+/// The right to speak, given back however the speaker ends.
+struct Turn<'a>(&'a AtomicBool);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lines as released programs write them: a later one must still understand them.
+    #[test]
+    fn the_lines_of_the_log_are_what_they_were() {
+        let lines = [
+            (Kind::Changed, "prices:v1:BTC USDT", "changed 00c0ffee prices:v1:BTC USDT"),
+            (Kind::Removed, "prices:v12:a:b", "removed 00c0ffee prices:v12:a:b"),
+            (Kind::Cleared, "prices:v1:", "cleared 00c0ffee prices:v1:"),
+            (Kind::Changed, "@tags:expired:a b:c", "changed 00c0ffee @tags:expired:a b:c"),
+            (Kind::Everything, "", "everything 00c0ffee "),
+        ];
+        for (kind, key, line) in lines {
+            let record = Record { kind, node: "00c0ffee".to_owned(), key: key.to_owned() };
+            assert_eq!(record.encode(), line);
+            assert_eq!(Record::decode(line.as_bytes()), Some(record));
+        }
+        for unknown in [&b""[..], b"removed", b"removed node", b"renamed 00c0ffee prices:v1:a", b"\xff x y"] {
+            assert_eq!(Record::decode(unknown), None, "{unknown:?}");
+        }
+    }
+}

@@ -1,0 +1,451 @@
+//! Several processes on one store: what one invalidates, the others stop serving.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lastgood::store::{KEPT_RECORDS, MemoryStore, RedisOptions, RedisStore, Store, StoreError};
+use lastgood::testing::{Fault, FaultyStore, RedisServer};
+use lastgood::{Cache, Clock, Depth, Loaded, Reason, Region, Scope, Tier};
+use tokio::time::advance;
+
+use crate::support::{HOUR, MINUTE, SECOND, Source, a_minute, good, loaded, over, peeked, region, settle, told};
+
+/// One process: its cache, its region, and its own way to the store.
+struct Node {
+    cache: Cache,
+    prices: Region,
+    way: Arc<FaultyStore>,
+}
+
+/// Processes on one store in memory.
+struct Nodes {
+    store: MemoryStore,
+    clock: Clock,
+}
+
+impl Nodes {
+    fn new() -> Nodes {
+        let clock = Clock::paused_with_tokio();
+        Nodes { store: MemoryStore::new(clock.clone(), 256 << 20), clock }
+    }
+
+    async fn start(&self) -> Node {
+        self.start_with(self.clock.clone(), 1).await
+    }
+
+    async fn start_with(&self, clock: Clock, schema: u32) -> Node {
+        let way = FaultyStore::new(Arc::new(self.store.clone()));
+        let cache = over(Arc::clone(&way) as _, &clock);
+        let policy = a_minute().keep_for(lastgood::Keep::For(24 * HOUR));
+        let prices = cache.region_with_schema("prices", policy, schema).expect("the policy is sound");
+        settle().await;
+        Node { cache, prices, way }
+    }
+}
+
+impl Node {
+    async fn flush(&self) {
+        assert!(self.cache.flush(MINUTE).await, "the queue never drained");
+        settle().await;
+    }
+
+    async fn read(&self, source: &Source, name: &str) -> Result<(String, &'static str), Reason> {
+        told(source.read(&self.prices, name).await)
+    }
+}
+
+fn unavailable() -> Fault {
+    Fault::Fail(StoreError::Unavailable("told to".to_owned()))
+}
+
+/// Two processes that hold `v1` of two keys; the source has gone on to `v2`.
+async fn two(nodes: &Nodes, source: &Source) -> (Node, Node) {
+    let (one, other) = (nodes.start().await, nodes.start().await);
+    for name in ["BTCUSDT", "ETHUSDT"] {
+        assert_eq!(one.read(source, name).await, good("v1", "MISS"));
+        one.flush().await;
+        assert_eq!(other.read(source, name).await, good("v1", "HIT"));
+    }
+    source.set("v2");
+    (one, other)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_process_removes_no_other_serves() {
+    let (nodes, source) = (Nodes::new(), Source::answering("v1"));
+    let (one, other) = two(&nodes, &source).await;
+    one.prices.remove("BTCUSDT").await;
+    one.flush().await;
+    assert_eq!(peeked(&other.prices, "BTCUSDT"), None);
+    assert_eq!(other.read(&source, "BTCUSDT").await, good("v2", "MISS"));
+    assert_eq!(other.read(&source, "ETHUSDT").await, good("v1", "HIT"), "the other key stays");
+    // What it said itself is no news to the first.
+    assert_eq!(one.read(&source, "BTCUSDT").await, good("v2", "HIT"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_process_expires_the_others_keep_for_bad_days_alone() {
+    let (nodes, source) = (Nodes::new(), Source::answering("v1"));
+    let (one, other) = two(&nodes, &source).await;
+    one.prices.expire("BTCUSDT").await;
+    one.flush().await;
+    source.fail(Reason::Unreachable);
+    assert_eq!(other.read(&source, "BTCUSDT").await, good("v1", "LAST-GOOD"));
+    source.set("v2");
+    advance(SECOND).await;
+    assert_eq!(other.read(&source, "BTCUSDT").await, good("v2", "MISS"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_process_puts_the_others_serve_even_if_its_clock_is_a_quarter_of_an_hour_behind() {
+    let (nodes, source) = (Nodes::new(), Source::answering("v1"));
+    advance(15 * MINUTE).await;
+    let late = nodes.start_with(Clock::paused_with_tokio(), 1).await;
+    let (_one, other) = two(&nodes, &source).await;
+    // By its clock, what it puts is older than what the others hold.
+    late.prices.put("BTCUSDT", loaded("v3").fresh_for(HOUR)).await;
+    late.flush().await;
+    source.fail(Reason::Unreachable);
+    assert_eq!(other.read(&source, "BTCUSDT").await, good("v3", "HIT"));
+    assert_eq!(other.read(&source, "ETHUSDT").await, good("v1", "HIT"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cleared_region_a_prefix_and_a_tag_are_gone_in_every_process() {
+    let (nodes, source) = (Nodes::new(), Source::answering("v1"));
+    let (one, other) = two(&nodes, &source).await;
+    source.tag("oil");
+    source.set("v1");
+    for name in ["a:1", "a:2", "b:1"] {
+        one.read(&source, name).await.expect("it loads");
+        one.flush().await;
+        assert_eq!(other.read(&source, name).await, good("v1", "HIT"));
+    }
+    one.prices.remove_prefix("a:").await;
+    one.flush().await;
+    let held = |name: &str| peeked(&other.prices, name).is_some();
+    assert_eq!(["a:1", "a:2", "b:1", "BTCUSDT"].map(held), [false, false, true, true]);
+    let swept = one.cache.sweep(&Scope::Tag("oil".to_owned()), Some(Depth::Remove)).await.expect("the store answers");
+    assert_eq!(swept.changed, 1);
+    one.flush().await;
+    assert_eq!(["b:1", "BTCUSDT"].map(held), [false, true]);
+    one.prices.clear().await;
+    one.flush().await;
+    assert!(!held("BTCUSDT"));
+    // Nothing of all that befalls what is loaded after.
+    source.set("v2");
+    other.read(&source, "a:1").await.expect("it loads");
+    advance(SECOND).await;
+    settle().await;
+    assert_eq!(other.read(&source, "a:1").await, good("v2", "HIT"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_that_another_process_invalidates_is_kept_nowhere() {
+    let nodes = Nodes::new();
+    let (one, other) = (nodes.start().await, nodes.start().await);
+    let source = Source::answering("v1");
+    source.pause();
+    let loading = tokio::spawn({
+        let (prices, source) = (other.prices.clone(), source.clone());
+        async move { told(source.read(&prices, "BTCUSDT").await) }
+    });
+    settle().await;
+    one.prices.remove("BTCUSDT").await;
+    one.flush().await;
+    source.resume();
+    assert_eq!(loading.await.unwrap(), good("v1", "MISS"), "who asked before is answered");
+    other.flush().await;
+    assert_eq!(peeked(&other.prices, "BTCUSDT"), None);
+    assert_eq!(nodes.store.get("lastgood:prices:v1:BTCUSDT").await, Ok(None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_to_be_written_when_another_process_removes_it_is_not_written() {
+    let nodes = Nodes::new();
+    let (one, other) = (nodes.start().await, nodes.start().await);
+    let source = Source::answering("v1");
+    // Four are being written and do not get on; the fifth waits behind them.
+    other.way.set_writes(Fault::Hold);
+    for name in ["1", "2", "3", "4", "BTCUSDT"] {
+        other.read(&source, name).await.expect("it loads");
+        settle().await;
+    }
+    for name in ["1", "BTCUSDT"] {
+        one.prices.remove(name).await;
+    }
+    one.flush().await;
+    other.way.heal();
+    other.flush().await;
+    let stored = async |name: &str| nodes.store.get(&format!("lastgood:prices:v1:{name}")).await.unwrap().is_some();
+    assert!(!stored("BTCUSDT").await, "it waited");
+    assert!(!stored("1").await, "it was under way, and is taken back");
+    assert!(stored("2").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_written_before_a_removal_elsewhere_was_heard_is_taken_back() {
+    let (nodes, source) = (Nodes::new(), Source::answering("v1"));
+    let (one, other) = (nodes.start().await, nodes.start().await);
+    other.read(&source, "earlier").await.expect("it loads");
+    other.flush().await;
+    one.prices.remove("another").await;
+    one.flush().await;
+    advance(SECOND).await;
+    // It does not hear at the moment, and goes on writing: a load that began before the removal, and one of the earlier.
+    other.way.set_log_reads(Fault::Hold);
+    one.prices.remove("BTCUSDT").await;
+    one.prices.expire("earlier").await;
+    one.flush().await;
+    let key = "lastgood:prices:v1:BTCUSDT";
+    other.read(&source, "BTCUSDT").await.expect("it loads");
+    other.flush().await;
+    assert!(nodes.store.get(key).await.unwrap().is_some());
+    other.way.heal();
+    advance(3 * SECOND).await;
+    settle().await;
+    other.flush().await;
+    assert_eq!((peeked(&other.prices, "BTCUSDT"), nodes.store.get(key).await), (None, Ok(None)));
+    let earlier = nodes.store.get("lastgood:prices:v1:earlier").await.unwrap();
+    assert!(earlier.is_some(), "what was written long before is not: what the other has put in its place stays");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tag_reaches_what_only_another_process_holds() {
+    let (nodes, source) = (Nodes::new(), Source::answering("v1"));
+    let (one, other) = (nodes.start().await, nodes.start().await);
+    source.tag("oil");
+    source.set("v1");
+    other.read(&source, "XOM").await.expect("it loads");
+    one.cache.sweep(&Scope::Tag("oil".to_owned()), Some(Depth::Expire)).await.expect("the store answers");
+    one.flush().await;
+    source.set("v2");
+    assert_eq!(other.read(&source, "XOM").await, good("v2", "MISS"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_told_before_the_store_has_it_and_everybody_once_it_has() {
+    let (nodes, source) = (Nodes::new(), Source::answering("v1"));
+    let (one, other) = two(&nodes, &source).await;
+    one.way.set_writes(unavailable());
+    one.prices.remove("BTCUSDT").await;
+    settle().await;
+    assert_eq!(other.read(&source, "BTCUSDT").await, good("v1", "HIT"), "it would only find the old one");
+    one.way.heal();
+    advance(SECOND).await;
+    settle().await;
+    one.flush().await;
+    assert_eq!(other.read(&source, "BTCUSDT").await, good("v2", "MISS"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_told_is_told_later_in_its_order() {
+    let (nodes, source) = (Nodes::new(), Source::answering("v1"));
+    let (one, other) = two(&nodes, &source).await;
+    one.way.set_log_appends(unavailable());
+    for name in ["BTCUSDT", "ETHUSDT"] {
+        one.prices.remove(name).await;
+        one.flush().await;
+    }
+    assert_eq!(one.cache.status().store.expect("there is one").untold, 2);
+    assert_eq!(other.read(&source, "BTCUSDT").await, good("v1", "HIT"));
+    one.way.heal();
+    advance(11 * SECOND).await;
+    settle().await;
+    assert_eq!(one.cache.status().store.expect("there is one").untold, 0);
+    for name in ["BTCUSDT", "ETHUSDT"] {
+        assert_eq!(other.read(&source, name).await, good("v2", "MISS"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_cut_off_from_the_log_catches_up() {
+    let (nodes, source) = (Nodes::new(), Source::answering("v1"));
+    let (one, other) = two(&nodes, &source).await;
+    other.way.set_log_reads(unavailable());
+    settle().await;
+    one.prices.remove("BTCUSDT").await;
+    one.flush().await;
+    advance(20 * SECOND).await;
+    let unheard = source.read(&other.prices, "BTCUSDT").await.expect("memory has it");
+    assert_eq!((unheard.outcome().tier(), unheard.is_unheard()), (Some(Tier::Memory), true), "and says so");
+    other.way.heal();
+    advance(3 * SECOND).await;
+    settle().await;
+    assert_eq!(other.read(&source, "BTCUSDT").await, good("v2", "MISS"), "long before it would have expired");
+    let heard = source.read(&other.prices, "ETHUSDT").await.expect("memory has it");
+    assert_eq!((heard.outcome().tier(), heard.is_unheard()), (Some(Tier::Memory), false), "it lost nothing else");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_missed_what_the_log_no_longer_holds_revalidates_what_it_has() {
+    let (nodes, source) = (Nodes::new(), Source::answering("v1"));
+    let (one, other) = two(&nodes, &source).await;
+    other.way.set_log_reads(unavailable());
+    settle().await;
+    one.prices.remove("BTCUSDT").await;
+    for _ in 0..KEPT_RECORDS {
+        one.prices.remove("another").await;
+        one.flush().await;
+    }
+    other.way.heal();
+    advance(3 * SECOND).await;
+    settle().await;
+    source.fail(Reason::Unreachable);
+    assert_eq!(other.read(&source, "ETHUSDT").await, good("v1", "HIT"), "the store has it still: no source is asked");
+    source.set("v2");
+    assert_eq!(other.read(&source, "BTCUSDT").await, good("v2", "MISS"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_cut_off_for_long_revalidates_and_serves_the_last_good_answer_where_it_cannot() {
+    let nodes = Nodes::new();
+    let other = nodes.start().await;
+    let source = Source::answering("v1");
+    other.prices.put("BTCUSDT", loaded("v1").fresh_for(HOUR)).await;
+    settle().await;
+    other.way.set(unavailable());
+    settle().await;
+    advance(59 * SECOND).await;
+    assert_eq!(other.read(&source, "BTCUSDT").await, good("v1", "HIT"));
+    advance(2 * SECOND).await;
+    source.fail(Reason::Unreachable);
+    assert_eq!(other.read(&source, "BTCUSDT").await, good("v1", "LAST-GOOD"));
+    source.set("v2");
+    advance(MINUTE).await;
+    assert_eq!(other.read(&source, "BTCUSDT").await, good("v2", "MISS"));
+    assert_eq!(other.read(&source, "BTCUSDT").await, good("v2", "HIT"), "what it loaded since is believed as long");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_starts_without_the_store_does_not_believe_what_it_took_in_before_it_listens() {
+    let (nodes, source) = (Nodes::new(), Source::answering("v1"));
+    let way = FaultyStore::new(Arc::new(nodes.store.clone()));
+    way.set(unavailable());
+    let cache = over(Arc::clone(&way) as _, &nodes.clock);
+    let prices = region(&cache, a_minute());
+    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "MISS"));
+    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "HIT"));
+    way.heal();
+    advance(3 * SECOND).await;
+    settle().await;
+    source.set("v2");
+    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v2", "MISS"));
+    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v2", "HIT"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn processes_of_two_schemas_invalidate_for_each_other_and_come_to_rest() {
+    let nodes = Nodes::new();
+    let (old, new) = (nodes.start_with(nodes.clock.clone(), 1).await, nodes.start_with(nodes.clock.clone(), 2).await);
+    let source = Source::answering("v1");
+    for node in [&old, &new] {
+        node.read(&source, "BTCUSDT").await.expect("it loads");
+        node.flush().await;
+    }
+    old.prices.remove("BTCUSDT").await;
+    old.flush().await;
+    new.flush().await;
+    assert_eq!(nodes.store.get("lastgood:prices:v2:BTCUSDT").await, Ok(None), "its own key is gone as well");
+    source.set("v2");
+    assert_eq!(new.read(&source, "BTCUSDT").await, good("v2", "MISS"));
+    assert_eq!(old.read(&source, "BTCUSDT").await, good("v2", "MISS"));
+    for _ in 0..10 {
+        settle().await;
+    }
+    for node in [&old, &new] {
+        assert_eq!(node.read(&source, "BTCUSDT").await, good("v2", "HIT"));
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_cache_listens_no_longer() {
+    let nodes = Nodes::new();
+    let way = FaultyStore::new(Arc::new(nodes.store.clone()));
+    let cache = over(Arc::clone(&way) as _, &nodes.clock);
+    settle().await;
+    drop(cache);
+    settle().await;
+    assert_eq!(Arc::strong_count(&way), 1);
+}
+
+/// Two processes on one real Redis.
+async fn on_redis(server: &RedisServer) -> (Cache, Region) {
+    let store = RedisStore::connect(RedisOptions::parse(&server.url()).expect("a good URL"));
+    let cache = over(Arc::new(store), &Clock::system());
+    let prices = region(&cache, a_minute());
+    eventually("attached", async || cache.probe_store().await.is_some_and(|probe| probe.is_ok())).await;
+    (cache, prices)
+}
+
+async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+#[tokio::test]
+async fn processes_on_one_redis_hear_of_each_other() {
+    let server = RedisServer::start();
+    let source = Source::answering("v1");
+    let ((one, of_one), (other, of_other)) = (on_redis(&server).await, on_redis(&server).await);
+    for name in ["removed", "expired", "put", "kept", "tagged"] {
+        if name == "tagged" {
+            source.tag("oil");
+            source.set("v1");
+        }
+        source.read(&of_one, name).await.expect("it loads");
+        assert!(one.flush(MINUTE).await);
+        eventually("the other has it", async || {
+            source.read(&of_other, name).await.expect("it reads");
+            peeked(&of_other, name).is_some()
+        })
+        .await;
+    }
+    source.set("v2");
+    of_one.remove("removed").await;
+    of_one.expire("expired").await;
+    of_one.put("put", Loaded::from(lastgood::Value::new("v3"))).await;
+    one.sweep(&Scope::Tag("oil".to_owned()), Some(Depth::Remove)).await.expect("Redis answers");
+    eventually("all is heard", async || {
+        let gone = |name: &str| peeked(&of_other, name).is_none();
+        gone("removed") && gone("tagged")
+    })
+    .await;
+    assert_eq!(told(source.read(&of_other, "expired").await), good("v2", "MISS"));
+    assert_eq!(told(source.read(&of_other, "put").await).expect("it reads").0, "v3");
+    assert_eq!(told(source.read(&of_other, "kept").await), good("v1", "HIT"));
+    // Nothing without a time to live, the log included.
+    let keys = server.command(&["KEYS", "*"]);
+    for key in keys.lines().filter(|line| line.starts_with("lastgood:")) {
+        let left = server.command(&["PTTL", key]);
+        assert!(left.trim().trim_start_matches(':').parse::<i64>().is_ok_and(|left| left > 0), "{key}: {left}");
+    }
+    drop(other);
+}
+
+#[tokio::test]
+async fn a_log_that_is_deleted_is_noticed_with_the_next_record() {
+    let server = RedisServer::start();
+    let source = Source::answering("v1");
+    let ((one, of_one), (_other, of_other)) = (on_redis(&server).await, on_redis(&server).await);
+    of_one.remove("anything").await;
+    assert!(one.flush(MINUTE).await);
+    source.read(&of_one, "BTCUSDT").await.expect("it loads");
+    assert!(one.flush(MINUTE).await);
+    eventually("the other has it", async || {
+        source.read(&of_other, "BTCUSDT").await.expect("it reads");
+        of_other.peek("BTCUSDT").is_some_and(|held| !held.is_unheard())
+    })
+    .await;
+    server.command(&["FLUSHALL"]);
+    of_one.remove("anything").await;
+    assert!(one.flush(MINUTE).await);
+    eventually("it is not believed any more", async || {
+        of_other.peek("BTCUSDT").is_none_or(|held| held.freshness() != lastgood::Freshness::Fresh)
+    })
+    .await;
+}
