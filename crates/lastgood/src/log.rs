@@ -106,7 +106,7 @@ impl Shared {
 
 impl Cache {
     fn heed_everything(&self) {
-        // Before the flights are detached: a later one must not take its entry for an unverified one.
+        // Before the flights are detached: no later read may take what memory holds for verified.
         self.shared.hearing.missed(self.shared.clock.now());
         self.shared.flights.invalidate_where(|_| true);
     }

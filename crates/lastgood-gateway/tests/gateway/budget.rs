@@ -6,21 +6,12 @@ use lastgood::testing::RedisServer;
 use lastgood_sim::{SimConfig, Venue};
 use tokio::time::Instant;
 
-use crate::support::{Exchange, Got, Running, client, get, read};
+use crate::support::{Exchange, Got, Running, client, eventually, get, read};
 
 const KLINES: &str = "/api/v3/klines?symbol=BTCUSDT&interval=1h&limit=5";
 
 fn klines(symbol: &str) -> String {
     format!("/api/v3/klines?symbol={symbol}&interval=1h&limit=5")
-}
-
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
 async fn signed(gateway: &Running) -> Got {

@@ -9,7 +9,7 @@ use lastgood_gateway::config::{ConfigFile, FlagValue, Settings, Sources, resolve
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::support::{Got, Running, client, get, read};
+use crate::support::{Got, Running, client, eventually, get, read};
 
 mod signals;
 mod stock_api;
@@ -89,15 +89,6 @@ async fn admin(gateway: &Running, target: &str, body: Value) -> Value {
     let got = read(request.send().await.expect("an answer")).await;
     assert_eq!(got.status, 200, "{target}: {}", got.text());
     got.json()
-}
-
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
 /// Runs the example's own command to its end, with the program under test.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use lastgood::testing::RedisServer;
 use serde_json::Value;
 
-use crate::support::{Exchange, Running, Sink, get};
+use crate::support::{Exchange, Running, Sink, eventually, get};
 
 const TICKER: &str = "/api/v3/ticker/price?symbol=BTCUSDT";
 
@@ -28,15 +28,6 @@ fn promtool(verb: &str, file: &Path) {
     let output = output.unwrap_or_else(|why| panic!("promtool: {why}; run tests/install-tools.sh"));
     let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
     assert!(output.status.success(), "promtool {verb} rules {}: {said}", file.display());
-}
-
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
 /// A metric, and what is said of it: label by label the values that occur.

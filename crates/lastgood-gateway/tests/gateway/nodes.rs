@@ -7,7 +7,7 @@ use lastgood_sim::ClockMode;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Exchange, Got, Running, client, get, half_past, read};
+use crate::support::{Exchange, Got, Running, client, eventually, get, half_past, read};
 
 const PRICE: &str = "/api/v3/ticker/price?symbol=BTCUSDT";
 const CANDLES: &str = "/api/v3/klines?symbol=BTCUSDT&interval=1h&limit=300";
@@ -56,15 +56,6 @@ impl Two {
 
 async fn log(gateway: &Running) -> Value {
     get(gateway.url("/health")).await.json()["cache"]["log"].clone()
-}
-
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
 async fn ask(gateway: &Running, method: Method, target: &str, body: &str) -> Got {

@@ -5,14 +5,14 @@ use std::time::Duration;
 use lastgood::testing::{Chaos, ChaosProxy, RedisCluster, RedisSentinels, RedisServer};
 use tokio::time::Instant;
 
-use crate::support::{Exchange, Running, get};
+use crate::support::{Exchange, Running, eventually, get};
 
 /// What one request may take when the store does nothing for it: the budget of 25 ms, and what a busy machine adds.
 const BOUND: Duration = Duration::from_millis(400);
 
 const SYMBOLS: [&str; 6] = ["BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT"];
 
-fn question(symbol: &str, limit: usize) -> String {
+pub(crate) fn question(symbol: &str, limit: usize) -> String {
     format!("/api/v3/klines?symbol={symbol}&interval=1h&limit={limit}")
 }
 
@@ -22,7 +22,7 @@ async fn over(exchange: &Exchange, redis: &str) -> Running {
 
 /// Cold questions, each answered well and most in bounds: a busy machine may stand still for one, a store that is
 /// waited for holds up all. `round` makes them new.
-async fn answers_everything(gateway: &Running, round: usize) {
+pub(crate) async fn answers_everything(gateway: &Running, round: usize) {
     let mut took = Vec::new();
     for symbol in SYMBOLS {
         let asked = Instant::now();
@@ -32,15 +32,6 @@ async fn answers_everything(gateway: &Running, round: usize) {
     }
     took.sort_unstable();
     assert!(took[SYMBOLS.len() / 2] < BOUND, "{took:?}");
-}
-
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
 /// The number that a command answers.
@@ -55,7 +46,7 @@ fn keys(redis: &RedisServer) -> Vec<String> {
     reply.lines().filter(|line| !line.starts_with(['*', '$'])).map(str::to_owned).collect()
 }
 
-async fn health(gateway: &Running) -> serde_json::Value {
+pub(crate) async fn health(gateway: &Running) -> serde_json::Value {
     get(gateway.url("/health")).await.json()
 }
 

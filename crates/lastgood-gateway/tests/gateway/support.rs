@@ -15,6 +15,16 @@ pub(crate) fn half_past() -> u64 {
     lastgood::Clock::system().now().as_millis() / 3_600_000 * 3_600_000 + 1_800_000
 }
 
+/// Waits until something holds, as long as it may take a busy machine.
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
 /// Everything written to it, shared: where a log goes that a test reads.
 #[derive(Clone, Default)]
 pub(crate) struct Sink(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);

@@ -6,48 +6,15 @@ use std::time::Duration;
 
 use lastgood::testing::{Canned, Chaos, ChaosProxy, RedisServer, UpstashFront};
 use lastgood_gateway::config::StoreSetting;
-use tokio::time::Instant;
 
-use crate::support::{Exchange, Running, Sink, get, half_past, settings_of};
+use crate::redis::{answers_everything, health, question};
+use crate::support::{Exchange, Running, Sink, eventually, get, half_past, settings_of};
 
 pub(crate) const TOKEN: &str = "AX-the-secret_token==";
-/// What one request may take when the store does nothing for it: the budget of 25 ms, and what a busy machine adds.
-const BOUND: Duration = Duration::from_millis(400);
-const SYMBOLS: [&str; 6] = ["BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT"];
-
-fn question(symbol: &str, limit: usize) -> String {
-    format!("/api/v3/klines?symbol={symbol}&interval=1h&limit={limit}")
-}
 
 async fn over(exchange: &Exchange, store: &str, more: &[(&str, &str)]) -> Running {
     let flags = [("store", store), ("store_token", TOKEN), ("regions.klines.fresh_for", "5m")];
     Running::start(&exchange.url(), &[&flags[..], more].concat()).await
-}
-
-/// Cold questions, each answered well and most in bounds. `round` makes them new.
-async fn answers_everything(gateway: &Running, round: usize) {
-    let mut took = Vec::new();
-    for symbol in SYMBOLS {
-        let asked = Instant::now();
-        let got = get(gateway.url(&question(symbol, 10 + round))).await;
-        assert_eq!(got.status, 200, "{}", got.text());
-        took.push(asked.elapsed());
-    }
-    took.sort_unstable();
-    assert!(took[SYMBOLS.len() / 2] < BOUND, "{took:?}");
-}
-
-async fn health(gateway: &Running) -> serde_json::Value {
-    get(gateway.url("/health")).await.json()
-}
-
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
 async fn is_used_again(gateway: &Running) {

@@ -7,7 +7,7 @@ use lastgood::testing::RedisServer;
 use lastgood_sim::SimConfig;
 use serde_json::{Value, json};
 
-use crate::support::{Exchange, Got, Running, client, get, half_past, read};
+use crate::support::{Exchange, Got, Running, client, eventually, get, half_past, read};
 
 const TICKERS: &str = "/api/v3/ticker/24hr";
 
@@ -22,15 +22,6 @@ const DECLARED: [(&str, &str); 8] = [
     ("regions.klines.fresh_for", "10m"),
     ("regions.ticker_24hr.fresh_for", "10m"),
 ];
-
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
-}
 
 /// An exchange whose candles form on while the gateway's clock goes.
 async fn exchange() -> Exchange {

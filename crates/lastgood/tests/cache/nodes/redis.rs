@@ -1,0 +1,91 @@
+//! The same on a real Redis.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lastgood::store::{RedisOptions, RedisStore};
+use lastgood::testing::RedisServer;
+use lastgood::{Cache, Clock, Depth, Freshness, Loaded, Region, Scope, Value};
+
+use crate::support::{MINUTE, Source, a_minute, good, over, peeked, region, told};
+
+/// Two processes on one real Redis.
+async fn on_redis(server: &RedisServer) -> (Cache, Region) {
+    let store = RedisStore::connect(RedisOptions::parse(&server.url()).expect("a good URL"));
+    let cache = over(Arc::new(store), &Clock::system());
+    let prices = region(&cache, a_minute());
+    eventually("attached", async || cache.probe_store().await.is_some_and(|probe| probe.is_ok())).await;
+    (cache, prices)
+}
+
+async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+#[tokio::test]
+async fn processes_on_one_redis_hear_of_each_other() {
+    let server = RedisServer::start();
+    let source = Source::answering("v1");
+    let ((one, of_one), (other, of_other)) = (on_redis(&server).await, on_redis(&server).await);
+    for name in ["removed", "expired", "put", "kept", "tagged"] {
+        if name == "tagged" {
+            source.tag("oil");
+            source.set("v1");
+        }
+        source.read(&of_one, name).await.expect("it loads");
+        assert!(one.flush(MINUTE).await);
+        eventually("the other has it", async || {
+            source.read(&of_other, name).await.expect("it reads");
+            peeked(&of_other, name).is_some()
+        })
+        .await;
+    }
+    source.set("v2");
+    of_one.remove("removed").await;
+    of_one.expire("expired").await;
+    of_one.put("put", Loaded::from(Value::new("v3"))).await;
+    one.sweep(&Scope::Tag("oil".to_owned()), Some(Depth::Remove)).await.expect("Redis answers");
+    eventually("all is heard", async || {
+        let gone = |name: &str| peeked(&of_other, name).is_none();
+        gone("removed") && gone("tagged")
+    })
+    .await;
+    assert_eq!(told(source.read(&of_other, "expired").await), good("v2", "MISS"));
+    assert_eq!(told(source.read(&of_other, "put").await).expect("it reads").0, "v3");
+    assert_eq!(told(source.read(&of_other, "kept").await), good("v1", "HIT"));
+    // Nothing without a time to live, the log included.
+    let keys = server.command(&["KEYS", "*"]);
+    for key in keys.lines().filter(|line| line.starts_with("lastgood:")) {
+        let left = server.command(&["PTTL", key]);
+        assert!(left.trim().trim_start_matches(':').parse::<i64>().is_ok_and(|left| left > 0), "{key}: {left}");
+    }
+    drop(other);
+}
+
+#[tokio::test]
+async fn a_log_that_is_deleted_is_noticed_with_the_next_record() {
+    let server = RedisServer::start();
+    let source = Source::answering("v1");
+    let ((one, of_one), (_other, of_other)) = (on_redis(&server).await, on_redis(&server).await);
+    of_one.remove("anything").await;
+    assert!(one.flush(MINUTE).await);
+    source.read(&of_one, "BTCUSDT").await.expect("it loads");
+    assert!(one.flush(MINUTE).await);
+    eventually("the other has it", async || {
+        source.read(&of_other, "BTCUSDT").await.expect("it reads");
+        of_other.peek("BTCUSDT").is_some_and(|held| !held.is_unheard())
+    })
+    .await;
+    server.command(&["FLUSHALL"]);
+    of_one.remove("anything").await;
+    assert!(one.flush(MINUTE).await);
+    eventually("it is not believed any more", async || {
+        of_other.peek("BTCUSDT").is_none_or(|held| held.freshness() != Freshness::Fresh)
+    })
+    .await;
+}
