@@ -3,14 +3,15 @@
 //!
 //! Of a series three kinds of values lie in the tiers, each by itself sound:
 //!
-//! * **blocks**, the closed candles of a stretch of time as the exchange wrote them, with the spans that are wholly
-//!   known. They do not change any more, but grow. What is in no span is not known: a gap between known candles is
-//!   known to be one.
+//! * **blocks**, the closed candles of a stretch of time as the exchange wrote them, with the spans that were told:
+//!   which candles there are in them, or that there are none. What is in no span is not known.
 //! * **voids**, long stretches without a candle, such as that before the first.
 //! * the **tail**, every candle from a moment on: the forming one, and the one before as long as it may be corrected.
-//!   It alone is ever stale.
 //!
-//! A candle is settled once a newer one exists and its grace has passed.
+//! A candle is settled once a newer one exists and its grace has passed. What one answer tells is believed for a
+//! while only; an independent later answer confirms it (see [`told`]). Each load asks for one candle that is kept
+//! already: if that comes back different, twice, the exchange has changed its history, and nothing that is kept of the
+//! series is believed any longer.
 
 use std::cell::Cell;
 use std::fmt;
@@ -29,22 +30,29 @@ use crate::source::Source;
 
 mod bars;
 mod block;
+mod explain;
 mod feed;
+mod keep;
 mod lanes;
 mod load;
 mod resolve;
 mod rows;
 mod series;
 mod spans;
+mod told;
+mod voided;
 
 pub use self::bars::{Bar, BarFault, Bars, BarsSet};
 use self::block::{Block, Tail};
+pub use self::explain::KnownSpan;
 use self::feed::InUse;
 pub use self::feed::{Fed, StreamedCandle};
+use self::keep::{Draft, RECALL, TAIL, VOIDS, kept_block};
 use self::lanes::Lanes;
-use self::load::{Draft, RECALL, TAIL, VOIDS};
 use self::resolve::{Known, Resolution, resolve};
 pub use self::series::{Question, Series};
+use self::spans::Belief;
+pub use self::voided::{Voided, VoidedSeries};
 
 /// Asks the exchange.
 #[async_trait]
@@ -74,6 +82,7 @@ pub struct Candles {
     exchange: Arc<dyn Exchange>,
     lanes: Lanes,
     in_use: InUse,
+    voided: Arc<Voided>,
 }
 
 /// An answer put together of what is known.
@@ -111,6 +120,9 @@ impl For {
 
 /// The tail is written to the store at most once in so long: a restart or another node loads the rest of it anew.
 const STORED_EVERY: Duration = Duration::from_secs(10);
+/// An answer that ends before the one that is kept is refused as long as that one is no older: a host of the exchange
+/// lags. After that the exchange is believed.
+const OLDER_FOR: Duration = Duration::from_secs(60);
 /// How often an answer may turn out to lack something more.
 const ATTEMPTS: usize = 8;
 /// How often a load that another asked for may turn out not to have brought what is wanted.
@@ -119,7 +131,15 @@ const WAITS: usize = 100;
 impl Candles {
     /// Candles in `region`, of what `exchange` answers. `has_store` tells whether the region's cache has a store.
     pub fn new(region: Region, has_store: bool, clock: Clock, exchange: Arc<dyn Exchange>) -> Self {
-        Candles { region, has_store, clock, exchange, lanes: Lanes::default(), in_use: InUse::default() }
+        Candles {
+            region,
+            has_store,
+            clock,
+            exchange,
+            lanes: Lanes::default(),
+            in_use: InUse::default(),
+            voided: Arc::default(),
+        }
     }
 
     /// The rows that a question asks for.
@@ -153,11 +173,23 @@ impl Candles {
     pub fn is_warm(&self, question: &Question) -> bool {
         let tail = self.fresh_tail(&question.series);
         let end = tail.as_ref().and_then(Tail::of);
-        let view = View { candles: self, series: &question.series, age: Cell::default() };
+        let view = self.view(&question.series, Belief::At(self.now()));
         matches!(resolve(question, &view, end.as_deref(), self.now()), Resolution::Whole { .. })
     }
 
     async fn find(&self, question: &Arc<Question>, whom: For) -> Result<Slice, Error> {
+        let found = match self.put_together(question, whom).await {
+            // What was being put together was thrown away meanwhile.
+            Err(error) if error.reason == Reason::Abandoned => self.put_together(question, whom).await,
+            found => found,
+        };
+        found.or_else(|error| match whom {
+            For::Reader if is_of_the_exchange(error.reason) => self.last_good(question, error),
+            _ => Err(error),
+        })
+    }
+
+    async fn put_together(&self, question: &Arc<Question>, whom: For) -> Result<Slice, Error> {
         let series = &question.series;
         let (mut tail, mut outcome, mut stuck_on) = (None, None, None);
         let (mut attempts, mut waits) = (0, 0);
@@ -166,7 +198,7 @@ impl Candles {
             tail = tail.or_else(|| self.fresh_tail(series));
             let known = tail.clone().or_else(|| self.region.peek(&series.key(TAIL)));
             let end = known.as_ref().and_then(Tail::of);
-            let view = View { candles: self, series, age: Cell::default() };
+            let view = self.view(series, Belief::At(self.now()));
             match resolve(question, &view, end.as_deref(), self.now()) {
                 Resolution::Whole { runs, ends_in_tail } if !ends_in_tail || tail.is_some() => {
                     return Ok(self.slice(runs, view.age.get(), outcome, tail.filter(|_| ends_in_tail)));
@@ -182,7 +214,7 @@ impl Candles {
                     None => tail = Some(self.load_tail(question, whom).await?),
                 },
                 Resolution::Missing(hole) => {
-                    let filled = self.fill(question, end, whom).await?;
+                    let filled = self.fill_in_time(question, end, whom).await?;
                     // The load may have come to the end of the series, and know it from earlier on.
                     tail = self.fresh_tail(series).or(tail);
                     stuck_on = (filled != Outcome::Joined).then_some(hole);
@@ -197,9 +229,55 @@ impl Candles {
         Err(Error::new(Reason::Abandoned, "the candles asked for cannot be told from those still forming"))
     }
 
+    /// What is kept for a question, believed or not, for when the exchange does not answer it.
+    fn last_good(&self, question: &Question, error: Error) -> Result<Slice, Error> {
+        let series = &question.series;
+        let kept = self.region.peek(&series.key(TAIL));
+        let end = kept.as_ref().and_then(Tail::of);
+        let view = self.view(series, Belief::All);
+        match resolve(question, &view, end.as_deref(), self.now()) {
+            Resolution::Whole { runs, ends_in_tail } => {
+                let outcome = Outcome::LastGood(error.reason);
+                let tail = kept.filter(|_| ends_in_tail);
+                Ok(Slice { runs, outcome, given_at: self.clock.now(), age: view.age.get(), tail })
+            }
+            // The exchange contradicts itself, and nothing is kept: what it says to the question as asked is its own.
+            _ if error.reason == Reason::Malformed => Err(Error { reason: Reason::Abandoned, ..error }),
+            _ => Err(error),
+        }
+    }
+
+    /// Whether all that a question asks for is kept, believed or not.
+    fn has_kept(&self, question: &Question) -> bool {
+        let end = self.region.peek(&question.series.key(TAIL)).as_ref().and_then(Tail::of);
+        let view = self.view(&question.series, Belief::All);
+        matches!(resolve(question, &view, end.as_deref(), self.now()), Resolution::Whole { .. })
+    }
+
+    fn view<'a>(&'a self, series: &'a Series, belief: Belief) -> View<'a> {
+        View { candles: self, series, belief, age: Cell::default() }
+    }
+
     /// Forgets a series in every tier.
     pub async fn invalidate(&self, series: &Series) {
         self.region.remove_prefix(&series.prefix).await;
+    }
+
+    /// Which series lost their history because the exchange had changed it.
+    pub fn voided(&self) -> &Voided {
+        &self.voided
+    }
+
+    /// Stops believing what is kept of a series: the exchange has changed it.
+    async fn void(&self, series: &Series, open: u64) {
+        tracing::warn!(
+            series = series.name(),
+            candle = open,
+            "the exchange gives a settled candle otherwise than before, or no longer: what was kept of this series is \
+             loaded again"
+        );
+        self.voided.note(series.name(), self.clock.now());
+        self.invalidate(series).await;
     }
 
     /// The end of a series, if memory holds it fresh.
@@ -227,10 +305,17 @@ impl Candles {
         let load = move || async move {
             let series = &question.series;
             let turn = Arc::new(candles.lanes.enter(&series.prefix).await);
-            let earlier = candles.region.peek(&series.key(TAIL)).as_ref().and_then(Tail::of);
+            let kept = candles.region.peek(&series.key(TAIL));
+            let earlier = kept.as_ref().and_then(Tail::of);
             let wanted = question.wants_of_the_end(candles.now());
             let draft = Draft::new(&candles, series, whom.priority(earlier.is_some()));
             let (tail, beside) = draft.tail(wanted, earlier.as_deref()).await?;
+            if let (Some(kept), Some(earlier)) = (&kept, &earlier)
+                && kept.age() < OLDER_FOR
+                && tail.is_older_than(earlier)
+            {
+                return Err(Error::new(Reason::Malformed, "the exchange's answer is older than one before it"));
+            }
             Ok(candles.loaded(series, &tail, Filled { hold: Some(turn), ..beside }))
         };
         if whom == For::Reader {
@@ -255,16 +340,39 @@ impl Candles {
         keys
     }
 
+    /// As [`Candles::fill`], but no longer than a reader is to wait where something is kept.
+    async fn fill_in_time(
+        &self,
+        question: &Arc<Question>,
+        tail: Option<Arc<Tail>>,
+        whom: For,
+    ) -> Result<Outcome, Error> {
+        let has_kept = self.has_kept(question);
+        let filled = self.fill(question, tail, whom.priority(has_kept));
+        if whom != For::Reader || !has_kept {
+            return filled.await;
+        }
+        let patience = self.region.policy().soft_timeout;
+        tokio::time::timeout(patience, filled)
+            .await
+            .unwrap_or_else(|_| Err(Error::new(Reason::TimedOut, format!("no answer within {patience:?}"))))
+    }
+
     /// Loads what a question lacks before the end of its series, from the store or the exchange, and says from which
     /// it came or whether another load brought it.
-    async fn fill(&self, question: &Arc<Question>, tail: Option<Arc<Tail>>, whom: For) -> Result<Outcome, Error> {
+    async fn fill(
+        &self,
+        question: &Arc<Question>,
+        tail: Option<Arc<Tail>>,
+        priority: Priority,
+    ) -> Result<Outcome, Error> {
         let (candles, question) = (self.clone(), Arc::clone(question));
         let asked = Arc::new(AtomicBool::new(false));
         let asks = Arc::clone(&asked);
         let key = question.series.key("fill");
         let load = move || async move {
             let turn = Arc::new(candles.lanes.enter(&question.series.prefix).await);
-            let draft = Draft::new(&candles, &question.series, whom.priority(false));
+            let draft = Draft::new(&candles, &question.series, priority);
             Ok(Filled { hold: Some(turn), ..draft.fill(&question, tail.as_deref(), &asks).await? })
         };
         Ok(match self.region.fill(&key, load).await? {
@@ -284,7 +392,7 @@ impl Candles {
 
     /// A block that memory holds.
     fn held(&self, key: &str) -> Option<Arc<Block>> {
-        self.region.peek(key).as_ref().and_then(Block::of)
+        self.region.peek(key).as_ref().and_then(kept_block)
     }
 
     /// Now, by the clock that candles open and close by.
@@ -297,6 +405,7 @@ impl Candles {
 struct View<'a> {
     candles: &'a Candles,
     series: &'a Series,
+    belief: Belief,
     /// The age of the oldest of what was looked at.
     age: Cell<Duration>,
 }
@@ -305,12 +414,21 @@ impl Known for View<'_> {
     fn block(&self, index: u64) -> Option<Arc<Block>> {
         let answer = self.candles.region.peek(&self.series.block_key(index))?;
         self.age.set(self.age.get().max(answer.age()));
-        Block::of(&answer)
+        kept_block(&answer)
     }
 
     fn voids(&self) -> Option<Arc<Block>> {
         self.candles.held(&self.series.key(VOIDS))
     }
+
+    fn belief(&self) -> Belief {
+        self.belief
+    }
+}
+
+/// Whether a load failed for want of a good answer of the exchange, not because of the question.
+fn is_of_the_exchange(reason: Reason) -> bool {
+    !matches!(reason, Reason::NotFound | Reason::Abandoned | Reason::Yielded)
 }
 
 impl fmt::Debug for Candles {

@@ -10,12 +10,14 @@ use lastgood::{Answer, Error, Filled, Loaded, Outcome, Persist, Reason, Timestam
 use rust_decimal::Decimal;
 use serde::Deserialize;
 
+use super::Candles;
 use super::block::Tail;
-use super::load::{Draft, TAIL};
+use super::keep::{Draft, TAIL};
 use super::resolve::Known;
 use super::rows::Rows;
 use super::series::{Question, Series};
-use super::{Candles, View};
+use super::spans::Belief;
+use super::told::{Kind, Piece};
 use crate::budget::Priority;
 use crate::query::Params;
 use crate::source::Source;
@@ -281,7 +283,7 @@ impl Candles {
         };
         let mut index = series.block_at(tail.from);
         let mut more = take(&tail.rows, tail.rows.times().len());
-        let view = View { candles: self, series, age: Default::default() };
+        let view = self.view(series, Belief::All);
         // The tail may be the first to open in its block, and a hole may be wider than a block.
         let mut absent = 0;
         while more && absent < MOST_ABSENT {
@@ -308,7 +310,8 @@ impl Draft<'_> {
             let (first, last) = (run.first()?, run.last()?);
             // A bar tells of all the time until its close.
             let to = last.close_time.as_millis().min(known_end - 1);
-            self.learn(&rows, first.open_time.as_millis(), to).await.ok()?;
+            let piece = Piece { from: first.open_time.as_millis(), to, kind: Kind::Confirmed };
+            self.learn(&rows, &[piece]).await.ok()?;
         }
         let mut end: BTreeMap<u64, String> = BTreeMap::new();
         if let Some(tail) = earlier {
@@ -318,7 +321,7 @@ impl Draft<'_> {
         end.extend(bars.range(known_end..).map(|(open, bar)| (*open, bar.row())));
         let text = Rows::join(end.values().map(String::as_bytes));
         let now = self.candles.now();
-        let tail = self.settle(&Rows::of_text(&text)?, known_end, now).await.ok()?;
+        let tail = self.settle(&Rows::of_text(&text)?, known_end, now, Kind::Confirmed).await.ok()?;
         Some((tail, self.finish()))
     }
 }

@@ -1,14 +1,17 @@
-//! Closed candles of one stretch of time, with the spans that are wholly known.
+//! Closed candles of one stretch of time, with what was told of which part of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use lastgood::{Answer, Derived, Loaded, Persist, Value};
+use lastgood::{Answer, Derived, Keep, Loaded, Persist, Policy, Value};
 
 use super::rows::Rows;
-use super::spans::Spans;
+use super::spans::{Belief, Spans};
+use super::told::Told;
 
-/// A block: rows, and the spans of time in which these are all there are. What is in no span is not known.
+/// A block: rows, and the spans of time in which these are all there are, as far as was told. What is in no span is not
+/// known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Block {
     pub(super) rows: Rows,
@@ -26,37 +29,65 @@ impl Block {
         Some(Block { rows: Rows::of_kept(&value.body)?, known })
     }
 
-    /// The block as the tiers hold it.
-    pub(super) fn write(self: Arc<Block>, persist: Persist) -> Loaded {
+    /// The block as the tiers hold it. Its spans say how long each is believed; the entry as a whole is fresh until
+    /// somebody expires it.
+    pub(super) fn write(self: Arc<Block>, persist: Persist, policy: &Policy) -> Loaded {
         let body = self.rows.slice(0, self.rows.times().len());
         let value = Value::new(body).with_meta(self.known.to_string());
-        Loaded { persist, derived: Derived::new(Some(self)), ..Loaded::from(value) }
+        let fresh_for = match policy.keep_for {
+            Keep::For(keep) => keep,
+            Keep::Forever => A_CENTURY,
+        };
+        Loaded { persist, derived: Derived::new(Some(self)), fresh_for: Some(fresh_for), ..Loaded::from(value) }
     }
 
-    /// The span around `at` that is known.
-    pub(super) fn known_at(&self, at: u64) -> Option<(u64, u64)> {
-        self.known.at(at)
+    /// The span around `at` that is known and believed.
+    pub(super) fn known_at(&self, at: u64, belief: Belief) -> Option<(u64, u64)> {
+        self.known.at(at, belief)
     }
 
-    /// This block with what is newly known of `from..=to`: `rows` are all there are. They replace what was held.
-    pub(super) fn with(&self, rows: &Rows, from: u64, to: u64) -> Option<Block> {
-        let (first, after) = (self.rows.before(from), self.rows.before(to.saturating_add(1)));
-        let (new_first, new_after) = (rows.before(from), rows.before(to.saturating_add(1)));
-        let count = self.rows.times().len();
-        let parts = [(&self.rows, 0..first), (rows, new_first..new_after), (&self.rows, after..count)];
+    /// This block with what is told of `from..=to`: `rows` are all there are. They replace what was held; what was told
+    /// alike before is told again.
+    pub(super) fn tell(&self, rows: &Rows, from: u64, to: u64, told: Told) -> Option<Block> {
         let mut known = self.known.clone();
-        known.add(from, to);
-        Some(Block { rows: Rows::of_parts(parts)?, known })
+        known.set(from, to, told);
+        for span in self.known.within(from, to) {
+            if self.rows.are_same(rows, span.from, span.to) {
+                known.set(span.from, span.to, span.told.again(told));
+            }
+        }
+        let rows = match self.rows.are_same(rows, from, to) {
+            true => self.rows.clone(),
+            false => {
+                let (first, after) = (self.rows.before(from), self.rows.before(to.saturating_add(1)));
+                let (new_first, new_after) = (rows.before(from), rows.before(to.saturating_add(1)));
+                let count = self.rows.times().len();
+                Rows::of_parts([(&self.rows, 0..first), (rows, new_first..new_after), (&self.rows, after..count)])?
+            }
+        };
+        Some(Block { rows, known })
     }
 
-    /// What both know together. Where both know, `other` is believed.
+    /// What both know together. Where they differ, what was told last is believed, or what was confirmed.
     pub(super) fn and(&self, other: &Block) -> Option<Block> {
-        if self.known.hold(&other.known) {
-            return Some(self.clone());
-        }
         let mut both = self.clone();
-        for (from, to) in other.known.iter() {
-            both = both.with(&other.rows, from, to)?;
+        for span in other.known.iter() {
+            let same = self.rows.are_same(&other.rows, span.from, span.to);
+            let better =
+                |held: Told| same || !held.is_confirmed() && (span.told.is_confirmed() || span.told.last > held.last);
+            let mut next = Some(span.from);
+            for held in self.known.within(span.from, span.to) {
+                if let Some(begin) = next.filter(|begin| *begin < held.from) {
+                    both = both.tell(&other.rows, begin, held.from - 1, span.told)?;
+                }
+                if better(held.told) {
+                    both = both.tell(&other.rows, held.from, held.to, span.told)?;
+                }
+                next = held.to.checked_add(1);
+            }
+            if let Some(begin) = next.filter(|begin| *begin <= span.to) {
+                both = both.tell(&other.rows, begin, span.to, span.told)?;
+            }
         }
         Some(both)
     }
@@ -65,7 +96,20 @@ impl Block {
     pub(super) fn adds_nothing_to(&self, other: &Block) -> bool {
         other.known.hold(&self.known)
     }
+
+    /// Whether it knows of all that `other` knows of, however well.
+    pub(super) fn covers(&self, other: &Block) -> bool {
+        other.known.iter().all(|span| self.known.at(span.from, Belief::All).is_some_and(|(_, to)| to >= span.to))
+    }
+
+    /// The same block, nothing of it believed: it stands in where the exchange fails.
+    pub(super) fn doubted(&self) -> Block {
+        Block { rows: self.rows.clone(), known: self.known.doubted() }
+    }
 }
+
+/// For as long as there is room.
+const A_CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// The end of a series: every row from a moment on, as of the time it was asked for. The last candle may still be
 /// forming, and one that closed just before may still be corrected.
@@ -92,6 +136,13 @@ impl Tail {
         Some(Tail { rows: Rows::of_text(&value.body)?, from, ends_closed })
     }
 
+    /// Whether it ends before `earlier` did: at an older candle, or at the same with fewer trades.
+    pub(super) fn is_older_than(&self, earlier: &Tail) -> bool {
+        let newest = |tail: &Tail| tail.rows.times().last().map_or(tail.from.saturating_sub(1), |row| row.open);
+        let (ours, theirs) = (newest(self), newest(earlier));
+        ours < theirs || (ours == theirs && self.rows.last_trades() < earlier.rows.last_trades())
+    }
+
     pub(super) fn write(&self) -> Value {
         let body = Bytes::copy_from_slice(self.rows.text(0, self.rows.times().len()));
         let closed = if self.ends_closed { CLOSED } else { "" };
@@ -101,7 +152,10 @@ impl Tail {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::rows::tests::answer;
+    use super::super::told::Kind;
     use super::*;
 
     fn rows(opens: &[u64]) -> Rows {
@@ -112,33 +166,78 @@ mod tests {
         block.rows.times().iter().map(|row| row.open).collect()
     }
 
+    const AT: Belief = Belief::At(1_000);
+
+    fn told(at: u64) -> Told {
+        Told::once(Kind::Rows, at)
+    }
+
     #[test]
-    fn what_is_newly_known_replaces_what_was_held() {
-        let block = Block::default().with(&rows(&[10, 20, 30]), 5, 30).unwrap();
-        let block = block.with(&rows(&[50]), 41, 60).unwrap();
-        assert_eq!((opens(&block), block.known.to_string()), (vec![10, 20, 30, 50], "5-30,41-60".to_owned()));
-        let block = block.with(&rows(&[15, 40, 99]), 20, 45).unwrap();
-        assert_eq!((opens(&block), block.known.to_string()), (vec![10, 40, 50], "5-60".to_owned()));
+    fn what_is_told_replaces_what_was_held() {
+        let block = Block::default().tell(&rows(&[10, 20, 30]), 5, 30, told(900)).unwrap();
+        let block = block.tell(&rows(&[50]), 41, 60, told(900)).unwrap();
+        assert_eq!(
+            (opens(&block), block.known.to_string()),
+            (vec![10, 20, 30, 50], "k2;5-30r900:900,41-60r900:900".to_owned())
+        );
+        let block = block.tell(&rows(&[15, 40, 99]), 20, 45, told(950)).unwrap();
+        assert_eq!(opens(&block), vec![10, 40, 50]);
+        assert_eq!(block.known_at(10, AT), Some((5, 60)));
+    }
+
+    #[test]
+    fn rows_that_a_later_answer_repeats_are_confirmed_and_others_are_not() {
+        let minutes = 120_000;
+        let block = Block::default().tell(&rows(&[10, 20, 30]), 10, 39, told(0)).unwrap();
+        let later = Told::once(Kind::Rows, minutes);
+        let same = block.tell(&rows(&[10, 20, 30]), 10, 39, later).unwrap();
+        assert_eq!(same.known.to_string(), "k2;10-39");
+        let too_soon = block.tell(&rows(&[10, 20, 30]), 10, 39, told(minutes - 1)).unwrap();
+        assert_eq!(too_soon.known.to_string(), format!("k2;10-39r0:{}", minutes - 1));
+        let part = block.tell(&rows(&[20]), 20, 29, later).unwrap();
+        assert_eq!(part.known.to_string(), "k2;10-19r0:0,20-29,30-39r0:0");
+        let other = block.tell(&rows(&[10, 30]), 10, 39, later).unwrap();
+        assert_eq!((opens(&other), other.known.to_string()), (vec![10, 30], format!("k2;10-39r{minutes}:{minutes}")));
     }
 
     #[test]
     fn two_blocks_know_together_what_each_knows() {
-        let one = Block::default().with(&rows(&[10]), 0, 19).unwrap();
-        let two = Block::default().with(&rows(&[20]), 20, 29).unwrap();
+        let one = Block::default().tell(&rows(&[10, 20]), 0, 25, Told::CONFIRMED).unwrap();
+        let two = Block::default().tell(&rows(&[20, 30]), 18, 35, told(500)).unwrap();
         let both = one.and(&two).unwrap();
-        assert_eq!((opens(&both), both.known.to_string()), (vec![10, 20], "0-29".to_owned()));
-        assert!(one.adds_nothing_to(&both) && !both.adds_nothing_to(&one));
+        assert_eq!((opens(&both), both.known.to_string()), (vec![10, 20, 30], "k2;0-25,26-35r500:500".to_owned()));
+        assert_eq!(opens(&two.and(&one).unwrap()), vec![10, 20, 30]);
+        assert!(one.adds_nothing_to(&both) && two.adds_nothing_to(&both) && !both.adds_nothing_to(&two));
+        // Where they differ, the later word counts, and what was confirmed counts more.
+        let later = Block::default().tell(&rows(&[12]), 0, 25, told(900)).unwrap();
+        assert_eq!(opens(&one.and(&later).unwrap()), vec![10, 20]);
+        assert_eq!(opens(&two.and(&later).unwrap()), vec![12, 30]);
+        assert_eq!(opens(&later.and(&two).unwrap()), vec![12, 30]);
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_in_which_blocks_come_together_matters_not(
+            tells in proptest::collection::vec((0u64..5, 0u64..9, proptest::collection::btree_set(0u64..14, 0..8), 0u64..4), 1..8),
+        ) {
+            // Each told at a time of its own, so that there is a later one of any two.
+            let blocks: Vec<Block> = tells.iter().enumerate().map(|(place, (from, length, opens, _))| {
+                let opens: Vec<u64> = opens.iter().copied().collect();
+                Block::default().tell(&rows(&opens), *from, from + length, told(place as u64)).unwrap()
+            }).collect();
+            let forward = blocks.iter().fold(Block::default(), |all, block| all.and(block).unwrap());
+            let backward = blocks.iter().rev().fold(Block::default(), |all, block| all.and(block).unwrap());
+            prop_assert_eq!(opens(&forward), opens(&backward));
+        }
     }
 
     #[test]
-    fn a_block_and_a_tail_are_read_as_they_were_written() {
-        let block = Block::default().with(&rows(&[10, 20]), 0, 25).unwrap();
-        assert_eq!(Block::read(&Arc::new(block.clone()).write(Persist::Always).value), Some(block));
-        for ends_closed in [false, true] {
-            let tail = Tail { rows: rows(&[30]), from: 21, ends_closed };
+    fn a_tail_is_read_as_it_was_written() {
+        for ends_closed in [true, false] {
+            let tail = Tail { rows: rows(&[60_000, 120_000]), from: 59_000, ends_closed };
             assert_eq!(Tail::read(&tail.write()), Some(tail));
         }
-        assert_eq!(Block::read(&Value::new("[1]").with_meta("0-1")), None);
-        assert_eq!(Tail::read(&Value::new("")), None);
+        assert_eq!(Tail::read(&Value::new("[1]").with_meta("x")), None);
+        assert_eq!(Block::read(&Value::new("").with_meta("5-30")), None, "what an older form believed is not believed");
     }
 }

@@ -10,9 +10,10 @@ use bytes::Bytes;
 use lastgood::{Filled, Freshness, Loaded, Persist, Timestamp};
 
 use super::block::Tail;
-use super::load::{Draft, TAIL};
+use super::keep::{Draft, TAIL};
 use super::rows::Rows;
 use super::series::Series;
+use super::told::Kind;
 use super::{Candles, STORED_EVERY};
 use crate::budget::Priority;
 
@@ -74,7 +75,7 @@ impl Candles {
         };
         let mut draft = Draft::new(self, series, Priority::Refresh);
         // What has settled meanwhile goes where settled candles are.
-        let Ok(settled) = draft.settle(&rows, tail.from, self.now()).await else {
+        let Ok(settled) = draft.settle(&rows, tail.from, self.now(), Kind::Streamed).await else {
             return Fed::Unreadable;
         };
         let tail = Tail { ends_closed: candle.is_closed, ..settled };

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::block::{Block, Tail};
 use super::series::{Question, Series};
+use super::spans::Belief;
 
 /// What is known of a series.
 pub(super) trait Known {
@@ -14,6 +15,9 @@ pub(super) trait Known {
 
     /// The stretches, longer than a block, that hold no candle: before the first one, above all.
     fn voids(&self) -> Option<Arc<Block>>;
+
+    /// What of it is believed.
+    fn belief(&self) -> Belief;
 }
 
 /// What became of a question.
@@ -47,7 +51,8 @@ pub(super) struct Hole {
 
 pub(super) fn resolve(question: &Question, known: &impl Known, tail: Option<&Tail>, now: u64) -> Resolution {
     let series = &question.series;
-    let mut walk = Walk { series, known, voids: known.voids(), runs: Vec::new(), wanted: question.limit };
+    let (voids, belief) = (known.voids(), known.belief());
+    let mut walk = Walk { series, known, belief, voids, runs: Vec::new(), wanted: question.limit };
     // What opened later may not have settled; only the end of the series can tell.
     let settled = now.saturating_sub(series.length + series.grace());
     match question.is_backward() {
@@ -59,6 +64,7 @@ pub(super) fn resolve(question: &Question, known: &impl Known, tail: Option<&Tai
 struct Walk<'a, K> {
     series: &'a Series,
     known: &'a K,
+    belief: Belief,
     voids: Option<Arc<Block>>,
     runs: Vec<Bytes>,
     wanted: usize,
@@ -116,6 +122,9 @@ impl<K: Known> Walk<'_, K> {
         let mut is_bounded = ends_in_tail || tail.is_some_and(|tail| at + 1 == tail.from);
         while self.wanted > 0 && at >= start {
             let Some((block, from)) = self.known_to(at) else {
+                if self.begins_after(at) {
+                    break;
+                }
                 let last = self.last_known(at, start);
                 let from = last.map_or(start, |last| last + 1);
                 let (wanted, is_based) = (self.wanted, last.is_some());
@@ -157,18 +166,25 @@ impl<K: Known> Walk<'_, K> {
     }
 
     fn knowing(&self, at: u64) -> Option<(Arc<Block>, (u64, u64))> {
-        let of = |block: Arc<Block>| block.known_at(at).map(|span| (block, span));
+        let of = |block: Arc<Block>| block.known_at(at, self.belief).map(|span| (block, span));
         self.known.block(self.series.block_at(at)).and_then(of).or_else(|| self.voids.clone().and_then(of))
+    }
+
+    /// Whether the series is believed to begin after `at`, as was told for at least as many candles as are wanted.
+    fn begins_after(&self, at: u64) -> bool {
+        let told_for = self.voids.as_ref().map_or(0, |voids| voids.known.begin_after(at, self.belief));
+        told_for >= self.series.length.saturating_mul(self.wanted as u64)
     }
 
     /// The first known moment after `at`, not after `stop`.
     fn next_known(&self, at: u64, stop: u64) -> Option<u64> {
-        let in_void = self.voids.as_ref().and_then(|voids| voids.known.next_after(at)).filter(|next| *next <= stop);
+        let in_void =
+            self.voids.as_ref().and_then(|voids| voids.known.next_after(at, self.belief)).filter(|next| *next <= stop);
         let stop = in_void.unwrap_or(stop);
         let mut index = self.series.block_at(at);
         let last = self.series.block_at(stop).min(index + LOOK);
         while index <= last {
-            let next = self.known.block(index).and_then(|block| block.known.next_after(at));
+            let next = self.known.block(index).and_then(|block| block.known.next_after(at, self.belief));
             if let Some(next) = next.filter(|next| *next <= stop) {
                 return Some(next);
             }
@@ -179,12 +195,16 @@ impl<K: Known> Walk<'_, K> {
 
     /// The last known moment before `at`, not before `start`.
     fn last_known(&self, at: u64, start: u64) -> Option<u64> {
-        let in_void = self.voids.as_ref().and_then(|voids| voids.known.last_before(at)).filter(|last| *last >= start);
+        let in_void = self
+            .voids
+            .as_ref()
+            .and_then(|voids| voids.known.last_before(at, self.belief))
+            .filter(|last| *last >= start);
         let start = in_void.unwrap_or(start);
         let mut index = self.series.block_at(at);
         let first = self.series.block_at(start).max(index.saturating_sub(LOOK));
         loop {
-            let last = self.known.block(index).and_then(|block| block.known.last_before(at));
+            let last = self.known.block(index).and_then(|block| block.known.last_before(at, self.belief));
             if let Some(last) = last.filter(|last| *last >= start) {
                 return Some(last);
             }

@@ -142,6 +142,29 @@ impl Rows {
         self.times.partition_point(|row| row.open < time)
     }
 
+    /// Whether the rows that open in `from..=to` are the same here and in `other`, to the letter.
+    pub(super) fn are_same(&self, other: &Rows, from: u64, to: u64) -> bool {
+        let within = |rows: &Rows| (rows.before(from), rows.before(to.saturating_add(1)));
+        let ((first, after), (other_first, other_after)) = (within(self), within(other));
+        after - first == other_after - other_first
+            && (first..after)
+                .zip(other_first..other_after)
+                .all(|(row, other_row)| self.text(row, row + 1) == other.text(other_row, other_row + 1))
+    }
+
+    /// The row that opens at `open`.
+    pub(super) fn at(&self, open: u64) -> Option<&[u8]> {
+        let row = self.times.binary_search_by_key(&open, |row| row.open).ok()?;
+        Some(self.text(row, row + 1))
+    }
+
+    /// How many trades the newest candle counts; `None` where it does not say.
+    pub(super) fn last_trades(&self) -> Option<u64> {
+        let last = self.times.len().checked_sub(1)?;
+        let ninth = self.text(last, last + 1).split(|byte| *byte == b',').nth(8)?;
+        std::str::from_utf8(ninth).ok()?.trim().parse().ok()
+    }
+
     /// The rows numbered `from..to`, as they were written.
     pub(super) fn slice(&self, from: usize, to: usize) -> Bytes {
         match self.times.get(from..to) {

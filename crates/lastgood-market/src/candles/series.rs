@@ -65,6 +65,12 @@ pub(super) struct Fetch {
 const BLOCK: u64 = 256;
 /// COIN-M answers no question for a longer time.
 const COIN_SPAN: u64 = 200 * 86_400_000;
+/// No exchange is so late with a candle whose pair still trades, in ms.
+const NEVER_SO_LATE: u64 = 30_000;
+/// The longest that the end of a series without trading is believed.
+const HALTED_AT_MOST: Duration = Duration::from_secs(3_600);
+/// February's length.
+const SHORTEST_MONTH: u64 = 28 * 86_400_000;
 /// Symbols are shorter; longer text is for the exchange to refuse.
 const LONGEST_NAME: usize = 64;
 const KEEP: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
@@ -134,9 +140,21 @@ impl Series {
         (begin, begin.saturating_add(span - 1))
     }
 
+    /// Whether a stretch is longer than a block is.
+    pub(super) fn is_longer_than_a_block(&self, from: u64, to: u64) -> bool {
+        to.saturating_sub(from) >= self.length * BLOCK
+    }
+
     /// How many candles may open in `from..=to`.
     pub(super) fn candles_in(&self, from: u64, to: u64) -> usize {
         usize::try_from(to.saturating_sub(from) / self.length).unwrap_or(usize::MAX).saturating_add(1)
+    }
+
+    /// Whether a whole candle fits into `from..=to`.
+    pub(super) fn has_room(&self, from: u64, to: u64) -> bool {
+        // Months are not all as long as the longest.
+        let shortest = if &*self.interval == "1M" { SHORTEST_MONTH } else { self.length };
+        from <= to && to - from >= shortest - 1
     }
 
     /// Whether the exchange answers for so long a time.
@@ -152,6 +170,12 @@ impl Series {
     /// The most candles that one answer brings.
     pub(super) fn most(&self) -> usize {
         self.endpoint.limit.map_or(500, |(_, most)| most as usize)
+    }
+
+    /// Whether `more` candles can be asked for at the price of `limit`.
+    pub(super) fn costs_no_more(&self, limit: usize, more: usize) -> bool {
+        let weight = |limit: usize| self.source(Fetch { limit, ..Fetch::default() }).weight;
+        more <= self.most() && weight(more) == weight(limit)
     }
 
     /// What names the series among all keys.
@@ -178,9 +202,19 @@ impl Series {
     pub(super) fn fresh_for(&self, close: Option<u64>, now: u64, forming: Duration) -> Duration {
         match close {
             Some(close) if close >= now => forming.min(Duration::from_millis(close + 1 - now)),
+            // A whole candle is missing: trading has stopped. The longer ago that was, the less often it is looked at;
+            // when it begins again that is seen after a thousandth of the pause.
+            Some(close) if self.is_halted(close, now) => {
+                forming.max(Duration::from_millis((now - close) / 1_000)).min(HALTED_AT_MOST)
+            }
             // The candle that has begun is missing: the exchange is late, and is asked again soon.
             _ => forming.min(Duration::from_secs(1)),
         }
+    }
+
+    /// Whether the newest candle closed so long ago that the exchange is not merely late with the next.
+    pub(super) fn is_halted(&self, close: u64, now: u64) -> bool {
+        close.saturating_add(self.length.max(NEVER_SO_LATE)) < now
     }
 }
 

@@ -1,72 +1,198 @@
-//! Spans of time about which everything is known.
+//! What is known of which stretches of time, since when it is told, and how long it is believed.
 
 use std::fmt;
 
-/// Inclusive spans of milliseconds, apart from each other and in order.
+use super::told::{Kind, Told};
+
+/// A stretch of time, in ms, both ends included, and how it came to be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) from: u64,
+    pub(super) to: u64,
+    pub(super) told: Told,
+}
+
+/// Which stretches to believe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Belief {
+    /// What is believed at this ms.
+    At(u64),
+    /// All that is kept: for when the exchange fails.
+    All,
+}
+
+impl Belief {
+    pub(super) fn holds(self, told: Told) -> bool {
+        match self {
+            Belief::At(now) => told.is_believed_at(now),
+            Belief::All => true,
+        }
+    }
+}
+
+/// Spans that do not overlap, in order. Two that touch and are told alike are one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Spans(Vec<(u64, u64)>);
+pub(super) struct Spans(Vec<Span>);
+
+/// The form of the text, so that another one is not taken for it.
+const FORM: &str = "k2;";
 
 impl Spans {
-    /// Adds a span, joining it with those it touches.
-    pub(super) fn add(&mut self, mut from: u64, mut to: u64) {
+    /// Replaces what is known of `from..=to`.
+    pub(super) fn set(&mut self, from: u64, to: u64, told: Told) {
         if from > to {
             return;
         }
-        let first = self.0.partition_point(|(_, end)| end.saturating_add(1) < from);
-        let after = self.0.partition_point(|(begin, _)| *begin <= to.saturating_add(1));
-        if first < after {
-            (from, to) = (from.min(self.0[first].0), to.max(self.0[after - 1].1));
+        self.cut(from, to);
+        let place = self.0.partition_point(|span| span.from < from);
+        self.0.insert(place, Span { from, to, told });
+        self.join(place + 1);
+        self.join(place);
+    }
+
+    /// Joins the span of that number with the one before, if they are told alike.
+    fn join(&mut self, place: usize) {
+        let Some(before) = place.checked_sub(1) else { return };
+        if let (Some(one), Some(next)) = (self.0.get(before).copied(), self.0.get(place).copied())
+            && one.to.checked_add(1) == Some(next.from)
+            && one.told == next.told
+        {
+            self.0[before].to = next.to;
+            self.0.remove(place);
         }
-        self.0.splice(first..after, [(from, to)]);
     }
 
-    /// The span that `at` lies in.
-    pub(super) fn at(&self, at: u64) -> Option<(u64, u64)> {
-        let index = self.0.partition_point(|(_, end)| *end < at);
-        self.0.get(index).copied().filter(|(from, _)| *from <= at)
+    /// Forgets `from..=to`.
+    pub(super) fn cut(&mut self, from: u64, to: u64) {
+        let first = self.0.partition_point(|span| span.to < from);
+        let after = self.0.partition_point(|span| span.from <= to);
+        let mut kept = Vec::new();
+        for span in &self.0[first..after.max(first)] {
+            if span.from < from {
+                kept.push(Span { to: from - 1, ..*span });
+            }
+            if span.to > to {
+                kept.push(Span { from: to + 1, ..*span });
+            }
+        }
+        self.0.splice(first..after.max(first), kept);
     }
 
-    /// The begin of the first span after `at`.
-    pub(super) fn next_after(&self, at: u64) -> Option<u64> {
-        self.0.get(self.0.partition_point(|(from, _)| *from <= at)).map(|(from, _)| *from)
+    /// The span that `at` lies in, believed or not.
+    pub(super) fn span_at(&self, at: u64) -> Option<Span> {
+        let index = self.0.partition_point(|span| span.to < at);
+        self.0.get(index).copied().filter(|span| span.from <= at)
     }
 
-    /// The end of the last span before `at`.
-    pub(super) fn last_before(&self, at: u64) -> Option<u64> {
-        let index = self.0.partition_point(|(_, end)| *end < at);
-        self.0.get(index.checked_sub(1)?).map(|(_, end)| *end)
+    /// The longest stretch around `at` that is believed without a break.
+    pub(super) fn at(&self, at: u64, belief: Belief) -> Option<(u64, u64)> {
+        let index = self.0.partition_point(|span| span.to < at);
+        let span = self.0.get(index).filter(|span| span.from <= at && belief.holds(span.told))?;
+        let (mut from, mut to) = (span.from, span.to);
+        for span in self.0[..index].iter().rev() {
+            if span.to.checked_add(1) != Some(from) || !belief.holds(span.told) {
+                break;
+            }
+            from = span.from;
+        }
+        for span in &self.0[index + 1..] {
+            if to.checked_add(1) != Some(span.from) || !belief.holds(span.told) {
+                break;
+            }
+            to = span.to;
+        }
+        Some((from, to))
     }
 
-    /// Whether every span of `other` lies within these.
+    /// Where the first believed span after `at` begins.
+    pub(super) fn next_after(&self, at: u64, belief: Belief) -> Option<u64> {
+        let later = &self.0[self.0.partition_point(|span| span.from <= at)..];
+        later.iter().find(|span| belief.holds(span.told)).map(|span| span.from)
+    }
+
+    /// Where the last believed span before `at` ends.
+    pub(super) fn last_before(&self, at: u64, belief: Belief) -> Option<u64> {
+        let earlier = &self.0[..self.0.partition_point(|span| span.to < at)];
+        earlier.iter().rev().find(|span| belief.holds(span.told)).map(|span| span.to)
+    }
+
+    /// For how long after `at` it was told, and is believed, that the series has not begun.
+    pub(super) fn begin_after(&self, at: u64, belief: Belief) -> u64 {
+        let mut next = at.checked_add(1);
+        let later = self.0[self.0.partition_point(|span| span.to <= at)..].iter();
+        for span in later.take_while(|span| span.told.kind == Kind::Begin && belief.holds(span.told)) {
+            if next.is_none_or(|next| span.from > next) {
+                break;
+            }
+            next = span.to.checked_add(1);
+        }
+        next.map_or(u64::MAX, |next| next - at - 1)
+    }
+
+    /// The parts of the spans that lie within `from..=to`.
+    pub(super) fn within(&self, from: u64, to: u64) -> impl Iterator<Item = Span> + '_ {
+        let first = self.0.partition_point(|span| span.to < from);
+        let touching = self.0[first..].iter().take_while(move |span| span.from <= to);
+        touching.map(move |span| Span { from: span.from.max(from), to: span.to.min(to), told: span.told })
+    }
+
+    /// Whether all that `other` says is said by these, as well or better.
     pub(super) fn hold(&self, other: &Spans) -> bool {
-        other.0.iter().all(|(from, to)| self.at(*from).is_some_and(|(_, end)| end >= *to))
+        other.0.iter().all(|wanted| {
+            let mut next = Some(wanted.from);
+            for span in self.within(wanted.from, wanted.to) {
+                if Some(span.from) != next || !span.told.is_as_good_as(wanted.told) {
+                    return false;
+                }
+                next = span.to.checked_add(1);
+            }
+            next.is_none_or(|next| next > wanted.to)
+        })
+    }
+
+    /// The same stretches, none of them believed any longer.
+    pub(super) fn doubted(&self) -> Spans {
+        let mut spans = Spans::default();
+        for span in &self.0 {
+            spans.set(span.from, span.to, Told::DOUBTED);
+        }
+        spans
     }
 
     /// Each span.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+    pub(super) fn iter(&self) -> impl Iterator<Item = Span> + '_ {
         self.0.iter().copied()
     }
 
-    /// The newest of them alone.
+    /// The first of them, before which nothing is, and the newest: `count` in all.
     pub(super) fn keep_newest(&mut self, count: usize) {
-        self.0.drain(..self.0.len().saturating_sub(count));
+        let surplus = self.0.len().saturating_sub(count.max(1));
+        if surplus > 0 {
+            self.0.drain(1..=surplus);
+        }
     }
 
-    /// The spans, as `from-to,from-to`.
+    /// The spans that a text of theirs is; see its `Display`.
     pub(super) fn parse(text: &str) -> Option<Spans> {
-        let mut spans = Spans::default();
-        for span in text.split(',').filter(|span| !span.is_empty()) {
-            let (from, to) = span.split_once('-')?;
-            spans.add(from.parse().ok()?, to.parse().ok()?);
+        let mut spans: Vec<Span> = Vec::new();
+        for span in text.strip_prefix(FORM)?.split(',').filter(|span| !span.is_empty()) {
+            let (from, rest) = span.split_once('-')?;
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            let (from, to) = (from.parse().ok()?, rest[..digits].parse().ok()?);
+            let told = Told::parse(&rest[digits..])?;
+            let follows = spans.last().is_none_or(|before| before.to < from);
+            (from <= to && follows).then(|| spans.push(Span { from, to, told }))?;
         }
-        Some(spans)
+        Some(Spans(spans))
     }
 }
 
 impl fmt::Display for Spans {
+    /// `k2;from-toTOLD,from-toTOLD`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (from, to)) in self.0.iter().enumerate() {
-            write!(f, "{}{from}-{to}", if index > 0 { "," } else { "" })?;
+        f.write_str(FORM)?;
+        for (index, span) in self.0.iter().enumerate() {
+            write!(f, "{}{}-{}{}", if index > 0 { "," } else { "" }, span.from, span.to, span.told)?;
         }
         Ok(())
     }
@@ -74,53 +200,77 @@ impl fmt::Display for Spans {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::BTreeMap;
 
     use proptest::prelude::*;
 
     use super::*;
 
-    fn of(from: u64, to: u64) -> Spans {
-        let mut spans = Spans::default();
-        spans.add(from, to);
-        spans
+    const NOW: Belief = Belief::At(1_000_000_000);
+
+    fn told(kind: u8) -> Told {
+        match kind {
+            0 => Told::CONFIRMED,
+            1 => Told::once(Kind::Rows, 1_000_000_000),
+            2 => Told::once(Kind::Gap, 7),
+            _ => Told::DOUBTED,
+        }
     }
 
     proptest! {
         #[test]
-        fn spans_hold_what_a_set_of_moments_holds(adds in proptest::collection::vec((0u64..60, 0u64..12), 0..20), at in 0u64..75) {
-            let (mut spans, mut set) = (Spans::default(), BTreeSet::new());
-            for (from, length) in adds {
-                spans.add(from, from + length);
-                set.extend(from..=from + length);
+        fn spans_say_of_each_moment_what_was_said_last(
+            sets in proptest::collection::vec((0u64..60, 0u64..12, 0u8..5), 0..20), at in 0u64..75,
+        ) {
+            let (mut spans, mut map) = (Spans::default(), BTreeMap::new());
+            for (from, length, kind) in sets {
+                match kind {
+                    4 => {
+                        spans.cut(from, from + length);
+                        map.retain(|moment, _| !(from..=from + length).contains(moment));
+                    }
+                    kind => {
+                        spans.set(from, from + length, told(kind));
+                        map.extend((from..=from + length).map(|moment| (moment, told(kind))));
+                    }
+                }
             }
-            let span = spans.at(at);
-            prop_assert_eq!(span.is_some(), set.contains(&at));
+            prop_assert_eq!(spans.span_at(at).map(|span| span.told), map.get(&at).copied());
+            let believed = |moment: u64| map.get(&moment).is_some_and(|told| told.is_believed_at(1_000_000_000));
+            let span = spans.at(at, NOW);
+            prop_assert_eq!(span.is_some(), believed(at));
             if let Some((from, to)) = span {
-                prop_assert!((from..=to).all(|moment| set.contains(&moment)));
-                prop_assert!(!set.contains(&(to + 1)) && (from == 0 || !set.contains(&(from - 1))));
+                prop_assert!((from..=to).all(believed) && !believed(to + 1) && (from == 0 || !believed(from - 1)));
             }
-            let begins = |moment: &u64| set.contains(moment) && (*moment == 0 || !set.contains(&(moment - 1)));
-            prop_assert_eq!(spans.next_after(at), (at + 1..90).find(begins));
-            let ends = |moment: &u64| set.contains(moment) && !set.contains(&(moment + 1));
-            prop_assert_eq!(spans.last_before(at), (0..at).rev().find(ends));
+            let begins = |moment: &u64| {
+                spans.span_at(*moment).is_some_and(|span| span.from == *moment && span.told.is_believed_at(1_000_000_000))
+            };
+            prop_assert_eq!(spans.next_after(at, NOW), (at + 1..90).find(begins));
+            let covered: u64 = spans.within(10, 40).map(|span| span.to - span.from + 1).sum();
+            prop_assert_eq!(covered, map.range(10..=40).count() as u64);
             prop_assert_eq!(Spans::parse(&spans.to_string()), Some(spans.clone()));
             prop_assert!(spans.hold(&spans));
+            let in_order = |(one, next): (Span, Span)| {
+                one.to < next.from && (one.to + 1 < next.from || one.told != next.told)
+            };
+            prop_assert!(spans.iter().zip(spans.iter().skip(1)).all(in_order));
         }
     }
 
     #[test]
     fn nonsense_is_no_span() {
-        assert_eq!(of(5, 4), Spans::default());
-        for text in ["1", "a-b", "1-2,x"] {
+        for text in ["1-2", "k2;1", "k2;a-b", "k2;1-2,x", "k2;5-4", "k2;1-3,2-4", "k2;1-2z9:9", "k2;1-2r9"] {
             assert_eq!(Spans::parse(text), None, "{text}");
         }
-        let mut spans = Spans::parse("1-2,4-5,9-9").unwrap();
-        spans.keep_newest(1);
-        assert_eq!(spans, of(9, 9));
-        assert!(!of(1, 3).hold(&of(2, 4)));
-        let mut most = of(0, u64::MAX);
-        most.add(3, u64::MAX);
-        assert_eq!(most, of(0, u64::MAX));
+        let mut spans = Spans::parse("k2;1-2,4-5,9-9").unwrap();
+        spans.keep_newest(3);
+        assert_eq!(spans.to_string(), "k2;1-2,4-5,9-9");
+        spans.keep_newest(2);
+        assert_eq!(spans.to_string(), "k2;1-2,9-9");
+        let mut most = Spans::default();
+        most.set(0, u64::MAX, Told::CONFIRMED);
+        most.set(3, u64::MAX, Told::CONFIRMED);
+        assert_eq!(most.to_string(), format!("k2;0-{}", u64::MAX));
+        assert_eq!(most.at(5, NOW), Some((0, u64::MAX)));
     }
 }

@@ -1,0 +1,267 @@
+//! What a load has found out so far, before memory knows of it.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lastgood::{Answer, Error, Filled, Freshness, Persist};
+
+use super::block::{Block, Tail};
+use super::load::unreadable;
+use super::resolve::{Hole, Known};
+use super::rows::Rows;
+use super::series::Series;
+use super::spans::Belief;
+use super::told::{Kind, Piece, Told};
+use super::{Candles, told};
+use crate::budget::Priority;
+
+pub(super) const VOIDS: &str = "voids";
+pub(super) const TAIL: &str = "tail";
+/// More stretches without candles than a series has.
+const MOST_VOIDS: usize = 256;
+/// Blocks read from the store at once; more than an answer fills.
+pub(super) const RECALL: u64 = 16;
+
+/// Blocks and voids that a load changed or fetched from the store.
+pub(super) struct Draft<'a> {
+    pub(super) candles: &'a Candles,
+    pub(super) series: &'a Series,
+    /// That of what is asked of the exchange.
+    pub(super) priority: Priority,
+    blocks: BTreeMap<u64, (Arc<Block>, Persist)>,
+    voids: Option<(Arc<Block>, Persist)>,
+    /// The end of the series, where an answer came to it.
+    pub(super) tail: Option<Tail>,
+    /// Whether what was merely told again goes to the store.
+    pub(super) keeps_repeats: bool,
+    /// Blocks that the store was asked for.
+    recalled: HashSet<u64>,
+}
+
+impl Known for Draft<'_> {
+    fn block(&self, index: u64) -> Option<Arc<Block>> {
+        let drafted = self.blocks.get(&index).map(|(block, _)| Arc::clone(block));
+        drafted.or_else(|| self.candles.held(&self.series.block_key(index)))
+    }
+
+    fn voids(&self) -> Option<Arc<Block>> {
+        let drafted = self.voids.as_ref().map(|(voids, _)| Arc::clone(voids));
+        drafted.or_else(|| self.candles.held(&self.series.key(VOIDS)))
+    }
+
+    fn belief(&self) -> Belief {
+        Belief::At(self.candles.now())
+    }
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(candles: &'a Candles, series: &'a Series, priority: Priority) -> Self {
+        Draft {
+            candles,
+            series,
+            priority,
+            blocks: BTreeMap::new(),
+            voids: None,
+            tail: None,
+            keeps_repeats: false,
+            recalled: HashSet::new(),
+        }
+    }
+
+    /// Notes the first `settled` of `rows`, which are all there are from the first of them on.
+    pub(super) async fn learn_rows(&mut self, rows: &Rows, settled: usize, kind: Kind) -> Result<(), Error> {
+        let mut pieces = told::between(self.series, rows, settled);
+        for piece in pieces.iter_mut().filter(|piece| piece.kind == Kind::Rows) {
+            piece.kind = kind;
+        }
+        self.learn(rows, &pieces).await
+    }
+
+    /// Notes what an answer says of some stretches: `rows` are all there are in them.
+    pub(super) async fn learn(&mut self, rows: &Rows, pieces: &[Piece]) -> Result<(), Error> {
+        let now = self.candles.now();
+        for piece in pieces.iter().filter(|piece| piece.from <= piece.to) {
+            let told = Told::once(piece.kind, now);
+            let has_rows = !matches!(piece.kind, Kind::Gap | Kind::Edge | Kind::Begin);
+            if !has_rows && (piece.kind == Kind::Begin || self.series.is_longer_than_a_block(piece.from, piece.to)) {
+                self.learn_void(piece.from, piece.to, told)?;
+                continue;
+            }
+            if has_rows {
+                self.cut_voids(piece.from, piece.to);
+            }
+            let touched: Vec<u64> = (self.series.block_at(piece.from)..=self.series.block_at(piece.to)).collect();
+            // What the store has of them must not be lost to what is written now.
+            let lacking: Vec<u64> = touched.iter().copied().filter(|index| self.block(*index).is_none()).collect();
+            self.recall(lacking).await;
+            for index in touched {
+                let (begin, end) = self.series.block_span(index);
+                let held = self.block(index);
+                let block = held.as_deref().cloned().unwrap_or_default();
+                let (from, to) = (begin.max(piece.from), end.min(piece.to));
+                let changed = block.tell(rows, from, to, told).ok_or_else(unreadable)?;
+                self.draft(index, &block, changed, held.is_some());
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a changed block into the draft, and says whether the store is to have it.
+    fn draft(&mut self, index: u64, before: &Block, block: Block, was_held: bool) {
+        if was_held && *before == block {
+            return;
+        }
+        let pending = self.blocks.get(&index).is_some_and(|(_, persist)| *persist == Persist::Always);
+        let is_news = pending || self.keeps_repeats || before.rows != block.rows || !before.covers(&block);
+        let persist = if is_news { Persist::Always } else { Persist::Never };
+        self.blocks.insert(index, (Arc::new(block), persist));
+    }
+
+    fn learn_void(&mut self, from: u64, to: u64, told: Told) -> Result<(), Error> {
+        let voids = self.voids().unwrap_or_default();
+        let mut voids = voids.tell(&Rows::default(), from, to, told).ok_or_else(unreadable)?;
+        voids.known.keep_newest(MOST_VOIDS);
+        self.voids = Some((Arc::new(voids), Persist::Always));
+        Ok(())
+    }
+
+    /// Rows beat gaps: nothing is void where candles are.
+    fn cut_voids(&mut self, from: u64, to: u64) {
+        let Some(voids) = self.voids() else { return };
+        if voids.known.within(from, to).next().is_some() {
+            let mut voids = (*voids).clone();
+            voids.known.cut(from, to);
+            self.voids = Some((Arc::new(voids), Persist::Always));
+        }
+    }
+
+    /// Asks the store for the blocks around a hole, once each; says whether that was new.
+    pub(super) async fn recall_around(&mut self, hole: &Hole) -> bool {
+        let wanted = (hole.wanted as u64).saturating_mul(self.series.length);
+        let (from, to) = match hole.backward {
+            true => (hole.from.max(hole.to.saturating_sub(wanted)), hole.to),
+            false => (hole.from, hole.to.min(hole.from.saturating_add(wanted))),
+        };
+        let (first, last) = (self.series.block_at(from), self.series.block_at(to));
+        let range = if hole.backward {
+            last.saturating_sub(RECALL).max(first)..=last
+        } else {
+            first..=last.min(first + RECALL)
+        };
+        self.recall(range).await
+    }
+
+    pub(super) async fn recall(&mut self, blocks: impl IntoIterator<Item = u64>) -> bool {
+        let fresh: Vec<u64> = blocks.into_iter().filter(|index| !self.recalled.contains(index)).collect();
+        if fresh.is_empty() || !self.candles.has_store {
+            return false;
+        }
+        let with_voids = self.recalled.is_empty();
+        self.recalled.extend(&fresh);
+        let mut keys: Vec<String> = fresh.iter().map(|index| self.series.block_key(*index)).collect();
+        keys.extend(with_voids.then(|| self.series.key(VOIDS)));
+        let stored = self.candles.region.stored(&keys).await;
+        let mut found = stored.into_iter().map(|answer| answer.as_ref().and_then(kept_block));
+        for index in fresh {
+            if let Some(drafted) = found.next().flatten().and_then(|stored| merged(self.block(index), stored)) {
+                self.blocks.insert(index, drafted);
+            }
+        }
+        if let Some(drafted) = found.next().flatten().and_then(|stored| merged(self.voids(), stored)) {
+            self.voids = Some(drafted);
+        }
+        true
+    }
+
+    /// The last known row that opens before `at`, if it is known what lies between.
+    pub(super) fn row_before(&self, at: u64) -> Option<u64> {
+        let mut until = at.checked_sub(1)?;
+        for _ in 0..2 {
+            let index = self.series.block_at(until);
+            let block = self.block(index)?;
+            let (from, _) = block.known_at(until, Belief::All)?;
+            let after = block.rows.before(until.saturating_add(1));
+            let last = after.checked_sub(1).and_then(|last| block.rows.times().get(last));
+            if let Some(last) = last.filter(|last| last.open >= from) {
+                return Some(last.open);
+            }
+            let begin = self.series.block_span(index).0;
+            until = begin.checked_sub(1).filter(|_| from <= begin)?;
+        }
+        None
+    }
+
+    /// The first known row that opens after `at`, if it is known what lies between.
+    pub(super) fn row_after(&self, at: u64, tail: Option<&Tail>) -> Option<u64> {
+        let mut from = at.checked_add(1)?;
+        if let Some(tail) = tail.filter(|tail| tail.from <= from) {
+            return tail.rows.times().get(tail.rows.before(from)).map(|row| row.open);
+        }
+        for _ in 0..2 {
+            let index = self.series.block_at(from);
+            let block = self.block(index)?;
+            let (_, to) = block.known_at(from, Belief::All)?;
+            let next = block.rows.times().get(block.rows.before(from));
+            if let Some(next) = next.filter(|next| next.open <= to) {
+                return Some(next.open);
+            }
+            let end = self.series.block_span(index).1;
+            from = end.checked_add(1).filter(|_| to >= end)?;
+        }
+        None
+    }
+
+    /// The kept row of the span that an answer covers which it lacks or gives otherwise. What is doubted already
+    /// contradicts nothing.
+    pub(super) fn contradicted_by(&self, rows: &Rows, from: u64, to: u64) -> Option<u64> {
+        let (first, last) = (self.series.block_at(from), self.series.block_at(to));
+        // An answer covers no more blocks than its limit fills; gaps make the rest of them.
+        let blocks = (first..=last.min(first + RECALL)).filter_map(|index| self.block(index));
+        for block in blocks {
+            for span in block.known.within(from, to).filter(|span| span.told.kind != Kind::Doubted) {
+                let range = block.rows.before(span.from)..block.rows.before(span.to.saturating_add(1));
+                let differs = |row: &usize| {
+                    let open = block.rows.times().get(*row).map_or(0, |row| row.open);
+                    rows.at(open) != Some(block.rows.text(*row, row + 1))
+                };
+                if let Some(row) = range.into_iter().find(differs) {
+                    return block.rows.times().get(row).map(|row| row.open);
+                }
+            }
+        }
+        None
+    }
+
+    /// The text of a kept row.
+    pub(super) fn row(&self, open: u64) -> Option<Bytes> {
+        let block = self.block(self.series.block_at(open))?;
+        block.rows.at(open).map(Bytes::copy_from_slice)
+    }
+
+    pub(super) fn finish(self) -> Filled {
+        let Draft { candles, series, blocks, voids, tail, .. } = self;
+        let blocks = blocks.into_iter().map(|(index, drafted)| (series.block_key(index), drafted));
+        let voids = voids.map(|drafted| (series.key(VOIDS), drafted));
+        let policy = candles.region.policy();
+        let known = blocks.chain(voids).map(|(key, (block, persist))| (key, block.write(persist, policy)));
+        let tail = tail.map(|tail| (series.key(TAIL), candles.loaded(series, &tail, Filled::default())));
+        Filled { entries: known.chain(tail).collect(), hold: None }
+    }
+}
+
+/// The block of an entry; where the entry was expired, or may have been, nothing of it is believed.
+pub(super) fn kept_block(answer: &Answer) -> Option<Arc<Block>> {
+    let block = Block::of(answer)?;
+    Some(if answer.freshness() == Freshness::Fresh { block } else { Arc::new(block.doubted()) })
+}
+
+/// What memory and the store know together; `None` if memory knew it all.
+fn merged(held: Option<Arc<Block>>, stored: Arc<Block>) -> Option<(Arc<Block>, Persist)> {
+    match held {
+        None => Some((stored, Persist::Never)),
+        Some(held) if stored.adds_nothing_to(&held) => None,
+        Some(held) if held.adds_nothing_to(&stored) => Some((stored, Persist::Never)),
+        Some(held) => Some((Arc::new(held.and(&stored)?), Persist::Always)),
+    }
+}
