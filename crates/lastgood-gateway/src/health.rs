@@ -7,6 +7,7 @@ use axum::extract::State;
 use lastgood::Timestamp;
 use lastgood::store::BreakerState;
 use lastgood_market::budget::{BucketStanding, Stop};
+use lastgood_market::candles::VoidedSeries;
 use lastgood_market::upstream::Base;
 use lastgood_market::{Budget, Venue};
 use serde::Serialize;
@@ -31,6 +32,23 @@ pub(crate) struct Health {
     #[serde(skip_serializing_if = "Option::is_none")]
     cluster: Option<ClusterHealth>,
     warming: Warming,
+    candles: CandleHealth,
+}
+
+/// Series of candles whose history the exchange has changed, so that what was kept of them was loaded again.
+#[derive(Serialize)]
+struct CandleHealth {
+    /// How often that happened since the start.
+    histories_changed: u64,
+    /// The series it happened to last, oldest first.
+    last_changed: Vec<ChangedHistory>,
+}
+
+#[derive(Serialize)]
+struct ChangedHistory {
+    series: String,
+    /// When it was noticed, in milliseconds since the epoch.
+    at: u64,
 }
 
 #[derive(Serialize)]
@@ -164,7 +182,14 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Health> {
         bans,
         cluster: app.cluster.as_deref().and_then(Cluster::totals).map(ClusterHealth::from),
         warming: warming(&app),
+        candles: candles(&app),
     })
+}
+
+fn candles(app: &App) -> CandleHealth {
+    let voided = app.candles.voided();
+    let changed = |VoidedSeries { series, at }| ChangedHistory { series, at: at.as_millis() };
+    CandleHealth { histories_changed: voided.count(), last_changed: voided.last().into_iter().map(changed).collect() }
 }
 
 fn own_counts(app: &App) -> Counts {

@@ -326,6 +326,11 @@ fn gateway_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result
             "Weight that cacheable requests would have cost without the cache",
             count(&app.counts.weight_asked),
         ),
+        (
+            "candle_histories_changed",
+            "Series of candles loaded again because the exchange gave a settled candle otherwise than before",
+            app.candles.voided().count(),
+        ),
     ];
     for (name, help, value) in counters {
         ConstCounter::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;

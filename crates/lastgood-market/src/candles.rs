@@ -16,7 +16,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -44,10 +44,10 @@ mod voided;
 
 pub use self::bars::{Bar, BarFault, Bars, BarsSet};
 use self::block::{Block, Tail};
-pub use self::explain::KnownSpan;
+pub use self::explain::{KnownSeries, KnownSpan, series_prefix};
 use self::feed::InUse;
 pub use self::feed::{Fed, StreamedCandle};
-use self::keep::{Draft, RECALL, TAIL, VOIDS, kept_block};
+use self::keep::{Asked, Draft, RECALL, TAIL, VOIDS, kept_block};
 use self::lanes::Lanes;
 use self::resolve::{Known, Resolution, resolve};
 pub use self::series::{Question, Series};
@@ -173,14 +173,17 @@ impl Candles {
     pub fn is_warm(&self, question: &Question) -> bool {
         let tail = self.fresh_tail(&question.series);
         let end = tail.as_ref().and_then(Tail::of);
-        let view = self.view(&question.series, Belief::At(self.now()));
+        let view = self.view(&question.series, Belief::At(self.told_at()));
         matches!(resolve(question, &view, end.as_deref(), self.now()), Resolution::Whole { .. })
     }
 
     async fn find(&self, question: &Arc<Question>, whom: For) -> Result<Slice, Error> {
+        let voided = self.voided.count();
         let found = match self.put_together(question, whom).await {
-            // What was being put together was thrown away meanwhile.
-            Err(error) if error.reason == Reason::Abandoned => self.put_together(question, whom).await,
+            // The exchange has changed its history: what was being put together is no more.
+            Err(error) if error.reason == Reason::Abandoned && self.voided.count() != voided => {
+                self.put_together(question, whom).await
+            }
             found => found,
         };
         found.or_else(|error| match whom {
@@ -198,7 +201,7 @@ impl Candles {
             tail = tail.or_else(|| self.fresh_tail(series));
             let known = tail.clone().or_else(|| self.region.peek(&series.key(TAIL)));
             let end = known.as_ref().and_then(Tail::of);
-            let view = self.view(series, Belief::At(self.now()));
+            let view = self.view(series, Belief::At(self.told_at()));
             match resolve(question, &view, end.as_deref(), self.now()) {
                 Resolution::Whole { runs, ends_in_tail } if !ends_in_tail || tail.is_some() => {
                     return Ok(self.slice(runs, view.age.get(), outcome, tail.filter(|_| ends_in_tail)));
@@ -308,13 +311,12 @@ impl Candles {
             let kept = candles.region.peek(&series.key(TAIL));
             let earlier = kept.as_ref().and_then(Tail::of);
             let wanted = question.wants_of_the_end(candles.now());
-            let draft = Draft::new(&candles, series, whom.priority(earlier.is_some()));
+            let mut draft = Draft::new(&candles, series, whom.priority(earlier.is_some()));
+            draft.refuses_older = kept.as_ref().is_some_and(|kept| kept.age() < OLDER_FOR);
+            let refuses_older = draft.refuses_older;
             let (tail, beside) = draft.tail(wanted, earlier.as_deref()).await?;
-            if let (Some(kept), Some(earlier)) = (&kept, &earlier)
-                && kept.age() < OLDER_FOR
-                && tail.is_older_than(earlier)
-            {
-                return Err(Error::new(Reason::Malformed, "the exchange's answer is older than one before it"));
+            if refuses_older && earlier.is_some_and(|earlier| tail.is_older_than(&earlier)) {
+                return Err(load::older());
             }
             Ok(candles.loaded(series, &tail, Filled { hold: Some(turn), ..beside }))
         };
@@ -367,7 +369,7 @@ impl Candles {
         priority: Priority,
     ) -> Result<Outcome, Error> {
         let (candles, question) = (self.clone(), Arc::clone(question));
-        let asked = Arc::new(AtomicBool::new(false));
+        let asked = Arc::new(Asked::default());
         let asks = Arc::clone(&asked);
         let key = question.series.key("fill");
         let load = move || async move {
@@ -375,8 +377,12 @@ impl Candles {
             let draft = Draft::new(&candles, &question.series, priority);
             Ok(Filled { hold: Some(turn), ..draft.fill(&question, tail.as_deref(), &asks).await? })
         };
-        Ok(match self.region.fill(&key, load).await? {
-            true if asked.load(Ordering::Relaxed) => Outcome::Miss,
+        let is_ours = self.region.fill(&key, load).await?;
+        if asked.in_vain.load(Ordering::Relaxed) {
+            return Err(Error::new(Reason::Abandoned, "the exchange gives nothing for that time"));
+        }
+        Ok(match is_ours {
+            true if asked.the_exchange.load(Ordering::Relaxed) => Outcome::Miss,
             true => Outcome::Hit(Tier::Store),
             false => Outcome::Joined,
         })
@@ -393,6 +399,11 @@ impl Candles {
     /// A block that memory holds.
     fn held(&self, key: &str) -> Option<Arc<Block>> {
         self.region.peek(key).as_ref().and_then(kept_block)
+    }
+
+    /// Now, by our own clock: what is told is believed by it, because it does not jump when the exchange's is learnt.
+    fn told_at(&self) -> u64 {
+        self.clock.now().as_millis()
     }
 
     /// Now, by the clock that candles open and close by.

@@ -10,6 +10,7 @@ use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
 use lastgood::{Depth, Scope, Swept};
 use lastgood_market::RegionName;
+use lastgood_market::candles::{KnownSeries, series_prefix};
 use serde_json::json;
 
 use super::answer::{Answered, Refused, json};
@@ -23,11 +24,15 @@ use crate::app::App;
 /// Keys of candles that are looked at for one symbol; whatever is beyond is swept one by one.
 const MOST_KEYS: usize = 100_000;
 const LIST_WITHIN: Duration = Duration::from_secs(30);
+/// Series of candles that an answer speaks of one by one.
+const MOST_SERIES: usize = 100;
 
 /// What is to be changed.
 enum Target {
     One(Scope, String),
     Many(Scope, String),
+    /// A series of candles, by what its keys begin with.
+    Series(String),
     Symbol(String),
     Everything,
 }
@@ -68,10 +73,13 @@ pub(super) async fn invalidate(State(app): State<Arc<App>>, caller: Caller, requ
     let target = target(&app, &fields)?;
     let depth = if hard { Depth::Remove } else { Depth::Expire };
     let (what, counted) = if hard { ("remove", "removed") } else { ("expire", "expired") };
-    let changed = change(&app, caller, what, target, depth, dry_run).await?;
+    let (changed, candles) = change(&app, caller, what, target, depth, dry_run).await?;
     let count = if hard { changed.removed } else { changed.expired };
     let mut told = json!({ "matched": changed.matched, "dry_run": dry_run });
     told[counted] = count.into();
+    if !candles.is_empty() {
+        told["candles"] = json!(candles);
+    }
     Ok(json(StatusCode::OK, &told))
 }
 
@@ -92,6 +100,9 @@ fn target(app: &App, fields: &Fields) -> Result<Target, Refused> {
     Ok(match name {
         "key" => {
             let key = KeyName::parse(app, &value)?;
+            if key.region.name() == RegionName::Klines.as_str() && !key.name.contains('?') {
+                return Ok(Target::Series(series_prefix(&key.name)));
+            }
             Target::One(Scope::Key { region: key.region.name().to_owned(), name: key.name }, scope)
         }
         "tag" if value.is_empty() || value.len() > 256 => {
@@ -116,7 +127,7 @@ pub(super) async fn clear(
     let symbol = symbol::normalised(&symbol)
         .map_err(|why| Refused::new(StatusCode::BAD_REQUEST, &format!("The path names no symbol: {why}.")))?;
     let dry_run = Fields::read(request, &["dry_run"], r#"{"dry_run": true}, or nothing"#).await?.flag("dry_run")?;
-    let changed = change(&app, caller, "clear", Target::Symbol(symbol), Depth::Remove, dry_run).await?;
+    let (changed, _) = change(&app, caller, "clear", Target::Symbol(symbol), Depth::Remove, dry_run).await?;
     Ok(tell(changed, dry_run))
 }
 
@@ -128,7 +139,7 @@ pub(super) async fn flush(State(app): State<Arc<App>>, caller: Caller, request: 
         let detail = format!("This removes every key, last good answers included. If that is meant, send {example}.");
         return Err(Refused::new(StatusCode::BAD_REQUEST, &detail));
     }
-    let changed = change(&app, caller, "flush", Target::Everything, Depth::Remove, dry_run).await?;
+    let (changed, _) = change(&app, caller, "flush", Target::Everything, Depth::Remove, dry_run).await?;
     Ok(tell(changed, dry_run))
 }
 
@@ -145,9 +156,10 @@ async fn change(
     target: Target,
     depth: Depth,
     dry_run: bool,
-) -> Result<Changed, Refused> {
+) -> Result<(Changed, Vec<KnownSeries>), Refused> {
     let app = Arc::clone(app);
     let work = async move {
+        let candles = series_meant(&app, &target).await;
         let (changed, scope) = match target {
             Target::One(scope, told) => {
                 (Changed::of(sweep(&app, &scope, wanted(depth, dry_run)).await?, wanted(depth, dry_run)), told)
@@ -160,7 +172,7 @@ async fn change(
         if !dry_run {
             caller.audit(what, &scope, changed.matched, changed.removed + changed.expired);
         }
-        Ok(changed)
+        Ok((changed, candles))
     };
     tokio::spawn(work).await.unwrap_or_else(|why| {
         tracing::error!(%why, what, "a change of the cache ended half done");
@@ -185,6 +197,7 @@ async fn change_many(app: &App, target: Target, depth: Depth, dry_run: bool) -> 
         Target::One(scope, told) | Target::Many(scope, told) => {
             Ok((Changed::of(sweep(app, &scope, wanted).await?, wanted), told))
         }
+        Target::Series(prefix) => change_series(app, prefix, wanted).await,
         Target::Symbol(symbol) => Ok((change_symbol(app, &symbol, wanted).await?, format!("symbol {symbol}"))),
         Target::Everything => {
             let held = app.cache.stats().iter().map(|(_, stats)| stats.keys).sum();
@@ -211,15 +224,50 @@ async fn change_symbol(app: &App, symbol: &str, depth: Option<Depth>) -> Result<
     Ok(changed.and(Changed::of(sweep(app, &all_symbols, expire).await?, expire)))
 }
 
+/// The series of candles that a change is about, as they are before it, so that it can be told in candles what is told
+/// in keys otherwise; at most [`MOST_SERIES`].
+async fn series_meant(app: &App, target: &Target) -> Vec<KnownSeries> {
+    let prefixes = match target {
+        Target::Series(prefix) => BTreeSet::from([prefix.clone()]),
+        Target::Symbol(symbol) => series_of(app, symbol).await.0,
+        Target::One(..) | Target::Many(..) | Target::Everything => return Vec::new(),
+    };
+    let mut known = Vec::new();
+    for prefix in prefixes.iter().take(MOST_SERIES) {
+        known.extend(app.candles.known_series(prefix).await);
+    }
+    known
+}
+
+/// What the keys of the series of a symbol begin with, and how many keys they have.
+async fn series_of(app: &App, symbol: &str) -> (BTreeSet<String>, u64) {
+    let region = app.region(RegionName::Klines);
+    let is_meant = |name: &str| !name.contains('?') && symbol::is_named(symbol, name);
+    let listing = region.names(None, MOST_KEYS, LIST_WITHIN, &is_meant).await;
+    let prefixes = listing.names.iter().map(|(name, _)| series_prefix(name)).collect();
+    (prefixes, listing.names.len() as u64)
+}
+
+async fn change_series(app: &App, prefix: String, depth: Option<Depth>) -> Result<(Changed, String), Refused> {
+    let begin = prefix.clone();
+    let of_series = move |region: &str, name: &str| region == RegionName::Klines.as_str() && name.starts_with(&begin);
+    let scope = Scope::Matching(Arc::new(of_series));
+    let told = format!("series {prefix}");
+    if depth == Some(Depth::Remove) {
+        let matched = sweep(app, &scope, None).await.map_or(0, |swept| swept.matched);
+        app.region(RegionName::Klines).remove_prefix(&prefix).await;
+        return Ok((Changed { matched, removed: matched, expired: 0 }, told));
+    }
+    Ok((Changed::of(sweep(app, &scope, depth).await?, depth), told))
+}
+
 /// Removes the candles of a symbol, each series at once: its parts make sense together. Says how many keys there were.
 async fn forget_candles(app: &App, symbol: &str) -> u64 {
-    let region = app.region(RegionName::Klines);
-    let listing = region.names(None, MOST_KEYS, LIST_WITHIN, &|name: &str| symbol::is_named(symbol, name)).await;
-    let series: BTreeSet<&str> = listing.names.iter().filter_map(|(name, _)| symbol::series_of(name)).collect();
-    for prefix in series {
-        region.remove_prefix(prefix).await;
+    let (prefixes, keys) = series_of(app, symbol).await;
+    for prefix in prefixes {
+        app.region(RegionName::Klines).remove_prefix(&prefix).await;
     }
-    listing.names.len() as u64
+    keys
 }
 
 /// The one place that asks the cache for it.

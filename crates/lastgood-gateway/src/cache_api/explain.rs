@@ -6,6 +6,7 @@ use axum::extract::State;
 use http::{StatusCode, Uri};
 use lastgood::{Answer, Explanation, Freshness, Keep, Policy, Region, Timestamp};
 use lastgood_market::RegionName;
+use lastgood_market::candles::{KnownSpan, series_prefix};
 use serde::Serialize;
 
 use super::answer::{Answered, json};
@@ -40,6 +41,9 @@ struct Explained {
     loading: bool,
     next_refresh: NextRefresh,
     policy: InForce,
+    /// Of a series of candles: what is known of which stretch of it, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    candles: Vec<KnownSpan>,
 }
 
 #[derive(Serialize)]
@@ -95,9 +99,25 @@ fn millis(duration: std::time::Duration) -> u64 {
 }
 
 pub(super) async fn explain(State(app): State<Arc<App>>, _: Caller, uri: Uri) -> Answered {
-    let key = KeyName::of(&app, &uri, "/api/cache/explain/", false)?;
+    let mut key = KeyName::of(&app, &uri, "/api/cache/explain/", false)?;
+    let candles = match key.region.name() == RegionName::Klines.as_str() && !key.name.contains('?') {
+        true => {
+            let prefix = series_prefix(&key.name);
+            // A series as a whole is as old as its end.
+            if !key.name.starts_with(&prefix) || key.name == prefix {
+                key.name = format!("{prefix}tail");
+            }
+            app.candles.known_spans(&prefix).await
+        }
+        false => Vec::new(),
+    };
     let known = key.region.explain(&key.name).await;
-    if known.answer.is_none() && known.setback.is_none() && !known.is_loading && known.store_error.is_none() {
+    if candles.is_empty()
+        && known.answer.is_none()
+        && known.setback.is_none()
+        && !known.is_loading
+        && known.store_error.is_none()
+    {
         return Err(keys::unknown(&key.region, &key.name).await);
     }
     let next_refresh = next_refresh(&app, &key.region, &key.name, &known);
@@ -129,6 +149,7 @@ pub(super) async fn explain(State(app): State<Arc<App>>, _: Caller, uri: Uri) ->
         loading: known.is_loading,
         next_refresh,
         policy: key.region.policy().into(),
+        candles,
     };
     Ok(json(StatusCode::OK, &explained))
 }

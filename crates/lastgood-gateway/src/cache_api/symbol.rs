@@ -48,11 +48,6 @@ pub(super) fn may_hold_any(region: &str, name: &str) -> bool {
     query.split('&').all(|field| !matches!(field.split('=').next(), Some("symbol" | "symbols" | "pair")))
 }
 
-/// What the keys of the series of candles that a key belongs to begin with.
-pub(super) fn series_of(name: &str) -> Option<&str> {
-    name.rfind(':').map(|end| &name[..=end])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,5 @@
 //! What is known of a series, for people.
 
-use lastgood::Timestamp;
 use serde::Serialize;
 
 use super::Candles;
@@ -26,21 +25,57 @@ pub struct KnownSpan {
     pub believed_until: Option<u64>,
 }
 
+/// What is kept of a series, in short. Times are ms since the epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KnownSeries {
+    /// What its keys begin with.
+    pub series: String,
+    /// The first ms that is known.
+    pub from: u64,
+    /// The last; later ones are known by the end of the series alone.
+    pub to: u64,
+    /// How many settled candles are kept.
+    pub candles: usize,
+}
+
 /// More spans than people read.
 const MOST: usize = 10_000;
 
+/// Whether a part of a key, after the series' prefix, names settled candles or voids.
+fn is_settled(part: &str) -> bool {
+    part == VOIDS || (!part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// The prefix of the series that a key in the region of candles belongs to: of one of its parts, or of the series as a
+/// whole, with or without the colon at its end.
+pub fn series_prefix(name: &str) -> String {
+    match name.rsplit_once(':') {
+        Some((_, "")) => name.to_owned(),
+        Some((prefix, part)) if is_settled(part) || part == TAIL || part == "fill" => format!("{prefix}:"),
+        _ => format!("{name}:"),
+    }
+}
+
 impl Candles {
+    /// What memory and the store keep of a series, in short; `None` for nothing.
+    pub async fn known_series(&self, prefix: &str) -> Option<KnownSeries> {
+        let spans = self.known_spans(prefix).await;
+        let settled = || spans.iter().filter(|span| span.to.is_some() && span.candles > 0);
+        let from = settled().map(|span| span.from).min().or(spans.first().map(|span| span.from))?;
+        let to = settled().filter_map(|span| span.to).max().unwrap_or(from);
+        Some(KnownSeries { series: prefix.to_owned(), from, to, candles: settled().map(|span| span.candles).sum() })
+    }
+
     /// What memory and the store know of the series whose keys begin with `prefix`, oldest first, at most 10,000 spans.
     pub async fn known_spans(&self, prefix: &str) -> Vec<KnownSpan> {
         let mut parts: Vec<String> = self.region.stored_names(prefix, MOST).await.unwrap_or_default();
         let listing = self.region.names(None, MOST, std::time::Duration::ZERO, &|name| name.starts_with(prefix)).await;
         parts.extend(listing.names.into_iter().map(|(name, _)| name));
+        parts.retain(|name| name.strip_prefix(prefix).is_some_and(is_settled));
         parts.sort_unstable();
         parts.dedup();
         let mut spans = Vec::new();
-        for name in parts.iter().filter(|name| {
-            name[prefix.len()..].bytes().all(|byte| byte.is_ascii_digit()) || name[prefix.len()..] == *VOIDS
-        }) {
+        for name in &parts {
             let held = self.region.peek(name);
             let answer = match held {
                 Some(held) => Some(held),
@@ -63,7 +98,7 @@ impl Candles {
             None => self.region.stored(&[key]).await.into_iter().flatten().next()?,
         };
         let tail = Tail::of(&answer)?;
-        let until = Timestamp::from_millis(answer.given_at().as_millis()).plus(answer.fresh_for());
+        let until = answer.given_at().plus(answer.fresh_for());
         Some(KnownSpan {
             from: tail.from,
             to: None,

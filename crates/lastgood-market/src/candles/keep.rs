@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use lastgood::{Answer, Error, Filled, Freshness, Persist};
@@ -23,6 +24,15 @@ const MOST_VOIDS: usize = 256;
 /// Blocks read from the store at once; more than an answer fills.
 pub(super) const RECALL: u64 = 16;
 
+/// What became of a load of what was missing.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    /// Whether the exchange was asked, and not the store alone.
+    pub(super) the_exchange: AtomicBool,
+    /// Whether its answer was empty, and says less than was to be known.
+    pub(super) in_vain: AtomicBool,
+}
+
 /// Blocks and voids that a load changed or fetched from the store.
 pub(super) struct Draft<'a> {
     pub(super) candles: &'a Candles,
@@ -33,6 +43,12 @@ pub(super) struct Draft<'a> {
     voids: Option<(Arc<Block>, Persist)>,
     /// The end of the series, where an answer came to it.
     pub(super) tail: Option<Tail>,
+    /// The newest candle that is known besides what is kept here.
+    pub(super) newest: Option<u64>,
+    /// Whether an answer that ends before what is kept is refused, as what is kept is too young to be given up.
+    pub(super) refuses_older: bool,
+    /// Whether the last answer was empty, and says less than is to be known.
+    pub(super) got_nothing: bool,
     /// Whether what was merely told again goes to the store.
     pub(super) keeps_repeats: bool,
     /// Blocks that the store was asked for.
@@ -51,7 +67,7 @@ impl Known for Draft<'_> {
     }
 
     fn belief(&self) -> Belief {
-        Belief::At(self.candles.now())
+        Belief::At(self.candles.told_at())
     }
 }
 
@@ -64,6 +80,9 @@ impl<'a> Draft<'a> {
             blocks: BTreeMap::new(),
             voids: None,
             tail: None,
+            newest: None,
+            refuses_older: false,
+            got_nothing: false,
             keeps_repeats: false,
             recalled: HashSet::new(),
         }
@@ -80,7 +99,7 @@ impl<'a> Draft<'a> {
 
     /// Notes what an answer says of some stretches: `rows` are all there are in them.
     pub(super) async fn learn(&mut self, rows: &Rows, pieces: &[Piece]) -> Result<(), Error> {
-        let now = self.candles.now();
+        let now = self.candles.told_at();
         for piece in pieces.iter().filter(|piece| piece.from <= piece.to) {
             let told = Told::once(piece.kind, now);
             let has_rows = !matches!(piece.kind, Kind::Gap | Kind::Edge | Kind::Begin);

@@ -1,12 +1,12 @@
 //! Loads what is missing of a series, and nothing else.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use lastgood::{Error, Filled, Reason};
 
 use super::block::Tail;
-use super::keep::{Draft, RECALL};
+use super::keep::{Asked, Draft, RECALL};
 use super::resolve::{Hole, Known, Resolution, resolve};
 use super::rows::Rows;
 use super::series::{Fetch, Question};
@@ -31,14 +31,16 @@ struct Reply {
 
 impl Draft<'_> {
     /// Loads what a question lacks before the end of its series. `tail` is what its reader knows of that. Whether what
-    /// was learnt is enough, the reader sees. `asked` is set if the exchange was asked.
+    /// was learnt is enough, the reader sees. `asked` says
+    /// whether the exchange was asked.
     pub(super) async fn fill(
         mut self,
         question: &Question,
         tail: Option<&Tail>,
-        asked: &AtomicBool,
+        asked: &Asked,
     ) -> Result<Filled, Error> {
         self.keeps_repeats = true;
+        self.newest = tail.and_then(|tail| tail.rows.times().last()).map(|last| last.open);
         let (mut fetches, mut asked_for) = (0, None);
         while fetches < MOST_FETCHES {
             let Resolution::Missing(hole) = resolve(question, &self, tail, self.candles.now()) else { break };
@@ -50,8 +52,9 @@ impl Draft<'_> {
                 break;
             }
             fetches += 1;
-            asked.store(true, Ordering::Relaxed);
+            asked.the_exchange.store(true, Ordering::Relaxed);
             if !self.fetch_hole(&hole, tail).await? || self.tail.is_some() {
+                asked.in_vain.store(self.got_nothing, Ordering::Relaxed);
                 break;
             }
         }
@@ -278,7 +281,10 @@ impl Draft<'_> {
             (true, Some(first), Some(last)) if first.from <= hole.from || (is_backward && last.to >= hole.to) => {
                 Ok(true)
             }
-            (true, ..) => Err(Error::new(Reason::Abandoned, "the exchange gives nothing for that time")),
+            (true, ..) => {
+                self.got_nothing = true;
+                Ok(false)
+            }
             (false, first, _) => Ok(first.is_some()),
         }
     }
@@ -290,16 +296,26 @@ impl Draft<'_> {
 
     /// Asks the exchange, and once more where its answer contradicts what is kept: if a second answer agrees with
     /// what is kept, the first was wrong and is asked for again; if it agrees with the first, the exchange has changed
-    /// its history.
+    /// its history, or lags behind what it said before.
     async fn fetch(&mut self, fetch: Fetch, witness: Option<u64>) -> Result<Reply, Error> {
         for _ in 0..2 {
             let told = self.ask(fetch).await?;
             let Some(open) = self.contradiction(&told, witness) else { return Ok(told) };
             let kept = self.row(open);
             let second = self.ask(Fetch { start: Some(open), end: Some(open), limit: 1 }).await?;
-            if second.rows.at(open) != kept.as_deref() && second.rows.at(open) == told.rows.at(open) {
-                self.candles.void(self.series, open).await;
-                return Err(Error::new(Reason::Abandoned, "the exchange has changed its history"));
+            let row = second.rows.at(open);
+            if row == kept.as_deref() || row != told.rows.at(open) {
+                continue;
+            }
+            let newest = told.rows.times().last().map(|last| last.open).max(self.newest);
+            // What is missing at the end is not there yet; what is missing before later candles was taken away.
+            match row.is_some() || newest > Some(open) {
+                true => {
+                    self.candles.void(self.series, open).await;
+                    return Err(Error::new(Reason::Abandoned, "the exchange has changed its history"));
+                }
+                false if self.refuses_older => return Err(older()),
+                false => return Ok(told),
             }
         }
         Err(Error::new(Reason::Malformed, "the exchange contradicts what it said of settled candles"))
@@ -365,6 +381,10 @@ fn settled(rows: &Rows, asked_at: u64, newer_known: bool, grace: u64) -> usize {
 fn is_newer_in(tail: Option<&Tail>, rows: &Rows) -> bool {
     let newest = |rows: &Rows| rows.times().last().map(|row| row.open);
     tail.is_some_and(|tail| newest(&tail.rows) > newest(rows))
+}
+
+pub(super) fn older() -> Error {
+    Error::new(Reason::Malformed, "the exchange's answer is older than one before it")
 }
 
 pub(super) fn unreadable() -> Error {

@@ -13,12 +13,12 @@ use proptest::prelude::*;
 
 use crate::ledger::{Ledger, MINUTE, Range};
 
-struct Bench {
-    clock: Clock,
+pub(crate) struct Bench {
+    pub(crate) clock: Clock,
     store: MemoryStore,
-    ledger: Arc<Ledger>,
-    cache: Cache,
-    candles: Candles,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) cache: Cache,
+    pub(crate) candles: Candles,
     venue: Venue,
 }
 
@@ -32,7 +32,7 @@ fn over(store: Arc<dyn Store>, clock: &Clock, ledger: &Arc<Ledger>) -> (Cache, C
 
 impl Bench {
     /// An exchange that lists the symbol since some hours.
-    fn new(venue: Venue, hours: u64) -> Bench {
+    pub(crate) fn new(venue: Venue, hours: u64) -> Bench {
         let clock = Clock::paused_with_tokio();
         let listed_at = clock.now().as_millis() - hours * 60 * MINUTE;
         let ledger = Ledger::new(clock.clone(), listed_at, venue == Venue::Coin);
@@ -41,16 +41,16 @@ impl Bench {
         Bench { clock, store, ledger, cache, candles, venue }
     }
 
-    async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         assert!(self.cache.flush(Duration::from_secs(60)).await);
         (self.cache, self.candles) = over(Arc::new(self.store.clone()), &self.clock, &self.ledger);
     }
 
-    fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.clock.now().as_millis()
     }
 
-    fn question(&self, range: Range) -> Arc<Question> {
+    pub(crate) fn question(&self, range: Range) -> Arc<Question> {
         let path = if self.venue == Venue::Coin { "/dapi/v1/klines" } else { "/api/v3/klines" };
         let request = Request { is_get: true, path, query: &range.query(), ..Request::default() };
         match plan(self.venue, request) {
@@ -59,11 +59,11 @@ impl Bench {
         }
     }
 
-    async fn ask(&self, range: Range) -> Result<Slice, Error> {
+    pub(crate) async fn ask(&self, range: Range) -> Result<Slice, Error> {
         self.candles.answer(&self.question(range)).await
     }
 
-    async fn same(&self, range: Range) -> Slice {
+    pub(crate) async fn same(&self, range: Range) -> Slice {
         let slice = self.ask(range).await.unwrap_or_else(|error| panic!("{range:?}: {error:?}"));
         let expected = self.ledger.answer(range);
         assert_eq!(text(&slice), expected, "{range:?}: {slice:?}; asked {:?}", self.ledger.asked());
@@ -71,7 +71,7 @@ impl Bench {
     }
 
     /// Time goes on to where the ledger has neither gaps nor crooked candles for a while.
-    async fn go_far_from_gaps(&self) {
+    pub(crate) async fn go_far_from_gaps(&self) {
         let place = || self.ledger.place(self.now(), MINUTE);
         while place() % 120 != 20 || (0..40).any(|n| (place() - 20 + n).is_multiple_of(97)) {
             self.go_to_minute_and(0).await;
@@ -79,23 +79,23 @@ impl Bench {
     }
 
     /// Time goes on to a second of the minute that has begun.
-    async fn go_to_second(&self, second: u64) {
+    pub(crate) async fn go_to_second(&self, second: u64) {
         tokio::time::advance(Duration::from_millis((second * 1_000).saturating_sub(self.now() % MINUTE))).await;
     }
 
     /// Time goes on to so many ms after a minute's begin.
-    async fn go_to_minute_and(&self, millis: u64) {
+    pub(crate) async fn go_to_minute_and(&self, millis: u64) {
         let into = self.now() % MINUTE;
         tokio::time::advance(Duration::from_millis(MINUTE - into + millis)).await;
     }
 }
 
-fn text(slice: &Slice) -> String {
+pub(crate) fn text(slice: &Slice) -> String {
     let runs: Vec<&str> = slice.runs.iter().map(|run| std::str::from_utf8(run).unwrap()).collect();
     format!("[{}]", runs.join(","))
 }
 
-fn newest(limit: usize) -> Range {
+pub(crate) fn newest(limit: usize) -> Range {
     Range { limit: Some(limit), ..Range::default() }
 }
 

@@ -1,6 +1,6 @@
 //! The exchange's candles as a list, and the exchange's rules for taking ranges out of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -35,11 +35,16 @@ pub(crate) struct Ledger {
     /// Nothing may be asked ahead of its readers.
     pub(crate) yields: AtomicBool,
     pub(crate) latency: Mutex<Duration>,
+    /// What becomes of the next answers before they are given: one is taken for each.
+    pub(crate) lies: Mutex<VecDeque<Lie>>,
     /// How often each settled candle was sent.
     pub(crate) sent: Mutex<HashMap<u64, u64>>,
     pub(crate) asked: Mutex<Vec<String>>,
     counts_back: bool,
 }
+
+/// Makes something else of the rows of an answer.
+pub(crate) type Lie = fn(Vec<String>) -> Vec<String>;
 
 /// What a question asks for, in the exchange's terms.
 #[derive(Clone, Copy, Debug, Default)]
@@ -77,6 +82,7 @@ impl Ledger {
             is_down: AtomicBool::new(false),
             yields: AtomicBool::new(false),
             latency: Mutex::new(Duration::ZERO),
+            lies: Mutex::default(),
             sent: Mutex::default(),
             asked: Mutex::default(),
             counts_back,
@@ -116,10 +122,12 @@ impl Ledger {
     }
 
     fn answer_of(&self, range: Range, length: u64) -> String {
-        let opens = self.opens(range, length);
+        format!("[{}]", self.rows_of(range, length).join(","))
+    }
+
+    fn rows_of(&self, range: Range, length: u64) -> Vec<String> {
         let now = self.now();
-        let rows: Vec<String> = opens.into_iter().map(|open| self.row(open, length, now)).collect();
-        format!("[{}]", rows.join(","))
+        self.opens(range, length).into_iter().map(|open| self.row(open, length, now)).collect()
     }
 
     fn opens(&self, range: Range, length: u64) -> Vec<u64> {
@@ -168,7 +176,12 @@ impl Exchange for Ledger {
         for open in self.opens(range, length).into_iter().filter(settled) {
             *self.sent.lock().unwrap().entry(open).or_default() += 1;
         }
-        Ok(Value::new(self.answer_of(range, length)))
+        let rows = self.rows_of(range, length);
+        let rows = match self.lies.lock().unwrap().pop_front() {
+            Some(lie) => lie(rows),
+            None => rows,
+        };
+        Ok(Value::new(format!("[{}]", rows.join(","))))
     }
 
     fn forming_fresh_for(&self, _: &str) -> Duration {

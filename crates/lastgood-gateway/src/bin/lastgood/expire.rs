@@ -7,7 +7,8 @@ use crate::output::Failure;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  lastgood expire --symbol BTCUSDT                 ask the exchange anew about a symbol
+  lastgood expire --symbol BTCUSDT                 ask the exchange again about a symbol, candles included
+  lastgood expire --key klines:spot/api/v3/klines:BTCUSDT:1h     one series of candles, all of it
   lastgood expire --region ticker_price            a whole region
   lastgood expire --pattern \"klines:*:1h:tail\"     by pattern: * any text, ? any character, [..] one of some
   lastgood expire --tag pipeline --dry-run         how many keys have a tag in memory

@@ -10,7 +10,7 @@ use crate::output::{Failure, say, say_json};
 #[command(after_help = "\
 Examples:
   lastgood explain \"ticker_price:spot/api/v3/ticker/price?\"
-  lastgood explain \"klines:spot/api/v3/klines:BTCUSDT:1h:tail\"
+  lastgood explain \"klines:spot/api/v3/klines:BTCUSDT:1h\"     a series of candles, span by span
   lastgood explain --json \"exchange_info:spot/api/v3/exchangeInfo?\"
 
 fresh: served without asking. stale: served while a load refreshes it.
@@ -36,6 +36,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     table.load_style(presets::NOTHING);
     for (name, value) in known.as_object().into_iter().flatten() {
         match value {
+            Value::Array(spans) if name == "candles" => spans.iter().for_each(|span| add_span(&mut table, span)),
             Value::Object(parts) => {
                 parts.iter().for_each(|(part, value)| add(&mut table, &format!("{name}.{part}"), value))
             }
@@ -56,4 +57,28 @@ fn add(table: &mut Table, name: &str, value: &Value) {
         other => other.to_string(),
     };
     table.add_row([name.to_owned(), shown]);
+}
+
+/// A stretch of a series of candles, such as `2026-11-01 00:00 to 2026-11-28 12:04  38,645 candles, confirmed`.
+fn add_span(table: &mut Table, span: &Value) {
+    let to = span["to"].as_u64().map_or_else(|| "now".to_owned(), |to| time(Some(to)));
+    let what = match span["candles"].as_u64() {
+        Some(count) if count > 0 => format!("{count} {}", span["what"].as_str().unwrap_or_default()),
+        _ => span["what"].as_str().unwrap_or_default().to_owned(),
+    };
+    let state = match (span["confirmed"].as_bool(), span["believed_until"].as_u64()) {
+        (Some(true), None) => "confirmed".to_owned(),
+        (Some(true), until) => format!("confirmed, asked for again after {}", time(until)),
+        (_, Some(0)) => "not believed".to_owned(),
+        (_, until) => format!("told once, asked for again after {}", time(until)),
+    };
+    table.add_row(["candles".to_owned(), format!("{} to {to}  {what}, {state}", time(span["from"].as_u64()))]);
+}
+
+/// A time by UTC, to the second.
+pub(crate) fn time(millis: Option<u64>) -> String {
+    let at = millis
+        .and_then(|millis| i64::try_from(millis).ok())
+        .and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok());
+    at.map_or_else(|| "-".to_owned(), |at| at.strftime("%Y-%m-%d %H:%M:%S").to_string())
 }

@@ -6,6 +6,7 @@ use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
 use crate::client::Client;
+use crate::explain::time;
 use crate::output::{Failure, complain, say, say_json};
 
 /// How often it is told that the work goes on.
@@ -76,6 +77,11 @@ pub(crate) async fn post(client: &Client, path: &str, body: &Value, as_json: boo
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header).add_row(row);
     say(table.trim_fmt());
+    for series in done["candles"].as_array().into_iter().flatten() {
+        let (name, count) = (series["series"].as_str().unwrap_or_default(), series["candles"].as_u64().unwrap_or(0));
+        let (from, to) = (time(series["from"].as_u64()), time(series["to"].as_u64()));
+        say(format!("{name}  {count} candles from {from} to {to}"));
+    }
     if done["dry_run"] == true {
         say("nothing was changed: it was a dry run");
     }
