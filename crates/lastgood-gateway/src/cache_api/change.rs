@@ -16,7 +16,7 @@ use super::answer::{Answered, Refused, json};
 use super::body::Fields;
 use super::caller::Caller;
 use super::glob::Glob;
-use super::name::{KeyName, region};
+use super::name::{KeyName, region, takes};
 use super::symbol;
 use crate::app::App;
 
@@ -101,7 +101,9 @@ fn target(app: &App, fields: &Fields) -> Result<Target, Refused> {
         "region" => Target::Many(Scope::Region(region(app, &value)?.name().to_owned()), scope),
         "pattern" => {
             let glob = Glob::parse(&value).map_err(|why| refuse(format!("The field pattern: {why}.")))?;
-            Target::Many(Scope::Matching(Arc::new(move |region: &str, name: &str| glob.takes(region, name))), scope)
+            let identities = app.plans.identities().clone();
+            let matches = move |region: &str, name: &str| takes(&glob, &identities, region, name);
+            Target::Many(Scope::Matching(Arc::new(matches)), scope)
         }
         _ => Target::Symbol(symbol::normalised(&value).map_err(|why| refuse(format!("The field symbol: {why}.")))?),
     })
@@ -202,7 +204,7 @@ async fn change_symbol(app: &App, symbol: &str, depth: Option<Depth>) -> Result<
         changed = Changed { matched: removed, removed, expired: 0 };
     }
     let (named, of_symbol) = (symbol.to_owned(), Scope::Tag(symbol::tag(symbol)));
-    let names = Scope::Matching(Arc::new(move |_: &str, name: &str| symbol::is_named(&named, name)));
+    let names = Scope::Matching(Arc::new(move |region: &str, name: &str| symbol::is_named(&named, region, name)));
     for scope in [names, of_symbol] {
         changed = changed.and(Changed::of(sweep(app, &scope, depth).await?, depth));
     }
@@ -214,7 +216,8 @@ async fn change_symbol(app: &App, symbol: &str, depth: Option<Depth>) -> Result<
 /// Removes the candles of a symbol, each series at once: its parts make sense together. Says how many keys there were.
 async fn forget_candles(app: &App, symbol: &str) -> u64 {
     let region = app.region(RegionName::Klines);
-    let listing = region.names(None, MOST_KEYS, LIST_WITHIN, &|name: &str| symbol::is_named(symbol, name)).await;
+    let listing =
+        region.names(None, MOST_KEYS, LIST_WITHIN, &|name: &str| symbol::is_named(symbol, region.name(), name)).await;
     let series: BTreeSet<&str> = listing.names.iter().filter_map(|(name, _)| symbol::series_of(name)).collect();
     for prefix in series {
         region.remove_prefix(prefix).await;
