@@ -20,7 +20,7 @@ use lastgood::testing::RedisServer;
 use lastgood::{Cache, Clock, Error, Loaded, Policy, Reason, Value};
 use lastgood_market::Source;
 use lastgood_market::candles::{Candles, Exchange, Question};
-use lastgood_market::{Plan, Preset, Priority, RegionName, Request, Venue, plan};
+use lastgood_market::{Identities, Plan, Preset, Priority, RegionName, Request, Venue, plan};
 
 const MINUTE: u64 = 60_000;
 const CANDLES: u64 = 1_000;
@@ -73,7 +73,8 @@ impl Exchange for Minutes {
 
 fn question(query: &str) -> Arc<Question> {
     let query = format!("symbol=BTCUSDT&interval=1m&{query}");
-    match plan(Venue::Spot, Request { is_get: true, path: "/api/v3/klines", query: &query, ..Request::default() }) {
+    let request = Request { is_get: true, path: "/api/v3/klines", query: &query, ..Request::default() };
+    match plan(&Identities::public(), Venue::Spot, request) {
         Plan::Candles(question) => question,
         other => unreachable!("{other:?}"),
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use lastgood::store::{EmbeddedStore, Guard, RedisOptions, RedisStore, Store, StoreError, UpstashStore};
 use lastgood::{Cache, Clock, Policy};
 use lastgood_market::candles::Candles;
-use lastgood_market::upstream::{Asker, BanMemory, Upstreams, share_bans, watch_health};
+use lastgood_market::upstream::{Asker, BanMemory, Upstreams, remember_identities, share_bans, watch_health};
 use lastgood_market::{Plans, Preset, RegionName, Venue};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -94,6 +94,8 @@ impl Gateway {
         let declared = DeclaredRoutes::new(settings, &named).map_err(BuildError)?;
         let upstreams = Arc::new(Upstreams::new(&settings.upstreams(), &clock, bans).map_err(BuildError)?);
         upstreams.recall_stops().await;
+        let fear_greed = FearGreed::new(settings, &clock).map_err(BuildError)?;
+        remember_identities(&settings.data_dir, upstreams.identities(), fear_greed.name()).await;
         let mut behind = JoinSet::new();
         behind.spawn(watch_health(Arc::clone(&upstreams)));
         behind.spawn(share_bans(Arc::clone(&upstreams)));
@@ -135,10 +137,10 @@ impl Gateway {
             regions,
             named,
             declared,
-            plans: Plans::default(),
+            plans: Plans::new(upstreams.identities().clone()),
             upstreams,
             exchange,
-            fear_greed: FearGreed::new(settings, &clock).map_err(BuildError)?,
+            fear_greed,
             kv: Lanes::default(),
             claims: Claims::default(),
             symbols,

@@ -11,7 +11,7 @@ use axum::Router;
 use axum::response::Response;
 use axum::routing::get;
 use http::{HeaderMap, StatusCode, Uri};
-use lastgood::{Answer, Error, Outcome, Region};
+use lastgood::{Answer, Error, Outcome, Reason, Region};
 use lastgood_market::symbols::Refusal;
 
 use crate::config::Settings;
@@ -24,6 +24,7 @@ mod check;
 mod key;
 mod load;
 mod meta;
+mod place;
 pub(crate) mod parameter;
 pub(crate) mod path;
 mod question;
@@ -97,16 +98,32 @@ impl Route {
     /// The answer, from the cache or the sources.
     async fn ask(self: &Arc<Self>, arguments: Arguments) -> Result<Answer, Error> {
         let key = self.key(&arguments);
-        let answer = self.read(&key, &arguments).await?;
+        let answer = self.read_own(&key, &arguments).await?;
         let is_of_others = Form::of(&answer).meta.definition.as_ref().is_some_and(|by| *by != self.definition);
         match answer.outcome() {
             // The configuration has changed since, and these sources may say something else.
             Outcome::Hit(_) | Outcome::Stale if is_of_others => {
                 self.region.expire(&key).await;
-                self.read(&key, &arguments).await
+                self.read_own(&key, &arguments).await
             }
             _ => Ok(answer),
         }
+    }
+
+    /// As [`Route::read`], but never what another database, bucket or API answered: not even as the last good answer.
+    async fn read_own(self: &Arc<Self>, key: &str, arguments: &Arguments) -> Result<Answer, Error> {
+        // A gateway that shares the store may write its own in between.
+        for _ in 0..3 {
+            let answer = self.read(key, arguments).await?;
+            let meta = &Form::of(&answer).meta;
+            let is_own = |place: &String| self.links.iter().any(|link| link.place == *place);
+            if meta.definition.is_none() || meta.place.as_ref().is_some_and(is_own) {
+                return Ok(answer);
+            }
+            self.region.remove(key).await;
+        }
+        let message = "another gateway keeps the answers of another source under this key; give it a namespace of its own";
+        Err(Error::new(Reason::Abandoned, message))
     }
 
     async fn read(self: &Arc<Self>, key: &str, arguments: &Arguments) -> Result<Answer, Error> {

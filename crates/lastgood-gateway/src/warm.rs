@@ -67,7 +67,7 @@ impl Warmer {
         means: Means,
         shared: Option<Arc<dyn Store>>,
     ) -> (Warmer, mpsc::Receiver<Request>) {
-        let set = Set::of(settings);
+        let set = Set::of(settings, means.exchange.upstreams.identities());
         let lists = [RegionName::ExchangeInfo, RegionName::Symbols].map(|name| shortest(means.regions.of(name)));
         let every = settings.warm.every;
         // Lists that would end shortly before the next round move it forward.

@@ -7,6 +7,8 @@ use std::time::Duration;
 use lastgood::Timestamp;
 use serde::{Deserialize, Deserializer};
 
+/// The index's publisher. Keys leave its name out.
+const PUBLISHER: &str = "api.alternative.me";
 /// The path below the API's base.
 pub const PATH: &str = "/fng/";
 /// The most readings that are asked for at once: more than the index has days.
@@ -30,6 +32,14 @@ pub struct Reading {
 /// The query for the newest `limit` readings: at least one, at most [`LARGEST_LIMIT`].
 pub fn query(limit: u32) -> String {
     format!("limit={}&format=json", limit.clamp(1, LARGEST_LIMIT))
+}
+
+/// The key of the answer to `query`, by the name of the site that it is of.
+pub fn key(site: &str, query: &str) -> String {
+    match site {
+        PUBLISHER => query.to_owned(),
+        other => format!("fng@{other}?{query}"),
+    }
 }
 
 /// How long `body` stays true: until the next update that it names, within 60 s and 24 h.
@@ -180,6 +190,12 @@ mod tests {
             assert!(refused.contains(why), "{refused}");
             assert_eq!(readings(bad.as_bytes()), None);
         }
+    }
+
+    #[test]
+    fn readings_of_another_site_have_keys_of_their_own() {
+        assert_eq!(key("api.alternative.me", &query(7)), "limit=7&format=json");
+        assert_eq!(key("127.0.0.1:9000", &query(7)), "fng@127.0.0.1:9000?limit=7&format=json");
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod candles;
 pub mod credentials;
 pub mod cut;
 pub mod fear_greed;
+pub mod identity;
 pub mod interval;
 pub mod llm;
 #[cfg(feature = "http")]
@@ -30,6 +31,7 @@ pub mod validate;
 pub mod venue;
 
 pub use self::budget::{Budget, Priority};
+pub use self::identity::Identities;
 #[cfg(feature = "http")]
 pub use self::market::Market;
 pub use self::plan::{Plan, Plans, Request, plan};

@@ -31,7 +31,7 @@ use crate::candles::{Bar, Bars, BarsSet, Candles, Series};
 use crate::fear_greed::{self, Reading};
 use crate::plan::{Plan, Request, plan};
 use crate::upstream::{Asker, Site, Upstreams};
-use crate::{Priority, RegionName, Source, Venue, symbols};
+use crate::{Identities, Priority, RegionName, Source, Venue, symbols};
 
 mod analyses;
 mod builder;
@@ -106,7 +106,7 @@ impl Market {
             Venue::Futures => "/fapi/v1/exchangeInfo",
             Venue::Coin => "/dapi/v1/exchangeInfo",
         };
-        let (source, key) = (source(venue, path, "")?, format!("{venue}/by-name"));
+        let (source, key) = (self.source(venue, path, "")?, format!("{}/by-name", self.identities().of(venue)));
         let load = {
             let (market, key) = (Arc::clone(&self.0), key.clone());
             move || {
@@ -126,7 +126,7 @@ impl Market {
     ///
     /// The exchange's, where nothing is kept; [`Reason::NotFound`] when the venue has no such interval.
     pub async fn get_bars(&self, venue: Venue, symbol: &str, interval: &str, limit: usize) -> Result<Bars, Error> {
-        let series = Series::of_symbol(venue, symbol, interval)?;
+        let series = Series::of_symbol(self.identities(), venue, symbol, interval)?;
         self.0.upstreams.heat.count(series.name());
         self.0.candles.get_bars(&series, limit).await
     }
@@ -146,7 +146,7 @@ impl Market {
     ///
     /// [`Reason::NotFound`] when the venue has no such interval.
     pub async fn set_bars(&self, venue: Venue, symbol: &str, interval: &str, bars: &[Bar]) -> Result<BarsSet, Error> {
-        let series = Series::of_symbol(venue, symbol, interval)?;
+        let series = Series::of_symbol(self.identities(), venue, symbol, interval)?;
         Ok(self.0.candles.set_bars(&series, bars).await)
     }
 
@@ -194,7 +194,8 @@ impl Market {
             Venue::Futures => "/fapi/v1/fundingRate",
             Venue::Coin => "/dapi/v1/fundingRate",
         };
-        let source = source(venue, path, &format!("symbol={}&limit={}", encoded(symbol), limit.clamp(1, 1_000)))?;
+        let source =
+            self.source(venue, path, &format!("symbol={}&limit={}", encoded(symbol), limit.clamp(1, 1_000)))?;
         let of_symbol = |rates: &Vec<FundingRate>| rates.iter().all(|rate| rate.symbol == symbol);
         self.typed(source, |body| serde_json::from_slice(body).ok(), of_symbol).await
     }
@@ -206,6 +207,7 @@ impl Market {
     /// The index's, where nothing is kept.
     pub async fn fear_greed(&self, days: u32) -> Result<TypedAnswer<Vec<Reading>>, Error> {
         let query = fear_greed::query(days);
+        let key = fear_greed::key(self.0.mood.name(), &query);
         let load = {
             let (market, target) = (Arc::clone(&self.0), format!("{}?{query}", fear_greed::PATH));
             move || {
@@ -216,7 +218,7 @@ impl Market {
                 }
             }
         };
-        self.read(RegionName::FearGreed, &query, load, fear_greed::readings).await
+        self.read(RegionName::FearGreed, &key, load, fear_greed::readings).await
     }
 
     /// Analyses of a kind, such as `sentiment`, by what they are of. `T` is whatever the analysis is.
@@ -275,12 +277,26 @@ impl Market {
         &self.0.candles
     }
 
+    /// Which exchange each venue is of, for [`Series::of_symbol`].
+    pub fn identities(&self) -> &Identities {
+        self.0.upstreams.identities()
+    }
+
+    /// The question itself, not one that answers others as well: a bot asks for few symbols.
+    fn source(&self, venue: Venue, path: &str, query: &str) -> Result<Arc<Source>, Error> {
+        match plan(self.identities(), venue, Request { is_get: true, path, query, ..Request::default() }) {
+            Plan::Cached { direct: Some(direct), .. } => Ok(direct),
+            Plan::Cached { load, .. } => Ok(load),
+            _ => Err(Error::new(Reason::NotFound, format!("{path} is nothing that is cached"))),
+        }
+    }
+
     async fn one<T, C>(&self, venue: Venue, path: &str, symbol: &str, fits: C) -> Result<TypedAnswer<T>, Error>
     where
         T: DeserializeOwned + Send + Sync + 'static,
         C: Fn(&T) -> bool,
     {
-        let source = source(venue, path, &format!("symbol={}", encoded(symbol)))?;
+        let source = self.source(venue, path, &format!("symbol={}", encoded(symbol)))?;
         self.typed(source, |body| serde_json::from_slice::<Whole<T>>(body).ok()?.one(), fits).await
     }
 
@@ -371,15 +387,6 @@ impl Shared {
 impl fmt::Debug for Market {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Market").field("cache", &self.0.cache).finish_non_exhaustive()
-    }
-}
-
-/// The question itself, not one that answers others as well: a bot asks for few symbols.
-fn source(venue: Venue, path: &str, query: &str) -> Result<Arc<Source>, Error> {
-    match plan(venue, Request { is_get: true, path, query, ..Request::default() }) {
-        Plan::Cached { direct: Some(direct), .. } => Ok(direct),
-        Plan::Cached { load, .. } => Ok(load),
-        _ => Err(Error::new(Reason::NotFound, format!("{path} is nothing that is cached"))),
     }
 }
 

@@ -6,6 +6,7 @@ use lastgood::BypassReason;
 
 use crate::candles::Question;
 use crate::cut::Cut;
+use crate::identity::Identities;
 use crate::query::{Params, symbol_list};
 use crate::region::RegionName;
 use crate::source::Source;
@@ -50,8 +51,8 @@ pub struct Request<'a> {
     pub binary: bool,
 }
 
-/// What to do with a request to `venue`.
-pub fn plan(venue: Venue, request: Request<'_>) -> Plan {
+/// What to do with a request to `venue`, whose answers are kept as those of its exchange in `identities`.
+pub fn plan(identities: &Identities, venue: Venue, request: Request<'_>) -> Plan {
     if !request.is_get || names_signature(request.query) {
         return Plan::Pass(BypassReason::Private);
     }
@@ -72,11 +73,12 @@ pub fn plan(venue: Venue, request: Request<'_>) -> Plan {
         // For the exchange to refuse.
         Some(_) => return Plan::Pass(BypassReason::Uncacheable),
     };
+    let exchange = identities.of(venue);
     let Some(mut params) = Params::parse(request.query) else {
-        return Plan::only(Source::raw(endpoint, request.query, micros));
+        return Plan::only(Source::raw(exchange, endpoint, request.query, micros));
     };
     settle_limit(endpoint, &mut params);
-    let question = Asking { endpoint, params, micros };
+    let question = Asking { exchange, endpoint, params, micros };
     match endpoint.recipe {
         Recipe::Klines => question.candles(),
         Recipe::Ticker => question.ticker(),
@@ -110,6 +112,8 @@ impl Plan {
 
 /// A question that could be normalised.
 struct Asking<'a> {
+    /// What keys of its exchange begin with.
+    exchange: &'a str,
     endpoint: &'static Endpoint,
     params: Params<'a>,
     micros: bool,
@@ -118,7 +122,7 @@ struct Asking<'a> {
 impl Asking<'_> {
     fn candles(&self) -> Plan {
         let direct = self.direct();
-        match Question::of(self.endpoint, &self.params, direct.clone(), self.micros) {
+        match Question::of(self.exchange, self.endpoint, &self.params, direct.clone(), self.micros) {
             Some(question) => Plan::Candles(Arc::new(question)),
             None => Plan::only(direct),
         }
@@ -130,7 +134,7 @@ impl Asking<'_> {
     }
 
     fn source(&self, params: &Params<'_>, cut: Cut) -> Source {
-        let mut source = Source::direct(self.endpoint, params, self.micros);
+        let mut source = Source::direct(self.exchange, self.endpoint, params, self.micros);
         source.cut = cut;
         source
     }
@@ -217,7 +221,7 @@ mod tests {
 
     fn get(venue: Venue, target: &str) -> Plan {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        plan(venue, Request { is_get: true, path, query, time_unit: None, binary: false })
+        plan(&Identities::public(), venue, Request { is_get: true, path, query, time_unit: None, binary: false })
     }
 
     fn cached(target: &str) -> (Vec<Arc<Source>>, Source, Option<Arc<Source>>) {
@@ -236,7 +240,7 @@ mod tests {
         assert_eq!(get(Venue::Spot, "/api/v3/klines?symbol=X&sign%61ture=1"), private);
         assert_eq!(get(Venue::Spot, "/api/v3/klines?symbol=X&Signature"), private);
         let post = Request { is_get: false, path: "/api/v3/klines", query: "", time_unit: None, binary: false };
-        assert_eq!(plan(Venue::Spot, post), private);
+        assert_eq!(plan(&Identities::public(), Venue::Spot, post), private);
         assert_eq!(get(Venue::Spot, "/api/v3/time"), Plan::Pass(BypassReason::Uncacheable));
         assert_eq!(get(Venue::Spot, "/api/v3/ping"), Plan::Local("{}"));
     }
@@ -293,6 +297,7 @@ mod tests {
     fn the_time_unit_is_part_of_the_key() {
         let with = |time_unit| {
             plan(
+                &Identities::public(),
                 Venue::Spot,
                 Request { is_get: true, path: "/api/v3/trades", query: "symbol=X", time_unit, binary: false },
             )

@@ -1,6 +1,7 @@
 //! An answer that can be fetched and cached: what names it, what it costs, what it looks like.
 
 use crate::cut::Cut;
+use crate::identity::MICROSECONDS;
 use crate::query::Params;
 use crate::region::RegionName;
 use crate::venue::{Endpoint, Shape, weight_of};
@@ -38,11 +39,12 @@ struct Asked {
 }
 
 impl Source {
-    /// A question that could not be normalised: keyed as it stands, for the exchange to judge.
-    pub(crate) fn raw(endpoint: &'static Endpoint, query: &str, micros: bool) -> Source {
+    /// A question that could not be normalised: keyed as it stands, for the exchange to judge. `exchange` is what keys of the
+    /// exchange begin with.
+    pub(crate) fn raw(exchange: &str, endpoint: &'static Endpoint, query: &str, micros: bool) -> Source {
         Source {
             endpoint,
-            key: key(endpoint, query, micros),
+            key: key(exchange, endpoint, query, micros),
             query: query.to_owned(),
             weight: weight_of(endpoint, &Params::default()),
             shape: Shape::Any,
@@ -53,7 +55,7 @@ impl Source {
     }
 
     /// The whole answer to a query.
-    pub(crate) fn direct(endpoint: &'static Endpoint, params: &Params<'_>, micros: bool) -> Source {
+    pub(crate) fn direct(exchange: &str, endpoint: &'static Endpoint, params: &Params<'_>, micros: bool) -> Source {
         let shape = match endpoint.shape {
             Shape::ObjectForSymbol if params.get("symbol").is_some() => Shape::Object,
             Shape::ObjectForSymbol => Shape::Array,
@@ -67,7 +69,7 @@ impl Source {
             end: params.number("endTime").map(to_millis),
         };
         let query = params.to_query();
-        let (key, weight) = (key(endpoint, &query, micros), weight_of(endpoint, params));
+        let (key, weight) = (key(exchange, endpoint, &query, micros), weight_of(endpoint, params));
         Source { endpoint, key, weight, query, shape, cut: Cut::Whole, micros, asked }
     }
 
@@ -80,15 +82,15 @@ impl Source {
 /// Longer keys are replaced by their hash: stores take 1,024 bytes, prefix included.
 const LONGEST_KEY: usize = 256;
 
-fn key(endpoint: &Endpoint, query: &str, micros: bool) -> String {
-    let unit = if micros { "us:" } else { "" };
-    let plain = format!("{unit}{}{}?{query}", endpoint.venue, endpoint.path);
+fn key(exchange: &str, endpoint: &Endpoint, query: &str, micros: bool) -> String {
+    let unit = if micros { MICROSECONDS } else { "" };
+    let plain = format!("{unit}{exchange}{}?{query}", endpoint.path);
     if plain.len() <= LONGEST_KEY {
         return plain;
     }
     let digest = ring::digest::digest(&ring::digest::SHA256, plain.as_bytes());
     let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{unit}{}{}?sha256={hex}", endpoint.venue, endpoint.path)
+    format!("{unit}{exchange}{}?sha256={hex}", endpoint.path)
 }
 
 /// Times come in milliseconds or microseconds; 10^14 ms is the year 5138.

@@ -187,11 +187,12 @@ fn ticker(stream: String, data: &str, names: &[(&str, &str, bool)], with_book: b
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::Identities;
     use crate::plan::{Plan, Request, plan};
 
     fn planned(venue: Venue, target: &str) -> Plan {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        plan(venue, Request { is_get: true, path, query, ..Request::default() })
+        plan(&Identities::public(), venue, Request { is_get: true, path, query, ..Request::default() })
     }
 
     #[test]

@@ -12,18 +12,20 @@ use hyper::body::Incoming;
 use lastgood::{Clock, Error, Reason};
 use tokio::sync::Notify;
 
-use crate::Source;
 use crate::budget::{Ask, Heat, Spent};
 use crate::validate::Fetched;
 use crate::{Bucket, Budget, Priority, RegionName, Venue};
+use crate::{Identities, Source};
 
 mod asker;
 mod bans;
 mod base;
 mod client;
+mod exchange;
 mod health;
 mod offset;
 mod options;
+mod remembered;
 mod site;
 mod watch;
 
@@ -31,9 +33,11 @@ pub use self::asker::{Asker, yielded};
 pub use self::bans::BanMemory;
 pub use self::base::{Base, VenueUpstream};
 pub use self::client::{RequestBody, strip_hop_by_hop};
+pub use self::exchange::{Mixed, exchange_of, mixed, own_name};
 pub use self::health::{CallResult, Health};
 pub use self::offset::ClockOffset;
 pub use self::options::{BaseUrl, COIN_BASES, FUTURES_BASES, NoBaseUrl, Options, SPOT_BASES};
+pub use self::remembered::remember_identities;
 pub use self::site::Site;
 pub use self::watch::{share_bans, watch_health};
 
@@ -56,6 +60,8 @@ pub struct Upstreams {
     /// How far the exchange's clock is from ours. One for all: theirs go together.
     pub clock_offset: ClockOffset,
     clock: Clock,
+    /// Which exchange each venue is of.
+    identities: Identities,
     /// What outlives this process of the exchange's pauses and bans.
     bans: BanMemory,
     /// Told of every new one.
@@ -96,11 +102,14 @@ impl Upstreams {
     ///
     /// # Errors
     ///
-    /// When the system's certificate authorities cannot be read.
+    /// When the bases of a venue are known to be of different exchanges, or the system's certificate authorities cannot be
+    /// read.
     pub fn new(options: &Options, clock: &Clock, bans: BanMemory) -> Result<Self, String> {
+        let identities = options.identities().map_err(|why| why.to_string())?;
         Ok(Upstreams {
             client: client::client(options.connect_timeout)?,
-            venues: Venue::ALL.map(|venue| VenueUpstream::new(venue, options, clock)),
+            venues: Venue::ALL.map(|venue| VenueUpstream::new(venue, identities.name(venue), options, clock)),
+            identities,
             heat: Heat::new(),
             clock_offset: ClockOffset::default(),
             clock: clock.clone(),
@@ -108,6 +117,11 @@ impl Upstreams {
             stopped: Notify::new(),
             max_answer: usize::try_from(options.max_answer_bytes).unwrap_or(usize::MAX),
         })
+    }
+
+    /// Which exchange each venue is of.
+    pub fn identities(&self) -> &Identities {
+        &self.identities
     }
 
     /// One venue's bases and budgets.

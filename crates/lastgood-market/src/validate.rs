@@ -169,13 +169,14 @@ fn ends_in_a_candle(body: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::Identities;
     use crate::plan::{Plan, Request, plan};
     use crate::venue::Venue;
 
     fn source(target: &str) -> Source {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let request = Request { is_get: true, path, query, time_unit: None, binary: false };
-        match plan(Venue::of(path, query).unwrap(), request) {
+        match plan(&Identities::public(), Venue::of(path, query).unwrap(), request) {
             Plan::Cached { load, .. } => Source::clone(&load),
             Plan::Candles(question) => Source::clone(&question.direct),
             other => panic!("{other:?}"),

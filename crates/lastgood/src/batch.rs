@@ -129,8 +129,8 @@ impl Region {
         let asked_at = self.cache.clock.now();
         match timeout_at(deadline, tier.store.get_many(&keys)).await.unwrap_or(Err(StoreError::Timeout)) {
             Ok(values) => {
-                for (place, bytes) in places.into_iter().zip(values) {
-                    stored[place] = bytes.and_then(|bytes| self.believe(&bytes, asked_at));
+                for ((place, key), bytes) in places.into_iter().zip(&keys).zip(values) {
+                    stored[place] = bytes.and_then(|bytes| self.believe(key, &bytes, asked_at));
                 }
                 let (now, policy) = (self.cache.clock.now(), &self.shared.policy);
                 self.cache.tags.heed(&tier.store, &mut stored, deadline, now, policy).await;

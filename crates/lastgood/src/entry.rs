@@ -14,7 +14,7 @@ mod packing;
 mod rows;
 mod wire;
 
-pub(crate) use self::wire::{decode, encode};
+pub(crate) use self::wire::{decode, decode_any_version, encode};
 
 /// What a source answered: the bytes, untouched, and what the caller wants remembered beside them.
 #[derive(Clone, PartialEq, Eq, Default)]

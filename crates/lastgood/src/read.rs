@@ -196,16 +196,17 @@ impl Region {
         let Some(bytes) = timeout_at(deadline, tier.store.get(&key)).await.unwrap_or(Err(StoreError::Timeout))? else {
             return Ok(None);
         };
-        let mut stored = [self.believe(&bytes, asked_at)];
+        let mut stored = [self.believe(&key, &bytes, asked_at)];
         let (now, policy) = (self.cache.clock.now(), &self.shared.policy);
         self.cache.tags.heed(&tier.store, &mut stored, deadline, now, policy).await;
         let [stored] = stored;
         Ok(stored)
     }
 
-    /// Decodes what the store gave when it was asked, unless it is unreadable, too old, or from before an invalidation.
-    pub(crate) fn believe(&self, bytes: &bytes::Bytes, asked_at: Timestamp) -> Option<Entry> {
-        let mut entry = match decode(bytes, self.shared.schema) {
+    /// Decodes what the store gave for `key` when it was asked, unless it is unreadable, of another key, too old, or from before
+    /// an invalidation.
+    pub(crate) fn believe(&self, key: &str, bytes: &bytes::Bytes, asked_at: Timestamp) -> Option<Entry> {
+        let mut entry = match decode(bytes, key, self.shared.schema) {
             Ok(entry) => entry,
             Err(why) => {
                 tracing::debug!(region = self.name(), ?why, "stored value is unreadable");

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock::Timestamp;
-use crate::entry::{Entry, Loaded, decode};
+use crate::entry::{Entry, Loaded, decode_any_version};
 use crate::policy::{FOREVER_TTL, Policy, Times};
 use crate::store::{GuardedStore, Store};
 use crate::write_behind::{Change, Fill, WriteBehind};
@@ -151,10 +151,10 @@ impl Tags {
             marks.insert(tag.to_owned(), made.get(tag).copied().unwrap_or_default());
         }
         drop(made);
-        for ((depth, tag), bytes) in asked.into_iter().zip(stored) {
+        for (((depth, tag), key), bytes) in asked.into_iter().zip(&keys).zip(stored) {
             let Some(bytes) = bytes else { continue };
             // A mark that cannot be read may say anything.
-            let at = decode(&bytes, SCHEMA).map_or(Timestamp::FOREVER, |mark| mark.fetch_started_at);
+            let at = decode_any_version(&bytes, key, SCHEMA).map_or(Timestamp::FOREVER, |mark| mark.fetch_started_at);
             marks.entry(tag.to_owned()).or_default().add(depth, at);
         }
         Some(marks)

@@ -187,7 +187,8 @@ impl WriteBehind {
                 let length = fill.entry.value.body.len();
                 let is_slow = length > fill.compress_over && !fill.entry.packs_quickly();
                 let large = length > ENCODED_IN_PLACE || is_slow;
-                let encode = move || encode(&fill.entry, fill.schema, fill.compress_over);
+                let stored_under = key.to_owned();
+                let encode = move || encode(&fill.entry, &stored_under, fill.schema, fill.compress_over);
                 // Packing a large body takes milliseconds, too long for a thread that others share.
                 let bytes = match large {
                     true => tokio::task::spawn_blocking(encode).await.ok().flatten(),

@@ -17,7 +17,7 @@ use super::answer::{Answered, Refused, json};
 use super::body::Fields;
 use super::caller::Caller;
 use super::glob::Glob;
-use super::name::{KeyName, region};
+use super::name::{KeyName, region, takes};
 use super::symbol;
 use crate::app::App;
 
@@ -112,7 +112,9 @@ fn target(app: &App, fields: &Fields) -> Result<Target, Refused> {
         "region" => Target::Many(Scope::Region(region(app, &value)?.name().to_owned()), scope),
         "pattern" => {
             let glob = Glob::parse(&value).map_err(|why| refuse(format!("The field pattern: {why}.")))?;
-            Target::Many(Scope::Matching(Arc::new(move |region: &str, name: &str| glob.takes(region, name))), scope)
+            let identities = app.plans.identities().clone();
+            let matches = move |region: &str, name: &str| takes(&glob, &identities, region, name);
+            Target::Many(Scope::Matching(Arc::new(matches)), scope)
         }
         _ => Target::Symbol(symbol::normalised(&value).map_err(|why| refuse(format!("The field symbol: {why}.")))?),
     })
@@ -215,7 +217,7 @@ async fn change_symbol(app: &App, symbol: &str, depth: Option<Depth>) -> Result<
         changed = Changed { matched: removed, removed, expired: 0 };
     }
     let (named, of_symbol) = (symbol.to_owned(), Scope::Tag(symbol::tag(symbol)));
-    let names = Scope::Matching(Arc::new(move |_: &str, name: &str| symbol::is_named(&named, name)));
+    let names = Scope::Matching(Arc::new(move |region: &str, name: &str| symbol::is_named(&named, region, name)));
     for scope in [names, of_symbol] {
         changed = changed.and(Changed::of(sweep(app, &scope, depth).await?, depth));
     }
@@ -242,7 +244,7 @@ async fn series_meant(app: &App, target: &Target) -> Vec<KnownSeries> {
 /// What the keys of the series of a symbol begin with, and how many keys they have.
 async fn series_of(app: &App, symbol: &str) -> (BTreeSet<String>, u64) {
     let region = app.region(RegionName::Klines);
-    let is_meant = |name: &str| !name.contains('?') && symbol::is_named(symbol, name);
+    let is_meant = |name: &str| !name.contains('?') && symbol::is_named(symbol, region.name(), name);
     let listing = region.names(None, MOST_KEYS, LIST_WITHIN, &is_meant).await;
     let prefixes = listing.names.iter().map(|(name, _)| series_prefix(name)).collect();
     (prefixes, listing.names.len() as u64)

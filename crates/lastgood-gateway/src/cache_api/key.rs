@@ -8,12 +8,11 @@ use bytes::Bytes;
 use http::header::{AGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use lastgood::{Answer, Depth, Explanation, Freshness, Loaded, Outcome, Region, Scope};
-use lastgood_market::RegionName;
 use serde_json::json;
 
 use super::answer::{Answered, Refused, json};
 use super::caller::Caller;
-use super::name::{KeyName, parameters};
+use super::name::{KeyName, is_market, parameters};
 use super::{change, keys};
 use crate::app::App;
 use crate::cluster;
@@ -88,8 +87,7 @@ fn sealed(region: &Region) -> Option<String> {
     if name == cluster::REGION {
         return Some(format!("The region {name} is the gateway's own."));
     }
-    let is_market = RegionName::ALL.into_iter().any(|market| market.as_str() == name);
-    is_market.then(|| {
+    is_market(name).then(|| {
         format!("The region {name} holds what exchanges answered, and nobody may make that up; put it into a region of your own.")
     })
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::answer::{Answered, Refused, json};
 use super::caller::Caller;
 use super::glob::Glob;
-use super::name::{parameters, region};
+use super::name::{parameters, region, takes};
 use crate::app::App;
 use crate::config::nearest;
 
@@ -85,10 +85,11 @@ pub(super) async fn keys(State(app): State<Arc<App>>, _: Caller, RawQuery(query)
     let most = limit.unwrap_or(DEFAULT_LIMIT);
     let mut listed = Keys { keys: Vec::new(), next: None, complete: true };
     let until = tokio::time::Instant::now() + WITHIN;
+    let identities = app.plans.identities();
     for region in regions.into_iter().filter(|region| after.is_none_or(|(of, _)| region.name() >= of)) {
         let after = after.filter(|(of, _)| *of == region.name()).map(|(_, name)| name);
         let left = until.saturating_duration_since(tokio::time::Instant::now());
-        let wanted = |name: &str| pattern.as_ref().is_none_or(|glob| glob.takes(region.name(), name));
+        let wanted = |name: &str| pattern.as_ref().is_none_or(|glob| takes(glob, identities, region.name(), name));
         let listing = region.names(after, most - listed.keys.len(), left, &wanted).await;
         listed.complete &= listing.is_complete;
         listed.keys.extend(listing.names.into_iter().map(|(name, tiers)| {

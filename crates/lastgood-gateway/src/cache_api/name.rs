@@ -2,9 +2,11 @@
 
 use http::{StatusCode, Uri};
 use lastgood::Region;
+use lastgood_market::{Identities, RegionName};
 use percent_encoding::percent_decode_str;
 
 use super::answer::Refused;
+use super::glob::Glob;
 use crate::app::App;
 use crate::config::nearest;
 
@@ -18,7 +20,7 @@ pub(super) struct KeyName {
 }
 
 impl KeyName {
-    /// The key of a text.
+    /// The key of a text. The name of this gateway's exchange may be left out: `spot/api/…` is what it answers itself.
     pub(super) fn parse(app: &App, text: &str) -> Result<KeyName, Refused> {
         let refuse = |detail: &str| Err(Refused::new(StatusCode::BAD_REQUEST, detail));
         let Some((region_name, name)) = text.split_once(':').filter(|(_, name)| !name.is_empty()) else {
@@ -27,7 +29,8 @@ impl KeyName {
         if name.len() > LONGEST {
             return refuse(&format!("The key's name has {} bytes; at most {LONGEST} are possible.", name.len()));
         }
-        Ok(KeyName { region: region(app, region_name)?, name: name.to_owned() })
+        let full_name = app.plans.identities().with_name(name).filter(|_| is_market(region_name));
+        Ok(KeyName { region: region(app, region_name)?, name: full_name.unwrap_or_else(|| name.to_owned()) })
     }
 
     /// The key that a URL names after `prefix`, decoded once. A question mark that was not encoded is taken for the
@@ -48,6 +51,17 @@ impl KeyName {
     pub(super) fn full(&self) -> String {
         format!("{}:{}", self.region.name(), self.name)
     }
+}
+
+/// Whether a pattern takes a key, with the name of this gateway's exchange or without it.
+pub(super) fn takes(glob: &Glob, identities: &Identities, region: &str, name: &str) -> bool {
+    let short = || identities.without_name(name).filter(|_| is_market(region));
+    glob.takes(region, name) || short().is_some_and(|short| glob.takes(region, &short))
+}
+
+/// Whether a region holds what exchanges answered.
+pub(super) fn is_market(region: &str) -> bool {
+    RegionName::ALL.into_iter().any(|market| market.as_str() == region)
 }
 
 /// The region of that name.

@@ -1,7 +1,10 @@
 //! Which keys are about a symbol.
 
 use lastgood_market::RegionName;
+use lastgood_market::identity::after_name;
 use percent_encoding::percent_decode_str;
+
+use super::name::is_market;
 
 /// The longest name of a symbol, in bytes.
 const LONGEST: usize = 64;
@@ -30,8 +33,9 @@ fn is_of_symbol(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '-')
 }
 
-/// Whether a key names the symbol, as a word of its own.
-pub(super) fn is_named(symbol: &str, name: &str) -> bool {
+/// Whether a key names the symbol, as a word of its own. What the exchange is called does not count.
+pub(super) fn is_named(symbol: &str, region: &str, name: &str) -> bool {
+    let name = if is_market(region) { after_name(name) } else { name };
     let decoded = percent_decode_str(name).decode_utf8_lossy().to_uppercase();
     decoded.match_indices(symbol).any(|(at, _)| {
         let (before, after) = (&decoded[..at], &decoded[at + symbol.len()..]);
@@ -41,7 +45,7 @@ pub(super) fn is_named(symbol: &str, name: &str) -> bool {
 
 /// Whether a key holds answers about symbols that it does not name, so that any may be among them.
 pub(super) fn may_hold_any(region: &str, name: &str) -> bool {
-    if region == RegionName::Klines.as_str() || RegionName::ALL.iter().all(|known| known.as_str() != region) {
+    if region == RegionName::Klines.as_str() || !is_market(region) {
         return false;
     }
     let query = name.split_once('?').map_or("", |(_, query)| query);
@@ -60,7 +64,7 @@ mod tests {
             "spot/api/v3/ticker/price?symbols=%5B%22BTCUSDT%22%2C%22ETHUSDT%22%5D",
             "latest/btcusdt.json",
         ] {
-            assert!(is_named("BTCUSDT", yes), "{yes}");
+            assert!(is_named("BTCUSDT", "klines", yes), "{yes}");
         }
         for no in [
             "s?symbol=BTCUSDTX",
@@ -69,15 +73,22 @@ mod tests {
             "s?",
             "s?symbols=%5B%22XBTCUSDT%22%5D",
         ] {
-            assert!(!is_named("BTCUSDT", no), "{no}");
+            assert!(!is_named("BTCUSDT", "klines", no), "{no}");
         }
-        assert!(is_named("BRK.B", "/v1/stocks/{symbol}/latest?symbol=BRK.B"));
-        assert!(!is_named("BRK.B", "/v1/stocks/{symbol}/latest?symbol=BRK.BX"));
-        assert!(!is_named("BRK.B", "/v1/stocks/{symbol}/latest?symbol=BRKXB"));
+        for (region, name, is) in [
+            ("klines", "spot@bnb.example/api/v3/klines:BNB:1h:tail", true),
+            ("klines", "spot@bnb.example/api/v3/klines:ETH:1h:tail", false),
+            ("kv", "spot@bnb.example/report", true),
+        ] {
+            assert_eq!(is_named("BNB", region, name), is, "{region}:{name}");
+        }
+        assert!(is_named("BRK.B", "klines", "/v1/stocks/{symbol}/latest?symbol=BRK.B"));
+        assert!(!is_named("BRK.B", "klines", "/v1/stocks/{symbol}/latest?symbol=BRK.BX"));
+        assert!(!is_named("BRK.B", "klines", "/v1/stocks/{symbol}/latest?symbol=BRKXB"));
         for wrong in ["", ".", "BRK.", ".B", "A..B", "../B", "A/B", "A B", "A*"] {
             assert!(normalised(wrong).is_err(), "{wrong}");
         }
-        assert!(is_named("币安人生USDT", "s?symbol=%E5%B8%81%E5%AE%89%E4%BA%BA%E7%94%9FUSDT"));
+        assert!(is_named("币安人生USDT", "klines", "s?symbol=%E5%B8%81%E5%AE%89%E4%BA%BA%E7%94%9FUSDT"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lastgood::{Answer, Clock, Error, Loaded, Reason, Region, Value};
-use lastgood_market::fear_greed::{PATH, check};
+use lastgood_market::fear_greed::{PATH, check, key};
 use lastgood_market::upstream::Site;
 use lastgood_market::{Preset, RegionName};
 
@@ -27,17 +27,22 @@ impl FearGreed {
         Ok(FearGreed { site: site.transpose()?.map(Arc::new), dates_itself })
     }
 
+    /// What tells its source from others; `None` where none is configured.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.site.as_deref().map(Site::name)
+    }
+
     /// The newest readings, from the cache or their source; `None` where no source is configured.
     pub(super) async fn ask(&self, region: &Region, limit: u32) -> Option<Result<Answer, Error>> {
         let (site, dates_itself) = (self.site.clone()?, self.dates_itself);
         let query = format!("limit={limit}&format=json");
-        let target = format!("{PATH}?{query}");
+        let (key, target) = (key(site.name(), &query), format!("{PATH}?{query}"));
         let load = move || async move {
             let body = site.get(&target).await?;
             let left = check(&body).map_err(|why| Error::new(Reason::Malformed, why))?;
             let loaded = Loaded::from(Value::new(body).with_meta("application/json"));
             Ok(if dates_itself { loaded.fresh_for(left) } else { loaded })
         };
-        Some(region.get_or_load(&query, load).await)
+        Some(region.get_or_load(&key, load).await)
     }
 }

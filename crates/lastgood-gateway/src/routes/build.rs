@@ -9,9 +9,10 @@ use secrecy::ExposeSecret as _;
 
 use super::key::definition;
 use super::parameter::{Kind, Parameter};
+use super::place::place;
 use super::route::{Link, Route};
 use crate::config::routes::{BucketQuestion, DatabaseQuestion, RouteSetting, Rows, SourceQuestion, SourceSetting};
-use crate::config::{BucketSetting, DatabaseSetting, Settings};
+use crate::config::{BucketSetting, DatabaseSetting, Declared, Settings};
 use crate::source::Source;
 use crate::source::http::{Api, HttpSource};
 use crate::source::object::bucket::{BucketOptions, Credentials};
@@ -20,6 +21,7 @@ use crate::source::sql::{Database, DatabaseOptions, ParameterType, Shape, Statem
 
 /// What the sources of all routes share: connections.
 pub(super) struct Sources {
+    declared: Declared,
     apis: BTreeMap<String, Arc<Api>>,
     databases: BTreeMap<String, Database>,
     buckets: BTreeMap<String, Bucket>,
@@ -45,6 +47,7 @@ impl Sources {
             Ok::<_, String>((name.clone(), opened.map_err(|why| format!("bucket {name}: {why}"))?))
         };
         Ok(Sources {
+            declared: settings.declared.clone(),
             apis: declared.apis.iter().map(api).collect::<Result<_, _>>()?,
             databases: declared.databases.iter().map(database).collect::<Result<_, _>>()?,
             buckets: declared.buckets.iter().map(bucket).collect::<Result<_, _>>()?,
@@ -58,7 +61,8 @@ impl Sources {
             let made = self
                 .source(&source.question, &setting.parameters)
                 .map_err(|why| format!("route {}: {why}", setting.path));
-            Ok::<_, String>(Link { source: made?, next_on_missing: source.next_on_missing })
+            let place = place(&source.question, &self.declared);
+            Ok::<_, String>(Link { source: made?, place, next_on_missing: source.next_on_missing })
         };
         let links = setting.sources.iter().map(link).collect::<Result<_, _>>()?;
         let definition = definition(&format!("{:?}", setting.sources));

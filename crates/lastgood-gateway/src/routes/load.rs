@@ -70,6 +70,7 @@ impl Route {
             content_type: answer.content_type,
             validator: answer.validator.map(|validator| (at, validator)),
             definition: Some(self.definition.clone()),
+            place: Some(self.links[at].place.clone()),
         };
         let value = Value::new(answer.body).with_meta(meta.write());
         Loaded { fresh_for, tags: self.tags(arguments), ..Loaded::from(value) }

@@ -7,8 +7,10 @@ pub(super) struct Meta {
     pub(super) content_type: String,
     /// Which of the route's sources gave it, and how that tells its versions.
     pub(super) validator: Option<(usize, String)>,
-    /// By which declaration it was loaded.
+    /// By which declaration it was loaded; none of what an application put there itself.
     pub(super) definition: Option<String>,
+    /// Of which database, bucket or API it is.
+    pub(super) place: Option<String>,
 }
 
 impl Meta {
@@ -18,6 +20,7 @@ impl Meta {
         for line in lines {
             match line.split_once(' ') {
                 Some(("definition", value)) => meta.definition = Some(value.to_owned()),
+                Some(("place", value)) => meta.place = Some(value.to_owned()),
                 Some(("validator", value)) => {
                     let (source, validator) = value.split_once(' ').unwrap_or_default();
                     meta.validator = source.parse().ok().map(|source| (source, validator.to_owned()));
@@ -37,6 +40,9 @@ impl Meta {
         if let Some(definition) = &self.definition {
             text.push_str(&format!("\ndefinition {definition}"));
         }
+        if let Some(place) = &self.place {
+            text.push_str(&format!("\nplace {place}"));
+        }
         text
     }
 }
@@ -51,6 +57,7 @@ mod tests {
             content_type: "application/json".to_owned(),
             validator: Some((1, "W/\"a b\"".to_owned())),
             definition: Some("0f".to_owned()),
+            place: Some("f0".to_owned()),
         };
         assert_eq!(Meta::parse(&meta.write()), meta);
         let plain = Meta { content_type: "text/plain".to_owned(), ..Meta::default() };

@@ -19,6 +19,8 @@ pub(crate) struct Route {
 /// A source of a route.
 pub(super) struct Link {
     pub(super) source: Arc<dyn Source>,
+    /// Which database, bucket or API it is.
+    pub(super) place: String,
     /// Whether the next source is asked when this one says that there is no such thing.
     pub(super) next_on_missing: bool,
 }

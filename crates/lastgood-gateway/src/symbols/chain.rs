@@ -12,7 +12,7 @@ use lastgood::{Answer, Clock, Error, Loaded, Outcome, Reason, Region, Timestamp,
 use lastgood_market::credentials::Environment;
 use lastgood_market::symbols::{Link, Prepared, Stamp, prepare};
 use lastgood_market::upstream::{Asker, BanMemory, Upstreams};
-use lastgood_market::{Budget, Priority, RegionName, Venue};
+use lastgood_market::{Budget, Identities, Priority, RegionName, Venue};
 use lastgood_market::{Plan, Request, Source, plan};
 use tokio::time::timeout;
 
@@ -26,6 +26,8 @@ const TICKERS_SERVE_FOR: Duration = Duration::from_secs(600);
 const MADE_OF_STALE: Duration = Duration::from_secs(1);
 /// The order is not worth a longer wait.
 const TICKERS_WITHIN: Duration = Duration::from_secs(1);
+/// The exchange's own testnets: keys of lists leave their names out.
+const TESTNETS: [&str; 2] = ["testnet.binance.vision", "testnet.binancefuture.com"];
 
 /// Loads the lists of symbols.
 pub(crate) struct SymbolChain {
@@ -82,11 +84,25 @@ impl SymbolChain {
         })
     }
 
-    /// The region's key for a venue's list. It names the links, because what a store holds may come from a gateway, or
-    /// from a time, with other keys.
+    /// The region's key for a venue's list. It names the exchange and the links, because what a store holds may come from a
+    /// gateway, or from a time, with others.
     pub(crate) fn name(&self, venue: Venue) -> String {
-        let links = Link::CHAIN.into_iter().filter(|link| self.has(*link, venue)).map(Link::as_str);
-        format!("{venue}/{}", links.collect::<Vec<_>>().join(","))
+        let links =
+            Link::CHAIN.into_iter().filter(|link| self.has(*link, venue)).map(|link| self.link_name(link, venue));
+        format!("{}/{}", self.identities().of(venue), links.collect::<Vec<_>>().join(","))
+    }
+
+    /// A link as keys name it: a testnet that is not the exchange's own has its name added.
+    fn link_name(&self, link: Link, venue: Venue) -> String {
+        let testnet = self.testnet.as_ref().map(|testnet| testnet.identities().name(venue));
+        match testnet.filter(|name| link == Link::Testnet && !TESTNETS.contains(name)) {
+            Some(name) => format!("{link}@{name}"),
+            None => link.to_string(),
+        }
+    }
+
+    fn identities(&self) -> &Identities {
+        self.asker.upstreams.identities()
     }
 
     /// The list of a venue that memory keeps.
@@ -151,7 +167,7 @@ impl SymbolChain {
     }
 
     async fn info(self: &Arc<Self>, link: Link, venue: Venue, priority: Option<Priority>) -> Result<Info, Error> {
-        let source = source(venue, "exchangeInfo")?;
+        let source = source(self.identities(), venue, "exchangeInfo")?;
         let upstreams = match (link, &self.testnet) {
             (Link::Public | Link::LastGood, _) => return self.public_info(&source, priority).await,
             (Link::Testnet, Some(testnet)) => testnet,
@@ -205,7 +221,7 @@ impl SymbolChain {
 
     /// The 24 h tickers of all symbols, from the cache if it has any that are young enough.
     async fn tickers(self: &Arc<Self>, venue: Venue, priority: Option<Priority>) -> Option<Bytes> {
-        let source = source(venue, "ticker/24hr").ok()?;
+        let source = source(self.identities(), venue, "ticker/24hr").ok()?;
         let held = self.tickers.peek(&source.key).filter(|held| held.age() < TICKERS_SERVE_FOR);
         if let Some(held) = held {
             return Some(held.body().clone());
@@ -226,14 +242,14 @@ impl SymbolChain {
 }
 
 /// The source of all symbols at an endpoint of a venue.
-pub(crate) fn source(venue: Venue, endpoint: &str) -> Result<Arc<Source>, Error> {
+pub(crate) fn source(identities: &Identities, venue: Venue, endpoint: &str) -> Result<Arc<Source>, Error> {
     let base = match venue {
         Venue::Spot => "/api/v3/",
         Venue::Futures => "/fapi/v1/",
         Venue::Coin => "/dapi/v1/",
     };
     let path = [base, endpoint].concat();
-    match plan(venue, Request { is_get: true, path: &path, ..Request::default() }) {
+    match plan(identities, venue, Request { is_get: true, path: &path, ..Request::default() }) {
         Plan::Cached { load, .. } => Ok(load),
         Plan::Local(_) | Plan::Pass(_) | Plan::Candles(_) => {
             Err(Error::new(Reason::NotFound, format!("{path} is not cached")))

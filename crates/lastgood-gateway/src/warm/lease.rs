@@ -164,12 +164,13 @@ mod tests {
     use super::*;
     use crate::config::Settings;
     use lastgood::store::MemoryStore;
+    use lastgood_market::Identities;
 
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn leases(clock: &Clock) -> [Lease; 2] {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone(), 1 << 20));
-        let set = Set::of(&Settings::default());
+        let set = Set::of(&Settings::default(), &Identities::public());
         [0, 1].map(|_| Lease::new(Arc::clone(&store), "lastgood", &set))
     }
 

@@ -4,8 +4,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use lastgood_market::candles::Question;
+use lastgood_market::{Identities, Preset, RegionName, Venue};
 use lastgood_market::{Plan, Request, Source, plan};
-use lastgood_market::{Preset, RegionName, Venue};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
@@ -15,6 +15,8 @@ use crate::symbols::chain::{SymbolChain, source};
 /// What was declared.
 #[derive(Hash)]
 pub(super) struct Set {
+    /// Gateways of other exchanges keep other things warm.
+    identities: Identities,
     markets: Vec<Venue>,
     symbols: Vec<String>,
     popular: usize,
@@ -76,10 +78,11 @@ impl Item {
 }
 
 impl Set {
-    pub(super) fn of(settings: &Settings) -> Set {
+    pub(super) fn of(settings: &Settings, identities: &Identities) -> Set {
         let warm = &settings.warm;
         let (symbols, intervals) = (warm.symbols.clone(), warm.intervals.clone());
         let set = Set {
+            identities: identities.clone(),
             markets: warm.markets.clone(),
             symbols,
             popular: warm.popular,
@@ -108,7 +111,7 @@ impl Set {
 
     /// What is loaded first: lists of symbols, each after the exchangeInfo it is made of, then tickers.
     pub(super) fn lists(&self, only: &Filter) -> Vec<Item> {
-        let source = |venue: Venue, endpoint: &str| source(venue, endpoint).ok().map(Item::Source);
+        let source = |venue: Venue, endpoint: &str| source(&self.identities, venue, endpoint).ok().map(Item::Source);
         let lists = self
             .markets
             .iter()
@@ -155,7 +158,7 @@ impl Set {
         };
         let symbol = utf8_percent_encode(symbol, NON_ALPHANUMERIC);
         let query = format!("symbol={symbol}&interval={interval}&limit={}", self.candles);
-        match plan(venue, Request { is_get: true, path, query: &query, ..Request::default() }) {
+        match plan(&self.identities, venue, Request { is_get: true, path, query: &query, ..Request::default() }) {
             Plan::Candles(question) => Some(Item::Candles(question)),
             Plan::Cached { .. } | Plan::Local(_) | Plan::Pass(_) => None,
         }

@@ -19,6 +19,7 @@ use super::series::{Question, Series};
 use super::spans::Belief;
 use super::told::{Kind, Piece};
 use crate::budget::Priority;
+use crate::identity::Identities;
 use crate::query::Params;
 use crate::source::Source;
 use crate::venue::{Venue, endpoint};
@@ -169,8 +170,13 @@ impl Series {
     /// # Errors
     ///
     /// [`Reason::NotFound`] when the venue has no such interval, or the symbol is empty or longer than 64 bytes.
-    pub fn of_symbol(venue: Venue, symbol: &str, interval: &str) -> Result<Arc<Series>, Error> {
-        Ok(Arc::clone(&newest(venue, symbol, interval, 1)?.series))
+    pub fn of_symbol(
+        identities: &Identities,
+        venue: Venue,
+        symbol: &str,
+        interval: &str,
+    ) -> Result<Arc<Series>, Error> {
+        Ok(Arc::clone(&newest(identities.of(venue), venue, symbol, interval, 1)?.series))
     }
 
     fn newest(self: &Arc<Series>, limit: usize) -> Arc<Question> {
@@ -181,7 +187,7 @@ impl Series {
     }
 }
 
-fn newest(venue: Venue, symbol: &str, interval: &str, limit: usize) -> Result<Arc<Question>, Error> {
+fn newest(exchange: &str, venue: Venue, symbol: &str, interval: &str, limit: usize) -> Result<Arc<Question>, Error> {
     let path = match venue {
         Venue::Spot => "/api/v3/klines",
         Venue::Futures => "/fapi/v1/klines",
@@ -193,8 +199,8 @@ fn newest(venue: Venue, symbol: &str, interval: &str, limit: usize) -> Result<Ar
     for (name, value) in [("symbol", symbol), ("interval", interval), ("limit", &limit.to_string())] {
         params.set(name, Some(value.to_owned()));
     }
-    let direct = Source::direct(endpoint, &params, false);
-    Question::of(endpoint, &params, direct, false).map(Arc::new).ok_or_else(none)
+    let direct = Source::direct(exchange, endpoint, &params, false);
+    Question::of(exchange, endpoint, &params, direct, false).map(Arc::new).ok_or_else(none)
 }
 
 impl Candles {

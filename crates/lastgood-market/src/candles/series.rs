@@ -77,7 +77,7 @@ const KEEP: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.')
 
 impl Series {
     /// The series that a query names; `None` if it is not wholly understood.
-    fn of(endpoint: &'static Endpoint, params: &Params<'_>, micros: bool) -> Option<Series> {
+    fn of(exchange: &str, endpoint: &'static Endpoint, params: &Params<'_>, micros: bool) -> Option<Series> {
         let known: &[&str] = match endpoint.venue {
             Venue::Spot => &["symbol", "interval", "timeZone", "startTime", "endTime", "limit"],
             _ => &["symbol", "pair", "contractType", "interval", "startTime", "endTime", "limit"],
@@ -88,7 +88,7 @@ impl Series {
             return None;
         }
         let mut names = Vec::new();
-        let mut prefix = format!("{}{}:", endpoint.venue, endpoint.path);
+        let mut prefix = format!("{exchange}{}:", endpoint.path);
         for name in ["symbol", "pair", "contractType", "timeZone"] {
             // Zone 0 is what nothing said means.
             let value = params.get(name).filter(|value| name != "timeZone" || *value != "0");
@@ -192,8 +192,8 @@ impl Series {
         params.set("startTime", fetch.start.map(|time| time.to_string()));
         params.set("endTime", fetch.end.map(|time| time.to_string()));
         params.set("limit", Some(fetch.limit.to_string()));
-        let mut source = Source::direct(self.endpoint, &params, self.micros);
-        // Whatever part of it is fetched, it is the series that is asked for.
+        let mut source = Source::direct("", self.endpoint, &params, self.micros);
+        // Whatever part of it is fetched, it is the series, and so the exchange, that is asked for.
         source.key.clone_from(&self.prefix);
         source
     }
@@ -221,12 +221,13 @@ impl Series {
 impl Question {
     /// The question of a query; `None` if it is not wholly understood, so that the exchange must judge.
     pub(crate) fn of(
+        exchange: &str,
         endpoint: &'static Endpoint,
         params: &Params<'_>,
         direct: Source,
         micros: bool,
     ) -> Option<Question> {
-        let series = Series::of(endpoint, params, micros)?;
+        let series = Series::of(exchange, endpoint, params, micros)?;
         let time = |name: &str| match params.get(name) {
             None => Some(None),
             Some(_) => params.number(name).map(Some),

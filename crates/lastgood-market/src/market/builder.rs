@@ -12,7 +12,9 @@ use tokio::task::JoinSet;
 use super::trouble::{Noting, Troubles};
 use super::{Market, Shared};
 use crate::candles::Candles;
-use crate::upstream::{Asker, BanMemory, BaseUrl, Options, Site, Upstreams, share_bans, watch_health};
+use crate::upstream::{
+    Asker, BanMemory, BaseUrl, Options, Site, Upstreams, remember_identities, share_bans, watch_health,
+};
 use crate::{Preset, RegionName, Venue};
 
 /// The embedded store keeps at most this much; the oldest by expiry go first.
@@ -169,12 +171,12 @@ impl MarketBuilder {
     ///
     /// # Errors
     ///
-    /// When the namespace, a policy or the memory limit is impossible, or the system's certificate authorities cannot be
-    /// read.
+    /// When the namespace, a policy or the memory limit is impossible, the hosts of a venue are known to be of different
+    /// exchanges, or the system's certificate authorities cannot be read.
     pub async fn build(self) -> Result<Market, BuildError> {
         let clock = self.clock.clone();
         let Opened { store, shared, bans_in, no_store } = self.open_store().await;
-        let bans = match bans_in {
+        let bans = match bans_in.clone() {
             Some(folder) => BanMemory::new(folder, shared, &self.namespace),
             None => BanMemory::without_file(shared, &self.namespace),
         };
@@ -192,6 +194,12 @@ impl MarketBuilder {
         }
         let upstreams = Arc::new(Upstreams::new(&self.upstream, &clock, bans).map_err(BuildError)?);
         upstreams.recall_stops().await;
+        let mood =
+            self.fear_greed.clone().ok_or_else(|| BuildError("the fear & greed index has no host".to_owned()))?;
+        let mood = Arc::new(Site::new(mood, &self.upstream, &clock).map_err(BuildError)?);
+        if let Some(folder) = bans_in {
+            remember_identities(&folder, upstreams.identities(), Some(mood.name())).await;
+        }
         let mut behind = JoinSet::new();
         behind.spawn(watch_health(Arc::clone(&upstreams)));
         behind.spawn(share_bans(Arc::clone(&upstreams)));
@@ -204,11 +212,9 @@ impl MarketBuilder {
         let troubles = Troubles::new(clock.clone());
         let noting = Noting { asker: Arc::clone(&asker), troubles: Arc::clone(&troubles) };
         let klines = regions[RegionName::Klines as usize].clone();
-        let mood =
-            self.fear_greed.clone().ok_or_else(|| BuildError("the fear & greed index has no host".to_owned()))?;
         Ok(Market(Arc::new(Shared {
             candles: Candles::new(klines, has_store, clock.clone(), Arc::new(noting)),
-            mood: Arc::new(Site::new(mood, &self.upstream, &clock).map_err(BuildError)?),
+            mood,
             mood_dates_itself: self.preset == Preset::Trading && self.told(RegionName::FearGreed).is_none(),
             cache,
             regions,

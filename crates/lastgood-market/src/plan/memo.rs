@@ -5,49 +5,58 @@ use std::sync::Arc;
 use quick_cache::sync::Cache;
 
 use super::{Plan, Request, plan};
+use crate::identity::Identities;
 use crate::venue::Venue;
 
-/// Plans by the words of their questions. A plan follows from the question alone, so it may be shared by all who ask.
+/// Plans by the words of their questions. A plan follows from the question and the exchange alone, so it may be shared by all
+/// who ask.
 #[derive(Debug)]
-pub struct Plans(Cache<Box<str>, Arc<Plan>>);
+pub struct Plans {
+    known: Cache<Box<str>, Arc<Plan>>,
+    identities: Identities,
+}
 
 /// How many plans are kept; a plan takes about a kilobyte.
 const PLANS: usize = 8_192;
 /// Longer questions are planned each time, so that the plans' keys stay small.
 const LONGEST: usize = 512;
 
-impl Default for Plans {
-    fn default() -> Self {
-        Plans(Cache::new(PLANS))
-    }
-}
-
 impl Plans {
+    /// No plans yet; answers will be kept as those of these exchanges.
+    pub fn new(identities: Identities) -> Self {
+        Plans { known: Cache::new(PLANS), identities }
+    }
+
+    /// The exchanges whose answers are planned for.
+    pub fn identities(&self) -> &Identities {
+        &self.identities
+    }
+
     /// The plan of [`plan()`](super::plan()) for a request whose path and query together read `target`.
     pub fn plan(&self, venue: Venue, target: &str, request: Request<'_>) -> Arc<Plan> {
         let is_plain = request.is_get && request.time_unit.is_none() && !request.binary;
         if !is_plain || target.len() > LONGEST {
-            return Arc::new(plan(venue, request));
+            return Arc::new(plan(&self.identities, venue, request));
         }
-        if let Some(known) = self.0.get(target) {
+        if let Some(known) = self.known.get(target) {
             return known;
         }
-        let made = Arc::new(plan(venue, request));
+        let made = Arc::new(plan(&self.identities, venue, request));
         // What passes through may be signed, and no signature is kept anywhere.
         if matches!(*made, Plan::Cached { .. } | Plan::Candles(_)) {
-            self.0.insert(target.into(), Arc::clone(&made));
+            self.known.insert(target.into(), Arc::clone(&made));
         }
         made
     }
 
     /// How many plans are kept.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.known.len()
     }
 
     /// Whether none are.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.known.is_empty()
     }
 }
 
@@ -62,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_question_is_planned_once() {
-        let plans = Plans::default();
+        let plans = Plans::new(Identities::public());
         let first = ask(&plans, "/api/v3/avgPrice?symbol=X", None);
         assert!(Arc::ptr_eq(&first, &ask(&plans, "/api/v3/avgPrice?symbol=X", None)));
         assert_ne!(first, ask(&plans, "/api/v3/avgPrice?symbol=Y", None));
@@ -71,7 +80,7 @@ mod tests {
 
     #[test]
     fn nothing_signed_or_long_is_kept_and_the_rest_is_bounded() {
-        let plans = Plans::default();
+        let plans = Plans::new(Identities::public());
         ask(&plans, "/api/v3/account?timestamp=1&signature=abc", None);
         ask(&plans, &format!("/api/v3/avgPrice?symbol={}", "X".repeat(600)), None);
         assert!(plans.is_empty());

@@ -36,45 +36,38 @@ pub struct Base {
 pub struct VenueUpstream {
     /// The preferred first.
     pub bases: Vec<Base>,
-    budgets: Vec<Arc<Budget>>,
+    /// None without a base.
+    budget: Option<Arc<Budget>>,
 }
 
 impl VenueUpstream {
-    pub(super) fn new(venue: Venue, options: &Options, clock: &Clock) -> Self {
-        let mut budgets: Vec<(bool, Arc<Budget>)> = Vec::new();
-        let mut budget_of = |url: &BaseUrl| {
-            let is_test = is_test_exchange(url.host());
-            if let Some((_, budget)) = budgets.iter().find(|(other, _)| *other == is_test) {
-                return Arc::clone(budget);
-            }
-            let budget = Arc::new(Budget::new(format!("{venue}@{}", domain(url)), venue, clock.clone()));
-            budgets.push((is_test, Arc::clone(&budget)));
-            budget
-        };
+    /// The venue of the exchange of that name.
+    pub(super) fn new(venue: Venue, exchange: &str, options: &Options, clock: &Clock) -> Self {
+        let bases = options.bases(venue);
+        let budget = Arc::new(Budget::new(format!("{venue}@{exchange}"), venue, clock.clone()));
         let base = |url: &BaseUrl| Base {
             url: url.clone(),
-            budget: budget_of(url),
+            budget: Arc::clone(&budget),
             health: Health::new(),
             permits: Arc::new(Semaphore::new(options.max_concurrent)),
             calls: Default::default(),
         };
-        let bases = options.bases(venue).iter().map(base).collect();
-        VenueUpstream { bases, budgets: budgets.into_iter().map(|(_, budget)| budget).collect() }
+        VenueUpstream { bases: bases.iter().map(base).collect(), budget: (!bases.is_empty()).then_some(budget) }
     }
 
-    /// The budgets of its exchanges: one, but where testnets are among its bases.
+    /// The budget of its exchange; none without a base.
     pub fn budgets(&self) -> &[Arc<Budget>] {
-        &self.budgets
+        self.budget.as_slice()
     }
 
-    /// The weight used in the minute of `now` at the preferred base's exchange.
+    /// The weight used in the minute of `now` at its exchange.
     pub fn used(&self, now: Timestamp) -> u32 {
-        self.budgets.first().map_or(0, |budget| budget.used(now))
+        self.budget.as_ref().map_or(0, |budget| budget.used(now))
     }
 
-    /// The error of a call to the preferred base that the exchange's pause or ban holds back.
+    /// The error of a call that the exchange's pause or ban holds back.
     pub fn held_back(&self) -> Option<Error> {
-        self.budgets.first()?.held_back()
+        self.budget.as_ref()?.held_back()
     }
 
     /// The healthy bases, the preferred first; where none is, the one that is to be looked at next.
@@ -146,44 +139,35 @@ impl Drop for Call<'_> {
     }
 }
 
-/// Whether a host is of an exchange for trying things out, which counts for itself.
-fn is_test_exchange(host: &str) -> bool {
-    host.split(['.', '-']).any(|word| matches!(word, "testnet" | "demo" | "sandbox"))
-}
-
-/// What names an exchange in logs and in what is remembered of its bans: the registered domain, or the address.
-fn domain(url: &BaseUrl) -> String {
-    let host = url.host();
-    let is_name = host.rsplit('.').next().is_some_and(|last| last.chars().any(|c| c.is_ascii_alphabetic()));
-    let mut from_the_end = host.rsplitn(3, '.');
-    match (from_the_end.next(), from_the_end.next()) {
-        (Some(last), Some(name)) if is_name && is_test_exchange(host) => format!("testnet.{name}.{last}"),
-        (Some(last), Some(name)) if is_name => format!("{name}.{last}"),
-        _ => format!("{host}:{}", url.port()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::{BanMemory, Upstreams, exchange_of};
     use super::*;
 
     fn venue(urls: &str) -> VenueUpstream {
         let spot = urls.split(',').map(|url| BaseUrl::parse(url).unwrap()).collect();
         let options = Options { spot, max_concurrent: 2, ..Options::default() };
-        VenueUpstream::new(Venue::Spot, &options, &Clock::paused_with_tokio())
+        let exchange = exchange_of(&options.spot).unwrap();
+        VenueUpstream::new(Venue::Spot, &exchange, &options, &Clock::paused_with_tokio())
     }
 
     #[tokio::test]
     async fn hosts_of_one_exchange_share_a_budget_and_testnets_do_not() {
-        let spot = venue("https://api.binance.com,https://api-gcp.binance.com,https://testnet.binance.vision");
-        assert_eq!(
-            spot.budgets().iter().map(|budget| budget.name()).collect::<Vec<_>>(),
-            ["spot@binance.com", "spot@testnet.binance.vision"]
-        );
+        let name = |urls: &str| venue(urls).budgets().iter().map(|budget| budget.name().to_owned()).collect::<String>();
+        let spot = venue("https://api.binance.com,https://api-gcp.binance.com");
         spot.bases[1].budget.stop(Reason::Banned, Duration::from_secs(60));
-        assert!(spot.bases[0].budget.stopped().is_some() && spot.bases[2].budget.stopped().is_none());
-        assert_eq!(venue("http://127.0.0.1:8091").budgets()[0].name(), "spot@127.0.0.1:8091");
-        assert_eq!(venue("http://localhost:80,http://[::1]:81").budgets()[0].name(), "spot@localhost:80");
+        assert!(spot.bases[0].budget.stopped().is_some());
+        assert_eq!(spot.budgets().len(), 1);
+        assert_eq!(name("https://api.binance.com,https://mirror.example"), "spot@binance.com");
+        assert_eq!(name("https://testnet.binance.vision"), "spot@testnet.binance.vision");
+        assert_eq!(name("http://127.0.0.1:8091"), "spot@127.0.0.1:8091");
+        assert_eq!(name("http://localhost:80,http://[::1]:81"), "spot@localhost:80");
+        let mixed = "https://api.binance.com,https://testnet.binance.vision";
+        let spot = mixed.split(',').map(|url| BaseUrl::parse(url).unwrap()).collect();
+        let options = Options { spot, ..Options::default() };
+        let bans = BanMemory::without_file(None, "lastgood");
+        let upstreams = Upstreams::new(&options, &Clock::paused_with_tokio(), bans);
+        assert!(upstreams.is_err_and(|why| why.contains("different exchanges")));
     }
 
     #[tokio::test]

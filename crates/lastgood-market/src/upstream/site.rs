@@ -8,7 +8,7 @@ use lastgood::{Clock, Error, Reason, Timestamp};
 use tokio::sync::Semaphore;
 
 use super::client::{HttpClient, client, public_request, read};
-use super::{BaseUrl, Options, PAUSE_BY_DEFAULT};
+use super::{BaseUrl, Options, PAUSE_BY_DEFAULT, own_name};
 
 /// So many questions are under way at once; the next waits, or is told to come back.
 const MOST_AT_ONCE: usize = 4;
@@ -21,6 +21,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3_600);
 /// A site beside the exchange, such as that of the fear & greed index: asked a little at a time, and left alone when it
 /// says so.
 pub struct Site {
+    name: String,
     base: BaseUrl,
     client: HttpClient,
     clock: Clock,
@@ -36,6 +37,7 @@ impl Site {
     /// When the system's certificate authorities cannot be read.
     pub fn new(base: BaseUrl, options: &Options, clock: &Clock) -> Result<Site, String> {
         Ok(Site {
+            name: own_name(&base),
             base,
             client: client(options.connect_timeout)?,
             clock: clock.clone(),
@@ -47,6 +49,11 @@ impl Site {
     /// Its host.
     pub fn host(&self) -> &str {
         self.base.host()
+    }
+
+    /// What tells it from other sites, in keys.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Until when it wants to be left alone, if it does.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use lastgood::store::MemoryStore;
 use lastgood::{Cache, Clock, Outcome, Reason, Timestamp};
 use lastgood_market::candles::{Bar, BarFault, Candles, Series};
-use lastgood_market::{Preset, RegionName, Venue};
+use lastgood_market::{Identities, Preset, RegionName, Venue};
 use rust_decimal::Decimal;
 
 use crate::ledger::{Ledger, MINUTE};
@@ -43,7 +43,7 @@ impl Desk {
     }
 
     fn series(&self) -> Arc<Series> {
-        Series::of_symbol(Venue::Spot, "BTCUSDT", "1m").unwrap()
+        Series::of_symbol(&Identities::public(), Venue::Spot, "BTCUSDT", "1m").unwrap()
     }
 }
 
@@ -150,6 +150,6 @@ async fn fewer_bars_than_asked_for_are_given_when_nobody_has_more() {
     tokio::time::advance(Duration::from_secs(90)).await;
     let later = desk.candles.get_bars(&desk.series(), 10).await.unwrap();
     assert_eq!((closes(&later.bars), later.age), (closes(&read.bars), Duration::from_secs(90)));
-    assert!(Series::of_symbol(Venue::Spot, "", "1m").is_err());
-    assert!(Series::of_symbol(Venue::Futures, "BTCUSDT", "1s").is_err());
+    assert!(Series::of_symbol(&Identities::public(), Venue::Spot, "", "1m").is_err());
+    assert!(Series::of_symbol(&Identities::public(), Venue::Futures, "BTCUSDT", "1s").is_err());
 }

@@ -8,7 +8,7 @@ use lastgood::store::{MemoryStore, Store};
 use lastgood::testing::FaultyStore;
 use lastgood::{Cache, Clock, Error, Outcome, Policy, Reason, Region, Tier};
 use lastgood_market::candles::{Candles, Fed, Question, Slice, StreamedCandle};
-use lastgood_market::{Plan, Preset, RegionName, Request, Venue, plan};
+use lastgood_market::{Identities, Plan, Preset, RegionName, Request, Venue, plan};
 use proptest::prelude::*;
 
 use crate::ledger::{Ledger, MINUTE, Range};
@@ -53,7 +53,7 @@ impl Bench {
     pub(crate) fn question(&self, range: Range) -> Arc<Question> {
         let path = if self.venue == Venue::Coin { "/dapi/v1/klines" } else { "/api/v3/klines" };
         let request = Request { is_get: true, path, query: &range.query(), ..Request::default() };
-        match plan(self.venue, request) {
+        match plan(&Identities::public(), self.venue, request) {
             Plan::Candles(question) => question,
             other => panic!("{range:?}: {other:?}"),
         }

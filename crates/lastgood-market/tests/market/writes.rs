@@ -10,7 +10,7 @@ use bytes::Bytes;
 use lastgood::store::{Cursor, MemoryStore, Page, Store, StoreError, Usage};
 use lastgood::{Cache, Clock};
 use lastgood_market::candles::Candles;
-use lastgood_market::{Plan, Preset, RegionName, Request, Venue, plan};
+use lastgood_market::{Identities, Plan, Preset, RegionName, Request, Venue, plan};
 
 use crate::ledger::{Ledger, MINUTE};
 
@@ -75,6 +75,7 @@ async fn an_hour_of_polling_writes_closed_candles_and_a_throttled_end() {
         .flat_map(|symbol| INTERVALS.map(|(interval, _)| format!("symbol=S{symbol}&interval={interval}&limit=20")))
         .map(|query| {
             match plan(
+                &Identities::public(),
                 Venue::Spot,
                 Request { is_get: true, path: "/api/v3/klines", query: &query, ..Request::default() },
             ) {

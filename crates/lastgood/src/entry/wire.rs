@@ -1,11 +1,18 @@
-//! Entry format v1, little-endian:
+//! Entry format v2, little-endian:
 //!
 //! ```text
-//! magic "LGE" | version u8 = 1 | compression u8 (0 none, 1 zstd, 2 rows) | reserved u8 = 0 | schema u32
+//! magic "LGE" | version u8 = 2 | compression u8 (0 none, 1 zstd, 2 rows) | reserved u8 = 0 | schema u32
 //! fetch_started_at u64 | written_at u64 | fresh_until u64 | stale_until u64 | keep_until u64   (ms since the epoch)
 //! meta: u16 length, with 0xFFFF for none | tags: u16 count, each u16 length + UTF-8
-//! body length u32 (uncompressed) | payload (to the end less 4) | CRC-32 of all before, u32
+//! body length u32 (uncompressed) | payload (to the end less 4) | CRC-32 of the store key and all before, u32
 //! ```
+//!
+//! The key is not stored, only checked: the checksum begins with it, so that an entry that was copied to another key, of this
+//! region, another one or another namespace, is a miss. Two keys of one length that differ within four bytes never pass for
+//! each other; others do with a chance of one in 2^32.
+//!
+//! Version 1 is the same without the key in the checksum. Its entries do not say which key they are of, so they are a miss;
+//! only the marks of tags, which hold nothing but a time, are read in both.
 //!
 //! Whatever cannot be read is a miss: never an error, never deleted by the reader, because a newer version of this
 //! program may be able to read it. Snapshots of every released version stay in `tests/cache/snapshots`.
@@ -17,7 +24,9 @@ use crate::clock::Timestamp;
 use crate::policy::Times;
 
 const MAGIC: &[u8; 3] = b"LGE";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The version whose checksum does not cover the key.
+const WITHOUT_KEY: u8 = 1;
 const FIXED: usize = 3 + 1 + 1 + 1 + 4 + 5 * 8;
 const NO_META: u16 = u16::MAX;
 const CHECKSUM: usize = 4;
@@ -35,12 +44,22 @@ pub(crate) enum Unreadable {
     Version,
     /// An entry of another schema of the region.
     Schema,
-    /// The checksum or the compressed form is wrong.
+    /// The checksum or the compressed form is wrong, or the entry is of another key.
     Damaged,
 }
 
-/// The entry as bytes. Meta or tags beyond their 16-bit lengths cannot be written: `None`, and it stays in memory.
-pub(crate) fn encode(entry: &Entry, schema: u32, compress_over: usize) -> Option<Bytes> {
+/// The checksum of an entry under `key`; `covered` is all of it before the checksum.
+fn checksum(version: u8, key: &str, covered: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    if version != WITHOUT_KEY {
+        hasher.update(key.as_bytes());
+    }
+    hasher.update(covered);
+    hasher.finalize()
+}
+
+/// The entry as bytes, to be stored under `key`. Meta or tags beyond their 16-bit lengths cannot be written: `None`, and it stays in memory.
+pub(crate) fn encode(entry: &Entry, key: &str, schema: u32, compress_over: usize) -> Option<Bytes> {
     let body = &entry.value.body;
     let packed = if body.len() > compress_over { pack(body) } else { None };
     let (method, payload): (u8, &[u8]) = packed.as_ref().map_or((UNPACKED, body), |(method, packed)| (*method, packed));
@@ -70,7 +89,7 @@ pub(crate) fn encode(entry: &Entry, schema: u32, compress_over: usize) -> Option
     }
     out.put_u32_le(u32::try_from(body.len()).ok()?);
     out.put_slice(payload);
-    let checksum = crc32fast::hash(&out);
+    let checksum = checksum(VERSION, key, &out);
     out.put_u32_le(checksum);
     Some(out.freeze())
 }
@@ -91,16 +110,25 @@ fn put_text(out: &mut BytesMut, text: &str) -> Option<()> {
     Some(())
 }
 
-/// The entry behind `bytes`, if they are one of this `schema`. The body shares their memory where it is not packed.
-pub(crate) fn decode(bytes: &Bytes, schema: u32) -> Result<Entry, Unreadable> {
+/// The entry behind `bytes`, if they are one of this `key` and `schema`. The body shares their memory where it is not packed.
+pub(crate) fn decode(bytes: &Bytes, key: &str, schema: u32) -> Result<Entry, Unreadable> {
+    match bytes.get(3) {
+        Some(&WITHOUT_KEY) if bytes.starts_with(MAGIC) => Err(Unreadable::Version),
+        _ => decode_any_version(bytes, key, schema),
+    }
+}
+
+/// As [`decode`], but entries of version 1, too, which do not say which key they are of.
+pub(crate) fn decode_any_version(bytes: &Bytes, key: &str, schema: u32) -> Result<Entry, Unreadable> {
     if bytes.len() < FIXED + CHECKSUM || &bytes[..3] != MAGIC {
         return Err(Unreadable::Foreign);
     }
-    if bytes[3] != VERSION {
+    let version = bytes[3];
+    if !matches!(version, WITHOUT_KEY | VERSION) {
         return Err(Unreadable::Version);
     }
-    let (covered, mut checksum) = bytes.split_at(bytes.len() - CHECKSUM);
-    if crc32fast::hash(covered) != checksum.get_u32_le() {
+    let (covered, mut written) = bytes.split_at(bytes.len() - CHECKSUM);
+    if checksum(version, key, covered) != written.get_u32_le() {
         return Err(Unreadable::Damaged);
     }
     let mut rest = bytes.slice(4..bytes.len() - CHECKSUM);
@@ -172,6 +200,9 @@ mod tests {
 
     use super::*;
 
+    /// The key that entries of these tests, and those of the snapshots, are stored under.
+    const KEY: &str = "lastgood:prices:v7:BTCUSDT";
+
     fn entry(body: &[u8], meta: Option<&str>, tags: Vec<String>) -> Entry {
         let value = Value { body: Bytes::copy_from_slice(body), meta: meta.map(Into::into) };
         let at = Timestamp::from_millis(1_700_000_000_000);
@@ -181,6 +212,13 @@ mod tests {
             keep_until: Timestamp::FOREVER,
         };
         Entry::new(Loaded { tags, ..Loaded::from(value) }, at, at, times)
+    }
+
+    /// Makes the checksum right again after a change.
+    fn seal(bytes: &mut [u8]) {
+        let end = bytes.len() - CHECKSUM;
+        let checksum = checksum(bytes[3], KEY, &bytes[..end]);
+        bytes[end..].copy_from_slice(&checksum.to_le_bytes());
     }
 
     fn same(left: &Entry, right: &Entry) -> bool {
@@ -200,46 +238,49 @@ mod tests {
             compress_over in 0usize..5000,
         ) {
             let written = entry(&body, meta.as_deref(), tags);
-            let bytes = encode(&written, 7, compress_over).expect("it can be written");
-            prop_assert!(same(&decode(&bytes, 7).expect("it was just written"), &written));
-            prop_assert!(matches!(decode(&bytes, 8), Err(Unreadable::Schema)));
+            let bytes = encode(&written, KEY, 7, compress_over).expect("it can be written");
+            prop_assert!(same(&decode(&bytes, KEY, 7).expect("it was just written"), &written));
+            prop_assert!(matches!(decode(&bytes, KEY, 8), Err(Unreadable::Schema)));
         }
 
         #[test]
         fn any_bytes_are_read_or_refused(mut bytes in proptest::collection::vec(any::<u8>(), 0..300), sound in any::<bool>()) {
             if bytes.len() > 60 && sound {
-                bytes[..4].copy_from_slice(b"LGE\x01");
-                let end = bytes.len() - CHECKSUM;
-                let checksum = crc32fast::hash(&bytes[..end]);
-                bytes[end..].copy_from_slice(&checksum.to_le_bytes());
+                bytes[..4].copy_from_slice(b"LGE\x02");
+                seal(&mut bytes);
             }
-            let _ = decode(&Bytes::from(bytes), 0);
+            let _ = decode(&Bytes::from(bytes), KEY, 0);
         }
 
         #[test]
         fn one_flipped_bit_is_noticed(position in 0usize..200, bit in 0u8..8) {
-            let mut bytes = encode(&entry(&[7; 300], Some("text"), vec![]), 1, usize::MAX).expect("it can be written").to_vec();
+            let mut bytes = encode(&entry(&[7; 300], Some("text"), vec![]), KEY, 1, usize::MAX).expect("it can be written").to_vec();
             bytes[position] ^= 1 << bit;
-            prop_assert!(decode(&Bytes::from(bytes), 1).is_err());
+            prop_assert!(decode(&Bytes::from(bytes), KEY, 1).is_err());
         }
     }
 
     #[test]
     fn a_large_body_is_packed() {
-        let bytes = encode(&entry(&[b'0'; 100_000], None, vec![]), 1, 1024).expect("it can be written");
+        let bytes = encode(&entry(&[b'0'; 100_000], None, vec![]), KEY, 1, 1024).expect("it can be written");
         assert!(bytes.len() < 1_000);
-        assert_eq!(decode(&bytes, 1).expect("it was just written").value.body.len(), 100_000);
+        assert_eq!(decode(&bytes, KEY, 1).expect("it was just written").value.body.len(), 100_000);
     }
 
     #[test]
     fn an_unwritable_meta_is_refused() {
         let meta = "m".repeat(70_000);
-        assert!(encode(&entry(b"x", Some(&meta), vec![]), 1, 1024).is_none());
+        assert!(encode(&entry(b"x", Some(&meta), vec![]), KEY, 1, 1024).is_none());
     }
 
-    const UNCOMPRESSED: &[u8] = include_bytes!("../../tests/cache/snapshots/entry-v1.bin");
-    const COMPRESSED: &[u8] = include_bytes!("../../tests/cache/snapshots/entry-v1-zstd.bin");
-    const OF_ROWS: &[u8] = include_bytes!("../../tests/cache/snapshots/entry-v1-rows.bin");
+    const UNCOMPRESSED: &[u8] = include_bytes!("../../tests/cache/snapshots/entry-v2.bin");
+    const COMPRESSED: &[u8] = include_bytes!("../../tests/cache/snapshots/entry-v2-zstd.bin");
+    const OF_ROWS: &[u8] = include_bytes!("../../tests/cache/snapshots/entry-v2-rows.bin");
+    const VERSION_1: [&[u8]; 3] = [
+        include_bytes!("../../tests/cache/snapshots/entry-v1.bin"),
+        include_bytes!("../../tests/cache/snapshots/entry-v1-zstd.bin"),
+        include_bytes!("../../tests/cache/snapshots/entry-v1-rows.bin"),
+    ];
 
     /// What the snapshots hold: every field has a value of its own.
     fn snapshot(body: &[u8]) -> Entry {
@@ -278,36 +319,64 @@ mod tests {
     }
 
     #[test]
-    fn entries_of_version_1_are_read_for_ever() {
+    fn entries_of_version_1_are_a_miss_on_purpose_because_they_do_not_say_which_key_they_are_of() {
+        for bytes in VERSION_1 {
+            let bytes = Bytes::from_static(bytes);
+            assert!(matches!(decode(&bytes, KEY, 7), Err(Unreadable::Version)));
+            assert!(decode_any_version(&bytes, KEY, 7).is_ok(), "they are sound; marks of tags are read");
+        }
+    }
+
+    #[test]
+    fn an_entry_is_readable_under_its_own_key_only() {
+        let bytes = encode(&snapshot(&short_body()), KEY, 7, 1024).expect("it can be written");
+        assert!(decode(&bytes, KEY, 7).is_ok());
+        for other in [
+            "lastgood:prices:v7:ETHUSDT",
+            "lastgood:prices:v7:BTCUSDT2",
+            "lastgood:prices:v7:BTCUSD",
+            "lastgood:prices:v7:TBCUSDT",
+            "lastgood:price2:v7:BTCUSDT",
+            "testnet1:prices:v7:BTCUSDT",
+            "",
+        ] {
+            assert!(matches!(decode(&bytes, other, 7), Err(Unreadable::Damaged)), "{other}");
+            assert!(decode_any_version(&bytes, other, 7).is_err(), "{other}");
+        }
+    }
+
+    #[test]
+    fn entries_of_version_2_are_read_for_ever() {
         for (bytes, body) in [(UNCOMPRESSED, short_body()), (COMPRESSED, long_body()), (OF_ROWS, body_of_rows())] {
-            let entry = decode(&Bytes::from_static(bytes), 7).expect("version 1 is known");
+            let entry = decode(&Bytes::from_static(bytes), KEY, 7).expect("version 2 is known");
             assert!(same(&entry, &snapshot(&body)), "{entry:?}");
         }
     }
 
     #[test]
     fn an_uncompressed_entry_is_written_as_it_always_was() {
-        assert_eq!(encode(&snapshot(&short_body()), 7, 1024).as_deref(), Some(UNCOMPRESSED));
+        assert_eq!(encode(&snapshot(&short_body()), KEY, 7, 1024).as_deref(), Some(UNCOMPRESSED));
     }
 
     #[test]
     fn rows_are_packed_as_they_always_were_and_only_where_packing_is_wanted() {
         let entry = snapshot(&body_of_rows());
-        assert_eq!(encode(&entry, 7, 1024).as_deref(), Some(OF_ROWS));
-        let unpacked = encode(&entry, 7, usize::MAX).expect("it can be written");
+        assert_eq!(encode(&entry, KEY, 7, 1024).as_deref(), Some(OF_ROWS));
+        let unpacked = encode(&entry, KEY, 7, usize::MAX).expect("it can be written");
         assert_eq!((OF_ROWS[4], unpacked[4]), (ROWS, UNPACKED));
         assert!(OF_ROWS.len() < unpacked.len() / 3, "{} of {}", OF_ROWS.len(), unpacked.len());
-        assert!(encode(&snapshot(b"[1],[2]"), 7, 0).is_some_and(|bytes| bytes[4] == UNPACKED), "packed it is longer");
+        assert!(
+            encode(&snapshot(b"[1],[2]"), KEY, 7, 0).is_some_and(|bytes| bytes[4] == UNPACKED),
+            "packed it is longer"
+        );
     }
 
     #[test]
     fn a_method_of_a_later_version_is_not_taken_for_damage() {
         let mut bytes = OF_ROWS.to_vec();
         bytes[4] = ROWS + 1;
-        let end = bytes.len() - CHECKSUM;
-        let checksum = crc32fast::hash(&bytes[..end]);
-        bytes[end..].copy_from_slice(&checksum.to_le_bytes());
-        assert!(matches!(decode(&Bytes::from(bytes), 7), Err(Unreadable::Version)));
+        seal(&mut bytes);
+        assert!(matches!(decode(&Bytes::from(bytes), KEY, 7), Err(Unreadable::Version)));
     }
 
     #[test]
@@ -315,9 +384,9 @@ mod tests {
     fn write_snapshots() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cache/snapshots");
         let bodies =
-            [("entry-v1.bin", short_body()), ("entry-v1-zstd.bin", long_body()), ("entry-v1-rows.bin", body_of_rows())];
+            [("entry-v2.bin", short_body()), ("entry-v2-zstd.bin", long_body()), ("entry-v2-rows.bin", body_of_rows())];
         for (name, body) in bodies {
-            let bytes = encode(&snapshot(&body), 7, 1024).expect("it can be written");
+            let bytes = encode(&snapshot(&body), KEY, 7, 1024).expect("it can be written");
             std::fs::write(format!("{folder}/{name}"), bytes).expect("the folder is there");
         }
     }

@@ -1,6 +1,7 @@
 //! The integration tests of the cache, in one binary.
 
 mod batches;
+mod bound;
 mod conformance;
 mod embedded;
 mod explain;

@@ -92,7 +92,7 @@ async fn unreadable_bytes_are_a_counted_miss_and_left_in_the_store() {
     let mut damaged = sound.to_vec();
     damaged[60] ^= 1;
     let mut newer = sound.to_vec();
-    newer[3] = 2;
+    newer[3] = 3;
     let cases: [Bytes; 6] = [
         Bytes::from_static(b"not ours at all"),
         Bytes::new(),
@@ -595,23 +595,44 @@ fn a_removal_that_fails_while_its_runtime_ends_lets_it_end() {
     }
 }
 
+/// Where the snapshots were stored.
+const SNAPSHOT_KEY: &str = "lastgood:prices:v7:BTCUSDT";
+
 #[tokio::test(start_paused = true)]
-async fn entries_of_version_1_are_served() {
-    let snapshots: [(&str, &'static [u8], usize); 2] = [
-        ("PLAIN", include_bytes!("snapshots/entry-v1.bin"), 1),
-        ("COMPRESSED", include_bytes!("snapshots/entry-v1-zstd.bin"), 100),
-    ];
-    let stored = Stored::new();
-    let prices = stored.cache.region_with_schema("prices", a_minute(), 7).expect("the policy is sound");
-    let source = Source::failing(Reason::Unreachable);
-    for (name, bytes, times) in snapshots {
-        let key = format!("lastgood:prices:v7:{name}");
-        stored.memory.put(&key, Bytes::from_static(bytes), HOUR).await.expect("there is room");
-        let answer = source.read(&prices, name).await.expect("it is kept for ever");
+async fn entries_of_version_2_are_served() {
+    let snapshots: [(&'static [u8], usize); 2] =
+        [(include_bytes!("snapshots/entry-v2.bin"), 1), (include_bytes!("snapshots/entry-v2-zstd.bin"), 100)];
+    for (bytes, times) in snapshots {
+        let stored = Stored::new();
+        let prices = stored.cache.region_with_schema("prices", a_minute(), 7).expect("the policy is sound");
+        let source = Source::failing(Reason::Unreachable);
+        stored.memory.put(SNAPSHOT_KEY, Bytes::from_static(bytes), HOUR).await.expect("there is room");
+        let answer = source.read(&prices, "BTCUSDT").await.expect("it is kept for ever");
         assert_eq!(text(&answer), r#"{"symbol":"BTCUSDT","price":"67012.50000000"}"#.repeat(times));
         assert_eq!(
             (answer.outcome(), answer.meta()),
             (Outcome::LastGood(Reason::Unreachable), Some("application/json"))
         );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn entries_of_version_1_are_a_counted_miss_on_purpose_for_they_name_no_key() {
+    let snapshots: [&'static [u8]; 3] = [
+        include_bytes!("snapshots/entry-v1.bin"),
+        include_bytes!("snapshots/entry-v1-zstd.bin"),
+        include_bytes!("snapshots/entry-v1-rows.bin"),
+    ];
+    for bytes in snapshots.map(Bytes::from_static) {
+        let stored = Stored::new();
+        let prices = stored.cache.region_with_schema("prices", a_minute(), 7).expect("the policy is sound");
+        stored.memory.put(SNAPSHOT_KEY, bytes.clone(), HOUR).await.expect("there is room");
+        let source = Source::failing(Reason::Unreachable);
+        assert_eq!(told(source.read(&prices, "BTCUSDT").await), Err(Reason::Unreachable));
+        assert_eq!(stored.memory.get(SNAPSHOT_KEY).await, Ok(Some(bytes)), "no reader deletes it");
+        advance(SECOND).await;
+        source.set("loaded");
+        assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("loaded", "MISS"));
+        assert_eq!(stored.cache.stats().remove(0).1.unreadable, 2);
     }
 }
