@@ -182,7 +182,8 @@ impl Region {
         Stopwatch::start()
     }
 
-    pub(crate) fn count(&self, answer: &Result<Answer, Error>, stopwatch: Stopwatch) {
+    /// Counts an answer, or the want of one, that the uncounted reads gave or were part of.
+    pub fn count(&self, answer: &Result<Answer, Error>, stopwatch: Stopwatch) {
         match answer {
             Ok(answer) => self.shared.counters.count_timed(answer.outcome, stopwatch),
             Err(_) => crate::metrics::add(&self.shared.counters.errors),
