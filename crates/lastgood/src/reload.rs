@@ -35,7 +35,7 @@ impl Region {
         answer
     }
 
-    /// As [`Region::reload`], not counted; where the store is asked for a last good answer, it is asked for those of the
+    /// As [`Region::reload`], not counted. Where the store is asked for a last good answer, it is asked for those of the
     /// keys `beside` in the same round trip.
     ///
     /// # Errors
@@ -81,13 +81,7 @@ impl Region {
     }
 
     /// Runs `load` in a task of its own, as soon as the load `before` has ended.
-    fn begin<F, L>(
-        &self,
-        landing: Landing,
-        before: Option<Arc<Flight>>,
-        beside: &[String],
-        load: F,
-    ) -> Arc<Flight>
+    fn begin<F, L>(&self, landing: Landing, before: Option<Arc<Flight>>, beside: &[String], load: F) -> Arc<Flight>
     where
         F: FnOnce() -> L + Send + 'static,
         L: Future<Output = Result<Loaded, Error>> + Send + 'static,
