@@ -43,7 +43,7 @@ impl Plans {
         }
         let made = Arc::new(plan(&self.identities, venue, request));
         // What passes through may be signed, and no signature is kept anywhere.
-        if matches!(*made, Plan::Cached { .. } | Plan::Candles(_)) {
+        if matches!(*made, Plan::Cached(_) | Plan::Candles(_)) {
             self.known.insert(target.into(), Arc::clone(&made));
         }
         made
