@@ -65,7 +65,7 @@ pub(super) async fn invalidate(State(app): State<Arc<App>>, caller: Caller, requ
     let known = ["pattern", "tag", "region", "key", "symbol", "hard", "dry_run"];
     let fields = Fields::read(request, &known, EXAMPLE).await?;
     let (hard, dry_run) = (fields.flag("hard")?, fields.flag("dry_run")?);
-    let target = target(&app, &fields)?;
+    let target = target(&app, &fields).await?;
     let depth = if hard { Depth::Remove } else { Depth::Expire };
     let (what, counted) = if hard { ("remove", "removed") } else { ("expire", "expired") };
     let changed = change(&app, caller, what, target, depth, dry_run).await?;
@@ -75,7 +75,7 @@ pub(super) async fn invalidate(State(app): State<Arc<App>>, caller: Caller, requ
     Ok(json(StatusCode::OK, &told))
 }
 
-fn target(app: &App, fields: &Fields) -> Result<Target, Refused> {
+async fn target(app: &App, fields: &Fields) -> Result<Target, Refused> {
     let refuse = |detail: String| Refused::new(StatusCode::BAD_REQUEST, &detail);
     let mut named = Vec::new();
     for name in ["key", "tag", "region", "pattern", "symbol"] {
@@ -91,7 +91,7 @@ fn target(app: &App, fields: &Fields) -> Result<Target, Refused> {
     let scope = format!("{name} {value}");
     Ok(match name {
         "key" => {
-            let key = KeyName::parse(app, &value)?;
+            let key = KeyName::parse(app, &value)?.meant().await;
             Target::One(Scope::Key { region: key.region.name().to_owned(), name: key.name }, scope)
         }
         "tag" if value.is_empty() || value.len() > 256 => {

@@ -95,7 +95,7 @@ fn millis(duration: std::time::Duration) -> u64 {
 }
 
 pub(super) async fn explain(State(app): State<Arc<App>>, _: Caller, uri: Uri) -> Answered {
-    let key = KeyName::of(&app, &uri, "/api/cache/explain/", false)?;
+    let key = KeyName::of(&app, &uri, "/api/cache/explain/", false)?.meant().await;
     let known = key.region.explain(&key.name).await;
     if known.answer.is_none() && known.setback.is_none() && !known.is_loading && known.store_error.is_none() {
         return Err(keys::unknown(&key.region, &key.name).await);

@@ -1,8 +1,10 @@
 //! Keys as they are written: `region:name`.
 
+use std::borrow::Cow;
+
 use http::{StatusCode, Uri};
 use lastgood::Region;
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use super::answer::Refused;
 use crate::app::App;
@@ -10,6 +12,34 @@ use crate::config::nearest;
 
 /// Names beyond this fit no store.
 const LONGEST: usize = 768;
+
+/// What keys of the exchange's answers write as `%XX`, and what those of routes do; both with all that is not ASCII.
+const BY_THE_EXCHANGE: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'\'')
+    .add(b',')
+    .add(b'[')
+    .add(b']')
+    .add(b'{')
+    .add(b'}')
+    .add(b'(')
+    .add(b')')
+    .add(b'<')
+    .add(b'>')
+    .add(b'+')
+    .add(b'*')
+    .add(b'!')
+    .add(b'$')
+    .add(b'@')
+    .add(b'#')
+    .add(b';')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'|')
+    .add(b'~');
+const BY_ROUTES: &AsciiSet = &CONTROLS.add(b' ').add(b'*').add(b'[').add(b']');
 
 /// A key: its region and its name in it.
 pub(super) struct KeyName {
@@ -44,10 +74,52 @@ impl KeyName {
         }
     }
 
+    /// The key that is meant: this one if there is any such, else the one that is written like it once its name is
+    /// percent-encoded, as keys of answers are.
+    pub(super) async fn meant(self) -> KeyName {
+        let is_there = async |name: &str| {
+            let known = self.region.explain(name).await;
+            known.answer.is_some() || known.setback.is_some() || known.is_loading
+        };
+        let written = with_upper_escapes(&self.name);
+        let encoded = |set| utf8_percent_encode(&written, set).to_string();
+        let mut others = vec![encoded(BY_THE_EXCHANGE), encoded(BY_ROUTES)];
+        others.dedup();
+        others.retain(|other| *other != self.name);
+        if others.is_empty() || is_there(&self.name).await {
+            return self;
+        }
+        for other in others {
+            if is_there(&other).await {
+                return KeyName { name: other, region: self.region };
+            }
+        }
+        self
+    }
+
     /// The whole key.
     pub(super) fn full(&self) -> String {
         format!("{}:{}", self.region.name(), self.name)
     }
+}
+
+/// A text with the letters of its escapes `%XX` in upper case, as keys have them.
+pub(super) fn with_upper_escapes(text: &str) -> Cow<'_, str> {
+    let Some(first) = text.find('%') else { return Cow::Borrowed(text) };
+    let (mut written, mut rest) = (text[..first].to_owned(), &text[first..]);
+    while let Some(c) = rest.chars().next() {
+        match rest.get(..3) {
+            Some(escape) if c == '%' && escape[1..].bytes().all(|digit| digit.is_ascii_hexdigit()) => {
+                written.push_str(&escape.to_ascii_uppercase());
+                rest = &rest[3..];
+            }
+            _ => {
+                written.push(c);
+                rest = &rest[c.len_utf8()..];
+            }
+        }
+    }
+    Cow::Owned(written)
 }
 
 /// The region of that name.
