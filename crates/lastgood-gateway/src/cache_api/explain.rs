@@ -99,17 +99,16 @@ fn millis(duration: std::time::Duration) -> u64 {
 }
 
 pub(super) async fn explain(State(app): State<Arc<App>>, _: Caller, uri: Uri) -> Answered {
-    let mut key = KeyName::of(&app, &uri, "/api/cache/explain/", false)?;
-    let candles = match key.region.name() == RegionName::Klines.as_str() && !key.name.contains('?') {
-        true => {
-            let prefix = series_prefix(&key.name);
+    let mut key = KeyName::of(&app, &uri, "/api/cache/explain/", false)?.meant().await;
+    let candles = match key.series().await {
+        Some(prefix) => {
             // A series as a whole is as old as its end.
-            if !key.name.starts_with(&prefix) || key.name == prefix {
+            if series_prefix(&key.name) != prefix || !key.name.starts_with(&prefix) || key.name == prefix {
                 key.name = format!("{prefix}tail");
             }
             app.candles.known_spans(&prefix).await
         }
-        false => Vec::new(),
+        None => Vec::new(),
     };
     let known = key.region.explain(&key.name).await;
     if candles.is_empty()

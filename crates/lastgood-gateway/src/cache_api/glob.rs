@@ -1,13 +1,25 @@
 //! Patterns such as `klines:*:BTCUSDT:*`.
 
+use std::borrow::Cow;
 use std::iter::once;
+
+use percent_encoding::percent_decode_str;
+
+use super::name::with_upper_escapes;
 
 /// The longest pattern, in bytes.
 const LONGEST: usize = 512;
 
 /// A pattern: `*` is any text, `?` any character, `[a-z]` one of some, `[!a-z]` none of them; `\` takes the next
-/// character as it is. It is compared with the whole text.
-pub(super) struct Glob(Vec<Part>);
+/// character as it is. It is compared with the whole text, once as the key is written and once with the
+/// percent-encoding of both undone: keys are encoded, and people type names.
+pub(super) struct Glob {
+    written: Parts,
+    /// `None` where undoing its encoding changes nothing, or gives no text.
+    decoded: Option<Parts>,
+}
+
+struct Parts(Vec<Part>);
 
 enum Part {
     Any,
@@ -33,6 +45,52 @@ impl Glob {
         if text.is_empty() || text.len() > LONGEST {
             return Err(format!("a pattern has 1 to {LONGEST} bytes, such as \"klines:*:BTCUSDT:*\""));
         }
+        let written = Parts::parse(&with_upper_escapes(text))?;
+        let decoded = percent_decode_str(text).decode_utf8().ok().filter(|decoded| decoded != text);
+        // What was encoded stands for itself: %2A is a star of the key's own.
+        let decoded = decoded.and_then(|_| Parts::parse(&decoded_pattern(text)?).ok());
+        Ok(Glob { written, decoded })
+    }
+
+    /// Whether it takes the whole of `region:name`.
+    pub(super) fn takes(&self, region: &str, name: &str) -> bool {
+        if self.written.takes(region, &with_upper_escapes(name)) {
+            return true;
+        }
+        let decoded = percent_decode_str(name).decode_utf8().unwrap_or(Cow::Borrowed(name));
+        match &self.decoded {
+            Some(pattern) => pattern.takes(region, &decoded),
+            None => decoded != name && self.written.takes(region, &decoded),
+        }
+    }
+}
+
+/// A pattern with its escapes `%XX` undone, each character of theirs behind a backslash. `None` if they are no text.
+fn decoded_pattern(text: &str) -> Option<String> {
+    let (mut decoded, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some(at) = rest.find('%') {
+        decoded.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let escaped = rest.as_bytes().chunks(3).take_while(|part| is_escape(part)).count() * 3;
+        let (run, after) = rest.split_at(escaped);
+        if run.is_empty() {
+            decoded.push('%');
+            rest = &rest[1..];
+            continue;
+        }
+        decoded.extend(percent_decode_str(run).decode_utf8().ok()?.chars().flat_map(|c| ['\\', c]));
+        rest = after;
+    }
+    decoded.push_str(rest);
+    Some(decoded)
+}
+
+fn is_escape(part: &[u8]) -> bool {
+    matches!(part, [b'%', high, low] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit())
+}
+
+impl Parts {
+    fn parse(text: &str) -> Result<Parts, String> {
         let (mut parts, mut rest) = (Vec::new(), text.chars());
         while let Some(c) = rest.next() {
             parts.push(match c {
@@ -44,12 +102,11 @@ impl Glob {
                 c => Part::Is(c),
             });
         }
-        Ok(Glob(parts))
+        Ok(Parts(parts))
     }
 
-    /// Whether it takes the whole of `region:name`. Takes at most as many steps as the product of both lengths: only
-    /// the last `*` is ever tried again.
-    pub(super) fn takes(&self, region: &str, name: &str) -> bool {
+    /// Takes at most as many steps as the product of both lengths: only the last `*` is ever tried again.
+    fn takes(&self, region: &str, name: &str) -> bool {
         let mut text = region.chars().chain(once(':')).chain(name.chars());
         let (mut at, mut last_star) = (0, None);
         loop {
@@ -143,9 +200,60 @@ mod tests {
         assert!(!takes(&pattern, &format!("k:{}", "a".repeat(1_000))));
     }
 
+    #[test]
+    fn names_match_as_people_type_them_and_as_keys_write_them() {
+        let key = "ticker_price:spot/api/v3/ticker/price?symbol=%E5%B8%81%E5%AE%89%E4%BA%BA%E7%94%9FUSDT";
+        for yes in [
+            "*币安人生USDT*",
+            "*币安*",
+            "*=????USDT",
+            "*[币]安*",
+            "*%E5%B8%81%E5%AE%89*",
+            "*%e5%b8%81%E5%ae%89*",
+            "*%E5%B8%81安*",
+            "*symbol=%E5*",
+            "*\\币安*",
+            key,
+        ] {
+            assert!(takes(yes, key), "{yes}");
+        }
+        for no in ["*币安生*", "*%E5%B8%82*", "*?????USDT2"] {
+            assert!(!takes(no, key), "{no}");
+        }
+        for (pattern, yes, no) in [
+            (r#"k:*"BTCUSDT"*"#, "k:symbols=%5B%22BTCUSDT%22%5D", "k:symbols=%5B%22ETHUSDT%22%5D"),
+            (r#"k:*\["BTCUSDT"\]"#, "k:symbols=%5B%22BTCUSDT%22%5D", "k:BTCUSDT"),
+            ("k:a b", "k:a%20b", "k:ab"),
+            ("k:a%20b", "k:a b", "k:ab"),
+            ("k:a%2Ab", "k:a*b", "k:axb"),
+            ("k:a%2ab", "k:a%2Ab", "k:axb"),
+            ("k:100%", "k:100%", "k:100"),
+            ("k:%zz%41", "k:%zzA", "k:A"),
+            ("k:%FF*", "k:%ffx", "k:x"),
+            ("k:[%41]", "k:%41", "k:x"),
+        ] {
+            assert!(takes(pattern, yes) && !takes(pattern, no), "{pattern}");
+        }
+    }
+
     proptest::proptest! {
         #[test]
-        fn no_text_makes_it_fail(pattern in "[ab*?\\[\\]\\\\!^-]{0,12}", name in "[ab]{0,12}") {
+        fn any_name_is_found_as_typed_and_as_encoded(name in "\\PC{1,20}") {
+            let encoded = percent_encoding::utf8_percent_encode(&name, percent_encoding::NON_ALPHANUMERIC).to_string();
+            let typed: String = name.chars().flat_map(|c| ['\\', c]).collect();
+            // As it is, where it has no signs of patterns and no escapes of its own.
+            let plain = !name.contains(['*', '?', '[', '\\', '%']);
+            for pattern in [Some(typed), Some(encoded.clone()), Some(encoded.to_lowercase()), plain.then(|| name.clone())] {
+                let Some(pattern) = pattern else { continue };
+                // Lower case is another name, but for escapes.
+                let same = !encoded.bytes().any(|byte| byte.is_ascii_uppercase()) || pattern != encoded.to_lowercase();
+                let glob = Glob::parse(&format!("k:*{pattern}*")).unwrap();
+                proptest::prop_assert!(!same || glob.takes("k", &format!("s?symbol={encoded}&limit=5")), "{pattern}");
+            }
+        }
+
+        #[test]
+        fn no_text_makes_it_fail(pattern in "[ab%4*?\\[\\]\\\\!^-]{0,12}", name in "[ab%4]{0,12}") {
             if let Ok(glob) = Glob::parse(&pattern) {
                 glob.takes("k", &name);
             }

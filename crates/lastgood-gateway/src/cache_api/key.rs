@@ -36,7 +36,7 @@ pub(super) fn content_type(answer: &Answer) -> HeaderValue {
 }
 
 pub(super) async fn get(State(app): State<Arc<App>>, _: Caller, uri: Uri, headers: HeaderMap) -> Answered {
-    let key = KeyName::of(&app, &uri, PREFIX, false)?;
+    let key = KeyName::of(&app, &uri, PREFIX, false)?.meant().await;
     let known = key.region.explain(&key.name).await;
     let Some(answer) = &known.answer else {
         return Err(match &known.store_error {
@@ -165,7 +165,7 @@ async fn body(app: &App, request: Request) -> Result<Bytes, Refused> {
 }
 
 pub(super) async fn delete(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Answered {
-    let key = KeyName::of(&app, &uri, PREFIX, false)?;
+    let key = KeyName::of(&app, &uri, PREFIX, false)?.meant().await;
     let scope = Scope::Key { region: key.region.name().to_owned(), name: key.name.clone() };
     let swept = change::sweep(&app, &scope, Some(Depth::Remove)).await?;
     caller.audit("remove", &key.full(), swept.matched, swept.changed);

@@ -1,9 +1,12 @@
 //! Keys as they are written: `region:name`.
 
+use std::borrow::Cow;
+
 use http::{StatusCode, Uri};
 use lastgood::Region;
+use lastgood_market::candles::series_prefix;
 use lastgood_market::{Identities, RegionName};
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use super::answer::Refused;
 use super::glob::Glob;
@@ -12,6 +15,34 @@ use crate::config::nearest;
 
 /// Names beyond this fit no store.
 const LONGEST: usize = 768;
+
+/// What keys of the exchange's answers write as `%XX`, and what those of routes do; both with all that is not ASCII.
+const BY_THE_EXCHANGE: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'\'')
+    .add(b',')
+    .add(b'[')
+    .add(b']')
+    .add(b'{')
+    .add(b'}')
+    .add(b'(')
+    .add(b')')
+    .add(b'<')
+    .add(b'>')
+    .add(b'+')
+    .add(b'*')
+    .add(b'!')
+    .add(b'$')
+    .add(b'@')
+    .add(b'#')
+    .add(b';')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'|')
+    .add(b'~');
+const BY_ROUTES: &AsciiSet = &CONTROLS.add(b' ').add(b'*').add(b'[').add(b']');
 
 /// A key: its region and its name in it.
 pub(super) struct KeyName {
@@ -47,6 +78,38 @@ impl KeyName {
         }
     }
 
+    /// The key that is meant: this one if there is any such, else the one that is written like it once its name is
+    /// percent-encoded, as keys of answers are.
+    pub(super) async fn meant(self) -> KeyName {
+        let is_there = async |name: &str| {
+            let known = self.region.explain(name).await;
+            known.answer.is_some() || known.setback.is_some() || known.is_loading
+        };
+        let written = with_upper_escapes(&self.name);
+        let encoded = |set| utf8_percent_encode(&written, set).to_string();
+        let mut others = vec![encoded(BY_THE_EXCHANGE), encoded(BY_ROUTES)];
+        others.dedup();
+        others.retain(|other| *other != self.name);
+        if others.is_empty() || is_there(&self.name).await {
+            return self;
+        }
+        for other in others {
+            if is_there(&other).await {
+                return KeyName { name: other, region: self.region };
+            }
+        }
+        self
+    }
+
+    /// The series of candles that is meant, by what its keys begin with: of a key of it, or of the series as a whole.
+    pub(super) async fn series(&self) -> Option<String> {
+        if self.region.name() != RegionName::Klines.as_str() || self.name.contains('?') {
+            return None;
+        }
+        let end = KeyName { region: self.region.clone(), name: format!("{}tail", series_prefix(&self.name)) };
+        Some(series_prefix(&end.meant().await.name))
+    }
+
     /// The whole key.
     pub(super) fn full(&self) -> String {
         format!("{}:{}", self.region.name(), self.name)
@@ -62,6 +125,25 @@ pub(super) fn takes(glob: &Glob, identities: &Identities, region: &str, name: &s
 /// Whether a region holds what exchanges answered.
 pub(super) fn is_market(region: &str) -> bool {
     RegionName::ALL.into_iter().any(|market| market.as_str() == region)
+}
+
+/// A text with the letters of its escapes `%XX` in upper case, as keys have them.
+pub(super) fn with_upper_escapes(text: &str) -> Cow<'_, str> {
+    let Some(first) = text.find('%') else { return Cow::Borrowed(text) };
+    let (mut written, mut rest) = (text[..first].to_owned(), &text[first..]);
+    while let Some(c) = rest.chars().next() {
+        match rest.get(..3) {
+            Some(escape) if c == '%' && escape[1..].bytes().all(|digit| digit.is_ascii_hexdigit()) => {
+                written.push_str(&escape.to_ascii_uppercase());
+                rest = &rest[3..];
+            }
+            _ => {
+                written.push(c);
+                rest = &rest[c.len_utf8()..];
+            }
+        }
+    }
+    Cow::Owned(written)
 }
 
 /// The region of that name.

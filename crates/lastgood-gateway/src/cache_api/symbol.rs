@@ -16,7 +16,9 @@ pub(super) fn tag(symbol: &str) -> String {
 
 /// A symbol as keys name it, or what is wrong with it.
 pub(super) fn normalised(text: &str) -> Result<String, String> {
-    let symbol = text.trim().to_uppercase();
+    // Copied from a key or an address, it may be percent-encoded.
+    let decoded = percent_decode_str(text).decode_utf8().unwrap_or_default();
+    let symbol = decoded.trim().to_uppercase();
     match !symbol.is_empty() && symbol.len() <= LONGEST && symbol.split('.').all(is_word) {
         true => Ok(symbol),
         false => Err("a symbol is a name such as BTCUSDT or BRK.B".to_owned()),
@@ -88,6 +90,8 @@ mod tests {
         for wrong in ["", ".", "BRK.", ".B", "A..B", "../B", "A/B", "A B", "A*"] {
             assert!(normalised(wrong).is_err(), "{wrong}");
         }
+        assert_eq!(normalised("%e5%B8%81安人生usdt"), Ok("币安人生USDT".to_owned()));
+        assert!(normalised("%FF").is_err() && normalised("BTC%20USDT").is_err());
         assert!(is_named("币安人生USDT", "klines", "s?symbol=%E5%B8%81%E5%AE%89%E4%BA%BA%E7%94%9FUSDT"));
     }
 

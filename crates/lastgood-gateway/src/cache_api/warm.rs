@@ -6,6 +6,7 @@ use axum::extract::{Request, State};
 use http::StatusCode;
 use lastgood_market::RegionName;
 use lastgood_market::symbols::Refusal;
+use percent_encoding::percent_decode_str;
 use serde::Serialize;
 
 use super::answer::{Answered, Refused, json};
@@ -104,7 +105,11 @@ fn scope(app: &App, asked: Asked) -> Result<Scope, Refusal> {
         let names = RegionName::ALL.map(RegionName::as_str).into_iter().chain(of_routes());
         return Err(refusal("region", word, names.collect::<Vec<_>>().join(", ")));
     }
-    let symbol = asked.symbol.map(|symbol| symbol.trim().to_uppercase());
+    let symbol = asked.symbol.map(|symbol| {
+        // Copied from a key or an address, it may be percent-encoded.
+        let decoded = percent_decode_str(&symbol).decode_utf8().unwrap_or_default();
+        decoded.trim().to_uppercase()
+    });
     let sound = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
     if let Some(symbol) = &symbol
         && (symbol.is_empty() || symbol.len() > LONGEST_SYMBOL || !symbol.chars().all(sound))

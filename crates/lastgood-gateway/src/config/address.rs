@@ -1,6 +1,6 @@
 //! Where to listen.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::problem::Wrong;
 use super::value::Raw;
@@ -34,6 +34,16 @@ fn mend(text: &str) -> String {
     }
 }
 
+/// The address that a client on the same machine connects to: one that stands for all interfaces is none.
+pub(crate) fn to_connect(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        ip if !ip.to_canonical().is_unspecified() => ip,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
 /// Whether only this machine can reach the address.
 pub(crate) fn is_loopback(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
@@ -62,6 +72,19 @@ mod tests {
             ("127.0.0.1:99999", "write an IP address and a port, for example \"127.0.0.1:8090\""),
         ] {
             assert_eq!(parse(&Raw::text(text)).expect_err(text).hint.as_deref(), Some(hint));
+        }
+    }
+
+    #[test]
+    fn a_wildcard_is_reached_at_the_loopback_address() {
+        for (listen, expected) in [
+            ("0.0.0.0:80", "127.0.0.1:80"),
+            ("[::]:80", "[::1]:80"),
+            ("[::ffff:0.0.0.0]:80", "[::1]:80"),
+            ("192.168.0.1:80", "192.168.0.1:80"),
+            ("[::1]:80", "[::1]:80"),
+        ] {
+            assert_eq!(listen.parse().map(|listen| to_connect(listen).to_string()), Ok(expected.to_owned()));
         }
     }
 

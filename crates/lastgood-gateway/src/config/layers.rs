@@ -1,9 +1,10 @@
 //! Combining the layers: defaults, then the file, then the environment, then flags.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::file::{self, ConfigFile, Target};
 use super::problem::{Origin, Problem, Problems, Wrong};
@@ -84,6 +85,33 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
     warnings.extend(layers.weak_token());
     warnings.extend(layers.nothing_warmed());
     Ok(Resolved { settings: layers.settings, warnings, origins: layers.origins })
+}
+
+/// How a client reaches the gateway that these sources configure.
+#[derive(Debug)]
+pub struct Reached {
+    /// Where the gateway listens, as seen from the same machine.
+    pub address: SocketAddr,
+    /// Its admin token.
+    pub token: Option<SecretString>,
+}
+
+/// Reads where a gateway listens and what its admin token is. A client may lack the rest of what the gateway needs,
+/// such as the secrets in its environment, so nothing else is checked.
+///
+/// # Errors
+/// What is wrong with the file as such, with `listen` or with `admin.token`.
+pub fn resolve_reached(sources: &Sources<'_>) -> Result<Reached, Problems> {
+    let mut layers = Layers { settings: Settings::default(), origins: BTreeMap::new(), problems: Vec::new() };
+    layers.file(sources.file.as_ref(), sources.env);
+    layers.environment(sources.env);
+    layers.flags(&sources.flags);
+    layers.problems.retain(|problem| matches!(problem.key.as_deref(), None | Some("listen" | "admin.token")));
+    if !layers.problems.is_empty() {
+        return Err(Problems(layers.problems));
+    }
+    let Settings { listen, admin, .. } = layers.settings;
+    Ok(Reached { address: address::to_connect(listen), token: admin.token })
 }
 
 struct Layers {

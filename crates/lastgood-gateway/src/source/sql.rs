@@ -68,8 +68,14 @@ struct Pool {
 }
 
 enum Driver {
-    Postgres(postgres::Postgres),
-    Sqlite(sqlite::Sqlite),
+    Postgres(Box<postgres::Postgres>),
+    Sqlite(Box<sqlite::Sqlite>),
+}
+
+impl Pool {
+    fn is_pooled(&self) -> bool {
+        matches!(&self.driver, Driver::Postgres(driver) if driver.is_pooled())
+    }
 }
 
 impl Database {
@@ -82,8 +88,8 @@ impl Database {
         let url = options.url.expose_secret();
         let scheme = url.split(':').next().unwrap_or_default();
         let driver = match scheme {
-            "postgres" | "postgresql" => Driver::Postgres(postgres::Postgres::open(url, &options)?),
-            "sqlite" => Driver::Sqlite(sqlite::Sqlite::open(url, &options)?),
+            "postgres" | "postgresql" => Driver::Postgres(Box::new(postgres::Postgres::open(url, &options)?)),
+            "sqlite" => Driver::Sqlite(Box::new(sqlite::Sqlite::open(url, &options)?)),
             _ => {
                 return Err(
                     "the URL is of no known kind; write postgres://user@host/database or sqlite:path".to_owned()
@@ -299,6 +305,11 @@ impl Statement {
             Ok(Err(Fault::Driver(why))) => failure::of_check(&why),
             Ok(Err(Fault::Declared(why))) => why,
             Ok(Err(Fault::Plain(why))) => why.message,
+            Err(_) if pool.is_pooled() => {
+                "the pooler did not answer in time; is the database behind it paused, or are \
+                                           all of its connections in use?"
+                    .to_owned()
+            }
             Err(_) => "it did not answer in time; is it running, and reachable from here?".to_owned(),
         };
         Err(format!("{}: {why}", self.database))

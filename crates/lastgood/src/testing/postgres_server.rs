@@ -181,16 +181,26 @@ impl PostgresServer {
     }
 
     fn client(&self) -> Command {
+        self.client_of(self.port(), "postgres")
+    }
+
+    /// `psql` for a database at a port of this machine, which need not be the server's own.
+    pub(super) fn client_of(&self, port: u16, database: &str) -> Command {
         let mut command = self.command("psql");
-        let port = self.port().to_string();
-        command.args(["-X", "-q", "-A", "-t", "-h", "127.0.0.1", "-U", "postgres", "-p", &port, "-d", "postgres"]);
+        let port = port.to_string();
+        command.args(["-X", "-q", "-A", "-t", "-h", "127.0.0.1", "-U", "postgres", "-p", &port, "-d", database]);
         // For TLS it looks for certificates at home, and fails where that is the home of root.
         command.env("HOME", &self.directory);
         command
     }
 
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(self.binaries.join(program));
+        self.as_its_user(&self.binaries.join(program))
+    }
+
+    /// A program to be run as the server's user, in the server's directory.
+    pub(super) fn as_its_user(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         command.current_dir(&self.directory);
         if let Some((user, group)) = self.user {
             command.gid(group).uid(user);
@@ -200,12 +210,20 @@ impl PostgresServer {
 
     /// Writes a file of the server's own, for nobody else to read: it takes no key that others could.
     fn write(&self, name: &str, content: &[u8]) {
-        let file = self.data().join(name);
-        std::fs::write(&file, content).expect("its directory can be written");
-        std::fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("the file is ours");
+        self.write_at(&self.data().join(name), content);
+    }
+
+    /// Writes a file that the server's user alone can read.
+    pub(super) fn write_at(&self, file: &Path, content: &[u8]) {
+        std::fs::write(file, content).expect("its directory can be written");
+        std::fs::set_permissions(file, Permissions::from_mode(0o600)).expect("the file is ours");
         if let Some((user, group)) = self.user {
-            std::os::unix::fs::chown(&file, Some(user), Some(group)).expect("root gives the file away");
+            std::os::unix::fs::chown(file, Some(user), Some(group)).expect("root gives the file away");
         }
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     fn data(&self) -> PathBuf {
@@ -259,10 +277,10 @@ fn id(what: &str, user: Option<&str>) -> Option<u32> {
     String::from_utf8_lossy(&output.stdout).trim().parse().ok()
 }
 
-fn signal(name: &str, process: u32) {
+pub(super) fn signal(name: &str, process: u32) {
     _ = Command::new("kill").args([name, &process.to_string()]).stderr(Stdio::null()).status();
 }
 
-fn succeeded(what: &str, output: &Output) {
+pub(super) fn succeeded(what: &str, output: &Output) {
     assert!(output.status.success(), "{what}: {}", String::from_utf8_lossy(&output.stderr));
 }

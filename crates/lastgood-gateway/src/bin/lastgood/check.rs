@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     /// Print JSON: {ok, checks: [{what, target, verdict, detail, mend, took_ms}]}
     #[arg(long)]
     json: bool,
-    /// Only ask the running gateway at --url whether it answers; one that is degraded does
+    /// Only ask the running gateway whether it answers; one that is degraded does
     #[arg(long)]
     live: bool,
     #[command(flatten)]
@@ -81,7 +81,7 @@ struct Report {
 
 pub(crate) async fn run(arguments: Arguments, file: Option<PathBuf>) -> Result<(), Failure> {
     if arguments.live {
-        let health = arguments.gateway.client()?.get("/health").await?;
+        let health = arguments.gateway.client(file.as_deref())?.get("/health").await?;
         say(health["status"].as_str().unwrap_or("no status"));
         return Ok(());
     }

@@ -1,5 +1,7 @@
 //! `lastgood clear`: removes all about a symbol, a region, or everything.
 
+use std::path::Path;
+
 use serde_json::json;
 
 use crate::client::{ClientArguments, segment};
@@ -45,9 +47,9 @@ struct What {
     all: bool,
 }
 
-pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+pub(crate) async fn run(arguments: Arguments, file: Option<&Path>) -> Result<(), Failure> {
     let Arguments { client, what, yes, dry_run, json: as_json } = arguments;
-    let client = client.client()?;
+    let client = client.client(file)?;
     let (path, body) = match what {
         What { symbol: Some(symbol), .. } => {
             (format!("/api/cache/clear/{}", segment(&symbol)), json!({ "dry_run": dry_run }))

@@ -1,5 +1,7 @@
 //! A running gateway, as the verbs ask it.
 
+use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,16 +12,18 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use crate::output::Failure;
+use crate::settings;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 
 /// The flags of every verb that asks a running gateway.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ClientArguments {
-    /// The gateway
-    #[arg(long, value_name = "URL", env = "LASTGOOD_URL", default_value = "http://127.0.0.1:8090")]
-    url: String,
-    /// Its admin token
+    /// The gateway; without it, the one that listens where LASTGOOD_LISTEN or the configuration file says, else
+    /// http://127.0.0.1:8090
+    #[arg(long, value_name = "URL", env = "LASTGOOD_URL")]
+    url: Option<String>,
+    /// Its admin token; without it, the one of the configuration file
     #[arg(long, value_name = "TOKEN", env = "LASTGOOD_ADMIN_TOKEN", hide_env_values = true)]
     token: Option<SecretString>,
 }
@@ -33,26 +37,36 @@ pub(crate) struct Client {
 }
 
 impl ClientArguments {
-    /// The gateway that the flags or the environment name.
-    pub(crate) fn client(self) -> Result<Client, Failure> {
+    /// The gateway that the flags, the environment or the configuration file name.
+    pub(crate) fn client(self, file: Option<&Path>) -> Result<Client, Failure> {
+        let configured = settings::reached(file)?;
+        let given = self.url.filter(|url| !url.trim().is_empty());
+        let url = given.clone().unwrap_or_else(|| format!("http://{}", configured.reached.address));
         let wrong = |why: &str| {
             Failure::usage(format!(
-                "{:?} is no URL of a gateway: {why}\n    help: write for example http://127.0.0.1:8090",
-                self.url
+                "{url:?} is no URL of a gateway: {why}\n    help: write for example http://127.0.0.1:8090",
             ))
         };
-        let base = Url::parse(self.url.trim()).map_err(|why| wrong(&why.to_string()))?;
-        if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
+        let base = Url::parse(url.trim()).map_err(|why| wrong(&why.to_string()))?;
+        let Some(host) = base.host_str().filter(|_| matches!(base.scheme(), "http" | "https")) else {
             return Err(wrong("it must begin with http:// or https:// and name a host"));
-        }
+        };
+        // The token of a file that happens to lie here is not for any other machine.
+        let is_meant = given.is_none() || configured.is_named || is_loopback(host);
         let token = self.token.filter(|token| !token.expose_secret().trim().is_empty());
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_WITHIN)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|why| Failure::failed(format!("failed to make a client: {why}")))?;
+        let token = token.or(configured.reached.token.filter(|_| is_meant));
+        let http =
+            reqwest::Client::builder().connect_timeout(CONNECT_WITHIN).redirect(reqwest::redirect::Policy::none());
+        // No proxy leads to this machine itself.
+        let http = if is_loopback(host) { http.no_proxy() } else { http };
+        let http = http.build().map_err(|why| Failure::failed(format!("failed to make a client: {why}")))?;
         Ok(Client { http, base, token })
     }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 impl Client {
@@ -131,7 +145,7 @@ impl Client {
             why if why.is_timeout() => "no answer in time",
             _ => "the connection broke off",
         };
-        let mend = "start it with: lastgood serve, or name another with --url or LASTGOOD_URL";
+        let mend = "start it with: lastgood serve, or name another with --url, LASTGOOD_URL or LASTGOOD_LISTEN";
         Failure::failed(format!("failed to ask the gateway at {}: {what}\n    help: {mend}", self.address()))
     }
 

@@ -1,5 +1,7 @@
 //! `lastgood expire`: ends the freshness of keys.
 
+use std::path::Path;
+
 use crate::client::ClientArguments;
 use crate::invalidation::{Selection, post};
 use crate::output::Failure;
@@ -31,8 +33,8 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+pub(crate) async fn run(arguments: Arguments, file: Option<&Path>) -> Result<(), Failure> {
     let Arguments { client, selection, hard, dry_run, json } = arguments;
     let body = selection.body(hard, dry_run);
-    post(&client.client()?, "/api/cache/invalidate", &body, json).await
+    post(&client.client(file)?, "/api/cache/invalidate", &body, json).await
 }

@@ -1,5 +1,7 @@
 //! `lastgood explain KEY`: how old and how good a key is, and when it is loaded next.
 
+use std::path::Path;
+
 use comfy_table::{Table, presets};
 use serde_json::Value;
 
@@ -26,9 +28,9 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+pub(crate) async fn run(arguments: Arguments, file: Option<&Path>) -> Result<(), Failure> {
     let Arguments { client, key, json: as_json } = arguments;
-    let known = client.client()?.get(&format!("/api/cache/explain/{}", segment(&key))).await?;
+    let known = client.client(file)?.get(&format!("/api/cache/explain/{}", segment(&key))).await?;
     if as_json {
         return say_json(&known);
     }

@@ -1,5 +1,7 @@
 //! `lastgood flush`: removes everything.
 
+use std::path::Path;
+
 use serde_json::json;
 
 use crate::client::ClientArguments;
@@ -27,9 +29,9 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+pub(crate) async fn run(arguments: Arguments, file: Option<&Path>) -> Result<(), Failure> {
     let Arguments { client, yes, dry_run, json: as_json } = arguments;
     confirmed(yes, dry_run, "every key")?;
     let body = json!({ "confirm": yes, "dry_run": dry_run });
-    post(&client.client()?, "/api/cache/flush", &body, as_json).await
+    post(&client.client(file)?, "/api/cache/flush", &body, as_json).await
 }

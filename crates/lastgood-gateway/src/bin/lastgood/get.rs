@@ -1,5 +1,7 @@
 //! `lastgood get KEY`: what is kept under a key.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::client::{ClientArguments, segment};
@@ -34,9 +36,9 @@ const TOLD: [(&str, &str); 5] = [
     ("etag", "etag"),
 ];
 
-pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+pub(crate) async fn run(arguments: Arguments, file: Option<&Path>) -> Result<(), Failure> {
     let Arguments { client, key, json: as_json } = arguments;
-    let (headers, body) = client.client()?.get_bytes(&format!("/api/cache/key/{}", segment(&key))).await?;
+    let (headers, body) = client.client(file)?.get_bytes(&format!("/api/cache/key/{}", segment(&key))).await?;
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if as_json {
         let mut told = json!({ "key": key });

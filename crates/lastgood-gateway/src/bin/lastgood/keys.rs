@@ -1,5 +1,7 @@
 //! `lastgood keys`: which keys there are.
 
+use std::path::Path;
+
 use comfy_table::{Table, presets};
 use serde_json::Value;
 
@@ -36,12 +38,12 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+pub(crate) async fn run(arguments: Arguments, file: Option<&Path>) -> Result<(), Failure> {
     let Arguments { client, pattern, region, limit, after, json: as_json } = arguments;
     let mut parameters = vec![("limit", limit.to_string())];
     let optional = [("pattern", pattern), ("region", region), ("after", after)];
     parameters.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
-    let listed = client.client()?.get_with("/api/cache/keys", &parameters).await?;
+    let listed = client.client(file)?.get_with("/api/cache/keys", &parameters).await?;
     if as_json {
         return say_json(&listed);
     }

@@ -1,5 +1,7 @@
 //! `lastgood remove`: removes keys, last good answers included.
 
+use std::path::Path;
+
 use crate::client::ClientArguments;
 use crate::invalidation::{Selection, post};
 use crate::output::Failure;
@@ -26,8 +28,8 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+pub(crate) async fn run(arguments: Arguments, file: Option<&Path>) -> Result<(), Failure> {
     let Arguments { client, selection, dry_run, json } = arguments;
     let body = selection.body(true, dry_run);
-    post(&client.client()?, "/api/cache/invalidate", &body, json).await
+    post(&client.client(file)?, "/api/cache/invalidate", &body, json).await
 }

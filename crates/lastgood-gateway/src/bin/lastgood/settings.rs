@@ -3,7 +3,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use lastgood_gateway::config::{ConfigFile, FlagValue, Problems, Resolved, Sources, resolve};
+use lastgood_gateway::config::{ConfigFile, FlagValue, Problems, Reached, Resolved, Sources, resolve, resolve_reached};
 
 use crate::output::{Failure, complain};
 
@@ -72,6 +72,21 @@ impl SettingsArguments {
         }
         Ok(resolved)
     }
+}
+
+/// What the environment and the configuration file say of the gateway, for its clients.
+pub(crate) struct Configured {
+    pub(crate) reached: Reached,
+    /// Whether the file was named, and does not just lie in the working directory.
+    pub(crate) is_named: bool,
+}
+
+/// The gateway of this environment and configuration file.
+pub(crate) fn reached(file: Option<&Path>) -> Result<Configured, Failure> {
+    let is_named = file.is_some() || variable("LASTGOOD_CONFIG").is_some_and(|path| !path.trim().is_empty());
+    let file = ConfigFile::find(file, &variable, Path::new(""))?;
+    let sources = Sources { file, env: &variable, env_names: Vec::new(), flags: Vec::new() };
+    Ok(Configured { reached: resolve_reached(&sources)?, is_named })
 }
 
 fn variable(name: &str) -> Option<String> {

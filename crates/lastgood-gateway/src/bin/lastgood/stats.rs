@@ -1,5 +1,6 @@
 //! `lastgood stats`: how the cache does.
 
+use std::path::Path;
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
@@ -32,9 +33,9 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+pub(crate) async fn run(arguments: Arguments, file: Option<&Path>) -> Result<(), Failure> {
     let Arguments { client, all, watch, json: as_json } = arguments;
-    let client = client.client()?;
+    let client = client.client(file)?;
     loop {
         let stats = client.get("/api/cache/stats").await?;
         match as_json {

@@ -1,5 +1,6 @@
 //! `lastgood warm`: loads now what is to be kept warm.
 
+use std::path::Path;
 use std::time::Duration;
 
 use comfy_table::{Table, presets};
@@ -41,9 +42,9 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+pub(crate) async fn run(arguments: Arguments, file: Option<&Path>) -> Result<(), Failure> {
     let Arguments { client, symbol, region, dry_run, json: as_json } = arguments;
-    let client = client.client()?;
+    let client = client.client(file)?;
     let mut body = json!({ "dry_run": dry_run });
     for (name, value) in [("symbol", symbol), ("region", region)] {
         if let Some(value) = value {

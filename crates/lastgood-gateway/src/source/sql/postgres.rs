@@ -1,15 +1,18 @@
 //! PostgreSQL.
 
 mod bind;
+mod shared;
 mod value;
 
 use std::fmt;
 use std::str::FromStr as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use lastgood::{Error, Reason};
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{
     PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow, PgSslMode, PgStatement, PgTypeInfo,
 };
@@ -18,21 +21,32 @@ use sqlx::{Row as _, SqlSafeStr as _, Statement as _, TypeInfo as _, ValueRef as
 use tokio::time::timeout;
 
 use self::bind::{Bound, Hints};
+use self::shared::Sessions;
 use self::value::Form;
 use super::connection::Borrowed;
 use super::rows::{Limits, Rows, distinct};
-use super::{DatabaseOptions, Fault, ParameterType, Query, Statement, failure, total};
+use super::{DatabaseOptions, Fault, GRACE, ParameterType, Query, Statement, failure, total};
 use crate::source::{Argument, Arguments};
 
 /// Types that do not go together: another way of telling them may.
 const MISMATCHES: [&str; 6] = ["42P18", "42P08", "42883", "42804", "42846", "42725"];
 /// A prepared statement that the server no longer has, or whose tables changed.
 const STALE: [&str; 2] = ["0A000", "26000"];
+/// A prepared statement of this name is another client's.
+const TAKEN: [&str; 1] = ["42P05"];
+/// Statements that come and go by another's hand: the session is not ours alone.
+const FOREIGN: [&str; 2] = ["42P05", "26000"];
+/// So many names of statements are tried on a shared session: as many as another client of the same driver keeps.
+const NAMES: usize = 100;
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 pub(super) struct Postgres {
     pool: PgPool,
-    options: PgConnectOptions,
+    /// For a session of our own.
+    own: PgConnectOptions,
+    /// For one that a pooler shares: nothing in them is refused.
+    plain: PgConnectOptions,
+    sessions: Arc<Sessions>,
 }
 
 impl Postgres {
@@ -42,18 +56,20 @@ impl Postgres {
              with special characters in the password as %XX"
                 .to_owned()
         })?;
-        let options = checked_by_root(options)?;
-        let limit = settings.statement_timeout.as_millis().max(1);
-        let options = options
-            .application_name("lastgood")
-            .options([("statement_timeout", limit.to_string())])
-            .options([("default_transaction_read_only", "on")])
-            .disable_statement_logging();
+        let options = checked_by_root(options)?.application_name("lastgood").disable_statement_logging();
+        let sessions = Arc::new(Sessions::new(settings.statement_timeout));
+        let own = sessions.own(options.clone(), settings.statement_timeout);
+        let plain = options.extra_float_digits(None);
+        let verified = Arc::clone(&sessions);
         let pool = PgPoolOptions::new()
             .max_connections(settings.max_connections.max(1))
             .acquire_timeout(settings.connect_timeout)
-            .connect_lazy_with(options.clone());
-        Ok(Postgres { pool, options })
+            .after_connect(move |connection, _| {
+                let sessions = Arc::clone(&verified);
+                Box::pin(async move { notice(&sessions, connection).await })
+            })
+            .connect_lazy_with(own.clone());
+        Ok(Postgres { pool, own, plain, sessions })
     }
 
     pub(super) async fn ask(
@@ -62,27 +78,87 @@ impl Postgres {
         arguments: &Arguments,
         deadline: Duration,
     ) -> Result<Bytes, Fault> {
-        let mut connection = Borrowed::new(self.pool.acquire().await?);
-        let answered = timeout(deadline, answer(connection.get()?, statement, arguments)).await;
-        let answered = answered.map_err(|_| failure::timed_out())?;
-        // In a transaction, or with rows still to come, it is of no use to the next.
-        let sound = match &answered {
-            Ok(_) => true,
-            Err(Fault::Driver(sqlx::Error::Database(_))) => statement.count.is_none(),
-            Err(_) => false,
+        let pooled = self.is_pooled();
+        match self.ask_once(statement, arguments, deadline).await {
+            Err(Fault::Driver(why)) if !pooled && is_one_of(&why, &FOREIGN) => {
+                self.share();
+                self.ask_once(statement, arguments, deadline).await
+            }
+            other => other,
+        }
+    }
+
+    async fn ask_once(&self, statement: &Statement, arguments: &Arguments, deadline: Duration) -> Result<Bytes, Fault> {
+        let mut connection = Borrowed::new(self.acquire().await?);
+        let asked = async {
+            let connection = connection.get()?;
+            if self.is_pooled() {
+                return Ok(self.sessions.answer(connection, statement, arguments).await);
+            }
+            let answered = answer(connection, statement, arguments).await;
+            // In a transaction, or with rows still to come, it is of no use to the next.
+            let sound = match &answered {
+                Ok(_) => true,
+                Err(Fault::Driver(sqlx::Error::Database(_))) => statement.count.is_none(),
+                Err(_) => false,
+            };
+            Ok::<_, sqlx::Error>((answered, sound))
         };
+        let (answered, sound) = timeout(deadline, asked).await.map_err(|_| failure::timed_out())??;
         if sound {
             connection.give_back();
         }
         statement.finish_with(answered?)
     }
 
+    /// Whether the sessions are known to be shared with other clients.
+    pub(super) fn is_pooled(&self) -> bool {
+        self.sessions.are_shared()
+    }
+
+    async fn acquire(&self) -> Result<PoolConnection<sqlx::Postgres>, sqlx::Error> {
+        match self.pool.acquire().await {
+            Err(why) if failure::refuses_options(&why) => {
+                self.share();
+                self.pool.acquire().await
+            }
+            other => other,
+        }
+    }
+
+    fn share(&self) {
+        self.pool.set_connect_options(self.plain.clone());
+        share(&self.sessions);
+    }
+
+    /// A connection that is not from the pool, which hides why there is none.
+    async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
+        let mut connection = match self.own.connect().await {
+            Err(why) if failure::refuses_options(&why) => {
+                self.share();
+                return self.plain.connect().await;
+            }
+            other => other?,
+        };
+        notice(&self.sessions, &mut connection).await?;
+        Ok(connection)
+    }
+
     pub(super) async fn describe(&self, statement: &Statement) -> Result<String, Fault> {
-        // Not from the pool, which hides why there is no connection.
-        let mut connection = self.options.connect().await?;
+        let mut connection = self.connect().await?;
+        let again = match self.sessions.are_shared() {
+            true => {
+                self.sessions.begin(&mut connection).await?;
+                Some(self.sessions.begin_again())
+            }
+            false => None,
+        };
+        let prepared = prepare_all(&mut connection, statement, again).await;
+        if again.is_some() {
+            _ = timeout(GRACE, shared::end(&mut connection, "ROLLBACK")).await;
+        }
         let mut said = Vec::new();
-        for query in statement.queries() {
-            let prepared = prepare(&mut connection, query, &statement.parameters).await?;
+        for (query, prepared) in statement.queries().zip(prepared?) {
             forms(&prepared)?;
             for (index, kind) in query.template.order.iter().zip(kinds(&prepared)) {
                 let name = statement.parameters.get(*index).map_or("", |(name, _)| name);
@@ -92,6 +168,20 @@ impl Postgres {
         _ = connection.close().await;
         said.dedup();
         Ok(said.join(", "))
+    }
+}
+
+/// Looks whether a new connection has a session of its own.
+async fn notice(sessions: &Sessions, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    if !sessions.are_shared() && !sessions.is_own(connection).await? {
+        share(sessions);
+    }
+    Ok(())
+}
+
+fn share(sessions: &Sessions) {
+    if sessions.share() {
+        tracing::info!("a pooler is between here and the database; each question is one transaction");
     }
 }
 
@@ -114,8 +204,8 @@ fn checked_by_root(options: PgConnectOptions) -> Result<PgConnectOptions, String
 
 impl fmt::Display for Postgres {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let database = self.options.get_database().unwrap_or_default();
-        write!(f, "PostgreSQL at {}:{}/{database}", self.options.get_host(), self.options.get_port())
+        let database = self.own.get_database().unwrap_or_default();
+        write!(f, "PostgreSQL at {}:{}/{database}", self.own.get_host(), self.own.get_port())
     }
 }
 
@@ -128,6 +218,7 @@ impl Statement {
     }
 }
 
+/// Answers over a session of our own, which keeps what is prepared.
 async fn answer(
     connection: &mut PgConnection,
     statement: &Statement,
@@ -150,20 +241,47 @@ async fn attempt(
     statement: &Statement,
     arguments: &Arguments,
 ) -> Result<Answered, Fault> {
-    let mut rows = Rows::new(statement.limits);
-    let prepared = prepare(connection, &statement.rows, &statement.parameters).await?;
-    let Some(count) = &statement.count else {
-        run(connection, statement, &statement.rows, &prepared, arguments, &mut rows).await?;
-        return Ok((rows, None));
-    };
     // Before the transaction, which a failed attempt would end.
-    let counting = prepare(connection, count, &statement.parameters).await?;
+    let prepared = prepare_all(connection, statement, None).await?;
+    if statement.count.is_none() {
+        return run_all(connection, statement, &prepared, arguments).await;
+    }
     connection.execute(BEGIN).await?;
-    run(connection, statement, &statement.rows, &prepared, arguments, &mut rows).await?;
-    let mut counted = Rows::new(Limits { rows: 1, ..statement.limits });
-    run(connection, statement, count, &counting, arguments, &mut counted).await?;
+    let answered = run_all(connection, statement, &prepared, arguments).await?;
     connection.execute("COMMIT").await?;
-    Ok((rows, Some(total(counted)?)))
+    Ok(answered)
+}
+
+/// Prepares all queries of a statement. `again` is for a transaction, which a failed attempt ends: it begins the next.
+async fn prepare_all(
+    connection: &mut PgConnection,
+    statement: &Statement,
+    again: Option<&str>,
+) -> Result<Vec<PgStatement>, Fault> {
+    let mut prepared = Vec::new();
+    for query in statement.queries() {
+        prepared.push(prepare(connection, query, &statement.parameters, again).await?);
+    }
+    Ok(prepared)
+}
+
+async fn run_all(
+    connection: &mut PgConnection,
+    statement: &Statement,
+    prepared: &[PgStatement],
+    arguments: &Arguments,
+) -> Result<Answered, Fault> {
+    let mut answers = Vec::new();
+    for (index, (query, prepared)) in statement.queries().zip(prepared).enumerate() {
+        // The second is the one that counts.
+        let limits = if index == 0 { statement.limits } else { Limits { rows: 1, ..statement.limits } };
+        let mut rows = Rows::new(limits);
+        run(connection, statement, query, prepared, arguments, &mut rows).await?;
+        answers.push(rows);
+    }
+    let counted = if answers.len() > 1 { answers.pop().map(total).transpose()? } else { None };
+    let rows = answers.pop().ok_or_else(|| Fault::Declared("there is no statement".to_owned()))?;
+    Ok((rows, counted))
 }
 
 /// Prepares a query, or finds it prepared, with the types of its parameters told in the first way that works.
@@ -171,6 +289,7 @@ async fn prepare(
     connection: &mut PgConnection,
     query: &Query,
     parameters: &[(String, ParameterType)],
+    again: Option<&str>,
 ) -> Result<PgStatement, Fault> {
     let declared: Vec<_> = query.template.order.iter().filter_map(|index| parameters.get(*index)).collect();
     let known = query.known_hints();
@@ -178,8 +297,7 @@ async fn prepare(
     for index in std::iter::once(known).chain((0..Hints::ALL.len()).filter(|index| *index != known)) {
         let Some(hints) = Hints::ALL.get(index) else { continue };
         let types: Vec<PgTypeInfo> = declared.iter().map(|(_, kind)| hints.of(*kind)).collect();
-        let sql = AssertSqlSafe(query.template.sql.as_str()).into_sql_str();
-        match connection.prepare_with(sql, &types).await {
+        match prepare_as(connection, &query.template.sql, &types, again).await {
             Ok(prepared) => {
                 for ((name, kind), wanted) in declared.iter().zip(kinds(&prepared)) {
                     bind::fits(name, *kind, wanted).map_err(Fault::Declared)?;
@@ -189,11 +307,35 @@ async fn prepare(
             }
             Err(why) if !declared.is_empty() && is_one_of(&why, &MISMATCHES) => {
                 first_failure.get_or_insert(why);
+                begin_again(connection, again).await?;
             }
             Err(why) => return Err(why.into()),
         }
     }
     Err(first_failure.unwrap_or(sqlx::Error::RowNotFound).into())
+}
+
+/// Prepares a query under a name that is free: on a shared session, other clients may have left some.
+async fn prepare_as(
+    connection: &mut PgConnection,
+    sql: &str,
+    types: &[PgTypeInfo],
+    again: Option<&str>,
+) -> Result<PgStatement, sqlx::Error> {
+    let mut tries = if again.is_some() { NAMES } else { 1 };
+    loop {
+        tries -= 1;
+        match connection.prepare_with(AssertSqlSafe(sql).into_sql_str(), types).await {
+            // The driver gives the next one another name.
+            Err(why) if tries > 0 && is_one_of(&why, &TAKEN) => begin_again(connection, again).await?,
+            other => return other,
+        }
+    }
+}
+
+async fn begin_again(connection: &mut PgConnection, again: Option<&str>) -> Result<(), sqlx::Error> {
+    let Some(again) = again else { return Ok(()) };
+    sqlx::raw_sql(AssertSqlSafe(again)).execute(connection).await.map(drop)
 }
 
 fn kinds(prepared: &PgStatement) -> &[PgTypeInfo] {

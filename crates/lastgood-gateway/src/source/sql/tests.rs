@@ -431,3 +431,5 @@ async fn a_statement_that_cannot_be_right_is_refused_when_it_is_declared() {
     assert!(refused(&database, "DELETE FROM t").contains("only statements that read"));
     assert!(Database::open(DatabaseOptions::new("main", "mysql://x".into())).is_err());
 }
+
+mod poolers;

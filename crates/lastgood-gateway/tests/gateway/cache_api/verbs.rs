@@ -109,3 +109,109 @@ async fn the_verbs_that_change_do_it_and_ask_before_they_remove_much() {
     let output = command(&gateway, &["remove", "--key", "depht:x"]).await;
     assert!(output.status.code() == Some(1) && told(&output).contains("depth"), "{}", told(&output));
 }
+
+#[tokio::test]
+async fn names_outside_ascii_are_found_as_they_are_typed_and_as_keys_write_them() {
+    let exchange = exchange().await;
+    let gateway = start(&exchange, &[]).await;
+    let encoded = "%E5%B8%81%E5%AE%89%E4%BA%BA%E7%94%9FUSDT";
+    let fill = async || {
+        for target in
+            [&depth(encoded), "/api/v3/klines?symbol=%E5%B8%81%E5%AE%89%E4%BA%BA%E7%94%9FUSDT&interval=1h&limit=2"]
+        {
+            let got = get(gateway.url(target)).await;
+            assert_eq!(got.status, 200, "{}", got.text());
+        }
+    };
+    fill().await;
+    let listed = async |pattern: &str| -> usize {
+        let output = command(&gateway, &["keys", "--pattern", pattern, "--json"]).await;
+        let keys: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", told(&output)));
+        keys["keys"].as_array().unwrap().len()
+    };
+    let all = listed(&format!("*{encoded}*")).await;
+    assert!(all >= 2, "{all}");
+    for pattern in ["*币安人生USDT*", "*币安*", "*%e5%B8%81安人生*", "*:*=????USDT", "*:*/klines:????USDT:*"] {
+        let expected = if pattern.starts_with("*:*") { 1 } else { all };
+        assert!(listed(pattern).await >= expected, "{pattern}");
+    }
+    assert_eq!(listed("*币安人死USDT*").await, 0);
+    let output = command(&gateway, &["keys", "--region", "depth", "--json"]).await;
+    let depths: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let key = depths["keys"][0]["key"].as_str().unwrap().to_owned();
+    assert!(key.contains(encoded), "{key}");
+    for typed in [&key, &key.replace(encoded, "币安人生USDT"), &key.replace("%E5", "%e5")] {
+        for verb in ["explain", "get"] {
+            let output = command(&gateway, &[verb, typed, "--json"]).await;
+            let shown: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", told(&output)));
+            assert!(output.status.success(), "{verb} {typed}: {}", told(&output));
+            assert!(verb == "get" || shown["key"] == key, "{verb} {typed}: {}", shown["key"]);
+        }
+        let output = command(&gateway, &["expire", "--key", typed, "--json"]).await;
+        assert!(
+            out(&output).contains(r#""matched":1"#) || out(&output).contains(r#""matched": 1"#),
+            "{}",
+            out(&output)
+        );
+    }
+    for (what, typed) in [("--pattern", "*币安*"), ("--symbol", "币安人生usdt"), ("--symbol", encoded)] {
+        fill().await;
+        let output = command(&gateway, &["remove", what, typed, "--json"]).await;
+        let done: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", told(&output)));
+        assert!(done["removed"].as_u64() >= Some(2), "{what} {typed}: {done}");
+        assert_eq!(listed("*币安*").await, 0, "{what} {typed}");
+    }
+    let output = command(&gateway, &["clear", "--symbol", encoded, "--json"]).await;
+    assert!(output.status.success(), "{}", told(&output));
+}
+
+#[tokio::test]
+async fn the_verbs_find_the_gateway_of_their_own_environment() {
+    let exchange = exchange().await;
+    let gateway = start(&exchange, &[("admin.token", TOKEN)]).await;
+    let port = gateway.address.port();
+    let desk = tempfile::tempdir().unwrap();
+    let run = async |arguments: &[&str], environment: &[(&str, &str)]| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_lastgood"));
+        command.args(arguments).current_dir(desk.path()).env_clear().envs(environment.iter().copied());
+        command.output().await.expect("the program starts")
+    };
+    let stats = ["stats"];
+    let (here, everywhere) = (format!("127.0.0.1:{port}"), format!("0.0.0.0:{port}"));
+    let token = ("LASTGOOD_ADMIN_TOKEN", TOKEN);
+    for listen in [&here, &everywhere] {
+        let output = run(&stats, &[("LASTGOOD_LISTEN", listen), token]).await;
+        assert!(output.status.success(), "{listen}: {}", told(&output));
+        let output = run(&["check", "--live"], &[("LASTGOOD_LISTEN", listen)]).await;
+        assert!(output.status.success(), "{listen}: {}", told(&output));
+    }
+    // The flag wins over the variable of the address, that over where it listens.
+    let (url, nowhere) = (gateway.url(""), ("LASTGOOD_URL", "http://127.0.0.1:9"));
+    let output = run(&["stats", "--url", &url], &[nowhere, ("LASTGOOD_LISTEN", "127.0.0.1:9"), token]).await;
+    assert!(output.status.success(), "{}", told(&output));
+    let output = run(&stats, &[("LASTGOOD_URL", &url), ("LASTGOOD_LISTEN", "127.0.0.1:9"), token]).await;
+    assert!(output.status.success(), "{}", told(&output));
+    let output = run(&stats, &[nowhere, ("LASTGOOD_LISTEN", &here), token]).await;
+    assert!(!output.status.success() && told(&output).contains("127.0.0.1:9"), "{}", told(&output));
+
+    // A file says both, whatever else a client lacks of what it wants.
+    let text = format!("listen = \"0.0.0.0:{port}\"\nmaster_key = \"${{NOT_HERE}}\"\n[admin]\ntoken = \"{TOKEN}\"\n");
+    std::fs::write(desk.path().join("other.toml"), &text).unwrap();
+    for arguments in [&["stats", "--config", "other.toml"][..], &["stats", "--config", "other.toml", "--url", &url]] {
+        let output = run(arguments, &[]).await;
+        assert!(output.status.success(), "{arguments:?}: {}", told(&output));
+    }
+    assert!(run(&stats, &[("LASTGOOD_CONFIG", "other.toml")]).await.status.success());
+    std::fs::write(desk.path().join("lastgood.toml"), &text).unwrap();
+    assert!(run(&stats, &[]).await.status.success());
+    let output = run(&["stats", "--token", "a-wrong-token-for-this"], &[]).await;
+    assert!(told(&output).contains("401"), "{}", told(&output));
+    // The variable beats the file.
+    let output = run(&stats, &[("LASTGOOD_LISTEN", "127.0.0.1:9")]).await;
+    assert!(told(&output).contains("http://127.0.0.1:9"), "{}", told(&output));
+
+    let output = run(&["stats", "--config", "nope.toml", "--url", &url], &[token]).await;
+    assert!(output.status.code() != Some(0) && told(&output).contains("nope.toml"), "{}", told(&output));
+    let output = run(&stats, &[("LASTGOOD_LISTEN", "nowhere"), token]).await;
+    assert!(output.status.code() != Some(0) && told(&output).contains("LASTGOOD_LISTEN"), "{}", told(&output));
+}
