@@ -1,0 +1,39 @@
+//! Whether what is answered is true: while the exchange is well, while it answers well-formed and wrong, and after it
+//! is well again. The library's own planning and caching run over the simulated exchange, under paused time.
+//!
+//! Run one part: `LASTGOOD_SEED=17 cargo nextest run -p lastgood-market truth::model`. `LASTGOOD_SCHEDULES` sets how many
+//! schedules are run, `LASTGOOD_LIES=holed,empty_list` which lies are told.
+
+use std::time::Duration;
+
+mod bench;
+mod exchange;
+mod judge;
+mod model;
+mod reader;
+mod requests;
+mod told_once;
+
+/// What one answer told of a candle, or of a gap between two of its rows, is believed for so long. Then it is asked for
+/// again by the next reader that needs it.
+const CLAIM_BELIEVED: Duration = Duration::from_secs(120);
+/// An answer that is older than what is known is taken for a failure for so long, while last good is served.
+const REFUSED_FOR: Duration = Duration::from_secs(60);
+/// The longest that a key is left alone after a load of it failed.
+const BACKOFF: Duration = Duration::from_secs(30);
+/// The longest that a candle that forms, a ticker or a book is fresh, and then stale while it is loaded again.
+const FRESH_FOR: Duration = Duration::from_secs(10);
+/// So long after the exchange is well again every question is answered as the exchange answers it.
+const HEALED_WITHIN: Duration =
+    Duration::from_secs(CLAIM_BELIEVED.as_secs() + REFUSED_FOR.as_secs() + BACKOFF.as_secs() + FRESH_FOR.as_secs());
+/// Two answers that agree are independent, and confirm what they tell, if the second came so long after the first.
+const INDEPENDENT_AFTER: Duration = CLAIM_BELIEVED;
+/// How long the end of a series that forms a candle is fresh here.
+const FORMING_FRESH_FOR: Duration = Duration::from_secs(2);
+
+const SECOND: u64 = 1_000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+/// When tests begin: 2026-03-04 05:06:07.250 UTC, a Wednesday.
+const BEGIN: u64 = 1_772_600_767_250;
