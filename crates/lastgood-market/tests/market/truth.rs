@@ -23,13 +23,28 @@ const REFUSED_FOR: Duration = Duration::from_secs(60);
 const BACKOFF: Duration = Duration::from_secs(30);
 /// The longest that a candle that forms, a ticker or a book is fresh, and then stale while it is loaded again.
 const FRESH_FOR: Duration = Duration::from_secs(10);
+/// The same of lists of symbols.
+const LISTS_FRESH_FOR: Duration = Duration::from_secs(60 + 600);
 /// So long after the exchange is well again every question is answered as the exchange answers it.
 const HEALED_WITHIN: Duration =
     Duration::from_secs(CLAIM_BELIEVED.as_secs() + REFUSED_FOR.as_secs() + BACKOFF.as_secs() + FRESH_FOR.as_secs());
+/// The same of lists of symbols.
+const LISTS_HEALED_WITHIN: Duration = Duration::from_secs(HEALED_WITHIN.as_secs() + LISTS_FRESH_FOR.as_secs());
 /// Two answers that agree are independent, and confirm what they tell, if the second came so long after the first.
 const INDEPENDENT_AFTER: Duration = CLAIM_BELIEVED;
 /// How long the end of a series that forms a candle is fresh here.
 const FORMING_FRESH_FOR: Duration = Duration::from_secs(2);
+
+/// How old an answer may be while all is well, in ms: as long as it is fresh, and then stale while it is loaded again.
+fn fresh_for(target: &str) -> u64 {
+    let path = target.split('?').next().unwrap_or(target);
+    match path {
+        _ if judge::is_candles(target) => FORMING_FRESH_FOR.as_millis() as u64,
+        _ if path.ends_with("/exchangeInfo") || path.ends_with("/fundingInfo") => LISTS_FRESH_FOR.as_millis() as u64,
+        _ if path.starts_with("/futures/data/") => 120 * SECOND,
+        _ => FRESH_FOR.as_millis() as u64,
+    }
+}
 
 const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;

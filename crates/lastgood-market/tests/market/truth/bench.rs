@@ -14,9 +14,9 @@ use lastgood_sim::Lie;
 use tokio::runtime::Runtime;
 
 use super::exchange::{Mood, Told};
-use super::judge::{exact, is_candles, newest, plausible};
+use super::judge::{exact, newest, plausible, refusal};
 use super::reader::Reader;
-use super::{BEGIN, FORMING_FRESH_FOR, FRESH_FOR, HEALED_WITHIN};
+use super::{BEGIN, fresh_for};
 
 /// What lies under memory.
 pub(crate) enum Backing {
@@ -32,7 +32,7 @@ pub(crate) struct Bench {
     pub(crate) exchange: Arc<Told>,
     backing: Backing,
     pub(crate) reader: Reader,
-    /// When it began to lie; what it told since then may be believed until [`HEALED_WITHIN`] after it is well.
+    /// When it began to lie; what it told since then may be believed until some time after it is well.
     ill_since: Option<u64>,
     /// Questions that were answered by this process, or by one whose store it has.
     answered: HashSet<String>,
@@ -82,7 +82,8 @@ impl Bench {
         self.note("restart");
         self.reader.cache.flush(Duration::from_secs(60)).await;
         if let Backing::Embedded(_) = self.backing {
-            self.reader.cache.close(Duration::from_secs(60)).await.expect("the file is closed");
+            let closing = self.reader.cache.close(Duration::from_secs(60));
+            standing_still(closing).await.expect("the file is closed");
         }
         // The old process's file must be closed before the next opens it.
         self.reader = process(&Backing::None, &self.exchange);
@@ -101,7 +102,7 @@ impl Bench {
 
     /// One answer is this lie.
     pub(crate) fn lie_once(&mut self, lie: Lie, seed: u64) {
-        self.fall_ill(Mood { lies: vec![lie], one_in: 1, left: 1, seed });
+        self.fall_ill(Mood { lies: vec![lie], one_in: 1, left: 1, seed, cap: None });
     }
 
     pub(crate) fn heal(&mut self) {
@@ -110,9 +111,9 @@ impl Bench {
     }
 
     /// The time goes by after which nothing wrong is believed any more.
-    pub(crate) async fn convalesce(&mut self) {
+    pub(crate) async fn convalesce(&mut self, within: Duration) {
         self.heal();
-        self.wait(HEALED_WITHIN).await;
+        self.wait(within).await;
         self.ill_since = None;
     }
 
@@ -131,13 +132,17 @@ impl Bench {
         let before = self.newest.get(target).copied();
         let answer = match self.ask(target).await {
             Ok(answer) => answer,
+            // What the exchange refuses, it refuses.
+            Err(error) if refusal(&self.exchange, target).is_some_and(|refusal| is_told(&error, &refusal)) => {
+                return Ok(());
+            }
             // While it is ill, an answer that is refused leaves nothing where nothing was before.
             Err(_) if self.ill_since.is_some() && !self.answered.contains(target) => return Ok(()),
             Err(error) => return Err(format!("{target}: an error although there was an answer before: {error:?}")),
         };
         let judged = match self.ill_since {
             Some(since) => plausible(&self.exchange, target, &answer, since),
-            None => exact(&self.exchange, target, &answer, fresh_ms(target)),
+            None => exact(&self.exchange, target, &answer, fresh_for(target)),
         };
         judged.map_err(|why| format!("{target} {why}"))?;
         self.answered.insert(target.to_owned());
@@ -153,7 +158,7 @@ impl Bench {
     /// Asks, and demands the exchange's own answer.
     pub(crate) async fn exact(&mut self, target: &str) -> Result<(), String> {
         let answer = self.ask(target).await.map_err(|error| format!("{target}: {error:?}"))?;
-        exact(&self.exchange, target, &answer, fresh_ms(target)).map_err(|why| format!("{target} {why}"))
+        exact(&self.exchange, target, &answer, fresh_for(target)).map_err(|why| format!("{target} {why}"))
     }
 
     /// What happened, for the report of a failure.
@@ -176,9 +181,19 @@ impl Bench {
     }
 }
 
-fn fresh_ms(target: &str) -> u64 {
-    let fresh = if is_candles(target) { FORMING_FRESH_FOR } else { FRESH_FOR };
-    fresh.as_millis() as u64
+/// Waits for something that happens in real time. Tokio moves the paused time on only when nothing runs, and what runs on
+/// its threads for blocking work counts.
+async fn standing_still<T>(work: impl Future<Output = T>) -> T {
+    let (done, waits) = std::sync::mpsc::channel::<()>();
+    let guard = tokio::task::spawn_blocking(move || waits.recv().is_err());
+    let outcome = work.await;
+    drop(done);
+    guard.await.expect("no panic");
+    outcome
+}
+
+fn is_told(error: &Error, refusal: &Bytes) -> bool {
+    error.answer.as_ref().is_some_and(|answer| answer.body == *refusal)
 }
 
 /// A process over a store.
@@ -206,8 +221,7 @@ fn process(backing: &Backing, exchange: &Arc<Told>) -> Reader {
     Reader::new(builder.build().expect("a cache"), has_store, exchange)
 }
 
-/// A Redis that lives in real time. While it is asked, the paused time of the test stands still: tokio moves it on only
-/// when nothing runs, and what runs on its threads for blocking work counts.
+/// A Redis that lives in real time. While it is asked, the paused time of the test stands still.
 pub(crate) struct RealTime {
     runtime: Option<Runtime>,
     store: Arc<RedisStore>,

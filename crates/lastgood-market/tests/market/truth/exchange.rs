@@ -47,6 +47,8 @@ pub(crate) struct Mood {
     /// It lies so often at most.
     pub(crate) left: u64,
     pub(crate) seed: u64,
+    /// It never sends more rows than this, whatever is asked for.
+    pub(crate) cap: Option<u64>,
 }
 
 /// A question of the library's, and what it was answered.
@@ -178,6 +180,14 @@ impl Told {
     }
 }
 
+/// A query with at most this limit.
+fn with_limit(query: &str, most: u64) -> String {
+    let mut params = Params::parse(query).expect("a query of ours");
+    let limit = params.number("limit").unwrap_or(500).min(most);
+    params.set("limit", Some(limit.to_string()));
+    params.to_query()
+}
+
 /// What names the series of a query.
 pub(crate) fn series_of(path: &str, query: &str) -> String {
     let params = Params::parse(query).expect("a query of ours");
@@ -194,6 +204,9 @@ impl Exchange for Told {
         let now = self.clock.now();
         let number = self.requests.fetch_add(1, Ordering::SeqCst);
         self.weight.fetch_add(u64::from(source.weight), Ordering::SeqCst);
+        let cap = self.mood.lock().unwrap().cap;
+        let capped = cap.map(|cap| with_limit(&source.query, cap));
+        let request = SimRequest { query: capped.as_deref().unwrap_or(request.query), ..request };
         let honest = match self.has_faults.load(Ordering::SeqCst) {
             true => self.sim.answer(request),
             false => self.honest_at(request, now.as_millis()),

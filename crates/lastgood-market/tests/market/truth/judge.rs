@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use lastgood_market::query::Params;
-use lastgood_sim::SimRequest;
+use lastgood_sim::{Lie, SimRequest};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -59,7 +59,7 @@ fn difference(truth: &Bytes, answer: &Bytes) -> String {
 pub(crate) fn plausible(exchange: &Told, target: &str, answer: &Bytes, since: u64) -> Result<(), String> {
     match is_candles(target) {
         true => plausible_candles(exchange, target, answer, since),
-        false => plausible_rows(exchange, target, answer, since),
+        false => plausible_rows(exchange, target, answer, |answered| answered.lie.is_none() || answered.at >= since),
     }
 }
 
@@ -127,17 +127,34 @@ fn pieces(body: &[u8]) -> Vec<String> {
         Ok(Value::Object(fields)) if fields.contains_key("bids") => {
             vec![format!("{} {} {}", fields["lastUpdateId"], fields["bids"][0], fields["asks"][0])]
         }
+        // Of a document, the symbols.
+        Ok(Value::Object(fields)) if fields.contains_key("symbols") => {
+            fields["symbols"].as_array().into_iter().flatten().map(Value::to_string).collect()
+        }
+        // A list of one is the row in it: a symbol's row may have come in the list of all.
         _ => vec![String::from_utf8_lossy(body).into_owned()],
     }
 }
 
-fn plausible_rows(exchange: &Told, target: &str, answer: &Bytes, since: u64) -> Result<(), String> {
+/// Whether all of an answer was told in the answers that count.
+fn plausible_rows(
+    exchange: &Told,
+    target: &str,
+    answer: &Bytes,
+    counts: impl Fn(&Answered) -> bool,
+) -> Result<(), String> {
     let path = target.split('?').next().unwrap_or(target);
     let log = exchange.log.lock().unwrap();
-    let counts = |answered: &&Answered| answered.path == path && (answered.lie.is_none() || answered.at >= since);
-    let told: Vec<Vec<String>> = log.iter().filter(counts).map(|answered| pieces(&answered.told)).collect();
+    let of_path = log.iter().filter(|answered| answered.path == path && counts(answered));
+    let told: Vec<Vec<String>> = of_path.map(|answered| pieces(&answered.told)).collect();
     let unknown = pieces(answer).into_iter().find(|piece| !told.iter().any(|told| told.contains(piece)));
-    unknown.map_or(Ok(()), |piece| Err(format!("has what was not told, or not lately: {piece}")))
+    unknown.map_or(Ok(()), |piece| Err(format!("has what was not told, or not lately: {piece:.200}")))
+}
+
+/// What the exchange refuses a question with, if it does.
+pub(crate) fn refusal(exchange: &Told, target: &str) -> Option<Bytes> {
+    let answer = exchange.honest_at(SimRequest::of(target), exchange.clock.now().as_millis());
+    (answer.status != 200).then_some(answer.body)
 }
 
 /// The newest time or number in an answer, where it has one that grows with time; nothing of an answer that is not true.
@@ -147,6 +164,8 @@ pub(crate) fn newest(exchange: &Told, target: &str, answer: &Bytes) -> Option<u6
         let mut rows = opens(answer).into_iter().rev();
         return rows.find(|(open, row)| is_true(exchange, path, query, *open, row)).map(|row| row.0);
     }
+    let of_others = [Lie::OtherSymbol, Lie::OtherSymbolsRow, Lie::ForeignRow];
+    plausible_rows(exchange, target, answer, |lie| lie.lie.is_none_or(|lie| !of_others.contains(&lie))).ok()?;
     let body: Value = serde_json::from_slice(answer).ok()?;
     let of = |row: &Value| {
         ["lastUpdateId", "id", "a", "closeTime", "time", "timestamp", "fundingTime"]

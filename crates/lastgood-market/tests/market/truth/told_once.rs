@@ -7,7 +7,7 @@ use lastgood_sim::{Fault, FaultKind, Lie, SimRequest};
 use super::bench::Bench;
 use super::exchange::Mood;
 use super::judge::opens;
-use super::{BEGIN, DAY, HOUR, MINUTE};
+use super::{BEGIN, DAY, HEALED_WITHIN, HOUR, MINUTE};
 
 /// 2021-01-01.
 const IN_2021: u64 = 1_609_459_200_000;
@@ -77,7 +77,7 @@ async fn told_once_to(lie: Lie, target: &str, all: &[(&str, String)], is_warm: b
             bench.exact(newest).await.map_err(|why| format!("well again: {why}"))?;
         }
     }
-    bench.convalesce().await;
+    bench.convalesce(HEALED_WITHIN).await;
     for round in ["in time", "after a restart"] {
         for (name, target) in all {
             bench.exact(target).await.map_err(|why| format!("{round}, {name}: {why}"))?;
@@ -137,15 +137,17 @@ async fn one_empty_answer_to_a_question_about_2021_leaves_the_newest_as_they_are
 
 #[tokio::test(start_paused = true)]
 async fn a_cap_that_is_lowered_for_weeks_costs_no_candle() {
-    for series in SERIES {
-        let mut bench = Bench::new();
-        bench.exchange.mood(Mood { lies: vec![Lie::LowerCap], one_in: 1, left: u64::MAX, seed: 1 });
-        for _ in 0..4 {
-            for (_, bounds) in forms(series) {
-                bench.is_exact(&format!("{series}&{bounds}")).await;
+    for (cap, largest) in [(500, "1000"), (30, "110")] {
+        for series in SERIES {
+            let mut bench = Bench::new();
+            bench.exchange.mood(Mood { cap: Some(cap), ..Mood::default() });
+            for _ in 0..4 {
+                for (_, bounds) in forms(series) {
+                    bench.is_exact(&format!("{series}&{bounds}")).await;
+                }
+                bench.is_exact(&format!("{series}&limit={largest}")).await;
+                bench.wait(Duration::from_secs(5 * 86_400)).await;
             }
-            bench.is_exact(&format!("{series}&limit=1000")).await;
-            bench.wait(Duration::from_secs(5 * 86_400)).await;
         }
     }
 }
@@ -164,6 +166,7 @@ async fn a_host_that_lags_for_a_minute_takes_no_poller_back() {
             one_in: 2,
             left: 40,
             seed: 5,
+            cap: None,
         });
         for _ in 0..10 {
             if let Err(why) = bench.judged(&newest).await {
@@ -171,7 +174,7 @@ async fn a_host_that_lags_for_a_minute_takes_no_poller_back() {
             }
             bench.wait(Duration::from_secs(7)).await;
         }
-        bench.convalesce().await;
+        bench.convalesce(HEALED_WITHIN).await;
         bench.is_exact(&newest).await;
     }
 }
