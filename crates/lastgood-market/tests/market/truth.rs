@@ -10,6 +10,7 @@ mod bench;
 mod exchange;
 mod judge;
 mod model;
+mod questions;
 mod reader;
 mod requests;
 mod told_once;
@@ -30,8 +31,15 @@ const HEALED_WITHIN: Duration =
     Duration::from_secs(CLAIM_BELIEVED.as_secs() + REFUSED_FOR.as_secs() + BACKOFF.as_secs() + FRESH_FOR.as_secs());
 /// The same of lists of symbols.
 const LISTS_HEALED_WITHIN: Duration = Duration::from_secs(HEALED_WITHIN.as_secs() + LISTS_FRESH_FOR.as_secs());
+/// The same of a group of questions.
+fn healed_within(group: questions::Group) -> Duration {
+    if let questions::Group::Statistics = group { LISTS_HEALED_WITHIN } else { HEALED_WITHIN }
+}
+
 /// Two answers that agree are independent, and confirm what they tell, if the second came so long after the first.
 const INDEPENDENT_AFTER: Duration = CLAIM_BELIEVED;
+/// So long is kept what is no candle, at least, for when the exchange fails.
+const KEPT_FOR: Duration = Duration::from_secs(3_600);
 /// How long the end of a series that forms a candle is fresh here.
 const FORMING_FRESH_FOR: Duration = Duration::from_secs(2);
 

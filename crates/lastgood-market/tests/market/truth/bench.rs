@@ -1,22 +1,24 @@
 //! A node over a store and the simulated exchange, restarted and judged.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::future::join_all;
 use lastgood::store::{Cursor, EmbeddedStore, MemoryStore, Page, RedisOptions, RedisStore, Store, StoreError, Usage};
-use lastgood::{Cache, Clock, Error, Timestamp};
+use lastgood::{Cache, Clock, Error, Outcome, Timestamp};
 use lastgood_sim::Lie;
 use tokio::runtime::Runtime;
 
 use super::exchange::{Mood, Told};
-use super::judge::{exact, newest, plausible, refusal};
+use super::judge::{exact, is_candles, newest, plausible, refusal};
 use super::reader::Reader;
-use super::{BEGIN, fresh_for};
+use super::{BEGIN, KEPT_FOR, fresh_for};
 
 /// What lies under memory.
 pub(crate) enum Backing {
@@ -34,8 +36,8 @@ pub(crate) struct Bench {
     pub(crate) reader: Reader,
     /// When it began to lie; what it told since then may be believed until some time after it is well.
     ill_since: Option<u64>,
-    /// Questions that were answered by this process, or by one whose store it has.
-    answered: HashSet<String>,
+    /// When each question was answered last, by this process or by one whose store it has.
+    answered: HashMap<String, u64>,
     /// The newest that was answered to each question.
     newest: HashMap<String, u64>,
     pub(crate) trace: Vec<String>,
@@ -70,7 +72,14 @@ impl Bench {
     }
 
     pub(crate) async fn wait(&mut self, time: Duration) {
-        tokio::time::advance(time).await;
+        // What is on its way arrives before the time leaps.
+        let settling = time.min(Duration::from_millis(100));
+        if self.exchange.latency_ms.load(Ordering::SeqCst) > 0 {
+            tokio::time::sleep(settling).await;
+            tokio::time::advance(time - settling).await;
+        } else {
+            tokio::time::advance(time).await;
+        }
         // Loads that nobody waits for end.
         for _ in 0..4 {
             tokio::task::yield_now().await;
@@ -119,25 +128,43 @@ impl Bench {
 
     pub(crate) async fn ask(&mut self, target: &str) -> Result<Bytes, Error> {
         let answer = self.reader.ask(target).await;
-        let told = match &answer {
+        self.note_answer(target, &answer);
+        answer.map(|(body, _)| body)
+    }
+
+    fn note_answer(&mut self, target: &str, answer: &Result<(Bytes, Outcome), Error>) {
+        let told = match answer {
             Ok((body, outcome)) => format!("{} bytes, {outcome:?}", body.len()),
             Err(error) => format!("{error:?}"),
         };
         self.note(format!("{target} → {told}"));
-        answer.map(|(body, _)| body)
     }
 
     /// Asks, and judges the answer by what may be answered now.
     pub(crate) async fn judged(&mut self, target: &str) -> Result<(), String> {
-        let before = self.newest.get(target).copied();
-        let answer = match self.ask(target).await {
+        let answer = self.ask(target).await;
+        self.judge(target, answer)
+    }
+
+    /// The same of several questions that are asked at once.
+    pub(crate) async fn judged_together(&mut self, targets: &[String]) -> Result<(), String> {
+        let answers = join_all(targets.iter().map(|target| self.reader.ask(target))).await;
+        for (target, answer) in targets.iter().zip(answers) {
+            self.note_answer(target, &answer);
+            self.judge(target, answer.map(|(body, _)| body))?;
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, target: &str, answer: Result<Bytes, Error>) -> Result<(), String> {
+        let answer = match answer {
             Ok(answer) => answer,
             // What the exchange refuses, it refuses.
             Err(error) if refusal(&self.exchange, target).is_some_and(|refusal| is_told(&error, &refusal)) => {
                 return Ok(());
             }
             // While it is ill, an answer that is refused leaves nothing where nothing was before.
-            Err(_) if self.ill_since.is_some() && !self.answered.contains(target) => return Ok(()),
+            Err(_) if self.ill_since.is_some() && !self.is_kept(target) => return Ok(()),
             Err(error) => return Err(format!("{target}: an error although there was an answer before: {error:?}")),
         };
         let judged = match self.ill_since {
@@ -145,14 +172,20 @@ impl Bench {
             None => exact(&self.exchange, target, &answer, fresh_for(target)),
         };
         judged.map_err(|why| format!("{target} {why}"))?;
-        self.answered.insert(target.to_owned());
+        self.answered.insert(target.to_owned(), self.now());
         if let Some(newest) = newest(&self.exchange, target, &answer) {
+            let before = self.newest.insert(target.to_owned(), newest);
             if before.is_some_and(|before| newest < before) {
                 return Err(format!("{target} goes back from {before:?} to {newest}"));
             }
-            self.newest.insert(target.to_owned(), newest);
         }
         Ok(())
+    }
+
+    /// Whether there is a good answer from before.
+    fn is_kept(&self, target: &str) -> bool {
+        let kept_since = if is_candles(target) { 0 } else { self.now() - KEPT_FOR.as_millis() as u64 };
+        self.answered.get(target).is_some_and(|answered| *answered > kept_since)
     }
 
     /// Asks, and demands the exchange's own answer.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,7 +15,7 @@ use lastgood_market::validate::Fetched;
 use lastgood_market::{Priority, Source};
 use lastgood_sim::{Lie, Sim, SimAnswer, SimConfig, SimRequest};
 
-use super::judge::{opens, row_texts};
+use super::judge::{opens, pieces};
 use super::{FORMING_FRESH_FOR, INDEPENDENT_AFTER};
 
 /// The exchange.
@@ -31,6 +31,8 @@ pub(crate) struct Told {
     pub(crate) remembers: AtomicBool,
     /// Whether faults of the simulator count, which are not among the lies.
     has_faults: AtomicBool,
+    /// How long an answer takes.
+    pub(crate) latency_ms: AtomicU64,
     pub(crate) requests: AtomicU64,
     pub(crate) weight: AtomicU64,
     /// What was told wrongly, and when first: by series, open time, and what was told of it.
@@ -64,12 +66,18 @@ pub(crate) struct Answered {
     /// The rows of both, where they are candles: by open time.
     pub(crate) true_rows: HashMap<u64, String>,
     pub(crate) told_rows: HashMap<u64, String>,
+    /// What else was told, in parts that may come again in another answer.
+    pieces: OnceLock<Vec<String>>,
 }
 
 impl Answered {
+    pub(crate) fn pieces(&self) -> &[String] {
+        self.pieces.get_or_init(|| pieces(&self.told))
+    }
+
     pub(crate) fn line(&self) -> String {
         let lie = self.lie.map(|lie| format!(" {lie:?}")).unwrap_or_default();
-        format!("{} {}?{} → {} rows{lie}", self.at, self.path, self.query, row_texts(&self.told).len())
+        format!("{} {}?{} → {} rows{lie}", self.at, self.path, self.query, self.pieces().len())
     }
 }
 
@@ -101,6 +109,7 @@ impl Told {
             log: Mutex::default(),
             remembers: AtomicBool::new(true),
             has_faults: AtomicBool::new(false),
+            latency_ms: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             weight: AtomicU64::new(0),
             claims: Mutex::default(),
@@ -180,6 +189,12 @@ impl Told {
     }
 }
 
+async fn sleep(time: Duration) {
+    if !time.is_zero() {
+        tokio::time::sleep(time).await;
+    }
+}
+
 /// A query with at most this limit.
 fn with_limit(query: &str, most: u64) -> String {
     let mut params = Params::parse(query).expect("a query of ours");
@@ -201,6 +216,8 @@ impl Exchange for Told {
     async fn ask(&self, source: Source, _: Priority) -> Result<Value, Error> {
         let path = source.endpoint.path;
         let request = SimRequest { path, query: &source.query, micros: source.micros };
+        let on_the_way = Duration::from_millis(self.latency_ms.load(Ordering::SeqCst)) / 2;
+        sleep(on_the_way).await;
         let now = self.clock.now();
         let number = self.requests.fetch_add(1, Ordering::SeqCst);
         self.weight.fetch_add(u64::from(source.weight), Ordering::SeqCst);
@@ -229,11 +246,13 @@ impl Exchange for Told {
                 lie,
                 true_rows,
                 told_rows,
+                pieces: OnceLock::new(),
             });
         }
+        sleep(on_the_way).await;
         let retry_after = honest.retry_after.map(Duration::from_secs);
         Fetched { status: honest.status, content_type: honest.content_type.to_owned(), retry_after, body: told }
-            .into_value(&source, now)
+            .into_value(&source, self.clock.now())
     }
 
     fn forming_fresh_for(&self, _: &str) -> Duration {

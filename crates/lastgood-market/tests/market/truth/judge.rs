@@ -1,8 +1,12 @@
 //! What may be answered: the truth, a fresh enough earlier truth, or what the exchange itself told wrongly a while ago.
 
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 use lastgood_market::query::Params;
+use lastgood_market::{Plan, Request, Venue, plan};
 use lastgood_sim::{Lie, SimRequest};
+use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -15,10 +19,13 @@ pub(crate) fn row_texts(body: &[u8]) -> Vec<&str> {
     rows.into_iter().map(RawValue::get).collect()
 }
 
-/// The candles of a list by their open times, in its order; nothing of anything else.
+/// The candles of a list by their open times, in its order, without their brackets; nothing of anything else. Split and not
+/// parsed: a test reads millions.
 pub(crate) fn opens(body: &[u8]) -> Vec<(u64, &str)> {
-    let open = |row: &str| row.strip_prefix('[')?.split(',').next()?.parse().ok();
-    row_texts(body).into_iter().filter_map(|row| Some((open(row)?, row))).collect()
+    let text = std::str::from_utf8(body).unwrap_or_default();
+    let Some(rows) = text.strip_prefix("[[").and_then(|rows| rows.strip_suffix("]]")) else { return Vec::new() };
+    let open = |row: &str| row.split_once(',')?.0.parse().ok();
+    rows.split("],[").filter_map(|row| Some((open(row)?, row))).collect()
 }
 
 pub(crate) fn is_candles(target: &str) -> bool {
@@ -34,7 +41,8 @@ pub(crate) fn exact(exchange: &Told, target: &str, answer: &Bytes, fresh_ms: u64
         return Ok(());
     }
     let log = exchange.log.lock().unwrap();
-    let recent = log.iter().rev().take_while(|answered| answered.at + fresh_ms >= now);
+    let since = now.saturating_sub(fresh_ms + exchange.latency_ms.load(Ordering::SeqCst));
+    let recent = log.iter().rev().take_while(|answered| answered.at >= since);
     let mut moments: Vec<u64> = recent.filter(|answered| answered.path == request.path).map(|a| a.at).collect();
     drop(log);
     moments.dedup();
@@ -67,6 +75,15 @@ fn plausible_candles(exchange: &Told, target: &str, answer: &Bytes, since: u64) 
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let params = Params::parse(query).expect("a query of ours");
     let rows = opens(answer);
+    let series = series_of(path, query);
+    // Of what is not put together from candles, the exchange's own answer is given, whatever it is.
+    if is_direct(path, query) {
+        let log = exchange.log.lock().unwrap();
+        let of_series = log.iter().filter(|answered| answered.series == series && answered.at >= since);
+        if of_series.into_iter().any(|answered| answered.told == *answer) {
+            return Ok(());
+        }
+    }
     if !rows.is_sorted_by(|before, after| before.0 < after.0) {
         return Err("has rows that do not ascend".to_owned());
     }
@@ -78,7 +95,6 @@ fn plausible_candles(exchange: &Told, target: &str, answer: &Bytes, since: u64) 
     let now = exchange.clock.now().as_millis();
     let truth = exchange.honest_at(SimRequest::of(target), now).body;
     let truth = opens(&truth);
-    let series = series_of(path, query);
     let log = exchange.log.lock().unwrap();
     let log: Vec<&Answered> = log.iter().filter(|answered| answered.series == series).collect();
     let counts = |answered: &&&Answered| answered.lie.is_none() || answered.at >= since;
@@ -92,7 +108,8 @@ fn plausible_candles(exchange: &Told, target: &str, answer: &Bytes, since: u64) 
     }
     let lies: Vec<&&Answered> = log.iter().filter(|answered| answered.lie.is_some() && answered.at >= since).collect();
     let newest = rows.last().map_or(0, |row| row.0);
-    let fresh_since = now.saturating_sub(FORMING_FRESH_FOR.as_millis() as u64);
+    let fresh_ms = FORMING_FRESH_FOR.as_millis() as u64 + exchange.latency_ms.load(Ordering::SeqCst);
+    let fresh_since = now.saturating_sub(fresh_ms);
     let denied = |open: u64| {
         let by_lie = |lie: &&&Answered| lie.true_rows.contains_key(&open) && !lie.told_rows.contains_key(&open);
         // An older answer than the truth ends before it: last good, or a list that was fresh a moment ago.
@@ -111,28 +128,41 @@ fn plausible_candles(exchange: &Told, target: &str, answer: &Bytes, since: u64) 
     }
 }
 
+fn is_direct(path: &str, query: &str) -> bool {
+    let venue = Venue::of(path, query).expect("a path of the exchange's");
+    matches!(plan(venue, Request { is_get: true, path, query, ..Request::default() }), Plan::Cached { .. })
+}
+
 fn is_settled_truth(exchange: &Told, path: &str, query: &str, open: u64, row: &str) -> bool {
     let names = ["symbol", "pair", "contractType", "timeZone", "interval"];
     let params = Params::parse(query).expect("a query of ours");
     let fields = names.iter().filter_map(|name| Some(format!("{name}={}", params.get(name)?)));
     let query = fields.collect::<Vec<_>>().join("&") + &format!("&startTime={open}&endTime={open}&limit=1");
     let single = exchange.sim.honest(SimRequest { path, query: &query, micros: false }).body;
-    row_texts(&single) == [row]
+    opens(&single) == [(open, row)]
 }
 
-/// The rows of a list, an object as one row, and a book by its number and its best offers.
-fn pieces(body: &[u8]) -> Vec<String> {
-    match serde_json::from_slice::<Value>(body) {
-        Ok(Value::Array(_)) => row_texts(body).into_iter().map(str::to_owned).collect(),
-        Ok(Value::Object(fields)) if fields.contains_key("bids") => {
-            vec![format!("{} {} {}", fields["lastUpdateId"], fields["bids"][0], fields["asks"][0])]
+/// The rows of a list or of the symbols of a document, a book by its number and its best offers, another object as one row.
+pub(crate) fn pieces(body: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(body);
+    let after = |name: &str, most: usize| {
+        let from = text.find(name)?;
+        Some(text[from..].chars().take(most).collect::<String>())
+    };
+    let of_book = || Some([after("\"lastUpdateId\":", 28)?, after("\"bids\":", 90)?, after("\"asks\":", 90)?].concat());
+    let is_document = text.starts_with('{') && text.contains("\"symbols\":[");
+    match &text {
+        list if list.starts_with('[') => row_texts(body).into_iter().map(str::to_owned).collect(),
+        document if is_document => {
+            #[derive(Deserialize)]
+            struct Document<'a> {
+                #[serde(borrow)]
+                symbols: Vec<&'a RawValue>,
+            }
+            let document: Document<'_> = serde_json::from_str(document).expect("a document");
+            document.symbols.into_iter().map(|row| row.get().to_owned()).collect()
         }
-        // Of a document, the symbols.
-        Ok(Value::Object(fields)) if fields.contains_key("symbols") => {
-            fields["symbols"].as_array().into_iter().flatten().map(Value::to_string).collect()
-        }
-        // A list of one is the row in it: a symbol's row may have come in the list of all.
-        _ => vec![String::from_utf8_lossy(body).into_owned()],
+        other => vec![of_book().unwrap_or_else(|| other.to_string())],
     }
 }
 
@@ -145,9 +175,8 @@ fn plausible_rows(
 ) -> Result<(), String> {
     let path = target.split('?').next().unwrap_or(target);
     let log = exchange.log.lock().unwrap();
-    let of_path = log.iter().filter(|answered| answered.path == path && counts(answered));
-    let told: Vec<Vec<String>> = of_path.map(|answered| pieces(&answered.told)).collect();
-    let unknown = pieces(answer).into_iter().find(|piece| !told.iter().any(|told| told.contains(piece)));
+    let told: Vec<&Answered> = log.iter().filter(|answered| answered.path == path && counts(answered)).collect();
+    let unknown = pieces(answer).into_iter().find(|piece| !told.iter().any(|told| told.pieces().contains(piece)));
     unknown.map_or(Ok(()), |piece| Err(format!("has what was not told, or not lately: {piece:.200}")))
 }
 
@@ -166,11 +195,14 @@ pub(crate) fn newest(exchange: &Told, target: &str, answer: &Bytes) -> Option<u6
     }
     let of_others = [Lie::OtherSymbol, Lie::OtherSymbolsRow, Lie::ForeignRow];
     plausible_rows(exchange, target, answer, |lie| lie.lie.is_none_or(|lie| !of_others.contains(&lie))).ok()?;
+    if let [book] = &pieces(answer)[..] {
+        if let Some(number) = book.strip_prefix("\"lastUpdateId\":") {
+            return number.split(',').next()?.parse().ok();
+        }
+    }
     let body: Value = serde_json::from_slice(answer).ok()?;
     let of = |row: &Value| {
-        ["lastUpdateId", "id", "a", "closeTime", "time", "timestamp", "fundingTime"]
-            .iter()
-            .find_map(|name| row[name].as_u64())
+        ["id", "a", "closeTime", "time", "timestamp", "fundingTime"].iter().find_map(|name| row[name].as_u64())
     };
     match &body {
         Value::Array(rows) => rows.iter().filter_map(of).max(),

@@ -7,7 +7,8 @@ use lastgood_sim::{Fault, FaultKind, Lie, SimRequest};
 use super::bench::Bench;
 use super::exchange::Mood;
 use super::judge::opens;
-use super::{BEGIN, DAY, HEALED_WITHIN, HOUR, MINUTE};
+use super::questions::{Chance, Group, others};
+use super::{BEGIN, DAY, HEALED_WITHIN, HOUR, MINUTE, healed_within};
 
 /// 2021-01-01.
 const IN_2021: u64 = 1_609_459_200_000;
@@ -116,6 +117,56 @@ told_once! {
     another_symbols_list_is_gone_in_time: OtherSymbol,
     a_list_of_an_empty_object_is_gone_in_time: EmptyRow,
     a_note_is_gone_in_time: Note,
+}
+
+/// The same of what is no candle: each question of a group, each lie, on a cold and a warm node.
+async fn told_once_of(group: Group) {
+    let mut failures = Vec::new();
+    let targets = others(group, BEGIN, &mut Chance { seed: 1, drawn: 0 });
+    for target in &targets {
+        for (lie, is_warm) in Lie::ALL.into_iter().flat_map(|lie| [(lie, false), (lie, true)]) {
+            let mut bench = Bench::new();
+            let outcome = async {
+                if is_warm {
+                    bench.judged(target).await?;
+                    bench.wait(Duration::from_secs(40)).await;
+                }
+                bench.lie_once(lie, 11);
+                bench.judged(target).await.map_err(|why| format!("at once: {why}"))?;
+                bench.convalesce(healed_within(group)).await;
+                for round in ["in time", "after a restart"] {
+                    bench.judged(target).await.map_err(|why| format!("{round}: {why}"))?;
+                    bench.restart().await;
+                }
+                Ok::<_, String>(())
+            };
+            if let Err(why) = outcome.await {
+                let warmth = if is_warm { "warm" } else { "cold" };
+                failures.push(format!("{lie:?}, {warmth}: {}", why.chars().take(300).collect::<String>()));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_told_wrongly_of_tickers_is_gone_in_time() {
+    told_once_of(Group::Tickers).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_told_wrongly_of_books_is_gone_in_time() {
+    told_once_of(Group::Books).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_told_wrongly_of_trades_is_gone_in_time() {
+    told_once_of(Group::Trades).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_told_wrongly_of_statistics_and_symbols_is_gone_in_time() {
+    told_once_of(Group::Statistics).await;
 }
 
 #[tokio::test(start_paused = true)]
