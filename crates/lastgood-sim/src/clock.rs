@@ -1,6 +1,7 @@
 //! The exchange's clock, which tests may stop and set.
 
-use std::sync::{Mutex, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -19,38 +20,64 @@ pub enum ClockMode {
 /// The end of the year 9999: no clock goes further, so that times can be added to.
 const LATEST: u64 = 253_402_300_799_999;
 
+/// Tells milliseconds since the epoch.
+pub(crate) type TimeSource = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// Where the clock has its time from.
+#[derive(Clone)]
+enum Source {
+    Mode(ClockMode),
+    Other(TimeSource),
+}
+
 /// The clock.
-#[derive(Debug)]
 pub(crate) struct Clock {
-    mode: Mutex<(ClockMode, u64)>,
+    /// The source, and how far the clock was moved forward by hand.
+    source: Mutex<(Source, u64)>,
     moved: watch::Sender<()>,
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Clock({})", self.now())
+    }
 }
 
 impl Clock {
     pub(crate) fn new() -> Self {
-        Clock { mode: Mutex::new((ClockMode::Live, 0)), moved: watch::Sender::new(()) }
+        Clock { source: Mutex::new((Source::Mode(ClockMode::Live), 0)), moved: watch::Sender::new(()) }
     }
 
     /// Milliseconds since the epoch.
     pub(crate) fn now(&self) -> u64 {
-        let (mode, ahead) = *self.mode.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = match mode {
-            ClockMode::Live => system_millis(),
-            ClockMode::Frozen(at) => at,
+        let (source, ahead) = self.source.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let at = match source {
+            Source::Mode(ClockMode::Live) => system_millis(),
+            Source::Mode(ClockMode::Frozen(at)) => at,
+            Source::Other(now) => now(),
         };
         at.saturating_add(ahead).min(LATEST)
     }
 
     pub(crate) fn set(&self, mode: ClockMode) {
-        *self.mode.lock().unwrap_or_else(PoisonError::into_inner) = (mode, 0);
+        self.take(Source::Mode(mode));
+    }
+
+    /// Shows what `now` tells from here on.
+    pub(crate) fn follow(&self, now: TimeSource) {
+        self.take(Source::Other(now));
+    }
+
+    fn take(&self, source: Source) {
+        *self.source.lock().unwrap_or_else(PoisonError::into_inner) = (source, 0);
         self.moved.send_replace(());
     }
 
     /// Moves the clock forward, frozen or not.
     pub(crate) fn advance(&self, millis: u64) {
-        let mut mode = self.mode.lock().unwrap_or_else(PoisonError::into_inner);
-        mode.1 = mode.1.saturating_add(millis);
-        drop(mode);
+        let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        source.1 = source.1.saturating_add(millis);
+        drop(source);
         self.moved.send_replace(());
     }
 
@@ -62,7 +89,8 @@ impl Clock {
     /// How long until it shows `at`; without end if it stands still before that.
     pub(crate) fn until(&self, at: u64) -> Option<Duration> {
         let missing = at.saturating_sub(self.now());
-        let stands = matches!(self.mode.lock().unwrap_or_else(PoisonError::into_inner).0, ClockMode::Frozen(_));
+        let source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        let stands = matches!(source.0, Source::Mode(ClockMode::Frozen(_)));
         (missing == 0 || !stands).then(|| Duration::from_millis(missing))
     }
 }

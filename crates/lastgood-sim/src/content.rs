@@ -52,6 +52,13 @@ impl Content {
         }
     }
 
+    pub(crate) fn text(self) -> String {
+        match self.tail {
+            Some(tail) => self.head + &tail.text,
+            None => self.head,
+        }
+    }
+
     pub(crate) fn gzip(self) -> Bytes {
         match self.tail {
             Some(tail) => tail.gzip_behind(&self.head),

@@ -4,7 +4,7 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::{ClockMode, Fault, FaultKind, Sim, State};
+use crate::{ClockMode, Fault, FaultKind, Lie, Sim, State};
 
 const HELP: &str = "\
 A simulated exchange. Its switches:
@@ -17,6 +17,8 @@ A simulated exchange. Its switches:
   curl -X POST http://HOST/_sim/faults -d '{\"kind\":\"latency\",\"ms\":700,\"path_prefix\":\"/api/v3/klines\",\"times\":3}'
       kinds: latency (ms), hang, reset, status (status), html, truncated, empty, rate_limited, banned_spot,
       banned_futures, error_in_200, wrong_content_type, garbage, revise_closed_candle, stale_tail;
+      well-formed and wrong: lie (lie, seed), lies (one_in, seed: one answer in so many, in any of the ways);
+      each lie: {LIES};
       of streams: stream_refuse, stream_silent, stream_garbage; and at once, of those that are open: stream_drop,
       stream_shutdown
   curl -X POST http://HOST/_sim/clock -d '{\"mode\":\"live\"}'
@@ -24,6 +26,18 @@ A simulated exchange. Its switches:
   curl -X POST http://HOST/_sim/clock -d '{\"advance_ms\":60000}'
   curl -X POST http://HOST/_sim/limits -d '{\"spot\":600,\"futures\":240}'
 ";
+
+/// The names of the lies, in lines.
+fn lies() -> String {
+    let mut lines = vec![String::new()];
+    for name in Lie::names().split(", ") {
+        match lines.last_mut() {
+            Some(line) if line.len() + name.len() < 100 => *line += &format!("{name}, "),
+            _ => lines.push(format!("{name}, ")),
+        }
+    }
+    lines.join("\n      ").trim_end_matches(", ").to_owned()
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -60,7 +74,7 @@ fn parse_fault(body: &[u8]) -> Result<Fault, serde_json::Error> {
     use serde::de::Error as _;
 
     let written: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(body)?;
-    let known = ["kind", "ms", "status", "path_prefix", "times"];
+    let known = ["kind", "ms", "status", "lie", "one_in", "seed", "path_prefix", "times"];
     if let Some(name) = written.keys().find(|name| !known.contains(&name.as_str())) {
         return Err(serde_json::Error::custom(format!("unknown field `{name}`, expected one of {}", known.join(", "))));
     }
@@ -85,7 +99,7 @@ pub(crate) fn control(sim: &Sim, method: &Method, path: &str, body: &[u8]) -> Co
     let bad =
         |why: serde_json::Error| (400, JSON, json!({"error": why.to_string(), "mend": "see GET /_sim/"}).to_string());
     match (method, path.strip_prefix("/_sim").unwrap_or(path).trim_matches('/')) {
-        (&Method::GET, "") => (200, "text/plain", HELP.to_owned()),
+        (&Method::GET, "") => (200, "text/plain", HELP.replace("{LIES}", &lies())),
         (&Method::GET, "counters") => (200, JSON, json!(sim.counters()).to_string()),
         (&Method::POST, "reset") => {
             sim.reset_counters();

@@ -4,6 +4,8 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use crate::lies::Lie;
+
 /// A fault for the requests whose path begins with `path_prefix`, the next `times` of them. Faults of requests strike
 /// those for stream connections too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +62,22 @@ pub enum FaultKind {
     ReviseClosedCandle,
     /// The newest candle is missing.
     StaleTail,
+    /// The answer is well-formed and wrong in this way, where that is possible; else it is the real one.
+    Lie {
+        /// In which way.
+        lie: Lie,
+        /// Which rows are struck, and the like.
+        #[serde(default)]
+        seed: u64,
+    },
+    /// One answer in so many is well-formed and wrong, in any of the ways that are possible.
+    Lies {
+        /// How seldom; 1 is always.
+        one_in: u64,
+        /// Which answers, and in which ways.
+        #[serde(default)]
+        seed: u64,
+    },
     /// A request for a stream connection is answered with 503.
     StreamRefuse,
     /// Stream connections stay open, with pings and answers, but their events are lost. `times` counts events.

@@ -11,12 +11,14 @@ mod clock;
 mod content;
 mod control;
 mod counters;
+mod direct;
 mod endpoints;
 mod faults;
 mod fear_greed;
 mod funding;
 mod info;
 mod interval;
+mod lies;
 mod limits;
 mod market;
 mod params;
@@ -30,7 +32,8 @@ mod symbols;
 mod tape;
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -45,7 +48,9 @@ use self::streams::Streams;
 
 pub use self::clock::ClockMode;
 pub use self::counters::{Counters, LoggedRequest, StreamCounters};
+pub use self::direct::{SimAnswer, SimRequest};
 pub use self::faults::{Fault, FaultKind};
+pub use self::lies::Lie;
 pub use self::signed::Credential;
 
 /// A market of the exchange.
@@ -104,8 +109,12 @@ pub struct Sim {
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) catalogue: Catalogue,
+    /// The symbols of another exchange: the same names, other prices.
+    pub(crate) foreign: OnceLock<Catalogue>,
     pub(crate) clock: Clock,
     pub(crate) faults: Faults,
+    /// Answers that chance might have made wrong.
+    pub(crate) lied: AtomicU64,
     pub(crate) accounts: Accounts,
     pub(crate) streams: Streams,
     config: Mutex<SimConfig>,
@@ -122,8 +131,10 @@ impl Sim {
     pub fn new(config: SimConfig) -> Sim {
         let state = State {
             catalogue: Catalogue::new(config.seed, config.symbols),
+            foreign: OnceLock::new(),
             clock: Clock::new(),
             faults: Faults::default(),
+            lied: AtomicU64::default(),
             accounts: Accounts::default(),
             streams: Streams::default(),
             config: Mutex::new(config),
@@ -171,6 +182,11 @@ impl Sim {
         self.state.clock.set(mode);
     }
 
+    /// Lets its clock show what `now` tells, in milliseconds since the epoch: a test's own time.
+    pub fn follow_clock(&self, now: impl Fn() -> u64 + Send + Sync + 'static) {
+        self.state.clock.follow(Arc::new(now));
+    }
+
     /// Moves its clock forward by so many milliseconds. Open streams are pushed what changed by that.
     pub fn advance(&self, millis: u64) {
         self.state.clock.advance(millis);
@@ -202,6 +218,12 @@ impl State {
         let mut config = lock(&self.config);
         config.weight_limit_spot = spot.unwrap_or(config.weight_limit_spot);
         config.weight_limit_futures = futures.unwrap_or(config.weight_limit_futures);
+    }
+
+    /// The symbols of another exchange.
+    pub(crate) fn foreign(&self) -> &Catalogue {
+        let config = self.config();
+        self.foreign.get_or_init(|| Catalogue::new(!config.seed, config.symbols))
     }
 
     pub(crate) fn limits(&self, venue: Venue) -> MutexGuard<'_, Limits> {

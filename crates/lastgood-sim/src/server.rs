@@ -18,16 +18,17 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use crate::catalogue::Catalogue;
 use crate::content::Content;
 use crate::counters::LoggedRequest;
-use crate::endpoints::{self, Context};
+use crate::endpoints::{self, Context, Endpoint};
 use crate::faults::FaultKind;
 use crate::fear_greed;
 use crate::limits::{Refusal, banned};
 use crate::params::{ApiError, Params};
 use crate::signed::{self, SignedRequest};
 use crate::streams::{Handover, Route, upgrade};
-use crate::{Sim, State, Venue, control};
+use crate::{Sim, State, Venue, control, lies};
 
 /// No request of the exchange has a body larger than this.
 const LARGEST_BODY: usize = 1 << 20;
@@ -123,26 +124,28 @@ async fn answer(state: Arc<State>, caller: Caller, request: Request<Incoming>) -
     Ok(finish(&state, made, &faults, &head.headers))
 }
 
-struct Asked<'a> {
-    method: &'a Method,
-    path: &'a str,
-    query: &'a str,
-    headers: &'a HeaderMap,
-    body: &'a Bytes,
+/// A request, read to its end.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) path: &'a str,
+    pub(crate) query: &'a str,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) body: &'a Bytes,
 }
 
 /// An answer before its headers.
-struct Made {
-    status: u16,
-    content_type: &'static str,
-    body: Content,
-    venue: Venue,
-    retry_after: Option<u64>,
+pub(crate) struct Made {
+    pub(crate) status: u16,
+    pub(crate) content_type: &'static str,
+    pub(crate) body: Content,
+    pub(crate) venue: Venue,
+    pub(crate) retry_after: Option<u64>,
 }
 
-const JSON: &str = "application/json;charset=UTF-8";
+pub(crate) const JSON: &str = "application/json;charset=UTF-8";
 
-fn venue_of(path: &str, query: &str) -> Venue {
+pub(crate) fn venue_of(path: &str, query: &str) -> Venue {
     match path.split('/').nth(1) {
         Some("fapi") => Venue::Futures,
         Some("dapi") => Venue::Coin,
@@ -155,7 +158,7 @@ fn venue_of(path: &str, query: &str) -> Venue {
 }
 
 /// The answer of a fault that replaces the real one.
-fn faulty(state: &State, faults: &[FaultKind], asked: &Asked<'_>) -> Option<Made> {
+pub(crate) fn faulty(state: &State, faults: &[FaultKind], asked: &Asked<'_>) -> Option<Made> {
     let venue = venue_of(asked.path, asked.query);
     let made =
         |status, content_type, body: &str| Made { status, content_type, body: body.into(), venue, retry_after: None };
@@ -187,10 +190,11 @@ fn refused(venue: Venue, refusal: Refusal) -> Made {
     }
 }
 
-/// The real answer.
-fn made(state: &State, faults: &[FaultKind], asked: &Asked<'_>) -> Made {
+/// The real answer, or what a lie makes of it.
+pub(crate) fn made(state: &State, faults: &[FaultKind], asked: &Asked<'_>) -> Made {
     let venue = venue_of(asked.path, asked.query);
-    match answered(state, faults, venue, asked) {
+    let answered = answered(state, faults, venue, asked).map(|body| lies::spoiled(state, faults, asked, body));
+    match answered {
         Ok(body) => Made { status: 200, content_type: JSON, body, venue, retry_after: None },
         Err(Failed::Api(error)) => {
             Made { status: error.status, content_type: JSON, body: error.body().into(), venue, retry_after: None }
@@ -232,10 +236,7 @@ fn answered(state: &State, faults: &[FaultKind], venue: Venue, asked: &Asked<'_>
         };
         return Ok(state.accounts.answer(&request)?.into());
     }
-    let (name, version) = split(asked.path);
-    let found =
-        name.and_then(|name| Some((name, endpoints::endpoint(venue, version, name)?))).filter(|_| method == "GET");
-    let Some((name, endpoint)) = found else {
+    let Some((name, version, endpoint)) = found(venue, asked.path).filter(|_| method == "GET") else {
         return Err(ApiError::new(404, -1000, "Path not found.").into());
     };
     let params = Params::parse(asked.query);
@@ -243,12 +244,25 @@ fn answered(state: &State, faults: &[FaultKind], venue: Venue, asked: &Asked<'_>
     let bucket = endpoints::bucket(name, version);
     state.limits(venue).count(venue, weight, bucket, limit, now).map_err(Failed::Refused)?;
     state.counters().count_weight(venue, weight);
-    let params = params?;
+    Ok(public(state, &state.catalogue, asked, now, faults)?)
+}
+
+/// The answer of a public endpoint as of `now`, with the symbols of `catalogue`. It counts against no limit.
+pub(crate) fn public(
+    state: &State,
+    catalogue: &Catalogue,
+    asked: &Asked<'_>,
+    now: u64,
+    faults: &[FaultKind],
+) -> Result<Content, ApiError> {
+    let venue = venue_of(asked.path, asked.query);
+    let (name, _, endpoint) = found(venue, asked.path).ok_or_else(|| ApiError::new(404, -1000, "Path not found."))?;
+    let params = Params::parse(asked.query)?;
     params.read_only(venue, endpoint.params)?;
     let unit = asked.headers.get("x-mbx-time-unit").and_then(|unit| unit.to_str().ok());
     let context = Context {
-        catalogue: &state.catalogue,
-        config: &config,
+        catalogue,
+        config: &state.config(),
         venue,
         name,
         params: &params,
@@ -257,7 +271,13 @@ fn answered(state: &State, faults: &[FaultKind], venue: Venue, asked: &Asked<'_>
         tail_missing: faults.contains(&FaultKind::StaleTail),
         revised: faults.contains(&FaultKind::ReviseClosedCandle),
     };
-    Ok((endpoint.answer)(&context)?)
+    (endpoint.answer)(&context)
+}
+
+/// The endpoint of a path: its name behind prefix and version, the version, and its line in the table.
+fn found(venue: Venue, path: &str) -> Option<(&str, u8, &'static Endpoint)> {
+    let (name, version) = split(path);
+    Some((name?, version, endpoints::endpoint(venue, version, name?)?))
 }
 
 /// The endpoint's name behind prefix and version, and the version.

@@ -66,16 +66,21 @@ impl Clock {
     /// monotonic clock, and when the machine was suspended, the lost time is caught up. Both err towards calling an
     /// answer older than it is, never younger.
     pub fn system() -> Self {
-        Self::start(Some(Ahead::default()))
+        Self::start(system_millis(), Some(Ahead::default()))
     }
 
     /// A clock that follows `tokio::time` alone, so that `tokio::time::pause` and `advance` govern it. For tests.
     pub fn paused_with_tokio() -> Self {
-        Self::start(None)
+        Self::start(system_millis(), None)
     }
 
-    fn start(system: Option<Ahead>) -> Self {
-        Clock(Arc::new(Source { started: tokio::time::Instant::now(), started_wall: system_millis(), system }))
+    /// The same, beginning at a time that is the same in every run.
+    pub fn paused_at(start: Timestamp) -> Self {
+        Self::start(start.0, None)
+    }
+
+    fn start(wall: u64, system: Option<Ahead>) -> Self {
+        Clock(Arc::new(Source { started: tokio::time::Instant::now(), started_wall: wall, system }))
     }
 
     /// The time now.
@@ -120,6 +125,7 @@ mod tests {
         assert_eq!(clock.now(), start);
         tokio::time::advance(Duration::from_secs(90)).await;
         assert_eq!(clock.now().since(start), Duration::from_secs(90));
+        assert_eq!(Clock::paused_at(Timestamp(7)).now(), Timestamp(7));
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod errors;
 mod faults;
 mod hostile;
 mod info;
+mod lies;
 mod limits;
 mod ranges;
 mod seeds;

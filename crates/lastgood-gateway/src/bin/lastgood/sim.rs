@@ -14,6 +14,7 @@ Examples:
   lastgood sim
   lastgood sim --listen 127.0.0.1:9100 --seed 7 --symbols 50
   curl http://127.0.0.1:8091/_sim/        its switches: faults, clock, limits
+  curl -X POST http://127.0.0.1:8091/_sim/faults -d '{\"kind\":\"lie\",\"lie\":\"holed\",\"times\":1}'
   LASTGOOD_BINANCE_SPOT_URL=http://127.0.0.1:8091 lastgood serve
 
 The same seed gives the same market.")]

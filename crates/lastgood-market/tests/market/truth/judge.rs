@@ -1,0 +1,226 @@
+//! What may be answered: the truth, a fresh enough earlier truth, or what the exchange itself told wrongly a while ago.
+
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use lastgood_market::query::Params;
+use lastgood_market::{Plan, Request, Venue, plan};
+use lastgood_sim::{Lie, SimRequest};
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::FORMING_FRESH_FOR;
+use super::exchange::{Answered, Told, series_of};
+
+/// The rows of a list as they are written; nothing of anything else.
+pub(crate) fn row_texts(body: &[u8]) -> Vec<&str> {
+    let rows: Vec<&RawValue> = serde_json::from_slice(body).unwrap_or_default();
+    rows.into_iter().map(RawValue::get).collect()
+}
+
+/// The candles of a list by their open times, in its order, without their brackets; nothing of anything else. Split and not
+/// parsed: a test reads millions.
+pub(crate) fn opens(body: &[u8]) -> Vec<(u64, &str)> {
+    let text = std::str::from_utf8(body).unwrap_or_default();
+    let Some(rows) = text.strip_prefix("[[").and_then(|rows| rows.strip_suffix("]]")) else { return Vec::new() };
+    let open = |row: &str| row.split_once(',')?.0.parse().ok();
+    rows.split("],[").filter_map(|row| Some((open(row)?, row))).collect()
+}
+
+pub(crate) fn is_candles(target: &str) -> bool {
+    target.split('?').next().is_some_and(|path| path.to_ascii_lowercase().ends_with("klines"))
+}
+
+/// Whether an answer is the exchange's of this moment, or of one at which it was asked and that is still fresh.
+pub(crate) fn exact(exchange: &Told, target: &str, answer: &Bytes, fresh_ms: u64) -> Result<(), String> {
+    let request = SimRequest::of(target);
+    let now = exchange.clock.now().as_millis();
+    let truth = exchange.honest_at(request, now).body;
+    if truth == *answer {
+        return Ok(());
+    }
+    let log = exchange.log.lock().unwrap();
+    let since = now.saturating_sub(fresh_ms + exchange.latency_ms.load(Ordering::SeqCst));
+    let recent = log.iter().rev().take_while(|answered| answered.at >= since);
+    let mut moments: Vec<u64> = recent.filter(|answered| answered.path == request.path).map(|a| a.at).collect();
+    drop(log);
+    moments.dedup();
+    match moments.into_iter().any(|at| exchange.honest_at(request, at).body == *answer) {
+        true => Ok(()),
+        false => Err(format!("is not the exchange's answer: {}", difference(&truth, answer))),
+    }
+}
+
+/// In which rows two answers differ, in words.
+fn difference(truth: &Bytes, answer: &Bytes) -> String {
+    let (truth, answer) = (row_texts(truth), row_texts(answer));
+    let short = |row: &str| row.chars().take(60).collect::<String>();
+    let lacking: Vec<String> = truth.iter().filter(|row| !answer.contains(row)).map(|row| short(row)).collect();
+    let more: Vec<String> = answer.iter().filter(|row| !truth.contains(row)).map(|row| short(row)).collect();
+    let some = |rows: &[String]| format!("{} {:?}", rows.len(), rows.iter().take(2).collect::<Vec<_>>());
+    format!("{} rows for {}; lacks {}; has of its own {}", answer.len(), truth.len(), some(&lacking), some(&more))
+}
+
+/// Whether an answer may be given while the exchange is ill or has not been well for long: every row of it is what the
+/// exchange has or had, or what it wrongly told since `since`.
+pub(crate) fn plausible(exchange: &Told, target: &str, answer: &Bytes, since: u64) -> Result<(), String> {
+    match is_candles(target) {
+        true => plausible_candles(exchange, target, answer, since),
+        false => plausible_rows(exchange, target, answer, |answered| answered.lie.is_none() || answered.at >= since),
+    }
+}
+
+fn plausible_candles(exchange: &Told, target: &str, answer: &Bytes, since: u64) -> Result<(), String> {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let params = Params::parse(query).expect("a query of ours");
+    let rows = opens(answer);
+    let series = series_of(path, query);
+    // Of what is not put together from candles, the exchange's own answer is given, whatever it is.
+    if is_direct(path, query) {
+        let log = exchange.log.lock().unwrap();
+        let of_series = log.iter().filter(|answered| answered.series == series && answered.at >= since);
+        if of_series.into_iter().any(|answered| answered.told == *answer) {
+            return Ok(());
+        }
+    }
+    if !rows.is_sorted_by(|before, after| before.0 < after.0) {
+        return Err("has rows that do not ascend".to_owned());
+    }
+    let (start, end) = (params.number("startTime").unwrap_or(0), params.number("endTime").unwrap_or(u64::MAX));
+    let limit = params.number("limit").unwrap_or(500) as usize;
+    if rows.len() > limit || rows.iter().any(|(open, _)| !(start..=end).contains(open)) {
+        return Err(format!("has {} rows, or some that were not asked for", rows.len()));
+    }
+    let now = exchange.clock.now().as_millis();
+    let truth = exchange.honest_at(SimRequest::of(target), now).body;
+    let truth = opens(&truth);
+    let log = exchange.log.lock().unwrap();
+    let log: Vec<&Answered> = log.iter().filter(|answered| answered.series == series).collect();
+    let counts = |answered: &&&Answered| answered.lie.is_none() || answered.at >= since;
+    for (open, row) in &rows {
+        let is_true = truth.binary_search_by_key(open, |row| row.0).is_ok_and(|at| truth[at].1 == *row);
+        let was_told =
+            || log.iter().filter(counts).any(|answered| answered.told_rows.get(open).is_some_and(|told| told == row));
+        if !is_true && !was_told() && !is_settled_truth(exchange, path, query, *open, row) {
+            return Err(format!("has a row that was not told, or not lately: {row}"));
+        }
+    }
+    let lies: Vec<&&Answered> = log.iter().filter(|answered| answered.lie.is_some() && answered.at >= since).collect();
+    let newest = rows.last().map_or(0, |row| row.0);
+    let fresh_ms = FORMING_FRESH_FOR.as_millis() as u64 + exchange.latency_ms.load(Ordering::SeqCst);
+    let fresh_since = now.saturating_sub(fresh_ms);
+    let denied = |open: u64| {
+        let by_lie = |lie: &&&Answered| lie.true_rows.contains_key(&open) && !lie.told_rows.contains_key(&open);
+        // An older answer than the truth ends before it: last good, or a list that was fresh a moment ago.
+        lies.iter().any(by_lie) || (open > newest && (!lies.is_empty() || open > fresh_since))
+    };
+    let is_lacking = |open: &u64| rows.binary_search_by_key(open, |row| row.0).is_err();
+    let lacking: Vec<u64> = truth.iter().map(|row| row.0).filter(is_lacking).filter(|open| !denied(*open)).collect();
+    let more = rows.iter().filter(|(open, _)| truth.binary_search_by_key(open, |row| row.0).is_err()).count();
+    match lacking.len() > more {
+        true => Err(format!(
+            "lacks {} candles that no lie denied since {since}, the first of {}",
+            lacking.len(),
+            lacking[0]
+        )),
+        false => Ok(()),
+    }
+}
+
+fn is_direct(path: &str, query: &str) -> bool {
+    let venue = Venue::of(path, query).expect("a path of the exchange's");
+    matches!(
+        plan(
+            &lastgood_market::Identities::public(),
+            venue,
+            Request { is_get: true, path, query, ..Request::default() }
+        ),
+        Plan::Cached { .. }
+    )
+}
+
+fn is_settled_truth(exchange: &Told, path: &str, query: &str, open: u64, row: &str) -> bool {
+    let names = ["symbol", "pair", "contractType", "timeZone", "interval"];
+    let params = Params::parse(query).expect("a query of ours");
+    let fields = names.iter().filter_map(|name| Some(format!("{name}={}", params.get(name)?)));
+    let query = fields.collect::<Vec<_>>().join("&") + &format!("&startTime={open}&endTime={open}&limit=1");
+    let single = exchange.sim.honest(SimRequest { path, query: &query, micros: false }).body;
+    opens(&single) == [(open, row)]
+}
+
+/// The rows of a list or of the symbols of a document, a book by its number and its best offers, another object as one row.
+pub(crate) fn pieces(body: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(body);
+    let after = |name: &str, most: usize| {
+        let from = text.find(name)?;
+        Some(text[from..].chars().take(most).collect::<String>())
+    };
+    let of_book = || Some([after("\"lastUpdateId\":", 28)?, after("\"bids\":", 90)?, after("\"asks\":", 90)?].concat());
+    let is_document = text.starts_with('{') && text.contains("\"symbols\":[");
+    match &text {
+        list if list.starts_with('[') => row_texts(body).into_iter().map(str::to_owned).collect(),
+        document if is_document => {
+            #[derive(Deserialize)]
+            struct Document<'a> {
+                #[serde(borrow)]
+                symbols: Vec<&'a RawValue>,
+            }
+            let document: Document<'_> = serde_json::from_str(document).expect("a document");
+            document.symbols.into_iter().map(|row| row.get().to_owned()).collect()
+        }
+        other => vec![of_book().unwrap_or_else(|| other.to_string())],
+    }
+}
+
+/// Whether all of an answer was told in the answers that count.
+fn plausible_rows(
+    exchange: &Told,
+    target: &str,
+    answer: &Bytes,
+    counts: impl Fn(&Answered) -> bool,
+) -> Result<(), String> {
+    let path = target.split('?').next().unwrap_or(target);
+    let log = exchange.log.lock().unwrap();
+    let told: Vec<&Answered> = log.iter().filter(|answered| answered.path == path && counts(answered)).collect();
+    let unknown = pieces(answer).into_iter().find(|piece| !told.iter().any(|told| told.pieces().contains(piece)));
+    unknown.map_or(Ok(()), |piece| Err(format!("has what was not told, or not lately: {piece:.200}")))
+}
+
+/// What the exchange refuses a question with, if it does.
+pub(crate) fn refusal(exchange: &Told, target: &str) -> Option<Bytes> {
+    let answer = exchange.honest_at(SimRequest::of(target), exchange.clock.now().as_millis());
+    (answer.status != 200).then_some(answer.body)
+}
+
+/// The newest time or number in an answer, where it has one that grows with time; nothing of an answer that is not true.
+pub(crate) fn newest(exchange: &Told, target: &str, answer: &Bytes) -> Option<u64> {
+    if is_candles(target) {
+        let (path, query) = target.split_once('?')?;
+        let mut rows = opens(answer).into_iter().rev();
+        return rows.find(|(open, row)| is_true(exchange, path, query, *open, row)).map(|row| row.0);
+    }
+    let of_others = [Lie::OtherSymbol, Lie::OtherSymbolsRow, Lie::ForeignRow];
+    plausible_rows(exchange, target, answer, |lie| lie.lie.is_none_or(|lie| !of_others.contains(&lie))).ok()?;
+    if let [book] = &pieces(answer)[..] {
+        if let Some(number) = book.strip_prefix("\"lastUpdateId\":") {
+            return number.split(',').next()?.parse().ok();
+        }
+    }
+    let body: Value = serde_json::from_slice(answer).ok()?;
+    let of = |row: &Value| {
+        ["id", "a", "closeTime", "time", "timestamp", "fundingTime"].iter().find_map(|name| row[name].as_u64())
+    };
+    match &body {
+        Value::Array(rows) => rows.iter().filter_map(of).max(),
+        row => of(row),
+    }
+}
+
+/// Whether a row is the exchange's, in whatever state of its forming it was sent.
+fn is_true(exchange: &Told, path: &str, query: &str, open: u64, row: &str) -> bool {
+    let series = series_of(path, query);
+    let log = exchange.log.lock().unwrap();
+    let mut told = log.iter().filter(|answered| answered.series == series);
+    told.any(|answered| answered.true_rows.get(&open).is_some_and(|told| told == row))
+}
