@@ -120,6 +120,10 @@ impl For {
 
 /// The tail is written to the store at most once in so long: a restart or another node loads the rest of it anew.
 const STORED_EVERY: Duration = Duration::from_secs(10);
+/// What loads of what is missing before the end share as their name.
+const FILL: &str = "fill";
+/// More blocks than a series has.
+const MOST_PARTS: usize = 100_000;
 /// An answer that ends before the one that is kept is refused as long as that one is no older: a host of the exchange
 /// lags. After that the exchange is believed.
 const OLDER_FOR: Duration = Duration::from_secs(60);
@@ -178,14 +182,7 @@ impl Candles {
     }
 
     async fn find(&self, question: &Arc<Question>, whom: For) -> Result<Slice, Error> {
-        let voided = self.voided.count();
-        let found = match self.put_together(question, whom).await {
-            // The exchange has changed its history: what was being put together is no more.
-            Err(error) if error.reason == Reason::Abandoned && self.voided.count() != voided => {
-                self.put_together(question, whom).await
-            }
-            found => found,
-        };
+        let found = self.put_together(question, whom).await;
         found.or_else(|error| match whom {
             For::Reader if is_of_the_exchange(error.reason) => self.last_good(question, error),
             _ => Err(error),
@@ -214,7 +211,8 @@ impl Candles {
                 }
                 Resolution::Missing(hole) if stuck_on == Some(hole) => match tail {
                     Some(_) => break,
-                    None => tail = Some(self.load_tail(question, whom).await?),
+                    // With the end of the series known, more can be told of what comes before.
+                    None => (tail, stuck_on) = (Some(self.load_tail(question, whom).await?), None),
                 },
                 Resolution::Missing(hole) => {
                     let filled = self.fill_in_time(question, end, whom).await?;
@@ -266,13 +264,27 @@ impl Candles {
         self.region.remove_prefix(&series.prefix).await;
     }
 
+    /// Ends the belief in all that the tiers keep of a series, which stands in where the exchange fails; but for its end,
+    /// where that is just being replaced.
+    async fn expire(&self, prefix: &str, but_for_the_end: bool) {
+        let mut names = self.region.stored_names(prefix, MOST_PARTS).await.unwrap_or_default();
+        let held = self.region.names(None, MOST_PARTS, Duration::ZERO, &|name| name.starts_with(prefix)).await;
+        names.extend(held.names.into_iter().map(|(name, _)| name));
+        names.sort_unstable();
+        names.dedup();
+        names.retain(|name| !(but_for_the_end && name[prefix.len()..] == *TAIL));
+        for name in names {
+            self.region.expire(&name).await;
+        }
+    }
+
     /// Which series lost their history because the exchange had changed it.
     pub fn voided(&self) -> &Voided {
         &self.voided
     }
 
     /// Stops believing what is kept of a series: the exchange has changed it.
-    async fn void(&self, series: &Series, open: u64) {
+    async fn void(&self, series: &Series, open: u64, is_of_the_end: bool) {
         tracing::warn!(
             series = series.name(),
             candle = open,
@@ -280,7 +292,7 @@ impl Candles {
              loaded again"
         );
         self.voided.note(series.name(), self.clock.now());
-        self.invalidate(series).await;
+        self.expire(series.prefix(), is_of_the_end).await;
     }
 
     /// The end of a series, if memory holds it fresh.
@@ -313,11 +325,11 @@ impl Candles {
             let wanted = question.wants_of_the_end(candles.now());
             let mut draft = Draft::new(&candles, series, whom.priority(earlier.is_some()));
             draft.refuses_older = kept.as_ref().is_some_and(|kept| kept.age() < OLDER_FOR);
-            let refuses_older = draft.refuses_older;
+            draft.was_halted = kept.as_ref().zip(earlier.as_ref()).is_some_and(|(kept, earlier)| {
+                let loaded_at = candles.now().saturating_sub(u64::try_from(kept.age().as_millis()).unwrap_or(u64::MAX));
+                earlier.rows.last_close().is_some_and(|close| series.is_halted(close, loaded_at))
+            });
             let (tail, beside) = draft.tail(wanted, earlier.as_deref()).await?;
-            if refuses_older && earlier.is_some_and(|earlier| tail.is_older_than(&earlier)) {
-                return Err(load::older());
-            }
             Ok(candles.loaded(series, &tail, Filled { hold: Some(turn), ..beside }))
         };
         if whom == For::Reader {
@@ -371,7 +383,7 @@ impl Candles {
         let (candles, question) = (self.clone(), Arc::clone(question));
         let asked = Arc::new(Asked::default());
         let asks = Arc::clone(&asked);
-        let key = question.series.key("fill");
+        let key = question.series.key(FILL);
         let load = move || async move {
             let turn = Arc::new(candles.lanes.enter(&question.series.prefix).await);
             let draft = Draft::new(&candles, &question.series, priority);

@@ -7,6 +7,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use lastgood::{Answer, Error, Freshness, Loaded, Outcome, Reason, Region, Tier};
@@ -268,7 +269,7 @@ fn newer(
             let priority = Priority::of_load(has_kept || region.peek(&source.key).is_some());
             let loaded = loader.load_source(&source, priority).await?;
             if !moment::goes_back(&region, &source, &loaded.value.body) {
-                return Ok(loaded);
+                return Ok(believed(region.peek(&source.key), loaded));
             }
             let loaded = loader.load_source(&source, priority).await?;
             match is_outdated(&region, &source, &loaded.value.body) {
@@ -277,4 +278,22 @@ fn newer(
             }
         })
     }
+}
+
+/// What is told once of the past is believed so long; an answer without rows much shorter.
+const TOLD_ONCE: Duration = Duration::from_secs(120);
+const EMPTY_ONCE: Duration = Duration::from_secs(10);
+/// What is told again is believed so many times longer than before.
+const LONGER_BY: u32 = 4;
+
+/// An answer about the past does not change, but a single one may be wrong: it is fresh for a while only, and longer the
+/// more often it comes back the same.
+fn believed(kept: Option<Answer>, loaded: Loaded) -> Loaded {
+    let body = &loaded.value.body;
+    let is_empty = body.iter().filter(|byte| !byte.is_ascii_whitespace()).take(3).eq(b"[]");
+    let first = if is_empty { EMPTY_ONCE } else { TOLD_ONCE };
+    let again = kept.filter(|kept| kept.body() == body);
+    let was_fresh_for = again.map(|kept| (kept.age() + kept.fresh_for()).saturating_sub(kept.stale_by()));
+    let at_most = was_fresh_for.map_or(first, |before| (before * LONGER_BY).max(first));
+    Loaded { fresh_for: loaded.fresh_for.map(|fresh_for| fresh_for.min(at_most)), ..loaded }
 }

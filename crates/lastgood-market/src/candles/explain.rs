@@ -51,7 +51,7 @@ fn is_settled(part: &str) -> bool {
 pub fn series_prefix(name: &str) -> String {
     match name.rsplit_once(':') {
         Some((_, "")) => name.to_owned(),
-        Some((prefix, part)) if is_settled(part) || part == TAIL || part == "fill" => format!("{prefix}:"),
+        Some((prefix, part)) if is_settled(part) || part == TAIL || part == super::FILL => format!("{prefix}:"),
         _ => format!("{name}:"),
     }
 }

@@ -43,8 +43,10 @@ pub(super) struct Draft<'a> {
     voids: Option<(Arc<Block>, Persist)>,
     /// The end of the series, where an answer came to it.
     pub(super) tail: Option<Tail>,
-    /// The newest candle that is known besides what is kept here.
-    pub(super) newest: Option<u64>,
+    /// Whether nothing was traded any more when the end of the series was loaded last.
+    pub(super) was_halted: bool,
+    /// Whether it is the end of the series that is loaded.
+    pub(super) is_of_the_end: bool,
     /// Whether an answer that ends before what is kept is refused, as what is kept is too young to be given up.
     pub(super) refuses_older: bool,
     /// Whether the last answer was empty, and says less than is to be known.
@@ -80,7 +82,8 @@ impl<'a> Draft<'a> {
             blocks: BTreeMap::new(),
             voids: None,
             tail: None,
-            newest: None,
+            was_halted: false,
+            is_of_the_end: false,
             refuses_older: false,
             got_nothing: false,
             keeps_repeats: false,
@@ -256,6 +259,14 @@ impl<'a> Draft<'a> {
     pub(super) fn row(&self, open: u64) -> Option<Bytes> {
         let block = self.block(self.series.block_at(open))?;
         block.rows.at(open).map(Bytes::copy_from_slice)
+    }
+
+    /// Forgets what was found out so far: the exchange has changed its history.
+    pub(super) fn forget(&mut self) {
+        self.blocks.clear();
+        self.voids = None;
+        self.recalled.clear();
+        self.refuses_older = false;
     }
 
     pub(super) fn finish(self) -> Filled {

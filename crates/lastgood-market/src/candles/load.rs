@@ -40,7 +40,6 @@ impl Draft<'_> {
         asked: &Asked,
     ) -> Result<Filled, Error> {
         self.keeps_repeats = true;
-        self.newest = tail.and_then(|tail| tail.rows.times().last()).map(|last| last.open);
         let (mut fetches, mut asked_for) = (0, None);
         while fetches < MOST_FETCHES {
             let Resolution::Missing(hole) = resolve(question, &self, tail, self.candles.now()) else { break };
@@ -63,27 +62,33 @@ impl Draft<'_> {
 
     /// Loads the end of the series, with `wanted` candles of it if it is not known from where on it is missing.
     pub(super) async fn tail(mut self, wanted: usize, earlier: Option<&Tail>) -> Result<(Tail, Filled), Error> {
+        self.is_of_the_end = true;
         let wanted = wanted.clamp(LEAST, self.series.most());
         if earlier.is_none() {
             self.recall(self.newest_blocks(wanted)).await;
         }
         let known_until = self.known_until(earlier).await.max(self.newest_known(wanted));
-        let halted = earlier.and_then(|tail| tail.rows.last_close());
-        let is_halted = halted.is_some_and(|close| self.series.is_halted(close, self.candles.now()));
         if let Some(from) = known_until {
-            let known = match is_halted {
+            let known = match self.was_halted {
                 true => self.fetch_end_of_halted(from).await?,
                 false => self.fetch_end_from(from, wanted).await?,
             };
             if let Some((told, from)) = known {
-                let tail = self.settle(&told.rows, from, told.asked_at, Kind::Rows).await?;
-                return Ok((tail, self.finish()));
+                return self.ended(&told, from, earlier).await;
             }
         }
         let told = self.fetch(Fetch { start: None, end: None, limit: wanted }, None).await?;
         let from = told.rows.times().first().map_or(0, |first| first.open);
+        self.ended(&told, from, earlier).await
+    }
+
+    /// The end of the series that an answer brought, unless it is older than the one that is kept.
+    async fn ended(mut self, told: &Reply, from: u64, earlier: Option<&Tail>) -> Result<(Tail, Filled), Error> {
         let tail = self.settle(&told.rows, from, told.asked_at, Kind::Rows).await?;
-        Ok((tail, self.finish()))
+        match earlier.is_some_and(|earlier| self.refuses_older && tail.is_older_than(earlier)) {
+            true => Err(older()),
+            false => Ok((tail, self.finish())),
+        }
     }
 
     /// Asks for the end of the series from its last known row on. `None` where that would be too much, or the answer
@@ -178,7 +183,7 @@ impl Draft<'_> {
         let from = match settled.checked_sub(1).and_then(|last| rows.close(last)) {
             Some(close) => {
                 self.learn_rows(rows, settled, kind).await?;
-                close + 1
+                rows.times().get(settled).map_or(close + 1, |next| next.open.max(close + 1))
             }
             None => from,
         };
@@ -282,7 +287,8 @@ impl Draft<'_> {
                 Ok(true)
             }
             (true, ..) => {
-                self.got_nothing = true;
+                // Where nothing newer is known the end of the series tells.
+                self.got_nothing = horizon.is_some();
                 Ok(false)
             }
             (false, first, _) => Ok(first.is_some()),
@@ -302,23 +308,34 @@ impl Draft<'_> {
             let told = self.ask(fetch).await?;
             let Some(open) = self.contradiction(&told, witness) else { return Ok(told) };
             let kept = self.row(open);
-            let second = self.ask(Fetch { start: Some(open), end: Some(open), limit: 1 }).await?;
+            let second = self.ask(self.second_question(open)).await?;
             let row = second.rows.at(open);
             if row == kept.as_deref() || row != told.rows.at(open) {
                 continue;
             }
-            let newest = told.rows.times().last().map(|last| last.open).max(self.newest);
-            // What is missing at the end is not there yet; what is missing before later candles was taken away.
-            match row.is_some() || newest > Some(open) {
-                true => {
-                    self.candles.void(self.series, open).await;
-                    return Err(Error::new(Reason::Abandoned, "the exchange has changed its history"));
+            // That a candle was taken away is believed only of an answer that gives one after it.
+            match second.rows.times().is_empty() {
+                false => {
+                    self.candles.void(self.series, open, self.is_of_the_end).await;
+                    self.forget();
+                    return Ok(told);
                 }
-                false if self.refuses_older => return Err(older()),
-                false => return Ok(told),
+                // What is missing at the end may not be there yet.
+                true if self.is_of_the_end && !self.refuses_older => return Ok(told),
+                true => return Err(older()),
             }
         }
         Err(Error::new(Reason::Malformed, "the exchange contradicts what it said of settled candles"))
+    }
+
+    /// Asks for a candle in another way than before, and for the one after it.
+    fn second_question(&self, open: u64) -> Fetch {
+        let end = open.saturating_add(PAST_GAPS * self.series.length);
+        match self.series.endpoint.venue {
+            // COIN-M counts back from an end.
+            Venue::Coin => Fetch { start: Some(open), end: Some(end), limit: self.series.candles_in(open, end) + 1 },
+            _ => Fetch { start: Some(open), end: None, limit: 2 },
+        }
     }
 
     /// The kept row that an answer contradicts.
@@ -383,7 +400,7 @@ fn is_newer_in(tail: Option<&Tail>, rows: &Rows) -> bool {
     tail.is_some_and(|tail| newest(&tail.rows) > newest(rows))
 }
 
-pub(super) fn older() -> Error {
+fn older() -> Error {
     Error::new(Reason::Malformed, "the exchange's answer is older than one before it")
 }
 

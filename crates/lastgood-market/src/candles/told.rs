@@ -292,5 +292,15 @@ pub(super) fn between(series: &Series, rows: &Rows, count: usize) -> Vec<Piece> 
             None => pieces.push(Piece { from: row.open, to: close, kind: Kind::Rows }),
         }
     }
+    // That a later candle is there tells that nothing comes before it, also if it may still change.
+    if let (Some(run), Some(next)) = (pieces.last_mut(), rows.times().get(count)) {
+        match series.has_room(run.to.saturating_add(1), next.open.saturating_sub(1)) {
+            false => run.to = run.to.max(next.open.saturating_sub(1)),
+            true => {
+                let gap = Piece { from: run.to + 1, to: next.open - 1, kind: Kind::Gap };
+                pieces.push(gap);
+            }
+        }
+    }
     pieces
 }

@@ -65,6 +65,8 @@ impl Stated {
             RegionName::Depth => Some(Stated::Field(b"lastUpdateId")),
             RegionName::Trades => Some(Stated::LastRow(b"id")),
             RegionName::AggTrades => Some(Stated::LastRow(b"a")),
+            RegionName::FundingRate => Some(Stated::LastRow(b"fundingTime")),
+            RegionName::FuturesData => Some(Stated::LastRow(b"timestamp")),
             RegionName::Ticker24hr | RegionName::TickerWindow | RegionName::AvgPrice => {
                 Some(Stated::Field(b"closeTime"))
             }
