@@ -11,7 +11,7 @@ use axum::Router;
 use axum::response::Response;
 use axum::routing::get;
 use http::{HeaderMap, StatusCode, Uri};
-use lastgood::{Answer, Error, Outcome, Region};
+use lastgood::{Answer, Error, Outcome, Reason, Region};
 use lastgood_market::symbols::Refusal;
 
 use crate::config::Settings;
@@ -24,9 +24,9 @@ mod check;
 mod key;
 mod load;
 mod meta;
-mod place;
 pub(crate) mod parameter;
 pub(crate) mod path;
+mod place;
 mod question;
 pub(crate) mod route;
 pub(crate) mod template;
@@ -122,7 +122,8 @@ impl Route {
             }
             self.region.remove(key).await;
         }
-        let message = "another gateway keeps the answers of another source under this key; give it a namespace of its own";
+        let message =
+            "another gateway keeps the answers of another source under this key; give it a namespace of its own";
         Err(Error::new(Reason::Abandoned, message))
     }
 

@@ -34,8 +34,11 @@ fn database(setting: &DatabaseSetting) -> String {
         return format!("postgres {}", text.rsplit('@').next().unwrap_or_default());
     };
     let host = url.host_str().unwrap_or_default().to_ascii_lowercase();
-    let mut parts: Vec<String> =
-        url.query_pairs().filter(|(name, _)| OF_PLACE.contains(&&**name)).map(|(name, value)| format!("{name}={value}")).collect();
+    let mut parts: Vec<String> = url
+        .query_pairs()
+        .filter(|(name, _)| OF_PLACE.contains(&&**name))
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
     parts.sort();
     format!("postgres {host}:{} {} {}", url.port().unwrap_or(5_432), url.path(), parts.join("&"))
 }

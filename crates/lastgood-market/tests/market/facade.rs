@@ -220,7 +220,8 @@ async fn the_index_names_the_time_of_its_next_update_and_screens_do_not_heed_it(
     for (preset, seconds) in [(Preset::Trading, 36_000), (Preset::Dashboard, 300)] {
         let market = exchange.builder().preset(preset).build().await.unwrap();
         market.fear_greed(1).await.unwrap();
-        let held = market.region(RegionName::FearGreed).peek("limit=1&format=json").unwrap();
+        let key = format!("fng@{}?limit=1&format=json", exchange.url.trim_start_matches("http://"));
+        let held = market.region(RegionName::FearGreed).peek(&key).unwrap();
         let left = held.fresh_for().as_secs_f64();
         // A policy's freshness is spread a little.
         assert!((left - f64::from(seconds)).abs() <= f64::from(seconds) * 0.11, "{preset:?}: {left}");
