@@ -29,13 +29,13 @@ use tokio::task::JoinSet;
 
 use crate::candles::{Bar, Bars, BarsSet, Candles, Series};
 use crate::fear_greed::{self, Reading};
-use crate::plan::{Plan, Request, plan};
 use crate::upstream::{Asker, Site, Upstreams};
-use crate::{Identities, Priority, RegionName, Source, Venue, symbols};
+use crate::{Priority, RegionName, Source, Venue, symbols};
 
 mod analyses;
 mod builder;
 mod health;
+mod sources;
 mod trouble;
 mod types;
 
@@ -275,20 +275,6 @@ impl Market {
     /// The candles of every series.
     pub fn candles(&self) -> &Candles {
         &self.0.candles
-    }
-
-    /// Which exchange each venue is of, for [`Series::of_symbol`].
-    pub fn identities(&self) -> &Identities {
-        self.0.upstreams.identities()
-    }
-
-    /// The question itself, not one that answers others as well: a bot asks for few symbols.
-    fn source(&self, venue: Venue, path: &str, query: &str) -> Result<Arc<Source>, Error> {
-        match plan(self.identities(), venue, Request { is_get: true, path, query, ..Request::default() }) {
-            Plan::Cached { direct: Some(direct), .. } => Ok(direct),
-            Plan::Cached { load, .. } => Ok(load),
-            _ => Err(Error::new(Reason::NotFound, format!("{path} is nothing that is cached"))),
-        }
     }
 
     async fn one<T, C>(&self, venue: Venue, path: &str, symbol: &str, fits: C) -> Result<TypedAnswer<T>, Error>

@@ -117,8 +117,7 @@ async fn two_gateways_of_different_exchanges_on_one_redis_never_meet() {
     let url = redis.url();
     let flags = [("store", url.as_str())];
     let first = gateway(&one, &flags).await;
-    eventually("it is attached", async || get(first.url("/health")).await.json()["cache"]["log"] == "heard")
-        .await;
+    eventually("it is attached", async || get(first.url("/health")).await.json()["cache"]["log"] == "heard").await;
     answers_as(&first, &of_one, "the first").await;
     let second = gateway(&other, &flags).await;
     answers_as(&second, &of_other, "the second").await;
