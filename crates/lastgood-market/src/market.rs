@@ -32,13 +32,13 @@ use crate::candles::{Bar, Bars, BarsSet, Candles, Series};
 use crate::cut::{self, Cut, Index};
 use crate::fear_greed;
 use crate::line::{Keeper, Line, Loader};
-use crate::plan::{Plan, Request, plan};
 use crate::upstream::{Asker, Site, Upstreams};
-use crate::{Identities, Priority, RegionName, Source, Venue, symbols};
+use crate::{Priority, RegionName, Source, Venue, symbols};
 
 mod analyses;
 mod builder;
 mod health;
+mod sources;
 mod trouble;
 mod types;
 
@@ -278,19 +278,6 @@ impl Market {
     /// The candles of every series.
     pub fn candles(&self) -> &Candles {
         &self.0.candles
-    }
-
-    /// Which exchange each venue is of, for [`Series::of_symbol`].
-    pub fn identities(&self) -> &Identities {
-        self.0.upstreams.identities()
-    }
-
-    /// How a question is answered, without loading what answers others as well: a bot asks for few symbols.
-    fn line(&self, venue: Venue, path: &str, query: &str) -> Result<Line, Error> {
-        match plan(self.identities(), venue, Request { is_get: true, path, query, ..Request::default() }) {
-            Plan::Cached(line) => Ok(line.alone()),
-            _ => Err(Error::new(Reason::NotFound, format!("{path} is nothing that is cached"))),
-        }
     }
 
     async fn one<T, C>(&self, venue: Venue, path: &str, symbol: &str, fits: C) -> Result<TypedAnswer<T>, Error>

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use lastgood_market::upstream::mixed;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::file::{self, ConfigFile, Target};
@@ -76,6 +77,7 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
     layers.data_dir(sources.env);
     layers.store_token(sources.env);
     layers.check_exposure();
+    layers.check_exchanges();
     layers.check_timeouts();
     layers.check_regions_of_routes();
     if !layers.problems.is_empty() {
@@ -228,6 +230,31 @@ impl Layers {
         }
     }
 
+    /// The bases of one list are one exchange, and the streams of a market are its exchange's.
+    fn check_exchanges(&mut self) {
+        let of = self.settings.binance.clone();
+        let lists = [
+            ("binance.spot_url", &of.spot_url, &of.spot_url),
+            ("binance.futures_url", &of.futures_url, &of.futures_url),
+            ("binance.coin_url", &of.coin_url, &of.coin_url),
+            ("binance.testnet_spot_url", &of.testnet_spot_url, &of.testnet_spot_url),
+            ("binance.testnet_futures_url", &of.testnet_futures_url, &of.testnet_futures_url),
+            ("binance.ws_url", &of.ws_url, &of.ws_url),
+            ("binance.futures_ws_url", &of.futures_ws_url, &of.futures_ws_url),
+            ("binance.ws_url", &of.ws_url, &of.spot_url),
+            ("binance.futures_ws_url", &of.futures_ws_url, &of.futures_url),
+        ];
+        for (name, bases, others) in lists {
+            let Some(mixed) = mixed(bases, others).filter(|_| !self.is_refused(name)) else { continue };
+            let origin = self.origins.get(name).cloned().unwrap_or(Origin::Default);
+            let hint = match name.ends_with("ws_url") {
+                true => "set the streams of the exchange that binance.spot_url and binance.futures_url name, or none",
+                false => "name the bases of one exchange; run a gateway for each",
+            };
+            self.refuse(origin, name, Wrong::new(mixed.to_string()).hint(hint));
+        }
+    }
+
     fn check_timeouts(&mut self) {
         for (region, set) in self.settings.regions.clone() {
             if let (Some(soft), Some(hard)) = (set.soft_timeout, set.hard_timeout)
@@ -352,6 +379,36 @@ mod tests {
 
     fn message(file: &str) -> String {
         resolve_from(file, &[], &[]).expect_err(file).to_string()
+    }
+
+    #[test]
+    fn exchanges_that_are_known_to_differ_are_not_mixed() {
+        for (env, key) in [
+            (
+                [("LASTGOOD_BINANCE_SPOT_URL", "https://api.binance.com,https://testnet.binance.vision")].as_slice(),
+                "binance.spot_url",
+            ),
+            (
+                &[
+                    ("LASTGOOD_BINANCE_SPOT_URL", "https://testnet.binance.vision"),
+                    ("LASTGOOD_BINANCE_WS_URL", "wss://stream.binance.com:9443"),
+                ],
+                "binance.ws_url",
+            ),
+            (&[("LASTGOOD_BINANCE_FUTURES_WS_URL", "wss://stream.binancefuture.com")], "binance.futures_ws_url"),
+            (&[("LASTGOOD_BINANCE_WS_URL", "wss://stream.binance.us:9443")], "binance.ws_url"),
+        ] {
+            let refused = resolve_from("", env, &[]).expect_err(key).to_string();
+            assert!(refused.contains(&format!("`{key}`")) && refused.contains("of different exchanges"), "{refused}");
+        }
+        for env in [
+            [("LASTGOOD_BINANCE_SPOT_URL", "https://testnet.binance.vision")].as_slice(),
+            &[("LASTGOOD_BINANCE_SPOT_URL", "http://127.0.0.1:9,https://api.binance.com")],
+            &[("LASTGOOD_BINANCE_WS_URL", "wss://stream.binance.com:9443")],
+            &[("LASTGOOD_BINANCE_SPOT_URL", "http://127.0.0.1:9"), ("LASTGOOD_BINANCE_WS_URL", "ws://127.0.0.1:9")],
+        ] {
+            assert!(resolve_from("", env, &[]).is_ok(), "{env:?}");
+        }
     }
 
     #[test]

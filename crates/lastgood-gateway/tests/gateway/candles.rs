@@ -262,7 +262,7 @@ async fn a_hundred_bots_at_a_candle_close_cost_one_request_a_series() {
     assert_eq!(series.len(), 150);
     // Nothing is newer than the close: every end is expired, as the close would do it.
     for region in gateway.gateway.cache().regions() {
-        for name in tails(&series) {
+        for name in tails(&exchange, &series) {
             region.expire(&name).await;
         }
     }
@@ -297,10 +297,10 @@ fn now() -> u64 {
 }
 
 /// The keys that the ends of series have in the cache.
-fn tails(series: &[String]) -> Vec<String> {
+fn tails(exchange: &Exchange, series: &[String]) -> Vec<String> {
     let key = |question: &String| {
         let field = |name: &str| question.split(name).nth(1).unwrap().split('&').next().unwrap().to_owned();
-        format!("spot/api/v3/klines:{}:{}:tail", field("symbol="), field("interval="))
+        format!("spot@{}/api/v3/klines:{}:{}:tail", exchange.address, field("symbol="), field("interval="))
     };
     series.iter().map(key).collect()
 }

@@ -12,6 +12,7 @@ mod drop_in;
 mod examples;
 mod faults;
 mod fear_greed;
+mod identity;
 mod kv;
 mod limits;
 mod llm;

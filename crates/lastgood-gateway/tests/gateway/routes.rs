@@ -410,3 +410,27 @@ async fn a_route_below_api_is_its_own_and_leaves_the_exchange_its_paths() {
     assert!(exchange.json()["code"].is_i64(), "{}", exchange.text());
     assert_eq!(api.asked().len(), 1);
 }
+
+#[tokio::test]
+async fn what_another_host_answered_is_not_served_even_as_the_last_good_answer() {
+    let (api, mut other) = (Api::start().await, Api::start().await);
+    api.answers(Reply::json(json!({ "data": ["of the first"] })));
+    other.answers(Reply::json(json!({ "data": ["of the second"] })));
+    let data = tempfile::tempdir().unwrap();
+    let target = "/v1/stocks/AAPL/recent";
+    let gateway = Running::of_file_in(&file(&api), data.path()).await;
+    assert_eq!(get(gateway.url(target)).await.cache(), "MISS");
+    gateway.stop().await;
+    let gateway = Running::of_file_in(&file(&other), data.path()).await;
+    let own = get(gateway.url(target)).await;
+    assert_eq!((own.cache(), own.json()), ("MISS", json!({ "data": ["of the second"] })));
+    gateway.stop().await;
+    // The first is asked for its own, and then stands in for itself alone.
+    let gateway = Running::of_file_in(&file(&api), data.path()).await;
+    assert_eq!(get(gateway.url(target)).await.json(), json!({ "data": ["of the first"] }));
+    gateway.stop().await;
+    other.stop().await;
+    let gateway = Running::of_file_in(&file(&other), data.path()).await;
+    let none = get(gateway.url(target)).await;
+    assert_eq!(none.status, 503, "{}", none.text());
+}

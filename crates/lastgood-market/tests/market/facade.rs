@@ -24,9 +24,13 @@ struct Exchange {
 
 impl Exchange {
     async fn start() -> Exchange {
+        Exchange::of_seed(7).await
+    }
+
+    async fn of_seed(seed: u64) -> Exchange {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let sim = Sim::new(SimConfig { seed: 7, symbols: 50, ..SimConfig::default() });
+        let sim = Sim::new(SimConfig { seed, symbols: 50, ..SimConfig::default() });
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = sim.clone();
         tokio::spawn(async move { serving.serve(listener, async { drop(stopped.await) }).await });
@@ -220,7 +224,8 @@ async fn the_index_names_the_time_of_its_next_update_and_screens_do_not_heed_it(
     for (preset, seconds) in [(Preset::Trading, 36_000), (Preset::Dashboard, 300)] {
         let market = exchange.builder().preset(preset).build().await.unwrap();
         market.fear_greed(1).await.unwrap();
-        let held = market.region(RegionName::FearGreed).peek("limit=1&format=json").unwrap();
+        let key = format!("fng@{}?limit=1&format=json", exchange.url.trim_start_matches("http://"));
+        let held = market.region(RegionName::FearGreed).peek(&key).unwrap();
         let left = held.fresh_for().as_secs_f64();
         // A policy's freshness is spread a little.
         assert!((left - f64::from(seconds)).abs() <= f64::from(seconds) * 0.11, "{preset:?}: {left}");
@@ -416,4 +421,33 @@ fn what_cannot_be_meant_is_refused_without_repeating_a_password() {
         assert!(refused.contains("https://host") && !refused.contains("hunter2"), "{refused}");
     }
     assert!(Market::builder().hosts(Venue::Spot, &[]).is_err());
+}
+
+#[tokio::test]
+async fn a_folder_that_is_used_with_another_exchange_gives_none_of_the_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("embedded:{}", folder.path().join("market.redb").display());
+    let exchanges = [Exchange::of_seed(7).await, Exchange::of_seed(8).await];
+    let now = lastgood::Clock::system().now().as_millis();
+    exchanges.iter().for_each(|exchange| exchange.sim.set_clock(lastgood_sim::ClockMode::Frozen(now)));
+    for exchange in [&exchanges[0], &exchanges[1], &exchanges[0]] {
+        let market = exchange.builder().store(&store).unwrap().build().await.unwrap();
+        let ticker = market.ticker(Venue::Spot, "BTCUSDT").await.unwrap();
+        let opens = market.get_bars(Venue::Futures, "BTCUSDT", "1d", 50).await.unwrap();
+        let mood = market.fear_greed(30).await.unwrap();
+        assert!(market.symbols(Venue::Spot).await.is_ok());
+        let path = "/fapi/v1/klines?symbol=BTCUSDT&interval=1d&limit=50";
+        let (rows, index) = (exchange.says(path).await, exchange.says("/fng/?limit=30&format=json").await);
+        for (bar, row) in opens.bars.iter().zip(rows.as_array().unwrap()).take(49) {
+            assert_eq!((bar.open, bar.high), (decimal(&row[1]), decimal(&row[2])));
+        }
+        let says = exchange.says("/api/v3/ticker/24hr?symbol=BTCUSDT").await;
+        assert_eq!(ticker.value.open_price, decimal(&says["openPrice"]));
+        let values = index["data"].as_array().unwrap().iter().map(|row| row["value"].as_str().unwrap().to_owned());
+        assert_eq!(mood.value.iter().map(|day| day.value.to_string()).collect::<Vec<_>>(), values.collect::<Vec<_>>());
+        assert!(market.flush(Duration::from_secs(20)).await);
+        market.close(Duration::from_secs(20)).await;
+    }
+    let kept = std::fs::read_to_string(folder.path().join("exchanges.json")).unwrap();
+    assert!(kept.contains(exchanges[0].url.trim_start_matches("http://")), "{kept}");
 }

@@ -4,6 +4,11 @@ use lastgood::testing::RedisServer;
 
 use super::*;
 
+/// A key with the name of the exchange, as it is listed.
+fn full(key: &str, exchange: &Exchange) -> String {
+    key.replacen("spot/", &format!("spot@{}/", exchange.address), 1)
+}
+
 #[tokio::test]
 async fn stats_say_by_region_and_altogether_what_was_answered_and_how() {
     let exchange = exchange().await;
@@ -44,7 +49,7 @@ async fn a_key_is_explained_while_it_is_fresh_expired_failing_and_gone() {
     let fresh = explained(&gateway, PRICES_KEY).await;
     assert_eq!(
         (&fresh["freshness"], &fresh["tier"], &fresh["key"]),
-        (&json!("fresh"), &json!("both"), &json!(PRICES_KEY))
+        (&json!("fresh"), &json!("both"), &json!(full(PRICES_KEY, &exchange)))
     );
     assert!(fresh["fresh_for_ms"].as_u64() > Some(300_000) && fresh["age_ms"].as_u64() < Some(60_000), "{fresh}");
     assert_eq!(fresh["content_type"], "application/json;charset=UTF-8");
@@ -73,7 +78,7 @@ async fn a_key_is_explained_while_it_is_fresh_expired_failing_and_gone() {
     assert_eq!((kept.cache(), kept.header("cache-status").contains("last-good:unreachable")), ("LAST-GOOD", true));
 
     for (key, word) in [
-        ("ticker_price:spot/api/v3/ticker/prise?", PRICES_KEY),
+        ("ticker_price:spot/api/v3/ticker/prise?", full(PRICES_KEY, &exchange).as_str()),
         ("tickr_price:x", "ticker_price"),
         ("ticker_price:nothing", "/api/cache/keys?region=ticker_price"),
     ] {
@@ -118,7 +123,7 @@ async fn keys_are_listed_page_by_page_from_memory_and_the_store() {
     let gateway = start(&exchange, &more).await;
     fill(&gateway).await;
     let all = listed(&gateway, "limit=1000").await;
-    assert!(all.is_sorted() && all.len() > 6 && all.contains(&PRICES_KEY.to_owned()), "{all:?}");
+    assert!(all.is_sorted() && all.len() > 6 && all.contains(&full(PRICES_KEY, &exchange)), "{all:?}");
     gateway.stop().await;
 
     // Nothing is in memory now.

@@ -10,7 +10,9 @@ use lastgood::store::{RedisOptions, RedisStore, Store, StoreError, UpstashStore}
 use lastgood_gateway::config::{BaseUrl, RedisAddress, Settings, StoreSetting, UpstashAddress};
 use lastgood_gateway::redact::redact;
 use lastgood_gateway::{SourceCheck, check_sources};
+use lastgood_market::Venue;
 use lastgood_market::credentials::MasterKey;
+use lastgood_market::upstream::exchange_of;
 use reqwest::{Client, StatusCode, header, redirect};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -28,6 +30,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(super) async fn all(settings: &Settings) -> Vec<Finding> {
     let mut findings = vec![listen(settings).await, data_dir(settings)];
     findings.extend(credentials(settings));
+    findings.extend(exchanges(settings));
     let (store, upstreams, sources) = tokio::join!(store(settings), upstreams(settings), sources(settings));
     findings.push(store);
     findings.extend(upstreams);
@@ -78,6 +81,31 @@ fn credentials(settings: &Settings) -> Option<Finding> {
             }
         }
     })
+}
+
+/// Which exchange each market's answers are kept as, and whether its streams are known to be the same one's.
+fn exchanges(settings: &Settings) -> Vec<Finding> {
+    let binance = &settings.binance;
+    let markets: [(Venue, &[BaseUrl], &[BaseUrl]); 3] = [
+        (Venue::Spot, &binance.spot_url, &binance.ws_url),
+        (Venue::Futures, &binance.futures_url, &binance.futures_ws_url),
+        (Venue::Coin, &binance.coin_url, &[]),
+    ];
+    let finding = |(venue, bases, streams): (Venue, &[BaseUrl], &[BaseUrl])| {
+        // Exchanges that are known to differ were refused with the configuration.
+        let name = exchange_of(bases).unwrap_or_default();
+        let of_streams = exchange_of(streams).unwrap_or_default();
+        let kept = format!("answers are kept as those of {name}");
+        let is_of_bases = |stream: &BaseUrl| bases.iter().any(|base| base.host() == stream.host());
+        match streams.is_empty() || of_streams == name || streams.iter().all(is_of_bases) {
+            true => Finding::new("exchange", venue.as_str(), Verdict::Ok, kept),
+            false => {
+                Finding::new("exchange", venue.as_str(), Verdict::Note, format!("{kept}, streams are of {of_streams}"))
+                    .mend("make sure that both are of one exchange: their names do not tell")
+            }
+        }
+    };
+    markets.into_iter().map(finding).collect()
 }
 
 /// Whether a directory, or the nearest one above it that exists, lets us write. Creates nothing that stays.
