@@ -7,5 +7,6 @@ mod belief;
 mod candles;
 mod facade;
 mod ledger;
+mod lines;
 mod truth;
 mod writes;
