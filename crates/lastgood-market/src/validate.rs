@@ -5,11 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use lastgood::{Error, Reason, Timestamp, Value};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
-use crate::cut::{Index, count_and_last};
 use crate::source::Source;
-use crate::venue::{Recipe, Shape};
+
+mod content;
 
 /// An HTTP answer of the exchange, read to its end.
 #[derive(Clone, Debug)]
@@ -106,64 +105,11 @@ pub fn banned_until(msg: &str) -> Option<Timestamp> {
 
 /// What is wrong with a good-looking answer, as the end of a sentence.
 fn fault(fetched: &Fetched, source: &Source) -> Option<String> {
-    let body = &fetched.body;
     if !fetched.content_type.to_ascii_lowercase().contains("json") {
-        return Some(format!("has the content type {:?}", fetched.content_type));
+        return Some(format!("is {:?}, not JSON", fetched.content_type));
     }
-    if let Err(why) = serde_json::from_slice::<IgnoredAny>(body) {
-        return Some(format!("is no whole JSON: {why}"));
-    }
-    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
-    let fits = match source.shape {
-        Shape::Object => first == Some(&b'{'),
-        Shape::Array => first == Some(&b'['),
-        Shape::Any | Shape::ObjectForSymbol => matches!(first, Some(b'{' | b'[')),
-    };
-    if !fits {
-        return Some("is not of the shape that was asked for".to_owned());
-    }
-    content_fault(body, source).map(str::to_owned)
-}
-
-/// What is wrong with the content, where its kind must never be empty or lack its core.
-fn content_fault(body: &[u8], source: &Source) -> Option<&'static str> {
-    #[derive(Deserialize)]
-    struct Book {
-        #[serde(rename = "bids")]
-        _bids: Vec<IgnoredAny>,
-        #[serde(rename = "asks")]
-        _asks: Vec<IgnoredAny>,
-    }
-    match (source.endpoint.recipe, source.shape) {
-        (Recipe::ExchangeInfo, _) if source.query.is_empty() && Index::of(body).is_none_or(|i| i.is_empty()) => {
-            Some("lists no symbols")
-        }
-        (Recipe::Ticker, Shape::Array) if count_and_last(body).is_none_or(|(rows, _)| rows == 0) => {
-            Some("is an empty list of all symbols")
-        }
-        (Recipe::Ticker, Shape::Object) if !has_symbol(body) => Some("names no symbol"),
-        (Recipe::Depth, _) if serde_json::from_slice::<Book>(body).is_err() => Some("is no order book"),
-        (Recipe::Klines, _) if !ends_in_a_candle(body) => Some("does not end in a candle"),
-        _ => None,
-    }
-}
-
-fn has_symbol(body: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Named {
-        #[serde(rename = "symbol")]
-        _symbol: String,
-    }
-    serde_json::from_slice::<Named>(body).is_ok()
-}
-
-/// An empty list is an answer: there may be no candles in the range.
-fn ends_in_a_candle(body: &[u8]) -> bool {
-    match count_and_last(body) {
-        Some((_, Some(row))) => serde_json::from_slice::<Vec<IgnoredAny>>(row).is_ok_and(|row| row.len() >= 11),
-        Some((_, None)) => true,
-        None => false,
-    }
+    let Ok(text) = std::str::from_utf8(&fetched.body) else { return Some("is no UTF-8".to_owned()) };
+    content::check(text, source.shape, source.endpoint.content, &source.asked).err()
 }
 
 #[cfg(test)]

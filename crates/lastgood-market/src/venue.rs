@@ -3,10 +3,12 @@
 use std::fmt;
 
 mod bucket;
+mod content;
 mod endpoints;
 mod weight;
 
 pub use self::bucket::Bucket;
+pub use self::content::Kind;
 pub use self::endpoints::{ENDPOINTS, endpoint};
 pub use self::weight::{Weight, weight_of};
 
@@ -123,6 +125,8 @@ pub struct Endpoint {
     pub weight: Weight,
     /// What a good answer looks like.
     pub shape: Shape,
+    /// What it must contain; where it is an array, each of its rows.
+    pub content: &'static Kind,
     /// Whether the used-weight header of its answers can be believed; the exchange documents two that cannot.
     pub states_weight: bool,
 }
