@@ -41,7 +41,7 @@ impl Fetched {
     /// # Errors
     ///
     /// [`Reason::NotFound`] with the exchange's own answer when it refused the question; [`Reason::RateLimited`] and
-    /// [`Reason::Banned`] with the time to wait; [`Reason::Upstream`] for its own trouble; [`Reason::Malformed`] for
+    /// [`Reason::Banned`] with the time to wait; [`Reason::Firewall`]; [`Reason::Upstream`] for its own trouble; [`Reason::Malformed`] for
     /// anything that is not of the shape asked for.
     pub fn into_value(self, source: &Source, now: Timestamp) -> Result<Value, Error> {
         if self.status != 200 {
@@ -73,6 +73,9 @@ impl Fetched {
             (418, _) => Error::new(Reason::Banned, "the exchange has banned this address").with_retry_after(wait()),
             (429, _) | (_, -1003) => {
                 Error::new(Reason::RateLimited, "the exchange asks for a pause").with_retry_after(wait())
+            }
+            (403, _) => {
+                Error::new(Reason::Firewall, "the exchange's firewall refuses requests from this address (403)")
             }
             // A verdict on the question, unless the code is of the exchange's own trouble.
             (400 | 404, code) if code < 0 && !matches!(code, -1000 | -1001 | -1007 | -1008) => {
@@ -176,8 +179,8 @@ mod tests {
     }
 
     #[test]
-    fn a_waf_page_is_the_exchanges_trouble() {
+    fn a_page_of_the_firewall_is_told_as_that() {
         let page = Fetched { content_type: "text/html".to_owned(), ..answer(403, "<html>denied</html>") };
-        assert_eq!(reason("/api/v3/avgPrice?symbol=X", page), Some(Reason::Upstream));
+        assert_eq!(reason("/api/v3/avgPrice?symbol=X", page), Some(Reason::Firewall));
     }
 }

@@ -25,6 +25,8 @@ pub enum Reason {
     RateLimited,
     /// The source has banned us for a time (418).
     Banned,
+    /// A firewall in front of the source refused us (403). It says nothing about limits, and names no time.
+    Firewall,
     /// Too many loads are under way already; this one was not begun.
     Overloaded,
     /// The loader panicked.
@@ -40,7 +42,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for metrics that want to exist before they happen.
-    pub const ALL: [Reason; 13] = [
+    pub const ALL: [Reason; 14] = [
         Reason::NotFound,
         Reason::Unreachable,
         Reason::TimedOut,
@@ -49,6 +51,7 @@ impl Reason {
         Reason::Malformed,
         Reason::RateLimited,
         Reason::Banned,
+        Reason::Firewall,
         Reason::Overloaded,
         Reason::Panicked,
         Reason::Abandoned,
@@ -67,6 +70,7 @@ impl Reason {
             Reason::Malformed => "malformed",
             Reason::RateLimited => "rate-limited",
             Reason::Banned => "banned",
+            Reason::Firewall => "firewall",
             Reason::Overloaded => "overloaded",
             Reason::Panicked => "panicked",
             Reason::Abandoned => "abandoned",

@@ -41,13 +41,18 @@ pub struct VenueUpstream {
 
 impl VenueUpstream {
     pub(super) fn new(venue: Venue, options: &Options, clock: &Clock) -> Self {
+        VenueUpstream::at(options.bases(venue), (venue.as_str(), venue), options, clock)
+    }
+
+    /// What `bases` are called, and whose limits they have until they state their own.
+    pub(super) fn at(bases: &[BaseUrl], (name, venue): (&str, Venue), options: &Options, clock: &Clock) -> Self {
         let mut budgets: Vec<(bool, Arc<Budget>)> = Vec::new();
         let mut budget_of = |url: &BaseUrl| {
             let is_test = is_test_exchange(url.host());
             if let Some((_, budget)) = budgets.iter().find(|(other, _)| *other == is_test) {
                 return Arc::clone(budget);
             }
-            let budget = Arc::new(Budget::new(format!("{venue}@{}", domain(url)), venue, clock.clone()));
+            let budget = Arc::new(Budget::new(format!("{name}@{}", domain(url)), venue, clock.clone()));
             budgets.push((is_test, Arc::clone(&budget)));
             budget
         };
@@ -58,7 +63,7 @@ impl VenueUpstream {
             permits: Arc::new(Semaphore::new(options.max_concurrent)),
             calls: Default::default(),
         };
-        let bases = options.bases(venue).iter().map(base).collect();
+        let bases = bases.iter().map(base).collect();
         VenueUpstream { bases, budgets: budgets.into_iter().map(|(_, budget)| budget).collect() }
     }
 

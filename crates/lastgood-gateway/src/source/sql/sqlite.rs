@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::TryStreamExt as _;
 use lastgood::{Error, Reason};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive as _;
@@ -16,7 +15,7 @@ use sqlx::{Row as _, SqlSafeStr as _, Statement as _, TypeInfo as _, ValueRef as
 use tokio::time::timeout;
 
 use super::connection::Borrowed;
-use super::rows::{Limits, Rows, distinct, push_float, push_text};
+use super::rows::{Limits, Rows, distinct, push_float, push_text, to_the_end};
 use super::{DatabaseOptions, Fault, Query, Statement, failure, total};
 use crate::source::{Argument, Arguments};
 
@@ -40,6 +39,9 @@ impl Sqlite {
             .read_only(true)
             .create_if_missing(false)
             .busy_timeout(settings.statement_timeout)
+            // Another program may change the tables at any time, and a statement that the driver prepared before then
+            // has columns that its rows have not.
+            .statement_cache_capacity(0)
             .disable_statement_logging();
         let pool = SqlitePoolOptions::new()
             .max_connections(settings.max_connections.max(1))
@@ -129,11 +131,7 @@ async fn run(
         let name = statement.parameters.get(*index).map_or("", |(name, _)| name);
         bind(&mut bound, arguments.get(name).unwrap_or(&Argument::Absent)).map_err(sqlx::Error::Encode)?;
     }
-    let mut stream = prepared.query_with(bound).fetch(connection);
-    while let Some(row) = stream.try_next().await? {
-        push(rows, &row)?;
-    }
-    Ok(())
+    to_the_end(connection.fetch_many(prepared.query_with(bound)), |row| push(rows, row)).await
 }
 
 /// SQLite has no decimals: a whole one becomes an integer, another the nearest float.
