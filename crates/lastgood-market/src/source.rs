@@ -3,7 +3,7 @@
 use crate::cut::Cut;
 use crate::query::{Params, symbol_list};
 use crate::region::RegionName;
-use crate::venue::{Endpoint, Recipe, Shape, weight_of};
+use crate::venue::{Endpoint, Kind, Recipe, Shape, weight_of};
 
 mod freshness;
 
@@ -42,7 +42,7 @@ pub(crate) struct Asked {
     pub(crate) most_rows: Option<u64>,
     /// Whether `type=MINI` is asked for, which leaves fields out.
     pub(crate) is_mini: bool,
-    /// Whether the answer is a list of symbols.
+    /// Whether an array is a list of symbols, which is never empty.
     pub(crate) lists_symbols: bool,
     /// Whether only symbols of some kind are wanted: there may be none.
     pub(crate) is_narrowed: bool,
@@ -68,7 +68,7 @@ impl Asked {
             pair: params.get("pair").map(str::to_owned),
             most_rows: limit.filter(|_| is_certain),
             is_mini: params.get("type") == Some("MINI"),
-            lists_symbols: endpoint.recipe == Recipe::Ticker,
+            lists_symbols: matches!(endpoint.content, Kind::Object([(_, Kind::OwnSymbol), ..])),
             is_narrowed: !params.only(&["symbol", "symbols", "type", "showPermissionSets"]),
         }
     }

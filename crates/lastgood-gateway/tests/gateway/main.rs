@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in tests a panic is the report")]
 
+mod answers;
 mod budget;
 mod cache_api;
 mod candles;
@@ -17,6 +18,7 @@ mod limits;
 mod llm;
 mod monitoring;
 mod nodes;
+mod passing;
 mod privacy;
 mod redis;
 mod routes;

@@ -18,10 +18,10 @@ pub(super) fn check(text: &str, shape: Shape, row: &'static Kind, asked: &Asked)
     let all = Kind::Listing(row);
     let is_array = text.trim_start().starts_with('[');
     let kind = match shape {
-        Shape::Array if asked.lists_symbols => &all,
-        Shape::Array => &rows,
-        Shape::Any | Shape::ObjectForSymbol if is_array => &rows,
-        Shape::Object | Shape::Any | Shape::ObjectForSymbol => row,
+        Shape::Any | Shape::ObjectForSymbol if !is_array => row,
+        Shape::Object => row,
+        _ if asked.lists_symbols => &all,
+        _ => &rows,
     };
     let mut json = serde_json::Deserializer::from_str(text);
     Check { kind, name: "the answer", answer: &answer }.deserialize(&mut json).and_then(|()| json.end()).map_err(tell)

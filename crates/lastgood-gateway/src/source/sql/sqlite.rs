@@ -39,8 +39,8 @@ impl Sqlite {
             .read_only(true)
             .create_if_missing(false)
             .busy_timeout(settings.statement_timeout)
-            // Another program may change the tables at any time, and a statement that the driver prepared before then
-            // has columns that its rows have not.
+            // Another program may change the tables at any time. The driver takes the columns of a statement that it
+            // keeps for those of its rows, and its worker dies of a row that has more.
             .statement_cache_capacity(0)
             .disable_statement_logging();
         let pool = SqlitePoolOptions::new()
@@ -98,22 +98,27 @@ impl fmt::Display for Sqlite {
     }
 }
 
-async fn answer(
+pub(super) async fn answer(
     connection: &mut SqliteConnection,
     statement: &Statement,
     arguments: &Arguments,
 ) -> Result<(Rows, Option<u64>), Fault> {
     let mut rows = Rows::new(statement.limits);
-    let Some(count) = &statement.count else {
-        run(connection, statement, &statement.rows, arguments, &mut rows).await?;
-        return Ok((rows, None));
-    };
     connection.execute("BEGIN").await?;
+    // A connection learns of changes to the tables when it reads, and prepares by what it knows. From here on to the
+    // end of the transaction nothing changes.
+    connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").await?;
     run(connection, statement, &statement.rows, arguments, &mut rows).await?;
-    let mut counted = Rows::new(Limits { rows: 1, ..statement.limits });
-    run(connection, statement, count, arguments, &mut counted).await?;
+    let total = match &statement.count {
+        Some(count) => {
+            let mut counted = Rows::new(Limits { rows: 1, ..statement.limits });
+            run(connection, statement, count, arguments, &mut counted).await?;
+            Some(total(counted)?)
+        }
+        None => None,
+    };
     connection.execute("COMMIT").await?;
-    Ok((rows, Some(total(counted)?)))
+    Ok((rows, total))
 }
 
 async fn run(

@@ -65,8 +65,9 @@ pub(super) const WINDOW: Kind = Object(&[
 
 pub(super) const FUNDING_RATE: Kind = Object(&[("symbol", Symbol), ("fundingTime", Integer), ("fundingRate", Decimal)]);
 
+/// Only of those that differ from the rule: there may be none.
 pub(super) const FUNDING_INFO: Kind = Object(&[
-    ("symbol", OwnSymbol),
+    ("symbol", Symbol),
     ("adjustedFundingRateCap", Decimal),
     ("adjustedFundingRateFloor", Decimal),
     ("fundingIntervalHours", Integer),

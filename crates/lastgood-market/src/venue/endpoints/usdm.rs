@@ -49,8 +49,9 @@ const QUOTES: Kind = Object(&[
     ("time", Integer),
 ]);
 
+/// There may be no composite index.
 const INDEX: Kind =
-    Object(&[("symbol", OwnSymbol), ("time", Integer), ("baseAssetList", List(&Object(&[("baseAsset", Text)])))]);
+    Object(&[("symbol", Symbol), ("time", Integer), ("baseAssetList", List(&Object(&[("baseAsset", Text)])))]);
 
 const ASSET_INDEX: Kind =
     Object(&[("symbol", OwnSymbol), ("time", Integer), ("index", Decimal), ("bidRate", Decimal), ("askRate", Decimal)]);
