@@ -146,6 +146,7 @@ async fn what_the_gateways_own_path_does_not_know_is_refused() {
 #[tokio::test]
 async fn the_indexs_own_clients_get_what_the_index_answers() {
     let exchange = Exchange::start().await;
+    exchange.sim.set_clock(lastgood_sim::ClockMode::Frozen(crate::support::half_past()));
     let gateway = before(&exchange.url(), &[]).await;
     for query in [
         "",
