@@ -100,6 +100,10 @@ pub struct Binance {
     pub futures_url: Vec<BaseUrl>,
     /// Answers `/dapi`.
     pub coin_url: Vec<BaseUrl>,
+    /// Answers `/eapi`, which is only passed on. None: the exchange's own, where all its markets are its own too.
+    pub options_url: Vec<BaseUrl>,
+    /// Answers `/papi`, likewise.
+    pub portfolio_url: Vec<BaseUrl>,
     /// The spot testnet.
     pub testnet_spot_url: Vec<BaseUrl>,
     /// The futures testnet.
@@ -258,10 +262,13 @@ impl Settings {
             spot: self.binance.spot_url.clone(),
             futures: self.binance.futures_url.clone(),
             coin: self.binance.coin_url.clone(),
+            options: self.binance.options_url.clone(),
+            portfolio: self.binance.portfolio_url.clone(),
             connect_timeout: self.upstream.connect_timeout,
             max_concurrent: self.upstream.max_concurrent,
             max_answer_bytes: self.upstream.max_answer_bytes,
         }
+        .with_pass_only_defaults()
     }
 
     /// Zeros and empty lists, for the table of keys to fill.
@@ -279,6 +286,8 @@ impl Settings {
                 spot_url: Vec::new(),
                 futures_url: Vec::new(),
                 coin_url: Vec::new(),
+                options_url: Vec::new(),
+                portfolio_url: Vec::new(),
                 testnet_spot_url: Vec::new(),
                 testnet_futures_url: Vec::new(),
                 ws_url: Vec::new(),

@@ -7,8 +7,8 @@ use http::uri::PathAndQuery;
 use http::{Method, Request};
 use hyper::body::Incoming;
 use lastgood::BypassReason;
-use lastgood_market::Venue;
 use lastgood_market::plan::{self, Plan};
+use lastgood_market::{PassOnly, Venue};
 
 use crate::app::{App, Counts};
 use crate::response::label::Accepts;
@@ -29,7 +29,7 @@ use self::cached::cached;
 /// Answers a request to the exchange, from the cache or by passing it through.
 pub(crate) async fn exchange(app: &App, venue: Venue, request: Request<Incoming>) -> Response {
     if !is_plain(request.uri().path()) {
-        return failure::illegal_path(venue, app);
+        return failure::illegal_path(Some(venue), app);
     }
     let planned = planned(app, venue, &request);
     match &*planned {
@@ -55,19 +55,31 @@ pub(crate) async fn exchange(app: &App, venue: Venue, request: Request<Incoming>
     }
 }
 
+/// Passes a request on to a part of the exchange that nothing is cached of.
+pub(crate) async fn pass_only(app: &App, part: PassOnly, request: Request<Incoming>) -> Response {
+    if !is_plain(request.uri().path()) {
+        return failure::illegal_path(None, app);
+    }
+    let reason = plan::reason_to_pass(&asked(&request));
+    pass::forward_only(app, part, request, reason).await
+}
+
 fn planned(app: &App, venue: Venue, request: &Request<Incoming>) -> Arc<Plan> {
+    let target = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+    app.plans.plan(venue, target, asked(request))
+}
+
+fn asked(request: &Request<Incoming>) -> plan::Request<'_> {
     let uri = request.uri();
     let time_unit = request.headers().get("x-mbx-time-unit");
-    let asked = plan::Request {
+    plan::Request {
         is_get: request.method() == Method::GET,
         path: uri.path(),
         query: uri.query().unwrap_or(""),
         // What is no text is no unit either, and the exchange's to refuse.
         time_unit: time_unit.map(|unit| unit.to_str().unwrap_or("?")),
         binary: request.headers().contains_key("x-mbx-sbe"),
-    };
-    let target = uri.path_and_query().map_or("/", PathAndQuery::as_str);
-    app.plans.plan(venue, target, asked)
+    }
 }
 
 /// Whether a path means the same to everybody: no empty, `.` or `..` segment, in any encoding.

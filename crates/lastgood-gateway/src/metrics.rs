@@ -172,11 +172,12 @@ const BUCKET_GAUGES: [(&str, &str, BucketField); 4] = [
     ("budget_stopped", "1 while the exchange refuses what is counted there", |bucket| u64::from(bucket.stop.is_some())),
 ];
 
-const BUDGET_COUNTERS: [(&str, &str, StandingField); 4] = [
+const BUDGET_COUNTERS: [(&str, &str, StandingField); 5] = [
     ("upstream_calls", "Cacheable requests sent to the exchange", |standing| standing.calls),
     ("upstream_weight", "Request weight spent on them", |standing| standing.buckets[Bucket::Weight as usize].spent),
     ("upstream_pauses", "Pauses (429) that the exchange asked for", |standing| standing.pauses),
     ("upstream_bans", "Bans (418)", |standing| standing.bans),
+    ("upstream_firewall_refusals", "Refusals of the exchange's firewall (403)", |standing| standing.firewalled),
 ];
 
 fn upstream_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use axum::response::Response;
 use http::{HeaderValue, Request, StatusCode};
 use hyper::body::Incoming;
-use lastgood_market::{ExchangeError, Venue};
+use lastgood_market::{ExchangeError, PassOnly, Venue};
 
 use crate::app::{App, Counts};
 use crate::problem;
@@ -44,12 +44,13 @@ pub(crate) async fn admit(
 
 /// A refusal in the shape that the path's users expect.
 fn refuse(app: &App, path: &str, status: StatusCode, detail: &str) -> Response {
-    match Venue::of(path, "") {
-        Some(_) if !app.declared.owns(path) => {
+    let is_of_exchange = Venue::of(path, "").is_some() || PassOnly::of(path).is_some();
+    match is_of_exchange && !app.declared.owns(path) {
+        true => {
             let error = ExchangeError::new(status.as_u16(), -1008, detail);
             plain(status, JSON, error.body().into())
         }
-        _ => problem::problem(status, detail),
+        false => problem::problem(status, detail),
     }
 }
 

@@ -10,14 +10,14 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use http::Request;
 use hyper::body::Incoming;
-use lastgood_market::Venue;
+use lastgood_market::{PassOnly, Venue};
 use tower::ServiceExt as _;
 
 use crate::app::App;
 use crate::cache_api::{self, caller::Peer};
 use crate::{exchange, fear_greed, health, kv, llm, metrics, middleware, openapi, problem, symbols};
 
-/// Every path that the gateway answers: the exchange's, told by [`Venue::of`] alone, and its own. Clones share it all.
+/// Every path that the gateway answers: the exchange's, told by [`Venue::of`] and [`PassOnly::of`] alone, and its own. Clones share it all.
 #[derive(Clone)]
 pub(crate) struct Routes {
     app: Arc<App>,
@@ -38,8 +38,8 @@ fn own_routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         (OPENAPI, get(openapi::openapi)),
         ("/v1/symbols/{market}", get(symbols::symbols)),
         ("/v1/fear-greed", get(fear_greed::fear_greed)),
-        ("/fng/", get(fear_greed::fear_greed)),
-        ("/fng", get(fear_greed::fear_greed)),
+        ("/fng/", get(fear_greed::facade)),
+        ("/fng", get(fear_greed::facade)),
         ("/v1/kv/{region}/{key}", get(kv::get).put(kv::put).delete(kv::delete)),
         ("/v1/llm/{analysis_type}", post(llm::find).put(llm::store).delete(llm::give_up)),
     ];
@@ -66,7 +66,8 @@ impl Routes {
     pub(crate) async fn answer(self, peer: SocketAddr, request: Request<Incoming>) -> Result<Response, Infallible> {
         let Routes { app, own } = self;
         let routed = async |mut request: Request<Incoming>| match exchange_of(&app, &request) {
-            Some(venue) => exchange::exchange(&app, venue, request).await,
+            Some(Part::Market(venue)) => exchange::exchange(&app, venue, request).await,
+            Some(Part::PassOnly(part)) => exchange::pass_only(&app, part, request).await,
             None => {
                 request.extensions_mut().insert(Peer(peer));
                 own.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {})
@@ -76,9 +77,16 @@ impl Routes {
     }
 }
 
-fn exchange_of(app: &App, request: &Request<Incoming>) -> Option<Venue> {
+/// A part of the exchange.
+enum Part {
+    Market(Venue),
+    PassOnly(PassOnly),
+}
+
+fn exchange_of(app: &App, request: &Request<Incoming>) -> Option<Part> {
     let path = request.uri().path();
     let is_of_cache_api = path.strip_prefix(CACHE_API).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     let is_own = is_of_cache_api || path == OPENAPI || app.declared.owns(path);
-    Venue::of(path, request.uri().query().unwrap_or("")).filter(|_| !is_own)
+    let market = Venue::of(path, request.uri().query().unwrap_or("")).map(Part::Market);
+    market.or_else(|| PassOnly::of(path).map(Part::PassOnly)).filter(|_| !is_own)
 }

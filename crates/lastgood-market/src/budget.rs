@@ -69,7 +69,7 @@ pub struct Ask {
 /// The exchange does not want to be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stop {
-    /// [`Reason::RateLimited`] or [`Reason::Banned`].
+    /// [`Reason::RateLimited`], [`Reason::Banned`] or [`Reason::Firewall`].
     pub reason: Reason,
     /// Until when.
     pub until: Timestamp,
@@ -107,6 +107,8 @@ pub struct Standing {
     pub pauses: u64,
     /// Bans (418) since the start.
     pub bans: u64,
+    /// Refusals of the exchange's firewall (403) since the start.
+    pub firewalled: u64,
     /// Whether the exchange as a whole wants to be left alone.
     pub stop: Option<Stop>,
 }
@@ -135,6 +137,7 @@ struct State {
     refused: [u64; 3],
     pauses: u64,
     bans: u64,
+    firewalled: u64,
 }
 
 /// The part of a limit that is left to signed calls, which nothing here holds back, and to others on the address.
@@ -163,6 +166,7 @@ impl Budget {
             refused: [0; 3],
             pauses: 0,
             bans: 0,
+            firewalled: 0,
         };
         Budget { name: name.into(), clock, state: Mutex::new(state), used: AtomicU64::new(0) }
     }
@@ -264,9 +268,14 @@ impl Budget {
         state.good = 0;
         match reason {
             Reason::Banned => state.bans += 1,
+            Reason::Firewall => state.firewalled += 1,
             _ => state.pauses += 1,
         }
-        self.heed(&mut state, stop, "the exchange asks to be left alone")
+        let what = match reason {
+            Reason::Firewall => "the exchange's firewall refuses requests from this address (403)",
+            _ => "the exchange asks to be left alone",
+        };
+        self.heed(&mut state, stop, what)
     }
 
     /// Stops the calls of one bucket, as [`Budget::stop`] does all.
@@ -333,13 +342,18 @@ impl Budget {
             refused: state.refused,
             pauses: state.pauses,
             bans: state.bans,
+            firewalled: state.firewalled,
             stop: state.stop,
         }
     }
 }
 
 fn left_alone(name: &str, stop: Stop, now: Timestamp) -> Error {
-    Error::new(stop.reason, format!("{name} is left alone for now")).with_retry_after(stop.until.since(now))
+    let message = match stop.reason {
+        Reason::Firewall => format!("the firewall of {name} refuses requests from this address"),
+        _ => format!("{name} is left alone for now"),
+    };
+    Error::new(stop.reason, message).with_retry_after(stop.until.since(now))
 }
 
 /// Lengthens a wait by up to a half, or up to a few seconds, by another part for each number in turn.

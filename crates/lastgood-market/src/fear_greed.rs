@@ -42,17 +42,73 @@ pub fn key(site: &str, query: &str) -> String {
     }
 }
 
+/// The values of `date_format`: the API then writes dates instead of seconds since the epoch.
+pub const DATE_FORMATS: [&str; 4] = ["us", "cn", "kr", "world"];
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// JSON, with seconds since the epoch.
+    Json,
+    /// JSON, with dates.
+    Dated,
+    /// The API's `csv`: lines of text.
+    Table,
+}
+
+impl Form {
+    /// As [`check`], for an answer in this form.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, when it is no answer of the index in this form.
+    pub fn check(self, body: &[u8]) -> Result<Duration, String> {
+        match self {
+            Form::Json => check(body),
+            Form::Dated => check_dated(body),
+            Form::Table => check_table(body),
+        }
+    }
+}
+
+fn check_dated(body: &[u8]) -> Result<Duration, String> {
+    let answer: Answer<DatedRow> = read(body)?;
+    let is_date = |text: &str| {
+        (6..=20).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit() || b"-/. ".contains(&byte))
+    };
+    let newest = answer.data.first().ok_or("it holds no reading")?;
+    if answer.data.iter().any(|row| !(0..=100).contains(&row.value)) {
+        return Err("a reading is not within 0 and 100".to_owned());
+    }
+    if answer.data.iter().any(|row| !is_date(&row.timestamp)) {
+        return Err("a reading has no date".to_owned());
+    }
+    Ok(left_until_update(newest.time_until_update))
+}
+
+/// The API puts lines of a reading, a word and a date, in some order, between the brackets of its JSON.
+fn check_table(body: &[u8]) -> Result<Duration, String> {
+    let text = std::str::from_utf8(body).map_err(|_| "it is no text".to_owned())?;
+    // Its errors are JSON, and those of others are pages.
+    if text.trim_start().starts_with('<') || serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() {
+        return Err("it is no table".to_owned());
+    }
+    let is_reading = |field: &str| field.trim().parse::<u8>().is_ok_and(|value| value <= 100);
+    let is_row = |line: &str| line.split(',').count() == 3 && line.split(',').any(is_reading);
+    match text.lines().any(is_row) {
+        // It does not say when the next update is.
+        true => Ok(LEAST),
+        false => Err("it holds no reading".to_owned()),
+    }
+}
+
 /// How long `body` stays true: until the next update that it names, within 60 s and 24 h.
 ///
 /// # Errors
 ///
 /// What is wrong with it, when it is no answer of the index: the API reports errors with status 200.
 pub fn check(body: &[u8]) -> Result<Duration, String> {
-    let answer: Answer = serde_json::from_slice(body).map_err(|why| format!("it is no fear & greed answer: {why}"))?;
-    if let Some(error) = answer.metadata.and_then(|metadata| metadata.error).filter(|error| !error.is_null()) {
-        let error: String = error.to_string().chars().take(200).collect();
-        return Err(format!("the fear & greed API reports the error {error}"));
-    }
+    let answer: Answer<Row> = read(body)?;
     let newest = answer.data.first().ok_or("it holds no reading")?;
     if answer.data.iter().any(|row| !(0..=100).contains(&row.value)) {
         return Err("a reading is not within 0 and 100".to_owned());
@@ -63,21 +119,36 @@ pub fn check(body: &[u8]) -> Result<Duration, String> {
     if answer.data.windows(2).any(|pair| pair[0].timestamp <= pair[1].timestamp) {
         return Err("its readings are not the newest first".to_owned());
     }
-    // An update that is overdue is named with a negative time, or none.
-    let left = newest.time_until_update.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or_default();
-    Ok(Duration::from_secs(left).clamp(LEAST, MOST))
+    Ok(left_until_update(newest.time_until_update))
+}
+
+fn read<'de, R: Deserialize<'de>>(body: &'de [u8]) -> Result<Answer<R>, String> {
+    let answer: Answer<R> =
+        serde_json::from_slice(body).map_err(|why| format!("it is no fear & greed answer: {why}"))?;
+    let reported = answer.metadata.as_ref().and_then(|metadata| metadata.error.as_ref());
+    if let Some(error) = reported.filter(|error| !error.is_null()) {
+        let error: String = error.to_string().chars().take(200).collect();
+        return Err(format!("the fear & greed API reports the error {error}"));
+    }
+    Ok(answer)
+}
+
+/// An update that is overdue is named with a negative time, or none.
+fn left_until_update(seconds: Option<i64>) -> Duration {
+    let left = seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or_default();
+    Duration::from_secs(left).clamp(LEAST, MOST)
 }
 
 /// The readings in a body that passes [`check`], newest first.
 pub fn readings(body: &[u8]) -> Option<Vec<Reading>> {
     check(body).ok()?;
-    let answer: Answer = serde_json::from_slice(body).ok()?;
+    let answer: Answer<Row> = serde_json::from_slice(body).ok()?;
     answer.data.into_iter().map(Row::into_reading).collect()
 }
 
 #[derive(Deserialize)]
-struct Answer {
-    data: Vec<Row>,
+struct Answer<R> {
+    data: Vec<R>,
     metadata: Option<Metadata>,
 }
 
@@ -95,6 +166,15 @@ struct Row {
     #[serde(deserialize_with = "number")]
     timestamp: i64,
     /// Seconds; in the newest row only.
+    #[serde(default, deserialize_with = "number_if_any")]
+    time_until_update: Option<i64>,
+}
+
+#[derive(Deserialize)]
+struct DatedRow {
+    #[serde(deserialize_with = "number")]
+    value: i64,
+    timestamp: String,
     #[serde(default, deserialize_with = "number_if_any")]
     time_until_update: Option<i64>,
 }
@@ -196,6 +276,28 @@ mod tests {
     fn readings_of_another_site_have_keys_of_their_own() {
         assert_eq!(key("api.alternative.me", &query(7)), "limit=7&format=json");
         assert_eq!(key("127.0.0.1:9000", &query(7)), "fng@127.0.0.1:9000?limit=7&format=json");
+    }
+
+    #[test]
+    fn dates_and_tables_are_held_to_their_form() {
+        let dated = r#"{"data":[{"value":"39","value_classification":"Fear","timestamp":"05-02-2025","time_until_update":"99"}]}"#;
+        assert_eq!(Form::Dated.check(dated.as_bytes()), Ok(Duration::from_secs(99)));
+        assert!(Form::Json.check(dated.as_bytes()).is_err());
+        let table = "{\n\"name\": \"Fear and Greed Index\",\n\"data\": [\nfng_value,fng_classification,date\n02-05-2025,39,Fear\n]}";
+        assert_eq!(Form::Table.check(table.as_bytes()), Ok(LEAST));
+        for (form, bad) in [
+            (Form::Dated, r#"{"data":[]}"#),
+            (Form::Dated, r#"{"data":[{"value":"139","timestamp":"05-02-2025"}]}"#),
+            (Form::Dated, r#"{"data":[{"value":"39","timestamp":"soon"}]}"#),
+            (Form::Dated, r#"{"data":[{"value":"39","timestamp":"05-02-2025"}],"metadata":{"error":"no"}}"#),
+            (Form::Table, dated),
+            (Form::Table, "<html>a,1,b</html>"),
+            (Form::Table, "fng_value,fng_classification,date"),
+            (Form::Table, ""),
+        ] {
+            assert!(form.check(bad.as_bytes()).is_err(), "{form:?} {bad}");
+        }
+        assert!(Form::Table.check(b"a,1,\xff").is_err());
     }
 
     #[test]

@@ -39,4 +39,4 @@ pub use self::market::Market;
 pub use self::plan::{Plan, Plans, Request, plan};
 pub use self::region::{Preset, RegionName};
 pub use self::source::Source;
-pub use self::venue::{Bucket, Endpoint, ExchangeError, Venue};
+pub use self::venue::{Bucket, Endpoint, ExchangeError, PassOnly, Venue};

@@ -48,7 +48,7 @@ pub use self::health::{Health, VenueHealth};
 pub use self::trouble::Trouble;
 pub use self::types::{Funding, FundingRate, Symbol, Ticker};
 
-use self::shelf::{Shelf, line};
+use self::shelf::Shelf;
 use self::trouble::Troubles;
 use self::types::Whole;
 

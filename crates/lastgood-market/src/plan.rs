@@ -14,8 +14,11 @@ use crate::source::Source;
 use crate::venue::{Endpoint, Recipe, Venue, Weight, endpoint};
 
 mod memo;
+mod pass;
 
 pub use self::memo::Plans;
+use self::pass::names_signature;
+pub use self::pass::reason_to_pass;
 
 /// What to do with a request.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,8 +54,7 @@ pub fn plan(identities: &Identities, venue: Venue, request: Request<'_>) -> Plan
         return Plan::Pass(BypassReason::Private);
     }
     let Some(endpoint) = endpoint(venue, request.path) else {
-        // Not known to be public, so taken for private.
-        return Plan::Pass(BypassReason::Private);
+        return Plan::Pass(reason_to_pass(&request));
     };
     match endpoint.recipe {
         // Spot refuses parameters that it does not read, futures do not.
@@ -86,14 +88,6 @@ pub fn plan(identities: &Identities, venue: Venue, request: Request<'_>) -> Plan
         }
         _ => question.as_asked(),
     }
-}
-
-/// Whether any parameter is named `signature`, however it is written.
-fn names_signature(query: &str) -> bool {
-    query.split('&').any(|field| {
-        let name = field.split_once('=').map_or(field, |(name, _)| name);
-        percent_encoding::percent_decode_str(name).decode_utf8_lossy().trim().eq_ignore_ascii_case("signature")
-    })
 }
 
 /// Brings `limit` to its one form: clamped where the venue clamps, absent where it is the default.

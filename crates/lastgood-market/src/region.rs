@@ -47,6 +47,7 @@ pub enum RegionName {
     PremiumIndex,
     OpenInterest,
     FuturesData,
+    SystemStatus,
     Symbols,
     FearGreed,
     Llm,
@@ -55,7 +56,7 @@ pub enum RegionName {
 
 impl RegionName {
     /// Every region, in the order of their discriminants.
-    pub const ALL: [RegionName; 19] = [
+    pub const ALL: [RegionName; 20] = [
         RegionName::ExchangeInfo,
         RegionName::TickerPrice,
         RegionName::Ticker24hr,
@@ -71,6 +72,7 @@ impl RegionName {
         RegionName::PremiumIndex,
         RegionName::OpenInterest,
         RegionName::FuturesData,
+        RegionName::SystemStatus,
         RegionName::Symbols,
         RegionName::FearGreed,
         RegionName::Llm,
@@ -95,6 +97,7 @@ impl RegionName {
             RegionName::PremiumIndex => "premium_index",
             RegionName::OpenInterest => "open_interest",
             RegionName::FuturesData => "futures_data",
+            RegionName::SystemStatus => "system_status",
             RegionName::Symbols => "symbols",
             RegionName::FearGreed => "fear_greed",
             RegionName::Llm => "llm",
@@ -123,6 +126,8 @@ impl RegionName {
             RegionName::FundingInfo => (300_000, 300_000, DAY),
             RegionName::OpenInterest => (5_000, 60_000, DAY),
             RegionName::FuturesData => (60_000, 60_000, DAY),
+            // That all is well is not worth knowing for longer.
+            RegionName::SystemStatus => (5_000, 30_000, Keep::For(Duration::from_secs(60))),
             // Trading takes the time that the index itself names instead.
             RegionName::FearGreed => (300_000, 300_000, Keep::Forever),
             RegionName::Llm | RegionName::Other => (300_000, 300_000, DAY),

@@ -2,9 +2,9 @@
 
 use crate::cut::Cut;
 use crate::identity::MICROSECONDS;
-use crate::query::Params;
+use crate::query::{Params, symbol_list};
 use crate::region::RegionName;
-use crate::venue::{Endpoint, Shape, weight_of};
+use crate::venue::{Endpoint, Kind, Recipe, Shape, weight_of};
 
 mod freshness;
 
@@ -25,17 +25,54 @@ pub struct Source {
     pub cut: Cut,
     /// Whether response times are wanted in microseconds.
     pub micros: bool,
-    asked: Asked,
+    pub(crate) asked: Asked,
 }
 
-/// The bounds of the question, as far as they bear on how long the answer stays true.
+/// The bounds of the question: an answer keeps to them, and they bear on how long it stays true.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Asked {
+pub(crate) struct Asked {
     interval: Option<String>,
     limit: Option<u64>,
-    from_id: bool,
+    pub(crate) from_id: Option<u64>,
     start: Option<u64>,
     end: Option<u64>,
+    /// The symbols that are named; all others' rows are somebody else's.
+    pub(crate) symbols: Vec<String>,
+    pub(crate) pair: Option<String>,
+    /// The most rows that the answer may have, where that is certain.
+    pub(crate) most_rows: Option<u64>,
+    /// Whether `type=MINI` is asked for, which leaves fields out.
+    pub(crate) is_mini: bool,
+    /// Whether an array is a list of symbols, which is never empty.
+    pub(crate) lists_symbols: bool,
+    /// Whether only symbols of some kind are wanted: there may be none.
+    pub(crate) is_narrowed: bool,
+}
+
+impl Asked {
+    fn of(endpoint: &Endpoint, params: &Params<'_>) -> Asked {
+        let limit = params.number("limit").or(endpoint.limit.map(|(default, _)| u64::from(default)));
+        let symbols = match (params.get("symbol"), params.get("symbols")) {
+            (Some(symbol), None) => vec![symbol.to_owned()],
+            (None, Some(list)) => symbol_list(list).unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        // Some pages are longer than the default where no limit is given, such as those between two times.
+        let is_certain = params.get("limit").is_some() || endpoint.recipe != Recipe::Page;
+        Asked {
+            interval: params.get("interval").or(params.get("period")).map(str::to_owned),
+            limit,
+            from_id: params.number("fromId"),
+            start: params.number("startTime").map(to_millis),
+            end: params.number("endTime").map(to_millis),
+            symbols,
+            pair: params.get("pair").map(str::to_owned),
+            most_rows: limit.filter(|_| is_certain),
+            is_mini: params.get("type") == Some("MINI"),
+            lists_symbols: matches!(endpoint.content, Kind::Object([(_, Kind::OwnSymbol), ..])),
+            is_narrowed: !params.only(&["symbol", "symbols", "type", "showPermissionSets"]),
+        }
+    }
 }
 
 impl Source {
@@ -61,13 +98,7 @@ impl Source {
             Shape::ObjectForSymbol => Shape::Array,
             known => known,
         };
-        let asked = Asked {
-            interval: params.get("interval").or(params.get("period")).map(str::to_owned),
-            limit: params.number("limit").or(endpoint.limit.map(|(default, _)| u64::from(default))),
-            from_id: params.get("fromId").is_some(),
-            start: params.number("startTime").map(to_millis),
-            end: params.number("endTime").map(to_millis),
-        };
+        let asked = Asked::of(endpoint, params);
         let query = params.to_query();
         let (key, weight) = (key(exchange, endpoint, &query, micros), weight_of(endpoint, params));
         Source { endpoint, key, weight, query, shape, cut: Cut::Whole, micros, asked }

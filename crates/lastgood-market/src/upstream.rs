@@ -14,8 +14,7 @@ use tokio::sync::Notify;
 
 use crate::budget::{Ask, Heat, Spent};
 use crate::validate::Fetched;
-use crate::{Bucket, Budget, Priority, RegionName, Venue};
-use crate::{Identities, Source};
+use crate::{Bucket, Budget, Identities, PassOnly, Priority, RegionName, Source, Venue};
 
 mod asker;
 mod bans;
@@ -36,7 +35,9 @@ pub use self::client::{RequestBody, strip_hop_by_hop};
 pub use self::exchange::{Mixed, exchange_of, mixed, own_name};
 pub use self::health::{CallResult, Health};
 pub use self::offset::ClockOffset;
-pub use self::options::{BaseUrl, COIN_BASES, FUTURES_BASES, NoBaseUrl, Options, SPOT_BASES};
+pub use self::options::{
+    BaseUrl, COIN_BASES, FUTURES_BASES, NoBaseUrl, OPTIONS_BASE, Options, PORTFOLIO_BASE, SPOT_BASES,
+};
 pub use self::remembered::remember_identities;
 pub use self::site::Site;
 pub use self::watch::{share_bans, watch_health};
@@ -55,6 +56,7 @@ const ATTEMPT: Duration = Duration::from_secs(3);
 pub struct Upstreams {
     client: HttpClient,
     venues: [VenueUpstream; 3],
+    pass_only: [VenueUpstream; 2],
     /// How often keys are asked for: under scarcity the hot ones are refreshed first.
     pub heat: Heat,
     /// How far the exchange's clock is from ours. One for all: theirs go together.
@@ -110,6 +112,11 @@ impl Upstreams {
             client: client::client(options.connect_timeout)?,
             venues: Venue::ALL.map(|venue| VenueUpstream::new(venue, identities.name(venue), options, clock)),
             identities,
+            pass_only: PassOnly::ALL.map(|part| {
+                let (bases, named) = (options.pass_only_bases(part), (part.as_str(), Venue::Spot));
+                let exchange = bases.first().map(own_name).unwrap_or_default();
+                VenueUpstream::at(bases, named, &exchange, options, clock)
+            }),
             heat: Heat::new(),
             clock_offset: ClockOffset::default(),
             clock: clock.clone(),
@@ -271,7 +278,7 @@ impl Upstreams {
         let news = match status {
             418 => base.budget.stop(Reason::Banned, wait),
             429 => base.budget.stop(Reason::RateLimited, wait),
-            403 => base.budget.stop(Reason::RateLimited, WAF_PAUSE),
+            403 => base.budget.stop(Reason::Firewall, WAF_PAUSE),
             _ => false,
         };
         if news {
@@ -286,13 +293,39 @@ impl Upstreams {
     ///
     /// When no base answered, and whether the request may have reached one.
     pub async fn forward(&self, venue: Venue, request: Request<RequestBody>) -> Result<Response<Incoming>, Unanswered> {
+        self.forward_to(self.venue(venue), request).await
+    }
+
+    /// As [`Upstreams::forward`], to a part of the exchange that is only passed to.
+    ///
+    /// # Errors
+    ///
+    /// As [`Upstreams::forward`].
+    pub async fn forward_only(
+        &self,
+        part: PassOnly,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, Unanswered> {
+        self.forward_to(&self.pass_only[part as usize], request).await
+    }
+
+    /// Whether there is a host to pass requests of this part to.
+    pub fn passes(&self, part: PassOnly) -> bool {
+        !self.pass_only[part as usize].bases.is_empty()
+    }
+
+    async fn forward_to(
+        &self,
+        upstream: &VenueUpstream,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, Unanswered> {
         let (mut head, body) = request.into_parts();
         let target = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         strip_hop_by_hop(&mut head.headers);
         head.headers.remove(header::HOST);
         let mut body = Some(body);
         let mut not_sent = "no upstream is configured".to_owned();
-        for base in self.venue(venue).in_order() {
+        for base in upstream.in_order() {
             head.uri = join(&base.url, target.as_str()).map_err(Unanswered::NotSent)?;
             // A body can be sent once; without one the next base may be tried.
             let body_now = body.take().unwrap_or_else(client::no_body);

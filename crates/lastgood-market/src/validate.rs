@@ -5,11 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use lastgood::{Error, Reason, Timestamp, Value};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
-use crate::cut::{Index, count_and_last};
 use crate::source::Source;
-use crate::venue::{Recipe, Shape};
+
+mod content;
 
 /// An HTTP answer of the exchange, read to its end.
 #[derive(Clone, Debug)]
@@ -42,7 +41,7 @@ impl Fetched {
     /// # Errors
     ///
     /// [`Reason::NotFound`] with the exchange's own answer when it refused the question; [`Reason::RateLimited`] and
-    /// [`Reason::Banned`] with the time to wait; [`Reason::Upstream`] for its own trouble; [`Reason::Malformed`] for
+    /// [`Reason::Banned`] with the time to wait; [`Reason::Firewall`]; [`Reason::Upstream`] for its own trouble; [`Reason::Malformed`] for
     /// anything that is not of the shape asked for.
     pub fn into_value(self, source: &Source, now: Timestamp) -> Result<Value, Error> {
         if self.status != 200 {
@@ -75,6 +74,9 @@ impl Fetched {
             (429, _) | (_, -1003) => {
                 Error::new(Reason::RateLimited, "the exchange asks for a pause").with_retry_after(wait())
             }
+            (403, _) => {
+                Error::new(Reason::Firewall, "the exchange's firewall refuses requests from this address (403)")
+            }
             // A verdict on the question, unless the code is of the exchange's own trouble.
             (400 | 404, code) if code < 0 && !matches!(code, -1000 | -1001 | -1007 | -1008) => {
                 Error::new(Reason::NotFound, format!("the exchange refused the question with {code}"))
@@ -106,66 +108,11 @@ pub fn banned_until(msg: &str) -> Option<Timestamp> {
 
 /// What is wrong with a good-looking answer, as the end of a sentence.
 fn fault(fetched: &Fetched, source: &Source) -> Option<String> {
-    let body = &fetched.body;
     if !fetched.content_type.to_ascii_lowercase().contains("json") {
-        return Some(format!("has the content type {:?}", fetched.content_type));
+        return Some(format!("is {:?}, not JSON", fetched.content_type));
     }
-    if let Err(why) = serde_json::from_slice::<IgnoredAny>(body) {
-        return Some(format!("is no whole JSON: {why}"));
-    }
-    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
-    let fits = match source.shape {
-        Shape::Object => first == Some(&b'{'),
-        Shape::Array => first == Some(&b'['),
-        Shape::Any | Shape::ObjectForSymbol => matches!(first, Some(b'{' | b'[')),
-    };
-    if !fits {
-        return Some("is not of the shape that was asked for".to_owned());
-    }
-    content_fault(body, source).map(str::to_owned)
-}
-
-/// What is wrong with the content, where its kind must never be empty or lack its core.
-fn content_fault(body: &[u8], source: &Source) -> Option<&'static str> {
-    #[derive(Deserialize)]
-    struct Book {
-        #[serde(rename = "bids")]
-        _bids: Vec<IgnoredAny>,
-        #[serde(rename = "asks")]
-        _asks: Vec<IgnoredAny>,
-    }
-    match (source.endpoint.recipe, source.shape) {
-        (Recipe::ExchangeInfo, _) if source.query.is_empty() && Index::of(body).is_none_or(|i| i.is_empty()) => {
-            Some("lists no symbols")
-        }
-        // There may be no symbol of a status.
-        (Recipe::Ticker, Shape::Array) if source.query.contains("symbolStatus=") => None,
-        (Recipe::Ticker, Shape::Array) if count_and_last(body).is_none_or(|(rows, _)| rows == 0) => {
-            Some("is an empty list of all symbols")
-        }
-        (Recipe::Ticker, Shape::Object) if !has_symbol(body) => Some("names no symbol"),
-        (Recipe::Depth, _) if serde_json::from_slice::<Book>(body).is_err() => Some("is no order book"),
-        (Recipe::Klines, _) if !ends_in_a_candle(body) => Some("does not end in a candle"),
-        _ => None,
-    }
-}
-
-fn has_symbol(body: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Named {
-        #[serde(rename = "symbol")]
-        _symbol: String,
-    }
-    serde_json::from_slice::<Named>(body).is_ok()
-}
-
-/// An empty list is an answer: there may be no candles in the range.
-fn ends_in_a_candle(body: &[u8]) -> bool {
-    match count_and_last(body) {
-        Some((_, Some(row))) => serde_json::from_slice::<Vec<IgnoredAny>>(row).is_ok_and(|row| row.len() >= 11),
-        Some((_, None)) => true,
-        None => false,
-    }
+    let Ok(text) = std::str::from_utf8(&fetched.body) else { return Some("is no UTF-8".to_owned()) };
+    content::check(text, source.shape, source.endpoint.content, &source.asked).err()
 }
 
 #[cfg(test)]
@@ -233,8 +180,8 @@ mod tests {
     }
 
     #[test]
-    fn a_waf_page_is_the_exchanges_trouble() {
+    fn a_page_of_the_firewall_is_told_as_that() {
         let page = Fetched { content_type: "text/html".to_owned(), ..answer(403, "<html>denied</html>") };
-        assert_eq!(reason("/api/v3/avgPrice?symbol=X", page), Some(Reason::Upstream));
+        assert_eq!(reason("/api/v3/avgPrice?symbol=X", page), Some(Reason::Firewall));
     }
 }

@@ -3,11 +3,15 @@
 use std::fmt;
 
 mod bucket;
+mod content;
 mod endpoints;
+mod pass_only;
 mod weight;
 
 pub use self::bucket::Bucket;
+pub use self::content::Kind;
 pub use self::endpoints::{ENDPOINTS, endpoint};
+pub use self::pass_only::PassOnly;
 pub use self::weight::{Weight, weight_of};
 
 use crate::region::RegionName;
@@ -15,7 +19,7 @@ use crate::region::RegionName;
 /// A market of the exchange, each with hosts and limits of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Venue {
-    /// Spot: `/api`, `/sapi`.
+    /// Spot: `/api`, `/sapi`, `/wapi`.
     Spot,
     /// USD-M futures: `/fapi`, `/futures/data`.
     Futures,
@@ -50,7 +54,7 @@ impl Venue {
     pub fn of(path: &str, query: &str) -> Option<Venue> {
         let (_, rest) = path.split_once('/').filter(|(before, _)| before.is_empty())?;
         match rest.split_once('/')?.0 {
-            "api" | "sapi" => Some(Venue::Spot),
+            "api" | "sapi" | "wapi" => Some(Venue::Spot),
             "fapi" => Some(Venue::Futures),
             "dapi" => Some(Venue::Coin),
             "futures" if rest.starts_with("futures/data/") => Some(futures_data_venue(query)),
@@ -123,6 +127,8 @@ pub struct Endpoint {
     pub weight: Weight,
     /// What a good answer looks like.
     pub shape: Shape,
+    /// What it must contain; where it is an array, each of its rows.
+    pub content: &'static Kind,
     /// Whether the used-weight header of its answers can be believed; the exchange documents two that cannot.
     pub states_weight: bool,
 }

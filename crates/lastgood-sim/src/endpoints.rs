@@ -1,6 +1,7 @@
 //! The endpoint table: every public path with its weight, its parameters and who answers it.
 
 mod klines;
+mod reference;
 mod ticker;
 mod weights;
 
@@ -8,7 +9,7 @@ use std::sync::Arc;
 
 use self::klines::candles;
 use self::ticker::ticker;
-use self::weights::{book_weight, day_weight, depth_weight, klines_weight, price_weight, window_weight};
+use self::weights::{book_weight, day_weight, depth_weight, klines_weight, price_weight, rules_weight, window_weight};
 use crate::catalogue::Catalogue;
 use crate::content::Content;
 use crate::funding::{self, Range, STATISTICS_KEPT};
@@ -49,6 +50,7 @@ pub(crate) struct Endpoint {
 
 const ALL: &[Venue] = &Venue::ALL;
 const SPOT: &[Venue] = &[Venue::Spot];
+const FUTURES: &[Venue] = &[Venue::Futures];
 const CONTRACTS: &[Venue] = &[Venue::Futures, Venue::Coin];
 const CANDLES: &[&str] = &["symbol", "interval", "startTime", "endTime", "timeZone", "limit"];
 const CONTRACT_CANDLES: &[&str] = &["symbol", "pair", "contractType", "interval", "startTime", "endTime", "limit"];
@@ -82,6 +84,18 @@ static ENDPOINTS: &[Endpoint] = &[
     Endpoint { venues: CONTRACTS, name: "premiumIndex", params: &["symbol", "pair"], weight: |_, p| if p.get("symbol").is_some() { 1 } else { 10 }, answer: ticker },
     Endpoint { venues: CONTRACTS, name: "fundingRate", params: &["symbol", "startTime", "endTime", "limit"], weight: |_, _| 0, answer: funding_rate },
     Endpoint { venues: CONTRACTS, name: "fundingInfo", params: &[], weight: |_, _| 0, answer: funding_info },
+    Endpoint { venues: SPOT, name: "executionRules", params: &["symbol", "symbols", "symbolStatus"], weight: rules_weight, answer: reference::execution_rules },
+    Endpoint { venues: SPOT, name: "referencePrice", params: &["symbol"], weight: |_, _| 2, answer: reference::reference_price },
+    Endpoint { venues: SPOT, name: "referencePrice/calculation", params: &["symbol", "symbolStatus"], weight: |_, _| 2, answer: reference::reference_calculation },
+    Endpoint { venues: SPOT, name: "historicalBlockTrades", params: &["symbol", "fromId", "limit"], weight: |_, _| 25, answer: reference::block_trades },
+    Endpoint { venues: SPOT, name: SYSTEM_STATUS, params: &[], weight: |_, _| 1, answer: reference::system_status },
+    Endpoint { venues: FUTURES, name: "rpiDepth", params: &["symbol", "limit"], weight: |_, _| 20, answer: reference::rpi_depth },
+    Endpoint { venues: CONTRACTS, name: "constituents", params: &["symbol"], weight: |_, _| 2, answer: reference::constituents },
+    Endpoint { venues: FUTURES, name: "indexInfo", params: &["symbol"], weight: |_, _| 1, answer: reference::index_info },
+    Endpoint { venues: FUTURES, name: "assetIndex", params: &["symbol"], weight: |_, p| if p.get("symbol").is_some() { 1 } else { 10 }, answer: reference::asset_index },
+    Endpoint { venues: FUTURES, name: "insuranceBalance", params: &["symbol"], weight: |_, p| if p.get("symbol").is_some() { 1 } else { 40 }, answer: reference::insurance },
+    Endpoint { venues: FUTURES, name: "symbolAdlRisk", params: &["symbol"], weight: |_, _| 1, answer: reference::adl_risk },
+    Endpoint { venues: FUTURES, name: "tradingSchedule", params: &[], weight: |_, _| 5, answer: reference::schedule },
     Endpoint { venues: CONTRACTS, name: "openInterest", params: &["symbol"], weight: |_, _| 1, answer: |c| Ok(funding::open_interest(c.symbol()?, c.now).into()) },
 ];
 
@@ -96,6 +110,13 @@ const STATISTICS: &[&str] = &[
     "basis",
 ];
 
+/// Prices that contracts were delivered at.
+static DELIVERY_PRICE: Endpoint =
+    Endpoint { venues: CONTRACTS, name: "", params: &["pair"], weight: |_, _| 0, answer: reference::delivery_prices };
+
+/// Under `/sapi`, unlike all else that is public.
+pub(crate) const SYSTEM_STATUS: &str = "system/status";
+
 /// All of that is asked for in the same way.
 static STATISTIC: Endpoint = Endpoint {
     venues: CONTRACTS,
@@ -108,6 +129,7 @@ static STATISTIC: Endpoint = Endpoint {
 /// The endpoint of a name on a venue; version zero is `/futures/data`, which has none.
 pub(crate) fn endpoint(venue: Venue, version: u8, name: &str) -> Option<&'static Endpoint> {
     match version {
+        0 if name == "delivery-price" => Some(&DELIVERY_PRICE),
         0 => STATISTICS.contains(&name).then_some(&STATISTIC),
         _ => ENDPOINTS.iter().find(|endpoint| endpoint.name == name && endpoint.venues.contains(&venue)),
     }
@@ -216,7 +238,11 @@ fn depth(context: &Context<'_>) -> Result<Content, ApiError> {
             }
         }
     };
-    Ok(market::depth(symbol, levels, context.now).into())
+    depth_of(context, levels)
+}
+
+fn depth_of(context: &Context<'_>, levels: usize) -> Result<Content, ApiError> {
+    Ok(market::depth(context.symbol()?, levels, context.now).into())
 }
 
 fn trades(context: &Context<'_>) -> Result<Content, ApiError> {

@@ -117,6 +117,26 @@ pub(crate) fn open_interest(symbol: &Symbol, now: u64) -> String {
     format!(r#"{{"openInterest":"{amount:.3}","symbol":"{}",{pair}"time":{at}}}"#, symbol.name)
 }
 
+/// COIN-M's statistics are of pairs, and count contracts.
+fn coin_statistic(kind: &str, symbol: &Symbol, (at, share, ratio): (u64, f64, &str)) -> serde_json::Value {
+    let (pair, contract) = (&symbol.pair, symbol.contract.as_str());
+    let (long, short) = (format!("{share:.4}"), format!("{:.4}", 1.0 - share));
+    match kind {
+        "openInterestHist" => {
+            json!({"pair": pair, "contractType": contract, "sumOpenInterest": format!("{:.0}", share * 20_000.0), "sumOpenInterestValue": format!("{:.8}", share * 200.0), "timestamp": at})
+        }
+        "takerBuySellVol" => {
+            json!({"pair": pair, "contractType": contract, "takerBuyVol": format!("{:.0}", share * 900.0), "takerSellVol": format!("{:.0}", (1.0 - share) * 900.0), "takerBuyVolValue": long, "takerSellVolValue": short, "timestamp": at})
+        }
+        "topLongShortPositionRatio" => {
+            json!({"pair": pair, "longShortRatio": ratio, "longPosition": long, "shortPosition": short, "timestamp": at})
+        }
+        _ => {
+            json!({"pair": pair, "longShortRatio": ratio, "longAccount": long, "shortAccount": short, "timestamp": at})
+        }
+    }
+}
+
 /// One row a period of the statistics under `/futures/data`; some periods are missing, as they are.
 pub(crate) fn statistics(kind: &str, symbol: &Symbol, period: u64, range: &Range, now: u64) -> String {
     let last = range.end.unwrap_or(now).min(now) / period;
@@ -131,6 +151,7 @@ pub(crate) fn statistics(kind: &str, symbol: &Symbol, period: u64, range: &Range
         let share = fraction(symbol.salt, 51, number) * 0.4 + 0.3;
         let ratio = format!("{:.4}", share / (1.0 - share));
         let row = match kind {
+            _ if symbol.venue == Venue::Coin && kind != "basis" => coin_statistic(kind, symbol, (at, share, &ratio)),
             "openInterestHist" => {
                 json!({"symbol": symbol.name, "sumOpenInterest": format!("{:.8}", share * 20_000.0), "sumOpenInterestValue": format!("{:.8}", share * 20_000.0 * price(symbol, at)), "CMCCirculatingSupply": "19000000.00000000", "timestamp": at})
             }

@@ -285,6 +285,8 @@ fn split(path: &str) -> (Option<&str>, u8) {
     let versions = [("/api/v3/", 3), ("/fapi/v1/", 1), ("/fapi/v2/", 2), ("/dapi/v1/", 1), ("/futures/data/", 0)];
     let found = versions.into_iter().find_map(|(prefix, version)| Some((path.strip_prefix(prefix)?, version)));
     match found {
+        None if path == "/sapi/v1/system/status" => (Some(endpoints::SYSTEM_STATUS), 1),
+        Some((endpoints::SYSTEM_STATUS, version)) => (None, version),
         // Only prices have a second version.
         Some((name, 2)) if name != "ticker/price" => (None, 2),
         Some((name, version)) => (Some(name), version),

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::Venue;
 use crate::catalogue::Catalogue;
 use crate::params::{ApiError, Params, find};
+use crate::tape::{self, Page};
 
 /// An API key of the simulated exchange. These are the same in every simulator and open nothing anywhere else.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +79,13 @@ const SIGNED: &[(&str, &str, u32, bool)] = &[
     ("GET", "/api/v3/myTrades", 20, true),
     ("GET", "/sapi/v1/capital/config/getall", 10, true),
     ("GET", "/sapi/v1/account/apiRestrictions", 1, true),
+    ("GET", "/sapi/v1/asset/tradeFee", 1, true),
+    ("GET", "/sapi/v1/margin/allPairs", 1, false),
     ("POST PUT DELETE", "/api/v3/userDataStream", 2, false),
+    ("POST PUT DELETE", "/fapi/v1/listenKey", 1, false),
+    ("POST PUT DELETE", "/dapi/v1/listenKey", 1, false),
+    ("GET", "/fapi/v1/historicalTrades", 20, false),
+    ("GET", "/dapi/v1/historicalTrades", 20, false),
     ("GET", "/fapi/v2/account", 5, true),
     ("GET", "/fapi/v3/account", 5, true),
     ("GET", "/fapi/v2/balance", 5, true),
@@ -117,8 +124,12 @@ impl Accounts {
             "/api/v3/account" => spot_account(uid, request.now),
             "/sapi/v1/capital/config/getall" => coins(account),
             "/sapi/v1/account/apiRestrictions" => json!({"ipRestrict": false, "createTime": 1_600_000_000_000_u64, "enableReading": true}),
-            "/api/v3/userDataStream" if request.method != "POST" => json!({}),
-            "/api/v3/userDataStream" => json!({"listenKey": format!("listen{uid}keythatisasecret")}),
+            "/fapi/v1/historicalTrades" => return old_trades(Venue::Futures, request, &params),
+            "/dapi/v1/historicalTrades" => return old_trades(Venue::Coin, request, &params),
+            "/sapi/v1/margin/allPairs" => margin_pairs(request.catalogue),
+            "/sapi/v1/asset/tradeFee" => trade_fees(request.catalogue, &params)?,
+            "/api/v3/userDataStream" | "/fapi/v1/listenKey" | "/dapi/v1/listenKey" if request.method != "POST" => json!({}),
+            "/api/v3/userDataStream" | "/fapi/v1/listenKey" | "/dapi/v1/listenKey" => json!({"listenKey": format!("listen{uid}keythatisasecret")}),
             "/fapi/v2/positionRisk" | "/fapi/v3/positionRisk" => json!([]),
             "/fapi/v2/balance" | "/fapi/v3/balance" | "/dapi/v1/balance" => json!([futures_asset(account)]),
             _ => json!({"uid": uid, "feeTier": 0, "canTrade": true, "canDeposit": true, "canWithdraw": true, "updateTime": 0, "totalWalletBalance": format!("{}.00000000", 5_000 * (account + 1)), "totalInitialMargin": "0.00000000", "totalMaintMargin": "0.00000000", "totalMarginBalance": format!("{}.00000000", 5_000 * (account + 1)), "totalUnrealizedProfit": "0.00000000", "availableBalance": format!("{}.00000000", 5_000 * (account + 1)), "assets": [futures_asset(account)], "positions": []}),
@@ -246,6 +257,33 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
     (digits.len().is_multiple_of(2) && digits.iter().all(u8::is_ascii_hexdigit)).then_some(())?;
     digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+}
+
+/// Trades of a futures market from a number on: public, but for those with a key.
+fn old_trades(venue: Venue, request: &SignedRequest<'_>, params: &Params) -> Result<String, ApiError> {
+    let symbol = params.symbol(request.catalogue, venue)?;
+    let (from, limit) = (params.number("fromId")?, params.limit(venue, 500, 1_000)?);
+    Ok(tape::trades(symbol, &Page { from, start: None, end: None, limit, micros: false }, request.now))
+}
+
+/// Every third spot pair is traded on margin.
+fn margin_pairs(catalogue: &Catalogue) -> Value {
+    let pairs = catalogue.trading(Venue::Spot).step_by(3).enumerate().map(|(number, symbol)| {
+        json!({
+            "base": symbol.base, "id": 351_637_150_141_315_861_u64 + number as u64, "isBuyAllowed": true,
+            "isMarginTrade": true, "isSellAllowed": true, "quote": symbol.quote, "symbol": symbol.name,
+        })
+    });
+    pairs.collect()
+}
+
+fn trade_fees(catalogue: &Catalogue, params: &Params) -> Result<Value, ApiError> {
+    let symbols: Vec<_> = match params.get("symbol") {
+        Some(name) => vec![find(catalogue, Venue::Spot, name)?],
+        None => catalogue.trading(Venue::Spot).collect(),
+    };
+    let fee = |symbol: &crate::symbols::Symbol| json!({"symbol": symbol.name, "makerCommission": "0.001", "takerCommission": "0.001"});
+    Ok(symbols.into_iter().map(fee).collect())
 }
 
 fn spot_account(uid: usize, now: u64) -> Value {

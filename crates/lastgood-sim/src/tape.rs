@@ -62,6 +62,27 @@ pub(crate) fn trades(symbol: &Symbol, page: &Page, now: u64) -> String {
     })
 }
 
+/// Block trades are as far apart, in ms.
+const BLOCK_EVERY: u64 = 3_600_000;
+
+/// The page's block trades, from a number on.
+pub(crate) fn block_trades(symbol: &Symbol, page: &Page, now: u64) -> String {
+    let last = now.saturating_sub(symbol.listed_at) / BLOCK_EVERY;
+    array((page.from.unwrap_or(0).max(1)..=last).take(page.limit), |out, id| {
+        let time = symbol.listed_at + id * BLOCK_EVERY;
+        let (cost, amount) = (price(symbol, time), fraction(symbol.salt, 25, id) * 900.0 + 100.0);
+        let _ = write!(
+            out,
+            r#"{{"id":{id},"price":"{}","qty":"{}","quoteQty":"{}","time":{},"isBuyerMaker":{}}}"#,
+            text(symbol, cost),
+            quantity(symbol, amount),
+            quantity(symbol, amount * cost),
+            page.stamp(time),
+            one_in(2, symbol.salt, 26, id),
+        );
+    })
+}
+
 /// The page's trades in threes: from a number on, within bounds of time, or the newest.
 pub(crate) fn agg_trades(symbol: &Symbol, page: &Page, now: u64) -> String {
     let earliest = trade_time(symbol, AGGREGATED - 1);

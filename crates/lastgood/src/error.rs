@@ -27,6 +27,8 @@ pub enum Reason {
     RateLimited,
     /// The source has banned us for a time (418).
     Banned,
+    /// A firewall in front of the source refused us (403). It says nothing about limits, and names no time.
+    Firewall,
     /// Too many loads are under way already; this one was not begun.
     Overloaded,
     /// The loader panicked.
@@ -42,7 +44,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for metrics that want to exist before they happen.
-    pub const ALL: [Reason; 14] = [
+    pub const ALL: [Reason; 15] = [
         Reason::NotFound,
         Reason::Unreachable,
         Reason::TimedOut,
@@ -52,6 +54,7 @@ impl Reason {
         Reason::Outdated,
         Reason::RateLimited,
         Reason::Banned,
+        Reason::Firewall,
         Reason::Overloaded,
         Reason::Panicked,
         Reason::Abandoned,
@@ -71,6 +74,7 @@ impl Reason {
             Reason::Outdated => "outdated",
             Reason::RateLimited => "rate-limited",
             Reason::Banned => "banned",
+            Reason::Firewall => "firewall",
             Reason::Overloaded => "overloaded",
             Reason::Panicked => "panicked",
             Reason::Abandoned => "abandoned",

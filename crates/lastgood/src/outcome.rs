@@ -46,10 +46,14 @@ pub enum Outcome {
 pub enum BypassReason {
     /// The cache is switched off.
     Disabled,
-    /// A signed or otherwise private request.
+    /// A request of an account: signed, changing something, or about what an account has.
     Private,
-    /// Nothing that is ever cached: time, unknown paths, methods that change something.
+    /// Public data that is given only to those who have an API key.
+    NeedsKey,
+    /// Public data that is never cached: the time, binary forms.
     Uncacheable,
+    /// A path that is not known. It may be public.
+    Unlisted,
 }
 
 impl BypassReason {
@@ -58,7 +62,9 @@ impl BypassReason {
         match self {
             BypassReason::Disabled => "disabled",
             BypassReason::Private => "private",
+            BypassReason::NeedsKey => "needs-key",
             BypassReason::Uncacheable => "uncacheable",
+            BypassReason::Unlisted => "unlisted",
         }
     }
 }

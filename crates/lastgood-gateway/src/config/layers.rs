@@ -375,7 +375,7 @@ mod tests {
     const DECLARED_KEYS: &str = "url max_connections statement_timeout endpoint region access_key secret_key service_account headers \
         timeout allow_private path description tags hash_parameters warm warm_every type max_length pattern case min max default \
         optional choices bucket object select take keep next_on_missing database sql rows count api query expect is fields \
-        not_fields fresh_for_field";
+        not_fields refuse fresh_for_field";
 
     fn message(file: &str) -> String {
         resolve_from(file, &[], &[]).expect_err(file).to_string()

@@ -7,7 +7,8 @@ use super::problem::Wrong;
 use super::value::Raw;
 
 /// Paths that the gateway adds itself.
-const ADDED_BY_THE_GATEWAY: [&str; 7] = ["/api", "/api/v3", "/fapi", "/fapi/v1", "/fapi/v2", "/dapi", "/dapi/v1"];
+const ADDED_BY_THE_GATEWAY: [&str; 11] =
+    ["/api", "/api/v3", "/fapi", "/fapi/v1", "/fapi/v2", "/dapi", "/dapi/v1", "/eapi", "/eapi/v1", "/papi", "/papi/v1"];
 
 /// Which schemes an upstream may have.
 #[derive(Debug, Clone, Copy)]

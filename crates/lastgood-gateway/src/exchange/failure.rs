@@ -4,7 +4,7 @@ use axum::response::Response;
 use http::{HeaderValue, StatusCode};
 use lastgood::{Error, Reason};
 use lastgood_market::upstream::Unanswered;
-use lastgood_market::{ExchangeError, Venue};
+use lastgood_market::{ExchangeError, PassOnly, Venue};
 
 use super::answer::state_weight;
 use crate::app::App;
@@ -68,23 +68,38 @@ fn shaped(error: &ExchangeError) -> Response {
 }
 
 /// An error about the request, with the headers that every answer has.
-fn refused(app: &App, venue: Venue, error: &ExchangeError, detail: &'static str) -> Response {
+fn refused(app: &App, venue: Option<Venue>, error: &ExchangeError, detail: &'static str) -> Response {
     let mut response = shaped(error);
     let headers = response.headers_mut();
     headers.insert(X_CACHE, HeaderValue::from_static("PASS"));
     headers.insert(CACHE_STATUS, HeaderValue::from_static(detail));
-    state_weight(headers, app, venue, app.clock.now());
+    if let Some(venue) = venue {
+        state_weight(headers, app, venue, app.clock.now());
+    }
     response
 }
 
+/// A part of the exchange that has no host here: another exchange's than that of the markets is never taken instead.
+pub(super) fn no_upstream(part: PassOnly) -> Response {
+    let (path, key) = match part {
+        PassOnly::Options => ("/eapi", "binance.options_url"),
+        PassOnly::Portfolio => ("/papi", "binance.portfolio_url"),
+    };
+    shaped(&ExchangeError::new(
+        404,
+        -1000,
+        format!("lastgood passes {path} on only where it knows the exchange's host for it; set {key}."),
+    ))
+}
+
 /// A path that different programs would read differently is passed to nobody.
-pub(super) fn illegal_path(venue: Venue, app: &App) -> Response {
+pub(super) fn illegal_path(venue: Option<Venue>, app: &App) -> Response {
     let error = ExchangeError::new(400, -1100, "Illegal characters found in the path.");
     refused(app, venue, &error, "lastgood; detail=refused")
 }
 
 /// A request that was passed on and not answered. An order's fate may be unknown, and the answer says so.
-pub(super) fn unanswered(app: &App, venue: Venue, why: &Unanswered) -> Response {
+pub(super) fn unanswered(app: &App, venue: Option<Venue>, why: &Unanswered) -> Response {
     let error = match why {
         Unanswered::NotSent(why) => {
             ExchangeError::new(503, -1001, format!("The request was not sent to the exchange: {why}."))
@@ -101,7 +116,7 @@ pub(super) fn unanswered(app: &App, venue: Venue, why: &Unanswered) -> Response 
 }
 
 /// A body above the limit.
-pub(super) fn too_large(app: &App, venue: Venue) -> Response {
+pub(super) fn too_large(app: &App, venue: Option<Venue>) -> Response {
     let limit = app.limits.max_body_bytes;
     let error = ExchangeError::new(413, -1100, format!("The body is larger than limits.max_body_bytes, {limit}."));
     refused(app, venue, &error, "lastgood; detail=refused")

@@ -7,8 +7,8 @@ use http::{HeaderValue, Request};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use lastgood::BypassReason;
-use lastgood_market::Venue;
 use lastgood_market::upstream::{RequestBody, Unanswered, strip_hop_by_hop};
+use lastgood_market::{PassOnly, Venue};
 
 use super::failure;
 use crate::app::{App, Counts};
@@ -16,14 +16,56 @@ use crate::response::label::{CACHE_STATUS, X_CACHE};
 
 /// Sends a request on and its answer back. Nothing is retried, nothing is queued.
 pub(super) async fn forward(app: &App, venue: Venue, request: Request<Incoming>, reason: BypassReason) -> Response {
-    Counts::add(&app.counts.passed, 1);
-    // What is public is nobody's order: the exchange's pause or ban is heeded for it too.
-    if let Some(error) = app.upstreams.venue(venue).held_back().filter(|_| reason == BypassReason::Uncacheable) {
+    // What is known to be market data is no order: the exchange's pause or ban is heeded for it too.
+    let is_held_back = matches!(reason, BypassReason::Uncacheable | BypassReason::NeedsKey);
+    if let Some(error) = app.upstreams.venue(venue).held_back().filter(|_| is_held_back) {
+        Counts::add(&app.counts.passed, 1);
         return failure::fail(app, venue, &error);
     }
+    passed(app, To::Market(venue), request, reason).await
+}
+
+/// As [`forward`], to a part of the exchange that nothing is cached of.
+pub(super) async fn forward_only(
+    app: &App,
+    part: PassOnly,
+    request: Request<Incoming>,
+    reason: BypassReason,
+) -> Response {
+    if !app.upstreams.passes(part) {
+        return failure::no_upstream(part);
+    }
+    passed(app, To::PassOnly(part), request, reason).await
+}
+
+/// Whom a request is passed to.
+#[derive(Clone, Copy)]
+enum To {
+    Market(Venue),
+    PassOnly(PassOnly),
+}
+
+impl To {
+    fn venue(self) -> Option<Venue> {
+        match self {
+            To::Market(venue) => Some(venue),
+            To::PassOnly(_) => None,
+        }
+    }
+
+    async fn send(self, app: &App, request: Request<RequestBody>) -> Result<http::Response<Incoming>, Unanswered> {
+        match self {
+            To::Market(venue) => app.upstreams.forward(venue, request).await,
+            To::PassOnly(part) => app.upstreams.forward_only(part, request).await,
+        }
+    }
+}
+
+async fn passed(app: &App, to: To, request: Request<Incoming>, reason: BypassReason) -> Response {
+    Counts::add(&app.counts.passed, 1);
     let declared = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > app.limits.max_body_bytes) {
-        return failure::too_large(app, venue);
+        return failure::too_large(app, to.venue());
     }
     let most = usize::try_from(app.limits.max_body_bytes).unwrap_or(usize::MAX);
     // An empty body stays what it is, so that it can be sent again to another base.
@@ -31,29 +73,25 @@ pub(super) async fn forward(app: &App, venue: Venue, request: Request<Incoming>,
         true => request.map(|_| RequestBody::new(Empty::new().map_err(|never| match never {}))),
         false => request.map(|body| RequestBody::new(Limited::new(body, most))),
     };
-    let sent = tokio::time::timeout(app.limits.request_timeout, app.upstreams.forward(venue, request)).await;
+    let sent = tokio::time::timeout(app.limits.request_timeout, to.send(app, request)).await;
     let answered =
         sent.unwrap_or_else(|_| Err(Unanswered::Unknown("no answer within limits.request_timeout".to_owned())));
     match answered {
         Ok(response) => label(response.map(Body::new), reason),
         Err(why) => {
             Counts::add(&app.counts.pass_failures, 1);
-            failure::unanswered(app, venue, &why)
+            failure::unanswered(app, to.venue(), &why)
         }
     }
 }
 
-/// Status, body and headers are the exchange's; what is added says only that they were passed.
+/// Status, body and headers are the exchange's; what is added says only that they were passed, and why.
 fn label(mut response: Response, reason: BypassReason) -> Response {
     let headers = response.headers_mut();
     strip_hop_by_hop(headers);
     headers.insert(X_CACHE, HeaderValue::from_static("PASS"));
-    let status = match reason {
-        BypassReason::Disabled => "lastgood; fwd=bypass; detail=disabled",
-        BypassReason::Private => "lastgood; fwd=bypass; detail=private",
-        _ => "lastgood; fwd=bypass; detail=uncacheable",
-    };
-    headers.insert(CACHE_STATUS, HeaderValue::from_static(status));
+    let status = format!("lastgood; fwd=bypass; detail={}", reason.as_str());
+    headers.insert(CACHE_STATUS, HeaderValue::try_from(status).unwrap_or(HeaderValue::from_static("lastgood")));
     // A market answer that passes because the cache is off is as public as ever.
     if reason != BypassReason::Disabled {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lastgood::{Answer, Clock, Error, Loaded, Reason, Region, Value};
-use lastgood_market::fear_greed::{PATH, check, key};
+use lastgood_market::fear_greed::{Form, PATH, key};
 use lastgood_market::upstream::Site;
 use lastgood_market::{Preset, RegionName};
 
@@ -32,15 +32,15 @@ impl FearGreed {
         self.site.as_deref().map(Site::name)
     }
 
-    /// The newest readings, from the cache or their source; `None` where no source is configured.
-    pub(super) async fn ask(&self, region: &Region, limit: u32) -> Option<Result<Answer, Error>> {
+    /// What the index answers to a query, from the cache or the index; `None` where no source is configured.
+    pub(super) async fn ask(&self, region: &Region, query: String, form: Form) -> Option<Result<Answer, Error>> {
         let (site, dates_itself) = (self.site.clone()?, self.dates_itself);
-        let query = format!("limit={limit}&format=json");
         let (key, target) = (key(site.name(), &query), format!("{PATH}?{query}"));
         let load = move || async move {
             let body = site.get(&target).await?;
-            let left = check(&body).map_err(|why| Error::new(Reason::Malformed, why))?;
-            let loaded = Loaded::from(Value::new(body).with_meta("application/json"));
+            let left = form.check(&body).map_err(|why| Error::new(Reason::Malformed, why))?;
+            let content_type = if form == Form::Table { "text/plain; charset=utf-8" } else { "application/json" };
+            let loaded = Loaded::from(Value::new(body).with_meta(content_type));
             Ok(if dates_itself { loaded.fresh_for(left) } else { loaded })
         };
         Some(region.get_or_load(&key, load).await)

@@ -16,8 +16,10 @@ pub(crate) enum Segment {
 }
 
 /// First parts of paths that are the gateway's own, or that the exchange has.
-const TAKEN: [&str; 12] =
-    ["fng", "health", "livez", "readyz", "metrics", "sapi", "fapi", "dapi", "futures", "ws", "stream", "eapi"];
+const TAKEN: [&str; 14] = [
+    "fng", "health", "livez", "readyz", "metrics", "sapi", "fapi", "dapi", "futures", "ws", "stream", "eapi", "papi",
+    "wapi",
+];
 /// The gateway's own below `/v1`.
 const TAKEN_V1: [&str; 4] = ["symbols", "kv", "llm", "fear-greed"];
 const MOST_SEGMENTS: usize = 12;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use lastgood::{Error, Reason};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Client, Url, redirect};
@@ -199,11 +199,15 @@ impl HttpSource {
         }
     }
 
-    fn answer(&self, headers: &HeaderMap, body: Bytes) -> Result<Answer, Error> {
+    /// `is_whole`: whether HTTP said where the body ends.
+    fn answer(&self, headers: &HeaderMap, body: Bytes, is_whole: bool) -> Result<Answer, Error> {
         let name = &self.api.name;
         let expect = &self.question.expect;
         let document = document::checked(&body, expect)
             .map_err(|what| Error::new(Reason::Malformed, format!("the answer of api {name} {what}")))?;
+        if !is_whole && !document::shows_its_end(document) {
+            return Err(Error::new(Reason::Malformed, format!("the answer of api {name} may have broken off")));
+        }
         let said = self.question.fresh_for_field.as_ref();
         let fresh_for = match said.and_then(|steps| document::seconds(document, steps)) {
             Some(seconds) => Some(freshness::bounded(seconds)),
@@ -230,15 +234,18 @@ impl HttpSource {
         let (status, headers) = (response.status(), response.headers().clone());
         if let (StatusCode::NOT_MODIFIED, Some(held)) = (status, held) {
             // Its freshness may be another one now.
-            let answer = self.answer(&headers, held.body.clone())?;
+            let answer = self.answer(&headers, held.body.clone(), true)?;
             let validator = answer.validator.or_else(|| held.validator.clone());
             return Ok(Loaded::Answer(Answer { validator, ..answer }));
         }
         if let Some(error) = self.refused(status, &headers) {
             return Err(error.into());
         }
+        let is_whole = response.version() >= Version::HTTP_2
+            || headers.contains_key(header::CONTENT_LENGTH)
+            || headers.contains_key(header::TRANSFER_ENCODING);
         let body = api.read(response).await?;
-        Ok(self.answer(&headers, body).map(Loaded::Answer)?)
+        Ok(self.answer(&headers, body, is_whole).map(Loaded::Answer)?)
     }
 }
 

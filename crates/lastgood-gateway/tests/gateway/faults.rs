@@ -59,7 +59,7 @@ macro_rules! faults {
 faults! {
     a_500_leaves_the_last_good_answer: "upstream-error", {"kind": "status", "status": 500};
     a_503_leaves_the_last_good_answer: "upstream-error", {"kind": "status", "status": 503};
-    an_html_page_leaves_the_last_good_answer: "upstream-error", {"kind": "html"};
+    a_page_of_the_firewall_leaves_the_last_good_answer: "firewall", {"kind": "html"};
     a_truncated_answer_leaves_the_last_good_answer: "malformed", {"kind": "truncated"};
     an_empty_answer_leaves_the_last_good_answer: "malformed", {"kind": "empty"};
     garbage_leaves_the_last_good_answer: "malformed", {"kind": "garbage"};

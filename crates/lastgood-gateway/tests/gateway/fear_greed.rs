@@ -122,7 +122,7 @@ async fn it_is_left_alone_as_long_as_it_asks() {
 }
 
 #[tokio::test]
-async fn what_the_index_is_not_asked_for_is_refused() {
+async fn what_the_gateways_own_path_does_not_know_is_refused() {
     let index = Index::start().await;
     let gateway = before(&index.url, &[]).await;
     for (query, parameter) in [
@@ -134,13 +134,82 @@ async fn what_the_index_is_not_asked_for_is_refused() {
         ("date_format=us", "date_format"),
         ("url=http://127.0.0.1:9", "url"),
     ] {
-        for path in ["/fng/", "/v1/fear-greed"] {
-            let got = get(gateway.url(&format!("{path}?{query}"))).await;
-            assert_eq!((got.status, got.header("content-type")), (400, "application/problem+json"), "{query}");
-            let problem = got.json();
-            assert_eq!(problem["parameter"], parameter, "{query}");
-            assert!(problem["allowed"].is_string() && problem["value"].is_string());
-        }
+        let got = get(gateway.url(&format!("/v1/fear-greed?{query}"))).await;
+        assert_eq!((got.status, got.header("content-type")), (400, "application/problem+json"), "{query}");
+        let problem = got.json();
+        assert_eq!(problem["parameter"], parameter, "{query}");
+        assert!(problem["allowed"].is_string() && problem["value"].is_string());
     }
     assert_eq!(index.asked(), 0);
+}
+
+#[tokio::test]
+async fn the_indexs_own_clients_get_what_the_index_answers() {
+    let exchange = Exchange::start().await;
+    exchange.sim.set_clock(lastgood_sim::ClockMode::Frozen(crate::support::half_past()));
+    let gateway = before(&exchange.url(), &[]).await;
+    for query in [
+        "",
+        "?limit=",
+        "?limit=2",
+        "?limit=2&format=json",
+        "?limit=3&date_format=us",
+        "?limit=3&date_format=cn",
+        "?date_format=kr",
+        "?limit=2&format=json&date_format=world",
+        "?date_format=",
+        "?date_format=martian",
+        "?format=",
+        "?format=csv",
+        "?limit=5&format=csv",
+        "?limit=5&format=csv&date_format=us",
+        "?limit=0",
+        "?limit=100000",
+        "?limit=7&api_key=x&utm_source=%C3%A9",
+    ] {
+        let direct = get(format!("{}/fng/{query}", exchange.url())).await;
+        for path in ["/fng/", "/fng"] {
+            let got = get(gateway.url(&format!("{path}{query}"))).await;
+            assert_eq!((got.status, got.text()), (200, direct.text()), "{path}{query}");
+        }
+    }
+    // What says the same is one entry.
+    exchange.sim.reset_counters();
+    for query in ["?limit=2&x=1", "?format=json&limit=2", "?limit=9&limit=2", "?date_format=&limit=02"] {
+        assert_eq!(get(gateway.url(&format!("/fng/{query}"))).await.cache(), "HIT", "{query}");
+    }
+    assert_eq!(exchange.asked(), 0);
+    assert_eq!(get(gateway.url("/fng/?limit=5&format=csv")).await.header("content-type"), "text/plain; charset=utf-8");
+}
+
+#[tokio::test]
+async fn what_is_no_number_of_days_is_for_the_index_to_judge() {
+    let index = Index::start().await;
+    let gateway = before(&index.url, &[]).await;
+    assert_eq!(get(gateway.url("/fng/?limit=-1")).await.text(), GOOD);
+    assert_eq!(index.asked(), 1);
+    index.answers(200, r#"{"name":"x","data":[],"metadata":{"error":"limit is no number"}}"#);
+    assert_eq!(get(gateway.url("/fng/?limit=many")).await.status, 503);
+    assert_eq!(get(gateway.url(&format!("/fng/?limit={}", "x".repeat(100)))).await.status, 400);
+    assert_eq!(index.asked(), 2);
+}
+
+#[tokio::test]
+async fn a_bad_table_or_date_leaves_the_last_good_one() {
+    let index = Index::start().await;
+    let quick = [("regions.fear_greed.fresh_for", "1ms"), ("regions.fear_greed.stale_for", "0s")];
+    let gateway = before(&index.url, &quick).await;
+    let table =
+        "{\"name\": \"Fear and Greed Index\",\n\"data\": [\nfng_value,fng_classification,date\n02-05-2025,39,Fear\n]}";
+    let dated = GOOD.replace("1746148800", "05-02-2025");
+    for (query, good) in [("format=csv", table), ("date_format=us", dated.as_str())] {
+        index.answers(200, good);
+        assert_eq!(get(gateway.url(&format!("/fng/?{query}"))).await.text(), good);
+        for bad in ["", "<html>busy</html>", "{}", r#"{"data":[],"metadata":{"error":"limit exceeded"}}"#] {
+            index.answers(200, bad);
+            tokio::time::sleep(std::time::Duration::from_millis(3)).await;
+            let kept = get(gateway.url(&format!("/fng/?{query}"))).await;
+            assert_eq!((kept.cache(), kept.text()), ("LAST-GOOD", good), "{query} {bad}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in tests a panic is the report")]
 
+mod answers;
 mod budget;
 mod cache_api;
 mod candles;
@@ -19,6 +20,7 @@ mod llm;
 mod monitoring;
 mod nodes;
 mod one_question;
+mod passing;
 mod privacy;
 mod redis;
 mod routes;

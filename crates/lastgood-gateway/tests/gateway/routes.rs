@@ -86,6 +86,68 @@ async fn equal_questions_are_one_key_and_one_load() {
 }
 
 #[tokio::test]
+async fn a_note_in_the_place_of_an_answer_is_refused_by_its_words_and_never_kept() {
+    let api = Api::start().await;
+    let note = "{ refuse = \"(?i)thank you for using|call frequency\" }";
+    let fleeting = file(&api).replace("fresh_for = \"1h\"", "fresh_for = \"0s\"\nstale_for = \"0s\"");
+    let from = fleeting.find("expect = {").unwrap();
+    let gateway = Running::of_file(&format!("{}expect = {note}\n", &fleeting[..from])).await;
+    let url = gateway.url("/v1/stocks/AAPL/recent");
+    api.answers(Reply::json(json!({ "data": [1] })));
+    assert_eq!(get(&url).await.json(), json!({ "data": [1] }));
+    for said in [
+        json!({ "Note": "Thank you for using our API! Our standard call frequency is 5 a minute." }),
+        json!({ "data": { "deep": ["THANK YOU FOR USING it"] } }),
+        json!("Call frequency exceeded"),
+    ] {
+        api.answers(Reply::json(said.clone()));
+        let kept = get(&url).await;
+        assert_eq!((kept.status, kept.cache(), kept.json()), (200, "LAST-GOOD", json!({ "data": [1] })), "{said}");
+        assert!(kept.header("cache-status").contains("last-good:malformed"), "{}", kept.header("cache-status"));
+        let cold = get(gateway.url("/v1/stocks/MSFT/recent")).await;
+        assert_eq!(cold.status, 503, "{}", cold.text());
+        assert!(!cold.text().to_lowercase().contains("thank you"), "{}", cold.text());
+    }
+}
+
+/// Answers each connection with these bytes and closes it.
+async fn raw(bytes: &'static [u8]) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(bytes).await;
+            let _ = stream.shutdown().await;
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn an_answer_over_http_that_ends_before_its_end_is_none() {
+    for (bytes, status) in [
+        (&b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 20\r\n\r\n[1, 2, 3]"[..], 503),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\n[1, 2, 3]\r\n", 503),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\n[1, 2, 3]\r\n0\r\n\r\n", 200),
+        // Where the end of the body is that of the connection, a list shows that it is whole, and a number does not.
+        (b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n[1, 2, 3]", 200),
+        (b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n[1, 2", 503),
+        (b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n12", 503),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n12", 200),
+    ] {
+        let url = raw(bytes).await;
+        let file = format!(
+            "[apis.a]\nurl = \"{url}\"\n[[routes]]\npath = \"/v1/one\"\nsources = [{{ api = \"a\", path = \"/x\" }}]\n"
+        );
+        let gateway = Running::of_file(&file).await;
+        let got = get(gateway.url("/v1/one")).await;
+        assert_eq!(got.status, status, "{}: {}", String::from_utf8_lossy(bytes), got.text());
+    }
+}
+
+#[tokio::test]
 async fn many_callers_of_a_cold_question_cost_one_load() {
     let (api, gateway) = scene().await;
     api.answers(Reply::json(json!({ "data": [] })).after(Duration::from_millis(200)));

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use lastgood::{Answer, Error, Loaded, Reason, Region};
+use lastgood::{Answer, Error, Loaded, Region};
 
 use super::{Shared, unreadable};
 use crate::cut::Index;
-use crate::line::{Keeper, Line, Loader};
-use crate::plan::{Plan, Request, plan};
-use crate::{Priority, Source, Venue};
+use crate::line::{Keeper, Loader};
+use crate::{Priority, Source};
 
 /// The answers of the exchange, each of which must be readable as `T` to be kept.
 pub(super) struct Shelf<'a, T> {
@@ -47,13 +46,5 @@ impl<T: Send + Sync + 'static> Loader for Parsing<T> {
             None => Err(unreadable("the exchange's answer")),
         });
         self.market.troubles.note(source.region(), sound)
-    }
-}
-
-/// How a question is answered, without loading what answers others as well: a bot asks for few symbols.
-pub(super) fn line(venue: Venue, path: &str, query: &str) -> Result<Line, Error> {
-    match plan(venue, Request { is_get: true, path, query, ..Request::default() }) {
-        Plan::Cached(line) => Ok(line.alone()),
-        _ => Err(Error::new(Reason::NotFound, format!("{path} is nothing that is cached"))),
     }
 }

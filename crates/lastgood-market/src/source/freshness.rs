@@ -62,7 +62,7 @@ impl Asked {
         let Some((rows, _)) = count_and_last(body) else { return false };
         let full = Some(rows as u64) == self.limit;
         let ended = self.end.is_some_and(|end| end.saturating_add(GRACE) < now);
-        (full && (self.from_id || self.start.is_some())) || ended
+        (full && (self.from_id.is_some() || self.start.is_some())) || ended
     }
 
     fn period_left(&self, now: u64) -> Duration {

@@ -47,7 +47,9 @@ impl Asker {
 /// What a load that nobody waits for was refused, which says nothing about what somebody may ask for.
 pub fn yielded(error: Error) -> Error {
     match error.reason {
-        Reason::RateLimited | Reason::Banned | Reason::Overloaded => Error { reason: Reason::Yielded, ..error },
+        Reason::RateLimited | Reason::Banned | Reason::Firewall | Reason::Overloaded => {
+            Error { reason: Reason::Yielded, ..error }
+        }
         _ => error,
     }
 }

@@ -123,7 +123,8 @@ fn merged(mut held: Stops, stops: &Stops, now: Timestamp) -> Stops {
 fn parse(bytes: &[u8]) -> Stops {
     let written: BTreeMap<String, Written> = serde_json::from_slice(bytes).unwrap_or_default();
     let stop = |(name, Written { reason, until })| {
-        let reason = if reason == Reason::Banned.as_str() { Reason::Banned } else { Reason::RateLimited };
+        let known = [Reason::Banned, Reason::Firewall].into_iter().find(|known| known.as_str() == reason);
+        let reason = known.unwrap_or(Reason::RateLimited);
         (name, Stop { reason, until: Timestamp::from_millis(until) })
     };
     written.into_iter().map(stop).collect()

@@ -43,8 +43,18 @@ pub struct VenueUpstream {
 impl VenueUpstream {
     /// The venue of the exchange of that name.
     pub(super) fn new(venue: Venue, exchange: &str, options: &Options, clock: &Clock) -> Self {
-        let bases = options.bases(venue);
-        let budget = Arc::new(Budget::new(format!("{venue}@{exchange}"), venue, clock.clone()));
+        VenueUpstream::at(options.bases(venue), (venue.as_str(), venue), exchange, options, clock)
+    }
+
+    /// What `bases` are called, whose limits they have until they state their own, and the name of their exchange.
+    pub(super) fn at(
+        bases: &[BaseUrl],
+        (name, venue): (&str, Venue),
+        exchange: &str,
+        options: &Options,
+        clock: &Clock,
+    ) -> Self {
+        let budget = Arc::new(Budget::new(format!("{name}@{exchange}"), venue, clock.clone()));
         let base = |url: &BaseUrl| Base {
             url: url.clone(),
             budget: Arc::clone(&budget),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::venue::Venue;
+use crate::venue::{PassOnly, Venue};
 
 /// The base of an upstream, the only way a host gets to be asked: scheme, host, port and an optional base path, free of
 /// userinfo, query and fragment.
@@ -94,6 +94,12 @@ pub const SPOT_BASES: &str = "https://api.binance.com,https://api-gcp.binance.co
 pub const FUTURES_BASES: &str = "https://fapi.binance.com";
 /// Its host of COIN-M futures.
 pub const COIN_BASES: &str = "https://dapi.binance.com";
+/// Its host of European options.
+pub const OPTIONS_BASE: &str = "https://eapi.binance.com";
+/// Its host of portfolio margin.
+pub const PORTFOLIO_BASE: &str = "https://papi.binance.com";
+/// Its host of spot market data alone.
+const MARKET_DATA_BASE: &str = "https://data-api.binance.vision";
 
 /// Where the exchange is, and how it is asked. By default it is nowhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +110,10 @@ pub struct Options {
     pub futures: Vec<BaseUrl>,
     /// Those of the COIN-M futures.
     pub coin: Vec<BaseUrl>,
+    /// Those of European options, which are only passed to. None: nothing is.
+    pub options: Vec<BaseUrl>,
+    /// Those of portfolio margin, likewise.
+    pub portfolio: Vec<BaseUrl>,
     /// The longest that making a connection may take.
     pub connect_timeout: Duration,
     /// How many requests may be under way to one base.
@@ -115,12 +125,44 @@ pub struct Options {
 impl Options {
     /// The exchange's own hosts.
     pub fn public() -> Options {
-        let bases = |list: &str| list.split(',').filter_map(|base| BaseUrl::parse(base).ok()).collect();
         Options {
-            spot: bases(SPOT_BASES),
-            futures: bases(FUTURES_BASES),
-            coin: bases(COIN_BASES),
+            spot: parsed(SPOT_BASES),
+            futures: parsed(FUTURES_BASES),
+            coin: parsed(COIN_BASES),
             ..Options::default()
+        }
+        .with_pass_only_defaults()
+    }
+
+    /// Passes to the exchange's own hosts of options and portfolio margin where no others are named, if all of its
+    /// markets are asked at its own hosts too. Else that would mix a testnet, or another exchange, with the real one.
+    #[must_use]
+    pub fn with_pass_only_defaults(mut self) -> Options {
+        if self.asks_the_exchange_itself() {
+            for (bases, own) in [(&mut self.options, OPTIONS_BASE), (&mut self.portfolio, PORTFOLIO_BASE)] {
+                if bases.is_empty() {
+                    *bases = parsed(own);
+                }
+            }
+        }
+        self
+    }
+
+    fn asks_the_exchange_itself(&self) -> bool {
+        let all_of = |bases: &[BaseUrl], own: &[&str]| {
+            let own: Vec<BaseUrl> = own.iter().flat_map(|list| parsed(list)).collect();
+            !bases.is_empty() && bases.iter().all(|base| own.contains(base))
+        };
+        all_of(&self.spot, &[SPOT_BASES, MARKET_DATA_BASE])
+            && all_of(&self.futures, &[FUTURES_BASES])
+            && all_of(&self.coin, &[COIN_BASES])
+    }
+
+    /// The bases of a part that is only passed to.
+    pub fn pass_only_bases(&self, part: PassOnly) -> &[BaseUrl] {
+        match part {
+            PassOnly::Options => &self.options,
+            PassOnly::Portfolio => &self.portfolio,
         }
     }
 
@@ -140,9 +182,44 @@ impl Default for Options {
             spot: Vec::new(),
             futures: Vec::new(),
             coin: Vec::new(),
+            options: Vec::new(),
+            portfolio: Vec::new(),
             connect_timeout: Duration::from_secs(2),
             max_concurrent: 64,
             max_answer_bytes: 64 << 20,
         }
+    }
+}
+
+fn parsed(list: &str) -> Vec<BaseUrl> {
+    list.split(',').filter_map(|base| BaseUrl::parse(base).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_and_portfolio_margin_are_never_those_of_another_exchange() {
+        let hosts = |options: &Options| {
+            PassOnly::ALL
+                .map(|part| options.pass_only_bases(part).iter().map(BaseUrl::host).collect::<Vec<_>>().join(","))
+        };
+        assert_eq!(hosts(&Options::public()), ["eapi.binance.com", "papi.binance.com"]);
+        let fewer =
+            Options { spot: parsed("https://api1.binance.com,https://data-api.binance.vision"), ..Options::public() };
+        assert_eq!(hosts(&fewer.with_pass_only_defaults()), ["eapi.binance.com", "papi.binance.com"]);
+        let bare = || Options { options: Vec::new(), portfolio: Vec::new(), ..Options::public() };
+        for mixed in [
+            Options { spot: parsed("https://testnet.binance.vision"), ..bare() },
+            Options { spot: parsed("https://api.binance.com,http://127.0.0.1:8091"), ..bare() },
+            Options { futures: parsed("https://demo-fapi.binance.com"), ..bare() },
+            Options { coin: parsed("https://testnet.binancefuture.com"), ..bare() },
+            Options { coin: Vec::new(), ..bare() },
+        ] {
+            assert_eq!(hosts(&mixed.with_pass_only_defaults()), ["", ""]);
+        }
+        let named = Options { spot: parsed("http://127.0.0.1:1"), options: parsed("http://127.0.0.1:2"), ..bare() };
+        assert_eq!(hosts(&named.with_pass_only_defaults()), ["127.0.0.1", ""]);
     }
 }

@@ -1,117 +1,44 @@
-//! The endpoint table: every market-data path that is cached, with its recipe, region, limits and weight. What is not
-//! here passes through untouched. Weights and limits after the exchange's published documentation.
+//! The endpoint table: every market-data path that is cached, with its recipe, region, limits, weight and what its
+//! answers must contain. What is not here passes through untouched. All of it after the exchange's published
+//! documentation.
 
-use super::Recipe::{Depth, ExchangeInfo, Klines, Page, Period, Ping, Query, Ticker, Time};
-use super::Shape::{Any, Array, Object, ObjectForSymbol};
-use super::Weight::{Each, Fixed, Limit, Symbols};
-use super::{Endpoint, Recipe, Shape, Venue, Weight};
+use super::Weight::{Limit, Symbols};
+use super::{Endpoint, Kind, Recipe, Shape, Venue, Weight};
 use crate::region::RegionName as R;
 
-type Line = (&'static str, Recipe, R, Option<(u32, u32)>, Weight, Shape);
+mod coinm;
+mod rows;
+mod spot;
+mod usdm;
 
-const SPOT_DEPTH: Weight = Limit(&[(100, 5), (500, 25), (1_000, 50), (5_000, 250)]);
-const FUTURES_DEPTH: Weight = Limit(&[(50, 2), (100, 5), (500, 10), (1_000, 20)]);
-const FUTURES_KLINES: Weight = Limit(&[(99, 1), (499, 2), (1_000, 5), (1_500, 10)]);
-const TICKER_24HR: Weight = Symbols { one: 2, few: 2, many: 40, all: 80 };
-const TICKER: Weight = Symbols { one: 2, few: 4, many: 4, all: 4 };
-const WINDOW: Weight = Each { each: 4, cap: 200 };
-const FUTURES_24HR: Weight = Symbols { one: 1, few: 40, many: 40, all: 40 };
-const FUTURES_PRICE: Weight = Symbols { one: 1, few: 2, many: 2, all: 2 };
-const FUTURES_BOOK: Weight = Symbols { one: 2, few: 5, many: 5, all: 5 };
-const PREMIUM: Weight = Symbols { one: 1, few: 10, many: 10, all: 10 };
+use self::{coinm::LINES as COIN, spot::LINES as SPOT, usdm::LINES as FUTURES};
 
-const K: Option<(u32, u32)> = Some((500, 1_500));
+/// The content is that of a row where the answer is an array.
+type Line = (&'static str, Recipe, R, Option<(u32, u32)>, Weight, Shape, &'static Kind);
+
+const NONE: Option<(u32, u32)> = None;
 const T: Option<(u32, u32)> = Some((500, 1_000));
+const K: Option<(u32, u32)> = Some((500, 1_500));
 const P: Option<(u32, u32)> = Some((30, 500));
+const F: Option<(u32, u32)> = Some((100, 1_000));
 
-#[rustfmt::skip]
-const SPOT: &[Line] = &[
-    // path                          recipe        region            limit               weight       shape
-    ("/api/v3/ping",                 Ping,         R::Other,         None,               Fixed(1),    Object),
-    ("/api/v3/time",                 Time,         R::Other,         None,               Fixed(1),    Object),
-    ("/api/v3/exchangeInfo",         ExchangeInfo, R::ExchangeInfo,  None,               Fixed(20),   Object),
-    ("/api/v3/depth",                Depth,        R::Depth,         Some((100, 5_000)), SPOT_DEPTH,  Object),
-    ("/api/v3/trades",               Query,        R::Trades,        T,                  Fixed(25),   Array),
-    ("/api/v3/historicalTrades",     Page,         R::Trades,        T,                  Fixed(25),   Array),
-    ("/api/v3/aggTrades",            Page,         R::AggTrades,     T,                  Fixed(4),    Array),
-    ("/api/v3/klines",               Klines,       R::Klines,        T,                  Fixed(2),    Array),
-    ("/api/v3/uiKlines",             Klines,       R::Klines,        T,                  Fixed(2),    Array),
-    ("/api/v3/avgPrice",             Query,        R::AvgPrice,      None,               Fixed(2),    Object),
-    ("/api/v3/ticker/24hr",          Ticker,       R::Ticker24hr,    None,               TICKER_24HR, ObjectForSymbol),
-    ("/api/v3/ticker/price",         Ticker,       R::TickerPrice,   None,               TICKER,      ObjectForSymbol),
-    ("/api/v3/ticker/bookTicker",    Ticker,       R::BookTicker,    None,               TICKER,      ObjectForSymbol),
-    ("/api/v3/ticker/tradingDay",    Query,        R::TickerWindow,  None,               WINDOW,      ObjectForSymbol),
-    ("/api/v3/ticker",               Query,        R::TickerWindow,  None,               WINDOW,      ObjectForSymbol),
-];
-
-#[rustfmt::skip]
-const FUTURES: &[Line] = &[
-    ("/fapi/v1/ping",                Ping,         R::Other,         None,               Fixed(1),       Object),
-    ("/fapi/v1/time",                Time,         R::Other,         None,               Fixed(1),       Object),
-    ("/fapi/v1/exchangeInfo",        ExchangeInfo, R::ExchangeInfo,  None,               Fixed(1),       Object),
-    ("/fapi/v1/depth",               Depth,        R::Depth,         T,                  FUTURES_DEPTH,  Object),
-    ("/fapi/v1/trades",              Query,        R::Trades,        T,                  Fixed(5),       Array),
-    ("/fapi/v1/aggTrades",           Page,         R::AggTrades,     T,                  Fixed(20),      Array),
-    ("/fapi/v1/klines",              Klines,       R::Klines,        K,                  FUTURES_KLINES, Array),
-    ("/fapi/v1/continuousKlines",    Klines,       R::Klines,        K,                  FUTURES_KLINES, Array),
-    ("/fapi/v1/indexPriceKlines",    Klines,       R::Klines,        K,                  FUTURES_KLINES, Array),
-    ("/fapi/v1/markPriceKlines",     Klines,       R::Klines,        K,                  FUTURES_KLINES, Array),
-    ("/fapi/v1/premiumIndexKlines",  Klines,       R::Klines,        K,                  FUTURES_KLINES, Array),
-    ("/fapi/v1/premiumIndex",        Ticker,       R::PremiumIndex,  None,               PREMIUM,        ObjectForSymbol),
-    ("/fapi/v1/fundingRate",         Page,         R::FundingRate,   Some((100, 1_000)), Fixed(0),       Array),
-    ("/fapi/v1/fundingInfo",         Query,        R::FundingInfo,   None,               Fixed(0),       Array),
-    ("/fapi/v1/openInterest",        Query,        R::OpenInterest,  None,               Fixed(1),       Object),
-    ("/fapi/v1/ticker/24hr",         Ticker,       R::Ticker24hr,    None,               FUTURES_24HR,   ObjectForSymbol),
-    ("/fapi/v1/ticker/price",        Ticker,       R::TickerPrice,   None,               FUTURES_PRICE,  ObjectForSymbol),
-    ("/fapi/v2/ticker/price",        Ticker,       R::TickerPrice,   None,               FUTURES_PRICE,  ObjectForSymbol),
-    ("/fapi/v1/ticker/bookTicker",   Ticker,       R::BookTicker,    None,               FUTURES_BOOK,   ObjectForSymbol),
-    ("/futures/data/openInterestHist",            Period, R::FuturesData, P,             Fixed(0),       Array),
-    ("/futures/data/topLongShortAccountRatio",    Period, R::FuturesData, P,             Fixed(0),       Array),
-    ("/futures/data/topLongShortPositionRatio",   Period, R::FuturesData, P,             Fixed(0),       Array),
-    ("/futures/data/globalLongShortAccountRatio", Period, R::FuturesData, P,             Fixed(0),       Array),
-    ("/futures/data/takerlongshortRatio",         Period, R::FuturesData, P,             Fixed(0),       Array),
-    ("/futures/data/basis",                       Period, R::FuturesData, P,             Fixed(0),       Array),
-];
-
-#[rustfmt::skip]
-const COIN: &[Line] = &[
-    ("/dapi/v1/ping",                Ping,         R::Other,         None,               Fixed(1),       Object),
-    ("/dapi/v1/time",                Time,         R::Other,         None,               Fixed(1),       Object),
-    ("/dapi/v1/exchangeInfo",        ExchangeInfo, R::ExchangeInfo,  None,               Fixed(1),       Object),
-    ("/dapi/v1/depth",               Depth,        R::Depth,         T,                  FUTURES_DEPTH,  Object),
-    ("/dapi/v1/trades",              Query,        R::Trades,        T,                  Fixed(5),       Array),
-    ("/dapi/v1/aggTrades",           Page,         R::AggTrades,     T,                  Fixed(20),      Array),
-    ("/dapi/v1/klines",              Klines,       R::Klines,        K,                  FUTURES_KLINES, Array),
-    ("/dapi/v1/continuousKlines",    Klines,       R::Klines,        K,                  FUTURES_KLINES, Array),
-    ("/dapi/v1/indexPriceKlines",    Klines,       R::Klines,        K,                  FUTURES_KLINES, Array),
-    ("/dapi/v1/markPriceKlines",     Klines,       R::Klines,        K,                  FUTURES_KLINES, Array),
-    ("/dapi/v1/premiumIndexKlines",  Klines,       R::Klines,        K,                  FUTURES_KLINES, Array),
-    // COIN-M takes a symbol or a pair, and answers both with arrays.
-    ("/dapi/v1/premiumIndex",        Ticker,       R::PremiumIndex,  None,               Fixed(10),      Any),
-    ("/dapi/v1/fundingRate",         Page,         R::FundingRate,   Some((100, 1_000)), Fixed(1),       Array),
-    ("/dapi/v1/fundingInfo",         Query,        R::FundingInfo,   None,               Fixed(0),       Array),
-    ("/dapi/v1/openInterest",        Query,        R::OpenInterest,  None,               Fixed(1),       Object),
-    ("/dapi/v1/ticker/24hr",         Ticker,       R::Ticker24hr,    None,               FUTURES_24HR,   Any),
-    ("/dapi/v1/ticker/price",        Ticker,       R::TickerPrice,   None,               FUTURES_PRICE,  Any),
-    ("/dapi/v1/ticker/bookTicker",   Ticker,       R::BookTicker,    None,               FUTURES_BOOK,   Any),
-    ("/futures/data/openInterestHist",            Period, R::FuturesData, P,             Fixed(0),       Array),
-    ("/futures/data/topLongShortAccountRatio",    Period, R::FuturesData, P,             Fixed(0),       Array),
-    ("/futures/data/topLongShortPositionRatio",   Period, R::FuturesData, P,             Fixed(0),       Array),
-    ("/futures/data/globalLongShortAccountRatio", Period, R::FuturesData, P,             Fixed(0),       Array),
-    ("/futures/data/takerBuySellVol",             Period, R::FuturesData, P,             Fixed(0),       Array),
-    ("/futures/data/basis",                       Period, R::FuturesData, P,             Fixed(0),       Array),
-];
+// What both futures markets charge.
+const DEPTH: Weight = Limit(&[(50, 2), (100, 5), (500, 10), (1_000, 20)]);
+const KLINES: Weight = Limit(&[(99, 1), (499, 2), (1_000, 5), (1_500, 10)]);
+const DAY: Weight = Symbols { one: 1, few: 40, many: 40, all: 40 };
+const PRICES: Weight = Symbols { one: 1, few: 2, many: 2, all: 2 };
+const BOOK_TICKER: Weight = Symbols { one: 2, few: 5, many: 5, all: 5 };
 
 const COUNT: usize = SPOT.len() + FUTURES.len() + COIN.len();
 
 /// Every line of the table.
 pub static ENDPOINTS: [Endpoint; COUNT] = {
     const fn line(venue: Venue, line: &Line) -> Endpoint {
-        let (path, recipe, region, limit, weight, shape) = *line;
+        let (path, recipe, region, limit, weight, shape, content) = *line;
         // bookTicker and v2 price are documented to state a wrong used weight on futures.
         let misstates = matches!(venue, Venue::Futures | Venue::Coin)
             && (matches!(region, R::BookTicker) || path.as_bytes()[7] == b'2');
-        Endpoint { venue, path, region, recipe, limit, weight, shape, states_weight: !misstates }
+        Endpoint { venue, path, region, recipe, limit, weight, shape, content, states_weight: !misstates }
     }
     let mut table = [const { line(Venue::Spot, &SPOT[0]) }; COUNT];
     let mut index = 0;

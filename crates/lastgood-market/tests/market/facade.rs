@@ -458,7 +458,9 @@ async fn a_ticker_is_read_from_a_list_of_all_that_a_gateway_left_in_the_store() 
     let list = exchange.says("/api/v3/ticker/24hr").await;
     let market = exchange.builder().build().await.unwrap();
     let path = "/api/v3/ticker/24hr";
-    let Plan::Cached(line) = plan(Venue::Spot, Request { is_get: true, path, ..Request::default() }) else {
+    let Plan::Cached(line) =
+        plan(&lastgood_market::Identities::public(), Venue::Spot, Request { is_get: true, path, ..Request::default() })
+    else {
         panic!("not cached")
     };
     let loaded = Loaded::from(bytes::Bytes::from(list.to_string())).fresh_for(Duration::ZERO);

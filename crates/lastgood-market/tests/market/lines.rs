@@ -84,7 +84,11 @@ impl Bench {
 
 fn line(target: &str) -> Line {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    match plan(Venue::of(path, query).unwrap(), Request { is_get: true, path, query, ..Request::default() }) {
+    match plan(
+        &lastgood_market::Identities::public(),
+        Venue::of(path, query).unwrap(),
+        Request { is_get: true, path, query, ..Request::default() },
+    ) {
         Plan::Cached(line) => line,
         other => panic!("{target}: {other:?}"),
     }

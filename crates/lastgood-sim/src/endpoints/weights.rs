@@ -82,3 +82,11 @@ pub(super) fn book_weight(venue: Venue, params: &Params) -> u32 {
 pub(super) fn window_weight(_: Venue, params: &Params) -> u32 {
     (named(params).1.max(1) as u32 * 4).min(200)
 }
+
+pub(super) fn rules_weight(_: Venue, params: &Params) -> u32 {
+    match named(params) {
+        (true, _) => 2,
+        (false, 0) => 40,
+        (false, count) => (count as u32 * 2).min(40),
+    }
+}

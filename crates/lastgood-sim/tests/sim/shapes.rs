@@ -55,6 +55,15 @@ async fn every_object_has_the_exchanges_fields() {
         ),
         ("/fapi/v1/openInterest?symbol=BTCUSDT", "openInterest symbol time"),
         ("/dapi/v1/openInterest?symbol=BTCUSD_PERP", "openInterest symbol pair contractType time"),
+        ("/sapi/v1/system/status", "status msg"),
+        ("/api/v3/executionRules?symbol=BTCUSDT", "symbolRules"),
+        ("/api/v3/referencePrice?symbol=BTCUSDT", "symbol referencePrice timestamp"),
+        ("/fapi/v1/rpiDepth?symbol=BTCUSDT", "lastUpdateId E T bids asks"),
+        ("/fapi/v1/constituents?symbol=BTCUSDT", "symbol time constituents"),
+        ("/dapi/v1/constituents?symbol=BTCUSD", "symbol time constituents"),
+        ("/fapi/v1/insuranceBalance?symbol=BTCUSDT", "symbols assets"),
+        ("/fapi/v1/symbolAdlRisk?symbol=BTCUSDT", "symbol adlRisk updateTime"),
+        ("/fapi/v1/tradingSchedule", "updateTime marketSchedules"),
     ] {
         assert_eq!(keys(&exchange.json(target).await), sorted(fields), "{target}");
     }

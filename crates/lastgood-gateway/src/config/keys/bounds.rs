@@ -28,6 +28,11 @@ pub(super) fn streams(raw: &Raw) -> Result<Vec<BaseUrl>, Wrong> {
     if raw.as_list()?.is_empty() { Ok(Vec::new()) } else { upstream::list(raw, Protocol::WebSocket) }
 }
 
+/// As [`http`], but may be left out.
+pub(super) fn http_if_any(raw: &Raw) -> Result<Vec<BaseUrl>, Wrong> {
+    if raw.as_list()?.is_empty() { Ok(Vec::new()) } else { http(raw) }
+}
+
 pub(super) fn http(raw: &Raw) -> Result<Vec<BaseUrl>, Wrong> {
     upstream::list(raw, Protocol::Http)
 }

@@ -2,7 +2,7 @@
 
 use lastgood_market::upstream::{COIN_BASES, FUTURES_BASES, SPOT_BASES};
 
-use super::bounds::{GIB, KIB, MIB, MILLISECOND, SECOND, TIB, http, streams, timeout, up_to_a_day};
+use super::bounds::{GIB, KIB, MIB, MILLISECOND, SECOND, TIB, http, http_if_any, streams, timeout, up_to_a_day};
 use super::{Field, Key};
 use crate::config::{LogFormat, Preset, address, show, store, upstream, value, warm};
 
@@ -142,6 +142,28 @@ pub const KEYS: &[Key] = &[
         doc: "bases of /dapi, tried in order",
         secret: false,
         field: field!(binance.coin_url, http, show::bases),
+    },
+    Key {
+        name: "binance.options_url",
+        kind: "list of URLs",
+        env: &["LASTGOOD_BINANCE_OPTIONS_URL"],
+        flag: None,
+        default: "",
+        doc: "bases that /eapi (European options) is passed to, tried in order; left out: https://eapi.binance.com, but \
+            only while spot_url, futures_url and coin_url all name the exchange's own hosts, so that no testnet is mixed \
+            with the real exchange",
+        secret: false,
+        field: field!(binance.options_url, http_if_any, show::bases),
+    },
+    Key {
+        name: "binance.portfolio_url",
+        kind: "list of URLs",
+        env: &["LASTGOOD_BINANCE_PORTFOLIO_URL"],
+        flag: None,
+        default: "",
+        doc: "bases that /papi (portfolio margin) is passed to; left out: https://papi.binance.com, as for options_url",
+        secret: false,
+        field: field!(binance.portfolio_url, http_if_any, show::bases),
     },
     Key {
         name: "binance.testnet_spot_url",

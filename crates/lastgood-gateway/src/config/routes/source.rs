@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use regex_lite::Regex;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::template::template;
@@ -86,6 +87,8 @@ pub(crate) struct Expect {
     pub(crate) is: Option<Is>,
     pub(crate) fields: Vec<Vec<String>>,
     pub(crate) not_fields: Vec<Vec<String>>,
+    /// What no answer says anywhere.
+    pub(crate) refuse: Option<Regex>,
 }
 
 /// What a document is at its outermost.
@@ -249,8 +252,22 @@ fn expect(mut table: Fields<'_>) -> Expect {
     let paths = |raw: &Raw| list_of_texts(raw)?.iter().map(|text| dotted(text)).collect::<Result<Vec<_>, _>>();
     let fields = table.read("fields", paths).unwrap_or_default();
     let not_fields = table.read("not_fields", paths).unwrap_or_default();
+    let refuse = table.read("refuse", |raw| pattern(&text(NOTE)(raw)?));
     table.finish();
-    Expect { is, fields, not_fields }
+    Expect { is, fields, not_fields, refuse }
+}
+
+/// A note that is known to come in the place of an answer.
+const NOTE: &str = "Thank you for using|call frequency";
+
+fn pattern(text: &str) -> Result<Regex, Wrong> {
+    let example = || format!("write a regular expression, for example \"{NOTE}\"");
+    let pattern =
+        Regex::new(text).map_err(|why| Wrong::new(format!("{text:?} is no pattern: {why}")).hint(example()))?;
+    match pattern.is_match("") {
+        true => Err(Wrong::new(format!("{text:?} is found in every answer, so that all are refused")).hint(example())),
+        false => Ok(pattern),
+    }
 }
 
 fn list_of_texts(raw: &Raw) -> Result<Vec<String>, Wrong> {

@@ -18,6 +18,9 @@ pub(super) fn checked<'a>(body: &'a [u8], expect: &Expect) -> Result<&'a RawValu
         let wanted = if expect.is == Some(Is::Array) { "array" } else { "object" };
         return Err(format!("is no {wanted}"));
     }
+    if expect.refuse.as_ref().is_some_and(|note| note.is_match(beginning(document.get()))) {
+        return Err("says what `refuse` is declared for".to_owned());
+    }
     if let Some(missing) = expect.fields.iter().find(|steps| at(document, steps).is_none()) {
         return Err(format!("lacks {}", missing.join(".")));
     }
@@ -25,6 +28,18 @@ pub(super) fn checked<'a>(body: &'a [u8], expect: &Expect) -> Result<&'a RawValu
         Some(unwanted) => Err(format!("has {}, which tells an error", unwanted.join("."))),
         None => Ok(document),
     }
+}
+
+/// A note in the place of an answer is short; what is looked for is not looked for in megabytes.
+const NOTED_WITHIN: usize = 64 << 10;
+
+fn beginning(text: &str) -> &str {
+    &text[..text.floor_char_boundary(NOTED_WITHIN)]
+}
+
+/// Whether the end of a document shows where it ends: a number that was cut short is a number.
+pub(super) fn shows_its_end(document: &RawValue) -> bool {
+    !document.get().ends_with(|last: char| last.is_ascii_digit())
 }
 
 /// A number of seconds in the document, as a number or as text.
@@ -67,6 +82,7 @@ mod tests {
             is: Some(Is::Object),
             fields: vec![steps("data.0.value")],
             not_fields: vec![steps("Note"), steps("error")],
+            refuse: None,
         };
         let check = |body: &str| checked(body.as_bytes(), &expect).map(drop);
         assert_eq!(check(r#" {"data":[{"value":"1"}],"error":null}"#), Ok(()));
@@ -77,6 +93,27 @@ mod tests {
         for broken in ["", "<html>", r#"{"data":["#, r#"{"data":1} x"#] {
             assert_eq!(check(broken), Err("is no JSON".to_owned()), "{broken}");
         }
+    }
+
+    #[test]
+    fn a_note_that_is_declared_is_refused_wherever_it_stands() {
+        let expect = Expect { refuse: regex_lite::Regex::new("(?i)rate limit|^\\[\\]$").ok(), ..Expect::default() };
+        let check = |body: &str| checked(body.as_bytes(), &expect).map(drop);
+        for note in [r#"{"a":{"b":"Our RATE LIMIT is 25"}}"#, r#""rate limit""#, r#"["rate limit"]"#, " []"] {
+            assert!(check(note).is_err_and(|why| why.contains("`refuse`")), "{note}");
+        }
+        assert_eq!(check(r#"{"rate":"limit"}"#), Ok(()));
+        let late = format!(r#"["{}","rate limit"]"#, "é".repeat(NOTED_WITHIN));
+        assert_eq!(check(&late), Ok(()), "notes are short");
+    }
+
+    #[test]
+    fn only_a_number_hides_that_it_was_cut_short() {
+        let shows = |body: &str| shows_its_end(serde_json::from_str(body).unwrap());
+        for whole in ["{}", "[1]", "\"1\"", "true", "null"] {
+            assert!(shows(whole), "{whole}");
+        }
+        assert!(!shows("12") && !shows("1.5e3"));
     }
 
     #[test]

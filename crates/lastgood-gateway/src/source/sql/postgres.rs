@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::TryStreamExt as _;
 use lastgood::{Error, Reason};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{
@@ -24,7 +23,7 @@ use self::bind::{Bound, Hints};
 use self::shared::Sessions;
 use self::value::Form;
 use super::connection::Borrowed;
-use super::rows::{Limits, Rows, distinct};
+use super::rows::{Limits, Rows, distinct, to_the_end};
 use super::{DatabaseOptions, Fault, GRACE, ParameterType, Query, Statement, failure, total};
 use crate::source::{Argument, Arguments};
 
@@ -367,11 +366,7 @@ async fn run(
         let value = Bound::new(argument, kind).ok_or_else(|| out_of_range(name))?;
         bound.add(value).map_err(sqlx::Error::Encode)?;
     }
-    let mut stream = prepared.query_with(bound).fetch(connection);
-    while let Some(row) = stream.try_next().await? {
-        push(rows, &row, &forms)?;
-    }
-    Ok(())
+    to_the_end(connection.fetch_many(prepared.query_with(bound)), |row| push(rows, row, &forms)).await
 }
 
 fn out_of_range(name: &str) -> Error {

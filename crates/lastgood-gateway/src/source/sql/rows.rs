@@ -1,7 +1,13 @@
 //! Rows as JSON, within bounds.
 
+use std::io;
+
 use bytes::Bytes;
+use futures_util::{Stream, TryStreamExt as _};
 use lastgood::{Error, Reason};
+use sqlx::Either;
+
+use super::Fault;
 
 /// Writes rows as JSON objects into one text, and stops at its limits.
 #[derive(Debug)]
@@ -98,6 +104,28 @@ impl Rows {
         text.extend_from_slice(&self.text);
         text.extend_from_slice(format!("],\"total\":{total}}}").as_bytes());
         text.into()
+    }
+}
+
+/// Takes in rows up to the end that the database states. A connection, or a driver's worker, that dies in the middle may
+/// say nothing more: that is no end.
+pub(super) async fn to_the_end<R, D>(
+    mut answer: impl Stream<Item = Result<Either<D, R>, sqlx::Error>> + Unpin,
+    mut push: impl FnMut(&R) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let mut has_ended = false;
+    while let Some(next) = answer.try_next().await? {
+        has_ended = match next {
+            Either::Left(_) => true,
+            Either::Right(row) => {
+                push(&row)?;
+                false
+            }
+        };
+    }
+    match has_ended {
+        true => Ok(()),
+        false => Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::UnexpectedEof, "the answer broke off")).into()),
     }
 }
 

@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::TryStreamExt as _;
 use lastgood::{Error, Reason};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive as _;
@@ -16,7 +15,7 @@ use sqlx::{Row as _, SqlSafeStr as _, Statement as _, TypeInfo as _, ValueRef as
 use tokio::time::timeout;
 
 use super::connection::Borrowed;
-use super::rows::{Limits, Rows, distinct, push_float, push_text};
+use super::rows::{Limits, Rows, distinct, push_float, push_text, to_the_end};
 use super::{DatabaseOptions, Fault, Query, Statement, failure, total};
 use crate::source::{Argument, Arguments};
 
@@ -40,6 +39,9 @@ impl Sqlite {
             .read_only(true)
             .create_if_missing(false)
             .busy_timeout(settings.statement_timeout)
+            // Another program may change the tables at any time. The driver takes the columns of a statement that it
+            // keeps for those of its rows, and its worker dies of a row that has more.
+            .statement_cache_capacity(0)
             .disable_statement_logging();
         let pool = SqlitePoolOptions::new()
             .max_connections(settings.max_connections.max(1))
@@ -96,22 +98,27 @@ impl fmt::Display for Sqlite {
     }
 }
 
-async fn answer(
+pub(super) async fn answer(
     connection: &mut SqliteConnection,
     statement: &Statement,
     arguments: &Arguments,
 ) -> Result<(Rows, Option<u64>), Fault> {
     let mut rows = Rows::new(statement.limits);
-    let Some(count) = &statement.count else {
-        run(connection, statement, &statement.rows, arguments, &mut rows).await?;
-        return Ok((rows, None));
-    };
     connection.execute("BEGIN").await?;
+    // A connection learns of changes to the tables when it reads, and prepares by what it knows. From here on to the
+    // end of the transaction nothing changes.
+    connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").await?;
     run(connection, statement, &statement.rows, arguments, &mut rows).await?;
-    let mut counted = Rows::new(Limits { rows: 1, ..statement.limits });
-    run(connection, statement, count, arguments, &mut counted).await?;
+    let total = match &statement.count {
+        Some(count) => {
+            let mut counted = Rows::new(Limits { rows: 1, ..statement.limits });
+            run(connection, statement, count, arguments, &mut counted).await?;
+            Some(total(counted)?)
+        }
+        None => None,
+    };
     connection.execute("COMMIT").await?;
-    Ok((rows, Some(total(counted)?)))
+    Ok((rows, total))
 }
 
 async fn run(
@@ -129,11 +136,7 @@ async fn run(
         let name = statement.parameters.get(*index).map_or("", |(name, _)| name);
         bind(&mut bound, arguments.get(name).unwrap_or(&Argument::Absent)).map_err(sqlx::Error::Encode)?;
     }
-    let mut stream = prepared.query_with(bound).fetch(connection);
-    while let Some(row) = stream.try_next().await? {
-        push(rows, &row)?;
-    }
-    Ok(())
+    to_the_end(connection.fetch_many(prepared.query_with(bound)), |row| push(rows, row)).await
 }
 
 /// SQLite has no decimals: a whole one becomes an integer, another the nearest float.

@@ -1,6 +1,6 @@
 use std::str::FromStr as _;
 
-use lastgood::testing::PostgresServer;
+use lastgood::testing::{Chaos, ChaosProxy, PostgresServer};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions as _, Executor as _};
@@ -394,6 +394,70 @@ async fn a_sqlite_file_is_read_the_same_way() {
     let write = "WITH a AS (SELECT 1) DELETE FROM stocks RETURNING id";
     assert!(list(&database, write, &[]).await.is_err());
     assert_eq!(list(&database, "SELECT count(*) AS n FROM stocks", &[]).await.unwrap(), r#"[{"n":2}]"#);
+}
+
+#[tokio::test]
+async fn columns_that_another_program_adds_or_takes_away_do_not_empty_an_answer() {
+    let (folder, url) = sqlite_file().await;
+    let database = open(&url);
+    let all = statement(&database, "SELECT * FROM stocks ORDER BY id LIMIT 1", Shape::List);
+    let shape = Shape::Page { count_sql: "SELECT count(*) FROM stocks".to_owned() };
+    let page = statement(&database, "SELECT * FROM stocks ORDER BY id LIMIT 1", shape);
+    let path = folder.path().join("stocks.db");
+    let mut other = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).connect().await.unwrap();
+    let before = body(&all, &[]).await.unwrap();
+    assert!(before.starts_with(r#"[{"id":1,"symbol":"AAPL""#), "{before}");
+    body(&page, &[]).await.unwrap();
+    for (change, has) in [
+        ("ALTER TABLE stocks ADD COLUMN sector TEXT DEFAULT 'tech'", r#""sector":"tech"}"#),
+        ("ALTER TABLE stocks DROP COLUMN raw", r#""listed":"2025-01-31","sector":"tech"}"#),
+        ("ALTER TABLE stocks RENAME COLUMN sector TO industry", r#""industry":"tech"}"#),
+    ] {
+        other.execute(change).await.unwrap();
+        // Several connections may have the statement prepared.
+        for answered in futures_util::future::join_all((0..8).map(|_| body(&all, &[]))).await {
+            let answered = answered.unwrap();
+            assert!(answered.contains(has) && answered.starts_with(r#"[{"id":1,"#), "{change}: {answered}");
+        }
+        let paged = body(&page, &[]).await.unwrap();
+        assert!(paged.contains(has) && paged.ends_with(r#"],"total":2}"#), "{change}: {paged}");
+    }
+}
+
+#[tokio::test]
+async fn a_worker_of_the_driver_that_dies_in_an_answer_is_no_end_of_it() {
+    let (folder, url) = sqlite_file().await;
+    let all = statement(&open(&url), "SELECT * FROM stocks", Shape::List);
+    // A connection that keeps its prepared statements, as drivers do: the worker panics on a row with a new column.
+    let path = folder.path().join("stocks.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path);
+    let (mut keeping, mut other) = (options.connect().await.unwrap(), options.connect().await.unwrap());
+    sqlx::query("DELETE FROM stocks WHERE raw IS NOT NULL").execute(&mut other).await.unwrap();
+    let answer = sqlite::answer(&mut keeping, &all, &Arguments::default()).await;
+    assert!(answer.is_ok());
+    other.execute("ALTER TABLE stocks ADD COLUMN sector TEXT DEFAULT 'tech'").await.unwrap();
+    let broken = sqlite::answer(&mut keeping, &all, &Arguments::default()).await;
+    let Err(fault) = broken else { panic!("the silence of a dead worker is taken for the last row") };
+    assert_eq!(all.failure(fault).reason, Reason::Unreachable);
+}
+
+#[tokio::test]
+async fn a_postgres_answer_that_breaks_off_is_none() {
+    let server = stocks();
+    let direct = reqwest::Url::parse(&server.url("postgres")).unwrap();
+    let proxy = ChaosProxy::start(format!("{}:{}", direct.host_str().unwrap(), direct.port().unwrap())).await;
+    let url = format!("postgres://{}@{}/postgres?sslmode=disable", direct.username(), proxy.address());
+    let database = open(&url);
+    let many =
+        statement(&database, "SELECT i, repeat('x', 100) AS text FROM generate_series(1, 5000) AS i", Shape::List);
+    let whole = body(&many, &[]).await.unwrap();
+    for bytes in [1, 60, 1_000, 10_000, 100_000, 400_000] {
+        proxy.set(Chaos::Truncate(bytes));
+        let cut = body(&many, &[]).await;
+        assert!(cut.is_err_and(|why| why.reason == Reason::Unreachable), "after {bytes} bytes");
+        proxy.set(Chaos::Pass);
+        assert_eq!(body(&many, &[]).await.unwrap().len(), whole.len());
+    }
 }
 
 /// The threads of this process that work for a SQLite connection.

@@ -92,6 +92,16 @@ fn a_mistake_names_file_line_key_and_mend() {
             "lastgood.toml:8: `apis.quotes.url`: an upstream URL must not hold a user or password\n    help: write https://example.com alone",
         ),
         (
+            "query = { days = \"{days}\" }",
+            "expect = { refuse = \"(\" }",
+            "lastgood.toml:30: `routes.sources.expect.refuse`: \"(\" is no pattern: ",
+        ),
+        (
+            "query = { days = \"{days}\" }",
+            "expect = { refuse = \"(Note)?\" }",
+            "lastgood.toml:30: `routes.sources.expect.refuse`: \"(Note)?\" is found in every answer, so that all are refused\n    help: write a regular expression, for example \"Thank you for using|call frequency\"",
+        ),
+        (
             "env:TOKEN",
             "env:TOKN",
             "lastgood.toml:9: `apis.quotes.headers.Authorization`: the environment variable \"TOKN\" is not set\n    help: set it, or write the value in place of \"env:TOKN\"",

@@ -46,6 +46,12 @@ async fn a_route_over_sqlite_answers_rows_and_the_last_good_ones_when_it_is_gone
         of(&format!("{list}rows = \"page\"\ncount = \"SELECT count(*) FROM prices WHERE symbol = :symbol\"\n")).await;
     let paged = get(page.url("/v1/stocks/AAPL?days=1")).await;
     assert_eq!(paged.json(), json!({ "items": [{ "day": 3, "close": 3.5 }], "total": 3 }), "{}", paged.text());
+    // Another program changes the table under the statement.
+    let every = of("sql = \"SELECT * FROM prices WHERE symbol = :symbol ORDER BY day LIMIT :days\"\n").await;
+    assert_eq!(get(every.url("/v1/stocks/MSFT")).await.json(), json!([{ "symbol": "MSFT", "day": 1, "close": 9.0 }]));
+    sqlx::query("ALTER TABLE prices ADD COLUMN open REAL DEFAULT 8.5").execute(&mut connection).await.unwrap();
+    let changed = json!([{ "symbol": "MSFT", "day": 1, "close": 9.0, "open": 8.5 }]);
+    assert_eq!(get(every.url("/v1/stocks/MSFT")).await.json(), changed);
     sqlx::query("DROP TABLE prices").execute(&mut connection).await.unwrap();
     let kept = get(gateway.url("/v1/stocks/AAPL")).await;
     assert_eq!((kept.status, kept.cache(), kept.json()), (200, "LAST-GOOD", expected), "{}", kept.text());

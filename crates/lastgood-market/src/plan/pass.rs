@@ -1,0 +1,107 @@
+//! Why a request is passed on that no line of the endpoint table answers.
+
+use lastgood::BypassReason;
+
+use super::Request;
+
+/// Public data that is given only to those who have an API key. Sending it is the client's business, and so what comes
+/// back: it is never shared.
+const KEYED: [&str; 8] = [
+    "/fapi/v1/historicalTrades",
+    "/dapi/v1/historicalTrades",
+    "/eapi/v1/historicalTrades",
+    "/sapi/v1/margin/allAssets",
+    "/sapi/v1/margin/allPairs",
+    "/sapi/v1/margin/isolated/allPairs",
+    "/sapi/v1/margin/priceIndex",
+    "/sapi/v1/margin/crossMarginCollateralRatio",
+];
+
+/// What paths about an account say somewhere. Asked for without a signature they are refused, and private even so.
+const OF_ACCOUNTS: [&str; 28] = [
+    "account",
+    "accountConfig",
+    "adlQuantile",
+    "allOrderList",
+    "allOrders",
+    "apiReferral",
+    "apiTradingStatus",
+    "asset",
+    "balance",
+    "capital",
+    "commissionRate",
+    "forceOrders",
+    "income",
+    "leverageBracket",
+    "listenKey",
+    "myAllocations",
+    "myFilters",
+    "myPreventedMatches",
+    "myTrades",
+    "openOrder",
+    "openOrderList",
+    "openOrders",
+    "order",
+    "orderList",
+    "positionRisk",
+    "sub-account",
+    "userDataStream",
+    "userTrades",
+];
+
+/// Why a request is passed on, where its path is not one that is answered from here.
+pub fn reason_to_pass(request: &Request<'_>) -> BypassReason {
+    if !request.is_get || names_signature(request.query) {
+        return BypassReason::Private;
+    }
+    if KEYED.contains(&request.path) {
+        return BypassReason::NeedsKey;
+    }
+    let mut segments = request.path.split('/').skip(1);
+    let is_portfolio = request.path.starts_with("/papi/") && request.path != "/papi/v1/ping";
+    match is_portfolio || segments.any(|segment| OF_ACCOUNTS.contains(&segment)) {
+        true => BypassReason::Private,
+        false => BypassReason::Unlisted,
+    }
+}
+
+/// Whether any parameter is named `signature`, however it is written.
+pub(super) fn names_signature(query: &str) -> bool {
+    query.split('&').any(|field| {
+        let name = field.split_once('=').map_or(field, |(name, _)| name);
+        percent_encoding::percent_decode_str(name).decode_utf8_lossy().trim().eq_ignore_ascii_case("signature")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_passed_on_for_its_true_reason() {
+        let reason = |is_get, target: &str| {
+            let (path, query) = target.split_once('?').unwrap_or((target, ""));
+            reason_to_pass(&Request { is_get, path, query, ..Request::default() })
+        };
+        for private in [
+            "/api/v3/account",
+            "/api/v3/myTrades?symbol=X",
+            "/fapi/v3/positionRisk",
+            "/sapi/v1/capital/config/getall",
+            "/papi/v1/um/account",
+            "/eapi/v1/depth?symbol=X&Signature=1",
+            "/fapi/v1/historicalTrades?signature=1",
+        ] {
+            assert_eq!(reason(true, private), BypassReason::Private, "{private}");
+        }
+        for keyed in ["/fapi/v1/historicalTrades?symbol=X", "/sapi/v1/margin/allPairs"] {
+            assert_eq!(reason(true, keyed), BypassReason::NeedsKey, "{keyed}");
+            assert_eq!(reason(false, keyed), BypassReason::Private, "{keyed}");
+        }
+        for unlisted in
+            ["/api/v1/klines?symbol=X&interval=1m", "/api/v9/what", "/eapi/v1/depth?symbol=X", "/papi/v1/ping"]
+        {
+            assert_eq!(reason(true, unlisted), BypassReason::Unlisted, "{unlisted}");
+        }
+    }
+}
