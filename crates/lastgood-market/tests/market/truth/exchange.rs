@@ -147,7 +147,7 @@ impl Told {
     /// The lie for a request, if it is to be lied to.
     fn lie(&self, request: SimRequest<'_>, series: &str, honest: &Bytes, number: u64) -> Option<(Lie, Bytes)> {
         let mut mood = self.mood.lock().unwrap();
-        if mood.lies.is_empty() || mood.left == 0 || mixed(mood.seed, number) % mood.one_in.max(1) != 0 {
+        if mood.lies.is_empty() || mood.left == 0 || !mixed(mood.seed, number).is_multiple_of(mood.one_in.max(1)) {
             return None;
         }
         let first = mixed(mood.seed, number + 1_000_000) as usize % mood.lies.len();

@@ -156,7 +156,7 @@ pub(crate) fn pieces(body: &[u8]) -> Vec<String> {
         let from = text.find(name)?;
         Some(text[from..].chars().take(most).collect::<String>())
     };
-    let of_book = || Some([after("\"lastUpdateId\":", 28)?, after("\"bids\":", 90)?, after("\"asks\":", 90)?].concat());
+    let of_book = || Some([after("\"lastUpdateId\":", 29)?, after("\"bids\":", 90)?, after("\"asks\":", 90)?].concat());
     let is_document = text.starts_with('{') && text.contains("\"symbols\":[");
     match &text {
         list if list.starts_with('[') => row_texts(body).into_iter().map(str::to_owned).collect(),
@@ -202,10 +202,8 @@ pub(crate) fn newest(exchange: &Told, target: &str, answer: &Bytes) -> Option<u6
     }
     let of_others = [Lie::OtherSymbol, Lie::OtherSymbolsRow, Lie::ForeignRow];
     plausible_rows(exchange, target, answer, |lie| lie.lie.is_none_or(|lie| !of_others.contains(&lie))).ok()?;
-    if let [book] = &pieces(answer)[..] {
-        if let Some(number) = book.strip_prefix("\"lastUpdateId\":") {
-            return number.split(',').next()?.parse().ok();
-        }
+    if let Some((_, number)) = pieces(answer).first().and_then(|book| book.split_once("\"lastUpdateId\":")) {
+        return number.split(',').next()?.parse().ok();
     }
     let body: Value = serde_json::from_slice(answer).ok()?;
     let of = |row: &Value| {

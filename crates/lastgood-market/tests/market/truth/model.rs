@@ -153,41 +153,41 @@ fn run(group: Group, count: u64, backing: impl Fn(u64, &Clock) -> Backing) {
 /// So many failures are told.
 const MOST_REPORTED: usize = 20;
 /// How many schedules all groups together run by default.
-const ALL_SCHEDULES: u64 = 2_200;
+const ALL_SCHEDULES: u64 = 2_000;
 
 #[test]
 fn candles_of_spot() {
-    run(Group::Spot, 600, backing);
+    run(Group::Spot, 550, backing);
 }
 
 #[test]
 fn candles_of_usd_m_futures() {
-    run(Group::UsdM, 400, backing);
+    run(Group::UsdM, 350, backing);
 }
 
 #[test]
 fn candles_of_coin_m_futures() {
-    run(Group::CoinM, 400, backing);
+    run(Group::CoinM, 350, backing);
 }
 
 #[test]
 fn tickers() {
-    run(Group::Tickers, 300, backing);
+    run(Group::Tickers, 250, backing);
 }
 
 #[test]
 fn books() {
-    run(Group::Books, 100, backing);
+    run(Group::Books, 80, backing);
 }
 
 #[test]
 fn trades() {
-    run(Group::Trades, 200, backing);
+    run(Group::Trades, 250, backing);
 }
 
 #[test]
 fn statistics_and_symbols() {
-    run(Group::Statistics, 200, backing);
+    run(Group::Statistics, 170, backing);
 }
 
 #[test]

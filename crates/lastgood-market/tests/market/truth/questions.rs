@@ -100,9 +100,9 @@ pub(crate) fn series(group: Group, chance: &mut Chance, sim: &Sim) -> (String, u
 /// A question for candles of a series.
 pub(crate) fn candles(series: &str, length: u64, now: u64, chance: &mut Chance) -> Form {
     let limits: &[u64] = if length > DAY { &[1, 2, 10, 60] } else { &[1, 2, 3, 7, 20, 50, 120, 500, 1_000] };
-    let limit = match chance.below(8) {
+    let limit = match chance.below(20) {
         0 => String::new(),
-        1..=5 => format!("&limit={}", chance.pick(&limits[..4])),
+        1..=15 => format!("&limit={}", chance.pick(&limits[..4])),
         _ => format!("&limit={}", chance.pick(limits)),
     };
     // Within some blocks of the store, so that questions overlap; off the grid.
