@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
+use lastgood::proxy::ProxyFailure;
 use lastgood::{Clock, Error, Reason};
 use tokio::sync::Notify;
 
@@ -99,7 +100,7 @@ impl Upstreams {
     /// When the system's certificate authorities cannot be read.
     pub fn new(options: &Options, clock: &Clock, bans: BanMemory) -> Result<Self, String> {
         Ok(Upstreams {
-            client: client::client(options.connect_timeout)?,
+            client: client::client(options.connect_timeout, &options.proxies)?,
             venues: Venue::ALL.map(|venue| VenueUpstream::new(venue, options, clock)),
             heat: Heat::new(),
             clock_offset: ClockOffset::default(),
@@ -209,7 +210,7 @@ impl Upstreams {
         let sent = self.clock.now();
         let response = match self.client.request(request).await {
             Ok(response) => response,
-            Err(why) if why.is_connect() => return (unreachable("cannot be reached"), CallResult::Unreachable),
+            Err(why) if why.is_connect() => return (unreachable(&cannot_be_reached(&why)), CallResult::Unreachable),
             Err(_) => return (unreachable("broke off"), CallResult::BrokeOff),
         };
         self.clock_offset.learn(response.headers(), sent, self.clock.now());
@@ -299,7 +300,7 @@ impl Upstreams {
                 }
                 Err(why) if why.is_connect() => {
                     call.ended(CallResult::Unreachable);
-                    not_sent = format!("{} cannot be reached", base.url.host());
+                    not_sent = format!("{} {}", base.url.host(), cannot_be_reached(&why));
                     if !is_empty {
                         break;
                     }
@@ -311,5 +312,13 @@ impl Upstreams {
             }
         }
         Err(Unanswered::NotSent(not_sent))
+    }
+}
+
+/// What is said of a host that no connection leads to: if that is a proxy's doing, the host is not to blame.
+fn cannot_be_reached(why: &(dyn std::error::Error + 'static)) -> String {
+    match ProxyFailure::among_causes_of(why) {
+        Some(failure) => format!("cannot be reached: {failure}"),
+        None => "cannot be reached".to_owned(),
     }
 }

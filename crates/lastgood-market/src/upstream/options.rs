@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use lastgood::proxy::Proxies;
 use url::Url;
 
 use crate::venue::Venue;
@@ -104,6 +105,8 @@ pub struct Options {
     pub futures: Vec<BaseUrl>,
     /// Those of the COIN-M futures.
     pub coin: Vec<BaseUrl>,
+    /// The proxies by which the bases are reached. None by default.
+    pub proxies: Proxies,
     /// The longest that making a connection may take.
     pub connect_timeout: Duration,
     /// How many requests may be under way to one base.
@@ -140,6 +143,7 @@ impl Default for Options {
             spot: Vec::new(),
             futures: Vec::new(),
             coin: Vec::new(),
+            proxies: Proxies::default(),
             connect_timeout: Duration::from_secs(2),
             max_concurrent: 64,
             max_answer_bytes: 64 << 20,
