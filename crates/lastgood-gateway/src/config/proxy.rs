@@ -126,7 +126,7 @@ mod tests {
         let wrong = parse(&Raw::text("socks4://me:hunter2@x")).unwrap_err();
         let text = format!("{} {}", wrong.what, wrong.hint.unwrap());
         assert!(text.contains("socks5") && !text.contains("hunter2"), "{text}");
-        assert_eq!(show(&parse(&Raw::text("http://me:hun@ter2@proxy:1")).unwrap_or_default()), "");
+        assert_eq!(show(&parse(&Raw::text("socks5h://me:hun@ter2@proxy:1")).unwrap()), "socks5h://proxy:1");
         assert_eq!(show(&parse(&Raw::text("http://me:hunter2@proxy:1")).unwrap()), "http://proxy:1");
     }
 }

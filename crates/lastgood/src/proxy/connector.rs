@@ -115,7 +115,8 @@ async fn tunnel(stream: ProxyStream, proxy: &Proxy, host: &str, port: u16) -> Re
     }
     match status(&answer) {
         Some(200..=299) => Ok(stream.into_inner()),
-        Some(407) => Err(Why::Unauthorized { given: proxy.authorization().is_some() }),
+        // Some answer as if they were what is behind them.
+        Some(401 | 407) => Err(Why::Unauthorized { given: proxy.authorization().is_some() }),
         Some(status @ (500 | 502..=599)) => Err(Why::Failed(status)),
         Some(status) => Err(Why::Refused(status)),
         None => Err(Why::Unreachable("it does not answer as a proxy does".to_owned())),

@@ -68,8 +68,8 @@ impl fmt::Display for ProxyFailure {
         let ProxyFailure { proxy, destination, why } = self;
         match why {
             Why::Unreachable(why) => write!(f, "the proxy {proxy} cannot be used: {why}"),
-            Why::Unauthorized { given: false } => write!(f, "the proxy {proxy} wants a user and a password (407)"),
-            Why::Unauthorized { given: true } => write!(f, "the proxy {proxy} refuses its user and password (407)"),
+            Why::Unauthorized { given: false } => write!(f, "the proxy {proxy} wants a user and a password"),
+            Why::Unauthorized { given: true } => write!(f, "the proxy {proxy} refuses its user and password"),
             Why::Refused(status) => write!(f, "the proxy {proxy} refuses to lead to {destination} ({status})"),
             Why::Failed(status) => write!(f, "the proxy {proxy} cannot reach {destination} ({status})"),
             Why::Socks(why) => write!(f, "the proxy {proxy} does not lead to {destination}: {why}"),
