@@ -12,6 +12,7 @@ mod file;
 mod keys;
 mod layers;
 mod problem;
+mod proxy;
 mod regions;
 pub(crate) mod routes;
 mod show;
@@ -31,6 +32,7 @@ pub use keys::{KEYS, Key};
 pub use lastgood_market::upstream::BaseUrl;
 pub use layers::{FlagValue, Reached, Resolved, Sources, resolve, resolve_reached};
 pub use problem::{Origin, Problem, Problems};
+pub use proxy::ProxySetting;
 pub use regions::{REGION_KEYS, REGION_NAMES, RegionKey, RegionOverride};
 pub(crate) use sources::{ApiSetting, BucketSetting, DatabaseSetting};
 pub use store::{RedisAddress, RedisEndpoint, StoreSetting, UpstashAddress};
@@ -69,6 +71,8 @@ pub struct Settings {
     pub binance: Binance,
     /// The fear & greed index.
     pub fear_greed: FearGreed,
+    /// The proxy that leads to upstreams, buckets and APIs.
+    pub proxy: ProxySetting,
     /// The admin API.
     pub admin: Admin,
     /// Key for credentials at rest.
@@ -264,6 +268,7 @@ impl Settings {
             coin: self.binance.coin_url.clone(),
             options: self.binance.options_url.clone(),
             portfolio: self.binance.portfolio_url.clone(),
+            proxies: self.proxy.proxies().clone(),
             connect_timeout: self.upstream.connect_timeout,
             max_concurrent: self.upstream.max_concurrent,
             max_answer_bytes: self.upstream.max_answer_bytes,
@@ -294,6 +299,7 @@ impl Settings {
                 futures_ws_url: Vec::new(),
             },
             fear_greed: FearGreed { url: None },
+            proxy: ProxySetting::default(),
             admin: Admin { token: None },
             master_key: None,
             symbols: Symbols { popular: Vec::new() },

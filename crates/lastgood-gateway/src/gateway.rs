@@ -110,7 +110,7 @@ impl Gateway {
         let candles = Candles::new(klines, has_store, clock.clone(), Arc::clone(&exchange) as _);
         let streamed = streamed(settings);
         let with_streams: Vec<Venue> = streamed.iter().map(|(venue, _)| *venue).collect();
-        let streams = Streams::new(&with_streams, &candles, &regions, &clock);
+        let streams = Streams::new(&with_streams, settings.proxy.proxies(), &candles, &regions, &clock);
         let cluster = match settings.store.is_shared() {
             true => Some(cache.region(cluster::REGION, cluster::policy()).map_err(refuse)?),
             false => None,
@@ -235,6 +235,7 @@ async fn open_store(settings: &Settings, clock: &Clock) -> Result<Option<Arc<dyn
         StoreSetting::Upstash(address) => {
             let refuse = |why: StoreError| BuildError(why.to_string());
             let options = address.options(settings.store_token.as_ref()).map_err(refuse)?;
+            let options = options.with_proxies(settings.proxy.proxies().clone());
             Ok(Some(Arc::new(UpstashStore::new(options).map_err(refuse)?)))
         }
         StoreSetting::Embedded { .. } => Ok(open_embedded(settings, clock).await),

@@ -1,6 +1,7 @@
 //! Where the answers of declared routes come from: databases, buckets and HTTP APIs that the configuration names.
 
 pub(crate) mod object;
+mod proxy;
 pub(crate) mod sql;
 mod tls;
 

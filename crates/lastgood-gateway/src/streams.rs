@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use lastgood::proxy::Proxies;
 use lastgood::{Clock, Loaded, Persist, Timestamp, Value};
 use lastgood_market::Source;
 use lastgood_market::candles::{Candles, Fed, Series};
@@ -16,6 +17,7 @@ use lastgood_market::line::is_outdated;
 use lastgood_market::stream::{self, Message, STREAMS_A_CONNECTION, candle_stream, ticker_stream};
 use lastgood_market::{RegionName, Venue};
 
+use self::connection::Connector;
 use crate::regions::Regions;
 
 mod connection;
@@ -67,11 +69,18 @@ pub(crate) struct Streams {
     candles: Candles,
     regions: Regions,
     clock: Clock,
+    connector: Connector,
 }
 
 impl Streams {
     /// What comes goes to the candles and the tickers of these regions.
-    pub(crate) fn new(with_streams: &[Venue], candles: &Candles, regions: &Regions, clock: &Clock) -> Streams {
+    pub(crate) fn new(
+        with_streams: &[Venue],
+        proxies: &Proxies,
+        candles: &Candles,
+        regions: &Regions,
+        clock: &Clock,
+    ) -> Streams {
         Streams {
             enabled: Venue::ALL.map(|venue| with_streams.contains(&venue)),
             tickers: Mutex::default(),
@@ -79,6 +88,7 @@ impl Streams {
             candles: candles.clone(),
             regions: regions.clone(),
             clock: clock.clone(),
+            connector: Connector::new(proxies),
         }
     }
 

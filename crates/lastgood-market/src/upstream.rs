@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
+use lastgood::proxy::ProxyFailure;
 use lastgood::{Clock, Error, Reason};
 use tokio::sync::Notify;
 
@@ -109,7 +110,7 @@ impl Upstreams {
     pub fn new(options: &Options, clock: &Clock, bans: BanMemory) -> Result<Self, String> {
         let identities = options.identities().map_err(|why| why.to_string())?;
         Ok(Upstreams {
-            client: client::client(options.connect_timeout)?,
+            client: client::client(options.connect_timeout, &options.proxies)?,
             venues: Venue::ALL.map(|venue| VenueUpstream::new(venue, identities.name(venue), options, clock)),
             identities,
             pass_only: PassOnly::ALL.map(|part| {
@@ -230,7 +231,7 @@ impl Upstreams {
         let sent = self.clock.now();
         let response = match self.client.request(request).await {
             Ok(response) => response,
-            Err(why) if why.is_connect() => return (unreachable("cannot be reached"), CallResult::Unreachable),
+            Err(why) if why.is_connect() => return (unreachable(&cannot_be_reached(&why)), CallResult::Unreachable),
             Err(_) => return (unreachable("broke off"), CallResult::BrokeOff),
         };
         self.clock_offset.learn(response.headers(), sent, self.clock.now());
@@ -346,7 +347,7 @@ impl Upstreams {
                 }
                 Err(why) if why.is_connect() => {
                     call.ended(CallResult::Unreachable);
-                    not_sent = format!("{} cannot be reached", base.url.host());
+                    not_sent = format!("{} {}", base.url.host(), cannot_be_reached(&why));
                     if !is_empty {
                         break;
                     }
@@ -358,5 +359,13 @@ impl Upstreams {
             }
         }
         Err(Unanswered::NotSent(not_sent))
+    }
+}
+
+/// What is said of a host that no connection leads to: if that is a proxy's doing, the host is not to blame.
+fn cannot_be_reached(why: &(dyn std::error::Error + 'static)) -> String {
+    match ProxyFailure::among_causes_of(why) {
+        Some(failure) => format!("cannot be reached: {failure}"),
+        None => "cannot be reached".to_owned(),
     }
 }

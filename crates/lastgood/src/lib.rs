@@ -7,6 +7,8 @@
 //! Start at [`Cache::builder`]. The read path is `read.rs`, one page.
 
 pub mod clock;
+#[cfg(feature = "proxy")]
+pub mod proxy;
 pub mod store;
 
 mod batch;

@@ -75,6 +75,7 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
     layers.environment(sources.env);
     layers.flags(&sources.flags);
     layers.data_dir(sources.env);
+    layers.proxies(sources.env);
     layers.store_token(sources.env);
     layers.check_exposure();
     layers.check_exchanges();
@@ -179,6 +180,12 @@ impl Layers {
                 Ok(target) => self.apply(target, &one.key, origin, &Raw::text(&one.value)),
                 Err(wrong) => self.refuse(origin, &one.key, wrong),
             }
+        }
+    }
+
+    fn proxies(&mut self, env: &dyn Fn(&str) -> Option<String>) {
+        if let Err(wrong) = self.settings.proxy.complete(env) {
+            self.problems.push(Problem::new(None, None, wrong));
         }
     }
 

@@ -30,8 +30,12 @@ pub(super) struct Sources {
 impl Sources {
     pub(super) fn new(settings: &Settings) -> Result<Self, String> {
         let declared = &settings.declared.sources;
-        let api =
-            |(name, setting)| Ok::<_, String>((String::clone(name), Api::new(name, setting, &settings.upstream)?));
+        let api = |(name, setting)| {
+            Ok::<_, String>((
+                String::clone(name),
+                Api::new(name, setting, &settings.upstream, settings.proxy.proxies())?,
+            ))
+        };
         let database = |(name, setting): (&String, &DatabaseSetting)| {
             let options = DatabaseOptions {
                 max_connections: u32::try_from(setting.max_connections).unwrap_or(u32::MAX),
@@ -127,6 +131,7 @@ fn bucket_options(name: &str, setting: &BucketSetting, settings: &Settings) -> B
         region: setting.region.clone(),
         endpoint: setting.endpoint.as_ref().map(|endpoint| endpoint.as_str().to_owned()),
         connect_timeout: settings.upstream.connect_timeout,
+        proxies: settings.proxy.proxies().clone(),
         ..BucketOptions::new(name, &setting.url)
     }
 }

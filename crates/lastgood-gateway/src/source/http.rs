@@ -8,12 +8,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
+use lastgood::proxy::Proxies;
 use lastgood::{Error, Reason};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Client, Url, redirect};
 use tokio::sync::Semaphore;
 
-use super::{Answer, Arguments, Held, Loaded, Source, tls};
+use super::{Answer, Arguments, Held, Loaded, Source, proxy, tls};
 use crate::config::routes::ApiQuestion;
 use crate::config::{ApiSetting, BaseUrl, Upstream};
 
@@ -32,13 +33,15 @@ const LONGEST_ETAG: usize = 512;
 /// Why there is no answer.
 struct Failed {
     error: Error,
+    /// How to fix it, where that is known.
+    hint: Option<&'static str>,
     /// What TLS says, for the operator alone.
     tls: Option<String>,
 }
 
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
-        Failed { error, tls: None }
+        Failed { error, hint: None, tls: None }
     }
 }
 
@@ -47,7 +50,7 @@ impl Failed {
     fn of_check(self, mend: &str) -> String {
         match self.tls {
             Some(refused) => format!("{refused}; {}", tls::MEND),
-            None => format!("{}; {mend}", self.error.message),
+            None => format!("{}; {}", self.error.message, self.hint.unwrap_or(mend)),
         }
     }
 }
@@ -58,6 +61,8 @@ pub(crate) struct Api {
     client: Client,
     base: BaseUrl,
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// Whether a proxy leads to it.
+    proxied: bool,
     timeout: Duration,
     max_bytes: usize,
     places: Semaphore,
@@ -67,16 +72,22 @@ impl Api {
     /// # Errors
     ///
     /// Why no connections can be made, and the mend.
-    pub(crate) fn new(name: &str, setting: &ApiSetting, limits: &Upstream) -> Result<Arc<Self>, String> {
+    pub(crate) fn new(
+        name: &str,
+        setting: &ApiSetting,
+        limits: &Upstream,
+        proxies: &Proxies,
+    ) -> Result<Arc<Self>, String> {
         // reqwest takes the provider of the process; whoever came first has the choice.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut client = Client::builder()
+        let mut client = proxy::by(Client::builder(), proxies)
             .user_agent(USER_AGENT)
             .redirect(redirect::Policy::none())
-            .no_proxy()
             .connect_timeout(limits.connect_timeout)
             .timeout(setting.timeout);
-        if !setting.allow_private && !is_private_host(&setting.url) {
+        // A proxy resolves the names itself: then it is for the proxy to lead to no private address.
+        let proxied = proxy::of(proxies, setting.url.as_str()).is_some();
+        if !setting.allow_private && !is_private_host(&setting.url) && !proxied {
             client = client.dns_resolver(Arc::new(Public));
         }
         let client = client.build().map_err(|why| format!("api {name}: {}", tls::no_client(&why)))?;
@@ -85,6 +96,7 @@ impl Api {
             client,
             base: setting.url.clone(),
             headers: setting.headers.clone(),
+            proxied,
             timeout: setting.timeout,
             max_bytes: usize::try_from(limits.max_answer_bytes).unwrap_or(usize::MAX),
             places: Semaphore::new(limits.max_concurrent),
@@ -116,9 +128,13 @@ impl Api {
             let message = format!("api {} did not answer within {} ms", self.name, self.timeout.as_millis());
             return Error::new(Reason::TimedOut, message).into();
         }
+        if let Some(failed) = by_proxy(why).filter(|_| self.proxied) {
+            let message = format!("api {} cannot be reached: {failed}", self.name);
+            return Failed { error: Error::new(Reason::Unreachable, message), hint: Some(proxy::HINT), tls: None };
+        }
         let tls = tls::failure(why);
         let how = if tls.is_some() { "cannot be reached over TLS" } else { "cannot be reached, or broke off" };
-        Failed { error: Error::new(Reason::Unreachable, format!("api {} {how}", self.name)), tls }
+        Failed { error: Error::new(Reason::Unreachable, format!("api {} {how}", self.name)), hint: None, tls }
     }
 
     async fn read(&self, mut response: reqwest::Response) -> Result<Bytes, Error> {
@@ -138,6 +154,14 @@ impl Api {
         }
         Ok(body.freeze())
     }
+}
+
+/// What is said of a proxy that an API was asked by in vain.
+fn by_proxy(why: &reqwest::Error) -> Option<&'static str> {
+    let failed = proxy::failure(why);
+    failed.or_else(|| {
+        (why.is_connect() && tls::failure(why).is_none()).then_some("the proxy, or the API behind it, does not answer")
+    })
 }
 
 /// One path of an API.
@@ -192,6 +216,9 @@ impl HttpSource {
                     Some(wait) => error.with_retry_after(wait),
                     None => error,
                 })
+            }
+            407 if self.api.proxied => {
+                error(Reason::Unreachable, "cannot be reached: the proxy wants a user and a password, or others (407)")
             }
             300..=399 => error(Reason::Malformed, "answers with a redirect, which is not followed"),
             401 | 403 => error(Reason::Upstream, "refuses the key that it is asked with, or lacks one"),

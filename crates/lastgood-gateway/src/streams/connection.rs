@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
+use http::Uri;
 use hyper_rustls::ConfigBuilderExt as _;
+use hyper_util::rt::TokioIo;
+use lastgood::proxy::{Proxies, ProxyConnector, ProxyStream};
 use lastgood_market::Venue;
 use lastgood_market::stream::stream_path;
-use tokio::net::TcpStream;
+use rustls::ClientConfig;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
-use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 
 use crate::config::BaseUrl;
 
@@ -20,24 +23,46 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// No market-data message is longer.
 const LONGEST_MESSAGE: usize = 1 << 20;
 
+/// How connections are made.
+pub(super) struct Connector {
+    proxies: Proxies,
+}
+
+impl Connector {
+    pub(super) fn new(proxies: &Proxies) -> Connector {
+        Connector { proxies: proxies.clone() }
+    }
+
+    /// Connects to where a URL leads, directly or by a proxy, without TLS as yet. Also gives the TLS to be spoken.
+    async fn connect(&self, url: &Uri) -> Result<(ProxyStream, Option<ClientConfig>), String> {
+        let is_tls = url.scheme_str() == Some("wss");
+        // Reading the system's authorities takes long.
+        let tls = match is_tls || self.proxies.of(url).is_some() {
+            true => tls()?,
+            false => without_roots()?,
+        };
+        let connector = ProxyConnector::new(self.proxies.clone(), tls.clone(), CONNECT_WITHIN);
+        let connected = connector.connect(url.clone()).await;
+        Ok((connected.map_err(|why| innermost(&*why))?, is_tls.then_some(tls)))
+    }
+}
+
 /// A connection that text is sent to and read from. Pings are answered on the way.
-pub(super) struct Connection(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub(super) struct Connection(WebSocketStream<MaybeTlsStream<TokioIo<ProxyStream>>>);
 
 impl Connection {
     /// Connects to a base's combined streams.
-    pub(super) async fn open(base: &BaseUrl, venue: Venue) -> Result<Connection, String> {
+    pub(super) async fn open(connector: &Connector, base: &BaseUrl, venue: Venue) -> Result<Connection, String> {
         let url = format!("{}{}", base.as_str(), stream_path(venue));
         let connecting = async {
-            let socket = TcpStream::connect((base.host(), base.port())).await.map_err(|why| why.to_string())?;
-            socket.set_nodelay(true).map_err(|why| why.to_string())?;
+            let uri: Uri = url.parse().map_err(|why: http::uri::InvalidUri| why.to_string())?;
+            let (stream, tls) = connector.connect(&uri).await?;
             let mut limits = WebSocketConfig::default();
             limits.max_message_size = Some(LONGEST_MESSAGE);
             limits.max_frame_size = Some(LONGEST_MESSAGE);
-            let connector = match base.url().scheme() {
-                "wss" => Connector::Rustls(Arc::new(tls()?)),
-                _ => Connector::Plain,
-            };
-            let opened = client_async_tls_with_config(url, socket, Some(limits), Some(connector)).await;
+            let tls = tls
+                .map_or(tokio_tungstenite::Connector::Plain, |tls| tokio_tungstenite::Connector::Rustls(Arc::new(tls)));
+            let opened = client_async_tls_with_config(url, TokioIo::new(stream), Some(limits), Some(tls)).await;
             opened.map(|(socket, _)| Connection(socket)).map_err(|why| why.to_string())
         };
         timeout(CONNECT_WITHIN, connecting).await.unwrap_or_else(|_| Err("no connection in time".to_owned()))
@@ -63,9 +88,25 @@ impl Connection {
     }
 }
 
-fn tls() -> Result<rustls::ClientConfig, String> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let roots = builder.map_err(|why| why.to_string())?.with_native_roots();
+fn tls() -> Result<ClientConfig, String> {
+    let roots = builder()?.with_native_roots();
     Ok(roots.map_err(|why| why.to_string())?.with_no_client_auth())
+}
+
+fn without_roots() -> Result<ClientConfig, String> {
+    Ok(builder()?.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())
+}
+
+fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    builder.map_err(|why| why.to_string())
+}
+
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(inner) = innermost.source() {
+        innermost = inner;
+    }
+    innermost.to_string()
 }

@@ -8,7 +8,7 @@ use lastgood_market::Venue;
 use lastgood_market::stream::{LIFETIME_SECONDS, MESSAGES_A_SECOND, Message, request};
 use tokio::time::{Instant, interval, sleep_until};
 
-use super::connection::Connection;
+use super::connection::{Connection, Connector};
 use super::{Streams, Wanted};
 use crate::config::BaseUrl;
 
@@ -55,12 +55,12 @@ enum Next {
 }
 
 impl Session {
-    pub(super) async fn begin(base: &BaseUrl, venue: Venue) -> Result<Session, String> {
+    pub(super) async fn begin(connector: &Connector, base: &BaseUrl, venue: Venue) -> Result<Session, String> {
         let now = Instant::now();
         Ok(Session {
             base: base.clone(),
             venue,
-            connection: Connection::open(base, venue).await?,
+            connection: Connection::open(connector, base, venue).await?,
             subscribed: BTreeSet::new(),
             requests: VecDeque::new(),
             last_id: 0,
@@ -170,7 +170,7 @@ impl Session {
         latest: &mut HashMap<String, u64>,
     ) -> Result<(), String> {
         tracing::info!(venue = %self.venue, host = self.base.host(), "streams move to a new connection");
-        let mut successor = Session::begin(&self.base, self.venue).await?;
+        let mut successor = Session::begin(&streams.connector, &self.base, self.venue).await?;
         streams.counters(self.venue).connections.fetch_add(1, Ordering::Relaxed);
         successor.subscribe_to(streams, targets);
         while let Some(text) = successor.requests.pop_front() {

@@ -22,7 +22,7 @@ pub(crate) async fn keep(streams: Arc<Streams>, venue: Venue, bases: Vec<BaseUrl
             tokio::time::sleep(LOOK_EVERY).await;
         }
         let counters = streams.counters(venue);
-        match Session::begin(base, venue).await {
+        match Session::begin(&streams.connector, base, venue).await {
             Ok(session) => {
                 counters.connections.fetch_add(1, Ordering::Relaxed);
                 counters.connected.store(1, Ordering::Relaxed);

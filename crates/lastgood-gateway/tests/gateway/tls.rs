@@ -2,12 +2,14 @@
 
 mod authority;
 mod databases;
+mod proxies;
 mod upstash;
 mod web;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -17,10 +19,11 @@ fn command(verb: &str, folder: &Path, file: &str, variables: &[(&str, String)]) 
     std::fs::write(folder.join("lastgood.toml"), file).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_lastgood"));
     command.args([verb, "--listen", "127.0.0.1:0", "--store", "memory:"]).current_dir(folder);
-    command.env_clear().env("HOME", folder).envs(variables.iter().map(|(name, value)| (name, value)));
+    command.env_clear().env("HOME", folder);
     for name in ["BINANCE_SPOT_URL", "BINANCE_FUTURES_URL", "BINANCE_COIN_URL", "FEAR_GREED_URL"] {
         command.env(format!("LASTGOOD_{name}"), "http://127.0.0.1:9");
     }
+    command.envs(variables.iter().map(|(name, value)| (name, value)));
     command
 }
 
@@ -28,6 +31,7 @@ fn command(verb: &str, folder: &Path, file: &str, variables: &[(&str, String)]) 
 struct Served {
     process: Child,
     url: String,
+    log: Arc<Mutex<String>>,
     _folder: TempDir,
 }
 
@@ -40,10 +44,14 @@ impl Served {
         let announced = lines.by_ref().map_while(Result::ok).find(|line| line.contains("http://127.0.0.1:"));
         let announced = announced.expect("it says where it listens");
         // Its log goes on.
-        std::thread::spawn(move || lines.for_each(drop));
+        let log = Arc::<Mutex<String>>::default();
+        let kept = Arc::clone(&log);
+        std::thread::spawn(move || {
+            lines.map_while(Result::ok).for_each(|line| *kept.lock().unwrap() += &(line + "\n"))
+        });
         let start = announced.find("http://127.0.0.1:").unwrap();
         let port: String = announced[start + 17..].chars().take_while(char::is_ascii_digit).collect();
-        Served { process, url: format!("http://127.0.0.1:{port}"), _folder: folder }
+        Served { process, url: format!("http://127.0.0.1:{port}"), log, _folder: folder }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The connections to the exchange, and the form of what is sent and taken in.
 
 use std::io::Read as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -8,11 +9,12 @@ use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use lastgood::proxy::{Proxies, ProxyConnector};
 use lastgood::{Error, Reason};
+use rustls::ClientConfig;
 
 use super::options::BaseUrl;
 use crate::validate::Fetched;
@@ -22,25 +24,22 @@ const USER_AGENT: &str = concat!("lastgood/", env!("CARGO_PKG_VERSION"));
 /// The body of a request that is sent on.
 pub type RequestBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
-pub(super) type HttpClient = Client<HttpsConnector<HttpConnector>, RequestBody>;
+pub(super) type HttpClient = Client<HttpsConnector<ProxyConnector>, RequestBody>;
 
 pub(super) fn no_body() -> RequestBody {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
-pub(super) fn client(connect_timeout: Duration) -> Result<HttpClient, String> {
-    let mut connector = HttpConnector::new();
-    connector.enforce_http(false);
-    connector.set_nodelay(true);
-    connector.set_keepalive(Some(Duration::from_secs(30)));
-    connector.set_connect_timeout(Some(connect_timeout));
-    let provider = rustls::crypto::ring::default_provider();
-    let connector = HttpsConnectorBuilder::new()
-        .with_provider_and_native_roots(provider)
+pub(super) fn client(connect_timeout: Duration, proxies: &Proxies) -> Result<HttpClient, String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let tls = tls.map_err(|why| why.to_string())?.with_native_roots();
+    let tls = tls
         .map_err(|why| format!("the system's certificate authorities cannot be read: {why}; install ca-certificates"))?
-        .https_or_http()
-        .enable_http1()
-        .wrap_connector(connector);
+        .with_no_client_auth();
+    let connector = ProxyConnector::new(proxies.clone(), tls.clone(), connect_timeout);
+    let connector =
+        HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(connector);
     Ok(Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(Duration::from_secs(60))

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use lastgood::proxy::Proxies;
 use url::Url;
 
 use crate::venue::{PassOnly, Venue};
@@ -114,6 +115,8 @@ pub struct Options {
     pub options: Vec<BaseUrl>,
     /// Those of portfolio margin, likewise.
     pub portfolio: Vec<BaseUrl>,
+    /// The proxies by which the bases are reached. None by default.
+    pub proxies: Proxies,
     /// The longest that making a connection may take.
     pub connect_timeout: Duration,
     /// How many requests may be under way to one base.
@@ -184,6 +187,7 @@ impl Default for Options {
             coin: Vec::new(),
             options: Vec::new(),
             portfolio: Vec::new(),
+            proxies: Proxies::default(),
             connect_timeout: Duration::from_secs(2),
             max_concurrent: 64,
             max_answer_bytes: 64 << 20,

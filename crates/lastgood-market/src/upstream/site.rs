@@ -8,7 +8,7 @@ use lastgood::{Clock, Error, Reason, Timestamp};
 use tokio::sync::Semaphore;
 
 use super::client::{HttpClient, client, public_request, read};
-use super::{BaseUrl, Options, PAUSE_BY_DEFAULT, own_name};
+use super::{BaseUrl, Options, PAUSE_BY_DEFAULT, cannot_be_reached, own_name};
 
 /// So many questions are under way at once; the next waits, or is told to come back.
 const MOST_AT_ONCE: usize = 4;
@@ -39,7 +39,7 @@ impl Site {
         Ok(Site {
             name: own_name(&base),
             base,
-            client: client(options.connect_timeout)?,
+            client: client(options.connect_timeout, &options.proxies)?,
             clock: clock.clone(),
             places: Arc::new(Semaphore::new(MOST_AT_ONCE)),
             left_alone_until: Mutex::new(Timestamp::EPOCH),
@@ -82,7 +82,7 @@ impl Site {
         let request = public_request(&self.base, target, false, None)
             .map_err(|why| Error::new(Reason::Unreachable, format!("not a request that can be sent: {why}")))?;
         let response = self.client.request(request).await.map_err(|why| {
-            let what = if why.is_connect() { "cannot be reached" } else { "broke off" };
+            let what = if why.is_connect() { cannot_be_reached(&why) } else { "broke off".to_owned() };
             Error::new(Reason::Unreachable, format!("{host} {what}"))
         })?;
         let fetched = read(response, LARGEST_ANSWER).await?;

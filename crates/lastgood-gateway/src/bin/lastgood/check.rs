@@ -1,6 +1,7 @@
 //! `lastgood check`: what is wrong, and how to mend it.
 
 mod probe;
+mod ways;
 
 use std::path::PathBuf;
 use std::time::Duration;

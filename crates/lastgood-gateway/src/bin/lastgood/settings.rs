@@ -20,6 +20,9 @@ pub(crate) struct SettingsArguments {
     /// Where the embedded store, the ban memory and the credentials live
     #[arg(long, value_name = "DIRECTORY")]
     data_dir: Option<String>,
+    /// The proxy that leads out, http://… or socks5://…, or off; without it HTTPS_PROXY and the like count
+    #[arg(long, value_name = "URL")]
+    proxy: Option<String>,
     /// Which region defaults apply: trading or dashboard
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
@@ -43,6 +46,7 @@ impl SettingsArguments {
             ("--listen", "listen", &self.listen),
             ("--store", "store", &self.store),
             ("--data-dir", "data_dir", &self.data_dir),
+            ("--proxy", "proxy", &self.proxy),
             ("--preset", "preset", &self.preset),
         ];
         for (flag, key, value) in own {

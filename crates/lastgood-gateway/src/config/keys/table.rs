@@ -4,7 +4,7 @@ use lastgood_market::upstream::{COIN_BASES, FUTURES_BASES, SPOT_BASES};
 
 use super::bounds::{GIB, KIB, MIB, MILLISECOND, SECOND, TIB, http, http_if_any, streams, timeout, up_to_a_day};
 use super::{Field, Key};
-use crate::config::{LogFormat, Preset, address, show, store, upstream, value, warm};
+use crate::config::{LogFormat, Preset, address, proxy, show, store, upstream, value, warm};
 
 /// A field, the function that reads it and the one that shows it.
 macro_rules! field {
@@ -296,6 +296,17 @@ pub const KEYS: &[Key] = &[
         doc: "how long from the beginning of a round to the next, at most",
         secret: false,
         field: field!(warm.every, |raw| value::span(raw, SECOND..=SECOND * 86_400), show::span),
+    },
+    Key {
+        name: "proxy",
+        kind: "proxy URL",
+        env: &["LASTGOOD_PROXY"],
+        flag: Some("proxy"),
+        default: "",
+        doc: "the proxy that leads to upstreams, buckets and APIs: http://, https:// or socks5:// with a host and port, or \
+              off; empty leaves it to HTTPS_PROXY, HTTP_PROXY and ALL_PROXY; NO_PROXY always counts",
+        secret: false,
+        field: field!(proxy, proxy::parse, proxy::show),
     },
     Key {
         name: "admin.token",

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lastgood::proxy::Proxies;
 use lastgood::{Error, Reason};
 use object_store::aws::AmazonS3Builder;
 use object_store::client::{HttpClient, HttpConnector, HttpError, HttpErrorKind};
@@ -15,7 +16,7 @@ use object_store::path::Path;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig, StaticCredentialProvider};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::source::tls;
+use crate::source::{proxy, tls};
 
 /// How to reach a bucket or a folder.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub(crate) struct BucketOptions {
     pub(crate) region: Option<String>,
     /// Where the service is, if not at its own address: `http://127.0.0.1:9000`.
     pub(crate) endpoint: Option<String>,
+    /// None by default.
+    pub(crate) proxies: Proxies,
     /// Defaults to 2 s.
     pub(crate) connect_timeout: Duration,
     /// Defaults to 10 s, for all of a load.
@@ -44,6 +47,7 @@ impl BucketOptions {
             credentials: Credentials::Anonymous,
             region: None,
             endpoint: None,
+            proxies: Proxies::default(),
             connect_timeout: Duration::from_secs(2),
             timeout: Duration::from_secs(10),
         }
@@ -229,6 +233,9 @@ pub(super) fn of_check(why: &object_store::Error) -> String {
     if let Some(refused) = tls::failure(why) {
         return format!("{refused}; {}", tls::MEND);
     }
+    if let Some(failed) = proxy::failure(why) {
+        return format!("{failed}; {}", proxy::HINT);
+    }
     match reason(why) {
         (Reason::NotFound, _) => "there is no such object; is the key right?".to_owned(),
         (Reason::Unreachable, _) => format!("it cannot be reached; is the endpoint right? ({why})"),
@@ -289,15 +296,14 @@ fn retry(options: &BucketOptions) -> RetryConfig {
     RetryConfig { backoff: BackoffConfig::default(), max_retries: 1, retry_timeout: options.timeout }
 }
 
-/// One client for all requests: straight to the service, following no redirects, taking bodies as they are.
+/// One client for all requests: to the service and nowhere else, following no redirects, taking bodies as they are.
 fn client(options: &BucketOptions) -> Result<reqwest::Client, String> {
     // Does nothing where one is chosen already.
     _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
+    proxy::by(reqwest::Client::builder(), &options.proxies)
         .connect_timeout(options.connect_timeout)
         .timeout(options.timeout)
         .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
         .no_gzip()
         .build()
         .map_err(|why| tls::no_client(&why))

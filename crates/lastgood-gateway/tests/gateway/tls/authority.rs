@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// An authority in a folder of its own. Its certificates are for `localhost`, and not for `127.0.0.1`.
+/// An authority in a folder of its own. Its certificates are for `localhost` and `outside.test`, and not for `127.0.0.1`.
 pub(crate) struct Authority {
     folder: tempfile::TempDir,
 }
@@ -17,7 +17,12 @@ impl Authority {
         let name = format!("/CN=Authority {}", authority.folder.path().file_name().unwrap().display());
         request(&name, &certificate, &key, &uses.map(Path::new));
         let (signed, signed_key) = authority.server();
-        let uses = ["-addext", "basicConstraints=critical,CA:FALSE", "-addext", "subjectAltName=DNS:localhost"];
+        let uses = [
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+            "-addext",
+            "subjectAltName=DNS:localhost,DNS:outside.test",
+        ];
         let by = [Path::new("-CA"), &certificate, Path::new("-CAkey"), &key];
         request("/CN=localhost", &signed, &signed_key, &[&uses.map(Path::new)[..], &by].concat());
         authority

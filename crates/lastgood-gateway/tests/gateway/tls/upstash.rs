@@ -11,13 +11,13 @@ use super::authority::Authority;
 use crate::upstash::{TOKEN, checked};
 
 /// Takes TLS off what comes, and passes it on.
-struct Terminator {
+pub(super) struct Terminator {
     process: Child,
-    port: u16,
+    pub(super) port: u16,
 }
 
 impl Terminator {
-    fn start(authority: &Authority, to: SocketAddr) -> Terminator {
+    pub(super) fn start(authority: &Authority, to: SocketAddr) -> Terminator {
         let script = "import socket, socketserver, ssl, sys, threading
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER); context.load_cert_chain(sys.argv[1], sys.argv[2])
 def pump(source, target):

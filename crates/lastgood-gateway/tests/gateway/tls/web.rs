@@ -12,13 +12,13 @@ const MEND: &str = "let SSL_CERT_FILE name";
 
 /// S3 behind TLS, by the `moto` server of the Python environment. Its object `daily/AAPL.json` is also what an API
 /// answers. Without an authority it speaks no TLS.
-struct Moto {
+pub(super) struct Moto {
     process: Child,
     port: u16,
 }
 
 impl Moto {
-    async fn start(authority: Option<&Authority>) -> Moto {
+    pub(super) async fn start(authority: Option<&Authority>) -> Moto {
         let python = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/test-tools/venv/bin/python");
         let script = "import sys, moto.server, werkzeug.serving as w\n\
             s = w.make_server('127.0.0.1', 0, moto.server.DomainDispatcherApplication(moto.server.create_backend_app), \
@@ -26,6 +26,8 @@ impl Moto {
             print(s.server_port, flush=True); s.serve_forever()";
         let files = authority.map(|authority| <[_; 2]>::from(authority.server()));
         let mut command = Command::new(python);
+        // By whatever name it is asked, the first part of the path is the bucket.
+        command.env("S3_IGNORE_SUBDOMAIN_BUCKETNAME", "true");
         command.args(["-c", script]).args(files.into_iter().flatten()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut process = command.spawn().expect("there is a Python environment; run tests/install-tools.sh");
         let mut port = String::new();
@@ -52,7 +54,7 @@ impl Moto {
     }
 
     /// Routes over it by this host, `/v1/bucket` and `/v1/api`.
-    fn file(&self, host: &str) -> String {
+    pub(super) fn file(&self, host: &str) -> String {
         let url = format!("https://{host}:{}", self.port);
         let route = |name: &str, source: &str| {
             format!("[[routes]]\npath = \"/v1/{name}\"\nregion = \"stocks\"\n[[routes.sources]]\n{source}\n")

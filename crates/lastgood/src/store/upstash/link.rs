@@ -8,9 +8,8 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -18,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::UpstashOptions;
 use super::lanes::Lanes;
+use crate::proxy::ProxyConnector;
 use crate::store::StoreError;
 
 /// The backstop of callers that set no deadline of their own.
@@ -50,7 +50,7 @@ const LONGEST_SYNC_TOKEN: usize = 4096;
 const ENCODING: HeaderName = HeaderName::from_static("upstash-encoding");
 const USER_AGENT: &str = concat!("lastgood/", env!("CARGO_PKG_VERSION"));
 
-type Connector = HttpsConnector<HttpConnector>;
+type Connector = HttpsConnector<ProxyConnector>;
 type HttpClient = Client<Connector, Full<Bytes>>;
 
 /// What came back, whatever it says.
@@ -223,25 +223,19 @@ fn cause(error: &dyn Error) -> String {
 }
 
 fn connector(options: &UpstashOptions) -> Result<Connector, String> {
-    let mut connector = HttpConnector::new();
-    connector.enforce_http(false);
-    connector.set_nodelay(true);
-    connector.set_keepalive(Some(Duration::from_secs(30)));
-    connector.set_connect_timeout(Some(CONNECT_WITHIN));
-    let provider = rustls::crypto::ring::default_provider();
-    let builder = HttpsConnectorBuilder::new();
-    let with_tls = if options.is_tls() {
-        let roots = builder.with_provider_and_native_roots(provider);
-        roots.map_err(|why| {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let tls = tls.map_err(|why| why.to_string())?;
+    let tls = match options.is_tls() {
+        true => tls.with_native_roots().map_err(|why| {
             format!("the system's certificate authorities cannot be read: {why}; install ca-certificates")
-        })?
-    } else {
+        })?,
         // Nothing to check; reading the system's authorities takes long.
-        let none = ClientConfig::builder_with_provider(Arc::new(provider)).with_safe_default_protocol_versions();
-        let none = none.map_err(|why| why.to_string())?.with_root_certificates(RootCertStore::empty());
-        builder.with_tls_config(none.with_no_client_auth())
+        false => tls.with_root_certificates(RootCertStore::empty()),
     };
-    Ok(with_tls.https_or_http().enable_http1().wrap_connector(connector))
+    let tls = tls.with_no_client_auth();
+    let connector = ProxyConnector::new(options.proxies().clone(), tls.clone(), CONNECT_WITHIN);
+    Ok(HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(connector))
 }
 
 fn client(connector: Connector) -> HttpClient {

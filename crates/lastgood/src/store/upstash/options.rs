@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use http::{HeaderValue, Uri};
 
+use crate::proxy::Proxies;
 use crate::store::StoreError;
 
 /// Where an Upstash database answers over REST, and its token. Its texts never show the token.
@@ -14,6 +15,7 @@ pub struct UpstashOptions {
     is_tls: bool,
     token: String,
     authorization: HeaderValue,
+    proxies: Proxies,
 }
 
 impl UpstashOptions {
@@ -57,7 +59,18 @@ impl UpstashOptions {
             .map_err(|_| unusable("its token holds what no header can carry"))?;
         authorization.set_sensitive(true);
         let base = format!("{scheme}://{authority}");
-        Ok(UpstashOptions { base, is_tls, token: token.to_owned(), authorization })
+        Ok(UpstashOptions { base, is_tls, token: token.to_owned(), authorization, proxies: Proxies::default() })
+    }
+
+    /// The same, reached by these proxies.
+    #[must_use]
+    pub fn with_proxies(mut self, proxies: Proxies) -> UpstashOptions {
+        self.proxies = proxies;
+        self
+    }
+
+    pub(super) fn proxies(&self) -> &Proxies {
+        &self.proxies
     }
 
     pub(super) fn base(&self) -> &str {

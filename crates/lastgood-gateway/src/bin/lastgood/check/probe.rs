@@ -13,15 +13,16 @@ use lastgood_gateway::{SourceCheck, check_sources};
 use lastgood_market::Venue;
 use lastgood_market::credentials::MasterKey;
 use lastgood_market::upstream::exchange_of;
-use reqwest::{Client, StatusCode, header, redirect};
+use reqwest::{StatusCode, header};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
+use super::ways::Ways;
 use super::{Finding, Verdict};
 use crate::serve::cannot_listen;
 
 /// How long a store or an upstream gets to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often a store that is still connecting is asked again.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -191,7 +192,9 @@ fn mend_of_redis(why: &str) -> &'static str {
 async fn upstash(settings: &Settings, address: &UpstashAddress) -> Finding {
     let finding = |verdict, detail: String| Finding::new("store", address.to_string(), verdict, redact(&detail));
     let probed = async {
-        let store = UpstashStore::new(address.options(settings.store_token.as_ref())?)?;
+        let store = UpstashStore::new(
+            address.options(settings.store_token.as_ref())?.with_proxies(settings.proxy.proxies().clone()),
+        )?;
         // The first makes the connection; the second takes what requests will wait for.
         store.probe().await?;
         let started = Instant::now();
@@ -253,17 +256,9 @@ async fn sources(settings: &Settings) -> Vec<Finding> {
 }
 
 async fn upstreams(settings: &Settings) -> Vec<Finding> {
-    let client = Client::builder()
-        .redirect(redirect::Policy::none())
-        .connect_timeout(settings.upstream.connect_timeout)
-        .timeout(PATIENCE)
-        .build();
-    let client = match client {
-        Ok(client) => client,
-        Err(error) => {
-            let why = format!("the HTTP client does not start: {}", cause(&error));
-            return vec![Finding::new("upstream", "", Verdict::Failed, why)];
-        }
+    let ways = match Ways::new(settings) {
+        Ok(ways) => ways,
+        Err(why) => return vec![Finding::new("upstream", "", Verdict::Failed, why)],
     };
     let binance = &settings.binance;
     let groups = [
@@ -275,24 +270,28 @@ async fn upstreams(settings: &Settings) -> Vec<Finding> {
     let mut groups = groups.to_vec();
     groups.push(("fear_greed", fear_greed, "/fng/?limit=1&format=json"));
     let probes = groups.iter().flat_map(|(what, bases, path)| {
-        let client = &client;
-        bases.iter().map(move |base| upstream(client, what, base, path))
+        let ways = &ways;
+        bases.iter().map(move |base| upstream(ways, what, base, path))
     });
     join_all(probes).await
 }
 
-async fn upstream(client: &Client, what: &'static str, base: &BaseUrl, path: &str) -> Finding {
+async fn upstream(ways: &Ways, what: &'static str, base: &BaseUrl, path: &str) -> Finding {
     let started = Instant::now();
-    let answer = client.get(format!("{base}{path}")).send().await;
-    let took = started.elapsed();
-    let finding = match answer {
-        Ok(answer) => {
-            let wait = answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-            of_status(what, base, answer.status(), wait)
-        }
-        Err(error) => of_error(what, base, &error),
+    let url = format!("{base}{path}");
+    let (way, led) = ways.to(&url).await;
+    let finding = match led {
+        Err(failure) => Finding::new(what, base.as_str(), Verdict::Failed, failure.to_string()).mend(failure.hint()),
+        Ok(()) => match ways.client.get(&url).send().await {
+            Ok(answer) => {
+                let wait = answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+                of_status(what, base, answer.status(), wait)
+            }
+            Err(error) => of_error(what, base, &error, ways.hint(&way)),
+        },
     };
-    finding.took(took)
+    let detail = format!("{}, {way}", finding.detail);
+    Finding { detail, ..finding }.took(started.elapsed())
 }
 
 fn of_status(what: &'static str, base: &BaseUrl, status: StatusCode, wait: Option<&str>) -> Finding {
@@ -316,9 +315,9 @@ fn of_status(what: &'static str, base: &BaseUrl, status: StatusCode, wait: Optio
     }
 }
 
-fn of_error(what: &'static str, base: &BaseUrl, error: &reqwest::Error) -> Finding {
+fn of_error(what: &'static str, base: &BaseUrl, error: &reqwest::Error, way: &str) -> Finding {
     let text = cause(error);
-    let mend = if error.is_timeout() {
+    let hint = if error.is_timeout() {
         "check the network, or name a nearer base"
     } else if text.contains("dns") || text.contains("resolve") || text.contains("lookup") {
         "correct the host name, or check the DNS of this machine"
@@ -331,11 +330,11 @@ fn of_error(what: &'static str, base: &BaseUrl, error: &reqwest::Error) -> Findi
         true => "no answer in time".to_owned(),
         false => redact(&text).into_owned(),
     };
-    Finding::new(what, base.as_str(), Verdict::Failed, detail).mend(mend)
+    Finding::new(what, base.as_str(), Verdict::Failed, detail).mend(format!("{hint}{way}"))
 }
 
 /// The innermost cause of an error, which says what happened.
-fn cause(error: &dyn Error) -> String {
+pub(super) fn cause(error: &(dyn Error + 'static)) -> String {
     let mut innermost = error;
     while let Some(inner) = innermost.source() {
         innermost = inner;

@@ -38,7 +38,7 @@ async fn a_pooler_in_any_mode_that_has_transactions_needs_no_configuration() {
         // Takes our options and drops them.
         "pool_mode = transaction\nignore_startup_parameters = options, extra_float_digits",
         "pool_mode = session",
-        "pool_mode = session\nignore_startup_parameters = options",
+        "pool_mode = session\nignore_startup_parameters = options, extra_float_digits",
     ] {
         let pooler = PgBouncer::start(&server, settings);
         let database = open(&pooler.url("postgres"));
@@ -115,7 +115,7 @@ async fn behind_a_pooler_nothing_can_be_written_and_a_slow_statement_ends_on_the
     let server = stocks();
     let pooler = PgBouncer::start(
         &server,
-        "pool_mode = transaction\ndefault_pool_size = 1\nignore_startup_parameters = options",
+        "pool_mode = transaction\ndefault_pool_size = 1\nignore_startup_parameters = options, extra_float_digits",
     );
     let database = impatient(&pooler.url("postgres"));
     server.execute(
