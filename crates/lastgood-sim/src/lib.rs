@@ -5,6 +5,7 @@
 //! `/public`, `/market` and `/private` the USD-M futures'. Data is a function of seed, symbol and time, so that two simulators of one seed agree and any range can be
 //! asked for. Its switches are methods here and paths under `/_sim/` over HTTP.
 
+mod book;
 mod candles;
 mod catalogue;
 mod clock;
