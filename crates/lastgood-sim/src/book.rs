@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 
 use crate::Venue;
 use crate::price::{STEP, price, quantity, text};
-use crate::random::{fraction, mix};
+use crate::random::fraction;
 use crate::rows::array;
 use crate::symbols::Symbol;
 
@@ -152,13 +152,14 @@ impl<'a> Book<'a> {
 
     /// Which of its quantities a level has: it gets another after so many updates. A few levels change all the time.
     fn turn(&self, side: Side, level: u64) -> (u64, u64) {
-        let chance = mix(self.salt(side), level, 1);
-        let every = match chance % 256 {
+        // All levels of a book are looked at for each event: a real mix of these numbers would cost most of it.
+        let chance = (level ^ self.salt(side)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let every = match chance >> 56 {
             0 => 6,
             1..=8 => 100,
             _ => 2_400,
         };
-        (every, (self.update + (chance >> 32) % every) / every)
+        (every, (self.update + (chance >> 24) % every) / every)
     }
 
     fn salt(&self, side: Side) -> u64 {
@@ -193,6 +194,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::random::mix;
     use crate::symbols::symbols;
 
     type Levels = BTreeMap<String, String>;

@@ -17,6 +17,7 @@ mod limits;
 mod llm;
 mod monitoring;
 mod nodes;
+mod order_books;
 mod privacy;
 mod redis;
 mod routes;
