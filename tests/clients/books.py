@@ -14,8 +14,8 @@ import time
 
 import aiohttp
 
-# So many of the best levels are compared: further down a book that began with a short snapshot has holes, as it has directly.
-COMPARED = 20
+# So many of the best levels are compared: further down a book that began with a snapshot of 500 has holes in time.
+COMPARED = 100
 # How often the exchange is asked for its own book, in seconds.
 EVERY = 0.3
 
@@ -70,7 +70,7 @@ async def true_books(exchange, path, seconds):
             # Events end with a tenth of a second: just after it the book is the one that bots were told of.
             await asyncio.sleep(EVERY - time.time() % 0.1 + 0.01)
             try:
-                async with session.get(f"{exchange}{path}?symbol=BTCUSDT&limit=100") as answer:
+                async with session.get(f"{exchange}{path}?symbol=BTCUSDT&limit={COMPARED}") as answer:
                     answer.raise_for_status()
                     book = await answer.json()
                     books[book["lastUpdateId"]] = (top(book["bids"]), top(book["asks"]))

@@ -1,5 +1,6 @@
 """ccxt pro: order books of spot and USD-M futures."""
 
+import asyncio
 import os
 import re
 
@@ -34,6 +35,8 @@ def keeper(kind, symbol):
                 bot.saw(book["nonce"], book["bids"], book["asks"])
             except ccxt.pro.BaseError as error:
                 bot.failed(error)
+                # A book that failed fails at once again, and would leave no time to any other bot.
+                await asyncio.sleep(0.1)
         await exchange.close()
 
     return keep

@@ -5,7 +5,7 @@ const Binance = load('node-binance-api');
 
 const { SIM_URL, GATEWAY_URL } = process.env;
 const plan = JSON.parse(process.env.PLAN);
-const COMPARED = 20;
+const COMPARED = 100;
 const EVERY_MS = 300;
 
 const began = performance.now();
@@ -50,7 +50,7 @@ bots = plan.starts.map(start);
 const books = new Map();
 while (now() < plan.seconds) {
   await pause(EVERY_MS - (Date.now() % 100) + 10);
-  const answer = await fetch(`${SIM_URL}/api/v3/depth?symbol=BTCUSDT&limit=100`).catch(() => undefined);
+  const answer = await fetch(`${SIM_URL}/api/v3/depth?symbol=BTCUSDT&limit=${COMPARED}`).catch(() => undefined);
   if (!answer?.ok) continue;
   const book = await answer.json();
   books.set(book.lastUpdateId, top(book.bids) + top(book.asks));
