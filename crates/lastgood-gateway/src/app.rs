@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use lastgood::{Answer, Cache, Clock, Error, Region, Timestamp};
-use lastgood_market::Source;
+use lastgood::{Cache, Clock, Region, Timestamp};
 use lastgood_market::candles::Candles;
 use lastgood_market::upstream::{Asker, Upstreams};
-use lastgood_market::{Budget, Plans, Priority, RegionName, Venue};
+use lastgood_market::{Budget, Plans, RegionName, Venue};
 
 use crate::admin::Admin;
 use crate::cache_api::turns::Turns;
@@ -117,20 +116,5 @@ impl App {
     /// The weight used at a venue in the minute of `now`, for the header that clients pace themselves by.
     pub(crate) fn used_weight(&self, venue: Venue, now: Timestamp) -> u32 {
         self.upstreams.venue(venue).used(now)
-    }
-
-    /// The answer of a source, from the cache or the exchange.
-    pub(crate) async fn ask(&self, source: &Arc<Source>) -> Result<Answer, Error> {
-        self.upstreams.heat.count(&source.key);
-        let region = self.region(source.region());
-        let load = {
-            let region = region.clone();
-            let (source, exchange) = (Arc::clone(source), Arc::clone(&self.exchange));
-            move || async move {
-                let has_kept = region.peek(&source.key).is_some();
-                exchange.load(&source, Priority::of_load(has_kept)).await
-            }
-        };
-        region.get_or_load(&source.key, load).await
     }
 }

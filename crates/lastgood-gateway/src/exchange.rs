@@ -7,8 +7,8 @@ use http::uri::PathAndQuery;
 use http::{Method, Request};
 use hyper::body::Incoming;
 use lastgood::BypassReason;
+use lastgood_market::Venue;
 use lastgood_market::plan::{self, Plan};
-use lastgood_market::{Source, Venue};
 
 use crate::app::{App, Counts};
 use crate::response::label::Accepts;
@@ -24,7 +24,7 @@ mod part;
 mod pass;
 
 use self::answer::respond_local;
-use self::cached::{cached, serves_now};
+use self::cached::cached;
 
 /// Answers a request to the exchange, from the cache or by passing it through.
 pub(crate) async fn exchange(app: &App, venue: Venue, request: Request<Incoming>) -> Response {
@@ -44,21 +44,14 @@ pub(crate) async fn exchange(app: &App, venue: Venue, request: Request<Incoming>
             Counts::add(&app.counts.weight_asked, u64::from(question.direct.weight));
             candles::candles(app, venue, question, Accepts::of(request.headers())).await
         }
-        Plan::Cached { reuse, load, direct } => {
-            let accepts = Accepts::of(request.headers());
-            note_ticker(app, direct.as_ref().unwrap_or(load));
-            let asked = direct.as_ref().unwrap_or(load).weight;
-            Counts::add(&app.counts.weight_asked, u64::from(asked));
-            let chosen = reuse.iter().find(|source| serves_now(app, source)).unwrap_or(load);
-            cached(app, venue, chosen, direct.as_ref(), accepts).await
+        Plan::Cached(line) => {
+            // A ticker that is asked for is worth a stream.
+            if streams::is_ticker(line.question()) {
+                app.streams.note(line.question());
+            }
+            Counts::add(&app.counts.weight_asked, u64::from(line.question().weight));
+            cached(app, venue, line, Accepts::of(request.headers())).await
         }
-    }
-}
-
-/// A ticker that is asked for is worth a stream.
-fn note_ticker(app: &App, asked: &Arc<Source>) {
-    if streams::is_ticker(asked) {
-        app.streams.note(asked);
     }
 }
 

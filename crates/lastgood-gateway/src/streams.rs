@@ -12,6 +12,7 @@ use std::time::Duration;
 use lastgood::{Clock, Loaded, Persist, Timestamp, Value};
 use lastgood_market::Source;
 use lastgood_market::candles::{Candles, Fed, Series};
+use lastgood_market::line::is_outdated;
 use lastgood_market::stream::{self, Message, STREAMS_A_CONNECTION, candle_stream, ticker_stream};
 use lastgood_market::{RegionName, Venue};
 
@@ -146,6 +147,10 @@ impl Streams {
                 counter.fetch_add(1, Ordering::Relaxed);
             }
             (Some(Target::Ticker(source)), Message::Ticker { body, .. }) => {
+                // A stream may be behind what the exchange answered since.
+                if is_outdated(self.regions.of(source.region()), source, body.as_bytes()) {
+                    return;
+                }
                 let value = Value::new(body).with_meta("application/json;charset=UTF-8");
                 let persist = Persist::Every(TICKER_STORED_EVERY);
                 let loaded = Loaded { fresh_for: Some(TICKER_FRESH_FOR), persist, ..Loaded::from(value) };

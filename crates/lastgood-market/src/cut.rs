@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use memchr::memchr2;
+use memchr::{memchr2, memrchr};
 
 /// What part of a fetched body answers the question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub enum Cut {
     Symbols(Vec<String>),
     /// An order book of at most so many levels a side.
     Levels(usize),
+    /// An array of the last rows, so many exactly.
+    Last(usize),
 }
 
 impl Cut {
@@ -30,11 +32,24 @@ impl Cut {
     }
 }
 
+/// Whether `body` holds all of what `cut` asks for, which [`cut()`] would find. `index` is of the same body.
+pub fn holds(body: &[u8], cut: &Cut, index: Option<&Index>) -> bool {
+    match cut {
+        Cut::Whole | Cut::Levels(_) => true,
+        Cut::Row(symbol) => index.is_some_and(|index| index.row(symbol).is_some()),
+        Cut::Rows(symbols) | Cut::Symbols(symbols) => {
+            index.is_some_and(|index| symbols.iter().all(|symbol| index.row(symbol).is_some()))
+        }
+        Cut::Last(rows) => last(body, *rows).is_some(),
+    }
+}
+
 /// The part of `body` that `cut` asks for; `None` where the body does not hold all of it. `index` is of the same body.
 pub fn cut(body: &Bytes, cut: &Cut, index: Option<&Index>) -> Option<Bytes> {
     match cut {
         Cut::Whole => Some(body.clone()),
         Cut::Levels(levels) => shallow(body, *levels),
+        Cut::Last(rows) => last_rows(body, *rows),
         Cut::Row(symbol) => Some(body.slice(index?.row(symbol)?)),
         Cut::Rows(symbols) => {
             let index = index?;
@@ -78,7 +93,8 @@ impl Index {
         Some(Index { rows, rows_at })
     }
 
-    fn row(&self, symbol: &str) -> Option<Range<usize>> {
+    /// Where the row of a symbol lies.
+    pub(crate) fn row(&self, symbol: &str) -> Option<Range<usize>> {
         self.rows.get(symbol).map(|row| row.start as usize..row.end as usize)
     }
 
@@ -133,6 +149,50 @@ fn shallow(body: &Bytes, levels: usize) -> Option<Bytes> {
     Some(out.freeze())
 }
 
+/// The array of the last `count` rows of `body`; `None` where there are fewer.
+fn last_rows(body: &Bytes, count: usize) -> Option<Bytes> {
+    let rows = last(body, count)?;
+    let mut out = BytesMut::with_capacity(rows.len() + 2);
+    out.put_u8(b'[');
+    out.put_slice(&body[rows]);
+    out.put_u8(b']');
+    Some(out.freeze())
+}
+
+/// Where the last `count` rows of a list of flat objects lie. They are looked for from behind, because the list may be
+/// two hundred times as long; what is found is then read from the front, so that nothing else passes for rows.
+fn last(body: &[u8], count: usize) -> Option<Range<usize>> {
+    let mut start = body.len();
+    for _ in 0..count {
+        start = memrchr(b'{', &body[..start])?;
+    }
+    let before = body[..start].iter().rev().find(|byte| !byte.is_ascii_whitespace())?;
+    let mut found = 0;
+    let mut end = start;
+    for row in rows_from(body, start) {
+        found += 1;
+        end = row.end;
+    }
+    let is_whole = matches!(before, b'[' | b',') && body.get(skip_blanks(body, end)) == Some(&b']');
+    (count > 0 && found == count && is_whole).then_some(start..end)
+}
+
+/// The number that stands under `name` in the object that `body` is.
+pub(crate) fn number(body: &[u8], name: &[u8]) -> Option<u64> {
+    let value = field(body, skip_blanks(body, 0), name)?;
+    std::str::from_utf8(&body[value]).ok()?.parse().ok()
+}
+
+/// The number that stands under `name` in the last of a list of flat objects.
+pub(crate) fn last_number(body: &[u8], name: &[u8]) -> Option<u64> {
+    number(&body[last(body, 1)?], name)
+}
+
+/// The largest number that stands under `name` in the objects of the array that `body` is.
+pub(crate) fn largest(body: &[u8], name: &[u8]) -> Option<u64> {
+    elements(body, skip_blanks(body, 0))?.filter_map(|row| number(&body[row], name)).max()
+}
+
 /// How many elements the array that is `body` has, and the last one; `None` if it is no array.
 pub fn count_and_last(body: &[u8]) -> Option<(usize, Option<&[u8]>)> {
     let mut count = 0;
@@ -146,9 +206,13 @@ pub fn count_and_last(body: &[u8]) -> Option<(usize, Option<&[u8]>)> {
 
 /// The elements of the array that begins at `start`.
 fn elements(json: &[u8], start: usize) -> Option<impl Iterator<Item = Range<usize>> + '_> {
-    (json.get(start) == Some(&b'[')).then_some(())?;
-    let mut at = skip_blanks(json, start + 1);
-    Some(std::iter::from_fn(move || {
+    (json.get(start) == Some(&b'[')).then(|| rows_from(json, start + 1))
+}
+
+/// The elements of an array from the one that begins at or after `at`.
+fn rows_from(json: &[u8], at: usize) -> impl Iterator<Item = Range<usize>> + '_ {
+    let mut at = skip_blanks(json, at);
+    std::iter::from_fn(move || {
         if matches!(json.get(at), None | Some(b']')) {
             return None;
         }
@@ -158,7 +222,7 @@ fn elements(json: &[u8], start: usize) -> Option<impl Iterator<Item = Range<usiz
             at = skip_blanks(json, at + 1);
         }
         Some(element)
-    }))
+    })
 }
 
 /// Where the value of `name` lies in the object that begins at `start`.
@@ -280,6 +344,27 @@ mod tests {
     }
 
     #[test]
+    fn the_last_rows_are_those_that_a_smaller_limit_gives() {
+        let trades = r#"[{"id":1},{"id":2,"x":[1,2]},{"id":3}]"#;
+        let last = |count| cut_of(trades, Cut::Last(count));
+        assert_eq!(last(2).unwrap(), r#"[{"id":2,"x":[1,2]},{"id":3}]"#);
+        assert_eq!(last(3).unwrap(), trades);
+        assert_eq!([last(4), last(0)], [None, None], "fewer rows may be all, or not");
+        assert_eq!(cut_of(r#"[{"id":1},{"id":2,"x":{"y":1}}]"#, Cut::Last(1)), None, "not flat, so not certain");
+        assert_eq!(cut_of(r#"[{"id":1},{"id":"{"}]"#, Cut::Last(1)), None);
+        assert_eq!(last_number(trades.as_bytes(), b"id"), Some(3));
+        assert_eq!(cut_of("[]", Cut::Last(1)), None);
+    }
+
+    #[test]
+    fn numbers_are_found_by_name() {
+        assert_eq!(number(br#"{"lastUpdateId":7,"bids":[]}"#, b"lastUpdateId"), Some(7));
+        assert_eq!(number(br#"{"time":"7"}"#, b"time"), None);
+        assert_eq!(largest(br#"[{"time":7},{"x":1},{"time":9},{"time":8}]"#, b"time"), Some(9));
+        assert_eq!(largest(b"[]", b"time"), None);
+    }
+
+    #[test]
     fn rows_are_counted() {
         assert_eq!(count_and_last(b"[]"), Some((0, None)));
         assert_eq!(count_and_last(b" [[1,\"a\"] , [2] ]"), Some((2, Some(&b"[2]"[..]))));
@@ -295,6 +380,8 @@ mod tests {
             let index = Index::of(&body);
             let _ = cut(&body, &Cut::Symbols(vec!["A".to_owned()]), index.as_ref());
             let _ = cut(&body, &Cut::Levels(2), None);
+            let _ = cut(&body, &Cut::Last(2), None);
+            let _ = largest(&body, b"a");
             let _ = count_and_last(&body);
         }
 

@@ -2,7 +2,7 @@
 //! how one answer serves many questions, and when the exchange wants to be left alone.
 //!
 //! [`plan()`](plan::plan) says what to do with a request, [`cut()`](cut::cut) takes what was asked out of what was
-//! fetched, [`Budget`] says whether the exchange may be asked now.
+//! fetched, [`Line`] finds the newest answer among the keys that may hold it, [`Budget`] says whether the exchange may be asked now.
 //!
 //! With the feature `http`, `upstream` asks it, and `market` is all of this in a few lines for a Rust program. Without it
 //! nothing here speaks HTTP.
@@ -14,6 +14,7 @@ pub mod credentials;
 pub mod cut;
 pub mod fear_greed;
 pub mod interval;
+pub mod line;
 pub mod llm;
 #[cfg(feature = "http")]
 pub mod market;
@@ -30,6 +31,7 @@ pub mod validate;
 pub mod venue;
 
 pub use self::budget::{Budget, Priority};
+pub use self::line::Line;
 #[cfg(feature = "http")]
 pub use self::market::Market;
 pub use self::plan::{Plan, Plans, Request, plan};

@@ -23,12 +23,15 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lastgood::{Cache, CacheStatus, Clock, Error, Loaded, Reason, Region, RegionStats, TypedAnswer, Value};
+use async_trait::async_trait;
+use lastgood::{Answer, Cache, CacheStatus, Clock, Error, Loaded, Reason, Region, RegionStats, TypedAnswer, Value};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
 use crate::candles::{Bar, Bars, BarsSet, Candles, Series};
-use crate::fear_greed::{self, Reading};
+use crate::cut::{self, Cut, Index};
+use crate::fear_greed;
+use crate::line::{Keeper, Line, Loader};
 use crate::plan::{Plan, Request, plan};
 use crate::upstream::{Asker, Site, Upstreams};
 use crate::{Priority, RegionName, Source, Venue, symbols};
@@ -106,7 +109,7 @@ impl Market {
             Venue::Futures => "/fapi/v1/exchangeInfo",
             Venue::Coin => "/dapi/v1/exchangeInfo",
         };
-        let (source, key) = (source(venue, path, "")?, format!("{venue}/by-name"));
+        let (source, key) = (Arc::clone(line(venue, path, "")?.load()), format!("{venue}/by-name"));
         let load = {
             let (market, key) = (Arc::clone(&self.0), key.clone());
             move || {
@@ -194,9 +197,9 @@ impl Market {
             Venue::Futures => "/fapi/v1/fundingRate",
             Venue::Coin => "/dapi/v1/fundingRate",
         };
-        let source = source(venue, path, &format!("symbol={}&limit={}", encoded(symbol), limit.clamp(1, 1_000)))?;
+        let line = line(venue, path, &format!("symbol={}&limit={}", encoded(symbol), limit.clamp(1, 1_000)))?;
         let of_symbol = |rates: &Vec<FundingRate>| rates.iter().all(|rate| rate.symbol == symbol);
-        self.typed(source, |body| serde_json::from_slice(body).ok(), of_symbol).await
+        self.typed(&line, |body| serde_json::from_slice(body).ok(), of_symbol).await
     }
 
     /// The newest `days` readings of the fear & greed index, newest first.
@@ -204,7 +207,7 @@ impl Market {
     /// # Errors
     ///
     /// The index's, where nothing is kept.
-    pub async fn fear_greed(&self, days: u32) -> Result<TypedAnswer<Vec<Reading>>, Error> {
+    pub async fn fear_greed(&self, days: u32) -> Result<TypedAnswer<Vec<fear_greed::Reading>>, Error> {
         let query = fear_greed::query(days);
         let load = {
             let (market, target) = (Arc::clone(&self.0), format!("{}?{query}", fear_greed::PATH));
@@ -280,42 +283,38 @@ impl Market {
         T: DeserializeOwned + Send + Sync + 'static,
         C: Fn(&T) -> bool,
     {
-        let source = source(venue, path, &format!("symbol={}", encoded(symbol)))?;
-        self.typed(source, |body| serde_json::from_slice::<Whole<T>>(body).ok()?.one(), fits).await
+        let line = line(venue, path, &format!("symbol={}", encoded(symbol)))?;
+        self.typed(&line, |body| serde_json::from_slice::<Whole<T>>(body).ok()?.one(), fits).await
     }
 
-    async fn typed<T, C>(
-        &self,
-        source: Arc<Source>,
-        parse: fn(&[u8]) -> Option<T>,
-        fits: C,
-    ) -> Result<TypedAnswer<T>, Error>
+    /// The answer to a question, read. One that cannot be read is another version's: it is loaded anew.
+    async fn typed<T, C>(&self, line: &Line, parse: fn(&[u8]) -> Option<T>, fits: C) -> Result<TypedAnswer<T>, Error>
     where
         T: Send + Sync + 'static,
         C: Fn(&T) -> bool,
     {
-        let name = source.region();
-        self.0.upstreams.heat.count(&source.key);
-        let load = {
-            let (market, source) = (Arc::clone(&self.0), Arc::clone(&source));
-            move || {
-                let (market, source) = (Arc::clone(&market), Arc::clone(&source));
-                async move {
-                    let has_kept = market.regions[name as usize].peek(&source.key).is_some();
-                    let loaded = market.asker.load(&source, Priority::of_load(has_kept)).await;
-                    let sound = loaded.and_then(|loaded| match parse(&loaded.value.body) {
-                        Some(_) => Ok(loaded),
-                        None => Err(unreadable("the exchange's answer")),
-                    });
-                    market.troubles.note(name, sound)
+        let shelf = Shelf { market: &self.0, parse };
+        self.0.upstreams.heat.count(&line.load().key);
+        for is_last in [false, true] {
+            let answered = line.answer(&shelf).await?;
+            let (answer, source) = (answered.answer, answered.source);
+            let value = match &source.cut {
+                Cut::Whole => answer.derived(|value| parse(&value.body).map(Arc::new)),
+                cut => {
+                    let part = shelf.with_index(&answer, |index| cut::cut(answer.body(), cut, index));
+                    part.and_then(|part| parse(&part)).map(Arc::new)
                 }
+            };
+            match value {
+                Some(value) if fits(&value) => {
+                    return Ok(TypedAnswer { value, outcome: answer.outcome(), age: answer.age() });
+                }
+                Some(_) => return Err(Error::new(Reason::Malformed, "the exchange's answer is of another symbol")),
+                None if is_last => {}
+                None => drop(self.region(source.region()).remove(&source.key).await),
             }
-        };
-        let answer = self.read(name, &source.key, load, parse).await?;
-        match fits(&answer.value) {
-            true => Ok(answer),
-            false => Err(Error::new(Reason::Malformed, "the exchange's answer is of another symbol")),
         }
+        Err(unreadable("what is kept"))
     }
 
     /// What the cache has under `key`, read. What it holds that cannot be read is another version's: it is loaded anew.
@@ -374,11 +373,49 @@ impl fmt::Debug for Market {
     }
 }
 
-/// The question itself, not one that answers others as well: a bot asks for few symbols.
-fn source(venue: Venue, path: &str, query: &str) -> Result<Arc<Source>, Error> {
+/// The answers of the exchange, each of which must be readable as `T` to be kept.
+struct Shelf<'a, T> {
+    market: &'a Arc<Shared>,
+    parse: fn(&[u8]) -> Option<T>,
+}
+
+impl<T: Send + Sync + 'static> Keeper for Shelf<'_, T> {
+    fn region(&self, source: &Source) -> &Region {
+        &self.market.regions[source.region() as usize]
+    }
+
+    fn with_index<R>(&self, answer: &Answer, with: impl FnOnce(Option<&Index>) -> R) -> R {
+        let index = answer.derived(|value| Arc::new(Index::of(&value.body)));
+        with(Option::as_ref(&index))
+    }
+
+    fn loader(&self) -> Arc<dyn Loader> {
+        Arc::new(Parsing { market: Arc::clone(self.market), parse: self.parse })
+    }
+}
+
+/// Loads what can be read, and notes what fails.
+struct Parsing<T> {
+    market: Arc<Shared>,
+    parse: fn(&[u8]) -> Option<T>,
+}
+
+#[async_trait]
+impl<T: Send + Sync + 'static> Loader for Parsing<T> {
+    async fn load_source(&self, source: &Source, priority: Priority) -> Result<Loaded, Error> {
+        let loaded = self.market.asker.load(source, priority).await;
+        let sound = loaded.and_then(|loaded| match (self.parse)(&loaded.value.body) {
+            Some(_) => Ok(loaded),
+            None => Err(unreadable("the exchange's answer")),
+        });
+        self.market.troubles.note(source.region(), sound)
+    }
+}
+
+/// How a question is answered, without loading what answers others as well: a bot asks for few symbols.
+fn line(venue: Venue, path: &str, query: &str) -> Result<Line, Error> {
     match plan(venue, Request { is_get: true, path, query, ..Request::default() }) {
-        Plan::Cached { direct: Some(direct), .. } => Ok(direct),
-        Plan::Cached { load, .. } => Ok(load),
+        Plan::Cached(line) => Ok(line.alone()),
         _ => Err(Error::new(Reason::NotFound, format!("{path} is nothing that is cached"))),
     }
 }

@@ -6,7 +6,8 @@ use lastgood::BypassReason;
 
 use crate::candles::Question;
 use crate::cut::Cut;
-use crate::query::{Params, symbol_list};
+use crate::line::Line;
+use crate::query::{Params, is_symbol, symbol_list};
 use crate::region::RegionName;
 use crate::source::Source;
 use crate::venue::{Endpoint, Recipe, Venue, Weight, endpoint};
@@ -25,14 +26,7 @@ pub enum Plan {
     /// Put the answer together from the candles.
     Candles(Arc<Question>),
     /// Answer from the cache.
-    Cached {
-        /// Answers that serve as well if they happen to be fresh, best first.
-        reuse: Vec<Arc<Source>>,
-        /// The one to load otherwise.
-        load: Arc<Source>,
-        /// The question as it was asked, for when `load` turns out not to hold the answer.
-        direct: Option<Arc<Source>>,
-    },
+    Cached(Line),
 }
 
 /// A request's parts that bear on its plan.
@@ -60,6 +54,8 @@ pub fn plan(venue: Venue, request: Request<'_>) -> Plan {
         return Plan::Pass(BypassReason::Private);
     };
     match endpoint.recipe {
+        // Spot refuses parameters that it does not read, futures do not.
+        Recipe::Ping if !request.query.is_empty() => return Plan::Pass(BypassReason::Uncacheable),
         Recipe::Ping => return Plan::Local("{}"),
         Recipe::Time => return Plan::Pass(BypassReason::Uncacheable),
         _ if request.binary => return Plan::Pass(BypassReason::Uncacheable),
@@ -73,7 +69,8 @@ pub fn plan(venue: Venue, request: Request<'_>) -> Plan {
         Some(_) => return Plan::Pass(BypassReason::Uncacheable),
     };
     let Some(mut params) = Params::parse(request.query) else {
-        return Plan::only(Source::raw(endpoint, request.query, micros));
+        let line = Line::only(Source::raw(endpoint, request.query, micros));
+        return Plan::Cached(line.starting_a_book(endpoint.recipe == Recipe::Depth));
     };
     settle_limit(endpoint, &mut params);
     let question = Asking { endpoint, params, micros };
@@ -82,7 +79,10 @@ pub fn plan(venue: Venue, request: Request<'_>) -> Plan {
         Recipe::Ticker => question.ticker(),
         Recipe::ExchangeInfo => question.exchange_info(),
         Recipe::Depth => question.depth(),
-        _ => Plan::only(question.direct()),
+        Recipe::Query | Recipe::Page if matches!(endpoint.region, RegionName::Trades | RegionName::AggTrades) => {
+            question.trades()
+        }
+        _ => question.as_asked(),
     }
 }
 
@@ -97,18 +97,20 @@ fn names_signature(query: &str) -> bool {
 /// Brings `limit` to its one form: clamped where the venue clamps, absent where it is the default.
 fn settle_limit(endpoint: &Endpoint, params: &mut Params<'_>) {
     let (Some((default, most)), Some(limit)) = (endpoint.limit, params.number("limit")) else { return };
-    // Spot clamps to the maximum; futures refuse, so that their text must come from upstream.
-    let limit = if endpoint.venue == Venue::Spot { limit.min(u64::from(most)) } else { limit };
+    let limit = match endpoint.venue {
+        Venue::Spot if limit > LARGEST_LIMIT => return,
+        // Spot clamps to the maximum; futures refuse, so that their text must come from upstream.
+        Venue::Spot => limit.min(u64::from(most)),
+        Venue::Futures | Venue::Coin => limit,
+    };
     params.set("limit", (limit != u64::from(default)).then(|| limit.to_string()));
 }
 
-impl Plan {
-    fn only(load: Source) -> Plan {
-        Plan::Cached { reuse: Vec::new(), load: Arc::new(load), direct: None }
-    }
-}
+/// A larger limit may be no number to the exchange.
+const LARGEST_LIMIT: u64 = i32::MAX as u64;
 
-/// A question that could be normalised.
+/// A question that could be normalised. Wherever it is not certain that the exchange would answer it, it is asked as it
+/// stands: what is answered from something else must be what the exchange would have said.
 struct Asking<'a> {
     endpoint: &'static Endpoint,
     params: Params<'a>,
@@ -120,8 +122,13 @@ impl Asking<'_> {
         let direct = self.direct();
         match Question::of(self.endpoint, &self.params, direct.clone(), self.micros) {
             Some(question) => Plan::Candles(Arc::new(question)),
-            None => Plan::only(direct),
+            None => self.as_asked(),
         }
+    }
+
+    /// Answered by itself alone.
+    fn as_asked(&self) -> Plan {
+        Plan::Cached(Line::only(self.direct()))
     }
 
     /// The question as it was asked.
@@ -135,77 +142,118 @@ impl Asking<'_> {
         source
     }
 
+    /// The same question with another limit.
+    fn limited(&self, limit: u64, cut: Cut) -> Source {
+        let default = self.endpoint.limit.map_or(0, |(default, _)| u64::from(default));
+        let mut params = self.params.clone();
+        params.set("limit", (limit != default).then(|| limit.to_string()));
+        self.source(&params, cut)
+    }
+
+    /// The limit that is asked for; `None` where it is written in any but the plainest way.
+    fn limit(&self) -> Option<u64> {
+        match self.params.get("limit") {
+            None => Some(self.endpoint.limit.map_or(0, |(default, _)| u64::from(default))),
+            Some(_) => self.params.number("limit"),
+        }
+    }
+
+    fn names_a_symbol(&self) -> bool {
+        self.params.get("symbol").is_some_and(is_symbol)
+    }
+
+    /// The symbols that are asked for, as far as they can be found in an answer for all.
+    fn symbols(&self) -> Option<Vec<String>> {
+        match (self.params.get("symbol"), self.params.get("symbols")) {
+            (Some(symbol), None) => is_symbol(symbol).then(|| vec![symbol.to_owned()]),
+            (None, Some(list)) => symbol_list(list),
+            _ => None,
+        }
+    }
+
     /// Tickers: the all-symbols answer serves every subset, and is loaded for one where it costs little more.
     fn ticker(&self) -> Plan {
+        let known: &[&str] = match (self.endpoint.venue, self.endpoint.region) {
+            (Venue::Spot, RegionName::Ticker24hr) => &["symbol", "symbols", "symbolStatus", "type"],
+            (Venue::Spot, _) => &["symbol", "symbols", "symbolStatus"],
+            // Futures know no list of symbols, and pass over what they do not know.
+            (Venue::Futures | Venue::Coin, _) => &["symbol"],
+        };
+        let is = |name: &str, values: &[&str]| self.params.get(name).is_none_or(|value| values.contains(&value));
+        let is_known = self.params.only(known)
+            && is("type", &["FULL", "MINI"])
+            && is("symbolStatus", &["TRADING", "HALT", "BREAK"]);
+        let Some(mut symbols) = self.symbols().filter(|_| is_known) else { return self.as_asked() };
+        // An object for `symbol`, but on COIN-M; a list for `symbols`.
+        let cut = match symbols.pop() {
+            Some(one) if self.params.get("symbol").is_some() && self.endpoint.venue != Venue::Coin => Cut::Row(one),
+            last => Cut::Rows(symbols.into_iter().chain(last).collect()),
+        };
         let mut of_all = self.params.clone();
         of_all.set("symbol", None);
         of_all.set("symbols", None);
-        let cut = match (self.params.get("symbol"), self.params.get("symbols")) {
-            (None, None) => return Plan::only(self.direct()),
-            (Some(symbol), None) => Cut::Row(symbol.to_owned()),
-            (None, Some(list)) => match symbol_list(list) {
-                Some(symbols) => Cut::Rows(symbols),
-                None => return Plan::only(self.direct()),
-            },
-            (Some(_), Some(_)) => return Plan::only(self.direct()),
-        };
-        let all = self.source(&of_all, cut);
-        let direct = self.direct();
-        // A stream may keep the single one fresh.
-        let reuse =
-            if self.endpoint.region == RegionName::BookTicker { vec![Arc::new(direct.clone())] } else { Vec::new() };
+        let (all, direct) = (self.source(&of_all, cut), self.direct());
         // Three singles of a 2-weight ticker cost more than one 4-weight snapshot that serves all bots.
-        if all.weight <= direct.weight * 3 {
-            Plan::Cached { reuse, load: Arc::new(all), direct: Some(Arc::new(direct)) }
-        } else {
-            Plan::Cached { reuse: vec![Arc::new(all)], load: Arc::new(direct), direct: None }
-        }
+        Plan::Cached(match all.weight <= direct.weight * 3 {
+            true => Line::new(all, Some(direct), []),
+            false => Line::new(direct, None, [all]),
+        })
     }
 
     fn exchange_info(&self) -> Plan {
-        let symbols = match (self.params.get("symbol"), self.params.get("symbols")) {
-            (Some(symbol), None) => Some(vec![symbol.to_owned()]),
-            (None, Some(list)) => symbol_list(list),
-            _ => None,
-        };
         // USD-M and COIN-M know no filter and send everything.
         let filters = self.endpoint.venue == Venue::Spot && self.params.only(&["symbol", "symbols"]);
-        match symbols.filter(|_| filters) {
+        match self.symbols().filter(|_| filters) {
             Some(symbols) => {
                 let load = self.source(&Params::default(), Cut::Symbols(symbols));
-                Plan::Cached { reuse: Vec::new(), load: Arc::new(load), direct: Some(Arc::new(self.direct())) }
+                Plan::Cached(Line::new(load, Some(self.direct()), []))
             }
-            None => Plan::only(self.direct()),
+            None => self.as_asked(),
         }
     }
 
-    /// Depth: the smallest book of the same weight is loaded, and any deeper fresh one serves.
+    /// Depth: the smallest book of the same weight is loaded, and any deeper one serves.
     fn depth(&self) -> Plan {
-        let Weight::Limit(bounds) = self.endpoint.weight else { return Plan::only(self.direct()) };
-        let default = self.endpoint.limit.map_or(0, |(default, _)| u64::from(default));
-        let limit = match self.params.get("limit") {
-            None => Some(default),
-            Some(_) => self.params.number("limit"),
-        };
+        let limit = self.limit();
+        // What is not understood may be as deep as any.
+        let starts_book = limit.is_none_or(|limit| limit >= BOOK_LEVELS);
+        let direct = || Plan::Cached(Line::only(self.direct()).starting_a_book(starts_book));
         let known = |limit: &u64| match self.endpoint.venue {
             Venue::Spot => *limit > 0,
             Venue::Futures | Venue::Coin => FUTURES_LIMITS.contains(limit),
         };
-        let (Some(limit), true) = (limit.filter(known), self.params.only(&["symbol", "limit"])) else {
-            return Plan::only(self.direct());
+        let is_plain = self.names_a_symbol() && self.params.only(&["symbol", "limit"]);
+        let (Weight::Limit(bounds), Some(limit), true) = (self.endpoint.weight, limit.filter(known), is_plain) else {
+            return direct();
         };
         let levels = usize::try_from(limit).unwrap_or(usize::MAX);
-        let mut books = bounds.iter().filter(|(bound, _)| u64::from(*bound) >= limit).map(|(bound, _)| {
-            let mut params = self.params.clone();
-            params.set("limit", (u64::from(*bound) != default).then(|| bound.to_string()));
-            Arc::new(self.source(&params, if u64::from(*bound) == limit { Cut::Whole } else { Cut::Levels(levels) }))
-        });
+        let bounds = bounds.iter().map(|(bound, _)| u64::from(*bound)).filter(|bound| *bound >= limit);
+        let cut = |bound| if bound == limit { Cut::Whole } else { Cut::Levels(levels) };
+        let mut books = bounds.map(|bound| self.limited(bound, cut(bound)));
         match books.next() {
-            Some(load) => Plan::Cached { reuse: books.collect(), load, direct: None },
-            None => Plan::only(self.direct()),
+            Some(load) => Plan::Cached(Line::new(load, None, books).starting_a_book(starts_book)),
+            None => direct(),
         }
     }
+
+    /// The newest trades: the end of a longer list is a shorter one.
+    fn trades(&self) -> Plan {
+        let (Some((default, most)), Some(limit)) = (self.endpoint.limit, self.limit()) else { return self.as_asked() };
+        let is_plain = self.names_a_symbol() && self.params.only(&["symbol", "limit"]);
+        if !is_plain || !(1..=u64::from(most)).contains(&limit) {
+            return self.as_asked();
+        }
+        let last = Cut::Last(usize::try_from(limit).unwrap_or(usize::MAX));
+        let longer = [default, most].map(u64::from).into_iter().filter(|longer| *longer > limit);
+        Plan::Cached(Line::new(self.direct(), None, longer.map(|longer| self.limited(longer, last.clone()))))
+    }
 }
+
+/// A book of so many levels a side can start a local order book, which the diff streams then keep: one from before the
+/// question may be older than the first event that the client has buffered, and never joins them. The exchange's own
+/// recipe takes 5,000 levels on spot and 1,000 on futures, ccxt and node-binance-api 500 to 1,000, python-binance 500;
+/// what is shallower is polled.
+const BOOK_LEVELS: u64 = 500;
 
 /// The depth limits that futures accept; any other is refused upstream.
 const FUTURES_LIMITS: [u64; 7] = [5, 10, 20, 50, 100, 500, 1_000];
@@ -220,12 +268,16 @@ mod tests {
         plan(venue, Request { is_get: true, path, query, time_unit: None, binary: false })
     }
 
-    fn cached(target: &str) -> (Vec<Arc<Source>>, Source, Option<Arc<Source>>) {
+    fn line(target: &str) -> Line {
         match get(Venue::of(target.split('?').next().unwrap(), "").unwrap(), target) {
-            Plan::Cached { reuse, load, direct } => (reuse, Source::clone(&load), direct),
-            Plan::Candles(question) => (Vec::new(), Source::clone(&question.direct), None),
+            Plan::Cached(line) => line,
+            Plan::Candles(question) => Line::only(question.direct.clone()),
             other => panic!("{target}: {other:?}"),
         }
+    }
+
+    fn load(target: &str) -> Source {
+        Source::clone(line(target).load())
     }
 
     #[test]
@@ -242,38 +294,123 @@ mod tests {
     }
 
     #[test]
-    fn one_symbol_of_a_cheap_ticker_loads_the_snapshot() {
-        let (reuse, load, direct) = cached("/api/v3/ticker/price?symbol=BTCUSDT");
-        assert!(reuse.is_empty());
-        assert_eq!((load.query.as_str(), load.weight, load.shape), ("", 4, Shape::Array));
-        assert_eq!(load.cut, Cut::Row("BTCUSDT".to_owned()));
-        assert_eq!(direct.unwrap().query, "symbol=BTCUSDT");
+    fn a_ping_with_parameters_is_for_the_exchange_to_refuse() {
+        assert_eq!(get(Venue::Spot, "/api/v3/ping?x=1"), Plan::Pass(BypassReason::Uncacheable));
     }
 
     #[test]
-    fn one_symbol_of_a_dear_ticker_is_loaded_alone_but_reuses_a_snapshot() {
-        let (reuse, load, _) = cached("/api/v3/ticker/24hr?symbol=BTCUSDT&type=MINI");
+    fn one_symbol_of_a_cheap_ticker_loads_the_snapshot() {
+        let line = line("/api/v3/ticker/price?symbol=BTCUSDT");
+        let load = line.load();
+        assert_eq!((load.query.as_str(), load.weight, load.shape), ("", 4, Shape::Array));
+        assert_eq!(load.cut, Cut::Row("BTCUSDT".to_owned()));
+        assert_eq!(line.question().query, "symbol=BTCUSDT");
+        assert_eq!(line.candidates().len(), 2);
+    }
+
+    #[test]
+    fn one_symbol_of_a_dear_ticker_is_loaded_alone_but_may_come_of_a_snapshot() {
+        let line = line("/api/v3/ticker/24hr?symbol=BTCUSDT&type=MINI");
+        let load = line.load();
         assert_eq!((load.query.as_str(), load.weight, load.shape), ("symbol=BTCUSDT&type=MINI", 2, Shape::Object));
-        assert_eq!(reuse[0].query, "type=MINI");
+        assert_eq!(line.candidates()[1].query, "type=MINI");
+    }
+
+    #[test]
+    fn a_coin_m_ticker_of_one_symbol_is_a_list_of_one() {
+        let line = line("/dapi/v1/ticker/price?symbol=BTCUSD_PERP");
+        assert_eq!(line.load().cut, Cut::Rows(vec!["BTCUSD_PERP".to_owned()]));
+        assert_eq!(get(Venue::Coin, "/dapi/v1/ticker/price?pair=BTCUSD"), {
+            let direct = self::load("/dapi/v1/ticker/price?pair=BTCUSD");
+            assert_eq!(direct.cut, Cut::Whole);
+            Plan::Cached(Line::only(direct))
+        });
     }
 
     #[test]
     fn depth_is_loaded_at_the_bound_of_its_weight() {
-        let (reuse, load, _) = cached("/api/v3/depth?symbol=X&limit=5");
-        assert_eq!((load.query.as_str(), load.weight), ("symbol=X", 5));
-        assert_eq!(load.cut, Cut::Levels(5));
-        assert_eq!(reuse.len(), 3);
-        let (_, load, _) = cached("/api/v3/depth?limit=20000&symbol=X");
-        assert_eq!((load.query.as_str(), load.cut), ("limit=5000&symbol=X", Cut::Whole));
-        let (_, load, _) = cached("/fapi/v1/depth?symbol=X&limit=20");
+        let line = line("/api/v3/depth?symbol=X&limit=5");
+        assert_eq!((line.load().query.as_str(), line.load().weight), ("symbol=X", 5));
+        assert_eq!(line.load().cut, Cut::Levels(5));
+        assert_eq!(line.candidates().len(), 4);
+        let deep = load("/api/v3/depth?limit=20000&symbol=X");
+        assert_eq!((deep.query.as_str(), deep.cut), ("limit=5000&symbol=X", Cut::Whole));
+        let load = load("/fapi/v1/depth?symbol=X&limit=20");
         assert_eq!((load.query.as_str(), load.weight), ("limit=50&symbol=X", 2));
-        let (_, load, _) = cached("/fapi/v1/depth?symbol=X&limit=7");
+        let load = self::load("/fapi/v1/depth?symbol=X&limit=7");
         assert_eq!(load.query, "limit=7&symbol=X", "for the exchange to refuse");
     }
 
     #[test]
+    fn a_depth_of_five_hundred_levels_or_of_nobody_knows_how_many_may_start_a_book() {
+        for (target, starts_book) in [
+            ("/api/v3/depth?symbol=X", false),
+            ("/api/v3/depth?symbol=X&limit=499", false),
+            ("/api/v3/depth?symbol=X&limit=499&symbolStatus=TRADING", false),
+            ("/api/v3/depth?symbol=X&limit=500", true),
+            ("/api/v3/depth?symbol=X&limit=1000&symbolStatus=TRADING", true),
+            ("/api/v3/depth?symbol=X&limit=9999", true),
+            ("/api/v3/depth?symbol=X&limit=0500", true),
+            ("/api/v3/depth?symbol=X&limit=%2B500", true),
+            ("/api/v3/depth?symbol=X&limit=+500", true),
+            ("/fapi/v1/depth?symbol=X&limit=100", false),
+            ("/fapi/v1/depth?symbol=X", true),
+            ("/dapi/v1/depth?symbol=X&limit=1000", true),
+        ] {
+            assert_eq!(line(target).starts_book(), starts_book, "{target}");
+        }
+    }
+
+    #[test]
+    fn the_newest_trades_are_the_end_of_any_longer_list() {
+        let line = line("/api/v3/trades?symbol=X&limit=5");
+        let others: Vec<_> = line.candidates()[1..].iter().map(|source| (source.query.as_str(), &source.cut)).collect();
+        assert_eq!(others, [("symbol=X", &Cut::Last(5)), ("limit=1000&symbol=X", &Cut::Last(5))]);
+        assert_eq!(line.load().query, "limit=5&symbol=X");
+        assert_eq!(self::line("/api/v3/aggTrades?symbol=X&limit=5&fromId=1").candidates().len(), 1);
+        assert_eq!(self::line("/fapi/v1/aggTrades?symbol=X&limit=1001").candidates().len(), 1);
+    }
+
+    #[test]
+    fn what_the_exchange_may_refuse_is_asked_as_it_stands() {
+        for target in [
+            "/api/v3/ticker/price?symbols=[\"A\",%20\"B\"]",
+            "/api/v3/ticker/price?symbols=[\"A\",\"A\"]",
+            "/api/v3/ticker/price?symbols=[\"\\u0041\"]",
+            "/api/v3/ticker/price?symbols=[]",
+            "/api/v3/ticker/price?symbols=",
+            "/api/v3/ticker/price?symbol=",
+            "/api/v3/ticker/price?symbol=btcusdt",
+            "/api/v3/ticker/price?symbol=A%20",
+            "/api/v3/ticker/price?symbol=A&symbols=[\"A\"]",
+            "/api/v3/ticker/price?symbol=A&type=MINI",
+            "/api/v3/ticker/24hr?symbol=A&type=mini",
+            "/api/v3/ticker/price?symbol=A&symbolStatus=X",
+            "/api/v3/ticker/price?symbol=A&x=1",
+            "/api/v3/exchangeInfo?symbol=btcusdt",
+            "/api/v3/exchangeInfo?symbols=[\"A\",\"A\"]",
+            "/api/v3/exchangeInfo?symbol=A&permissions=SPOT",
+            "/api/v3/depth?limit=5",
+            "/api/v3/depth?symbol=A&limit=0",
+            "/api/v3/depth?symbol=A&limit=-5",
+            "/api/v3/depth?symbol=A&limit=05",
+            "/api/v3/depth?symbol=A&limit=99999999999",
+            "/api/v3/trades?symbol=A&limit=",
+            "/fapi/v1/ticker/price?symbol=A&x=1",
+            "/fapi/v1/ticker/price?symbols=[\"A\"]",
+        ] {
+            let line = line(target);
+            assert_eq!((line.candidates().len(), &line.load().cut), (1, &Cut::Whole), "{target}");
+            let (_, query) = target.split_once('?').unwrap();
+            assert_eq!(line.load().query, Params::parse(query).unwrap().to_query(), "{target}");
+        }
+        let unicode = load("/api/v3/ticker/price?symbols=[\"币安人生USDT\"]");
+        assert_eq!(unicode.cut, Cut::Rows(vec!["币安人生USDT".to_owned()]));
+    }
+
+    #[test]
     fn equal_questions_have_equal_keys() {
-        let key = |target: &str| cached(target).1.key;
+        let key = |target: &str| load(target).key;
         let klines = key("/api/v3/klines?symbol=X&interval=1m");
         assert_eq!(klines, key("/api/v3/klines?interval=1m&symbol=X&limit=500"));
         assert_ne!(klines, key("/api/v3/klines?interval=1M&symbol=X"));
@@ -284,7 +421,7 @@ mod tests {
     #[test]
     fn long_questions_have_short_keys() {
         let many = (0..100).map(|n| format!("%22SYMBOL{n}%22")).collect::<Vec<_>>().join(",");
-        let (_, load, _) = cached(&format!("/api/v3/ticker?symbols=[{many}]"));
+        let load = load(&format!("/api/v3/ticker?symbols=[{many}]"));
         assert!(load.key.len() <= 256);
         assert!(load.query.len() > 256);
     }

@@ -1,6 +1,7 @@
 //! Query strings, normalised into keys.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -77,10 +78,24 @@ impl<'a> Params<'a> {
     }
 }
 
-/// The symbols of a `symbols=["A","B"]` list, if it is one.
+/// The symbols of a `symbols=["A","B"]` list that is written as the exchange wants it: no blanks, no escapes, none
+/// twice. Any other is for the exchange to judge.
 pub fn symbol_list(list: &str) -> Option<Vec<String>> {
-    serde_json::from_str::<Vec<String>>(list).ok().filter(|symbols| !symbols.is_empty())
+    let symbols: Vec<String> = serde_json::from_str(list).ok()?;
+    let is_plain = !symbols.is_empty() && symbols.iter().all(|symbol| is_symbol(symbol));
+    let distinct: HashSet<&String> = symbols.iter().collect();
+    let is_written_so = || serde_json::to_string(&symbols).is_ok_and(|written| written == list);
+    (is_plain && distinct.len() == symbols.len() && is_written_so()).then_some(symbols)
 }
+
+/// Whether a name is of the form that symbols have: letters of any script, but no small Latin ones.
+pub fn is_symbol(name: &str) -> bool {
+    let is_legal = |c: char| !c.is_ascii_lowercase() && (c.is_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    (1..=LONGEST_SYMBOL).contains(&name.chars().count()) && name.chars().all(is_legal)
+}
+
+/// The exchange's own words: `^[A-Z0-9-_.]{1,20}$`.
+const LONGEST_SYMBOL: usize = 20;
 
 #[cfg(test)]
 mod tests {
@@ -94,6 +109,27 @@ mod tests {
         let two = Params::parse("type=MINI&symbols=%5B\"A\",\"B\"%5D").unwrap();
         assert_eq!(one.to_query(), two.to_query());
         assert_eq!(symbol_list(one.get("symbols").unwrap()).unwrap(), ["A", "B"]);
+    }
+
+    #[test]
+    fn a_list_of_symbols_is_one_only_as_the_exchange_wants_it() {
+        assert_eq!(symbol_list(r#"["A","币安人生USDT"]"#).unwrap(), ["A", "币安人生USDT"]);
+        for list in [
+            "",
+            "[]",
+            "[1]",
+            "A",
+            r#"["A", "B"]"#,
+            r#" ["A"]"#,
+            r#"["A","A"]"#,
+            r#"["a"]"#,
+            r#"[""]"#,
+            r#"["\u0041"]"#,
+            r#"["A",]"#,
+            r#"["ABCDEFGHIJKLMNOPQRSTU"]"#,
+        ] {
+            assert_eq!(symbol_list(list), None, "{list}");
+        }
     }
 
     #[test]

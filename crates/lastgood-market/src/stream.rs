@@ -250,7 +250,7 @@ mod tests {
         assert_eq!(candles(Venue::Spot, "/api/v3/uiKlines?symbol=BTCUSDT&interval=1d"), None);
         assert_eq!(candles(Venue::Coin, "/dapi/v1/klines?symbol=BTCUSD_PERP&interval=1d"), None);
         let ticker = |target: &str| match planned(Venue::Spot, target) {
-            Plan::Cached { load, direct, .. } => ticker_stream(direct.as_ref().unwrap_or(&load)),
+            Plan::Cached(line) => ticker_stream(line.question()),
             other => panic!("{other:?}"),
         };
         assert_eq!(ticker("/api/v3/ticker/24hr?symbol=BTCUSDT").as_deref(), Some("btcusdt@ticker"));

@@ -176,7 +176,7 @@ mod tests {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let request = Request { is_get: true, path, query, time_unit: None, binary: false };
         match plan(Venue::of(path, query).unwrap(), request) {
-            Plan::Cached { load, .. } => Source::clone(&load),
+            Plan::Cached(line) => Source::clone(line.load()),
             Plan::Candles(question) => Source::clone(&question.direct),
             other => panic!("{other:?}"),
         }

@@ -171,6 +171,10 @@ impl Params {
             (None, Some(list)) => {
                 let illegal = || illegal("symbols", SYMBOLS);
                 let names: Vec<String> = serde_json::from_str(list).map_err(|_| illegal())?;
+                // Its pattern knows no blanks and no escapes.
+                if serde_json::to_string(&names).ok().as_deref() != Some(list) {
+                    return Err(illegal());
+                }
                 let mut found = names.iter().map(|name| find(catalogue, venue, name)).collect::<Result<Vec<_>, _>>()?;
                 if found.is_empty() {
                     return Err(illegal());

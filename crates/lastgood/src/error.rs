@@ -21,6 +21,8 @@ pub enum Reason {
     Upstream,
     /// The source answered something that is not what was asked for: empty, truncated, an error page.
     Malformed,
+    /// The source answered with something older than what is kept, as a replica does that lags behind.
+    Outdated,
     /// The source asks us to wait (429).
     RateLimited,
     /// The source has banned us for a time (418).
@@ -40,13 +42,14 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for metrics that want to exist before they happen.
-    pub const ALL: [Reason; 13] = [
+    pub const ALL: [Reason; 14] = [
         Reason::NotFound,
         Reason::Unreachable,
         Reason::TimedOut,
         Reason::Slow,
         Reason::Upstream,
         Reason::Malformed,
+        Reason::Outdated,
         Reason::RateLimited,
         Reason::Banned,
         Reason::Overloaded,
@@ -65,6 +68,7 @@ impl Reason {
             Reason::Slow => "slow",
             Reason::Upstream => "upstream-error",
             Reason::Malformed => "malformed",
+            Reason::Outdated => "outdated",
             Reason::RateLimited => "rate-limited",
             Reason::Banned => "banned",
             Reason::Overloaded => "overloaded",

@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -39,9 +40,26 @@ pub(crate) struct Flight {
     landed: OnceLock<Landed>,
     done: Notify,
     overdue_at: Instant,
+    /// Set, under the table's lock, when the load has ended.
+    ended: AtomicBool,
+    /// The load that begins when this one has ended, for readers who want none that began before they asked.
+    successor: OnceLock<Arc<Flight>>,
+    /// Wakes the task of this flight when the one before it has ended.
+    may_begin: Notify,
 }
 
 impl Flight {
+    fn due_by(overdue_at: Instant) -> Arc<Flight> {
+        Arc::new(Flight {
+            landed: OnceLock::new(),
+            done: Notify::new(),
+            overdue_at,
+            ended: AtomicBool::new(false),
+            successor: OnceLock::new(),
+            may_begin: Notify::new(),
+        })
+    }
+
     /// Waits for the load. Waiting past the flight's own deadline means that its task hangs in code that never
     /// yields, and ends in [`Reason::TimedOut`].
     pub(crate) async fn wait(&self) -> Landed {
@@ -65,6 +83,11 @@ impl Flight {
         landed.is_some_and(|landed| landed.as_ref().is_err_and(|error| error.reason == Reason::Yielded))
     }
 
+    /// Whether its load has ended; asked under the table's lock.
+    fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
     fn land(&self, landed: Landed) {
         // The first word counts: a stale answer handed out early is not taken back by what the load finds later.
         let _ = self.landed.set(landed);
@@ -74,8 +97,11 @@ impl Flight {
 
 /// The moment `wait` from now; as good as never where the policy says "as long as it takes".
 pub(crate) fn after(wait: Duration) -> Instant {
-    Instant::now() + wait.min(Duration::from_secs(365 * 24 * 3600))
+    Instant::now() + wait.min(LONGEST)
 }
+
+/// As good as never.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 const SHARDS: usize = 16;
 
@@ -90,6 +116,16 @@ pub(crate) enum Boarding {
     /// Nobody loads it yet: the holder of the landing must, or drop it.
     First(Landing),
     /// Somebody does: wait.
+    Joined(Arc<Flight>),
+}
+
+/// The place of a caller who wants a load of a key that begins from now on.
+pub(crate) enum Next {
+    /// Nothing is under way: the holder begins the load.
+    Now(Landing),
+    /// A load is under way: the holder begins the next one when that has ended.
+    Later(Landing, Arc<Flight>),
+    /// The next load is planned already: wait for it.
     Joined(Arc<Flight>),
 }
 
@@ -113,16 +149,36 @@ impl Flights {
         {
             return Boarding::Joined(Arc::clone(flight));
         }
-        let flight = Arc::new(Flight { landed: OnceLock::new(), done: Notify::new(), overdue_at: after(within) });
+        let flight = Flight::due_by(after(within));
         shard.insert(key.clone(), Arc::clone(&flight));
         drop(shard);
         Boarding::First(Landing { flights: Arc::clone(self), key, flight })
     }
 
+    /// Joins the load of `key` that has not begun yet, or plans it: it begins when the one under way has ended. Never
+    /// joins a load that is under way already.
+    pub(crate) fn board_next(self: &Arc<Self>, key: Key, within: Duration) -> Next {
+        let mut shard = self.shard(&key);
+        let now = Instant::now();
+        let current = shard.get(&key).filter(|flight| flight.overdue_at > now).map(Arc::clone);
+        let Some(current) = current else {
+            let flight = Flight::due_by(after(within));
+            shard.insert(key.clone(), Arc::clone(&flight));
+            return Next::Now(Landing { flights: Arc::clone(self), key, flight });
+        };
+        if let Some(planned) = current.successor.get() {
+            return Next::Joined(Arc::clone(planned));
+        }
+        let flight = Flight::due_by(current.overdue_at + within.min(LONGEST));
+        // Under the lock of the key, so nothing else has set it since.
+        let _ = current.successor.set(Arc::clone(&flight));
+        Next::Later(Landing { flights: Arc::clone(self), key, flight }, current)
+    }
+
     /// Detaches the flight of `key` and puts one in its place that nobody joins. Whether it is still there tells its
     /// holder whether a load or an invalidation came since.
     pub(crate) fn supplant(self: &Arc<Self>, key: Key) -> Landing {
-        let flight = Arc::new(Flight { landed: OnceLock::new(), done: Notify::new(), overdue_at: Instant::now() });
+        let flight = Flight::due_by(Instant::now());
         self.shard(&key).insert(key.clone(), Arc::clone(&flight));
         Landing { flights: Arc::clone(self), key, flight }
     }
@@ -132,6 +188,15 @@ impl Flights {
         let mut shard = self.shard(key);
         shard.remove(key);
         change()
+    }
+
+    /// Puts `flight` in the place of `before` where that hangs there, or where an invalidation has left none: its load
+    /// begins after it.
+    fn take_place(&self, key: &Key, before: &Flight, flight: &Arc<Flight>) {
+        let mut shard = self.shard(key);
+        if shard.get(key).is_none_or(|current| std::ptr::eq(&raw const **current, before)) {
+            shard.insert(key.clone(), Arc::clone(flight));
+        }
     }
 
     /// Detaches all flights of some keys.
@@ -196,10 +261,27 @@ impl Landing {
         self.flight.land(landed);
     }
 
+    /// Waits until the load before this one has ended; one that hangs is given up.
+    pub(crate) async fn wait_for_turn(&self, before: &Flight) {
+        let _ = tokio::time::timeout_at(before.overdue_at, self.flight.may_begin.notified()).await;
+        self.flights.take_place(&self.key, before, &self.flight);
+    }
+
+    /// Takes the flight out of the table, and puts its successor, if one is planned, in its place: no other load can
+    /// come between.
     fn leave(&self) {
         let mut shard = self.flights.shard(&self.key);
+        self.flight.ended.store(true, Ordering::Relaxed);
+        let successor = self.flight.successor.get();
         if self.is_current(&shard) {
-            shard.remove(&self.key);
+            match successor.filter(|successor| !successor.has_ended()) {
+                Some(successor) => drop(shard.insert(self.key.clone(), Arc::clone(successor))),
+                None => drop(shard.remove(&self.key)),
+            }
+        }
+        drop(shard);
+        if let Some(successor) = successor {
+            successor.may_begin.notify_one();
         }
     }
 }

@@ -26,6 +26,7 @@ mod policy;
 mod read;
 mod refresh;
 mod region;
+mod reload;
 mod sweep;
 mod tags;
 #[cfg(feature = "testing")]

@@ -366,14 +366,14 @@ impl Region {
     }
 
     /// The answer kept for bad days, if there is one.
-    fn last_good(&self, name: &str, reason: Reason) -> Option<Answer> {
+    pub(crate) fn last_good(&self, name: &str, reason: Reason) -> Option<Answer> {
         let at = self.cache.clock.now();
         let entry = self.held(name).filter(|entry| entry.freshness(at) != Freshness::Gone)?;
         Some(self.answer(entry, Outcome::LastGood(reason), at))
     }
 
     /// With the cache switched off: the loader's answer, kept nowhere.
-    async fn bypass<F, L>(&self, name: &str, load: F) -> Result<Answer, Error>
+    pub(crate) async fn bypass<F, L>(&self, name: &str, load: F) -> Result<Answer, Error>
     where
         F: FnOnce() -> L,
         L: Future<Output = Result<Loaded, Error>>,

@@ -79,6 +79,18 @@ impl Answer {
         self.at
     }
 
+    /// When the load that brought it began: it knows nothing of the world that is younger.
+    pub fn source_time(&self) -> Timestamp {
+        self.entry.fetch_started_at
+    }
+
+    /// The same answer, given for another reason.
+    #[must_use]
+    pub fn given_as(mut self, outcome: Outcome) -> Answer {
+        self.outcome = outcome;
+        self
+    }
+
     /// How long ago the load that brought it began.
     pub fn age(&self) -> Duration {
         self.at.since(self.entry.fetch_started_at)
@@ -127,6 +139,11 @@ impl Region {
     /// The region's name.
     pub fn name(&self) -> &str {
         &self.shared.name
+    }
+
+    /// Whether the cache is switched on: while it is not, every read is the loader's.
+    pub fn is_enabled(&self) -> bool {
+        self.cache.enabled.load(Ordering::Relaxed)
     }
 
     /// The region's policy.
@@ -182,10 +199,15 @@ impl Region {
         Stopwatch::start()
     }
 
+    /// Counts a read that ended in an error after what the uncounted reads gave.
+    pub fn count_failed(&self) {
+        crate::metrics::add(&self.shared.counters.errors);
+    }
+
     pub(crate) fn count(&self, answer: &Result<Answer, Error>, stopwatch: Stopwatch) {
         match answer {
             Ok(answer) => self.shared.counters.count_timed(answer.outcome, stopwatch),
-            Err(_) => crate::metrics::add(&self.shared.counters.errors),
+            Err(_) => self.count_failed(),
         }
     }
 

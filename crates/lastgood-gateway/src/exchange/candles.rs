@@ -6,8 +6,8 @@ use axum::body::Body;
 use axum::response::Response;
 use http::StatusCode;
 use lastgood::Reason;
-use lastgood_market::Venue;
 use lastgood_market::candles::{Question, Slice};
+use lastgood_market::{Line, Venue};
 
 use super::answer::{JSON, label, respond_packed};
 use super::cached::cached;
@@ -24,7 +24,9 @@ pub(super) async fn candles(app: &App, venue: Venue, question: &Arc<Question>, a
     match app.candles.answer(question).await {
         Ok(slice) => respond(app, venue, slice, accepts).await,
         // What cannot be put together, the exchange is asked as it was asked.
-        Err(error) if error.reason == Reason::Abandoned => cached(app, venue, &question.direct, None, accepts).await,
+        Err(error) if error.reason == Reason::Abandoned => {
+            cached(app, venue, &Line::only(Arc::clone(&question.direct)), accepts).await
+        }
         Err(error) => fail(app, venue, &error),
     }
 }

@@ -234,7 +234,7 @@ pub(crate) fn source(venue: Venue, endpoint: &str) -> Result<Arc<Source>, Error>
     };
     let path = [base, endpoint].concat();
     match plan(venue, Request { is_get: true, path: &path, ..Request::default() }) {
-        Plan::Cached { load, .. } => Ok(load),
+        Plan::Cached(line) => Ok(Arc::clone(line.load())),
         Plan::Local(_) | Plan::Pass(_) | Plan::Candles(_) => {
             Err(Error::new(Reason::NotFound, format!("{path} is not cached")))
         }

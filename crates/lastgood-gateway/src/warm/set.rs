@@ -157,7 +157,7 @@ impl Set {
         let query = format!("symbol={symbol}&interval={interval}&limit={}", self.candles);
         match plan(venue, Request { is_get: true, path, query: &query, ..Request::default() }) {
             Plan::Candles(question) => Some(Item::Candles(question)),
-            Plan::Cached { .. } | Plan::Local(_) | Plan::Pass(_) => None,
+            Plan::Cached(_) | Plan::Local(_) | Plan::Pass(_) => None,
         }
     }
 }

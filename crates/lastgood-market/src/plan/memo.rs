@@ -34,7 +34,7 @@ impl Plans {
         }
         let made = Arc::new(plan(venue, request));
         // What passes through may be signed, and no signature is kept anywhere.
-        if matches!(*made, Plan::Cached { .. } | Plan::Candles(_)) {
+        if matches!(*made, Plan::Cached(_) | Plan::Candles(_)) {
             self.0.insert(target.into(), Arc::clone(&made));
         }
         made

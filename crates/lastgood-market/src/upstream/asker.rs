@@ -8,6 +8,7 @@ use lastgood::{Clock, Error, Loaded, Reason, Value};
 
 use super::Upstreams;
 use crate::candles::Exchange;
+use crate::line::Loader;
 use crate::{Preset, Priority, Source, interval};
 
 /// The exchange, asked with care.
@@ -48,6 +49,13 @@ pub fn yielded(error: Error) -> Error {
     match error.reason {
         Reason::RateLimited | Reason::Banned | Reason::Overloaded => Error { reason: Reason::Yielded, ..error },
         _ => error,
+    }
+}
+
+#[async_trait]
+impl Loader for Asker {
+    async fn load_source(&self, source: &Source, priority: Priority) -> Result<Loaded, Error> {
+        self.load(source, priority).await
     }
 }
 

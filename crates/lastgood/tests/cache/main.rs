@@ -13,6 +13,7 @@ mod redis_cluster;
 mod redis_faults;
 mod redis_sentinel;
 mod refresh;
+mod reload;
 mod single_flight;
 mod store_tier;
 mod stores;

@@ -1,0 +1,280 @@
+//! One question, the keys that may hold its answer, and which of them answers it.
+//!
+//! A ticker lies in the list of all symbols and under its own key, an order book in each deeper one. Whatever their
+//! state, the newest answers: fresh, it is served; else the exchange is asked; if that fails, the newest is the last
+//! good one. So what is kept under one key stands in for another, and no question is answered with something older than
+//! it was answered with before.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use lastgood::{Answer, Error, Freshness, Loaded, Outcome, Reason, Region, Tier};
+
+use crate::Priority;
+use crate::cut::{self, Index};
+use crate::source::Source;
+
+mod moment;
+
+use self::moment::Moment;
+pub use self::moment::is_outdated;
+
+/// The keys that may hold the answer to one question, and how it is loaded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    /// Every key that may hold it, [`Line::load`] and [`Line::direct`] among them.
+    candidates: Vec<Arc<Source>>,
+    /// The names of those that are not loaded first.
+    beside: Vec<String>,
+    load: Arc<Source>,
+    direct: Option<Arc<Source>>,
+    starts_book: bool,
+}
+
+/// An answer, and the candidate that it is of: the question's part must still be cut out of it.
+#[derive(Clone, Debug)]
+pub struct Answered<'a> {
+    /// What is kept under the candidate's key, or was just loaded.
+    pub answer: Answer,
+    /// The candidate.
+    pub source: &'a Arc<Source>,
+}
+
+/// Where answers are kept and how they are loaded.
+pub trait Keeper: Sync {
+    /// The region of a source.
+    fn region(&self, source: &Source) -> &Region;
+    /// Calls `with` with the index of an answer's rows, which is worth keeping as long as the answer.
+    fn with_index<R>(&self, answer: &Answer, with: impl FnOnce(Option<&Index>) -> R) -> R;
+    /// Who asks the exchange.
+    fn loader(&self) -> Arc<dyn Loader>;
+}
+
+/// Asks the exchange.
+#[async_trait]
+pub trait Loader: Send + Sync {
+    /// Loads an answer, checked and dated.
+    async fn load_source(&self, source: &Source, priority: Priority) -> Result<Loaded, Error>;
+}
+
+impl Line {
+    /// A question with one key.
+    pub fn only(source: impl Into<Arc<Source>>) -> Line {
+        let load = source.into();
+        Line { candidates: vec![Arc::clone(&load)], beside: Vec::new(), load, direct: None, starts_book: false }
+    }
+
+    /// A question that is answered by loading `load`, or `direct` where `load` turns out not to hold the answer. `others`
+    /// may hold it too.
+    pub(crate) fn new(load: Source, direct: Option<Source>, others: impl IntoIterator<Item = Source>) -> Line {
+        let (load, direct) = (Arc::new(load), direct.map(Arc::new));
+        let mut candidates = vec![Arc::clone(&load)];
+        candidates.extend(direct.clone());
+        candidates.extend(others.into_iter().map(Arc::new));
+        Line { candidates, beside: Vec::new(), load, direct, starts_book: false }.with_names()
+    }
+
+    /// The same question, whose answer may start a local order book: only a load that begins after the question will do.
+    pub(crate) fn starting_a_book(mut self, starts_book: bool) -> Line {
+        self.starts_book = starts_book;
+        self
+    }
+
+    /// The same question for a program that asks for little else: nothing is loaded that answers others as well.
+    #[must_use]
+    pub fn alone(mut self) -> Line {
+        if let Some(direct) = self.direct.take() {
+            self.load = direct;
+        }
+        self.with_names()
+    }
+
+    fn with_names(mut self) -> Line {
+        let others = self.candidates.iter().filter(|source| source.key != self.load.key);
+        self.beside = others.map(|source| source.key.clone()).collect();
+        self
+    }
+
+    /// Every key that may hold the answer.
+    pub fn candidates(&self) -> &[Arc<Source>] {
+        &self.candidates
+    }
+
+    /// What is loaded where nothing fresh is kept.
+    pub fn load(&self) -> &Arc<Source> {
+        &self.load
+    }
+
+    /// The question as it was asked.
+    pub fn question(&self) -> &Arc<Source> {
+        self.direct.as_ref().unwrap_or(&self.load)
+    }
+
+    /// Whether the answer may start a local order book, so that one from before the question is of no use.
+    pub fn starts_book(&self) -> bool {
+        self.starts_book
+    }
+
+    /// Answers the question: with the newest candidate while that is fresh, else by loading, else with the newest that
+    /// is kept, which says so.
+    ///
+    /// # Errors
+    ///
+    /// The exchange's refusal of the question; any other only where no candidate holds an answer.
+    pub async fn answer<K: Keeper>(&self, keeper: &K) -> Result<Answered<'_>, Error> {
+        let region = keeper.region(&self.load);
+        let stopwatch = region.stopwatch();
+        let kept = if region.is_enabled() { self.newest(keeper) } else { None };
+        let answered = match kept {
+            Some(kept) if !self.starts_book && kept.answer.freshness() == Freshness::Fresh => Ok(kept),
+            kept => self.answer_by_loading(keeper, kept.is_some()).await,
+        };
+        match &answered {
+            Ok(answered) => region.count_timed(answered.answer.outcome(), stopwatch),
+            Err(_) => region.count_failed(),
+        }
+        answered
+    }
+
+    async fn answer_by_loading<K: Keeper>(&self, keeper: &K, has_kept: bool) -> Result<Answered<'_>, Error> {
+        let loading = self.load_any(keeper, has_kept);
+        // Whoever has something to serve does not wait longer for better; but no book can start from it.
+        let loaded = match has_kept && !self.starts_book {
+            false => loading.await,
+            true => {
+                let patience = keeper.region(&self.load).policy().soft_timeout;
+                let slow = |_| Err(Error::new(Reason::Slow, "the exchange has not answered yet"));
+                tokio::time::timeout(patience, loading).await.unwrap_or_else(slow)
+            }
+        };
+        match loaded {
+            Ok(loaded) if matches!(loaded.answer.outcome(), Outcome::Bypass(_)) => Ok(loaded),
+            Ok(loaded) => Ok(self.or_newer(keeper, loaded)),
+            Err(error) if error.reason == Reason::NotFound => Err(error),
+            Err(error) => {
+                let kept = self.newest(keeper).ok_or(error.clone())?;
+                let outcome = match kept.answer.freshness() {
+                    Freshness::Fresh if !self.starts_book => Outcome::Hit(Tier::Memory),
+                    _ => Outcome::LastGood(error.reason),
+                };
+                Ok(kept.given_as(outcome))
+            }
+        }
+    }
+
+    /// What was loaded, or a candidate that is newer: another key may have been loaded meanwhile, a stream may be ahead
+    /// of the exchange's REST answers, or the exchange behind itself.
+    fn or_newer<'a, K: Keeper>(&'a self, keeper: &K, loaded: Answered<'a>) -> Answered<'a> {
+        let Some(kept) = self.newest(keeper) else { return loaded };
+        if Arc::ptr_eq(kept.source, loaded.source) && kept.answer.source_time() <= loaded.answer.source_time() {
+            return loaded;
+        }
+        if !kept.moment(keeper).is_after(&loaded.moment(keeper)) {
+            return loaded;
+        }
+        let began_later = kept.answer.source_time() >= loaded.answer.source_time();
+        let outcome = match (kept.answer.freshness(), loaded.answer.outcome()) {
+            (Freshness::Fresh, _) if began_later || !self.starts_book => Outcome::Hit(Tier::Memory),
+            (Freshness::Stale, Outcome::Stale | Outcome::Hit(_)) => Outcome::Stale,
+            (_, Outcome::LastGood(reason)) => Outcome::LastGood(reason),
+            _ => Outcome::LastGood(Reason::Outdated),
+        };
+        kept.given_as(outcome)
+    }
+
+    /// Loads what serves others too; where that does not hold the answer, or cannot be had, the question itself.
+    async fn load_any<K: Keeper>(&self, keeper: &K, has_kept: bool) -> Result<Answered<'_>, Error> {
+        let loaded = self.load_one(keeper, &self.load, has_kept).await;
+        let asks_itself = match &loaded {
+            Ok(answered) => !answered.holds(keeper),
+            // The exchange may refuse the list and not the question, or refuse them in different words.
+            Err(error) => matches!(error.reason, Reason::NotFound | Reason::Malformed),
+        };
+        match (&self.direct, loaded) {
+            (Some(direct), _) if asks_itself => self.load_one(keeper, direct, has_kept).await,
+            (None, Ok(_)) if asks_itself => {
+                Err(Error::new(Reason::Malformed, "the exchange's answer lacks what was asked for"))
+            }
+            (_, loaded) => loaded,
+        }
+    }
+
+    async fn load_one<'a, K: Keeper>(
+        &'a self,
+        keeper: &K,
+        source: &'a Arc<Source>,
+        has_kept: bool,
+    ) -> Result<Answered<'a>, Error> {
+        let region = keeper.region(source);
+        let load = newer(keeper.loader(), region.clone(), Arc::clone(source), has_kept);
+        // With nothing in memory, as after a restart, the newest may lie in the store under any of the keys.
+        let beside: &[String] = if has_kept { &[] } else { &self.beside };
+        let answer = match self.starts_book {
+            true => region.reload_beside(&source.key, beside, load).await,
+            false => region.get_or_load_beside(&source.key, beside, load).await,
+        };
+        answer.map(|answer| Answered { answer, source })
+    }
+
+    /// The newest candidate in memory that holds the answer.
+    fn newest<K: Keeper>(&self, keeper: &K) -> Option<Answered<'_>> {
+        let mut newest: Option<Answered<'_>> = None;
+        for source in &self.candidates {
+            let Some(answer) = keeper.region(source).peek(&source.key) else { continue };
+            let candidate = Answered { answer, source };
+            let is_newest =
+                newest.as_ref().is_none_or(|other| candidate.moment(keeper).is_after(&other.moment(keeper)));
+            if is_newest && candidate.holds(keeper) {
+                newest = Some(candidate);
+            }
+        }
+        newest
+    }
+}
+
+impl Answered<'_> {
+    fn holds<K: Keeper>(&self, keeper: &K) -> bool {
+        let (body, cut) = (self.answer.body(), &self.source.cut);
+        match cut.needs_index() {
+            true => keeper.with_index(&self.answer, |index| cut::holds(body, cut, index)),
+            false => cut::holds(body, cut, None),
+        }
+    }
+
+    fn moment<K: Keeper>(&self, keeper: &K) -> Moment {
+        match self.source.cut.needs_index() {
+            true => keeper.with_index(&self.answer, |index| Moment::of(&self.answer, self.source, index)),
+            false => Moment::of(&self.answer, self.source, None),
+        }
+    }
+
+    fn given_as(mut self, outcome: Outcome) -> Self {
+        self.answer = self.answer.given_as(outcome);
+        self
+    }
+}
+
+/// A load that gives nothing older than what is kept under its key. A replica of the exchange that lags is asked once
+/// more, because the next one may not.
+fn newer(
+    loader: Arc<dyn Loader>,
+    region: Region,
+    source: Arc<Source>,
+    has_kept: bool,
+) -> impl FnOnce() -> std::pin::Pin<Box<dyn Future<Output = Result<Loaded, Error>> + Send>> + Send + 'static {
+    move || {
+        Box::pin(async move {
+            let priority = Priority::of_load(has_kept || region.peek(&source.key).is_some());
+            let loaded = loader.load_source(&source, priority).await?;
+            if !moment::goes_back(&region, &source, &loaded.value.body) {
+                return Ok(loaded);
+            }
+            let loaded = loader.load_source(&source, priority).await?;
+            match is_outdated(&region, &source, &loaded.value.body) {
+                false => Ok(loaded),
+                true => Err(Error::new(Reason::Outdated, "the exchange's answer is older than the one that is kept")),
+            }
+        })
+    }
+}

@@ -1,0 +1,123 @@
+//! Loads that begin after the question: for readers to whom an answer from before is of no use, however fresh.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::time::timeout_at;
+
+use crate::entry::Loaded;
+use crate::error::{Error, Reason};
+use crate::flight::{Flight, Landing, Next, after};
+use crate::memory::Key;
+use crate::outcome::Outcome;
+use crate::read::FLIGHT_SLACK;
+use crate::region::{Answer, Region};
+
+impl Region {
+    /// The answer of a load of `name` that begins after this call, whatever is kept and however fresh it is. It is
+    /// written as any other; the last good answer stands in only if it fails.
+    ///
+    /// One load of a key runs at a time here too: while one is under way, those who ask wait for the next, which
+    /// begins when that one ends and is shared by all of them. A load that failed a moment ago is not repeated yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`Region::get_or_load`].
+    pub async fn reload<F, L>(&self, name: &str, load: F) -> Result<Answer, Error>
+    where
+        F: FnOnce() -> L + Send + 'static,
+        L: Future<Output = Result<Loaded, Error>> + Send + 'static,
+    {
+        let stopwatch = self.stopwatch();
+        let answer = self.reload_beside(name, &[], load).await;
+        self.count(&answer, stopwatch);
+        answer
+    }
+
+    /// As [`Region::reload`], not counted. Where the store is asked for a last good answer, it is asked for those of the
+    /// keys `beside` in the same round trip.
+    ///
+    /// # Errors
+    ///
+    /// As [`Region::reload`].
+    pub async fn reload_beside<F, L>(&self, name: &str, beside: &[String], load: F) -> Result<Answer, Error>
+    where
+        F: FnOnce() -> L + Send + 'static,
+        L: Future<Output = Result<Loaded, Error>> + Send + 'static,
+    {
+        if !self.cache.enabled.load(Ordering::Relaxed) {
+            return self.bypass(name, load).await;
+        }
+        let at = self.cache.clock.now();
+        if let Some(backoff) = self.setback(name, at) {
+            return self.stand_in(name, backoff.as_remembered(at));
+        }
+        let limit = self.shared.policy.hard_timeout.saturating_add(FLIGHT_SLACK);
+        let (flight, is_first) = match self.cache.flights.board_next(Key::new(self.shared.id, name), limit) {
+            Next::Joined(flight) => (flight, false),
+            Next::Now(landing) => (self.begin(landing, None, beside, load), true),
+            Next::Later(landing, before) => (self.begin(landing, Some(before), beside, load), true),
+        };
+        // The load before may take its whole time: whoever waits for two does not wait twice as long.
+        let landed = timeout_at(after(limit), flight.wait()).await.unwrap_or_else(|_| {
+            Err(Arc::new(Error::new(Reason::TimedOut, "the load before this one did not end in time")))
+        });
+        match landed {
+            Ok((entry, _)) => {
+                let outcome = if is_first { Outcome::Miss } else { Outcome::Joined };
+                Ok(self.answer(entry, outcome, self.cache.clock.now()))
+            }
+            Err(error) => self.stand_in(name, (*error).clone()),
+        }
+    }
+
+    /// The last good answer in place of an error, where one may be given.
+    fn stand_in(&self, name: &str, error: Error) -> Result<Answer, Error> {
+        match error.reason {
+            Reason::NotFound => Err(error),
+            reason => self.last_good(name, reason).ok_or(error),
+        }
+    }
+
+    /// Runs `load` in a task of its own, as soon as the load `before` has ended.
+    fn begin<F, L>(&self, landing: Landing, before: Option<Arc<Flight>>, beside: &[String], load: F) -> Arc<Flight>
+    where
+        F: FnOnce() -> L + Send + 'static,
+        L: Future<Output = Result<Loaded, Error>> + Send + 'static,
+    {
+        let (region, flight, beside) = (self.clone(), landing.flight(), beside.to_vec());
+        tokio::spawn(async move {
+            if let Some(before) = before {
+                landing.wait_for_turn(&before).await;
+            }
+            region.fly_anew(landing, &beside, load).await;
+        });
+        flight
+    }
+
+    /// The flight that serves nothing of the store's: whatever lies there was loaded before. It only stands in.
+    async fn fly_anew<F, L>(self, landing: Landing, beside: &[String], load: F)
+    where
+        F: FnOnce() -> L + Send + 'static,
+        L: Future<Output = Result<Loaded, Error>> + Send + 'static,
+    {
+        let key = landing.key().clone();
+        if self.held(&key.name).is_none()
+            && let Some(entry) = self.read_store_with(&landing, beside).await
+        {
+            landing.write(|| self.cache.memory.insert(key.clone(), Arc::new(entry)));
+        }
+        let started = self.cache.clock.now();
+        if let Some(backoff) = self.setback(&key.name, started) {
+            return landing.land(Err(Arc::new(backoff.as_remembered(started))));
+        }
+        let permit = match self.permit() {
+            Ok(permit) => permit,
+            Err(error) => return landing.land(Err(Arc::new(error))),
+        };
+        let loaded = self.ask(load).await;
+        drop(permit);
+        self.land_loaded(landing, loaded, started);
+    }
+}
