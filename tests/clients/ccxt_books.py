@@ -22,17 +22,11 @@ def keeper(kind, symbol):
         api["ws"]["spot"], api["ws"]["linear"] = f"{STREAMS}/stream/ws", f"{STREAMS}/ws"
         # A book is what is tested: the symbols come once for all.
         exchange.options["fetchMarkets"] = {"types": ["spot" if kind is ccxt.pro.binance else "linear"]}
-        fetch = exchange.fetch_order_book
-
-        async def counted(*args, **kwargs):
-            bot.snapshots += 1
-            return await fetch(*args, **kwargs)
-
-        exchange.fetch_order_book = counted
+        exchange.fetch_order_book = bot.counting(exchange.fetch_order_book)
         while goes_on():
             try:
                 book = await exchange.watch_order_book(symbol)
-                bot.saw(book["nonce"], book["bids"], book["asks"])
+                bot.saw(book["nonce"], lambda: (book["bids"], book["asks"]))
             except ccxt.pro.BaseError as error:
                 bot.failed(error)
                 # A book that failed fails at once again, and would leave no time to any other bot.

@@ -1,4 +1,5 @@
 // node-binance-api: its depth cache of spot. The same as books.py for it.
+import http from 'node:http';
 import { load } from './compare.mjs';
 
 const Binance = load('node-binance-api');
@@ -6,16 +7,31 @@ const Binance = load('node-binance-api');
 const { SIM_URL, GATEWAY_URL } = process.env;
 const plan = JSON.parse(process.env.PLAN);
 const COMPARED = 100;
-const EVERY_MS = 300;
+const EVERY_MS = 100;
+const LOOK_EVERY = 0.25;
 
 const began = performance.now();
 const now = () => (performance.now() - began) / 1000;
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
-const top = (levels) => JSON.stringify(levels.slice(0, COMPARED).map(([price, quantity]) => [+price, +quantity]));
-const sorted = (side, direction) => Object.entries(side).sort(([a], [b]) => direction * (a - b));
+const top = (levels) => levels.slice(0, COMPARED).join(' ');
+const rows = (levels) => levels.map(([price, quantity]) => [+price, +quantity]);
+const sorted = (side, direction) => rows(Object.entries(side)).sort((a, b) => direction * (a[0] - b[0]));
+
+// The exchange's own book, unless it is ill on purpose.
+function ownBook() {
+  return new Promise((done) => {
+    const asked = http.get(`${SIM_URL}/api/v3/depth?symbol=BTCUSDT&limit=${COMPARED}`, async (answer) => {
+      let text = '';
+      for await (const part of answer) text += part;
+      done(answer.statusCode === 200 ? JSON.parse(text) : undefined);
+    });
+    asked.on('error', () => done(undefined));
+  });
+}
 
 function start(started, number) {
-  const bot = { name: `spot ${number}`, started, snapshots: 0, errors: [], books: new Map() };
+  const bot = { name: `spot ${number}`, started, joined: started, snapshots: 0, updates: 0, errors: [] };
+  Object.assign(bot, { books: new Map(), looked: 0 });
   setTimeout(() => {
     const client = new Binance({
       urls: { base: `${GATEWAY_URL}/api/`, stream: `${SIM_URL.replace('http:', 'ws:')}/ws/` },
@@ -26,13 +42,19 @@ function start(started, number) {
       },
     });
     const request = client.publicSpotRequest.bind(client);
-    client.publicSpotRequest = (...asked) => {
+    client.publicSpotRequest = async (...asked) => {
       bot.snapshots += 1;
-      return request(...asked);
+      const answer = await request(...asked);
+      bot.joined = now();
+      return answer;
     };
     client.websockets.depthCache('BTCUSDT', (symbol, book, context) => {
       const update = context?.lastEventUpdateId;
-      if (update) bot.books.set(update, [now(), top(sorted(book.bids, -1)) + top(sorted(book.asks, 1))]);
+      if (!update) return;
+      bot.updates += 1;
+      if (now() - bot.looked < LOOK_EVERY) return;
+      bot.looked = now();
+      bot.books.set(update, [now(), top(sorted(book.bids, -1)) + top(sorted(book.asks, 1))]);
     });
     bot.client = client;
   }, started * 1000);
@@ -50,12 +72,10 @@ bots = plan.starts.map(start);
 const books = new Map();
 while (now() < plan.seconds) {
   await pause(EVERY_MS - (Date.now() % 100) + 10);
-  const answer = await fetch(`${SIM_URL}/api/v3/depth?symbol=BTCUSDT&limit=${COMPARED}`).catch(() => undefined);
-  if (!answer?.ok) continue;
-  const book = await answer.json();
-  books.set(book.lastUpdateId, top(book.bids) + top(book.asks));
+  const book = await ownBook();
+  if (book) books.set(book.lastUpdateId, top(rows(book.bids)) + top(rows(book.asks)));
 }
-const told = bots.map(({ client, books: kept, ...bot }) => {
+const told = bots.map(({ client, looked, books: kept, ...bot }) => {
   const matched = [];
   const mismatched = [];
   for (const [update, book] of books) {
@@ -64,7 +84,7 @@ const told = bots.map(({ client, books: kept, ...bot }) => {
       (own === book ? matched : mismatched).push(+at.toFixed(2));
     }
   }
-  return { ...bot, updates: kept.size, matched, mismatched };
+  return { ...bot, matched, mismatched };
 });
 console.log(JSON.stringify(told));
 process.exit(0);

@@ -13,20 +13,14 @@ BinanceSocketManager.STREAM_URL = os.environ["SIM_URL"].replace("http://", "ws:/
 
 async def keep(bot, goes_on):
     client = await AsyncClient.create()
-    fetch = client.get_order_book
-
-    async def counted(**params):
-        bot.snapshots += 1
-        return await fetch(**params)
-
-    client.get_order_book = counted
+    client.get_order_book = bot.counting(client.get_order_book)
     while goes_on():
         try:
             manager = DepthCacheManager(client, symbol="BTCUSDT", ws_interval=100)
             async with manager as cache:
                 while goes_on():
                     book = await cache.recv()
-                    bot.saw(manager._last_update_id, book.get_bids(), book.get_asks())
+                    bot.saw(manager._last_update_id, lambda: (book.get_bids(), book.get_asks()))
         except Exception as error:
             # What its users do: log and begin again.
             bot.failed(error)
