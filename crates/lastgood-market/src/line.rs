@@ -128,7 +128,8 @@ impl Line {
         let kept = if region.is_enabled() { self.newest(keeper) } else { None };
         let answered = match kept {
             Some(kept) if !self.starts_book && kept.answer.freshness() == Freshness::Fresh => Ok(kept),
-            kept => self.answer_by_loading(keeper, kept.is_some()).await,
+            // Boxed, so that a hit does not carry the room that a load needs.
+            kept => Box::pin(self.answer_by_loading(keeper, kept.is_some())).await,
         };
         match &answered {
             Ok(answered) => region.count_timed(answered.answer.outcome(), stopwatch),
@@ -183,20 +184,19 @@ impl Line {
         kept.given_as(outcome)
     }
 
-    /// Loads what serves others too; where that does not hold the answer, or cannot be had, the question itself.
+    /// Loads what serves others too; where that does not hold the answer, or is refused or garbled, the question itself.
     async fn load_any<K: Keeper>(&self, keeper: &K, has_kept: bool) -> Result<Answered<'_>, Error> {
         let loaded = self.load_one(keeper, &self.load, has_kept).await;
-        let asks_itself = match &loaded {
-            Ok(answered) => !answered.holds(keeper),
-            // The exchange may refuse the list and not the question, or refuse them in different words.
-            Err(error) => matches!(error.reason, Reason::NotFound | Reason::Malformed),
+        let lacks_it = loaded.as_ref().is_ok_and(|answered| !answered.holds(keeper));
+        let reason = match &loaded {
+            Ok(answered) => answered.answer.outcome().last_good_because(),
+            Err(error) => Some(error.reason),
         };
-        match (&self.direct, loaded) {
-            (Some(direct), _) if asks_itself => self.load_one(keeper, direct, has_kept).await,
-            (None, Ok(_)) if asks_itself => {
-                Err(Error::new(Reason::Malformed, "the exchange's answer lacks what was asked for"))
-            }
-            (_, loaded) => loaded,
+        let is_unfit = lacks_it || matches!(reason, Some(Reason::NotFound | Reason::Malformed));
+        match &self.direct {
+            Some(direct) if is_unfit => self.load_one(keeper, direct, has_kept).await,
+            None if lacks_it => Err(Error::new(Reason::Malformed, "the exchange's answer lacks what was asked for")),
+            _ => loaded,
         }
     }
 

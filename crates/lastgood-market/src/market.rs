@@ -23,22 +23,21 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use lastgood::{Answer, Cache, CacheStatus, Clock, Error, Loaded, Reason, Region, RegionStats, TypedAnswer, Value};
+use lastgood::{Cache, CacheStatus, Clock, Error, Loaded, Reason, Region, RegionStats, TypedAnswer, Value};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
 use crate::candles::{Bar, Bars, BarsSet, Candles, Series};
-use crate::cut::{self, Cut, Index};
+use crate::cut::{self, Cut};
 use crate::fear_greed;
-use crate::line::{Keeper, Line, Loader};
-use crate::plan::{Plan, Request, plan};
+use crate::line::{Keeper, Line};
 use crate::upstream::{Asker, Site, Upstreams};
 use crate::{Priority, RegionName, Source, Venue, symbols};
 
 mod analyses;
 mod builder;
 mod health;
+mod shelf;
 mod trouble;
 mod types;
 
@@ -48,6 +47,7 @@ pub use self::health::{Health, VenueHealth};
 pub use self::trouble::Trouble;
 pub use self::types::{Funding, FundingRate, Symbol, Ticker};
 
+use self::shelf::{Shelf, line};
 use self::trouble::Troubles;
 use self::types::Whole;
 
@@ -370,53 +370,6 @@ impl Shared {
 impl fmt::Debug for Market {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Market").field("cache", &self.0.cache).finish_non_exhaustive()
-    }
-}
-
-/// The answers of the exchange, each of which must be readable as `T` to be kept.
-struct Shelf<'a, T> {
-    market: &'a Arc<Shared>,
-    parse: fn(&[u8]) -> Option<T>,
-}
-
-impl<T: Send + Sync + 'static> Keeper for Shelf<'_, T> {
-    fn region(&self, source: &Source) -> &Region {
-        &self.market.regions[source.region() as usize]
-    }
-
-    fn with_index<R>(&self, answer: &Answer, with: impl FnOnce(Option<&Index>) -> R) -> R {
-        let index = answer.derived(|value| Arc::new(Index::of(&value.body)));
-        with(Option::as_ref(&index))
-    }
-
-    fn loader(&self) -> Arc<dyn Loader> {
-        Arc::new(Parsing { market: Arc::clone(self.market), parse: self.parse })
-    }
-}
-
-/// Loads what can be read, and notes what fails.
-struct Parsing<T> {
-    market: Arc<Shared>,
-    parse: fn(&[u8]) -> Option<T>,
-}
-
-#[async_trait]
-impl<T: Send + Sync + 'static> Loader for Parsing<T> {
-    async fn load_source(&self, source: &Source, priority: Priority) -> Result<Loaded, Error> {
-        let loaded = self.market.asker.load(source, priority).await;
-        let sound = loaded.and_then(|loaded| match (self.parse)(&loaded.value.body) {
-            Some(_) => Ok(loaded),
-            None => Err(unreadable("the exchange's answer")),
-        });
-        self.market.troubles.note(source.region(), sound)
-    }
-}
-
-/// How a question is answered, without loading what answers others as well: a bot asks for few symbols.
-fn line(venue: Venue, path: &str, query: &str) -> Result<Line, Error> {
-    match plan(venue, Request { is_get: true, path, query, ..Request::default() }) {
-        Plan::Cached(line) => Ok(line.alone()),
-        _ => Err(Error::new(Reason::NotFound, format!("{path} is nothing that is cached"))),
     }
 }
 

@@ -94,6 +94,14 @@ impl Outcome {
         }
     }
 
+    /// Why the source gave none, where the last good answer stood in.
+    pub const fn last_good_because(self) -> Option<Reason> {
+        match self {
+            Outcome::LastGood(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
     /// Whether the answer was served without waiting for the source.
     pub const fn is_hit(self) -> bool {
         matches!(self, Outcome::Hit(_) | Outcome::Stale)

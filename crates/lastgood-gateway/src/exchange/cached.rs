@@ -19,10 +19,16 @@ use crate::response::prepared::Prepared;
 pub(super) async fn cached(app: &App, venue: Venue, line: &Line, accepts: Accepts) -> Response {
     app.upstreams.heat.count(&line.load().key);
     match line.answer(app).await {
-        Ok(answered) => match part(&answered.answer, answered.source) {
-            Some(part) => respond(app, venue, &answered.answer, part, accepts).await,
-            None => fail(app, venue, &Error::new(Reason::Malformed, "the answer that is kept cannot be cut")),
-        },
+        Ok(answered) => {
+            // What serves others too is worth its refreshes to them as well.
+            if !Arc::ptr_eq(answered.source, line.load()) {
+                app.upstreams.heat.count(&answered.source.key);
+            }
+            match part(&answered.answer, answered.source) {
+                Some(part) => respond(app, venue, &answered.answer, part, accepts).await,
+                None => fail(app, venue, &Error::new(Reason::Malformed, "the answer that is kept cannot be cut")),
+            }
+        }
         Err(error) => fail(app, venue, &error),
     }
 }

@@ -10,7 +10,7 @@ const QUESTIONS: &[&str] = &[
     "/api/v3/exchangeInfo?symbols=%5B%22BTCUSDT%22,%22ETHUSDT%22%5D",
     "/api/v3/depth?symbol=BTCUSDT",
     "/api/v3/depth?symbol=BTCUSDT&limit=5",
-    "/api/v3/depth?symbol=BTCUSDT&limit=500",
+    STARTS_A_BOOK,
     "/api/v3/trades?symbol=BTCUSDT&limit=20",
     "/api/v3/historicalTrades?symbol=BTCUSDT&limit=20",
     "/api/v3/aggTrades?symbol=BTCUSDT&limit=20",
@@ -58,6 +58,8 @@ const QUESTIONS: &[&str] = &[
     "/dapi/v1/openInterest?symbol=BTCUSD_PERP",
 ];
 
+const STARTS_A_BOOK: &str = "/api/v3/depth?symbol=BTCUSDT&limit=500";
+
 #[tokio::test]
 async fn every_answer_is_the_exchanges_byte_for_byte_and_costs_it_nothing_the_second_time() {
     let exchange = Exchange::start().await;
@@ -77,8 +79,10 @@ async fn every_answer_is_the_exchanges_byte_for_byte_and_costs_it_nothing_the_se
         assert!(!first.header("cache-status").is_empty() && !first.header("age").is_empty(), "{question}");
         exchange.sim.reset_counters();
         let second = get(gateway.url(question)).await;
-        assert_eq!((second.cache(), &second.body), ("HIT", &direct.body), "{question}");
-        assert_eq!(exchange.asked(), 0, "{question}: {:?}", exchange.sim.counters());
+        // A book that is kept by streams can only start from a snapshot taken after its question.
+        let (cache, asked) = if *question == STARTS_A_BOOK { ("MISS", 1) } else { ("HIT", 0) };
+        assert_eq!((second.cache(), &second.body), (cache, &direct.body), "{question}");
+        assert_eq!(exchange.asked(), asked, "{question}: {:?}", exchange.sim.counters());
     }
 }
 

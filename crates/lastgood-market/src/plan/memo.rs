@@ -11,7 +11,7 @@ use crate::venue::Venue;
 #[derive(Debug)]
 pub struct Plans(Cache<Box<str>, Arc<Plan>>);
 
-/// How many plans are kept; a plan takes about a kilobyte.
+/// How many plans are kept; a plan takes one or two kilobytes.
 const PLANS: usize = 8_192;
 /// Longer questions are planned each time, so that the plans' keys stay small.
 const LONGEST: usize = 512;

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lastgood::testing::{RedisCluster, RedisSentinels, RedisServer};
-use lastgood::{Error, Outcome, Reason, Tier};
+use lastgood::{Error, Loaded, Outcome, Reason, Tier};
 use lastgood_market::market::{Confirm, MarketBuilder};
-use lastgood_market::{Market, Preset, RegionName, Venue};
+use lastgood_market::{Market, Plan, Preset, RegionName, Request, Venue, plan};
 use lastgood_sim::{Fault, FaultKind, Sim, SimConfig};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
@@ -416,4 +416,23 @@ fn what_cannot_be_meant_is_refused_without_repeating_a_password() {
         assert!(refused.contains("https://host") && !refused.contains("hunter2"), "{refused}");
     }
     assert!(Market::builder().hosts(Venue::Spot, &[]).is_err());
+}
+
+#[tokio::test]
+async fn a_ticker_is_read_from_a_list_of_all_that_a_gateway_left_in_the_store() {
+    let exchange = Exchange::start().await;
+    let list = exchange.says("/api/v3/ticker/24hr").await;
+    let market = exchange.builder().build().await.unwrap();
+    let path = "/api/v3/ticker/24hr";
+    let Plan::Cached(line) = plan(Venue::Spot, Request { is_get: true, path, ..Request::default() }) else {
+        panic!("not cached")
+    };
+    let loaded = Loaded::from(bytes::Bytes::from(list.to_string())).fresh_for(Duration::ZERO);
+    market.region(RegionName::Ticker24hr).put(&line.load().key, loaded).await;
+    exchange.break_down(FaultKind::Status { status: 503 });
+    let ticker = market.ticker(Venue::Spot, "BTCUSDT").await.unwrap();
+    let row = list.as_array().unwrap().iter().find(|row| row["symbol"] == "BTCUSDT").unwrap();
+    assert_eq!(ticker.value.last_price, decimal(&row["lastPrice"]));
+    assert_eq!(ticker.outcome, Outcome::LastGood(Reason::Upstream));
+    assert_eq!(market.ticker(Venue::Spot, "NOSUCHCOIN").await.unwrap_err().reason, Reason::Upstream);
 }

@@ -6,4 +6,5 @@ mod bars;
 mod candles;
 mod facade;
 mod ledger;
+mod lines;
 mod writes;

@@ -29,18 +29,22 @@ pub(super) fn ticker(context: &Context<'_>) -> Result<Content, ApiError> {
         Ok(crate::rows::array(symbols, |out, symbol| out.push_str(&row(symbol))).into())
     };
     let (params, catalogue) = (context.params, context.catalogue);
-    match asked(context)? {
+    let asked = asked(context)?;
+    // Futures pass over it, as over everything that they do not know.
+    let status = if context.venue == Venue::Spot { params.status()? } else { None };
+    match asked {
         // COIN-M answers with an array even for one symbol.
         Asked::One(symbol) if context.venue == Venue::Coin => rows(&mut std::iter::once(symbol)),
         Asked::One(symbol) => {
-            params.require_status(symbol)?;
+            if context.venue == Venue::Spot {
+                params.require_status(symbol)?;
+            }
             Ok(row(symbol).into())
         }
         Asked::Some(symbols) => {
-            let status = params.status()?;
             rows(&mut symbols.into_iter().filter(|symbol| status.is_none_or(|status| status.is_of(symbol))))
         }
-        Asked::All => match params.status()? {
+        Asked::All => match status {
             Some(status) => rows(&mut catalogue.all(context.venue).iter().filter(|symbol| status.is_of(symbol))),
             None => rows(&mut catalogue.trading(context.venue)),
         },

@@ -1,0 +1,59 @@
+//! Where the market's answers are kept, and how they are loaded.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use lastgood::{Answer, Error, Loaded, Reason, Region};
+
+use super::{Shared, unreadable};
+use crate::cut::Index;
+use crate::line::{Keeper, Line, Loader};
+use crate::plan::{Plan, Request, plan};
+use crate::{Priority, Source, Venue};
+
+/// The answers of the exchange, each of which must be readable as `T` to be kept.
+pub(super) struct Shelf<'a, T> {
+    pub(super) market: &'a Arc<Shared>,
+    pub(super) parse: fn(&[u8]) -> Option<T>,
+}
+
+impl<T: Send + Sync + 'static> Keeper for Shelf<'_, T> {
+    fn region(&self, source: &Source) -> &Region {
+        &self.market.regions[source.region() as usize]
+    }
+
+    fn with_index<R>(&self, answer: &Answer, with: impl FnOnce(Option<&Index>) -> R) -> R {
+        let index = answer.derived(|value| Arc::new(Index::of(&value.body)));
+        with(Option::as_ref(&index))
+    }
+
+    fn loader(&self) -> Arc<dyn Loader> {
+        Arc::new(Parsing { market: Arc::clone(self.market), parse: self.parse })
+    }
+}
+
+/// Loads what can be read, and notes what fails.
+struct Parsing<T> {
+    market: Arc<Shared>,
+    parse: fn(&[u8]) -> Option<T>,
+}
+
+#[async_trait]
+impl<T: Send + Sync + 'static> Loader for Parsing<T> {
+    async fn load_source(&self, source: &Source, priority: Priority) -> Result<Loaded, Error> {
+        let loaded = self.market.asker.load(source, priority).await;
+        let sound = loaded.and_then(|loaded| match (self.parse)(&loaded.value.body) {
+            Some(_) => Ok(loaded),
+            None => Err(unreadable("the exchange's answer")),
+        });
+        self.market.troubles.note(source.region(), sound)
+    }
+}
+
+/// How a question is answered, without loading what answers others as well: a bot asks for few symbols.
+pub(super) fn line(venue: Venue, path: &str, query: &str) -> Result<Line, Error> {
+    match plan(venue, Request { is_get: true, path, query, ..Request::default() }) {
+        Plan::Cached(line) => Ok(line.alone()),
+        _ => Err(Error::new(Reason::NotFound, format!("{path} is nothing that is cached"))),
+    }
+}

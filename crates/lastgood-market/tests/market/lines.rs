@@ -1,0 +1,289 @@
+//! One question, several keys: which of them answers, in every state, under a clock that stands until it is moved.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use lastgood::store::MemoryStore;
+use lastgood::{Answer, Cache, Clock, Error, Loaded, Outcome, Policy, Reason, Region, Tier};
+use lastgood_market::cut::Index;
+use lastgood_market::line::{Keeper, Loader};
+use lastgood_market::{Line, Plan, Priority, Request, Source, Venue, plan};
+use tokio::time::advance;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A cache of one region before an exchange that says what it is told to.
+struct Bench {
+    region: Region,
+    exchange: Arc<Script>,
+}
+
+#[derive(Default)]
+struct Script {
+    answers: Mutex<VecDeque<(Duration, Result<String, Reason>)>>,
+    asked: Mutex<Vec<String>>,
+}
+
+#[async_trait]
+impl Loader for Script {
+    async fn load_source(&self, source: &Source, _: Priority) -> Result<Loaded, Error> {
+        self.asked.lock().unwrap().push(source.query.clone());
+        let next = self.answers.lock().unwrap().pop_front();
+        let (late, answer) = next.unwrap_or((Duration::ZERO, Err(Reason::Unreachable)));
+        tokio::time::sleep(late).await;
+        answer.map(|body| Loaded::from(Bytes::from(body))).map_err(|reason| Error::new(reason, "told to fail"))
+    }
+}
+
+impl Keeper for Bench {
+    fn region(&self, _: &Source) -> &Region {
+        &self.region
+    }
+
+    fn with_index<R>(&self, answer: &Answer, with: impl FnOnce(Option<&Index>) -> R) -> R {
+        with(Index::of(answer.body()).as_ref())
+    }
+
+    fn loader(&self) -> Arc<dyn Loader> {
+        Arc::clone(&self.exchange) as _
+    }
+}
+
+impl Bench {
+    fn over(cache: &Cache) -> Bench {
+        let policy = Policy { jitter: 0.0, ..Policy::fresh_for(2 * SECOND) };
+        Bench { region: cache.region("any", policy).unwrap(), exchange: Arc::default() }
+    }
+
+    fn new() -> Bench {
+        Bench::over(&Cache::builder().clock(Clock::paused_with_tokio()).build().unwrap())
+    }
+
+    fn says(&self, body: &str) {
+        self.exchange.answers.lock().unwrap().push_back((Duration::ZERO, Ok(body.to_owned())));
+    }
+
+    fn fails(&self, reason: Reason) {
+        self.exchange.answers.lock().unwrap().push_back((Duration::ZERO, Err(reason)));
+    }
+
+    fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.exchange.asked.lock().unwrap())
+    }
+
+    /// The body that is answered from, before it is cut, and where it came from.
+    async fn ask(&self, line: &Line) -> Result<(String, Outcome), Reason> {
+        let answered = line.answer(self).await.map_err(|error| error.reason)?;
+        let body = String::from_utf8(answered.answer.body().to_vec()).unwrap();
+        Ok((body, answered.answer.outcome()))
+    }
+}
+
+fn line(target: &str) -> Line {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    match plan(Venue::of(path, query).unwrap(), Request { is_get: true, path, query, ..Request::default() }) {
+        Plan::Cached(line) => line,
+        other => panic!("{target}: {other:?}"),
+    }
+}
+
+fn book(id: u64) -> String {
+    format!(r#"{{"lastUpdateId":{id},"bids":[["2","1"]],"asks":[["3","1"]]}}"#)
+}
+
+fn day(symbols: &[(&str, u64)]) -> String {
+    let rows: Vec<_> =
+        symbols.iter().map(|(symbol, at)| format!(r#"{{"symbol":"{symbol}","closeTime":{at}}}"#)).collect();
+    format!("[{}]", rows.join(","))
+}
+
+const HIT: Outcome = Outcome::Hit(Tier::Memory);
+
+#[tokio::test(start_paused = true)]
+async fn the_newest_key_answers_while_fresh_and_when_nothing_is() {
+    let bench = Bench::new();
+    let (shallow, deeper) = (line("/api/v3/depth?symbol=X&limit=5"), line("/api/v3/depth?symbol=X&limit=400"));
+    bench.says(&book(1));
+    assert_eq!(bench.ask(&shallow).await, Ok((book(1), Outcome::Miss)));
+    advance(SECOND).await;
+    bench.says(&book(2));
+    assert_eq!(bench.ask(&deeper).await, Ok((book(2), Outcome::Miss)));
+    assert_eq!(bench.ask(&shallow).await, Ok((book(2), HIT)), "both are fresh");
+    advance(3 * SECOND).await;
+    bench.fails(Reason::Upstream);
+    assert_eq!(bench.ask(&shallow).await, Ok((book(2), Outcome::LastGood(Reason::Upstream))), "neither is");
+    advance(10 * SECOND).await;
+    bench.says(&book(3));
+    assert_eq!(bench.ask(&shallow).await, Ok((book(3), Outcome::Miss)));
+    assert_eq!(bench.asked(), ["symbol=X", "limit=500&symbol=X", "symbol=X", "symbol=X"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_whose_freshness_lasts_longer_does_not_win_over_a_newer_one() {
+    let bench = Bench::new();
+    let (one, all) = (line("/api/v3/ticker/24hr?symbol=A"), line("/api/v3/ticker/24hr"));
+    // The exchange's list may be behind a stream of one symbol.
+    let own = r#"{"symbol":"A","closeTime":100}"#;
+    let name = &one.question().key;
+    bench.region.put(name, Loaded::from(Bytes::from_static(own.as_bytes())).fresh_for(SECOND)).await;
+    advance(SECOND / 2).await;
+    bench.says(&day(&[("A", 98), ("B", 99)]));
+    bench.ask(&all).await.unwrap();
+    assert_eq!(bench.ask(&one).await, Ok((own.to_owned(), HIT)));
+    advance(SECOND).await;
+    bench.fails(Reason::Upstream);
+    assert_eq!(bench.ask(&one).await, Ok((own.to_owned(), Outcome::LastGood(Reason::Upstream))), "98 is fresh");
+    advance(4 * SECOND).await;
+    bench.says(&day(&[("A", 101), ("B", 101)]));
+    bench.ask(&all).await.unwrap();
+    assert_eq!(bench.ask(&one).await, Ok((day(&[("A", 101), ("B", 101)]), HIT)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_does_not_hold_the_answer_is_passed_over() {
+    let bench = Bench::new();
+    let one = line("/api/v3/ticker/price?symbol=A");
+    bench.says(r#"[{"symbol":"B","price":"1"}]"#);
+    bench.says(r#"{"symbol":"A","price":"2"}"#);
+    let own = r#"{"symbol":"A","price":"2"}"#.to_owned();
+    assert_eq!(bench.ask(&one).await, Ok((own.clone(), Outcome::Miss)));
+    assert_eq!(bench.asked(), ["", "symbol=A"]);
+    assert_eq!(bench.ask(&one).await, Ok((own.clone(), HIT)));
+    advance(3 * SECOND).await;
+    bench.says(r#"[{"symbol":"B","price":"3"}]"#);
+    bench.fails(Reason::Unreachable);
+    assert_eq!(bench.ask(&one).await, Ok((own, Outcome::LastGood(Reason::Unreachable))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_the_exchanges_answer_and_a_broken_list_is_no_reason_not_to_ask() {
+    let bench = Bench::new();
+    let one = line("/api/v3/ticker/price?symbol=A");
+    bench.says(r#"[{"symbol":"A","price":"1"}]"#);
+    bench.ask(&one).await.unwrap();
+    advance(3 * SECOND).await;
+    bench.fails(Reason::Malformed);
+    let own = r#"{"symbol":"A","price":"2"}"#.to_owned();
+    bench.says(&own);
+    assert_eq!(bench.ask(&one).await, Ok((own, Outcome::Miss)));
+    advance(20 * SECOND).await;
+    bench.fails(Reason::NotFound);
+    bench.fails(Reason::NotFound);
+    assert_eq!(bench.ask(&one).await, Err(Reason::NotFound));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_lags_is_asked_once_more_and_then_not_believed_for_half_a_minute() {
+    let bench = Bench::new();
+    let shallow = line("/api/v3/depth?symbol=X&limit=5");
+    bench.says(&book(100));
+    bench.ask(&shallow).await.unwrap();
+    advance(3 * SECOND).await;
+    bench.says(&book(90));
+    bench.says(&book(110));
+    assert_eq!(bench.ask(&shallow).await, Ok((book(110), Outcome::Miss)), "another replica is up to date");
+    advance(3 * SECOND).await;
+    bench.says(&book(91));
+    bench.says(&book(92));
+    assert_eq!(bench.ask(&shallow).await, Ok((book(110), Outcome::LastGood(Reason::Outdated))));
+    // An exchange that has begun anew says the same for ever.
+    advance(30 * SECOND).await;
+    bench.says(&book(1));
+    bench.says(&book(2));
+    assert_eq!(bench.ask(&shallow).await, Ok((book(2), Outcome::Miss)));
+    assert_eq!(bench.ask(&shallow).await, Ok((book(2), HIT)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_new_beginning_of_the_exchange_no_deeper_book_from_before_comes_back() {
+    let bench = Bench::new();
+    let (shallow, deeper) = (line("/api/v3/depth?symbol=X&limit=5"), line("/api/v3/depth?symbol=X&limit=400"));
+    bench.says(&book(1_000_000));
+    bench.ask(&deeper).await.unwrap();
+    advance(31 * SECOND).await;
+    bench.says(&book(1));
+    assert_eq!(bench.ask(&shallow).await, Ok((book(1), Outcome::Miss)));
+    advance(3 * SECOND).await;
+    bench.says(&book(2));
+    assert_eq!(bench.ask(&shallow).await, Ok((book(2), Outcome::Miss)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_restart_the_newest_of_the_store_answers_under_whatever_key_it_lies() {
+    let clock = Clock::paused_with_tokio();
+    let store = MemoryStore::new(clock.clone(), 1 << 20);
+    let cache = || Cache::builder().store(Arc::new(store.clone())).clock(clock.clone()).build().unwrap();
+    let (shallow, deeper) = (line("/api/v3/depth?symbol=X&limit=5"), line("/api/v3/depth?symbol=X&limit=400"));
+    let first = cache();
+    let bench = Bench::over(&first);
+    for (line, id) in [(&shallow, 1), (&deeper, 2)] {
+        bench.says(&book(id));
+        bench.ask(line).await.unwrap();
+        advance(SECOND).await;
+    }
+    assert!(first.flush(SECOND).await);
+    advance(3 * SECOND).await;
+    let bench = Bench::over(&cache());
+    bench.fails(Reason::Unreachable);
+    assert_eq!(bench.ask(&shallow).await, Ok((book(2), Outcome::LastGood(Reason::Unreachable))));
+    // And a book that is to start finds what there is when the exchange fails.
+    let bench = Bench::over(&cache());
+    bench.fails(Reason::Unreachable);
+    let books = line("/api/v3/depth?symbol=X&limit=500");
+    assert_eq!(bench.ask(&books).await, Ok((book(2), Outcome::LastGood(Reason::Unreachable))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_has_something_to_serve_waits_no_longer_than_for_its_own_key() {
+    let bench = Bench::new();
+    let (shallow, deeper) = (line("/api/v3/depth?symbol=X&limit=5"), line("/api/v3/depth?symbol=X&limit=400"));
+    bench.says(&book(1));
+    bench.ask(&deeper).await.unwrap();
+    advance(3 * SECOND).await;
+    bench.exchange.answers.lock().unwrap().push_back((5 * SECOND, Ok(book(2))));
+    let begun = tokio::time::Instant::now();
+    assert_eq!(bench.ask(&shallow).await, Ok((book(1), Outcome::LastGood(Reason::Slow))));
+    assert!(begun.elapsed() < SECOND);
+    tokio::time::sleep(5 * SECOND).await;
+    assert_eq!(bench.ask(&shallow).await, Ok((book(2), HIT)), "the load went on behind");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_question_never_goes_back_whatever_the_exchange_and_others_do() {
+    let bench = Bench::new();
+    let lines: Vec<Line> =
+        [5, 50, 200, 500, 700, 5_000].map(|limit| line(&format!("/api/v3/depth?symbol=X&limit={limit}"))).into();
+    let mut latest = vec![0; lines.len()];
+    let (mut now, mut random) = (1_000_u64, 0x9E37_79B9_u64);
+    for step in 0..3_000 {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let millis = random % 700;
+        advance(Duration::from_millis(millis)).await;
+        now += millis;
+        bench.exchange.answers.lock().unwrap().clear();
+        // The exchange, a replica that is up to ten seconds behind, or none.
+        for shift in [9, 17] {
+            match (random >> shift) % 4 {
+                0 => bench.says(&book(now.saturating_sub((random >> 23) % 10_000))),
+                1 => bench.fails(Reason::Upstream),
+                _ => bench.says(&book(now)),
+            }
+        }
+        let which = (random >> 40) as usize % lines.len();
+        let Ok((body, outcome)) = bench.ask(&lines[which]).await else { continue };
+        let id: u64 = body[16..].split(',').next().unwrap().parse().unwrap();
+        assert!(
+            id >= latest[which],
+            "step {step}: {id} ({outcome}) after {} for {}",
+            latest[which],
+            lines[which].load().key
+        );
+        latest[which] = id;
+    }
+    assert!(latest.iter().all(|latest| *latest > now - 60_000), "{latest:?} at {now}");
+}
