@@ -1,6 +1,7 @@
 """ccxt, spot and USD-M futures."""
 
 import re
+import sys
 
 import ccxt
 
@@ -8,8 +9,10 @@ from compare import KEY, SECRET, Calls, run
 
 
 def exchange(kind, base):
-    # With a key, load_markets would ask for the account's currencies and margin pairs too.
-    options = {"fetchCurrencies": False, "fetchMargins": False, "recvWindow": 60_000}
+    options = {"recvWindow": 60_000}
+    if sys.argv[1] == "last-good":
+        # With a key, load_markets asks for the account's currencies and margin pairs, which are not kept for bad days.
+        options |= {"fetchCurrencies": False, "fetchMargins": False}
     made = kind({"apiKey": KEY, "secret": SECRET, "enableRateLimit": False, "options": options})
     api = made.urls["api"]
     for name, url in api.items():

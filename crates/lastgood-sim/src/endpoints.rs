@@ -19,7 +19,7 @@ use crate::limits::Bucket;
 use crate::params::{ApiError, Asked, Params, find, invalid_symbol, not_valid};
 use crate::symbols::{Contract, Symbol};
 use crate::tape::{self, Page};
-use crate::{SimConfig, Venue, market};
+use crate::{SimConfig, Venue, book, market};
 
 /// What a handler may look at.
 pub(crate) struct Context<'a> {
@@ -242,7 +242,7 @@ fn depth(context: &Context<'_>) -> Result<Content, ApiError> {
 }
 
 fn depth_of(context: &Context<'_>, levels: usize) -> Result<Content, ApiError> {
-    Ok(market::depth(context.symbol()?, levels, context.now).into())
+    Ok(book::depth(context.symbol()?, levels, context.now).into())
 }
 
 fn trades(context: &Context<'_>) -> Result<Content, ApiError> {

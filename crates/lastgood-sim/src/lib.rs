@@ -2,9 +2,11 @@
 //!
 //! It speaks the market-data and account surface of a large exchange closely enough for that exchange's unmodified
 //! clients, over HTTP and, on the same port, over the WebSocket streams: `/ws` and `/stream` are spot's, and those below
-//! `/public`, `/market` and `/private` the USD-M futures'. Data is a function of seed, symbol and time, so that two simulators of one seed agree and any range can be
-//! asked for. Its switches are methods here and paths under `/_sim/` over HTTP.
+//! `/public`, `/market` and `/private` the USD-M futures'. Data is a function of seed, symbol and time, so that two
+//! simulators of one seed agree and any range can be asked for; the difference of two books follows from it too. Its
+//! switches are methods here and paths under `/_sim/` over HTTP.
 
+mod book;
 mod candles;
 mod catalogue;
 mod clock;

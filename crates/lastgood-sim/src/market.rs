@@ -1,9 +1,8 @@
-//! Tickers and books at a moment.
-
-use std::fmt::Write as _;
+//! Tickers at a moment.
 
 use crate::Venue;
-use crate::price::{STEP, price, quantity, text, to_tick};
+use crate::book::{Book, Side};
+use crate::price::{STEP, price, quantity, text};
 use crate::random::fraction;
 use crate::symbols::Symbol;
 use crate::tape::trade_id;
@@ -28,6 +27,8 @@ pub(crate) fn ticker_price(symbol: &Symbol, now: u64) -> String {
 /// The best offers, as they are written.
 #[derive(Clone, Debug)]
 pub(crate) struct Quotes {
+    /// The update of the book that they are of.
+    pub(crate) update_id: u64,
     pub(crate) bid: String,
     pub(crate) bid_quantity: String,
     pub(crate) ask: String,
@@ -36,37 +37,29 @@ pub(crate) struct Quotes {
 
 /// The best offers in the step that begins at `at`.
 pub(crate) fn quotes(symbol: &Symbol, at: u64) -> Quotes {
-    let (bid, ask) = best(symbol, at);
-    let amount = |side| quantity(symbol, fraction(symbol.salt, side, at) * 10.0 + 0.1);
-    Quotes { bid: text(symbol, bid), bid_quantity: amount(1), ask: text(symbol, ask), ask_quantity: amount(2) }
+    let book = Book::at(symbol, at);
+    let ((bid, bid_quantity), (ask, ask_quantity)) = (book.best(Side::Bids), book.best(Side::Asks));
+    Quotes { update_id: book.id(), bid, bid_quantity, ask, ask_quantity }
 }
 
 impl Quotes {
     fn fields(&self) -> String {
-        let Quotes { bid, bid_quantity, ask, ask_quantity } = self;
+        let Quotes { bid, bid_quantity, ask, ask_quantity, .. } = self;
         format!(r#""bidPrice":"{bid}","bidQty":"{bid_quantity}","askPrice":"{ask}","askQty":"{ask_quantity}""#)
     }
 }
 
 pub(crate) fn book_ticker(symbol: &Symbol, now: u64) -> String {
     let at = step(now);
-    let core = quotes(symbol, at).fields();
+    let quotes = quotes(symbol, at);
+    let (core, id) = (quotes.fields(), quotes.update_id);
     match symbol.venue {
         Venue::Spot => format!(r#"{{"symbol":"{}",{core}}}"#, symbol.name),
-        Venue::Futures => format!(r#"{{"symbol":"{}",{core},"time":{at},"lastUpdateId":{at}}}"#, symbol.name),
+        Venue::Futures => format!(r#"{{"symbol":"{}",{core},"time":{at},"lastUpdateId":{id}}}"#, symbol.name),
         Venue::Coin => {
-            format!(r#"{{"lastUpdateId":{at},"symbol":"{}","pair":"{}",{core},"time":{at}}}"#, symbol.name, symbol.pair)
+            format!(r#"{{"lastUpdateId":{id},"symbol":"{}","pair":"{}",{core},"time":{at}}}"#, symbol.name, symbol.pair)
         }
     }
-}
-
-fn best(symbol: &Symbol, at: u64) -> (f64, f64) {
-    around(symbol, price(symbol, at))
-}
-
-fn around(symbol: &Symbol, last: f64) -> (f64, f64) {
-    let tick = 10f64.powi(-(symbol.decimals as i32));
-    (to_tick(symbol, last - tick), to_tick(symbol, last + tick))
 }
 
 /// How much statistics tell.
@@ -179,36 +172,6 @@ pub(crate) fn window(symbol: &Symbol, begin: u64, form: Form, micros: bool, now:
                 flow.replace("quoteVolume", "baseVolume")
             )
         }
-    }
-}
-
-/// An order book of `levels` a side; bids end at the lowest price that there is.
-pub(crate) fn depth(symbol: &Symbol, levels: usize, now: u64) -> String {
-    let at = now / 250 * 250;
-    let (bid, ask) = best(symbol, step(now));
-    let tick = 10f64.powi(-(symbol.decimals as i32));
-    let side = |best: f64, direction: f64, salt: u64| {
-        let mut rows = String::with_capacity(levels * 40);
-        for level in 0..levels {
-            let price = best + direction * tick * level as f64;
-            if price < tick / 2.0 {
-                break;
-            }
-            let price = to_tick(symbol, price);
-            let amount = fraction(symbol.salt ^ salt, at, level as u64) * 5.0 + 0.001;
-            let comma = if level == 0 { "" } else { "," };
-            let _ = write!(rows, r#"{comma}["{}","{}"]"#, text(symbol, price), quantity(symbol, amount));
-        }
-        rows
-    };
-    let (bids, asks) = (side(bid, -1.0, 11), side(ask, 1.0, 12));
-    match symbol.venue {
-        Venue::Spot => format!(r#"{{"lastUpdateId":{at},"bids":[{bids}],"asks":[{asks}]}}"#),
-        Venue::Futures => format!(r#"{{"lastUpdateId":{at},"E":{at},"T":{at},"bids":[{bids}],"asks":[{asks}]}}"#),
-        Venue::Coin => format!(
-            r#"{{"lastUpdateId":{at},"symbol":"{}","pair":"{}","E":{at},"T":{at},"bids":[{bids}],"asks":[{asks}]}}"#,
-            symbol.name, symbol.pair
-        ),
     }
 }
 

@@ -1,11 +1,16 @@
 //! Accounts and orders: everything that needs a key. Signatures are checked over the bytes as they came.
 
+mod account;
+
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use ring::hmac;
 use serde_json::{Value, json};
 
+use self::account::{
+    coins, commission_rate, futures_asset, leverage_brackets, margin_pairs, spot_account, symbol_config, trade_fees,
+};
 use crate::Venue;
 use crate::catalogue::Catalogue;
 use crate::params::{ApiError, Params, find};
@@ -30,6 +35,8 @@ pub(crate) fn credentials() -> Vec<Credential> {
         .to_vec()
 }
 
+/// A listen key or token is good for so long, in ms.
+const LISTEN_KEY: u64 = 3_600_000;
 /// Orders beyond this are forgotten, the oldest first.
 const MOST_ORDERS: usize = 1_000;
 
@@ -81,11 +88,21 @@ const SIGNED: &[(&str, &str, u32, bool)] = &[
     ("GET", "/sapi/v1/account/apiRestrictions", 1, true),
     ("GET", "/sapi/v1/asset/tradeFee", 1, true),
     ("GET", "/sapi/v1/margin/allPairs", 1, false),
-    ("POST PUT DELETE", "/api/v3/userDataStream", 2, false),
-    ("POST PUT DELETE", "/fapi/v1/listenKey", 1, false),
-    ("POST PUT DELETE", "/dapi/v1/listenKey", 1, false),
     ("GET", "/fapi/v1/historicalTrades", 20, false),
     ("GET", "/dapi/v1/historicalTrades", 20, false),
+    ("GET", "/sapi/v1/margin/isolated/allPairs", 10, false),
+    ("POST PUT DELETE", "/api/v3/userDataStream", 2, false),
+    ("POST PUT DELETE", "/sapi/v1/userDataStream", 1, false),
+    ("POST PUT DELETE", "/sapi/v1/userDataStream/isolated", 1, false),
+    ("POST", "/sapi/v1/userListenToken", 1, false),
+    ("POST PUT DELETE", "/fapi/v1/listenKey", 1, false),
+    ("POST PUT DELETE", "/dapi/v1/listenKey", 1, false),
+    ("GET", "/fapi/v1/accountConfig", 5, true),
+    ("GET", "/fapi/v1/commissionRate", 20, true),
+    ("GET", "/fapi/v1/leverageBracket", 1, true),
+    ("GET", "/fapi/v1/symbolConfig", 5, true),
+    ("GET", "/fapi/v1/positionSide/dual", 30, true),
+    ("GET", "/fapi/v1/multiAssetsMargin", 30, true),
     ("GET", "/fapi/v2/account", 5, true),
     ("GET", "/fapi/v3/account", 5, true),
     ("GET", "/fapi/v2/balance", 5, true),
@@ -126,10 +143,17 @@ impl Accounts {
             "/sapi/v1/account/apiRestrictions" => json!({"ipRestrict": false, "createTime": 1_600_000_000_000_u64, "enableReading": true}),
             "/fapi/v1/historicalTrades" => return old_trades(Venue::Futures, request, &params),
             "/dapi/v1/historicalTrades" => return old_trades(Venue::Coin, request, &params),
-            "/sapi/v1/margin/allPairs" => margin_pairs(request.catalogue),
             "/sapi/v1/asset/tradeFee" => trade_fees(request.catalogue, &params)?,
-            "/api/v3/userDataStream" | "/fapi/v1/listenKey" | "/dapi/v1/listenKey" if request.method != "POST" => json!({}),
-            "/api/v3/userDataStream" | "/fapi/v1/listenKey" | "/dapi/v1/listenKey" => json!({"listenKey": format!("listen{uid}keythatisasecret")}),
+            "/sapi/v1/margin/allPairs" => margin_pairs(request.catalogue, false),
+            "/sapi/v1/margin/isolated/allPairs" => margin_pairs(request.catalogue, true),
+            "/sapi/v1/userListenToken" => json!({"token": format!("token{uid}thatisasecret"), "expirationTime": request.now + LISTEN_KEY}),
+            path if path.ends_with("/listenKey") || path.contains("/userDataStream") => listen_key(request, uid),
+            "/fapi/v1/accountConfig" => json!({"feeTier": 0, "canTrade": true, "canDeposit": true, "canWithdraw": true, "dualSidePosition": false, "updateTime": 0, "multiAssetsMargin": false, "tradeGroupId": -1}),
+            "/fapi/v1/commissionRate" => commission_rate(request.catalogue, &params)?,
+            "/fapi/v1/leverageBracket" => leverage_brackets(request.catalogue, &params)?,
+            "/fapi/v1/symbolConfig" => symbol_config(request.catalogue, &params)?,
+            "/fapi/v1/positionSide/dual" => json!({"dualSidePosition": false}),
+            "/fapi/v1/multiAssetsMargin" => json!({"multiAssetsMargin": false}),
             "/fapi/v2/positionRisk" | "/fapi/v3/positionRisk" => json!([]),
             "/fapi/v2/balance" | "/fapi/v3/balance" | "/dapi/v1/balance" => json!([futures_asset(account)]),
             _ => json!({"uid": uid, "feeTier": 0, "canTrade": true, "canDeposit": true, "canWithdraw": true, "updateTime": 0, "totalWalletBalance": format!("{}.00000000", 5_000 * (account + 1)), "totalInitialMargin": "0.00000000", "totalMaintMargin": "0.00000000", "totalMarginBalance": format!("{}.00000000", 5_000 * (account + 1)), "totalUnrealizedProfit": "0.00000000", "availableBalance": format!("{}.00000000", 5_000 * (account + 1)), "assets": [futures_asset(account)], "positions": []}),
@@ -184,6 +208,16 @@ impl Accounts {
                 order.told.clone()
             })
             .collect()
+    }
+}
+
+/// A key of an account's own stream: the same for an hour, and again.
+fn listen_key(request: &SignedRequest<'_>, uid: usize) -> Value {
+    let is_futures = !request.path.starts_with("/api/") && !request.path.starts_with("/sapi/");
+    match request.method {
+        "POST" => json!({"listenKey": format!("listen{uid}keythatisasecret")}),
+        "PUT" if is_futures => json!({"listenKey": format!("listen{uid}keythatisasecret")}),
+        _ => json!({}),
     }
 }
 
@@ -264,57 +298,4 @@ fn old_trades(venue: Venue, request: &SignedRequest<'_>, params: &Params) -> Res
     let symbol = params.symbol(request.catalogue, venue)?;
     let (from, limit) = (params.number("fromId")?, params.limit(venue, 500, 1_000)?);
     Ok(tape::trades(symbol, &Page { from, start: None, end: None, limit, micros: false }, request.now))
-}
-
-/// Every third spot pair is traded on margin.
-fn margin_pairs(catalogue: &Catalogue) -> Value {
-    let pairs = catalogue.trading(Venue::Spot).step_by(3).enumerate().map(|(number, symbol)| {
-        json!({
-            "base": symbol.base, "id": 351_637_150_141_315_861_u64 + number as u64, "isBuyAllowed": true,
-            "isMarginTrade": true, "isSellAllowed": true, "quote": symbol.quote, "symbol": symbol.name,
-        })
-    });
-    pairs.collect()
-}
-
-fn trade_fees(catalogue: &Catalogue, params: &Params) -> Result<Value, ApiError> {
-    let symbols: Vec<_> = match params.get("symbol") {
-        Some(name) => vec![find(catalogue, Venue::Spot, name)?],
-        None => catalogue.trading(Venue::Spot).collect(),
-    };
-    let fee = |symbol: &crate::symbols::Symbol| json!({"symbol": symbol.name, "makerCommission": "0.001", "takerCommission": "0.001"});
-    Ok(symbols.into_iter().map(fee).collect())
-}
-
-fn spot_account(uid: usize, now: u64) -> Value {
-    json!({
-        "makerCommission": 10, "takerCommission": 10, "buyerCommission": 0, "sellerCommission": 0,
-        "commissionRates": {"maker": "0.00100000", "taker": "0.00100000", "buyer": "0.00000000", "seller": "0.00000000"},
-        "canTrade": true, "canWithdraw": true, "canDeposit": true, "brokered": false, "requireSelfTradePrevention": false,
-        "preventSor": false, "updateTime": now, "accountType": "SPOT",
-        "balances": [
-            {"asset": "BTC", "free": format!("{}.10000000", uid), "locked": "0.00000000"},
-            {"asset": "USDT", "free": format!("{}.00000000", uid * 100), "locked": "0.00000000"},
-        ],
-        "permissions": ["SPOT"], "uid": uid,
-    })
-}
-
-fn futures_asset(account: usize) -> Value {
-    let balance = format!("{}.00000000", 5_000 * (account + 1));
-    json!({
-        "accountAlias": format!("account{account}"), "asset": "USDT", "balance": balance, "walletBalance": balance,
-        "crossWalletBalance": balance, "crossUnPnl": "0.00000000", "unrealizedProfit": "0.00000000",
-        "marginBalance": balance, "maintMargin": "0.00000000", "initialMargin": "0.00000000",
-        "positionInitialMargin": "0.00000000", "openOrderInitialMargin": "0.00000000", "availableBalance": balance,
-        "maxWithdrawAmount": balance, "marginAvailable": true, "updateTime": 0,
-    })
-}
-
-fn coins(account: usize) -> Value {
-    json!([{
-        "coin": "BTC", "depositAllEnable": true, "withdrawAllEnable": true, "name": "Bitcoin", "free": format!("{}.1", account + 1),
-        "locked": "0", "freeze": "0", "withdrawing": "0", "ipoing": "0", "ipoable": "0", "storage": "0",
-        "isLegalMoney": false, "trading": true, "networkList": [],
-    }])
 }

@@ -28,31 +28,41 @@ impl Told {
     }
 }
 
-/// Runs a client's script; `mode` is of tests/clients/compare.py.
-async fn client(script: &str, mode: &str, exchange: &Exchange, gateway: &Running) -> Told {
+/// A client's script of tests/clients, told where exchange and gateway are.
+pub(crate) fn script(name: &str, exchange: &Exchange, gateway: &Running) -> Command {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the repository");
     let tools = root.join("target/test-tools");
-    let interpreter = if script.ends_with(".py") { tools.join("venv/bin/python") } else { PathBuf::from("node") };
+    let interpreter = if name.ends_with(".py") { tools.join("venv/bin/python") } else { PathBuf::from("node") };
     let mut command = Command::new(interpreter);
     command
-        .arg(root.join("tests/clients").join(script))
-        .arg(mode)
+        .arg(root.join("tests/clients").join(name))
         .env("SIM_URL", exchange.url())
         .env("GATEWAY_URL", format!("http://{}", gateway.address))
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .stdin(Stdio::null())
         .kill_on_drop(true);
-    if script.starts_with("python_binance") {
+    if name.starts_with("python_binance") {
         command.env("PYTHONPATH", tools.join("python-binance"));
     }
+    command
+}
+
+/// What to do about a script that failed, if its client is not installed.
+pub(crate) fn hint(complained: &str) -> &'static str {
+    let is_missing = ["ModuleNotFoundError", "MODULE_NOT_FOUND"].iter().any(|sign| complained.contains(sign));
+    if is_missing { "\nrun tests/install-tools.sh" } else { "" }
+}
+
+/// Runs a client's script; `mode` is of tests/clients/compare.py.
+async fn client(script: &str, mode: &str, exchange: &Exchange, gateway: &Running) -> Told {
+    let mut command = self::script(script, exchange, gateway);
+    command.arg(mode);
     let output = tokio::time::timeout(Duration::from_secs(120), command.output())
         .await
         .unwrap_or_else(|_| panic!("{script} {mode} does not end"))
         .unwrap_or_else(|why| panic!("{script}: {why}; run tests/install-tools.sh"));
     let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    let is_missing = ["ModuleNotFoundError", "MODULE_NOT_FOUND"].iter().any(|sign| complained.contains(sign));
-    let mend = if is_missing { "\nrun tests/install-tools.sh" } else { "" };
-    assert!(output.status.success(), "{script} {mode}: {said}{complained}{mend}");
+    assert!(output.status.success(), "{script} {mode}: {said}{complained}{}", hint(&complained));
     serde_json::from_str(&said).unwrap_or_else(|why| panic!("{script} {mode}: {why}: {said}"))
 }
 

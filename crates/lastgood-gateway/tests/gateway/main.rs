@@ -20,6 +20,7 @@ mod llm;
 mod monitoring;
 mod nodes;
 mod one_question;
+mod order_books;
 mod passing;
 mod privacy;
 mod redis;

@@ -26,8 +26,6 @@ use crate::{FaultKind, State, Venue};
 const PONG_WITHIN: u64 = 60_000;
 /// And is waited for at least so long, for a clock may jump over that minute while the pong is under way.
 const PONG_UNDER_WAY: Duration = Duration::from_millis(250);
-/// So many messages may come in a second.
-const MOST_MESSAGES: usize = 5;
 /// An announced end is this far off, in ms.
 const NOTICE: u64 = 10 * 60_000;
 /// Whoever does not read for so long is given up.
@@ -263,14 +261,14 @@ impl Connection {
             self.came.pop_front();
         }
         self.came.push_back(now);
-        match self.came.len() > MOST_MESSAGES {
+        match self.came.len() > most_messages(self.route.area.venue()) {
             true => Err(End::Close(CloseCode::Policy, "Too many requests")),
             false => Ok(()),
         }
     }
 
     fn answer(&mut self, written: &[u8]) -> String {
-        let Request { id, asked } = match Request::parse(self.route.area.venue(), written) {
+        let Request { id, asked } = match Request::parse(written) {
             Ok(request) => request,
             Err(refused) => return refused.text(),
         };
@@ -318,4 +316,9 @@ impl Connection {
 
 fn ping_period(venue: Venue) -> u64 {
     if venue == Venue::Spot { 20_000 } else { 180_000 }
+}
+
+/// So many messages may come in a second.
+fn most_messages(venue: Venue) -> usize {
+    if venue == Venue::Spot { 5 } else { 10 }
 }

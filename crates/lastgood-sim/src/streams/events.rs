@@ -1,11 +1,12 @@
 //! Events as they are written. Their numbers are those that requests are answered with at the same time.
 
 use crate::Venue;
+use crate::book::{Book, Side, update_id};
 use crate::candles::Row;
 use crate::funding::{Mark, mark};
 use crate::market::{quotes, statistics, step};
 use crate::symbols::Symbol;
-use crate::tape::trade_id;
+use crate::tape::{AggTrade, Trade, agg_trade, trade, trade_id};
 
 const DAY: u64 = 86_400_000;
 
@@ -84,13 +85,71 @@ pub(super) fn book_ticker(symbol: &Symbol, now: u64) -> Event {
     let at = step(now);
     let best = quotes(symbol, at);
     let fields = format!(
-        r#""u":{at},"s":"{}","b":"{}","B":"{}","a":"{}","A":"{}""#,
-        symbol.name, best.bid, best.bid_quantity, best.ask, best.ask_quantity
+        r#""u":{},"s":"{}","b":"{}","B":"{}","a":"{}","A":"{}""#,
+        best.update_id, symbol.name, best.bid, best.bid_quantity, best.ask, best.ask_quantity
     );
     match symbol.venue {
         Venue::Spot => Event { name: None, fields },
         Venue::Futures | Venue::Coin => Event { name: Some("bookTicker"), fields: format!(r#"{fields},"T":{at}"#) },
     }
+}
+
+/// What changed in the book since an earlier one.
+pub(super) fn diff(symbol: &Symbol, book: &Book<'_>, told: u64) -> Event {
+    let earlier = Book::after(symbol, told);
+    let sides = [Side::Bids, Side::Asks].map(|side| book.touched_levels(side, &earlier));
+    book_update(symbol, book, told, &sides)
+}
+
+/// The best levels of the book.
+pub(super) fn partial_book(symbol: &Symbol, book: &Book<'_>, levels: usize, told: u64) -> Event {
+    let sides = [Side::Bids, Side::Asks].map(|side| book.levels(side, levels));
+    match (symbol.venue, &sides) {
+        (Venue::Spot, [bids, asks]) => {
+            let fields = format!(r#""lastUpdateId":{},"bids":{bids},"asks":{asks}"#, book.id());
+            Event { name: None, fields }
+        }
+        (Venue::Futures | Venue::Coin, sides) => book_update(symbol, book, told, sides),
+    }
+}
+
+/// An event that covers the updates after the one `told`.
+fn book_update(symbol: &Symbol, book: &Book<'_>, told: u64, [bids, asks]: &[String; 2]) -> Event {
+    let id = |update| update_id(symbol.venue, update);
+    let (name, first, last) = (&symbol.name, id(told + 1), book.id());
+    let fields = match symbol.venue {
+        Venue::Spot => format!(r#""s":"{name}","U":{first},"u":{last},"b":{bids},"a":{asks}"#),
+        Venue::Futures | Venue::Coin => format!(
+            r#""T":{},"s":"{name}","U":{first},"u":{last},"pu":{},"b":{bids},"a":{asks}"#,
+            book.time(),
+            id(told)
+        ),
+    };
+    Event { name: Some("depthUpdate"), fields }
+}
+
+pub(super) fn trade_event(symbol: &Symbol, id: u64) -> Event {
+    let Trade { id, time, price, quantity, is_buyer_maker, .. } = trade(symbol, id);
+    let name = &symbol.name;
+    let fields = match symbol.venue {
+        Venue::Spot => {
+            format!(r#""s":"{name}","t":{id},"p":"{price}","q":"{quantity}","T":{time},"m":{is_buyer_maker},"M":true"#)
+        }
+        Venue::Futures | Venue::Coin => format!(
+            r#""T":{time},"s":"{name}","t":{id},"p":"{price}","q":"{quantity}","X":"MARKET","m":{is_buyer_maker}"#
+        ),
+    };
+    Event { name: Some("trade"), fields }
+}
+
+pub(super) fn agg_trade_event(symbol: &Symbol, id: u64) -> Event {
+    let AggTrade { id, first, last, time, price, quantity, is_buyer_maker } = agg_trade(symbol, id);
+    let of_spot = if symbol.venue == Venue::Spot { r#","M":true"# } else { "" };
+    let fields = format!(
+        r#""s":"{}","a":{id},"p":"{price}","q":"{quantity}","f":{first},"l":{last},"T":{time},"m":{is_buyer_maker}{of_spot}"#,
+        symbol.name
+    );
+    Event { name: Some("aggTrade"), fields }
 }
 
 pub(super) fn mark_price(symbol: &Symbol, now: u64) -> Event {

@@ -28,6 +28,17 @@ pub(super) enum What {
     MiniTicker,
     AllMiniTickers,
     BookTicker,
+    /// What changed in the book.
+    Diff {
+        period: u64,
+    },
+    /// The top of the book.
+    PartialBook {
+        levels: usize,
+        period: u64,
+    },
+    Trade,
+    AggTrade,
     MarkPrice {
         /// Every second, and not every three.
         is_fast: bool,
@@ -66,6 +77,8 @@ impl Stream {
             }
             (What::Candle { .. }, _) => 250,
             (What::BookTicker, _) => 500,
+            (What::Diff { period } | What::PartialBook { period, .. }, _) => *period,
+            (What::Trade | What::AggTrade, _) => 100,
             (What::MarkPrice { is_fast: false }, _) => 3_000,
             (What::Ticker | What::MiniTicker | What::AllMiniTickers | What::MarkPrice { is_fast: true }, _) => 1_000,
         }
@@ -79,26 +92,51 @@ impl What {
             "ticker" => Some(What::Ticker),
             "miniTicker" => Some(What::MiniTicker),
             "bookTicker" => Some(What::BookTicker),
+            "trade" => Some(What::Trade),
+            "aggTrade" => Some(What::AggTrade),
             "markPrice" if !spot => Some(What::MarkPrice { is_fast: false }),
             "markPrice@1s" if !spot => Some(What::MarkPrice { is_fast: true }),
-            _ => {
-                let written = name.strip_prefix("kline_")?;
-                let (label, zone) = match written.split_once('@') {
-                    Some((label, "+08:00")) if spot => (label, 8 * 3_600_000),
-                    Some(_) => return None,
-                    None => (written, 0),
-                };
-                let interval = Interval::parse(label).filter(|_| spot || label != "1s")?;
-                Some(What::Candle { interval, label: label.to_owned(), zone })
-            }
+            _ => What::candle(spot, name).or_else(|| What::book(spot, name)),
         }
     }
 
+    fn candle(spot: bool, name: &str) -> Option<What> {
+        let written = name.strip_prefix("kline_")?;
+        let (label, zone) = match written.split_once('@') {
+            Some((label, "+08:00")) if spot => (label, 8 * 3_600_000),
+            Some(_) => return None,
+            None => (written, 0),
+        };
+        let interval = Interval::parse(label).filter(|_| spot || label != "1s")?;
+        Some(What::Candle { interval, label: label.to_owned(), zone })
+    }
+
+    fn book(spot: bool, name: &str) -> Option<What> {
+        let (levels, speed) = match name.strip_prefix("depth")?.split_once('@') {
+            Some((levels, speed)) => (levels, Some(speed)),
+            None => (name.strip_prefix("depth")?, None),
+        };
+        let period = match (spot, speed) {
+            (true, None | Some("1000ms")) => 1_000,
+            (false, None | Some("250ms")) => 250,
+            (false, Some("500ms")) => 500,
+            (_, Some("100ms")) => 100,
+            _ => return None,
+        };
+        match levels {
+            "" => Some(What::Diff { period }),
+            "5" | "10" | "20" => Some(What::PartialBook { levels: levels.parse().ok()?, period }),
+            _ => None,
+        }
+    }
+
+    /// What moves fastest is public on the futures, the rest is of the market.
     fn is_delivered(&self, area: Area) -> bool {
+        let is_fast = matches!(self, What::BookTicker | What::Diff { .. } | What::PartialBook { .. } | What::Trade);
         match area {
             Area::Spot => true,
-            Area::Public => *self == What::BookTicker,
-            Area::Market => *self != What::BookTicker,
+            Area::Public => is_fast,
+            Area::Market => !is_fast,
             Area::Private => false,
         }
     }

@@ -2,8 +2,6 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::Venue;
-
 /// A well-formed request.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Request {
@@ -52,12 +50,12 @@ pub(super) fn result(result: &Value, id: &Value) -> String {
 }
 
 impl Request {
-    pub(super) fn parse(venue: Venue, written: &[u8]) -> Result<Request, Refused> {
+    pub(super) fn parse(written: &[u8]) -> Result<Request, Refused> {
         let refused = |code, msg: String| Refused { code, msg, id: None };
         let invalid = |why: &str| refused(2, format!("Invalid request: {why}"));
         let value: Value = serde_json::from_slice(written).map_err(|why| refused(3, format!("Invalid JSON: {why}")))?;
         let Value::Object(fields) = value else { return Err(invalid("expected an object")) };
-        let id = id(venue, &fields).map_err(invalid)?;
+        let id = id(&fields).map_err(invalid)?;
         let method = match fields.get("method") {
             Some(Value::String(method)) => method.as_str(),
             Some(_) => return Err(invalid("method must be a string")),
@@ -71,18 +69,18 @@ impl Request {
     }
 }
 
-/// Spot takes numbers, short names and nothing for an id, the futures numbers without a sign.
-fn id(venue: Venue, fields: &Map<String, Value>) -> Result<Value, &'static str> {
+/// An id is a number, a short name or nothing.
+fn id(fields: &Map<String, Value>) -> Result<Value, &'static str> {
     let id = fields.get("id").unwrap_or(&Value::Null);
-    let is_good = match (venue, id) {
-        (_, Value::Number(id)) => id.is_u64() || (venue == Venue::Spot && id.is_i64()),
-        (Venue::Spot, Value::Null) => true,
-        (Venue::Spot, Value::String(id)) => {
+    let is_good = match id {
+        Value::Null => true,
+        Value::Number(id) => id.is_i64(),
+        Value::String(id) => {
             id.len() <= LONGEST_ID && id.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-')
         }
         _ => false,
     };
-    if is_good { Ok(id.clone()) } else { Err("request ID must be an unsigned integer") }
+    if is_good { Ok(id.clone()) } else { Err("request ID must be an integer, a short string or null") }
 }
 
 fn asked(method: &str, params: Option<&Value>) -> Result<Asked, (u8, String)> {
@@ -145,24 +143,29 @@ mod tests {
             (r#"{"method":"SET_PROPERTY","params":["other",true],"id":1}"#, 0, "Unknown property"),
             (r#"{"method":"GET_PROPERTY","params":[1],"id":1}"#, 2, "Invalid request: property name must be a string"),
         ] {
-            let refused = Request::parse(Venue::Spot, written.as_bytes()).unwrap_err();
+            let refused = Request::parse(written.as_bytes()).unwrap_err();
             assert_eq!(refused.code, code, "{written}: {refused:?}");
             assert!(refused.msg.starts_with(begin), "{written}: {refused:?}");
         }
     }
 
     #[test]
-    fn spot_takes_more_kinds_of_id_than_the_futures() {
-        for (id, spot, futures) in [
-            ("7", true, true),
-            ("-7", true, false),
-            ("null", true, false),
-            (r#""a1""#, true, false),
-            ("[]", false, false),
+    fn an_id_is_a_number_a_short_name_or_nothing() {
+        let long = format!("{:?}", "x".repeat(37));
+        for (id, is_good) in [
+            ("7", true),
+            ("-7", true),
+            ("null", true),
+            (r#""a1""#, true),
+            (r#""6f1e0b0e-1a2b-4c3d-8e9f-001122334455""#, true),
+            (&long, false),
+            ("1.5", false),
+            ("18446744073709551615", false),
+            ("true", false),
+            ("[]", false),
         ] {
             let written = format!(r#"{{"method":"LIST_SUBSCRIPTIONS","id":{id}}}"#);
-            assert_eq!(Request::parse(Venue::Spot, written.as_bytes()).is_ok(), spot, "{id}");
-            assert_eq!(Request::parse(Venue::Futures, written.as_bytes()).is_ok(), futures, "{id}");
+            assert_eq!(Request::parse(written.as_bytes()).is_ok(), is_good, "{id}");
         }
     }
 }

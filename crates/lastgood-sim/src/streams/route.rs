@@ -42,8 +42,9 @@ impl Route {
     pub(crate) fn parse(path: &str, query: &str) -> Option<Route> {
         let segments: Vec<&str> = path.split('/').skip(1).collect();
         let (area, rest) = match segments.as_slice() {
-            // The futures' host as a path, for spot is under the same one here.
+            // The hosts of the exchange as paths, for both are under the same one here.
             ["fstream", rest @ ..] => area_of(rest).unwrap_or((Area::Public, rest)),
+            ["stream", "ws" | "stream", ..] => (Area::Spot, &segments[1..]),
             rest => area_of(rest).unwrap_or((Area::Spot, rest)),
         };
         let (combined, written): (bool, Vec<&str>) = match rest {
@@ -96,6 +97,8 @@ mod tests {
             ("/public/ws/a@bookTicker", "", Some((Area::Public, false, names(&["a@bookTicker"])))),
             ("/private/ws", "", Some((Area::Private, false, names(&[])))),
             ("/fstream/ws/a@kline_1m", "", Some((Area::Public, false, names(&["a@kline_1m"])))),
+            ("/stream/ws/0", "", Some((Area::Spot, false, names(&["0"])))),
+            ("/stream/stream", "streams=a@ticker", Some((Area::Spot, true, names(&["a@ticker"])))),
             ("/fstream/market/ws", "", Some((Area::Market, false, names(&[])))),
             ("/ws/%E5%B8%81usdt@ticker", "", Some((Area::Spot, false, names(&["币usdt@ticker"])))),
             ("/market", "", None),

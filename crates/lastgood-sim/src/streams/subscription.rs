@@ -3,17 +3,21 @@
 use super::events::{self, Event};
 use super::names::{Stream, What};
 use super::route::Area;
+use crate::book::{Book, update_at};
 use crate::candles::{Row, Series, Wanted, candle};
 use crate::catalogue::Catalogue;
 use crate::interval::Interval;
 use crate::price::price;
 use crate::symbols::Symbol;
+use crate::tape::{agg_trades_until, trades_until};
 use crate::{Venue, market};
 
 /// The futures tell the end of a candle so late, in ms.
 const LATE: u64 = 2_000;
 /// After a jump of the clock the ends of so many candles are told, the newest.
 const MOST_CLOSED: u64 = 1_000;
+/// And so many trades.
+const MOST_TRADES: u64 = 1_000;
 
 /// A stream on a connection.
 #[derive(Debug)]
@@ -33,20 +37,19 @@ enum Told {
     Candle(u64, Option<Event>),
     /// The prices of all symbols in their order.
     Prices(Vec<f64>),
+    /// The last update of the book.
+    Book(u64),
+    /// The number of the first trade that was not told.
+    Trades(u64),
 }
 
 impl Subscription {
     pub(super) fn new(catalogue: &Catalogue, area: Area, name: String, now: u64) -> Self {
         let stream = Stream::find(catalogue, area, &name);
-        let told = match stream.as_ref().map(|stream| (&stream.what, stream.venue)) {
-            Some((What::Candle { interval, zone, .. }, venue)) => {
-                Told::Candle(told_candle(*interval, *zone, venue, now), None)
-            }
-            // As if it had been listening for a second: only some symbols changed in that.
-            Some((What::AllMiniTickers, venue)) => Told::Prices(prices(catalogue, venue, now.saturating_sub(1_000))),
-            _ => Told::Nothing,
-        };
-        Subscription { name, stream, looked: None, told }
+        let told = stream.as_ref().map_or(Told::Nothing, |stream| Told::before(stream, catalogue, now));
+        // The first difference comes at the end of the period, all others look at once.
+        let looked = stream.as_ref().filter(|stream| matches!(stream.what, What::Diff { .. })).map(|_| now);
+        Subscription { name, stream, looked, told }
     }
 
     /// When it will look for changes.
@@ -67,6 +70,19 @@ impl Subscription {
                 let candles = Candles { symbol, label, wanted: wanted(*interval, *zone) };
                 candles.look(begin, told, now)
             }
+            (What::Diff { period } | What::PartialBook { period, .. }, Told::Book(told), Some(symbol)) => {
+                // Whoever looks late sees what there was on time, so that all connections are told the same.
+                let at = if at_once { now } else { now / period * period };
+                book(&stream.what, symbol, told, at)
+            }
+            (What::Trade, Told::Trades(next), Some(symbol)) => {
+                let new = untold(next, trades_until(symbol, now));
+                new.map(|id| events::trade_event(symbol, id).text(now)).collect()
+            }
+            (What::AggTrade, Told::Trades(next), Some(symbol)) => {
+                let new = untold(next, agg_trades_until(symbol, now));
+                new.map(|id| events::agg_trade_event(symbol, id).text(now)).collect()
+            }
             (What::AllMiniTickers, Told::Prices(told), _) => all_mini_tickers(catalogue, stream.venue, told, now),
             (what, told, Some(symbol)) => {
                 let event = match what {
@@ -85,6 +101,52 @@ impl Subscription {
             _ => Vec::new(),
         }
     }
+}
+
+impl Told {
+    /// What a new subscriber was told before.
+    fn before(stream: &Stream, catalogue: &Catalogue, now: u64) -> Self {
+        match (&stream.what, stream.symbol(catalogue)) {
+            (What::Candle { interval, zone, .. }, _) => {
+                Told::Candle(told_candle(*interval, *zone, stream.venue, now), None)
+            }
+            // As if it had been listening for a second: only some symbols changed in that.
+            (What::AllMiniTickers, _) => Told::Prices(prices(catalogue, stream.venue, now.saturating_sub(1_000))),
+            // The first event is the same as for all others, of the whole period. It reaches back by one update more,
+            // so that it covers a snapshot of the period's very begin.
+            (What::Diff { period } | What::PartialBook { period, .. }, _) => {
+                Told::Book(update_at(now / period * period).saturating_sub(1))
+            }
+            (What::Trade, Some(symbol)) => Told::Trades(trades_until(symbol, now)),
+            (What::AggTrade, Some(symbol)) => Told::Trades(agg_trades_until(symbol, now)),
+            _ => Told::Nothing,
+        }
+    }
+}
+
+/// The book after the updates that were not told, or what changed in it by them.
+fn book(what: &What, symbol: &Symbol, told: &mut u64, at: u64) -> Vec<String> {
+    let book = Book::at(symbol, at);
+    let update = update_at(at);
+    if update <= *told {
+        // At the end of no update, or the clock went back: subscribers will miss a number and begin again.
+        *told = update;
+        return Vec::new();
+    }
+    let event = match what {
+        What::PartialBook { levels, .. } => events::partial_book(symbol, &book, *levels, *told),
+        _ => events::diff(symbol, &book, *told),
+    };
+    *told = update;
+    vec![event.text(at)]
+}
+
+/// The numbers of the trades up to `end` that were not told, at most the newest.
+fn untold(next: &mut u64, end: u64) -> std::ops::Range<u64> {
+    // The clock may have gone back.
+    let begin = (*next).min(end).max(end.saturating_sub(MOST_TRADES));
+    *next = end;
+    begin..end
 }
 
 struct Candles<'a> {

@@ -225,3 +225,66 @@ async fn neither_log_nor_counters_hold_a_signature_or_a_key() {
     assert!(told.text().contains("x-mbx-apikey") && told.text().contains("signature=…"), "{}", told.text());
     assert!(!format!("{:?}", exchange.sim.counters()).contains(&signature));
 }
+
+#[tokio::test]
+async fn what_clients_ask_at_their_start_is_answered_to_those_with_a_key() {
+    let exchange = Exchange::start().await;
+    let key = who(0).key;
+    let headers = [("x-mbx-apikey", key.as_str())];
+    for (target, fields) in [
+        ("/sapi/v1/margin/allPairs", "base id isBuyAllowed isMarginTrade isSellAllowed quote symbol"),
+        ("/sapi/v1/margin/isolated/allPairs", "base isBuyAllowed isMarginTrade isSellAllowed quote symbol"),
+    ] {
+        let got = exchange.get_with(target, &headers).await;
+        let rows = got.json();
+        let keys: Vec<&str> = rows[0].as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(keys.join(" "), fields, "{target}");
+        assert_eq!(exchange.get(target).await.error(), (401, -2014), "{target}");
+    }
+    let stamp = format!("timestamp={NOW}");
+    for (path, query, fields) in [
+        ("/sapi/v1/asset/tradeFee", "", "makerCommission symbol takerCommission"),
+        ("/sapi/v1/asset/tradeFee", "symbol=BTCUSDT&", "makerCommission symbol takerCommission"),
+        (
+            "/fapi/v1/accountConfig",
+            "",
+            "canDeposit canTrade canWithdraw dualSidePosition feeTier multiAssetsMargin tradeGroupId updateTime",
+        ),
+        ("/fapi/v1/commissionRate", "symbol=BTCUSDT&", "makerCommissionRate symbol takerCommissionRate"),
+        ("/fapi/v1/leverageBracket", "", "brackets symbol"),
+        ("/fapi/v1/leverageBracket", "symbol=BTCUSDT&", "brackets symbol"),
+        ("/fapi/v1/symbolConfig", "", "isAutoAddMargin leverage marginType maxNotionalValue symbol"),
+        ("/fapi/v1/positionSide/dual", "", "dualSidePosition"),
+        ("/fapi/v1/multiAssetsMargin", "", "multiAssetsMargin"),
+    ] {
+        let got = signed(&exchange, &who(0), "GET", path, &format!("{query}{stamp}"), "").await;
+        assert_eq!(got.status, 200, "{path}: {}", got.text());
+        let told = got.json();
+        let row = told.get(0).unwrap_or(&told);
+        let keys: Vec<&str> = row.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(keys.join(" "), fields, "{path}?{query}");
+        assert_eq!(exchange.get_with(path, &headers).await.status, 400, "{path} is signed");
+    }
+}
+
+#[tokio::test]
+async fn every_market_has_a_key_for_an_accounts_own_stream() {
+    let exchange = Exchange::start().await;
+    let key = who(0).key;
+    let headers = [("x-mbx-apikey", key.as_str())];
+    for path in [
+        "/api/v3/userDataStream",
+        "/sapi/v1/userDataStream",
+        "/sapi/v1/userDataStream/isolated",
+        "/fapi/v1/listenKey",
+        "/dapi/v1/listenKey",
+    ] {
+        let made = exchange.send("POST", path, &headers, b"").await.unwrap().json();
+        let made = made["listenKey"].as_str().unwrap();
+        for method in ["PUT", "DELETE"] {
+            let got = exchange.send(method, &format!("{path}?listenKey={made}"), &headers, b"").await.unwrap();
+            assert_eq!(got.status, 200, "{method} {path}: {}", got.text());
+        }
+        assert_eq!(exchange.post(path, "").await.error(), (401, -2014), "{path}");
+    }
+}

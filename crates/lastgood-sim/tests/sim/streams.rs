@@ -1,5 +1,6 @@
 //! The WebSocket streams as a subscriber sees them.
 
+mod books;
 mod client;
 mod faults;
 mod limits;
@@ -221,6 +222,28 @@ async fn what_a_route_does_not_deliver_is_accepted_and_stays_silent() {
         ("/public/ws/btcusdt@markPrice", false),
         ("/private/ws/btcusdt@kline_1m", false),
         ("/private/stream?streams=btcusdt@bookTicker", false),
+        ("/ws/btcusdt@depth", true),
+        ("/ws/btcusdt@depth@100ms", true),
+        ("/ws/btcusdt@depth@250ms", false),
+        ("/ws/btcusdt@depth20@100ms", true),
+        ("/ws/btcusdt@depth7", false),
+        ("/stream/ws/btcusdt@depth5", true),
+        ("/public/ws/btcusdt@depth", true),
+        ("/public/ws/btcusdt@depth@500ms", true),
+        ("/public/ws/btcusdt@depth@100ms", true),
+        ("/public/ws/btcusdt@depth@1000ms", false),
+        ("/public/ws/btcusdt@depth10@500ms", true),
+        ("/market/ws/btcusdt@depth", false),
+        ("/market/ws/btcusdt@depth5", false),
+        ("/fstream/ws/btcusdt@depth@100ms", true),
+        ("/private/ws/btcusdt@depth", false),
+        ("/ws/btcusdt@trade", true),
+        ("/ws/btcusdt@aggTrade", true),
+        ("/public/ws/btcusdt@trade", true),
+        ("/market/ws/btcusdt@trade", false),
+        ("/market/ws/btcusdt@aggTrade", true),
+        ("/public/ws/btcusdt@aggTrade", false),
+        ("/fstream/ws/btcusdt@aggTrade", false),
         ("/fstream/ws/btcusdt@bookTicker", true),
         ("/fstream/ws/btcusdt@kline_1m", false),
         ("/fstream/stream?streams=btcusdt@markPrice", false),

@@ -64,20 +64,34 @@ async fn a_malformed_request_is_answered_with_an_error_and_ends_nothing() {
 }
 
 #[tokio::test]
-async fn the_sixth_message_of_a_second_ends_the_connection() {
+async fn one_message_too_many_in_a_second_ends_the_connection() {
     let exchange = Exchange::start().await;
     let messages = [Message::text("{}"), Message::Ping("x".into()), Message::Pong("y".into())];
-    for kinds in [&messages[..1], &messages[..]] {
-        let mut client = Client::open(&exchange, "/ws").await;
-        for message in kinds.iter().cycle().take(6) {
-            client.send(message.clone()).await;
+    for (path, allowed) in [("/ws", 5), ("/public/ws", 10), ("/market/ws", 10)] {
+        for kinds in [&messages[..1], &messages[..]] {
+            let mut client = Client::open(&exchange, path).await;
+            for message in kinds.iter().cycle().take(allowed + 1) {
+                client.send(message.clone()).await;
+            }
+            let end = client.end().await.unwrap();
+            assert_eq!((u16::from(end.code), end.reason.as_str()), (1008, "Too many requests"));
         }
-        let end = client.end().await.unwrap();
-        assert_eq!((u16::from(end.code), end.reason.as_str()), (1008, "Too many requests"));
+        let mut client = Client::open(&exchange, path).await;
+        for _ in 0..allowed {
+            assert_eq!(client.list().await.len(), 0, "{path}: {allowed} are allowed");
+        }
     }
-    let mut client = Client::open(&exchange, "/ws").await;
-    for _ in 0..5 {
-        assert_eq!(client.list().await.len(), 0, "five are allowed");
+}
+
+#[tokio::test]
+async fn requests_are_answered_under_the_number_or_the_name_they_came_with() {
+    let exchange = Exchange::start().await;
+    for path in ["/ws", "/public/ws", "/market/ws"] {
+        let mut client = Client::open(&exchange, path).await;
+        for id in [json!(3), json!("sub-1"), json!(null)] {
+            let answer = client.ask_first(json!({"method": "SUBSCRIBE", "params": [], "id": id})).await;
+            assert_eq!(answer, json!({"result": null, "id": id}), "{path}");
+        }
     }
 }
 
