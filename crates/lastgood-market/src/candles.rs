@@ -203,6 +203,7 @@ impl Candles {
                 Resolution::Whole { runs, ends_in_tail } if !ends_in_tail || tail.is_some() => {
                     return Ok(self.slice(runs, view.age.get(), outcome, tail.filter(|_| ends_in_tail)));
                 }
+                _ if self.is_known_to_be_empty(question) => break,
                 Resolution::NeedsTail if tail.is_some() => break,
                 Resolution::NeedsTail | Resolution::Whole { .. } => tail = Some(self.load_tail(question, whom).await?),
                 // What is missing before an end that has moved on may be less, or more.
@@ -228,6 +229,12 @@ impl Candles {
             }
         }
         Err(Error::new(Reason::Abandoned, "the candles asked for cannot be told from those still forming"))
+    }
+
+    /// Whether the exchange gave nothing to the question as it was asked: that is for it to say again.
+    fn is_known_to_be_empty(&self, question: &Question) -> bool {
+        let direct = self.region.peek(&question.direct.key);
+        question.start.is_some() && direct.is_some_and(|direct| &direct.body()[..] == b"[]")
     }
 
     /// What is kept for a question, believed or not, for when the exchange does not answer it.

@@ -49,7 +49,9 @@ pub(super) struct Draft<'a> {
     pub(super) is_of_the_end: bool,
     /// Whether an answer that ends before what is kept is refused, as what is kept is too young to be given up.
     pub(super) refuses_older: bool,
-    /// Whether the last answer was empty, and says less than is to be known.
+    /// Whether an answer brought nothing new, so that as much is asked for as costs the same.
+    pub(super) asks_much: bool,
+    /// Whether the last answer brought nothing, and says less than is to be known.
     pub(super) got_nothing: bool,
     /// Whether what was merely told again goes to the store.
     pub(super) keeps_repeats: bool,
@@ -85,6 +87,7 @@ impl<'a> Draft<'a> {
             was_halted: false,
             is_of_the_end: false,
             refuses_older: false,
+            asks_much: false,
             got_nothing: false,
             keeps_repeats: false,
             recalled: HashSet::new(),

@@ -47,7 +47,8 @@ impl Draft<'_> {
                 continue;
             }
             // What the exchange was asked for in vain it is not asked for again.
-            if asked_for.replace(hole) == Some(hole) {
+            let asking = (hole, self.asks_much);
+            if asked_for.replace(asking) == Some(asking) {
                 break;
             }
             fetches += 1;
@@ -105,10 +106,19 @@ impl Draft<'_> {
         // COIN-M has a meaning of its own for a start alone.
         let end = (self.series.endpoint.venue == Venue::Coin).then_some(end);
         let told = self.fetch(Fetch { start: Some(from), end, limit }, witness).await?;
-        // A full answer may not reach the newest: the exchange's clock may be ahead of ours. And one that ends before
-        // the newest may have been cut short: the newest are asked for then.
-        let ends_now = told.rows.last_close().is_some_and(|close| !self.series.is_halted(close, now));
-        Ok((told.rows.times().len() < limit && ends_now).then_some((told, from)))
+        // A full answer may not reach the newest: the exchange's clock may be ahead of ours.
+        if told.rows.times().len() == limit {
+            return Ok(None);
+        }
+        // One that ends before now may have been cut short: what is newest tells.
+        if told.rows.last_close().is_none_or(|close| self.series.is_halted(close, now)) {
+            let newest = self.fetch(Fetch { start: None, end: None, limit: LEAST }, None).await?;
+            let last = |reply: &Reply| reply.rows.times().last().map(|row| row.open);
+            if last(&newest) != last(&told) {
+                return Ok(None);
+            }
+        }
+        Ok(Some((told, from)))
     }
 
     /// Asks for the few newest candles of a series in which nothing is traded. `None` where they do not join what is
@@ -218,6 +228,10 @@ impl Draft<'_> {
         let after = usize::from(!hole.is_bounded && !self.is_aged(reaches));
         let limit = wanted.saturating_add(after).min(candles).min(series.most());
         let (from, witness) = self.with_witness(hole.from);
+        let limit = match self.asks_much {
+            true => series.most_for_the_price_of(limit).min(candles),
+            false => limit,
+        };
         // And one before, if it costs nothing.
         let (from, witness, limit) = match witness {
             Some(_) if series.costs_no_more(limit, limit + 1) => (from, witness, limit + 1),
@@ -281,18 +295,21 @@ impl Draft<'_> {
         let answered = Answered { series: self.series, rows: &rows, settled, fetch, is_backward, witness, horizon };
         let pieces = answered.pieces();
         self.learn(&rows, &pieces).await?;
-        // An empty answer says little: more than it says is not made of it.
-        match (rows.times().is_empty(), pieces.first(), pieces.last()) {
-            (true, Some(first), Some(last)) if first.from <= hole.from || (is_backward && last.to >= hole.to) => {
-                Ok(true)
+        let brought_none = rows.times().iter().all(|row| Some(row.open) == witness);
+        let is_begin = pieces.first().is_some_and(|piece| piece.kind == Kind::Begin);
+        let covers = pieces.last().is_some_and(|piece| piece.to >= hole.to);
+        Ok(match brought_none {
+            false => !pieces.is_empty(),
+            true if is_begin || covers => true,
+            // It says little, and more is not made of it. Where nothing newer is known the end of the series tells;
+            // else a larger question may say enough.
+            true => {
+                let asks_more = horizon.is_some() && !self.asks_much;
+                self.got_nothing = horizon.is_some() && self.asks_much;
+                self.asks_much = true;
+                asks_more
             }
-            (true, ..) => {
-                // Where nothing newer is known the end of the series tells.
-                self.got_nothing = horizon.is_some();
-                Ok(false)
-            }
-            (false, first, _) => Ok(first.is_some()),
-        }
+        })
     }
 
     /// Whether a moment is so long ago that the exchange would have caught up with it since, however late it was.

@@ -178,6 +178,11 @@ impl Series {
         more <= self.most() && weight(more) == weight(limit)
     }
 
+    /// The most candles that can be asked for at the price of `limit`, less one for a witness.
+    pub(super) fn most_for_the_price_of(&self, limit: usize) -> usize {
+        [1_499, 999, 498, 98].into_iter().find(|more| self.costs_no_more(limit, more + 1)).unwrap_or(limit).max(limit)
+    }
+
     /// What names the series among all keys.
     pub fn name(&self) -> &str {
         &self.prefix
