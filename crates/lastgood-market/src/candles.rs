@@ -33,6 +33,7 @@ mod block;
 mod explain;
 mod feed;
 mod keep;
+mod lagging;
 mod lanes;
 mod load;
 mod resolve;
@@ -48,6 +49,7 @@ pub use self::explain::{KnownSeries, KnownSpan, series_prefix};
 use self::feed::InUse;
 pub use self::feed::{Fed, StreamedCandle};
 use self::keep::{Asked, Draft, RECALL, TAIL, VOIDS, kept_block};
+use self::lagging::Lagging;
 use self::lanes::Lanes;
 use self::resolve::{Known, Resolution, resolve};
 pub use self::series::{Question, Series};
@@ -83,6 +85,7 @@ pub struct Candles {
     lanes: Lanes,
     in_use: InUse,
     voided: Arc<Voided>,
+    lagging: Arc<Lagging>,
 }
 
 /// An answer put together of what is known.
@@ -124,9 +127,6 @@ const STORED_EVERY: Duration = Duration::from_secs(10);
 const FILL: &str = "fill";
 /// More blocks than a series has.
 const MOST_PARTS: usize = 100_000;
-/// An answer that ends before the one that is kept is refused as long as that one is no older: a host of the exchange
-/// lags. After that the exchange is believed.
-const OLDER_FOR: Duration = Duration::from_secs(60);
 /// How often an answer may turn out to lack something more.
 const ATTEMPTS: usize = 8;
 /// How often a load that another asked for may turn out not to have brought what is wanted.
@@ -143,6 +143,7 @@ impl Candles {
             lanes: Lanes::default(),
             in_use: InUse::default(),
             voided: Arc::default(),
+            lagging: Arc::default(),
         }
     }
 
@@ -183,10 +184,12 @@ impl Candles {
 
     async fn find(&self, question: &Arc<Question>, whom: For) -> Result<Slice, Error> {
         let found = self.put_together(question, whom).await;
-        found.or_else(|error| match whom {
-            For::Reader if is_of_the_exchange(error.reason) => self.last_good(question, error),
-            _ => Err(error),
-        })
+        match found {
+            Err(error) if whom == For::Reader && is_of_the_exchange(error.reason) => {
+                self.last_good(question, error).await
+            }
+            found => found,
+        }
     }
 
     async fn put_together(&self, question: &Arc<Question>, whom: For) -> Result<Slice, Error> {
@@ -237,21 +240,33 @@ impl Candles {
         question.start.is_some() && direct.is_some_and(|direct| &direct.body()[..] == b"[]")
     }
 
-    /// What is kept for a question, believed or not, for when the exchange does not answer it.
-    fn last_good(&self, question: &Question, error: Error) -> Result<Slice, Error> {
+    /// What any tier keeps for a question, believed or not, for when the exchange does not answer it.
+    ///
+    /// # Errors
+    ///
+    /// `error` where not all that is asked for is kept; as [`Reason::Abandoned`] if the exchange contradicts itself, so
+    /// that [`Question::direct`] must be asked.
+    pub async fn last_good(&self, question: &Question, error: Error) -> Result<Slice, Error> {
         let series = &question.series;
-        let kept = self.region.peek(&series.key(TAIL));
+        let key = series.key(TAIL);
+        let kept = match self.region.peek(&key) {
+            Some(held) => Some(held),
+            None => self.region.stored(&[key]).await.into_iter().flatten().next(),
+        };
         let end = kept.as_ref().and_then(Tail::of);
-        let view = self.view(series, Belief::All);
-        match resolve(question, &view, end.as_deref(), self.now()) {
-            Resolution::Whole { runs, ends_in_tail } => {
-                let outcome = Outcome::LastGood(error.reason);
-                let tail = kept.filter(|_| ends_in_tail);
-                Ok(Slice { runs, outcome, given_at: self.clock.now(), age: view.age.get(), tail })
+        let mut draft = Draft::new(self, series, Priority::Refresh).believing(Belief::All);
+        loop {
+            match resolve(question, &draft, end.as_deref(), self.now()) {
+                Resolution::Whole { runs, ends_in_tail } => {
+                    let outcome = Outcome::LastGood(error.reason);
+                    let (tail, age) = (kept.filter(|_| ends_in_tail), draft.age());
+                    return Ok(Slice { runs, outcome, given_at: self.clock.now(), age, tail });
+                }
+                Resolution::Missing(hole) if draft.recall_around(&hole).await => {}
+                // The exchange contradicts itself, and nothing is kept: what it says to the question as asked is its own.
+                _ if error.reason == Reason::Malformed => return Err(Error { reason: Reason::Abandoned, ..error }),
+                _ => return Err(error),
             }
-            // The exchange contradicts itself, and nothing is kept: what it says to the question as asked is its own.
-            _ if error.reason == Reason::Malformed => Err(Error { reason: Reason::Abandoned, ..error }),
-            _ => Err(error),
         }
     }
 
@@ -331,13 +346,14 @@ impl Candles {
             let earlier = kept.as_ref().and_then(Tail::of);
             let wanted = question.wants_of_the_end(candles.now());
             let mut draft = Draft::new(&candles, series, whom.priority(earlier.is_some()));
-            draft.refuses_older = kept.as_ref().is_some_and(|kept| kept.age() < OLDER_FOR);
+            draft.has_end = earlier.is_some();
             draft.was_halted = kept.as_ref().zip(earlier.as_ref()).is_some_and(|(kept, earlier)| {
                 let loaded_at = candles.now().saturating_sub(u64::try_from(kept.age().as_millis()).unwrap_or(u64::MAX));
                 earlier.rows.last_close().is_some_and(|close| series.is_halted(close, loaded_at))
             });
             let (tail, beside) = draft.tail(wanted, earlier.as_deref()).await?;
-            Ok(candles.loaded(series, &tail, Filled { hold: Some(turn), ..beside }))
+            let loaded = candles.loaded(series, &tail, Filled { hold: Some(turn), ..beside });
+            Ok(candles.seen_again(series, loaded, &tail, kept.as_ref().zip(earlier.as_deref())))
         };
         if whom == For::Reader {
             return self.region.get_or_load_beside(&key, &beside, load).await;
@@ -413,6 +429,17 @@ impl Candles {
         let forming = self.exchange.forming_fresh_for(&series.interval);
         let fresh_for = Some(series.fresh_for(close, self.now(), forming));
         Loaded { fresh_for, persist: Persist::Every(STORED_EVERY), beside, ..Loaded::from(tail.write()) }
+    }
+
+    /// The end of a series, which is looked at less often where nothing is traded and it came back the same.
+    fn seen_again(&self, series: &Series, loaded: Loaded, tail: &Tail, kept: Option<(&Answer, &Tail)>) -> Loaded {
+        let now = self.now();
+        let halted = tail.rows.last_close().filter(|close| series.is_halted(*close, now));
+        let again = kept.filter(|(_, earlier)| earlier.rows.times().last() == tail.rows.times().last());
+        let (Some(close), Some((kept, _))) = (halted, again) else { return loaded };
+        let before = (kept.age() + kept.fresh_for()).saturating_sub(kept.stale_by());
+        let forming = self.exchange.forming_fresh_for(&series.interval);
+        loaded.fresh_for(series.halted_for(close, now, before, forming))
     }
 
     /// A block that memory holds.

@@ -34,8 +34,8 @@ pub(crate) struct Asked {
     interval: Option<String>,
     limit: Option<u64>,
     pub(crate) from_id: Option<u64>,
-    start: Option<u64>,
-    end: Option<u64>,
+    pub(crate) start: Option<u64>,
+    pub(crate) end: Option<u64>,
     /// The symbols that are named; all others' rows are somebody else's.
     pub(crate) symbols: Vec<String>,
     pub(crate) pair: Option<String>,

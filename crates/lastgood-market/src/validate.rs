@@ -7,6 +7,7 @@ use lastgood::{Error, Reason, Timestamp, Value};
 use serde::Deserialize;
 
 use crate::source::Source;
+use crate::venue::Recipe;
 
 mod content;
 
@@ -112,7 +113,20 @@ fn fault(fetched: &Fetched, source: &Source) -> Option<String> {
         return Some(format!("is {:?}, not JSON", fetched.content_type));
     }
     let Ok(text) = std::str::from_utf8(&fetched.body) else { return Some("is no UTF-8".to_owned()) };
-    content::check(text, source.shape, source.endpoint.content, &source.asked).err()
+    let checked = content::check(text, source.shape, source.endpoint.content, &source.asked);
+    checked.err().or_else(|| (!keeps_to_bounds(text, source)).then(|| "has candles that were not asked for".to_owned()))
+}
+
+/// Whether a list of candles, which ascend, lies within the times that were asked for.
+fn keeps_to_bounds(text: &str, source: &Source) -> bool {
+    if source.endpoint.recipe != Recipe::Klines {
+        return true;
+    }
+    let open = |row: &str| row.split(',').next()?.trim().parse().ok().map(crate::source::to_millis);
+    let first = text.split('[').nth(2).and_then(open);
+    let last = text.rsplit('[').next().and_then(open);
+    first.is_none_or(|first| source.asked.start.is_none_or(|start| first >= start))
+        && last.is_none_or(|last| source.asked.end.is_none_or(|end| last <= end))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::response::Response;
 use lastgood::{Answer, Error, Reason, Region};
 use lastgood_market::cut::Index;
-use lastgood_market::line::{Keeper, Loader};
+use lastgood_market::line::{Answered, Keeper, Loader};
 use lastgood_market::{Line, Source, Venue};
 
 use super::answer::respond;
@@ -19,17 +19,16 @@ use crate::response::prepared::Prepared;
 pub(super) async fn cached(app: &App, venue: Venue, line: &Line, accepts: Accepts) -> Response {
     app.upstreams.heat.count(&line.load().key);
     match line.answer(app).await {
-        Ok(answered) => {
-            // What serves others too is worth its refreshes to them as well.
-            if !Arc::ptr_eq(answered.source, line.load()) {
-                app.upstreams.heat.count(&answered.source.key);
-            }
-            match part(&answered.answer, answered.source) {
-                Some(part) => respond(app, venue, &answered.answer, part, accepts).await,
-                None => fail(app, venue, &Error::new(Reason::Malformed, "the answer that is kept cannot be cut")),
-            }
-        }
+        Ok(answered) => answer_with(app, venue, &answered, accepts).await,
         Err(error) => fail(app, venue, &error),
+    }
+}
+
+/// Answers with the part of an answer that was asked for.
+pub(super) async fn answer_with(app: &App, venue: Venue, answered: &Answered<'_>, accepts: Accepts) -> Response {
+    match part(&answered.answer, answered.source) {
+        Some(part) => respond(app, venue, &answered.answer, part, accepts).await,
+        None => fail(app, venue, &Error::new(Reason::Malformed, "the answer that is kept cannot be cut")),
     }
 }
 

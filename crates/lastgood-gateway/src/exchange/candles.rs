@@ -10,7 +10,7 @@ use lastgood_market::candles::{Question, Slice};
 use lastgood_market::{Line, Venue};
 
 use super::answer::{JSON, label, respond_packed};
-use super::cached::cached;
+use super::cached::answer_with;
 use super::failure::fail;
 use super::list::List;
 use crate::app::App;
@@ -25,7 +25,15 @@ pub(super) async fn candles(app: &App, venue: Venue, question: &Arc<Question>, a
         Ok(slice) => respond(app, venue, slice, accepts).await,
         // What cannot be put together, the exchange is asked as it was asked.
         Err(error) if error.reason == Reason::Abandoned => {
-            cached(app, venue, &Line::only(Arc::clone(&question.direct)), accepts).await
+            let line = Line::only(question.direct.clone());
+            match line.answer(app).await {
+                Ok(answered) => answer_with(app, venue, &answered, accepts).await,
+                Err(error) if error.reason == Reason::NotFound => fail(app, venue, &error),
+                Err(error) => match app.candles.last_good(question, error.clone()).await {
+                    Ok(slice) => respond(app, venue, slice, accepts).await,
+                    Err(_) => fail(app, venue, &error),
+                },
+            }
         }
         Err(error) => fail(app, venue, &error),
     }

@@ -1,5 +1,6 @@
 //! Closed candles of one stretch of time, with what was told of which part of it.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -136,11 +137,18 @@ impl Tail {
         Some(Tail { rows: Rows::of_text(&value.body)?, from, ends_closed })
     }
 
-    /// Whether it ends before `earlier` did: at an older candle, or at the same with fewer trades.
+    /// Whether it ends before `earlier` did: at an older candle, or at the same with fewer trades. A candle with another
+    /// opening price is no older state of the same.
     pub(super) fn is_older_than(&self, earlier: &Tail) -> bool {
         let newest = |tail: &Tail| tail.rows.times().last().map_or(tail.from.saturating_sub(1), |row| row.open);
-        let (ours, theirs) = (newest(self), newest(earlier));
-        ours < theirs || (ours == theirs && self.rows.last_trades() < earlier.rows.last_trades())
+        match newest(self).cmp(&newest(earlier)) {
+            Ordering::Less => true,
+            Ordering::Greater => false,
+            Ordering::Equal => {
+                let ((price, trades), (before, trades_before)) = (self.rows.last_state(), earlier.rows.last_state());
+                price == before && trades < trades_before
+            }
+        }
     }
 
     pub(super) fn write(&self) -> Value {

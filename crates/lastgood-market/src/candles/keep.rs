@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use bytes::Bytes;
 use lastgood::{Answer, Error, Filled, Freshness, Persist};
@@ -47,8 +48,8 @@ pub(super) struct Draft<'a> {
     pub(super) was_halted: bool,
     /// Whether it is the end of the series that is loaded.
     pub(super) is_of_the_end: bool,
-    /// Whether an answer that ends before what is kept is refused, as what is kept is too young to be given up.
-    pub(super) refuses_older: bool,
+    /// Whether an end of the series is kept that must not be followed by an older one.
+    pub(super) has_end: bool,
     /// Whether an answer brought nothing new, so that as much is asked for as costs the same.
     pub(super) asks_much: bool,
     /// Whether the last answer brought nothing, and says less than is to be known.
@@ -57,6 +58,10 @@ pub(super) struct Draft<'a> {
     pub(super) keeps_repeats: bool,
     /// Blocks that the store was asked for.
     recalled: HashSet<u64>,
+    /// What is believed, if not what is told now.
+    belief: Option<Belief>,
+    /// The age of the oldest of what came from the store.
+    age: Duration,
 }
 
 impl Known for Draft<'_> {
@@ -71,7 +76,7 @@ impl Known for Draft<'_> {
     }
 
     fn belief(&self) -> Belief {
-        Belief::At(self.candles.told_at())
+        self.belief.unwrap_or(Belief::At(self.candles.told_at()))
     }
 }
 
@@ -86,12 +91,24 @@ impl<'a> Draft<'a> {
             tail: None,
             was_halted: false,
             is_of_the_end: false,
-            refuses_older: false,
+            has_end: false,
             asks_much: false,
             got_nothing: false,
             keeps_repeats: false,
             recalled: HashSet::new(),
+            belief: None,
+            age: Duration::ZERO,
         }
+    }
+
+    /// The same, believing this.
+    pub(super) fn believing(self, belief: Belief) -> Self {
+        Draft { belief: Some(belief), ..self }
+    }
+
+    /// How long ago the oldest of what came from the store was written.
+    pub(super) fn age(&self) -> Duration {
+        self.age
     }
 
     /// Notes the first `settled` of `rows`, which are all there are from the first of them on.
@@ -187,6 +204,7 @@ impl<'a> Draft<'a> {
         let mut keys: Vec<String> = fresh.iter().map(|index| self.series.block_key(*index)).collect();
         keys.extend(with_voids.then(|| self.series.key(VOIDS)));
         let stored = self.candles.region.stored(&keys).await;
+        self.age = stored.iter().flatten().map(Answer::age).max().unwrap_or_default().max(self.age);
         let mut found = stored.into_iter().map(|answer| answer.as_ref().and_then(kept_block));
         for index in fresh {
             if let Some(drafted) = found.next().flatten().and_then(|stored| merged(self.block(index), stored)) {
@@ -269,7 +287,7 @@ impl<'a> Draft<'a> {
         self.blocks.clear();
         self.voids = None;
         self.recalled.clear();
-        self.refuses_older = false;
+        self.has_end = false;
     }
 
     pub(super) fn finish(self) -> Filled {

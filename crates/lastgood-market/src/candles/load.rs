@@ -9,7 +9,7 @@ use super::block::Tail;
 use super::keep::{Asked, Draft, RECALL};
 use super::resolve::{Hole, Known, Resolution, resolve};
 use super::rows::Rows;
-use super::series::{Fetch, Question};
+use super::series::{COIN_SPAN, Fetch, Question};
 use super::told::{Answered, Kind};
 use crate::venue::Venue;
 
@@ -86,10 +86,17 @@ impl Draft<'_> {
     /// The end of the series that an answer brought, unless it is older than the one that is kept.
     async fn ended(mut self, told: &Reply, from: u64, earlier: Option<&Tail>) -> Result<(Tail, Filled), Error> {
         let tail = self.settle(&told.rows, from, told.asked_at, Kind::Rows).await?;
-        match earlier.is_some_and(|earlier| self.refuses_older && tail.is_older_than(earlier)) {
-            true => Err(older()),
-            false => Ok((tail, self.finish())),
+        if self.has_end && earlier.is_some_and(|earlier| tail.is_older_than(earlier)) && self.refuses_older() {
+            return Err(older());
         }
+        self.candles.lagging.ended(self.series.name());
+        Ok((tail, self.finish()))
+    }
+
+    /// Whether an answer that ends before what is kept is refused: a host of the exchange lags. One that goes on to is
+    /// believed.
+    fn refuses_older(&self) -> bool {
+        self.has_end && self.candles.lagging.refuses(self.series.name(), self.candles.told_at())
     }
 
     /// Asks for the end of the series from its last known row on. `None` where that would be too much, or the answer
@@ -246,7 +253,11 @@ impl Draft<'_> {
                 let end = hole.to.saturating_add(beyond).min(from.saturating_add(most));
                 Fetch { start: Some(from), end: Some(end), limit: series.candles_in(from, end) + 1 }
             }
-            (_, true) => Fetch { start: Some(from), end: Some(hole.to), limit },
+            // And the one after, which shows that nothing comes before it.
+            (_, true) => match self.row_after(hole.to, tail).filter(|_| series.costs_no_more(limit, limit + 1)) {
+                Some(after) => Fetch { start: Some(from), end: Some(after), limit: limit + 1 },
+                None => Fetch { start: Some(from), end: Some(hole.to), limit },
+            },
             (_, false) => Fetch { start: Some(from), end: None, limit },
         };
         if !series.allows(from, fetch.end.unwrap_or(from)) {
@@ -295,7 +306,8 @@ impl Draft<'_> {
         let answered = Answered { series: self.series, rows: &rows, settled, fetch, is_backward, witness, horizon };
         let pieces = answered.pieces();
         self.learn(&rows, &pieces).await?;
-        let brought_none = rows.times().iter().all(|row| Some(row.open) == witness);
+        let is_new = |open: u64| open >= hole.from && open <= hole.to;
+        let brought_none = !rows.times().iter().any(|row| is_new(row.open));
         let is_begin = pieces.first().is_some_and(|piece| piece.kind == Kind::Begin);
         let covers = pieces.last().is_some_and(|piece| piece.to >= hole.to);
         Ok(match brought_none {
@@ -338,7 +350,7 @@ impl Draft<'_> {
                     return Ok(told);
                 }
                 // What is missing at the end may not be there yet.
-                true if self.is_of_the_end && !self.refuses_older => return Ok(told),
+                true if self.is_of_the_end && !self.refuses_older() => return Ok(told),
                 true => return Err(older()),
             }
         }
@@ -347,7 +359,7 @@ impl Draft<'_> {
 
     /// Asks for a candle in another way than before, and for the one after it.
     fn second_question(&self, open: u64) -> Fetch {
-        let end = open.saturating_add(PAST_GAPS * self.series.length);
+        let end = open.saturating_add((PAST_GAPS * self.series.length).min(COIN_SPAN));
         match self.series.endpoint.venue {
             // COIN-M counts back from an end.
             Venue::Coin => Fetch { start: Some(open), end: Some(end), limit: self.series.candles_in(open, end) + 1 },

@@ -120,7 +120,7 @@ impl<K: Known> Walk<'_, K> {
         }
         // Known are what comes after the end of the series' known part, and what comes after a known part.
         let mut is_bounded = ends_in_tail || tail.is_some_and(|tail| at + 1 == tail.from);
-        while self.wanted > 0 && at >= start {
+        while self.wanted > 0 && at >= start && !self.begins_above(at) {
             let Some((block, from)) = self.known_to(at) else {
                 if self.begins_after(at) {
                     break;
@@ -168,6 +168,12 @@ impl<K: Known> Walk<'_, K> {
     fn knowing(&self, at: u64) -> Option<(Arc<Block>, (u64, u64))> {
         let of = |block: Arc<Block>| block.known_at(at, self.belief).map(|span| (block, span));
         self.known.block(self.series.block_at(at)).and_then(of).or_else(|| self.voids.clone().and_then(of))
+    }
+
+    /// Whether `at` is in a stretch before the series' begin that is as long as the candles that are wanted take.
+    fn begins_above(&self, at: u64) -> bool {
+        let told_for = self.voids.as_ref().map_or(0, |voids| voids.known.begin_until(at, self.belief));
+        told_for >= self.series.length.saturating_mul(self.wanted as u64)
     }
 
     /// Whether the series is believed to begin after `at`, as was told for at least as many candles as are wanted.

@@ -158,11 +158,14 @@ impl Rows {
         Some(self.text(row, row + 1))
     }
 
-    /// How many trades the newest candle counts; `None` where it does not say.
-    pub(super) fn last_trades(&self) -> Option<u64> {
-        let last = self.times.len().checked_sub(1)?;
-        let ninth = self.text(last, last + 1).split(|byte| *byte == b',').nth(8)?;
-        std::str::from_utf8(ninth).ok()?.trim().parse().ok()
+    /// The opening price of the newest candle, as it is written, and how many trades it counts; nothing where it does
+    /// not say.
+    pub(super) fn last_state(&self) -> (Option<&[u8]>, Option<u64>) {
+        let Some(last) = self.times.len().checked_sub(1) else { return (None, None) };
+        let mut items = self.text(last, last + 1).split(|byte| *byte == b',').skip(1);
+        let price = items.next();
+        let trades = items.nth(6).and_then(|item| std::str::from_utf8(item).ok()?.trim().parse().ok());
+        (price, trades)
     }
 
     /// The rows numbered `from..to`, as they were written.

@@ -64,7 +64,7 @@ pub(super) struct Fetch {
 /// that closes.
 const BLOCK: u64 = 256;
 /// COIN-M answers no question for a longer time.
-const COIN_SPAN: u64 = 200 * 86_400_000;
+pub(super) const COIN_SPAN: u64 = 200 * 86_400_000;
 /// No exchange is so late with a candle whose pair still trades, in ms.
 const NEVER_SO_LATE: u64 = 30_000;
 /// The longest that the end of a series without trading is believed.
@@ -207,14 +207,17 @@ impl Series {
     pub(super) fn fresh_for(&self, close: Option<u64>, now: u64, forming: Duration) -> Duration {
         match close {
             Some(close) if close >= now => forming.min(Duration::from_millis(close + 1 - now)),
-            // A whole candle is missing: trading has stopped. The longer ago that was, the less often it is looked at;
-            // when it begins again that is seen after a thousandth of the pause.
-            Some(close) if self.is_halted(close, now) => {
-                forming.max(Duration::from_millis((now - close) / 1_000)).min(HALTED_AT_MOST)
-            }
             // The candle that has begun is missing: the exchange is late, and is asked again soon.
             _ => forming.min(Duration::from_secs(1)),
         }
+    }
+
+    /// How long the end of a series in which nothing is traded may be believed that was believed for `before` and came
+    /// back the same: the longer ago trading stopped, the less often it is looked at, so that its return is seen after
+    /// a thousandth of the pause.
+    pub(super) fn halted_for(&self, close: u64, now: u64, before: Duration, forming: Duration) -> Duration {
+        let at_most = Duration::from_millis((now - close.min(now)) / 1_000).min(HALTED_AT_MOST);
+        (2 * before).min(at_most).max(forming)
     }
 
     /// Whether the newest candle closed so long ago that the exchange is not merely late with the next.

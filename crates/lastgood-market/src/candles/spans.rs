@@ -129,6 +129,22 @@ impl Spans {
         next.map_or(u64::MAX, |next| next - at - 1)
     }
 
+    /// For how long up to `at`, itself included, it was told, and is believed, that the series has not begun.
+    pub(super) fn begin_until(&self, at: u64, belief: Belief) -> u64 {
+        let mut next = at;
+        let earlier = self.0[..self.0.partition_point(|span| span.from <= at)].iter().rev();
+        for span in earlier.take_while(|span| span.told.kind == Kind::Begin && belief.holds(span.told)) {
+            if span.to < next {
+                break;
+            }
+            match span.from.checked_sub(1) {
+                Some(before) => next = before,
+                None => return u64::MAX,
+            }
+        }
+        at - next
+    }
+
     /// The parts of the spans that lie within `from..=to`.
     pub(super) fn within(&self, from: u64, to: u64) -> impl Iterator<Item = Span> + '_ {
         let first = self.0.partition_point(|span| span.to < from);

@@ -208,19 +208,19 @@ impl Answered<'_> {
             return self.of_nothing().into_iter().collect();
         }
         let mut pieces = between(self.series, self.rows, self.settled);
-        if let (Some(start), Some(first)) = (start.filter(|start| *start < times[0].open), pieces.first_mut()) {
-            let until = times[0].open - 1;
-            let is_short = times.len() < self.fetch.limit;
-            match self.series.has_room(start, until) {
+        let is_short = times.len() < self.fetch.limit;
+        if let Some(start) = start.filter(|start| *start < times[0].open) {
+            let (has_room, until) = (self.series.has_room(start, times[0].open - 1), times[0].open - 1);
+            match pieces.first_mut().filter(|_| !has_room) {
                 // No candle fits between: what precedes the first row belongs to it.
-                false if !self.is_backward || is_short => first.from = start,
-                true if !self.is_backward => {
-                    pieces.insert(0, Piece { from: start, to: until, kind: Kind::Edge });
+                Some(first) if !self.is_backward || is_short => first.from = start,
+                None if !self.is_backward => {
+                    let kind = if has_room { Kind::Edge } else { Kind::Rows };
+                    pieces.insert(0, Piece { from: start, to: until, kind });
                 }
                 _ => {}
             }
         }
-        let is_short = times.len() < self.fetch.limit;
         if self.is_backward && is_short && self.witness == Some(times[0].open) && !pieces.is_empty() {
             let reach = times[0].open.saturating_sub(self.reach(self.fetch.limit - 1));
             let from = start.unwrap_or(0).max(reach);

@@ -285,8 +285,10 @@ async fn many_at_once_ask_once() {
     for ask in asks.collect::<Vec<_>>() {
         ask.await.unwrap();
     }
-    let sent = bench.ledger.sent.lock().unwrap();
-    assert!(sent.values().all(|times| *times == 1), "{sent:?}");
+    let (sent, requests) = (bench.ledger.sent.lock().unwrap(), bench.ledger.asked().len() as u64);
+    // Each request asks for a known candle before and after what is missing, as witnesses.
+    let again: u64 = sent.values().map(|times| times - 1).sum();
+    assert!(requests <= 52 && again <= 2 * requests, "{again} sent again in {requests} requests: {sent:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use lastgood::{Answer, Cache, Clock, Error, Loaded, Outcome, Reason, Region};
-use lastgood_market::candles::{Candles, Exchange};
+use lastgood_market::candles::{Candles, Exchange, Slice};
 use lastgood_market::cut::{Index, cut};
 use lastgood_market::line::{Keeper, Line, Loader};
 use lastgood_market::{Identities, Plan, Preset, Priority, RegionName, Request, Source, Venue, plan};
@@ -41,12 +41,15 @@ impl Reader {
         let request = Request { is_get: true, path, query, ..Request::default() };
         match plan(&Identities::public(), venue, request) {
             Plan::Candles(question) => match self.candles.answer(&question).await {
-                Ok(slice) => {
-                    let runs: Vec<&str> = slice.runs.iter().map(|run| std::str::from_utf8(run).unwrap()).collect();
-                    Ok((format!("[{}]", runs.join(",")).into(), slice.outcome))
-                }
+                Ok(slice) => Ok(put_together(&slice)),
                 Err(error) if error.reason == Reason::Abandoned => {
-                    self.cached(&Line::only(question.direct.clone())).await
+                    match self.cached(&Line::only(question.direct.clone())).await {
+                        Err(error) if error.reason != Reason::NotFound => {
+                            let slice = self.candles.last_good(&question, error.clone()).await.map_err(|_| error)?;
+                            Ok(put_together(&slice))
+                        }
+                        answered => answered,
+                    }
                 }
                 Err(error) => Err(error),
             },
@@ -62,6 +65,11 @@ impl Reader {
         let part = part.ok_or_else(|| Error::new(Reason::Malformed, "the answer lacks what was asked for"))?;
         Ok((part, answered.answer.outcome()))
     }
+}
+
+fn put_together(slice: &Slice) -> (Bytes, Outcome) {
+    let runs: Vec<&str> = slice.runs.iter().map(|run| std::str::from_utf8(run).unwrap()).collect();
+    (format!("[{}]", runs.join(",")).into(), slice.outcome)
 }
 
 impl Keeper for Reader {
