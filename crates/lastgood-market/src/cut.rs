@@ -98,6 +98,11 @@ impl Index {
         self.rows.get(symbol).map(|row| row.start as usize..row.end as usize)
     }
 
+    /// The symbols of the rows, in no order.
+    pub(crate) fn symbols(&self) -> impl Iterator<Item = &str> {
+        self.rows.keys().map(|symbol| &**symbol)
+    }
+
     /// How many rows there are.
     pub fn len(&self) -> usize {
         self.rows.len()
@@ -191,6 +196,11 @@ pub(crate) fn last_number(body: &[u8], name: &[u8]) -> Option<u64> {
 /// The largest number that stands under `name` in the objects of the array that `body` is.
 pub(crate) fn largest(body: &[u8], name: &[u8]) -> Option<u64> {
     elements(body, skip_blanks(body, 0))?.filter_map(|row| number(&body[row], name)).max()
+}
+
+/// The elements of the array that `body` is; `None` if it is no array.
+pub(crate) fn rows(body: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
+    Some(elements(body, skip_blanks(body, 0))?.map(|row| &body[row]))
 }
 
 /// How many elements the array that is `body` has, and the last one; `None` if it is no array.

@@ -16,10 +16,11 @@ use crate::Priority;
 use crate::cut::{self, Index};
 use crate::source::Source;
 
+mod before;
 mod moment;
 
-use self::moment::Moment;
 pub use self::moment::is_outdated;
+use self::moment::{Back, Moment};
 
 /// The keys that may hold the answer to one question, and how it is loaded.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,6 +74,8 @@ impl Line {
         let mut candidates = vec![Arc::clone(&load)];
         candidates.extend(direct.clone());
         candidates.extend(others.into_iter().map(Arc::new));
+        let before: Vec<_> = candidates.iter().filter_map(|source| before::source(source)).map(Arc::new).collect();
+        candidates.extend(before);
         Line { candidates, beside: Vec::new(), load, direct, starts_book: false }.with_names()
     }
 
@@ -208,7 +211,7 @@ impl Line {
         has_kept: bool,
     ) -> Result<Answered<'a>, Error> {
         let region = keeper.region(source);
-        let load = newer(keeper.loader(), region.clone(), Arc::clone(source), has_kept);
+        let load = newer(keeper.loader(), region.clone(), Arc::clone(source), self.candidates.clone(), has_kept);
         // With nothing in memory, as after a restart, the newest may lie in the store under any of the keys.
         let beside: &[String] = if has_kept { &[] } else { &self.beside };
         let answer = match self.starts_book {
@@ -256,26 +259,28 @@ impl Answered<'_> {
     }
 }
 
-/// A load that gives nothing older than what is kept under its key. A replica of the exchange that lags is asked once
-/// more, because the next one may not.
+/// A load that gives nothing older than what is kept under the keys of its `line`. A replica of the exchange that lags is
+/// asked once more, because the next one may not.
 fn newer(
     loader: Arc<dyn Loader>,
     region: Region,
     source: Arc<Source>,
+    line: Vec<Arc<Source>>,
     has_kept: bool,
 ) -> impl FnOnce() -> std::pin::Pin<Box<dyn Future<Output = Result<Loaded, Error>> + Send>> + Send + 'static {
     move || {
         Box::pin(async move {
             let priority = Priority::of_load(has_kept || region.peek(&source.key).is_some());
-            let loaded = loader.load_source(&source, priority).await?;
-            if !moment::goes_back(&region, &source, &loaded.value.body) {
-                return Ok(believed(region.peek(&source.key), loaded));
+            let back = |loaded: &Loaded| Back::of(&region, &source, &line, &loaded.value.body);
+            let mut loaded = loader.load_source(&source, priority).await?;
+            if let Some(first) = back(&loaded) {
+                loaded = loader.load_source(&source, priority).await?;
+                if back(&loaded).is_some_and(|second| !first.is_confirmed_by(second)) {
+                    let why = "the exchange's answer is older than the one that is kept";
+                    return Err(Error::new(Reason::Outdated, why));
+                }
             }
-            let loaded = loader.load_source(&source, priority).await?;
-            match is_outdated(&region, &source, &loaded.value.body) {
-                false => Ok(loaded),
-                true => Err(Error::new(Reason::Outdated, "the exchange's answer is older than the one that is kept")),
-            }
+            Ok(before::keeping(&region, &source, believed(region.peek(&source.key), loaded)))
         })
     }
 }

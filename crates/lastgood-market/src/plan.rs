@@ -303,7 +303,10 @@ mod tests {
         assert_eq!((load.query.as_str(), load.weight, load.shape), ("", 4, Shape::Array));
         assert_eq!(load.cut, Cut::Row("BTCUSDT".to_owned()));
         assert_eq!(line.question().query, "symbol=BTCUSDT");
-        assert_eq!(line.candidates().len(), 2);
+        let keys: Vec<&str> = line.candidates().iter().map(|source| source.key.as_str()).collect();
+        let path = "spot/api/v3/ticker/price?";
+        let all = [path.to_owned(), format!("{path}symbol=BTCUSDT"), format!("{path}#before")];
+        assert_eq!(keys, all, "the list, the question itself, and the list from before");
     }
 
     #[test]

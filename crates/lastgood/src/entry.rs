@@ -53,6 +53,8 @@ pub struct Loaded {
     pub value: Value,
     /// The source's own freshness; replaces the policy's `fresh_for` for this answer, and is not jittered.
     pub fresh_for: Option<Duration>,
+    /// When the source was asked for it, where that is longer ago than the load: its times count from then.
+    pub as_of: Option<Timestamp>,
     /// Names under which the answer can be invalidated together with others.
     pub tags: Vec<String>,
     /// When the value goes to the store.

@@ -347,7 +347,8 @@ impl Region {
     /// The entry of an answer whose load began at `started`, ending its freshness at a point within the jitter.
     pub(crate) fn entry(&self, name: &str, loaded: Loaded, started: Timestamp, now: Timestamp) -> Entry {
         let spread = (self.cache.random.hash_one((name, now)) >> 11) as f64 / (1u64 << 53) as f64;
-        let times = self.shared.policy.times(now, loaded.fresh_for, spread);
+        let (started, since) = loaded.as_of.map_or((started, now), |as_of| (as_of.min(started), as_of.min(now)));
+        let times = self.shared.policy.times(since, loaded.fresh_for, spread);
         let stored_at = match loaded.persist {
             Persist::Always => now,
             Persist::Never => Timestamp::EPOCH,

@@ -1,5 +1,7 @@
-//! What moment of the exchange an answer shows.
+//! What moment of the exchange an answer shows, and whether one may follow another.
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lastgood::{Answer, Region, Timestamp};
@@ -9,45 +11,117 @@ use crate::region::RegionName;
 use crate::source::Source;
 use crate::venue::{Endpoint, Venue};
 
-/// How long an answer's own word for its moment is believed over the time at which it was loaded. Replicas of an
-/// exchange lag by seconds; one that starts again, as testnets do each month, counts from the beginning and must be
-/// believed in the end.
+/// How long a number is believed over the time at which it was loaded. Replicas of an exchange lag by seconds; one that
+/// starts again, as testnets do each month, counts from the beginning and must be believed in the end.
 const BELIEVED: Duration = Duration::from_secs(30);
+/// Two answers agree on a lower number if they are so many times closer to each other than to what is kept. Those of
+/// replicas that lag are not, unless they lag by the same.
+const CLOSER_BY: u64 = 8;
 
 /// What moment an answer shows: by its own word, where it has one, and by when it was loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Moment {
     stated: Option<u64>,
+    /// Whether what is stated counts for ever, as a time that has passed does.
+    is_lasting: bool,
     loaded: Timestamp,
 }
 
 impl Moment {
     /// The moment of an answer's part that was asked for.
     pub(super) fn of(answer: &Answer, source: &Source, index: Option<&Index>) -> Moment {
-        let stated = Stated::of(source.endpoint).and_then(|stated| stated.read(answer.body(), &source.cut, index));
-        Moment { stated, loaded: answer.source_time() }
+        let stated = Stated::of(source).and_then(|stated| stated.read(answer.body(), &source.cut, index));
+        Moment::stating(stated, source, answer.source_time())
+    }
+
+    /// The moment of all of an answer.
+    fn of_whole(answer: &Answer, source: &Source) -> Moment {
+        let stated = Stated::of(source).and_then(|stated| stated.whole(answer.body()));
+        Moment::stating(stated, source, answer.source_time())
+    }
+
+    fn stating(stated: Option<u64>, source: &Source, loaded: Timestamp) -> Moment {
+        Moment { stated, is_lasting: is_lasting(source, stated, loaded), loaded }
     }
 
     /// Whether it is later than another moment of the same question.
     pub(super) fn is_after(&self, other: &Moment) -> bool {
         let apart = self.loaded.since(other.loaded).max(other.loaded.since(self.loaded));
         match (self.stated, other.stated) {
-            (Some(one), Some(other)) if one != other && apart < BELIEVED => one > other,
+            (Some(one), Some(two)) if one > two && (self.is_lasting || apart < BELIEVED) => true,
+            (Some(one), Some(two)) if one < two && (other.is_lasting || apart < BELIEVED) => false,
             _ => self.loaded > other.loaded,
         }
     }
 }
 
-/// Whether `body` states an earlier moment than what is kept under the key of `source`; or none, where that states one.
-pub(super) fn goes_back(region: &Region, source: &Source, body: &[u8]) -> bool {
-    let Some(stated) = Stated::of(source.endpoint) else { return false };
-    region.peek(&source.key).is_some_and(|kept| stated.whole(body) < stated.whole(kept.body()))
+/// Whether a stated moment is a time of the symbol that was asked for and no later than its load. A number starts again
+/// with the exchange, an answer without a symbol may be another one's, and a time that is still to come is none.
+fn is_lasting(source: &Source, stated: Option<u64>, loaded: Timestamp) -> bool {
+    let is_time = !matches!(
+        source.endpoint.region,
+        RegionName::Depth | RegionName::Trades | RegionName::AggTrades | RegionName::AvgPrice
+    );
+    let latest = loaded.plus(BELIEVED).as_millis();
+    is_time && stated.is_some_and(|stated| stated <= latest)
+}
+
+/// How an answer that has just come goes back behind what is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Back {
+    /// It is older whatever else comes: its time is earlier, or rows of the past are missing in it.
+    Certainly,
+    /// Its number is lower, and the exchange may have begun anew.
+    Numbered { kept: u64, told: u64 },
+}
+
+impl Back {
+    /// How `body`, an answer of `source`, goes back behind the newest that is kept under any of the keys of the question.
+    pub(super) fn of(region: &Region, source: &Source, line: &[Arc<Source>], body: &[u8]) -> Option<Back> {
+        let stated = Stated::of(source);
+        if let (None, Some(kept)) = (stated, region.peek(&source.key).filter(|_| source.is_of_the_past())) {
+            return lacks_rows(kept.body(), body).then_some(Back::Certainly);
+        }
+        let told = stated?.whole(body);
+        let is_comparable = |other: &&Arc<Source>| other.key == source.key || !other.cut.needs_index();
+        let kept =
+            |other: &Arc<Source>| region.peek(&other.key).map(|answer| (Moment::of_whole(&answer, other), answer));
+        let newer = |one: (Moment, Answer), two: (Moment, Answer)| if two.0.is_after(&one.0) { two } else { one };
+        let (moment, answer) = line.iter().filter(is_comparable).filter_map(kept).reduce(newer)?;
+        match (moment.stated?, told) {
+            (_, None) => Some(Back::Certainly),
+            (kept, Some(told)) if told >= kept => None,
+            _ if moment.is_lasting || answer.age() < BELIEVED => Some(Back::Certainly),
+            (kept, Some(told)) => Some(Back::Numbered { kept, told }),
+        }
+    }
+
+    /// Whether the next answer agrees with this one, that what is kept is of before a new beginning.
+    pub(super) fn is_confirmed_by(self, next: Back) -> bool {
+        match (self, next) {
+            (Back::Numbered { kept, told: first }, Back::Numbered { told: second, .. }) => {
+                second >= first && (second - first).saturating_mul(CLOSER_BY) <= kept - first
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Whether `told` has nothing but rows of `kept`, and not all of them. What lies in the past does not change, so that rows
+/// that were told once count more than an answer without them.
+fn lacks_rows(kept: &[u8], told: &[u8]) -> bool {
+    let (Some(kept), Some(told)) = (cut::rows(kept), cut::rows(told)) else { return false };
+    let kept: HashSet<&[u8]> = kept.collect();
+    let mut count = 0;
+    let are_known = told.inspect(|_| count += 1).all(|row| kept.contains(row));
+    are_known && count < kept.len()
 }
 
 /// Whether `body`, which the exchange has just given, states an earlier moment than what is kept under the key of
-/// `source`, and that was loaded so shortly ago that the exchange must be behind itself.
+/// `source`, and that was loaded so shortly ago, or states so certain a time, that the exchange must be behind itself.
 pub fn is_outdated(region: &Region, source: &Source, body: &[u8]) -> bool {
-    goes_back(region, source, body) && region.peek(&source.key).is_some_and(|kept| kept.age() < BELIEVED)
+    let own = [Arc::new(source.clone())];
+    Back::of(region, source, &own, body) == Some(Back::Certainly)
 }
 
 /// Where answers of an endpoint state their moment.
@@ -60,7 +134,12 @@ enum Stated {
 }
 
 impl Stated {
-    fn of(endpoint: &Endpoint) -> Option<Stated> {
+    /// Where answers of a source do; the last row of a page of the past says nothing of the present.
+    fn of(source: &Source) -> Option<Stated> {
+        if source.is_of_the_past() { None } else { Stated::of_endpoint(source.endpoint) }
+    }
+
+    fn of_endpoint(endpoint: &Endpoint) -> Option<Stated> {
         match endpoint.region {
             RegionName::Depth => Some(Stated::Field(b"lastUpdateId")),
             RegionName::Trades => Some(Stated::LastRow(b"id")),

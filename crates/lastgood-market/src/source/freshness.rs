@@ -30,6 +30,12 @@ impl Source {
         }
     }
 
+    /// Whether a part of the past was asked for, by its bounds.
+    pub(crate) fn is_of_the_past(&self) -> bool {
+        let is_bounded = self.asked.start.is_some() || self.asked.end.is_some() || self.asked.from_id.is_some();
+        is_bounded && matches!(self.endpoint.recipe, Recipe::Page | Recipe::Period)
+    }
+
     /// The candle interval that was asked for.
     pub fn interval(&self) -> Option<&str> {
         self.asked.interval.as_deref()

@@ -459,7 +459,7 @@ async fn a_ticker_is_read_from_a_list_of_all_that_a_gateway_left_in_the_store() 
     let market = exchange.builder().build().await.unwrap();
     let path = "/api/v3/ticker/24hr";
     let Plan::Cached(line) =
-        plan(&lastgood_market::Identities::public(), Venue::Spot, Request { is_get: true, path, ..Request::default() })
+        plan(market.identities(), Venue::Spot, Request { is_get: true, path, ..Request::default() })
     else {
         panic!("not cached")
     };

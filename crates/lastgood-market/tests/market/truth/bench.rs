@@ -177,6 +177,10 @@ impl Bench {
             None => exact(&self.exchange, target, &answer, fresh_for(target)),
         };
         judged.map_err(|why| format!("{target} {why}"))?;
+        if !self.is_kept(target) {
+            // What is not kept any longer is not there to be compared with.
+            self.newest.remove(target);
+        }
         self.answered.insert(target.to_owned(), self.now());
         if let Some(newest) = newest(&self.exchange, target, &answer) {
             let before = self.newest.insert(target.to_owned(), newest);
