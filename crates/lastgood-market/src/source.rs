@@ -4,7 +4,7 @@ use crate::cut::Cut;
 use crate::identity::MICROSECONDS;
 use crate::query::{Params, symbol_list};
 use crate::region::RegionName;
-use crate::venue::{Endpoint, Kind, Recipe, Shape, weight_of};
+use crate::venue::{Endpoint, Kind, Recipe, Shape, Venue, weight_of};
 
 mod freshness;
 
@@ -52,7 +52,10 @@ pub(crate) struct Asked {
 impl Asked {
     fn of(endpoint: &Endpoint, params: &Params<'_>) -> Asked {
         let limit = params.number("limit").or(endpoint.limit.map(|(default, _)| u64::from(default)));
-        let symbols = match (params.get("symbol"), params.get("symbols")) {
+        let is_spot = endpoint.venue == Venue::Spot;
+        // Futures know no list of symbols, and pass over what they do not know.
+        let symbols = match (params.get("symbol"), params.get("symbols").filter(|_| is_spot)) {
+            _ if !is_spot && takes_no_symbol(endpoint) => Vec::new(),
             (Some(symbol), None) => vec![symbol.to_owned()],
             (None, Some(list)) => symbol_list(list).unwrap_or_default(),
             _ => Vec::new(),
@@ -67,12 +70,18 @@ impl Asked {
             end: params.number("endTime").map(to_millis),
             symbols,
             pair: params.get("pair").map(str::to_owned),
-            most_rows: limit.filter(|_| is_certain),
-            is_mini: params.get("type") == Some("MINI"),
+            // An endpoint without a limit passes over it, or refuses.
+            most_rows: endpoint.limit.and(limit).filter(|_| is_certain),
+            is_mini: is_spot && params.get("type") == Some("MINI"),
             lists_symbols: matches!(endpoint.content, Kind::Object([(_, Kind::OwnSymbol), ..])),
             is_narrowed: !params.only(&["symbol", "symbols", "type", "showPermissionSets"]),
         }
     }
+}
+
+/// Whether an endpoint of the futures answers with every symbol, whichever is named.
+fn takes_no_symbol(endpoint: &Endpoint) -> bool {
+    endpoint.recipe == Recipe::ExchangeInfo || endpoint.region == RegionName::FundingInfo
 }
 
 impl Source {

@@ -169,6 +169,35 @@ mod tests {
     }
 
     #[test]
+    fn what_futures_pass_over_in_a_question_does_not_bear_on_the_answer() {
+        const PRICES: &str = r#"[{"symbol":"A","price":"1.0","time":1},{"symbol":"B","price":"2.0","time":1}]"#;
+        const FUNDING: &str = r#"[{"symbol":"A","adjustedFundingRateCap":"0.1","adjustedFundingRateFloor":"-0.1","fundingIntervalHours":8}]"#;
+        let row = r#"{"symbol":"A","status":"TRADING","contractStatus":"TRADING","pair":"A","baseAsset":"A","quoteAsset":"B"}"#;
+        let info = format!(r#"{{"serverTime":1,"rateLimits":[],"symbols":[{row}]}}"#);
+        for (target, body) in [
+            ("/fapi/v2/ticker/price?symbols=[%22A%22]&type=MINI", PRICES),
+            ("/fapi/v1/fundingInfo?symbol=B&limit=0", FUNDING),
+            ("/fapi/v1/exchangeInfo?symbol=B", &info),
+            ("/dapi/v1/exchangeInfo?symbol=B", &info),
+        ] {
+            assert_eq!(reason(target, answer(200, body)), None, "{target}");
+        }
+        // `MINI` leaves fields out on spot alone.
+        let mini = r#"{"symbol":"A","openPrice":"1","highPrice":"1","lowPrice":"1","lastPrice":"1","volume":"1","quoteVolume":"1","openTime":1,"closeTime":2,"firstId":1,"lastId":1,"count":1}"#;
+        assert_eq!(reason("/api/v3/ticker/24hr?symbol=A&type=MINI", answer(200, mini)), None);
+        assert_eq!(reason("/fapi/v1/ticker/24hr?symbol=A&type=MINI", answer(200, mini)), Some(Reason::Malformed));
+        // Spot reads a list of symbols, and futures read `symbol`.
+        let (list, interest) = (format!("[{mini}]"), r#"{"openInterest":"1.0","symbol":"A","time":1}"#);
+        assert_eq!(reason("/api/v3/ticker/24hr?symbols=[%22A%22]&type=MINI", answer(200, &list)), None);
+        assert_eq!(
+            reason("/api/v3/ticker/24hr?symbols=[%22C%22]&type=MINI", answer(200, &list)),
+            Some(Reason::Malformed)
+        );
+        assert_eq!(reason("/fapi/v1/openInterest?symbol=A", answer(200, interest)), None);
+        assert_eq!(reason("/fapi/v1/openInterest?symbol=C", answer(200, interest)), Some(Reason::Malformed));
+    }
+
+    #[test]
     fn a_refused_question_is_not_found_and_keeps_the_exchanges_words() {
         let refused = answer(400, r#"{"code":-1121,"msg":"Invalid symbol."}"#);
         let error = refused.into_value(&source("/api/v3/klines?symbol=X&interval=1m"), Timestamp::EPOCH).unwrap_err();

@@ -157,7 +157,8 @@ async fn a_depth_poller_never_sees_an_older_book_when_somebody_asks_for_a_deeper
 #[tokio::test]
 async fn a_poller_of_tickers_or_trades_never_sees_an_older_one_when_others_ask_for_more() {
     let exchange = Exchange::start().await;
-    let gateway = Running::start(&exchange.url(), &[]).await;
+    // By default it is fresh for longer than it is polled here.
+    let gateway = Running::start(&exchange.url(), &[("regions.ticker_24hr.fresh_for", "200ms")]).await;
     let day = "/api/v3/ticker/24hr?symbol=BTCUSDT";
     let days = ["/api/v3/ticker/24hr", "/api/v3/ticker/24hr?symbols=[%22BTCUSDT%22]"];
     let mark = "/fapi/v1/premiumIndex?symbol=BTCUSDT";
