@@ -64,7 +64,10 @@ async fn expired_candles_are_asked_for_again_and_told_by_series_and_span() {
     let spans = known.json()["candles"].clone();
     let spans = spans.as_array().unwrap_or_else(|| panic!("{}", known.text()));
     let candles: u64 = spans.iter().map(|span| span["candles"].as_u64().unwrap()).sum();
-    assert!(candles >= 150 && spans.iter().any(|span| span["what"] == "candles" && span["confirmed"] == false), "{spans:?}");
+    assert!(
+        candles >= 150 && spans.iter().any(|span| span["what"] == "candles" && span["confirmed"] == false),
+        "{spans:?}"
+    );
     // One series by its name, as a dry run and for good.
     let dry = post(gateway.url("/api/cache/invalidate"), json!({"key": key, "dry_run": true})).await;
     let done = post(gateway.url("/api/cache/invalidate"), json!({"key": key, "hard": true})).await;

@@ -373,7 +373,7 @@ async fn check(bench: &Bench, range: Range) {
     let slice = match bench.ask(range).await {
         Ok(slice) => slice,
         Err(error) => {
-            panic!("{range:?}: {error:?}; asked {:?}", &bench.ledger.asked().iter().skip(0).collect::<Vec<_>>())
+            panic!("{range:?}: {error:?}; asked {:?}", &bench.ledger.asked().iter().collect::<Vec<_>>())
         }
     };
     let settled = |answer: &str| {
