@@ -35,6 +35,7 @@ mod feed;
 mod keep;
 mod lagging;
 mod lanes;
+mod last_good;
 mod load;
 mod resolve;
 mod rows;
@@ -125,8 +126,6 @@ impl For {
 const STORED_EVERY: Duration = Duration::from_secs(10);
 /// What loads of what is missing before the end share as their name.
 const FILL: &str = "fill";
-/// More blocks than a series has.
-const MOST_PARTS: usize = 100_000;
 /// How often an answer may turn out to lack something more.
 const ATTEMPTS: usize = 8;
 /// How often a load that another asked for may turn out not to have brought what is wanted.
@@ -234,49 +233,6 @@ impl Candles {
         Err(Error::new(Reason::Abandoned, "the candles asked for cannot be told from those still forming"))
     }
 
-    /// Whether the exchange gave nothing to the question as it was asked: that is for it to say again.
-    fn is_known_to_be_empty(&self, question: &Question) -> bool {
-        let direct = self.region.peek(&question.direct.key);
-        question.start.is_some() && direct.is_some_and(|direct| &direct.body()[..] == b"[]")
-    }
-
-    /// What any tier keeps for a question, believed or not, for when the exchange does not answer it.
-    ///
-    /// # Errors
-    ///
-    /// `error` where not all that is asked for is kept; as [`Reason::Abandoned`] if the exchange contradicts itself, so
-    /// that [`Question::direct`] must be asked.
-    pub async fn last_good(&self, question: &Question, error: Error) -> Result<Slice, Error> {
-        let series = &question.series;
-        let key = series.key(TAIL);
-        let kept = match self.region.peek(&key) {
-            Some(held) => Some(held),
-            None => self.region.stored(&[key]).await.into_iter().flatten().next(),
-        };
-        let end = kept.as_ref().and_then(Tail::of);
-        let mut draft = Draft::new(self, series, Priority::Refresh).believing(Belief::All);
-        loop {
-            match resolve(question, &draft, end.as_deref(), self.now()) {
-                Resolution::Whole { runs, ends_in_tail } => {
-                    let outcome = Outcome::LastGood(error.reason);
-                    let (tail, age) = (kept.filter(|_| ends_in_tail), draft.age());
-                    return Ok(Slice { runs, outcome, given_at: self.clock.now(), age, tail });
-                }
-                Resolution::Missing(hole) if draft.recall_around(&hole).await => {}
-                // The exchange contradicts itself, and nothing is kept: what it says to the question as asked is its own.
-                _ if error.reason == Reason::Malformed => return Err(Error { reason: Reason::Abandoned, ..error }),
-                _ => return Err(error),
-            }
-        }
-    }
-
-    /// Whether all that a question asks for is kept, believed or not.
-    fn has_kept(&self, question: &Question) -> bool {
-        let end = self.region.peek(&question.series.key(TAIL)).as_ref().and_then(Tail::of);
-        let view = self.view(&question.series, Belief::All);
-        matches!(resolve(question, &view, end.as_deref(), self.now()), Resolution::Whole { .. })
-    }
-
     fn view<'a>(&'a self, series: &'a Series, belief: Belief) -> View<'a> {
         View { candles: self, series, belief, age: Cell::default() }
     }
@@ -286,35 +242,9 @@ impl Candles {
         self.region.remove_prefix(&series.prefix).await;
     }
 
-    /// Ends the belief in all that the tiers keep of a series, which stands in where the exchange fails; but for its end,
-    /// where that is just being replaced.
-    async fn expire(&self, prefix: &str, but_for_the_end: bool) {
-        let mut names = self.region.stored_names(prefix, MOST_PARTS).await.unwrap_or_default();
-        let held = self.region.names(None, MOST_PARTS, Duration::ZERO, &|name| name.starts_with(prefix)).await;
-        names.extend(held.names.into_iter().map(|(name, _)| name));
-        names.sort_unstable();
-        names.dedup();
-        names.retain(|name| !(but_for_the_end && name[prefix.len()..] == *TAIL));
-        for name in names {
-            self.region.expire(&name).await;
-        }
-    }
-
     /// Which series lost their history because the exchange had changed it.
     pub fn voided(&self) -> &Voided {
         &self.voided
-    }
-
-    /// Stops believing what is kept of a series: the exchange has changed it.
-    async fn void(&self, series: &Series, open: u64, is_of_the_end: bool) {
-        tracing::warn!(
-            series = series.name(),
-            candle = open,
-            "the exchange gives a settled candle otherwise than before, or no longer: what was kept of this series is \
-             loaded again"
-        );
-        self.voided.note(series.name(), self.clock.now());
-        self.expire(series.prefix(), is_of_the_end).await;
     }
 
     /// The end of a series, if memory holds it fresh.

@@ -290,7 +290,7 @@ impl Market {
         self.typed(&line, |body| serde_json::from_slice::<Whole<T>>(body).ok()?.one(), fits).await
     }
 
-    /// The answer to a question, read. One that cannot be read is another version's: it is loaded anew.
+    /// The answer to a question, read. One that cannot be read is another version's: it is loaded again.
     async fn typed<T, C>(&self, line: &Line, parse: fn(&[u8]) -> Option<T>, fits: C) -> Result<TypedAnswer<T>, Error>
     where
         T: Send + Sync + 'static,

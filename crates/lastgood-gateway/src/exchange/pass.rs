@@ -16,7 +16,7 @@ use crate::response::label::{CACHE_STATUS, X_CACHE};
 
 /// Sends a request on and its answer back. Nothing is retried, nothing is queued.
 pub(super) async fn forward(app: &App, venue: Venue, request: Request<Incoming>, reason: BypassReason) -> Response {
-    // What is known to be market data is no order: the exchange's pause or ban is heeded for it too.
+    // What is known to be market data is no order: the exchange's pause or ban holds for it too.
     let is_held_back = matches!(reason, BypassReason::Uncacheable | BypassReason::NeedsKey);
     if let Some(error) = app.upstreams.venue(venue).held_back().filter(|_| is_held_back) {
         Counts::add(&app.counts.passed, 1);

@@ -71,7 +71,7 @@ fn is_lasting(source: &Source, stated: Option<u64>, loaded: Timestamp) -> bool {
 pub(super) enum Back {
     /// It is older whatever else comes: its time is earlier, or rows of the past are missing in it.
     Certainly,
-    /// Its number is lower, and the exchange may have begun anew.
+    /// Its number is lower, and the exchange may have started again.
     Numbered { kept: u64, told: u64 },
 }
 

@@ -1,0 +1,56 @@
+//! What is kept for a question, believed or not, for when the exchange does not answer it.
+
+use lastgood::{Error, Outcome, Reason};
+
+use super::block::Tail;
+use super::keep::{Draft, TAIL};
+use super::resolve::{Resolution, resolve};
+use super::series::Question;
+use super::spans::Belief;
+use super::{Candles, Slice};
+use crate::budget::Priority;
+
+impl Candles {
+    /// Whether the exchange gave nothing to the question as it was asked: that is for it to say again.
+    pub(super) fn is_known_to_be_empty(&self, question: &Question) -> bool {
+        let direct = self.region.peek(&question.direct.key);
+        question.start.is_some() && direct.is_some_and(|direct| &direct.body()[..] == b"[]")
+    }
+
+    /// What any tier keeps for a question, believed or not, for when the exchange does not answer it.
+    ///
+    /// # Errors
+    ///
+    /// `error` where not all that is asked for is kept; as [`Reason::Abandoned`] if the exchange contradicts itself, so
+    /// that [`Question::direct`] must be asked.
+    pub async fn last_good(&self, question: &Question, error: Error) -> Result<Slice, Error> {
+        let series = &question.series;
+        let key = series.key(TAIL);
+        let kept = match self.region.peek(&key) {
+            Some(held) => Some(held),
+            None => self.region.stored(&[key]).await.into_iter().flatten().next(),
+        };
+        let end = kept.as_ref().and_then(Tail::of);
+        let mut draft = Draft::new(self, series, Priority::Refresh).believing(Belief::All);
+        loop {
+            match resolve(question, &draft, end.as_deref(), self.now()) {
+                Resolution::Whole { runs, ends_in_tail } => {
+                    let outcome = Outcome::LastGood(error.reason);
+                    let (tail, age) = (kept.filter(|_| ends_in_tail), draft.age());
+                    return Ok(Slice { runs, outcome, given_at: self.clock.now(), age, tail });
+                }
+                Resolution::Missing(hole) if draft.recall_around(&hole).await => {}
+                // The exchange contradicts itself, and nothing is kept: what it says to the question as asked is its own.
+                _ if error.reason == Reason::Malformed => return Err(Error { reason: Reason::Abandoned, ..error }),
+                _ => return Err(error),
+            }
+        }
+    }
+
+    /// Whether all that a question asks for is kept, believed or not.
+    pub(super) fn has_kept(&self, question: &Question) -> bool {
+        let end = self.region.peek(&question.series.key(TAIL)).as_ref().and_then(Tail::of);
+        let view = self.view(&question.series, Belief::All);
+        matches!(resolve(question, &view, end.as_deref(), self.now()), Resolution::Whole { .. })
+    }
+}
