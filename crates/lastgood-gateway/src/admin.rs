@@ -4,10 +4,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::response::Response;
 use http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::problem::problem;
+use crate::problem::{extended, problem};
+
+/// Names the user whom the application's backend asks for. Nothing that leaves the gateway carries it.
+pub(crate) const USER: HeaderName = HeaderName::from_static("x-lastgood-user");
 
 /// The admin API's door.
 pub(crate) struct Admin {
@@ -46,12 +49,44 @@ impl Admin {
                 }
             };
         };
-        let given = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).and_then(bearer);
-        match given {
-            Some(given) if is_same(given, token.expose_secret().as_bytes()) => Ok(()),
-            Some(_) => Err(unauthorized("The bearer token is not admin.token.")),
-            None => Err(unauthorized("This takes the admin token: send `Authorization: Bearer TOKEN`.")),
+        admit_bearer(token, headers)
+    }
+
+    /// Lets a request in that speaks for a user. Only the token tells the application's backend from a browser, which may
+    /// run on this machine, too.
+    #[expect(clippy::result_large_err, reason = "the refusal is the answer, made once a request")]
+    pub(crate) fn admit_backend(&self, headers: &HeaderMap) -> Result<(), Response> {
+        match &self.token {
+            Some(token) => admit_bearer(token, headers),
+            None => {
+                let detail = "X-Lastgood-User is believed only with the admin token, and the gateway has none.";
+                let hint =
+                    "set admin.token (LASTGOOD_ADMIN_TOKEN), and send `Authorization: Bearer TOKEN` with the header";
+                Err(extended(StatusCode::FORBIDDEN, detail, &[("hint", hint.into())]))
+            }
         }
+    }
+
+    /// Takes out what is for this gateway alone, from a request that goes on to an upstream.
+    pub(crate) fn strip(&self, headers: &mut HeaderMap) {
+        let speaks_for_a_user = headers.remove(USER).is_some();
+        let is_own = |value: &HeaderValue| {
+            let Some(given) = bearer(value.as_bytes()) else { return false };
+            let token = self.token.as_ref().map(|token| token.expose_secret().as_bytes());
+            speaks_for_a_user || token.is_some_and(|token| is_same(given, token))
+        };
+        if headers.get_all(AUTHORIZATION).iter().any(is_own) {
+            headers.remove(AUTHORIZATION);
+        }
+    }
+}
+
+#[expect(clippy::result_large_err, reason = "the refusal is the answer, made once a request")]
+fn admit_bearer(token: &SecretString, headers: &HeaderMap) -> Result<(), Response> {
+    match headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).and_then(bearer) {
+        Some(given) if is_same(given, token.expose_secret().as_bytes()) => Ok(()),
+        Some(_) => Err(unauthorized("The bearer token is not admin.token.")),
+        None => Err(unauthorized("This takes the admin token: send `Authorization: Bearer TOKEN`.")),
     }
 }
 
@@ -111,5 +146,20 @@ mod tests {
         assert_eq!(status(&admin, &[("host", "127.0.0.1:8090"), ("origin", "http://127.0.0.1:8090")]), 200);
         assert_eq!(status(&admin, &[("host", "127.0.0.1:8090"), ("origin", "https://elsewhere.example")]), 403);
         assert_eq!(status(&admin, &[("host", "127.0.0.1:8090"), ("origin", "null")]), 403);
+    }
+
+    #[test]
+    fn what_is_for_the_gateway_alone_is_taken_out_and_nothing_else() {
+        let admin = Admin::new(Some(SecretString::from("the-right-token")));
+        let left = |headers: &[(&'static str, &'static str)]| {
+            let named = |&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
+            let mut headers: HeaderMap = headers.iter().map(named).collect();
+            admin.strip(&mut headers);
+            headers.keys().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(left(&[("x-mbx-apikey", "k"), ("authorization", "Basic eDp5")]), "x-mbx-apikey authorization");
+        assert_eq!(left(&[("authorization", "Bearer of-an-upstream")]), "authorization");
+        assert_eq!(left(&[("authorization", "Bearer the-right-token"), ("x-mbx-apikey", "k")]), "x-mbx-apikey");
+        assert_eq!(left(&[("x-lastgood-user", "alice"), ("authorization", "bearer the-rigth-token")]), "");
     }
 }

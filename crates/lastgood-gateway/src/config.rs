@@ -22,6 +22,7 @@ mod store;
 mod suggest;
 mod table;
 mod upstream;
+mod user_keys;
 mod value;
 mod warm;
 
@@ -37,6 +38,7 @@ pub use regions::{REGION_KEYS, REGION_NAMES, RegionKey, RegionOverride};
 pub(crate) use sources::{ApiSetting, BucketSetting, DatabaseSetting};
 pub use store::{RedisAddress, RedisEndpoint, StoreSetting, UpstashAddress};
 pub(crate) use suggest::nearest;
+pub(crate) use user_keys::UserKeysSetting;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -25,7 +25,6 @@ use crate::exchange::packed::Packed;
 use crate::fear_greed::source::FearGreed;
 use crate::kv::lanes::Lanes;
 use crate::llm::claims::Claims;
-use crate::own_keys::OwnKeys;
 use crate::regions::Regions;
 use crate::router::Routes;
 use crate::routes::{self, DeclaredRoutes};
@@ -34,6 +33,8 @@ use crate::stats_log;
 use crate::streams::{self, Streams};
 use crate::symbols::chain::SymbolChain;
 use crate::totals::Totals;
+use crate::user_keys::UserKeys;
+use crate::user_keys::own::OwnKeys;
 use crate::warm::{self, Means, Warmer};
 
 /// How long queued writes may take when the gateway stops.
@@ -116,7 +117,7 @@ impl Gateway {
             false => None,
         };
         let cluster = cluster.map(|region| Arc::new(Cluster::new(region, &node_id())));
-        let keys = OwnKeys::open(settings).await;
+        let keys = (OwnKeys::open(settings).await, UserKeys::new(settings, declared.user_keys()));
         let symbols = SymbolChain::new(settings, keys, &exchange, &regions, &clock).map_err(BuildError)?;
         let symbols = Arc::new(symbols);
         let means = Means {

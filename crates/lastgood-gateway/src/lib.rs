@@ -19,7 +19,6 @@ pub mod logging;
 mod metrics;
 mod middleware;
 mod openapi;
-mod own_keys;
 mod problem;
 pub mod redact;
 mod regions;
@@ -32,6 +31,7 @@ mod stats_log;
 mod streams;
 mod symbols;
 mod totals;
+mod user_keys;
 mod values;
 mod warm;
 

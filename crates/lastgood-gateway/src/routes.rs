@@ -17,6 +17,7 @@ use lastgood_market::symbols::Refusal;
 use crate::config::Settings;
 use crate::problem;
 use crate::source::Arguments;
+use crate::source::sql::Statement;
 
 mod answer;
 mod build;
@@ -43,6 +44,8 @@ pub(crate) struct DeclaredRoutes {
     routes: Vec<Arc<Route>>,
     /// Second parts of paths below `/api`, where else the exchange is asked.
     below_api: BTreeSet<String>,
+    /// What `[credentials.sql]` asks.
+    user_keys: Option<Arc<Statement>>,
 }
 
 impl DeclaredRoutes {
@@ -55,7 +58,13 @@ impl DeclaredRoutes {
         let routes =
             routes.map(|setting| sources.route(setting, regions).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
         let below_api = routes.iter().filter_map(|route| route.setting.path.below_api()).map(str::to_owned).collect();
-        Ok(DeclaredRoutes { routes, below_api })
+        let user_keys = sources.user_keys(settings)?.map(Arc::new);
+        Ok(DeclaredRoutes { routes, below_api, user_keys })
+    }
+
+    /// The statement that finds the API keys of a user, over the connections of the routes.
+    pub(crate) fn user_keys(&self) -> Option<Arc<Statement>> {
+        self.user_keys.clone()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {

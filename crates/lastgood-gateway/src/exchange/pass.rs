@@ -67,6 +67,8 @@ async fn passed(app: &App, to: To, request: Request<Incoming>, reason: BypassRea
     if declared.is_some_and(|length| length > app.limits.max_body_bytes) {
         return failure::too_large(app, to.venue());
     }
+    let mut request = request;
+    app.admin.strip(request.headers_mut());
     let most = usize::try_from(app.limits.max_body_bytes).unwrap_or(usize::MAX);
     // An empty body stays what it is, so that it can be sent again to another base.
     let request = match http_body::Body::is_end_stream(request.body()) {

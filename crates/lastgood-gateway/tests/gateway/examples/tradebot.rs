@@ -85,6 +85,7 @@ fn keep_keys(data_dir: &std::path::Path, environments: &[Environment]) {
         let account = &Sim::credentials()[0];
         let label = Label {
             name: environment.to_string(),
+            user: None,
             venue: Venue::Spot,
             environment: *environment,
             algorithm: Algorithm::HmacSha256,
