@@ -8,6 +8,7 @@ mod address;
 mod declared;
 mod duration;
 mod effective;
+mod environment;
 mod file;
 mod keys;
 mod layers;

@@ -278,8 +278,8 @@ fn configured(policy: Policy, by: &RegionOverride) -> Policy {
     };
     Policy {
         fresh_for,
-        stale_for: by.stale_for.unwrap_or(stale_for),
-        keep_for: by.keep_for.unwrap_or(policy.keep_for),
+        stale_for: by.stale_while_revalidate.unwrap_or(stale_for),
+        keep_for: by.stale_if_error.unwrap_or(policy.keep_for),
         jitter: by.jitter.unwrap_or(policy.jitter),
         negative_for: by.negative_for.unwrap_or(policy.negative_for),
         soft_timeout: by.soft_timeout.unwrap_or(policy.soft_timeout),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::clock::Timestamp;
-use crate::policy::Times;
+use crate::policy::{Policy, Times};
 
 mod packing;
 mod rows;
@@ -174,13 +174,14 @@ impl Entry {
         }
     }
 
-    /// The same answer, no longer fresh nor stale from `now` on: the next read revalidates, last good may serve until
-    /// `kept_until`.
-    pub(crate) fn expired_at(&self, now: Timestamp, kept_until: Timestamp) -> Self {
+    /// The same answer, no longer fresh nor stale from `now` on: the next read revalidates, last good may serve as long
+    /// as `policy` says after the end of freshness, and no longer than before.
+    pub(crate) fn expired_at(&self, now: Timestamp, policy: &Policy) -> Self {
+        let fresh_until = self.times.fresh_until.min(now);
         let times = Times {
-            fresh_until: self.times.fresh_until.min(now),
+            fresh_until,
             stale_until: self.times.stale_until.min(now),
-            keep_until: self.times.keep_until.min(kept_until),
+            keep_until: self.times.keep_until.min(policy.kept_until(fresh_until)),
         };
         let loaded = Loaded { tags: self.tags.to_vec(), ..Loaded::from(self.value.clone()) };
         let mut entry = Entry::new(loaded, self.fetch_started_at, self.written_at, times);

@@ -7,9 +7,11 @@ use crate::clock::Timestamp;
 /// The times and limits of a region, in plain durations. Words after RFC 9111 (fresh) and RFC 5861 (stale).
 ///
 /// ```text
-/// written ── fresh_for ──▶ ── stale_for ──▶ ─────────── keep_for ───────────▶ gone
-///            served          served, and      served only when the source
-///                            refreshed behind fails or is slower than soft_timeout
+/// written ── fresh_for ──▶┬─ stale_for ──▶
+///            served       │  served, and refreshed behind
+///                         └─ keep_for ───────────────────▶ gone
+///                            after stale_for served only when the source
+///                            fails or is slower than soft_timeout
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
@@ -18,8 +20,8 @@ pub struct Policy {
     /// After that, served at once while one load refreshes it behind. Defaults to zero because a trader who asks for
     /// a price expects this second's.
     pub stale_for: Duration,
-    /// Counted from the write: as long as this the last good answer may stand in for a failing source. Defaults to a
-    /// day. Zero together with a zero `stale_for` means never stale.
+    /// Counted from the end of freshness, as `stale-if-error` of RFC 5861: for so long the last good answer may stand in
+    /// for a failing source. Defaults to a day. Zero together with a zero `stale_for` means never stale.
     pub keep_for: Keep,
     /// Shortens each `fresh_for` by up to this fraction, so that what was written together does not expire together.
     /// Defaults to 0.1.
@@ -41,7 +43,7 @@ pub struct Policy {
 /// How long a last good answer is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
-    /// This long after it was written.
+    /// This long after its freshness ended.
     For(Duration),
     /// For as long as there is room. Stores that want a time to live get [`FOREVER_TTL`], renewed by each write.
     Forever,
@@ -101,13 +103,13 @@ impl Policy {
         let fresh_for = fresh_for.unwrap_or_else(shortened);
         let fresh_until = now.plus(fresh_for);
         let stale_until = fresh_until.plus(self.stale_for);
-        Times { fresh_until, stale_until, keep_until: self.kept_until(now).max(stale_until) }
+        Times { fresh_until, stale_until, keep_until: self.kept_until(fresh_until).max(stale_until) }
     }
 
-    /// Until when an answer written at `written_at` may stand in for a failing source.
-    pub(crate) fn kept_until(&self, written_at: Timestamp) -> Timestamp {
+    /// Until when an answer that was fresh until `fresh_until` may stand in for a failing source.
+    pub(crate) fn kept_until(&self, fresh_until: Timestamp) -> Timestamp {
         match self.keep_for {
-            Keep::For(keep) => written_at.plus(keep),
+            Keep::For(keep) => fresh_until.plus(keep),
             Keep::Forever => Timestamp::FOREVER,
         }
     }
@@ -138,6 +140,15 @@ mod tests {
         let policy = Policy::fresh_for(Duration::from_secs(60)).keep_for(Keep::For(Duration::ZERO));
         let times = policy.times(Timestamp::EPOCH, None, 0.0);
         assert_eq!(times.keep_until, times.stale_until);
+    }
+
+    #[test]
+    fn an_answer_is_kept_from_the_end_of_its_freshness_which_may_be_the_sources_own() {
+        let policy = Policy { jitter: 0.0, ..Policy::fresh_for(Duration::from_secs(60)) };
+        let policy = policy.keep_for(Keep::For(Duration::from_secs(10)));
+        let kept = |fresh_for| policy.times(Timestamp::EPOCH, fresh_for, 0.0).keep_until;
+        assert_eq!(kept(None), Timestamp::from_millis(70_000));
+        assert_eq!(kept(Some(Duration::from_secs(5))), Timestamp::from_millis(15_000));
     }
 
     #[test]

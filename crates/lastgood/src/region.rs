@@ -247,8 +247,7 @@ impl Region {
         let now = self.cache.clock.now();
         self.invalidate(name, || match self.held(name) {
             Some(entry) => {
-                let kept_until = self.shared.policy.kept_until(entry.written_at);
-                self.keep(name, Arc::new(entry.expired_at(now, kept_until)), true);
+                self.keep(name, Arc::new(entry.expired_at(now, &self.shared.policy)), true);
                 true
             }
             None => {

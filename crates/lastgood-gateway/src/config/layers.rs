@@ -1,22 +1,21 @@
 //! Combining the layers: defaults, then the file, then the environment, then flags.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use lastgood_market::upstream::mixed;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::environment::{self, Lookup};
 use super::file::{self, ConfigFile, Target};
 use super::problem::{Origin, Problem, Problems, Wrong};
-use super::suggest::{did_you_mean, nearest};
+use super::suggest::did_you_mean;
 use super::value::Raw;
-use super::{KEYS, REGION_NAMES, Settings, StoreSetting, address, regions, store};
+use super::{REGION_NAMES, Settings, StoreSetting, address, regions, store, warm};
 
 pub(super) const DATA_DIR_WITHOUT_HOME: &str = "lastgood-data";
-
-/// Variables of the program that are no settings of the gateway.
-const OTHER_VARIABLES: [&str; 2] = ["LASTGOOD_CONFIG", "LASTGOOD_URL"];
 
 /// The token beside `KV_REST_API_URL`.
 const KV_TOKEN: &str = "KV_REST_API_TOKEN";
@@ -41,7 +40,7 @@ pub struct Sources<'a> {
     pub file: Option<ConfigFile>,
     /// Looks a variable of the environment up.
     pub env: &'a dyn Fn(&str) -> Option<String>,
-    /// The names of all variables, to tell misspelt ones; may be empty.
+    /// The names of all variables: they set regions, and unknown ones are warned of. May be empty.
     pub env_names: Vec<String>,
     /// Flags, the later ones winning.
     pub flags: Vec<FlagValue>,
@@ -70,10 +69,12 @@ impl Resolved {
 /// # Errors
 /// All that is wrong, not only the first of it.
 pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
-    let mut layers = Layers { settings: Settings::default(), origins: BTreeMap::new(), problems: Vec::new() };
-    layers.file(sources.file.as_ref(), sources.env);
-    layers.environment(sources.env);
-    layers.flags(&sources.flags);
+    let named = RefCell::new(BTreeSet::new());
+    let naming = |name: &str| {
+        named.borrow_mut().insert(name.to_owned());
+        (sources.env)(name)
+    };
+    let mut layers = Layers::combine(sources, &naming);
     layers.data_dir(sources.env);
     layers.proxies(sources.env);
     layers.store_token(sources.env);
@@ -81,12 +82,14 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
     layers.check_exchanges();
     layers.check_timeouts();
     layers.check_regions_of_routes();
+    warm::schedule_routes(&mut layers.settings, &layers.origins);
     if !layers.problems.is_empty() {
         return Err(Problems(layers.problems));
     }
-    let mut warnings = misspelt_variables(&sources.env_names);
+    let mut warnings = environment::unknown(&sources.env_names, &named.borrow());
     warnings.extend(layers.weak_token());
-    warnings.extend(layers.nothing_warmed());
+    warnings.extend(warm::nothing_warmed(&layers.settings, &layers.origins));
+    warnings.extend(warm::nothing_scheduled(&layers.settings, &layers.origins));
     Ok(Resolved { settings: layers.settings, warnings, origins: layers.origins })
 }
 
@@ -105,10 +108,7 @@ pub struct Reached {
 /// # Errors
 /// What is wrong with the file as such, with `listen` or with `admin.token`.
 pub fn resolve_reached(sources: &Sources<'_>) -> Result<Reached, Problems> {
-    let mut layers = Layers { settings: Settings::default(), origins: BTreeMap::new(), problems: Vec::new() };
-    layers.file(sources.file.as_ref(), sources.env);
-    layers.environment(sources.env);
-    layers.flags(&sources.flags);
+    let mut layers = Layers::combine(sources, sources.env);
     layers.problems.retain(|problem| matches!(problem.key.as_deref(), None | Some("listen" | "admin.token")));
     if !layers.problems.is_empty() {
         return Err(Problems(layers.problems));
@@ -124,6 +124,15 @@ struct Layers {
 }
 
 impl Layers {
+    /// One layer after the other. `naming` looks up the variables that the file and the flags name.
+    fn combine(sources: &Sources<'_>, naming: Lookup<'_>) -> Self {
+        let mut layers = Self { settings: Settings::default(), origins: BTreeMap::new(), problems: Vec::new() };
+        layers.file(sources.file.as_ref(), naming);
+        layers.environment(sources.env, &sources.env_names);
+        layers.flags(&sources.flags, naming);
+        layers
+    }
+
     fn apply(&mut self, target: Target, name: &str, origin: Origin, raw: &Raw) {
         let applied = match target {
             Target::Key(key) => key.apply(&mut self.settings, raw),
@@ -145,7 +154,7 @@ impl Layers {
         self.problems.push(Problem::new(Some(origin), Some(name), wrong));
     }
 
-    fn file(&mut self, file: Option<&ConfigFile>, env: &dyn Fn(&str) -> Option<String>) {
+    fn file(&mut self, file: Option<&ConfigFile>, env: Lookup<'_>) {
         let Some(file) = file else { return };
         let mut said = file::read(file, env);
         for one in said.assignments {
@@ -159,37 +168,32 @@ impl Layers {
         });
     }
 
-    fn environment(&mut self, env: &dyn Fn(&str) -> Option<String>) {
-        for key in KEYS {
-            // An empty variable is an unset one, but for the store, where empty means embedded.
-            let set = |name: &'static str| {
-                let value = env(name)?;
-                (key.name == "store" || !value.trim().is_empty()).then_some((name, value))
-            };
-            if let Some((name, value)) = key.env.iter().copied().find_map(set) {
-                let origin = Origin::Env(name.to_owned());
-                self.apply(Target::Key(key), key.name, origin, &Raw::Text(value));
-            }
+    fn environment(&mut self, env: Lookup<'_>, names: &[String]) {
+        let (assignments, mut problems) = environment::read(env, names);
+        for one in assignments {
+            self.apply(one.target, &one.name, one.origin, &one.raw);
         }
+        self.problems.append(&mut problems);
     }
 
-    fn flags(&mut self, flags: &[FlagValue]) {
+    fn flags(&mut self, flags: &[FlagValue], env: Lookup<'_>) {
         for one in flags {
             let origin = Origin::Flag(one.flag.clone());
-            match Target::named(&one.key) {
-                Ok(target) => self.apply(target, &one.key, origin, &Raw::text(&one.value)),
+            let read = Target::named(&one.key).and_then(|target| Ok((target, Raw::written(&one.value, env)?)));
+            match read {
+                Ok((target, raw)) => self.apply(target, &one.key, origin, &raw),
                 Err(wrong) => self.refuse(origin, &one.key, wrong),
             }
         }
     }
 
-    fn proxies(&mut self, env: &dyn Fn(&str) -> Option<String>) {
+    fn proxies(&mut self, env: Lookup<'_>) {
         if let Err(wrong) = self.settings.proxy.complete(env) {
             self.problems.push(Problem::new(None, None, wrong));
         }
     }
 
-    fn data_dir(&mut self, env: &dyn Fn(&str) -> Option<String>) {
+    fn data_dir(&mut self, env: Lookup<'_>) {
         let chosen = self.origins.contains_key("data_dir") && !self.settings.data_dir.as_os_str().is_empty();
         if !chosen {
             self.settings.data_dir = default_data_dir(env);
@@ -198,7 +202,7 @@ impl Layers {
     }
 
     /// The token of a database at Upstash comes from where its address does, and has to be there.
-    fn store_token(&mut self, env: &dyn Fn(&str) -> Option<String>) {
+    fn store_token(&mut self, env: Lookup<'_>) {
         if !matches!(self.settings.store, StoreSetting::Upstash(_)) {
             return;
         }
@@ -292,24 +296,6 @@ impl Layers {
         }
     }
 
-    /// Candles that were declared in part are kept warm not at all.
-    fn nothing_warmed(&self) -> Option<Problem> {
-        let (origins, warm) = (&self.origins, &self.settings.warm);
-        let set = |key: &'static str, is_set: bool| is_set.then_some(key);
-        let symbols = set("warm.symbols", !warm.symbols.is_empty()).or(set("warm.popular", warm.popular > 0));
-        let intervals = set("warm.intervals", !warm.intervals.is_empty());
-        let (key, lacks, example) = match (symbols, intervals) {
-            (None, None) => return None,
-            (Some(key), _) | (None, Some(key)) if warm.markets.is_empty() => (key, "warm.markets", "\"spot\""),
-            (Some(key), None) => (key, "warm.intervals", "\"1h\""),
-            (None, Some(key)) => (key, "warm.symbols or warm.popular", "50"),
-            (Some(_), Some(_)) => return None,
-        };
-        let wrong = Wrong::new(format!("it keeps no candles warm without {lacks}"))
-            .hint(format!("set {lacks}, for example to {example}"));
-        Some(Problem::new(origins.get(key).cloned(), Some(key), wrong))
-    }
-
     fn weak_token(&self) -> Option<Problem> {
         let token = self.settings.admin.token.as_ref()?;
         let origin = self.origins.get("admin.token").cloned();
@@ -322,7 +308,7 @@ impl Layers {
     }
 }
 
-fn default_data_dir(env: &dyn Fn(&str) -> Option<String>) -> PathBuf {
+fn default_data_dir(env: Lookup<'_>) -> PathBuf {
     // The XDG specification has relative paths ignored.
     let absolute = |name: &str| env(name).filter(|path| Path::new(path).is_absolute());
     if let Some(data) = absolute("XDG_DATA_HOME") {
@@ -334,31 +320,19 @@ fn default_data_dir(env: &dyn Fn(&str) -> Option<String>) -> PathBuf {
     }
 }
 
-/// Variables that look like ours but are not. Only a warning: Kubernetes makes variables such as
-/// `LASTGOOD_SERVICE_HOST` from the names of services.
-fn misspelt_variables(names: &[String]) -> Vec<Problem> {
-    let known = || KEYS.iter().flat_map(|key| key.env).chain(&OTHER_VARIABLES);
-    names
-        .iter()
-        .filter(|name| name.starts_with("LASTGOOD_"))
-        .filter(|name| !known().any(|known| known == name))
-        .filter_map(|name| {
-            let meant = nearest(name, known().copied())?;
-            let wrong = Wrong::new("this variable means nothing to lastgood").hint(format!("did you mean `{meant}`?"));
-            Some(Problem::new(Some(Origin::Env(name.clone())), None, wrong))
-        })
-        .collect()
-}
-
 #[cfg(test)]
-mod tests {
-    use super::super::{Preset, render_effective};
+pub(super) mod tests {
+    use super::super::{KEYS, Preset, render_effective};
     use super::*;
     use lastgood::Keep;
     use proptest::prelude::*;
     use std::time::Duration;
 
-    fn resolve_from(file: &str, env: &[(&str, &str)], flags: &[(&str, &str, &str)]) -> Result<Resolved, Problems> {
+    pub(in super::super) fn resolve_from(
+        file: &str,
+        env: &[(&str, &str)],
+        flags: &[(&str, &str, &str)],
+    ) -> Result<Resolved, Problems> {
         let lookup = |name: &str| {
             let found = env.iter().find(|(known, _)| *known == name)?;
             Some(found.1.to_owned())
@@ -541,8 +515,8 @@ mod tests {
             (
                 "[regions.klines]\nfresh = \"1s\"",
                 "lastgood.toml:2: `regions.klines.fresh`: unknown key of a region\n    \
-                 help: a region has fresh_for, stale_for, keep_for, jitter, negative_for, soft_timeout, \
-                 hard_timeout, compress_over",
+                 help: a region has fresh_for, stale_while_revalidate, stale_if_error, jitter, negative_for, \
+                 soft_timeout, hard_timeout, compress_over, warm_every",
             ),
             (
                 "[regions.klines]\njitter = 10",
@@ -550,8 +524,8 @@ mod tests {
                  help: choose between 0 and 1; 10 % is 0.1",
             ),
             (
-                "[regions.klines]\nkeep_for = \"for ever\"",
-                "lastgood.toml:2: `regions.klines.keep_for`: \"for ever\" is not a duration\n    \
+                "[regions.klines]\nstale_if_error = \"for ever\"",
+                "lastgood.toml:2: `regions.klines.stale_if_error`: \"for ever\" is not a duration\n    \
                  help: write for example \"250ms\", \"1s\", \"1m30s\", \"6h\" or \"1d\", or \"forever\"",
             ),
             (
@@ -615,9 +589,10 @@ mod tests {
         ];
         let warnings = resolve_from("", &env, &[]).expect("only warnings").warnings;
         let texts: Vec<_> = warnings.iter().map(ToString::to_string).collect();
-        assert_eq!(texts.len(), 2, "{texts:?}");
+        assert_eq!(texts.len(), 3, "{texts:?}");
         assert!(texts[0].starts_with("env LASTGOOD_LISTN: this variable means nothing"), "{}", texts[0]);
-        assert!(texts[1].starts_with("env LASTGOOD_ADMIN_TOKEN: `admin.token`: "), "{}", texts[1]);
+        assert!(texts[1].starts_with("env LASTGOOD_SERVICE_HOST: this variable means nothing"), "{}", texts[1]);
+        assert!(texts[2].starts_with("env LASTGOOD_ADMIN_TOKEN: `admin.token`: "), "{}", texts[2]);
     }
 
     #[test]
@@ -634,12 +609,12 @@ mod tests {
 
     #[test]
     fn regions_are_read_whole() {
-        let file = "[regions.klines]\nfresh_for = \"2s\"\nstale_for = \"1m\"\nkeep_for = \"forever\"\njitter = 0.1\n\
+        let file = "[regions.klines]\nfresh_for = \"2s\"\nstale_while_revalidate = \"1m\"\nstale_if_error = \"forever\"\njitter = 0.1\n\
                     negative_for = \"5s\"\nsoft_timeout = \"300ms\"\nhard_timeout = \"3s\"\ncompress_over = \"4KiB\"\n";
         let resolved = resolve_from(file, &[], &[]).expect("valid");
         let klines = resolved.settings.region("klines");
         assert_eq!(klines.fresh_for, Some(Duration::from_secs(2)));
-        assert_eq!(klines.keep_for, Some(Keep::Forever));
+        assert_eq!(klines.stale_if_error, Some(Keep::Forever));
         assert_eq!(klines.jitter, Some(0.1));
         assert_eq!(klines.compress_over, Some(4096));
         assert_eq!(resolved.settings.region("depth"), Default::default());

@@ -161,7 +161,7 @@ async fn of_writers_with_one_condition_exactly_one_wins_each_round() {
 
 #[tokio::test]
 async fn past_its_freshness_a_value_is_served_and_says_so() {
-    let gateway = start(&[("regions.kv.stale_for", "1s")]).await;
+    let gateway = start(&[("regions.kv.stale_while_revalidate", "1s")]).await;
     for (target, label, detail) in
         [("/v1/kv/analytics/a", "STALE", "stale"), ("/v1/kv/kv/a", "LAST-GOOD", "last-good:")]
     {

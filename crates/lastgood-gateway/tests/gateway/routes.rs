@@ -89,7 +89,7 @@ async fn equal_questions_are_one_key_and_one_load() {
 async fn a_note_in_the_place_of_an_answer_is_refused_by_its_words_and_never_kept() {
     let api = Api::start().await;
     let note = "{ refuse = \"(?i)thank you for using|call frequency\" }";
-    let fleeting = file(&api).replace("fresh_for = \"1h\"", "fresh_for = \"0s\"\nstale_for = \"0s\"");
+    let fleeting = file(&api).replace("fresh_for = \"1h\"", "fresh_for = \"0s\"\nstale_while_revalidate = \"0s\"");
     let from = fleeting.find("expect = {").unwrap();
     let gateway = Running::of_file(&format!("{}expect = {note}\n", &fleeting[..from])).await;
     let url = gateway.url("/v1/stocks/AAPL/recent");
@@ -266,7 +266,7 @@ fn chain(first: &Api, second: &Api, more: &str) -> String {
         url = "{}"
         [regions.chain]
         fresh_for = "0s"
-        stale_for = "0s"
+        stale_while_revalidate = "0s"
         soft_timeout = "9s"
         [[routes]]
         path = "/v1/chain"
@@ -329,7 +329,7 @@ async fn the_next_source_is_asked_when_one_fails_and_not_when_it_has_no_such_thi
 async fn the_last_good_answer_outlives_its_source_and_no_error_tells_of_it() {
     let mut api = Api::start().await;
     api.answers(Reply::json(json!({ "data": [1] })));
-    let text = file(&api).replace("fresh_for = \"1h\"", "fresh_for = \"0s\"\nstale_for = \"0s\"");
+    let text = file(&api).replace("fresh_for = \"1h\"", "fresh_for = \"0s\"\nstale_while_revalidate = \"0s\"");
     let gateway = Running::of_file(&text).await;
     let url = gateway.url("/v1/stocks/AAPL/recent");
     assert_eq!(get(&url).await.cache(), "MISS");
@@ -364,7 +364,7 @@ async fn a_source_that_hangs_is_given_up_with_504_and_one_that_is_slow_gives_way
 async fn what_did_not_change_is_not_sent_again() {
     let api = Api::start().await;
     api.answers(Reply::json(json!({ "data": [7] })).header("etag", "\"v1\""));
-    let text = file(&api).replace("fresh_for = \"1h\"", "fresh_for = \"0s\"\nstale_for = \"0s\"");
+    let text = file(&api).replace("fresh_for = \"1h\"", "fresh_for = \"0s\"\nstale_while_revalidate = \"0s\"");
     let gateway = Running::of_file(&text).await;
     let url = gateway.url("/v1/stocks/AAPL/recent");
     assert_eq!(get(&url).await.cache(), "MISS");

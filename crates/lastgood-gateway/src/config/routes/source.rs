@@ -234,7 +234,7 @@ fn query(table: Fields<'_>, names: &[&str]) -> Vec<(String, QueryValue)> {
     let mut query = Vec::new();
     for (name, origin, path, raw) in table.values() {
         let value = match &raw {
-            Raw::Text(text) if text.starts_with("env:") => report.resolve(text).map(QueryValue::Secret),
+            Raw::Variable { text, .. } => Ok(QueryValue::Secret(SecretString::from(text.as_str()))),
             Raw::Text(text) | Raw::Bare { text, .. } => template(text, names).map(QueryValue::Template),
             Raw::List(_) => Err(Wrong::new("expected a string, found a list").hint("write \"{symbol}\"")),
         };
@@ -271,8 +271,8 @@ fn pattern(text: &str) -> Result<Regex, Wrong> {
 }
 
 fn list_of_texts(raw: &Raw) -> Result<Vec<String>, Wrong> {
-    match raw {
-        Raw::List(items) if items.len() <= 100 && items.iter().all(|item| !item.is_empty()) => Ok(items.clone()),
+    match raw.items() {
+        Some(items) if items.len() <= 100 && items.iter().all(|item| !item.is_empty()) => Ok(items),
         _ => Err(Wrong::new("expected a list of names").hint("write [\"symbol\", \"last_updated\"]")),
     }
 }

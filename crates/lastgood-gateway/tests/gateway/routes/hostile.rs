@@ -15,7 +15,7 @@ fn file(url: &str, more: &str) -> String {
         {more}
         [regions.fleeting]
         fresh_for = "0s"
-        stale_for = "0s"
+        stale_while_revalidate = "0s"
         [[routes]]
         path = "/v1/pass/{{name}}"
         region = "fleeting"
