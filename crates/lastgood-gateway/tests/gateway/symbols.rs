@@ -170,6 +170,7 @@ async fn the_last_good_list_outlives_a_restart() {
     let flags = [
         ("data_dir", directory.as_str()),
         ("store", "embedded:"),
+        ("store_budget", "5s"),
         ("regions.symbols.fresh_for", "0s"),
         ("regions.symbols.stale_while_revalidate", "0s"),
         ("regions.exchange_info.fresh_for", "0s"),
