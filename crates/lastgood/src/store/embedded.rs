@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use self::overlay::Row;
 use self::shared::Shared;
-use super::{Cursor, Log, Page, Store, StoreError, Usage};
+use super::{Addition, Counters, Cursor, Log, Page, Store, StoreError, Usage, counters};
 use crate::clock::Clock;
 
 mod file;
@@ -143,16 +143,24 @@ impl Store for EmbeddedStore {
         self.blocking(Shared::usage).await
     }
 
-    /// Writes what is unsynced and releases the file.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Refused`] when the last writes did not reach the disk.
+    async fn add(&self, addition: &Addition) -> Result<Counters, StoreError> {
+        counters::add_alone(self, addition).await
+    }
+
+    fn commands(&self) -> Option<u64> {
+        None
+    }
+
     /// The file is one process's alone.
     fn log(&self) -> Option<&dyn Log> {
         None
     }
 
+    /// Writes what is unsynced and releases the file.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Refused`] when the last writes did not reach the disk.
     async fn close(&self) -> Result<(), StoreError> {
         self.shared.begin_close();
         _ = self.shared.closed.subscribe().wait_for(|closed| *closed).await;
