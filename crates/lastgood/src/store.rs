@@ -68,7 +68,7 @@ pub trait Store: fmt::Debug + fmt::Display + Send + Sync + 'static {
     /// addition that is repeated, because its answer was lost, takes effect once. The counters are kept for 90 days
     /// after the last addition.
     ///
-    /// As given, for a store that one process has to itself.
+    /// As given, for a store that one process has to itself, and one addition at a time.
     async fn add(&self, addition: &Addition) -> Result<Counters, StoreError> {
         counters::add_alone(self, addition).await
     }

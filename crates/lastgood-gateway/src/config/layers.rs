@@ -11,7 +11,7 @@ use super::file::{self, ConfigFile, Target};
 use super::problem::{Origin, Problem, Problems, Wrong};
 use super::suggest::{did_you_mean, nearest};
 use super::value::Raw;
-use super::{KEYS, REGION_NAMES, Settings, StoreSetting, address, regions, store};
+use super::{KEYS, REGION_NAMES, Settings, StoreSetting, UpstashAddress, address, regions, store};
 
 pub(super) const DATA_DIR_WITHOUT_HOME: &str = "lastgood-data";
 
@@ -19,6 +19,8 @@ pub(super) const DATA_DIR_WITHOUT_HOME: &str = "lastgood-data";
 const OTHER_VARIABLES: [&str; 2] = ["LASTGOOD_CONFIG", "LASTGOOD_URL"];
 
 /// The token beside `KV_REST_API_URL`.
+/// The variables from which a REST address may be derived, the first that is set.
+const REDIS_URLS: [&str; 2] = ["REDIS_URL", "UPSTASH_REDIS_URL"];
 const KV_TOKEN: &str = "KV_REST_API_TOKEN";
 
 /// Below this an admin token can be guessed.
@@ -76,6 +78,7 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
     layers.flags(&sources.flags);
     layers.data_dir(sources.env);
     layers.proxies(sources.env);
+    layers.rest_of_redis_url(sources.env);
     layers.store_token(sources.env);
     layers.check_exposure();
     layers.check_exchanges();
@@ -164,6 +167,10 @@ impl Layers {
             // An empty variable is an unset one, but for the store, where empty means embedded.
             let set = |name: &'static str| {
                 let value = env(name)?;
+                // Where the file has the REST address derived from it, this variable does not stand for the store.
+                if key.name == "store" && REDIS_URLS.contains(&name) && self.is_rest_of_redis_url() {
+                    return None;
+                }
                 (key.name == "store" || !value.trim().is_empty()).then_some((name, value))
             };
             if let Some((name, value)) = key.env.iter().copied().find_map(set) {
@@ -194,6 +201,31 @@ impl Layers {
         if !chosen {
             self.settings.data_dir = default_data_dir(env);
             self.origins.remove("data_dir");
+        }
+    }
+
+    fn is_rest_of_redis_url(&self) -> bool {
+        matches!(&self.settings.store, StoreSetting::Upstash(address) if address.is_of_redis_url())
+    }
+
+    /// Where the store is the REST side of the database that a Redis URL names, the URL has address and token.
+    fn rest_of_redis_url(&mut self, env: &dyn Fn(&str) -> Option<String>) {
+        if !self.is_rest_of_redis_url() {
+            return;
+        }
+        let set = |name: &&'static str| env(name).filter(|url| !url.trim().is_empty()).map(|url| (*name, url));
+        let Some((name, url)) = REDIS_URLS.iter().find_map(set) else {
+            let origin = self.origins.get("store").cloned().unwrap_or(Origin::Default);
+            return self.refuse(origin, "store", store::without_redis_url());
+        };
+        let origin = Origin::Env(name.to_owned());
+        match UpstashAddress::derived(&url) {
+            Ok((address, token)) => {
+                self.settings.store = StoreSetting::Upstash(address);
+                self.settings.store_token = Some(token);
+                self.origins.insert("store_token".to_owned(), origin);
+            }
+            Err(wrong) => self.refuse(origin, "store", wrong),
         }
     }
 
@@ -470,6 +502,36 @@ mod tests {
         assert_eq!(store(&[rest, kv].concat(), &flag), said("https://flag", "of-rest", of_rest));
         let redis = [("REDIS_URL", "redis://h")];
         assert_eq!(store(&[&redis[..], &rest].concat(), &[]).0, "redis://h:6379", "REDIS_URL comes first");
+    }
+
+    #[test]
+    fn rest_address_and_token_come_from_redis_url_alone() {
+        let redis_url = ("REDIS_URL", "rediss://default:of-redis@eu1-x.upstash.io:6379");
+        let store = |file: &str, env: &[(&str, &str)], flags: &[(&str, &str, &str)]| {
+            let resolved = resolve_from(file, env, flags).unwrap_or_else(|problems| panic!("{problems}"));
+            let token = resolved.settings.store_token.as_ref().map(|token| token.expose_secret().to_owned());
+            let shown = format!("{:?} {:?}", render_effective(&resolved), resolved.settings);
+            assert!(!shown.contains("of-redis"), "{shown}");
+            (resolved.settings.store.to_string(), token.unwrap_or_default())
+        };
+        let rest = ("https://eu1-x.upstash.io".to_owned(), "of-redis".to_owned());
+        let wish = ("LASTGOOD_STORE_URL", "upstash-rest:");
+        assert_eq!(store("", &[wish, redis_url], &[]), rest);
+        assert_eq!(store("", &[redis_url], &[("--store", "store", "upstash-rest:")]), rest);
+        assert_eq!(store("store = \"upstash-rest:\"", &[redis_url], &[]), rest);
+        assert_eq!(store("", &[wish, ("UPSTASH_REDIS_URL", redis_url.1)], &[]), rest);
+        let other = ("UPSTASH_REDIS_REST_TOKEN", "another-database-s");
+        assert_eq!(store("", &[wish, redis_url, other], &[]), rest, "address and token belong together");
+        assert_eq!(store("", &[redis_url], &[]).0, "rediss://***@eu1-x.upstash.io:6379", "over Redis' own protocol");
+        for (env, part) in [
+            (vec![wish], "is not set"),
+            (vec![wish, ("REDIS_URL", "redis://:of-redis@h")], "none of Upstash's"),
+            (vec![wish, ("REDIS_URL", "rediss://eu1-x.upstash.io")], "no password"),
+        ] {
+            let problems = resolve_from("", &env, &[]).expect_err("refused").to_string();
+            assert!(problems.contains(part) && problems.contains("help: write REDIS_URL as Upstash"), "{problems}");
+            assert!(!problems.contains("of-redis") && !problems.contains("there is no token"), "{problems}");
+        }
     }
 
     #[test]

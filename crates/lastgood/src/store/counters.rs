@@ -26,7 +26,7 @@ pub struct Addition {
     pub writer: String,
     /// The number of the addition, higher than that of the writer's last confirmed one.
     pub number: u64,
-    /// By how much each counter grows. Nothing: the set is only read.
+    /// By how much each counter grows. Nothing: the set is read, and begun if there is none.
     pub counts: Vec<(&'static str, u64)>,
     /// The time of the addition, noted as the beginning of a new set.
     pub at: Timestamp,
@@ -55,8 +55,8 @@ impl Addition {
             if #ARGV > 4 and tonumber(redis.call('GET', KEYS[2]) or '0') < tonumber(ARGV[1]) then \
             redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2]) \
             for i = 5, #ARGV, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end \
-            redis.call('HSETNX', KEYS[1], 'since', ARGV[3]) \
             end \
+            redis.call('HSETNX', KEYS[1], 'since', ARGV[3]) \
             redis.call('PEXPIRE', KEYS[1], ARGV[4]) \
             return redis.call('HGETALL', KEYS[1])";
         let millis = |time: Duration| time.as_millis().to_string();
@@ -105,6 +105,8 @@ pub(super) async fn add_alone<S: Store + ?Sized>(store: &S, addition: &Addition)
             let counter = counts.entry((*name).to_owned()).or_default();
             *counter = counter.saturating_add(*by);
         }
+    }
+    if is_new || !counts.contains_key(SINCE) {
         counts.entry(SINCE.to_owned()).or_insert(addition.at.as_millis());
         let text = serde_json::to_vec(&counts).map_err(|why| StoreError::Corrupt(why.to_string()))?;
         store.put(&keys[0], Bytes::from(text), KEPT_FOR).await?;

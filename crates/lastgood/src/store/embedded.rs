@@ -50,6 +50,8 @@ pub enum Opened {
 /// the store does so too, but does not wait for it.
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
+    /// Held by an addition to counters, which reads before it writes.
+    adding: tokio::sync::Mutex<()>,
 }
 
 impl EmbeddedStore {
@@ -70,7 +72,7 @@ impl EmbeddedStore {
         }
         let shared = Shared::new(path.to_owned(), clock, max_bytes, database);
         writer::start(&shared)?;
-        Ok((EmbeddedStore { shared }, opened))
+        Ok((EmbeddedStore { shared, adding: tokio::sync::Mutex::default() }, opened))
     }
 
     async fn blocking<T: Send + 'static>(
@@ -144,6 +146,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn add(&self, addition: &Addition) -> Result<Counters, StoreError> {
+        let _alone = self.adding.lock().await;
         counters::add_alone(self, addition).await
     }
 
