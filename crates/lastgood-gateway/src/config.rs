@@ -19,7 +19,7 @@ mod show;
 mod size;
 mod sources;
 mod store;
-mod suggest;
+pub(crate) mod suggest;
 mod table;
 mod upstream;
 mod value;

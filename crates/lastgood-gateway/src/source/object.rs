@@ -2,7 +2,6 @@
 
 pub(crate) mod bucket;
 mod key;
-pub(crate) mod selector;
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -16,11 +15,8 @@ use tokio::time::timeout;
 
 pub(crate) use self::bucket::Bucket;
 use self::key::KeyTemplate;
-pub(crate) use self::selector::Selector;
+pub(crate) use super::selector::Selector;
 use crate::source::{Answer, Arguments, Held, Loaded, Source};
-
-/// From this size on a document is read beside the tasks that answer requests.
-const LARGE: usize = 256 << 10;
 
 /// What to take out of a bucket.
 #[derive(Clone, Debug)]
@@ -129,7 +125,8 @@ impl ObjectTemplate {
         }
         let validator = got.meta.e_tag.as_ref().map(|tag| format!("{mark}{tag}"));
         let document = self.read(got).await?;
-        let body = select(selector, document, arguments).await?;
+        let selected = selector.select(document, arguments).await;
+        let body = selected.map_err(|why| malformed(format!("the object is not as declared: {why}")))?;
         Ok(Loaded::Answer(json(body, validator)))
     }
 
@@ -202,18 +199,6 @@ impl ObjectTemplate {
             None => Err(format!("{}: nothing lies under {}; is the key right?", self.bucket, self.key)),
         }
     }
-}
-
-async fn select(selector: &Selector, document: Bytes, arguments: &Arguments) -> Result<Bytes, Error> {
-    let (selector, arguments) = (selector.clone(), arguments.clone());
-    let size = document.len();
-    let select = move || selector.apply(&document, &arguments);
-    let selected = if size < LARGE {
-        select()
-    } else {
-        tokio::task::spawn_blocking(select).await.unwrap_or_else(|_| Err("it could not be read".to_owned()))
-    };
-    selected.map(Bytes::from).map_err(|why| malformed(format!("the object is not as declared: {why}")))
 }
 
 fn json(body: Bytes, validator: Option<String>) -> Answer {

@@ -2,11 +2,16 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use jiff::civil::Date;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::compute::{Expression, Field};
 use crate::source::{Argument, Arguments};
+
+/// From this size on a document is read away from the tasks that answer requests.
+const LARGE: usize = 256 << 10;
 
 /// What of a document is wanted. What it names must be there: otherwise the document is malformed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +23,9 @@ pub(crate) struct Selector {
     /// Fields of the document to keep beside it. With any, the answer is an object of these and of the last field of
     /// the path; so there must be one.
     pub(crate) keep: Vec<String>,
+    /// What each item that is taken, or the one object, is to become: an object of these fields, in this order. Without any,
+    /// it stays as it is.
+    pub(crate) fields: Vec<(String, Expression)>,
 }
 
 /// What to take of a value.
@@ -73,7 +81,7 @@ impl Selector {
     /// # Errors
     ///
     /// What is wrong with it, and the mend.
-    pub(super) fn validate(&self, parameters: &[String]) -> Result<(), String> {
+    pub(crate) fn validate(&self, parameters: &[String]) -> Result<(), String> {
         if !self.keep.is_empty() && self.path.is_empty() {
             return Err("`keep` needs a field to keep others beside; name one, or take the whole".to_owned());
         }
@@ -91,8 +99,8 @@ impl Selector {
     }
 
     /// Whether the document is wanted as it is.
-    pub(super) fn is_whole(&self) -> bool {
-        self.path.is_empty() && self.take == Take::All
+    pub(crate) fn is_whole(&self) -> bool {
+        self.path.is_empty() && self.take == Take::All && self.fields.is_empty()
     }
 
     /// The wanted part.
@@ -100,7 +108,16 @@ impl Selector {
     /// # Errors
     ///
     /// Why the document has no such part.
-    pub(super) fn apply(&self, document: &[u8], arguments: &Arguments) -> Result<Vec<u8>, String> {
+    pub(crate) async fn select(&self, document: Bytes, arguments: &Arguments) -> Result<Bytes, String> {
+        if document.len() < LARGE {
+            return self.apply(&document, arguments).map(Bytes::from);
+        }
+        let (selector, arguments) = (self.clone(), arguments.clone());
+        let selected = tokio::task::spawn_blocking(move || selector.apply(&document, &arguments)).await;
+        selected.unwrap_or_else(|_| Err("it could not be read".to_owned())).map(Bytes::from)
+    }
+
+    fn apply(&self, document: &[u8], arguments: &Arguments) -> Result<Vec<u8>, String> {
         if self.is_whole() {
             serde_json::from_slice::<IgnoredAny>(document).map_err(|_| "it is not JSON".to_owned())?;
             return Ok(document.to_vec());
@@ -124,25 +141,89 @@ impl Selector {
     }
 
     fn taken(&self, value: &RawValue, arguments: &Arguments) -> Result<Vec<u8>, String> {
-        if self.take == Take::All {
-            return Ok(value.get().as_bytes().to_vec());
+        if self.take == Take::All && (self.fields.is_empty() || !value.get().starts_with('[')) {
+            return match self.fields.is_empty() {
+                true => Ok(value.get().as_bytes().to_vec()),
+                false => Rows::new(&self.fields, &[value]).row(0),
+            };
         }
         let items: Vec<&RawValue> =
             serde_json::from_str(value.get()).map_err(|_| "what is to be taken of is no array")?;
-        Ok(match &self.take {
-            Take::All | Take::Last => items.last().ok_or("the array is empty")?.get().as_bytes().to_vec(),
-            Take::LastN(count) => {
-                let skipped = items.len().saturating_sub(count.value(arguments));
-                array(items.into_iter().skip(skipped))
-            }
+        let mut rows = Rows::new(&self.fields, &items);
+        match &self.take {
+            Take::All => rows.array(0..items.len()),
+            Take::Last => rows.row(items.len().checked_sub(1).ok_or("the array is empty")?),
+            Take::LastN(count) => rows.array(items.len().saturating_sub(count.value(arguments))..items.len()),
             Take::LastDays { field, count } => {
                 let days = items.iter().map(|item| day(item, field)).collect::<Result<Vec<Date>, String>>()?;
                 let latest = days.iter().max().copied();
                 let count = i64::try_from(count.value(arguments)).unwrap_or(i64::MAX);
-                let recent = |day: &Date| latest.is_some_and(|latest| between(*day, latest) < count);
-                array(items.into_iter().zip(&days).filter(|(_, day)| recent(day)).map(|(item, _)| item))
+                let is_recent = |day: &Date| latest.is_some_and(|latest| between(*day, latest) < count);
+                rows.array((0..items.len()).filter(|at| is_recent(&days[*at])))
             }
-        })
+        }
+    }
+}
+
+/// The items of an array on their way into the answer: as they are, or with computed fields.
+struct Rows<'a> {
+    fields: &'a [(String, Expression)],
+    items: &'a [&'a RawValue],
+    /// The item that was read last, so that each is read once where rows follow on each other.
+    before: Option<(usize, Fields<'a>)>,
+}
+
+impl<'a> Rows<'a> {
+    fn new(fields: &'a [(String, Expression)], items: &'a [&'a RawValue]) -> Rows<'a> {
+        Rows { fields, items, before: None }
+    }
+
+    fn array(&mut self, wanted: impl Iterator<Item = usize>) -> Result<Vec<u8>, String> {
+        let mut out = vec![b'['];
+        for at in wanted {
+            if out.len() > 1 {
+                out.push(b',');
+            }
+            out.extend_from_slice(&self.row(at)?);
+        }
+        out.push(b']');
+        Ok(out)
+    }
+
+    fn row(&mut self, at: usize) -> Result<Vec<u8>, String> {
+        if self.fields.is_empty() {
+            return Ok(self.items[at].get().as_bytes().to_vec());
+        }
+        let needs_previous = self.fields.iter().flat_map(|(_, field)| field.fields()).any(|field| field.is_previous);
+        let previous = match at.checked_sub(1).filter(|_| needs_previous) {
+            Some(before) => match self.before.take().filter(|(read, _)| *read == before) {
+                Some((_, fields)) => Some(fields),
+                None => Some(Fields::of(self.items[before])?),
+            },
+            None => None,
+        };
+        let current = Fields::of(self.items[at])?;
+        let mut is_known = false;
+        let mut out = vec![b'{'];
+        for (name, expression) in self.fields {
+            let text = |field: &Field| match (field.is_previous, &previous) {
+                (true, None) => Ok(None),
+                (true, Some(previous)) => previous.find(&field.path),
+                (false, _) => current.find(&field.path),
+            };
+            is_known |= expression.fields().any(|field| !field.is_previous && current.has(&field.path[0]));
+            if out.len() > 1 {
+                out.push(b',');
+            }
+            push_field(&mut out, name, expression.evaluate(text)?.as_bytes());
+        }
+        out.push(b'}');
+        let asks_for_any = self.fields.iter().flat_map(|(_, field)| field.fields()).any(|field| !field.is_previous);
+        self.before = Some((at, current));
+        match is_known || !asks_for_any {
+            true => Ok(out),
+            false => Err("an item has none of the fields that `fields` names".to_owned()),
+        }
     }
 }
 
@@ -154,18 +235,6 @@ fn day(item: &RawValue, field: &str) -> Result<Date, String> {
     let wrong = || format!("an item's `{field}` begins with no day");
     let text: String = serde_json::from_str(Fields::of(item)?.get(field)?.get()).map_err(|_| wrong())?;
     text.get(..10).and_then(|day| day.parse().ok()).ok_or_else(wrong)
-}
-
-fn array<'a>(items: impl Iterator<Item = &'a RawValue>) -> Vec<u8> {
-    let mut out = vec![b'['];
-    for item in items {
-        if out.len() > 1 {
-            out.push(b',');
-        }
-        out.extend_from_slice(item.get().as_bytes());
-    }
-    out.push(b']');
-    out
 }
 
 fn push_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
@@ -184,12 +253,32 @@ impl<'a> Fields<'a> {
     }
 
     fn get(&self, name: &str) -> Result<&'a RawValue, String> {
+        self.try_get(name)?.ok_or_else(|| format!("it has no field `{name}`"))
+    }
+
+    fn try_get(&self, name: &str) -> Result<Option<&'a RawValue>, String> {
         let mut found = self.0.iter().filter(|(known, _)| known == name);
         match (found.next(), found.next()) {
-            (Some((_, value)), None) => Ok(value),
-            (None, _) => Err(format!("it has no field `{name}`")),
-            (Some(_), Some(_)) => Err(format!("it has two fields `{name}`")),
+            (found, None) => Ok(found.map(|(_, value)| *value)),
+            (_, Some(_)) => Err(format!("it has two fields `{name}`")),
         }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(known, _)| known == name)
+    }
+
+    /// The text of a field, or of a field of the object that it is.
+    fn find(&self, path: &[String]) -> Result<Option<&'a str>, String> {
+        let Some((first, inner)) = path.split_first() else { return Ok(None) };
+        let mut found = self.try_get(first)?;
+        for name in inner {
+            found = match found.filter(|value| value.get().starts_with('{')) {
+                Some(value) => Fields::of(value)?.try_get(name)?,
+                None => None,
+            };
+        }
+        Ok(found.map(RawValue::get))
     }
 }
 
@@ -225,7 +314,7 @@ mod tests {
 
     fn selector(path: &[&str], take: Take, keep: &[&str]) -> Selector {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        Selector { path: owned(path), take, keep: owned(keep) }
+        Selector { path: owned(path), take, keep: owned(keep), fields: Vec::new() }
     }
 
     fn selected(selector: &Selector, document: &str, days: i64) -> Result<String, String> {
@@ -295,6 +384,74 @@ mod tests {
         ];
         for (selector, document) in cases {
             assert!(selected(selector, document, 1).is_err(), "{document}");
+        }
+    }
+
+    fn with_fields(path: &[&str], take: Take, keep: &[&str], fields: &[(&str, &str)]) -> Selector {
+        let fields = fields.iter().map(|(name, text)| ((*name).to_owned(), Expression::parse(text).unwrap())).collect();
+        Selector { fields, ..selector(path, take, keep) }
+    }
+
+    const PRICES: &str = r#"{"symbol": "AAPL", "metadata": {"currency": "USD"}, "data_points": [
+        {"date": "2025-01-29", "close": 100.00, "volume": 7},
+        {"date": "2025-01-30", "close": "99.50", "volume": 1.0e3},
+        {"date": "2025-02-02", "close": 104.475, "volume": null}]}"#;
+    const LATEST: [(&str, &str); 5] = [
+        ("date", "date"),
+        ("close", "close"),
+        ("volume", "volume"),
+        ("change", "close - previous.close"),
+        ("change_percent", "round((close - previous.close) / previous.close * 100, 2)"),
+    ];
+
+    #[test]
+    fn each_item_is_computed_with_the_one_before_it_in_the_document() {
+        let first = r#"{"date":"2025-01-29","close":100.00,"volume":7,"change":null,"change_percent":null}"#;
+        let second = r#"{"date":"2025-01-30","close":"99.50","volume":1.0e3,"change":-0.5,"change_percent":-0.5}"#;
+        let third = r#"{"date":"2025-02-02","close":104.475,"volume":null,"change":4.975,"change_percent":5}"#;
+        let by_day = Take::LastDays { field: "date".to_owned(), count: days() };
+        for (take, count, wanted) in [
+            (Take::Last, 0, third.to_owned()),
+            (Take::All, 0, format!("[{first},{second},{third}]")),
+            (Take::LastN(days()), 2, format!("[{second},{third}]")),
+            (Take::LastN(days()), 9, format!("[{first},{second},{third}]")),
+            (Take::LastN(days()), 0, "[]".to_owned()),
+            (by_day.clone(), 1, format!("[{third}]")),
+            (by_day, 4, format!("[{second},{third}]")),
+        ] {
+            let selector = with_fields(&["data_points"], take, &[], &LATEST);
+            assert_eq!(selected(&selector, PRICES, count).as_deref(), Ok(wanted.as_str()), "{:?}", selector.take);
+        }
+        let kept = with_fields(&["data_points"], Take::Last, &["symbol"], &[("close", "close")]);
+        let wanted = r#"{"symbol":"AAPL","data_points":{"close":104.475}}"#;
+        assert_eq!(selected(&kept, PRICES, 0).as_deref(), Ok(wanted));
+    }
+
+    #[test]
+    fn one_object_is_computed_too_and_has_none_before_it() {
+        let info = [("currency", "metadata.currency"), ("symbol", "symbol"), ("before", "previous.symbol")];
+        let wanted = r#"{"currency":"USD","symbol":"AAPL","before":null}"#;
+        assert_eq!(selected(&with_fields(&[], Take::All, &[], &info), PRICES, 0).as_deref(), Ok(wanted));
+        let inner = with_fields(&["metadata"], Take::All, &[], &[("c", "currency")]);
+        assert_eq!(selected(&inner, PRICES, 0).as_deref(), Ok(r#"{"c":"USD"}"#));
+    }
+
+    #[test]
+    fn a_field_that_an_item_lacks_is_null_but_an_item_that_lacks_all_is_none() {
+        let latest = with_fields(&["p"], Take::Last, &[], &LATEST);
+        let sparse = r#"{"date":null,"close":1,"volume":null,"change":null,"change_percent":null}"#;
+        assert_eq!(selected(&latest, r#"{"p":[{"c":2},{"close":1}]}"#, 0).as_deref(), Ok(sparse));
+        for document in [
+            r#"{"p":[{"close":1},{}]}"#,
+            r#"{"p":[{"close":1},{"Close":2}]}"#,
+            r#"{"p":[{"close":1},7]}"#,
+            r#"{"p":[[1],{"close":1}]}"#,
+            r#"{"p":[{"close":1},{"close":1,"close":2}]}"#,
+            r#"{"p":[{"close":1,"close":2},{"close":1}]}"#,
+            r#"{"p":7}"#,
+            r#"{"p":[]}"#,
+        ] {
+            assert!(selected(&latest, document, 0).is_err(), "{document}");
         }
     }
 
