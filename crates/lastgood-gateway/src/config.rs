@@ -226,6 +226,8 @@ impl LogFormat {
     }
 }
 
+pub(crate) use self::duration::format as format_duration;
+
 /// Reads a duration as the configuration does: `250ms`, `1m30s`, `1d`.
 ///
 /// # Errors

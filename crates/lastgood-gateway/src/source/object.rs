@@ -190,13 +190,32 @@ impl ObjectTemplate {
             let path = self.bucket.path(&self.key.to_string()).ok_or("the key is no path")?;
             self.bucket.confine(&path).await.map_err(|why| format!("{}: {}", self.bucket, why.message))?;
             let options = GetOptions { head: true, ..GetOptions::default() };
-            return self.bucket.store().get_opts(&path, options).await.map(drop).map_err(tell);
+            self.bucket.store().get_opts(&path, options).await.map_err(tell)?;
+            return self.probe_fields(&path).await;
         }
         let folder = self.bucket.folder(self.key.fixed_folder()).ok_or("the key is no path")?;
         match self.bucket.store().list(folder.as_ref()).next().await {
-            Some(Ok(_)) => Ok(()),
+            Some(Ok(object)) => self.probe_fields(&object.location).await,
             Some(Err(why)) => Err(tell(why)),
             None => Err(format!("{}: nothing lies under {}; is the key right?", self.bucket, self.key)),
+        }
+    }
+}
+
+impl ObjectTemplate {
+    /// Whether an object has the fields that are computed with, as far as a misspelt one can be told from one that is absent.
+    async fn probe_fields(&self, path: &object_store::path::Path) -> Result<(), String> {
+        let Want::Document(selector) = &self.want else { return Ok(()) };
+        if selector.fields.is_empty() {
+            return Ok(());
+        }
+        let Ok(got) = self.bucket.store().get_opts(path, GetOptions::default()).await else { return Ok(()) };
+        let Ok(document) = self.read(got).await else { return Ok(()) };
+        match selector.misspelt(&document) {
+            Some((name, meant)) => {
+                Err(format!("{path} has no field `{name}`, which `fields` names; did you mean `{meant}`?"))
+            }
+            None => Ok(()),
         }
     }
 }

@@ -8,6 +8,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::compute::{Expression, Field};
+use crate::config::suggest::nearest;
 use crate::source::{Argument, Arguments};
 
 /// From this size on a document is read away from the tasks that answer requests.
@@ -123,11 +124,7 @@ impl Selector {
             return Ok(document.to_vec());
         }
         let whole: &RawValue = serde_json::from_slice(document).map_err(|_| "it is not JSON".to_owned())?;
-        let mut value = whole;
-        for name in &self.path {
-            value = Fields::of(value)?.get(name)?;
-        }
-        let taken = self.taken(value, arguments)?;
+        let taken = self.taken(self.part(whole)?, arguments)?;
         let (Some(name), false) = (self.path.last(), self.keep.is_empty()) else { return Ok(taken) };
         let fields = Fields::of(whole)?;
         let mut out = vec![b'{'];
@@ -138,6 +135,23 @@ impl Selector {
         push_field(&mut out, name, &taken);
         out.push(b'}');
         Ok(out)
+    }
+
+    fn part<'a>(&self, whole: &'a RawValue) -> Result<&'a RawValue, String> {
+        self.path.iter().try_fold(whole, |value, name| Fields::of(value)?.get(name))
+    }
+
+    /// The first field that is computed with and that no item has, with the name of one that every reader would take it for.
+    pub(crate) fn misspelt(&self, document: &[u8]) -> Option<(String, String)> {
+        let value = self.part(serde_json::from_slice(document).ok()?).ok()?;
+        let items: Vec<&RawValue> = serde_json::from_str(value.get()).unwrap_or_else(|_| vec![value]);
+        let items: Vec<Fields<'_>> = items.into_iter().map(Fields::of).collect::<Result<_, _>>().ok()?;
+        let mut wanted = self.fields.iter().flat_map(|(_, expression)| expression.fields()).map(|field| &field.path[0]);
+        wanted.find_map(|name| {
+            let is_absent = !items.iter().any(|item| item.has(name));
+            let there = items.first()?.0.iter().map(|(known, _)| known.as_str());
+            nearest(name, there).filter(|_| is_absent).map(|meant| (name.clone(), meant.to_owned()))
+        })
     }
 
     fn taken(&self, value: &RawValue, arguments: &Arguments) -> Result<Vec<u8>, String> {
@@ -434,6 +448,17 @@ mod tests {
         assert_eq!(selected(&with_fields(&[], Take::All, &[], &info), PRICES, 0).as_deref(), Ok(wanted));
         let inner = with_fields(&["metadata"], Take::All, &[], &[("c", "currency")]);
         assert_eq!(selected(&inner, PRICES, 0).as_deref(), Ok(r#"{"c":"USD"}"#));
+    }
+
+    #[test]
+    fn a_misspelt_field_is_told_from_one_that_is_absent() {
+        let misspelt = |fields: &[(&str, &str)]| {
+            let found = with_fields(&["data_points"], Take::Last, &[], fields).misspelt(PRICES.as_bytes());
+            found.map(|(name, meant)| format!("{name} {meant}"))
+        };
+        assert_eq!(misspelt(&LATEST), None);
+        assert_eq!(misspelt(&[("close", "close"), ("x", "close - previous.clsoe")]).as_deref(), Some("clsoe close"));
+        assert_eq!(misspelt(&[("close", "close"), ("dividend", "dividend")]), None);
     }
 
     #[test]
