@@ -20,7 +20,7 @@ mod show;
 mod size;
 mod sources;
 mod store;
-mod suggest;
+pub(crate) mod suggest;
 mod table;
 mod upstream;
 mod value;
@@ -226,6 +226,8 @@ impl LogFormat {
         }
     }
 }
+
+pub(crate) use self::duration::format as format_duration;
 
 /// Reads a duration as the configuration does: `250ms`, `1m30s`, `1d`.
 ///

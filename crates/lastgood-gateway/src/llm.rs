@@ -212,7 +212,7 @@ fn absent(region: &Region, token: Option<&str>, busy: Option<Instant>) -> Respon
 pub(crate) async fn store(State(app): State<Arc<App>>, request: Request) -> Answered {
     values::admit(&app, request.headers())?;
     let kind = kind_of(request.uri())?;
-    let parameters = Parameters::read(request.uri().query(), &["fresh_for", "tags", "claim"])?;
+    let parameters = Parameters::read(request.uri().query(), &["fresh_for", "ttl", "tags", "claim"])?;
     let mut loaded = parameters.to_keep()?;
     // A claim that ran out is no reason to throw away what was computed; only what can be none is refused.
     claim_of(&parameters)?;
@@ -226,6 +226,7 @@ pub(crate) async fn store(State(app): State<Arc<App>>, request: Request) -> Answ
     let etag = values::etag(&HeaderValue::from_static(JSON), &bytes);
     loaded.value = lastgood::Value::new(bytes).with_meta(JSON);
     let fresh_for = loaded.fresh_for.unwrap_or(region.policy().fresh_for);
+    let fresh_for = loaded.ttl.map_or(fresh_for, |ttl| ttl.min(fresh_for));
     let brought = Brought { value: loaded.value.clone(), fresh_for };
     region.put(&key, loaded).await;
     app.claims.fulfil(&key, brought);

@@ -1,7 +1,9 @@
 //! Where the answers of declared routes come from: databases, buckets and HTTP APIs that the configuration names.
 
+pub(crate) mod compute;
 pub(crate) mod object;
 mod proxy;
+pub(crate) mod selector;
 pub(crate) mod sql;
 mod tls;
 

@@ -244,6 +244,19 @@ impl HttpSource {
         let validator = validator.filter(|tag| tag.len() <= LONGEST_ETAG).map(str::to_owned);
         Ok(Answer { body, content_type: "application/json".to_owned(), validator, fresh_for })
     }
+
+    /// The part of an answer that is declared. It goes without the whole answer's validator: what `expect` and
+    /// `fresh_for_field` look at is not kept, so that an answer of 304 could not be judged.
+    async fn selected(&self, answer: Answer, arguments: &Arguments) -> Result<Answer, Error> {
+        let select = &self.question.select;
+        if select.is_whole() {
+            return Ok(answer);
+        }
+        let body = select.select(answer.body, arguments).await.map_err(|why| {
+            Error::new(Reason::Malformed, format!("the answer of api {} is not as declared: {why}", self.api.name))
+        })?;
+        Ok(Answer { body, validator: None, ..answer })
+    }
 }
 
 impl HttpSource {
@@ -272,7 +285,8 @@ impl HttpSource {
             || headers.contains_key(header::CONTENT_LENGTH)
             || headers.contains_key(header::TRANSFER_ENCODING);
         let body = api.read(response).await?;
-        Ok(self.answer(&headers, body, is_whole).map(Loaded::Answer)?)
+        let answer = self.answer(&headers, body, is_whole)?;
+        Ok(Loaded::Answer(self.selected(answer, arguments).await?))
     }
 }
 

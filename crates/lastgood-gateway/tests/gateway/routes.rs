@@ -376,6 +376,29 @@ async fn what_did_not_change_is_not_sent_again() {
 }
 
 #[tokio::test]
+async fn the_answer_of_an_api_is_cut_to_its_last_row_with_what_is_computed_of_it() {
+    let api = Api::start().await;
+    let prices = r#"{"data": [{"day": "mon", "close": "99.50"}, {"day": "tue", "close": "104.475"}]}"#;
+    api.answers(Reply::text(prices).header("etag", "\"v1\""));
+    let text = file(&api).replace("fresh_for = \"1h\"", "fresh_for = \"0s\"\nstale_for = \"0s\"");
+    let select = r#"select = { path = "data", take = "last", fields = { day = "day", close = "close", change = "close - previous.close" } }"#;
+    let gateway = Running::of_file(&format!("{text}\n{select}\n")).await;
+    let url = gateway.url("/v1/stocks/AAPL/recent");
+    let latest = r#"{"day":"tue","close":"104.475","change":4.975}"#;
+    for _ in 0..2 {
+        let got = get(&url).await;
+        assert_eq!((got.cache(), got.text()), ("MISS", latest));
+        assert_eq!(api.last_header("if-none-match"), None, "a part could not be judged by an answer of 304");
+    }
+    for malformed in [r#"{"data": []}"#, r#"{"data": {}}"#, r#"{"data": [7]}"#, r#"{"data": [{}]}"#, r#"{"rows": []}"#]
+    {
+        api.answers(Reply::text(malformed));
+        let got = get(&url).await;
+        assert_eq!((got.cache(), got.text()), ("LAST-GOOD", latest), "{malformed}");
+    }
+}
+
+#[tokio::test]
 async fn a_source_says_itself_how_long_its_answer_is_fresh() {
     let api = Api::start().await;
     let gateway = Running::of_file(&format!(

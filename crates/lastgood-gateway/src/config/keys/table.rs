@@ -45,10 +45,10 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "store_token",
         kind: "secret",
-        env: &["UPSTASH_REDIS_REST_TOKEN"],
+        env: &["UPSTASH_REDIS_REST_TOKEN", "UPSTASH_REDIS_TOKEN"],
         flag: None,
         default: "",
-        doc: "REST token of a store at Upstash; KV_REST_API_TOKEN where KV_REST_API_URL names the store",
+        doc: "token of a store at Upstash over REST: that of the variable that names the store, such as KV_REST_API_TOKEN for KV_REST_API_URL",
         secret: true,
         field: field!(store_token, value::secret, show::secret),
     },
