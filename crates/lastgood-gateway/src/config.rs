@@ -58,6 +58,8 @@ pub struct Settings {
     pub store: StoreSetting,
     /// What gets into a store at Upstash.
     pub store_token: Option<SecretString>,
+    /// US dollars for 100,000 commands of the store; `None`: what Upstash takes, where the store is there.
+    pub store_price: Option<f64>,
     /// What all store work of one request may cost together.
     pub store_budget: Duration,
     /// Where the embedded store, the ban memory and the credentials live.
@@ -247,6 +249,11 @@ impl Settings {
         self.regions.get(name).cloned().unwrap_or_default()
     }
 
+    /// US dollars for 100,000 commands of the store, where they are billed.
+    pub(crate) fn price_of_commands(&self) -> Option<f64> {
+        self.store_price.or_else(|| self.store.is_at_upstash().then_some(store::UPSTASH_PRICE))
+    }
+
     /// Where the credentials are.
     #[must_use]
     pub fn credentials(&self) -> CredentialStore {
@@ -285,6 +292,7 @@ impl Settings {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             store: StoreSetting::Memory,
             store_token: None,
+            store_price: None,
             store_budget: Duration::ZERO,
             data_dir: PathBuf::new(),
             preset: Preset::Trading,

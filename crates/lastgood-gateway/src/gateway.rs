@@ -23,6 +23,7 @@ use crate::cluster::{self, Cluster};
 use crate::config::{BaseUrl, RegionOverride, Settings, StoreSetting};
 use crate::exchange::packed::Packed;
 use crate::fear_greed::source::FearGreed;
+use crate::figures::{self, Figures};
 use crate::kv::lanes::Lanes;
 use crate::llm::claims::Claims;
 use crate::own_keys::OwnKeys;
@@ -115,7 +116,9 @@ impl Gateway {
             true => Some(cache.region(cluster::REGION, cluster::policy()).map_err(refuse)?),
             false => None,
         };
-        let cluster = cluster.map(|region| Arc::new(Cluster::new(region, &node_id())));
+        let id = node_id();
+        let cluster = cluster.map(|region| Arc::new(Cluster::new(region, &id)));
+        let figures = Arc::new(Figures::new(&id, settings.price_of_commands()));
         let keys = OwnKeys::open(settings).await;
         let symbols = SymbolChain::new(settings, keys, &exchange, &regions, &clock).map_err(BuildError)?;
         let symbols = Arc::new(symbols);
@@ -132,6 +135,7 @@ impl Gateway {
             candles,
             packed: Packed::default(),
             cluster,
+            figures,
             streams: Arc::new(streams),
             cache,
             regions,
@@ -155,6 +159,7 @@ impl Gateway {
         if let Some(cluster) = &app.cluster {
             behind.spawn(cluster::keep(Arc::clone(cluster), app.cache.clone()));
         }
+        behind.spawn(figures::keep(Arc::clone(&app.figures), app.cache.clone()));
         for (venue, bases) in streamed {
             behind.spawn(streams::venue::keep(Arc::clone(&app.streams), venue, bases));
         }
@@ -176,6 +181,7 @@ impl Gateway {
         let routes = Routes::new(Arc::clone(&self.app));
         let served = server::serve(listener, routes, &self.app.limits, shutdown).await;
         self.app.upstreams.remember_stops().await;
+        self.app.figures.lifetime.finish(&self.app.cache).await;
         if let Err(why) = self.app.cache.close(CLOSE_WITHIN).await {
             tracing::warn!(%why, "the store was not closed in order; its last writes may be lost");
         }

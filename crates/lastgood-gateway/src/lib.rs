@@ -11,6 +11,7 @@ mod cluster;
 pub mod config;
 mod exchange;
 mod fear_greed;
+mod figures;
 mod gateway;
 mod health;
 mod kv;

@@ -13,13 +13,16 @@ use super::file::{self, ConfigFile, Target};
 use super::problem::{Origin, Problem, Problems, Wrong};
 use super::suggest::did_you_mean;
 use super::value::Raw;
-use super::{REGION_NAMES, Settings, StoreSetting, address, regions, store, warm};
+use super::{REGION_NAMES, Settings, StoreSetting, UpstashAddress, address, regions, store, warm};
 
 pub(super) const DATA_DIR_WITHOUT_HOME: &str = "lastgood-data";
 
 /// Variables that name a store at Upstash, each with the one that has its token.
 const STORE_TOKENS: [(&str, &str); 2] =
     [("UPSTASH_REDIS_URL", "UPSTASH_REDIS_TOKEN"), ("KV_REST_API_URL", "KV_REST_API_TOKEN")];
+
+/// The variables from which a REST address may be derived, the first that is set.
+const REDIS_URLS: [&str; 2] = ["REDIS_URL", "UPSTASH_REDIS_URL"];
 
 /// Below this an admin token can be guessed.
 const SHORTEST_TOKEN: usize = 16;
@@ -78,6 +81,7 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
     let mut layers = Layers::combine(sources, &naming);
     layers.data_dir(sources.env);
     layers.proxies(sources.env);
+    layers.rest_of_redis_url(sources.env);
     layers.store_token(sources.env);
     layers.check_exposure();
     layers.check_exchanges();
@@ -171,7 +175,12 @@ impl Layers {
 
     fn environment(&mut self, env: Lookup<'_>, names: &[String]) {
         let (assignments, mut problems) = environment::read(env, names);
+        // Where the file has the REST address derived from it, a Redis URL does not stand for the store.
+        let is_source = |origin: &Origin| matches!(origin, Origin::Env(name) if REDIS_URLS.contains(&name.as_str()));
         for one in assignments {
+            if one.name == "store" && is_source(&one.origin) && self.is_rest_of_redis_url() {
+                continue;
+            }
             self.apply(one.target, &one.name, one.origin, &one.raw);
         }
         self.problems.append(&mut problems);
@@ -199,6 +208,31 @@ impl Layers {
         if !chosen {
             self.settings.data_dir = default_data_dir(env);
             self.origins.remove("data_dir");
+        }
+    }
+
+    fn is_rest_of_redis_url(&self) -> bool {
+        matches!(&self.settings.store, StoreSetting::Upstash(address) if address.is_of_redis_url())
+    }
+
+    /// Where the store is the REST side of the database that a Redis URL names, the URL has address and token.
+    fn rest_of_redis_url(&mut self, env: Lookup<'_>) {
+        if !self.is_rest_of_redis_url() {
+            return;
+        }
+        let set = |name: &&'static str| env(name).filter(|url| !url.trim().is_empty()).map(|url| (*name, url));
+        let Some((name, url)) = REDIS_URLS.iter().find_map(set) else {
+            let origin = self.origins.get("store").cloned().unwrap_or(Origin::Default);
+            return self.refuse(origin, "store", store::without_redis_url());
+        };
+        let origin = Origin::Env(name.to_owned());
+        match UpstashAddress::derived(&url) {
+            Ok((address, token)) => {
+                self.settings.store = StoreSetting::Upstash(address);
+                self.settings.store_token = Some(token);
+                self.origins.insert("store_token".to_owned(), origin);
+            }
+            Err(wrong) => self.refuse(origin, "store", wrong),
         }
     }
 
@@ -486,6 +520,36 @@ pub(super) mod tests {
             assert_eq!(url(&[(name, "redis://h:1"), token]), "redis://h:1", "it is another database's, by {name}");
         }
         assert_eq!(url(&[("UPSTASH_REDIS_URL", "redis://h:1"), ("UPSTASH_REDIS_TOKEN", " ")]), "redis://h:1");
+    }
+
+    #[test]
+    fn rest_address_and_token_come_from_redis_url_alone() {
+        let redis_url = ("REDIS_URL", "rediss://default:of-redis@eu1-x.upstash.io:6379");
+        let store = |file: &str, env: &[(&str, &str)], flags: &[(&str, &str, &str)]| {
+            let resolved = resolve_from(file, env, flags).unwrap_or_else(|problems| panic!("{problems}"));
+            let token = resolved.settings.store_token.as_ref().map(|token| token.expose_secret().to_owned());
+            let shown = format!("{:?} {:?}", render_effective(&resolved), resolved.settings);
+            assert!(!shown.contains("of-redis"), "{shown}");
+            (resolved.settings.store.to_string(), token.unwrap_or_default())
+        };
+        let rest = ("https://eu1-x.upstash.io".to_owned(), "of-redis".to_owned());
+        let wish = ("LASTGOOD_STORE_URL", "upstash-rest:");
+        assert_eq!(store("", &[wish, redis_url], &[]), rest);
+        assert_eq!(store("", &[redis_url], &[("--store", "store", "upstash-rest:")]), rest);
+        assert_eq!(store("store = \"upstash-rest:\"", &[redis_url], &[]), rest);
+        assert_eq!(store("", &[wish, ("UPSTASH_REDIS_URL", redis_url.1)], &[]), rest);
+        let other = ("UPSTASH_REDIS_REST_TOKEN", "another-database-s");
+        assert_eq!(store("", &[wish, redis_url, other], &[]), rest, "address and token belong together");
+        assert_eq!(store("", &[redis_url], &[]).0, "rediss://***@eu1-x.upstash.io:6379", "over Redis' own protocol");
+        for (env, part) in [
+            (vec![wish], "is not set"),
+            (vec![wish, ("REDIS_URL", "redis://:of-redis@h")], "none of Upstash's"),
+            (vec![wish, ("REDIS_URL", "rediss://eu1-x.upstash.io")], "no password"),
+        ] {
+            let problems = resolve_from("", &env, &[]).expect_err("refused").to_string();
+            assert!(problems.contains(part) && problems.contains("help: write REDIS_URL as Upstash"), "{problems}");
+            assert!(!problems.contains("of-redis") && !problems.contains("there is no token"), "{problems}");
+        }
     }
 
     #[test]

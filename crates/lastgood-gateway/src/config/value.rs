@@ -103,7 +103,7 @@ impl Raw {
     }
 
     /// The text of a string or bare value.
-    fn as_word(&self, expected: &str) -> Result<&str, Wrong> {
+    pub(super) fn as_word(&self, expected: &str) -> Result<&str, Wrong> {
         match self {
             Self::Text(text) | Self::Variable { text, .. } | Self::Bare { text, .. } => Ok(text.trim()),
             Self::List(_) => Err(Wrong::new(format!("expected {expected}, found a list"))),

@@ -71,6 +71,10 @@ impl RoutePath {
         if TAKEN.contains(&first) {
             return Some(format!("/{first} belongs to the gateway or the exchange; write for example \"/v1/…\""));
         }
+        if first == "cache" && self.0.len() == 2 {
+            let is_taken = literal(1).is_none_or(|second| second == "stats");
+            return is_taken.then(|| "/cache/stats belongs to the gateway; choose another word".to_owned());
+        }
         if !matches!(first, "v1" | "api") {
             return None;
         }
@@ -174,7 +178,16 @@ mod tests {
 
     #[test]
     fn what_is_the_gateways_or_the_exchanges_cannot_be_declared() {
-        for good in ["/v1/stocks/{symbol}/recent", "/api/analytics/{id}", "/stocks", "/api/v", "/v2/kv/{key}"] {
+        for good in [
+            "/v1/stocks/{symbol}/recent",
+            "/api/analytics/{id}",
+            "/stocks",
+            "/api/v",
+            "/v2/kv/{key}",
+            "/cache",
+            "/cache/status",
+            "/cache/stats/{region}",
+        ] {
             assert_eq!(RoutePath::parse(good).map(|path| path.to_string()), Ok(good.to_owned()));
         }
         for wrong in [
@@ -199,6 +212,8 @@ mod tests {
             "/api",
             "/api/cache/x",
             "/api/openapi.json",
+            "/cache/stats",
+            "/cache/{x}",
             "/fapi/v1/x",
             "/sapi/x",
             "/futures/data/x",

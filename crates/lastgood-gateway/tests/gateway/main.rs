@@ -15,6 +15,7 @@ mod drop_in;
 mod examples;
 mod faults;
 mod fear_greed;
+mod figures;
 mod identity;
 mod kv;
 mod limits;

@@ -38,7 +38,7 @@ pub const KEYS: &[Key] = &[
         flag: Some("store"),
         default: "embedded:",
         doc: "the store: embedded:[FILE], memory:, redis://, rediss://, unix:SOCKET, redis+sentinel://, redis+cluster:// \
-              or https:// (Upstash REST); empty is embedded",
+              or https:// (Upstash REST), upstash-rest: (the REST side of the database in REDIS_URL); empty is embedded",
         secret: false,
         field: field!(store, store::parse, show::plain),
     },
@@ -51,6 +51,17 @@ pub const KEYS: &[Key] = &[
         doc: "token of a store at Upstash over REST: that of the variable that names the store, such as KV_REST_API_TOKEN for KV_REST_API_URL",
         secret: true,
         field: field!(store_token, value::secret, show::secret),
+    },
+    Key {
+        name: "store_price",
+        kind: "US dollars",
+        env: &["LASTGOOD_STORE_PRICE"],
+        flag: None,
+        default: "",
+        doc: "what 100,000 commands of the store cost, for the cost of a day in the statistics; \
+              empty is 0.2 at Upstash, and no cost elsewhere",
+        secret: false,
+        field: field!(store_price, store::price, show::option),
     },
     Key {
         name: "store_budget",
