@@ -18,6 +18,7 @@ use crate::memory::{Key, KeyRef, RegionId};
 use crate::metrics::{Counters, Stopwatch};
 use crate::outcome::{Outcome, Tier};
 use crate::policy::Policy;
+use crate::store::StoreError;
 use crate::tags;
 use crate::trust::Trust;
 use crate::write_behind::{Change, Fill};
@@ -227,6 +228,30 @@ impl Region {
         stored.into_iter().map(|entry| entry.map(|entry| self.answer(Arc::new(entry), outcome, at))).collect()
     }
 
+    /// The newest that memory, the writes that wait for the store, or the store hold for `name`, however old and without
+    /// being counted. Unlike [`Region::stored`], it tells that there is nothing from that nobody knows.
+    ///
+    /// # Errors
+    ///
+    /// When the store does not answer, and this process has nothing either.
+    pub async fn newest(&self, name: &str) -> Result<Option<Answer>, StoreError> {
+        let held = self.peek(name);
+        let waiting = self.cache.store.as_ref().and_then(|tier| tier.behind.waiting(&self.store_key(name)));
+        if let Some(waiting) = waiting {
+            let given = |entry| self.answer(entry, Outcome::Hit(Tier::Memory), self.cache.clock.now());
+            return Ok(held.or_else(|| waiting.map(given)));
+        }
+        match (self.ask_store(name).await, self.peek(name).or(held)) {
+            (Ok(Some(stored)), Some(held)) if self.is_at_least_as_good(&held.entry, &stored) => Ok(Some(held)),
+            (Ok(Some(stored)), _) => {
+                Ok(Some(self.answer(Arc::new(stored), Outcome::Hit(Tier::Store), self.cache.clock.now())))
+            }
+            (Ok(None), held) => Ok(held),
+            (Err(_), Some(held)) => Ok(Some(held)),
+            (Err(why), None) => Err(why),
+        }
+    }
+
     /// Stores an answer that the caller has, as if it had just been loaded. Loads under way do not overwrite it.
     ///
     /// With [`Persist::Every`] the store may go on holding an older one, which another process may read.
@@ -235,7 +260,10 @@ impl Region {
         let (persist, beside) = (loaded.persist, std::mem::take(&mut loaded.beside));
         let entry = Arc::new(self.entry(name, loaded, now, now));
         self.invalidate(name, || {
-            self.keep(name, entry, persist == Persist::Always);
+            match persist {
+                Persist::UntilStored => self.keep_until_stored(name, entry),
+                _ => self.keep(name, entry, persist == Persist::Always),
+            }
             self.keep_filled(&beside, now, now);
         });
     }
@@ -350,7 +378,7 @@ impl Region {
         let (started, since) = loaded.as_of.map_or((started, now), |as_of| (as_of.min(started), as_of.min(now)));
         let times = self.shared.policy.times(since, loaded.fresh_for, spread);
         let stored_at = match loaded.persist {
-            Persist::Always => now,
+            Persist::Always | Persist::UntilStored => now,
             Persist::Never => Timestamp::EPOCH,
             Persist::Every(pause) => {
                 let earlier = self.held(name).map(|held| held.stored_at);
@@ -371,8 +399,24 @@ impl Region {
         if entry.stored_at != entry.written_at && !replaces {
             return;
         }
+        self.write_behind(name, Change::Put(self.fill_of(entry, replaces)));
+    }
+
+    /// Puts an entry into memory and, behind, into the store, as often as it takes.
+    fn keep_until_stored(&self, name: &str, entry: Arc<Entry>) {
+        self.cache.memory.insert(Key::new(self.shared.id, name), Arc::clone(&entry));
+        self.write_behind(
+            name,
+            match tags::are_storable(&entry.tags) {
+                true => Change::Mark(self.fill_of(entry, true)),
+                false => Change::Remove { tell: true },
+            },
+        );
+    }
+
+    fn fill_of(&self, entry: Arc<Entry>, replaces: bool) -> Fill {
         let (schema, compress_over) = (self.shared.schema, self.shared.policy.compress_over);
-        self.write_behind(name, Change::Put(Fill { entry, schema, compress_over, replaces }));
+        Fill { entry, schema, compress_over, replaces }
     }
 
     fn write_behind(&self, name: &str, change: Change) {

@@ -19,7 +19,8 @@ const REMEMBERED: usize = 10_000;
 pub(crate) enum Change {
     /// Holds this entry.
     Put(Fill),
-    /// Holds this entry, which says what else is not to be believed: written again until it is there.
+    /// Holds this entry, written again until it is there: it says what else is not to be believed, or is what no source
+    /// can give again.
     Mark(Fill),
     /// Holds nothing.
     Remove {
@@ -62,7 +63,21 @@ pub(super) struct Queue {
 
 impl Queue {
     pub(super) fn take(&mut self) -> Option<(String, Change)> {
+        let mut postponed = Vec::new();
+        let taken = self.take_first(&mut postponed);
+        postponed.into_iter().rev().for_each(|key| self.order.push_front(key));
+        taken
+    }
+
+    fn take_first(&mut self, postponed: &mut Vec<String>) -> Option<(String, Change)> {
         while let Some(key) = self.order.pop_front() {
+            // A removal by prefix that is still to be done would take it away again.
+            if matches!(self.waiting.get(&key), Some(Change::Mark(_)))
+                && self.clearing.iter().any(|prefix| key.starts_with(prefix))
+            {
+                postponed.push(key);
+                continue;
+            }
             // One write a key at a time keeps them in order; the worker that has it queues the next.
             if self.active.contains_key(&key) {
                 continue;
@@ -81,6 +96,17 @@ impl Queue {
         self.waiting.get(key).is_some_and(Change::takes_away)
             || self.active.get(key).is_some_and(Option::is_some)
             || self.clearing.iter().any(|prefix| key.starts_with(prefix))
+    }
+
+    /// What is still to become of `key`, where it is more than a fill that may fail: an entry, or nothing.
+    pub(super) fn owed(&self, key: &str) -> Option<Option<Arc<Entry>>> {
+        let active = self.active.get(key).and_then(Option::as_ref);
+        let owed = self.waiting.get(key).filter(|change| change.takes_away()).or(active);
+        match owed {
+            Some(Change::Put(fill) | Change::Mark(fill)) => Some(Some(Arc::clone(&fill.entry))),
+            Some(Change::Remove { .. } | Change::RemovePrefix { .. }) => Some(None),
+            None => self.clearing.iter().any(|prefix| key.starts_with(prefix)).then_some(None),
+        }
     }
 
     /// Drops what waits under `prefix`, and has what is under way there taken back once it is done.
