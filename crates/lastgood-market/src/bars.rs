@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lastgood::store::StoreError;
-use lastgood::{Answer, Clock, Derived, Error, Freshness, Loaded, Outcome, Persist, Reason, Region, Timestamp, Value};
+use lastgood::{Answer, Clock, Derived, Error, Freshness, Loaded, Outcome, Reason, Region, Timestamp, Value};
 
 use crate::interval;
 use crate::lanes::Lanes;
@@ -326,7 +326,6 @@ impl ApplicationBars {
         Loaded {
             fresh_for,
             tags: vec![format!("symbol:{}", series.name)],
-            persist: Persist::UntilStored,
             derived: Derived::new(Some(Arc::new(list))),
             ..Loaded::from(value)
         }

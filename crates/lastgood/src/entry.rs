@@ -93,8 +93,6 @@ pub enum Persist {
     Every(Duration),
     /// Not: the store has it already.
     Never,
-    /// With each write, which is repeated until the store has it: for what no source can give again.
-    UntilStored,
 }
 
 /// What one load brought for several keys. They are written in one step, or not at all if an invalidation of the key

@@ -260,10 +260,7 @@ impl Region {
         let (persist, beside) = (loaded.persist, std::mem::take(&mut loaded.beside));
         let entry = Arc::new(self.entry(name, loaded, now, now));
         self.invalidate(name, || {
-            match persist {
-                Persist::UntilStored => self.keep_until_stored(name, entry),
-                _ => self.keep(name, entry, persist == Persist::Always),
-            }
+            self.keep(name, entry, persist == Persist::Always);
             self.keep_filled(&beside, now, now);
         });
     }
@@ -378,7 +375,7 @@ impl Region {
         let (started, since) = loaded.as_of.map_or((started, now), |as_of| (as_of.min(started), as_of.min(now)));
         let times = self.shared.policy.times(since, loaded.fresh_for, spread);
         let stored_at = match loaded.persist {
-            Persist::Always | Persist::UntilStored => now,
+            Persist::Always => now,
             Persist::Never => Timestamp::EPOCH,
             Persist::Every(pause) => {
                 let earlier = self.held(name).map(|held| held.stored_at);
@@ -399,24 +396,8 @@ impl Region {
         if entry.stored_at != entry.written_at && !replaces {
             return;
         }
-        self.write_behind(name, Change::Put(self.fill_of(entry, replaces)));
-    }
-
-    /// Puts an entry into memory and, behind, into the store, as often as it takes.
-    fn keep_until_stored(&self, name: &str, entry: Arc<Entry>) {
-        self.cache.memory.insert(Key::new(self.shared.id, name), Arc::clone(&entry));
-        self.write_behind(
-            name,
-            match tags::are_storable(&entry.tags) {
-                true => Change::Mark(self.fill_of(entry, true)),
-                false => Change::Remove { tell: true },
-            },
-        );
-    }
-
-    fn fill_of(&self, entry: Arc<Entry>, replaces: bool) -> Fill {
         let (schema, compress_over) = (self.shared.schema, self.shared.policy.compress_over);
-        Fill { entry, schema, compress_over, replaces }
+        self.write_behind(name, Change::Put(Fill { entry, schema, compress_over, replaces }));
     }
 
     fn write_behind(&self, name: &str, change: Change) {

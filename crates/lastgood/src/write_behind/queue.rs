@@ -22,8 +22,7 @@ const REMEMBERED: usize = 10_000;
 pub(crate) enum Change {
     /// Holds this entry.
     Put(Fill),
-    /// Holds this entry, written again until it is there: it says what else is not to be believed, or is what no source
-    /// can give again.
+    /// Holds this entry, which says what else is not to be believed: written again until it is there.
     Mark(Fill),
     /// Holds nothing.
     Remove {
@@ -95,10 +94,12 @@ impl Queue {
 
     fn take_first(&mut self, postponed: &mut Vec<String>) -> Option<(String, Change)> {
         while let Some(key) = self.order.pop_front() {
-            // A removal by prefix that is still to be done would take it away again.
-            if matches!(self.waiting.get(&key), Some(Change::Mark(_)))
-                && self.clearing.iter().any(|prefix| key.starts_with(prefix))
-            {
+            // A removal by prefix that is still to be done would take what was put after it away, too.
+            let is_put = match self.waiting.get(&key) {
+                Some(Change::Put(fill)) => fill.replaces,
+                change => matches!(change, Some(Change::Mark(_))),
+            };
+            if is_put && self.clearing.iter().any(|prefix| key.starts_with(prefix)) {
                 postponed.push(key);
                 continue;
             }
