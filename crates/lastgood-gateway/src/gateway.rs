@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use lastgood::store::{EmbeddedStore, Guard, RedisOptions, RedisStore, Store, StoreError, UpstashStore};
 use lastgood::{Cache, Clock, Policy};
+use lastgood_market::bars::ApplicationBars;
 use lastgood_market::candles::Candles;
 use lastgood_market::upstream::{Asker, BanMemory, Upstreams, remember_identities, share_bans, watch_health};
 use lastgood_market::{Plans, Preset, RegionName, Venue};
@@ -132,6 +133,7 @@ impl Gateway {
         };
         let (warmer, asked_to_warm) = Warmer::new(settings, means, shared);
         let app = App {
+            bars: ApplicationBars::new(regions.of(RegionName::Bars).clone(), clock.clone()),
             candles,
             packed: Packed::default(),
             cluster,

@@ -56,6 +56,10 @@ impl Place {
 fn no_region(app: &App, name: &str) -> Refused {
     let known: Vec<&str> = app.named.keys().map(String::as_str).collect();
     let known = known.join(", ");
+    if name == RegionName::Bars.as_str() {
+        let allowed = format!("{known}; bars are checked one by one: PUT /v1/bars/{{series}}/{{interval}}");
+        return Refused::parameter(StatusCode::FORBIDDEN, "region", name, allowed);
+    }
     if RegionName::ALL.into_iter().any(|market| market.as_str() == name) {
         let allowed = format!("{known}; {name} holds what its sources answered, which nobody may make up");
         return Refused::parameter(StatusCode::FORBIDDEN, "region", name, allowed);

@@ -6,6 +6,7 @@
 
 mod admin;
 mod app;
+mod bars;
 mod cache_api;
 mod cluster;
 pub mod config;

@@ -15,7 +15,7 @@ use tower::ServiceExt as _;
 
 use crate::app::App;
 use crate::cache_api::{self, caller::Peer};
-use crate::{exchange, fear_greed, health, kv, llm, metrics, middleware, openapi, problem, symbols};
+use crate::{bars, exchange, fear_greed, health, kv, llm, metrics, middleware, openapi, problem, symbols};
 
 /// Every path that the gateway answers: the exchange's, told by [`Venue::of`] and [`PassOnly::of`] alone, and its own. Clones share it all.
 #[derive(Clone)]
@@ -41,6 +41,8 @@ fn own_routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/fng/", get(fear_greed::facade)),
         ("/fng", get(fear_greed::facade)),
         ("/v1/kv/{region}/{key}", get(kv::get).put(kv::put).delete(kv::delete)),
+        ("/v1/bars/{series}/{interval}", get(bars::get).put(bars::put).delete(bars::delete)),
+        ("/v1/bars/{series}/{interval}/latest", get(bars::latest)),
         ("/v1/llm/{analysis_type}", post(llm::find).put(llm::store).delete(llm::give_up)),
     ];
     others.into_iter().chain(cache_api::routes()).collect()

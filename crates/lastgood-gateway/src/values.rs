@@ -294,6 +294,12 @@ pub(crate) async fn respond(kept: &Kept, asked: &HeaderMap) -> Response {
     serve(kept.answer.body(), &Form::of(&kept.answer), (kept.outcome, age, &label), asked).await
 }
 
+/// Part of a kept value, or 304 when the client has it.
+pub(crate) async fn respond_part(part: &Value, of: &Answer, asked: &HeaderMap) -> Response {
+    let label = Label::from(of);
+    serve(&part.body, &Form::of_value(part), (of.outcome(), of.age(), &label), asked).await
+}
+
 /// A value that another request has just brought.
 pub(crate) async fn respond_joined(value: &Value, fresh_for: Duration, asked: &HeaderMap) -> Response {
     let label = Label::new(Outcome::Joined, fresh_for);

@@ -244,6 +244,30 @@ impl Region {
         Ok(stored.map(|entry| self.answer(Arc::new(entry), outcome, at)))
     }
 
+    /// The newest that memory, the writes that wait for the store, or the store hold for `name`, however old and without
+    /// being counted. Unlike [`Region::stored`], it tells that there is nothing from that nobody knows.
+    ///
+    /// # Errors
+    ///
+    /// When the store does not answer, and this process has nothing either.
+    pub async fn newest(&self, name: &str) -> Result<Option<Answer>, StoreError> {
+        let held = self.peek(name);
+        let waiting = self.cache.store.as_ref().and_then(|tier| tier.behind.waiting(&self.store_key(name)));
+        if let Some(waiting) = waiting {
+            let given = |entry| self.answer(entry, Outcome::Hit(Tier::Memory), self.cache.clock.now());
+            return Ok(held.or_else(|| waiting.map(given)));
+        }
+        match (self.ask_store(name).await, self.peek(name).or(held)) {
+            (Ok(Some(stored)), Some(held)) if self.is_at_least_as_good(&held.entry, &stored) => Ok(Some(held)),
+            (Ok(Some(stored)), _) => {
+                Ok(Some(self.answer(Arc::new(stored), Outcome::Hit(Tier::Store), self.cache.clock.now())))
+            }
+            (Ok(None), held) => Ok(held),
+            (Err(_), Some(held)) => Ok(Some(held)),
+            (Err(why), None) => Err(why),
+        }
+    }
+
     /// Stores an answer that the caller has, as if it had just been loaded. Loads under way do not overwrite it.
     ///
     /// With [`Persist::Every`] the store may go on holding an older one, which another process may read.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::clock::{Clock, Timestamp};
-use crate::entry::encode;
+use crate::entry::{Entry, encode};
 use crate::policy::FOREVER_TTL;
 use crate::store::{BreakerState, GuardedStore, MAX_KEY_BYTES, Store, StoreError};
 use crate::voice::{Kind, Voice};
@@ -70,6 +70,12 @@ impl WriteBehind {
         }
         let queue = self.queue();
         (queue.waiting.is_empty() && queue.active.is_empty() && queue.clearing.is_empty()) || !queue.owes_removal(key)
+    }
+
+    /// What the store will hold under `key` once what waits is written: an entry, or nothing. `None` where nothing waits
+    /// that has to be written.
+    pub(crate) fn waiting(&self, key: &str) -> Option<Option<Arc<Entry>>> {
+        self.queue().owed(key)
     }
 
     /// Entries whose load began before this are not believed when the store gives them.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::header::{AGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use lastgood::{Answer, Depth, Explanation, Freshness, Loaded, Outcome, Region, Scope};
+use lastgood_market::RegionName;
 use serde_json::json;
 
 use super::answer::{Answered, Refused, json};
@@ -86,6 +87,9 @@ fn sealed(region: &Region) -> Option<String> {
     let name = region.name();
     if name == cluster::REGION {
         return Some(format!("The region {name} is the gateway's own."));
+    }
+    if name == RegionName::Bars.as_str() {
+        return Some("Bars are checked one by one; put them with PUT /v1/bars/{series}/{interval}.".to_owned());
     }
     is_market(name).then(|| {
         format!("The region {name} holds what exchanges answered, and nobody may make that up; put it into a region of your own.")

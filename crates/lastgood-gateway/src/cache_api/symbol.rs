@@ -19,13 +19,13 @@ pub(super) fn normalised(text: &str) -> Result<String, String> {
     // Copied from a key or an address, it may be percent-encoded.
     let decoded = percent_decode_str(text).decode_utf8().unwrap_or_default();
     let symbol = decoded.trim().to_uppercase();
-    match !symbol.is_empty() && symbol.len() <= LONGEST && symbol.split('.').all(is_word) {
+    match !symbol.is_empty() && symbol.len() <= LONGEST && symbol.split(['.', ':']).all(is_word) {
         true => Ok(symbol),
-        false => Err("a symbol is a name such as BTCUSDT or BRK.B".to_owned()),
+        false => Err("a symbol is a name such as BTCUSDT, BRK.B or my:BTC-PERP".to_owned()),
     }
 }
 
-/// A dot is part of symbols such as `BRK.B`, and yet separates `btcusdt.json`.
+/// A dot is part of symbols such as `BRK.B`, and yet separates `btcusdt.json`; so is a colon of `my:BTC-PERP`.
 fn is_word(part: &str) -> bool {
     !part.is_empty() && part.chars().all(is_of_symbol)
 }

@@ -21,7 +21,7 @@ const TAKEN: [&str; 14] = [
     "wapi",
 ];
 /// The gateway's own below `/v1`.
-const TAKEN_V1: [&str; 4] = ["symbols", "kv", "llm", "fear-greed"];
+const TAKEN_V1: [&str; 5] = ["symbols", "kv", "llm", "bars", "fear-greed"];
 const MOST_SEGMENTS: usize = 12;
 const LONGEST: usize = 200;
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "in tests a panic is the report")]
 
 mod answers;
+mod bars;
 mod belief;
 mod budget;
 mod cache_api;

@@ -9,5 +9,6 @@ mod candles;
 mod facade;
 mod ledger;
 mod lines;
+mod own_bars;
 mod truth;
 mod writes;
