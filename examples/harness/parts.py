@@ -9,6 +9,7 @@ Whatever ends the program, an exception, Ctrl-C or a signal, ends the parts; eve
 Python's standard library is enough for it.
 """
 
+import argparse
 import ctypes
 import functools
 import glob
@@ -32,21 +33,51 @@ STARTS_WITHIN = 30
 STOPS_WITHIN = 10
 LIBC = ctypes.CDLL(None)
 PORTS_HELD = []
+REDIS_STATES = ["up", "frozen", "stopped", "absent", "returning"]
 
 
 class Failed(Exception):
-    """What keeps an example from running, and the mend."""
+    """What keeps an example from running, and what to do about it."""
 
 
 @functools.cache
 def lastgood():
     """The program: LASTGOOD_BIN, else the release build, brought up to date."""
     if named := os.environ.get("LASTGOOD_BIN"):
-        return named
+        return _checked(named)
     if not shutil.which("cargo"):
         raise Failed("there is no cargo to build lastgood with; name a built one in LASTGOOD_BIN")
     subprocess.run(["cargo", "build", "--release", "--quiet", "--bin", "lastgood"], cwd=ROOT, check=True)
     return os.path.join(os.environ.get("CARGO_TARGET_DIR") or os.path.join(ROOT, "target"), "release", "lastgood")
+
+
+def _checked(named):
+    """The program of this path or name, if it is one."""
+    found = shutil.which(named)
+    if not found:
+        what = "is a folder" if os.path.isdir(named) else "cannot be run" if os.path.exists(named) else "does not exist"
+        raise Failed(f"LASTGOOD_BIN={named} {what}; name a built lastgood, or leave it out to have one built")
+    try:
+        said = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=STARTS_WITHIN).stdout
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Failed(f"LASTGOOD_BIN={named} does not run: {error}") from None
+    if not said.startswith("lastgood "):
+        raise Failed(f"LASTGOOD_BIN={named} is another program than lastgood")
+    return os.path.abspath(found)
+
+
+def arguments(about, *, redis=True):
+    """A parser with what every example's `run` takes."""
+    given = argparse.ArgumentParser(
+        description=about, formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="LASTGOOD_BIN names a built lastgood; without it, the release build is brought up to date.")
+    given.add_argument("--once", action="store_true", help="end after the tables; the exit code says whether all promises held")
+    if redis:
+        given.add_argument(
+            "--redis", choices=REDIS_STATES, default="up",
+            help="up (default); frozen: it takes connections and answers nothing; stopped: nobody listens; absent: none is "
+                 "configured; returning: stopped at the start, and there a moment later")
+    return given
 
 
 def free_port(tries=1000):
@@ -105,7 +136,7 @@ class Part:
     """A process with a URL. What it writes is in `log`."""
 
     def __init__(self, name, command, log, env=None, user=None, quits_by=signal.SIGTERM):
-        self.name, self.command, self.log, self.env, self.user = name, command, log, env, user
+        self.name, self.words, self.log, self.env, self.user = name, command, log, env, user
         self.quits_by, self.url, self.process = quits_by, None, None
 
     def start(self):
@@ -113,7 +144,7 @@ class Part:
         # Not in our group, where Ctrl-C would reach it before us.
         with open(self.log, "ab") as out:
             self.process = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=self.env, start_new_session=True,
+                self.words, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=self.env, start_new_session=True,
                 user=self.user, group=self.user, extra_groups=[] if self.user else None, preexec_fn=_die_with_parent,
             )
         return self
@@ -169,6 +200,66 @@ class Sim(Part):
         ask(f"{self.url}/_sim/faults", "DELETE")
 
 
+class Redis(Part):
+    """A redis-server. `url` is None where an example runs without one."""
+
+    is_frozen = False
+
+    @property
+    def is_there(self):
+        """Whether it answers."""
+        return self.process is not None and not self.is_frozen
+
+    def stop(self):
+        self.is_frozen = False
+        super().stop()
+
+    def come_back(self):
+        """Lets it answer again, whatever it was that kept it from it."""
+        if self.is_frozen:
+            self.thaw()
+        elif self.process is None:
+            self.start()
+        until("Redis answers", lambda: self.command("PING") == "PONG")
+
+    def freeze(self):
+        super().freeze()
+        self.is_frozen = True
+
+    def thaw(self):
+        super().thaw()
+        self.is_frozen = False
+
+    def command(self, *words):
+        """What redis-cli prints for a command, without the line's end."""
+        done = subprocess.run(
+            ["redis-cli", *self.cli, *words], capture_output=True, text=True, timeout=STARTS_WITHIN,
+            env={"PATH": os.environ["PATH"]})
+        return done.stdout.strip()
+
+    def info(self, field):
+        """A field of `INFO`, such as used_memory_human."""
+        return _first(rf"(?m)^{field}:(.*?)\r?$", self.command("INFO"))
+
+
+class NoRedis:
+    """In the place of a Redis where none is configured."""
+
+    url, is_there, is_frozen = None, False, False
+
+    def stop(self):
+        """Does nothing, as the others here."""
+
+    start = come_back = freeze = thaw = stop
+
+
+def _on_this_machine():
+    server = shutil.which("redis-server")
+    if not server:
+        raise Failed("redis-server is missing; install it (Debian: apt-get install redis-server)")
+    return server
+
+
 class Parts:
     """The parts of an example."""
 
@@ -176,6 +267,16 @@ class Parts:
         self.name, self.started = name, []
 
     def __enter__(self):
+        # What is missing is told before anything is started.
+        try:
+            lastgood()
+        except Failed as error:
+            print(f"{self.name}: {error}", file=sys.stderr)
+            raise SystemExit(1) from None
+        except subprocess.CalledProcessError as error:
+            print(f"{self.name}: lastgood could not be built: {error}", file=sys.stderr)
+            raise SystemExit(1) from None
+
         def end(number, _frame):
             raise SystemExit(128 + number)
         signal.signal(signal.SIGTERM, end)
@@ -194,7 +295,7 @@ class Parts:
         shutil.rmtree(self.folder, ignore_errors=True)
         if isinstance(error, Failed):
             print(f"{self.name}: {error}", file=sys.stderr)
-            raise SystemExit(1)
+            raise SystemExit(1) from None
         return isinstance(error, KeyboardInterrupt)
 
     def path(self, name):
@@ -233,22 +334,37 @@ class Parts:
 
     def redis(self, *more):
         """A redis-server without persistence; `more` is for its command line."""
-        server = shutil.which("redis-server")
-        if not server:
-            raise Failed("redis-server is missing; install it (Debian: apt-get install redis-server)")
-        folder = tempfile.mkdtemp(prefix="redis-", dir=self.folder)
+        server, folder = _on_this_machine(), tempfile.mkdtemp(prefix="redis-", dir=self.folder)
 
         def make(port):
             command = [server, "--port", str(port), "--bind", "127.0.0.1", "--dir", folder, "--save", "", *more]
-            return Part("redis", command, self._log("redis")), f"redis://127.0.0.1:{port}/0"
+            part = Redis("redis", command, self._log("redis"))
+            part.cli = ["-p", str(port)]
+            return part, f"redis://127.0.0.1:{port}/0"
         return self._start_on_a_port(make, lambda part, port: _redis_answers(port))
+
+    def redis_as(self, state, start=None):
+        """A Redis in one of `REDIS_STATES`, made by `start` (default: `redis`)."""
+        if state == "absent":
+            return NoRedis()
+        redis = (start or self.redis)()
+        if state == "frozen":
+            redis.freeze()
+        elif state in ("stopped", "returning"):
+            redis.stop()
+        return redis
+
+    @staticmethod
+    def gateway_env(redis):
+        """The environment by which a gateway finds a Redis."""
+        return {"REDIS_URL": redis.url} if redis.url else {}
 
     def upstash(self):
         """Redis as Upstash offers it: over TLS only, with a token that is the password of the user `default`. What trusts
         its certificate is SSL_CERT_FILE at `certificate`."""
-        server = shutil.which("redis-server")
-        if not server or not shutil.which("openssl"):
-            raise Failed("redis-server or openssl is missing; install it (Debian: apt-get install redis-server openssl)")
+        server = _on_this_machine()
+        if not shutil.which("openssl"):
+            raise Failed("openssl is missing; install it (Debian: apt-get install openssl)")
         folder, token = tempfile.mkdtemp(prefix="upstash-", dir=self.folder), secrets.token_urlsafe(24) + "=="
         certificate, key = os.path.join(folder, "certificate.pem"), os.path.join(folder, "key.pem")
         subprocess.run(
@@ -262,7 +378,10 @@ class Parts:
                 server, "--port", "0", "--tls-port", str(port), "--bind", "127.0.0.1", "--dir", folder, "--save", "",
                 "--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate,
                 "--tls-auth-clients", "no", "--requirepass", token]
-            return Part("redis", command, self._log("upstash")), f"rediss://default:{token}@localhost:{port}"
+            part = Redis("redis", command, self._log("upstash"))
+            part.cli = ["-p", str(port), "-h", "localhost", "--tls", "--cacert", certificate, "--user", "default", "--pass",
+                        token, "--no-auth-warning"]
+            return part, f"rediss://default:{token}@localhost:{port}"
         part = self._start_on_a_port(make, lambda part, port: _redis_answers(port, certificate, token))
         part.certificate, part.token = certificate, token
         return part

@@ -1,7 +1,8 @@
 //! Writes to the store, off every caller's path: bounded, newest wins per key, in order per key.
 //!
 //! A failed fill is dropped, because memory has it and the next refresh writes again. A failed removal is not: until
-//! it is done the store may hold what nobody may see, so it is retried, and reads of the key do not ask the store.
+//! it is done the store may hold what nobody may see, so it is retried, and reads of the key do not ask the store. Nor is
+//! a value that an application put: nothing else would ever write it again.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,13 +19,11 @@ use crate::voice::{Kind, Voice};
 
 mod queue;
 
-use self::queue::Queue;
+use self::queue::{End, MAX_WAITING_BYTES, Queue};
 pub(crate) use self::queue::{Change, Fill};
 
 /// Keys that may wait at once. Beyond it fills are dropped, and a removal makes all that the store holds suspect.
 const MAX_WAITING: usize = 100_000;
-/// Bytes of fills that may wait at once.
-const MAX_WAITING_BYTES: u64 = 64 << 20;
 const RETRY_EVERY: Duration = Duration::from_millis(500);
 const PAGE: usize = 500;
 /// Bodies up to this many bytes, unless a slow method compresses them, are encoded without leaving the thread.
@@ -281,7 +280,7 @@ impl Worker {
                 if is_mere_fill && outcome.is_ok() && self.behind.store.log().is_some() {
                     queue.remember_fill(&key, self.behind.clock.now());
                 }
-                queue.done(&key, outcome.is_ok())
+                queue.done(&key, End::from(&outcome))
             };
             if let Err(why) = outcome {
                 tracing::debug!(%key, %why, "write to the store failed");
@@ -319,7 +318,7 @@ impl Drop for Worker {
         let mut queue = self.behind.queue();
         queue.workers -= 1;
         if let Some(key) = self.writing.take()
-            && queue.done(&key, false)
+            && queue.done(&key, End::Failed)
         {
             queue.order.push_back(key);
         }

@@ -10,6 +10,7 @@ mod candles;
 mod clients;
 mod command;
 mod credentials;
+mod docs;
 mod drop_in;
 mod examples;
 mod faults;

@@ -7,8 +7,11 @@ use tokio::runtime::Handle;
 
 use crate::clock::Timestamp;
 use crate::entry::Entry;
+use crate::store::StoreError;
 use crate::voice::Kind;
 
+/// Bytes of fills that may wait at once.
+pub(super) const MAX_WAITING_BYTES: u64 = 64 << 20;
 /// Writes under way at once: enough to keep a multiplexed connection busy, few enough to leave it to the reads.
 const WORKERS: usize = 4;
 
@@ -39,8 +42,29 @@ pub(crate) struct Fill {
     pub(crate) entry: Arc<Entry>,
     pub(crate) schema: u32,
     pub(crate) compress_over: usize,
-    /// Whether what the store holds must not be seen again, so that a failed write becomes a removal.
+    /// Whether what the store holds must not be seen again, so that a failed write is repeated, and one that the store
+    /// refuses becomes a removal.
     pub(crate) replaces: bool,
+}
+
+/// How the work on a key ended.
+#[derive(Clone, Copy)]
+pub(super) enum End {
+    Done,
+    /// It may succeed later.
+    Failed,
+    /// The store is well and does not take this write: it is full, read-only, or the value is too large.
+    Refused,
+}
+
+impl From<&Result<(), StoreError>> for End {
+    fn from(outcome: &Result<(), StoreError>) -> Self {
+        match outcome {
+            Ok(()) => End::Done,
+            Err(StoreError::Refused(_)) => End::Refused,
+            Err(_) => End::Failed,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -109,9 +133,10 @@ impl Queue {
         }
     }
 
-    /// Drops the fill that waits for `key`; says whether one is under way instead, or was done after `since`.
+    /// Drops the fill that waits for `key`, or a put from before `since` that the store did not take; says whether one is under way instead, or was done after `since`.
     pub(super) fn drop_fill(&mut self, key: &str, since: Timestamp) -> bool {
-        if self.waiting.get(key).is_some_and(Change::is_mere_fill)
+        let is_older = |change: &Change| change.is_mere_fill() || change.was_put_before(since);
+        if self.waiting.get(key).is_some_and(is_older)
             && let Some(dropped) = self.waiting.remove(key)
         {
             self.bytes -= dropped.bytes();
@@ -129,8 +154,9 @@ impl Queue {
 
     /// Ends the work on `key`, and queues again what is still to be done about it. Says whether that is a failure's
     /// repetition.
-    pub(super) fn done(&mut self, key: &str, succeeded: bool) -> bool {
+    pub(super) fn done(&mut self, key: &str, end: End) -> bool {
         let if_it_fails = self.active.remove(key).flatten();
+        let succeeded = matches!(end, End::Done);
         if succeeded && matches!(if_it_fails, Some(Change::RemovePrefix { .. })) && !self.waiting.contains_key(key) {
             self.clearing.retain(|prefix| prefix.strip_suffix(':') != Some(key));
         }
@@ -140,6 +166,13 @@ impl Queue {
         }
         match if_it_fails {
             Some(again) if !succeeded => {
+                let has_room = self.bytes + again.bytes() <= MAX_WAITING_BYTES;
+                let again = match again {
+                    // What cannot be written, or not kept until it can be, must at least leave nothing older behind.
+                    Change::Put(_) if matches!(end, End::Refused) || !has_room => Change::Remove { tell: true },
+                    again => again,
+                };
+                self.bytes += again.bytes();
                 self.waiting.insert(key.to_owned(), again);
                 true
             }
@@ -171,7 +204,7 @@ impl Change {
 
     pub(super) fn if_it_fails(&self) -> Option<Change> {
         match self {
-            Change::Put(fill) => fill.replaces.then_some(Change::Remove { tell: true }),
+            Change::Put(fill) => fill.replaces.then(|| Change::Put(fill.clone())),
             Change::Mark(fill) => Some(Change::Mark(fill.clone())),
             Change::Remove { tell } => Some(Change::Remove { tell: *tell }),
             Change::RemovePrefix { tell } => Some(Change::RemovePrefix { tell: *tell }),
@@ -186,6 +219,11 @@ impl Change {
             Change::Remove { tell } => tell.then_some(Kind::Removed),
             Change::RemovePrefix { tell } => tell.then_some(Kind::Cleared),
         }
+    }
+
+    /// Whether it is an application's put from before `at`.
+    fn was_put_before(&self, at: Timestamp) -> bool {
+        matches!(self, Change::Put(fill) if fill.replaces && fill.entry.written_at < at)
     }
 
     pub(super) fn is_mere_fill(&self) -> bool {

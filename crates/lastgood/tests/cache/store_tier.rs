@@ -309,6 +309,44 @@ async fn a_put_that_the_store_misses_does_not_leave_the_value_before_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_put_that_the_store_misses_is_made_up_for_once_it_is_back() {
+    for fault in [Fault::Hang, Fault::Fail(unavailable()), Fault::FailAfter(unavailable())] {
+        let stored = Stored::new();
+        let prices = region(&stored.cache, a_minute());
+        prices.put("BTCUSDT", loaded("v1")).await;
+        stored.flush().await;
+        stored.faulty.set_writes(fault.clone());
+        prices.put("BTCUSDT", loaded("v2")).await;
+        prices.put("ETHUSDT", loaded("v2")).await;
+        tokio::time::sleep(8 * SECOND).await;
+        stored.faulty.heal();
+        tokio::time::sleep(5 * SECOND).await;
+        stored.flush().await;
+        let again = region(&stored.restarted(), a_minute());
+        let source = Source::failing(Reason::Unreachable);
+        assert_eq!(told(source.read(&again, "BTCUSDT").await), good("v2", "HIT"), "{fault:?}");
+        assert_eq!(told(source.read(&again, "ETHUSDT").await), good("v2", "HIT"), "{fault:?}");
+        assert_eq!(removals_left(&stored.cache), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_puts_that_the_store_missed_the_later_one_arrives() {
+    let stored = Stored::new();
+    let prices = region(&stored.cache, a_minute());
+    stored.faulty.set_writes(Fault::Fail(unavailable()));
+    for version in ["v1", "v2", "v3"] {
+        prices.put("BTCUSDT", loaded(version)).await;
+        tokio::time::sleep(2 * SECOND).await;
+    }
+    stored.faulty.heal();
+    tokio::time::sleep(5 * SECOND).await;
+    stored.flush().await;
+    let again = region(&stored.restarted(), a_minute());
+    assert_eq!(told(Source::failing(Reason::Unreachable).read(&again, "BTCUSDT").await), good("v3", "HIT"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn writes_of_one_key_arrive_in_order_and_those_overtaken_not_at_all() {
     let stored = Stored::new();
     let prices = region(&stored.cache, a_minute());
