@@ -12,6 +12,7 @@ mod configuration;
 mod databases;
 mod hostile;
 mod openapi;
+mod paths;
 mod warm;
 
 use self::api::{Api, Reply};
@@ -475,25 +476,6 @@ async fn what_an_earlier_configuration_loaded_is_asked_for_anew() {
     api.stop().await;
     let kept = get(gateway.url("/v1/stocks/AAPL/recent")).await;
     assert_eq!((kept.status, kept.cache()), (200, "LAST-GOOD"), "{}", kept.text());
-}
-
-#[tokio::test]
-async fn a_route_below_api_is_its_own_and_leaves_the_exchange_its_paths() {
-    let api = Api::start().await;
-    api.answers(Reply::json(json!({ "rows": [] })));
-    let gateway = Running::of_file(&format!(
-        "[apis.a]\nurl = \"{}\"\n[[routes]]\npath = \"/api/analytics/top\"\nregion = \"analytics\"\n\
-         [[routes.sources]]\napi = \"a\"\npath = \"/top\"\n",
-        api.url()
-    ))
-    .await;
-    assert_eq!(get(gateway.url("/api/analytics/top")).await.json(), json!({ "rows": [] }));
-    let unknown = get(gateway.url("/api/analytics/other")).await;
-    assert_eq!((unknown.status, unknown.header("content-type")), (404, "application/problem+json"));
-    assert_eq!(get(gateway.url("/api/v3/ping")).await.text(), "{}");
-    let exchange = get(gateway.url("/api/v3/depth?symbol=BTCUSDT")).await;
-    assert!(exchange.json()["code"].is_i64(), "{}", exchange.text());
-    assert_eq!(api.asked().len(), 1);
 }
 
 #[tokio::test]
