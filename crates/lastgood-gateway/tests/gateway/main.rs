@@ -34,3 +34,4 @@ mod symbols;
 mod tls;
 mod upstash;
 mod warm;
+mod word;

@@ -10,4 +10,5 @@ mod facade;
 mod ledger;
 mod lines;
 mod truth;
+mod word;
 mod writes;
