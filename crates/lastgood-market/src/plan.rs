@@ -18,7 +18,7 @@ mod pass;
 
 pub use self::memo::Plans;
 use self::pass::names_signature;
-pub use self::pass::reason_to_pass;
+pub use self::pass::{is_signed, reason_to_pass};
 
 /// What to do with a request.
 #[derive(Clone, Debug, PartialEq)]

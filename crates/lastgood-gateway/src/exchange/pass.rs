@@ -7,6 +7,7 @@ use http::{HeaderValue, Request};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use lastgood::BypassReason;
+use lastgood_market::plan::is_signed;
 use lastgood_market::upstream::{RequestBody, Unanswered, strip_hop_by_hop};
 use lastgood_market::{PassOnly, Venue};
 
@@ -14,14 +15,9 @@ use super::failure;
 use crate::app::{App, Counts};
 use crate::response::label::{CACHE_STATUS, X_CACHE};
 
-/// Sends a request on and its answer back. Nothing is retried, nothing is queued.
+/// Sends a request on and its answer back. Nothing is retried, nothing is queued. A pause or a ban of the exchange holds
+/// it back unless it is signed.
 pub(super) async fn forward(app: &App, venue: Venue, request: Request<Incoming>, reason: BypassReason) -> Response {
-    // What is known to be market data is no order: the exchange's pause or ban holds for it too.
-    let is_held_back = matches!(reason, BypassReason::Uncacheable | BypassReason::NeedsKey);
-    if let Some(error) = app.upstreams.venue(venue).held_back().filter(|_| is_held_back) {
-        Counts::add(&app.counts.passed, 1);
-        return failure::fail(app, venue, &error);
-    }
     passed(app, To::Market(venue), request, reason).await
 }
 
@@ -54,9 +50,12 @@ impl To {
     }
 
     async fn send(self, app: &App, request: Request<RequestBody>) -> Result<http::Response<Incoming>, Unanswered> {
+        let (method, uri) = (request.method().as_str(), request.uri());
+        let has_key = request.headers().get("x-mbx-apikey").is_some_and(|key| !key.is_empty());
+        let is_signed = is_signed(method, uri.path(), uri.query().unwrap_or_default(), has_key);
         match self {
-            To::Market(venue) => app.upstreams.forward(venue, request).await,
-            To::PassOnly(part) => app.upstreams.forward_only(part, request).await,
+            To::Market(venue) => app.upstreams.forward(venue, request, is_signed).await,
+            To::PassOnly(part) => app.upstreams.forward_only(part, request, is_signed).await,
         }
     }
 }
@@ -78,6 +77,8 @@ async fn passed(app: &App, to: To, request: Request<Incoming>, reason: BypassRea
         sent.unwrap_or_else(|_| Err(Unanswered::Unknown("no answer within limits.request_timeout".to_owned())));
     match answered {
         Ok(response) => label(response.map(Body::new), reason),
+        // Held back here: nothing failed.
+        Err(why @ Unanswered::HeldBack(_)) => failure::unanswered(app, to.venue(), &why),
         Err(why) => {
             Counts::add(&app.counts.pass_failures, 1);
             failure::unanswered(app, to.venue(), &why)

@@ -36,3 +36,4 @@ mod symbols;
 mod tls;
 mod upstash;
 mod warm;
+mod word;

@@ -3,6 +3,7 @@
 use lastgood::BypassReason;
 
 use super::Request;
+use crate::venue::ENDPOINTS;
 
 /// Public data that is given only to those who have an API key. Sending it is the client's business, and so what comes
 /// back: it is never shared.
@@ -65,6 +66,19 @@ pub fn reason_to_pass(request: &Request<'_>) -> BypassReason {
     }
 }
 
+/// Whether a request acts for an account, so that the exchange's pauses and bans do not hold it back: an order may be
+/// worth more than an address. It is signed in its query, or it changes something with an API key, as orders that are
+/// signed in their bodies and listen keys do. Everything else waits, whatever its method: requests for market data, for
+/// paths that nobody knows, and those that the exchange would refuse for want of a signature.
+pub fn is_signed(method: &str, path: &str, query: &str, has_key: bool) -> bool {
+    let changes = matches!(method, "POST" | "PUT" | "DELETE" | "PATCH");
+    names_signature(query) || (changes && has_key && !is_market_data(path))
+}
+
+fn is_market_data(path: &str) -> bool {
+    KEYED.contains(&path) || ENDPOINTS.iter().any(|endpoint| endpoint.path == path)
+}
+
 /// Whether any parameter is named `signature`, however it is written.
 pub(super) fn names_signature(query: &str) -> bool {
     query.split('&').any(|field| {
@@ -76,6 +90,25 @@ pub(super) fn names_signature(query: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_acts_for_an_account_is_signed() {
+        let signed = |method: &str, target: &str, has_key| {
+            let (path, query) = target.split_once('?').unwrap_or((target, ""));
+            is_signed(method, path, query, has_key)
+        };
+        for method in ["GET", "HEAD", "OPTIONS", "TRACE", "POST", "PUT", "DELETE", "PATCH", "get", "PURGE"] {
+            for has_key in [true, false] {
+                assert!(signed(method, "/api/v3/account?timestamp=1&signature=ab", has_key), "{method}");
+                assert!(!signed(method, "/api/v3/klines?symbol=X", has_key), "{method}");
+                assert!(!signed(method, "/fapi/v1/historicalTrades?symbol=X", has_key), "{method}");
+            }
+            assert!(!signed(method, "/api/v3/order", false), "{method}: without a key nobody can have signed it");
+        }
+        assert!(signed("POST", "/api/v3/order", true), "signed in its body");
+        assert!(signed("PUT", "/api/v3/userDataStream?listenKey=x", true));
+        assert!(!signed("GET", "/api/v3/somethingNew", true), "clients send their key with everything");
+    }
 
     #[test]
     fn a_request_is_passed_on_for_its_true_reason() {
