@@ -54,6 +54,8 @@ use secrecy::SecretString;
 pub struct Settings {
     /// Where to listen. Not loopback only with an admin token.
     pub listen: SocketAddr,
+    /// Names that lead to this gateway, apart from its address and loopback's names.
+    pub hosts: Vec<String>,
     /// The store behind the memory tier.
     pub store: StoreSetting,
     /// What gets into a store at Upstash.
@@ -290,6 +292,7 @@ impl Settings {
     fn blank() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            hosts: Vec::new(),
             store: StoreSetting::Memory,
             store_token: None,
             store_price: None,

@@ -28,6 +28,7 @@ use crate::figures::{self, Figures};
 use crate::kv::lanes::Lanes;
 use crate::llm::claims::Claims;
 use crate::own_keys::OwnKeys;
+use crate::own_site::OwnSite;
 use crate::regions::Regions;
 use crate::router::Routes;
 use crate::routes::{self, DeclaredRoutes};
@@ -151,7 +152,7 @@ impl Gateway {
             claims: Claims::default(),
             symbols,
             warmer: Arc::new(warmer),
-            admin: Admin::new(settings.admin.token.clone()),
+            admin: Admin::new(settings.admin.token.clone(), OwnSite::new(&settings.hosts)),
             turns: Turns::default(),
             clock,
             limits: settings.limits.clone(),

@@ -22,6 +22,7 @@ mod metrics;
 mod middleware;
 mod openapi;
 mod own_keys;
+mod own_site;
 mod problem;
 pub mod redact;
 mod regions;

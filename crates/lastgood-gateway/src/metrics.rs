@@ -129,7 +129,7 @@ fn load_latency(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::Resu
     let help = "Duration of good loads";
     let mut family = encoder.encode_descriptor("load_duration_seconds", help, None, MetricType::Histogram)?;
     for (region, stats) in stats.iter().filter(|(_, stats)| stats.loads > 0) {
-        let bounds = LATENCY_BOUNDS_MS.iter().map(|&bound| bound as f64 / 1_000.0).chain([f64::MAX]);
+        let bounds = LATENCY_BOUNDS_MS.iter().map(|&bound| bound as f64 / 1_000.0).chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds.zip(stats.load_buckets).collect();
         let count = stats.load_buckets.iter().sum();
         let labels = [("region", region.as_str())];
@@ -149,7 +149,7 @@ fn hit_latency(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::Resul
     for (region, stats) in stats {
         for (tier, timed) in [("memory", stats.memory_hits), ("store", stats.store_finds)] {
             if timed.times > 0 {
-                let (labels, buckets) = ([("region", region.as_str()), ("tier", tier)], [(f64::MAX, timed.times)]);
+                let (labels, buckets) = ([("region", region.as_str()), ("tier", tier)], [(f64::INFINITY, timed.times)]);
                 let sum = timed.time.as_secs_f64();
                 family.encode_family(&labels)?.encode_histogram::<[(&str, &str); 0]>(
                     sum,

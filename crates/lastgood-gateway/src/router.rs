@@ -15,7 +15,7 @@ use tower::ServiceExt as _;
 use crate::app::App;
 use crate::cache_api::{self, caller::Peer};
 use crate::exchange::ExchangeApi;
-use crate::{bars, exchange, fear_greed, health, kv, llm, metrics, middleware, openapi, problem, symbols};
+use crate::{bars, exchange, fear_greed, health, kv, llm, metrics, middleware, openapi, own_site, problem, symbols};
 
 /// Every path that the gateway answers: the exchange's, told by [`ExchangeApi::of`] alone, and its own. Clones share it all.
 #[derive(Clone)]
@@ -69,6 +69,11 @@ impl Routes {
                 Some(ExchangeApi::Market(venue)) => exchange::exchange(&app, venue, request).await,
                 Some(ExchangeApi::PassOnly(part)) => exchange::pass_only(&app, part, request).await,
                 None => {
+                    if own_site::is_inside(request.uri().path())
+                        && let Some(refusal) = app.admin.check_site(&mut request)
+                    {
+                        return refusal;
+                    }
                     request.extensions_mut().insert(Peer(peer));
                     own.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {})
                 }

@@ -9,7 +9,6 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::{
     AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY,
-    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body_util::LengthLimitError;
@@ -22,8 +21,8 @@ use crate::app::App;
 use crate::config::{format_duration, parse_duration};
 use crate::problem;
 use crate::response::label::{Accepts, CACHE_STATUS, Label, X_CACHE, cache_status};
-use crate::response::plain;
 use crate::response::prepared::{GZIP_FROM, Prepared};
+use crate::response::{NO_PAGE, plain};
 
 pub(crate) const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 /// So much of a refused value is shown.
@@ -329,8 +328,7 @@ async fn serve(body: &Bytes, form: &Form, said: (Outcome, Duration, &Label), ask
     headers.insert(X_CACHE, HeaderValue::from_static(outcome.as_x_cache()));
     headers.insert(CACHE_STATUS, cache_status(label));
     // Whoever put it may have put a page there: it must not act as one of this gateway's.
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
+    headers.insert(CONTENT_SECURITY_POLICY, NO_PAGE);
     response
 }
 

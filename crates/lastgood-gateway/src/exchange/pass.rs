@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::response::Response;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Request};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
@@ -13,6 +13,7 @@ use lastgood_market::{PassOnly, Venue};
 
 use super::failure;
 use crate::app::{App, Counts};
+use crate::response::NO_PAGE;
 use crate::response::label::{CACHE_STATUS, X_CACHE};
 
 /// Sends a request on and its answer back. Nothing is retried, nothing is queued. A pause or a ban of the exchange holds
@@ -67,6 +68,9 @@ async fn passed(app: &App, to: To, request: Request<Incoming>, reason: BypassRea
         return failure::too_large(app, to.venue());
     }
     let most = usize::try_from(app.limits.max_body_bytes).unwrap_or(usize::MAX);
+    let mut request = request;
+    // The exchange has no use for it, and whoever mistypes a path of the Cache API sends the admin token with it.
+    request.headers_mut().remove(AUTHORIZATION);
     // An empty body stays what it is, so that it can be sent again to another base.
     let request = match http_body::Body::is_end_stream(request.body()) {
         true => request.map(|_| RequestBody::new(Empty::new().map_err(|never| match never {}))),
@@ -93,6 +97,9 @@ fn label(mut response: Response, reason: BypassReason) -> Response {
     headers.insert(X_CACHE, HeaderValue::from_static("PASS"));
     let status = format!("lastgood; fwd=bypass; detail={}", reason.as_str());
     headers.insert(CACHE_STATUS, HeaderValue::try_from(status).unwrap_or(HeaderValue::from_static("lastgood")));
+    // Whatever an upstream sends, a firewall's page included, must not act as a page of this gateway.
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CONTENT_SECURITY_POLICY, NO_PAGE);
     // A market answer that passes because the cache is off is as public as ever.
     if reason != BypassReason::Disabled {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

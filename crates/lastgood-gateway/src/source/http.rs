@@ -14,7 +14,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Client, Url, redirect};
 use tokio::sync::Semaphore;
 
-use super::{Answer, Arguments, Held, Loaded, Source, proxy, tls};
+use super::{Answer, Argument, Arguments, Held, Loaded, Source, proxy, stays_one_segment, tls};
 use crate::config::routes::ApiQuestion;
 use crate::config::{ApiSetting, BaseUrl, Upstream};
 
@@ -195,7 +195,12 @@ impl HttpSource {
 
     fn url(&self, arguments: &Arguments) -> Option<Url> {
         let encode = |text: &str| utf8_percent_encode(text, ENCODED).to_string();
-        let mut url = self.below_base(&self.question.path.fill(arguments, encode))?;
+        let path = &self.question.path;
+        let given = path.places().filter_map(|name| arguments.get(name)).filter(|value| **value != Argument::Absent);
+        if !given.map(ToString::to_string).all(|value| stays_one_segment(&value)) {
+            return None;
+        }
+        let mut url = self.below_base(&path.fill(arguments, encode))?;
         let given = self.question.query.iter();
         let given = given.filter_map(|(name, value)| Some((name, value.fill(arguments)?)));
         let query: Vec<_> = given.map(|(name, value)| format!("{}={}", encode(name), encode(&value))).collect();

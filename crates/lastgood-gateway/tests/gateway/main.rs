@@ -25,6 +25,7 @@ mod monitoring;
 mod nodes;
 mod one_question;
 mod order_books;
+mod own_site;
 mod passing;
 mod privacy;
 mod redis;

@@ -55,7 +55,7 @@ pub fn reason_to_pass(request: &Request<'_>) -> BypassReason {
     if !request.is_get || names_signature(request.query) {
         return BypassReason::Private;
     }
-    if KEYED.contains(&request.path) {
+    if KEYED.contains(&request.path) || names_credential(request.query) {
         return BypassReason::NeedsKey;
     }
     let mut segments = request.path.split('/').skip(1);
@@ -81,9 +81,35 @@ fn is_market_data(path: &str) -> bool {
 
 /// Whether any parameter is named `signature`, however it is written.
 pub(super) fn names_signature(query: &str) -> bool {
-    query.split('&').any(|field| {
+    names(query).any(|name| name == "signature")
+}
+
+/// Whether any parameter is of those that carry an API key or another secret. No public question has one, and what has
+/// one must become no key of a cache, which is listed and logged.
+pub(super) fn names_credential(query: &str) -> bool {
+    const CREDENTIALS: [&str; 12] = [
+        "apikey",
+        "apisecret",
+        "secret",
+        "secretkey",
+        "key",
+        "token",
+        "accesstoken",
+        "listenkey",
+        "listentoken",
+        "password",
+        "passphrase",
+        "xmbxapikey",
+    ];
+    names(query).any(|name| CREDENTIALS.contains(&name.as_str()))
+}
+
+/// The names of the parameters as far as they are letters, in small ones: `api_key` and `API-Key` are `apikey`.
+fn names(query: &str) -> impl Iterator<Item = String> + '_ {
+    query.split('&').map(|field| {
         let name = field.split_once('=').map_or(field, |(name, _)| name);
-        percent_encoding::percent_decode_str(name).decode_utf8_lossy().trim().eq_ignore_ascii_case("signature")
+        let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
+        name.chars().filter(char::is_ascii_alphabetic).map(|c| c.to_ascii_lowercase()).collect()
     })
 }
 

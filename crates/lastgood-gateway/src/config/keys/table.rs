@@ -32,6 +32,17 @@ pub const KEYS: &[Key] = &[
         field: field!(listen, address::parse, show::plain),
     },
     Key {
+        name: "hosts",
+        kind: "list of host names",
+        env: &["LASTGOOD_HOSTS"],
+        flag: None,
+        default: "",
+        doc: "names by which this gateway is reached apart from its address and localhost; requests to the cache's inside \
+              that name another host are refused, unless they have the admin token",
+        secret: false,
+        field: field!(hosts, value::hosts, show::words),
+    },
+    Key {
         name: "store",
         kind: "store URL",
         env: &["LASTGOOD_STORE_URL", "REDIS_URL", "UPSTASH_REDIS_URL", "UPSTASH_REDIS_REST_URL", "KV_REST_API_URL"],
