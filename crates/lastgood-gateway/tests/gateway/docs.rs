@@ -1,0 +1,82 @@
+//! What the pages under `docs/` name exists.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use lastgood::Reason;
+use lastgood_gateway::config::{KEYS, REGION_KEYS};
+
+use crate::support::{Exchange, Running, get};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+fn page(name: &str) -> String {
+    std::fs::read_to_string(root().join("docs").join(name)).unwrap()
+}
+
+/// What stands between backticks.
+fn code(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+/// The words in `text` that begin like this, as far as they are made of `a-z`, `A-Z`, digits and `_`.
+fn words_beginning<'a>(text: &'a str, prefix: &str) -> BTreeSet<&'a str> {
+    let parts = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    parts.filter(|word| word.starts_with(prefix) && word.len() > prefix.len()).collect()
+}
+
+#[tokio::test]
+async fn the_metrics_that_the_page_on_troubles_names_are_exported() {
+    let exchange = Exchange::start().await;
+    let gateway = Running::start(&exchange.url(), &[("store", "embedded:")]).await;
+    get(gateway.url("/api/v3/ticker/price?symbol=BTCUSDT")).await;
+    let exported = get(gateway.url("/metrics")).await;
+    let page = page("troubleshooting.md");
+    let named = words_beginning(&page, "lastgood_");
+    assert!(named.len() > 5, "{named:?}");
+    for name in named {
+        assert!(exported.text().contains(&format!("# TYPE {name} ")), "{name}");
+    }
+}
+
+#[test]
+fn the_settings_variables_and_commands_that_the_page_on_troubles_names_are_there() {
+    let page = page("troubleshooting.md");
+    let known: BTreeSet<&str> = KEYS.iter().flat_map(|key| key.env.iter().copied()).collect();
+    for variable in words_beginning(&page, "LASTGOOD_") {
+        let is_of_region = variable.starts_with("LASTGOOD_REGIONS_");
+        assert!(is_of_region || known.contains(variable), "{variable}");
+    }
+    let region_keys: BTreeSet<&str> = REGION_KEYS.iter().map(|key| key.name).collect();
+    for key in ["stale_if_error", "stale_while_revalidate", "soft_timeout"] {
+        assert!(region_keys.contains(key) && page.contains(key), "{key}");
+    }
+    for key in ["memory.limit", "log.stats_every", "store_budget", "warm.markets", "preset"] {
+        assert!(KEYS.iter().any(|known| known.name == key) && page.contains(key), "{key}");
+    }
+    let verbs: BTreeSet<&str> =
+        page.split("lastgood ").skip(1).filter_map(|rest| rest.split([' ', '`', '\n']).next()).collect();
+    let verbs =
+        ["check", "stats", "explain", "keys", "config", "warm", "expire", "remove"].into_iter().inspect(|verb| {
+            assert!(verbs.contains(verb), "{verb} is not on the page");
+        });
+    for verb in verbs {
+        let done = Command::new(env!("CARGO_BIN_EXE_lastgood")).args([verb, "--help"]).output().unwrap();
+        assert!(done.status.success(), "{verb}");
+    }
+}
+
+#[test]
+fn the_reasons_that_the_page_on_troubles_explains_are_those_that_answers_give() {
+    let page = page("troubleshooting.md");
+    let table = page.split("| `detail=last-good:` |").nth(1).unwrap().split("\n\n").next().unwrap();
+    let first_column = table.lines().skip(2).filter_map(|row| row.split('|').nth(1));
+    let explained: Vec<&str> = first_column.flat_map(code).collect();
+    assert!(explained.len() >= 10, "{explained:?}");
+    for reason in explained {
+        assert!(Reason::ALL.iter().any(|known| known.as_str() == reason), "{reason}");
+    }
+}
