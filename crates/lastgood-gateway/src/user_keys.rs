@@ -32,8 +32,8 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_secs(30);
 const KEEP_FOR: Duration = Duration::from_secs(60);
 /// After a lookup that failed the user's next one waits for this long.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
-/// Of so many users, in two markets each, something is remembered.
-const MOST_USERS: usize = 10_000;
+/// So many keys are remembered: of 10,000 users, for two markets and two environments each.
+const MOST_KEYS: usize = 40_000;
 
 /// An API key as requests carry it. Prints nothing of it.
 #[derive(Clone)]
@@ -99,25 +99,25 @@ trait KeySource: Send + Sync {
 pub(crate) struct UserKeys {
     /// Asked in this order; the first that has a key counts.
     sources: Vec<Box<dyn KeySource>>,
-    found: Cache<(UserId, Venue), Found>,
+    found: Cache<Place, Found>,
     turns: Lanes,
 }
 
-/// What is remembered of a user.
+/// A user, and which of their keys.
+type Place = (UserId, Venue, Environment);
+
+/// What is remembered of it.
 #[derive(Clone)]
 struct Found {
-    keys: Keys,
+    key: Option<ApiKey>,
     looked_up_at: Instant,
     ask_again_at: Instant,
 }
 
 impl Found {
-    /// The keys, unless they were found too long ago.
-    fn keys(&self, user: &UserId, now: Instant) -> Keys {
-        match now.duration_since(self.looked_up_at) < KEEP_FOR {
-            true => self.keys.clone(),
-            false => Keys { user: Some(user.clone()), ..Keys::default() },
-        }
+    /// The key, unless it was found too long ago.
+    fn key(&self, now: Instant) -> Option<ApiKey> {
+        self.key.clone().filter(|_| now.duration_since(self.looked_up_at) < KEEP_FOR)
     }
 }
 
@@ -128,9 +128,8 @@ impl UserKeys {
         let master = settings.master_key.as_ref().and_then(|master| MasterKey::parse(master).ok()).map(Arc::new);
         let Some(master) = master else {
             if statement.is_some() {
-                tracing::error!(
-                    "[credentials.sql] is there and no master key: users have no keys; set LASTGOOD_MASTER_KEY"
-                );
+                let hint = "set LASTGOOD_MASTER_KEY";
+                tracing::error!(hint, "[credentials.sql] is there and no master key: no user has an API key");
             }
             return UserKeys::over(Vec::new());
         };
@@ -143,7 +142,7 @@ impl UserKeys {
     }
 
     fn over(sources: Vec<Box<dyn KeySource>>) -> UserKeys {
-        UserKeys { sources, found: Cache::new(2 * MOST_USERS), turns: Lanes::default() }
+        UserKeys { sources, found: Cache::new(MOST_KEYS), turns: Lanes::default() }
     }
 
     /// Whether any user may have a key, now or later.
@@ -153,48 +152,47 @@ impl UserKeys {
 
     /// The keys of a user for a market; none while they cannot be looked up and none are remembered.
     pub(crate) async fn of(&self, user: &UserId, venue: Venue) -> Keys {
-        let place = (user.clone(), venue);
-        if let Some(keys) = self.remembered(&place) {
-            return keys;
+        let (testnet, mainnet) = tokio::join!(
+            self.key((user.clone(), venue, Environment::Testnet)),
+            self.key((user.clone(), venue, Environment::Mainnet))
+        );
+        Keys { user: Some(user.clone()), testnet, mainnet }
+    }
+
+    async fn key(&self, place: Place) -> Option<ApiKey> {
+        if let Some(known) = self.remembered(&place) {
+            return known;
         }
         // One lookup for all requests of a user.
-        let _turn = self.turns.enter(venue.as_str(), user.as_str()).await;
-        if let Some(keys) = self.remembered(&place) {
-            return keys;
+        let (user, venue, environment) = &place;
+        let _turn = self.turns.enter(environment.as_str(), user.as_str()).await;
+        if let Some(known) = self.remembered(&place) {
+            return known;
         }
         let at = Instant::now();
-        let found = match self.look_up(user, venue).await {
-            Ok(keys) => Found { keys, looked_up_at: at, ask_again_at: at + ASK_AGAIN_AFTER },
+        let found = match self.find(&place).await {
+            Ok(key) => Found { key, looked_up_at: at, ask_again_at: at + ASK_AGAIN_AFTER },
             Err(why) => {
-                tracing::debug!(%user, market = %venue, %why, "the user's API keys cannot be looked up");
+                tracing::debug!(%user, market = %venue, %environment, %why, "the user's API key cannot be looked up");
                 let earlier = self.found.get(&place);
-                let (keys, looked_up_at) = earlier.map_or_else(
-                    || (Keys { user: Some(user.clone()), ..Keys::default() }, at),
-                    |earlier| (earlier.keys, earlier.looked_up_at),
-                );
-                Found { keys, looked_up_at, ask_again_at: Instant::now() + RETRY_AFTER }
+                let (key, looked_up_at) = earlier.map_or((None, at), |earlier| (earlier.key, earlier.looked_up_at));
+                Found { key, looked_up_at, ask_again_at: Instant::now() + RETRY_AFTER }
             }
         };
-        let keys = found.keys(user, Instant::now());
+        let key = found.key(Instant::now());
         self.found.insert(place, found);
-        keys
+        key
     }
 
-    fn remembered(&self, place: &(UserId, Venue)) -> Option<Keys> {
+    /// What is known of a key, if it need not be looked up.
+    fn remembered(&self, place: &Place) -> Option<Option<ApiKey>> {
         let now = Instant::now();
-        let found = self.found.get(place).filter(|found| now < found.ask_again_at)?;
-        Some(found.keys(&place.0, now))
+        self.found.get(place).filter(|found| now < found.ask_again_at).map(|found| found.key(now))
     }
 
-    async fn look_up(&self, user: &UserId, venue: Venue) -> Result<Keys, Error> {
-        let (testnet, mainnet) =
-            tokio::join!(self.find(user, venue, Environment::Testnet), self.find(user, venue, Environment::Mainnet));
-        Ok(Keys { user: Some(user.clone()), testnet: testnet?, mainnet: mainnet? })
-    }
-
-    async fn find(&self, user: &UserId, venue: Venue, environment: Environment) -> Result<Option<ApiKey>, Error> {
+    async fn find(&self, (user, venue, environment): &Place) -> Result<Option<ApiKey>, Error> {
         for source in &self.sources {
-            if let Some(key) = source.find(user, venue, environment).await? {
+            if let Some(key) = source.find(user, *venue, *environment).await? {
                 return Ok(Some(key));
             }
         }

@@ -40,7 +40,7 @@ impl SqlKeys {
 
     /// The row of a user; `None` where there is none.
     async fn row(&self, user: &UserId, venue: Venue, environment: Environment) -> Result<Option<Row>, Error> {
-        if self.down_until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| Instant::now() < until) {
+        if !self.may_ask() {
             return Err(Error::new(Reason::Unreachable, "the database did not answer a moment ago"));
         }
         let argument = |name: &str, value: &str| (name.to_owned(), Argument::Text(value.to_owned()));
@@ -61,6 +61,19 @@ impl SqlKeys {
             Ok(Loaded::Unchanged) => Ok(None),
             Err(why) if why.reason == Reason::NotFound => Ok(None),
             Err(why) => Err(why),
+        }
+    }
+
+    /// Whether the database may be asked: while it is down, one lookup in a while tries it.
+    fn may_ask(&self) -> bool {
+        let mut down_until = self.down_until.lock().unwrap_or_else(PoisonError::into_inner);
+        match *down_until {
+            Some(until) if Instant::now() < until => false,
+            Some(_) => {
+                *down_until = Some(Instant::now() + PAUSE);
+                true
+            }
+            None => true,
         }
     }
 

@@ -116,10 +116,18 @@ async fn a_source_that_is_down_for_less_than_a_minute_ends_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_the_first_source_has_is_used_while_the_second_is_down() {
+    let file = Table::with(&[("bob", "mainnet", "b")]);
+    let table = Table::default();
+    table.0.lock().unwrap().is_down = true;
+    assert_eq!(there(&over(&[&file, &table]), "bob").await, [false, true]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_remembered_of_users_has_a_limit() {
     let keys = over(&[&Table::default()]);
-    for number in 0..3 * MOST_USERS {
+    for number in 0..MOST_KEYS {
         there(&keys, &number.to_string()).await;
     }
-    assert!(keys.found.len() <= 2 * MOST_USERS, "{}", keys.found.len());
+    assert!(keys.found.len() <= MOST_KEYS, "{}", keys.found.len());
 }

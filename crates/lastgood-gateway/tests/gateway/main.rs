@@ -33,4 +33,5 @@ mod support;
 mod symbols;
 mod tls;
 mod upstash;
+mod users;
 mod warm;
