@@ -35,6 +35,10 @@ struct ErrorBody {
 /// The largest error answer that is remembered and relayed.
 const LARGEST_ERROR: usize = 4 << 10;
 
+/// Not authorized; invalid ID of a key; a key of a wrong form; a key that is invalid, or not for this address or action;
+/// locked keys.
+const KEY_REFUSALS: [i64; 5] = [-1002, -2008, -2014, -2015, -2017];
+
 impl Fetched {
     /// The answer as a value, with its content type remembered; or why it is no answer to `source`.
     ///
@@ -59,6 +63,19 @@ impl Fetched {
     fn error_body(&self) -> Option<ErrorBody> {
         // Good answers are large or are no object of these two fields; only a small body is worth the parse.
         (self.body.len() <= LARGEST_ERROR).then(|| serde_json::from_slice(&self.body).ok()).flatten()
+    }
+
+    /// Whether it refuses the API key that it was asked with, rather than the question or this address. A page of the
+    /// firewall's does not speak of the key.
+    pub fn refuses_key(&self) -> bool {
+        let refuses = |error: ErrorBody| KEY_REFUSALS.contains(&error.code);
+        let by_status = matches!(self.status, 401 | 403) && !self.is_page();
+        by_status || self.error_body().is_some_and(refuses)
+    }
+
+    /// Whether it is a page for people.
+    pub(crate) fn is_page(&self) -> bool {
+        self.content_type.to_ascii_lowercase().contains("html")
     }
 
     /// How long the answer asks to wait, `now` being the exchange's time: the longest that can be meant, of what its
@@ -234,6 +251,25 @@ mod tests {
         let body = r#"{"code":-1003,"msg":"Way too many requests; IP(1.2.3.4) banned until 1615183669840."}"#;
         let error = answer(418, body).into_error(now);
         assert_eq!((error.reason, error.retry_after), (Reason::Banned, Some(Duration::from_secs(5))));
+    }
+
+    #[test]
+    fn a_refusal_of_the_key_is_told_from_one_of_the_question_and_of_the_address() {
+        const KEY: &str = r#"{"code":-2015,"msg":"Invalid API-key, IP, or permissions for action."}"#;
+        for (status, body) in [(401, KEY), (400, KEY), (200, KEY), (401, ""), (403, "{}")] {
+            assert!(answer(status, body).refuses_key(), "{status} {body}");
+        }
+        assert!(answer(400, r#"{"code":-2014,"msg":"API-key format invalid."}"#).refuses_key());
+        for (status, body) in [
+            (400, r#"{"code":-1121,"msg":"Invalid symbol."}"#),
+            (418, r#"{"code":-1003,"msg":"banned"}"#),
+            (429, r#"{"code":-1003,"msg":"wait"}"#),
+            (500, ""),
+            (200, "[]"),
+        ] {
+            assert!(!answer(status, body).refuses_key(), "{status} {body}");
+        }
+        assert!(!Fetched { content_type: "text/html".to_owned(), ..answer(403, "<html>") }.refuses_key());
     }
 
     #[test]
