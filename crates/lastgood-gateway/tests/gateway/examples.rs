@@ -181,7 +181,10 @@ fn a_program_that_is_not_lastgood_is_one_clear_line() {
             let ended = run(example, &["--once"], &[("LASTGOOD_BIN", wrong)]);
             let (out, err) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
             assert_eq!((ended.status.code(), err.lines().count()), (Some(1), 1), "{example} {wrong}: {out}{err}");
-            assert!(err.starts_with(example) && err.contains(&format!("LASTGOOD_BIN={wrong}")), "{example} {wrong}: {err}");
+            assert!(
+                err.starts_with(example) && err.contains(&format!("LASTGOOD_BIN={wrong}")),
+                "{example} {wrong}: {err}"
+            );
         }
     }
 }
@@ -190,9 +193,13 @@ fn a_program_that_is_not_lastgood_is_one_clear_line() {
 fn named_tests(readme: &str) -> Vec<String> {
     let rows = readme.lines().filter(|line| line.starts_with('|'));
     let last_columns = rows.filter_map(|row| row.trim_end_matches('|').rsplit('|').next());
-    let code = last_columns.flat_map(|column| column.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>());
-    code.filter(|word| word.matches('_').count() >= 3 && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'))
-        .collect()
+    let code =
+        last_columns.flat_map(|column| column.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>());
+    code.filter(|word| {
+        word.matches('_').count() >= 3
+            && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+    })
+    .collect()
 }
 
 /// All the text of the tests there are.
@@ -219,7 +226,10 @@ fn every_test_that_the_tables_of_features_name_is_there() {
         let tests = named_tests(&readme);
         assert!(tests.len() >= 5, "{example}: a table of features names the tests that show them: {tests:?}");
         for test in tests {
-            assert!(sources.contains(&format!("fn {test}(")) || sources.contains(&format!("{test}: \"")), "{example}: {test}");
+            assert!(
+                sources.contains(&format!("fn {test}(")) || sources.contains(&format!("{test}: \"")),
+                "{example}: {test}"
+            );
         }
     }
 }
