@@ -16,6 +16,7 @@ use crate::cluster::Cluster;
 use crate::config::Limits;
 use crate::exchange::packed::Packed;
 use crate::fear_greed::source::FearGreed;
+use crate::figures::Figures;
 use crate::kv::lanes::Lanes;
 use crate::llm::claims::Claims;
 use crate::regions::Regions;
@@ -44,6 +45,8 @@ pub(crate) struct App {
     pub(crate) packed: Packed,
     /// The gateways that share the store, if it can be shared.
     pub(crate) cluster: Option<Arc<Cluster>>,
+    /// What the store says of itself, and the counters that outlive this process.
+    pub(crate) figures: Arc<Figures>,
     /// What is kept fresh by streams.
     pub(crate) streams: Arc<Streams>,
     /// The exchange's venues.

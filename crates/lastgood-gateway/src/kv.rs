@@ -82,7 +82,7 @@ pub(crate) async fn get(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMa
 pub(crate) async fn put(State(app): State<Arc<App>>, request: Request) -> Answered {
     values::admit(&app, request.headers())?;
     let place = Place::of(&app, request.uri())?;
-    let mut loaded = Parameters::read(request.uri().query(), &["fresh_for", "tags"])?.to_keep()?;
+    let mut loaded = Parameters::read(request.uri().query(), &["fresh_for", "ttl", "tags"])?.to_keep()?;
     let content_type = content_type(request.headers())?;
     let conditions = request.headers().clone();
     let body = values::body(&app, request).await?;

@@ -122,6 +122,11 @@ impl Answer {
         self.trust != Trust::Heard
     }
 
+    /// Whether another process has replaced it since: it is older than what the store holds, or held until that ended.
+    pub fn is_superseded(&self) -> bool {
+        self.entry.is_superseded()
+    }
+
     /// See [`Entry::derived`].
     pub fn derived<T: Clone + Send + Sync + 'static>(&self, make: impl FnOnce(&Value) -> T) -> T {
         self.entry.derived(make)
@@ -228,6 +233,17 @@ impl Region {
         stored.into_iter().map(|entry| entry.map(|entry| self.answer(Arc::new(entry), outcome, at))).collect()
     }
 
+    /// What the store holds for `name`, as [`Region::stored`] says it for many, where it says so in time.
+    ///
+    /// # Errors
+    ///
+    /// Why the store does not say.
+    pub async fn try_stored(&self, name: &str) -> Result<Option<Answer>, StoreError> {
+        let stored = self.try_read_store(name).await?;
+        let (at, outcome) = (self.cache.clock.now(), Outcome::Hit(Tier::Store));
+        Ok(stored.map(|entry| self.answer(Arc::new(entry), outcome, at)))
+    }
+
     /// The newest that memory, the writes that wait for the store, or the store hold for `name`, however old and without
     /// being counted. Unlike [`Region::stored`], it tells that there is nothing from that nobody knows.
     ///
@@ -272,8 +288,7 @@ impl Region {
         let now = self.cache.clock.now();
         self.invalidate(name, || match self.held(name) {
             Some(entry) => {
-                let kept_until = self.shared.policy.kept_until(entry.written_at);
-                self.keep(name, Arc::new(entry.expired_at(now, kept_until)), true);
+                self.keep(name, Arc::new(entry.expired_at(now, &self.shared.policy)), true);
                 true
             }
             None => {
@@ -373,7 +388,7 @@ impl Region {
     pub(crate) fn entry(&self, name: &str, loaded: Loaded, started: Timestamp, now: Timestamp) -> Entry {
         let spread = (self.cache.random.hash_one((name, now)) >> 11) as f64 / (1u64 << 53) as f64;
         let (started, since) = loaded.as_of.map_or((started, now), |as_of| (as_of.min(started), as_of.min(now)));
-        let times = self.shared.policy.times(since, loaded.fresh_for, spread);
+        let times = self.shared.policy.times(since, loaded.fresh_for, loaded.ttl, spread);
         let stored_at = match loaded.persist {
             Persist::Always => now,
             Persist::Never => Timestamp::EPOCH,

@@ -187,8 +187,8 @@ impl WriteBehind {
             Change::Remove { .. } => self.store.remove(&[key.to_owned()]).await.map(drop),
             Change::RemovePrefix { .. } => self.remove_prefix(&[key, ":"].concat()).await,
             Change::Put(fill) | Change::Mark(fill) => {
-                let now = self.clock.now();
-                let ttl = fill.entry.times.keep_until.since(now).min(FOREVER_TTL);
+                let (now, keep_until) = (self.clock.now(), fill.entry.times.keep_until);
+                let ttl = if keep_until == Timestamp::FOREVER { FOREVER_TTL } else { keep_until.since(now) };
                 let length = fill.entry.value.body.len();
                 let is_slow = length > fill.compress_over && !fill.entry.packs_quickly();
                 let large = length > ENCODED_IN_PLACE || is_slow;

@@ -20,7 +20,7 @@ use crate::cluster;
 use crate::config::parse_duration;
 use crate::response::label::{CACHE_STATUS, Label, X_CACHE, cache_status};
 use crate::response::plain;
-use crate::values::{etag, is_media_type, names};
+use crate::values::{LONGEST_LIFE, SHORTEST_LIFE, etag, is_media_type, names};
 
 const PREFIX: &str = "/api/cache/key/";
 /// The longest content type that is kept.
@@ -137,9 +137,13 @@ fn wanted(query: &str) -> Result<Loaded, Refused> {
     let mut loaded = Loaded::default();
     for (name, value) in parameters(query) {
         match name.as_str() {
-            "fresh_for" => {
-                let fresh_for = parse_duration(&value);
-                loaded.fresh_for = Some(fresh_for.map_err(|why| refuse(format!("The parameter fresh_for: {why}.")))?);
+            "fresh_for" | "ttl" => {
+                let span = parse_duration(&value).map_err(|why| refuse(format!("The parameter {name}: {why}.")))?;
+                if name == "ttl" && !(SHORTEST_LIFE..=LONGEST_LIFE).contains(&span) {
+                    return Err(refuse("The parameter ttl: give a duration from 1ms to 365d.".to_owned()));
+                }
+                let of = if name == "ttl" { &mut loaded.ttl } else { &mut loaded.fresh_for };
+                *of = Some(span);
             }
             "tags" => {
                 loaded.tags =
@@ -148,7 +152,7 @@ fn wanted(query: &str) -> Result<Loaded, Refused> {
             unknown => {
                 let shown: String = unknown.chars().take(64).collect();
                 let detail = format!(
-                    "Unknown parameter {shown:?}; known are fresh_for and tags. A question mark of the key's own is written %3F."
+                    "Unknown parameter {shown:?}; known are fresh_for, ttl and tags. A question mark of the key's own is written %3F."
                 );
                 return Err(refuse(detail));
             }

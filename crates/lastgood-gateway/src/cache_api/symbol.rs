@@ -47,7 +47,9 @@ pub(super) fn is_named(symbol: &str, region: &str, name: &str) -> bool {
 
 /// Whether a key holds answers about symbols that it does not name, so that any may be among them.
 pub(super) fn may_hold_any(region: &str, name: &str) -> bool {
-    if region == RegionName::Klines.as_str() || !is_market(region) {
+    // A series names its symbol; an analysis and the index of moods are of no symbol, but for the tags that somebody gave.
+    let others = [RegionName::Klines, RegionName::Llm, RegionName::FearGreed];
+    if others.iter().any(|other| other.as_str() == region) || !is_market(region) {
         return false;
     }
     let query = name.split_once('?').map_or("", |(_, query)| query);
@@ -109,6 +111,8 @@ mod tests {
             ("klines", "spot/api/v3/klines:ETHUSDT:1h:tail"),
             ("depth", "spot/api/v3/depth?limit=5&symbol=ETHUSDT"),
             ("kv", "anything"),
+            ("llm", "sentiment:0123456789abcdef"),
+            ("fear_greed", "limit=7"),
         ] {
             assert!(!may_hold_any(region, name), "{region}:{name}");
         }

@@ -11,4 +11,5 @@ mod ledger;
 mod lines;
 mod own_bars;
 mod truth;
+mod word;
 mod writes;
