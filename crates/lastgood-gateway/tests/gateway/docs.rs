@@ -57,10 +57,12 @@ fn the_settings_variables_and_commands_that_the_page_on_troubles_names_are_there
     for key in ["memory.limit", "log.stats_every", "store_budget", "warm.markets", "preset"] {
         assert!(KEYS.iter().any(|known| known.name == key) && page.contains(key), "{key}");
     }
-    let verbs: BTreeSet<&str> = page.split("lastgood ").skip(1).filter_map(|rest| rest.split([' ', '`', '\n']).next()).collect();
-    let verbs = ["check", "stats", "explain", "keys", "config", "warm", "expire", "remove"].into_iter().inspect(|verb| {
-        assert!(verbs.contains(verb), "{verb} is not on the page");
-    });
+    let verbs: BTreeSet<&str> =
+        page.split("lastgood ").skip(1).filter_map(|rest| rest.split([' ', '`', '\n']).next()).collect();
+    let verbs =
+        ["check", "stats", "explain", "keys", "config", "warm", "expire", "remove"].into_iter().inspect(|verb| {
+            assert!(verbs.contains(verb), "{verb} is not on the page");
+        });
     for verb in verbs {
         let done = Command::new(env!("CARGO_BIN_EXE_lastgood")).args([verb, "--help"]).output().unwrap();
         assert!(done.status.success(), "{verb}");
