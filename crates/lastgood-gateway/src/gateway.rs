@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use lastgood::store::{EmbeddedStore, Guard, RedisOptions, RedisStore, Store, StoreError, UpstashStore};
 use lastgood::{Cache, Clock, Policy};
+use lastgood_market::bars::ApplicationBars;
 use lastgood_market::candles::Candles;
 use lastgood_market::upstream::{Asker, BanMemory, Upstreams, remember_identities, share_bans, watch_health};
 use lastgood_market::{Plans, Preset, RegionName, Venue};
@@ -23,9 +24,11 @@ use crate::cluster::{self, Cluster};
 use crate::config::{BaseUrl, RegionOverride, Settings, StoreSetting};
 use crate::exchange::packed::Packed;
 use crate::fear_greed::source::FearGreed;
+use crate::figures::{self, Figures};
 use crate::kv::lanes::Lanes;
 use crate::llm::claims::Claims;
 use crate::own_keys::OwnKeys;
+use crate::own_site::OwnSite;
 use crate::regions::Regions;
 use crate::router::Routes;
 use crate::routes::{self, DeclaredRoutes};
@@ -115,7 +118,9 @@ impl Gateway {
             true => Some(cache.region(cluster::REGION, cluster::policy()).map_err(refuse)?),
             false => None,
         };
-        let cluster = cluster.map(|region| Arc::new(Cluster::new(region, &node_id())));
+        let id = node_id();
+        let cluster = cluster.map(|region| Arc::new(Cluster::new(region, &id)));
+        let figures = Arc::new(Figures::new(&id, settings.price_of_commands()));
         let keys = OwnKeys::open(settings).await;
         let symbols = SymbolChain::new(settings, keys, &exchange, &regions, &clock).map_err(BuildError)?;
         let symbols = Arc::new(symbols);
@@ -129,9 +134,11 @@ impl Gateway {
         };
         let (warmer, asked_to_warm) = Warmer::new(settings, means, shared);
         let app = App {
+            bars: ApplicationBars::new(regions.of(RegionName::Bars).clone(), clock.clone()),
             candles,
             packed: Packed::default(),
             cluster,
+            figures,
             streams: Arc::new(streams),
             cache,
             regions,
@@ -145,7 +152,7 @@ impl Gateway {
             claims: Claims::default(),
             symbols,
             warmer: Arc::new(warmer),
-            admin: Admin::new(settings.admin.token.clone()),
+            admin: Admin::new(settings.admin.token.clone(), OwnSite::new(&settings.hosts)),
             turns: Turns::default(),
             clock,
             limits: settings.limits.clone(),
@@ -155,6 +162,7 @@ impl Gateway {
         if let Some(cluster) = &app.cluster {
             behind.spawn(cluster::keep(Arc::clone(cluster), app.cache.clone()));
         }
+        behind.spawn(figures::keep(Arc::clone(&app.figures), app.cache.clone()));
         for (venue, bases) in streamed {
             behind.spawn(streams::venue::keep(Arc::clone(&app.streams), venue, bases));
         }
@@ -176,6 +184,7 @@ impl Gateway {
         let routes = Routes::new(Arc::clone(&self.app));
         let served = server::serve(listener, routes, &self.app.limits, shutdown).await;
         self.app.upstreams.remember_stops().await;
+        self.app.figures.lifetime.finish(&self.app.cache).await;
         if let Err(why) = self.app.cache.close(CLOSE_WITHIN).await {
             tracing::warn!(%why, "the store was not closed in order; its last writes may be lost");
         }
@@ -277,8 +286,8 @@ fn configured(policy: Policy, by: &RegionOverride) -> Policy {
     };
     Policy {
         fresh_for,
-        stale_for: by.stale_for.unwrap_or(stale_for),
-        keep_for: by.keep_for.unwrap_or(policy.keep_for),
+        stale_for: by.stale_while_revalidate.unwrap_or(stale_for),
+        keep_for: by.stale_if_error.unwrap_or(policy.keep_for),
         jitter: by.jitter.unwrap_or(policy.jitter),
         negative_for: by.negative_for.unwrap_or(policy.negative_for),
         soft_timeout: by.soft_timeout.unwrap_or(policy.soft_timeout),

@@ -15,7 +15,7 @@ use tower::ServiceExt as _;
 use crate::app::App;
 use crate::cache_api::{self, caller::Peer};
 use crate::exchange::ExchangeApi;
-use crate::{exchange, fear_greed, health, kv, llm, metrics, middleware, openapi, problem, symbols};
+use crate::{bars, exchange, fear_greed, health, kv, llm, metrics, middleware, openapi, own_site, problem, symbols};
 
 /// Every path that the gateway answers: the exchange's, told by [`ExchangeApi::of`] alone, and its own. Clones share it all.
 #[derive(Clone)]
@@ -37,6 +37,8 @@ fn own_routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/fng/", get(fear_greed::facade)),
         ("/fng", get(fear_greed::facade)),
         ("/v1/kv/{region}/{key}", get(kv::get).put(kv::put).delete(kv::delete)),
+        ("/v1/bars/{series}/{interval}", get(bars::get).put(bars::put).delete(bars::delete)),
+        ("/v1/bars/{series}/{interval}/latest", get(bars::latest)),
         ("/v1/llm/{analysis_type}", post(llm::find).put(llm::store).delete(llm::give_up)),
     ];
     others.into_iter().chain(cache_api::routes()).collect()
@@ -67,6 +69,11 @@ impl Routes {
                 Some(ExchangeApi::Market(venue)) => exchange::exchange(&app, venue, request).await,
                 Some(ExchangeApi::PassOnly(part)) => exchange::pass_only(&app, part, request).await,
                 None => {
+                    if own_site::is_inside(request.uri().path())
+                        && let Some(refusal) = app.admin.check_site(&mut request)
+                    {
+                        return refusal;
+                    }
                     request.extensions_mut().insert(Peer(peer));
                     own.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {})
                 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use lastgood::{Error, Reason, Timestamp, Value};
 use serde::Deserialize;
 
+use crate::budget::bounds;
 use crate::source::Source;
 use crate::venue::Recipe;
 
@@ -18,7 +19,7 @@ pub struct Fetched {
     pub status: u16,
     /// The `Content-Type`, empty if there was none.
     pub content_type: String,
-    /// `Retry-After`, if it was a number of seconds.
+    /// `Retry-After`, if it was a number of seconds or a date. Not bounded as yet.
     pub retry_after: Option<Duration>,
     /// The body, decompressed.
     pub body: Bytes,
@@ -33,8 +34,6 @@ struct ErrorBody {
 
 /// The largest error answer that is remembered and relayed.
 const LARGEST_ERROR: usize = 4 << 10;
-/// How long to wait after a 429 or 418 that names no time.
-const WAIT_BY_DEFAULT: Duration = Duration::from_secs(60);
 
 impl Fetched {
     /// The answer as a value, with its content type remembered; or why it is no answer to `source`.
@@ -62,19 +61,24 @@ impl Fetched {
         (self.body.len() <= LARGEST_ERROR).then(|| serde_json::from_slice(&self.body).ok()).flatten()
     }
 
-    /// Why an answer that is an error is one.
+    /// How long the answer asks to wait, `now` being the exchange's time: the longest that can be meant, of what its
+    /// header and its message name; as long as is usual if neither names any time to come.
+    pub(crate) fn wait(&self, reason: Reason, now: Timestamp) -> Duration {
+        let until = self.error_body().and_then(|error| banned_until(&error.msg));
+        let left = until.map(|until| until.since(now)).filter(|left| !left.is_zero());
+        bounds::named(reason, [left, self.retry_after]).unwrap_or(bounds::usual(reason))
+    }
+
+    /// Why an answer that is an error is one, with a time to wait within [`bounds`].
     pub fn into_error(self, now: Timestamp) -> Error {
         let error = self.error_body();
         let code = error.as_ref().map_or(0, |error| error.code);
-        let wait = || {
-            let until = error.as_ref().and_then(|error| banned_until(&error.msg));
-            until.map(|until| until.since(now)).or(self.retry_after).unwrap_or(WAIT_BY_DEFAULT)
-        };
+        let wait = |reason| bounds::within(reason, self.wait(reason, now), 1).0;
         let made = match (self.status, code) {
-            (418, _) => Error::new(Reason::Banned, "the exchange has banned this address").with_retry_after(wait()),
-            (429, _) | (_, -1003) => {
-                Error::new(Reason::RateLimited, "the exchange asks for a pause").with_retry_after(wait())
-            }
+            (418, _) => Error::new(Reason::Banned, "the exchange has banned this address")
+                .with_retry_after(wait(Reason::Banned)),
+            (429, _) | (_, -1003) => Error::new(Reason::RateLimited, "the exchange asks for a pause")
+                .with_retry_after(wait(Reason::RateLimited)),
             (403, _) => {
                 Error::new(Reason::Firewall, "the exchange's firewall refuses requests from this address (403)")
             }
@@ -85,7 +89,7 @@ impl Fetched {
             (status, _) => {
                 let made = Error::new(Reason::Upstream, format!("the exchange answered {status}"));
                 match self.retry_after {
-                    Some(wait) => made.with_retry_after(wait),
+                    Some(wait) => made.with_retry_after(wait.min(bounds::LONGEST_PAUSE)),
                     None => made,
                 }
             }
@@ -100,11 +104,18 @@ impl Fetched {
     }
 }
 
-/// The end of a ban, from either wording of its message.
+/// The end of a ban, from either wording of its message: in ms, as it is published, or in s or µs.
 pub fn banned_until(msg: &str) -> Option<Timestamp> {
-    let (_, rest) = msg.split_once("banned until ")?;
-    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
-    (digits.len() == 13).then(|| digits.parse().ok()).flatten().map(Timestamp::from_millis)
+    const WORDS: &str = "banned until ";
+    let at = msg.to_ascii_lowercase().find(WORDS)? + WORDS.len();
+    let digits = msg[at..].split(|c: char| !c.is_ascii_digit()).next()?;
+    let time: u64 = digits.parse().ok()?;
+    match digits.len() {
+        10 => Some(Timestamp::from_millis(time * 1_000)),
+        13 => Some(Timestamp::from_millis(time)),
+        16 => Some(Timestamp::from_millis(time / 1_000)),
+        _ => None,
+    }
 }
 
 /// What is wrong with a good-looking answer, as the end of a sentence.
@@ -215,7 +226,10 @@ mod tests {
         ] {
             assert_eq!(banned_until(msg), Some(Timestamp::from_millis(1_615_183_669_840)));
         }
-        assert_eq!(banned_until("banned until tomorrow"), None);
+        assert_eq!(banned_until("IP Banned until 1615183669"), Some(Timestamp::from_millis(1_615_183_669_000)));
+        for none in ["banned until tomorrow", "banned until 12345", "banned until 99999999999999999999999", "banned"] {
+            assert_eq!(banned_until(none), None, "{none}");
+        }
         let now = Timestamp::from_millis(1_615_183_669_840 - 5_000);
         let body = r#"{"code":-1003,"msg":"Way too many requests; IP(1.2.3.4) banned until 1615183669840."}"#;
         let error = answer(418, body).into_error(now);

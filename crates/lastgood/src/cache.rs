@@ -18,7 +18,7 @@ use crate::memory::{Key, Memory, RegionId};
 use crate::metrics::{Counters, RegionStats};
 use crate::policy::Policy;
 use crate::region::{Region, Shared as RegionShared};
-use crate::store::{BreakerState, GuardedStore, Store, StoreError, Usage};
+use crate::store::{self, Addition, BreakerState, GuardedStore, Store, StoreError, Usage};
 use crate::tags::Tags;
 use crate::trust::Hearing;
 use crate::voice::Voice;
@@ -236,6 +236,35 @@ impl Cache {
             Some(tier) => Some(tier.store.probe().await),
             None => None,
         }
+    }
+
+    /// Adds to the counters that the store keeps for all programs with this namespace, and answers with their sums;
+    /// `None` without a store. See [`Store::add`]: `writer` is this process, and `number` higher than that of its last
+    /// confirmed addition.
+    ///
+    /// # Errors
+    ///
+    /// When the store does not confirm the addition. Repeat it with the same number and counts.
+    pub async fn add_to_counters(
+        &self,
+        writer: &str,
+        number: u64,
+        counts: Vec<(&'static str, u64)>,
+    ) -> Option<Result<store::Counters, StoreError>> {
+        let tier = self.shared.store.as_ref()?;
+        let addition = Addition {
+            key: format!("{}:{{counters}}:v1", self.shared.namespace),
+            writer: writer.to_owned(),
+            number,
+            counts,
+            at: self.shared.clock.now(),
+        };
+        Some(tier.store.add(&addition).await)
+    }
+
+    /// How many commands this process has sent to the store, where that is counted; see [`Store::commands`].
+    pub fn store_commands(&self) -> Option<u64> {
+        self.shared.store.as_ref()?.store.commands()
     }
 
     /// Forgets everything in every region, in every tier; see [`Region::clear`].

@@ -25,7 +25,7 @@ const TAKEN: [&str; 14] = [
     "wapi",
 ];
 /// The gateway's own below `/v1`.
-const TAKEN_V1: [&str; 4] = ["symbols", "kv", "llm", "fear-greed"];
+const TAKEN_V1: [&str; 5] = ["symbols", "kv", "llm", "bars", "fear-greed"];
 const MOST_SEGMENTS: usize = 12;
 const LONGEST: usize = 200;
 
@@ -75,6 +75,10 @@ impl RoutePath {
         };
         if TAKEN.contains(&first) {
             return Some(format!("/{first} belongs to the gateway or the exchange; write for example \"/v1/…\""));
+        }
+        if first == "cache" && self.0.len() == 2 {
+            let is_taken = literal(1).is_none_or(|second| second == "stats");
+            return is_taken.then(|| "/cache/stats belongs to the gateway; choose another word".to_owned());
         }
         if !matches!(first, "v1" | "api") {
             return None;
@@ -182,6 +186,9 @@ mod tests {
             "/stocks",
             "/api/v",
             "/v2/kv/{key}",
+            "/cache",
+            "/cache/status",
+            "/cache/stats/{region}",
             "/api/stocks/",
             "/api/stocks/{ticker}/",
             "/a/",
@@ -217,6 +224,8 @@ mod tests {
             "/api",
             "/api/cache/x",
             "/api/openapi.json",
+            "/cache/stats",
+            "/cache/{x}",
             "/fapi/v1/x",
             "/sapi/x",
             "/futures/data/x",

@@ -106,3 +106,130 @@ fn number_after(text: &str, word: &str) -> f64 {
     let digits: String = rest.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
     digits.parse().unwrap_or_else(|why| panic!("{why} behind {word:?}: {text}"))
 }
+
+/// Each example with a `run`, and what makes that quick.
+const RUNS: [(&str, &[&str]); 5] = [
+    ("tradebot", &[]),
+    ("signals", &["--signals", "2000"]),
+    ("stock-api", &["--size", "small"]),
+    ("vibeapp", &["--size", "small"]),
+    ("iftb", &[]),
+];
+
+/// Every promise of the example's run is held with Redis in this state.
+async fn holds_its_promises(example: &str, redis: &str) {
+    let (_, quick) = RUNS.iter().find(|(name, _)| *name == example).expect("an example with a run");
+    let arguments = [*quick, &["--redis", redis]].concat();
+    let ended = run_once(example, &arguments).await;
+    let (out, err) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+    assert!(ended.status.success(), "{example} {redis}: {out}{err}");
+    let last = out.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    let held = number_after(last, &format!("{example}: ")) as u64;
+    assert!(held > 0 && last.ends_with(&format!("{held} of {held} promises held")), "{example} {redis}: {out}");
+    assert!(!out.contains("BROKEN"), "{out}");
+}
+
+macro_rules! promises {
+    ($($name:ident: $example:literal;)*) => {
+        $(
+            #[tokio::test]
+            async fn $name() {
+                // Up is what the example's own test of its run shows.
+                for redis in ["frozen", "stopped", "absent", "returning"] {
+                    holds_its_promises($example, redis).await;
+                }
+            }
+        )*
+    };
+}
+
+promises! {
+    the_run_command_shows_all_that_tradebot_promises_whatever_becomes_of_redis: "tradebot";
+    the_run_command_shows_all_that_signals_promises_whatever_becomes_of_redis: "signals";
+    the_run_command_shows_all_that_stock_api_promises_whatever_becomes_of_redis: "stock-api";
+    the_run_command_shows_all_that_vibeapp_promises_whatever_becomes_of_redis: "vibeapp";
+    the_run_command_shows_all_that_iftb_promises_whatever_becomes_of_redis: "iftb";
+}
+
+/// What a run prints and how it ends, with nothing of the developer's environment but `more`.
+fn run(example: &str, arguments: &[&str], more: &[(&str, &str)]) -> Output {
+    let mut command = std::process::Command::new(path(example, "run"));
+    command.args(arguments).env_clear().env("PATH", "/usr/bin:/bin").env("PYTHONDONTWRITEBYTECODE", "1");
+    command.envs(more.iter().copied()).stdin(Stdio::null()).output().expect("the example starts")
+}
+
+#[test]
+fn every_run_says_what_it_takes_where_nothing_is_built_or_installed() {
+    for (example, _) in RUNS {
+        let said = run(example, &["--help"], &[]);
+        let text = String::from_utf8_lossy(&said.stdout);
+        assert!(said.status.success(), "{example}: {}", String::from_utf8_lossy(&said.stderr));
+        for word in ["--once", "--redis", "returning", "LASTGOOD_BIN"] {
+            assert!(text.contains(word), "{example}: {word} is not in {text}");
+        }
+        let wrong = run(example, &["--what"], &[]);
+        assert_eq!(wrong.status.code(), Some(2), "{example}");
+    }
+}
+
+#[test]
+fn a_program_that_is_not_lastgood_is_one_clear_line() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let unrunnable = file.path().display().to_string();
+    for (example, _) in RUNS {
+        for wrong in ["/nowhere/lastgood", "/bin/true", "/tmp", unrunnable.as_str()] {
+            let ended = run(example, &["--once"], &[("LASTGOOD_BIN", wrong)]);
+            let (out, err) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+            assert_eq!((ended.status.code(), err.lines().count()), (Some(1), 1), "{example} {wrong}: {out}{err}");
+            assert!(
+                err.starts_with(example) && err.contains(&format!("LASTGOOD_BIN={wrong}")),
+                "{example} {wrong}: {err}"
+            );
+        }
+    }
+}
+
+/// The tests that a table of features names, in the column that is headed so.
+fn named_tests(readme: &str) -> Vec<String> {
+    let rows = readme.lines().filter(|line| line.starts_with('|'));
+    let last_columns = rows.filter_map(|row| row.trim_end_matches('|').rsplit('|').next());
+    let code =
+        last_columns.flat_map(|column| column.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>());
+    code.filter(|word| {
+        word.matches('_').count() >= 3
+            && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+    })
+    .collect()
+}
+
+/// All the text of the tests there are.
+fn test_sources(folder: &std::path::Path, into: &mut String) {
+    for entry in std::fs::read_dir(folder).expect("a folder of this repository").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            test_sources(&path, into);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            into.push_str(&std::fs::read_to_string(&path).unwrap_or_default());
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_tables_of_features_name_is_there() {
+    let mut sources = String::new();
+    let root = path("", "");
+    for folder in ["../crates/lastgood-gateway", "../crates/lastgood-market", "../crates/lastgood", "iftb"] {
+        test_sources(&root.join(folder), &mut sources);
+    }
+    for example in ["", "tradebot", "signals", "stock-api", "vibeapp", "iftb"] {
+        let readme = std::fs::read_to_string(path(example, "README.md")).expect("its README");
+        let tests = named_tests(&readme);
+        assert!(tests.len() >= 5, "{example}: a table of features names the tests that show them: {tests:?}");
+        for test in tests {
+            assert!(
+                sources.contains(&format!("fn {test}(")) || sources.contains(&format!("{test}: \"")),
+                "{example}: {test}"
+            );
+        }
+    }
+}

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "in tests a panic is the report")]
 
 mod answers;
+mod bars;
 mod belief;
 mod budget;
 mod cache_api;
@@ -16,6 +17,7 @@ mod drop_in;
 mod examples;
 mod faults;
 mod fear_greed;
+mod figures;
 mod identity;
 mod kv;
 mod limits;
@@ -24,6 +26,7 @@ mod monitoring;
 mod nodes;
 mod one_question;
 mod order_books;
+mod own_site;
 mod passing;
 mod privacy;
 mod redis;
@@ -35,3 +38,4 @@ mod symbols;
 mod tls;
 mod upstash;
 mod warm;
+mod word;

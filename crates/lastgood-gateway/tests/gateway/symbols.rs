@@ -53,10 +53,10 @@ impl Scene {
             ("binance.testnet_spot_url", url.as_str()),
             // Each read asks the chain anew.
             ("regions.symbols.fresh_for", "0s"),
-            ("regions.symbols.stale_for", "0s"),
+            ("regions.symbols.stale_while_revalidate", "0s"),
             ("regions.symbols.soft_timeout", "3s"),
             ("regions.exchange_info.fresh_for", "0s"),
-            ("regions.exchange_info.stale_for", "0s"),
+            ("regions.exchange_info.stale_while_revalidate", "0s"),
             ("regions.exchange_info.soft_timeout", "3s"),
         ];
         flags.extend(more);
@@ -170,9 +170,9 @@ async fn the_last_good_list_outlives_a_restart() {
         ("data_dir", directory.as_str()),
         ("store", "embedded:"),
         ("regions.symbols.fresh_for", "0s"),
-        ("regions.symbols.stale_for", "0s"),
+        ("regions.symbols.stale_while_revalidate", "0s"),
         ("regions.exchange_info.fresh_for", "0s"),
-        ("regions.exchange_info.stale_for", "0s"),
+        ("regions.exchange_info.stale_while_revalidate", "0s"),
     ];
     let gateway = Running::start(&exchange.url(), &flags).await;
     let first = get(gateway.url("/v1/symbols/spot")).await.json();
@@ -219,7 +219,7 @@ async fn where_no_list_is_kept_one_is_made_of_the_last_good_exchange_info() {
 #[tokio::test]
 async fn a_list_made_of_a_stale_exchange_info_does_not_last() {
     let exchange = Exchange::start().await;
-    let flags = [("regions.exchange_info.fresh_for", "0s"), ("regions.exchange_info.stale_for", "1h")];
+    let flags = [("regions.exchange_info.fresh_for", "0s"), ("regions.exchange_info.stale_while_revalidate", "1h")];
     let gateway = Running::start(&exchange.url(), &flags).await;
     get(gateway.url(INFO)).await;
     let list = get(gateway.url("/v1/symbols/spot")).await;

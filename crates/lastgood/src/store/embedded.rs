@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use self::overlay::Row;
 use self::shared::Shared;
-use super::{Cursor, Log, Page, Store, StoreError, Usage};
+use super::{Addition, Counters, Cursor, Log, Page, Store, StoreError, Usage, counters};
 use crate::clock::Clock;
 
 mod file;
@@ -50,6 +50,8 @@ pub enum Opened {
 /// the store does so too, but does not wait for it.
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
+    /// Held by an addition to counters, which reads before it writes.
+    adding: tokio::sync::Mutex<()>,
 }
 
 impl EmbeddedStore {
@@ -70,7 +72,7 @@ impl EmbeddedStore {
         }
         let shared = Shared::new(path.to_owned(), clock, max_bytes, database);
         writer::start(&shared)?;
-        Ok((EmbeddedStore { shared }, opened))
+        Ok((EmbeddedStore { shared, adding: tokio::sync::Mutex::default() }, opened))
     }
 
     async fn blocking<T: Send + 'static>(
@@ -143,16 +145,25 @@ impl Store for EmbeddedStore {
         self.blocking(Shared::usage).await
     }
 
-    /// Writes what is unsynced and releases the file.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Refused`] when the last writes did not reach the disk.
+    async fn add(&self, addition: &Addition) -> Result<Counters, StoreError> {
+        let _alone = self.adding.lock().await;
+        counters::add_alone(self, addition).await
+    }
+
+    fn commands(&self) -> Option<u64> {
+        None
+    }
+
     /// The file is one process's alone.
     fn log(&self) -> Option<&dyn Log> {
         None
     }
 
+    /// Writes what is unsynced and releases the file.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Refused`] when the last writes did not reach the disk.
     async fn close(&self) -> Result<(), StoreError> {
         self.shared.begin_close();
         _ = self.shared.closed.subscribe().wait_for(|closed| *closed).await;

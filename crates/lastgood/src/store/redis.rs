@@ -14,7 +14,7 @@ use self::options::Topology;
 use self::sentinel::Sentinels;
 use self::supervisor::Target;
 use super::stream::{self, Source};
-use super::{Cursor, Log, Page, Position, Store, StoreError, Tail, Usage, dialect};
+use super::{Addition, Counters, Cursor, Log, Page, Position, Store, StoreError, Tail, Usage, dialect};
 
 mod cluster;
 mod connect;
@@ -186,6 +186,26 @@ impl Store for RedisStore {
         match &self.servers {
             Servers::One(node) => server::probe(node).await.map_err(|fault| reply::read_error(&fault)),
             Servers::Many(cluster) => cluster.probe().await,
+        }
+    }
+
+    async fn add(&self, addition: &Addition) -> Result<Counters, StoreError> {
+        let mut command = Cmd::new();
+        for word in addition.command() {
+            command.arg(word);
+        }
+        let pairs: Vec<Bytes> = match &self.servers {
+            Servers::One(node) => node.ask(&command).await.map_err(|fault| reply::script_error(&fault))?,
+            Servers::Many(cluster) => cluster.run(&addition.key, command).await?,
+        };
+        Ok(Counters::of_pairs(&pairs))
+    }
+
+    /// Of one server; those of Sentinels and clusters are billed by the hour.
+    fn commands(&self) -> Option<u64> {
+        match (&self.servers, &self.reader) {
+            (Servers::One(node), Some(reader)) => Some(node.commands() + reader.commands()),
+            _ => None,
         }
     }
 

@@ -22,10 +22,10 @@ const POPULAR: [&str; 5] = ["BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT
 const ANEW: [(&str, &str); 7] = [
     ("warm.markets", ""),
     ("regions.symbols.fresh_for", "0s"),
-    ("regions.symbols.stale_for", "0s"),
+    ("regions.symbols.stale_while_revalidate", "0s"),
     ("regions.symbols.soft_timeout", "3s"),
     ("regions.exchange_info.fresh_for", "0s"),
-    ("regions.exchange_info.stale_for", "0s"),
+    ("regions.exchange_info.stale_while_revalidate", "0s"),
     ("regions.exchange_info.soft_timeout", "3s"),
 ];
 

@@ -1,5 +1,7 @@
 //! Stocks on SQL, each feature with Redis up, down and stopped.
 
+use std::time::Duration;
+
 use lastgood::testing::{PostgresServer, RedisServer};
 use serde_json::{Value, json};
 
@@ -98,6 +100,20 @@ async fn each_route_is_fresh_as_long_as_it_says() {
         let got = read_ok(&gateway, path).await;
         assert_eq!(got.cache(), "HIT");
         assert!((seconds * 85 / 100..=seconds).contains(&ttl(&got)), "{path}: {}", got.header("cache-status"));
+    }
+}
+
+#[tokio::test]
+async fn cache_ttl_default_and_cache_ttl_scores_say_how_long_answers_are_fresh() {
+    let scene = Scene::with(RedisIs::Up).await;
+    let seconds = [("CACHE_TTL_DEFAULT", "40"), ("CACHE_TTL_SCORES", "2000")];
+    let minutes = [("CACHE_TTL_DEFAULT", "2m"), ("CACHE_TTL_SCORES", "")];
+    for (variables, default, scores) in [(seconds, 40, 2000), (minutes, 120, 600)] {
+        let gateway = scene.gateway_with(&variables, &[("namespace", &format!("of-{default}"))]).await;
+        for (path, promised) in [(LIST, default), (DETAIL, default), (TOP, default), (BOARD, scores)] {
+            let got = read_ok(&gateway, path).await;
+            assert!((promised * 85 / 100..=promised).contains(&ttl(&got)), "{path}: {}", got.header("cache-status"));
+        }
     }
 }
 
@@ -437,6 +453,10 @@ async fn the_compose_files_settings_are_settings_of_the_gateway() {
     let settings = settings("vibeapp", &env, &[]);
     assert_eq!(settings.listen.to_string(), "0.0.0.0:8090");
     assert!(settings.enabled);
+    for region in ["stock_list", "scores_leaderboard"] {
+        let seconds = if region == "stock_list" { 300 } else { 600 };
+        assert_eq!(settings.regions[region].fresh_for, Some(Duration::from_secs(seconds)), "{region}");
+    }
     for (name, default) in [("CACHE_TTL_DEFAULT", "300"), ("CACHE_TTL_SCORES", "600"), ("REDIS_ENABLED", "true")] {
         assert!(env.contains(&(name, default)), "{name}");
         assert_eq!(service["environment"][name], format!("${{{name}:-{default}}}"));

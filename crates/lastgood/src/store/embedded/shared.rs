@@ -222,8 +222,15 @@ impl Shared {
 
     pub(super) fn usage(&self) -> Result<Usage, StoreError> {
         let (keys, bytes) = self.read(file::usage)?;
+        let file_bytes = std::fs::metadata(&self.path).ok().map(|file| file.len());
         let state = self.state();
-        Ok(Usage { keys: Some(keys + state.overlay.len() as u64), bytes: Some(bytes + state.overlay.bytes()) })
+        Ok(Usage {
+            keys: Some(keys + state.overlay.len() as u64),
+            bytes: Some(bytes + state.overlay.bytes()),
+            limit: Some(self.max_bytes),
+            file_bytes,
+            ..Usage::default()
+        })
     }
 }
 
