@@ -53,23 +53,14 @@ impl Venue {
     /// (`BTCUSD`), because both markets publish under one path.
     pub fn of(path: &str, query: &str) -> Option<Venue> {
         let (_, rest) = path.split_once('/').filter(|(before, _)| before.is_empty())?;
-        let (first, below) = rest.split_once('/')?;
-        match first {
-            // All that the exchange has under `/api` is under a version; the rest is where gateways have their own.
-            "api" if is_version(below.split('/').next().unwrap_or_default()) => Some(Venue::Spot),
-            "sapi" | "wapi" => Some(Venue::Spot),
+        match rest.split_once('/')?.0 {
+            "api" | "sapi" | "wapi" => Some(Venue::Spot),
             "fapi" => Some(Venue::Futures),
             "dapi" => Some(Venue::Coin),
             "futures" if rest.starts_with("futures/data/") => Some(futures_data_venue(query)),
             _ => None,
         }
     }
-}
-
-/// `v3` and the like.
-fn is_version(segment: &str) -> bool {
-    let digits = segment.strip_prefix('v').unwrap_or_default();
-    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn futures_data_venue(query: &str) -> Venue {

@@ -76,7 +76,7 @@ impl RoutePath {
         if TAKEN.contains(&first) {
             return Some(format!("/{first} belongs to the gateway or the exchange; write for example \"/v1/…\""));
         }
-        if first == "cache" && self.0.len() == 2 {
+        if first == "cache" && self.segments.len() == 2 {
             let is_taken = literal(1).is_none_or(|second| second == "stats");
             return is_taken.then(|| "/cache/stats belongs to the gateway; choose another word".to_owned());
         }
