@@ -7,10 +7,12 @@ use lastgood::{Error, Reason, Timestamp, Value};
 use serde::Deserialize;
 
 use crate::budget::bounds;
-use crate::source::Source;
-use crate::venue::Recipe;
+use crate::source::{Asked, Source};
+use crate::venue::{Endpoint, Recipe, Shape};
 
 mod content;
+
+pub(crate) use self::content::is_decimal;
 
 /// An HTTP answer of the exchange, read to its end.
 #[derive(Clone, Debug)]
@@ -135,14 +137,31 @@ pub fn banned_until(msg: &str) -> Option<Timestamp> {
     }
 }
 
+/// Whether `text` is an answer to `source` by its shape and content, whichever way it came; what is wrong otherwise, as
+/// the end of a sentence.
+///
+/// # Errors
+///
+/// When it is none.
+pub fn check_answer(text: &str, source: &Source) -> Result<(), String> {
+    content::check(text, source.shape, source.endpoint.content, &source.asked)
+}
+
+/// Whether `row` is a row of the answers of an endpoint.
+pub(crate) fn is_row(row: &[u8], endpoint: &Endpoint) -> bool {
+    let text = std::str::from_utf8(row).map(|row| format!("[{row}]"));
+    text.is_ok_and(|text| content::check(&text, Shape::Array, endpoint.content, &Asked::default()).is_ok())
+}
+
 /// What is wrong with a good-looking answer, as the end of a sentence.
 fn fault(fetched: &Fetched, source: &Source) -> Option<String> {
     if !fetched.content_type.to_ascii_lowercase().contains("json") {
         return Some(format!("is {:?}, not JSON", fetched.content_type));
     }
     let Ok(text) = std::str::from_utf8(&fetched.body) else { return Some("is no UTF-8".to_owned()) };
-    let checked = content::check(text, source.shape, source.endpoint.content, &source.asked);
-    checked.err().or_else(|| (!keeps_to_bounds(text, source)).then(|| "has candles that were not asked for".to_owned()))
+    check_answer(text, source)
+        .err()
+        .or_else(|| (!keeps_to_bounds(text, source)).then(|| "has candles that were not asked for".to_owned()))
 }
 
 /// Whether a list of candles, which ascend, lies within the times that were asked for.
