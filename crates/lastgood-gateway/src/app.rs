@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use lastgood::{Cache, Clock, Region, Timestamp};
+use lastgood_market::bars::ApplicationBars;
 use lastgood_market::candles::Candles;
 use lastgood_market::upstream::{Asker, Upstreams};
 use lastgood_market::{Budget, Plans, RegionName, Venue};
@@ -38,6 +39,8 @@ pub(crate) struct App {
     pub(crate) plans: Plans,
     /// The candles of every series.
     pub(crate) candles: Candles,
+    /// The bars that applications bring.
+    pub(crate) bars: ApplicationBars,
     /// Lists of candles, packed.
     pub(crate) packed: Packed,
     /// The gateways that share the store, if it can be shared.

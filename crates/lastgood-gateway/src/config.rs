@@ -8,6 +8,7 @@ mod address;
 mod declared;
 mod duration;
 mod effective;
+mod environment;
 mod file;
 mod keys;
 mod layers;
@@ -19,9 +20,10 @@ mod show;
 mod size;
 mod sources;
 mod store;
-mod suggest;
+pub(crate) mod suggest;
 mod table;
 mod upstream;
+mod user_keys;
 mod value;
 mod warm;
 
@@ -37,6 +39,7 @@ pub use regions::{REGION_KEYS, REGION_NAMES, RegionKey, RegionOverride};
 pub(crate) use sources::{ApiSetting, BucketSetting, DatabaseSetting};
 pub use store::{RedisAddress, RedisEndpoint, StoreSetting, UpstashAddress};
 pub(crate) use suggest::nearest;
+pub(crate) use user_keys::UserKeysSetting;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -53,6 +56,8 @@ use secrecy::SecretString;
 pub struct Settings {
     /// Where to listen. Not loopback only with an admin token.
     pub listen: SocketAddr,
+    /// Names that lead to this gateway, apart from its address and loopback's names.
+    pub hosts: Vec<String>,
     /// The store behind the memory tier.
     pub store: StoreSetting,
     /// What gets into a store at Upstash.
@@ -228,6 +233,8 @@ impl LogFormat {
     }
 }
 
+pub(crate) use self::duration::format as format_duration;
+
 /// Reads a duration as the configuration does: `250ms`, `1m30s`, `1d`.
 ///
 /// # Errors
@@ -287,6 +294,7 @@ impl Settings {
     fn blank() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            hosts: Vec::new(),
             store: StoreSetting::Memory,
             store_token: None,
             store_price: None,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use lastgood::store::{EmbeddedStore, Guard, RedisOptions, RedisStore, Store, StoreError, UpstashStore};
 use lastgood::{Cache, Clock, Policy};
+use lastgood_market::bars::ApplicationBars;
 use lastgood_market::candles::Candles;
 use lastgood_market::upstream::{Asker, BanMemory, Upstreams, remember_identities, share_bans, watch_health};
 use lastgood_market::{Plans, Preset, RegionName, Venue};
@@ -26,7 +27,7 @@ use crate::fear_greed::source::FearGreed;
 use crate::figures::{self, Figures};
 use crate::kv::lanes::Lanes;
 use crate::llm::claims::Claims;
-use crate::own_keys::OwnKeys;
+use crate::own_site::OwnSite;
 use crate::regions::Regions;
 use crate::router::Routes;
 use crate::routes::{self, DeclaredRoutes};
@@ -35,6 +36,8 @@ use crate::stats_log;
 use crate::streams::{self, Streams};
 use crate::symbols::chain::SymbolChain;
 use crate::totals::Totals;
+use crate::user_keys::UserKeys;
+use crate::user_keys::own::OwnKeys;
 use crate::warm::{self, Means, Warmer};
 
 /// How long queued writes may take when the gateway stops.
@@ -119,7 +122,7 @@ impl Gateway {
         let id = node_id();
         let cluster = cluster.map(|region| Arc::new(Cluster::new(region, &id)));
         let figures = Arc::new(Figures::new(&id, settings.price_of_commands()));
-        let keys = OwnKeys::open(settings).await;
+        let keys = (OwnKeys::open(settings).await, UserKeys::new(settings, declared.user_keys()));
         let symbols = SymbolChain::new(settings, keys, &exchange, &regions, &clock).map_err(BuildError)?;
         let symbols = Arc::new(symbols);
         let means = Means {
@@ -132,6 +135,7 @@ impl Gateway {
         };
         let (warmer, asked_to_warm) = Warmer::new(settings, means, shared);
         let app = App {
+            bars: ApplicationBars::new(regions.of(RegionName::Bars).clone(), clock.clone()),
             candles,
             packed: Packed::default(),
             cluster,
@@ -149,7 +153,7 @@ impl Gateway {
             claims: Claims::default(),
             symbols,
             warmer: Arc::new(warmer),
-            admin: Admin::new(settings.admin.token.clone()),
+            admin: Admin::new(settings.admin.token.clone(), OwnSite::new(&settings.hosts)),
             turns: Turns::default(),
             clock,
             limits: settings.limits.clone(),
@@ -283,8 +287,8 @@ fn configured(policy: Policy, by: &RegionOverride) -> Policy {
     };
     Policy {
         fresh_for,
-        stale_for: by.stale_for.unwrap_or(stale_for),
-        keep_for: by.keep_for.unwrap_or(policy.keep_for),
+        stale_for: by.stale_while_revalidate.unwrap_or(stale_for),
+        keep_for: by.stale_if_error.unwrap_or(policy.keep_for),
         jitter: by.jitter.unwrap_or(policy.jitter),
         negative_for: by.negative_for.unwrap_or(policy.negative_for),
         soft_timeout: by.soft_timeout.unwrap_or(policy.soft_timeout),

@@ -56,6 +56,10 @@ impl Place {
 fn no_region(app: &App, name: &str) -> Refused {
     let known: Vec<&str> = app.named.keys().map(String::as_str).collect();
     let known = known.join(", ");
+    if name == RegionName::Bars.as_str() {
+        let allowed = format!("{known}; bars are checked one by one: PUT /v1/bars/{{series}}/{{interval}}");
+        return Refused::parameter(StatusCode::FORBIDDEN, "region", name, allowed);
+    }
     if RegionName::ALL.into_iter().any(|market| market.as_str() == name) {
         let allowed = format!("{known}; {name} holds what its sources answered, which nobody may make up");
         return Refused::parameter(StatusCode::FORBIDDEN, "region", name, allowed);
@@ -78,7 +82,7 @@ pub(crate) async fn get(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMa
 pub(crate) async fn put(State(app): State<Arc<App>>, request: Request) -> Answered {
     values::admit(&app, request.headers())?;
     let place = Place::of(&app, request.uri())?;
-    let mut loaded = Parameters::read(request.uri().query(), &["fresh_for", "tags"])?.to_keep()?;
+    let mut loaded = Parameters::read(request.uri().query(), &["fresh_for", "ttl", "tags"])?.to_keep()?;
     let content_type = content_type(request.headers())?;
     let conditions = request.headers().clone();
     let body = values::body(&app, request).await?;

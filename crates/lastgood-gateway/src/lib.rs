@@ -6,6 +6,7 @@
 
 mod admin;
 mod app;
+mod bars;
 mod cache_api;
 mod cluster;
 pub mod config;
@@ -20,7 +21,7 @@ pub mod logging;
 mod metrics;
 mod middleware;
 mod openapi;
-mod own_keys;
+mod own_site;
 mod problem;
 pub mod redact;
 mod regions;
@@ -33,6 +34,7 @@ mod stats_log;
 mod streams;
 mod symbols;
 mod totals;
+mod user_keys;
 mod values;
 mod warm;
 

@@ -129,7 +129,7 @@ fn load_latency(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::Resu
     let help = "Duration of good loads";
     let mut family = encoder.encode_descriptor("load_duration_seconds", help, None, MetricType::Histogram)?;
     for (region, stats) in stats.iter().filter(|(_, stats)| stats.loads > 0) {
-        let bounds = LATENCY_BOUNDS_MS.iter().map(|&bound| bound as f64 / 1_000.0).chain([f64::MAX]);
+        let bounds = LATENCY_BOUNDS_MS.iter().map(|&bound| bound as f64 / 1_000.0).chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds.zip(stats.load_buckets).collect();
         let count = stats.load_buckets.iter().sum();
         let labels = [("region", region.as_str())];
@@ -149,7 +149,7 @@ fn hit_latency(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::Resul
     for (region, stats) in stats {
         for (tier, timed) in [("memory", stats.memory_hits), ("store", stats.store_finds)] {
             if timed.times > 0 {
-                let (labels, buckets) = ([("region", region.as_str()), ("tier", tier)], [(f64::MAX, timed.times)]);
+                let (labels, buckets) = ([("region", region.as_str()), ("tier", tier)], [(f64::INFINITY, timed.times)]);
                 let sum = timed.time.as_secs_f64();
                 family.encode_family(&labels)?.encode_histogram::<[(&str, &str); 0]>(
                     sum,
@@ -318,10 +318,13 @@ fn stream_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result 
     let read = |venue: Venue, field: StreamField| field(app.streams.counters(venue)).load(Ordering::Relaxed);
     let help = "Stream messages by what became of them";
     let mut family = encoder.encode_descriptor("stream_messages", help, None, MetricType::Counter)?;
-    const MESSAGES: [(&str, StreamField); 3] = [
+    const MESSAGES: [(&str, StreamField); 6] = [
         ("taken", |counters| &counters.taken),
         ("behind", |counters| &counters.behind),
         ("unreadable", |counters| &counters.unreadable),
+        ("mislabelled", |counters| &counters.mislabelled),
+        ("outdated", |counters| &counters.outdated),
+        ("ahead", |counters| &counters.ahead),
     ];
     for venue in &venues {
         for (became, field) in MESSAGES {

@@ -1,9 +1,10 @@
 //! Warming: what was declared is loaded ahead of its readers, on a schedule, popular first.
 //!
-//! One task runs rounds, one at a time. Whatever a round asks for it asks as [`Priority::Warm`], which yields to every
+//! One task runs rounds, one at a time. Regions with a schedule of their own have rounds of their own. Whatever a round asks for it asks as [`Priority::Warm`], which yields to every
 //! reader; of nodes that share a store, one at a time runs them. Readers never wait for any of it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lastgood::store::Store;
@@ -46,14 +47,51 @@ pub(crate) struct Means {
     pub(crate) clock: Clock,
 }
 
-/// What is kept warm, and how that goes.
-pub(crate) struct Warmer {
-    set: Set,
-    means: Means,
+/// The regions of the set that have the same schedule.
+struct Part {
+    regions: Vec<RegionName>,
     /// From the beginning of a round to the next.
     pause: Duration,
     /// Whose turn it is, among nodes that share a store.
     lease: Option<Lease>,
+    /// When the next round begins, in ms, if this node runs it; zero before the first.
+    next: AtomicU64,
+}
+
+impl Part {
+    /// What is declared, by schedule: that of the region, else the common one.
+    fn all(settings: &Settings, set: &Set, regions: &Regions, shared: Option<&Arc<dyn Store>>) -> Vec<Part> {
+        let mut schedules: Vec<(Duration, Vec<RegionName>)> = Vec::new();
+        for name in set.regions() {
+            let every = settings.region(name.as_str()).warm_every.unwrap_or(settings.warm.every);
+            match schedules.iter_mut().find(|(other, _)| *other == every) {
+                Some((_, names)) => names.push(name),
+                None => schedules.push((every, vec![name])),
+            }
+        }
+        let part = |(every, names): (Duration, Vec<RegionName>)| {
+            let is_list = |name: &&RegionName| matches!(name, RegionName::ExchangeInfo | RegionName::Symbols);
+            let lists = names.iter().filter(is_list).map(|name| shortest(regions.of(*name)));
+            // Lists that would end shortly before the next round move it forward.
+            let nearly = lists.filter(|fresh| *fresh >= every / 2).map(|fresh| fresh.mul_f64(0.9));
+            let pause = nearly.fold(every, Duration::min);
+            let lease = shared.map(|store| Lease::new(Arc::clone(store), &settings.namespace, set, &names));
+            Part { regions: names, pause, lease, next: AtomicU64::new(0) }
+        };
+        schedules.into_iter().map(part).collect()
+    }
+
+    fn begins_next(&self, at: Timestamp) {
+        self.next.store(at.as_millis(), Ordering::Relaxed);
+    }
+}
+
+/// What is kept warm, and how that goes.
+pub(crate) struct Warmer {
+    set: Set,
+    means: Means,
+    /// Each with rounds of its own.
+    parts: Vec<Part>,
     progress: watch::Sender<Progress>,
     requests: mpsc::Sender<Request>,
     listening: Notify,
@@ -68,15 +106,10 @@ impl Warmer {
         shared: Option<Arc<dyn Store>>,
     ) -> (Warmer, mpsc::Receiver<Request>) {
         let set = Set::of(settings, means.exchange.upstreams.identities());
-        let lists = [RegionName::ExchangeInfo, RegionName::Symbols].map(|name| shortest(means.regions.of(name)));
-        let every = settings.warm.every;
-        // Lists that would end shortly before the next round move it forward.
-        let nearly = lists.into_iter().filter(|fresh| *fresh >= every / 2).map(|fresh| fresh.mul_f64(0.9));
-        let pause = nearly.fold(every, Duration::min);
-        let lease = shared.map(|store| Lease::new(store, &settings.namespace, &set));
+        let parts = Part::all(settings, &set, &means.regions, shared.as_ref());
         let (requests, waiting) = mpsc::channel(MOST_REQUESTS);
         let progress = watch::Sender::new(Progress::default());
-        (Warmer { set, means, pause, lease, progress, requests, listening: Notify::new() }, waiting)
+        (Warmer { set, means, parts, progress, requests, listening: Notify::new() }, waiting)
     }
 
     /// The gateway listens: from now on rounds may begin.
@@ -93,7 +126,7 @@ impl Warmer {
         const STOPPING: &str = "The gateway is stopping.";
         let mut progress = self.progress.subscribe();
         let now = *progress.borrow_and_update();
-        if only.is_all() && now.running {
+        if only.is_all() && now.running && self.parts.len() == 1 {
             let ended = progress.wait_for(|progress| progress.rounds > now.rounds).await;
             return ended.map(|progress| progress.round).map_err(|_| STOPPING);
         }
@@ -107,25 +140,30 @@ impl Warmer {
         }
     }
 
-    /// When the round after the last begins, if this node runs it; `None` where nothing was declared or none has ended.
-    pub(crate) fn next_round(&self) -> Option<Timestamp> {
-        let Progress { last_finished, took, .. } = self.progress();
-        let finished = last_finished.filter(|_| !self.set.is_empty())?;
-        Some(finished.plus(self.pause.saturating_sub(took)))
+    /// When the next round of a region begins, if this node runs it; `None` before its first.
+    pub(crate) fn next_round(&self, region: RegionName) -> Option<Timestamp> {
+        let next = self.part(region)?.next.load(Ordering::Relaxed);
+        (next > 0).then(|| Timestamp::from_millis(next))
+    }
+
+    fn part(&self, region: RegionName) -> Option<&Part> {
+        self.parts.iter().find(|part| part.regions.contains(&region))
     }
 
     /// Whether a key is of what was declared.
     pub(crate) fn declares(&self, region: RegionName, name: &str) -> bool {
-        let only = Filter { region: Some(region), ..Filter::default() };
-        let mut items = self.set.lists(&only).into_iter().chain(self.set.candles(&self.means.symbols, &only));
+        let only = Filter { regions: Some(vec![region]), ..Filter::default() };
+        let mut items =
+            self.set.lists(&self.means.symbols, &only).into_iter().chain(self.set.candles(&self.means.symbols, &only));
         items.any(|item| item.names(&self.means.symbols, name))
     }
 
     /// For how long what is in `region` must stay fresh to be left alone until the next round: to the next round, or,
     /// where nothing is fresh for so long, just now.
-    fn ahead(&self, region: &Region) -> Duration {
-        let ahead = self.pause + self.pause / 10;
-        if shortest(region) > ahead { ahead } else { Duration::ZERO }
+    fn ahead(&self, region: RegionName) -> Duration {
+        let pause = self.part(region).map_or(Duration::ZERO, |part| part.pause);
+        let ahead = pause + pause / 10;
+        if shortest(self.means.regions.of(region)) > ahead { ahead } else { Duration::ZERO }
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::clock::Timestamp;
-use crate::policy::Times;
+use crate::policy::{Policy, Times};
 
 mod packing;
 mod rows;
@@ -53,6 +53,9 @@ pub struct Loaded {
     pub value: Value,
     /// The source's own freshness; replaces the policy's `fresh_for` for this answer, and is not jittered.
     pub fresh_for: Option<Duration>,
+    /// A true end in place of the policy's `keep_for`: this long after it was written the answer is gone from every tier,
+    /// and stands in for no failing source. It also ends an answer that would be fresh for longer.
+    pub ttl: Option<Duration>,
     /// When the source was asked for it, where that is longer ago than the load: its times count from then.
     pub as_of: Option<Timestamp>,
     /// Names under which the answer can be invalidated together with others.
@@ -110,6 +113,13 @@ impl Loaded {
     #[must_use]
     pub fn fresh_for(mut self, fresh_for: Duration) -> Self {
         self.fresh_for = Some(fresh_for);
+        self
+    }
+
+    /// Sets a true end; see [`Loaded::ttl`].
+    #[must_use]
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
         self
     }
 }
@@ -174,13 +184,14 @@ impl Entry {
         }
     }
 
-    /// The same answer, no longer fresh nor stale from `now` on: the next read revalidates, last good may serve until
-    /// `kept_until`.
-    pub(crate) fn expired_at(&self, now: Timestamp, kept_until: Timestamp) -> Self {
+    /// The same answer, no longer fresh nor stale from `now` on: the next read revalidates, last good may serve as long
+    /// as `policy` says after the end of freshness, and no longer than before.
+    pub(crate) fn expired_at(&self, now: Timestamp, policy: &Policy) -> Self {
+        let fresh_until = self.times.fresh_until.min(now);
         let times = Times {
-            fresh_until: self.times.fresh_until.min(now),
+            fresh_until,
             stale_until: self.times.stale_until.min(now),
-            keep_until: self.times.keep_until.min(kept_until),
+            keep_until: self.times.keep_until.min(policy.kept_until(fresh_until)),
         };
         let loaded = Loaded { tags: self.tags.to_vec(), ..Loaded::from(self.value.clone()) };
         let mut entry = Entry::new(loaded, self.fetch_started_at, self.written_at, times);

@@ -172,7 +172,6 @@ impl Marks {
         if !before(self.expired_at) {
             return Some(entry);
         }
-        let kept_until = policy.kept_until(entry.written_at);
-        Some(entry.expired_at(self.expired_at.min(now), kept_until))
+        Some(entry.expired_at(self.expired_at.min(now), policy))
     }
 }

@@ -162,8 +162,9 @@ fn next_refresh(app: &App, region: &Region, name: &str, known: &Explanation) -> 
         return NextRefresh { when: "throttled", at: Some(now.plus(setback.retry_in).as_millis()) };
     }
     let market = RegionName::ALL.into_iter().find(|market| market.as_str() == region.name());
-    if let Some(at) = app.warmer.next_round()
-        && market.is_some_and(|market| app.warmer.declares(market, name))
+    if let Some(market) = market
+        && let Some(at) = app.warmer.next_round(market)
+        && app.warmer.declares(market, name)
     {
         return NextRefresh { when: "warming", at: Some(at.as_millis()) };
     }

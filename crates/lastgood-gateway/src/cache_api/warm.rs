@@ -119,8 +119,8 @@ fn scope(app: &App, asked: Asked) -> Result<Scope, Refusal> {
     let exchange = match market {
         // A region of routes.
         Some(None) => None,
-        Some(region) => Some(Filter { symbol: symbol.clone(), region }),
-        None => Some(Filter { symbol: symbol.clone(), region: None }),
+        Some(Some(region)) => Some(Filter { symbol: symbol.clone(), regions: Some(vec![region]) }),
+        None => Some(Filter { symbol: symbol.clone(), regions: None }),
     };
     Ok(Scope { exchange, routes: Wanted { region: asked.region, value: symbol } })
 }

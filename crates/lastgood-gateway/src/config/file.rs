@@ -7,6 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::declared::Declared;
+use super::environment::Lookup;
 use super::problem::{Origin, Problem, Problems, Wrong};
 use super::suggest::did_you_mean;
 use super::table::Report;
@@ -52,7 +53,7 @@ impl ConfigFile {
         if !path.exists() {
             return Ok(None);
         }
-        let origin = Origin::File { path: FILE_NAME.to_owned(), line: 1 };
+        let origin = Origin::File { path: FILE_NAME.to_owned(), line: 1, variable: None };
         Self::read(&path, FILE_NAME, origin).map(Some)
     }
 
@@ -99,8 +100,11 @@ impl Target {
             && let Some((region, key)) = rest.split_once('.')
         {
             regions::check_name(region)?;
+            if let Some(new) = regions::renamed(key) {
+                return Err(Wrong::new(regions::RENAMED).hint(format!("write {new}")));
+            }
             return match REGION_KEYS.iter().find(|known| known.name == key) {
-                Some(key) => Ok(Self::Region(region.to_owned(), key)),
+                Some(key) => regions::check_key(region, key).map(|()| Self::Region(region.to_owned(), key)),
                 None => Err(Wrong::new("unknown key of a region").hint(
                     did_you_mean(key, REGION_KEYS.iter().map(|known| known.name))
                         .unwrap_or_else(|| list("a region has", region_key_names())),
@@ -162,7 +166,7 @@ fn meant(name: &str) -> String {
         .unwrap_or_else(|| "`lastgood config` lists every key".to_owned())
 }
 
-/// A value of the file that belongs to a known key.
+/// A value of the file or the environment that belongs to a known key.
 #[derive(Debug)]
 pub(crate) struct Assignment {
     pub(crate) target: Target,
@@ -180,8 +184,8 @@ pub(crate) struct Said {
 }
 
 /// Reads the whole file. `env` is asked for the variables that it names.
-pub(crate) fn read(file: &ConfigFile, env: &dyn Fn(&str) -> Option<String>) -> Said {
-    let mut reader = Reader { file, assignments: Vec::new(), problems: Vec::new() };
+pub(crate) fn read(file: &ConfigFile, env: Lookup<'_>) -> Said {
+    let mut reader = Reader { file, env, assignments: Vec::new(), problems: Vec::new() };
     let (root, errors) = DeTable::parse_recoverable(&file.text);
     for error in errors {
         let start = error.span().map_or(0, |span| span.start);
@@ -211,6 +215,7 @@ pub(crate) fn read(file: &ConfigFile, env: &dyn Fn(&str) -> Option<String>) -> S
 
 struct Reader<'a> {
     file: &'a ConfigFile,
+    env: Lookup<'a>,
     assignments: Vec<Assignment>,
     problems: Vec<Problem>,
 }
@@ -218,7 +223,8 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn origin(&self, offset: usize) -> Origin {
         let before = &self.file.text.as_bytes()[..offset.min(self.file.text.len())];
-        Origin::File { path: self.file.path.clone(), line: 1 + before.iter().filter(|byte| **byte == b'\n').count() }
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        Origin::File { path: self.file.path.clone(), line, variable: None }
     }
 
     /// Goes no deeper than known names do, however deep the file nests.
@@ -264,8 +270,9 @@ impl Reader<'_> {
             return Ok(());
         }
         let target = Target::named(name)?;
-        let raw = Raw::of(value.get_ref())?;
-        self.assignments.push(Assignment { target, name: name.to_owned(), origin: origin.clone(), raw });
+        let raw = Raw::of(value.get_ref(), self.env)?;
+        let origin = origin.clone().of_value(&raw);
+        self.assignments.push(Assignment { target, name: name.to_owned(), origin, raw });
         Ok(())
     }
 }

@@ -1,27 +1,28 @@
 //! Combining the layers: defaults, then the file, then the environment, then flags.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use lastgood_market::upstream::mixed;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::environment::{self, Lookup};
 use super::file::{self, ConfigFile, Target};
 use super::problem::{Origin, Problem, Problems, Wrong};
-use super::suggest::{did_you_mean, nearest};
+use super::suggest::did_you_mean;
 use super::value::Raw;
-use super::{KEYS, REGION_NAMES, Settings, StoreSetting, UpstashAddress, address, regions, store};
+use super::{REGION_NAMES, Settings, StoreSetting, UpstashAddress, address, regions, store, warm};
 
 pub(super) const DATA_DIR_WITHOUT_HOME: &str = "lastgood-data";
 
-/// Variables of the program that are no settings of the gateway.
-const OTHER_VARIABLES: [&str; 2] = ["LASTGOOD_CONFIG", "LASTGOOD_URL"];
+/// Variables that name a store at Upstash, each with the one that has its token.
+const STORE_TOKENS: [(&str, &str); 2] =
+    [("UPSTASH_REDIS_URL", "UPSTASH_REDIS_TOKEN"), ("KV_REST_API_URL", "KV_REST_API_TOKEN")];
 
-/// The token beside `KV_REST_API_URL`.
 /// The variables from which a REST address may be derived, the first that is set.
 const REDIS_URLS: [&str; 2] = ["REDIS_URL", "UPSTASH_REDIS_URL"];
-const KV_TOKEN: &str = "KV_REST_API_TOKEN";
 
 /// Below this an admin token can be guessed.
 const SHORTEST_TOKEN: usize = 16;
@@ -43,7 +44,7 @@ pub struct Sources<'a> {
     pub file: Option<ConfigFile>,
     /// Looks a variable of the environment up.
     pub env: &'a dyn Fn(&str) -> Option<String>,
-    /// The names of all variables, to tell misspelt ones; may be empty.
+    /// The names of all variables: they set regions, and unknown ones are warned of. May be empty.
     pub env_names: Vec<String>,
     /// Flags, the later ones winning.
     pub flags: Vec<FlagValue>,
@@ -72,10 +73,12 @@ impl Resolved {
 /// # Errors
 /// All that is wrong, not only the first of it.
 pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
-    let mut layers = Layers { settings: Settings::default(), origins: BTreeMap::new(), problems: Vec::new() };
-    layers.file(sources.file.as_ref(), sources.env);
-    layers.environment(sources.env);
-    layers.flags(&sources.flags);
+    let named = RefCell::new(BTreeSet::new());
+    let naming = |name: &str| {
+        named.borrow_mut().insert(name.to_owned());
+        (sources.env)(name)
+    };
+    let mut layers = Layers::combine(sources, &naming);
     layers.data_dir(sources.env);
     layers.proxies(sources.env);
     layers.rest_of_redis_url(sources.env);
@@ -84,40 +87,43 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
     layers.check_exchanges();
     layers.check_timeouts();
     layers.check_regions_of_routes();
+    warm::schedule_routes(&mut layers.settings, &layers.origins);
     if !layers.problems.is_empty() {
         return Err(Problems(layers.problems));
     }
-    let mut warnings = misspelt_variables(&sources.env_names);
+    let mut warnings = environment::unknown(&sources.env_names, &named.borrow());
     warnings.extend(layers.weak_token());
-    warnings.extend(layers.nothing_warmed());
+    warnings.extend(warm::nothing_warmed(&layers.settings, &layers.origins));
+    warnings.extend(warm::nothing_scheduled(&layers.settings, &layers.origins));
     Ok(Resolved { settings: layers.settings, warnings, origins: layers.origins })
 }
 
 /// How a client reaches the gateway that these sources configure.
 #[derive(Debug)]
 pub struct Reached {
-    /// Where the gateway listens, as seen from the same machine.
-    pub address: SocketAddr,
-    /// Its admin token.
-    pub token: Option<SecretString>,
+    /// Where the gateway listens, as seen from the same machine, or what is wrong with `listen`.
+    pub address: Result<SocketAddr, Problems>,
+    /// Its admin token, or what is wrong with `admin.token`.
+    pub token: Result<Option<SecretString>, Problems>,
 }
 
 /// Reads where a gateway listens and what its admin token is. A client may lack the rest of what the gateway needs,
 /// such as the secrets in its environment, so nothing else is checked.
 ///
 /// # Errors
-/// What is wrong with the file as such, with `listen` or with `admin.token`.
+/// What is wrong with the file as such.
 pub fn resolve_reached(sources: &Sources<'_>) -> Result<Reached, Problems> {
-    let mut layers = Layers { settings: Settings::default(), origins: BTreeMap::new(), problems: Vec::new() };
-    layers.file(sources.file.as_ref(), sources.env);
-    layers.environment(sources.env);
-    layers.flags(&sources.flags);
-    layers.problems.retain(|problem| matches!(problem.key.as_deref(), None | Some("listen" | "admin.token")));
-    if !layers.problems.is_empty() {
-        return Err(Problems(layers.problems));
-    }
-    let Settings { listen, admin, .. } = layers.settings;
-    Ok(Reached { address: address::to_connect(listen), token: admin.token })
+    let Layers { settings, problems, .. } = Layers::combine(sources, sources.env);
+    let check = |key: Option<&str>| {
+        let of_key = |problem: &&Problem| problem.key.as_deref() == key;
+        let found: Vec<Problem> = problems.iter().filter(of_key).cloned().collect();
+        if found.is_empty() { Ok(()) } else { Err(Problems(found)) }
+    };
+    check(None)?;
+    Ok(Reached {
+        address: check(Some("listen")).map(|()| address::to_connect(settings.listen)),
+        token: check(Some("admin.token")).map(|()| settings.admin.token),
+    })
 }
 
 struct Layers {
@@ -127,6 +133,15 @@ struct Layers {
 }
 
 impl Layers {
+    /// One layer after the other. `naming` looks up the variables that the file and the flags name.
+    fn combine(sources: &Sources<'_>, naming: Lookup<'_>) -> Self {
+        let mut layers = Self { settings: Settings::default(), origins: BTreeMap::new(), problems: Vec::new() };
+        layers.file(sources.file.as_ref(), naming);
+        layers.environment(sources.env, &sources.env_names);
+        layers.flags(&sources.flags, naming);
+        layers
+    }
+
     fn apply(&mut self, target: Target, name: &str, origin: Origin, raw: &Raw) {
         let applied = match target {
             Target::Key(key) => key.apply(&mut self.settings, raw),
@@ -148,7 +163,7 @@ impl Layers {
         self.problems.push(Problem::new(Some(origin), Some(name), wrong));
     }
 
-    fn file(&mut self, file: Option<&ConfigFile>, env: &dyn Fn(&str) -> Option<String>) {
+    fn file(&mut self, file: Option<&ConfigFile>, env: Lookup<'_>) {
         let Some(file) = file else { return };
         let mut said = file::read(file, env);
         for one in said.assignments {
@@ -162,41 +177,37 @@ impl Layers {
         });
     }
 
-    fn environment(&mut self, env: &dyn Fn(&str) -> Option<String>) {
-        for key in KEYS {
-            // An empty variable is an unset one, but for the store, where empty means embedded.
-            let set = |name: &'static str| {
-                let value = env(name)?;
-                // Where the file has the REST address derived from it, this variable does not stand for the store.
-                if key.name == "store" && REDIS_URLS.contains(&name) && self.is_rest_of_redis_url() {
-                    return None;
-                }
-                (key.name == "store" || !value.trim().is_empty()).then_some((name, value))
-            };
-            if let Some((name, value)) = key.env.iter().copied().find_map(set) {
-                let origin = Origin::Env(name.to_owned());
-                self.apply(Target::Key(key), key.name, origin, &Raw::Text(value));
+    fn environment(&mut self, env: Lookup<'_>, names: &[String]) {
+        let (assignments, mut problems) = environment::read(env, names);
+        // Where the file has the REST address derived from it, a Redis URL does not stand for the store.
+        let is_source = |origin: &Origin| matches!(origin, Origin::Env(name) if REDIS_URLS.contains(&name.as_str()));
+        for one in assignments {
+            if one.name == "store" && is_source(&one.origin) && self.is_rest_of_redis_url() {
+                continue;
             }
+            self.apply(one.target, &one.name, one.origin, &one.raw);
         }
+        self.problems.append(&mut problems);
     }
 
-    fn flags(&mut self, flags: &[FlagValue]) {
+    fn flags(&mut self, flags: &[FlagValue], env: Lookup<'_>) {
         for one in flags {
             let origin = Origin::Flag(one.flag.clone());
-            match Target::named(&one.key) {
-                Ok(target) => self.apply(target, &one.key, origin, &Raw::text(&one.value)),
+            let read = Target::named(&one.key).and_then(|target| Ok((target, Raw::written(&one.value, env)?)));
+            match read {
+                Ok((target, raw)) => self.apply(target, &one.key, origin, &raw),
                 Err(wrong) => self.refuse(origin, &one.key, wrong),
             }
         }
     }
 
-    fn proxies(&mut self, env: &dyn Fn(&str) -> Option<String>) {
+    fn proxies(&mut self, env: Lookup<'_>) {
         if let Err(wrong) = self.settings.proxy.complete(env) {
             self.problems.push(Problem::new(None, None, wrong));
         }
     }
 
-    fn data_dir(&mut self, env: &dyn Fn(&str) -> Option<String>) {
+    fn data_dir(&mut self, env: Lookup<'_>) {
         let chosen = self.origins.contains_key("data_dir") && !self.settings.data_dir.as_os_str().is_empty();
         if !chosen {
             self.settings.data_dir = default_data_dir(env);
@@ -209,7 +220,7 @@ impl Layers {
     }
 
     /// Where the store is the REST side of the database that a Redis URL names, the URL has address and token.
-    fn rest_of_redis_url(&mut self, env: &dyn Fn(&str) -> Option<String>) {
+    fn rest_of_redis_url(&mut self, env: Lookup<'_>) {
         if !self.is_rest_of_redis_url() {
             return;
         }
@@ -229,19 +240,26 @@ impl Layers {
         }
     }
 
-    /// The token of a database at Upstash comes from where its address does, and has to be there.
-    fn store_token(&mut self, env: &dyn Fn(&str) -> Option<String>) {
+    /// The token of a database at Upstash comes from where its address does. Over REST it has to be there; over Redis'
+    /// protocol it is the password, where the address has none.
+    fn store_token(&mut self, env: Lookup<'_>) {
+        let origin = self.origins.get("store").cloned().unwrap_or(Origin::Default);
+        let of_address = STORE_TOKENS.iter().find(|(url, _)| matches!(&origin, Origin::Env(name) if name == url));
+        let of_address = of_address.and_then(|(_, name)| Some((*name, env(name)?)));
+        let of_address = of_address.filter(|(_, token)| !token.trim().is_empty());
+        if let StoreSetting::Redis(address) = &mut self.settings.store
+            && let Some((_, token)) = &of_address
+        {
+            address.log_in_with(token.trim());
+        }
         if !matches!(self.settings.store, StoreSetting::Upstash(_)) {
             return;
         }
-        let is_env = |origin: &Origin, wanted: &str| matches!(origin, Origin::Env(name) if name == wanted);
-        let origin = self.origins.get("store").cloned().unwrap_or(Origin::Default);
         let written = self.origins.get("store_token").is_some_and(|origin| !matches!(origin, Origin::Env(_)));
-        let token = env(KV_TOKEN).filter(|token| !token.trim().is_empty());
-        if let Some(token) = token.filter(|_| is_env(&origin, "KV_REST_API_URL") && !written)
+        if let Some((name, token)) = of_address.filter(|_| !written)
             && let Ok(target) = Target::named("store_token")
         {
-            self.apply(target, "store_token", Origin::Env(KV_TOKEN.to_owned()), &Raw::Text(token));
+            self.apply(target, "store_token", Origin::Env(name.to_owned()), &Raw::Text(token));
         }
         let refused = self.is_refused("store") || self.is_refused("store_token");
         if self.settings.store_token.is_none() && !refused {
@@ -324,24 +342,6 @@ impl Layers {
         }
     }
 
-    /// Candles that were declared in part are kept warm not at all.
-    fn nothing_warmed(&self) -> Option<Problem> {
-        let (origins, warm) = (&self.origins, &self.settings.warm);
-        let set = |key: &'static str, is_set: bool| is_set.then_some(key);
-        let symbols = set("warm.symbols", !warm.symbols.is_empty()).or(set("warm.popular", warm.popular > 0));
-        let intervals = set("warm.intervals", !warm.intervals.is_empty());
-        let (key, lacks, example) = match (symbols, intervals) {
-            (None, None) => return None,
-            (Some(key), _) | (None, Some(key)) if warm.markets.is_empty() => (key, "warm.markets", "\"spot\""),
-            (Some(key), None) => (key, "warm.intervals", "\"1h\""),
-            (None, Some(key)) => (key, "warm.symbols or warm.popular", "50"),
-            (Some(_), Some(_)) => return None,
-        };
-        let wrong = Wrong::new(format!("it keeps no candles warm without {lacks}"))
-            .hint(format!("set {lacks}, for example to {example}"));
-        Some(Problem::new(origins.get(key).cloned(), Some(key), wrong))
-    }
-
     fn weak_token(&self) -> Option<Problem> {
         let token = self.settings.admin.token.as_ref()?;
         let origin = self.origins.get("admin.token").cloned();
@@ -354,7 +354,7 @@ impl Layers {
     }
 }
 
-fn default_data_dir(env: &dyn Fn(&str) -> Option<String>) -> PathBuf {
+fn default_data_dir(env: Lookup<'_>) -> PathBuf {
     // The XDG specification has relative paths ignored.
     let absolute = |name: &str| env(name).filter(|path| Path::new(path).is_absolute());
     if let Some(data) = absolute("XDG_DATA_HOME") {
@@ -366,31 +366,19 @@ fn default_data_dir(env: &dyn Fn(&str) -> Option<String>) -> PathBuf {
     }
 }
 
-/// Variables that look like ours but are not. Only a warning: Kubernetes makes variables such as
-/// `LASTGOOD_SERVICE_HOST` from the names of services.
-fn misspelt_variables(names: &[String]) -> Vec<Problem> {
-    let known = || KEYS.iter().flat_map(|key| key.env).chain(&OTHER_VARIABLES);
-    names
-        .iter()
-        .filter(|name| name.starts_with("LASTGOOD_"))
-        .filter(|name| !known().any(|known| known == name))
-        .filter_map(|name| {
-            let meant = nearest(name, known().copied())?;
-            let wrong = Wrong::new("this variable means nothing to lastgood").hint(format!("did you mean `{meant}`?"));
-            Some(Problem::new(Some(Origin::Env(name.clone())), None, wrong))
-        })
-        .collect()
-}
-
 #[cfg(test)]
-mod tests {
-    use super::super::{Preset, render_effective};
+pub(super) mod tests {
+    use super::super::{KEYS, Preset, render_effective};
     use super::*;
     use lastgood::Keep;
     use proptest::prelude::*;
     use std::time::Duration;
 
-    fn resolve_from(file: &str, env: &[(&str, &str)], flags: &[(&str, &str, &str)]) -> Result<Resolved, Problems> {
+    pub(in super::super) fn resolve_from(
+        file: &str,
+        env: &[(&str, &str)],
+        flags: &[(&str, &str, &str)],
+    ) -> Result<Resolved, Problems> {
         let lookup = |name: &str| {
             let found = env.iter().find(|(known, _)| *known == name)?;
             Some(found.1.to_owned())
@@ -492,16 +480,50 @@ mod tests {
         };
         let rest = [("UPSTASH_REDIS_REST_URL", "https://rest"), ("UPSTASH_REDIS_REST_TOKEN", "of-rest")];
         let kv = [("KV_REST_API_URL", "https://kv"), ("KV_REST_API_TOKEN", "of-kv")];
+        let plain = [("UPSTASH_REDIS_URL", "https://plain"), ("UPSTASH_REDIS_TOKEN", "of-plain")];
         let said = |store: &str, token: &str, origin: &str| (store.to_owned(), token.to_owned(), origin.to_owned());
         let of_rest = "env UPSTASH_REDIS_REST_TOKEN";
         assert_eq!(store(&rest, &[]), said("https://rest", "of-rest", of_rest));
         assert_eq!(store(&kv, &[]), said("https://kv", "of-kv", "env KV_REST_API_TOKEN"));
         assert_eq!(store(&[rest, kv].concat(), &[]), said("https://rest", "of-rest", of_rest));
         assert_eq!(store(&[&rest[1..], &kv].concat(), &[]), said("https://kv", "of-kv", "env KV_REST_API_TOKEN"));
+        assert_eq!(store(&plain, &[]), said("https://plain", "of-plain", "env UPSTASH_REDIS_TOKEN"));
+        let all = [plain, rest, kv].concat();
+        assert_eq!(store(&all, &[]), said("https://plain", "of-plain", "env UPSTASH_REDIS_TOKEN"));
+        let mixed = [plain[0], rest[1]];
+        assert_eq!(store(&mixed, &[]), said("https://plain", "of-rest", of_rest));
+        let mixed = [rest[0], plain[1]];
+        assert_eq!(store(&mixed, &[]), said("https://rest", "of-plain", "env UPSTASH_REDIS_TOKEN"));
         let flag = [("--store", "store", "https://flag")];
         assert_eq!(store(&[rest, kv].concat(), &flag), said("https://flag", "of-rest", of_rest));
         let redis = [("REDIS_URL", "redis://h")];
         assert_eq!(store(&[&redis[..], &rest].concat(), &[]).0, "redis://h:6379", "REDIS_URL comes first");
+    }
+
+    #[test]
+    fn the_token_of_upstash_is_the_password_where_its_address_has_none_and_goes_nowhere_else() {
+        let url = |env: &[(&str, &str)]| {
+            let resolved = resolve_from("", env, &[]).unwrap_or_else(|problems| panic!("{problems}"));
+            let shown = format!("{:?} {}", render_effective(&resolved), resolved.settings.store);
+            assert!(!shown.contains("t=k/n") && !shown.contains("t%3Dk") && !shown.contains("own"), "{shown}");
+            let StoreSetting::Redis(address) = resolved.settings.store else { panic!("{shown}") };
+            address.expose_url().to_owned()
+        };
+        let token = ("UPSTASH_REDIS_TOKEN", " t=k/n ");
+        for (address, expected) in [
+            ("rediss://h.upstash.io:6379", "rediss://default:t%3Dk%2Fn@h.upstash.io:6379"),
+            ("rediss://default@h:1/2", "rediss://default:t%3Dk%2Fn@h:1/2"),
+            ("rediss://someone@h:1", "rediss://someone:t%3Dk%2Fn@h:1"),
+            ("redis://h", "redis://default:t%3Dk%2Fn@h"),
+            ("rediss://default:own@h:1", "rediss://default:own@h:1"),
+            ("rediss://:own@h:1", "rediss://:own@h:1"),
+        ] {
+            assert_eq!(url(&[("UPSTASH_REDIS_URL", address), token]), expected);
+        }
+        for name in ["REDIS_URL", "LASTGOOD_STORE_URL"] {
+            assert_eq!(url(&[(name, "redis://h:1"), token]), "redis://h:1", "it is another database's, by {name}");
+        }
+        assert_eq!(url(&[("UPSTASH_REDIS_URL", "redis://h:1"), ("UPSTASH_REDIS_TOKEN", " ")]), "redis://h:1");
     }
 
     #[test]
@@ -603,8 +625,8 @@ mod tests {
             (
                 "[regions.klines]\nfresh = \"1s\"",
                 "lastgood.toml:2: `regions.klines.fresh`: unknown key of a region\n    \
-                 help: a region has fresh_for, stale_for, keep_for, jitter, negative_for, soft_timeout, \
-                 hard_timeout, compress_over",
+                 help: a region has fresh_for, stale_while_revalidate, stale_if_error, jitter, negative_for, \
+                 soft_timeout, hard_timeout, compress_over, warm_every",
             ),
             (
                 "[regions.klines]\njitter = 10",
@@ -612,8 +634,8 @@ mod tests {
                  help: choose between 0 and 1; 10 % is 0.1",
             ),
             (
-                "[regions.klines]\nkeep_for = \"for ever\"",
-                "lastgood.toml:2: `regions.klines.keep_for`: \"for ever\" is not a duration\n    \
+                "[regions.klines]\nstale_if_error = \"for ever\"",
+                "lastgood.toml:2: `regions.klines.stale_if_error`: \"for ever\" is not a duration\n    \
                  help: write for example \"250ms\", \"1s\", \"1m30s\", \"6h\" or \"1d\", or \"forever\"",
             ),
             (
@@ -677,9 +699,10 @@ mod tests {
         ];
         let warnings = resolve_from("", &env, &[]).expect("only warnings").warnings;
         let texts: Vec<_> = warnings.iter().map(ToString::to_string).collect();
-        assert_eq!(texts.len(), 2, "{texts:?}");
+        assert_eq!(texts.len(), 3, "{texts:?}");
         assert!(texts[0].starts_with("env LASTGOOD_LISTN: this variable means nothing"), "{}", texts[0]);
-        assert!(texts[1].starts_with("env LASTGOOD_ADMIN_TOKEN: `admin.token`: "), "{}", texts[1]);
+        assert!(texts[1].starts_with("env LASTGOOD_SERVICE_HOST: this variable means nothing"), "{}", texts[1]);
+        assert!(texts[2].starts_with("env LASTGOOD_ADMIN_TOKEN: `admin.token`: "), "{}", texts[2]);
     }
 
     #[test]
@@ -696,12 +719,12 @@ mod tests {
 
     #[test]
     fn regions_are_read_whole() {
-        let file = "[regions.klines]\nfresh_for = \"2s\"\nstale_for = \"1m\"\nkeep_for = \"forever\"\njitter = 0.1\n\
+        let file = "[regions.klines]\nfresh_for = \"2s\"\nstale_while_revalidate = \"1m\"\nstale_if_error = \"forever\"\njitter = 0.1\n\
                     negative_for = \"5s\"\nsoft_timeout = \"300ms\"\nhard_timeout = \"3s\"\ncompress_over = \"4KiB\"\n";
         let resolved = resolve_from(file, &[], &[]).expect("valid");
         let klines = resolved.settings.region("klines");
         assert_eq!(klines.fresh_for, Some(Duration::from_secs(2)));
-        assert_eq!(klines.keep_for, Some(Keep::Forever));
+        assert_eq!(klines.stale_if_error, Some(Keep::Forever));
         assert_eq!(klines.jitter, Some(0.1));
         assert_eq!(klines.compress_over, Some(4096));
         assert_eq!(resolved.settings.region("depth"), Default::default());

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::value::Raw;
+
 /// Where a setting came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -13,6 +15,8 @@ pub enum Origin {
         path: String,
         /// The line, counted from 1.
         line: usize,
+        /// The variable that the line takes its value from.
+        variable: Option<String>,
     },
     /// An environment variable.
     Env(String),
@@ -20,11 +24,24 @@ pub enum Origin {
     Flag(String),
 }
 
+impl Origin {
+    /// The origin of `raw`, which stands here.
+    pub(super) fn of_value(self, raw: &Raw) -> Self {
+        match (self, raw) {
+            (Self::File { path, line, .. }, Raw::Variable { name, .. }) => {
+                Self::File { path, line, variable: name.clone() }
+            }
+            (other, _) => other,
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => out.write_str("default"),
-            Self::File { path, line } => write!(out, "{path}:{line}"),
+            Self::File { path, line, variable: None } => write!(out, "{path}:{line}"),
+            Self::File { path, line, variable: Some(name) } => write!(out, "{path}:{line} (env {name})"),
             Self::Env(name) => write!(out, "env {name}"),
             Self::Flag(name) => write!(out, "flag {name}"),
         }

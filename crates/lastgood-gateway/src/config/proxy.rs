@@ -57,7 +57,7 @@ impl ProxySetting {
 
 /// Reads a proxy's URL, or `off`; empty leaves it to the conventional variables.
 pub(super) fn parse(raw: &Raw) -> Result<ProxySetting, Wrong> {
-    let Raw::Text(text) = raw else {
+    let Some(text) = raw.string() else {
         return Err(Wrong::new("expected a string").hint("write \"http://proxy.example:3128\" or \"off\""));
     };
     let said = match text.trim() {

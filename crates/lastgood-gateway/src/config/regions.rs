@@ -8,7 +8,8 @@ use super::Settings;
 use super::problem::Wrong;
 use super::suggest::slip_of;
 use super::value::{self, Raw};
-use super::{duration, size};
+use super::{duration, size, warm};
+use crate::warm::set::WARMED;
 
 /// The regions of the drop-in exchange API, by the name used in `[regions.NAME]`.
 pub const REGION_NAMES: [&str; RegionName::ALL.len()] = {
@@ -60,7 +61,8 @@ impl Settings {
     }
 }
 
-fn built_in() -> impl Iterator<Item = &'static str> {
+/// The regions that are there without being declared.
+pub(super) fn built_in() -> impl Iterator<Item = &'static str> {
     REGION_NAMES.into_iter().chain(APPLICATION_REGIONS.map(|(name, ..)| name))
 }
 
@@ -89,6 +91,27 @@ pub(super) fn check_name(name: &str) -> Result<(), Wrong> {
     Ok(())
 }
 
+/// Former names of keys, and the names of RFC 5861 that replaced them.
+pub(super) const OLD_NAMES: [(&str, &str); 2] =
+    [("stale_for", "stale_while_revalidate"), ("keep_for", "stale_if_error")];
+/// Why a former name is refused.
+pub(super) const RENAMED: &str = "this key has another name now";
+
+/// What a former name of a key is called now.
+pub(super) fn renamed(key: &str) -> Option<&'static str> {
+    OLD_NAMES.iter().find(|(old, _)| *old == key).map(|(_, new)| *new)
+}
+
+/// Whether a region has the key: few of the exchange's can be kept warm.
+pub(super) fn check_key(region: &str, key: &RegionKey) -> Result<(), Wrong> {
+    let is_warmed = |name: &RegionName| name.as_str() == region;
+    if key.name != "warm_every" || !REGION_NAMES.contains(&region) || WARMED.iter().any(is_warmed) {
+        return Ok(());
+    }
+    Err(Wrong::new("this region of the exchange cannot be kept warm")
+        .hint(format!("of the exchange's, {} can", WARMED.map(RegionName::as_str).join(", "))))
+}
+
 /// Whether one more region may be declared beside those that are.
 pub(super) fn check_count(settings: &Settings, name: &str) -> Result<(), Wrong> {
     let declared = settings.regions.keys().filter(|known| !is_built_in(known)).count();
@@ -103,10 +126,10 @@ pub(super) fn check_count(settings: &Settings, name: &str) -> Result<(), Wrong> 
 pub struct RegionOverride {
     /// How long an answer is fresh.
     pub fresh_for: Option<Duration>,
-    /// How long after that it is served while being refreshed behind.
-    pub stale_for: Option<Duration>,
-    /// How long it stays as the last good answer.
-    pub keep_for: Option<Keep>,
+    /// How long after that it is served while being refreshed in the background.
+    pub stale_while_revalidate: Option<Duration>,
+    /// How long after its freshness it stays as the last good answer.
+    pub stale_if_error: Option<Keep>,
     /// By which share of `fresh_for` its end is spread, 0 to 1.
     pub jitter: Option<f64>,
     /// How long "there is no such thing" is remembered.
@@ -117,6 +140,8 @@ pub struct RegionOverride {
     pub hard_timeout: Option<Duration>,
     /// From which size on a stored value is compressed, in bytes.
     pub compress_over: Option<u64>,
+    /// How often what is kept warm in the region is loaded.
+    pub warm_every: Option<Duration>,
 }
 
 /// One row of what may be written under `[regions.NAME]`.
@@ -151,13 +176,19 @@ macro_rules! region_key {
 pub const REGION_KEYS: &[RegionKey] = &[
     region_key!(fresh_for, "duration", "how long an answer is fresh", any_span, duration::format),
     region_key!(
-        stale_for,
+        stale_while_revalidate,
         "duration",
-        "how long after that it is served while being refreshed",
+        "how long after that it is served while being refreshed in the background",
         any_span,
         duration::format
     ),
-    region_key!(keep_for, "duration or forever", "how long it stays as the last good answer", keep, show_keep),
+    region_key!(
+        stale_if_error,
+        "duration or forever",
+        "how long after its freshness it stays as the last good answer",
+        keep,
+        show_keep
+    ),
     region_key!(jitter, "0 to 1", "share of fresh_for by which its end is spread", value::fraction, |share: f64| share
         .to_string()),
     region_key!(
@@ -170,6 +201,13 @@ pub const REGION_KEYS: &[RegionKey] = &[
     region_key!(soft_timeout, "duration", "after this a load gives way to an older answer", timeout, duration::format),
     region_key!(hard_timeout, "duration", "after this a load is given up", timeout, duration::format),
     region_key!(compress_over, "bytes", "stored values larger than this are compressed", any_size, size::format),
+    region_key!(
+        warm_every,
+        "duration",
+        "how often what is kept warm in the region is loaded",
+        warm::schedule,
+        duration::format
+    ),
 ];
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -187,8 +225,8 @@ fn any_size(raw: &Raw) -> Result<u64, Wrong> {
 }
 
 fn keep(raw: &Raw) -> Result<Keep, Wrong> {
-    match raw {
-        Raw::Text(text) if text.trim().eq_ignore_ascii_case("forever") => Ok(Keep::Forever),
+    match raw.string() {
+        Some(text) if text.trim().eq_ignore_ascii_case("forever") => Ok(Keep::Forever),
         _ => any_span(raw)
             .map(Keep::For)
             .map_err(|wrong| Wrong { hint: wrong.hint.map(|hint| format!("{hint}, or \"forever\"")), ..wrong }),

@@ -82,7 +82,7 @@ fn route(mut fields: Fields<'_>, declared: &SourceSettings) -> Option<RouteSetti
     let tags = fields.read("tags", |raw| tags(raw, &names)).unwrap_or_default();
     let hash_parameters = fields.read("hash_parameters", value::boolean).unwrap_or(false);
     let sources = sources(&mut fields, declared, &names);
-    let warm_every = fields.read("warm_every", |raw| value::span(raw, Duration::from_secs(1)..=DAY * 7));
+    let warm_every = fields.read("warm_every", super::warm::schedule);
     let warm = match are_good {
         true => warm(&mut fields, &parameters, warm_every.is_some()),
         false => {
@@ -108,8 +108,6 @@ fn route(mut fields: Fields<'_>, declared: &SourceSettings) -> Option<RouteSetti
         warm_every,
     })
 }
-
-const DAY: Duration = Duration::from_secs(86_400);
 
 fn path(raw: &Raw) -> Result<RoutePath, Wrong> {
     let text = raw.as_text("/v1/stocks/{symbol}/recent")?;
@@ -146,7 +144,7 @@ fn check_places(fields: &Fields<'_>, path: &RoutePath, parameters: &[Parameter])
 }
 
 fn tags(raw: &Raw, names: &[&str]) -> Result<Vec<Template>, Wrong> {
-    let Raw::List(items) = raw else {
+    let Some(items) = raw.items() else {
         return Err(Wrong::new("expected a list").hint("write [\"stocks\", \"symbol:{symbol}\"]"));
     };
     if items.len() > MOST_TAGS {
@@ -206,7 +204,7 @@ fn warmed(table: Fields<'_>, parameters: &[Parameter]) -> Option<Arguments> {
         }
     }
     let text = |name: &str| match &given.iter().find(|(known, ..)| known == name)?.3 {
-        Raw::Text(text) | Raw::Bare { text, .. } => Some(text.clone()),
+        Raw::Text(text) | Raw::Variable { text, .. } | Raw::Bare { text, .. } => Some(text.clone()),
         Raw::List(_) => Some(String::new()),
     };
     match arguments(parameters, text) {

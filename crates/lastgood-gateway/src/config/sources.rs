@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::problem::{Origin, Wrong};
-use super::table::{Fields, Report, text};
+use super::table::{Fields, text};
 use lastgood_market::upstream::BaseUrl;
 
 use super::upstream::any;
@@ -75,8 +75,7 @@ impl SourceSettings {
 
 fn databases(fields: Fields<'_>) -> BTreeMap<String, DatabaseSetting> {
     named(fields, |fields| {
-        let report = fields.report;
-        let url = fields.required("url", "\"env:DATABASE_URL\"", |raw| database_url(report, raw));
+        let url = fields.required("url", "\"env:DATABASE_URL\"", database_url);
         let max_connections = fields.read("max_connections", |raw| value::count(raw, 1..=1_000)).unwrap_or(8);
         let statement_timeout = fields.read("statement_timeout", timeout).unwrap_or(SECOND * 2);
         let origin = fields.origin.clone();
@@ -86,14 +85,12 @@ fn databases(fields: Fields<'_>) -> BTreeMap<String, DatabaseSetting> {
 
 fn buckets(fields: Fields<'_>) -> BTreeMap<String, BucketSetting> {
     named(fields, |fields| {
-        let report = fields.report;
-        let url = fields.required("url", "\"gs://my-bucket\"", |raw| bucket_url(report, raw));
+        let url = fields.required("url", "\"gs://my-bucket\"", bucket_url);
         let endpoint = fields.read("endpoint", any);
         let region = fields.read("region", text("eu-central-1"));
-        let access_key = fields.read("access_key", |raw| report.resolve(&text("env:AWS_ACCESS_KEY_ID")(raw)?));
-        let secret_key = fields.read("secret_key", |raw| report.resolve(&text("env:AWS_SECRET_ACCESS_KEY")(raw)?));
-        let service_account =
-            fields.read("service_account", |raw| report.resolve(&text("env:GCS_SERVICE_ACCOUNT")(raw)?));
+        let access_key = fields.read("access_key", secret("env:AWS_ACCESS_KEY_ID"));
+        let secret_key = fields.read("secret_key", secret("env:AWS_SECRET_ACCESS_KEY"));
+        let service_account = fields.read("service_account", secret("env:GCS_SERVICE_ACCOUNT"));
         for (one, other) in [("access_key", "secret_key"), ("secret_key", "access_key")] {
             if fields.has(one) && !fields.has(other) {
                 let wrong = Wrong::new(format!("there is no `{other}` beside it")).hint(format!("set {other}, too"));
@@ -141,12 +138,15 @@ fn timeout(raw: &Raw) -> Result<Duration, Wrong> {
     value::span(raw, Duration::from_millis(10)..=SECOND * 600)
 }
 
+/// A text that is not shown.
+fn secret(example: &'static str) -> impl Fn(&Raw) -> Result<SecretString, Wrong> {
+    move |raw| text(example)(raw).map(SecretString::from)
+}
+
 /// Checked without being shown: it may hold a password.
-fn database_url(report: &Report<'_>, raw: &Raw) -> Result<SecretString, Wrong> {
-    let Raw::Text(text) = raw else {
-        return Err(Wrong::new("expected a string").hint("write \"env:DATABASE_URL\""));
-    };
-    let url = report.resolve(text.trim())?;
+fn database_url(raw: &Raw) -> Result<SecretString, Wrong> {
+    let text = raw.string().ok_or_else(|| Wrong::new("expected a string").hint("write \"env:DATABASE_URL\""))?;
+    let url = SecretString::from(text.trim());
     let known = ["postgres://", "postgresql://", "sqlite:"];
     match known.iter().any(|scheme| url.expose_secret().starts_with(scheme)) {
         true => Ok(url),
@@ -155,8 +155,8 @@ fn database_url(report: &Report<'_>, raw: &Raw) -> Result<SecretString, Wrong> {
     }
 }
 
-fn bucket_url(report: &Report<'_>, raw: &Raw) -> Result<String, Wrong> {
-    let url = report.resolve(raw.as_text("gs://my-bucket")?)?.expose_secret().to_owned();
+fn bucket_url(raw: &Raw) -> Result<String, Wrong> {
+    let url = raw.as_text("gs://my-bucket")?.to_owned();
     let known =
         ["gs://", "s3://", "file:"].iter().any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()));
     match known && !url.contains('@') {
@@ -169,7 +169,7 @@ fn headers(fields: Fields<'_>) -> Vec<(HeaderName, HeaderValue)> {
     let report = fields.report;
     let mut headers = Vec::new();
     for (name, origin, path, raw) in fields.values() {
-        match header(report, &name, &raw) {
+        match header(&name, &raw) {
             Ok(header) => headers.push(header),
             Err(wrong) => report.refuse(&origin, &path, wrong),
         }
@@ -177,17 +177,16 @@ fn headers(fields: Fields<'_>) -> Vec<(HeaderName, HeaderValue)> {
     headers
 }
 
-fn header(report: &Report<'_>, name: &str, raw: &Raw) -> Result<(HeaderName, HeaderValue), Wrong> {
+fn header(name: &str, raw: &Raw) -> Result<(HeaderName, HeaderValue), Wrong> {
     let named = HeaderName::try_from(name)
         .map_err(|_| Wrong::new("this is no name of a header").hint("write for example Authorization"))?;
     if OWN_HEADERS.contains(&named.as_str()) {
         return Err(Wrong::new("this header is set by the connection itself").hint("leave it out"));
     }
-    let Raw::Text(text) = raw else {
-        return Err(Wrong::new("expected a string").hint("write \"env:NAME\" or the value in quotes"));
-    };
-    let value = report.resolve(text.trim())?;
-    let mut value = HeaderValue::from_str(value.expose_secret())
+    let text = raw
+        .string()
+        .ok_or_else(|| Wrong::new("expected a string").hint("write \"env:NAME\" or the value in quotes"))?;
+    let mut value = HeaderValue::from_str(text.trim())
         .map_err(|_| Wrong::new("the value holds a character that no header can carry").hint("use visible ASCII"))?;
     value.set_sensitive(true);
     Ok((named, value))

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use lastgood::store::{RedisOptions, StoreError};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -85,6 +86,19 @@ impl RedisAddress {
     #[must_use]
     pub fn expose_url(&self) -> &str {
         self.url.expose_secret()
+    }
+
+    /// Logs in with a token as the password, as Upstash wants it, unless the URL has a password of its own.
+    pub(crate) fn log_in_with(&mut self, token: &str) {
+        let Ok(mut url) = Url::parse(self.expose_url()) else { return };
+        if url.password().is_some() || !matches!(self.endpoint, RedisEndpoint::Tcp { .. }) {
+            return;
+        }
+        let user = if url.username().is_empty() { "default".to_owned() } else { url.username().to_owned() };
+        let token = utf8_percent_encode(token, NON_ALPHANUMERIC).to_string();
+        if url.set_username(&user).and_then(|()| url.set_password(Some(&token))).is_ok() {
+            self.url = SecretString::from(url.as_str());
+        }
     }
 
     /// Where it is, free of credentials.

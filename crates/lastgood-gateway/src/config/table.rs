@@ -2,10 +2,10 @@
 
 use std::cell::RefCell;
 
-use secrecy::SecretString;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::environment::Lookup;
 use super::problem::{Origin, Problem, Wrong};
 use super::suggest::did_you_mean;
 use super::value::Raw;
@@ -13,25 +13,13 @@ use super::value::Raw;
 /// What all tables of a file share: its lines, the environment and the list of what is wrong.
 pub(super) struct Report<'a> {
     pub(super) line_of: &'a dyn Fn(usize) -> Origin,
-    pub(super) env: &'a dyn Fn(&str) -> Option<String>,
+    pub(super) env: Lookup<'a>,
     pub(super) problems: RefCell<Vec<Problem>>,
 }
 
 impl Report<'_> {
     pub(super) fn refuse(&self, origin: &Origin, key: &str, wrong: Wrong) {
         self.problems.borrow_mut().push(Problem::new(Some(origin.clone()), Some(key), wrong));
-    }
-
-    /// What a text of the file stands for: `env:NAME` is the value of a variable. It appears in no message.
-    pub(super) fn resolve(&self, text: &str) -> Result<SecretString, Wrong> {
-        let Some(name) = text.strip_prefix("env:") else {
-            return Ok(SecretString::from(text));
-        };
-        let value = (self.env)(name).filter(|value| !value.trim().is_empty());
-        value.map(|value| SecretString::from(value.trim())).ok_or_else(|| {
-            Wrong::new(format!("the environment variable {name:?} is not set"))
-                .hint(format!("set it, or write the value in place of \"env:{name}\""))
-        })
     }
 }
 
@@ -86,13 +74,9 @@ impl<'a> Fields<'a> {
     /// The value of a key, if there is a good one.
     pub(super) fn read<T>(&mut self, key: &'static str, parse: impl FnOnce(&Raw) -> Result<T, Wrong>) -> Option<T> {
         let (origin, value) = self.find(key)?;
-        match Raw::of(value.get_ref()).and_then(|raw| parse(&raw)) {
-            Ok(value) => Some(value),
-            Err(wrong) => {
-                self.report.refuse(&origin, &self.name(key), wrong);
-                None
-            }
-        }
+        let refuse = |origin: &Origin, wrong| self.report.refuse(origin, &self.name(key), wrong);
+        let raw = Raw::of(value.get_ref(), self.report.env).map_err(|wrong| refuse(&origin, wrong)).ok()?;
+        parse(&raw).map_err(|wrong| refuse(&origin.of_value(&raw), wrong)).ok()
     }
 
     /// The value of a key that must be there.
@@ -162,7 +146,7 @@ impl<'a> Fields<'a> {
         for (key, value) in self.table {
             let (name, origin) = (key.get_ref().to_string(), (self.report.line_of)(key.span().start));
             let path = self.name(&name);
-            match Raw::of(value.get_ref()) {
+            match Raw::of(value.get_ref(), self.report.env) {
                 Ok(raw) => values.push((name, origin, path, raw, key.span().start)),
                 Err(wrong) => self.report.refuse(&origin, &path, wrong),
             }

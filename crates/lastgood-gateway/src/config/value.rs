@@ -8,6 +8,7 @@ use lastgood_market::credentials::MasterKey;
 use secrecy::SecretString;
 use toml::de::DeValue;
 
+use super::environment::{Lookup, expand};
 use super::problem::Wrong;
 use super::suggest::did_you_mean;
 use super::{duration, size};
@@ -17,6 +18,13 @@ use super::{duration, size};
 pub(crate) enum Raw {
     /// A string.
     Text(String),
+    /// The text of an environment variable: it has no other way to say a number or a list.
+    Variable {
+        /// The variable, where the file or a flag names it.
+        name: Option<String>,
+        /// Its value, or the default that stands in for it.
+        text: String,
+    },
     /// A list of strings.
     List(Vec<String>),
     /// An integer, float or boolean as it was written.
@@ -24,11 +32,11 @@ pub(crate) enum Raw {
 }
 
 impl Raw {
-    /// A value of the file, before it has a type.
-    pub(super) fn of(value: &DeValue<'_>) -> Result<Self, Wrong> {
+    /// A value of the file, before it has a type. Texts may be `env:NAME`.
+    pub(super) fn of(value: &DeValue<'_>, env: Lookup<'_>) -> Result<Self, Wrong> {
         let bare = |kind, text: String| Ok(Self::Bare { kind, text });
         match value {
-            DeValue::String(text) => Ok(Self::text(text.as_ref())),
+            DeValue::String(text) => Self::written(text, env),
             DeValue::Integer(number) => bare("integer", number.to_string()),
             DeValue::Float(number) => bare("float", number.to_string()),
             DeValue::Boolean(flag) => bare("boolean", flag.to_string()),
@@ -37,7 +45,9 @@ impl Raw {
             DeValue::Array(items) => items
                 .iter()
                 .map(|item| match item.get_ref() {
-                    DeValue::String(text) => Ok(text.to_string()),
+                    DeValue::String(text) => {
+                        Ok(expand(text, env)?.map_or_else(|| text.to_string(), |expanded| expanded.text))
+                    }
                     other => Err(Wrong::new(format!(
                         "expected a list of strings, found a list with a value of type {}",
                         other.type_str()
@@ -49,14 +59,41 @@ impl Raw {
         }
     }
 
+    /// A text of the file or of a flag, which may be `env:NAME`.
+    pub(super) fn written(text: &str, env: Lookup<'_>) -> Result<Self, Wrong> {
+        Ok(match expand(text, env)? {
+            Some(expanded) => Self::Variable { name: expanded.name, text: expanded.text },
+            None => Self::text(text),
+        })
+    }
+
     pub(crate) fn text(text: impl Into<String>) -> Self {
         Self::Text(text.into())
+    }
+
+    /// The text of a string.
+    pub(crate) fn string(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) | Self::Variable { text, .. } => Some(text),
+            Self::List(_) | Self::Bare { .. } => None,
+        }
+    }
+
+    /// The items of a list; those of a variable are separated by commas.
+    pub(crate) fn items(&self) -> Option<Vec<String>> {
+        match self {
+            Self::List(items) => Some(items.clone()),
+            Self::Variable { text, .. } => {
+                Some(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect())
+            }
+            Self::Text(_) | Self::Bare { .. } => None,
+        }
     }
 
     /// The text of a string value; anything else is refused with `example` to follow.
     pub(crate) fn as_text(&self, example: &str) -> Result<&str, Wrong> {
         match self {
-            Self::Text(text) => Ok(text.trim()),
+            Self::Text(text) | Self::Variable { text, .. } => Ok(text.trim()),
             Self::List(_) => Err(Wrong::new("expected a string, found a list").hint(format!("write \"{example}\""))),
             Self::Bare { kind, text } => {
                 Err(Wrong::new(format!("expected a string, found the {kind} {text}"))
@@ -68,7 +105,7 @@ impl Raw {
     /// The text of a string or bare value.
     pub(super) fn as_word(&self, expected: &str) -> Result<&str, Wrong> {
         match self {
-            Self::Text(text) | Self::Bare { text, .. } => Ok(text.trim()),
+            Self::Text(text) | Self::Variable { text, .. } | Self::Bare { text, .. } => Ok(text.trim()),
             Self::List(_) => Err(Wrong::new(format!("expected {expected}, found a list"))),
         }
     }
@@ -76,7 +113,9 @@ impl Raw {
     /// The items of a list, or of a comma-separated string.
     pub(crate) fn as_list(&self) -> Result<Vec<&str>, Wrong> {
         match self {
-            Self::Text(text) => Ok(text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect()),
+            Self::Text(text) | Self::Variable { text, .. } => {
+                Ok(text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect())
+            }
             Self::List(items) => Ok(items.iter().map(|item| item.trim()).collect()),
             Self::Bare { kind, text } => Err(Wrong::new(format!("expected a list of URLs, found the {kind} {text}"))
                 .hint("write [\"https://host\"], or \"https://host,https://other\"")),
@@ -122,10 +161,14 @@ pub(crate) fn fraction(raw: &Raw) -> Result<f64, Wrong> {
     }
 }
 
-/// A duration within `range`.
+/// A duration within `range`. Digits alone are seconds where a variable says them.
 pub(crate) fn span(raw: &Raw, range: RangeInclusive<Duration>) -> Result<Duration, Wrong> {
     let word = raw.as_word("a duration")?;
-    let value = duration::parse(word)?;
+    let is_number = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+    let value = match raw {
+        Raw::Variable { .. } if is_number => duration::parse(&format!("{word}s"))?,
+        _ => duration::parse(word)?,
+    };
     if range.contains(&value) {
         Ok(value)
     } else {
@@ -176,13 +219,7 @@ pub(crate) fn path(raw: &Raw) -> Result<PathBuf, Wrong> {
 
 /// A secret that fits into a header; empty means none. Its text appears in no message.
 pub(crate) fn secret(raw: &Raw) -> Result<Option<SecretString>, Wrong> {
-    let Raw::Text(text) = raw else {
-        return Err(Wrong::new("expected a string").hint("put the secret in quotes"));
-    };
-    let text = text.trim();
-    if text.is_empty() {
-        return Ok(None);
-    }
+    let Some(text) = secret_text(raw)? else { return Ok(None) };
     if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(Wrong::new("the secret holds a blank or a character outside ASCII, which no header can carry")
             .hint("generate one with: openssl rand -hex 32"));
@@ -190,15 +227,20 @@ pub(crate) fn secret(raw: &Raw) -> Result<Option<SecretString>, Wrong> {
     Ok(Some(SecretString::from(text)))
 }
 
+/// The text of a secret, unless it is empty.
+fn secret_text(raw: &Raw) -> Result<Option<&str>, Wrong> {
+    let text = raw.string().ok_or_else(|| Wrong::new("expected a string").hint("put the secret in quotes"))?.trim();
+    // References of the file and of flags are expanded before: left as it is, this text would be the secret.
+    match text.starts_with("env:") {
+        true => Err(Wrong::new("a variable cannot name another one with env:").hint("set it to the secret itself")),
+        false => Ok(Some(text).filter(|text| !text.is_empty())),
+    }
+}
+
 /// A master key, which may be a passphrase of words; empty means none. Its text appears in no message.
 pub(crate) fn master_key(raw: &Raw) -> Result<Option<SecretString>, Wrong> {
-    let Raw::Text(text) = raw else {
-        return Err(Wrong::new("expected a string").hint("put the secret in quotes"));
-    };
-    if text.trim().is_empty() {
-        return Ok(None);
-    }
-    let secret = SecretString::from(text.trim());
+    let Some(text) = secret_text(raw)? else { return Ok(None) };
+    let secret = SecretString::from(text);
     match MasterKey::parse(&secret) {
         Ok(_) => Ok(Some(secret)),
         Err(why) => Err(Wrong::new(why.to_string()).hint_if(why.mend().map(str::to_owned))),
@@ -231,6 +273,31 @@ pub(crate) fn symbols(raw: &Raw) -> Result<Vec<String>, Wrong> {
     match symbols.len() {
         0..=MOST_SYMBOLS => Ok(symbols),
         many => Err(Wrong::new(format!("the list has {many} symbols")).hint(format!("name at most {MOST_SYMBOLS}"))),
+    }
+}
+
+/// The longest name of a host (RFC 1035, 2.3.4).
+const LONGEST_HOST: usize = 253;
+const MOST_HOSTS: usize = 50;
+
+/// A list of names of hosts, without ports.
+pub(crate) fn hosts(raw: &Raw) -> Result<Vec<String>, Wrong> {
+    let example = "write [\"cache.example\", \"10.0.0.7\"], without ports";
+    if let Raw::Bare { kind, text } = raw {
+        return Err(Wrong::new(format!("expected a list of host names, found the {kind} {text}")).hint(example));
+    }
+    let names: Vec<String> = raw.as_list()?.into_iter().map(str::to_ascii_lowercase).collect();
+    let sound = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let is_name = |name: &str| {
+        let is_address = name.parse::<std::net::IpAddr>().is_ok();
+        is_address || (!name.is_empty() && name.len() <= LONGEST_HOST && name.chars().all(sound))
+    };
+    if let Some(wrong) = names.iter().find(|name| !is_name(name)) {
+        return Err(Wrong::new(format!("{wrong:?} is no name of a host")).hint(example));
+    }
+    match names.len() {
+        0..=MOST_HOSTS => Ok(names),
+        many => Err(Wrong::new(format!("the list has {many} hosts")).hint(format!("name at most {MOST_HOSTS}"))),
     }
 }
 
@@ -277,6 +344,16 @@ mod tests {
         assert!(key(&"0f".repeat(32)).unwrap().is_some());
         let wrong = key("hunter2 hunter2").unwrap_err();
         assert!(!wrong.what.contains("hunter2") && wrong.hint.unwrap().contains("openssl rand -hex 32"));
+    }
+
+    #[test]
+    fn hosts_are_names_and_addresses_without_ports() {
+        let read = |text: &str| hosts(&Raw::text(text)).map_err(|wrong| wrong.what);
+        assert_eq!(read("Cache.Example, 10.0.0.7,::1").unwrap(), ["cache.example", "10.0.0.7", "::1"]);
+        assert!(read("").unwrap().is_empty());
+        for wrong in ["cache.example:8090", "http://cache.example", "a b", "*"] {
+            assert!(read(wrong).unwrap_err().contains("is no name of a host"), "{wrong}");
+        }
     }
 
     #[test]

@@ -12,11 +12,11 @@ use super::parameter::{Kind, Parameter};
 use super::place::place;
 use super::route::{Link, Route};
 use crate::config::routes::{BucketQuestion, DatabaseQuestion, RouteSetting, Rows, SourceQuestion, SourceSetting};
-use crate::config::{BucketSetting, DatabaseSetting, Declared, Settings};
+use crate::config::{BucketSetting, DatabaseSetting, Declared, Settings, UserKeysSetting};
 use crate::source::Source;
 use crate::source::http::{Api, HttpSource};
 use crate::source::object::bucket::{BucketOptions, Credentials};
-use crate::source::object::{Bucket, ObjectOptions, ObjectTemplate, Selector, Want};
+use crate::source::object::{Bucket, ObjectOptions, ObjectTemplate, Want};
 use crate::source::sql::{Database, DatabaseOptions, ParameterType, Shape, Statement, StatementOptions};
 
 /// What the sources of all routes share: connections.
@@ -89,6 +89,15 @@ impl Sources {
         }
     }
 
+    /// The statement of `[credentials.sql]`.
+    pub(super) fn user_keys(&self, settings: &Settings) -> Result<Option<Statement>, String> {
+        let Some(UserKeysSetting { database: name, query, .. }) = &settings.declared.user_keys else { return Ok(None) };
+        let database = self.databases.get(name).ok_or_else(|| format!("there is no database {name}"))?;
+        let parameters = UserKeysSetting::PARAMETERS.map(|name| (name.to_owned(), ParameterType::Text)).to_vec();
+        let statement = Statement::new(database.clone(), StatementOptions::new(query, Shape::Row, parameters));
+        statement.map(Some).map_err(|why| format!("credentials.sql: {why}"))
+    }
+
     fn statement(&self, question: &DatabaseQuestion, parameters: &[Parameter]) -> Result<Statement, String> {
         let name = &question.database;
         let database = self.databases.get(name).ok_or_else(|| format!("there is no database {name}"))?;
@@ -105,10 +114,9 @@ impl Sources {
     fn object(&self, question: &BucketQuestion, parameters: &[Parameter]) -> Result<ObjectTemplate, String> {
         let name = &question.bucket;
         let bucket = self.buckets.get(name).ok_or_else(|| format!("there is no bucket {name}"))?;
-        let BucketQuestion { path, take, keep, .. } = question.clone();
         let want = match question.list {
             true => Want::Names,
-            false => Want::Document(Selector { path, take, keep }),
+            false => Want::Document(question.select.clone()),
         };
         let parameters = parameters.iter().map(|parameter| parameter.name.clone()).collect();
         ObjectTemplate::new(bucket.clone(), ObjectOptions::new(question.object.to_string(), want, parameters))

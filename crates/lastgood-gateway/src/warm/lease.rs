@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lastgood::store::{Store, StoreError};
 use lastgood::{Clock, Timestamp};
+use lastgood_market::RegionName;
 use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
 
@@ -54,9 +55,9 @@ struct Note {
 }
 
 impl Lease {
-    pub(super) fn new(store: Arc<dyn Store>, namespace: &str, set: &Set) -> Lease {
+    pub(super) fn new(store: Arc<dyn Store>, namespace: &str, set: &Set, regions: &[RegionName]) -> Lease {
         // Nodes that keep other things warm have turns of their own.
-        let prefix = format!("{namespace}:warm:v1:{:016x}", set.fingerprint());
+        let prefix = format!("{namespace}:warm:v1:{:016x}", set.fingerprint(regions));
         let holder = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
         let (key, finished_key) = (format!("{prefix}:turn"), format!("{prefix}:finished"));
         Lease { store, key, finished_key, holder, written_at: AtomicU64::new(0) }
@@ -171,7 +172,7 @@ mod tests {
     fn leases(clock: &Clock) -> [Lease; 2] {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone(), 1 << 20));
         let set = Set::of(&Settings::default(), &Identities::public());
-        [0, 1].map(|_| Lease::new(Arc::clone(&store), "lastgood", &set))
+        [0, 1].map(|_| Lease::new(Arc::clone(&store), "lastgood", &set, &[]))
     }
 
     async fn is_ours(lease: &Lease, clock: &Clock) -> bool {

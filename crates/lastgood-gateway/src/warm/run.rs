@@ -44,11 +44,11 @@ struct Round<'a> {
 /// Loads what `only` takes of the declared set. What the budget refuses is tried again until `within`.
 pub(super) async fn round(warmer: &Warmer, only: &Filter, within: Instant, lease: Option<&Lease>) -> Ended {
     let began = Instant::now();
-    let set = &warmer.set;
+    let (set, symbols) = (&warmer.set, &warmer.means.symbols);
     let mut round = Round {
         warmer,
         lease,
-        waiting: set.lists(only).into(),
+        waiting: set.lists(symbols, only).into(),
         tally: Tally::default(),
         failures_in_a_row: 0,
         troubled: false,
@@ -60,7 +60,7 @@ pub(super) async fn round(warmer: &Warmer, only: &Filter, within: Instant, lease
     let mut goes_on = round.through(within).await;
     if goes_on {
         // Which symbols are popular is known now.
-        round.waiting = set.candles(&warmer.means.symbols, only).into();
+        round.waiting = set.candles(symbols, only).into();
         round.tally.of += round.waiting.len() as u64;
         goes_on = round.through(within).await;
     }
@@ -79,8 +79,8 @@ pub(super) async fn round(warmer: &Warmer, only: &Filter, within: Instant, lease
 
 /// How many items `only` takes, and how many of them a round would load, by what memory holds.
 pub(crate) fn preview(warmer: &Warmer, only: &Filter) -> (u64, u64) {
-    let set = &warmer.set;
-    let items: Vec<Item> = set.lists(only).into_iter().chain(set.candles(&warmer.means.symbols, only)).collect();
+    let (set, symbols) = (&warmer.set, &warmer.means.symbols);
+    let items: Vec<Item> = set.lists(symbols, only).into_iter().chain(set.candles(symbols, only)).collect();
     let due = items.iter().filter(|item| is_due(warmer, item)).count();
     (items.len() as u64, due as u64)
 }
@@ -91,8 +91,7 @@ fn is_due(warmer: &Warmer, item: &Item) -> bool {
         Item::Source(source) => source.key.clone(),
         Item::List(venue) => warmer.means.symbols.name(*venue),
     };
-    let region = warmer.means.regions.of(item.region());
-    let ahead = warmer.ahead(region);
+    let (region, ahead) = (warmer.means.regions.of(item.region()), warmer.ahead(item.region()));
     let held = region.peek(&name).filter(|held| held.freshness() == Freshness::Fresh);
     held.is_none_or(|held| held.fresh_for() <= ahead)
 }
@@ -215,8 +214,7 @@ impl Round<'_> {
 
 /// Makes one item warm, and says whether anything had to be loaded.
 async fn load(warmer: &Warmer, item: &Item) -> Result<bool, Error> {
-    let region = warmer.means.regions.of(item.region());
-    let ahead = warmer.ahead(region);
+    let (region, ahead) = (warmer.means.regions.of(item.region()), warmer.ahead(item.region()));
     match item {
         Item::Candles(question) => warmer.means.candles.warm(question).await,
         Item::Source(source) => {
@@ -226,8 +224,10 @@ async fn load(warmer: &Warmer, item: &Item) -> Result<bool, Error> {
         }
         Item::List(venue) => {
             let (chain, venue, patience) = (Arc::clone(&warmer.means.symbols), *venue, region.policy().hard_timeout);
-            let load = move || async move { chain.load(venue, patience, Some(Priority::Warm)).await.map_err(yielded) };
-            region.refresh(&warmer.means.symbols.name(venue), ahead, load).await
+            let (name, keys) = (chain.name(venue), chain.own(venue));
+            let load =
+                move || async move { chain.load(venue, &keys, patience, Some(Priority::Warm)).await.map_err(yielded) };
+            region.refresh(&name, ahead, load).await
         }
     }
 }

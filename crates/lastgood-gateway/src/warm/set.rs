@@ -12,9 +12,13 @@ use serde::Deserialize;
 use crate::config::Settings;
 use crate::symbols::chain::{SymbolChain, source};
 
+/// The regions that can be kept warm, in the order in which they are loaded.
+pub(crate) const WARMED: [RegionName; 4] =
+    [RegionName::ExchangeInfo, RegionName::Symbols, RegionName::Ticker24hr, RegionName::Klines];
+
 /// What was declared.
 #[derive(Hash)]
-pub(super) struct Set {
+pub(crate) struct Set {
     /// Gateways of other exchanges keep other things warm.
     identities: Identities,
     markets: Vec<Venue>,
@@ -40,16 +44,21 @@ pub(super) enum Item {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Filter {
     pub(crate) symbol: Option<String>,
-    pub(crate) region: Option<RegionName>,
+    /// Only items of these regions.
+    pub(crate) regions: Option<Vec<RegionName>>,
 }
 
 impl Filter {
     pub(super) fn is_all(&self) -> bool {
-        self.symbol.is_none() && self.region.is_none()
+        self.symbol.is_none() && self.regions.is_none()
+    }
+
+    fn takes_region(&self, region: RegionName) -> bool {
+        self.regions.as_ref().is_none_or(|regions| regions.contains(&region))
     }
 
     fn takes(&self, item: &Item) -> bool {
-        let of_region = self.region.is_none_or(|region| region == item.region());
+        let of_region = self.takes_region(item.region());
         let symbol = match item {
             Item::Candles(question) => Some(question.series.symbol()),
             Item::Source(_) | Item::List(_) => None,
@@ -78,7 +87,7 @@ impl Item {
 }
 
 impl Set {
-    pub(super) fn of(settings: &Settings, identities: &Identities) -> Set {
+    pub(crate) fn of(settings: &Settings, identities: &Identities) -> Set {
         let warm = &settings.warm;
         let (symbols, intervals) = (warm.symbols.clone(), warm.intervals.clone());
         let set = Set {
@@ -98,19 +107,25 @@ impl Set {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.markets.is_empty()
+    /// The regions of what was declared, in the order in which they are loaded.
+    pub(crate) fn regions(&self) -> Vec<RegionName> {
+        let has = |region: &RegionName| match region {
+            RegionName::Ticker24hr => self.tickers,
+            RegionName::Klines => !self.intervals.is_empty(),
+            _ => true,
+        };
+        WARMED.into_iter().filter(|region| !self.markets.is_empty() && has(region)).collect()
     }
 
-    /// The same for nodes that were told to keep the same warm.
-    pub(super) fn fingerprint(&self) -> u64 {
+    /// The same for nodes that were told to keep the same warm, in these regions.
+    pub(super) fn fingerprint(&self, regions: &[RegionName]) -> u64 {
         let mut hasher = DefaultHasher::new();
-        self.hash(&mut hasher);
+        (self, regions).hash(&mut hasher);
         hasher.finish()
     }
 
     /// What is loaded first: lists of symbols, each after the exchangeInfo it is made of, then tickers.
-    pub(super) fn lists(&self, only: &Filter) -> Vec<Item> {
+    pub(super) fn lists(&self, chain: &SymbolChain, only: &Filter) -> Vec<Item> {
         let source = |venue: Venue, endpoint: &str| source(&self.identities, venue, endpoint).ok().map(Item::Source);
         let lists = self
             .markets
@@ -118,7 +133,14 @@ impl Set {
             .flat_map(|&venue| [source(venue, "exchangeInfo"), Some(Item::List(venue))].into_iter().flatten());
         let ticked = self.markets.iter().filter(|_| self.tickers);
         let tickers = ticked.filter_map(|&venue| source(venue, "ticker/24hr"));
-        lists.chain(tickers).filter(|item| only.takes(item)).collect()
+        lists.chain(tickers).filter(|item| only.takes(item) || self.ranks_by(item, chain, only)).collect()
+    }
+
+    /// Whether an item is a list that memory lacks and that says which candles `only` takes.
+    fn ranks_by(&self, item: &Item, chain: &SymbolChain, only: &Filter) -> bool {
+        let by_rank = self.popular > 0 && !self.intervals.is_empty() && only.symbol.is_none();
+        let is_absent = |item: &Item| matches!(item, Item::List(venue) if chain.kept(*venue).is_none());
+        by_rank && only.takes_region(RegionName::Klines) && is_absent(item)
     }
 
     /// The candles, by the rank of their symbols, as far as the lists in memory tell it.

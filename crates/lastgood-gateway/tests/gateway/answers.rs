@@ -70,7 +70,10 @@ async fn what_is_no_answer_leaves_the_last_good_one_and_is_never_kept() {
         let liar = Liar::start().await;
         let mut fleeting: Vec<(String, &str)> = Vec::new();
         for (_, region) in QUESTIONS {
-            let keys = [(format!("regions.{region}.fresh_for"), "1ms"), (format!("regions.{region}.stale_for"), "0s")];
+            let keys = [
+                (format!("regions.{region}.fresh_for"), "1ms"),
+                (format!("regions.{region}.stale_while_revalidate"), "0s"),
+            ];
             fleeting.extend(
                 keys.into_iter().filter(|(key, _)| !fleeting.iter().any(|(known, _)| known == key)).collect::<Vec<_>>(),
             );
@@ -119,7 +122,7 @@ async fn what_is_no_answer_leaves_the_last_good_one_and_is_never_kept() {
 async fn one_bad_list_of_all_symbols_takes_no_symbol_away() {
     let exchange = Exchange::start().await;
     let liar = Liar::start().await;
-    let quick = [("regions.ticker_price.fresh_for", "1ms"), ("regions.ticker_price.stale_for", "0s")];
+    let quick = [("regions.ticker_price.fresh_for", "1ms"), ("regions.ticker_price.stale_while_revalidate", "0s")];
     let gateway = Running::start(&liar.url, &quick).await;
     liar.answers("/api/v3/ticker/price", get(exchange.url() + "/api/v3/ticker/price").await.body);
     let symbols = &exchange.sim.symbols(lastgood_sim::Venue::Spot)[..20];
@@ -140,7 +143,7 @@ async fn one_bad_list_of_all_symbols_takes_no_symbol_away() {
 async fn a_403_of_the_firewall_is_told_as_that_and_not_as_a_pause() {
     let sink = Sink::of_the_log("info");
     let exchange = Exchange::start().await;
-    let quick = [("regions.avg_price.fresh_for", "1ms"), ("regions.avg_price.stale_for", "0s")];
+    let quick = [("regions.avg_price.fresh_for", "1ms"), ("regions.avg_price.stale_while_revalidate", "0s")];
     let gateway = Running::start(&exchange.url(), &quick).await;
     let question = "/api/v3/avgPrice?symbol=BTCUSDT";
     let good = get(gateway.url(question)).await;

@@ -101,7 +101,7 @@ async fn gets_the_same_and_costs_nothing_the_second_time(script: &str) {
 
 /// All that the client asked for before, it is given while the exchange hangs, before it gives up.
 async fn is_served_while_the_exchange_hangs(script: &str) {
-    let at_once_old = [("fresh_for", "1ms"), ("stale_for", "1ms"), ("soft_timeout", "200ms")];
+    let at_once_old = [("fresh_for", "1ms"), ("stale_while_revalidate", "1ms"), ("soft_timeout", "200ms")];
     let (exchange, gateway) = still_exchange_and_gateway(&at_once_old).await;
     client(script, "gateway", &exchange, &gateway).await;
     exchange.fault(serde_json::json!({"kind": "hang"}));

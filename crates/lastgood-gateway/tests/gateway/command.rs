@@ -174,6 +174,121 @@ fn a_wrong_file_stops_every_verb_that_reads_it_and_says_where() {
 }
 
 #[test]
+fn a_region_is_set_by_its_variables_and_config_says_so() {
+    let desk = Desk::with_file("[regions.news]\nfresh_for = \"env:CACHE_TTL_DEFAULT:-300s\"\njitter = 0.2\n");
+    let shown = |env: &[(&str, &str)]| {
+        let mut command = desk.command(&["config", "--json", "--set", "regions.news.soft_timeout=100ms"]);
+        let output = command.envs(env.iter().copied()).output().expect("the program starts");
+        assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
+        let rows = json(&output);
+        move |key: &str| format!("{} {}", row(&rows, key)["value"], row(&rows, key)["origin"]).replace('"', "")
+    };
+    let by_file = shown(&[]);
+    assert_eq!(by_file("regions.news.fresh_for"), "5m lastgood.toml:2");
+    let by_reference = shown(&[("CACHE_TTL_DEFAULT", "60")]);
+    assert_eq!(by_reference("regions.news.fresh_for"), "1m lastgood.toml:2 (env CACHE_TTL_DEFAULT)");
+    let own = [
+        ("LASTGOOD_REGIONS_NEWS_FRESH_FOR", "90"),
+        ("LASTGOOD_REGIONS_NEWS_SOFT_TIMEOUT", "1s"),
+        ("LASTGOOD_REGIONS_KLINES_STALE_IF_ERROR", "forever"),
+        ("LASTGOOD_REGIONS_AGENT_LEADERBOARD_STALE_WHILE_REVALIDATE", "0s"),
+        ("LASTGOOD_REGIONS_MY_PRICES_NEGATIVE_FOR", "5s"),
+    ];
+    let by_variable = shown(&own);
+    for (key, expected) in [
+        ("news.fresh_for", "1m30s env LASTGOOD_REGIONS_NEWS_FRESH_FOR"),
+        ("news.jitter", "0.2 lastgood.toml:3"),
+        ("news.soft_timeout", "100ms flag --set"),
+        ("klines.stale_if_error", "forever env LASTGOOD_REGIONS_KLINES_STALE_IF_ERROR"),
+        (
+            "agent_leaderboard.stale_while_revalidate",
+            "0s env LASTGOOD_REGIONS_AGENT_LEADERBOARD_STALE_WHILE_REVALIDATE",
+        ),
+        ("my_prices.negative_for", "5s env LASTGOOD_REGIONS_MY_PRICES_NEGATIVE_FOR"),
+    ] {
+        assert_eq!(by_variable(&format!("regions.{key}")), expected, "{key}");
+    }
+}
+
+#[test]
+fn a_wrong_variable_of_a_region_stops_every_verb_that_reads_it() {
+    let desk = Desk::with_file("[log]\nlevel = \"env:NOT_THERE\"\n");
+    for verb in ["serve", "config", "check"] {
+        let mut command = desk.command(&[verb, "--listen", "127.0.0.1:0"]);
+        command.env("LASTGOOD_REGIONS_KLINE_FRESH_FOR", "1s").env("LASTGOOD_REGIONS_KLINES_KEEP_FOR", "1s");
+        let output = command.output().expect("the program starts");
+        assert_eq!(output.status.code(), Some(1), "{verb}");
+        let text = format!("{}{}", stdout(&output), stderr(&output));
+        for part in [
+            "lastgood.toml:2",
+            "\"NOT_THERE\" is not set",
+            "env LASTGOOD_REGIONS_KLINE_FRESH_FOR",
+            "did you mean `klines`?",
+            "set LASTGOOD_REGIONS_KLINES_STALE_IF_ERROR",
+        ] {
+            assert!(text.contains(part), "{verb}: {part}: {text}");
+        }
+    }
+}
+
+#[test]
+fn every_verb_warns_of_an_unknown_variable() {
+    let desk = Desk::new();
+    let with_variables = |arguments: &[&str]| {
+        let mut command = desk.command(arguments);
+        for name in ["SPOT_URL", "FUTURES_URL", "COIN_URL"] {
+            command.env(format!("LASTGOOD_BINANCE_{name}"), "http://127.0.0.1:9");
+        }
+        command.env("LASTGOOD_FEAR_GREED_URL", "http://127.0.0.1:9").env("LASTGOOD_STORE_URL", "memory:");
+        command.env("LASTGOOD_LISTEN", "127.0.0.1:0").env("LASTGOOD_BIN", "x");
+        command.env("LASTGOOD_REGIONS_KLINES_FRSH_FOR", "1s").env("LASTGOOD_COLOUR", "red");
+        command
+    };
+    let told = |text: &str| {
+        assert!(text.contains("LASTGOOD_COLOUR"), "{text}");
+        assert!(text.contains("did you mean `LASTGOOD_REGIONS_KLINES_FRESH_FOR`?"), "{text}");
+        assert_eq!(text.matches("this variable means nothing to lastgood").count(), 2, "{text}");
+    };
+    let output = with_variables(&["config"]).output().expect("the program starts");
+    assert_eq!(output.status.code(), Some(0));
+    told(&stderr(&output));
+    told(&stdout(&with_variables(&["check"]).output().expect("the program starts")));
+    let mut serve = with_variables(&["serve"]).stderr(Stdio::piped()).spawn().expect("the program starts");
+    told(&announced(&mut serve));
+    assert!(stop(&mut serve).success());
+}
+
+#[test]
+fn a_token_that_the_file_takes_from_a_variable_is_not_the_reference_itself() {
+    let desk = Desk::with_file("[admin]\ntoken = \"env:GATE\"\n");
+    let token = "hunter2-hunter2-hunter2";
+    let mut serve = desk.command(&["serve", "--listen", "127.0.0.1:0", "--store", "memory:"]);
+    let mut serve = serve.env("GATE", token).stderr(Stdio::piped()).spawn().expect("the program starts");
+    let said = announced(&mut serve);
+    let address = said.split("listen=").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("an address");
+    let address = address.trim_matches('"').to_owned();
+    // Its clients read the same file; they, too, have the variable or say what is missing.
+    let stats = |given: Option<&str>, gate: Option<&str>| {
+        let mut command = desk.command(&["stats", "--url", &address]);
+        given.map(|given| command.args(["--token", given]));
+        gate.map(|gate| command.env("GATE", gate));
+        let output = command.output().expect("the program starts");
+        (output.status.code(), format!("{}{}", stdout(&output), stderr(&output)))
+    };
+    for (given, gate) in [(Some("env:GATE"), None), (None, Some("env:GATE")), (None, Some("another-token-there"))] {
+        let (code, text) = stats(given, gate);
+        assert!(code == Some(1) && !text.contains("hit rate"), "{text}");
+    }
+    assert_eq!((stats(None, Some(token)).0, stats(Some(token), None).0), (Some(0), Some(0)));
+    let (code, text) = stats(None, None);
+    assert!(code == Some(1) && text.contains("lastgood.toml:2") && text.contains("\"GATE\" is not set"), "{text}");
+    assert!(stop(&mut serve).success());
+    let shown = desk.command(&["config", "--json"]).env("GATE", token).output().expect("the program starts");
+    assert_eq!(row(&json(&shown), "admin.token")["value"], "***");
+    assert!(!format!("{said}{}{}", stdout(&shown), stderr(&shown)).contains("hunter2"));
+}
+
+#[test]
 fn completions_are_printed_for_every_shell() {
     let desk = Desk::new();
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
@@ -270,10 +385,7 @@ fn serve_says_where_it_listens_and_stops_when_asked() {
         .spawn()
         .expect("the program starts");
     let mut lines = BufReader::new(serve.stderr.take().expect("a pipe"));
-    let mut announced = String::new();
-    while !announced.contains("lastgood is listening") {
-        assert!(lines.read_line(&mut announced).expect("a line") > 0, "{announced}");
-    }
+    let announced = until_announced(&mut lines);
     for part in ["http://127.0.0.1:", "memory:", "trading", "https://api.binance.com"] {
         assert!(announced.contains(part), "{announced}");
     }
@@ -294,6 +406,22 @@ fn the_demonstration_works_offline_and_serves_from_the_cache() {
     assert!(summary["weight_saved"].as_u64() > summary["weight_spent"].as_u64(), "{summary}");
     let shown = stdout(&desk.run(&["demo", "--for", "1500ms"]));
     assert!(shown.contains("curl") && shown.contains("hit rate"), "{shown}");
+}
+
+/// What a gateway says until it listens. Its pipe stays open as long as it runs.
+fn announced(serve: &mut std::process::Child) -> String {
+    let mut lines = BufReader::new(serve.stderr.take().expect("a pipe"));
+    let said = until_announced(&mut lines);
+    serve.stderr = Some(lines.into_inner());
+    said
+}
+
+fn until_announced(lines: &mut impl BufRead) -> String {
+    let mut said = String::new();
+    while !said.contains("lastgood is listening") {
+        assert!(lines.read_line(&mut said).expect("a line") > 0, "{said}");
+    }
+    said
 }
 
 fn stop(child: &mut std::process::Child) -> std::process::ExitStatus {

@@ -94,9 +94,11 @@ async fn whatever_is_no_index_is_refused_and_the_last_good_one_served() {
         (429, "wait"),
     ] {
         index.answers(200, GOOD);
-        let gateway =
-            before(&index.url, &[("regions.fear_greed.fresh_for", "1ms"), ("regions.fear_greed.stale_for", "0s")])
-                .await;
+        let gateway = before(
+            &index.url,
+            &[("regions.fear_greed.fresh_for", "1ms"), ("regions.fear_greed.stale_while_revalidate", "0s")],
+        )
+        .await;
         assert_eq!(get(gateway.url("/fng/?limit=1")).await.status, 200);
         index.answers(status, body);
         let got = get(gateway.url("/fng/?limit=1")).await;
@@ -197,7 +199,7 @@ async fn what_is_no_number_of_days_is_for_the_index_to_judge() {
 #[tokio::test]
 async fn a_bad_table_or_date_leaves_the_last_good_one() {
     let index = Index::start().await;
-    let quick = [("regions.fear_greed.fresh_for", "1ms"), ("regions.fear_greed.stale_for", "0s")];
+    let quick = [("regions.fear_greed.fresh_for", "1ms"), ("regions.fear_greed.stale_while_revalidate", "0s")];
     let gateway = before(&index.url, &quick).await;
     let table =
         "{\"name\": \"Fear and Greed Index\",\n\"data\": [\nfng_value,fng_classification,date\n02-05-2025,39,Fear\n]}";

@@ -8,6 +8,8 @@ use serde_json::json;
 
 use crate::support::{Got, Running, client, read};
 
+mod ttl;
+
 async fn start(more: &[(&str, &str)]) -> Running {
     Running::start("http://127.0.0.1:9", more).await
 }
@@ -161,7 +163,7 @@ async fn of_writers_with_one_condition_exactly_one_wins_each_round() {
 
 #[tokio::test]
 async fn past_its_freshness_a_value_is_served_and_says_so() {
-    let gateway = start(&[("regions.kv.stale_for", "1s")]).await;
+    let gateway = start(&[("regions.kv.stale_while_revalidate", "1s")]).await;
     for (target, label, detail) in
         [("/v1/kv/analytics/a", "STALE", "stale"), ("/v1/kv/kv/a", "LAST-GOOD", "last-good:")]
     {
@@ -200,7 +202,11 @@ async fn what_cannot_be_acted_upon_is_refused_with_what_can() {
         ("fresh_for=400d", "fresh_for"),
         ("fresh_for=-1s", "fresh_for"),
         ("fresh_for=1s&fresh_for=2s", "fresh_for"),
-        ("ttl=5m", "ttl"),
+        ("ttl=5", "ttl"),
+        ("ttl=0s", "ttl"),
+        ("ttl=366d", "ttl"),
+        ("ttl=1s&ttl=2s", "ttl"),
+        ("expires=5m", "expires"),
         ("tags=a%00", "tags"),
         ("tags=%FF", "tags"),
     ] {

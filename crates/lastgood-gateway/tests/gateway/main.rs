@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "in tests a panic is the report")]
 
 mod answers;
+mod bars;
 mod belief;
 mod budget;
 mod cache_api;
@@ -10,6 +11,7 @@ mod candles;
 mod clients;
 mod command;
 mod credentials;
+mod docker;
 mod docs;
 mod drop_in;
 mod examples;
@@ -24,6 +26,7 @@ mod monitoring;
 mod nodes;
 mod one_question;
 mod order_books;
+mod own_site;
 mod passing;
 mod privacy;
 mod redis;
@@ -34,4 +37,6 @@ mod support;
 mod symbols;
 mod tls;
 mod upstash;
+mod users;
 mod warm;
+mod word;

@@ -14,7 +14,8 @@ const REGIONS: [&str; 8] =
 /// A gateway whose answers are fresh for `fresh_for`, and served by no refresh behind them.
 async fn gateway(exchange: &Exchange, fresh_for: &str) -> Running {
     let of = |key: &str, value: &str| REGIONS.map(|region| (format!("regions.{region}.{key}"), value.to_owned()));
-    let flags: Vec<(String, String)> = of("fresh_for", fresh_for).into_iter().chain(of("stale_for", "0s")).collect();
+    let flags: Vec<(String, String)> =
+        of("fresh_for", fresh_for).into_iter().chain(of("stale_while_revalidate", "0s")).collect();
     let flags: Vec<(&str, &str)> = flags.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     Running::start(&exchange.url(), &flags).await
 }

@@ -12,6 +12,7 @@ mod configuration;
 mod databases;
 mod hostile;
 mod openapi;
+mod paths;
 mod warm;
 
 use self::api::{Api, Reply};
@@ -89,7 +90,7 @@ async fn equal_questions_are_one_key_and_one_load() {
 async fn a_note_in_the_place_of_an_answer_is_refused_by_its_words_and_never_kept() {
     let api = Api::start().await;
     let note = "{ refuse = \"(?i)thank you for using|call frequency\" }";
-    let fleeting = file(&api).replace("fresh_for = \"1h\"", "fresh_for = \"0s\"\nstale_for = \"0s\"");
+    let fleeting = file(&api).replace("fresh_for = \"1h\"", "fresh_for = \"0s\"\nstale_while_revalidate = \"0s\"");
     let from = fleeting.find("expect = {").unwrap();
     let gateway = Running::of_file(&format!("{}expect = {note}\n", &fleeting[..from])).await;
     let url = gateway.url("/v1/stocks/AAPL/recent");
@@ -266,7 +267,7 @@ fn chain(first: &Api, second: &Api, more: &str) -> String {
         url = "{}"
         [regions.chain]
         fresh_for = "0s"
-        stale_for = "0s"
+        stale_while_revalidate = "0s"
         soft_timeout = "9s"
         [[routes]]
         path = "/v1/chain"
@@ -329,7 +330,7 @@ async fn the_next_source_is_asked_when_one_fails_and_not_when_it_has_no_such_thi
 async fn the_last_good_answer_outlives_its_source_and_no_error_tells_of_it() {
     let mut api = Api::start().await;
     api.answers(Reply::json(json!({ "data": [1] })));
-    let text = file(&api).replace("fresh_for = \"1h\"", "fresh_for = \"0s\"\nstale_for = \"0s\"");
+    let text = file(&api).replace("fresh_for = \"1h\"", "fresh_for = \"0s\"\nstale_while_revalidate = \"0s\"");
     let gateway = Running::of_file(&text).await;
     let url = gateway.url("/v1/stocks/AAPL/recent");
     assert_eq!(get(&url).await.cache(), "MISS");
@@ -364,7 +365,7 @@ async fn a_source_that_hangs_is_given_up_with_504_and_one_that_is_slow_gives_way
 async fn what_did_not_change_is_not_sent_again() {
     let api = Api::start().await;
     api.answers(Reply::json(json!({ "data": [7] })).header("etag", "\"v1\""));
-    let text = file(&api).replace("fresh_for = \"1h\"", "fresh_for = \"0s\"\nstale_for = \"0s\"");
+    let text = file(&api).replace("fresh_for = \"1h\"", "fresh_for = \"0s\"\nstale_while_revalidate = \"0s\"");
     let gateway = Running::of_file(&text).await;
     let url = gateway.url("/v1/stocks/AAPL/recent");
     assert_eq!(get(&url).await.cache(), "MISS");
@@ -373,6 +374,29 @@ async fn what_did_not_change_is_not_sent_again() {
     assert_eq!((again.status, again.cache(), again.json()), (200, "MISS", json!({ "data": [7] })));
     assert_eq!(api.last_header("if-none-match").as_deref(), Some("\"v1\""));
     assert_eq!(get(&url).await.cache(), "HIT", "its freshness is the newer one");
+}
+
+#[tokio::test]
+async fn the_answer_of_an_api_is_cut_to_its_last_row_with_what_is_computed_of_it() {
+    let api = Api::start().await;
+    let prices = r#"{"data": [{"day": "mon", "close": "99.50"}, {"day": "tue", "close": "104.475"}]}"#;
+    api.answers(Reply::text(prices).header("etag", "\"v1\""));
+    let text = file(&api).replace("fresh_for = \"1h\"", "fresh_for = \"0s\"\nstale_while_revalidate = \"0s\"");
+    let select = r#"select = { path = "data", take = "last", fields = { day = "day", close = "close", change = "close - previous.close" } }"#;
+    let gateway = Running::of_file(&format!("{text}\n{select}\n")).await;
+    let url = gateway.url("/v1/stocks/AAPL/recent");
+    let latest = r#"{"day":"tue","close":"104.475","change":4.975}"#;
+    for _ in 0..2 {
+        let got = get(&url).await;
+        assert_eq!((got.cache(), got.text()), ("MISS", latest));
+        assert_eq!(api.last_header("if-none-match"), None, "a part could not be judged by an answer of 304");
+    }
+    for malformed in [r#"{"data": []}"#, r#"{"data": {}}"#, r#"{"data": [7]}"#, r#"{"data": [{}]}"#, r#"{"rows": []}"#]
+    {
+        api.answers(Reply::text(malformed));
+        let got = get(&url).await;
+        assert_eq!((got.cache(), got.text()), ("LAST-GOOD", latest), "{malformed}");
+    }
 }
 
 #[tokio::test]
@@ -452,25 +476,6 @@ async fn what_an_earlier_configuration_loaded_is_asked_for_anew() {
     api.stop().await;
     let kept = get(gateway.url("/v1/stocks/AAPL/recent")).await;
     assert_eq!((kept.status, kept.cache()), (200, "LAST-GOOD"), "{}", kept.text());
-}
-
-#[tokio::test]
-async fn a_route_below_api_is_its_own_and_leaves_the_exchange_its_paths() {
-    let api = Api::start().await;
-    api.answers(Reply::json(json!({ "rows": [] })));
-    let gateway = Running::of_file(&format!(
-        "[apis.a]\nurl = \"{}\"\n[[routes]]\npath = \"/api/analytics/top\"\nregion = \"analytics\"\n\
-         [[routes.sources]]\napi = \"a\"\npath = \"/top\"\n",
-        api.url()
-    ))
-    .await;
-    assert_eq!(get(gateway.url("/api/analytics/top")).await.json(), json!({ "rows": [] }));
-    let unknown = get(gateway.url("/api/analytics/other")).await;
-    assert_eq!((unknown.status, unknown.header("content-type")), (404, "application/problem+json"));
-    assert_eq!(get(gateway.url("/api/v3/ping")).await.text(), "{}");
-    let exchange = get(gateway.url("/api/v3/depth?symbol=BTCUSDT")).await;
-    assert!(exchange.json()["code"].is_i64(), "{}", exchange.text());
-    assert_eq!(api.asked().len(), 1);
 }
 
 #[tokio::test]

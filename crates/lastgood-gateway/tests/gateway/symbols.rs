@@ -22,6 +22,7 @@ fn keep_keys(data_dir: &Path, venue: Venue, environments: &[Environment]) {
     for (environment, account) in environments.iter().zip(lastgood_sim::Sim::credentials()) {
         let label = Label {
             name: environment.to_string(),
+            user: None,
             venue,
             environment: *environment,
             algorithm: Algorithm::HmacSha256,
@@ -53,10 +54,10 @@ impl Scene {
             ("binance.testnet_spot_url", url.as_str()),
             // Each read asks the chain anew.
             ("regions.symbols.fresh_for", "0s"),
-            ("regions.symbols.stale_for", "0s"),
+            ("regions.symbols.stale_while_revalidate", "0s"),
             ("regions.symbols.soft_timeout", "3s"),
             ("regions.exchange_info.fresh_for", "0s"),
-            ("regions.exchange_info.stale_for", "0s"),
+            ("regions.exchange_info.stale_while_revalidate", "0s"),
             ("regions.exchange_info.soft_timeout", "3s"),
         ];
         flags.extend(more);
@@ -170,9 +171,9 @@ async fn the_last_good_list_outlives_a_restart() {
         ("data_dir", directory.as_str()),
         ("store", "embedded:"),
         ("regions.symbols.fresh_for", "0s"),
-        ("regions.symbols.stale_for", "0s"),
+        ("regions.symbols.stale_while_revalidate", "0s"),
         ("regions.exchange_info.fresh_for", "0s"),
-        ("regions.exchange_info.stale_for", "0s"),
+        ("regions.exchange_info.stale_while_revalidate", "0s"),
     ];
     let gateway = Running::start(&exchange.url(), &flags).await;
     let first = get(gateway.url("/v1/symbols/spot")).await.json();
@@ -202,7 +203,9 @@ async fn a_list_of_other_keys_is_not_taken_from_the_store() {
         let gateway = Running::start(&exchange.url(), &flags).await;
         assert_eq!(get(gateway.url("/v1/symbols/spot")).await.json()["source"], expected);
         gateway.stop().await;
-        CredentialStore::in_directory(data.path()).remove("testnet").unwrap_or_else(|why| panic!("{expected}: {why}"));
+        CredentialStore::in_directory(data.path())
+            .remove("testnet", None)
+            .unwrap_or_else(|why| panic!("{expected}: {why}"));
         keep_keys(data.path(), Venue::Futures, &[Environment::Testnet]);
     }
 }
@@ -219,7 +222,7 @@ async fn where_no_list_is_kept_one_is_made_of_the_last_good_exchange_info() {
 #[tokio::test]
 async fn a_list_made_of_a_stale_exchange_info_does_not_last() {
     let exchange = Exchange::start().await;
-    let flags = [("regions.exchange_info.fresh_for", "0s"), ("regions.exchange_info.stale_for", "1h")];
+    let flags = [("regions.exchange_info.fresh_for", "0s"), ("regions.exchange_info.stale_while_revalidate", "1h")];
     let gateway = Running::start(&exchange.url(), &flags).await;
     get(gateway.url(INFO)).await;
     let list = get(gateway.url("/v1/symbols/spot")).await;
@@ -307,7 +310,10 @@ async fn a_packed_list_is_the_same_list() {
     let plain = get(&url).await;
     let sent = client().get(&url).header("accept-encoding", "gzip").send();
     let packed = read(sent.await.unwrap()).await;
-    assert_eq!((packed.header("content-encoding"), packed.header("vary")), ("gzip", "accept-encoding"));
+    assert_eq!(
+        (packed.header("content-encoding"), packed.header("vary")),
+        ("gzip", "accept-encoding, x-lastgood-user")
+    );
     let mut unpacked = Vec::new();
     std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&packed.body[..]), &mut unpacked).unwrap();
     assert_eq!(unpacked, plain.body);

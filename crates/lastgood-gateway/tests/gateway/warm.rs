@@ -118,6 +118,32 @@ async fn what_would_end_before_the_next_round_is_loaded_before_it_ends() {
 }
 
 #[tokio::test]
+async fn a_region_with_a_schedule_of_its_own_is_warmed_at_its_own_pace() {
+    let exchange = exchange().await;
+    let quick = [("regions.ticker_24hr.warm_every", "1s"), ("regions.ticker_24hr.fresh_for", "2s")];
+    let gateway = Running::start(&exchange.url(), &with(&quick)).await;
+    let asked = |path: &str| exchange.sim.counters().paths.get(path).copied().unwrap_or_default();
+    eventually("four rounds of tickers", async || asked(TICKERS) >= 4).await;
+    assert_eq!(asked("/api/v3/exchangeInfo"), 1);
+    // Two intervals of the declared symbols and of the popular ones, one of which is declared, too.
+    assert_eq!(asked("/api/v3/klines"), 8, "candles are due in a day");
+    assert_eq!(get(gateway.url(TICKERS)).await.cache(), "HIT");
+    // What is asked for now takes in all regions.
+    let all = warm(&gateway, "").await.json();
+    assert_eq!(all["matched"], 11, "{all}");
+}
+
+#[tokio::test]
+async fn candles_are_warmed_by_popularity_although_memory_has_lost_the_list() {
+    let exchange = exchange().await;
+    let gateway = Running::start(&exchange.url(), &DECLARED).await;
+    after_the_first_round(&gateway).await;
+    gateway.gateway.cache().clear().await;
+    let got = warm(&gateway, r#"{"region": "klines"}"#).await.json();
+    assert_eq!((&got["matched"], &got["failed"]), (&json!(9), &json!(0)), "the list, and four symbols: {got}");
+}
+
+#[tokio::test]
 async fn with_little_budget_warming_is_refused_and_a_demand_is_answered() {
     let config = SimConfig { seed: 7, symbols: 100, weight_limit_spot: 300, ..SimConfig::default() };
     let exchange = Exchange::start_with(config).await;

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 
 use super::trouble::{Noting, Troubles};
 use super::{Market, Shared};
+use crate::bars::ApplicationBars;
 use crate::candles::Candles;
 use crate::upstream::{
     Asker, BanMemory, BaseUrl, Options, Site, Upstreams, remember_identities, share_bans, watch_health,
@@ -213,6 +214,7 @@ impl MarketBuilder {
         let noting = Noting { asker: Arc::clone(&asker), troubles: Arc::clone(&troubles) };
         let klines = regions[RegionName::Klines as usize].clone();
         Ok(Market(Arc::new(Shared {
+            own_bars: ApplicationBars::new(regions[RegionName::Bars as usize].clone(), clock.clone()),
             candles: Candles::new(klines, has_store, clock.clone(), Arc::new(noting)),
             mood,
             mood_dates_itself: self.preset == Preset::Trading && self.told(RegionName::FearGreed).is_none(),

@@ -118,9 +118,9 @@ async fn the_last_good_answer_has_a_ceiling_and_then_the_error_is_told() {
     let source = Source::answering("v1");
     source.read(&prices, "BTCUSDT").await.expect("it loads");
     source.fail(Reason::Unreachable);
-    advance(HOUR - SECOND).await;
+    advance(MINUTE + HOUR - SECOND).await;
     assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "LAST-GOOD"));
-    advance(MINUTE).await;
+    advance(SECOND).await;
     assert_eq!(told(source.read(&prices, "BTCUSDT").await), Err(Reason::Unreachable));
 }
 
@@ -246,7 +246,7 @@ async fn a_region_that_is_never_stale_serves_nothing_stale() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_kept_shorter_than_fresh_is_not_kept_longer_by_expiring_it() {
+async fn an_expired_answer_is_kept_from_then_on_and_expiring_it_again_keeps_it_no_longer() {
     let cache = memory_only();
     let prices = region(&cache, a_minute().keep_for(Keep::For(10 * SECOND)));
     let source = Source::answering("v1");
@@ -255,7 +255,10 @@ async fn an_answer_kept_shorter_than_fresh_is_not_kept_longer_by_expiring_it() {
     prices.expire("BTCUSDT").await;
     source.fail(Reason::Unreachable);
     assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "LAST-GOOD"));
-    advance(2 * SECOND).await;
+    advance(9 * SECOND).await;
+    prices.expire("BTCUSDT").await;
+    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "LAST-GOOD"));
+    advance(SECOND).await;
     assert_eq!(told(source.read(&prices, "BTCUSDT").await), Err(Reason::Unreachable));
 }
 

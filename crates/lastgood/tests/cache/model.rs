@@ -196,7 +196,9 @@ impl World {
 
     fn judge(&self, key: usize, answer: Result<Answer, Error>) {
         let known = self.known[key];
-        let kept = known.kept.filter(|(_, given)| given.elapsed() < KEEP_FOR);
+        // One that was expired is kept from then on, which is at least from when it was given.
+        let kept_for = |number| if number < known.fresh_floor { KEEP_FOR } else { FRESH_FOR + KEEP_FOR };
+        let kept = known.kept.filter(|(number, given)| given.elapsed() < kept_for(*number));
         let Ok(answer) = answer else {
             let fails = self.numbers.fails.load(Ordering::SeqCst);
             assert!(fails || self.mended.elapsed() < THROTTLE, "an error of the cache's own");
@@ -206,7 +208,7 @@ impl World {
         let number: u64 = text(&answer).parse().expect("it is a number");
         assert!(number >= known.floor, "{number} after an invalidation at {}", known.floor);
         assert!(number >= kept.map_or(0, |(number, _)| number), "{number} although {kept:?} is kept");
-        assert!(answer.age() < KEEP_FOR, "{:?}", answer.age());
+        assert!(answer.age() < FRESH_FOR + KEEP_FOR, "{:?}", answer.age());
         if answer.freshness() == Freshness::Fresh {
             assert!(answer.age() < FRESH_FOR, "{:?}", answer.age());
             assert!(number >= known.fresh_floor, "{number} fresh after an expiry at {}", known.fresh_floor);

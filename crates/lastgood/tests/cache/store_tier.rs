@@ -76,7 +76,7 @@ async fn every_stored_value_has_a_time_to_live_that_ends_with_its_keeping() {
     let prices = region(&stored.cache, a_minute().keep_for(lastgood::Keep::For(HOUR)));
     prices.put("BTCUSDT", loaded("v1")).await;
     stored.flush().await;
-    advance(HOUR - SECOND).await;
+    advance(MINUTE + HOUR - SECOND).await;
     assert_eq!(stored.keys().await.len(), 1);
     advance(SECOND).await;
     assert_eq!(stored.keys().await.len(), 0);

@@ -32,6 +32,17 @@ pub const KEYS: &[Key] = &[
         field: field!(listen, address::parse, show::plain),
     },
     Key {
+        name: "hosts",
+        kind: "list of host names",
+        env: &["LASTGOOD_HOSTS"],
+        flag: None,
+        default: "",
+        doc: "names by which this gateway is reached apart from its address and localhost; requests to the cache's inside \
+              that name another host are refused, unless they have the admin token",
+        secret: false,
+        field: field!(hosts, value::hosts, show::words),
+    },
+    Key {
         name: "store",
         kind: "store URL",
         env: &["LASTGOOD_STORE_URL", "REDIS_URL", "UPSTASH_REDIS_URL", "UPSTASH_REDIS_REST_URL", "KV_REST_API_URL"],
@@ -45,10 +56,10 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "store_token",
         kind: "secret",
-        env: &["UPSTASH_REDIS_REST_TOKEN"],
+        env: &["UPSTASH_REDIS_REST_TOKEN", "UPSTASH_REDIS_TOKEN"],
         flag: None,
         default: "",
-        doc: "REST token of a store at Upstash; KV_REST_API_TOKEN where KV_REST_API_URL names the store",
+        doc: "token of a store at Upstash over REST: that of the variable that names the store, such as KV_REST_API_TOKEN for KV_REST_API_URL",
         secret: true,
         field: field!(store_token, value::secret, show::secret),
     },

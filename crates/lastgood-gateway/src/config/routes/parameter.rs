@@ -73,7 +73,7 @@ pub(super) fn parameter(name: String, mut fields: Fields<'_>) -> Option<Paramete
 /// The text of a value, in quotes or bare.
 fn plain(raw: &Raw) -> Result<&str, Wrong> {
     match raw {
-        Raw::Text(text) | Raw::Bare { text, .. } => Ok(text),
+        Raw::Text(text) | Raw::Variable { text, .. } | Raw::Bare { text, .. } => Ok(text),
         Raw::List(_) => Err(Wrong::new("expected one value, found a list").hint("write it without brackets")),
     }
 }
@@ -124,7 +124,7 @@ fn date(fields: &mut Fields<'_>) -> Option<Kind> {
 
 fn choice(fields: &mut Fields<'_>) -> Option<Kind> {
     let choices = fields.required("choices", "[\"gainers\", \"losers\"]", |raw| {
-        let Raw::List(items) = raw else {
+        let Some(items) = raw.items() else {
             return Err(Wrong::new("expected a list").hint("write [\"gainers\", \"losers\"]"));
         };
         let sound =
@@ -136,7 +136,7 @@ fn choice(fields: &mut Fields<'_>) -> Option<Kind> {
         }
         match items.iter().enumerate().any(twice) {
             true => Err(Wrong::new("a choice is listed twice").hint("capitals make no difference")),
-            false => Ok(items.clone()),
+            false => Ok(items),
         }
     })?;
     Some(Kind::Choice(choices))

@@ -99,7 +99,7 @@ pub(super) fn parse(text: &str) -> Result<StoreSetting, Wrong> {
     match UpstashOptions::new(text, "token") {
         Ok(options) => Ok(StoreSetting::Upstash(UpstashAddress { base: options.to_string() })),
         Err(StoreError::Unavailable(why)) => Err(Wrong::new(why).hint(
-            "write https://HOST, as Upstash shows it, and its token in UPSTASH_REDIS_REST_TOKEN; \
+            "write https://HOST, as Upstash shows it, and its token in UPSTASH_REDIS_REST_TOKEN or UPSTASH_REDIS_TOKEN; \
              plain http:// is for loopback hosts",
         )),
         Err(why) => Err(Wrong::new(why.to_string())),
@@ -109,7 +109,7 @@ pub(super) fn parse(text: &str) -> Result<StoreSetting, Wrong> {
 /// What is wrong with an address that came without a token.
 pub(crate) fn without_token() -> Wrong {
     Wrong::new("this is an Upstash REST address, and there is no token for it").hint(
-        "set UPSTASH_REDIS_REST_TOKEN to the REST token that Upstash shows beside the address, \
+        "set UPSTASH_REDIS_REST_TOKEN, or UPSTASH_REDIS_TOKEN, to the token that Upstash shows beside the address, \
          or write rediss://default:TOKEN@HOST:6379 for the same database",
     )
 }

@@ -16,9 +16,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
 use super::bucket::{BucketOptions, Credentials};
-use super::selector::Take;
 use super::*;
 use crate::source::Argument;
+use crate::source::selector::Take;
 
 const STOCK: &str = r#"{"symbol":"AAPL","data_points":[{"close":1.10},{"close":2.00}]}"#;
 
@@ -35,7 +35,12 @@ fn names(bucket: &Bucket, key: &str) -> ObjectTemplate {
 }
 
 fn latest() -> Selector {
-    Selector { path: vec!["data_points".to_owned()], take: Take::Last, keep: vec!["symbol".to_owned()] }
+    Selector {
+        path: vec!["data_points".to_owned()],
+        take: Take::Last,
+        keep: vec!["symbol".to_owned()],
+        ..Selector::default()
+    }
 }
 
 fn symbol(value: &str) -> Arguments {

@@ -27,7 +27,7 @@ async fn a_route_over_sqlite_answers_rows_and_the_last_good_ones_when_it_is_gone
         sqlx::query(statement).execute(&mut connection).await.unwrap();
     }
     let head = format!(
-        "[databases.main]\nurl = \"sqlite:{}\"\n[regions.fleeting]\nfresh_for = \"0s\"\nstale_for = \"0s\"\n",
+        "[databases.main]\nurl = \"sqlite:{}\"\n[regions.fleeting]\nfresh_for = \"0s\"\nstale_while_revalidate = \"0s\"\n",
         path.display()
     );
     let of = async |source: &str| Running::of_file(&format!("{head}{ROUTE}{source}")).await;

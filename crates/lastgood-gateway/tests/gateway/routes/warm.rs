@@ -6,8 +6,9 @@ use super::*;
 async fn declared_arguments_are_kept_warm_ahead_of_their_end() {
     let api = Api::start().await;
     api.answers(Reply::json(json!({ "data": [1] })));
-    let text =
-        file(&api).replace("fresh_for = \"1h\"", "fresh_for = \"1s\"\njitter = 0.0\nstale_for = \"0s\"").replace(
+    let text = file(&api)
+        .replace("fresh_for = \"1h\"", "fresh_for = \"1s\"\njitter = 0.0\nstale_while_revalidate = \"0s\"")
+        .replace(
             "description = ",
             "warm = [{ symbol = \"AAPL\" }, { symbol = \"msft\", days = 5 }]\n        description = ",
         );

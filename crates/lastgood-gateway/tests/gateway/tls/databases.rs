@@ -9,7 +9,7 @@ use crate::support::{Running, get};
 
 /// Databases with a route each, `/v1/NAME`, which says whether its connection is encrypted.
 fn file(databases: &[(&str, String)]) -> String {
-    let mut file = "[regions.fleeting]\nfresh_for = \"0s\"\nstale_for = \"0s\"\n".to_owned();
+    let mut file = "[regions.fleeting]\nfresh_for = \"0s\"\nstale_while_revalidate = \"0s\"\n".to_owned();
     for (name, url) in databases {
         file += &format!(
             "[databases.{name}]\nurl = \"{url}\"\n[[routes]]\npath = \"/v1/{name}\"\nregion = \"fleeting\"\n\
