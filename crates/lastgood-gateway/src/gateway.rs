@@ -27,7 +27,6 @@ use crate::fear_greed::source::FearGreed;
 use crate::figures::{self, Figures};
 use crate::kv::lanes::Lanes;
 use crate::llm::claims::Claims;
-use crate::own_keys::OwnKeys;
 use crate::own_site::OwnSite;
 use crate::regions::Regions;
 use crate::router::Routes;
@@ -37,6 +36,8 @@ use crate::stats_log;
 use crate::streams::{self, Streams};
 use crate::symbols::chain::SymbolChain;
 use crate::totals::Totals;
+use crate::user_keys::UserKeys;
+use crate::user_keys::own::OwnKeys;
 use crate::warm::{self, Means, Warmer};
 
 /// How long queued writes may take when the gateway stops.
@@ -121,7 +122,7 @@ impl Gateway {
         let id = node_id();
         let cluster = cluster.map(|region| Arc::new(Cluster::new(region, &id)));
         let figures = Arc::new(Figures::new(&id, settings.price_of_commands()));
-        let keys = OwnKeys::open(settings).await;
+        let keys = (OwnKeys::open(settings).await, UserKeys::new(settings, declared.user_keys()));
         let symbols = SymbolChain::new(settings, keys, &exchange, &regions, &clock).map_err(BuildError)?;
         let symbols = Arc::new(symbols);
         let means = Means {

@@ -318,10 +318,13 @@ fn stream_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result 
     let read = |venue: Venue, field: StreamField| field(app.streams.counters(venue)).load(Ordering::Relaxed);
     let help = "Stream messages by what became of them";
     let mut family = encoder.encode_descriptor("stream_messages", help, None, MetricType::Counter)?;
-    const MESSAGES: [(&str, StreamField); 3] = [
+    const MESSAGES: [(&str, StreamField); 6] = [
         ("taken", |counters| &counters.taken),
         ("behind", |counters| &counters.behind),
         ("unreadable", |counters| &counters.unreadable),
+        ("mislabelled", |counters| &counters.mislabelled),
+        ("outdated", |counters| &counters.outdated),
+        ("ahead", |counters| &counters.ahead),
     ];
     for venue in &venues {
         for (became, field) in MESSAGES {

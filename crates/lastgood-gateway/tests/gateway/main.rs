@@ -37,5 +37,6 @@ mod support;
 mod symbols;
 mod tls;
 mod upstash;
+mod users;
 mod warm;
 mod word;

@@ -381,7 +381,7 @@ async fn the_answer_of_an_api_is_cut_to_its_last_row_with_what_is_computed_of_it
     let api = Api::start().await;
     let prices = r#"{"data": [{"day": "mon", "close": "99.50"}, {"day": "tue", "close": "104.475"}]}"#;
     api.answers(Reply::text(prices).header("etag", "\"v1\""));
-    let text = file(&api).replace("fresh_for = \"1h\"", "fresh_for = \"0s\"\nstale_for = \"0s\"");
+    let text = file(&api).replace("fresh_for = \"1h\"", "fresh_for = \"0s\"\nstale_while_revalidate = \"0s\"");
     let select = r#"select = { path = "data", take = "last", fields = { day = "day", close = "close", change = "close - previous.close" } }"#;
     let gateway = Running::of_file(&format!("{text}\n{select}\n")).await;
     let url = gateway.url("/v1/stocks/AAPL/recent");

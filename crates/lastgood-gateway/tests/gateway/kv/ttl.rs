@@ -28,7 +28,7 @@ async fn written(gateway: &Running) {
 
 #[tokio::test]
 async fn past_its_ttl_a_value_is_gone_and_past_its_freshness_it_is_the_last_good() {
-    let gateway = start(&[("regions.kv.stale_for", "0s")]).await;
+    let gateway = start(&[("regions.kv.stale_while_revalidate", "0s")]).await;
     put(&gateway, "/v1/kv/kv/old?fresh_for=1ms&ttl=1h", &[], b"old").await;
     eventually("it is no longer fresh", async || get(&gateway, "/v1/kv/kv/old").await.cache() == "LAST-GOOD").await;
     assert_eq!(get(&gateway, "/v1/kv/kv/old").await.text(), "old");
