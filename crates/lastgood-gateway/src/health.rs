@@ -88,6 +88,9 @@ struct CacheHealth {
     status: &'static str,
     /// The store's name, without secrets; `memory` without one.
     store: String,
+    /// What keeps the store from doing all of its work, such as a full disk; absent while nothing does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store_trouble: Option<String>,
     /// Bytes held in memory.
     memory_used: u64,
     unconfirmed_removals: usize,
@@ -151,7 +154,8 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Health> {
     let cache = app.cache.status();
     let counts = own_counts(&app);
     let breaker = cache.store.as_ref().map(|store| store.breaker);
-    let store_ok = breaker.is_none_or(|breaker| breaker == BreakerState::Closed);
+    let trouble = cache.store.as_ref().and_then(|store| store.trouble.clone());
+    let store_ok = breaker.is_none_or(|breaker| breaker == BreakerState::Closed) && trouble.is_none();
     let upstreams: Vec<_> = Venue::ALL.into_iter().map(|venue| upstream_health(&app, venue)).collect();
     let bans = bans(&app);
     let reachable = upstreams.iter().all(|upstream| upstream.bases.iter().any(|base| base.state == HEALTHY));
@@ -165,6 +169,7 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Health> {
         cache: CacheHealth {
             status: judge(store_ok),
             store: cache.store.as_ref().map_or_else(|| "memory".to_owned(), |store| store.name.clone()),
+            store_trouble: trouble,
             memory_used: cache.memory_bytes,
             unconfirmed_removals: cache.store.as_ref().map_or(0, |store| store.unconfirmed_removals),
             log: match cache.store.as_ref().and_then(|store| store.hears_others) {

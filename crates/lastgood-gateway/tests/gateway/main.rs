@@ -10,6 +10,7 @@ mod candles;
 mod clients;
 mod command;
 mod credentials;
+mod disk;
 mod docs;
 mod drop_in;
 mod examples;

@@ -146,6 +146,14 @@ impl Store for FaultyStore {
         self.writes.call(self.inner.probe()).await
     }
 
+    fn trouble(&self) -> Option<StoreError> {
+        self.inner.trouble()
+    }
+
+    fn largest_value(&self) -> Option<u64> {
+        self.inner.largest_value()
+    }
+
     fn log(&self) -> Option<&dyn Log> {
         self.inner.log().map(|_| self as &dyn Log)
     }
