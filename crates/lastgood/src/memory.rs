@@ -49,6 +49,8 @@ impl Weighter<Key, Arc<Entry>> for ByBytes {
 /// `memory` bench.
 const OVERHEAD: u64 = 96;
 
+/// The part of a shard that entries in use may take, and so the largest one.
+const HOT_PART: f64 = 0.97;
 /// What a key, the name of a type, tags and the bookkeeping of an entry may take besides its value.
 const BESIDE_A_VALUE: u64 = 16 << 10;
 
@@ -71,6 +73,7 @@ impl Memory {
         let options = OptionsBuilder::new()
             .weight_capacity(max_bytes)
             .estimated_items_capacity(usize::try_from(max_bytes / 4096).unwrap_or(1 << 16).clamp(64, 1 << 16))
+            .hot_allocation(HOT_PART)
             .shards(usize::try_from(shards).unwrap_or(1))
             .build()
             .unwrap_or_else(|fault| unreachable!("both capacities are set: {fault:?}"));
@@ -80,7 +83,7 @@ impl Memory {
 
     /// The largest value that is kept, with what its key and its bookkeeping may take.
     pub(crate) fn largest_value(&self) -> u64 {
-        self.shard_bytes.saturating_sub(BESIDE_A_VALUE)
+        ((self.shard_bytes as f64 * HOT_PART) as u64).saturating_sub(BESIDE_A_VALUE)
     }
 
     pub(crate) fn get(&self, key: &KeyRef<'_>) -> Option<Arc<Entry>> {
