@@ -72,6 +72,8 @@ impl Gateway {
     /// When a setting cannot be acted upon; the message says which and what to do.
     pub async fn build(settings: &Settings) -> Result<Gateway, BuildError> {
         let clock = Clock::system();
+        let data_dir = settings.data_dir.clone();
+        let _ = tokio::task::spawn_blocking(move || lastgood::private::tighten(&data_dir, is_own_file)).await;
         let mut builder = Cache::builder()
             .memory_limit(settings.memory.limit)
             .namespace(&settings.namespace)
@@ -256,9 +258,6 @@ async fn open_embedded(settings: &Settings, clock: &Clock) -> Option<Arc<dyn Sto
     let path = settings.embedded_file()?;
     let (file, clock) = (path.clone(), clock.clone());
     let opened = tokio::task::spawn_blocking(move || {
-        if let Some(folder) = file.parent() {
-            std::fs::create_dir_all(folder).map_err(|why| why.to_string())?;
-        }
         EmbeddedStore::open(&file, clock, EMBEDDED_MAX_BYTES).map_err(|why| why.to_string())
     });
     match opened.await.unwrap_or_else(|why| Err(why.to_string())) {
@@ -275,6 +274,11 @@ async fn open_embedded(settings: &Settings, clock: &Clock) -> Option<Arc<dyn Sto
             None
         }
     }
+}
+
+/// Whether a file of the data directory is the gateway's.
+fn is_own_file(name: &str) -> bool {
+    ["lastgood.redb", "bans.", "exchanges.", "credentials"].iter().any(|own| name.starts_with(own))
 }
 
 /// A policy with what the configuration says otherwise.

@@ -33,9 +33,18 @@ fn row(open: u64, at: u64) -> String {
 
 #[async_trait]
 impl Exchange for Tower {
-    async fn ask(&self, _: Source, _: Priority) -> Result<Value, Error> {
-        let (now, begun) = (self.now(), self.now() / MINUTE * MINUTE);
-        let rows: Vec<String> = (0..5).rev().map(|back| row(begun - back * MINUTE, now)).collect();
+    async fn ask(&self, source: Source, _: Priority) -> Result<Value, Error> {
+        let now = self.now();
+        let asked = |name: &str| {
+            let mut fields = source.query.split('&').filter_map(|field| field.split_once('='));
+            fields.find(|(known, _)| *known == name).map(|(_, value)| value.parse::<u64>().unwrap())
+        };
+        let (limit, end) = (asked("limit").unwrap_or(500), asked("endTime").unwrap_or(now).min(now) / MINUTE);
+        let (from, to) = match asked("startTime") {
+            Some(start) => (start.div_ceil(MINUTE), (start.div_ceil(MINUTE) + limit - 1).min(end)),
+            None => (end + 1 - limit, end),
+        };
+        let rows: Vec<String> = (from..=to).map(|minute| row(minute * MINUTE, now)).collect();
         Ok(Value::new(format!("[{}]", rows.join(","))).with_meta("application/json"))
     }
 

@@ -11,6 +11,7 @@ mod candles;
 mod clients;
 mod command;
 mod credentials;
+mod disk;
 mod docker;
 mod docs;
 mod drop_in;
