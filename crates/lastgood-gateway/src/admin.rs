@@ -1,32 +1,40 @@
 //! Who may do more than read.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use axum::response::Response;
-use http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::header::{AUTHORIZATION, HeaderName, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::own_site::{self, OwnSite};
 use crate::problem::{extended, problem};
 
 /// Names the user whom the application's backend asks for. Nothing that leaves the gateway carries it.
 pub(crate) const USER: HeaderName = HeaderName::from_static("x-lastgood-user");
 
+/// Marks, within the gateway, a request that came through a proxy.
+const PROXIED: HeaderName = HeaderName::from_static("lastgood-proxied");
+
+/// Takes out what is for this gateway alone, from a request that goes on to an upstream. No exchange has a use for
+/// `Authorization`, and whoever mistypes a path of the Cache API sends the admin token in it.
+pub(crate) fn strip(headers: &mut HeaderMap) {
+    headers.remove(USER);
+    headers.remove(AUTHORIZATION);
+}
+
 /// The admin API's door.
 pub(crate) struct Admin {
     token: Option<SecretString>,
-    /// Whether only this machine can ask.
-    on_loopback: AtomicBool,
+    site: OwnSite,
 }
 
 impl Admin {
-    pub(crate) fn new(token: Option<SecretString>) -> Admin {
-        Admin { token, on_loopback: AtomicBool::new(false) }
+    pub(crate) fn new(token: Option<SecretString>, site: OwnSite) -> Admin {
+        Admin { token, site }
     }
 
     /// Notes where the gateway listens: nowhere else than on loopback does the door open without a token.
     pub(crate) fn listens_on_loopback(&self, on_loopback: bool) {
-        self.on_loopback.store(on_loopback, Ordering::Relaxed);
+        self.site.listens_on_loopback(on_loopback);
     }
 
     /// Whether there is a token, so that whoever was let in has sent it.
@@ -34,67 +42,63 @@ impl Admin {
         self.token.is_some()
     }
 
+    /// Refuses a request to the cache's inside that a page of another site sent, or that was sent to a name which is not the
+    /// gateway's. The token proves more than either. What a proxy passed on is marked for [`Admin::admit`].
+    pub(crate) fn check_site<B>(&self, request: &mut Request<B>) -> Option<Response> {
+        if own_site::is_proxied(request.version(), request.headers()) {
+            request.headers_mut().insert(PROXIED, HeaderValue::from_static("1"));
+        } else {
+            request.headers_mut().remove(PROXIED);
+        }
+        match self.is_sent_with(request.headers()) {
+            Some(true) => None,
+            _ => self.site.refusal(request.uri(), request.headers()),
+        }
+    }
+
     /// Lets a request in, or refuses it.
     #[expect(clippy::result_large_err, reason = "the refusal is the answer, made once a request")]
     pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<(), Response> {
-        let Some(token) = &self.token else {
-            return match self.on_loopback.load(Ordering::Relaxed) {
-                true if is_foreign(headers) => {
-                    let detail = "A page of another site may not do this; set admin.token, and send it.";
-                    Err(problem(StatusCode::FORBIDDEN, detail))
+        if self.token.is_none() {
+            let refuse = |detail| Err(problem(StatusCode::FORBIDDEN, detail));
+            return match self.site.is_on_loopback() {
+                true if headers.contains_key(PROXIED) => {
+                    refuse("What comes through a proxy takes an admin token; set admin.token, and send it.")
                 }
                 true => Ok(()),
-                false => {
-                    Err(problem(StatusCode::FORBIDDEN, "Beyond loopback this takes an admin token; set admin.token."))
-                }
+                false => refuse("Beyond loopback this takes an admin token; set admin.token."),
             };
-        };
-        admit_bearer(token, headers)
+        }
+        self.admit_bearer(headers)
     }
 
     /// Lets a request in that speaks for a user. Only the token tells the application's backend from a browser, which may
     /// run on this machine, too.
     #[expect(clippy::result_large_err, reason = "the refusal is the answer, made once a request")]
     pub(crate) fn admit_backend(&self, headers: &HeaderMap) -> Result<(), Response> {
-        match &self.token {
-            Some(token) => admit_bearer(token, headers),
-            None => {
-                let detail = "X-Lastgood-User is believed only with the admin token, and the gateway has none.";
-                let hint =
-                    "set admin.token (LASTGOOD_ADMIN_TOKEN), and send `Authorization: Bearer TOKEN` with the header";
-                Err(extended(StatusCode::FORBIDDEN, detail, &[("hint", hint.into())]))
-            }
+        if self.token.is_some() {
+            return self.admit_bearer(headers);
+        }
+        let detail = "X-Lastgood-User is believed only with the admin token, and the gateway has none.";
+        let hint = "set admin.token (LASTGOOD_ADMIN_TOKEN), and send `Authorization: Bearer TOKEN` with the header";
+        Err(extended(StatusCode::FORBIDDEN, detail, &[("hint", hint.into())]))
+    }
+
+    #[expect(clippy::result_large_err, reason = "the refusal is the answer, made once a request")]
+    fn admit_bearer(&self, headers: &HeaderMap) -> Result<(), Response> {
+        match self.is_sent_with(headers) {
+            Some(true) => Ok(()),
+            Some(false) => Err(unauthorized("The bearer token is not admin.token.")),
+            None => Err(unauthorized("This takes the admin token: send `Authorization: Bearer TOKEN`.")),
         }
     }
 
-    /// Takes out what is for this gateway alone, from a request that goes on to an upstream.
-    pub(crate) fn strip(&self, headers: &mut HeaderMap) {
-        let speaks_for_a_user = headers.remove(USER).is_some();
-        let is_own = |value: &HeaderValue| {
-            let Some(given) = bearer(value.as_bytes()) else { return false };
-            let token = self.token.as_ref().map(|token| token.expose_secret().as_bytes());
-            speaks_for_a_user || token.is_some_and(|token| is_same(given, token))
-        };
-        if headers.get_all(AUTHORIZATION).iter().any(is_own) {
-            headers.remove(AUTHORIZATION);
-        }
+    /// Whether the bearer token that comes with a request is the admin token; `None` without one.
+    fn is_sent_with(&self, headers: &HeaderMap) -> Option<bool> {
+        let given = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).and_then(bearer)?;
+        let token = self.token.as_ref();
+        Some(token.is_some_and(|token| is_same(given, token.expose_secret().as_bytes())))
     }
-}
-
-#[expect(clippy::result_large_err, reason = "the refusal is the answer, made once a request")]
-fn admit_bearer(token: &SecretString, headers: &HeaderMap) -> Result<(), Response> {
-    match headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).and_then(bearer) {
-        Some(given) if is_same(given, token.expose_secret().as_bytes()) => Ok(()),
-        Some(_) => Err(unauthorized("The bearer token is not admin.token.")),
-        None => Err(unauthorized("This takes the admin token: send `Authorization: Bearer TOKEN`.")),
-    }
-}
-
-/// Whether a browser sends it for a page that is not of this gateway.
-fn is_foreign(headers: &HeaderMap) -> bool {
-    let Some(origin) = headers.get(ORIGIN) else { return false };
-    let site = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, site)| site.as_bytes());
-    site.is_none() || site != headers.get(HOST).map(HeaderValue::as_bytes)
 }
 
 fn bearer(value: &[u8]) -> Option<&[u8]> {
@@ -127,7 +131,7 @@ mod tests {
 
     #[test]
     fn the_token_and_nothing_else_opens() {
-        let admin = Admin::new(Some(SecretString::from("the-right-token")));
+        let admin = Admin::new(Some(SecretString::from("the-right-token")), OwnSite::new(&[]));
         admin.listens_on_loopback(true);
         assert_eq!(status(&admin, &[("authorization", "Bearer the-right-token")]), 200);
         assert_eq!(status(&admin, &[("authorization", "bearer  the-right-token")]), 200);
@@ -138,28 +142,36 @@ mod tests {
     }
 
     #[test]
-    fn without_a_token_only_this_machine_may_and_no_foreign_page() {
-        let admin = Admin::new(None);
+    fn without_a_token_only_this_machine_may_and_nobody_behind_a_proxy() {
+        let admin = Admin::new(None, OwnSite::new(&[]));
         assert_eq!(status(&admin, &[]), 403);
         admin.listens_on_loopback(true);
         assert_eq!(status(&admin, &[]), 200);
-        assert_eq!(status(&admin, &[("host", "127.0.0.1:8090"), ("origin", "http://127.0.0.1:8090")]), 200);
-        assert_eq!(status(&admin, &[("host", "127.0.0.1:8090"), ("origin", "https://elsewhere.example")]), 403);
-        assert_eq!(status(&admin, &[("host", "127.0.0.1:8090"), ("origin", "null")]), 403);
+        assert_eq!(status(&admin, &[("lastgood-proxied", "1")]), 403);
+    }
+
+    #[test]
+    fn the_token_opens_by_any_name_and_nobody_marks_a_request_himself() {
+        let admin = Admin::new(Some(SecretString::from("the-right-token")), OwnSite::new(&[]));
+        let with = |name, value| Request::get("/api/cache/stats").header("host", "evil.example").header(name, value);
+        let mut right = with("authorization", "Bearer the-right-token").body(()).unwrap();
+        assert!(admin.check_site(&mut right).is_none());
+        let mut wrong = with("authorization", "Bearer the-wrong-token").body(()).unwrap();
+        assert!(admin.check_site(&mut wrong).is_some());
+        let mut marked = with("lastgood-proxied", "1").body(()).unwrap();
+        admin.check_site(&mut marked);
+        assert!(!marked.headers().contains_key(PROXIED));
     }
 
     #[test]
     fn what_is_for_the_gateway_alone_is_taken_out_and_nothing_else() {
-        let admin = Admin::new(Some(SecretString::from("the-right-token")));
         let left = |headers: &[(&'static str, &'static str)]| {
             let named = |&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
             let mut headers: HeaderMap = headers.iter().map(named).collect();
-            admin.strip(&mut headers);
+            strip(&mut headers);
             headers.keys().map(ToString::to_string).collect::<Vec<_>>().join(" ")
         };
-        assert_eq!(left(&[("x-mbx-apikey", "k"), ("authorization", "Basic eDp5")]), "x-mbx-apikey authorization");
-        assert_eq!(left(&[("authorization", "Bearer of-an-upstream")]), "authorization");
-        assert_eq!(left(&[("authorization", "Bearer the-right-token"), ("x-mbx-apikey", "k")]), "x-mbx-apikey");
+        assert_eq!(left(&[("x-mbx-apikey", "k"), ("authorization", "Bearer the-right-token")]), "x-mbx-apikey");
         assert_eq!(left(&[("x-lastgood-user", "alice"), ("authorization", "bearer the-rigth-token")]), "");
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use lastgood::{Cache, Clock, Region, Timestamp};
+use lastgood_market::bars::ApplicationBars;
 use lastgood_market::candles::Candles;
 use lastgood_market::upstream::{Asker, Upstreams};
 use lastgood_market::{Budget, Plans, RegionName, Venue};
@@ -15,6 +16,7 @@ use crate::cluster::Cluster;
 use crate::config::Limits;
 use crate::exchange::packed::Packed;
 use crate::fear_greed::source::FearGreed;
+use crate::figures::Figures;
 use crate::kv::lanes::Lanes;
 use crate::llm::claims::Claims;
 use crate::regions::Regions;
@@ -37,10 +39,14 @@ pub(crate) struct App {
     pub(crate) plans: Plans,
     /// The candles of every series.
     pub(crate) candles: Candles,
+    /// The bars that applications bring.
+    pub(crate) bars: ApplicationBars,
     /// Lists of candles, packed.
     pub(crate) packed: Packed,
     /// The gateways that share the store, if it can be shared.
     pub(crate) cluster: Option<Arc<Cluster>>,
+    /// What the store says of itself, and the counters that outlive this process.
+    pub(crate) figures: Arc<Figures>,
     /// What is kept fresh by streams.
     pub(crate) streams: Arc<Streams>,
     /// The exchange's venues.

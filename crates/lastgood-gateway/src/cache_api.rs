@@ -23,11 +23,12 @@ mod symbol;
 pub(crate) mod turns;
 mod warm;
 
-/// The paths below `/api/cache`.
-pub(crate) fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 11] {
+/// The paths below `/api/cache`, and the statistics in one body, where other caches have them.
+pub(crate) fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 12] {
     [
         ("/api/cache/status", get(stats::status)),
         ("/api/cache/stats", get(stats::stats)),
+        ("/cache/stats", get(stats::summary)),
         ("/api/cache/keys", get(keys::keys)),
         ("/api/cache/explain/{*key}", get(explain::explain)),
         ("/api/cache/key/{*key}", get(key::get).put(key::put).delete(key::delete)),

@@ -41,6 +41,56 @@ impl Counts {
         }
     }
 
+    /// All regions of this process together, but for the counters' own.
+    pub(crate) fn of_cache(cache: &Cache) -> Counts {
+        let mut sum = Counts::default();
+        let regions = cache.stats().into_iter().filter(|(region, _)| region != REGION);
+        regions.for_each(|(_, stats)| sum.add(Counts::of(&stats)));
+        sum
+    }
+
+    /// Each count under its name.
+    pub(crate) fn by_name(&self) -> [(&'static str, u64); 6] {
+        let Counts { hits, misses, stale, last_good, errors, refreshes } = *self;
+        [
+            ("hits", hits),
+            ("misses", misses),
+            ("stale", stale),
+            ("last_good", last_good),
+            ("errors", errors),
+            ("refreshes", refreshes),
+        ]
+    }
+
+    /// The counts of which `count` knows each by its name.
+    pub(crate) fn from_names(count: impl Fn(&str) -> u64) -> Counts {
+        Counts {
+            hits: count("hits"),
+            misses: count("misses"),
+            stale: count("stale"),
+            last_good: count("last_good"),
+            errors: count("errors"),
+            refreshes: count("refreshes"),
+        }
+    }
+
+    /// What was counted since `before`.
+    pub(crate) fn since(&self, before: Counts) -> Counts {
+        Counts {
+            hits: self.hits.saturating_sub(before.hits),
+            misses: self.misses.saturating_sub(before.misses),
+            stale: self.stale.saturating_sub(before.stale),
+            last_good: self.last_good.saturating_sub(before.last_good),
+            errors: self.errors.saturating_sub(before.errors),
+            refreshes: self.refreshes.saturating_sub(before.refreshes),
+        }
+    }
+
+    /// The answers that nobody waited for.
+    pub(crate) fn served(&self) -> u64 {
+        self.hits.saturating_add(self.stale).saturating_add(self.last_good)
+    }
+
     /// Each count with its word; refreshes are loads, whoever waited for them.
     pub(crate) fn by_outcome(&self) -> [(&'static str, u64); 6] {
         let Counts { hits, misses, stale, last_good, errors, refreshes } = *self;
@@ -56,8 +106,8 @@ impl Counts {
 
     /// The part of the answers that nobody waited for, from 0 to 1; zero before the first.
     pub(crate) fn hit_rate(&self) -> f64 {
-        let served = self.hits + self.stale + self.last_good;
-        let all = served + self.misses + self.errors;
+        let served = self.served();
+        let all = served.saturating_add(self.misses).saturating_add(self.errors);
         if all == 0 { 0.0 } else { served as f64 / all as f64 }
     }
 

@@ -20,7 +20,7 @@ mod show;
 mod size;
 mod sources;
 mod store;
-mod suggest;
+pub(crate) mod suggest;
 mod table;
 mod upstream;
 mod user_keys;
@@ -56,10 +56,14 @@ use secrecy::SecretString;
 pub struct Settings {
     /// Where to listen. Not loopback only with an admin token.
     pub listen: SocketAddr,
+    /// Names that lead to this gateway, apart from its address and loopback's names.
+    pub hosts: Vec<String>,
     /// The store behind the memory tier.
     pub store: StoreSetting,
     /// What gets into a store at Upstash.
     pub store_token: Option<SecretString>,
+    /// US dollars for 100,000 commands of the store; `None`: what Upstash takes, where the store is there.
+    pub store_price: Option<f64>,
     /// What all store work of one request may cost together.
     pub store_budget: Duration,
     /// Where the embedded store, the ban memory and the credentials live.
@@ -229,6 +233,8 @@ impl LogFormat {
     }
 }
 
+pub(crate) use self::duration::format as format_duration;
+
 /// Reads a duration as the configuration does: `250ms`, `1m30s`, `1d`.
 ///
 /// # Errors
@@ -245,6 +251,11 @@ impl Settings {
     #[must_use]
     pub fn region(&self, name: &str) -> RegionOverride {
         self.regions.get(name).cloned().unwrap_or_default()
+    }
+
+    /// US dollars for 100,000 commands of the store, where they are billed.
+    pub(crate) fn price_of_commands(&self) -> Option<f64> {
+        self.store_price.or_else(|| self.store.is_at_upstash().then_some(store::UPSTASH_PRICE))
     }
 
     /// Where the credentials are.
@@ -283,8 +294,10 @@ impl Settings {
     fn blank() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            hosts: Vec::new(),
             store: StoreSetting::Memory,
             store_token: None,
+            store_price: None,
             store_budget: Duration::ZERO,
             data_dir: PathBuf::new(),
             preset: Preset::Trading,

@@ -12,6 +12,7 @@ use lastgood_market::{PassOnly, Venue};
 
 use crate::app::{App, Counts};
 use crate::response::label::Accepts;
+use crate::routes::path::is_exchange_version;
 use crate::streams;
 
 mod answer;
@@ -25,6 +26,27 @@ mod pass;
 
 use self::answer::respond_local;
 use self::cached::cached;
+
+/// An API of the exchange.
+pub(crate) enum ExchangeApi {
+    /// A market, cached where it can be.
+    Market(Venue),
+    /// One of which nothing is cached.
+    PassOnly(PassOnly),
+}
+
+impl ExchangeApi {
+    /// The API that a path belongs to; `None` for the gateway's own paths. Below `/api` only the paths with a version are
+    /// the exchange's: the Cache API and the declared routes are there too, and no spelling of theirs may reach it.
+    pub(crate) fn of(path: &str, query: &str) -> Option<ExchangeApi> {
+        let has_no_version = |below: &str| !is_exchange_version(below.split('/').next().unwrap_or_default());
+        if path.strip_prefix("/api/").is_some_and(has_no_version) {
+            return None;
+        }
+        let market = Venue::of(path, query).map(ExchangeApi::Market);
+        market.or_else(|| PassOnly::of(path).map(ExchangeApi::PassOnly))
+    }
+}
 
 /// Answers a request to the exchange, from the cache or by passing it through.
 pub(crate) async fn exchange(app: &App, venue: Venue, request: Request<Incoming>) -> Response {
@@ -99,6 +121,35 @@ fn is_plain(path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn below_api_only_what_has_a_version_is_the_exchanges() {
+        for path in ["/api/v3/time", "/api/v1/x", "/api/v3", "/sapi/v1/x", "/fapi/v1/x", "/eapi/v1/x", "/api/v3/cache"]
+        {
+            assert!(ExchangeApi::of(path, "").is_some(), "{path}");
+        }
+        for path in [
+            "/api",
+            "/api/",
+            "/api//v3/time",
+            "/api/stocks",
+            "/api/stocks/",
+            "/api/stocks//",
+            "/api/stocks%2FAAPL",
+            "/api/%73tocks/",
+            "/api/%2573tocks/",
+            "/api/Stocks/",
+            "/api/./stocks/",
+            "/api/stocks/../v3/time",
+            "/api/cache%2Fstatus",
+            "/api/cache%2fkey/x",
+            "/api/%63ache/status",
+            "/api/vstocks",
+            "/stocks",
+        ] {
+            assert!(ExchangeApi::of(path, "").is_none(), "{path}");
+        }
+    }
 
     #[test]
     fn ambiguous_paths_are_not_plain() {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use lastgood::store::{EmbeddedStore, Guard, RedisOptions, RedisStore, Store, StoreError, UpstashStore};
 use lastgood::{Cache, Clock, Policy};
+use lastgood_market::bars::ApplicationBars;
 use lastgood_market::candles::Candles;
 use lastgood_market::upstream::{Asker, BanMemory, Upstreams, remember_identities, share_bans, watch_health};
 use lastgood_market::{Plans, Preset, RegionName, Venue};
@@ -23,8 +24,10 @@ use crate::cluster::{self, Cluster};
 use crate::config::{BaseUrl, RegionOverride, Settings, StoreSetting};
 use crate::exchange::packed::Packed;
 use crate::fear_greed::source::FearGreed;
+use crate::figures::{self, Figures};
 use crate::kv::lanes::Lanes;
 use crate::llm::claims::Claims;
+use crate::own_site::OwnSite;
 use crate::regions::Regions;
 use crate::router::Routes;
 use crate::routes::{self, DeclaredRoutes};
@@ -69,6 +72,8 @@ impl Gateway {
     /// When a setting cannot be acted upon; the message says which and what to do.
     pub async fn build(settings: &Settings) -> Result<Gateway, BuildError> {
         let clock = Clock::system();
+        let data_dir = settings.data_dir.clone();
+        let _ = tokio::task::spawn_blocking(move || lastgood::private::tighten(&data_dir, is_own_file)).await;
         let mut builder = Cache::builder()
             .memory_limit(settings.memory.limit)
             .namespace(&settings.namespace)
@@ -116,7 +121,9 @@ impl Gateway {
             true => Some(cache.region(cluster::REGION, cluster::policy()).map_err(refuse)?),
             false => None,
         };
-        let cluster = cluster.map(|region| Arc::new(Cluster::new(region, &node_id())));
+        let id = node_id();
+        let cluster = cluster.map(|region| Arc::new(Cluster::new(region, &id)));
+        let figures = Arc::new(Figures::new(&id, settings.price_of_commands()));
         let keys = (OwnKeys::open(settings).await, UserKeys::new(settings, declared.user_keys()));
         let symbols = SymbolChain::new(settings, keys, &exchange, &regions, &clock).map_err(BuildError)?;
         let symbols = Arc::new(symbols);
@@ -130,9 +137,11 @@ impl Gateway {
         };
         let (warmer, asked_to_warm) = Warmer::new(settings, means, shared);
         let app = App {
+            bars: ApplicationBars::new(regions.of(RegionName::Bars).clone(), clock.clone()),
             candles,
             packed: Packed::default(),
             cluster,
+            figures,
             streams: Arc::new(streams),
             cache,
             regions,
@@ -146,7 +155,7 @@ impl Gateway {
             claims: Claims::default(),
             symbols,
             warmer: Arc::new(warmer),
-            admin: Admin::new(settings.admin.token.clone()),
+            admin: Admin::new(settings.admin.token.clone(), OwnSite::new(&settings.hosts)),
             turns: Turns::default(),
             clock,
             limits: settings.limits.clone(),
@@ -156,6 +165,7 @@ impl Gateway {
         if let Some(cluster) = &app.cluster {
             behind.spawn(cluster::keep(Arc::clone(cluster), app.cache.clone()));
         }
+        behind.spawn(figures::keep(Arc::clone(&app.figures), app.cache.clone()));
         for (venue, bases) in streamed {
             behind.spawn(streams::venue::keep(Arc::clone(&app.streams), venue, bases));
         }
@@ -177,6 +187,7 @@ impl Gateway {
         let routes = Routes::new(Arc::clone(&self.app));
         let served = server::serve(listener, routes, &self.app.limits, shutdown).await;
         self.app.upstreams.remember_stops().await;
+        self.app.figures.lifetime.finish(&self.app.cache).await;
         if let Err(why) = self.app.cache.close(CLOSE_WITHIN).await {
             tracing::warn!(%why, "the store was not closed in order; its last writes may be lost");
         }
@@ -247,9 +258,6 @@ async fn open_embedded(settings: &Settings, clock: &Clock) -> Option<Arc<dyn Sto
     let path = settings.embedded_file()?;
     let (file, clock) = (path.clone(), clock.clone());
     let opened = tokio::task::spawn_blocking(move || {
-        if let Some(folder) = file.parent() {
-            std::fs::create_dir_all(folder).map_err(|why| why.to_string())?;
-        }
         EmbeddedStore::open(&file, clock, EMBEDDED_MAX_BYTES).map_err(|why| why.to_string())
     });
     match opened.await.unwrap_or_else(|why| Err(why.to_string())) {
@@ -266,6 +274,11 @@ async fn open_embedded(settings: &Settings, clock: &Clock) -> Option<Arc<dyn Sto
             None
         }
     }
+}
+
+/// Whether a file of the data directory is the gateway's.
+fn is_own_file(name: &str) -> bool {
+    ["lastgood.redb", "bans.", "exchanges.", "credentials"].iter().any(|own| name.starts_with(own))
 }
 
 /// A policy with what the configuration says otherwise.

@@ -13,7 +13,8 @@ use lastgood_market::{Budget, Venue};
 use serde::Serialize;
 
 use crate::app::App;
-use crate::cluster::{self, Cluster, Counts, Totals};
+use crate::cluster::{Cluster, Counts, Totals};
+use crate::figures::StoreMemory;
 use crate::warm::progress::{Progress, Tally};
 
 /// How well the gateway does. `degraded` still answers.
@@ -88,8 +89,14 @@ struct CacheHealth {
     status: &'static str,
     /// The store's name, without secrets; `memory` without one.
     store: String,
+    /// What keeps the store from doing all of its work, such as a full disk; absent while nothing does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store_trouble: Option<String>,
     /// Bytes held in memory.
     memory_used: u64,
+    /// The memory of the store, as the store tells it: some seconds old, absent while it does not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store_memory: Option<StoreMemory>,
     unconfirmed_removals: usize,
     /// Whether this gateway hears what the others on its store invalidate: `heard`, `cut off`, or `none` where it has the
     /// store to itself.
@@ -149,9 +156,10 @@ struct Ban {
 /// `GET /health`: always 200 while the gateway answers; the body says how well.
 pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Health> {
     let cache = app.cache.status();
-    let counts = own_counts(&app);
+    let counts = Counts::of_cache(&app.cache);
     let breaker = cache.store.as_ref().map(|store| store.breaker);
-    let store_ok = breaker.is_none_or(|breaker| breaker == BreakerState::Closed);
+    let trouble = cache.store.as_ref().and_then(|store| store.trouble.clone());
+    let store_ok = breaker.is_none_or(|breaker| breaker == BreakerState::Closed) && trouble.is_none();
     let upstreams: Vec<_> = Venue::ALL.into_iter().map(|venue| upstream_health(&app, venue)).collect();
     let bans = bans(&app);
     let reachable = upstreams.iter().all(|upstream| upstream.bases.iter().any(|base| base.state == HEALTHY));
@@ -165,7 +173,9 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Health> {
         cache: CacheHealth {
             status: judge(store_ok),
             store: cache.store.as_ref().map_or_else(|| "memory".to_owned(), |store| store.name.clone()),
+            store_trouble: trouble,
             memory_used: cache.memory_bytes,
+            store_memory: app.figures.memory(&app.cache),
             unconfirmed_removals: cache.store.as_ref().map_or(0, |store| store.unconfirmed_removals),
             log: match cache.store.as_ref().and_then(|store| store.hears_others) {
                 None => "none",
@@ -190,13 +200,6 @@ fn candles(app: &App) -> CandleHealth {
     let voided = app.candles.voided();
     let changed = |VoidedSeries { series, at }| ChangedHistory { series, at: at.as_millis() };
     CandleHealth { histories_changed: voided.count(), last_changed: voided.last().into_iter().map(changed).collect() }
-}
-
-fn own_counts(app: &App) -> Counts {
-    let mut sum = Counts::default();
-    let regions = app.cache.stats().into_iter().filter(|(region, _)| region != cluster::REGION);
-    regions.for_each(|(_, stats)| sum.add(Counts::of(&stats)));
-    sum
 }
 
 const HEALTHY: &str = "healthy";

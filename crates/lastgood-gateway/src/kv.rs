@@ -56,6 +56,10 @@ impl Place {
 fn no_region(app: &App, name: &str) -> Refused {
     let known: Vec<&str> = app.named.keys().map(String::as_str).collect();
     let known = known.join(", ");
+    if name == RegionName::Bars.as_str() {
+        let allowed = format!("{known}; bars are checked one by one: PUT /v1/bars/{{series}}/{{interval}}");
+        return Refused::parameter(StatusCode::FORBIDDEN, "region", name, allowed);
+    }
     if RegionName::ALL.into_iter().any(|market| market.as_str() == name) {
         let allowed = format!("{known}; {name} holds what its sources answered, which nobody may make up");
         return Refused::parameter(StatusCode::FORBIDDEN, "region", name, allowed);
@@ -78,10 +82,11 @@ pub(crate) async fn get(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMa
 pub(crate) async fn put(State(app): State<Arc<App>>, request: Request) -> Answered {
     values::admit(&app, request.headers())?;
     let place = Place::of(&app, request.uri())?;
-    let mut loaded = Parameters::read(request.uri().query(), &["fresh_for", "tags"])?.to_keep()?;
+    let mut loaded = Parameters::read(request.uri().query(), &["fresh_for", "ttl", "tags"])?.to_keep()?;
     let content_type = content_type(request.headers())?;
     let conditions = request.headers().clone();
     let body = values::body(&app, request).await?;
+    let is_storable = values::check_room(&app, &body)?;
     let etag = values::etag(&content_type, &body);
     loaded.value.meta = content_type.to_str().ok().map(Into::into);
     loaded.value.body = body;
@@ -92,7 +97,8 @@ pub(crate) async fn put(State(app): State<Arc<App>>, request: Request) -> Answer
         return Ok(values::passed());
     }
     place.region.put(&place.key, loaded).await;
-    Ok(values::stored(kept.is_some(), &etag))
+    let stored = values::stored(kept.is_some(), &etag);
+    Ok(if is_storable { stored } else { values::in_memory_alone(stored) })
 }
 
 pub(crate) async fn delete(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Answered {

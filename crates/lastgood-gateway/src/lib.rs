@@ -6,11 +6,13 @@
 
 mod admin;
 mod app;
+mod bars;
 mod cache_api;
 mod cluster;
 pub mod config;
 mod exchange;
 mod fear_greed;
+mod figures;
 mod gateway;
 mod health;
 mod kv;
@@ -19,6 +21,7 @@ pub mod logging;
 mod metrics;
 mod middleware;
 mod openapi;
+mod own_site;
 mod problem;
 pub mod redact;
 mod regions;

@@ -91,6 +91,18 @@ fn kind_of(uri: &Uri) -> Result<String, Refused> {
     }
 }
 
+/// Reads a body of named fields. A list of them in their order is none, though a reader of structs would take it for one.
+fn fields_of<'a, T: Deserialize<'a>>(body: &'a [u8], example: &str) -> Result<T, Refused> {
+    if !body.trim_ascii_start().starts_with(b"{") {
+        let detail = format!("The body is no JSON object. Send for example {example}.");
+        return Err(Refused::problem(StatusCode::BAD_REQUEST, &detail));
+    }
+    serde_json::from_slice(body).map_err(|why| {
+        let detail = format!("The body cannot be read: {why}. Send for example {example}.");
+        Refused::problem(StatusCode::BAD_REQUEST, &detail)
+    })
+}
+
 /// Reads a body, with its key and what else is wanted of it. Much text is read where it keeps nobody waiting.
 async fn keyed<T: Send + 'static>(
     kind: String,
@@ -105,11 +117,6 @@ async fn keyed<T: Send + 'static>(
     aside.await.unwrap_or_else(|_| Err(broken()))
 }
 
-fn unreadable(why: &serde_json::Error, example: &str) -> Refused {
-    let detail = format!("The body cannot be read: {why}. Send for example {example}.");
-    Refused::problem(StatusCode::BAD_REQUEST, &detail)
-}
-
 fn key_of(kind: &str, input: &RawValue) -> Result<String, Refused> {
     let allowed = "JSON of at most 64 levels and 1 MiB, with numbers that fit 64 bits";
     let refuse = |status| Refused::parameter(status, "input", input.get(), allowed);
@@ -121,14 +128,13 @@ fn key_of(kind: &str, input: &RawValue) -> Result<String, Refused> {
 }
 
 fn question(kind: &str, body: &[u8]) -> Result<String, Refused> {
-    let read: Question<'_> =
-        serde_json::from_slice(body).map_err(|why| unreadable(&why, r#"{"input": {"symbol": "BTCUSDT"}}"#))?;
+    let read: Question<'_> = fields_of(body, r#"{"input": {"symbol": "BTCUSDT"}}"#)?;
     key_of(kind, read.input)
 }
 
 fn analysis(kind: &str, body: &[u8]) -> Result<(String, Bytes), Refused> {
     let example = r#"{"input": {"symbol": "BTCUSDT"}, "analysis": {"mood": "calm"}}"#;
-    let read: Analysis<'_> = serde_json::from_slice(body).map_err(|why| unreadable(&why, example))?;
+    let read: Analysis<'_> = fields_of(body, example)?;
     if read.analysis.get() == "null" {
         // What a computation that failed comes to; it must not replace a good one.
         return Err(Refused::parameter(StatusCode::BAD_REQUEST, "analysis", "null", "anything but null"));
@@ -212,7 +218,7 @@ fn absent(region: &Region, token: Option<&str>, busy: Option<Instant>) -> Respon
 pub(crate) async fn store(State(app): State<Arc<App>>, request: Request) -> Answered {
     values::admit(&app, request.headers())?;
     let kind = kind_of(request.uri())?;
-    let parameters = Parameters::read(request.uri().query(), &["fresh_for", "tags", "claim"])?;
+    let parameters = Parameters::read(request.uri().query(), &["fresh_for", "ttl", "tags", "claim"])?;
     let mut loaded = parameters.to_keep()?;
     // A claim that ran out is no reason to throw away what was computed; only what can be none is refused.
     claim_of(&parameters)?;
@@ -221,15 +227,18 @@ pub(crate) async fn store(State(app): State<Arc<App>>, request: Request) -> Answ
     if !app.cache.is_enabled() {
         return Ok(values::passed());
     }
+    let is_storable = values::check_room(&app, &bytes)?;
     let region = app.region(RegionName::Llm);
     let was_there = values::kept(&app, region, &key).await.is_some();
     let etag = values::etag(&HeaderValue::from_static(JSON), &bytes);
     loaded.value = lastgood::Value::new(bytes).with_meta(JSON);
     let fresh_for = loaded.fresh_for.unwrap_or(region.policy().fresh_for);
+    let fresh_for = loaded.ttl.map_or(fresh_for, |ttl| ttl.min(fresh_for));
     let brought = Brought { value: loaded.value.clone(), fresh_for };
     region.put(&key, loaded).await;
     app.claims.fulfil(&key, brought);
-    Ok(values::stored(was_there, &etag))
+    let stored = values::stored(was_there, &etag);
+    Ok(if is_storable { stored } else { values::in_memory_alone(stored) })
 }
 
 pub(crate) async fn give_up(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Answered {

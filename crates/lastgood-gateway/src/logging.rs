@@ -1,5 +1,6 @@
 //! Logs, to standard error, every line through [`crate::redact`].
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use tracing::Subscriber;
@@ -80,9 +81,46 @@ impl<W: Write> Drop for RedactedEvent<W> {
     fn drop(&mut self) {
         let text = String::from_utf8_lossy(&self.text);
         // A log that cannot be written must not stop what it tells about.
-        let _ = self.out.write_all(redact(&text).as_bytes());
+        let _ = self.out.write_all(redact(&on_one_line(&text)).as_bytes());
         let _ = self.out.flush();
     }
+}
+
+/// An event on its one line: keys and paths come from strangers, and may hold line breaks that begin a line of their own
+/// making, or what moves a terminal's cursor. The logger's own colours stay.
+fn on_one_line(event: &str) -> Cow<'_, str> {
+    let (line, end) = event.strip_suffix('\n').map_or((event, ""), |line| (line, "\n"));
+    if !line.contains(must_be_escaped) {
+        return Cow::Borrowed(event);
+    }
+    let mut escaped = String::with_capacity(event.len() + 16);
+    let mut rest = line;
+    while let Some(at) = rest.find(must_be_escaped) {
+        let (before, from) = rest.split_at(at);
+        escaped.push_str(before);
+        let length = colour_at(from);
+        let (taken, after) = from.split_at(length.unwrap_or_else(|| from.chars().next().map_or(0, char::len_utf8)));
+        match length {
+            Some(_) => escaped.push_str(taken),
+            None => escaped.extend(taken.chars().flat_map(char::escape_default)),
+        }
+        rest = after;
+    }
+    escaped.push_str(rest);
+    escaped.push_str(end);
+    Cow::Owned(escaped)
+}
+
+/// Control characters, the line breaks of Unicode, and what turns the direction of writing round.
+fn must_be_escaped(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The length of the colour that a text begins with: `ESC [`, digits and semicolons, `m`.
+fn colour_at(text: &str) -> Option<usize> {
+    let codes = text.strip_prefix("\x1b[")?;
+    let end = codes.find(|c: char| !c.is_ascii_digit() && c != ';')?;
+    codes[end..].starts_with('m').then_some(2 + end + 1)
 }
 
 #[cfg(test)]
@@ -138,6 +176,26 @@ mod tests {
                 serde_json::from_str::<serde_json::Value>(&log).expect("one JSON object");
             }
         }
+    }
+
+    #[test]
+    fn what_strangers_send_stays_on_the_line_that_tells_of_it_and_moves_no_cursor() {
+        let hostile = "a\nERROR forged\r\x1b[2K\x1b[1A\x07\u{9b}1A\u{2028}\u{202e}b\x1b[31mred";
+        for (format, colours) in [(LogFormat::Text, false), (LogFormat::Text, true), (LogFormat::Json, false)] {
+            let log = logged(format, colours, || {
+                tracing::info!(key = %hostile, debugged = ?hostile, "asked {hostile}");
+            });
+            assert_eq!(log.lines().count(), 1, "{log:?}");
+            let without_colours = log.replace("\x1b[31m", "").trim_end().replace("\x1b[", "");
+            assert!(
+                colours || !log.contains('\x1b') || log.matches('\x1b').count() == log.matches("\x1b[31m").count(),
+                "{log:?}"
+            );
+            assert!(!without_colours.chars().any(|c| must_be_escaped(c) && c != '\x1b'), "{log:?}");
+            assert!(!log.contains("\x1b[2K") && !log.contains("\x1b[1A"), "{log:?}");
+        }
+        assert_eq!(on_one_line("plain\n"), "plain\n");
+        assert_eq!(on_one_line("a\nb\n"), "a\\nb\n");
     }
 
     #[test]

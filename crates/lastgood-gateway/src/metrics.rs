@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderValue, StatusCode};
-use lastgood::store::BreakerState;
+use lastgood::store::{BreakerState, Usage};
 use lastgood::{LATENCY_BOUNDS_MS, RegionStats, Timestamp};
 use lastgood_market::budget::{BucketStanding, Standing};
 use lastgood_market::upstream::CallResult;
@@ -20,7 +20,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::app::App;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Counts};
 use crate::response::plain;
 use crate::streams::Counters as StreamCounters;
 use crate::warm::progress::Tally;
@@ -57,6 +57,8 @@ impl Collector for Scrape {
         upstream_values(&mut encoder, app)?;
         stream_values(&mut encoder, app)?;
         cluster_values(&mut encoder, app)?;
+        lifetime_values(&mut encoder, app)?;
+        store_values(&mut encoder, app)?;
         gateway_values(&mut encoder, app)?;
         warm_values(&mut encoder, app)
     }
@@ -127,7 +129,7 @@ fn load_latency(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::Resu
     let help = "Duration of good loads";
     let mut family = encoder.encode_descriptor("load_duration_seconds", help, None, MetricType::Histogram)?;
     for (region, stats) in stats.iter().filter(|(_, stats)| stats.loads > 0) {
-        let bounds = LATENCY_BOUNDS_MS.iter().map(|&bound| bound as f64 / 1_000.0).chain([f64::MAX]);
+        let bounds = LATENCY_BOUNDS_MS.iter().map(|&bound| bound as f64 / 1_000.0).chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds.zip(stats.load_buckets).collect();
         let count = stats.load_buckets.iter().sum();
         let labels = [("region", region.as_str())];
@@ -147,7 +149,7 @@ fn hit_latency(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::Resul
     for (region, stats) in stats {
         for (tier, timed) in [("memory", stats.memory_hits), ("store", stats.store_finds)] {
             if timed.times > 0 {
-                let (labels, buckets) = ([("region", region.as_str()), ("tier", tier)], [(f64::MAX, timed.times)]);
+                let (labels, buckets) = ([("region", region.as_str()), ("tier", tier)], [(f64::INFINITY, timed.times)]);
                 let sum = timed.time.as_secs_f64();
                 family.encode_family(&labels)?.encode_histogram::<[(&str, &str); 0]>(
                     sum,
@@ -276,6 +278,39 @@ fn cluster_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result
     Ok(())
 }
 
+fn lifetime_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
+    let Some(lasting) = app.figures.lifetime.lasting(Counts::of_cache(&app.cache)) else { return Ok(()) };
+    let help = "Reads of all gateways that ever used the store, by outcome; outlives every one of them";
+    let mut family = encoder.encode_descriptor("lifetime_reads", help, None, MetricType::Counter)?;
+    for (outcome, count) in lasting.counts.by_outcome() {
+        ConstCounter::new(count).encode(family.encode_family(&[("outcome", outcome)])?)?;
+    }
+    Ok(())
+}
+
+fn store_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
+    let Usage { bytes, limit, evicted_keys, .. } = app.figures.usage(&app.cache).unwrap_or_default();
+    let gauges = [
+        ("store_memory_bytes", "Memory of the store, as it tells itself", bytes),
+        ("store_memory_limit_bytes", "The most memory the store may use", limit),
+    ];
+    for (name, help, value) in gauges {
+        if let Some(value) = value {
+            gauge(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        }
+    }
+    let counters = [
+        ("store_evicted_keys", "Keys the store evicted to stay within its memory", evicted_keys),
+        ("store_commands", "Commands sent to the store", app.cache.store_commands()),
+    ];
+    for (name, help, value) in counters {
+        if let Some(value) = value {
+            ConstCounter::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+        }
+    }
+    Ok(())
+}
+
 type StreamField = fn(&StreamCounters) -> &AtomicU64;
 
 fn stream_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
@@ -283,10 +318,13 @@ fn stream_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result 
     let read = |venue: Venue, field: StreamField| field(app.streams.counters(venue)).load(Ordering::Relaxed);
     let help = "Stream messages by what became of them";
     let mut family = encoder.encode_descriptor("stream_messages", help, None, MetricType::Counter)?;
-    const MESSAGES: [(&str, StreamField); 3] = [
+    const MESSAGES: [(&str, StreamField); 6] = [
         ("taken", |counters| &counters.taken),
         ("behind", |counters| &counters.behind),
         ("unreadable", |counters| &counters.unreadable),
+        ("mislabelled", |counters| &counters.mislabelled),
+        ("outdated", |counters| &counters.outdated),
+        ("ahead", |counters| &counters.ahead),
     ];
     for venue in &venues {
         for (became, field) in MESSAGES {
@@ -340,7 +378,13 @@ fn gateway_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result
     let unconfirmed = status.store.as_ref().map_or(0, |store| store.unconfirmed_removals as u64);
     let untold = status.store.as_ref().map_or(0, |store| store.untold as u64);
     let cut_off = status.store.as_ref().is_some_and(|store| store.hears_others == Some(false));
+    let in_trouble = status.store.as_ref().is_some_and(|store| store.trouble.is_some());
     let gauges = [
+        (
+            "store_in_trouble",
+            "1 while the store cannot do all of its work: its disk is full or read-only",
+            u64::from(in_trouble),
+        ),
         ("invalidations_untold", "Invalidations that the other gateways could not be told of yet", untold),
         ("log_cut_off", "1 while invalidations by the other gateways cannot be heard", u64::from(cut_off)),
         ("enabled", "1 while the cache is switched on", u64::from(status.enabled)),

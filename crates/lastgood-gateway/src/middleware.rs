@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 use axum::response::Response;
 use http::{HeaderValue, Request, StatusCode};
 use hyper::body::Incoming;
-use lastgood_market::{ExchangeError, PassOnly, Venue};
+use lastgood_market::ExchangeError;
 
 use crate::app::{App, Counts};
+use crate::exchange::ExchangeApi;
 use crate::problem;
 use crate::response::plain;
 
@@ -23,11 +24,11 @@ pub(crate) async fn admit(
     let length = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if length as u64 > app.limits.max_url_bytes {
         let detail = format!("The URL has {length} bytes; limits.max_url_bytes is {}.", app.limits.max_url_bytes);
-        return refuse(app, request.uri().path(), StatusCode::URI_TOO_LONG, &detail);
+        return refuse(request.uri().path(), StatusCode::URI_TOO_LONG, &detail);
     }
     let Some(_place) = Place::take(app) else {
         let detail = format!("{} requests are being answered already.", app.limits.max_concurrent_requests);
-        return refuse(app, request.uri().path(), StatusCode::SERVICE_UNAVAILABLE, &detail);
+        return refuse(request.uri().path(), StatusCode::SERVICE_UNAVAILABLE, &detail);
     };
     if !tracing::enabled!(tracing::Level::DEBUG) {
         return next(request).await;
@@ -43,14 +44,13 @@ pub(crate) async fn admit(
 }
 
 /// A refusal in the shape that the path's users expect.
-fn refuse(app: &App, path: &str, status: StatusCode, detail: &str) -> Response {
-    let is_of_exchange = Venue::of(path, "").is_some() || PassOnly::of(path).is_some();
-    match is_of_exchange && !app.declared.owns(path) {
-        true => {
+fn refuse(path: &str, status: StatusCode, detail: &str) -> Response {
+    match ExchangeApi::of(path, "") {
+        Some(_) => {
             let error = ExchangeError::new(status.as_u16(), -1008, detail);
             plain(status, JSON, error.body().into())
         }
-        false => problem::problem(status, detail),
+        None => problem::problem(status, detail),
     }
 }
 

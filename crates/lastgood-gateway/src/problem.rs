@@ -44,7 +44,7 @@ pub(crate) fn not_found(path: &str) -> Response {
     problem(
         StatusCode::NOT_FOUND,
         &format!(
-            "There is nothing at {shown}. The exchange's paths begin with /api, /sapi, /fapi, /dapi or /futures/data; see also /v1/symbols/spot, /api/cache/stats, /health and /metrics."
+            "There is nothing at {shown}. The exchange's paths begin with /api/v3, /sapi, /fapi, /dapi or /futures/data; see also /v1/symbols/spot, /api/cache/stats, /health and /metrics."
         ),
     )
 }

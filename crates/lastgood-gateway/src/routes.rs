@@ -4,7 +4,7 @@
 //! for, `key.rs` what names a question, `load.rs` how sources are asked in turn, `answer.rs` what is answered, `warm.rs`
 //! what is loaded ahead.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -42,8 +42,6 @@ pub(crate) use self::warm::{Wanted, keep};
 #[derive(Default)]
 pub(crate) struct DeclaredRoutes {
     routes: Vec<Arc<Route>>,
-    /// Second parts of paths below `/api`, where else the exchange is asked.
-    below_api: BTreeSet<String>,
     /// What `[credentials.sql]` asks.
     user_keys: Option<Arc<Statement>>,
 }
@@ -57,9 +55,8 @@ impl DeclaredRoutes {
         let routes = settings.declared.routes.iter();
         let routes =
             routes.map(|setting| sources.route(setting, regions).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
-        let below_api = routes.iter().filter_map(|route| route.setting.path.below_api()).map(str::to_owned).collect();
         let user_keys = sources.user_keys(settings)?.map(Arc::new);
-        Ok(DeclaredRoutes { routes, below_api, user_keys })
+        Ok(DeclaredRoutes { routes, user_keys })
     }
 
     /// The statement that finds the API keys of a user, over the connections of the routes.
@@ -71,17 +68,13 @@ impl DeclaredRoutes {
         self.routes.iter()
     }
 
-    /// Whether a path that looks like the exchange's belongs to a route.
-    pub(crate) fn owns(&self, path: &str) -> bool {
-        let below = path.strip_prefix("/api/").filter(|_| !self.below_api.is_empty());
-        below.is_some_and(|rest| self.below_api.contains(rest.split('/').next().unwrap_or_default()))
-    }
-
     /// Adds every route to the URL map. `GET` answers `HEAD`, too.
     pub(crate) fn add_to<S: Clone + Send + Sync + 'static>(&self, router: Router<S>) -> Router<S> {
-        self.routes.iter().fold(router, |router, route| {
-            let path = route.setting.path.for_router();
-            let route = Arc::clone(route);
+        let paths = self
+            .routes
+            .iter()
+            .flat_map(|route| route.setting.path.for_router().into_iter().map(move |path| (path, Arc::clone(route))));
+        paths.fold(router, |router, (path, route)| {
             let handler = move |uri: Uri, headers: HeaderMap| async move { route.answer(&uri, &headers).await };
             router.route(&path, get(handler))
         })

@@ -1,16 +1,20 @@
 //! Where the answers of declared routes come from: databases, buckets and HTTP APIs that the configuration names.
 
+pub(crate) mod compute;
 pub(crate) mod object;
 mod proxy;
+pub(crate) mod selector;
 pub(crate) mod sql;
 mod tls;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use lastgood::Error;
+use percent_encoding::percent_decode;
 
 pub(crate) mod http;
 
@@ -98,6 +102,78 @@ impl fmt::Display for Argument {
             Argument::Boolean(truth) => truth.fmt(f),
             Argument::Date(day) => day.fmt(f),
             Argument::Absent => Ok(()),
+        }
+    }
+}
+
+/// How often a value is decoded to see what it may come to mean: servers behind proxies decode twice, and some once more.
+const DECODINGS: usize = 4;
+
+/// Whether a value stays one segment of a path to every server, however often that decodes it before it looks: it is
+/// neither empty nor dots, and holds nothing that separates, ends or leaves a path.
+pub(crate) fn stays_one_segment(value: &str) -> bool {
+    let separates =
+        |c: char| matches!(c, '/' | '\\' | '?' | '#' | ';' | '\u{2215}' | '\u{2044}' | '\u{ff0f}') || c.is_control();
+    let mut form = Cow::Borrowed(value);
+    for _ in 0..DECODINGS {
+        if form.is_empty() || form.contains("..") || form == "." || form.contains(separates) {
+            return false;
+        }
+        let decoded = percent_decode(form.as_bytes()).decode_utf8_lossy().into_owned();
+        // What is no text when it is decoded may be anything to a server that reads other bytes.
+        if decoded.contains('\u{fffd}') && !form.contains('\u{fffd}') {
+            return false;
+        }
+        if decoded == *form {
+            return true;
+        }
+        form = Cow::Owned(decoded);
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_stays_one_segment_however_often_a_server_decodes_it() {
+        for good in
+            ["BRK.B", "BTC-USDT", "a b", "100%", "50%25", "x@y:1", "é", "1.5", "50%zz", "a&b=c", ".hidden", "a%2Eb"]
+        {
+            assert!(stays_one_segment(good), "{good:?}");
+        }
+        for bad in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "a\\b",
+            "a?b",
+            "a#b",
+            "a;b",
+            "%2F",
+            "..%2F",
+            "%2f",
+            "%5C",
+            "%252F",
+            "%25252F",
+            "%2525252F",
+            "%2e%2e",
+            "%2e",
+            "%3F",
+            "%23",
+            "%3B",
+            "a\0",
+            "%00",
+            "%0a",
+            "%c0%af",
+            "%ff",
+            "a..b",
+            "\u{ff0f}",
+            "%EF%BC%8F",
+        ] {
+            assert!(!stays_one_segment(bad), "{bad:?}");
         }
     }
 }

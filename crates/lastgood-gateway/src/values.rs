@@ -9,7 +9,6 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::{
     AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY,
-    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body_util::LengthLimitError;
@@ -19,18 +18,20 @@ use percent_encoding::percent_decode_str;
 use ring::digest::{Context, SHA256};
 
 use crate::app::App;
-use crate::config::parse_duration;
+use crate::config::{format_duration, parse_duration};
 use crate::problem;
 use crate::response::label::{Accepts, CACHE_STATUS, Label, X_CACHE, cache_status};
-use crate::response::plain;
 use crate::response::prepared::{GZIP_FROM, Prepared};
+use crate::response::{NO_PAGE, plain};
 
 pub(crate) const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 /// So much of a refused value is shown.
 const SHOWN: usize = 64;
 const MOST_TAGS: usize = 16;
 const LONGEST_TAG: usize = 256;
-const LONGEST_FRESHNESS: Duration = Duration::from_secs(365 * 86_400);
+/// Bounds of `fresh_for` and `ttl`.
+pub(crate) const SHORTEST_LIFE: Duration = Duration::from_millis(1);
+pub(crate) const LONGEST_LIFE: Duration = Duration::from_secs(365 * 86_400);
 
 /// The answer to a request that is not acted upon.
 #[derive(Debug)]
@@ -118,15 +119,17 @@ impl Parameters {
         match parse_duration(text) {
             Ok(span) if (least..=most).contains(&span) => Ok(Some(span)),
             _ => {
-                let allowed = format!("a duration from {least:?} to {most:?}, such as 5m or 1m30s");
+                let (least, most) = (format_duration(least), format_duration(most));
+                let allowed = format!("a duration from {least} to {most}, such as 5m or 1m30s");
                 Err(Refused::parameter(StatusCode::BAD_REQUEST, name, text, allowed))
             }
         }
     }
 
-    /// A value without its bytes: its own freshness and tags.
+    /// A value without its bytes: its own freshness, its end and its tags.
     pub(crate) fn to_keep(&self) -> Result<Loaded, Refused> {
-        let fresh_for = self.duration("fresh_for", Duration::from_millis(1), LONGEST_FRESHNESS)?;
+        let fresh_for = self.duration("fresh_for", SHORTEST_LIFE, LONGEST_LIFE)?;
+        let ttl = self.duration("ttl", SHORTEST_LIFE, LONGEST_LIFE)?;
         let text = self.get("tags").unwrap_or_default();
         let tags: Vec<String> =
             text.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned).collect();
@@ -136,8 +139,30 @@ impl Parameters {
                 format!("at most {MOST_TAGS} tags of 1 to {LONGEST_TAG} bytes without control characters, with commas");
             return Err(Refused::parameter(StatusCode::BAD_REQUEST, "tags", text, allowed));
         }
-        Ok(Loaded { fresh_for, tags, ..Loaded::default() })
+        Ok(Loaded { fresh_for, ttl, tags, ..Loaded::default() })
     }
+}
+
+/// Refuses a value that could not be read again: memory has no room for it, whatever else is in it, and the store alone
+/// does not give values of that size within its budget. Says whether the store will have it too; `true` without one.
+pub(crate) fn check_room(app: &App, body: &Bytes) -> Result<bool, Refused> {
+    let (size, largest) = (body.len() as u64, app.cache.largest());
+    if size > largest.in_memory {
+        let detail = format!(
+            "The value of {size} bytes cannot be kept: memory.limit has room for values of at most {} bytes. Raise \
+             memory.limit, or split the value.",
+            largest.in_memory
+        );
+        return Err(Refused::problem(StatusCode::PAYLOAD_TOO_LARGE, &detail));
+    }
+    Ok(largest.in_store.is_none_or(|largest| size <= largest))
+}
+
+/// Adds to the answer to a stored value that memory alone has it: the store takes none so large, and a restart forgets it.
+pub(crate) fn in_memory_alone(mut response: Response) -> Response {
+    let status = HeaderValue::from_static("lastgood; stored; detail=memory-only");
+    response.headers_mut().insert(CACHE_STATUS, status);
+    response
 }
 
 /// The body of a request, within the limits of size and time.
@@ -201,10 +226,14 @@ pub(crate) async fn kept(app: &App, region: &Region, name: &str) -> Option<Kept>
     if held.as_ref().is_some_and(|held| held.freshness() == Freshness::Fresh) {
         return held.map(Kept::of);
     }
-    let stored = region.stored(&[name.to_owned()]).await.pop().flatten();
-    // Another may have put one while the store was asked.
-    let held = region.peek(name).or(held);
-    match (held, stored) {
+    let stored = region.try_stored(name).await;
+    // Another may have put one while the store was asked, and the end of what was held may have come.
+    let held = region.peek(name);
+    if matches!(stored, Ok(None)) && held.as_ref().is_some_and(Answer::is_superseded) {
+        // What replaced it has ended, on the store that both share: what it replaced must not come back.
+        return None;
+    }
+    match (held, stored.ok().flatten()) {
         (Some(held), Some(stored)) if held.age() <= stored.age() => Some(Kept::of(held)),
         (_, Some(stored)) => {
             if stored.freshness() == Freshness::Fresh {
@@ -286,6 +315,12 @@ pub(crate) async fn respond(kept: &Kept, asked: &HeaderMap) -> Response {
     serve(kept.answer.body(), &Form::of(&kept.answer), (kept.outcome, age, &label), asked).await
 }
 
+/// Part of a kept value, or 304 when the client has it.
+pub(crate) async fn respond_part(part: &Value, of: &Answer, asked: &HeaderMap) -> Response {
+    let label = Label::from(of);
+    serve(&part.body, &Form::of_value(part), (of.outcome(), of.age(), &label), asked).await
+}
+
 /// A value that another request has just brought.
 pub(crate) async fn respond_joined(value: &Value, fresh_for: Duration, asked: &HeaderMap) -> Response {
     let label = Label::new(Outcome::Joined, fresh_for);
@@ -315,8 +350,7 @@ async fn serve(body: &Bytes, form: &Form, said: (Outcome, Duration, &Label), ask
     headers.insert(X_CACHE, HeaderValue::from_static(outcome.as_x_cache()));
     headers.insert(CACHE_STATUS, cache_status(label));
     // Whoever put it may have put a page there: it must not act as one of this gateway's.
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
+    headers.insert(CONTENT_SECURITY_POLICY, NO_PAGE);
     response
 }
 

@@ -12,15 +12,19 @@ use lastgood::{Clock, Error, Reason, Timestamp};
 
 use crate::venue::{Bucket, Venue};
 
+pub mod bounds;
 mod heat;
 mod learn;
 #[cfg(test)]
 mod scarcity;
 mod spent;
+mod stops;
 mod window;
 
 pub use self::heat::Heat;
 pub use self::spent::Spent;
+pub use self::stops::Stop;
+use self::stops::left_alone;
 use self::window::Window;
 
 /// Who comes first when there is not enough for all.
@@ -66,15 +70,6 @@ pub struct Ask {
     pub heat: u32,
 }
 
-/// The exchange does not want to be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stop {
-    /// [`Reason::RateLimited`], [`Reason::Banned`] or [`Reason::Firewall`].
-    pub reason: Reason,
-    /// Until when.
-    pub until: Timestamp,
-}
-
 /// How a bucket stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BucketStanding {
@@ -98,7 +93,7 @@ pub struct BucketStanding {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// Every bucket, in the order of [`Bucket::ALL`].
-    pub buckets: [BucketStanding; 4],
+    pub buckets: [BucketStanding; 5],
     /// Calls sent since the start.
     pub calls: u64,
     /// Calls refused here since the start, in the order of [`Priority::ALL`].
@@ -126,13 +121,21 @@ pub struct Budget {
 #[derive(Debug)]
 struct State {
     /// In the order of [`Bucket::ALL`].
-    windows: [Window; 4],
+    windows: [Window; 5],
     stop: Option<Stop>,
     /// Weight of calls that were sent and have not been answered: a header may or may not count them.
     in_flight: u32,
     calls_in_flight: u32,
     /// Good answers since the start or the last stop.
     good: u32,
+    /// Stops since the exchange last answered anything else.
+    stops_in_a_row: u32,
+    /// After a stop that may have ended too early, one call goes at a time until the exchange has answered one.
+    is_probing: bool,
+    /// A limit that is doubted has held a call back.
+    wants_limits: bool,
+    /// When the exchange may be asked for its limits again.
+    ask_limits_at: Timestamp,
     calls: u64,
     refused: [u64; 3],
     pauses: u64,
@@ -142,26 +145,27 @@ struct State {
 
 /// The part of a limit that is left to signed calls, which nothing here holds back, and to others on the address.
 pub const RESERVE: f64 = 0.08;
-/// The shortest pause: an exchange that says "in 0 seconds" is not asked again within the same breath.
-const SHORTEST_STOP: Duration = Duration::from_secs(1);
 /// So many calls are sent at once before the first good answer.
 const FIRST_CALLS: u32 = 6;
-/// The longest ban that is believed; the exchange's longest is three days.
-const LONGEST_STOP: Duration = Duration::from_secs(4 * 86_400);
+/// How long a call waits for the one that finds out whether a stop is over.
+const PROBED_WITHIN: Duration = Duration::from_secs(1);
+/// The exchange is asked for its limits out of turn at most once in so long.
+const ASK_LIMITS_EVERY: Duration = Duration::from_secs(60);
 
 impl Budget {
     /// A budget with the venue's usual limits. `name` tells it from others in logs and in what is remembered of it.
     pub fn new(name: impl Into<String>, venue: Venue, clock: Clock) -> Self {
-        let windows = Bucket::ALL.map(|bucket| {
-            let (limit, length) = bucket.usual(venue);
-            Window::new(limit, length)
-        });
+        let windows = Bucket::ALL.map(|bucket| Window::new(bucket, bucket.usual(venue)));
         let state = State {
             windows,
             stop: None,
             in_flight: 0,
             calls_in_flight: 0,
             good: 0,
+            stops_in_a_row: 0,
+            is_probing: false,
+            wants_limits: false,
+            ask_limits_at: Timestamp::EPOCH,
             calls: 0,
             refused: [0; 3],
             pauses: 0,
@@ -184,9 +188,7 @@ impl Budget {
     fn state(&self, now: Timestamp) -> MutexGuard<'_, State> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.windows.iter_mut().for_each(|window| window.roll(now));
-        if state.stop.is_some_and(|stop| stop.until <= now) {
-            state.stop = None;
-        }
+        state.stop = state.stop.filter(|stop| stop.is_in_force(now));
         state
     }
 
@@ -199,19 +201,10 @@ impl Budget {
     pub fn spend(&self, ask: Ask) -> Result<Spent<'_>, Error> {
         let now = self.clock.now();
         let mut state = self.state(now);
-        if let Some(stop) = state.stop.or(state.windows[ask.bucket as usize].stop) {
-            state.refused[ask.priority as usize] += 1;
-            let error = left_alone(&self.name, stop, now);
-            // When the stop ends, not everybody must be back at once.
-            let wait = spread(stop.until.since(now), state.refused.iter().sum());
-            return Err(error.with_retry_after(wait));
+        if let Some(error) = self.refusal_of_stop(&state, ask.bucket, now) {
+            return Err(state.refuse(ask.priority, error));
         }
-        let costs = Bucket::ALL.map(|bucket| match bucket {
-            Bucket::Weight => ask.weight,
-            Bucket::Raw => 1,
-            own => u32::from(own == ask.bucket),
-        });
-        let windows = || Bucket::ALL.into_iter().zip(costs).filter(|&(_, cost)| cost > 0);
+        let windows = || costs(ask).into_iter().filter(|&(_, cost)| cost > 0);
         for (bucket, cost) in windows() {
             state.windows[bucket as usize].asked(cost);
         }
@@ -220,25 +213,72 @@ impl Budget {
             Some((bucket, wait))
         });
         if let Some((bucket, wait)) = refusal {
-            state.refused[ask.priority as usize] += 1;
-            let wait = spread(wait, state.refused.iter().sum());
+            state.wants_limits |= state.windows[bucket as usize].is_doubtful(now);
             let message = format!("the {bucket} budget of {} has nothing left for this now", self.name);
-            return Err(Error::new(Reason::RateLimited, message).with_retry_after(wait));
+            let error = Error::new(Reason::RateLimited, message).with_retry_after(wait);
+            return Err(state.refuse(ask.priority, error));
         }
-        for (bucket, cost) in windows() {
+        Ok(self.send(&mut state, ask))
+    }
+
+    /// Spends on asking for the limits again, where one that is doubted holds calls back: out of turn, because a limit
+    /// that is too low by mistake would never let itself be put right. At most once a minute, and not during a stop.
+    pub fn spend_on_limits(&self, weight: u32) -> Option<Spent<'_>> {
+        let now = self.clock.now();
+        let mut state = self.state(now);
+        let ask = Ask { bucket: Bucket::Weight, weight, priority: Priority::Refresh, heat: 0 };
+        if !state.wants_limits || state.ask_limits_at > now || self.refusal_of_stop(&state, ask.bucket, now).is_some() {
+            return None;
+        }
+        state.wants_limits = false;
+        state.ask_limits_at = now.plus(ASK_LIMITS_EVERY);
+        Some(self.send(&mut state, ask))
+    }
+
+    fn send(&self, state: &mut State, ask: Ask) -> Spent<'_> {
+        for (bucket, cost) in costs(ask) {
             state.windows[bucket as usize].spend(cost, ask.priority);
         }
         state.in_flight = state.in_flight.saturating_add(ask.weight);
         state.calls += 1;
         state.calls_in_flight += 1;
-        self.publish(&state);
-        Ok(Spent { budget: self, calls: 1, weight: ask.weight, window: state.windows[Bucket::Weight as usize].index() })
+        self.publish(state);
+        Spent { budget: self, calls: 1, weight: ask.weight, window: state.windows[Bucket::Weight as usize].index() }
+    }
+
+    /// Why no call at all may be made that counts in `bucket`.
+    fn refusal_of_stop(&self, state: &State, bucket: Bucket, now: Timestamp) -> Option<Error> {
+        if let Some(stop) = state.stop.or(state.windows[bucket as usize].stop) {
+            return Some(left_alone(&self.name, stop, now));
+        }
+        (state.is_probing && state.calls_in_flight > 0).then(|| {
+            let message = format!("one request finds out whether {} answers again", self.name);
+            Error::new(Reason::RateLimited, message).with_retry_after(PROBED_WITHIN)
+        })
     }
 
     /// Notes a call that nothing holds back, so that the headers of its answer can be taken in.
     pub fn pass(&self) -> Spent<'_> {
-        let state = self.state(self.clock.now());
-        Spent { budget: self, calls: 0, weight: 0, window: state.windows[Bucket::Weight as usize].index() }
+        self.passing(&self.state(self.clock.now()), 0)
+    }
+
+    /// As [`Budget::pass`], of a call that every stop holds back.
+    ///
+    /// # Errors
+    ///
+    /// While the exchange wants to be left alone, or what counts in `bucket` does.
+    pub fn pass_unsigned(&self, bucket: Bucket) -> Result<Spent<'_>, Error> {
+        let now = self.clock.now();
+        let mut state = self.state(now);
+        if let Some(error) = self.refusal_of_stop(&state, bucket, now) {
+            return Err(error);
+        }
+        state.calls_in_flight += 1;
+        Ok(self.passing(&state, 1))
+    }
+
+    fn passing(&self, state: &State, calls: u32) -> Spent<'_> {
+        Spent { budget: self, calls, weight: 0, window: state.windows[Bucket::Weight as usize].index() }
     }
 
     /// Whether enough calls are under way for as little as is known. After the start and after a stop nobody knows
@@ -246,7 +286,8 @@ impl Budget {
     /// refused as a whole, and many refusals are a ban. So a few calls go first, and each good answer lets two more.
     pub fn feels_its_way(&self) -> bool {
         let state = self.state(self.clock.now());
-        state.calls_in_flight >= FIRST_CALLS.saturating_add(state.good.saturating_mul(2))
+        let most = if state.is_probing { 1 } else { FIRST_CALLS.saturating_add(state.good.saturating_mul(2)) };
+        state.calls_in_flight >= most
     }
 
     fn publish(&self, state: &State) {
@@ -260,76 +301,26 @@ impl Budget {
         if used >> 32 == now.as_millis() / 60_000 { used as u32 } else { 0 }
     }
 
-    /// Stops every call that can be held back for `wait`; a longer stop stands. Says whether it is news.
-    pub fn stop(&self, reason: Reason, wait: Duration) -> bool {
-        let now = self.clock.now();
-        let stop = Stop { reason, until: now.plus(wait.clamp(SHORTEST_STOP, LONGEST_STOP)) };
-        let mut state = self.state(now);
-        state.good = 0;
-        match reason {
-            Reason::Banned => state.bans += 1,
-            Reason::Firewall => state.firewalled += 1,
-            _ => state.pauses += 1,
-        }
-        let what = match reason {
-            Reason::Firewall => "the exchange's firewall refuses requests from this address (403)",
-            _ => "the exchange asks to be left alone",
-        };
-        self.heed(&mut state, stop, what)
-    }
-
-    /// Stops the calls of one bucket, as [`Budget::stop`] does all.
-    pub fn stop_bucket(&self, bucket: Bucket, wait: Duration) {
-        let now = self.clock.now();
-        let until = now.plus(wait.clamp(SHORTEST_STOP, LONGEST_STOP));
-        let mut state = self.state(now);
-        state.pauses += 1;
-        let window = &mut state.windows[bucket as usize];
-        if window.stop.is_none_or(|stop| stop.until < until) {
-            tracing::warn!(exchange = %self.name, %bucket, seconds = wait.as_secs(), "the exchange asks for a pause");
-            window.stop = Some(Stop { reason: Reason::RateLimited, until });
-        }
-    }
-
-    /// Heeds a stop that another process was told, or this one before a restart. Says whether it is news.
-    pub fn heed_remembered(&self, stop: Stop) -> bool {
-        let now = self.clock.now();
-        let stop = Stop { until: stop.until.min(now.plus(LONGEST_STOP)), ..stop };
-        stop.until > now && self.heed(&mut self.state(now), stop, "a ban is remembered: the exchange is left alone")
-    }
-
-    fn heed(&self, state: &mut State, stop: Stop, what: &str) -> bool {
-        let news = state.stop.is_none_or(|known| known.until < stop.until);
-        if news {
-            let seconds = stop.until.since(self.clock.now()).as_secs();
-            tracing::warn!(exchange = %self.name, reason = %stop.reason, seconds, "{what}");
-            state.stop = Some(stop);
-        }
-        news
-    }
-
-    /// The stop in force for every call.
-    pub fn stopped(&self) -> Option<Stop> {
-        self.state(self.clock.now()).stop
-    }
-
-    /// The error of a call that is held back by the stop in force.
-    pub fn held_back(&self) -> Option<Error> {
-        Some(left_alone(&self.name, self.stopped()?, self.clock.now()))
-    }
-
-    /// Takes limits from the `rateLimits` of an exchangeInfo; a body without any changes nothing.
+    /// Takes limits from the `rateLimits` of an exchangeInfo; a body without any changes nothing. A limit that cannot be
+    /// one, by [`bounds`], is not believed.
     pub fn learn_limits(&self, exchange_info: &[u8]) {
+        let now = self.clock.now();
         for (bucket, limit, length) in learn::stated_limits(exchange_info) {
-            self.state(self.clock.now()).windows[bucket as usize].learn(limit, length);
+            if !self.state(now).windows[bucket as usize].learn(limit, length, now) {
+                tracing::warn!(exchange = %self.name, %bucket, limit, "the exchange states a limit that cannot be one");
+            }
         }
     }
 
-    /// Takes the weight limit from the words of a 429, so that a limit that was lowered is heeded before it is
-    /// published to us.
+    /// Takes the weight limit from the words of a 429, so that a limit that was lowered is known before it is
+    /// published to us. A limit above the usual one is given up: it has just been refused.
     pub fn learn_from_refusal(&self, message: &str) {
+        let now = self.clock.now();
+        let mut state = self.state(now);
+        let weight = &mut state.windows[Bucket::Weight as usize];
+        weight.disbelieve_more();
         if let Some(limit) = learn::limit_of_refusal(message) {
-            self.state(self.clock.now()).windows[Bucket::Weight as usize].learn(limit, 60_000);
+            weight.learn(limit, 60_000, now);
         }
     }
 
@@ -348,12 +339,22 @@ impl Budget {
     }
 }
 
-fn left_alone(name: &str, stop: Stop, now: Timestamp) -> Error {
-    let message = match stop.reason {
-        Reason::Firewall => format!("the firewall of {name} refuses requests from this address"),
-        _ => format!("{name} is left alone for now"),
-    };
-    Error::new(stop.reason, message).with_retry_after(stop.until.since(now))
+impl State {
+    /// Counts a refusal, and lengthens its wait: those refused together must not be back together.
+    fn refuse(&mut self, priority: Priority, error: Error) -> Error {
+        self.refused[priority as usize] += 1;
+        let wait = spread(error.retry_after.unwrap_or_default(), self.refused.iter().sum());
+        error.with_retry_after(wait)
+    }
+}
+
+/// What a call costs in each bucket.
+fn costs(ask: Ask) -> [(Bucket, u32); 5] {
+    Bucket::ALL.map(|bucket| match bucket {
+        Bucket::Weight => (bucket, ask.weight),
+        Bucket::Raw => (bucket, 1),
+        own => (own, u32::from(own == ask.bucket)),
+    })
 }
 
 /// Lengthens a wait by up to a half, or up to a few seconds, by another part for each number in turn.
@@ -481,7 +482,7 @@ mod tests {
             })
             .collect();
         assert!(budget.feels_its_way());
-        first[0].answered_well();
+        first[0].answered(200);
         assert!(!budget.feels_its_way());
         budget.stop(Reason::RateLimited, Duration::from_secs(1));
         assert!(budget.feels_its_way());
@@ -521,8 +522,91 @@ mod tests {
         assert!(!budget.heed_remembered(stop(budget.now())));
         assert!(budget.heed_remembered(stop(budget.now().plus(Duration::from_secs(60)))));
         assert!(!budget.heed_remembered(stop(budget.now().plus(Duration::from_secs(30)))));
-        budget.heed_remembered(stop(Timestamp::FOREVER));
-        assert_eq!(budget.stopped().unwrap().until, budget.now().plus(LONGEST_STOP));
+        let ends = budget.stopped().unwrap().until;
+        assert!(!budget.heed_remembered(stop(Timestamp::FOREVER)), "no ban lasts for ever");
+        assert_eq!(budget.stopped().unwrap().until, ends);
+        let longest = budget.now().plus(bounds::LONGEST_BAN);
+        assert!(budget.heed_remembered(stop(longest)));
+        assert_eq!(budget.stopped().unwrap().until, longest);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_of_no_real_length_is_cut_and_one_request_finds_out() {
+        let nonsense = Duration::from_secs(345_600_000);
+        for (reason, first, second) in [
+            (Reason::Banned, bounds::SHORTEST_BAN, bounds::SHORTEST_BAN * 2),
+            (Reason::RateLimited, bounds::LONGEST_PAUSE, bounds::LONGEST_PAUSE),
+        ] {
+            let budget = budget();
+            for wait in [first, second] {
+                budget.stop(reason, nonsense);
+                assert_eq!(budget.stopped().unwrap().until, budget.now().plus(wait));
+                assert_eq!(budget.pass_unsigned(Bucket::Weight).unwrap_err().reason, reason);
+                tokio::time::advance(wait).await;
+                let probe = budget.spend(ask(1, Priority::Demand)).unwrap();
+                assert!(budget.feels_its_way());
+                let refused = spend(&budget, 1).unwrap_err();
+                assert_eq!(
+                    (refused.reason, budget.pass_unsigned(Bucket::Weight).is_err()),
+                    (Reason::RateLimited, true)
+                );
+                probe.answered(if reason == Reason::Banned { 418 } else { 429 });
+            }
+            // The exchange answers: all is as before.
+            budget.spend(ask(1, Priority::Demand)).unwrap().answered(400);
+            let _others = [(); 3].map(|()| budget.spend(ask(1, Priority::Demand)).unwrap());
+            budget.stop(reason, nonsense);
+            assert_eq!(budget.stopped().unwrap().until, budget.now().plus(first), "counted from the beginning again");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_was_set_back_does_not_make_a_pause_longer() {
+        let budget = budget();
+        budget.stop(Reason::RateLimited, Duration::from_secs(60));
+        let mut state = budget.state(budget.now());
+        state.stop = Some(Stop { reason: Reason::RateLimited, until: budget.now().plus(Duration::from_secs(86_400)) });
+        drop(state);
+        assert_eq!(budget.stopped(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_that_is_far_too_low_is_asked_for_again_when_it_holds_calls_back() {
+        let budget = budget();
+        let told = |limit: u32| {
+            let limit =
+                format!(r#"{{"rateLimitType":"REQUEST_WEIGHT","interval":"MINUTE","intervalNum":1,"limit":{limit}}}"#);
+            budget.learn_limits(format!(r#"{{"rateLimits":[{limit}]}}"#).as_bytes());
+        };
+        let asks = || budget.spend_on_limits(20).is_some();
+        told(40);
+        assert!((0..40).any(|_| spend(&budget, 2).is_err()));
+        assert!(!asks(), "not at once");
+        tokio::time::advance(Duration::from_secs(61)).await;
+        assert!(!asks(), "nobody was held back since");
+        let held_back = || (0..40).any(|_| spend(&budget, 2).is_err());
+        assert!(held_back() && asks() && !asks(), "once");
+        // It says the same again, and is believed longer.
+        told(40);
+        tokio::time::advance(Duration::from_secs(61)).await;
+        assert!(held_back() && !asks());
+        tokio::time::advance(Duration::from_secs(600)).await;
+        assert!(held_back() && asks());
+        told(6_000);
+        assert!(!held_back());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_header_that_counts_nothing_does_not_make_the_limit_endless() {
+        let budget = budget();
+        to_the_next_minute(&budget).await;
+        let sent = (0..100_000)
+            .filter(|_| budget.spend(ask(2, Priority::Demand)).inspect(|spent| spent.learn_used(0)).is_ok());
+        assert!(sent.count() * 2 <= 2 * 6_000);
+        budget.pass().learn_used(u32::MAX);
+        assert!(spend(&budget, 1).is_err());
+        to_the_next_minute(&budget).await;
+        assert!(spend(&budget, 1).is_ok(), "no count outlasts its minute");
     }
 
     #[test]
@@ -534,12 +618,35 @@ mod tests {
             {"rateLimitType":"ORDERS","interval":"SECOND","intervalNum":10,"limit":1}]}"#,
         );
         let limits = || budget.standing().buckets.map(|bucket| bucket.limit);
-        assert_eq!(limits(), [600, 500, 1_000, 61_000]);
+        assert_eq!(limits(), [600, 500, 1_000, 61_000, 12_000]);
         for body in [&b"{}"[..], b"garbage", br#"{"rateLimits":[{"limit":0}]}"#] {
             budget.learn_limits(body);
         }
-        assert_eq!(limits(), [600, 500, 1_000, 61_000]);
+        assert_eq!(limits(), [600, 500, 1_000, 61_000, 12_000]);
         budget.learn_from_refusal("Too much request weight used; current limit is 300 request weight per 1 MINUTE. x");
         assert_eq!(limits()[0], 300);
+        for (kind, interval, number) in [("REQUEST_WEIGHT", "MINUTE", "1"), ("RAW_REQUESTS", "MINUTE", "5")] {
+            for limit in ["0", "1", "-1", "1.5", "null", "\"600\"", "99999999999999999999"] {
+                let limit = format!(
+                    r#"{{"rateLimitType":"{kind}","interval":"{interval}","intervalNum":{number},"limit":{limit}}}"#
+                );
+                budget.learn_limits(format!(r#"{{"rateLimits":[{limit}]}}"#).as_bytes());
+                assert_eq!(limits(), [300, 500, 1_000, 61_000, 12_000], "{limit}");
+            }
+        }
+        // What cannot be read takes nothing else with it.
+        budget.learn_limits(
+            br#"{"rateLimits":[7,{"limit":-1},{"rateLimitType":"REQUEST_WEIGHT","interval":"MINUTE","intervalNum":1,"limit":12000}]}"#,
+        );
+        assert_eq!(limits()[0], 12_000);
+        budget.learn_from_refusal("Too much request weight used.");
+        assert_eq!(limits()[0], 6_000, "what was refused was too much");
+        for limit in ["4294967295", "18446744073709551615"] {
+            budget.learn_limits(
+                format!(r#"{{"rateLimits":[{{"rateLimitType":"REQUEST_WEIGHT","interval":"MINUTE","intervalNum":1,"limit":{limit}}}]}}"#)
+                    .as_bytes(),
+            );
+            assert_eq!(limits()[0], 60_000, "no more than ten times the usual");
+        }
     }
 }

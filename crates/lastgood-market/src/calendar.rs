@@ -12,7 +12,7 @@ pub fn rfc3339(at: Timestamp) -> String {
 }
 
 /// The Gregorian date so many days after 1970-01-01. Years are counted from March, so that the leap day is the last.
-fn date(days: u64) -> (u64, u64, u64) {
+pub(crate) fn date(days: u64) -> (u64, u64, u64) {
     const FOUR_CENTURIES: u64 = 146_097;
     // From 0000-03-01, where a cycle of four centuries begins.
     let days = days + 719_468;

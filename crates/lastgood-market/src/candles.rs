@@ -34,7 +34,6 @@ mod explain;
 mod feed;
 mod keep;
 mod lagging;
-mod lanes;
 mod last_good;
 mod load;
 mod resolve;
@@ -44,18 +43,19 @@ mod spans;
 mod told;
 mod voided;
 
-pub use self::bars::{Bar, BarFault, Bars, BarsSet};
+pub use self::bars::{Bar, Bars};
 use self::block::{Block, Tail};
 pub use self::explain::{KnownSeries, KnownSpan, series_prefix};
 use self::feed::InUse;
 pub use self::feed::{Fed, StreamedCandle};
 use self::keep::{Asked, Draft, RECALL, TAIL, VOIDS, kept_block};
 use self::lagging::Lagging;
-use self::lanes::Lanes;
+
 use self::resolve::{Known, Resolution, resolve};
 pub use self::series::{Question, Series};
 use self::spans::Belief;
 pub use self::voided::{Voided, VoidedSeries};
+use crate::lanes::Lanes;
 
 /// Asks the exchange.
 #[async_trait]

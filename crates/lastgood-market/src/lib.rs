@@ -7,6 +7,7 @@
 //! With the feature `http`, `upstream` asks it, and `market` is all of this in a few lines for a Rust program. Without it
 //! nothing here speaks HTTP.
 
+pub mod bars;
 pub mod budget;
 pub mod calendar;
 pub mod candles;
@@ -15,6 +16,7 @@ pub mod cut;
 pub mod fear_greed;
 pub mod identity;
 pub mod interval;
+mod lanes;
 pub mod line;
 pub mod llm;
 #[cfg(feature = "http")]

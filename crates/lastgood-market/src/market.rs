@@ -27,7 +27,8 @@ use lastgood::{Cache, CacheStatus, Clock, Error, Loaded, Reason, Region, RegionS
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
-use crate::candles::{Bar, Bars, BarsSet, Candles, Series};
+use crate::bars::ApplicationBars;
+use crate::candles::{Bar, Bars, Candles, Series};
 use crate::cut::{self, Cut};
 use crate::fear_greed;
 use crate::line::{Keeper, Line};
@@ -61,6 +62,7 @@ struct Shared {
     /// By [`RegionName`].
     regions: Vec<Region>,
     candles: Candles,
+    own_bars: ApplicationBars,
     upstreams: Arc<Upstreams>,
     asker: Arc<Asker>,
     mood: Arc<Site>,
@@ -143,16 +145,6 @@ impl Market {
     /// As [`Market::get_bars`].
     pub async fn latest_bar(&self, venue: Venue, symbol: &str, interval: &str) -> Result<Option<Bar>, Error> {
         Ok(self.get_bars(venue, symbol, interval, 1).await?.bars.pop())
-    }
-
-    /// Keeps candles that the caller has. Invalid ones are refused one by one.
-    ///
-    /// # Errors
-    ///
-    /// [`Reason::NotFound`] when the venue has no such interval.
-    pub async fn set_bars(&self, venue: Venue, symbol: &str, interval: &str, bars: &[Bar]) -> Result<BarsSet, Error> {
-        let series = Series::of_symbol(self.identities(), venue, symbol, interval)?;
-        Ok(self.0.candles.set_bars(&series, bars).await)
     }
 
     /// The 24 h statistics and last price of a symbol.
@@ -274,6 +266,12 @@ impl Market {
     /// A region, to be used as one of bytes.
     pub fn region(&self, name: RegionName) -> &Region {
         &self.0.regions[name as usize]
+    }
+
+    /// The program's own bars, which are kept apart from the exchange's: what is put here is never an answer of
+    /// [`Market::get_bars`], nor the other way round. A gateway on the same store and namespace serves them at `/v1/bars`.
+    pub fn own_bars(&self) -> &ApplicationBars {
+        &self.0.own_bars
     }
 
     /// The candles of every series.

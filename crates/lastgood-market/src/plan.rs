@@ -17,8 +17,8 @@ mod memo;
 mod pass;
 
 pub use self::memo::Plans;
-use self::pass::names_signature;
-pub use self::pass::reason_to_pass;
+use self::pass::{names_credential, names_signature};
+pub use self::pass::{is_signed, reason_to_pass};
 
 /// What to do with a request.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,7 +53,7 @@ pub fn plan(identities: &Identities, venue: Venue, request: Request<'_>) -> Plan
     if !request.is_get || names_signature(request.query) {
         return Plan::Pass(BypassReason::Private);
     }
-    let Some(endpoint) = endpoint(venue, request.path) else {
+    let Some(endpoint) = endpoint(venue, request.path).filter(|_| !names_credential(request.query)) else {
         return Plan::Pass(reason_to_pass(&request));
     };
     match endpoint.recipe {
@@ -289,6 +289,20 @@ mod tests {
         assert_eq!(plan(&Identities::public(), Venue::Spot, post), private);
         assert_eq!(get(Venue::Spot, "/api/v3/time"), Plan::Pass(BypassReason::Uncacheable));
         assert_eq!(get(Venue::Spot, "/api/v3/ping"), Plan::Local("{}"));
+    }
+
+    #[test]
+    fn what_carries_an_api_key_becomes_no_key_of_the_cache() {
+        let passed = Plan::Pass(BypassReason::NeedsKey);
+        for name in
+            ["apiKey", "APIKEY", "api_key", "api-key", "%61piKey", "X-MBX-APIKEY", "secret", "token", "listenKey"]
+        {
+            for path in
+                ["/api/v3/ticker/price", "/api/v3/klines", "/api/v3/depth", "/api/v3/exchangeInfo", "/api/v3/what"]
+            {
+                assert_eq!(get(Venue::Spot, &format!("{path}?symbol=BTCUSDT&{name}=x")), passed, "{path} {name}");
+            }
+        }
     }
 
     #[test]

@@ -51,12 +51,13 @@ pub enum RegionName {
     Symbols,
     FearGreed,
     Llm,
+    Bars,
     Other,
 }
 
 impl RegionName {
     /// Every region, in the order of their discriminants.
-    pub const ALL: [RegionName; 20] = [
+    pub const ALL: [RegionName; 21] = [
         RegionName::ExchangeInfo,
         RegionName::TickerPrice,
         RegionName::Ticker24hr,
@@ -76,6 +77,7 @@ impl RegionName {
         RegionName::Symbols,
         RegionName::FearGreed,
         RegionName::Llm,
+        RegionName::Bars,
         RegionName::Other,
     ];
 
@@ -101,6 +103,7 @@ impl RegionName {
             RegionName::Symbols => "symbols",
             RegionName::FearGreed => "fear_greed",
             RegionName::Llm => "llm",
+            RegionName::Bars => "bars",
             RegionName::Other => "other",
         }
     }
@@ -131,6 +134,7 @@ impl RegionName {
             // Trading takes the time that the index itself names instead.
             RegionName::FearGreed => (300_000, 300_000, Keep::Forever),
             RegionName::Llm | RegionName::Other => (300_000, 300_000, DAY),
+            RegionName::Bars => (300_000, 300_000, Keep::Forever),
         };
         let fresh_for = Duration::from_millis(match preset {
             Preset::Trading => trading_ms,
@@ -138,6 +142,8 @@ impl RegionName {
         });
         let stale_for = match self {
             RegionName::Klines => Duration::ZERO,
+            // No source refreshes what an application put.
+            RegionName::Bars => Duration::ZERO,
             RegionName::ExchangeInfo | RegionName::Symbols => Duration::from_secs(600),
             _ => fresh_for,
         };

@@ -10,10 +10,10 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use lastgood::proxy::ProxyFailure;
-use lastgood::{Clock, Error, Reason};
+use lastgood::{Clock, Error, Reason, Timestamp};
 use tokio::sync::Notify;
 
-use crate::budget::{Ask, Heat, Spent};
+use crate::budget::{Ask, Heat, Spent, bounds};
 use crate::validate::Fetched;
 use crate::{Bucket, Budget, Identities, PassOnly, Priority, RegionName, Source, Venue};
 
@@ -47,8 +47,6 @@ use self::client::{HttpClient, join, public_request, read, retry_after, used_wei
 
 /// A WAF that answers 403 wants less of us; it names no time.
 const WAF_PAUSE: Duration = Duration::from_secs(10);
-/// A pause that names no time.
-const PAUSE_BY_DEFAULT: Duration = Duration::from_secs(60);
 /// So many bases are asked one question, and each but the last gets so long for it.
 const MOST_ATTEMPTS: usize = 3;
 const ATTEMPT: Duration = Duration::from_secs(3);
@@ -75,6 +73,8 @@ pub struct Upstreams {
 /// Why a request was not answered by the exchange.
 #[derive(Debug)]
 pub enum Unanswered {
+    /// The exchange wants to be left alone, and the request is none that is sent all the same.
+    HeldBack(Error),
     /// It never reached the exchange, so nothing has happened.
     NotSent(String),
     /// It may have reached the exchange: what became of it is unknown.
@@ -239,14 +239,12 @@ impl Upstreams {
         if let Some(used) = used_weight(response.headers()).filter(|_| source.endpoint.states_weight) {
             spent.learn_used(used);
         }
-        let fetched = match read(response, self.max_answer).await {
+        let fetched = match read(response, self.max_answer, self.exchange_now()).await {
             Ok(fetched) => fetched,
             // What is too large or wrongly packed is so everywhere.
             Err(error) => return (Err(error), CallResult::Answered),
         };
-        if fetched.status == 200 {
-            spent.answered_well();
-        }
+        spent.answered(fetched.status);
         if fetched.status == 200 && source.region() == RegionName::ExchangeInfo {
             base.budget.learn_limits(&fetched.body);
         }
@@ -261,44 +259,56 @@ impl Upstreams {
 
     /// Stops asking when the exchange says so: what a 429 names, or all.
     fn heed(&self, base: &Base, bucket: Bucket, fetched: &Fetched) {
-        let status = fetched.status;
-        if !matches!(status, 403 | 418 | 429) {
-            return;
-        }
-        let wait = fetched.clone().into_error(base.budget.now()).retry_after.unwrap_or(PAUSE_BY_DEFAULT);
-        if status != 429 {
-            return self.stop(base, status, wait);
-        }
+        let Some(reason) = reason_to_stop(fetched.status) else { return };
+        let wait = fetched.wait(reason, self.exchange_now());
         let message = String::from_utf8_lossy(&fetched.body);
-        base.budget.learn_from_refusal(&message);
-        match bucket {
-            Bucket::Funding | Bucket::Statistics if !message.contains("weight") => {
-                base.budget.stop_bucket(bucket, wait);
-            }
-            _ => self.stop(base, status, wait),
+        let is_of_bucket = match bucket {
+            Bucket::Funding | Bucket::Statistics => !message.contains("weight"),
+            Bucket::Sapi => true,
+            Bucket::Weight | Bucket::Raw => false,
+        };
+        if reason == Reason::RateLimited && !is_of_bucket {
+            base.budget.learn_from_refusal(&message);
         }
+        self.stop(base, reason, is_of_bucket.then_some(bucket), wait);
     }
 
-    fn stop(&self, base: &Base, status: u16, wait: Duration) {
-        let news = match status {
-            418 => base.budget.stop(Reason::Banned, wait),
-            429 => base.budget.stop(Reason::RateLimited, wait),
-            403 => base.budget.stop(Reason::Firewall, WAF_PAUSE),
-            _ => false,
+    /// Stops all calls to the exchange of this base. A pause may be of one bucket alone; a ban is of the address, and so
+    /// of everything that lies on the exchange's hosts.
+    fn stop(&self, base: &Base, reason: Reason, bucket: Option<Bucket>, wait: Duration) {
+        let news = match (reason, bucket) {
+            (Reason::RateLimited, Some(bucket)) => {
+                base.budget.stop_bucket(bucket, wait);
+                false
+            }
+            (Reason::Firewall, _) => base.budget.stop(reason, WAF_PAUSE),
+            _ => base.budget.stop(reason, wait),
         };
         if news {
             self.stopped.notify_one();
         }
     }
 
+    /// The exchange's time, as far as its answers tell.
+    pub(super) fn exchange_now(&self) -> Timestamp {
+        let now = self.clock.now().as_millis();
+        Timestamp::from_millis(now.saturating_add_signed(self.clock_offset.millis()))
+    }
+
     /// Sends a request on as it came, to the first base that can be reached, and gives back the answer's head with
-    /// its body still to come. Nothing holds it back, and what was sent is never sent again.
+    /// its body still to come. What was sent is never sent again. No budget holds it back; the exchange's pauses and
+    /// bans do, unless `is_signed`.
     ///
     /// # Errors
     ///
     /// When no base answered, and whether the request may have reached one.
-    pub async fn forward(&self, venue: Venue, request: Request<RequestBody>) -> Result<Response<Incoming>, Unanswered> {
-        self.forward_to(self.venue(venue), request).await
+    pub async fn forward(
+        &self,
+        venue: Venue,
+        request: Request<RequestBody>,
+        is_signed: bool,
+    ) -> Result<Response<Incoming>, Unanswered> {
+        self.forward_to(self.venue(venue), request, is_signed).await
     }
 
     /// As [`Upstreams::forward`], to a part of the exchange that is only passed to.
@@ -310,8 +320,9 @@ impl Upstreams {
         &self,
         part: PassOnly,
         request: Request<RequestBody>,
+        is_signed: bool,
     ) -> Result<Response<Incoming>, Unanswered> {
-        self.forward_to(&self.pass_only[part as usize], request).await
+        self.forward_to(&self.pass_only[part as usize], request, is_signed).await
     }
 
     /// Whether there is a host to pass requests of this part to.
@@ -323,8 +334,10 @@ impl Upstreams {
         &self,
         upstream: &VenueUpstream,
         request: Request<RequestBody>,
+        is_signed: bool,
     ) -> Result<Response<Incoming>, Unanswered> {
         let (mut head, body) = request.into_parts();
+        let bucket = Bucket::of_path(head.uri.path());
         let target = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         strip_hop_by_hop(&mut head.headers);
         head.headers.remove(header::HOST);
@@ -335,18 +348,24 @@ impl Upstreams {
             // A body can be sent once; without one the next base may be tried.
             let body_now = body.take().unwrap_or_else(client::no_body);
             let is_empty = http_body::Body::is_end_stream(&body_now);
-            let (passing, call) = (base.budget.pass(), base.call());
+            let passing = match is_signed {
+                true => base.budget.pass(),
+                false => base.budget.pass_unsigned(bucket).map_err(Unanswered::HeldBack)?,
+            };
+            let call = base.call();
             match self.client.request(Request::from_parts(head.clone(), body_now)).await {
                 Ok(response) => {
                     if let Some(used) = used_weight(response.headers()) {
                         passing.learn_used(used);
                     }
                     let status = response.status().as_u16();
-                    if status == 200 {
-                        passing.answered_well();
-                    }
+                    passing.answered(status);
                     call.ended(CallResult::of(status, false));
-                    self.stop(base, status, retry_after(response.headers()).unwrap_or(PAUSE_BY_DEFAULT));
+                    if let Some(reason) = reason_to_stop(status) {
+                        let wait = retry_after(response.headers(), self.exchange_now());
+                        let bucket = Some(bucket).filter(|bucket| *bucket == Bucket::Sapi);
+                        self.stop(base, reason, bucket, wait.unwrap_or(bounds::usual(reason)));
+                    }
                     return Ok(response);
                 }
                 Err(why) if why.is_connect() => {
@@ -363,6 +382,16 @@ impl Upstreams {
             }
         }
         Err(Unanswered::NotSent(not_sent))
+    }
+}
+
+/// Why an answer of this status stops the asking, if it does.
+fn reason_to_stop(status: u16) -> Option<Reason> {
+    match status {
+        403 => Some(Reason::Firewall),
+        418 => Some(Reason::Banned),
+        429 => Some(Reason::RateLimited),
+        _ => None,
     }
 }
 

@@ -6,10 +6,13 @@ use bytes::Bytes;
 use lastgood::{Error, Reason, Timestamp, Value};
 use serde::Deserialize;
 
-use crate::source::Source;
-use crate::venue::Recipe;
+use crate::budget::bounds;
+use crate::source::{Asked, Source};
+use crate::venue::{Endpoint, Recipe, Shape};
 
 mod content;
+
+pub(crate) use self::content::is_decimal;
 
 /// An HTTP answer of the exchange, read to its end.
 #[derive(Clone, Debug)]
@@ -18,7 +21,7 @@ pub struct Fetched {
     pub status: u16,
     /// The `Content-Type`, empty if there was none.
     pub content_type: String,
-    /// `Retry-After`, if it was a number of seconds.
+    /// `Retry-After`, if it was a number of seconds or a date. Not bounded as yet.
     pub retry_after: Option<Duration>,
     /// The body, decompressed.
     pub body: Bytes,
@@ -33,8 +36,6 @@ struct ErrorBody {
 
 /// The largest error answer that is remembered and relayed.
 const LARGEST_ERROR: usize = 4 << 10;
-/// How long to wait after a 429 or 418 that names no time.
-const WAIT_BY_DEFAULT: Duration = Duration::from_secs(60);
 
 /// Not authorized; invalid ID of a key; a key of a wrong form; a key that is invalid, or not for this address or action;
 /// locked keys.
@@ -79,19 +80,24 @@ impl Fetched {
         self.content_type.to_ascii_lowercase().contains("html")
     }
 
-    /// Why an answer that is an error is one.
+    /// How long the answer asks to wait, `now` being the exchange's time: the longest that can be meant, of what its
+    /// header and its message name; as long as is usual if neither names any time to come.
+    pub(crate) fn wait(&self, reason: Reason, now: Timestamp) -> Duration {
+        let until = self.error_body().and_then(|error| banned_until(&error.msg));
+        let left = until.map(|until| until.since(now)).filter(|left| !left.is_zero());
+        bounds::named(reason, [left, self.retry_after]).unwrap_or(bounds::usual(reason))
+    }
+
+    /// Why an answer that is an error is one, with a time to wait within [`bounds`].
     pub fn into_error(self, now: Timestamp) -> Error {
         let error = self.error_body();
         let code = error.as_ref().map_or(0, |error| error.code);
-        let wait = || {
-            let until = error.as_ref().and_then(|error| banned_until(&error.msg));
-            until.map(|until| until.since(now)).or(self.retry_after).unwrap_or(WAIT_BY_DEFAULT)
-        };
+        let wait = |reason| bounds::within(reason, self.wait(reason, now), 1).0;
         let made = match (self.status, code) {
-            (418, _) => Error::new(Reason::Banned, "the exchange has banned this address").with_retry_after(wait()),
-            (429, _) | (_, -1003) => {
-                Error::new(Reason::RateLimited, "the exchange asks for a pause").with_retry_after(wait())
-            }
+            (418, _) => Error::new(Reason::Banned, "the exchange has banned this address")
+                .with_retry_after(wait(Reason::Banned)),
+            (429, _) | (_, -1003) => Error::new(Reason::RateLimited, "the exchange asks for a pause")
+                .with_retry_after(wait(Reason::RateLimited)),
             (403, _) => {
                 Error::new(Reason::Firewall, "the exchange's firewall refuses requests from this address (403)")
             }
@@ -102,7 +108,7 @@ impl Fetched {
             (status, _) => {
                 let made = Error::new(Reason::Upstream, format!("the exchange answered {status}"));
                 match self.retry_after {
-                    Some(wait) => made.with_retry_after(wait),
+                    Some(wait) => made.with_retry_after(wait.min(bounds::LONGEST_PAUSE)),
                     None => made,
                 }
             }
@@ -117,11 +123,34 @@ impl Fetched {
     }
 }
 
-/// The end of a ban, from either wording of its message.
+/// The end of a ban, from either wording of its message: in ms, as it is published, or in s or µs.
 pub fn banned_until(msg: &str) -> Option<Timestamp> {
-    let (_, rest) = msg.split_once("banned until ")?;
-    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
-    (digits.len() == 13).then(|| digits.parse().ok()).flatten().map(Timestamp::from_millis)
+    const WORDS: &str = "banned until ";
+    let at = msg.to_ascii_lowercase().find(WORDS)? + WORDS.len();
+    let digits = msg[at..].split(|c: char| !c.is_ascii_digit()).next()?;
+    let time: u64 = digits.parse().ok()?;
+    match digits.len() {
+        10 => Some(Timestamp::from_millis(time * 1_000)),
+        13 => Some(Timestamp::from_millis(time)),
+        16 => Some(Timestamp::from_millis(time / 1_000)),
+        _ => None,
+    }
+}
+
+/// Whether `text` is an answer to `source` by its shape and content, whichever way it came; what is wrong otherwise, as
+/// the end of a sentence.
+///
+/// # Errors
+///
+/// When it is none.
+pub fn check_answer(text: &str, source: &Source) -> Result<(), String> {
+    content::check(text, source.shape, source.endpoint.content, &source.asked)
+}
+
+/// Whether `row` is a row of the answers of an endpoint.
+pub(crate) fn is_row(row: &[u8], endpoint: &Endpoint) -> bool {
+    let text = std::str::from_utf8(row).map(|row| format!("[{row}]"));
+    text.is_ok_and(|text| content::check(&text, Shape::Array, endpoint.content, &Asked::default()).is_ok())
 }
 
 /// What is wrong with a good-looking answer, as the end of a sentence.
@@ -130,8 +159,9 @@ fn fault(fetched: &Fetched, source: &Source) -> Option<String> {
         return Some(format!("is {:?}, not JSON", fetched.content_type));
     }
     let Ok(text) = std::str::from_utf8(&fetched.body) else { return Some("is no UTF-8".to_owned()) };
-    let checked = content::check(text, source.shape, source.endpoint.content, &source.asked);
-    checked.err().or_else(|| (!keeps_to_bounds(text, source)).then(|| "has candles that were not asked for".to_owned()))
+    check_answer(text, source)
+        .err()
+        .or_else(|| (!keeps_to_bounds(text, source)).then(|| "has candles that were not asked for".to_owned()))
 }
 
 /// Whether a list of candles, which ascend, lies within the times that were asked for.
@@ -232,7 +262,10 @@ mod tests {
         ] {
             assert_eq!(banned_until(msg), Some(Timestamp::from_millis(1_615_183_669_840)));
         }
-        assert_eq!(banned_until("banned until tomorrow"), None);
+        assert_eq!(banned_until("IP Banned until 1615183669"), Some(Timestamp::from_millis(1_615_183_669_000)));
+        for none in ["banned until tomorrow", "banned until 12345", "banned until 99999999999999999999999", "banned"] {
+            assert_eq!(banned_until(none), None, "{none}");
+        }
         let now = Timestamp::from_millis(1_615_183_669_840 - 5_000);
         let body = r#"{"code":-1003,"msg":"Way too many requests; IP(1.2.3.4) banned until 1615183669840."}"#;
         let error = answer(418, body).into_error(now);

@@ -142,11 +142,7 @@ impl PartialEq for Endpoint {
 impl Endpoint {
     /// Where a call counts besides its weight.
     pub fn bucket(&self) -> Bucket {
-        match self.region {
-            RegionName::FundingRate | RegionName::FundingInfo => Bucket::Funding,
-            RegionName::FuturesData => Bucket::Statistics,
-            _ => Bucket::Weight,
-        }
+        Bucket::of_path(self.path)
     }
 }
 

@@ -53,6 +53,9 @@ pub struct Loaded {
     pub value: Value,
     /// The source's own freshness; replaces the policy's `fresh_for` for this answer, and is not jittered.
     pub fresh_for: Option<Duration>,
+    /// A true end in place of the policy's `keep_for`: this long after it was written the answer is gone from every tier,
+    /// and stands in for no failing source. It also ends an answer that would be fresh for longer.
+    pub ttl: Option<Duration>,
     /// When the source was asked for it, where that is longer ago than the load: its times count from then.
     pub as_of: Option<Timestamp>,
     /// Names under which the answer can be invalidated together with others.
@@ -110,6 +113,13 @@ impl Loaded {
     #[must_use]
     pub fn fresh_for(mut self, fresh_for: Duration) -> Self {
         self.fresh_for = Some(fresh_for);
+        self
+    }
+
+    /// Sets a true end; see [`Loaded::ttl`].
+    #[must_use]
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
         self
     }
 }

@@ -97,13 +97,24 @@ impl Policy {
     }
 
     /// The times of an answer written at `now`; `spread` in 0..1 chooses the point within the jitter. A `fresh_for`
-    /// of the source's own is taken as it is.
-    pub(crate) fn times(&self, now: Timestamp, fresh_for: Option<Duration>, spread: f64) -> Times {
+    /// of the source's own is taken as it is, and a `ttl` ends all three.
+    pub(crate) fn times(
+        &self,
+        now: Timestamp,
+        fresh_for: Option<Duration>,
+        ttl: Option<Duration>,
+        spread: f64,
+    ) -> Times {
         let shortened = || self.fresh_for.saturating_sub(self.fresh_for.mul_f64(self.jitter * spread.clamp(0.0, 1.0)));
         let fresh_for = fresh_for.unwrap_or_else(shortened);
         let fresh_until = now.plus(fresh_for);
         let stale_until = fresh_until.plus(self.stale_for);
-        Times { fresh_until, stale_until, keep_until: self.kept_until(fresh_until).max(stale_until) }
+        match ttl.map(|ttl| now.plus(ttl)) {
+            Some(end) => {
+                Times { fresh_until: fresh_until.min(end), stale_until: stale_until.min(end), keep_until: end }
+            }
+            None => Times { fresh_until, stale_until, keep_until: self.kept_until(fresh_until).max(stale_until) },
+        }
     }
 
     /// Until when an answer that was fresh until `fresh_until` may stand in for a failing source.
@@ -131,14 +142,14 @@ mod tests {
     fn jitter_only_ever_shortens() {
         let policy = Policy { jitter: 0.2, ..Policy::fresh_for(Duration::from_secs(10)) };
         let now = Timestamp::from_millis(1_000);
-        assert_eq!(policy.times(now, None, 0.0).fresh_until, Timestamp::from_millis(11_000));
-        assert_eq!(policy.times(now, None, 1.0).fresh_until, Timestamp::from_millis(9_000));
+        assert_eq!(policy.times(now, None, None, 0.0).fresh_until, Timestamp::from_millis(11_000));
+        assert_eq!(policy.times(now, None, None, 1.0).fresh_until, Timestamp::from_millis(9_000));
     }
 
     #[test]
     fn an_answer_is_kept_at_least_as_long_as_it_is_stale() {
         let policy = Policy::fresh_for(Duration::from_secs(60)).keep_for(Keep::For(Duration::ZERO));
-        let times = policy.times(Timestamp::EPOCH, None, 0.0);
+        let times = policy.times(Timestamp::EPOCH, None, None, 0.0);
         assert_eq!(times.keep_until, times.stale_until);
     }
 
@@ -146,9 +157,24 @@ mod tests {
     fn an_answer_is_kept_from_the_end_of_its_freshness_which_may_be_the_sources_own() {
         let policy = Policy { jitter: 0.0, ..Policy::fresh_for(Duration::from_secs(60)) };
         let policy = policy.keep_for(Keep::For(Duration::from_secs(10)));
-        let kept = |fresh_for| policy.times(Timestamp::EPOCH, fresh_for, 0.0).keep_until;
+        let kept = |fresh_for| policy.times(Timestamp::EPOCH, fresh_for, None, 0.0).keep_until;
         assert_eq!(kept(None), Timestamp::from_millis(70_000));
         assert_eq!(kept(Some(Duration::from_secs(5))), Timestamp::from_millis(15_000));
+    }
+
+    #[test]
+    fn a_ttl_ends_freshness_and_the_last_good_answer_and_makes_it_last_as_long() {
+        let second = Duration::from_secs;
+        let policy = Policy::fresh_for(second(60)).stale_for(second(60)).keep_for(Keep::For(second(600)));
+        let times = |fresh_for, ttl| {
+            let Times { fresh_until, stale_until, keep_until } = policy.times(Timestamp::EPOCH, fresh_for, ttl, 0.0);
+            [fresh_until, stale_until, keep_until].map(|time| time.as_millis() / 1_000)
+        };
+        assert_eq!(times(None, Some(second(1))), [1, 1, 1]);
+        assert_eq!(times(None, Some(second(90))), [60, 90, 90]);
+        assert_eq!(times(None, Some(second(9_000))), [60, 120, 9_000], "longer than the policy keeps");
+        assert_eq!(times(Some(second(30)), Some(second(10))), [10, 10, 10]);
+        assert_eq!(times(Some(second(30)), None), [30, 90, 630]);
     }
 
     #[test]

@@ -170,18 +170,23 @@ impl Region {
 
     /// What the store holds, if this process may believe it. Never an error: a failing store is a miss.
     pub(crate) async fn read_store(&self, name: &str) -> Option<Entry> {
-        let started = Instant::now();
-        let stored = self.ask_store(name).await.unwrap_or_else(|why| {
+        self.try_read_store(name).await.unwrap_or_else(|why| {
             tracing::trace!(key = self.store_key(name), %why, "read from the store failed");
             None
-        });
-        if stored.is_some() {
-            self.shared.counters.found_in_store(started.elapsed());
-        }
-        stored
+        })
     }
 
     /// As [`Region::read_store`], with what keeps the store from answering.
+    pub(crate) async fn try_read_store(&self, name: &str) -> Result<Option<Entry>, StoreError> {
+        let started = Instant::now();
+        let stored = self.ask_store(name).await?;
+        if stored.is_some() {
+            self.shared.counters.found_in_store(started.elapsed());
+        }
+        Ok(stored)
+    }
+
+    /// As [`Region::try_read_store`], uncounted.
     pub(crate) async fn ask_store(&self, name: &str) -> Result<Option<Entry>, StoreError> {
         let Some(tier) = &self.cache.store else {
             return Ok(None);

@@ -18,6 +18,7 @@ use crate::memory::{Key, KeyRef, RegionId};
 use crate::metrics::{Counters, Stopwatch};
 use crate::outcome::{Outcome, Tier};
 use crate::policy::Policy;
+use crate::store::StoreError;
 use crate::tags;
 use crate::trust::Trust;
 use crate::write_behind::{Change, Fill};
@@ -119,6 +120,11 @@ impl Answer {
     /// Whether it was given while the invalidations of other processes on the same store could not be heard.
     pub fn is_unheard(&self) -> bool {
         self.trust != Trust::Heard
+    }
+
+    /// Whether another process has replaced it since: it is older than what the store holds, or held until that ended.
+    pub fn is_superseded(&self) -> bool {
+        self.entry.is_superseded()
     }
 
     /// See [`Entry::derived`].
@@ -225,6 +231,41 @@ impl Region {
         let stored = self.read_store_many(&names).await;
         let (at, outcome) = (self.cache.clock.now(), Outcome::Hit(Tier::Store));
         stored.into_iter().map(|entry| entry.map(|entry| self.answer(Arc::new(entry), outcome, at))).collect()
+    }
+
+    /// What the store holds for `name`, as [`Region::stored`] says it for many, where it says so in time.
+    ///
+    /// # Errors
+    ///
+    /// Why the store does not say.
+    pub async fn try_stored(&self, name: &str) -> Result<Option<Answer>, StoreError> {
+        let stored = self.try_read_store(name).await?;
+        let (at, outcome) = (self.cache.clock.now(), Outcome::Hit(Tier::Store));
+        Ok(stored.map(|entry| self.answer(Arc::new(entry), outcome, at)))
+    }
+
+    /// The newest that memory, the writes that wait for the store, or the store hold for `name`, however old and without
+    /// being counted. Unlike [`Region::stored`], it tells that there is nothing from that nobody knows.
+    ///
+    /// # Errors
+    ///
+    /// When the store does not answer, and this process has nothing either.
+    pub async fn newest(&self, name: &str) -> Result<Option<Answer>, StoreError> {
+        let held = self.peek(name);
+        let waiting = self.cache.store.as_ref().and_then(|tier| tier.behind.waiting(&self.store_key(name)));
+        if let Some(waiting) = waiting {
+            let given = |entry| self.answer(entry, Outcome::Hit(Tier::Memory), self.cache.clock.now());
+            return Ok(held.or_else(|| waiting.map(given)));
+        }
+        match (self.ask_store(name).await, self.peek(name).or(held)) {
+            (Ok(Some(stored)), Some(held)) if self.is_at_least_as_good(&held.entry, &stored) => Ok(Some(held)),
+            (Ok(Some(stored)), _) => {
+                Ok(Some(self.answer(Arc::new(stored), Outcome::Hit(Tier::Store), self.cache.clock.now())))
+            }
+            (Ok(None), held) => Ok(held),
+            (Err(_), Some(held)) => Ok(Some(held)),
+            (Err(why), None) => Err(why),
+        }
     }
 
     /// Stores an answer that the caller has, as if it had just been loaded. Loads under way do not overwrite it.
@@ -347,7 +388,7 @@ impl Region {
     pub(crate) fn entry(&self, name: &str, loaded: Loaded, started: Timestamp, now: Timestamp) -> Entry {
         let spread = (self.cache.random.hash_one((name, now)) >> 11) as f64 / (1u64 << 53) as f64;
         let (started, since) = loaded.as_of.map_or((started, now), |as_of| (as_of.min(started), as_of.min(now)));
-        let times = self.shared.policy.times(since, loaded.fresh_for, spread);
+        let times = self.shared.policy.times(since, loaded.fresh_for, loaded.ttl, spread);
         let stored_at = match loaded.persist {
             Persist::Always => now,
             Persist::Never => Timestamp::EPOCH,

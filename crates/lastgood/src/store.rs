@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+mod counters;
 mod dialect;
 mod embedded;
 mod guarded;
@@ -16,6 +17,7 @@ mod stream;
 #[cfg(feature = "upstash")]
 mod upstash;
 
+pub use self::counters::{Addition, Counters};
 pub use self::embedded::{EmbeddedStore, Opened};
 pub use self::guarded::{BreakerState, Guard, GuardCounters, GuardedStore};
 pub(crate) use self::jitter::jittered;
@@ -61,6 +63,32 @@ pub trait Store: fmt::Debug + fmt::Display + Send + Sync + 'static {
 
     /// Proves in one round trip that the store answers, and says how much it holds.
     async fn probe(&self) -> Result<Usage, StoreError>;
+
+    /// Adds to a set of counters and answers with all of the set. Atomic among all processes that share the store. An
+    /// addition that is repeated, because its answer was lost, takes effect once. The counters are kept for 90 days
+    /// after the last addition.
+    ///
+    /// As given, for a store that one process has to itself, and one addition at a time.
+    async fn add(&self, addition: &Addition) -> Result<Counters, StoreError> {
+        counters::add_alone(self, addition).await
+    }
+
+    /// How many commands this process has sent to the server, for stores that are billed by the command; `None` where
+    /// none is counted.
+    fn commands(&self) -> Option<u64> {
+        None
+    }
+
+    /// What keeps it from doing all of its work at the moment, such as a full or read-only disk; `None` while nothing is
+    /// known to. Asks nobody.
+    fn trouble(&self) -> Option<StoreError> {
+        None
+    }
+
+    /// The largest value that it ever keeps, in bytes; `None` where nothing is known to bound it.
+    fn largest_value(&self) -> Option<u64> {
+        None
+    }
 
     /// Where the processes that share this store tell each other what they invalidated; `None` where one process has
     /// the store to itself.
@@ -133,12 +161,20 @@ pub struct Page {
 }
 
 /// What a store holds, as far as it can tell cheaply.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Keys in the whole store, other programs' included.
     pub keys: Option<u64>,
     /// Bytes in use by the whole store.
     pub bytes: Option<u64>,
+    /// The same in the server's own words (`used_memory_human`); of one server only.
+    pub bytes_human: Option<String>,
+    /// The most bytes it may use; `None` where there is no limit, or none is known.
+    pub limit: Option<u64>,
+    /// Keys that were evicted to stay within the limit, since the server's start.
+    pub evicted_keys: Option<u64>,
+    /// The size of its file.
+    pub file_bytes: Option<u64>,
 }
 
 /// Why a store could not do what it was asked.

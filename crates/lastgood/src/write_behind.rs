@@ -12,15 +12,15 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::clock::{Clock, Timestamp};
-use crate::entry::encode;
+use crate::entry::{Entry, encode};
 use crate::policy::FOREVER_TTL;
 use crate::store::{BreakerState, GuardedStore, MAX_KEY_BYTES, Store, StoreError};
 use crate::voice::{Kind, Voice};
 
 mod queue;
 
-pub(crate) use self::queue::{Change, Fill};
-use self::queue::{End, MAX_WAITING_BYTES, Queue};
+pub(crate) use self::queue::{Change, Fill, MAX_WAITING_BYTES};
+use self::queue::{End, Queue};
 
 /// Keys that may wait at once. Beyond it fills are dropped, and a removal makes all that the store holds suspect.
 const MAX_WAITING: usize = 100_000;
@@ -70,6 +70,12 @@ impl WriteBehind {
         }
         let queue = self.queue();
         (queue.waiting.is_empty() && queue.active.is_empty() && queue.clearing.is_empty()) || !queue.owes_removal(key)
+    }
+
+    /// What the store will hold under `key` once what waits is written: an entry, or nothing. `None` where nothing waits
+    /// that has to be written.
+    pub(crate) fn waiting(&self, key: &str) -> Option<Option<Arc<Entry>>> {
+        self.queue().owed(key)
     }
 
     /// Entries whose load began before this are not believed when the store gives them.
@@ -181,8 +187,8 @@ impl WriteBehind {
             Change::Remove { .. } => self.store.remove(&[key.to_owned()]).await.map(drop),
             Change::RemovePrefix { .. } => self.remove_prefix(&[key, ":"].concat()).await,
             Change::Put(fill) | Change::Mark(fill) => {
-                let now = self.clock.now();
-                let ttl = fill.entry.times.keep_until.since(now).min(FOREVER_TTL);
+                let (now, keep_until) = (self.clock.now(), fill.entry.times.keep_until);
+                let ttl = if keep_until == Timestamp::FOREVER { FOREVER_TTL } else { keep_until.since(now) };
                 let length = fill.entry.value.body.len();
                 let is_slow = length > fill.compress_over && !fill.entry.packs_quickly();
                 let large = length > ENCODED_IN_PLACE || is_slow;

@@ -16,6 +16,11 @@ impl Refused {
     pub(super) fn new(status: StatusCode, detail: &str) -> Refused {
         problem::problem(status, detail).into()
     }
+
+    /// A problem with members of its own.
+    pub(super) fn extended(status: StatusCode, detail: &str, members: &[(&str, serde_json::Value)]) -> Refused {
+        problem::extended(status, detail, members).into()
+    }
 }
 
 impl From<Response> for Refused {

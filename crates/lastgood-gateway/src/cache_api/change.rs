@@ -1,6 +1,7 @@
 //! `POST /api/cache/invalidate`, `/clear/{symbol}` and `/flush`: much at once.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,10 +21,13 @@ use super::glob::Glob;
 use super::name::{KeyName, region, takes};
 use super::symbol;
 use crate::app::App;
+use crate::cluster;
 
 /// Keys of candles that are looked at for one symbol; whatever is beyond is swept one by one.
 const MOST_KEYS: usize = 100_000;
 const LIST_WITHIN: Duration = Duration::from_secs(30);
+/// How long all entries are counted for whoever is asked to confirm.
+const COUNT_WITHIN: Duration = Duration::from_secs(2);
 /// Series of candles that an answer speaks of one by one.
 const MOST_SERIES: usize = 100;
 
@@ -138,8 +142,11 @@ pub(super) async fn flush(State(app): State<Arc<App>>, caller: Caller, request: 
     let fields = Fields::read(request, &["confirm", "dry_run"], example).await?;
     let (confirmed, dry_run) = (fields.flag("confirm")?, fields.flag("dry_run")?);
     if !confirmed && !dry_run {
-        let detail = format!("This removes every key, last good answers included. If that is meant, send {example}.");
-        return Err(Refused::new(StatusCode::BAD_REQUEST, &detail));
+        let counted = count_all(&app).await;
+        let detail = format!(
+            "This would remove {counted}, the last good answers included: nothing would be left to serve while a source is away, and what applications put is lost for good. If that is meant, send {example}."
+        );
+        return Err(Refused::extended(StatusCode::BAD_REQUEST, &detail, &[("matched", counted.keys.into())]));
     }
     let (changed, _) = change(&app, caller, "flush", Target::Everything, Depth::Remove, dry_run).await?;
     Ok(tell(changed, dry_run))
@@ -202,9 +209,42 @@ async fn change_many(app: &App, target: Target, depth: Depth, dry_run: bool) -> 
         Target::Series(prefix) => change_series(app, prefix, wanted).await,
         Target::Symbol(symbol) => Ok((change_symbol(app, &symbol, wanted).await?, format!("symbol {symbol}"))),
         Target::Everything => {
-            let held = app.cache.stats().iter().map(|(_, stats)| stats.keys).sum();
+            let held = if dry_run { count_all(app).await.keys } else { held_keys(app) };
             let removed = if dry_run { 0 } else { app.cache.clear().await };
             Ok((Changed { matched: removed.max(held), removed, expired: 0 }, "everything".to_owned()))
+        }
+    }
+}
+
+/// How many entries there are.
+struct Counted {
+    keys: u64,
+    /// Why there may be more.
+    but: Option<&'static str>,
+}
+
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.keys, self.but) {
+            (1, None) => f.write_str("1 entry"),
+            (keys, None) => write!(f, "{keys} entries"),
+            (keys, Some(why)) => write!(f, "at least {keys} entries ({why})"),
+        }
+    }
+}
+
+fn held_keys(app: &App) -> u64 {
+    app.cache.stats().iter().map(|(_, stats)| stats.keys).sum()
+}
+
+/// Counts the entries of memory and of this namespace in the store, as far as that can be told in a moment.
+async fn count_all(app: &App) -> Counted {
+    let all = Scope::Matching(Arc::new(|region: &str, _: &str| region != cluster::REGION));
+    match tokio::time::timeout(COUNT_WITHIN, app.cache.sweep(&all, None)).await {
+        Ok(Ok(Swept { matched, .. })) => Counted { keys: matched, but: None },
+        Ok(Err(_)) => Counted { keys: held_keys(app), but: Some("those of memory; the store does not answer") },
+        Err(_) => {
+            Counted { keys: held_keys(app), but: Some("those of memory; the store has too many to count them now") }
         }
     }
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::header::{AGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use lastgood::{Answer, Depth, Explanation, Freshness, Loaded, Outcome, Region, Scope};
+use lastgood_market::RegionName;
 use serde_json::json;
 
 use super::answer::{Answered, Refused, json};
@@ -19,7 +20,7 @@ use crate::cluster;
 use crate::config::parse_duration;
 use crate::response::label::{CACHE_STATUS, Label, X_CACHE, cache_status};
 use crate::response::plain;
-use crate::values::{etag, is_media_type, names};
+use crate::values::{LONGEST_LIFE, SHORTEST_LIFE, etag, is_media_type, names};
 
 const PREFIX: &str = "/api/cache/key/";
 /// The longest content type that is kept.
@@ -87,6 +88,9 @@ fn sealed(region: &Region) -> Option<String> {
     if name == cluster::REGION {
         return Some(format!("The region {name} is the gateway's own."));
     }
+    if name == RegionName::Bars.as_str() {
+        return Some("Bars are checked one by one; put them with PUT /v1/bars/{series}/{interval}.".to_owned());
+    }
     is_market(name).then(|| {
         format!("The region {name} holds what exchanges answered, and nobody may make that up; put it into a region of your own.")
     })
@@ -133,9 +137,13 @@ fn wanted(query: &str) -> Result<Loaded, Refused> {
     let mut loaded = Loaded::default();
     for (name, value) in parameters(query) {
         match name.as_str() {
-            "fresh_for" => {
-                let fresh_for = parse_duration(&value);
-                loaded.fresh_for = Some(fresh_for.map_err(|why| refuse(format!("The parameter fresh_for: {why}.")))?);
+            "fresh_for" | "ttl" => {
+                let span = parse_duration(&value).map_err(|why| refuse(format!("The parameter {name}: {why}.")))?;
+                if name == "ttl" && !(SHORTEST_LIFE..=LONGEST_LIFE).contains(&span) {
+                    return Err(refuse("The parameter ttl: give a duration from 1ms to 365d.".to_owned()));
+                }
+                let of = if name == "ttl" { &mut loaded.ttl } else { &mut loaded.fresh_for };
+                *of = Some(span);
             }
             "tags" => {
                 loaded.tags =
@@ -144,7 +152,7 @@ fn wanted(query: &str) -> Result<Loaded, Refused> {
             unknown => {
                 let shown: String = unknown.chars().take(64).collect();
                 let detail = format!(
-                    "Unknown parameter {shown:?}; known are fresh_for and tags. A question mark of the key's own is written %3F."
+                    "Unknown parameter {shown:?}; known are fresh_for, ttl and tags. A question mark of the key's own is written %3F."
                 );
                 return Err(refuse(detail));
             }

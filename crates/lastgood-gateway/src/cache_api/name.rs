@@ -124,7 +124,8 @@ pub(super) fn takes(glob: &Glob, identities: &Identities, region: &str, name: &s
 
 /// Whether a region holds what exchanges answered.
 pub(super) fn is_market(region: &str) -> bool {
-    RegionName::ALL.into_iter().any(|market| market.as_str() == region)
+    let holds = |market: &RegionName| *market != RegionName::Bars && market.as_str() == region;
+    RegionName::ALL.iter().any(holds)
 }
 
 /// A text with the letters of its escapes `%XX` in upper case, as keys have them.

@@ -1,4 +1,4 @@
-//! `GET /api/cache/status` and `/api/cache/stats`.
+//! `GET /api/cache/status`, `/api/cache/stats` and `/cache/stats`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,11 +10,13 @@ use http::StatusCode;
 use lastgood::store::BreakerState;
 use lastgood::{RegionStats, Timestamp};
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::answer::json;
 use super::caller::Caller;
 use crate::app::App;
 use crate::cluster::{Cluster, Counts, Totals};
+use crate::figures::{Lasting, StoreCommands};
 
 #[derive(Serialize)]
 struct Status {
@@ -33,9 +35,55 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Response {
     json(StatusCode::OK, &Status { enabled: status.enabled, available, store })
 }
 
+/// The cache in one body.
+#[derive(Serialize)]
+struct Summary {
+    enabled: bool,
+    /// Whether there is a store, and it answers.
+    connected: bool,
+    /// Bytes that the whole store uses, of others too; those in memory where there is no store. Null while the store does
+    /// not say.
+    memory_used: Option<u64>,
+    /// Keys in the whole store, of others too; those in memory where there is no store. Null while the store does not say.
+    keys: Option<u64>,
+    /// Answers that nobody waited for: fresh, stale or last good. This count and the next two are of all gateways that
+    /// ever used the store; of this process where the store keeps no counters.
+    hits: u64,
+    misses: u64,
+    errors: u64,
+    /// `hits` as a part of the three, from 0 to 1.
+    hit_rate: f64,
+}
+
+impl Summary {
+    fn of(app: &App, stats: &[(String, RegionStats)], lasting: Option<Lasting>) -> Summary {
+        let status = app.cache.status();
+        let (memory_used, keys) = match (status.store, app.figures.usage(&app.cache)) {
+            (None, _) => (Some(status.memory_bytes), Some(stats.iter().map(|(_, stats)| stats.keys).sum())),
+            (Some(_), usage) => usage.map_or((None, None), |usage| (usage.bytes, usage.keys)),
+        };
+        let counts = lasting.map_or_else(|| Counts::of_cache(&app.cache), |lasting| lasting.counts);
+        Summary {
+            enabled: status.enabled,
+            connected: app.figures.is_connected(&app.cache),
+            memory_used,
+            keys,
+            hits: counts.served(),
+            misses: counts.misses,
+            errors: counts.errors,
+            hit_rate: rounded(counts.hit_rate()),
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct Stats {
+    #[serde(flatten)]
+    summary: Summary,
     cluster: ClusterStats,
+    /// What this gateway asks of its store, where its commands are counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<StoreCommands>,
     regions: BTreeMap<String, OfRegion>,
 }
 
@@ -46,6 +94,24 @@ struct ClusterStats {
     hit_rate: f64,
     #[serde(flatten)]
     counts: Counts,
+    /// All gateways that ever used the store; absent until the store told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lifetime: Option<LifetimeStats>,
+}
+
+#[derive(Serialize)]
+struct LifetimeStats {
+    /// When the first of them began, in milliseconds since the epoch.
+    since: u64,
+    hit_rate: f64,
+    #[serde(flatten)]
+    counts: Counts,
+}
+
+impl From<Lasting> for LifetimeStats {
+    fn from(Lasting { since, counts }: Lasting) -> Self {
+        LifetimeStats { since: since.as_millis(), hit_rate: rounded(counts.hit_rate()), counts }
+    }
 }
 
 #[derive(Serialize)]
@@ -98,17 +164,26 @@ fn rounded(number: f64) -> f64 {
     (number * 1e3).round() / 1e3
 }
 
+/// `GET /cache/stats`.
+pub(super) async fn summary(State(app): State<Arc<App>>, _: Caller) -> Response {
+    let lasting = app.figures.lifetime.lasting(Counts::of_cache(&app.cache));
+    json(StatusCode::OK, &Summary::of(&app, &app.cache.stats(), lasting))
+}
+
+/// `GET /api/cache/stats`.
 pub(super) async fn stats(State(app): State<Arc<App>>, _: Caller) -> Response {
     let stats = app.cache.stats();
     let (nodes, counts) = match app.cluster.as_deref().and_then(Cluster::totals) {
         Some(totals) => (totals.nodes, Totals::sum(&totals)),
-        None => {
-            let mut sum = Counts::default();
-            stats.iter().for_each(|(_, stats)| sum.add(Counts::of(stats)));
-            (1, sum)
-        }
+        None => (1, Counts::of_cache(&app.cache)),
     };
-    let cluster = ClusterStats { nodes, hit_rate: counts.hit_rate(), counts };
-    let regions = stats.iter().map(|(name, stats)| (name.clone(), stats.into())).collect();
-    json(StatusCode::OK, &Stats { cluster, regions })
+    let lasting = app.figures.lifetime.lasting(Counts::of_cache(&app.cache));
+    let lifetime = lasting.map(LifetimeStats::from);
+    let body = Stats {
+        summary: Summary::of(&app, &stats, lasting),
+        cluster: ClusterStats { nodes, hit_rate: counts.hit_rate(), counts, lifetime },
+        store: app.cache.store_commands().map(|sent| app.figures.commands.figures(sent, Instant::now())),
+        regions: stats.iter().map(|(name, stats)| (name.clone(), stats.into())).collect(),
+    };
+    json(StatusCode::OK, &body)
 }

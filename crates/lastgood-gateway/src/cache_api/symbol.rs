@@ -19,13 +19,13 @@ pub(super) fn normalised(text: &str) -> Result<String, String> {
     // Copied from a key or an address, it may be percent-encoded.
     let decoded = percent_decode_str(text).decode_utf8().unwrap_or_default();
     let symbol = decoded.trim().to_uppercase();
-    match !symbol.is_empty() && symbol.len() <= LONGEST && symbol.split('.').all(is_word) {
+    match !symbol.is_empty() && symbol.len() <= LONGEST && symbol.split(['.', ':']).all(is_word) {
         true => Ok(symbol),
-        false => Err("a symbol is a name such as BTCUSDT or BRK.B".to_owned()),
+        false => Err("a symbol is a name such as BTCUSDT, BRK.B or my:BTC-PERP".to_owned()),
     }
 }
 
-/// A dot is part of symbols such as `BRK.B`, and yet separates `btcusdt.json`.
+/// A dot is part of symbols such as `BRK.B`, and yet separates `btcusdt.json`; so is a colon of `my:BTC-PERP`.
 fn is_word(part: &str) -> bool {
     !part.is_empty() && part.chars().all(is_of_symbol)
 }
@@ -47,7 +47,9 @@ pub(super) fn is_named(symbol: &str, region: &str, name: &str) -> bool {
 
 /// Whether a key holds answers about symbols that it does not name, so that any may be among them.
 pub(super) fn may_hold_any(region: &str, name: &str) -> bool {
-    if region == RegionName::Klines.as_str() || !is_market(region) {
+    // A series names its symbol; an analysis and the index of moods are of no symbol, but for the tags that somebody gave.
+    let others = [RegionName::Klines, RegionName::Llm, RegionName::FearGreed];
+    if others.iter().any(|other| other.as_str() == region) || !is_market(region) {
         return false;
     }
     let query = name.split_once('?').map_or("", |(_, query)| query);
@@ -109,6 +111,8 @@ mod tests {
             ("klines", "spot/api/v3/klines:ETHUSDT:1h:tail"),
             ("depth", "spot/api/v3/depth?limit=5&symbol=ETHUSDT"),
             ("kv", "anything"),
+            ("llm", "sentiment:0123456789abcdef"),
+            ("fear_greed", "limit=7"),
         ] {
             assert!(!may_hold_any(region, name), "{region}:{name}");
         }

@@ -13,12 +13,16 @@ use super::file::{self, ConfigFile, Target};
 use super::problem::{Origin, Problem, Problems, Wrong};
 use super::suggest::did_you_mean;
 use super::value::Raw;
-use super::{REGION_NAMES, Settings, StoreSetting, address, regions, store, warm};
+use super::{REGION_NAMES, Settings, StoreSetting, UpstashAddress, address, regions, store, warm};
 
 pub(super) const DATA_DIR_WITHOUT_HOME: &str = "lastgood-data";
 
-/// The token beside `KV_REST_API_URL`.
-const KV_TOKEN: &str = "KV_REST_API_TOKEN";
+/// Variables that name a store at Upstash, each with the one that has its token.
+const STORE_TOKENS: [(&str, &str); 2] =
+    [("UPSTASH_REDIS_URL", "UPSTASH_REDIS_TOKEN"), ("KV_REST_API_URL", "KV_REST_API_TOKEN")];
+
+/// The variables from which a REST address may be derived, the first that is set.
+const REDIS_URLS: [&str; 2] = ["REDIS_URL", "UPSTASH_REDIS_URL"];
 
 /// Below this an admin token can be guessed.
 const SHORTEST_TOKEN: usize = 16;
@@ -77,6 +81,7 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
     let mut layers = Layers::combine(sources, &naming);
     layers.data_dir(sources.env);
     layers.proxies(sources.env);
+    layers.rest_of_redis_url(sources.env);
     layers.store_token(sources.env);
     layers.check_exposure();
     layers.check_exchanges();
@@ -96,25 +101,29 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
 /// How a client reaches the gateway that these sources configure.
 #[derive(Debug)]
 pub struct Reached {
-    /// Where the gateway listens, as seen from the same machine.
-    pub address: SocketAddr,
-    /// Its admin token.
-    pub token: Option<SecretString>,
+    /// Where the gateway listens, as seen from the same machine, or what is wrong with `listen`.
+    pub address: Result<SocketAddr, Problems>,
+    /// Its admin token, or what is wrong with `admin.token`.
+    pub token: Result<Option<SecretString>, Problems>,
 }
 
 /// Reads where a gateway listens and what its admin token is. A client may lack the rest of what the gateway needs,
 /// such as the secrets in its environment, so nothing else is checked.
 ///
 /// # Errors
-/// What is wrong with the file as such, with `listen` or with `admin.token`.
+/// What is wrong with the file as such.
 pub fn resolve_reached(sources: &Sources<'_>) -> Result<Reached, Problems> {
-    let mut layers = Layers::combine(sources, sources.env);
-    layers.problems.retain(|problem| matches!(problem.key.as_deref(), None | Some("listen" | "admin.token")));
-    if !layers.problems.is_empty() {
-        return Err(Problems(layers.problems));
-    }
-    let Settings { listen, admin, .. } = layers.settings;
-    Ok(Reached { address: address::to_connect(listen), token: admin.token })
+    let Layers { settings, problems, .. } = Layers::combine(sources, sources.env);
+    let check = |key: Option<&str>| {
+        let of_key = |problem: &&Problem| problem.key.as_deref() == key;
+        let found: Vec<Problem> = problems.iter().filter(of_key).cloned().collect();
+        if found.is_empty() { Ok(()) } else { Err(Problems(found)) }
+    };
+    check(None)?;
+    Ok(Reached {
+        address: check(Some("listen")).map(|()| address::to_connect(settings.listen)),
+        token: check(Some("admin.token")).map(|()| settings.admin.token),
+    })
 }
 
 struct Layers {
@@ -170,7 +179,12 @@ impl Layers {
 
     fn environment(&mut self, env: Lookup<'_>, names: &[String]) {
         let (assignments, mut problems) = environment::read(env, names);
+        // Where the file has the REST address derived from it, a Redis URL does not stand for the store.
+        let is_source = |origin: &Origin| matches!(origin, Origin::Env(name) if REDIS_URLS.contains(&name.as_str()));
         for one in assignments {
+            if one.name == "store" && is_source(&one.origin) && self.is_rest_of_redis_url() {
+                continue;
+            }
             self.apply(one.target, &one.name, one.origin, &one.raw);
         }
         self.problems.append(&mut problems);
@@ -201,19 +215,51 @@ impl Layers {
         }
     }
 
-    /// The token of a database at Upstash comes from where its address does, and has to be there.
+    fn is_rest_of_redis_url(&self) -> bool {
+        matches!(&self.settings.store, StoreSetting::Upstash(address) if address.is_of_redis_url())
+    }
+
+    /// Where the store is the REST side of the database that a Redis URL names, the URL has address and token.
+    fn rest_of_redis_url(&mut self, env: Lookup<'_>) {
+        if !self.is_rest_of_redis_url() {
+            return;
+        }
+        let set = |name: &&'static str| env(name).filter(|url| !url.trim().is_empty()).map(|url| (*name, url));
+        let Some((name, url)) = REDIS_URLS.iter().find_map(set) else {
+            let origin = self.origins.get("store").cloned().unwrap_or(Origin::Default);
+            return self.refuse(origin, "store", store::without_redis_url());
+        };
+        let origin = Origin::Env(name.to_owned());
+        match UpstashAddress::derived(&url) {
+            Ok((address, token)) => {
+                self.settings.store = StoreSetting::Upstash(address);
+                self.settings.store_token = Some(token);
+                self.origins.insert("store_token".to_owned(), origin);
+            }
+            Err(wrong) => self.refuse(origin, "store", wrong),
+        }
+    }
+
+    /// The token of a database at Upstash comes from where its address does. Over REST it has to be there; over Redis'
+    /// protocol it is the password, where the address has none.
     fn store_token(&mut self, env: Lookup<'_>) {
+        let origin = self.origins.get("store").cloned().unwrap_or(Origin::Default);
+        let of_address = STORE_TOKENS.iter().find(|(url, _)| matches!(&origin, Origin::Env(name) if name == url));
+        let of_address = of_address.and_then(|(_, name)| Some((*name, env(name)?)));
+        let of_address = of_address.filter(|(_, token)| !token.trim().is_empty());
+        if let StoreSetting::Redis(address) = &mut self.settings.store
+            && let Some((_, token)) = &of_address
+        {
+            address.log_in_with(token.trim());
+        }
         if !matches!(self.settings.store, StoreSetting::Upstash(_)) {
             return;
         }
-        let is_env = |origin: &Origin, wanted: &str| matches!(origin, Origin::Env(name) if name == wanted);
-        let origin = self.origins.get("store").cloned().unwrap_or(Origin::Default);
         let written = self.origins.get("store_token").is_some_and(|origin| !matches!(origin, Origin::Env(_)));
-        let token = env(KV_TOKEN).filter(|token| !token.trim().is_empty());
-        if let Some(token) = token.filter(|_| is_env(&origin, "KV_REST_API_URL") && !written)
+        if let Some((name, token)) = of_address.filter(|_| !written)
             && let Ok(target) = Target::named("store_token")
         {
-            self.apply(target, "store_token", Origin::Env(KV_TOKEN.to_owned()), &Raw::Text(token));
+            self.apply(target, "store_token", Origin::Env(name.to_owned()), &Raw::Text(token));
         }
         let refused = self.is_refused("store") || self.is_refused("store_token");
         if self.settings.store_token.is_none() && !refused {
@@ -434,16 +480,80 @@ pub(super) mod tests {
         };
         let rest = [("UPSTASH_REDIS_REST_URL", "https://rest"), ("UPSTASH_REDIS_REST_TOKEN", "of-rest")];
         let kv = [("KV_REST_API_URL", "https://kv"), ("KV_REST_API_TOKEN", "of-kv")];
+        let plain = [("UPSTASH_REDIS_URL", "https://plain"), ("UPSTASH_REDIS_TOKEN", "of-plain")];
         let said = |store: &str, token: &str, origin: &str| (store.to_owned(), token.to_owned(), origin.to_owned());
         let of_rest = "env UPSTASH_REDIS_REST_TOKEN";
         assert_eq!(store(&rest, &[]), said("https://rest", "of-rest", of_rest));
         assert_eq!(store(&kv, &[]), said("https://kv", "of-kv", "env KV_REST_API_TOKEN"));
         assert_eq!(store(&[rest, kv].concat(), &[]), said("https://rest", "of-rest", of_rest));
         assert_eq!(store(&[&rest[1..], &kv].concat(), &[]), said("https://kv", "of-kv", "env KV_REST_API_TOKEN"));
+        assert_eq!(store(&plain, &[]), said("https://plain", "of-plain", "env UPSTASH_REDIS_TOKEN"));
+        let all = [plain, rest, kv].concat();
+        assert_eq!(store(&all, &[]), said("https://plain", "of-plain", "env UPSTASH_REDIS_TOKEN"));
+        let mixed = [plain[0], rest[1]];
+        assert_eq!(store(&mixed, &[]), said("https://plain", "of-rest", of_rest));
+        let mixed = [rest[0], plain[1]];
+        assert_eq!(store(&mixed, &[]), said("https://rest", "of-plain", "env UPSTASH_REDIS_TOKEN"));
         let flag = [("--store", "store", "https://flag")];
         assert_eq!(store(&[rest, kv].concat(), &flag), said("https://flag", "of-rest", of_rest));
         let redis = [("REDIS_URL", "redis://h")];
         assert_eq!(store(&[&redis[..], &rest].concat(), &[]).0, "redis://h:6379", "REDIS_URL comes first");
+    }
+
+    #[test]
+    fn the_token_of_upstash_is_the_password_where_its_address_has_none_and_goes_nowhere_else() {
+        let url = |env: &[(&str, &str)]| {
+            let resolved = resolve_from("", env, &[]).unwrap_or_else(|problems| panic!("{problems}"));
+            let shown = format!("{:?} {}", render_effective(&resolved), resolved.settings.store);
+            assert!(!shown.contains("t=k/n") && !shown.contains("t%3Dk") && !shown.contains("own"), "{shown}");
+            let StoreSetting::Redis(address) = resolved.settings.store else { panic!("{shown}") };
+            address.expose_url().to_owned()
+        };
+        let token = ("UPSTASH_REDIS_TOKEN", " t=k/n ");
+        for (address, expected) in [
+            ("rediss://h.upstash.io:6379", "rediss://default:t%3Dk%2Fn@h.upstash.io:6379"),
+            ("rediss://default@h:1/2", "rediss://default:t%3Dk%2Fn@h:1/2"),
+            ("rediss://someone@h:1", "rediss://someone:t%3Dk%2Fn@h:1"),
+            ("redis://h", "redis://default:t%3Dk%2Fn@h"),
+            ("rediss://default:own@h:1", "rediss://default:own@h:1"),
+            ("rediss://:own@h:1", "rediss://:own@h:1"),
+        ] {
+            assert_eq!(url(&[("UPSTASH_REDIS_URL", address), token]), expected);
+        }
+        for name in ["REDIS_URL", "LASTGOOD_STORE_URL"] {
+            assert_eq!(url(&[(name, "redis://h:1"), token]), "redis://h:1", "it is another database's, by {name}");
+        }
+        assert_eq!(url(&[("UPSTASH_REDIS_URL", "redis://h:1"), ("UPSTASH_REDIS_TOKEN", " ")]), "redis://h:1");
+    }
+
+    #[test]
+    fn rest_address_and_token_come_from_redis_url_alone() {
+        let redis_url = ("REDIS_URL", "rediss://default:of-redis@eu1-x.upstash.io:6379");
+        let store = |file: &str, env: &[(&str, &str)], flags: &[(&str, &str, &str)]| {
+            let resolved = resolve_from(file, env, flags).unwrap_or_else(|problems| panic!("{problems}"));
+            let token = resolved.settings.store_token.as_ref().map(|token| token.expose_secret().to_owned());
+            let shown = format!("{:?} {:?}", render_effective(&resolved), resolved.settings);
+            assert!(!shown.contains("of-redis"), "{shown}");
+            (resolved.settings.store.to_string(), token.unwrap_or_default())
+        };
+        let rest = ("https://eu1-x.upstash.io".to_owned(), "of-redis".to_owned());
+        let wish = ("LASTGOOD_STORE_URL", "upstash-rest:");
+        assert_eq!(store("", &[wish, redis_url], &[]), rest);
+        assert_eq!(store("", &[redis_url], &[("--store", "store", "upstash-rest:")]), rest);
+        assert_eq!(store("store = \"upstash-rest:\"", &[redis_url], &[]), rest);
+        assert_eq!(store("", &[wish, ("UPSTASH_REDIS_URL", redis_url.1)], &[]), rest);
+        let other = ("UPSTASH_REDIS_REST_TOKEN", "another-database-s");
+        assert_eq!(store("", &[wish, redis_url, other], &[]), rest, "address and token belong together");
+        assert_eq!(store("", &[redis_url], &[]).0, "rediss://***@eu1-x.upstash.io:6379", "over Redis' own protocol");
+        for (env, part) in [
+            (vec![wish], "is not set"),
+            (vec![wish, ("REDIS_URL", "redis://:of-redis@h")], "none of Upstash's"),
+            (vec![wish, ("REDIS_URL", "rediss://eu1-x.upstash.io")], "no password"),
+        ] {
+            let problems = resolve_from("", &env, &[]).expect_err("refused").to_string();
+            assert!(problems.contains(part) && problems.contains("help: write REDIS_URL as Upstash"), "{problems}");
+            assert!(!problems.contains("of-redis") && !problems.contains("there is no token"), "{problems}");
+        }
     }
 
     #[test]

@@ -4,17 +4,21 @@ use std::fmt;
 use std::path::PathBuf;
 
 use lastgood::store::{RedisOptions, StoreError};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
 pub use self::upstash::UpstashAddress;
-pub(crate) use self::upstash::without_token;
+pub(crate) use self::upstash::{without_redis_url, without_token};
 use super::problem::Wrong;
 use super::suggest::nearest;
 use super::value::Raw;
 use crate::redact::MASK;
 
 mod upstash;
+
+/// US dollars that Upstash takes for 100,000 commands, pay as you go, as of 2026: <https://upstash.com/pricing/redis>.
+pub(crate) const UPSTASH_PRICE: f64 = 0.2;
 
 /// The store behind the memory tier.
 #[derive(Debug, Clone)]
@@ -33,6 +37,16 @@ pub enum StoreSetting {
 }
 
 impl StoreSetting {
+    /// Whether it is a database at Upstash, which bills each command.
+    #[must_use]
+    pub fn is_at_upstash(&self) -> bool {
+        match self {
+            Self::Upstash(_) => true,
+            Self::Redis(RedisAddress { endpoint: RedisEndpoint::Tcp { host, .. }, .. }) => upstash::is_host(host),
+            _ => false,
+        }
+    }
+
     /// Whether other processes may use the same store.
     #[must_use]
     pub fn is_shared(&self) -> bool {
@@ -72,6 +86,19 @@ impl RedisAddress {
     #[must_use]
     pub fn expose_url(&self) -> &str {
         self.url.expose_secret()
+    }
+
+    /// Logs in with a token as the password, as Upstash wants it, unless the URL has a password of its own.
+    pub(crate) fn log_in_with(&mut self, token: &str) {
+        let Ok(mut url) = Url::parse(self.expose_url()) else { return };
+        if url.password().is_some() || !matches!(self.endpoint, RedisEndpoint::Tcp { .. }) {
+            return;
+        }
+        let user = if url.username().is_empty() { "default".to_owned() } else { url.username().to_owned() };
+        let token = utf8_percent_encode(token, NON_ALPHANUMERIC).to_string();
+        if url.set_username(&user).and_then(|()| url.set_password(Some(&token))).is_ok() {
+            self.url = SecretString::from(url.as_str());
+        }
     }
 
     /// Where it is, free of credentials.
@@ -148,7 +175,24 @@ pub(crate) fn parse(raw: &Raw) -> Result<StoreSetting, Wrong> {
             several(text, "write redis+cluster://[user:password@]host:6379,host:6379")
         }
         "https" | "http" => upstash::parse(text),
+        "upstash-rest" => match rest.trim_matches('/') {
+            "" => Ok(StoreSetting::Upstash(UpstashAddress::of_redis_url())),
+            _ => Err(Wrong::new("`upstash-rest:` takes nothing after the colon").hint(
+                "write \"upstash-rest:\" and the database's rediss:// address in REDIS_URL; a REST address is written as it is",
+            )),
+        },
         other => Err(unknown_scheme(other, text)),
+    }
+}
+
+/// Reads a price in US dollars; empty is none of its own.
+pub(crate) fn price(raw: &Raw) -> Result<Option<f64>, Wrong> {
+    let word = raw.as_word("a price in US dollars")?;
+    match word.parse::<f64>() {
+        _ if word.is_empty() => Ok(None),
+        Ok(price) if (0.0..=1_000.0).contains(&price) => Ok(Some(price)),
+        _ => Err(Wrong::new(format!("{word:?} is no price in US dollars"))
+            .hint("write 0.2 for 0.20 USD per 100,000 commands")),
     }
 }
 
@@ -213,12 +257,12 @@ fn several(text: &str, hint: &str) -> Result<StoreSetting, Wrong> {
     }))
 }
 
-const SCHEMES: [&str; 8] =
-    ["embedded", "https", "memory", "redis", "rediss", "unix", "redis+sentinel", "redis+cluster"];
+const SCHEMES: [&str; 9] =
+    ["embedded", "https", "memory", "redis", "rediss", "unix", "redis+sentinel", "redis+cluster", "upstash-rest"];
 
 fn unknown_scheme(scheme: &str, text: &str) -> Wrong {
     let known = "a store is one of embedded:, memory:, redis://, rediss://, unix:, redis+sentinel://, \
-                 redis+cluster:// and https://";
+                 redis+cluster://, https:// and upstash-rest:";
     let hint = match scheme {
         "valkey" => "did you mean `redis://`?".to_owned(),
         "valkeys" => "did you mean `rediss://`?".to_owned(),
@@ -275,6 +319,8 @@ mod tests {
             ("http://127.0.0.1:8079", "http://127.0.0.1:8079"),
             ("http://[::1]:8079", "http://[::1]:8079"),
             ("http://localhost", "http://localhost"),
+            ("upstash-rest:", "upstash-rest:"),
+            ("upstash-rest://", "upstash-rest:"),
             (
                 "redis+sentinel://u:pw@a,b:2/main?db=1&sentinel_password=pw",
                 "redis+sentinel://***@a:26379,b:2/main?db=1",
@@ -302,6 +348,8 @@ mod tests {
             ("redis://", "names no host"),
             ("unix:run.sock", "not absolute"),
             ("memory:x", "nothing after the colon"),
+            ("upstash-rest:hunter2", "nothing after the colon"),
+            ("upstash-rst:hunter2", "did you mean `upstash-rest:`?"),
             ("httpz://hunter2@h", "did you mean `https://`?"),
             ("https://default:hunter2@h", "holds a user or password"),
             ("https://h/?_token=hunter2", "has a path or query"),

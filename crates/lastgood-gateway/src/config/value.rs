@@ -103,7 +103,7 @@ impl Raw {
     }
 
     /// The text of a string or bare value.
-    fn as_word(&self, expected: &str) -> Result<&str, Wrong> {
+    pub(super) fn as_word(&self, expected: &str) -> Result<&str, Wrong> {
         match self {
             Self::Text(text) | Self::Variable { text, .. } | Self::Bare { text, .. } => Ok(text.trim()),
             Self::List(_) => Err(Wrong::new(format!("expected {expected}, found a list"))),
@@ -276,6 +276,31 @@ pub(crate) fn symbols(raw: &Raw) -> Result<Vec<String>, Wrong> {
     }
 }
 
+/// The longest name of a host (RFC 1035, 2.3.4).
+const LONGEST_HOST: usize = 253;
+const MOST_HOSTS: usize = 50;
+
+/// A list of names of hosts, without ports.
+pub(crate) fn hosts(raw: &Raw) -> Result<Vec<String>, Wrong> {
+    let example = "write [\"cache.example\", \"10.0.0.7\"], without ports";
+    if let Raw::Bare { kind, text } = raw {
+        return Err(Wrong::new(format!("expected a list of host names, found the {kind} {text}")).hint(example));
+    }
+    let names: Vec<String> = raw.as_list()?.into_iter().map(str::to_ascii_lowercase).collect();
+    let sound = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let is_name = |name: &str| {
+        let is_address = name.parse::<std::net::IpAddr>().is_ok();
+        is_address || (!name.is_empty() && name.len() <= LONGEST_HOST && name.chars().all(sound))
+    };
+    if let Some(wrong) = names.iter().find(|name| !is_name(name)) {
+        return Err(Wrong::new(format!("{wrong:?} is no name of a host")).hint(example));
+    }
+    match names.len() {
+        0..=MOST_HOSTS => Ok(names),
+        many => Err(Wrong::new(format!("the list has {many} hosts")).hint(format!("name at most {MOST_HOSTS}"))),
+    }
+}
+
 /// A key prefix: short, and free of what has a meaning in a Redis key or pattern.
 pub(crate) fn namespace(raw: &Raw) -> Result<String, Wrong> {
     let word = raw.as_word("a name")?;
@@ -319,6 +344,16 @@ mod tests {
         assert!(key(&"0f".repeat(32)).unwrap().is_some());
         let wrong = key("hunter2 hunter2").unwrap_err();
         assert!(!wrong.what.contains("hunter2") && wrong.hint.unwrap().contains("openssl rand -hex 32"));
+    }
+
+    #[test]
+    fn hosts_are_names_and_addresses_without_ports() {
+        let read = |text: &str| hosts(&Raw::text(text)).map_err(|wrong| wrong.what);
+        assert_eq!(read("Cache.Example, 10.0.0.7,::1").unwrap(), ["cache.example", "10.0.0.7", "::1"]);
+        assert!(read("").unwrap().is_empty());
+        for wrong in ["cache.example:8090", "http://cache.example", "a b", "*"] {
+            assert!(read(wrong).unwrap_err().contains("is no name of a host"), "{wrong}");
+        }
     }
 
     #[test]

@@ -14,11 +14,13 @@ use crate::response::plain;
 const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
 
 /// The answer when there is neither a fresh nor a last good one: the exchange's own words where it had any.
-pub(super) fn fail(app: &App, venue: Venue, error: &Error) -> Response {
+pub(super) fn fail(app: &App, venue: impl Into<Option<Venue>>, error: &Error) -> Response {
     let mut response = relayed(error).unwrap_or_else(|| shaped(&exchange_error(app, error)));
     let headers = response.headers_mut();
     label_failure(headers, error);
-    state_weight(headers, app, venue, app.clock.now());
+    if let Some(venue) = venue.into() {
+        state_weight(headers, app, venue, app.clock.now());
+    }
     response
 }
 
@@ -101,6 +103,7 @@ pub(super) fn illegal_path(venue: Option<Venue>, app: &App) -> Response {
 /// A request that was passed on and not answered. An order's fate may be unknown, and the answer says so.
 pub(super) fn unanswered(app: &App, venue: Option<Venue>, why: &Unanswered) -> Response {
     let error = match why {
+        Unanswered::HeldBack(error) => return fail(app, venue, error),
         Unanswered::NotSent(why) => {
             ExchangeError::new(503, -1001, format!("The request was not sent to the exchange: {why}."))
         }

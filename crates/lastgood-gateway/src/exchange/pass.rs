@@ -2,26 +2,24 @@
 
 use axum::body::Body;
 use axum::response::Response;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Request};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use lastgood::BypassReason;
+use lastgood_market::plan::is_signed;
 use lastgood_market::upstream::{RequestBody, Unanswered, strip_hop_by_hop};
 use lastgood_market::{PassOnly, Venue};
 
 use super::failure;
+use crate::admin;
 use crate::app::{App, Counts};
+use crate::response::NO_PAGE;
 use crate::response::label::{CACHE_STATUS, X_CACHE};
 
-/// Sends a request on and its answer back. Nothing is retried, nothing is queued.
+/// Sends a request on and its answer back. Nothing is retried, nothing is queued. A pause or a ban of the exchange holds
+/// it back unless it is signed.
 pub(super) async fn forward(app: &App, venue: Venue, request: Request<Incoming>, reason: BypassReason) -> Response {
-    // What is known to be market data is no order: the exchange's pause or ban holds for it too.
-    let is_held_back = matches!(reason, BypassReason::Uncacheable | BypassReason::NeedsKey);
-    if let Some(error) = app.upstreams.venue(venue).held_back().filter(|_| is_held_back) {
-        Counts::add(&app.counts.passed, 1);
-        return failure::fail(app, venue, &error);
-    }
     passed(app, To::Market(venue), request, reason).await
 }
 
@@ -54,9 +52,12 @@ impl To {
     }
 
     async fn send(self, app: &App, request: Request<RequestBody>) -> Result<http::Response<Incoming>, Unanswered> {
+        let (method, uri) = (request.method().as_str(), request.uri());
+        let has_key = request.headers().get("x-mbx-apikey").is_some_and(|key| !key.is_empty());
+        let is_signed = is_signed(method, uri.path(), uri.query().unwrap_or_default(), has_key);
         match self {
-            To::Market(venue) => app.upstreams.forward(venue, request).await,
-            To::PassOnly(part) => app.upstreams.forward_only(part, request).await,
+            To::Market(venue) => app.upstreams.forward(venue, request, is_signed).await,
+            To::PassOnly(part) => app.upstreams.forward_only(part, request, is_signed).await,
         }
     }
 }
@@ -68,7 +69,7 @@ async fn passed(app: &App, to: To, request: Request<Incoming>, reason: BypassRea
         return failure::too_large(app, to.venue());
     }
     let mut request = request;
-    app.admin.strip(request.headers_mut());
+    admin::strip(request.headers_mut());
     let most = usize::try_from(app.limits.max_body_bytes).unwrap_or(usize::MAX);
     // An empty body stays what it is, so that it can be sent again to another base.
     let request = match http_body::Body::is_end_stream(request.body()) {
@@ -80,6 +81,8 @@ async fn passed(app: &App, to: To, request: Request<Incoming>, reason: BypassRea
         sent.unwrap_or_else(|_| Err(Unanswered::Unknown("no answer within limits.request_timeout".to_owned())));
     match answered {
         Ok(response) => label(response.map(Body::new), reason),
+        // Held back here: nothing failed.
+        Err(why @ Unanswered::HeldBack(_)) => failure::unanswered(app, to.venue(), &why),
         Err(why) => {
             Counts::add(&app.counts.pass_failures, 1);
             failure::unanswered(app, to.venue(), &why)
@@ -94,6 +97,9 @@ fn label(mut response: Response, reason: BypassReason) -> Response {
     headers.insert(X_CACHE, HeaderValue::from_static("PASS"));
     let status = format!("lastgood; fwd=bypass; detail={}", reason.as_str());
     headers.insert(CACHE_STATUS, HeaderValue::try_from(status).unwrap_or(HeaderValue::from_static("lastgood")));
+    // Whatever an upstream sends, a firewall's page included, must not act as a page of this gateway.
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CONTENT_SECURITY_POLICY, NO_PAGE);
     // A market answer that passes because the cache is off is as public as ever.
     if reason != BypassReason::Disabled {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

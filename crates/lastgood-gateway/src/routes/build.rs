@@ -16,7 +16,7 @@ use crate::config::{BucketSetting, DatabaseSetting, Declared, Settings, UserKeys
 use crate::source::Source;
 use crate::source::http::{Api, HttpSource};
 use crate::source::object::bucket::{BucketOptions, Credentials};
-use crate::source::object::{Bucket, ObjectOptions, ObjectTemplate, Selector, Want};
+use crate::source::object::{Bucket, ObjectOptions, ObjectTemplate, Want};
 use crate::source::sql::{Database, DatabaseOptions, ParameterType, Shape, Statement, StatementOptions};
 
 /// What the sources of all routes share: connections.
@@ -114,10 +114,9 @@ impl Sources {
     fn object(&self, question: &BucketQuestion, parameters: &[Parameter]) -> Result<ObjectTemplate, String> {
         let name = &question.bucket;
         let bucket = self.buckets.get(name).ok_or_else(|| format!("there is no bucket {name}"))?;
-        let BucketQuestion { path, take, keep, .. } = question.clone();
         let want = match question.list {
             true => Want::Names,
-            false => Want::Document(Selector { path, take, keep }),
+            false => Want::Document(question.select.clone()),
         };
         let parameters = parameters.iter().map(|parameter| parameter.name.clone()).collect();
         ObjectTemplate::new(bucket.clone(), ObjectOptions::new(question.object.to_string(), want, parameters))

@@ -6,7 +6,11 @@ use super::template::is_name;
 
 /// The path of a route, such as `/v1/stocks/{symbol}/recent`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RoutePath(Vec<Segment>);
+pub(crate) struct RoutePath {
+    segments: Vec<Segment>,
+    /// Whether it was written as `/api/stocks/`: then it answers with and without that slash.
+    ends_with_slash: bool,
+}
 
 /// A part of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +25,7 @@ const TAKEN: [&str; 14] = [
     "wapi",
 ];
 /// The gateway's own below `/v1`.
-const TAKEN_V1: [&str; 4] = ["symbols", "kv", "llm", "fear-greed"];
+const TAKEN_V1: [&str; 5] = ["symbols", "kv", "llm", "bars", "fear-greed"];
 const MOST_SEGMENTS: usize = 12;
 const LONGEST: usize = 200;
 
@@ -36,8 +40,9 @@ impl RoutePath {
         let Some(rest) = text.strip_prefix('/').filter(|rest| !rest.is_empty() && text.len() <= LONGEST) else {
             return Err((format!("{text:?} is no path of a route"), example()));
         };
+        let (parts, ends_with_slash) = rest.strip_suffix('/').map_or((rest, false), |parts| (parts, true));
         let mut segments = Vec::new();
-        for part in rest.split('/') {
+        for part in parts.split('/') {
             let segment = match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
                 Some(name) if is_name(name) => Segment::Parameter(name.to_owned()),
                 None if is_literal(part) => Segment::Literal(part.to_owned()),
@@ -52,7 +57,7 @@ impl RoutePath {
         if segments.len() > MOST_SEGMENTS {
             return Err((format!("{text:?} has more than {MOST_SEGMENTS} parts"), example()));
         }
-        let path = RoutePath(segments);
+        let path = RoutePath { segments, ends_with_slash };
         match path.taken() {
             Some(hint) => Err((format!("{text:?} is not free for a route"), hint)),
             None => Ok(path),
@@ -61,7 +66,7 @@ impl RoutePath {
 
     /// Why the gateway's own paths, or the exchange's, would be shadowed.
     fn taken(&self) -> Option<String> {
-        let literal = |at: usize| match self.0.get(at) {
+        let literal = |at: usize| match self.segments.get(at) {
             Some(Segment::Literal(text)) => Some(text.as_str()),
             _ => None,
         };
@@ -71,6 +76,10 @@ impl RoutePath {
         if TAKEN.contains(&first) {
             return Some(format!("/{first} belongs to the gateway or the exchange; write for example \"/v1/…\""));
         }
+        if first == "cache" && self.segments.len() == 2 {
+            let is_taken = literal(1).is_none_or(|second| second == "stats");
+            return is_taken.then(|| "/cache/stats belongs to the gateway; choose another word".to_owned());
+        }
         if !matches!(first, "v1" | "api") {
             return None;
         }
@@ -79,38 +88,30 @@ impl RoutePath {
         };
         let own = match first {
             "v1" => TAKEN_V1.contains(&second),
-            _ => matches!(second, "cache" | "openapi.json") || is_version(second),
+            _ => matches!(second, "cache" | "openapi.json") || is_exchange_version(second),
         };
         own.then(|| format!("/{first}/{second} belongs to the gateway or the exchange; choose another word"))
     }
 
     pub(crate) fn segments(&self) -> &[Segment] {
-        &self.0
+        &self.segments
     }
 
     /// The parameters in it.
     pub(crate) fn parameters(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter_map(|segment| match segment {
+        self.segments.iter().filter_map(|segment| match segment {
             Segment::Parameter(name) => Some(name.as_str()),
             Segment::Literal(_) => None,
         })
     }
 
-    /// The second part of a path below `/api`, where the exchange has paths, too.
-    pub(crate) fn below_api(&self) -> Option<&str> {
-        match self.0.as_slice() {
-            [Segment::Literal(first), Segment::Literal(second), ..] if first == "api" => Some(second),
-            _ => None,
-        }
-    }
-
     /// Whether there are paths that both match, without one of the routes being the special case of the other.
     pub(crate) fn is_ambiguous_with(&self, other: &RoutePath) -> bool {
-        if self.0.len() != other.0.len() {
+        if self.segments.len() != other.segments.len() {
             return false;
         }
         let (mut left, mut right) = (false, false);
-        for pair in self.0.iter().zip(&other.0) {
+        for pair in self.segments.iter().zip(&other.segments) {
             match pair {
                 (Segment::Literal(a), Segment::Literal(b)) if a != b => return false,
                 (Segment::Literal(_), Segment::Parameter(_)) => left = true,
@@ -121,22 +122,27 @@ impl RoutePath {
         left == right
     }
 
-    /// The path for a router that wants parameters of one place to have one name.
-    pub(crate) fn for_router(&self) -> String {
+    /// The paths for a router that wants parameters of one place to have one name.
+    pub(crate) fn for_router(&self) -> Vec<String> {
         let part = |(at, segment): (usize, &Segment)| match segment {
             Segment::Literal(text) => format!("/{text}"),
             Segment::Parameter(_) => format!("/{{p{at}}}"),
         };
-        self.0.iter().enumerate().map(part).collect()
+        let path: String = self.segments.iter().enumerate().map(part).collect();
+        match self.ends_with_slash {
+            true => vec![format!("{path}/"), path],
+            false => vec![path],
+        }
     }
 }
 
 impl fmt::Display for RoutePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|segment| match segment {
+        self.segments.iter().try_for_each(|segment| match segment {
             Segment::Literal(text) => write!(f, "/{text}"),
             Segment::Parameter(name) => write!(f, "/{{{name}}}"),
-        })
+        })?;
+        if self.ends_with_slash { f.write_str("/") } else { Ok(()) }
     }
 }
 
@@ -149,8 +155,8 @@ fn literal_hint() -> String {
     "a part is either fixed text of letters, digits and - _ . ~, or one {parameter}".to_owned()
 }
 
-/// The exchange's paths have a version there: `/api/v3`.
-fn is_version(part: &str) -> bool {
+/// Whether this part of a path, which follows `/api`, is the exchange's: its paths have a version there, as in `/api/v3`.
+pub(crate) fn is_exchange_version(part: &str) -> bool {
     part.strip_prefix(['v', 'V']).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
@@ -174,7 +180,19 @@ mod tests {
 
     #[test]
     fn what_is_the_gateways_or_the_exchanges_cannot_be_declared() {
-        for good in ["/v1/stocks/{symbol}/recent", "/api/analytics/{id}", "/stocks", "/api/v", "/v2/kv/{key}"] {
+        for good in [
+            "/v1/stocks/{symbol}/recent",
+            "/api/analytics/{id}",
+            "/stocks",
+            "/api/v",
+            "/v2/kv/{key}",
+            "/cache",
+            "/cache/status",
+            "/cache/stats/{region}",
+            "/api/stocks/",
+            "/api/stocks/{ticker}/",
+            "/a/",
+        ] {
             assert_eq!(RoutePath::parse(good).map(|path| path.to_string()), Ok(good.to_owned()));
         }
         for wrong in [
@@ -182,7 +200,14 @@ mod tests {
             "/",
             "stocks",
             "/a//b",
-            "/a/",
+            "/a//",
+            "//",
+            "/{a}/",
+            "/api/",
+            "/api/{x}/",
+            "/api/v3/",
+            "/api/cache/",
+            "/v1/",
             "/a/../b",
             "/a%2fb",
             "/a b",
@@ -199,6 +224,8 @@ mod tests {
             "/api",
             "/api/cache/x",
             "/api/openapi.json",
+            "/cache/stats",
+            "/cache/{x}",
             "/fapi/v1/x",
             "/sapi/x",
             "/futures/data/x",
@@ -227,6 +254,10 @@ mod tests {
         };
         assert!(ambiguous("/a/{x}", "/a/{y}"));
         assert!(ambiguous("/a/b", "/a/b"));
+        assert!(ambiguous("/a/b/", "/a/b"));
+        assert!(ambiguous("/a/{x}/", "/a/{y}"));
+        assert!(!ambiguous("/a/", "/a/{x}"));
+        assert!(!ambiguous("/a/b/", "/a/{x}"));
         assert!(ambiguous("/a/{x}/c", "/a/b/{y}"));
         assert!(!ambiguous("/a/{x}", "/a/top"));
         assert!(!ambiguous("/a/{x}", "/a/{x}/b"));

@@ -14,7 +14,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Client, Url, redirect};
 use tokio::sync::Semaphore;
 
-use super::{Answer, Arguments, Held, Loaded, Source, proxy, tls};
+use super::{Answer, Argument, Arguments, Held, Loaded, Source, proxy, stays_one_segment, tls};
 use crate::config::routes::ApiQuestion;
 use crate::config::{ApiSetting, BaseUrl, Upstream};
 
@@ -195,7 +195,12 @@ impl HttpSource {
 
     fn url(&self, arguments: &Arguments) -> Option<Url> {
         let encode = |text: &str| utf8_percent_encode(text, ENCODED).to_string();
-        let mut url = self.below_base(&self.question.path.fill(arguments, encode))?;
+        let path = &self.question.path;
+        let given = path.places().filter_map(|name| arguments.get(name)).filter(|value| **value != Argument::Absent);
+        if !given.map(ToString::to_string).all(|value| stays_one_segment(&value)) {
+            return None;
+        }
+        let mut url = self.below_base(&path.fill(arguments, encode))?;
         let given = self.question.query.iter();
         let given = given.filter_map(|(name, value)| Some((name, value.fill(arguments)?)));
         let query: Vec<_> = given.map(|(name, value)| format!("{}={}", encode(name), encode(&value))).collect();
@@ -244,6 +249,19 @@ impl HttpSource {
         let validator = validator.filter(|tag| tag.len() <= LONGEST_ETAG).map(str::to_owned);
         Ok(Answer { body, content_type: "application/json".to_owned(), validator, fresh_for })
     }
+
+    /// The part of an answer that is declared. It goes without the whole answer's validator: what `expect` and
+    /// `fresh_for_field` look at is not kept, so that an answer of 304 could not be judged.
+    async fn selected(&self, answer: Answer, arguments: &Arguments) -> Result<Answer, Error> {
+        let select = &self.question.select;
+        if select.is_whole() {
+            return Ok(answer);
+        }
+        let body = select.select(answer.body, arguments).await.map_err(|why| {
+            Error::new(Reason::Malformed, format!("the answer of api {} is not as declared: {why}", self.api.name))
+        })?;
+        Ok(Answer { body, validator: None, ..answer })
+    }
 }
 
 impl HttpSource {
@@ -272,7 +290,8 @@ impl HttpSource {
             || headers.contains_key(header::CONTENT_LENGTH)
             || headers.contains_key(header::TRANSFER_ENCODING);
         let body = api.read(response).await?;
-        Ok(self.answer(&headers, body, is_whole).map(Loaded::Answer)?)
+        let answer = self.answer(&headers, body, is_whole)?;
+        Ok(Loaded::Answer(self.selected(answer, arguments).await?))
     }
 }
 

@@ -2,7 +2,6 @@
 
 pub(crate) mod bucket;
 mod key;
-pub(crate) mod selector;
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -16,11 +15,8 @@ use tokio::time::timeout;
 
 pub(crate) use self::bucket::Bucket;
 use self::key::KeyTemplate;
-pub(crate) use self::selector::Selector;
+pub(crate) use super::selector::Selector;
 use crate::source::{Answer, Arguments, Held, Loaded, Source};
-
-/// From this size on a document is read beside the tasks that answer requests.
-const LARGE: usize = 256 << 10;
 
 /// What to take out of a bucket.
 #[derive(Clone, Debug)]
@@ -129,7 +125,8 @@ impl ObjectTemplate {
         }
         let validator = got.meta.e_tag.as_ref().map(|tag| format!("{mark}{tag}"));
         let document = self.read(got).await?;
-        let body = select(selector, document, arguments).await?;
+        let selected = selector.select(document, arguments).await;
+        let body = selected.map_err(|why| malformed(format!("the object is not as declared: {why}")))?;
         Ok(Loaded::Answer(json(body, validator)))
     }
 
@@ -164,21 +161,25 @@ impl ObjectTemplate {
             self.bucket.confine_folder(folder).await?;
         }
         let mut names = Vec::new();
-        let mut listing = self.bucket.store().list(folder.as_ref());
         let mut seen = 0usize;
-        while let Some(object) = listing.try_next().await.map_err(|why| self.bucket.failure(&why))? {
-            seen += 1;
-            if seen > self.max_names {
-                let limit = self.max_names;
-                return Err(malformed(format!("more than {limit} objects lie there; raise `max_names`")));
-            }
-            let inside = folder.as_ref().map_or(0, |folder| folder.parts().count()) + 1;
-            // Deeper folders are listed too; their objects' names have more parts.
-            let Some(name) = object.location.filename().filter(|_| object.location.parts().count() == inside) else {
-                continue;
-            };
+        let mut take = |name: &str| {
             let name = name.strip_prefix(start).and_then(|name| name.strip_suffix(end));
             names.extend(name.filter(|name| !name.is_empty()).map(str::to_owned));
+            seen += 1;
+            let limit = self.max_names;
+            let too_many = || malformed(format!("more than {limit} objects lie there; raise `max_names`"));
+            if seen > limit { Err(too_many()) } else { Ok(()) }
+        };
+        if let Some(listed) = self.bucket.file_names(folder.as_ref(), self.max_names).await {
+            listed?.iter().try_for_each(|name| take(name))?;
+        } else {
+            let mut listing = self.bucket.store().list(folder.as_ref());
+            let inside = folder.as_ref().map_or(0, |folder| folder.parts().count()) + 1;
+            while let Some(object) = listing.try_next().await.map_err(|why| self.bucket.failure(&why))? {
+                // Deeper folders are listed too; their objects' names have more parts.
+                let is_inside = object.location.parts().count() == inside;
+                take(object.location.filename().filter(|_| is_inside).unwrap_or_default())?;
+            }
         }
         if seen == 0 {
             return Err(no_such_object());
@@ -193,27 +194,38 @@ impl ObjectTemplate {
             let path = self.bucket.path(&self.key.to_string()).ok_or("the key is no path")?;
             self.bucket.confine(&path).await.map_err(|why| format!("{}: {}", self.bucket, why.message))?;
             let options = GetOptions { head: true, ..GetOptions::default() };
-            return self.bucket.store().get_opts(&path, options).await.map(drop).map_err(tell);
+            self.bucket.store().get_opts(&path, options).await.map_err(tell)?;
+            return self.probe_fields(&path).await;
         }
         let folder = self.bucket.folder(self.key.fixed_folder()).ok_or("the key is no path")?;
+        let nothing = || format!("{}: nothing lies under {}; is the key right?", self.bucket, self.key);
+        if let Some(is_filled) = self.bucket.is_filled_folder(folder.as_ref()).await {
+            return is_filled.then_some(()).ok_or_else(nothing);
+        }
         match self.bucket.store().list(folder.as_ref()).next().await {
-            Some(Ok(_)) => Ok(()),
+            Some(Ok(object)) => self.probe_fields(&object.location).await,
             Some(Err(why)) => Err(tell(why)),
-            None => Err(format!("{}: nothing lies under {}; is the key right?", self.bucket, self.key)),
+            None => Err(nothing()),
         }
     }
 }
 
-async fn select(selector: &Selector, document: Bytes, arguments: &Arguments) -> Result<Bytes, Error> {
-    let (selector, arguments) = (selector.clone(), arguments.clone());
-    let size = document.len();
-    let select = move || selector.apply(&document, &arguments);
-    let selected = if size < LARGE {
-        select()
-    } else {
-        tokio::task::spawn_blocking(select).await.unwrap_or_else(|_| Err("it could not be read".to_owned()))
-    };
-    selected.map(Bytes::from).map_err(|why| malformed(format!("the object is not as declared: {why}")))
+impl ObjectTemplate {
+    /// Whether an object has the fields that are computed with, as far as a misspelt one can be told from one that is absent.
+    async fn probe_fields(&self, path: &object_store::path::Path) -> Result<(), String> {
+        let Want::Document(selector) = &self.want else { return Ok(()) };
+        if selector.fields.is_empty() {
+            return Ok(());
+        }
+        let Ok(got) = self.bucket.store().get_opts(path, GetOptions::default()).await else { return Ok(()) };
+        let Ok(document) = self.read(got).await else { return Ok(()) };
+        match selector.misspelt(&document) {
+            Some((name, meant)) => {
+                Err(format!("{path} has no field `{name}`, which `fields` names; did you mean `{meant}`?"))
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 fn json(body: Bytes, validator: Option<String>) -> Answer {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "in tests a panic is the report")]
 
 mod answers;
+mod bars;
 mod belief;
 mod budget;
 mod cache_api;
@@ -10,11 +11,14 @@ mod candles;
 mod clients;
 mod command;
 mod credentials;
+mod disk;
+mod docker;
 mod docs;
 mod drop_in;
 mod examples;
 mod faults;
 mod fear_greed;
+mod figures;
 mod identity;
 mod kv;
 mod limits;
@@ -23,6 +27,7 @@ mod monitoring;
 mod nodes;
 mod one_question;
 mod order_books;
+mod own_site;
 mod passing;
 mod privacy;
 mod redis;
@@ -35,3 +40,4 @@ mod tls;
 mod upstash;
 mod users;
 mod warm;
+mod word;

@@ -12,6 +12,7 @@ mod configuration;
 mod databases;
 mod hostile;
 mod openapi;
+mod paths;
 mod warm;
 
 use self::api::{Api, Reply};
@@ -376,6 +377,29 @@ async fn what_did_not_change_is_not_sent_again() {
 }
 
 #[tokio::test]
+async fn the_answer_of_an_api_is_cut_to_its_last_row_with_what_is_computed_of_it() {
+    let api = Api::start().await;
+    let prices = r#"{"data": [{"day": "mon", "close": "99.50"}, {"day": "tue", "close": "104.475"}]}"#;
+    api.answers(Reply::text(prices).header("etag", "\"v1\""));
+    let text = file(&api).replace("fresh_for = \"1h\"", "fresh_for = \"0s\"\nstale_while_revalidate = \"0s\"");
+    let select = r#"select = { path = "data", take = "last", fields = { day = "day", close = "close", change = "close - previous.close" } }"#;
+    let gateway = Running::of_file(&format!("{text}\n{select}\n")).await;
+    let url = gateway.url("/v1/stocks/AAPL/recent");
+    let latest = r#"{"day":"tue","close":"104.475","change":4.975}"#;
+    for _ in 0..2 {
+        let got = get(&url).await;
+        assert_eq!((got.cache(), got.text()), ("MISS", latest));
+        assert_eq!(api.last_header("if-none-match"), None, "a part could not be judged by an answer of 304");
+    }
+    for malformed in [r#"{"data": []}"#, r#"{"data": {}}"#, r#"{"data": [7]}"#, r#"{"data": [{}]}"#, r#"{"rows": []}"#]
+    {
+        api.answers(Reply::text(malformed));
+        let got = get(&url).await;
+        assert_eq!((got.cache(), got.text()), ("LAST-GOOD", latest), "{malformed}");
+    }
+}
+
+#[tokio::test]
 async fn a_source_says_itself_how_long_its_answer_is_fresh() {
     let api = Api::start().await;
     let gateway = Running::of_file(&format!(
@@ -452,25 +476,6 @@ async fn what_an_earlier_configuration_loaded_is_asked_for_anew() {
     api.stop().await;
     let kept = get(gateway.url("/v1/stocks/AAPL/recent")).await;
     assert_eq!((kept.status, kept.cache()), (200, "LAST-GOOD"), "{}", kept.text());
-}
-
-#[tokio::test]
-async fn a_route_below_api_is_its_own_and_leaves_the_exchange_its_paths() {
-    let api = Api::start().await;
-    api.answers(Reply::json(json!({ "rows": [] })));
-    let gateway = Running::of_file(&format!(
-        "[apis.a]\nurl = \"{}\"\n[[routes]]\npath = \"/api/analytics/top\"\nregion = \"analytics\"\n\
-         [[routes.sources]]\napi = \"a\"\npath = \"/top\"\n",
-        api.url()
-    ))
-    .await;
-    assert_eq!(get(gateway.url("/api/analytics/top")).await.json(), json!({ "rows": [] }));
-    let unknown = get(gateway.url("/api/analytics/other")).await;
-    assert_eq!((unknown.status, unknown.header("content-type")), (404, "application/problem+json"));
-    assert_eq!(get(gateway.url("/api/v3/ping")).await.text(), "{}");
-    let exchange = get(gateway.url("/api/v3/depth?symbol=BTCUSDT")).await;
-    assert!(exchange.json()["code"].is_i64(), "{}", exchange.text());
-    assert_eq!(api.asked().len(), 1);
 }
 
 #[tokio::test]

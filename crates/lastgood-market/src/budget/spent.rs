@@ -15,20 +15,30 @@ pub struct Spent<'a> {
 impl Spent<'_> {
     /// Takes the exchange's word, out of the answer's header, for the weight used in this minute. Other calls may be
     /// under way that it has not counted yet: they are added. A word about the last minute is not believed in this.
+    ///
+    /// A count above the limit stops until the minute ends, however high it is. One below half of what was sent from
+    /// here is not believed: whatever the headers say, no more than twice the limit is sent in a minute.
     pub fn learn_used(&self, used: u32) {
         let mut state = self.budget.state(self.budget.clock.now());
         let others = state.in_flight.saturating_sub(self.weight);
         let weight = &mut state.windows[Bucket::Weight as usize];
         if weight.index() == self.window {
-            weight.used = used.saturating_add(others);
+            let least = weight.sent().saturating_sub(others) / 2;
+            weight.used = used.max(least).saturating_add(others);
             self.budget.publish(&state);
         }
     }
 
-    /// The answer was good.
-    pub fn answered_well(&self) {
+    /// The exchange answered with this status.
+    pub fn answered(&self, status: u16) {
         let mut state = self.budget.state(self.budget.clock.now());
-        state.good = state.good.saturating_add(1);
+        if status == 200 {
+            state.good = state.good.saturating_add(1);
+        }
+        // A refusal of the question is an answer too: the exchange does not refuse all that comes from here.
+        if !matches!(status, 403 | 418 | 429 | 500..) {
+            (state.stops_in_a_row, state.is_probing) = (0, false);
+        }
     }
 }
 

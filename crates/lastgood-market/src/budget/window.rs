@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lastgood::Timestamp;
 
-use super::{BucketStanding, Priority, RESERVE, Stop};
+use super::{BucketStanding, Priority, RESERVE, Stop, bounds};
 use crate::venue::Bucket;
 
 /// How much of what is available refreshes may use: the last of it is for those who have nothing to serve.
@@ -24,13 +24,28 @@ const GUARANTEED: f64 = 0.25;
 const SHORTEST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
+/// A limit below this part of the usual one is doubted: the exchange is asked again when it holds a call back.
+const DOUBTED_BELOW: u32 = 2;
+/// How old the exchange's last word must be for that: said once, and said again.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(60);
+const ASK_AGAIN_LATER: Duration = Duration::from_secs(600);
+/// Two words this far apart are of two answers, and confirm each other.
+const APART: Duration = Duration::from_secs(30);
+
 /// A count with its limit.
 #[derive(Debug)]
 pub(super) struct Window {
+    bucket: Bucket,
+    /// Limit and length until the exchange states its own.
+    usual: (u32, u64),
     limit: u32,
     length: u64,
+    /// When the exchange last stated the limit, and whether an earlier answer said the same.
+    stated: Option<(Timestamp, bool)>,
     index: u64,
     pub(super) used: u32,
+    /// What was sent from here in this window.
+    sent: u32,
     /// What refreshes used of it.
     refreshed: u32,
     /// What was asked for in this window, whether it was spent or not.
@@ -42,8 +57,22 @@ pub(super) struct Window {
 }
 
 impl Window {
-    pub(super) fn new(limit: u32, length: u64) -> Self {
-        Window { limit, length, index: 0, used: 0, refreshed: 0, asked: 0, pressed: false, spent: 0, stop: None }
+    pub(super) fn new(bucket: Bucket, usual: (u32, u64)) -> Self {
+        Window {
+            bucket,
+            usual,
+            limit: usual.0,
+            length: usual.1,
+            stated: None,
+            index: 0,
+            used: 0,
+            sent: 0,
+            refreshed: 0,
+            asked: 0,
+            pressed: false,
+            spent: 0,
+            stop: None,
+        }
     }
 
     /// Begins a new window when the time has come.
@@ -51,15 +80,18 @@ impl Window {
         let index = now.as_millis() / self.length;
         if self.index != index {
             self.pressed = self.index + 1 == index && self.asked as f64 > self.available();
-            (self.index, self.used, self.refreshed, self.asked) = (index, 0, 0, 0);
+            (self.index, self.used, self.sent, self.refreshed, self.asked) = (index, 0, 0, 0, 0);
         }
-        if self.stop.is_some_and(|stop| stop.until <= now) {
-            self.stop = None;
-        }
+        self.stop = self.stop.filter(|stop| stop.is_in_force(now));
     }
 
     pub(super) fn index(&self) -> u64 {
         self.index
+    }
+
+    /// What was sent from here in this window.
+    pub(super) fn sent(&self) -> u32 {
+        self.sent
     }
 
     fn reserve(&self) -> f64 {
@@ -77,18 +109,41 @@ impl Window {
 
     pub(super) fn spend(&mut self, cost: u32, priority: Priority) {
         self.used = self.used.saturating_add(cost);
+        self.sent = self.sent.saturating_add(cost);
         if priority == Priority::Refresh {
             self.refreshed = self.refreshed.saturating_add(cost);
         }
         self.spent += u64::from(cost);
     }
 
-    /// Takes the exchange's word for the limit. A window of another length begins anew.
-    pub(super) fn learn(&mut self, limit: u32, length: u64) {
+    /// Takes the exchange's word for the limit if that can be one. Says whether it is believed. A window of another
+    /// length begins anew.
+    pub(super) fn learn(&mut self, limit: u64, length: u64, now: Timestamp) -> bool {
+        let Some(stated) = bounds::believed_limit(self.bucket, self.usual, limit, length) else { return false };
+        let is_same = self.limit == stated && self.length == length;
+        let is_confirmed = is_same && self.stated.is_some_and(|(at, confirmed)| confirmed || now.since(at) >= APART);
+        self.stated = Some((now, is_confirmed));
         if self.length != length {
             (self.length, self.index) = (length, u64::MAX - 1);
         }
-        self.limit = limit;
+        self.limit = stated;
+        true
+    }
+
+    /// Forgets a limit above the usual one: the exchange has just refused what it allowed.
+    pub(super) fn disbelieve_more(&mut self) {
+        if self.length == self.usual.1 {
+            self.limit = self.limit.min(self.usual.0);
+        }
+    }
+
+    /// Whether the exchange is to be asked for its limit again: it is far below the usual one, and may have been stated
+    /// by mistake.
+    pub(super) fn is_doubtful(&self, now: Timestamp) -> bool {
+        let Some((at, is_confirmed)) = self.stated else { return false };
+        let wait = if is_confirmed { ASK_AGAIN_LATER } else { ASK_AGAIN_AFTER };
+        let stated = u128::from(self.limit) * u128::from(self.usual.1) * u128::from(DOUBTED_BELOW);
+        stated < u128::from(self.usual.0) * u128::from(self.length) && now.since(at) >= wait
     }
 
     /// How long a call that costs `cost` has to wait; `None` if it may be made now.

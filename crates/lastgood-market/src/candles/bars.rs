@@ -1,24 +1,20 @@
-//! Candles as numbers, for Rust callers: to read, and to bring along.
+//! Candles as numbers, for Rust callers.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lastgood::{Answer, Error, Filled, Loaded, Outcome, Persist, Reason, Timestamp};
+use lastgood::{Answer, Error, Outcome, Reason, Timestamp};
 use rust_decimal::Decimal;
 use serde::Deserialize;
 
 use super::Candles;
 use super::block::Tail;
-use super::keep::{Draft, TAIL};
+use super::keep::TAIL;
 use super::resolve::Known;
 use super::rows::Rows;
 use super::series::{Question, Series};
 use super::spans::Belief;
-use super::told::{Kind, Piece};
-use crate::budget::Priority;
 use crate::identity::Identities;
 use crate::query::Params;
 use crate::source::Source;
@@ -53,39 +49,6 @@ pub struct Bar {
 
 /// How many blocks that are not known are passed over in search of older candles.
 const MOST_ABSENT: usize = 8;
-
-/// Why a bar is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BarFault {
-    /// The high is under the low, or open or close lie outside of them.
-    PricesContradict,
-    /// An amount is negative.
-    Negative,
-    /// It closes before it opens, or spans more than its interval.
-    TimesContradict,
-    /// It opens in the future.
-    NotYet,
-}
-
-impl fmt::Display for BarFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            BarFault::PricesContradict => "its high, low, open and close contradict each other",
-            BarFault::Negative => "an amount is negative",
-            BarFault::TimesContradict => "it closes before it opens, or spans more than its interval",
-            BarFault::NotYet => "it opens in the future",
-        })
-    }
-}
-
-/// What became of the bars that a caller brought.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BarsSet {
-    /// How many are kept.
-    pub taken: usize,
-    /// The others, by their place among those that were brought.
-    pub refused: Vec<(usize, BarFault)>,
-}
 
 /// Bars, and how they came about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,32 +98,6 @@ impl Bar {
             taker_volume,
             taker_quote_volume,
         })
-    }
-
-    fn row(&self) -> String {
-        let Bar { open, high, low, close, volume, quote_volume, trades, .. } = self;
-        let (opens, closes) = (self.open_time.as_millis(), self.close_time.as_millis());
-        let (taker, taker_quote) = (self.taker_volume, self.taker_quote_volume);
-        format!(
-            r#"[{opens},"{open}","{high}","{low}","{close}","{volume}",{closes},"{quote_volume}",{trades},"{taker}","{taker_quote}","0"]"#
-        )
-    }
-
-    fn fault(&self, series: &Series, now: u64) -> Option<BarFault> {
-        let amounts = [self.volume, self.quote_volume, self.taker_volume, self.taker_quote_volume];
-        // An index premium may be negative; what was traded is not.
-        if amounts.iter().any(Decimal::is_sign_negative) {
-            return Some(BarFault::Negative);
-        }
-        let within = |price: &Decimal| (self.low..=self.high).contains(price);
-        if !within(&self.open) || !within(&self.close) {
-            return Some(BarFault::PricesContradict);
-        }
-        let (opens, closes) = (self.open_time.as_millis(), self.close_time.as_millis());
-        if closes < opens || closes - opens >= series.length {
-            return Some(BarFault::TimesContradict);
-        }
-        (opens > now).then_some(BarFault::NotYet)
     }
 }
 
@@ -235,32 +172,6 @@ impl Candles {
         Ok(self.get_bars(series, 1).await?.bars.pop())
     }
 
-    /// Keeps bars that the caller has, in the place of those known for the same times. Invalid ones are refused one by
-    /// one. The newest of all is the end of the series.
-    pub async fn set_bars(&self, series: &Arc<Series>, bars: &[Bar]) -> BarsSet {
-        let mut set = BarsSet::default();
-        let mut sound: BTreeMap<u64, &Bar> = BTreeMap::new();
-        for (place, bar) in bars.iter().enumerate() {
-            match bar.fault(series, self.now()) {
-                Some(fault) => set.refused.push((place, fault)),
-                None => {
-                    sound.insert(bar.open_time.as_millis(), bar);
-                    set.taken += 1;
-                }
-            }
-        }
-        let _turn = self.lanes.enter(&series.prefix).await;
-        let earlier = self.kept_tail(series).await.map(|(tail, _)| tail);
-        if let Some((tail, beside)) =
-            Draft::new(self, series, Priority::Refresh).bring(&sound, earlier.as_deref()).await
-        {
-            // Nobody else may have it to give again.
-            let loaded = Loaded { persist: Persist::Always, ..self.loaded(series, &tail, beside) };
-            self.region.put(&series.key(TAIL), loaded).await;
-        }
-        set
-    }
-
     /// The end of a series as any tier has it, however old.
     async fn kept_tail(&self, series: &Series) -> Option<(Arc<Tail>, Duration)> {
         let key = series.key(TAIL);
@@ -303,36 +214,4 @@ impl Candles {
         runs.reverse();
         (runs, age)
     }
-}
-
-impl Draft<'_> {
-    /// Takes a caller's bars: those that follow each other are all there are between them. `None` if there are none.
-    async fn bring(mut self, bars: &BTreeMap<u64, &Bar>, earlier: Option<&Tail>) -> Option<(Tail, Filled)> {
-        let (newest, _) = bars.last_key_value()?;
-        let known_end = earlier.map_or(*newest, |tail| tail.from.min(*newest));
-        let older: Vec<&Bar> = bars.range(..known_end).map(|(_, bar)| *bar).collect();
-        for run in older.chunk_by(|one, next| one.close_time.as_millis() + 1 == next.open_time.as_millis()) {
-            let rows = rows_of(run.iter().copied())?;
-            let (first, last) = (run.first()?, run.last()?);
-            // A bar tells of all the time until its close.
-            let to = last.close_time.as_millis().min(known_end - 1);
-            let piece = Piece { from: first.open_time.as_millis(), to, kind: Kind::Confirmed };
-            self.learn(&rows, &[piece]).await.ok()?;
-        }
-        let mut end: BTreeMap<u64, String> = BTreeMap::new();
-        if let Some(tail) = earlier {
-            let row = |place: usize| String::from_utf8_lossy(tail.rows.text(place, place + 1)).into_owned();
-            end.extend(tail.rows.times().iter().enumerate().map(|(place, times)| (times.open, row(place))));
-        }
-        end.extend(bars.range(known_end..).map(|(open, bar)| (*open, bar.row())));
-        let text = Rows::join(end.values().map(String::as_bytes));
-        let now = self.candles.now();
-        let tail = self.settle(&Rows::of_text(&text)?, known_end, now, Kind::Confirmed).await.ok()?;
-        Some((tail, self.finish()))
-    }
-}
-
-fn rows_of<'a>(bars: impl Iterator<Item = &'a Bar>) -> Option<Rows> {
-    let rows: Vec<String> = bars.map(Bar::row).collect();
-    Rows::of_text(&Rows::join(rows.iter().map(String::as_bytes)))
 }

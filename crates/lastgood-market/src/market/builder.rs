@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 
 use super::trouble::{Noting, Troubles};
 use super::{Market, Shared};
+use crate::bars::ApplicationBars;
 use crate::candles::Candles;
 use crate::upstream::{
     Asker, BanMemory, BaseUrl, Options, Site, Upstreams, remember_identities, share_bans, watch_health,
@@ -213,6 +214,7 @@ impl MarketBuilder {
         let noting = Noting { asker: Arc::clone(&asker), troubles: Arc::clone(&troubles) };
         let klines = regions[RegionName::Klines as usize].clone();
         Ok(Market(Arc::new(Shared {
+            own_bars: ApplicationBars::new(regions[RegionName::Bars as usize].clone(), clock.clone()),
             candles: Candles::new(klines, has_store, clock.clone(), Arc::new(noting)),
             mood,
             mood_dates_itself: self.preset == Preset::Trading && self.told(RegionName::FearGreed).is_none(),
@@ -250,9 +252,6 @@ impl MarketBuilder {
                 let folder = file.parent().map(PathBuf::from);
                 let (path, clock) = (file.clone(), self.clock.clone());
                 let opened = tokio::task::spawn_blocking(move || {
-                    if let Some(folder) = path.parent() {
-                        std::fs::create_dir_all(folder).map_err(|why| why.to_string())?;
-                    }
                     EmbeddedStore::open(&path, clock, EMBEDDED_MAX_BYTES).map_err(|why| why.to_string())
                 });
                 match opened.await.unwrap_or_else(|why| Err(why.to_string())) {

@@ -64,7 +64,7 @@ impl VenueHealth {
     fn of(market: &Shared, venue: Venue) -> VenueHealth {
         let upstream = market.upstreams.venue(venue);
         let standings = || upstream.budgets().iter().map(|budget| budget.standing());
-        let of_buckets = |buckets: [crate::budget::BucketStanding; 4]| buckets.into_iter().filter_map(|b| b.stop);
+        let of_buckets = |buckets: [crate::budget::BucketStanding; 5]| buckets.into_iter().filter_map(|b| b.stop);
         let mut stops: Vec<Stop> =
             standings().flat_map(|standing| standing.stop.into_iter().chain(of_buckets(standing.buckets))).collect();
         stops.sort_by_key(|stop| std::cmp::Reverse(stop.until));

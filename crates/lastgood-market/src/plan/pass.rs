@@ -3,6 +3,7 @@
 use lastgood::BypassReason;
 
 use super::Request;
+use crate::venue::ENDPOINTS;
 
 /// Public data that is given only to those who have an API key. Sending it is the client's business, and so what comes
 /// back: it is never shared.
@@ -54,7 +55,7 @@ pub fn reason_to_pass(request: &Request<'_>) -> BypassReason {
     if !request.is_get || names_signature(request.query) {
         return BypassReason::Private;
     }
-    if KEYED.contains(&request.path) {
+    if KEYED.contains(&request.path) || names_credential(request.query) {
         return BypassReason::NeedsKey;
     }
     let mut segments = request.path.split('/').skip(1);
@@ -65,17 +66,75 @@ pub fn reason_to_pass(request: &Request<'_>) -> BypassReason {
     }
 }
 
+/// Whether a request acts for an account, so that the exchange's pauses and bans do not hold it back: an order may be
+/// worth more than an address. It is signed in its query, or it changes something with an API key, as orders that are
+/// signed in their bodies and listen keys do. Everything else waits, whatever its method: requests for market data, for
+/// paths that nobody knows, and those that the exchange would refuse for want of a signature.
+pub fn is_signed(method: &str, path: &str, query: &str, has_key: bool) -> bool {
+    let changes = matches!(method, "POST" | "PUT" | "DELETE" | "PATCH");
+    names_signature(query) || (changes && has_key && !is_market_data(path))
+}
+
+fn is_market_data(path: &str) -> bool {
+    KEYED.contains(&path) || ENDPOINTS.iter().any(|endpoint| endpoint.path == path)
+}
+
 /// Whether any parameter is named `signature`, however it is written.
 pub(super) fn names_signature(query: &str) -> bool {
-    query.split('&').any(|field| {
+    names(query).any(|name| name == "signature")
+}
+
+/// Whether any parameter is of those that carry an API key or another secret. No public question has one, and what has
+/// one must become no key of a cache, which is listed and logged.
+pub(super) fn names_credential(query: &str) -> bool {
+    const CREDENTIALS: [&str; 12] = [
+        "apikey",
+        "apisecret",
+        "secret",
+        "secretkey",
+        "key",
+        "token",
+        "accesstoken",
+        "listenkey",
+        "listentoken",
+        "password",
+        "passphrase",
+        "xmbxapikey",
+    ];
+    names(query).any(|name| CREDENTIALS.contains(&name.as_str()))
+}
+
+/// The names of the parameters as far as they are letters, in small ones: `api_key` and `API-Key` are `apikey`.
+fn names(query: &str) -> impl Iterator<Item = String> + '_ {
+    query.split('&').map(|field| {
         let name = field.split_once('=').map_or(field, |(name, _)| name);
-        percent_encoding::percent_decode_str(name).decode_utf8_lossy().trim().eq_ignore_ascii_case("signature")
+        let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
+        name.chars().filter(char::is_ascii_alphabetic).map(|c| c.to_ascii_lowercase()).collect()
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_acts_for_an_account_is_signed() {
+        let signed = |method: &str, target: &str, has_key| {
+            let (path, query) = target.split_once('?').unwrap_or((target, ""));
+            is_signed(method, path, query, has_key)
+        };
+        for method in ["GET", "HEAD", "OPTIONS", "TRACE", "POST", "PUT", "DELETE", "PATCH", "get", "PURGE"] {
+            for has_key in [true, false] {
+                assert!(signed(method, "/api/v3/account?timestamp=1&signature=ab", has_key), "{method}");
+                assert!(!signed(method, "/api/v3/klines?symbol=X", has_key), "{method}");
+                assert!(!signed(method, "/fapi/v1/historicalTrades?symbol=X", has_key), "{method}");
+            }
+            assert!(!signed(method, "/api/v3/order", false), "{method}: without a key nobody can have signed it");
+        }
+        assert!(signed("POST", "/api/v3/order", true), "signed in its body");
+        assert!(signed("PUT", "/api/v3/userDataStream?listenKey=x", true));
+        assert!(!signed("GET", "/api/v3/somethingNew", true), "clients send their key with everything");
+    }
 
     #[test]
     fn a_request_is_passed_on_for_its_true_reason() {

@@ -28,7 +28,7 @@ impl Asker {
     async fn fetch(&self, source: &Source, priority: Priority) -> Result<Value, Error> {
         let fetched = self.upstreams.fetch(source, priority).await;
         let fetched = if priority == Priority::Warm { fetched.map_err(yielded) } else { fetched };
-        fetched?.into_value(source, self.clock.now())
+        fetched?.into_value(source, self.upstreams.exchange_now())
     }
 
     /// Fetches, checks and dates an answer.

@@ -75,11 +75,6 @@ impl VenueUpstream {
         self.budget.as_ref().map_or(0, |budget| budget.used(now))
     }
 
-    /// The error of a call that the exchange's pause or ban holds back.
-    pub fn held_back(&self) -> Option<Error> {
-        self.budget.as_ref()?.held_back()
-    }
-
     /// The healthy bases, the preferred first; where none is, the one that is to be looked at next.
     pub(super) fn in_order(&self) -> Vec<&Base> {
         let healthy: Vec<_> = self.bases.iter().filter(|base| base.health.is_healthy()).collect();

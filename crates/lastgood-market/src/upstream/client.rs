@@ -13,7 +13,7 @@ use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder}
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use lastgood::proxy::{Proxies, ProxyConnector};
-use lastgood::{Error, Reason};
+use lastgood::{Error, Reason, Timestamp};
 use rustls::ClientConfig;
 
 use super::options::BaseUrl;
@@ -67,7 +67,7 @@ pub(super) fn public_request(
 }
 
 /// Reads an answer to its end, at most `max` bytes of it.
-pub(super) async fn read(response: Response<Incoming>, max: usize) -> Result<Fetched, Error> {
+pub(super) async fn read(response: Response<Incoming>, max: usize, now: Timestamp) -> Result<Fetched, Error> {
     let (head, body) = response.into_parts();
     let body = collect(body, max).await?;
     let body = match head.headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes) {
@@ -79,7 +79,7 @@ pub(super) async fn read(response: Response<Incoming>, max: usize) -> Result<Fet
     Ok(Fetched {
         status: head.status.as_u16(),
         content_type: text(header::CONTENT_TYPE).unwrap_or_default().to_owned(),
-        retry_after: retry_after(&head.headers),
+        retry_after: retry_after(&head.headers, now),
         body,
     })
 }
@@ -106,9 +106,21 @@ pub(super) fn used_weight(headers: &HeaderMap) -> Option<u32> {
     headers.get("x-mbx-used-weight-1m")?.to_str().ok()?.trim().parse().ok()
 }
 
-pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+/// The wait that `Retry-After` names, in seconds or as a date (RFC 9110, 10.2.3); `now` is the exchange's time where the
+/// answer does not state it. How far it is believed is another's business.
+pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::trim);
+    let named = text(header::RETRY_AFTER)?;
+    if !named.is_empty() && named.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More seconds than can be counted are many, and not none.
+        return Some(Duration::from_secs(named.parse().unwrap_or(u64::MAX)));
+    }
+    let millis = |date: &str| {
+        let since = httpdate::parse_http_date(date).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+        u64::try_from(since.as_millis()).ok()
+    };
+    let now = text(header::DATE).and_then(millis).unwrap_or(now.as_millis());
+    millis(named).map(|until| Duration::from_millis(until.saturating_sub(now)))
 }
 
 /// Takes out what concerns one connection only (RFC 9110, 7.6.1).
@@ -165,6 +177,29 @@ mod tests {
         }
         strip_hop_by_hop(&mut headers);
         assert_eq!(headers.keys().map(header::HeaderName::as_str).collect::<Vec<_>>(), ["x-mbx-apikey"]);
+    }
+
+    #[test]
+    fn a_wait_is_named_in_seconds_or_by_a_date() {
+        // 1994-11-06T08:49:37Z
+        let now = Timestamp::from_millis(784_111_777_000);
+        let wait = |fields: &[(&'static str, &'static str)]| {
+            let fields = fields
+                .iter()
+                .map(|(name, value)| (header::HeaderName::from_static(name), HeaderValue::from_static(value)));
+            retry_after(&fields.collect(), now).map(|wait| wait.as_secs())
+        };
+        assert_eq!(wait(&[("retry-after", "30")]), Some(30));
+        assert_eq!(wait(&[("retry-after", "Sun, 06 Nov 1994 08:50:37 GMT")]), Some(60));
+        assert_eq!(wait(&[("retry-after", "Sunday, 06-Nov-94 08:50:37 GMT")]), Some(60));
+        let date = ("date", "Sun, 06 Nov 1994 08:50:07 GMT");
+        assert_eq!(wait(&[("retry-after", "Sun, 06 Nov 1994 08:50:37 GMT"), date]), Some(30), "by its own clock");
+        assert_eq!(wait(&[("retry-after", "Sun, 06 Nov 1994 08:00:00 GMT")]), Some(0), "long ago");
+        assert_eq!(wait(&[("retry-after", "99999999999999999999999999")]), Some(u64::MAX));
+        for none in ["", "-5", "soon", "1.5", "1e9", "0x10", "Sun, 99 Nov 1994"] {
+            assert_eq!(wait(&[("retry-after", none)]), None, "{none}");
+        }
+        assert_eq!(wait(&[]), None);
     }
 
     #[test]

@@ -8,7 +8,8 @@ use lastgood::{Clock, Error, Reason, Timestamp};
 use tokio::sync::Semaphore;
 
 use super::client::{HttpClient, client, public_request, read};
-use super::{BaseUrl, Options, PAUSE_BY_DEFAULT, cannot_be_reached, own_name};
+use super::{BaseUrl, Options, cannot_be_reached, own_name};
+use crate::budget::bounds::USUAL_PAUSE;
 
 /// So many questions are under way at once; the next waits, or is told to come back.
 const MOST_AT_ONCE: usize = 4;
@@ -16,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// More than any such answer has.
 const LARGEST_ANSWER: usize = 4 << 20;
 /// A site that names a longer pause is asked again all the same.
-const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3_600);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 
 /// A site beside the exchange, such as that of the fear & greed index: asked a little at a time, and left alone when it
 /// says so.
@@ -85,11 +86,11 @@ impl Site {
             let what = if why.is_connect() { cannot_be_reached(&why) } else { "broke off".to_owned() };
             Error::new(Reason::Unreachable, format!("{host} {what}"))
         })?;
-        let fetched = read(response, LARGEST_ANSWER).await?;
+        let fetched = read(response, LARGEST_ANSWER, self.clock.now()).await?;
         match fetched.status {
             200 => Ok(fetched.body),
             403 | 418 | 429 => {
-                let wait = fetched.retry_after.unwrap_or(PAUSE_BY_DEFAULT).min(LONGEST_PAUSE);
+                let wait = fetched.retry_after.unwrap_or(USUAL_PAUSE).min(LONGEST_PAUSE);
                 *self.left_alone_until.lock().unwrap_or_else(PoisonError::into_inner) = self.clock.now().plus(wait);
                 Err(pause(wait))
             }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::Upstreams;
 use super::bans::Stops;
 use super::base::Base;
-use super::client::{join, no_body, used_weight};
+use super::client::{join, no_body, public_request, read, used_weight};
 use crate::budget::Ask;
 use crate::{Bucket, Priority, Venue};
 
@@ -19,6 +19,8 @@ use crate::{Bucket, Priority, Venue};
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A base that does not answer a ping within this is not well.
 const PING_PATIENCE: Duration = Duration::from_secs(2);
+/// An exchangeInfo is megabytes.
+const LIMITS_WITHIN: Duration = Duration::from_secs(10);
 /// How often the store is asked for bans that others were told: in use, and idle, because hosted stores bill by the
 /// command.
 const ASK_EVERY: Duration = Duration::from_secs(5);
@@ -27,7 +29,8 @@ const IDLE_TICKS: u32 = 6;
 const RECALL_WITHIN: Duration = Duration::from_millis(500);
 const RECALL_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
-/// Looks at unhealthy bases of venues that have others, with pings, until it is aborted.
+/// Looks at unhealthy bases of venues that have others, with pings, and asks for limits that are doubted, until it is
+/// aborted.
 pub async fn watch_health(upstreams: Arc<Upstreams>) {
     let mut tick = interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -41,6 +44,7 @@ pub async fn watch_health(upstreams: Arc<Upstreams>) {
             bases.map(move |base| (venue, base))
         });
         join_all(looks.map(|(venue, base)| look(&upstreams, venue, base))).await;
+        join_all(Venue::ALL.into_iter().map(|venue| upstreams.learn_limits_again(venue))).await;
     }
 }
 
@@ -93,6 +97,32 @@ pub async fn share_bans(upstreams: Arc<Upstreams>) {
 }
 
 impl Upstreams {
+    /// Asks a venue's exchange for its limits again where one that is doubted holds calls back.
+    async fn learn_limits_again(&self, venue: Venue) {
+        let Some(base) = self.venue(venue).in_order().into_iter().next() else { return };
+        let (path, weight) = match venue {
+            Venue::Spot => ("/api/v3/exchangeInfo", 20),
+            Venue::Futures => ("/fapi/v1/exchangeInfo", 1),
+            Venue::Coin => ("/dapi/v1/exchangeInfo", 1),
+        };
+        let Some(spent) = base.budget.spend_on_limits(weight) else { return };
+        let Ok(request) = public_request(&base.url, path, false, None) else { return };
+        tracing::info!(%venue, "the exchange's limit is doubted, asking for it again");
+        let asked = async {
+            let response = self.client.request(request).await.ok()?;
+            if let Some(used) = used_weight(response.headers()) {
+                spent.learn_used(used);
+            }
+            read(response, self.max_answer, self.exchange_now()).await.ok()
+        };
+        let Ok(Some(fetched)) = tokio::time::timeout(LIMITS_WITHIN, asked).await else { return };
+        spent.answered(fetched.status);
+        if fetched.status == 200 {
+            base.budget.learn_limits(&fetched.body);
+        }
+        self.heed(base, Bucket::Weight, &fetched);
+    }
+
     /// Heeds what was remembered before this process began. Comes before the first call.
     pub async fn recall_stops(&self) {
         self.heed_all(&self.bans.in_file().await);

@@ -15,11 +15,13 @@ pub enum Bucket {
     Statistics,
     /// Calls of any kind.
     Raw,
+    /// Calls under `/sapi` and `/wapi`, by the minute: they lie on spot's hosts and are counted by themselves.
+    Sapi,
 }
 
 impl Bucket {
     /// Every bucket, in the order of their discriminants.
-    pub const ALL: [Bucket; 4] = [Bucket::Weight, Bucket::Funding, Bucket::Statistics, Bucket::Raw];
+    pub const ALL: [Bucket; 5] = [Bucket::Weight, Bucket::Funding, Bucket::Statistics, Bucket::Raw, Bucket::Sapi];
 
     /// The word for labels and logs.
     pub const fn as_str(self) -> &'static str {
@@ -28,6 +30,7 @@ impl Bucket {
             Bucket::Funding => "funding",
             Bucket::Statistics => "statistics",
             Bucket::Raw => "raw-requests",
+            Bucket::Sapi => "sapi",
         }
     }
 
@@ -39,6 +42,18 @@ impl Bucket {
             Bucket::Statistics => (1_000, 300_000),
             // Only spot publishes one. Elsewhere what the weight allows bounds it, as every call weighs something.
             Bucket::Raw => (300_000, 300_000),
+            Bucket::Sapi => (12_000, 60_000),
+        }
+    }
+
+    /// Where a call of `path` counts besides its weight, whether the path is in the endpoint table or not.
+    pub fn of_path(path: &str) -> Bucket {
+        let mut segments = path.split('/').skip(1);
+        match (segments.next(), segments.next(), segments.next()) {
+            (Some("sapi" | "wapi"), ..) => Bucket::Sapi,
+            (Some("futures"), Some("data"), _) => Bucket::Statistics,
+            (Some("fapi" | "dapi"), _, Some("fundingRate" | "fundingInfo")) => Bucket::Funding,
+            _ => Bucket::Weight,
         }
     }
 }

@@ -9,5 +9,7 @@ mod candles;
 mod facade;
 mod ledger;
 mod lines;
+mod own_bars;
 mod truth;
+mod word;
 mod writes;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::StoreError;
+use super::{StoreError, Usage};
 
 /// Redis counts a time to live in milliseconds and adds it to the time of day; ten years never overflow.
 const LONGEST_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -43,9 +43,33 @@ pub(super) fn write_error_of(code: &str, text: String) -> StoreError {
     }
 }
 
-/// The `used_memory` of an `INFO memory`.
-pub(super) fn used_memory(info: &str) -> Option<u64> {
-    info.lines().find_map(|line| line.strip_prefix("used_memory:"))?.trim().parse().ok()
+/// The longest text of an `INFO` that is passed on.
+const LONGEST_FIGURE: usize = 32;
+
+/// What an `INFO` says of the server's memory, and how many keys there are.
+pub(super) fn usage(info: Option<&str>, keys: Option<u64>) -> Usage {
+    let figure = |name: &str| {
+        let line = info?.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?.trim();
+        let is_plain = !line.is_empty() && line.len() <= LONGEST_FIGURE && line.chars().all(|c| c.is_ascii_graphic());
+        is_plain.then_some(line)
+    };
+    let number = |name: &str| figure(name)?.parse().ok();
+    Usage {
+        keys,
+        bytes: number("used_memory"),
+        bytes_human: figure("used_memory_human").map(str::to_owned),
+        limit: number("maxmemory").filter(|limit| *limit > 0),
+        evicted_keys: number("evicted_keys"),
+        file_bytes: None,
+    }
+}
+
+/// The error of a script. A server without scripts, or an account that may not run them, is well.
+pub(super) fn script_error_of(code: &str, text: String) -> StoreError {
+    match write_error_of(code, text) {
+        StoreError::Unavailable(text) if code == "ERR" => StoreError::Refused(text),
+        error => error,
+    }
 }
 
 /// A pattern for `MATCH` that takes `prefix` literally.
@@ -72,10 +96,31 @@ mod tests {
     }
 
     #[test]
-    fn memory_in_use_is_found_in_the_info_text() {
-        let info = "# Memory\r\nused_memory:1048576\r\nused_memory_human:1.00M\r\n";
-        assert_eq!(used_memory(info), Some(1_048_576));
-        assert_eq!(used_memory("# Memory\r\n"), None);
+    fn memory_its_limit_and_evictions_are_found_in_the_info_text() {
+        let info = "# Memory\r\nused_memory:1048576\r\nused_memory_human:1.00M\r\nmaxmemory:2097152\r\n\
+                    # Stats\r\nevicted_keys:7\r\n";
+        let expected = Usage {
+            keys: Some(3),
+            bytes: Some(1_048_576),
+            bytes_human: Some("1.00M".to_owned()),
+            limit: Some(2_097_152),
+            evicted_keys: Some(7),
+            file_bytes: None,
+        };
+        assert_eq!(usage(Some(info), Some(3)), expected);
+        assert_eq!(usage(Some("maxmemory:0\r\n"), None), Usage::default(), "zero is no limit");
+        for odd in ["# Memory\r\n", "used_memory:-1", "used_memory_human:1.00M\u{1b}[31m", "used_memory:"] {
+            assert_eq!(usage(Some(odd), None), Usage::default(), "{odd:?}");
+        }
+        let long = format!("used_memory_human:{}", "9".repeat(1_000));
+        assert_eq!(usage(Some(&long), None), Usage::default());
+    }
+
+    #[test]
+    fn a_server_without_scripts_refuses_and_is_well() {
+        assert!(matches!(script_error_of("ERR", "ERR unknown command 'EVAL'".into()), StoreError::Refused(_)));
+        assert!(matches!(script_error_of("NOPERM", "NOPERM no".into()), StoreError::Refused(_)));
+        assert!(matches!(script_error_of("LOADING", "LOADING".into()), StoreError::Unavailable(_)));
     }
 
     #[test]

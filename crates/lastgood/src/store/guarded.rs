@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use self::breaker::{Breaker, Outcome};
 use self::recovery::recover;
-use super::{Cursor, Log, Page, Position, Store, StoreError, Tail, Usage};
+use super::{Addition, Counters, Cursor, Log, Page, Position, Store, StoreError, Tail, Usage};
 
 mod breaker;
 mod recovery;
@@ -271,6 +271,22 @@ impl Store for GuardedStore {
 
     async fn probe(&self) -> Result<Usage, StoreError> {
         self.call(Kind::Write, || self.inner.probe()).await
+    }
+
+    async fn add(&self, addition: &Addition) -> Result<Counters, StoreError> {
+        self.call(Kind::Write, || self.inner.add(addition)).await
+    }
+
+    fn commands(&self) -> Option<u64> {
+        self.inner.commands()
+    }
+
+    fn trouble(&self) -> Option<StoreError> {
+        self.inner.trouble()
+    }
+
+    fn largest_value(&self) -> Option<u64> {
+        self.inner.largest_value()
     }
 
     fn log(&self) -> Option<&dyn Log> {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::{Cursor, KEPT_RECORDS, Log, Page, Position, Store, StoreError, Tail, Usage};
+use super::{Addition, Counters, Cursor, KEPT_RECORDS, Log, Page, Position, Store, StoreError, Tail, Usage, counters};
 use crate::clock::{Clock, Timestamp};
 
 /// What a row costs beyond its value and twice its key: map nodes and the row itself.
@@ -33,6 +33,8 @@ struct Shared {
     table: Mutex<Table>,
     logs: Mutex<BTreeMap<String, Records>>,
     appended: Notify,
+    /// Held by an addition to counters, which reads before it writes.
+    adding: tokio::sync::Mutex<()>,
 }
 
 /// One log: its last records, and how many there were before them.
@@ -57,8 +59,14 @@ struct Row {
 impl MemoryStore {
     /// An empty store that holds at most `max_bytes`, keys and book-keeping included.
     pub fn new(clock: Clock, max_bytes: u64) -> Self {
-        let shared =
-            Shared { clock, max_bytes, table: Mutex::default(), logs: Mutex::default(), appended: Notify::new() };
+        let shared = Shared {
+            clock,
+            max_bytes,
+            table: Mutex::default(),
+            logs: Mutex::default(),
+            appended: Notify::new(),
+            adding: tokio::sync::Mutex::default(),
+        };
         MemoryStore { shared: Arc::new(shared) }
     }
 
@@ -163,7 +171,13 @@ impl Store for MemoryStore {
 
     async fn probe(&self) -> Result<Usage, StoreError> {
         let table = self.table();
-        Ok(Usage { keys: Some(table.rows.len() as u64), bytes: Some(table.bytes) })
+        let (keys, bytes) = (Some(table.rows.len() as u64), Some(table.bytes));
+        Ok(Usage { keys, bytes, limit: Some(self.shared.max_bytes), ..Usage::default() })
+    }
+
+    async fn add(&self, addition: &Addition) -> Result<Counters, StoreError> {
+        let _alone = self.shared.adding.lock().await;
+        counters::add_alone(self, addition).await
     }
 }
 

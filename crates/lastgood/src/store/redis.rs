@@ -14,7 +14,7 @@ use self::options::Topology;
 use self::sentinel::Sentinels;
 use self::supervisor::Target;
 use super::stream::{self, Source};
-use super::{Cursor, Log, Page, Position, Store, StoreError, Tail, Usage, dialect};
+use super::{Addition, Counters, Cursor, Log, Page, Position, Store, StoreError, Tail, Usage, dialect};
 
 mod cluster;
 mod connect;
@@ -187,6 +187,35 @@ impl Store for RedisStore {
             Servers::One(node) => server::probe(node).await.map_err(|fault| reply::read_error(&fault)),
             Servers::Many(cluster) => cluster.probe().await,
         }
+    }
+
+    async fn add(&self, addition: &Addition) -> Result<Counters, StoreError> {
+        let mut command = Cmd::new();
+        for word in addition.command() {
+            command.arg(word);
+        }
+        let pairs: Vec<Bytes> = match &self.servers {
+            Servers::One(node) => node.ask(&command).await.map_err(|fault| reply::script_error(&fault))?,
+            Servers::Many(cluster) => cluster.run(&addition.key, command).await?,
+        };
+        Ok(Counters::of_pairs(&pairs))
+    }
+
+    /// Of one server; those of Sentinels and clusters are billed by the hour.
+    fn commands(&self) -> Option<u64> {
+        match (&self.servers, &self.reader) {
+            (Servers::One(node), Some(reader)) => Some(node.commands() + reader.commands()),
+            _ => None,
+        }
+    }
+
+    fn trouble(&self) -> Option<StoreError> {
+        None
+    }
+
+    /// Redis keeps no longer strings.
+    fn largest_value(&self) -> Option<u64> {
+        Some(512 << 20)
     }
 
     fn log(&self) -> Option<&dyn Log> {

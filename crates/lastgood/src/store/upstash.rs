@@ -15,7 +15,7 @@ use self::link::Link;
 pub use self::options::UpstashOptions;
 use self::reply::{At, Binary};
 use super::stream::{self, Source};
-use super::{Cursor, Log, Page, Position, Store, StoreError, Tail, Usage, dialect};
+use super::{Addition, Counters, Cursor, Log, Page, Position, Store, StoreError, Tail, Usage, dialect};
 
 mod lanes;
 mod link;
@@ -67,7 +67,7 @@ impl UpstashStore {
     }
 
     async fn ask<T: DeserializeOwned>(&self, command: &impl Serialize) -> Result<T, StoreError> {
-        let answer = self.link.read("/", self.encode(command)?).await?;
+        let answer = self.link.read("/", self.encode(command)?, 1).await?;
         reply::result(&answer, self.link.options(), dialect::error_of)
     }
 
@@ -159,9 +159,28 @@ impl Store for UpstashStore {
     }
 
     async fn probe(&self) -> Result<Usage, StoreError> {
-        let commands = [&["PING"][..], &["DBSIZE"], &["INFO", "memory"]];
-        let answer = self.link.read("/pipeline", self.encode(&commands)?).await?;
+        let commands = ["PING", "DBSIZE", "INFO"].map(|name| [name]);
+        let answer = self.link.read("/pipeline", self.encode(&commands)?, commands.len()).await?;
         reply::usage(&answer, self.link.options())
+    }
+
+    async fn add(&self, addition: &Addition) -> Result<Counters, StoreError> {
+        let answer = self.link.write("/", self.encode(&addition.command())?, &addition.keys()).await?;
+        let pairs: Vec<Binary> = reply::result(&answer, self.link.options(), dialect::script_error_of)?;
+        Ok(Counters::of_pairs(&pairs.into_iter().map(|part| part.0).collect::<Vec<_>>()))
+    }
+
+    fn commands(&self) -> Option<u64> {
+        Some(self.link.commands())
+    }
+
+    fn trouble(&self) -> Option<StoreError> {
+        None
+    }
+
+    /// A request has at most 10 MB, in which bytes are written as base64.
+    fn largest_value(&self) -> Option<u64> {
+        Some(7 << 20)
     }
 
     fn log(&self) -> Option<&dyn Log> {

@@ -20,8 +20,10 @@ use futures_util::future::join_all;
 
 use crate::store::{Cursor, MAX_KEY_BYTES, Page, Store};
 
+mod counters;
 mod log;
 
+pub use self::counters::run_counters;
 pub use self::log::{run_log, run_long_log};
 
 const LONG: Duration = Duration::from_secs(3600);
@@ -327,6 +329,7 @@ async fn a_probe_says_something_plausible(store: &dyn Store) {
     let usage = store.probe().await.expect("a probe succeeds");
     assert!(usage.keys.is_none_or(|keys| keys >= 1), "one key at least: {usage:?}");
     assert!(usage.bytes.is_none_or(|bytes| bytes >= 10_000), "and its bytes: {usage:?}");
+    assert!(usage.limit.is_none_or(|limit| limit > 0), "no limit is none: {usage:?}");
     remove(store, &["conformance:probe"]).await;
 }
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use crate::store::{Cursor, Log, Page, Position, Store, StoreError, Tail, Usage};
+use crate::store::{Addition, Counters, Cursor, Log, Page, Position, Store, StoreError, Tail, Usage};
 
 /// How a [`FaultyStore`] misbehaves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -144,6 +144,22 @@ impl Store for FaultyStore {
 
     async fn probe(&self) -> Result<Usage, StoreError> {
         self.writes.call(self.inner.probe()).await
+    }
+
+    async fn add(&self, addition: &Addition) -> Result<Counters, StoreError> {
+        self.writes.call(self.inner.add(addition)).await
+    }
+
+    fn commands(&self) -> Option<u64> {
+        self.inner.commands()
+    }
+
+    fn trouble(&self) -> Option<StoreError> {
+        self.inner.trouble()
+    }
+
+    fn largest_value(&self) -> Option<u64> {
+        self.inner.largest_value()
     }
 
     fn log(&self) -> Option<&dyn Log> {

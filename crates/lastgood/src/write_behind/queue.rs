@@ -11,7 +11,7 @@ use crate::store::StoreError;
 use crate::voice::Kind;
 
 /// Bytes of fills that may wait at once.
-pub(super) const MAX_WAITING_BYTES: u64 = 64 << 20;
+pub(crate) const MAX_WAITING_BYTES: u64 = 64 << 20;
 /// Writes under way at once: enough to keep a multiplexed connection busy, few enough to leave it to the reads.
 const WORKERS: usize = 4;
 
@@ -86,7 +86,23 @@ pub(super) struct Queue {
 
 impl Queue {
     pub(super) fn take(&mut self) -> Option<(String, Change)> {
+        let mut postponed = Vec::new();
+        let taken = self.take_first(&mut postponed);
+        postponed.into_iter().rev().for_each(|key| self.order.push_front(key));
+        taken
+    }
+
+    fn take_first(&mut self, postponed: &mut Vec<String>) -> Option<(String, Change)> {
         while let Some(key) = self.order.pop_front() {
+            // A removal by prefix that is still to be done would take what was put after it away, too.
+            let is_put = match self.waiting.get(&key) {
+                Some(Change::Put(fill)) => fill.replaces,
+                change => matches!(change, Some(Change::Mark(_))),
+            };
+            if is_put && self.clearing.iter().any(|prefix| key.starts_with(prefix)) {
+                postponed.push(key);
+                continue;
+            }
             // One write a key at a time keeps them in order; the worker that has it queues the next.
             if self.active.contains_key(&key) {
                 continue;
@@ -105,6 +121,17 @@ impl Queue {
         self.waiting.get(key).is_some_and(Change::takes_away)
             || self.active.get(key).is_some_and(Option::is_some)
             || self.clearing.iter().any(|prefix| key.starts_with(prefix))
+    }
+
+    /// What is still to become of `key`, where it is more than a fill that may fail: an entry, or nothing.
+    pub(super) fn owed(&self, key: &str) -> Option<Option<Arc<Entry>>> {
+        let active = self.active.get(key).and_then(Option::as_ref);
+        let owed = self.waiting.get(key).filter(|change| change.takes_away()).or(active);
+        match owed {
+            Some(Change::Put(fill) | Change::Mark(fill)) => Some(Some(Arc::clone(&fill.entry))),
+            Some(Change::Remove { .. } | Change::RemovePrefix { .. }) => Some(None),
+            None => self.clearing.iter().any(|prefix| key.starts_with(prefix)).then_some(None),
+        }
     }
 
     /// Drops what waits under `prefix`, and has what is under way there taken back once it is done.

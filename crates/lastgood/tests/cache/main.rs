@@ -20,5 +20,6 @@ mod store_tier;
 mod stores;
 mod support;
 mod sweeps;
+mod ttl;
 mod typed;
 mod upstash;

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use lastgood::store::{BreakerState, Guard, GuardedStore, RedisOptions, RedisStore, Store, StoreError};
+use lastgood::Timestamp;
+use lastgood::store::{
+    Addition, BreakerState, Counters, Guard, GuardedStore, RedisOptions, RedisStore, Store, StoreError,
+};
 use lastgood::testing::{Chaos, ChaosProxy, RedisServer};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -299,6 +302,57 @@ async fn an_account_that_may_only_read_reads_on_and_its_writes_are_refused() {
     until(async || store.probe().await, |usage| *usage == Ok(Default::default())).await;
     server.command(&["ACL", "SETUSER", "reader", "-@read"]);
     until(async || store.get("key").await, is_unavailable).await;
+}
+
+#[tokio::test]
+async fn a_probe_gives_memory_limit_and_evictions_in_redis_own_words() {
+    let server = RedisServer::start_with(&["--maxmemory", "3mb", "--maxmemory-policy", "allkeys-lru"]);
+    let store = open(&server.url());
+    for number in 0..80 {
+        let put = async || store.put(&format!("key:{number}"), vec![7; 50_000].into(), HOUR).await;
+        until(put, Result::is_ok).await;
+    }
+    let usage = store.probe().await.expect("a probe");
+    assert_eq!(usage.limit, Some(3 << 20));
+    assert!(usage.evicted_keys > Some(20) && usage.bytes > Some(500_000), "{usage:?}");
+    let said = server.command(&["INFO", "memory"]);
+    let human = usage.bytes_human.as_deref().expect("in its own words");
+    assert!(human.ends_with('M') && said.contains("used_memory_human:"), "{human}");
+    assert!(usage.keys.is_some_and(|keys| (1..80).contains(&keys)), "{usage:?}");
+}
+
+#[tokio::test]
+async fn an_addition_whose_answer_was_lost_is_counted_once_and_a_foreign_value_costs_no_more_than_the_counters() {
+    let server = RedisServer::start();
+    let proxy = ChaosProxy::start(format!("127.0.0.1:{}", server.port())).await;
+    let store = open(&format!("redis://127.0.0.1:{}", proxy.port()));
+    let addition = |number| Addition {
+        key: "app:{counters}:v1".to_owned(),
+        writer: "node".to_owned(),
+        number,
+        counts: vec![("hits", 10)],
+        at: Timestamp::from_millis(1),
+    };
+    let hits = |answer: &Result<Counters, StoreError>| answer.as_ref().ok().map(|counters| counters.counts["hits"]);
+    let add = async |number| store.add(&addition(number)).await;
+    until(async || add(1).await, Result::is_ok).await;
+    // It arrives, and its answer does not.
+    proxy.set(Chaos::Truncate(1));
+    assert!(add(2).await.is_err());
+    proxy.set(Chaos::Pass);
+    assert_eq!(server.command(&["HGET", "app:{counters}:v1", "hits"]), "$2\r\n20\r\n", "it did arrive");
+    until(async || add(2).await, |answer| answer.is_ok()).await;
+    assert_eq!(hits(&add(2).await), Some(20));
+    for key in ["app:{counters}:v1", "app:{counters}:v1:writer:node"] {
+        let ttl = server.command(&["PTTL", key]);
+        assert!(ttl.starts_with(':') && ttl != ":-1\r\n" && ttl != ":-2\r\n", "{key} has no time to live: {ttl}");
+    }
+    server.command(&["SET", "app:{counters}:v1", "another program's"]);
+    assert!(add(3).await.is_err());
+    assert_eq!(store.put("key", "value".into(), HOUR).await, Ok(()));
+    server.command(&["DEL", "app:{counters}:v1"]);
+    server.command(&["ACL", "SETUSER", "default", "-@scripting"]);
+    assert!(is_refused(&add(4).await), "the server is well");
 }
 
 #[tokio::test]

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use lastgood::store::{BreakerState, Guard, GuardedStore, Store, StoreError, UpstashOptions, UpstashStore};
+use lastgood::Timestamp;
+use lastgood::store::{Addition, BreakerState, Guard, GuardedStore, Store, StoreError, UpstashOptions, UpstashStore};
 use lastgood::testing::conformance::{self, Capabilities};
 use lastgood::testing::{Canned, Chaos, ChaosProxy, RedisServer, UpstashFront};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -62,8 +63,13 @@ fn is_refused<T>(answer: &Result<T, StoreError>) -> bool {
     matches!(answer, Err(StoreError::Refused(_)))
 }
 
+fn one_more_hit() -> Addition {
+    let (key, writer) = ("{counters}".to_owned(), "one".to_owned());
+    Addition { key, writer, number: 1, counts: vec![("hits", 1)], at: Timestamp::EPOCH }
+}
+
 /// What every method answers, as text.
-async fn every_answer(store: &dyn Store) -> [String; 6] {
+async fn every_answer(store: &dyn Store) -> [String; 7] {
     let key = keys(&["key"]);
     [
         format!("{:?}", store.get("key").await),
@@ -72,6 +78,7 @@ async fn every_answer(store: &dyn Store) -> [String; 6] {
         format!("{:?}", store.remove(&key).await),
         format!("{:?}", store.list("", None, 10).await),
         format!("{:?}", store.probe().await),
+        format!("{:?}", store.add(&one_more_hit()).await),
     ]
 }
 
@@ -87,6 +94,30 @@ async fn the_log_of_the_upstash_store_keeps_its_contract() {
     let server = RedisServer::start();
     let (_front, store) = front(&server).await;
     conformance::run_log(&store).await;
+}
+
+#[tokio::test]
+async fn the_counters_of_the_upstash_store_keep_their_contract() {
+    let server = RedisServer::start();
+    let (_front, store) = front(&server).await;
+    conformance::run_counters(Arc::new(store)).await;
+}
+
+#[tokio::test]
+async fn every_command_is_counted_those_of_a_pipeline_one_by_one() {
+    let server = RedisServer::start();
+    let (front, store) = front(&server).await;
+    let commands = || store.commands().expect("they are counted");
+    assert_eq!(commands(), 0);
+    every_answer(&store).await;
+    // GET, MGET, SET, UNLINK, SCAN, EVAL; PING, DBSIZE and INFO in one request.
+    assert_eq!((commands(), front.asked()), (9, 7));
+    front.answer_with(canned(401, ""));
+    every_answer(&store).await;
+    assert_eq!(commands(), 18, "sent is sent");
+    store.close().await.expect("closed");
+    every_answer(&store).await;
+    assert_eq!(commands(), 18, "nothing is sent any more");
 }
 
 #[tokio::test]
@@ -120,12 +151,12 @@ async fn each_call_is_one_request() {
     let server = RedisServer::start();
     let (front, store) = front(&server).await;
     every_answer(&store).await;
-    assert_eq!(front.asked(), 6, "six calls");
+    assert_eq!(front.asked(), 7, "seven calls");
     let none = store.get_many(&[]).await;
-    assert_eq!((none, store.remove(&[]).await, front.asked()), (Ok(vec![]), Ok(0), 6), "nothing to ask");
+    assert_eq!((none, store.remove(&[]).await, front.asked()), (Ok(vec![]), Ok(0), 7), "nothing to ask");
     let many: Vec<String> = (0..500).map(|index| format!("key:{index}")).collect();
     assert_eq!(store.get_many(&many).await.map(|values| values.len()), Ok(500));
-    assert_eq!(front.asked(), 7, "also for many keys");
+    assert_eq!(front.asked(), 8, "also for many keys");
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use crate::output::Failure;
 Examples:
   lastgood clear --symbol BTCUSDT             its candles, its prices, all tagged symbol:BTCUSDT
   lastgood clear --region klines --yes        a whole region
-  lastgood clear --all --dry-run              how many keys are in memory
+  lastgood clear --all --dry-run              how many keys there are
   lastgood clear --all --yes                  everything
 
 Lists of all symbols are expired, not removed: they hold the other symbols, too.")]
@@ -55,13 +55,16 @@ pub(crate) async fn run(arguments: Arguments, file: Option<&Path>) -> Result<(),
             (format!("/api/cache/clear/{}", segment(&symbol)), json!({ "dry_run": dry_run }))
         }
         What { region: Some(region), .. } => {
-            confirmed(yes, dry_run, &format!("every key of the region {region}"))?;
-            let body = json!({ "region": region, "hard": true, "dry_run": dry_run });
-            ("/api/cache/invalidate".to_owned(), body)
+            let path = "/api/cache/invalidate";
+            let body = |dry_run| json!({ "region": region, "hard": true, "dry_run": dry_run });
+            let what = format!("every key of the region {region}");
+            confirmed(yes || dry_run, &what, client.post(path, &body(true))).await?;
+            (path.to_owned(), body(dry_run))
         }
         What { .. } => {
-            confirmed(yes, dry_run, "every key")?;
-            ("/api/cache/flush".to_owned(), json!({ "confirm": yes, "dry_run": dry_run }))
+            let path = "/api/cache/flush";
+            confirmed(yes || dry_run, "every key", client.post(path, &json!({ "dry_run": true }))).await?;
+            (path.to_owned(), json!({ "confirm": !dry_run, "dry_run": dry_run }))
         }
     };
     post(&client, &path, &body, as_json).await

@@ -11,7 +11,7 @@ use crate::output::Failure;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  lastgood flush --dry-run        how many keys are in memory
+  lastgood flush --dry-run        how many keys there are
   lastgood flush --yes            every key of every region, in memory and in the store
 
 Nothing is left to stand in for an exchange that fails: lastgood expire keeps that.")]
@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: Arguments, file: Option<&Path>) -> Result<(), Failure> {
     let Arguments { client, yes, dry_run, json: as_json } = arguments;
-    confirmed(yes, dry_run, "every key")?;
-    let body = json!({ "confirm": yes, "dry_run": dry_run });
-    post(&client.client(file)?, "/api/cache/flush", &body, as_json).await
+    let (client, path) = (client.client(file)?, "/api/cache/flush");
+    confirmed(yes || dry_run, "every key", client.post(path, &json!({ "dry_run": true }))).await?;
+    post(&client, path, &json!({ "confirm": !dry_run, "dry_run": dry_run }), as_json).await
 }

@@ -1,5 +1,7 @@
 //! What `expire`, `remove`, `clear` and `flush` have in common.
 
+use std::future::Future;
+use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use comfy_table::{Table, presets};
@@ -88,12 +90,35 @@ pub(crate) async fn post(client: &Client, path: &str, body: &Value, as_json: boo
     Ok(())
 }
 
-/// Refuses what cannot be taken back, unless it is confirmed.
-pub(crate) fn confirmed(yes: bool, dry_run: bool, what: &str) -> Result<(), Failure> {
-    match yes || dry_run {
-        true => Ok(()),
-        false => Err(Failure::usage(format!(
-            "this removes {what}, last good answers included\n    help: add --yes to do it, or --dry-run to count"
-        ))),
+/// Refuses what cannot be taken back, unless it is confirmed: with `--yes`, or by the answer to a question on a terminal,
+/// which says how many keys `count`, a dry run, finds.
+pub(crate) async fn confirmed(
+    yes: bool,
+    what: &str,
+    count: impl Future<Output = Result<Value, Failure>>,
+) -> Result<(), Failure> {
+    if yes {
+        return Ok(());
+    }
+    let warning = format!("this removes {what}, last good answers included");
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Err(Failure::usage(format!("{warning}\n    help: add --yes to do it, or --dry-run to count")));
+    }
+    // A store that is away keeps nobody from it; what cannot be reached at all says so when it is done.
+    let counted = match count.await.ok().and_then(|counted| counted["matched"].as_u64()) {
+        Some(1) => "1 key".to_owned(),
+        Some(keys) => format!("{keys} keys"),
+        None => "nobody can count them now".to_owned(),
+    };
+    let question = format!("{warning} ({counted}). Go on? [y/N] ");
+    let answer = tokio::task::spawn_blocking(move || -> io::Result<String> {
+        io::stderr().write_all(question.as_bytes())?;
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer)?;
+        Ok(answer)
+    });
+    match answer.await {
+        Ok(Ok(answer)) if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") => Ok(()),
+        _ => Err(Failure::failed("nothing was removed: it was not confirmed")),
     }
 }

@@ -7,6 +7,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::Value;
 
 use crate::client::ClientArguments;
+use crate::explain;
 use crate::output::{Failure, say, say_json};
 
 #[derive(Debug, clap::Args)]
@@ -18,7 +19,8 @@ Examples:
   lastgood stats --json | jq '.regions.klines.hit_rate'
 
 The hit rate is the part of the answers that nobody waited for. Hit times are taken of one hit in 256.
-The line TOTAL is of all gateways that share the store, and a few seconds old.")]
+The line TOTAL is of all gateways that share the store, and a few seconds old; the line SINCE also of those that are
+gone. The line STORE has what the store was sent, and what a day of it costs where commands are billed (store_price).")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     client: ClientArguments,
@@ -28,7 +30,7 @@ pub(crate) struct Arguments {
     /// Print it again after each pause, such as 5s, until interrupted
     #[arg(long, value_name = "PAUSE", value_parser = lastgood_gateway::config::parse_duration)]
     watch: Option<Duration>,
-    /// Print JSON: {cluster, regions}
+    /// Print JSON: {hits, misses, hit_rate, …, cluster, store, regions}
     #[arg(long)]
     json: bool,
 }
@@ -101,6 +103,25 @@ fn print(stats: &Value, all: bool) {
         total["misses"],
         total["errors"],
     ));
+    let lifetime = &total["lifetime"];
+    if lifetime.is_object() {
+        say(format!(
+            "SINCE {}  hit rate {} of all gateways ever: {} hits, {} misses, {} errors",
+            explain::time(lifetime["since"].as_u64()),
+            percent(&lifetime["hit_rate"]),
+            lifetime["hits"],
+            lifetime["misses"],
+            lifetime["errors"],
+        ));
+    }
+    let store = &stats["store"];
+    if store.is_object() {
+        let cost = store["cost_per_day_usd"].as_f64().map(|cost| format!(", {cost:.4} USD")).unwrap_or_default();
+        say(format!(
+            "STORE  {} commands by this gateway, {} a day{cost}",
+            store["commands"], store["commands_per_day"]
+        ));
+    }
 }
 
 fn is_in_use(region: &Value) -> bool {

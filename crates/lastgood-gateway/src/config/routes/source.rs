@@ -13,7 +13,8 @@ use crate::config::suggest::did_you_mean;
 use crate::config::table::{Fields, text};
 use crate::config::value::{self, Raw};
 use crate::routes::template::Template;
-use crate::source::object::selector::{Count, Take};
+use crate::source::compute::Expression;
+use crate::source::selector::{Count, Selector, Take};
 
 /// One source of a route.
 #[derive(Debug, Clone)]
@@ -56,11 +57,8 @@ pub(crate) struct BucketQuestion {
     /// The object, or, with `list`, the folder.
     pub(crate) object: Template,
     pub(crate) list: bool,
-    /// Where in the document the elements are.
-    pub(crate) path: Vec<String>,
-    pub(crate) take: Take,
-    /// Fields beside the elements that are kept.
-    pub(crate) keep: Vec<String>,
+    /// What of the object is the answer.
+    pub(crate) select: Selector,
 }
 
 /// A path of an API.
@@ -70,6 +68,8 @@ pub(crate) struct ApiQuestion {
     pub(crate) path: Template,
     pub(crate) query: Vec<(String, QueryValue)>,
     pub(crate) expect: Expect,
+    /// What of an answer as expected is served.
+    pub(crate) select: Selector,
     /// Where the answer says for how many seconds it is fresh.
     pub(crate) fresh_for_field: Option<Vec<String>>,
 }
@@ -173,14 +173,50 @@ fn bucket(fields: &mut Fields<'_>, declared: &SourceSettings, names: &[&str]) ->
         false => fields
             .required("object", "\"daily/{symbol}.json\"", |raw| template(&text("daily/{symbol}.json")(raw)?, names)),
     };
-    let (mut path, mut take, mut keep) = (Vec::new(), Take::All, Vec::new());
-    if let Some(mut select) = fields.table("select") {
-        path = select.read("path", |raw| dotted(raw.as_text("data_points")?)).unwrap_or_default();
-        take = select.read("take", |raw| takes(raw, names)).unwrap_or(Take::All);
-        keep = select.read("keep", list_of_texts).unwrap_or_default();
-        select.finish();
+    if list && fields.has("select") {
+        fields.refuse("select", Wrong::new("a list of names has no parts to select").hint("leave it out"));
     }
-    Some(BucketQuestion { bucket: bucket?, object: object?, list, path, take, keep })
+    let select = fields.table("select").map(|table| select(table, names)).unwrap_or_default();
+    Some(BucketQuestion { bucket: bucket?, object: object?, list, select })
+}
+
+fn select(mut table: Fields<'_>, names: &[&str]) -> Selector {
+    let selector = Selector {
+        path: table.read("path", |raw| dotted(raw.as_text("data_points")?)).unwrap_or_default(),
+        take: table.read("take", |raw| takes(raw, names)).unwrap_or(Take::All),
+        keep: table.read("keep", list_of_texts).unwrap_or_default(),
+        fields: table.table("fields").map(computed).unwrap_or_default(),
+    };
+    let known: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    if let Err(why) = selector.validate(&known) {
+        table.report.refuse(&table.origin, &table.path, Wrong::new(why));
+    }
+    table.finish();
+    selector
+}
+
+/// The most fields that an item becomes.
+const MOST_FIELDS: usize = 32;
+
+/// Fields of an item, each with what it is computed from.
+fn computed(table: Fields<'_>) -> Vec<(String, Expression)> {
+    let (report, origin, path) = (table.report, table.origin.clone(), table.path.clone());
+    let given = table.values();
+    if given.is_empty() || given.len() > MOST_FIELDS {
+        let wrong = Wrong::new(format!("there are {} fields", given.len()));
+        report.refuse(&origin, &path, wrong.hint(format!("name 1 to {MOST_FIELDS}")));
+    }
+    let mut fields = Vec::new();
+    for (name, origin, path, raw) in given {
+        let text = text("close - previous.close")(&raw);
+        let read =
+            text.and_then(|text| Expression::parse(&text).map_err(|wrong| Wrong::new(wrong.what).hint(wrong.hint)));
+        match read {
+            Ok(expression) => fields.push((name, expression)),
+            Err(wrong) => report.refuse(&origin, &path, wrong),
+        }
+    }
+    fields
 }
 
 fn takes(raw: &Raw, names: &[&str]) -> Result<Take, Wrong> {
@@ -213,8 +249,9 @@ fn api(fields: &mut Fields<'_>, declared: &SourceSettings, names: &[&str]) -> Op
     let path = fields.required("path", "\"/quotes/{symbol}\"", |raw| api_path(&text("/quotes/{symbol}")(raw)?, names));
     let query = fields.table("query").map(|table| query(table, names)).unwrap_or_default();
     let expect = fields.table("expect").map(expect).unwrap_or_default();
+    let select = fields.table("select").map(|table| select(table, names)).unwrap_or_default();
     let fresh_for_field = fields.read("fresh_for_field", |raw| dotted(&text("data.0.time_until_update")(raw)?));
-    Some(ApiQuestion { api: api?, path: path?, query, expect, fresh_for_field })
+    Some(ApiQuestion { api: api?, path: path?, query, expect, select, fresh_for_field })
 }
 
 /// A path below the API's own. What is in it is sent as it is, so that it must be sound as it is.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::source::{Argument, Arguments};
+use crate::source::{Argument, Arguments, stays_one_segment};
 
 /// What stores allow.
 const LONGEST: usize = 1024;
@@ -53,8 +53,7 @@ impl KeyTemplate {
                 Part::Text(text) => key.push_str(text),
                 Part::Parameter(name) => {
                     let value = arguments.get(name).filter(|value| **value != Argument::Absent)?.to_string();
-                    let harmful = |character: char| matches!(character, '/' | '\\' | '*') || character.is_control();
-                    if value.is_empty() || value.contains("..") || value.contains(harmful) {
+                    if value.contains('*') || !stays_one_segment(&value) {
                         return None;
                     }
                     key.push_str(&value);

@@ -206,6 +206,18 @@ async fn everything_goes_only_when_it_is_confirmed() {
             let got = ask(&gateway, Method::POST, "/api/cache/flush", body).await;
             assert!(got.status == 400 && got.text().contains("confirm"), "{body}: {}", got.text());
         }
+        // The warning says what would be lost, and how much: what only the store holds, too.
+        assert!(gateway.gateway.cache().flush(Duration::from_secs(5)).await);
+        let keys = listed(&gateway, "pattern=[!n]*").await.len();
+        let warned = ask(&gateway, Method::POST, "/api/cache/flush", "{}").await.json();
+        let detail = warned["detail"].as_str().unwrap().to_owned();
+        assert!(
+            detail.contains(&format!("remove {keys} entries")) && detail.contains("last good"),
+            "{store}: {detail}"
+        );
+        assert_eq!(warned["matched"], keys, "{store}");
+        let counted = post(&gateway, "/api/cache/flush", json!({ "dry_run": true })).await;
+        assert_eq!((&counted["matched"], &counted["removed"]), (&json!(keys), &json!(0)), "{store}");
         assert_eq!(get(gateway.url(PRICES)).await.cache(), "HIT");
         let told = post(&gateway, "/api/cache/flush", json!({ "confirm": true })).await;
         assert!(told["removed"].as_u64() >= Some(5), "{told}");

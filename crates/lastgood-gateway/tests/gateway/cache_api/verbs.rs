@@ -215,3 +215,30 @@ async fn the_verbs_find_the_gateway_of_their_own_environment() {
     let output = run(&stats, &[("LASTGOOD_LISTEN", "nowhere"), token]).await;
     assert!(output.status.code() != Some(0) && told(&output).contains("LASTGOOD_LISTEN"), "{}", told(&output));
 }
+
+/// Runs the verb on a terminal, where a user types `answer`.
+async fn on_a_terminal(gateway: &Running, arguments: &str, answer: &str) -> (bool, String) {
+    let verb = format!("{} {arguments} --url {}", env!("CARGO_BIN_EXE_lastgood"), gateway.url(""));
+    let shell = format!("printf '{answer}\\n' | script --quiet --return --command '{verb}' /dev/null");
+    let output = tokio::process::Command::new("sh").args(["-c", &shell]).output().await.unwrap();
+    (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_terminal_clearing_everything_asks_with_what_would_be_lost() {
+    let exchange = exchange().await;
+    let gateway = start(&exchange, &[]).await;
+    fill(&gateway).await;
+    for (verb, answer) in
+        [("clear --all", ""), ("clear --all", "n"), ("flush", "what?"), ("clear --region depth", "no")]
+    {
+        let (done, said) = on_a_terminal(&gateway, verb, answer).await;
+        assert!(!done && said.contains("nothing was removed"), "{verb} {answer}: {said}");
+        assert!(said.contains(" keys). Go on? [y/N]") || said.contains("(1 key)"), "{verb}: {said}");
+        assert!(said.contains("last good answers included"), "{verb}: {said}");
+    }
+    assert_eq!(get(gateway.url(PRICES)).await.cache(), "HIT");
+    let (done, said) = on_a_terminal(&gateway, "clear --all", "y").await;
+    assert!(done && said.contains("REMOVED"), "{said}");
+    assert_eq!(get(gateway.url(PRICES)).await.cache(), "MISS");
+}

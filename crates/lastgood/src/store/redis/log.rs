@@ -1,5 +1,6 @@
 //! The log. One server tells it over a connection that waits; where the server may be another at any time, it is looked at.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
@@ -52,11 +53,18 @@ fn read(name: &str, after: &str, wait: Duration) -> Cmd {
 pub(super) struct Reader {
     info: Box<ConnectionInfo>,
     connection: Mutex<Option<MultiplexedConnection>>,
+    /// Commands that were sent.
+    commands: AtomicU64,
 }
 
 impl Reader {
     pub(super) fn new(info: ConnectionInfo) -> Reader {
-        Reader { info: Box::new(info), connection: Mutex::default() }
+        Reader { info: Box::new(info), connection: Mutex::default(), commands: AtomicU64::new(0) }
+    }
+
+    /// How many commands were sent so far, whatever became of them.
+    pub(super) fn commands(&self) -> u64 {
+        self.commands.load(Ordering::Relaxed)
     }
 
     pub(super) async fn read(&self, name: &str, after: Option<&Position>, wait: Duration) -> Result<Tail, StoreError> {
@@ -84,6 +92,7 @@ impl Reader {
             }
         };
         connection.set_response_timeout(wait + ANSWER_WITHIN);
+        self.commands.fetch_add(1, Ordering::Relaxed);
         let answer = command.query_async(&mut connection).await;
         let answer = answer.map_err(|error| reply::read_error(&Fault::Redis(error)))?;
         *place = Some(connection);

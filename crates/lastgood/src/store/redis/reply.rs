@@ -21,6 +21,15 @@ pub(super) fn write_error(fault: &Fault) -> StoreError {
     }
 }
 
+pub(super) fn script_error(fault: &Fault) -> StoreError {
+    match fault {
+        Fault::Redis(error) if error.code().is_some() => {
+            dialect::script_error_of(error.code().unwrap_or_default(), text(error))
+        }
+        _ => read_error(fault),
+    }
+}
+
 fn store_error(error: &RedisError) -> StoreError {
     let text = text(error);
     match error.code() {

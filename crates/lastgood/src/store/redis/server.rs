@@ -30,9 +30,9 @@ pub(super) async fn scan(link: &Link, prefix: &str, mut at: u64, limit: usize) -
 /// Proves that the server answers.
 pub(super) async fn probe(link: &Link) -> Result<Usage, Fault> {
     // Sent together, so one round trip.
-    let (ping, info, size) = (cmd("PING"), cmd("INFO").arg("memory").take(), cmd("DBSIZE"));
+    let (ping, info, size) = (cmd("PING"), cmd("INFO"), cmd("DBSIZE"));
     let (ping, info, size) = tokio::join!(link.ask::<String>(&ping), link.ask::<String>(&info), link.ask::<u64>(&size));
     ping?;
     // An account may well lack the right to see these two.
-    Ok(Usage { keys: size.ok(), bytes: info.ok().and_then(|info| dialect::used_memory(&info)) })
+    Ok(dialect::usage(info.ok().as_deref(), size.ok()))
 }

@@ -131,6 +131,7 @@ async fn watch(link: &Link, mut connection: MultiplexedConnection) -> String {
             return "a caller found it broken".to_owned();
         }
         let ping = cmd("PING");
+        link.count(1);
         match timeout(SILENT_AFTER, ping.query_async::<String>(&mut connection)).await {
             Err(_) => return format!("it was silent for {SILENT_AFTER:?}"),
             // Whatever the server says of itself, the connection is sound.

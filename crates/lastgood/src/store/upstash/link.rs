@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -68,6 +69,8 @@ pub(super) struct Link {
     writes: Arc<Semaphore>,
     lanes: Lanes,
     sync_token: ArcSwapOption<HeaderValue>,
+    /// Commands that were sent.
+    commands: AtomicU64,
 }
 
 impl Link {
@@ -82,11 +85,17 @@ impl Link {
             writes: Arc::new(Semaphore::new(WRITES_AT_ONCE)),
             lanes: Lanes::new(),
             sync_token: ArcSwapOption::empty(),
+            commands: AtomicU64::new(0),
         }))
     }
 
     pub(super) fn options(&self) -> &UpstashOptions {
         &self.options
+    }
+
+    /// How many commands were sent so far, whatever became of them.
+    pub(super) fn commands(&self) -> u64 {
+        self.commands.load(Ordering::Relaxed)
     }
 
     /// From now on nothing is asked.
@@ -95,11 +104,12 @@ impl Link {
         self.writes.close();
     }
 
-    /// Sends a request that changes nothing. It goes on for a while when the caller gives up.
-    pub(super) async fn read(self: &Arc<Self>, path: &str, body: Bytes) -> Result<Answer, StoreError> {
+    /// Sends so many commands that change nothing. They go on for a while when the caller gives up.
+    pub(super) async fn read(self: &Arc<Self>, path: &str, body: Bytes, commands: usize) -> Result<Answer, StoreError> {
         let request = self.request(path, body)?;
         let asked = async {
             let place = self.place(&self.reads).await?;
+            self.commands.fetch_add(commands as u64, Ordering::Relaxed);
             self.in_background(request, FINISH_WITHIN, place).await
         };
         timeout(ANSWER_WITHIN, asked).await.unwrap_or(Err(StoreError::Timeout))
@@ -117,6 +127,7 @@ impl Link {
         let asked = async {
             let turns = self.lanes.enter(keys).await;
             let place = self.place(&self.writes).await?;
+            self.commands.fetch_add(1, Ordering::Relaxed);
             self.in_background(request, ANSWER_WITHIN, (turns, place)).await
         };
         timeout(ANSWER_WITHIN, asked).await.unwrap_or(Err(StoreError::Timeout))

@@ -61,10 +61,7 @@ pub(super) fn usage(answer: &Answer, options: &UpstashOptions) -> Result<Usage, 
     ping?;
     // A token may well lack the right to see these two.
     let info = info.ok().and_then(|info| Binary::decode(info.as_str()?)).and_then(|info| String::from_utf8(info).ok());
-    Ok(Usage {
-        keys: size.ok().and_then(|size| size.as_u64()),
-        bytes: info.and_then(|info| dialect::used_memory(&info)),
-    })
+    Ok(dialect::usage(info.as_deref(), size.ok().and_then(|size| size.as_u64())))
 }
 
 fn unwrap<T>(envelope: Envelope<T>, options: &UpstashOptions, classify: Classify) -> Result<T, StoreError> {

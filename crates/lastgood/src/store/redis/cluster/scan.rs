@@ -110,7 +110,10 @@ impl Cluster {
             match next {
                 Some(Ok(usage)) => {
                     missing -= 1;
-                    total = Some(total.map_or(usage, |total| add(total, usage)));
+                    total = Some(match total {
+                        Some(total) => add(total, usage),
+                        None => usage,
+                    });
                 }
                 Some(Err(fault)) => last_fault = fault,
                 None => break,
@@ -126,5 +129,13 @@ impl Cluster {
 
 fn add(one: Usage, other: Usage) -> Usage {
     let sum = |one: Option<u64>, other: Option<u64>| Some(one?.saturating_add(other?));
-    Usage { keys: sum(one.keys, other.keys), bytes: sum(one.bytes, other.bytes) }
+    Usage {
+        keys: sum(one.keys, other.keys),
+        bytes: sum(one.bytes, other.bytes),
+        // Each server words its own.
+        bytes_human: None,
+        limit: sum(one.limit, other.limit),
+        evicted_keys: sum(one.evicted_keys, other.evicted_keys),
+        file_bytes: None,
+    }
 }

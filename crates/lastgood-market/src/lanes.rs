@@ -1,4 +1,4 @@
-//! One load of a series at a time.
+//! One at a time for each name.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,12 +8,12 @@ use tokio::sync::OwnedMutexGuard;
 
 type Lane = Arc<tokio::sync::Mutex<()>>;
 
-/// A lock for each series that is being loaded. The table holds no others.
+/// A lock for each series that is being loaded or written. The table holds no others.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Lanes(Arc<Mutex<HashMap<Box<str>, Lane>>>);
+pub(crate) struct Lanes(Arc<Mutex<HashMap<Box<str>, Lane>>>);
 
 /// The lane of a series; dropped, it is the next one's.
-pub(super) struct Turn {
+pub(crate) struct Turn {
     lanes: Lanes,
     name: Box<str>,
     lane: Option<OwnedMutexGuard<()>>,
@@ -25,7 +25,7 @@ impl Lanes {
     }
 
     /// Waits for the lane of a series.
-    pub(super) async fn enter(&self, name: &str) -> Turn {
+    pub(crate) async fn enter(&self, name: &str) -> Turn {
         let lane = Arc::clone(self.table().entry(name.into()).or_default());
         // Whoever gives up waiting leaves the table as the holder does.
         let mut turn = Turn { lanes: self.clone(), name: name.into(), lane: None };

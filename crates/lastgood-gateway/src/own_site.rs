@@ -1,0 +1,238 @@
+//! Whether a request was meant for this gateway by somebody at this machine.
+//!
+//! A browser on the operator's machine reaches loopback, too, and so does whoever is behind a reverse proxy that runs there.
+//! Without an admin token, what tells them apart is what they cannot help sending: a page of another site its `Origin` and
+//! `Sec-Fetch-Site`, a name that was pointed here to get round that (DNS rebinding) its `Host`, a proxy what it adds.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::response::Response;
+use http::header::{FORWARDED, HOST, HeaderName, ORIGIN, VIA};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, Version};
+
+use crate::problem::problem;
+
+/// What proxies add to a request that they pass on.
+const ADDED_BY_PROXIES: [HeaderName; 12] = [
+    FORWARDED,
+    VIA,
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-forwarded-server"),
+    HeaderName::from_static("x-real-ip"),
+    HeaderName::from_static("x-client-ip"),
+    HeaderName::from_static("x-original-forwarded-for"),
+    HeaderName::from_static("true-client-ip"),
+    HeaderName::from_static("cf-connecting-ip"),
+];
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// So much of a name is shown.
+const SHOWN: usize = 80;
+
+/// Paths that tell of the cache's inside or change it. Market data, declared routes and health are for everybody.
+pub(crate) fn is_inside(path: &str) -> bool {
+    const INSIDE: [&str; 5] = ["/api/cache", "/cache", "/v1/kv", "/v1/llm", "/v1/bars"];
+    let is_below = |root: &&str| path.strip_prefix(*root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    INSIDE.iter().any(|root| is_below(root))
+}
+
+/// The names and places that are this gateway's own.
+pub(crate) struct OwnSite {
+    /// Lower case, as the configuration has them.
+    hosts: Vec<String>,
+    on_loopback: AtomicBool,
+}
+
+impl OwnSite {
+    pub(crate) fn new(hosts: &[String]) -> OwnSite {
+        OwnSite {
+            hosts: hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
+            on_loopback: AtomicBool::new(false),
+        }
+    }
+
+    /// Notes where the gateway listens.
+    pub(crate) fn listens_on_loopback(&self, on_loopback: bool) {
+        self.on_loopback.store(on_loopback, Ordering::Relaxed);
+    }
+
+    /// Whether only this machine can ask.
+    pub(crate) fn is_on_loopback(&self) -> bool {
+        self.on_loopback.load(Ordering::Relaxed)
+    }
+
+    /// The answer to a request that a page of another site sent, or that was sent to a name which is not the gateway's.
+    pub(crate) fn refusal(&self, uri: &Uri, headers: &HeaderMap) -> Option<Response> {
+        let Some(host) = host_of(uri, headers) else {
+            return Some(problem(
+                StatusCode::FORBIDDEN,
+                "A request to the cache names one host, and this one does not.",
+            ));
+        };
+        if !self.is_own(&host) {
+            let shown: String = host.chars().take(SHOWN).collect();
+            let detail = format!(
+                "{shown:?} is no name of this gateway; if it is one, add it to `hosts` in the configuration, or send the admin token."
+            );
+            return Some(problem(StatusCode::FORBIDDEN, &detail));
+        }
+        let detail = "A page of another site may not do this; send the admin token.";
+        is_of_another_site(headers).then(|| problem(StatusCode::FORBIDDEN, detail))
+    }
+
+    fn is_own(&self, host: &str) -> bool {
+        let name = name_of(host).to_ascii_lowercase();
+        if name == "localhost" || self.hosts.contains(&name) {
+            return true;
+        }
+        match name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+            // No name leads to an address that is written out, so that no name can be pointed here to use it.
+            Ok(address) => !self.is_on_loopback() || address.to_canonical().is_loopback(),
+            // Beyond loopback others of the same network use short names, such as those of a compose file. No site has one.
+            Err(_) => !self.is_on_loopback() && !name.is_empty() && !name.contains('.'),
+        }
+    }
+}
+
+/// Whether a request came through a proxy, so that who sent it is not at this machine, wherever the connection is from.
+/// HTTP/1.0 is what nginx speaks to what is behind it if nobody says otherwise, and what no client of today speaks.
+pub(crate) fn is_proxied(version: Version, headers: &HeaderMap) -> bool {
+    version < Version::HTTP_11 || ADDED_BY_PROXIES.iter().any(|name| headers.contains_key(name))
+}
+
+/// The one host that a request names, its URL before its header (RFC 9112, 3.2.2).
+fn host_of(uri: &Uri, headers: &HeaderMap) -> Option<String> {
+    let mut named = headers.get_all(HOST).iter();
+    let header = named.next().map(HeaderValue::to_str);
+    if named.next().is_some() {
+        return None;
+    }
+    match uri.authority() {
+        Some(authority) => Some(authority.as_str().to_owned()),
+        None => header?.ok().map(str::to_owned),
+    }
+}
+
+/// A host without its port, and without the dot that may end it.
+fn name_of(host: &str) -> &str {
+    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, _)) => address,
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name.strip_suffix('.').unwrap_or(name)
+}
+
+/// Whether a browser sent it for a page that is not of this gateway.
+fn is_of_another_site(headers: &HeaderMap) -> bool {
+    let told = headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
+    if told.is_some_and(|told| told != b"same-origin" && told != b"none") {
+        return true;
+    }
+    let mut origins = headers.get_all(ORIGIN).iter();
+    let Some(origin) = origins.next() else { return false };
+    let site = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, site)| site.as_bytes());
+    origins.next().is_some() || site.is_none() || site != headers.get(HOST).map(HeaderValue::as_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_let_in(site: &OwnSite, headers: &[(&'static str, &str)]) -> bool {
+        let mut all = HeaderMap::new();
+        for (name, value) in headers {
+            all.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+        }
+        site.refusal(&Uri::from_static("/api/cache/stats"), &all).is_none()
+    }
+
+    #[test]
+    fn on_loopback_only_loopbacks_names_and_those_that_are_configured_are_its_own() {
+        let site = OwnSite::new(&["Cache.Example".to_owned()]);
+        site.listens_on_loopback(true);
+        for own in [
+            "127.0.0.1:8090",
+            "127.0.0.1",
+            "127.8.8.8:1",
+            "localhost:8090",
+            "LOCALHOST",
+            "localhost.",
+            "[::1]:8090",
+            "[::1]",
+            "[::ffff:127.0.0.1]:8090",
+            "cache.example:8090",
+            "CACHE.example",
+        ] {
+            assert!(is_let_in(&site, &[("host", own)]), "{own}");
+        }
+        for foreign in [
+            "evil.example",
+            "127.0.0.1.evil.example:8090",
+            "localhost.evil.example",
+            "10.0.0.1:8090",
+            "0.0.0.0:8090",
+            "gateway",
+            "",
+            ":8090",
+            "[::2]:8090",
+            "evil.example:127.0.0.1",
+        ] {
+            assert!(!is_let_in(&site, &[("host", foreign)]), "{foreign}");
+        }
+        assert!(!is_let_in(&site, &[]));
+        assert!(!is_let_in(&site, &[("host", "localhost"), ("host", "evil.example")]));
+    }
+
+    #[test]
+    fn beyond_loopback_addresses_and_short_names_are_its_own_and_no_name_of_a_site() {
+        let site = OwnSite::new(&[]);
+        for own in ["10.0.0.1:8090", "gateway:8090", "localhost", "[fd00::1]:8090"] {
+            assert!(is_let_in(&site, &[("host", own)]), "{own}");
+        }
+        assert!(!is_let_in(&site, &[("host", "evil.example")]));
+    }
+
+    #[test]
+    fn a_page_of_another_site_is_told_by_what_its_browser_sends() {
+        let site = OwnSite::new(&[]);
+        site.listens_on_loopback(true);
+        let host = ("host", "127.0.0.1:8090");
+        for own in [("origin", "http://127.0.0.1:8090"), ("sec-fetch-site", "same-origin"), ("sec-fetch-site", "none")]
+        {
+            assert!(is_let_in(&site, &[host, own]), "{own:?}");
+        }
+        for foreign in [
+            ("origin", "https://elsewhere.example"),
+            ("origin", "http://127.0.0.1:3000"),
+            ("origin", "null"),
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-site", "same-site"),
+            ("sec-fetch-site", "what"),
+        ] {
+            assert!(!is_let_in(&site, &[host, foreign]), "{foreign:?}");
+        }
+    }
+
+    #[test]
+    fn the_host_of_an_absolute_url_counts_before_the_header() {
+        let site = OwnSite::new(&[]);
+        site.listens_on_loopback(true);
+        let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static("localhost:8090"))]);
+        let refusal = |uri| site.refusal(&Uri::from_static(uri), &headers).is_some();
+        assert!(refusal("http://evil.example/api/cache/stats"));
+        assert!(!refusal("http://localhost:8090/api/cache/stats"));
+    }
+
+    #[test]
+    fn what_a_proxy_passes_on_is_told_by_what_it_adds() {
+        for name in ADDED_BY_PROXIES {
+            let headers = HeaderMap::from_iter([(name.clone(), HeaderValue::from_static("x"))]);
+            assert!(is_proxied(Version::HTTP_11, &headers), "{name}");
+        }
+        assert!(is_proxied(Version::HTTP_10, &HeaderMap::new()));
+        assert!(!is_proxied(Version::HTTP_11, &HeaderMap::new()));
+    }
+}

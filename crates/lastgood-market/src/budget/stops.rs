@@ -1,0 +1,103 @@
+//! The exchange's pauses and bans: as long as it says, within reason.
+
+use std::time::Duration;
+
+use lastgood::{Error, Reason, Timestamp};
+
+use super::{Budget, State, bounds};
+use crate::venue::Bucket;
+
+/// The exchange does not want to be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// [`Reason::RateLimited`], [`Reason::Banned`] or [`Reason::Firewall`].
+    pub reason: Reason,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+impl Stop {
+    /// Whether it is not over, and can be meant: with a clock that was set back, its end may lie years ahead.
+    pub(super) fn is_in_force(&self, now: Timestamp) -> bool {
+        self.until > now && bounds::is_believable(self.reason, self.until.since(now))
+    }
+}
+
+impl Budget {
+    /// Stops every call that can be held back for `wait`, within [`bounds`]; a longer stop stands. Says whether it is
+    /// news.
+    pub fn stop(&self, reason: Reason, wait: Duration) -> bool {
+        let now = self.clock.now();
+        let mut state = self.state(now);
+        state.good = 0;
+        match reason {
+            Reason::Banned => state.bans += 1,
+            Reason::Firewall => state.firewalled += 1,
+            _ => state.pauses += 1,
+        }
+        // Calls that were under way together are refused together.
+        if state.stop.is_none() {
+            state.stops_in_a_row = state.stops_in_a_row.saturating_add(1);
+        }
+        let (believed, is_cut) = bounds::within(reason, wait, state.stops_in_a_row);
+        if is_cut {
+            let named = wait.as_secs();
+            tracing::warn!(exchange = %self.name, %reason, named, "the exchange names a wait that cannot be meant");
+        }
+        state.is_probing |= is_cut || reason == Reason::Banned;
+        let what = match reason {
+            Reason::Firewall => "the exchange's firewall refuses requests from this address (403)",
+            _ => "the exchange asks to be left alone",
+        };
+        self.heed(&mut state, Stop { reason, until: now.plus(believed) }, what)
+    }
+
+    /// Stops the calls of one bucket, as [`Budget::stop`] does all.
+    pub fn stop_bucket(&self, bucket: Bucket, wait: Duration) {
+        let now = self.clock.now();
+        let (wait, _) = bounds::within(Reason::RateLimited, wait, 1);
+        let until = now.plus(wait);
+        let mut state = self.state(now);
+        state.pauses += 1;
+        let window = &mut state.windows[bucket as usize];
+        if window.stop.is_none_or(|stop| stop.until < until) {
+            tracing::warn!(exchange = %self.name, %bucket, seconds = wait.as_secs(), "the exchange asks for a pause");
+            window.stop = Some(Stop { reason: Reason::RateLimited, until });
+        }
+    }
+
+    /// Follows a stop that another process was told, or this one before a restart; one that cannot be meant is nothing.
+    /// Says whether it is news.
+    pub fn heed_remembered(&self, stop: Stop) -> bool {
+        let now = self.clock.now();
+        let longest = now.plus(bounds::longest(stop.reason));
+        if !stop.is_in_force(now) {
+            return false;
+        }
+        let stop = Stop { until: stop.until.min(longest), ..stop };
+        self.heed(&mut self.state(now), stop, "a ban is remembered: the exchange is left alone")
+    }
+
+    fn heed(&self, state: &mut State, stop: Stop, what: &str) -> bool {
+        let news = state.stop.is_none_or(|known| known.until < stop.until);
+        if news {
+            let seconds = stop.until.since(self.clock.now()).as_secs();
+            tracing::warn!(exchange = %self.name, reason = %stop.reason, seconds, "{what}");
+            state.stop = Some(stop);
+        }
+        news
+    }
+
+    /// The stop in force for every call.
+    pub fn stopped(&self) -> Option<Stop> {
+        self.state(self.clock.now()).stop
+    }
+}
+
+pub(super) fn left_alone(name: &str, stop: Stop, now: Timestamp) -> Error {
+    let message = match stop.reason {
+        Reason::Firewall => format!("the firewall of {name} refuses requests from this address"),
+        _ => format!("{name} is left alone for now"),
+    };
+    Error::new(stop.reason, message).with_retry_after(stop.until.since(now))
+}
