@@ -123,7 +123,7 @@ class Gateway:
 
     def set(self, key, value, seconds):
         """Keeps a value for so long. Says whether it is kept."""
-        return self.send("PUT", f"{value_path(key)}?fresh_for={seconds}s", json.dumps(value).encode())[0] in (201, 202, 204)
+        return self.send("PUT", f"{value_path(key)}?ttl={seconds}s", json.dumps(value).encode())[0] in (201, 202, 204)
 
     def delete(self, key):
         """Forgets a value. Says whether it is forgotten."""

@@ -36,7 +36,7 @@ const SHOWN: usize = 80;
 pub(crate) fn is_inside(path: &str) -> bool {
     const INSIDE: [&str; 5] = ["/api/cache", "/cache", "/v1/kv", "/v1/llm", "/v1/bars"];
     let is_below = |root: &&str| path.strip_prefix(*root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    INSIDE.iter().any(|root| is_below(root))
+    INSIDE.iter().any(is_below)
 }
 
 /// The names and places that are this gateway's own.
