@@ -8,6 +8,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use lastgood::Value;
+use lastgood::store::StoreError;
 use lastgood_market::bars::{BarFault, BarSeries, Checked, KeptBars, MOST_BARS, NotBars, Range};
 use serde_json::json;
 
@@ -73,15 +74,19 @@ pub(crate) async fn get(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMa
     let series = series_of(&uri)?;
     let range = range(uri.query())?;
     match app.bars.find(&series).await {
-        Some(kept) => Ok(respond(kept.in_range(&range), &kept, &headers).await),
-        None => Ok(absent(&series)),
+        Ok(Some(kept)) => Ok(respond(kept.in_range(&range), &kept, &headers).await),
+        Ok(None) => Ok(absent(&series)),
+        Err(why) => Ok(unknown(&series, &why)),
     }
 }
 
 pub(crate) async fn latest(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Answered {
     let series = series_of(&uri)?;
     Parameters::read_none(uri.query())?;
-    let kept = app.bars.find(&series).await;
+    let kept = match app.bars.find(&series).await {
+        Ok(kept) => kept,
+        Err(why) => return Ok(unknown(&series, &why)),
+    };
     match kept.as_ref().and_then(|kept| Some((kept, kept.latest()?))) {
         Some((kept, latest)) => Ok(respond(latest, kept, &headers).await),
         None => Ok(absent(&series)),
@@ -103,6 +108,16 @@ async fn respond(body: Bytes, kept: &KeptBars, headers: &HeaderMap) -> Response 
 fn absent(series: &BarSeries) -> Response {
     let detail = format!("No application has put bars of {} {}.", series.name(), series.interval());
     values::absent(problem::problem(StatusCode::NOT_FOUND, &detail))
+}
+
+/// To the application a miss like any other, but not one that speaks of what was put.
+fn unknown(series: &BarSeries, why: &StoreError) -> Response {
+    let (name, interval) = (series.name(), series.interval());
+    let detail = format!("Whether bars of {name} {interval} are kept is not known now, and none are in memory: {why}.");
+    let mut response = values::absent(problem::problem(StatusCode::NOT_FOUND, &detail));
+    let status = HeaderValue::from_static("lastgood; fwd=miss; detail=store-unavailable");
+    response.headers_mut().insert(CACHE_STATUS, status);
+    response
 }
 
 pub(crate) async fn put(State(app): State<Arc<App>>, request: Request) -> Answered {

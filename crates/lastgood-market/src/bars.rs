@@ -200,8 +200,9 @@ impl ApplicationBars {
         }
         let _turn = self.lanes.enter(&series.key()).await;
         let (base, late) = self.both(series).await;
-        let is_known = base.is_ok();
-        let earlier = newer_last(base.unwrap_or_default(), late.clone());
+        let (is_known, late) = (base.is_ok(), late.unwrap_or_default());
+        let is_late = late.is_some();
+        let earlier = newer_last(base.unwrap_or_default(), late);
         let mut all: BTreeMap<u64, &str> = BTreeMap::new();
         for kept in &earlier {
             all.extend(kept.list.texts());
@@ -223,7 +224,7 @@ impl ApplicationBars {
         if stored > 0 {
             let key = if is_known { series.key() } else { series.late_key() };
             self.region.put(&key, self.loaded(series, List::write(&all), fresh_for)).await;
-            if is_known && late.is_some() {
+            if is_known && is_late {
                 self.region.remove(&series.late_key()).await;
             }
         }
@@ -236,17 +237,23 @@ impl ApplicationBars {
         self.put(series, checked, None).await
     }
 
-    /// A series as it is kept, however old, or as far as it is known while the store does not answer. Counted as a read of the
-    /// region.
-    pub async fn find(&self, series: &BarSeries) -> Option<KeptBars> {
+    /// A series as it is kept, however old, or as far as this process knows it while the store does not answer. Counted as
+    /// a read of the region.
+    ///
+    /// # Errors
+    ///
+    /// When the store does not answer, and this process knows nothing of the series: nobody can say whether it exists.
+    pub async fn find(&self, series: &BarSeries) -> Result<Option<KeptBars>, StoreError> {
         let kept = self.look(series).await;
-        self.region.count_served(kept.as_ref().map_or(Outcome::Miss, |kept| kept.answer.outcome()));
+        let outcome = kept.as_ref().ok().and_then(Option::as_ref).map(|kept| kept.answer.outcome());
+        self.region.count_served(outcome.unwrap_or(Outcome::Miss));
         kept
     }
 
-    /// The newest `limit` bars of a series; `None` where there is no such series.
+    /// The newest `limit` bars of a series; `None` where there is no such series, or where the store that may have it does
+    /// not answer, which [`ApplicationBars::find`] tells apart.
     pub async fn get_bars(&self, series: &BarSeries, limit: usize) -> Option<OwnBars> {
-        Some(self.find(series).await?.newest(limit))
+        Some(self.find(series).await.ok().flatten()?.newest(limit))
     }
 
     /// The newest bar of a series.
@@ -254,9 +261,9 @@ impl ApplicationBars {
         self.get_bars(series, 1).await?.bars.pop()
     }
 
-    /// Whether anything is kept of a series.
+    /// Whether anything is known to be kept of a series.
     pub async fn exists(&self, series: &BarSeries) -> bool {
-        self.find(series).await.is_some()
+        self.find(series).await.is_ok_and(|kept| kept.is_some())
     }
 
     /// Removes a series from every tier. Says whether there was one.
@@ -266,30 +273,31 @@ impl ApplicationBars {
         for key in [series.key(), series.late_key()] {
             self.region.remove(&key).await;
         }
-        late.is_some() || base.is_ok_and(|base| base.is_some())
+        [base, late].into_iter().any(|kept| kept.is_ok_and(|kept| kept.is_some()))
     }
 
-    async fn look(&self, series: &BarSeries) -> Option<KeptBars> {
+    async fn look(&self, series: &BarSeries) -> Result<Option<KeptBars>, StoreError> {
         if !self.region.is_enabled() {
-            return None;
+            return Ok(None);
         }
         let held = self.region.peek(&series.key()).filter(|held| held.freshness() == Freshness::Fresh);
         if let Some(held) = held
             && self.region.peek(&series.late_key()).is_none()
         {
-            return KeptBars::of(held);
+            return Ok(KeptBars::of(held));
         }
         match self.both(series).await {
-            (Ok(base), None) => {
+            (Ok(None), Err(why)) | (Err(why), Ok(None) | Err(_)) => Err(why),
+            (Ok(base), Ok(None) | Err(_)) => {
                 if base.as_ref().is_some_and(|base| base.answer.freshness() == Freshness::Fresh) {
                     // The next reader finds it in memory.
                     let nowhere = || async { Err(Error::new(Reason::Yielded, "bars come from applications")) };
                     drop(self.region.get_or_load_uncounted(&series.key(), nowhere).await);
                 }
-                base
+                Ok(base)
             }
-            (Ok(_), Some(_)) => self.unite(series).await,
-            (Err(_), late) => late,
+            (Ok(_), Ok(Some(_))) => Ok(self.unite(series).await),
+            (Err(_), Ok(late)) => Ok(late),
         }
     }
 
@@ -297,8 +305,8 @@ impl ApplicationBars {
     async fn unite(&self, series: &BarSeries) -> Option<KeptBars> {
         let _turn = self.lanes.enter(&series.key()).await;
         let (base, late) = match self.both(series).await {
-            (Ok(base), Some(late)) => (base, late),
-            (base, late) => return late.or(base.ok().flatten()),
+            (Ok(base), Ok(Some(late))) => (base, late),
+            (base, late) => return late.ok().flatten().or(base.ok().flatten()),
         };
         let both = newer_last(base, Some(late));
         let newest = both.last().map(|kept| kept.answer.clone())?;
@@ -314,11 +322,11 @@ impl ApplicationBars {
     }
 
     /// What is kept of a series, unless the store cannot say, and what was put while it could not.
-    async fn both(&self, series: &BarSeries) -> (Result<Option<KeptBars>, StoreError>, Option<KeptBars>) {
+    async fn both(&self, series: &BarSeries) -> (Kept, Kept) {
         let (key, late_key) = (series.key(), series.late_key());
         let (base, late) = tokio::join!(self.region.newest(&key), self.region.newest(&late_key));
         let read = |answer: Option<Answer>| answer.and_then(KeptBars::of);
-        (base.map(read), late.ok().and_then(read))
+        (base.map(read), late.map(read))
     }
 
     fn loaded(&self, series: &BarSeries, list: List, fresh_for: Option<Duration>) -> Loaded {
@@ -331,6 +339,9 @@ impl ApplicationBars {
         }
     }
 }
+
+/// What is kept under a key, unless nobody can say.
+type Kept = Result<Option<KeptBars>, StoreError>;
 
 /// What is there of two, the one that was put last at the end.
 fn newer_last(base: Option<KeptBars>, late: Option<KeptBars>) -> Vec<KeptBars> {

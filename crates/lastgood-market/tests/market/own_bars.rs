@@ -171,7 +171,7 @@ async fn a_series_keeps_its_newest_bars_and_says_what_it_dropped() {
     let set = desk.bars.set_bars(&series(), &[bar(now, 101), bar(now - 1, 102), bar(now - 10 - most, 103)]).await;
     assert_eq!((set.stored, set.dropped), (2, 2));
     assert_eq!(set.refused, [(2, BarFault::TooOld)]);
-    let kept = desk.bars.find(&series()).await.unwrap();
+    let kept = desk.bars.find(&series()).await.unwrap().unwrap();
     assert_eq!(kept.len(), MOST_BARS);
     let of_the_oldest = kept.in_range(&Range { start: Some(0), end: None, limit: 1 });
     assert!(of_the_oldest.starts_with(format!("[[{},", (now - 10 - (most - 3)) * MINUTE).as_bytes()));
@@ -218,6 +218,7 @@ async fn a_restart_while_the_store_is_away_costs_no_bar() {
     desk.fail();
     let desk = desk.restarted();
     assert_eq!(desk.closes().await, [""; 0], "nobody knows them now");
+    assert!(desk.bars.find(&series()).await.is_err(), "which is not to say that there are none");
     desk.bars.set_bars(&series(), &[bar(now - 2, 103), bar(now - 1, 104)]).await;
     desk.bars.set_bars(&series(), &[bar(now, 105)]).await;
     assert_eq!(desk.closes().await, ["1.03", "1.04", "1.05"], "those of this process are known");

@@ -1,7 +1,7 @@
 //! A deadline and a circuit breaker around any store.
 
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -127,6 +127,8 @@ pub struct GuardedStore {
     breaker: Breaker,
     reads: Semaphore,
     writes: Semaphore,
+    /// What kept the store from answering last: the cause, while it is left alone.
+    last_failure: Mutex<Option<StoreError>>,
 }
 
 #[derive(Clone, Copy)]
@@ -143,6 +145,7 @@ impl GuardedStore {
             breaker: Breaker::new(&guard),
             reads: Semaphore::new(guard.max_concurrent),
             writes: Semaphore::new(guard.max_concurrent),
+            last_failure: Mutex::default(),
             inner,
             guard,
         })
@@ -195,11 +198,20 @@ impl GuardedStore {
         };
         let result = timeout(budget, work()).await.unwrap_or(Err(StoreError::Timeout));
         call.answered = true;
+        self.remember(&result);
         call.record(Outcome::of(&result, call.started.elapsed(), call.slow_after()));
         if let Err(error) = &result {
             tracing::debug!(store = %self.inner, %error, "store call failed");
         }
         result
+    }
+
+    fn remember<T>(&self, result: &Result<T, StoreError>) {
+        if let Err(why) = result
+            && why.is_failure()
+        {
+            *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.clone());
+        }
     }
 
     fn record(&self, generation: u64, outcome: Outcome) {
@@ -270,7 +282,14 @@ impl Store for GuardedStore {
     }
 
     async fn probe(&self) -> Result<Usage, StoreError> {
-        self.call(Kind::Write, || self.inner.probe()).await
+        match self.call(Kind::Write, || self.inner.probe()).await {
+            // Whoever asks how the store is wants to know why it is left alone.
+            Err(StoreError::BreakerOpen) => {
+                let last_failure = self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                Err(last_failure.unwrap_or(StoreError::BreakerOpen))
+            }
+            probed => probed,
+        }
     }
 
     async fn add(&self, addition: &Addition) -> Result<Counters, StoreError> {

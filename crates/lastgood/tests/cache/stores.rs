@@ -224,6 +224,18 @@ mod guard {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn while_it_is_left_alone_the_probe_says_what_it_failed_by() {
+        let setup = setup(Guard { open_for: HOUR, open_for_at_most: HOUR, ..Guard::default() }).await;
+        let wrong = StoreError::Unavailable("wrong password".to_owned());
+        setup.faulty.set(Fault::Fail(wrong.clone()));
+        while get(&setup).await != Err(StoreError::BreakerOpen) {}
+        assert_eq!(setup.guarded.probe().await.unwrap_err(), wrong);
+        setup.faulty.heal();
+        tokio::time::sleep(HOUR * 2).await;
+        assert!(setup.guarded.probe().await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn callers_that_leave_early_say_nothing_and_free_their_place() {
         let setup = setup(Guard { max_concurrent: 1, ..Guard::default() }).await;
         setup.faulty.set(Fault::Hang);

@@ -1,12 +1,13 @@
 //! Finding out in the background that a store is well again.
 
-use std::sync::Weak;
+use std::sync::{PoisonError, Weak};
 
 use tokio::time::{Instant, sleep, timeout};
 
 use super::breaker::Outcome;
 use super::{Guard, GuardedStore};
 use crate::store::jitter::jittered;
+use crate::store::StoreError;
 
 /// Probes the store, one probe at a time, until one succeeds, then closes the breaker. Ends when the guard is dropped.
 pub(super) fn recover(guarded: Weak<GuardedStore>, guard: &Guard) -> impl Future<Output = ()> + use<> {
@@ -35,6 +36,7 @@ impl Drop for CloseOnDrop {
     fn drop(&mut self) {
         if let Some(guarded) = self.0.upgrade() {
             guarded.breaker.close();
+            *guarded.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
             tracing::info!(store = %guarded.inner, "store is in use again");
         }
     }
@@ -44,7 +46,8 @@ impl GuardedStore {
     /// Asks the store once. The probe is judged like a read, because reads are what it will have to answer.
     async fn is_well(&self) -> bool {
         let started = Instant::now();
-        let Ok(result) = timeout(self.guard.budget, self.inner.probe()).await else { return false };
+        let result = timeout(self.guard.budget, self.inner.probe()).await.unwrap_or(Err(StoreError::Timeout));
+        self.remember(&result);
         Outcome::of(&result, started.elapsed(), self.guard.slow_after()) == Outcome::Good
     }
 }
