@@ -1,7 +1,6 @@
 //! The image: what its build is given, what its stages run, and how its health is checked, as far as that goes without an
 //! engine.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -49,6 +48,23 @@ tarfile.open(fileobj=packed).extractall(folder, filter='data')
     folder
 }
 
+/// The files in a folder and below it.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+/// The files that a source includes when it is compiled.
+fn included(source: &Path) -> Vec<PathBuf> {
+    let Some(text) = fs::read_to_string(source).ok().filter(|_| source.extension().is_some_and(|end| end == "rs"))
+    else {
+        return Vec::new();
+    };
+    let name =
+        |rest: &str| rest.strip_prefix("(\"")?.split_once('"').map(|(name, _)| source.with_file_name("").join(name));
+    ["include_str!", "include_bytes!"].iter().flat_map(|word| text.split(word).skip(1).filter_map(name)).collect()
+}
+
 /// The instructions of the Dockerfile, each with its arguments on one line.
 fn instructions() -> Vec<(String, String)> {
     let text = fs::read_to_string(root().join("Dockerfile")).unwrap();
@@ -82,7 +98,7 @@ fn variables() -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn the_build_context_holds_a_whole_workspace_and_everything_that_the_program_is_built_from() {
+async fn the_build_context_holds_a_whole_workspace_and_everything_that_its_sources_include() {
     let context = context().await;
     // Of the dependencies only those of this platform are known to be there without a network.
     let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
@@ -98,15 +114,26 @@ async fn the_build_context_holds_a_whole_workspace_and_everything_that_the_progr
     let built = packages.iter().filter(|package| default.contains(&package["id"]));
     let targets: Vec<&Value> = built.flat_map(|package| package["targets"].as_array().unwrap()).collect();
     assert!(targets.iter().any(|target| target["name"] == "lastgood" && target["kind"][0] == "bin"), "{targets:?}");
-    // The compiler's own list of the files that it read, sources and included ones.
-    let read = fs::read_to_string(format!("{LASTGOOD}.d")).expect("cargo writes it next to the program");
-    let root = root();
-    let read = read.split_once(": ").unwrap().1.split_whitespace().map(Path::new);
-    let read: BTreeSet<&Path> = read.filter_map(|path| path.strip_prefix(&root).ok()).collect();
-    assert!(read.len() > 200, "{read:?}");
-    let generated = |path: &&&Path| path.starts_with("target");
-    let missing: Vec<_> = read.iter().filter(|path| !generated(path) && !context.path().join(path).is_file()).collect();
-    assert!(missing.is_empty(), "not in the context: {missing:?}");
+    // Of each member every file, and every file that one of them includes.
+    let (root, mut looked_at) = (root(), 0);
+    for package in packages.iter().filter(|package| package["source"].is_null()) {
+        let folder = Path::new(package["manifest_path"].as_str().unwrap()).parent().unwrap();
+        let folder = folder.strip_prefix(context.path().canonicalize().unwrap()).unwrap();
+        for file in files(&root.join(folder)) {
+            let copied = context.path().join(file.strip_prefix(&root).unwrap());
+            assert!(copied.is_file(), "not in the context: {}", file.display());
+            looked_at += 1;
+            for included in included(&copied) {
+                assert!(
+                    included.is_file(),
+                    "{} includes {}, which is not in the context",
+                    file.display(),
+                    included.display()
+                );
+            }
+        }
+    }
+    assert!(looked_at > 300, "{looked_at}");
     // A context is sent and hashed as a whole: what is not read has no place in it.
     for needless in ["target", ".git", "examples/vibeapp", "tests", "README.md"] {
         assert!(!context.path().join(needless).exists(), "{needless}");
