@@ -1,10 +1,13 @@
 # The gateway alone, as a user of its own.
 #
 #   docker build -t lastgood .
-#   docker run -p 8090:8090 -v lastgood:/data -e LASTGOOD_ADMIN_TOKEN="$(openssl rand -hex 32)" lastgood
+#   docker run -p 8090:8090 -v lastgood:/data -e LASTGOOD_ADMIN_TOKEN="$(openssl rand -hex 32)" --stop-timeout 30 lastgood
 #
-# It listens beyond loopback, so it does not start without an admin token. A configuration file goes to
-# /etc/lastgood.toml, with `-e LASTGOOD_CONFIG=/etc/lastgood.toml`.
+# It listens beyond loopback, so it does not start without an admin token. A configuration file is mounted at
+# /etc/lastgood.toml and named by `-e LASTGOOD_CONFIG=/etc/lastgood.toml`. The environment wins over the file: the port is
+# set by LASTGOOD_LISTEN, or by the file's `listen` where `-e LASTGOOD_LISTEN=` leaves that to it. The health check
+# follows both, but not the flag --listen. A folder that is mounted at /data must belong to the user 10001. Stopping takes up to
+# 15 seconds: requests under way are answered and queued writes are stored.
 
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /source
@@ -14,7 +17,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     cargo build --release --locked --bin lastgood && cp target/release/lastgood /lastgood
 
 FROM debian:bookworm-slim
-# The certificates of the system are those that upstreams are checked against.
+# Upstreams are checked against the system's certificate authorities.
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --no-create-home lastgood && install -d -o lastgood -g lastgood /data
 COPY --from=build /lastgood /usr/local/bin/lastgood
@@ -22,7 +25,7 @@ USER 10001
 ENV LASTGOOD_LISTEN=0.0.0.0:8090 LASTGOOD_DATA_DIR=/data
 VOLUME /data
 EXPOSE 8090
-# Whether it answers, not whether the exchange does: a restart would mend no exchange.
+# Whether the gateway answers, not whether the exchange does: a restart would not bring that back.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=5s --retries=3 CMD ["lastgood", "check", "--live"]
 ENTRYPOINT ["lastgood"]
 CMD ["serve"]

@@ -386,6 +386,18 @@ class Parts:
         part.certificate, part.token = certificate, token
         return part
 
+    def upstash_rest(self, redis):
+        """The REST side of a Redis at Upstash: a double, see `upstash_rest.py`. Its `redis_url` is what Upstash would show
+        for Redis' own protocol, from which REST is derived."""
+        token = secrets.token_urlsafe(24) + "=="
+        port = str(urllib.parse.urlsplit(redis.url).port)
+        command = [sys.executable, os.path.join(ROOT, "examples", "harness", "upstash_rest.py"), port, token]
+        part = self._start(Part("upstash-rest", command, self._log("rest"), self.environment(PYTHONDONTWRITEBYTECODE=1)))
+        part.url = part.when("listens", lambda: _first(r"(http://[\d.:]+\d)", part.said()))
+        part.token = token
+        part.redis_url = part.url.replace("http://", f"redis://default:{urllib.parse.quote(token, safe='')}@")
+        return part
+
     def postgres(self, database="example"):
         """A PostgreSQL server with an empty database; its superuser, `postgres`, needs no password."""
         bins = sorted(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda path: int(path.split("/")[4]))

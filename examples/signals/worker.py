@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 """The worker: looks at the market through lastgood, closes signals whose time is up, publishes new ones, and invalidates
-what the pages hold of them.
+what the pages hold of them. What it has worked out for a pair it keeps in lastgood, too, for the next round.
 
     DATABASE_URL=postgres://… python3 examples/signals/worker.py http://127.0.0.1:8090 --every 60
 
-It takes Python's standard library and `psql`. LASTGOOD_ADMIN_TOKEN is sent where it is set.
+Without lastgood it goes on: it works everything out again, and asks the exchange itself where `--exchange` says which.
+After each round it logs its hit rate. It takes Python's standard library and `psql`. LASTGOOD_ADMIN_TOKEN is sent where it is
+set.
 """
 
 import argparse
+import http.client
 import json
 import os
 import subprocess
@@ -19,6 +22,10 @@ import urllib.request
 
 TIMEFRAMES = ("15m", "1h", "4h", "1d")
 CANDLES = 24
+# Where its values lie, and for how long they are of use: until the next round but one.
+REGION = "worker"
+VERDICT_FOR = 120
+HITS = ("HIT", "STALE")
 
 # One transaction: who reads after it sees all of the round, who reads before it sees nothing of it.
 ROUND = """
@@ -62,22 +69,75 @@ SELECT json_build_object('run', :run, 'signals', :signals, 'outcomes', :outcomes
 
 
 class Gateway:
-    def __init__(self, url):
-        self.url, self.token = url.rstrip("/"), os.environ.get("LASTGOOD_ADMIN_TOKEN")
+    """lastgood. Where it is away, its values are absent and writes to it are forgone; nothing is raised."""
 
-    def get(self, path, **query):
-        with urllib.request.urlopen(f"{self.url}{path}?{urllib.parse.urlencode(query)}", timeout=30) as answer:
-            return json.load(answer)
+    def __init__(self, url, exchange=None):
+        self.url, self.exchange, self.token = url.rstrip("/"), exchange, os.environ.get("LASTGOOD_ADMIN_TOKEN")
+        self.asked, self.hits, self.away = 0, 0, 0
+
+    def send(self, method, path, body=None, content_type="application/json"):
+        """(status, X-Cache, body); a status of 0 where nobody answers."""
+        request = urllib.request.Request(f"{self.url}{path}", body, {"Content-Type": content_type}, method=method)
+        if self.token:
+            request.add_header("Authorization", f"Bearer {self.token}")
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status, answer.headers["X-Cache"], answer.read()
+        except urllib.error.HTTPError as refusal:
+            return refusal.code, refusal.headers["X-Cache"], refusal.read()
+        except (OSError, http.client.HTTPException):
+            self.away += 1
+            return 0, None, b""
+
+    def read(self, path, fresh=False):
+        """The body of a good answer, or None; of a fresh one alone, if that is asked for."""
+        status, how, body = self.send("GET", path)
+        self.asked += 1
+        self.hits += how in HITS
+        return body if status == 200 and (how == "HIT" or not fresh) else None
+
+    def market(self, path, **query):
+        """What the exchange says, through lastgood; from the exchange itself where lastgood is away."""
+        path = f"{path}?{urllib.parse.urlencode(query)}" if query else path
+        body = self.read(path)
+        if body is None and self.exchange:
+            try:
+                with urllib.request.urlopen(f"{self.exchange}{path}", timeout=10) as answer:
+                    body = answer.read()
+            except (OSError, http.client.HTTPException):
+                pass
+        return None if body is None else json.loads(body)
+
+    def symbols(self, pairs):
+        """The first pairs of the market."""
+        body = self.read(f"/v1/symbols/spot?quote=USDT&limit={pairs}")
+        if body is not None:
+            return [row["symbol"] for row in json.loads(body)["symbols"]]
+        listed = [row["symbol"] for row in self.market("/api/v3/ticker/price") or []]
+        return [symbol for symbol in listed if symbol.endswith("USDT")][:pairs]
+
+    def get(self, key):
+        """A value of the worker's own, or None; also once its time is over."""
+        body = self.read(value_path(key), fresh=True)
+        return None if body is None else json.loads(body)
+
+    def set(self, key, value, seconds):
+        """Keeps a value for so long. Says whether it is kept."""
+        return self.send("PUT", f"{value_path(key)}?fresh_for={seconds}s", json.dumps(value).encode())[0] in (201, 202, 204)
+
+    def delete(self, key):
+        """Forgets a value. Says whether it is forgotten."""
+        return self.send("DELETE", value_path(key))[0] in (202, 204)
 
     def invalidate(self, tag):
-        """Marks what has the tag as outdated: the next reader gets it from the database."""
-        headers = {"Content-Type": "application/json"}
-        if self.token:
-            headers["Authorization"] = f"Bearer {self.token}"
-        request = urllib.request.Request(
-            f"{self.url}/api/cache/invalidate", json.dumps({"tag": tag}).encode(), headers, method="POST")
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
+        """Marks what has the tag as outdated, so that the next reader gets it from the database. Says how much that is;
+        None where lastgood is away: then it is seen at the latest when what is kept is no longer fresh."""
+        status, _, body = self.send("POST", "/api/cache/invalidate", json.dumps({"tag": tag}).encode())
+        return json.loads(body)["matched"] if status in (200, 202) else None
+
+
+def value_path(key):
+    return f"/v1/kv/{REGION}/{urllib.parse.quote(key, safe='')}"
 
 
 def judge(candles):
@@ -89,13 +149,19 @@ def judge(candles):
 
 
 def look(gateway, pairs):
-    """The signals of this moment, for the first pairs of the exchange's list."""
+    """The signals of this moment, for the first pairs of the exchange's list: those worked out a moment ago, else new."""
     found = []
-    for row in gateway.get("/v1/symbols/spot", quote="USDT", limit=pairs)["symbols"]:
+    for symbol in gateway.symbols(pairs):
         for timeframe in TIMEFRAMES:
-            candles = gateway.get("/api/v3/klines", symbol=row["symbol"], interval=timeframe, limit=CANDLES)
-            if candles:
-                found.append((row["symbol"], timeframe, *judge(candles)))
+            key = f"verdict:{symbol}:{timeframe}"
+            verdict = gateway.get(key)
+            if verdict is None:
+                candles = gateway.market("/api/v3/klines", symbol=symbol, interval=timeframe, limit=CANDLES)
+                if not candles:
+                    continue
+                verdict = judge(candles)
+                gateway.set(key, verdict, VERDICT_FOR)
+            found.append((symbol, timeframe, *verdict))
     return found
 
 
@@ -116,26 +182,40 @@ def write(database, prices, found):
 
 
 def run_once(gateway, database, pairs=10):
+    """One round; gives back what it has written, and how much of what it read was there already."""
+    gateway.set("round", {"began": time.time()}, 600)
     found = look(gateway, pairs)
-    prices = [(row["symbol"], row["price"]) for row in gateway.get("/api/v3/ticker/price")]
+    prices = [(row["symbol"], row["price"]) for row in gateway.market("/api/v3/ticker/price") or []]
+    if not prices:
+        return {"signals": 0, "outcomes": 0, "skipped": "neither lastgood nor the exchange answers"}
     written = write(database, prices, found)
     # After the commit: what is read from here on has the round in it.
-    try:
-        written["invalidated"] = gateway.invalidate("signals")["matched"]
-    except (urllib.error.URLError, OSError) as failure:
-        # The rows are there, and are seen at the latest when what is held is no longer fresh.
-        written["invalidated"] = f"not now: {failure}"
+    written["invalidated"] = gateway.invalidate("signals")
+    gateway.delete("round")
     return written
+
+
+def log(gateway, written):
+    """One line a round, for people."""
+    rate = gateway.hits / gateway.asked if gateway.asked else 0
+    what = written.get("skipped") or f"{written['signals']} signals published, {written['outcomes']} closed"
+    away = f"; lastgood did not answer {gateway.away} times" if gateway.away else ""
+    print(f"round {written.get('run', '-')}: {what}; {gateway.hits} of {gateway.asked} reads were hits ({rate:.0%}){away}",
+          file=sys.stderr, flush=True)
 
 
 def main():
     arguments = argparse.ArgumentParser(description="The signal platform's worker.")
     arguments.add_argument("gateway", help="where lastgood listens")
+    arguments.add_argument("--exchange", help="the exchange itself, for when lastgood is away")
     arguments.add_argument("--pairs", type=int, default=10, help="how many of the exchange's pairs it looks at")
     arguments.add_argument("--every", type=float, help="seconds from round to round; without it, one round")
     given = arguments.parse_args()
     while True:
-        print(json.dumps(run_once(Gateway(given.gateway), os.environ["DATABASE_URL"], given.pairs)), flush=True)
+        gateway = Gateway(given.gateway, given.exchange)
+        written = run_once(gateway, os.environ["DATABASE_URL"], given.pairs)
+        log(gateway, written)
+        print(json.dumps({**written, "reads": gateway.asked, "hits": gateway.hits}), flush=True)
         if given.every is None:
             return
         time.sleep(given.every)

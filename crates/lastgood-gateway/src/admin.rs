@@ -6,10 +6,20 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::own_site::{self, OwnSite};
-use crate::problem::problem;
+use crate::problem::{extended, problem};
+
+/// Names the user whom the application's backend asks for. Nothing that leaves the gateway carries it.
+pub(crate) const USER: HeaderName = HeaderName::from_static("x-lastgood-user");
 
 /// Marks, within the gateway, a request that came through a proxy.
 const PROXIED: HeaderName = HeaderName::from_static("lastgood-proxied");
+
+/// Takes out what is for this gateway alone, from a request that goes on to an upstream. No exchange has a use for
+/// `Authorization`, and whoever mistypes a path of the Cache API sends the admin token in it.
+pub(crate) fn strip(headers: &mut HeaderMap) {
+    headers.remove(USER);
+    headers.remove(AUTHORIZATION);
+}
 
 /// The admin API's door.
 pub(crate) struct Admin {
@@ -59,6 +69,23 @@ impl Admin {
                 false => refuse("Beyond loopback this takes an admin token; set admin.token."),
             };
         }
+        self.admit_bearer(headers)
+    }
+
+    /// Lets a request in that speaks for a user. Only the token tells the application's backend from a browser, which may
+    /// run on this machine, too.
+    #[expect(clippy::result_large_err, reason = "the refusal is the answer, made once a request")]
+    pub(crate) fn admit_backend(&self, headers: &HeaderMap) -> Result<(), Response> {
+        if self.token.is_some() {
+            return self.admit_bearer(headers);
+        }
+        let detail = "X-Lastgood-User is believed only with the admin token, and the gateway has none.";
+        let hint = "set admin.token (LASTGOOD_ADMIN_TOKEN), and send `Authorization: Bearer TOKEN` with the header";
+        Err(extended(StatusCode::FORBIDDEN, detail, &[("hint", hint.into())]))
+    }
+
+    #[expect(clippy::result_large_err, reason = "the refusal is the answer, made once a request")]
+    fn admit_bearer(&self, headers: &HeaderMap) -> Result<(), Response> {
         match self.is_sent_with(headers) {
             Some(true) => Ok(()),
             Some(false) => Err(unauthorized("The bearer token is not admin.token.")),
@@ -134,5 +161,17 @@ mod tests {
         let mut marked = with("lastgood-proxied", "1").body(()).unwrap();
         admin.check_site(&mut marked);
         assert!(!marked.headers().contains_key(PROXIED));
+    }
+
+    #[test]
+    fn what_is_for_the_gateway_alone_is_taken_out_and_nothing_else() {
+        let left = |headers: &[(&'static str, &'static str)]| {
+            let named = |&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
+            let mut headers: HeaderMap = headers.iter().map(named).collect();
+            strip(&mut headers);
+            headers.keys().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(left(&[("x-mbx-apikey", "k"), ("authorization", "Bearer the-right-token")]), "x-mbx-apikey");
+        assert_eq!(left(&[("x-lastgood-user", "alice"), ("authorization", "bearer the-rigth-token")]), "");
     }
 }

@@ -23,6 +23,7 @@ mod store;
 pub(crate) mod suggest;
 mod table;
 mod upstream;
+mod user_keys;
 mod value;
 mod warm;
 
@@ -38,6 +39,7 @@ pub use regions::{REGION_KEYS, REGION_NAMES, RegionKey, RegionOverride};
 pub(crate) use sources::{ApiSetting, BucketSetting, DatabaseSetting};
 pub use store::{RedisAddress, RedisEndpoint, StoreSetting, UpstashAddress};
 pub(crate) use suggest::nearest;
+pub(crate) use user_keys::UserKeysSetting;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -27,7 +27,6 @@ use crate::fear_greed::source::FearGreed;
 use crate::figures::{self, Figures};
 use crate::kv::lanes::Lanes;
 use crate::llm::claims::Claims;
-use crate::own_keys::OwnKeys;
 use crate::own_site::OwnSite;
 use crate::regions::Regions;
 use crate::router::Routes;
@@ -37,6 +36,8 @@ use crate::stats_log;
 use crate::streams::{self, Streams};
 use crate::symbols::chain::SymbolChain;
 use crate::totals::Totals;
+use crate::user_keys::UserKeys;
+use crate::user_keys::own::OwnKeys;
 use crate::warm::{self, Means, Warmer};
 
 /// How long queued writes may take when the gateway stops.
@@ -71,6 +72,8 @@ impl Gateway {
     /// When a setting cannot be acted upon; the message says which and what to do.
     pub async fn build(settings: &Settings) -> Result<Gateway, BuildError> {
         let clock = Clock::system();
+        let data_dir = settings.data_dir.clone();
+        let _ = tokio::task::spawn_blocking(move || lastgood::private::tighten(&data_dir, is_own_file)).await;
         let mut builder = Cache::builder()
             .memory_limit(settings.memory.limit)
             .namespace(&settings.namespace)
@@ -121,7 +124,7 @@ impl Gateway {
         let id = node_id();
         let cluster = cluster.map(|region| Arc::new(Cluster::new(region, &id)));
         let figures = Arc::new(Figures::new(&id, settings.price_of_commands()));
-        let keys = OwnKeys::open(settings).await;
+        let keys = (OwnKeys::open(settings).await, UserKeys::new(settings, declared.user_keys()));
         let symbols = SymbolChain::new(settings, keys, &exchange, &regions, &clock).map_err(BuildError)?;
         let symbols = Arc::new(symbols);
         let means = Means {
@@ -255,9 +258,6 @@ async fn open_embedded(settings: &Settings, clock: &Clock) -> Option<Arc<dyn Sto
     let path = settings.embedded_file()?;
     let (file, clock) = (path.clone(), clock.clone());
     let opened = tokio::task::spawn_blocking(move || {
-        if let Some(folder) = file.parent() {
-            std::fs::create_dir_all(folder).map_err(|why| why.to_string())?;
-        }
         EmbeddedStore::open(&file, clock, EMBEDDED_MAX_BYTES).map_err(|why| why.to_string())
     });
     match opened.await.unwrap_or_else(|why| Err(why.to_string())) {
@@ -274,6 +274,11 @@ async fn open_embedded(settings: &Settings, clock: &Clock) -> Option<Arc<dyn Sto
             None
         }
     }
+}
+
+/// Whether a file of the data directory is the gateway's.
+fn is_own_file(name: &str) -> bool {
+    ["lastgood.redb", "bans.", "exchanges.", "credentials"].iter().any(|own| name.starts_with(own))
 }
 
 /// A policy with what the configuration says otherwise.

@@ -89,6 +89,9 @@ struct CacheHealth {
     status: &'static str,
     /// The store's name, without secrets; `memory` without one.
     store: String,
+    /// What keeps the store from doing all of its work, such as a full disk; absent while nothing does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store_trouble: Option<String>,
     /// Bytes held in memory.
     memory_used: u64,
     /// The memory of the store, as the store tells it: some seconds old, absent while it does not answer.
@@ -155,7 +158,8 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Health> {
     let cache = app.cache.status();
     let counts = Counts::of_cache(&app.cache);
     let breaker = cache.store.as_ref().map(|store| store.breaker);
-    let store_ok = breaker.is_none_or(|breaker| breaker == BreakerState::Closed);
+    let trouble = cache.store.as_ref().and_then(|store| store.trouble.clone());
+    let store_ok = breaker.is_none_or(|breaker| breaker == BreakerState::Closed) && trouble.is_none();
     let upstreams: Vec<_> = Venue::ALL.into_iter().map(|venue| upstream_health(&app, venue)).collect();
     let bans = bans(&app);
     let reachable = upstreams.iter().all(|upstream| upstream.bases.iter().any(|base| base.state == HEALTHY));
@@ -169,6 +173,7 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Health> {
         cache: CacheHealth {
             status: judge(store_ok),
             store: cache.store.as_ref().map_or_else(|| "memory".to_owned(), |store| store.name.clone()),
+            store_trouble: trouble,
             memory_used: cache.memory_bytes,
             store_memory: app.figures.memory(&app.cache),
             unconfirmed_removals: cache.store.as_ref().map_or(0, |store| store.unconfirmed_removals),

@@ -86,6 +86,7 @@ pub(crate) async fn put(State(app): State<Arc<App>>, request: Request) -> Answer
     let content_type = content_type(request.headers())?;
     let conditions = request.headers().clone();
     let body = values::body(&app, request).await?;
+    let is_storable = values::check_room(&app, &body)?;
     let etag = values::etag(&content_type, &body);
     loaded.value.meta = content_type.to_str().ok().map(Into::into);
     loaded.value.body = body;
@@ -96,7 +97,8 @@ pub(crate) async fn put(State(app): State<Arc<App>>, request: Request) -> Answer
         return Ok(values::passed());
     }
     place.region.put(&place.key, loaded).await;
-    Ok(values::stored(kept.is_some(), &etag))
+    let stored = values::stored(kept.is_some(), &etag);
+    Ok(if is_storable { stored } else { values::in_memory_alone(stored) })
 }
 
 pub(crate) async fn delete(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Answered {

@@ -21,7 +21,6 @@ pub mod logging;
 mod metrics;
 mod middleware;
 mod openapi;
-mod own_keys;
 mod own_site;
 mod problem;
 pub mod redact;
@@ -35,6 +34,7 @@ mod stats_log;
 mod streams;
 mod symbols;
 mod totals;
+mod user_keys;
 mod values;
 mod warm;
 

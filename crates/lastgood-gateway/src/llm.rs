@@ -227,6 +227,7 @@ pub(crate) async fn store(State(app): State<Arc<App>>, request: Request) -> Answ
     if !app.cache.is_enabled() {
         return Ok(values::passed());
     }
+    let is_storable = values::check_room(&app, &bytes)?;
     let region = app.region(RegionName::Llm);
     let was_there = values::kept(&app, region, &key).await.is_some();
     let etag = values::etag(&HeaderValue::from_static(JSON), &bytes);
@@ -236,7 +237,8 @@ pub(crate) async fn store(State(app): State<Arc<App>>, request: Request) -> Answ
     let brought = Brought { value: loaded.value.clone(), fresh_for };
     region.put(&key, loaded).await;
     app.claims.fulfil(&key, brought);
-    Ok(values::stored(was_there, &etag))
+    let stored = values::stored(was_there, &etag);
+    Ok(if is_storable { stored } else { values::in_memory_alone(stored) })
 }
 
 pub(crate) async fn give_up(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Answered {

@@ -318,10 +318,13 @@ fn stream_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result 
     let read = |venue: Venue, field: StreamField| field(app.streams.counters(venue)).load(Ordering::Relaxed);
     let help = "Stream messages by what became of them";
     let mut family = encoder.encode_descriptor("stream_messages", help, None, MetricType::Counter)?;
-    const MESSAGES: [(&str, StreamField); 3] = [
+    const MESSAGES: [(&str, StreamField); 6] = [
         ("taken", |counters| &counters.taken),
         ("behind", |counters| &counters.behind),
         ("unreadable", |counters| &counters.unreadable),
+        ("mislabelled", |counters| &counters.mislabelled),
+        ("outdated", |counters| &counters.outdated),
+        ("ahead", |counters| &counters.ahead),
     ];
     for venue in &venues {
         for (became, field) in MESSAGES {
@@ -375,7 +378,13 @@ fn gateway_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result
     let unconfirmed = status.store.as_ref().map_or(0, |store| store.unconfirmed_removals as u64);
     let untold = status.store.as_ref().map_or(0, |store| store.untold as u64);
     let cut_off = status.store.as_ref().is_some_and(|store| store.hears_others == Some(false));
+    let in_trouble = status.store.as_ref().is_some_and(|store| store.trouble.is_some());
     let gauges = [
+        (
+            "store_in_trouble",
+            "1 while the store cannot do all of its work: its disk is full or read-only",
+            u64::from(in_trouble),
+        ),
         ("invalidations_untold", "Invalidations that the other gateways could not be told of yet", untold),
         ("log_cut_off", "1 while invalidations by the other gateways cannot be heard", u64::from(cut_off)),
         ("enabled", "1 while the cache is switched on", u64::from(status.enabled)),

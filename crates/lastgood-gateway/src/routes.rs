@@ -17,6 +17,7 @@ use lastgood_market::symbols::Refusal;
 use crate::config::Settings;
 use crate::problem;
 use crate::source::Arguments;
+use crate::source::sql::Statement;
 
 mod answer;
 mod build;
@@ -41,6 +42,8 @@ pub(crate) use self::warm::{Wanted, keep};
 #[derive(Default)]
 pub(crate) struct DeclaredRoutes {
     routes: Vec<Arc<Route>>,
+    /// What `[credentials.sql]` asks.
+    user_keys: Option<Arc<Statement>>,
 }
 
 impl DeclaredRoutes {
@@ -52,7 +55,13 @@ impl DeclaredRoutes {
         let routes = settings.declared.routes.iter();
         let routes =
             routes.map(|setting| sources.route(setting, regions).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
-        Ok(DeclaredRoutes { routes })
+        let user_keys = sources.user_keys(settings)?.map(Arc::new);
+        Ok(DeclaredRoutes { routes, user_keys })
+    }
+
+    /// The statement that finds the API keys of a user, over the connections of the routes.
+    pub(crate) fn user_keys(&self) -> Option<Arc<Statement>> {
+        self.user_keys.clone()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {

@@ -6,15 +6,18 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lastgood::proxy::Proxies;
 use lastgood::{Clock, Loaded, Persist, Timestamp, Value};
 use lastgood_market::Source;
-use lastgood_market::candles::{Candles, Fed, Series};
+use lastgood_market::candles::{Candles, Fed, Series, StreamedCandle};
 use lastgood_market::line::is_outdated;
-use lastgood_market::stream::{self, Message, STREAMS_A_CONNECTION, candle_stream, ticker_stream};
+use lastgood_market::stream::{
+    self, Message, Misplaced, Order, STREAMS_A_CONNECTION, Stamp, candle_stream, ticker_stream,
+};
+use lastgood_market::validate::check_answer;
 use lastgood_market::{RegionName, Venue};
 
 use self::connection::Connector;
@@ -22,6 +25,8 @@ use crate::regions::Regions;
 
 mod connection;
 mod session;
+#[cfg(test)]
+mod tests;
 pub(crate) mod venue;
 
 /// What nobody asked for in so long is not streamed any more.
@@ -30,6 +35,8 @@ const IN_USE_FOR: Duration = Duration::from_secs(300);
 const TICKER_FRESH_FOR: Duration = Duration::from_secs(3);
 /// The store has a streamed ticker at most once in so long.
 const TICKER_STORED_EVERY: Duration = Duration::from_secs(10);
+/// Messages that are dropped are logged at most once in so long.
+const DROPS_TOLD_EVERY: Duration = Duration::from_secs(60);
 /// More tickers than a connection has streams.
 const MOST_TICKERS: usize = 2_000;
 
@@ -44,10 +51,38 @@ pub(crate) struct Counters {
     pub(crate) taken: AtomicU64,
     /// Candles that did not follow on what was known, so that the exchange is asked for the end of their series.
     pub(crate) behind: AtomicU64,
-    /// Messages that could not be read.
+    /// Messages that could not be read, or have not the content of an answer.
     pub(crate) unreadable: AtomicU64,
+    /// Messages under the name of a stream that they are not of.
+    pub(crate) mislabelled: AtomicU64,
+    /// Messages that are older than what is kept, or come twice.
+    pub(crate) outdated: AtomicU64,
+    /// Messages that say they are of a time that is still to come.
+    pub(crate) ahead: AtomicU64,
+    /// Dropped messages that the log does not tell of yet, and when it did last, in ms.
+    untold: AtomicU64,
+    told_at: AtomicU64,
     /// Whether a connection is up: 1 or 0.
     pub(crate) connected: AtomicU64,
+}
+
+impl Counters {
+    fn dropped(&self, why: Dropped) -> &AtomicU64 {
+        match why {
+            Dropped::Unreadable => &self.unreadable,
+            Dropped::Mislabelled => &self.mislabelled,
+            Dropped::Misplaced(Misplaced::Outdated) => &self.outdated,
+            Dropped::Misplaced(Misplaced::Ahead) => &self.ahead,
+        }
+    }
+}
+
+/// Why a message is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dropped {
+    Unreadable,
+    Mislabelled,
+    Misplaced(Misplaced),
 }
 
 /// What a stream keeps fresh.
@@ -66,6 +101,8 @@ pub(crate) struct Streams {
     enabled: [bool; 3],
     tickers: Mutex<HashMap<String, (Arc<Source>, Timestamp)>>,
     counters: [Counters; 3],
+    /// What was last taken, by venue. It outlives the connections.
+    orders: [Mutex<Order>; 3],
     candles: Candles,
     regions: Regions,
     clock: Clock,
@@ -85,6 +122,7 @@ impl Streams {
             enabled: Venue::ALL.map(|venue| with_streams.contains(&venue)),
             tickers: Mutex::default(),
             counters: Default::default(),
+            orders: Default::default(),
             candles: candles.clone(),
             regions: regions.clone(),
             clock: clock.clone(),
@@ -135,39 +173,107 @@ impl Streams {
         candles.chain(tickers).take(STREAMS_A_CONNECTION).collect()
     }
 
-    /// Hands what a stream says to the cache.
-    async fn take(&self, venue: Venue, wanted: &Wanted, latest: &mut HashMap<String, u64>, message: Message) {
-        let counters = self.counters(venue);
-        let (stream, at) = match &message {
-            Message::Candle { stream, at, .. } | Message::Ticker { stream, at, .. } => (stream, *at),
-            Message::Shutdown | Message::Reply(_) | Message::Other => return,
-        };
-        // What comes late must not undo what came in time.
-        if latest.get(stream).is_some_and(|latest| at < *latest) {
-            return;
-        }
-        latest.insert(stream.clone(), at);
-        match (wanted.get(stream), message) {
-            (Some(Target::Candles(series)), Message::Candle { candle, .. }) => {
-                let counter = match self.candles.feed(series, &candle).await {
-                    Fed::Taken => &counters.taken,
-                    Fed::Behind => &counters.behind,
-                    Fed::Unreadable => &counters.unreadable,
-                };
-                counter.fetch_add(1, Ordering::Relaxed);
-            }
-            (Some(Target::Ticker(source)), Message::Ticker { body, .. }) => {
-                // A stream may be behind what the exchange answered since.
-                if is_outdated(self.regions.of(source.region()), source, body.as_bytes()) {
-                    return;
+    fn order(&self, venue: Venue) -> MutexGuard<'_, Order> {
+        self.orders[venue as usize].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets the order of streams that are not wanted any more.
+    fn keep_order_of(&self, venue: Venue, wanted: &Wanted) {
+        self.order(venue).keep(|stream| wanted.contains_key(stream));
+    }
+
+    /// Hands what a stream says to the cache, if it is what it says and newer than what is kept. Says whether it shows
+    /// that the stream delivers.
+    async fn take(&self, venue: Venue, wanted: &Wanted, message: Message) -> bool {
+        let taken = match message {
+            Message::Candle { stream, at, candle } => match wanted.get(&stream) {
+                Some(Target::Candles(series)) => {
+                    self.take_candle(venue, &stream, Stamp { at, number: None }, series, &candle).await
                 }
-                let value = Value::new(body).with_meta("application/json;charset=UTF-8");
-                let persist = Persist::Every(TICKER_STORED_EVERY);
-                let loaded = Loaded { fresh_for: Some(TICKER_FRESH_FOR), persist, ..Loaded::from(value) };
-                self.regions.of(source.region()).put(&source.key, loaded).await;
-                counters.taken.fetch_add(1, Ordering::Relaxed);
+                _ => return false,
+            },
+            Message::Ticker { stream, at, number, body } => match wanted.get(&stream) {
+                Some(Target::Ticker(source)) => {
+                    self.take_ticker(venue, &stream, Stamp { at, number }, source, body).await
+                }
+                _ => return false,
+            },
+            Message::Mislabelled => Err(Dropped::Mislabelled),
+            Message::Shutdown | Message::Reply(_) | Message::Other => return false,
+        };
+        match taken {
+            Ok(()) => true,
+            Err(why) => {
+                self.drop_one(venue, why);
+                why == Dropped::Misplaced(Misplaced::Outdated)
             }
-            _ => {}
+        }
+    }
+
+    async fn take_candle(
+        &self,
+        venue: Venue,
+        stream: &str,
+        stamp: Stamp,
+        series: &Series,
+        candle: &StreamedCandle,
+    ) -> Result<(), Dropped> {
+        self.check_place(venue, stream, stamp, self.candles.end_loaded_at(series))?;
+        let counters = self.counters(venue);
+        match self.candles.feed(series, candle).await {
+            Fed::Taken => {
+                counters.taken.fetch_add(1, Ordering::Relaxed);
+                self.order(venue).took(stream, stamp, self.clock.now());
+            }
+            Fed::Behind => {
+                counters.behind.fetch_add(1, Ordering::Relaxed);
+            }
+            Fed::Outdated => return Err(Dropped::Misplaced(Misplaced::Outdated)),
+            Fed::Unreadable => return Err(Dropped::Unreadable),
+        }
+        Ok(())
+    }
+
+    async fn take_ticker(
+        &self,
+        venue: Venue,
+        stream: &str,
+        stamp: Stamp,
+        source: &Source,
+        body: String,
+    ) -> Result<(), Dropped> {
+        check_answer(&body, source).map_err(|_| Dropped::Unreadable)?;
+        let region = self.regions.of(source.region());
+        let kept = region.peek(&source.key).map(|kept| kept.source_time());
+        self.check_place(venue, stream, stamp, kept)?;
+        // A stream may be behind what the exchange answered since.
+        if is_outdated(region, source, body.as_bytes()) {
+            return Err(Dropped::Misplaced(Misplaced::Outdated));
+        }
+        let value = Value::new(body).with_meta("application/json;charset=UTF-8");
+        let persist = Persist::Every(TICKER_STORED_EVERY);
+        let loaded = Loaded { fresh_for: Some(TICKER_FRESH_FOR), persist, ..Loaded::from(value) };
+        region.put(&source.key, loaded).await;
+        self.order(venue).took(stream, stamp, self.clock.now());
+        self.counters(venue).taken.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn check_place(&self, venue: Venue, stream: &str, stamp: Stamp, kept: Option<Timestamp>) -> Result<(), Dropped> {
+        let (now, offset) = (self.clock.now(), self.candles.clock_offset());
+        self.order(venue).check(stream, stamp, kept, now, offset).map_err(Dropped::Misplaced)
+    }
+
+    /// Counts a message that is not taken. The log tells of them once a minute.
+    fn drop_one(&self, venue: Venue, why: Dropped) {
+        let counters = self.counters(venue);
+        counters.dropped(why).fetch_add(1, Ordering::Relaxed);
+        let (dropped, now) = (counters.untold.fetch_add(1, Ordering::Relaxed) + 1, self.clock.now());
+        let told_at = counters.told_at.load(Ordering::Relaxed);
+        if now.since(Timestamp::from_millis(told_at)) >= DROPS_TOLD_EVERY {
+            counters.told_at.store(now.as_millis(), Ordering::Relaxed);
+            counters.untold.store(0, Ordering::Relaxed);
+            tracing::warn!(%venue, dropped, last = ?why, "stream messages are dropped: they are not what they should be");
         }
     }
 
@@ -175,7 +281,7 @@ impl Streams {
     fn read(&self, venue: Venue, text: &str) -> Option<Message> {
         let message = stream::read(venue, text);
         if message.is_none() {
-            self.counters(venue).unreadable.fetch_add(1, Ordering::Relaxed);
+            self.drop_one(venue, Dropped::Unreadable);
         }
         message
     }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
-use lastgood::{Answer, Error};
+use lastgood::Error;
+use lastgood_market::Venue;
 use lastgood_market::symbols::{Refusal, Selection};
-use lastgood_market::{RegionName, Venue};
 
 use crate::app::App;
 use crate::problem;
@@ -15,6 +15,7 @@ use crate::response::label::{Accepts, label_failure};
 
 mod answer;
 pub(crate) mod chain;
+mod user;
 
 /// The markets that have a list, by the last part of its path.
 const MARKETS: [Venue; 2] = [Venue::Spot, Venue::Futures];
@@ -30,21 +31,18 @@ pub(crate) async fn symbols(
         let refusal = Refusal { parameter: "market".to_owned(), value, allowed: "spot or futures".to_owned() };
         return problem::parameter(StatusCode::NOT_FOUND, &refusal);
     };
+    let user = match user::user(&app.admin, &headers) {
+        Ok(user) => user,
+        Err(refusal) => return refusal,
+    };
     let selection = match Selection::parse(query.as_deref().unwrap_or_default()) {
         Ok(selection) => selection,
         Err(refusal) => return problem::parameter(StatusCode::BAD_REQUEST, &refusal),
     };
-    match ask(&app, venue).await {
+    match app.symbols.read(venue, user.as_ref()).await {
         Ok(list) => answer::respond(&list, venue, selection, &headers, Accepts::of(&headers)).await,
         Err(error) => fail(venue, &error),
     }
-}
-
-async fn ask(app: &App, venue: Venue) -> Result<Answer, Error> {
-    let region = app.region(RegionName::Symbols);
-    let chain = Arc::clone(&app.symbols);
-    let patience = region.policy().hard_timeout;
-    region.get_or_load(&app.symbols.name(venue), move || async move { chain.load(venue, patience, None).await }).await
 }
 
 /// There is neither a list nor a link that gives one.

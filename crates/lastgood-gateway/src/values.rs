@@ -143,6 +143,28 @@ impl Parameters {
     }
 }
 
+/// Refuses a value that could not be read again: memory has no room for it, whatever else is in it, and the store alone
+/// does not give values of that size within its budget. Says whether the store will have it too; `true` without one.
+pub(crate) fn check_room(app: &App, body: &Bytes) -> Result<bool, Refused> {
+    let (size, largest) = (body.len() as u64, app.cache.largest());
+    if size > largest.in_memory {
+        let detail = format!(
+            "The value of {size} bytes cannot be kept: memory.limit has room for values of at most {} bytes. Raise \
+             memory.limit, or split the value.",
+            largest.in_memory
+        );
+        return Err(Refused::problem(StatusCode::PAYLOAD_TOO_LARGE, &detail));
+    }
+    Ok(largest.in_store.is_none_or(|largest| size <= largest))
+}
+
+/// Adds to the answer to a stored value that memory alone has it: the store takes none so large, and a restart forgets it.
+pub(crate) fn in_memory_alone(mut response: Response) -> Response {
+    let status = HeaderValue::from_static("lastgood; stored; detail=memory-only");
+    response.headers_mut().insert(CACHE_STATUS, status);
+    response
+}
+
 /// The body of a request, within the limits of size and time.
 pub(crate) async fn body(app: &App, request: Request) -> Result<Bytes, Refused> {
     let most = app.limits.max_body_bytes;

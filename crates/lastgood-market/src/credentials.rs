@@ -2,7 +2,8 @@
 //!
 //! One file, `credentials` in the data directory, holds every key. Each record is sealed with AES-256-GCM under a key
 //! that is derived from the master key; its name, venue, environment and algorithm are authenticated with it, so that
-//! no record can pass for another. What is not authenticated is that the file is the newest one: who may write it may
+//! no record can pass for another. A record may be of a user of the application behind the gateway; secrets of users may
+//! also lie in the application's own database, sealed one by one ([`CredentialStore::seal`], [`open_sealed`]). What is not authenticated is that the file is the newest one: who may write it may
 //! put an older one in its place.
 
 use std::fmt;
@@ -17,11 +18,17 @@ use crate::venue::Venue;
 mod cipher;
 mod error;
 mod file;
+mod records;
+mod sealed;
+mod user;
 
 pub use self::cipher::{MasterKey, SHORTEST_PASSPHRASE};
 pub use self::error::CredentialError;
+pub use self::file::FileStamp;
+pub use self::records::Records;
+pub use self::sealed::open_sealed;
+pub use self::user::UserId;
 
-use self::cipher::Sealed;
 use self::file::Stored;
 
 /// Which of the exchange's worlds a key opens.
@@ -56,8 +63,10 @@ impl fmt::Display for Environment {
 /// What of a credential may be shown, and is authenticated with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Label {
-    /// The user's name for it.
+    /// The operator's name for it.
     pub name: String,
+    /// Whose it is; `None` for the gateway's own.
+    pub user: Option<UserId>,
     /// The market it is for.
     pub venue: Venue,
     /// Which of the exchange's worlds it opens.
@@ -88,7 +97,7 @@ const LONGEST_API_KEY: usize = 256;
 /// The longest secret; a private key in PEM has some 120 characters.
 const LONGEST_SECRET: usize = 8 << 10;
 /// The most records of a file.
-const MOST_RECORDS: usize = 100;
+const MOST_RECORDS: usize = 10_000;
 
 impl Credential {
     /// The first characters of the API key, as far as it may be shown.
@@ -162,23 +171,60 @@ impl CredentialStore {
         self.path.try_exists().unwrap_or(true)
     }
 
+    /// What tells one version of the file from the next, without opening it; `None` without a file.
+    pub fn stamp(&self) -> Option<FileStamp> {
+        file::stamp(&self.path)
+    }
+
+    /// The records of the file, each to be opened by itself; none without a file.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialStore::open`]; a record that is damaged is found when it is opened.
+    pub fn records(&self, master: &MasterKey) -> Result<Records, CredentialError> {
+        match file::read(&self.path)? {
+            Some(stored) => Records::of(stored, master),
+            None => Ok(Records::default()),
+        }
+    }
+
+    /// Seals a secret of a user's as a text for a table of the application's own; see [`open_sealed`]. With a passphrase
+    /// for a master key the text takes the salt of this file, which is made if there is none: what was sealed here is then
+    /// opened with one slow derivation.
+    ///
+    /// # Errors
+    ///
+    /// When the secret is empty or too long, or the file is needed and cannot be read, opened with this key, or written.
+    pub fn seal(&self, master: &MasterKey, user: &UserId, secret: &SecretString) -> Result<String, CredentialError> {
+        let by = match master.is_passphrase() {
+            false => master.derivation()?,
+            true => self.change(|stored| {
+                let stored = match stored {
+                    Some(stored) => stored,
+                    None => Stored::new(master)?,
+                };
+                Records::check(&stored, master)?;
+                let by = stored.derivation.clone();
+                Ok((stored, by))
+            })?,
+        };
+        sealed::seal(master, &by, user, secret)
+    }
+
     /// Every credential, in the order they were added; none without a file.
     ///
     /// # Errors
     ///
     /// When the file cannot be read, is damaged, is of a later version, or the master key does not fit it.
     pub fn open(&self, master: &MasterKey) -> Result<Vec<Credential>, CredentialError> {
-        match file::read(&self.path)? {
-            Some(stored) => open_all(&stored, master),
-            None => Ok(Vec::new()),
-        }
+        self.records(master)?.open_all()
     }
 
     /// Adds a credential. The first one makes the file.
     ///
     /// # Errors
     ///
-    /// When it is unsound, its name is taken, or the file cannot be read, opened with this key, or written.
+    /// When it is unsound, its user has one of its name, or the file cannot be read, opened with this key, or written.
     pub fn add(&self, master: &MasterKey, credential: &Credential) -> Result<(), CredentialError> {
         credential.check()?;
         self.change(|stored| {
@@ -188,8 +234,8 @@ impl CredentialStore {
             };
             // Nothing is added under another key than the rest.
             open_all(&stored, master)?;
-            let name = &credential.label.name;
-            if stored.records.iter().any(|sealed| sealed.label.name == *name) {
+            let Label { name, user, .. } = &credential.label;
+            if position(&stored, name, user.as_ref()).is_some() {
                 return Err(CredentialError::Taken(name.clone()));
             }
             if stored.records.len() >= MOST_RECORDS {
@@ -200,15 +246,16 @@ impl CredentialStore {
         })
     }
 
-    /// Removes the credential of a name. Needs no master key, so that what can no longer be opened can be removed.
+    /// Removes the credential of a name, of this user or of the gateway's own. Needs no master key, so that what can no
+    /// longer be opened can be removed.
     ///
     /// # Errors
     ///
     /// When there is none of the name, or the file cannot be read or written.
-    pub fn remove(&self, name: &str) -> Result<Label, CredentialError> {
+    pub fn remove(&self, name: &str, user: Option<&UserId>) -> Result<Label, CredentialError> {
         self.change(|stored| {
             let mut stored = stored.ok_or_else(|| CredentialError::Unknown(name.to_owned()))?;
-            let found = stored.records.iter().position(|sealed| sealed.label.name == name);
+            let found = position(&stored, name, user);
             let removed = stored.records.remove(found.ok_or_else(|| CredentialError::Unknown(name.to_owned()))?);
             Ok((stored, removed.label))
         })
@@ -242,13 +289,13 @@ impl CredentialStore {
     }
 }
 
+fn position(stored: &Stored, name: &str, user: Option<&UserId>) -> Option<usize> {
+    stored.records.iter().position(|sealed| sealed.label.name == name && sealed.label.user.as_ref() == user)
+}
+
 fn open_all(stored: &Stored, master: &MasterKey) -> Result<Vec<Credential>, CredentialError> {
-    let key = stored.data_key(master)?;
-    if !cipher::fits(&key, &stored.check) {
-        return Err(CredentialError::WrongMasterKey);
-    }
-    let open = |sealed: &Sealed| cipher::open(&key, sealed);
-    stored.records.iter().map(open).collect()
+    let key = Records::check(stored, master)?;
+    stored.records.iter().map(|sealed| cipher::open(&key, sealed)).collect()
 }
 
 #[cfg(test)]

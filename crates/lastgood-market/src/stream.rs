@@ -11,7 +11,12 @@ use serde_json::value::RawValue;
 
 use crate::candles::{Series, StreamedCandle};
 use crate::source::Source;
+use crate::validate::is_decimal;
 use crate::venue::{Recipe, Venue};
+
+mod order;
+
+pub use self::order::{Misplaced, Order, Stamp};
 
 /// The most streams of one connection.
 pub const STREAMS_A_CONNECTION: usize = 1_024;
@@ -38,9 +43,13 @@ pub enum Message {
         stream: String,
         /// The exchange's time of it, in ms; zero where it does not say.
         at: u64,
+        /// The number of the update, where it has one.
+        number: Option<u64>,
         /// The ticker, as a REST answer for one symbol has it.
         body: String,
     },
+    /// A message under the name of a stream that it is not of: another symbol's, another interval's, another event.
+    Mislabelled,
     /// The exchange is about to close the connection.
     Shutdown,
     /// An answer to a request of ours; what is wrong with it, if anything.
@@ -96,6 +105,48 @@ struct Envelope<'a> {
     event: Option<Cow<'a, str>>,
 }
 
+/// What an event says of its own identity.
+#[derive(Deserialize)]
+struct Identity<'a> {
+    #[serde(rename = "e", borrow)]
+    event: Option<Cow<'a, str>>,
+    #[serde(rename = "s", borrow)]
+    symbol: Option<Cow<'a, str>>,
+    #[serde(rename = "k", borrow)]
+    candle: Option<IdentityOfCandle<'a>>,
+    /// Only order books and their best offers have one.
+    #[serde(rename = "u")]
+    update: Option<u64>,
+    #[serde(rename = "A")]
+    ask: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct IdentityOfCandle<'a> {
+    #[serde(rename = "s", borrow)]
+    symbol: Cow<'a, str>,
+    #[serde(rename = "i", borrow)]
+    interval: Cow<'a, str>,
+}
+
+impl Identity<'_> {
+    /// The name of the stream that the event is of; `None` where none of those that this crate reads has such events.
+    fn stream(&self) -> Option<String> {
+        let symbol = self.symbol.as_ref().filter(|symbol| !symbol.is_empty())?.to_lowercase();
+        match (self.event.as_deref(), &self.candle) {
+            (Some("kline"), Some(candle)) if self.symbol.as_ref() == Some(&candle.symbol) => {
+                Some(format!("{symbol}@kline_{}", candle.interval))
+            }
+            (Some("24hrTicker"), None) => Some(format!("{symbol}@ticker")),
+            // Spot's best offers do not say what they are.
+            (Some("bookTicker") | None, None) if self.update.is_some() && self.ask.is_some() => {
+                Some(format!("{symbol}@bookTicker"))
+            }
+            _ => None,
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Kline<'a> {
     #[serde(rename = "E")]
@@ -142,46 +193,89 @@ const BOOK_TICKER: [(&str, &str, bool); 5] = [
     ("A", "askQty", true),
 ];
 
-/// Reads a message of a combined stream of a venue. `None` for what is none.
+/// A candle of a minute is not told of a second before it begins, by the exchange's own clock.
+const EARLY: u64 = 1_000;
+/// A ticker's statistics end when it is sent, or a little later.
+const LATE: u64 = 60_000;
+
+/// Reads a message of a venue's streams, combined or raw. `None` for what is none.
 pub fn read(venue: Venue, text: &str) -> Option<Message> {
     let envelope: Envelope<'_> = serde_json::from_str(text).ok()?;
     if envelope.event.as_deref() == Some("serverShutdown") {
         return Some(Message::Shutdown);
     }
-    let (Some(stream), Some(data)) = (envelope.stream, envelope.data) else {
-        let is_reply = envelope.id.is_some() || envelope.error.is_some() || envelope.code.is_some();
-        let fault = envelope.error.map(|error| error.to_string());
-        let fault = fault.or_else(|| envelope.code.map(|code| format!("code {code}")));
-        return Some(if is_reply { Message::Reply(fault) } else { Message::Other });
-    };
-    let (stream, data) = (stream.into_owned(), data.get());
-    let (_, kind) = stream.split_once('@')?;
-    match kind {
-        _ if kind.starts_with("kline_") => {
-            let Kline { at, k } = serde_json::from_str(data).ok()?;
-            let Candle { t, T: closes, o, h, l, c, v, n, x, q, V: bought, Q: paid } = k;
-            let row = format!(r#"[{t},"{o}","{h}","{l}","{c}","{v}",{closes},"{q}",{n},"{bought}","{paid}","0"]"#);
-            Some(Message::Candle { stream, at, candle: StreamedCandle { row: row.into(), is_closed: x } })
+    let (stream, data) = match (envelope.stream, envelope.data) {
+        (Some(stream), Some(data)) => (Some(stream.into_owned()), data.get()),
+        _ => {
+            let is_reply = envelope.id.is_some() || envelope.error.is_some() || envelope.code.is_some();
+            if is_reply {
+                let fault = envelope.error.map(|error| error.to_string());
+                return Some(Message::Reply(fault.or_else(|| envelope.code.map(|code| format!("code {code}")))));
+            }
+            (None, text)
         }
-        "ticker" => ticker(stream, data, &TICKER, venue == Venue::Spot),
-        "bookTicker" => ticker(stream, data, &BOOK_TICKER, true),
-        _ => Some(Message::Other),
+    };
+    let kind = stream.as_deref().map(|stream| stream.split_once('@').map_or("", |(_, kind)| kind));
+    if kind.is_some_and(|kind| !matches!(kind, "ticker" | "bookTicker") && !kind.starts_with("kline_")) {
+        return Some(Message::Other);
     }
+    let identity: Identity<'_> = serde_json::from_str(data).ok()?;
+    let Some(own) = identity.stream() else {
+        return match (stream, identity.event) {
+            (None, _) => Some(Message::Other),
+            (Some(_), Some(_)) => Some(Message::Mislabelled),
+            (Some(_), None) => None,
+        };
+    };
+    if stream.is_some_and(|stream| stream != own) {
+        return Some(Message::Mislabelled);
+    }
+    match own.split_once('@')?.1 {
+        "ticker" => ticker(own, data, &TICKER, venue == Venue::Spot),
+        "bookTicker" => ticker(own, data, &BOOK_TICKER, true),
+        _ => candle(own, data),
+    }
+}
+
+fn candle(stream: String, data: &str) -> Option<Message> {
+    let Kline { at, k } = serde_json::from_str(data).ok()?;
+    let Candle { t, T: closes, o, h, l, c, v, n, x, q, V: bought, Q: paid } = k;
+    if t > closes || t > at.saturating_add(EARLY) {
+        return None;
+    }
+    let row = format!(r#"[{t},"{o}","{h}","{l}","{c}","{v}",{closes},"{q}",{n},"{bought}","{paid}","0"]"#);
+    Some(Message::Candle { stream, at, candle: StreamedCandle { row: row.into(), is_closed: x } })
 }
 
 fn ticker(stream: String, data: &str, names: &[(&str, &str, bool)], with_book: bool) -> Option<Message> {
     let fields: Fields<'_> = serde_json::from_str(data).ok()?;
-    let at = fields.get("E").and_then(|at| at.get().parse().ok()).unwrap_or(0);
+    let number = |name| fields.get(name).map(|number| number.get().parse::<u64>()).transpose().ok();
+    // A time or a number that is none is no sign of an old exchange, but of a broken message.
+    let (at, update, ends) = (number("E")?.unwrap_or(0), number("u")?, number("C")?.unwrap_or(0));
+    if at > 0 && ends > at.saturating_add(LATE) {
+        return None;
+    }
     let mut body = String::with_capacity(data.len() * 2);
     for (from, to, always) in names {
         if *always || with_book {
-            let between = if body.is_empty() { '{' } else { ',' };
+            let (between, value) = (if body.is_empty() { '{' } else { ',' }, fields.get(from)?.get());
+            is_sound(from, value).then_some(())?;
             // Writing into a String cannot fail.
-            let _ = write!(body, "{between}\"{to}\":{}", fields.get(from)?.get());
+            let _ = write!(body, "{between}\"{to}\":{value}");
         }
     }
     body.push('}');
-    Some(Message::Ticker { stream, at, body })
+    Some(Message::Ticker { stream, at, number: update, body })
+}
+
+/// Whether a field of a ticker is of its kind: times and counts are whole numbers, and all but the symbol is decimal.
+fn is_sound(name: &str, value: &str) -> bool {
+    let text = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    match name {
+        "s" => text.is_some(),
+        "O" | "C" | "F" | "L" | "n" => value.parse::<i64>().is_ok(),
+        _ => text.is_some_and(is_decimal),
+    }
 }
 
 #[cfg(test)]
@@ -232,9 +326,76 @@ mod tests {
         ));
         assert_eq!(spot(r#"{"e":"serverShutdown","E":1}"#), Some(Message::Shutdown));
         assert_eq!(spot(r#"{"stream":"x@depth","data":{}}"#), Some(Message::Other));
+        assert_eq!(spot(r#"{"e":"aggTrade","E":1,"s":"X","p":"1"}"#), Some(Message::Other));
         for noise in ["", "{", "[]", "<html>", r#"{"stream":"x@kline_1m","data":{"k":{}}}"#, r#"{"stream":1,"data":2}"#]
         {
             assert_eq!(spot(noise), None, "{noise}");
+        }
+    }
+
+    #[test]
+    fn a_raw_message_is_of_the_stream_that_it_says() {
+        let kline = r#"{"e":"kline","E":1700000030000,"s":"BTCUSDT","k":{"t":1700000000000,"T":1700000059999,"s":"BTCUSDT","i":"1m","o":"1","c":"1","h":"2","l":"1","v":"1","n":9,"x":true,"q":"1","V":"5","Q":"7"}}"#;
+        let Some(Message::Candle { stream, .. }) = read(Venue::Spot, kline) else { panic!("no candle") };
+        assert_eq!(stream, "btcusdt@kline_1m");
+        let book = r#"{"u":400900217,"s":"BNBUSDT","b":"1.10","B":"2","a":"1.20","A":"3"}"#;
+        let Some(Message::Ticker { stream, number, at, .. }) = read(Venue::Spot, book) else { panic!("no ticker") };
+        assert_eq!((stream.as_str(), number, at), ("bnbusdt@bookTicker", Some(400_900_217), 0));
+    }
+
+    #[test]
+    fn what_stands_under_another_s_name_is_nobody_s() {
+        let kline = r#"{"stream":"btcusdt@kline_1m","data":{"e":"kline","E":1700000030000,"s":"BTCUSDT","k":{"t":1700000000000,"T":1700000059999,"s":"BTCUSDT","i":"1m","o":"1","c":"1","h":"2","l":"1","v":"1","n":9,"x":true,"q":"1","V":"5","Q":"7"}}}"#;
+        let ticker = r#"{"stream":"x@ticker","data":{"e":"24hrTicker","E":5,"s":"X","p":"1","P":"2","w":"3","x":"4","c":"5","Q":"6","b":"7","B":"8","a":"9","A":"10","o":"11","h":"12","l":"13","v":"14","q":"15","O":16,"C":17,"F":18,"L":19,"n":20}}"#;
+        let book = r#"{"stream":"x@bookTicker","data":{"u":400900217,"s":"X","b":"1.10","B":"2","a":"1.20","A":"3"}}"#;
+        for whole in [kline, ticker, book] {
+            let message = read(Venue::Spot, whole);
+            assert!(matches!(message, Some(Message::Candle { .. } | Message::Ticker { .. })), "{whole}");
+        }
+        for (whole, from, to) in [
+            (kline, r#""s":"BTCUSDT","k""#, r#""s":"ETHUSDT","k""#),
+            (kline, r#""s":"BTCUSDT","i""#, r#""s":"ETHUSDT","i""#),
+            (kline, r#""BTCUSDT""#, r#""ETHUSDT""#),
+            (kline, r#""i":"1m""#, r#""i":"1M""#),
+            (kline, r#""i":"1m""#, r#""i":"5m""#),
+            (kline, r#""e":"kline""#, r#""e":"continuous_kline""#),
+            (kline, r#""e":"kline""#, r#""e":"24hrTicker""#),
+            (kline, "btcusdt@kline_1m", "ethusdt@kline_1m"),
+            (kline, "btcusdt@kline_1m", "btcusdt@ticker"),
+            (ticker, r#""s":"X""#, r#""s":"Y""#),
+            (ticker, r#""s":"X""#, r#""s":"""#),
+            (ticker, r#""s":"X","#, ""),
+            (ticker, "24hrTicker", "24hrMiniTicker"),
+            (ticker, "24hrTicker", "1hTicker"),
+            (ticker, "x@ticker", "x@bookTicker"),
+            (book, r#""s":"X""#, r#""s":"XY""#),
+            (book, "x@bookTicker", "x@ticker"),
+        ] {
+            let changed = whole.replace(from, to);
+            assert_ne!(changed, whole);
+            assert_eq!(read(Venue::Spot, &changed), Some(Message::Mislabelled), "{changed}");
+        }
+        for (whole, from, to) in [
+            (kline, r#""E":1700000030000"#, r#""E":1600000030000"#),
+            (kline, r#""T":1700000059999"#, r#""T":1600000059999"#),
+            (kline, r#""n":9"#, r#""n":"9""#),
+            (kline, r#""x":true"#, r#""x":1"#),
+            (kline, r#""o":"1""#, r#""o":1"#),
+            (ticker, r#""C":17"#, r#""C":99999999999999"#),
+            (ticker, r#""b":"7""#, r#""b":"NaN""#),
+            (ticker, r#""a":"9""#, r#""a":9"#),
+            (ticker, r#""n":20"#, r#""n":"20""#),
+            (book, "1.10", "1,10"),
+            (book, "1.20", ""),
+            (ticker, r#""E":5"#, r#""E":"5""#),
+            (ticker, r#""E":5"#, r#""E":-5"#),
+            (book, r#""u":400900217,"#, ""),
+            (book, "400900217", "-1"),
+            (book, "400900217", r#""400900217""#),
+        ] {
+            let changed = whole.replace(from, to);
+            assert_ne!(changed, whole);
+            assert_eq!(read(Venue::Spot, &changed), None, "{changed}");
         }
     }
 

@@ -88,7 +88,7 @@ struct Question<'a> {
     /// Path and query.
     target: &'a str,
     priority: Priority,
-    /// An API key of the gateway's own user.
+    /// An API key of a user's, or of the gateway's own.
     key: Option<&'a HeaderValue>,
 }
 
@@ -151,7 +151,8 @@ impl Upstreams {
         self.fetch_as(source, priority, None).await
     }
 
-    /// As [`Upstreams::fetch`], with an API key of the gateway's own user.
+    /// As [`Upstreams::fetch`], with an API key of a user's or of the gateway's own. An answer that refuses the key
+    /// ([`Fetched::refuses_key`]) changes neither the host's health nor the budget.
     ///
     /// # Errors
     ///
@@ -247,9 +248,12 @@ impl Upstreams {
         if fetched.status == 200 && source.region() == RegionName::ExchangeInfo {
             base.budget.learn_limits(&fetched.body);
         }
+        // A refused key says nothing of the host, and asks for no pause: others may have better ones.
+        if key.is_some() && fetched.refuses_key() {
+            return (Ok(fetched), CallResult::Answered);
+        }
         self.heed(base, source.endpoint.bucket(), &fetched);
-        let is_page = fetched.content_type.to_ascii_lowercase().contains("html");
-        let result = CallResult::of(fetched.status, is_page);
+        let result = CallResult::of(fetched.status, fetched.is_page());
         (Ok(fetched), result)
     }
 

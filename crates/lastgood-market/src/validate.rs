@@ -7,10 +7,12 @@ use lastgood::{Error, Reason, Timestamp, Value};
 use serde::Deserialize;
 
 use crate::budget::bounds;
-use crate::source::Source;
-use crate::venue::Recipe;
+use crate::source::{Asked, Source};
+use crate::venue::{Endpoint, Recipe, Shape};
 
 mod content;
+
+pub(crate) use self::content::is_decimal;
 
 /// An HTTP answer of the exchange, read to its end.
 #[derive(Clone, Debug)]
@@ -34,6 +36,10 @@ struct ErrorBody {
 
 /// The largest error answer that is remembered and relayed.
 const LARGEST_ERROR: usize = 4 << 10;
+
+/// Not authorized; invalid ID of a key; a key of a wrong form; a key that is invalid, or not for this address or action;
+/// locked keys.
+const KEY_REFUSALS: [i64; 5] = [-1002, -2008, -2014, -2015, -2017];
 
 impl Fetched {
     /// The answer as a value, with its content type remembered; or why it is no answer to `source`.
@@ -59,6 +65,19 @@ impl Fetched {
     fn error_body(&self) -> Option<ErrorBody> {
         // Good answers are large or are no object of these two fields; only a small body is worth the parse.
         (self.body.len() <= LARGEST_ERROR).then(|| serde_json::from_slice(&self.body).ok()).flatten()
+    }
+
+    /// Whether it refuses the API key that it was asked with, rather than the question or this address. A page of the
+    /// firewall's does not speak of the key.
+    pub fn refuses_key(&self) -> bool {
+        let refuses = |error: ErrorBody| KEY_REFUSALS.contains(&error.code);
+        let by_status = matches!(self.status, 401 | 403) && !self.is_page();
+        by_status || self.error_body().is_some_and(refuses)
+    }
+
+    /// Whether it is a page for people.
+    pub(crate) fn is_page(&self) -> bool {
+        self.content_type.to_ascii_lowercase().contains("html")
     }
 
     /// How long the answer asks to wait, `now` being the exchange's time: the longest that can be meant, of what its
@@ -118,14 +137,31 @@ pub fn banned_until(msg: &str) -> Option<Timestamp> {
     }
 }
 
+/// Whether `text` is an answer to `source` by its shape and content, whichever way it came; what is wrong otherwise, as
+/// the end of a sentence.
+///
+/// # Errors
+///
+/// When it is none.
+pub fn check_answer(text: &str, source: &Source) -> Result<(), String> {
+    content::check(text, source.shape, source.endpoint.content, &source.asked)
+}
+
+/// Whether `row` is a row of the answers of an endpoint.
+pub(crate) fn is_row(row: &[u8], endpoint: &Endpoint) -> bool {
+    let text = std::str::from_utf8(row).map(|row| format!("[{row}]"));
+    text.is_ok_and(|text| content::check(&text, Shape::Array, endpoint.content, &Asked::default()).is_ok())
+}
+
 /// What is wrong with a good-looking answer, as the end of a sentence.
 fn fault(fetched: &Fetched, source: &Source) -> Option<String> {
     if !fetched.content_type.to_ascii_lowercase().contains("json") {
         return Some(format!("is {:?}, not JSON", fetched.content_type));
     }
     let Ok(text) = std::str::from_utf8(&fetched.body) else { return Some("is no UTF-8".to_owned()) };
-    let checked = content::check(text, source.shape, source.endpoint.content, &source.asked);
-    checked.err().or_else(|| (!keeps_to_bounds(text, source)).then(|| "has candles that were not asked for".to_owned()))
+    check_answer(text, source)
+        .err()
+        .or_else(|| (!keeps_to_bounds(text, source)).then(|| "has candles that were not asked for".to_owned()))
 }
 
 /// Whether a list of candles, which ascend, lies within the times that were asked for.
@@ -234,6 +270,25 @@ mod tests {
         let body = r#"{"code":-1003,"msg":"Way too many requests; IP(1.2.3.4) banned until 1615183669840."}"#;
         let error = answer(418, body).into_error(now);
         assert_eq!((error.reason, error.retry_after), (Reason::Banned, Some(Duration::from_secs(5))));
+    }
+
+    #[test]
+    fn a_refusal_of_the_key_is_told_from_one_of_the_question_and_of_the_address() {
+        const KEY: &str = r#"{"code":-2015,"msg":"Invalid API-key, IP, or permissions for action."}"#;
+        for (status, body) in [(401, KEY), (400, KEY), (200, KEY), (401, ""), (403, "{}")] {
+            assert!(answer(status, body).refuses_key(), "{status} {body}");
+        }
+        assert!(answer(400, r#"{"code":-2014,"msg":"API-key format invalid."}"#).refuses_key());
+        for (status, body) in [
+            (400, r#"{"code":-1121,"msg":"Invalid symbol."}"#),
+            (418, r#"{"code":-1003,"msg":"banned"}"#),
+            (429, r#"{"code":-1003,"msg":"wait"}"#),
+            (500, ""),
+            (200, "[]"),
+        ] {
+            assert!(!answer(status, body).refuses_key(), "{status} {body}");
+        }
+        assert!(!Fetched { content_type: "text/html".to_owned(), ..answer(403, "<html>") }.refuses_key());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use http::{HeaderMap, Method};
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
-use crate::Venue;
+use crate::{Venue, signed};
 
 /// So many requests are remembered singly, and so many paths counted singly.
 const REMEMBERED: usize = 200;
@@ -57,6 +57,9 @@ pub struct LoggedRequest {
     pub query: String,
     /// The names of its headers.
     pub headers: Vec<String>,
+    /// Which of the simulator's accounts the API key is of, from 0 on; none without a key, or with one that is unknown.
+    #[serde(default)]
+    pub account: Option<usize>,
 }
 
 impl LoggedRequest {
@@ -66,6 +69,7 @@ impl LoggedRequest {
             path: path.chars().take(LONGEST_PATH).collect(),
             query: query.split('&').map(without_secret).collect::<Vec<_>>().join("&").chars().take(LONGEST).collect(),
             headers: headers.keys().map(ToString::to_string).collect(),
+            account: headers.get("x-mbx-apikey").and_then(|key| signed::account_of(key.as_bytes())),
         }
     }
 }

@@ -45,6 +45,12 @@ pub enum FaultKind {
     Truncated,
     /// 200 and no body.
     Empty,
+    /// 401 with −2015 for requests with this API key; with any, if none is named. Requests without a key are not struck.
+    KeyRefused {
+        /// The API key.
+        #[serde(default)]
+        key: String,
+    },
     /// 429 with `Retry-After`.
     RateLimited,
     /// 418 in spot's wording, two minutes.

@@ -166,6 +166,11 @@ pub(crate) fn faulty(state: &State, faults: &[FaultKind], asked: &Asked<'_>) -> 
         FaultKind::Status { status } => {
             Some(made(if (400..600).contains(status) { *status } else { 500 }, JSON, r#"{"code":-1001,"msg":"Internal error; unable to process your request. Please try again."}"#))
         }
+        FaultKind::KeyRefused { key } => {
+            let given = asked.headers.get("x-mbx-apikey").filter(|given| !given.is_empty())?;
+            let is_struck = key.is_empty() || given.as_bytes() == key.as_bytes();
+            is_struck.then(|| made(401, JSON, &signed::invalid_key().body()))
+        }
         FaultKind::Html => Some(made(403, "text/html", "<html><head><title>403 Forbidden</title></head><body>Request blocked.</body></html>")),
         FaultKind::Empty => Some(made(200, JSON, "")),
         FaultKind::ErrorIn200 => Some(made(200, JSON, r#"{"code":-1000,"msg":"An unknown error occurred while processing the request."}"#)),

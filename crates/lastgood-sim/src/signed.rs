@@ -256,8 +256,17 @@ fn account(key: Option<&str>) -> Result<usize, ApiError> {
     let Some(key) = key.filter(is_key) else {
         return Err(ApiError::new(401, -2014, "API-key format invalid."));
     };
-    let known = credentials().iter().position(|credential| credential.key == key);
-    known.ok_or_else(|| ApiError::new(401, -2015, "Invalid API-key, IP, or permissions for action."))
+    account_of(key.as_bytes()).ok_or_else(invalid_key)
+}
+
+/// Whose API key it is.
+pub(crate) fn account_of(key: &[u8]) -> Option<usize> {
+    credentials().iter().position(|credential| credential.key.as_bytes() == key)
+}
+
+/// A key that is unknown, or not let in from there or for that.
+pub(crate) fn invalid_key() -> ApiError {
+    ApiError::new(401, -2015, "Invalid API-key, IP, or permissions for action.")
 }
 
 /// The signature covers the query and the body as they were sent, without itself, joined by nothing.

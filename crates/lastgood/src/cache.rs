@@ -22,7 +22,7 @@ use crate::store::{self, Addition, BreakerState, GuardedStore, Store, StoreError
 use crate::tags::Tags;
 use crate::trust::Hearing;
 use crate::voice::Voice;
-use crate::write_behind::WriteBehind;
+use crate::write_behind::{MAX_WAITING_BYTES, WriteBehind};
 
 /// A cache of bytes in two tiers, memory and an optional store, that goes on answering whatever fails.
 ///
@@ -114,6 +114,15 @@ pub(crate) fn check_name(what: &str, name: &str) -> Result<(), BuildError> {
     Ok(())
 }
 
+/// The largest values that the tiers keep, in bytes. A larger one is not kept there, and says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Largest {
+    /// In memory: a part of its limit, which is split so that threads do not wait for each other.
+    pub in_memory: u64,
+    /// In the store, if there is one: what it takes, and what may wait to be written.
+    pub in_store: Option<u64>,
+}
+
 /// How the cache is doing.
 #[derive(Clone, Debug)]
 pub struct CacheStatus {
@@ -142,6 +151,8 @@ pub struct StoreStatus {
     pub hears_others: Option<bool>,
     /// Invalidations by this process that the others could not be told of yet.
     pub untold: usize,
+    /// What keeps the store from doing all of its work at the moment, such as a full or read-only disk.
+    pub trouble: Option<String>,
 }
 
 impl Cache {
@@ -222,7 +233,17 @@ impl Cache {
                 dropped_writes: tier.behind.dropped.load(Ordering::Relaxed),
                 hears_others: tier.store.log().map(|_| self.shared.clock.now() <= self.shared.hearing.heard_until()),
                 untold: self.shared.voice.left_to_tell(),
+                trouble: tier.store.trouble().map(|why| why.to_string()),
             }),
+        }
+    }
+
+    /// The largest values that are kept.
+    pub fn largest(&self) -> Largest {
+        let of_store = |store: &dyn Store| store.largest_value().unwrap_or(u64::MAX).min(MAX_WAITING_BYTES);
+        Largest {
+            in_memory: self.shared.memory.largest_value(),
+            in_store: self.shared.store.as_ref().map(|tier| of_store(&*tier.store)),
         }
     }
 

@@ -7,6 +7,7 @@
 //! Start at [`Cache::builder`]. The read path is `read.rs`, one page.
 
 pub mod clock;
+pub mod private;
 #[cfg(feature = "proxy")]
 pub mod proxy;
 pub mod store;
@@ -39,7 +40,7 @@ mod write_behind;
 
 pub use self::batch::LoadedMany;
 pub use self::builder::CacheBuilder;
-pub use self::cache::{Cache, CacheStatus, StoreStatus};
+pub use self::cache::{Cache, CacheStatus, Largest, StoreStatus};
 pub use self::clock::{Clock, Timestamp};
 pub use self::entry::{Derived, Entry, Filled, Freshness, Loaded, Persist, Value};
 pub use self::error::{BuildError, Error, Reason};

@@ -49,6 +49,11 @@ impl Weighter<Key, Arc<Entry>> for ByBytes {
 /// `memory` bench.
 const OVERHEAD: u64 = 96;
 
+/// The part of a shard that entries in use may take, and so the largest one.
+const HOT_PART: f64 = 0.97;
+/// What a key, the name of a type, tags and the bookkeeping of an entry may take besides its value.
+const BESIDE_A_VALUE: u64 = 16 << 10;
+
 /// Each shard must hold the largest answer (a futures exchangeInfo is some 2 MB) many times over, or it would be
 /// refused: capacity is per shard.
 const MIN_SHARD_BYTES: u64 = 16 << 20;
@@ -56,21 +61,29 @@ const MIN_SHARD_BYTES: u64 = 16 << 20;
 /// The memory tier. S3-FIFO, which keeps what is asked for again over a single scan.
 pub(crate) struct Memory {
     entries: QuickCache<Key, Arc<Entry>, ByBytes>,
+    /// What a shard holds.
+    shard_bytes: u64,
 }
 
 impl Memory {
     pub(crate) fn new(max_bytes: u64) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-        let shards = (max_bytes / MIN_SHARD_BYTES).clamp(1, cores * 4);
+        // The builder rounds up to a power of two; a shard must not get smaller by that.
+        let shards = prev_power_of_two((max_bytes / MIN_SHARD_BYTES).clamp(1, cores * 4));
         let options = OptionsBuilder::new()
             .weight_capacity(max_bytes)
             .estimated_items_capacity(usize::try_from(max_bytes / 4096).unwrap_or(1 << 16).clamp(64, 1 << 16))
-            // The builder rounds up to a power of two; a shard must not get smaller by that.
-            .shards(usize::try_from(prev_power_of_two(shards)).unwrap_or(1))
+            .hot_allocation(HOT_PART)
+            .shards(usize::try_from(shards).unwrap_or(1))
             .build()
             .unwrap_or_else(|fault| unreachable!("both capacities are set: {fault:?}"));
         let entries = QuickCache::with_options(options, ByBytes, Default::default(), Default::default());
-        Memory { entries }
+        Memory { entries, shard_bytes: max_bytes / shards }
+    }
+
+    /// The largest value that is kept, with what its key and its bookkeeping may take.
+    pub(crate) fn largest_value(&self) -> u64 {
+        ((self.shard_bytes as f64 * HOT_PART) as u64).saturating_sub(BESIDE_A_VALUE)
     }
 
     pub(crate) fn get(&self, key: &KeyRef<'_>) -> Option<Arc<Entry>> {
@@ -148,6 +161,9 @@ mod tests {
             memory.insert(Key::new(0, &number.to_string()), entry(1 << 20));
         }
         assert!(memory.bytes() <= 64 << 20, "{} bytes", memory.bytes());
+        let largest = usize::try_from(memory.largest_value()).unwrap();
+        memory.insert(Key::new(0, "largest"), entry(largest));
+        assert!(memory.get(&KeyRef { region: 0, name: "largest" }).is_some());
         memory.insert(Key::new(0, "oversize"), entry(80 << 20));
         assert!(memory.get(&KeyRef { region: 0, name: "oversize" }).is_none());
     }

@@ -79,6 +79,17 @@ pub trait Store: fmt::Debug + fmt::Display + Send + Sync + 'static {
         None
     }
 
+    /// What keeps it from doing all of its work at the moment, such as a full or read-only disk; `None` while nothing is
+    /// known to. Asks nobody.
+    fn trouble(&self) -> Option<StoreError> {
+        None
+    }
+
+    /// The largest value that it ever keeps, in bytes; `None` where nothing is known to bound it.
+    fn largest_value(&self) -> Option<u64> {
+        None
+    }
+
     /// Where the processes that share this store tell each other what they invalidated; `None` where one process has
     /// the store to itself.
     fn log(&self) -> Option<&dyn Log> {

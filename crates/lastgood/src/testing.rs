@@ -9,12 +9,14 @@
 //! * [`PostgresServer`] does the same with a real PostgreSQL;
 //! * [`PgBouncer`] is a real pooler in front of it;
 //! * [`UpstashFront`] speaks Upstash's REST protocol in front of a real `redis-server` (feature `upstash`, too);
+//! * [`Disk`] is small, or read-only;
 //! * [`Port`] is one that no other test gets.
 //!
 //! All of it panics, with a text that says why, where a test could not go on anyway.
 
 mod chaos_proxy;
 pub mod conformance;
+mod disk;
 mod faulty_store;
 mod pgbouncer;
 mod port;
@@ -26,6 +28,7 @@ mod redis_server;
 mod upstash_front;
 
 pub use self::chaos_proxy::{Chaos, ChaosProxy};
+pub use self::disk::Disk;
 pub use self::faulty_store::{Fault, FaultyStore};
 pub use self::pgbouncer::PgBouncer;
 pub use self::port::Port;

@@ -19,8 +19,8 @@ use crate::voice::{Kind, Voice};
 
 mod queue;
 
-pub(crate) use self::queue::{Change, Fill};
-use self::queue::{End, MAX_WAITING_BYTES, Queue};
+pub(crate) use self::queue::{Change, Fill, MAX_WAITING_BYTES};
+use self::queue::{End, Queue};
 
 /// Keys that may wait at once. Beyond it fills are dropped, and a removal makes all that the store holds suspect.
 const MAX_WAITING: usize = 100_000;

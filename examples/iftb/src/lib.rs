@@ -10,26 +10,35 @@ use std::time::Duration;
 use lastgood::{Error, Reason, TypedAnswer};
 use lastgood_market::candles::Bars;
 use lastgood_market::fear_greed::Reading;
-use lastgood_market::market::{BuildError, Funding, Ticker};
+use lastgood_market::market::{BuildError, Funding, MarketBuilder, Ticker};
 use lastgood_market::{Market, RegionName, Venue};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 /// The data layer. All there is to say about it is where things are and how long they are fresh.
 pub async fn data_layer(store: &str, exchange: Option<&str>, times: Times) -> Result<Market, BuildError> {
-    let mut market = Market::builder()
+    builder(store, exchange, times)?.build().await
+}
+
+/// The same, yet to be built. `store` is for example `redis://:password@host:6379/5`: a database of the bot's own.
+pub fn builder(store: &str, exchange: Option<&str>, times: Times) -> Result<MarketBuilder, BuildError> {
+    let market = Market::builder()
         .store(store)?
-        .namespace("iftb")
+        .namespace(NAMESPACE)
         .fresh_for(RegionName::Klines, times.forming_candle)
         .fresh_for(RegionName::Ticker24hr, times.ticker)
         .fresh_for(RegionName::PremiumIndex, times.funding)
         .fresh_for(RegionName::FearGreed, times.fear_greed)
-        .fresh_for(RegionName::Llm, times.analysis);
-    if let Some(url) = exchange {
-        market = market.exchange(url)?;
+        .fresh_for(RegionName::Llm, times.analysis)
+        .fresh_for(RegionName::Bars, times.own_bars);
+    match exchange {
+        Some(url) => market.exchange(url),
+        None => Ok(market),
     }
-    market.build().await
 }
+
+/// What each of its keys begins with, whoever else uses the database.
+pub const NAMESPACE: &str = "iftb";
 
 /// How long answers are fresh. Closed candles are not among them: they never change.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +48,7 @@ pub struct Times {
     pub funding: Duration,
     pub fear_greed: Duration,
     pub analysis: Duration,
+    pub own_bars: Duration,
 }
 
 impl Times {
@@ -49,11 +59,12 @@ impl Times {
         funding: Duration::from_secs(60),
         fear_greed: Duration::from_secs(300),
         analysis: Duration::from_secs(300),
+        own_bars: Duration::from_secs(300),
     };
 
     /// All the same.
     pub const fn all(time: Duration) -> Times {
-        Times { forming_candle: time, ticker: time, funding: time, fear_greed: time, analysis: time }
+        Times { forming_candle: time, ticker: time, funding: time, fear_greed: time, analysis: time, own_bars: time }
     }
 }
 

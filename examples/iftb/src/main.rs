@@ -1,39 +1,70 @@
-//! Shows the data layer at work: what a miss and a hit cost, and what is left when Redis and the exchange are gone.
+//! Shows the data layer at work: what it costs without a cache, at first and then, and what is left when Redis and the
+//! exchange are gone. Ends with how many of its promises held.
 
 #![expect(clippy::print_stdout, reason = "it shows something")]
 
-use std::future::Future;
-use std::process::Command;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use lastgood::testing::RedisServer;
-use lastgood::{Error, Outcome};
-use lastgood_example_iftb::{Input, Model, Times, analyse, data_layer, look};
+use lastgood::{Outcome, Tier};
+use lastgood_example_iftb::{Model, Picture, Times, data_layer, look};
+use lastgood_market::Market;
+use lastgood_market::bars::BarSeries;
 use lastgood_market::market::Confirm;
-use lastgood_market::{Market, RegionName, Venue};
 use lastgood_sim::{Fault, FaultKind, Sim, SimConfig};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
+mod bars;
+mod costs;
+mod promises;
+mod redis;
+
+use self::promises::Promises;
+
 /// A trading bot's data layer on the lastgood library.
 #[derive(Parser)]
 struct Args {
-    /// redis://host:6379/5, embedded:FILE or memory:. By default a Redis of its own, or a file where there is none.
-    #[arg(long)]
+    /// redis://:password@host:6379/5, embedded:FILE or memory:. By default a Redis of its own, or a file where there is
+    /// none.
+    #[arg(long, conflicts_with = "redis")]
     store: Option<String>,
+    /// The state of its own Redis at the start.
+    #[arg(long, value_enum, default_value = "up")]
+    redis: RedisIs,
     /// An exchange, or a gateway. By default a simulated exchange of its own.
     #[arg(long)]
     url: Option<String>,
+    /// Writes what was measured to this file.
+    #[arg(long)]
+    rows: Option<PathBuf>,
+}
+
+/// What a Redis may be like. In no state may the bot notice but by its health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum RedisIs {
+    /// It answers.
+    Up,
+    /// It takes connections and answers nothing.
+    Frozen,
+    /// Nobody listens.
+    Stopped,
+    /// None is configured: a file takes its place.
+    Absent,
+    /// Stopped at the start, and there once the first table is printed.
+    Returning,
 }
 
 const SYMBOL: &str = "BTCUSDT";
 type Failure = Box<dyn std::error::Error>;
 
 #[tokio::main]
-async fn main() -> Result<(), Failure> {
+async fn main() -> Result<ExitCode, Failure> {
     let args = Args::parse();
     let sim = Sim::new(SimConfig::default());
     let url = match args.url.clone() {
@@ -42,33 +73,77 @@ async fn main() -> Result<(), Failure> {
     };
     let folder = tempfile::tempdir()?;
     let has_redis = Command::new("redis-server").arg("--version").output().is_ok();
-    let mut redis = (args.store.is_none() && has_redis).then(RedisServer::start);
+    let is_own = args.store.is_none() && has_redis && args.redis != RedisIs::Absent;
+    let mut redis = is_own.then(|| redis::in_state(args.redis));
     let store = match (&args.store, &redis) {
         (Some(store), _) => store.clone(),
-        // A database of the bot's own: others of the same Redis are untouched.
+        // A database of the bot's own, behind a password: others of the same Redis are untouched.
         (None, Some(redis)) => redis.url().replace("/0", "/5"),
         (None, None) => format!("embedded:{}", folder.path().join("iftb.redb").display()),
     };
-    let model = Arc::new(Model::default());
+    let (model, mut promises) = (Arc::new(Model::default()), Promises::default());
 
     let market = data_layer(&store, Some(&url), Times::BOT).await?;
-    println!("store {}, exchange {url}\n", name(&market));
-    costs(&market, &model).await?;
-    many_callers(&market, &model).await?;
-    market.flush(Duration::from_secs(5)).await;
-
-    if args.url.is_none() {
-        sim.fault(Fault { kind: FaultKind::Status { status: 503 }, path_prefix: String::new(), times: None });
-        println!("\nThe exchange fails, and the bot is restarted:");
-        market.close(Duration::from_secs(5)).await;
-        drop(market);
-        let market = data_layer(&store, Some(&url), Times::BOT).await?;
-        show(&market, &model).await?;
-        market.close(Duration::from_secs(5)).await;
-        drop(market);
-        sim.clear_faults();
-        ruin(&sim, &mut redis, &store, &url, &model).await?;
+    let is_there = !is_own || args.redis == RedisIs::Up;
+    if is_there {
+        until_the_store_answers(&market).await;
     }
+    println!("store {}, exchange {url}", name(&market));
+    costs::table(&market, &url, &model, &mut promises, args.rows.as_deref()).await?;
+    costs::many_callers(&market, &model, &mut promises).await?;
+    bars::show(&market, &mut promises).await?;
+    if let Some(redis) = &mut redis {
+        redis::gone_and_back(&market, &store, redis, is_there, &model, &mut promises).await?;
+    }
+    market.flush(Duration::from_secs(5)).await;
+    market.close(Duration::from_secs(5)).await;
+    drop(market);
+    if args.url.is_none() {
+        restarted(&sim, &store, &url, &model, &mut promises).await?;
+    }
+    if store != "memory:" {
+        bars::evict(&store, &mut promises).await?;
+    }
+    if let Some(redis) = &redis {
+        redis::wrong_password(redis, &url, &model, &mut promises).await?;
+        redis::clear_all(redis, &store, &mut promises).await?;
+    }
+    if args.url.is_none() {
+        ruin(&sim, &mut redis, &store, &url, &model, &mut promises).await?;
+    }
+    Ok(if promises.end() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Another process, with the exchange failing: all is in the store.
+async fn restarted(
+    sim: &Sim,
+    store: &str,
+    url: &str,
+    model: &Arc<Model>,
+    promises: &mut Promises,
+) -> Result<(), Failure> {
+    // What was asked first is short-lived: all of it once more, and then the restart.
+    let market = data_layer(store, Some(url), Times::all(Duration::from_secs(3_600))).await?;
+    until_the_store_answers(&market).await;
+    market.clear(Confirm::YesClearEverything).await;
+    look(&market, model, SYMBOL).await?;
+    market.flush(Duration::from_secs(5)).await;
+    market.close(Duration::from_secs(5)).await;
+    drop(market);
+    sim.fault(Fault { kind: FaultKind::Status { status: 503 }, path_prefix: String::new(), times: None });
+    println!("\nthe bot is restarted, and the exchange fails:");
+    let market = data_layer(store, Some(url), Times::all(Duration::from_secs(3_600))).await?;
+    until_the_store_answers(&market).await;
+    let picture = look(&market, model, SYMBOL).await?;
+    show(&picture);
+    let from_store = outcomes(&picture)[1..].iter().all(|outcome| *outcome == Outcome::Hit(Tier::Store));
+    promises.hold(
+        "after a restart everything comes from the store",
+        from_store || store == "memory:",
+        "not everything did",
+    );
+    market.close(Duration::from_secs(5)).await;
+    sim.clear_faults();
     Ok(())
 }
 
@@ -79,6 +154,7 @@ async fn ruin(
     store: &str,
     url: &str,
     model: &Arc<Model>,
+    promises: &mut Promises,
 ) -> Result<(), Failure> {
     let market = data_layer(store, Some(url), Times::all(Duration::from_secs(1))).await?;
     market.clear(Confirm::YesClearEverything).await;
@@ -90,86 +166,33 @@ async fn ruin(
             redis.kill();
             "Redis is killed, the exchange breaks every connection, the model fails"
         }
-        None => "The exchange breaks every connection, the model fails",
+        None => "the exchange breaks every connection, the model fails",
     };
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     println!("\n{gone}:");
-    show(&market, model).await?;
+    let picture = look(&market, model, SYMBOL).await?;
+    show(&picture);
+    let all_old = outcomes(&picture).iter().all(|outcome| matches!(outcome, Outcome::LastGood(_)));
+    promises.hold("everything is the last good, and says so", all_old, "not everything is");
     let health = market.health().await;
-    println!("\nhealth: {}", if health.is_well() { "well" } else { "degraded" });
+    println!("health: {}", if health.is_well() { "well" } else { "degraded" });
     if let Some(Err(why)) = &health.store {
         println!("  store: {why}");
     }
     for trouble in &health.last_errors {
         println!("  {}: {}: {}", trouble.region, trouble.reason, trouble.message);
     }
-    if let Some(redis) = redis {
-        redis.restart();
-    }
-    sim.clear_faults();
-    model.is_down.store(false, Ordering::Relaxed);
-    let cleared = market.clear(Confirm::YesClearEverything).await;
-    println!(
-        "\ncleared its own namespace: {} entries of memory, store done: {}",
-        cleared.from_memory, cleared.store_done
-    );
+    promises.hold("the health check names what fails", !health.last_errors.is_empty(), "it names nothing");
     Ok(())
 }
 
-/// What a miss and a hit of each kind take, and how often the source is asked.
-async fn costs(market: &Market, model: &Arc<Model>) -> Result<(), Failure> {
-    println!("{:<22}{:>10}{:>7}{:>12}{:>7}   outcome", "", "miss", "calls", "hit", "calls");
-    let bars = || async { Ok(market.get_bars(Venue::Spot, SYMBOL, "1h", 100).await?.outcome) };
-    row("candles 1h x 100", market, RegionName::Klines, bars).await?;
-    let ticker = || async { Ok(market.ticker(Venue::Spot, SYMBOL).await?.outcome) };
-    row("ticker, 10 s", market, RegionName::Ticker24hr, ticker).await?;
-    let funding = || async { Ok(market.funding(Venue::Futures, SYMBOL).await?.outcome) };
-    row("funding, 60 s", market, RegionName::PremiumIndex, funding).await?;
-    let mood = || async { Ok(market.fear_greed(7).await?.outcome) };
-    row("fear & greed, 300 s", market, RegionName::FearGreed, mood).await?;
-    let analysis = || async { Ok(look(market, model, SYMBOL).await?.analysis.outcome) };
-    row("analysis, 300 s", market, RegionName::Llm, analysis).await
-}
-
-async fn row<F>(kind: &str, market: &Market, region: RegionName, read: impl Fn() -> F) -> Result<(), Failure>
-where
-    F: Future<Output = Result<Outcome, Error>>,
-{
-    let calls = || market.stats(region).loads;
-    let (before, began) = (calls(), Instant::now());
-    read().await?;
-    let (miss, missed) = (began.elapsed(), calls() - before);
-    let (before, began) = (calls(), Instant::now());
-    let outcome = read().await?;
-    let (hit, hits) = (began.elapsed(), calls() - before);
-    println!(
-        "{kind:<22}{:>7.1} ms{missed:>7}{:>9.0} us{hits:>7}   {outcome}",
-        miss.as_secs_f64() * 1e3,
-        hit.as_secs_f64() * 1e6
-    );
-    Ok(())
-}
-
-/// Fifty callers of one analysis: the model is asked once.
-async fn many_callers(market: &Market, model: &Arc<Model>) -> Result<(), Failure> {
-    let before = model.calls.load(Ordering::Relaxed);
-    let input = Input { symbol: "ETHUSDT".to_owned(), closes: Vec::new(), funding_rate: None, fear_greed: None };
-    let callers: Vec<_> = (0..50)
-        .map(|_| {
-            let (market, model, input) = (market.clone(), Arc::clone(model), input.clone());
-            tokio::spawn(async move { analyse(&market, &model, input).await })
-        })
-        .collect();
-    for caller in callers {
-        caller.await??;
-    }
-    println!("\n50 callers of one analysis asked the model {} time", model.calls.load(Ordering::Relaxed) - before);
-    Ok(())
+fn outcomes(picture: &Picture) -> [Outcome; 5] {
+    let Picture { bars, ticker, funding, mood, analysis } = picture;
+    [bars.outcome, ticker.outcome, funding.outcome, mood.outcome, analysis.outcome]
 }
 
 /// Everything the bot knows, with where it came from and how old it is.
-async fn show(market: &Market, model: &Arc<Model>) -> Result<(), Failure> {
-    let picture = look(market, model, SYMBOL).await?;
+fn show(picture: &Picture) {
     let line = |kind: &str, what: String, outcome: Outcome, age: Duration| {
         println!("  {kind:<14}{what:<34}{:<26}{:>6.1} s old", outcome.to_string(), age.as_secs_f64());
     };
@@ -186,7 +209,23 @@ async fn show(market: &Market, model: &Arc<Model>) -> Result<(), Failure> {
     line("fear & greed", today.unwrap_or_default(), mood.outcome, mood.age);
     let analysis = &picture.analysis;
     line("analysis", analysis.value.sentiment.clone(), analysis.outcome, analysis.age);
-    Ok(())
+}
+
+/// Waits until the store answers, at most some seconds.
+async fn until_the_store_answers(market: &Market) -> bool {
+    let end = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < end {
+        let health = market.health().await;
+        if !matches!(health.store, Some(Err(_))) && health.is_well() {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    false
+}
+
+fn series(name: &str) -> Result<BarSeries, Failure> {
+    Ok(BarSeries::new(name, "1h")?)
 }
 
 fn name(market: &Market) -> String {

@@ -7,11 +7,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lastgood::testing::RedisServer;
-use lastgood::{Outcome, Tier};
-use lastgood_example_iftb::{Model, Picture, Times, data_layer, look};
+use lastgood::{Clock, Outcome, Tier, Timestamp};
+use lastgood_example_iftb::{Model, Picture, Times, builder, data_layer, look};
+use lastgood_market::bars::{BarSeries, Ohlcv};
 use lastgood_market::market::Confirm;
 use lastgood_market::{Market, RegionName};
 use lastgood_sim::{Fault, FaultKind, Sim, SimConfig};
+use rust_decimal::Decimal;
 use tokio::net::TcpListener;
 
 const SYMBOL: &str = "BTCUSDT";
@@ -99,6 +101,7 @@ async fn the_times_are_those_of_the_bot() {
         (RegionName::PremiumIndex, 60),
         (RegionName::FearGreed, 300),
         (RegionName::Llm, 300),
+        (RegionName::Bars, 300),
     ] {
         assert_eq!(market.region(region).policy().fresh_for, Duration::from_secs(seconds), "{region}");
     }
@@ -144,13 +147,144 @@ async fn when_everything_is_gone_the_last_good_is_left_and_says_so() {
     assert!(troubled(RegionName::Ticker24hr) && troubled(RegionName::FearGreed) && troubled(RegionName::Llm));
 }
 
-#[test]
-fn the_command_shows_it_all_and_ends() {
-    let shown = std::process::Command::new(env!("CARGO_BIN_EXE_lastgood-example-iftb")).output().unwrap();
-    let text = String::from_utf8(shown.stdout).unwrap();
-    assert!(shown.status.success(), "{text}\n{}", String::from_utf8_lossy(&shown.stderr));
-    for word in ["candles 1h x 100", "HIT(memory)", "HIT(store)", "LAST-GOOD(", "asked the model 1 time", "degraded"] {
-        assert!(text.contains(word), "{word} is not in:\n{text}");
+const PASSWORD: &str = "bot-secret";
+
+#[tokio::test]
+async fn a_password_a_database_and_a_namespace_keep_it_apart_from_everything_else() {
+    let (_sim, url) = exchange().await;
+    let redis = RedisServer::start_with(&["--requirepass", PASSWORD]);
+    for (database, key) in [(0, "another-program"), (5, "neighbour:of-the-same-database"), (5, "iftb2:no-prefix-of-it")]
+    {
+        redis.command(&[
+            "EVAL",
+            &format!("redis.call('SELECT', {database}) redis.call('SET', '{key}', '1') return 1"),
+            "0",
+        ]);
     }
-    assert_eq!(text.matches("store done: true").count(), 1, "{text}");
+    let store = redis.url().replace("/0", "/5");
+    assert!(store.contains(&format!(":{PASSWORD}@")), "{store}");
+    let market = data_layer(&store, Some(&url), FOR_LONG).await.unwrap();
+    store_answers(&market).await;
+    look(&market, &Arc::new(Model::default()), SYMBOL).await.unwrap();
+    market.own_bars().set_bars(&series("own"), &bars(3, 100)).await;
+    assert!(market.flush(Duration::from_secs(10)).await);
+    assert_eq!(keys(&redis, 0), ":1\r\n", "nothing of it is in another database");
+    let of_bot = "redis.call('SELECT', 5) return #redis.call('KEYS', 'iftb:*')";
+    assert_ne!(redis.command(&["EVAL", of_bot, "0"]), ":0\r\n");
+    assert!(market.clear(Confirm::YesClearEverything).await.store_done);
+    assert_eq!(redis.command(&["EVAL", of_bot, "0"]), ":1\r\n", "what tells the other processes of it stays");
+    assert_eq!((keys(&redis, 0), keys(&redis, 5)), (":1\r\n".to_owned(), ":3\r\n".to_owned()), "all else is untouched");
+    assert!(!market.own_bars().exists(&series("own")).await);
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_and_costs_no_answer() {
+    let (sim, url) = exchange().await;
+    let redis = RedisServer::start_with(&["--requirepass", PASSWORD]);
+    let wrong = redis.url().replace(PASSWORD, "a-wrong-one");
+    for store in [wrong, redis.url().replace(&format!(":{PASSWORD}@"), "")] {
+        sim.reset_counters();
+        let market = data_layer(&store, Some(&url), FOR_LONG).await.unwrap();
+        a_turn_costs_each_source_once(&sim, &market).await;
+        let told = async {
+            loop {
+                let why = market.health().await.store.and_then(Result::err).map(|why| why.to_string());
+                if let Some(why) = why.filter(|why| why.contains("password")) {
+                    return why;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let why = tokio::time::timeout(Duration::from_secs(20), told).await.expect("the password is named");
+        assert!(!why.contains("a-wrong-one") && !market.health().await.is_well(), "{why}");
+    }
+}
+
+fn series(name: &str) -> BarSeries {
+    BarSeries::new(name, "1h").unwrap()
+}
+
+/// Bars of the last hours.
+fn bars(count: u64, close: i64) -> Vec<Ohlcv> {
+    const HOUR: u64 = 3_600_000;
+    let now = Clock::system().now().as_millis() / HOUR;
+    let amount = |value: i64| Decimal::new(value, 2);
+    let bar = |back: u64| Ohlcv {
+        open_time: Timestamp::from_millis((now - back) * HOUR),
+        open: amount(close),
+        high: amount(close + 50),
+        low: amount(close - 50),
+        close: amount(close),
+        volume: amount(1_000),
+    };
+    (0..count).rev().map(bar).collect()
+}
+
+#[tokio::test]
+async fn ohlcv_is_set_got_asked_for_its_latest_and_invalidated() {
+    let market = data_layer("memory:", None, Times::BOT).await.unwrap();
+    let own = market.own_bars();
+    assert!(!own.exists(&series("my:BTC-PERP")).await);
+    let mut brought = bars(50, 100);
+    brought.push(Ohlcv { high: Decimal::ZERO, ..brought[0].clone() });
+    let set = own.set_bars(&series("my:BTC-PERP"), &brought).await;
+    assert_eq!((set.stored, set.refused.len(), set.refused[0].0), (50, 1, 50));
+    let read = own.get_bars(&series("my:BTC-PERP"), 10).await.unwrap();
+    assert_eq!(read.bars, brought[40..50]);
+    assert_eq!(own.latest_bar(&series("my:BTC-PERP")).await.as_ref(), Some(&brought[49]));
+    assert!(own.exists(&series("my:BTC-PERP")).await && own.invalidate(&series("my:BTC-PERP")).await);
+    assert!(!own.exists(&series("my:BTC-PERP")).await);
+}
+
+#[tokio::test]
+async fn what_memory_drops_comes_from_the_store() {
+    let redis = RedisServer::start();
+    let market = builder(&redis.url(), None, FOR_LONG).unwrap().memory_limit(1 << 20).build().await.unwrap();
+    store_answers(&market).await;
+    let names: Vec<String> = (0..30).map(|number| format!("many{number}")).collect();
+    for (close, name) in (100..).zip(&names) {
+        assert_eq!(market.own_bars().set_bars(&series(name), &bars(1_000, close)).await.stored, 1_000);
+    }
+    assert!(market.flush(Duration::from_secs(20)).await);
+    assert!(market.stats(RegionName::Bars).keys < 30 && market.status().memory_bytes <= 1 << 20);
+    let mut from_store = 0;
+    for (close, name) in (100..).zip(&names) {
+        let read = market.own_bars().get_bars(&series(name), 1_000).await.unwrap();
+        assert_eq!(read.bars, bars(1_000, close), "{name}");
+        from_store += u32::from(read.outcome == Outcome::Hit(Tier::Store));
+    }
+    assert!(from_store > 0);
+}
+
+#[test]
+fn the_program_keeps_its_promises_in_every_state_of_redis() {
+    for state in ["up", "frozen", "stopped", "absent", "returning"] {
+        let program = env!("CARGO_BIN_EXE_lastgood-example-iftb");
+        let shown = std::process::Command::new(program).args(["--redis", state]).output().unwrap();
+        let text = String::from_utf8(shown.stdout).unwrap();
+        assert!(shown.status.success(), "{state}: {text}\n{}", String::from_utf8_lossy(&shown.stderr));
+        for word in ["a cache", "candles 1h x 100", "hit(memory)", "HIT(store)", "LAST-GOOD(", "model once", "degraded"]
+        {
+            assert!(text.contains(word), "{state}: {word} is not in:\n{text}");
+        }
+        let (_, last) = text.trim_end().rsplit_once('\n').unwrap();
+        let (held, all) = last.split_once("library: ").and_then(|(_, rest)| rest.split_once(" of ")).unwrap();
+        assert!(all.starts_with(&format!("{held} promises")), "{state}: {last}");
+    }
+}
+
+/// Next to a gateway over HTTP, by the command that a reader types.
+#[test]
+fn run_shows_it_as_a_library_and_over_http_and_keeps_every_promise() {
+    let lastgood = std::path::Path::new(env!("CARGO_BIN_EXE_lastgood-example-iftb")).with_file_name("lastgood");
+    assert!(lastgood.exists(), "there is no {}: cargo build --bin lastgood", lastgood.display());
+    let run = concat!(env!("CARGO_MANIFEST_DIR"), "/run");
+    for state in ["up", "frozen", "stopped", "absent", "returning"] {
+        let mut command = std::process::Command::new(run);
+        let shown = command.args(["--once", "--redis", state]).env("LASTGOOD_BIN", &lastgood).output().unwrap();
+        let text = String::from_utf8(shown.stdout).unwrap();
+        assert!(shown.status.success(), "{state}: {text}\n{}", String::from_utf8_lossy(&shown.stderr));
+        assert!(text.contains("as a library") && text.contains("over HTTP"), "{state}: {text}");
+        assert!(!text.contains("BROKEN") && text.trim_end().ends_with("promises held"), "{state}: {text}");
+    }
 }

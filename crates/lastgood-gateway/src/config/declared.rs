@@ -8,6 +8,7 @@ use super::problem::Origin;
 use super::routes::{RouteSetting, routes};
 use super::sources::SourceSettings;
 use super::table::{Fields, Report};
+use super::user_keys::UserKeysSetting;
 use crate::redact::MASK;
 
 /// What the configuration declares beside the exchange.
@@ -15,17 +16,20 @@ use crate::redact::MASK;
 pub struct Declared {
     pub(crate) sources: SourceSettings,
     pub(crate) routes: Vec<RouteSetting>,
+    /// Where the API keys of users are looked up, besides the credentials file.
+    pub(crate) user_keys: Option<UserKeysSetting>,
 }
 
 impl Declared {
     /// The tables that are read here.
-    pub(super) const TABLES: [&str; 4] = ["databases", "buckets", "apis", "routes"];
+    pub(super) const TABLES: [&str; 5] = ["databases", "buckets", "apis", "routes", "credentials"];
 
     pub(super) fn read<'a>(root: &'a DeTable<'a>, report: &'a Report<'a>) -> Declared {
         let mut fields = Fields::root(report, root);
         let sources = SourceSettings::read(&mut fields);
         let routes = routes(fields.tables("routes"), &sources);
-        Declared { sources, routes }
+        let user_keys = fields.table("credentials").and_then(|fields| UserKeysSetting::read(fields, &sources));
+        Declared { sources, routes, user_keys }
     }
 
     /// What is declared, for people: key, value without secrets, and where it was written.
@@ -60,6 +64,9 @@ impl Declared {
             let sources: Vec<String> = route.sources.iter().map(|source| source.question.to_string()).collect();
             let value = format!("region {}, {}", route.region, sources.join(", else "));
             row(format!("routes {}", route.path), value, &route.origin);
+        }
+        if let Some(UserKeysSetting { origin, database, .. }) = &self.user_keys {
+            row("credentials.sql".to_owned(), format!("API keys of users from database {database}"), origin);
         }
         rows
     }

@@ -101,25 +101,29 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
 /// How a client reaches the gateway that these sources configure.
 #[derive(Debug)]
 pub struct Reached {
-    /// Where the gateway listens, as seen from the same machine.
-    pub address: SocketAddr,
-    /// Its admin token.
-    pub token: Option<SecretString>,
+    /// Where the gateway listens, as seen from the same machine, or what is wrong with `listen`.
+    pub address: Result<SocketAddr, Problems>,
+    /// Its admin token, or what is wrong with `admin.token`.
+    pub token: Result<Option<SecretString>, Problems>,
 }
 
 /// Reads where a gateway listens and what its admin token is. A client may lack the rest of what the gateway needs,
 /// such as the secrets in its environment, so nothing else is checked.
 ///
 /// # Errors
-/// What is wrong with the file as such, with `listen` or with `admin.token`.
+/// What is wrong with the file as such.
 pub fn resolve_reached(sources: &Sources<'_>) -> Result<Reached, Problems> {
-    let mut layers = Layers::combine(sources, sources.env);
-    layers.problems.retain(|problem| matches!(problem.key.as_deref(), None | Some("listen" | "admin.token")));
-    if !layers.problems.is_empty() {
-        return Err(Problems(layers.problems));
-    }
-    let Settings { listen, admin, .. } = layers.settings;
-    Ok(Reached { address: address::to_connect(listen), token: admin.token })
+    let Layers { settings, problems, .. } = Layers::combine(sources, sources.env);
+    let check = |key: Option<&str>| {
+        let of_key = |problem: &&Problem| problem.key.as_deref() == key;
+        let found: Vec<Problem> = problems.iter().filter(of_key).cloned().collect();
+        if found.is_empty() { Ok(()) } else { Err(Problems(found)) }
+    };
+    check(None)?;
+    Ok(Reached {
+        address: check(Some("listen")).map(|()| address::to_connect(settings.listen)),
+        token: check(Some("admin.token")).map(|()| settings.admin.token),
+    })
 }
 
 struct Layers {

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::response::Response;
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Request};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
@@ -12,6 +12,7 @@ use lastgood_market::upstream::{RequestBody, Unanswered, strip_hop_by_hop};
 use lastgood_market::{PassOnly, Venue};
 
 use super::failure;
+use crate::admin;
 use crate::app::{App, Counts};
 use crate::response::NO_PAGE;
 use crate::response::label::{CACHE_STATUS, X_CACHE};
@@ -67,10 +68,9 @@ async fn passed(app: &App, to: To, request: Request<Incoming>, reason: BypassRea
     if declared.is_some_and(|length| length > app.limits.max_body_bytes) {
         return failure::too_large(app, to.venue());
     }
-    let most = usize::try_from(app.limits.max_body_bytes).unwrap_or(usize::MAX);
     let mut request = request;
-    // The exchange has no use for it, and whoever mistypes a path of the Cache API sends the admin token with it.
-    request.headers_mut().remove(AUTHORIZATION);
+    admin::strip(request.headers_mut());
+    let most = usize::try_from(app.limits.max_body_bytes).unwrap_or(usize::MAX);
     // An empty body stays what it is, so that it can be sent again to another base.
     let request = match http_body::Body::is_end_stream(request.body()) {
         true => request.map(|_| RequestBody::new(Empty::new().map_err(|never| match never {}))),

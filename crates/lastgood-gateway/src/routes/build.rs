@@ -12,7 +12,7 @@ use super::parameter::{Kind, Parameter};
 use super::place::place;
 use super::route::{Link, Route};
 use crate::config::routes::{BucketQuestion, DatabaseQuestion, RouteSetting, Rows, SourceQuestion, SourceSetting};
-use crate::config::{BucketSetting, DatabaseSetting, Declared, Settings};
+use crate::config::{BucketSetting, DatabaseSetting, Declared, Settings, UserKeysSetting};
 use crate::source::Source;
 use crate::source::http::{Api, HttpSource};
 use crate::source::object::bucket::{BucketOptions, Credentials};
@@ -87,6 +87,15 @@ impl Sources {
             SourceQuestion::Database(question) => Ok(Arc::new(self.statement(question, parameters)?)),
             SourceQuestion::Bucket(question) => Ok(Arc::new(self.object(question, parameters)?)),
         }
+    }
+
+    /// The statement of `[credentials.sql]`.
+    pub(super) fn user_keys(&self, settings: &Settings) -> Result<Option<Statement>, String> {
+        let Some(UserKeysSetting { database: name, query, .. }) = &settings.declared.user_keys else { return Ok(None) };
+        let database = self.databases.get(name).ok_or_else(|| format!("there is no database {name}"))?;
+        let parameters = UserKeysSetting::PARAMETERS.map(|name| (name.to_owned(), ParameterType::Text)).to_vec();
+        let statement = Statement::new(database.clone(), StatementOptions::new(query, Shape::Row, parameters));
+        statement.map(Some).map_err(|why| format!("credentials.sql: {why}"))
     }
 
     fn statement(&self, question: &DatabaseQuestion, parameters: &[Parameter]) -> Result<Statement, String> {

@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout};
 use super::build::Sources;
 use crate::config::Settings;
 use crate::config::routes::{RouteSetting, SourceQuestion};
+use crate::source::Source;
 
 /// How one source of a route is.
 #[derive(Clone, Debug)]
@@ -42,18 +43,30 @@ pub async fn check_sources(settings: &Settings) -> Vec<SourceCheck> {
             asked.entry(format!("{:?}", source.question)).or_insert((route, &source.question));
         }
     }
-    join_all(asked.into_values().map(|(route, question)| check(&sources, route, question))).await
+    let mut checks = join_all(asked.into_values().map(|(route, question)| check(&sources, route, question))).await;
+    match sources.user_keys(settings) {
+        Ok(None) => {}
+        Ok(Some(statement)) => checks.push(checked("credentials.sql", &statement).await),
+        Err(why) => checks.push(failed("credentials.sql", why)),
+    }
+    checks
 }
 
 async fn check(sources: &Sources, route: &RouteSetting, question: &SourceQuestion) -> SourceCheck {
+    let path = route.path.to_string();
+    match sources.source(question, &route.parameters) {
+        Ok(source) => checked(&path, &*source).await,
+        Err(why) => failed(&path, why),
+    }
+}
+
+async fn checked(route: &str, source: &dyn Source) -> SourceCheck {
     let started = Instant::now();
-    let (source, result) = match sources.source(question, &route.parameters) {
-        Ok(source) => {
-            let late = || Err(format!("no answer within {} s; is it reachable from here?", PATIENCE.as_secs()));
-            let result = timeout(PATIENCE, source.check()).await.unwrap_or_else(|_| late());
-            (source.to_string(), result)
-        }
-        Err(why) => ("source".to_owned(), Err(why)),
-    };
-    SourceCheck { route: route.path.to_string(), source, result, took: started.elapsed() }
+    let late = || Err(format!("no answer within {} s; is it reachable from here?", PATIENCE.as_secs()));
+    let result = timeout(PATIENCE, source.check()).await.unwrap_or_else(|_| late());
+    SourceCheck { route: route.to_owned(), source: source.to_string(), result, took: started.elapsed() }
+}
+
+fn failed(route: &str, why: String) -> SourceCheck {
+    SourceCheck { route: route.to_owned(), source: "source".to_owned(), result: Err(why), took: Duration::ZERO }
 }

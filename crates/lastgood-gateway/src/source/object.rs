@@ -161,21 +161,25 @@ impl ObjectTemplate {
             self.bucket.confine_folder(folder).await?;
         }
         let mut names = Vec::new();
-        let mut listing = self.bucket.store().list(folder.as_ref());
         let mut seen = 0usize;
-        while let Some(object) = listing.try_next().await.map_err(|why| self.bucket.failure(&why))? {
-            seen += 1;
-            if seen > self.max_names {
-                let limit = self.max_names;
-                return Err(malformed(format!("more than {limit} objects lie there; raise `max_names`")));
-            }
-            let inside = folder.as_ref().map_or(0, |folder| folder.parts().count()) + 1;
-            // Deeper folders are listed too; their objects' names have more parts.
-            let Some(name) = object.location.filename().filter(|_| object.location.parts().count() == inside) else {
-                continue;
-            };
+        let mut take = |name: &str| {
             let name = name.strip_prefix(start).and_then(|name| name.strip_suffix(end));
             names.extend(name.filter(|name| !name.is_empty()).map(str::to_owned));
+            seen += 1;
+            let limit = self.max_names;
+            let too_many = || malformed(format!("more than {limit} objects lie there; raise `max_names`"));
+            if seen > limit { Err(too_many()) } else { Ok(()) }
+        };
+        if let Some(listed) = self.bucket.file_names(folder.as_ref(), self.max_names).await {
+            listed?.iter().try_for_each(|name| take(name))?;
+        } else {
+            let mut listing = self.bucket.store().list(folder.as_ref());
+            let inside = folder.as_ref().map_or(0, |folder| folder.parts().count()) + 1;
+            while let Some(object) = listing.try_next().await.map_err(|why| self.bucket.failure(&why))? {
+                // Deeper folders are listed too; their objects' names have more parts.
+                let is_inside = object.location.parts().count() == inside;
+                take(object.location.filename().filter(|_| is_inside).unwrap_or_default())?;
+            }
         }
         if seen == 0 {
             return Err(no_such_object());
@@ -194,10 +198,14 @@ impl ObjectTemplate {
             return self.probe_fields(&path).await;
         }
         let folder = self.bucket.folder(self.key.fixed_folder()).ok_or("the key is no path")?;
+        let nothing = || format!("{}: nothing lies under {}; is the key right?", self.bucket, self.key);
+        if let Some(is_filled) = self.bucket.is_filled_folder(folder.as_ref()).await {
+            return is_filled.then_some(()).ok_or_else(nothing);
+        }
         match self.bucket.store().list(folder.as_ref()).next().await {
             Some(Ok(object)) => self.probe_fields(&object.location).await,
             Some(Err(why)) => Err(tell(why)),
-            None => Err(format!("{}: nothing lies under {}; is the key right?", self.bucket, self.key)),
+            None => Err(nothing()),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The life of a connection: subscriptions that follow what is in use, a watchdog, and a successor before its end.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub(super) struct Session {
     last_id: u64,
     begun_at: Instant,
     heard_at: Instant,
-    /// Whether anything but replies has come.
+    /// Whether anything has come of what is subscribed to.
     delivers: bool,
 }
 
@@ -74,7 +74,6 @@ impl Session {
     pub(super) async fn run(mut self, streams: &Streams) -> Ended {
         let mut look = interval(LOOK_EVERY);
         let mut turn = interval(Duration::from_secs(1) / (MESSAGES_A_SECOND - 1));
-        let mut latest = HashMap::new();
         let mut targets = Wanted::new();
         loop {
             let next = tokio::select! {
@@ -84,16 +83,16 @@ impl Session {
                 () = sleep_until(self.heard_at + SILENCE), if !self.subscribed.is_empty() => Next::Silence,
             };
             let went_on = match next {
-                Next::Heard(Ok(text)) => self.hear(streams, &targets, &mut latest, &text).await,
+                Next::Heard(Ok(text)) => self.hear(streams, &targets, &text).await,
                 Next::Heard(Err(why)) => Err(why),
                 Next::Look => {
                     targets = streams.wanted(self.venue);
-                    latest.retain(|stream, _| targets.contains_key(stream));
+                    streams.keep_order_of(self.venue, &targets);
                     if targets.is_empty() {
                         return Ended::Unused;
                     }
                     self.subscribe_to(streams, &targets);
-                    self.succeed_in_time(streams, &targets, &mut latest).await
+                    self.succeed_in_time(streams, &targets).await
                 }
                 Next::Send => match self.requests.pop_front() {
                     Some(text) => self.connection.send(text).await,
@@ -107,25 +106,20 @@ impl Session {
         }
     }
 
-    async fn hear(
-        &mut self,
-        streams: &Streams,
-        targets: &Wanted,
-        latest: &mut HashMap<String, u64>,
-        text: &str,
-    ) -> Result<(), String> {
+    async fn hear(&mut self, streams: &Streams, targets: &Wanted, text: &str) -> Result<(), String> {
         match streams.read(self.venue, text) {
-            Some(Message::Shutdown) => self.succeed(streams, targets, latest).await,
+            Some(Message::Shutdown) => self.succeed(streams, targets).await,
             Some(Message::Reply(Some(fault))) => {
                 tracing::warn!(venue = %self.venue, fault, "the exchange refuses a subscription");
                 Ok(())
             }
-            Some(message @ (Message::Candle { .. } | Message::Ticker { .. })) => {
-                (self.heard_at, self.delivers) = (Instant::now(), true);
-                streams.take(self.venue, targets, latest, message).await;
+            Some(message) => {
+                if streams.take(self.venue, targets, message).await {
+                    (self.heard_at, self.delivers) = (Instant::now(), true);
+                }
                 Ok(())
             }
-            Some(Message::Reply(None) | Message::Other) | None => Ok(()),
+            None => Ok(()),
         }
     }
 
@@ -149,26 +143,16 @@ impl Session {
         self.subscribed = wanted;
     }
 
-    async fn succeed_in_time(
-        &mut self,
-        streams: &Streams,
-        targets: &Wanted,
-        latest: &mut HashMap<String, u64>,
-    ) -> Result<(), String> {
+    async fn succeed_in_time(&mut self, streams: &Streams, targets: &Wanted) -> Result<(), String> {
         let lifetime = Duration::from_secs(LIFETIME_SECONDS).saturating_sub(SUCCEEDED_BEFORE);
         if self.begun_at.elapsed() < lifetime {
             return Ok(());
         }
-        self.succeed(streams, targets, latest).await
+        self.succeed(streams, targets).await
     }
 
     /// Connects a successor and lets it take over once it delivers; until then this connection stays.
-    async fn succeed(
-        &mut self,
-        streams: &Streams,
-        targets: &Wanted,
-        latest: &mut HashMap<String, u64>,
-    ) -> Result<(), String> {
+    async fn succeed(&mut self, streams: &Streams, targets: &Wanted) -> Result<(), String> {
         tracing::info!(venue = %self.venue, host = self.base.host(), "streams move to a new connection");
         let mut successor = Session::begin(&streams.connector, &self.base, self.venue).await?;
         streams.counters(self.venue).connections.fetch_add(1, Ordering::Relaxed);
@@ -185,13 +169,12 @@ impl Session {
                     // The old one may end first; the new one is what counts.
                     is_up = text.is_ok();
                     if let Some(message) = text.ok().and_then(|text| streams.read(self.venue, &text)) {
-                        streams.take(self.venue, targets, latest, message).await;
+                        streams.take(self.venue, targets, message).await;
                     }
                 }
                 text = successor.connection.next() => {
                     if let Some(message) = streams.read(self.venue, &text?) {
-                        successor.delivers |= matches!(message, Message::Candle { .. } | Message::Ticker { .. });
-                        streams.take(self.venue, targets, latest, message).await;
+                        successor.delivers |= streams.take(self.venue, targets, message).await;
                     }
                 }
                 () = sleep_until(until) => return Err("the new connection delivers nothing".to_owned()),

@@ -110,7 +110,7 @@ pub(super) async fn respond(
     };
     let headers = response.headers_mut();
     headers.insert(ETAG, form.etag.clone());
-    headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
+    headers.insert(VARY, HeaderValue::from_static("accept-encoding, x-lastgood-user"));
     headers.insert(AGE, HeaderValue::from(list.age().as_secs()));
     headers.insert(X_CACHE, HeaderValue::from_static(list.outcome().as_x_cache()));
     headers.insert(CACHE_STATUS, cache_status(&list.into()));

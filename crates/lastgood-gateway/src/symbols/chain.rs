@@ -1,4 +1,10 @@
-//! The source chain: the user's own key on the testnet, then on the exchange, then no key, then the last good list.
+//! The source chain: a user's key on the testnet, then on the exchange, then no key, then the last good list. The user is
+//! the one whom the request names, with that user's keys; a request that names none is asked with the gateway's own.
+//!
+//! Lists are shared by all who have the same links: what an exchange lists is the same for everybody, whichever key it is
+//! asked with. What becomes of a single key is nobody else's: one that is refused ends the load without an answer
+//! ([`Reason::Yielded`]), so that who waits for it asks with their own, and its user goes on with the links that are left,
+//! under the key of those.
 //!
 //! The last link is the cache's own: when every other fails, the load fails, and the region serves what it keeps. Only
 //! where it keeps no list yet, one is made of the last good exchangeInfo.
@@ -7,9 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderValue;
 use lastgood::{Answer, Clock, Error, Loaded, Outcome, Reason, Region, Timestamp, Value};
-use lastgood_market::credentials::Environment;
+use lastgood_market::credentials::{Environment, UserId};
 use lastgood_market::symbols::{Link, Prepared, Stamp, prepare};
 use lastgood_market::upstream::{Asker, BanMemory, Upstreams};
 use lastgood_market::{Budget, Identities, Priority, RegionName, Venue};
@@ -17,8 +22,10 @@ use lastgood_market::{Plan, Request, Source, plan};
 use tokio::time::timeout;
 
 use crate::config::Settings;
-use crate::own_keys::OwnKeys;
 use crate::regions::Regions;
+use crate::user_keys::own::OwnKeys;
+use crate::user_keys::refusals::Refusals;
+use crate::user_keys::{ApiKey, Keys, UserKeys};
 
 /// Volumes move slowly: tickers of this age still order a list.
 const TICKERS_SERVE_FOR: Duration = Duration::from_secs(600);
@@ -32,9 +39,11 @@ const TESTNETS: [&str; 2] = ["testnet.binance.vision", "testnet.binancefuture.co
 /// Loads the lists of symbols.
 pub(crate) struct SymbolChain {
     asker: Arc<Asker>,
-    /// The testnets, with connections and budgets of their own; none without a key for them.
+    /// The testnets, with connections and budgets of their own; none where nobody can have a key for them.
     testnet: Option<Upstreams>,
     keys: OwnKeys,
+    users: UserKeys,
+    refusals: Refusals,
     popular: Vec<String>,
     lists: Region,
     exchange_info: Region,
@@ -59,16 +68,16 @@ enum Standing {
 }
 
 impl SymbolChain {
-    /// A chain of the settings' hosts and these keys.
+    /// A chain of the settings' hosts and these keys, the gateway's own and those of users.
     pub(crate) fn new(
         settings: &Settings,
-        keys: OwnKeys,
+        (keys, users): (OwnKeys, UserKeys),
         asker: &Arc<Asker>,
         regions: &Regions,
         clock: &Clock,
     ) -> Result<Self, String> {
         let bans = BanMemory::new(settings.data_dir.clone(), None, &settings.namespace);
-        let testnet = match keys.any(Environment::Testnet) {
+        let testnet = match keys.any(Environment::Testnet) || users.may_be_there() {
             true => Some(Upstreams::new(&on_testnet(settings).upstreams(), clock, bans)?),
             false => None,
         };
@@ -76,6 +85,8 @@ impl SymbolChain {
             asker: Arc::clone(asker),
             testnet,
             keys,
+            users,
+            refusals: Refusals::new(),
             popular: settings.symbols.popular.clone(),
             lists: regions.of(RegionName::Symbols).clone(),
             exchange_info: regions.of(RegionName::ExchangeInfo).clone(),
@@ -84,11 +95,21 @@ impl SymbolChain {
         })
     }
 
-    /// The region's key for a venue's list. It names the exchange and the links, because what a store holds may come from a
-    /// gateway, or from a time, with others.
+    /// The gateway's own keys for a venue, without those that the exchange refuses.
+    pub(crate) fn own(&self, venue: Venue) -> Keys {
+        self.refusals.without_refused(&self.keys.of(venue))
+    }
+
+    /// The region's key for the list of a venue, as it is loaded with the gateway's own keys.
     pub(crate) fn name(&self, venue: Venue) -> String {
-        let links =
-            Link::CHAIN.into_iter().filter(|link| self.has(*link, venue)).map(|link| self.link_name(link, venue));
+        self.name_with(venue, &self.own(venue))
+    }
+
+    /// The region's key for the list of a venue that is loaded with these keys. It names the exchange and the links, because
+    /// what a store holds may come from a gateway, from a time, or for a user with others. It names no user: the list of the
+    /// same links is the same for all.
+    fn name_with(&self, venue: Venue, keys: &Keys) -> String {
+        let links = Link::CHAIN.into_iter().filter(|link| has(*link, keys)).map(|link| self.link_name(link, venue));
         format!("{}/{}", self.identities().of(venue), links.collect::<Vec<_>>().join(","))
     }
 
@@ -105,31 +126,79 @@ impl SymbolChain {
         self.asker.upstreams.identities()
     }
 
-    /// The list of a venue that memory keeps.
+    /// The list of a venue that memory keeps, as it is loaded with the gateway's own keys.
     pub(crate) fn kept(&self, venue: Venue) -> Option<Answer> {
         self.lists.peek(&self.name(venue))
     }
 
+    /// The list of a venue for a user, or with the gateway's own keys.
+    pub(crate) async fn read(self: &Arc<Self>, venue: Venue, user: Option<&UserId>) -> Result<Answer, Error> {
+        let stopwatch = self.lists.stopwatch();
+        let keys = match user {
+            Some(user) => self.users.of(user, venue).await,
+            None => self.keys.of(venue),
+        };
+        let answer = self.read_with(venue, &keys).await;
+        match &answer {
+            Ok(answer) => self.lists.count_timed(answer.outcome(), stopwatch),
+            Err(_) => self.lists.count_failed(),
+        }
+        answer
+    }
+
+    /// Goes through the chain with the keys that are not refused, and again without each that turns out to be.
+    async fn read_with(self: &Arc<Self>, venue: Venue, keys: &Keys) -> Result<Answer, Error> {
+        let patience = self.lists.policy().hard_timeout;
+        let mut usable = self.refusals.without_refused(keys);
+        loop {
+            let (chain, with) = (Arc::clone(self), usable.clone());
+            let load = move || async move { chain.load(venue, &with, patience, None).await };
+            let answer = self.lists.get_or_load_uncounted(&self.name_with(venue, &usable), load).await;
+            let before = usable.there();
+            usable = self.refusals.without_refused(&usable);
+            match answer {
+                Ok(answer) if answer.outcome() != Outcome::LastGood(Reason::Yielded) => return Ok(answer),
+                Err(error) if error.reason != Reason::Yielded => return self.kept_for_refused(venue, keys, error),
+                // Nothing is left to leave out.
+                answer if usable.there() == before => return answer,
+                _ => {}
+            }
+        }
+    }
+
+    /// The last good list of the links that a refused key stood for, where those that are left give none.
+    fn kept_for_refused(&self, venue: Venue, keys: &Keys, error: Error) -> Result<Answer, Error> {
+        let kept = self.lists.peek(&self.name_with(venue, keys));
+        kept.map(|kept| kept.given_as(Outcome::LastGood(error.reason))).ok_or(error)
+    }
+
     /// The list of a venue from the first link that gives one; all of them together take no longer than `patience`.
     /// `priority` is that of every load it takes; by default that of a reader's.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Yielded`] when the exchange refuses a key: the chain without it has a list of its own.
     pub(crate) async fn load(
         self: &Arc<Self>,
         venue: Venue,
+        keys: &Keys,
         patience: Duration,
         priority: Option<Priority>,
     ) -> Result<Loaded, Error> {
+        let name = self.name_with(venue, keys);
         let tickers = timeout(TICKERS_WITHIN.min(patience / 4), self.tickers(venue, priority)).await.ok().flatten();
         let mut last = Error::new(Reason::Unreachable, "no link of the chain is configured");
         let mut kept = None;
-        for link in Link::CHAIN.into_iter().filter(|link| self.has(*link, venue)) {
-            let tried = timeout(patience / 4, self.info(link, venue, priority)).await;
+        for link in Link::CHAIN.into_iter().filter(|link| has(*link, keys)) {
+            let tried = timeout(patience / 4, self.info(link, venue, keys, priority)).await;
             let tried = tried.unwrap_or_else(|_| Err(Error::new(Reason::TimedOut, "no answer in time")));
             let made = match tried {
-                Ok(info @ Info { standing: Standing::LastGood(reason), .. }) => {
+                Ok(None) => return Err(Error::new(Reason::Yielded, "the exchange refuses the API key")),
+                Ok(Some(info @ Info { standing: Standing::LastGood(reason), .. })) => {
                     kept = Some(info);
                     Err(Error::new(reason, "the exchange gives no newer exchangeInfo"))
                 }
-                Ok(info) => self.list(link, info, tickers.clone()).await,
+                Ok(Some(info)) => self.list(link, info, tickers.clone()).await,
                 Err(error) => Err(error),
             };
             match made {
@@ -140,19 +209,11 @@ impl SymbolChain {
                 }
             }
         }
-        match kept.filter(|_| self.kept(venue).is_none()) {
+        match kept.filter(|_| self.lists.peek(&name).is_none()) {
             Some(info) => self.list(Link::LastGood, info, tickers).await,
             // No refusal is a verdict on the list: the last good one stands in for it.
             None if last.reason == Reason::NotFound => Err(Error { reason: Reason::Upstream, ..last }),
             None => Err(last),
-        }
-    }
-
-    fn key(&self, link: Link, venue: Venue) -> Option<&HeaderValue> {
-        match link {
-            Link::Testnet => self.keys.get(venue, Environment::Testnet),
-            Link::Mainnet => self.keys.get(venue, Environment::Mainnet),
-            Link::Public | Link::LastGood => None,
         }
     }
 
@@ -162,27 +223,32 @@ impl SymbolChain {
         self.testnet.iter().flat_map(Upstreams::budgets).filter(|(venue, _)| *venue != Venue::Coin)
     }
 
-    fn has(&self, link: Link, venue: Venue) -> bool {
-        link == Link::Public || self.key(link, venue).is_some()
-    }
-
-    async fn info(self: &Arc<Self>, link: Link, venue: Venue, priority: Option<Priority>) -> Result<Info, Error> {
+    /// What a link has; `None` when the exchange refuses its key.
+    async fn info(
+        self: &Arc<Self>,
+        link: Link,
+        venue: Venue,
+        keys: &Keys,
+        priority: Option<Priority>,
+    ) -> Result<Option<Info>, Error> {
+        // All of it, whoever asks: with `permissions`, or signed, it would be one account's.
         let source = source(self.identities(), venue, "exchangeInfo")?;
+        let Some(key) = key(link, keys) else { return self.public_info(&source, priority).await.map(Some) };
         let upstreams = match (link, &self.testnet) {
-            (Link::Public | Link::LastGood, _) => return self.public_info(&source, priority).await,
             (Link::Testnet, Some(testnet)) => testnet,
             (Link::Testnet, None) => return Err(Error::new(Reason::Unreachable, "no testnet is configured")),
-            (Link::Mainnet, _) => &self.asker.upstreams,
+            _ => &self.asker.upstreams,
         };
-        let asked_at = self.clock.now();
-        let priority = priority.unwrap_or_else(|| self.priority(venue));
-        let fetched = upstreams.fetch_as(&source, priority, self.key(link, venue)).await?;
+        let is_kept = || self.lists.peek(&self.name_with(venue, keys)).is_some();
+        let (asked_at, priority) = (self.clock.now(), priority.unwrap_or_else(|| Priority::of_load(is_kept())));
+        let fetched = upstreams.fetch_as(&source, priority, Some(key.header())).await?;
+        if fetched.refuses_key() {
+            self.refusals.note(key, keys, venue, link);
+            return Ok(None);
+        }
         let body = fetched.into_value(&source, self.clock.now())?.body;
-        Ok(Info { body, asked_at, standing: Standing::Fresh })
-    }
-
-    fn priority(&self, venue: Venue) -> Priority {
-        Priority::of_load(self.kept(venue).is_some())
+        self.refusals.forget(key);
+        Ok(Some(Info { body, asked_at, standing: Standing::Fresh }))
     }
 
     /// The exchangeInfo that the drop-in API serves, too: whoever comes first loads it for both.
@@ -239,6 +305,20 @@ impl SymbolChain {
             }
         }
     }
+}
+
+/// The key that a link is asked with.
+fn key(link: Link, keys: &Keys) -> Option<&ApiKey> {
+    match link {
+        Link::Testnet => keys.get(Environment::Testnet),
+        Link::Mainnet => keys.get(Environment::Mainnet),
+        Link::Public | Link::LastGood => None,
+    }
+}
+
+/// Whether a link can be asked with these keys.
+fn has(link: Link, keys: &Keys) -> bool {
+    link == Link::Public || key(link, keys).is_some()
 }
 
 /// The source of all symbols at an endpoint of a venue.

@@ -224,8 +224,10 @@ async fn load(warmer: &Warmer, item: &Item) -> Result<bool, Error> {
         }
         Item::List(venue) => {
             let (chain, venue, patience) = (Arc::clone(&warmer.means.symbols), *venue, region.policy().hard_timeout);
-            let load = move || async move { chain.load(venue, patience, Some(Priority::Warm)).await.map_err(yielded) };
-            region.refresh(&warmer.means.symbols.name(venue), ahead, load).await
+            let (name, keys) = (chain.name(venue), chain.own(venue));
+            let load =
+                move || async move { chain.load(venue, &keys, patience, Some(Priority::Warm)).await.map_err(yielded) };
+            region.refresh(&name, ahead, load).await
         }
     }
 }

@@ -177,6 +177,97 @@ fn removing_needs_no_master_key() {
     assert!(text(&Desk::new().run("", &["list"], "")).contains("no credentials"));
 }
 
+#[test]
+fn keys_of_users_are_added_listed_and_removed_by_user() {
+    let desk = Desk::with_one();
+    let input = format!("{API_KEY}\n{SECRET}\n");
+    for arguments in [
+        &["add", "main", "--user", "alice", "--environment", "testnet"][..],
+        &["add", "main", "--user", "bob@example.org", "--market", "futures", "--json"],
+    ] {
+        let added = desk.run(MASTER, arguments, &input);
+        assert_eq!(code(&added), 0, "{}", text(&added));
+    }
+    for (arguments, expected) in [
+        (&["list", "--json"][..], &["-", "alice", "bob@example.org"][..]),
+        (&["list", "--json", "--user", "alice"], &["alice"]),
+        (&["list", "--json", "--user", "nobody"], &[]),
+    ] {
+        let output = desk.run(MASTER, arguments, "");
+        let rows: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+        let users: Vec<_> = rows.iter().map(|row| row["user"].as_str().unwrap_or("-")).collect();
+        assert_eq!(users, expected, "{arguments:?}");
+    }
+    let table = text(&desk.run(MASTER, &["list"], ""));
+    assert!(table.contains("USER") && table.contains("bob@example.org"), "{table}");
+    for (arguments, expected, says) in [
+        (&["add", "main", "--user", "alice"][..], 1, "already"),
+        (&["add", "x", "--user", "two words"], 2, "user ID"),
+        (&["remove", "main", "--user", "nobody"], 1, "no credential named"),
+        (&["remove", "main", "--user", "alice"], 0, "removed main"),
+    ] {
+        let output = desk.run(MASTER, arguments, &input);
+        assert_eq!(code(&output), expected, "{arguments:?}: {}", text(&output));
+        assert!(text(&output).contains(says), "{arguments:?}: {}", text(&output));
+    }
+    assert_eq!(desk.names(MASTER), ["main", "main"]);
+}
+
+#[test]
+fn a_secret_of_a_user_is_sealed_as_one_line_that_opens_for_that_user() {
+    use lastgood_market::credentials::{MasterKey, UserId, open_sealed};
+    use secrecy::ExposeSecret as _;
+    let desk = Desk::new();
+    let master = MasterKey::parse(&SecretString::from(MASTER)).unwrap();
+    let open = |id: &str, sealed: &str| open_sealed(&master, &UserId::parse(id).unwrap(), sealed);
+    for input in [SECRET.to_owned(), format!("{SECRET}\n"), PEM.to_owned()] {
+        let output = desk.run(MASTER, &["seal", "--user", "alice"], &input);
+        assert_eq!(code(&output), 0, "{}", text(&output));
+        let sealed = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(sealed.lines().count(), 1, "{sealed}");
+        assert_eq!(open("alice", &sealed).unwrap().expose_secret(), input.trim());
+        assert!(open("bob", &sealed).is_err());
+    }
+    let output = desk.run(MASTER, &["seal", "--user", "alice", "--json"], SECRET);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["user"], "alice");
+    assert!(open("alice", json["sealed"].as_str().unwrap()).is_ok());
+    for (master, arguments, input, expected, says) in [
+        (MASTER, &["seal"][..], SECRET, 2, "--user"),
+        (MASTER, &["seal", "--user", "a b"], SECRET, 2, "user ID"),
+        (MASTER, &["seal", "--user", "alice"], "", 1, "no key or secret was given"),
+        ("", &["seal", "--user", "alice"], SECRET, 1, "openssl rand -hex 32"),
+    ] {
+        let output = desk.run(master, arguments, input);
+        assert_eq!(code(&output), expected, "{arguments:?}: {}", text(&output));
+        assert!(text(&output).contains(says), "{arguments:?}: {}", text(&output));
+    }
+}
+
+#[test]
+fn check_asks_the_database_for_keys_of_users() {
+    let desk = Desk::new();
+    let file = |query: &str| {
+        let text = format!(
+            "[databases.main]\nurl = \"sqlite:{}\"\n[credentials.sql]\ndatabase = \"main\"\nquery = \"{query}\"\n",
+            desk.0.path().join("users.db").display()
+        );
+        std::fs::write(desk.0.path().join("lastgood.toml"), text).unwrap();
+        let nowhere = ["binance.spot_url", "binance.futures_url", "binance.coin_url", "fear_greed.url"]
+            .map(|key| format!("{key}=http://127.0.0.1:1"));
+        let mut arguments = vec!["check", "--json", "--store", "memory:"];
+        arguments.extend(nowhere.iter().flat_map(|set| ["--set", set]));
+        let report: serde_json::Value = serde_json::from_slice(&desk.command(MASTER, &arguments, "").stdout).unwrap();
+        let checks = report["checks"].as_array().unwrap().clone();
+        checks.into_iter().find(|check| check["target"].as_str().unwrap().contains("credentials.sql")).unwrap()
+    };
+    std::fs::write(desk.0.path().join("users.db"), "").unwrap();
+    let without_table = file("SELECT api_key FROM user_keys WHERE user_id = :user AND environment = :environment");
+    assert_eq!(without_table["verdict"], "failed", "{without_table}");
+    let good = file("SELECT NULL AS api_key WHERE :user = :environment");
+    assert_eq!(good["verdict"], "ok", "{good}");
+}
+
 #[tokio::test]
 async fn a_gateway_with_credentials_logs_and_answers_nothing_of_them() {
     let sink = Sink::of_the_log("trace");

@@ -302,3 +302,61 @@ async fn a_declared_region_takes_values() {
     assert_eq!(put(&gateway, "/v1/kv/scores/a", &[], json!({"a": 1}).to_string().as_bytes()).await.status, 201);
     assert!(get(&gateway, "/v1/kv/scores/a").await.header("cache-status").contains("ttl=5"), "ten minutes, jittered");
 }
+
+/// The size that the refusal of a value names as the largest.
+fn largest(refused: &Got) -> usize {
+    let text = refused.text();
+    let (_, rest) = text.split_once("values of at most ").unwrap_or_else(|| panic!("{text}"));
+    rest.split(' ').next().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_value_that_cannot_be_kept_is_refused_and_any_that_is_stored_comes_back() {
+    for store in ["memory:", "embedded:"] {
+        for limit in ["8MiB", "64MiB"] {
+            let more = [("store", store), ("memory.limit", limit), ("limits.max_body_bytes", "100MiB")];
+            let gateway = start(&more).await;
+            assert_eq!(put(&gateway, "/v1/kv/kv/big", &[], b"small").await.status, 201);
+            let huge = put(&gateway, "/v1/kv/kv/big", &[], &vec![b'x'; 50 << 20]).await;
+            assert_eq!(
+                (huge.status, huge.header("content-type")),
+                (413, "application/problem+json"),
+                "{store} {limit}"
+            );
+            assert!(huge.text().contains("memory.limit"), "{}", huge.text());
+            assert_eq!(get(&gateway, "/v1/kv/kv/big").await.text(), "small", "what was there stays");
+            let largest = largest(&huge);
+            for (size, status) in [(largest, 204), (largest / 2, 204), (largest + 1, 413)] {
+                // Bytes that cannot be packed.
+                let value: Vec<u8> =
+                    (0..size as u64).map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect();
+                let stored = put(&gateway, "/v1/kv/kv/big", &[], &value).await;
+                assert_eq!(stored.status, status, "{size} of {largest} in {store} {limit}: {}", stored.text());
+                if status == 204 {
+                    assert_eq!(get(&gateway, "/v1/kv/kv/big").await.body.len(), size, "{store} {limit}");
+                }
+            }
+        }
+    }
+    let gateway = start(&[("limits.max_body_bytes", "1KiB")]).await;
+    let refused = put(&gateway, "/v1/kv/kv/big", &[], &[0; 1_025]).await;
+    assert_eq!(refused.status, 413);
+    assert!(refused.text().contains("limits.max_body_bytes"), "{}", refused.text());
+}
+
+#[tokio::test]
+async fn a_value_that_memory_keeps_and_the_store_never_will_says_so() {
+    let more = [("store", "embedded:"), ("memory.limit", "2GiB"), ("limits.max_body_bytes", "200MiB")];
+    let gateway = start(&more).await;
+    let stored = put(&gateway, "/v1/kv/kv/big", &[], &vec![b'x'; 65 << 20]).await;
+    // With many cores memory is split into more parts, and has no room for it either.
+    match stored.status {
+        413 => assert!(largest(&stored) < 65 << 20),
+        _ => {
+            assert_eq!((stored.status, stored.header("cache-status")), (201, "lastgood; stored; detail=memory-only"));
+            assert_eq!(get(&gateway, "/v1/kv/kv/big").await.body.len(), 65 << 20);
+        }
+    }
+    let stored = put(&gateway, "/v1/kv/kv/small", &[], b"x").await;
+    assert_eq!((stored.status, stored.header("cache-status")), (201, ""));
+}

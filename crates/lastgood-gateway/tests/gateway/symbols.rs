@@ -22,6 +22,7 @@ fn keep_keys(data_dir: &Path, venue: Venue, environments: &[Environment]) {
     for (environment, account) in environments.iter().zip(lastgood_sim::Sim::credentials()) {
         let label = Label {
             name: environment.to_string(),
+            user: None,
             venue,
             environment: *environment,
             algorithm: Algorithm::HmacSha256,
@@ -202,7 +203,9 @@ async fn a_list_of_other_keys_is_not_taken_from_the_store() {
         let gateway = Running::start(&exchange.url(), &flags).await;
         assert_eq!(get(gateway.url("/v1/symbols/spot")).await.json()["source"], expected);
         gateway.stop().await;
-        CredentialStore::in_directory(data.path()).remove("testnet").unwrap_or_else(|why| panic!("{expected}: {why}"));
+        CredentialStore::in_directory(data.path())
+            .remove("testnet", None)
+            .unwrap_or_else(|why| panic!("{expected}: {why}"));
         keep_keys(data.path(), Venue::Futures, &[Environment::Testnet]);
     }
 }
@@ -307,7 +310,10 @@ async fn a_packed_list_is_the_same_list() {
     let plain = get(&url).await;
     let sent = client().get(&url).header("accept-encoding", "gzip").send();
     let packed = read(sent.await.unwrap()).await;
-    assert_eq!((packed.header("content-encoding"), packed.header("vary")), ("gzip", "accept-encoding"));
+    assert_eq!(
+        (packed.header("content-encoding"), packed.header("vary")),
+        ("gzip", "accept-encoding, x-lastgood-user")
+    );
     let mut unpacked = Vec::new();
     std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&packed.body[..]), &mut unpacked).unwrap();
     assert_eq!(unpacked, plain.body);

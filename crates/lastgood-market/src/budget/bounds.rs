@@ -23,8 +23,8 @@ pub const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 pub const USUAL_PAUSE: Duration = Duration::from_secs(60);
 /// The longest time between two requests that find out whether a ban of unbelievable length is over.
 pub const LONGEST_DOUBT: Duration = Duration::from_secs(3_600);
-/// A stated limit may be up to so many times the venue's usual one; the largest change that the exchange ever made was
-/// fivefold (1,200 to 6,000).
+/// A stated limit counts as no more than so many times the venue's usual one; the largest change that the exchange ever
+/// made was fivefold (1,200 to 6,000). One that is above the usual is given up with the first refusal.
 pub const MOST_TIMES: u64 = 10;
 /// A stated limit may be as small as this part of the venue's usual one: with less, not even the exchangeInfo that
 /// states it could be loaded again.
@@ -80,15 +80,22 @@ pub(crate) fn named(reason: Reason, waits: impl IntoIterator<Item = Option<Durat
     believable.into_iter().max().or(others.into_iter().max())
 }
 
-/// Whether `limit` calls in `length` ms can be what the exchange allows of a bucket, by what it usually does.
-pub(super) fn is_plausible(bucket: Bucket, (usual, usual_length): (u32, u64), limit: u64, length: u64) -> bool {
-    let same_length = bucket == Bucket::Weight;
-    if length == 0 || length > 300_000 || (same_length && length != usual_length) {
-        return false;
+/// How much of a stated limit of `limit` calls in `length` ms is believed, by what the exchange usually allows of the
+/// bucket; `None` if it cannot be one.
+pub(super) fn believed_limit(
+    bucket: Bucket,
+    (usual, usual_length): (u32, u64),
+    limit: u64,
+    length: u64,
+) -> Option<u32> {
+    let has_its_length = bucket != Bucket::Weight || length == usual_length;
+    if length == 0 || length > 300_000 || !has_its_length {
+        return None;
     }
-    // Both as calls in the product of the two windows, so that nothing is rounded.
-    let (stated, known) = (u128::from(limit) * u128::from(usual_length), u128::from(usual) * u128::from(length));
-    stated * u128::from(LEAST_PART) >= known && stated <= known * u128::from(MOST_TIMES)
+    // What is usual in a window of this length.
+    let usual = u64::from(usual).checked_mul(length)? / usual_length;
+    let believed = limit.min(usual.saturating_mul(MOST_TIMES));
+    u32::try_from(believed).ok().filter(|_| limit.saturating_mul(LEAST_PART) >= usual.max(1))
 }
 
 #[cfg(test)]
@@ -123,16 +130,20 @@ mod tests {
 
     #[test]
     fn limits_are_plausible_near_what_the_exchange_usually_allows() {
-        let weight = |limit, length| is_plausible(Bucket::Weight, (6_000, 60_000), limit, length);
+        let weight = |limit, length| believed_limit(Bucket::Weight, (6_000, 60_000), limit, length);
         for limit in [30, 600, 1_200, 6_000, 60_000] {
-            assert!(weight(limit, 60_000), "{limit}");
+            assert_eq!(weight(limit, 60_000), u32::try_from(limit).ok());
         }
-        for limit in [0, 1, 29, 60_001, u64::MAX] {
-            assert!(!weight(limit, 60_000), "{limit}");
+        for limit in [0, 1, 29] {
+            assert_eq!(weight(limit, 60_000), None, "{limit}");
         }
-        assert!(!weight(6_000, 1_000) && !weight(6_000, 0) && !weight(6_000, u64::MAX));
-        let raw = |limit, length| is_plausible(Bucket::Raw, (300_000, 300_000), limit, length);
-        assert!(raw(61_000, 300_000) && raw(6_000, 60_000) && !raw(1, 300_000) && !raw(u64::MAX, 300_000));
-        assert!(!raw(300_000 * 288, 86_400_000), "a window of a day would stop for a day");
+        for limit in [60_001, u64::from(u32::MAX), u64::MAX] {
+            assert_eq!(weight(limit, 60_000), Some(60_000), "{limit}");
+        }
+        assert_eq!([1_000, 0, u64::MAX].map(|length| weight(6_000, length)), [None; 3]);
+        let raw = |limit, length| believed_limit(Bucket::Raw, (300_000, 300_000), limit, length);
+        assert_eq!((raw(61_000, 300_000), raw(6_000, 60_000)), (Some(61_000), Some(6_000)));
+        assert_eq!((raw(1, 300_000), raw(u64::MAX, 300_000)), (None, Some(3_000_000)));
+        assert_eq!(raw(300_000 * 288, 86_400_000), None, "a window of a day would stop for a day");
     }
 }

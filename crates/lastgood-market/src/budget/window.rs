@@ -119,10 +119,7 @@ impl Window {
     /// Takes the exchange's word for the limit if that can be one. Says whether it is believed. A window of another
     /// length begins anew.
     pub(super) fn learn(&mut self, limit: u64, length: u64, now: Timestamp) -> bool {
-        let Ok(stated) = u32::try_from(limit) else { return false };
-        if !bounds::is_plausible(self.bucket, self.usual, limit, length) {
-            return false;
-        }
+        let Some(stated) = bounds::believed_limit(self.bucket, self.usual, limit, length) else { return false };
         let is_same = self.limit == stated && self.length == length;
         let is_confirmed = is_same && self.stated.is_some_and(|(at, confirmed)| confirmed || now.since(at) >= APART);
         self.stated = Some((now, is_confirmed));

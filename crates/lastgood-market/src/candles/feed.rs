@@ -16,6 +16,7 @@ use super::series::Series;
 use super::told::Kind;
 use super::{Candles, STORED_EVERY};
 use crate::budget::Priority;
+use crate::validate::is_row;
 
 /// A candle as a stream sends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub enum Fed {
     Taken,
     /// It does not follow on what is known: the end must be loaded first, as the next reader will.
     Behind,
+    /// It is older than what is kept of the same candle.
+    Outdated,
     /// It is no candle.
     Unreadable,
 }
@@ -51,7 +54,8 @@ impl Candles {
     /// It is taken only where it changes the newest candle or follows on it directly, and only onto an end that was
     /// whole: a candle that was not seen to close may lack its last trades, and is loaded again.
     pub async fn feed(&self, series: &Series, candle: &StreamedCandle) -> Fed {
-        let Some(new) = Rows::of_text(&candle.row).filter(|rows| rows.times().len() == 1) else {
+        let is_row = is_row(&candle.row, series.endpoint);
+        let Some(new) = Rows::of_text(&candle.row).filter(|rows| is_row && rows.times().len() == 1) else {
             return Fed::Unreadable;
         };
         let key = series.key(TAIL);
@@ -65,8 +69,19 @@ impl Candles {
         };
         let is_same = row.open == last.open;
         let follows = tail.ends_closed && tail.rows.last_close().is_some_and(|close| row.open == close + 1);
-        if !is_same && !follows {
+        let ends = new.last_close().unwrap_or(row.open);
+        let fits = if is_same { Some(ends) == tail.rows.last_close() } else { ends - row.open < series.length };
+        if !(is_same || follows) || !fits {
             return Fed::Behind;
+        }
+        let ((price, trades), (price_before, trades_before)) = (new.last_state(), tail.rows.last_state());
+        // One of two that open at different prices is wrong, and the exchange is asked which.
+        if is_same && price != price_before {
+            return Fed::Behind;
+        }
+        // Trades are only added to a candle, and one that has closed does not open again.
+        if is_same && (trades < trades_before || (tail.ends_closed && !candle.is_closed)) {
+            return Fed::Outdated;
         }
         let kept = if is_same { times.len() - 1 } else { times.len() };
         let text = Rows::join([tail.rows.text(0, kept), new.text(0, 1)]);
@@ -88,6 +103,16 @@ impl Candles {
         let forming = self.exchange.forming_fresh_for(&series.interval).max(BELIEVED_FOR);
         let fresh_for = Some(series.fresh_for(tail.rows.last_close(), self.now(), forming));
         Loaded { fresh_for, persist: Persist::Every(STORED_EVERY), beside, ..Loaded::from(tail.write()) }
+    }
+
+    /// When what is kept of a series' end was loaded, or taken from a stream.
+    pub fn end_loaded_at(&self, series: &Series) -> Option<Timestamp> {
+        self.region.peek(&series.key(TAIL)).map(|kept| kept.source_time())
+    }
+
+    /// How far the exchange's clock is ahead of this machine's, in ms.
+    pub fn clock_offset(&self) -> i64 {
+        self.exchange.clock_offset()
     }
 
     /// The series that were asked for within `since`, the ones asked for last first.

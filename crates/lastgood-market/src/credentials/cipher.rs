@@ -21,6 +21,11 @@ pub const SHORTEST_PASSPHRASE: usize = 16;
 const KEY_BYTES: usize = 32;
 /// Keeps the keys of this file apart from any other use of the same master key.
 const PURPOSE: &[u8] = b"lastgood credentials 1";
+/// How a key is derived, as files and sealed texts name it.
+pub(super) const HKDF: &str = "hkdf-sha256";
+pub(super) const PBKDF2: &str = "pbkdf2-hmac-sha256";
+/// So many slow derivations are remembered: the file has one salt, and sealed texts have that of the file they were made by.
+const MOST_DERIVED: usize = 8;
 /// What the check value is authenticated with.
 const CHECK: &[u8] = b"lastgood credentials 1 check";
 
@@ -41,6 +46,12 @@ impl Derivation {
     /// A file that asks for more would only keep the program busy.
     pub(super) const MOST_ITERATIONS: u32 = 10_000_000;
 
+    /// Whether a passphrase may be stretched so many times. Fewer would make what is stolen easier to guess at, which is
+    /// why somebody might have written fewer.
+    pub(super) fn takes(iterations: NonZeroU32) -> bool {
+        (Derivation::ITERATIONS.get()..=Derivation::MOST_ITERATIONS).contains(&iterations.get())
+    }
+
     pub(super) fn salt(&self) -> &[u8] {
         match self {
             Derivation::Hkdf { salt } | Derivation::Pbkdf2 { salt, .. } => salt,
@@ -56,10 +67,10 @@ pub(super) struct Sealed {
 }
 
 /// The key that everything is encrypted under: 32 bytes in hexadecimal or base64, or a passphrase. Of a passphrase
-/// the slow derivation is done once for a salt, and remembered as long as this lives.
+/// the slow derivation is done once for a salt, and remembered as long as this lives, for a few salts.
 pub struct MasterKey {
     secret: Secret,
-    derived: Mutex<Option<(Derivation, KeyBytes)>>,
+    derived: Mutex<Vec<(Derivation, KeyBytes)>>,
 }
 
 enum Secret {
@@ -81,7 +92,12 @@ impl MasterKey {
             None if text.chars().count() >= SHORTEST_PASSPHRASE => Secret::Passphrase(SecretString::from(text)),
             None => return Err(CredentialError::BadMasterKey),
         };
-        Ok(MasterKey { secret, derived: Mutex::new(None) })
+        Ok(MasterKey { secret, derived: Mutex::default() })
+    }
+
+    /// Whether its keys follow from it slowly, so that few salts should be used with it.
+    pub(super) fn is_passphrase(&self) -> bool {
+        matches!(self.secret, Secret::Passphrase(_))
     }
 
     /// How a new file is to derive its key: with a salt of its own.
@@ -113,15 +129,16 @@ impl MasterKey {
 
     fn stretched(&self, passphrase: &SecretString, by: &Derivation, salt: &[u8], iterations: NonZeroU32) -> KeyBytes {
         let mut derived = self.derived.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, key)) = &*derived
-            && known == by
-        {
+        if let Some((_, key)) = derived.iter().find(|(known, _)| known == by) {
             return key.clone();
         }
         let mut key = Zeroizing::new([0; KEY_BYTES]);
         let passphrase = passphrase.expose_secret().as_bytes();
         pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, salt, passphrase, key.as_mut_slice());
-        *derived = Some((by.clone(), key.clone()));
+        if derived.len() == MOST_DERIVED {
+            derived.remove(0);
+        }
+        derived.push((by.clone(), key.clone()));
         key
     }
 }
@@ -208,11 +225,16 @@ pub(super) fn open(key: &DataKey, record: &Sealed) -> Result<Credential, Credent
 
 /// What is authenticated with a record. No part of it can hold the blank that separates them.
 fn authenticated(label: &Label) -> Vec<u8> {
-    let Label { name, venue, environment, algorithm, added_at } = label;
-    format!("lastgood credentials 1 {name} {venue} {environment} {algorithm} {}", added_at.as_millis()).into_bytes()
+    let Label { name, user, venue, environment, algorithm, added_at } = label;
+    let described = format!("{name} {venue} {environment} {algorithm} {}", added_at.as_millis());
+    match user {
+        None => format!("lastgood credentials 1 {described}"),
+        Some(user) => format!("lastgood credentials 2 {described} {user}"),
+    }
+    .into_bytes()
 }
 
-fn seal_bytes(
+pub(super) fn seal_bytes(
     key: &DataKey,
     with: &[u8],
     mut plain: Zeroizing<Vec<u8>>,
@@ -223,7 +245,7 @@ fn seal_bytes(
     Ok((nonce.to_vec(), [plain.as_slice(), tag.as_ref()].concat()))
 }
 
-fn open_bytes(key: &DataKey, with: &[u8], nonce: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+pub(super) fn open_bytes(key: &DataKey, with: &[u8], nonce: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
     let mut buffer = Zeroizing::new(sealed.to_vec());
     let length = key.0.open_in_place(nonce, Aad::from(with), buffer.as_mut_slice()).ok()?.len();

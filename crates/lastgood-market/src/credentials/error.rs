@@ -21,6 +21,10 @@ pub enum CredentialError {
     Taken(String),
     /// There is no credential of that name.
     Unknown(String),
+    /// A text is none that was sealed here.
+    NotSealed,
+    /// A sealed text does not open.
+    NotOpened,
     /// There is no file.
     Empty,
     /// The operating system gave no random bytes.
@@ -53,6 +57,11 @@ impl CredentialError {
             CredentialError::Newer(_) => Some("use the version of lastgood that wrote it, or a later one"),
             CredentialError::Taken(_) => Some("remove the other first: lastgood credentials remove NAME"),
             CredentialError::Unknown(_) => Some("see what there is: lastgood credentials list"),
+            CredentialError::NotSealed => Some("seal it: lastgood credentials seal --user ID"),
+            CredentialError::NotOpened => Some(
+                "it was sealed for another user, under another master key, or was changed; seal the secret again: \
+                 lastgood credentials seal --user ID",
+            ),
             CredentialError::Empty => Some("add one: lastgood credentials add NAME"),
             CredentialError::File { .. } => Some("see that the user of lastgood may read and write the data directory"),
             CredentialError::Unsound(_) | CredentialError::NoRandomness => None,
@@ -76,6 +85,8 @@ impl fmt::Display for CredentialError {
             CredentialError::Unsound(what) => f.write_str(what),
             CredentialError::Taken(name) => write!(f, "there is a credential named {name} already"),
             CredentialError::Unknown(name) => write!(f, "there is no credential named {name:?}"),
+            CredentialError::NotSealed => f.write_str("this is no text that lastgood credentials seal made"),
+            CredentialError::NotOpened => f.write_str("the sealed text does not open for this user and master key"),
             CredentialError::Empty => f.write_str("there are no credentials"),
             CredentialError::NoRandomness => f.write_str("the operating system gave no random bytes"),
             CredentialError::File { doing, path, why } => write!(f, "failed to {doing} {}: {why}", path.display()),

@@ -7,27 +7,33 @@
 //!  "records": [{"name": "main", "venue": "spot", "environment": "testnet", "algorithm": "hmac-sha256",
 //!               "added_at": 1499827319559, "nonce": "…", "sealed": "…"}]}
 //! ```
+//!
+//! A record of a user's has `"user": "ID"` as well. A file with such a record has version 2, which earlier programs refuse;
+//! without one it has version 1, which they read.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::num::NonZeroU32;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lastgood::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::cipher::{DataKey, Derivation, MasterKey, Sealed, check_value};
-use super::{CredentialError, Environment, Label, MOST_RECORDS, check_name};
+use super::cipher::{DataKey, Derivation, HKDF, MasterKey, PBKDF2, Sealed, check_value};
+use super::{CredentialError, Environment, Label, MOST_RECORDS, UserId, check_name};
 use crate::signing::Algorithm;
 use crate::venue::Venue;
 
 const FORMAT: &str = "lastgood-credentials";
-const VERSION: u64 = 1;
+/// Of files with and without records of users.
+const VERSION: u64 = 2;
+const VERSION_WITHOUT_USERS: u64 = 1;
 /// A larger file was not written by this program.
-const LARGEST: u64 = 4 << 20;
+const LARGEST: u64 = 16 << 20;
 
 /// What the file holds.
 pub(super) struct Stored {
@@ -82,6 +88,8 @@ struct WrittenSeal {
 #[derive(Serialize, Deserialize)]
 struct WrittenRecord {
     name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
     venue: String,
     environment: String,
     algorithm: String,
@@ -90,8 +98,20 @@ struct WrittenRecord {
     seal: WrittenSeal,
 }
 
-const HKDF: &str = "hkdf-sha256";
-const PBKDF2: &str = "pbkdf2-hmac-sha256";
+/// What tells one version of the file from the next, without reading it; `None` without a file. Each version is a file of
+/// its own, put in the place of the one before.
+pub(super) fn stamp(path: &Path) -> Option<FileStamp> {
+    let about = fs::metadata(path).ok()?;
+    Some(FileStamp { inode: about.ino(), bytes: about.len(), modified: about.modified().ok() })
+}
+
+/// See [`stamp`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileStamp {
+    inode: u64,
+    bytes: u64,
+    modified: Option<SystemTime>,
+}
 
 /// What the file holds; `None` without a file.
 pub(super) fn read(path: &Path) -> Result<Option<Stored>, CredentialError> {
@@ -115,7 +135,7 @@ fn decode(text: &[u8]) -> Result<Stored, CredentialError> {
     if head.format != FORMAT {
         return Err(damaged("it is not what lastgood writes"));
     }
-    if head.version != VERSION {
+    if !(VERSION_WITHOUT_USERS..=VERSION).contains(&head.version) {
         return Err(CredentialError::Newer(head.version));
     }
     let written: Written = serde_json::from_slice(text).map_err(|why| CredentialError::Damaged(why.to_string()))?;
@@ -123,9 +143,7 @@ fn decode(text: &[u8]) -> Result<Stored, CredentialError> {
     let derivation = match (written.key.by.as_str(), written.key.iterations) {
         (HKDF, None) => Derivation::Hkdf { salt },
         (PBKDF2, Some(count)) => {
-            // Fewer would make a stolen file easier to guess at, which is why somebody might have written fewer.
-            let sound = (Derivation::ITERATIONS.get()..=Derivation::MOST_ITERATIONS).contains(&count);
-            let iterations = NonZeroU32::new(count).filter(|_| sound);
+            let iterations = NonZeroU32::new(count).filter(|count| Derivation::takes(*count));
             Derivation::Pbkdf2 { salt, iterations: iterations.ok_or_else(|| damaged("its iterations are unsound"))? }
         }
         _ => return Err(damaged("its key is derived in an unknown way")),
@@ -144,7 +162,9 @@ fn record(written: WrittenRecord) -> Result<Sealed, CredentialError> {
     check_name(&written.name).map_err(|_| CredentialError::Damaged("a record has no sound name".to_owned()))?;
     let unknown = |what: &str| CredentialError::Damaged(format!("the record {} has an unknown {what}", written.name));
     let venue = Venue::ALL.into_iter().find(|venue| venue.as_str() == written.venue);
+    let user = written.user.as_deref().map(UserId::parse).transpose().map_err(|_| unknown("user"))?;
     let label = Label {
+        user,
         venue: venue.ok_or_else(|| unknown("venue"))?,
         environment: named(&Environment::ALL, &written.environment).ok_or_else(|| unknown("environment"))?,
         algorithm: named(&Algorithm::ALL, &written.algorithm).ok_or_else(|| unknown("algorithm"))?,
@@ -174,14 +194,19 @@ fn encode(stored: &Stored) -> Result<Vec<u8>, serde_json::Error> {
     };
     let record = |Sealed { label, nonce, sealed }: &Sealed| WrittenRecord {
         name: label.name.clone(),
+        user: label.user.as_ref().map(ToString::to_string),
         venue: label.venue.as_str().to_owned(),
         environment: label.environment.as_str().to_owned(),
         algorithm: label.algorithm.as_str().to_owned(),
         added_at: label.added_at.as_millis(),
         seal: seal(nonce, sealed),
     };
+    let version = match stored.records.iter().any(|sealed| sealed.label.user.is_some()) {
+        true => VERSION,
+        false => VERSION_WITHOUT_USERS,
+    };
     let written = Written {
-        head: Head { format: FORMAT.to_owned(), version: VERSION },
+        head: Head { format: FORMAT.to_owned(), version },
         key,
         check: seal(&stored.check.0, &stored.check.1),
         records: stored.records.iter().map(record).collect(),
@@ -214,6 +239,9 @@ pub(super) fn replace(path: &Path, stored: &Stored) -> Result<(), CredentialErro
     let new = beside(path, ".new");
     let failed = |why| CredentialError::File { doing: "write", path: new.clone(), why };
     let text = encode(stored).map_err(|why| failed(why.into()))?;
+    if text.len() as u64 > LARGEST {
+        return Err(CredentialError::Unsound(format!("the file would become larger than {LARGEST} bytes")));
+    }
     // Somebody may have been killed here before. Under the lock nobody else is writing it.
     match fs::remove_file(&new) {
         Err(why) if why.kind() != ErrorKind::NotFound => return Err(failed(why)),

@@ -14,6 +14,7 @@ fn master(text: &str) -> MasterKey {
 fn credential(name: &str) -> Credential {
     let label = Label {
         name: name.to_owned(),
+        user: None,
         venue: Venue::Spot,
         environment: Environment::Testnet,
         algorithm: Algorithm::HmacSha256,
@@ -175,13 +176,13 @@ fn a_record_cannot_pass_for_another() {
 fn a_damaged_file_says_so_and_is_left_alone() {
     let desk = Desk::with_one();
     let whole = desk.text();
-    let later = whole.replace("\"version\": 1", "\"version\": 2");
+    let later = whole.replace("\"version\": 1", "\"version\": 3");
     let cases = [
         (&whole[..whole.len() / 2], "damaged"),
         ("", "damaged"),
         ("{}", "damaged"),
         ("{\"format\": \"other\", \"version\": 1}", "damaged"),
-        (later.as_str(), "version 2"),
+        (later.as_str(), "version 3"),
     ];
     for (text, expected) in cases {
         std::fs::write(desk.store.path(), text).unwrap();
@@ -225,8 +226,8 @@ fn names_are_taken_once_and_removed_once() {
     let desk = Desk::with_one();
     let taken = desk.store.add(&master(MASTER), &credential("main")).unwrap_err();
     assert!(matches!(taken, CredentialError::Taken(name) if name == "main"));
-    assert_eq!(desk.store.remove("main").unwrap().name, "main");
-    assert!(matches!(desk.store.remove("main"), Err(CredentialError::Unknown(_))));
+    assert_eq!(desk.store.remove("main", None).unwrap().name, "main");
+    assert!(matches!(desk.store.remove("main", None), Err(CredentialError::Unknown(_))));
     assert!(desk.names(MASTER).is_empty());
 }
 
@@ -251,4 +252,114 @@ fn what_cannot_be_used_is_refused() {
         assert!(!refused.to_string().contains(SECRET));
     }
     assert!(!desk.store.exists());
+}
+
+fn user(id: &str) -> UserId {
+    UserId::parse(id).unwrap()
+}
+
+fn of_user(id: &str, name: &str) -> Credential {
+    let mut credential = credential(name);
+    credential.label.user = Some(user(id));
+    credential
+}
+
+#[test]
+fn a_file_of_the_first_version_is_read_and_stays_one_until_it_has_users() {
+    let desk = Desk::new();
+    std::fs::create_dir_all(desk.store.path().parent().unwrap()).unwrap();
+    std::fs::write(desk.store.path(), include_str!("version-1.json")).unwrap();
+    let held = desk.store.open(&master(MASTER)).unwrap();
+    assert_eq!((held[0].label.name.as_str(), held[0].api_key.expose_secret()), ("main", API_KEY));
+    assert_eq!(held[0].label.user, None);
+    desk.store.add(&master(MASTER), &credential("second")).unwrap();
+    assert!(desk.text().contains("\"version\": 1") && !desk.text().contains("\"user\""));
+    desk.store.add(&master(MASTER), &of_user("alice", "main")).unwrap();
+    assert!(desk.text().contains("\"version\": 2"));
+    assert_eq!(desk.names(MASTER), ["main", "second", "main"]);
+    desk.store.remove("main", Some(&user("alice"))).unwrap();
+    assert!(desk.text().contains("\"version\": 1"));
+}
+
+#[test]
+fn each_user_has_names_and_records_of_their_own() {
+    let desk = Desk::with_one();
+    for id in ["alice", "bob"] {
+        desk.store.add(&master(MASTER), &of_user(id, "main")).unwrap();
+    }
+    let taken = desk.store.add(&master(MASTER), &of_user("bob", "main")).unwrap_err();
+    assert!(matches!(taken, CredentialError::Taken(_)));
+    let records = desk.store.records(&master(MASTER)).unwrap();
+    assert_eq!(records.count(), 3);
+    let users = |id: Option<&UserId>| records.open_of(id).unwrap().into_iter().map(|one| one.label.user);
+    assert_eq!(users(Some(&user("alice"))).collect::<Vec<_>>(), [Some(user("alice"))]);
+    assert_eq!(users(None).collect::<Vec<_>>(), [None]);
+    assert_eq!(users(Some(&user("nobody"))).count(), 0);
+    desk.store.remove("main", Some(&user("alice"))).unwrap();
+    assert!(matches!(desk.store.remove("main", Some(&user("alice"))), Err(CredentialError::Unknown(_))));
+    assert_eq!(desk.store.rotate(&master(MASTER), &master(OTHER)).unwrap(), 2);
+    assert_eq!(desk.store.open(&master(OTHER)).unwrap()[1].label.user, Some(user("bob")));
+}
+
+#[test]
+fn a_record_given_to_another_user_opens_for_nobody_and_harms_no_other() {
+    let desk = Desk::with_one();
+    for id in ["alice", "bob"] {
+        desk.store.add(&master(MASTER), &of_user(id, "main")).unwrap();
+    }
+    for stolen in ["mallory".into(), serde_json::Value::Null] {
+        desk.edit(|file| file["records"][1]["user"] = stolen.clone());
+        let records = desk.store.records(&master(MASTER)).unwrap();
+        let thief = stolen.as_str().map(user);
+        assert!(matches!(records.open_of(thief.as_ref()), Err(CredentialError::Damaged(_))), "{stolen}");
+        assert_eq!(records.open_of(Some(&user("bob"))).unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn a_sealed_secret_opens_for_its_user_and_master_key_alone() {
+    let desk = Desk::new();
+    let secret = SecretString::from(SECRET);
+    let text = desk.store.seal(&master(MASTER), &user("alice"), &secret).unwrap();
+    assert!(!text.contains(&SECRET[..8]) && !desk.store.exists(), "{text}");
+    let open = |key: &str, id: &str, text: &str| {
+        open_sealed(&master(key), &user(id), text).map(|secret| secret.expose_secret().to_owned())
+    };
+    assert_eq!(open(MASTER, "alice", &format!(" {text}\n")).unwrap(), SECRET);
+    for (key, id) in [(MASTER, "bob"), (MASTER, "alice2"), (OTHER, "alice"), ("a passphrase, long enough", "alice")] {
+        assert!(matches!(open(key, id, &text), Err(CredentialError::NotOpened)), "{key} {id}");
+    }
+    for wrong in ["", "x", SECRET, "lastgood-sealed-1:hkdf-sha256:::", &text[..text.len() - 1], &format!("{text}:x")] {
+        assert!(open(MASTER, "alice", wrong).is_err(), "{wrong}");
+    }
+    let (head, last) = text.split_at(text.len() - 1);
+    let changed = format!("{head}{}", if last == "A" { "Q" } else { "A" });
+    assert!(open(MASTER, "alice", &changed).is_err());
+    assert_ne!(desk.store.seal(&master(MASTER), &user("alice"), &secret).unwrap(), text, "a salt of its own");
+}
+
+#[test]
+fn what_is_sealed_under_a_passphrase_shares_the_salt_of_the_file() {
+    const PASSPHRASE: &str = "a passphrase, long enough";
+    let (desk, key) = (Desk::new(), master(PASSPHRASE));
+    let seal = |id: &str| desk.store.seal(&key, &user(id), &SecretString::from(SECRET)).unwrap();
+    let (alices, bobs) = (seal("alice"), seal("bob"));
+    let salt = |text: &str| text.split(':').take(3).collect::<Vec<_>>().join(":");
+    assert_eq!(salt(&alices), salt(&bobs));
+    assert!(alices.starts_with("lastgood-sealed-1:pbkdf2-hmac-sha256.600000:"), "{alices}");
+    assert_eq!(open_sealed(&key, &user("bob"), &bobs).unwrap().expose_secret(), SECRET);
+    let cheap = bobs.replace("600000", "1");
+    assert!(matches!(open_sealed(&key, &user("bob"), &cheap), Err(CredentialError::NotSealed)));
+    let other = desk.store.seal(&master("another passphrase of ours"), &user("bob"), &SecretString::from(SECRET));
+    assert!(matches!(other, Err(CredentialError::WrongMasterKey)));
+}
+
+#[test]
+fn a_user_id_fits_a_header_and_a_log_line() {
+    for good in ["1", "auth0|5f7c8ec7", "a.b+c@example.org", "urn:user:1/2=", &"x".repeat(128)] {
+        assert_eq!(UserId::parse(good).unwrap().as_str(), good);
+    }
+    for bad in ["", " ", "a b", "a\nb", "a\u{7f}", "ü", "a\"b", "a,b", "*", &"x".repeat(129)] {
+        assert!(matches!(UserId::parse(bad), Err(CredentialError::Unsound(_))), "{bad:?}");
+    }
 }

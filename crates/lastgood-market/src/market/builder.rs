@@ -252,9 +252,6 @@ impl MarketBuilder {
                 let folder = file.parent().map(PathBuf::from);
                 let (path, clock) = (file.clone(), self.clock.clone());
                 let opened = tokio::task::spawn_blocking(move || {
-                    if let Some(folder) = path.parent() {
-                        std::fs::create_dir_all(folder).map_err(|why| why.to_string())?;
-                    }
                     EmbeddedStore::open(&path, clock, EMBEDDED_MAX_BYTES).map_err(|why| why.to_string())
                 });
                 match opened.await.unwrap_or_else(|why| Err(why.to_string())) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lastgood::store::{Store, StoreError};
-use lastgood::{Reason, Timestamp};
+use lastgood::{Reason, Timestamp, private};
 use serde::{Deserialize, Serialize};
 
 use crate::budget::Stop;
@@ -82,12 +82,9 @@ impl BanMemory {
         let all = render(merged(self.in_file().await, stops, now));
         let written = tokio::task::spawn_blocking(move || {
             if let Some(folder) = file.parent() {
-                std::fs::create_dir_all(folder)?;
+                private::create_directory(folder)?;
             }
-            // A reader, or a crash, sees the old file or the new one.
-            let draft = file.with_extension(format!("{}.tmp", std::process::id()));
-            std::fs::write(&draft, all)?;
-            std::fs::rename(&draft, &file)
+            private::replace(&file, &all)
         });
         if let Err(why) = written.await.unwrap_or_else(|why| Err(io::Error::other(why))) {
             tracing::warn!(path, %why, "a ban could not be written down; a restart would forget it");

@@ -48,10 +48,7 @@ fn remember(file: &Path, now: &Names) -> io::Result<Vec<String>> {
     });
     let changes = changes.collect();
     if before != *now {
-        // A reader, or a crash, sees the old file or the new one.
-        let draft = file.with_extension(format!("{}.tmp", std::process::id()));
-        std::fs::write(&draft, serde_json::to_vec(now)?)?;
-        std::fs::rename(&draft, file)?;
+        lastgood::private::replace(file, &serde_json::to_vec(now)?)?;
     }
     Ok(changes)
 }

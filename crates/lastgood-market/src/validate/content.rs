@@ -259,7 +259,7 @@ fn word(kind: &Kind) -> &'static str {
 }
 
 /// Whether a text is a decimal number, as `-12.50` or `0E-8`; `NaN` and `Infinity` are none.
-fn is_decimal(text: &str) -> bool {
+pub(crate) fn is_decimal(text: &str) -> bool {
     let digits = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let text = text.as_bytes();
     let mut rest = text.strip_prefix(b"-").unwrap_or(text);

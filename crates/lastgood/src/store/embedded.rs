@@ -30,6 +30,9 @@ pub enum Opened {
     Existing,
     /// No file; an empty one was made.
     New,
+    /// A sound file that cannot be written: it lies on a read-only disk, or is another user's. What it holds is read, and
+    /// nothing is written until it can be.
+    ReadOnly,
     /// A file that could not be read. It was moved to this path, and an empty one was made.
     SetAside(PathBuf),
 }
@@ -40,7 +43,10 @@ pub enum Opened {
 /// a power cut loses is at most that. One thread writes; reads run on tokio's blocking threads. When full, the values
 /// closest to their expiry go first; expired ones are swept a few at a time.
 ///
-/// When a write fails (disk full, read-only), reads go on, writes are [`StoreError::Refused`], and the disk is tried
+/// A file that may be read and not written is opened for reading ([`Opened::ReadOnly`]). The file, and the directory if it
+/// is made, are their owner's alone.
+///
+/// When a write fails (disk full, read-only), [`Store::trouble`] says so, reads go on, writes are [`StoreError::Refused`], and the disk is tried
 /// again every second. When the file turns out to be damaged, calls are [`StoreError::Unavailable`] for the moment it
 /// takes to set it aside, under its name with `.broken-` and a time appended, and to begin a new one; the last three
 /// such files are kept. A value that no longer matches its checksum is `Ok(None)`. A program built with
@@ -69,6 +75,9 @@ impl EmbeddedStore {
         let (database, opened) = file::open_or_set_aside(path, &clock, max_bytes)?;
         if let Opened::SetAside(to) = &opened {
             tracing::warn!(path = %path.display(), set_aside = %to.display(), "the cache file is damaged, starting empty");
+        }
+        if opened == Opened::ReadOnly {
+            tracing::warn!(path = %path.display(), "the cache file cannot be written: what it holds is served, and nothing new outlives this process");
         }
         let shared = Shared::new(path.to_owned(), clock, max_bytes, database);
         writer::start(&shared)?;
@@ -141,8 +150,20 @@ impl Store for EmbeddedStore {
         self.blocking(move |shared| shared.list(&prefix, cursor, limit.max(1), now)).await
     }
 
+    /// # Errors
+    ///
+    /// [`StoreError::Refused`] while the disk takes no writes, besides what keeps the file from being read.
     async fn probe(&self) -> Result<Usage, StoreError> {
-        self.blocking(Shared::usage).await
+        let usage = self.blocking(Shared::usage).await?;
+        self.trouble().map_or(Ok(usage), Err)
+    }
+
+    fn trouble(&self) -> Option<StoreError> {
+        self.shared.write_trouble().map(StoreError::Refused)
+    }
+
+    fn largest_value(&self) -> Option<u64> {
+        Some(self.shared.max_bytes)
     }
 
     async fn add(&self, addition: &Addition) -> Result<Counters, StoreError> {

@@ -281,6 +281,14 @@ impl Store for GuardedStore {
         self.inner.commands()
     }
 
+    fn trouble(&self) -> Option<StoreError> {
+        self.inner.trouble()
+    }
+
+    fn largest_value(&self) -> Option<u64> {
+        self.inner.largest_value()
+    }
+
     fn log(&self) -> Option<&dyn Log> {
         self.inner.log().map(|_| self as &dyn Log)
     }

@@ -209,6 +209,15 @@ impl Store for RedisStore {
         }
     }
 
+    fn trouble(&self) -> Option<StoreError> {
+        None
+    }
+
+    /// Redis keeps no longer strings.
+    fn largest_value(&self) -> Option<u64> {
+        Some(512 << 20)
+    }
+
     fn log(&self) -> Option<&dyn Log> {
         Some(self)
     }

@@ -174,6 +174,15 @@ impl Store for UpstashStore {
         Some(self.link.commands())
     }
 
+    fn trouble(&self) -> Option<StoreError> {
+        None
+    }
+
+    /// A request has at most 10 MB, in which bytes are written as base64.
+    fn largest_value(&self) -> Option<u64> {
+        Some(7 << 20)
+    }
+
     fn log(&self) -> Option<&dyn Log> {
         Some(self)
     }

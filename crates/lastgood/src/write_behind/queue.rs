@@ -11,7 +11,7 @@ use crate::store::StoreError;
 use crate::voice::Kind;
 
 /// Bytes of fills that may wait at once.
-pub(super) const MAX_WAITING_BYTES: u64 = 64 << 20;
+pub(crate) const MAX_WAITING_BYTES: u64 = 64 << 20;
 /// Writes under way at once: enough to keep a multiplexed connection busy, few enough to leave it to the reads.
 const WORKERS: usize = 4;
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lastgood::clock::Clock;
 use lastgood::store::{EmbeddedStore, Opened, Store, StoreError};
+use lastgood::testing::Disk;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -415,10 +416,71 @@ async fn child_on_a_full_disk() {
         assert_eq!(early, Ok(Some("value".into())), "reads go on");
         let put = store.put("refused", "value".into(), HOUR).await;
         assert!(matches!(put, Err(StoreError::Refused(_))), "{put:?}");
+        assert!(matches!(store.trouble(), Some(StoreError::Refused(_))) && store.probe().await.is_err());
         sleep(Duration::from_millis(20)).await;
     }
     say("refused");
     until(async || store.put("again", "value".into(), HOUR).await, Result::is_ok).await;
+    assert!(store.trouble().is_none() && store.probe().await.is_ok());
     store.close().await.expect("closing succeeds");
     say("written again");
+}
+
+#[tokio::test]
+async fn the_file_of_a_read_only_disk_is_read_and_is_written_again_when_it_can_be() {
+    let disk = Disk::new("32m");
+    let path = disk.path().join("data/cache.redb");
+    let (store, _) = EmbeddedStore::open(&path, Clock::system(), ROOM).expect("a new file");
+    for index in 0..10 {
+        put(&store, &format!("key:{index}"), &value(index)).await;
+    }
+    store.close().await.expect("closing succeeds");
+    drop(store);
+    disk.set_read_only(true);
+    let (store, opened) = EmbeddedStore::open(&path, Clock::system(), ROOM).expect("it can be read");
+    assert_eq!(opened, Opened::ReadOnly);
+    for _ in 0..3 {
+        assert_eq!(store.get("key:3").await, Ok(Some(value(3).into())));
+        assert_eq!(store.list("key:", None, 100).await.expect("a list").keys.len(), 10);
+        let refused = store.put("new", "value".into(), HOUR).await;
+        assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+        assert!(store.trouble().is_some() && store.probe().await.is_err());
+        sleep(Duration::from_millis(600)).await;
+    }
+    disk.set_read_only(false);
+    until(async || store.put("new", "value".into(), HOUR).await, Result::is_ok).await;
+    assert_eq!((store.trouble(), store.get("key:3").await), (None, Ok(Some(value(3).into()))));
+    store.close().await.expect("closing succeeds");
+    drop(store);
+    let (store, opened) = EmbeddedStore::open(&path, Clock::system(), ROOM).expect("the file is whole");
+    assert_eq!((opened, store.get("new").await), (Opened::Existing, Ok(Some("value".into()))));
+}
+
+#[tokio::test]
+async fn a_small_disk_that_is_full_is_trouble_and_serves_what_it_has() {
+    let disk = Disk::new("3m");
+    if !disk.is_small() {
+        // Another user's disk is filled by a limit on files: `a_full_disk_refuses_writes…`.
+        return;
+    }
+    let path = disk.path().join("cache.redb");
+    let (store, _) = EmbeddedStore::open(&path, Clock::system(), 1 << 30).expect("a new file");
+    put(&store, "early", b"value").await;
+    sleep(Duration::from_millis(400)).await;
+    let fill = async || store.put("large", vec![7; 4 << 20].into(), HOUR).await;
+    until(fill, |answer| matches!(answer, Err(StoreError::Refused(_)))).await;
+    assert!(matches!(store.trouble(), Some(StoreError::Refused(_))), "{:?}", store.trouble());
+    until(async || store.get("early").await, |answer| *answer == Ok(Some("value".into()))).await;
+}
+
+#[tokio::test]
+async fn the_file_and_its_directory_are_their_owner_s_alone() {
+    let setup = Setup::new();
+    let path = setup.directory.path().join("new/deep/cache.redb");
+    let (store, _) = EmbeddedStore::open(&path, Clock::system(), ROOM).expect("a new file");
+    put(&store, "key", b"value").await;
+    store.close().await.expect("closing succeeds");
+    let rights = |path: &Path| std::fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+    let directory = path.parent().expect("a directory");
+    assert_eq!((rights(&path), rights(directory), rights(directory.parent().expect("another"))), (0o600, 0o700, 0o700));
 }

@@ -41,7 +41,10 @@ impl ClientArguments {
     pub(crate) fn client(self, file: Option<&Path>) -> Result<Client, Failure> {
         let configured = settings::reached(file)?;
         let given = self.url.filter(|url| !url.trim().is_empty());
-        let url = given.clone().unwrap_or_else(|| format!("http://{}", configured.reached.address));
+        let url = match given.clone() {
+            Some(url) => url,
+            None => format!("http://{}", configured.reached.address?),
+        };
         let wrong = |why: &str| {
             Failure::usage(format!(
                 "{url:?} is no URL of a gateway: {why}\n    help: write for example http://127.0.0.1:8090",
@@ -54,7 +57,10 @@ impl ClientArguments {
         // The token of a file that happens to lie here is not for any other machine.
         let is_meant = given.is_none() || configured.is_named || is_loopback(host);
         let token = self.token.filter(|token| !token.expose_secret().trim().is_empty());
-        let token = token.or(configured.reached.token.filter(|_| is_meant));
+        let token = match token {
+            None if is_meant => configured.reached.token?,
+            given => given,
+        };
         let http =
             reqwest::Client::builder().connect_timeout(CONNECT_WITHIN).redirect(reqwest::redirect::Policy::none());
         // No proxy leads to this machine itself.

@@ -11,7 +11,7 @@ use lastgood_gateway::config::Settings;
 use lastgood_market::Venue;
 use lastgood_market::calendar::rfc3339;
 use lastgood_market::credentials::{
-    Credential, CredentialError, CredentialStore, Environment, Label, MasterKey, check_name,
+    Credential, CredentialError, CredentialStore, Environment, Label, MasterKey, UserId, check_name,
 };
 use lastgood_market::signing::Algorithm;
 use serde::Serialize;
@@ -26,10 +26,13 @@ Examples:
   export LASTGOOD_MASTER_KEY=$(openssl rand -hex 32)      keep it: without it the file is worth nothing
   lastgood credentials add main --environment testnet     asks for key and secret
   lastgood credentials add futures --venue futures --algorithm ed25519 < key-and-pem.txt
+  lastgood credentials add main --user 42                 a key of one user of your application
+  lastgood credentials seal --user 42 < secret.txt        a text for a table of your own
   lastgood credentials list --json
   lastgood credentials rotate                             asks for the new master key
 
-The file is `credentials` in the data directory; `lastgood serve` reads it when it starts.")]
+The file is `credentials` in the data directory. `lastgood serve` reads the gateway's own keys when it starts,
+and those of users whenever the file has changed.")]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     verb: Verb,
@@ -43,21 +46,35 @@ Examples:
   lastgood credentials add main
   lastgood credentials add paper --venue futures --environment testnet
   lastgood credentials add main --algorithm ed25519 < key-and-pem.txt
+  lastgood credentials add main --user 42 --environment testnet
 
-The first line of standard input is the API key; what follows is the secret: one line,
+With --user it is asked with for /v1/symbols/MARKET when your backend sends `X-Lastgood-User: 42`
+and the admin token. The first line of standard input is the API key; what follows is the secret: one line,
 or for ed25519 the private key in PEM (openssl genpkey -algorithm ed25519).")]
     Add(Add),
     /// List the credentials, with no more of a key than its first four characters
     #[command(after_help = "\
 Examples:
   lastgood credentials list
+  lastgood credentials list --user 42
   lastgood credentials list --json")]
-    List(Common),
+    List(List),
     /// Remove a credential; needs no master key
     #[command(after_help = "\
 Examples:
-  lastgood credentials remove main")]
+  lastgood credentials remove main
+  lastgood credentials remove main --user 42")]
     Remove(Remove),
+    /// Seal a user's key or secret, read from standard input or asked for, as a text for a table of your own
+    #[command(after_help = "\
+Examples:
+  lastgood credentials seal --user 42
+  printf %s \"$API_KEY\" | lastgood credentials seal --user 42
+
+It prints one line. Put it into the table that [credentials.sql] asks; it opens under the same master key and
+for the same user alone. Seal key and secret one by one. After a change of the master key seal them again.
+A master key of 32 bytes opens faster than a passphrase, which takes the salt of the credentials file.")]
+    Seal(Seal),
     /// Encrypt all credentials anew under another master key, read from standard input or asked for
     #[command(after_help = "\
 Examples:
@@ -78,11 +95,36 @@ struct Common {
 }
 
 #[derive(Debug, clap::Args)]
+struct List {
+    /// Only those of this user
+    #[arg(long, value_name = "ID", value_parser = user)]
+    user: Option<UserId>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, clap::Args)]
+struct Seal {
+    /// Whose it is, as your backend names the user
+    #[arg(long, value_name = "ID", value_parser = user)]
+    user: UserId,
+    #[command(flatten)]
+    common: Common,
+}
+
+fn user(text: &str) -> Result<UserId, String> {
+    UserId::parse(text).map_err(|why| why.to_string())
+}
+
+#[derive(Debug, clap::Args)]
 struct Add {
     /// A name of your own for it: letters, digits, - _ .
     name: String,
+    /// Whose it is, as your backend names the user; without it, the gateway's own
+    #[arg(long, value_name = "ID", value_parser = user)]
+    user: Option<UserId>,
     /// The market it is for
-    #[arg(long, value_enum, default_value_t = VenueWord::Spot)]
+    #[arg(long, visible_alias = "market", value_enum, default_value_t = VenueWord::Spot)]
     venue: VenueWord,
     /// Which of the exchange's worlds it opens
     #[arg(long, value_enum, default_value_t = EnvironmentWord::Mainnet)]
@@ -98,6 +140,9 @@ struct Add {
 struct Remove {
     /// Its name, as `list` shows it
     name: String,
+    /// Whose it is; without it, the gateway's own
+    #[arg(long, value_name = "ID", value_parser = user)]
+    user: Option<UserId>,
     #[command(flatten)]
     common: Common,
 }
@@ -133,6 +178,8 @@ impl From<CredentialError> for Failure {
 #[derive(Serialize)]
 struct Shown {
     name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
     venue: &'static str,
     environment: &'static str,
     algorithm: &'static str,
@@ -143,9 +190,10 @@ struct Shown {
 
 impl Shown {
     fn of(credential: &Credential) -> Self {
-        let Label { name, venue, environment, algorithm, added_at } = &credential.label;
+        let Label { name, user, venue, environment, algorithm, added_at } = &credential.label;
         Shown {
             name: name.clone(),
+            user: user.as_ref().map(ToString::to_string),
             venue: venue.as_str(),
             environment: environment.as_str(),
             algorithm: algorithm.as_str(),
@@ -159,8 +207,9 @@ pub(crate) fn run(arguments: Arguments, file: Option<PathBuf>) -> Result<(), Fai
     let load = |common: &Common| Ok::<_, Failure>(common.settings.load(file.as_deref())?.settings);
     match arguments.verb {
         Verb::Add(add) => add_one(&add, &load(&add.common)?),
-        Verb::List(common) => list(&load(&common)?, common.json),
+        Verb::List(arguments) => list(&arguments, &load(&arguments.common)?),
         Verb::Remove(remove) => remove_one(&remove, &load(&remove.common)?),
+        Verb::Seal(arguments) => seal(&arguments, &load(&arguments.common)?),
         Verb::Rotate(common) => rotate(&load(&common)?, common.json),
     }
 }
@@ -181,7 +230,8 @@ fn add_one(add: &Add, settings: &Settings) -> Result<(), Failure> {
     let master = master_key(settings)?;
     let store = settings.credentials();
     // Before anybody types a secret for nothing.
-    if store.open(&master)?.iter().any(|held| held.label.name == add.name) {
+    let is_same = |held: &Credential| held.label.name == add.name && held.label.user == add.user;
+    if store.open(&master)?.iter().any(is_same) {
         return Err(CredentialError::Taken(add.name.clone()).into());
     }
     let algorithm = match add.algorithm {
@@ -196,6 +246,7 @@ fn add_one(add: &Add, settings: &Settings) -> Result<(), Failure> {
     };
     let label = Label {
         name: add.name.clone(),
+        user: add.user.clone(),
         venue: match add.venue {
             VenueWord::Spot => Venue::Spot,
             VenueWord::Futures => Venue::Futures,
@@ -213,21 +264,26 @@ fn add_one(add: &Add, settings: &Settings) -> Result<(), Failure> {
     if add.common.json {
         return say_json(&serde_json::json!({ "added": shown }));
     }
+    let (whose, taken_up) = match &shown.user {
+        None => (String::new(), "when it is started again"),
+        Some(user) => (format!(" of {user}"), "within half a minute"),
+    };
     say(format!(
-        "added {} ({} {}); a running gateway takes it up when it is started again",
+        "added {}{whose} ({} {}); a running gateway takes it up {taken_up}",
         shown.name, shown.venue, shown.environment
     ));
     Ok(())
 }
 
-fn list(settings: &Settings, json: bool) -> Result<(), Failure> {
+fn list(arguments: &List, settings: &Settings) -> Result<(), Failure> {
     let store = settings.credentials();
-    let held = match store.exists() {
-        true => store.open(&master_key(settings)?)?,
-        false => Vec::new(),
+    let held = match (store.exists(), &arguments.user) {
+        (true, None) => store.open(&master_key(settings)?)?,
+        (true, user) => store.records(&master_key(settings)?)?.open_of(user.as_ref())?,
+        (false, _) => Vec::new(),
     };
     let shown: Vec<Shown> = held.iter().map(Shown::of).collect();
-    if json {
+    if arguments.common.json {
         return say_json(&shown);
     }
     if shown.is_empty() {
@@ -235,21 +291,33 @@ fn list(settings: &Settings, json: bool) -> Result<(), Failure> {
         return Ok(());
     }
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["NAME", "VENUE", "ENVIRONMENT", "ALGORITHM", "API KEY", "ADDED"]);
-    for Shown { name, venue, environment, algorithm, api_key_begins, added_at } in shown {
-        let key = format!("{api_key_begins}…");
-        table.add_row([name.as_str(), venue, environment, algorithm, key.as_str(), added_at.as_str()]);
+    let head = ["NAME", "USER", "VENUE", "ENVIRONMENT", "ALGORITHM", "API KEY", "ADDED"];
+    table.load_style(presets::NOTHING).set_header(head);
+    for Shown { name, user, venue, environment, algorithm, api_key_begins, added_at } in shown {
+        let (key, user) = (format!("{api_key_begins}…"), user.unwrap_or_else(|| "–".to_owned()));
+        table.add_row([name.as_str(), user.as_str(), venue, environment, algorithm, key.as_str(), added_at.as_str()]);
     }
     say(table.trim_fmt());
     Ok(())
 }
 
 fn remove_one(remove: &Remove, settings: &Settings) -> Result<(), Failure> {
-    let removed = settings.credentials().remove(&remove.name)?;
+    let removed = settings.credentials().remove(&remove.name, remove.user.as_ref())?;
     if remove.common.json {
         return say_json(&serde_json::json!({ "removed": removed.name }));
     }
     say(format!("removed {} ({} {})", removed.name, removed.venue, removed.environment));
+    Ok(())
+}
+
+fn seal(arguments: &Seal, settings: &Settings) -> Result<(), Failure> {
+    let master = master_key(settings)?;
+    let secret = Reader::new().all("key or secret")?;
+    let sealed = settings.credentials().seal(&master, &arguments.user, &secret)?;
+    if arguments.common.json {
+        return say_json(&serde_json::json!({ "user": arguments.user.as_str(), "sealed": sealed }));
+    }
+    say(sealed);
     Ok(())
 }
 

@@ -21,18 +21,10 @@ fn refused(file: &str, env: &[(&str, &str)]) -> String {
     resolve_from(file, env, &[]).map(|_| ()).expect_err(file).to_string()
 }
 
-const REGIONS_OF_ALL_KINDS: [&str; 10] = [
-    "klines",
-    "ticker_24hr",
-    "exchange_info",
-    "depth",
-    "analytics",
-    "agent_leaderboard",
-    "prices",
-    "my_own_jitter",
-    "kline",
-    "nodes",
-];
+/// Built in, declared, too like one that is built in, and reserved.
+fn regions_of_all_kinds() -> Vec<&'static str> {
+    regions::built_in().chain(["prices", "my_own_jitter", "kline", "nodes"]).collect()
+}
 
 const VALUES: [&str; 12] = ["2s", "0s", "1m30s", "forever", "0.25", "16KiB", "4096", "300", "soon", "10", "90d", "1ms"];
 
@@ -41,7 +33,7 @@ proptest! {
 
     #[test]
     fn the_variable_the_file_and_a_flag_set_a_field_of_a_region_alike(
-        region in select(&REGIONS_OF_ALL_KINDS[..]),
+        region in select(regions_of_all_kinds()),
         key in select(REGION_KEYS.iter().map(|key| key.name).collect::<Vec<_>>()),
         value in select(&VALUES[..]),
     ) {

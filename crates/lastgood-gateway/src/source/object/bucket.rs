@@ -187,6 +187,39 @@ impl Bucket {
         if if folder { what.is_dir() } else { what.is_file() } { Ok(()) } else { Err(missing()) }
     }
 
+    /// The names of the files in a folder, where the bucket is one; `None` where it is none. What is no file, what has a
+    /// name that no key has, and links that lead out of the folder or nowhere are passed over: one of them must not
+    /// keep the others from being listed. The names are no more than `most`, and one.
+    pub(super) async fn file_names(&self, folder: Option<&Path>, most: usize) -> Option<Result<Vec<String>, Error>> {
+        let (store, root) = self.0.folder.as_ref()?;
+        let missing = || Error::new(Reason::NotFound, "there is no such object");
+        let place = match folder.map(|folder| store.path_to_filesystem(folder)) {
+            None => root.clone(),
+            Some(Ok(place)) => place,
+            Some(Err(_)) => return Some(Err(missing())),
+        };
+        let (root, is_key) = (root.clone(), |name: &str| Path::parse(name).is_ok_and(|parsed| parsed.as_ref() == name));
+        let listed = tokio::task::spawn_blocking(move || files_in(&place, &root, is_key, most)).await;
+        let Ok(Ok((names, passed_over))) = listed else { return Some(Err(missing())) };
+        if passed_over > 0 {
+            tracing::debug!(
+                bucket = self.0.name,
+                passed_over,
+                "files with odd names, or that lie elsewhere, are not listed"
+            );
+        }
+        Some(Ok(names))
+    }
+
+    /// Whether anything lies in a folder, where the bucket is one; `None` where it is none.
+    pub(super) async fn is_filled_folder(&self, folder: Option<&Path>) -> Option<bool> {
+        let (store, root) = self.0.folder.as_ref()?;
+        let place = folder.map_or_else(|| Ok(root.clone()), |folder| store.path_to_filesystem(folder));
+        let Ok(place) = place else { return Some(false) };
+        let look = move || std::fs::read_dir(place).is_ok_and(|mut entries| entries.next().is_some());
+        Some(tokio::task::spawn_blocking(look).await.unwrap_or(false))
+    }
+
     /// The error of a load; what the store says is logged, not shown: it names addresses.
     pub(super) fn failure(&self, why: &object_store::Error) -> Error {
         let (reason, message) = reason(why);
@@ -195,6 +228,34 @@ impl Bucket {
         }
         Error::new(reason, message)
     }
+}
+
+/// The names of the files in `place` that lie below `root`, and how many others there are.
+fn files_in(
+    place: &std::path::Path,
+    root: &std::path::Path,
+    is_key: impl Fn(&str) -> bool,
+    most: usize,
+) -> std::io::Result<(Vec<String>, usize)> {
+    let (mut names, mut passed_over) = (Vec::new(), 0);
+    for entry in std::fs::read_dir(place)? {
+        let entry = entry?;
+        // A link is what it leads to; a directory is no odd file.
+        let real = std::fs::canonicalize(entry.path()).ok().filter(|real| real.starts_with(root));
+        let kind = real.and_then(|real| std::fs::metadata(real).ok());
+        if kind.as_ref().is_some_and(std::fs::Metadata::is_dir) {
+            continue;
+        }
+        let name = entry.file_name();
+        match name.to_str().filter(|name| kind.is_some_and(|kind| kind.is_file()) && is_key(name)) {
+            Some(name) => names.push(name.to_owned()),
+            None => passed_over += 1,
+        }
+        if names.len() > most {
+            break;
+        }
+    }
+    Ok((names, passed_over))
 }
 
 fn reason(why: &object_store::Error) -> (Reason, &'static str) {

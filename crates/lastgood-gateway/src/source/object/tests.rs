@@ -131,6 +131,55 @@ async fn links_that_lead_out_of_the_folder_are_not_followed() {
     assert_eq!(reason(&names(&bucket, "folder/*.json"), "").await, Reason::NotFound);
 }
 
+#[tokio::test]
+async fn one_odd_file_does_not_keep_the_others_from_being_listed() {
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::os::unix::fs::symlink;
+
+    let folder = tempfile::tempdir().unwrap();
+    let (inside, outside) = (folder.path().join("in"), folder.path().join("out"));
+    for place in [&inside, &outside] {
+        fs::create_dir(place).unwrap();
+        fs::write(place.join("AAPL.json"), "{}").unwrap();
+    }
+    let long = format!("{}.json", "L".repeat(250));
+    for name in ["MSFT.json", "ÄÖ.json", "with blank.json", long.as_str()] {
+        fs::write(inside.join(name), "{}").unwrap();
+    }
+    for name in
+        [&b"\xff\xfe.json"[..], b"line\nbreak.json", b"tab\t.json", b"\x7f.json", b"back\\slash.json", b"star*.json"]
+    {
+        fs::write(inside.join(std::ffi::OsStr::from_bytes(name)), "{}").unwrap();
+    }
+    fs::create_dir(inside.join("directory.json")).unwrap();
+    Command::new("mkfifo").arg(inside.join("pipe.json")).status().unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(inside.join("socket.json")).unwrap();
+    symlink("nowhere", inside.join("dangling.json")).unwrap();
+    symlink("circle.json", inside.join("circle.json")).unwrap();
+    symlink(outside.join("AAPL.json"), inside.join("LEAK.json")).unwrap();
+    symlink(&outside, inside.join("LEAKS.json")).unwrap();
+    symlink("/dev/zero", inside.join("endless.json")).unwrap();
+    symlink("AAPL.json", inside.join("SAME.json")).unwrap();
+    let bucket = Bucket::open(BucketOptions::new("in", format!("file:{}", inside.display()))).unwrap();
+    let listed: Vec<String> = serde_json::from_str(&answer(&names(&bucket, "*.json"), "").await.unwrap().0).unwrap();
+    for name in ["AAPL", "MSFT", "SAME", "with blank", "ÄÖ", long.strip_suffix(".json").unwrap()] {
+        assert!(listed.iter().any(|listed| listed == name), "{name} in {listed:?}");
+    }
+    for name in ["directory", "pipe", "socket", "dangling", "circle", "LEAK", "LEAKS", "endless", "line\nbreak"] {
+        assert!(!listed.iter().any(|listed| listed == name), "{name} in {listed:?}");
+    }
+    // What is listed can be read, and what is not cannot.
+    let object = document(&bucket, "{symbol}.json", Selector::default());
+    for name in &listed {
+        assert!(answer(&object, name).await.is_ok(), "{name}");
+    }
+    for name in ["LEAK", "dangling", "circle", "pipe", "endless", "directory"] {
+        assert_eq!(reason(&object, name).await, Reason::NotFound, "{name}");
+    }
+    let check = names(&bucket, "*.json");
+    assert_eq!(Source::check(&check).await, Ok(()));
+}
+
 /// The `moto` server of the Python environment: S3 without Amazon.
 struct Moto {
     process: Child,

@@ -13,6 +13,8 @@ use super::{RedisIs, eventually, number_after, path, settings};
 use crate::support::{Exchange, Got, Running, client, get, read};
 
 mod program;
+mod run;
+mod worker;
 
 const ANALYTICS: [&str; 10] = [
     "/v1/analytics/agents",
@@ -105,15 +107,22 @@ impl Platform {
 
     /// A round of the real worker.
     async fn worker(&self, gateway: &Running) -> Value {
+        self.round(&gateway.url(""), &[]).await.0
+    }
+
+    /// A round of the worker on a gateway at `url`: what it has written, and what it logged.
+    async fn round(&self, url: &str, more: &[&str]) -> (Value, String) {
         let worker = Command::new("python3")
             .arg(path("signals", "worker.py"))
-            .args([&gateway.url(""), "--pairs", "3"])
+            .args([url, "--pairs", "3"])
+            .args(more)
             .env("DATABASE_URL", self.postgres.url(DATABASE))
             .kill_on_drop(true)
             .output();
         let done = tokio::time::timeout(Duration::from_secs(60), worker).await.expect("it ends").expect("it starts");
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        serde_json::from_slice(&done.stdout).expect("what it has written")
+        let logged = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.success(), "{logged}");
+        (serde_json::from_slice(&done.stdout).expect("what it has written"), logged)
     }
 }
 
@@ -451,39 +460,4 @@ async fn the_newest_signals_are_read_page_by_page() {
     let (first, second) = (ok(&gateway, NEWEST).await, ok(&gateway, &format!("/v1/signals?before={last}")).await);
     assert_eq!([rows(&first), rows(&second)].concat(), whole);
     assert!(rows(&ok(&gateway, "/v1/signals?symbol=ethusdt").await).iter().all(|row| row["symbol"] == "ETHUSDT"));
-}
-
-/// Runs the example's own command to its end, and looks at what it says.
-async fn shows_the_table_and_the_load(more: &[&str]) {
-    let run = Command::new(path("signals", "run"))
-        .args(["--once", "--signals", "20000"])
-        .args(more)
-        .env("LASTGOOD_BIN", env!("CARGO_BIN_EXE_lastgood"))
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = tokio::time::timeout(Duration::from_secs(150), run).await.expect("it ends").expect("it starts");
-    let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{said}{complained}");
-    for target in declared() {
-        assert!(said.contains(&format!("\n{target} ")), "{target}: {said}");
-    }
-    assert!(said.contains("PostgreSQL is stopped: 200 lastgood; hit"), "{said}");
-    assert_eq!(said.contains("Redis is stopped:      200 lastgood; hit"), more.is_empty(), "{said}");
-    let load = &said[said.find("load: ").expect("a load")..];
-    assert!(number_after(load, "hit rate ") > 80.0, "{load}");
-    assert!(number_after(load, ", p99 ") < 50.0, "{load}");
-}
-
-// They ask for quiet (`.config/nextest.toml`): what they measure is the gateway, not the tests beside it.
-
-#[tokio::test]
-async fn the_run_command_shows_the_table_and_the_load_on_upstash() {
-    shows_the_table_and_the_load(&[]).await;
-}
-
-#[tokio::test]
-async fn the_run_command_shows_the_table_and_the_load_without_redis() {
-    shows_the_table_and_the_load(&["--without-redis"]).await;
 }

@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use lastgood::testing::RedisServer;
 use lastgood_market::Venue;
-use lastgood_market::credentials::{Credential, CredentialStore, Environment, Label, MasterKey};
+use lastgood_market::credentials::{Credential, CredentialStore, Environment, Label, MasterKey, UserId};
 use lastgood_market::signing::Algorithm;
 use lastgood_sim::{Sim, SimConfig};
 use secrecy::SecretString;
 use serde_json::{Value, json};
+use sqlx::{Connection as _, SqliteConnection};
 
 use super::{RedisIs, eventually, number_after, run_once, settings};
-use crate::support::{Exchange, Got, Running, Sink, get};
+use crate::support::{Exchange, Got, Running, Sink, client, get, read};
 
 const MASTER: &str = "8f2b7d1c6e5a4938271605f4e3d2c1b0a99887766554433221100ffeeddccbba";
+const TOKEN: &str = "the-token-of-the-backend";
 const SPOT: &str = "/v1/symbols/spot";
 const FUTURES: &str = "/v1/symbols/futures";
 const POPULAR: [&str; 5] = ["BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT"];
@@ -51,8 +53,22 @@ impl Scene {
     async fn gateway(&self, keys: &[Environment], flags: &[(&str, &str)]) -> Running {
         let data = tempfile::tempdir().unwrap();
         keep_keys(data.path(), keys);
+        self.gateway_in(data, flags).await
+    }
+
+    /// One with three users: alice with keys for the testnet and the exchange in the credentials file, bob with one for the
+    /// exchange in the bot's own table, and carol.
+    async fn gateway_with_users(&self, flags: &[(&str, &str)]) -> Running {
+        let data = tempfile::tempdir().unwrap();
+        keep_keys_of(data.path(), Some("alice"), 0, &BOTH);
+        self.gateway_in(data, &[&[("admin.token", TOKEN)], flags].concat()).await
+    }
+
+    async fn gateway_in(&self, data: tempfile::TempDir, flags: &[(&str, &str)]) -> Running {
         let (exchange, testnet, redis) = (self.exchange.url(), self.testnet.url(), self.redis.url());
+        let users = table_of_users(data.path()).await;
         let env = [
+            ("USERS_DATABASE", users.as_str()),
             ("LASTGOOD_BINANCE_SPOT_URL", exchange.as_str()),
             ("LASTGOOD_BINANCE_FUTURES_URL", &exchange),
             ("LASTGOOD_BINANCE_COIN_URL", &exchange),
@@ -79,12 +95,18 @@ impl Scene {
 }
 
 fn keep_keys(data_dir: &std::path::Path, environments: &[Environment]) {
+    keep_keys_of(data_dir, None, 0, environments);
+}
+
+/// Keys of a user, or of the gateway's own, at one of the exchange's accounts.
+fn keep_keys_of(data_dir: &std::path::Path, user: Option<&str>, account: usize, environments: &[Environment]) {
     let master = MasterKey::parse(&SecretString::from(MASTER)).unwrap();
     let store = CredentialStore::in_directory(data_dir);
     for environment in environments {
-        let account = &Sim::credentials()[0];
+        let account = &Sim::credentials()[account];
         let label = Label {
             name: environment.to_string(),
+            user: user.map(|id| UserId::parse(id).unwrap()),
             venue: Venue::Spot,
             environment: *environment,
             algorithm: Algorithm::HmacSha256,
@@ -94,6 +116,24 @@ fn keep_keys(data_dir: &std::path::Path, environments: &[Environment]) {
         let secret = SecretString::from(account.secret.clone());
         store.add(&master, &Credential { label, api_key, secret }).unwrap();
     }
+}
+
+/// The bot's own table, with a key of bob's.
+async fn table_of_users(data_dir: &std::path::Path) -> String {
+    let path = data_dir.join("users.db");
+    let mut connection = SqliteConnection::connect(&format!("sqlite:{}?mode=rwc", path.display())).await.unwrap();
+    let (account, bob) = (&Sim::credentials()[1], UserId::parse("bob").unwrap());
+    let master = MasterKey::parse(&SecretString::from(MASTER)).unwrap();
+    let store = CredentialStore::in_directory(data_dir);
+    let [key, secret] = [&account.key, &account.secret]
+        .map(|text| store.seal(&master, &bob, &SecretString::from(text.as_str())).unwrap());
+    for statement in [
+        "CREATE TABLE user_keys (user_id TEXT, environment TEXT, api_key TEXT, api_secret TEXT)".to_owned(),
+        format!("INSERT INTO user_keys VALUES ('bob', 'mainnet', '{key}', '{secret}')"),
+    ] {
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await.unwrap();
+    }
+    format!("sqlite:{}", path.display())
 }
 
 async fn rounds(gateway: &Running, at_least: u64) {
@@ -231,6 +271,62 @@ async fn where_all_links_fail_the_last_good_list_is_served() {
     }
 }
 
+/// What a user is given: the link that serves the list, and the one it came from.
+async fn list_of(gateway: &Running, user: &str) -> (String, String) {
+    let request = client().get(gateway.url(SPOT)).header("x-lastgood-user", user).bearer_auth(TOKEN);
+    let got = read(request.send().await.unwrap()).await;
+    assert_eq!(got.status, 200, "{user}: {}", got.text());
+    let json = got.json();
+    let word = |field: &str| json[field].as_str().unwrap().to_owned();
+    (word("source"), word("loaded_from"))
+}
+
+async fn sources_of_all(gateway: &Running) -> [String; 3] {
+    [list_of(gateway, "alice").await.0, list_of(gateway, "bob").await.0, list_of(gateway, "carol").await.0]
+}
+
+#[tokio::test]
+async fn each_user_goes_through_the_chain_with_their_own_keys() {
+    for redis in RedisIs::ALL {
+        let mut scene = Scene::with(redis).await;
+        let gateway = scene.gateway_with_users(&ANEW).await;
+        assert_eq!(sources_of_all(&gateway).await, ["testnet", "mainnet", "public"], "Redis {redis:?}");
+        scene.testnet.fault(json!({"kind": "status", "status": 503}));
+        assert_eq!(sources_of_all(&gateway).await, ["mainnet", "mainnet", "public"], "Redis {redis:?}");
+        // The exchange refuses alice's key, which is no concern of bob's.
+        let [alice, _] = &Sim::credentials()[..] else { panic!("two accounts") };
+        scene.exchange.fault(json!({"kind": "key_refused", "key": alice.key}));
+        assert_eq!(sources_of_all(&gateway).await, ["public", "mainnet", "public"], "Redis {redis:?}");
+        scene.exchange.fault(json!({"kind": "key_refused"}));
+        assert_eq!(sources_of_all(&gateway).await, ["public", "public", "public"], "Redis {redis:?}");
+        scene.exchange.stop().await;
+        assert_eq!(sources_of_all(&gateway).await, ["last-good", "last-good", "last-good"], "Redis {redis:?}");
+        for (user, from) in [("alice", "public"), ("bob", "public"), ("carol", "public")] {
+            assert_eq!(list_of(&gateway, user).await.1, from, "{user}, Redis {redis:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_one_users_key_brought_is_shared_where_the_list_is_the_same() {
+    let scene = Scene::with(RedisIs::Up).await;
+    let first = scene.gateway_with_users(&[("warm.markets", "")]).await;
+    assert_eq!(sources_of_all(&first).await, ["testnet", "mainnet", "public"]);
+    eventually("three lists are in Redis", async || lists_in(&scene.redis).len() == 3).await;
+    let mut names = lists_in(&scene.redis);
+    names.sort();
+    for (name, links) in names.iter().zip(["/mainnet,public", "/public", "/testnet@"]) {
+        assert!(name.contains(links), "{names:?}");
+        assert!(!name.contains("alice") && !name.contains("bob"), "{names:?}");
+    }
+    let asked = || [&scene.exchange, &scene.testnet].map(Exchange::asked);
+    let before = asked();
+    assert_eq!(sources_of_all(&first).await, ["testnet", "mainnet", "public"]);
+    let second = scene.gateway_with_users(&[("warm.markets", "")]).await;
+    assert_eq!(sources_of_all(&second).await, ["testnet", "mainnet", "public"]);
+    assert_eq!(asked(), before, "neither again nor by another gateway");
+}
+
 #[tokio::test]
 async fn the_users_own_keys_are_kept_encrypted() {
     let data = tempfile::tempdir().unwrap();
@@ -333,10 +429,16 @@ async fn the_run_command_shows_the_chain_the_table_and_the_load() {
     let output = run_once("tradebot", &[]).await;
     let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}{complained}");
-    for link in ["testnet", "mainnet", "public", "last-good"] {
-        assert!(said.contains(&format!(" {link} (loaded from ")), "{link}: {said}");
+    for row in [
+        "all is well                         testnet     mainnet     public",
+        "the testnet fails                   mainnet     mainnet     public",
+        "alice's keys are refused            public      mainnet     public",
+        "all keys are refused                public      public      public",
+        "the exchange fails                  last-good   last-good   last-good",
+    ] {
+        assert!(said.contains(row), "{row}: {said}");
     }
-    assert!(said.contains("Redis is stopped: spot from testnet"), "{said}");
+    assert!(!said.contains("BROKEN") && said.trim_end().ends_with("promises held"), "{said}");
     let load = &said[said.find("load: ").expect("a load")..];
     assert!(number_after(load, "hit rate ") > 80.0, "{load}");
     assert!(number_after(load, ", p99 ") < 50.0, "{load}");

@@ -1,16 +1,18 @@
 //! Stocks on SQL, each feature with Redis up, down and stopped.
 
+use std::time::Duration;
+
 use lastgood::testing::{PostgresServer, RedisServer};
 use serde_json::{Value, json};
 
 use super::{RedisIs, admin, eventually, number_after, path, read_ok, run_once, settings, ttl};
-use crate::support::{Running, client, get, read};
+use crate::support::{Exchange, Running, client, get, read};
 
 const STOCKS: usize = 60;
-const LIST: &str = "/v1/stocks";
-const DETAIL: &str = "/v1/stocks/AAPL";
-const TOP: &str = "/v1/top/gainers";
-const BOARD: &str = "/v1/leaderboard";
+const LIST: &str = "/api/stocks/";
+const DETAIL: &str = "/api/stocks/AAPL";
+const TOP: &str = "/api/stocks/top";
+const BOARD: &str = "/api/stocks/leaderboard/top";
 const ROUTES: [&str; 4] = [LIST, DETAIL, TOP, BOARD];
 
 /// A database with the example's tables, and a Redis.
@@ -32,11 +34,16 @@ impl Scene {
     }
 
     async fn gateway(&self) -> Running {
+        self.gateway_with(&[], &[]).await
+    }
+
+    /// The same with more variables and flags.
+    async fn gateway_with(&self, variables: &[(&str, &str)], flags: &[(&str, &str)]) -> Running {
         let data = tempfile::tempdir().unwrap();
         let (database, redis) = (self.postgres.url("postgres"), self.redis.url());
         let data_dir = data.path().display().to_string();
-        let env = [("DATABASE_URL", database.as_str()), ("REDIS_URL", &redis), ("LASTGOOD_DATA_DIR", &data_dir)];
-        let settings = settings("vibeapp", &env, &[]);
+        let own = [("DATABASE_URL", database.as_str()), ("REDIS_URL", &redis), ("LASTGOOD_DATA_DIR", &data_dir)];
+        let settings = settings("vibeapp", &[&own, variables].concat(), flags);
         Running::serve(&settings, data).await
     }
 }
@@ -78,7 +85,7 @@ async fn list_detail_top_and_leaderboard_answer_from_the_tables() {
             "SELECT symbol FROM scores WHERE day > (SELECT max(day) FROM scores) - 30 GROUP BY symbol ORDER BY round(avg(score), 2) DESC, symbol LIMIT 1",
         );
         assert_eq!((board[0]["symbol"].as_str().unwrap(), &board[0]["rank"]), (best.trim(), &json!(1)), "{board}");
-        for path in [LIST, DETAIL, "/v1/top/gainers?limit=5", BOARD] {
+        for path in [LIST, DETAIL, "/api/stocks/top?limit=5", BOARD] {
             assert_eq!(read_ok(&gateway, path).await.cache(), "HIT", "{path}, Redis {redis:?}");
         }
     }
@@ -88,11 +95,113 @@ async fn list_detail_top_and_leaderboard_answer_from_the_tables() {
 async fn each_route_is_fresh_as_long_as_it_says() {
     let scene = Scene::with(RedisIs::Up).await;
     let gateway = scene.gateway().await;
-    for (path, seconds) in [(LIST, 300), (DETAIL, 300), (TOP, 120), (BOARD, 600)] {
+    for (path, seconds) in [(LIST, 300), (DETAIL, 300), (TOP, 300), (BOARD, 600)] {
         read_ok(&gateway, path).await;
         let got = read_ok(&gateway, path).await;
         assert_eq!(got.cache(), "HIT");
         assert!((seconds * 85 / 100..=seconds).contains(&ttl(&got)), "{path}: {}", got.header("cache-status"));
+    }
+}
+
+#[tokio::test]
+async fn cache_ttl_default_and_cache_ttl_scores_say_how_long_answers_are_fresh() {
+    let scene = Scene::with(RedisIs::Up).await;
+    let seconds = [("CACHE_TTL_DEFAULT", "40"), ("CACHE_TTL_SCORES", "2000")];
+    let minutes = [("CACHE_TTL_DEFAULT", "2m"), ("CACHE_TTL_SCORES", "")];
+    for (variables, default, scores) in [(seconds, 40, 2000), (minutes, 120, 600)] {
+        let gateway = scene.gateway_with(&variables, &[("namespace", &format!("of-{default}"))]).await;
+        for (path, promised) in [(LIST, default), (DETAIL, default), (TOP, default), (BOARD, scores)] {
+            let got = read_ok(&gateway, path).await;
+            assert!((promised * 85 / 100..=promised).contains(&ttl(&got)), "{path}: {}", got.header("cache-status"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_paths_of_the_original_answer_with_their_slash_and_no_spelling_of_them_reaches_the_exchange() {
+    let (scene, exchange) = (Scene::with(RedisIs::Up).await, Exchange::start().await);
+    let upstream = exchange.url();
+    let flags = ["spot_url", "futures_url", "coin_url"].map(|name| (format!("binance.{name}"), upstream.as_str()));
+    let flags = flags.each_ref().map(|(name, url)| (name.as_str(), *url));
+    let gateway = scene.gateway_with(&[], &flags).await;
+    let with_slash = read_ok(&gateway, "/api/stocks/").await;
+    let without = read_ok(&gateway, "/api/stocks").await;
+    assert_eq!((without.cache(), &without.body), ("HIT", &with_slash.body));
+    assert_eq!(items(&with_slash.json()).len(), 20);
+    assert_eq!(read_ok(&gateway, "/api/stocks/aapl").await.json()["symbol"], "AAPL");
+    // Not the stock TOP, which there is not.
+    assert_eq!(read_ok(&gateway, "/api/stocks/top").await.json().as_array().map(Vec::len), Some(20));
+    assert_eq!(read_ok(&gateway, "/api/stocks/leaderboard/top").await.json()[0]["rank"], 1);
+    for by in ["gainers", "losers", "active"] {
+        assert_eq!(
+            read_ok(&gateway, &format!("/api/stocks/top?by={by}&limit=3")).await.json().as_array().unwrap().len(),
+            3
+        );
+    }
+    for strange in [
+        "/api/stocks//",
+        "/api/stocks//AAPL",
+        "/api/stocks/AAPL/",
+        "/api/stocks/AAPL/x",
+        "/api/stocks/x/y",
+        "/api/stocks/leaderboard",
+        "/api/stocks/leaderboard/",
+        "/api/stocks/leaderboard/top/x",
+        "/api/stocks/NOSUCH",
+        "/api/stocks%2F",
+        "/api/stocks%2FAAPL",
+        "/api/%73tocks/",
+        "/api/STOCKS/",
+        "/api/stocksx",
+    ] {
+        let got = get(gateway.url(strange)).await;
+        assert!(matches!(got.status, 400 | 404), "{strange}: {}", got.text());
+        assert_eq!(got.header("content-type"), "application/problem+json", "{strange}");
+        // Eleven letters are no ticker.
+        assert_eq!(got.status == 400, strange == "/api/stocks/leaderboard", "{strange}: {}", got.text());
+    }
+    assert_eq!(exchange.asked(), 0);
+}
+
+#[tokio::test]
+async fn with_redis_enabled_false_every_request_passes_through_to_the_database() {
+    for redis in RedisIs::ALL {
+        let scene = Scene::with(redis).await;
+        let gateway = scene.gateway_with(&[("REDIS_ENABLED", "false")], &[]).await;
+        for path in ROUTES {
+            for _ in 0..2 {
+                assert_eq!(read_ok(&gateway, path).await.cache(), "PASS", "{path}, Redis {redis:?}");
+            }
+        }
+        scene.postgres.execute("UPDATE stocks SET name = 'Renamed' WHERE symbol = 'AAPL'");
+        assert_eq!(read_ok(&gateway, DETAIL).await.json()["name"], "Renamed");
+        assert_eq!(get(gateway.url("/api/cache/status")).await.json()["enabled"], false);
+        assert!(keys(&gateway, "stock_*").await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn clear_all_takes_a_confirmation_and_then_every_page_is_loaded_again() {
+    for redis in RedisIs::ALL {
+        let scene = Scene::with(redis).await;
+        let gateway = scene.gateway().await;
+        for path in ROUTES {
+            read_ok(&gateway, path).await;
+        }
+        let flush = async |body: Value| {
+            read(client().post(gateway.url("/api/cache/flush")).body(body.to_string()).send().await.unwrap())
+                .await
+                .status
+        };
+        assert_eq!(flush(json!({})).await, 400);
+        for path in ROUTES {
+            assert_eq!(read_ok(&gateway, path).await.cache(), "HIT", "{path}, Redis {redis:?}");
+        }
+        assert!(matches!(flush(json!({ "confirm": true })).await, 200 | 202), "Redis {redis:?}");
+        for path in ROUTES {
+            assert_eq!(read_ok(&gateway, path).await.cache(), "MISS", "{path}, Redis {redis:?}");
+            assert_eq!(read_ok(&gateway, path).await.cache(), "HIT", "{path}, Redis {redis:?}");
+        }
     }
 }
 
@@ -130,10 +239,12 @@ async fn equal_questions_have_one_hashed_key() {
         let gateway = scene.gateway().await;
         let same = [
             LIST,
-            "/v1/stocks?sort=market_cap",
-            "/v1/stocks?page=1&sort=market_cap",
-            "/v1/stocks?per_page=20&page=1&sort=MARKET_CAP",
-            "/v1/stocks?sort=market%5Fcap&per_page=020",
+            "/api/stocks/?sort=market_cap",
+            "/api/stocks/?page=1&sort=market_cap",
+            "/api/stocks/?per_page=20&page=1&sort=MARKET_CAP",
+            "/api/stocks",
+            "/api/stocks?page=1",
+            "/api/stocks/?sort=market%5Fcap&per_page=020",
         ];
         for (at, question) in same.into_iter().enumerate() {
             let expected = if at == 0 { "MISS" } else { "HIT" };
@@ -142,9 +253,9 @@ async fn equal_questions_have_one_hashed_key() {
         let found = keys(&gateway, "stock_list:*").await;
         let [key] = found.as_slice() else { panic!("{found:?}") };
         let (before, hash) = key.split_once("sha256=").unwrap_or_else(|| panic!("{key}"));
-        assert_eq!((before, hash.len()), ("stock_list:/v1/stocks?", 64));
+        assert_eq!((before, hash.len()), ("stock_list:/api/stocks/?", 64));
         assert!(hash.bytes().all(|byte| byte.is_ascii_hexdigit()), "{key}");
-        assert_eq!(read_ok(&gateway, "/v1/stocks?page=2").await.cache(), "MISS");
+        assert_eq!(read_ok(&gateway, "/api/stocks/?page=2").await.cache(), "MISS");
         assert_eq!(keys(&gateway, "stock_list:*").await.len(), 2);
     }
 }
@@ -158,7 +269,7 @@ async fn status_says_whether_the_cache_is_there() {
         let available = redis == RedisIs::Up;
         eventually("it says so", async || {
             let status = get(gateway.url("/api/cache/status")).await.json();
-            status["enabled"] == true && status["available"] == available
+            status == json!({ "enabled": true, "available": available, "store": scene.redis.url() })
         })
         .await;
     }
@@ -169,7 +280,7 @@ async fn invalidate_by_pattern_reloads_what_it_names_and_nothing_else() {
     for redis in RedisIs::ALL {
         let scene = Scene::with(redis).await;
         let gateway = scene.gateway().await;
-        let questions = [LIST, "/v1/stocks?page=2", DETAIL, "/v1/stocks/MSFT", TOP, BOARD];
+        let questions = [LIST, "/api/stocks/?page=2", DETAIL, "/api/stocks/MSFT", TOP, BOARD];
         for question in questions {
             read_ok(&gateway, question).await;
         }
@@ -177,7 +288,8 @@ async fn invalidate_by_pattern_reloads_what_it_names_and_nothing_else() {
         let answer = admin(&gateway, "/api/cache/invalidate", body).await;
         assert_eq!(answer["removed"], 2, "{answer}, Redis {redis:?}");
         for question in questions {
-            let expected = if question.starts_with("/v1/stocks?") || question == LIST { "MISS" } else { "HIT" };
+            let is_a_list = question == LIST || question.starts_with("/api/stocks/?");
+            let expected = if is_a_list { "MISS" } else { "HIT" };
             assert_eq!(read_ok(&gateway, question).await.cache(), expected, "{question}, Redis {redis:?}");
         }
     }
@@ -190,12 +302,12 @@ async fn delete_a_key_and_only_that_is_loaded_again() {
         let gateway = scene.gateway().await;
         read_ok(&gateway, DETAIL).await;
         let [key] = &keys(&gateway, "stock_detail:*").await[..] else { panic!() };
-        read_ok(&gateway, "/v1/stocks/MSFT").await;
+        read_ok(&gateway, "/api/stocks/MSFT").await;
         let key: String = key.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let delete = || client().delete(gateway.url(&format!("/api/cache/key/{key}"))).send();
         assert_eq!(read(delete().await.unwrap()).await.status, 200);
         assert_eq!(read(delete().await.unwrap()).await.status, 404, "it is gone");
-        assert_eq!(read_ok(&gateway, "/v1/stocks/MSFT").await.cache(), "HIT");
+        assert_eq!(read_ok(&gateway, "/api/stocks/MSFT").await.cache(), "HIT");
         assert_eq!(read_ok(&gateway, DETAIL).await.cache(), "MISS", "Redis {redis:?}");
     }
 }
@@ -218,7 +330,7 @@ async fn a_database_outage_is_served_from_last_good() {
             assert_eq!((got.cache(), &got.body), ("LAST-GOOD", before), "{path}, Redis {redis:?}");
         }
         // What nobody asked before has no last good answer, and says so.
-        let never = get(gateway.url("/v1/stocks/MSFT")).await;
+        let never = get(gateway.url("/api/stocks/MSFT")).await;
         assert_eq!((never.status, never.header("content-type")), (503, "application/problem+json"));
         assert!(!never.header("retry-after").is_empty());
         assert!(!never.text().contains("127.0.0.1") && !never.text().contains("SELECT"), "{}", never.text());
@@ -239,7 +351,7 @@ async fn a_killed_redis_is_noticed_by_no_reader() {
     for path in ROUTES {
         assert_eq!(read_ok(&gateway, path).await.cache(), "HIT", "{path}");
     }
-    assert_eq!(read_ok(&gateway, "/v1/stocks/MSFT").await.cache(), "MISS");
+    assert_eq!(read_ok(&gateway, "/api/stocks/MSFT").await.cache(), "MISS");
 }
 
 #[tokio::test]
@@ -247,18 +359,18 @@ async fn injection_is_inert() {
     let scene = Scene::with(RedisIs::Up).await;
     let gateway = scene.gateway().await;
     for (question, status) in [
-        ("/v1/stocks?sort=symbol%3BDROP%20TABLE%20stocks", 400),
-        ("/v1/stocks?sort=1", 400),
-        ("/v1/stocks?sort=symbol%20DESC%2C(SELECT%20pg_sleep(9))", 400),
-        ("/v1/stocks?sector=Energy'%20OR%20'1'%3D'1", 400),
-        ("/v1/stocks?page=1%20OFFSET%200", 400),
-        ("/v1/stocks?per_page=20--", 400),
-        ("/v1/stocks/AAPL'%20OR%20'1'%3D'1", 400),
-        ("/v1/stocks/X'%3BDELETE%20FROM%20scores%3B--", 400),
-        ("/v1/stocks/%27", 400),
-        ("/v1/top/gainers'%3B--", 400),
-        ("/v1/leaderboard?limit=1%3BSELECT%201", 400),
-        ("/v1/stocks/NULL", 404),
+        ("/api/stocks/?sort=symbol%3BDROP%20TABLE%20stocks", 400),
+        ("/api/stocks/?sort=1", 400),
+        ("/api/stocks/?sort=symbol%20DESC%2C(SELECT%20pg_sleep(9))", 400),
+        ("/api/stocks/?sector=Energy'%20OR%20'1'%3D'1", 400),
+        ("/api/stocks/?page=1%20OFFSET%200", 400),
+        ("/api/stocks/?per_page=20--", 400),
+        ("/api/stocks/AAPL'%20OR%20'1'%3D'1", 400),
+        ("/api/stocks/X'%3BDELETE%20FROM%20scores%3B--", 400),
+        ("/api/stocks/%27", 400),
+        ("/api/stocks/top?by=gainers'%3B--", 400),
+        ("/api/stocks/leaderboard/top?limit=1%3BSELECT%201", 400),
+        ("/api/stocks/NULL", 404),
     ] {
         let got = get(gateway.url(question)).await;
         assert_eq!(
@@ -290,6 +402,17 @@ async fn the_compose_file_waits_for_a_healthy_redis() {
     assert!(place == "/data" && compose["volumes"].get(name).is_some(), "{compose}");
     // Redis would be open to the network; only the gateway is, and to this machine alone.
     assert!(services["redis"]["ports"].is_null() && services["postgres"]["ports"].is_null());
+    // Every volume with a name is declared, and every service has its data in one.
+    for (service, place) in [("redis", "/data"), ("postgres", "/var/lib/postgresql/data"), ("lastgood", "/data")] {
+        let mounts = services[service]["volumes"].as_array().unwrap().iter().map(|mount| mount.as_str().unwrap());
+        let mut named = mounts.filter_map(|mount| mount.split_once(':')).filter(|(source, _)| !source.starts_with('.'));
+        let (name, mounted) = named.next().unwrap_or_else(|| panic!("{service} has no volume"));
+        assert!(mounted == place && compose["volumes"].get(name).is_some(), "{service}: {name} at {mounted}");
+        assert!(services[service]["healthcheck"]["test"].is_array(), "{service}");
+    }
+    // Longer than the gateway drains (10 s) and closes its store (5 s).
+    let grace = services["lastgood"]["stop_grace_period"].as_str().unwrap();
+    assert!(grace.trim_end_matches('s').parse::<u64>().unwrap() > 15, "{grace}");
     assert!(services["lastgood"]["ports"][0].as_str().unwrap().starts_with("127.0.0.1:"));
 }
 
@@ -315,17 +438,29 @@ async fn the_compose_files_settings_are_settings_of_the_gateway() {
     let service = &compose["services"]["lastgood"];
     let set = |value: &Value| {
         let text = value.as_str().unwrap();
-        // `${NAME:?why}` is what somebody chose.
-        match text.find("${") {
-            Some(at) => format!("{}chosen{}", &text[..at], text[at..].split_once('}').unwrap().1),
-            None => text.to_owned(),
-        }
+        let Some((before, (variable, after))) =
+            text.split_once("${").map(|(before, rest)| (before, rest.split_once('}').unwrap()))
+        else {
+            return text.to_owned();
+        };
+        // `${NAME:-default}`; or `${NAME}` and `${NAME:?why}`, which somebody chose.
+        let value = variable.split_once(":-").map_or("chosen", |(_, default)| default);
+        format!("{before}{value}{after}")
     };
     let env: Vec<(String, String)> =
         service["environment"].as_object().unwrap().iter().map(|(name, value)| (name.clone(), set(value))).collect();
     let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let settings = settings("vibeapp", &env, &[]);
     assert_eq!(settings.listen.to_string(), "0.0.0.0:8090");
+    assert!(settings.enabled);
+    for region in ["stock_list", "scores_leaderboard"] {
+        let seconds = if region == "stock_list" { 300 } else { 600 };
+        assert_eq!(settings.regions[region].fresh_for, Some(Duration::from_secs(seconds)), "{region}");
+    }
+    for (name, default) in [("CACHE_TTL_DEFAULT", "300"), ("CACHE_TTL_SCORES", "600"), ("REDIS_ENABLED", "true")] {
+        assert!(env.contains(&(name, default)), "{name}");
+        assert_eq!(service["environment"][name], format!("${{{name}:-{default}}}"));
+    }
     let mounted = service["volumes"][0].as_str().unwrap();
     let config = env.iter().find(|(name, _)| *name == "LASTGOOD_CONFIG").unwrap().1;
     assert_eq!(mounted, format!("./lastgood.toml:{config}:ro"));

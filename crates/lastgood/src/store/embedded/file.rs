@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use redb::{
-    Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageError, Table,
-    TableDefinition, WriteTransaction,
+    Builder, Database, DatabaseError, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, ReadableTable,
+    ReadableTableMetadata, StorageError, Table, TableDefinition, TransactionError, WriteTransaction,
 };
 
 use super::Opened;
 use super::overlay::{Overlay, Write};
 use crate::clock::{Clock, Timestamp};
+use crate::private;
 use crate::store::StoreError;
 
 /// Key to checksum, expiry and value. The names carry the version of the layout.
@@ -31,6 +32,35 @@ const HEADER: usize = 4 + 8;
 const SWEEP_AT_ONCE: usize = 1000;
 /// How many damaged files are kept.
 const KEEP_ASIDE: usize = 3;
+
+/// The file, open.
+pub(super) enum Handle {
+    /// For reading and writing.
+    Writable(Database),
+    /// For reading alone: the disk is read-only, or the file is another user's.
+    ReadOnly(ReadOnlyDatabase),
+}
+
+impl Handle {
+    fn begin_read(&self) -> Result<ReadTransaction, TransactionError> {
+        match self {
+            Handle::Writable(database) => database.begin_read(),
+            Handle::ReadOnly(database) => database.begin_read(),
+        }
+    }
+
+    pub(super) fn is_read_only(&self) -> bool {
+        matches!(self, Handle::ReadOnly(_))
+    }
+}
+
+/// What is said of writes to a file that is open for reading alone.
+pub(super) const READ_ONLY: &str = "the file cannot be written";
+
+/// Whether a file may be written now.
+pub(super) fn is_writable(path: &Path) -> bool {
+    std::fs::OpenOptions::new().write(true).open(path).is_ok()
+}
 
 /// What keeps the file from being used.
 #[derive(Clone, Debug)]
@@ -69,15 +99,22 @@ impl From<redb::Error> for Trouble {
 }
 
 /// Opens the file, or moves it out of the way and begins a new one if it cannot be read.
-pub(super) fn open_or_set_aside(path: &Path, clock: &Clock, max_bytes: u64) -> Result<(Database, Opened), StoreError> {
+pub(super) fn open_or_set_aside(path: &Path, clock: &Clock, max_bytes: u64) -> Result<(Handle, Opened), StoreError> {
     let unavailable = |why: String| StoreError::Unavailable(format!("cannot open {}: {why}", path.display()));
     if let Some(directory) = path.parent() {
-        std::fs::create_dir_all(directory)
+        private::create_directory(directory)
             .map_err(|error| unavailable(format!("{error}; choose another directory")))?;
     }
     let is_new = std::fs::metadata(path).map_or(true, |file| file.len() == 0);
     match open(path, max_bytes) {
-        Ok(database) => Ok((database, if is_new { Opened::New } else { Opened::Existing })),
+        Ok(handle) => {
+            let opened = match handle.is_read_only() {
+                true => Opened::ReadOnly,
+                false if is_new => Opened::New,
+                false => Opened::Existing,
+            };
+            Ok((handle, opened))
+        }
         Err(Refusal::InUse) => Err(unavailable(
             "another process has it open; stop that one, or give this one a data directory of its own".to_owned(),
         )),
@@ -100,30 +137,55 @@ enum Refusal {
     Trouble(Trouble),
 }
 
-fn open(path: &Path, max_bytes: u64) -> Result<Database, Refusal> {
+fn open(path: &Path, max_bytes: u64) -> Result<Handle, Refusal> {
     // redb's default cache of 1 GiB would dwarf the cache itself.
     let cache_bytes = (max_bytes / 8).clamp(4 << 20, 64 << 20) as usize;
+    let trouble = |error: redb::Error| Refusal::Trouble(error.into());
+    let refusal = |error| match error {
+        DatabaseError::DatabaseAlreadyOpen => Refusal::InUse,
+        // It cannot be read without being repaired, which is to say written.
+        DatabaseError::RepairAborted => Refusal::Trouble(Trouble::Failed("it was not closed in order".to_owned())),
+        other => trouble(other.into()),
+    };
     let opened = catch_unwind(|| {
-        let database = Builder::new().set_cache_size(cache_bytes).create(path).map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => Refusal::InUse,
-            other => Refusal::Trouble(redb::Error::from(other).into()),
-        })?;
-        make_tables(&database).map_err(|error| Refusal::Trouble(error.into()))?;
-        Ok(database)
+        let mut builder = Builder::new();
+        builder.set_cache_size(cache_bytes);
+        let file = match private::options().open(path) {
+            Ok(file) => file,
+            Err(why) if is_of_rights(&why) && std::fs::metadata(path).is_ok_and(|file| file.len() > 0) => {
+                let database = builder.open_read_only(path).map_err(refusal)?;
+                let handle = Handle::ReadOnly(database);
+                has_all_tables(&handle)
+                    .then_some(())
+                    .ok_or_else(|| Refusal::Trouble(Trouble::Failed(why.to_string())))?;
+                return Ok(handle);
+            }
+            Err(why) => return Err(trouble(redb::Error::Io(why))),
+        };
+        let handle = Handle::Writable(builder.create_file(file).map_err(refusal)?);
+        make_tables(&handle).map_err(trouble)?;
+        Ok(handle)
     });
     opened.unwrap_or_else(|_| Err(Refusal::Trouble(Trouble::of_panic())))
 }
 
-fn make_tables(database: &Database) -> Result<(), redb::Error> {
-    // A disk that is full need not be written to when all is there.
-    let is_complete = {
-        let read = database.begin_read()?;
+/// Whether a file that cannot be opened may still be read.
+fn is_of_rights(why: &std::io::Error) -> bool {
+    matches!(why.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
+}
+
+fn has_all_tables(handle: &Handle) -> bool {
+    handle.begin_read().is_ok_and(|read| {
         read.open_table(VALUES).is_ok()
             && read.open_table(INDEX).is_ok()
             && read.open_table(QUEUE).is_ok()
             && read.open_table(TOTALS).is_ok()
-    };
-    if !is_complete {
+    })
+}
+
+fn make_tables(handle: &Handle) -> Result<(), redb::Error> {
+    // A disk that is full need not be written to when all is there.
+    if let (false, Handle::Writable(database)) = (has_all_tables(handle), handle) {
         let write = database.begin_write()?;
         Tables::open(&write)?;
         write.commit()?;
@@ -154,14 +216,14 @@ pub(super) fn set_aside(path: &Path, clock: &Clock) -> std::io::Result<PathBuf> 
     Ok(aside)
 }
 
-pub(super) fn get(database: &Database, key: &str, now: Timestamp) -> Result<Option<Bytes>, redb::Error> {
+pub(super) fn get(database: &Handle, key: &str, now: Timestamp) -> Result<Option<Bytes>, redb::Error> {
     let values = database.begin_read()?.open_table(VALUES)?;
     read_row(&values, key, now)
 }
 
 /// The answers in `pending`, and those of the file where there is none.
 pub(super) fn get_many(
-    database: &Database,
+    database: &Handle,
     keys: &[String],
     pending: Vec<Option<Option<Bytes>>>,
     now: Timestamp,
@@ -203,7 +265,7 @@ fn checksum_of(key: &str, rest: &[u8]) -> u32 {
 }
 
 /// For each key whether a live row is there.
-pub(super) fn are_there(database: &Database, keys: &[String], now: Timestamp) -> Result<Vec<bool>, redb::Error> {
+pub(super) fn are_there(database: &Handle, keys: &[String], now: Timestamp) -> Result<Vec<bool>, redb::Error> {
     let index = database.begin_read()?.open_table(INDEX)?;
     let there = keys.iter().map(|key| Ok(index.get(&**key)?.is_some_and(|row| row.value().0 > now.as_millis())));
     there.collect()
@@ -212,7 +274,7 @@ pub(super) fn are_there(database: &Database, keys: &[String], now: Timestamp) ->
 /// Keys with `prefix` behind `after`, expired ones left out; at most `limit`, of at most ten times as many rows. The
 /// second is the last key looked at when there may be more.
 pub(super) fn keys(
-    database: &Database,
+    database: &Handle,
     prefix: &str,
     after: Option<&str>,
     limit: usize,
@@ -240,14 +302,14 @@ pub(super) fn keys(
 }
 
 /// How many rows there are, and their bytes.
-pub(super) fn usage(database: &Database) -> Result<(u64, u64), redb::Error> {
+pub(super) fn usage(database: &Handle) -> Result<(u64, u64), redb::Error> {
     let read = database.begin_read()?;
     let bytes = read.open_table(TOTALS)?.get(BYTES)?.map_or(0, |bytes| bytes.value());
     Ok((read.open_table(INDEX)?.len()?, bytes))
 }
 
 /// Whether there are expired rows to sweep.
-pub(super) fn has_expired(database: &Database, now: Timestamp) -> Result<bool, redb::Error> {
+pub(super) fn has_expired(database: &Handle, now: Timestamp) -> Result<bool, redb::Error> {
     let queue = database.begin_read()?.open_table(QUEUE)?;
     Ok(queue.first()?.is_some_and(|(row, _)| row.value().0 <= now.as_millis()))
 }

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use redb::Database;
 use tokio::sync::{Notify, watch};
 
-use super::file::{self, Trouble};
+use super::file::{self, Handle, READ_ONLY, Trouble};
 use super::overlay::{Overlay, Row};
 use crate::clock::{Clock, Timestamp};
 use crate::store::{Cursor, Page, StoreError, Usage};
@@ -26,7 +25,7 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) max_bytes: u64,
     /// `None` while it is opened again, and at the end.
-    pub(super) database: ArcSwapOption<Database>,
+    pub(super) database: ArcSwapOption<Handle>,
     state: Mutex<State>,
     /// Wakes the writer.
     pub(super) work: Condvar,
@@ -44,19 +43,22 @@ pub(super) struct State {
     /// The last commit failed.
     pub(super) write_trouble: Option<String>,
     /// The database is to be opened again, or begun anew; the old one, until its last reader is gone.
-    pub(super) trouble: Option<(Trouble, Option<Arc<Database>>)>,
+    pub(super) trouble: Option<(Trouble, Option<Arc<Handle>>)>,
     /// Mending the last trouble did not work and will be tried again.
     pub(super) hopeless: bool,
 }
 
 impl Shared {
-    pub(super) fn new(path: PathBuf, clock: Clock, max_bytes: u64, database: Database) -> Arc<Self> {
+    pub(super) fn new(path: PathBuf, clock: Clock, max_bytes: u64, database: Handle) -> Arc<Self> {
         Arc::new(Shared {
             path,
             clock,
             max_bytes,
+            state: Mutex::new(State {
+                write_trouble: database.is_read_only().then(|| READ_ONLY.to_owned()),
+                ..State::default()
+            }),
             database: ArcSwapOption::from_pointee(database),
-            state: Mutex::default(),
             work: Condvar::new(),
             back: Condvar::new(),
             room: Notify::new(),
@@ -96,7 +98,7 @@ impl Shared {
 
     /// Reads from the file. A failure takes it out of use until the writer has seen to it. Blocks, and while the file
     /// is being opened again, for up to half a second.
-    pub(super) fn read<T>(&self, work: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, StoreError> {
+    pub(super) fn read<T>(&self, work: impl FnOnce(&Handle) -> Result<T, redb::Error>) -> Result<T, StoreError> {
         let Some(database) = self.database.load_full().or_else(|| self.wait_until_back()) else {
             return Err(self.unavailable());
         };
@@ -108,18 +110,23 @@ impl Shared {
         })
     }
 
-    fn wait_until_back(&self) -> Option<Arc<Database>> {
+    fn wait_until_back(&self) -> Option<Arc<Handle>> {
         let away = |state: &mut State| self.database.load().is_none() && !state.hopeless && !state.closing;
         drop(self.back.wait_timeout_while(self.state(), OPEN_AGAIN_WITHIN, away));
         self.database.load_full()
     }
 
     /// Ends a time of trouble, for better or worse.
-    pub(super) fn mended(&self, mended: Result<Database, Trouble>) {
+    pub(super) fn mended(&self, mended: Result<Handle, Trouble>) {
         let mut state = self.state();
         state.hopeless = mended.is_err();
         match mended {
-            Ok(database) => self.database.store(Some(Arc::new(database))),
+            Ok(database) => {
+                if database.is_read_only() {
+                    state.write_trouble = Some(READ_ONLY.to_owned());
+                }
+                self.database.store(Some(Arc::new(database)));
+            }
             Err(trouble) => _ = state.trouble.get_or_insert((trouble, None)),
         }
         drop(state);

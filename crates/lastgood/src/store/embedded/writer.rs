@@ -3,9 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use redb::Database;
-
-use super::file::{self, Trouble};
+use super::file::{self, Handle, READ_ONLY, Trouble};
 use super::shared::{Shared, State};
 use crate::store::StoreError;
 
@@ -70,19 +68,28 @@ fn wait(shared: &Shared) -> bool {
 }
 
 fn write(shared: &Shared) {
-    let Some(database) = shared.database.load_full() else { return };
+    let Some(handle) = shared.database.load_full() else { return };
+    let Handle::Writable(database) = &*handle else {
+        // It is opened for writing as soon as that can be.
+        if file::is_writable(shared.path()) {
+            drop(handle);
+            shared.report(Trouble::Failed(READ_ONLY.to_owned()));
+            mend(shared);
+        }
+        return;
+    };
     let now = shared.now();
     let (batch, failing) = {
         let state = shared.state();
         (state.overlay.batch(), state.write_trouble.is_some())
     };
     let written = file::contained(|| {
-        if batch.is_empty() && !failing && !file::has_expired(&database, now)? {
+        if batch.is_empty() && !failing && !file::has_expired(&handle, now)? {
             return Ok(());
         }
-        file::commit(&database, &batch, now, shared.max_bytes)
+        file::commit(database, &batch, now, shared.max_bytes)
     });
-    drop(database);
+    drop(handle);
     match written {
         Ok(()) => {
             let mut state = shared.state();
@@ -125,13 +132,13 @@ fn set_aside(shared: &Shared) -> Result<(), String> {
     Ok(())
 }
 
-fn open(shared: &Shared) -> Result<Database, String> {
+fn open(shared: &Shared) -> Result<Handle, String> {
     let opened = file::open_or_set_aside(shared.path(), &shared.clock, shared.max_bytes);
     opened.map(|(database, _)| database).map_err(|error| error.to_string())
 }
 
 /// Closes the file once its last reader is gone; `false` when one does not go.
-fn release(mut database: Arc<Database>) -> bool {
+fn release(mut database: Arc<Handle>) -> bool {
     let nap = Duration::from_millis(5);
     for _ in 0..READERS_GONE_WITHIN.as_millis() / nap.as_millis() {
         match Arc::try_unwrap(database) {

@@ -56,6 +56,17 @@ impl Reader {
         secret(what, &pem)
     }
 
+    /// Everything that is piped in; at a terminal, a line.
+    pub(super) fn all(&mut self, what: &str) -> Result<SecretString, Failure> {
+        if self.terminal {
+            return self.line(what);
+        }
+        let mut text = Zeroizing::new(String::with_capacity(4 << 10));
+        let read = self.input.read_to_string(&mut text);
+        read.map_err(|why| Failure::failed(format!("failed to read the {what}: {why}")))?;
+        secret(what, &text)
+    }
+
     fn read_line(&mut self, what: &str, line: &mut String) -> Result<usize, Failure> {
         self.input.read_line(line).map_err(|why| Failure::failed(format!("failed to read the {what}: {why}")))
     }

@@ -1,15 +1,15 @@
-//! The API keys of the gateway's own user, opened once at the start.
+//! The gateway's own API keys, opened once at the start.
 
-use http::HeaderValue;
 use lastgood_market::Venue;
 use lastgood_market::credentials::{Credential, CredentialError, CredentialStore, Environment, MasterKey};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
+use super::{ApiKey, Keys};
 use crate::config::Settings;
 
 /// One API key for each venue and environment that has any: the first that was added. Prints none of them.
 #[derive(Default)]
-pub(crate) struct OwnKeys(Vec<(Venue, Environment, HeaderValue)>);
+pub(crate) struct OwnKeys(Vec<(Venue, Environment, ApiKey)>);
 
 impl OwnKeys {
     /// The keys of the data directory. Without them the gateway serves what is public, so what keeps them shut is
@@ -30,7 +30,7 @@ impl OwnKeys {
         // A passphrase takes a while to become a key.
         let opened = tokio::task::spawn_blocking(move || opened(&store, &master)).await;
         match opened {
-            Ok(Ok(credentials)) => OwnKeys::of(&credentials),
+            Ok(Ok(credentials)) => OwnKeys::opened(&credentials),
             Ok(Err(why)) => {
                 let mend = why.mend().unwrap_or_default();
                 tracing::error!(path, %why, mend, "the credentials cannot be opened: going on without them");
@@ -43,25 +43,30 @@ impl OwnKeys {
         }
     }
 
-    fn of(credentials: &[Credential]) -> OwnKeys {
+    fn opened(credentials: &[Credential]) -> OwnKeys {
         let mut keys = OwnKeys::default();
         for Credential { label, api_key, .. } in credentials {
-            let Ok(mut header) = HeaderValue::from_str(api_key.expose_secret()) else { continue };
-            header.set_sensitive(true);
+            let Some(key) = ApiKey::new(api_key, label.venue, label.environment) else { continue };
             if keys.get(label.venue, label.environment).is_some() {
                 tracing::info!(name = label.name, venue = %label.venue, environment = %label.environment,
                     "not used: an earlier credential is for the same");
                 continue;
             }
             tracing::info!(name = label.name, venue = %label.venue, environment = %label.environment, "credential");
-            keys.0.push((label.venue, label.environment, header));
+            keys.0.push((label.venue, label.environment, key));
         }
         keys
     }
 
     /// The key for a venue in an environment.
-    pub(crate) fn get(&self, venue: Venue, environment: Environment) -> Option<&HeaderValue> {
+    fn get(&self, venue: Venue, environment: Environment) -> Option<&ApiKey> {
         self.0.iter().find(|(for_venue, of, _)| (*for_venue, *of) == (venue, environment)).map(|(_, _, key)| key)
+    }
+
+    /// The keys for a venue.
+    pub(crate) fn of(&self, venue: Venue) -> Keys {
+        let key = |environment| self.get(venue, environment).cloned();
+        Keys { user: None, testnet: key(Environment::Testnet), mainnet: key(Environment::Mainnet) }
     }
 
     /// Whether there is any key for an environment.
@@ -71,7 +76,7 @@ impl OwnKeys {
 }
 
 fn opened(store: &CredentialStore, master: &SecretString) -> Result<Vec<Credential>, CredentialError> {
-    store.open(&MasterKey::parse(master)?)
+    store.records(&MasterKey::parse(master)?)?.open_of(None)
 }
 
 #[cfg(test)]
@@ -86,6 +91,7 @@ mod tests {
         let credential = |name: &str, venue, environment| Credential {
             label: Label {
                 name: name.to_owned(),
+                user: None,
                 venue,
                 environment,
                 algorithm: Algorithm::HmacSha256,
@@ -94,12 +100,12 @@ mod tests {
             api_key: SecretString::from(format!("key-{name}")),
             secret: SecretString::from("secret"),
         };
-        let keys = OwnKeys::of(&[
+        let keys = OwnKeys::opened(&[
             credential("first", Venue::Spot, Environment::Testnet),
             credential("second", Venue::Spot, Environment::Testnet),
             credential("other", Venue::Futures, Environment::Testnet),
         ]);
-        let spot = keys.get(Venue::Spot, Environment::Testnet).unwrap();
+        let spot = keys.of(Venue::Spot).testnet.unwrap().header().clone();
         assert_eq!(spot, "key-first");
         assert!(!format!("{spot:?}").contains("key-first"));
         assert_eq!(keys.0.len(), 2);

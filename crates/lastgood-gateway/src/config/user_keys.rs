@@ -1,0 +1,56 @@
+//! `[credentials.sql]`: the application's own table of its users' API keys.
+
+use super::problem::{Origin, Wrong};
+use super::sources::SourceSettings;
+use super::suggest::did_you_mean;
+use super::table::{Fields, text};
+
+/// Where the API keys of users are looked up, besides the credentials file.
+#[derive(Debug, Clone)]
+pub(crate) struct UserKeysSetting {
+    pub(crate) origin: Origin,
+    /// One of `[databases]`.
+    pub(crate) database: String,
+    /// One statement that reads; a row of it has the sealed key in the column `api_key`.
+    pub(crate) query: String,
+}
+
+const EXAMPLE: &str =
+    "\"SELECT api_key, api_secret FROM user_keys WHERE user_id = :user AND environment = :environment\"";
+
+impl UserKeysSetting {
+    /// What the query may ask by.
+    pub(crate) const PARAMETERS: [&str; 3] = ["user", "environment", "market"];
+
+    /// Reads the table `credentials`.
+    pub(super) fn read(mut fields: Fields<'_>, sources: &SourceSettings) -> Option<UserKeysSetting> {
+        let sql = fields.table("sql");
+        fields.finish();
+        let mut fields = sql?;
+        let database = fields.required("database", "\"main\"", |raw| {
+            let name = text("main")(raw)?;
+            match sources.databases.contains_key(&name) {
+                true => Ok(name),
+                false => {
+                    let known = sources.databases.keys().map(String::as_str);
+                    let hint = did_you_mean(&name, known).unwrap_or_else(|| format!("declare [databases.{name}]"));
+                    Err(Wrong::new(format!("there is no database {name:?}")).hint(hint))
+                }
+            }
+        });
+        let query = fields.required("query", EXAMPLE, |raw| {
+            let query = text("SELECT …")(raw)?;
+            // Without the user everybody would get the same key; without the environment the testnet's would go to the
+            // exchange.
+            match [":user", ":environment"].into_iter().find(|name| !query.contains(name)) {
+                None => Ok(query),
+                Some(name) => {
+                    Err(Wrong::new(format!("it does not ask by {name}")).hint(format!("write for example {EXAMPLE}")))
+                }
+            }
+        });
+        let origin = fields.origin.clone();
+        fields.finish();
+        Some(UserKeysSetting { origin, database: database?, query: query? })
+    }
+}

@@ -1,0 +1,120 @@
+//! Keys of users in the application's own database, each sealed for its user.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lastgood::{Error, Reason};
+use lastgood_market::Venue;
+use lastgood_market::credentials::{Environment, MasterKey, UserId, open_sealed};
+use serde::Deserialize;
+use tokio::time::{Instant, timeout};
+
+use super::{ApiKey, KeySource, Once};
+use crate::source::sql::Statement;
+use crate::source::{Argument, Arguments, Loaded, Source as _};
+
+/// A request waits no longer for its user's key.
+const WITHIN: Duration = Duration::from_secs(1);
+/// A database that did not answer is left alone for this long.
+const PAUSE: Duration = Duration::from_secs(5);
+
+pub(super) struct SqlKeys {
+    statement: Arc<Statement>,
+    master: Arc<MasterKey>,
+    /// Until when the database is left alone, from the first failure to the next answer.
+    down_until: Mutex<Option<Instant>>,
+    told: Once,
+}
+
+/// A row of the statement. The secret stays sealed: a list is asked for with the API key alone, and signed by nobody.
+#[derive(Deserialize)]
+struct Row {
+    api_key: Option<String>,
+}
+
+impl SqlKeys {
+    pub(super) fn new(statement: Arc<Statement>, master: Arc<MasterKey>) -> SqlKeys {
+        SqlKeys { statement, master, down_until: Mutex::default(), told: Once::new() }
+    }
+
+    /// The row of a user; `None` where there is none.
+    async fn row(&self, user: &UserId, venue: Venue, environment: Environment) -> Result<Option<Row>, Error> {
+        if !self.may_ask() {
+            return Err(Error::new(Reason::Unreachable, "the database did not answer a moment ago"));
+        }
+        let argument = |name: &str, value: &str| (name.to_owned(), Argument::Text(value.to_owned()));
+        let arguments = Arguments(vec![
+            argument("user", user.as_str()),
+            argument("environment", environment.as_str()),
+            argument("market", venue.as_str()),
+        ]);
+        let asked = timeout(WITHIN, self.statement.load(&arguments, None)).await;
+        let answered =
+            asked.unwrap_or_else(|_| Err(Error::new(Reason::TimedOut, format!("no answer within {WITHIN:?}"))));
+        self.note(&answered);
+        match answered {
+            Ok(Loaded::Answer(answer)) => {
+                let row = serde_json::from_slice(&answer.body);
+                row.map(Some).map_err(|_| Error::new(Reason::Malformed, "the row has no text in a column api_key"))
+            }
+            Ok(Loaded::Unchanged) => Ok(None),
+            Err(why) if why.reason == Reason::NotFound => Ok(None),
+            Err(why) => Err(why),
+        }
+    }
+
+    /// Whether the database may be asked: while it is down, one lookup in a while tries it.
+    fn may_ask(&self) -> bool {
+        let mut down_until = self.down_until.lock().unwrap_or_else(PoisonError::into_inner);
+        match *down_until {
+            Some(until) if Instant::now() < until => false,
+            Some(_) => {
+                *down_until = Some(Instant::now() + PAUSE);
+                true
+            }
+            None => true,
+        }
+    }
+
+    /// Notes whether the database is there, and tells the log when that changes.
+    fn note<T>(&self, answered: &Result<T, Error>) {
+        let mut down_until = self.down_until.lock().unwrap_or_else(PoisonError::into_inner);
+        match answered {
+            Err(why) if matches!(why.reason, Reason::Unreachable | Reason::TimedOut) => {
+                if down_until.is_none() {
+                    tracing::warn!(%why, "API keys of users cannot be looked up: those that are remembered are used");
+                }
+                *down_until = Some(Instant::now() + PAUSE);
+            }
+            _ => {
+                if down_until.take().is_some() {
+                    tracing::info!("API keys of users can be looked up again");
+                }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl KeySource for SqlKeys {
+    async fn find(&self, user: &UserId, venue: Venue, environment: Environment) -> Result<Option<ApiKey>, Error> {
+        let row = self.row(user, venue, environment).await?;
+        let Some(sealed) = row.and_then(|row| row.api_key).filter(|sealed| !sealed.is_empty()) else {
+            return Ok(None);
+        };
+        let (master, of) = (Arc::clone(&self.master), user.clone());
+        // A passphrase takes a while to become a key.
+        let opened = tokio::task::spawn_blocking(move || open_sealed(&master, &of, &sealed)).await;
+        match opened.map_err(|why| Error::new(Reason::Panicked, why.to_string()))? {
+            Ok(key) => Ok(ApiKey::new(&key, venue, environment)),
+            Err(why) => {
+                if self.told.is_first(format!("{user} {environment}")) {
+                    let hint = why.mend().unwrap_or_default();
+                    tracing::warn!(%user, %environment, %why, hint, "a user's API key is not used");
+                }
+                Ok(None)
+            }
+        }
+    }
+}

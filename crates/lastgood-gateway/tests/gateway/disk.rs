@@ -1,0 +1,133 @@
+//! The gateway's disk: full, read-only, and nobody else's.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use lastgood::testing::Disk;
+
+use crate::support::{Running, Sink, client, eventually, get, read};
+
+fn rights(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+/// What `/health` says of the store, and what the metric does.
+async fn told(url: &str) -> (String, Option<String>, bool) {
+    let health = get(format!("{url}/health")).await.json();
+    let metrics = get(format!("{url}/metrics")).await;
+    let is_in_trouble = metrics.text().lines().any(|line| line == "lastgood_store_in_trouble 1");
+    let trouble = health["cache"]["store_trouble"].as_str().map(str::to_owned);
+    (health["cache"]["status"].as_str().unwrap().to_owned(), trouble, is_in_trouble)
+}
+
+async fn put(url: &str, key: &str, value: Vec<u8>) -> u16 {
+    let target = format!("{url}/v1/kv/kv/{key}?fresh_for=1h");
+    read(client().put(target).body(value).send().await.unwrap()).await.status
+}
+
+/// A gateway in a process of its own that can write no file beyond a size.
+struct Limited(Child);
+
+impl Limited {
+    fn start(data: &Path) -> (Limited, String) {
+        let shell = r#"trap "" XFSZ; ulimit -S -f 8000; exec "$0" "$@""#;
+        let mut child = Command::new("sh")
+            .args(["-c", shell, env!("CARGO_BIN_EXE_lastgood"), "serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(data)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("LASTGOOD_BINANCE_SPOT_URL", "http://127.0.0.1:9")
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("a pipe"));
+        let mut announced = String::new();
+        while !announced.contains("lastgood is listening") {
+            assert!(lines.read_line(&mut announced).expect("a line") > 0, "{announced}");
+        }
+        std::thread::spawn(move || lines.lines().map_while(Result::ok).for_each(drop));
+        let (_, rest) = announced.split_once("http://127.0.0.1:").expect("an address");
+        let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        (Limited(child), format!("http://127.0.0.1:{port}"))
+    }
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_shows_in_health_and_in_a_metric_until_there_is_room_again() {
+    let data = tempfile::tempdir().unwrap();
+    let (gateway, url) = Limited::start(&data.path().join("data"));
+    assert_eq!(told(&url).await, ("ok".to_owned(), None, false));
+    assert_eq!(put(&url, "early", b"value".to_vec()).await, 201);
+    let filled = async || {
+        for key in 0..20u64 {
+            let noise = |n: u64| ((n ^ (key << 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8;
+            assert!(matches!(put(&url, &key.to_string(), (0..400_000).map(noise).collect()).await, 201 | 204));
+        }
+        told(&url).await.2
+    };
+    eventually("the disk is full", filled).await;
+    let (status, trouble, _) = told(&url).await;
+    assert_eq!(status, "degraded");
+    assert!(trouble.is_some_and(|why| why.contains("refused")));
+    // Everybody is answered all the same.
+    assert_eq!(get(format!("{url}/v1/kv/kv/early")).await.text(), "value");
+    let freed = Command::new("prlimit").args(["--pid", &gateway.0.id().to_string(), "--fsize=unlimited"]).status();
+    assert!(freed.is_ok_and(|status| status.success()), "this test needs `prlimit` (Debian: util-linux)");
+    eventually("there is room", async || told(&url).await == ("ok".to_owned(), None, false)).await;
+}
+
+#[tokio::test]
+async fn what_lies_on_a_read_only_disk_is_served_and_health_says_that_nothing_new_is_kept() {
+    let disk = Disk::new("32m");
+    let data = disk.path().join("data");
+    let more = [("store", "embedded:"), ("data_dir", data.to_str().unwrap())];
+    let gateway = Running::start("http://127.0.0.1:9", &more).await;
+    assert_eq!(put(&gateway.url(""), "early", b"value".to_vec()).await, 201);
+    gateway.stop().await;
+    disk.set_read_only(true);
+    let log = Sink::of_the_log("info");
+    let gateway = Running::start("http://127.0.0.1:9", &more).await;
+    assert_eq!(get(gateway.url("/v1/kv/kv/early")).await.text(), "value");
+    let (status, trouble, is_in_trouble) = told(&gateway.url("")).await;
+    assert_eq!((status.as_str(), is_in_trouble), ("degraded", true));
+    assert!(trouble.is_some_and(|why| why.contains("cannot be written")));
+    assert!(log.text().contains("the cache file cannot be written"), "{}", log.text());
+    // Memory keeps what is new.
+    assert_eq!(put(&gateway.url(""), "new", b"value".to_vec()).await, 201);
+    assert_eq!(get(gateway.url("/v1/kv/kv/new")).await.text(), "value");
+    disk.set_read_only(false);
+    eventually("it is written", async || told(&gateway.url("")).await == ("ok".to_owned(), None, false)).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn the_data_directory_and_its_files_are_their_owner_s_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let more = [("store", "embedded:"), ("data_dir", data.to_str().unwrap())];
+    Running::start("http://127.0.0.1:9", &more).await.stop().await;
+    let files = || std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path());
+    assert!(files().count() >= 2, "{:?}", files().collect::<Vec<_>>());
+    let are_tight = || rights(&data) == 0o700 && files().all(|file| rights(&file) == 0o600);
+    assert!(are_tight(), "{:?}", files().map(|file| (rights(&file), file)).collect::<Vec<_>>());
+    // One of an older version.
+    std::fs::write(data.join("bans.json"), "{}").unwrap();
+    for (path, mode) in files().map(|file| (file, 0o644)).chain([(data.clone(), 0o755)]) {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    }
+    let log = Sink::of_the_log("info");
+    Running::start("http://127.0.0.1:9", &more).await.stop().await;
+    assert!(are_tight(), "{:?}", files().map(|file| (rights(&file), file)).collect::<Vec<_>>());
+    assert_eq!(log.text().matches("others could read the data directory").count(), 1, "{}", log.text());
+    Running::start("http://127.0.0.1:9", &more).await.stop().await;
+    assert_eq!(log.text().matches("others could read the data directory").count(), 1);
+}
