@@ -24,12 +24,16 @@ mod parse;
 
 use rust_decimal::{Decimal, RoundingStrategy};
 
+use crate::config::suggest::slip_of;
+
 /// The longest expression, in bytes.
 pub(crate) const LONGEST: usize = 500;
 /// Parentheses, calls and signs inside each other.
 pub(crate) const DEEPEST: usize = 16;
 /// Fields, numbers and operations of one expression.
 pub(crate) const MOST_STEPS: usize = 100;
+/// Names that are shorter differ by a letter and are two fields: bid and bids.
+const SHORTEST_TO_SLIP: usize = 4;
 
 /// An expression over a row and the row before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +62,8 @@ enum Step {
 pub(crate) struct Field {
     /// Whether it is the row before that has it.
     pub(crate) is_previous: bool,
+    /// Whether the first name stands between backticks: it is meant as it is written.
+    pub(crate) is_quoted: bool,
     /// Names from the outermost inwards; at least one.
     pub(crate) path: Vec<String>,
 }
@@ -85,6 +91,11 @@ impl Expression {
             Step::Field(field) => Some(field),
             _ => None,
         })
+    }
+
+    /// Whether it is a field and nothing else.
+    fn is_copy(&self) -> bool {
+        matches!(self.steps.as_slice(), [Step::Field(_)])
     }
 
     /// Its value as JSON. `text` gives a field's own JSON text, or nothing where there is no such field.
@@ -115,6 +126,30 @@ impl Expression {
         }
         Ok(stack.pop().flatten().map_or_else(null, |number| number.normalize().to_string()))
     }
+}
+
+/// A name that looks like a slip of another one: which of the expressions has it, the name, and what it may be meant to be.
+/// What a row has, nobody knows before there is one; but two names of a letter's difference are hardly two fields.
+pub(crate) fn slip(expressions: &[&Expression]) -> Option<(usize, String, String)> {
+    let fields = |at: usize| expressions[at].fields().map(move |field| (at, field));
+    let all: Vec<(usize, &Field)> = (0..expressions.len()).flat_map(fields).collect();
+    let is_copied = |name: &str| all.iter().any(|(at, field)| field.path[0] == name && expressions[*at].is_copy());
+    let uses = |name: &str| all.iter().filter(|(_, field)| field.path[0] == name).count();
+    all.iter().find_map(|(at, field)| {
+        let name = field.path[0].as_str();
+        if field.is_quoted || name.len() < SHORTEST_TO_SLIP || is_copied(name) {
+            return None;
+        }
+        let others = all.iter().map(|(_, other)| other.path[0].as_str()).filter(|other| {
+            // Averages of 20 and of 50 days are two fields.
+            let without_digits = |name: &str| name.replace(|c: char| c.is_ascii_digit(), "");
+            *other != name
+                && other.len() >= SHORTEST_TO_SLIP
+                && without_digits(other) != without_digits(name)
+                && (is_copied(other) || uses(other) >= uses(name))
+        });
+        slip_of(name, others).map(|meant| (*at, name.to_owned(), meant.to_owned()))
+    })
 }
 
 fn unary(step: &Step, operand: Decimal) -> Decimal {

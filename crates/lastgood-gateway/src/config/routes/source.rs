@@ -13,7 +13,7 @@ use crate::config::suggest::did_you_mean;
 use crate::config::table::{Fields, text};
 use crate::config::value::{self, Raw};
 use crate::routes::template::Template;
-use crate::source::compute::Expression;
+use crate::source::compute::{self, Expression};
 use crate::source::selector::{Count, Selector, Take};
 
 /// One source of a route.
@@ -206,15 +206,25 @@ fn computed(table: Fields<'_>) -> Vec<(String, Expression)> {
         let wrong = Wrong::new(format!("there are {} fields", given.len()));
         report.refuse(&origin, &path, wrong.hint(format!("name 1 to {MOST_FIELDS}")));
     }
-    let mut fields = Vec::new();
+    let (mut fields, mut places) = (Vec::new(), Vec::new());
     for (name, origin, path, raw) in given {
         let text = text("close - previous.close")(&raw);
         let read =
             text.and_then(|text| Expression::parse(&text).map_err(|wrong| Wrong::new(wrong.what).hint(wrong.hint)));
         match read {
-            Ok(expression) => fields.push((name, expression)),
+            Ok(expression) => {
+                fields.push((name, expression));
+                places.push((origin, path));
+            }
             Err(wrong) => report.refuse(&origin, &path, wrong),
         }
+    }
+    let expressions: Vec<&Expression> = fields.iter().map(|(_, expression)| expression).collect();
+    if let Some((at, name, meant)) = compute::slip(&expressions) {
+        let (origin, path) = &places[at];
+        let wrong = Wrong::new(format!("`{name}` is but one letter away from `{meant}`, which stands here too"));
+        let hint = format!("did you mean `{meant}`? If not, put the name between backticks: `{name}`");
+        report.refuse(origin, path, wrong.hint(hint));
     }
     fields
 }

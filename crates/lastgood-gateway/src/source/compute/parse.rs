@@ -217,16 +217,22 @@ impl<'a> Parser<'a> {
     fn field(&mut self) -> Result<(), Wrong> {
         let is_quoted = self.peek() == Some('`');
         let mut path = vec![self.name()?];
+        let mut previous_is_quoted = false;
         while self.takes('.') {
+            previous_is_quoted |= path.len() == 1 && self.peek() == Some('`');
             path.push(self.name()?);
         }
         let is_previous = !is_quoted && path[0] == PREVIOUS;
         if !is_quoted && !is_previous {
             check_for_slip(&path)?;
         }
-        if is_previous {
-            path.remove(0);
-        }
+        let is_quoted = match is_previous {
+            true => {
+                path.remove(0);
+                previous_is_quoted
+            }
+            false => is_quoted,
+        };
         if path.is_empty() {
             let what = "`previous` is the row before, and does not say which of its fields";
             return Err(wrong(what, "write previous.close; a field of that name stands between backticks"));
@@ -235,7 +241,7 @@ impl<'a> Parser<'a> {
             let what = format!("more than {MOST_NAMES} names are joined by points");
             return Err(wrong(what, "begin further in, with `path`"));
         }
-        self.push(Step::Field(Field { is_previous, path }))
+        self.push(Step::Field(Field { is_previous, is_quoted, path }))
     }
 
     fn function(&mut self, name: &str) -> Result<(), Wrong> {

@@ -223,6 +223,29 @@ fn expressions_are_bounded_in_length_depth_and_steps() {
     assert!(wrong(&"(".repeat(LONGEST)).contains("inside each other"));
 }
 
+#[test]
+fn a_name_that_is_a_slip_of_another_is_told_and_two_fields_are_not() {
+    let told = |texts: &[&str]| {
+        let expressions: Vec<Expression> = texts.iter().map(|text| Expression::parse(text).unwrap()).collect();
+        slip(&expressions.iter().collect::<Vec<_>>()).map(|(at, name, meant)| format!("{at} {name} {meant}"))
+    };
+    for (texts, wanted) in [
+        (&["close", "clsoe - previous.close"][..], Some("1 clsoe close")),
+        (&["close - previous.clos", "close"], Some("0 clos close")),
+        (&["close - previous.Close", "close"], Some("0 Close close")),
+        (&["clsoe - previous.close"], Some("0 clsoe close")),
+        (&["close", "(close - previous.close) / previous.closee"], Some("1 closee close")),
+        (&["close", "close - `closed`"], None),
+        (&["close", "close - previous.`closed`"], None),
+        (&["close", "closed"], None),
+        (&["sma20", "sma20 - sma50"], None),
+        (&["bid", "bids - bid"], None),
+        (&["open", "high - low", "close - open"], None),
+    ] {
+        assert_eq!(told(texts).as_deref(), wanted, "{texts:?}");
+    }
+}
+
 /// An expression, to be judged by other means than those that are tested.
 #[derive(Clone, Debug)]
 enum Tree {
@@ -329,7 +352,7 @@ fn tree() -> impl Strategy<Value = Tree> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
     #[test]
     fn any_expression_says_what_exact_fractions_say(tree in tree(), fields in any::<[i16; 4]>()) {

@@ -254,7 +254,7 @@ async fn the_statistics_come_in_one_body_too() {
         }
         let stats = get(gateway.url("/cache/stats")).await.json();
         for field in ["enabled", "connected", "memory_used", "keys", "hits", "misses", "errors", "hit_rate"] {
-            assert!(!stats[field].is_null() || field == "memory_used", "{field} is not in {stats}");
+            assert!(stats.get(field).is_some(), "{field} is not in {stats}");
         }
         assert!(stats["hits"].as_u64() >= Some(4) && stats["misses"].as_u64() >= Some(1), "Redis {redis:?}: {stats}");
     }

@@ -253,6 +253,11 @@ fn a_mistake_names_file_line_key_and_mend() {
         ),
         (
             "api = \"quotes\"\npath = \"/daily/{symbol}\"\nquery = { days = \"{days}\" }",
+            "bucket = \"stocks\"\nobject = \"a\"\n[routes.sources.select]\ntake = \"last\"\n[routes.sources.select.fields]\nclose = \"close\"\nchange = \"clsoe - previous.close\"",
+            "lastgood.toml:34: `routes.sources.select.fields.change`: `clsoe` is but one letter away from `close`, which stands here too\n    help: did you mean `close`? If not, put the name between backticks: `clsoe`",
+        ),
+        (
+            "api = \"quotes\"\npath = \"/daily/{symbol}\"\nquery = { days = \"{days}\" }",
             "bucket = \"stocks\"\nobject = \"a\"\n[routes.sources.select]\ntake = \"last\"\n[routes.sources.select.fields]\nclose = \"close\"\nchange = 100",
             "lastgood.toml:34: `routes.sources.select.fields.change`: expected a string, found the integer 100\n    help: write \"close - previous.close\"",
         ),
