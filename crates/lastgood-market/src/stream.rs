@@ -132,7 +132,9 @@ struct IdentityOfCandle<'a> {
 impl Identity<'_> {
     /// The name of the stream that the event is of; `None` where none of those that this crate reads has such events.
     fn stream(&self) -> Option<String> {
-        let symbol = self.symbol.as_ref().filter(|symbol| !symbol.is_empty())?.to_lowercase();
+        // Streams are named in small letters, and symbols are written in capitals.
+        let is_sound = |symbol: &&Cow<'_, str>| !symbol.is_empty() && symbol.to_uppercase() == symbol.as_ref();
+        let symbol = self.symbol.as_ref().filter(is_sound)?.to_lowercase();
         match (self.event.as_deref(), &self.candle) {
             (Some("kline"), Some(candle)) if self.symbol.as_ref() == Some(&candle.symbol) => {
                 Some(format!("{symbol}@kline_{}", candle.interval))
@@ -363,6 +365,7 @@ mod tests {
             (kline, "btcusdt@kline_1m", "ethusdt@kline_1m"),
             (kline, "btcusdt@kline_1m", "btcusdt@ticker"),
             (ticker, r#""s":"X""#, r#""s":"Y""#),
+            (ticker, r#""s":"X""#, r#""s":"x""#),
             (ticker, r#""s":"X""#, r#""s":"""#),
             (ticker, r#""s":"X","#, ""),
             (ticker, "24hrTicker", "24hrMiniTicker"),

@@ -189,7 +189,7 @@ async fn a_wrong_password_is_told_and_costs_no_answer() {
         let told = async {
             loop {
                 let why = market.health().await.store.and_then(Result::err).map(|why| why.to_string());
-                if let Some(why) = why.filter(|why| why.contains("password")) {
+                if let Some(why) = why.filter(|why| why.to_lowercase().contains("authentication")) {
                     return why;
                 }
                 tokio::time::sleep(Duration::from_millis(10)).await;

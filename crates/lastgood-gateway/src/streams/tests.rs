@@ -241,6 +241,8 @@ async fn play(steps: &[Step]) {
                 assert!(!bench.hear(&text).await, "{text}");
             }
             Step::Rest => {
+                // No answer begins in the millisecond in which a message is taken.
+                tokio::time::advance(Duration::from_millis(1)).await;
                 for source in &bench.tickers {
                     bench.rest(source).await;
                 }

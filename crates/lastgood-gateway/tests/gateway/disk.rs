@@ -68,9 +68,17 @@ async fn a_full_disk_shows_in_health_and_in_a_metric_until_there_is_room_again()
     assert_eq!(told(&url).await, ("ok".to_owned(), None, false));
     assert_eq!(put(&url, "early", b"value".to_vec()).await, 201);
     let filled = async || {
-        for key in 0..20u64 {
-            let noise = |n: u64| ((n ^ (key << 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8;
-            assert!(matches!(put(&url, &key.to_string(), (0..400_000).map(noise).collect()).await, 201 | 204));
+        for key in 1..=20u64 {
+            // What cannot be packed.
+            let mut state = key.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            let mut noise = || {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                (state >> 32) as u8
+            };
+            let value = (0..400_000).map(|_| noise()).collect();
+            assert!(matches!(put(&url, &key.to_string(), value).await, 201 | 204));
         }
         told(&url).await.2
     };

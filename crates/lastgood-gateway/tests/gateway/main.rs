@@ -33,6 +33,7 @@ mod privacy;
 mod redis;
 mod routes;
 mod snapshots;
+mod stream_truth;
 mod streams;
 mod support;
 mod symbols;

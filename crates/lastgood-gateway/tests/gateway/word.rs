@@ -17,16 +17,16 @@ const PRICE: &str = "/api/v3/avgPrice?symbol=BTCUSDT";
 const METHODS: [&str; 8] = ["GET", "HEAD", "OPTIONS", "TRACE", "PATCH", "POST", "PUT", "DELETE"];
 
 /// An answer before it is given: a status, headers and a body.
-type Said = (u16, Vec<(&'static str, String)>, String);
+pub(crate) type Said = (u16, Vec<(&'static str, String)>, String);
 
 /// A host that says what a test wants it to.
-struct Stub {
-    url: String,
+pub(crate) struct Stub {
+    pub(crate) url: String,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Stub {
-    async fn start(answer: impl Fn(&str) -> Said + Clone + Send + Sync + 'static) -> Stub {
+    pub(crate) async fn start(answer: impl Fn(&str) -> Said + Clone + Send + Sync + 'static) -> Stub {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(Vec::new()));

@@ -198,7 +198,12 @@ impl Bucket {
             Some(Ok(place)) => place,
             Some(Err(_)) => return Some(Err(missing())),
         };
-        let (root, is_key) = (root.clone(), |name: &str| Path::parse(name).is_ok_and(|parsed| parsed.as_ref() == name));
+        // What no parameter may say is not listed: nobody could ask for it.
+        let is_key = |name: &str| {
+            let is_plain = !name.contains(['\\', '*']) && !name.contains("..");
+            is_plain && Path::parse(name).is_ok_and(|parsed| parsed.as_ref() == name)
+        };
+        let root = root.clone();
         let listed = tokio::task::spawn_blocking(move || files_in(&place, &root, is_key, most)).await;
         let Ok(Ok((names, passed_over))) = listed else { return Some(Err(missing())) };
         if passed_over > 0 {

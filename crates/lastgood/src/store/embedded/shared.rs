@@ -17,6 +17,9 @@ use crate::store::{Cursor, Page, StoreError, Usage};
 /// How long a reader waits for a file that is being opened again, which usually takes milliseconds.
 const OPEN_AGAIN_WITHIN: Duration = Duration::from_millis(500);
 
+/// The log is told of the same trouble at most once in so long.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+
 /// The most that may be unsynced; a `put` beyond it waits.
 const MOST_UNSYNCED: u64 = 64 << 20;
 
@@ -44,6 +47,8 @@ pub(super) struct State {
     pub(super) write_trouble: Option<String>,
     /// The database is to be opened again, or begun anew; the old one, until its last reader is gone.
     pub(super) trouble: Option<(Trouble, Option<Arc<Handle>>)>,
+    /// The trouble that the log was told of last, and when: the disk is tried each second.
+    pub(super) told: Option<(String, Timestamp)>,
     /// Mending the last trouble did not work and will be tried again.
     pub(super) hopeless: bool,
 }
@@ -135,7 +140,12 @@ impl Shared {
 
     pub(super) fn report(&self, trouble: Trouble) {
         let mut state = self.state();
-        tracing::warn!(path = %self.path.display(), why = trouble.why(), "the cache file gives trouble");
+        let now = self.now();
+        let is_news = state.told.as_ref().is_none_or(|(why, at)| why != trouble.why() || now.since(*at) >= TELL_EVERY);
+        if is_news {
+            state.told = Some((trouble.why().to_owned(), now));
+            tracing::warn!(path = %self.path.display(), why = trouble.why(), "the cache file gives trouble");
+        }
         // The worse of two stands.
         if !matches!(state.trouble, Some((Trouble::Damaged(_), _))) {
             let old = state.trouble.take().and_then(|(_, old)| old);

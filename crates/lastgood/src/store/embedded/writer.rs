@@ -95,6 +95,7 @@ fn write(shared: &Shared) {
             let mut state = shared.state();
             state.overlay.settle(&batch);
             if state.write_trouble.take().is_some() {
+                state.told = None;
                 tracing::info!(path = %shared.path().display(), "the cache file can be written again");
             }
         }
