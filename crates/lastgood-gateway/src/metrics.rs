@@ -279,9 +279,9 @@ fn cluster_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result
 }
 
 fn lifetime_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
-    let Some(lasting) = app.figures.lifetime.lasting(Counts::of_cache(&app.cache)) else { return Ok(()) };
     let help = "Reads of all gateways that ever used the store, by outcome; outlives every one of them";
     let mut family = encoder.encode_descriptor("lifetime_reads", help, None, MetricType::Counter)?;
+    let Some(lasting) = app.figures.lifetime.lasting(Counts::of_cache(&app.cache)) else { return Ok(()) };
     for (outcome, count) in lasting.counts.by_outcome() {
         ConstCounter::new(count).encode(family.encode_family(&[("outcome", outcome)])?)?;
     }

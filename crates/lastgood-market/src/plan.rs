@@ -17,8 +17,8 @@ mod memo;
 mod pass;
 
 pub use self::memo::Plans;
-use self::pass::{names_credential, names_signature};
 pub use self::pass::{is_signed, reason_to_pass};
+use self::pass::{names_credential, names_signature};
 
 /// What to do with a request.
 #[derive(Clone, Debug, PartialEq)]

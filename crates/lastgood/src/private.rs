@@ -103,25 +103,25 @@ mod tests {
     use super::*;
 
     fn rights(path: &Path) -> u32 {
-        fs::metadata(path).unwrap().permissions().mode() & 0o7777
+        fs::metadata(path).expect("a temporary folder").permissions().mode() & 0o7777
     }
 
     #[test]
     fn what_is_made_is_its_owner_s_and_what_is_looser_is_tightened() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("a temporary folder");
         let data = folder.path().join("a/data");
-        create_directory(&data).unwrap();
-        replace(&data.join("bans.json"), b"{}").unwrap();
+        create_directory(&data).expect("a temporary folder");
+        replace(&data.join("bans.json"), b"{}").expect("a temporary folder");
         assert_eq!((rights(&data), rights(&data.join("bans.json"))), (0o700, 0o600));
         for name in ["bans.json", "foreign.txt"] {
-            fs::write(data.join(name), "").unwrap();
-            fs::set_permissions(data.join(name), fs::Permissions::from_mode(0o644)).unwrap();
+            fs::write(data.join(name), "").expect("a temporary folder");
+            fs::set_permissions(data.join(name), fs::Permissions::from_mode(0o644)).expect("a temporary folder");
         }
-        fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).expect("a temporary folder");
         tighten(&data, |name| name.starts_with("bans"));
         let all = [data.clone(), data.join("bans.json"), data.join("foreign.txt")].map(|path| rights(&path));
         assert_eq!(all, [0o700, 0o600, 0o644], "another program's file is its own business");
-        fs::set_permissions(&data, fs::Permissions::from_mode(0o1777)).unwrap();
+        fs::set_permissions(&data, fs::Permissions::from_mode(0o1777)).expect("a temporary folder");
         tighten(&data, |_| false);
         assert_eq!(rights(&data), 0o1777, "a directory for everybody stays one");
         tighten(&folder.path().join("missing"), |_| true);

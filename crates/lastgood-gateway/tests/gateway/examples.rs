@@ -145,7 +145,6 @@ macro_rules! promises {
 
 promises! {
     the_run_command_shows_all_that_tradebot_promises_whatever_becomes_of_redis: "tradebot";
-    the_run_command_shows_all_that_signals_promises_whatever_becomes_of_redis: "signals";
     the_run_command_shows_all_that_stock_api_promises_whatever_becomes_of_redis: "stock-api";
     the_run_command_shows_all_that_vibeapp_promises_whatever_becomes_of_redis: "vibeapp";
     the_run_command_shows_all_that_iftb_promises_whatever_becomes_of_redis: "iftb";

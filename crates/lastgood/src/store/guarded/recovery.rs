@@ -6,8 +6,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::breaker::Outcome;
 use super::{Guard, GuardedStore};
-use crate::store::jitter::jittered;
 use crate::store::StoreError;
+use crate::store::jitter::jittered;
 
 /// Probes the store, one probe at a time, until one succeeds, then closes the breaker. Ends when the guard is dropped.
 pub(super) fn recover(guarded: Weak<GuardedStore>, guard: &Guard) -> impl Future<Output = ()> + use<> {
