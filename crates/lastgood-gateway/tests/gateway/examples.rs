@@ -143,11 +143,11 @@ macro_rules! promises {
     };
 }
 
+// Those of signals and iftb are with their other tests.
 promises! {
     the_run_command_shows_all_that_tradebot_promises_whatever_becomes_of_redis: "tradebot";
     the_run_command_shows_all_that_stock_api_promises_whatever_becomes_of_redis: "stock-api";
     the_run_command_shows_all_that_vibeapp_promises_whatever_becomes_of_redis: "vibeapp";
-    the_run_command_shows_all_that_iftb_promises_whatever_becomes_of_redis: "iftb";
 }
 
 /// What a run prints and how it ends, with nothing of the developer's environment but `more`.
@@ -188,17 +188,12 @@ fn a_program_that_is_not_lastgood_is_one_clear_line() {
     }
 }
 
-/// The tests that a table of features names, in the column that is headed so.
+/// The tests that the tables of a page name.
 fn named_tests(readme: &str) -> Vec<String> {
     let rows = readme.lines().filter(|line| line.starts_with('|'));
-    let last_columns = rows.filter_map(|row| row.trim_end_matches('|').rsplit('|').next());
-    let code =
-        last_columns.flat_map(|column| column.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>());
-    code.filter(|word| {
-        word.matches('_').count() >= 3
-            && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
-    })
-    .collect()
+    let words = rows.flat_map(|row| row.split('`').skip(1).step_by(2));
+    let sound = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    words.filter(|word| word.matches('_').count() >= 3 && word.bytes().all(sound)).map(str::to_owned).collect()
 }
 
 /// All the text of the tests there are.
@@ -220,6 +215,7 @@ fn every_test_that_the_tables_of_features_name_is_there() {
     for folder in ["../crates/lastgood-gateway", "../crates/lastgood-market", "../crates/lastgood", "iftb"] {
         test_sources(&root.join(folder), &mut sources);
     }
+    let overview = named_tests(&std::fs::read_to_string(path("", "README.md")).expect("the overview"));
     for example in ["", "tradebot", "signals", "stock-api", "vibeapp", "iftb"] {
         let readme = std::fs::read_to_string(path(example, "README.md")).expect("its README");
         let tests = named_tests(&readme);
