@@ -54,7 +54,8 @@ impl Glob {
 
     /// Whether it takes the whole of `region:name`.
     pub(super) fn takes(&self, region: &str, name: &str) -> bool {
-        if self.written.takes(region, &with_upper_escapes(name)) {
+        // As escapes are written in keys, and as it is: each of its characters may be behind a backslash.
+        if self.written.takes(region, &with_upper_escapes(name)) || self.written.takes(region, name) {
             return true;
         }
         let decoded = percent_decode_str(name).decode_utf8().unwrap_or(Cow::Borrowed(name));

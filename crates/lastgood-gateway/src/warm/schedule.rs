@@ -22,7 +22,9 @@ pub(crate) const ON_DEMAND_WITHIN: Duration = Duration::from_secs(20);
 pub(crate) async fn keep(warmer: Arc<Warmer>, mut requests: mpsc::Receiver<Request>) {
     warmer.listening.notified().await;
     let shortest = warmer.parts.iter().map(|part| part.pause).fold(ON_DEMAND_WITHIN, Duration::min);
-    let start = Instant::now() + some_of(START_WITHIN.min(shortest / 4));
+    let start_within = some_of(START_WITHIN.min(shortest / 4));
+    let start = Instant::now() + start_within;
+    warmer.parts.iter().for_each(|part| part.begins_next(warmer.means.clock.now().plus(start_within)));
     let mut due: Vec<Due<'_>> = warmer.parts.iter().map(|part| Due { part, at: start, troubles: 0 }).collect();
     loop {
         // Of those that are due together the first comes first: candles are ranked by lists.

@@ -225,6 +225,7 @@ fn every_test_that_the_tables_of_features_name_is_there() {
                 sources.contains(&format!("fn {test}(")) || sources.contains(&format!("{test}: \"")),
                 "{example}: {test}"
             );
+            assert!(overview.contains(&test), "examples/README.md does not name {example}'s {test}");
         }
     }
 }

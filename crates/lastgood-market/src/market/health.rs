@@ -4,7 +4,7 @@ use lastgood::store::{BreakerState, StoreError, Usage};
 use lastgood::{CacheStatus, Timestamp};
 
 use super::{Shared, Trouble};
-use crate::Venue;
+use crate::{RegionName, Venue};
 use crate::budget::Stop;
 
 /// How a market is doing. Whatever it says, reads are answered from what is kept.
@@ -22,6 +22,8 @@ pub struct Health {
     pub fear_greed_stopped: Option<Timestamp>,
     /// The last failed load of every region that had one, the newest first.
     pub last_errors: Vec<Trouble>,
+    /// The regions whose latest load failed, so that what is read of them may be the last good.
+    pub failing: Vec<RegionName>,
 }
 
 /// How a venue is doing.
@@ -49,14 +51,15 @@ impl Health {
             venues: Venue::ALL.into_iter().map(|venue| VenueHealth::of(market, venue)).collect(),
             fear_greed_stopped: market.mood.stopped(),
             last_errors: market.troubles.last(),
+            failing: market.troubles.failing(),
         }
     }
 
-    /// Whether the store answers, and every venue has a host that can be asked.
+    /// Whether the store answers, every venue has a host that can be asked, and no region's latest load failed.
     pub fn is_well(&self) -> bool {
         let breaker_closed = self.cache.store.as_ref().is_none_or(|store| store.breaker == BreakerState::Closed);
         let store_well = self.no_store.is_none() && breaker_closed && !matches!(self.store, Some(Err(_)));
-        store_well && self.fear_greed_stopped.is_none() && self.venues.iter().all(VenueHealth::is_well)
+        store_well && self.failing.is_empty() && self.fear_greed_stopped.is_none() && self.venues.iter().all(VenueHealth::is_well)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What went wrong last, by region.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,22 +27,39 @@ pub struct Trouble {
 /// The last failure of every region.
 pub(super) struct Troubles {
     last: Mutex<[Option<Trouble>; RegionName::ALL.len()]>,
+    /// By region: whether its latest load failed.
+    is_failing: [AtomicBool; RegionName::ALL.len()],
     clock: Clock,
 }
 
 impl Troubles {
     pub(super) fn new(clock: Clock) -> Arc<Troubles> {
-        Arc::new(Troubles { last: Mutex::new([const { None }; RegionName::ALL.len()]), clock })
+        Arc::new(Troubles {
+            last: Mutex::new([const { None }; RegionName::ALL.len()]),
+            is_failing: [const { AtomicBool::new(false) }; RegionName::ALL.len()],
+            clock,
+        })
     }
 
     /// Notes a failure, and gives back what it was given.
     pub(super) fn note<T>(&self, region: RegionName, ended: Result<T, Error>) -> Result<T, Error> {
-        if let Err(error) = &ended {
-            let (reason, message, at) = (error.reason, error.message.clone(), self.clock.now());
-            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-            last[region as usize] = Some(Trouble { region, reason, message, at });
+        match &ended {
+            Ok(_) => self.is_failing[region as usize].store(false, Ordering::Relaxed),
+            Err(error) => {
+                let (reason, message, at) = (error.reason, error.message.clone(), self.clock.now());
+                // That there is no such symbol speaks against the question.
+                self.is_failing[region as usize].fetch_or(reason != Reason::NotFound, Ordering::Relaxed);
+                let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+                last[region as usize] = Some(Trouble { region, reason, message, at });
+            }
         }
         ended
+    }
+
+    /// The regions whose latest load failed.
+    pub(super) fn failing(&self) -> Vec<RegionName> {
+        let is_failing = |region: &RegionName| self.is_failing[*region as usize].load(Ordering::Relaxed);
+        RegionName::ALL.into_iter().filter(is_failing).collect()
     }
 
     /// The newest first.
