@@ -12,7 +12,6 @@ use lastgood_market::{PassOnly, Venue};
 
 use crate::app::{App, Counts};
 use crate::response::label::Accepts;
-use crate::routes::path::is_exchange_version;
 use crate::streams;
 
 mod answer;
@@ -39,13 +38,19 @@ impl ExchangeApi {
     /// The API that a path belongs to; `None` for the gateway's own paths. Below `/api` only the paths with a version are
     /// the exchange's: the Cache API and the declared routes are there too, and no spelling of theirs may reach it.
     pub(crate) fn of(path: &str, query: &str) -> Option<ExchangeApi> {
-        let has_no_version = |below: &str| !is_exchange_version(below.split('/').next().unwrap_or_default());
+        let has_no_version = |below: &str| !is_version(below.split('/').next().unwrap_or_default());
         if path.strip_prefix("/api/").is_some_and(has_no_version) {
             return None;
         }
         let market = Venue::of(path, query).map(ExchangeApi::Market);
         market.or_else(|| PassOnly::of(path).map(ExchangeApi::PassOnly))
     }
+}
+
+/// `v3` and the like. What only begins so is a slip, and a slip may carry the admin token.
+fn is_version(part: &str) -> bool {
+    let digits = part.strip_prefix('v').unwrap_or_default();
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Answers a request to the exchange, from the cache or by passing it through.

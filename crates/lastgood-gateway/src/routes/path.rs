@@ -88,7 +88,7 @@ impl RoutePath {
         };
         let own = match first {
             "v1" => TAKEN_V1.contains(&second),
-            _ => matches!(second, "cache" | "openapi.json") || is_exchange_version(second),
+            _ => matches!(second, "cache" | "openapi.json") || looks_like_a_version(second),
         };
         own.then(|| format!("/{first}/{second} belongs to the gateway or the exchange; choose another word"))
     }
@@ -155,8 +155,9 @@ fn literal_hint() -> String {
     "a part is either fixed text of letters, digits and - _ . ~, or one {parameter}".to_owned()
 }
 
-/// Whether this part of a path, which follows `/api`, is the exchange's: its paths have a version there, as in `/api/v3`.
-pub(crate) fn is_exchange_version(part: &str) -> bool {
+/// Whether this part of a path, which follows `/api`, is or looks like the exchange's: its paths have a version there, as in
+/// `/api/v3`.
+fn looks_like_a_version(part: &str) -> bool {
     part.strip_prefix(['v', 'V']).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 

@@ -4,8 +4,8 @@ use lastgood::store::{BreakerState, StoreError, Usage};
 use lastgood::{CacheStatus, Timestamp};
 
 use super::{Shared, Trouble};
-use crate::{RegionName, Venue};
 use crate::budget::Stop;
+use crate::{RegionName, Venue};
 
 /// How a market is doing. Whatever it says, reads are answered from what is kept.
 #[derive(Clone, Debug)]
@@ -59,7 +59,10 @@ impl Health {
     pub fn is_well(&self) -> bool {
         let breaker_closed = self.cache.store.as_ref().is_none_or(|store| store.breaker == BreakerState::Closed);
         let store_well = self.no_store.is_none() && breaker_closed && !matches!(self.store, Some(Err(_)));
-        store_well && self.failing.is_empty() && self.fear_greed_stopped.is_none() && self.venues.iter().all(VenueHealth::is_well)
+        store_well
+            && self.failing.is_empty()
+            && self.fear_greed_stopped.is_none()
+            && self.venues.iter().all(VenueHealth::is_well)
     }
 }
 
