@@ -15,7 +15,7 @@ pub(crate) const USER: HeaderName = HeaderName::from_static("x-lastgood-user");
 const PROXIED: HeaderName = HeaderName::from_static("lastgood-proxied");
 
 /// Takes out what is for this gateway alone, from a request that goes on to an upstream. No exchange has a use for
-/// `Authorization`, and whoever mistypes a path of the Cache API sends the admin token in it.
+/// `Authorization`, and a mistyped path of the Cache API would send the admin token in it.
 pub(crate) fn strip(headers: &mut HeaderMap) {
     headers.remove(USER);
     headers.remove(AUTHORIZATION);
@@ -37,7 +37,7 @@ impl Admin {
         self.site.listens_on_loopback(on_loopback);
     }
 
-    /// Whether there is a token, so that whoever was let in has sent it.
+    /// Whether there is a token, so that every admitted request has sent it.
     pub(crate) fn has_token(&self) -> bool {
         self.token.is_some()
     }

@@ -1,6 +1,6 @@
 //! Whether a request was meant for this gateway by somebody at this machine.
 //!
-//! A browser on the operator's machine reaches loopback, too, and so does whoever is behind a reverse proxy that runs there.
+//! A browser on the operator's machine reaches loopback, too, and so do clients behind a reverse proxy that runs there.
 //! Without an admin token, what tells them apart is what they cannot help sending: a page of another site its `Origin` and
 //! `Sec-Fetch-Site`, a name that was pointed here to get round that (DNS rebinding) its `Host`, a proxy what it adds.
 

@@ -37,7 +37,7 @@ pub fn builder(store: &str, exchange: Option<&str>, times: Times) -> Result<Mark
     }
 }
 
-/// What each of its keys begins with, whoever else uses the database.
+/// The prefix of its keys, which keeps them apart from other users of the database.
 pub const NAMESPACE: &str = "iftb";
 
 /// How long answers are fresh. Closed candles are not among them: they never change.

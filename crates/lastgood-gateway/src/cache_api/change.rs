@@ -26,7 +26,7 @@ use crate::cluster;
 /// Keys of candles that are looked at for one symbol; whatever is beyond is swept one by one.
 const MOST_KEYS: usize = 100_000;
 const LIST_WITHIN: Duration = Duration::from_secs(30);
-/// How long all entries are counted for whoever is asked to confirm.
+/// How long entries are counted before a caller is asked to confirm.
 const COUNT_WITHIN: Duration = Duration::from_secs(2);
 /// Series of candles that an answer speaks of one by one.
 const MOST_SERIES: usize = 100;

@@ -81,7 +81,7 @@ impl Selector {
     ///
     /// # Errors
     ///
-    /// What is wrong with it, and the mend.
+    /// What is wrong with it, and a hint.
     pub(crate) fn validate(&self, parameters: &[String]) -> Result<(), String> {
         if !self.keep.is_empty() && self.path.is_empty() {
             return Err("`keep` needs a field to keep others beside; name one, or take the whole".to_owned());

@@ -188,7 +188,7 @@ enum Step {
         how: usize,
     },
     Rest,
-    /// The connection is made anew.
+    /// The connection is made again.
     Reconnect,
 }
 

@@ -1,7 +1,7 @@
 //! The source chain: a user's key on the testnet, then on the exchange, then no key, then the last good list. The user is
 //! the one whom the request names, with that user's keys; a request that names none is asked with the gateway's own.
 //!
-//! Lists are shared by all who have the same links: what an exchange lists is the same for everybody, whichever key it is
+//! Lists are shared by all who have the same links: what an exchange lists is the same for everybody, with any key it is
 //! asked with. What becomes of a single key is nobody else's: one that is refused ends the load without an answer
 //! ([`Reason::Yielded`]), so that who waits for it asks with their own, and its user goes on with the links that are left,
 //! under the key of those.
@@ -231,7 +231,7 @@ impl SymbolChain {
         keys: &Keys,
         priority: Option<Priority>,
     ) -> Result<Option<Info>, Error> {
-        // All of it, whoever asks: with `permissions`, or signed, it would be one account's.
+        // The whole list, for every user: with `permissions`, or signed, it would be one account's.
         let source = source(self.identities(), venue, "exchangeInfo")?;
         let Some(key) = key(link, keys) else { return self.public_info(&source, priority).await.map(Some) };
         let upstreams = match (link, &self.testnet) {

@@ -117,7 +117,7 @@ impl Window {
     }
 
     /// Takes the exchange's word for the limit if that can be one. Says whether it is believed. A window of another
-    /// length begins anew.
+    /// length begins again.
     pub(super) fn learn(&mut self, limit: u64, length: u64, now: Timestamp) -> bool {
         let Some(stated) = bounds::believed_limit(self.bucket, self.usual, limit, length) else { return false };
         let is_same = self.limit == stated && self.length == length;

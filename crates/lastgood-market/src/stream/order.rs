@@ -33,7 +33,7 @@ pub enum Misplaced {
 }
 
 /// What was last taken from each stream. It outlives connections: what comes late must not undo what came in time,
-/// whichever way either came.
+/// by stream or by REST.
 #[derive(Debug, Default)]
 pub struct Order(HashMap<String, (Stamp, Timestamp)>);
 

@@ -283,7 +283,7 @@ impl Store for GuardedStore {
 
     async fn probe(&self) -> Result<Usage, StoreError> {
         match self.call(Kind::Write, || self.inner.probe()).await {
-            // Whoever asks how the store is wants to know why it is left alone.
+            // A health check wants to know why the store is left alone.
             Err(StoreError::BreakerOpen) => {
                 let last_failure = self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 Err(last_failure.unwrap_or(StoreError::BreakerOpen))
