@@ -47,12 +47,12 @@ def redis_gone_and_back(promises, gateway, redis, paths, headers=None):
     _all_answered(promises, gateway, paths, "with Redis gone every page is answered")
     redis.come_back()
     print("Redis is back")
-    seen = _within(lambda: breaker(gateway) == "closed")
+    seen = within(lambda: breaker(gateway) == "closed")
     promises.hold("the gateway finds Redis again by itself", seen, f"its breaker is {breaker(gateway)}")
     keys_before = int(redis.command("DBSIZE") or 0)
     status, _, body = ask(f"{gateway.url}/v1/kv/kv/after-the-outage", "PUT", "42", headers)
     promises.hold("a value written now is taken", status in (200, 201, 204), f"{status} {body[:200]}")
-    seen = _within(lambda: redis.command("--scan", "--pattern", "*after-the-outage"))
+    seen = within(lambda: redis.command("--scan", "--pattern", "*after-the-outage"))
     promises.hold("and Redis has it", seen, f"Redis holds {keys_before} keys, none of them the new one")
     _all_answered(promises, gateway, paths, "with Redis back every page is answered")
 
@@ -89,7 +89,7 @@ def eviction(promises, gateway, redis, paths, headers=None):
     while put < MOST_FILLERS and int(redis.info("evicted_keys")) == 0:
         ask(f"{gateway.url}/v1/kv/kv/filler-{put}", "PUT", secrets.token_urlsafe(FILLER_BYTES * 3 // 4), headers)
         put += 1
-    evicted = _within(lambda: int(redis.info("evicted_keys")) > 0)
+    evicted = within(lambda: int(redis.info("evicted_keys")) > 0)
     print(f"\nRedis has {room // 1_000_000} MB and {redis.info('used_memory_human')} in use: it evicted "
           f"{redis.info('evicted_keys')} keys after {put} values of {FILLER_BYTES // 1_000} kB")
     promises.hold("Redis evicts when it is full", evicted, "no key was evicted")
@@ -105,7 +105,8 @@ def _all_answered(promises, gateway, paths, words):
     promises.hold(words, not bad, "; ".join(bad))
 
 
-def _within(holds, seconds=20):
+def within(holds, seconds=20):
+    """What `holds()` comes to in time; False where it does not."""
     try:
         return until("it holds", holds, seconds)
     except Exception:  # noqa: BLE001 - the promise says what was wanted

@@ -60,7 +60,7 @@ pub(crate) struct Counters {
     /// Messages that say they are of a time that is still to come.
     pub(crate) ahead: AtomicU64,
     /// Dropped messages that the log does not tell of yet, and when it did last, in ms.
-    untold: AtomicU64,
+    unlogged: AtomicU64,
     told_at: AtomicU64,
     /// Whether a connection is up: 1 or 0.
     pub(crate) connected: AtomicU64,
@@ -268,11 +268,11 @@ impl Streams {
     fn drop_one(&self, venue: Venue, why: Dropped) {
         let counters = self.counters(venue);
         counters.dropped(why).fetch_add(1, Ordering::Relaxed);
-        let (dropped, now) = (counters.untold.fetch_add(1, Ordering::Relaxed) + 1, self.clock.now());
+        let (dropped, now) = (counters.unlogged.fetch_add(1, Ordering::Relaxed) + 1, self.clock.now());
         let told_at = counters.told_at.load(Ordering::Relaxed);
         if now.since(Timestamp::from_millis(told_at)) >= DROPS_TOLD_EVERY {
             counters.told_at.store(now.as_millis(), Ordering::Relaxed);
-            counters.untold.store(0, Ordering::Relaxed);
+            counters.unlogged.store(0, Ordering::Relaxed);
             tracing::warn!(%venue, dropped, last = ?why, "stream messages are dropped: they are not what they should be");
         }
     }

@@ -1,7 +1,7 @@
 //! The bot's own bars, and what memory drops.
 
-use lastgood::{Clock, Outcome, Tier, Timestamp};
-use lastgood_example_iftb::{Times, builder};
+use lastgood::{Outcome, Tier};
+use lastgood_example_iftb::{Times, builder, hours};
 use lastgood_market::bars::{Ohlcv, OwnBars};
 use lastgood_market::{Market, RegionName, Venue};
 use rust_decimal::Decimal;
@@ -9,23 +9,6 @@ use std::time::Duration;
 
 use crate::promises::Promises;
 use crate::{Failure, SYMBOL};
-
-const HOUR: u64 = 3_600_000;
-
-/// Bars of the last hours, the newest still forming; `close` tells those of one series from another's.
-pub(crate) fn hours(count: u64, close: i64) -> Vec<Ohlcv> {
-    let now = Clock::system().now().as_millis() / HOUR;
-    let amount = |value: i64| Decimal::new(value, 2);
-    let bar = |back: u64| Ohlcv {
-        open_time: Timestamp::from_millis((now - back) * HOUR),
-        open: amount(close),
-        high: amount(close + 50),
-        low: amount(close - 50),
-        close: amount(close),
-        volume: amount(1_000),
-    };
-    (0..count).rev().map(bar).collect()
-}
 
 /// What the original did with OHLCV: set, get, latest, exists, invalidate.
 pub(crate) async fn show(market: &Market, promises: &mut Promises) -> Result<(), Failure> {

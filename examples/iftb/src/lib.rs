@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use lastgood::{Error, Reason, TypedAnswer};
+use lastgood::{Clock, Error, Reason, Timestamp, TypedAnswer};
+use lastgood_market::bars::Ohlcv;
 use lastgood_market::candles::Bars;
 use lastgood_market::fear_greed::Reading;
 use lastgood_market::market::{BuildError, Funding, MarketBuilder, Ticker};
@@ -138,4 +139,21 @@ impl Model {
         let why = format!("{} closes, fear & greed at {}", input.closes.len(), input.fear_greed.unwrap_or_default());
         Ok(Analysis { sentiment: sentiment.to_owned(), why })
     }
+}
+
+const HOUR: u64 = 3_600_000;
+
+/// Bars of the last hours, the newest still forming; `close` tells those of one series from another's.
+pub fn hours(count: u64, close: i64) -> Vec<Ohlcv> {
+    let now = Clock::system().now().as_millis() / HOUR;
+    let amount = |value: i64| Decimal::new(value, 2);
+    let bar = |back: u64| Ohlcv {
+        open_time: Timestamp::from_millis((now - back) * HOUR),
+        open: amount(close),
+        high: amount(close + 50),
+        low: amount(close - 50),
+        close: amount(close),
+        volume: amount(1_000),
+    };
+    (0..count).rev().map(bar).collect()
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lastgood::testing::RedisServer;
-use lastgood_example_iftb::{Model, Times, data_layer, look};
+use lastgood_example_iftb::{Model, Times, data_layer, hours, look};
 use lastgood_market::Market;
 use lastgood_market::market::Confirm;
 
 use crate::promises::Promises;
-use crate::{Failure, RedisIs, SYMBOL, bars, series, until_the_store_answers};
+use crate::{Failure, RedisIs, SYMBOL, series, until_the_store_answers};
 
 pub(crate) const PASSWORD: &str = "bot-secret";
 
@@ -46,7 +46,7 @@ pub(crate) async fn gone_and_back(
         answered.is_ok(),
         answered.err().map_or_else(String::new, |why| why.to_string()),
     );
-    let (own, late) = (market.own_bars(), bars::hours(3, 777));
+    let (own, late) = (market.own_bars(), hours(3, 777));
     let set = own.set_bars(&series("late")?, &late).await;
     let read = own.get_bars(&series("late")?, 3).await.map(|read| read.bars);
     promises.hold("and bars are taken and given", set.stored == 3 && read.as_ref() == Some(&late), "they are not");
@@ -110,7 +110,7 @@ pub(crate) async fn clear_all(redis: &RedisServer, store: &str, promises: &mut P
     let of_bot = "redis.call('SELECT', 5) return #redis.call('KEYS', 'iftb:*')";
     let market = data_layer(store, None, Times::BOT).await?;
     until_the_store_answers(&market).await;
-    market.own_bars().set_bars(&series("cleared")?, &bars::hours(3, 300)).await;
+    market.own_bars().set_bars(&series("cleared")?, &hours(3, 300)).await;
     market.flush(Duration::from_secs(5)).await;
     println!("\nclear_all takes Confirm::YesClearEverything, the last good answers go, too");
     println!("  database 5 has {} keys of the bot's", number(&script(of_bot)));

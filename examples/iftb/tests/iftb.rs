@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lastgood::testing::RedisServer;
-use lastgood::{Clock, Outcome, Tier, Timestamp};
-use lastgood_example_iftb::{Model, Picture, Times, builder, data_layer, look};
+use lastgood::{Outcome, Tier};
+use lastgood_example_iftb::{Model, Picture, Times, builder, data_layer, hours, look};
 use lastgood_market::bars::{BarSeries, Ohlcv};
 use lastgood_market::market::Confirm;
 use lastgood_market::{Market, RegionName};
@@ -166,7 +166,7 @@ async fn a_password_a_database_and_a_namespace_keep_it_apart_from_everything_els
     let market = data_layer(&store, Some(&url), FOR_LONG).await.unwrap();
     store_answers(&market).await;
     look(&market, &Arc::new(Model::default()), SYMBOL).await.unwrap();
-    market.own_bars().set_bars(&series("own"), &bars(3, 100)).await;
+    market.own_bars().set_bars(&series("own"), &hours(3, 100)).await;
     assert!(market.flush(Duration::from_secs(10)).await);
     assert_eq!(keys(&redis, 0), ":1\r\n", "nothing of it is in another database");
     let of_bot = "redis.call('SELECT', 5) return #redis.call('KEYS', 'iftb:*')";
@@ -204,28 +204,12 @@ fn series(name: &str) -> BarSeries {
     BarSeries::new(name, "1h").unwrap()
 }
 
-/// Bars of the last hours.
-fn bars(count: u64, close: i64) -> Vec<Ohlcv> {
-    const HOUR: u64 = 3_600_000;
-    let now = Clock::system().now().as_millis() / HOUR;
-    let amount = |value: i64| Decimal::new(value, 2);
-    let bar = |back: u64| Ohlcv {
-        open_time: Timestamp::from_millis((now - back) * HOUR),
-        open: amount(close),
-        high: amount(close + 50),
-        low: amount(close - 50),
-        close: amount(close),
-        volume: amount(1_000),
-    };
-    (0..count).rev().map(bar).collect()
-}
-
 #[tokio::test]
 async fn ohlcv_is_set_got_asked_for_its_latest_and_invalidated() {
     let market = data_layer("memory:", None, Times::BOT).await.unwrap();
     let own = market.own_bars();
     assert!(!own.exists(&series("my:BTC-PERP")).await);
-    let mut brought = bars(50, 100);
+    let mut brought = hours(50, 100);
     brought.push(Ohlcv { high: Decimal::ZERO, ..brought[0].clone() });
     let set = own.set_bars(&series("my:BTC-PERP"), &brought).await;
     assert_eq!((set.stored, set.refused.len(), set.refused[0].0), (50, 1, 50));
@@ -243,7 +227,7 @@ async fn what_memory_drops_comes_from_the_store() {
     store_answers(&market).await;
     let names: Vec<String> = (0..30).map(|number| format!("many{number}")).collect();
     for (close, name) in (100..).zip(&names) {
-        assert_eq!(market.own_bars().set_bars(&series(name), &bars(1_000, close)).await.stored, 1_000);
+        assert_eq!(market.own_bars().set_bars(&series(name), &hours(1_000, close)).await.stored, 1_000);
     }
     assert!(market.flush(Duration::from_secs(20)).await);
     assert!(market.stats(RegionName::Bars).keys < 30 && market.status().memory_bytes <= 1 << 20);
@@ -259,7 +243,7 @@ async fn what_memory_drops_comes_from_the_store() {
             }
         };
         let read = tokio::time::timeout(Duration::from_secs(20), read).await.expect("it is found");
-        assert_eq!(read.bars, bars(1_000, close), "{name}");
+        assert_eq!(read.bars, hours(1_000, close), "{name}");
         from_store += u32::from(read.outcome == Outcome::Hit(Tier::Store));
     }
     assert!(from_store > 0);

@@ -9,6 +9,16 @@ use lastgood_sim::{Fault, Sim, SimConfig};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
+/// Flags with which no list of symbols is fresh.
+pub(crate) const EVERY_READ_ASKS_THE_CHAIN: [(&str, &str); 6] = [
+    ("regions.symbols.fresh_for", "0s"),
+    ("regions.symbols.stale_while_revalidate", "0s"),
+    ("regions.symbols.soft_timeout", "3s"),
+    ("regions.exchange_info.fresh_for", "0s"),
+    ("regions.exchange_info.stale_while_revalidate", "0s"),
+    ("regions.exchange_info.soft_timeout", "3s"),
+];
+
 /// Half past the current hour: a time to stop the exchange's clock at, so that the hour's candle is still forming for
 /// the gateway, whose clock goes on.
 pub(crate) fn half_past() -> u64 {

@@ -10,7 +10,7 @@ use lastgood_sim::{LoggedRequest, SimConfig};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use crate::support::{Exchange, Got, Running, client, get, read};
+use crate::support::{EVERY_READ_ASKS_THE_CHAIN, Exchange, Got, Running, client, get, read};
 
 const MASTER: &str = "8f2b7d1c6e5a4938271605f4e3d2c1b0a99887766554433221100ffeeddccbba";
 const INFO: &str = "/api/v3/exchangeInfo";
@@ -48,18 +48,9 @@ impl Scene {
         let exchange = Exchange::start().await;
         let testnet = Exchange::start_with(SimConfig { seed: 9, symbols: 90, ..SimConfig::default() }).await;
         let (directory, url) = (data.path().display().to_string(), testnet.url());
-        let mut flags = vec![
-            ("data_dir", directory.as_str()),
-            ("master_key", MASTER),
-            ("binance.testnet_spot_url", url.as_str()),
-            // Each read asks the chain anew.
-            ("regions.symbols.fresh_for", "0s"),
-            ("regions.symbols.stale_while_revalidate", "0s"),
-            ("regions.symbols.soft_timeout", "3s"),
-            ("regions.exchange_info.fresh_for", "0s"),
-            ("regions.exchange_info.stale_while_revalidate", "0s"),
-            ("regions.exchange_info.soft_timeout", "3s"),
-        ];
+        let mut flags =
+            vec![("data_dir", directory.as_str()), ("master_key", MASTER), ("binance.testnet_spot_url", url.as_str())];
+        flags.extend(EVERY_READ_ASKS_THE_CHAIN);
         flags.extend(more);
         let gateway = Running::start(&exchange.url(), &flags).await;
         Scene { exchange, testnet, gateway, _data: data }

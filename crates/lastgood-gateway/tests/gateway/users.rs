@@ -9,7 +9,9 @@ use lastgood_sim::{Sim, SimConfig};
 use secrecy::SecretString;
 use serde_json::json;
 
-use crate::support::{Exchange, Got, Running, Sink, client, get, read, settings, settings_of};
+use crate::support::{
+    EVERY_READ_ASKS_THE_CHAIN, Exchange, Got, Running, Sink, client, get, read, settings, settings_of,
+};
 
 mod database;
 
@@ -51,16 +53,6 @@ struct Scene {
     gateway: Running,
     data: tempfile::TempDir,
 }
-
-/// So that every read goes through the chain.
-const ANEW: [(&str, &str); 6] = [
-    ("regions.symbols.fresh_for", "0s"),
-    ("regions.symbols.stale_while_revalidate", "0s"),
-    ("regions.symbols.soft_timeout", "3s"),
-    ("regions.exchange_info.fresh_for", "0s"),
-    ("regions.exchange_info.stale_while_revalidate", "0s"),
-    ("regions.exchange_info.soft_timeout", "3s"),
-];
 
 impl Scene {
     async fn start(more: &[(&str, &str)]) -> Scene {
@@ -189,7 +181,7 @@ async fn a_list_is_shared_by_all_with_the_same_links_and_by_no_others() {
 #[tokio::test]
 async fn a_refused_key_costs_its_user_one_link_and_nobody_else_anything() {
     let sink = Sink::of_the_log("debug");
-    let scene = Scene::start(&ANEW).await;
+    let scene = Scene::start(&EVERY_READ_ASKS_THE_CHAIN).await;
     scene.keep_keys("mallory", 1, &BOTH);
     scene.keep_keys("alice", 0, &BOTH);
     let refused = json!({"kind": "key_refused", "key": Sim::credentials()[1].key});
@@ -217,7 +209,7 @@ async fn a_refused_key_costs_its_user_one_link_and_nobody_else_anything() {
 #[tokio::test]
 async fn every_form_of_a_refused_key_is_the_users_own_trouble() {
     for status in [401, 403] {
-        let scene = Scene::start(&ANEW).await;
+        let scene = Scene::start(&EVERY_READ_ASKS_THE_CHAIN).await;
         scene.keep_keys("mallory", 1, &BOTH);
         scene.keep_keys("alice", 0, &BOTH);
         for exchange in [&scene.testnet, &scene.exchange] {
@@ -253,7 +245,7 @@ async fn good_and_bad_keys_at_once_do_not_mix() {
 
 #[tokio::test]
 async fn the_links_of_a_user_fail_in_turn_down_to_the_last_good_list() {
-    let scene = Scene::start(&ANEW).await;
+    let scene = Scene::start(&EVERY_READ_ASKS_THE_CHAIN).await;
     scene.keep_keys("alice", 0, &BOTH);
     assert_eq!(scene.source("alice").await, "testnet");
     scene.testnet.fault(json!({"kind": "status", "status": 500, "path_prefix": INFO}));
@@ -268,7 +260,7 @@ async fn the_links_of_a_user_fail_in_turn_down_to_the_last_good_list() {
 
 #[tokio::test]
 async fn a_user_whose_key_is_refused_while_all_else_fails_keeps_the_last_good_list() {
-    let scene = Scene::start(&ANEW).await;
+    let scene = Scene::start(&EVERY_READ_ASKS_THE_CHAIN).await;
     scene.keep_keys("alice", 0, &[Environment::Testnet]);
     assert_eq!(scene.source("alice").await, "testnet");
     scene.testnet.fault(json!({"kind": "key_refused"}));
@@ -280,7 +272,7 @@ async fn a_user_whose_key_is_refused_while_all_else_fails_keeps_the_last_good_li
 
 #[tokio::test]
 async fn neither_user_nor_token_goes_upstream() {
-    let scene = Scene::start(&ANEW).await;
+    let scene = Scene::start(&EVERY_READ_ASKS_THE_CHAIN).await;
     scene.keep_keys("alice", 0, &BOTH);
     let headers = as_user("alice");
     for target in [
@@ -315,7 +307,7 @@ async fn neither_user_nor_token_goes_upstream() {
 
 #[tokio::test]
 async fn keys_that_are_added_and_removed_while_the_gateway_runs_are_taken_up() {
-    let scene = Scene::start(&ANEW).await;
+    let scene = Scene::start(&EVERY_READ_ASKS_THE_CHAIN).await;
     scene.keep_keys("alice", 0, &[Environment::Testnet]);
     assert_eq!(scene.source("alice").await, "testnet");
     scene.keep_keys("bob", 1, &[Environment::Testnet]);

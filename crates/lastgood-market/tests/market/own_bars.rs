@@ -53,7 +53,7 @@ impl Desk {
     }
 
     /// The store is back, and what waited for it has had time to be written.
-    async fn mend(&self) {
+    async fn heal(&self) {
         self.store.set(Fault::Pass);
         tokio::time::sleep(Duration::from_secs(60)).await;
         self.is_written().await;
@@ -204,7 +204,7 @@ async fn bars_put_while_the_store_is_away_reach_it_when_it_is_back() {
     desk.fail();
     desk.bars.set_bars(&series(), &[bar(now - 1, 102)]).await;
     assert_eq!(desk.closes().await, ["1.01", "1.02"]);
-    desk.mend().await;
+    desk.heal().await;
     let desk = desk.restarted();
     assert_eq!(desk.closes().await, ["1.01", "1.02"]);
 }
@@ -222,7 +222,7 @@ async fn a_restart_while_the_store_is_away_costs_no_bar() {
     desk.bars.set_bars(&series(), &[bar(now - 2, 103), bar(now - 1, 104)]).await;
     desk.bars.set_bars(&series(), &[bar(now, 105)]).await;
     assert_eq!(desk.closes().await, ["1.03", "1.04", "1.05"], "those of this process are known");
-    desk.mend().await;
+    desk.heal().await;
     let all = ["1.01", "1.03", "1.04", "1.05"];
     assert_eq!(desk.closes().await, all, "and the later ones stand");
     desk.is_written().await;
