@@ -26,6 +26,8 @@ pub(crate) struct Counts {
     pub(crate) stale: u64,
     pub(crate) last_good: u64,
     pub(crate) errors: u64,
+    /// Questions that the source refused: no failure of anybody's but their reader's.
+    pub(crate) refused: u64,
     pub(crate) refreshes: u64,
 }
 
@@ -37,6 +39,7 @@ impl Counts {
             stale: stats.stale,
             last_good: stats.last_good,
             errors: stats.errors,
+            refused: stats.refused,
             refreshes: stats.loads,
         }
     }
@@ -50,14 +53,15 @@ impl Counts {
     }
 
     /// Each count under its name.
-    pub(crate) fn by_name(&self) -> [(&'static str, u64); 6] {
-        let Counts { hits, misses, stale, last_good, errors, refreshes } = *self;
+    pub(crate) fn by_name(&self) -> [(&'static str, u64); 7] {
+        let Counts { hits, misses, stale, last_good, errors, refused, refreshes } = *self;
         [
             ("hits", hits),
             ("misses", misses),
             ("stale", stale),
             ("last_good", last_good),
             ("errors", errors),
+            ("refused", refused),
             ("refreshes", refreshes),
         ]
     }
@@ -70,6 +74,7 @@ impl Counts {
             stale: count("stale"),
             last_good: count("last_good"),
             errors: count("errors"),
+            refused: count("refused"),
             refreshes: count("refreshes"),
         }
     }
@@ -82,32 +87,36 @@ impl Counts {
             stale: self.stale.saturating_sub(before.stale),
             last_good: self.last_good.saturating_sub(before.last_good),
             errors: self.errors.saturating_sub(before.errors),
+            refused: self.refused.saturating_sub(before.refused),
             refreshes: self.refreshes.saturating_sub(before.refreshes),
         }
     }
 
-    /// The answers that nobody waited for.
+    /// The answers that nobody waited for while the source worked: fresh or stale. The last good ones are told apart.
     pub(crate) fn served(&self) -> u64 {
-        self.hits.saturating_add(self.stale).saturating_add(self.last_good)
+        self.hits.saturating_add(self.stale)
     }
 
     /// Each count with its word; refreshes are loads, whoever waited for them.
-    pub(crate) fn by_outcome(&self) -> [(&'static str, u64); 6] {
-        let Counts { hits, misses, stale, last_good, errors, refreshes } = *self;
+    pub(crate) fn by_outcome(&self) -> [(&'static str, u64); 7] {
+        let Counts { hits, misses, stale, last_good, errors, refused, refreshes } = *self;
         [
             ("hit", hits),
             ("miss", misses),
             ("stale", stale),
             ("last_good", last_good),
             ("error", errors),
+            ("refused", refused),
             ("refresh", refreshes),
         ]
     }
 
-    /// The part of the answers that nobody waited for, from 0 to 1; zero before the first.
+    /// The one definition of the hit rate, the same as [`RegionStats::hit_rate`]: the part of all reads that was answered
+    /// fresh or stale without waiting for the source, from 0 to 1; zero before the first. A last good answer is no hit,
+    /// and what the source refused is not counted.
     pub(crate) fn hit_rate(&self) -> f64 {
         let served = self.served();
-        let all = served.saturating_add(self.misses).saturating_add(self.errors);
+        let all = served.saturating_add(self.last_good).saturating_add(self.misses).saturating_add(self.errors);
         if all == 0 { 0.0 } else { served as f64 / all as f64 }
     }
 
@@ -118,6 +127,7 @@ impl Counts {
             stale: self.stale.saturating_add(other.stale),
             last_good: self.last_good.saturating_add(other.last_good),
             errors: self.errors.saturating_add(other.errors),
+            refused: self.refused.saturating_add(other.refused),
             refreshes: self.refreshes.saturating_add(other.refreshes),
         };
     }

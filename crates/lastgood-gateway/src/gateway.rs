@@ -97,7 +97,7 @@ impl Gateway {
             let region = cache.region(&name, configured(policy, &settings.region(&name))).map_err(refuse)?;
             named.insert(name, region);
         }
-        let declared = DeclaredRoutes::new(settings, &named).map_err(BuildError)?;
+        let declared = DeclaredRoutes::new(settings, &named, &clock).map_err(BuildError)?;
         let upstreams = Arc::new(Upstreams::new(&settings.upstreams(), &clock, bans).map_err(BuildError)?);
         upstreams.recall_stops().await;
         let fear_greed = FearGreed::new(settings, &clock).map_err(BuildError)?;

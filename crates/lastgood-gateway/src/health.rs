@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use lastgood::Timestamp;
+use lastgood::condition::{self, Report};
 use lastgood::store::BreakerState;
 use lastgood_market::budget::{BucketStanding, Stop};
 use lastgood_market::candles::VoidedSeries;
@@ -14,6 +15,7 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::cluster::{Cluster, Counts, Totals};
+use crate::diagnosis::{self, Diagnosis, LastGood};
 use crate::figures::StoreMemory;
 use crate::warm::progress::{Progress, Tally};
 
@@ -21,10 +23,16 @@ use crate::warm::progress::{Progress, Tally};
 #[derive(Serialize)]
 pub(crate) struct Health {
     status: &'static str,
+    /// Why it is degraded, in words; empty while it is not.
+    reasons: Vec<String>,
     cache: CacheHealth,
     /// The store's breaker: `closed`, `open`, `half-open`, or `none` without a store.
     breaker: &'static str,
     upstreams: Vec<UpstreamHealth>,
+    /// The declared databases, buckets and APIs, and the site of the fear & greed index.
+    sources: Vec<SourceHealth>,
+    /// The regions that served last good answers within the last seconds, because their source failed.
+    last_good: Vec<LastGoodRegion>,
     /// How far the exchange's clock is ahead of this machine's, as far as its answers tell; negative where it is behind.
     exchange_clock_offset_ms: i64,
     /// The upstreams that want to be left alone.
@@ -92,6 +100,9 @@ struct CacheHealth {
     /// What keeps the store from doing all of its work, such as a full disk; absent while nothing does.
     #[serde(skip_serializing_if = "Option::is_none")]
     store_trouble: Option<String>,
+    /// How the store does.
+    #[serde(flatten)]
+    condition: Option<Condition>,
     /// Bytes held in memory.
     memory_used: u64,
     /// The memory of the store, as the store tells it: some seconds old, absent while it does not answer.
@@ -112,6 +123,9 @@ struct CacheHealth {
 #[derive(Serialize)]
 struct UpstreamHealth {
     venue: &'static str,
+    /// Whether loads are answered, whichever host does: `unknown` (never asked), `ok` or `failing`.
+    #[serde(flatten)]
+    condition: Condition,
     /// In the order they are preferred.
     bases: Vec<BaseHealth>,
     /// One, but where testnets are among the bases or are asked with the user's own key.
@@ -121,8 +135,63 @@ struct UpstreamHealth {
 #[derive(Serialize)]
 struct BaseHealth {
     host: String,
-    /// `healthy` or `unhealthy`.
+    /// `unknown` (never asked), `healthy` or `unhealthy`.
     state: &'static str,
+    #[serde(flatten)]
+    since: Since,
+}
+
+/// How something does that answers are made from.
+#[derive(Serialize)]
+struct Condition {
+    /// `unknown` where it was never asked, or not for a long time; `ok` or `failing`.
+    state: &'static str,
+    #[serde(flatten)]
+    since: Since,
+}
+
+#[derive(Serialize)]
+struct Since {
+    /// Why it fails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// When its state began, in milliseconds since the epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<u64>,
+    /// Loads that failed since it began to fail.
+    #[serde(skip_serializing_if = "is_zero")]
+    failures: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl From<Report> for Since {
+    fn from(Report { reason, since, failures, .. }: Report) -> Since {
+        Since { reason, since: since.map(Timestamp::as_millis), failures }
+    }
+}
+
+impl From<Report> for Condition {
+    fn from(report: Report) -> Condition {
+        Condition { state: report.state.as_str(), since: report.into() }
+    }
+}
+
+#[derive(Serialize)]
+struct SourceHealth {
+    name: String,
+    #[serde(flatten)]
+    condition: Condition,
+}
+
+#[derive(Serialize)]
+struct LastGoodRegion {
+    region: String,
+    reason: &'static str,
+    /// When one was served last, in milliseconds since the epoch.
+    at: u64,
 }
 
 #[derive(Serialize)]
@@ -158,22 +227,22 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Health> {
     let cache = app.cache.status();
     let counts = Counts::of_cache(&app.cache);
     let breaker = cache.store.as_ref().map(|store| store.breaker);
-    let trouble = cache.store.as_ref().and_then(|store| store.trouble.clone());
-    let store_ok = breaker.is_none_or(|breaker| breaker == BreakerState::Closed) && trouble.is_none();
-    let upstreams: Vec<_> = Venue::ALL.into_iter().map(|venue| upstream_health(&app, venue)).collect();
-    let bans = bans(&app);
-    let reachable = upstreams.iter().all(|upstream| upstream.bases.iter().any(|base| base.state == HEALTHY));
+    let diagnosis = Diagnosis::of(&app);
+    let conditions = diagnosis::conditions(&app).into_iter();
+    let sources = conditions.filter(|named| named.kind == "source");
     let judge = |well| match (cache.enabled, well) {
         (false, _) => "disabled",
         (true, true) => "ok",
         (true, false) => "degraded",
     };
     Json(Health {
-        status: judge(store_ok && bans.is_empty() && reachable),
+        status: judge(diagnosis.reasons.is_empty()),
+        reasons: diagnosis.reasons,
         cache: CacheHealth {
-            status: judge(store_ok),
+            status: judge(diagnosis.store_is_well),
             store: cache.store.as_ref().map_or_else(|| "memory".to_owned(), |store| store.name.clone()),
-            store_trouble: trouble,
+            store_trouble: cache.store.as_ref().and_then(|store| store.trouble.clone()),
+            condition: cache.store.as_ref().map(|store| store.report.clone().into()),
             memory_used: cache.memory_bytes,
             store_memory: app.figures.memory(&app.cache),
             unconfirmed_removals: cache.store.as_ref().map_or(0, |store| store.unconfirmed_removals),
@@ -187,9 +256,11 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Health> {
             counts,
         },
         breaker: breaker.map_or("none", BreakerState::as_str),
-        upstreams,
+        upstreams: Venue::ALL.into_iter().map(|venue| upstream_health(&app, venue)).collect(),
+        sources: sources.map(|named| SourceHealth { name: named.name, condition: named.report.into() }).collect(),
+        last_good: diagnosis.last_good.into_iter().map(LastGoodRegion::from).collect(),
         exchange_clock_offset_ms: app.upstreams.clock_offset.millis(),
-        bans,
+        bans: bans(&app),
         cluster: app.cluster.as_deref().and_then(Cluster::totals).map(ClusterHealth::from),
         warming: warming(&app),
         candles: candles(&app),
@@ -202,13 +273,26 @@ fn candles(app: &App) -> CandleHealth {
     CandleHealth { histories_changed: voided.count(), last_changed: voided.last().into_iter().map(changed).collect() }
 }
 
-const HEALTHY: &str = "healthy";
+impl From<LastGood> for LastGoodRegion {
+    fn from(LastGood { region, reason, at }: LastGood) -> LastGoodRegion {
+        LastGoodRegion { region, reason: reason.as_str(), at: at.as_millis() }
+    }
+}
+
+/// The words for a host. One that fails now and then is asked in its turn all the same.
+fn of_host(state: condition::State) -> &'static str {
+    match state {
+        condition::State::Unknown => "unknown",
+        condition::State::Ok => "healthy",
+        condition::State::Failing => "unhealthy",
+    }
+}
 
 fn upstream_health(app: &App, venue: Venue) -> UpstreamHealth {
     let upstream = app.upstreams.venue(venue);
-    let base = |base: &Base| BaseHealth {
-        host: base.url.host().to_owned(),
-        state: if base.health.is_healthy() { HEALTHY } else { "unhealthy" },
+    let base = |base: &Base| {
+        let report = base.condition.report();
+        BaseHealth { host: base.url.host().to_owned(), state: of_host(report.state), since: report.into() }
     };
     let bucket = |standing: &BucketStanding| BucketHealth {
         bucket: standing.bucket.as_str(),
@@ -223,6 +307,7 @@ fn upstream_health(app: &App, venue: Venue) -> UpstreamHealth {
     };
     UpstreamHealth {
         venue: venue.as_str(),
+        condition: upstream.condition.report().into(),
         bases: upstream.bases.iter().map(base).collect(),
         budgets: app.budgets().into_iter().filter(|(of, _)| *of == venue).map(|(_, of)| budget(of)).collect(),
     }

@@ -10,6 +10,7 @@ mod bars;
 mod cache_api;
 mod cluster;
 pub mod config;
+mod diagnosis;
 mod exchange;
 mod fear_greed;
 mod figures;

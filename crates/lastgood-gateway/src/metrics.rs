@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderValue, StatusCode};
+use lastgood::condition;
 use lastgood::store::{BreakerState, Usage};
 use lastgood::{LATENCY_BOUNDS_MS, RegionStats, Timestamp};
 use lastgood_market::budget::{BucketStanding, Standing};
@@ -21,6 +22,7 @@ use prometheus_client::registry::Registry;
 
 use crate::app::App;
 use crate::cluster::{Cluster, Counts};
+use crate::diagnosis::{self, Diagnosis, Named};
 use crate::response::plain;
 use crate::streams::Counters as StreamCounters;
 use crate::warm::progress::Tally;
@@ -60,6 +62,7 @@ impl Collector for Scrape {
         lifetime_values(&mut encoder, app)?;
         store_values(&mut encoder, app)?;
         gateway_values(&mut encoder, app)?;
+        conditions(&mut encoder, app)?;
         warm_values(&mut encoder, app)
     }
 }
@@ -68,7 +71,7 @@ type Stats = [(String, RegionStats)];
 type Field = fn(&RegionStats) -> u64;
 
 /// Reads by outcome: the words are those of `X-Cache` and its tier.
-const READS: [(&str, Field); 8] = [
+const READS: [(&str, Field); 9] = [
     ("hit_memory", |stats| stats.hits_memory),
     ("hit_store", |stats| stats.hits_store),
     ("stale", |stats| stats.stale),
@@ -77,6 +80,7 @@ const READS: [(&str, Field); 8] = [
     ("joined", |stats| stats.joined),
     ("bypass", |stats| stats.bypassed),
     ("error", |stats| stats.errors),
+    ("refused", |stats| stats.refused),
 ];
 
 fn read_counters(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::Result {
@@ -91,9 +95,12 @@ fn read_counters(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::Res
     Ok(())
 }
 
-const REGION_COUNTERS: [(&str, &str, Field); 4] = [
+const REGION_COUNTERS: [(&str, &str, Field); 5] = [
     ("loads", "Times the source was asked, refreshes behind included", |stats| stats.loads),
     ("load_failures", "Times the source gave no usable answer", |stats| stats.load_failures),
+    ("loads_refused", "Times the source said that there is no such thing, or that the question is wrong", |stats| {
+        stats.refused_loads
+    }),
     ("dropped_fills", "Loads not kept because an invalidation came meanwhile", |stats| stats.dropped_fills),
     ("unreadable_entries", "Stored values that could not be read", |stats| stats.unreadable),
 ];
@@ -382,7 +389,7 @@ fn gateway_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result
     let gauges = [
         (
             "store_in_trouble",
-            "1 while the store cannot do all of its work: its disk is full or read-only",
+            "1 while the store cannot do all of its work: it cannot be reached, or its disk is full or read-only",
             u64::from(in_trouble),
         ),
         ("invalidations_untold", "Invalidations that the other gateways could not be told of yet", untold),
@@ -396,6 +403,21 @@ fn gateway_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result
         gauge(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
     }
     Ok(())
+}
+
+/// What answers are made from, and whether everything is served that would be without a fault.
+fn conditions(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
+    let help = "1 while a store, exchange, host or source fails, 0 while it does not, absent where it was never asked";
+    let mut family = encoder.encode_descriptor("failing", help, None, MetricType::Gauge)?;
+    for Named { kind, name, report } in diagnosis::conditions(app) {
+        if report.state != condition::State::Unknown {
+            let failing = gauge(u64::from(report.is_failing()));
+            failing.encode(family.encode_family(&[("kind", kind), ("name", name.as_str())])?)?;
+        }
+    }
+    let help = "1 while something is served, or refused, that would not be without a fault";
+    let degraded = gauge(u64::from(!Diagnosis::of(app).reasons.is_empty()));
+    degraded.encode(encoder.encode_descriptor("degraded", help, None, MetricType::Gauge)?)
 }
 
 fn warm_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {

@@ -11,7 +11,8 @@ use axum::Router;
 use axum::response::Response;
 use axum::routing::get;
 use http::{HeaderMap, StatusCode, Uri};
-use lastgood::{Answer, Error, Outcome, Reason, Region};
+use lastgood::condition::Condition;
+use lastgood::{Answer, Clock, Error, Outcome, Reason, Region};
 use lastgood_market::symbols::Refusal;
 
 use crate::config::Settings;
@@ -44,24 +45,31 @@ pub(crate) struct DeclaredRoutes {
     routes: Vec<Arc<Route>>,
     /// What `[credentials.sql]` asks.
     user_keys: Option<Arc<Statement>>,
+    /// How each declared database, bucket and API answers.
+    conditions: Vec<Arc<Condition>>,
 }
 
 impl DeclaredRoutes {
     /// # Errors
     ///
     /// When a source cannot be made of its settings. None of them needs to be there.
-    pub(crate) fn new(settings: &Settings, regions: &BTreeMap<String, Region>) -> Result<Self, String> {
-        let sources = build::Sources::new(settings)?;
+    pub(crate) fn new(settings: &Settings, regions: &BTreeMap<String, Region>, clock: &Clock) -> Result<Self, String> {
+        let sources = build::Sources::new(settings, clock)?;
         let routes = settings.declared.routes.iter();
         let routes =
             routes.map(|setting| sources.route(setting, regions).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
         let user_keys = sources.user_keys(settings)?.map(Arc::new);
-        Ok(DeclaredRoutes { routes, user_keys })
+        Ok(DeclaredRoutes { routes, user_keys, conditions: sources.into_conditions() })
     }
 
     /// The statement that finds the API keys of a user, over the connections of the routes.
     pub(crate) fn user_keys(&self) -> Option<Arc<Statement>> {
         self.user_keys.clone()
+    }
+
+    /// How each declared database, bucket and API answers, as far as it was asked.
+    pub(crate) fn conditions(&self) -> &[Arc<Condition>] {
+        &self.conditions
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {

@@ -27,7 +27,8 @@ pub(crate) async fn keep(app: Arc<App>, every: Duration) {
 }
 
 fn say(traffic: &Totals, every: Duration) {
-    let Totals { hits, stale, last_good, misses, joined, passed, errors, upstream_calls, .. } = *traffic;
+    let Totals { hits, stale, last_good, misses, joined, errors, refused, .. } = *traffic;
+    let Totals { local, passed, pass_failures, upstream_calls, weight_spent, weight_asked, .. } = *traffic;
     tracing::info!(
         hit_rate = %hit_rate(traffic),
         hits,
@@ -35,17 +36,20 @@ fn say(traffic: &Totals, every: Duration) {
         last_good,
         misses,
         joined,
-        passed,
         errors,
+        refused,
+        local,
+        passed,
+        pass_failures,
         upstream_calls,
-        weight_spent = traffic.weight_spent,
-        weight_asked = traffic.weight_asked,
+        weight_spent,
+        weight_asked,
         seconds = every.as_secs_f64(),
         "answered"
     );
 }
 
-/// What came to `now` since `before`; `None` where nothing was asked.
+/// What came to `now` since `before`; `None` where nothing was asked. A scrape of the metrics is no traffic.
 fn traffic(before: &Totals, now: &Totals) -> Option<Totals> {
     let since = |field: fn(&Totals) -> u64| field(now).saturating_sub(field(before));
     let traffic = Totals {
@@ -55,26 +59,23 @@ fn traffic(before: &Totals, now: &Totals) -> Option<Totals> {
         last_good: since(|totals| totals.last_good),
         misses: since(|totals| totals.misses),
         joined: since(|totals| totals.joined),
-        passed: since(|totals| totals.passed),
         errors: since(|totals| totals.errors),
+        refused: since(|totals| totals.refused),
+        local: since(|totals| totals.local),
+        passed: since(|totals| totals.passed),
+        pass_failures: since(|totals| totals.pass_failures),
         upstream_calls: since(|totals| totals.upstream_calls),
         weight_spent: since(|totals| totals.weight_spent),
         weight_asked: since(|totals| totals.weight_asked),
     };
-    (answered(&traffic) + traffic.passed > 0).then_some(traffic)
-}
-
-/// What the cache was asked for. Not all requests: whoever scrapes the metrics makes no traffic.
-fn answered(totals: &Totals) -> u64 {
-    let Totals { hits, stale, last_good, misses, joined, errors, .. } = totals;
-    hits + stale + last_good + misses + joined + errors
+    (traffic.reads() + traffic.refused + traffic.local + traffic.passed > 0).then_some(traffic)
 }
 
 /// `-` where the cache was asked for nothing.
 fn hit_rate(totals: &Totals) -> String {
-    match answered(totals) {
+    match totals.reads() {
         0 => "-".to_owned(),
-        all => format!("{:.3}", (totals.hits + totals.stale) as f64 / all as f64),
+        _ => format!("{:.3}", totals.hit_rate()),
     }
 }
 

@@ -2,17 +2,17 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lastgood::RegionStats;
 use lastgood_market::Bucket;
 
 use crate::app::App;
+use crate::cluster::{self, Counts};
 
 /// What a gateway did since it was built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Requests of any path.
     pub requests: u64,
-    /// Exchange requests answered fresh from a tier or from here.
+    /// Reads answered fresh from a tier.
     pub hits: u64,
     /// Answered stale with a refresh behind.
     pub stale: u64,
@@ -22,10 +22,16 @@ pub struct Totals {
     pub misses: u64,
     /// Answered by another's load.
     pub joined: u64,
-    /// Passed through.
-    pub passed: u64,
     /// Answered with an error.
     pub errors: u64,
+    /// Refused by the source, as a symbol is that it does not have.
+    pub refused: u64,
+    /// Exchange requests answered by the gateway alone, such as pings. No reads of the cache.
+    pub local: u64,
+    /// Exchange requests passed through.
+    pub passed: u64,
+    /// Those of them that the exchange did not answer.
+    pub pass_failures: u64,
     /// Cacheable requests sent upstream.
     pub upstream_calls: u64,
     /// Request weight spent on them.
@@ -34,21 +40,39 @@ pub struct Totals {
     pub weight_asked: u64,
 }
 
+impl Totals {
+    /// The part of the reads that was answered fresh or stale, from 0 to 1; the definition is [`Counts::hit_rate`].
+    pub fn hit_rate(&self) -> f64 {
+        let Totals { hits, stale, last_good, errors, .. } = *self;
+        let misses = self.misses + self.joined;
+        Counts { hits, stale, last_good, misses, errors, ..Counts::default() }.hit_rate()
+    }
+
+    /// Reads of the cache, but for those that the source refused.
+    pub(crate) fn reads(&self) -> u64 {
+        self.hits + self.stale + self.last_good + self.misses + self.joined + self.errors
+    }
+}
+
 impl App {
     pub(crate) fn totals(&self) -> Totals {
         let stats = self.cache.stats();
-        let sum = |field: fn(&RegionStats) -> u64| stats.iter().map(|(_, stats)| field(stats)).sum::<u64>();
+        let joined = stats.iter().filter(|(region, _)| region != cluster::REGION).map(|(_, stats)| stats.joined).sum();
+        let counts = Counts::of_cache(&self.cache);
         let standings: Vec<_> = self.upstreams.budgets().map(|(_, budget)| budget.standing()).collect();
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Totals {
             requests: count(&self.counts.requests),
-            hits: sum(|stats| stats.hits_memory + stats.hits_store) + count(&self.counts.local),
-            stale: sum(|stats| stats.stale),
-            last_good: sum(|stats| stats.last_good),
-            misses: sum(|stats| stats.misses),
-            joined: sum(|stats| stats.joined),
+            hits: counts.hits,
+            stale: counts.stale,
+            last_good: counts.last_good,
+            misses: counts.misses.saturating_sub(joined),
+            joined,
+            errors: counts.errors,
+            refused: counts.refused,
+            local: count(&self.counts.local),
             passed: count(&self.counts.passed),
-            errors: sum(|stats| stats.errors) + count(&self.counts.pass_failures),
+            pass_failures: count(&self.counts.pass_failures),
             upstream_calls: standings.iter().map(|standing| standing.calls).sum(),
             weight_spent: standings.iter().map(|standing| standing.buckets[Bucket::Weight as usize].spent).sum(),
             weight_asked: count(&self.counts.weight_asked),

@@ -155,9 +155,14 @@ impl Candles {
     pub async fn answer(&self, question: &Arc<Question>) -> Result<Slice, Error> {
         self.in_use.note(&question.series, self.clock.now());
         let stopwatch = self.region.stopwatch();
-        let slice = self.find(question, For::Reader).await?;
-        self.region.count_timed(slice.outcome, stopwatch);
-        Ok(slice)
+        let found = self.find(question, For::Reader).await;
+        match &found {
+            Ok(slice) => self.region.count_timed(slice.outcome, stopwatch),
+            // Counted by the direct question that follows.
+            Err(error) if error.reason == Reason::Abandoned => {}
+            Err(error) => self.region.count_failed(error),
+        }
+        found
     }
 
     /// Loads what a question lacks before anybody asks it, as [`Priority::Warm`], and says whether memory lacked

@@ -129,17 +129,27 @@ impl Line {
     pub async fn answer<K: Keeper>(&self, keeper: &K) -> Result<Answered<'_>, Error> {
         let region = keeper.region(&self.load);
         let stopwatch = region.stopwatch();
-        let kept = if region.is_enabled() { self.newest(keeper) } else { None };
-        let answered = match kept {
+        let answered = self.answer_uncounted(keeper).await;
+        match &answered {
+            Ok(answered) => region.count_timed(answered.answer.outcome(), stopwatch),
+            Err(error) => region.count_failed(error),
+        }
+        answered
+    }
+
+    /// As [`Line::answer`], for who may have something to serve in place of an error: what is served is for the caller to
+    /// count.
+    ///
+    /// # Errors
+    ///
+    /// As [`Line::answer`].
+    pub async fn answer_uncounted<K: Keeper>(&self, keeper: &K) -> Result<Answered<'_>, Error> {
+        let kept = if keeper.region(&self.load).is_enabled() { self.newest(keeper) } else { None };
+        match kept {
             Some(kept) if !self.starts_book && kept.answer.freshness() == Freshness::Fresh => Ok(kept),
             // Boxed, so that a hit does not carry the room that a load needs.
             kept => Box::pin(self.answer_by_loading(keeper, kept.is_some())).await,
-        };
-        match &answered {
-            Ok(answered) => region.count_timed(answered.answer.outcome(), stopwatch),
-            Err(_) => region.count_failed(),
         }
-        answered
     }
 
     async fn answer_by_loading<K: Keeper>(&self, keeper: &K, has_kept: bool) -> Result<Answered<'_>, Error> {

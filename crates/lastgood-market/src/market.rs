@@ -23,6 +23,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use lastgood::{Cache, CacheStatus, Clock, Error, Loaded, Reason, Region, RegionStats, TypedAnswer, Value};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
@@ -361,8 +362,11 @@ impl Shared {
     }
 
     async fn load_mood(&self, target: &str) -> Result<Loaded, Error> {
-        let body = self.mood.get(target).await?;
-        let left = fear_greed::check(&body).map_err(|why| Error::new(Reason::Malformed, why))?;
+        let checked = |body: Bytes| {
+            let left = fear_greed::check(&body).map_err(|why| Error::new(Reason::Malformed, why))?;
+            Ok((body, left))
+        };
+        let (body, left) = self.mood.get(target, checked).await?;
         let loaded = Loaded::from(Value::new(body).with_meta("application/json"));
         Ok(if self.mood_dates_itself { loaded.fresh_for(left) } else { loaded })
     }

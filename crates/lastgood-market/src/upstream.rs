@@ -10,7 +10,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use lastgood::proxy::ProxyFailure;
-use lastgood::{Clock, Error, Reason, Timestamp};
+use lastgood::{Clock, Error, Reason, Timestamp, Value};
 use tokio::sync::Notify;
 
 use crate::budget::{Ask, Heat, Spent, bounds};
@@ -50,6 +50,8 @@ const WAF_PAUSE: Duration = Duration::from_secs(10);
 /// So many bases are asked one question, and each but the last gets so long for it.
 const MOST_ATTEMPTS: usize = 3;
 const ATTEMPT: Duration = Duration::from_secs(3);
+/// A host that has not answered for this long is reported as failing while it is waited for.
+const SLOW_AFTER: Duration = Duration::from_secs(1);
 
 /// All venues, behind one connection pool.
 pub struct Upstreams {
@@ -90,6 +92,12 @@ struct Question<'a> {
     priority: Priority,
     /// An API key of a user's, or of the gateway's own.
     key: Option<&'a HeaderValue>,
+}
+
+/// What came of a question, and of whom the answer is: of no base where none was asked.
+struct Answered<'a> {
+    base: Option<&'a Base>,
+    fetched: Result<Fetched, Error>,
 }
 
 /// What came of asking one base.
@@ -142,27 +150,59 @@ impl Upstreams {
         Venue::ALL.into_iter().flat_map(|venue| self.venue(venue).budgets().iter().map(move |budget| (venue, budget)))
     }
 
-    /// Fetches a public answer, whole, from the first base that gives one.
+    /// Fetches a public answer, whole, from the first base that gives one, and checks that it is what was asked for.
     ///
     /// # Errors
     ///
-    /// Why nobody gave one. What the exchange itself said, good or bad, is an answer.
-    pub async fn fetch(&self, source: &Source, priority: Priority) -> Result<Fetched, Error> {
-        self.fetch_as(source, priority, None).await
+    /// Why there is none; see [`Fetched::into_value`] for what is none.
+    pub async fn load(&self, source: &Source, priority: Priority) -> Result<Value, Error> {
+        let value = self.load_with(source, priority, None).await?;
+        value.ok_or_else(|| Error::new(Reason::Upstream, "the exchange refuses a question without an API key"))
     }
 
-    /// As [`Upstreams::fetch`], with an API key of a user's or of the gateway's own. An answer that refuses the key
-    /// ([`Fetched::refuses_key`]) changes neither the host's health nor the budget.
+    /// As [`Upstreams::load`], with an API key of a user's or of the gateway's own. `None` where the answer refuses the key
+    /// ([`Fetched::refuses_key`]), which says nothing of the host and asks for no pause.
     ///
     /// # Errors
     ///
-    /// As [`Upstreams::fetch`].
-    pub async fn fetch_as(
+    /// As [`Upstreams::load`].
+    pub async fn load_as(
+        &self,
+        source: &Source,
+        priority: Priority,
+        key: &HeaderValue,
+    ) -> Result<Option<Value>, Error> {
+        self.load_with(source, priority, Some(key)).await
+    }
+
+    async fn load_with(
         &self,
         source: &Source,
         priority: Priority,
         key: Option<&HeaderValue>,
-    ) -> Result<Fetched, Error> {
+    ) -> Result<Option<Value>, Error> {
+        let venue = self.venue(source.endpoint.venue);
+        let exchange = venue.condition.begin(source.endpoint.path);
+        match self.fetch(source, priority, key).await {
+            // Our own budget is no fault of the exchange's.
+            Answered { base: None, fetched } => {
+                exchange.not_begun();
+                fetched.and_then(|fetched| fetched.into_value(source, self.exchange_now())).map(Some)
+            }
+            Answered { base: Some(base), fetched } => {
+                let value = match fetched {
+                    Ok(fetched) if key.is_some() && fetched.refuses_key() => Ok(None),
+                    Ok(fetched) => fetched.into_value(source, self.exchange_now()).map(Some),
+                    Err(error) => Err(error),
+                };
+                base.condition.ended(source.endpoint.path, &value);
+                exchange.ended(&value);
+                value
+            }
+        }
+    }
+
+    async fn fetch(&self, source: &Source, priority: Priority, key: Option<&HeaderValue>) -> Answered<'_> {
         let target = match source.query.as_str() {
             "" => source.endpoint.path.to_owned(),
             query => format!("{}?{query}", source.endpoint.path),
@@ -170,15 +210,19 @@ impl Upstreams {
         let question = Question { source, target: &target, priority, key };
         let bases = self.venue(source.endpoint.venue).in_order();
         let attempts = bases.len().min(MOST_ATTEMPTS);
-        let mut outcome = Err(Error::new(Reason::Unreachable, "no upstream is configured"));
+        let mut outcome =
+            Answered { base: None, fetched: Err(Error::new(Reason::Unreachable, "no upstream is configured")) };
         for (number, base) in bases.into_iter().take(attempts).enumerate() {
             let is_last = number + 1 == attempts;
             let (ended, result) = match self.attempt(base, question, is_last).await {
-                Attempt::Refused(error) if number == 0 => return Err(error),
+                Attempt::Refused(error) if number == 0 => return Answered { base: None, fetched: Err(error) },
                 Attempt::Refused(_) => break,
                 Attempt::Ended(ended, result) => (ended, result),
             };
-            outcome = ended;
+            if let (Some(base), Err(error)) = (outcome.base, &outcome.fetched) {
+                base.condition.failed(source.endpoint.path, error);
+            }
+            outcome = Answered { base: Some(base), fetched: ended };
             // An answer, a refusal or garbage would be the same elsewhere; trouble of the host's own may not be.
             if matches!(result, CallResult::Answered | CallResult::HeldOff) {
                 break;
@@ -201,15 +245,26 @@ impl Upstreams {
         };
         self.heat.reset(&source.key);
         let call = base.call();
-        let asked = self.ask(base, question, &spent);
+        let condition = base.condition.begin(source.endpoint.path);
+        let mut asked = std::pin::pin!(self.ask(base, question, &spent));
+        let host = base.url.host();
+        let asked = async {
+            if let Ok(answered) = tokio::time::timeout(SLOW_AFTER, &mut asked).await {
+                return answered;
+            }
+            condition.is_slow(&Error::new(Reason::Slow, format!("{host} has not answered for {SLOW_AFTER:?}")));
+            asked.await
+        };
         let (ended, result) = match is_last {
             true => asked.await,
             false => tokio::time::timeout(ATTEMPT, asked).await.unwrap_or_else(|_| {
-                let message = format!("{} did not answer within {ATTEMPT:?}", base.url.host());
+                let message = format!("{host} did not answer within {ATTEMPT:?}");
                 (Err(Error::new(Reason::TimedOut, message)), CallResult::TimedOut)
             }),
         };
         call.ended(result);
+        // What the answer is worth is for who checks it.
+        condition.not_begun();
         Attempt::Ended(ended, result)
     }
 
@@ -360,7 +415,9 @@ impl Upstreams {
                     }
                     let status = response.status().as_u16();
                     passing.answered(status);
-                    call.ended(CallResult::of(status, false));
+                    let result = CallResult::of(status, false);
+                    call.ended(result);
+                    self.judge_passed(upstream, base, result, &format!("{} answered {status}", base.url.host()));
                     if let Some(reason) = reason_to_stop(status) {
                         let wait = retry_after(response.headers(), self.exchange_now());
                         let bucket = Some(bucket).filter(|bucket| *bucket == Bucket::Sapi);
@@ -371,17 +428,35 @@ impl Upstreams {
                 Err(why) if why.is_connect() => {
                     call.ended(CallResult::Unreachable);
                     not_sent = format!("{} {}", base.url.host(), cannot_be_reached(&why));
+                    self.judge_passed(upstream, base, CallResult::Unreachable, &not_sent);
                     if !is_empty {
                         break;
                     }
                 }
                 Err(_) => {
                     call.ended(CallResult::BrokeOff);
-                    return Err(Unanswered::Unknown(format!("{} broke off before it answered", base.url.host())));
+                    let why = format!("{} broke off before it answered", base.url.host());
+                    self.judge_passed(upstream, base, CallResult::BrokeOff, &why);
+                    return Err(Unanswered::Unknown(why));
                 }
             }
         }
         Err(Unanswered::NotSent(not_sent))
+    }
+
+    /// Takes note of what a request that was passed on says of its host.
+    fn judge_passed(&self, upstream: &VenueUpstream, base: &Base, result: CallResult, what: &str) {
+        const PASSED: &str = "requests passed on";
+        let judged = match result {
+            CallResult::Answered => Ok(()),
+            // What it refuses it says to its client; pauses and bans are told of as such.
+            CallResult::HeldOff => return,
+            CallResult::Failed => Err(Error::new(Reason::Upstream, what)),
+            CallResult::TimedOut => Err(Error::new(Reason::TimedOut, what)),
+            CallResult::Unreachable | CallResult::BrokeOff => Err(Error::new(Reason::Unreachable, what)),
+        };
+        base.condition.ended(PASSED, &judged);
+        upstream.condition.ended(PASSED, &judged);
     }
 }
 

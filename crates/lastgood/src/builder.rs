@@ -105,7 +105,7 @@ impl CacheBuilder {
         let random = RandomState::new();
         let voice = Arc::new(Voice::new(&self.namespace, random.hash_one("node")));
         let store = self.store.map(|store| {
-            let store = GuardedStore::new(store, self.guard);
+            let store = GuardedStore::with_clock(store, self.guard, self.clock.clone());
             let behind = WriteBehind::new(Arc::clone(&store), self.clock.clone(), Arc::clone(&voice));
             Tier { store, behind }
         });

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
+use crate::condition::Report;
 use crate::error::{BuildError, Error};
 use crate::flight::Flights;
 use crate::memory::{Key, Memory, RegionId};
@@ -153,6 +154,8 @@ pub struct StoreStatus {
     pub untold: usize,
     /// What keeps the store from doing all of its work at the moment, such as a full or read-only disk.
     pub trouble: Option<String>,
+    /// How it is doing, why, and since when.
+    pub report: Report,
 }
 
 impl Cache {
@@ -234,6 +237,7 @@ impl Cache {
                 hears_others: tier.store.log().map(|_| self.shared.clock.now() <= self.shared.hearing.heard_until()),
                 untold: self.shared.voice.left_to_tell(),
                 trouble: tier.store.trouble().map(|why| why.to_string()),
+                report: tier.store.report(),
             }),
         }
     }

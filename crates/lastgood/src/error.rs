@@ -99,6 +99,9 @@ pub struct Error {
     pub reason: Reason,
     /// For a person; names no secret.
     pub message: String,
+    /// What the message leaves out because a client may read it, such as the address or the source's own words. For the
+    /// log alone; names no secret.
+    pub detail: Option<String>,
     /// The source's own error answer, where it gave one that a caller may be shown.
     pub answer: Option<Value>,
     /// How long the source asks to be left alone. Loads of the key wait at least that long.
@@ -110,7 +113,14 @@ pub struct Error {
 impl Error {
     /// An error for `reason` with a message for a person.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Error { reason, message: message.into(), answer: None, retry_after: None, remembered: false }
+        Error { reason, message: message.into(), detail: None, answer: None, retry_after: None, remembered: false }
+    }
+
+    /// Adds what only the log may say.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
     }
 
     /// Adds the source's own error answer.

@@ -7,6 +7,7 @@
 //! Start at [`Cache::builder`]. The read path is `read.rs`, one page.
 
 pub mod clock;
+pub mod condition;
 pub mod private;
 #[cfg(feature = "proxy")]
 pub mod proxy;

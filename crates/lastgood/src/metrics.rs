@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::clock::Timestamp;
+use crate::error::{Error, Reason};
 use crate::outcome::{Outcome, Tier};
 
 /// Upper bounds of the load latency buckets, in milliseconds; above the last is the rest.
@@ -56,9 +57,13 @@ pub(crate) struct Counters {
     misses: AtomicU64,
     joined: AtomicU64,
     bypassed: AtomicU64,
-    pub(crate) errors: AtomicU64,
+    errors: AtomicU64,
+    refused: AtomicU64,
+    /// When the last good answer stood in for the source last, and the place of the reason in [`Reason::ALL`], below.
+    last_good_at: AtomicU64,
     pub(crate) loads: AtomicU64,
-    pub(crate) load_failures: AtomicU64,
+    load_failures: AtomicU64,
+    refused_loads: AtomicU64,
     pub(crate) dropped_fills: AtomicU64,
     pub(crate) unreadable: AtomicU64,
     last_refresh: AtomicU64,
@@ -113,6 +118,28 @@ impl Counters {
         add(counter);
     }
 
+    /// Counts a read that got an error.
+    pub(crate) fn count_error(&self, error: &Error) {
+        add(if error.reason == Reason::NotFound { &self.refused } else { &self.errors });
+    }
+
+    /// Counts a load that gave no answer. A question that the source refused is no failure of the source's.
+    pub(crate) fn count_failed_load(&self, error: &Error) {
+        add(if error.reason == Reason::NotFound { &self.refused_loads } else { &self.load_failures });
+    }
+
+    /// Notes when a last good answer stood in for the source, and why.
+    pub(crate) fn note_last_good(&self, reason: Reason, now: Timestamp) {
+        let place = Reason::ALL.iter().position(|known| *known == reason).unwrap_or_default() as u64;
+        self.last_good_at.store((now.as_millis() << 8) | place, Ordering::Relaxed);
+    }
+
+    fn last_last_good(&self) -> Option<(Timestamp, Reason)> {
+        let noted = self.last_good_at.load(Ordering::Relaxed);
+        let reason = Reason::ALL.get((noted & 0xff) as usize)?;
+        (noted > 0).then(|| (Timestamp::from_millis(noted >> 8), *reason))
+    }
+
     pub(crate) fn loaded(&self, took: Duration, now: Timestamp) {
         let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let bucket = LATENCY_BOUNDS_MS.iter().position(|&bound| millis <= bound).unwrap_or(LATENCY_BOUNDS_MS.len());
@@ -133,8 +160,11 @@ impl Counters {
             joined: read(&self.joined),
             bypassed: read(&self.bypassed),
             errors: read(&self.errors),
+            refused: read(&self.refused),
+            last_good_at: self.last_last_good(),
             loads: read(&self.loads),
             load_failures: read(&self.load_failures),
+            refused_loads: read(&self.refused_loads),
             dropped_fills: read(&self.dropped_fills),
             unreadable: read(&self.unreadable),
             load_buckets: std::array::from_fn(|index| read(&self.load_buckets[index])),
@@ -186,12 +216,18 @@ pub struct RegionStats {
     pub joined: u64,
     /// Reads that went by the cache.
     pub bypassed: u64,
-    /// Reads that got an error.
+    /// Reads that got an error, but for those that the source refused.
     pub errors: u64,
+    /// Reads of what the source says there is not, or refuses as a wrong question: the reader's mistake, remembered or new.
+    pub refused: u64,
+    /// When the last good answer stood in for the source last, and why.
+    pub last_good_at: Option<(Timestamp, Reason)>,
     /// Times the source was asked, refreshes behind included.
     pub loads: u64,
     /// Times the source gave no usable answer.
     pub load_failures: u64,
+    /// Times the source said that there is no such thing, or that the question is wrong.
+    pub refused_loads: u64,
     /// Loads whose result was not kept because an invalidation came meanwhile.
     pub dropped_fills: u64,
     /// Stored values that could not be read and counted as missing.
@@ -219,7 +255,9 @@ impl RegionStats {
         (loads > 0).then(|| self.load_time / loads)
     }
 
-    /// Reads answered without waiting for the source, as a fraction of all answered reads; 0 when there were none.
+    /// Reads answered fresh or stale without waiting for the source, as a fraction of all reads; 0 when there were none.
+    /// A last good answer is no hit, for the source failed. What the source refused is not counted: there is nothing to
+    /// hit.
     pub fn hit_rate(&self) -> f64 {
         let hits = self.hits_memory + self.hits_store + self.stale;
         let all = hits + self.last_good + self.misses + self.joined + self.errors;

@@ -288,7 +288,7 @@ impl Region {
         };
         match &loaded {
             Ok(_) => self.shared.counters.loaded(started.elapsed(), self.cache.clock.now()),
-            Err(_) => add(&self.shared.counters.load_failures),
+            Err(error) => self.shared.counters.count_failed_load(error),
         }
         loaded
     }

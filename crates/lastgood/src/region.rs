@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use crate::cache;
 use crate::clock::Timestamp;
 use crate::entry::{Entry, Freshness, Loaded, Persist, Value};
-use crate::error::Error;
+use crate::error::{Error, Reason};
 use crate::memory::{Key, KeyRef, RegionId};
 use crate::metrics::{Counters, Stopwatch};
 use crate::outcome::{Outcome, Tier};
@@ -192,12 +192,23 @@ impl Region {
 
     /// Counts an answer that was put together of what [`Region::peek`], [`Region::stored`] and [`Region::fill`] gave.
     pub fn count_served(&self, outcome: Outcome) {
+        self.note_last_good(outcome);
         self.shared.counters.count(outcome);
     }
 
     /// As [`Region::count_served`], with the time that it took.
     pub fn count_timed(&self, outcome: Outcome, stopwatch: Stopwatch) {
+        self.note_last_good(outcome);
         self.shared.counters.count_timed(outcome, stopwatch);
+    }
+
+    /// A value of an application's that is past its freshness has no source that failed.
+    fn note_last_good(&self, outcome: Outcome) {
+        if let Outcome::LastGood(reason) = outcome
+            && reason != Reason::Abandoned
+        {
+            self.shared.counters.note_last_good(reason, self.cache.clock.now());
+        }
     }
 
     /// Begins an answer that [`Region::count_timed`] will count.
@@ -206,14 +217,14 @@ impl Region {
     }
 
     /// Counts a read that ended in an error after what the uncounted reads gave.
-    pub fn count_failed(&self) {
-        crate::metrics::add(&self.shared.counters.errors);
+    pub fn count_failed(&self, error: &Error) {
+        self.shared.counters.count_error(error);
     }
 
     pub(crate) fn count(&self, answer: &Result<Answer, Error>, stopwatch: Stopwatch) {
         match answer {
-            Ok(answer) => self.shared.counters.count_timed(answer.outcome, stopwatch),
-            Err(_) => self.count_failed(),
+            Ok(answer) => self.count_timed(answer.outcome, stopwatch),
+            Err(error) => self.count_failed(error),
         }
     }
 

@@ -46,12 +46,14 @@ struct Summary {
     memory_used: Option<u64>,
     /// Keys in the whole store, of others too; those in memory where there is no store. Null while the store does not say.
     keys: Option<u64>,
-    /// Answers that nobody waited for: fresh, stale or last good. This count and the next two are of all gateways that
-    /// ever used the store; of this process where the store keeps no counters.
+    /// Answers that nobody waited for while the source worked: fresh or stale. This count and the next three are of all
+    /// gateways that ever used the store; of this process where the store keeps no counters.
     hits: u64,
     misses: u64,
+    /// Answered with the last good answer, because the source failed.
+    last_good: u64,
     errors: u64,
-    /// `hits` as a part of the three, from 0 to 1.
+    /// `hits` as a part of the four, from 0 to 1.
     hit_rate: f64,
 }
 
@@ -70,6 +72,7 @@ impl Summary {
             keys,
             hits: counts.served(),
             misses: counts.misses,
+            last_good: counts.last_good,
             errors: counts.errors,
             hit_rate: rounded(counts.hit_rate()),
         }
@@ -121,7 +124,9 @@ struct OfRegion {
     stale: u64,
     last_good: u64,
     errors: u64,
-    /// The part of the answers that nobody waited for, from 0 to 1.
+    /// Questions that the source refused.
+    refused: u64,
+    /// The part of the reads that was answered fresh or stale, from 0 to 1.
     hit_rate: f64,
     /// The mean of good loads.
     load_latency_ms: Option<f64>,
@@ -150,6 +155,7 @@ impl From<&RegionStats> for OfRegion {
             stale: stats.stale,
             last_good: stats.last_good,
             errors: stats.errors,
+            refused: stats.refused,
             hit_rate: counts.hit_rate(),
             load_latency_ms: seconds(stats.mean_load()).map(|mean| rounded(mean * 1e3)),
             hit_latency_us: seconds(stats.memory_hits.mean()).map(|mean| rounded(mean * 1e6)),

@@ -7,7 +7,7 @@ use axum::response::Response;
 use http::StatusCode;
 use lastgood::Reason;
 use lastgood_market::candles::{Question, Slice};
-use lastgood_market::{Line, Venue};
+use lastgood_market::{Line, RegionName, Venue};
 
 use super::answer::{JSON, label, respond_packed};
 use super::cached::answer_with;
@@ -26,13 +26,28 @@ pub(super) async fn candles(app: &App, venue: Venue, question: &Arc<Question>, a
         // What cannot be put together, the exchange is asked as it was asked.
         Err(error) if error.reason == Reason::Abandoned => {
             let line = Line::only(question.direct.clone());
-            match line.answer(app).await {
-                Ok(answered) => answer_with(app, venue, &answered, accepts).await,
-                Err(error) if error.reason == Reason::NotFound => fail(app, venue, &error),
-                Err(error) => match app.candles.last_good(question, error.clone()).await {
-                    Ok(slice) => respond(app, venue, slice, accepts).await,
-                    Err(_) => fail(app, venue, &error),
-                },
+            let klines = app.region(RegionName::Klines);
+            match line.answer_uncounted(app).await {
+                Ok(answered) => {
+                    klines.count_served(answered.answer.outcome());
+                    answer_with(app, venue, &answered, accepts).await
+                }
+                Err(error) => {
+                    let kept = match error.reason {
+                        Reason::NotFound => None,
+                        _ => app.candles.last_good(question, error.clone()).await.ok(),
+                    };
+                    match kept {
+                        Some(slice) => {
+                            klines.count_served(slice.outcome);
+                            respond(app, venue, slice, accepts).await
+                        }
+                        None => {
+                            klines.count_failed(&error);
+                            fail(app, venue, &error)
+                        }
+                    }
+                }
             }
         }
         Err(error) => fail(app, venue, &error),

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use lastgood::condition::Condition;
 use lastgood::{Answer, Clock, Error, Loaded, Reason, Region, Value};
 use lastgood_market::fear_greed::{Form, PATH, key};
 use lastgood_market::upstream::Site;
@@ -32,13 +34,21 @@ impl FearGreed {
         self.site.as_deref().map(Site::name)
     }
 
+    /// How its source answers.
+    pub(crate) fn condition(&self) -> Option<&Condition> {
+        self.site.as_deref().map(Site::condition)
+    }
+
     /// What the index answers to a query, from the cache or the index; `None` where no source is configured.
     pub(super) async fn ask(&self, region: &Region, query: String, form: Form) -> Option<Result<Answer, Error>> {
         let (site, dates_itself) = (self.site.clone()?, self.dates_itself);
         let (key, target) = (key(site.name(), &query), format!("{PATH}?{query}"));
         let load = move || async move {
-            let body = site.get(&target).await?;
-            let left = form.check(&body).map_err(|why| Error::new(Reason::Malformed, why))?;
+            let checked = |body: Bytes| {
+                let left = form.check(&body).map_err(|why| Error::new(Reason::Malformed, why))?;
+                Ok((body, left))
+            };
+            let (body, left) = site.get(&target, checked).await?;
             let content_type = if form == Form::Table { "text/plain; charset=utf-8" } else { "application/json" };
             let loaded = Loaded::from(Value::new(body).with_meta(content_type));
             Ok(if dates_itself { loaded.fresh_for(left) } else { loaded })

@@ -115,11 +115,12 @@ pub(crate) fn label_failure(headers: &mut HeaderMap, error: &Error) {
     if let Some(wait) = error.retry_after {
         headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_millis().div_ceil(1_000).max(1) as u64));
     }
-    let (x_cache, status) = match error.remembered {
-        true => ("HIT", format!("lastgood; hit; detail={}", error.reason)),
-        false => ("MISS", format!("lastgood; fwd=miss; detail={}", error.reason)),
+    // RFC 9211 calls it a hit when nothing was forwarded. `X-Cache` speaks of answers, and this is none.
+    let status = match error.remembered {
+        true => format!("lastgood; hit; detail={}", error.reason),
+        false => format!("lastgood; fwd=miss; detail={}", error.reason),
     };
-    headers.insert(X_CACHE, HeaderValue::from_static(x_cache));
+    headers.insert(X_CACHE, HeaderValue::from_static("ERROR"));
     headers.insert(CACHE_STATUS, HeaderValue::try_from(status).unwrap_or(HeaderValue::from_static("lastgood")));
 }
 

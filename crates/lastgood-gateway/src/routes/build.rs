@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lastgood::Region;
+use lastgood::condition::Condition;
+use lastgood::{Clock, Region};
 
 use secrecy::ExposeSecret as _;
 
@@ -25,10 +26,12 @@ pub(super) struct Sources {
     apis: BTreeMap<String, Arc<Api>>,
     databases: BTreeMap<String, Database>,
     buckets: BTreeMap<String, Bucket>,
+    /// How each of them answers, by its name as a reader knows it: `database main`.
+    conditions: BTreeMap<String, Arc<Condition>>,
 }
 
 impl Sources {
-    pub(super) fn new(settings: &Settings) -> Result<Self, String> {
+    pub(super) fn new(settings: &Settings, clock: &Clock) -> Result<Self, String> {
         let declared = &settings.declared.sources;
         let api = |(name, setting)| {
             Ok::<_, String>((
@@ -50,7 +53,13 @@ impl Sources {
             let opened = Bucket::open(bucket_options(name, setting, settings));
             Ok::<_, String>((name.clone(), opened.map_err(|why| format!("bucket {name}: {why}"))?))
         };
+        let of = |kind: &str, name: &String| format!("{kind} {name}");
+        let names = declared.databases.keys().map(|name| of("database", name));
+        let names = names.chain(declared.buckets.keys().map(|name| of("bucket", name)));
+        let names = names.chain(declared.apis.keys().map(|name| of("api", name)));
+        let condition = |name: String| (name.clone(), Arc::new(Condition::new("source", name, clock.clone())));
         Ok(Sources {
+            conditions: names.map(condition).collect(),
             declared: settings.declared.clone(),
             apis: declared.apis.iter().map(api).collect::<Result<_, _>>()?,
             databases: declared.databases.iter().map(database).collect::<Result<_, _>>()?,
@@ -66,11 +75,26 @@ impl Sources {
                 .source(&source.question, &setting.parameters)
                 .map_err(|why| format!("route {}: {why}", setting.path));
             let place = place(&source.question, &self.declared);
-            Ok::<_, String>(Link { source: made?, place, next_on_missing: source.next_on_missing })
+            let condition = self.condition(&source.question).ok_or_else(unknown)?;
+            Ok::<_, String>(Link { source: made?, condition, place, next_on_missing: source.next_on_missing })
         };
         let links = setting.sources.iter().map(link).collect::<Result<_, _>>()?;
         let definition = definition(&format!("{:?}", setting.sources));
         Ok(Route { setting: setting.clone(), region, links, definition })
+    }
+
+    fn condition(&self, question: &SourceQuestion) -> Option<Arc<Condition>> {
+        let name = match question {
+            SourceQuestion::Api(question) => format!("api {}", question.api),
+            SourceQuestion::Database(question) => format!("database {}", question.database),
+            SourceQuestion::Bucket(question) => format!("bucket {}", question.bucket),
+        };
+        self.conditions.get(&name).cloned()
+    }
+
+    /// The conditions of all sources.
+    pub(super) fn into_conditions(self) -> Vec<Arc<Condition>> {
+        self.conditions.into_values().collect()
     }
 
     /// A question to a source, in which the parameters of its route stand.

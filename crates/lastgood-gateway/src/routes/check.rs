@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use lastgood::Clock;
 use tokio::time::{Instant, timeout};
 
 use super::build::Sources;
@@ -29,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Asks each source of each declared route whether it can do what is declared.
 pub async fn check_sources(settings: &Settings) -> Vec<SourceCheck> {
-    let sources = match Sources::new(settings) {
+    let sources = match Sources::new(settings, &Clock::system()) {
         Ok(sources) => sources,
         Err(why) => {
             let (route, source) = ("routes".to_owned(), "connections".to_owned());

@@ -5,7 +5,7 @@ use tokio::time::{Instant, timeout};
 
 use super::answer::Form;
 use super::meta::Meta;
-use super::route::Route;
+use super::route::{Link, Route};
 use crate::source::{self, Arguments, Held};
 
 impl Route {
@@ -18,7 +18,7 @@ impl Route {
             let left = ends.saturating_duration_since(Instant::now());
             let share = left / u32::try_from(self.links.len() - at).unwrap_or(1);
             let held = self.held(key, at);
-            let answered = timeout(share, link.source.load(arguments, held.as_ref())).await.unwrap_or_else(|_| {
+            let answered = timeout(share, self.ask_one(link, arguments, held.as_ref())).await.unwrap_or_else(|_| {
                 let message = format!("source {} did not answer within {} ms", at + 1, share.as_millis());
                 Err(Error::new(Reason::TimedOut, message))
             });
@@ -40,6 +40,24 @@ impl Route {
         // Of what a source that failed may have had, the others cannot say that there is no such thing.
         let nothing = || Error::new(Reason::Abandoned, "there is nobody to ask");
         Err(failure.or(missing).unwrap_or_else(nothing))
+    }
+
+    /// Asks one source, and notes for its condition how that ends, or that it takes longer than readers wait.
+    async fn ask_one(&self, link: &Link, arguments: &Arguments, held: Option<&Held>) -> Result<source::Loaded, Error> {
+        let path = self.setting.path.to_string();
+        let load = link.condition.begin(&path);
+        let patience = self.region.policy().soft_timeout;
+        let mut asked = link.source.load(arguments, held);
+        let answered = match timeout(patience, &mut asked).await {
+            Ok(answered) => answered,
+            Err(_) => {
+                let what = format!("no answer for {} ms yet", patience.as_millis());
+                load.is_slow(&Error::new(Reason::Slow, what));
+                asked.await
+            }
+        };
+        load.ended(&answered);
+        answered
     }
 
     /// What is kept of an earlier answer of a source.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use lastgood::Region;
+use lastgood::condition::Condition;
 
 use crate::config::routes::RouteSetting;
 use crate::source::Source;
@@ -19,6 +20,8 @@ pub(crate) struct Route {
 /// A source of a route.
 pub(super) struct Link {
     pub(super) source: Arc<dyn Source>,
+    /// How the database, bucket or API answers, for all routes over it together.
+    pub(super) condition: Arc<Condition>,
     /// Which database, bucket or API it is.
     pub(super) place: String,
     /// Whether the next source is asked when this one says that there is no such thing.

@@ -298,11 +298,9 @@ impl HttpSource {
 #[async_trait]
 impl Source for HttpSource {
     async fn load(&self, arguments: &Arguments, held: Option<&Held>) -> Result<Loaded, Error> {
-        self.ask(arguments, held).await.map_err(|failed| {
-            if let Some(error) = failed.tls {
-                tracing::warn!(api = self.api.name, error, "a declared API could not be asked");
-            }
-            failed.error
+        self.ask(arguments, held).await.map_err(|failed| match failed.tls {
+            Some(why) => failed.error.with_detail(why),
+            None => failed.error,
         })
     }
 

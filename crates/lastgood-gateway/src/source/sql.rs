@@ -280,8 +280,8 @@ impl Statement {
             Fault::Driver(why) => failure::of_load(&self.database.0.name, &why),
             Fault::Plain(why) => why,
             Fault::Declared(why) => {
-                tracing::warn!(database = self.database.0.name, error = why, "a declared statement cannot be answered");
                 Error::new(Reason::Malformed, "the statement's answer is not as declared; `lastgood check` says why")
+                    .with_detail(why)
             }
         }
     }

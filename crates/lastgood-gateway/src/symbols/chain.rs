@@ -141,7 +141,7 @@ impl SymbolChain {
         let answer = self.read_with(venue, &keys).await;
         match &answer {
             Ok(answer) => self.lists.count_timed(answer.outcome(), stopwatch),
-            Err(_) => self.lists.count_failed(),
+            Err(error) => self.lists.count_failed(error),
         }
         answer
     }
@@ -204,7 +204,7 @@ impl SymbolChain {
             match made {
                 Ok(loaded) => return Ok(loaded),
                 Err(error) => {
-                    tracing::warn!(market = %venue, %link, why = %error, "no symbols from this link");
+                    tracing::debug!(market = %venue, %link, why = %error, "no symbols from this link");
                     last = error;
                 }
             }
@@ -241,12 +241,11 @@ impl SymbolChain {
         };
         let is_kept = || self.lists.peek(&self.name_with(venue, keys)).is_some();
         let (asked_at, priority) = (self.clock.now(), priority.unwrap_or_else(|| Priority::of_load(is_kept())));
-        let fetched = upstreams.fetch_as(&source, priority, Some(key.header())).await?;
-        if fetched.refuses_key() {
+        let Some(value) = upstreams.load_as(&source, priority, key.header()).await? else {
             self.refusals.note(key, keys, venue, link);
             return Ok(None);
-        }
-        let body = fetched.into_value(&source, self.clock.now())?.body;
+        };
+        let body = value.body;
         self.refusals.forget(key);
         Ok(Some(Info { body, asked_at, standing: Standing::Fresh }))
     }

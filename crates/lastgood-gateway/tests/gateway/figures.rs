@@ -80,7 +80,7 @@ async fn one_body_has_the_statistics_and_the_longer_one_begins_with_it() {
     connected(&gateway).await;
     ask(&gateway, 3).await;
     let said = summary(&gateway).await;
-    let names = ["connected", "enabled", "errors", "hit_rate", "hits", "keys", "memory_used", "misses"];
+    let names = ["connected", "enabled", "errors", "hit_rate", "hits", "keys", "last_good", "memory_used", "misses"];
     assert_eq!(said.as_object().unwrap().keys().map(String::as_str).collect::<Vec<_>>(), names, "{said}");
     let (hits, misses) = (said["hits"].as_u64().unwrap(), said["misses"].as_u64().unwrap());
     assert!(hits >= 3 && misses >= 1 && said["errors"] == 0, "{said}");

@@ -10,6 +10,7 @@ mod cache_api;
 mod candles;
 mod clients;
 mod command;
+mod conditions;
 mod credentials;
 mod disk;
 mod docker;

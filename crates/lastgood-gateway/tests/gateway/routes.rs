@@ -309,7 +309,7 @@ async fn the_next_source_is_asked_when_one_fails_and_not_when_it_has_no_such_thi
     let asked = second.asked().len();
     first.answers(Reply::status(404));
     let missing = get(&url).await;
-    assert_eq!((missing.status, missing.cache()), (404, "MISS"), "{}", missing.text());
+    assert_eq!((missing.status, missing.cache()), (404, "ERROR"), "{}", missing.text());
     assert_eq!(get(&url).await.cache(), "HIT", "a missing thing is remembered");
     assert_eq!(second.asked().len(), asked);
     first.stop().await;

@@ -339,6 +339,6 @@ async fn with_nothing_kept_a_failing_chain_is_a_problem() {
     exchange.fault(json!({"kind": "html", "path_prefix": INFO}));
     let gateway = Running::start(&exchange.url(), &[]).await;
     let got = get(gateway.url("/v1/symbols/spot")).await;
-    assert_eq!((got.status, got.header("content-type"), got.cache()), (503, "application/problem+json", "MISS"));
+    assert_eq!((got.status, got.header("content-type"), got.cache()), (503, "application/problem+json", "ERROR"));
     assert!(got.json()["detail"].as_str().unwrap().contains("403"), "{}", got.text());
 }

@@ -26,9 +26,8 @@ pub struct Asker {
 impl Asker {
     /// Fetches and checks an answer. Only what is of the shape asked for gets any further.
     async fn fetch(&self, source: &Source, priority: Priority) -> Result<Value, Error> {
-        let fetched = self.upstreams.fetch(source, priority).await;
-        let fetched = if priority == Priority::Warm { fetched.map_err(yielded) } else { fetched };
-        fetched?.into_value(source, self.upstreams.exchange_now())
+        let loaded = self.upstreams.load(source, priority).await;
+        if priority == Priority::Warm { loaded.map_err(yielded) } else { loaded }
     }
 
     /// Fetches, checks and dates an answer.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use lastgood::condition::Condition;
 use lastgood::{Clock, Error, Reason, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -26,8 +27,10 @@ pub struct Base {
     pub url: BaseUrl,
     /// Shared with every base of the same exchange: it counts by address, not by host.
     pub budget: Arc<Budget>,
-    /// How it does.
+    /// Whether it is asked in its turn, or passed over.
     pub health: Health,
+    /// How it answers, by endpoint: as an operator sees it.
+    pub condition: Condition,
     permits: Arc<Semaphore>,
     calls: [AtomicU64; CallResult::ALL.len()],
 }
@@ -36,6 +39,8 @@ pub struct Base {
 pub struct VenueUpstream {
     /// The preferred first.
     pub bases: Vec<Base>,
+    /// Whether loads are answered, whichever host does.
+    pub condition: Condition,
     /// None without a base.
     budget: Option<Arc<Budget>>,
 }
@@ -59,10 +64,13 @@ impl VenueUpstream {
             url: url.clone(),
             budget: Arc::clone(&budget),
             health: Health::new(),
+            condition: Condition::new("host", url.host(), clock.clone()),
             permits: Arc::new(Semaphore::new(options.max_concurrent)),
             calls: Default::default(),
         };
-        VenueUpstream { bases: bases.iter().map(base).collect(), budget: (!bases.is_empty()).then_some(budget) }
+        let condition = Condition::unlogged("exchange", budget.name(), clock.clone());
+        let budget_of = (!bases.is_empty()).then(|| Arc::clone(&budget));
+        VenueUpstream { bases: bases.iter().map(base).collect(), condition, budget: budget_of }
     }
 
     /// The budget of its exchange; none without a base.
@@ -135,10 +143,8 @@ impl Drop for Call<'_> {
         if self.base.health.note(self.result) {
             let (host, result) = (self.base.url.host(), self.result.as_str());
             match self.base.health.is_healthy() {
-                true => tracing::info!(host, "the upstream answers again"),
-                false => {
-                    tracing::warn!(host, result, "the upstream is unhealthy; others are asked where there are any")
-                }
+                true => tracing::debug!(host, "the host is asked in its turn again"),
+                false => tracing::debug!(host, result, "the host is passed over where there are others"),
             }
         }
     }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use lastgood::condition::Condition;
 use lastgood::{Clock, Error, Reason, Timestamp};
 use tokio::sync::Semaphore;
 
@@ -28,6 +29,7 @@ pub struct Site {
     clock: Clock,
     places: Arc<Semaphore>,
     left_alone_until: Mutex<Timestamp>,
+    condition: Condition,
 }
 
 impl Site {
@@ -39,12 +41,18 @@ impl Site {
     pub fn new(base: BaseUrl, options: &Options, clock: &Clock) -> Result<Site, String> {
         Ok(Site {
             name: own_name(&base),
+            condition: Condition::new("source", base.host(), clock.clone()),
             base,
             client: client(options.connect_timeout, &options.proxies)?,
             clock: clock.clone(),
             places: Arc::new(Semaphore::new(MOST_AT_ONCE)),
             left_alone_until: Mutex::new(Timestamp::EPOCH),
         })
+    }
+
+    /// How it answers.
+    pub fn condition(&self) -> &Condition {
+        &self.condition
     }
 
     /// Its host.
@@ -63,12 +71,20 @@ impl Site {
         (until > self.clock.now()).then_some(until)
     }
 
-    /// The body of the good answer to `target`, a path and query.
+    /// What `read` makes of the answer to `target`, a path and query.
     ///
     /// # Errors
     ///
-    /// When there is none: the site cannot be reached, answers with another status than 200, or wants to be left alone.
-    pub async fn get(&self, target: &str) -> Result<Bytes, Error> {
+    /// When there is none: the site cannot be reached, answers with another status than 200, or wants to be left alone; and
+    /// those of `read`.
+    pub async fn get<T>(&self, target: &str, read: impl FnOnce(Bytes) -> Result<T, Error>) -> Result<T, Error> {
+        let load = self.condition.begin(target.split('?').next().unwrap_or_default());
+        let answer = self.ask(target).await.and_then(read);
+        load.ended(&answer);
+        answer
+    }
+
+    async fn ask(&self, target: &str) -> Result<Bytes, Error> {
         let host = self.host();
         let pause = |wait| {
             Error::new(Reason::RateLimited, format!("{host} wants to be left alone for now")).with_retry_after(wait)

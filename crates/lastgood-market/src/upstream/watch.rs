@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use http::{Request, header};
 use lastgood::store::StoreError;
+use lastgood::{Error, Reason};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Upstreams;
@@ -68,10 +69,14 @@ async fn look(upstreams: &Upstreams, venue: Venue, base: &Base) {
             if let Some(used) = used_weight(response.headers()) {
                 spent.learn_used(used);
             }
-            tracing::info!(host = base.url.host(), "the upstream answers pings again");
             base.health.looked_well();
+            base.condition.recovered();
         }
-        _ => base.health.looked_ill(),
+        _ => {
+            base.health.looked_ill();
+            let why = format!("{} does not answer pings", base.url.host());
+            base.condition.failed(path, &Error::new(Reason::Unreachable, why));
+        }
     }
 }
 

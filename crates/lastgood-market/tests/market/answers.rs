@@ -213,9 +213,7 @@ async fn an_answer_is_taken_as_it_is_and_refused_with_any_of_its_fields_missing_
     for question in QUESTIONS {
         let source = source(question);
         asked.insert((source.endpoint.venue.as_str(), source.endpoint.path));
-        let fetched = exchange.fetch(&source, Priority::Demand).await.unwrap();
-        assert_eq!(fetched.status, 200, "{question}: {:?}", fetched.body);
-        let good = fetched.body.clone();
+        let good = exchange.load(&source, Priority::Demand).await.expect(question).body;
         assert_eq!(refused(&source, good.clone()), None, "{question}");
         let value: Value = serde_json::from_slice(&good).unwrap();
         assert!(value.as_array().is_none_or(|rows| !rows.is_empty()), "{question} tests nothing");
@@ -252,7 +250,7 @@ async fn nothing_that_merely_looks_like_an_answer_is_one_to_any_question() {
     let exchange = exchange().await;
     for question in QUESTIONS {
         let source = source(question);
-        let good = exchange.fetch(&source, Priority::Demand).await.unwrap().body;
+        let good = exchange.load(&source, Priority::Demand).await.unwrap().body;
         let mut bad: Vec<Bytes> = [
             "",
             "null",

@@ -57,7 +57,7 @@ impl Exchange {
         // The market's client is the only one at hand.
         let base = lastgood_market::upstream::BaseUrl::parse(&self.url).unwrap();
         let site = lastgood_market::upstream::Site::new(base, &Default::default(), &lastgood::Clock::system()).unwrap();
-        serde_json::from_slice(&site.get(path).await.unwrap()).unwrap()
+        serde_json::from_slice(&site.get(path, Ok).await.unwrap()).unwrap()
     }
 }
 

@@ -12,6 +12,9 @@ use tokio::time::{Instant, timeout};
 use self::breaker::{Breaker, Outcome};
 use self::recovery::recover;
 use super::{Addition, Counters, Cursor, Log, Page, Position, Store, StoreError, Tail, Usage};
+use crate::clock::Clock;
+use crate::condition::{Condition, Report, State};
+use crate::error::{Error, Reason};
 
 mod breaker;
 mod recovery;
@@ -129,7 +132,14 @@ pub struct GuardedStore {
     writes: Semaphore,
     /// What kept the store from answering last: the cause, while it is left alone.
     last_failure: Mutex<Option<StoreError>>,
+    condition: Condition,
 }
+
+/// What of a store can fail by itself, for its [`Condition`].
+const CALLS: &str = "calls";
+const READS: &str = "reads";
+const WRITES: &str = "writes";
+const LOG: &str = "invalidation log";
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -140,12 +150,18 @@ enum Kind {
 impl GuardedStore {
     /// Guards `inner`. Its methods must be called inside a tokio runtime with time enabled.
     pub fn new(inner: Arc<dyn Store>, guard: Guard) -> Arc<Self> {
+        GuardedStore::with_clock(inner, guard, Clock::system())
+    }
+
+    /// As [`GuardedStore::new`], telling the times of its report by `clock`.
+    pub fn with_clock(inner: Arc<dyn Store>, guard: Guard, clock: Clock) -> Arc<Self> {
         Arc::new_cyclic(|me| GuardedStore {
             me: Weak::clone(me),
             breaker: Breaker::new(&guard),
             reads: Semaphore::new(guard.max_concurrent),
             writes: Semaphore::new(guard.max_concurrent),
             last_failure: Mutex::default(),
+            condition: Condition::new("store", inner.to_string(), clock),
             inner,
             guard,
         })
@@ -169,6 +185,17 @@ impl GuardedStore {
     /// What the guard has seen since it was made.
     pub fn counters(&self) -> GuardCounters {
         self.breaker.counters()
+    }
+
+    /// How the store is doing, as far as its calls and its invalidation log tell. Asks nobody.
+    pub fn report(&self) -> Report {
+        let report = self.condition.report();
+        match self.inner.trouble() {
+            Some(why) if !report.is_failing() => {
+                Report { state: State::Failing, reason: Some(why.to_string()), failures: 1, ..report }
+            }
+            _ => report,
+        }
     }
 
     /// The store that is guarded.
@@ -199,6 +226,7 @@ impl GuardedStore {
         let result = timeout(budget, work()).await.unwrap_or(Err(StoreError::Timeout));
         call.answered = true;
         self.remember(&result);
+        self.judge(kind, &result);
         call.record(Outcome::of(&result, call.started.elapsed(), call.slow_after()));
         if let Err(error) = &result {
             tracing::debug!(store = %self.inner, %error, "store call failed");
@@ -214,13 +242,33 @@ impl GuardedStore {
         }
     }
 
+    /// Takes note of what a call says of the store's condition. A read that fails says nothing by itself: the breaker
+    /// judges reads, and one that was late on a busy machine is no fault.
+    fn judge<T>(&self, kind: Kind, result: &Result<T, StoreError>) {
+        match (result, kind) {
+            (Ok(_), Kind::Read) => self.condition.succeeded(READS),
+            (Ok(_), Kind::Write) => self.condition.succeeded(WRITES),
+            (Err(why @ StoreError::Refused(_)), Kind::Write) => self.condition.failed(WRITES, &error(why)),
+            _ => {}
+        }
+    }
+
+    fn judge_log<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        match &result {
+            Ok(_) => self.condition.succeeded(LOG),
+            Err(why) => self.condition.failed(LOG, &error(why)),
+        }
+        result
+    }
+
     fn record(&self, generation: u64, outcome: Outcome) {
         // Outside a runtime nobody could probe, so the breaker had better stay closed.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
         if self.breaker.record(generation, outcome) {
-            tracing::warn!(store = %self.inner, ?outcome, "store fails too often, leaving it alone until it recovers");
+            let last = self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            self.condition.failed(CALLS, &error(&last.unwrap_or(StoreError::Timeout)));
             runtime.spawn(recover(Weak::clone(&self.me), &self.guard));
         }
     }
@@ -331,14 +379,20 @@ impl Log for GuardedStore {
     /// Not judged either: whoever reads a log asks for it in peace.
     async fn end(&self, name: &str) -> Result<Option<Position>, StoreError> {
         let log = self.inner.log().ok_or_else(no_log)?;
-        timeout(self.guard.write_budget, log.end(name)).await.unwrap_or(Err(StoreError::Timeout))
+        self.judge_log(timeout(self.guard.write_budget, log.end(name)).await.unwrap_or(Err(StoreError::Timeout)))
     }
 
     /// Waits by its nature, so that it has no part in the judgement; it ends a little after `wait` at the latest.
     async fn read(&self, name: &str, after: Option<&Position>, wait: Duration) -> Result<Tail, StoreError> {
         let log = self.inner.log().ok_or_else(no_log)?;
-        timeout(wait + self.guard.write_budget, log.read(name, after, wait)).await.unwrap_or(Err(StoreError::Timeout))
+        let read = timeout(wait + self.guard.write_budget, log.read(name, after, wait));
+        self.judge_log(read.await.unwrap_or(Err(StoreError::Timeout)))
     }
+}
+
+/// What a store's error says to its condition.
+fn error(why: &StoreError) -> Error {
+    Error::new(Reason::Unreachable, why.to_string())
 }
 
 fn no_log() -> StoreError {

@@ -210,7 +210,10 @@ impl Store for RedisStore {
     }
 
     fn trouble(&self) -> Option<StoreError> {
-        None
+        match &self.servers {
+            Servers::One(node) => node.why_down().map(|why| StoreError::Unavailable(why.to_string())),
+            Servers::Many(cluster) => cluster.trouble(),
+        }
     }
 
     /// Redis keeps no longer strings.

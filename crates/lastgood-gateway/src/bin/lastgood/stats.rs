@@ -51,7 +51,7 @@ pub(crate) async fn run(arguments: Arguments, file: Option<&Path>) -> Result<(),
     }
 }
 
-const HEADER: [&str; 12] = [
+const HEADER: [&str; 13] = [
     "REGION",
     "HIT RATE",
     "MEMORY",
@@ -60,6 +60,7 @@ const HEADER: [&str; 12] = [
     "LAST GOOD",
     "MISSES",
     "ERRORS",
+    "REFUSED",
     "LOAD ms",
     "HIT us",
     "KEYS",
@@ -81,6 +82,7 @@ fn print(stats: &Value, all: bool) {
                 region["last_good"].to_string(),
                 region["misses"].to_string(),
                 region["errors"].to_string(),
+                region["refused"].to_string(),
                 number(&region["load_latency_ms"]),
                 number(&region["hit_latency_us"]),
                 region["keys"].to_string(),
@@ -106,10 +108,12 @@ fn print(stats: &Value, all: bool) {
     let lifetime = &total["lifetime"];
     if lifetime.is_object() {
         say(format!(
-            "SINCE {}  hit rate {} of all gateways ever: {} hits, {} misses, {} errors",
+            "SINCE {}  hit rate {} of all gateways ever: {} hits, {} stale, {} last good, {} misses, {} errors",
             explain::time(lifetime["since"].as_u64()),
             percent(&lifetime["hit_rate"]),
             lifetime["hits"],
+            lifetime["stale"],
+            lifetime["last_good"],
             lifetime["misses"],
             lifetime["errors"],
         ));
@@ -125,7 +129,7 @@ fn print(stats: &Value, all: bool) {
 }
 
 fn is_in_use(region: &Value) -> bool {
-    let counts = ["misses", "stale", "last_good", "errors", "keys"].map(|name| &region[name]);
+    let counts = ["misses", "stale", "last_good", "errors", "refused", "keys"].map(|name| &region[name]);
     let hits = ["memory", "store"].map(|tier| &region["hits"][tier]);
     counts.into_iter().chain(hits).any(|count| count.as_u64() > Some(0))
 }

@@ -228,10 +228,7 @@ impl Bucket {
     /// The error of a load; what the store says is logged, not shown: it names addresses.
     pub(super) fn failure(&self, why: &object_store::Error) -> Error {
         let (reason, message) = reason(why);
-        if reason != Reason::NotFound {
-            tracing::warn!(bucket = self.0.name, error = %why, "a declared object could not be read");
-        }
-        Error::new(reason, message)
+        Error::new(reason, message).with_detail(why.to_string())
     }
 }
 

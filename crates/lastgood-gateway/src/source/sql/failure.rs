@@ -112,7 +112,6 @@ pub(super) fn refuses_options(why: &sqlx::Error) -> bool {
 
 /// The error of a load. `database` is how the database is called in the log.
 pub(super) fn of_load(database: &str, why: &sqlx::Error) -> Error {
-    tracing::warn!(database, error = %why, "a declared statement failed");
     let (reason, message) = match why {
         sqlx::Error::Database(said) => of_database(said.code().as_deref(), said.message()),
         sqlx::Error::Tls(_) => OVER_TLS,
@@ -122,7 +121,7 @@ pub(super) fn of_load(database: &str, why: &sqlx::Error) -> Error {
         }
         _ => (Reason::Upstream, "the database's answer could not be read"),
     };
-    Error::new(reason, message)
+    Error::new(reason, message).with_detail(format!("{database}: {why}"))
 }
 
 fn of_database(code: Option<&str>, words: &str) -> (Reason, &'static str) {

@@ -57,8 +57,7 @@ impl Sqlite {
         deadline: Duration,
     ) -> Result<Bytes, Fault> {
         let acquired = self.pool.acquire().await.map_err(|why| {
-            tracing::warn!(database = %self, error = %why, "a SQLite database cannot be opened");
-            Error::new(Reason::Unreachable, "the database cannot be opened")
+            Error::new(Reason::Unreachable, "the database cannot be opened").with_detail(format!("{self}: {why}"))
         })?;
         let mut connection = Borrowed::new(acquired);
         let left = connection.left();

@@ -309,7 +309,7 @@ async fn a_gateway_starts_without_its_sources_and_says_which_is_missing() {
     let text = text.replace("warm = [{ symbol = \"AAPL\" }]", "");
     let gateway = Running::of_file(&text).await;
     let got = get(gateway.url("/v1/stocks/AAPL")).await;
-    assert_eq!((got.status, got.cache()), (503, "MISS"), "{}", got.text());
+    assert_eq!((got.status, got.cache()), (503, "ERROR"), "{}", got.text());
     let text = got.text();
     assert!(text.contains("api quotes cannot be reached") && !text.contains("s3cret") && !text.contains("127.0.0.1"));
 }

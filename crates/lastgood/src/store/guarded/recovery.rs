@@ -37,7 +37,7 @@ impl Drop for CloseOnDrop {
         if let Some(guarded) = self.0.upgrade() {
             guarded.breaker.close();
             *guarded.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
-            tracing::info!(store = %guarded.inner, "store is in use again");
+            guarded.condition.succeeded(super::CALLS);
         }
     }
 }

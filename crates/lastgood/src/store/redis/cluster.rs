@@ -105,6 +105,16 @@ impl Cluster {
         self.shared.view.load().all_up()
     }
 
+    /// What of the cluster cannot be reached, if anything.
+    pub(super) fn trouble(&self) -> Option<StoreError> {
+        let view = self.shared.view.load();
+        if view.primaries().next().is_none() {
+            return Some(StoreError::Unavailable(self.shared.why_down.load().to_string()));
+        }
+        let why = view.primaries().find_map(|member| member.node.why_down())?;
+        Some(StoreError::PartlyUnavailable(why.to_string()))
+    }
+
     pub(super) fn close(&self) {
         self.discovery.abort();
         let why = format!("not connected to {}: the store was closed", self.shared.options);

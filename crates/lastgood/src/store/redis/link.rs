@@ -61,6 +61,11 @@ impl Link {
         self.live.load().is_some()
     }
 
+    /// Why there is no connection; `None` while there is one.
+    pub(super) fn why_down(&self) -> Option<Arc<String>> {
+        (!self.is_up()).then(|| self.why_down.load_full())
+    }
+
     /// How many commands were sent so far, whatever became of them.
     pub(super) fn commands(&self) -> u64 {
         self.commands.load(Ordering::Relaxed)

@@ -87,7 +87,7 @@ pub(super) async fn supervise(link: Arc<Link>, mut target: Target) {
                 told = None;
                 let since = Instant::now();
                 let why = keep(&link, &mut target, connection).await;
-                tracing::warn!(store = %link.options(), why, "lost the connection");
+                tracing::debug!(store = %link.options(), why, "lost the connection");
                 link.hang_up(&why);
                 if since.elapsed() >= GOOD_AFTER {
                     wait = FIRST_WAIT;
@@ -100,7 +100,7 @@ pub(super) async fn supervise(link: Arc<Link>, mut target: Target) {
                 }
                 // Once a reason, not once an attempt.
                 if told.as_ref() != Some(&why) {
-                    tracing::warn!(store = %link.options(), why, "cannot connect, trying on");
+                    tracing::debug!(store = %link.options(), why, "cannot connect, trying on");
                     told = Some(why.clone());
                 }
                 link.hang_up(&why);

@@ -47,9 +47,7 @@ impl Snapshot {
         self.weight_spent = totals.weight_spent;
         self.weight_saved = totals.weight_asked.saturating_sub(totals.weight_spent);
         self.failures_seen_by_bots = seen.failures();
-        let from_cache = totals.hits + totals.stale + totals.last_good;
-        let asked = from_cache + totals.misses + totals.joined + totals.errors;
-        self.hit_rate = if asked == 0 { 0.0 } else { from_cache as f64 / asked as f64 };
+        self.hit_rate = totals.hit_rate();
     }
 
     /// For a terminal: a few lines that are drawn over again.

@@ -49,7 +49,7 @@ pub(super) async fn keep_current(shared: Arc<Shared>) {
                 let why = shared.options.redact(why);
                 // Once a reason, not once an attempt.
                 if told.as_ref() != Some(&why) {
-                    tracing::warn!(store = %shared.options, why, "cannot ask the cluster, trying on");
+                    tracing::debug!(store = %shared.options, why, "cannot ask the cluster, trying on");
                     told = Some(why.clone());
                 }
                 shared.why_down.store(Arc::new(format!("not connected to {}: {why}", shared.options)));

@@ -1,0 +1,125 @@
+//! Whether everything that is served is what would be served without a fault, and why not. The one place that decides it:
+//! `/health` and the metrics say what is found here.
+
+use std::time::Duration;
+
+use lastgood::condition::{Report, State};
+use lastgood::store::BreakerState;
+use lastgood::{Reason, StoreStatus, Timestamp};
+use lastgood_market::Venue;
+
+use crate::app::App;
+
+/// How long after a last good answer stood in for the source that still counts. Longer than it takes to ask twice.
+const RECENT: Duration = Duration::from_secs(5);
+
+/// What is found.
+pub(crate) struct Diagnosis {
+    /// Why the gateway is degraded, for a person; empty while it is not. Names no secret.
+    pub(crate) reasons: Vec<String>,
+    /// Whether the store does all that it should, its invalidation log included; true without a store.
+    pub(crate) store_is_well: bool,
+    /// The regions that serve last good answers now, and why.
+    pub(crate) last_good: Vec<LastGood>,
+}
+
+/// A region that served a last good answer a moment ago, because its source failed.
+pub(crate) struct LastGood {
+    pub(crate) region: String,
+    pub(crate) reason: Reason,
+    pub(crate) at: Timestamp,
+}
+
+/// The condition of something that answers are made from.
+pub(crate) struct Named {
+    /// `store`, `exchange`, `host` or `source`.
+    pub(crate) kind: &'static str,
+    pub(crate) name: String,
+    pub(crate) report: Report,
+}
+
+/// The condition of the store, the exchanges and their hosts, and the declared sources.
+pub(crate) fn conditions(app: &App) -> Vec<Named> {
+    let mut all = Vec::new();
+    if let Some(store) = app.cache.status().store {
+        all.push(Named { kind: "store", name: store.name, report: store.report });
+    }
+    let mut add = |condition: &lastgood::condition::Condition| {
+        let (kind, name) = (condition.kind(), condition.name().to_owned());
+        // A host may serve several markets; it fails where it fails for one of them.
+        let report = condition.report();
+        match all.iter_mut().find(|known: &&mut Named| known.kind == kind && known.name == name) {
+            Some(known) if report.is_failing() || known.report.state == State::Unknown => known.report = report,
+            Some(_) => {}
+            None => all.push(Named { kind, name, report }),
+        }
+    };
+    for venue in Venue::ALL.map(|venue| app.upstreams.venue(venue)) {
+        if !venue.bases.is_empty() {
+            add(&venue.condition);
+        }
+        venue.bases.iter().for_each(|base| add(&base.condition));
+    }
+    app.fear_greed.condition().into_iter().for_each(&mut add);
+    app.declared.conditions().iter().for_each(|condition| add(condition));
+    all
+}
+
+impl Diagnosis {
+    pub(crate) fn of(app: &App) -> Diagnosis {
+        let mut reasons = Vec::new();
+        let store = app.cache.status().store;
+        let of_store = store.as_ref().and_then(why_not_well);
+        let store_is_well = of_store.is_none();
+        reasons.extend(of_store);
+        for venue in Venue::ALL {
+            let upstream = app.upstreams.venue(venue);
+            let nobody_left = !upstream.bases.is_empty() && !upstream.bases.iter().any(|base| base.health.is_healthy());
+            match upstream.condition.report() {
+                Report { state: State::Failing, reason, .. } => {
+                    reasons.push(format!("exchange {venue}: {}", reason.unwrap_or_default()));
+                }
+                _ if nobody_left => reasons.push(format!("exchange {venue}: no host of it answers")),
+                _ => {}
+            }
+        }
+        for (venue, budget) in app.budgets() {
+            let standing = budget.standing();
+            let of_buckets = standing.buckets.iter().filter_map(|bucket| bucket.stop);
+            if let Some(stop) = standing.stop.into_iter().chain(of_buckets).next() {
+                reasons.push(format!("exchange {venue}: it wants to be left alone ({})", stop.reason));
+            }
+        }
+        for Named { kind, name, report } in conditions(app).into_iter().filter(|named| named.kind == "source") {
+            if report.is_failing() {
+                reasons.push(format!("{kind} {name}: {}", report.reason.unwrap_or_default()));
+            }
+        }
+        let last_good = last_good(app);
+        let served = |LastGood { region, reason, .. }: &LastGood| format!("region {region} serves last good: {reason}");
+        reasons.extend(last_good.iter().map(served));
+        Diagnosis { reasons, store_is_well, last_good }
+    }
+}
+
+fn last_good(app: &App) -> Vec<LastGood> {
+    let now = app.clock.now();
+    let stats = app.cache.stats().into_iter();
+    let recent = stats.filter_map(|(region, stats)| {
+        let (at, reason) = stats.last_good_at.filter(|(at, _)| now.since(*at) <= RECENT)?;
+        Some(LastGood { region, reason, at })
+    });
+    recent.collect()
+}
+
+fn why_not_well(store: &StoreStatus) -> Option<String> {
+    let name = &store.name;
+    match (&store.report, store.breaker, store.hears_others) {
+        (Report { state: State::Failing, reason, .. }, ..) => {
+            Some(format!("store {name}: {}", reason.clone().unwrap_or_default()))
+        }
+        (_, BreakerState::Open | BreakerState::HalfOpen, _) => Some(format!("store {name}: it is not being asked")),
+        (_, _, Some(false)) => Some(format!("store {name}: invalidations by others cannot be heard")),
+        _ => None,
+    }
+}

@@ -1,0 +1,268 @@
+//! What the gateway says of itself: health, metrics and log tell of every fault that changes an answer, within two seconds,
+//! and of nothing else.
+
+use std::time::{Duration, Instant};
+
+use lastgood::testing::RedisServer;
+use serde_json::{Value, json};
+
+use crate::support::{Exchange, Running, Sink, eventually, get};
+
+const PRICE: &str = "/api/v3/ticker/price?symbol=BTCUSDT";
+const UNKNOWN: &str = "/api/v3/klines?symbol=DELISTED&interval=1h&limit=5";
+
+/// Nothing stays fresh, and readers wait for the source a tenth of a second.
+const IMPATIENT: &[(&str, &str)] = &[
+    ("regions.ticker_price.fresh_for", "1ms"),
+    ("regions.ticker_price.stale_while_revalidate", "0s"),
+    ("regions.ticker_price.soft_timeout", "100ms"),
+    ("regions.ticker_price.hard_timeout", "2s"),
+];
+
+async fn health(gateway: &Running) -> Value {
+    get(gateway.url("/health")).await.json()
+}
+
+async fn metric(gateway: &Running, series: &str) -> Option<f64> {
+    let metrics = get(gateway.url("/metrics")).await;
+    let line = metrics.text().lines().find(|line| line.starts_with(series))?.to_owned();
+    line.rsplit_once(' ')?.1.parse().ok()
+}
+
+fn spot(health: &Value) -> &Value {
+    let upstreams = health["upstreams"].as_array().unwrap();
+    upstreams.iter().find(|upstream| upstream["venue"] == "spot").unwrap()
+}
+
+/// The lines of the log that have `what`, but for the one on the test's own directory.
+fn lines<'a>(log: &'a str, what: &str) -> Vec<&'a str> {
+    log.lines().filter(|line| line.contains(what) && !line.contains("lastgood::private")).collect()
+}
+
+/// Asks until the last good answer stands in, then sees to it that everything says so within two seconds of it, and that
+/// all is well again once the exchange is.
+async fn is_told_of(fault: Value, word: &str) {
+    let log = Sink::of_the_log("info");
+    let exchange = Exchange::start().await;
+    let gateway = Running::start(&exchange.url(), IMPATIENT).await;
+    assert_eq!(spot(&health(&gateway).await)["bases"][0]["state"], "unknown", "nobody asked it");
+    assert_eq!(get(gateway.url(PRICE)).await.cache(), "MISS");
+    let before = health(&gateway).await;
+    assert_eq!((&before["status"], &spot(&before)["state"]), (&json!("ok"), &json!("ok")), "{before}");
+    assert_eq!(before["reasons"], json!([]));
+
+    exchange.fault(fault.clone());
+    eventually("the last good answer stands in", async || get(gateway.url(PRICE)).await.cache() == "LAST-GOOD").await;
+    let served_at = Instant::now();
+    let now = health(&gateway).await;
+    assert_eq!(now["status"], "degraded", "{now}");
+    assert_eq!(now["last_good"][0]["region"], "ticker_price", "{now}");
+    assert!(now["reasons"].as_array().unwrap().iter().any(|why| why.as_str().unwrap().contains("serves last good")));
+    eventually("the host is known to fail", async || {
+        let host = spot(&health(&gateway).await)["bases"][0].clone();
+        host["state"] == "unhealthy" && host["reason"].as_str().is_some_and(|why| why.contains(word))
+    })
+    .await;
+    // A second is what a host may take; the rest is for a busy machine.
+    let took = served_at.elapsed();
+    assert!(took < Duration::from_secs(2), "{fault}: {took:?}");
+    assert_eq!(metric(&gateway, "lastgood_degraded").await, Some(1.0));
+    assert_eq!(metric(&gateway, "lastgood_failing{kind=\"host\"").await, Some(1.0), "{fault}");
+    for _ in 0..50 {
+        assert_eq!(get(gateway.url(PRICE)).await.status, 200);
+    }
+    let told = log.text();
+    assert_eq!(lines(&told, "a host fails").len(), 1, "{fault}: {told}");
+    assert!(lines(&told, "a host fails")[0].contains(word), "{fault}: {told}");
+    let warnings = lines(&told, " WARN ");
+    assert!(warnings.len() <= 2, "{fault}: one line for the host, one for a pause or a ban: {told}");
+}
+
+macro_rules! faults {
+    ($($name:ident: $word:literal, $fault:tt;)*) => {$(
+        #[tokio::test]
+        async fn $name() {
+            is_told_of(json!($fault), $word).await;
+        }
+    )*};
+}
+
+faults! {
+    a_451_shows_in_health_metrics_and_log: "451", {"kind": "status", "status": 451};
+    a_500_shows_in_health_metrics_and_log: "500", {"kind": "status", "status": 500};
+    garbage_shows_in_health_metrics_and_log: "malformed", {"kind": "garbage"};
+    a_truncated_answer_shows_in_health_metrics_and_log: "malformed", {"kind": "truncated"};
+    an_empty_answer_shows_in_health_metrics_and_log: "malformed", {"kind": "empty"};
+    a_wrong_content_type_shows_in_health_metrics_and_log: "malformed", {"kind": "wrong_content_type"};
+    an_error_in_a_200_shows_in_health_metrics_and_log: "upstream-error", {"kind": "error_in_200"};
+    a_reset_shows_in_health_metrics_and_log: "unreachable", {"kind": "reset"};
+    a_page_of_the_firewall_shows_in_health_metrics_and_log: "firewall", {"kind": "html"};
+    a_429_shows_in_health_metrics_and_log: "rate-limited", {"kind": "rate_limited"};
+    a_ban_shows_in_health_metrics_and_log: "banned", {"kind": "banned_spot"};
+    a_hang_shows_in_health_metrics_and_log: "slow", {"kind": "hang"};
+    a_very_slow_exchange_shows_in_health_metrics_and_log: "slow", {"kind": "latency", "ms": 60_000};
+}
+
+#[tokio::test]
+async fn an_exchange_that_recovers_is_told_of_once_and_health_is_ok_again() {
+    let log = Sink::of_the_log("info");
+    let exchange = Exchange::start().await;
+    let gateway = Running::start(&exchange.url(), IMPATIENT).await;
+    get(gateway.url(PRICE)).await;
+    exchange.fault(json!({"kind": "garbage"}));
+    eventually("it fails", async || get(gateway.url(PRICE)).await.cache() == "LAST-GOOD").await;
+    exchange.sim.clear_faults();
+    eventually("it is well again", async || {
+        get(gateway.url(PRICE)).await;
+        health(&gateway).await["status"] == "ok"
+    })
+    .await;
+    let told = log.text();
+    assert_eq!(lines(&told, "a host works again").len(), 1, "{told}");
+    assert_eq!(metric(&gateway, "lastgood_degraded").await, Some(0.0));
+    assert_eq!(metric(&gateway, "lastgood_failing{kind=\"host\"").await, Some(0.0));
+}
+
+#[tokio::test]
+async fn a_delisted_symbol_is_the_clients_mistake_and_no_failure() {
+    let log = Sink::of_the_log("info");
+    let exchange = Exchange::start().await;
+    let gateway = Running::start(&exchange.url(), &[]).await;
+    for _ in 0..20 {
+        let refused = get(gateway.url(UNKNOWN)).await;
+        assert_eq!((refused.status, refused.cache()), (400, "ERROR"), "{}", refused.text());
+        assert_eq!(refused.json()["code"], -1121);
+    }
+    let now = health(&gateway).await;
+    assert_eq!((&now["status"], &spot(&now)["bases"][0]["state"]), (&json!("ok"), &json!("healthy")), "{now}");
+    let stats = get(gateway.url("/api/cache/stats")).await.json();
+    let klines = &stats["regions"]["klines"];
+    assert_eq!((&klines["errors"], &klines["refused"]), (&json!(0), &json!(20)), "{klines}");
+    for (series, value) in [
+        ("lastgood_load_failures_total{region=\"klines\"}", 0.0),
+        ("lastgood_reads_total{region=\"klines\",outcome=\"error\"}", 0.0),
+        ("lastgood_reads_total{region=\"klines\",outcome=\"refused\"}", 20.0),
+        ("lastgood_degraded", 0.0),
+    ] {
+        assert_eq!(metric(&gateway, series).await, Some(value), "{series}");
+    }
+    assert!(metric(&gateway, "lastgood_loads_refused_total{region=\"klines\"}").await >= Some(1.0));
+    assert!(lines(&log.text(), " WARN ").is_empty(), "{}", log.text());
+}
+
+#[tokio::test]
+async fn an_error_is_never_a_hit_and_the_hit_rate_is_the_same_everywhere() {
+    let log = Sink::of_the_log("info");
+    let exchange = Exchange::start().await;
+    let mut flags = IMPATIENT.to_vec();
+    flags.extend([("log.stats_every", "700ms"), ("regions.klines.hard_timeout", "1s")]);
+    let gateway = Running::start(&exchange.url(), &flags).await;
+    get(gateway.url(PRICE)).await;
+    // Fresh for an hour: hits.
+    for _ in 0..6 {
+        get(gateway.url("/api/v3/exchangeInfo")).await;
+    }
+    exchange.fault(json!({"kind": "status", "status": 500}));
+    for _ in 0..3 {
+        assert_eq!(get(gateway.url(PRICE)).await.cache(), "LAST-GOOD");
+    }
+    for _ in 0..2 {
+        let failed = get(gateway.url("/api/v3/depth?symbol=BTCUSDT&limit=5")).await;
+        assert_eq!((failed.status, failed.cache()), (500, "ERROR"), "{}", failed.text());
+    }
+    // 5 hits of 12 reads: 2 misses, 3 last good, 2 errors.
+    let stats = get(gateway.url("/api/cache/stats")).await.json();
+    let everywhere = [
+        health(&gateway).await["cache"]["hit_rate"].clone(),
+        stats["cluster"]["hit_rate"].clone(),
+        stats["hit_rate"].clone(),
+        get(gateway.url("/cache/stats")).await.json()["hit_rate"].clone(),
+    ];
+    for rate in &everywhere {
+        assert!((rate.as_f64().unwrap() - 5.0 / 12.0).abs() < 0.001, "{everywhere:?} {stats}");
+    }
+    assert!((gateway.totals().hit_rate() - 5.0 / 12.0).abs() < 0.001);
+    assert_eq!(stats["last_good"], 3, "{stats}");
+    // The log counts by period: its periods together are the same reads.
+    let counted = |log: &str, field: &str| -> u64 {
+        let of_line = |line: &str| line.split(&format!(" {field}=")).nth(1)?.split(' ').next()?.parse::<u64>().ok();
+        lines(log, "answered").into_iter().filter_map(of_line).sum()
+    };
+    eventually("the log has told of all reads", async || {
+        let told = log.text();
+        (counted(&told, "hits"), counted(&told, "last_good"), counted(&told, "errors")) == (5, 3, 2)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_dead_source_is_told_of_once_however_many_ask() {
+    let log = Sink::of_the_log("info");
+    let file = "[apis.quotes]\nurl = \"http://127.0.0.1:9\"\n\n[[routes]]\npath = \"/v1/quotes/{symbol}\"\n\
+                parameters.symbol = { type = \"text\" }\nsources = [{ api = \"quotes\", path = \"/{symbol}\" }]\n";
+    let gateway = Running::of_file(file).await;
+    let source = async || {
+        let sources = health(&gateway).await["sources"].clone();
+        let quotes = sources.as_array().unwrap().iter().find(|source| source["name"] == "api quotes").cloned();
+        quotes.unwrap_or_else(|| panic!("{sources}"))
+    };
+    assert_eq!(source().await["state"], "unknown");
+    for symbol in 0..60 {
+        let failed = get(gateway.url(&format!("/v1/quotes/S{symbol}"))).await;
+        assert_eq!((failed.status, failed.cache()), (503, "ERROR"));
+    }
+    let now = source().await;
+    assert_eq!((&now["state"], &now["failures"]), (&json!("failing"), &json!(60)), "{now}");
+    assert!(now["reason"].as_str().unwrap().contains("cannot be reached"), "{now}");
+    assert!(now["since"].as_u64() > Some(0));
+    assert_eq!(health(&gateway).await["status"], "degraded");
+    assert_eq!(metric(&gateway, "lastgood_failing{kind=\"source\",name=\"api quotes\"}").await, Some(1.0));
+    let told = log.text();
+    assert_eq!(lines(&told, "a source fails").len(), 1, "{told}");
+    assert_eq!(lines(&told, " WARN ").len(), 1, "{told}");
+}
+
+#[tokio::test]
+async fn a_statement_that_fails_is_told_of_with_the_databases_own_words_in_the_log_alone() {
+    let log = Sink::of_the_log("info");
+    let desk = tempfile::tempdir().unwrap();
+    let path = desk.path().join("stocks.db");
+    std::fs::write(&path, []).unwrap();
+    let file = format!(
+        "[databases.main]\nurl = \"sqlite:{}\"\n\n[[routes]]\npath = \"/v1/stocks\"\n\
+         sources = [{{ database = \"main\", sql = \"SELECT symbol FROM no_such_table\", rows = \"list\" }}]\n",
+        path.display()
+    );
+    let gateway = Running::of_file(&file).await;
+    for _ in 0..10 {
+        assert_eq!(get(gateway.url("/v1/stocks")).await.status, 503);
+    }
+    let now = health(&gateway).await;
+    assert_eq!(now["sources"].as_array().unwrap().len(), 2, "with the fear & greed index: {now}");
+    assert!(!now.to_string().contains("no_such_table"), "{now}");
+    let told = log.text();
+    let line = lines(&told, "a source fails");
+    assert_eq!(line.len(), 1, "{told}");
+    assert!(line[0].contains("no_such_table") && line[0].contains("database main"), "{told}");
+}
+
+#[tokio::test]
+async fn a_dead_redis_shows_before_anybody_needs_it_and_so_does_its_return() {
+    let log = Sink::of_the_log("info");
+    let (mut redis, exchange) = (RedisServer::start(), Exchange::start().await);
+    let gateway = Running::start(&exchange.url(), &[("store", &redis.url())]).await;
+    eventually("attached", async || health(&gateway).await["cache"]["status"] == "ok").await;
+    redis.kill();
+    eventually("told of with no request", async || {
+        let now = health(&gateway).await;
+        now["status"] == "degraded" && now["cache"]["state"] == "failing" && now["cache"]["reason"].is_string()
+    })
+    .await;
+    eventually("told in the log", async || lines(&log.text(), "a store fails").len() == 1).await;
+    assert_eq!(metric(&gateway, "lastgood_failing{kind=\"store\"").await, Some(1.0));
+    redis.restart();
+    eventually("well again", async || health(&gateway).await["status"] == "ok").await;
+    eventually("told in the log", async || lines(&log.text(), "a store works again").len() == 1).await;
+    let told = log.text();
+    assert_eq!(lines(&told, " WARN ").len(), 1, "{told}");
+}

@@ -1,0 +1,358 @@
+//! How a host, a source or a store is doing: one state machine for each, fed by the end of every load.
+//!
+//! A condition changes at once, is told from "never asked", and says why and since when. It writes one line to the log
+//! when it changes, and while a fault lasts one a minute with a count, however many loads fail.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::clock::{Clock, Timestamp};
+use crate::error::{Error, Reason};
+
+/// A part that failed and was not asked again for this long is no longer known to fail.
+const BELIEVED_FOR: Duration = Duration::from_secs(60);
+/// How often a lasting fault is logged, and the time in which [`MOST_LINES`] may be written.
+const REMIND_EVERY: Duration = Duration::from_secs(60);
+/// The most changes that are logged in that time: what fails and recovers by turns must not fill the log.
+const MOST_LINES: u32 = 4;
+/// The most parts whose faults are told apart; further ones count as one.
+const MOST_PARTS: usize = 256;
+const OTHERS: &str = "others";
+
+/// Whether something works, as far as is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// It was never asked, or not for so long that what it did then says nothing.
+    Unknown,
+    /// What it was asked last it answered.
+    Ok,
+    /// At least one of its parts did not answer, or answered wrongly, when it was asked last.
+    Failing,
+}
+
+impl State {
+    /// The word for reports and labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            State::Unknown => "unknown",
+            State::Ok => "ok",
+            State::Failing => "failing",
+        }
+    }
+}
+
+/// What a [`Condition`] says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Whether it works.
+    pub state: State,
+    /// Why it fails, for a person; names no secret. None unless it does.
+    pub reason: Option<String>,
+    /// When the state began; none before the first answer.
+    pub since: Option<Timestamp>,
+    /// How many loads failed since it began to fail; 0 while it does not.
+    pub failures: u64,
+}
+
+impl Report {
+    /// Whether it fails.
+    pub fn is_failing(&self) -> bool {
+        self.state == State::Failing
+    }
+}
+
+/// The condition of one host, source or store.
+///
+/// Its parts are what can fail by itself: endpoints of a host, routes over a database. It fails while any part fails; a
+/// part does until it answers again, or until nobody has asked it for a minute (longer if it asked to be left alone).
+pub struct Condition {
+    kind: &'static str,
+    name: String,
+    clock: Clock,
+    is_logged: bool,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    state: State,
+    since: Option<Timestamp>,
+    /// The parts that fail.
+    faults: BTreeMap<String, Fault>,
+    /// Loads that failed since it began to fail.
+    failures: u64,
+    lines: Lines,
+}
+
+struct Fault {
+    message: String,
+    /// Until when it counts if the part is not asked again.
+    until: Timestamp,
+    at: Timestamp,
+}
+
+/// What was logged of late.
+#[derive(Default)]
+struct Lines {
+    /// When the minute began in which `changes` were logged.
+    began: Timestamp,
+    changes: u32,
+    /// When a lasting fault was logged last.
+    reminded: Timestamp,
+}
+
+impl Condition {
+    /// The condition of `name`, such as a host name; `kind` is what it is in the log: `host`, `source`, `store`.
+    pub fn new(kind: &'static str, name: impl Into<String>, clock: Clock) -> Self {
+        let inner =
+            Inner { state: State::Unknown, since: None, faults: BTreeMap::new(), failures: 0, lines: Lines::default() };
+        Condition { kind, name: name.into(), clock, is_logged: true, inner: Mutex::new(inner) }
+    }
+
+    /// As [`Condition::new`], for what is made of other conditions, which log for it.
+    pub fn unlogged(kind: &'static str, name: impl Into<String>, clock: Clock) -> Self {
+        Condition { is_logged: false, ..Condition::new(kind, name, clock) }
+    }
+
+    /// What it is the condition of.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// `host`, `source` or `store`.
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// Begins a load of `part`, whose end is to be noted.
+    pub fn begin<'a>(&'a self, part: &'a str) -> LoadOf<'a> {
+        LoadOf { condition: self, part, is_over: false }
+    }
+
+    /// Takes note of how a load of `part` ended. That there is no such thing is an answer; a load that yielded says
+    /// nothing.
+    pub fn ended<T>(&self, part: &str, result: &Result<T, Error>) {
+        match result {
+            Ok(_) => self.succeeded(part),
+            Err(error) if error.reason == Reason::NotFound => self.succeeded(part),
+            Err(error) if matches!(error.reason, Reason::Yielded | Reason::Throttled) => {}
+            Err(error) => self.failed(part, error),
+        }
+    }
+
+    /// `part` answered as it should.
+    pub fn succeeded(&self, part: &str) {
+        let now = self.clock.now();
+        let mut inner = self.inner();
+        inner.forget_old(now);
+        inner.faults.remove(part);
+        if inner.faults.is_empty() {
+            self.become_well(&mut inner, now);
+        }
+    }
+
+    /// Everything answers again, whichever parts failed.
+    pub fn recovered(&self) {
+        let now = self.clock.now();
+        let mut inner = self.inner();
+        inner.faults.clear();
+        self.become_well(&mut inner, now);
+    }
+
+    /// `part` gave no answer, or a wrong one.
+    pub fn failed(&self, part: &str, why: &Error) {
+        let now = self.clock.now();
+        let until = now.plus(BELIEVED_FOR.saturating_add(why.retry_after.unwrap_or_default()));
+        let mut inner = self.inner();
+        inner.forget_old(now);
+        let part = match inner.faults.len() < MOST_PARTS || inner.faults.contains_key(part) {
+            true => part,
+            false => OTHERS,
+        };
+        inner.faults.insert(part.to_owned(), Fault { message: format!("{part}: {why}"), until, at: now });
+        inner.failures += 1;
+        if inner.state != State::Failing {
+            inner.turn(State::Failing, now);
+            inner.failures = 1;
+            inner.lines.reminded = now;
+            if self.is_logged && inner.lines.may_log_change(now) {
+                let (kind, name, detail) = (self.kind, &self.name, why.detail.as_deref());
+                tracing::warn!(kind, name, part, reason = %why, detail, "a {kind} fails");
+            }
+        } else if self.is_logged && now.since(inner.lines.reminded) >= REMIND_EVERY {
+            inner.lines.reminded = now;
+            let (kind, name, failures, detail) = (self.kind, &self.name, inner.failures, why.detail.as_deref());
+            let seconds = inner.since.map_or(0, |since| now.since(since).as_secs());
+            tracing::warn!(kind, name, part, reason = %why, detail, failures, seconds, "a {kind} still fails");
+        }
+    }
+
+    /// How it is doing now.
+    pub fn report(&self) -> Report {
+        let mut inner = self.inner();
+        inner.forget_old(self.clock.now());
+        let newest = inner.faults.values().max_by_key(|fault| fault.at);
+        Report {
+            state: inner.state,
+            reason: newest.map(|fault| fault.message.clone()),
+            since: inner.since,
+            failures: if inner.state == State::Failing { inner.failures } else { 0 },
+        }
+    }
+
+    fn become_well(&self, inner: &mut Inner, now: Timestamp) {
+        let (before, since, failures) = (inner.state, inner.since, inner.failures);
+        if before == State::Ok {
+            return;
+        }
+        inner.turn(State::Ok, now);
+        if before == State::Failing && self.is_logged && inner.lines.may_log_change(now) {
+            let (kind, name) = (self.kind, &self.name);
+            let seconds = since.map_or(0, |since| now.since(since).as_secs());
+            tracing::info!(kind, name, failures, seconds, "a {kind} works again");
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A load under way. One that is dropped before its end, as when its time is over, was not answered.
+pub struct LoadOf<'a> {
+    condition: &'a Condition,
+    part: &'a str,
+    is_over: bool,
+}
+
+impl LoadOf<'_> {
+    /// Notes how the load ended; see [`Condition::ended`].
+    pub fn ended<T>(mut self, result: &Result<T, Error>) {
+        self.is_over = true;
+        self.condition.ended(self.part, result);
+    }
+
+    /// Notes that it takes long, while it goes on.
+    pub fn is_slow(&self, why: &Error) {
+        self.condition.failed(self.part, why);
+    }
+
+    /// Nothing was asked after all.
+    pub fn not_begun(mut self) {
+        self.is_over = true;
+    }
+}
+
+impl Drop for LoadOf<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.condition.failed(self.part, &Error::new(Reason::TimedOut, "it did not answer in time"));
+        }
+    }
+}
+
+impl Inner {
+    fn turn(&mut self, state: State, now: Timestamp) {
+        (self.state, self.since) = (state, Some(now));
+    }
+
+    /// Forgets the faults of parts that nobody asks any more.
+    fn forget_old(&mut self, now: Timestamp) {
+        if self.state != State::Failing {
+            return;
+        }
+        self.faults.retain(|_, fault| now < fault.until);
+        if self.faults.is_empty() {
+            self.turn(State::Unknown, now);
+        }
+    }
+}
+
+impl Lines {
+    fn may_log_change(&mut self, now: Timestamp) -> bool {
+        if now.since(self.began) >= REMIND_EVERY {
+            (self.began, self.changes) = (now, 0);
+        }
+        self.changes += 1;
+        self.changes <= MOST_LINES
+    }
+}
+
+impl fmt::Debug for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Condition").field("name", &self.name).field("report", &self.report()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn condition() -> Condition {
+        Condition::new("host", "api.example", Clock::paused_with_tokio())
+    }
+
+    fn down() -> Error {
+        Error::new(Reason::Unreachable, "api.example cannot be reached")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_never_asked_is_unknown_and_a_fault_ends_with_the_next_answer_of_its_part() {
+        let condition = condition();
+        assert_eq!(condition.report(), Report { state: State::Unknown, reason: None, since: None, failures: 0 });
+        condition.succeeded("/price");
+        assert_eq!(condition.report().state, State::Ok);
+        condition.failed("/klines", &down());
+        condition.failed("/klines", &down());
+        condition.succeeded("/price");
+        let report = condition.report();
+        assert_eq!((report.state, report.failures), (State::Failing, 2), "prices say nothing of candles");
+        assert_eq!(report.reason.as_deref(), Some("/klines: unreachable: api.example cannot be reached"));
+        condition.succeeded("/klines");
+        assert_eq!((condition.report().state, condition.report().reason), (State::Ok, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_question_is_an_answer_and_a_load_that_yields_is_none() {
+        let condition = condition();
+        condition.ended::<()>("/price", &Err(Error::new(Reason::Yielded, "for later")));
+        assert_eq!(condition.report().state, State::Unknown);
+        condition.ended::<()>("/price", &Err(Error::new(Reason::NotFound, "no such symbol")));
+        assert_eq!(condition.report().state, State::Ok);
+        condition.ended::<()>("/price", &Err(Error::new(Reason::Malformed, "garbage")));
+        assert_eq!(condition.report().state, State::Failing);
+        condition.ended("/price", &Ok(()));
+        assert_eq!(condition.report().state, State::Ok);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fault_of_what_nobody_asks_any_more_is_forgotten_after_what_it_asked_for() {
+        let condition = condition();
+        condition.failed("/price", &down());
+        condition.failed("/klines", &down().with_retry_after(Duration::from_secs(600)));
+        tokio::time::advance(Duration::from_secs(599)).await;
+        assert_eq!(condition.report().state, State::Failing);
+        tokio::time::advance(Duration::from_secs(62)).await;
+        assert_eq!(condition.report().state, State::Unknown);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn any_number_of_parts_takes_bounded_memory() {
+        let condition = condition();
+        (0..10_000).for_each(|part| condition.failed(&format!("/{part}"), &down()));
+        assert_eq!(condition.inner().faults.len(), MOST_PARTS + 1);
+        condition.recovered();
+        assert_eq!(condition.report().state, State::Ok);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_fails_and_recovers_by_turns_is_logged_a_few_times_a_minute() {
+        let mut lines = Lines::default();
+        let clock = Clock::paused_with_tokio();
+        let logged = (0..1_000).filter(|_| lines.may_log_change(clock.now())).count();
+        assert_eq!(logged, MOST_LINES as usize);
+        tokio::time::advance(REMIND_EVERY).await;
+        assert!(lines.may_log_change(clock.now()));
+    }
+}
