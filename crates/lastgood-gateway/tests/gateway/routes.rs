@@ -310,7 +310,9 @@ async fn the_next_source_is_asked_when_one_fails_and_not_when_it_has_no_such_thi
     first.answers(Reply::status(404));
     let missing = get(&url).await;
     assert_eq!((missing.status, missing.cache()), (404, "ERROR"), "{}", missing.text());
-    assert_eq!(get(&url).await.cache(), "HIT", "a missing thing is remembered");
+    let again = get(&url).await;
+    assert_eq!((again.status, again.cache()), (404, "ERROR"));
+    assert_eq!(again.header("cache-status"), "lastgood; hit; detail=not-found", "a missing thing is remembered");
     assert_eq!(second.asked().len(), asked);
     first.stop().await;
 
