@@ -1,5 +1,6 @@
 //! Answers of the cache, loaded where it has none.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use axum::response::Response;
@@ -18,9 +19,17 @@ use crate::response::prepared::Prepared;
 /// Answers a question from the newest of the keys that may hold its answer.
 pub(super) async fn cached(app: &App, venue: Venue, line: &Line, accepts: Accepts) -> Response {
     app.upstreams.heat.count(&line.load().key);
-    match line.answer(app).await {
+    match answered(app, line).await {
         Ok(answered) => answer_with(app, venue, &answered, accepts).await,
         Err(error) => fail(app, venue, &error),
+    }
+}
+
+/// The answer to a question; the last good one where it would have to wait and no place is left.
+pub(super) async fn answered<'a>(app: &App, line: &'a Line) -> Result<Answered<'a>, Error> {
+    match app.places.wait(pin!(line.answer(app))).await {
+        Ok(answered) => answered,
+        Err(full) => line.last_good(app, full.into()),
     }
 }
 

@@ -1,16 +1,17 @@
 //! Candles: an answer is put together of the rows that are known, without copying them.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
 use http::StatusCode;
-use lastgood::Reason;
+use lastgood::{Error, Reason};
 use lastgood_market::candles::{Question, Slice};
 use lastgood_market::{Line, Venue};
 
 use super::answer::{JSON, label, respond_packed};
-use super::cached::answer_with;
+use super::cached::{self, answer_with};
 use super::failure::fail;
 use super::list::List;
 use crate::app::App;
@@ -21,15 +22,15 @@ use crate::response::{headed, plain};
 /// Answers a question about candles.
 pub(super) async fn candles(app: &App, venue: Venue, question: &Arc<Question>, accepts: Accepts) -> Response {
     app.upstreams.heat.count(question.series.name());
-    match app.candles.answer(question).await {
+    match answered(app, question).await {
         Ok(slice) => respond(app, venue, slice, accepts).await,
         // What cannot be put together, the exchange is asked as it was asked.
         Err(error) if error.reason == Reason::Abandoned => {
             let line = Line::only(question.direct.clone());
-            match line.answer(app).await {
+            match cached::answered(app, &line).await {
                 Ok(answered) => answer_with(app, venue, &answered, accepts).await,
                 Err(error) if error.reason == Reason::NotFound => fail(app, venue, &error),
-                Err(error) => match app.candles.last_good(question, error.clone()).await {
+                Err(error) => match last_good(app, question, error.clone()).await {
                     Ok(slice) => respond(app, venue, slice, accepts).await,
                     Err(_) => fail(app, venue, &error),
                 },
@@ -37,6 +38,19 @@ pub(super) async fn candles(app: &App, venue: Venue, question: &Arc<Question>, a
         }
         Err(error) => fail(app, venue, &error),
     }
+}
+
+/// The candles; the last good ones where they would have to be waited for and no place is left.
+async fn answered(app: &App, question: &Arc<Question>) -> Result<Slice, Error> {
+    match app.places.wait(pin!(app.candles.answer(question))).await {
+        Ok(answered) => answered,
+        Err(full) => last_good(app, question, full.into()).await,
+    }
+}
+
+async fn last_good(app: &App, question: &Question, error: Error) -> Result<Slice, Error> {
+    let kept = app.places.wait(pin!(app.candles.last_good(question, error.clone()))).await;
+    kept.unwrap_or(Err(error))
 }
 
 async fn respond(app: &App, venue: Venue, slice: Slice, accepts: Accepts) -> Response {
