@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use lastgood::{Cache, Clock, Region, Timestamp};
 use lastgood_market::bars::ApplicationBars;
@@ -19,6 +19,7 @@ use crate::fear_greed::source::FearGreed;
 use crate::figures::Figures;
 use crate::kv::lanes::Lanes;
 use crate::llm::claims::Claims;
+use crate::places::Places;
 use crate::regions::Regions;
 use crate::routes::DeclaredRoutes;
 use crate::streams::Streams;
@@ -71,6 +72,10 @@ pub(crate) struct App {
     pub(crate) clock: Clock,
     /// What requests may ask for.
     pub(crate) limits: Limits,
+    /// How many connections there may be.
+    pub(crate) connections: usize,
+    /// Places for requests that wait.
+    pub(crate) places: Arc<Places>,
     /// What no region counts.
     pub(crate) counts: Counts,
 }
@@ -88,8 +93,6 @@ pub(crate) struct Counts {
     pub(crate) pass_failures: AtomicU64,
     /// What the exchange requests would have cost without the cache, in request weight.
     pub(crate) weight_asked: AtomicU64,
-    /// Requests being answered now.
-    pub(crate) active: AtomicUsize,
 }
 
 impl Counts {

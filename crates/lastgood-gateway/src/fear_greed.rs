@@ -34,7 +34,7 @@ pub(crate) async fn facade(State(app): State<Arc<App>>, RawQuery(query): RawQuer
 }
 
 async fn answer(app: &App, query: String, form: Form, headers: &HeaderMap) -> Answered {
-    match app.fear_greed.ask(app.region(RegionName::FearGreed), query, form).await {
+    match app.fear_greed.ask(&app.places, app.region(RegionName::FearGreed), query, form).await {
         Some(Ok(answer)) => {
             let outcome = answer.outcome();
             Ok(values::respond(&Kept { answer, outcome }, headers).await)

@@ -25,9 +25,11 @@ use crate::config::{BaseUrl, RegionOverride, Settings, StoreSetting};
 use crate::exchange::packed::Packed;
 use crate::fear_greed::source::FearGreed;
 use crate::figures::{self, Figures};
+use crate::handles::Share;
 use crate::kv::lanes::Lanes;
 use crate::llm::claims::Claims;
 use crate::own_site::OwnSite;
+use crate::places::Places;
 use crate::regions::Regions;
 use crate::router::Routes;
 use crate::routes::{self, DeclaredRoutes};
@@ -42,6 +44,8 @@ use crate::warm::{self, Means, Warmer};
 
 /// How long queued writes may take when the gateway stops.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+/// The least that the cache takes.
+const LEAST_MEMORY: u64 = 1 << 20;
 /// The embedded store keeps at most this much; the oldest by expiry go first.
 const EMBEDDED_MAX_BYTES: u64 = 4 << 30;
 
@@ -71,11 +75,11 @@ impl Gateway {
     ///
     /// When a setting cannot be acted upon; the message says which and what to do.
     pub async fn build(settings: &Settings) -> Result<Gateway, BuildError> {
-        let clock = Clock::system();
+        let (clock, packed) = (Clock::system(), Packed::share_of(settings.memory.limit));
         let data_dir = settings.data_dir.clone();
         let _ = tokio::task::spawn_blocking(move || lastgood::private::tighten(&data_dir, is_own_file)).await;
         let mut builder = Cache::builder()
-            .memory_limit(settings.memory.limit)
+            .memory_limit((settings.memory.limit - packed).max(LEAST_MEMORY))
             .namespace(&settings.namespace)
             .clock(clock.clone())
             .guard(guard(settings));
@@ -135,11 +139,12 @@ impl Gateway {
             symbols: Arc::clone(&symbols),
             clock: clock.clone(),
         };
+        let share = Share::of(settings);
         let (warmer, asked_to_warm) = Warmer::new(settings, means, shared);
         let app = App {
             bars: ApplicationBars::new(regions.of(RegionName::Bars).clone(), clock.clone()),
             candles,
-            packed: Packed::default(),
+            packed: Packed::of(packed),
             cluster,
             figures,
             streams: Arc::new(streams),
@@ -159,6 +164,8 @@ impl Gateway {
             turns: Turns::default(),
             clock,
             limits: settings.limits.clone(),
+            places: Arc::new(Places::new(share.waiting, share.passing)),
+            connections: share.connections,
             counts: Counts::default(),
         };
         let app = Arc::new(app);
@@ -185,7 +192,7 @@ impl Gateway {
         self.app.admin.listens_on_loopback(is_loopback);
         self.app.warmer.begin();
         let routes = Routes::new(Arc::clone(&self.app));
-        let served = server::serve(listener, routes, &self.app.limits, shutdown).await;
+        let served = server::serve(listener, routes, &self.app.limits, self.app.connections, shutdown).await;
         self.app.upstreams.remember_stops().await;
         self.app.figures.lifetime.finish(&self.app.cache).await;
         if let Err(why) = self.app.cache.close(CLOSE_WITHIN).await {

@@ -1,5 +1,6 @@
 //! `/v1/llm/{analysis_type}`: analyses by a language model, found by what they are of and computed by one caller.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -174,10 +175,16 @@ pub(crate) async fn find(State(app): State<Arc<App>>, request: Request) -> Answe
             }
             Turn::Taken(outcome, until) => (outcome, until),
         };
-        let brought = match timeout_at(until.min(deadline), outcome.wait_for(Option::is_some)).await {
-            Ok(Ok(brought)) => brought.clone(),
-            // Given up, or run out: whoever looks first has the next claim.
-            Ok(Err(_)) => None,
+        let waited = pin!(async {
+            let brought = timeout_at(until.min(deadline), outcome.wait_for(Option::is_some)).await;
+            brought.map(|brought| brought.ok().and_then(|brought| brought.clone()))
+        });
+        let Ok(waited) = app.places.wait(waited).await else {
+            return Ok(absent(region, None, Some(until)));
+        };
+        let brought = match waited {
+            // None where it was given up, or has run out: the first to look has the next claim.
+            Ok(brought) => brought,
             Err(_) if until <= deadline => None,
             Err(_) => return Ok(absent(region, None, Some(until))),
         };

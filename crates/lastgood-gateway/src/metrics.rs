@@ -397,7 +397,7 @@ fn gateway_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result
         ("enabled", "1 while the cache is switched on", u64::from(status.enabled)),
         ("store_breaker_open", "1 while the store is not being asked", u64::from(breaker_open)),
         ("store_unconfirmed_removals", "Removals that the store has not confirmed", unconfirmed),
-        ("requests_active", "Requests being answered", app.counts.active.load(Ordering::Relaxed) as u64),
+        ("requests_active", "Requests that wait for a load, the exchange or their own body", app.places.taken() as u64),
     ];
     for (name, help, value) in gauges {
         gauge(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;

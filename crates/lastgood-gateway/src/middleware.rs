@@ -1,7 +1,5 @@
 //! What every request passes, outermost first: the count, the limits, the log line.
 
-use std::sync::atomic::Ordering;
-
 use axum::response::Response;
 use http::{HeaderValue, Request, StatusCode};
 use hyper::body::Incoming;
@@ -14,7 +12,7 @@ use crate::response::plain;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
 
-/// Counts a request and lets it in if its URL is short enough and there is a place for it.
+/// Counts a request and lets it in if its URL is short enough. A place it needs only where it waits: see [`crate::places`].
 pub(crate) async fn admit(
     app: &App,
     request: Request<Incoming>,
@@ -26,10 +24,6 @@ pub(crate) async fn admit(
         let detail = format!("The URL has {length} bytes; limits.max_url_bytes is {}.", app.limits.max_url_bytes);
         return refuse(request.uri().path(), StatusCode::URI_TOO_LONG, &detail);
     }
-    let Some(_place) = Place::take(app) else {
-        let detail = format!("{} requests are being answered already.", app.limits.max_concurrent_requests);
-        return refuse(request.uri().path(), StatusCode::SERVICE_UNAVAILABLE, &detail);
-    };
     if !tracing::enabled!(tracing::Level::DEBUG) {
         return next(request).await;
     }
@@ -51,22 +45,5 @@ fn refuse(path: &str, status: StatusCode, detail: &str) -> Response {
             plain(status, JSON, error.body().into())
         }
         None => problem::problem(status, detail),
-    }
-}
-
-/// A request's place among those being answered, given back when it is dropped.
-struct Place<'a>(&'a App);
-
-impl<'a> Place<'a> {
-    fn take(app: &'a App) -> Option<Self> {
-        let taken = app.counts.active.fetch_add(1, Ordering::Relaxed);
-        let place = Place(app);
-        (taken < app.limits.max_concurrent_requests).then_some(place)
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.counts.active.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -52,7 +52,7 @@ pub(crate) fn own_paths() -> Vec<String> {
 impl Routes {
     pub(crate) fn new(app: Arc<App>) -> Self {
         let own = own_routes().into_iter().fold(Router::new(), |own, (path, methods)| own.route(path, methods));
-        let own = app.declared.add_to(own);
+        let own = app.declared.add_to(own, &app.places);
         let own = own
             .fallback(problem::unknown_path)
             .method_not_allowed_fallback(problem::wrong_method)

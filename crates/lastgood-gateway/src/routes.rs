@@ -5,6 +5,7 @@
 //! what is loaded ahead.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 
 use axum::Router;
@@ -16,6 +17,7 @@ use lastgood::{Answer, Clock, Error, Outcome, Reason, Region};
 use lastgood_market::symbols::Refusal;
 
 use crate::config::Settings;
+use crate::places::Places;
 use crate::problem;
 use crate::source::Arguments;
 use crate::source::sql::Statement;
@@ -77,25 +79,33 @@ impl DeclaredRoutes {
     }
 
     /// Adds every route to the URL map. `GET` answers `HEAD`, too.
-    pub(crate) fn add_to<S: Clone + Send + Sync + 'static>(&self, router: Router<S>) -> Router<S> {
+    pub(crate) fn add_to<S: Clone + Send + Sync + 'static>(
+        &self,
+        router: Router<S>,
+        places: &Arc<Places>,
+    ) -> Router<S> {
         let paths = self
             .routes
             .iter()
             .flat_map(|route| route.setting.path.for_router().into_iter().map(move |path| (path, Arc::clone(route))));
         paths.fold(router, |router, (path, route)| {
-            let handler = move |uri: Uri, headers: HeaderMap| async move { route.answer(&uri, &headers).await };
+            let places = Arc::clone(places);
+            let handler =
+                move |uri: Uri, headers: HeaderMap| async move { route.answer(&places, &uri, &headers).await };
             router.route(&path, get(handler))
         })
     }
 }
 
 impl Route {
-    async fn answer(self: Arc<Self>, uri: &Uri, headers: &HeaderMap) -> Response {
+    async fn answer(self: Arc<Self>, places: &Places, uri: &Uri, headers: &HeaderMap) -> Response {
         let arguments = match self.arguments(uri.path(), uri.query().unwrap_or_default()) {
             Ok(arguments) => arguments,
             Err(refusal) => return self.refuse(&refusal),
         };
-        match self.ask(arguments).await {
+        let key = self.key(&arguments);
+        let asked = places.wait(pin!(self.ask(&key, arguments))).await;
+        match asked.unwrap_or_else(|full| self.last_good(&key, full.into())) {
             Ok(answer) => answer::respond(&answer, headers).await,
             Err(error) => answer::fail(&self, &error),
         }
@@ -106,15 +116,14 @@ impl Route {
     }
 
     /// The answer, from the cache or the sources.
-    async fn ask(self: &Arc<Self>, arguments: Arguments) -> Result<Answer, Error> {
-        let key = self.key(&arguments);
-        let answer = self.read_own(&key, &arguments).await?;
+    async fn ask(self: &Arc<Self>, key: &str, arguments: Arguments) -> Result<Answer, Error> {
+        let answer = self.read_own(key, &arguments).await?;
         let is_of_others = Form::of(&answer).meta.definition.as_ref().is_some_and(|by| *by != self.definition);
         match answer.outcome() {
             // The configuration has changed since, and these sources may say something else.
             Outcome::Hit(_) | Outcome::Stale if is_of_others => {
-                self.region.expire(&key).await;
-                self.read_own(&key, &arguments).await
+                self.region.expire(key).await;
+                self.read_own(key, &arguments).await
             }
             _ => Ok(answer),
         }
@@ -125,9 +134,7 @@ impl Route {
         // A gateway that shares the store may write its own in between.
         for _ in 0..3 {
             let answer = self.read(key, arguments).await?;
-            let meta = &Form::of(&answer).meta;
-            let is_own = |place: &String| self.links.iter().any(|link| link.place == *place);
-            if meta.definition.is_none() || meta.place.as_ref().is_some_and(is_own) {
+            if self.is_own(&answer) {
                 return Ok(answer);
             }
             self.region.remove(key).await;
@@ -135,6 +142,24 @@ impl Route {
         let message =
             "another gateway keeps the answers of another source under this key; give it a namespace of its own";
         Err(Error::new(Reason::Abandoned, message))
+    }
+
+    /// Whether one of this route's sources answered it.
+    fn is_own(&self, answer: &Answer) -> bool {
+        let meta = &Form::of(answer).meta;
+        let is_own = |place: &String| self.links.iter().any(|link| link.place == *place);
+        meta.definition.is_none() || meta.place.as_ref().is_some_and(is_own)
+    }
+
+    /// The last good answer in memory, for a request that cannot wait; `error` where there is none.
+    fn last_good(&self, key: &str, error: Error) -> Result<Answer, Error> {
+        let kept = self.region.peek(key).filter(|kept| self.region.is_enabled() && self.is_own(kept));
+        let outcome = Outcome::LastGood(error.reason);
+        match &kept {
+            Some(_) => self.region.count_served(outcome),
+            None => self.region.count_failed(&error),
+        }
+        kept.map(|kept| kept.given_as(outcome)).ok_or(error)
     }
 
     async fn read(self: &Arc<Self>, key: &str, arguments: &Arguments) -> Result<Answer, Error> {

@@ -1,19 +1,32 @@
 //! Connections: how many, how slow, and how they end.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use axum::response::Response;
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::config::Limits;
 use crate::router::Routes;
+
+mod connections;
+mod watched;
+
+use self::connections::{Activity, Connections};
+use self::watched::Watched;
 
 /// How long requests under way may take when the gateway stops.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
@@ -21,15 +34,20 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 const HEAD_BYTES: usize = 64 << 10;
 /// After an accept that failed for want of file handles, others may free some.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(50);
+const TELL_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
-/// Serves `routes` on `listener` until `shutdown` ends, then drains.
+/// Serves `routes` on `listener` until `shutdown` ends, then drains. At most `most` connections are open at once.
 pub(crate) async fn serve(
     listener: TcpListener,
     routes: Routes,
     limits: &Limits,
+    most: usize,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let places = Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS)));
+    let connections = Connections::new(most);
+    // Ends with this function.
+    let mut watching = JoinSet::new();
+    watching.spawn(Arc::clone(&connections).close_stuck(limits.request_timeout));
     let graceful = GracefulShutdown::new();
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -37,14 +55,9 @@ pub(crate) async fn serve(
         .max_buf_size(HEAD_BYTES)
         // Not `pipeline_flush`: that would copy each body into the buffer of its head.
         .writev(true);
-    let mut shutdown = std::pin::pin!(shutdown);
+    let mut failures = Failures::default();
+    let mut shutdown = pin!(shutdown);
     loop {
-        // With every place taken the next connection waits in the listener's backlog.
-        let place = tokio::select! {
-            place = Arc::clone(&places).acquire_owned() => place,
-            () = &mut shutdown => break,
-        };
-        let Ok(place) = place else { break };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = &mut shutdown => break,
@@ -52,27 +65,80 @@ pub(crate) async fn serve(
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(why) => {
-                tracing::warn!(%why, "a connection was not accepted");
+                failures.note(&why);
                 tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
                 continue;
             }
         };
+        let place = tokio::select! {
+            place = connections.place() => place,
+            () = &mut shutdown => break,
+        };
         if let Err(why) = stream.set_nodelay(true) {
             tracing::debug!(%why, "TCP_NODELAY was not set");
         }
-        let routes = routes.clone();
-        let service = service_fn(move |request| routes.clone().answer(peer, request));
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
-        tokio::spawn(async move {
+        let (routes, activity, number) = (routes.clone(), Arc::clone(&place.activity), place.number());
+        let service = service_fn(move |request| answer(routes.clone(), Arc::clone(&activity), peer, request));
+        let activity = Arc::clone(&place.activity);
+        let socket = TokioIo::new(Watched::new(stream, Arc::clone(&activity)));
+        let connection = graceful.watch(http.serve_connection(socket, service));
+        let task = tokio::spawn(async move {
+            let _place = place;
             if let Err(why) = connection.await {
                 tracing::debug!(%why, "a connection ended badly");
             }
-            drop(place);
         });
+        connections.register(number, activity, task.abort_handle());
     }
     drop(listener);
     if tokio::time::timeout(DRAIN_WITHIN, graceful.shutdown()).await.is_err() {
         tracing::warn!(seconds = DRAIN_WITHIN.as_secs(), "some requests did not end in time and were cut off");
     }
     Ok(())
+}
+
+/// Answers a request of a connection that is of use meanwhile; and, where the answer is streamed, until it has ended.
+async fn answer(
+    routes: Routes,
+    activity: Arc<Activity>,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Result<Response, Infallible> {
+    activity.is_busy();
+    let mut response = routes.answer(peer, request).await?;
+    match response.extensions_mut().remove::<Streamed>() {
+        Some(streamed) => drop(streamed.0.set(Busy(activity))),
+        None => activity.is_idle(),
+    }
+    Ok(response)
+}
+
+/// Goes with an answer whose body is still to come, which holds the other end: the connection is busy until both are
+/// dropped.
+#[derive(Clone, Default)]
+pub(crate) struct Streamed(Arc<OnceLock<Busy>>);
+
+struct Busy(Arc<Activity>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.is_idle();
+    }
+}
+
+/// Accepts that failed: told once, and then once a minute with their number.
+#[derive(Default)]
+struct Failures {
+    untold: u64,
+    told_at: Option<Instant>,
+}
+
+impl Failures {
+    fn note(&mut self, why: &io::Error) {
+        self.untold += 1;
+        if self.told_at.is_none_or(|told_at| told_at.elapsed() >= TELL_AGAIN_AFTER) {
+            tracing::warn!(%why, count = self.untold, "connections could not be accepted");
+            *self = Failures { untold: 0, told_at: Some(Instant::now()) };
+        }
+    }
 }

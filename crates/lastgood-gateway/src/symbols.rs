@@ -1,12 +1,14 @@
 //! `GET /v1/symbols/{spot|futures}`: the prepared list of a market's trading pairs.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
-use lastgood::Error;
+use lastgood::{Answer, Error};
 use lastgood_market::Venue;
+use lastgood_market::credentials::UserId;
 use lastgood_market::symbols::{Refusal, Selection};
 
 use crate::app::App;
@@ -39,9 +41,17 @@ pub(crate) async fn symbols(
         Ok(selection) => selection,
         Err(refusal) => return problem::parameter(StatusCode::BAD_REQUEST, &refusal),
     };
-    match app.symbols.read(venue, user.as_ref()).await {
+    match read(&app, venue, user.as_ref()).await {
         Ok(list) => answer::respond(&list, venue, selection, &headers, Accepts::of(&headers)).await,
         Err(error) => fail(venue, &error),
+    }
+}
+
+/// The list; the last good one where it would have to be waited for and no place is left.
+async fn read(app: &App, venue: Venue, user: Option<&UserId>) -> Result<Answer, Error> {
+    match app.places.wait(pin!(app.symbols.read(venue, user))).await {
+        Ok(list) => list,
+        Err(full) => app.symbols.last_good(venue, user, full.into()),
     }
 }
 

@@ -3,21 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::to_bytes;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::header::{
-    AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY,
-};
+use http::header::{AGE, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use http_body_util::LengthLimitError;
 use lastgood::{Answer, Error, Freshness, Loaded, Outcome, Reason, Region, Tier, Value};
 use lastgood_market::symbols::Refusal;
 use percent_encoding::percent_decode_str;
 use ring::digest::{Context, SHA256};
 
 use crate::app::App;
+use crate::body;
 use crate::config::{format_duration, parse_duration};
 use crate::problem;
 use crate::response::label::{Accepts, CACHE_STATUS, Label, X_CACHE, cache_status};
@@ -167,27 +164,8 @@ pub(crate) fn in_memory_alone(mut response: Response) -> Response {
 
 /// The body of a request, within the limits of size and time.
 pub(crate) async fn body(app: &App, request: Request) -> Result<Bytes, Refused> {
-    let most = app.limits.max_body_bytes;
-    let too_large = || {
-        let detail = format!("The body is larger than limits.max_body_bytes, {most}.");
-        Refused::problem(StatusCode::PAYLOAD_TOO_LARGE, &detail)
-    };
-    let stated = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if stated.is_some_and(|length| length > most) {
-        return Err(too_large());
-    }
-    let read = to_bytes(request.into_body(), usize::try_from(most).unwrap_or(usize::MAX));
-    match tokio::time::timeout(app.limits.request_timeout, read).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(why)) => match std::error::Error::source(&why).is_some_and(|cause| cause.is::<LengthLimitError>()) {
-            true => Err(too_large()),
-            false => Err(Refused::problem(StatusCode::BAD_REQUEST, "The body breaks off.")),
-        },
-        Err(_) => {
-            let detail = "The body did not arrive within limits.request_timeout.";
-            Err(Refused::problem(StatusCode::REQUEST_TIMEOUT, detail))
-        }
-    }
+    let read = body::read(app, request, app.limits.max_body_bytes, "limits.max_body_bytes").await;
+    read.map_err(|(status, detail)| Refused::problem(status, &detail))
 }
 
 /// A value that is kept, and how good it is.

@@ -152,6 +152,17 @@ impl Line {
         }
     }
 
+    /// The newest answer that is kept, for when the question cannot be waited for. Not counted.
+    ///
+    /// # Errors
+    ///
+    /// `error`, where nothing is kept.
+    pub fn last_good<K: Keeper>(&self, keeper: &K, error: Error) -> Result<Answered<'_>, Error> {
+        let region = keeper.region(&self.load);
+        let kept = if region.is_enabled() { self.newest(keeper) } else { None };
+        kept.map(|kept| kept.given_as(Outcome::LastGood(error.reason))).ok_or(error)
+    }
+
     async fn answer_by_loading<K: Keeper>(&self, keeper: &K, has_kept: bool) -> Result<Answered<'_>, Error> {
         let loading = self.load_any(keeper, has_kept);
         // Whoever has something to serve does not wait longer for better; but no book can start from it.

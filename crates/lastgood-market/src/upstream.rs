@@ -3,6 +3,7 @@
 //! A host comes from the configuration, by venue, and from nowhere else. Redirects are not followed: they are answers
 //! like any other. Requests are put on the wire with the bytes they came with, because those are what was signed.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ mod health;
 mod offset;
 mod options;
 mod remembered;
+mod sent;
 mod site;
 mod watch;
 
@@ -40,10 +42,12 @@ pub use self::options::{
     BaseUrl, COIN_BASES, FUTURES_BASES, NoBaseUrl, OPTIONS_BASE, Options, PORTFOLIO_BASE, SPOT_BASES,
 };
 pub use self::remembered::remember_identities;
+pub use self::sent::BadBody;
 pub use self::site::Site;
 pub use self::watch::{share_bans, watch_health};
 
 use self::client::{HttpClient, join, public_request, read, retry_after, used_weight};
+use self::sent::Sending;
 
 /// A WAF that answers 403 wants less of us; it names no time.
 const WAF_PAUSE: Duration = Duration::from_secs(10);
@@ -81,6 +85,8 @@ pub enum Unanswered {
     NotSent(String),
     /// It may have reached the exchange: what became of it is unknown.
     Unknown(String),
+    /// The client did not send its body whole, so no exchange has acted upon it.
+    BadBody(BadBody),
 }
 
 /// What is asked of a base.
@@ -287,7 +293,7 @@ impl Upstreams {
         let sent = self.clock.now();
         let response = match self.client.request(request).await {
             Ok(response) => response,
-            Err(why) if why.is_connect() => return (unreachable(&cannot_be_reached(&why)), CallResult::Unreachable),
+            Err(why) if why.is_connect() => return (unreachable(&cannot_be_reached(&why)), not_connected(&why)),
             Err(_) => return (unreachable("broke off"), CallResult::BrokeOff),
         };
         self.clock_offset.learn(response.headers(), sent, self.clock.now());
@@ -351,8 +357,8 @@ impl Upstreams {
     }
 
     /// Sends a request on as it came, to the first base that can be reached, and gives back the answer's head with
-    /// its body still to come. What was sent is never sent again. No budget holds it back; the exchange's pauses and
-    /// bans do, unless `is_signed`.
+    /// its body still to come, if that begins `within` so long. What was sent is never sent again. No budget holds it
+    /// back; the exchange's pauses and bans do, unless `is_signed`.
     ///
     /// # Errors
     ///
@@ -362,8 +368,9 @@ impl Upstreams {
         venue: Venue,
         request: Request<RequestBody>,
         is_signed: bool,
+        within: Duration,
     ) -> Result<Response<Incoming>, Unanswered> {
-        self.forward_to(self.venue(venue), request, is_signed).await
+        self.forward_to(self.venue(venue), request, is_signed, within).await
     }
 
     /// As [`Upstreams::forward`], to a part of the exchange that is only passed to.
@@ -376,8 +383,9 @@ impl Upstreams {
         part: PassOnly,
         request: Request<RequestBody>,
         is_signed: bool,
+        within: Duration,
     ) -> Result<Response<Incoming>, Unanswered> {
-        self.forward_to(&self.pass_only[part as usize], request, is_signed).await
+        self.forward_to(&self.pass_only[part as usize], request, is_signed, within).await
     }
 
     /// Whether there is a host to pass requests of this part to.
@@ -390,25 +398,38 @@ impl Upstreams {
         upstream: &VenueUpstream,
         request: Request<RequestBody>,
         is_signed: bool,
+        within: Duration,
     ) -> Result<Response<Incoming>, Unanswered> {
         let (mut head, body) = request.into_parts();
         let bucket = Bucket::of_path(head.uri.path());
         let target = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         strip_hop_by_hop(&mut head.headers);
         head.headers.remove(header::HOST);
+        let is_empty = http_body::Body::is_end_stream(&body);
+        let (body, sending) = Sending::of(body);
         let mut body = Some(body);
+        let deadline = tokio::time::Instant::now() + within;
         let mut not_sent = "no upstream is configured".to_owned();
         for base in upstream.in_order() {
             head.uri = join(&base.url, target.as_str()).map_err(Unanswered::NotSent)?;
             // A body can be sent once; without one the next base may be tried.
             let body_now = body.take().unwrap_or_else(client::no_body);
-            let is_empty = http_body::Body::is_end_stream(&body_now);
             let passing = match is_signed {
                 true => base.budget.pass(),
                 false => base.budget.pass_unsigned(bucket).map_err(Unanswered::HeldBack)?,
             };
-            let call = base.call();
-            match self.client.request(Request::from_parts(head.clone(), body_now)).await {
+            let call = base.call_for_client();
+            let asked = self.client.request(Request::from_parts(head.clone(), body_now));
+            let Ok(answered) = tokio::time::timeout_at(deadline, asked).await else {
+                let Some(bad) = sending.unfinished() else {
+                    call.ended(CallResult::TimedOut);
+                    let why = format!("{} did not answer within {within:?}", base.url.host());
+                    self.judge_passed(upstream, base, CallResult::TimedOut, &why);
+                    return Err(Unanswered::Unknown(why));
+                };
+                return Err(Unanswered::BadBody(bad));
+            };
+            match answered {
                 Ok(response) => {
                     if let Some(used) = used_weight(response.headers()) {
                         passing.learn_used(used);
@@ -426,14 +447,18 @@ impl Upstreams {
                     return Ok(response);
                 }
                 Err(why) if why.is_connect() => {
-                    call.ended(CallResult::Unreachable);
+                    let result = not_connected(&why);
+                    call.ended(result);
                     not_sent = format!("{} {}", base.url.host(), cannot_be_reached(&why));
-                    self.judge_passed(upstream, base, CallResult::Unreachable, &not_sent);
+                    self.judge_passed(upstream, base, result, &not_sent);
                     if !is_empty {
                         break;
                     }
                 }
                 Err(_) => {
+                    if let Some(bad) = sending.failed() {
+                        return Err(Unanswered::BadBody(bad));
+                    }
                     call.ended(CallResult::BrokeOff);
                     let why = format!("{} broke off before it answered", base.url.host());
                     self.judge_passed(upstream, base, CallResult::BrokeOff, &why);
@@ -450,7 +475,7 @@ impl Upstreams {
         let judged = match result {
             CallResult::Answered => Ok(()),
             // What it refuses it says to its client; pauses and bans are told of as such.
-            CallResult::HeldOff => return,
+            CallResult::HeldOff | CallResult::GivenUp => return,
             CallResult::Failed => Err(Error::new(Reason::Upstream, what)),
             CallResult::TimedOut => Err(Error::new(Reason::TimedOut, what)),
             CallResult::Unreachable | CallResult::BrokeOff => Err(Error::new(Reason::Unreachable, what)),
@@ -468,6 +493,22 @@ fn reason_to_stop(status: u16) -> Option<Reason> {
         429 => Some(Reason::RateLimited),
         _ => None,
     }
+}
+
+/// How a call ended whose connection was not made: for want of something of our own, the host is not to blame.
+fn not_connected(why: &(dyn std::error::Error + 'static)) -> CallResult {
+    let causes = std::iter::successors(Some(why), |why| why.source());
+    match causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).any(is_of_this_machine) {
+        true => CallResult::GivenUp,
+        false => CallResult::Unreachable,
+    }
+}
+
+fn is_of_this_machine(why: &io::Error) -> bool {
+    /// ENFILE and EMFILE, which have no kind.
+    const NO_HANDLES: [i32; 2] = [23, 24];
+    why.raw_os_error().is_some_and(|code| NO_HANDLES.contains(&code))
+        || matches!(why.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory)
 }
 
 /// What is said of a host that no connection leads to: if that is a proxy's doing, the host is not to blame.

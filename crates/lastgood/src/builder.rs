@@ -17,7 +17,7 @@ use crate::store::{Guard, GuardedStore, Store};
 use crate::tags::Tags;
 use crate::trust::{GRACE, Hearing};
 use crate::voice::Voice;
-use crate::write_behind::WriteBehind;
+use crate::write_behind::{MAX_WAITING_BYTES, WriteBehind};
 
 impl Cache {
     /// A builder with every default.
@@ -45,7 +45,8 @@ pub struct CacheBuilder {
 }
 
 impl CacheBuilder {
-    /// The most bytes that memory may hold, from 1 MiB. Defaults to 256 MiB because that holds all candles a bot of
+    /// The most bytes of memory that the cache may take, from 1 MiB: entries with their keys, what is worked out of them and
+    /// bookkeeping get three quarters of it. Defaults to 256 MiB because that holds all candles a bot of
     /// a hundred pairs asks for, and fits the smallest rented machine.
     #[must_use]
     pub fn memory_limit(mut self, bytes: u64) -> Self {
@@ -104,9 +105,13 @@ impl CacheBuilder {
         check_name("namespace", &self.namespace)?;
         let random = RandomState::new();
         let voice = Arc::new(Voice::new(&self.namespace, random.hash_one("node")));
+        // A quarter is left to what is not an entry: what waits for the store, failures that are remembered, and memory
+        // that was freed in pieces too small for what comes next.
+        let entries = self.memory_limit / 4 * 3;
+        let most_waiting = (self.memory_limit / 8).min(MAX_WAITING_BYTES);
         let store = self.store.map(|store| {
             let store = GuardedStore::with_clock(store, self.guard, self.clock.clone());
-            let behind = WriteBehind::new(Arc::clone(&store), self.clock.clone(), Arc::clone(&voice));
+            let behind = WriteBehind::new(Arc::clone(&store), self.clock.clone(), Arc::clone(&voice), most_waiting);
             Tier { store, behind }
         });
         let hearing = match store.as_ref().and_then(|tier| tier.store.log()) {
@@ -115,10 +120,10 @@ impl CacheBuilder {
         };
         let shared = Shared {
             clock: self.clock,
-            memory: Memory::new(self.memory_limit),
+            memory: Memory::new(entries),
             flights: Flights::new(),
             store,
-            setbacks: QuickCache::with_weighter(SETBACKS, SETBACK_BYTES, BySize),
+            setbacks: QuickCache::with_weighter(SETBACKS, SETBACK_BYTES.min(self.memory_limit / 16), BySize),
             enabled: AtomicBool::new(true),
             random,
             tags: Tags::new(&self.namespace),

@@ -79,6 +79,13 @@ impl Derived {
     }
 }
 
+impl Derived {
+    /// Whether the loader worked nothing out of the body.
+    pub(crate) fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
 impl fmt::Debug for Derived {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.is_some() { "Derived" } else { "None" })
@@ -215,7 +222,7 @@ impl Entry {
     /// Something worked out of the body once and kept as long as it: an index, a compressed form. An entry has room
     /// for one such thing; asked for another type, it is worked out each time.
     ///
-    /// It is not counted in the memory limit, so keep it smaller than the body.
+    /// The memory limit counts it as 384 bytes, and half of a body of 1,400 bytes or more: keep it smaller than that.
     pub fn derived<T: Clone + Send + Sync + 'static>(&self, make: impl FnOnce(&Value) -> T) -> T {
         let mut make = Some(make);
         let held = self.derived.get_or_init(|| match make.take() {
@@ -234,11 +241,61 @@ impl Entry {
         rows::are_likely(&self.value.body)
     }
 
-    /// Bytes charged to the memory limit besides the key's.
+    /// Bytes charged to the memory limit besides the key's: what each of its allocations takes, and what may be worked out
+    /// of it.
     pub(crate) fn weight(&self) -> u64 {
-        let tags: usize = self.tags.iter().map(|tag| tag.len() + size_of::<String>()).sum();
-        let meta = self.value.meta.as_ref().map_or(0, |meta| meta.len());
-        (self.value.body.len() + meta + tags + size_of::<Entry>()) as u64
+        let body = self.value.body.len();
+        let tags: u64 = self.tags.iter().map(|tag| allocated(tag.len())).sum();
+        let meta = self.value.meta.as_ref().map_or(0, |meta| allocated(COUNTS + meta.len()));
+        let derived = DERIVED + if body < DERIVED_FROM { 0 } else { body as u64 / 2 };
+        // The bytes count their users in an allocation of its own, once there is a second.
+        let own = allocated(COUNTS + size_of::<Entry>()) + allocated(body) + allocated(size_of::<[usize; 3]>());
+        own + meta + allocated(size_of_val(&*self.tags)) + tags + derived
+    }
+
+    /// The same entry, its body in an allocation of its own size.
+    pub(crate) fn compacted(mut self) -> Self {
+        self.value.body = compact(self.value.body);
+        self
+    }
+}
+
+/// The largest body whose entry weighs no more than `weight`, where nothing else of the entry is large.
+pub(crate) fn largest_body(weight: u64) -> u64 {
+    weight.saturating_sub(BESIDE_A_BODY) / 3 * 2
+}
+
+/// What the name of a type, tags and the bookkeeping of an entry may take, and the key.
+const BESIDE_A_BODY: u64 = 16 << 10;
+/// What is derived of a small body: a content type, a tag, the places of the rest.
+const DERIVED: u64 = 384;
+/// Larger bodies are packed and indexed, too.
+const DERIVED_FROM: usize = 1_400;
+
+/// The two counts of an [`Arc`].
+pub(crate) const COUNTS: usize = size_of::<[usize; 2]>();
+
+/// What an allocation takes of the process's memory: the allocator rounds up, and keeps a word of its own.
+pub(crate) const fn allocated(bytes: usize) -> u64 {
+    match bytes {
+        0 => 0,
+        1..=24 => 32,
+        _ => (bytes as u64 + 8).next_multiple_of(16),
+    }
+}
+
+/// Bodies up to this size are copied without a look at where they lie.
+const COPIED: usize = 64 << 10;
+
+/// The same bytes in an allocation of their own size: a slice would keep all that it is cut from in memory.
+pub(crate) fn compact(body: Bytes) -> Bytes {
+    if body.len() <= COPIED {
+        return Bytes::copy_from_slice(&body);
+    }
+    match body.try_into_mut() {
+        Ok(alone) if alone.capacity() - alone.len() <= alone.len() / 8 => alone.freeze(),
+        Ok(alone) => Bytes::copy_from_slice(&alone),
+        Err(shared) => Bytes::copy_from_slice(&shared),
     }
 }
 

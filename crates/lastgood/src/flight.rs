@@ -42,6 +42,8 @@ pub(crate) struct Flight {
     overdue_at: Instant,
     /// Set, under the table's lock, when the load has ended.
     ended: AtomicBool,
+    /// What the store holds for bad days: memory may have no room for it.
+    kept: OnceLock<Arc<Entry>>,
     /// The load that begins when this one has ended, for readers who want none that began before they asked.
     successor: OnceLock<Arc<Flight>>,
     /// Wakes the task of this flight when the one before it has ended.
@@ -55,6 +57,7 @@ impl Flight {
             done: Notify::new(),
             overdue_at,
             ended: AtomicBool::new(false),
+            kept: OnceLock::new(),
             successor: OnceLock::new(),
             may_begin: Notify::new(),
         })
@@ -75,6 +78,11 @@ impl Flight {
         tokio::time::timeout_at(self.overdue_at, landing).await.unwrap_or_else(|_| {
             Err(Arc::new(Error::new(Reason::TimedOut, "the load did not end within its hard timeout")))
         })
+    }
+
+    /// What the store holds for when the load fails.
+    pub(crate) fn kept(&self) -> Option<Arc<Entry>> {
+        self.kept.get().cloned()
     }
 
     /// Whether it ended by giving way.
@@ -247,6 +255,11 @@ impl Landing {
             write();
         }
         current
+    }
+
+    /// Has the waiters take `entry` if the load fails.
+    pub(crate) fn keep(&self, entry: Arc<Entry>) {
+        let _ = self.flight.kept.set(entry);
     }
 
     /// Releases the waiters with what is there already, while the load goes on.

@@ -96,8 +96,10 @@ impl Shared {
         }
         for bytes in &tail.records {
             match Record::decode(bytes) {
-                Some(record) if record.node == self.voice.node => {}
-                Some(record) => cache.heed(&record, since),
+                Some(records) => {
+                    let of_others = records.iter().filter(|record| record.node != self.voice.node);
+                    of_others.for_each(|record| cache.heed(record, since));
+                }
                 None => cache.heed_everything(),
             }
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use quick_cache::sync::Cache as QuickCache;
 use quick_cache::{Equivalent, OptionsBuilder, Weighter};
 
-use crate::entry::Entry;
+use crate::entry::{COUNTS, Entry, allocated, largest_body};
 
 /// Which region of the cache; small, so that keys are.
 pub(crate) type RegionId = u32;
@@ -41,18 +41,15 @@ struct ByBytes;
 
 impl Weighter<Key, Arc<Entry>> for ByBytes {
     fn weight(&self, key: &Key, entry: &Arc<Entry>) -> u64 {
-        entry.weight() + key.name.len() as u64 + OVERHEAD
+        entry.weight() + allocated(COUNTS + key.name.len()) + OVERHEAD
     }
 }
 
-/// What the table, the counts of the two `Arc`s and the allocator take beside an entry, in bytes; measured by the
-/// `memory` bench.
-const OVERHEAD: u64 = 96;
+/// What the table takes for each entry, its room to grow included, in bytes.
+const OVERHEAD: u64 = 128;
 
 /// The part of a shard that entries in use may take, and so the largest one.
 const HOT_PART: f64 = 0.97;
-/// What a key, the name of a type, tags and the bookkeeping of an entry may take besides its value.
-const BESIDE_A_VALUE: u64 = 16 << 10;
 
 /// Each shard must hold the largest answer (a futures exchangeInfo is some 2 MB) many times over, or it would be
 /// refused: capacity is per shard.
@@ -83,7 +80,7 @@ impl Memory {
 
     /// The largest value that is kept, with what its key and its bookkeeping may take.
     pub(crate) fn largest_value(&self) -> u64 {
-        ((self.shard_bytes as f64 * HOT_PART) as u64).saturating_sub(BESIDE_A_VALUE)
+        largest_body((self.shard_bytes as f64 * HOT_PART) as u64)
     }
 
     pub(crate) fn get(&self, key: &KeyRef<'_>) -> Option<Arc<Entry>> {

@@ -224,7 +224,7 @@ impl Region {
         let distrusted = self.cache.store.as_ref().map_or(Timestamp::EPOCH, |tier| tier.behind.distrust_before());
         let invalidated_at = cleared_at.max(distrusted);
         let invalidated = invalidated_at > Timestamp::EPOCH && entry.fetch_started_at <= invalidated_at;
-        (!invalidated && entry.freshness(self.cache.clock.now()) != Freshness::Gone).then_some(entry)
+        (!invalidated && entry.freshness(self.cache.clock.now()) != Freshness::Gone).then(|| entry.compacted())
     }
 
     /// Ends the flight if the store held a fresh entry; otherwise keeps what it held as last good and goes on.
@@ -254,7 +254,11 @@ impl Region {
                 landing.release(Ok((entry, Origin::StaleStore)));
                 Some(landing)
             }
-            Freshness::Kept | Freshness::Gone => Some(landing),
+            Freshness::Kept => {
+                landing.keep(entry);
+                Some(landing)
+            }
+            Freshness::Gone => Some(landing),
         }
     }
 
@@ -367,8 +371,18 @@ impl Region {
                 Ok(self.answer(entry, outcome, self.cache.clock.now()))
             }
             Err(error) if error.reason == Reason::NotFound => Err((*error).clone()),
-            Err(error) => self.last_good(name, error.reason).ok_or_else(|| (*error).clone()),
+            Err(error) => {
+                let kept = || self.kept_by(flight, error.reason);
+                self.last_good(name, error.reason).or_else(kept).ok_or_else(|| (*error).clone())
+            }
         }
+    }
+
+    /// What the store gave a flight for bad days, where memory had no room for it.
+    fn kept_by(&self, flight: &Flight, reason: Reason) -> Option<Answer> {
+        let at = self.cache.clock.now();
+        let entry = flight.kept().filter(|entry| entry.freshness(at) != Freshness::Gone)?;
+        Some(self.answer(entry, Outcome::LastGood(reason), at))
     }
 
     /// The answer kept for bad days, if there is one.

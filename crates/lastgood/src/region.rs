@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 
 use crate::cache;
 use crate::clock::Timestamp;
-use crate::entry::{Entry, Freshness, Loaded, Persist, Value};
+use crate::entry::{Entry, Freshness, Loaded, Persist, Value, compact};
 use crate::error::{Error, Reason};
 use crate::memory::{Key, KeyRef, RegionId};
 use crate::metrics::{Counters, Stopwatch};
@@ -21,7 +21,7 @@ use crate::policy::Policy;
 use crate::store::StoreError;
 use crate::tags;
 use crate::trust::Trust;
-use crate::write_behind::{Change, Fill};
+use crate::write_behind::{Change, Fill, Form, Room};
 
 mod typed;
 
@@ -283,11 +283,13 @@ impl Region {
     ///
     /// With [`Persist::Every`] the store may go on holding an older one, which another process may read.
     pub async fn put(&self, name: &str, mut loaded: Loaded) {
+        let replaces = loaded.persist == Persist::Always;
+        let room = if replaces { self.room(loaded.value.body.len()).await } else { None };
         let now = self.cache.clock.now();
-        let (persist, beside) = (loaded.persist, std::mem::take(&mut loaded.beside));
+        let beside = std::mem::take(&mut loaded.beside);
         let entry = Arc::new(self.entry(name, loaded, now, now));
         self.invalidate(name, || {
-            self.keep(name, entry, persist == Persist::Always);
+            self.keep_with(name, entry, replaces, room.as_ref());
             self.keep_filled(&beside, now, now);
         });
     }
@@ -295,11 +297,14 @@ impl Region {
     /// Ends the freshness of `name`: the next read asks the source, and the last good answer stands in if it fails.
     /// Says whether anything was there.
     pub async fn expire(&self, name: &str) -> bool {
-        self.recall(name).await;
-        let now = self.cache.clock.now();
+        let room = match self.held(name) {
+            Some(entry) => self.room(entry.value.body.len()).await,
+            None if self.expire_stored(name).await => return true,
+            None => None,
+        };
         self.invalidate(name, || match self.held(name) {
             Some(entry) => {
-                self.keep(name, Arc::new(entry.expired_at(now, &self.shared.policy)), true);
+                self.keep_with(name, self.expired(&entry), true, room.as_ref());
                 true
             }
             None => {
@@ -309,22 +314,36 @@ impl Region {
         })
     }
 
-    /// Takes what only the store holds into memory: below it an answer can only be expired by writing it again.
-    async fn recall(&self, name: &str) {
+    /// Expires what only the store holds, by writing it again; memory may have no room for it. Says whether there was
+    /// anything that no other invalidation came before.
+    async fn expire_stored(&self, name: &str) -> bool {
         for _ in 0..RECALLS {
-            if self.held(name).is_some() {
-                return;
-            }
             let key = Key::new(self.shared.id, name);
             let place = self.cache.flights.supplant(key.clone());
             let Some(entry) = self.read_store(name).await else {
-                return;
+                return false;
             };
+            let room = self.room(entry.value.body.len()).await;
             // What the store said before an invalidation must not come back after it.
-            if place.write(|| self.cache.memory.insert(key, Arc::new(entry))) {
-                return;
+            let written = place.write(|| {
+                self.cache.setbacks.remove(&key);
+                self.keep_with(name, self.expired(&entry), true, room.as_ref());
+            });
+            if written || self.held(name).is_some() {
+                return written;
             }
         }
+        false
+    }
+
+    fn expired(&self, entry: &Entry) -> Arc<Entry> {
+        Arc::new(entry.expired_at(self.cache.clock.now(), &self.shared.policy))
+    }
+
+    /// Waits for room to write a body of so many bytes behind.
+    async fn room(&self, bytes: usize) -> Option<Room> {
+        let tier = self.cache.store.as_ref()?;
+        Some(tier.behind.room(bytes as u64).await)
     }
 
     /// Removes `name` from every tier, the last good answer included. Says whether memory held it.
@@ -396,7 +415,11 @@ impl Region {
     }
 
     /// The entry of an answer whose load began at `started`, ending its freshness at a point within the jitter.
-    pub(crate) fn entry(&self, name: &str, loaded: Loaded, started: Timestamp, now: Timestamp) -> Entry {
+    pub(crate) fn entry(&self, name: &str, mut loaded: Loaded, started: Timestamp, now: Timestamp) -> Entry {
+        // What was worked out of the body already may share it, so that a copy would add to it.
+        if loaded.derived.is_none() {
+            loaded.value.body = compact(loaded.value.body);
+        }
         let spread = (self.cache.random.hash_one((name, now)) >> 11) as f64 / (1u64 << 53) as f64;
         let (started, since) = loaded.as_of.map_or((started, now), |as_of| (as_of.min(started), as_of.min(now)));
         let times = self.shared.policy.times(since, loaded.fresh_for, loaded.ttl, spread);
@@ -415,6 +438,11 @@ impl Region {
 
     /// Puts an entry into memory and, behind, into the store. Call it only where no invalidation can come between.
     pub(crate) fn keep(&self, name: &str, entry: Arc<Entry>, replaces: bool) {
+        self.keep_with(name, entry, replaces, None);
+    }
+
+    /// As [`Region::keep`], with the room that was waited for.
+    fn keep_with(&self, name: &str, entry: Arc<Entry>, replaces: bool, room: Option<&Room>) {
         self.cache.memory.insert(Key::new(self.shared.id, name), Arc::clone(&entry));
         if !tags::are_storable(&entry.tags) {
             return self.write_behind(name, Change::Remove { tell: true });
@@ -422,8 +450,9 @@ impl Region {
         if entry.stored_at != entry.written_at && !replaces {
             return;
         }
-        let (schema, compress_over) = (self.shared.schema, self.shared.policy.compress_over);
-        self.write_behind(name, Change::Put(Fill { entry, schema, compress_over, replaces }));
+        let form = Form { schema: self.shared.schema, compress_over: self.shared.policy.compress_over };
+        let has_room = room.is_some_and(Room::is_there);
+        self.write_behind(name, Change::Put(Fill { entry, form, has_room, replaces }));
     }
 
     fn write_behind(&self, name: &str, change: Change) {

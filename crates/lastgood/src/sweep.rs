@@ -5,14 +5,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use futures_util::{StreamExt as _, stream};
+
 use crate::cache::Cache;
 use crate::memory::Key;
 use crate::region::Region;
-use crate::store::{Cursor, Store, StoreError};
+use crate::store::{Cursor, GuardedStore, Store, StoreError};
 use crate::tags::{self, Depth};
 
-/// Names asked for at a time.
+/// Names asked for, and changed, at a time.
 const PAGE: usize = 500;
+/// Changes that may read the store at once.
+const AT_ONCE: usize = 8;
 
 /// Which keys an invalidation is about.
 #[derive(Clone)]
@@ -41,7 +45,8 @@ pub struct Swept {
     /// How many keys it is about. Of a tag, those in memory: what only the store holds is invalidated too, but by a mark
     /// that is compared when it is read, so that nobody counts it.
     pub matched: u64,
-    /// How many of them it expired or removed.
+    /// How many of them it expired or removed: in memory at once, and in the store before this is told, unless that was
+    /// away. Then it is done once the store is back.
     pub changed: u64,
 }
 
@@ -63,17 +68,15 @@ impl Cache {
             },
             Scope::Tag(tag) => Ok(self.sweep_tag(tag, depth).await),
             Scope::Region(name) => match self.region_named(name) {
-                Some(region) => region.sweep(&|_: &str, _: &str| true, depth).await,
+                Some(region) => {
+                    let prefix = region.shared.prefix.clone();
+                    Sweep::of(vec![region], &|_: &str, _: &str| true, depth).run(&prefix).await
+                }
                 None => Ok(Swept::default()),
             },
             Scope::Matching(matches) => {
-                let mut swept = Swept::default();
-                for region in self.regions() {
-                    let of_region = region.sweep(&**matches, depth).await?;
-                    swept.matched += of_region.matched;
-                    swept.changed += of_region.changed;
-                }
-                Ok(swept)
+                let prefix = format!("{}:", self.shared.namespace);
+                Sweep::of(self.regions(), &**matches, depth).run(&prefix).await
             }
         }
     }
@@ -98,9 +101,18 @@ impl Cache {
         let tagged = shared.memory.keys_where(|_, entry| entry.tags.iter().any(|known| known == tag));
         let regions = self.regions();
         let mut swept = Swept { matched: tagged.len() as u64, changed: 0 };
-        for key in tagged {
-            if let (Some(depth), Some(region)) = (depth, regions.get(key.region as usize)) {
-                swept.changed += u64::from(region.change(&key.name, depth).await);
+        let Some(depth) = depth else { return swept };
+        let mut keeps_up = true;
+        for batch in tagged.chunks(PAGE) {
+            for key in batch {
+                if let Some(region) = regions.get(key.region as usize) {
+                    swept.changed += u64::from(region.change(&key.name, depth).await);
+                }
+            }
+            for region in &regions {
+                let names = batch.iter().filter(|key| key.region == region.shared.id);
+                let names: Vec<_> = names.map(|key| Arc::clone(&key.name)).collect();
+                keeps_up = region.pace(&names, keeps_up).await;
             }
         }
         swept
@@ -125,51 +137,21 @@ impl Region {
         Swept { matched, changed: if depth.is_some() { matched } else { 0 } }
     }
 
-    async fn sweep(
-        &self,
-        matches: &(dyn Fn(&str, &str) -> bool + Send + Sync),
-        depth: Option<Depth>,
-    ) -> Result<Swept, StoreError> {
-        let is_meant = |key: &Key| key.region == self.shared.id && matches(self.name(), &key.name);
-        if depth.is_some() {
-            self.cache.flights.invalidate_where(is_meant);
-            self.cache.setbacks.retain(|key, _| !is_meant(key));
+    /// Changes some keys.
+    async fn change_all(&self, names: &[Arc<str>], depth: Depth) {
+        // Each may wait for what the store holds of it.
+        let changes: Vec<_> = names.iter().map(|name| self.change(name, depth)).collect();
+        stream::iter(changes).buffer_unordered(AT_ONCE).for_each(|_| std::future::ready(())).await;
+    }
+
+    /// Lets others have their turn; and, where `store_keeps_up`, waits until the store has taken the changes of these
+    /// names, so that no more waits for it than there is room for. Says whether it has.
+    async fn pace(&self, names: &[Arc<str>], store_keeps_up: bool) -> bool {
+        tokio::task::yield_now().await;
+        match &self.cache.store {
+            Some(tier) => store_keeps_up && tier.behind.settled(&self.shared.prefix, names).await,
+            None => true,
         }
-        let mut names: HashSet<Arc<str>> =
-            self.cache.memory.keys_where(|key, _| is_meant(key)).into_iter().map(|key| key.name).collect();
-        let mut changed = 0;
-        if let Some(depth) = depth {
-            for name in &names {
-                self.change(name, depth).await;
-                changed += 1;
-            }
-        }
-        let mut cursor = None;
-        loop {
-            let page = match self.names_stored(cursor).await {
-                Ok(page) => page,
-                Err(why) if depth.is_none() => return Err(why),
-                Err(why) => {
-                    tracing::warn!(region = self.name(), %why, "the store could not be searched: what it holds is not believed any more");
-                    self.shared.cleared_at.fetch_max(self.cache.clock.now().as_millis(), Ordering::Relaxed);
-                    break;
-                }
-            };
-            for name in page.0 {
-                if !matches(self.name(), &name) || !names.insert(name.as_str().into()) {
-                    continue;
-                }
-                if let Some(depth) = depth {
-                    self.change(&name, depth).await;
-                    changed += 1;
-                }
-            }
-            cursor = page.1;
-            if cursor.is_none() {
-                break;
-            }
-        }
-        Ok(Swept { matched: names.len() as u64, changed })
     }
 
     pub(crate) async fn names_stored(
@@ -183,6 +165,103 @@ impl Region {
         let own = page.keys.iter().filter(|key| tier.behind.may_read(key));
         let names = own.filter_map(|key| key.strip_prefix(&self.shared.prefix)).map(str::to_owned).collect();
         Ok((names, page.next))
+    }
+}
+
+/// An invalidation of many keys of some regions.
+struct Sweep<'a> {
+    regions: Vec<Region>,
+    matches: &'a (dyn Fn(&str, &str) -> bool + Send + Sync),
+    depth: Option<Depth>,
+    /// The names that were met, by region.
+    met: Vec<HashSet<Arc<str>>>,
+    changed: u64,
+    /// Whether the store took all changes so far.
+    keeps_up: bool,
+}
+
+impl<'a> Sweep<'a> {
+    fn of(
+        regions: Vec<Region>,
+        matches: &'a (dyn Fn(&str, &str) -> bool + Send + Sync),
+        depth: Option<Depth>,
+    ) -> Sweep<'a> {
+        let met = regions.iter().map(|_| HashSet::new()).collect();
+        Sweep { regions, matches, depth, met, changed: 0, keeps_up: true }
+    }
+
+    /// Sweeps memory, and then the store, whose keys of these regions begin with `prefix`: once for all of them.
+    async fn run(mut self, prefix: &str) -> Result<Swept, StoreError> {
+        for at in 0..self.regions.len() {
+            self.sweep_memory(at).await;
+        }
+        let tier = self.regions.first().and_then(|region| region.cache.store.as_ref());
+        if let Some(store) = tier.map(|tier| Arc::clone(&tier.store))
+            && let Err(why) = self.sweep_store(&store, prefix).await
+        {
+            if self.depth.is_none() {
+                return Err(why);
+            }
+            tracing::warn!(%why, "the store could not be searched: what it holds of the regions is not believed any more");
+            for region in &self.regions {
+                region.shared.cleared_at.fetch_max(region.cache.clock.now().as_millis(), Ordering::Relaxed);
+            }
+        }
+        let matched = self.met.iter().map(|names| names.len() as u64).sum();
+        Ok(Swept { matched, changed: self.changed })
+    }
+
+    async fn sweep_memory(&mut self, at: usize) {
+        let (region, matches) = (self.regions[at].clone(), self.matches);
+        let is_meant = |key: &Key| key.region == region.shared.id && matches(region.name(), &key.name);
+        if self.depth.is_some() {
+            region.cache.flights.invalidate_where(is_meant);
+            region.cache.setbacks.retain(|key, _| !is_meant(key));
+        }
+        let names = region.cache.memory.keys_where(|key, _| is_meant(key)).into_iter().map(|key| key.name);
+        let names: Vec<Arc<str>> = names.collect();
+        for batch in names.chunks(PAGE) {
+            self.change(at, batch).await;
+        }
+        self.met[at].extend(names);
+    }
+
+    async fn change(&mut self, at: usize, names: &[Arc<str>]) {
+        if let Some(depth) = self.depth {
+            self.regions[at].change_all(names, depth).await;
+            self.keeps_up = self.regions[at].pace(names, self.keeps_up).await;
+            self.changed += names.len() as u64;
+        }
+    }
+
+    async fn sweep_store(&mut self, store: &GuardedStore, prefix: &str) -> Result<(), StoreError> {
+        let mut cursor = None;
+        loop {
+            let page = store.list(prefix, cursor, PAGE).await?;
+            let mut names: Vec<Vec<Arc<str>>> = self.regions.iter().map(|_| Vec::new()).collect();
+            for key in &page.keys {
+                let Some((at, name)) = self.place(key) else { continue };
+                if self.met[at].insert(Arc::clone(&name)) {
+                    names[at].push(name);
+                }
+            }
+            for (at, names) in names.iter().enumerate().filter(|(_, names)| !names.is_empty()) {
+                self.change(at, names).await;
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Which region a key of the store is of, and its name there, if it is meant and not being removed already.
+    fn place(&self, key: &str) -> Option<(usize, Arc<str>)> {
+        let at = self.regions.iter().position(|region| key.starts_with(&region.shared.prefix))?;
+        let region = &self.regions[at];
+        let name = &key[region.shared.prefix.len()..];
+        let tier = region.cache.store.as_ref()?;
+        ((self.matches)(region.name(), name) && tier.behind.may_read(key)).then(|| (at, name.into()))
     }
 }
 

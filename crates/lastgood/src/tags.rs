@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::entry::{Entry, Loaded, decode_any_version};
 use crate::policy::{FOREVER_TTL, Policy, Times};
 use crate::store::{GuardedStore, Store};
-use crate::write_behind::{Change, Fill, WriteBehind};
+use crate::write_behind::{Change, Fill, Form, WriteBehind};
 
 /// Longer ones, or more of them on one entry, keep it out of the store: there nobody could invalidate it.
 pub(crate) const LONGEST: usize = 256;
@@ -109,7 +109,8 @@ impl Tags {
         let until = at.plus(FOREVER_TTL);
         let times = Times { fresh_until: until, stale_until: until, keep_until: until };
         let entry = Arc::new(Entry::new(Loaded::default(), at, at, times));
-        let fill = Fill { entry, schema: SCHEMA, compress_over: usize::MAX, replaces: true };
+        let form = Form { schema: SCHEMA, compress_over: usize::MAX };
+        let fill = Fill { entry, form, has_room: false, replaces: true };
         behind.enqueue(self.key(depth, tag), Change::Mark(fill));
     }
 

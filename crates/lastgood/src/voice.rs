@@ -27,6 +27,10 @@ pub(crate) enum Kind {
     Everything,
 }
 
+/// Keys that one record may name: a sweep of many keys is told in few records, so that it pushes none out of the log that
+/// others have yet to read.
+const TOGETHER: usize = 64;
+
 impl Kind {
     const ALL: [(Kind, &'static str); 4] = [
         (Kind::Changed, "changed"),
@@ -56,12 +60,34 @@ impl Record {
         format!("{} {} {}", self.kind, self.node, self.key).into()
     }
 
-    /// `None` for what a later version says and this one does not understand.
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Record> {
+    /// One line for several records of one kind and node: `KIND* NODE LENGTH:KEY LENGTH:KEY …`.
+    fn encode_all(records: &[Record]) -> Bytes {
+        let [first, others @ ..] = records else { return Bytes::new() };
+        if others.is_empty() {
+            return first.encode();
+        }
+        let keys = records.iter().map(|record| format!(" {}:{}", record.key.len(), record.key));
+        format!("{}* {}{}", first.kind, first.node, keys.collect::<String>()).into()
+    }
+
+    /// The records of a line. `None` for what a later version says and this one does not understand.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Vec<Record>> {
         let mut words = std::str::from_utf8(bytes).ok()?.splitn(3, ' ');
-        let (kind, node, key) = (words.next()?, words.next()?, words.next()?);
-        let (kind, _) = Kind::ALL.into_iter().find(|(_, word)| *word == kind)?;
-        Some(Record { kind, node: node.to_owned(), key: key.to_owned() })
+        let (word, node, mut rest) = (words.next()?, words.next()?, words.next()?);
+        let several = word.strip_suffix('*');
+        let (kind, _) = Kind::ALL.into_iter().find(|(_, known)| *known == several.unwrap_or(word))?;
+        let record = |key: &str| Record { kind, node: node.to_owned(), key: key.to_owned() };
+        if several.is_none() {
+            return Some(vec![record(rest)]);
+        }
+        let mut records = Vec::new();
+        while !rest.is_empty() {
+            let (length, keys) = rest.split_once(':')?;
+            let (key, left) = keys.split_at_checked(length.parse().ok()?)?;
+            records.push(record(key));
+            rest = left.strip_prefix(' ').unwrap_or(left);
+        }
+        Some(records)
     }
 }
 
@@ -96,14 +122,26 @@ impl Voice {
         self.untold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has it told that something happened to `key`, which the store has taken note of.
-    pub(crate) async fn tell(&self, store: &GuardedStore, kind: Kind, key: &str) {
+    /// Has it told that something happened to these keys, which the store has taken note of.
+    pub(crate) async fn tell(&self, store: &GuardedStore, kind: Kind, keys: impl Iterator<Item = &str>) {
         if store.log().is_none() {
             return;
         }
-        let key = key.strip_prefix(&self.prefix).unwrap_or(key).to_owned();
-        self.admit(Record { kind, node: self.node.clone(), key });
+        for key in keys {
+            let key = key.strip_prefix(&self.prefix).unwrap_or(key).to_owned();
+            self.admit(Record { kind, node: self.node.clone(), key });
+        }
         self.speak(store).await;
+    }
+
+    /// What is to be told next, in one line.
+    fn next(&self) -> Vec<Record> {
+        let untold = self.untold();
+        let Some(first) = untold.front() else { return Vec::new() };
+        let alike =
+            |record: &&Record| record.kind == first.kind && matches!(record.kind, Kind::Changed | Kind::Removed);
+        let together = untold.iter().take(TOGETHER).take_while(alike).count().max(1);
+        untold.iter().take(together).cloned().collect()
     }
 
     fn admit(&self, record: Record) {
@@ -123,14 +161,18 @@ impl Voice {
         while !self.untold().is_empty() && !self.speaking.swap(true, Ordering::Acquire) {
             let turn = Turn(&self.speaking);
             loop {
-                let Some(first) = self.untold().front().cloned() else { break };
-                if let Err(why) = log.append(&self.name, first.encode()).await {
+                let next = self.next();
+                if next.is_empty() {
+                    break;
+                }
+                if let Err(why) = log.append(&self.name, Record::encode_all(&next)).await {
                     tracing::debug!(%why, "the other processes could not be told of an invalidation yet");
                     return;
                 }
                 let mut untold = self.untold();
-                if untold.front() == Some(&first) {
-                    untold.pop_front();
+                // Too many may have been declared as everything meanwhile.
+                if untold.iter().take(next.len()).eq(&next) {
+                    untold.drain(..next.len());
                 }
             }
             // What was admitted since is this one's, too, unless another takes the turn.
@@ -154,6 +196,21 @@ mod tests {
 
     /// The lines as released programs write them: a later one must still understand them.
     #[test]
+    fn several_keys_are_told_in_one_line() {
+        let keys = ["prices:v1:a", "prices:v1:with 3:blanks and\nbreaks", "prices:v1:币安"];
+        let record = |key: &str| Record { kind: Kind::Removed, node: "00c0ffee".to_owned(), key: key.to_owned() };
+        let records: Vec<Record> = keys.into_iter().map(record).collect();
+        let line = Record::encode_all(&records[..1]);
+        assert_eq!(line, "removed 00c0ffee prices:v1:a");
+        let line = Record::encode_all(&records);
+        assert!(line.starts_with(b"removed* 00c0ffee 11:prices:v1:a 34:"), "{line:?}");
+        assert_eq!(Record::decode(&line), Some(records));
+        for unknown in [&b"removed* 00c0ffee 99:short"[..], b"removed* 00c0ffee x:y", b"cleared?* 00c0ffee 1:a"] {
+            assert_eq!(Record::decode(unknown), None, "{unknown:?}");
+        }
+    }
+
+    #[test]
     fn the_lines_of_the_log_are_what_they_were() {
         let lines = [
             (Kind::Changed, "prices:v1:BTC USDT", "changed 00c0ffee prices:v1:BTC USDT"),
@@ -165,7 +222,7 @@ mod tests {
         for (kind, key, line) in lines {
             let record = Record { kind, node: "00c0ffee".to_owned(), key: key.to_owned() };
             assert_eq!(record.encode(), line);
-            assert_eq!(Record::decode(line.as_bytes()), Some(record));
+            assert_eq!(Record::decode(line.as_bytes()), Some(vec![record]));
         }
         for unknown in [&b""[..], b"removed", b"removed node", b"renamed 00c0ffee prices:v1:a", b"\xff x y"] {
             assert_eq!(Record::decode(unknown), None, "{unknown:?}");

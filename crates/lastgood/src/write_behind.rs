@@ -6,28 +6,32 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use crate::clock::{Clock, Timestamp};
-use crate::entry::{Entry, encode};
-use crate::policy::FOREVER_TTL;
-use crate::store::{BreakerState, GuardedStore, MAX_KEY_BYTES, Store, StoreError};
-use crate::voice::{Kind, Voice};
+use crate::entry::Entry;
+use crate::store::{GuardedStore, MAX_KEY_BYTES, Store, StoreError};
+use crate::voice::Voice;
 
+mod apply;
 mod queue;
+mod room;
+mod worker;
 
-pub(crate) use self::queue::{Change, Fill, MAX_WAITING_BYTES};
+pub(crate) use self::queue::{Change, Fill, Form, MAX_WAITING_BYTES};
 use self::queue::{End, Queue};
+pub(crate) use self::room::Room;
+use self::worker::{Retry, Worker};
 
-/// Keys that may wait at once. Beyond it fills are dropped, and a removal makes all that the store holds suspect.
+/// Keys that may wait at once. Beyond it a removal makes all that the store holds suspect. Fills may take three quarters of
+/// it, and of the room for bodies.
 const MAX_WAITING: usize = 100_000;
-const RETRY_EVERY: Duration = Duration::from_millis(500);
-const PAGE: usize = 500;
-/// Bodies up to this many bytes, unless a slow method compresses them, are encoded without leaving the thread.
-const ENCODED_IN_PLACE: usize = 64 << 10;
+
+/// The log is told of lost writes at most once in so long.
+const WARN_EVERY: Duration = Duration::from_secs(60);
 
 pub(crate) struct WriteBehind {
     store: Arc<GuardedStore>,
@@ -35,9 +39,13 @@ pub(crate) struct WriteBehind {
     voice: Arc<Voice>,
     queue: Mutex<Queue>,
     idle: Notify,
+    /// Something was written, or failed.
+    progress: Notify,
     /// What the store holds from before this time may be what a lost removal should have taken away.
     distrust_before: AtomicU64,
     pub(crate) dropped: AtomicU64,
+    /// When the log was last told of lost writes.
+    warned_at: AtomicU64,
 }
 
 impl fmt::Debug for WriteBehind {
@@ -47,15 +55,18 @@ impl fmt::Debug for WriteBehind {
 }
 
 impl WriteBehind {
-    pub(crate) fn new(store: Arc<GuardedStore>, clock: Clock, voice: Arc<Voice>) -> Arc<Self> {
+    /// A queue whose bodies take `most_bytes` at most.
+    pub(crate) fn new(store: Arc<GuardedStore>, clock: Clock, voice: Arc<Voice>, most_bytes: u64) -> Arc<Self> {
         Arc::new(WriteBehind {
             store,
             clock,
             voice,
-            queue: Mutex::default(),
+            queue: Mutex::new(Queue::of(most_bytes)),
             idle: Notify::new(),
+            progress: Notify::new(),
             distrust_before: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
+            warned_at: AtomicU64::new(0),
         })
     }
 
@@ -150,16 +161,27 @@ impl WriteBehind {
             fill.replaces |= queue.owes_removal(&key);
         }
         let older = queue.waiting.get(&key).map(Change::bytes);
-        if queue.bytes - older.unwrap_or(0) + change.bytes() > MAX_WAITING_BYTES {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-            if !change.takes_away() {
+        let has_room = matches!(&change, Change::Put(fill) if fill.has_room);
+        let is_fill = !change.takes_away();
+        let taken = queue.bytes - older.unwrap_or(0);
+        let most = if is_fill { queue.most_bytes / 4 * 3 } else { queue.most_bytes };
+        if !has_room && taken > 0 && taken + change.bytes() > most {
+            if is_fill {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
                 return;
             }
-            change = Change::Remove { tell: true };
+            change = change.without_body();
         }
-        if older.is_none() && queue.waiting.len() >= MAX_WAITING {
+        let most = if is_fill { MAX_WAITING / 4 * 3 } else { MAX_WAITING };
+        if older.is_none() && queue.waiting.len() >= most {
             self.dropped.fetch_add(1, Ordering::Relaxed);
-            if change.takes_away() {
+            if !is_fill {
+                if self.distrust_before.load(Ordering::Relaxed) == 0 {
+                    tracing::warn!(
+                        "more removals wait for the store than there is room for: from now on nothing that it holds \
+                         from before is believed by this process"
+                    );
+                }
                 self.distrust(self.clock.now());
             }
             return;
@@ -172,61 +194,45 @@ impl WriteBehind {
         }
     }
 
+    /// Notes that a write was given up for want of room, here and in memory.
+    fn lost(&self) {
+        let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
+        let now = self.clock.now();
+        let warned_at = Timestamp::from_millis(self.warned_at.load(Ordering::Relaxed));
+        if now.since(warned_at) >= WARN_EVERY {
+            self.warned_at.store(now.as_millis(), Ordering::Relaxed);
+            tracing::warn!(
+                dropped,
+                "more waits for the store than there is room for, and memory gave up some of it: those writes are lost"
+            );
+        }
+    }
+
     fn start_worker(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>) {
         let wants = queue.wants_worker();
         // A runtime that is ending drops the worker at once, and with it takes the lock.
         drop(queue);
         if wants {
-            let worker = Worker { behind: Arc::clone(self), writing: None, counted: true };
-            tokio::spawn(worker.work());
+            tokio::spawn(Worker::of(self).work());
         }
     }
 
-    async fn apply(&self, key: &str, change: Change) -> Result<(), StoreError> {
-        match change {
-            Change::Remove { .. } => self.store.remove(&[key.to_owned()]).await.map(drop),
-            Change::RemovePrefix { .. } => self.remove_prefix(&[key, ":"].concat()).await,
-            Change::Put(fill) | Change::Mark(fill) => {
-                let (now, keep_until) = (self.clock.now(), fill.entry.times.keep_until);
-                let ttl = if keep_until == Timestamp::FOREVER { FOREVER_TTL } else { keep_until.since(now) };
-                let length = fill.entry.value.body.len();
-                let is_slow = length > fill.compress_over && !fill.entry.packs_quickly();
-                let large = length > ENCODED_IN_PLACE || is_slow;
-                let stored_under = key.to_owned();
-                let encode = move || encode(&fill.entry, &stored_under, fill.schema, fill.compress_over);
-                // Packing a large body takes milliseconds, too long for a thread that others share.
-                let bytes = match large {
-                    true => tokio::task::spawn_blocking(encode).await.ok().flatten(),
-                    false => encode(),
-                };
-                match bytes {
-                    Some(bytes) if !ttl.is_zero() => self.store.put(key, bytes, ttl).await,
-                    _ => self.store.remove(&[key.to_owned()]).await.map(drop),
-                }
+    /// Notes how a change ended; says whether it is to be repeated.
+    fn note(self: &Arc<Self>, key: String, is_mere_fill: bool, outcome: Result<(), StoreError>) -> bool {
+        let to_be_repeated = {
+            let mut queue = self.queue();
+            if is_mere_fill && outcome.is_ok() && self.store.log().is_some() {
+                queue.remember_fill(&key, self.clock.now());
             }
+            queue.done(&key, End::from(&outcome))
+        };
+        let Err(why) = outcome else { return false };
+        tracing::debug!(%key, %why, "write to the store failed");
+        match to_be_repeated {
+            true => self.retry_later(key),
+            false => drop(self.dropped.fetch_add(1, Ordering::Relaxed)),
         }
-    }
-
-    /// Tells the other processes what the store has taken note of.
-    async fn tell(&self, kind: Kind, key: &str) {
-        match kind {
-            Kind::Cleared => self.voice.tell(&self.store, kind, &[key, ":"].concat()).await,
-            Kind::Changed | Kind::Removed | Kind::Everything => self.voice.tell(&self.store, kind, key).await,
-        }
-    }
-
-    async fn remove_prefix(&self, prefix: &str) -> Result<(), StoreError> {
-        let mut cursor = None;
-        loop {
-            let page = self.store.list(prefix, cursor, PAGE).await?;
-            if !page.keys.is_empty() {
-                self.store.remove(&page.keys).await?;
-            }
-            cursor = page.next;
-            if cursor.is_none() {
-                return Ok(());
-            }
-        }
+        to_be_repeated
     }
 
     fn retry_later(self: &Arc<Self>, key: String) {
@@ -236,7 +242,7 @@ impl WriteBehind {
         drop(queue);
         if is_first {
             // One timer for all: it holds the queue weakly, so that a dropped cache ends it.
-            tokio::spawn(Retry(Arc::downgrade(self)).when_the_store_is_asked_again());
+            tokio::spawn(Retry::of(self).when_the_store_is_asked_again());
         }
     }
 
@@ -261,102 +267,5 @@ impl WriteBehind {
         let queue = self.queue();
         queue.waiting.values().filter(|change| change.takes_away()).count()
             + queue.active.values().filter(|if_it_fails| if_it_fails.is_some()).count()
-    }
-}
-
-/// One of the tasks that write. Dropped in the middle, as when its runtime ends, it leaves the rest to others.
-struct Worker {
-    behind: Arc<WriteBehind>,
-    writing: Option<String>,
-    /// Whether the queue counts it among its workers.
-    counted: bool,
-}
-
-impl Worker {
-    async fn work(mut self) {
-        while let Some((key, change)) = self.next() {
-            let (news, is_mere_fill) = (change.news(), change.is_mere_fill());
-            let outcome = self.behind.apply(&key, change).await;
-            if let (Ok(()), Some(kind)) = (&outcome, news) {
-                self.behind.tell(kind, &key).await;
-            }
-            self.writing = None;
-            let to_be_repeated = {
-                let mut queue = self.behind.queue();
-                if is_mere_fill && outcome.is_ok() && self.behind.store.log().is_some() {
-                    queue.remember_fill(&key, self.behind.clock.now());
-                }
-                queue.done(&key, End::from(&outcome))
-            };
-            if let Err(why) = outcome {
-                tracing::debug!(%key, %why, "write to the store failed");
-                if to_be_repeated {
-                    self.behind.retry_later(key);
-                    // A runtime that is ending drops the timer at once, which makes the key the next one again. Only
-                    // here can it end this task, too.
-                    tokio::task::yield_now().await;
-                } else {
-                    self.behind.dropped.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-        }
-    }
-
-    fn next(&mut self) -> Option<(String, Change)> {
-        let mut queue = self.behind.queue();
-        let next = queue.take();
-        self.writing = next.as_ref().map(|(key, _)| key.clone());
-        if next.is_none() {
-            // Under the same lock: whoever queues something after this starts a new worker.
-            queue.workers -= 1;
-            self.counted = false;
-            self.behind.idle.notify_waiters();
-        }
-        next
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        if !self.counted {
-            return;
-        }
-        let mut queue = self.behind.queue();
-        queue.workers -= 1;
-        if let Some(key) = self.writing.take()
-            && queue.done(&key, End::Failed)
-        {
-            queue.order.push_back(key);
-        }
-        self.behind.idle.notify_waiters();
-    }
-}
-
-/// The timer of failed removals. Dropped early, as when its runtime ends, it leaves them to the next worker.
-struct Retry(Weak<WriteBehind>);
-
-impl Retry {
-    async fn when_the_store_is_asked_again(self) {
-        loop {
-            tokio::time::sleep(RETRY_EVERY).await;
-            match self.0.upgrade() {
-                Some(behind) if behind.store.state() != BreakerState::Closed => {}
-                Some(behind) => {
-                    drop(self);
-                    return behind.start_worker(behind.queue());
-                }
-                None => return,
-            }
-        }
-    }
-}
-
-impl Drop for Retry {
-    fn drop(&mut self) {
-        if let Some(behind) = self.0.upgrade() {
-            let mut queue = behind.queue();
-            let failed = std::mem::take(&mut queue.failed);
-            queue.order.extend(failed);
-        }
     }
 }

@@ -5,10 +5,12 @@ use http::StatusCode;
 use serde_json::{Map, Value};
 
 use super::answer::Refused;
+use crate::app::App;
+use crate::body;
 use crate::config::nearest;
 
 /// More than any sound body has.
-const MOST_BYTES: usize = 64 << 10;
+const MOST_BYTES: u64 = 64 << 10;
 
 /// The fields of a body.
 pub(crate) struct Fields(Map<String, Value>);
@@ -19,10 +21,9 @@ fn wrong(detail: &str) -> Refused {
 
 impl Fields {
     /// Reads a body that has no other fields than `known`; nothing is as good as `{}`.
-    pub(crate) async fn read(request: Request, known: &[&str], example: &str) -> Result<Fields, Refused> {
-        let body = axum::body::to_bytes(request.into_body(), MOST_BYTES).await.map_err(|_| {
-            Refused::new(StatusCode::PAYLOAD_TOO_LARGE, "The body is broken off, or larger than 64 KiB.")
-        })?;
+    pub(crate) async fn read(app: &App, request: Request, known: &[&str], example: &str) -> Result<Fields, Refused> {
+        let body = body::read(app, request, MOST_BYTES, "any sound body").await;
+        let body = body.map_err(|(status, detail)| Refused::new(status, &detail))?;
         let fields = match serde_json::from_slice(&body) {
             _ if body.trim_ascii().is_empty() => Map::new(),
             Ok(Value::Object(fields)) => fields,

@@ -72,7 +72,7 @@ const EXAMPLE: &str = r#"{"pattern": "klines:*:BTCUSDT:*", "hard": false, "dry_r
 
 pub(super) async fn invalidate(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Answered {
     let known = ["pattern", "tag", "region", "key", "symbol", "hard", "dry_run"];
-    let fields = Fields::read(request, &known, EXAMPLE).await?;
+    let fields = Fields::read(&app, request, &known, EXAMPLE).await?;
     let (hard, dry_run) = (fields.flag("hard")?, fields.flag("dry_run")?);
     let target = target(&app, &fields).await?;
     let depth = if hard { Depth::Remove } else { Depth::Expire };
@@ -132,14 +132,15 @@ pub(super) async fn clear(
 ) -> Answered {
     let symbol = symbol::normalised(&symbol)
         .map_err(|why| Refused::new(StatusCode::BAD_REQUEST, &format!("The path names no symbol: {why}.")))?;
-    let dry_run = Fields::read(request, &["dry_run"], r#"{"dry_run": true}, or nothing"#).await?.flag("dry_run")?;
+    let dry_run =
+        Fields::read(&app, request, &["dry_run"], r#"{"dry_run": true}, or nothing"#).await?.flag("dry_run")?;
     let (changed, _) = change(&app, caller, "clear", Target::Symbol(symbol), Depth::Remove, dry_run).await?;
     Ok(tell(changed, dry_run))
 }
 
 pub(super) async fn flush(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Answered {
     let example = r#"{"confirm": true}"#;
-    let fields = Fields::read(request, &["confirm", "dry_run"], example).await?;
+    let fields = Fields::read(&app, request, &["confirm", "dry_run"], example).await?;
     let (confirmed, dry_run) = (fields.flag("confirm")?, fields.flag("dry_run")?);
     if !confirmed && !dry_run {
         let counted = count_all(&app).await;

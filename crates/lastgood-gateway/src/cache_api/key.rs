@@ -16,6 +16,7 @@ use super::caller::Caller;
 use super::name::{KeyName, is_market, parameters};
 use super::{change, keys};
 use crate::app::App;
+use crate::body;
 use crate::cluster;
 use crate::config::parse_duration;
 use crate::response::label::{CACHE_STATUS, Label, X_CACHE, cache_status};
@@ -165,11 +166,8 @@ fn wanted(query: &str) -> Result<Loaded, Refused> {
 }
 
 async fn body(app: &App, request: Request) -> Result<Bytes, Refused> {
-    let most = usize::try_from(app.limits.max_body_bytes).unwrap_or(usize::MAX);
-    axum::body::to_bytes(request.into_body(), most).await.map_err(|_| {
-        let detail = format!("The body is broken off, or larger than limits.max_body_bytes, {most}.");
-        Refused::new(StatusCode::PAYLOAD_TOO_LARGE, &detail)
-    })
+    let read = body::read(app, request, app.limits.max_body_bytes, "limits.max_body_bytes").await;
+    read.map_err(|(status, detail)| Refused::new(status, &detail))
 }
 
 pub(super) async fn delete(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Answered {

@@ -1,25 +1,27 @@
 //! Whose turn it is to change many keys.
 
-use tokio::sync::{Mutex, MutexGuard, Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// Sweeps that may wait for the one under way.
-const MOST_WAITING: usize = 8;
+/// Sweeps under way at once: a small one need not wait for a large one.
+const AT_ONCE: usize = 4;
+/// Sweeps under way and waiting.
+const MOST: usize = 12;
 
-/// Whose turn it is to change many keys: one at a time, and not many waiting.
+/// Whose turn it is to change many keys: a few at a time, and not many waiting.
 pub(crate) struct Turns {
     places: Semaphore,
-    turn: Mutex<()>,
+    turns: Semaphore,
 }
 
 /// A turn, and its place among those that wait; both end when it is dropped.
 pub(super) struct Turn<'a> {
-    _turn: MutexGuard<'a, ()>,
+    _turn: SemaphorePermit<'a>,
     _place: SemaphorePermit<'a>,
 }
 
 impl Default for Turns {
     fn default() -> Turns {
-        Turns { places: Semaphore::new(MOST_WAITING), turn: Mutex::new(()) }
+        Turns { places: Semaphore::new(MOST), turns: Semaphore::new(AT_ONCE) }
     }
 }
 
@@ -27,6 +29,6 @@ impl Turns {
     /// Waits for the turn; `None` where too many wait already.
     pub(super) async fn enter(&self) -> Option<Turn<'_>> {
         let place = self.places.try_acquire().ok()?;
-        Some(Turn { _turn: self.turn.lock().await, _place: place })
+        Some(Turn { _turn: self.turns.acquire().await.ok()?, _place: place })
     }
 }

@@ -58,7 +58,7 @@ struct Scope {
 }
 
 pub(super) async fn warm(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Answered {
-    let asked = read(request).await?;
+    let asked = read(&app, request).await?;
     let dry_run = asked.dry_run;
     let wording = format!("symbol={:?} region={:?}", asked.symbol, asked.region);
     let scope = scope(&app, asked).map_err(|refusal| problem::parameter(StatusCode::BAD_REQUEST, &refusal))?;
@@ -86,8 +86,8 @@ pub(super) async fn warm(State(app): State<Arc<App>>, caller: Caller, request: R
     Ok(json(StatusCode::OK, &Warmed::of(tally)))
 }
 
-async fn read(request: Request) -> Result<Asked, Refused> {
-    let fields = Fields::read(request, &["symbol", "region", "dry_run"], EXAMPLE).await?;
+async fn read(app: &App, request: Request) -> Result<Asked, Refused> {
+    let fields = Fields::read(app, request, &["symbol", "region", "dry_run"], EXAMPLE).await?;
     Ok(Asked { symbol: fields.text("symbol")?, region: fields.text("region")?, dry_run: fields.flag("dry_run")? })
 }
 

@@ -1,5 +1,6 @@
 //! Answers of the cache, loaded where it has none.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use axum::response::Response;
@@ -18,9 +19,29 @@ use crate::response::prepared::Prepared;
 /// Answers a question from the newest of the keys that may hold its answer.
 pub(super) async fn cached(app: &App, venue: Venue, line: &Line, accepts: Accepts) -> Response {
     app.upstreams.heat.count(&line.load().key);
-    match line.answer(app).await {
+    match answered(app, line).await {
         Ok(answered) => answer_with(app, venue, &answered, accepts).await,
         Err(error) => fail(app, venue, &error),
+    }
+}
+
+/// The answer to a question; the last good one where it would have to wait and no place is left.
+pub(super) async fn answered<'a>(app: &App, line: &'a Line) -> Result<Answered<'a>, Error> {
+    let region = Keeper::region(app, line.load());
+    let stopwatch = region.stopwatch();
+    let answered = answered_uncounted(app, line).await;
+    match &answered {
+        Ok(answered) => region.count_timed(answered.answer.outcome(), stopwatch),
+        Err(error) => region.count_failed(error),
+    }
+    answered
+}
+
+/// As [`answered`], for who may have something else to serve: what is served is for the caller to count.
+pub(super) async fn answered_uncounted<'a>(app: &App, line: &'a Line) -> Result<Answered<'a>, Error> {
+    match app.places.wait(pin!(line.answer_uncounted(app))).await {
+        Ok(answered) => answered,
+        Err(full) => line.last_good(app, full.into()),
     }
 }
 

@@ -1,16 +1,17 @@
 //! Candles: an answer is put together of the rows that are known, without copying them.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
 use http::StatusCode;
-use lastgood::Reason;
+use lastgood::{Error, Reason};
 use lastgood_market::candles::{Question, Slice};
 use lastgood_market::{Line, RegionName, Venue};
 
 use super::answer::{JSON, label, respond_packed};
-use super::cached::answer_with;
+use super::cached::{self, answer_with};
 use super::failure::fail;
 use super::list::List;
 use crate::app::App;
@@ -21,37 +22,48 @@ use crate::response::{headed, plain};
 /// Answers a question about candles.
 pub(super) async fn candles(app: &App, venue: Venue, question: &Arc<Question>, accepts: Accepts) -> Response {
     app.upstreams.heat.count(question.series.name());
-    match app.candles.answer(question).await {
+    match answered(app, question).await {
         Ok(slice) => respond(app, venue, slice, accepts).await,
         // What cannot be put together, the exchange is asked as it was asked.
         Err(error) if error.reason == Reason::Abandoned => {
             let line = Line::only(question.direct.clone());
             let klines = app.region(RegionName::Klines);
-            match line.answer_uncounted(app).await {
+            match cached::answered_uncounted(app, &line).await {
                 Ok(answered) => {
                     klines.count_served(answered.answer.outcome());
                     answer_with(app, venue, &answered, accepts).await
                 }
-                Err(error) => {
-                    let kept = match error.reason {
-                        Reason::NotFound => None,
-                        _ => app.candles.last_good(question, error.clone()).await.ok(),
-                    };
-                    match kept {
-                        Some(slice) => {
-                            klines.count_served(slice.outcome);
-                            respond(app, venue, slice, accepts).await
-                        }
-                        None => {
-                            klines.count_failed(&error);
-                            fail(app, venue, &error)
-                        }
-                    }
+                Err(error) if error.reason == Reason::NotFound => {
+                    klines.count_failed(&error);
+                    fail(app, venue, &error)
                 }
+                Err(error) => match last_good(app, question, error.clone()).await {
+                    Ok(slice) => respond(app, venue, slice, accepts).await,
+                    Err(_) => fail(app, venue, &error),
+                },
             }
         }
         Err(error) => fail(app, venue, &error),
     }
+}
+
+/// The candles; the last good ones where they would have to be waited for and no place is left.
+async fn answered(app: &App, question: &Arc<Question>) -> Result<Slice, Error> {
+    match app.places.wait(pin!(app.candles.answer(question))).await {
+        Ok(answered) => answered,
+        Err(full) => last_good(app, question, full.into()).await,
+    }
+}
+
+async fn last_good(app: &App, question: &Question, error: Error) -> Result<Slice, Error> {
+    let kept = app.places.wait(pin!(app.candles.last_good(question, error.clone()))).await;
+    let kept = kept.unwrap_or(Err(error));
+    let klines = app.region(RegionName::Klines);
+    match &kept {
+        Ok(slice) => klines.count_served(slice.outcome),
+        Err(error) => klines.count_failed(error),
+    }
+    kept
 }
 
 async fn respond(app: &App, venue: Venue, slice: Slice, accepts: Accepts) -> Response {

@@ -3,11 +3,12 @@
 use axum::response::Response;
 use http::{HeaderValue, StatusCode};
 use lastgood::{Error, Reason};
-use lastgood_market::upstream::Unanswered;
+use lastgood_market::upstream::{BadBody, Unanswered};
 use lastgood_market::{ExchangeError, PassOnly, Venue};
 
 use super::answer::state_weight;
 use crate::app::App;
+use crate::places::Full;
 use crate::response::label::{CACHE_STATUS, X_CACHE, label_failure};
 use crate::response::plain;
 
@@ -107,6 +108,15 @@ pub(super) fn unanswered(app: &App, venue: Option<Venue>, why: &Unanswered) -> R
         Unanswered::NotSent(why) => {
             ExchangeError::new(503, -1001, format!("The request was not sent to the exchange: {why}."))
         }
+        Unanswered::BadBody(BadBody::TooLarge) => return too_large(app, venue),
+        Unanswered::BadBody(BadBody::BrokeOff) => {
+            let message = "The body of the request breaks off; it was not acted upon. (lastgood)";
+            ExchangeError::new(400, -1100, message)
+        }
+        Unanswered::BadBody(BadBody::TooSlow) => {
+            let message = "The body of the request did not arrive within limits.request_timeout. (lastgood)";
+            ExchangeError::new(408, -1100, message)
+        }
         Unanswered::Unknown(why) => ExchangeError::new(
             504,
             -1007,
@@ -116,6 +126,12 @@ pub(super) fn unanswered(app: &App, venue: Option<Venue>, why: &Unanswered) -> R
         ),
     };
     refused(app, venue, &error, "lastgood; fwd=bypass; detail=unanswered")
+}
+
+/// A request that was not passed on because too many wait already.
+pub(super) fn full(app: &App, venue: Option<Venue>, full: Full) -> Response {
+    let error = ExchangeError::new(503, -1008, full.detail());
+    refused(app, venue, &error, "lastgood; detail=overloaded")
 }
 
 /// A body above the limit.

@@ -31,16 +31,20 @@ impl Weighter<u64, Arc<PackedList>> for BySize {
     }
 }
 
-/// Lists kept packed, with what they are of: the newest of some hundred series.
-const PACKED_BYTES: u64 = 64 << 20;
-
-impl Default for Packed {
-    fn default() -> Self {
-        Packed { lists: Cache::with_weighter(1_024, PACKED_BYTES, BySize), places: RandomState::new() }
-    }
-}
+/// The most bytes of lists that are kept packed, with what they are of: the newest of some hundred series.
+const MOST_BYTES: u64 = 64 << 20;
 
 impl Packed {
+    /// What these lists may take of a memory limit.
+    pub(crate) fn share_of(limit: u64) -> u64 {
+        (limit / 16).min(MOST_BYTES)
+    }
+
+    /// No lists yet, and never more than `bytes` of them.
+    pub(crate) fn of(bytes: u64) -> Packed {
+        Packed { lists: Cache::with_weighter(1_024, bytes, BySize), places: RandomState::new() }
+    }
+
     pub(super) async fn pack(&self, runs: Vec<Bytes>) -> Bytes {
         let key = self.places.hash_one(runs.iter().map(place).collect::<Vec<_>>());
         if let Some(known) =
@@ -66,7 +70,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_same_rows_are_packed_once_and_others_apart() {
-        let packed = Packed::default();
+        let packed = Packed::of(1 << 20);
         let runs = vec![Bytes::from(vec![b'1'; 5_000])];
         let first = packed.pack(runs.clone()).await;
         assert_eq!(packed.pack(runs.clone()).await.as_ptr(), first.as_ptr());

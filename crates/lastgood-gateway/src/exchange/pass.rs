@@ -1,21 +1,30 @@
 //! Requests that are the client's and the exchange's alone: streamed through, byte for byte, never kept.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::response::Response;
+use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Request};
+use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use lastgood::BypassReason;
 use lastgood_market::plan::is_signed;
 use lastgood_market::upstream::{RequestBody, Unanswered, strip_hop_by_hop};
 use lastgood_market::{PassOnly, Venue};
+use tokio::time::{Instant, Sleep};
 
 use super::failure;
 use crate::admin;
 use crate::app::{App, Counts};
+use crate::places::Place;
 use crate::response::NO_PAGE;
 use crate::response::label::{CACHE_STATUS, X_CACHE};
+use crate::server::Streamed;
 
 /// Sends a request on and its answer back. Nothing is retried, nothing is queued. A pause or a ban of the exchange holds
 /// it back unless it is signed.
@@ -55,9 +64,10 @@ impl To {
         let (method, uri) = (request.method().as_str(), request.uri());
         let has_key = request.headers().get("x-mbx-apikey").is_some_and(|key| !key.is_empty());
         let is_signed = is_signed(method, uri.path(), uri.query().unwrap_or_default(), has_key);
+        let within = app.limits.request_timeout;
         match self {
-            To::Market(venue) => app.upstreams.forward(venue, request, is_signed).await,
-            To::PassOnly(part) => app.upstreams.forward_only(part, request, is_signed).await,
+            To::Market(venue) => app.upstreams.forward(venue, request, is_signed, within).await,
+            To::PassOnly(part) => app.upstreams.forward_only(part, request, is_signed, within).await,
         }
     }
 }
@@ -70,23 +80,73 @@ async fn passed(app: &App, to: To, request: Request<Incoming>, reason: BypassRea
     }
     let mut request = request;
     admin::strip(request.headers_mut());
+    let places = match app.places.pass() {
+        Ok(places) => places,
+        Err(full) => return failure::full(app, to.venue(), full),
+    };
     let most = usize::try_from(app.limits.max_body_bytes).unwrap_or(usize::MAX);
     // An empty body stays what it is, so that it can be sent again to another base.
     let request = match http_body::Body::is_end_stream(request.body()) {
         true => request.map(|_| RequestBody::new(Empty::new().map_err(|never| match never {}))),
         false => request.map(|body| RequestBody::new(Limited::new(body, most))),
     };
-    let sent = tokio::time::timeout(app.limits.request_timeout, to.send(app, request)).await;
-    let answered =
-        sent.unwrap_or_else(|_| Err(Unanswered::Unknown("no answer within limits.request_timeout".to_owned())));
-    match answered {
-        Ok(response) => label(response.map(Body::new), reason),
+    match to.send(app, request).await {
+        Ok(response) => {
+            let streamed = Streamed::default();
+            let body = |body| Passing::of(body, app.limits.request_timeout, places, streamed.clone());
+            let mut response = label(response.map(body), reason);
+            response.extensions_mut().insert(streamed);
+            response
+        }
         // Held back here: nothing failed.
         Err(why @ Unanswered::HeldBack(_)) => failure::unanswered(app, to.venue(), &why),
         Err(why) => {
             Counts::add(&app.counts.pass_failures, 1);
             failure::unanswered(app, to.venue(), &why)
         }
+    }
+}
+
+/// An answer's body on its way. It has its request's places until it ends, and ends where the exchange falls silent.
+struct Passing {
+    body: Incoming,
+    within: Duration,
+    silent: Pin<Box<Sleep>>,
+    _places: (Place, Place),
+    _streamed: Streamed,
+}
+
+impl Passing {
+    fn of(body: Incoming, within: Duration, places: (Place, Place), streamed: Streamed) -> Body {
+        let silent = Box::pin(tokio::time::sleep(within));
+        Body::new(Passing { body, within, silent, _places: places, _streamed: streamed })
+    }
+}
+
+impl HttpBody for Passing {
+    type Data = Bytes;
+    type Error = axum::BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
+        match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Ready(frame) => {
+                let until = Instant::now() + self.within;
+                self.silent.as_mut().reset(until);
+                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+            }
+            Poll::Pending => self.silent.as_mut().poll(context).map(|()| Some(Err("the exchange fell silent".into()))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -10,6 +10,7 @@ use lastgood_market::upstream::Site;
 use lastgood_market::{Preset, RegionName};
 
 use crate::config::Settings;
+use crate::places::Places;
 
 /// Where the index comes from.
 pub(crate) struct FearGreed {
@@ -40,7 +41,13 @@ impl FearGreed {
     }
 
     /// What the index answers to a query, from the cache or the index; `None` where no source is configured.
-    pub(super) async fn ask(&self, region: &Region, query: String, form: Form) -> Option<Result<Answer, Error>> {
+    pub(super) async fn ask(
+        &self,
+        places: &Places,
+        region: &Region,
+        query: String,
+        form: Form,
+    ) -> Option<Result<Answer, Error>> {
         let (site, dates_itself) = (self.site.clone()?, self.dates_itself);
         let (key, target) = (key(site.name(), &query), format!("{PATH}?{query}"));
         let load = move || async move {
@@ -53,6 +60,6 @@ impl FearGreed {
             let loaded = Loaded::from(Value::new(body).with_meta(content_type));
             Ok(if dates_itself { loaded.fresh_for(left) } else { loaded })
         };
-        Some(region.get_or_load(&key, load).await)
+        Some(places.answer(region, &key, region.get_or_load(&key, load)).await)
     }
 }

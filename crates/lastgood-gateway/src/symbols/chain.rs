@@ -131,6 +131,18 @@ impl SymbolChain {
         self.lists.peek(&self.name(venue))
     }
 
+    /// The last good list of a venue, for a reader who cannot wait; `error` where memory keeps none. Which list a user's
+    /// is takes a look at the keys, and that may be a wait.
+    pub(crate) fn last_good(&self, venue: Venue, user: Option<&UserId>, error: Error) -> Result<Answer, Error> {
+        let kept = self.kept(venue).filter(|_| user.is_none() && self.lists.is_enabled());
+        let outcome = Outcome::LastGood(error.reason);
+        match &kept {
+            Some(_) => self.lists.count_served(outcome),
+            None => self.lists.count_failed(&error),
+        }
+        kept.map(|kept| kept.given_as(outcome)).ok_or(error)
+    }
+
     /// The list of a venue for a user, or with the gateway's own keys.
     pub(crate) async fn read(self: &Arc<Self>, venue: Venue, user: Option<&UserId>) -> Result<Answer, Error> {
         let stopwatch = self.lists.stopwatch();

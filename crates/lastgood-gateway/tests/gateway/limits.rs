@@ -59,41 +59,6 @@ async fn a_client_that_dawdles_over_its_head_is_hung_up_on() {
 }
 
 #[tokio::test]
-async fn with_every_connection_taken_the_next_waits_and_is_served_when_one_ends() {
-    let exchange = Exchange::start().await;
-    let gateway = Running::start(&exchange.url(), &[("limits.max_connections", "2")]).await;
-    let first = TcpStream::connect(gateway.address).await.unwrap();
-    let _second = TcpStream::connect(gateway.address).await.unwrap();
-    let url = gateway.url("/livez");
-    let third = tokio::spawn(async move { get(url).await.status });
-    drop(first);
-    let served = tokio::time::timeout(Duration::from_secs(10), third).await.expect("served").unwrap();
-    assert_eq!(served, 200);
-}
-
-#[tokio::test]
-async fn too_many_requests_at_once_are_refused_with_a_word() {
-    let exchange = Exchange::start().await;
-    exchange.fault(serde_json::json!({"kind": "hang"}));
-    let gateway = Running::start(&exchange.url(), &[("limits.max_concurrent_requests", "3")]).await;
-    let client = client();
-    let hanging: Vec<_> =
-        (0..3).map(|_| tokio::spawn(client.get(gateway.url("/api/v3/account?signature=1")).send())).collect();
-    let refused = async {
-        loop {
-            let got = get(gateway.url("/api/v3/klines?symbol=BTCUSDT&interval=1m")).await;
-            if got.status == 503 && got.text().contains("are being answered already") {
-                return got;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let refused = tokio::time::timeout(Duration::from_secs(5), refused).await.expect("refused");
-    assert_eq!(refused.json()["code"], -1008);
-    hanging.iter().for_each(tokio::task::JoinHandle::abort);
-}
-
-#[tokio::test]
 async fn what_is_not_the_exchanges_is_a_problem_in_json() {
     let exchange = Exchange::start().await;
     let gateway = Running::start(&exchange.url(), &[]).await;

@@ -28,6 +28,7 @@ mod monitoring;
 mod nodes;
 mod one_question;
 mod order_books;
+mod overload;
 mod own_site;
 mod passing;
 mod privacy;

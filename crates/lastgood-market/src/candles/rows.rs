@@ -118,6 +118,7 @@ impl Rows {
             }
             text.extend_from_slice(run);
         }
+        text.shrink_to_fit();
         text.into()
     }
 

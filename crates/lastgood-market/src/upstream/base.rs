@@ -114,9 +114,14 @@ impl Base {
         })
     }
 
-    /// Notes the beginning of a call.
+    /// Notes the beginning of a load's call. Loads run in tasks of their own: only their deadline drops one.
     pub(super) fn call(&self) -> Call<'_> {
         Call { base: self, result: CallResult::TimedOut }
+    }
+
+    /// Notes the beginning of a call for a client, who may hang up.
+    pub(super) fn call_for_client(&self) -> Call<'_> {
+        Call { base: self, result: CallResult::GivenUp }
     }
 
     /// Calls that ended so since the start.
@@ -125,7 +130,7 @@ impl Base {
     }
 }
 
-/// A call under way. One that is dropped before its end was given up.
+/// A call under way, and how it ended where it is dropped before its end.
 pub(super) struct Call<'a> {
     base: &'a Base,
     result: CallResult,
@@ -192,6 +197,10 @@ mod tests {
         (0..3).for_each(|_| drop(spot.bases[2].call()));
         assert_eq!(order(), "a");
         assert_eq!(spot.bases[2].calls(CallResult::TimedOut), 3);
+        spot.bases[0].call().ended(CallResult::Answered);
+        (0..10).for_each(|_| drop(spot.bases[0].call_for_client()));
+        assert_eq!(order(), "a", "clients that hang up say nothing of the host");
+        assert_eq!(spot.bases[0].calls(CallResult::GivenUp), 10);
     }
 
     #[tokio::test(start_paused = true)]

@@ -18,19 +18,22 @@ pub enum CallResult {
     Unreachable,
     /// The connection ended before the answer did.
     BrokeOff,
-    /// It was given up.
+    /// It did not answer in time.
     TimedOut,
+    /// The call ended by our own or the client's doing: says nothing of the host.
+    GivenUp,
 }
 
 impl CallResult {
     /// Every result, in the order of their discriminants.
-    pub const ALL: [CallResult; 6] = [
+    pub const ALL: [CallResult; 7] = [
         CallResult::Answered,
         CallResult::HeldOff,
         CallResult::Failed,
         CallResult::Unreachable,
         CallResult::BrokeOff,
         CallResult::TimedOut,
+        CallResult::GivenUp,
     ];
 
     /// The word for labels.
@@ -42,6 +45,7 @@ impl CallResult {
             CallResult::Unreachable => "unreachable",
             CallResult::BrokeOff => "broke-off",
             CallResult::TimedOut => "timed-out",
+            CallResult::GivenUp => "given-up",
         }
     }
 
@@ -101,6 +105,7 @@ impl Health {
             CallResult::Answered | CallResult::HeldOff => {
                 *state = State { failures: 0, look_at: None, wait: FIRST_LOOK };
             }
+            CallResult::GivenUp => {}
             CallResult::Unreachable => state.fail(PATIENCE),
             CallResult::Failed | CallResult::BrokeOff | CallResult::TimedOut => state.fail(1),
         }
@@ -155,7 +160,9 @@ mod tests {
         assert!(!health.is_healthy());
         assert!(health.note(CallResult::Answered));
         assert!(health.is_healthy());
+        assert!(!health.note(CallResult::GivenUp), "says nothing");
         assert!(health.note(CallResult::Unreachable), "nothing was sent: at once");
+        assert!(!health.note(CallResult::GivenUp) && !health.is_healthy(), "nor does it heal");
     }
 
     #[tokio::test(start_paused = true)]

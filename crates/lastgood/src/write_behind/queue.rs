@@ -1,17 +1,20 @@
 //! What waits to be written, what is being written, and what is owed: the order of changes to a key.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tokio::runtime::Handle;
 
 use crate::clock::Timestamp;
 use crate::entry::Entry;
+use crate::policy::Times;
 use crate::store::StoreError;
 use crate::voice::Kind;
 
-/// Bytes of fills that may wait at once.
+/// The most bytes of bodies that may wait at once, whatever the limit of memory.
 pub(crate) const MAX_WAITING_BYTES: u64 = 64 << 20;
+/// Removals that one call of the store may do.
+const REMOVED_TOGETHER: usize = 500;
 /// Writes under way at once: enough to keep a multiplexed connection busy, few enough to leave it to the reads.
 const WORKERS: usize = 4;
 
@@ -22,6 +25,8 @@ const REMEMBERED: usize = 10_000;
 pub(crate) enum Change {
     /// Holds this entry.
     Put(Fill),
+    /// Holds this entry, which memory has: there was no room to keep it here.
+    PutHeld(Held),
     /// Holds this entry, which says what else is not to be believed: written again until it is there.
     Mark(Fill),
     /// Holds nothing.
@@ -40,11 +45,42 @@ pub(crate) enum Change {
 #[derive(Clone)]
 pub(crate) struct Fill {
     pub(crate) entry: Arc<Entry>,
-    pub(crate) schema: u32,
-    pub(crate) compress_over: usize,
+    pub(crate) form: Form,
+    /// Whether it has waited for room: see [`super::WriteBehind::room`].
+    pub(crate) has_room: bool,
     /// Whether what the store holds must not be seen again, so that a failed write is repeated, and one that the store
     /// refuses becomes a removal.
     pub(crate) replaces: bool,
+}
+
+/// What an entry is encoded with.
+#[derive(Clone, Copy)]
+pub(crate) struct Form {
+    pub(crate) schema: u32,
+    pub(crate) compress_over: usize,
+}
+
+/// An entry that is to be written and that only memory has.
+#[derive(Clone)]
+pub(crate) struct Held {
+    pub(super) entry: Weak<Entry>,
+    pub(super) form: Form,
+    pub(super) times: Times,
+    fetch_started_at: Timestamp,
+    written_at: Timestamp,
+}
+
+impl Held {
+    fn of(fill: &Fill) -> Held {
+        let Fill { entry, form, .. } = fill;
+        let Entry { times, fetch_started_at, written_at, .. } = **entry;
+        Held { entry: Arc::downgrade(entry), form: *form, times, fetch_started_at, written_at }
+    }
+
+    /// Whether `stored` is the same answer, with other times perhaps.
+    pub(super) fn is_of(&self, stored: &Entry) -> bool {
+        (self.fetch_started_at, self.written_at) == (stored.fetch_started_at, stored.written_at)
+    }
 }
 
 /// How the work on a key ended.
@@ -77,7 +113,11 @@ pub(super) struct Queue {
     pub(super) failed: Vec<String>,
     /// What is still to be removed by prefix.
     pub(super) clearing: Vec<String>,
+    /// Of the bodies that wait; and the most there may be.
     pub(super) bytes: u64,
+    pub(super) most_bytes: u64,
+    /// Bytes that somebody has room for and has yet to queue.
+    pub(super) reserved: u64,
     pub(super) workers: usize,
     /// When the latest fills were done: an invalidation that is heard now may have come before.
     filled: HashMap<String, Timestamp>,
@@ -85,35 +125,52 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn take(&mut self) -> Option<(String, Change)> {
-        let mut postponed = Vec::new();
-        let taken = self.take_first(&mut postponed);
-        postponed.into_iter().rev().for_each(|key| self.order.push_front(key));
-        taken
+    pub(super) fn of(most_bytes: u64) -> Queue {
+        Queue { most_bytes, ..Queue::default() }
     }
 
-    fn take_first(&mut self, postponed: &mut Vec<String>) -> Option<(String, Change)> {
-        while let Some(key) = self.order.pop_front() {
-            // A removal by prefix that is still to be done would take what was put after it away, too.
-            let is_put = match self.waiting.get(&key) {
-                Some(Change::Put(fill)) => fill.replaces,
-                change => matches!(change, Some(Change::Mark(_))),
-            };
-            if is_put && self.clearing.iter().any(|prefix| key.starts_with(prefix)) {
-                postponed.push(key);
-                continue;
-            }
+    /// The next changes: one, or several removals that the store does in one call.
+    pub(super) fn take(&mut self) -> Vec<(String, Change)> {
+        let (mut taken, mut postponed) = (Vec::new(), Vec::new());
+        while taken.len() < REMOVED_TOGETHER
+            && let Some(key) = self.order.pop_front()
+        {
             // One write a key at a time keeps them in order; the worker that has it queues the next.
             if self.active.contains_key(&key) {
                 continue;
             }
-            if let Some(change) = self.waiting.remove(&key) {
-                self.bytes -= change.bytes();
-                self.active.insert(key.clone(), change.if_it_fails());
-                return Some((key, change));
+            let Some(change) = self.waiting.get(&key) else { continue };
+            // A removal by prefix that is still to be done would take what was put after it away, too.
+            if change.is_lasting_put() && self.clearing.iter().any(|prefix| key.starts_with(prefix)) {
+                postponed.push(key);
+                continue;
+            }
+            let is_removal = matches!(change, Change::Remove { .. });
+            if !is_removal && !taken.is_empty() {
+                self.order.push_front(key);
+                break;
+            }
+            let Some(change) = self.waiting.remove(&key) else { continue };
+            self.bytes -= change.bytes();
+            self.active.insert(key.clone(), change.if_it_fails());
+            taken.push((key, change));
+            if !is_removal {
+                break;
             }
         }
-        None
+        postponed.into_iter().rev().for_each(|key| self.order.push_front(key));
+        taken
+    }
+
+    /// Whether bodies of so many bytes may wait, too. One that is larger than all may be has to wait alone.
+    pub(super) fn has_room(&self, bytes: u64) -> bool {
+        let waiting = self.bytes + self.reserved;
+        waiting == 0 || waiting + bytes <= self.most_bytes
+    }
+
+    /// Whether a change of `key` is queued or under way.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.waiting.contains_key(key) || self.active.contains_key(key)
     }
 
     /// Whether something is still to be taken away that the store may hold under `key`.
@@ -129,6 +186,7 @@ impl Queue {
         let owed = self.waiting.get(key).filter(|change| change.takes_away()).or(active);
         match owed {
             Some(Change::Put(fill) | Change::Mark(fill)) => Some(Some(Arc::clone(&fill.entry))),
+            Some(Change::PutHeld(held)) => Some(held.entry.upgrade()),
             Some(Change::Remove { .. } | Change::RemovePrefix { .. }) => Some(None),
             None => self.clearing.iter().any(|prefix| key.starts_with(prefix)).then_some(None),
         }
@@ -193,11 +251,13 @@ impl Queue {
         }
         match if_it_fails {
             Some(again) if !succeeded => {
-                let has_room = self.bytes + again.bytes() <= MAX_WAITING_BYTES;
                 let again = match again {
-                    // What cannot be written, or not kept until it can be, must at least leave nothing older behind.
-                    Change::Put(_) if matches!(end, End::Refused) || !has_room => Change::Remove { tell: true },
-                    again => again,
+                    // What cannot be written must at least leave nothing older behind.
+                    Change::Put(_) | Change::PutHeld(..) if matches!(end, End::Refused) => {
+                        Change::Remove { tell: true }
+                    }
+                    again if self.has_room(again.bytes()) => again,
+                    again => again.without_body(),
                 };
                 self.bytes += again.bytes();
                 self.waiting.insert(key.to_owned(), again);
@@ -218,23 +278,41 @@ impl Change {
     pub(super) fn bytes(&self) -> u64 {
         match self {
             Change::Put(fill) | Change::Mark(fill) => fill.entry.value.body.len() as u64,
-            Change::Remove { .. } | Change::RemovePrefix { .. } => 0,
+            Change::PutHeld(..) | Change::Remove { .. } | Change::RemovePrefix { .. } => 0,
+        }
+    }
+
+    /// Whether it puts something that is written again until the store has it.
+    fn is_lasting_put(&self) -> bool {
+        match self {
+            Change::Put(fill) => fill.replaces,
+            Change::PutHeld(..) | Change::Mark(_) => true,
+            Change::Remove { .. } | Change::RemovePrefix { .. } => false,
         }
     }
 
     pub(super) fn takes_away(&self) -> bool {
         match self {
             Change::Put(fill) => fill.replaces,
-            Change::Mark(_) | Change::Remove { .. } | Change::RemovePrefix { .. } => true,
+            Change::PutHeld(..) | Change::Mark(_) | Change::Remove { .. } | Change::RemovePrefix { .. } => true,
         }
     }
 
     pub(super) fn if_it_fails(&self) -> Option<Change> {
         match self {
             Change::Put(fill) => fill.replaces.then(|| Change::Put(fill.clone())),
+            Change::PutHeld(held) => Some(Change::PutHeld(held.clone())),
             Change::Mark(fill) => Some(Change::Mark(fill.clone())),
             Change::Remove { tell } => Some(Change::Remove { tell: *tell }),
             Change::RemovePrefix { tell } => Some(Change::RemovePrefix { tell: *tell }),
+        }
+    }
+
+    /// The same change, where there is no room for its body: memory has that as well, if it has room.
+    pub(super) fn without_body(self) -> Change {
+        match self {
+            Change::Put(fill) => Change::PutHeld(Held::of(&fill)),
+            other => other,
         }
     }
 
@@ -242,7 +320,7 @@ impl Change {
     pub(super) fn news(&self) -> Option<Kind> {
         match self {
             Change::Put(fill) => fill.replaces.then_some(Kind::Changed),
-            Change::Mark(_) => Some(Kind::Changed),
+            Change::Mark(_) | Change::PutHeld(..) => Some(Kind::Changed),
             Change::Remove { tell } => tell.then_some(Kind::Removed),
             Change::RemovePrefix { tell } => tell.then_some(Kind::Cleared),
         }
@@ -250,7 +328,11 @@ impl Change {
 
     /// Whether it is an application's put from before `at`.
     fn was_put_before(&self, at: Timestamp) -> bool {
-        matches!(self, Change::Put(fill) if fill.replaces && fill.entry.written_at < at)
+        match self {
+            Change::Put(fill) => fill.replaces && fill.entry.written_at < at,
+            Change::PutHeld(held) => held.written_at < at,
+            Change::Mark(_) | Change::Remove { .. } | Change::RemovePrefix { .. } => false,
+        }
     }
 
     pub(super) fn is_mere_fill(&self) -> bool {

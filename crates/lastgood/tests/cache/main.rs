@@ -8,6 +8,7 @@ mod explain;
 mod fills;
 mod invalidation;
 mod last_good;
+mod memory_taken;
 mod model;
 mod nodes;
 mod redis_cluster;

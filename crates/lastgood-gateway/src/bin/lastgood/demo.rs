@@ -52,6 +52,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    lastgood_gateway::raise_open_files();
     let (stop, stopping) = watch::channel(());
     let simulator_listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), "demo").await?;
     let simulator = address_of(&simulator_listener)?;

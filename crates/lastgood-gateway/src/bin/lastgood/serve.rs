@@ -35,6 +35,7 @@ pub(crate) async fn run(arguments: Arguments, file: Option<PathBuf>) -> Result<(
     let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     logging::init(&settings.log, colours)
         .map_err(|error| Failure::failed(format!("failed to start logging: {error}")))?;
+    lastgood_gateway::raise_open_files();
     let listener = bind(settings.listen, "serve").await?;
     let gateway = Gateway::build(&settings)
         .await

@@ -96,14 +96,18 @@ impl Overlay {
         self.settled += 1;
     }
 
-    /// Pending writes of keys with `prefix` behind `after`, in order.
-    pub(super) fn range(&self, prefix: &str, after: Option<&str>) -> Vec<Write> {
+    /// At most `most` pending writes of keys with `prefix` behind `after`, in order; and the last of them where there may be
+    /// more.
+    pub(super) fn range(&self, prefix: &str, after: Option<&str>, most: usize) -> (Vec<Write>, Option<Arc<str>>) {
         let start = after.map_or(Bound::Included(prefix), Bound::Excluded);
-        self.writes
-            .range::<str, _>((start, Bound::Unbounded))
+        let range = self.writes.range::<str, _>((start, Bound::Unbounded));
+        let writes: Vec<Write> = range
             .take_while(|(key, _)| key.starts_with(prefix))
+            .take(most)
             .map(|(_, write)| Write { row: write.row.clone(), key: Arc::clone(&write.key), number: write.number })
-            .collect()
+            .collect();
+        let end = writes.last().filter(|_| writes.len() == most).map(|write| Arc::clone(&write.key));
+        (writes, end)
     }
 }
 

@@ -20,6 +20,10 @@ const OPEN_AGAIN_WITHIN: Duration = Duration::from_millis(500);
 /// The log is told of the same trouble at most once in so long.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
+/// Pending writes that a page of keys looks at, as a multiple of the keys that it may have: what waits for the disk may be
+/// much, and each page would look through all of it.
+const PENDING_LOOKED_AT: usize = 4;
+
 /// The most that may be unsynced; a `put` beyond it waits.
 const MOST_UNSYNCED: u64 = 64 << 20;
 
@@ -221,10 +225,16 @@ impl Shared {
     ) -> Result<Page, StoreError> {
         let after = cursor.map(|Cursor(after)| after);
         // Before the file, so that what goes from here to there is seen at least once.
-        let pending = self.state().overlay.range(prefix, after.as_deref());
+        let most_pending = limit.saturating_mul(PENDING_LOOKED_AT);
+        let (pending, pending_end) = self.state().overlay.range(prefix, after.as_deref(), most_pending);
         let (mut keys, end) = self.read(|database| file::keys(database, prefix, after.as_deref(), limit, now))?;
-        keys.retain(|key| pending.binary_search_by(|write| (*write.key).cmp(key)).is_err());
+        // The page ends where the first of the two looks ended.
+        let end = match (end, pending_end.map(|end| end.to_string())) {
+            (Some(end), Some(pending_end)) => Some(end.min(pending_end)),
+            (end, pending_end) => end.or(pending_end),
+        };
         let within = |key: &str| end.as_deref().is_none_or(|end| key <= end);
+        keys.retain(|key| within(key) && pending.binary_search_by(|write| (*write.key).cmp(key)).is_err());
         let live = pending.iter().filter(|write| write.row.as_ref().is_some_and(|row| row.live(now).is_some()));
         keys.extend(live.filter(|write| within(&write.key)).map(|write| write.key.to_string()));
         keys.sort_unstable();

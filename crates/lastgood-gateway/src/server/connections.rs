@@ -1,0 +1,187 @@
+//! The connections that are open: which of them are idle, which are stuck, and how they are ended.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+/// A client that takes nothing for so long may make room for another.
+const STUCK_AFTER: Duration = Duration::from_secs(2);
+/// One of so many is closed at once when there is no place, so that a flood does not look through all for each.
+const CLOSED_TOGETHER: usize = 128;
+
+/// What a connection does. Each field is written by its own task alone, so that a request costs two plain stores.
+pub(super) struct Activity {
+    began: Instant,
+    /// When its last answer was given, in microseconds since `began`; [`BUSY`] while a request is under way.
+    idle_since: AtomicU64,
+    /// Since when the client takes none of what is to be written; zero while it does.
+    stuck_since: AtomicU64,
+}
+
+const BUSY: u64 = u64::MAX;
+
+impl Activity {
+    fn now(&self) -> u64 {
+        // Never zero, which is for none.
+        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(BUSY - 1).max(1)
+    }
+
+    /// A request has begun.
+    pub(super) fn is_busy(&self) {
+        self.idle_since.store(BUSY, Ordering::Relaxed);
+    }
+
+    /// A request has its answer.
+    pub(super) fn is_idle(&self) {
+        self.idle_since.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// The client takes nothing at the moment.
+    pub(super) fn is_stuck(&self) {
+        if self.stuck_since.load(Ordering::Relaxed) == 0 {
+            self.stuck_since.store(self.now(), Ordering::Relaxed);
+        }
+    }
+
+    /// The client has taken what there was, or enough of it.
+    pub(super) fn is_unstuck(&self) {
+        if self.stuck_since.load(Ordering::Relaxed) != 0 {
+            self.stuck_since.store(0, Ordering::Relaxed);
+        }
+    }
+
+    fn stuck_for(&self) -> Duration {
+        match self.stuck_since.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            since => Duration::from_micros(self.now().saturating_sub(since)),
+        }
+    }
+
+    /// Since when it is of no use to anybody; `None` while it is.
+    fn idle_since(&self) -> Option<u64> {
+        let idle_since = self.idle_since.load(Ordering::Relaxed);
+        let stuck_since = self.stuck_since.load(Ordering::Relaxed);
+        match (idle_since, stuck_since) {
+            (BUSY, _) => None,
+            (since, 0) => Some(since),
+            (_, since) => (self.stuck_for() >= STUCK_AFTER).then_some(since),
+        }
+    }
+}
+
+/// All open connections, at most so many.
+pub(super) struct Connections {
+    most: usize,
+    began: Instant,
+    open: Mutex<Open>,
+    ended: Notify,
+}
+
+#[derive(Default)]
+struct Open {
+    next: u64,
+    /// Places that are taken: connections that are open, or were told to end.
+    taken: usize,
+    connections: HashMap<u64, (Arc<Activity>, AbortHandle)>,
+}
+
+/// The place of a connection; given back when it is dropped, which its task does at its end.
+pub(super) struct Place {
+    connections: Arc<Connections>,
+    number: u64,
+    pub(super) activity: Arc<Activity>,
+}
+
+impl Connections {
+    pub(super) fn new(most: usize) -> Arc<Connections> {
+        Arc::new(Connections { most: most.max(1), began: Instant::now(), open: Mutex::default(), ended: Notify::new() })
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for one more. Where none is left, the idlest connections are closed; where none is idle, this waits.
+    pub(super) async fn place(self: &Arc<Self>) -> Place {
+        loop {
+            let ended = self.ended.notified();
+            {
+                let mut open = self.open();
+                if open.taken < self.most {
+                    return self.take(&mut open);
+                }
+                open.close_idlest();
+            }
+            // What only just got stuck tells nobody when it has been so for long enough.
+            let _ = tokio::time::timeout(STUCK_AFTER / 4, ended).await;
+        }
+    }
+
+    fn take(self: &Arc<Self>, open: &mut Open) -> Place {
+        open.taken += 1;
+        open.next += 1;
+        let activity = Activity { began: self.began, idle_since: AtomicU64::new(0), stuck_since: AtomicU64::new(0) };
+        activity.is_idle();
+        Place { connections: Arc::clone(self), number: open.next, activity: Arc::new(activity) }
+    }
+
+    /// From now on the task of `place` can be ended, unless it has ended already.
+    pub(super) fn register(&self, number: u64, activity: Arc<Activity>, task: AbortHandle) {
+        let mut open = self.open();
+        if !task.is_finished() {
+            open.connections.insert(number, (activity, task));
+        }
+    }
+
+    /// Ends connections whose client has taken nothing for `limit`, until it is dropped.
+    pub(super) async fn close_stuck(self: Arc<Self>, limit: Duration) {
+        let pause = (limit / 8).clamp(Duration::from_millis(20), Duration::from_secs(1));
+        loop {
+            tokio::time::sleep(pause).await;
+            for (activity, task) in self.open().connections.values() {
+                if activity.stuck_for() >= limit {
+                    task.abort();
+                }
+            }
+        }
+    }
+}
+
+impl Open {
+    fn close_idlest(&mut self) {
+        let idle =
+            self.connections.iter().filter_map(|(number, (activity, _))| Some((activity.idle_since()?, *number)));
+        let mut idle: Vec<(u64, u64)> = idle.collect();
+        let together = (self.connections.len() / CLOSED_TOGETHER).max(1).min(idle.len());
+        if together == 0 {
+            return;
+        }
+        idle.select_nth_unstable(together - 1);
+        for (_, number) in &idle[..together] {
+            if let Some((_, task)) = self.connections.remove(number) {
+                task.abort();
+            }
+        }
+    }
+}
+
+impl Place {
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.connections.open();
+        open.taken -= 1;
+        open.connections.remove(&self.number);
+        drop(open);
+        self.connections.ended.notify_one();
+    }
+}
