@@ -191,7 +191,7 @@ impl Cache {
             prefix,
             schema,
             permits: Arc::new(Semaphore::new(policy.max_loads.min(Semaphore::MAX_PERMITS))),
-            policy,
+            policy: Arc::new(policy),
             counters: Counters::default(),
             cleared_at: AtomicU64::new(0),
         });

@@ -14,7 +14,7 @@ mod packing;
 mod rows;
 mod wire;
 
-pub(crate) use self::wire::{decode, decode_any_version, encode};
+pub(crate) use self::wire::{Retimed, decode, decode_any_version, encode, started_at, with_times};
 
 /// What a source answered: the bytes, untouched, and what the caller wants remembered beside them.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -194,12 +194,7 @@ impl Entry {
     /// The same answer, no longer fresh nor stale from `now` on: the next read revalidates, last good may serve as long
     /// as `policy` says after the end of freshness, and no longer than before.
     pub(crate) fn expired_at(&self, now: Timestamp, policy: &Policy) -> Self {
-        let fresh_until = self.times.fresh_until.min(now);
-        let times = Times {
-            fresh_until,
-            stale_until: self.times.stale_until.min(now),
-            keep_until: self.times.keep_until.min(policy.kept_until(fresh_until)),
-        };
+        let times = self.times.ended(now, policy);
         let loaded = Loaded { tags: self.tags.to_vec(), ..Loaded::from(self.value.clone()) };
         let mut entry = Entry::new(loaded, self.fetch_started_at, self.written_at, times);
         entry.taken_at = self.taken_at;

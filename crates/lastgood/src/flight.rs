@@ -183,14 +183,6 @@ impl Flights {
         Next::Later(Landing { flights: Arc::clone(self), key, flight }, current)
     }
 
-    /// Detaches the flight of `key` and puts one in its place that nobody joins. Whether it is still there tells its
-    /// holder whether a load or an invalidation came since.
-    pub(crate) fn supplant(self: &Arc<Self>, key: Key) -> Landing {
-        let flight = Flight::due_by(Instant::now());
-        self.shard(&key).insert(key.clone(), Arc::clone(&flight));
-        Landing { flights: Arc::clone(self), key, flight }
-    }
-
     /// Detaches the flight of `key` and runs `change` (the change to memory) before any later flight can begin.
     pub(crate) fn invalidate<T>(&self, key: &Key, change: impl FnOnce() -> T) -> T {
         let mut shard = self.shard(key);

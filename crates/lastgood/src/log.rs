@@ -19,7 +19,7 @@ use crate::store::{GuardedStore, Position, Store, Tail, jittered};
 use crate::tags::{self, Depth};
 use crate::trust::GRACE;
 use crate::voice::{Kind, Record};
-use crate::write_behind::Change;
+use crate::write_behind::{Change, Removal};
 
 /// How long one read of the log waits for something to be said. Not shorter, because hosted Redis is billed by the
 /// command.
@@ -158,7 +158,7 @@ impl Region {
                     tier.behind.take_back(&self.store_key(name), since);
                 }
                 // It knows nothing of the keys of this schema.
-                false => tier.behind.enqueue(self.store_key(name), Change::Remove { tell: false }),
+                false => tier.behind.enqueue(self.store_key(name), Change::Remove(Removal::at(self.cache.clock.now(), false))),
             }
         }
     }

@@ -134,6 +134,19 @@ pub(crate) struct Times {
     pub(crate) keep_until: Timestamp,
 }
 
+impl Times {
+    /// Neither fresh nor stale from `at` on; kept as long as `policy` says after the end of freshness, and no longer than
+    /// before.
+    pub(crate) fn ended(self, at: Timestamp, policy: &Policy) -> Times {
+        let fresh_until = self.fresh_until.min(at);
+        Times {
+            fresh_until,
+            stale_until: self.stale_until.min(at),
+            keep_until: self.keep_until.min(policy.kept_until(fresh_until)),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -224,6 +224,9 @@ impl Region {
         let distrusted = self.cache.store.as_ref().map_or(Timestamp::EPOCH, |tier| tier.behind.distrust_before());
         let invalidated_at = cleared_at.max(distrusted);
         let invalidated = invalidated_at > Timestamp::EPOCH && entry.fetch_started_at <= invalidated_at;
+        if let Some(tier) = &self.cache.store {
+            entry = tier.behind.expired(key, entry);
+        }
         (!invalidated && entry.freshness(self.cache.clock.now()) != Freshness::Gone).then(|| entry.compacted())
     }
 

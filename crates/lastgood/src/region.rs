@@ -21,14 +21,11 @@ use crate::policy::Policy;
 use crate::store::StoreError;
 use crate::tags;
 use crate::trust::Trust;
-use crate::write_behind::{Change, Fill, Form, Room};
+use crate::write_behind::{Change, Expiry, Fill, Form, Removal, Room};
 
 mod typed;
 
 pub use self::typed::{TypedAnswer, TypedRegion};
-
-/// How often an expiry asks the store for a key that others load or invalidate meanwhile; then it is removed instead.
-const RECALLS: usize = 3;
 
 /// A family of keys with one policy. Clones share everything.
 #[derive(Clone)]
@@ -43,7 +40,7 @@ pub(crate) struct Shared {
     /// What every key of the region begins with in the store: `namespace:region:vSCHEMA:`.
     pub(crate) prefix: String,
     pub(crate) schema: u32,
-    pub(crate) policy: Policy,
+    pub(crate) policy: Arc<Policy>,
     pub(crate) counters: Counters,
     pub(crate) permits: Arc<Semaphore>,
     /// When the region was last cleared; what the store holds from before is not believed.
@@ -296,48 +293,21 @@ impl Region {
 
     /// Ends the freshness of `name`: the next read asks the source, and the last good answer stands in if it fails.
     /// Says whether anything was there.
+    ///
+    /// What the store holds is expired there, as it is: another process may have put something newer than memory has here.
     pub async fn expire(&self, name: &str) -> bool {
-        let room = match self.held(name) {
-            Some(entry) => self.room(entry.value.body.len()).await,
-            None if self.expire_stored(name).await => return true,
-            None => None,
-        };
-        self.invalidate(name, || match self.held(name) {
-            Some(entry) => {
-                self.keep_with(name, self.expired(&entry), true, room.as_ref());
-                true
+        let is_stored = self.held(name).is_none() && self.read_store(name).await.is_some();
+        let (at, policy) = (self.cache.clock.now(), &self.shared.policy);
+        self.invalidate(name, || {
+            let held = self.held(name);
+            if let Some(entry) = &held {
+                let expired = Arc::new(entry.expired_at(at, policy));
+                self.cache.memory.insert(Key::new(self.shared.id, name), expired);
             }
-            None => {
-                self.write_behind(name, Change::Remove { tell: true });
-                false
-            }
+            let expiry = Expiry { at, schema: self.shared.schema, policy: Arc::clone(policy) };
+            self.write_behind(name, Change::Expire(expiry));
+            is_stored || held.is_some()
         })
-    }
-
-    /// Expires what only the store holds, by writing it again; memory may have no room for it. Says whether there was
-    /// anything that no other invalidation came before.
-    async fn expire_stored(&self, name: &str) -> bool {
-        for _ in 0..RECALLS {
-            let key = Key::new(self.shared.id, name);
-            let place = self.cache.flights.supplant(key.clone());
-            let Some(entry) = self.read_store(name).await else {
-                return false;
-            };
-            let room = self.room(entry.value.body.len()).await;
-            // What the store said before an invalidation must not come back after it.
-            let written = place.write(|| {
-                self.cache.setbacks.remove(&key);
-                self.keep_with(name, self.expired(&entry), true, room.as_ref());
-            });
-            if written || self.held(name).is_some() {
-                return written;
-            }
-        }
-        false
-    }
-
-    fn expired(&self, entry: &Entry) -> Arc<Entry> {
-        Arc::new(entry.expired_at(self.cache.clock.now(), &self.shared.policy))
     }
 
     /// Waits for room to write a body of so many bytes behind.
@@ -349,7 +319,7 @@ impl Region {
     /// Removes `name` from every tier, the last good answer included. Says whether memory held it.
     pub async fn remove(&self, name: &str) -> bool {
         self.invalidate(name, || {
-            self.write_behind(name, Change::Remove { tell: true });
+            self.write_behind(name, Change::Remove(Removal::at(self.cache.clock.now(), true)));
             self.cache.memory.remove(&self.key(name))
         })
     }
@@ -445,14 +415,14 @@ impl Region {
     fn keep_with(&self, name: &str, entry: Arc<Entry>, replaces: bool, room: Option<&Room>) {
         self.cache.memory.insert(Key::new(self.shared.id, name), Arc::clone(&entry));
         if !tags::are_storable(&entry.tags) {
-            return self.write_behind(name, Change::Remove { tell: true });
+            return self.write_behind(name, Change::Remove(Removal::at(self.cache.clock.now(), true)));
         }
         if entry.stored_at != entry.written_at && !replaces {
             return;
         }
         let form = Form { schema: self.shared.schema, compress_over: self.shared.policy.compress_over };
         let has_room = room.is_some_and(Room::is_there);
-        self.write_behind(name, Change::Put(Fill { entry, form, has_room, replaces }));
+        self.write_behind(name, Change::Put(Fill { entry, form, has_room, replaces, is_late: false }));
     }
 
     fn write_behind(&self, name: &str, change: Change) {

@@ -14,6 +14,7 @@ mod jitter;
 mod memory;
 mod redis;
 mod stream;
+mod swap;
 #[cfg(feature = "upstash")]
 mod upstash;
 
@@ -23,6 +24,7 @@ pub use self::guarded::{BreakerState, Guard, GuardCounters, GuardedStore};
 pub(crate) use self::jitter::jittered;
 pub use self::memory::MemoryStore;
 pub use self::redis::{RedisOptions, RedisStore};
+pub use self::swap::{Swap, Version};
 #[cfg(feature = "upstash")]
 pub use self::upstash::{UpstashOptions, UpstashStore};
 
@@ -71,6 +73,14 @@ pub trait Store: fmt::Debug + fmt::Display + Send + Sync + 'static {
     /// As given, for a store that one process has to itself, and one addition at a time.
     async fn add(&self, addition: &Addition) -> Result<Counters, StoreError> {
         counters::add_alone(self, addition).await
+    }
+
+    /// Changes a key if it holds what is expected, and says whether it did. One step among all processes that share the
+    /// store. What the store cannot read there is not what is expected.
+    ///
+    /// As given, for a store that one process has to itself, and one change of a key at a time.
+    async fn swap(&self, swap: &Swap) -> Result<bool, StoreError> {
+        swap::swap_alone(self, swap).await
     }
 
     /// How many commands this process has sent to the server, for stores that are billed by the command; `None` where

@@ -110,7 +110,7 @@ impl Tags {
         let times = Times { fresh_until: until, stale_until: until, keep_until: until };
         let entry = Arc::new(Entry::new(Loaded::default(), at, at, times));
         let form = Form { schema: SCHEMA, compress_over: usize::MAX };
-        let fill = Fill { entry, form, has_room: false, replaces: true };
+        let fill = Fill { entry, form, has_room: false, replaces: true, is_late: false };
         behind.enqueue(self.key(depth, tag), Change::Mark(fill));
     }
 

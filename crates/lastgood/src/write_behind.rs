@@ -21,7 +21,7 @@ mod queue;
 mod room;
 mod worker;
 
-pub(crate) use self::queue::{Change, Fill, Form, MAX_WAITING_BYTES};
+pub(crate) use self::queue::{Change, Expiry, Fill, Form, MAX_WAITING_BYTES, Removal};
 use self::queue::{End, Queue};
 pub(crate) use self::room::Room;
 use self::worker::{Retry, Worker};
@@ -83,6 +83,14 @@ impl WriteBehind {
         (queue.waiting.is_empty() && queue.active.is_empty() && queue.clearing.is_empty()) || !queue.owes_removal(key)
     }
 
+    /// What the store gives for `key`, if its end of freshness is still to be written there.
+    pub(crate) fn expired(&self, key: &str, entry: Entry) -> Entry {
+        match self.queue().owes_expiry(key) {
+            Some(Expiry { at, policy, .. }) if entry.fetch_started_at <= *at => entry.expired_at(*at, policy),
+            _ => entry,
+        }
+    }
+
     /// What the store will hold under `key` once what waits is written: an entry, or nothing. `None` where nothing waits
     /// that has to be written.
     pub(crate) fn waiting(&self, key: &str) -> Option<Option<Arc<Entry>>> {
@@ -120,10 +128,10 @@ impl WriteBehind {
     /// Queues the removal of everything under `prefix`, which ends with a colon, in place of all that waits there.
     pub(crate) fn clear(self: &Arc<Self>, prefix: &str, tell: bool) {
         let mut queue = self.queue();
-        queue.give_up(prefix);
+        queue.give_up(prefix, self.clock.now());
         // Without its colon the prefix is no key of the region, so that no fill can take the removal's place.
         let key = prefix.strip_suffix(':').unwrap_or(prefix);
-        self.admit(&mut queue, key.to_owned(), Change::RemovePrefix { tell });
+        self.admit(&mut queue, key.to_owned(), Change::RemovePrefix(Removal::at(self.clock.now(), tell)));
         if !queue.waiting.contains_key(key) {
             // There was no room, and all that the store holds is suspect instead.
             queue.clearing.retain(|known| known != prefix);
@@ -151,14 +159,21 @@ impl WriteBehind {
     fn take_back_in(&self, queue: &mut Queue, key: &str, since: Timestamp) {
         // What is being written may land after the removal, and what was written may have.
         if queue.drop_fill(key, since) {
-            self.admit(queue, key.to_owned(), Change::Remove { tell: false });
+            self.admit(queue, key.to_owned(), Change::Remove(Removal::at(self.clock.now(), false)));
         }
     }
 
     fn admit(&self, queue: &mut Queue, key: String, mut change: Change) {
         // The removal that a fill overtakes must still happen if the fill fails.
         if let Change::Put(fill) = &mut change {
-            fill.replaces |= queue.owes_removal(&key);
+            fill.replaces |= queue.owes_removal(&key) || queue.owes_expiry(&key).is_some();
+        }
+        let is_queued = queue.waiting.contains_key(&key);
+        if matches!(change, Change::Expire(_))
+            && let Some(older) = queue.waiting.remove(&key)
+        {
+            queue.bytes -= older.bytes();
+            change = change.after(older);
         }
         let older = queue.waiting.get(&key).map(Change::bytes);
         let has_room = matches!(&change, Change::Put(fill) if fill.has_room);
@@ -173,7 +188,7 @@ impl WriteBehind {
             change = change.without_body();
         }
         let most = if is_fill { MAX_WAITING / 4 * 3 } else { MAX_WAITING };
-        if older.is_none() && queue.waiting.len() >= most {
+        if !is_queued && queue.waiting.len() >= most {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             if !is_fill {
                 if self.distrust_before.load(Ordering::Relaxed) == 0 {
@@ -189,7 +204,7 @@ impl WriteBehind {
         queue.bytes = queue.bytes - older.unwrap_or(0) + change.bytes();
         queue.waiting.insert(key.clone(), change);
         // A key that waits already, or is being written, is in the order or will be.
-        if older.is_none() && !queue.active.contains_key(&key) {
+        if !is_queued && !queue.active.contains_key(&key) {
             queue.order.push_back(key);
         }
     }

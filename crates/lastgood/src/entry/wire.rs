@@ -94,6 +94,55 @@ pub(crate) fn encode(entry: &Entry, key: &str, schema: u32, compress_over: usize
     Some(out.freeze())
 }
 
+/// Where the five times begin.
+const TIMES_AT: usize = 3 + 1 + 1 + 1 + 4;
+
+/// When the load of an entry began, if these bytes are an entry of this version.
+pub(crate) fn started_at(bytes: &[u8]) -> Option<Timestamp> {
+    let is_entry = bytes.len() >= FIXED + CHECKSUM && bytes.starts_with(MAGIC) && bytes[3] == VERSION;
+    is_entry.then(|| time_at(bytes, 0))
+}
+
+fn time_at(bytes: &[u8], place: usize) -> Timestamp {
+    let mut rest = &bytes[TIMES_AT + 8 * place..];
+    Timestamp::from_millis(rest.get_u64_le())
+}
+
+/// An entry with other times.
+pub(crate) struct Retimed {
+    pub(crate) bytes: Bytes,
+    pub(crate) started_at: Timestamp,
+    pub(crate) keep_until: Timestamp,
+}
+
+/// The same entry with other ends of its life, its body as it is packed; `None` where these bytes are no entry of this
+/// version, `key` and `schema`.
+pub(crate) fn with_times(
+    bytes: &[u8],
+    key: &str,
+    schema: u32,
+    change: impl FnOnce(Times) -> Times,
+) -> Option<Retimed> {
+    let started_at = started_at(bytes)?;
+    let (covered, mut written) = bytes.split_at(bytes.len() - CHECKSUM);
+    let mut stated = &covered[6..];
+    if stated.get_u32_le() != schema || checksum(VERSION, key, covered) != written.get_u32_le() {
+        return None;
+    }
+    let times =
+        Times { fresh_until: time_at(bytes, 2), stale_until: time_at(bytes, 3), keep_until: time_at(bytes, 4) };
+    let Times { fresh_until, stale_until, keep_until } = change(times);
+    let mut out = BytesMut::with_capacity(bytes.len());
+    out.put_slice(&covered[..TIMES_AT + 16]);
+    for time in [fresh_until, stale_until, keep_until] {
+        out.put_u64_le(time.as_millis());
+    }
+    out.put_slice(&covered[FIXED..]);
+    let checksum = checksum(VERSION, key, &out);
+    out.put_u32_le(checksum);
+    Some(Retimed { bytes: out.freeze(), started_at, keep_until })
+}
+
 /// The body packed, and how; `None` where that makes it no smaller.
 fn pack(body: &[u8]) -> Option<(u8, Vec<u8>)> {
     // Looked at once more: a fault of ours must cost room, not change a price.

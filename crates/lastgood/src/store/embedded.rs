@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use self::overlay::Row;
 use self::shared::Shared;
-use super::{Addition, Counters, Cursor, Log, Page, Store, StoreError, Usage, counters};
+use super::{Addition, Counters, Cursor, Log, Page, Store, StoreError, Swap, Usage, counters, swap};
 use crate::clock::Clock;
 
 mod file;
@@ -169,6 +169,11 @@ impl Store for EmbeddedStore {
     async fn add(&self, addition: &Addition) -> Result<Counters, StoreError> {
         let _alone = self.adding.lock().await;
         counters::add_alone(self, addition).await
+    }
+
+    async fn swap(&self, swap: &Swap) -> Result<bool, StoreError> {
+        let _alone = self.adding.lock().await;
+        swap::swap_alone(self, swap).await
     }
 
     fn commands(&self) -> Option<u64> {

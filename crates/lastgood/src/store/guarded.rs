@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use self::breaker::{Breaker, Outcome};
 use self::recovery::recover;
-use super::{Addition, Counters, Cursor, Log, Page, Position, Store, StoreError, Tail, Usage};
+use super::{Addition, Counters, Cursor, Log, Page, Position, Store, StoreError, Swap, Tail, Usage};
 use crate::clock::Clock;
 use crate::condition::{Condition, Report, State};
 use crate::error::{Error, Reason};
@@ -342,6 +342,10 @@ impl Store for GuardedStore {
 
     async fn add(&self, addition: &Addition) -> Result<Counters, StoreError> {
         self.call(Kind::Write, || self.inner.add(addition)).await
+    }
+
+    async fn swap(&self, swap: &Swap) -> Result<bool, StoreError> {
+        self.call(Kind::Write, || self.inner.swap(swap)).await
     }
 
     fn commands(&self) -> Option<u64> {

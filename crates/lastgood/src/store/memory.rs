@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::{Addition, Counters, Cursor, KEPT_RECORDS, Log, Page, Position, Store, StoreError, Tail, Usage, counters};
+use super::{Addition, Counters, Cursor, KEPT_RECORDS, Log, Page, Position, Store, StoreError, Swap, Tail, Usage, counters};
 use crate::clock::{Clock, Timestamp};
 
 /// What a row costs beyond its value and twice its key: map nodes and the row itself.
@@ -68,6 +68,20 @@ impl MemoryStore {
             adding: tokio::sync::Mutex::default(),
         };
         MemoryStore { shared: Arc::new(shared) }
+    }
+
+    fn put_into(&self, table: &mut Table, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError> {
+        let cost = charge(key, &value);
+        if cost > self.shared.max_bytes {
+            return Err(StoreError::Refused(format!("{cost} bytes do not fit into {}", self.shared.max_bytes)));
+        }
+        let expires = self.shared.clock.now().plus(ttl.max(Duration::from_millis(1)));
+        table.remove(key);
+        while table.bytes + cost > self.shared.max_bytes {
+            table.drop_closest_to_expiry();
+        }
+        table.insert(key.into(), Row { value, expires });
+        Ok(())
     }
 
     fn logs(&self) -> MutexGuard<'_, BTreeMap<String, Records>> {
@@ -130,18 +144,20 @@ impl Store for MemoryStore {
     }
 
     async fn put(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError> {
-        let cost = charge(key, &value);
-        if cost > self.shared.max_bytes {
-            return Err(StoreError::Refused(format!("{cost} bytes do not fit into {}", self.shared.max_bytes)));
-        }
-        let expires = self.shared.clock.now().plus(ttl.max(Duration::from_millis(1)));
+        self.put_into(&mut self.table(), key, value, ttl)
+    }
+
+    async fn swap(&self, swap: &Swap) -> Result<bool, StoreError> {
         let mut table = self.table();
-        table.remove(key);
-        while table.bytes + cost > self.shared.max_bytes {
-            table.drop_closest_to_expiry();
+        let held = table.rows.get(swap.key.as_str()).map(|row| row.value.clone());
+        if !swap.is_expected(held.as_deref()) {
+            return Ok(false);
         }
-        table.insert(key.into(), Row { value, expires });
-        Ok(())
+        match &swap.to {
+            Some((value, ttl)) => self.put_into(&mut table, &swap.key, value.clone(), *ttl)?,
+            None => _ = table.remove(&swap.key),
+        }
+        Ok(true)
     }
 
     async fn remove(&self, keys: &[String]) -> Result<u64, StoreError> {

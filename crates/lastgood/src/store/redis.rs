@@ -14,7 +14,7 @@ use self::options::Topology;
 use self::sentinel::Sentinels;
 use self::supervisor::Target;
 use super::stream::{self, Source};
-use super::{Addition, Counters, Cursor, Log, Page, Position, Store, StoreError, Tail, Usage, dialect};
+use super::{Addition, Counters, Cursor, Log, Page, Position, Store, StoreError, Swap, Tail, Usage, dialect};
 
 mod cluster;
 mod connect;
@@ -199,6 +199,23 @@ impl Store for RedisStore {
             Servers::Many(cluster) => cluster.run(&addition.key, command).await?,
         };
         Ok(Counters::of_pairs(&pairs))
+    }
+
+    async fn swap(&self, swap: &Swap) -> Result<bool, StoreError> {
+        let mut command = Cmd::new();
+        for word in swap.command() {
+            command.arg(word);
+        }
+        command.arg(&swap.value()[..]);
+        let swapped: Result<i64, StoreError> = match &self.servers {
+            Servers::One(node) => node.ask(&command).await.map_err(|fault| reply::script_error(&fault)),
+            Servers::Many(cluster) => cluster.run(&swap.key, command).await,
+        };
+        match swapped {
+            // Another program keeps something else there.
+            Err(StoreError::Corrupt(_)) => Ok(false),
+            swapped => swapped.map(|swapped| swapped == 1),
+        }
     }
 
     /// Of one server; those of Sentinels and clusters are billed by the hour.

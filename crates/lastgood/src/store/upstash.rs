@@ -15,7 +15,7 @@ use self::link::Link;
 pub use self::options::UpstashOptions;
 use self::reply::{At, Binary};
 use super::stream::{self, Source};
-use super::{Addition, Counters, Cursor, Log, Page, Position, Store, StoreError, Tail, Usage, dialect};
+use super::{Addition, Counters, Cursor, Log, Page, Position, Store, StoreError, Swap, Tail, Usage, dialect};
 
 mod lanes;
 mod link;
@@ -168,6 +168,23 @@ impl Store for UpstashStore {
         let answer = self.link.write("/", self.encode(&addition.command())?, &addition.keys()).await?;
         let pairs: Vec<Binary> = reply::result(&answer, self.link.options(), dialect::script_error_of)?;
         Ok(Counters::of_pairs(&pairs.into_iter().map(|part| part.0).collect::<Vec<_>>()))
+    }
+
+    async fn swap(&self, swap: &Swap) -> Result<bool, StoreError> {
+        let (words, value, keys) = (swap.command(), swap.value(), [swap.key.clone()]);
+        let answer = if value.is_empty() {
+            // A request without a body has no last argument.
+            let words: Vec<&str> = words.iter().map(String::as_str).chain([""]).collect();
+            self.link.write("/", self.encode(&words)?, &keys).await?
+        } else {
+            let words = words.iter().map(|word| utf8_percent_encode(word, KEPT).to_string());
+            let path = words.map(|word| ["/", &word].concat()).collect::<String>();
+            self.link.write(&path, value, &keys).await?
+        };
+        match reply::result::<i64>(&answer, self.link.options(), dialect::script_error_of) {
+            Err(StoreError::Corrupt(_)) => Ok(false),
+            swapped => swapped.map(|swapped| swapped == 1),
+        }
     }
 
     fn commands(&self) -> Option<u64> {

@@ -22,9 +22,11 @@ use crate::store::{Cursor, MAX_KEY_BYTES, Page, Store};
 
 mod counters;
 mod log;
+mod swap;
 
 pub use self::counters::run_counters;
 pub use self::log::{run_log, run_long_log};
+pub use self::swap::run_swap;
 
 const LONG: Duration = Duration::from_secs(3600);
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use crate::store::{Addition, Counters, Cursor, Log, Page, Position, Store, StoreError, Tail, Usage};
+use crate::store::{Addition, Counters, Cursor, Log, Page, Position, Store, StoreError, Swap, Tail, Usage};
 
 /// How a [`FaultyStore`] misbehaves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -148,6 +148,10 @@ impl Store for FaultyStore {
 
     async fn add(&self, addition: &Addition) -> Result<Counters, StoreError> {
         self.writes.call(self.inner.add(addition)).await
+    }
+
+    async fn swap(&self, swap: &Swap) -> Result<bool, StoreError> {
+        self.writes.call(self.inner.swap(swap)).await
     }
 
     fn commands(&self) -> Option<u64> {

@@ -1,30 +1,78 @@
 //! What the store is asked to do for each change.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
 
 use super::WriteBehind;
-use super::queue::{Change, Form, Held};
+use super::queue::{Change, Expiry, Form, Held, Removal};
 use crate::clock::Timestamp;
-use crate::entry::{Entry, decode, encode};
+use crate::entry::{Entry, Retimed, decode, encode, started_at, with_times};
 use crate::policy::FOREVER_TTL;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Swap, Version};
 use crate::voice::Kind;
 
 const PAGE: usize = 500;
 /// Bodies up to this many bytes, unless a slow method compresses them, are encoded without leaving the thread.
 const ENCODED_IN_PLACE: usize = 64 << 10;
 
+/// How often a change that the store holds something else for by then is tried again at once.
+const TRIES: usize = 4;
+/// Values of a late removal that are read at once.
+const READ_TOGETHER: usize = 20;
+
 impl WriteBehind {
     async fn apply(&self, key: &str, change: Change) -> Result<(), StoreError> {
         match change {
-            Change::Remove { .. } => self.store.remove(&[key.to_owned()]).await.map(drop),
-            Change::RemovePrefix { .. } => self.remove_prefix(&[key, ":"].concat()).await,
-            Change::Put(fill) | Change::Mark(fill) => self.put(key, fill.entry, fill.form).await,
+            Change::Remove(removal) if removal.is_late => self.remove_older(&[key.to_owned()], removal.at).await,
+            Change::Remove(_) => self.store.remove(&[key.to_owned()]).await.map(drop),
+            Change::RemovePrefix(removal) => self.remove_prefix(&[key, ":"].concat(), removal).await,
+            Change::Expire(expiry) => self.expire(key, &expiry).await,
+            Change::Put(fill) if fill.is_late => self.put_over_older(key, fill.entry, fill.form).await,
+            Change::Put(fill) => self.put(key, fill.entry, fill.form).await,
+            // Another process may have marked it later.
+            Change::Mark(fill) => self.put_over_older(key, fill.entry, fill.form).await,
             Change::PutHeld(held) => match held.entry.upgrade() {
-                Some(entry) => self.put(key, entry, held.form).await,
+                Some(entry) => self.put_over_older(key, entry, held.form).await,
                 None => self.put_again(key, &held).await,
             },
         }
+    }
+
+    /// Ends the freshness of what the store holds, unless that was loaded later.
+    async fn expire(&self, key: &str, expiry: &Expiry) -> Result<(), StoreError> {
+        for _ in 0..TRIES {
+            let Some(bytes) = self.store.get(key).await? else { return Ok(()) };
+            // What cannot be read is served by nobody of this version, and says nothing to one of another.
+            let ended = with_times(&bytes, key, expiry.schema, |times| times.ended(expiry.at, &expiry.policy));
+            let Some(Retimed { bytes: to, started_at, keep_until }) = ended else { return Ok(()) };
+            if started_at > expiry.at {
+                return Ok(());
+            }
+            let ttl = self.ttl(keep_until);
+            let to = (!ttl.is_zero()).then_some((to, ttl));
+            if self.store.swap(&Swap { key: key.to_owned(), expected: Some(Version::of(&bytes)), to }).await? {
+                return Ok(());
+            }
+        }
+        Err(StoreError::Busy)
+    }
+
+    /// Removes what was loaded or put at `than` at the latest.
+    async fn remove_older(&self, keys: &[String], than: Timestamp) -> Result<(), StoreError> {
+        for keys in keys.chunks(READ_TOGETHER) {
+            let held = self.store.get_many(keys).await?;
+            for (key, held) in keys.iter().zip(held) {
+                let Some(bytes) = held else { continue };
+                let is_newer = started_at(&bytes).is_some_and(|started_at| started_at > than);
+                if !is_newer {
+                    // If it is not the same any more, it was changed after this was asked for.
+                    self.store.swap(&Swap { key: key.clone(), expected: Some(Version::of(&bytes)), to: None }).await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Writes an entry that memory has given up meanwhile: what the store holds, with the entry's times, if that is the same
@@ -34,32 +82,56 @@ impl WriteBehind {
         match stored.filter(|stored| held.is_of(stored)) {
             Some(mut stored) => {
                 stored.times = held.times;
-                self.put(key, Arc::new(stored), held.form).await
+                self.put_over_older(key, Arc::new(stored), held.form).await
             }
             None => {
-                self.store.remove(&[key.to_owned()]).await?;
+                self.remove_older(&[key.to_owned()], held.fetch_started_at).await?;
                 self.lost();
                 Ok(())
             }
         }
     }
 
+    /// Writes an entry late: not where something is that was put later.
+    async fn put_over_older(&self, key: &str, entry: Arc<Entry>, form: Form) -> Result<(), StoreError> {
+        let (started, ttl) = (entry.fetch_started_at, self.ttl(entry.times.keep_until));
+        let to = self.encoded(key, entry, form).await.filter(|_| !ttl.is_zero()).map(|bytes| (bytes, ttl));
+        for _ in 0..TRIES {
+            let held = self.store.get(key).await?;
+            let is_newer = |bytes: &Bytes| started_at(bytes).is_some_and(|held_since| held_since > started);
+            if held.as_ref().is_some_and(is_newer) {
+                return Ok(());
+            }
+            let expected = held.as_deref().map(Version::of);
+            if self.store.swap(&Swap { key: key.to_owned(), expected, to: to.clone() }).await? {
+                return Ok(());
+            }
+        }
+        Err(StoreError::Busy)
+    }
+
     async fn put(&self, key: &str, entry: Arc<Entry>, form: Form) -> Result<(), StoreError> {
-        let (now, keep_until) = (self.clock.now(), entry.times.keep_until);
-        let ttl = if keep_until == Timestamp::FOREVER { FOREVER_TTL } else { keep_until.since(now) };
+        let ttl = self.ttl(entry.times.keep_until);
+        match self.encoded(key, entry, form).await {
+            Some(bytes) if !ttl.is_zero() => self.store.put(key, bytes, ttl).await,
+            _ => self.store.remove(&[key.to_owned()]).await.map(drop),
+        }
+    }
+
+    fn ttl(&self, keep_until: Timestamp) -> Duration {
+        if keep_until == Timestamp::FOREVER { FOREVER_TTL } else { keep_until.since(self.clock.now()) }
+    }
+
+    /// The entry as bytes; `None` where it has no stored form.
+    async fn encoded(&self, key: &str, entry: Arc<Entry>, form: Form) -> Option<Bytes> {
         let length = entry.value.body.len();
         let is_slow = length > form.compress_over && !entry.packs_quickly();
-        let large = length > ENCODED_IN_PLACE || is_slow;
         let stored_under = key.to_owned();
         let encode = move || encode(&entry, &stored_under, form.schema, form.compress_over);
         // Packing a large body takes milliseconds, too long for a thread that others share.
-        let bytes = match large {
+        match length > ENCODED_IN_PLACE || is_slow {
             true => tokio::task::spawn_blocking(encode).await.ok().flatten(),
             false => encode(),
-        };
-        match bytes {
-            Some(bytes) if !ttl.is_zero() => self.store.put(key, bytes, ttl).await,
-            _ => self.store.remove(&[key.to_owned()]).await.map(drop),
         }
     }
 
@@ -96,12 +168,14 @@ impl WriteBehind {
         }
     }
 
-    async fn remove_prefix(&self, prefix: &str) -> Result<(), StoreError> {
+    async fn remove_prefix(&self, prefix: &str, removal: Removal) -> Result<(), StoreError> {
         let mut cursor = None;
         loop {
             let page = self.store.list(prefix, cursor, PAGE).await?;
-            if !page.keys.is_empty() {
-                self.store.remove(&page.keys).await?;
+            match removal.is_late {
+                true => self.remove_older(&page.keys, removal.at).await?,
+                false if page.keys.is_empty() => {}
+                false => drop(self.store.remove(&page.keys).await?),
             }
             cursor = page.next;
             if cursor.is_none() {

@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 
 use crate::clock::Timestamp;
 use crate::entry::Entry;
-use crate::policy::Times;
+use crate::policy::{Policy, Times};
 use crate::store::StoreError;
 use crate::voice::Kind;
 
@@ -29,16 +29,43 @@ pub(crate) enum Change {
     PutHeld(Held),
     /// Holds this entry, which says what else is not to be believed: written again until it is there.
     Mark(Fill),
+    /// Holds what it holds, but no longer fresh: never what this process has, which may be older.
+    Expire(Expiry),
     /// Holds nothing.
-    Remove {
-        /// Whether the other processes are to hear of it; not where one of them said so.
-        tell: bool,
-    },
+    Remove(Removal),
     /// Nothing that starts with the key and a colon.
-    RemovePrefix {
-        /// As above.
-        tell: bool,
-    },
+    RemovePrefix(Removal),
+}
+
+/// The end of freshness of what the store holds.
+#[derive(Clone)]
+pub(crate) struct Expiry {
+    /// When it was asked for: what was loaded later stays fresh.
+    pub(crate) at: Timestamp,
+    pub(crate) schema: u32,
+    /// How long what expired may stand in for its source.
+    pub(crate) policy: Arc<Policy>,
+}
+
+/// A removal.
+#[derive(Clone, Copy)]
+pub(crate) struct Removal {
+    /// When it was asked for.
+    pub(crate) at: Timestamp,
+    /// Whether the other processes are to hear of it; not where one of them said so.
+    pub(crate) tell: bool,
+    /// Whether it comes late, so that what was loaded or put after `at` must stay.
+    pub(crate) is_late: bool,
+}
+
+impl Removal {
+    pub(crate) fn at(at: Timestamp, tell: bool) -> Removal {
+        Removal { at, tell, is_late: false }
+    }
+
+    fn late(self) -> Removal {
+        Removal { is_late: true, ..self }
+    }
 }
 
 /// An entry on its way to the store.
@@ -51,6 +78,8 @@ pub(crate) struct Fill {
     /// Whether what the store holds must not be seen again, so that a failed write is repeated, and one that the store
     /// refuses becomes a removal.
     pub(crate) replaces: bool,
+    /// Whether it comes late, so that what was put after it must stay.
+    pub(crate) is_late: bool,
 }
 
 /// What an entry is encoded with.
@@ -66,7 +95,7 @@ pub(crate) struct Held {
     pub(super) entry: Weak<Entry>,
     pub(super) form: Form,
     pub(super) times: Times,
-    fetch_started_at: Timestamp,
+    pub(super) fetch_started_at: Timestamp,
     written_at: Timestamp,
 }
 
@@ -145,7 +174,7 @@ impl Queue {
                 postponed.push(key);
                 continue;
             }
-            let is_removal = matches!(change, Change::Remove { .. });
+            let is_removal = matches!(change, Change::Remove(removal) if !removal.is_late);
             if !is_removal && !taken.is_empty() {
                 self.order.push_front(key);
                 break;
@@ -175,9 +204,16 @@ impl Queue {
 
     /// Whether something is still to be taken away that the store may hold under `key`.
     pub(super) fn owes_removal(&self, key: &str) -> bool {
-        self.waiting.get(key).is_some_and(Change::takes_away)
-            || self.active.get(key).is_some_and(Option::is_some)
+        let takes_away = |change: &Change| change.takes_away() && !matches!(change, Change::Expire(_));
+        self.waiting.get(key).is_some_and(takes_away)
+            || self.active.get(key).and_then(Option::as_ref).is_some_and(takes_away)
             || self.clearing.iter().any(|prefix| key.starts_with(prefix))
+    }
+
+    /// What is still to expire of `key`.
+    pub(super) fn owes_expiry(&self, key: &str) -> Option<&Expiry> {
+        let waiting = self.waiting.get(key).and_then(Change::expiry);
+        waiting.or_else(|| self.active.get(key)?.as_ref()?.expiry())
     }
 
     /// What is still to become of `key`, where it is more than a fill that may fail: an entry, or nothing.
@@ -187,13 +223,13 @@ impl Queue {
         match owed {
             Some(Change::Put(fill) | Change::Mark(fill)) => Some(Some(Arc::clone(&fill.entry))),
             Some(Change::PutHeld(held)) => Some(held.entry.upgrade()),
-            Some(Change::Remove { .. } | Change::RemovePrefix { .. }) => Some(None),
-            None => self.clearing.iter().any(|prefix| key.starts_with(prefix)).then_some(None),
+            Some(Change::Remove(_) | Change::RemovePrefix(_)) => Some(None),
+            Some(Change::Expire(_)) | None => self.clearing.iter().any(|prefix| key.starts_with(prefix)).then_some(None),
         }
     }
 
     /// Drops what waits under `prefix`, and has what is under way there taken back once it is done.
-    pub(super) fn give_up(&mut self, prefix: &str) {
+    pub(super) fn give_up(&mut self, prefix: &str, now: Timestamp) {
         let Queue { waiting, order, failed, active, bytes, .. } = self;
         waiting.retain(|key, change| {
             let stays = !key.starts_with(prefix);
@@ -203,7 +239,7 @@ impl Queue {
         order.retain(|key| waiting.contains_key(key));
         failed.retain(|key| waiting.contains_key(key));
         let under_way = active.keys().filter(|key| key.starts_with(prefix));
-        waiting.extend(under_way.map(|key| (key.clone(), Change::Remove { tell: false })));
+        waiting.extend(under_way.map(|key| (key.clone(), Change::Remove(Removal::at(now, false)))));
     }
 
     /// Remembers that a fill of `key` is done.
@@ -242,10 +278,18 @@ impl Queue {
     pub(super) fn done(&mut self, key: &str, end: End) -> bool {
         let if_it_fails = self.active.remove(key).flatten();
         let succeeded = matches!(end, End::Done);
-        if succeeded && matches!(if_it_fails, Some(Change::RemovePrefix { .. })) && !self.waiting.contains_key(key) {
+        if succeeded && matches!(if_it_fails, Some(Change::RemovePrefix(_))) && !self.waiting.contains_key(key) {
             self.clearing.retain(|prefix| prefix.strip_suffix(':') != Some(key));
         }
-        if self.waiting.contains_key(key) {
+        if let Some(newer) = self.waiting.remove(key) {
+            self.bytes -= newer.bytes();
+            // What failed and was to expire meanwhile must be written all the same.
+            let change = match if_it_fails {
+                Some(older) if !succeeded => newer.after(older),
+                _ => newer,
+            };
+            self.bytes += change.bytes();
+            self.waiting.insert(key.to_owned(), change);
             self.order.push_back(key.to_owned());
             return false;
         }
@@ -253,8 +297,14 @@ impl Queue {
             Some(again) if !succeeded => {
                 let again = match again {
                     // What cannot be written must at least leave nothing older behind.
-                    Change::Put(_) | Change::PutHeld(..) if matches!(end, End::Refused) => {
-                        Change::Remove { tell: true }
+                    Change::Put(Fill { entry, .. }) if matches!(end, End::Refused) => {
+                        Change::Remove(Removal::at(entry.fetch_started_at, true).late())
+                    }
+                    Change::PutHeld(held) if matches!(end, End::Refused) => {
+                        Change::Remove(Removal::at(held.fetch_started_at, true).late())
+                    }
+                    Change::Expire(expiry) if matches!(end, End::Refused) => {
+                        Change::Remove(Removal::at(expiry.at, true).late())
                     }
                     again if self.has_room(again.bytes()) => again,
                     again => again.without_body(),
@@ -278,7 +328,29 @@ impl Change {
     pub(super) fn bytes(&self) -> u64 {
         match self {
             Change::Put(fill) | Change::Mark(fill) => fill.entry.value.body.len() as u64,
-            Change::PutHeld(..) | Change::Remove { .. } | Change::RemovePrefix { .. } => 0,
+            Change::PutHeld(..) | Change::Expire(_) | Change::Remove(_) | Change::RemovePrefix(_) => 0,
+        }
+    }
+
+    /// This change, where `older` waited for the same key or has failed. The newer wins, but what expires must be there
+    /// first, and what is removed has nothing to expire.
+    pub(super) fn after(self, older: Change) -> Change {
+        let Change::Expire(expiry) = self else { return self };
+        match older {
+            Change::Put(fill) => {
+                let entry = Arc::new(fill.entry.expired_at(expiry.at, &expiry.policy));
+                Change::Put(Fill { entry, replaces: true, ..fill })
+            }
+            Change::PutHeld(held) => Change::PutHeld(Held { times: held.times.ended(expiry.at, &expiry.policy), ..held }),
+            Change::Expire(_) => Change::Expire(expiry),
+            removed => removed,
+        }
+    }
+
+    fn expiry(&self) -> Option<&Expiry> {
+        match self {
+            Change::Expire(expiry) => Some(expiry),
+            _ => None,
         }
     }
 
@@ -287,24 +359,26 @@ impl Change {
         match self {
             Change::Put(fill) => fill.replaces,
             Change::PutHeld(..) | Change::Mark(_) => true,
-            Change::Remove { .. } | Change::RemovePrefix { .. } => false,
+            Change::Expire(_) | Change::Remove(_) | Change::RemovePrefix(_) => false,
         }
     }
 
     pub(super) fn takes_away(&self) -> bool {
         match self {
             Change::Put(fill) => fill.replaces,
-            Change::PutHeld(..) | Change::Mark(_) | Change::Remove { .. } | Change::RemovePrefix { .. } => true,
+            _ => true,
         }
     }
 
+    /// The same, to be done later; nothing of a mere fill.
     pub(super) fn if_it_fails(&self) -> Option<Change> {
         match self {
-            Change::Put(fill) => fill.replaces.then(|| Change::Put(fill.clone())),
+            Change::Put(fill) => fill.replaces.then(|| Change::Put(Fill { is_late: true, ..fill.clone() })),
             Change::PutHeld(held) => Some(Change::PutHeld(held.clone())),
             Change::Mark(fill) => Some(Change::Mark(fill.clone())),
-            Change::Remove { tell } => Some(Change::Remove { tell: *tell }),
-            Change::RemovePrefix { tell } => Some(Change::RemovePrefix { tell: *tell }),
+            Change::Expire(expiry) => Some(Change::Expire(expiry.clone())),
+            Change::Remove(removal) => Some(Change::Remove(removal.late())),
+            Change::RemovePrefix(removal) => Some(Change::RemovePrefix(removal.late())),
         }
     }
 
@@ -320,9 +394,9 @@ impl Change {
     pub(super) fn news(&self) -> Option<Kind> {
         match self {
             Change::Put(fill) => fill.replaces.then_some(Kind::Changed),
-            Change::Mark(_) | Change::PutHeld(..) => Some(Kind::Changed),
-            Change::Remove { tell } => tell.then_some(Kind::Removed),
-            Change::RemovePrefix { tell } => tell.then_some(Kind::Cleared),
+            Change::Mark(_) | Change::PutHeld(..) | Change::Expire(_) => Some(Kind::Changed),
+            Change::Remove(removal) => removal.tell.then_some(Kind::Removed),
+            Change::RemovePrefix(removal) => removal.tell.then_some(Kind::Cleared),
         }
     }
 
@@ -331,7 +405,7 @@ impl Change {
         match self {
             Change::Put(fill) => fill.replaces && fill.entry.written_at < at,
             Change::PutHeld(held) => held.written_at < at,
-            Change::Mark(_) | Change::Remove { .. } | Change::RemovePrefix { .. } => false,
+            Change::Mark(_) | Change::Expire(_) | Change::Remove(_) | Change::RemovePrefix(_) => false,
         }
     }
 

@@ -86,6 +86,23 @@ async fn counters_keep_their_contract_in_memory_and_in_a_file() {
     conformance::run_counters(FaultyStore::new(guarded(file))).await;
 }
 
+#[tokio::test]
+async fn a_swap_keeps_its_contract_in_every_redis() {
+    let (server, servers, cluster) = (RedisServer::start(), RedisSentinels::start(), RedisCluster::start());
+    for url in [server.url(), servers.url(), cluster.url()] {
+        conformance::run_swap(&*guarded(redis(&url).await)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_swap_keeps_its_contract_in_memory_and_in_a_file() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("cache.redb");
+    let file = EmbeddedStore::open(path, Clock::system(), ROOM).expect("a new file can be opened").0;
+    conformance::run_swap(&MemoryStore::new(Clock::system(), ROOM)).await;
+    conformance::run_swap(&*FaultyStore::new(guarded(file))).await;
+}
+
 async fn redis(url: &str) -> RedisStore {
     let store = RedisStore::connect(RedisOptions::parse(url).expect("a good URL"));
     while !store.is_connected() {

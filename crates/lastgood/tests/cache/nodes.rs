@@ -9,6 +9,7 @@ use tokio::time::advance;
 
 use crate::support::{HOUR, MINUTE, SECOND, Source, a_minute, good, loaded, over, peeked, region, settle, told};
 
+mod fences;
 mod redis;
 
 /// One process: its cache, its region, and its own way to the store.

@@ -238,7 +238,9 @@ async fn a_removal_that_the_store_missed_is_made_up_for_and_the_value_never_serv
         source.fail(Reason::Unreachable);
         for _ in 0..30 {
             assert_eq!(told(source.read(&prices, "BTCUSDT").await), Err(Reason::Unreachable), "{fault:?}");
-            assert_eq!(removals_left(&stored.cache), 1, "{fault:?}");
+            // Where only its answer was lost, a second look finds it done.
+            let is_done = matches!(fault, Fault::FailAfter(_));
+            assert!(removals_left(&stored.cache) == 1 || is_done, "{fault:?}");
             advance(SECOND / 5).await;
         }
         stored.faulty.heal();

@@ -104,6 +104,13 @@ async fn the_counters_of_the_upstash_store_keep_their_contract() {
 }
 
 #[tokio::test]
+async fn a_swap_keeps_its_contract_in_the_upstash_store() {
+    let server = RedisServer::start();
+    let (_front, store) = front(&server).await;
+    conformance::run_swap(&store).await;
+}
+
+#[tokio::test]
 async fn every_command_is_counted_those_of_a_pipeline_one_by_one() {
     let server = RedisServer::start();
     let (front, store) = front(&server).await;

@@ -1,0 +1,74 @@
+//! The clauses on changes that take place only if a key holds what is expected.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+
+use crate::store::{Store, Swap, Version};
+
+const LONG: Duration = Duration::from_secs(3600);
+
+fn swap(key: &str, expected: Option<&[u8]>, to: Option<&[u8]>) -> Swap {
+    Swap {
+        key: format!("conformance:swap:{key}"),
+        expected: expected.map(Version::of),
+        to: to.map(|value| (Bytes::copy_from_slice(value), LONG)),
+    }
+}
+
+/// Runs the clauses on [`Store::swap`] against `store`.
+///
+/// # Panics
+///
+/// When the store breaks a clause; the message says which.
+pub async fn run_swap(store: &dyn Store) {
+    what_is_expected_is_changed_and_nothing_else(store).await;
+    values_that_differ_in_their_beginning_or_end_are_told_apart(store).await;
+    of_many_that_expect_the_same_one_changes_it(store).await;
+}
+
+async fn what_is_expected_is_changed_and_nothing_else(store: &dyn Store) {
+    let does = async |change: Swap| store.swap(&change).await.expect("a swap");
+    let held = async || store.get("conformance:swap:a{b}%\n").await.expect("a read");
+    let key = "a{b}%\n";
+    assert!(!does(swap(key, Some(b"one"), Some(b"two"))).await, "nothing is there");
+    assert!(!does(swap(key, Some(b"one"), None)).await, "nothing is there to remove");
+    assert!(does(swap(key, None, Some(b"one"))).await, "nothing is there, as expected");
+    assert!(!does(swap(key, None, Some(b"two"))).await, "something is there");
+    assert_eq!(held().await.as_deref(), Some(&b"one"[..]));
+    assert!(!does(swap(key, Some(b"two"), Some(b"three"))).await, "another value is there");
+    let binary: Vec<u8> = (0..=255).cycle().take(5_000).collect();
+    assert!(does(swap(key, Some(b"one"), Some(&binary))).await, "the value is the one that is expected");
+    assert_eq!(held().await.as_deref(), Some(&binary[..]), "byte for byte");
+    assert!(!does(swap(key, Some(b"one"), None)).await, "it was replaced");
+    assert!(does(swap(key, Some(&binary), None)).await, "it is the one that is expected");
+    assert_eq!(held().await, None);
+    assert!(does(swap(key, None, None)).await, "nothing is there, as expected");
+}
+
+async fn values_that_differ_in_their_beginning_or_end_are_told_apart(store: &dyn Store) {
+    let value: Vec<u8> = (0..200).collect();
+    let change = swap("told-apart", None, Some(&value));
+    assert!(store.swap(&change).await.expect("a swap"));
+    for at in [0, 1, 25, 49, 196, 199] {
+        let mut other = value.clone();
+        other[at] ^= 1;
+        let changed = store.swap(&swap("told-apart", Some(&other), Some(b"wrong"))).await.expect("a swap");
+        assert!(!changed, "they differ at {at}");
+    }
+    assert!(store.swap(&swap("told-apart", Some(&value), None)).await.expect("a swap"));
+}
+
+async fn of_many_that_expect_the_same_one_changes_it(store: &dyn Store) {
+    assert!(store.swap(&swap("race", None, Some(b"before"))).await.expect("a swap"));
+    let changes: Vec<Swap> =
+        (0..20).map(|number| swap("race", Some(b"before"), Some(format!("after {number}").as_bytes()))).collect();
+    let swapped = join_all(changes.iter().map(|change| store.swap(change))).await;
+    let winners: Vec<usize> =
+        swapped.into_iter().enumerate().filter_map(|(at, swapped)| swapped.expect("a swap").then_some(at)).collect();
+    assert_eq!(winners.len(), 1, "{winners:?}");
+    let held = store.get("conformance:swap:race").await.expect("a read").expect("a value");
+    assert_eq!(held, format!("after {}", winners[0]));
+    assert!(store.swap(&swap("race", Some(&held), None)).await.expect("a swap"));
+}

@@ -1,0 +1,224 @@
+//! What a process writes late, or writes again, never undoes what another wrote meanwhile.
+
+use bytes::Bytes;
+use lastgood::{Loaded, Value};
+
+use super::*;
+
+/// The ways to end the freshness of one key.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Key,
+    SweptKey,
+    Tag,
+    Region,
+    Pattern,
+}
+
+const WAYS: [Way; 5] = [Way::Key, Way::SweptKey, Way::Tag, Way::Region, Way::Pattern];
+
+impl Way {
+    async fn expire(self, node: &Node) {
+        let scope = match self {
+            Way::Key => return drop(node.prices.expire("BTCUSDT").await),
+            Way::SweptKey => Scope::Key { region: "prices".to_owned(), name: "BTCUSDT".to_owned() },
+            Way::Tag => Scope::Tag("symbol:BTCUSDT".to_owned()),
+            Way::Region => Scope::Region("prices".to_owned()),
+            Way::Pattern => Scope::Matching(Arc::new(|region, name| region == "prices" && name.starts_with("BTC"))),
+        };
+        node.cache.sweep(&scope, Some(Depth::Expire)).await.expect("swept");
+    }
+}
+
+impl Node {
+    async fn put(&self, value: &str) {
+        let value = Loaded::from(Value::new(Bytes::copy_from_slice(value.as_bytes())));
+        self.prices.put("BTCUSDT", Loaded { tags: vec!["symbol:BTCUSDT".to_owned()], ..value }).await;
+    }
+
+    /// What an application reads that has no source: whatever is kept.
+    async fn kept(&self) -> Option<String> {
+        let kept = self.prices.newest("BTCUSDT").await.expect("the store answers");
+        kept.map(|kept| String::from_utf8(kept.body().to_vec()).unwrap())
+    }
+
+    async fn cut_off(&self, is_cut_off: bool) {
+        let fault = if is_cut_off { unavailable() } else { Fault::Pass };
+        self.way.set_reads(fault.clone());
+        self.way.set_writes(fault.clone());
+        self.way.set_log_appends(fault.clone());
+        self.way.set_log_reads(fault);
+        settle().await;
+    }
+}
+
+async fn converge(nodes: &[&Node]) {
+    for _ in 0..20 {
+        advance(SECOND).await;
+        settle().await;
+    }
+    for node in nodes {
+        node.flush().await;
+    }
+    settle().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expiry_on_another_process_never_brings_back_what_was_put_before() {
+    for way in WAYS {
+        let nodes = Nodes::new();
+        let (one, other) = (nodes.start().await, nodes.start().await);
+        one.put("v1").await;
+        one.flush().await;
+        assert_eq!(other.kept().await.as_deref(), Some("v1"));
+        // The other has it in memory, and does not hear of the next one before it expires the key.
+        let source = Source::answering("unused");
+        assert_eq!(other.read(&source, "BTCUSDT").await, good("v1", "HIT"), "{way:?}");
+        other.way.set_log_reads(unavailable());
+        settle().await;
+        one.put("v2").await;
+        one.flush().await;
+        way.expire(&other).await;
+        other.flush().await;
+        other.way.set_log_reads(Fault::Pass);
+        converge(&[&one, &other]).await;
+        let third = nodes.start().await;
+        for (who, node) in [("the one who put it", &one), ("the one who expired it", &other), ("a third", &third)] {
+            assert_eq!(node.kept().await.as_deref(), Some("v2"), "{way:?}: {who}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expiry_in_an_outage_leaves_the_last_good_answer_of_the_others() {
+    for way in WAYS {
+        let nodes = Nodes::new();
+        let (one, other) = (nodes.start().await, nodes.start().await);
+        one.put("v1").await;
+        one.flush().await;
+        assert_eq!(other.kept().await.as_deref(), Some("v1"));
+        other.cut_off(true).await;
+        way.expire(&other).await;
+        settle().await;
+        other.cut_off(false).await;
+        converge(&[&one, &other]).await;
+        let source = Source::answering("v2");
+        source.fail(Reason::Upstream);
+        for (who, node) in [("the other", &one), ("the one who expired it", &other), ("a third", &nodes.start().await)] {
+            let answered = node.read(&source, "BTCUSDT").await;
+            assert_eq!(answered, good("v1", "LAST-GOOD"), "{way:?}: {who}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_that_comes_late_leaves_what_was_put_after_it() {
+    let nodes = Nodes::new();
+    let (one, other) = (nodes.start().await, nodes.start().await);
+    one.put("v1").await;
+    one.flush().await;
+    other.cut_off(true).await;
+    other.prices.remove("BTCUSDT").await;
+    advance(SECOND).await;
+    one.put("v2").await;
+    one.flush().await;
+    other.cut_off(false).await;
+    converge(&[&one, &other]).await;
+    for node in [&one, &other, &nodes.start().await] {
+        assert_eq!(node.kept().await.as_deref(), Some("v2"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_that_comes_late_takes_away_what_was_there_before_it() {
+    let nodes = Nodes::new();
+    let (one, other) = (nodes.start().await, nodes.start().await);
+    one.put("v1").await;
+    one.flush().await;
+    advance(SECOND).await;
+    other.cut_off(true).await;
+    other.prices.remove("BTCUSDT").await;
+    settle().await;
+    other.cut_off(false).await;
+    converge(&[&one, &other]).await;
+    for node in [&one, &other, &nodes.start().await] {
+        assert_eq!(node.kept().await, None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clear_that_comes_late_leaves_what_was_put_after_it_and_nothing_else() {
+    let nodes = Nodes::new();
+    let (one, other) = (nodes.start().await, nodes.start().await);
+    one.put("v1").await;
+    one.prices.put("OLD", loaded("before")).await;
+    one.flush().await;
+    advance(SECOND).await;
+    other.cut_off(true).await;
+    other.prices.clear().await;
+    advance(SECOND).await;
+    one.put("v2").await;
+    one.flush().await;
+    other.cut_off(false).await;
+    converge(&[&one, &other]).await;
+    let third = nodes.start().await;
+    assert_eq!(third.kept().await.as_deref(), Some("v2"));
+    assert!(third.prices.newest("OLD").await.unwrap().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_put_that_comes_late_leaves_what_another_put_after_it() {
+    let nodes = Nodes::new();
+    let (one, other) = (nodes.start().await, nodes.start().await);
+    one.put("v1").await;
+    one.flush().await;
+    other.cut_off(true).await;
+    other.put("v2").await;
+    advance(SECOND).await;
+    one.put("v3").await;
+    one.flush().await;
+    other.cut_off(false).await;
+    converge(&[&one, &other]).await;
+    for node in [&one, &nodes.start().await, &other] {
+        assert_eq!(node.kept().await.as_deref(), Some("v3"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_put_in_an_outage_is_written_even_if_it_expires_before_that() {
+    let nodes = Nodes::new();
+    let (one, other) = (nodes.start().await, nodes.start().await);
+    one.put("v1").await;
+    one.flush().await;
+    other.cut_off(true).await;
+    advance(SECOND).await;
+    other.put("v2").await;
+    settle().await;
+    other.prices.expire("BTCUSDT").await;
+    settle().await;
+    other.cut_off(false).await;
+    converge(&[&one, &other]).await;
+    for node in [&one, &other, &nodes.start().await] {
+        assert_eq!(node.kept().await.as_deref(), Some("v2"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tag_marked_late_does_not_undo_a_later_mark() {
+    let nodes = Nodes::new();
+    let (one, other) = (nodes.start().await, nodes.start().await);
+    let tag = Scope::Tag("symbol:BTCUSDT".to_owned());
+    other.cut_off(true).await;
+    other.cache.sweep(&tag, Some(Depth::Remove)).await.expect("marked");
+    advance(SECOND).await;
+    one.put("v1").await;
+    one.flush().await;
+    advance(SECOND).await;
+    one.cache.sweep(&tag, Some(Depth::Remove)).await.expect("marked");
+    one.flush().await;
+    other.cut_off(false).await;
+    converge(&[&one, &other]).await;
+    for node in [&one, &other, &nodes.start().await] {
+        assert_eq!(node.kept().await, None);
+    }
+}
