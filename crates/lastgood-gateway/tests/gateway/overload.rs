@@ -1,9 +1,10 @@
 //! More than there is room for: what is at hand is still served, and nobody takes the room of others for long.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::support::{Exchange, Got, Running, client, eventually, get, read};
 

@@ -64,7 +64,6 @@ async fn takes_no_more_than_the_limit_and_a_margin(store: &str, limit: u64, own:
     let scale = usize::try_from(limit >> 20).expect("a small limit");
     let taken = |what: &str| {
         let taken = serving.resident();
-        println!("{store} {limit}: {what}: {} MiB, of which {} MiB were there before", taken / MIB, quiet / MIB);
         assert!(taken <= stated(limit), "{what}: {taken} bytes with a limit of {limit}");
         assert!(
             taken <= quiet + limit / 2 * 3 + own,
