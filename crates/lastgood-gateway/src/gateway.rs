@@ -263,9 +263,9 @@ async fn open_store(settings: &Settings, clock: &Clock) -> Result<Option<Arc<dyn
 
 async fn open_embedded(settings: &Settings, clock: &Clock) -> Option<Arc<dyn Store>> {
     let path = settings.embedded_file()?;
-    let (file, clock) = (path.clone(), clock.clone());
+    let (file, clock, memory) = (path.clone(), clock.clone(), settings.memory.limit / 8);
     let opened = tokio::task::spawn_blocking(move || {
-        EmbeddedStore::open(&file, clock, EMBEDDED_MAX_BYTES).map_err(|why| why.to_string())
+        EmbeddedStore::open_within(&file, clock, EMBEDDED_MAX_BYTES, memory).map_err(|why| why.to_string())
     });
     match opened.await.unwrap_or_else(|why| Err(why.to_string())) {
         Ok((store, opened)) => {

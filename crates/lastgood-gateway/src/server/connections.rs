@@ -17,13 +17,16 @@ const CLOSED_TOGETHER: usize = 128;
 /// What a connection does. Each field is written by its own task alone, so that a request costs two plain stores.
 pub(super) struct Activity {
     began: Instant,
-    /// When its last answer was given, in microseconds since `began`; [`BUSY`] while a request is under way.
+    /// When it counts as idle from, in microseconds since `began`; [`BUSY`] while a request is under way.
     idle_since: AtomicU64,
     /// Since when the client takes none of what is to be written; zero while it does.
     stuck_since: AtomicU64,
 }
 
 const BUSY: u64 = u64::MAX;
+/// A client that was answered counts as idle from so much later on than one that has asked nothing yet: those who ask keep
+/// their connections in a flood of those who do not.
+const CREDIT: Duration = Duration::from_secs(10);
 
 impl Activity {
     fn now(&self) -> u64 {
@@ -38,7 +41,7 @@ impl Activity {
 
     /// A request has its answer.
     pub(super) fn is_idle(&self) {
-        self.idle_since.store(self.now(), Ordering::Relaxed);
+        self.idle_since.store(self.now() + CREDIT.as_micros() as u64, Ordering::Relaxed);
     }
 
     /// The client takes nothing at the moment.
@@ -62,7 +65,7 @@ impl Activity {
         }
     }
 
-    /// Since when it is of no use to anybody; `None` while it is.
+    /// Since when it counts as of no use; `None` while it is of use.
     fn idle_since(&self) -> Option<u64> {
         let idle_since = self.idle_since.load(Ordering::Relaxed);
         let stuck_since = self.stuck_since.load(Ordering::Relaxed);
@@ -126,7 +129,7 @@ impl Connections {
         open.taken += 1;
         open.next += 1;
         let activity = Activity { began: self.began, idle_since: AtomicU64::new(0), stuck_since: AtomicU64::new(0) };
-        activity.is_idle();
+        activity.idle_since.store(activity.now(), Ordering::Relaxed);
         Place { connections: Arc::clone(self), number: open.next, activity: Arc::new(activity) }
     }
 

@@ -1,12 +1,16 @@
 //! More than there is room for: what is at hand is still served, and nobody takes the room of others for long.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::support::{Exchange, Got, Running, client, eventually, get, read};
 
+mod child;
+mod memory;
+mod run;
 
 const HOUR: &str = "1h";
 
@@ -153,14 +157,15 @@ async fn connections_that_are_of_use_do_not_give_way() {
 async fn ask_for_value(gateway: &Running, bytes: usize) -> TcpStream {
     assert!(put(gateway, "large", vec![b'x'; bytes]).await < 300);
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
-    stream.write_all(b"GET /v1/kv/app/large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    let head = format!("GET /v1/kv/app/large HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", gateway.address);
+    stream.write_all(head.as_bytes()).await.unwrap();
     stream
 }
 
 #[tokio::test]
 async fn a_client_that_never_reads_is_hung_up_on_and_one_that_reads_slowly_is_not() {
     let exchange = Exchange::start().await;
-    let more = with(&[("limits.request_timeout", "1s"), ("limits.max_body_bytes", "32MiB")]);
+    let more = with(&[("limits.request_timeout", "1s"), ("limits.max_body_bytes", "32MiB"), ("memory.limit", "1GiB")]);
     let gateway = Running::start(&exchange.url(), &more).await;
     let bytes = 24 << 20;
     let mut never = ask_for_value(&gateway, bytes).await;
@@ -225,7 +230,7 @@ async fn a_body_that_drips_in_is_not_waited_for_on_any_path() {
     for path in paths {
         for length in ["Content-Length: 60000", "Transfer-Encoding: chunked"] {
             let prefix = if length.starts_with('T') { "ea60\r\n" } else { "" };
-            let head = format!("{path} HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n{prefix}");
+            let head = format!("{path} HTTP/1.1\r\nHost: {}\r\n{length}\r\n\r\n{prefix}", gateway.address);
             let (answer, took) = drip(&gateway, &head).await;
             assert!(took < Duration::from_secs(10), "{path}: {took:?}");
             let status: u16 = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);

@@ -250,9 +250,9 @@ impl MarketBuilder {
             }
             StoreChoice::Embedded(file) => {
                 let folder = file.parent().map(PathBuf::from);
-                let (path, clock) = (file.clone(), self.clock.clone());
+                let (path, clock, memory) = (file.clone(), self.clock.clone(), self.memory_limit / 8);
                 let opened = tokio::task::spawn_blocking(move || {
-                    EmbeddedStore::open(&path, clock, EMBEDDED_MAX_BYTES).map_err(|why| why.to_string())
+                    EmbeddedStore::open_within(&path, clock, EMBEDDED_MAX_BYTES, memory).map_err(|why| why.to_string())
                 });
                 match opened.await.unwrap_or_else(|why| Err(why.to_string())) {
                     Ok((store, _)) => Opened { store: Some(Arc::new(store)), bans_in: folder, ..Opened::default() },

@@ -23,6 +23,19 @@ mod writer;
 /// How long a `put` waits for the disk when too much is unsynced already.
 const WAIT_FOR_ROOM: Duration = Duration::from_millis(500);
 
+/// Bounds of [`EmbeddedStore::open_within`]'s memory.
+const LEAST_MEMORY: u64 = 1 << 20;
+const MOST_MEMORY: u64 = 64 << 20;
+
+/// How many bytes there may be.
+#[derive(Clone, Copy)]
+struct Bounds {
+    /// Of keys and values in the file.
+    file: u64,
+    /// Of the file's pages in memory, and of what waits for the disk.
+    memory: u64,
+}
+
 /// What [`EmbeddedStore::open`] found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Opened {
@@ -71,15 +84,31 @@ impl EmbeddedStore {
     /// [`StoreError::Unavailable`], with a hint, when another process has the file open, or when it, or its directory,
     /// cannot be made or written. A damaged file is no error, see [`Opened::SetAside`].
     pub fn open(path: impl AsRef<Path>, clock: Clock, max_bytes: u64) -> Result<(EmbeddedStore, Opened), StoreError> {
+        EmbeddedStore::open_within(path, clock, max_bytes, MOST_MEMORY)
+    }
+
+    /// As [`EmbeddedStore::open`], with at most so many bytes of memory for pages of the file, and as many for what waits for
+    /// the disk; never more than 64 MiB each, and never less than 1 MiB. A single value may be larger than that.
+    ///
+    /// # Errors
+    ///
+    /// As [`EmbeddedStore::open`].
+    pub fn open_within(
+        path: impl AsRef<Path>,
+        clock: Clock,
+        max_bytes: u64,
+        memory: u64,
+    ) -> Result<(EmbeddedStore, Opened), StoreError> {
         let path = path.as_ref();
-        let (database, opened) = file::open_or_set_aside(path, &clock, max_bytes)?;
+        let bounds = Bounds { file: max_bytes, memory: memory.clamp(LEAST_MEMORY, MOST_MEMORY) };
+        let (database, opened) = file::open_or_set_aside(path, &clock, bounds)?;
         if let Opened::SetAside(to) = &opened {
             tracing::warn!(path = %path.display(), set_aside = %to.display(), "the cache file is damaged, starting empty");
         }
         if opened == Opened::ReadOnly {
             tracing::warn!(path = %path.display(), "the cache file cannot be written: what it holds is served, and nothing new outlives this process");
         }
-        let shared = Shared::new(path.to_owned(), clock, max_bytes, database);
+        let shared = Shared::new(path.to_owned(), clock, bounds, database);
         writer::start(&shared)?;
         Ok((EmbeddedStore { shared, adding: tokio::sync::Mutex::default() }, opened))
     }
@@ -163,7 +192,7 @@ impl Store for EmbeddedStore {
     }
 
     fn largest_value(&self) -> Option<u64> {
-        Some(self.shared.max_bytes)
+        Some(self.shared.bounds.file)
     }
 
     async fn add(&self, addition: &Addition) -> Result<Counters, StoreError> {

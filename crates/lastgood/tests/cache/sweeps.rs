@@ -210,13 +210,12 @@ async fn what_a_silent_store_may_hold_of_a_pattern_is_not_believed_any_more() {
 mod large {
     //! More keys, and larger ones, than the queue of writes has room for.
 
-    use std::time::Instant;
-
     use bytes::Bytes;
     use futures_util::{StreamExt as _, stream};
     use lastgood::store::{EmbeddedStore, Guard, RedisOptions, RedisStore, Store};
     use lastgood::testing::RedisServer;
     use lastgood::{Clock, Policy};
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -277,9 +276,9 @@ mod large {
         };
         let (large, (small, small_took)) = tokio::join!(swept(&cache, &all, Some(Depth::Remove)), small);
         let took = began.elapsed();
-        println!("{KEYS} keys of {store} in {took:?}, one meanwhile in {small_took:?}");
         assert!(large.0 >= KEYS as u64 && large.0 <= KEYS as u64 + 1 && large.1 == large.0, "{large:?}");
-        assert!(small.0 <= 1 && small_took < took, "{small:?}");
+        assert!(small.0 <= 1 && small_took < took / 2, "{small:?} in {small_took:?}, all in {took:?}");
+        assert!(took < MINUTE, "{took:?}");
         assert_eq!(count(&*store).await, 0, "none is left");
         let status = cache.status().store.expect("there is a store");
         assert_eq!((status.unconfirmed_removals, status.dropped_writes), (0, 0), "{status:?}");
@@ -345,17 +344,20 @@ mod large {
     #[tokio::test(start_paused = true)]
     async fn what_is_expired_while_the_store_is_away_and_the_queue_is_full_comes_to_the_store_later() {
         let stored = Stored::new();
-        let prices = region(&stored.cache, Policy { compress_over: usize::MAX, ..a_minute() });
+        let builder = Cache::builder().store(Arc::clone(&stored.faulty) as _).clock(stored.clock.clone());
+        // A part of memory may have to hold more than its share.
+        let cache = builder.memory_limit(1 << 30).build().expect("the limit is sound");
+        let prices = region(&cache, Policy { compress_over: usize::MAX, ..a_minute() });
         for number in 0..100 {
             prices.put(&number.to_string(), loaded(&"x".repeat(1 << 20))).await;
             settle().await;
         }
-        stored.flush().await;
+        assert!(cache.flush(MINUTE).await);
         stored.faulty.set(Fault::Fail(StoreError::Unavailable("away".to_owned())));
-        assert_eq!(swept(&stored.cache, &matching(""), Some(Depth::Expire)).await, (100, 100));
+        assert_eq!(swept(&cache, &matching(""), Some(Depth::Expire)).await, (100, 100));
         stored.faulty.heal();
         tokio::time::sleep(3 * SECOND).await;
-        stored.flush().await;
+        assert!(cache.flush(MINUTE).await);
         let other = region(&stored.restarted(), Policy { compress_over: usize::MAX, ..a_minute() });
         let source = Source::failing(Reason::Unreachable);
         for number in 0..100 {

@@ -346,7 +346,7 @@ pub const KEYS: &[Key] = &[
         env: &["LASTGOOD_MEMORY_LIMIT"],
         flag: None,
         default: "256MiB",
-        doc: "size of the memory tier",
+        doc: "what is kept in memory, with keys and bookkeeping; the program takes half as much again at most, and 64 MiB of its own",
         secret: false,
         field: field!(memory.limit, |raw| value::bytes(raw, MIB..=TIB), show::bytes),
     },

@@ -10,8 +10,8 @@ use redb::{
     ReadableTableMetadata, StorageError, Table, TableDefinition, TransactionError, WriteTransaction,
 };
 
-use super::Opened;
 use super::overlay::{Overlay, Write};
+use super::{Bounds, LEAST_MEMORY, Opened};
 use crate::clock::{Clock, Timestamp};
 use crate::private;
 use crate::store::StoreError;
@@ -99,14 +99,14 @@ impl From<redb::Error> for Trouble {
 }
 
 /// Opens the file, or moves it out of the way and begins a new one if it cannot be read.
-pub(super) fn open_or_set_aside(path: &Path, clock: &Clock, max_bytes: u64) -> Result<(Handle, Opened), StoreError> {
+pub(super) fn open_or_set_aside(path: &Path, clock: &Clock, bounds: Bounds) -> Result<(Handle, Opened), StoreError> {
     let unavailable = |why: String| StoreError::Unavailable(format!("cannot open {}: {why}", path.display()));
     if let Some(directory) = path.parent() {
         private::create_directory(directory)
             .map_err(|error| unavailable(format!("{error}; choose another directory")))?;
     }
     let is_new = std::fs::metadata(path).map_or(true, |file| file.len() == 0);
-    match open(path, max_bytes) {
+    match open(path, bounds) {
         Ok(handle) => {
             let opened = match handle.is_read_only() {
                 true => Opened::ReadOnly,
@@ -124,7 +124,7 @@ pub(super) fn open_or_set_aside(path: &Path, clock: &Clock, max_bytes: u64) -> R
         Err(Refusal::Trouble(Trouble::Damaged(why))) => {
             tracing::warn!(path = %path.display(), why, "the cache file cannot be read");
             let aside = set_aside(path, clock).map_err(|error| unavailable(format!("{why}, and {error}")))?;
-            match open(path, max_bytes) {
+            match open(path, bounds) {
                 Ok(database) => Ok((database, Opened::SetAside(aside))),
                 Err(_) => Err(unavailable(format!("{why}, and no new file could be made"))),
             }
@@ -137,9 +137,9 @@ enum Refusal {
     Trouble(Trouble),
 }
 
-fn open(path: &Path, max_bytes: u64) -> Result<Handle, Refusal> {
+fn open(path: &Path, bounds: Bounds) -> Result<Handle, Refusal> {
     // redb's default cache of 1 GiB would dwarf the cache itself.
-    let cache_bytes = (max_bytes / 8).clamp(4 << 20, 64 << 20) as usize;
+    let cache_bytes = (bounds.file / 8).clamp(LEAST_MEMORY, bounds.memory) as usize;
     let trouble = |error: redb::Error| Refusal::Trouble(error.into());
     let refusal = |error| match error {
         DatabaseError::DatabaseAlreadyOpen => Refusal::InUse,

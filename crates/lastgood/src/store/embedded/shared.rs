@@ -9,6 +9,7 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
+use super::Bounds;
 use super::file::{self, Handle, READ_ONLY, Trouble};
 use super::overlay::{Overlay, Row};
 use crate::clock::{Clock, Timestamp};
@@ -24,13 +25,10 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 /// much, and each page would look through all of it.
 const PENDING_LOOKED_AT: usize = 4;
 
-/// The most that may be unsynced; a `put` beyond it waits.
-const MOST_UNSYNCED: u64 = 64 << 20;
-
 pub(super) struct Shared {
     path: PathBuf,
     pub(super) clock: Clock,
-    pub(super) max_bytes: u64,
+    pub(super) bounds: Bounds,
     /// `None` while it is opened again, and at the end.
     pub(super) database: ArcSwapOption<Handle>,
     state: Mutex<State>,
@@ -58,11 +56,11 @@ pub(super) struct State {
 }
 
 impl Shared {
-    pub(super) fn new(path: PathBuf, clock: Clock, max_bytes: u64, database: Handle) -> Arc<Self> {
+    pub(super) fn new(path: PathBuf, clock: Clock, bounds: Bounds, database: Handle) -> Arc<Self> {
         Arc::new(Shared {
             path,
             clock,
-            max_bytes,
+            bounds,
             state: Mutex::new(State {
                 write_trouble: database.is_read_only().then(|| READ_ONLY.to_owned()),
                 ..State::default()
@@ -172,13 +170,13 @@ impl Shared {
     /// Takes a write if there is room for it.
     pub(super) fn put(&self, key: &str, row: &Row) -> Result<bool, StoreError> {
         let cost = Overlay::cost(key, Some(row));
-        if cost > self.max_bytes {
-            return Err(StoreError::Refused(format!("{cost} bytes do not fit into {}", self.max_bytes)));
+        if cost > self.bounds.file {
+            return Err(StoreError::Refused(format!("{cost} bytes do not fit into {}", self.bounds.file)));
         }
         let mut state = self.state();
         state.check_writable()?;
         // A single write may exceed the bound: it has to go through some time.
-        if !state.overlay.is_empty() && state.overlay.bytes() + cost > MOST_UNSYNCED {
+        if !state.overlay.is_empty() && state.overlay.bytes() + cost > self.bounds.memory {
             return Ok(false);
         }
         state.overlay.insert(key, Some(row.clone()));
@@ -254,7 +252,7 @@ impl Shared {
         Ok(Usage {
             keys: Some(keys + state.overlay.len() as u64),
             bytes: Some(bytes + state.overlay.bytes()),
-            limit: Some(self.max_bytes),
+            limit: Some(self.bounds.file),
             file_bytes,
             ..Usage::default()
         })

@@ -61,7 +61,10 @@ fn wait(shared: &Shared) -> bool {
         state = idle.unwrap_or_else(PoisonError::into_inner).0;
     }
     let gathering = |state: &mut State| {
-        state.overlay.bytes() < ENOUGH && state.trouble.is_none() && !state.closing && !state.overlay.is_empty()
+        state.overlay.bytes() < ENOUGH.min(shared.bounds.memory / 2)
+            && state.trouble.is_none()
+            && !state.closing
+            && !state.overlay.is_empty()
     };
     let gathered = shared.work.wait_timeout_while(state, GATHER, gathering);
     gathered.unwrap_or_else(PoisonError::into_inner).0.closing
@@ -87,7 +90,7 @@ fn write(shared: &Shared) {
         if batch.is_empty() && !failing && !file::has_expired(&handle, now)? {
             return Ok(());
         }
-        file::commit(database, &batch, now, shared.max_bytes)
+        file::commit(database, &batch, now, shared.bounds.file)
     });
     drop(handle);
     match written {
@@ -134,7 +137,7 @@ fn set_aside(shared: &Shared) -> Result<(), String> {
 }
 
 fn open(shared: &Shared) -> Result<Handle, String> {
-    let opened = file::open_or_set_aside(shared.path(), &shared.clock, shared.max_bytes);
+    let opened = file::open_or_set_aside(shared.path(), &shared.clock, shared.bounds);
     opened.map(|(database, _)| database).map_err(|error| error.to_string())
 }
 
