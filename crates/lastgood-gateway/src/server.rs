@@ -15,6 +15,10 @@ use tokio::sync::Semaphore;
 use crate::config::Limits;
 use crate::router::Routes;
 
+mod lingering;
+
+use self::lingering::Lingering;
+
 /// How long requests under way may take when the gateway stops.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 /// A request head may be this large: the longest URL and as much again for headers.
@@ -62,7 +66,7 @@ pub(crate) async fn serve(
         }
         let routes = routes.clone();
         let service = service_fn(move |request| routes.clone().answer(peer, request));
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        let connection = graceful.watch(http.serve_connection(TokioIo::new(Lingering::new(stream)), service));
         tokio::spawn(async move {
             if let Err(why) = connection.await {
                 tracing::debug!(%why, "a connection ended badly");

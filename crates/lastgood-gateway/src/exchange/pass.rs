@@ -1,10 +1,12 @@
 //! Requests that are the client's and the exchange's alone: streamed through, byte for byte, never kept.
 
+use std::sync::{Arc, OnceLock};
+
 use axum::body::Body;
 use axum::response::Response;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderValue, Request};
-use http_body_util::{BodyExt, Empty, Limited};
+use http::{HeaderValue, Method, Request};
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use lastgood::BypassReason;
 use lastgood_market::plan::is_signed;
@@ -36,6 +38,13 @@ pub(super) async fn forward_only(
     passed(app, To::PassOnly(part), request, reason).await
 }
 
+/// What is wrong with the body that a client sent.
+#[derive(Clone, Copy, PartialEq)]
+enum BadBody {
+    TooLarge,
+    BrokeOff,
+}
+
 /// Whom a request is passed to.
 #[derive(Clone, Copy)]
 enum To {
@@ -63,6 +72,9 @@ impl To {
 }
 
 async fn passed(app: &App, to: To, request: Request<Incoming>, reason: BypassReason) -> Response {
+    if request.method() == Method::CONNECT {
+        return failure::no_tunnel(app, to.venue());
+    }
     Counts::add(&app.counts.passed, 1);
     let declared = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > app.limits.max_body_bytes) {
@@ -71,10 +83,18 @@ async fn passed(app: &App, to: To, request: Request<Incoming>, reason: BypassRea
     let mut request = request;
     admin::strip(request.headers_mut());
     let most = usize::try_from(app.limits.max_body_bytes).unwrap_or(usize::MAX);
+    let fault = Arc::new(OnceLock::new());
     // An empty body stays what it is, so that it can be sent again to another base.
     let request = match http_body::Body::is_end_stream(request.body()) {
         true => request.map(|_| RequestBody::new(Empty::new().map_err(|never| match never {}))),
-        false => request.map(|body| RequestBody::new(Limited::new(body, most))),
+        false => {
+            let noted = Arc::clone(&fault);
+            let note = move |why: axum::BoxError| {
+                let _ = noted.set(if why.is::<LengthLimitError>() { BadBody::TooLarge } else { BadBody::BrokeOff });
+                why
+            };
+            request.map(|body| RequestBody::new(Limited::new(body, most).map_err(note)))
+        }
     };
     let sent = tokio::time::timeout(app.limits.request_timeout, to.send(app, request)).await;
     let answered =
@@ -83,6 +103,9 @@ async fn passed(app: &App, to: To, request: Request<Incoming>, reason: BypassRea
         Ok(response) => label(response.map(Body::new), reason),
         // Held back here: nothing failed.
         Err(why @ Unanswered::HeldBack(_)) => failure::unanswered(app, to.venue(), &why),
+        // The exchange got no whole request, and so could not act upon it.
+        Err(_) if fault.get() == Some(&BadBody::TooLarge) => failure::too_large(app, to.venue()),
+        Err(_) if fault.get() == Some(&BadBody::BrokeOff) => failure::broke_off(app, to.venue()),
         Err(why) => {
             Counts::add(&app.counts.pass_failures, 1);
             failure::unanswered(app, to.venue(), &why)
