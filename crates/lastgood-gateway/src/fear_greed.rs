@@ -21,7 +21,7 @@ pub(crate) mod source;
 pub(crate) async fn fear_greed(State(app): State<Arc<App>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Answered {
     let parameters = Parameters::read(query.as_deref(), &["limit", "format"])?;
     let limit = limit(&parameters)?;
-    if let Some(format) = parameters.get("format").filter(|format| !matches!(*format, "" | "json")) {
+    if let Some(format) = parameters.get("format").filter(|format| *format != "json") {
         return Err(Refused::parameter(StatusCode::BAD_REQUEST, "format", format, "json"));
     }
     answer(&app, format!("limit={limit}&format=json"), Form::Json, &headers).await
@@ -82,7 +82,7 @@ fn as_the_index_reads(query: &str) -> Result<(String, Form), Refused> {
 }
 
 fn limit(parameters: &Parameters) -> Result<u32, Refused> {
-    let Some(text) = parameters.get("limit").filter(|text| !text.is_empty()) else { return Ok(1) };
+    let Some(text) = parameters.get("limit") else { return Ok(1) };
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let number = digits.then(|| text.parse().ok()).flatten();
     number.filter(|number| *number <= LARGEST_LIMIT).ok_or_else(|| {

@@ -21,6 +21,9 @@ const OWN: &str = include_str!("openapi/own.json");
 /// The first parameter there is a region: which there are, the configuration says.
 const VALUES: &str = "/v1/kv/{region}/{key}";
 
+/// A text without control characters.
+const NO_CONTROLS: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]+$";
+
 pub(crate) async fn openapi(State(app): State<Arc<App>>) -> Response {
     plain(StatusCode::OK, JSON, document(app.declared.iter(), app.named.keys()))
 }
@@ -36,6 +39,11 @@ fn document<'a>(
     document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
     for route in routes {
         document["paths"][route.setting.path.to_string()] = json!({ "get": operation(route) });
+    }
+    let paths = document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut);
+    for operation in paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut) {
+        // limits.max_url_bytes holds everywhere.
+        operation["responses"]["414"] = json!({ "$ref": "#/components/responses/Problem" });
     }
     document.to_string().into()
 }
@@ -95,8 +103,10 @@ fn schema(kind: &Kind) -> Value {
         Kind::Text { max_length, pattern, case } => {
             let mut schema = json!({ "type": "string", "minLength": 1, "maxLength": max_length });
             // Where letters are changed first, the pattern says nothing of what may be given.
-            if let Some(pattern) = pattern.as_ref().filter(|_| *case == Case::AsGiven) {
-                schema["pattern"] = format!("^(?:{})$", pattern.text).into();
+            match pattern {
+                Some(pattern) if *case == Case::AsGiven => schema["pattern"] = format!("^(?:{})$", pattern.text).into(),
+                Some(_) => {}
+                None => schema["pattern"] = NO_CONTROLS.into(),
             }
             schema
         }

@@ -23,9 +23,11 @@ use crate::config::Limits;
 use crate::router::Routes;
 
 mod connections;
+mod lingering;
 mod watched;
 
 use self::connections::{Activity, Connections};
+use self::lingering::Lingering;
 use self::watched::Watched;
 
 /// How long requests under way may take when the gateway stops.
@@ -80,7 +82,7 @@ pub(crate) async fn serve(
         let (routes, activity, number) = (routes.clone(), Arc::clone(&place.activity), place.number());
         let service = service_fn(move |request| answer(routes.clone(), Arc::clone(&activity), peer, request));
         let activity = Arc::clone(&place.activity);
-        let socket = TokioIo::new(Watched::new(stream, Arc::clone(&activity)));
+        let socket = TokioIo::new(Lingering::new(Watched::new(stream, Arc::clone(&activity))));
         let connection = graceful.watch(http.serve_connection(socket, service));
         let task = tokio::spawn(async move {
             let _place = place;

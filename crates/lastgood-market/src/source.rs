@@ -62,6 +62,9 @@ impl Asked {
         };
         // Some pages are longer than the default where no limit is given, such as those between two times.
         let is_certain = params.get("limit").is_some() || endpoint.recipe != Recipe::Page;
+        let lists_symbols = matches!(endpoint.content, Kind::Object([(_, Kind::OwnSymbol), ..]));
+        // Of a symbol and a pair that contradict each other, the answer may be the symbol's.
+        let is_pairs = !(lists_symbols && params.get("symbol").is_some());
         Asked {
             interval: params.get("interval").or(params.get("period")).map(str::to_owned),
             limit,
@@ -69,11 +72,11 @@ impl Asked {
             start: params.number("startTime").map(to_millis),
             end: params.number("endTime").map(to_millis),
             symbols,
-            pair: params.get("pair").map(str::to_owned),
+            pair: params.get("pair").filter(|_| is_pairs).map(str::to_owned),
             // An endpoint without a limit passes over it, or refuses.
             most_rows: endpoint.limit.and(limit).filter(|_| is_certain),
             is_mini: is_spot && params.get("type") == Some("MINI"),
-            lists_symbols: matches!(endpoint.content, Kind::Object([(_, Kind::OwnSymbol), ..])),
+            lists_symbols,
             is_narrowed: !params.only(&["symbol", "symbols", "type", "showPermissionSets"]),
         }
     }
@@ -96,7 +99,8 @@ impl Source {
             shape: Shape::Any,
             cut: Cut::Whole,
             micros,
-            asked: Asked::default(),
+            // What is not understood may ask for so little that there is none of it.
+            asked: Asked { is_narrowed: true, ..Asked::default() },
         }
     }
 

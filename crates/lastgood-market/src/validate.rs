@@ -245,6 +245,23 @@ mod tests {
     }
 
     #[test]
+    fn a_pair_that_contradicts_the_symbol_does_not_bear_on_the_symbols_row() {
+        let row = r#"[{"symbol":"BTCUSD_PERP","ps":"BTCUSD","price":"1.0","time":1}]"#;
+        let asked = |query: &str| reason(&format!("/dapi/v1/ticker/price?{query}"), answer(200, row));
+        assert_eq!(asked("symbol=BTCUSD_PERP&pair=ETHUSD"), None);
+        assert_eq!(asked("symbol=ETHUSD_PERP&pair=BTCUSD"), Some(Reason::Malformed));
+        assert_eq!(asked("pair=ETHUSD"), Some(Reason::Malformed));
+    }
+
+    #[test]
+    fn a_list_of_symbols_may_be_empty_where_it_is_not_understood_which_are_wanted() {
+        let none = r#"{"timezone":"UTC","serverTime":1,"rateLimits":[],"symbols":[]}"#;
+        let asked = |query: &str| reason(&format!("/api/v3/exchangeInfo?{query}"), answer(200, none));
+        assert_eq!(asked("permissions=+1&symbolStatus=HALT"), None);
+        assert_eq!(asked("showPermissionSets=false"), Some(Reason::Malformed));
+    }
+
+    #[test]
     fn a_refused_question_is_not_found_and_keeps_the_exchanges_words() {
         let refused = answer(400, r#"{"code":-1121,"msg":"Invalid symbol."}"#);
         let error = refused.into_value(&source("/api/v3/klines?symbol=X&interval=1m"), Timestamp::EPOCH).unwrap_err();

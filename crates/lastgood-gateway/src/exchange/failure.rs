@@ -1,6 +1,7 @@
 //! Errors in the exchange's own shape.
 
 use axum::response::Response;
+use http::header::ALLOW;
 use http::{HeaderValue, StatusCode};
 use lastgood::{Error, Reason};
 use lastgood_market::upstream::{BadBody, Unanswered};
@@ -139,4 +140,12 @@ pub(super) fn too_large(app: &App, venue: Option<Venue>) -> Response {
     let limit = app.limits.max_body_bytes;
     let error = ExchangeError::new(413, -1100, format!("The body is larger than limits.max_body_bytes, {limit}."));
     refused(app, venue, &error, "lastgood; detail=refused")
+}
+
+/// `CONNECT` asks a proxy for a tunnel, and no exchange would know what to do with it.
+pub(super) fn no_tunnel(app: &App, venue: Option<Venue>) -> Response {
+    let error = ExchangeError::new(405, -1000, "CONNECT is not passed on; lastgood is no proxy for tunnels.");
+    let mut response = refused(app, venue, &error, "lastgood; detail=refused");
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS"));
+    response
 }

@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderValue, Request};
+use http::{HeaderValue, Method, Request};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
@@ -73,6 +73,9 @@ impl To {
 }
 
 async fn passed(app: &App, to: To, request: Request<Incoming>, reason: BypassReason) -> Response {
+    if request.method() == Method::CONNECT {
+        return failure::no_tunnel(app, to.venue());
+    }
     Counts::add(&app.counts.passed, 1);
     let declared = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > app.limits.max_body_bytes) {

@@ -20,6 +20,7 @@ mod examples;
 mod faults;
 mod fear_greed;
 mod figures;
+mod fuzz;
 mod identity;
 mod kv;
 mod limits;

@@ -241,8 +241,8 @@ impl Question {
             Some(_) => params.number(name).map(Some),
         };
         // Times may be in µs; a candle of a later ms than a start within one has not opened by then.
-        let start = time("startTime")?
-            .map(|time| crate::source::to_millis(time + if time > 100_000_000_000_000 { 999 } else { 0 }));
+        let rounded_up = |time: u64| if time > 100_000_000_000_000 { time.saturating_add(999) } else { time };
+        let start = time("startTime")?.map(|time| crate::source::to_millis(rounded_up(time)));
         let end = time("endTime")?.map(crate::source::to_millis);
         let (default, most) = endpoint.limit?;
         let limit = match params.get("limit") {
