@@ -36,13 +36,25 @@ pub enum Scope {
 pub type Matches = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
 
 /// What an invalidation met.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
     /// How many keys it is about. Of a tag, those in memory: what only the store holds is invalidated too, but by a mark
     /// that is compared when it is read, so that nobody counts it.
     pub matched: u64,
     /// How many of them it expired or removed.
     pub changed: u64,
+    /// Why the store could not be searched for keys, so that those which only it holds are not among them. What this
+    /// process knows of waits and is changed in the store when it is back, and what the store holds of those regions from
+    /// before is not believed.
+    pub unreached: Option<StoreError>,
+}
+
+impl Swept {
+    fn add(&mut self, other: Swept) {
+        self.matched += other.matched;
+        self.changed += other.changed;
+        self.unreached = self.unreached.take().or(other.unreached);
+    }
 }
 
 impl Cache {
@@ -58,20 +70,25 @@ impl Cache {
     pub async fn sweep(&self, scope: &Scope, depth: Option<Depth>) -> Result<Swept, StoreError> {
         match scope {
             Scope::Key { region, name } => match self.region_named(region) {
-                Some(region) => Ok(region.sweep_key(name, depth).await),
+                Some(region) => region.sweep_key(name, depth).await,
                 None => Ok(Swept::default()),
             },
             Scope::Tag(tag) => Ok(self.sweep_tag(tag, depth).await),
             Scope::Region(name) => match self.region_named(name) {
-                Some(region) => region.sweep(&|_: &str, _: &str| true, depth).await,
+                Some(region) => {
+                    let swept = region.sweep(&|_: &str, _: &str| true, depth).await?;
+                    // A region whose keys cannot be listed can still be removed by what they begin with.
+                    if swept.unreached.is_some() && depth == Some(Depth::Remove) {
+                        region.clear().await;
+                    }
+                    Ok(swept)
+                }
                 None => Ok(Swept::default()),
             },
             Scope::Matching(matches) => {
                 let mut swept = Swept::default();
                 for region in self.regions() {
-                    let of_region = region.sweep(&**matches, depth).await?;
-                    swept.matched += of_region.matched;
-                    swept.changed += of_region.changed;
+                    swept.add(region.sweep(&**matches, depth).await?);
                 }
                 Ok(swept)
             }
@@ -97,7 +114,7 @@ impl Cache {
         }
         let tagged = shared.memory.keys_where(|_, entry| entry.tags.iter().any(|known| known == tag));
         let regions = self.regions();
-        let mut swept = Swept { matched: tagged.len() as u64, changed: 0 };
+        let mut swept = Swept { matched: tagged.len() as u64, ..Swept::default() };
         for key in tagged {
             if let (Some(depth), Some(region)) = (depth, regions.get(key.region as usize)) {
                 swept.changed += u64::from(region.change(&key.name, depth).await);
@@ -115,14 +132,26 @@ impl Region {
         }
     }
 
-    async fn sweep_key(&self, name: &str, depth: Option<Depth>) -> Swept {
-        let is_there = self.held(name).is_some() || self.read_store(name).await.is_some();
+    async fn sweep_key(&self, name: &str, depth: Option<Depth>) -> Result<Swept, StoreError> {
+        let (is_there, unreached) = match self.held(name) {
+            Some(_) => (true, None),
+            None => match (self.try_read_store(name).await, depth) {
+                (Ok(stored), _) => (stored.is_some(), None),
+                (Err(why), Some(_)) => (false, Some(self.cause(why))),
+                (Err(why), None) => return Err(self.cause(why)),
+            },
+        };
         // Also if nothing is there: it may be on its way.
         if let Some(depth) = depth {
             self.change(name, depth).await;
         }
         let matched = u64::from(is_there);
-        Swept { matched, changed: if depth.is_some() { matched } else { 0 } }
+        Ok(Swept { matched, changed: if depth.is_some() { matched } else { 0 }, unreached })
+    }
+
+    /// What made the guard leave the store alone, where that is all that is known.
+    fn cause(&self, why: StoreError) -> StoreError {
+        self.cache.store.as_ref().map_or(why.clone(), |tier| tier.store.cause(why))
     }
 
     async fn sweep(
@@ -137,7 +166,7 @@ impl Region {
         }
         let mut names: HashSet<Arc<str>> =
             self.cache.memory.keys_where(|key, _| is_meant(key)).into_iter().map(|key| key.name).collect();
-        let mut changed = 0;
+        let (mut changed, mut unreached) = (0, None);
         if let Some(depth) = depth {
             for name in &names {
                 self.change(name, depth).await;
@@ -148,9 +177,9 @@ impl Region {
         loop {
             let page = match self.names_stored(cursor).await {
                 Ok(page) => page,
-                Err(why) if depth.is_none() => return Err(why),
+                Err(why) if depth.is_none() => return Err(self.cause(why)),
                 Err(why) => {
-                    tracing::warn!(region = self.name(), %why, "the store could not be searched: what it holds is not believed any more");
+                    unreached = Some(self.cause(why));
                     self.shared.cleared_at.fetch_max(self.cache.clock.now().as_millis(), Ordering::Relaxed);
                     break;
                 }
@@ -169,7 +198,7 @@ impl Region {
                 break;
             }
         }
-        Ok(Swept { matched: names.len() as u64, changed })
+        Ok(Swept { matched: names.len() as u64, changed, unreached })
     }
 
     pub(crate) async fn names_stored(

@@ -229,9 +229,10 @@ impl WriteBehind {
         }
     }
 
-    fn retry_later(self: &Arc<Self>, key: String) {
+    fn retry_later(self: &Arc<Self>, key: String, why: StoreError) {
         let mut queue = self.queue();
         queue.failed.push(key);
+        queue.failed_by = Some(why);
         let is_first = queue.failed.len() == 1;
         drop(queue);
         if is_first {
@@ -254,6 +255,12 @@ impl WriteBehind {
             }
             idle.await;
         }
+    }
+
+    /// Why changes that must not be lost wait to be written again, where some do.
+    pub(crate) fn failing(&self) -> Option<StoreError> {
+        let queue = self.queue();
+        queue.failed_by.clone().filter(|_| !queue.failed.is_empty())
     }
 
     /// Removals that the store has not confirmed.
@@ -291,7 +298,7 @@ impl Worker {
             if let Err(why) = outcome {
                 tracing::debug!(%key, %why, "write to the store failed");
                 if to_be_repeated {
-                    self.behind.retry_later(key);
+                    self.behind.retry_later(key, why);
                     // A runtime that is ending drops the timer at once, which makes the key the next one again. Only
                     // here can it end this task, too.
                     tokio::task::yield_now().await;

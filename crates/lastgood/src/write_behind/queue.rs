@@ -75,6 +75,8 @@ pub(super) struct Queue {
     pub(super) active: HashMap<String, Option<Change>>,
     /// Removals that failed and wait for the retry.
     pub(super) failed: Vec<String>,
+    /// Why the latest of them failed.
+    pub(super) failed_by: Option<StoreError>,
     /// What is still to be removed by prefix.
     pub(super) clearing: Vec<String>,
     pub(super) bytes: u64,
