@@ -22,14 +22,17 @@ pub struct Unconfirmed {
 }
 
 impl Cache {
-    /// Waits, at most `within`, until the store has confirmed every change that must not be lost. Says what it has not
-    /// confirmed, as soon as it is known to fail. `None` without a store, or once it has them all.
+    /// Waits, at most `within`, until the store has confirmed the changes made so far that must not be lost. Says which it
+    /// has not confirmed, as soon as they are known to fail. `None` without a store, or once it has them all.
     pub async fn confirmed(&self, within: Duration) -> Option<Unconfirmed> {
         let tier = self.shared.store.as_ref()?;
+        // Those of now: on a busy gateway there is always one that waits.
+        let mut keys = tier.behind.unconfirmed();
         let deadline = after(within);
         let mut pause = Duration::from_millis(1);
         loop {
-            let waiting = tier.behind.unconfirmed_removals();
+            tier.behind.retain_unconfirmed(&mut keys);
+            let waiting = keys.len();
             if waiting == 0 {
                 return None;
             }

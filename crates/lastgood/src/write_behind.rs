@@ -263,6 +263,20 @@ impl WriteBehind {
         queue.failed_by.clone().filter(|_| !queue.failed.is_empty())
     }
 
+    /// The keys of changes that must not be lost and that the store has not confirmed.
+    pub(crate) fn unconfirmed(&self) -> Vec<String> {
+        let queue = self.queue();
+        let waiting = queue.waiting.iter().filter(|(_, change)| change.takes_away()).map(|(key, _)| key);
+        let active = queue.active.iter().filter(|(_, if_it_fails)| if_it_fails.is_some()).map(|(key, _)| key);
+        waiting.chain(active).cloned().collect()
+    }
+
+    /// Leaves those of them that are still unconfirmed.
+    pub(crate) fn retain_unconfirmed(&self, keys: &mut Vec<String>) {
+        let queue = self.queue();
+        keys.retain(|key| queue.owes_removal(key));
+    }
+
     /// Removals that the store has not confirmed.
     pub(crate) fn unconfirmed_removals(&self) -> usize {
         let queue = self.queue();

@@ -41,7 +41,10 @@ Examples:
   lastgood serve                        the gateway on 127.0.0.1:8090
   lastgood check                        what is wrong, and how to mend it
 
-Exit codes: 0 done, 1 failed, 2 wrong usage."
+Every verb that asks a gateway asks the one that --url or LASTGOOD_URL names, else the one that the configuration has
+listen: --config, LASTGOOD_CONFIG or ./lastgood.toml, and LASTGOOD_LISTEN over it.
+
+Exit codes: 0 done, 1 failed or not done in the store, 2 wrong usage."
 )]
 struct Cli {
     /// Configuration file; without it LASTGOOD_CONFIG, else ./lastgood.toml if there is one
