@@ -97,10 +97,14 @@ fn main() -> ExitCode {
     let done = match verb {
         Verb::Config(arguments) => config::run(&arguments, file.as_deref()),
         Verb::Credentials(arguments) => credentials::run(arguments, file),
-        Verb::Completions(arguments) => completions::run(&arguments),
+        Verb::Completions(arguments) => {
+            settings::refuse_file("completions", file.as_deref()).and_then(|()| completions::run(&arguments))
+        }
         Verb::Serve(arguments) => wait(serve::run(arguments, file)),
-        Verb::Demo(arguments) => wait(demo::run(arguments)),
-        Verb::Sim(arguments) => wait(sim::run(arguments)),
+        Verb::Demo(arguments) => {
+            settings::refuse_file("demo", file.as_deref()).and_then(|()| wait(demo::run(arguments)))
+        }
+        Verb::Sim(arguments) => settings::refuse_file("sim", file.as_deref()).and_then(|()| wait(sim::run(arguments))),
         Verb::Stats(arguments) => wait(stats::run(arguments, file.as_deref())),
         Verb::Get(arguments) => wait(get::run(arguments, file.as_deref())),
         Verb::Keys(arguments) => wait(keys::run(arguments, file.as_deref())),
