@@ -17,6 +17,7 @@ mod glob;
 mod key;
 mod keys;
 mod name;
+mod pending;
 mod stats;
 mod switch;
 mod symbol;

@@ -1,7 +1,8 @@
 //! What a cache is made of.
 
+use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::flight::Flights;
 use crate::log::listen_to_others;
 use crate::memory::Memory;
 use crate::store::{Guard, GuardedStore, Store};
+use crate::sweep::Selectors;
 use crate::tags::Tags;
 use crate::trust::{GRACE, Hearing};
 use crate::voice::Voice;
@@ -29,12 +31,12 @@ impl Cache {
             guard: Guard::default(),
             trust_for: Duration::from_secs(60),
             clock: Clock::system(),
+            selectors: None,
         }
     }
 }
 
 /// Collects what a [`Cache`] is made of.
-#[derive(Debug)]
 pub struct CacheBuilder {
     memory_limit: u64,
     namespace: String,
@@ -42,6 +44,15 @@ pub struct CacheBuilder {
     guard: Guard,
     trust_for: Duration,
     clock: Clock,
+    selectors: Option<Selectors>,
+}
+
+impl fmt::Debug for CacheBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (limit, namespace) = (self.memory_limit, &self.namespace);
+        let f = &mut f.debug_struct("CacheBuilder");
+        f.field("memory_limit", &limit).field("namespace", namespace).field("guard", &self.guard).finish_non_exhaustive()
+    }
 }
 
 impl CacheBuilder {
@@ -81,6 +92,15 @@ impl CacheBuilder {
     #[must_use]
     pub fn trust_for(mut self, unheard: Duration) -> Self {
         self.trust_for = unheard;
+        self
+    }
+
+    /// How the text of a [`Scope::Selected`](crate::Scope::Selected) is understood: which keys it names, by the names of
+    /// their regions and themselves; `None` for a text that means nothing. Every process on one store needs the same, since
+    /// they tell each other these texts. Defaults to none.
+    #[must_use]
+    pub fn selectors(mut self, selectors: Selectors) -> Self {
+        self.selectors = Some(selectors);
         self
     }
 
@@ -132,6 +152,8 @@ impl CacheBuilder {
             listener: OnceLock::new(),
             namespace: self.namespace,
             regions: Mutex::default(),
+            selectors: self.selectors,
+            owed_sweeps: AtomicUsize::new(0),
         };
         let shared = Arc::new(shared);
         if let Some(listener) = listen_to_others(&shared) {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::hash::RandomState;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use crate::metrics::{Counters, RegionStats};
 use crate::policy::Policy;
 use crate::region::{Region, Shared as RegionShared};
 use crate::store::{self, Addition, BreakerState, GuardedStore, Store, StoreError, Usage};
+use crate::sweep::Selectors;
 use crate::tags::Tags;
 use crate::trust::Hearing;
 use crate::voice::Voice;
@@ -67,6 +68,10 @@ pub(crate) struct Shared {
     pub(crate) listener: OnceLock<JoinHandle<()>>,
     pub(crate) namespace: String,
     pub(crate) regions: Mutex<Vec<Arc<RegionShared>>>,
+    /// How the text of a selector is understood.
+    pub(crate) selectors: Option<Selectors>,
+    /// Sweeps of the store that are still to be made because it was away.
+    pub(crate) owed_sweeps: AtomicUsize,
 }
 
 impl Drop for Shared {
@@ -232,7 +237,8 @@ impl Cache {
             store: self.shared.store.as_ref().map(|tier| StoreStatus {
                 name: tier.store.to_string(),
                 breaker: tier.store.state(),
-                unconfirmed_removals: tier.behind.unconfirmed_removals(),
+                unconfirmed_removals: tier.behind.unconfirmed_removals()
+                    + self.shared.owed_sweeps.load(Ordering::Relaxed),
                 dropped_writes: tier.behind.dropped.load(Ordering::Relaxed),
                 hears_others: tier.store.log().map(|_| self.shared.clock.now() <= self.shared.hearing.heard_until()),
                 untold: self.shared.voice.left_to_tell(),

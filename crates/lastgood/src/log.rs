@@ -118,6 +118,8 @@ impl Cache {
             Kind::Everything => return self.heed_everything(),
             Kind::Changed => Depth::Expire,
             Kind::Removed | Kind::Cleared => Depth::Remove,
+            Kind::ExpiredWhere => return self.heed_selector(&record.key, Depth::Expire, since),
+            Kind::RemovedWhere => return self.heed_selector(&record.key, Depth::Remove, since),
         };
         match Subject::of(record) {
             Some(Subject::Tag { depth, tag }) => self.heed_tag(depth, tag),
@@ -130,6 +132,25 @@ impl Cache {
                 }
             }
             None => {}
+        }
+    }
+
+    /// Another process expired or removed all that a selector names. What only this one has is not told of one by one.
+    fn heed_selector(&self, selector: &str, depth: Depth, since: Timestamp) {
+        // What a later version says and this one does not understand may be anything.
+        let Some(matches) = self.shared.matches(selector) else { return self.heed_everything() };
+        for region in self.regions() {
+            let is_meant = |name: &str| matches(region.name(), name);
+            let doomed = |key: &Key| key.region == region.shared.id && is_meant(&key.name);
+            self.shared.flights.invalidate_where(doomed);
+            self.shared.setbacks.retain(|key, _| !doomed(key));
+            for key in self.shared.memory.keys_where(|key, _| doomed(key)) {
+                region.change_in_memory(&key, depth);
+            }
+            if let Some(tier) = &self.shared.store {
+                let since = if depth == Depth::Remove { since } else { Timestamp::FOREVER };
+                tier.behind.take_back_where(&region.shared.prefix, since, is_meant);
+            }
         }
     }
 
@@ -171,7 +192,7 @@ impl Region {
         self.cache.setbacks.retain(|key, _| !doomed(key));
         if let Some(tier) = &self.cache.store {
             match schema == self.shared.schema {
-                true => tier.behind.take_back_all(&self.store_key(prefix), since),
+                true => tier.behind.take_back_where(&self.store_key(prefix), since, |_| true),
                 false => tier.behind.clear(&self.store_key(prefix), false),
             }
         }

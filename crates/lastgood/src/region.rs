@@ -19,7 +19,7 @@ use crate::metrics::{Counters, Stopwatch};
 use crate::outcome::{Outcome, Tier};
 use crate::policy::Policy;
 use crate::store::StoreError;
-use crate::tags;
+use crate::tags::{self, Depth};
 use crate::trust::Trust;
 use crate::write_behind::{Change, Expiry, Fill, Form, Removal, Room};
 
@@ -308,6 +308,18 @@ impl Region {
             self.write_behind(name, Change::Expire(expiry));
             is_stored || held.is_some()
         })
+    }
+
+    /// Expires or removes what the store holds for `name`, unless it was loaded or put after `at`.
+    pub(crate) fn change_late(&self, name: &str, depth: Depth, at: Timestamp) {
+        let change = match depth {
+            Depth::Expire => {
+                let (schema, policy) = (self.shared.schema, Arc::clone(&self.shared.policy));
+                Change::Expire(Expiry { at, schema, policy })
+            }
+            Depth::Remove => Change::Remove(Removal::at(at, true).late()),
+        };
+        self.write_behind(name, change);
     }
 
     /// Waits for room to write a body of so many bytes behind.

@@ -2,21 +2,27 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Shared};
+use crate::clock::Timestamp;
 use crate::memory::Key;
 use crate::region::Region;
-use crate::store::{Cursor, GuardedStore, Store, StoreError};
+use crate::store::{BreakerState, Cursor, GuardedStore, Store, StoreError, jittered};
 use crate::tags::{self, Depth};
+use crate::voice::Kind;
 
 /// Names asked for, and changed, at a time.
 const PAGE: usize = 500;
 /// Changes that may read the store at once.
 const AT_ONCE: usize = 8;
+/// Sweeps that may wait for the store, and how often it is looked at meanwhile.
+const MOST_OWED: usize = 64;
+const RETRY_EVERY: Duration = Duration::from_millis(500);
 
 /// Which keys an invalidation is about.
 #[derive(Clone)]
@@ -32,15 +38,25 @@ pub enum Scope {
     Tag(String),
     /// All of a region.
     Region(String),
-    /// All that this says yes to, of the region's and the key's name.
+    /// All that this text names, by [`CacheBuilder::selectors`](crate::CacheBuilder::selectors). Other processes are told
+    /// the text, so that it reaches what they alone hold.
+    Selected(String),
+    /// All that this says yes to, of the region's and the key's name. Other processes hear of the keys that were found, but
+    /// not of those that they alone hold.
     Matching(Matches),
 }
+
+/// Understands the text of a [`Scope::Selected`].
+pub type Selectors = Arc<dyn Fn(&str) -> Option<Matches> + Send + Sync>;
+
+/// What precedes the name of a region in the selector of all its keys.
+const REGION: &str = "@region ";
 
 /// Says whether a key is meant, by the names of its region and itself.
 pub type Matches = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
 
 /// What an invalidation met.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
     /// How many keys it is about. Of a tag, those in memory: what only the store holds is invalidated too, but by a mark
     /// that is compared when it is read, so that nobody counts it.
@@ -48,6 +64,10 @@ pub struct Swept {
     /// How many of them it expired or removed: in memory at once, and in the store before this is told, unless that was
     /// away. Then it is done once the store is back.
     pub changed: u64,
+    /// Why the store could not be searched for keys, so that those which only it holds are not among them. What this
+    /// process knows of waits and is changed in the store when it is back, and what the store holds of those regions from
+    /// before is not believed.
+    pub unreached: Option<StoreError>,
 }
 
 impl Cache {
@@ -63,22 +83,66 @@ impl Cache {
     pub async fn sweep(&self, scope: &Scope, depth: Option<Depth>) -> Result<Swept, StoreError> {
         match scope {
             Scope::Key { region, name } => match self.region_named(region) {
-                Some(region) => Ok(region.sweep_key(name, depth).await),
+                Some(region) => region.sweep_key(name, depth).await,
                 None => Ok(Swept::default()),
             },
             Scope::Tag(tag) => Ok(self.sweep_tag(tag, depth).await),
             Scope::Region(name) => match self.region_named(name) {
                 Some(region) => {
-                    let prefix = region.shared.prefix.clone();
-                    Sweep::of(vec![region], &|_: &str, _: &str| true, depth).run(&prefix).await
+                    let swept = self.sweep_regions(vec![region], &every(name), depth).await?;
+                    self.tell_selector(&format!("{REGION}{name}"), depth).await;
+                    Ok(swept)
                 }
                 None => Ok(Swept::default()),
             },
-            Scope::Matching(matches) => {
-                let prefix = format!("{}:", self.shared.namespace);
-                Sweep::of(self.regions(), &**matches, depth).run(&prefix).await
+            Scope::Selected(selector) => {
+                let Some(matches) = self.shared.matches(selector) else {
+                    return Err(StoreError::Refused(format!("{selector:?} is no selector")));
+                };
+                let swept = self.sweep_regions(self.regions(), &matches, depth).await?;
+                self.tell_selector(selector, depth).await;
+                Ok(swept)
             }
+            Scope::Matching(matches) => self.sweep_regions(self.regions(), matches, depth).await,
         }
+    }
+
+    async fn sweep_regions(
+        &self,
+        regions: Vec<Region>,
+        matches: &Matches,
+        depth: Option<Depth>,
+    ) -> Result<Swept, StoreError> {
+        let prefix = match &regions[..] {
+            [region] => region.shared.prefix.clone(),
+            _ => format!("{}:", self.shared.namespace),
+        };
+        let at = self.shared.clock.now();
+        let swept = Sweep::of(regions, &**matches, depth).run(&prefix).await?;
+        if let (Some(depth), Some(_)) = (depth, &swept.unreached) {
+            self.owe(OwedSweep { prefix, matches: Arc::clone(matches), depth, at });
+        }
+        Ok(swept)
+    }
+
+    async fn tell_selector(&self, selector: &str, depth: Option<Depth>) {
+        let (Some(depth), Some(tier)) = (depth, &self.shared.store) else { return };
+        let kind = match depth {
+            Depth::Expire => Kind::ExpiredWhere,
+            Depth::Remove => Kind::RemovedWhere,
+        };
+        self.shared.voice.tell(&tier.store, kind, std::iter::once(selector)).await;
+    }
+
+    /// Has the store swept once it is back.
+    fn owe(&self, owed: OwedSweep) {
+        if self.shared.owed_sweeps.fetch_add(1, Ordering::Relaxed) >= MOST_OWED {
+            self.shared.owed_sweeps.fetch_sub(1, Ordering::Relaxed);
+            tracing::warn!("too many sweeps wait for the store: this one reaches only what this process knows of");
+            return;
+        }
+        let guard = Owing(Arc::downgrade(&self.shared));
+        tokio::spawn(guard.make_good(owed));
     }
 
     /// The region of that name, if there is one.
@@ -100,7 +164,7 @@ impl Cache {
         }
         let tagged = shared.memory.keys_where(|_, entry| entry.tags.iter().any(|known| known == tag));
         let regions = self.regions();
-        let mut swept = Swept { matched: tagged.len() as u64, changed: 0 };
+        let mut swept = Swept { matched: tagged.len() as u64, ..Swept::default() };
         let Some(depth) = depth else { return swept };
         let mut keeps_up = true;
         for batch in tagged.chunks(PAGE) {
@@ -127,14 +191,26 @@ impl Region {
         }
     }
 
-    async fn sweep_key(&self, name: &str, depth: Option<Depth>) -> Swept {
-        let is_there = self.held(name).is_some() || self.read_store(name).await.is_some();
+    async fn sweep_key(&self, name: &str, depth: Option<Depth>) -> Result<Swept, StoreError> {
+        let (is_there, unreached) = match self.held(name) {
+            Some(_) => (true, None),
+            None => match (self.try_read_store(name).await, depth) {
+                (Ok(stored), _) => (stored.is_some(), None),
+                (Err(why), Some(_)) => (false, Some(self.cause(why))),
+                (Err(why), None) => return Err(self.cause(why)),
+            },
+        };
         // Also if nothing is there: it may be on its way.
         if let Some(depth) = depth {
             self.change(name, depth).await;
         }
         let matched = u64::from(is_there);
-        Swept { matched, changed: if depth.is_some() { matched } else { 0 } }
+        Ok(Swept { matched, changed: if depth.is_some() { matched } else { 0 }, unreached })
+    }
+
+    /// What made the guard leave the store alone, where that is all that is known.
+    fn cause(&self, why: StoreError) -> StoreError {
+        self.cache.store.as_ref().map_or(why.clone(), |tier| tier.store.cause(why))
     }
 
     /// Changes some keys.
@@ -154,6 +230,13 @@ impl Region {
         }
     }
 
+    /// The names whose values wait for the store: memory may have given them up.
+    fn names_waiting(&self) -> Vec<Arc<str>> {
+        let Some(tier) = &self.cache.store else { return Vec::new() };
+        let prefix = &self.shared.prefix;
+        tier.behind.waiting_under(prefix).iter().map(|key| key[prefix.len()..].into()).collect()
+    }
+
     pub(crate) async fn names_stored(
         &self,
         cursor: Option<Cursor>,
@@ -166,6 +249,80 @@ impl Region {
         let names = own.filter_map(|key| key.strip_prefix(&self.shared.prefix)).map(str::to_owned).collect();
         Ok((names, page.next))
     }
+}
+
+/// A sweep that the store is still to be given, as it was asked for at `at`: what was loaded or put since stays.
+struct OwedSweep {
+    /// What the keys begin with.
+    prefix: String,
+    matches: Matches,
+    depth: Depth,
+    at: Timestamp,
+}
+
+/// Counts a sweep among those that are owed, until it is made, or its cache is gone.
+struct Owing(Weak<Shared>);
+
+impl Owing {
+    async fn make_good(self, owed: OwedSweep) {
+        loop {
+            tokio::time::sleep(jittered(RETRY_EVERY)).await;
+            let Some(shared) = self.0.upgrade() else { return };
+            let Some(tier) = &shared.store else { return };
+            let cache = Cache { shared: Arc::clone(&shared) };
+            if tier.store.state() == BreakerState::Closed && cache.pay(&owed).await.is_ok() {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Owing {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.owed_sweeps.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Cache {
+    async fn pay(&self, owed: &OwedSweep) -> Result<(), StoreError> {
+        let Some(tier) = &self.shared.store else { return Ok(()) };
+        let (regions, mut cursor, mut keeps_up) = (self.regions(), None, true);
+        loop {
+            let page = tier.store.list(&owed.prefix, cursor, PAGE).await?;
+            for region in &regions {
+                let prefix = &region.shared.prefix;
+                let names = page.keys.iter().filter_map(|key| key.strip_prefix(prefix.as_str()));
+                let names: Vec<Arc<str>> =
+                    names.filter(|name| (owed.matches)(region.name(), name)).map(Arc::from).collect();
+                for name in &names {
+                    region.change_late(name, owed.depth, owed.at);
+                }
+                keeps_up = region.pace(&names, keeps_up).await;
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Which keys a selector names; `None` for a text that means nothing here.
+    pub(crate) fn matches(&self, selector: &str) -> Option<Matches> {
+        match selector.strip_prefix(REGION) {
+            Some(region) => Some(every(region)),
+            None => self.selectors.as_ref()?(selector),
+        }
+    }
+}
+
+/// All keys of a region.
+fn every(region: &str) -> Matches {
+    let meant = region.to_owned();
+    Arc::new(move |region, _| region == meant)
 }
 
 /// An invalidation of many keys of some regions.
@@ -195,20 +352,22 @@ impl<'a> Sweep<'a> {
         for at in 0..self.regions.len() {
             self.sweep_memory(at).await;
         }
+        let mut unreached = None;
         let tier = self.regions.first().and_then(|region| region.cache.store.as_ref());
         if let Some(store) = tier.map(|tier| Arc::clone(&tier.store))
             && let Err(why) = self.sweep_store(&store, prefix).await
         {
             if self.depth.is_none() {
-                return Err(why);
+                return Err(self.regions.first().map_or(why.clone(), |region| region.cause(why)));
             }
-            tracing::warn!(%why, "the store could not be searched: what it holds of the regions is not believed any more");
+            tracing::debug!(%why, "the store could not be searched: what it holds of the regions is not believed any more");
             for region in &self.regions {
                 region.shared.cleared_at.fetch_max(region.cache.clock.now().as_millis(), Ordering::Relaxed);
             }
+            unreached = self.regions.first().map(|region| region.cause(why));
         }
         let matched = self.met.iter().map(|names| names.len() as u64).sum();
-        Ok(Swept { matched, changed: self.changed })
+        Ok(Swept { matched, changed: self.changed, unreached })
     }
 
     async fn sweep_memory(&mut self, at: usize) {
@@ -219,7 +378,10 @@ impl<'a> Sweep<'a> {
             region.cache.setbacks.retain(|key, _| !is_meant(key));
         }
         let names = region.cache.memory.keys_where(|key, _| is_meant(key)).into_iter().map(|key| key.name);
-        let names: Vec<Arc<str>> = names.collect();
+        let mut names: Vec<Arc<str>> = names.collect();
+        names.extend(region.names_waiting().into_iter().filter(|name| matches(region.name(), name)));
+        names.sort_unstable();
+        names.dedup();
         for batch in names.chunks(PAGE) {
             self.change(at, batch).await;
         }
@@ -271,6 +433,7 @@ impl fmt::Debug for Scope {
             Scope::Key { region, name } => write!(f, "Key({region}:{name})"),
             Scope::Tag(tag) => write!(f, "Tag({tag})"),
             Scope::Region(region) => write!(f, "Region({region})"),
+            Scope::Selected(selector) => write!(f, "Selected({selector})"),
             Scope::Matching(_) => f.write_str("Matching(..)"),
         }
     }

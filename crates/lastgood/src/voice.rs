@@ -23,6 +23,10 @@ pub(crate) enum Kind {
     Removed,
     /// The same of all keys that begin so.
     Cleared,
+    /// All that a selector names holds something else. Others may have keys of it that the store does not have.
+    ExpiredWhere,
+    /// All that a selector names holds nothing any more.
+    RemovedWhere,
     /// Nothing is told of single invalidations any more that were to be told: there were too many.
     Everything,
 }
@@ -32,10 +36,12 @@ pub(crate) enum Kind {
 const TOGETHER: usize = 64;
 
 impl Kind {
-    const ALL: [(Kind, &'static str); 4] = [
+    const ALL: [(Kind, &'static str); 6] = [
         (Kind::Changed, "changed"),
         (Kind::Removed, "removed"),
         (Kind::Cleared, "cleared"),
+        (Kind::ExpiredWhere, "expired-where"),
+        (Kind::RemovedWhere, "removed-where"),
         (Kind::Everything, "everything"),
     ];
 }

@@ -139,6 +139,13 @@ impl WriteBehind {
         self.start_worker(queue);
     }
 
+    /// The keys under `prefix` whose values wait to be written: no tier but this has them, perhaps.
+    pub(crate) fn waiting_under(&self, prefix: &str) -> Vec<String> {
+        let queue = self.queue();
+        let puts = queue.waiting.iter().filter(|(key, change)| change.is_put() && key.starts_with(prefix));
+        puts.map(|(key, _)| key.clone()).collect()
+    }
+
     /// Another process took away what the store held for `key`, at `since` at the earliest: what this one would write
     /// there, or has written since, is older.
     pub(crate) fn take_back(self: &Arc<Self>, key: &str, since: Timestamp) {
@@ -147,10 +154,11 @@ impl WriteBehind {
         self.start_worker(queue);
     }
 
-    /// The same of all keys under `prefix`.
-    pub(crate) fn take_back_all(self: &Arc<Self>, prefix: &str, since: Timestamp) {
+    /// The same of all keys under `prefix` whose rest is meant.
+    pub(crate) fn take_back_where(self: &Arc<Self>, prefix: &str, since: Timestamp, is_meant: impl Fn(&str) -> bool) {
         let mut queue = self.queue();
-        for key in queue.keys_under(prefix) {
+        let keys = queue.keys_under(prefix);
+        for key in keys.into_iter().filter(|key| is_meant(&key[prefix.len()..])) {
             self.take_back_in(&mut queue, &key, since);
         }
         self.start_worker(queue);
@@ -244,15 +252,16 @@ impl WriteBehind {
         let Err(why) = outcome else { return false };
         tracing::debug!(%key, %why, "write to the store failed");
         match to_be_repeated {
-            true => self.retry_later(key),
+            true => self.retry_later(key, why),
             false => drop(self.dropped.fetch_add(1, Ordering::Relaxed)),
         }
         to_be_repeated
     }
 
-    fn retry_later(self: &Arc<Self>, key: String) {
+    fn retry_later(self: &Arc<Self>, key: String, why: StoreError) {
         let mut queue = self.queue();
         queue.failed.push(key);
+        queue.failed_by = Some(why);
         let is_first = queue.failed.len() == 1;
         drop(queue);
         if is_first {
@@ -275,6 +284,26 @@ impl WriteBehind {
             }
             idle.await;
         }
+    }
+
+    /// Why changes that must not be lost wait to be written again, where some do.
+    pub(crate) fn failing(&self) -> Option<StoreError> {
+        let queue = self.queue();
+        queue.failed_by.clone().filter(|_| !queue.failed.is_empty())
+    }
+
+    /// The keys of changes that must not be lost and that the store has not confirmed.
+    pub(crate) fn unconfirmed(&self) -> Vec<String> {
+        let queue = self.queue();
+        let waiting = queue.waiting.iter().filter(|(_, change)| change.takes_away()).map(|(key, _)| key);
+        let active = queue.active.iter().filter(|(_, if_it_fails)| if_it_fails.is_some()).map(|(key, _)| key);
+        waiting.chain(active).cloned().collect()
+    }
+
+    /// Leaves those of them that are still unconfirmed.
+    pub(crate) fn retain_unconfirmed(&self, keys: &mut Vec<String>) {
+        let queue = self.queue();
+        keys.retain(|key| queue.owes_removal(key) || queue.owes_expiry(key).is_some());
     }
 
     /// Removals that the store has not confirmed.

@@ -9,16 +9,18 @@ use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
+use lastgood::store::StoreError;
 use lastgood::{Depth, Scope, Swept};
 use lastgood_market::RegionName;
 use lastgood_market::candles::{KnownSeries, series_prefix};
 use serde_json::json;
 
-use super::answer::{Answered, Refused, json};
+use super::answer::{Answered, Refused};
 use super::body::Fields;
 use super::caller::Caller;
 use super::glob::Glob;
 use super::name::{KeyName, region, takes};
+use super::pending::{self, Pending};
 use super::symbol;
 use crate::app::App;
 use crate::cluster;
@@ -41,22 +43,51 @@ enum Target {
     Everything,
 }
 
+impl Target {
+    /// What is true of the keys that only the store holds, where it was not reached.
+    fn rest(&self, depth: Depth) -> &'static str {
+        match (self, depth) {
+            (Target::One(..), _) => "If the store holds a key that memory does not, it is removed there then.",
+            (Target::Many(Scope::Tag(_), _), _) => {
+                "Entries that only the store holds are not counted; the mark of their tag is about them, too."
+            }
+            (Target::Many(Scope::Region(_), _) | Target::Series(_) | Target::Everything, Depth::Remove) => {
+                "Keys that only the store holds are not counted; they are removed then, too."
+            }
+            _ => {
+                "Keys that only the store holds are not known and stay there: this gateway no longer uses what the store \
+                 has of them from before, other gateways may. Ask again when the store is back."
+            }
+        }
+    }
+}
+
 /// What was changed.
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 struct Changed {
     matched: u64,
     removed: u64,
     expired: u64,
+    /// Why the store was not searched.
+    unreached: Option<StoreError>,
+}
+
+/// A change that is done, as far as it can be.
+struct Done {
+    changed: Changed,
+    candles: Vec<KnownSeries>,
+    pending: Option<Pending>,
 }
 
 impl Changed {
     fn of(swept: Swept, depth: Option<Depth>) -> Changed {
-        let Swept { matched, changed } = swept;
-        match depth {
-            None => Changed { matched, ..Changed::default() },
-            Some(Depth::Remove) => Changed { matched, removed: changed, expired: 0 },
-            Some(Depth::Expire) => Changed { matched, removed: 0, expired: changed },
-        }
+        let Swept { matched, changed, unreached } = swept;
+        let (removed, expired) = match depth {
+            None => (0, 0),
+            Some(Depth::Remove) => (changed, 0),
+            Some(Depth::Expire) => (0, changed),
+        };
+        Changed { matched, removed, expired, unreached }
     }
 
     fn and(self, other: Changed) -> Changed {
@@ -64,6 +95,7 @@ impl Changed {
             matched: self.matched + other.matched,
             removed: self.removed + other.removed,
             expired: self.expired + other.expired,
+            unreached: self.unreached.or(other.unreached),
         }
     }
 }
@@ -77,14 +109,14 @@ pub(super) async fn invalidate(State(app): State<Arc<App>>, caller: Caller, requ
     let target = target(&app, &fields).await?;
     let depth = if hard { Depth::Remove } else { Depth::Expire };
     let (what, counted) = if hard { ("remove", "removed") } else { ("expire", "expired") };
-    let (changed, candles) = change(&app, caller, what, target, depth, dry_run).await?;
+    let Done { changed, candles, pending } = change(&app, caller, what, target, depth, dry_run).await?;
     let count = if hard { changed.removed } else { changed.expired };
     let mut told = json!({ "matched": changed.matched, "dry_run": dry_run });
     told[counted] = count.into();
     if !candles.is_empty() {
         told["candles"] = json!(candles);
     }
-    Ok(json(StatusCode::OK, &told))
+    Ok(pending::answer(StatusCode::OK, told, pending.as_ref()))
 }
 
 async fn target(app: &App, fields: &Fields) -> Result<Target, Refused> {
@@ -134,8 +166,8 @@ pub(super) async fn clear(
         .map_err(|why| Refused::new(StatusCode::BAD_REQUEST, &format!("The path names no symbol: {why}.")))?;
     let dry_run =
         Fields::read(&app, request, &["dry_run"], r#"{"dry_run": true}, or nothing"#).await?.flag("dry_run")?;
-    let (changed, _) = change(&app, caller, "clear", Target::Symbol(symbol), Depth::Remove, dry_run).await?;
-    Ok(tell(changed, dry_run))
+    let done = change(&app, caller, "clear", Target::Symbol(symbol), Depth::Remove, dry_run).await?;
+    Ok(tell(&done, dry_run))
 }
 
 pub(super) async fn flush(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Answered {
@@ -149,13 +181,14 @@ pub(super) async fn flush(State(app): State<Arc<App>>, caller: Caller, request: 
         );
         return Err(Refused::extended(StatusCode::BAD_REQUEST, &detail, &[("matched", counted.keys.into())]));
     }
-    let (changed, _) = change(&app, caller, "flush", Target::Everything, Depth::Remove, dry_run).await?;
-    Ok(tell(changed, dry_run))
+    let done = change(&app, caller, "flush", Target::Everything, Depth::Remove, dry_run).await?;
+    Ok(tell(&done, dry_run))
 }
 
-fn tell(changed: Changed, dry_run: bool) -> Response {
-    let Changed { matched, removed, expired } = changed;
-    json(StatusCode::OK, &json!({ "matched": matched, "removed": removed, "expired": expired, "dry_run": dry_run }))
+fn tell(done: &Done, dry_run: bool) -> Response {
+    let Changed { matched, removed, expired, .. } = done.changed;
+    let told = json!({ "matched": matched, "removed": removed, "expired": expired, "dry_run": dry_run });
+    pending::answer(StatusCode::OK, told, done.pending.as_ref())
 }
 
 /// Does it in a task of its own, so that a caller who leaves does not leave half of it undone.
@@ -166,11 +199,11 @@ async fn change(
     target: Target,
     depth: Depth,
     dry_run: bool,
-) -> Result<(Changed, Vec<KnownSeries>), Refused> {
+) -> Result<Done, Refused> {
     let app = Arc::clone(app);
     let work = async move {
-        let candles = series_meant(&app, &target).await;
-        let (changed, scope) = match target {
+        let (candles, rest) = (series_meant(&app, &target).await, target.rest(depth));
+        let (mut changed, scope) = match target {
             Target::One(scope, told) => {
                 (Changed::of(sweep(&app, &scope, wanted(depth, dry_run)).await?, wanted(depth, dry_run)), told)
             }
@@ -179,10 +212,14 @@ async fn change(
                 change_many(&app, many, depth, dry_run).await?
             }
         };
-        if !dry_run {
-            caller.audit(what, &scope, changed.matched, changed.removed + changed.expired);
+        if dry_run {
+            let pending = Pending::of_count(&app, changed.unreached.take());
+            return Ok(Done { changed, candles, pending });
         }
-        Ok((changed, candles))
+        caller.audit(what, &scope, changed.matched, changed.removed + changed.expired);
+        let pending = Pending::of(&app, changed.unreached.take(), rest).await;
+        pending.iter().for_each(|pending| pending.warn(what, &scope, changed.matched));
+        Ok(Done { changed, candles, pending })
     };
     tokio::spawn(work).await.unwrap_or_else(|why| {
         tracing::error!(%why, what, "a change of the cache ended half done");
@@ -210,9 +247,14 @@ async fn change_many(app: &App, target: Target, depth: Depth, dry_run: bool) -> 
         Target::Series(prefix) => change_series(app, prefix, wanted).await,
         Target::Symbol(symbol) => Ok((change_symbol(app, &symbol, wanted).await?, format!("symbol {symbol}"))),
         Target::Everything => {
-            let held = if dry_run { count_all(app).await.keys } else { held_keys(app) };
-            let removed = if dry_run { 0 } else { app.cache.clear().await };
-            Ok((Changed { matched: removed.max(held), removed, expired: 0 }, "everything".to_owned()))
+            let told = "everything".to_owned();
+            if dry_run {
+                let Counted { keys, unreached, .. } = count_all(app).await;
+                return Ok((Changed { matched: keys, unreached, ..Changed::default() }, told));
+            }
+            let held = held_keys(app);
+            let removed = app.cache.clear().await;
+            Ok((Changed { matched: removed.max(held), removed, ..Changed::default() }, told))
         }
     }
 }
@@ -222,6 +264,8 @@ struct Counted {
     keys: u64,
     /// Why there may be more.
     but: Option<&'static str>,
+    /// Why the store was not searched.
+    unreached: Option<StoreError>,
 }
 
 impl fmt::Display for Counted {
@@ -241,12 +285,11 @@ fn held_keys(app: &App) -> u64 {
 /// Counts the entries of memory and of this namespace in the store, as far as that can be told in a moment.
 async fn count_all(app: &App) -> Counted {
     let all = Scope::Matching(Arc::new(|region: &str, _: &str| region != cluster::REGION));
+    let held = |but, unreached| Counted { keys: held_keys(app), but: Some(but), unreached };
     match tokio::time::timeout(COUNT_WITHIN, app.cache.sweep(&all, None)).await {
-        Ok(Ok(Swept { matched, .. })) => Counted { keys: matched, but: None },
-        Ok(Err(_)) => Counted { keys: held_keys(app), but: Some("those of memory; the store does not answer") },
-        Err(_) => {
-            Counted { keys: held_keys(app), but: Some("those of memory; the store has too many to count them now") }
-        }
+        Ok(Ok(Swept { matched, .. })) => Counted { keys: matched, but: None, unreached: None },
+        Ok(Err(why)) => held("those of memory; the store does not answer", Some(why)),
+        Err(_) => held("those of memory; the store has too many to count them now", Some(StoreError::Timeout)),
     }
 }
 
@@ -255,7 +298,7 @@ async fn change_symbol(app: &App, symbol: &str, depth: Option<Depth>) -> Result<
     let mut changed = Changed::default();
     if depth == Some(Depth::Remove) {
         let removed = forget_candles(app, symbol).await;
-        changed = Changed { matched: removed, removed, expired: 0 };
+        changed = Changed { matched: removed, removed, ..Changed::default() };
     }
     let (named, of_symbol) = (symbol.to_owned(), Scope::Tag(symbol::tag(symbol)));
     let names = Scope::Matching(Arc::new(move |region: &str, name: &str| symbol::is_named(&named, region, name)));
@@ -297,9 +340,13 @@ async fn change_series(app: &App, prefix: String, depth: Option<Depth>) -> Resul
     let scope = Scope::Matching(Arc::new(of_series));
     let told = format!("series {prefix}");
     if depth == Some(Depth::Remove) {
-        let matched = sweep(app, &scope, None).await.map_or(0, |swept| swept.matched);
-        app.region(RegionName::Klines).remove_prefix(&prefix).await;
-        return Ok((Changed { matched, removed: matched, expired: 0 }, told));
+        let counted = app.cache.sweep(&scope, None).await;
+        let held = app.region(RegionName::Klines).remove_prefix(&prefix).await;
+        let (matched, unreached) = match counted {
+            Ok(swept) => (swept.matched, None),
+            Err(why) => (held, Some(why)),
+        };
+        return Ok((Changed { matched, removed: matched, expired: 0, unreached }, told));
     }
     Ok((Changed::of(sweep(app, &scope, depth).await?, depth), told))
 }

@@ -11,9 +11,10 @@ use lastgood::{Answer, Depth, Explanation, Freshness, Loaded, Outcome, Region, S
 use lastgood_market::RegionName;
 use serde_json::json;
 
-use super::answer::{Answered, Refused, json};
+use super::answer::{Answered, Refused};
 use super::caller::Caller;
 use super::name::{KeyName, is_market, parameters};
+use super::pending::{self, Pending};
 use super::{change, keys};
 use crate::app::App;
 use crate::body;
@@ -129,7 +130,10 @@ pub(super) async fn put(State(app): State<Arc<App>>, caller: Caller, request: Re
     }
     let status = if was_there { StatusCode::OK } else { StatusCode::CREATED };
     let fresh_for = kept.map(|answer| answer.fresh_for().as_millis() as u64);
-    Ok(json(status, &json!({ "key": key.full(), "bytes": bytes, "fresh_for_ms": fresh_for, "tags": tags })))
+    let told = json!({ "key": key.full(), "bytes": bytes, "fresh_for_ms": fresh_for, "tags": tags });
+    let pending = Pending::of(&app, None, "").await;
+    pending.iter().for_each(|pending| pending.warn("put", &key.full(), 1));
+    Ok(pending::answer(status, told, pending.as_ref()))
 }
 
 /// What the parameters say of a value.
@@ -175,8 +179,12 @@ pub(super) async fn delete(State(app): State<Arc<App>>, caller: Caller, uri: Uri
     let scope = Scope::Key { region: key.region.name().to_owned(), name: key.name.clone() };
     let swept = change::sweep(&app, &scope, Some(Depth::Remove)).await?;
     caller.audit("remove", &key.full(), swept.matched, swept.changed);
-    if swept.matched == 0 {
+    let rest = "If the store holds the key, it is removed there then.";
+    let pending = Pending::of(&app, swept.unreached, rest).await;
+    pending.iter().for_each(|pending| pending.warn("remove", &key.full(), swept.matched));
+    if swept.matched == 0 && pending.is_none() {
         return Err(keys::unknown(&key.region, &key.name).await);
     }
-    Ok(json(StatusCode::OK, &json!({ "matched": swept.matched, "removed": swept.changed, "dry_run": false })))
+    let told = json!({ "matched": swept.matched, "removed": swept.changed, "dry_run": false });
+    Ok(pending::answer(StatusCode::OK, told, pending.as_ref()))
 }

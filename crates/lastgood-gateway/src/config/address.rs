@@ -36,8 +36,9 @@ fn mend(text: &str) -> String {
 
 /// The address that a client on the same machine connects to: one that stands for all interfaces is none.
 pub(crate) fn to_connect(listen: SocketAddr) -> SocketAddr {
-    let ip = match listen.ip() {
-        ip if !ip.to_canonical().is_unspecified() => ip,
+    // An IPv4 address in the form of IPv6 is reached over IPv4 alone.
+    let ip = match listen.ip().to_canonical() {
+        ip if !ip.is_unspecified() => ip,
         IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
     };
@@ -80,7 +81,8 @@ mod tests {
         for (listen, expected) in [
             ("0.0.0.0:80", "127.0.0.1:80"),
             ("[::]:80", "[::1]:80"),
-            ("[::ffff:0.0.0.0]:80", "[::1]:80"),
+            ("[::ffff:0.0.0.0]:80", "127.0.0.1:80"),
+            ("[::ffff:127.0.0.1]:80", "127.0.0.1:80"),
             ("192.168.0.1:80", "192.168.0.1:80"),
             ("[::1]:80", "[::1]:80"),
         ] {

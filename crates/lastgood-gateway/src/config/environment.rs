@@ -42,9 +42,12 @@ pub(super) fn expand(text: &str, env: Lookup<'_>) -> Result<Option<Expanded>, Wr
     }
     match default {
         Some(default) => Ok(Some(Expanded { name: None, text: default.to_owned() })),
-        None => Err(Wrong::new(format!("the environment variable {name:?} is not set")).hint(format!(
-            "set it, or write the value in place of \"env:{name}\", or a default: \"env:{name}:-DEFAULT\""
-        ))),
+        None => {
+            let wrong = Wrong::new(format!("the environment variable {name:?} is not set")).for_lack_of_a_variable();
+            let hint =
+                format!("set it, or write the value in place of \"env:{name}\", or a default: \"env:{name}:-DEFAULT\"");
+            Err(wrong.hint(hint))
+        }
     }
 }
 

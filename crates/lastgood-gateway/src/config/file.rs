@@ -1,6 +1,8 @@
 //! The configuration file: finding it, and reading it with the line of every value.
 
 use std::cell::RefCell;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use toml::Spanned;
@@ -50,7 +52,8 @@ impl ConfigFile {
             return Self::read(Path::new(&path), &path, origin).map(Some);
         }
         let path = directory.join(FILE_NAME);
-        if !path.exists() {
+        // A link that leads nowhere, or a folder that may not be read, is not "no file".
+        if path.symlink_metadata().is_err_and(|why| why.kind() == io::ErrorKind::NotFound) {
             return Ok(None);
         }
         let origin = Origin::File { path: FILE_NAME.to_owned(), line: 1, variable: None };
@@ -68,15 +71,18 @@ impl ConfigFile {
                 "name a TOML file that exists and may be read",
             )
         };
-        let size = std::fs::metadata(path).map_err(unreadable)?.len();
-        if size > LARGEST {
+        let mut bytes = Vec::new();
+        // Not every file says its size: a pipe may be read, and a device may never end.
+        let read = File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes));
+        read.map_err(unreadable)?;
+        if bytes.len() as u64 > LARGEST {
             return Err(refuse(
                 format!("{shown} is larger than a configuration can be (1 MiB)"),
                 "is it the right file?",
             ));
         }
-        let text = String::from_utf8(std::fs::read(path).map_err(unreadable)?)
-            .map_err(|_| refuse(format!("{shown} is not UTF-8 text"), "save it as UTF-8"))?;
+        let text =
+            String::from_utf8(bytes).map_err(|_| refuse(format!("{shown} is not UTF-8 text"), "save it as UTF-8"))?;
         Ok(Self { path: shown.to_owned(), text })
     }
 }

@@ -53,15 +53,23 @@ impl fmt::Display for Origin {
 pub(crate) struct Wrong {
     pub(crate) what: String,
     pub(crate) hint: Option<String>,
+    /// Whether the value is written as a variable that is not set here.
+    pub(crate) lacks_variable: bool,
 }
 
 impl Wrong {
     pub(crate) fn new(what: impl Into<String>) -> Self {
-        Self { what: what.into(), hint: None }
+        Self { what: what.into(), hint: None, lacks_variable: false }
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Says that it may be right where the variable is set.
+    pub(crate) fn for_lack_of_a_variable(mut self) -> Self {
+        self.lacks_variable = true;
         self
     }
 
@@ -87,6 +95,8 @@ pub struct Problem {
     pub what: String,
     /// How to mend it.
     pub hint: Option<String>,
+    /// Whether the value is written as a variable that is not set here: where it is set, nothing may be wrong.
+    pub lacks_variable: bool,
 }
 
 impl Problem {
@@ -97,7 +107,7 @@ impl Problem {
             Some((end, _)) => format!("{}…", &wrong.what[..end]),
             None => wrong.what,
         };
-        Self { origin, key: key.map(plain), what, hint: wrong.hint }
+        Self { origin, key: key.map(plain), what, hint: wrong.hint, lacks_variable: wrong.lacks_variable }
     }
 }
 

@@ -234,6 +234,15 @@ impl GuardedStore {
         result
     }
 
+    /// What made the breaker open, where `why` says no more than that it is.
+    pub(crate) fn cause(&self, why: StoreError) -> StoreError {
+        let last_failure = || self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match why {
+            StoreError::BreakerOpen => last_failure().unwrap_or(StoreError::BreakerOpen),
+            why => why,
+        }
+    }
+
     fn remember<T>(&self, result: &Result<T, StoreError>) {
         if let Err(why) = result
             && why.is_failure()
@@ -332,10 +341,7 @@ impl Store for GuardedStore {
     async fn probe(&self) -> Result<Usage, StoreError> {
         match self.call(Kind::Write, || self.inner.probe()).await {
             // A health check wants to know why the store is left alone.
-            Err(StoreError::BreakerOpen) => {
-                let last_failure = self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                Err(last_failure.unwrap_or(StoreError::BreakerOpen))
-            }
+            Err(why) => Err(self.cause(why)),
             probed => probed,
         }
     }

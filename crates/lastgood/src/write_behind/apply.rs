@@ -162,7 +162,7 @@ impl WriteBehind {
                 let prefixes: Vec<String> = keys.iter().map(|key| [key, ":"].concat()).collect();
                 self.voice.tell(&self.store, kind, prefixes.iter().map(String::as_str)).await;
             }
-            Kind::Changed | Kind::Removed | Kind::Everything => {
+            _ => {
                 self.voice.tell(&self.store, kind, keys.iter().copied()).await;
             }
         }

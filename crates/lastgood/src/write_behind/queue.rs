@@ -63,7 +63,7 @@ impl Removal {
         Removal { at, tell, is_late: false }
     }
 
-    fn late(self) -> Removal {
+    pub(crate) fn late(self) -> Removal {
         Removal { is_late: true, ..self }
     }
 }
@@ -140,6 +140,8 @@ pub(super) struct Queue {
     pub(super) active: HashMap<String, Option<Change>>,
     /// Removals that failed and wait for the retry.
     pub(super) failed: Vec<String>,
+    /// Why the latest of them failed.
+    pub(super) failed_by: Option<StoreError>,
     /// What is still to be removed by prefix.
     pub(super) clearing: Vec<String>,
     /// Of the bodies that wait; and the most there may be.
@@ -345,6 +347,10 @@ impl Change {
             Change::Expire(_) => Change::Expire(expiry),
             removed => removed,
         }
+    }
+
+    pub(super) fn is_put(&self) -> bool {
+        matches!(self, Change::Put(_) | Change::PutHeld(_))
     }
 
     fn expiry(&self) -> Option<&Expiry> {

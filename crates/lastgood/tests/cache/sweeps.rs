@@ -36,7 +36,8 @@ fn matching(needle: &'static str) -> Scope {
 }
 
 async fn swept(cache: &Cache, scope: &Scope, depth: Option<Depth>) -> (u64, u64) {
-    let Swept { matched, changed } = cache.sweep(scope, depth).await.expect("the store answers");
+    let Swept { matched, changed, unreached } = cache.sweep(scope, depth).await.expect("the store answers");
+    assert_eq!(unreached, None, "{scope:?}");
     (matched, changed)
 }
 
@@ -200,12 +201,53 @@ async fn what_a_silent_store_may_hold_of_a_pattern_is_not_believed_any_more() {
     let prices = region(&cache, a_minute());
     faulty.set_writes(Fault::Fail(StoreError::Unavailable("gone".to_owned())));
     assert!(cache.sweep(&matching("AAPL"), None).await.is_err(), "a count that cannot be made is no count");
-    assert_eq!(swept(&cache, &matching("AAPL"), Some(Depth::Remove)).await, (0, 0));
+    let done = cache.sweep(&matching("AAPL"), Some(Depth::Remove)).await.expect("it is done in memory");
+    let gone = Some(StoreError::Unavailable("gone".to_owned()));
+    assert_eq!(done, Swept { matched: 0, changed: 0, unreached: gone });
     faulty.heal();
     advance(MINUTE / 2).await;
     let source = Source::answering("new");
     assert_eq!(told(source.read(&prices, "AAPL").await), good("new", "MISS"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_a_store_that_is_away_is_counted_with_the_reason_and_done_when_it_is_back() {
+    let stored = Stored::new();
+    stocks(&stored).await;
+    let faulty = lastgood::testing::FaultyStore::new(Arc::new(stored.memory.clone()));
+    let cache = crate::support::over(Arc::clone(&faulty) as _, &stored.clock);
+    let prices = region(&cache, a_minute());
+    assert_eq!(cache.confirmed(MINUTE).await, None);
+    let gone = StoreError::Unavailable("gone".to_owned());
+    faulty.set_reads(Fault::Fail(gone.clone()));
+    faulty.set_writes(Fault::Fail(gone.clone()));
+    let key = Scope::Key { region: "prices".to_owned(), name: "AAPL".to_owned() };
+    assert_eq!(cache.sweep(&key, None).await, Err(gone.clone()), "whether it is there is not known");
+    let scopes = [(key, Some(gone.clone())), (tag("oil"), None), (matching("AAPL"), Some(gone.clone()))];
+    for (scope, unreached) in scopes {
+        let done = cache.sweep(&scope, Some(Depth::Remove)).await.expect("it is done in memory");
+        assert_eq!((done.matched, done.unreached), (0, unreached), "{scope:?}");
+    }
+    let waits = cache.confirmed(MINUTE).await.expect("the store is away");
+    assert_eq!((waits.waiting, waits.why), (2, Some(gone.clone())), "the key and the mark of the tag");
+    faulty.heal();
+    assert_eq!(cache.confirmed(MINUTE).await.map(|waits| waits.why), Some(Some(gone)), "it is not asked yet");
+    advance(MINUTE / 2).await;
+    settle().await;
+    assert_eq!(cache.confirmed(MINUTE).await, None);
+    assert!(!stored.keys().await.contains(&"lastgood:prices:v1:AAPL".to_owned()));
+    assert!(stored.keys().await.contains(&"lastgood:prices:v1:MSFT".to_owned()));
+    // A whole region is removed by what its keys begin with, though nobody could list them.
+    faulty.set_writes(Fault::Fail(StoreError::Unavailable("gone".to_owned())));
+    let region = Scope::Region("prices".to_owned());
+    assert!(cache.sweep(&region, Some(Depth::Remove)).await.expect("it is done in memory").unreached.is_some());
+    faulty.heal();
+    advance(MINUTE / 2).await;
+    settle().await;
+    assert_eq!(cache.confirmed(MINUTE).await, None);
+    let left = stored.keys().await.into_iter().filter(|key| key.contains("prices")).collect::<Vec<_>>();
+    assert_eq!(left, Vec::<String>::new());
+    assert!(prices.peek("MSFT").is_none());
 
 mod large {
     //! More keys, and larger ones, than the queue of writes has room for.

@@ -19,7 +19,8 @@ Examples:
   lastgood check
   lastgood check --store redis://localhost:6379
   lastgood check --config lastgood.toml --json
-  lastgood check --live                          as the health check of a container
+  lastgood check --live                          as the health check of a container: does the gateway answer?
+  lastgood check --live --listen 0.0.0.0:9000    the gateway that was started with the same flag
 
 Asks each upstream for its ping, which costs a weight of 1 each, and each source of the declared routes. Exit code 1 if anything failed.")]
 pub(crate) struct Arguments {
@@ -82,7 +83,8 @@ struct Report {
 
 pub(crate) async fn run(arguments: Arguments, file: Option<PathBuf>) -> Result<(), Failure> {
     if arguments.live {
-        let health = arguments.gateway.client(file.as_deref())?.get("/health").await?;
+        let flags = arguments.settings.flags()?;
+        let health = arguments.gateway.client_of(file.as_deref(), flags)?.get("/health").await?;
         say(health["status"].as_str().unwrap_or("no status"));
         return Ok(());
     }

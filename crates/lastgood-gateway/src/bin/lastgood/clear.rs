@@ -16,7 +16,9 @@ Examples:
   lastgood clear --all --dry-run              how many keys there are
   lastgood clear --all --yes                  everything
 
-Lists of all symbols are expired, not removed: they hold the other symbols, too.")]
+Lists of all symbols are expired, not removed: they hold the other symbols, too.
+
+Exit code 1 if the store was not reached: it says what is done, what waits for the store, and what is not known.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     client: ClientArguments,
@@ -28,7 +30,7 @@ pub(crate) struct Arguments {
     /// Change nothing; say how many keys are meant
     #[arg(long)]
     dry_run: bool,
-    /// Print JSON: {matched, removed, expired, dry_run}
+    /// Print JSON: {matched, removed, expired, dry_run}, and {pending, store, detail} where the store does not have it
     #[arg(long)]
     json: bool,
 }

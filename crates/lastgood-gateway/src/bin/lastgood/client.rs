@@ -1,10 +1,11 @@
 //! A running gateway, as the verbs ask it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
+use lastgood_gateway::config::{FlagValue, Origin};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode, Url};
@@ -19,8 +20,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 /// The flags of every verb that asks a running gateway.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ClientArguments {
-    /// The gateway; without it, the one that listens where LASTGOOD_LISTEN or the configuration file says, else
-    /// http://127.0.0.1:8090
+    /// The gateway, such as http://cache:8090; without it, the one of this configuration: where LASTGOOD_LISTEN, the file's
+    /// `listen` or else the default, 127.0.0.1:8090, has it listen
     #[arg(long, value_name = "URL", env = "LASTGOOD_URL")]
     url: Option<String>,
     /// Its admin token; without it, the one of the configuration file
@@ -33,17 +34,24 @@ pub(crate) struct ClientArguments {
 pub(crate) struct Client {
     http: reqwest::Client,
     base: Url,
+    /// What names the address, where it is the configuration.
+    origin: Option<Origin>,
     token: Option<SecretString>,
 }
 
 impl ClientArguments {
     /// The gateway that the flags, the environment or the configuration file name.
     pub(crate) fn client(self, file: Option<&Path>) -> Result<Client, Failure> {
-        let configured = settings::reached(file)?;
+        self.client_of(file, Vec::new())
+    }
+
+    /// The same, where flags are part of the configuration.
+    pub(crate) fn client_of(self, file: Option<&Path>, flags: Vec<FlagValue>) -> Result<Client, Failure> {
+        let configured = settings::reached(file, flags)?;
         let given = self.url.filter(|url| !url.trim().is_empty());
-        let url = match given.clone() {
-            Some(url) => url,
-            None => format!("http://{}", configured.reached.address?),
+        let (url, origin) = match given.clone() {
+            Some(url) => (url, None),
+            None => (configured_url(configured.reached.address?)?, Some(configured.reached.origin)),
         };
         let wrong = |why: &str| {
             Failure::usage(format!(
@@ -59,14 +67,25 @@ impl ClientArguments {
         let token = self.token.filter(|token| !token.expose_secret().trim().is_empty());
         let token = match token {
             None if is_meant => configured.reached.token?,
-            given => given,
+            token => token,
         };
         let http =
             reqwest::Client::builder().connect_timeout(CONNECT_WITHIN).redirect(reqwest::redirect::Policy::none());
         // No proxy leads to this machine itself.
-        let http = if is_loopback(host) { http.no_proxy() } else { http };
+        let http = if given.is_none() || is_loopback(host) { http.no_proxy() } else { http };
         let http = http.build().map_err(|why| Failure::failed(format!("failed to make a client: {why}")))?;
-        Ok(Client { http, base, token })
+        Ok(Client { http, base, origin, token })
+    }
+}
+
+/// The URL of the gateway that listens there.
+fn configured_url(address: SocketAddr) -> Result<String, Failure> {
+    match address.port() {
+        0 => Err(Failure::failed(
+            "the configuration leaves the gateway's port open (`listen` ends with :0)\n    \
+             help: take the port from the gateway's log, and name it with --url or LASTGOOD_URL",
+        )),
+        _ => Ok(format!("http://{address}")),
     }
 }
 
@@ -152,7 +171,9 @@ impl Client {
             _ => "the connection broke off",
         };
         let mend = "start it with: lastgood serve, or name another with --url, LASTGOOD_URL or LASTGOOD_LISTEN";
-        Failure::failed(format!("failed to ask the gateway at {}: {what}\n    help: {mend}", self.address()))
+        let origin = self.origin.as_ref().map(|origin| format!(" (listen: {origin})")).unwrap_or_default();
+        let address = self.address();
+        Failure::failed(format!("failed to ask the gateway at {address}{origin}: {what}\n    help: {mend}"))
     }
 
     fn refused(&self, status: StatusCode, body: &[u8]) -> Failure {

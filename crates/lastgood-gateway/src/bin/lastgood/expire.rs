@@ -16,7 +16,9 @@ Examples:
   lastgood expire --tag pipeline --dry-run         how many keys have a tag in memory
 
 The next read asks the source, and the last good answer stands in if the source fails.
-To remove that, too: lastgood remove, or --hard.")]
+To remove that, too: lastgood remove, or --hard.
+
+Exit code 1 if the store was not reached: it says what is done, what waits for the store, and what is not known.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     client: ClientArguments,
@@ -28,7 +30,7 @@ pub(crate) struct Arguments {
     /// Change nothing; say how many keys are meant
     #[arg(long)]
     dry_run: bool,
-    /// Print JSON: {matched, expired or removed, dry_run}
+    /// Print JSON: {matched, expired or removed, dry_run}, and {pending, store, detail} where the store does not have it
     #[arg(long)]
     json: bool,
 }

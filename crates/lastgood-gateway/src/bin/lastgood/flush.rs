@@ -14,7 +14,9 @@ Examples:
   lastgood flush --dry-run        how many keys there are
   lastgood flush --yes            every key of every region, in memory and in the store
 
-Nothing is left to stand in for an exchange that fails: lastgood expire keeps that.")]
+Nothing is left to stand in for an exchange that fails: lastgood expire keeps that.
+
+Exit code 1 if the store was not reached: it says what is done, what waits for the store, and what is not known.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     client: ClientArguments,
@@ -24,7 +26,7 @@ pub(crate) struct Arguments {
     /// Change nothing; say how many keys there are
     #[arg(long)]
     dry_run: bool,
-    /// Print JSON: {matched, removed, expired, dry_run}
+    /// Print JSON: {matched, removed, expired, dry_run}, and {pending, store, detail} where the store does not have it
     #[arg(long)]
     json: bool,
 }

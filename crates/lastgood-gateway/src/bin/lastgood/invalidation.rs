@@ -66,8 +66,21 @@ pub(crate) async fn post(client: &Client, path: &str, body: &Value, as_json: boo
         }
     };
     if as_json {
-        return say_json(&done);
+        say_json(&done)?;
+    } else {
+        print(&done);
     }
+    match (done["detail"].as_str(), done["store"]["reason"].is_string()) {
+        (Some(detail), true) => Err(Failure::failed(detail)),
+        (Some(detail), false) => {
+            complain(detail);
+            Ok(())
+        }
+        (None, _) => Ok(()),
+    }
+}
+
+fn print(done: &Value) {
     let mut header = vec!["MATCHED"];
     let mut row = vec![done["matched"].to_string()];
     for (name, title) in [("removed", "REMOVED"), ("expired", "EXPIRED")] {
@@ -87,7 +100,6 @@ pub(crate) async fn post(client: &Client, path: &str, body: &Value, as_json: boo
     if done["dry_run"] == true {
         say("nothing was changed: it was a dry run");
     }
-    Ok(())
 }
 
 /// Refuses what cannot be taken back, unless it is confirmed: with `--yes`, or by the answer to a question on a terminal,

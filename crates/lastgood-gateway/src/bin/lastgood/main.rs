@@ -41,7 +41,10 @@ Examples:
   lastgood serve                        the gateway on 127.0.0.1:8090
   lastgood check                        what is wrong, and how to mend it
 
-Exit codes: 0 done, 1 failed, 2 wrong usage."
+Every verb that asks a gateway asks the one that --url or LASTGOOD_URL names, else the one that the configuration has
+listen: --config, LASTGOOD_CONFIG or ./lastgood.toml, and LASTGOOD_LISTEN over it.
+
+Exit codes: 0 done, 1 failed or not done in the store, 2 wrong usage."
 )]
 struct Cli {
     /// Configuration file; without it LASTGOOD_CONFIG, else ./lastgood.toml if there is one
@@ -94,10 +97,14 @@ fn main() -> ExitCode {
     let done = match verb {
         Verb::Config(arguments) => config::run(&arguments, file.as_deref()),
         Verb::Credentials(arguments) => credentials::run(arguments, file),
-        Verb::Completions(arguments) => completions::run(&arguments),
+        Verb::Completions(arguments) => {
+            settings::refuse_file("completions", file.as_deref()).and_then(|()| completions::run(&arguments))
+        }
         Verb::Serve(arguments) => wait(serve::run(arguments, file)),
-        Verb::Demo(arguments) => wait(demo::run(arguments)),
-        Verb::Sim(arguments) => wait(sim::run(arguments)),
+        Verb::Demo(arguments) => {
+            settings::refuse_file("demo", file.as_deref()).and_then(|()| wait(demo::run(arguments)))
+        }
+        Verb::Sim(arguments) => settings::refuse_file("sim", file.as_deref()).and_then(|()| wait(sim::run(arguments))),
         Verb::Stats(arguments) => wait(stats::run(arguments, file.as_deref())),
         Verb::Get(arguments) => wait(get::run(arguments, file.as_deref())),
         Verb::Keys(arguments) => wait(keys::run(arguments, file.as_deref())),

@@ -14,7 +14,9 @@ Examples:
   lastgood remove --pattern \"depth:*\"
   lastgood remove --tag pipeline --json
 
-To keep the last good answers for bad days: lastgood expire.")]
+To keep the last good answers for bad days: lastgood expire.
+
+Exit code 1 if the store was not reached: it says what is done, what waits for the store, and what is not known.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     client: ClientArguments,
@@ -23,7 +25,7 @@ pub(crate) struct Arguments {
     /// Change nothing; say how many keys are meant
     #[arg(long)]
     dry_run: bool,
-    /// Print JSON: {matched, removed, dry_run}
+    /// Print JSON: {matched, removed, dry_run}, and {pending, store, detail} where the store does not have it
     #[arg(long)]
     json: bool,
 }

@@ -32,7 +32,8 @@ pub(crate) struct SettingsArguments {
 }
 
 impl SettingsArguments {
-    fn flags(&self) -> Result<Vec<FlagValue>, Failure> {
+    /// The values that the flags give.
+    pub(crate) fn flags(&self) -> Result<Vec<FlagValue>, Failure> {
         let mut flags = Vec::new();
         for one in &self.other {
             let Some((key, value)) = one.split_once('=') else {
@@ -85,12 +86,23 @@ pub(crate) struct Configured {
     pub(crate) is_named: bool,
 }
 
-/// The gateway of this environment and configuration file.
-pub(crate) fn reached(file: Option<&Path>) -> Result<Configured, Failure> {
+/// The gateway of this configuration file, environment and flags.
+pub(crate) fn reached(file: Option<&Path>, flags: Vec<FlagValue>) -> Result<Configured, Failure> {
     let is_named = file.is_some() || variable("LASTGOOD_CONFIG").is_some_and(|path| !path.trim().is_empty());
     let file = ConfigFile::find(file, &variable, Path::new(""))?;
-    let sources = Sources { file, env: &variable, env_names: Vec::new(), flags: Vec::new() };
+    let sources = Sources { file, env: &variable, env_names: Vec::new(), flags };
     Ok(Configured { reached: resolve_reached(&sources)?, is_named })
+}
+
+/// Refuses `--config` for a verb that reads no configuration: nothing that the file says would count.
+pub(crate) fn refuse_file(verb: &str, file: Option<&Path>) -> Result<(), Failure> {
+    let Some(path) = file else { return Ok(()) };
+    ConfigFile::find(file, &variable, Path::new(""))?;
+    let path = path.display();
+    Err(Failure::usage(format!(
+        "flag --config: lastgood {verb} reads no configuration file, so that nothing in {path} would count\n    \
+         help: leave --config out"
+    )))
 }
 
 fn variable(name: &str) -> Option<String> {

@@ -1,31 +1,48 @@
 //! SQLite files.
 
+mod place;
+
 use std::fmt;
-use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use lastgood::{Error, Reason};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive as _;
-use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions, SqliteRow};
+use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteRow};
 use sqlx::{Arguments as _, AssertSqlSafe, Column as _, ConnectOptions as _, Decode, Executor as _};
 use sqlx::{Row as _, SqlSafeStr as _, Statement as _, TypeInfo as _, ValueRef as _};
 use tokio::time::timeout;
 
-use super::connection::Borrowed;
+use self::place::{Found, Place};
 use super::rows::{Limits, Rows, distinct, push_float, push_text, to_the_end};
 use super::{DatabaseOptions, Fault, Query, Statement, failure, total};
 use crate::source::{Argument, Arguments};
 
 /// After how many of SQLite's instructions a running statement looks whether anyone still waits for it.
 const BETWEEN_LOOKS: i32 = 10_000;
+/// How often the file may be replaced while it is being opened.
+const MOST_OPENINGS: usize = 20;
 
+/// A SQLite file. It is opened for each question: so the path may lead to another file at any time, and an idle gateway
+/// has no lock on the file, which would keep a writer from tidying its log up.
 pub(super) struct Sqlite {
-    pool: SqlitePool,
     options: SqliteConnectOptions,
-    path: PathBuf,
+    place: Arc<Place>,
+    connect_timeout: Duration,
+}
+
+/// Tells the worker of a connection, once it is dropped, that no reader waits for its statement any longer.
+#[derive(Default)]
+struct Waiting(Arc<AtomicBool>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Sqlite {
@@ -43,11 +60,7 @@ impl Sqlite {
             // keeps for those of its rows, and its worker dies of a row that has more.
             .statement_cache_capacity(0)
             .disable_statement_logging();
-        let pool = SqlitePoolOptions::new()
-            .max_connections(settings.max_connections.max(1))
-            .acquire_timeout(settings.connect_timeout)
-            .connect_lazy_with(options.clone());
-        Ok(Sqlite { pool, options, path: path.into() })
+        Ok(Sqlite { options, place: Place::new(path.into()), connect_timeout: settings.connect_timeout })
     }
 
     pub(super) async fn ask(
@@ -56,26 +69,65 @@ impl Sqlite {
         arguments: &Arguments,
         deadline: Duration,
     ) -> Result<Bytes, Fault> {
-        let acquired = self.pool.acquire().await.map_err(|why| {
-            Error::new(Reason::Unreachable, "the database cannot be opened").with_detail(format!("{self}: {why}"))
-        })?;
-        let mut connection = Borrowed::new(acquired);
-        let left = connection.left();
+        let waiting = Waiting::default();
         let answering = async {
-            let connection = connection.get()?;
-            connection.lock_handle().await?.set_progress_handler(BETWEEN_LOOKS, move || !left.load(Ordering::Relaxed));
-            answer(connection, statement, arguments).await
+            let mut connection = self.begin(&waiting).await?;
+            let answered = read(&mut connection, statement, arguments).await?;
+            // Closed before the answer is given, so that no lock of this question outlives it.
+            let _ = sqlx::Connection::close(connection).await;
+            Ok::<_, Fault>(answered)
         };
-        let answered = timeout(deadline, answering).await.map_err(|_| failure::timed_out())?;
-        if answered.is_ok() {
-            connection.give_back();
-        }
-        let (rows, total) = answered?;
+        let (rows, total) = timeout(deadline, answering).await.map_err(|_| failure::timed_out())??;
         Ok(statement.finish(rows, total)?)
     }
 
+    /// A connection to the file that the path leads to now, in a transaction of its own. From here on the question stays
+    /// with this file, whatever takes its path.
+    async fn begin(&self, waiting: &Waiting) -> Result<SqliteConnection, Fault> {
+        let mut found = self.look().await?;
+        for _ in 0..MOST_OPENINGS {
+            let mut connection = self.connect(found).await?;
+            let left = Arc::clone(&waiting.0);
+            connection.lock_handle().await?.set_progress_handler(BETWEEN_LOOKS, move || !left.load(Ordering::Relaxed));
+            let begun = snapshot(&mut connection).await;
+            let now = self.look().await?;
+            // A log is found by its name: while the path changes hands, it may be the other file's.
+            if now.file == found.file {
+                begun?;
+                return Ok(connection);
+            }
+            found = now;
+        }
+        Err(unreachable("the database's file is replaced faster than it can be opened").into())
+    }
+
+    async fn look(&self) -> Result<Found, Fault> {
+        self.place.look().await.map_err(|why| {
+            tracing::warn!(database = %self, error = %why, "a SQLite file cannot be opened");
+            let message = match why.kind() {
+                io::ErrorKind::NotFound => "the database's file is not there",
+                _ => "the database's file cannot be opened",
+            };
+            unreachable(message).into()
+        })
+    }
+
+    async fn connect(&self, found: Found) -> Result<SqliteConnection, Fault> {
+        // What is taken for immutable is read without its log.
+        let options = self.options.clone().immutable(found.has_foreign_log);
+        let connected = timeout(self.connect_timeout, options.connect()).await;
+        connected.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(|why| {
+            tracing::warn!(database = %self, error = %why, "a SQLite file cannot be opened");
+            unreachable("the database's file cannot be opened").into()
+        })
+    }
+
     pub(super) async fn describe(&self, statement: &Statement) -> Result<String, Fault> {
-        let mut connection = self.options.connect().await?;
+        let found = self.place.look().await.map_err(|why| {
+            Fault::Declared(format!("its file cannot be opened: {why}; is the path right, and may this user read it?"))
+        })?;
+        let options = self.options.clone().immutable(found.has_foreign_log);
+        let mut connection = options.connect().await?;
         for query in statement.queries() {
             let sql = AssertSqlSafe(query.template.sql.as_str()).into_sql_str();
             let prepared = connection.prepare(sql).await?;
@@ -91,22 +143,29 @@ impl Sqlite {
     }
 }
 
+fn unreachable(message: &str) -> Error {
+    Error::new(Reason::Unreachable, message)
+}
+
 impl fmt::Display for Sqlite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SQLite at {}", self.path.display())
+        write!(f, "SQLite at {}", self.place.path().display())
     }
 }
 
-pub(super) async fn answer(
+/// Begins to read: from here on to the end of the transaction nothing changes.
+pub(super) async fn snapshot(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    connection.execute("BEGIN").await?;
+    // A connection learns of changes to the tables when it reads, and prepares by what it knows.
+    connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").await.map(drop)
+}
+
+pub(super) async fn read(
     connection: &mut SqliteConnection,
     statement: &Statement,
     arguments: &Arguments,
 ) -> Result<(Rows, Option<u64>), Fault> {
     let mut rows = Rows::new(statement.limits);
-    connection.execute("BEGIN").await?;
-    // A connection learns of changes to the tables when it reads, and prepares by what it knows. From here on to the
-    // end of the transaction nothing changes.
-    connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").await?;
     run(connection, statement, &statement.rows, arguments, &mut rows).await?;
     let total = match &statement.count {
         Some(count) => {

@@ -433,10 +433,12 @@ async fn a_worker_of_the_driver_that_dies_in_an_answer_is_no_end_of_it() {
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path);
     let (mut keeping, mut other) = (options.connect().await.unwrap(), options.connect().await.unwrap());
     sqlx::query("DELETE FROM stocks WHERE raw IS NOT NULL").execute(&mut other).await.unwrap();
-    let answer = sqlite::answer(&mut keeping, &all, &Arguments::default()).await;
+    sqlite::snapshot(&mut keeping).await.unwrap();
+    let answer = sqlite::read(&mut keeping, &all, &Arguments::default()).await;
     assert!(answer.is_ok());
     other.execute("ALTER TABLE stocks ADD COLUMN sector TEXT DEFAULT 'tech'").await.unwrap();
-    let broken = sqlite::answer(&mut keeping, &all, &Arguments::default()).await;
+    sqlite::snapshot(&mut keeping).await.unwrap();
+    let broken = sqlite::read(&mut keeping, &all, &Arguments::default()).await;
     let Err(fault) = broken else { panic!("the silence of a dead worker is taken for the last row") };
     assert_eq!(all.failure(fault).reason, Reason::Unreachable);
 }
@@ -497,3 +499,4 @@ async fn a_statement_that_cannot_be_right_is_refused_when_it_is_declared() {
 }
 
 mod poolers;
+mod replaced;

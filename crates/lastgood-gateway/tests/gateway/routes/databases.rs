@@ -3,7 +3,7 @@
 use serde_json::json;
 use sqlx::{Connection as _, SqliteConnection};
 
-use crate::support::{Running, get};
+use crate::support::{Running, eventually, get};
 
 const ROUTE: &str = r#"
 [[routes]]
@@ -58,4 +58,39 @@ async fn a_route_over_sqlite_answers_rows_and_the_last_good_ones_when_it_is_gone
     let never = get(gateway.url("/v1/stocks/TSLA")).await;
     assert_eq!(never.status, 503);
     assert!(!never.text().contains("SELECT") && !never.text().contains("stocks.db"), "{}", never.text());
+}
+
+#[tokio::test]
+async fn a_sqlite_file_that_is_replaced_is_served_and_a_missing_one_leaves_the_last_good_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, next) = (folder.path().join("stocks.db"), folder.path().join("next.db"));
+    let make = async |close: f64| {
+        let url = format!("sqlite:{}?mode=rwc", next.display());
+        let mut connection = SqliteConnection::connect(&url).await.unwrap();
+        for statement in ["PRAGMA journal_mode = wal", "CREATE TABLE prices (close REAL)"] {
+            sqlx::query(statement).execute(&mut connection).await.unwrap();
+        }
+        sqlx::query("INSERT INTO prices VALUES (?)").bind(close).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        std::fs::rename(&next, &path).unwrap();
+    };
+    make(1.5).await;
+    let gateway = Running::of_file(&format!(
+        "[databases.main]\nurl = \"sqlite:{}\"\n[regions.fleeting]\nfresh_for = \"0s\"\nstale_while_revalidate = \"0s\"\n\
+         {ROUTE}sql = \"SELECT close FROM prices\"\n",
+        path.display()
+    ))
+    .await;
+    let ask = async || get(gateway.url("/v1/stocks/AAPL")).await;
+    for close in [1.5, 2.5, 3.5] {
+        make(close).await;
+        let got = ask().await;
+        assert_eq!((got.cache(), got.json()), ("MISS", json!([{ "close": close }])), "{}", got.text());
+    }
+    std::fs::remove_file(&path).unwrap();
+    let got = ask().await;
+    assert_eq!((got.status, got.cache(), got.json()), (200, "LAST-GOOD", json!([{ "close": 3.5 }])), "{}", got.text());
+    assert!(!path.exists(), "no reader makes a database");
+    make(4.5).await;
+    eventually("the new file is read", async || ask().await.json() == json!([{ "close": 4.5 }])).await;
 }

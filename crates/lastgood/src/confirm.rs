@@ -1,0 +1,51 @@
+//! Whether the store has what must not be lost: removals, marks of tags, and values that applications put.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::cache::Cache;
+use crate::flight::after;
+use crate::store::{BreakerState, StoreError};
+
+/// The longest pause between two looks at the queue.
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
+/// Changes that the store does not have yet. They wait in this process's memory, are written when the store is back, and
+/// are lost if the process ends before that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unconfirmed {
+    /// How many.
+    pub waiting: usize,
+    /// Why the store did not take them; `None` while it takes them, one after the other.
+    pub why: Option<StoreError>,
+}
+
+impl Cache {
+    /// Waits, at most `within`, until the store has confirmed the changes made so far that must not be lost. Says which it
+    /// has not confirmed, as soon as they are known to fail. `None` without a store, or once it has them all.
+    pub async fn confirmed(&self, within: Duration) -> Option<Unconfirmed> {
+        let tier = self.shared.store.as_ref()?;
+        // Those of now: on a busy gateway there is always one that waits.
+        let mut keys = tier.behind.unconfirmed();
+        let deadline = after(within);
+        let mut pause = Duration::from_millis(1);
+        loop {
+            tier.behind.retain_unconfirmed(&mut keys);
+            let waiting = keys.len();
+            if waiting == 0 {
+                return None;
+            }
+            let is_left_alone = tier.store.state() != BreakerState::Closed;
+            let left_alone = is_left_alone.then_some(StoreError::BreakerOpen);
+            if let Some(why) = left_alone.or_else(|| tier.behind.failing()) {
+                return Some(Unconfirmed { waiting, why: Some(tier.store.cause(why)) });
+            }
+            if Instant::now() >= deadline {
+                return Some(Unconfirmed { waiting, why: None });
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
