@@ -125,9 +125,9 @@ def ask(url, method="GET", body=None, headers=None):
 
 
 def ask_json(url, **how):
-    """The JSON that a URL answers; anything but a 200 is a failure."""
+    """The JSON that a URL answers; anything but a 200, or a 202 for a change that waits for the store, is a failure."""
     status, _, body = ask(url, **how)
-    if status != 200:
+    if status not in (200, 202):
         raise Failed(f"{url} answered {status}: {body[:300].decode(errors='replace')}")
     return json.loads(body)
 

@@ -179,12 +179,13 @@ pub(super) async fn delete(State(app): State<Arc<App>>, caller: Caller, uri: Uri
     let scope = Scope::Key { region: key.region.name().to_owned(), name: key.name.clone() };
     let swept = change::sweep(&app, &scope, Some(Depth::Remove)).await?;
     caller.audit("remove", &key.full(), swept.matched, swept.changed);
+    // Without an answer of the store it may hold the key; a removal that waits already is known.
+    if swept.matched == 0 && swept.unreached.is_none() {
+        return Err(keys::unknown(&key.region, &key.name).await);
+    }
     let rest = "If the store holds the key, it is removed there then.";
     let pending = Pending::of(&app, swept.unreached, rest).await;
     pending.iter().for_each(|pending| pending.warn("remove", &key.full(), swept.matched));
-    if swept.matched == 0 && pending.is_none() {
-        return Err(keys::unknown(&key.region, &key.name).await);
-    }
     let told = json!({ "matched": swept.matched, "removed": swept.changed, "dry_run": false });
     Ok(pending::answer(StatusCode::OK, told, pending.as_ref()))
 }

@@ -77,7 +77,7 @@ async fn a_sqlite_file_that_is_replaced_is_served_and_a_missing_one_leaves_the_l
     make(1.5).await;
     let gateway = Running::of_file(&format!(
         "[databases.main]\nurl = \"sqlite:{}\"\n[regions.fleeting]\nfresh_for = \"0s\"\nstale_while_revalidate = \"0s\"\n\
-         {ROUTE}sql = \"SELECT close FROM prices\"\n",
+         soft_timeout = \"10s\"\n{ROUTE}sql = \"SELECT close FROM prices\"\n",
         path.display()
     ))
     .await;
