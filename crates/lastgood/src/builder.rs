@@ -51,7 +51,10 @@ impl fmt::Debug for CacheBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (limit, namespace) = (self.memory_limit, &self.namespace);
         let f = &mut f.debug_struct("CacheBuilder");
-        f.field("memory_limit", &limit).field("namespace", namespace).field("guard", &self.guard).finish_non_exhaustive()
+        f.field("memory_limit", &limit)
+            .field("namespace", namespace)
+            .field("guard", &self.guard)
+            .finish_non_exhaustive()
     }
 }
 

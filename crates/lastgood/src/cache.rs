@@ -199,6 +199,7 @@ impl Cache {
             policy: Arc::new(policy),
             counters: Counters::default(),
             cleared_at: AtomicU64::new(0),
+            expired_at: AtomicU64::new(0),
         });
         regions.push(Arc::clone(&region));
         Ok(Region { cache: Arc::clone(&self.shared), shared: region })

@@ -1,5 +1,6 @@
 //! Whether the store has what must not be lost: removals, marks of tags, and values that applications put.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -32,7 +33,7 @@ impl Cache {
         let mut pause = Duration::from_millis(1);
         loop {
             tier.behind.retain_unconfirmed(&mut keys);
-            let waiting = keys.len();
+            let waiting = keys.len() + self.shared.owed_sweeps.load(Ordering::Relaxed);
             if waiting == 0 {
                 return None;
             }

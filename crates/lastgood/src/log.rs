@@ -179,7 +179,9 @@ impl Region {
                     tier.behind.take_back(&self.store_key(name), since);
                 }
                 // It knows nothing of the keys of this schema.
-                false => tier.behind.enqueue(self.store_key(name), Change::Remove(Removal::at(self.cache.clock.now(), false))),
+                false => tier
+                    .behind
+                    .enqueue(self.store_key(name), Change::Remove(Removal::at(self.cache.clock.now(), false))),
             }
         }
     }

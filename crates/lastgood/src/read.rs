@@ -227,6 +227,10 @@ impl Region {
         if let Some(tier) = &self.cache.store {
             entry = tier.behind.expired(key, entry);
         }
+        let expired_at = Timestamp::from_millis(self.shared.expired_at.load(Ordering::Relaxed));
+        if entry.fetch_started_at <= expired_at {
+            entry = entry.expired_at(expired_at, &self.shared.policy);
+        }
         (!invalidated && entry.freshness(self.cache.clock.now()) != Freshness::Gone).then(|| entry.compacted())
     }
 

@@ -45,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) permits: Arc<Semaphore>,
     /// When the region was last cleared; what the store holds from before is not believed.
     pub(crate) cleared_at: AtomicU64,
+    /// When keys of the region expired that the store could not be searched for: what it holds from before is not fresh.
+    pub(crate) expired_at: AtomicU64,
 }
 
 /// An answer: the value, how it came about, how old it is.

@@ -131,7 +131,7 @@ impl Cache {
             Depth::Expire => Kind::ExpiredWhere,
             Depth::Remove => Kind::RemovedWhere,
         };
-        self.shared.voice.tell(&tier.store, kind, std::iter::once(selector)).await;
+        self.shared.voice.announce(&tier.store, kind, selector).await;
     }
 
     /// Has the store swept once it is back.
@@ -362,7 +362,9 @@ impl<'a> Sweep<'a> {
             }
             tracing::debug!(%why, "the store could not be searched: what it holds of the regions is not believed any more");
             for region in &self.regions {
-                region.shared.cleared_at.fetch_max(region.cache.clock.now().as_millis(), Ordering::Relaxed);
+                let (shared, now) = (&region.shared, region.cache.clock.now().as_millis());
+                let since = if self.depth == Some(Depth::Remove) { &shared.cleared_at } else { &shared.expired_at };
+                since.fetch_max(now, Ordering::Relaxed);
             }
             unreached = self.regions.first().map(|region| region.cause(why));
         }

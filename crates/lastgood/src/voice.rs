@@ -5,14 +5,19 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::store::{GuardedStore, Store};
 
 /// Records that wait to be told; beyond it everything is declared changed.
 const UNTOLD: usize = 10_000;
+/// How long a caller waits for what it has to tell.
+const TOLD_WITHIN: Duration = Duration::from_millis(500);
 
 /// What happened to what the store holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +111,8 @@ pub(crate) struct Voice {
     pub(crate) node: String,
     untold: Mutex<VecDeque<Record>>,
     speaking: AtomicBool,
+    /// Something was told.
+    told: Notify,
 }
 
 impl Voice {
@@ -116,6 +123,7 @@ impl Voice {
             node: format!("{node:016x}"),
             untold: Mutex::default(),
             speaking: AtomicBool::new(false),
+            told: Notify::new(),
         }
     }
 
@@ -138,6 +146,28 @@ impl Voice {
             self.admit(Record { kind, node: self.node.clone(), key });
         }
         self.speak(store).await;
+    }
+
+    /// Has it told that something happened to all that a selector names, and waits for that a while. Others who have much to
+    /// tell do not keep the caller from going on.
+    pub(crate) async fn announce(self: &Arc<Self>, store: &Arc<GuardedStore>, kind: Kind, selector: &str) {
+        if store.log().is_none() {
+            return;
+        }
+        let record = Record { kind, node: self.node.clone(), key: selector.to_owned() };
+        self.admit(record.clone());
+        let (voice, store) = (Arc::clone(self), Arc::clone(store));
+        tokio::spawn(async move { voice.speak(&store).await });
+        let told = async {
+            loop {
+                let told = self.told.notified();
+                if !self.untold().contains(&record) {
+                    return;
+                }
+                told.await;
+            }
+        };
+        let _ = timeout(TOLD_WITHIN, told).await;
     }
 
     /// What is to be told next, in one line.
@@ -180,6 +210,8 @@ impl Voice {
                 if untold.iter().take(next.len()).eq(&next) {
                     untold.drain(..next.len());
                 }
+                drop(untold);
+                self.told.notify_waiters();
             }
             // What was admitted since is this one's, too, unless another takes the turn.
             drop(turn);

@@ -117,20 +117,14 @@ pub(crate) struct Retimed {
 
 /// The same entry with other ends of its life, its body as it is packed; `None` where these bytes are no entry of this
 /// version, `key` and `schema`.
-pub(crate) fn with_times(
-    bytes: &[u8],
-    key: &str,
-    schema: u32,
-    change: impl FnOnce(Times) -> Times,
-) -> Option<Retimed> {
+pub(crate) fn with_times(bytes: &[u8], key: &str, schema: u32, change: impl FnOnce(Times) -> Times) -> Option<Retimed> {
     let started_at = started_at(bytes)?;
     let (covered, mut written) = bytes.split_at(bytes.len() - CHECKSUM);
     let mut stated = &covered[6..];
     if stated.get_u32_le() != schema || checksum(VERSION, key, covered) != written.get_u32_le() {
         return None;
     }
-    let times =
-        Times { fresh_until: time_at(bytes, 2), stale_until: time_at(bytes, 3), keep_until: time_at(bytes, 4) };
+    let times = Times { fresh_until: time_at(bytes, 2), stale_until: time_at(bytes, 3), keep_until: time_at(bytes, 4) };
     let Times { fresh_until, stale_until, keep_until } = change(times);
     let mut out = BytesMut::with_capacity(bytes.len());
     out.put_slice(&covered[..TIMES_AT + 16]);

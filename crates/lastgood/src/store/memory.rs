@@ -12,7 +12,9 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::{Addition, Counters, Cursor, KEPT_RECORDS, Log, Page, Position, Store, StoreError, Swap, Tail, Usage, counters};
+use super::{
+    Addition, Counters, Cursor, KEPT_RECORDS, Log, Page, Position, Store, StoreError, Swap, Tail, Usage, counters,
+};
 use crate::clock::{Clock, Timestamp};
 
 /// What a row costs beyond its value and twice its key: map nodes and the row itself.

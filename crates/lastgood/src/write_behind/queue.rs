@@ -226,7 +226,9 @@ impl Queue {
             Some(Change::Put(fill) | Change::Mark(fill)) => Some(Some(Arc::clone(&fill.entry))),
             Some(Change::PutHeld(held)) => Some(held.entry.upgrade()),
             Some(Change::Remove(_) | Change::RemovePrefix(_)) => Some(None),
-            Some(Change::Expire(_)) | None => self.clearing.iter().any(|prefix| key.starts_with(prefix)).then_some(None),
+            Some(Change::Expire(_)) | None => {
+                self.clearing.iter().any(|prefix| key.starts_with(prefix)).then_some(None)
+            }
         }
     }
 
@@ -343,7 +345,9 @@ impl Change {
                 let entry = Arc::new(fill.entry.expired_at(expiry.at, &expiry.policy));
                 Change::Put(Fill { entry, replaces: true, ..fill })
             }
-            Change::PutHeld(held) => Change::PutHeld(Held { times: held.times.ended(expiry.at, &expiry.policy), ..held }),
+            Change::PutHeld(held) => {
+                Change::PutHeld(Held { times: held.times.ended(expiry.at, &expiry.policy), ..held })
+            }
             Change::Expire(_) => Change::Expire(expiry),
             removed => removed,
         }

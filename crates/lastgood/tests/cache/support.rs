@@ -163,8 +163,15 @@ impl Stored {
     }
 }
 
+/// Its selectors are what names begin with, in capital letters.
 pub(crate) fn over(store: Arc<dyn Store>, clock: &Clock) -> Cache {
-    Cache::builder().store(store).clock(clock.clone()).build().expect("the defaults are sound")
+    let selectors = |selector: &str| {
+        let meant = selector.to_owned();
+        let matches: lastgood::Matches = Arc::new(move |_: &str, name: &str| name.starts_with(&meant));
+        selector.chars().all(|c| c.is_ascii_uppercase()).then_some(matches)
+    };
+    let builder = Cache::builder().store(store).clock(clock.clone()).selectors(Arc::new(selectors));
+    builder.build().expect("the defaults are sound")
 }
 
 /// A cache whose store may take as long as it likes, for tests in which it answers on command.

@@ -20,7 +20,10 @@ const WAYS: [Way; 5] = [Way::Key, Way::SweptKey, Way::Tag, Way::Region, Way::Pat
 impl Way {
     async fn expire(self, node: &Node) {
         let scope = match self {
-            Way::Key => return drop(node.prices.expire("BTCUSDT").await),
+            Way::Key => {
+                node.prices.expire("BTCUSDT").await;
+                return;
+            }
             Way::SweptKey => Scope::Key { region: "prices".to_owned(), name: "BTCUSDT".to_owned() },
             Way::Tag => Scope::Tag("symbol:BTCUSDT".to_owned()),
             Way::Region => Scope::Region("prices".to_owned()),
@@ -104,7 +107,8 @@ async fn an_expiry_in_an_outage_leaves_the_last_good_answer_of_the_others() {
         converge(&[&one, &other]).await;
         let source = Source::answering("v2");
         source.fail(Reason::Upstream);
-        for (who, node) in [("the other", &one), ("the one who expired it", &other), ("a third", &nodes.start().await)] {
+        for (who, node) in [("the other", &one), ("the one who expired it", &other), ("a third", &nodes.start().await)]
+        {
             let answered = node.read(&source, "BTCUSDT").await;
             assert_eq!(answered, good("v1", "LAST-GOOD"), "{way:?}: {who}");
         }
@@ -221,4 +225,101 @@ async fn a_tag_marked_late_does_not_undo_a_later_mark() {
     for node in [&one, &other, &nodes.start().await] {
         assert_eq!(node.kept().await, None);
     }
+}
+
+/// What one process alone holds: it was read while the store was away from it.
+async fn holds_alone(node: &Node, source: &Source) {
+    node.way.set(unavailable());
+    assert_eq!(node.read(source, "ETHUSDT").await, good("alone", "MISS"));
+    node.way.heal();
+    advance(SECOND).await;
+    settle().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_selector_reaches_what_another_process_alone_holds() {
+    for depth in [Depth::Expire, Depth::Remove] {
+        for scope in [Scope::Region("prices".to_owned()), Scope::Selected("ETH".to_owned())] {
+            let nodes = Nodes::new();
+            let (one, other) = (nodes.start().await, nodes.start().await);
+            let source = Source::answering("alone");
+            holds_alone(&other, &source).await;
+            one.cache.sweep(&scope, Some(depth)).await.expect("swept");
+            one.flush().await;
+            source.fail(Reason::Upstream);
+            let wanted = match depth {
+                Depth::Expire => good("alone", "LAST-GOOD"),
+                Depth::Remove => Err(Reason::Upstream),
+            };
+            assert_eq!(other.read(&source, "ETHUSDT").await, wanted, "{scope:?} {depth:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_selector_voids_what_another_process_is_loading() {
+    for scope in [Scope::Region("prices".to_owned()), Scope::Selected("ETH".to_owned())] {
+        let nodes = Nodes::new();
+        let (one, other) = (nodes.start().await, nodes.start().await);
+        let source = Source::answering("from before");
+        source.pause();
+        let (reader, region) = (source.load(), other.prices.clone());
+        let loading = tokio::spawn(async move { region.get_or_load("ETHUSDT", move || reader).await });
+        settle().await;
+        one.cache.sweep(&scope, Some(Depth::Remove)).await.expect("swept");
+        one.flush().await;
+        source.resume();
+        assert!(loading.await.expect("no panic").is_ok(), "who waits is answered");
+        other.flush().await;
+        for (who, node) in [("the one who loaded", &other), ("a third", &nodes.start().await)] {
+            source.set("from after");
+            let read = node.read(&source, "ETHUSDT").await;
+            assert_eq!(read.map(|(body, _)| body), Ok("from after".to_owned()), "{scope:?}: {who}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_that_could_not_search_the_store_searches_it_when_it_is_back() {
+    for depth in [Depth::Expire, Depth::Remove] {
+        let nodes = Nodes::new();
+        let (one, other) = (nodes.start().await, nodes.start().await);
+        one.put("v1").await;
+        one.flush().await;
+        advance(SECOND).await;
+        other.cut_off(true).await;
+        let swept = other.cache.sweep(&Scope::Selected("BTC".to_owned()), Some(depth)).await.expect("swept");
+        assert!(swept.unreached.is_some());
+        assert!(other.cache.confirmed(SECOND).await.is_some(), "it is still to be done");
+        advance(SECOND).await;
+        one.prices.put("BTCEUR", loaded("put later")).await;
+        one.flush().await;
+        other.cut_off(false).await;
+        converge(&[&one, &other]).await;
+        assert_eq!(other.cache.confirmed(SECOND).await, None);
+        let source = Source::failing(Reason::Upstream);
+        let wanted = match depth {
+            Depth::Expire => good("v1", "LAST-GOOD"),
+            Depth::Remove => Err(Reason::Upstream),
+        };
+        for (who, node) in [("one", &one), ("the other", &other), ("a third", &nodes.start().await)] {
+            assert_eq!(node.read(&source, "BTCUSDT").await, wanted, "{who} {depth:?}");
+            assert_eq!(node.read(&source, "BTCEUR").await, good("put later", "HIT"), "{who} {depth:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_selector_that_is_not_understood_makes_all_of_memory_unverified() {
+    let nodes = Nodes::new();
+    let (one, other) = (nodes.start().await, nodes.start().await);
+    let source = Source::answering("alone");
+    holds_alone(&other, &source).await;
+    // A later version may tell what this one does not know.
+    let log = nodes.store.log().expect("a log");
+    log.append("lastgood:@log", Bytes::from_static(b"removed-where 0123456789abcdef nonsense")).await.expect("room");
+    settle().await;
+    source.set("asked again");
+    assert_eq!(other.read(&source, "ETHUSDT").await, good("asked again", "MISS"));
+    drop(one);
 }
