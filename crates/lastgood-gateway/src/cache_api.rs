@@ -18,6 +18,7 @@ mod key;
 mod keys;
 mod name;
 mod pending;
+pub(crate) mod selector;
 mod stats;
 mod switch;
 mod symbol;

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::admin::Admin;
 use crate::app::{App, Counts};
+use crate::cache_api::selector::selectors;
 use crate::cache_api::turns::Turns;
 use crate::cluster::{self, Cluster};
 use crate::config::{BaseUrl, RegionOverride, Settings, StoreSetting};
@@ -78,7 +79,9 @@ impl Gateway {
         let (clock, packed) = (Clock::system(), Packed::share_of(settings.memory.limit));
         let data_dir = settings.data_dir.clone();
         let _ = tokio::task::spawn_blocking(move || lastgood::private::tighten(&data_dir, is_own_file)).await;
+        let identities = settings.upstreams().identities().map_err(|why| BuildError(why.to_string()))?;
         let mut builder = Cache::builder()
+            .selectors(selectors(identities))
             .memory_limit((settings.memory.limit - packed).max(LEAST_MEMORY))
             .namespace(&settings.namespace)
             .clock(clock.clone())

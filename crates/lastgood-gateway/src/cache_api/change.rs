@@ -19,8 +19,9 @@ use super::answer::{Answered, Refused};
 use super::body::Fields;
 use super::caller::Caller;
 use super::glob::Glob;
-use super::name::{KeyName, region, takes};
+use super::name::{KeyName, region};
 use super::pending::{self, Pending};
+use super::selector::Selector;
 use super::symbol;
 use crate::app::App;
 use crate::cluster;
@@ -147,10 +148,8 @@ async fn target(app: &App, fields: &Fields) -> Result<Target, Refused> {
         "tag" => Target::Many(Scope::Tag(value), scope),
         "region" => Target::Many(Scope::Region(region(app, &value)?.name().to_owned()), scope),
         "pattern" => {
-            let glob = Glob::parse(&value).map_err(|why| refuse(format!("The field pattern: {why}.")))?;
-            let identities = app.plans.identities().clone();
-            let matches = move |region: &str, name: &str| takes(&glob, &identities, region, name);
-            Target::Many(Scope::Matching(Arc::new(matches)), scope)
+            Glob::parse(&value).map_err(|why| refuse(format!("The field pattern: {why}.")))?;
+            Target::Many(Selector::Pattern(&value).scope(), scope)
         }
         _ => Target::Symbol(symbol::normalised(&value).map_err(|why| refuse(format!("The field symbol: {why}.")))?),
     })
@@ -300,13 +299,11 @@ async fn change_symbol(app: &App, symbol: &str, depth: Option<Depth>) -> Result<
         let removed = forget_candles(app, symbol).await;
         changed = Changed { matched: removed, removed, ..Changed::default() };
     }
-    let (named, of_symbol) = (symbol.to_owned(), Scope::Tag(symbol::tag(symbol)));
-    let names = Scope::Matching(Arc::new(move |region: &str, name: &str| symbol::is_named(&named, region, name)));
-    for scope in [names, of_symbol] {
+    for scope in [Selector::Named(symbol).scope(), Scope::Tag(symbol::tag(symbol))] {
         changed = changed.and(Changed::of(sweep(app, &scope, depth).await?, depth));
     }
     let expire = depth.map(|_| Depth::Expire);
-    let all_symbols = Scope::Matching(Arc::new(symbol::may_hold_any));
+    let all_symbols = Selector::OfAnySymbol.scope();
     Ok(changed.and(Changed::of(sweep(app, &all_symbols, expire).await?, expire)))
 }
 
@@ -335,9 +332,7 @@ async fn series_of(app: &App, symbol: &str) -> (BTreeSet<String>, u64) {
 }
 
 async fn change_series(app: &App, prefix: String, depth: Option<Depth>) -> Result<(Changed, String), Refused> {
-    let begin = prefix.clone();
-    let of_series = move |region: &str, name: &str| region == RegionName::Klines.as_str() && name.starts_with(&begin);
-    let scope = Scope::Matching(Arc::new(of_series));
+    let scope = Selector::Series(&prefix).scope();
     let told = format!("series {prefix}");
     if depth == Some(Depth::Remove) {
         let counted = app.cache.sweep(&scope, None).await;

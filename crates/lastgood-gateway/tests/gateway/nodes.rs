@@ -118,3 +118,62 @@ async fn while_redis_is_silent_answers_say_that_they_are_unverified() {
     let held = get(two.other.url(PRICE)).await;
     assert!(held.header("cache-status").ends_with("detail=memory"), "{}", held.header("cache-status"));
 }
+
+const DEPTH: &str = "/api/v3/depth?symbol=BTCUSDT&limit=5";
+
+#[tokio::test]
+async fn what_one_gateway_alone_holds_is_reached_by_every_invalidation_at_another() {
+    let two = Two::start().await;
+    for (path, body, question) in [
+        ("/api/cache/invalidate", json!({"pattern": "ticker_price:*", "hard": true}), PRICE),
+        ("/api/cache/invalidate", json!({"pattern": "ticker_price:*"}), PRICE),
+        ("/api/cache/invalidate", json!({"region": "ticker_price", "hard": true}), PRICE),
+        ("/api/cache/invalidate", json!({"region": "ticker_price"}), PRICE),
+        ("/api/cache/invalidate", json!({"symbol": "BTCUSDT"}), CANDLES),
+        ("/api/cache/clear/BTCUSDT", json!({}), PRICE),
+        ("/api/cache/clear/BTCUSDT", json!({}), CANDLES),
+        ("/api/cache/flush", json!({"confirm": true}), PRICE),
+    ] {
+        get(two.other.url(question)).await;
+        assert!(two.other.gateway.cache().flush(Duration::from_secs(5)).await);
+        // Redis gave it up, as it does for want of memory.
+        for key in two.redis.command(&["KEYS", "lastgood:*:v*:*"]).lines() {
+            two.redis.command(&["DEL", key.trim()]);
+        }
+        assert_eq!(get(two.other.url(question)).await.cache(), "HIT");
+        ask(&two.one, Method::POST, path, &body.to_string()).await;
+        eventually(&format!("{path} {body}"), async || get(two.other.url(question)).await.cache() != "HIT").await;
+    }
+    assert_eq!(get(two.one.url(DEPTH)).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_one_gateway_expires_never_brings_back_what_another_put_before() {
+    let two = Two::start().await;
+    let value = "/v1/kv/kv/report";
+    for (round, body) in [
+        json!({"key": "kv:report"}),
+        json!({"pattern": "kv:rep*"}),
+        json!({"tag": "daily"}),
+        json!({"region": "kv"}),
+        json!({"pattern": "*"}),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (before, after) = (format!("v{round}"), format!("w{round}"));
+        ask(&two.one, Method::PUT, &format!("{value}?tags=daily"), &before).await;
+        eventually("the other has it", async || get(two.other.url(value)).await.text() == before).await;
+        ask(&two.one, Method::PUT, &format!("{value}?tags=daily"), &after).await;
+        ask(&two.other, Method::POST, "/api/cache/invalidate", &body.to_string()).await;
+        let until = tokio::time::Instant::now() + Duration::from_secs(1);
+        while tokio::time::Instant::now() < until {
+            let seen = get(two.other.url(value)).await;
+            assert!(seen.text() == after || seen.text() == before, "{body}: {}", seen.text());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        for gateway in [&two.one, &two.other] {
+            assert_eq!(get(gateway.url(value)).await.text(), after, "{body}");
+        }
+    }
+}
