@@ -127,10 +127,11 @@ impl Region {
         let (started, deadline) = (Instant::now(), after(tier.store.budget()));
         self.cache.hearing.listens(deadline).await;
         let asked_at = self.cache.clock.now();
-        match timeout_at(deadline, tier.store.get_many(&keys)).await.unwrap_or(Err(StoreError::Timeout)) {
-            Ok(values) => {
+        let asked = async { Ok((tier.store.ahead().await?, tier.store.get_many(&keys).await?)) };
+        match timeout_at(deadline, asked).await.unwrap_or(Err(StoreError::Timeout)) {
+            Ok((ahead, values)) => {
                 for ((place, key), bytes) in places.into_iter().zip(&keys).zip(values) {
-                    stored[place] = bytes.and_then(|bytes| self.believe(key, &bytes, asked_at));
+                    stored[place] = bytes.and_then(|bytes| self.believe(key, &bytes, ahead, asked_at));
                 }
                 let (now, policy) = (self.cache.clock.now(), &self.shared.policy);
                 self.cache.tags.heed(&tier.store, &mut stored, deadline, now, policy).await;

@@ -33,6 +33,15 @@ impl Timestamp {
         Timestamp(self.0.saturating_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX)))
     }
 
+    /// This point by a clock that is `by` milliseconds ahead; the beginning and the end of time are the same by every clock.
+    #[must_use]
+    pub(crate) fn shifted(self, by: i64) -> Self {
+        match self {
+            Timestamp::EPOCH | Timestamp::FOREVER => self,
+            Timestamp(millis) => Timestamp(millis.saturating_add_signed(by).clamp(1, u64::MAX - 1)),
+        }
+    }
+
     /// How long after `earlier` this point lies; zero when it lies before.
     pub fn since(self, earlier: Timestamp) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))

@@ -201,6 +201,14 @@ impl Entry {
         entry
     }
 
+    /// The same answer with its times by a clock that is `by` milliseconds ahead.
+    pub(crate) fn shift(&mut self, by: i64) {
+        self.fetch_started_at = self.fetch_started_at.shifted(by);
+        self.written_at = self.written_at.shifted(by);
+        self.stored_at = self.stored_at.shifted(by);
+        self.times = self.times.shifted(by);
+    }
+
     /// The same answer, after another process changed what the store holds for its key.
     pub(crate) fn superseded(&self) -> Self {
         let loaded = Loaded { tags: self.tags.to_vec(), ..Loaded::from(self.value.clone()) };

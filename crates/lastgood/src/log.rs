@@ -66,6 +66,7 @@ async fn listen(cache: Weak<Shared>, store: Arc<GuardedStore>) {
             }
             Err(why) => {
                 tracing::debug!(%why, "the invalidation log cannot be read");
+                store.forget_clock();
                 cache.hearing.not_yet();
                 cache.hearing.cut_off(cache.clock.now());
                 drop(cache);

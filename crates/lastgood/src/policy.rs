@@ -135,6 +135,16 @@ pub(crate) struct Times {
 }
 
 impl Times {
+    /// The same by a clock that is `by` milliseconds ahead.
+    pub(crate) fn shifted(self, by: i64) -> Times {
+        let Times { fresh_until, stale_until, keep_until } = self;
+        Times {
+            fresh_until: fresh_until.shifted(by),
+            stale_until: stale_until.shifted(by),
+            keep_until: keep_until.shifted(by),
+        }
+    }
+
     /// Neither fresh nor stale from `at` on; kept as long as `policy` says after the end of freshness, and no longer than
     /// before.
     pub(crate) fn ended(self, at: Timestamp, policy: &Policy) -> Times {

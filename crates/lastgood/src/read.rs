@@ -20,7 +20,7 @@ use crate::memory::Key;
 use crate::metrics::add;
 use crate::outcome::{BypassReason, Outcome, Tier};
 use crate::region::{Answer, Region};
-use crate::store::{Store, StoreError};
+use crate::store::{Ahead, Store, StoreError};
 use crate::trust::Trust;
 
 /// What is to be done about a read, judged from memory alone.
@@ -198,10 +198,11 @@ impl Region {
         let deadline = after(tier.store.budget());
         self.cache.hearing.listens(deadline).await;
         let asked_at = self.cache.clock.now();
-        let Some(bytes) = timeout_at(deadline, tier.store.get(&key)).await.unwrap_or(Err(StoreError::Timeout))? else {
+        let asked = async { Ok((tier.store.ahead().await?, tier.store.get(&key).await?)) };
+        let (ahead, Some(bytes)) = timeout_at(deadline, asked).await.unwrap_or(Err(StoreError::Timeout))? else {
             return Ok(None);
         };
-        let mut stored = [self.believe(&key, &bytes, asked_at)];
+        let mut stored = [self.believe(&key, &bytes, ahead, asked_at)];
         let (now, policy) = (self.cache.clock.now(), &self.shared.policy);
         self.cache.tags.heed(&tier.store, &mut stored, deadline, now, policy).await;
         let [stored] = stored;
@@ -210,7 +211,7 @@ impl Region {
 
     /// Decodes what the store gave for `key` when it was asked, unless it is unreadable, of another key, too old, or from before
     /// an invalidation.
-    pub(crate) fn believe(&self, key: &str, bytes: &bytes::Bytes, asked_at: Timestamp) -> Option<Entry> {
+    pub(crate) fn believe(&self, key: &str, bytes: &bytes::Bytes, ahead: Ahead, asked_at: Timestamp) -> Option<Entry> {
         let mut entry = match decode(bytes, key, self.shared.schema) {
             Ok(entry) => entry,
             Err(why) => {
@@ -219,6 +220,7 @@ impl Region {
                 return None;
             }
         };
+        entry.shift(-ahead.by);
         entry.taken_at = asked_at;
         let cleared_at = Timestamp::from_millis(self.shared.cleared_at.load(Ordering::Relaxed));
         let distrusted = self.cache.store.as_ref().map_or(Timestamp::EPOCH, |tier| tier.behind.distrust_before());

@@ -6,6 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::clock::Timestamp;
+
 mod counters;
 mod dialect;
 mod embedded;
@@ -20,6 +22,7 @@ mod upstash;
 
 pub use self::counters::{Addition, Counters};
 pub use self::embedded::{EmbeddedStore, Opened};
+pub(crate) use self::guarded::Ahead;
 pub use self::guarded::{BreakerState, Guard, GuardCounters, GuardedStore};
 pub(crate) use self::jitter::jittered;
 pub use self::memory::MemoryStore;
@@ -81,6 +84,12 @@ pub trait Store: fmt::Debug + fmt::Display + Send + Sync + 'static {
     /// As given, for a store that one process has to itself, and one change of a key at a time.
     async fn swap(&self, swap: &Swap) -> Result<bool, StoreError> {
         swap::swap_alone(self, swap).await
+    }
+
+    /// The time by the clock that all processes which share the store go by in it; `None` where one process has it to
+    /// itself.
+    async fn now(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(None)
     }
 
     /// How many commands this process has sent to the server, for stores that are billed by the command; `None` where

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::clock::Timestamp;
 use crate::entry::{Entry, Loaded, decode_any_version};
 use crate::policy::{FOREVER_TTL, Policy, Times};
-use crate::store::{GuardedStore, Store};
+use crate::store::{GuardedStore, Store, StoreError};
 use crate::write_behind::{Change, Fill, Form, WriteBehind};
 
 /// Longer ones, or more of them on one entry, keep it out of the store: there nobody could invalidate it.
@@ -51,6 +51,13 @@ struct Marks {
 }
 
 impl Marks {
+    fn of(&self, depth: Depth) -> Timestamp {
+        match depth {
+            Depth::Expire => self.expired_at,
+            Depth::Remove => self.removed_at,
+        }
+    }
+
     fn add(&mut self, depth: Depth, at: Timestamp) {
         let mark = match depth {
             Depth::Expire => &mut self.expired_at,
@@ -145,7 +152,8 @@ impl Tags {
         let asked: Vec<(Depth, &str)> =
             tags.iter().flat_map(|tag| [(Depth::Expire, *tag), (Depth::Remove, *tag)]).collect();
         let keys: Vec<String> = asked.iter().map(|(depth, tag)| self.key(*depth, tag)).collect();
-        let stored = timeout_at(deadline, store.get_many(&keys)).await.ok()?.ok()?;
+        let asking = async { Ok::<_, StoreError>((store.ahead().await?, store.get_many(&keys).await?)) };
+        let (ahead, stored) = timeout_at(deadline, asking).await.ok()?.ok()?;
         let mut marks: HashMap<String, Marks> = HashMap::with_capacity(tags.len());
         let made = self.made();
         for tag in tags {
@@ -156,7 +164,12 @@ impl Tags {
             let Some(bytes) = bytes else { continue };
             // A mark that cannot be read may say anything.
             let at = decode_any_version(&bytes, key, SCHEMA).map_or(Timestamp::FOREVER, |mark| mark.fetch_started_at);
-            marks.entry(tag.to_owned()).or_default().add(depth, at);
+            let (at, wrong_by) = (at.shifted(-ahead.by), ahead.at_most_wrong_by);
+            let marks = marks.entry(tag.to_owned()).or_default();
+            // By so much two processes may differ on which came first: then the invalidation did. Of its own, this one knows.
+            if at > marks.of(depth).plus(wrong_by * 2) {
+                marks.add(depth, at.plus(wrong_by));
+            }
         }
         Some(marks)
     }

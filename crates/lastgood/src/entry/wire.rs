@@ -58,8 +58,8 @@ fn checksum(version: u8, key: &str, covered: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// The entry as bytes, to be stored under `key`. Meta or tags beyond their 16-bit lengths cannot be written: `None`, and it stays in memory.
-pub(crate) fn encode(entry: &Entry, key: &str, schema: u32, compress_over: usize) -> Option<Bytes> {
+/// The entry as bytes, to be stored under `key` with the times of a clock that is `ahead` ms. Meta or tags beyond their 16-bit lengths cannot be written: `None`, and it stays in memory.
+pub(crate) fn encode(entry: &Entry, key: &str, schema: u32, compress_over: usize, ahead: i64) -> Option<Bytes> {
     let body = &entry.value.body;
     let packed = if body.len() > compress_over { pack(body) } else { None };
     let (method, payload): (u8, &[u8]) = packed.as_ref().map_or((UNPACKED, body), |(method, packed)| (*method, packed));
@@ -77,7 +77,7 @@ pub(crate) fn encode(entry: &Entry, key: &str, schema: u32, compress_over: usize
         entry.times.stale_until,
         entry.times.keep_until,
     ] {
-        out.put_u64_le(time.as_millis());
+        out.put_u64_le(time.shifted(ahead).as_millis());
     }
     match &entry.value.meta {
         None => out.put_u16_le(NO_META),
@@ -242,6 +242,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn encode(entry: &Entry, key: &str, schema: u32, compress_over: usize) -> Option<Bytes> {
+        super::encode(entry, key, schema, compress_over, 0)
+    }
 
     /// The key that entries of these tests, and those of the snapshots, are stored under.
     const KEY: &str = "lastgood:prices:v7:BTCUSDT";

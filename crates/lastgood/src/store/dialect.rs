@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::{StoreError, Usage};
+use crate::clock::Timestamp;
 
 /// Redis counts a time to live in milliseconds and adds it to the time of day; ten years never overflow.
 const LONGEST_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -18,6 +21,15 @@ const NO_ROOM: [&str; 5] = [
     "max key size exceeded",
     "DB capacity quota exceeded",
 ];
+
+/// What `TIME` answers: seconds and microseconds.
+pub(super) fn time(parts: &[Bytes]) -> Result<Timestamp, StoreError> {
+    let number = |part: &Bytes| std::str::from_utf8(part).ok()?.parse::<u64>().ok();
+    let odd = || StoreError::Corrupt("the server does not tell the time".to_owned());
+    let [seconds, micros] = parts else { return Err(odd()) };
+    let (seconds, micros) = number(seconds).zip(number(micros)).ok_or_else(odd)?;
+    Ok(Timestamp::from_millis(seconds.saturating_mul(1_000).saturating_add(micros / 1_000)))
+}
 
 /// A time to live as `PX` takes it.
 pub(super) fn ttl_millis(ttl: Duration) -> u64 {

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use self::overlay::Row;
 use self::shared::Shared;
 use super::{Addition, Counters, Cursor, Log, Page, Store, StoreError, Swap, Usage, counters, swap};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 
 mod file;
 mod overlay;
@@ -198,6 +198,11 @@ impl Store for EmbeddedStore {
     async fn add(&self, addition: &Addition) -> Result<Counters, StoreError> {
         let _alone = self.adding.lock().await;
         counters::add_alone(self, addition).await
+    }
+
+    /// The file is one process's alone.
+    async fn now(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(None)
     }
 
     async fn swap(&self, swap: &Swap) -> Result<bool, StoreError> {

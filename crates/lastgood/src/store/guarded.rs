@@ -12,12 +12,16 @@ use tokio::time::{Instant, timeout};
 use self::breaker::{Breaker, Outcome};
 use self::recovery::recover;
 use super::{Addition, Counters, Cursor, Log, Page, Position, Store, StoreError, Swap, Tail, Usage};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::condition::{Condition, Report, State};
 use crate::error::{Error, Reason};
 
 mod breaker;
+mod clock;
 mod recovery;
+
+pub(crate) use self::clock::Ahead;
+use self::clock::Measured;
 
 /// How long a closing store may flush. Closing happens once, at the end, and loses writes when cut short.
 const CLOSE_BUDGET: Duration = Duration::from_secs(10);
@@ -133,6 +137,10 @@ pub struct GuardedStore {
     /// What kept the store from answering last: the cause, while it is left alone.
     last_failure: Mutex<Option<StoreError>>,
     condition: Condition,
+    clock: Clock,
+    measured: Mutex<Option<Measured>>,
+    /// Held by who asks the store for the time.
+    measuring: tokio::sync::Mutex<()>,
 }
 
 /// What of a store can fail by itself, for its [`Condition`].
@@ -161,7 +169,10 @@ impl GuardedStore {
             reads: Semaphore::new(guard.max_concurrent),
             writes: Semaphore::new(guard.max_concurrent),
             last_failure: Mutex::default(),
-            condition: Condition::new("store", inner.to_string(), clock),
+            condition: Condition::new("store", inner.to_string(), clock.clone()),
+            clock,
+            measured: Mutex::default(),
+            measuring: tokio::sync::Mutex::default(),
             inner,
             guard,
         })
@@ -348,6 +359,10 @@ impl Store for GuardedStore {
 
     async fn add(&self, addition: &Addition) -> Result<Counters, StoreError> {
         self.call(Kind::Write, || self.inner.add(addition)).await
+    }
+
+    async fn now(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.call(Kind::Read, || self.inner.now()).await
     }
 
     async fn swap(&self, swap: &Swap) -> Result<bool, StoreError> {

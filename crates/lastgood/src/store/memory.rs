@@ -183,6 +183,10 @@ impl Store for MemoryStore {
         Ok(Page { keys, next })
     }
 
+    async fn now(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(Some(self.shared.clock.now()))
+    }
+
     fn log(&self) -> Option<&dyn Log> {
         Some(self)
     }

@@ -15,6 +15,7 @@ use self::sentinel::Sentinels;
 use self::supervisor::Target;
 use super::stream::{self, Source};
 use super::{Addition, Counters, Cursor, Log, Page, Position, Store, StoreError, Swap, Tail, Usage, dialect};
+use crate::clock::Timestamp;
 
 mod cluster;
 mod connect;
@@ -199,6 +200,16 @@ impl Store for RedisStore {
             Servers::Many(cluster) => cluster.run(&addition.key, command).await?,
         };
         Ok(Counters::of_pairs(&pairs))
+    }
+
+    async fn now(&self) -> Result<Option<Timestamp>, StoreError> {
+        let time = cmd("TIME");
+        let parts: Vec<Bytes> = match &self.servers {
+            Servers::One(node) => node.ask(&time).await.map_err(|fault| reply::read_error(&fault))?,
+            // Every process asks the same of its servers: the one that has this key.
+            Servers::Many(cluster) => cluster.run("@clock", time).await?,
+        };
+        dialect::time(&parts).map(Some)
     }
 
     async fn swap(&self, swap: &Swap) -> Result<bool, StoreError> {

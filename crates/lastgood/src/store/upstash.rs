@@ -16,6 +16,7 @@ pub use self::options::UpstashOptions;
 use self::reply::{At, Binary};
 use super::stream::{self, Source};
 use super::{Addition, Counters, Cursor, Log, Page, Position, Store, StoreError, Swap, Tail, Usage, dialect};
+use crate::clock::Timestamp;
 
 mod lanes;
 mod link;
@@ -168,6 +169,11 @@ impl Store for UpstashStore {
         let answer = self.link.write("/", self.encode(&addition.command())?, &addition.keys()).await?;
         let pairs: Vec<Binary> = reply::result(&answer, self.link.options(), dialect::script_error_of)?;
         Ok(Counters::of_pairs(&pairs.into_iter().map(|part| part.0).collect::<Vec<_>>()))
+    }
+
+    async fn now(&self) -> Result<Option<Timestamp>, StoreError> {
+        let parts: Vec<Binary> = self.ask(&["TIME"]).await?;
+        dialect::time(&parts.into_iter().map(|part| part.0).collect::<Vec<_>>()).map(Some)
     }
 
     async fn swap(&self, swap: &Swap) -> Result<bool, StoreError> {

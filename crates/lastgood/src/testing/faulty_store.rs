@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use crate::clock::Timestamp;
 use crate::store::{Addition, Counters, Cursor, Log, Page, Position, Store, StoreError, Swap, Tail, Usage};
 
 /// How a [`FaultyStore`] misbehaves.
@@ -148,6 +149,10 @@ impl Store for FaultyStore {
 
     async fn add(&self, addition: &Addition) -> Result<Counters, StoreError> {
         self.writes.call(self.inner.add(addition)).await
+    }
+
+    async fn now(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.reads.meet(self.inner.now()).await
     }
 
     async fn swap(&self, swap: &Swap) -> Result<bool, StoreError> {

@@ -10,7 +10,7 @@ use super::queue::{Change, Expiry, Form, Held, Removal};
 use crate::clock::Timestamp;
 use crate::entry::{Entry, Retimed, decode, encode, started_at, with_times};
 use crate::policy::FOREVER_TTL;
-use crate::store::{Store, StoreError, Swap, Version};
+use crate::store::{Ahead, Store, StoreError, Swap, Version};
 use crate::voice::Kind;
 
 const PAGE: usize = 500;
@@ -24,33 +24,40 @@ const READ_TOGETHER: usize = 20;
 
 impl WriteBehind {
     async fn apply(&self, key: &str, change: Change) -> Result<(), StoreError> {
+        let ahead = self.store.ahead().await?;
         match change {
-            Change::Remove(removal) if removal.is_late => self.remove_older(&[key.to_owned()], removal.at).await,
+            Change::Remove(removal) if removal.is_late => {
+                self.remove_older(&[key.to_owned()], ahead.stored(removal.at)).await
+            }
             Change::Remove(_) => self.store.remove(&[key.to_owned()]).await.map(drop),
-            Change::RemovePrefix(removal) => self.remove_prefix(&[key, ":"].concat(), removal).await,
-            Change::Expire(expiry) => self.expire(key, &expiry).await,
-            Change::Put(fill) if fill.is_late => self.put_over_older(key, fill.entry, fill.form).await,
-            Change::Put(fill) => self.put(key, fill.entry, fill.form).await,
+            Change::RemovePrefix(removal) => self.remove_prefix(&[key, ":"].concat(), removal, ahead).await,
+            Change::Expire(expiry) => self.expire(key, &expiry, ahead).await,
+            Change::Put(fill) if fill.is_late => self.put_over_older(key, fill.entry, fill.form, ahead).await,
+            Change::Put(fill) => self.put(key, fill.entry, fill.form, ahead).await,
             // Another process may have marked it later.
-            Change::Mark(fill) => self.put_over_older(key, fill.entry, fill.form).await,
+            Change::Mark(fill) => {
+                let by = ahead.by.saturating_add_unsigned(ahead.at_most_wrong_by.as_millis() as u64);
+                self.put_over_older(key, fill.entry, fill.form, Ahead { by, ..ahead }).await
+            }
             Change::PutHeld(held) => match held.entry.upgrade() {
-                Some(entry) => self.put_over_older(key, entry, held.form).await,
-                None => self.put_again(key, &held).await,
+                Some(entry) => self.put_over_older(key, entry, held.form, ahead).await,
+                None => self.put_again(key, &held, ahead).await,
             },
         }
     }
 
     /// Ends the freshness of what the store holds, unless that was loaded later.
-    async fn expire(&self, key: &str, expiry: &Expiry) -> Result<(), StoreError> {
+    async fn expire(&self, key: &str, expiry: &Expiry, ahead: Ahead) -> Result<(), StoreError> {
+        let at = ahead.stored(expiry.at);
         for _ in 0..TRIES {
             let Some(bytes) = self.store.get(key).await? else { return Ok(()) };
             // What cannot be read is served by nobody of this version, and says nothing to one of another.
-            let ended = with_times(&bytes, key, expiry.schema, |times| times.ended(expiry.at, &expiry.policy));
+            let ended = with_times(&bytes, key, expiry.schema, |times| times.ended(at, &expiry.policy));
             let Some(Retimed { bytes: to, started_at, keep_until }) = ended else { return Ok(()) };
-            if started_at > expiry.at {
+            if started_at > at {
                 return Ok(());
             }
-            let ttl = self.ttl(keep_until);
+            let ttl = self.ttl(keep_until.shifted(-ahead.by));
             let to = (!ttl.is_zero()).then_some((to, ttl));
             if self.store.swap(&Swap { key: key.to_owned(), expected: Some(Version::of(&bytes)), to }).await? {
                 return Ok(());
@@ -59,7 +66,7 @@ impl WriteBehind {
         Err(StoreError::Busy)
     }
 
-    /// Removes what was loaded or put at `than` at the latest.
+    /// Removes what was loaded or put at `than` at the latest, by the store's clock.
     async fn remove_older(&self, keys: &[String], than: Timestamp) -> Result<(), StoreError> {
         for keys in keys.chunks(READ_TOGETHER) {
             let held = self.store.get_many(keys).await?;
@@ -77,15 +84,16 @@ impl WriteBehind {
 
     /// Writes an entry that memory has given up meanwhile: what the store holds, with the entry's times, if that is the same
     /// answer. Otherwise the answer is lost, and must at least leave nothing older behind.
-    async fn put_again(&self, key: &str, held: &Held) -> Result<(), StoreError> {
-        let stored = self.store.get(key).await?.and_then(|bytes| decode(&bytes, key, held.form.schema).ok());
+    async fn put_again(&self, key: &str, held: &Held, ahead: Ahead) -> Result<(), StoreError> {
+        let mut stored = self.store.get(key).await?.and_then(|bytes| decode(&bytes, key, held.form.schema).ok());
+        stored.iter_mut().for_each(|stored| stored.shift(-ahead.by));
         match stored.filter(|stored| held.is_of(stored)) {
             Some(mut stored) => {
                 stored.times = held.times;
-                self.put_over_older(key, Arc::new(stored), held.form).await
+                self.put_over_older(key, Arc::new(stored), held.form, ahead).await
             }
             None => {
-                self.remove_older(&[key.to_owned()], held.fetch_started_at).await?;
+                self.remove_older(&[key.to_owned()], ahead.stored(held.fetch_started_at)).await?;
                 self.lost();
                 Ok(())
             }
@@ -93,9 +101,9 @@ impl WriteBehind {
     }
 
     /// Writes an entry late: not where something is that was put later.
-    async fn put_over_older(&self, key: &str, entry: Arc<Entry>, form: Form) -> Result<(), StoreError> {
-        let (started, ttl) = (entry.fetch_started_at, self.ttl(entry.times.keep_until));
-        let to = self.encoded(key, entry, form).await.filter(|_| !ttl.is_zero()).map(|bytes| (bytes, ttl));
+    async fn put_over_older(&self, key: &str, entry: Arc<Entry>, form: Form, ahead: Ahead) -> Result<(), StoreError> {
+        let (started, ttl) = (ahead.stored(entry.fetch_started_at), self.ttl(entry.times.keep_until));
+        let to = self.encoded(key, entry, form, ahead).await.filter(|_| !ttl.is_zero()).map(|bytes| (bytes, ttl));
         for _ in 0..TRIES {
             let held = self.store.get(key).await?;
             let is_newer = |bytes: &Bytes| started_at(bytes).is_some_and(|held_since| held_since > started);
@@ -110,9 +118,9 @@ impl WriteBehind {
         Err(StoreError::Busy)
     }
 
-    async fn put(&self, key: &str, entry: Arc<Entry>, form: Form) -> Result<(), StoreError> {
+    async fn put(&self, key: &str, entry: Arc<Entry>, form: Form, ahead: Ahead) -> Result<(), StoreError> {
         let ttl = self.ttl(entry.times.keep_until);
-        match self.encoded(key, entry, form).await {
+        match self.encoded(key, entry, form, ahead).await {
             Some(bytes) if !ttl.is_zero() => self.store.put(key, bytes, ttl).await,
             _ => self.store.remove(&[key.to_owned()]).await.map(drop),
         }
@@ -123,11 +131,11 @@ impl WriteBehind {
     }
 
     /// The entry as bytes; `None` where it has no stored form.
-    async fn encoded(&self, key: &str, entry: Arc<Entry>, form: Form) -> Option<Bytes> {
+    async fn encoded(&self, key: &str, entry: Arc<Entry>, form: Form, ahead: Ahead) -> Option<Bytes> {
         let length = entry.value.body.len();
         let is_slow = length > form.compress_over && !entry.packs_quickly();
         let stored_under = key.to_owned();
-        let encode = move || encode(&entry, &stored_under, form.schema, form.compress_over);
+        let encode = move || encode(&entry, &stored_under, form.schema, form.compress_over, ahead.by);
         // Packing a large body takes milliseconds, too long for a thread that others share.
         match length > ENCODED_IN_PLACE || is_slow {
             true => tokio::task::spawn_blocking(encode).await.ok().flatten(),
@@ -168,12 +176,12 @@ impl WriteBehind {
         }
     }
 
-    async fn remove_prefix(&self, prefix: &str, removal: Removal) -> Result<(), StoreError> {
+    async fn remove_prefix(&self, prefix: &str, removal: Removal, ahead: Ahead) -> Result<(), StoreError> {
         let mut cursor = None;
         loop {
             let page = self.store.list(prefix, cursor, PAGE).await?;
             match removal.is_late {
-                true => self.remove_older(&page.keys, removal.at).await?,
+                true => self.remove_older(&page.keys, ahead.stored(removal.at)).await?,
                 false if page.keys.is_empty() => {}
                 false => drop(self.store.remove(&page.keys).await?),
             }

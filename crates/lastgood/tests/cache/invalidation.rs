@@ -183,6 +183,8 @@ async fn a_read_after_an_invalidation_begins_a_load_of_its_own_at_once() {
             slow.tag("bitcoin");
             let reader = load.begin(&slow, &prices).await;
             invalidation.run(&stored.cache, &prices).await;
+            // Within a round trip to the store, other processes do not know what came first, and load again.
+            advance(Duration::from_millis(5)).await;
 
             let source = Source::answering("v2");
             source.tag("bitcoin");
@@ -382,8 +384,7 @@ async fn with_an_answer_under_way() -> Late {
 
 #[tokio::test(start_paused = true)]
 async fn what_the_store_said_before_an_invalidation_is_not_kept_after_it() {
-    let tag_expiry = Invalidation::Sweep(Swath::Tag, Depth::Expire);
-    for invalidation in Invalidation::all().filter(|kind| *kind != Invalidation::Expire && *kind != tag_expiry) {
+    for invalidation in Invalidation::all() {
         let setup = with_an_answer_under_way().await;
         let prices = region(&setup.cache, a_minute());
         let source = Source::failing(Reason::Unreachable);
@@ -396,6 +397,13 @@ async fn what_the_store_said_before_an_invalidation_is_not_kept_after_it() {
         invalidation.run(&setup.cache, &prices).await;
         setup.late.let_answers_go();
         let _ = reader.await;
+        if matches!(invalidation, Invalidation::Expire | Invalidation::Sweep(_, Depth::Expire)) {
+            // It is the last good answer, and no more.
+            let kept = told(source.read(&prices, "BTCUSDT").await);
+            let nothing = Err(Reason::Unreachable);
+            assert!(kept == good("v1", "LAST-GOOD") || kept == nothing, "{invalidation:?}: {kept:?}");
+            continue;
+        }
         let expected = if invalidation == Invalidation::Put { Some("put") } else { None };
         assert_eq!(peeked(&prices, "BTCUSDT").as_deref(), expected, "{invalidation:?}");
         assert_eq!(body(source.read(&prices, "BTCUSDT").await).as_deref(), expected, "{invalidation:?}");

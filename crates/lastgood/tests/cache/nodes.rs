@@ -7,8 +7,9 @@ use lastgood::testing::{Fault, FaultyStore};
 use lastgood::{Cache, Clock, Depth, Reason, Region, Scope, Tier};
 use tokio::time::advance;
 
-use crate::support::{HOUR, MINUTE, SECOND, Source, a_minute, good, loaded, over, peeked, region, settle, told};
+use crate::support::{HOUR, MINUTE, SECOND, Source, a_minute, good, loaded, over, peeked, region, settle, text, told};
 
+mod clocks;
 mod fences;
 mod redis;
 

@@ -132,12 +132,13 @@ async fn ok(gateway: &Running, target: &str) -> Got {
     got
 }
 
-/// What the gateway at `url` says to an invalidation.
+/// What the gateway at `url` says to an invalidation, with Redis or without.
 async fn invalidate(url: &str, what: Value) -> Value {
     let request = client().post(format!("{url}/api/cache/invalidate")).body(what.to_string());
     let request = request.header("content-type", "application/json");
     let got = read(request.send().await.expect("an answer")).await;
-    assert_eq!(got.status, 200, "{}", got.text());
+    // Without Redis it waits for the store.
+    assert!(matches!(got.status, 200 | 202), "{}", got.text());
     got.json()
 }
 

@@ -42,7 +42,7 @@ impl Node {
     /// What an application reads that has no source: whatever is kept.
     async fn kept(&self) -> Option<String> {
         let kept = self.prices.newest("BTCUSDT").await.expect("the store answers");
-        kept.map(|kept| String::from_utf8(kept.body().to_vec()).unwrap())
+        kept.map(|kept| text(&kept))
     }
 
     async fn cut_off(&self, is_cut_off: bool) {
