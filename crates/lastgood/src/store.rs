@@ -87,7 +87,7 @@ pub trait Store: fmt::Debug + fmt::Display + Send + Sync + 'static {
     }
 
     /// The time by the clock that all processes which share the store go by in it; `None` where one process has it to
-    /// itself.
+    /// itself. [`StoreError::Refused`] where it may not be asked.
     async fn now(&self) -> Result<Option<Timestamp>, StoreError> {
         Ok(None)
     }

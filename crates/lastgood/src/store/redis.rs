@@ -205,7 +205,7 @@ impl Store for RedisStore {
     async fn now(&self) -> Result<Option<Timestamp>, StoreError> {
         let time = cmd("TIME");
         let parts: Vec<Bytes> = match &self.servers {
-            Servers::One(node) => node.ask(&time).await.map_err(|fault| reply::read_error(&fault))?,
+            Servers::One(node) => node.ask(&time).await.map_err(|fault| reply::script_error(&fault))?,
             // Every process asks the same of its servers: the one that has this key.
             Servers::Many(cluster) => cluster.run("@clock", time).await?,
         };

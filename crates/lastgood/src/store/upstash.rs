@@ -172,7 +172,8 @@ impl Store for UpstashStore {
     }
 
     async fn now(&self) -> Result<Option<Timestamp>, StoreError> {
-        let parts: Vec<Binary> = self.ask(&["TIME"]).await?;
+        let answer = self.link.read("/", self.encode(&["TIME"])?, 1).await?;
+        let parts: Vec<Binary> = reply::result(&answer, self.link.options(), dialect::script_error_of)?;
         dialect::time(&parts.into_iter().map(|part| part.0).collect::<Vec<_>>()).map(Some)
     }
 

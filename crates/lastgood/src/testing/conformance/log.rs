@@ -18,6 +18,7 @@ const WAIT: Duration = Duration::from_secs(20);
 /// When the store has no log, or breaks a clause; the message says which.
 pub async fn run_log(store: &dyn Store) {
     let log = store.log().expect("the store has a log");
+    the_time_is_told_and_goes_on(store).await;
     an_empty_log_has_no_end_and_nothing_to_read(log).await;
     records_are_read_in_order_and_once(log).await;
     every_reader_has_a_place_of_its_own(log).await;
@@ -25,6 +26,12 @@ pub async fn run_log(store: &dyn Store) {
     what_many_append_at_once_is_all_there(log).await;
     who_missed_a_whole_log_is_told(store, log).await;
     logs_of_other_names_are_others(log).await;
+}
+
+async fn the_time_is_told_and_goes_on(store: &dyn Store) {
+    let now = async || store.now().await.expect("the time").expect("those who share a store share a clock");
+    let before = now().await;
+    assert!(now().await >= before, "it never runs backwards");
 }
 
 /// Runs the clause of their length: some 15,000 calls.

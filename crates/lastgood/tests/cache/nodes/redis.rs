@@ -89,3 +89,35 @@ async fn a_log_that_is_deleted_is_noticed_with_the_next_record() {
     })
     .await;
 }
+
+/// An account of Redis with every command but these.
+fn account_without(server: &RedisServer, commands: &[&str]) -> String {
+    let mut words = vec!["ACL", "SETUSER", "limited", "on", ">secret", "~*", "&*", "+@all"];
+    words.extend(commands);
+    assert!(server.command(&words).contains("OK"));
+    server.url().replace("redis://", "redis://limited:secret@")
+}
+
+#[tokio::test]
+async fn an_account_that_may_not_ask_for_the_time_shares_the_store_all_the_same() {
+    let server = RedisServer::start();
+    let url = account_without(&server, &["-time"]);
+    let connect = || {
+        let store = RedisStore::connect(RedisOptions::parse(&url).expect("a URL"));
+        Cache::builder().store(Arc::new(store)).build().expect("the defaults are sound")
+    };
+    let (one, other) = (connect(), connect());
+    let (here, there) = (region(&one, a_minute()), region(&other, a_minute()));
+    let source = Source::answering("v1");
+    for cache in [&one, &other] {
+        for _ in 0..500 {
+            if cache.probe_store().await.is_some_and(|probe| probe.is_ok()) {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    }
+    source.read(&here, "BTCUSDT").await.expect("it loads");
+    assert!(one.flush(MINUTE).await);
+    assert_eq!(told(source.read(&there, "BTCUSDT").await), good("v1", "HIT"));
+}
