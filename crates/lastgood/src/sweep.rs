@@ -2,27 +2,26 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 
 use crate::cache::{Cache, Shared};
-use crate::clock::Timestamp;
 use crate::memory::Key;
 use crate::region::Region;
-use crate::store::{BreakerState, Cursor, GuardedStore, Store, StoreError, jittered};
+use crate::store::{Cursor, GuardedStore, Store, StoreError};
 use crate::tags::{self, Depth};
 use crate::voice::Kind;
+
+mod owed;
+
+use self::owed::OwedSweep;
 
 /// Names asked for, and changed, at a time.
 const PAGE: usize = 500;
 /// Changes that may read the store at once.
 const AT_ONCE: usize = 8;
-/// Sweeps that may wait for the store, and how often it is looked at meanwhile.
-const MOST_OWED: usize = 64;
-const RETRY_EVERY: Duration = Duration::from_millis(500);
 
 /// Which keys an invalidation is about.
 #[derive(Clone)]
@@ -134,17 +133,6 @@ impl Cache {
         self.shared.voice.announce(&tier.store, kind, selector).await;
     }
 
-    /// Has the store swept once it is back.
-    fn owe(&self, owed: OwedSweep) {
-        if self.shared.owed_sweeps.fetch_add(1, Ordering::Relaxed) >= MOST_OWED {
-            self.shared.owed_sweeps.fetch_sub(1, Ordering::Relaxed);
-            tracing::warn!("too many sweeps wait for the store: this one reaches only what this process knows of");
-            return;
-        }
-        let guard = Owing(Arc::downgrade(&self.shared));
-        tokio::spawn(guard.make_good(owed));
-    }
-
     /// The region of that name, if there is one.
     pub fn region_named(&self, name: &str) -> Option<Region> {
         self.regions().into_iter().find(|region| region.name() == name)
@@ -248,64 +236,6 @@ impl Region {
         let own = page.keys.iter().filter(|key| tier.behind.may_read(key));
         let names = own.filter_map(|key| key.strip_prefix(&self.shared.prefix)).map(str::to_owned).collect();
         Ok((names, page.next))
-    }
-}
-
-/// A sweep that the store is still to be given, as it was asked for at `at`: what was loaded or put since stays.
-struct OwedSweep {
-    /// What the keys begin with.
-    prefix: String,
-    matches: Matches,
-    depth: Depth,
-    at: Timestamp,
-}
-
-/// Counts a sweep among those that are owed, until it is made, or its cache is gone.
-struct Owing(Weak<Shared>);
-
-impl Owing {
-    async fn make_good(self, owed: OwedSweep) {
-        loop {
-            tokio::time::sleep(jittered(RETRY_EVERY)).await;
-            let Some(shared) = self.0.upgrade() else { return };
-            let Some(tier) = &shared.store else { return };
-            let cache = Cache { shared: Arc::clone(&shared) };
-            if tier.store.state() == BreakerState::Closed && cache.pay(&owed).await.is_ok() {
-                return;
-            }
-        }
-    }
-}
-
-impl Drop for Owing {
-    fn drop(&mut self) {
-        if let Some(shared) = self.0.upgrade() {
-            shared.owed_sweeps.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Cache {
-    async fn pay(&self, owed: &OwedSweep) -> Result<(), StoreError> {
-        let Some(tier) = &self.shared.store else { return Ok(()) };
-        let (regions, mut cursor, mut keeps_up) = (self.regions(), None, true);
-        loop {
-            let page = tier.store.list(&owed.prefix, cursor, PAGE).await?;
-            for region in &regions {
-                let prefix = &region.shared.prefix;
-                let names = page.keys.iter().filter_map(|key| key.strip_prefix(prefix.as_str()));
-                let names: Vec<Arc<str>> =
-                    names.filter(|name| (owed.matches)(region.name(), name)).map(Arc::from).collect();
-                for name in &names {
-                    region.change_late(name, owed.depth, owed.at);
-                }
-                keeps_up = region.pace(&names, keeps_up).await;
-            }
-            cursor = page.next;
-            if cursor.is_none() {
-                return Ok(());
-            }
-        }
     }
 }
 

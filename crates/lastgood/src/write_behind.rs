@@ -17,11 +17,13 @@ use crate::store::{GuardedStore, MAX_KEY_BYTES, Store, StoreError};
 use crate::voice::Voice;
 
 mod apply;
+mod change;
 mod queue;
 mod room;
 mod worker;
 
-pub(crate) use self::queue::{Change, Expiry, Fill, Form, MAX_WAITING_BYTES, Removal};
+pub(crate) use self::change::{Change, Expiry, Fill, Form, Removal};
+pub(crate) use self::queue::MAX_WAITING_BYTES;
 use self::queue::{End, Queue};
 pub(crate) use self::room::Room;
 use self::worker::{Retry, Worker};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::WriteBehind;
-use super::queue::{Change, Expiry, Form, Held, Removal};
+use super::change::{Change, Expiry, Form, Held, Removal};
 use crate::clock::Timestamp;
 use crate::entry::{Entry, Retimed, decode, encode, started_at, with_times};
 use crate::policy::FOREVER_TTL;

@@ -4,7 +4,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::WriteBehind;
-use super::queue::{Change, End};
+use super::change::Change;
+use super::queue::End;
 use crate::store::{BreakerState, StoreError};
 use crate::voice::Kind;
 

@@ -1,0 +1,199 @@
+//! What is to become of a key in the store, and what stands in for it if it fails, comes late or is overtaken.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::entry::Entry;
+use crate::policy::{Policy, Times};
+use crate::voice::Kind;
+
+/// What is to become of a key in the store.
+pub(crate) enum Change {
+    /// Holds this entry.
+    Put(Fill),
+    /// Holds this entry, which memory has: there was no room to keep it here.
+    PutHeld(Held),
+    /// Holds this entry, which says what else is not to be believed: written again until it is there.
+    Mark(Fill),
+    /// Holds what it holds, but no longer fresh: never what this process has, which may be older.
+    Expire(Expiry),
+    /// Holds nothing.
+    Remove(Removal),
+    /// Nothing that starts with the key and a colon.
+    RemovePrefix(Removal),
+}
+
+/// The end of freshness of what the store holds.
+#[derive(Clone)]
+pub(crate) struct Expiry {
+    /// When it was asked for: what was loaded later stays fresh.
+    pub(crate) at: Timestamp,
+    pub(crate) schema: u32,
+    /// How long what expired may stand in for its source.
+    pub(crate) policy: Arc<Policy>,
+}
+
+/// A removal.
+#[derive(Clone, Copy)]
+pub(crate) struct Removal {
+    /// When it was asked for.
+    pub(crate) at: Timestamp,
+    /// Whether the other processes are to hear of it; not where one of them said so.
+    pub(crate) tell: bool,
+    /// Whether it comes late, so that what was loaded or put after `at` must stay.
+    pub(crate) is_late: bool,
+}
+
+impl Removal {
+    pub(crate) fn at(at: Timestamp, tell: bool) -> Removal {
+        Removal { at, tell, is_late: false }
+    }
+
+    pub(crate) fn late(self) -> Removal {
+        Removal { is_late: true, ..self }
+    }
+}
+
+/// An entry on its way to the store.
+#[derive(Clone)]
+pub(crate) struct Fill {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) form: Form,
+    /// Whether it has waited for room: see [`super::WriteBehind::room`].
+    pub(crate) has_room: bool,
+    /// Whether what the store holds must not be seen again, so that a failed write is repeated, and one that the store
+    /// refuses becomes a removal.
+    pub(crate) replaces: bool,
+    /// Whether it comes late, so that what was put after it must stay.
+    pub(crate) is_late: bool,
+}
+
+/// What an entry is encoded with.
+#[derive(Clone, Copy)]
+pub(crate) struct Form {
+    pub(crate) schema: u32,
+    pub(crate) compress_over: usize,
+}
+
+/// An entry that is to be written and that only memory has.
+#[derive(Clone)]
+pub(crate) struct Held {
+    pub(super) entry: Weak<Entry>,
+    pub(super) form: Form,
+    pub(super) times: Times,
+    pub(super) fetch_started_at: Timestamp,
+    written_at: Timestamp,
+}
+
+impl Held {
+    fn of(fill: &Fill) -> Held {
+        let Fill { entry, form, .. } = fill;
+        let Entry { times, fetch_started_at, written_at, .. } = **entry;
+        Held { entry: Arc::downgrade(entry), form: *form, times, fetch_started_at, written_at }
+    }
+
+    /// Whether `stored` is the same answer, with other times perhaps.
+    pub(super) fn is_of(&self, stored: &Entry) -> bool {
+        // The clocks may have been compared again meanwhile, with another error.
+        const SAME: Duration = Duration::from_millis(500);
+        let is_same = |one: Timestamp, other: Timestamp| one.since(other).max(other.since(one)) <= SAME;
+        is_same(self.fetch_started_at, stored.fetch_started_at) && is_same(self.written_at, stored.written_at)
+    }
+}
+
+impl Change {
+    pub(super) fn bytes(&self) -> u64 {
+        match self {
+            Change::Put(fill) | Change::Mark(fill) => fill.entry.value.body.len() as u64,
+            Change::PutHeld(..) | Change::Expire(_) | Change::Remove(_) | Change::RemovePrefix(_) => 0,
+        }
+    }
+
+    /// This change, where `older` waited for the same key or has failed. The newer wins, but what expires must be there
+    /// first, and what is removed has nothing to expire.
+    pub(super) fn after(self, older: Change) -> Change {
+        let Change::Expire(expiry) = self else { return self };
+        match older {
+            Change::Put(fill) => {
+                let entry = Arc::new(fill.entry.expired_at(expiry.at, &expiry.policy));
+                Change::Put(Fill { entry, replaces: true, ..fill })
+            }
+            Change::PutHeld(held) => {
+                Change::PutHeld(Held { times: held.times.ended(expiry.at, &expiry.policy), ..held })
+            }
+            Change::Expire(_) => Change::Expire(expiry),
+            removed => removed,
+        }
+    }
+
+    pub(super) fn is_put(&self) -> bool {
+        matches!(self, Change::Put(_) | Change::PutHeld(_))
+    }
+
+    pub(super) fn expiry(&self) -> Option<&Expiry> {
+        match self {
+            Change::Expire(expiry) => Some(expiry),
+            _ => None,
+        }
+    }
+
+    /// Whether it puts something that is written again until the store has it.
+    pub(super) fn is_lasting_put(&self) -> bool {
+        match self {
+            Change::Put(fill) => fill.replaces,
+            Change::PutHeld(..) | Change::Mark(_) => true,
+            Change::Expire(_) | Change::Remove(_) | Change::RemovePrefix(_) => false,
+        }
+    }
+
+    pub(super) fn takes_away(&self) -> bool {
+        match self {
+            Change::Put(fill) => fill.replaces,
+            _ => true,
+        }
+    }
+
+    /// The same, to be done later; nothing of a mere fill.
+    pub(super) fn if_it_fails(&self) -> Option<Change> {
+        match self {
+            Change::Put(fill) => fill.replaces.then(|| Change::Put(Fill { is_late: true, ..fill.clone() })),
+            Change::PutHeld(held) => Some(Change::PutHeld(held.clone())),
+            Change::Mark(fill) => Some(Change::Mark(fill.clone())),
+            Change::Expire(expiry) => Some(Change::Expire(expiry.clone())),
+            Change::Remove(removal) => Some(Change::Remove(removal.late())),
+            Change::RemovePrefix(removal) => Some(Change::RemovePrefix(removal.late())),
+        }
+    }
+
+    /// The same change, where there is no room for its body: memory has that as well, if it has room.
+    pub(super) fn without_body(self) -> Change {
+        match self {
+            Change::Put(fill) => Change::PutHeld(Held::of(&fill)),
+            other => other,
+        }
+    }
+
+    /// What the other processes are to be told once the store has it.
+    pub(super) fn news(&self) -> Option<Kind> {
+        match self {
+            Change::Put(fill) => fill.replaces.then_some(Kind::Changed),
+            Change::Mark(_) | Change::PutHeld(..) | Change::Expire(_) => Some(Kind::Changed),
+            Change::Remove(removal) => removal.tell.then_some(Kind::Removed),
+            Change::RemovePrefix(removal) => removal.tell.then_some(Kind::Cleared),
+        }
+    }
+
+    /// Whether it is an application's put from before `at`.
+    pub(super) fn was_put_before(&self, at: Timestamp) -> bool {
+        match self {
+            Change::Put(fill) => fill.replaces && fill.entry.written_at < at,
+            Change::PutHeld(held) => held.written_at < at,
+            Change::Mark(_) | Change::Expire(_) | Change::Remove(_) | Change::RemovePrefix(_) => false,
+        }
+    }
+
+    pub(super) fn is_mere_fill(&self) -> bool {
+        matches!(self, Change::Put(fill) if !fill.replaces)
+    }
+}
