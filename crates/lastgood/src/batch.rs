@@ -134,7 +134,8 @@ impl Region {
                     stored[place] = bytes.and_then(|bytes| self.believe(key, &bytes, ahead, asked_at));
                 }
                 let (now, policy) = (self.cache.clock.now(), &self.shared.policy);
-                self.cache.tags.heed(&tier.store, &mut stored, deadline, now, policy).await;
+                // What cannot be judged is loaded.
+                _ = self.cache.tags.heed(&tier.store, &mut stored, deadline, now, policy).await;
             }
             Err(why) => tracing::trace!(%why, "batch read from the store failed"),
         }

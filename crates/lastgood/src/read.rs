@@ -204,7 +204,10 @@ impl Region {
         };
         let mut stored = [self.believe(&key, &bytes, ahead, asked_at)];
         let (now, policy) = (self.cache.clock.now(), &self.shared.policy);
-        self.cache.tags.heed(&tier.store, &mut stored, deadline, now, policy).await;
+        // That it is not known whether it was invalidated does not say that there is nothing.
+        if !self.cache.tags.heed(&tier.store, &mut stored, deadline, now, policy).await {
+            return Err(StoreError::Timeout);
+        }
         let [stored] = stored;
         Ok(stored)
     }

@@ -82,3 +82,22 @@ fn the_reasons_that_the_page_on_troubles_explains_are_those_that_answers_give() 
         assert!(Reason::ALL.iter().any(|known| known.as_str() == reason), "{reason}");
     }
 }
+
+#[test]
+fn every_test_that_the_page_on_reliability_names_is_there() {
+    let mut sources = String::new();
+    for folder in ["lastgood-gateway", "lastgood-market", "lastgood"] {
+        crate::examples::test_sources(&root().join("crates").join(folder), &mut sources);
+    }
+    let page = std::fs::read_to_string(root().join("RELIABILITY.md")).unwrap();
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| |")).collect();
+    let numbers = rows.iter().filter_map(|row| row.split('|').nth(1)?.trim().parse::<usize>().ok());
+    assert!(numbers.eq(1..=54), "each failure has its row");
+    let table = rows.join("\n");
+    let named: BTreeSet<&str> = code(&table).into_iter().filter(|word| word.matches('_').count() > 2).collect();
+    assert!(named.len() > 70, "{}", named.len());
+    for test in named {
+        let is_there = sources.contains(&format!("fn {test}(")) || sources.contains(&format!("{test}: \""));
+        assert!(is_there, "{test}");
+    }
+}

@@ -191,7 +191,7 @@ fn a_program_that_is_not_lastgood_is_one_clear_line() {
 }
 
 /// The tests that the tables of a page name.
-fn named_tests(readme: &str) -> Vec<String> {
+pub(crate) fn named_tests(readme: &str) -> Vec<String> {
     let rows = readme.lines().filter(|line| line.starts_with('|'));
     let words = rows.flat_map(|row| row.split('`').skip(1).step_by(2));
     let sound = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
@@ -199,7 +199,7 @@ fn named_tests(readme: &str) -> Vec<String> {
 }
 
 /// All the text of the tests there are.
-fn test_sources(folder: &std::path::Path, into: &mut String) {
+pub(crate) fn test_sources(folder: &std::path::Path, into: &mut String) {
     for entry in std::fs::read_dir(folder).expect("a folder of this repository").flatten() {
         let path = entry.path();
         if path.is_dir() {
