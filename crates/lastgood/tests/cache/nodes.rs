@@ -11,6 +11,7 @@ use crate::support::{HOUR, MINUTE, SECOND, Source, a_minute, good, loaded, over,
 
 mod fences;
 mod redis;
+mod versions;
 
 /// One process: its cache, its region, and its own way to the store.
 struct Node {
