@@ -33,8 +33,8 @@ const MOST_BYTES: u64 = 4 << 20;
 const FEW_BYTES: u64 = 1 << 20;
 /// After so many refusals without a success between them, the target takes nothing at all.
 const REFUSED_IN_A_ROW: u64 = 32;
-/// How often the source is listed again because it was away while it was listed.
-const WALKS: usize = 3;
+/// How often the source is gone through because a store was away meanwhile.
+const WALKS: usize = 10;
 /// Failures that are kept with their reasons.
 const FAILURES: usize = 8;
 
@@ -148,14 +148,7 @@ impl Migration {
         let mut walk = Walk { of: self, progress, patience, keys: FIRST_KEYS, next_at: Instant::now(), refused: 0 };
         // Marks first: an entry must not be found without the invalidation of its tag.
         walk.through(Part::Marks, Seen::First).await?;
-        walk.through(Part::Entries, Seen::First).await?;
-        for _ in 1..WALKS {
-            if !walk.patience.source_was_away() {
-                break;
-            }
-            // A server that restarted may have listed its keys in another order.
-            walk.through(Part::Entries, Seen::Again).await?;
-        }
+        walk.through_entries().await?;
         walk.through(Part::Marks, Seen::Again).await?;
         let changed = match began_at {
             Some(place) => self.changes_since(place).await,
@@ -225,6 +218,31 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
+    /// Copies all entries. A server that was away may list its keys in another order, or have lost what it was given: the
+    /// entries are then gone through once more, from the first.
+    async fn through_entries(&mut self) -> Result<(), Stopped> {
+        let before = self.progress.borrow().clone();
+        self.through(Part::Entries, Seen::First).await?;
+        for _ in 1..WALKS {
+            if self.patience.was_away().is_none() {
+                return Ok(());
+            }
+            let first = self.progress.borrow().counts.clone();
+            self.progress.send_modify(|now| {
+                now.failures.clone_from(&before.failures);
+                now.counts = Counts { bytes: first.bytes, ..before.counts.clone() };
+            });
+            self.through(Part::Entries, Seen::First).await?;
+            // What is there now, and was not at first, was copied.
+            self.progress.send_modify(|now| {
+                let copied = now.counts.present.saturating_sub(first.present);
+                now.counts.present -= copied;
+                now.counts.copied += copied;
+            });
+        }
+        self.patience.was_away().map_or(Ok(()), Err)
+    }
+
     async fn through(&mut self, part: Part, seen: Seen) -> Result<(), Stopped> {
         let of = self.of;
         let prefix = match part {

@@ -1,6 +1,6 @@
 //! Asking a store again that did not answer.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -18,21 +18,26 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Repeats calls of a store that does not answer, and says so.
 pub(super) struct Patience<'a> {
     progress: &'a watch::Sender<Progress>,
-    source_was_away: AtomicBool,
+    /// The last failure that passed.
+    away: Mutex<Option<Stopped>>,
 }
 
 impl<'a> Patience<'a> {
     pub(super) fn new(progress: &'a watch::Sender<Progress>) -> Self {
-        Patience { progress, source_was_away: AtomicBool::new(false) }
+        Patience { progress, away: Mutex::default() }
     }
 
-    /// Whether the source was away since [`Patience::forget`].
-    pub(super) fn source_was_away(&self) -> bool {
-        self.source_was_away.load(Ordering::Relaxed)
+    fn away(&self) -> MutexGuard<'_, Option<Stopped>> {
+        self.away.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Which store was away since [`Patience::forget`], and why.
+    pub(super) fn was_away(&self) -> Option<Stopped> {
+        self.away().clone()
     }
 
     pub(super) fn forget(&self) {
-        self.source_was_away.store(false, Ordering::Relaxed);
+        *self.away() = None;
     }
 
     /// The answer of a store that may be away for a minute.
@@ -55,12 +60,10 @@ impl<'a> Patience<'a> {
             if !may_pass(&error) || since.elapsed() >= GIVE_UP_AFTER {
                 return Err(Stopped { side, error });
             }
-            if side == Side::Source {
-                self.source_was_away.store(true, Ordering::Relaxed);
-            }
             // A store that is only busy is well.
             if error != StoreError::Busy {
                 self.progress.send_modify(|now| now.trouble = Some(format!("the {side} does not answer: {error}")));
+                *self.away() = Some(Stopped { side, error });
             }
             sleep(jittered(pause)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);

@@ -1,6 +1,6 @@
 //! The two stores of a migration.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,10 +74,17 @@ pub(super) fn settings_of(arguments: &Arguments, file: Option<&Path>) -> Result<
 /// Where a store is, in words that are the same for the same store. They may hold a password.
 fn place(settings: &Settings) -> String {
     match (&settings.store, settings.embedded_file()) {
-        (_, Some(file)) => std::fs::canonicalize(&file).unwrap_or(file).display().to_string(),
+        (_, Some(file)) => real(&file).display().to_string(),
         (StoreSetting::Redis(address), None) => address.expose_url().to_owned(),
         (other, None) => other.to_string(),
     }
+}
+
+/// The path of a file that may not be there yet, without links.
+fn real(file: &Path) -> PathBuf {
+    let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let in_real_parent = || Some(absolute.parent()?.canonicalize().ok()?.join(absolute.file_name()?));
+    absolute.canonicalize().ok().or_else(in_real_parent).unwrap_or(absolute)
 }
 
 pub(super) fn check_hint() -> &'static str {
