@@ -78,7 +78,7 @@ async fn a_gateway_serves_from_the_migrated_store_without_asking_its_source() {
     let candles = question("BTCUSDT", 300);
     let first = over("embedded:", &[("data_dir", data)]).await;
     let expected = [get(first.url(&candles)).await.body, get(first.url(PRICE)).await.body];
-    let put = crate::support::client().put(first.url("/v1/kv/notes/one")).body("my value").send().await.unwrap();
+    let put = crate::support::client().put(first.url("/v1/kv/kv/one")).body("my value").send().await.unwrap();
     assert!(put.status().is_success(), "{put:?}");
     first.stop().await;
     let asked = exchange.asked();
@@ -104,17 +104,14 @@ async fn a_gateway_serves_from_the_migrated_store_without_asking_its_source() {
 
     for store in [redis.url(), file, front.url(), cluster.url()] {
         let gateway = over(&store, &[("store_token", TOKEN)]).await;
-        eventually("the store is attached", async || {
-            get(gateway.url("/health")).await.json()["cache"]["status"] == "up"
-                || get(gateway.url("/api/cache/status")).await.json()["available"] == true
-        })
-        .await;
+        let attached = async || gateway.gateway.cache().probe_store().await.is_some_and(|probed| probed.is_ok());
+        eventually("the store is attached", attached).await;
         for (target, expected) in [candles.as_str(), PRICE].into_iter().zip(&expected) {
             let got = get(gateway.url(target)).await;
             assert_eq!((got.cache(), &got.body), ("HIT", expected), "{store} {target}");
             assert!(got.header("cache-status").contains("detail=store"), "{}", got.header("cache-status"));
         }
-        assert_eq!(get(gateway.url("/v1/kv/notes/one")).await.text(), "my value", "{store}");
+        assert_eq!(get(gateway.url("/v1/kv/kv/one")).await.text(), "my value", "{store}");
         gateway.stop().await;
     }
     assert_eq!(exchange.asked(), asked, "the exchange was asked for nothing");
@@ -130,7 +127,7 @@ async fn wrong_usage_is_refused_with_a_hint_and_a_store_that_is_not_there_is_nam
         (["--from", &url, "--to", &url], 2, "one store and one namespace"),
         (["--from", "embedded:x", "--to", "embedded:./x"], 2, "one store and one namespace"),
         (["--from", "rdis://u:hunter2@h", "--to", &url], 2, "did you mean `redis://`?"),
-        (["--from", "https://x.upstash.io", "--to", &url], 2, "LASTGOOD_FROM_TOKEN"),
+        (["--from", "https://x.upstash.io", "--to", &url], 2, "set UPSTASH_REDIS_REST_TOKEN"),
         (["--from", "embedded:none.redb", "--to", &url], 1, "there is no file none.redb"),
         (["--from", &url, "--to", "redis://u:hunter2@127.0.0.1:1"], 1, "the target, redis://***@127.0.0.1:1"),
     ] {
@@ -142,6 +139,17 @@ async fn wrong_usage_is_refused_with_a_hint_and_a_store_that_is_not_there_is_nam
     }
     assert_eq!(run(&["--from", &url]).await.status.code(), Some(2));
     assert_eq!(run(&["--from", &url, "--to", "embedded:", "--rate", "0"]).await.status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn a_dry_run_makes_no_file() {
+    let redis = RedisServer::start();
+    fill(&redis, 3, "value").await;
+    let folder = tempfile::tempdir().unwrap();
+    let to = format!("embedded:{}", folder.path().join("data/new.redb").display());
+    let told = migrate(&["--from", &redis.url(), "--to", &to, "--dry-run"]).await;
+    assert_eq!((&told["copied"], &told["dry_run"]), (&3.into(), &Json::Bool(true)));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 #[tokio::test]

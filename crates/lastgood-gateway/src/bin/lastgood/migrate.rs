@@ -78,7 +78,7 @@ pub(crate) async fn run(arguments: Arguments, file: Option<&Path>) -> Result<(),
     let clock = Clock::system();
     let (from, to) = ends::settings_of(&arguments, file)?;
     let from = End::open_source(from, &clock).await?;
-    let to = End::open_target(to, &clock).await?;
+    let to = End::open_target(to, &clock, arguments.dry_run).await?;
     let migration = Migration {
         from: from.store(),
         to: to.store(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lastgood::Clock;
 use lastgood::migrate::Side;
-use lastgood::store::{Opened, Store, StoreError, Usage};
+use lastgood::store::{MemoryStore, Opened, Store, StoreError, Usage};
 use lastgood_gateway::config::{FlagValue, Settings, StoreSetting};
 use lastgood_gateway::{BuildError, open_embedded, open_store};
 use tokio::time::{Instant, sleep, timeout};
@@ -112,7 +112,12 @@ impl End {
         End::open(Side::Source, settings, clock).await
     }
 
-    pub(super) async fn open_target(settings: Settings, clock: &Clock) -> Result<End, Failure> {
+    pub(super) async fn open_target(settings: Settings, clock: &Clock, dry_run: bool) -> Result<End, Failure> {
+        if dry_run && settings.embedded_file().is_some_and(|file| !file.exists()) {
+            // An empty store is all that is needed; no file is made.
+            let store = Arc::new(MemoryStore::new(clock.clone(), 0));
+            return Ok(End { side: Side::Target, settings, store, usage: Usage::default() });
+        }
         End::open(Side::Target, settings, clock).await
     }
 
