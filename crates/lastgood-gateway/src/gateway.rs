@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use lastgood::store::{EmbeddedStore, Guard, RedisOptions, RedisStore, Store, StoreError, UpstashStore};
+use lastgood::store::{EmbeddedStore, Guard, Opened, RedisOptions, RedisStore, Store, StoreError, UpstashStore};
 use lastgood::{Cache, Clock, Policy};
 use lastgood_market::bars::ApplicationBars;
 use lastgood_market::candles::Candles;
@@ -86,7 +86,7 @@ impl Gateway {
             .namespace(&settings.namespace)
             .clock(clock.clone())
             .guard(guard(settings));
-        let store = open_store(settings, &clock).await?;
+        let store = store_of(settings, &clock).await?;
         let shared = store.clone().filter(|_| settings.store.is_shared());
         let bans = BanMemory::new(settings.data_dir.clone(), shared.clone(), &settings.namespace);
         if let Some(store) = store {
@@ -247,43 +247,58 @@ fn guard(settings: &Settings) -> Guard {
 }
 
 /// The store that the settings name. An embedded file that is unusable is no reason not to serve.
-async fn open_store(settings: &Settings, clock: &Clock) -> Result<Option<Arc<dyn Store>>, BuildError> {
-    match &settings.store {
-        StoreSetting::Memory => Ok(None),
-        StoreSetting::Redis(address) => {
-            let options = RedisOptions::parse(address.expose_url()).map_err(|why| BuildError(why.to_string()))?;
-            Ok(Some(Arc::new(RedisStore::connect(options))))
-        }
-        StoreSetting::Upstash(address) => {
-            let refuse = |why: StoreError| BuildError(why.to_string());
-            let options = address.options(settings.store_token.as_ref()).map_err(refuse)?;
-            let options = options.with_proxies(settings.proxy.proxies().clone());
-            Ok(Some(Arc::new(UpstashStore::new(options).map_err(refuse)?)))
-        }
-        StoreSetting::Embedded { .. } => Ok(open_embedded(settings, clock).await),
-    }
-}
-
-async fn open_embedded(settings: &Settings, clock: &Clock) -> Option<Arc<dyn Store>> {
-    let path = settings.embedded_file()?;
-    let (file, clock, memory) = (path.clone(), clock.clone(), settings.memory.limit / 8);
-    let opened = tokio::task::spawn_blocking(move || {
-        EmbeddedStore::open_within(&file, clock, EMBEDDED_MAX_BYTES, memory).map_err(|why| why.to_string())
-    });
-    match opened.await.unwrap_or_else(|why| Err(why.to_string())) {
+async fn store_of(settings: &Settings, clock: &Clock) -> Result<Option<Arc<dyn Store>>, BuildError> {
+    let Some(path) = settings.embedded_file() else { return open_store(settings, clock).await };
+    match open_embedded(settings, clock).await {
         Ok((store, opened)) => {
             tracing::info!(path = %path.display(), ?opened, "embedded store opened");
-            Some(Arc::new(store))
+            Ok(Some(Arc::new(store)))
         }
-        Err(why) => {
+        Err(BuildError(why)) => {
             tracing::error!(
                 path = %path.display(), %why,
                 "the embedded store cannot be used: serving from memory alone, and a restart will begin cold; \
                  choose another --data-dir, or --store memory: to say so on purpose"
             );
-            None
+            Ok(None)
         }
     }
+}
+
+/// Opens the store that the settings name; `None` is the memory of one process. A Redis connects in the background.
+///
+/// # Errors
+///
+/// When the address is wrong or the embedded file cannot be used.
+pub async fn open_store(settings: &Settings, clock: &Clock) -> Result<Option<Arc<dyn Store>>, BuildError> {
+    let refuse = |why: StoreError| BuildError(why.to_string());
+    match &settings.store {
+        StoreSetting::Memory => Ok(None),
+        StoreSetting::Redis(address) => {
+            let options = RedisOptions::parse(address.expose_url()).map_err(refuse)?;
+            Ok(Some(Arc::new(RedisStore::connect(options))))
+        }
+        StoreSetting::Upstash(address) => {
+            let options = address.options(settings.store_token.as_ref()).map_err(refuse)?;
+            let options = options.with_proxies(settings.proxy.proxies().clone());
+            Ok(Some(Arc::new(UpstashStore::new(options).map_err(refuse)?)))
+        }
+        StoreSetting::Embedded { .. } => Ok(Some(Arc::new(open_embedded(settings, clock).await?.0))),
+    }
+}
+
+/// Opens the embedded file that the settings name, and says what it found there.
+///
+/// # Errors
+///
+/// When the settings name another store, or the file cannot be used.
+pub async fn open_embedded(settings: &Settings, clock: &Clock) -> Result<(EmbeddedStore, Opened), BuildError> {
+    let file = settings.embedded_file().ok_or_else(|| BuildError("the store is not embedded".to_owned()))?;
+    let (clock, memory) = (clock.clone(), settings.memory.limit / 8);
+    let opened = tokio::task::spawn_blocking(move || {
+        EmbeddedStore::open_within(&file, clock, EMBEDDED_MAX_BYTES, memory).map_err(|why| why.to_string())
+    });
+    opened.await.unwrap_or_else(|why| Err(why.to_string())).map_err(BuildError)
 }
 
 /// Whether a file of the data directory is the gateway's.

@@ -42,7 +42,7 @@ mod user_keys;
 mod values;
 mod warm;
 
-pub use self::gateway::{BuildError, Gateway};
+pub use self::gateway::{BuildError, Gateway, open_embedded, open_store};
 pub use self::handles::raise_open_files;
 pub use self::routes::{SourceCheck, check_sources};
 pub use self::totals::Totals;

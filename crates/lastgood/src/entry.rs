@@ -14,7 +14,9 @@ mod packing;
 mod rows;
 mod wire;
 
-pub(crate) use self::wire::{Retimed, decode, decode_any_version, encode, started_at, with_times};
+pub(crate) use self::wire::{
+    Retimed, Stamp, Unreadable, decode, decode_any_version, encode, stamp, started_at, under_key, with_times,
+};
 
 /// What a source answered: the bytes, untouched, and what the caller wants remembered beside them.
 #[derive(Clone, PartialEq, Eq, Default)]

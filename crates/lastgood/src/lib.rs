@@ -8,6 +8,7 @@
 
 pub mod clock;
 pub mod condition;
+pub mod migrate;
 pub mod private;
 #[cfg(feature = "proxy")]
 pub mod proxy;

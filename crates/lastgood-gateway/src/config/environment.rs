@@ -15,7 +15,8 @@ const PREFIX: &str = "LASTGOOD_";
 const REGIONS: &str = "LASTGOOD_REGIONS_";
 
 /// Variables of the program and of the examples that are not settings of the gateway.
-const OTHER_VARIABLES: [&str; 3] = ["LASTGOOD_CONFIG", "LASTGOOD_URL", "LASTGOOD_BIN"];
+const OTHER_VARIABLES: [&str; 5] =
+    ["LASTGOOD_CONFIG", "LASTGOOD_URL", "LASTGOOD_BIN", "LASTGOOD_FROM_TOKEN", "LASTGOOD_TO_TOKEN"];
 
 /// What a reference stands for.
 pub(super) struct Expanded {

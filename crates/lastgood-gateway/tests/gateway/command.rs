@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lastgood::testing::{RedisCluster, RedisSentinels, RedisServer};
 
-const VERBS: [&str; 16] = [
+const VERBS: [&str; 17] = [
     "serve",
     "demo",
     "sim",
@@ -22,6 +22,7 @@ const VERBS: [&str; 16] = [
     "clear",
     "flush",
     "warm",
+    "migrate",
     "credentials",
     "config",
     "completions",

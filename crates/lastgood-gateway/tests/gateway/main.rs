@@ -25,6 +25,7 @@ mod identity;
 mod kv;
 mod limits;
 mod llm;
+mod migrate;
 mod monitoring;
 mod nodes;
 mod one_question;

@@ -40,6 +40,8 @@ const ROWS: u8 = 2;
 pub(crate) enum Unreadable {
     /// Not an entry at all, or cut short.
     Foreign,
+    /// An entry of version 1, which does not say which key it is of.
+    Outdated,
     /// An entry of a version this program does not know.
     Version,
     /// An entry of another schema of the region.
@@ -137,6 +139,42 @@ pub(crate) fn with_times(bytes: &[u8], key: &str, schema: u32, change: impl FnOn
     Some(Retimed { bytes: out.freeze(), started_at, keep_until })
 }
 
+/// What an entry says of itself, whatever its schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    pub(crate) started_at: Timestamp,
+    pub(crate) fresh_until: Timestamp,
+    pub(crate) keep_until: Timestamp,
+}
+
+/// The stamp of a whole entry of `key`, of any schema; of version 1 only where `any_version` says so.
+pub(crate) fn stamp(bytes: &[u8], key: &str, any_version: bool) -> Result<Stamp, Unreadable> {
+    if bytes.len() < FIXED + CHECKSUM || !bytes.starts_with(MAGIC) {
+        return Err(Unreadable::Foreign);
+    }
+    match bytes[3] {
+        VERSION => {}
+        WITHOUT_KEY if any_version => {}
+        WITHOUT_KEY => return Err(Unreadable::Outdated),
+        _ => return Err(Unreadable::Version),
+    }
+    let (covered, mut written) = bytes.split_at(bytes.len() - CHECKSUM);
+    if checksum(bytes[3], key, covered) != written.get_u32_le() {
+        return Err(Unreadable::Damaged);
+    }
+    Ok(Stamp { started_at: time_at(bytes, 0), fresh_until: time_at(bytes, 2), keep_until: time_at(bytes, 4) })
+}
+
+/// A whole entry, to be stored under another key.
+pub(crate) fn under_key(bytes: Bytes, key: &str) -> Bytes {
+    let Some(&version) = bytes.get(3).filter(|version| **version != WITHOUT_KEY) else { return bytes };
+    let covered = &bytes[..bytes.len().saturating_sub(CHECKSUM)];
+    let mut out = BytesMut::with_capacity(bytes.len());
+    out.put_slice(covered);
+    out.put_u32_le(checksum(version, key, covered));
+    out.freeze()
+}
+
 /// The body packed, and how; `None` where that makes it no smaller.
 fn pack(body: &[u8]) -> Option<(u8, Vec<u8>)> {
     // Looked at once more: a fault of ours must cost room, not change a price.
@@ -156,7 +194,7 @@ fn put_text(out: &mut BytesMut, text: &str) -> Option<()> {
 /// The entry behind `bytes`, if they are one of this `key` and `schema`. The body shares their memory where it is not packed.
 pub(crate) fn decode(bytes: &Bytes, key: &str, schema: u32) -> Result<Entry, Unreadable> {
     match bytes.get(3) {
-        Some(&WITHOUT_KEY) if bytes.starts_with(MAGIC) => Err(Unreadable::Version),
+        Some(&WITHOUT_KEY) if bytes.starts_with(MAGIC) => Err(Unreadable::Outdated),
         _ => decode_any_version(bytes, key, schema),
     }
 }
@@ -296,7 +334,8 @@ mod tests {
                 bytes[..4].copy_from_slice(b"LGE\x02");
                 seal(&mut bytes);
             }
-            let _ = decode(&Bytes::from(bytes), KEY, 0);
+            let bytes = Bytes::from(bytes);
+            let _ = (stamp(&bytes, KEY, true), under_key(bytes.clone(), "another"), decode(&bytes, KEY, 0));
         }
 
         #[test]
@@ -369,8 +408,11 @@ mod tests {
     fn entries_of_version_1_are_a_miss_on_purpose_because_they_do_not_say_which_key_they_are_of() {
         for bytes in VERSION_1 {
             let bytes = Bytes::from_static(bytes);
-            assert!(matches!(decode(&bytes, KEY, 7), Err(Unreadable::Version)));
+            assert!(matches!(decode(&bytes, KEY, 7), Err(Unreadable::Outdated)));
             assert!(decode_any_version(&bytes, KEY, 7).is_ok(), "they are sound; marks of tags are read");
+            assert_eq!(stamp(&bytes, KEY, false), Err(Unreadable::Outdated));
+            assert!(stamp(&bytes, KEY, true).is_ok());
+            assert_eq!(under_key(bytes.clone(), "another"), bytes, "they are of no key");
         }
     }
 
@@ -390,6 +432,29 @@ mod tests {
             assert!(matches!(decode(&bytes, other, 7), Err(Unreadable::Damaged)), "{other}");
             assert!(decode_any_version(&bytes, other, 7).is_err(), "{other}");
         }
+    }
+
+    #[test]
+    fn an_entry_can_be_put_under_another_key_without_being_unpacked() {
+        let bytes = encode(&snapshot(&long_body()), KEY, 7, 1024).expect("it can be written");
+        let moved = under_key(bytes.clone(), "mine:prices:v7:BTCUSDT");
+        assert!(same(&decode(&moved, "mine:prices:v7:BTCUSDT", 7).expect("it is whole"), &snapshot(&long_body())));
+        assert!(decode(&moved, KEY, 7).is_err());
+        assert_eq!(under_key(moved, KEY), bytes);
+    }
+
+    #[test]
+    fn a_stamp_is_read_whatever_the_schema_and_of_whole_entries_of_this_key_only() {
+        let bytes = encode(&snapshot(&short_body()), KEY, 9, 1024).expect("it can be written");
+        let read = stamp(&bytes, KEY, false).expect("it is whole");
+        let entry = snapshot(&short_body());
+        let expected = (entry.fetch_started_at, entry.times.fresh_until, entry.times.keep_until);
+        assert_eq!((read.started_at, read.fresh_until, read.keep_until), expected);
+        assert_eq!(stamp(&bytes, "another", false), Err(Unreadable::Damaged));
+        assert_eq!(stamp(&bytes[..40], KEY, false), Err(Unreadable::Foreign));
+        let mut later = bytes.to_vec();
+        later[3] = VERSION + 1;
+        assert_eq!(stamp(&later, KEY, true), Err(Unreadable::Version));
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod fills;
 mod invalidation;
 mod last_good;
 mod memory_taken;
+mod migrations;
 mod model;
 mod nodes;
 mod redis_cluster;

@@ -12,6 +12,7 @@ use crate::support::{HOUR, MINUTE, SECOND, Source, a_minute, good, loaded, over,
 mod clocks;
 mod fences;
 mod redis;
+mod versions;
 
 /// One process: its cache, its region, and its own way to the store.
 struct Node {

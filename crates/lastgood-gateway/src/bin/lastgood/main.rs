@@ -13,6 +13,7 @@ mod flush;
 mod get;
 mod invalidation;
 mod keys;
+mod migrate;
 mod output;
 mod remove;
 mod serve;
@@ -82,6 +83,8 @@ enum Verb {
     Flush(flush::Arguments),
     /// Load now, on a running gateway, what is to be kept warm
     Warm(warm::Arguments),
+    /// Copy a cache from one store to another
+    Migrate(migrate::Arguments),
     /// Keep exchange API keys, encrypted
     Credentials(credentials::Arguments),
     /// Print the configuration in force, every key with its origin
@@ -114,6 +117,7 @@ fn main() -> ExitCode {
         Verb::Clear(arguments) => wait(clear::run(arguments, file.as_deref())),
         Verb::Flush(arguments) => wait(flush::run(arguments, file.as_deref())),
         Verb::Warm(arguments) => wait(warm::run(arguments, file.as_deref())),
+        Verb::Migrate(arguments) => wait(migrate::run(arguments, file.as_deref())),
         Verb::Check(arguments) => wait(check::run(arguments, file)),
     };
     match done {

@@ -60,13 +60,7 @@ impl SettingsArguments {
 
     /// The settings in force, or what is wrong with them.
     pub(crate) fn resolve(&self, file: Option<&Path>) -> Result<Result<Resolved, Problems>, Failure> {
-        let flags = self.flags()?;
-        let file = match ConfigFile::find(file, &variable, Path::new("")) {
-            Ok(file) => file,
-            Err(problems) => return Ok(Err(problems)),
-        };
-        let env_names = env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
-        Ok(resolve(&Sources { file, env: &variable, env_names, flags }))
+        Ok(resolve_with(self.flags()?, file))
     }
 
     /// The settings in force; warnings go to standard error.
@@ -77,6 +71,13 @@ impl SettingsArguments {
         }
         Ok(resolved)
     }
+}
+
+/// The settings of these flags, the environment and the configuration file.
+pub(crate) fn resolve_with(flags: Vec<FlagValue>, file: Option<&Path>) -> Result<Resolved, Problems> {
+    let file = ConfigFile::find(file, &variable, Path::new(""))?;
+    let env_names = env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+    resolve(&Sources { file, env: &variable, env_names, flags })
 }
 
 /// What the environment and the configuration file say of the gateway, for its clients.
@@ -105,7 +106,8 @@ pub(crate) fn refuse_file(verb: &str, file: Option<&Path>) -> Result<(), Failure
     )))
 }
 
-fn variable(name: &str) -> Option<String> {
+/// A variable of the environment.
+pub(crate) fn variable(name: &str) -> Option<String> {
     env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
