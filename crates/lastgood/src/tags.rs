@@ -115,7 +115,7 @@ impl Tags {
     }
 
     /// What the invalidations of their tags leave of entries that the store gave. Where the marks cannot be read before
-    /// `deadline`, none that has tags.
+    /// `deadline`, none that has tags. Says whether they could be read.
     pub(crate) async fn heed(
         &self,
         store: &GuardedStore,
@@ -123,10 +123,10 @@ impl Tags {
         deadline: Instant,
         now: Timestamp,
         policy: &Policy,
-    ) {
+    ) -> bool {
         let mut tags: Vec<&str> = stored.iter().flatten().flat_map(|entry| &entry.tags).map(String::as_str).collect();
         if tags.is_empty() {
-            return;
+            return true;
         }
         tags.sort_unstable();
         tags.dedup();
@@ -138,6 +138,7 @@ impl Tags {
                 of_entry.fold(Marks::default(), |all, one| all.and(*one)).leave(entry, now, policy)
             });
         }
+        marks.is_some()
     }
 
     /// The marks of each tag; `None` if the store does not tell before `deadline`.

@@ -41,6 +41,7 @@ mod streams;
 mod support;
 mod symbols;
 mod tls;
+mod together;
 mod upstash;
 mod users;
 mod warm;

@@ -138,6 +138,8 @@ pub(super) struct Queue {
     pub(super) order: VecDeque<String>,
     /// Keys a worker is writing now, with what is to be done if it does not succeed, where that is not nothing.
     pub(super) active: HashMap<String, Option<Change>>,
+    /// Keys that somebody changes at once, and whether another process changed them meanwhile.
+    pub(super) turns: HashMap<String, bool>,
     /// Removals that failed and wait for the retry.
     pub(super) failed: Vec<String>,
     /// Why the latest of them failed.
@@ -167,7 +169,7 @@ impl Queue {
             && let Some(key) = self.order.pop_front()
         {
             // One write a key at a time keeps them in order; the worker that has it queues the next.
-            if self.active.contains_key(&key) {
+            if self.is_busy(&key) {
                 continue;
             }
             let Some(change) = self.waiting.get(&key) else { continue };
@@ -191,6 +193,11 @@ impl Queue {
         }
         postponed.into_iter().rev().for_each(|key| self.order.push_front(key));
         taken
+    }
+
+    /// Whether `key` is being changed: what waits for it is queued once that is done.
+    pub(super) fn is_busy(&self, key: &str) -> bool {
+        self.active.contains_key(key) || self.turns.contains_key(key)
     }
 
     /// Whether bodies of so many bytes may wait, too. One that is larger than all may be has to wait alone.
@@ -256,6 +263,11 @@ impl Queue {
         {
             self.filled.remove(&key);
         }
+    }
+
+    /// Forgets that a fill of `key` was done.
+    pub(super) fn forget_fill(&mut self, key: &str) {
+        self.filled.remove(key);
     }
 
     /// Drops the fill that waits for `key`, or a put from before `since` that the store did not take; says whether one is under way instead, or was done after `since`.
@@ -416,6 +428,15 @@ impl Change {
             Change::Put(fill) => fill.replaces && fill.entry.written_at < at,
             Change::PutHeld(held) => held.written_at < at,
             Change::Mark(_) | Change::Expire(_) | Change::Remove(_) | Change::RemovePrefix(_) => false,
+        }
+    }
+
+    /// Whether the store did not take it before.
+    pub(super) fn has_failed(&self) -> bool {
+        match self {
+            Change::Put(fill) => fill.is_late,
+            Change::Remove(removal) | Change::RemovePrefix(removal) => removal.is_late,
+            Change::PutHeld(..) | Change::Mark(_) | Change::Expire(_) => false,
         }
     }
 
