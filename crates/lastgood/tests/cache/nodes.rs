@@ -9,6 +9,7 @@ use tokio::time::advance;
 
 use crate::support::{HOUR, MINUTE, SECOND, Source, a_minute, good, loaded, over, peeked, region, settle, told};
 
+mod conditional;
 mod fences;
 mod redis;
 
