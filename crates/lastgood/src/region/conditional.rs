@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
 use super::{Answer, Region};
@@ -37,6 +38,12 @@ pub enum Conditional {
 
 /// What the store holds under a key, as it tells it from what it held before, and as this process may believe it.
 type Seen = (Option<Version>, Option<Arc<Entry>>);
+
+/// A change whose answer was lost: it may have been made.
+struct Lost {
+    why: StoreError,
+    was_there: bool,
+}
 
 impl Region {
     /// Puts an answer if `holds` says so of what is there. Where other processes share the store, the store decides: what
@@ -122,54 +129,65 @@ impl Region {
             },
             None => None,
         };
-        let ours = stored_form.as_ref().map(|(bytes, _)| Version::of(bytes));
-        // Why it is not known whether an earlier try was made.
-        let mut unsure: Option<StoreError> = None;
-        let mut failed = None;
+        let mut lost: Option<Lost> = None;
+        let mut failed = StoreError::Busy;
         for _ in 0..TRIES {
-            let (version, stored) = match self.seen(tier, name).await {
-                Ok(seen) => seen,
+            match self.try_once(tier, name, &turn, stored_form.clone(), &holds, &mut lost).await {
+                Ok(Some(Conditional::Made { was_there })) => {
+                    return Ok(self.made(tier, name, turn, to, was_there).await);
+                }
+                Ok(Some(Conditional::Unmet(there))) if lost.is_none() => return Ok(self.unmet(tier, name, turn, there)),
+                // It may have been made, and changed by another since.
+                Ok(Some(Conditional::Unmet(_))) => break,
+                // Another changed it first: what is there now?
+                Ok(None) => {}
                 Err(why) => {
                     let is_last = !is_passing(&why) || Instant::now() >= deadline;
-                    failed = Some(why);
+                    failed = why;
                     if is_last {
                         break;
                     }
                     sleep(PAUSE).await;
-                    continue;
-                }
-            };
-            if unsure.is_some() && version == ours {
-                return Ok(self.made(tier, name, turn, to, true).await);
-            }
-            let there = stored.map(|entry| self.answer(entry, Outcome::Hit(Tier::Store), self.cache.clock.now()));
-            if !holds(there.as_ref()) {
-                if unsure.is_none() {
-                    return Ok(self.unmet(tier, name, turn, there));
-                }
-                // It may have been made, and changed by another since.
-                break;
-            }
-            match turn.swap(version, stored_form.clone()).await {
-                Ok(true) => return Ok(self.made(tier, name, turn, to, there.is_some()).await),
-                Ok(false) => {}
-                Err(why) => {
-                    let is_last = !is_passing(&why) || Instant::now() >= deadline;
-                    let may_be_made = matches!(why, StoreError::Timeout | StoreError::Unavailable(_));
-                    if may_be_made {
-                        unsure = Some(why.clone());
-                    }
-                    failed = Some(why);
-                    if is_last {
-                        break;
-                    }
                 }
             }
         }
-        if unsure.is_some() {
+        if let Some(lost) = lost {
             self.forget(tier, name, turn).await;
+            failed = lost.why;
         }
-        Err(tier.store.cause(unsure.or(failed).unwrap_or(StoreError::Busy)))
+        Err(tier.store.cause(failed))
+    }
+
+    /// Looks at what the store holds, and has it changed if `holds` says so. `None` where it was changed meanwhile.
+    async fn try_once(
+        &self,
+        tier: &StoreTier,
+        name: &str,
+        turn: &Turn,
+        to: Option<(Bytes, Duration)>,
+        holds: &impl Fn(Option<&Answer>) -> bool,
+        lost: &mut Option<Lost>,
+    ) -> Result<Option<Conditional>, StoreError> {
+        let (version, stored) = self.seen(tier, name).await?;
+        if let Some(Lost { was_there, .. }) = *lost
+            && version == to.as_ref().map(|(bytes, _)| Version::of(bytes))
+        {
+            return Ok(Some(Conditional::Made { was_there }));
+        }
+        let there = stored.map(|entry| self.answer(entry, Outcome::Hit(Tier::Store), self.cache.clock.now()));
+        if !holds(there.as_ref()) {
+            return Ok(Some(Conditional::Unmet(there)));
+        }
+        let was_there = there.is_some();
+        match turn.swap(version, to).await {
+            Ok(made) => Ok(made.then_some(Conditional::Made { was_there })),
+            Err(why) => {
+                if matches!(why, StoreError::Timeout | StoreError::Unavailable(_)) {
+                    *lost = Some(Lost { why: why.clone(), was_there });
+                }
+                Err(why)
+            }
+        }
     }
 
     /// What the store holds, and its version.

@@ -241,7 +241,7 @@ impl Queue {
 
     /// Drops what waits under `prefix`, and has what is under way there taken back once it is done.
     pub(super) fn give_up(&mut self, prefix: &str, now: Timestamp) {
-        let Queue { waiting, order, failed, active, bytes, .. } = self;
+        let Queue { waiting, order, failed, active, turns, bytes, .. } = self;
         waiting.retain(|key, change| {
             let stays = !key.starts_with(prefix);
             *bytes -= if stays { 0 } else { change.bytes() };
@@ -249,7 +249,7 @@ impl Queue {
         });
         order.retain(|key| waiting.contains_key(key));
         failed.retain(|key| waiting.contains_key(key));
-        let under_way = active.keys().filter(|key| key.starts_with(prefix));
+        let under_way = active.keys().chain(turns.keys()).filter(|key| key.starts_with(prefix));
         waiting.extend(under_way.map(|key| (key.clone(), Change::Remove(Removal::at(now, false)))));
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::{Change, Form, Removal, WriteBehind};
+use super::{Form, WriteBehind};
 use crate::entry::Entry;
 use crate::store::{BreakerState, Store, StoreError, Swap, Version};
 
@@ -95,12 +95,6 @@ impl Turn {
         let changed_elsewhere = queue.turns.remove(&self.key).unwrap_or_default();
         // An invalidation that is heard late must not take away what was put since.
         queue.forget_fill(&self.key);
-        let is_cleared = queue.clearing.iter().any(|prefix| self.key.starts_with(prefix));
-        if is_cleared && !queue.waiting.contains_key(&self.key) {
-            // The clear may have gone past the key already.
-            let removal = Removal::at(self.behind.clock.now(), false);
-            queue.waiting.insert(self.key.clone(), Change::Remove(removal));
-        }
         let changed_here = queue.waiting.contains_key(&self.key);
         if changed_here {
             queue.order.push_back(self.key.clone());

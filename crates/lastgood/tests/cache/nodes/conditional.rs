@@ -61,6 +61,8 @@ async fn a_change_whose_answer_was_lost_is_known_to_be_made() {
     node.way.set_writes(Fault::FailAfter(StoreError::Timeout));
     assert_eq!(node.put_if(Some("v1"), "v2").await, made(true));
     assert_eq!(node.newest().await.as_deref(), Some("v2"));
+    assert_eq!(told(node.prices.remove_if(NAME, is(Some("v2"))).await), made(true));
+    assert_eq!(node.put_if(None, "v3").await, made(false), "it was not there before");
 }
 
 #[tokio::test(start_paused = true)]
