@@ -13,6 +13,7 @@ use lastgood_market::bars::{BarFault, BarSeries, Checked, KeptBars, MOST_BARS, N
 use serde_json::json;
 
 use crate::app::App;
+use crate::cache_api::pending::{CONFIRM_WITHIN, Pending};
 use crate::problem;
 use crate::response::label::CACHE_STATUS;
 use crate::response::plain;
@@ -139,7 +140,9 @@ pub(crate) async fn put(State(app): State<Arc<App>>, request: Request) -> Answer
         return Ok(problem::extended(StatusCode::UNPROCESSABLE_ENTITY, detail, &members));
     }
     let told = json!({ "stored": set.stored, "refused": refused, "dropped": set.dropped });
-    Ok(plain(StatusCode::OK, HeaderValue::from_static(JSON), told.to_string().into()))
+    let done = plain(StatusCode::OK, HeaderValue::from_static(JSON), told.to_string().into());
+    let unconfirmed = app.bars.confirmed(&series, CONFIRM_WITHIN).await;
+    Ok(values::unless_pending(done, told, Pending::among(&app, unconfirmed, None, "")))
 }
 
 /// Checks the bars of a body. Much text is read where it keeps no other request waiting.
@@ -164,8 +167,11 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, uri: Uri, headers: Heade
     values::admit(&app, &headers)?;
     let series = series_of(&uri)?;
     Parameters::read_none(uri.query())?;
-    match app.bars.invalidate(&series).await {
-        true => Ok(values::gone()),
-        false => Ok(absent(&series)),
+    let was_there = app.bars.try_invalidate(&series).await;
+    if let Ok(false) = was_there {
+        return Ok(absent(&series));
     }
+    let unconfirmed = app.bars.confirmed(&series, CONFIRM_WITHIN).await;
+    let pending = Pending::among(&app, unconfirmed, was_there.err(), values::IF_IT_IS_THERE);
+    Ok(values::unless_pending(values::gone(), json!({}), pending))
 }

@@ -17,7 +17,7 @@ mod glob;
 mod key;
 mod keys;
 mod name;
-mod pending;
+pub(crate) mod pending;
 pub(crate) mod selector;
 mod stats;
 mod switch;

@@ -29,6 +29,7 @@ use crate::figures::{self, Figures};
 use crate::handles::Share;
 use crate::kv::lanes::Lanes;
 use crate::llm::claims::Claims;
+use crate::llm::shared::SharedClaims;
 use crate::own_site::OwnSite;
 use crate::places::Places;
 use crate::regions::Regions;
@@ -118,6 +119,7 @@ impl Gateway {
             preset: settings.preset,
             klines_fresh_for: settings.region(RegionName::Klines.as_str()).fresh_for,
         });
+        let claims = cache.shared_store().map(|store| SharedClaims::new(store, &settings.namespace, clock.clone()));
         let has_store = cache.status().store.is_some();
         let klines = regions.of(RegionName::Klines).clone();
         let candles = Candles::new(klines, has_store, clock.clone(), Arc::clone(&exchange) as _);
@@ -160,7 +162,7 @@ impl Gateway {
             exchange,
             fear_greed,
             kv: Lanes::default(),
-            claims: Claims::default(),
+            claims: Claims::new(claims),
             symbols,
             warmer: Arc::new(warmer),
             admin: Admin::new(settings.admin.token.clone(), OwnSite::new(&settings.hosts)),

@@ -6,7 +6,8 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use http::header::{CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
-use lastgood::Region;
+use lastgood::store::StoreError;
+use lastgood::{Answer, Conditional, Region};
 use lastgood_market::RegionName;
 
 use crate::app::App;
@@ -90,34 +91,87 @@ pub(crate) async fn put(State(app): State<Arc<App>>, request: Request) -> Answer
     let etag = values::etag(&content_type, &body);
     loaded.value.meta = content_type.to_str().ok().map(Into::into);
     loaded.value.body = body;
-    let _turn = app.kv.enter(place.region.name(), &place.key).await;
-    let kept = place.kept(&app).await;
-    check(&conditions, kept.as_ref())?;
     if !app.cache.is_enabled() {
+        check(&conditions, None)?;
         return Ok(values::passed());
     }
-    place.region.put(&place.key, loaded).await;
-    let stored = values::stored(kept.is_some(), &etag);
-    Ok(if is_storable { stored } else { values::in_memory_alone(stored) })
+    let turn = app.kv.enter(place.region.name(), &place.key).await;
+    let was_there = if is_conditional(&conditions) {
+        if !is_storable && app.cache.shared_store().is_some() {
+            return Err(too_large_for_a_condition(&app));
+        }
+        let holds = holds(conditions.clone());
+        outcome(&conditions, place.region.put_if(&place.key, loaded, holds).await)?
+    } else {
+        let was_there = place.kept(&app).await.is_some();
+        place.region.put(&place.key, loaded).await;
+        was_there
+    };
+    drop(turn);
+    let stored = values::stored(was_there, &etag);
+    match is_storable {
+        true => Ok(values::confirmed(&app, &place.region, &place.key, None, stored).await),
+        false => Ok(values::in_memory_alone(stored)),
+    }
+}
+
+fn is_conditional(headers: &HeaderMap) -> bool {
+    headers.contains_key(IF_MATCH) || headers.contains_key(IF_NONE_MATCH)
+}
+
+fn holds(conditions: HeaderMap) -> impl Fn(Option<&Answer>) -> bool + Send + Sync + 'static {
+    move |there| check(&conditions, there).is_ok()
+}
+
+/// Whether there was a value before a change on a condition; why it was not made, if it was not.
+fn outcome(conditions: &HeaderMap, changed: Result<Conditional, StoreError>) -> Result<bool, Refused> {
+    match changed {
+        Ok(Conditional::Made { was_there }) => Ok(was_there),
+        Ok(Conditional::Unmet(there)) => Err(check(conditions, there.as_ref()).err().unwrap_or_else(|| {
+            Refused::problem(StatusCode::PRECONDITION_FAILED, "The condition did not hold when it was looked at.")
+        })),
+        Err(why) => Err(values::undecided(&why)),
+    }
+}
+
+fn too_large_for_a_condition(app: &App) -> Refused {
+    let largest = app.cache.largest().in_store.unwrap_or_default();
+    let detail = format!(
+        "The store, which decides about conditions, takes values of at most {largest} bytes. Split the value, or leave the \
+         condition out: then this gateway alone keeps it, in memory."
+    );
+    Refused::problem(StatusCode::PAYLOAD_TOO_LARGE, &detail)
 }
 
 pub(crate) async fn delete(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Answered {
     values::admit(&app, &headers)?;
     let place = Place::of(&app, &uri)?;
     Parameters::read_none(uri.query())?;
-    let _turn = app.kv.enter(place.region.name(), &place.key).await;
-    let kept = place.kept(&app).await;
-    check(&headers, kept.as_ref())?;
-    place.region.remove(&place.key).await;
-    match kept {
-        Some(_) => Ok(values::gone()),
-        None => Ok(place.absent()),
+    let is_enabled = app.cache.is_enabled();
+    if !is_enabled {
+        check(&headers, None)?;
     }
+    let turn = app.kv.enter(place.region.name(), &place.key).await;
+    let (was_there, unreached) = if is_enabled && is_conditional(&headers) {
+        let holds = holds(headers.clone());
+        (outcome(&headers, place.region.remove_if(&place.key, holds).await)?, None)
+    } else {
+        let was_there = place.kept(&app).await.is_some();
+        // Without an answer of the store it may hold the value; a removal that waits already is known.
+        let unreached = if was_there { None } else { place.region.try_stored(&place.key).await.err() };
+        place.region.remove(&place.key).await;
+        (was_there, unreached)
+    };
+    drop(turn);
+    if !was_there && unreached.is_none() {
+        return Ok(place.absent());
+    }
+    Ok(values::confirmed(&app, &place.region, &place.key, unreached, values::gone()).await)
 }
 
 /// Whether the conditions of a write hold (RFC 9110, 13.1).
-fn check(asked: &HeaderMap, kept: Option<&Kept>) -> Result<(), Refused> {
-    let etag = kept.map(Kept::etag);
+fn check(asked: &HeaderMap, there: Option<&Answer>) -> Result<(), Refused> {
+    let etag = there.map(values::etag_of);
     let is_named = |header, weak_too| match &etag {
         Some(etag) => values::names(asked, header, etag, weak_too),
         None => false,

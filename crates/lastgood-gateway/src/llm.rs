@@ -21,6 +21,8 @@ use crate::problem;
 use crate::values::{self, Answered, Kept, Parameters, Refused};
 
 pub(crate) mod claims;
+pub(crate) mod shared;
+mod watch;
 
 use self::claims::{Brought, Turn, is_token};
 
@@ -163,18 +165,27 @@ pub(crate) async fn find(State(app): State<Arc<App>>, request: Request) -> Answe
         let Some(lease) = wish.claim.filter(|_| app.cache.is_enabled()) else {
             return Ok(absent(region, None, None));
         };
-        let (mut outcome, until) = match app.claims.claim(&key, lease) {
+        let (mut outcome, until) = match app.claims.claim(&key, lease).await {
             Turn::Full => return Ok(absent(region, None, None)),
             Turn::Yours(token) => {
-                // It may have been stored since the look, and its claim ended with that.
-                let Some(kept) = values::fresh_in_memory(region, &key) else {
+                // It may have been stored since the look, here or by another gateway, and its claim ended with that.
+                let kept = match app.claims.are_shared() {
+                    true => values::kept(&app, region, &key).await.filter(Kept::is_fresh),
+                    false => values::fresh_in_memory(region, &key),
+                };
+                let Some(kept) = kept else {
                     return Ok(absent(region, Some(&token), None));
                 };
-                app.claims.give_up(&kind, &token);
+                app.claims.give_up(&kind, &token).await;
                 return Ok(found(region, &kept, &headers).await);
             }
             Turn::Taken(outcome, until) => (outcome, until),
         };
+        if deadline > Instant::now()
+            && let Some(watch) = app.claims.begin_watch(&key)
+        {
+            tokio::spawn(watch::until_it_ends(Arc::downgrade(&app), key.clone(), watch));
+        }
         let waited = pin!(async {
             let brought = timeout_at(until.min(deadline), outcome.wait_for(Option::is_some)).await;
             brought.map(|brought| brought.ok().and_then(|brought| brought.clone()))
@@ -245,7 +256,13 @@ pub(crate) async fn store(State(app): State<Arc<App>>, request: Request) -> Answ
     region.put(&key, loaded).await;
     app.claims.fulfil(&key, brought);
     let stored = values::stored(was_there, &etag);
-    Ok(if is_storable { stored } else { values::in_memory_alone(stored) })
+    let stored = match is_storable {
+        true => values::confirmed(&app, region, &key, None, stored).await,
+        false => values::in_memory_alone(stored),
+    };
+    // Not before the store has the analysis: the next to claim it must find it.
+    app.claims.release(&key).await;
+    Ok(stored)
 }
 
 pub(crate) async fn give_up(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Answered {
@@ -255,7 +272,7 @@ pub(crate) async fn give_up(State(app): State<Arc<App>>, uri: Uri, headers: Head
     let Some(token) = claim_of(&parameters)? else {
         return Err(Refused::parameter(StatusCode::BAD_REQUEST, "claim", "", TOKEN));
     };
-    match app.claims.give_up(&kind, token) {
+    match app.claims.give_up(&kind, token).await {
         true => Ok(values::gone()),
         false => Err(Refused::problem(StatusCode::NOT_FOUND, "This claim is not held, or not any more.")),
     }

@@ -21,6 +21,10 @@ use crate::response::label::{Accepts, CACHE_STATUS, Label, X_CACHE, cache_status
 use crate::response::prepared::{GZIP_FROM, Prepared};
 use crate::response::{NO_PAGE, plain};
 
+mod pending;
+
+pub(crate) use self::pending::{IF_IT_IS_THERE, confirmed, undecided, unless_pending};
+
 pub(crate) const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 /// So much of a refused value is shown.
 const SHOWN: usize = 64;
@@ -188,11 +192,11 @@ impl Kept {
     pub(crate) fn is_fresh(&self) -> bool {
         self.answer.freshness() == Freshness::Fresh
     }
+}
 
-    pub(crate) fn etag(&self) -> String {
-        let form = Form::of(&self.answer);
-        form.etag.clone()
-    }
+/// The strong entity tag of what is kept.
+pub(crate) fn etag_of(answer: &Answer) -> String {
+    Form::of(answer).etag.clone()
 }
 
 /// What is kept under a name, in memory or, where that holds nothing fresh, in the store. A failing store holds nothing.

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lastgood::store::StoreError;
-use lastgood::{Answer, Clock, Derived, Error, Freshness, Loaded, Outcome, Reason, Region, Timestamp, Value};
+use lastgood::{
+    Answer, Clock, Derived, Error, Freshness, Loaded, Outcome, Reason, Region, Timestamp, Unconfirmed, Value,
+};
 
 use crate::interval;
 use crate::lanes::Lanes;
@@ -266,14 +268,32 @@ impl ApplicationBars {
         self.find(series).await.is_ok_and(|kept| kept.is_some())
     }
 
-    /// Removes a series from every tier. Says whether there was one.
+    /// Removes a series from every tier. Says whether there is known to have been one.
     pub async fn invalidate(&self, series: &BarSeries) -> bool {
+        self.try_invalidate(series).await.unwrap_or_default()
+    }
+
+    /// As [`ApplicationBars::invalidate`].
+    ///
+    /// # Errors
+    ///
+    /// When the store does not say whether there was a series. If it holds one, it is removed there later.
+    pub async fn try_invalidate(&self, series: &BarSeries) -> Result<bool, StoreError> {
         let _turn = self.lanes.enter(&series.key()).await;
         let (base, late) = self.both(series).await;
         for key in [series.key(), series.late_key()] {
             self.region.remove(&key).await;
         }
-        [base, late].into_iter().any(|kept| kept.is_ok_and(|kept| kept.is_some()))
+        match (base, late) {
+            (Ok(Some(_)), _) | (_, Ok(Some(_))) => Ok(true),
+            (Err(why), _) | (_, Err(why)) => Err(why),
+            (Ok(None), Ok(None)) => Ok(false),
+        }
+    }
+
+    /// Waits until the store has the changes of a series made so far; see [`Region::confirmed`].
+    pub async fn confirmed(&self, series: &BarSeries, within: Duration) -> Option<Unconfirmed> {
+        self.region.confirmed(&[&series.key(), &series.late_key()], within).await
     }
 
     async fn look(&self, series: &BarSeries) -> Result<Option<KeptBars>, StoreError> {

@@ -294,6 +294,13 @@ impl Cache {
         Some(tier.store.add(&addition).await)
     }
 
+    /// The store behind its guard, where other processes may share it: for what a program keeps there besides its regions,
+    /// under keys that begin with its namespace and an `@`.
+    pub fn shared_store(&self) -> Option<Arc<GuardedStore>> {
+        let tier = self.shared.store.as_ref()?;
+        tier.store.log().map(|_| Arc::clone(&tier.store))
+    }
+
     /// How many commands this process has sent to the store, where that is counted; see [`Store::commands`].
     pub fn store_commands(&self) -> Option<u64> {
         self.shared.store.as_ref()?.store.commands()

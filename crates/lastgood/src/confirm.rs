@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Tier};
 use crate::flight::after;
+use crate::region::Region;
 use crate::store::{BreakerState, StoreError};
 
 /// The longest pause between two looks at the queue.
@@ -28,19 +29,42 @@ impl Cache {
     pub async fn confirmed(&self, within: Duration) -> Option<Unconfirmed> {
         let tier = self.shared.store.as_ref()?;
         // Those of now: on a busy gateway there is always one that waits.
-        let mut keys = tier.behind.unconfirmed();
+        let keys = tier.behind.unconfirmed();
+        let sweeps = || self.shared.owed_sweeps.load(Ordering::Relaxed);
+        tier.confirmed(keys, sweeps, |_| tier.behind.failing(), within).await
+    }
+}
+
+impl Region {
+    /// As [`Cache::confirmed`], of the changes of these names alone.
+    pub async fn confirmed(&self, names: &[&str], within: Duration) -> Option<Unconfirmed> {
+        let tier = self.cache.store.as_ref()?;
+        let keys = names.iter().map(|name| self.store_key(name)).collect();
+        tier.confirmed(keys, || 0, |keys| tier.behind.failing_of(keys), within).await
+    }
+}
+
+impl Tier {
+    /// Waits until none of the keys has a change that is still to be written, nor is a sweep owed.
+    async fn confirmed(
+        &self,
+        mut keys: Vec<String>,
+        sweeps: impl Fn() -> usize,
+        failing: impl Fn(&[String]) -> Option<StoreError>,
+        within: Duration,
+    ) -> Option<Unconfirmed> {
         let deadline = after(within);
         let mut pause = Duration::from_millis(1);
         loop {
-            tier.behind.retain_unconfirmed(&mut keys);
-            let waiting = keys.len() + self.shared.owed_sweeps.load(Ordering::Relaxed);
+            self.behind.retain_unconfirmed(&mut keys);
+            let waiting = keys.len() + sweeps();
             if waiting == 0 {
                 return None;
             }
-            let is_left_alone = tier.store.state() != BreakerState::Closed;
+            let is_left_alone = self.store.state() != BreakerState::Closed;
             let left_alone = is_left_alone.then_some(StoreError::BreakerOpen);
-            if let Some(why) = left_alone.or_else(|| tier.behind.failing()) {
-                return Some(Unconfirmed { waiting, why: Some(tier.store.cause(why)) });
+            if let Some(why) = left_alone.or_else(|| failing(&keys)) {
+                return Some(Unconfirmed { waiting, why: Some(self.store.cause(why)) });
             }
             if Instant::now() >= deadline {
                 return Some(Unconfirmed { waiting, why: None });

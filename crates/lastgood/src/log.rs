@@ -88,6 +88,13 @@ struct Place {
 }
 
 impl Shared {
+    /// Another process changed what the store holds for some keys.
+    fn changed_elsewhere(&self, is_meant: impl Fn(&str) -> bool) {
+        if let Some(tier) = &self.store {
+            tier.behind.changed_elsewhere(is_meant);
+        }
+    }
+
     /// Heeds what was appended to the log after `since`.
     fn heed_all(self: &Arc<Self>, tail: Tail, since: Timestamp) {
         let cache = Cache { shared: Arc::clone(self) };
@@ -111,6 +118,7 @@ impl Cache {
     fn heed_everything(&self) {
         // Before the flights are detached: no later read may take what memory holds for verified.
         self.shared.hearing.missed(self.shared.clock.now());
+        self.shared.changed_elsewhere(|_| true);
         self.shared.flights.invalidate_where(|_| true);
     }
 
@@ -143,6 +151,7 @@ impl Cache {
         for region in self.regions() {
             let is_meant = |name: &str| matches(region.name(), name);
             let doomed = |key: &Key| key.region == region.shared.id && is_meant(&key.name);
+            self.shared.changed_elsewhere(|key| key.strip_prefix(&region.shared.prefix).is_some_and(is_meant));
             self.shared.flights.invalidate_where(doomed);
             self.shared.setbacks.retain(|key, _| !doomed(key));
             for key in self.shared.memory.keys_where(|key, _| doomed(key)) {
@@ -156,6 +165,7 @@ impl Cache {
     }
 
     fn heed_tag(&self, depth: Depth, tag: &str) {
+        self.shared.changed_elsewhere(|_| true);
         // What tags a load under way will bring is not known yet.
         self.shared.flights.invalidate_where(|_| true);
         let tagged = self.shared.memory.keys_where(|_, entry| entry.tags.iter().any(|known| known == tag));
@@ -171,6 +181,9 @@ impl Cache {
 impl Region {
     /// Another process changed what the store holds for `name`.
     fn heed(&self, name: &str, schema: u32, depth: Depth, since: Timestamp) {
+        let key = self.store_key(name);
+        // Before memory is changed: who changes the key here must not put back what another process replaced.
+        self.cache.changed_elsewhere(|changed| changed == key);
         self.change_in_memory(&Key::new(self.shared.id, name), depth);
         if let Some(tier) = &self.cache.store {
             match schema == self.shared.schema {
@@ -190,6 +203,8 @@ impl Region {
     /// Another process removed all that begins with `prefix`.
     fn heed_prefix(&self, prefix: &str, schema: u32, since: Timestamp) {
         let doomed = |key: &Key| key.region == self.shared.id && key.name.starts_with(prefix);
+        let key = self.store_key(prefix);
+        self.cache.changed_elsewhere(|changed| changed.starts_with(&key));
         self.cache.flights.invalidate_where(doomed);
         self.cache.memory.remove_where(doomed);
         self.cache.setbacks.retain(|key, _| !doomed(key));

@@ -23,8 +23,10 @@ use crate::tags::{self, Depth};
 use crate::trust::Trust;
 use crate::write_behind::{Change, Expiry, Fill, Form, Removal, Room};
 
+mod conditional;
 mod typed;
 
+pub use self::conditional::Conditional;
 pub use self::typed::{TypedAnswer, TypedRegion};
 
 /// A family of keys with one policy. Clones share everything.

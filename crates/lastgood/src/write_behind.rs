@@ -20,12 +20,14 @@ mod apply;
 mod change;
 mod queue;
 mod room;
+mod turn;
 mod worker;
 
 pub(crate) use self::change::{Change, Expiry, Fill, Form, Removal};
 pub(crate) use self::queue::MAX_WAITING_BYTES;
 use self::queue::{End, Queue};
 pub(crate) use self::room::Room;
+pub(crate) use self::turn::{Meanwhile, Turn};
 use self::worker::{Retry, Worker};
 
 /// Keys that may wait at once. Beyond it a removal makes all that the store holds suspect. Fills may take three quarters of
@@ -214,7 +216,7 @@ impl WriteBehind {
         queue.bytes = queue.bytes - older.unwrap_or(0) + change.bytes();
         queue.waiting.insert(key.clone(), change);
         // A key that waits already, or is being written, is in the order or will be.
-        if !is_queued && !queue.active.contains_key(&key) {
+        if !is_queued && !queue.is_busy(&key) {
             queue.order.push_back(key);
         }
     }
@@ -286,6 +288,13 @@ impl WriteBehind {
             }
             idle.await;
         }
+    }
+
+    /// As [`WriteBehind::failing`], of some keys alone.
+    pub(crate) fn failing_of(&self, keys: &[String]) -> Option<StoreError> {
+        let queue = self.queue();
+        let has_failed = |key: &String| queue.waiting.get(key).is_some_and(Change::has_failed);
+        queue.failed_by.clone().filter(|_| keys.iter().any(has_failed))
     }
 
     /// Why changes that must not be lost wait to be written again, where some do.

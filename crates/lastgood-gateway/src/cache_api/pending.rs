@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::response::Response;
 use http::StatusCode;
+use lastgood::Unconfirmed;
 use lastgood::store::StoreError;
 use serde_json::{Value, json};
 
@@ -11,10 +12,10 @@ use super::answer;
 use crate::app::App;
 
 /// How long an answer waits for the store to confirm a change: as long as one write to it may take, and a little more.
-const CONFIRM_WITHIN: Duration = Duration::from_millis(1_500);
+pub(crate) const CONFIRM_WITHIN: Duration = Duration::from_millis(1_500);
 
 /// A change that the store does not have, or a count that it had no part in.
-pub(super) struct Pending {
+pub(crate) struct Pending {
     store: String,
     /// Why the store was not reached; `None` while it takes what waits, one after the other.
     why: Option<StoreError>,
@@ -27,8 +28,20 @@ pub(super) struct Pending {
 impl Pending {
     /// Waits until the store has the changes made so far. `None` if it has them all, and was searched as well.
     pub(super) async fn of(app: &App, unreached: Option<StoreError>, rest: &'static str) -> Option<Pending> {
+        Pending::among(app, app.cache.confirmed(CONFIRM_WITHIN).await, unreached, rest)
+    }
+
+    /// What the store does not have of the changes that `unconfirmed` is about.
+    pub(crate) fn among(
+        app: &App,
+        unconfirmed: Option<Unconfirmed>,
+        unreached: Option<StoreError>,
+        rest: &'static str,
+    ) -> Option<Pending> {
+        if unconfirmed.is_none() && unreached.is_none() {
+            return None;
+        }
         let store = app.cache.status().store?.name;
-        let unconfirmed = app.cache.confirmed(CONFIRM_WITHIN).await;
         let waiting = unconfirmed.as_ref().map_or(0, |changes| changes.waiting);
         let why = unreached.or_else(|| unconfirmed.and_then(|changes| changes.why));
         let is_pending = why.is_some() || waiting > 0;
@@ -43,7 +56,7 @@ impl Pending {
     }
 
     /// One line for the operator, however many regions the change was about.
-    pub(super) fn warn(&self, what: &str, scope: &str, matched: u64) {
+    pub(crate) fn warn(&self, what: &str, scope: &str, matched: u64) {
         if let Some(why) = &self.why {
             let (store, waiting) = (&self.store, self.waiting);
             tracing::warn!(store, %why, what, ?scope, matched, waiting, "a change of the cache did not reach the store");
@@ -71,7 +84,7 @@ impl Pending {
         }
     }
 
-    fn add_to(&self, told: &mut Value) {
+    pub(crate) fn add_to(&self, told: &mut Value) {
         if !self.dry_run {
             told["pending"] = (self.waiting > 0).into();
         }
@@ -88,7 +101,7 @@ impl Pending {
     }
 
     /// Whether something waits to be done.
-    fn is_accepted_only(&self) -> bool {
+    pub(crate) fn is_accepted_only(&self) -> bool {
         !self.dry_run && self.waiting > 0
     }
 }

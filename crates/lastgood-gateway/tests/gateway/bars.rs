@@ -397,7 +397,8 @@ async fn with_redis_away_and_back_no_bar_is_lost() {
     written(&gateway).await;
     redis.command(&["SAVE"]);
     redis.kill();
-    assert_eq!(put(&gateway, SERIES, &list(&[row(2, "1.2")])).await.status, 200);
+    let waits = put(&gateway, SERIES, &list(&[row(2, "1.2")])).await;
+    assert_eq!((waits.status, &waits.json()["pending"], &waits.json()["stored"]), (202, &json!(true), &json!(1)));
     assert_eq!(get(&gateway, SERIES).await.text(), list(&[row(3, "1.3"), row(2, "1.2")]));
     gateway.stop().await;
     // What was put while it was away is gone with the process, and what it had is there: nobody knows it yet.
@@ -406,7 +407,7 @@ async fn with_redis_away_and_back_no_bar_is_lost() {
     assert_eq!((unknown.status, unknown.cache()), (404, "MISS"));
     assert!(unknown.header("cache-status").contains("store-unavailable"), "{}", unknown.header("cache-status"));
     assert!(unknown.text().contains("not known now"), "{}", unknown.text());
-    assert_eq!(put(&gateway, SERIES, &list(&[row(1, "1.1")])).await.status, 200);
+    assert_eq!(put(&gateway, SERIES, &list(&[row(1, "1.1")])).await.status, 202);
     assert_eq!(get(&gateway, SERIES).await.text(), list(&[row(1, "1.1")]));
     redis.restart();
     let all = list(&[row(3, "1.3"), row(1, "1.1")]);

@@ -290,8 +290,10 @@ async fn with_redis_gone_values_are_taken_and_served_from_memory() {
     for round in 0..20 {
         let target = format!("/v1/kv/kv/{round}");
         assert_eq!(get(&gateway, &target).await.status, 404);
-        assert_eq!(put(&gateway, &target, &[], b"x").await.status, 201);
-        assert_eq!(get(&gateway, &target).await.text(), "x");
+        let taken = put(&gateway, &target, &[], b"x").await;
+        assert_eq!((taken.status, taken.json()["pending"].as_bool()), (202, Some(true)), "{}", taken.text());
+        let kept = get(&gateway, &target).await;
+        assert_eq!((kept.text(), kept.header("etag")), ("x", taken.header("etag")));
     }
 }
 

@@ -42,6 +42,7 @@ mod streams;
 mod support;
 mod symbols;
 mod tls;
+mod together;
 mod upstash;
 mod users;
 mod warm;

@@ -126,12 +126,12 @@ impl WriteBehind {
         }
     }
 
-    fn ttl(&self, keep_until: Timestamp) -> Duration {
+    pub(super) fn ttl(&self, keep_until: Timestamp) -> Duration {
         if keep_until == Timestamp::FOREVER { FOREVER_TTL } else { keep_until.since(self.clock.now()) }
     }
 
     /// The entry as bytes; `None` where it has no stored form.
-    async fn encoded(&self, key: &str, entry: Arc<Entry>, form: Form, ahead: Ahead) -> Option<Bytes> {
+    pub(super) async fn encoded(&self, key: &str, entry: Arc<Entry>, form: Form, ahead: Ahead) -> Option<Bytes> {
         let length = entry.value.body.len();
         let is_slow = length > form.compress_over && !entry.packs_quickly();
         let stored_under = key.to_owned();

@@ -127,6 +127,15 @@ impl Change {
         }
     }
 
+    /// Whether the store did not take it before.
+    pub(super) fn has_failed(&self) -> bool {
+        match self {
+            Change::Put(fill) => fill.is_late,
+            Change::Remove(removal) | Change::RemovePrefix(removal) => removal.is_late,
+            Change::PutHeld(..) | Change::Mark(_) | Change::Expire(_) => false,
+        }
+    }
+
     pub(super) fn is_put(&self) -> bool {
         matches!(self, Change::Put(_) | Change::PutHeld(_))
     }

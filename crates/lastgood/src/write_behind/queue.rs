@@ -46,6 +46,8 @@ pub(super) struct Queue {
     pub(super) order: VecDeque<String>,
     /// Keys a worker is writing now, with what is to be done if it does not succeed, where that is not nothing.
     pub(super) active: HashMap<String, Option<Change>>,
+    /// Keys that somebody changes at once, and whether another process changed them meanwhile.
+    pub(super) turns: HashMap<String, bool>,
     /// Removals that failed and wait for the retry.
     pub(super) failed: Vec<String>,
     /// Why the latest of them failed.
@@ -75,7 +77,7 @@ impl Queue {
             && let Some(key) = self.order.pop_front()
         {
             // One write a key at a time keeps them in order; the worker that has it queues the next.
-            if self.active.contains_key(&key) {
+            if self.is_busy(&key) {
                 continue;
             }
             let Some(change) = self.waiting.get(&key) else { continue };
@@ -99,6 +101,11 @@ impl Queue {
         }
         postponed.into_iter().rev().for_each(|key| self.order.push_front(key));
         taken
+    }
+
+    /// Whether `key` is being changed: what waits for it is queued once that is done.
+    pub(super) fn is_busy(&self, key: &str) -> bool {
+        self.active.contains_key(key) || self.turns.contains_key(key)
     }
 
     /// Whether bodies of so many bytes may wait, too. One that is larger than all may be has to wait alone.
@@ -142,7 +149,7 @@ impl Queue {
 
     /// Drops what waits under `prefix`, and has what is under way there taken back once it is done.
     pub(super) fn give_up(&mut self, prefix: &str, now: Timestamp) {
-        let Queue { waiting, order, failed, active, bytes, .. } = self;
+        let Queue { waiting, order, failed, active, turns, bytes, .. } = self;
         waiting.retain(|key, change| {
             let stays = !key.starts_with(prefix);
             *bytes -= if stays { 0 } else { change.bytes() };
@@ -150,7 +157,7 @@ impl Queue {
         });
         order.retain(|key| waiting.contains_key(key));
         failed.retain(|key| waiting.contains_key(key));
-        let under_way = active.keys().filter(|key| key.starts_with(prefix));
+        let under_way = active.keys().chain(turns.keys()).filter(|key| key.starts_with(prefix));
         waiting.extend(under_way.map(|key| (key.clone(), Change::Remove(Removal::at(now, false)))));
     }
 
@@ -164,6 +171,11 @@ impl Queue {
         {
             self.filled.remove(&key);
         }
+    }
+
+    /// Forgets that a fill of `key` was done.
+    pub(super) fn forget_fill(&mut self, key: &str) {
+        self.filled.remove(key);
     }
 
     /// Drops the fill that waits for `key`, or a put from before `since` that the store did not take; says whether one is under way instead, or was done after `since`.

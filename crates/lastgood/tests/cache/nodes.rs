@@ -10,6 +10,7 @@ use tokio::time::advance;
 use crate::support::{HOUR, MINUTE, SECOND, Source, a_minute, good, loaded, over, peeked, region, settle, text, told};
 
 mod clocks;
+mod conditional;
 mod fences;
 mod redis;
 mod versions;
