@@ -24,6 +24,8 @@ pub struct RedisServer {
     args: Vec<String>,
     password: Option<String>,
     role: Role,
+    /// The port with TLS, next to the one without, if there is one.
+    tls: Option<Port>,
     process: Option<Child>,
 }
 
@@ -60,6 +62,18 @@ impl RedisServer {
         panic!("redis-server did not start with {args:?}");
     }
 
+    /// Starts a server that listens with TLS, too, on [`RedisServer::announced_port`]. The arguments are those of
+    /// [`Authority::redis_arguments`](super::Authority::redis_arguments), and more.
+    ///
+    /// # Panics
+    ///
+    /// When `redis-server` is not installed, lacks TLS or does not start.
+    pub fn start_with_tls(args: &[&str]) -> Self {
+        let mut server = Self::prepare(args).with_tls();
+        assert!(server.try_start(), "redis-server did not start with {args:?}");
+        server
+    }
+
     /// Finds a port but does not start the server: [`RedisServer::restart`] does.
     pub fn prepare(args: &[&str]) -> Self {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
@@ -68,7 +82,7 @@ impl RedisServer {
         std::fs::create_dir_all(&directory).expect("a temporary directory can be made");
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         let password = args.iter().position(|arg| arg == "--requirepass").and_then(|at| args.get(at + 1)).cloned();
-        RedisServer { port: Port::take(), directory, args, password, role: Role::Server, process: None }
+        RedisServer { port: Port::take(), directory, args, password, role: Role::Server, tls: None, process: None }
     }
 
     /// As [`RedisServer::prepare`], but it will be a Sentinel with this configuration.
@@ -77,6 +91,19 @@ impl RedisServer {
         sentinel.role = Role::Sentinel;
         std::fs::write(sentinel.configuration_file(), configuration).expect("a file can be written");
         sentinel
+    }
+
+    /// Listens with TLS, too, on a port of its own. The arguments name the certificates.
+    pub(super) fn with_tls(mut self) -> Self {
+        let port = Port::take();
+        self.args.extend(["--tls-port".to_owned(), port.number().to_string()]);
+        self.tls = Some(port);
+        self
+    }
+
+    /// The port that servers tell each other and their clients: that with TLS where there is one.
+    pub fn announced_port(&self) -> u16 {
+        self.tls.as_ref().map_or(self.port(), Port::number)
     }
 
     fn configuration_file(&self) -> PathBuf {

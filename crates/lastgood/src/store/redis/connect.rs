@@ -4,10 +4,11 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, RedisError, Value, cmd};
+use ::redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError, Value, cmd};
 use futures_util::FutureExt;
 use tokio::time::timeout;
 
+use super::options::Server;
 use super::reply;
 
 /// The longest that connecting, TLS and login may take together.
@@ -39,7 +40,9 @@ impl From<String> for Failure {
     }
 }
 
-pub(super) async fn connect(info: ConnectionInfo) -> Result<MultiplexedConnection, Failure> {
+pub(super) async fn connect(server: Server) -> Result<MultiplexedConnection, Failure> {
+    let read = tokio::task::spawn_blocking(|| server.with_certificates()).await;
+    let info = read.unwrap_or_else(|why| Err(why.to_string()))?;
     let attempt = async {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_WITHIN))
@@ -65,4 +68,9 @@ pub(super) async fn is_primary(connection: &mut MultiplexedConnection) -> Result
         Ok(Err(error)) => Err(error.into()),
         Err(_) => Err(format!("it was silent for {ROLE_WITHIN:?}").into()),
     }
+}
+
+/// Whether a server's certificate is for other names than the one that it is reached by.
+pub(super) fn is_misnamed(why: &str) -> bool {
+    why.contains("not valid for name")
 }

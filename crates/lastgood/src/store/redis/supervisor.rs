@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{ConnectionInfo, cmd};
+use ::redis::cmd;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::connect::{Failure, connect};
+use super::connect::{Failure, connect, is_misnamed};
 use super::link::Link;
+use super::options;
 use super::sentinel::{Change, Sentinels};
 use crate::store::jitter::jittered;
 
@@ -35,9 +36,9 @@ const GOOD_AFTER: Duration = Duration::from_secs(5);
 /// Where the connections of a link lead.
 pub(super) enum Target {
     /// To one server.
-    Server(Box<ConnectionInfo>),
+    Server(Box<options::Server>),
     /// To a member of a cluster, at the address that the cluster announces.
-    Member(Box<ConnectionInfo>),
+    Member(Box<options::Server>),
     /// To the primary of the day.
     Primary(Sentinels),
 }
@@ -45,10 +46,14 @@ pub(super) enum Target {
 impl Target {
     async fn connect(&mut self) -> Result<MultiplexedConnection, Failure> {
         match self {
-            Target::Server(info) => connect(ConnectionInfo::clone(info)).await,
-            Target::Member(info) => connect(ConnectionInfo::clone(info)).await.map_err(|Failure { why, login }| {
-                let mend = "; if the cluster announces an address that cannot be reached from here, let it announce \
-                            another (cluster-announce-ip)";
+            Target::Server(server) => connect(options::Server::clone(server)).await,
+            Target::Member(server) => connect(options::Server::clone(server)).await.map_err(|Failure { why, login }| {
+                let mend = match is_misnamed(&why) {
+                    false => "; if the cluster announces an address that cannot be reached from here, let it announce \
+                              another (cluster-announce-ip)",
+                    true => "; let its certificate name what the cluster announces, or the cluster announce a name that \
+                             is in it (cluster-announce-hostname and cluster-preferred-endpoint-type hostname)",
+                };
                 Failure { why: if login { why } else { why + mend }, login }
             }),
             Target::Primary(sentinels) => sentinels.connect().await,
