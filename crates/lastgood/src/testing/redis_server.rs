@@ -20,6 +20,7 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(10);
 /// does not do as told.
 pub struct RedisServer {
     port: Port,
+    program: PathBuf,
     directory: PathBuf,
     args: Vec<String>,
     password: Option<String>,
@@ -74,6 +75,18 @@ impl RedisServer {
         server
     }
 
+    /// Starts another program that takes the arguments of a `redis-server`, such as a `valkey-server`.
+    ///
+    /// # Panics
+    ///
+    /// When it is not there or does not start.
+    pub fn start_program(program: &Path) -> Self {
+        let mut server = Self::prepare(&[]);
+        server.program = program.to_owned();
+        assert!(server.try_start(), "{} did not start", program.display());
+        server
+    }
+
     /// Finds a port but does not start the server: [`RedisServer::restart`] does.
     pub fn prepare(args: &[&str]) -> Self {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
@@ -82,7 +95,16 @@ impl RedisServer {
         std::fs::create_dir_all(&directory).expect("a temporary directory can be made");
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         let password = args.iter().position(|arg| arg == "--requirepass").and_then(|at| args.get(at + 1)).cloned();
-        RedisServer { port: Port::take(), directory, args, password, role: Role::Server, tls: None, process: None }
+        RedisServer {
+            port: Port::take(),
+            program: "redis-server".into(),
+            directory,
+            args,
+            password,
+            role: Role::Server,
+            tls: None,
+            process: None,
+        }
     }
 
     /// As [`RedisServer::prepare`], but it will be a Sentinel with this configuration.
@@ -200,7 +222,7 @@ impl RedisServer {
     }
 
     fn spawn(&mut self) {
-        let mut command = Command::new("redis-server");
+        let mut command = Command::new(&self.program);
         if self.role == Role::Sentinel {
             command.arg(self.configuration_file()).arg("--sentinel");
         }
@@ -210,7 +232,8 @@ impl RedisServer {
         }
         let spawned = command.args(&self.args).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         self.process = Some(spawned.unwrap_or_else(|error| {
-            panic!("these tests need `redis-server` (Debian: apt-get install redis-server) on the PATH: {error}")
+            let program = self.program.display();
+            panic!("these tests need `{program}`, which tests/install-tools.sh installs: {error}")
         }));
     }
 

@@ -115,6 +115,11 @@ impl Cluster {
         Some(StoreError::PartlyUnavailable(why.to_string()))
     }
 
+    /// The connections to the primaries.
+    pub(super) fn nodes(&self) -> Vec<Arc<Node>> {
+        self.shared.view.load().primaries().map(|member| Arc::clone(&member.node)).collect()
+    }
+
     pub(super) fn close(&self) {
         self.discovery.abort();
         let why = format!("not connected to {}: the store was closed", self.shared.options);
@@ -229,7 +234,7 @@ impl Cluster {
         Some(Errand { place: errand.place, to, asking })
     }
 
-    fn nowhere(&self) -> Fault {
+    pub(super) fn nowhere(&self) -> Fault {
         let view = self.shared.view.load();
         Fault::Down(match view.ranges.is_empty() {
             true => self.shared.why_down.load_full(),

@@ -21,6 +21,15 @@ impl Server {
         self.tls.applied_to(self.info)
     }
 
+    pub(in crate::store::redis) fn is_tls(&self) -> bool {
+        matches!(self.info.addr(), ConnectionAddr::TcpTls { .. })
+    }
+
+    /// Whether we have a client certificate to show.
+    pub(in crate::store::redis) fn has_certificate(&self) -> bool {
+        self.tls.has_certificate()
+    }
+
     /// Its host, which stands in for that of servers that are named without one.
     pub(in crate::store::redis) fn host(&self) -> &str {
         match self.info.addr() {

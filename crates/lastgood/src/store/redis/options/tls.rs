@@ -71,6 +71,10 @@ impl Tls {
         Ok(tls)
     }
 
+    pub(super) fn has_certificate(&self) -> bool {
+        self.client.is_some()
+    }
+
     /// The files' contents, or what is wrong with them.
     fn read(&self) -> Result<TlsCertificates, String> {
         let client_tls = match &self.client {
