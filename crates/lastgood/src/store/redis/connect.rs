@@ -56,12 +56,8 @@ pub(super) async fn connect(server: Server) -> Result<MultiplexedConnection, Fai
     };
     // rustls panics when a process links two providers and has installed neither.
     match AssertUnwindSafe(attempt).catch_unwind().await {
-        Ok(connected) => {
-            connected.map_err(|error: RedisError| match is_tls && error.code().is_none() && is_hung_up(&error) {
-                true => hung_up(&error, has_certificate),
-                false => error.into(),
-            })
-        }
+        Ok(Err(error)) if is_tls => Err(not_secured(error, has_certificate)),
+        Ok(connected) => connected.map_err(Failure::from),
         Err(_) => {
             let why = "the TLS library has no crypto provider; the program must install one".to_owned();
             Err(Failure { why, login: true })
@@ -82,15 +78,16 @@ async fn accepted(connection: &mut MultiplexedConnection) -> Result<(), RedisErr
 
 /// Why there is no connection over TLS. The alert in which a server says it is often lost, because the connection is reset
 /// right after it; and one without TLS waits for the end of what it takes for a command.
-fn not_secured(error: &RedisError, has_certificate: bool) -> Failure {
-    let why = reply::text(error);
-    let guess = match (error.is_timeout(), error.is_connection_dropped() || why.contains("eof"), has_certificate) {
-        (true, ..) => "; does it speak TLS on this port?",
+fn not_secured(error: RedisError, has_certificate: bool) -> Failure {
+    let is_hung_up = error.is_connection_dropped() || error.to_string().contains("eof");
+    let guess = match (error.is_timeout(), is_hung_up, has_certificate) {
+        (true, ..) => " (does it speak TLS on this port?)",
         (false, true, false) => " (the server hung up: it may want a client certificate)",
         (false, true, true) => " (the server hung up: it may not accept the client certificate)",
         (false, false, _) => "",
     };
-    format!("{why}{guess}").into()
+    let Failure { why, login } = error.into();
+    Failure { why: why + guess, login }
 }
 
 /// Whether the server at the other end is a primary. One that does not let us ask is believed to be.
