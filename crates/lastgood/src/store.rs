@@ -26,7 +26,7 @@ pub(crate) use self::guarded::Ahead;
 pub use self::guarded::{BreakerState, Guard, GuardCounters, GuardedStore};
 pub(crate) use self::jitter::jittered;
 pub use self::memory::MemoryStore;
-pub use self::redis::{RedisOptions, RedisStore};
+pub use self::redis::{Lack, RedisOptions, RedisStore};
 pub use self::swap::{Swap, Version};
 #[cfg(feature = "upstash")]
 pub use self::upstash::{UpstashOptions, UpstashStore};

@@ -6,6 +6,7 @@
 //! * [`RedisServer`] starts, stops and kills a real `redis-server`;
 //! * [`RedisSentinels`] does so with a primary, its replicas and the Sentinels that watch them;
 //! * [`RedisCluster`] does so with servers that have a part of the keys each;
+//! * [`Authority`] issues certificates for servers and clients;
 //! * [`PostgresServer`] does the same with a real PostgreSQL;
 //! * [`PgBouncer`] is a real pooler in front of it;
 //! * [`UpstashFront`] speaks Upstash's REST protocol in front of a real `redis-server` (feature `upstash`, too);
@@ -14,6 +15,7 @@
 //!
 //! All of it panics, with a text that says why, where a test could not go on anyway.
 
+mod authority;
 mod chaos_proxy;
 pub mod conformance;
 mod disk;
@@ -27,6 +29,7 @@ mod redis_server;
 #[cfg(feature = "upstash")]
 mod upstash_front;
 
+pub use self::authority::Authority;
 pub use self::chaos_proxy::{Chaos, ChaosProxy};
 pub use self::disk::Disk;
 pub use self::faulty_store::{Fault, FaultyStore};

@@ -168,12 +168,16 @@ pub(crate) fn parse(raw: &Raw) -> Result<StoreSetting, Wrong> {
         }
         "redis" | "rediss" => tcp(text),
         "unix" => unix(text),
-        "redis+sentinel" | "rediss+sentinel" => {
-            several(text, "write redis+sentinel://[user:password@]host:26379,host:26379/SERVICE[?db=n]")
-        }
-        "redis+cluster" | "rediss+cluster" => {
-            several(text, "write redis+cluster://[user:password@]host:6379,host:6379")
-        }
+        "redis+sentinel" => several(text, "write redis+sentinel://[user:password@]host:26379,host:26379/SERVICE[?db=n]"),
+        "rediss+sentinel" => several(
+            text,
+            "write rediss+sentinel://[user:password@]host:26379,host:26379/SERVICE[?db=n][&ca=FILE][&cert=FILE&key=FILE]",
+        ),
+        "redis+cluster" => several(text, "write redis+cluster://[user:password@]host:6379,host:6379"),
+        "rediss+cluster" => several(
+            text,
+            "write rediss+cluster://[user:password@]host:6379,host:6379[?ca=FILE][&cert=FILE&key=FILE]",
+        ),
         "https" | "http" => upstash::parse(text),
         "upstash-rest" => match rest.trim_matches('/') {
             "" => Ok(StoreSetting::Upstash(UpstashAddress::of_redis_url())),
@@ -220,6 +224,8 @@ fn tcp(text: &str) -> Result<StoreSetting, Wrong> {
         "" => 0,
         text => text.parse().map_err(|_| malformed("has a path that is no database number"))?,
     };
+    let hint = "write rediss://[user:password@]host:port[/db][?ca=FILE][&cert=FILE&key=FILE]";
+    readable(text, hint)?;
     Ok(StoreSetting::Redis(RedisAddress {
         endpoint: RedisEndpoint::Tcp {
             host: host.to_owned(),
@@ -239,30 +245,47 @@ fn unix(text: &str) -> Result<StoreSetting, Wrong> {
     if !path.starts_with('/') || path == "/" || url.has_host() {
         return Err(malformed());
     }
+    readable(text, "write \"unix:/run/redis/redis.sock\"")?;
     Ok(StoreSetting::Redis(RedisAddress {
         endpoint: RedisEndpoint::Unix(PathBuf::from(path)),
         url: SecretString::from(text),
     }))
 }
 
-/// What names several servers is read by who connects to them.
-fn several(text: &str, hint: &str) -> Result<StoreSetting, Wrong> {
-    let options = RedisOptions::parse(text).map_err(|error| match error {
+/// The options that the client library reads from the URL, which looks at the files of certificates, too.
+fn readable(text: &str, hint: &str) -> Result<RedisOptions, Wrong> {
+    RedisOptions::parse(text).map_err(|error| match error {
         StoreError::Unavailable(why) => Wrong::new(why).hint(hint),
         other => Wrong::new(other.to_string()).hint(hint),
-    })?;
+    })
+}
+
+/// What names several servers is read by who connects to them.
+fn several(text: &str, hint: &str) -> Result<StoreSetting, Wrong> {
+    let options = readable(text, hint)?;
     Ok(StoreSetting::Redis(RedisAddress {
         endpoint: RedisEndpoint::Several(options.to_string()),
         url: SecretString::from(text),
     }))
 }
 
-const SCHEMES: [&str; 9] =
-    ["embedded", "https", "memory", "redis", "rediss", "unix", "redis+sentinel", "redis+cluster", "upstash-rest"];
+const SCHEMES: [&str; 11] = [
+    "embedded",
+    "https",
+    "memory",
+    "redis",
+    "rediss",
+    "unix",
+    "redis+sentinel",
+    "redis+cluster",
+    "rediss+sentinel",
+    "rediss+cluster",
+    "upstash-rest",
+];
 
 fn unknown_scheme(scheme: &str, text: &str) -> Wrong {
     let known = "a store is one of embedded:, memory:, redis://, rediss://, unix:, redis+sentinel://, \
-                 redis+cluster://, https:// and upstash-rest:";
+                 redis+cluster://, rediss+sentinel://, rediss+cluster://, https:// and upstash-rest:";
     let hint = match scheme {
         "valkey" => "did you mean `redis://`?".to_owned(),
         "valkeys" => "did you mean `rediss://`?".to_owned(),
@@ -327,6 +350,8 @@ mod tests {
             ),
             ("redis+sentinel://a/main?sentinel_password=pw", "redis+sentinel://a:26379/main"),
             ("redis+cluster://:pw@a,[::1]:7", "redis+cluster://***@a:6379,[::1]:7"),
+            ("rediss+cluster://:pw@a,[::1]:7", "rediss+cluster://***@a:6379,[::1]:7"),
+            ("rediss+sentinel://:pw@a/main", "rediss+sentinel://***@a:26379/main"),
         ] {
             assert_eq!(shown(text), expected, "{text}");
         }
@@ -362,7 +387,12 @@ mod tests {
             ("redis+sentinel://u:hunter2@a:1/main?password=hunter2", "sentinel_password"),
             ("redis+cluster://u:hunter2@a:1/3", "but database 0"),
             ("redis+cluster://u:hunter2@", "names no host"),
-            ("rediss+cluster://u:hunter2@a", "TLS to a cluster is not supported"),
+            ("rediss+cluster://u:hunter2@a?db=1", "takes cert, key and ca"),
+            ("rediss+cluster://u:hunter2@a?cert=/c.pem", "add key=FILE"),
+            ("rediss://u:hunter2@a?ca=/no/such/file", "/no/such/file cannot be read"),
+            ("rediss://u:hunter2@a?ca=/no/such/file", "[?ca=FILE]"),
+            ("redis://u:hunter2@a?ca=/ca.pem", "write rediss://"),
+            ("rediss+sentinal://u:hunter2@a/main", "did you mean `rediss+sentinel://`?"),
             ("redis+sentinal://u:hunter2@a/main", "did you mean `redis+sentinel://`?"),
         ] {
             let message = shown(text);

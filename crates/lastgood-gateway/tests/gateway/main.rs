@@ -35,6 +35,7 @@ mod own_site;
 mod passing;
 mod privacy;
 mod redis;
+mod redis_rights;
 mod routes;
 mod snapshots;
 mod stream_truth;

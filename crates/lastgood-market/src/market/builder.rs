@@ -70,8 +70,8 @@ impl MarketBuilder {
     }
 
     /// The store behind memory: `redis://host[:port][/database]`, `rediss://…`, `unix:///path[?db=n]`,
-    /// `redis+sentinel://host,host/service[?db=n]`, `redis+cluster://host,host`, `embedded:FILE`, or `memory:` for none,
-    /// which is the default. A Redis need not be there: it is used when it is.
+    /// `redis+sentinel://host,host/service[?db=n]`, `redis+cluster://host,host`, both with TLS as `rediss+…`,
+    /// `embedded:FILE`, or `memory:` for none, which is the default. A Redis need not be there: it is used when it is.
     ///
     /// # Errors
     ///

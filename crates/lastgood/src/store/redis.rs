@@ -11,6 +11,7 @@ use self::cluster::Cluster;
 use self::node::Node;
 pub use self::options::RedisOptions;
 use self::options::Topology;
+pub use self::permissions::Lack;
 use self::sentinel::Sentinels;
 use self::supervisor::Target;
 use super::stream::{self, Source};
@@ -23,6 +24,7 @@ mod link;
 mod log;
 mod node;
 mod options;
+mod permissions;
 mod reply;
 mod sentinel;
 mod server;
@@ -57,8 +59,9 @@ mod supervisor;
 ///
 /// # TLS
 ///
-/// `rediss://` checks the server's certificate against the system's roots (`SSL_CERT_FILE` stands in for them), with the
-/// process's default rustls provider. Where the program installed none, rustls takes the one it was built with; a
+/// `rediss://`, `rediss+sentinel://` and `rediss+cluster://` check the certificate of every server, against the authority in
+/// `ca=FILE` or else the system's roots (`SSL_CERT_FILE` stands in for them), for the name or address by which the URL,
+/// the Sentinels or the cluster name it, with the process's default rustls provider. Where the program installed none, rustls takes the one it was built with; a
 /// program that links two has to install one first, else every connection fails, saying so.
 pub struct RedisStore {
     servers: Servers,
@@ -81,15 +84,15 @@ impl RedisStore {
     /// Outside a tokio runtime with IO and time enabled.
     pub fn connect(options: RedisOptions) -> RedisStore {
         let reader = match options.topology() {
-            Topology::Single(info) => Some(log::Reader::new(info.clone())),
+            Topology::Single(server) => Some(log::Reader::new(server.clone())),
             Topology::Sentinel { .. } | Topology::Cluster { .. } => None,
         };
         let servers = match options.topology().clone() {
-            Topology::Single(info) => Servers::One(Node::connect(options, Target::Server(Box::new(info)))),
-            Topology::Sentinel { sentinels, service, login } => {
-                Servers::One(Node::connect(options, Target::Primary(Sentinels::new(sentinels, service, login))))
+            Topology::Single(server) => Servers::One(Node::connect(options, Target::Server(Box::new(server)))),
+            Topology::Sentinel { sentinels, service, access } => {
+                Servers::One(Node::connect(options, Target::Primary(Sentinels::new(sentinels, service, access))))
             }
-            Topology::Cluster { seeds, login } => Servers::Many(Cluster::connect(options, seeds, login)),
+            Topology::Cluster { seeds, access } => Servers::Many(Cluster::connect(options, seeds, access)),
         };
         RedisStore { servers, reader }
     }

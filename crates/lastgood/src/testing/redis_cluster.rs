@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::redis_server::eventually;
-use super::{Port, RedisServer};
+use super::{Authority, Port, RedisServer};
 
 /// How many servers have slots.
 const PRIMARIES: usize = 3;
@@ -55,6 +55,24 @@ impl RedisCluster {
     /// Finds ports but starts nothing: [`RedisCluster::start_all`] does.
     pub fn prepare() -> Self {
         Self::prepare_with(PRIMARIES, &[])
+    }
+
+    /// Three primaries that speak TLS to each other and to clients, and announce themselves by this name or address. The
+    /// certificates are issued for `names`, as [`Authority::issue`](super::Authority::issue) takes them.
+    ///
+    /// # Panics
+    ///
+    /// When `redis-server` is not installed, lacks TLS or does not start.
+    pub fn start_with_tls(authority: &Authority, names: &str, announced: &str) -> Self {
+        let tls = authority.redis_arguments(names);
+        let mut args: Vec<&str> = tls.iter().map(String::as_str).chain(["--tls-cluster", "yes"]).collect();
+        if announced != "127.0.0.1" {
+            args.extend(["--cluster-announce-hostname", announced, "--cluster-preferred-endpoint-type", "hostname"]);
+        }
+        let mut cluster = Self::prepare_with(PRIMARIES, &args);
+        cluster.servers = cluster.servers.into_iter().map(RedisServer::with_tls).collect();
+        cluster.start_all();
+        cluster
     }
 
     fn prepare_with(servers: usize, more: &[&str]) -> Self {
@@ -110,7 +128,7 @@ impl RedisCluster {
     }
 
     fn introduce(&self, place: usize) {
-        let (port, bus) = (self.servers[place].port().to_string(), self.buses[place].number().to_string());
+        let (port, bus) = (self.servers[place].announced_port().to_string(), self.buses[place].number().to_string());
         let told = self.servers[0].command(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
         assert!(told.starts_with("+OK"), "{told}");
     }

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::RedisServer;
 use super::redis_server::eventually;
+use super::{Authority, RedisServer};
 
 /// The name of the one service.
 const SERVICE: &str = "main";
@@ -35,36 +35,61 @@ impl RedisSentinels {
     ///
     /// When `redis-server` is not installed or does not start.
     pub fn start_with_passwords(servers: &str, sentinels: &str) -> Self {
-        let mut all = Self::prepare_with(Some((servers, sentinels)));
+        let mut all = Self::prepare_with(Some((servers, sentinels)), None);
+        all.start_all();
+        all
+    }
+
+    /// The same with TLS between all of them and to clients, where all are announced as `localhost`, which is what the
+    /// certificates are for.
+    ///
+    /// # Panics
+    ///
+    /// When `redis-server` is not installed, lacks TLS or does not start.
+    pub fn start_with_tls(authority: &Authority) -> Self {
+        let mut all = Self::prepare_with(None, Some(&authority.redis_arguments("DNS:localhost")));
         all.start_all();
         all
     }
 
     /// Finds ports but starts nothing: [`RedisSentinels::start_all`] does.
     pub fn prepare() -> Self {
-        Self::prepare_with(None)
+        Self::prepare_with(None, None)
     }
 
-    fn prepare_with(passwords: Option<(&str, &str)>) -> Self {
+    fn prepare_with(passwords: Option<(&str, &str)>, tls: Option<&[String]>) -> Self {
+        let tls_args: Vec<&str> = tls.unwrap_or_default().iter().map(String::as_str).collect();
+        let prepared = |server: RedisServer| if tls.is_some() { server.with_tls() } else { server };
+        let host = if tls.is_some() { "localhost" } else { "127.0.0.1" };
         // Without the delay a replica would wait five seconds for others to join it.
         let mut args = vec!["--repl-diskless-sync-delay", "0"];
         if let Some((password, _)) = passwords {
             args.extend(["--requirepass", password, "--masterauth", password]);
         }
-        let primary = RedisServer::prepare(&args);
-        let port = primary.port().to_string();
-        let replica_args = [&args[..], &["--replicaof", "127.0.0.1", &port]].concat();
-        let servers = vec![primary, RedisServer::prepare(&replica_args), RedisServer::prepare(&replica_args)];
+        if tls.is_some() {
+            args.extend([&tls_args[..], &["--tls-replication", "yes", "--replica-announce-ip", host]].concat());
+        }
+        let primary = prepared(RedisServer::prepare(&args));
+        let port = primary.announced_port().to_string();
+        let replica_args = [&args[..], &["--replicaof", host, &port]].concat();
+        let replica = || prepared(RedisServer::prepare(&replica_args));
+        let servers = vec![primary, replica(), replica()];
+        let names = if tls.is_some() { "yes" } else { "no" };
         let mut configuration = format!(
-            "sentinel monitor {SERVICE} 127.0.0.1 {port} 2\n\
+            "sentinel resolve-hostnames {names}\n\
+             sentinel announce-hostnames {names}\n\
+             sentinel monitor {SERVICE} {host} {port} 2\n\
              sentinel down-after-milliseconds {SERVICE} 1000\n\
              sentinel failover-timeout {SERVICE} 5000\n"
         );
         if let Some((password, _)) = passwords {
             configuration.push_str(&format!("sentinel auth-pass {SERVICE} {password}\n"));
         }
-        let args = passwords.map_or(vec![], |(_, password)| vec!["--requirepass", password]);
-        let sentinels = (0..3).map(|_| RedisServer::prepare_sentinel(&configuration, &args)).collect();
+        let mut args = passwords.map_or(vec![], |(_, password)| vec!["--requirepass", password]);
+        if tls.is_some() {
+            args.extend([&tls_args[..], &["--tls-replication", "yes"]].concat());
+        }
+        let sentinels = (0..3).map(|_| prepared(RedisServer::prepare_sentinel(&configuration, &args))).collect();
         let password = passwords.map(|(password, _)| password.to_owned());
         RedisSentinels { servers, sentinels, password }
     }
@@ -142,7 +167,10 @@ impl RedisSentinels {
             named = ports.first().copied().flatten();
             named.is_some() && ports.iter().all(|port| *port == named)
         });
-        self.servers.iter().position(|server| Some(server.port()) == named).expect("one of ours is the primary")
+        self.servers
+            .iter()
+            .position(|server| Some(server.announced_port()) == named)
+            .expect("one of ours is the primary")
     }
 
     /// Tells the Sentinels to make another server the primary, and returns at once.

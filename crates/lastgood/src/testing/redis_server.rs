@@ -20,10 +20,13 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(10);
 /// does not do as told.
 pub struct RedisServer {
     port: Port,
+    program: PathBuf,
     directory: PathBuf,
     args: Vec<String>,
     password: Option<String>,
     role: Role,
+    /// The port with TLS, next to the one without, if there is one.
+    tls: Option<Port>,
     process: Option<Child>,
 }
 
@@ -60,6 +63,30 @@ impl RedisServer {
         panic!("redis-server did not start with {args:?}");
     }
 
+    /// Starts a server that listens with TLS, too, on [`RedisServer::announced_port`]. The arguments are those of
+    /// [`Authority::redis_arguments`](super::Authority::redis_arguments), and more.
+    ///
+    /// # Panics
+    ///
+    /// When `redis-server` is not installed, lacks TLS or does not start.
+    pub fn start_with_tls(args: &[&str]) -> Self {
+        let mut server = Self::prepare(args).with_tls();
+        assert!(server.try_start(), "redis-server did not start with {args:?}");
+        server
+    }
+
+    /// Starts another program that takes the arguments of a `redis-server`, such as a `valkey-server`.
+    ///
+    /// # Panics
+    ///
+    /// When it is not there or does not start.
+    pub fn start_program(program: &Path) -> Self {
+        let mut server = Self::prepare(&[]);
+        server.program = program.to_owned();
+        assert!(server.try_start(), "{} did not start", program.display());
+        server
+    }
+
     /// Finds a port but does not start the server: [`RedisServer::restart`] does.
     pub fn prepare(args: &[&str]) -> Self {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
@@ -68,7 +95,16 @@ impl RedisServer {
         std::fs::create_dir_all(&directory).expect("a temporary directory can be made");
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         let password = args.iter().position(|arg| arg == "--requirepass").and_then(|at| args.get(at + 1)).cloned();
-        RedisServer { port: Port::take(), directory, args, password, role: Role::Server, process: None }
+        RedisServer {
+            port: Port::take(),
+            program: "redis-server".into(),
+            directory,
+            args,
+            password,
+            role: Role::Server,
+            tls: None,
+            process: None,
+        }
     }
 
     /// As [`RedisServer::prepare`], but it will be a Sentinel with this configuration.
@@ -77,6 +113,19 @@ impl RedisServer {
         sentinel.role = Role::Sentinel;
         std::fs::write(sentinel.configuration_file(), configuration).expect("a file can be written");
         sentinel
+    }
+
+    /// Listens with TLS, too, on a port of its own. The arguments name the certificates.
+    pub(super) fn with_tls(mut self) -> Self {
+        let port = Port::take();
+        self.args.extend(["--tls-port".to_owned(), port.number().to_string()]);
+        self.tls = Some(port);
+        self
+    }
+
+    /// The port that servers tell each other and their clients: that with TLS where there is one.
+    pub fn announced_port(&self) -> u16 {
+        self.tls.as_ref().map_or(self.port(), Port::number)
     }
 
     fn configuration_file(&self) -> PathBuf {
@@ -173,7 +222,7 @@ impl RedisServer {
     }
 
     fn spawn(&mut self) {
-        let mut command = Command::new("redis-server");
+        let mut command = Command::new(&self.program);
         if self.role == Role::Sentinel {
             command.arg(self.configuration_file()).arg("--sentinel");
         }
@@ -183,7 +232,8 @@ impl RedisServer {
         }
         let spawned = command.args(&self.args).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         self.process = Some(spawned.unwrap_or_else(|error| {
-            panic!("these tests need `redis-server` (Debian: apt-get install redis-server) on the PATH: {error}")
+            let program = self.program.display();
+            panic!("these tests need `{program}`, which tests/install-tools.sh installs: {error}")
         }));
     }
 

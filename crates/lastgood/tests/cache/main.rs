@@ -15,6 +15,7 @@ mod nodes;
 mod redis_cluster;
 mod redis_faults;
 mod redis_sentinel;
+mod redis_tls;
 mod refresh;
 mod reload;
 mod single_flight;

@@ -1,6 +1,7 @@
 //! `lastgood check`: what is wrong, and how to mend it.
 
 mod probe;
+mod redis;
 mod ways;
 
 use std::path::PathBuf;

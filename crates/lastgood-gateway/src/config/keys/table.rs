@@ -49,7 +49,7 @@ pub const KEYS: &[Key] = &[
         flag: Some("store"),
         default: "embedded:",
         doc: "the store: embedded:[FILE], memory:, redis://, rediss://, unix:SOCKET, redis+sentinel://, redis+cluster:// \
-              or https:// (Upstash REST), upstash-rest: (the REST side of the database in REDIS_URL); empty is embedded",
+              (rediss+… with TLS) or https:// (Upstash REST), upstash-rest: (the REST side of the database in REDIS_URL); empty is embedded",
         secret: false,
         field: field!(store, store::parse, show::plain),
     },

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ::redis::{Cmd, ConnectionInfo, FromRedisValue, RedisConnectionInfo, RedisError, Value, cmd, from_redis_value};
+use ::redis::{Cmd, FromRedisValue, RedisError, Value, cmd, from_redis_value};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -19,7 +19,7 @@ use self::view::{Member, View};
 use super::RedisOptions;
 use super::link::Fault;
 use super::node::Node;
-use super::options::named;
+use super::options::{Access, Server};
 use super::supervisor::Target;
 use super::{get, reply, set};
 use crate::store::StoreError;
@@ -43,8 +43,8 @@ pub(super) struct Cluster {
 
 struct Shared {
     options: RedisOptions,
-    seeds: Vec<ConnectionInfo>,
-    login: RedisConnectionInfo,
+    seeds: Vec<Server>,
+    access: Access,
     view: ArcSwap<View>,
     /// Held while the view is replaced.
     changing: Mutex<()>,
@@ -64,9 +64,9 @@ impl Shared {
     }
 
     fn connect(&self, (host, port): &Address) -> Option<Arc<Node>> {
-        let info = named(host, *port, &self.login)?;
-        let options = RedisOptions::of_server(info.clone());
-        Some(Arc::new(Node::connect(options, Target::Member(Box::new(info)))))
+        let server = self.access.to(host, *port)?;
+        let options = RedisOptions::of_server(server.clone());
+        Some(Arc::new(Node::connect(options, Target::Member(Box::new(server)))))
     }
 }
 
@@ -80,12 +80,12 @@ struct Errand {
 }
 
 impl Cluster {
-    pub(super) fn connect(options: RedisOptions, seeds: Vec<ConnectionInfo>, login: RedisConnectionInfo) -> Cluster {
+    pub(super) fn connect(options: RedisOptions, seeds: Vec<Server>, access: Access) -> Cluster {
         let why_down = ArcSwap::from_pointee(format!("not connected to {options} yet"));
         let shared = Arc::new(Shared {
             options,
             seeds,
-            login,
+            access,
             view: ArcSwap::default(),
             changing: Mutex::default(),
             why_down,
@@ -113,6 +113,11 @@ impl Cluster {
         }
         let why = view.primaries().find_map(|member| member.node.why_down())?;
         Some(StoreError::PartlyUnavailable(why.to_string()))
+    }
+
+    /// The connections to the primaries.
+    pub(super) fn nodes(&self) -> Vec<Arc<Node>> {
+        self.shared.view.load().primaries().map(|member| Arc::clone(&member.node)).collect()
     }
 
     pub(super) fn close(&self) {
@@ -229,7 +234,7 @@ impl Cluster {
         Some(Errand { place: errand.place, to, asking })
     }
 
-    fn nowhere(&self) -> Fault {
+    pub(super) fn nowhere(&self) -> Fault {
         let view = self.shared.view.load();
         Fault::Down(match view.ranges.is_empty() {
             true => self.shared.why_down.load_full(),

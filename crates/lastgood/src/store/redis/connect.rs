@@ -4,10 +4,11 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, RedisError, Value, cmd};
+use ::redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError, Value, cmd};
 use futures_util::FutureExt;
 use tokio::time::timeout;
 
+use super::options::Server;
 use super::reply;
 
 /// The longest that connecting, TLS and login may take together.
@@ -39,21 +40,54 @@ impl From<String> for Failure {
     }
 }
 
-pub(super) async fn connect(info: ConnectionInfo) -> Result<MultiplexedConnection, Failure> {
+pub(super) async fn connect(server: Server) -> Result<MultiplexedConnection, Failure> {
+    let (is_tls, has_certificate) = (server.is_tls(), server.has_certificate());
+    let read = tokio::task::spawn_blocking(|| server.with_certificates()).await;
+    let info = read.unwrap_or_else(|why| Err(why.to_string()))?;
     let attempt = async {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_WITHIN))
             .set_response_timeout(Some(ANSWER_WITHIN));
-        Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await
+        let mut connection = Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await?;
+        if is_tls {
+            accepted(&mut connection).await?;
+        }
+        Ok(connection)
     };
     // rustls panics when a process links two providers and has installed neither.
     match AssertUnwindSafe(attempt).catch_unwind().await {
+        Ok(Err(error)) if is_tls => Err(not_secured(error, has_certificate)),
         Ok(connected) => connected.map_err(Failure::from),
         Err(_) => {
             let why = "the TLS library has no crypto provider; the program must install one".to_owned();
             Err(Failure { why, login: true })
         }
     }
+}
+
+/// Waits for a first answer: what a server thinks of a client's certificate it says only after the handshake.
+async fn accepted(connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
+    let ping = cmd("PING");
+    match timeout(CONNECT_WITHIN, ping.query_async::<Value>(connection)).await {
+        // Whatever the server says of itself, it talks to us.
+        Ok(Err(error)) if error.code().is_none() => Err(error),
+        Ok(_) => Ok(()),
+        Err(_) => Err(RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut))),
+    }
+}
+
+/// Why there is no connection over TLS. The alert in which a server says it is often lost, because the connection is reset
+/// right after it; and one without TLS waits for the end of what it takes for a command.
+fn not_secured(error: RedisError, has_certificate: bool) -> Failure {
+    let is_hung_up = error.is_connection_dropped() || error.to_string().contains("eof");
+    let guess = match (error.is_timeout(), is_hung_up, has_certificate) {
+        (true, ..) => " (does it speak TLS on this port?)",
+        (false, true, false) => " (the server hung up: it may want a client certificate)",
+        (false, true, true) => " (the server hung up: it may not accept the client certificate)",
+        (false, false, _) => "",
+    };
+    let Failure { why, login } = error.into();
+    Failure { why: why + guess, login }
 }
 
 /// Whether the server at the other end is a primary. One that does not let us ask is believed to be.
@@ -65,4 +99,9 @@ pub(super) async fn is_primary(connection: &mut MultiplexedConnection) -> Result
         Ok(Err(error)) => Err(error.into()),
         Err(_) => Err(format!("it was silent for {ROLE_WITHIN:?}").into()),
     }
+}
+
+/// Whether a server's certificate is for other names than the one that it is reached by.
+pub(super) fn is_misnamed(why: &str) -> bool {
+    why.contains("not valid for name")
 }

@@ -4,13 +4,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{Cmd, ConnectionInfo, FromRedisValue, cmd};
+use ::redis::{Cmd, FromRedisValue, cmd};
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::Mutex;
 
 use super::connect::connect;
 use super::link::Fault;
+use super::options::Server;
 use super::{RedisStore, Servers, reply};
 use crate::store::stream::{self, Entry, Source};
 use crate::store::{Position, StoreError, Tail};
@@ -51,15 +52,15 @@ fn read(name: &str, after: &str, wait: Duration) -> Cmd {
 
 /// The connection on which the log of one server is read: a command that waits keeps all others waiting behind it.
 pub(super) struct Reader {
-    info: Box<ConnectionInfo>,
+    server: Server,
     connection: Mutex<Option<MultiplexedConnection>>,
     /// Commands that were sent.
     commands: AtomicU64,
 }
 
 impl Reader {
-    pub(super) fn new(info: ConnectionInfo) -> Reader {
-        Reader { info: Box::new(info), connection: Mutex::default(), commands: AtomicU64::new(0) }
+    pub(super) fn new(server: Server) -> Reader {
+        Reader { server, connection: Mutex::default(), commands: AtomicU64::new(0) }
     }
 
     /// How many commands were sent so far, whatever became of them.
@@ -87,7 +88,7 @@ impl Reader {
         let mut connection = match place.take() {
             Some(connection) => connection,
             None => {
-                let connected = connect(ConnectionInfo::clone(&self.info)).await;
+                let connected = connect(self.server.clone()).await;
                 connected.map_err(|failure| StoreError::Unavailable(failure.why))?
             }
         };

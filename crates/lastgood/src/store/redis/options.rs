@@ -1,14 +1,19 @@
 //! Where a Redis is and how to get in.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
-use ::redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
+use ::redis::{ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo};
 
+pub(super) use self::server::{Access, Server};
+use self::tls::Tls;
 use crate::store::StoreError;
 
 mod hosts;
+mod server;
+mod tls;
 
 const SCHEMES: [&str; 5] = ["redis:", "rediss:", "unix:", "redis+unix:", "valkey"];
 
@@ -22,11 +27,11 @@ pub struct RedisOptions {
 #[derive(Clone)]
 pub(super) enum Topology {
     /// One server.
-    Single(ConnectionInfo),
+    Single(Server),
     /// Sentinels, which know where the primary of `service` is, and how to get into that one.
-    Sentinel { sentinels: Vec<ConnectionInfo>, service: String, login: RedisConnectionInfo },
+    Sentinel { sentinels: Vec<Server>, service: String, access: Access },
     /// Some members of a cluster, and how to get into all of them.
-    Cluster { seeds: Vec<ConnectionInfo>, login: RedisConnectionInfo },
+    Cluster { seeds: Vec<Server>, access: Access },
 }
 
 impl RedisOptions {
@@ -37,31 +42,31 @@ impl RedisOptions {
     /// * `redis+sentinel://[[user]:password@]host[:port][,host[:port]…]/service[?db=n]`: the primary that the Sentinels
     ///   at these addresses (port 26379 unless given) name for `service`. User and password are the primary's; where the
     ///   Sentinels want one, too, it is `sentinel_password=…`, with `sentinel_user=…` if need be, after the `?`;
-    /// * `redis+cluster://[[user]:password@]host[:port][,host[:port]…]`: the cluster of which these are members.
+    /// * `redis+cluster://[[user]:password@]host[:port][,host[:port]…]`: the cluster of which these are members;
+    /// * `rediss+sentinel://…` and `rediss+cluster://…`: the same with TLS to every server, each of which is checked by
+    ///   the name or address that the Sentinels or the cluster announce for it.
     ///
-    /// Special characters in users and passwords are percent-encoded.
+    /// Each kind with TLS takes `cert=FILE&key=FILE`, a client certificate, and `ca=FILE`, the authority to trust in
+    /// place of the system's, after the `?`. Special characters in users, passwords and paths are percent-encoded.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`], saying what is wrong with the URL without repeating its secrets.
+    /// [`StoreError::Unavailable`], saying what is wrong with the URL, or with the files that it names, without repeating
+    /// its secrets.
     pub fn parse(url: &str) -> Result<RedisOptions, StoreError> {
         let topology = match url.split_once("://") {
-            Some(("redis+sentinel", rest)) => hosts::sentinel(rest)?,
-            Some(("redis+cluster", rest)) => hosts::cluster(rest)?,
-            Some(("rediss+sentinel", _)) => {
-                return Err(unusable("TLS to Sentinels is not supported; write redis+sentinel:// within one network"));
-            }
-            Some(("rediss+cluster", _)) => {
-                return Err(unusable("TLS to a cluster is not supported; write redis+cluster:// within one network"));
-            }
+            Some(("redis+sentinel", rest)) => hosts::sentinel(rest, false)?,
+            Some(("rediss+sentinel", rest)) => hosts::sentinel(rest, true)?,
+            Some(("redis+cluster", rest)) => hosts::cluster(rest, false)?,
+            Some(("rediss+cluster", rest)) => hosts::cluster(rest, true)?,
             _ => Topology::Single(single(url)?),
         };
         Ok(RedisOptions { topology })
     }
 
     /// One server of several.
-    pub(super) fn of_server(info: ConnectionInfo) -> RedisOptions {
-        RedisOptions { topology: Topology::Single(info) }
+    pub(super) fn of_server(server: Server) -> RedisOptions {
+        RedisOptions { topology: Topology::Single(server) }
     }
 
     pub(super) fn topology(&self) -> &Topology {
@@ -72,10 +77,10 @@ impl RedisOptions {
     pub(super) fn redact(&self, text: String) -> String {
         let logins: Vec<&RedisConnectionInfo> = match &self.topology {
             Topology::Single(info) => vec![info.redis_settings()],
-            Topology::Sentinel { sentinels, login, .. } => {
-                sentinels.iter().map(ConnectionInfo::redis_settings).chain([login]).collect()
+            Topology::Sentinel { sentinels, access, .. } => {
+                sentinels.iter().map(|sentinel| sentinel.redis_settings()).chain([&access.login]).collect()
             }
-            Topology::Cluster { login, .. } => vec![login],
+            Topology::Cluster { access, .. } => vec![&access.login],
         };
         let passwords = logins.into_iter().filter_map(RedisConnectionInfo::password);
         passwords.filter(|password| !password.is_empty()).fold(text, |text, password| text.replace(password, "***"))
@@ -83,9 +88,12 @@ impl RedisOptions {
 }
 
 /// The address and login of one server.
-fn single(url: &str) -> Result<ConnectionInfo, StoreError> {
+fn single(url: &str) -> Result<Server, StoreError> {
     if !SCHEMES.iter().any(|scheme| url.starts_with(scheme)) {
-        return Err(unusable("it must begin with redis://, rediss://, unix:, redis+sentinel:// or redis+cluster://"));
+        return Err(unusable(
+            "it must begin with redis://, rediss://, unix:, redis+sentinel://, redis+cluster://, rediss+sentinel:// or \
+             rediss+cluster://",
+        ));
     }
     let info = url.into_connection_info().map_err(|error| {
         // The error's own words may repeat parts of the URL.
@@ -102,15 +110,14 @@ fn single(url: &str) -> Result<ConnectionInfo, StoreError> {
         return Err(unusable("its path must be a database number, such as /0"));
     }
     if matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
-        return Err(unusable("#insecure is not supported; let SSL_CERT_FILE name the server's own authority"));
+        return Err(unusable("#insecure is not supported; add ?ca=FILE with the server's own authority"));
     }
-    Ok(info.set_tcp_settings(tcp_settings()))
-}
-
-/// A server that another one named.
-pub(super) fn named(host: &str, port: u16, login: &RedisConnectionInfo) -> Option<ConnectionInfo> {
-    let info = ConnectionAddr::Tcp(host.to_owned(), port).into_connection_info().ok()?;
-    Some(info.set_redis_settings(login.clone()).set_tcp_settings(tcp_settings()))
+    let (_, query) = url.split_once('?').unwrap_or_default();
+    // What else is there is other programs' business.
+    let tls = Tls::of(&tls::parameters(query), matches!(info.addr(), ConnectionAddr::TcpTls { .. }))?;
+    // CLIENT SETINFO would be one more command that an account needs, for a name that nobody reads.
+    let login = info.redis_settings().clone().set_skip_set_lib_name();
+    Ok(Server { info: info.set_redis_settings(login).set_tcp_settings(tcp_settings()), tls: Arc::new(tls) })
 }
 
 fn unusable(why: &str) -> StoreError {
@@ -128,9 +135,9 @@ pub(super) fn authority(host: &str, port: u16) -> String {
 }
 
 /// The same of several servers, with commas between.
-fn authorities(servers: &[ConnectionInfo]) -> String {
+fn authorities(servers: &[Server]) -> String {
     let shown = servers.iter().map(|info| match info.addr() {
-        ConnectionAddr::Tcp(host, port) => authority(host, *port),
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => authority(host, *port),
         other => other.to_string(),
     });
     shown.collect::<Vec<_>>().join(",")
@@ -140,11 +147,13 @@ impl fmt::Display for RedisOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let info = match &self.topology {
             Topology::Single(info) => info,
-            Topology::Sentinel { sentinels, service, login } => {
-                write!(f, "redis+sentinel://{}/{service}", authorities(sentinels))?;
-                return if login.db() == 0 { Ok(()) } else { write!(f, "?db={}", login.db()) };
+            Topology::Sentinel { sentinels, service, access } => {
+                write!(f, "{}+sentinel://{}/{service}", access.scheme(), authorities(sentinels))?;
+                return if access.login.db() == 0 { Ok(()) } else { write!(f, "?db={}", access.login.db()) };
             }
-            Topology::Cluster { seeds, .. } => return write!(f, "redis+cluster://{}", authorities(seeds)),
+            Topology::Cluster { seeds, access } => {
+                return write!(f, "{}+cluster://{}", access.scheme(), authorities(seeds));
+            }
         };
         let database = info.redis_settings().db();
         match info.addr() {
@@ -160,7 +169,7 @@ impl fmt::Debug for RedisOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let redis = match &self.topology {
             Topology::Single(info) => info.redis_settings(),
-            Topology::Sentinel { login, .. } | Topology::Cluster { login, .. } => login,
+            Topology::Sentinel { access, .. } | Topology::Cluster { access, .. } => &access.login,
         };
         f.debug_struct("RedisOptions")
             .field("at", &self.to_string())

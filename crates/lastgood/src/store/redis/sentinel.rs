@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{ConnectionInfo, RedisConnectionInfo, RedisError, cmd};
+use ::redis::{RedisError, cmd};
 use tokio::time::{sleep, timeout};
 
-use super::connect::{Failure, connect, is_primary};
+use super::connect::{Failure, connect, is_misnamed, is_primary};
 use super::link::Link;
-use super::options::{authority, named};
+use super::options::{Access, Server, authority};
 use super::reply;
 
 /// The longest that one Sentinel may take to be connected to and to answer, before the next one is asked.
@@ -33,9 +33,9 @@ pub(super) enum Change {
 
 /// The Sentinels of one service.
 pub(super) struct Sentinels {
-    sentinels: Vec<ConnectionInfo>,
+    sentinels: Vec<Server>,
     service: String,
-    login: RedisConnectionInfo,
+    access: Access,
     /// The Sentinel that is asked; the next one once it does not answer.
     at: usize,
     open: Option<MultiplexedConnection>,
@@ -43,8 +43,8 @@ pub(super) struct Sentinels {
 }
 
 impl Sentinels {
-    pub(super) fn new(sentinels: Vec<ConnectionInfo>, service: String, login: RedisConnectionInfo) -> Self {
-        Sentinels { sentinels, service, login, at: 0, open: None, primary: None }
+    pub(super) fn new(sentinels: Vec<Server>, service: String, access: Access) -> Self {
+        Sentinels { sentinels, service, access, at: 0, open: None, primary: None }
     }
 
     /// A connection to the server that is the primary now.
@@ -58,8 +58,8 @@ impl Sentinels {
     async fn connect_to(&self, (host, port): &Address) -> Result<MultiplexedConnection, Failure> {
         let at = authority(host, *port);
         let attempt = async {
-            let info = named(host, *port, &self.login).ok_or_else(|| "that is no address to connect to".to_owned())?;
-            let mut connection = connect(info).await?;
+            let server = self.access.to(host, *port).ok_or_else(|| "that is no address to connect to".to_owned())?;
+            let mut connection = connect(server).await?;
             match is_primary(&mut connection).await? {
                 true => Ok(connection),
                 false => Err("it says that it is a replica".to_owned().into()),
@@ -67,6 +67,15 @@ impl Sentinels {
         };
         attempt.await.map_err(|Failure { why, login }| match login {
             true => Failure { why: format!("the primary at {at} does not let us in: {why}"), login },
+            false if is_misnamed(&why) => Failure {
+                why: format!(
+                    "the certificate of {at}, which the Sentinels name as the primary of {:?}, is for other names: {why}; \
+                     let it name that one too, or the Sentinels and servers announce a name that is in it \
+                     (sentinel resolve-hostnames, sentinel announce-hostnames, replica-announce-ip)",
+                    self.service
+                ),
+                login,
+            },
             false => Failure {
                 why: format!(
                     "the Sentinels name {at} as the primary of {:?}, which cannot be used: {why}; if a failover does \

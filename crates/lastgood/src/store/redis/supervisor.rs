@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{ConnectionInfo, cmd};
+use ::redis::cmd;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::connect::{Failure, connect};
+use super::connect::{Failure, connect, is_misnamed};
 use super::link::Link;
+use super::options;
 use super::sentinel::{Change, Sentinels};
 use crate::store::jitter::jittered;
 
@@ -17,6 +18,10 @@ const SILENT_AFTER: Duration = Duration::from_secs(1);
 
 /// How long a quiet connection goes unchecked. Not shorter, because hosted Redis is billed by the command.
 const CHECK_EVERY: Duration = Duration::from_secs(30);
+
+/// The same of a member of a cluster, which has its part of the keys alone: its loss is known within two seconds. Clusters are
+/// not billed by the command.
+const CHECK_MEMBER_EVERY: Duration = Duration::from_millis(500);
 
 /// The least time between two checks that callers ask for.
 const CHECK_APART: Duration = Duration::from_millis(250);
@@ -35,9 +40,9 @@ const GOOD_AFTER: Duration = Duration::from_secs(5);
 /// Where the connections of a link lead.
 pub(super) enum Target {
     /// To one server.
-    Server(Box<ConnectionInfo>),
+    Server(Box<options::Server>),
     /// To a member of a cluster, at the address that the cluster announces.
-    Member(Box<ConnectionInfo>),
+    Member(Box<options::Server>),
     /// To the primary of the day.
     Primary(Sentinels),
 }
@@ -45,10 +50,14 @@ pub(super) enum Target {
 impl Target {
     async fn connect(&mut self) -> Result<MultiplexedConnection, Failure> {
         match self {
-            Target::Server(info) => connect(ConnectionInfo::clone(info)).await,
-            Target::Member(info) => connect(ConnectionInfo::clone(info)).await.map_err(|Failure { why, login }| {
-                let mend = "; if the cluster announces an address that cannot be reached from here, let it announce \
-                            another (cluster-announce-ip)";
+            Target::Server(server) => connect(options::Server::clone(server)).await,
+            Target::Member(server) => connect(options::Server::clone(server)).await.map_err(|Failure { why, login }| {
+                let mend = match is_misnamed(&why) {
+                    false => "; if the cluster announces an address that cannot be reached from here, let it announce \
+                              another (cluster-announce-ip)",
+                    true => "; let its certificate name what the cluster announces, or the cluster announce a name that \
+                             is in it (cluster-announce-hostname and cluster-preferred-endpoint-type hostname)",
+                };
                 Failure { why: if login { why } else { why + mend }, login }
             }),
             Target::Primary(sentinels) => sentinels.connect().await,
@@ -65,7 +74,11 @@ impl Target {
 
     /// Ends when the connection leads to the wrong server or to none.
     async fn watch(&mut self, link: &Link, connection: &MultiplexedConnection) -> Change {
-        let silence = watch(link, connection.clone());
+        let every = match self {
+            Target::Member(_) => CHECK_MEMBER_EVERY,
+            Target::Server(_) | Target::Primary(_) => CHECK_EVERY,
+        };
+        let silence = watch(link, connection.clone(), every);
         match self {
             Target::Server(_) | Target::Member(_) => Change::Lost(silence.await),
             Target::Primary(sentinels) => tokio::select! {
@@ -124,9 +137,9 @@ async fn keep(link: &Link, target: &mut Target, mut connection: MultiplexedConne
 }
 
 /// Ends, saying why, when the connection does not answer.
-async fn watch(link: &Link, mut connection: MultiplexedConnection) -> String {
+async fn watch(link: &Link, mut connection: MultiplexedConnection, every: Duration) -> String {
     loop {
-        _ = timeout(CHECK_EVERY, link.suspect.notified()).await;
+        _ = timeout(every, link.suspect.notified()).await;
         if !link.is_up() {
             return "a caller found it broken".to_owned();
         }

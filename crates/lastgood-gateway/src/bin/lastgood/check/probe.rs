@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use lastgood::store::{RedisOptions, RedisStore, Store, StoreError, UpstashStore};
-use lastgood_gateway::config::{BaseUrl, RedisAddress, Settings, StoreSetting, UpstashAddress};
+use lastgood::store::{Store, StoreError, UpstashStore};
+use lastgood_gateway::config::{BaseUrl, Settings, StoreSetting, UpstashAddress};
 use lastgood_gateway::redact::redact;
 use lastgood_gateway::{SourceCheck, check_sources};
 use lastgood_market::Venue;
@@ -18,14 +18,11 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use super::ways::Ways;
-use super::{Finding, Verdict};
+use super::{Finding, Verdict, redis};
 use crate::serve::cannot_listen;
 
 /// How long a store or an upstream gets to answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
-
-/// How often a store that is still connecting is asked again.
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// Probes the address, the directories, the store and every upstream.
 pub(super) async fn all(settings: &Settings) -> Vec<Finding> {
@@ -33,7 +30,7 @@ pub(super) async fn all(settings: &Settings) -> Vec<Finding> {
     findings.extend(credentials(settings));
     findings.extend(exchanges(settings));
     let (store, upstreams, sources) = tokio::join!(store(settings), upstreams(settings), sources(settings));
-    findings.push(store);
+    findings.extend(store);
     findings.extend(upstreams);
     findings.extend(sources);
     findings
@@ -127,8 +124,8 @@ fn writable(what: &'static str, directory: &Path, mend: &str) -> Finding {
     }
 }
 
-async fn store(settings: &Settings) -> Finding {
-    match &settings.store {
+async fn store(settings: &Settings) -> Vec<Finding> {
+    let finding = match &settings.store {
         StoreSetting::Memory => Finding::new("store", "memory:", Verdict::Ok, "nothing to reach; nothing survives"),
         StoreSetting::Embedded { .. } => {
             let file = settings.embedded_file().unwrap_or_default();
@@ -136,57 +133,10 @@ async fn store(settings: &Settings) -> Finding {
             let mend = "choose another file: --store embedded:FILE";
             Finding { target: file.display().to_string(), ..writable("store", directory, mend) }
         }
-        StoreSetting::Redis(address) => redis(settings.store.to_string(), address).await,
+        StoreSetting::Redis(address) => return redis::check(settings, address).await,
         StoreSetting::Upstash(address) => upstash(settings, address).await,
-    }
-}
-
-async fn redis(target: String, address: &RedisAddress) -> Finding {
-    let failed = |why: String| {
-        let mend = mend_of_redis(&why);
-        Finding::new("store", &target, Verdict::Failed, redact(&why)).mend(mend)
     };
-    let options = match RedisOptions::parse(address.expose_url()) {
-        Ok(options) => options,
-        Err(error) => return failed(error.to_string()),
-    };
-    let started = Instant::now();
-    let store = RedisStore::connect(options);
-    loop {
-        match tokio::time::timeout(PATIENCE, store.probe()).await {
-            Ok(Ok(usage)) => {
-                let keys = usage.keys.map(|keys| format!(", {keys} keys")).unwrap_or_default();
-                return Finding::new("store", &target, Verdict::Ok, format!("answers{keys}")).took(started.elapsed());
-            }
-            Ok(Err(error)) if started.elapsed() > PATIENCE => return failed(error.to_string()),
-            Ok(Err(_)) => tokio::time::sleep(PAUSE).await,
-            Err(_) => return failed("no answer within 5 s".to_owned()),
-        }
-    }
-}
-
-fn mend_of_redis(why: &str) -> &'static str {
-    let text = why.to_ascii_lowercase();
-    let has = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
-    if has(&["sentinel_password"]) {
-        "give the Sentinels' own password: redis+sentinel://…/SERVICE?sentinel_password=PASSWORD"
-    } else if has(&["knows no service"]) {
-        "correct the service: redis+sentinel://host:26379/SERVICE, the name in the Sentinels' own configuration"
-    } else if has(&["is no sentinel", "is no member of a cluster"]) {
-        "write redis://host:port for a single server"
-    } else if has(&["announce-ip"]) {
-        "start that server, or let it announce an address that can be reached from here"
-    } else if has(&["wrongpass", "noauth", "auth", "password"]) {
-        "check user and password: redis://user:password@host:port, special characters percent-encoded"
-    } else if has(&["refused"]) {
-        "start Redis, or correct host and port; meanwhile the gateway works without it"
-    } else if has(&["resolve", "lookup", "name or service"]) {
-        "correct the host name"
-    } else if has(&["certificate", "tls", "handshake"]) {
-        "check that the server speaks TLS (else write redis://) and that its certificate is valid"
-    } else {
-        "check that the server runs and can be reached from here; meanwhile the gateway works without it"
-    }
+    vec![finding]
 }
 
 async fn upstash(settings: &Settings, address: &UpstashAddress) -> Finding {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::redis::{Cmd, ConnectionAddr, ConnectionInfo, Value, cmd};
+use ::redis::{Cmd, Value, cmd};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Shared;
@@ -11,7 +11,7 @@ use super::slots::{self, Range};
 use super::view::Member;
 use crate::store::jitter::jittered;
 use crate::store::redis::connect::{Failure, connect};
-use crate::store::redis::options::authority;
+use crate::store::redis::options::{Server, authority};
 use crate::store::redis::reply;
 
 /// The longest that one server may take to be connected to and to answer, before the next one is asked.
@@ -146,14 +146,10 @@ impl Shared {
     }
 }
 
-async fn ask_seed(seed: &ConnectionInfo) -> Result<Vec<Range>, Failure> {
+async fn ask_seed(seed: &Server) -> Result<Vec<Range>, Failure> {
     let mut connection = connect(seed.clone()).await?;
     let reply = question().query_async::<Value>(&mut connection).await;
-    let host = match seed.addr() {
-        ConnectionAddr::Tcp(host, _) => host.as_str(),
-        _ => "",
-    };
-    match reply.and_then(|reply| slots::read(reply, host)) {
+    match reply.and_then(|reply| slots::read(reply, seed.host())) {
         Ok(ranges) if ranges.is_empty() => Err("no slots are assigned to anybody yet".to_owned().into()),
         Ok(ranges) => Ok(ranges),
         Err(error) if error.detail().is_some_and(|detail| detail.contains("cluster support disabled")) => {

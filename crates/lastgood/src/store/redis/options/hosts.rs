@@ -1,8 +1,11 @@
 //! URLs that name several servers, which no URL library reads.
 
-use ::redis::{ConnectionInfo, RedisConnectionInfo};
+use std::sync::Arc;
 
-use super::{Topology, single, unusable};
+use ::redis::RedisConnectionInfo;
+
+use super::tls::{self, Tls};
+use super::{Access, Server, Topology, single, unusable};
 use crate::store::StoreError;
 
 /// Where Sentinels listen unless told otherwise.
@@ -14,8 +17,8 @@ const SERVER_PORT: u16 = 6379;
 /// The most servers that one URL may name.
 const MOST_HOSTS: usize = 32;
 
-/// Reads what follows `redis+sentinel://`.
-pub(super) fn sentinel(rest: &str) -> Result<Topology, StoreError> {
+/// Reads what follows `redis+sentinel://`, or `rediss+sentinel://`.
+pub(super) fn sentinel(rest: &str, is_tls: bool) -> Result<Topology, StoreError> {
     let parts = Parts::of(rest)?;
     let service = match parts.path {
         "" => return Err(unusable("it names no service; write redis+sentinel://host:26379,host:26379/SERVICE")),
@@ -24,6 +27,7 @@ pub(super) fn sentinel(rest: &str) -> Result<Topology, StoreError> {
         }
         path => path.to_owned(),
     };
+    let tls = parts.tls(is_tls)?;
     let mut login = parts.login()?;
     let (mut user, mut password) = ("", "");
     for (name, value) in parts.parameters() {
@@ -31,7 +35,8 @@ pub(super) fn sentinel(rest: &str) -> Result<Topology, StoreError> {
             "db" => login = login.set_db(database(value)?),
             "sentinel_user" => user = value,
             "sentinel_password" => password = value,
-            _ => return Err(unusable("after the ? it takes db, sentinel_user and sentinel_password")),
+            "cert" | "key" | "ca" => {}
+            _ => return Err(unusable("after the ? it takes db, sentinel_user, sentinel_password, cert, key and ca")),
         }
     }
     if [user, password].iter().any(|part| part.contains(['@', '/', ':'])) {
@@ -41,25 +46,28 @@ pub(super) fn sentinel(rest: &str) -> Result<Topology, StoreError> {
         ("", "") => String::new(),
         _ => format!("{user}:{password}@"),
     };
-    let sentinels = parts.servers(&credentials, SENTINEL_PORT)?;
-    Ok(Topology::Sentinel { sentinels, service, login })
+    let sentinels = parts.servers(&credentials, SENTINEL_PORT, &tls)?;
+    Ok(Topology::Sentinel { sentinels, service, access: Access { login, tls } })
 }
 
-/// Reads what follows `redis+cluster://`.
-pub(super) fn cluster(rest: &str) -> Result<Topology, StoreError> {
+/// Reads what follows `redis+cluster://`, or `rediss+cluster://`.
+pub(super) fn cluster(rest: &str, is_tls: bool) -> Result<Topology, StoreError> {
     let parts = Parts::of(rest)?;
     if !matches!(parts.path, "" | "0") {
         return Err(unusable("a cluster has but database 0, so nothing may follow the addresses"));
     }
-    if !parts.query.is_empty() {
-        return Err(unusable("after the addresses of a cluster there may be no ?"));
+    let tls = parts.tls(is_tls)?;
+    match parts.parameters().find(|(name, _)| !is_tls || !matches!(*name, "cert" | "key" | "ca")) {
+        None => {}
+        Some(_) if is_tls => return Err(unusable("after the ? of a cluster it takes cert, key and ca")),
+        Some(_) => return Err(unusable("after the addresses of a cluster without TLS there may be no ?")),
     }
     let credentials = match parts.credentials {
         "" => String::new(),
         credentials => format!("{credentials}@"),
     };
-    let seeds = parts.servers(&credentials, SERVER_PORT)?;
-    Ok(Topology::Cluster { login: parts.login()?, seeds })
+    let seeds = parts.servers(&credentials, SERVER_PORT, &tls)?;
+    Ok(Topology::Cluster { seeds, access: Access { login: parts.login()?, tls } })
 }
 
 fn database(text: &str) -> Result<i64, StoreError> {
@@ -100,6 +108,12 @@ impl<'a> Parts<'a> {
         self.query.split('&').filter(|part| !part.is_empty()).map(|part| part.split_once('=').unwrap_or((part, "")))
     }
 
+    /// How all of the servers are reached; nothing where it is without TLS.
+    fn tls(&self, is_tls: bool) -> Result<Option<Arc<Tls>>, StoreError> {
+        let tls = Tls::of(&tls::parameters(self.query), is_tls)?;
+        Ok(is_tls.then(|| Arc::new(tls)))
+    }
+
     /// User and password, decoded as those of a single server are.
     fn login(&self) -> Result<RedisConnectionInfo, StoreError> {
         let url = match self.credentials {
@@ -110,14 +124,16 @@ impl<'a> Parts<'a> {
     }
 
     /// The servers, each with these credentials, which end with an `@` unless there are none.
-    fn servers(&self, credentials: &str, default_port: u16) -> Result<Vec<ConnectionInfo>, StoreError> {
+    fn servers(&self, credentials: &str, port: u16, tls: &Option<Arc<Tls>>) -> Result<Vec<Server>, StoreError> {
+        let scheme = if tls.is_some() { "rediss" } else { "redis" };
         let servers = self.hosts.iter().map(|host| {
             // The colons inside the brackets of an IPv6 address are not those before a port.
             let after_address = host.rsplit_once(']').map_or(*host, |(_, after)| after);
-            match after_address.contains(':') {
-                true => single(&format!("redis://{credentials}{host}")),
-                false => single(&format!("redis://{credentials}{host}:{default_port}")),
-            }
+            let server = match after_address.contains(':') {
+                true => single(&format!("{scheme}://{credentials}{host}"))?,
+                false => single(&format!("{scheme}://{credentials}{host}:{port}"))?,
+            };
+            Ok(Server { tls: tls.clone().unwrap_or_default(), ..server })
         });
         servers.collect()
     }
@@ -133,7 +149,8 @@ mod tests {
         let url = "redis+sentinel://us%40er:p%40ss@a,[::1]:7000,c:26380/main?db=2&sentinel_password=s%2Fcret";
         let options = RedisOptions::parse(url).expect("a good URL");
         assert_eq!(options.to_string(), "redis+sentinel://a:26379,[::1]:7000,c:26380/main?db=2");
-        let Topology::Sentinel { sentinels, service, login } = options.topology() else { panic!("sentinels") };
+        let Topology::Sentinel { sentinels, service, access } = options.topology() else { panic!("sentinels") };
+        let login = &access.login;
         assert_eq!((login.username(), login.password(), login.db()), (Some("us@er"), Some("p@ss"), 2));
         assert_eq!(service, "main");
         for sentinel in sentinels {
@@ -151,7 +168,8 @@ mod tests {
     fn members_and_login_of_a_cluster_are_read() {
         let options = RedisOptions::parse("redis+cluster://us%40er:p%40ss@a,[::1]:7000").expect("a good URL");
         assert_eq!(options.to_string(), "redis+cluster://a:6379,[::1]:7000");
-        let Topology::Cluster { seeds, login } = options.topology() else { panic!("a cluster") };
+        let Topology::Cluster { seeds, access } = options.topology() else { panic!("a cluster") };
+        let login = &access.login;
         assert_eq!((login.username(), login.password()), (Some("us@er"), Some("p@ss")));
         assert!(seeds.iter().all(|seed| seed.redis_settings().password() == Some("p@ss")));
         assert_eq!(options.redact("p@ss".into()), "***");
@@ -175,12 +193,13 @@ mod tests {
             ("redis+sentinel://a:1/main?sentinel_password=s3cret/x", "percent-encoded"),
             ("redis+sentinel://:s3?cret@a:1/main", "names no"),
             ("redis+cluster://:s3?cret@a:1", "there may be no ?"),
-            ("rediss+sentinel://:s3cret@a:1/main", "TLS"),
+            ("rediss+sentinel://:s3cret@a:1", "names no service"),
+            ("rediss+cluster://:s3cret@a:1?db=1", "takes cert, key and ca"),
+            ("rediss+cluster://:s3?cret@a:1", "takes cert, key and ca"),
             ("redis+cluster://:s3cret@a:1/1", "database 0"),
             ("redis+cluster://:s3cret@a:1?db=1", "there may be no ?"),
             ("redis+cluster://:s3cret@", "names no host"),
             ("redis+cluster://:s3/cret@a:1", "%2F"),
-            ("rediss+cluster://:s3cret@a:1", "TLS"),
         ] {
             let error = RedisOptions::parse(url).map(|_| url).expect_err("a bad URL").to_string();
             assert!(error.contains("the Redis URL is unusable: ") && error.contains(part), "{url}: {error}");

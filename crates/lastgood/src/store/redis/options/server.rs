@@ -1,0 +1,75 @@
+//! One server, and how to get into servers that others name.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use ::redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
+
+use super::tcp_settings;
+use super::tls::Tls;
+
+/// The address of a server and how to get into it.
+#[derive(Clone)]
+pub(in crate::store::redis) struct Server {
+    pub(super) info: ConnectionInfo,
+    pub(super) tls: Arc<Tls>,
+}
+
+impl Server {
+    /// The address with the certificates of this moment. Blocks while it reads their files.
+    pub(in crate::store::redis) fn with_certificates(self) -> Result<ConnectionInfo, String> {
+        self.tls.applied_to(self.info)
+    }
+
+    pub(in crate::store::redis) fn is_tls(&self) -> bool {
+        matches!(self.info.addr(), ConnectionAddr::TcpTls { .. })
+    }
+
+    /// Whether we have a client certificate to show.
+    pub(in crate::store::redis) fn has_certificate(&self) -> bool {
+        self.tls.has_certificate()
+    }
+
+    /// Its host, which stands in for that of servers that are named without one.
+    pub(in crate::store::redis) fn host(&self) -> &str {
+        match self.info.addr() {
+            ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => host,
+            _ => "",
+        }
+    }
+}
+
+impl Deref for Server {
+    type Target = ConnectionInfo;
+
+    fn deref(&self) -> &ConnectionInfo {
+        &self.info
+    }
+}
+
+/// How to get into the servers that Sentinels or a cluster name.
+#[derive(Clone)]
+pub(in crate::store::redis) struct Access {
+    pub(in crate::store::redis) login: RedisConnectionInfo,
+    /// Over TLS if that is there.
+    pub(super) tls: Option<Arc<Tls>>,
+}
+
+impl Access {
+    /// What the URL of a single such server begins with.
+    pub(super) fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "rediss" } else { "redis" }
+    }
+
+    /// The server of this name and port.
+    pub(in crate::store::redis) fn to(&self, host: &str, port: u16) -> Option<Server> {
+        let host = host.to_owned();
+        let address = match self.tls {
+            Some(_) => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
+            None => ConnectionAddr::Tcp(host, port),
+        };
+        let info = address.into_connection_info().ok()?;
+        let info = info.set_redis_settings(self.login.clone()).set_tcp_settings(tcp_settings());
+        Some(Server { info, tls: self.tls.clone().unwrap_or_default() })
+    }
+}
