@@ -16,7 +16,7 @@ const REGIONS: &str = "LASTGOOD_REGIONS_";
 
 /// Variables of the program and of the examples that are not settings of the gateway.
 const OTHER_VARIABLES: [&str; 5] =
-    ["LASTGOOD_CONFIG", "LASTGOOD_URL", "LASTGOOD_BIN", "LASTGOOD_FROM_TOKEN", "LASTGOOD_TO_TOKEN"];
+    ["LASTGOOD_CONFIG", "LASTGOOD_URL", "LASTGOOD_BIN", "LASTGOOD_TOKEN_FROM", "LASTGOOD_TOKEN_TO"];
 
 /// What a reference stands for.
 pub(super) struct Expanded {

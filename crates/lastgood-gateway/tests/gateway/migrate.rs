@@ -94,7 +94,7 @@ async fn a_gateway_serves_from_the_migrated_store_without_asking_its_source() {
     for (from, to) in [(redis.url(), file.clone()), (file.clone(), front.url()), (front.url(), cluster.url())] {
         let folder = tempfile::tempdir().unwrap();
         let mut step = command(folder.path(), &["--from", &from, "--to", &to, "--json"]);
-        step.env("LASTGOOD_FROM_TOKEN", TOKEN).env("LASTGOOD_TO_TOKEN", TOKEN);
+        step.env("LASTGOOD_TOKEN_FROM", TOKEN).env("LASTGOOD_TOKEN_TO", TOKEN);
         let done = step.output().await.unwrap();
         let told: Json =
             serde_json::from_slice(&done.stdout).unwrap_or_else(|why| panic!("{why}: {}", text(&done.stderr)));

@@ -27,7 +27,7 @@ Examples:
   lastgood migrate --from redis://old:6379 --to redis+cluster://a:6379,b:6379 --dry-run
   lastgood migrate --from rediss://default:TOKEN@NAME.upstash.io:6379 --to embedded:/var/lib/lastgood/lastgood.redb
   lastgood migrate --from redis://h --to redis://h --to-namespace staging
-  LASTGOOD_TO_TOKEN=TOKEN lastgood migrate --from redis://h --to https://NAME.upstash.io --rate 200
+  LASTGOOD_TOKEN_TO=TOKEN lastgood migrate --from redis://h --to https://NAME.upstash.io --rate 200
 
 Entries are copied byte for byte, with what is left of their time to live, and read back. An entry of which the target has
 a later one is left alone, and so is what the target has and this version cannot read. The source is not changed.
@@ -41,7 +41,7 @@ Not copied: the log of invalidations, the counters and the leases, which belong 
 entries of wire version 1, which do not say which key they are of and are served by no gateway of this version.
 
 A store is named as with `lastgood serve --store`; an embedded one must be no running gateway's. The token of an https://
-store is LASTGOOD_FROM_TOKEN or LASTGOOD_TO_TOKEN, else the one that the configuration has. The namespace, the data directory
+store is LASTGOOD_TOKEN_FROM or LASTGOOD_TOKEN_TO, else the one that the configuration has. The namespace, the data directory
 and the proxy are those of the configuration.
 
 Exit code 1 if an entry could not be copied, or it stopped early.")]

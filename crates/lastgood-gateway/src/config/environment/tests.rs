@@ -254,6 +254,8 @@ fn every_unknown_variable_is_warned_of_and_no_known_one_is() {
         ("LASTGOOD_CONFIG", "x"),
         ("LASTGOOD_URL", "x"),
         ("LASTGOOD_BIN", "x"),
+        ("LASTGOOD_TOKEN_FROM", "x"),
+        ("LASTGOOD_TOKEN_TO", "x"),
         ("LASTGOOD_PRESET", ""),
         ("LASTGOOD_REGIONS_NEWS_FRESH_FOR", ""),
         ("OTHER", "x"),

@@ -24,12 +24,12 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// The settings with the source as the store, and those with the target.
 pub(super) fn settings_of(arguments: &Arguments, file: Option<&Path>) -> Result<(Settings, Settings), Failure> {
     let namespace = arguments.namespace.as_ref();
-    let of_source = ("--from", &arguments.from, "LASTGOOD_FROM_TOKEN", ("--namespace", namespace));
+    let of_source = ("--from", &arguments.from, "LASTGOOD_TOKEN_FROM", ("--namespace", namespace));
     let to_namespace = match &arguments.to_namespace {
         Some(name) => ("--to-namespace", Some(name)),
         None => ("--namespace", namespace),
     };
-    let of_target = ("--to", &arguments.to, "LASTGOOD_TO_TOKEN", to_namespace);
+    let of_target = ("--to", &arguments.to, "LASTGOOD_TOKEN_TO", to_namespace);
     let [from, to] = [of_source, of_target].map(|(flag, url, token, (namespace_flag, namespace))| {
         let token_value = variable(token).filter(|value| !value.trim().is_empty());
         let given = [
