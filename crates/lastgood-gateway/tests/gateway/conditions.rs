@@ -1,7 +1,7 @@
 //! What the gateway says of itself: health, metrics and log tell of every fault that changes an answer, within two seconds,
 //! and of nothing else.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lastgood::testing::RedisServer;
 use serde_json::{Value, json};
@@ -53,7 +53,7 @@ async fn is_told_of(fault: Value, word: &str) {
 
     exchange.fault(fault.clone());
     eventually("the last good answer stands in", async || get(gateway.url(PRICE)).await.cache() == "LAST-GOOD").await;
-    let served_at = Instant::now();
+    let served_at = tokio::time::Instant::now();
     let now = health(&gateway).await;
     assert_eq!(now["status"], "degraded", "{now}");
     assert_eq!(now["last_good"][0]["region"], "ticker_price", "{now}");

@@ -500,7 +500,7 @@ fn json(dice: &mut Dice) -> Vec<u8> {
         6..9 => format!("[{bar}]").into(),
         9 => r#"[{"time":1,"open":"1","high":"2","low":"1","close":"1","volume":"0"}]"#.into(),
         10 => format!("[{}]", vec![bar; 5_001].join(",")).into(),
-        11 => format!("[{}]", vec![r#"[1e400,"-",null,{},[],true]"#; 3].join(",")).into(),
+        11 => format!("[{}]", [r#"[1e400,"-",null,{},[],true]"#; 3].join(",")).into(),
         12 => r#"{"pattern":"notes:*","dry_run":true}"#.into(),
         13 => r#"{"region":"notes","hard":true}"#.into(),
         14 => r#"{"key":"notes:a","tag":"a"}"#.into(),

@@ -40,12 +40,13 @@ const COUNTS: &str = "hits and misses of all gateways are not added up";
 
 /// Everywhere, in this order: what comes after `SET` finds a string where it wants something else, or arguments that it
 /// refuses, so that no key is left without a time to live.
-const NEEDS: [Need; 18] = [
+const NEEDS: [Need; 19] = [
     need(&["PING"], "a server that failed once is not used again, and one that is silent is noticed late"),
     need(&["GET", KEY], "no answer is read from the store"),
     need(&["MGET", KEY], "candles and all that has tags are not read from the store"),
     need(&["SCAN", "0", "COUNT", "1"], "removals by pattern, symbol or region miss what only the store holds"),
     need(&["EVAL", "return 1", "1", KEY], "counters, soft expiries and all that is told to other gateways are lost"),
+    need(&["TIME"], "gateways go by their own clocks: they have to agree"),
     need(&["EXISTS", KEY], SWAPS),
     need(&["GETRANGE", KEY, "0", "0"], SWAPS),
     need(&["XREVRANGE", KEY, "+", "-", "COUNT", "1"], LOG),
@@ -201,9 +202,8 @@ fn note(need: &'static Need, error: &RedisError, lacks: &mut Vec<Lack>) {
             }
         }
         Some("READONLY" | "OOM" | "MISCONF" | "NOREPLICAS") => {
-            if !lacks.iter().any(|lack| matches!(lack, Lack::Writes { .. })) {
-                lacks.push(Lack::Writes { why });
-            }
+            let is_told = lacks.iter().any(|lack| matches!(lack, Lack::Writes { .. }));
+            lacks.extend((!is_told).then_some(Lack::Writes { why }));
         }
         Some("NOPERM") => lacks.push(Lack::Command { command, why, lost: need.lost, is_vital: need.is_vital }),
         // Renamed away, or left out by a hosted service.
