@@ -201,9 +201,9 @@ fn note(need: &'static Need, error: &RedisError, lacks: &mut Vec<Lack>) {
             }
         }
         Some("READONLY" | "OOM" | "MISCONF" | "NOREPLICAS") => {
-            if !lacks.iter().any(|lack| matches!(lack, Lack::Writes { .. })) {
-                lacks.push(Lack::Writes { why });
-            }
+            // Once is enough.
+            lacks.retain(|lack| !matches!(lack, Lack::Writes { .. }));
+            lacks.push(Lack::Writes { why });
         }
         Some("NOPERM") => lacks.push(Lack::Command { command, why, lost: need.lost, is_vital: need.is_vital }),
         // Renamed away, or left out by a hosted service.
