@@ -147,7 +147,7 @@ const MENDS: [(&[&str], &str); 17] = [
         "check that the server speaks TLS (else write redis://) and that its certificate is valid",
     ),
     (
-        &["end of file", "eof", "broken pipe", "reset by peer", "terminated", "parse"],
+        &["end of file", "eof", "broken pipe", "reset by peer", "terminated", "parse", "found it broken"],
         "if the server speaks TLS on this port write rediss://; else look into its log",
     ),
 ];
