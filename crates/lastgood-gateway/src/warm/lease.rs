@@ -1,16 +1,14 @@
 //! Whose turn it is to warm, among nodes that share a store.
 //!
-//! A store knows no compare-and-set. Who wants the turn writes its name, waits a little and goes on only if the name is
-//! still there. Two nodes may rarely both go on: that costs weight and harms nothing. Without the store's help each node
-//! warms its own memory.
+//! The turn is a key of the store that one node puts where nothing is, and only its holder changes. It ends with the key's time to
+//! live, so that no clock but the store's has a part in it. Without the store's help each node warms its own memory.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use lastgood::store::{Store, StoreError};
+use lastgood::store::{Store, StoreError, Swap, Version};
 use lastgood::{Clock, Timestamp};
 use lastgood_market::RegionName;
 use serde::{Deserialize, Serialize};
@@ -22,22 +20,22 @@ use super::set::Set;
 const TERM: Duration = Duration::from_secs(30);
 /// How often a holder says so.
 pub(super) const RENEW_AFTER: Duration = Duration::from_secs(10);
-/// How long others have to write their names, too.
-const SETTLE: Duration = Duration::from_millis(50);
 /// The longest that one call of the store may take.
 const STORE_PATIENCE: Duration = Duration::from_millis(500);
 /// A store that is not there yet is asked so often before each node goes its own way.
 const TRIES: usize = 4;
 /// How soon another's turn is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// The shortest wait for a round that another has finished.
+const AGAIN_AT_THE_EARLIEST: Duration = Duration::from_secs(1);
 
 pub(super) struct Lease {
     store: Arc<dyn Store>,
     key: String,
     finished_key: String,
     holder: String,
-    /// When the turn was last written, in ms; zero while it is not ours.
-    written_at: AtomicU64,
+    /// When the turn was last written, and as what; none while it is not ours.
+    written: Mutex<Option<(Timestamp, Bytes)>>,
 }
 
 pub(super) enum Turn {
@@ -46,7 +44,7 @@ pub(super) enum Turn {
     Theirs(Duration),
 }
 
-/// Who holds the turn and until when, or who finished a round that began when.
+/// Who holds the turn since when, or who finished a round that began when, by its own clock.
 #[derive(Serialize, Deserialize)]
 struct Note {
     holder: String,
@@ -60,7 +58,7 @@ impl Lease {
         let prefix = format!("{namespace}:warm:v1:{:016x}", set.fingerprint(regions));
         let holder = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
         let (key, finished_key) = (format!("{prefix}:turn"), format!("{prefix}:finished"));
-        Lease { store, key, finished_key, holder, written_at: AtomicU64::new(0) }
+        Lease { store, key, finished_key, holder, written: Mutex::default() }
     }
 
     /// Takes the turn, unless another has it or finished a round that began less than `pause` ago.
@@ -77,69 +75,77 @@ impl Lease {
 
     async fn try_to_take(&self, clock: &Clock, pause: Duration) -> Result<Turn, StoreError> {
         let now = clock.now();
-        let finished = self.read(&self.finished_key).await?.filter(|note| note.holder != self.holder);
-        let next = finished.map(|note| Timestamp::from_millis(note.at).plus(pause));
-        if let Some(next) = next.filter(|next| *next > now) {
-            return Ok(Turn::Theirs(next.since(now)));
+        // While it is there, the next round is not due; when it is, its writer's clock tells about.
+        if let Some(note) = self.read(&self.finished_key).await?.filter(|note| note.holder != self.holder) {
+            let left = Timestamp::from_millis(note.at).plus(pause).since(now);
+            return Ok(Turn::Theirs(left.clamp(AGAIN_AT_THE_EARLIEST, pause.max(AGAIN_AT_THE_EARLIEST))));
         }
-        if let Some(until) = self.others(now).await? {
-            return Ok(Turn::Theirs(until.since(now).min(LOOK_AGAIN)));
+        let ours = self.written().map(|(_, note)| note);
+        if self.swap(clock, ours.as_ref()).await? {
+            return Ok(Turn::Ours);
         }
-        self.write(clock).await?;
-        sleep(SETTLE + some_of(SETTLE * 2)).await;
-        match self.others(clock.now()).await? {
-            Some(until) => Ok(Turn::Theirs(until.since(now).min(LOOK_AGAIN))),
-            None => Ok(Turn::Ours),
-        }
+        // It may have ended, and been nobody's since.
+        let is_ours = ours.is_some() && self.swap(clock, None).await?;
+        Ok(if is_ours { Turn::Ours } else { Turn::Theirs(LOOK_AGAIN) })
     }
 
     /// Says that the turn is still ours, if that is due; says whether it is.
     pub(super) async fn renew(&self, clock: &Clock) -> bool {
-        let written_at = Timestamp::from_millis(self.written_at.load(Ordering::Relaxed));
+        let Some((written_at, note)) = self.written() else {
+            // The store was away when the turn was taken.
+            return !matches!(self.swap(clock, None).await, Ok(false));
+        };
         if clock.now().since(written_at) < RENEW_AFTER {
             return true;
         }
-        match self.others(clock.now()).await {
-            Ok(Some(_)) => false,
+        match self.swap(clock, Some(&note)).await {
+            Ok(true) => true,
+            // Its time was up: another may have it.
+            Ok(false) => matches!(self.swap(clock, None).await, Ok(true)),
             // A store that is gone, or takes nothing in, gives the turn to nobody else.
-            Ok(None) => {
-                if let Err(why) = self.write(clock).await {
-                    tracing::debug!(%why, "other nodes do not learn whose turn it is to warm");
-                }
+            Err(why) => {
+                tracing::debug!(%why, "other nodes do not learn whose turn it is to warm");
                 true
             }
-            Err(_) => true,
         }
     }
 
     /// Gives the turn up; `finished` is when the round began, if it came to its end.
-    pub(super) async fn give_up(&self, finished: Option<Timestamp>, pause: Duration) {
+    pub(super) async fn give_up(&self, clock: &Clock, finished: Option<Timestamp>, pause: Duration) {
         if let Some(began) = finished {
-            let put = self.put(&self.finished_key, began, pause.max(Duration::from_millis(1)));
-            if let Err(why) = put.await {
+            let left = began.plus(pause).since(clock.now()).max(Duration::from_millis(1));
+            if let Err(why) = self.put(&self.finished_key, began, left).await {
                 tracing::debug!(%why, "other nodes do not learn of the round");
             }
         }
-        if matches!(self.read(&self.key).await, Ok(Some(note)) if note.holder == self.holder) {
-            let keys = [self.key.clone()];
-            let removed = timeout(STORE_PATIENCE, self.store.remove(&keys)).await;
-            if !matches!(removed, Ok(Ok(_))) {
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((_, note)) = written {
+            let swap = Swap { key: self.key.clone(), expected: Some(Version::of(&note)), to: None };
+            if !matches!(timeout(STORE_PATIENCE, self.store.swap(&swap)).await, Ok(Ok(_))) {
                 tracing::debug!(seconds = TERM.as_secs(), "the turn to warm ends by itself");
             }
         }
     }
 
-    /// Until when the turn is another's.
-    async fn others(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        let note = self.read(&self.key).await?.filter(|note| note.holder != self.holder);
-        Ok(note.map(|note| Timestamp::from_millis(note.at)).filter(|until| *until > now))
+    fn written(&self) -> Option<(Timestamp, Bytes)> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn write(&self, clock: &Clock) -> Result<(), StoreError> {
+    /// Puts our name in the place of `expected`; of nothing if there is none.
+    async fn swap(&self, clock: &Clock, expected: Option<&Bytes>) -> Result<bool, StoreError> {
         let now = clock.now();
-        self.put(&self.key, now.plus(TERM), TERM).await?;
-        self.written_at.store(now.as_millis(), Ordering::Relaxed);
-        Ok(())
+        let note = self.note(now);
+        let expected = expected.map(|note| Version::of(note));
+        let swap = Swap { key: self.key.clone(), expected, to: Some((note.clone(), TERM)) };
+        let swapped = timeout(STORE_PATIENCE, self.store.swap(&swap)).await.map_err(|_| StoreError::Timeout)??;
+        let written = swapped.then_some((now, note));
+        *self.written.lock().unwrap_or_else(PoisonError::into_inner) = written;
+        Ok(swapped)
+    }
+
+    fn note(&self, at: Timestamp) -> Bytes {
+        let note = Note { holder: self.holder.clone(), at: at.as_millis() };
+        Bytes::from(serde_json::to_vec(&note).unwrap_or_default())
     }
 
     async fn read(&self, key: &str) -> Result<Option<Note>, StoreError> {
@@ -149,9 +155,7 @@ impl Lease {
     }
 
     async fn put(&self, key: &str, at: Timestamp, ttl: Duration) -> Result<(), StoreError> {
-        let note = Note { holder: self.holder.clone(), at: at.as_millis() };
-        let bytes = Bytes::from(serde_json::to_vec(&note).unwrap_or_default());
-        timeout(STORE_PATIENCE, self.store.put(key, bytes, ttl)).await.map_err(|_| StoreError::Timeout)?
+        timeout(STORE_PATIENCE, self.store.put(key, self.note(at), ttl)).await.map_err(|_| StoreError::Timeout)?
     }
 }
 
@@ -188,7 +192,7 @@ mod tests {
         assert!(first.renew(&clock).await);
         tokio::time::advance(TERM - RENEW_AFTER).await;
         assert!(!is_ours(&second, &clock).await, "it was renewed");
-        first.give_up(None, MINUTE).await;
+        first.give_up(&clock, None, MINUTE).await;
         assert!(is_ours(&second, &clock).await);
         tokio::time::advance(TERM).await;
         assert!(is_ours(&first, &clock).await, "the second says nothing more");
@@ -200,7 +204,7 @@ mod tests {
         let clock = Clock::paused_with_tokio();
         let [first, second] = leases(&clock);
         assert!(is_ours(&first, &clock).await);
-        first.give_up(Some(clock.now()), MINUTE).await;
+        first.give_up(&clock, Some(clock.now()), MINUTE).await;
         assert!(!is_ours(&second, &clock).await);
         tokio::time::advance(MINUTE).await;
         assert!(is_ours(&second, &clock).await);

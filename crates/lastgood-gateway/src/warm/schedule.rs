@@ -77,7 +77,7 @@ async fn scheduled(warmer: &Warmer, part: &Part, troubles: &mut u32) -> Instant 
     let ended = run::round(warmer, &only, began + part.pause, part.lease.as_ref()).await;
     if let Some(lease) = &part.lease {
         let finished = (!ended.troubled).then_some(began_at);
-        lease.give_up(finished, part.pause).await;
+        lease.give_up(&warmer.means.clock, finished, part.pause).await;
     }
     *troubles = if ended.troubled { *troubles + 1 } else { 0 };
     let pause = match *troubles {

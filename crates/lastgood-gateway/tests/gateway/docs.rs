@@ -92,7 +92,7 @@ fn every_test_that_the_page_on_reliability_names_is_there() {
     let page = std::fs::read_to_string(root().join("RELIABILITY.md")).unwrap();
     let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| |")).collect();
     let numbers = rows.iter().filter_map(|row| row.split('|').nth(1)?.trim().parse::<usize>().ok());
-    assert!(numbers.eq(1..=54), "each failure has its row");
+    assert!(numbers.eq(1..=54), "each failure has its row, in order");
     let table = rows.join("\n");
     let named: BTreeSet<&str> = code(&table).into_iter().filter(|word| word.matches('_').count() > 2).collect();
     assert!(named.len() > 70, "{}", named.len());

@@ -49,9 +49,7 @@ pub(super) async fn connect(server: Server) -> Result<MultiplexedConnection, Fai
             .set_connection_timeout(Some(CONNECT_WITHIN))
             .set_response_timeout(Some(ANSWER_WITHIN));
         let mut connection = Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await?;
-        if is_tls {
-            accepted(&mut connection).await?;
-        }
+        accepted(&mut connection).await?;
         Ok(connection)
     };
     // rustls panics when a process links two providers and has installed neither.
@@ -65,7 +63,8 @@ pub(super) async fn connect(server: Server) -> Result<MultiplexedConnection, Fai
     }
 }
 
-/// Waits for a first answer: what a server thinks of a client's certificate it says only after the handshake.
+/// Waits for a first answer. A black hole takes connections, too, and what a server thinks of a client's certificate it says
+/// only after the handshake.
 async fn accepted(connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
     let ping = cmd("PING");
     match timeout(CONNECT_WITHIN, ping.query_async::<Value>(connection)).await {
