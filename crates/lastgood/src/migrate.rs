@@ -308,7 +308,9 @@ impl Walk<'_> {
 
     fn note(&mut self, batch: &Batch, last_key: Option<&String>, seen: Seen) {
         let done = &batch.counts;
-        self.refused = if done.copied > 0 { 0 } else { self.refused + done.failed };
+        // A server that was away and came back empty refused nothing: the entries are gone through once more.
+        let is_well = done.copied > 0 || self.patience.was_away().is_some();
+        self.refused = if is_well { 0 } else { self.refused + done.failed };
         self.progress.send_modify(|now| {
             let all = &mut now.counts;
             all.copied += done.copied;
