@@ -123,15 +123,14 @@ impl WriteBehind {
 
     /// From now on the store is not believed about what is under `prefix`. [`WriteBehind::clear`] must follow.
     pub(crate) fn announce_clear(&self, prefix: &str) {
-        let mut queue = self.queue();
-        if !queue.clearing.iter().any(|known| known == prefix) {
-            queue.clearing.push(prefix.to_owned());
-        }
+        self.queue().announce_clear(prefix);
     }
 
     /// Queues the removal of everything under `prefix`, which ends with a colon, in place of all that waits there.
     pub(crate) fn clear(self: &Arc<Self>, prefix: &str, tell: bool) {
         let mut queue = self.queue();
+        // What is put from now on waits until this is done, which would take it away, too.
+        queue.announce_clear(prefix);
         queue.give_up(prefix, self.clock.now());
         // Without its colon the prefix is no key of the region, so that no fill can take the removal's place.
         let key = prefix.strip_suffix(':').unwrap_or(prefix);

@@ -147,6 +147,13 @@ impl Queue {
         }
     }
 
+    /// From now on the store's keys under `prefix` are as good as removed.
+    pub(super) fn announce_clear(&mut self, prefix: &str) {
+        if !self.clearing.iter().any(|known| known == prefix) {
+            self.clearing.push(prefix.to_owned());
+        }
+    }
+
     /// Drops what waits under `prefix`, and has what is under way there taken back once it is done.
     pub(super) fn give_up(&mut self, prefix: &str, now: Timestamp) {
         let Queue { waiting, order, failed, active, turns, bytes, .. } = self;

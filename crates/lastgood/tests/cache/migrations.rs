@@ -232,7 +232,7 @@ async fn what_is_no_entry_of_this_cache_is_counted_and_left_where_it_is() {
     assert_eq!(pair.held("lastgood:prices:v7:BTCUSDT").await.as_deref(), Some(&v2[..]), "of any schema");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn what_the_target_has_there_and_this_version_cannot_read_is_left_alone() {
     let pair = Pair::with(1).await;
     let key = "lastgood:prices:v1:key-00000";
