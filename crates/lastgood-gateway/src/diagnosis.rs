@@ -19,6 +19,8 @@ pub(crate) struct Diagnosis {
     pub(crate) reasons: Vec<String>,
     /// Whether the store does all that it should, its invalidation log included; true without a store.
     pub(crate) store_is_well: bool,
+    /// The condition of the store, the exchanges and their hosts, and the declared sources.
+    pub(crate) conditions: Vec<Named>,
     /// The regions that serve last good answers now, and why.
     pub(crate) last_good: Vec<LastGood>,
 }
@@ -38,8 +40,7 @@ pub(crate) struct Named {
     pub(crate) report: Report,
 }
 
-/// The condition of the store, the exchanges and their hosts, and the declared sources.
-pub(crate) fn conditions(app: &App) -> Vec<Named> {
+fn conditions(app: &App) -> Vec<Named> {
     let mut all = Vec::new();
     if let Some(store) = app.cache.status().store {
         all.push(Named { kind: "store", name: store.name, report: store.report });
@@ -90,26 +91,24 @@ impl Diagnosis {
                 reasons.push(format!("exchange {venue}: it wants to be left alone ({})", stop.reason));
             }
         }
-        for Named { kind, name, report } in conditions(app).into_iter().filter(|named| named.kind == "source") {
+        let conditions = conditions(app);
+        for Named { kind, name, report } in conditions.iter().filter(|named| named.kind == "source") {
             if report.is_failing() {
-                reasons.push(format!("{kind} {name}: {}", report.reason.unwrap_or_default()));
+                reasons.push(format!("{kind} {name}: {}", report.reason.as_deref().unwrap_or_default()));
             }
         }
         let last_good = last_good(app);
         let served = |LastGood { region, reason, .. }: &LastGood| format!("region {region} serves last good: {reason}");
         reasons.extend(last_good.iter().map(served));
-        Diagnosis { reasons, store_is_well, last_good }
+        Diagnosis { reasons, store_is_well, conditions, last_good }
     }
 }
 
 fn last_good(app: &App) -> Vec<LastGood> {
     let now = app.clock.now();
-    let stats = app.cache.stats().into_iter();
-    let recent = stats.filter_map(|(region, stats)| {
-        let (at, reason) = stats.last_good_at.filter(|(at, _)| now.since(*at) <= RECENT)?;
-        Some(LastGood { region, reason, at })
-    });
-    recent.collect()
+    let served = app.cache.last_good_served().into_iter();
+    let recent = served.filter(|(_, at, _)| now.since(*at) <= RECENT);
+    recent.map(|(region, at, reason)| LastGood { region, reason, at }).collect()
 }
 
 fn why_not_well(store: &StoreStatus) -> Option<String> {

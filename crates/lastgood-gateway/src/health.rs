@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::cluster::{Cluster, Counts, Totals};
-use crate::diagnosis::{self, Diagnosis, LastGood};
+use crate::diagnosis::{Diagnosis, LastGood};
 use crate::figures::StoreMemory;
 use crate::warm::progress::{Progress, Tally};
 
@@ -228,8 +228,7 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Health> {
     let counts = Counts::of_cache(&app.cache);
     let breaker = cache.store.as_ref().map(|store| store.breaker);
     let diagnosis = Diagnosis::of(&app);
-    let conditions = diagnosis::conditions(&app).into_iter();
-    let sources = conditions.filter(|named| named.kind == "source");
+    let sources = diagnosis.conditions.into_iter().filter(|named| named.kind == "source");
     let judge = |well| match (cache.enabled, well) {
         (false, _) => "disabled",
         (true, true) => "ok",

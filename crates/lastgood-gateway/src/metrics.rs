@@ -22,7 +22,7 @@ use prometheus_client::registry::Registry;
 
 use crate::app::App;
 use crate::cluster::{Cluster, Counts};
-use crate::diagnosis::{self, Diagnosis, Named};
+use crate::diagnosis::{Diagnosis, Named};
 use crate::response::plain;
 use crate::streams::Counters as StreamCounters;
 use crate::warm::progress::Tally;
@@ -409,14 +409,15 @@ fn gateway_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result
 fn conditions(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
     let help = "1 while a store, exchange, host or source fails, 0 while it does not, absent where it was never asked";
     let mut family = encoder.encode_descriptor("failing", help, None, MetricType::Gauge)?;
-    for Named { kind, name, report } in diagnosis::conditions(app) {
+    let Diagnosis { reasons, conditions, .. } = Diagnosis::of(app);
+    for Named { kind, name, report } in conditions {
         if report.state != condition::State::Unknown {
             let failing = gauge(u64::from(report.is_failing()));
             failing.encode(family.encode_family(&[("kind", kind), ("name", name.as_str())])?)?;
         }
     }
     let help = "1 while something is served, or refused, that would not be without a fault";
-    let degraded = gauge(u64::from(!Diagnosis::of(app).reasons.is_empty()));
+    let degraded = gauge(u64::from(!reasons.is_empty()));
     degraded.encode(encoder.encode_descriptor("degraded", help, None, MetricType::Gauge)?)
 }
 

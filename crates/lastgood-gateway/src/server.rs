@@ -131,16 +131,16 @@ impl Drop for Busy {
 /// Accepts that failed: told once, and then once a minute with their number.
 #[derive(Default)]
 struct Failures {
-    untold: u64,
+    unlogged: u64,
     told_at: Option<Instant>,
 }
 
 impl Failures {
     fn note(&mut self, why: &io::Error) {
-        self.untold += 1;
+        self.unlogged += 1;
         if self.told_at.is_none_or(|told_at| told_at.elapsed() >= TELL_AGAIN_AFTER) {
-            tracing::warn!(%why, count = self.untold, "connections could not be accepted");
-            *self = Failures { untold: 0, told_at: Some(Instant::now()) };
+            tracing::warn!(%why, count = self.unlogged, "connections could not be accepted");
+            *self = Failures { unlogged: 0, told_at: Some(Instant::now()) };
         }
     }
 }

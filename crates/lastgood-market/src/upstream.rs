@@ -7,9 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, Response, header};
-use hyper::body::Incoming;
+use http::HeaderValue;
 use lastgood::proxy::ProxyFailure;
 use lastgood::{Clock, Error, Reason, Timestamp, Value};
 use tokio::sync::Notify;
@@ -23,6 +21,7 @@ mod bans;
 mod base;
 mod client;
 mod exchange;
+mod forward;
 mod health;
 mod offset;
 mod options;
@@ -46,8 +45,7 @@ pub use self::sent::BadBody;
 pub use self::site::Site;
 pub use self::watch::{share_bans, watch_health};
 
-use self::client::{HttpClient, join, public_request, read, retry_after, used_weight};
-use self::sent::Sending;
+use self::client::{HttpClient, public_request, read, used_weight};
 
 /// A WAF that answers 403 wants less of us; it names no time.
 const WAF_PAUSE: Duration = Duration::from_secs(10);
@@ -354,134 +352,6 @@ impl Upstreams {
     pub(super) fn exchange_now(&self) -> Timestamp {
         let now = self.clock.now().as_millis();
         Timestamp::from_millis(now.saturating_add_signed(self.clock_offset.millis()))
-    }
-
-    /// Sends a request on as it came, to the first base that can be reached, and gives back the answer's head with
-    /// its body still to come, if that begins `within` so long. What was sent is never sent again. No budget holds it
-    /// back; the exchange's pauses and bans do, unless `is_signed`.
-    ///
-    /// # Errors
-    ///
-    /// When no base answered, and whether the request may have reached one.
-    pub async fn forward(
-        &self,
-        venue: Venue,
-        request: Request<RequestBody>,
-        is_signed: bool,
-        within: Duration,
-    ) -> Result<Response<Incoming>, Unanswered> {
-        self.forward_to(self.venue(venue), request, is_signed, within).await
-    }
-
-    /// As [`Upstreams::forward`], to a part of the exchange that is only passed to.
-    ///
-    /// # Errors
-    ///
-    /// As [`Upstreams::forward`].
-    pub async fn forward_only(
-        &self,
-        part: PassOnly,
-        request: Request<RequestBody>,
-        is_signed: bool,
-        within: Duration,
-    ) -> Result<Response<Incoming>, Unanswered> {
-        self.forward_to(&self.pass_only[part as usize], request, is_signed, within).await
-    }
-
-    /// Whether there is a host to pass requests of this part to.
-    pub fn passes(&self, part: PassOnly) -> bool {
-        !self.pass_only[part as usize].bases.is_empty()
-    }
-
-    async fn forward_to(
-        &self,
-        upstream: &VenueUpstream,
-        request: Request<RequestBody>,
-        is_signed: bool,
-        within: Duration,
-    ) -> Result<Response<Incoming>, Unanswered> {
-        let (mut head, body) = request.into_parts();
-        let bucket = Bucket::of_path(head.uri.path());
-        let target = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-        strip_hop_by_hop(&mut head.headers);
-        head.headers.remove(header::HOST);
-        let is_empty = http_body::Body::is_end_stream(&body);
-        let (body, sending) = Sending::of(body);
-        let mut body = Some(body);
-        let deadline = tokio::time::Instant::now() + within;
-        let mut not_sent = "no upstream is configured".to_owned();
-        for base in upstream.in_order() {
-            head.uri = join(&base.url, target.as_str()).map_err(Unanswered::NotSent)?;
-            // A body can be sent once; without one the next base may be tried.
-            let body_now = body.take().unwrap_or_else(client::no_body);
-            let passing = match is_signed {
-                true => base.budget.pass(),
-                false => base.budget.pass_unsigned(bucket).map_err(Unanswered::HeldBack)?,
-            };
-            let call = base.call_for_client();
-            let asked = self.client.request(Request::from_parts(head.clone(), body_now));
-            let Ok(answered) = tokio::time::timeout_at(deadline, asked).await else {
-                let Some(bad) = sending.unfinished() else {
-                    call.ended(CallResult::TimedOut);
-                    let why = format!("{} did not answer within {within:?}", base.url.host());
-                    self.judge_passed(upstream, base, CallResult::TimedOut, &why);
-                    return Err(Unanswered::Unknown(why));
-                };
-                return Err(Unanswered::BadBody(bad));
-            };
-            match answered {
-                Ok(response) => {
-                    if let Some(used) = used_weight(response.headers()) {
-                        passing.learn_used(used);
-                    }
-                    let status = response.status().as_u16();
-                    passing.answered(status);
-                    let result = CallResult::of(status, false);
-                    call.ended(result);
-                    self.judge_passed(upstream, base, result, &format!("{} answered {status}", base.url.host()));
-                    if let Some(reason) = reason_to_stop(status) {
-                        let wait = retry_after(response.headers(), self.exchange_now());
-                        let bucket = Some(bucket).filter(|bucket| *bucket == Bucket::Sapi);
-                        self.stop(base, reason, bucket, wait.unwrap_or(bounds::usual(reason)));
-                    }
-                    return Ok(response);
-                }
-                Err(why) if why.is_connect() => {
-                    let result = not_connected(&why);
-                    call.ended(result);
-                    not_sent = format!("{} {}", base.url.host(), cannot_be_reached(&why));
-                    self.judge_passed(upstream, base, result, &not_sent);
-                    if !is_empty {
-                        break;
-                    }
-                }
-                Err(_) => {
-                    if let Some(bad) = sending.failed() {
-                        return Err(Unanswered::BadBody(bad));
-                    }
-                    call.ended(CallResult::BrokeOff);
-                    let why = format!("{} broke off before it answered", base.url.host());
-                    self.judge_passed(upstream, base, CallResult::BrokeOff, &why);
-                    return Err(Unanswered::Unknown(why));
-                }
-            }
-        }
-        Err(Unanswered::NotSent(not_sent))
-    }
-
-    /// Takes note of what a request that was passed on says of its host.
-    fn judge_passed(&self, upstream: &VenueUpstream, base: &Base, result: CallResult, what: &str) {
-        const PASSED: &str = "requests passed on";
-        let judged = match result {
-            CallResult::Answered => Ok(()),
-            // What it refuses it says to its client; pauses and bans are told of as such.
-            CallResult::HeldOff | CallResult::GivenUp => return,
-            CallResult::Failed => Err(Error::new(Reason::Upstream, what)),
-            CallResult::TimedOut => Err(Error::new(Reason::TimedOut, what)),
-            CallResult::Unreachable | CallResult::BrokeOff => Err(Error::new(Reason::Unreachable, what)),
-        };
-        base.condition.ended(PASSED, &judged);
-        upstream.condition.ended(PASSED, &judged);
     }
 }
 

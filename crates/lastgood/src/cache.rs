@@ -11,9 +11,9 @@ use quick_cache::sync::Cache as QuickCache;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::condition::Report;
-use crate::error::{BuildError, Error};
+use crate::error::{BuildError, Error, Reason};
 use crate::flight::Flights;
 use crate::memory::{Key, Memory, RegionId};
 use crate::metrics::{Counters, RegionStats};
@@ -217,6 +217,16 @@ impl Cache {
         let usage = self.shared.memory.usage(regions.len());
         let stats = |region: &Region, (keys, bytes)| region.shared.counters.snapshot(keys, bytes);
         regions.iter().zip(usage).map(|(region, usage)| (region.shared.name.clone(), stats(region, usage))).collect()
+    }
+
+    /// The regions in which a last good answer stood in for the source, when that was last, and why. Walks no keys.
+    pub fn last_good_served(&self) -> Vec<(String, Timestamp, Reason)> {
+        let regions = self.shared.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        let served = |region: &Arc<RegionShared>| {
+            let (at, reason) = region.counters.last_good_served()?;
+            Some((region.name.clone(), at, reason))
+        };
+        regions.iter().filter_map(served).collect()
     }
 
     /// Switches the cache off, so that every read goes to its loader, or on again. Takes effect at once.

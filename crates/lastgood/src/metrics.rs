@@ -134,7 +134,8 @@ impl Counters {
         self.last_good_at.store((now.as_millis() << 8) | place, Ordering::Relaxed);
     }
 
-    fn last_last_good(&self) -> Option<(Timestamp, Reason)> {
+    /// When a last good answer stood in for the source last, and why.
+    pub(crate) fn last_good_served(&self) -> Option<(Timestamp, Reason)> {
         let noted = self.last_good_at.load(Ordering::Relaxed);
         let reason = Reason::ALL.get((noted & 0xff) as usize)?;
         (noted > 0).then(|| (Timestamp::from_millis(noted >> 8), *reason))
@@ -161,7 +162,6 @@ impl Counters {
             bypassed: read(&self.bypassed),
             errors: read(&self.errors),
             refused: read(&self.refused),
-            last_good_at: self.last_last_good(),
             loads: read(&self.loads),
             load_failures: read(&self.load_failures),
             refused_loads: read(&self.refused_loads),
@@ -220,8 +220,6 @@ pub struct RegionStats {
     pub errors: u64,
     /// Reads of what the source says there is not, or refuses as a wrong question: the reader's mistake, remembered or new.
     pub refused: u64,
-    /// When the last good answer stood in for the source last, and why.
-    pub last_good_at: Option<(Timestamp, Reason)>,
     /// Times the source was asked, refreshes behind included.
     pub loads: u64,
     /// Times the source gave no usable answer.

@@ -59,6 +59,18 @@ impl Node {
     }
 }
 
+/// Lets time pass until all that waits is written and heard.
+async fn converge(nodes: &[&Node]) {
+    for _ in 0..20 {
+        advance(SECOND).await;
+        settle().await;
+    }
+    for node in nodes {
+        node.flush().await;
+    }
+    settle().await;
+}
+
 fn unavailable() -> Fault {
     Fault::Fail(StoreError::Unavailable("told to".to_owned()))
 }

@@ -101,11 +101,7 @@ async fn the_newest_put_wins_whoevers_clock_is_wrong() {
         one.prices.put("BTCUSDT", tagged("newest")).await;
         one.flush().await;
         other.way.heal();
-        for _ in 0..20 {
-            advance(SECOND).await;
-            settle().await;
-        }
-        other.flush().await;
+        converge(&[&one, &other]).await;
         for node in [&one, &other, &nodes.start().await] {
             assert_eq!(kept(node).await.as_deref(), Some("newest"), "{minutes}");
         }
@@ -124,11 +120,7 @@ async fn a_removal_by_a_process_whose_clock_is_behind_takes_away_what_was_there(
         other.prices.remove("BTCUSDT").await;
         settle().await;
         other.way.heal();
-        for _ in 0..20 {
-            advance(SECOND).await;
-            settle().await;
-        }
-        other.flush().await;
+        converge(&[&one, &other]).await;
         for node in [&one, &other, &nodes.start().await] {
             assert_eq!(kept(node).await, None, "{minutes}");
         }

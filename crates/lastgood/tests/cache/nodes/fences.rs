@@ -55,17 +55,6 @@ impl Node {
     }
 }
 
-async fn converge(nodes: &[&Node]) {
-    for _ in 0..20 {
-        advance(SECOND).await;
-        settle().await;
-    }
-    for node in nodes {
-        node.flush().await;
-    }
-    settle().await;
-}
-
 #[tokio::test(start_paused = true)]
 async fn an_expiry_on_another_process_never_brings_back_what_was_put_before() {
     for way in WAYS {

@@ -30,7 +30,7 @@ const NAMES_ELSEWHERE: [(&str, &str); 14] = [
     ("ssl_cafile", "ca"),
 ];
 
-/// The files of a private authority and of a client certificate. Each connection reads them anew, so that renewed
+/// The files of a private authority and of a client certificate. Each connection reads them again, so that renewed
 /// certificates are used without a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::store::redis) struct Tls {
