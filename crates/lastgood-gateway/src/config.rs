@@ -66,6 +66,8 @@ pub struct Settings {
     pub store_price: Option<f64>,
     /// What all store work of one request may cost together.
     pub store_budget: Duration,
+    /// Whether gateways on one store load each key one at a time; `None`: where commands are not billed.
+    pub store_leases: Option<bool>,
     /// Where the embedded store, the ban memory and the credentials live.
     pub data_dir: PathBuf,
     /// Which set of region defaults applies.
@@ -253,6 +255,11 @@ impl Settings {
         self.regions.get(name).cloned().unwrap_or_default()
     }
 
+    /// Whether gateways on one store load each key one at a time.
+    pub(crate) fn takes_leases(&self) -> bool {
+        self.store.is_shared() && self.store_leases.unwrap_or_else(|| !self.store.is_at_upstash())
+    }
+
     /// US dollars for 100,000 commands of the store, where they are billed.
     pub(crate) fn price_of_commands(&self) -> Option<f64> {
         self.store_price.or_else(|| self.store.is_at_upstash().then_some(store::UPSTASH_PRICE))
@@ -299,6 +306,7 @@ impl Settings {
             store_token: None,
             store_price: None,
             store_budget: Duration::ZERO,
+            store_leases: None,
             data_dir: PathBuf::new(),
             preset: Preset::Trading,
             namespace: String::new(),

@@ -86,7 +86,8 @@ impl Gateway {
             .memory_limit((settings.memory.limit - packed).max(LEAST_MEMORY))
             .namespace(&settings.namespace)
             .clock(clock.clone())
-            .guard(guard(settings));
+            .guard(guard(settings))
+            .leases(settings.takes_leases());
         let store = store_of(settings, &clock).await?;
         let shared = store.clone().filter(|_| settings.store.is_shared());
         let bans = BanMemory::new(settings.data_dir.clone(), shared.clone(), &settings.namespace);

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use tokio::time::{Instant, timeout_at};
 
-use crate::entry::{Entry, Loaded};
+use crate::entry::Loaded;
 use crate::error::{Error, Reason};
 use crate::flight::{Flight, Landing, after};
+use crate::lease::{Approach, Next, Right, Seen, Stored};
 use crate::read::Judgement;
 use crate::region::{Answer, Region};
 use crate::store::{Store, StoreError};
@@ -78,13 +79,7 @@ impl Region {
         F: FnOnce(Vec<String>) -> L + Send + 'static,
         L: Future<Output = Result<LoadedMany, Error>> + Send + 'static,
     {
-        let names: Vec<&str> = landings.iter().map(|landing| &*landing.key().name).collect();
-        let stored = self.read_store_many(&names).await;
-        let landings: Vec<Landing> = landings
-            .into_iter()
-            .zip(stored)
-            .filter_map(|(landing, stored)| self.land_stored(landing, stored))
-            .collect();
+        let landings = self.approach_many(landings).await;
         if landings.is_empty() {
             return;
         }
@@ -92,54 +87,90 @@ impl Region {
             Ok(permit) => permit,
             Err(error) => return land_all(landings, &error),
         };
-        let missing = landings.iter().map(|landing| landing.key().name.to_string()).collect();
+        let missing = landings.iter().map(|(landing, _)| landing.key().name.to_string()).collect();
         let started = self.cache.clock.now();
         let loaded = self.ask(|| load(missing)).await;
         drop(permit);
         match loaded {
             Err(error) => {
-                landings.into_iter().for_each(|landing| self.land_loaded(landing, Err(error.clone()), started))
+                let land = |(landing, right)| self.land_loaded(landing, Err(error.clone()), started, &right);
+                landings.into_iter().for_each(land);
             }
             Ok(mut loaded) => {
-                for landing in landings {
+                for (landing, right) in landings {
                     let answer = loaded.remove(&*landing.key().name).unwrap_or_else(|| Err(not_found()));
-                    self.land_loaded(landing, answer, started);
+                    self.land_loaded(landing, answer, started, &right);
                 }
             }
         }
     }
 
-    pub(crate) async fn read_store_many(&self, names: &[&str]) -> Vec<Option<Entry>> {
-        let mut stored: Vec<Option<Entry>> = names.iter().map(|_| None).collect();
+    /// Looks into the store until it answers the flights, or this process may load what is left. The first of the missing
+    /// keys decides whose turn it is: who waits for it holds no other lease, so that no two batches wait for each other.
+    async fn approach_many(&self, mut landings: Vec<Landing>) -> Vec<(Landing, Right)> {
+        landings.sort_by(|one, other| one.key().name.cmp(&other.key().name));
+        let mut approach = Approach::waiting(self.longest_wait());
+        loop {
+            let names: Vec<&str> = landings.iter().map(|landing| &*landing.key().name).collect();
+            let stored = self.read_store_many(&names).await;
+            let looked: Vec<Stored> = stored.iter().map(Stored::unread).collect();
+            let land = |(landing, stored): (Landing, Stored)| self.land_stored(landing, stored.entry);
+            let left = landings.into_iter().zip(stored).map(land).zip(looked);
+            let (left, looked): (Vec<Landing>, Vec<Stored>) =
+                left.filter_map(|(landing, looked)| Some((landing?, looked))).unzip();
+            let Some((first, others)) = left.split_first() else { return Vec::new() };
+            let Next::Load(right) = self.lease(&first.key().name, &looked[0], &mut approach).await else {
+                landings = left;
+                continue;
+            };
+            let others = others.iter().zip(&looked[1..]).map(|(landing, looked)| async move {
+                match self.lease(&landing.key().name, looked, &mut Approach::at_once()).await {
+                    Next::Load(right) => right,
+                    Next::LookAgain => Right::Unfenced,
+                }
+            });
+            let rights = std::iter::once(right).chain(join_all(others).await);
+            return left.into_iter().zip(rights).collect();
+        }
+    }
+
+    pub(crate) async fn read_store_many(&self, names: &[&str]) -> Vec<Stored> {
+        let mut stored: Vec<Stored> = names.iter().map(|_| Stored::default()).collect();
         let Some(tier) = &self.cache.store else {
             return stored;
         };
+        let (started, deadline) = (Instant::now(), after(tier.store.budget()));
         // Judged before the store is asked: once a removal is done, what the store said before it looks sound.
-        let (places, keys): (Vec<usize>, Vec<String>) = names
-            .iter()
-            .map(|name| self.store_key(name))
-            .enumerate()
-            .filter(|(_, key)| tier.behind.may_read(key))
-            .unzip();
+        let (mut places, mut keys) = (Vec::with_capacity(names.len()), Vec::with_capacity(names.len()));
+        for (place, key) in names.iter().map(|name| self.store_key(name)).enumerate() {
+            if tier.behind.readable(&key, deadline).await {
+                places.push(place);
+                keys.push(key);
+            }
+        }
         if keys.is_empty() {
             return stored;
         }
-        let (started, deadline) = (Instant::now(), after(tier.store.budget()));
         self.cache.hearing.listens(deadline).await;
         let asked_at = self.cache.clock.now();
         let asked = async { Ok((tier.store.ahead().await?, tier.store.get_many(&keys).await?)) };
         match timeout_at(deadline, asked).await.unwrap_or(Err(StoreError::Timeout)) {
             Ok((ahead, values)) => {
-                for ((place, key), bytes) in places.into_iter().zip(&keys).zip(values) {
-                    stored[place] = bytes.and_then(|bytes| self.believe(key, &bytes, ahead, asked_at));
+                let mut entries = Vec::with_capacity(keys.len());
+                for ((place, key), bytes) in places.iter().zip(&keys).zip(values) {
+                    let seen = Seen::of(bytes.as_ref());
+                    let value = bytes.filter(|_| matches!(seen, Seen::Value(_)));
+                    entries.push(value.and_then(|bytes| self.believe(key, &bytes, ahead, asked_at)));
+                    stored[*place] = Stored { entry: None, seen, ahead };
                 }
                 let (now, policy) = (self.cache.clock.now(), &self.shared.policy);
                 // What cannot be judged is loaded.
-                _ = self.cache.tags.heed(&tier.store, &mut stored, deadline, now, policy).await;
+                _ = self.cache.tags.heed(&tier.store, &mut entries, deadline, now, policy).await;
+                places.into_iter().zip(entries).for_each(|(place, entry)| stored[place].entry = entry);
             }
             Err(why) => tracing::trace!(%why, "batch read from the store failed"),
         }
-        if stored.iter().any(Option::is_some) {
+        if stored.iter().any(|stored| stored.entry.is_some()) {
             self.shared.counters.found_in_store(started.elapsed());
         }
         stored
@@ -170,7 +201,7 @@ fn not_found() -> Error {
     Error::new(Reason::NotFound, "the source knows no such key")
 }
 
-fn land_all(landings: Vec<Landing>, error: &Error) {
+fn land_all(landings: Vec<(Landing, Right)>, error: &Error) {
     let error = Arc::new(error.clone());
-    landings.into_iter().for_each(|landing| landing.land(Err(Arc::clone(&error))));
+    landings.into_iter().for_each(|(landing, _)| landing.land(Err(Arc::clone(&error))));
 }

@@ -12,6 +12,7 @@ use crate::cache::{BySize, Cache, SETBACK_BYTES, SETBACKS, Shared, Tier, check_n
 use crate::clock::Clock;
 use crate::error::BuildError;
 use crate::flight::Flights;
+use crate::lease::Leases;
 use crate::log::listen_to_others;
 use crate::memory::Memory;
 use crate::store::{Guard, GuardedStore, Store};
@@ -32,6 +33,7 @@ impl Cache {
             trust_for: Duration::from_secs(60),
             clock: Clock::system(),
             selectors: None,
+            leases: true,
         }
     }
 }
@@ -45,6 +47,7 @@ pub struct CacheBuilder {
     trust_for: Duration,
     clock: Clock,
     selectors: Option<Selectors>,
+    leases: bool,
 }
 
 impl fmt::Debug for CacheBuilder {
@@ -98,6 +101,16 @@ impl CacheBuilder {
         self
     }
 
+    /// Whether the processes on one store load a key one at a time: a load waits for another process's load of the same key
+    /// and takes its answer. It costs a load two commands more, and a read that the tiers answer none. Without it
+    /// each process loads for itself; what overtook a load still keeps its answer out of the store. Defaults to true,
+    /// because sources are slower and scarcer than stores.
+    #[must_use]
+    pub fn leases(mut self, are_on: bool) -> Self {
+        self.leases = are_on;
+        self
+    }
+
     /// How the text of a [`Scope::Selected`](crate::Scope::Selected) is understood: which keys it names, by the names of
     /// their regions and themselves; `None` for a text that means nothing. Every process on one store needs the same, since
     /// they tell each other these texts. Defaults to none.
@@ -127,7 +140,8 @@ impl CacheBuilder {
         }
         check_name("namespace", &self.namespace)?;
         let random = RandomState::new();
-        let voice = Arc::new(Voice::new(&self.namespace, random.hash_one("node")));
+        let node = random.hash_one("node");
+        let voice = Arc::new(Voice::new(&self.namespace, node));
         // A quarter is left to what is not an entry: what waits for the store, failures that are remembered, and memory
         // that was freed in pieces too small for what comes next.
         let entries = self.memory_limit / 4 * 3;
@@ -150,6 +164,7 @@ impl CacheBuilder {
             enabled: AtomicBool::new(true),
             random,
             tags: Tags::new(&self.namespace),
+            leases: Leases::new(&self.namespace, node, self.leases),
             hearing,
             voice,
             listener: OnceLock::new(),

@@ -15,6 +15,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::condition::Report;
 use crate::error::{BuildError, Error, Reason};
 use crate::flight::Flights;
+use crate::lease::Leases;
 use crate::memory::{Key, Memory, RegionId};
 use crate::metrics::{Counters, RegionStats};
 use crate::policy::Policy;
@@ -61,6 +62,7 @@ pub(crate) struct Shared {
     pub(crate) enabled: AtomicBool,
     pub(crate) random: RandomState,
     pub(crate) tags: Tags,
+    pub(crate) leases: Leases,
     /// What was heard of the other processes that share the store.
     pub(crate) hearing: Hearing,
     pub(crate) voice: Arc<Voice>,

@@ -50,7 +50,7 @@ impl Region {
     /// What the cache knows of `name`. Asks the store once, within its budget; counts nothing and changes nothing.
     pub async fn explain(&self, name: &str) -> Explanation {
         let (stored, store_error) = match self.ask_store(name).await {
-            Ok(stored) => (stored.map(Arc::new), None),
+            Ok(stored) => (stored.entry.map(Arc::new), None),
             Err(why) => (None, Some(why)),
         };
         let at = self.cache.clock.now();

@@ -7,10 +7,18 @@ use crate::clock::Timestamp;
 use crate::entry::{Entry, Filled, Loaded};
 use crate::error::Error;
 use crate::flight::{Landing, Origin};
+use crate::lease::{Approach, Next, Right, Stored};
 use crate::memory::Key;
 use crate::metrics::add;
 use crate::policy::Times;
 use crate::region::{Answer, Region};
+
+/// Among whom one load at a time runs under a name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Together {
+    InProcess,
+    InCluster,
+}
 
 impl Region {
     /// Runs `load` in a task of its own, unless one is under way under `name`, and waits for whichever it is; says
@@ -19,10 +27,34 @@ impl Region {
     /// As with [`Region::get_or_load`], a load is bounded by the hard timeout, one that failed a moment ago is not
     /// repeated, and an invalidation of `name`, or of a prefix of it, keeps what is under way from being written.
     ///
+    /// Processes that share the store load one at a time, too. A loader that waited for another process's finds in the store
+    /// what that one brought.
+    ///
     /// # Errors
     ///
     /// The loader's error.
     pub async fn fill<F, L>(&self, name: &str, load: F) -> Result<bool, Error>
+    where
+        F: FnOnce() -> L + Send + 'static,
+        L: Future<Output = Result<Filled, Error>> + Send + 'static,
+    {
+        self.fill_together(name, Together::InCluster, load).await
+    }
+
+    /// As [`Region::fill`], where what is loaded is this process's own.
+    ///
+    /// # Errors
+    ///
+    /// The loader's error.
+    pub async fn fill_in_process<F, L>(&self, name: &str, load: F) -> Result<bool, Error>
+    where
+        F: FnOnce() -> L + Send + 'static,
+        L: Future<Output = Result<Filled, Error>> + Send + 'static,
+    {
+        self.fill_together(name, Together::InProcess, load).await
+    }
+
+    async fn fill_together<F, L>(&self, name: &str, together: Together, load: F) -> Result<bool, Error>
     where
         F: FnOnce() -> L + Send + 'static,
         L: Future<Output = Result<Filled, Error>> + Send + 'static,
@@ -35,7 +67,7 @@ impl Region {
             let (flight, landing) = self.embark(name);
             let first = landing.is_some();
             if let Some((landing, load)) = landing.and_then(|landing| Some((landing, load.take()?))) {
-                tokio::spawn(self.clone().fly_filling(landing, load));
+                tokio::spawn(self.clone().fly_filling(landing, together, load));
             }
             let landed = flight.wait().await;
             // What gave way gave way to this load.
@@ -60,14 +92,14 @@ impl Region {
     }
 
     /// What the store holds for the key of a flight. What it holds for others is kept, unless an invalidation came.
-    pub(crate) async fn read_store_with(&self, landing: &Landing, beside: &[String]) -> Option<Entry> {
+    pub(crate) async fn read_store_with(&self, landing: &Landing, beside: &[String]) -> Stored {
         let names: Vec<&str> = std::iter::once(&*landing.key().name).chain(beside.iter().map(String::as_str)).collect();
         let mut stored = self.read_store_many(&names).await.into_iter();
-        let own = stored.next().flatten();
+        let own = stored.next().unwrap_or_default();
         landing.write(|| {
             for (name, entry) in beside.iter().zip(stored) {
                 // What memory holds was written since, or is as good.
-                if let Some(entry) = entry
+                if let Some(entry) = entry.entry
                     && self.held(name).is_none_or(|held| self.is_unverified(&held))
                 {
                     self.cache.memory.insert(Key::new(self.shared.id, name), Arc::new(entry));
@@ -77,11 +109,15 @@ impl Region {
         own
     }
 
-    async fn fly_filling<F, L>(self, landing: Landing, load: F)
+    async fn fly_filling<F, L>(self, landing: Landing, together: Together, load: F)
     where
         F: FnOnce() -> L + Send + 'static,
         L: Future<Output = Result<Filled, Error>> + Send + 'static,
     {
+        let right = match together {
+            Together::InProcess => Right::Alone,
+            Together::InCluster => self.turn_to_fill(&landing.key().name).await,
+        };
         let permit = match self.permit() {
             Ok(permit) => permit,
             Err(error) => return landing.land(Err(Arc::new(error))),
@@ -92,7 +128,7 @@ impl Region {
         let landed = match filled {
             Ok(filled) => {
                 let at = self.cache.clock.now();
-                if !landing.write(|| self.keep_filled(&filled, started, at)) {
+                if !landing.write(|| self.keep_filled(&filled, started, at, &right)) {
                     add(&self.shared.counters.dropped_fills);
                 }
                 Ok((nothing(), Origin::Source))
@@ -106,11 +142,25 @@ impl Region {
         landing.land(landed);
     }
 
+    /// Waits until no other process fills under this name, and takes the lease of it. What that process brought is in the
+    /// store by then, where the loader looks first.
+    async fn turn_to_fill(&self, name: &str) -> Right {
+        let mut approach = Approach::waiting(self.longest_wait());
+        // Nothing ever lies there but claims.
+        let mut stored = self.presumed_empty(name).await;
+        loop {
+            if let Next::Load(right) = self.lease(name, &stored, &mut approach).await {
+                return right;
+            }
+            stored = self.read_store(name).await;
+        }
+    }
+
     /// Keeps what a load brought for other keys. Call it only where no invalidation can come between.
-    pub(crate) fn keep_filled(&self, filled: &Filled, started: Timestamp, at: Timestamp) {
+    pub(crate) fn keep_filled(&self, filled: &Filled, started: Timestamp, at: Timestamp, right: &Right) {
         for (name, loaded) in &filled.entries {
             let loaded = Loaded { beside: Filled::default(), ..loaded.clone() };
-            self.keep(name, Arc::new(self.entry(name, loaded, started, at)), false);
+            self.keep(name, Arc::new(self.entry(name, loaded, started, at)), right);
         }
     }
 }

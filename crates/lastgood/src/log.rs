@@ -165,6 +165,7 @@ impl Cache {
     }
 
     fn heed_tag(&self, depth: Depth, tag: &str) {
+        self.shared.tags.note_mark(self.shared.clock.now());
         self.shared.changed_elsewhere(|_| true);
         // What tags a load under way will bring is not known yet.
         self.shared.flights.invalidate_where(|_| true);

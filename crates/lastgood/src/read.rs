@@ -13,9 +13,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::cache::Setback;
 use crate::clock::Timestamp;
-use crate::entry::{Entry, Freshness, Loaded, decode};
+use crate::entry::{Entry, Freshness, Loaded, Persist, decode};
 use crate::error::{Error, Reason};
 use crate::flight::{Boarding, Flight, Landed, Landing, Origin, after};
+use crate::lease::{Approach, Next, Right, Seen, Stored};
 use crate::memory::Key;
 use crate::metrics::add;
 use crate::outcome::{BypassReason, Outcome, Tier};
@@ -119,7 +120,7 @@ impl Region {
 
     /// The flight of `name`, with the duty to land it where this read is the first and a load is needed.
     pub(crate) fn embark(&self, name: &str) -> (Arc<Flight>, Option<Landing>) {
-        let overdue_after = self.shared.policy.hard_timeout.saturating_add(FLIGHT_SLACK);
+        let overdue_after = self.longest_flight();
         let landing = match self.cache.flights.board(Key::new(self.shared.id, name), overdue_after) {
             Boarding::Joined(flight) => return (flight, None),
             Boarding::First(landing) => landing,
@@ -151,12 +152,10 @@ impl Region {
         F: FnOnce() -> L + Send + 'static,
         L: Future<Output = Result<Loaded, Error>> + Send + 'static,
     {
-        let stored = match beside.is_empty() {
-            true => self.read_store(&landing.key().name).await,
-            false => self.read_store_with(&landing, &beside).await,
-        };
-        let Some(landing) = self.land_stored(landing, stored) else {
-            return;
+        let mut approach = Approach::waiting(self.longest_wait());
+        let (landing, right) = match self.approach(landing, &beside, &mut approach).await {
+            Some(found) => found,
+            None => return,
         };
         let permit = match self.permit() {
             Ok(permit) => permit,
@@ -165,42 +164,63 @@ impl Region {
         let started = self.cache.clock.now();
         let loaded = self.ask(load).await;
         drop(permit);
-        self.land_loaded(landing, loaded, started);
+        self.land_loaded(landing, loaded, started, &right);
+    }
+
+    /// Looks into the store until it answers the flight, or this process may load.
+    async fn approach(
+        &self,
+        mut landing: Landing,
+        beside: &[String],
+        approach: &mut Approach,
+    ) -> Option<(Landing, Right)> {
+        loop {
+            let stored = match beside.is_empty() {
+                true => self.read_store(&landing.key().name).await,
+                false => self.read_store_with(&landing, beside).await,
+            };
+            let (name, looked) = (Arc::clone(&landing.key().name), stored.unread());
+            landing = self.land_stored(landing, stored.entry)?;
+            if let Next::Load(right) = self.lease(&name, &looked, approach).await {
+                return Some((landing, right));
+            }
+        }
     }
 
     /// What the store holds, if this process may believe it. Never an error: a failing store is a miss.
-    pub(crate) async fn read_store(&self, name: &str) -> Option<Entry> {
+    pub(crate) async fn read_store(&self, name: &str) -> Stored {
         self.try_read_store(name).await.unwrap_or_else(|why| {
             tracing::trace!(key = self.store_key(name), %why, "read from the store failed");
-            None
+            Stored::default()
         })
     }
 
     /// As [`Region::read_store`], with what keeps the store from answering.
-    pub(crate) async fn try_read_store(&self, name: &str) -> Result<Option<Entry>, StoreError> {
+    pub(crate) async fn try_read_store(&self, name: &str) -> Result<Stored, StoreError> {
         let started = Instant::now();
         let stored = self.ask_store(name).await?;
-        if stored.is_some() {
+        if stored.entry.is_some() {
             self.shared.counters.found_in_store(started.elapsed());
         }
         Ok(stored)
     }
 
     /// As [`Region::try_read_store`], uncounted.
-    pub(crate) async fn ask_store(&self, name: &str) -> Result<Option<Entry>, StoreError> {
+    pub(crate) async fn ask_store(&self, name: &str) -> Result<Stored, StoreError> {
         let Some(tier) = &self.cache.store else {
-            return Ok(None);
+            return Ok(Stored::default());
         };
-        let key = self.store_key(name);
-        if !tier.behind.may_read(&key) {
-            return Ok(None);
+        let (key, deadline) = (self.store_key(name), after(tier.store.budget()));
+        if !tier.behind.readable(&key, deadline).await {
+            return Ok(Stored::default());
         }
-        let deadline = after(tier.store.budget());
         self.cache.hearing.listens(deadline).await;
         let asked_at = self.cache.clock.now();
         let asked = async { Ok((tier.store.ahead().await?, tier.store.get(&key).await?)) };
-        let (ahead, Some(bytes)) = timeout_at(deadline, asked).await.unwrap_or(Err(StoreError::Timeout))? else {
-            return Ok(None);
+        let (ahead, bytes) = timeout_at(deadline, asked).await.unwrap_or(Err(StoreError::Timeout))?;
+        let seen = Seen::of(bytes.as_ref());
+        let (Some(bytes), Seen::Value(_)) = (bytes, &seen) else {
+            return Ok(Stored { entry: None, seen, ahead });
         };
         let mut stored = [self.believe(&key, &bytes, ahead, asked_at)];
         let (now, policy) = (self.cache.clock.now(), &self.shared.policy);
@@ -208,8 +228,8 @@ impl Region {
         if !self.cache.tags.heed(&tier.store, &mut stored, deadline, now, policy).await {
             return Err(StoreError::Timeout);
         }
-        let [stored] = stored;
-        Ok(stored)
+        let [entry] = stored;
+        Ok(Stored { entry, seen, ahead })
     }
 
     /// Decodes what the store gave for `key` when it was asked, unless it is unreadable, of another key, too old, or from before
@@ -310,16 +330,28 @@ impl Region {
     }
 
     /// Writes what the source answered, unless an invalidation came meanwhile, and releases the waiters.
-    pub(crate) fn land_loaded(&self, landing: Landing, loaded: Result<Loaded, Error>, started: Timestamp) {
+    pub(crate) fn land_loaded(
+        &self,
+        landing: Landing,
+        loaded: Result<Loaded, Error>,
+        started: Timestamp,
+        right: &Right,
+    ) {
         let key = landing.key().clone();
         let landed: Landed = match loaded {
             Ok(mut loaded) => {
                 let (at, beside) = (self.cache.clock.now(), std::mem::take(&mut loaded.beside));
-                let entry = Arc::new(self.entry(&key.name, loaded, started, at));
+                let persist = loaded.persist;
+                let mut entry = self.entry(&key.name, loaded, started, at);
+                // Others wait for what a lease was taken for, so that it is written even where less would do.
+                if matches!(right, Right::Leased(_)) && persist != Persist::Never {
+                    entry.stored_at = at;
+                }
+                let entry = Arc::new(entry);
                 let kept = landing.write(|| {
                     self.cache.setbacks.remove(&key);
-                    self.keep(&key.name, Arc::clone(&entry), false);
-                    self.keep_filled(&beside, started, at);
+                    self.keep(&key.name, Arc::clone(&entry), right);
+                    self.keep_filled(&beside, started, at, right);
                 });
                 if !kept {
                     add(&self.shared.counters.dropped_fills);

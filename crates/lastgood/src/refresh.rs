@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::entry::{Entry, Freshness, Loaded};
 use crate::error::{Error, Reason};
 use crate::flight::{Boarding, Landing, Origin};
+use crate::lease::{Approach, Next};
 use crate::memory::Key;
-use crate::read::FLIGHT_SLACK;
 use crate::region::Region;
 
 impl Region {
@@ -37,7 +37,7 @@ impl Region {
         if let Some(setback) = self.setback(name, at) {
             return Err(setback.as_remembered(at));
         }
-        let overdue_after = self.shared.policy.hard_timeout.saturating_add(FLIGHT_SLACK);
+        let overdue_after = self.longest_flight();
         let flight = match self.cache.flights.board(Key::new(self.shared.id, name), overdue_after) {
             Boarding::Joined(flight) => flight,
             Boarding::First(landing) => {
@@ -64,17 +64,25 @@ impl Region {
         L: Future<Output = Result<Loaded, Error>> + Send + 'static,
     {
         let key = landing.key().clone();
-        if let Some(entry) = self.read_store(&key.name).await.map(Arc::new) {
-            landing.write(|| {
-                if !self.held(&key.name).is_some_and(|held| self.is_at_least_as_good(&held, &entry)) {
-                    self.cache.memory.insert(key.clone(), Arc::clone(&entry));
-                }
-            });
-        }
-        // Another process may have been earlier, or a load that landed before this one was boarded.
-        if let Some(entry) = self.held(&key.name).filter(|entry| self.lasts(entry, ahead)) {
-            return landing.land(Ok((entry, Origin::Store)));
-        }
+        let mut approach = Approach::waiting(self.longest_wait());
+        let right = loop {
+            let stored = self.read_store(&key.name).await;
+            let looked = stored.unread();
+            if let Some(entry) = stored.entry.map(Arc::new) {
+                landing.write(|| {
+                    if !self.held(&key.name).is_some_and(|held| self.is_at_least_as_good(&held, &entry)) {
+                        self.cache.memory.insert(key.clone(), Arc::clone(&entry));
+                    }
+                });
+            }
+            // Another process may have been earlier, or a load that landed before this one was boarded.
+            if let Some(entry) = self.held(&key.name).filter(|entry| self.lasts(entry, ahead)) {
+                return landing.land(Ok((entry, Origin::Store)));
+            }
+            if let Next::Load(right) = self.lease(&key.name, &looked, &mut approach).await {
+                break right;
+            }
+        };
         let permit = match self.permit() {
             Ok(permit) => permit,
             Err(error) => return landing.land(Err(Arc::new(Error { reason: Reason::Yielded, ..error }))),
@@ -82,6 +90,6 @@ impl Region {
         let started = self.cache.clock.now();
         let loaded = self.ask(load).await;
         drop(permit);
-        self.land_loaded(landing, loaded, started);
+        self.land_loaded(landing, loaded, started, &right);
     }
 }

@@ -14,6 +14,7 @@ use crate::cache;
 use crate::clock::Timestamp;
 use crate::entry::{Entry, Freshness, Loaded, Persist, Value, compact};
 use crate::error::{Error, Reason};
+use crate::lease::{Lease, Right};
 use crate::memory::{Key, KeyRef, RegionId};
 use crate::metrics::{Counters, Stopwatch};
 use crate::outcome::{Outcome, Tier};
@@ -242,7 +243,7 @@ impl Region {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let stored = self.read_store_many(&names).await;
         let (at, outcome) = (self.cache.clock.now(), Outcome::Hit(Tier::Store));
-        stored.into_iter().map(|entry| entry.map(|entry| self.answer(Arc::new(entry), outcome, at))).collect()
+        stored.into_iter().map(|stored| stored.entry.map(|entry| self.answer(Arc::new(entry), outcome, at))).collect()
     }
 
     /// What the store holds for `name`, as [`Region::stored`] says it for many, where it says so in time.
@@ -253,7 +254,7 @@ impl Region {
     pub async fn try_stored(&self, name: &str) -> Result<Option<Answer>, StoreError> {
         let stored = self.try_read_store(name).await?;
         let (at, outcome) = (self.cache.clock.now(), Outcome::Hit(Tier::Store));
-        Ok(stored.map(|entry| self.answer(Arc::new(entry), outcome, at)))
+        Ok(stored.entry.map(|entry| self.answer(Arc::new(entry), outcome, at)))
     }
 
     /// The newest that memory, the writes that wait for the store, or the store hold for `name`, however old and without
@@ -269,7 +270,7 @@ impl Region {
             let given = |entry| self.answer(entry, Outcome::Hit(Tier::Memory), self.cache.clock.now());
             return Ok(held.or_else(|| waiting.map(given)));
         }
-        match (self.ask_store(name).await, self.peek(name).or(held)) {
+        match (self.ask_store(name).await.map(|stored| stored.entry), self.peek(name).or(held)) {
             (Ok(Some(stored)), Some(held)) if self.is_at_least_as_good(&held.entry, &stored) => Ok(Some(held)),
             (Ok(Some(stored)), _) => {
                 Ok(Some(self.answer(Arc::new(stored), Outcome::Hit(Tier::Store), self.cache.clock.now())))
@@ -290,8 +291,8 @@ impl Region {
         let beside = std::mem::take(&mut loaded.beside);
         let entry = Arc::new(self.entry(name, loaded, now, now));
         self.invalidate(name, || {
-            self.keep_with(name, entry, replaces, room.as_ref());
-            self.keep_filled(&beside, now, now);
+            self.keep_with(name, entry, replaces, room.as_ref(), None);
+            self.keep_filled(&beside, now, now, &Right::Alone);
         });
     }
 
@@ -300,7 +301,7 @@ impl Region {
     ///
     /// What the store holds is expired there, as it is: another process may have put something newer than memory has here.
     pub async fn expire(&self, name: &str) -> bool {
-        let is_stored = self.held(name).is_none() && self.read_store(name).await.is_some();
+        let is_stored = self.held(name).is_none() && self.read_store(name).await.entry.is_some();
         let (at, policy) = (self.cache.clock.now(), &self.shared.policy);
         self.invalidate(name, || {
             let held = self.held(name);
@@ -422,13 +423,29 @@ impl Region {
         entry
     }
 
-    /// Puts an entry into memory and, behind, into the store. Call it only where no invalidation can come between.
-    pub(crate) fn keep(&self, name: &str, entry: Arc<Entry>, replaces: bool) {
-        self.keep_with(name, entry, replaces, None);
+    /// Puts what a load brought into memory and, where it has the right to that, behind into the store. Call it only where
+    /// no invalidation can come between.
+    pub(crate) fn keep(&self, name: &str, entry: Arc<Entry>, right: &Right) {
+        match right {
+            Right::Unfenced => {
+                if let Some(tier) = self.cache.store.as_ref().filter(|_| entry.stored_at == entry.written_at) {
+                    tier.behind.dropped.fetch_add(1, Ordering::Relaxed);
+                }
+                self.cache.memory.insert(Key::new(self.shared.id, name), entry);
+            }
+            Right::Alone | Right::Leased(_) => self.keep_with(name, entry, false, None, right.lease()),
+        }
     }
 
-    /// As [`Region::keep`], with the room that was waited for.
-    fn keep_with(&self, name: &str, entry: Arc<Entry>, replaces: bool, room: Option<&Room>) {
+    /// Puts an entry into memory and, behind, into the store, with the room that was waited for.
+    fn keep_with(
+        &self,
+        name: &str,
+        entry: Arc<Entry>,
+        replaces: bool,
+        room: Option<&Room>,
+        lease: Option<&Arc<Lease>>,
+    ) {
         self.cache.memory.insert(Key::new(self.shared.id, name), Arc::clone(&entry));
         if !tags::are_storable(&entry.tags) {
             return self.write_behind(name, Change::Remove(Removal::at(self.cache.clock.now(), true)));
@@ -438,7 +455,10 @@ impl Region {
         }
         let form = Form { schema: self.shared.schema, compress_over: self.shared.policy.compress_over };
         let has_room = room.is_some_and(Room::is_there);
-        self.write_behind(name, Change::Put(Fill { entry, form, has_room, replaces, is_late: false }));
+        self.write_behind(
+            name,
+            Change::Put(Fill { entry, form, has_room, replaces, is_late: false, lease: lease.map(Arc::clone) }),
+        );
     }
 
     fn write_behind(&self, name: &str, change: Change) {

@@ -9,6 +9,7 @@ use tokio::time::timeout_at;
 use crate::entry::Loaded;
 use crate::error::{Error, Reason};
 use crate::flight::{Flight, Landing, Next, after};
+use crate::lease::{Approach, Next as Lease, Right};
 use crate::memory::Key;
 use crate::outcome::Outcome;
 use crate::read::FLIGHT_SLACK;
@@ -103,9 +104,17 @@ impl Region {
         L: Future<Output = Result<Loaded, Error>> + Send + 'static,
     {
         let key = landing.key().clone();
-        if self.held(&key.name).is_none()
-            && let Some(entry) = self.read_store_with(&landing, beside).await
-        {
+        let holds_nothing = self.held(&key.name).is_none();
+        let stored = match holds_nothing && !beside.is_empty() {
+            true => self.read_store_with(&landing, beside).await,
+            false => self.read_store(&key.name).await,
+        };
+        // Another process's load may have begun before: it is not waited for.
+        let right = match self.lease(&key.name, &stored, &mut Approach::at_once()).await {
+            Lease::Load(right) => right,
+            Lease::LookAgain => Right::Unfenced,
+        };
+        if let Some(entry) = stored.entry.filter(|_| holds_nothing) {
             landing.write(|| self.cache.memory.insert(key.clone(), Arc::new(entry)));
         }
         let started = self.cache.clock.now();
@@ -118,6 +127,6 @@ impl Region {
         };
         let loaded = self.ask(load).await;
         drop(permit);
-        self.land_loaded(landing, loaded, started);
+        self.land_loaded(landing, loaded, started, &right);
     }
 }

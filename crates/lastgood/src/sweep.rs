@@ -183,7 +183,7 @@ impl Region {
         let (is_there, unreached) = match self.held(name) {
             Some(_) => (true, None),
             None => match (self.try_read_store(name).await, depth) {
-                (Ok(stored), _) => (stored.is_some(), None),
+                (Ok(stored), _) => (stored.entry.is_some(), None),
                 (Err(why), Some(_)) => (false, Some(self.cause(why))),
                 (Err(why), None) => return Err(self.cause(why)),
             },

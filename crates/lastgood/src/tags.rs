@@ -5,6 +5,7 @@
 //! entries and for a million, and what another process writes meanwhile is judged as well.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::{Instant, timeout_at};
@@ -78,6 +79,8 @@ pub(crate) struct Tags {
     prefix: String,
     /// Those that this process made: the store may not have them yet.
     made: Mutex<HashMap<String, Marks>>,
+    /// When any tag was invalidated last, as far as this process knows.
+    marked_at: AtomicU64,
 }
 
 /// What a mark's key says without what all marks' keys begin with: the depth and the tag.
@@ -93,7 +96,7 @@ pub(crate) fn are_storable(tags: &[String]) -> bool {
 
 impl Tags {
     pub(crate) fn new(namespace: &str) -> Tags {
-        Tags { prefix: format!("{namespace}:{REGION}:"), made: Mutex::default() }
+        Tags { prefix: format!("{namespace}:{REGION}:"), made: Mutex::default(), marked_at: AtomicU64::new(0) }
     }
 
     fn made(&self) -> MutexGuard<'_, HashMap<String, Marks>> {
@@ -104,8 +107,19 @@ impl Tags {
         [&self.prefix, depth.word(), ":", tag].concat()
     }
 
+    /// When any tag was invalidated last: what was being loaded then may have been loaded before.
+    pub(crate) fn marked_at(&self) -> Timestamp {
+        Timestamp::from_millis(self.marked_at.load(Ordering::Relaxed))
+    }
+
+    /// Notes that a tag was invalidated, here or by another process.
+    pub(crate) fn note_mark(&self, at: Timestamp) {
+        self.marked_at.fetch_max(at.as_millis(), Ordering::Relaxed);
+    }
+
     /// Marks a tag, here at once and in the store behind, until the store has it.
     pub(crate) fn mark(&self, behind: &Arc<WriteBehind>, tag: &str, depth: Depth, at: Timestamp) {
+        self.note_mark(at);
         let mut made = self.made();
         if made.len() >= REMEMBERED && !made.contains_key(tag) {
             made.clear();
@@ -117,7 +131,7 @@ impl Tags {
         let times = Times { fresh_until: until, stale_until: until, keep_until: until };
         let entry = Arc::new(Entry::new(Loaded::default(), at, at, times));
         let form = Form { schema: SCHEMA, compress_over: usize::MAX };
-        let fill = Fill { entry, form, has_room: false, replaces: true, is_late: false };
+        let fill = Fill { entry, form, has_room: false, replaces: true, is_late: false, lease: None };
         behind.enqueue(self.key(depth, tag), Change::Mark(fill));
     }
 

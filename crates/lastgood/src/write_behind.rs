@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 
 use crate::clock::{Clock, Timestamp};
 use crate::entry::Entry;
-use crate::store::{GuardedStore, MAX_KEY_BYTES, Store, StoreError};
+use crate::store::{BreakerState, GuardedStore, MAX_KEY_BYTES, Store, StoreError};
 use crate::voice::Voice;
 
 mod apply;
@@ -85,6 +86,29 @@ impl WriteBehind {
         }
         let queue = self.queue();
         (queue.waiting.is_empty() && queue.active.is_empty() && queue.clearing.is_empty()) || !queue.owes_removal(key)
+    }
+
+    /// Waits until the store may be believed about `key`, while it takes what waits for it and at most until `deadline`.
+    /// Says whether it may.
+    pub(crate) async fn readable(&self, key: &str, deadline: Instant) -> bool {
+        loop {
+            let progress = self.progress.notified();
+            if self.may_read(key) {
+                return true;
+            }
+            let is_stuck = key.len() > MAX_KEY_BYTES || self.store.state() != BreakerState::Closed;
+            if is_stuck || self.failing_of(&[key.to_owned()]).is_some() {
+                return false;
+            }
+            if timeout_at(deadline, progress).await.is_err() {
+                return false;
+            }
+        }
+    }
+
+    /// When the freshness of `key` was ended, if that is still to be written.
+    pub(crate) fn expired_at(&self, key: &str) -> Option<Timestamp> {
+        self.queue().owes_expiry(key).map(|expiry| expiry.at)
     }
 
     /// What the store gives for `key`, if its end of freshness is still to be written there.
@@ -244,10 +268,10 @@ impl WriteBehind {
     }
 
     /// Notes how a change ended; says whether it is to be repeated.
-    fn note(self: &Arc<Self>, key: String, is_mere_fill: bool, outcome: Result<(), StoreError>) -> bool {
+    fn note(self: &Arc<Self>, key: String, is_unfenced: bool, outcome: Result<(), StoreError>) -> bool {
         let to_be_repeated = {
             let mut queue = self.queue();
-            if is_mere_fill && outcome.is_ok() && self.store.log().is_some() {
+            if is_unfenced && outcome.is_ok() && self.store.log().is_some() {
                 queue.remember_fill(&key, self.clock.now());
             }
             queue.done(&key, End::from(&outcome))

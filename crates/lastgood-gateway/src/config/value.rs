@@ -124,6 +124,11 @@ impl Raw {
 }
 
 /// `true` or `false`, and what people write instead of them in the environment.
+pub(crate) fn optional_boolean(raw: &Raw) -> Result<Option<bool>, Wrong> {
+    let is_empty = raw.as_word("true or false").is_ok_and(str::is_empty);
+    if is_empty { Ok(None) } else { boolean(raw).map(Some) }
+}
+
 pub(crate) fn boolean(raw: &Raw) -> Result<bool, Wrong> {
     let word = raw.as_word("true or false")?;
     match word.to_ascii_lowercase().as_str() {

@@ -1,11 +1,14 @@
 //! Entry format v2, little-endian:
 //!
 //! ```text
-//! magic "LGE" | version u8 = 2 | compression u8 (0 none, 1 zstd, 2 rows) | reserved u8 = 0 | schema u32
+//! magic "LGE" | version u8 = 2 | compression u8 (0 none, 1 zstd, 2 rows) | changes u8 | schema u32
 //! fetch_started_at u64 | written_at u64 | fresh_until u64 | stale_until u64 | keep_until u64   (ms since the epoch)
 //! meta: u16 length, with 0xFFFF for none | tags: u16 count, each u16 length + UTF-8
 //! body length u32 (uncompressed) | payload (to the end less 4) | CRC-32 of the store key and all before, u32
 //! ```
+//!
+//! *Changes* counts how often the times were changed since the entry was written, so that each change makes the bytes
+//! others, even one to the same times; it says nothing to a reader.
 //!
 //! The key is not stored, only checked: the checksum begins with it, so that an entry that was copied to another key, of this
 //! region, another one or another namespace, is a miss. Two keys of one length that differ within four bytes never pass for
@@ -96,6 +99,8 @@ pub(crate) fn encode(entry: &Entry, key: &str, schema: u32, compress_over: usize
     Some(out.freeze())
 }
 
+/// Where it is counted how often the times were changed.
+const CHANGES_AT: usize = 3 + 1 + 1;
 /// Where the five times begin.
 const TIMES_AT: usize = 3 + 1 + 1 + 1 + 4;
 
@@ -129,7 +134,9 @@ pub(crate) fn with_times(bytes: &[u8], key: &str, schema: u32, change: impl FnOn
     let times = Times { fresh_until: time_at(bytes, 2), stale_until: time_at(bytes, 3), keep_until: time_at(bytes, 4) };
     let Times { fresh_until, stale_until, keep_until } = change(times);
     let mut out = BytesMut::with_capacity(bytes.len());
-    out.put_slice(&covered[..TIMES_AT + 16]);
+    out.put_slice(&covered[..CHANGES_AT]);
+    out.put_u8(covered[CHANGES_AT].wrapping_add(1));
+    out.put_slice(&covered[CHANGES_AT + 1..TIMES_AT + 16]);
     for time in [fresh_until, stale_until, keep_until] {
         out.put_u64_le(time.as_millis());
     }

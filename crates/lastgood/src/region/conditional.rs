@@ -273,7 +273,7 @@ impl Region {
         let room = self.room(loaded.value.body.len()).await;
         let now = self.cache.clock.now();
         let entry = Arc::new(self.entry(name, loaded, now, now));
-        self.change_alone(name, holds, || self.keep_with(name, Arc::clone(&entry), true, room.as_ref())).await
+        self.change_alone(name, holds, || self.keep_with(name, Arc::clone(&entry), true, room.as_ref(), None)).await
     }
 
     async fn change_alone(

@@ -13,7 +13,7 @@ const HEAD: usize = 50;
 const TAIL: usize = 4;
 
 /// Tells what a key holds from what it held before and after.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Version(String);
 
 impl Version {

@@ -6,9 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::WriteBehind;
-use super::change::{Change, Expiry, Form, Held, Removal};
+use super::change::{Change, Expiry, Fill, Form, Held, Removal};
 use crate::clock::Timestamp;
 use crate::entry::{Entry, Retimed, decode, encode, started_at, with_times};
+use crate::lease::Claim;
 use crate::policy::FOREVER_TTL;
 use crate::store::{Ahead, Store, StoreError, Swap, Version};
 use crate::voice::Kind;
@@ -22,6 +23,11 @@ const TRIES: usize = 4;
 /// Values of a late removal that are read at once.
 const READ_TOGETHER: usize = 20;
 
+/// When the load began of what a key holds, an entry or a claim.
+fn since(bytes: &[u8]) -> Option<Timestamp> {
+    started_at(bytes).or_else(|| Claim::decode(bytes).map(|claim| claim.started_at))
+}
+
 impl WriteBehind {
     async fn apply(&self, key: &str, change: Change) -> Result<(), StoreError> {
         let ahead = self.store.ahead().await?;
@@ -33,7 +39,7 @@ impl WriteBehind {
             Change::RemovePrefix(removal) => self.remove_prefix(&[key, ":"].concat(), removal, ahead).await,
             Change::Expire(expiry) => self.expire(key, &expiry, ahead).await,
             Change::Put(fill) if fill.is_late => self.put_over_older(key, fill.entry, fill.form, ahead).await,
-            Change::Put(fill) => self.put(key, fill.entry, fill.form, ahead).await,
+            Change::Put(fill) => self.put(key, &fill, ahead).await,
             // Another process may have marked it later.
             Change::Mark(fill) => {
                 let by = ahead.by.saturating_add_unsigned(ahead.at_most_wrong_by.as_millis() as u64);
@@ -51,6 +57,13 @@ impl WriteBehind {
         let at = ahead.stored(expiry.at);
         for _ in 0..TRIES {
             let Some(bytes) = self.store.get(key).await? else { return Ok(()) };
+            if let Some(claim) = Claim::decode(&bytes) {
+                let expected = Some(Version::of(&bytes));
+                if claim.started_at > at || self.store.swap(&Swap { key: key.to_owned(), expected, to: None }).await? {
+                    return Ok(());
+                }
+                continue;
+            }
             // What cannot be read is served by nobody of this version, and says nothing to one of another.
             let ended = with_times(&bytes, key, expiry.schema, |times| times.ended(at, &expiry.policy));
             let Some(Retimed { bytes: to, started_at, keep_until }) = ended else { return Ok(()) };
@@ -72,7 +85,7 @@ impl WriteBehind {
             let held = self.store.get_many(keys).await?;
             for (key, held) in keys.iter().zip(held) {
                 let Some(bytes) = held else { continue };
-                let is_newer = started_at(&bytes).is_some_and(|started_at| started_at > than);
+                let is_newer = since(&bytes).is_some_and(|since| since > than);
                 if !is_newer {
                     // If it is not the same any more, it was changed after this was asked for.
                     self.store.swap(&Swap { key: key.clone(), expected: Some(Version::of(&bytes)), to: None }).await?;
@@ -106,6 +119,7 @@ impl WriteBehind {
         let to = self.encoded(key, entry, form, ahead).await.filter(|_| !ttl.is_zero()).map(|bytes| (bytes, ttl));
         for _ in 0..TRIES {
             let held = self.store.get(key).await?;
+            // The load of a claim brings nothing that was put later.
             let is_newer = |bytes: &Bytes| started_at(bytes).is_some_and(|held_since| held_since > started);
             if held.as_ref().is_some_and(is_newer) {
                 return Ok(());
@@ -118,11 +132,15 @@ impl WriteBehind {
         Err(StoreError::Busy)
     }
 
-    async fn put(&self, key: &str, entry: Arc<Entry>, form: Form, ahead: Ahead) -> Result<(), StoreError> {
-        let ttl = self.ttl(entry.times.keep_until);
-        match self.encoded(key, entry, form, ahead).await {
-            Some(bytes) if !ttl.is_zero() => self.store.put(key, bytes, ttl).await,
-            _ => self.store.remove(&[key.to_owned()]).await.map(drop),
+    async fn put(&self, key: &str, fill: &Fill, ahead: Ahead) -> Result<(), StoreError> {
+        let ttl = self.ttl(fill.entry.times.keep_until);
+        let bytes = self.encoded(key, Arc::clone(&fill.entry), fill.form, ahead).await;
+        let to = bytes.filter(|_| !ttl.is_zero()).map(|bytes| (bytes, ttl));
+        match (fill.fence(), to) {
+            (Some(lease), to) if lease.is_of(key) => lease.write(to).await,
+            (Some(lease), _) if !lease.stands().await? => Ok(()),
+            (_, Some((bytes, ttl))) => self.store.put(key, bytes, ttl).await,
+            (_, None) => self.store.remove(&[key.to_owned()]).await.map(drop),
         }
     }
 

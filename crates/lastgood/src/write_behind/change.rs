@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::entry::Entry;
+use crate::lease::Lease;
 use crate::policy::{Policy, Times};
 use crate::voice::Kind;
 
@@ -67,6 +68,15 @@ pub(crate) struct Fill {
     pub(crate) replaces: bool,
     /// Whether it comes late, so that what was put after it must stay.
     pub(crate) is_late: bool,
+    /// The lease of the load that brought it, which ends once all that the load brought is written.
+    pub(crate) lease: Option<Arc<Lease>>,
+}
+
+impl Fill {
+    /// The lease that decides whether it is written.
+    pub(super) fn fence(&self) -> Option<&Arc<Lease>> {
+        self.lease.as_ref().filter(|_| !self.replaces)
+    }
 }
 
 /// What an entry is encoded with.
@@ -200,6 +210,11 @@ impl Change {
             Change::PutHeld(held) => held.written_at < at,
             Change::Mark(_) | Change::Expire(_) | Change::Remove(_) | Change::RemovePrefix(_) => false,
         }
+    }
+
+    /// Whether it is a fill that may land after an invalidation it should not have outlived.
+    pub(super) fn is_unfenced_fill(&self, key: &str) -> bool {
+        matches!(self, Change::Put(fill) if !fill.replaces && !fill.fence().is_some_and(|lease| lease.is_of(key)))
     }
 
     pub(super) fn is_mere_fill(&self) -> bool {

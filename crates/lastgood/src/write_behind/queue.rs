@@ -1,6 +1,6 @@
 //! What waits to be written, what is being written, and what is owed: the order of changes to a key.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -46,6 +46,8 @@ pub(super) struct Queue {
     pub(super) order: VecDeque<String>,
     /// Keys a worker is writing now, with what is to be done if it does not succeed, where that is not nothing.
     pub(super) active: HashMap<String, Option<Change>>,
+    /// Those of them that the store refuses where something came later.
+    fenced: HashSet<String>,
     /// Keys that somebody changes at once, and whether another process changed them meanwhile.
     pub(super) turns: HashMap<String, bool>,
     /// Removals that failed and wait for the retry.
@@ -94,6 +96,9 @@ impl Queue {
             let Some(change) = self.waiting.remove(&key) else { continue };
             self.bytes -= change.bytes();
             self.active.insert(key.clone(), change.if_it_fails());
+            if change.is_mere_fill() && !change.is_unfenced_fill(&key) {
+                self.fenced.insert(key.clone());
+            }
             taken.push((key, change));
             if !is_removal {
                 break;
@@ -193,7 +198,7 @@ impl Queue {
         {
             self.bytes -= dropped.bytes();
         }
-        let is_under_way = self.active.get(key).is_some_and(Option::is_none);
+        let is_under_way = self.active.get(key).is_some_and(Option::is_none) && !self.fenced.contains(key);
         let was_done = self.filled.get(key).is_some_and(|done_at| *done_at >= since) && !self.active.contains_key(key);
         !self.waiting.contains_key(key) && (is_under_way || was_done)
     }
@@ -208,6 +213,7 @@ impl Queue {
     /// repetition.
     pub(super) fn done(&mut self, key: &str, end: End) -> bool {
         let if_it_fails = self.active.remove(key).flatten();
+        self.fenced.remove(key);
         let succeeded = matches!(end, End::Done);
         if succeeded && matches!(if_it_fails, Some(Change::RemovePrefix(_))) && !self.waiting.contains_key(key) {
             self.clearing.retain(|prefix| prefix.strip_suffix(':') != Some(key));

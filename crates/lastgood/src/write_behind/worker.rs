@@ -30,13 +30,14 @@ impl Worker {
             if changes.is_empty() {
                 return;
             }
-            let kinds: Vec<_> = changes.iter().map(|(_, change)| (change.news(), change.is_mere_fill())).collect();
+            let kinds: Vec<_> =
+                changes.iter().map(|(key, change)| (change.news(), change.is_unfenced_fill(key))).collect();
             let ended = self.behind.apply_all(changes).await;
             self.tell(&kinds, &ended).await;
             let keys = std::mem::take(&mut self.writing);
             let mut failed = false;
-            for ((key, (_, is_mere_fill)), outcome) in keys.into_iter().zip(kinds).zip(ended) {
-                failed |= self.behind.note(key, is_mere_fill, outcome);
+            for ((key, (_, is_unfenced)), outcome) in keys.into_iter().zip(kinds).zip(ended) {
+                failed |= self.behind.note(key, is_unfenced, outcome);
             }
             self.behind.progress.notify_waiters();
             if failed {

@@ -1,10 +1,11 @@
 //! Several processes on one store: what one invalidates, the others stop serving.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lastgood::store::{KEPT_RECORDS, MemoryStore, Store, StoreError};
 use lastgood::testing::{Fault, FaultyStore};
-use lastgood::{Cache, Clock, Depth, Reason, Region, Scope, Tier};
+use lastgood::{Cache, Clock, Depth, Loaded, Persist, Reason, Region, Scope, Tier};
 use tokio::time::advance;
 
 use crate::support::{HOUR, MINUTE, SECOND, Source, a_minute, good, loaded, over, peeked, region, settle, text, told};
@@ -12,6 +13,7 @@ use crate::support::{HOUR, MINUTE, SECOND, Source, a_minute, good, loaded, over,
 mod clocks;
 mod conditional;
 mod fences;
+mod leases;
 mod redis;
 mod versions;
 
@@ -69,6 +71,11 @@ async fn converge(nodes: &[&Node]) {
         node.flush().await;
     }
     settle().await;
+}
+
+/// What a stream brings: it is no news to the other processes, and nothing decides about its write.
+fn tick(body: &str) -> Loaded {
+    Loaded { persist: Persist::Every(Duration::ZERO), ..loaded(body) }
 }
 
 fn unavailable() -> Fault {
@@ -181,11 +188,10 @@ async fn a_load_that_another_process_invalidates_is_kept_nowhere() {
 async fn what_waits_to_be_written_when_another_process_removes_it_is_not_written() {
     let nodes = Nodes::new();
     let (one, other) = (nodes.start().await, nodes.start().await);
-    let source = Source::answering("v1");
     // Four are being written and do not get on; the fifth waits behind them.
     other.way.set_writes(Fault::Hold);
     for name in ["1", "2", "3", "4", "BTCUSDT"] {
-        other.read(&source, name).await.expect("it loads");
+        other.prices.put(name, tick("v1")).await;
         settle().await;
     }
     for name in ["1", "BTCUSDT"] {
@@ -209,13 +215,16 @@ async fn what_was_written_before_a_removal_elsewhere_was_heard_is_taken_back() {
     one.prices.remove("another").await;
     one.flush().await;
     advance(SECOND).await;
-    // It does not hear at the moment, and goes on writing: a load that began before the removal, and one of the earlier.
+    // It does not hear at the moment, and goes on writing: a tick from before the removal, and a load from after it.
     other.way.set_log_reads(Fault::Hold);
     one.prices.remove("BTCUSDT").await;
     one.prices.expire("earlier").await;
     one.flush().await;
     let key = "lastgood:prices:v1:BTCUSDT";
-    other.read(&source, "BTCUSDT").await.expect("it loads");
+    one.prices.remove("ETHUSDT").await;
+    one.flush().await;
+    other.prices.put("BTCUSDT", tick("v1")).await;
+    other.read(&source, "ETHUSDT").await.expect("it loads");
     other.flush().await;
     assert!(nodes.store.get(key).await.unwrap().is_some());
     other.way.heal();
@@ -225,6 +234,8 @@ async fn what_was_written_before_a_removal_elsewhere_was_heard_is_taken_back() {
     assert_eq!((peeked(&other.prices, "BTCUSDT"), nodes.store.get(key).await), (None, Ok(None)));
     let earlier = nodes.store.get("lastgood:prices:v1:earlier").await.unwrap();
     assert!(earlier.is_some(), "what was written long before is not: what the other has put in its place stays");
+    let loaded_since = nodes.store.get("lastgood:prices:v1:ETHUSDT").await.unwrap();
+    assert!(loaded_since.is_some(), "the store took it after the removal, so that it is later");
 }
 
 #[tokio::test(start_paused = true)]

@@ -85,6 +85,17 @@ pub const KEYS: &[Key] = &[
         field: field!(store_budget, |raw| value::span(raw, MILLISECOND..=SECOND * 10), show::span),
     },
     Key {
+        name: "store_leases",
+        kind: "true or false",
+        env: &["LASTGOOD_STORE_LEASES"],
+        flag: None,
+        default: "",
+        doc: "whether gateways on one store load each key one at a time, for two commands more a load; empty is false at \
+              Upstash, where commands are billed, and true elsewhere",
+        secret: false,
+        field: field!(store_leases, value::optional_boolean, show::option),
+    },
+    Key {
         name: "data_dir",
         kind: "path",
         env: &["LASTGOOD_DATA_DIR"],
