@@ -14,11 +14,12 @@
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -263,7 +264,8 @@ pub(crate) struct Lease {
     fence: Option<Version>,
     /// What renews the claim, and where that lies.
     claim: Option<Swap>,
-    state: AtomicU8,
+    /// Held while the answer is being written, and while it is looked whether something overtook the load.
+    state: Mutex<State>,
     renewal: Option<JoinHandle<()>>,
 }
 
@@ -275,12 +277,16 @@ struct Parts {
     key: String,
 }
 
-/// The answer was not written yet.
-const OPEN: u8 = 0;
-/// The store has the answer.
-const WRITTEN: u8 = 1;
-/// The store has something later.
-const OVERTAKEN: u8 = 2;
+/// What became of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// It was not written yet.
+    Open,
+    /// The store has it.
+    Written,
+    /// The store has something later.
+    Overtaken,
+}
 
 impl Lease {
     /// Whether it is of `key`; else of a load that brought `key` as well.
@@ -290,25 +296,28 @@ impl Lease {
 
     /// Writes the answer, or nothing where it has no form for the store, unless something overtook the load.
     pub(crate) async fn write(&self, to: Option<(Bytes, Duration)>) -> Result<(), StoreError> {
+        let mut state = self.state.lock().await;
         let swap = Swap { key: self.parts.key.clone(), expected: self.fence.clone(), to };
-        let was_written = self.parts.store.swap(&swap).await?;
-        if !was_written {
-            tracing::debug!(key = %swap.key, "something overtook the load: its answer is not written");
-        }
-        self.state.store(if was_written { WRITTEN } else { OVERTAKEN }, Ordering::Relaxed);
+        *state = match self.parts.store.swap(&swap).await? {
+            true => State::Written,
+            false => {
+                tracing::debug!(key = %swap.key, "something overtook the load: its answer is not written");
+                State::Overtaken
+            }
+        };
         Ok(())
     }
 
     /// Whether nothing overtook the load so far, for what it brought besides its own key.
     pub(crate) async fn stands(&self) -> Result<bool, StoreError> {
-        match (self.state.load(Ordering::Relaxed), &self.claim) {
-            (WRITTEN, _) => Ok(true),
-            (OVERTAKEN, _) => Ok(false),
-            (_, Some(claim)) if claim.key == self.parts.key => self.parts.store.swap(claim).await,
-            _ => {
+        let state = self.state.lock().await;
+        match (*state, &self.claim) {
+            (State::Written, _) => Ok(true),
+            (State::Overtaken, _) => Ok(false),
+            (State::Open, Some(claim)) if claim.key == self.parts.key => self.parts.store.swap(claim).await,
+            (State::Open, _) => {
                 let held = self.parts.store.get(&self.parts.key).await?;
-                // Its own answer may just have been written.
-                Ok(held.as_deref().map(Version::of) == self.fence || self.state.load(Ordering::Relaxed) == WRITTEN)
+                Ok(held.as_deref().map(Version::of) == self.fence)
             }
         }
     }
@@ -321,7 +330,7 @@ impl Parts {
 
     /// A lease without a claim: others load at the same time.
     fn unclaimed(self, fence: Option<Version>) -> Lease {
-        Lease { parts: self, fence, claim: None, state: AtomicU8::new(OPEN), renewal: None }
+        Lease { parts: self, fence, claim: None, state: Mutex::new(State::Open), renewal: None }
     }
 
     /// The lease of a claim that was just made by `swap`.
@@ -329,7 +338,7 @@ impl Parts {
         let expected = swap.to.as_ref().map(|(claim, _)| Version::of(claim));
         let renewing = Swap { expected, ..swap };
         let renewal = tokio::spawn(renew(Arc::clone(&self.store), renewing.clone()));
-        let state = AtomicU8::new(OPEN);
+        let state = Mutex::new(State::Open);
         Lease { parts: self, fence, claim: Some(renewing), state, renewal: Some(renewal) }
     }
 }
@@ -344,7 +353,7 @@ impl Drop for Lease {
         let Parts { store, ends, key } = &mut self.parts;
         let (store, ends, key) = (Arc::clone(store), Arc::clone(ends), std::mem::take(key));
         // An answer takes the place of a claim under its key; and a claim of a value that is gone is of no use to anyone.
-        let is_left = *self.state.get_mut() == OPEN;
+        let is_left = *self.state.get_mut() == State::Open;
         runtime.spawn(async move {
             if is_left {
                 _ = store.swap(&Swap { to: None, ..claim }).await;

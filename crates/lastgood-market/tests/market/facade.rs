@@ -342,11 +342,12 @@ async fn clearing_takes_a_confirmation_and_its_own_namespace_alone() {
         assert!(market.flush(Duration::from_secs(10)).await);
     }
     let of = |prefix: &str| keys(&redis, 0).into_iter().filter(|key| key.starts_with(prefix)).count();
-    assert_eq!((of("mine:"), of("mine2:")), (2, 2));
+    // Two answers, and the log of loads.
+    assert_eq!((of("mine:"), of("mine:@loads"), of("mine2:")), (3, 1, 3));
     let cleared = mine.clear(Confirm::YesClearEverything).await;
     assert_eq!((cleared.from_memory, cleared.store_done), (2, true));
     // What tells the other processes of it stays.
-    assert_eq!((of("mine:"), of("mine:@log"), of("mine2:"), of("mine")), (1, 1, 2, 4));
+    assert_eq!((of("mine:"), of("mine:@log"), of("mine:@loads"), of("mine2:"), of("mine")), (2, 1, 1, 3, 6));
     assert_eq!(of("other:key"), 1);
     let before = exchange.asked();
     assert_eq!(mine.ticker(Venue::Spot, "BTCUSDT").await.unwrap().outcome, Outcome::Miss);

@@ -81,6 +81,8 @@ impl Bench {
             tokio::time::sleep(settling).await;
             tokio::time::advance(time - settling).await;
         } else {
+            // So does what is on its way to the store.
+            self.reader.cache.flush(Duration::from_secs(1)).await;
             tokio::time::advance(time).await;
         }
         // Loads that nobody waits for end.
