@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::store::{GuardedStore, Position, Store, jittered};
+use crate::store::{GuardedStore, Position, Store, StoreError, jittered};
 
 /// How long one read of the log waits.
 const WAIT: Duration = Duration::from_secs(1);
@@ -121,15 +121,18 @@ impl Drop for Wait {
 async fn read(ends: Arc<Ends>, store: Arc<GuardedStore>) {
     let mut place: Option<Option<Position>> = None;
     while ends.goes_on() {
-        let Some(log) = store.log() else { continue };
-        let read = match &place {
-            None => log.end(&ends.log).await.map(|end| (end, None)),
-            Some(position) => {
-                let tail = log.read(&ends.log, position.as_ref(), WAIT).await;
-                tail.map(|tail| (tail.end.clone(), Some(tail)))
-            }
+        // Past the guard: that the ends of loads are not heard says nothing of how the store is.
+        let Some(log) = store.inner().log() else { return };
+        let read = async {
+            Ok::<_, StoreError>(match &place {
+                None => (log.end(&ends.log).await?, None),
+                Some(position) => {
+                    let tail = log.read(&ends.log, position.as_ref(), WAIT).await?;
+                    (tail.end.clone(), Some(tail))
+                }
+            })
         };
-        match read {
+        match timeout(WAIT * 2, read).await.unwrap_or(Err(StoreError::Timeout)) {
             Ok((position, tail)) => {
                 place = Some(position);
                 match tail {
