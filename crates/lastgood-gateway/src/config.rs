@@ -66,6 +66,8 @@ pub struct Settings {
     pub store_price: Option<f64>,
     /// What all store work of one request may cost together.
     pub store_budget: Duration,
+    /// How long memory is served while the other gateways on the store cannot be heard; `None`: as suits the store.
+    pub store_trust_for: Option<Duration>,
     /// Where the embedded store, the ban memory and the credentials live.
     pub data_dir: PathBuf,
     /// Which set of region defaults applies.
@@ -299,6 +301,7 @@ impl Settings {
             store_token: None,
             store_price: None,
             store_budget: Duration::ZERO,
+            store_trust_for: None,
             data_dir: PathBuf::new(),
             preset: Preset::Trading,
             namespace: String::new(),

@@ -123,9 +123,11 @@ impl Answer {
         self.trust != Trust::Heard
     }
 
-    /// Whether another process has replaced it since: it is older than what the store holds, or held until that ended.
-    pub fn is_superseded(&self) -> bool {
-        self.entry.is_superseded()
+    /// Whether the store had it, and another process may have replaced or removed it there since. Where the store holds
+    /// nothing of it, it was removed.
+    pub fn is_unverified(&self) -> bool {
+        // What never was in the store, since it takes no such key or value, cannot be missing there.
+        self.entry.is_superseded() || (self.trust == Trust::Unverified && self.entry.checksum().is_some())
     }
 
     /// See [`Entry::derived`].
@@ -274,7 +276,8 @@ impl Region {
             (Ok(Some(stored)), _) => {
                 Ok(Some(self.answer(Arc::new(stored), Outcome::Hit(Tier::Store), self.cache.clock.now())))
             }
-            (Ok(None), held) => Ok(held),
+            // The store would have it, if it had not been removed there.
+            (Ok(None), held) => Ok(held.filter(|held| !held.is_unverified())),
             (Err(_), Some(held)) => Ok(Some(held)),
             (Err(why), None) => Err(why),
         }
@@ -380,6 +383,11 @@ impl Region {
             self.cache.setbacks.remove(&key);
             change()
         })
+    }
+
+    /// Whether something that was put, expired or removed here waits to be written to the store.
+    pub fn is_waiting(&self, name: &str) -> bool {
+        self.cache.store.as_ref().is_some_and(|tier| tier.behind.has(&self.store_key(name)))
     }
 
     pub(crate) fn key<'a>(&self, name: &'a str) -> KeyRef<'a> {

@@ -22,7 +22,11 @@ struct Two {
 
 impl Two {
     async fn start() -> Two {
-        let (redis, exchange) = (RedisServer::start(), Exchange::start().await);
+        Two::start_on(RedisServer::start()).await
+    }
+
+    async fn start_on(redis: RedisServer) -> Two {
+        let exchange = Exchange::start().await;
         exchange.sim.set_clock(ClockMode::Frozen(half_past()));
         let url = redis.url();
         let flags = [
@@ -123,7 +127,10 @@ const DEPTH: &str = "/api/v3/depth?symbol=BTCUSDT&limit=5";
 
 #[tokio::test]
 async fn what_one_gateway_alone_holds_is_reached_by_every_invalidation_at_another() {
-    let two = Two::start().await;
+    let redis = RedisServer::start();
+    // So that it keeps in memory what Redis gave up.
+    redis.command(&["ACL", "SETUSER", "default", "-client|tracking"]);
+    let two = Two::start_on(redis).await;
     for (path, body, question) in [
         ("/api/cache/invalidate", json!({"pattern": "ticker_price:*", "hard": true}), PRICE),
         ("/api/cache/invalidate", json!({"pattern": "ticker_price:*"}), PRICE),
@@ -145,6 +152,34 @@ async fn what_one_gateway_alone_holds_is_reached_by_every_invalidation_at_anothe
         eventually(&format!("{path} {body}"), async || get(two.other.url(question)).await.cache() != "HIT").await;
     }
     assert_eq!(get(two.one.url(DEPTH)).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_another_program_deletes_overwrites_or_flushes_is_loaded_again_and_a_value_without_a_source_is_gone() {
+    let two = Two::start().await;
+    let value = "/v1/kv/kv/report";
+    let ways: [&[&str]; 4] =
+        [&["FLUSHALL"], &["DEL", "KEY"], &["SET", "KEY", "other bytes", "PX", "60000"], &["EXPIRE", "KEY", "0"]];
+    for way in ways {
+        two.both_hold(PRICE).await;
+        ask(&two.one, Method::PUT, value, "given").await;
+        two.both_hold(value).await;
+        // What both wrote themselves is looked up by then, and found to be the same.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(get(two.other.url(value)).await.header("cache-status").ends_with("detail=memory"));
+        two.exchange.sim.reset_counters();
+        for key in two.redis.command(&["KEYS", "lastgood:*:v*:*"]).lines().filter(|line| line.starts_with("lastgood:"))
+        {
+            let words: Vec<&str> = way.iter().map(|word| if *word == "KEY" { key.trim() } else { word }).collect();
+            two.redis.command(&words);
+        }
+        eventually(&format!("{way:?}"), async || get(two.other.url(PRICE)).await.cache() != "HIT").await;
+        for gateway in [&two.one, &two.other] {
+            eventually(&format!("{way:?}"), async || get(gateway.url(value)).await.status == 404).await;
+            assert_eq!(get(gateway.url(PRICE)).await.status, 200);
+        }
+        assert!(two.exchange.asked() >= 1, "{way:?}");
+    }
 }
 
 #[tokio::test]

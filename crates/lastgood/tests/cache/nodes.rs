@@ -12,6 +12,7 @@ use crate::support::{HOUR, MINUTE, SECOND, Source, a_minute, good, loaded, over,
 mod clocks;
 mod conditional;
 mod fences;
+mod notice;
 mod redis;
 mod versions;
 
