@@ -92,9 +92,8 @@ impl CacheBuilder {
 
     /// How long memory is believed while the invalidations of the other processes on the store cannot be heard, from half a
     /// second. What is held for longer is revalidated before it is served, or served as last good. Defaults to what the store
-    /// says ([`Log::trust_for`](crate::store::Log::trust_for)): 2 s for a Redis, 60 s where commands are billed. Half of it
-    /// goes by at most before [`Answer::is_unheard`](crate::Answer::is_unheard) says so, and the log is asked eight times
-    /// in it.
+    /// says ([`Log::trust_for`](crate::store::Log::trust_for)): 2 s for a Redis, 60 s where commands are billed. From
+    /// about half of it on [`Answer::is_unheard`](crate::Answer::is_unheard) says so. The log is asked six times in it.
     #[must_use]
     pub fn trust_for(mut self, unheard: Duration) -> Self {
         self.trust_for = Some(unheard);

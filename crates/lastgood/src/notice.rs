@@ -21,8 +21,7 @@ use crate::store::{GuardedStore, Noticed, Store, Watch, Watched};
 
 /// Keys that are looked up together.
 const TOGETHER: usize = 64;
-/// How often it is tried to look keys up before they are doubted all the same, and the pause between.
-const TRIES: u32 = 3;
+/// The pause between two attempts to look keys up.
 const PAUSE: Duration = Duration::from_millis(100);
 /// The pause between two lots of keys while all of memory is looked up: some 1,600 keys a second.
 const PACE: Duration = Duration::from_millis(40);
@@ -38,6 +37,23 @@ pub(crate) fn watch_the_store(cache: &Arc<Shared>) -> Option<JoinHandle<()>> {
     let watcher = Watcher { cache: Arc::downgrade(cache), store };
     Some(runtime.spawn(watcher.run(watched)))
 }
+
+/// How keys are looked up.
+#[derive(Clone, Copy)]
+struct Look {
+    /// Only what was taken in by then is looked up.
+    until: Timestamp,
+    /// How often it is tried.
+    tries: u32,
+    /// Whether entries are doubted if the store does not say what it holds.
+    doubts_unknown: bool,
+}
+
+/// The server said that they changed.
+const CHANGED: Look = Look { until: Timestamp::FOREVER, tries: 3, doubts_unknown: true };
+/// They may have changed. A store that has just come back takes a second to be asked again; a server that does not come back
+/// will say so when it does.
+const MAYBE: Look = Look { until: Timestamp::FOREVER, tries: 10, doubts_unknown: false };
 
 /// An entry of memory that is to be looked up.
 struct Suspect {
@@ -89,7 +105,7 @@ impl Watcher {
             if noticed.gap {
                 rounds.sweep = self.all_keys();
             }
-            let well = self.look_up(noticed.keys.iter().map(String::as_str), Timestamp::FOREVER).await;
+            let well = self.look_up(noticed.keys.iter().map(String::as_str), CHANGED).await;
             let others = noticed.keys.into_iter().filter(|key| !well.contains(key));
             rounds.again.extend(others.map(|key| (now, key)));
             self.go_on(&mut rounds, now, settled).await;
@@ -100,12 +116,12 @@ impl Watcher {
     async fn go_on(&self, rounds: &mut Rounds, now: Timestamp, settled: Duration) {
         let due = rounds.again.iter().take_while(|(at, _)| now.since(*at) >= settled).count();
         let keys: Vec<(Timestamp, String)> = rounds.again.drain(..due).collect();
-        if let Some((at, _)) = keys.last() {
-            self.look_up(keys.iter().map(|(_, key)| key.as_str()), *at).await;
+        if let Some(&(until, _)) = keys.last() {
+            self.look_up(keys.iter().map(|(_, key)| key.as_str()), Look { until, ..CHANGED }).await;
         }
         if !rounds.sweep.is_empty() {
             let lot = rounds.sweep.split_off(rounds.sweep.len().saturating_sub(TOGETHER));
-            self.look_up(lot.iter().map(String::as_str), Timestamp::FOREVER).await;
+            self.look_up(lot.iter().map(String::as_str), MAYBE).await;
         }
     }
 
@@ -118,14 +134,17 @@ impl Watcher {
         keys.into_iter().filter_map(stored_under).collect()
     }
 
-    /// Doubts those of the keys for which memory holds something, taken in by `until`, that the store does not hold. Says of
-    /// which the store holds the same.
-    async fn look_up<'a>(&self, keys: impl Iterator<Item = &'a str>, until: Timestamp) -> HashSet<String> {
-        let suspects = self.held(keys, until);
+    /// Doubts those of the keys for which memory holds something that the store does not hold. Says of which the store holds
+    /// the same.
+    async fn look_up<'a>(&self, keys: impl Iterator<Item = &'a str>, look: Look) -> HashSet<String> {
+        let suspects = self.held(keys, look.until);
         let mut well = HashSet::new();
         for suspects in suspects.chunks(TOGETHER) {
             let keys: Vec<String> = suspects.iter().map(|suspect| suspect.stored_under.clone()).collect();
-            let checksums = self.checksums(&keys).await;
+            let checksums = self.checksums(&keys, look.tries).await;
+            if checksums.is_none() && !look.doubts_unknown {
+                continue;
+            }
             let Some(cache) = self.cache.upgrade() else { break };
             for (place, suspect) in suspects.iter().enumerate() {
                 let stored = checksums.as_ref().and_then(|checksums| checksums[place]);
@@ -154,8 +173,8 @@ impl Watcher {
     }
 
     /// The checksums of what the store holds; `None` if it does not say.
-    async fn checksums(&self, keys: &[String]) -> Option<Vec<Option<u32>>> {
-        for _ in 0..TRIES {
+    async fn checksums(&self, keys: &[String], tries: u32) -> Option<Vec<Option<u32>>> {
+        for _ in 0..tries {
             match Watch::checksums(&*self.store, keys).await {
                 Ok(checksums) if checksums.len() == keys.len() => return Some(checksums),
                 Ok(_) => return None,

@@ -155,6 +155,11 @@ impl Region {
         self.cache.enabled.load(Ordering::Relaxed)
     }
 
+    /// Whether the invalidations of other processes on the same store cannot be heard at the moment.
+    pub fn is_unheard(&self) -> bool {
+        self.cache.clock.now() > self.cache.hearing.heard_until()
+    }
+
     /// The region's policy.
     pub fn policy(&self) -> &Policy {
         &self.shared.policy

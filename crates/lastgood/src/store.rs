@@ -152,7 +152,7 @@ pub trait Log: Send + Sync {
     async fn read(&self, name: &str, after: Option<&Position>, wait: Duration) -> Result<Tail, StoreError>;
 
     /// How long memory is believed while this log cannot be read, unless
-    /// [`CacheBuilder::trust_for`](crate::CacheBuilder::trust_for) says otherwise. The log is read eight times in it: it has
+    /// [`CacheBuilder::trust_for`](crate::CacheBuilder::trust_for) says otherwise. The log is read six times in it: it has
     /// to be long where each command is billed. As given, for such a log, and for one that never falls silent.
     fn trust_for(&self) -> Duration {
         Duration::from_secs(60)

@@ -28,7 +28,7 @@ impl Pace {
 
     pub(crate) fn of(bound: Duration) -> Pace {
         let bound = bound.max(Pace::LEAST);
-        let wait = (bound / 8).min(Duration::from_secs(10));
+        let wait = (bound / 6).min(Duration::from_secs(10));
         Pace { wait, grace: (bound * 2 / 5).min(Duration::from_secs(2)), bound }
     }
 
@@ -147,14 +147,14 @@ impl Hearing {
 
     /// How far an entry may be believed at `at`.
     pub(crate) fn trust(&self, entry: &Entry, at: Timestamp) -> Trust {
-        let (heard_until, taken_at) = (self.heard_until(), entry.taken_at);
-        let heard_at = Timestamp::from_millis(self.heard_at.load(Ordering::Relaxed));
+        let taken_at = entry.taken_at;
         if taken_at.as_millis() <= self.unverified_until.load(Ordering::Relaxed) {
             return Trust::Unverified;
         }
-        if at <= heard_until {
+        if at <= self.heard_until() {
             return Trust::Heard;
         }
+        let heard_at = Timestamp::from_millis(self.heard_at.load(Ordering::Relaxed));
         match at.since(heard_at.max(taken_at)) <= self.bound {
             true => Trust::CutOff,
             false => Trust::Unverified,
@@ -180,8 +180,8 @@ mod tests {
     #[test]
     fn while_the_log_is_not_read_memory_is_believed_for_a_while() {
         let hearing = Hearing::since(at(1_000), Pace::of(Duration::from_secs(2)));
-        assert_eq!(hearing.trust(&taken(900), at(2_050)), Trust::Heard);
-        assert_eq!(hearing.trust(&taken(900), at(2_051)), Trust::CutOff, "the silence is noticed after a second");
+        assert_eq!(hearing.trust(&taken(900), at(2_133)), Trust::Heard);
+        assert_eq!(hearing.trust(&taken(900), at(2_134)), Trust::CutOff, "the silence is noticed after a second");
         assert_eq!(hearing.trust(&taken(900), at(3_000)), Trust::CutOff);
         assert_eq!(hearing.trust(&taken(900), at(3_001)), Trust::Unverified);
         assert_eq!(hearing.trust(&taken(1_400), at(3_400)), Trust::CutOff, "from when it was taken in");
@@ -208,10 +208,10 @@ mod tests {
             let Pace { wait, grace, bound } = Pace::of(Duration::from_millis(bound));
             [wait, grace, bound].map(|span| span.as_millis())
         };
-        assert_eq!(pace(2_000), [250, 800, 2_000]);
-        assert_eq!(pace(60_000), [7_500, 2_000, 60_000]);
+        assert_eq!(pace(2_000), [333, 800, 2_000]);
+        assert_eq!(pace(60_000), [10_000, 2_000, 60_000]);
         assert_eq!(pace(3_600_000), [10_000, 2_000, 3_600_000]);
-        assert_eq!(pace(0), [62, 200, 500]);
+        assert_eq!(pace(0), [83, 200, 500]);
     }
 
     #[test]

@@ -111,12 +111,23 @@ async fn a_value_given_to_one_gateway_is_the_others_at_once_and_gone_when_it_is_
 #[tokio::test]
 async fn while_redis_is_silent_answers_say_that_they_are_unverified() {
     let two = Two::start().await;
-    two.both_hold(PRICE).await;
+    const SETTLED: &str = "/api/v3/klines?symbol=BTCUSDT&interval=1h&limit=3&endTime=1700000000000";
+    for question in [PRICE, SETTLED] {
+        two.both_hold(question).await;
+    }
     two.redis.stop();
     eventually("it is cut off", async || log(&two.other).await == "cut off").await;
-    let held = get(two.other.url(PRICE)).await;
-    assert_eq!(held.cache(), "HIT");
-    assert!(held.header("cache-status").ends_with("; detail=memory; unverified"), "{}", held.header("cache-status"));
+    for question in [PRICE, SETTLED] {
+        let held = get(two.other.url(question)).await;
+        assert_eq!(held.cache(), "HIT");
+        let status = held.header("cache-status").to_owned();
+        assert!(status.ends_with("; detail=memory; unverified"), "{question}: {status}");
+    }
+    two.exchange.fault(json!({"kind": "status", "status": 503, "path_prefix": "/api/v3/ticker"}));
+    eventually("it is believed no longer", async || get(two.other.url(PRICE)).await.cache() == "LAST-GOOD").await;
+    let last_good = get(two.other.url(PRICE)).await;
+    assert!(last_good.header("cache-status").ends_with("; unverified"), "{}", last_good.header("cache-status"));
+    two.exchange.sim.clear_faults();
     two.redis.cont();
     eventually("it listens again", async || log(&two.other).await == "heard").await;
     let held = get(two.other.url(PRICE)).await;
@@ -209,6 +220,77 @@ async fn what_one_gateway_expires_never_brings_back_what_another_put_before() {
         }
         for gateway in [&two.one, &two.other] {
             assert_eq!(get(gateway.url(value)).await.text(), after, "{body}");
+        }
+    }
+}
+
+/// A gateway in a process of its own.
+struct Child(std::process::Child, String);
+
+impl Child {
+    fn start(redis: &RedisServer, exchange: &Exchange, folder: &std::path::Path) -> Child {
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_lastgood"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--store", &redis.url(), "--data-dir"])
+            .arg(folder)
+            .args(["--set", &format!("binance.spot_url={}", exchange.url()), "--set", "regions.kv.fresh_for=10m"])
+            .env_clear()
+            .env("NO_COLOR", "1")
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("the command starts");
+        let lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().expect("its log")));
+        let mut lines = lines.map_while(Result::ok);
+        let address = lines.find_map(|line| {
+            let rest = line.split("listen=").nth(1)?;
+            Some(rest.split_whitespace().next()?.trim_matches('"').to_owned())
+        });
+        std::thread::spawn(move || lines.count());
+        Child(child, address.expect("it says where it listens"))
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = std::process::Command::new("kill").args([signal, &self.0.id().to_string()]).status();
+        assert!(sent.expect("kill exists").success());
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The first answer that comes: a connection that was idle for the while may be closed first.
+async fn asked_on_waking(url: String) -> Got {
+    match reqwest::get(&url).await {
+        Ok(answer) => read(answer).await,
+        Err(_) => get(url).await,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_was_stopped_for_longer_than_the_bound_serves_nothing_that_was_removed_meanwhile() {
+    let two = Two::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let child = Child::start(&two.redis, &two.exchange, folder.path());
+    for round in 0..3 {
+        let value = format!("/v1/kv/kv/report{round}");
+        let there = format!("{}{value}", child.1);
+        ask(&two.one, Method::PUT, &value, "given").await;
+        eventually("it has it in memory", async || {
+            get(there.clone()).await.header("cache-status").ends_with("detail=memory")
+        })
+        .await;
+        child.signal("-STOP");
+        ask(&two.one, Method::DELETE, &value, "").await;
+        // Asked before it wakes, so that the answers are the first thing that it does.
+        let asked: Vec<_> = (0..5).map(|_| tokio::spawn(asked_on_waking(there.clone()))).collect();
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        child.signal("-CONT");
+        for answer in asked {
+            let got = answer.await.unwrap();
+            assert_eq!(got.status, 404, "{}: {}", got.header("cache-status"), got.text());
         }
     }
 }

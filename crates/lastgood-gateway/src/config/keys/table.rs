@@ -91,7 +91,7 @@ pub const KEYS: &[Key] = &[
         flag: None,
         default: "",
         doc: "how long answers in memory are served as fresh while a shared store is silent, so that what other gateways \
-              removed is not known; labelled unverified after half of it. The store is asked eight times in it. \
+              removed is not known; labelled unverified from about half of it on. The store is asked six times in it. \
               Empty is 2s with Redis, and 60s at Upstash, which bills each command",
         secret: false,
         field: field!(store_trust_for, store::trust_for, show::optional_span),
