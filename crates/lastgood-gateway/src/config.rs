@@ -68,6 +68,8 @@ pub struct Settings {
     pub store_budget: Duration,
     /// Whether gateways on one store load each key one at a time; `None`: where commands are not billed.
     pub store_leases: Option<bool>,
+    /// How long memory is served while the other gateways on the store cannot be heard; `None`: as suits the store.
+    pub store_trust_for: Option<Duration>,
     /// Where the embedded store, the ban memory and the credentials live.
     pub data_dir: PathBuf,
     /// Which set of region defaults applies.
@@ -307,6 +309,7 @@ impl Settings {
             store_price: None,
             store_budget: Duration::ZERO,
             store_leases: None,
+            store_trust_for: None,
             data_dir: PathBuf::new(),
             preset: Preset::Trading,
             namespace: String::new(),

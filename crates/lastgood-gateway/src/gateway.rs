@@ -94,6 +94,9 @@ impl Gateway {
         if let Some(store) = store {
             builder = builder.store(store);
         }
+        if let Some(trust_for) = settings.store_trust_for {
+            builder = builder.trust_for(trust_for);
+        }
         let refuse = |why: lastgood::BuildError| BuildError(why.to_string());
         let cache = builder.build().map_err(refuse)?;
         cache.set_enabled(settings.enabled);

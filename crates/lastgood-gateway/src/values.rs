@@ -211,8 +211,8 @@ pub(crate) async fn kept(app: &App, region: &Region, name: &str) -> Option<Kept>
     let stored = region.try_stored(name).await;
     // Another may have put one while the store was asked, and the end of what was held may have come.
     let held = region.peek(name);
-    if matches!(stored, Ok(None)) && held.as_ref().is_some_and(Answer::is_superseded) {
-        // What replaced it has ended, on the store that both share: what it replaced must not come back.
+    if matches!(stored, Ok(None)) && held.as_ref().is_some_and(Answer::is_unverified) && !region.is_waiting(name) {
+        // It was removed from the store that all share, or what replaced it has ended: it must not come back.
         return None;
     }
     match (held, stored.ok().flatten()) {

@@ -103,6 +103,8 @@ pub struct Slice {
     /// The end of the series, where the answer reaches it: its age and freshness are the answer's. Settled candles
     /// stay as they are.
     pub tail: Option<Answer>,
+    /// Whether it was given while the invalidations of other processes on the same store could not be heard.
+    pub unheard: bool,
 }
 
 /// For whom something is loaded.
@@ -266,7 +268,7 @@ impl Candles {
             (Some(of_tail), None) => of_tail,
             (None, None) => Outcome::Hit(Tier::Memory),
         };
-        Slice { runs, outcome, given_at: self.clock.now(), age, tail }
+        Slice { runs, outcome, given_at: self.clock.now(), age, tail, unheard: self.region.is_unheard() }
     }
 
     /// The end of a series, loaded unless another load brings it.

@@ -15,10 +15,11 @@ use crate::flight::Flights;
 use crate::lease::Leases;
 use crate::log::listen_to_others;
 use crate::memory::Memory;
+use crate::notice::watch_the_store;
 use crate::store::{Guard, GuardedStore, Store};
 use crate::sweep::Selectors;
 use crate::tags::Tags;
-use crate::trust::{GRACE, Hearing};
+use crate::trust::{Hearing, Pace};
 use crate::voice::Voice;
 use crate::write_behind::{MAX_WAITING_BYTES, WriteBehind};
 
@@ -30,7 +31,7 @@ impl Cache {
             namespace: "lastgood".to_owned(),
             store: None,
             guard: Guard::default(),
-            trust_for: Duration::from_secs(60),
+            trust_for: None,
             clock: Clock::system(),
             selectors: None,
             leases: true,
@@ -44,7 +45,7 @@ pub struct CacheBuilder {
     namespace: String,
     store: Option<Arc<dyn Store>>,
     guard: Guard,
-    trust_for: Duration,
+    trust_for: Option<Duration>,
     clock: Clock,
     selectors: Option<Selectors>,
     leases: bool,
@@ -92,12 +93,13 @@ impl CacheBuilder {
         self
     }
 
-    /// How long memory is believed while the invalidations of the other processes on the store cannot be heard. What is
-    /// held for longer is revalidated before it is served, or served as last good. Defaults to 60 s, because that spares
-    /// the sources a restart of Redis, and is not long to serve what another process has removed.
+    /// How long memory is believed while the invalidations of the other processes on the store cannot be heard, from half a
+    /// second. What is held for longer is revalidated before it is served, or served as last good. Defaults to what the store
+    /// says ([`Log::trust_for`](crate::store::Log::trust_for)): 2 s for a Redis, 60 s where commands are billed. From
+    /// about half of it on [`Answer::is_unheard`](crate::Answer::is_unheard) says so. The log is asked six times in it.
     #[must_use]
     pub fn trust_for(mut self, unheard: Duration) -> Self {
-        self.trust_for = unheard;
+        self.trust_for = Some(unheard);
         self
     }
 
@@ -151,10 +153,11 @@ impl CacheBuilder {
             let behind = WriteBehind::new(Arc::clone(&store), self.clock.clone(), Arc::clone(&voice), most_waiting);
             Tier { store, behind }
         });
-        let hearing = match store.as_ref().and_then(|tier| tier.store.log()) {
-            Some(_) => Hearing::since(self.clock.now().plus(GRACE), self.trust_for),
-            None => Hearing::of_nobody(),
-        };
+        let pace = store.as_ref().and_then(|tier| tier.store.log()).map(|log| {
+            let trust_for = self.trust_for.unwrap_or_else(|| log.trust_for());
+            Pace::of(trust_for)
+        });
+        let hearing = pace.map_or_else(Hearing::of_nobody, |pace| Hearing::since(self.clock.now(), pace));
         let shared = Shared {
             clock: self.clock,
             memory: Memory::new(entries),
@@ -168,14 +171,18 @@ impl CacheBuilder {
             hearing,
             voice,
             listener: OnceLock::new(),
+            watcher: OnceLock::new(),
             namespace: self.namespace,
             regions: Mutex::default(),
             selectors: self.selectors,
             owed_sweeps: AtomicUsize::new(0),
         };
         let shared = Arc::new(shared);
-        if let Some(listener) = listen_to_others(&shared) {
+        if let Some(listener) = pace.and_then(|pace| listen_to_others(&shared, pace)) {
             _ = shared.listener.set(listener);
+        }
+        if let Some(watcher) = watch_the_store(&shared) {
+            _ = shared.watcher.set(watcher);
         }
         Ok(Cache { shared })
     }

@@ -68,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) voice: Arc<Voice>,
     /// The task that hears of the other processes; it ends with the cache.
     pub(crate) listener: OnceLock<JoinHandle<()>>,
+    /// The task that hears of what others do to single keys of the store; it ends with the cache.
+    pub(crate) watcher: OnceLock<JoinHandle<()>>,
     pub(crate) namespace: String,
     pub(crate) regions: Mutex<Vec<Arc<RegionShared>>>,
     /// How the text of a selector is understood.
@@ -78,8 +80,10 @@ pub(crate) struct Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        if let Some(listener) = self.listener.get() {
-            listener.abort();
+        for task in [&self.listener, &self.watcher] {
+            if let Some(task) = task.get() {
+                task.abort();
+            }
         }
     }
 }

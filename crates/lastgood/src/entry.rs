@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -157,6 +158,9 @@ pub struct Entry {
     /// When this process took it in, by its own clock: what happened to the key elsewhere since, it must hear of.
     pub(crate) taken_at: Timestamp,
     pub(crate) tags: Box<[String]>,
+    /// The checksum of its form in the store, where it came from there or was encoded for it: a number above 32 bits. Zero
+    /// while it has none.
+    checksum: AtomicU64,
     derived: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
@@ -177,7 +181,21 @@ impl Entry {
     pub(crate) fn new(loaded: Loaded, fetch_started_at: Timestamp, written_at: Timestamp, times: Times) -> Self {
         let (value, tags) = (loaded.value, loaded.tags.into_boxed_slice());
         let derived = loaded.derived.0.map_or_else(OnceLock::new, OnceLock::from);
-        Entry { value, fetch_started_at, written_at, times, stored_at: written_at, taken_at: written_at, tags, derived }
+        let (stored_at, taken_at, checksum) = (written_at, written_at, AtomicU64::new(0));
+        Entry { value, fetch_started_at, written_at, times, stored_at, taken_at, tags, checksum, derived }
+    }
+
+    /// Notes which bytes stand for it in the store.
+    pub(crate) fn note_stored(&self, bytes: &[u8]) {
+        if let Some(checksum) = bytes.last_chunk().map(|end| u32::from_le_bytes(*end)) {
+            self.checksum.store(1 << 32 | u64::from(checksum), Ordering::Relaxed);
+        }
+    }
+
+    /// The checksum of its form in the store, if it ever had one.
+    pub(crate) fn checksum(&self) -> Option<u32> {
+        let noted = self.checksum.load(Ordering::Relaxed);
+        (noted != 0).then_some(noted as u32)
     }
 
     /// How good the entry is at `now`. The one place that judges.
@@ -211,12 +229,38 @@ impl Entry {
         self.times = self.times.shifted(by);
     }
 
-    /// The same answer, after another process changed what the store holds for its key.
-    pub(crate) fn superseded(&self) -> Self {
+    /// When an entry is said to have been taken in that may have been deleted in the store by another program: long before
+    /// anything was heard.
+    pub(crate) const DOUBTED: Timestamp = Timestamp::from_millis(1);
+
+    /// The same answer, taken in at another time.
+    fn taken_in(&self, at: Timestamp) -> Self {
         let loaded = Loaded { tags: self.tags.to_vec(), ..Loaded::from(self.value.clone()) };
         let mut entry = Entry::new(loaded, self.fetch_started_at, self.written_at, self.times);
-        entry.taken_at = Timestamp::EPOCH;
+        entry.stored_at = self.stored_at;
+        entry.taken_at = at;
+        entry.checksum = AtomicU64::new(self.checksum.load(Ordering::Relaxed));
         entry
+    }
+
+    /// The same answer, after another process changed what the store holds for its key.
+    pub(crate) fn superseded(&self) -> Self {
+        self.taken_in(Timestamp::EPOCH)
+    }
+
+    /// The same answer, after something happened to its key in the store: what that was, the next read finds out.
+    pub(crate) fn doubted(&self) -> Self {
+        self.taken_in(Entry::DOUBTED)
+    }
+
+    /// The same answer, which the store was seen to hold nothing newer than.
+    pub(crate) fn believed(&self, at: Timestamp) -> Self {
+        self.taken_in(at)
+    }
+
+    /// Whether something happened to its key in the store that is not known yet.
+    pub(crate) fn is_doubted(&self) -> bool {
+        self.taken_at == Entry::DOUBTED
     }
 
     /// Whether another process changed what the store holds for its key.

@@ -98,12 +98,18 @@ impl Region {
         let own = stored.next().unwrap_or_default();
         landing.write(|| {
             for (name, entry) in beside.iter().zip(stored) {
-                // What memory holds was written since, or is as good.
-                if let Some(entry) = entry.entry
-                    && self.held(name).is_none_or(|held| self.is_unverified(&held))
-                {
-                    self.cache.memory.insert(Key::new(self.shared.id, name), Arc::new(entry));
-                }
+                let Some(entry) = entry.entry else { continue };
+                let entry = match self.held(name) {
+                    // It was in doubt only because the store was given something older.
+                    Some(held) if held.is_doubted() && self.is_at_least_as_good(&held, &entry) => {
+                        held.believed(entry.taken_at)
+                    }
+                    Some(held) if self.is_unverified(&held) => entry,
+                    None => entry,
+                    // What memory holds was written since, or is as good.
+                    Some(_) => continue,
+                };
+                self.cache.memory.insert(Key::new(self.shared.id, name), Arc::new(entry));
             }
         });
         own

@@ -190,6 +190,12 @@ impl Flights {
         change()
     }
 
+    /// Runs `change` (to memory) while no flight of `key` writes; one that is under way goes on.
+    pub(crate) fn alone<T>(&self, key: &Key, change: impl FnOnce() -> T) -> T {
+        let _shard = self.shard(key);
+        change()
+    }
+
     /// Puts `flight` in the place of `before` where that hangs there, or where an invalidation has left none: its load
     /// begins after it.
     fn take_place(&self, key: &Key, before: &Flight, flight: &Arc<Flight>) {

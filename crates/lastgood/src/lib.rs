@@ -28,6 +28,7 @@ mod listing;
 mod log;
 mod memory;
 mod metrics;
+mod notice;
 mod outcome;
 mod policy;
 mod read;

@@ -17,28 +17,25 @@ use crate::memory::Key;
 use crate::region::Region;
 use crate::store::{GuardedStore, Position, Store, Tail, jittered};
 use crate::tags::{self, Depth};
-use crate::trust::GRACE;
+use crate::trust::Pace;
 use crate::voice::{Kind, Record};
 use crate::write_behind::{Change, Removal};
 
-/// How long one read of the log waits for something to be said. Not shorter, because hosted Redis is billed by the
-/// command.
-const WAIT: Duration = Duration::from_secs(10);
 /// The first wait after a read that failed, and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 /// Begins to listen to the other processes, if there is a runtime to do it in and anything to listen to.
-pub(crate) fn listen_to_others(cache: &Arc<Shared>) -> Option<JoinHandle<()>> {
+pub(crate) fn listen_to_others(cache: &Arc<Shared>, pace: Pace) -> Option<JoinHandle<()>> {
     let store = Arc::clone(&cache.store.as_ref()?.store);
     store.log()?;
     let Ok(runtime) = tokio::runtime::Handle::try_current() else {
         cache.hearing.not_yet();
         return None;
     };
-    Some(runtime.spawn(listen(Arc::downgrade(cache), store)))
+    Some(runtime.spawn(listen(Arc::downgrade(cache), store, pace)))
 }
 
-async fn listen(cache: Weak<Shared>, store: Arc<GuardedStore>) {
+async fn listen(cache: Weak<Shared>, store: Arc<GuardedStore>, pace: Pace) {
     let Some(log) = store.log() else { return };
     let Some(name) = cache.upgrade().map(|cache| cache.voice.name.clone()) else { return };
     let mut place: Option<Place> = None;
@@ -60,8 +57,11 @@ async fn listen(cache: Weak<Shared>, store: Arc<GuardedStore>) {
                     Some(tail) => cache.heed_all(tail, listened_at),
                     None => cache.hearing.begins(cache.clock.now()),
                 }
-                cache.hearing.heard(cache.clock.now().plus(WAIT + GRACE));
-                (place, pause) = (Some(Place { position, wait: WAIT, read_at }), RETRY.0);
+                let now = cache.clock.now();
+                let is_recent = cache.hearing.heard(read_at, now, now.plus(pace.silent_after()));
+                // Where it is not, the next answer is not waited for.
+                let wait = if is_recent { pace.wait } else { Duration::ZERO };
+                (place, pause) = (Some(Place { position, wait, read_at }), RETRY.0);
                 cache.voice.speak(&store).await;
             }
             Err(why) => {

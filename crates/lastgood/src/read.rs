@@ -245,6 +245,7 @@ impl Region {
         };
         entry.shift(-ahead.by);
         entry.taken_at = asked_at;
+        entry.note_stored(bytes);
         let cleared_at = Timestamp::from_millis(self.shared.cleared_at.load(Ordering::Relaxed));
         let distrusted = self.cache.store.as_ref().map_or(Timestamp::EPOCH, |tier| tier.behind.distrust_before());
         let invalidated_at = cleared_at.max(distrusted);
@@ -261,15 +262,19 @@ impl Region {
 
     /// Ends the flight if the store held a fresh entry; otherwise keeps what it held as last good and goes on.
     pub(crate) fn land_stored(&self, landing: Landing, stored: Option<Entry>) -> Option<Landing> {
-        let Some(entry) = stored.map(Arc::new) else {
+        let Some(mut entry) = stored.map(Arc::new) else {
             return Some(landing);
         };
         let key = landing.key().clone();
         let mut outdated = false;
         landing.write(|| {
             // What memory holds may be younger: the store is written behind, or was not there.
-            let held = self.held(&key.name);
-            outdated = held.is_some_and(|held| self.is_at_least_as_good(&held, &entry));
+            match self.held(&key.name).filter(|held| self.is_at_least_as_good(held, &entry)) {
+                // It was in doubt only because the store was given something older.
+                Some(held) if held.is_doubted() => entry = Arc::new(held.believed(entry.taken_at)),
+                Some(_) => outdated = true,
+                None => {}
+            }
             if !outdated {
                 self.cache.memory.insert(key, Arc::clone(&entry));
             }

@@ -124,9 +124,11 @@ impl Answer {
         self.trust != Trust::Heard
     }
 
-    /// Whether another process has replaced it since: it is older than what the store holds, or held until that ended.
-    pub fn is_superseded(&self) -> bool {
-        self.entry.is_superseded()
+    /// Whether the store had it, and another process may have replaced or removed it there since. Where the store holds
+    /// nothing of it, it was removed.
+    pub fn is_unverified(&self) -> bool {
+        // What never was in the store, since it takes no such key or value, cannot be missing there.
+        self.entry.is_superseded() || (self.trust == Trust::Unverified && self.entry.checksum().is_some())
     }
 
     /// See [`Entry::derived`].
@@ -152,6 +154,11 @@ impl Region {
     /// Whether the cache is switched on: while it is not, every read is the loader's.
     pub fn is_enabled(&self) -> bool {
         self.cache.enabled.load(Ordering::Relaxed)
+    }
+
+    /// Whether the invalidations of other processes on the same store cannot be heard at the moment.
+    pub fn is_unheard(&self) -> bool {
+        self.cache.clock.now() > self.cache.hearing.heard_until()
     }
 
     /// The region's policy.
@@ -275,7 +282,8 @@ impl Region {
             (Ok(Some(stored)), _) => {
                 Ok(Some(self.answer(Arc::new(stored), Outcome::Hit(Tier::Store), self.cache.clock.now())))
             }
-            (Ok(None), held) => Ok(held),
+            // The store would have it, if it had not been removed there.
+            (Ok(None), held) => Ok(held.filter(|held| !held.is_unverified())),
             (Err(_), Some(held)) => Ok(Some(held)),
             (Err(why), None) => Err(why),
         }
@@ -381,6 +389,11 @@ impl Region {
             self.cache.setbacks.remove(&key);
             change()
         })
+    }
+
+    /// Whether something that was put, expired or removed here waits to be written to the store.
+    pub fn is_waiting(&self, name: &str) -> bool {
+        self.cache.store.as_ref().is_some_and(|tier| tier.behind.has(&self.store_key(name)))
     }
 
     pub(crate) fn key<'a>(&self, name: &'a str) -> KeyRef<'a> {

@@ -19,6 +19,7 @@ mod stream;
 mod swap;
 #[cfg(feature = "upstash")]
 mod upstash;
+mod watch;
 
 pub use self::counters::{Addition, Counters};
 pub use self::embedded::{EmbeddedStore, Opened};
@@ -30,6 +31,7 @@ pub use self::redis::{Lack, RedisOptions, RedisStore};
 pub use self::swap::{Swap, Version};
 #[cfg(feature = "upstash")]
 pub use self::upstash::{UpstashOptions, UpstashStore};
+pub use self::watch::{Noticed, Watch, Watched};
 
 /// A tier below memory that holds bytes under text keys.
 ///
@@ -115,6 +117,11 @@ pub trait Store: fmt::Debug + fmt::Display + Send + Sync + 'static {
         None
     }
 
+    /// How the server itself tells what anybody did to single keys; `None` where it does not.
+    fn watch(&self) -> Option<&dyn Watch> {
+        None
+    }
+
     /// Writes what is still in flight to its place and ends background work. The store is not used afterwards.
     async fn close(&self) -> Result<(), StoreError> {
         Ok(())
@@ -143,6 +150,13 @@ pub trait Log: Send + Sync {
     /// What was appended after `after` (`None`: from the beginning), as soon as there is something, in one page or
     /// several; nothing once `wait` is over.
     async fn read(&self, name: &str, after: Option<&Position>, wait: Duration) -> Result<Tail, StoreError>;
+
+    /// How long memory is believed while this log cannot be read, unless
+    /// [`CacheBuilder::trust_for`](crate::CacheBuilder::trust_for) says otherwise. The log is read six times in it: it has
+    /// to be long where each command is billed. As given, for such a log, and for one that never falls silent.
+    fn trust_for(&self) -> Duration {
+        Duration::from_secs(60)
+    }
 }
 
 /// How many records a log keeps at least.

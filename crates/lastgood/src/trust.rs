@@ -9,15 +9,41 @@ use tokio::time::{Instant, timeout_at};
 use crate::clock::Timestamp;
 use crate::entry::Entry;
 
-/// What an answer of the log may take, or a start, before the log counts as unreadable.
-pub(crate) const GRACE: Duration = Duration::from_secs(2);
+/// How often the log is to be heard of, and when its silence is noticed. All of it follows from how long memory is believed
+/// unheard, because a reader who is content with a long time need not ask often where each question is billed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pace {
+    /// How long one read of the log waits for a record.
+    pub(crate) wait: Duration,
+    /// What an answer may take beyond that before the log counts as silent. Most of a second by default: a machine that is
+    /// busy with something else must not look like a Redis that is away.
+    pub(crate) grace: Duration,
+    /// How old what was heard may be at most for memory to be served as fresh.
+    pub(crate) bound: Duration,
+}
+
+impl Pace {
+    /// Shorter bounds would take the usual delays of a network and a busy machine for silence.
+    const LEAST: Duration = Duration::from_millis(500);
+
+    pub(crate) fn of(bound: Duration) -> Pace {
+        let bound = bound.max(Pace::LEAST);
+        let wait = (bound / 6).min(Duration::from_secs(10));
+        Pace { wait, grace: (bound * 2 / 5).min(Duration::from_secs(2)), bound }
+    }
+
+    /// After how long without an answer the log counts as silent.
+    pub(crate) fn silent_after(&self) -> Duration {
+        self.wait + self.grace
+    }
+}
 
 /// How far an entry in memory may be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trust {
     /// Every invalidation of it by another process was heard.
     Heard,
-    /// The log cannot be read at the moment; not for so long that it would matter.
+    /// The log is silent, or what was heard of it is old; not for so long that it would matter.
     CutOff,
     /// Another process may have invalidated it: it is revalidated before it is served, unless nothing better is there.
     Unverified,
@@ -28,9 +54,11 @@ pub(crate) enum Trust {
 pub(crate) struct Hearing {
     /// What memory took in at or before this may have been invalidated unheard.
     unverified_until: AtomicU64,
-    /// Until when nothing can have been missed.
+    /// When the last read of the log that was answered began: nothing that was told before is missing.
+    heard_at: AtomicU64,
+    /// Until when the log does not count as silent.
     heard_until: AtomicU64,
-    /// How long memory is believed past that.
+    /// How long memory is believed past what was heard, or past when it was taken in.
     bound: Duration,
     /// Whether this process listens already, or has given up waiting for it: what it reads before may be invalidated
     /// unheard.
@@ -48,16 +76,19 @@ enum Listens {
 impl Hearing {
     /// Without a log there is nobody to be heard.
     pub(crate) fn of_nobody() -> Hearing {
-        let heard_until = AtomicU64::new(Timestamp::FOREVER.as_millis());
+        let forever = || AtomicU64::new(Timestamp::FOREVER.as_millis());
         let listens = watch::Sender::new(Listens::Yes);
-        Hearing { unverified_until: AtomicU64::new(0), heard_until, bound: Duration::ZERO, listens }
+        let (heard_at, heard_until) = (forever(), forever());
+        Hearing { unverified_until: AtomicU64::new(0), heard_at, heard_until, bound: Duration::ZERO, listens }
     }
 
     /// As if everything had been heard until `now`.
-    pub(crate) fn since(now: Timestamp, bound: Duration) -> Hearing {
-        let heard_until = AtomicU64::new(now.as_millis());
+    pub(crate) fn since(now: Timestamp, pace: Pace) -> Hearing {
+        let heard_at = AtomicU64::new(now.as_millis());
+        let heard_until = AtomicU64::new(now.plus(pace.silent_after()).as_millis());
         let listens = watch::Sender::new(Listens::NotYet);
-        Hearing { unverified_until: AtomicU64::new(0), heard_until, bound, listens }
+        let unverified_until = AtomicU64::new(Entry::DOUBTED.as_millis());
+        Hearing { unverified_until, heard_at, heard_until, bound: pace.bound, listens }
     }
 
     /// Waits until this process listens, at most until `deadline`, and that once.
@@ -89,9 +120,14 @@ impl Hearing {
         }
     }
 
-    /// Nothing is missed before `until`, unless [`Hearing::cut_off`] says otherwise.
-    pub(crate) fn heard(&self, until: Timestamp) {
+    /// The log answered at `answered_at` a read that began at `asked_at`; the next answer is due by `next_by`. Says whether
+    /// what it said is recent: an answer that waited for a process which was stopped, or in a network, is as old as its
+    /// question.
+    pub(crate) fn heard(&self, asked_at: Timestamp, answered_at: Timestamp, next_by: Timestamp) -> bool {
+        let until = next_by.min(asked_at.plus(self.bound));
+        self.heard_at.store(asked_at.as_millis(), Ordering::Relaxed);
         self.heard_until.store(until.as_millis(), Ordering::Relaxed);
+        answered_at <= until
     }
 
     /// From `now` on anything may be missed.
@@ -104,21 +140,22 @@ impl Hearing {
         self.unverified_until.fetch_max(now.as_millis(), Ordering::Relaxed);
     }
 
-    /// Until when nothing can have been missed.
+    /// Until when the log does not count as silent.
     pub(crate) fn heard_until(&self) -> Timestamp {
         Timestamp::from_millis(self.heard_until.load(Ordering::Relaxed))
     }
 
     /// How far an entry may be believed at `at`.
     pub(crate) fn trust(&self, entry: &Entry, at: Timestamp) -> Trust {
-        let (heard_until, taken_at) = (self.heard_until(), entry.taken_at);
+        let taken_at = entry.taken_at;
         if taken_at.as_millis() <= self.unverified_until.load(Ordering::Relaxed) {
             return Trust::Unverified;
         }
-        if at <= heard_until {
+        if at <= self.heard_until() {
             return Trust::Heard;
         }
-        match at.since(heard_until.max(taken_at)) <= self.bound {
+        let heard_at = Timestamp::from_millis(self.heard_at.load(Ordering::Relaxed));
+        match at.since(heard_at.max(taken_at)) <= self.bound {
             true => Trust::CutOff,
             false => Trust::Unverified,
         }
@@ -142,22 +179,46 @@ mod tests {
 
     #[test]
     fn while_the_log_is_not_read_memory_is_believed_for_a_while() {
-        let hearing = Hearing::since(at(1_000), Duration::from_millis(500));
-        assert_eq!(hearing.trust(&taken(900), at(1_000)), Trust::Heard);
-        assert_eq!(hearing.trust(&taken(900), at(1_500)), Trust::CutOff);
-        assert_eq!(hearing.trust(&taken(900), at(1_501)), Trust::Unverified);
-        assert_eq!(hearing.trust(&taken(1_400), at(1_900)), Trust::CutOff, "from when it was taken in");
-        hearing.heard(at(3_000));
-        assert_eq!(hearing.trust(&taken(900), at(2_000)), Trust::Heard);
-        hearing.cut_off(at(2_100));
-        assert_eq!(hearing.trust(&taken(900), at(2_200)), Trust::CutOff);
+        let hearing = Hearing::since(at(1_000), Pace::of(Duration::from_secs(2)));
+        assert_eq!(hearing.trust(&taken(900), at(2_133)), Trust::Heard);
+        assert_eq!(hearing.trust(&taken(900), at(2_134)), Trust::CutOff, "the silence is noticed after a second");
+        assert_eq!(hearing.trust(&taken(900), at(3_000)), Trust::CutOff);
+        assert_eq!(hearing.trust(&taken(900), at(3_001)), Trust::Unverified);
+        assert_eq!(hearing.trust(&taken(1_400), at(3_400)), Trust::CutOff, "from when it was taken in");
+        assert!(hearing.heard(at(3_100), at(3_400), at(4_450)));
+        assert_eq!(hearing.trust(&taken(900), at(4_450)), Trust::Heard);
+        hearing.cut_off(at(4_000));
+        assert_eq!(hearing.trust(&taken(900), at(4_001)), Trust::CutOff);
+        assert_eq!(hearing.trust(&taken(900), at(5_101)), Trust::Unverified, "from when the last answered read began");
+    }
+
+    #[test]
+    fn an_answer_that_was_under_way_for_longer_than_the_bound_says_nothing_of_now() {
+        let hearing = Hearing::since(at(1_000), Pace::of(Duration::from_secs(2)));
+        assert!(!hearing.heard(at(1_000), at(31_000), at(32_050)), "the process was stopped for half a minute");
+        assert_eq!(hearing.trust(&taken(900), at(31_000)), Trust::Unverified);
+        assert_eq!(hearing.trust(&taken(30_999), at(31_000)), Trust::CutOff);
+        assert!(hearing.heard(at(31_000), at(31_001), at(32_051)));
+        assert_eq!(hearing.trust(&taken(900), at(31_001)), Trust::Heard);
+    }
+
+    #[test]
+    fn the_log_is_asked_as_often_as_the_bound_wants_it() {
+        let pace = |bound| {
+            let Pace { wait, grace, bound } = Pace::of(Duration::from_millis(bound));
+            [wait, grace, bound].map(|span| span.as_millis())
+        };
+        assert_eq!(pace(2_000), [333, 800, 2_000]);
+        assert_eq!(pace(60_000), [10_000, 2_000, 60_000]);
+        assert_eq!(pace(3_600_000), [10_000, 2_000, 3_600_000]);
+        assert_eq!(pace(0), [83, 200, 500]);
     }
 
     #[test]
     fn what_was_there_when_something_was_missed_is_not_believed() {
-        let hearing = Hearing::since(at(1_000), Duration::from_secs(1));
+        let hearing = Hearing::since(at(1_000), Pace::of(Duration::from_secs(10)));
         hearing.missed(at(1_000));
-        hearing.heard(at(9_000));
+        assert!(hearing.heard(at(1_000), at(1_000), at(9_000)));
         assert_eq!(hearing.trust(&taken(1_000), at(1_100)), Trust::Unverified);
         assert_eq!(hearing.trust(&taken(1_001), at(1_100)), Trust::Heard);
         assert_eq!(Hearing::of_nobody().trust(&taken(1), at(u64::MAX / 2)), Trust::Heard);

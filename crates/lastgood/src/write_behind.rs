@@ -119,6 +119,11 @@ impl WriteBehind {
         }
     }
 
+    /// Whether a change of `key` waits to be written, or is being written.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.queue().has(key)
+    }
+
     /// What the store will hold under `key` once what waits is written: an entry, or nothing. `None` where nothing waits
     /// that has to be written.
     pub(crate) fn waiting(&self, key: &str) -> Option<Option<Arc<Entry>>> {

@@ -26,6 +26,10 @@ pub(super) fn span(span: &Duration) -> String {
     duration::format(*span)
 }
 
+pub(super) fn optional_span(value: &Option<Duration>) -> String {
+    value.as_ref().map(span).unwrap_or_default()
+}
+
 pub(super) fn bytes(bytes: &u64) -> String {
     size::format(*bytes)
 }

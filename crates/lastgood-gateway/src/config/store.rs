@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use lastgood::store::{RedisOptions, StoreError};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -12,7 +13,7 @@ pub use self::upstash::UpstashAddress;
 pub(crate) use self::upstash::{without_redis_url, without_token};
 use super::problem::Wrong;
 use super::suggest::nearest;
-use super::value::Raw;
+use super::value::{self, Raw};
 use crate::redact::MASK;
 
 mod upstash;
@@ -197,6 +198,14 @@ pub(crate) fn price(raw: &Raw) -> Result<Option<f64>, Wrong> {
         Ok(price) if (0.0..=1_000.0).contains(&price) => Ok(Some(price)),
         _ => Err(Wrong::new(format!("{word:?} is no price in US dollars"))
             .hint("write 0.2 for 0.20 USD per 100,000 commands")),
+    }
+}
+
+/// Reads how long memory is believed while the store is silent; empty is what suits the store.
+pub(crate) fn trust_for(raw: &Raw) -> Result<Option<Duration>, Wrong> {
+    match raw.as_word("a duration")? {
+        "" => Ok(None),
+        _ => value::span(raw, Duration::from_millis(500)..=Duration::from_secs(3600)).map(Some),
     }
 }
 

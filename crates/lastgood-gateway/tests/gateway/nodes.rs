@@ -22,7 +22,11 @@ struct Two {
 
 impl Two {
     async fn start() -> Two {
-        let (redis, exchange) = (RedisServer::start(), Exchange::start().await);
+        Two::start_on(RedisServer::start()).await
+    }
+
+    async fn start_on(redis: RedisServer) -> Two {
+        let exchange = Exchange::start().await;
         exchange.sim.set_clock(ClockMode::Frozen(half_past()));
         let url = redis.url();
         let flags = [
@@ -107,12 +111,23 @@ async fn a_value_given_to_one_gateway_is_the_others_at_once_and_gone_when_it_is_
 #[tokio::test]
 async fn while_redis_is_silent_answers_say_that_they_are_unverified() {
     let two = Two::start().await;
-    two.both_hold(PRICE).await;
+    const SETTLED: &str = "/api/v3/klines?symbol=BTCUSDT&interval=1h&limit=3&endTime=1700000000000";
+    for question in [PRICE, SETTLED] {
+        two.both_hold(question).await;
+    }
     two.redis.stop();
     eventually("it is cut off", async || log(&two.other).await == "cut off").await;
-    let held = get(two.other.url(PRICE)).await;
-    assert_eq!(held.cache(), "HIT");
-    assert!(held.header("cache-status").ends_with("; detail=memory; unverified"), "{}", held.header("cache-status"));
+    for question in [PRICE, SETTLED] {
+        let held = get(two.other.url(question)).await;
+        assert_eq!(held.cache(), "HIT");
+        let status = held.header("cache-status").to_owned();
+        assert!(status.ends_with("; detail=memory; unverified"), "{question}: {status}");
+    }
+    two.exchange.fault(json!({"kind": "status", "status": 503, "path_prefix": "/api/v3/ticker"}));
+    eventually("it is believed no longer", async || get(two.other.url(PRICE)).await.cache() == "LAST-GOOD").await;
+    let last_good = get(two.other.url(PRICE)).await;
+    assert!(last_good.header("cache-status").ends_with("; unverified"), "{}", last_good.header("cache-status"));
+    two.exchange.sim.clear_faults();
     two.redis.cont();
     eventually("it listens again", async || log(&two.other).await == "heard").await;
     let held = get(two.other.url(PRICE)).await;
@@ -123,7 +138,10 @@ const DEPTH: &str = "/api/v3/depth?symbol=BTCUSDT&limit=5";
 
 #[tokio::test]
 async fn what_one_gateway_alone_holds_is_reached_by_every_invalidation_at_another() {
-    let two = Two::start().await;
+    let redis = RedisServer::start();
+    // So that it keeps in memory what Redis gave up.
+    redis.command(&["ACL", "SETUSER", "default", "-client|tracking"]);
+    let two = Two::start_on(redis).await;
     for (path, body, question) in [
         ("/api/cache/invalidate", json!({"pattern": "ticker_price:*", "hard": true}), PRICE),
         ("/api/cache/invalidate", json!({"pattern": "ticker_price:*"}), PRICE),
@@ -145,6 +163,34 @@ async fn what_one_gateway_alone_holds_is_reached_by_every_invalidation_at_anothe
         eventually(&format!("{path} {body}"), async || get(two.other.url(question)).await.cache() != "HIT").await;
     }
     assert_eq!(get(two.one.url(DEPTH)).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_another_program_deletes_overwrites_or_flushes_is_loaded_again_and_a_value_without_a_source_is_gone() {
+    let two = Two::start().await;
+    let value = "/v1/kv/kv/report";
+    let ways: [&[&str]; 4] =
+        [&["FLUSHALL"], &["DEL", "KEY"], &["SET", "KEY", "other bytes", "PX", "60000"], &["EXPIRE", "KEY", "0"]];
+    for way in ways {
+        two.both_hold(PRICE).await;
+        ask(&two.one, Method::PUT, value, "given").await;
+        two.both_hold(value).await;
+        // What both wrote themselves is looked up by then, and found to be the same.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(get(two.other.url(value)).await.header("cache-status").ends_with("detail=memory"));
+        two.exchange.sim.reset_counters();
+        for key in two.redis.command(&["KEYS", "lastgood:*:v*:*"]).lines().filter(|line| line.starts_with("lastgood:"))
+        {
+            let words: Vec<&str> = way.iter().map(|word| if *word == "KEY" { key.trim() } else { word }).collect();
+            two.redis.command(&words);
+        }
+        eventually(&format!("{way:?}"), async || get(two.other.url(PRICE)).await.cache() != "HIT").await;
+        for gateway in [&two.one, &two.other] {
+            eventually(&format!("{way:?}"), async || get(gateway.url(value)).await.status == 404).await;
+            assert_eq!(get(gateway.url(PRICE)).await.status, 200);
+        }
+        assert!(two.exchange.asked() >= 1, "{way:?}");
+    }
 }
 
 #[tokio::test]
@@ -174,6 +220,77 @@ async fn what_one_gateway_expires_never_brings_back_what_another_put_before() {
         }
         for gateway in [&two.one, &two.other] {
             assert_eq!(get(gateway.url(value)).await.text(), after, "{body}");
+        }
+    }
+}
+
+/// A gateway in a process of its own.
+struct Child(std::process::Child, String);
+
+impl Child {
+    fn start(redis: &RedisServer, exchange: &Exchange, folder: &std::path::Path) -> Child {
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_lastgood"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--store", &redis.url(), "--data-dir"])
+            .arg(folder)
+            .args(["--set", &format!("binance.spot_url={}", exchange.url()), "--set", "regions.kv.fresh_for=10m"])
+            .env_clear()
+            .env("NO_COLOR", "1")
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("the command starts");
+        let lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().expect("its log")));
+        let mut lines = lines.map_while(Result::ok);
+        let address = lines.find_map(|line| {
+            let rest = line.split("listen=").nth(1)?;
+            Some(rest.split_whitespace().next()?.trim_matches('"').to_owned())
+        });
+        std::thread::spawn(move || lines.count());
+        Child(child, address.expect("it says where it listens"))
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = std::process::Command::new("kill").args([signal, &self.0.id().to_string()]).status();
+        assert!(sent.expect("kill exists").success());
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The first answer that comes: a connection that was idle for the while may be closed first.
+async fn asked_on_waking(url: String) -> Got {
+    match reqwest::get(&url).await {
+        Ok(answer) => read(answer).await,
+        Err(_) => get(url).await,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_was_stopped_for_longer_than_the_bound_serves_nothing_that_was_removed_meanwhile() {
+    let two = Two::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let child = Child::start(&two.redis, &two.exchange, folder.path());
+    for round in 0..3 {
+        let value = format!("/v1/kv/kv/report{round}");
+        let there = format!("{}{value}", child.1);
+        ask(&two.one, Method::PUT, &value, "given").await;
+        eventually("it has it in memory", async || {
+            get(there.clone()).await.header("cache-status").ends_with("detail=memory")
+        })
+        .await;
+        child.signal("-STOP");
+        ask(&two.one, Method::DELETE, &value, "").await;
+        // Asked before it wakes, so that the answers are the first thing that it does.
+        let asked: Vec<_> = (0..5).map(|_| tokio::spawn(asked_on_waking(there.clone()))).collect();
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        child.signal("-CONT");
+        for answer in asked {
+            let got = answer.await.unwrap();
+            assert_eq!(got.status, 404, "{}: {}", got.header("cache-status"), got.text());
         }
     }
 }

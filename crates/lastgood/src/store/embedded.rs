@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use self::overlay::Row;
 use self::shared::Shared;
-use super::{Addition, Counters, Cursor, Log, Page, Store, StoreError, Swap, Usage, counters, swap};
+use super::{Addition, Counters, Cursor, Log, Page, Store, StoreError, Swap, Usage, Watch, counters, swap};
 use crate::clock::{Clock, Timestamp};
 
 mod file;
@@ -216,6 +216,10 @@ impl Store for EmbeddedStore {
 
     /// The file is one process's alone.
     fn log(&self) -> Option<&dyn Log> {
+        None
+    }
+
+    fn watch(&self) -> Option<&dyn Watch> {
         None
     }
 

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use self::breaker::{Breaker, Outcome};
 use self::recovery::recover;
-use super::{Addition, Counters, Cursor, Log, Page, Position, Store, StoreError, Swap, Tail, Usage};
+use super::{Addition, Counters, Cursor, Log, Page, Position, Store, StoreError, Swap, Tail, Usage, Watch, Watched};
 use crate::clock::{Clock, Timestamp};
 use crate::condition::{Condition, Report, State};
 use crate::error::{Error, Reason};
@@ -385,6 +385,10 @@ impl Store for GuardedStore {
         self.inner.log().map(|_| self as &dyn Log)
     }
 
+    fn watch(&self) -> Option<&dyn Watch> {
+        self.inner.watch().map(|_| self as &dyn Watch)
+    }
+
     /// Closes the inner store whatever the breaker thinks, and waits at most ten seconds for it.
     async fn close(&self) -> Result<(), StoreError> {
         timeout(CLOSE_BUDGET, self.inner.close()).await.unwrap_or(Err(StoreError::Timeout))
@@ -412,6 +416,25 @@ impl Log for GuardedStore {
         let log = self.inner.log().ok_or_else(no_log)?;
         let read = timeout(wait + self.guard.write_budget, log.read(name, after, wait));
         self.judge_log(read.await.unwrap_or(Err(StoreError::Timeout)))
+    }
+
+    fn trust_for(&self) -> Duration {
+        self.inner.log().map_or(Duration::ZERO, Log::trust_for)
+    }
+}
+
+#[async_trait]
+impl Watch for GuardedStore {
+    fn watch(&self, prefix: &str) -> Watched {
+        self.inner.watch().map_or_else(Watched::nothing, |watch| watch.watch(prefix))
+    }
+
+    /// Guarded like a write: nobody waits for it.
+    async fn checksums(&self, keys: &[String]) -> Result<Vec<Option<u32>>, StoreError> {
+        match self.inner.watch() {
+            Some(watch) => self.call(Kind::Write, || watch.checksums(keys)).await,
+            None => Ok(vec![None; keys.len()]),
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! A store in Redis, or in what speaks its protocol.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ::redis::{Cmd, cmd};
@@ -15,7 +17,7 @@ pub use self::permissions::Lack;
 use self::sentinel::Sentinels;
 use self::supervisor::Target;
 use super::stream::{self, Source};
-use super::{Addition, Counters, Cursor, Log, Page, Position, Store, StoreError, Swap, Tail, Usage, dialect};
+use super::{Addition, Counters, Cursor, Log, Page, Position, Store, StoreError, Swap, Tail, Usage, Watch, dialect};
 use crate::clock::Timestamp;
 
 mod cluster;
@@ -29,6 +31,7 @@ mod reply;
 mod sentinel;
 mod server;
 mod supervisor;
+mod tracking;
 
 /// A store in a Redis: one server, the primary that Sentinels name, or a cluster.
 ///
@@ -67,6 +70,8 @@ pub struct RedisStore {
     servers: Servers,
     /// Where one server has the log.
     reader: Option<log::Reader>,
+    /// Commands that were sent to hear of single keys.
+    commands_of_watch: Arc<AtomicU64>,
 }
 
 enum Servers {
@@ -94,7 +99,7 @@ impl RedisStore {
             }
             Topology::Cluster { seeds, access } => Servers::Many(Cluster::connect(options, seeds, access)),
         };
-        RedisStore { servers, reader }
+        RedisStore { servers, reader, commands_of_watch: Arc::default() }
     }
 
     /// Whether there is a connection at this moment; in a cluster, to every primary.
@@ -235,7 +240,9 @@ impl Store for RedisStore {
     /// Of one server; those of Sentinels and clusters are billed by the hour.
     fn commands(&self) -> Option<u64> {
         match (&self.servers, &self.reader) {
-            (Servers::One(node), Some(reader)) => Some(node.commands() + reader.commands()),
+            (Servers::One(node), Some(reader)) => {
+                Some(node.commands() + reader.commands() + self.commands_of_watch.load(Ordering::Relaxed))
+            }
             _ => None,
         }
     }
@@ -256,6 +263,11 @@ impl Store for RedisStore {
         Some(self)
     }
 
+    /// Not where each command is billed: the connection has to be asked now and then whether it is still there.
+    fn watch(&self) -> Option<&dyn Watch> {
+        (!self.options().is_billed()).then_some(self)
+    }
+
     async fn close(&self) -> Result<(), StoreError> {
         match &self.servers {
             Servers::One(node) => node.close(),
@@ -264,6 +276,11 @@ impl Store for RedisStore {
         Ok(())
     }
 }
+
+/// How long memory is believed while the log cannot be read.
+const TRUST_FOR: Duration = Duration::from_secs(2);
+/// The same where each command is billed, and the log is read rarely for that reason.
+const TRUST_FOR_WHERE_BILLED: Duration = Duration::from_secs(60);
 
 /// Logs are streams. That of one server is read over a connection of its own; a primary of the day and a cluster are asked
 /// five times a second.
@@ -291,6 +308,10 @@ impl Log for RedisStore {
             None => stream::poll(self, name, after, wait, log::EVERY).await,
         };
         tail.map_err(|error| self.redacted(error))
+    }
+
+    fn trust_for(&self) -> Duration {
+        if self.options().is_billed() { TRUST_FOR_WHERE_BILLED } else { TRUST_FOR }
     }
 }
 

@@ -87,7 +87,7 @@ pub(super) async fn poll(
             let entries = source.entries(name, after(place)).await?;
             return Ok(page(&entries, place).unwrap_or_else(|| nothing(end.as_ref(), place)));
         }
-        if next_look > deadline {
+        if next_look >= deadline {
             sleep_until(deadline).await;
             return Ok(nothing(end.as_ref(), place));
         }

@@ -15,7 +15,7 @@ use self::link::Link;
 pub use self::options::UpstashOptions;
 use self::reply::{At, Binary};
 use super::stream::{self, Source};
-use super::{Addition, Counters, Cursor, Log, Page, Position, Store, StoreError, Swap, Tail, Usage, dialect};
+use super::{Addition, Counters, Cursor, Log, Page, Position, Store, StoreError, Swap, Tail, Usage, Watch, dialect};
 use crate::clock::Timestamp;
 
 mod lanes;
@@ -209,6 +209,10 @@ impl Store for UpstashStore {
 
     fn log(&self) -> Option<&dyn Log> {
         Some(self)
+    }
+
+    fn watch(&self) -> Option<&dyn Watch> {
+        None
     }
 
     async fn close(&self) -> Result<(), StoreError> {

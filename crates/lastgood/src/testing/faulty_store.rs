@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::clock::Timestamp;
-use crate::store::{Addition, Counters, Cursor, Log, Page, Position, Store, StoreError, Swap, Tail, Usage};
+use crate::store::{Addition, Counters, Cursor, Log, Page, Position, Store, StoreError, Swap, Tail, Usage, Watch};
 
 /// How a [`FaultyStore`] misbehaves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -175,6 +175,11 @@ impl Store for FaultyStore {
         self.inner.log().map(|_| self as &dyn Log)
     }
 
+    /// What it tells of single keys is the store's own: it shows no faults.
+    fn watch(&self) -> Option<&dyn Watch> {
+        self.inner.watch()
+    }
+
     async fn close(&self) -> Result<(), StoreError> {
         self.writes.call(self.inner.close()).await
     }
@@ -209,6 +214,10 @@ impl Log for FaultyStore {
             tail = self.log_reads.meet(log.read(name, after, wait)) => tail,
             () = changed => Err(StoreError::Unavailable("the log can be read no longer".to_owned())),
         }
+    }
+
+    fn trust_for(&self) -> Duration {
+        self.inner.log().map_or(Duration::ZERO, Log::trust_for)
     }
 }
 

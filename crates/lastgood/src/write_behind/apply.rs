@@ -153,7 +153,11 @@ impl WriteBehind {
         let length = entry.value.body.len();
         let is_slow = length > form.compress_over && !entry.packs_quickly();
         let stored_under = key.to_owned();
-        let encode = move || encode(&entry, &stored_under, form.schema, form.compress_over, ahead.by);
+        let encode = move || {
+            let bytes = encode(&entry, &stored_under, form.schema, form.compress_over, ahead.by)?;
+            entry.note_stored(&bytes);
+            Some(bytes)
+        };
         // Packing a large body takes milliseconds, too long for a thread that others share.
         match length > ENCODED_IN_PLACE || is_slow {
             true => tokio::task::spawn_blocking(encode).await.ok().flatten(),

@@ -14,6 +14,7 @@ mod clocks;
 mod conditional;
 mod fences;
 mod leases;
+mod notice;
 mod redis;
 mod versions;
 

@@ -96,6 +96,18 @@ pub const KEYS: &[Key] = &[
         field: field!(store_leases, value::optional_boolean, show::option),
     },
     Key {
+        name: "store_trust_for",
+        kind: "duration",
+        env: &["LASTGOOD_STORE_TRUST_FOR"],
+        flag: None,
+        default: "",
+        doc: "how long answers in memory are served as fresh while a shared store is silent, so that what other gateways \
+              removed is not known; labelled unverified from about half of it on. The store is asked six times in it. \
+              Empty is 2s with Redis, and 60s at Upstash, which bills each command",
+        secret: false,
+        field: field!(store_trust_for, store::trust_for, show::optional_span),
+    },
+    Key {
         name: "data_dir",
         kind: "path",
         env: &["LASTGOOD_DATA_DIR"],

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use self::slots::Address;
 use self::view::{Member, View};
 use super::RedisOptions;
-use super::link::Fault;
+use super::link::{Fault, Link};
 use super::node::Node;
 use super::options::{Access, Server};
 use super::supervisor::Target;
@@ -70,6 +70,15 @@ impl Shared {
     }
 }
 
+/// The primaries of a cluster.
+pub(super) struct Members(Arc<Shared>);
+
+impl Members {
+    pub(super) fn links(&self) -> Vec<Arc<Link>> {
+        self.0.view.load().primaries().map(|member| member.node.link()).collect()
+    }
+}
+
 /// One command on its way.
 struct Errand {
     /// The place of its key among the keys, and of its answer among the answers.
@@ -115,6 +124,25 @@ impl Cluster {
         Some(StoreError::PartlyUnavailable(why.to_string()))
     }
 
+    /// The primaries, whichever they are at the time.
+    pub(super) fn members(&self) -> Members {
+        Members(Arc::clone(&self.shared))
+    }
+
+    /// What one reading command a key gives; nothing where another program keeps a value of another type.
+    pub(super) async fn read_each(
+        &self,
+        keys: &[String],
+        command: impl Fn(&str) -> Cmd + Sync,
+    ) -> Result<Vec<Option<Bytes>>, StoreError> {
+        let answers = self.ask_each(keys, command).await;
+        let values = answers.into_iter().map(|answer| match self.value(answer) {
+            Err(StoreError::Corrupt(_)) => Ok(None),
+            value => value,
+        });
+        values.collect()
+    }
+
     /// The connections to the primaries.
     pub(super) fn nodes(&self) -> Vec<Arc<Node>> {
         self.shared.view.load().primaries().map(|member| Arc::clone(&member.node)).collect()
@@ -135,12 +163,7 @@ impl Cluster {
     }
 
     pub(super) async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Bytes>>, StoreError> {
-        let answers = self.ask_each(keys, get).await;
-        let values = answers.into_iter().map(|answer| match self.value(answer) {
-            Err(StoreError::Corrupt(_)) => Ok(None),
-            value => value,
-        });
-        values.collect()
+        self.read_each(keys, get).await
     }
 
     pub(super) async fn put(&self, key: &str, value: &[u8], ttl: Duration) -> Result<(), StoreError> {

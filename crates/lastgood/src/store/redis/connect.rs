@@ -3,7 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use ::redis::aio::MultiplexedConnection;
+use ::redis::aio::{AsyncPushSender, MultiplexedConnection};
 use ::redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError, Value, cmd};
 use futures_util::FutureExt;
 use tokio::time::timeout;
@@ -41,13 +41,25 @@ impl From<String> for Failure {
 }
 
 pub(super) async fn connect(server: Server) -> Result<MultiplexedConnection, Failure> {
+    let config = AsyncConnectionConfig::new();
+    connect_with(server, config).await
+}
+
+/// A connection on which the server also speaks unasked, to `hear`.
+pub(super) async fn connect_to_hear(
+    server: Server,
+    hear: impl AsyncPushSender,
+) -> Result<MultiplexedConnection, Failure> {
+    let config = AsyncConnectionConfig::new().set_push_sender(hear);
+    connect_with(server.in_resp3(), config).await
+}
+
+async fn connect_with(server: Server, config: AsyncConnectionConfig) -> Result<MultiplexedConnection, Failure> {
     let (is_tls, has_certificate) = (server.is_tls(), server.has_certificate());
     let read = tokio::task::spawn_blocking(|| server.with_certificates()).await;
     let info = read.unwrap_or_else(|why| Err(why.to_string()))?;
     let attempt = async {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_WITHIN))
-            .set_response_timeout(Some(ANSWER_WITHIN));
+        let config = config.set_connection_timeout(Some(CONNECT_WITHIN)).set_response_timeout(Some(ANSWER_WITHIN));
         let mut connection = Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await?;
         accepted(&mut connection).await?;
         Ok(connection)

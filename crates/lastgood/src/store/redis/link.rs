@@ -9,6 +9,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Notify;
 
 use super::RedisOptions;
+use super::options::Server;
 
 /// Why a command has no answer.
 #[derive(Clone)]
@@ -23,6 +24,8 @@ pub(super) enum Fault {
 pub(super) struct Link {
     options: RedisOptions,
     live: ArcSwapOption<Live>,
+    /// Where the last connection leads, or led.
+    server: ArcSwapOption<Server>,
     why_down: ArcSwap<String>,
     next_number: AtomicU64,
     /// Commands that were sent.
@@ -45,6 +48,7 @@ impl Link {
         Arc::new(Link {
             options,
             live: ArcSwapOption::empty(),
+            server: ArcSwapOption::empty(),
             why_down: ArcSwap::from_pointee(why),
             next_number: AtomicU64::new(0),
             commands: AtomicU64::new(0),
@@ -64,6 +68,16 @@ impl Link {
     /// Why there is no connection; `None` while there is one.
     pub(super) fn why_down(&self) -> Option<Arc<String>> {
         (!self.is_up()).then(|| self.why_down.load_full())
+    }
+
+    /// Notes where the next connection leads.
+    pub(super) fn lead_to(&self, server: Option<Server>) {
+        self.server.store(server.map(Arc::new));
+    }
+
+    /// The server that there is, or was last, a connection to.
+    pub(super) fn server(&self) -> Option<Arc<Server>> {
+        self.server.load_full()
     }
 
     /// How many commands were sent so far, whatever became of them.

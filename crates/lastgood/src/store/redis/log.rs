@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{Cmd, FromRedisValue, cmd};
+use ::redis::{Cmd, FromRedisValue, Pipeline, cmd};
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::Mutex;
@@ -69,20 +69,24 @@ impl Reader {
     }
 
     pub(super) async fn read(&self, name: &str, after: Option<&Position>, wait: Duration) -> Result<Tail, StoreError> {
-        let streams: Streams = self.ask(&read(name, stream::after(after), wait), wait).await?;
+        // Together, so that an empty log costs no second round trip: where nothing follows on a place, that may be gone.
+        let mut both = ::redis::pipe();
+        both.add_command(read(name, stream::after(after), wait)).add_command(newest(name));
+        let (streams, newest): (Streams, Vec<Entry>) = self.ask(&both, wait).await?;
         if let Some(tail) = stream::page(&entries_of(streams), after) {
             return Ok(tail);
         }
-        let end = self.end(name).await?;
+        let end = newest.first().map(|(id, _)| stream::position(id));
         Ok(stream::nothing(end.as_ref(), after))
     }
 
     pub(super) async fn end(&self, name: &str) -> Result<Option<Position>, StoreError> {
-        let newest: Vec<Entry> = self.ask(&newest(name), Duration::ZERO).await?;
+        let newest: Vec<Entry> =
+            self.ask(::redis::pipe().add_command(newest(name)), Duration::ZERO).await.map(|(newest,)| newest)?;
         Ok(newest.first().map(|(id, _)| stream::position(id)))
     }
 
-    async fn ask<T: FromRedisValue>(&self, command: &Cmd, wait: Duration) -> Result<T, StoreError> {
+    async fn ask<T: FromRedisValue>(&self, commands: &Pipeline, wait: Duration) -> Result<T, StoreError> {
         let mut place = self.connection.lock().await;
         // Taken out until there is an answer: a connection whose reader gave up would answer the next one's question.
         let mut connection = match place.take() {
@@ -93,8 +97,8 @@ impl Reader {
             }
         };
         connection.set_response_timeout(wait + ANSWER_WITHIN);
-        self.commands.fetch_add(1, Ordering::Relaxed);
-        let answer = command.query_async(&mut connection).await;
+        self.commands.fetch_add(commands.len() as u64, Ordering::Relaxed);
+        let answer = commands.query_async(&mut connection).await;
         let answer = answer.map_err(|error| reply::read_error(&Fault::Redis(error)))?;
         *place = Some(connection);
         Ok(answer)

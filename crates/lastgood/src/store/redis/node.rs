@@ -23,10 +23,15 @@ impl Node {
         Node { link, supervisor }
     }
 
+    pub(super) fn link(&self) -> Arc<Link> {
+        Arc::clone(&self.link)
+    }
+
     /// Hangs up for good.
     pub(super) fn close(&self) {
         self.supervisor.abort();
         self.link.hang_up("the store was closed");
+        self.link.lead_to(None);
     }
 }
 

@@ -15,6 +15,9 @@ mod hosts;
 mod server;
 mod tls;
 
+/// The domain of a provider that bills each command.
+const BILLED: &str = "upstash.io";
+
 const SCHEMES: [&str; 5] = ["redis:", "rediss:", "unix:", "redis+unix:", "valkey"];
 
 /// Where a Redis is, which of its databases to use, and as whom. Its texts never show a password.
@@ -62,6 +65,14 @@ impl RedisOptions {
             _ => Topology::Single(single(url)?),
         };
         Ok(RedisOptions { topology })
+    }
+
+    /// Whether it is a database whose provider bills each command.
+    pub(super) fn is_billed(&self) -> bool {
+        match &self.topology {
+            Topology::Single(server) => server.host() == BILLED || server.host().ends_with(&format!(".{BILLED}")),
+            Topology::Sentinel { .. } | Topology::Cluster { .. } => false,
+        }
     }
 
     /// One server of several.

@@ -18,7 +18,7 @@ struct Need {
     words: &'static [&'static str],
     /// What is lost without it.
     lost: &'static str,
-    /// Whether answers are worse without it, or only figures.
+    /// Whether what a gateway promises of its own does not hold without it.
     is_vital: bool,
 }
 
@@ -26,7 +26,7 @@ const fn need(words: &'static [&'static str], lost: &'static str) -> Need {
     Need { words, lost, is_vital: true }
 }
 
-const fn figure(words: &'static [&'static str], lost: &'static str) -> Need {
+const fn minor(words: &'static [&'static str], lost: &'static str) -> Need {
     Need { words, lost, is_vital: false }
 }
 
@@ -36,34 +36,37 @@ const LOG: &str = "invalidations by other gateways are not heard: what they remo
                    longer fresh";
 const TOLD: &str = "other gateways do not hear of this one's invalidations: they serve what it removed until it is no \
                     longer fresh";
+const TRACKED: &str = "keys that other programs delete or overwrite, or that Redis evicts, are served from memory until they \
+                       are no longer fresh";
 const COUNTS: &str = "hits and misses of all gateways are not added up";
 
 /// Everywhere, in this order: what comes after `SET` finds a string where it wants something else, or arguments that it
 /// refuses, so that no key is left without a time to live.
-const NEEDS: [Need; 19] = [
+const NEEDS: [Need; 20] = [
     need(&["PING"], "a server that failed once is not used again, and one that is silent is noticed late"),
     need(&["GET", KEY], "no answer is read from the store"),
     need(&["MGET", KEY], "candles and all that has tags are not read from the store"),
     need(&["SCAN", "0", "COUNT", "1"], "removals by pattern, symbol or region miss what only the store holds"),
     need(&["EVAL", "return 1", "1", KEY], "counters, soft expiries and all that is told to other gateways are lost"),
     need(&["TIME"], "gateways go by their own clocks: they have to agree"),
+    minor(&["CLIENT", "TRACKING", "OFF"], TRACKED),
     need(&["EXISTS", KEY], SWAPS),
     need(&["GETRANGE", KEY, "0", "0"], SWAPS),
     need(&["XREVRANGE", KEY, "+", "-", "COUNT", "1"], LOG),
     need(&["XREAD", "COUNT", "1", "STREAMS", KEY, "0-0"], LOG),
-    figure(&["HGETALL", KEY], COUNTS),
-    figure(&["INFO"], "the memory of the store and its evictions are not shown"),
-    figure(&["DBSIZE"], "the number of keys in the store is not shown"),
+    minor(&["HGETALL", KEY], COUNTS),
+    minor(&["INFO"], "the memory of the store and its evictions are not shown"),
+    minor(&["DBSIZE"], "the number of keys in the store is not shown"),
     need(&["SET", KEY, "", "PX", "5000"], "no answer is written to the store: nothing is shared or survives a restart"),
     need(&["PEXPIRE", KEY, "5000"], TOLD),
     need(&["XADD", KEY, "no-id", "field", "value"], TOLD),
-    figure(&["HINCRBY", KEY, "field", "none"], COUNTS),
-    figure(&["HSETNX", KEY, "field", "value"], COUNTS),
+    minor(&["HINCRBY", KEY, "field", "none"], COUNTS),
+    minor(&["HSETNX", KEY, "field", "value"], COUNTS),
     need(&["UNLINK", KEY], "nothing is removed from the store: what was removed comes back from there"),
 ];
 
 const OF_SENTINEL: [Need; 1] =
-    [figure(&["ROLE"], "a primary that was replaced is noticed only when the Sentinels name another one")];
+    [minor(&["ROLE"], "a primary that was replaced is noticed only when the Sentinels name another one")];
 
 const OF_CLUSTER: [Need; 2] = [
     need(&["CLUSTER", "SLOTS"], "the servers of the cluster are not found"),
@@ -81,7 +84,8 @@ pub enum Lack {
         why: String,
         /// What is lost without it.
         lost: &'static str,
-        /// Whether answers are worse without it; else it is figures that are missing.
+        /// Whether what a gateway promises does not hold without it; else it is figures that are missing, or what other
+        /// programs do that is noticed late.
         is_vital: bool,
     },
     /// It runs commands, but not on the keys of the namespace.
@@ -207,7 +211,7 @@ fn note(need: &'static Need, error: &RedisError, lacks: &mut Vec<Lack>) {
         }
         Some("NOPERM") => lacks.push(Lack::Command { command, why, lost: need.lost, is_vital: need.is_vital }),
         // Renamed away, or left out by a hosted service.
-        _ if detail.contains("unknown command") => {
+        _ if ["unknown command", "nknown subcommand"].iter().any(|words| detail.contains(words)) => {
             lacks.push(Lack::Command { command, why, lost: need.lost, is_vital: need.is_vital });
         }
         _ => {}

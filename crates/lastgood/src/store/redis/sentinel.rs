@@ -150,6 +150,12 @@ impl Sentinels {
         }
     }
 
+    /// How the primary is reached that there is a connection to.
+    pub(super) fn server(&self) -> Option<Server> {
+        let (host, port) = self.primary.as_ref()?;
+        self.access.to(host, *port)
+    }
+
     /// The primary that there is a connection to.
     pub(super) fn primary(&self) -> Option<String> {
         self.primary.as_ref().map(|(host, port)| authority(host, *port))

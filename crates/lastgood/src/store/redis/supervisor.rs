@@ -64,6 +64,14 @@ impl Target {
         }
     }
 
+    /// The server that the connection leads to.
+    fn server(&self) -> Option<options::Server> {
+        match self {
+            Target::Server(server) | Target::Member(server) => Some(options::Server::clone(server)),
+            Target::Primary(sentinels) => sentinels.server(),
+        }
+    }
+
     /// Which server it is, where that is not clear already.
     fn detail(&self) -> Option<String> {
         match self {
@@ -128,6 +136,7 @@ pub(super) async fn supervise(link: Arc<Link>, mut target: Target) {
 async fn keep(link: &Link, target: &mut Target, mut connection: MultiplexedConnection) -> String {
     loop {
         tracing::info!(store = %link.options(), primary = target.detail(), "connected");
+        link.lead_to(target.server());
         link.put_up(connection.clone());
         match target.watch(link, &connection).await {
             Change::Lost(why) => return why,

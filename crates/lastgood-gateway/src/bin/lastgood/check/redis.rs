@@ -59,8 +59,9 @@ fn of_lack(settings: &Settings, target: &str, lack: Lack) -> Finding {
         Lack::Command { command, why, lost, is_vital } => {
             let verdict = if is_vital { Verdict::Failed } else { Verdict::Note };
             let name = match command {
-                // The one subcommand that is sent.
+                // The subcommands that are sent.
                 "CLUSTER" => "cluster|slots".to_owned(),
+                "CLIENT" => "client|tracking".to_owned(),
                 command => command.to_ascii_lowercase(),
             };
             let mend = match why.contains("unknown command") {

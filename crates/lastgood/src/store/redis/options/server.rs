@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use ::redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
+use ::redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo};
 
 use super::tcp_settings;
 use super::tls::Tls;
@@ -19,6 +19,17 @@ impl Server {
     /// The address with the certificates of this moment. Blocks while it reads their files.
     pub(in crate::store::redis) fn with_certificates(self) -> Result<ConnectionInfo, String> {
         self.tls.applied_to(self.info)
+    }
+
+    /// The same server, spoken to in the only protocol in which it speaks unasked.
+    pub(in crate::store::redis) fn in_resp3(self) -> Server {
+        let login = self.info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        Server { info: self.info.set_redis_settings(login), tls: self.tls }
+    }
+
+    /// Whether it is at the same address.
+    pub(in crate::store::redis) fn is_same(&self, other: &Server) -> bool {
+        self.info.addr() == other.info.addr()
     }
 
     pub(in crate::store::redis) fn is_tls(&self) -> bool {
