@@ -119,7 +119,13 @@ impl Region {
             .iter()
             .map(|name| self.store_key(name))
             .enumerate()
-            .filter(|(_, key)| tier.behind.may_read(key))
+            .filter(|(place, key)| {
+                let may_read = tier.behind.may_read(key);
+                if !may_read {
+                    stored[*place] = self.waiting(key);
+                }
+                may_read
+            })
             .unzip();
         if keys.is_empty() {
             return stored;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -19,7 +20,10 @@ use crate::sweep::Selectors;
 use crate::tags::Tags;
 use crate::trust::{GRACE, Hearing};
 use crate::voice::Voice;
-use crate::write_behind::{MAX_WAITING_BYTES, WriteBehind};
+use crate::write_behind::{Journal, MAX_WAITING_BYTES, WriteBehind};
+
+/// What the rows of changes without a body may take in their file, besides the bodies that may wait.
+const ROWS: u64 = 64 << 20;
 
 impl Cache {
     /// A builder with every default.
@@ -32,6 +36,7 @@ impl Cache {
             trust_for: Duration::from_secs(60),
             clock: Clock::system(),
             selectors: None,
+            pending_file: None,
         }
     }
 }
@@ -45,6 +50,7 @@ pub struct CacheBuilder {
     trust_for: Duration,
     clock: Clock,
     selectors: Option<Selectors>,
+    pending_file: Option<PathBuf>,
 }
 
 impl fmt::Debug for CacheBuilder {
@@ -107,6 +113,21 @@ impl CacheBuilder {
         self
     }
 
+    /// A file for the changes that the store has not taken, so that they outlive the process: puts without a source to
+    /// come back from, removals, expiries, clears, sweeps by selector and marks of tags. They are on disk before
+    /// [`Cache::confirmed`] says so ([`Unconfirmed::is_on_disk`](crate::Unconfirmed)), are taken up by the next process
+    /// with the same store, namespace and file, and are written once the store takes them. While the store takes
+    /// everything, the file is not written.
+    ///
+    /// The file and its directory are made for their owner alone. It belongs to one process; while another has it, or the
+    /// disk does not do as told, changes wait in memory alone, and [`StoreStatus::pending_trouble`](crate::StoreStatus)
+    /// says why. A damaged file is set aside. Defaults to none: what waits is forgotten when the process ends.
+    #[must_use]
+    pub fn pending_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.pending_file = Some(path.into());
+        self
+    }
+
     /// Where time comes from. Defaults to the system's clock.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
@@ -115,7 +136,8 @@ impl CacheBuilder {
     }
 
     /// Builds the cache. Where several processes share the store, it has to happen inside a tokio runtime: there the task
-    /// runs that hears of their invalidations.
+    /// runs that hears of their invalidations. With a [`CacheBuilder::pending_file`] it blocks while that is read, usually
+    /// milliseconds.
     ///
     /// # Errors
     ///
@@ -134,7 +156,11 @@ impl CacheBuilder {
         let most_waiting = (self.memory_limit / 8).min(MAX_WAITING_BYTES);
         let store = self.store.map(|store| {
             let store = GuardedStore::with_clock(store, self.guard, self.clock.clone());
-            let behind = WriteBehind::new(Arc::clone(&store), self.clock.clone(), Arc::clone(&voice), most_waiting);
+            let journal = self.pending_file.map(|path| {
+                Journal::new(path, self.clock.clone(), &store.to_string(), &self.namespace, most_waiting + ROWS)
+            });
+            let (clock, voice) = (self.clock.clone(), Arc::clone(&voice));
+            let behind = WriteBehind::new(Arc::clone(&store), clock, voice, most_waiting, journal);
             Tier { store, behind }
         });
         let hearing = match store.as_ref().and_then(|tier| tier.store.log()) {
@@ -157,8 +183,11 @@ impl CacheBuilder {
             regions: Mutex::default(),
             selectors: self.selectors,
             owed_sweeps: AtomicUsize::new(0),
+            owed_before: Mutex::default(),
+            heard_before: Mutex::default(),
         };
         let shared = Arc::new(shared);
+        shared.take_up();
         if let Some(listener) = listen_to_others(&shared) {
             _ = shared.listener.set(listener);
         }

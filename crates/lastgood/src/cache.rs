@@ -19,11 +19,12 @@ use crate::memory::{Key, Memory, RegionId};
 use crate::metrics::{Counters, RegionStats};
 use crate::policy::Policy;
 use crate::region::{Region, Shared as RegionShared};
-use crate::store::{self, Addition, BreakerState, GuardedStore, Store, StoreError, Usage};
+use crate::store::{self, Addition, BreakerState, GuardedStore, Position, Store, StoreError, Usage};
 use crate::sweep::Selectors;
 use crate::tags::Tags;
 use crate::trust::Hearing;
 use crate::voice::Voice;
+use crate::write_behind::journal::OwedBefore;
 use crate::write_behind::{MAX_WAITING_BYTES, WriteBehind};
 
 /// A cache of bytes in two tiers, memory and an optional store, that goes on answering whatever fails.
@@ -72,6 +73,10 @@ pub(crate) struct Shared {
     pub(crate) selectors: Option<Selectors>,
     /// Sweeps of the store that are still to be made because it was away.
     pub(crate) owed_sweeps: AtomicUsize,
+    /// Those that an earlier process left: regions that are made later must know of them.
+    pub(crate) owed_before: Mutex<Vec<OwedBefore>>,
+    /// How far an earlier process, which left changes to be made, heard the others, and when.
+    pub(crate) heard_before: Mutex<Option<(Option<Position>, Timestamp)>>,
 }
 
 impl Drop for Shared {
@@ -159,6 +164,9 @@ pub struct StoreStatus {
     pub untold: usize,
     /// What keeps the store from doing all of its work at the moment, such as a full or read-only disk.
     pub trouble: Option<String>,
+    /// Why changes that wait for the store would not outlive this process; `None` while they would, and where there is no
+    /// [`CacheBuilder::pending_file`](crate::CacheBuilder::pending_file).
+    pub pending_trouble: Option<String>,
     /// How it is doing, why, and since when.
     pub report: Report,
 }
@@ -201,6 +209,7 @@ impl Cache {
             cleared_at: AtomicU64::new(0),
             expired_at: AtomicU64::new(0),
         });
+        self.shared.owes_of_before(&region);
         regions.push(Arc::clone(&region));
         Ok(Region { cache: Arc::clone(&self.shared), shared: region })
     }
@@ -254,6 +263,7 @@ impl Cache {
                 hears_others: tier.store.log().map(|_| self.shared.clock.now() <= self.shared.hearing.heard_until()),
                 untold: self.shared.voice.left_to_tell(),
                 trouble: tier.store.trouble().map(|why| why.to_string()),
+                pending_trouble: tier.behind.journal_trouble(),
                 report: tier.store.report(),
             }),
         }
@@ -333,7 +343,8 @@ impl Cache {
         }
     }
 
-    /// Writes what is queued, at most for `within`, and closes the store. Call it before the program ends.
+    /// Writes what is queued, at most for `within`, and closes the store. Call it before the program ends. What the store
+    /// does not take goes to the [`CacheBuilder::pending_file`](crate::CacheBuilder::pending_file), if there is one.
     ///
     /// # Errors
     ///
@@ -341,7 +352,10 @@ impl Cache {
     pub async fn close(&self, within: Duration) -> Result<(), StoreError> {
         self.flush(within).await;
         match &self.shared.store {
-            Some(tier) => tier.store.close().await,
+            Some(tier) => {
+                tier.behind.close_journal().await;
+                tier.store.close().await
+            }
             None => Ok(()),
         }
     }

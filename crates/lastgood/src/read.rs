@@ -193,7 +193,7 @@ impl Region {
         };
         let key = self.store_key(name);
         if !tier.behind.may_read(&key) {
-            return Ok(None);
+            return Ok(self.waiting(&key));
         }
         let deadline = after(tier.store.budget());
         self.cache.hearing.listens(deadline).await;
@@ -210,6 +210,15 @@ impl Region {
         }
         let [stored] = stored;
         Ok(stored)
+    }
+
+    /// What the store will hold under `key`, which it is not to be believed about yet: memory may have given it up.
+    pub(crate) fn waiting(&self, key: &str) -> Option<Entry> {
+        let (tier, now) = (self.cache.store.as_ref()?, self.cache.clock.now());
+        let waiting = tier.behind.waiting(key).flatten().filter(|entry| entry.freshness(now) != Freshness::Gone)?;
+        let mut entry = waiting.copied();
+        entry.taken_at = now;
+        Some(entry)
     }
 
     /// Decodes what the store gave for `key` when it was asked, unless it is unreadable, of another key, too old, or from before

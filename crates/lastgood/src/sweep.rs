@@ -88,8 +88,9 @@ impl Cache {
             Scope::Tag(tag) => Ok(self.sweep_tag(tag, depth).await),
             Scope::Region(name) => match self.region_named(name) {
                 Some(region) => {
-                    let swept = self.sweep_regions(vec![region], &every(name), depth).await?;
-                    self.tell_selector(&format!("{REGION}{name}"), depth).await;
+                    let selector = format!("{REGION}{name}");
+                    let swept = self.sweep_regions(vec![region], &every(name), Some(&selector), depth).await?;
+                    self.tell_selector(&selector, depth).await;
                     Ok(swept)
                 }
                 None => Ok(Swept::default()),
@@ -98,11 +99,11 @@ impl Cache {
                 let Some(matches) = self.shared.matches(selector) else {
                     return Err(StoreError::Refused(format!("{selector:?} is no selector")));
                 };
-                let swept = self.sweep_regions(self.regions(), &matches, depth).await?;
+                let swept = self.sweep_regions(self.regions(), &matches, Some(selector), depth).await?;
                 self.tell_selector(selector, depth).await;
                 Ok(swept)
             }
-            Scope::Matching(matches) => self.sweep_regions(self.regions(), matches, depth).await,
+            Scope::Matching(matches) => self.sweep_regions(self.regions(), matches, None, depth).await,
         }
     }
 
@@ -110,6 +111,7 @@ impl Cache {
         &self,
         regions: Vec<Region>,
         matches: &Matches,
+        selector: Option<&str>,
         depth: Option<Depth>,
     ) -> Result<Swept, StoreError> {
         let prefix = match &regions[..] {
@@ -119,7 +121,8 @@ impl Cache {
         let at = self.shared.clock.now();
         let swept = Sweep::of(regions, &**matches, depth).run(&prefix).await?;
         if let (Some(depth), Some(_)) = (depth, &swept.unreached) {
-            self.owe(OwedSweep { prefix, matches: Arc::clone(matches), depth, at });
+            let selector = selector.map(str::to_owned);
+            self.owe(OwedSweep { prefix, matches: Arc::clone(matches), selector, depth, at });
         }
         Ok(swept)
     }

@@ -9,6 +9,7 @@ use crate::policy::{Policy, Times};
 use crate::voice::Kind;
 
 /// What is to become of a key in the store.
+#[derive(Clone)]
 pub(crate) enum Change {
     /// Holds this entry.
     Put(Fill),
@@ -93,6 +94,17 @@ impl Held {
         Held { entry: Arc::downgrade(entry), form: *form, times, fetch_started_at, written_at }
     }
 
+    /// The entry, if memory still has it.
+    pub(super) fn current(&self) -> Option<Arc<Entry>> {
+        let entry = self.entry.upgrade()?;
+        if entry.times == self.times {
+            return Some(entry);
+        }
+        let mut current = entry.copied();
+        current.times = self.times;
+        Some(Arc::new(current))
+    }
+
     /// Whether `stored` is the same answer, with other times perhaps.
     pub(super) fn is_of(&self, stored: &Entry) -> bool {
         // The clocks may have been compared again meanwhile, with another error.
@@ -107,6 +119,14 @@ impl Change {
         match self {
             Change::Put(fill) | Change::Mark(fill) => fill.entry.value.body.len() as u64,
             Change::PutHeld(..) | Change::Expire(_) | Change::Remove(_) | Change::RemovePrefix(_) => 0,
+        }
+    }
+
+    /// Of the body that a row of it has.
+    pub(super) fn body_bytes(&self) -> u64 {
+        match self {
+            Change::PutHeld(held) => held.entry.upgrade().map_or(0, |entry| entry.value.body.len() as u64),
+            change => change.bytes(),
         }
     }
 

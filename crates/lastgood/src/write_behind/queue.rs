@@ -1,11 +1,12 @@
 //! What waits to be written, what is being written, and what is owed: the order of changes to a key.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use super::change::{Change, Expiry, Fill, Removal};
+use super::change::{Change, Expiry, Removal};
+use super::journal::Rows;
 use crate::clock::Timestamp;
 use crate::entry::Entry;
 use crate::store::StoreError;
@@ -48,8 +49,11 @@ pub(super) struct Queue {
     pub(super) active: HashMap<String, Option<Change>>,
     /// Keys that somebody changes at once, and whether another process changed them meanwhile.
     pub(super) turns: HashMap<String, bool>,
-    /// Removals that failed and wait for the retry.
-    pub(super) failed: Vec<String>,
+    /// Changes that failed and wait for the retry, in order; and those of them that were not changed since.
+    pub(super) failed: VecDeque<String>,
+    pub(super) retried: HashSet<String>,
+    /// Whether the timer of the retry runs.
+    pub(super) is_retrying: bool,
     /// Why the latest of them failed.
     pub(super) failed_by: Option<StoreError>,
     /// What is still to be removed by prefix.
@@ -63,6 +67,8 @@ pub(super) struct Queue {
     /// When the latest fills were done: an invalidation that is heard now may have come before.
     filled: HashMap<String, Timestamp>,
     filled_in_order: VecDeque<(Timestamp, String)>,
+    /// What of it is on disk.
+    pub(super) rows: Rows,
 }
 
 impl Queue {
@@ -147,6 +153,38 @@ impl Queue {
         }
     }
 
+    /// What is still to become of `key`, as it is done late; nothing of a fill that may fail.
+    pub(super) fn owed_change(&self, key: &str) -> Option<Change> {
+        let active = self.active.get(key).cloned().flatten();
+        let waiting = self.waiting.get(key).filter(|change| change.takes_away()).and_then(Change::if_it_fails);
+        match (waiting, active) {
+            (Some(newer), Some(older)) => Some(newer.after(older)),
+            (newer, older) => newer.or(older),
+        }
+    }
+
+    /// Notes that the change of `key` failed and is to be made again.
+    pub(super) fn fail(&mut self, key: String, why: StoreError) {
+        self.failed_by = Some(why);
+        if self.retried.insert(key.clone()) {
+            self.failed.push_back(key);
+        }
+    }
+
+    /// Up to so many of what failed is next in order; says how many are.
+    pub(super) fn retry(&mut self, most: usize) -> usize {
+        let mut count = 0;
+        while count < most
+            && let Some(key) = self.failed.pop_front()
+        {
+            if self.retried.remove(&key) && self.waiting.contains_key(&key) {
+                self.order.push_back(key);
+                count += 1;
+            }
+        }
+        count
+    }
+
     /// From now on the store's keys under `prefix` are as good as removed.
     pub(super) fn announce_clear(&mut self, prefix: &str) {
         if !self.clearing.iter().any(|known| known == prefix) {
@@ -156,14 +194,18 @@ impl Queue {
 
     /// Drops what waits under `prefix`, and has what is under way there taken back once it is done.
     pub(super) fn give_up(&mut self, prefix: &str, now: Timestamp) {
-        let Queue { waiting, order, failed, active, turns, bytes, .. } = self;
+        let Queue { waiting, order, failed, retried, active, turns, bytes, rows, .. } = self;
         waiting.retain(|key, change| {
             let stays = !key.starts_with(prefix);
-            *bytes -= if stays { 0 } else { change.bytes() };
+            if !stays {
+                *bytes -= change.bytes();
+                rows.touch(key);
+            }
             stays
         });
         order.retain(|key| waiting.contains_key(key));
         failed.retain(|key| waiting.contains_key(key));
+        retried.retain(|key| waiting.contains_key(key));
         let under_way = active.keys().chain(turns.keys()).filter(|key| key.starts_with(prefix));
         waiting.extend(under_way.map(|key| (key.clone(), Change::Remove(Removal::at(now, false)))));
     }
@@ -192,6 +234,7 @@ impl Queue {
             && let Some(dropped) = self.waiting.remove(key)
         {
             self.bytes -= dropped.bytes();
+            self.rows.touch(key);
         }
         let is_under_way = self.active.get(key).is_some_and(Option::is_none);
         let was_done = self.filled.get(key).is_some_and(|done_at| *done_at >= since) && !self.active.contains_key(key);
@@ -209,6 +252,10 @@ impl Queue {
     pub(super) fn done(&mut self, key: &str, end: End) -> bool {
         let if_it_fails = self.active.remove(key).flatten();
         let succeeded = matches!(end, End::Done);
+        // What failed and is owed as before has its row already.
+        if succeeded || self.waiting.contains_key(key) || matches!(if_it_fails, Some(Change::Expire(_))) {
+            self.rows.touch(key);
+        }
         if succeeded && matches!(if_it_fails, Some(Change::RemovePrefix(_))) && !self.waiting.contains_key(key) {
             self.clearing.retain(|prefix| prefix.strip_suffix(':') != Some(key));
         }
@@ -227,13 +274,7 @@ impl Queue {
         match if_it_fails {
             Some(again) if !succeeded => {
                 let again = match again {
-                    // What cannot be written must at least leave nothing older behind.
-                    Change::Put(Fill { entry, .. }) if matches!(end, End::Refused) => {
-                        Change::Remove(Removal::at(entry.fetch_started_at, true).late())
-                    }
-                    Change::PutHeld(held) if matches!(end, End::Refused) => {
-                        Change::Remove(Removal::at(held.fetch_started_at, true).late())
-                    }
+                    // What cannot be expired must at least not be believed.
                     Change::Expire(expiry) if matches!(end, End::Refused) => {
                         Change::Remove(Removal::at(expiry.at, true).late())
                     }
