@@ -27,8 +27,8 @@ mod worker;
 
 pub(crate) use self::change::{Change, Expiry, Fill, Form, Removal};
 pub(crate) use self::journal::Journal;
-pub(crate) use self::queue::MAX_WAITING_BYTES;
 use self::journal::{DISTRUST, Record};
+pub(crate) use self::queue::MAX_WAITING_BYTES;
 use self::queue::{End, Queue};
 pub(crate) use self::room::Room;
 pub(crate) use self::turn::{Meanwhile, Turn};

@@ -85,7 +85,9 @@ impl Pending {
                     false => "and would be lost if the gateway ended before that",
                 };
                 let changes = changes(*waiting);
-                format!("{reached} Memory is changed; {changes} in the gateway until the store takes them, {otherwise}. {rest}")
+                format!(
+                    "{reached} Memory is changed; {changes} in the gateway until the store takes them, {otherwise}. {rest}"
+                )
             }
         }
     }

@@ -18,7 +18,7 @@ use crate::write_behind::journal::{OwedBefore, Record, SWEEP};
 const MOST_OWED: usize = 64;
 const RETRY_EVERY: Duration = Duration::from_millis(500);
 /// Processes that wait for one store begin within so long of its return, each at its own time.
-const SPREAD: Duration = Duration::from_secs(2);
+const SPREAD: Duration = Duration::from_secs(1);
 
 /// Tells the rows of sweeps apart.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -53,9 +53,11 @@ struct Owing {
 
 impl Owing {
     async fn make_good(self, owed: OwedSweep) {
-        let mut was_away = false;
+        let (mut was_away, mut has_waited) = (false, false);
         loop {
-            tokio::time::sleep(jittered(RETRY_EVERY)).await;
+            if !std::mem::take(&mut has_waited) {
+                tokio::time::sleep(jittered(RETRY_EVERY)).await;
+            }
             let Some(shared) = self.cache.upgrade() else { return };
             let Some(tier) = &shared.store else { return };
             if tier.store.state() != BreakerState::Closed {
@@ -63,6 +65,7 @@ impl Owing {
                 continue;
             }
             if std::mem::take(&mut was_away) {
+                has_waited = true;
                 drop(shared);
                 tokio::time::sleep(somewhere_in(SPREAD)).await;
                 continue;
@@ -154,7 +157,9 @@ impl Shared {
                 Some(matches) if Handle::try_current().is_ok() => {
                     self.owe(OwedSweep { prefix, matches, selector: Some(selector), depth, at }, Some(row), true);
                 }
-                _ => tracing::warn!(selector, "a sweep from before the start stays on disk: nothing here understands it"),
+                _ => {
+                    tracing::warn!(selector, "a sweep from before the start stays on disk: nothing here understands it")
+                }
             }
         }
     }

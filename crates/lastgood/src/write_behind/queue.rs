@@ -227,9 +227,12 @@ impl Queue {
         self.filled.remove(key);
     }
 
-    /// Drops the fill that waits for `key`, or a put from before `since` that the store did not take; says whether one is under way instead, or was done after `since`.
+    /// Drops the fill that waits for `key`, or a put from before `since` that the store did not take; says whether one is under
+    /// way instead, or was done after `since`. Where the key was not removed but changed, `since` is for ever, and what was
+    /// put stays: which of the two is newer is found out when it is written.
     pub(super) fn drop_fill(&mut self, key: &str, since: Timestamp) -> bool {
-        let is_older = |change: &Change| change.is_mere_fill() || change.was_put_before(since);
+        let is_removal = since != Timestamp::FOREVER;
+        let is_older = |change: &Change| change.is_mere_fill() || (is_removal && change.was_put_before(since));
         if self.waiting.get(key).is_some_and(is_older)
             && let Some(dropped) = self.waiting.remove(key)
         {

@@ -19,7 +19,7 @@ const RETRY_AT_MOST: Duration = Duration::from_secs(2);
 const RETRIED_TOGETHER: usize = 100;
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// Processes that wait for one store begin within so long of its return, each at its own time.
-const SPREAD: Duration = Duration::from_secs(2);
+const SPREAD: Duration = Duration::from_secs(1);
 
 /// One of the tasks that write. Dropped in the middle, as when its runtime ends, it leaves the rest to others.
 pub(super) struct Worker {
@@ -111,16 +111,18 @@ impl Retry {
     /// Repeats what failed once the store is asked, a few at a time, so that neither it nor what comes meanwhile waits for
     /// all of them. After an outage each process begins at a moment of its own.
     pub(super) async fn when_the_store_is_asked_again(mut self) {
-        let (mut pause, mut was_away) = (RETRY_EVERY, false);
+        let (mut pause, mut was_away, mut has_waited) = (RETRY_EVERY, false, false);
         loop {
-            sleep(jittered(pause)).await;
+            if !std::mem::take(&mut has_waited) {
+                sleep(jittered(pause)).await;
+            }
             let Some(behind) = self.behind.upgrade() else { return };
             if behind.store.state() != BreakerState::Closed {
                 (pause, was_away) = (RETRY_EVERY, true);
                 continue;
             }
-            if was_away {
-                was_away = false;
+            if std::mem::take(&mut was_away) {
+                (has_waited, pause) = (true, RETRY_EVERY);
                 drop(behind);
                 sleep(somewhere_in(SPREAD)).await;
                 continue;

@@ -75,9 +75,7 @@ impl Record {
                 };
                 Record::Expire { at: at.as_millis(), schema: *schema, keep_for }.encode(&[])
             }
-            Change::Remove(Removal { at, tell, .. }) => {
-                Record::Remove { at: at.as_millis(), tell: *tell }.encode(&[])
-            }
+            Change::Remove(Removal { at, tell, .. }) => Record::Remove { at: at.as_millis(), tell: *tell }.encode(&[]),
             Change::RemovePrefix(Removal { at, tell, .. }) => {
                 Record::RemovePrefix { at: at.as_millis(), tell: *tell }.encode(&[])
             }
@@ -118,10 +116,7 @@ mod tests {
         let rows = [
             (Record::Put { schema: 1, compress_over: 1024 }, r#"{"put":{"schema":1,"compress_over":1024}}"#),
             (Record::Mark { schema: 1 }, r#"{"mark":{"schema":1}}"#),
-            (
-                Record::Expire { at: 5, schema: 2, keep_for: None },
-                r#"{"expire":{"at":5,"schema":2,"keep_for":null}}"#,
-            ),
+            (Record::Expire { at: 5, schema: 2, keep_for: None }, r#"{"expire":{"at":5,"schema":2,"keep_for":null}}"#),
             (Record::Remove { at: 5, tell: true }, r#"{"remove":{"at":5,"tell":true}}"#),
             (Record::RemovePrefix { at: 5, tell: false }, r#"{"remove_prefix":{"at":5,"tell":false}}"#),
             (

@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 
+use crate::clock::Timestamp;
 use crate::store::Position;
 use crate::write_behind::change::Change;
 use crate::write_behind::queue::Queue;
-use crate::clock::Timestamp;
 
 /// What one commit writes at most, but for a single larger row.
 const TOGETHER: u64 = 8 << 20;
