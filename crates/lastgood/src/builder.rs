@@ -183,7 +183,7 @@ impl CacheBuilder {
             regions: Mutex::default(),
             selectors: self.selectors,
             owed_sweeps: AtomicUsize::new(0),
-            owed_before: Mutex::default(),
+            owed: Mutex::default(),
             heard_before: Mutex::default(),
         };
         let shared = Arc::new(shared);

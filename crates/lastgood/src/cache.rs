@@ -20,11 +20,10 @@ use crate::metrics::{Counters, RegionStats};
 use crate::policy::Policy;
 use crate::region::{Region, Shared as RegionShared};
 use crate::store::{self, Addition, BreakerState, GuardedStore, Position, Store, StoreError, Usage};
-use crate::sweep::Selectors;
+use crate::sweep::{OwedSweep, Selectors};
 use crate::tags::Tags;
 use crate::trust::Hearing;
 use crate::voice::Voice;
-use crate::write_behind::journal::OwedBefore;
 use crate::write_behind::{MAX_WAITING_BYTES, WriteBehind};
 
 /// A cache of bytes in two tiers, memory and an optional store, that goes on answering whatever fails.
@@ -73,8 +72,7 @@ pub(crate) struct Shared {
     pub(crate) selectors: Option<Selectors>,
     /// Sweeps of the store that are still to be made because it was away.
     pub(crate) owed_sweeps: AtomicUsize,
-    /// Those that an earlier process left: regions that are made later must know of them.
-    pub(crate) owed_before: Mutex<Vec<OwedBefore>>,
+    pub(crate) owed: Mutex<Vec<Arc<OwedSweep>>>,
     /// How far an earlier process, which left changes to be made, heard the others, and when.
     pub(crate) heard_before: Mutex<Option<(Option<Position>, Timestamp)>>,
 }
@@ -209,7 +207,6 @@ impl Cache {
             cleared_at: AtomicU64::new(0),
             expired_at: AtomicU64::new(0),
         });
-        self.shared.owes_of_before(&region);
         regions.push(Arc::clone(&region));
         Ok(Region { cache: Arc::clone(&self.shared), shared: region })
     }

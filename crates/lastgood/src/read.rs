@@ -236,12 +236,15 @@ impl Region {
         entry.taken_at = asked_at;
         let cleared_at = Timestamp::from_millis(self.shared.cleared_at.load(Ordering::Relaxed));
         let distrusted = self.cache.store.as_ref().map_or(Timestamp::EPOCH, |tier| tier.behind.distrust_before());
-        let invalidated_at = cleared_at.max(distrusted);
+        let name = key.strip_prefix(&self.shared.prefix).unwrap_or_default();
+        let (swept_at, expired_by_sweep_at) = self.swept_at(name);
+        let invalidated_at = cleared_at.max(distrusted).max(swept_at);
         let invalidated = invalidated_at > Timestamp::EPOCH && entry.fetch_started_at <= invalidated_at;
         if let Some(tier) = &self.cache.store {
             entry = tier.behind.expired(key, entry);
         }
-        let expired_at = Timestamp::from_millis(self.shared.expired_at.load(Ordering::Relaxed));
+        let expired_at =
+            Timestamp::from_millis(self.shared.expired_at.load(Ordering::Relaxed)).max(expired_by_sweep_at);
         if entry.fetch_started_at <= expired_at {
             entry = entry.expired_at(expired_at, &self.shared.policy);
         }

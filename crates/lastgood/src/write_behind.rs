@@ -142,6 +142,16 @@ impl WriteBehind {
         }
     }
 
+    /// The same of a change that was asked for at `at`: what was put later and waits, or is gone anyhow, stays as it is.
+    pub(crate) fn enqueue_late(self: &Arc<Self>, key: String, change: Change, at: Timestamp) {
+        let mut queue = self.queue();
+        let is_owed_later = queue.owed_change(&key).is_some_and(|owed| owed.is_after(at));
+        if key.len() <= MAX_KEY_BYTES && !is_owed_later {
+            self.admit(&mut queue, key, change);
+            self.start_worker(queue);
+        }
+    }
+
     /// From now on the store is not believed about what is under `prefix`. [`WriteBehind::clear`] must follow.
     pub(crate) fn announce_clear(&self, prefix: &str) {
         self.queue().announce_clear(prefix);

@@ -94,10 +94,7 @@ fn is_pending(got: &Got) {
 async fn change_all(gateway: &Process) {
     is_pending(&gateway.send(Method::PUT, "/v1/kv/kv/put?fresh_for=1h", &json!("v2")).await);
     is_pending(&gateway.send(Method::PUT, "/v1/llm/mood", &json!({"input": 1, "analysis": "calm"})).await);
-    let bar =
-        json!([{"openTime": 1_700_000_000_000_u64, "open": "1", "high": "2", "low": "1", "close": "2", "volume": "3"}]);
-    let got = gateway.send(Method::PUT, "/v1/bars/S/1m", &bar).await;
-    assert!(got.status == 202 || got.status >= 400, "{} {}", got.status, got.text());
+    is_pending(&gateway.send(Method::PUT, BARS, &json!([[1_699_999_200_000_u64, "1", "2", "1", "2", "3"]])).await);
     for change in [
         json!({"key": "kv:removed", "hard": true}),
         json!({"key": "kv:expired"}),
@@ -107,18 +104,26 @@ async fn change_all(gateway: &Process) {
         is_pending(&gateway.send(Method::POST, "/api/cache/invalidate", &change).await);
     }
     is_pending(&gateway.send(Method::DELETE, "/v1/kv/kv/deleted", &Value::Null).await);
-    is_pending(&gateway.send(Method::POST, "/api/cache/clear/BTCUSDT", &json!({"hard": true})).await);
+    is_pending(&gateway.send(Method::POST, "/api/cache/clear/BTCUSDT", &Value::Null).await);
 }
 
+const BARS: &str = "/v1/bars/my:S/1h";
 const GONE: [&str; 5] = ["removed", "tagged", "matched1", "deleted", "BTCUSDT"];
 
 /// What a gateway serves of it then.
-async fn holds(gateway: &Process) {
-    assert_eq!(gateway.kept("put").await, Some(json!("v2")));
+async fn holds(gateway: &Process, when: &str) {
+    assert_eq!(gateway.kept("put").await, Some(json!("v2")), "{when}");
     let analysis = gateway.send(Method::POST, "/v1/llm/mood", &json!({"input": 1})).await;
-    assert!(analysis.status == 200 && analysis.text().contains("calm"), "{} {}", analysis.status, analysis.text());
+    assert!(
+        analysis.status == 200 && analysis.text().contains("calm"),
+        "{when}: {} {}",
+        analysis.status,
+        analysis.text()
+    );
+    let bars = get(format!("{}{BARS}", gateway.url)).await;
+    assert!(bars.status == 200 && bars.text().contains("1699999200000"), "{when}: {} {}", bars.status, bars.text());
     for key in GONE {
-        assert_eq!(gateway.kept(key).await, None, "{key}");
+        assert_eq!(gateway.kept(key).await, None, "{key}, {when}");
     }
 }
 
@@ -137,25 +142,25 @@ async fn what_was_answered_as_pending_holds_over_a_kill_of_the_gateway_and_reach
     gateway.kill();
 
     let gateway = Process::start(&data.path().join("data"), &redis.url());
-    holds(&gateway).await;
+    holds(&gateway, "after the first kill").await;
     assert!(gateway.waits().await >= 7, "{}", gateway.waits().await);
     // Again, and this time Redis comes back.
     gateway.kill();
     let gateway = Process::start(&data.path().join("data"), &redis.url());
-    holds(&gateway).await;
+    holds(&gateway, "after the second").await;
     redis.restart();
     eventually("all is written", async || {
         let health = gateway.health().await;
         health["status"] == "ok" && health["cache"]["unconfirmed_removals"] == 0
     })
     .await;
-    holds(&gateway).await;
+    holds(&gateway, "with Redis back").await;
 
     // A gateway that knows nothing finds it in Redis.
     let elsewhere = tempfile::tempdir().unwrap();
     let other = Process::start(elsewhere.path(), &redis.url());
     other.is_attached().await;
-    holds(&other).await;
+    holds(&other, "elsewhere").await;
     assert_eq!(other.kept("other").await, Some(json!("v1")));
     let expired = get(format!("{}/v1/kv/kv/expired", other.url)).await;
     assert_eq!((expired.status, expired.cache()), (200, "LAST-GOOD"), "{}", expired.text());

@@ -1,7 +1,7 @@
 //! Sweeps that could not search the store, and are made good once it is back.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use super::{Matches, PAGE};
 use crate::cache::{Cache, Shared};
 use crate::clock::Timestamp;
-use crate::region;
+use crate::region::Region;
 use crate::store::{BreakerState, Store, StoreError, jittered, somewhere_in};
 use crate::tags::Depth;
 use crate::write_behind::journal::{OwedBefore, Record, SWEEP};
@@ -24,7 +24,7 @@ const SPREAD: Duration = Duration::from_secs(1);
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 /// A sweep that the store is still to be given, as it was asked for at `at`: what was loaded or put since stays.
-pub(super) struct OwedSweep {
+pub(crate) struct OwedSweep {
     /// What the keys begin with.
     pub(super) prefix: String,
     pub(super) matches: Matches,
@@ -52,7 +52,7 @@ struct Owing {
 }
 
 impl Owing {
-    async fn make_good(self, owed: OwedSweep) {
+    async fn make_good(self, owed: Arc<OwedSweep>) {
         let (mut was_away, mut has_waited) = (false, false);
         loop {
             if !std::mem::take(&mut has_waited) {
@@ -78,6 +78,7 @@ impl Owing {
                 // Its changes may still wait: then they are on disk first.
                 tier.behind.save(&tier.behind.unconfirmed()).await;
                 self.row.iter().for_each(|row| tier.behind.write_down(row, None));
+                shared.owed().retain(|other| !Arc::ptr_eq(other, &owed));
                 return;
             }
             was_away = true;
@@ -97,8 +98,9 @@ impl Drop for Owing {
 }
 
 impl Cache {
-    /// Has the store swept once it is back.
-    pub(super) fn owe(&self, owed: OwedSweep) {
+    /// Has the store swept once it is back, and does not believe it until then about what that names. Says whether there
+    /// was room for it.
+    pub(super) fn owe(&self, owed: OwedSweep) -> bool {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let record = owed.record();
         let row = record.as_ref().map(|_| format!("{SWEEP}{}-{number}", owed.at.as_millis()));
@@ -106,6 +108,7 @@ impl Cache {
         if let (true, Some(tier), Some(row)) = (is_owed, &self.shared.store, &row) {
             tier.behind.write_down(row, record.as_ref());
         }
+        is_owed
     }
 
     async fn pay(&self, owed: &OwedSweep) -> Result<(), StoreError> {
@@ -132,12 +135,21 @@ impl Cache {
 }
 
 impl Shared {
+    fn owed(&self) -> MutexGuard<'_, Vec<Arc<OwedSweep>>> {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn owe(self: &Arc<Self>, owed: OwedSweep, row: Option<String>, tells: bool) -> bool {
-        if self.owed_sweeps.fetch_add(1, Ordering::Relaxed) >= MOST_OWED {
-            self.owed_sweeps.fetch_sub(1, Ordering::Relaxed);
-            tracing::warn!("too many sweeps wait for the store: this one reaches only what this process knows of");
-            return false;
+        let owed = Arc::new(owed);
+        {
+            let mut all = self.owed();
+            if all.len() >= MOST_OWED {
+                tracing::warn!("too many sweeps wait for the store: this one reaches only what this process knows of");
+                return false;
+            }
+            all.push(Arc::clone(&owed));
         }
+        self.owed_sweeps.fetch_add(1, Ordering::Relaxed);
         if let (None, Some(tier)) = (&row, &self.store) {
             tier.behind.count_unsaveable(true);
         }
@@ -146,12 +158,8 @@ impl Shared {
         true
     }
 
-    /// Has the store given the sweeps that an earlier process left. Until it is, it is not believed about what they may
-    /// name.
+    /// Has the store given the sweeps that an earlier process left.
     pub(crate) fn owe_again(self: &Arc<Self>, sweeps: Vec<OwedBefore>) {
-        let regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.owed_before.lock().unwrap_or_else(PoisonError::into_inner).extend(sweeps.iter().cloned());
-        regions.iter().for_each(|region| self.owes_of_before(region));
         for OwedBefore { row, prefix, selector, depth, at } in sweeps {
             match self.matches(&selector) {
                 Some(matches) if Handle::try_current().is_ok() => {
@@ -163,13 +171,19 @@ impl Shared {
             }
         }
     }
+}
 
-    /// What the store holds of a region from before a sweep that it was not given is not believed, or not fresh.
-    pub(crate) fn owes_of_before(&self, region: &region::Shared) {
-        let owed = self.owed_before.lock().unwrap_or_else(PoisonError::into_inner);
-        for sweep in owed.iter().filter(|sweep| region.prefix.starts_with(&sweep.prefix)) {
-            let since = if sweep.depth == Depth::Remove { &region.cleared_at } else { &region.expired_at };
-            since.fetch_max(sweep.at.as_millis(), Ordering::Relaxed);
+impl Region {
+    /// When sweeps that the store was not given yet removed, and expired, what is called `name`: until they are made, what
+    /// it holds from before is not believed, or not fresh.
+    pub(crate) fn swept_at(&self, name: &str) -> (Timestamp, Timestamp) {
+        let (mut removed_at, mut expired_at) = (Timestamp::EPOCH, Timestamp::EPOCH);
+        for sweep in self.cache.owed().iter() {
+            if self.shared.prefix.starts_with(&sweep.prefix) && (sweep.matches)(self.name(), name) {
+                let at = if sweep.depth == Depth::Remove { &mut removed_at } else { &mut expired_at };
+                *at = sweep.at.max(*at);
+            }
         }
+        (removed_at, expired_at)
     }
 }

@@ -147,6 +147,16 @@ impl Change {
         }
     }
 
+    /// Whether it leaves nothing behind that is from before `at`.
+    pub(super) fn is_after(&self, at: Timestamp) -> bool {
+        match self {
+            Change::Put(fill) | Change::Mark(fill) => fill.entry.fetch_started_at > at,
+            Change::PutHeld(held) => held.fetch_started_at > at,
+            Change::Remove(_) | Change::RemovePrefix(_) => true,
+            Change::Expire(_) => false,
+        }
+    }
+
     /// Whether the store did not take it before.
     pub(super) fn has_failed(&self) -> bool {
         match self {

@@ -169,6 +169,34 @@ async fn told_of(source: &Source, prices: &Region, name: &str) -> Result<(String
 }
 
 #[tokio::test]
+async fn what_is_put_after_a_sweep_that_waits_and_what_it_does_not_name_stays() {
+    let machine = Machine::new();
+    let (cache, prices) = machine.start();
+    for name in ["SWEPT", "SWEPTAGAIN", "other"] {
+        prices.put(name, loaded("v1")).await;
+    }
+    assert!(cache.flush(MINUTE).await);
+    machine.fail();
+    prices.put("early", loaded("v1")).await;
+    cache.sweep(&Scope::Selected("SWEPT".to_owned()), Some(Depth::Remove)).await.expect("a change never fails");
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    prices.put("SWEPTAGAIN", loaded("v2")).await;
+    assert!(cache.confirmed(SECOND).await.expect("the store is away").is_on_disk);
+    machine.kill(cache, prices).await;
+    let (cache, prices) = machine.start();
+    let expected = [("SWEPT", None), ("SWEPTAGAIN", Some("v2")), ("other", Some("v1")), ("early", Some("v1"))];
+    machine.way.heal();
+    for (name, body) in expected {
+        assert_eq!(read(&prices, name).await.as_deref(), body, "{name}");
+    }
+    eventually("all is written", async || waiting(&cache) == 0).await;
+    for (name, body) in expected {
+        assert_eq!(read(&prices, name).await.as_deref(), body, "{name}");
+        assert_eq!(machine.stored(name).await.as_deref(), body, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn what_others_changed_while_a_process_was_away_stays() {
     let machine = Machine::new();
     let (cache, prices) = machine.start();
