@@ -33,7 +33,11 @@ impl Cache {
         // Those of now: on a busy gateway there is always one that waits.
         let keys = tier.behind.unconfirmed();
         let sweeps = || self.shared.owed_sweeps.load(Ordering::Relaxed);
-        tier.confirmed(keys, sweeps, |_| tier.behind.failing(), within).await
+        let unconfirmed = tier.confirmed(keys, sweeps, |_| tier.behind.failing(), within).await;
+        if unconfirmed.is_none() {
+            tier.behind.forgotten(None).await;
+        }
+        unconfirmed
     }
 }
 
@@ -41,8 +45,12 @@ impl Region {
     /// As [`Cache::confirmed`], of the changes of these names alone.
     pub async fn confirmed(&self, names: &[&str], within: Duration) -> Option<Unconfirmed> {
         let tier = self.cache.store.as_ref()?;
-        let keys = names.iter().map(|name| self.store_key(name)).collect();
-        tier.confirmed(keys, || 0, |keys| tier.behind.failing_of(keys), within).await
+        let keys: Vec<String> = names.iter().map(|name| self.store_key(name)).collect();
+        let unconfirmed = tier.confirmed(keys.clone(), || 0, |keys| tier.behind.failing_of(keys), within).await;
+        if unconfirmed.is_none() {
+            tier.behind.forgotten(Some(&keys)).await;
+        }
+        unconfirmed
     }
 }
 
@@ -61,7 +69,6 @@ impl Tier {
             self.behind.retain_unconfirmed(&mut keys);
             let waiting = keys.len() + sweeps();
             if waiting == 0 {
-                self.behind.forgotten().await;
                 return None;
             }
             let is_left_alone = self.store.state() != BreakerState::Closed;

@@ -34,6 +34,8 @@ pub(in crate::write_behind) struct Rows {
     bytes: u64,
     /// Keys whose row does not say what is owed.
     unsaved: HashSet<String>,
+    /// Keys whose row is being deleted.
+    deleting: HashSet<String>,
     /// Rows that are no key's.
     notes: HashMap<String, Option<Bytes>>,
     /// How far the other processes were heard, and whether the file knows.
@@ -85,6 +87,19 @@ impl Rows {
         self.is_on && !(self.unsaved.is_empty() && self.notes.is_empty())
     }
 
+    /// Whether a row of these keys (`None`: of any) may say what is over.
+    pub(super) fn is_outdated(&self, keys: Option<&[String]>) -> bool {
+        match keys {
+            None => self.is_unsaved() || !self.deleting.is_empty(),
+            Some(keys) => keys.iter().any(|key| self.on_disk.contains_key(key) || self.deleting.contains(key)),
+        }
+    }
+
+    /// What was taken is on disk.
+    pub(super) fn written(&mut self) {
+        self.deleting.clear();
+    }
+
     /// Whether all that is owed of `key` is on disk.
     pub(super) fn has(&self, key: &str) -> bool {
         self.on_disk.contains_key(key) && !self.unsaved.contains(key)
@@ -125,6 +140,9 @@ impl Queue {
             if let (Some(_), Some(cost)) = (&owed, cost) {
                 self.rows.found(&key, cost);
                 bytes += cost;
+            }
+            if owed.is_none() && had_row {
+                self.rows.deleting.insert(key.clone());
             }
             if owed.is_some() || had_row {
                 taken.push((key, Wanted::Change(owed)));

@@ -43,11 +43,11 @@ impl WriteBehind {
         tokio::time::timeout(SAVED_WITHIN, saved).await.unwrap_or(false)
     }
 
-    /// Waits until no row is left of what the store has by now: a later change of the same key must not meet it after a
-    /// restart. Returns at once where the file is as it should be.
-    pub(crate) async fn forgotten(self: &Arc<Self>) {
-        let is_unsaved = self.queue().rows.is_unsaved();
-        if is_unsaved {
+    /// Waits until no row is left of these keys (`None`: of any) that says what the store has by now: the change that is
+    /// answered next must not meet it after a restart. Returns at once where there is none.
+    pub(crate) async fn forgotten(self: &Arc<Self>, keys: Option<&[String]>) {
+        let is_outdated = self.queue().rows.is_outdated(keys);
+        if is_outdated {
             _ = tokio::time::timeout(SAVED_WITHIN, self.follow()).await;
         }
     }
@@ -102,7 +102,10 @@ impl WriteBehind {
             // Given back however this ends, unless it was written.
             let mut taken = Taken { behind: self, rows: taken };
             match write(journal, &taken.rows).await {
-                Written::Yes => taken.rows.clear(),
+                Written::Yes => {
+                    taken.rows.clear();
+                    self.queue().rows.written();
+                }
                 Written::BegunAnew => self.queue().rows.begun_anew(),
                 Written::No(why) => return Err(why),
             }
