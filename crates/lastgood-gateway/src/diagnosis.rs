@@ -73,6 +73,11 @@ impl Diagnosis {
         let of_store = store.as_ref().and_then(why_not_well);
         let store_is_well = of_store.is_none();
         reasons.extend(of_store);
+        // The store may be well: then nothing waits, but what will wait is not kept.
+        let of_pending = store.as_ref().and_then(|store| store.pending_trouble.as_ref());
+        reasons.extend(
+            of_pending.map(|why| format!("changes that wait for the store would not outlive a restart: {why}")),
+        );
         for venue in Venue::ALL {
             let upstream = app.upstreams.venue(venue);
             let nobody_left = !upstream.bases.is_empty() && !upstream.bases.iter().any(|base| base.health.is_healthy());

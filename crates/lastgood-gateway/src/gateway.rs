@@ -51,6 +51,9 @@ const LEAST_MEMORY: u64 = 1 << 20;
 /// The embedded store keeps at most this much; the oldest by expiry go first.
 const EMBEDDED_MAX_BYTES: u64 = 4 << 30;
 
+/// The file, in the data directory, of changes that a shared store has not taken.
+const PENDING: &str = "pending.redb";
+
 /// A gateway that can be run.
 pub struct Gateway {
     app: Arc<App>,
@@ -97,8 +100,14 @@ impl Gateway {
         if let Some(trust_for) = settings.store_trust_for {
             builder = builder.trust_for(trust_for);
         }
+        // An embedded store has its own file on the same disk.
+        if settings.store.is_shared() {
+            builder = builder.pending_file(settings.data_dir.join(PENDING));
+        }
         let refuse = |why: lastgood::BuildError| BuildError(why.to_string());
-        let cache = builder.build().map_err(refuse)?;
+        // The file of what waits is read there, which may block.
+        let built = tokio::task::spawn_blocking(|| builder.build()).await;
+        let cache = built.map_err(|why| BuildError(why.to_string()))?.map_err(refuse)?;
         cache.set_enabled(settings.enabled);
         let regions = Regions::open(|name| {
             let policy = configured(name.policy(settings.preset), &settings.region(name.as_str()));
@@ -309,7 +318,7 @@ pub async fn open_embedded(settings: &Settings, clock: &Clock) -> Result<(Embedd
 
 /// Whether a file of the data directory is the gateway's.
 fn is_own_file(name: &str) -> bool {
-    ["lastgood.redb", "bans.", "exchanges.", "credentials"].iter().any(|own| name.starts_with(own))
+    ["lastgood.redb", PENDING, "bans.", "exchanges.", "credentials"].iter().any(|own| name.starts_with(own))
 }
 
 /// A policy with what the configuration says otherwise.

@@ -216,7 +216,8 @@ pub(crate) async fn kept(app: &App, region: &Region, name: &str) -> Option<Kept>
         return None;
     }
     match (held, stored.ok().flatten()) {
-        (Some(held), Some(stored)) if held.age() <= stored.age() => Some(Kept::of(held)),
+        // Of one answer, the store's is verified, and memory's was not, or is not fresh.
+        (Some(held), Some(stored)) if held.age() < stored.age() => Some(Kept::of(held)),
         (_, Some(stored)) => {
             if stored.freshness() == Freshness::Fresh {
                 // The next reader finds it in memory.

@@ -146,6 +146,8 @@ impl Region {
             if tier.behind.readable(&key, deadline).await {
                 places.push(place);
                 keys.push(key);
+            } else {
+                stored[place].entry = self.waiting(&key);
             }
         }
         if keys.is_empty() {

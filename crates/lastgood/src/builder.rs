@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -21,7 +22,10 @@ use crate::sweep::Selectors;
 use crate::tags::Tags;
 use crate::trust::{Hearing, Pace};
 use crate::voice::Voice;
-use crate::write_behind::{MAX_WAITING_BYTES, WriteBehind};
+use crate::write_behind::{Journal, MAX_WAITING_BYTES, WriteBehind};
+
+/// What the rows of changes without a body may take in their file, besides the bodies that may wait.
+const ROWS: u64 = 64 << 20;
 
 impl Cache {
     /// A builder with every default.
@@ -35,6 +39,7 @@ impl Cache {
             clock: Clock::system(),
             selectors: None,
             leases: true,
+            pending_file: None,
         }
     }
 }
@@ -49,6 +54,7 @@ pub struct CacheBuilder {
     clock: Clock,
     selectors: Option<Selectors>,
     leases: bool,
+    pending_file: Option<PathBuf>,
 }
 
 impl fmt::Debug for CacheBuilder {
@@ -122,6 +128,21 @@ impl CacheBuilder {
         self
     }
 
+    /// A file for the changes that the store has not taken, so that they outlive the process: puts without a source to
+    /// come back from, removals, expiries, clears, sweeps by selector and marks of tags. They are on disk before
+    /// [`Cache::confirmed`] says so ([`Unconfirmed::is_on_disk`](crate::Unconfirmed)), are taken up by the next process
+    /// with the same store, namespace and file, and are written once the store takes them. While the store takes
+    /// everything, the file is not written.
+    ///
+    /// The file and its directory are made for their owner alone. It belongs to one process; while another has it, or the
+    /// disk does not do as told, changes wait in memory alone, and [`StoreStatus::pending_trouble`](crate::StoreStatus)
+    /// says why. A damaged file is set aside. Defaults to none: what waits is forgotten when the process ends.
+    #[must_use]
+    pub fn pending_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.pending_file = Some(path.into());
+        self
+    }
+
     /// Where time comes from. Defaults to the system's clock.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
@@ -130,7 +151,8 @@ impl CacheBuilder {
     }
 
     /// Builds the cache. Where several processes share the store, it has to happen inside a tokio runtime: there the task
-    /// runs that hears of their invalidations.
+    /// runs that hears of their invalidations. With a [`CacheBuilder::pending_file`] it blocks while that is read, usually
+    /// milliseconds.
     ///
     /// # Errors
     ///
@@ -150,7 +172,11 @@ impl CacheBuilder {
         let most_waiting = (self.memory_limit / 8).min(MAX_WAITING_BYTES);
         let store = self.store.map(|store| {
             let store = GuardedStore::with_clock(store, self.guard, self.clock.clone());
-            let behind = WriteBehind::new(Arc::clone(&store), self.clock.clone(), Arc::clone(&voice), most_waiting);
+            let journal = self.pending_file.map(|path| {
+                Journal::new(path, self.clock.clone(), &store.to_string(), &self.namespace, most_waiting + ROWS)
+            });
+            let (clock, voice) = (self.clock.clone(), Arc::clone(&voice));
+            let behind = WriteBehind::new(Arc::clone(&store), clock, voice, most_waiting, journal);
             Tier { store, behind }
         });
         let pace = store.as_ref().and_then(|tier| tier.store.log()).map(|log| {
@@ -176,8 +202,11 @@ impl CacheBuilder {
             regions: Mutex::default(),
             selectors: self.selectors,
             owed_sweeps: AtomicUsize::new(0),
+            owed: Mutex::default(),
+            heard_before: Mutex::default(),
         };
         let shared = Arc::new(shared);
+        shared.take_up();
         if let Some(listener) = pace.and_then(|pace| listen_to_others(&shared, pace)) {
             _ = shared.listener.set(listener);
         }

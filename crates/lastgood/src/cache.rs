@@ -20,8 +20,8 @@ use crate::memory::{Key, Memory, RegionId};
 use crate::metrics::{Counters, RegionStats};
 use crate::policy::Policy;
 use crate::region::{Region, Shared as RegionShared};
-use crate::store::{self, Addition, BreakerState, GuardedStore, Store, StoreError, Usage};
-use crate::sweep::Selectors;
+use crate::store::{self, Addition, BreakerState, GuardedStore, Position, Store, StoreError, Usage};
+use crate::sweep::{OwedSweep, Selectors};
 use crate::tags::Tags;
 use crate::trust::Hearing;
 use crate::voice::Voice;
@@ -76,6 +76,9 @@ pub(crate) struct Shared {
     pub(crate) selectors: Option<Selectors>,
     /// Sweeps of the store that are still to be made because it was away.
     pub(crate) owed_sweeps: AtomicUsize,
+    pub(crate) owed: Mutex<Vec<Arc<OwedSweep>>>,
+    /// How far an earlier process, which left changes to be made, heard the others, and when.
+    pub(crate) heard_before: Mutex<Option<(Option<Position>, Timestamp)>>,
 }
 
 impl Drop for Shared {
@@ -165,6 +168,9 @@ pub struct StoreStatus {
     pub untold: usize,
     /// What keeps the store from doing all of its work at the moment, such as a full or read-only disk.
     pub trouble: Option<String>,
+    /// Why changes that wait for the store would not outlive this process; `None` while they would, and where there is no
+    /// [`CacheBuilder::pending_file`](crate::CacheBuilder::pending_file).
+    pub pending_trouble: Option<String>,
     /// How it is doing, why, and since when.
     pub report: Report,
 }
@@ -260,6 +266,7 @@ impl Cache {
                 hears_others: tier.store.log().map(|_| self.shared.clock.now() <= self.shared.hearing.heard_until()),
                 untold: self.shared.voice.left_to_tell(),
                 trouble: tier.store.trouble().map(|why| why.to_string()),
+                pending_trouble: tier.behind.journal_trouble(),
                 report: tier.store.report(),
             }),
         }
@@ -339,7 +346,8 @@ impl Cache {
         }
     }
 
-    /// Writes what is queued, at most for `within`, and closes the store. Call it before the program ends.
+    /// Writes what is queued, at most for `within`, and closes the store. Call it before the program ends. What the store
+    /// does not take goes to the [`CacheBuilder::pending_file`](crate::CacheBuilder::pending_file), if there is one.
     ///
     /// # Errors
     ///
@@ -347,7 +355,10 @@ impl Cache {
     pub async fn close(&self, within: Duration) -> Result<(), StoreError> {
         self.flush(within).await;
         match &self.shared.store {
-            Some(tier) => tier.store.close().await,
+            Some(tier) => {
+                tier.behind.close_journal().await;
+                tier.store.close().await
+            }
             None => Ok(()),
         }
     }

@@ -13,14 +13,16 @@ use crate::store::{BreakerState, StoreError};
 /// The longest pause between two looks at the queue.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
-/// Changes that the store does not have yet. They wait in this process's memory, are written when the store is back, and
-/// are lost if the process ends before that.
+/// Changes that the store does not have yet. They wait in this process, and are written when the store takes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unconfirmed {
     /// How many.
     pub waiting: usize,
     /// Why the store did not take them; `None` while it takes them, one after the other.
     pub why: Option<StoreError>,
+    /// Whether they are on disk, so that they outlive this process; see
+    /// [`CacheBuilder::pending_file`](crate::CacheBuilder::pending_file). Otherwise they are lost if it ends before.
+    pub is_on_disk: bool,
 }
 
 impl Cache {
@@ -31,7 +33,11 @@ impl Cache {
         // Those of now: on a busy gateway there is always one that waits.
         let keys = tier.behind.unconfirmed();
         let sweeps = || self.shared.owed_sweeps.load(Ordering::Relaxed);
-        tier.confirmed(keys, sweeps, |_| tier.behind.failing(), within).await
+        let unconfirmed = tier.confirmed(keys, sweeps, |_| tier.behind.failing(), within).await;
+        if unconfirmed.is_none() {
+            tier.behind.forgotten(None).await;
+        }
+        unconfirmed
     }
 }
 
@@ -39,8 +45,12 @@ impl Region {
     /// As [`Cache::confirmed`], of the changes of these names alone.
     pub async fn confirmed(&self, names: &[&str], within: Duration) -> Option<Unconfirmed> {
         let tier = self.cache.store.as_ref()?;
-        let keys = names.iter().map(|name| self.store_key(name)).collect();
-        tier.confirmed(keys, || 0, |keys| tier.behind.failing_of(keys), within).await
+        let keys: Vec<String> = names.iter().map(|name| self.store_key(name)).collect();
+        let unconfirmed = tier.confirmed(keys.clone(), || 0, |keys| tier.behind.failing_of(keys), within).await;
+        if unconfirmed.is_none() {
+            tier.behind.forgotten(Some(&keys)).await;
+        }
+        unconfirmed
     }
 }
 
@@ -64,13 +74,19 @@ impl Tier {
             let is_left_alone = self.store.state() != BreakerState::Closed;
             let left_alone = is_left_alone.then_some(StoreError::BreakerOpen);
             if let Some(why) = left_alone.or_else(|| failing(&keys)) {
-                return Some(Unconfirmed { waiting, why: Some(self.store.cause(why)) });
+                let is_on_disk = self.is_on_disk(&keys, sweeps()).await;
+                return Some(Unconfirmed { waiting, why: Some(self.store.cause(why)), is_on_disk });
             }
             if Instant::now() >= deadline {
-                return Some(Unconfirmed { waiting, why: None });
+                return Some(Unconfirmed { waiting, why: None, is_on_disk: self.is_on_disk(&keys, sweeps()).await });
             }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// Has what waits on disk, and says whether it is.
+    async fn is_on_disk(&self, keys: &[String], sweeps: usize) -> bool {
+        self.behind.save(keys).await && (sweeps == 0 || self.behind.sweeps_are_saveable())
     }
 }

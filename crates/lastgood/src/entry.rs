@@ -221,6 +221,14 @@ impl Entry {
         entry
     }
 
+    /// The same answer, without what was worked out of it.
+    pub(crate) fn copied(&self) -> Self {
+        let loaded = Loaded { tags: self.tags.to_vec(), ..Loaded::from(self.value.clone()) };
+        let mut entry = Entry::new(loaded, self.fetch_started_at, self.written_at, self.times);
+        (entry.stored_at, entry.taken_at) = (self.stored_at, self.taken_at);
+        entry
+    }
+
     /// The same answer with its times by a clock that is `by` milliseconds ahead.
     pub(crate) fn shift(&mut self, by: i64) {
         self.fetch_started_at = self.fetch_started_at.shifted(by);

@@ -5,7 +5,7 @@
 //! place is gone, nothing that memory holds is served before it was revalidated. While the log cannot be read, memory is
 //! believed for a bounded time.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -37,8 +37,12 @@ pub(crate) fn listen_to_others(cache: &Arc<Shared>, pace: Pace) -> Option<JoinHa
 
 async fn listen(cache: Weak<Shared>, store: Arc<GuardedStore>, pace: Pace) {
     let Some(log) = store.log() else { return };
-    let Some(name) = cache.upgrade().map(|cache| cache.voice.name.clone()) else { return };
-    let mut place: Option<Place> = None;
+    let Some((name, before)) = cache.upgrade().map(|cache| (cache.voice.name.clone(), cache.heard_before())) else {
+        return;
+    };
+    // Who takes up what an earlier process left must hear what others changed since.
+    let mut place = before.map(|(position, read_at)| Place { position, wait: Duration::ZERO, read_at });
+    let mut has_begun = false;
     let mut pause = RETRY.0;
     loop {
         let listened_at = place.as_ref().map_or(Timestamp::EPOCH, |place| place.read_at);
@@ -53,9 +57,12 @@ async fn listen(cache: Weak<Shared>, store: Arc<GuardedStore>, pace: Pace) {
         let Some(cache) = cache.upgrade() else { return };
         match read {
             Ok((position, tail)) => {
-                match tail {
-                    Some(tail) => cache.heed_all(tail, listened_at),
-                    None => cache.hearing.begins(cache.clock.now()),
+                tail.into_iter().for_each(|tail| cache.heed_all(tail, listened_at));
+                if !std::mem::replace(&mut has_begun, true) {
+                    cache.hearing.begins(cache.clock.now());
+                }
+                if let Some(tier) = &cache.store {
+                    tier.behind.heard(position.as_ref(), read_at);
                 }
                 let now = cache.clock.now();
                 let is_recent = cache.hearing.heard(read_at, now, now.plus(pace.silent_after()));
@@ -88,6 +95,11 @@ struct Place {
 }
 
 impl Shared {
+    /// How far an earlier process heard the others, where it left changes.
+    fn heard_before(&self) -> Option<(Option<Position>, Timestamp)> {
+        self.heard_before.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// Another process changed what the store holds for some keys.
     fn changed_elsewhere(&self, is_meant: impl Fn(&str) -> bool) {
         if let Some(tier) = &self.store {

@@ -212,7 +212,7 @@ impl Region {
         };
         let (key, deadline) = (self.store_key(name), after(tier.store.budget()));
         if !tier.behind.readable(&key, deadline).await {
-            return Ok(Stored::default());
+            return Ok(Stored { entry: self.waiting(&key), ..Stored::default() });
         }
         self.cache.hearing.listens(deadline).await;
         let asked_at = self.cache.clock.now();
@@ -232,6 +232,15 @@ impl Region {
         Ok(Stored { entry, seen, ahead })
     }
 
+    /// What the store will hold under `key`, which it is not to be believed about yet: memory may have given it up.
+    pub(crate) fn waiting(&self, key: &str) -> Option<Entry> {
+        let (tier, now) = (self.cache.store.as_ref()?, self.cache.clock.now());
+        let waiting = tier.behind.waiting(key).flatten().filter(|entry| entry.freshness(now) != Freshness::Gone)?;
+        let mut entry = waiting.copied();
+        entry.taken_at = now;
+        Some(entry)
+    }
+
     /// Decodes what the store gave for `key` when it was asked, unless it is unreadable, of another key, too old, or from before
     /// an invalidation.
     pub(crate) fn believe(&self, key: &str, bytes: &bytes::Bytes, ahead: Ahead, asked_at: Timestamp) -> Option<Entry> {
@@ -248,12 +257,15 @@ impl Region {
         entry.note_stored(bytes);
         let cleared_at = Timestamp::from_millis(self.shared.cleared_at.load(Ordering::Relaxed));
         let distrusted = self.cache.store.as_ref().map_or(Timestamp::EPOCH, |tier| tier.behind.distrust_before());
-        let invalidated_at = cleared_at.max(distrusted);
+        let name = key.strip_prefix(&self.shared.prefix).unwrap_or_default();
+        let (swept_at, expired_by_sweep_at) = self.swept_at(name);
+        let invalidated_at = cleared_at.max(distrusted).max(swept_at);
         let invalidated = invalidated_at > Timestamp::EPOCH && entry.fetch_started_at <= invalidated_at;
         if let Some(tier) = &self.cache.store {
             entry = tier.behind.expired(key, entry);
         }
-        let expired_at = Timestamp::from_millis(self.shared.expired_at.load(Ordering::Relaxed));
+        let expired_at =
+            Timestamp::from_millis(self.shared.expired_at.load(Ordering::Relaxed)).max(expired_by_sweep_at);
         if entry.fetch_started_at <= expired_at {
             entry = entry.expired_at(expired_at, &self.shared.policy);
         }

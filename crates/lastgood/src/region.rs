@@ -48,7 +48,7 @@ pub(crate) struct Shared {
     pub(crate) permits: Arc<Semaphore>,
     /// When the region was last cleared; what the store holds from before is not believed.
     pub(crate) cleared_at: AtomicU64,
-    /// When keys of the region expired that the store could not be searched for: what it holds from before is not fresh.
+    /// When keys of the region expired that the store will not be searched for: what it holds from before is not fresh.
     pub(crate) expired_at: AtomicU64,
 }
 
@@ -332,7 +332,9 @@ impl Region {
             }
             Depth::Remove => Change::Remove(Removal::at(at, true).late()),
         };
-        self.write_behind(name, change);
+        if let Some(tier) = &self.cache.store {
+            tier.behind.enqueue_late(self.store_key(name), change, at);
+        }
     }
 
     /// Waits for room to write a body of so many bytes behind.

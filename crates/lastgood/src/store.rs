@@ -22,10 +22,11 @@ mod upstash;
 mod watch;
 
 pub use self::counters::{Addition, Counters};
+pub(crate) use self::embedded::RowFile;
 pub use self::embedded::{EmbeddedStore, Opened};
 pub(crate) use self::guarded::Ahead;
 pub use self::guarded::{BreakerState, Guard, GuardCounters, GuardedStore};
-pub(crate) use self::jitter::jittered;
+pub(crate) use self::jitter::{jittered, somewhere_in};
 pub use self::memory::MemoryStore;
 pub use self::redis::{Lack, RedisOptions, RedisStore};
 pub use self::swap::{Swap, Version};

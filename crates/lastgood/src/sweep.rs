@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use futures_util::{StreamExt as _, stream};
 
 use crate::cache::{Cache, Shared};
+use crate::clock::Timestamp;
 use crate::memory::Key;
 use crate::region::Region;
 use crate::store::{Cursor, GuardedStore, Store, StoreError};
@@ -16,7 +17,7 @@ use crate::voice::Kind;
 
 mod owed;
 
-use self::owed::OwedSweep;
+pub(crate) use self::owed::OwedSweep;
 
 /// Names asked for, and changed, at a time.
 const PAGE: usize = 500;
@@ -64,8 +65,8 @@ pub struct Swept {
     /// away. Then it is done once the store is back.
     pub changed: u64,
     /// Why the store could not be searched for keys, so that those which only it holds are not among them. What this
-    /// process knows of waits and is changed in the store when it is back, and what the store holds of those regions from
-    /// before is not believed.
+    /// process knows of waits and is changed in the store when it is back, and until it was searched then, what it holds of
+    /// those keys from before is not believed.
     pub unreached: Option<StoreError>,
 }
 
@@ -74,7 +75,7 @@ impl Cache {
     /// is given to those who wait, and kept nowhere.
     ///
     /// Regions and patterns walk the names in memory and in the store, a page at a time. If the store does not answer,
-    /// nothing that it holds of those regions from before is believed from now on.
+    /// nothing that it holds of those keys from before is believed until it was searched.
     ///
     /// # Errors
     ///
@@ -88,8 +89,9 @@ impl Cache {
             Scope::Tag(tag) => Ok(self.sweep_tag(tag, depth).await),
             Scope::Region(name) => match self.region_named(name) {
                 Some(region) => {
-                    let swept = self.sweep_regions(vec![region], &every(name), depth).await?;
-                    self.tell_selector(&format!("{REGION}{name}"), depth).await;
+                    let selector = format!("{REGION}{name}");
+                    let swept = self.sweep_regions(vec![region], &every(name), Some(&selector), depth).await?;
+                    self.tell_selector(&selector, depth).await;
                     Ok(swept)
                 }
                 None => Ok(Swept::default()),
@@ -98,11 +100,11 @@ impl Cache {
                 let Some(matches) = self.shared.matches(selector) else {
                     return Err(StoreError::Refused(format!("{selector:?} is no selector")));
                 };
-                let swept = self.sweep_regions(self.regions(), &matches, depth).await?;
+                let swept = self.sweep_regions(self.regions(), &matches, Some(selector), depth).await?;
                 self.tell_selector(selector, depth).await;
                 Ok(swept)
             }
-            Scope::Matching(matches) => self.sweep_regions(self.regions(), matches, depth).await,
+            Scope::Matching(matches) => self.sweep_regions(self.regions(), matches, None, depth).await,
         }
     }
 
@@ -110,6 +112,7 @@ impl Cache {
         &self,
         regions: Vec<Region>,
         matches: &Matches,
+        selector: Option<&str>,
         depth: Option<Depth>,
     ) -> Result<Swept, StoreError> {
         let prefix = match &regions[..] {
@@ -119,9 +122,21 @@ impl Cache {
         let at = self.shared.clock.now();
         let swept = Sweep::of(regions, &**matches, depth).run(&prefix).await?;
         if let (Some(depth), Some(_)) = (depth, &swept.unreached) {
-            self.owe(OwedSweep { prefix, matches: Arc::clone(matches), depth, at });
+            let selector = selector.map(str::to_owned);
+            if !self.owe(OwedSweep { prefix: prefix.clone(), matches: Arc::clone(matches), selector, depth, at }) {
+                self.distrust(&prefix, depth, at);
+            }
         }
         Ok(swept)
+    }
+
+    /// From now on nothing that the store holds of these regions from before is believed, or is fresh.
+    fn distrust(&self, prefix: &str, depth: Depth, at: Timestamp) {
+        for region in self.regions().iter().filter(|region| region.shared.prefix.starts_with(prefix)) {
+            let shared = &region.shared;
+            let since = if depth == Depth::Remove { &shared.cleared_at } else { &shared.expired_at };
+            since.fetch_max(at.as_millis(), Ordering::Relaxed);
+        }
     }
 
     async fn tell_selector(&self, selector: &str, depth: Option<Depth>) {
@@ -290,12 +305,7 @@ impl<'a> Sweep<'a> {
             if self.depth.is_none() {
                 return Err(self.regions.first().map_or(why.clone(), |region| region.cause(why)));
             }
-            tracing::debug!(%why, "the store could not be searched: what it holds of the regions is not believed any more");
-            for region in &self.regions {
-                let (shared, now) = (&region.shared, region.cache.clock.now().as_millis());
-                let since = if self.depth == Some(Depth::Remove) { &shared.cleared_at } else { &shared.expired_at };
-                since.fetch_max(now, Ordering::Relaxed);
-            }
+            tracing::debug!(%why, "the store could not be searched: what it holds of the keys is not believed until it is");
             unreached = self.regions.first().map(|region| region.cause(why));
         }
         let matched = self.met.iter().map(|names| names.len() as u64).sum();

@@ -117,6 +117,13 @@ impl Tags {
         self.marked_at.fetch_max(at.as_millis(), Ordering::Relaxed);
     }
 
+    /// Takes up a mark that an earlier process made and the store may not have.
+    pub(crate) fn remember_key(&self, key: &str, at: Timestamp) {
+        if let Some((depth, tag)) = key.strip_prefix(&self.prefix).and_then(mark_of) {
+            self.made().entry(tag.to_owned()).or_default().add(depth, at);
+        }
+    }
+
     /// Marks a tag, here at once and in the store behind, until the store has it.
     pub(crate) fn mark(&self, behind: &Arc<WriteBehind>, tag: &str, depth: Depth, at: Timestamp) {
         self.note_mark(at);

@@ -2,7 +2,8 @@
 //!
 //! A failed fill is dropped, because memory has it and the next refresh writes again. A failed removal is not: until
 //! it is done the store may hold what nobody may see, so it is retried, and reads of the key do not ask the store. Nor is
-//! a value that an application put: nothing else would ever write it again.
+//! a value that an application put: nothing else would ever write it again. Where there is a file for it, that outlives the
+//! process: see `journal.rs`.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,13 +20,17 @@ use crate::voice::Voice;
 
 mod apply;
 mod change;
+pub(crate) mod journal;
 mod queue;
 mod room;
 mod turn;
 mod worker;
 
 pub(crate) use self::change::{Change, Expiry, Fill, Form, Removal};
+pub(crate) use self::journal::Journal;
+use self::journal::{DISTRUST, Record};
 pub(crate) use self::queue::MAX_WAITING_BYTES;
+use self::change::ChangeKind;
 use self::queue::{End, Queue};
 pub(crate) use self::room::Room;
 pub(crate) use self::turn::{Meanwhile, Turn};
@@ -51,6 +56,10 @@ pub(crate) struct WriteBehind {
     pub(crate) dropped: AtomicU64,
     /// When the log was last told of lost writes.
     warned_at: AtomicU64,
+    /// Changes that must not be lost and that the store has taken.
+    written: AtomicU64,
+    /// The file of what waits, if there is one.
+    journal: Option<Arc<Journal>>,
 }
 
 impl fmt::Debug for WriteBehind {
@@ -61,7 +70,13 @@ impl fmt::Debug for WriteBehind {
 
 impl WriteBehind {
     /// A queue whose bodies take `most_bytes` at most.
-    pub(crate) fn new(store: Arc<GuardedStore>, clock: Clock, voice: Arc<Voice>, most_bytes: u64) -> Arc<Self> {
+    pub(crate) fn new(
+        store: Arc<GuardedStore>,
+        clock: Clock,
+        voice: Arc<Voice>,
+        most_bytes: u64,
+        journal: Option<Journal>,
+    ) -> Arc<Self> {
         Arc::new(WriteBehind {
             store,
             clock,
@@ -72,6 +87,8 @@ impl WriteBehind {
             distrust_before: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             warned_at: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            journal: journal.map(Arc::new),
         })
     }
 
@@ -136,7 +153,12 @@ impl WriteBehind {
     }
 
     /// From now on the store is not believed about anything whose load began before `at`.
-    pub(crate) fn distrust(&self, at: Timestamp) {
+    pub(crate) fn distrust(self: &Arc<Self>, at: Timestamp) {
+        self.distrust_here(at);
+        self.write_down(DISTRUST, Some(&Record::Distrust { at: at.as_millis() }));
+    }
+
+    fn distrust_here(&self, at: Timestamp) {
         self.distrust_before.fetch_max(at.as_millis(), Ordering::Relaxed);
     }
 
@@ -145,6 +167,16 @@ impl WriteBehind {
         // No store takes such a key, so none holds it.
         if key.len() <= MAX_KEY_BYTES {
             let mut queue = self.queue();
+            self.admit(&mut queue, key, change);
+            self.start_worker(queue);
+        }
+    }
+
+    /// The same of a change that was asked for at `at`: what was put later and waits, or is gone anyhow, stays as it is.
+    pub(crate) fn enqueue_late(self: &Arc<Self>, key: String, change: Change, at: Timestamp) {
+        let mut queue = self.queue();
+        let is_owed_later = queue.owed_change(&key).is_some_and(|owed| owed.is_after(at));
+        if key.len() <= MAX_KEY_BYTES && !is_owed_later {
             self.admit(&mut queue, key, change);
             self.start_worker(queue);
         }
@@ -237,14 +269,19 @@ impl WriteBehind {
                          from before is believed by this process"
                     );
                 }
-                self.distrust(self.clock.now());
+                let at = self.clock.now();
+                self.distrust_here(at);
+                queue.rows.note_record(DISTRUST, &Record::Distrust { at: at.as_millis() });
             }
             return;
         }
         queue.bytes = queue.bytes - older.unwrap_or(0) + change.bytes();
         queue.waiting.insert(key.clone(), change);
+        queue.rows.touch(&key);
+        // What failed need not wait for its turn among the others that did: this is something else.
+        let is_retried = is_queued && self.store.state() == BreakerState::Closed && queue.retried.remove(&key);
         // A key that waits already, or is being written, is in the order or will be.
-        if !is_queued && !queue.is_busy(&key) {
+        if (!is_queued || is_retried) && !queue.is_busy(&key) {
             queue.order.push_back(key);
         }
     }
@@ -264,22 +301,33 @@ impl WriteBehind {
     }
 
     fn start_worker(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>) {
-        let wants = queue.wants_worker();
+        let (wants, is_unsaved) = (queue.wants_worker(), queue.rows.is_unsaved());
         // A runtime that is ending drops the worker at once, and with it takes the lock.
         drop(queue);
         if wants {
             tokio::spawn(Worker::of(self).work());
         }
+        if is_unsaved {
+            self.start_saving();
+        }
     }
 
     /// Notes how a change ended; says whether it is to be repeated.
-    fn note(self: &Arc<Self>, key: String, is_unfenced: bool, outcome: Result<(), StoreError>) -> bool {
+    fn note(self: &Arc<Self>, key: String, kind: ChangeKind, outcome: Result<(), StoreError>) -> bool {
         let to_be_repeated = {
             let mut queue = self.queue();
-            if is_unfenced && outcome.is_ok() && self.store.log().is_some() {
+            if kind == ChangeKind::Fill && outcome.is_ok() && self.store.log().is_some() {
                 queue.remember_fill(&key, self.clock.now());
             }
-            queue.done(&key, End::from(&outcome))
+            let to_be_repeated = queue.done(&key, End::from(&outcome));
+            if outcome.is_ok() && kind == ChangeKind::Lasting {
+                self.written.fetch_add(1, Ordering::Relaxed);
+            }
+            if queue.rows.is_unsaved() {
+                drop(queue);
+                self.start_saving();
+            }
+            to_be_repeated
         };
         let Err(why) = outcome else { return false };
         tracing::debug!(%key, %why, "write to the store failed");
@@ -292,14 +340,25 @@ impl WriteBehind {
 
     fn retry_later(self: &Arc<Self>, key: String, why: StoreError) {
         let mut queue = self.queue();
-        queue.failed.push(key);
-        queue.failed_by = Some(why);
-        let is_first = queue.failed.len() == 1;
-        drop(queue);
-        if is_first {
-            // One timer for all: it holds the queue weakly, so that a dropped cache ends it.
-            tokio::spawn(Retry::of(self).when_the_store_is_asked_again());
+        queue.rows.want(&key);
+        queue.fail(key, why);
+        self.start_retrying(queue);
+        self.start_saving();
+    }
+
+    /// Begins to repeat what failed, unless that is being done. One timer for all: it holds the queue weakly, so that a
+    /// dropped cache ends it.
+    fn start_retrying(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>) {
+        if queue.failed.is_empty() || queue.is_retrying {
+            return;
         }
+        if tokio::runtime::Handle::try_current().is_err() {
+            queue.retry(usize::MAX);
+            return;
+        }
+        queue.is_retrying = true;
+        drop(queue);
+        tokio::spawn(Retry::of(self).when_the_store_is_asked_again());
     }
 
     /// Waits until nothing is queued nor under way, failed removals apart.

@@ -20,6 +20,8 @@ pub(crate) struct Pending {
     /// Why the store was not reached; `None` while it takes what waits, one after the other.
     why: Option<StoreError>,
     waiting: usize,
+    /// Whether what waits outlives the gateway.
+    is_on_disk: bool,
     /// What is true of the keys that only the store holds.
     rest: &'static str,
     dry_run: bool,
@@ -43,16 +45,17 @@ impl Pending {
         }
         let store = app.cache.status().store?.name;
         let waiting = unconfirmed.as_ref().map_or(0, |changes| changes.waiting);
+        let is_on_disk = unconfirmed.as_ref().is_some_and(|changes| changes.is_on_disk);
         let why = unreached.or_else(|| unconfirmed.and_then(|changes| changes.why));
         let is_pending = why.is_some() || waiting > 0;
-        is_pending.then_some(Pending { store, why, waiting, rest, dry_run: false })
+        is_pending.then_some(Pending { store, why, waiting, is_on_disk, rest, dry_run: false })
     }
 
     /// The same for a dry run, which changes nothing.
     pub(super) fn of_count(app: &App, unreached: Option<StoreError>) -> Option<Pending> {
         let (store, why) = (app.cache.status().store?.name, unreached?);
         let rest = "Keys that only the store holds are not counted.";
-        Some(Pending { store, why: Some(why), waiting: 0, rest, dry_run: true })
+        Some(Pending { store, why: Some(why), waiting: 0, is_on_disk: false, rest, dry_run: true })
     }
 
     /// One line for the operator, however many regions the change was about.
@@ -65,7 +68,7 @@ impl Pending {
 
     /// What happened, in sentences.
     fn detail(&self) -> String {
-        let Pending { store, why, waiting, rest, dry_run } = self;
+        let Pending { store, why, waiting, is_on_disk, rest, dry_run } = self;
         let Some(why) = why else {
             return format!("The store {store} is still writing: {}.", changes(*waiting));
         };
@@ -76,11 +79,16 @@ impl Pending {
         match (dry_run, waiting) {
             (true, _) => format!("{reached} {rest}"),
             (false, 0) => format!("{reached} Memory is changed; nothing waits for the store. {rest}"),
-            (false, waiting) => format!(
-                "{reached} Memory is changed; {} in the gateway until the store takes them, and would be lost if the gateway \
-                 ended before that. {rest}",
-                changes(*waiting)
-            ),
+            (false, waiting) => {
+                let otherwise = match is_on_disk {
+                    true => "kept on its disk, so that a restart loses nothing",
+                    false => "and would be lost if the gateway ended before that",
+                };
+                let changes = changes(*waiting);
+                format!(
+                    "{reached} Memory is changed; {changes} in the gateway until the store takes them, {otherwise}. {rest}"
+                )
+            }
         }
     }
 
@@ -89,6 +97,9 @@ impl Pending {
             told["pending"] = (self.waiting > 0).into();
         }
         let mut store = json!({ "name": self.store, "reached": self.is_reached(), "waiting": self.waiting });
+        if self.is_accepted_only() {
+            store["on_disk"] = self.is_on_disk.into();
+        }
         if let Some(why) = &self.why {
             store["reason"] = reason(why).into();
         }

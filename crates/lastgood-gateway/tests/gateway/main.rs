@@ -33,6 +33,7 @@ mod order_books;
 mod overload;
 mod own_site;
 mod passing;
+mod pending;
 mod privacy;
 mod redis;
 mod redis_rights;

@@ -17,8 +17,11 @@ use crate::clock::{Clock, Timestamp};
 
 mod file;
 mod overlay;
+mod rows;
 mod shared;
 mod writer;
+
+pub(crate) use self::rows::RowFile;
 
 /// How long a `put` waits for the disk when too much is unsynced already.
 const WAIT_FOR_ROOM: Duration = Duration::from_millis(500);

@@ -11,6 +11,11 @@ pub(crate) fn jittered(wait: Duration) -> Duration {
     wait - quarter.mul_f64(random as f64 / f64::from(u32::MAX))
 }
 
+/// Anything from nothing to `wait`.
+pub(crate) fn somewhere_in(wait: Duration) -> Duration {
+    (jittered(wait) - wait * 3 / 4) * 4
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

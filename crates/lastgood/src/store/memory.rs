@@ -197,6 +197,10 @@ impl Store for MemoryStore {
         Ok(Usage { keys, bytes, limit: Some(self.shared.max_bytes), ..Usage::default() })
     }
 
+    fn largest_value(&self) -> Option<u64> {
+        Some(self.shared.max_bytes)
+    }
+
     async fn add(&self, addition: &Addition) -> Result<Counters, StoreError> {
         let _alone = self.shared.adding.lock().await;
         counters::add_alone(self, addition).await

@@ -1,63 +1,114 @@
 //! Sweeps that could not search the store, and are made good once it is back.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
+
+use tokio::runtime::Handle;
 
 use super::{Matches, PAGE};
 use crate::cache::{Cache, Shared};
 use crate::clock::Timestamp;
-use crate::store::{BreakerState, Store, StoreError, jittered};
+use crate::region::Region;
+use crate::store::{BreakerState, Store, StoreError, jittered, somewhere_in};
 use crate::tags::Depth;
+use crate::write_behind::journal::{OwedBefore, Record, SWEEP};
 
 /// Sweeps that may wait for the store, and how often it is looked at meanwhile.
 const MOST_OWED: usize = 64;
 const RETRY_EVERY: Duration = Duration::from_millis(500);
+/// Processes that wait for one store begin within so long of its return, each at its own time.
+const SPREAD: Duration = Duration::from_secs(1);
+
+/// Tells the rows of sweeps apart.
+static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 /// A sweep that the store is still to be given, as it was asked for at `at`: what was loaded or put since stays.
-pub(super) struct OwedSweep {
+pub(crate) struct OwedSweep {
     /// What the keys begin with.
     pub(super) prefix: String,
     pub(super) matches: Matches,
+    /// The text that `matches` was made of; `None` where there is none, so that it cannot be written down.
+    pub(super) selector: Option<String>,
     pub(super) depth: Depth,
     pub(super) at: Timestamp,
 }
 
+impl OwedSweep {
+    fn record(&self) -> Option<Record> {
+        let (prefix, selector) = (self.prefix.clone(), self.selector.clone()?);
+        let remove = self.depth == Depth::Remove;
+        Some(Record::Sweep { at: self.at.as_millis(), prefix, selector, remove })
+    }
+}
+
 /// Counts a sweep among those that are owed, until it is made, or its cache is gone.
-struct Owing(Weak<Shared>);
+struct Owing {
+    cache: Weak<Shared>,
+    /// Its row on disk.
+    row: Option<String>,
+    /// Whether the others are to be told of it once it is made, since who took it up may have told nobody.
+    tells: bool,
+}
 
 impl Owing {
-    async fn make_good(self, owed: OwedSweep) {
+    async fn make_good(self, owed: Arc<OwedSweep>) {
+        let (mut was_away, mut has_waited) = (false, false);
         loop {
-            tokio::time::sleep(jittered(RETRY_EVERY)).await;
-            let Some(shared) = self.0.upgrade() else { return };
+            if !std::mem::take(&mut has_waited) {
+                tokio::time::sleep(jittered(RETRY_EVERY)).await;
+            }
+            let Some(shared) = self.cache.upgrade() else { return };
             let Some(tier) = &shared.store else { return };
+            if tier.store.state() != BreakerState::Closed {
+                was_away = true;
+                continue;
+            }
+            if std::mem::take(&mut was_away) {
+                has_waited = true;
+                drop(shared);
+                tokio::time::sleep(somewhere_in(SPREAD)).await;
+                continue;
+            }
             let cache = Cache { shared: Arc::clone(&shared) };
-            if tier.store.state() == BreakerState::Closed && cache.pay(&owed).await.is_ok() {
+            if cache.pay(&owed).await.is_ok() {
+                if let Some(selector) = owed.selector.as_deref().filter(|_| self.tells) {
+                    cache.tell_selector(selector, Some(owed.depth)).await;
+                }
+                // Its changes may still wait: then they are on disk first.
+                tier.behind.save(&tier.behind.unconfirmed()).await;
+                self.row.iter().for_each(|row| tier.behind.write_down(row, None));
+                shared.owed().retain(|other| !Arc::ptr_eq(other, &owed));
                 return;
             }
+            was_away = true;
         }
     }
 }
 
 impl Drop for Owing {
     fn drop(&mut self) {
-        if let Some(shared) = self.0.upgrade() {
+        if let Some(shared) = self.cache.upgrade() {
             shared.owed_sweeps.fetch_sub(1, Ordering::Relaxed);
+            if let (None, Some(tier)) = (&self.row, &shared.store) {
+                tier.behind.count_unsaveable(false);
+            }
         }
     }
 }
 
 impl Cache {
-    /// Has the store swept once it is back.
-    pub(super) fn owe(&self, owed: OwedSweep) {
-        if self.shared.owed_sweeps.fetch_add(1, Ordering::Relaxed) >= MOST_OWED {
-            self.shared.owed_sweeps.fetch_sub(1, Ordering::Relaxed);
-            tracing::warn!("too many sweeps wait for the store: this one reaches only what this process knows of");
-            return;
+    /// Has the store swept once it is back, and does not believe it until then about what that names. Says whether there
+    /// was room for it.
+    pub(super) fn owe(&self, owed: OwedSweep) -> bool {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let record = owed.record();
+        let row = record.as_ref().map(|_| format!("{SWEEP}{}-{number}", owed.at.as_millis()));
+        let is_owed = self.shared.owe(owed, row.clone(), false);
+        if let (true, Some(tier), Some(row)) = (is_owed, &self.shared.store, &row) {
+            tier.behind.write_down(row, record.as_ref());
         }
-        let guard = Owing(Arc::downgrade(&self.shared));
-        tokio::spawn(guard.make_good(owed));
+        is_owed
     }
 
     async fn pay(&self, owed: &OwedSweep) -> Result<(), StoreError> {
@@ -80,5 +131,59 @@ impl Cache {
                 return Ok(());
             }
         }
+    }
+}
+
+impl Shared {
+    fn owed(&self) -> MutexGuard<'_, Vec<Arc<OwedSweep>>> {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn owe(self: &Arc<Self>, owed: OwedSweep, row: Option<String>, tells: bool) -> bool {
+        let owed = Arc::new(owed);
+        {
+            let mut all = self.owed();
+            if all.len() >= MOST_OWED {
+                tracing::warn!("too many sweeps wait for the store: this one reaches only what this process knows of");
+                return false;
+            }
+            all.push(Arc::clone(&owed));
+        }
+        self.owed_sweeps.fetch_add(1, Ordering::Relaxed);
+        if let (None, Some(tier)) = (&row, &self.store) {
+            tier.behind.count_unsaveable(true);
+        }
+        let guard = Owing { cache: Arc::downgrade(self), row, tells };
+        tokio::spawn(guard.make_good(owed));
+        true
+    }
+
+    /// Has the store given the sweeps that an earlier process left.
+    pub(crate) fn owe_again(self: &Arc<Self>, sweeps: Vec<OwedBefore>) {
+        for OwedBefore { row, prefix, selector, depth, at } in sweeps {
+            match self.matches(&selector) {
+                Some(matches) if Handle::try_current().is_ok() => {
+                    self.owe(OwedSweep { prefix, matches, selector: Some(selector), depth, at }, Some(row), true);
+                }
+                _ => {
+                    tracing::warn!(selector, "a sweep from before the start stays on disk: nothing here understands it")
+                }
+            }
+        }
+    }
+}
+
+impl Region {
+    /// When sweeps that the store was not given yet removed, and expired, what is called `name`: until they are made, what
+    /// it holds from before is not believed, or not fresh.
+    pub(crate) fn swept_at(&self, name: &str) -> (Timestamp, Timestamp) {
+        let (mut removed_at, mut expired_at) = (Timestamp::EPOCH, Timestamp::EPOCH);
+        for sweep in self.cache.owed().iter() {
+            if self.shared.prefix.starts_with(&sweep.prefix) && (sweep.matches)(self.name(), name) {
+                let at = if sweep.depth == Depth::Remove { &mut removed_at } else { &mut expired_at };
+                *at = sweep.at.max(*at);
+            }
+        }
+        (removed_at, expired_at)
     }
 }

@@ -33,23 +33,49 @@ impl WriteBehind {
         let ahead = self.store.ahead().await?;
         match change {
             Change::Remove(removal) if removal.is_late => {
-                self.remove_older(&[key.to_owned()], ahead.stored(removal.at)).await
+                self.remove_older(&[key.to_owned()], ahead.stored(removal.at)).await.map(drop)
             }
             Change::Remove(_) => self.store.remove(&[key.to_owned()]).await.map(drop),
             Change::RemovePrefix(removal) => self.remove_prefix(&[key, ":"].concat(), removal, ahead).await,
             Change::Expire(expiry) => self.expire(key, &expiry, ahead).await,
-            Change::Put(fill) if fill.is_late => self.put_over_older(key, fill.entry, fill.form, ahead).await,
-            Change::Put(fill) => self.put(key, &fill, ahead).await,
+            Change::Put(fill) => {
+                let (started_at, replaces) = (fill.entry.fetch_started_at, fill.replaces);
+                let ended = match fill.is_late {
+                    true => self.put_over_older(key, fill.entry, fill.form, ahead).await,
+                    false => self.put(key, &fill, ahead).await,
+                };
+                self.nothing_older(key, ended, replaces, ahead.stored(started_at)).await
+            }
             // Another process may have marked it later.
             Change::Mark(fill) => {
                 let by = ahead.by.saturating_add_unsigned(ahead.at_most_wrong_by.as_millis() as u64);
                 self.put_over_older(key, fill.entry, fill.form, Ahead { by, ..ahead }).await
             }
-            Change::PutHeld(held) => match held.entry.upgrade() {
-                Some(entry) => self.put_over_older(key, entry, held.form, ahead).await,
-                None => self.put_again(key, &held, ahead).await,
-            },
+            Change::PutHeld(held) => {
+                let ended = match held.entry.upgrade() {
+                    Some(entry) => self.put_over_older(key, entry, held.form, ahead).await,
+                    None => self.put_again(key, &held, ahead).await,
+                };
+                self.nothing_older(key, ended, true, ahead.stored(held.fetch_started_at)).await
+            }
         }
+    }
+
+    /// What the store does not take must at least leave nothing older behind. It waits until the store takes it.
+    async fn nothing_older(
+        &self,
+        key: &str,
+        ended: Result<(), StoreError>,
+        replaces: bool,
+        than: Timestamp,
+    ) -> Result<(), StoreError> {
+        if replaces
+            && matches!(ended, Err(StoreError::Refused(_)))
+            && self.remove_older(&[key.to_owned()], than).await.is_ok_and(|has_removed| has_removed)
+        {
+            self.tell(Kind::Changed, &[key]).await;
+        }
+        ended
     }
 
     /// Ends the freshness of what the store holds, unless that was loaded later.
@@ -79,8 +105,9 @@ impl WriteBehind {
         Err(StoreError::Busy)
     }
 
-    /// Removes what was loaded or put at `than` at the latest, by the store's clock.
-    async fn remove_older(&self, keys: &[String], than: Timestamp) -> Result<(), StoreError> {
+    /// Removes what was loaded or put at `than` at the latest, by the store's clock. Says whether there was any.
+    async fn remove_older(&self, keys: &[String], than: Timestamp) -> Result<bool, StoreError> {
+        let mut has_removed = false;
         for keys in keys.chunks(READ_TOGETHER) {
             let held = self.store.get_many(keys).await?;
             for (key, held) in keys.iter().zip(held) {
@@ -88,11 +115,12 @@ impl WriteBehind {
                 let is_newer = since(&bytes).is_some_and(|since| since > than);
                 if !is_newer {
                     // If it is not the same any more, it was changed after this was asked for.
-                    self.store.swap(&Swap { key: key.clone(), expected: Some(Version::of(&bytes)), to: None }).await?;
+                    let swap = Swap { key: key.clone(), expected: Some(Version::of(&bytes)), to: None };
+                    has_removed |= self.store.swap(&swap).await?;
                 }
             }
         }
-        Ok(())
+        Ok(has_removed)
     }
 
     /// Writes an entry that memory has given up meanwhile: what the store holds, with the entry's times, if that is the same
@@ -148,7 +176,7 @@ impl WriteBehind {
         if keep_until == Timestamp::FOREVER { FOREVER_TTL } else { keep_until.since(self.clock.now()) }
     }
 
-    /// The entry as bytes; `None` where it has no stored form.
+    /// The entry as bytes; `None` where it has no form that the store takes.
     pub(super) async fn encoded(&self, key: &str, entry: Arc<Entry>, form: Form, ahead: Ahead) -> Option<Bytes> {
         let length = entry.value.body.len();
         let is_slow = length > form.compress_over && !entry.packs_quickly();
@@ -159,10 +187,12 @@ impl WriteBehind {
             Some(bytes)
         };
         // Packing a large body takes milliseconds, too long for a thread that others share.
-        match length > ENCODED_IN_PLACE || is_slow {
+        let encoded = match length > ENCODED_IN_PLACE || is_slow {
             true => tokio::task::spawn_blocking(encode).await.ok().flatten(),
             false => encode(),
-        }
+        };
+        let largest = self.store.largest_value().unwrap_or(u64::MAX);
+        encoded.filter(|bytes| bytes.len() as u64 <= largest)
     }
 
     /// Makes some changes; says how each ended.
@@ -203,7 +233,7 @@ impl WriteBehind {
         loop {
             let page = self.store.list(prefix, cursor, PAGE).await?;
             match removal.is_late {
-                true => self.remove_older(&page.keys, ahead.stored(removal.at)).await?,
+                true => drop(self.remove_older(&page.keys, ahead.stored(removal.at)).await?),
                 false if page.keys.is_empty() => {}
                 false => drop(self.store.remove(&page.keys).await?),
             }

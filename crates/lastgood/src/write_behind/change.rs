@@ -10,6 +10,7 @@ use crate::policy::{Policy, Times};
 use crate::voice::Kind;
 
 /// What is to become of a key in the store.
+#[derive(Clone)]
 pub(crate) enum Change {
     /// Holds this entry.
     Put(Fill),
@@ -72,6 +73,17 @@ pub(crate) struct Fill {
     pub(crate) lease: Option<Arc<Lease>>,
 }
 
+/// What a change means if it is lost, or lands late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ChangeKind {
+    /// A load's answer, which the next load writes again. It may land after an invalidation that overtook it.
+    Fill,
+    /// A load's answer that the store refuses where something overtook it.
+    FencedFill,
+    /// It must not be lost.
+    Lasting,
+}
+
 impl Fill {
     /// The lease that decides whether it is written.
     pub(super) fn fence(&self) -> Option<&Arc<Lease>> {
@@ -103,6 +115,17 @@ impl Held {
         Held { entry: Arc::downgrade(entry), form: *form, times, fetch_started_at, written_at }
     }
 
+    /// The entry, if memory still has it.
+    pub(super) fn current(&self) -> Option<Arc<Entry>> {
+        let entry = self.entry.upgrade()?;
+        if entry.times == self.times {
+            return Some(entry);
+        }
+        let mut current = entry.copied();
+        current.times = self.times;
+        Some(Arc::new(current))
+    }
+
     /// Whether `stored` is the same answer, with other times perhaps.
     pub(super) fn is_of(&self, stored: &Entry) -> bool {
         // The clocks may have been compared again meanwhile, with another error.
@@ -120,6 +143,14 @@ impl Change {
         }
     }
 
+    /// Of the body that a row of it has.
+    pub(super) fn body_bytes(&self) -> u64 {
+        match self {
+            Change::PutHeld(held) => held.entry.upgrade().map_or(0, |entry| entry.value.body.len() as u64),
+            change => change.bytes(),
+        }
+    }
+
     /// This change, where `older` waited for the same key or has failed. The newer wins, but what expires must be there
     /// first, and what is removed has nothing to expire.
     pub(super) fn after(self, older: Change) -> Change {
@@ -134,6 +165,16 @@ impl Change {
             }
             Change::Expire(_) => Change::Expire(expiry),
             removed => removed,
+        }
+    }
+
+    /// Whether it leaves nothing behind that is from before `at`.
+    pub(super) fn is_after(&self, at: Timestamp) -> bool {
+        match self {
+            Change::Put(fill) | Change::Mark(fill) => fill.entry.fetch_started_at > at,
+            Change::PutHeld(held) => held.fetch_started_at > at,
+            Change::Remove(_) | Change::RemovePrefix(_) => true,
+            Change::Expire(_) => false,
         }
     }
 
@@ -212,9 +253,14 @@ impl Change {
         }
     }
 
-    /// Whether it is a fill that may land after an invalidation it should not have outlived.
-    pub(super) fn is_unfenced_fill(&self, key: &str) -> bool {
-        matches!(self, Change::Put(fill) if !fill.replaces && !fill.fence().is_some_and(|lease| lease.is_of(key)))
+    /// What it means if it is lost, or lands late.
+    pub(super) fn kind_at(&self, key: &str) -> ChangeKind {
+        match self {
+            Change::Put(fill) if fill.replaces => ChangeKind::Lasting,
+            Change::Put(fill) if fill.fence().is_some_and(|lease| lease.is_of(key)) => ChangeKind::FencedFill,
+            Change::Put(_) => ChangeKind::Fill,
+            _ => ChangeKind::Lasting,
+        }
     }
 
     pub(super) fn is_mere_fill(&self) -> bool {

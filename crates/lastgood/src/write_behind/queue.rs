@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use super::change::{Change, Expiry, Fill, Removal};
+use super::change::{Change, ChangeKind, Expiry, Removal};
+use super::journal::Rows;
 use crate::clock::Timestamp;
 use crate::entry::Entry;
 use crate::store::StoreError;
@@ -50,8 +51,11 @@ pub(super) struct Queue {
     fenced: HashSet<String>,
     /// Keys that somebody changes at once, and whether another process changed them meanwhile.
     pub(super) turns: HashMap<String, bool>,
-    /// Removals that failed and wait for the retry.
-    pub(super) failed: Vec<String>,
+    /// Changes that failed and wait for the retry, in order; and those of them that were not changed since.
+    pub(super) failed: VecDeque<String>,
+    pub(super) retried: HashSet<String>,
+    /// Whether the timer of the retry runs.
+    pub(super) is_retrying: bool,
     /// Why the latest of them failed.
     pub(super) failed_by: Option<StoreError>,
     /// What is still to be removed by prefix.
@@ -65,6 +69,8 @@ pub(super) struct Queue {
     /// When the latest fills were done: an invalidation that is heard now may have come before.
     filled: HashMap<String, Timestamp>,
     filled_in_order: VecDeque<(Timestamp, String)>,
+    /// What of it is on disk.
+    pub(super) rows: Rows,
 }
 
 impl Queue {
@@ -96,7 +102,7 @@ impl Queue {
             let Some(change) = self.waiting.remove(&key) else { continue };
             self.bytes -= change.bytes();
             self.active.insert(key.clone(), change.if_it_fails());
-            if change.is_mere_fill() && !change.is_unfenced_fill(&key) {
+            if change.kind_at(&key) == ChangeKind::FencedFill {
                 self.fenced.insert(key.clone());
             }
             taken.push((key, change));
@@ -152,6 +158,38 @@ impl Queue {
         }
     }
 
+    /// What is still to become of `key`, as it is done late; nothing of a fill that may fail.
+    pub(super) fn owed_change(&self, key: &str) -> Option<Change> {
+        let active = self.active.get(key).cloned().flatten();
+        let waiting = self.waiting.get(key).filter(|change| change.takes_away()).and_then(Change::if_it_fails);
+        match (waiting, active) {
+            (Some(newer), Some(older)) => Some(newer.after(older)),
+            (newer, older) => newer.or(older),
+        }
+    }
+
+    /// Notes that the change of `key` failed and is to be made again.
+    pub(super) fn fail(&mut self, key: String, why: StoreError) {
+        self.failed_by = Some(why);
+        if self.retried.insert(key.clone()) {
+            self.failed.push_back(key);
+        }
+    }
+
+    /// Up to so many of what failed is next in order; says how many are.
+    pub(super) fn retry(&mut self, most: usize) -> usize {
+        let mut count = 0;
+        while count < most
+            && let Some(key) = self.failed.pop_front()
+        {
+            if self.retried.remove(&key) && self.waiting.contains_key(&key) {
+                self.order.push_back(key);
+                count += 1;
+            }
+        }
+        count
+    }
+
     /// From now on the store's keys under `prefix` are as good as removed.
     pub(super) fn announce_clear(&mut self, prefix: &str) {
         if !self.clearing.iter().any(|known| known == prefix) {
@@ -161,14 +199,18 @@ impl Queue {
 
     /// Drops what waits under `prefix`, and has what is under way there taken back once it is done.
     pub(super) fn give_up(&mut self, prefix: &str, now: Timestamp) {
-        let Queue { waiting, order, failed, active, turns, bytes, .. } = self;
+        let Queue { waiting, order, failed, retried, active, turns, bytes, rows, .. } = self;
         waiting.retain(|key, change| {
             let stays = !key.starts_with(prefix);
-            *bytes -= if stays { 0 } else { change.bytes() };
+            if !stays {
+                *bytes -= change.bytes();
+                rows.touch(key);
+            }
             stays
         });
         order.retain(|key| waiting.contains_key(key));
         failed.retain(|key| waiting.contains_key(key));
+        retried.retain(|key| waiting.contains_key(key));
         let under_way = active.keys().chain(turns.keys()).filter(|key| key.starts_with(prefix));
         waiting.extend(under_way.map(|key| (key.clone(), Change::Remove(Removal::at(now, false)))));
     }
@@ -190,13 +232,17 @@ impl Queue {
         self.filled.remove(key);
     }
 
-    /// Drops the fill that waits for `key`, or a put from before `since` that the store did not take; says whether one is under way instead, or was done after `since`.
+    /// Drops the fill that waits for `key`, or a put from before `since` that the store did not take; says whether one is under
+    /// way instead, or was done after `since`. Where the key was not removed but changed, `since` is for ever, and what was
+    /// put stays: which of the two is newer is found out when it is written.
     pub(super) fn drop_fill(&mut self, key: &str, since: Timestamp) -> bool {
-        let is_older = |change: &Change| change.is_mere_fill() || change.was_put_before(since);
+        let is_removal = since != Timestamp::FOREVER;
+        let is_older = |change: &Change| change.is_mere_fill() || (is_removal && change.was_put_before(since));
         if self.waiting.get(key).is_some_and(is_older)
             && let Some(dropped) = self.waiting.remove(key)
         {
             self.bytes -= dropped.bytes();
+            self.rows.touch(key);
         }
         let is_under_way = self.active.get(key).is_some_and(Option::is_none) && !self.fenced.contains(key);
         let was_done = self.filled.get(key).is_some_and(|done_at| *done_at >= since) && !self.active.contains_key(key);
@@ -215,6 +261,10 @@ impl Queue {
         let if_it_fails = self.active.remove(key).flatten();
         self.fenced.remove(key);
         let succeeded = matches!(end, End::Done);
+        // What failed and is owed as before has its row already.
+        if succeeded || self.waiting.contains_key(key) || matches!(if_it_fails, Some(Change::Expire(_))) {
+            self.rows.touch(key);
+        }
         if succeeded && matches!(if_it_fails, Some(Change::RemovePrefix(_))) && !self.waiting.contains_key(key) {
             self.clearing.retain(|prefix| prefix.strip_suffix(':') != Some(key));
         }
@@ -233,13 +283,7 @@ impl Queue {
         match if_it_fails {
             Some(again) if !succeeded => {
                 let again = match again {
-                    // What cannot be written must at least leave nothing older behind.
-                    Change::Put(Fill { entry, .. }) if matches!(end, End::Refused) => {
-                        Change::Remove(Removal::at(entry.fetch_started_at, true).late())
-                    }
-                    Change::PutHeld(held) if matches!(end, End::Refused) => {
-                        Change::Remove(Removal::at(held.fetch_started_at, true).late())
-                    }
+                    // What cannot be expired must at least not be believed.
                     Change::Expire(expiry) if matches!(end, End::Refused) => {
                         Change::Remove(Removal::at(expiry.at, true).late())
                     }

@@ -1,15 +1,25 @@
 //! The tasks that write, and the timer of what failed.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use tokio::time::sleep;
+
 use super::WriteBehind;
-use super::change::Change;
+use super::change::{Change, ChangeKind};
 use super::queue::End;
-use crate::store::{BreakerState, StoreError};
+use crate::store::{BreakerState, StoreError, jittered, somewhere_in};
 use crate::voice::Kind;
 
+/// The first pause before what failed is tried again, and the longest while nothing of it succeeds.
 const RETRY_EVERY: Duration = Duration::from_millis(500);
+const RETRY_AT_MOST: Duration = Duration::from_secs(2);
+/// Changes that are repeated together, and the pause after them: two thousand a second at most.
+const RETRIED_TOGETHER: usize = 100;
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// Processes that wait for one store begin within so long of its return, each at its own time.
+const SPREAD: Duration = Duration::from_secs(1);
 
 /// One of the tasks that write. Dropped in the middle, as when its runtime ends, it leaves the rest to others.
 pub(super) struct Worker {
@@ -31,13 +41,13 @@ impl Worker {
                 return;
             }
             let kinds: Vec<_> =
-                changes.iter().map(|(key, change)| (change.news(), change.is_unfenced_fill(key))).collect();
+                changes.iter().map(|(key, change)| (change.news(), change.kind_at(key))).collect();
             let ended = self.behind.apply_all(changes).await;
             self.tell(&kinds, &ended).await;
             let keys = std::mem::take(&mut self.writing);
             let mut failed = false;
-            for ((key, (_, is_unfenced)), outcome) in keys.into_iter().zip(kinds).zip(ended) {
-                failed |= self.behind.note(key, is_unfenced, outcome);
+            for ((key, (_, kind)), outcome) in keys.into_iter().zip(kinds).zip(ended) {
+                failed |= self.behind.note(key, kind, outcome);
             }
             self.behind.progress.notify_waiters();
             if failed {
@@ -49,7 +59,7 @@ impl Worker {
     }
 
     /// Tells of the changes that were made. All of one step are of one kind.
-    async fn tell(&self, kinds: &[(Option<Kind>, bool)], ended: &[Result<(), StoreError>]) {
+    async fn tell(&self, kinds: &[(Option<Kind>, ChangeKind)], ended: &[Result<(), StoreError>]) {
         let made = self.writing.iter().zip(kinds).zip(ended).filter(|(_, ended)| ended.is_ok());
         let made: Vec<(Kind, &str)> = made.filter_map(|((key, (kind, _)), _)| Some(((*kind)?, key.as_str()))).collect();
         if let Some((kind, _)) = made.first().copied() {
@@ -88,35 +98,86 @@ impl Drop for Worker {
     }
 }
 
-/// The timer of failed removals. Dropped early, as when its runtime ends, it leaves them to the next worker.
-pub(super) struct Retry(Weak<WriteBehind>);
+/// The timer of what failed. Dropped early, as when its runtime ends, it leaves that to the next worker.
+pub(super) struct Retry {
+    behind: Weak<WriteBehind>,
+    has_ended: bool,
+}
 
 impl Retry {
     pub(super) fn of(behind: &Arc<WriteBehind>) -> Retry {
-        Retry(Arc::downgrade(behind))
+        Retry { behind: Arc::downgrade(behind), has_ended: false }
     }
 
-    pub(super) async fn when_the_store_is_asked_again(self) {
+    /// Repeats what failed once the store is asked, a few at a time, so that neither it nor what comes meanwhile waits for
+    /// all of them. After an outage each process begins at a moment of its own.
+    pub(super) async fn when_the_store_is_asked_again(mut self) {
+        let (mut pause, mut was_away, mut has_waited) = (RETRY_EVERY, false, false);
         loop {
-            tokio::time::sleep(RETRY_EVERY).await;
-            match self.0.upgrade() {
-                Some(behind) if behind.store.state() != BreakerState::Closed => {}
-                Some(behind) => {
-                    drop(self);
-                    return behind.start_worker(behind.queue());
-                }
-                None => return,
+            if !std::mem::take(&mut has_waited) {
+                sleep(jittered(pause)).await;
+            }
+            let Some(behind) = self.behind.upgrade() else { return };
+            if behind.store.state() != BreakerState::Closed {
+                (pause, was_away) = (RETRY_EVERY, true);
+                continue;
+            }
+            if std::mem::take(&mut was_away) {
+                (has_waited, pause) = (true, RETRY_EVERY);
+                drop(behind);
+                sleep(somewhere_in(SPREAD)).await;
+                continue;
+            }
+            let before = behind.written.load(Ordering::Relaxed);
+            if !behind.retry_all().await {
+                continue;
+            }
+            // What the store refuses each time is tried less often.
+            let is_progress = behind.written.load(Ordering::Relaxed) > before;
+            pause = if is_progress { RETRY_EVERY } else { (pause * 2).min(RETRY_AT_MOST) };
+            let mut queue = behind.queue();
+            if queue.failed.is_empty() {
+                // Under the same lock: what fails after this begins another timer.
+                (queue.is_retrying, self.has_ended) = (false, true);
+                return;
             }
         }
     }
 }
 
+impl WriteBehind {
+    /// Goes once through what failed so far. Says whether it came to the end before the store was away again.
+    async fn retry_all(self: &Arc<Self>) -> bool {
+        let (mut left, mut in_order) = (self.queue().failed.len(), usize::MAX);
+        while left > 0 {
+            {
+                let mut queue = self.queue();
+                // A store that is slow gets no more before it has taken these; but what is in order may wait for what failed.
+                let is_slow = queue.order.len() >= RETRIED_TOGETHER && queue.order.len() < in_order;
+                in_order = queue.order.len();
+                let retried = if is_slow { 0 } else { queue.retry(RETRIED_TOGETHER.min(left)) };
+                left = if retried == 0 && queue.failed.is_empty() { 0 } else { left - retried };
+                self.start_worker(queue);
+            }
+            if left > 0 {
+                sleep(jittered(RETRY_PAUSE)).await;
+            }
+            if self.store.state() != BreakerState::Closed {
+                return false;
+            }
+        }
+        true
+    }
+}
+
 impl Drop for Retry {
     fn drop(&mut self) {
-        if let Some(behind) = self.0.upgrade() {
+        if !self.has_ended
+            && let Some(behind) = self.behind.upgrade()
+        {
             let mut queue = behind.queue();
-            let failed = std::mem::take(&mut queue.failed);
-            queue.order.extend(failed);
+            queue.retry(usize::MAX);
+            queue.is_retrying = false;
         }
     }
 }

@@ -12,6 +12,7 @@ mod memory_taken;
 mod migrations;
 mod model;
 mod nodes;
+mod pending;
 mod redis_cluster;
 mod redis_faults;
 mod redis_sentinel;

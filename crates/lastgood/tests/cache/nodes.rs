@@ -397,3 +397,46 @@ async fn a_dropped_cache_listens_no_longer() {
     settle().await;
     assert_eq!(Arc::strong_count(&way), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn processes_that_write_during_outages_that_overlap_end_with_the_newest_in_every_tier() {
+    let (nodes, source) = (Nodes::new(), Source::failing(Reason::Unreachable));
+    let (one, other) = (nodes.start().await, nodes.start().await);
+    for name in ["a", "b", "c", "d"] {
+        one.prices.put(name, loaded("v1")).await;
+    }
+    one.flush().await;
+    let step = async || {
+        advance(SECOND).await;
+        settle().await;
+    };
+    // One is cut off, the other is, one is back, the other is back; each writes all along.
+    one.way.set(unavailable());
+    step().await;
+    one.prices.put("a", loaded("v2")).await;
+    one.prices.remove("b").await;
+    one.prices.put("c", loaded("v2")).await;
+    step().await;
+    other.way.set(unavailable());
+    step().await;
+    other.prices.put("a", loaded("v3")).await;
+    other.prices.put("b", loaded("v3")).await;
+    other.prices.put("d", loaded("v3")).await;
+    step().await;
+    one.way.heal();
+    one.prices.put("c", loaded("v4")).await;
+    one.prices.remove("d").await;
+    step().await;
+    one.prices.put("d", loaded("v5")).await;
+    step().await;
+    other.way.heal();
+    converge(&[&one, &other]).await;
+    for (name, newest) in [("a", "v3"), ("b", "v3"), ("c", "v4"), ("d", "v5")] {
+        for node in [&one, &other] {
+            let served = node.read(&source, name).await.expect("it is there");
+            assert_eq!(served.0, newest, "{name}");
+            let stored = node.prices.stored(&[name.to_owned()]).await.pop().flatten();
+            assert_eq!(stored.as_ref().map(text).as_deref(), Some(newest), "{name} in the store");
+        }
+    }
+}

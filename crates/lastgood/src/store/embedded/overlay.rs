@@ -32,6 +32,13 @@ pub(super) struct Write {
     number: u64,
 }
 
+impl Write {
+    /// A write that is made at once, and waits nowhere.
+    pub(super) fn of(key: &str, row: Option<Row>) -> Write {
+        Write { key: key.into(), row, number: 0 }
+    }
+}
+
 /// The latest write of every key that is not on disk yet; readers look here first.
 #[derive(Default)]
 pub(super) struct Overlay {

@@ -1,0 +1,141 @@
+//! What an earlier process left in the file, taken up by this one.
+
+use std::sync::{Arc, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::Record;
+use super::rows::HEARD;
+use crate::cache::Shared;
+use crate::clock::Timestamp;
+use crate::store::{Position, StoreError, jittered};
+use crate::tags::Depth;
+use crate::write_behind::change::Change;
+use crate::write_behind::{MAX_WAITING, WriteBehind};
+
+/// How often a file that another process has is tried again.
+const TRY_EVERY: Duration = Duration::from_secs(2);
+/// What the names of sweeps' rows begin with, and of the row that distrusts the store.
+pub(crate) const SWEEP: &str = "@sweep:";
+pub(crate) const DISTRUST: &str = "@distrust";
+
+/// A sweep that the store is still to be given.
+#[derive(Clone, Debug)]
+pub(crate) struct OwedBefore {
+    /// The name of its row.
+    pub(crate) row: String,
+    pub(crate) prefix: String,
+    pub(crate) selector: String,
+    pub(crate) depth: Depth,
+    pub(crate) at: Timestamp,
+}
+
+/// What is taken up besides the changes of keys.
+#[derive(Default)]
+pub(crate) struct Restored {
+    pub(crate) sweeps: Vec<OwedBefore>,
+    /// The keys and times of tags' marks.
+    pub(crate) marks: Vec<(String, Timestamp)>,
+    /// How far the other processes were heard, and when.
+    pub(crate) heard: Option<(Option<Position>, Timestamp)>,
+}
+
+impl WriteBehind {
+    /// Takes up what earlier processes left. Blocks while the file is read.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read now.
+    pub(crate) fn restore(self: &Arc<Self>) -> Result<Restored, String> {
+        let mut restored = Restored::default();
+        let Some(journal) = &self.journal else { return Ok(restored) };
+        let rows = journal.read()?;
+        let mut queue = self.queue();
+        queue.rows.is_on = true;
+        queue.want_all();
+        let mut changes = 0;
+        for (key, record, body) in rows {
+            let name = key.strip_prefix(&journal.namespace).unwrap_or_default();
+            match record {
+                Record::Sweep { at, prefix, selector, remove } => {
+                    let depth = if remove { Depth::Remove } else { Depth::Expire };
+                    let at = Timestamp::from_millis(at);
+                    restored.sweeps.push(OwedBefore { row: name.to_owned(), prefix, selector, depth, at });
+                }
+                Record::Distrust { at } if name == DISTRUST => self.distrust_here(Timestamp::from_millis(at)),
+                Record::Heard { at, position } if name == HEARD => {
+                    restored.heard = Some((position.map(Position), Timestamp::from_millis(at)));
+                }
+                record => {
+                    let Some(change) = record.change(&key, &body) else { continue };
+                    if let Change::Mark(mark) = &change {
+                        restored.marks.push((key.clone(), mark.entry.fetch_started_at));
+                    }
+                    changes += usize::from(queue.take_up(key, change));
+                }
+            }
+        }
+        if changes + restored.sweeps.len() == 0 {
+            restored.heard = None;
+        } else {
+            let (store, sweeps) = (self.store.to_string(), restored.sweeps.len());
+            tracing::info!(store, changes, sweeps, "changes from before the start wait for the store");
+        }
+        self.start_retrying(queue);
+        Ok(restored)
+    }
+}
+
+impl crate::write_behind::queue::Queue {
+    /// Queues a change that an earlier process left, unless this one has changed the key since.
+    fn take_up(&mut self, key: String, change: Change) -> bool {
+        self.rows.found(&key, 2 * key.len() as u64 + change.bytes());
+        if self.has(&key) || self.waiting.len() >= MAX_WAITING {
+            self.rows.touch(&key);
+            return false;
+        }
+        if matches!(change, Change::RemovePrefix(_)) {
+            self.announce_clear(&[&*key, ":"].concat());
+        }
+        self.bytes += change.bytes();
+        self.waiting.insert(key.clone(), change);
+        self.fail(key, StoreError::Unavailable("it was not asked yet".to_owned()));
+        true
+    }
+}
+
+impl Shared {
+    /// Takes up what earlier processes left, now or as soon as their file can be read.
+    pub(crate) fn take_up(self: &Arc<Self>) {
+        let Some(tier) = &self.store else { return };
+        match tier.behind.restore() {
+            Ok(restored) => self.take_up_restored(restored),
+            Err(_) if Handle::try_current().is_ok() => drop(tokio::spawn(take_up_later(Arc::downgrade(self)))),
+            Err(_) => {}
+        }
+    }
+
+    fn take_up_restored(self: &Arc<Self>, restored: Restored) {
+        let Restored { sweeps, marks, heard } = restored;
+        for (key, at) in marks {
+            self.tags.remember_key(&key, at);
+        }
+        if let Some(heard) = heard {
+            *self.heard_before.lock().unwrap_or_else(PoisonError::into_inner) = Some(heard);
+        }
+        self.owe_again(sweeps);
+    }
+}
+
+async fn take_up_later(cache: Weak<Shared>) {
+    loop {
+        tokio::time::sleep(jittered(TRY_EVERY)).await;
+        let Some(cache) = cache.upgrade() else { return };
+        let Some(behind) = cache.store.as_ref().map(|tier| Arc::clone(&tier.behind)) else { return };
+        let restored = tokio::task::spawn_blocking(move || behind.restore()).await;
+        if let Ok(Ok(restored)) = restored {
+            return cache.take_up_restored(restored);
+        }
+    }
+}
