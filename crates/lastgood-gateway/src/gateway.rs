@@ -12,7 +12,9 @@ use lastgood::store::{EmbeddedStore, Guard, Opened, RedisOptions, RedisStore, St
 use lastgood::{Cache, Clock, Policy};
 use lastgood_market::bars::ApplicationBars;
 use lastgood_market::candles::Candles;
-use lastgood_market::upstream::{Asker, BanMemory, Upstreams, remember_identities, share_bans, watch_health};
+use lastgood_market::upstream::{
+    Asker, BanMemory, BudgetShare, SharePace, Upstreams, remember_identities, share_bans, watch_health,
+};
 use lastgood_market::{Plans, Preset, RegionName, Venue};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -89,7 +91,8 @@ impl Gateway {
             .guard(guard(settings));
         let store = store_of(settings, &clock).await?;
         let shared = store.clone().filter(|_| settings.store.is_shared());
-        let bans = BanMemory::new(settings.data_dir.clone(), shared.clone(), &settings.namespace);
+        let of_one_address = shared.clone().filter(|_| settings.upstream.share_budget);
+        let bans = BanMemory::new(settings.data_dir.clone(), of_one_address.clone(), &settings.namespace);
         if let Some(store) = store {
             builder = builder.store(store);
         }
@@ -107,12 +110,20 @@ impl Gateway {
         }
         let declared = DeclaredRoutes::new(settings, &named, &clock).map_err(BuildError)?;
         let upstreams = Arc::new(Upstreams::new(&settings.upstreams(), &clock, bans).map_err(BuildError)?);
+        let id = node_id();
+        let budget_share = of_one_address.map(|store| budget_share(settings, store, &upstreams, &id, &clock));
+        if let Some(share) = &budget_share {
+            share.begin().await;
+        }
         upstreams.recall_stops().await;
         let fear_greed = FearGreed::new(settings, &clock).map_err(BuildError)?;
         remember_identities(&settings.data_dir, upstreams.identities(), fear_greed.name()).await;
         let mut behind = JoinSet::new();
         behind.spawn(watch_health(Arc::clone(&upstreams)));
         behind.spawn(share_bans(Arc::clone(&upstreams)));
+        if let Some(share) = &budget_share {
+            behind.spawn(Arc::clone(share).keep());
+        }
         let exchange = Arc::new(Asker {
             upstreams: Arc::clone(&upstreams),
             clock: clock.clone(),
@@ -130,7 +141,6 @@ impl Gateway {
             true => Some(cache.region(cluster::REGION, cluster::policy()).map_err(refuse)?),
             false => None,
         };
-        let id = node_id();
         let cluster = cluster.map(|region| Arc::new(Cluster::new(region, &id)));
         let figures = Arc::new(Figures::new(&id, settings.price_of_commands()));
         let keys = (OwnKeys::open(settings).await, UserKeys::new(settings, declared.user_keys()));
@@ -159,6 +169,7 @@ impl Gateway {
             declared,
             plans: Plans::new(upstreams.identities().clone()),
             upstreams,
+            budget_share,
             exchange,
             fear_greed,
             kv: Lanes::default(),
@@ -199,6 +210,9 @@ impl Gateway {
         let routes = Routes::new(Arc::clone(&self.app));
         let served = server::serve(listener, routes, &self.app.limits, self.app.connections, shutdown).await;
         self.app.upstreams.remember_stops().await;
+        if let Some(share) = &self.app.budget_share {
+            share.leave().await;
+        }
         self.app.figures.lifetime.finish(&self.app.cache).await;
         if let Err(why) = self.app.cache.close(CLOSE_WITHIN).await {
             tracing::warn!(%why, "the store was not closed in order; its last writes may be lost");
@@ -226,6 +240,18 @@ impl Gateway {
 /// What tells this process from the others that share its store.
 fn node_id() -> String {
     format!("{:016x}", RandomState::new().hash_one(std::process::id()))
+}
+
+/// This gateway's part in the budget of those that share `store`.
+fn budget_share(
+    settings: &Settings,
+    store: Arc<dyn Store>,
+    upstreams: &Arc<Upstreams>,
+    id: &str,
+    clock: &Clock,
+) -> Arc<BudgetShare> {
+    let pace = if settings.price_of_commands().is_some() { SharePace::BILLED } else { SharePace::FREE };
+    Arc::new(BudgetShare::new(Arc::clone(upstreams), store, &settings.namespace, id, pace, clock.clone()))
 }
 
 /// The venues with streams, and their bases. Screens have no need of them.

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -27,6 +28,7 @@ mod offset;
 mod options;
 mod remembered;
 mod sent;
+mod share;
 mod site;
 mod watch;
 
@@ -42,6 +44,7 @@ pub use self::options::{
 };
 pub use self::remembered::remember_identities;
 pub use self::sent::BadBody;
+pub use self::share::{BudgetShare, SharePace};
 pub use self::site::Site;
 pub use self::watch::{share_bans, watch_health};
 
@@ -71,6 +74,10 @@ pub struct Upstreams {
     bans: BanMemory,
     /// Told of every new one.
     stopped: Notify,
+    /// How far the clock of a shared store is ahead of this process's, in ms.
+    store_ahead: AtomicI64,
+    /// Whether other gateways tell their stops by [`BudgetShare`].
+    hears_others: AtomicBool,
     max_answer: usize,
 }
 
@@ -135,6 +142,8 @@ impl Upstreams {
             clock: clock.clone(),
             bans,
             stopped: Notify::new(),
+            store_ahead: AtomicI64::new(0),
+            hears_others: AtomicBool::new(false),
             max_answer: usize::try_from(options.max_answer_bytes).unwrap_or(usize::MAX),
         })
     }
@@ -152,6 +161,27 @@ impl Upstreams {
     /// The budget of every exchange, with its venue.
     pub fn budgets(&self) -> impl Iterator<Item = (Venue, &Arc<Budget>)> {
         Venue::ALL.into_iter().flat_map(|venue| self.venue(venue).budgets().iter().map(move |budget| (venue, budget)))
+    }
+
+    /// The same, and those of the parts that are only passed to.
+    fn every_budget(&self) -> impl Iterator<Item = &Arc<Budget>> {
+        self.venues.iter().chain(&self.pass_only).flat_map(VenueUpstream::budgets)
+    }
+
+    /// Takes note of the clock of a shared store. The exchange's windows are by the exchange's clock, and as long as that
+    /// is not known by the store's, as other gateways' are.
+    fn store_is_ahead(&self, ahead: i64) {
+        self.hears_others.store(true, Ordering::Relaxed);
+        self.store_ahead.store(ahead, Ordering::Relaxed);
+        if !self.clock_offset.is_known() {
+            self.every_budget().for_each(|budget| budget.go_by(ahead));
+        }
+    }
+
+    /// The store does not say what other gateways spend: each goes by itself, and by the exchange's word.
+    fn hears_nobody(&self) {
+        self.hears_others.store(false, Ordering::Relaxed);
+        self.every_budget().for_each(|budget| budget.hears_nobody());
     }
 
     /// Fetches a public answer, whole, from the first base that gives one, and checks that it is what was asked for.
@@ -237,12 +267,13 @@ impl Upstreams {
 
     async fn attempt(&self, base: &Base, question: Question<'_>, is_last: bool) -> Attempt {
         let Question { source, priority, .. } = question;
-        let _permit = match base.permit(priority).await {
+        let bucket = source.endpoint.bucket();
+        let ask = Ask { bucket, weight: source.weight, priority, heat: self.heat.of(&source.key) };
+        let _permit = match base.permit(ask).await {
             Ok(permit) => permit,
             Err(error) => return Attempt::Refused(error),
         };
-        let bucket = source.endpoint.bucket();
-        let ask = Ask { bucket, weight: source.weight, priority, heat: self.heat.of(&source.key) };
+        let ask = Ask { heat: self.heat.of(&source.key), ..ask };
         let spent = match base.budget.spend(ask) {
             Ok(spent) => spent,
             Err(error) => return Attempt::Refused(error),
@@ -295,6 +326,9 @@ impl Upstreams {
             Err(_) => return (unreachable("broke off"), CallResult::BrokeOff),
         };
         self.clock_offset.learn(response.headers(), sent, self.clock.now());
+        if self.clock_offset.is_known() {
+            self.every_budget().for_each(|budget| budget.go_by(self.clock_offset.millis()));
+        }
         if let Some(used) = used_weight(response.headers()).filter(|_| source.endpoint.states_weight) {
             spent.learn_used(used);
         }
