@@ -36,7 +36,7 @@ use crate::own_site::OwnSite;
 use crate::places::Places;
 use crate::regions::Regions;
 use crate::router::Routes;
-use crate::routes::{self, DeclaredRoutes};
+use crate::routes::{self, DeclaredRoutes, SharedTurns};
 use crate::server;
 use crate::stats_log;
 use crate::streams::{self, Streams};
@@ -155,6 +155,8 @@ impl Gateway {
             clock: clock.clone(),
         };
         let share = Share::of(settings);
+        let namespace = settings.namespace.clone();
+        let turns = shared.clone().map(|store| SharedTurns { store, namespace });
         let (warmer, asked_to_warm) = Warmer::new(settings, means, shared);
         let app = App {
             bars: ApplicationBars::new(regions.of(RegionName::Bars).clone(), clock.clone()),
@@ -193,7 +195,8 @@ impl Gateway {
             behind.spawn(streams::venue::keep(Arc::clone(&app.streams), venue, bases));
         }
         behind.spawn(warm::schedule::keep(Arc::clone(&app.warmer), asked_to_warm));
-        behind.spawn(routes::keep(app.declared.iter().cloned().collect(), app.cache.clone()));
+        let routes = app.declared.iter().cloned().collect();
+        behind.spawn(routes::keep(routes, app.cache.clone(), app.clock.clone(), turns));
         behind.spawn(stats_log::keep(Arc::clone(&app), settings.log.stats_every));
         Ok(Gateway { app, _behind: behind })
     }

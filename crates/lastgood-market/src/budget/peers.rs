@@ -25,8 +25,8 @@ const FRESH_FOR: Duration = Duration::from_millis(250);
 const AGAIN_IN: Duration = Duration::from_millis(250);
 /// A stop that ends this soon, or this little later than the known one, is not worth following.
 const STOP_SLACK: Duration = Duration::from_millis(500);
-/// Limits that were stated this close to each other are not told apart by the clocks of two processes.
-const LIMIT_SLACK: Duration = Duration::from_millis(100);
+/// Which of two limits that were stated this close to each other came first is not known: the lower one holds.
+const LIMIT_SLACK: Duration = Duration::from_millis(20);
 /// The others count for the exchange's word only from here into the window: until then clocks may differ.
 const SETTLED_AFTER: u64 = 5_000;
 /// What the others must have spent for a word that leaves it out to mean something.
@@ -158,7 +158,8 @@ impl Window {
         let sent = self.sent.saturating_sub(under_way);
         let of_all = sent.saturating_add(self.others);
         if self.others >= WORTH_NOTING && at.as_millis() % self.length >= SETTLED_AFTER {
-            peers.note(used < of_all / 2, self.turn);
+            // Calls of others may be on their way still.
+            peers.note(used < of_all / 4 * 3, self.turn);
         }
         let believed = if peers.count().is_some() { of_all } else { sent };
         self.used = used.max(believed / 2).saturating_add(under_way);
@@ -187,8 +188,10 @@ impl Window {
             let Some((limit, at)) = account.limit else { continue };
             let at = Timestamp::from_millis(at.saturating_add_signed(ahead.saturating_neg())).min(now);
             let is_newer = self.stated.is_none_or(|(own, _)| own.plus(LIMIT_SLACK) < at);
+            let is_as_new = self.stated.is_some_and(|(own, _)| own < at.plus(LIMIT_SLACK));
+            let is_lower = limit < u64::from(self.limit) && self.length == account.window;
             let is_other = u64::from(self.limit) != limit || self.length != account.window;
-            if is_newer && is_other {
+            if (is_newer && is_other) || (is_as_new && is_lower) {
                 self.learn(limit, account.window, at);
             }
         }
@@ -291,3 +294,6 @@ pub(super) fn not_yet(name: &str) -> Error {
     let message = format!("what the other gateways spend of the budget of {name} is not known yet");
     Error::new(Reason::RateLimited, message).with_retry_after(AGAIN_IN)
 }
+
+#[cfg(test)]
+mod tests;

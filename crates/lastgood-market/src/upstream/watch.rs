@@ -27,6 +27,8 @@ const LIMITS_WITHIN: Duration = Duration::from_secs(10);
 /// command.
 const ASK_EVERY: Duration = Duration::from_secs(5);
 const IDLE_TICKS: u32 = 6;
+/// The same while others tell their bans with what they spend.
+const HEARING_TICKS: u32 = 120;
 /// How long a start waits for a shared store, so that the first call already heeds its bans.
 const RECALL_WITHIN: Duration = Duration::from_millis(500);
 const RECALL_AGAIN_AFTER: Duration = Duration::from_millis(20);
@@ -93,10 +95,11 @@ pub async fn share_bans(upstreams: Arc<Upstreams>) {
             _ = tick.tick(), if upstreams.bans.is_shared() => {
                 let calls = upstreams.budgets().map(|(_, budget)| budget.standing().calls).sum();
                 // Others tell their stops with what they spend, too; the key is for those who come later.
-                let is_quiet = calls == calls_before || upstreams.hears_others.load(Ordering::Relaxed);
-                idle_ticks = if is_quiet { idle_ticks + 1 } else { 0 };
+                let hears_others = upstreams.hears_others.load(Ordering::Relaxed);
+                idle_ticks = if calls == calls_before || hears_others { idle_ticks + 1 } else { 0 };
                 calls_before = calls;
-                if idle_ticks % IDLE_TICKS == 0 {
+                let ticks = if hears_others && upstreams.stops().is_empty() { HEARING_TICKS } else { IDLE_TICKS };
+                if idle_ticks % ticks == 0 {
                     upstreams.exchange_stops().await;
                 }
             }
