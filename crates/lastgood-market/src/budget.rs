@@ -147,7 +147,13 @@ impl Budget {
     fn state(&self, now: Timestamp) -> MutexGuard<'_, State> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let at = self.exchange_time(now);
+        let turn = state.windows[Bucket::Weight as usize].turn;
         state.windows.iter_mut().for_each(|window| window.roll(now, at));
+        let State { windows, peers, in_flight, .. } = &mut *state;
+        let weight = &mut windows[Bucket::Weight as usize];
+        if weight.turn != turn && peers.count().is_some_and(|gateways| gateways > 1) {
+            weight.carry(*in_flight);
+        }
         state.stop = state.stop.filter(|stop| stop.is_in_force(now));
         state
     }

@@ -20,7 +20,7 @@ use super::{Ask, Budget, State, Stop};
 use crate::venue::Bucket;
 
 /// For how long a word on what all have used is as good as new.
-const FRESH_FOR: Duration = Duration::from_millis(250);
+const FRESH_FOR: Duration = Duration::from_millis(100);
 /// How long a call that must hear of the others first waits before it is tried again.
 const AGAIN_IN: Duration = Duration::from_millis(250);
 /// A stop that ends this soon, or this little later than the known one, is not worth following.
@@ -135,6 +135,13 @@ impl State {
 }
 
 impl Window {
+    /// A new window began while calls were under way: the exchange may count them there.
+    pub(super) fn carry(&mut self, under_way: u32) {
+        self.unheard = under_way;
+        self.sent = self.sent.saturating_add(under_way);
+        self.used = self.used.saturating_add(under_way);
+    }
+
     fn must_hear_others(&self, cost: u32, gateways: u32, now: Timestamp) -> bool {
         if cost == 0 {
             return false;
@@ -145,12 +152,10 @@ impl Window {
         // Without a fresh word the reserve alone covers what all send at once.
         let slack = self.reserve() / gateways;
         let share = if is_fresh { slack.max(left / gateways / 2.0) } else { slack };
-        if self.unheard == 0 {
-            // A dear call goes alone, if as dear ones of all others would fit, or if nothing at all was sent.
-            let all_fit = f64::from(cost) * gateways <= left + self.reserve();
-            return !(all_fit || (is_fresh && self.used == 0));
-        }
-        f64::from(self.unheard.saturating_add(cost)) > share
+        // A dear call goes alone, if two as dear ones of all others would fit, or if nothing at all was sent.
+        let all_fit = f64::from(cost) * gateways * 2.0 <= left + self.reserve();
+        let may_go_alone = is_fresh && self.unheard == 0 && (all_fit || self.used == 0);
+        !may_go_alone && f64::from(self.unheard.saturating_add(cost)) > share
     }
 
     /// Takes the exchange's word for what is used; `under_way` it may not count yet.
@@ -161,8 +166,11 @@ impl Window {
             // Calls of others may be on their way still.
             peers.note(used < of_all / 4 * 3, self.turn);
         }
-        let believed = if peers.count().is_some() { of_all } else { sent };
-        self.used = used.max(believed / 2).saturating_add(under_way);
+        self.used = used.max(sent / 2).saturating_add(under_way);
+        if peers.count().is_some() && self.others > 0 {
+            // Calls of others that are on their way are not in the exchange's word.
+            self.used = self.used.max(self.sent.saturating_add(self.others));
+        }
         self.word = self.word.max(used);
         (self.unheard, self.heard_at) = (self.unheard.min(under_way), Some(now));
     }
