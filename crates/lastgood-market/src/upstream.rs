@@ -26,6 +26,7 @@ mod forward;
 mod health;
 mod offset;
 mod options;
+mod refusals;
 mod remembered;
 mod sent;
 mod share;
@@ -49,9 +50,8 @@ pub use self::site::Site;
 pub use self::watch::{share_bans, watch_health};
 
 use self::client::{HttpClient, public_request, read, used_weight};
+use self::refusals::reason_to_stop;
 
-/// A WAF that answers 403 wants less of us; it names no time.
-const WAF_PAUSE: Duration = Duration::from_secs(10);
 /// So many bases are asked one question, and each but the last gets so long for it.
 const MOST_ATTEMPTS: usize = 3;
 const ATTEMPT: Duration = Duration::from_secs(3);
@@ -350,52 +350,10 @@ impl Upstreams {
         (Ok(fetched), result)
     }
 
-    /// Stops asking when the exchange says so: what a 429 names, or all.
-    fn heed(&self, base: &Base, bucket: Bucket, fetched: &Fetched) {
-        let Some(reason) = reason_to_stop(fetched.status) else { return };
-        let wait = fetched.wait(reason, self.exchange_now());
-        let message = String::from_utf8_lossy(&fetched.body);
-        let is_of_bucket = match bucket {
-            Bucket::Funding | Bucket::Statistics => !message.contains("weight"),
-            Bucket::Sapi => true,
-            Bucket::Weight | Bucket::Raw => false,
-        };
-        if reason == Reason::RateLimited && !is_of_bucket {
-            base.budget.learn_from_refusal(&message);
-        }
-        self.stop(base, reason, is_of_bucket.then_some(bucket), wait);
-    }
-
-    /// Stops all calls to the exchange of this base. A pause may be of one bucket alone; a ban is of the address, and so
-    /// of everything that lies on the exchange's hosts.
-    fn stop(&self, base: &Base, reason: Reason, bucket: Option<Bucket>, wait: Duration) {
-        let news = match (reason, bucket) {
-            (Reason::RateLimited, Some(bucket)) => {
-                base.budget.stop_bucket(bucket, wait);
-                false
-            }
-            (Reason::Firewall, _) => base.budget.stop(reason, WAF_PAUSE),
-            _ => base.budget.stop(reason, wait),
-        };
-        if news {
-            self.stopped.notify_one();
-        }
-    }
-
     /// The exchange's time, as far as its answers tell.
     pub(super) fn exchange_now(&self) -> Timestamp {
         let now = self.clock.now().as_millis();
         Timestamp::from_millis(now.saturating_add_signed(self.clock_offset.millis()))
-    }
-}
-
-/// Why an answer of this status stops the asking, if it does.
-fn reason_to_stop(status: u16) -> Option<Reason> {
-    match status {
-        403 => Some(Reason::Firewall),
-        418 => Some(Reason::Banned),
-        429 => Some(Reason::RateLimited),
-        _ => None,
     }
 }
 
