@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use lastgood::{Cache, Clock, Region, Timestamp};
 use lastgood_market::bars::ApplicationBars;
 use lastgood_market::candles::Candles;
-use lastgood_market::upstream::{Asker, Upstreams};
+use lastgood_market::upstream::{Asker, BudgetShare, Upstreams};
 use lastgood_market::{Budget, Plans, RegionName, Venue};
 
 use crate::admin::Admin;
@@ -52,6 +52,8 @@ pub(crate) struct App {
     pub(crate) streams: Arc<Streams>,
     /// The exchange's venues.
     pub(crate) upstreams: Arc<Upstreams>,
+    /// The part in the budget that gateways on one store spend together; none where each has its own.
+    pub(crate) budget_share: Option<Arc<BudgetShare>>,
     /// Loads from them.
     pub(crate) exchange: Arc<Asker>,
     /// Where the fear & greed index comes from.

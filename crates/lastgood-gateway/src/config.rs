@@ -202,6 +202,8 @@ pub struct Upstream {
     pub max_concurrent: usize,
     /// Size of an answer in bytes.
     pub max_answer_bytes: u64,
+    /// Whether gateways on one store leave by one public address, and so spend one budget.
+    pub share_budget: bool,
 }
 
 /// What is logged, and how.
@@ -348,7 +350,12 @@ impl Settings {
                 header_timeout: Duration::ZERO,
                 request_timeout: Duration::ZERO,
             },
-            upstream: Upstream { connect_timeout: Duration::ZERO, max_concurrent: 0, max_answer_bytes: 0 },
+            upstream: Upstream {
+                connect_timeout: Duration::ZERO,
+                max_concurrent: 0,
+                max_answer_bytes: 0,
+                share_budget: true,
+            },
             log: Log { level: String::new(), format: LogFormat::Text, stats_every: Duration::ZERO },
             regions: BTreeMap::new(),
             declared: Declared::default(),

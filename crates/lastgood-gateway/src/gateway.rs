@@ -12,7 +12,9 @@ use lastgood::store::{EmbeddedStore, Guard, Opened, RedisOptions, RedisStore, St
 use lastgood::{Cache, Clock, Policy};
 use lastgood_market::bars::ApplicationBars;
 use lastgood_market::candles::Candles;
-use lastgood_market::upstream::{Asker, BanMemory, Upstreams, remember_identities, share_bans, watch_health};
+use lastgood_market::upstream::{
+    Asker, BanMemory, BudgetShare, SharePace, Upstreams, remember_identities, share_bans, watch_health,
+};
 use lastgood_market::{Plans, Preset, RegionName, Venue};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -34,7 +36,7 @@ use crate::own_site::OwnSite;
 use crate::places::Places;
 use crate::regions::Regions;
 use crate::router::Routes;
-use crate::routes::{self, DeclaredRoutes};
+use crate::routes::{self, DeclaredRoutes, SharedTurns};
 use crate::server;
 use crate::stats_log;
 use crate::streams::{self, Streams};
@@ -93,7 +95,8 @@ impl Gateway {
             .leases(settings.takes_leases());
         let store = store_of(settings, &clock).await?;
         let shared = store.clone().filter(|_| settings.store.is_shared());
-        let bans = BanMemory::new(settings.data_dir.clone(), shared.clone(), &settings.namespace);
+        let of_one_address = shared.clone().filter(|_| settings.upstream.share_budget);
+        let bans = BanMemory::new(settings.data_dir.clone(), of_one_address.clone(), &settings.namespace);
         if let Some(store) = store {
             builder = builder.store(store);
         }
@@ -120,12 +123,20 @@ impl Gateway {
         }
         let declared = DeclaredRoutes::new(settings, &named, &clock).map_err(BuildError)?;
         let upstreams = Arc::new(Upstreams::new(&settings.upstreams(), &clock, bans).map_err(BuildError)?);
+        let id = node_id();
+        let budget_share = of_one_address.map(|store| budget_share(settings, store, &upstreams, &id, &clock));
+        if let Some(share) = &budget_share {
+            share.begin().await;
+        }
         upstreams.recall_stops().await;
         let fear_greed = FearGreed::new(settings, &clock).map_err(BuildError)?;
         remember_identities(&settings.data_dir, upstreams.identities(), fear_greed.name()).await;
         let mut behind = JoinSet::new();
         behind.spawn(watch_health(Arc::clone(&upstreams)));
         behind.spawn(share_bans(Arc::clone(&upstreams)));
+        if let Some(share) = &budget_share {
+            behind.spawn(Arc::clone(share).keep());
+        }
         let exchange = Arc::new(Asker {
             upstreams: Arc::clone(&upstreams),
             clock: clock.clone(),
@@ -143,7 +154,6 @@ impl Gateway {
             true => Some(cache.region(cluster::REGION, cluster::policy()).map_err(refuse)?),
             false => None,
         };
-        let id = node_id();
         let cluster = cluster.map(|region| Arc::new(Cluster::new(region, &id)));
         let figures = Arc::new(Figures::new(&id, settings.price_of_commands()));
         let keys = (OwnKeys::open(settings).await, UserKeys::new(settings, declared.user_keys()));
@@ -158,6 +168,8 @@ impl Gateway {
             clock: clock.clone(),
         };
         let share = Share::of(settings);
+        let namespace = settings.namespace.clone();
+        let turns = shared.clone().map(|store| SharedTurns { store, namespace });
         let (warmer, asked_to_warm) = Warmer::new(settings, means, shared);
         let app = App {
             bars: ApplicationBars::new(regions.of(RegionName::Bars).clone(), clock.clone()),
@@ -172,6 +184,7 @@ impl Gateway {
             declared,
             plans: Plans::new(upstreams.identities().clone()),
             upstreams,
+            budget_share,
             exchange,
             fear_greed,
             kv: Lanes::default(),
@@ -195,7 +208,8 @@ impl Gateway {
             behind.spawn(streams::venue::keep(Arc::clone(&app.streams), venue, bases));
         }
         behind.spawn(warm::schedule::keep(Arc::clone(&app.warmer), asked_to_warm));
-        behind.spawn(routes::keep(app.declared.iter().cloned().collect(), app.cache.clone()));
+        let routes = app.declared.iter().cloned().collect();
+        behind.spawn(routes::keep(routes, app.cache.clone(), app.clock.clone(), turns));
         behind.spawn(stats_log::keep(Arc::clone(&app), settings.log.stats_every));
         Ok(Gateway { app, _behind: behind })
     }
@@ -212,6 +226,9 @@ impl Gateway {
         let routes = Routes::new(Arc::clone(&self.app));
         let served = server::serve(listener, routes, &self.app.limits, self.app.connections, shutdown).await;
         self.app.upstreams.remember_stops().await;
+        if let Some(share) = &self.app.budget_share {
+            share.leave().await;
+        }
         self.app.figures.lifetime.finish(&self.app.cache).await;
         if let Err(why) = self.app.cache.close(CLOSE_WITHIN).await {
             tracing::warn!(%why, "the store was not closed in order; its last writes may be lost");
@@ -239,6 +256,18 @@ impl Gateway {
 /// What tells this process from the others that share its store.
 fn node_id() -> String {
     format!("{:016x}", RandomState::new().hash_one(std::process::id()))
+}
+
+/// This gateway's part in the budget of those that share `store`.
+fn budget_share(
+    settings: &Settings,
+    store: Arc<dyn Store>,
+    upstreams: &Arc<Upstreams>,
+    id: &str,
+    clock: &Clock,
+) -> Arc<BudgetShare> {
+    let pace = if settings.price_of_commands().is_some() { SharePace::BILLED } else { SharePace::FREE };
+    Arc::new(BudgetShare::new(Arc::clone(upstreams), store, &settings.namespace, id, pace, clock.clone()))
 }
 
 /// The venues with streams, and their bases. Screens have no need of them.

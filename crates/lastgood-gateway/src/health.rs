@@ -197,6 +197,9 @@ struct LastGoodRegion {
 #[derive(Serialize)]
 struct BudgetHealth {
     exchange: String,
+    /// How many gateways spend it together, this one included; absent where each goes by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gateways: Option<u32>,
     buckets: Vec<BucketHealth>,
 }
 
@@ -207,7 +210,12 @@ struct BucketHealth {
     limit: u32,
     /// Left to signed calls.
     reserve: u32,
+    /// By the exchange's last word, what was sent since, and what all gateways say they sent.
     used: u32,
+    /// Sent by this gateway in the current window.
+    own: u32,
+    /// Sent by the other gateways in it.
+    others: u32,
 }
 
 #[derive(Serialize)]
@@ -299,10 +307,16 @@ fn upstream_health(app: &App, venue: Venue) -> UpstreamHealth {
         limit: standing.limit,
         reserve: standing.reserve,
         used: standing.used,
+        own: standing.own,
+        others: standing.others,
     };
-    let budget = |budget: &Arc<Budget>| BudgetHealth {
-        exchange: budget.name().to_owned(),
-        buckets: budget.standing().buckets.iter().map(bucket).collect(),
+    let budget = |budget: &Arc<Budget>| {
+        let standing = budget.standing();
+        BudgetHealth {
+            exchange: budget.name().to_owned(),
+            gateways: standing.gateways,
+            buckets: standing.buckets.iter().map(bucket).collect(),
+        }
     };
     UpstreamHealth {
         venue: venue.as_str(),

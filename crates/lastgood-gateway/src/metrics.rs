@@ -174,8 +174,10 @@ type Standings = [(Venue, String, Standing)];
 type BucketField = fn(&BucketStanding) -> u64;
 type StandingField = fn(&Standing) -> u64;
 
-const BUCKET_GAUGES: [(&str, &str, BucketField); 4] = [
+const BUCKET_GAUGES: [(&str, &str, BucketField); 6] = [
     ("budget_used", "What is used in the current window, by bucket", |bucket| u64::from(bucket.used)),
+    ("budget_own", "Sent by this gateway in the current window, by bucket", |bucket| u64::from(bucket.own)),
+    ("budget_others", "Sent by the other gateways in the current window, by bucket", |bucket| u64::from(bucket.others)),
     ("budget_limit", "What the exchange allows in a window, by bucket", |bucket| u64::from(bucket.limit)),
     ("budget_reserve", "The part of the limit that is left to signed calls", |bucket| u64::from(bucket.reserve)),
     ("budget_stopped", "1 while the exchange refuses what is counted there", |bucket| u64::from(bucket.stop.is_some())),
@@ -215,6 +217,14 @@ fn budget_counters(encoder: &mut DescriptorEncoder<'_>, standings: &Standings) -
         for (priority, &refused) in Priority::ALL.iter().zip(&standing.refused) {
             let labels = [("venue", venue.as_str()), ("exchange", exchange), ("priority", priority.as_str())];
             ConstCounter::new(refused).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    let help = "Gateways that spend the budget together, absent where each goes by itself";
+    let mut family = encoder.encode_descriptor("budget_gateways", help, None, MetricType::Gauge)?;
+    for (venue, exchange, standing) in standings {
+        if let Some(gateways) = standing.gateways {
+            let labels = [("venue", venue.as_str()), ("exchange", exchange)];
+            gauge(u64::from(gateways)).encode(family.encode_family(&labels)?)?;
         }
     }
     let help = "1 while the exchange wants to be left alone";

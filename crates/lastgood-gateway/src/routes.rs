@@ -39,7 +39,7 @@ mod warm;
 use self::answer::Form;
 pub use self::check::{SourceCheck, check_sources};
 use self::route::Route;
-pub(crate) use self::warm::{Wanted, keep};
+pub(crate) use self::warm::{SharedTurns, Wanted, keep};
 
 /// The routes of the configuration.
 #[derive(Default)]

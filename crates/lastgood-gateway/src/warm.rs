@@ -18,7 +18,7 @@ use crate::config::Settings;
 use crate::regions::Regions;
 use crate::symbols::chain::SymbolChain;
 
-mod lease;
+pub(crate) mod lease;
 pub(crate) mod progress;
 pub(crate) mod run;
 pub(crate) mod schedule;

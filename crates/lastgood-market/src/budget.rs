@@ -4,109 +4,36 @@
 //! exchange, and has one [`Bucket`] for each thing that is counted. Limits are the exchange's own words wherever it
 //! publishes them; what is used is counted here call by call and put right by the exchange's headers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use lastgood::{Clock, Error, Reason, Timestamp};
+use tokio::sync::Notify;
 
 use crate::venue::{Bucket, Venue};
 
+mod ask;
 pub mod bounds;
 mod heat;
 mod learn;
+pub(crate) mod peers;
 #[cfg(test)]
 mod scarcity;
 mod spent;
+mod standing;
 mod stops;
 mod window;
 
+use self::ask::costs;
+pub use self::ask::{Ask, Priority};
 pub use self::heat::Heat;
+use self::peers::Peers;
 pub use self::spent::Spent;
+pub use self::standing::{BucketStanding, Standing};
 pub use self::stops::Stop;
 use self::stops::left_alone;
 use self::window::Window;
-
-/// Who comes first when there is not enough for all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Priority {
-    /// There is nothing to serve instead: whatever is not reserved may be used.
-    Demand,
-    /// An older answer is served meanwhile: spread over the window, keys that many ask for first.
-    Refresh,
-    /// Nobody has asked yet: half of what a refresh may use.
-    Warm,
-}
-
-impl Priority {
-    /// Every priority, in the order of their discriminants.
-    pub const ALL: [Priority; 3] = [Priority::Demand, Priority::Refresh, Priority::Warm];
-
-    /// That of a load for a reader, by whether an older answer can stand in.
-    pub const fn of_load(has_kept: bool) -> Priority {
-        if has_kept { Priority::Refresh } else { Priority::Demand }
-    }
-
-    /// The word for labels.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Priority::Demand => "demand",
-            Priority::Refresh => "refresh",
-            Priority::Warm => "warm",
-        }
-    }
-}
-
-/// A call that somebody wants to make.
-#[derive(Clone, Copy, Debug)]
-pub struct Ask {
-    /// Where it counts, besides its weight and the raw requests.
-    pub bucket: Bucket,
-    /// Its request weight.
-    pub weight: u32,
-    /// Who wants it.
-    pub priority: Priority,
-    /// How often its key was asked for since it was last loaded; see [`Heat`].
-    pub heat: u32,
-}
-
-/// How a bucket stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BucketStanding {
-    /// Which.
-    pub bucket: Bucket,
-    /// What the exchange allows in a window.
-    pub limit: u32,
-    /// The part of it that is left to signed calls and to others on the address.
-    pub reserve: u32,
-    /// The window.
-    pub window: Duration,
-    /// Used in the current window, by the exchange's last word and what was asked since.
-    pub used: u32,
-    /// Spent since the start.
-    pub spent: u64,
-    /// Whether this bucket alone is left alone.
-    pub stop: Option<Stop>,
-}
-
-/// How a budget stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// Every bucket, in the order of [`Bucket::ALL`].
-    pub buckets: [BucketStanding; 5],
-    /// Calls sent since the start.
-    pub calls: u64,
-    /// Calls refused here since the start, in the order of [`Priority::ALL`].
-    pub refused: [u64; 3],
-    /// Pauses (429) that the exchange asked for since the start.
-    pub pauses: u64,
-    /// Bans (418) since the start.
-    pub bans: u64,
-    /// Refusals of the exchange's firewall (403) since the start.
-    pub firewalled: u64,
-    /// Whether the exchange as a whole wants to be left alone.
-    pub stop: Option<Stop>,
-}
 
 /// The budget of one exchange.
 #[derive(Debug)]
@@ -116,6 +43,10 @@ pub struct Budget {
     state: Mutex<State>,
     /// The minute and the weight used in it, for those who only read: every answer states it.
     used: AtomicU64,
+    /// By how much the exchange's clock is ahead of this process's, in ms: its windows begin by its clock.
+    ahead: AtomicI64,
+    /// Notified when the other gateways should be told, or asked, at once.
+    urgent: OnceLock<Arc<Notify>>,
 }
 
 #[derive(Debug)]
@@ -123,6 +54,8 @@ struct State {
     /// In the order of [`Bucket::ALL`].
     windows: [Window; 5],
     stop: Option<Stop>,
+    /// The gateways that spend from the same limits.
+    peers: Peers,
     /// Weight of calls that were sent and have not been answered: a header may or may not count them.
     in_flight: u32,
     calls_in_flight: u32,
@@ -159,6 +92,7 @@ impl Budget {
         let state = State {
             windows,
             stop: None,
+            peers: Peers::default(),
             in_flight: 0,
             calls_in_flight: 0,
             good: 0,
@@ -172,7 +106,14 @@ impl Budget {
             bans: 0,
             firewalled: 0,
         };
-        Budget { name: name.into(), clock, state: Mutex::new(state), used: AtomicU64::new(0) }
+        Budget {
+            name: name.into(),
+            clock,
+            state: Mutex::new(state),
+            used: AtomicU64::new(0),
+            ahead: AtomicI64::new(0),
+            urgent: OnceLock::new(),
+        }
     }
 
     /// What tells it from others.
@@ -185,9 +126,34 @@ impl Budget {
         self.clock.now()
     }
 
+    /// The exchange's time at `now`, as far as it is known.
+    fn exchange_time(&self, now: Timestamp) -> Timestamp {
+        Timestamp::from_millis(now.as_millis().saturating_add_signed(self.ahead.load(Ordering::Relaxed)))
+    }
+
+    /// Goes by a clock that is this many milliseconds ahead of this process's. What was counted stays.
+    pub(crate) fn go_by(&self, ahead: i64) {
+        if self.ahead.load(Ordering::Relaxed) == ahead {
+            return;
+        }
+        let now = self.clock.now();
+        let mut state = self.state(now);
+        self.ahead.store(ahead, Ordering::Relaxed);
+        let at = self.exchange_time(now);
+        state.windows.iter_mut().for_each(|window| window.is_at(at));
+        self.publish(&state);
+    }
+
     fn state(&self, now: Timestamp) -> MutexGuard<'_, State> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.windows.iter_mut().for_each(|window| window.roll(now));
+        let at = self.exchange_time(now);
+        let turn = state.windows[Bucket::Weight as usize].turn;
+        state.windows.iter_mut().for_each(|window| window.roll(now, at));
+        let State { windows, peers, in_flight, .. } = &mut *state;
+        let weight = &mut windows[Bucket::Weight as usize];
+        if weight.turn != turn && peers.count().is_some_and(|gateways| gateways > 1) {
+            weight.carry(*in_flight);
+        }
         state.stop = state.stop.filter(|stop| stop.is_in_force(now));
         state
     }
@@ -204,12 +170,17 @@ impl Budget {
         if let Some(error) = self.refusal_of_stop(&state, ask.bucket, now) {
             return Err(state.refuse(ask.priority, error));
         }
+        if state.must_hear_others(ask, now) {
+            self.is_urgent();
+            return Err(state.refuse(ask.priority, peers::not_yet(&self.name)));
+        }
         let windows = || costs(ask).into_iter().filter(|&(_, cost)| cost > 0);
+        let at = self.exchange_time(now);
         for (bucket, cost) in windows() {
             state.windows[bucket as usize].asked(cost);
         }
         let refusal = windows().find_map(|(bucket, cost)| {
-            let wait = state.windows[bucket as usize].refuses(cost, ask.priority, ask.heat, now)?;
+            let wait = state.windows[bucket as usize].refuses(cost, ask.priority, ask.heat, at)?;
             Some((bucket, wait))
         });
         if let Some((bucket, wait)) = refusal {
@@ -243,7 +214,7 @@ impl Budget {
         state.calls += 1;
         state.calls_in_flight += 1;
         self.publish(state);
-        Spent { budget: self, calls: 1, weight: ask.weight, window: state.windows[Bucket::Weight as usize].index() }
+        Spent { budget: self, calls: 1, weight: ask.weight, turn: state.windows[Bucket::Weight as usize].turn }
     }
 
     /// Why no call at all may be made that counts in `bucket`.
@@ -278,34 +249,46 @@ impl Budget {
     }
 
     fn passing(&self, state: &State, calls: u32) -> Spent<'_> {
-        Spent { budget: self, calls, weight: 0, window: state.windows[Bucket::Weight as usize].index() }
+        Spent { budget: self, calls, weight: 0, turn: state.windows[Bucket::Weight as usize].turn }
     }
 
     /// Whether enough calls are under way for as little as is known. After the start and after a stop nobody knows
     /// what others on the address have used, or whether the limit is still what it was: a burst sent then might be
     /// refused as a whole, and many refusals are a ban. So a few calls go first, and each good answer lets two more.
-    pub fn feels_its_way(&self) -> bool {
-        let state = self.state(self.clock.now());
+    ///
+    /// Nor is it known at each moment what the other gateways spend: each has a part of what is left under way, until the
+    /// exchange or the store says what all have used.
+    pub fn feels_its_way(&self, ask: Ask) -> bool {
+        let now = self.clock.now();
+        let state = self.state(now);
         let most = if state.is_probing { 1 } else { FIRST_CALLS.saturating_add(state.good.saturating_mul(2)) };
-        state.calls_in_flight >= most
+        let must_hear_others = state.must_hear_others(ask, now);
+        if must_hear_others {
+            self.is_urgent();
+        }
+        state.calls_in_flight >= most || must_hear_others
     }
 
     fn publish(&self, state: &State) {
         let weight = &state.windows[Bucket::Weight as usize];
-        self.used.store(weight.index() << 32 | u64::from(weight.used), Ordering::Relaxed);
+        self.used.store(weight.index << 32 | u64::from(weight.used), Ordering::Relaxed);
     }
 
     /// The weight used in the minute of `now`, without waiting for anybody.
     pub fn used(&self, now: Timestamp) -> u32 {
         let used = self.used.load(Ordering::Relaxed);
-        if used >> 32 == now.as_millis() / 60_000 { used as u32 } else { 0 }
+        if used >> 32 == self.exchange_time(now).as_millis() / 60_000 { used as u32 } else { 0 }
     }
 
     /// Takes limits from the `rateLimits` of an exchangeInfo; a body without any changes nothing. A limit that cannot be
     /// one, by [`bounds`], is not believed.
     pub fn learn_limits(&self, exchange_info: &[u8]) {
         let now = self.clock.now();
-        for (bucket, limit, length) in learn::stated_limits(exchange_info) {
+        let limits = learn::stated_limits(exchange_info);
+        if !limits.is_empty() {
+            self.is_urgent();
+        }
+        for (bucket, limit, length) in limits {
             if !self.state(now).windows[bucket as usize].learn(limit, length, now) {
                 tracing::warn!(exchange = %self.name, %bucket, limit, "the exchange states a limit that cannot be one");
             }
@@ -318,7 +301,7 @@ impl Budget {
         let now = self.clock.now();
         let mut state = self.state(now);
         let weight = &mut state.windows[Bucket::Weight as usize];
-        weight.disbelieve_more();
+        weight.disbelieve_more(now);
         if let Some(limit) = learn::limit_of_refusal(message) {
             weight.learn(limit, 60_000, now);
         }
@@ -335,6 +318,7 @@ impl Budget {
             bans: state.bans,
             firewalled: state.firewalled,
             stop: state.stop,
+            gateways: state.peers.count(),
         }
     }
 }
@@ -348,15 +332,6 @@ impl State {
     }
 }
 
-/// What a call costs in each bucket.
-fn costs(ask: Ask) -> [(Bucket, u32); 5] {
-    Bucket::ALL.map(|bucket| match bucket {
-        Bucket::Weight => (bucket, ask.weight),
-        Bucket::Raw => (bucket, 1),
-        own => (own, u32::from(own == ask.bucket)),
-    })
-}
-
 /// Lengthens a wait by up to a half, or up to a few seconds, by another part for each number in turn.
 fn spread(wait: Duration, number: u64) -> Duration {
     const GOLDEN: f64 = 0.618_033_988_749_895;
@@ -365,288 +340,4 @@ fn spread(wait: Duration, number: u64) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn budget() -> Budget {
-        Budget::new("spot", Venue::Spot, Clock::paused_with_tokio())
-    }
-
-    fn ask(weight: u32, priority: Priority) -> Ask {
-        Ask { bucket: Bucket::Weight, weight, priority, heat: 0 }
-    }
-
-    fn spend(budget: &Budget, weight: u32) -> Result<(), Error> {
-        budget.spend(ask(weight, Priority::Demand)).map(drop)
-    }
-
-    async fn to_the_next_minute(budget: &Budget) {
-        let left = 60_000 - budget.clock.now().as_millis() % 60_000;
-        tokio::time::advance(Duration::from_millis(left)).await;
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_minutes_weight_is_not_exceeded_and_comes_back() {
-        let budget = budget();
-        to_the_next_minute(&budget).await;
-        budget.pass().learn_used(5_510);
-        assert!(spend(&budget, 10).is_ok());
-        let refused = spend(&budget, 10).unwrap_err();
-        assert_eq!(refused.reason, Reason::RateLimited);
-        assert!(refused.retry_after >= Some(Duration::from_secs(60)), "{refused:?}");
-        to_the_next_minute(&budget).await;
-        assert_eq!(budget.used(budget.now()), 0);
-        assert!(spend(&budget, 10).is_ok());
-        assert_eq!((budget.standing().buckets[0].used, budget.used(budget.now())), (10, 10));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_ban_outlasts_a_shorter_pause() {
-        let budget = budget();
-        assert!(budget.stop(Reason::Banned, Duration::from_secs(120)));
-        assert!(!budget.stop(Reason::RateLimited, Duration::from_secs(5)));
-        tokio::time::advance(Duration::from_secs(60)).await;
-        assert_eq!(spend(&budget, 1).unwrap_err().reason, Reason::Banned);
-        tokio::time::advance(Duration::from_secs(60)).await;
-        assert!(spend(&budget, 1).is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn warming_yields_first_then_refreshes_and_the_reserve_is_nobodys() {
-        let budget = budget();
-        to_the_next_minute(&budget).await;
-        tokio::time::advance(Duration::from_secs(30)).await;
-        let fits = |used, priority| {
-            budget.pass().learn_used(used);
-            budget.spend(ask(2, priority)).is_ok()
-        };
-        let [demand, refresh, warm] =
-            Priority::ALL.map(|priority| (0..6_000).rev().find(|&used| fits(used, priority)).unwrap_or(0));
-        assert!(warm < refresh && refresh < demand, "{warm} {refresh} {demand}");
-        assert_eq!(demand, 6_000 - 480 - 2);
-        assert!(warm > 1_000, "{warm}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_crawl_of_new_keys_leaves_refreshes_their_part() {
-        let budget = budget();
-        to_the_next_minute(&budget).await;
-        let crawl = || (0..10_000).filter(|_| spend(&budget, 2).is_ok()).count();
-        assert_eq!(crawl(), 5_520 / 2, "in a calm minute all of it");
-        to_the_next_minute(&budget).await;
-        assert_eq!(crawl(), 5_520 / 2 / 4 * 3, "after a scarce one a quarter less");
-        tokio::time::advance(Duration::from_secs(59)).await;
-        let refreshes =
-            (0..10_000).filter(|_| budget.spend(Ask { heat: 1_000_000, ..ask(2, Priority::Refresh) }).is_ok()).count();
-        assert!(refreshes > 600, "{refreshes}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn keys_that_many_ask_for_are_refreshed_when_others_are_not() {
-        let budget = budget();
-        to_the_next_minute(&budget).await;
-        let most = |heat| {
-            let fits = |used: &u32| {
-                budget.pass().learn_used(*used);
-                budget.spend(Ask { heat, ..ask(2, Priority::Refresh) }).is_ok()
-            };
-            (0..6_000).rev().find(fits).unwrap_or(0)
-        };
-        let rising = [0, 10, 100, 1_000, 100_000].map(most);
-        assert!(rising.is_sorted_by(|a, b| a < b), "{rising:?}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_header_corrects_what_is_counted_here_and_keeps_what_is_under_way() {
-        let budget = budget();
-        to_the_next_minute(&budget).await;
-        let first = budget.spend(ask(100, Priority::Demand)).unwrap();
-        let _second = budget.spend(ask(40, Priority::Demand)).unwrap();
-        // The first was answered with less than was thought; the second is still on its way.
-        first.learn_used(60);
-        assert_eq!(budget.used(budget.now()), 100);
-        let third = budget.spend(ask(1, Priority::Demand)).unwrap();
-        to_the_next_minute(&budget).await;
-        third.learn_used(5_000);
-        assert_eq!(budget.used(budget.now()), 0, "the last minute's word counts in this one");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_few_calls_go_first_and_good_answers_let_more_follow() {
-        let budget = budget();
-        to_the_next_minute(&budget).await;
-        let first: Vec<_> = (0..FIRST_CALLS)
-            .map(|_| {
-                assert!(!budget.feels_its_way());
-                budget.spend(ask(1, Priority::Demand)).unwrap()
-            })
-            .collect();
-        assert!(budget.feels_its_way());
-        first[0].answered(200);
-        assert!(!budget.feels_its_way());
-        budget.stop(Reason::RateLimited, Duration::from_secs(1));
-        assert!(budget.feels_its_way());
-        drop(first);
-        assert!(!budget.feels_its_way());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_full_bucket_leaves_the_others_open() {
-        let budget = Budget::new("futures", Venue::Futures, Clock::paused_with_tokio());
-        let funding = Ask { bucket: Bucket::Funding, ..ask(0, Priority::Demand) };
-        let sent = (0..1_000).filter(|_| budget.spend(funding).is_ok()).count();
-        assert_eq!(sent, 460);
-        assert!(spend(&budget, 10).is_ok());
-        budget.stop_bucket(Bucket::Statistics, Duration::from_secs(30));
-        assert!(budget.spend(Ask { bucket: Bucket::Statistics, ..funding }).is_err());
-        assert!(spend(&budget, 10).is_ok());
-        tokio::time::advance(Duration::from_secs(30)).await;
-        assert!(budget.spend(Ask { bucket: Bucket::Statistics, ..funding }).is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn those_refused_together_do_not_return_together() {
-        let budget = budget();
-        to_the_next_minute(&budget).await;
-        budget.pass().learn_used(6_000);
-        let waits: std::collections::HashSet<_> = (0..100)
-            .map(|_| budget.spend(ask(2, Priority::Refresh)).unwrap_err().retry_after.unwrap().as_millis())
-            .collect();
-        assert!(waits.len() > 90, "{}", waits.len());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_remembered_is_heeded_within_reason() {
-        let budget = budget();
-        let stop = |until| Stop { reason: Reason::Banned, until };
-        assert!(!budget.heed_remembered(stop(budget.now())));
-        assert!(budget.heed_remembered(stop(budget.now().plus(Duration::from_secs(60)))));
-        assert!(!budget.heed_remembered(stop(budget.now().plus(Duration::from_secs(30)))));
-        let ends = budget.stopped().unwrap().until;
-        assert!(!budget.heed_remembered(stop(Timestamp::FOREVER)), "no ban lasts for ever");
-        assert_eq!(budget.stopped().unwrap().until, ends);
-        let longest = budget.now().plus(bounds::LONGEST_BAN);
-        assert!(budget.heed_remembered(stop(longest)));
-        assert_eq!(budget.stopped().unwrap().until, longest);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_wait_of_no_real_length_is_cut_and_one_request_finds_out() {
-        let nonsense = Duration::from_secs(345_600_000);
-        for (reason, first, second) in [
-            (Reason::Banned, bounds::SHORTEST_BAN, bounds::SHORTEST_BAN * 2),
-            (Reason::RateLimited, bounds::LONGEST_PAUSE, bounds::LONGEST_PAUSE),
-        ] {
-            let budget = budget();
-            for wait in [first, second] {
-                budget.stop(reason, nonsense);
-                assert_eq!(budget.stopped().unwrap().until, budget.now().plus(wait));
-                assert_eq!(budget.pass_unsigned(Bucket::Weight).unwrap_err().reason, reason);
-                tokio::time::advance(wait).await;
-                let probe = budget.spend(ask(1, Priority::Demand)).unwrap();
-                assert!(budget.feels_its_way());
-                let refused = spend(&budget, 1).unwrap_err();
-                assert_eq!(
-                    (refused.reason, budget.pass_unsigned(Bucket::Weight).is_err()),
-                    (Reason::RateLimited, true)
-                );
-                probe.answered(if reason == Reason::Banned { 418 } else { 429 });
-            }
-            // The exchange answers: all is as before.
-            budget.spend(ask(1, Priority::Demand)).unwrap().answered(400);
-            let _others = [(); 3].map(|()| budget.spend(ask(1, Priority::Demand)).unwrap());
-            budget.stop(reason, nonsense);
-            assert_eq!(budget.stopped().unwrap().until, budget.now().plus(first), "counted from the beginning again");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_clock_that_was_set_back_does_not_make_a_pause_longer() {
-        let budget = budget();
-        budget.stop(Reason::RateLimited, Duration::from_secs(60));
-        let mut state = budget.state(budget.now());
-        state.stop = Some(Stop { reason: Reason::RateLimited, until: budget.now().plus(Duration::from_secs(86_400)) });
-        drop(state);
-        assert_eq!(budget.stopped(), None);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_limit_that_is_far_too_low_is_asked_for_again_when_it_holds_calls_back() {
-        let budget = budget();
-        let told = |limit: u32| {
-            let limit =
-                format!(r#"{{"rateLimitType":"REQUEST_WEIGHT","interval":"MINUTE","intervalNum":1,"limit":{limit}}}"#);
-            budget.learn_limits(format!(r#"{{"rateLimits":[{limit}]}}"#).as_bytes());
-        };
-        let asks = || budget.spend_on_limits(20).is_some();
-        told(40);
-        assert!((0..40).any(|_| spend(&budget, 2).is_err()));
-        assert!(!asks(), "not at once");
-        tokio::time::advance(Duration::from_secs(61)).await;
-        assert!(!asks(), "nobody was held back since");
-        let held_back = || (0..40).any(|_| spend(&budget, 2).is_err());
-        assert!(held_back() && asks() && !asks(), "once");
-        // It says the same again, and is believed longer.
-        told(40);
-        tokio::time::advance(Duration::from_secs(61)).await;
-        assert!(held_back() && !asks());
-        tokio::time::advance(Duration::from_secs(600)).await;
-        assert!(held_back() && asks());
-        told(6_000);
-        assert!(!held_back());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_header_that_counts_nothing_does_not_make_the_limit_endless() {
-        let budget = budget();
-        to_the_next_minute(&budget).await;
-        let sent = (0..100_000)
-            .filter(|_| budget.spend(ask(2, Priority::Demand)).inspect(|spent| spent.learn_used(0)).is_ok());
-        assert!(sent.count() * 2 <= 2 * 6_000);
-        budget.pass().learn_used(u32::MAX);
-        assert!(spend(&budget, 1).is_err());
-        to_the_next_minute(&budget).await;
-        assert!(spend(&budget, 1).is_ok(), "no count outlasts its minute");
-    }
-
-    #[test]
-    fn limits_are_learnt() {
-        let budget = budget();
-        budget.learn_limits(
-            br#"{"rateLimits":[{"rateLimitType":"REQUEST_WEIGHT","interval":"MINUTE","intervalNum":1,"limit":600},
-            {"rateLimitType":"RAW_REQUESTS","interval":"MINUTE","intervalNum":5,"limit":61000},
-            {"rateLimitType":"ORDERS","interval":"SECOND","intervalNum":10,"limit":1}]}"#,
-        );
-        let limits = || budget.standing().buckets.map(|bucket| bucket.limit);
-        assert_eq!(limits(), [600, 500, 1_000, 61_000, 12_000]);
-        for body in [&b"{}"[..], b"garbage", br#"{"rateLimits":[{"limit":0}]}"#] {
-            budget.learn_limits(body);
-        }
-        assert_eq!(limits(), [600, 500, 1_000, 61_000, 12_000]);
-        budget.learn_from_refusal("Too much request weight used; current limit is 300 request weight per 1 MINUTE. x");
-        assert_eq!(limits()[0], 300);
-        for (kind, interval, number) in [("REQUEST_WEIGHT", "MINUTE", "1"), ("RAW_REQUESTS", "MINUTE", "5")] {
-            for limit in ["0", "1", "-1", "1.5", "null", "\"600\"", "99999999999999999999"] {
-                let limit = format!(
-                    r#"{{"rateLimitType":"{kind}","interval":"{interval}","intervalNum":{number},"limit":{limit}}}"#
-                );
-                budget.learn_limits(format!(r#"{{"rateLimits":[{limit}]}}"#).as_bytes());
-                assert_eq!(limits(), [300, 500, 1_000, 61_000, 12_000], "{limit}");
-            }
-        }
-        // What cannot be read takes nothing else with it.
-        budget.learn_limits(
-            br#"{"rateLimits":[7,{"limit":-1},{"rateLimitType":"REQUEST_WEIGHT","interval":"MINUTE","intervalNum":1,"limit":12000}]}"#,
-        );
-        assert_eq!(limits()[0], 12_000);
-        budget.learn_from_refusal("Too much request weight used.");
-        assert_eq!(limits()[0], 6_000, "what was refused was too much");
-        for limit in ["4294967295", "18446744073709551615"] {
-            budget.learn_limits(
-                format!(r#"{{"rateLimits":[{{"rateLimitType":"REQUEST_WEIGHT","interval":"MINUTE","intervalNum":1,"limit":{limit}}}]}}"#)
-                    .as_bytes(),
-            );
-            assert_eq!(limits()[0], 60_000, "no more than ten times the usual");
-        }
-    }
-}
+mod tests;

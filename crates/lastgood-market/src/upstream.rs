@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -14,7 +15,7 @@ use tokio::sync::Notify;
 
 use crate::budget::{Ask, Heat, Spent, bounds};
 use crate::validate::Fetched;
-use crate::{Bucket, Budget, Identities, PassOnly, Priority, RegionName, Source, Venue};
+use crate::{Budget, Identities, PassOnly, Priority, RegionName, Source, Venue};
 
 mod asker;
 mod bans;
@@ -25,8 +26,10 @@ mod forward;
 mod health;
 mod offset;
 mod options;
+mod refusals;
 mod remembered;
 mod sent;
+mod share;
 mod site;
 mod watch;
 
@@ -42,13 +45,13 @@ pub use self::options::{
 };
 pub use self::remembered::remember_identities;
 pub use self::sent::BadBody;
+pub use self::share::{BudgetShare, SharePace};
 pub use self::site::Site;
 pub use self::watch::{share_bans, watch_health};
 
 use self::client::{HttpClient, public_request, read, used_weight};
+use self::refusals::reason_to_stop;
 
-/// A WAF that answers 403 wants less of us; it names no time.
-const WAF_PAUSE: Duration = Duration::from_secs(10);
 /// So many bases are asked one question, and each but the last gets so long for it.
 const MOST_ATTEMPTS: usize = 3;
 const ATTEMPT: Duration = Duration::from_secs(3);
@@ -71,6 +74,10 @@ pub struct Upstreams {
     bans: BanMemory,
     /// Told of every new one.
     stopped: Notify,
+    /// How far the clock of a shared store is ahead of this process's, in ms.
+    store_ahead: AtomicI64,
+    /// Whether other gateways tell their stops by [`BudgetShare`].
+    hears_others: AtomicBool,
     max_answer: usize,
 }
 
@@ -135,6 +142,8 @@ impl Upstreams {
             clock: clock.clone(),
             bans,
             stopped: Notify::new(),
+            store_ahead: AtomicI64::new(0),
+            hears_others: AtomicBool::new(false),
             max_answer: usize::try_from(options.max_answer_bytes).unwrap_or(usize::MAX),
         })
     }
@@ -152,6 +161,27 @@ impl Upstreams {
     /// The budget of every exchange, with its venue.
     pub fn budgets(&self) -> impl Iterator<Item = (Venue, &Arc<Budget>)> {
         Venue::ALL.into_iter().flat_map(|venue| self.venue(venue).budgets().iter().map(move |budget| (venue, budget)))
+    }
+
+    /// The same, and those of the parts that are only passed to.
+    fn every_budget(&self) -> impl Iterator<Item = &Arc<Budget>> {
+        self.venues.iter().chain(&self.pass_only).flat_map(VenueUpstream::budgets)
+    }
+
+    /// Takes note of the clock of a shared store. The exchange's windows are by the exchange's clock, and as long as that
+    /// is not known by the store's, as other gateways' are.
+    fn store_is_ahead(&self, ahead: i64) {
+        self.hears_others.store(true, Ordering::Relaxed);
+        self.store_ahead.store(ahead, Ordering::Relaxed);
+        if !self.clock_offset.is_known() {
+            self.every_budget().for_each(|budget| budget.go_by(ahead));
+        }
+    }
+
+    /// The store does not say what other gateways spend: each goes by itself, and by the exchange's word.
+    fn hears_nobody(&self) {
+        self.hears_others.store(false, Ordering::Relaxed);
+        self.every_budget().for_each(|budget| budget.hears_nobody());
     }
 
     /// Fetches a public answer, whole, from the first base that gives one, and checks that it is what was asked for.
@@ -237,12 +267,13 @@ impl Upstreams {
 
     async fn attempt(&self, base: &Base, question: Question<'_>, is_last: bool) -> Attempt {
         let Question { source, priority, .. } = question;
-        let _permit = match base.permit(priority).await {
+        let bucket = source.endpoint.bucket();
+        let ask = Ask { bucket, weight: source.weight, priority, heat: self.heat.of(&source.key) };
+        let _permit = match base.permit(ask).await {
             Ok(permit) => permit,
             Err(error) => return Attempt::Refused(error),
         };
-        let bucket = source.endpoint.bucket();
-        let ask = Ask { bucket, weight: source.weight, priority, heat: self.heat.of(&source.key) };
+        let ask = Ask { heat: self.heat.of(&source.key), ..ask };
         let spent = match base.budget.spend(ask) {
             Ok(spent) => spent,
             Err(error) => return Attempt::Refused(error),
@@ -295,6 +326,9 @@ impl Upstreams {
             Err(_) => return (unreachable("broke off"), CallResult::BrokeOff),
         };
         self.clock_offset.learn(response.headers(), sent, self.clock.now());
+        if self.clock_offset.is_known() {
+            self.every_budget().for_each(|budget| budget.go_by(self.clock_offset.millis()));
+        }
         if let Some(used) = used_weight(response.headers()).filter(|_| source.endpoint.states_weight) {
             spent.learn_used(used);
         }
@@ -316,52 +350,10 @@ impl Upstreams {
         (Ok(fetched), result)
     }
 
-    /// Stops asking when the exchange says so: what a 429 names, or all.
-    fn heed(&self, base: &Base, bucket: Bucket, fetched: &Fetched) {
-        let Some(reason) = reason_to_stop(fetched.status) else { return };
-        let wait = fetched.wait(reason, self.exchange_now());
-        let message = String::from_utf8_lossy(&fetched.body);
-        let is_of_bucket = match bucket {
-            Bucket::Funding | Bucket::Statistics => !message.contains("weight"),
-            Bucket::Sapi => true,
-            Bucket::Weight | Bucket::Raw => false,
-        };
-        if reason == Reason::RateLimited && !is_of_bucket {
-            base.budget.learn_from_refusal(&message);
-        }
-        self.stop(base, reason, is_of_bucket.then_some(bucket), wait);
-    }
-
-    /// Stops all calls to the exchange of this base. A pause may be of one bucket alone; a ban is of the address, and so
-    /// of everything that lies on the exchange's hosts.
-    fn stop(&self, base: &Base, reason: Reason, bucket: Option<Bucket>, wait: Duration) {
-        let news = match (reason, bucket) {
-            (Reason::RateLimited, Some(bucket)) => {
-                base.budget.stop_bucket(bucket, wait);
-                false
-            }
-            (Reason::Firewall, _) => base.budget.stop(reason, WAF_PAUSE),
-            _ => base.budget.stop(reason, wait),
-        };
-        if news {
-            self.stopped.notify_one();
-        }
-    }
-
     /// The exchange's time, as far as its answers tell.
     pub(super) fn exchange_now(&self) -> Timestamp {
         let now = self.clock.now().as_millis();
         Timestamp::from_millis(now.saturating_add_signed(self.clock_offset.millis()))
-    }
-}
-
-/// Why an answer of this status stops the asking, if it does.
-fn reason_to_stop(status: u16) -> Option<Reason> {
-    match status {
-        403 => Some(Reason::Firewall),
-        418 => Some(Reason::Banned),
-        429 => Some(Reason::RateLimited),
-        _ => None,
     }
 }
 

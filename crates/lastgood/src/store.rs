@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 mod counters;
 mod dialect;
 mod embedded;
+mod fields;
 mod guarded;
 mod jitter;
 mod memory;
@@ -24,6 +25,7 @@ mod watch;
 pub use self::counters::{Addition, Counters};
 pub(crate) use self::embedded::RowFile;
 pub use self::embedded::{EmbeddedStore, Opened};
+pub use self::fields::{FieldUpdate, Fields};
 pub(crate) use self::guarded::Ahead;
 pub use self::guarded::{BreakerState, Guard, GuardCounters, GuardedStore};
 pub(crate) use self::jitter::{jittered, somewhere_in};
@@ -87,6 +89,14 @@ pub trait Store: fmt::Debug + fmt::Display + Send + Sync + 'static {
     /// As given, for a store that one process has to itself, and one change of a key at a time.
     async fn swap(&self, swap: &Swap) -> Result<bool, StoreError> {
         swap::swap_alone(self, swap).await
+    }
+
+    /// Changes a map of fields and answers with all of it. Atomic among all processes that share the store: none undoes what
+    /// another set in a field of its own.
+    ///
+    /// As given, for a store that one process has to itself, and one update at a time.
+    async fn update_fields(&self, update: &FieldUpdate) -> Result<Fields, StoreError> {
+        fields::update_alone(self, update).await
     }
 
     /// The time by the clock that all processes which share the store go by in it; `None` where one process has it to

@@ -26,11 +26,11 @@ mod room;
 mod turn;
 mod worker;
 
+use self::change::ChangeKind;
 pub(crate) use self::change::{Change, Expiry, Fill, Form, Removal};
 pub(crate) use self::journal::Journal;
 use self::journal::{DISTRUST, Record};
 pub(crate) use self::queue::MAX_WAITING_BYTES;
-use self::change::ChangeKind;
 use self::queue::{End, Queue};
 pub(crate) use self::room::Room;
 pub(crate) use self::turn::{Meanwhile, Turn};

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lastgood::{Cache, Error, Freshness, Reason};
+use lastgood::store::Store;
+use lastgood::{Cache, Clock, Error, Freshness, Reason};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::DeclaredRoutes;
+use super::key::definition;
 use super::route::Route;
 use crate::source::Arguments;
+use crate::warm::lease::{Lease, TRIES, Turn, some_of};
 use crate::warm::progress::Tally;
 
 /// After a load that failed the next comes so soon, doubled each time up to the schedule.
@@ -74,21 +77,43 @@ struct Item {
     every: Duration,
     due: Instant,
     failures: u32,
+    /// Whose turn it is to load it, among gateways that share a store.
+    lease: Option<Lease>,
+    /// Whether it was due before: the store may not be connected when a gateway starts.
+    was_due: bool,
 }
 
-/// Keeps warm what the routes declare, until the task is dropped.
-pub(crate) async fn keep(routes: Vec<Arc<Route>>, cache: Cache) {
+/// The store that other gateways may use, too, and the namespace of its keys.
+pub(crate) struct SharedTurns {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) namespace: String,
+}
+
+impl SharedTurns {
+    fn of(&self, item: &Item) -> Lease {
+        let Item { route, arguments, every, .. } = item;
+        let asked = [route.region.name(), &route.definition, &route.key(arguments), &every.as_millis().to_string()];
+        Lease::of(Arc::clone(&self.store), &self.namespace, &definition(&asked.join("\n")))
+    }
+}
+
+/// Keeps warm what the routes declare, until the task is dropped. Of gateways that share a store one at a time loads a
+/// question; the others take what it put there.
+pub(crate) async fn keep(routes: Vec<Arc<Route>>, cache: Cache, clock: Clock, shared: Option<SharedTurns>) {
     let mut items = items(&routes);
+    for item in &mut items {
+        item.lease = shared.as_ref().map(|shared| shared.of(item));
+    }
     while let Some(next) = items.iter_mut().min_by_key(|item| item.due) {
         sleep_until(next.due).await;
         let warmed = match cache.is_enabled() {
-            true => next.route.warm(&next.arguments, next.every).await,
-            false => Ok(false),
+            true => next.warm_in_turn(&clock).await,
+            false => Ok(next.every),
         };
         let pause = match warmed {
-            Ok(_) => {
+            Ok(pause) => {
                 next.failures = 0;
-                next.every
+                pause
             }
             Err(error) => {
                 next.failures = next.failures.saturating_add(1);
@@ -106,10 +131,39 @@ fn items(routes: &[Arc<Route>]) -> Vec<Item> {
     for route in routes {
         for arguments in &route.setting.warm {
             let (arguments, every) = (arguments.clone(), route.every());
-            items.push(Item { route: Arc::clone(route), arguments, every, due: now, failures: 0 });
+            items.push(Item {
+                route: Arc::clone(route),
+                arguments,
+                every,
+                due: now,
+                failures: 0,
+                lease: None,
+                was_due: false,
+            });
         }
     }
     items
+}
+
+impl Item {
+    /// Loads the answer if it is this gateway's turn, else takes what another put into the store. Says how long to wait for
+    /// the next turn.
+    async fn warm_in_turn(&mut self, clock: &Clock) -> Result<Duration, Error> {
+        let Some(lease) = &self.lease else {
+            return self.route.warm(&self.arguments, self.every).await.map(|_| self.every);
+        };
+        let began = clock.now();
+        let tries = if std::mem::replace(&mut self.was_due, true) { 1 } else { TRIES };
+        if let Turn::Theirs(wait) = lease.take(clock, self.every, tries).await {
+            self.route.take_stored(&self.arguments, self.every).await;
+            let wait = wait.min(self.every);
+            // A little later than the other's next turn, so that it stays the other's while that is up.
+            return Ok(wait + wait / 20 + some_of(wait / 5));
+        }
+        let warmed = lease.while_ours(clock, self.route.warm(&self.arguments, self.every)).await;
+        lease.give_up(clock, warmed.is_ok().then_some(began), self.every).await;
+        warmed.map(|_| self.every.saturating_sub(clock.now().since(began)))
+    }
 }
 
 impl Route {
@@ -134,6 +188,15 @@ impl Route {
     fn is_warm(&self, arguments: &Arguments, every: Duration) -> bool {
         let held = self.region.peek(&self.key(arguments)).filter(|held| held.freshness() == Freshness::Fresh);
         held.is_some_and(|held| held.fresh_for() > self.ahead(every))
+    }
+
+    /// Takes the answer of the store into memory, if it is fresh for long enough. Asks no source.
+    async fn take_stored(&self, arguments: &Arguments, every: Duration) {
+        let nothing = || async { Err(Error::new(Reason::Yielded, "another gateway loads it")) };
+        let taken = self.region.refresh(&self.key(arguments), self.ahead(every), nothing).await;
+        if let Err(why) = taken {
+            tracing::debug!(path = %self.setting.path, %why, "another gateway has not loaded it yet");
+        }
     }
 
     async fn warm(self: &Arc<Self>, arguments: &Arguments, every: Duration) -> Result<bool, Error> {

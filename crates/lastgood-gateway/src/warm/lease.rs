@@ -19,17 +19,17 @@ use super::set::Set;
 /// How long a turn lasts without another word of its holder.
 const TERM: Duration = Duration::from_secs(30);
 /// How often a holder says so.
-pub(super) const RENEW_AFTER: Duration = Duration::from_secs(10);
+pub(crate) const RENEW_AFTER: Duration = Duration::from_secs(10);
 /// The longest that one call of the store may take.
 const STORE_PATIENCE: Duration = Duration::from_millis(500);
 /// A store that is not there yet is asked so often before each node goes its own way.
-const TRIES: usize = 4;
+pub(crate) const TRIES: usize = 4;
 /// How soon another's turn is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// The shortest wait for a round that another has finished.
 const AGAIN_AT_THE_EARLIEST: Duration = Duration::from_secs(1);
 
-pub(super) struct Lease {
+pub(crate) struct Lease {
     store: Arc<dyn Store>,
     key: String,
     finished_key: String,
@@ -38,7 +38,7 @@ pub(super) struct Lease {
     written: Mutex<Option<(Timestamp, Bytes)>>,
 }
 
-pub(super) enum Turn {
+pub(crate) enum Turn {
     Ours,
     /// Another's, or done already; to be looked at again after this.
     Theirs(Duration),
@@ -55,20 +55,28 @@ struct Note {
 impl Lease {
     pub(super) fn new(store: Arc<dyn Store>, namespace: &str, set: &Set, regions: &[RegionName]) -> Lease {
         // Nodes that keep other things warm have turns of their own.
-        let prefix = format!("{namespace}:warm:v1:{:016x}", set.fingerprint(regions));
+        Lease::of(store, namespace, &format!("{:016x}", set.fingerprint(regions)))
+    }
+
+    /// The turn to warm what `what` names.
+    pub(crate) fn of(store: Arc<dyn Store>, namespace: &str, what: &str) -> Lease {
+        let prefix = format!("{namespace}:warm:v1:{what}");
         let holder = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
         let (key, finished_key) = (format!("{prefix}:turn"), format!("{prefix}:finished"));
         Lease { store, key, finished_key, holder, written: Mutex::default() }
     }
 
     /// Takes the turn, unless another has it or finished a round that began less than `pause` ago.
-    pub(super) async fn take(&self, clock: &Clock, pause: Duration) -> Turn {
-        for _ in 0..TRIES {
+    /// A store that does not say is asked `tries` times.
+    pub(crate) async fn take(&self, clock: &Clock, pause: Duration, tries: usize) -> Turn {
+        for _ in 0..tries {
             match self.try_to_take(clock, pause).await {
                 Ok(turn) => return turn,
                 Err(why) => tracing::debug!(%why, "the store does not say whose turn it is to warm"),
             }
-            sleep(STORE_PATIENCE / 2).await;
+            if tries > 1 {
+                sleep(STORE_PATIENCE / 2).await;
+            }
         }
         Turn::Ours
     }
@@ -90,7 +98,7 @@ impl Lease {
     }
 
     /// Says that the turn is still ours, if that is due; says whether it is.
-    pub(super) async fn renew(&self, clock: &Clock) -> bool {
+    pub(crate) async fn renew(&self, clock: &Clock) -> bool {
         let Some((written_at, note)) = self.written() else {
             // The store was away when the turn was taken.
             return !matches!(self.swap(clock, None).await, Ok(false));
@@ -110,8 +118,19 @@ impl Lease {
         }
     }
 
+    /// Runs `work` in our turn, and says that the turn is ours as often as that is due.
+    pub(crate) async fn while_ours<T>(&self, clock: &Clock, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        loop {
+            if let Ok(done) = timeout(RENEW_AFTER, &mut work).await {
+                return done;
+            }
+            self.renew(clock).await;
+        }
+    }
+
     /// Gives the turn up; `finished` is when the round began, if it came to its end.
-    pub(super) async fn give_up(&self, clock: &Clock, finished: Option<Timestamp>, pause: Duration) {
+    pub(crate) async fn give_up(&self, clock: &Clock, finished: Option<Timestamp>, pause: Duration) {
         if let Some(began) = finished {
             let left = began.plus(pause).since(clock.now()).max(Duration::from_millis(1));
             if let Err(why) = self.put(&self.finished_key, began, left).await {
@@ -160,7 +179,7 @@ impl Lease {
 }
 
 /// A part of `wait`, another each time.
-pub(super) fn some_of(wait: Duration) -> Duration {
+pub(crate) fn some_of(wait: Duration) -> Duration {
     wait.mul_f64((RandomState::new().hash_one(0) >> 11) as f64 / (1u64 << 53) as f64)
 }
 
@@ -180,7 +199,7 @@ mod tests {
     }
 
     async fn is_ours(lease: &Lease, clock: &Clock) -> bool {
-        matches!(lease.take(clock, MINUTE).await, Turn::Ours)
+        matches!(lease.take(clock, MINUTE, TRIES).await, Turn::Ours)
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use lastgood::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::lease::{Turn, some_of};
+use super::lease::{TRIES, Turn, some_of};
 use super::set::Filter;
 use super::{Part, Request, Warmer, run};
 
@@ -66,7 +66,7 @@ async fn scheduled(warmer: &Warmer, part: &Part, troubles: &mut u32) -> Instant 
     }
     let began_at = warmer.means.clock.now();
     if let Some(lease) = &part.lease
-        && let Turn::Theirs(wait) = lease.take(&warmer.means.clock, part.pause).await
+        && let Turn::Theirs(wait) = lease.take(&warmer.means.clock, part.pause, TRIES).await
     {
         part.begins_next(Timestamp::EPOCH);
         tracing::debug!(seconds = wait.as_secs(), "another node keeps this warm");

@@ -38,6 +38,7 @@ mod privacy;
 mod redis;
 mod redis_rights;
 mod routes;
+mod shared_budget;
 mod snapshots;
 mod stream_truth;
 mod streams;

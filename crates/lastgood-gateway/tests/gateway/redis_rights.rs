@@ -295,6 +295,7 @@ async fn every_key_has_a_time_to_live_and_the_documented_user_may_do_all_that_a_
     let seen = watch.end();
     for kind in [
         "@log",
+        "@budget",
         "@tags:expired",
         "@tags:removed",
         "{counters}:v1:writer",

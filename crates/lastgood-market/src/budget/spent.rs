@@ -1,6 +1,6 @@
 //! A call between its payment and its answer.
 
-use super::Budget;
+use super::{Budget, State};
 use crate::venue::Bucket;
 
 /// A call that was paid for and is under way.
@@ -9,7 +9,7 @@ pub struct Spent<'a> {
     pub(super) budget: &'a Budget,
     pub(super) calls: u32,
     pub(super) weight: u32,
-    pub(super) window: u64,
+    pub(super) turn: u64,
 }
 
 impl Spent<'_> {
@@ -19,12 +19,14 @@ impl Spent<'_> {
     /// A count above the limit stops until the minute ends, however high it is. One below half of what was sent from
     /// here is not believed: whatever the headers say, no more than twice the limit is sent in a minute.
     pub fn learn_used(&self, used: u32) {
-        let mut state = self.budget.state(self.budget.clock.now());
-        let others = state.in_flight.saturating_sub(self.weight);
-        let weight = &mut state.windows[Bucket::Weight as usize];
-        if weight.index() == self.window {
-            let least = weight.sent().saturating_sub(others) / 2;
-            weight.used = used.max(least).saturating_add(others);
+        let now = self.budget.clock.now();
+        let mut state = self.budget.state(now);
+        let under_way = state.in_flight.saturating_sub(self.weight);
+        let State { windows, peers, .. } = &mut *state;
+        let weight = &mut windows[Bucket::Weight as usize];
+        if weight.turn == self.turn {
+            let at = self.budget.exchange_time(now);
+            weight.learn_used(used, under_way, peers, now, at);
             self.budget.publish(&state);
         }
     }

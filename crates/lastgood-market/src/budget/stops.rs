@@ -21,6 +21,11 @@ impl Stop {
     pub(super) fn is_in_force(&self, now: Timestamp) -> bool {
         self.until > now && bounds::is_believable(self.reason, self.until.since(now))
     }
+
+    /// The same, no longer than such a stop can last.
+    pub(super) fn at_most(self, now: Timestamp) -> Stop {
+        Stop { until: self.until.min(now.plus(bounds::longest(self.reason))), ..self }
+    }
 }
 
 impl Budget {
@@ -63,6 +68,7 @@ impl Budget {
         if window.stop.is_none_or(|stop| stop.until < until) {
             tracing::warn!(exchange = %self.name, %bucket, seconds = wait.as_secs(), "the exchange asks for a pause");
             window.stop = Some(Stop { reason: Reason::RateLimited, until });
+            self.is_urgent();
         }
     }
 
@@ -70,20 +76,19 @@ impl Budget {
     /// Says whether it is news.
     pub fn heed_remembered(&self, stop: Stop) -> bool {
         let now = self.clock.now();
-        let longest = now.plus(bounds::longest(stop.reason));
         if !stop.is_in_force(now) {
             return false;
         }
-        let stop = Stop { until: stop.until.min(longest), ..stop };
-        self.heed(&mut self.state(now), stop, "a ban is remembered: the exchange is left alone")
+        self.heed(&mut self.state(now), stop.at_most(now), "a ban is remembered: the exchange is left alone")
     }
 
-    fn heed(&self, state: &mut State, stop: Stop, what: &str) -> bool {
+    pub(super) fn heed(&self, state: &mut State, stop: Stop, what: &str) -> bool {
         let news = state.stop.is_none_or(|known| known.until < stop.until);
         if news {
             let seconds = stop.until.since(self.clock.now()).as_secs();
             tracing::warn!(exchange = %self.name, reason = %stop.reason, seconds, "{what}");
             state.stop = Some(stop);
+            self.is_urgent();
         }
         news
     }

@@ -29,6 +29,8 @@ const DOUBTED_BELOW: u32 = 2;
 /// How old the exchange's last word must be for that: said once, and said again.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(60);
 const ASK_AGAIN_LATER: Duration = Duration::from_secs(600);
+/// By how much a better knowledge of the exchange's clock may set it back without a window beginning twice, in ms.
+const CLOCK_SLACK: u64 = 5_000;
 /// Two words this far apart are of two answers, and confirm each other.
 const APART: Duration = Duration::from_secs(30);
 
@@ -38,14 +40,24 @@ pub(super) struct Window {
     bucket: Bucket,
     /// Limit and length until the exchange states its own.
     usual: (u32, u64),
-    limit: u32,
-    length: u64,
+    pub(super) limit: u32,
+    pub(super) length: u64,
     /// When the exchange last stated the limit, and whether an earlier answer said the same.
-    stated: Option<(Timestamp, bool)>,
-    index: u64,
+    pub(super) stated: Option<(Timestamp, bool)>,
+    pub(super) index: u64,
+    /// How often a new window began. The exchange's word on a call is about the window that the call was sent in.
+    pub(super) turn: u64,
     pub(super) used: u32,
     /// What was sent from here in this window.
-    sent: u32,
+    pub(super) sent: u32,
+    /// The exchange's highest word for what is used in this window; zero before the first.
+    pub(super) word: u32,
+    /// What the other gateways sent in this window, and in the next where their clocks are a little ahead.
+    pub(super) others: u32,
+    pub(super) others_next: u32,
+    /// Spent here since the exchange or the store last said what all have used, and when that was.
+    pub(super) unheard: u32,
+    pub(super) heard_at: Option<Timestamp>,
     /// What refreshes used of it.
     refreshed: u32,
     /// What was asked for in this window, whether it was spent or not.
@@ -65,8 +77,14 @@ impl Window {
             length: usual.1,
             stated: None,
             index: 0,
+            turn: 0,
             used: 0,
             sent: 0,
+            word: 0,
+            others: 0,
+            others_next: 0,
+            unheard: 0,
+            heard_at: None,
             refreshed: 0,
             asked: 0,
             pressed: false,
@@ -75,31 +93,32 @@ impl Window {
         }
     }
 
-    /// Begins a new window when the time has come.
-    pub(super) fn roll(&mut self, now: Timestamp) {
-        let index = now.as_millis() / self.length;
-        if self.index != index {
-            self.pressed = self.index + 1 == index && self.asked as f64 > self.available();
-            (self.index, self.used, self.sent, self.refreshed, self.asked) = (index, 0, 0, 0, 0);
+    /// Begins a new window when the time has come; `at` is the exchange's time.
+    pub(super) fn roll(&mut self, now: Timestamp, at: Timestamp) {
+        let index = at.as_millis() / self.length;
+        // What is known of the exchange's clock may be put right by a little.
+        let is_set_back = index + 1 == self.index && self.length - at.as_millis() % self.length < CLOCK_SLACK;
+        if self.index != index && !is_set_back {
+            let follows = self.index.checked_add(1) == Some(index);
+            self.pressed = follows && self.asked as f64 > self.available();
+            self.others = if follows { self.others_next } else { 0 };
+            (self.index, self.used, self.sent, self.refreshed, self.asked) = (index, self.others, 0, 0, 0);
+            (self.word, self.others_next, self.unheard, self.turn) = (0, 0, 0, self.turn + 1);
         }
         self.stop = self.stop.filter(|stop| stop.is_in_force(now));
     }
 
-    pub(super) fn index(&self) -> u64 {
-        self.index
+    /// The exchange's time is another than was thought: the window is, too, and all that was counted in it stays.
+    pub(super) fn is_at(&mut self, at: Timestamp) {
+        self.index = at.as_millis() / self.length;
     }
 
-    /// What was sent from here in this window.
-    pub(super) fn sent(&self) -> u32 {
-        self.sent
-    }
-
-    fn reserve(&self) -> f64 {
+    pub(super) fn reserve(&self) -> f64 {
         (f64::from(self.limit) * RESERVE).ceil()
     }
 
     /// The limit without the reserve.
-    fn available(&self) -> f64 {
+    pub(super) fn available(&self) -> f64 {
         f64::from(self.limit) - self.reserve()
     }
 
@@ -110,6 +129,7 @@ impl Window {
     pub(super) fn spend(&mut self, cost: u32, priority: Priority) {
         self.used = self.used.saturating_add(cost);
         self.sent = self.sent.saturating_add(cost);
+        self.unheard = self.unheard.saturating_add(cost);
         if priority == Priority::Refresh {
             self.refreshed = self.refreshed.saturating_add(cost);
         }
@@ -125,15 +145,17 @@ impl Window {
         self.stated = Some((now, is_confirmed));
         if self.length != length {
             (self.length, self.index) = (length, u64::MAX - 1);
+            (self.others, self.others_next) = (0, 0);
         }
         self.limit = stated;
         true
     }
 
     /// Forgets a limit above the usual one: the exchange has just refused what it allowed.
-    pub(super) fn disbelieve_more(&mut self) {
-        if self.length == self.usual.1 {
-            self.limit = self.limit.min(self.usual.0);
+    pub(super) fn disbelieve_more(&mut self, now: Timestamp) {
+        if self.length == self.usual.1 && self.limit > self.usual.0 {
+            self.limit = self.usual.0;
+            self.stated = Some((now, false));
         }
     }
 
@@ -190,6 +212,8 @@ impl Window {
             reserve: self.reserve() as u32,
             window: Duration::from_millis(self.length),
             used: self.used,
+            own: self.sent,
+            others: self.others,
             spent: self.spent,
             stop: self.stop,
         }

@@ -68,11 +68,11 @@ impl BanMemory {
         }
     }
 
-    /// What the store holds; nothing without one.
-    pub(super) async fn in_store(&self) -> Result<Stops, StoreError> {
+    /// What the store holds; nothing without one. Its clock is `ahead` ms ahead of this process's.
+    pub(super) async fn in_store(&self, ahead: i64) -> Result<Stops, StoreError> {
         let Some((store, key)) = &self.shared else { return Ok(Stops::new()) };
         let held = tokio::time::timeout(STORE_PATIENCE, store.get(key)).await.map_err(|_| StoreError::Timeout)??;
-        Ok(held.map(|bytes| parse(&bytes)).unwrap_or_default())
+        Ok(shifted(held.map(|bytes| parse(&bytes)).unwrap_or_default(), ahead.saturating_neg()))
     }
 
     /// Writes `stops` into the file, beside what it holds of other exchanges.
@@ -91,17 +91,24 @@ impl BanMemory {
         }
     }
 
-    /// Writes `stops` into the store, beside what others wrote there.
-    pub(super) async fn write_store(&self, stops: &Stops, now: Timestamp) -> Result<(), StoreError> {
+    /// Writes `stops` into the store, along with what others wrote there.
+    pub(super) async fn write_store(&self, stops: &Stops, now: Timestamp, ahead: i64) -> Result<(), StoreError> {
         let Some((store, key)) = &self.shared else { return Ok(()) };
-        let all = merged(self.in_store().await?, stops, now);
+        let all = merged(self.in_store(ahead).await?, stops, now);
         let ttl = all.values().map(|stop| stop.until.since(now)).max().unwrap_or_default();
         if ttl.is_zero() {
             return Ok(());
         }
-        let put = store.put(key, Bytes::from(render(all)), ttl);
+        let put = store.put(key, Bytes::from(render(shifted(all, ahead))), ttl);
         tokio::time::timeout(STORE_PATIENCE, put).await.map_err(|_| StoreError::Timeout)?
     }
+}
+
+/// The same stops by a clock that is `by` ms ahead.
+fn shifted(stops: Stops, by: i64) -> Stops {
+    let shift =
+        |stop: Stop| Stop { until: Timestamp::from_millis(stop.until.as_millis().saturating_add_signed(by)), ..stop };
+    stops.into_iter().map(|(name, stop)| (name, shift(stop))).collect()
 }
 
 /// All stops that are still in force, the longer of each name.

@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::health::{CallResult, Health};
 use super::options::{BaseUrl, Options};
+use crate::budget::Ask;
 use crate::{Budget, Priority, Venue};
 
 /// How long a call waits for a place. What has an older answer to serve waits no longer than its readers do (the
@@ -95,13 +96,13 @@ impl VenueUpstream {
 
 impl Base {
     /// A place among the calls to this base.
-    pub(super) async fn permit(&self, priority: Priority) -> Result<OwnedSemaphorePermit, Error> {
-        let patience = match priority {
+    pub(super) async fn permit(&self, ask: Ask) -> Result<OwnedSemaphorePermit, Error> {
+        let patience = match ask.priority {
             Priority::Demand => WAIT_OF_A_DEMAND,
             Priority::Refresh | Priority::Warm => WAIT_OF_A_REFRESH,
         };
         let felt = async {
-            while self.budget.feels_its_way() {
+            while self.budget.feels_its_way(ask) {
                 tokio::time::sleep(FEEL_AGAIN_AFTER).await;
             }
         };
@@ -159,6 +160,7 @@ impl Drop for Call<'_> {
 mod tests {
     use super::super::{BanMemory, Upstreams, exchange_of};
     use super::*;
+    use crate::Bucket;
 
     fn venue(urls: &str) -> VenueUpstream {
         let spot = urls.split(',').map(|url| BaseUrl::parse(url).unwrap()).collect();
@@ -207,15 +209,16 @@ mod tests {
     async fn a_full_bulkhead_waits_a_while_and_then_says_so() {
         let spot = venue("http://a:1");
         let base = &spot.bases[0];
-        let first = base.permit(Priority::Demand).await.unwrap();
-        let _second = base.permit(Priority::Demand).await.unwrap();
-        let refused = base.permit(Priority::Refresh).await.unwrap_err();
+        let ask = |priority| Ask { bucket: Bucket::Weight, weight: 1, priority, heat: 0 };
+        let first = base.permit(ask(Priority::Demand)).await.unwrap();
+        let _second = base.permit(ask(Priority::Demand)).await.unwrap();
+        let refused = base.permit(ask(Priority::Refresh)).await.unwrap_err();
         assert_eq!((refused.reason, refused.retry_after), (Reason::Overloaded, Some(TRY_AGAIN_IN)));
         let freed = async {
             tokio::time::sleep(Duration::from_secs(2)).await;
             drop(first);
         };
-        let (waited, ()) = tokio::join!(base.permit(Priority::Demand), freed);
+        let (waited, ()) = tokio::join!(base.permit(ask(Priority::Demand)), freed);
         assert!(waited.is_ok());
     }
 }

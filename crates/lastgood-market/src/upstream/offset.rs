@@ -17,6 +17,7 @@ const TELL_FROM: i64 = 5 * SECOND;
 #[derive(Default)]
 pub struct ClockOffset {
     millis: AtomicI64,
+    is_known: AtomicBool,
     is_told: AtomicBool,
 }
 
@@ -36,6 +37,7 @@ impl ClockOffset {
         let was = self.millis.load(Ordering::Relaxed);
         let offset = was.clamp(earliest, latest);
         self.millis.store(offset, Ordering::Relaxed);
+        self.is_known.store(true, Ordering::Relaxed);
         let is_off = offset.abs() >= TELL_FROM;
         if is_off != self.is_told.swap(is_off, Ordering::Relaxed) {
             match is_off {
@@ -46,6 +48,11 @@ impl ClockOffset {
                 false => tracing::info!("this machine's clock agrees with the exchange's again"),
             }
         }
+    }
+
+    /// Whether any answer has said what time it is.
+    pub(super) fn is_known(&self) -> bool {
+        self.is_known.load(Ordering::Relaxed)
     }
 
     /// How far the exchange's clock is ahead of this machine's, in ms; negative where it is behind.

@@ -1,6 +1,7 @@
 //! What goes on behind the requests: looks at unhealthy bases, and the sharing of bans.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -26,6 +27,8 @@ const LIMITS_WITHIN: Duration = Duration::from_secs(10);
 /// command.
 const ASK_EVERY: Duration = Duration::from_secs(5);
 const IDLE_TICKS: u32 = 6;
+/// The same while others tell their bans with what they spend.
+const HEARING_TICKS: u32 = 120;
 /// How long a start waits for a shared store, so that the first call already heeds its bans.
 const RECALL_WITHIN: Duration = Duration::from_millis(500);
 const RECALL_AGAIN_AFTER: Duration = Duration::from_millis(20);
@@ -91,9 +94,12 @@ pub async fn share_bans(upstreams: Arc<Upstreams>) {
             () = upstreams.stopped.notified() => upstreams.remember_stops().await,
             _ = tick.tick(), if upstreams.bans.is_shared() => {
                 let calls = upstreams.budgets().map(|(_, budget)| budget.standing().calls).sum();
-                idle_ticks = if calls == calls_before { idle_ticks + 1 } else { 0 };
+                // Others tell their stops with what they spend, too; the key is for those who come later.
+                let hears_others = upstreams.hears_others.load(Ordering::Relaxed);
+                idle_ticks = if calls == calls_before || hears_others { idle_ticks + 1 } else { 0 };
                 calls_before = calls;
-                if idle_ticks % IDLE_TICKS == 0 {
+                let ticks = if hears_others && upstreams.stops().is_empty() { HEARING_TICKS } else { IDLE_TICKS };
+                if idle_ticks % ticks == 0 {
                     upstreams.exchange_stops().await;
                 }
             }
@@ -133,7 +139,7 @@ impl Upstreams {
         self.heed_all(&self.bans.in_file().await);
         let from_store = async {
             loop {
-                match self.bans.in_store().await {
+                match self.bans.in_store(self.store_ahead.load(Ordering::Relaxed)).await {
                     Ok(stops) => return self.heed_all(&stops),
                     Err(_) => tokio::time::sleep(RECALL_AGAIN_AFTER).await,
                 }
@@ -154,7 +160,7 @@ impl Upstreams {
 
     /// Heeds what others wrote into the store, and writes there what it lacks: it may have been away.
     async fn exchange_stops(&self) {
-        let Ok(theirs) = self.bans.in_store().await else { return };
+        let Ok(theirs) = self.bans.in_store(self.store_ahead.load(Ordering::Relaxed)).await else { return };
         self.heed_all(&theirs);
         let ours = self.stops();
         let is_known = |(name, stop): (&String, &crate::budget::Stop)| {
@@ -167,7 +173,8 @@ impl Upstreams {
 
     async fn write_store(&self, stops: &Stops) {
         let Some((_, budget)) = self.budgets().next() else { return };
-        let written: Result<(), StoreError> = self.bans.write_store(stops, budget.now()).await;
+        let ahead = self.store_ahead.load(Ordering::Relaxed);
+        let written: Result<(), StoreError> = self.bans.write_store(stops, budget.now(), ahead).await;
         if let Err(why) = written {
             tracing::debug!(%why, "a ban was not written to the store yet");
         }

@@ -12,7 +12,10 @@ use tokio::time::{Instant, timeout_at};
 
 use self::overlay::Row;
 use self::shared::Shared;
-use super::{Addition, Counters, Cursor, Log, Page, Store, StoreError, Swap, Usage, Watch, counters, swap};
+use super::{
+    Addition, Counters, Cursor, FieldUpdate, Fields, Log, Page, Store, StoreError, Swap, Usage, Watch, counters,
+    fields, swap,
+};
 use crate::clock::{Clock, Timestamp};
 
 mod file;
@@ -206,6 +209,11 @@ impl Store for EmbeddedStore {
     /// The file is one process's alone.
     async fn now(&self) -> Result<Option<Timestamp>, StoreError> {
         Ok(None)
+    }
+
+    async fn update_fields(&self, update: &FieldUpdate) -> Result<Fields, StoreError> {
+        let _alone = self.adding.lock().await;
+        fields::update_alone(self, update).await
     }
 
     async fn swap(&self, swap: &Swap) -> Result<bool, StoreError> {

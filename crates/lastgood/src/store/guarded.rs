@@ -11,7 +11,10 @@ use tokio::time::{Instant, timeout};
 
 use self::breaker::{Breaker, Outcome};
 use self::recovery::recover;
-use super::{Addition, Counters, Cursor, Log, Page, Position, Store, StoreError, Swap, Tail, Usage, Watch, Watched};
+use super::{
+    Addition, Counters, Cursor, FieldUpdate, Fields, Log, Page, Position, Store, StoreError, Swap, Tail, Usage, Watch,
+    Watched,
+};
 use crate::clock::{Clock, Timestamp};
 use crate::condition::{Condition, Report, State};
 use crate::error::{Error, Reason};
@@ -359,6 +362,10 @@ impl Store for GuardedStore {
 
     async fn add(&self, addition: &Addition) -> Result<Counters, StoreError> {
         self.call(Kind::Write, || self.inner.add(addition)).await
+    }
+
+    async fn update_fields(&self, update: &FieldUpdate) -> Result<Fields, StoreError> {
+        self.call(Kind::Write, || self.inner.update_fields(update)).await
     }
 
     async fn now(&self) -> Result<Option<Timestamp>, StoreError> {

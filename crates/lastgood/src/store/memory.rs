@@ -13,7 +13,8 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::{
-    Addition, Counters, Cursor, KEPT_RECORDS, Log, Page, Position, Store, StoreError, Swap, Tail, Usage, counters,
+    Addition, Counters, Cursor, FieldUpdate, Fields, KEPT_RECORDS, Log, Page, Position, Store, StoreError, Swap, Tail,
+    Usage, counters, fields,
 };
 use crate::clock::{Clock, Timestamp};
 
@@ -199,6 +200,12 @@ impl Store for MemoryStore {
 
     fn largest_value(&self) -> Option<u64> {
         Some(self.shared.max_bytes)
+    }
+
+    async fn update_fields(&self, update: &FieldUpdate) -> Result<Fields, StoreError> {
+        let _alone = self.shared.adding.lock().await;
+        let fields = fields::update_alone(self, update).await?;
+        Ok(Fields { now: self.now().await?, ..fields })
     }
 
     async fn add(&self, addition: &Addition) -> Result<Counters, StoreError> {

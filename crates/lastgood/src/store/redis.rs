@@ -17,7 +17,10 @@ pub use self::permissions::Lack;
 use self::sentinel::Sentinels;
 use self::supervisor::Target;
 use super::stream::{self, Source};
-use super::{Addition, Counters, Cursor, Log, Page, Position, Store, StoreError, Swap, Tail, Usage, Watch, dialect};
+use super::{
+    Addition, Counters, Cursor, FieldUpdate, Fields, Log, Page, Position, Store, StoreError, Swap, Tail, Usage, Watch,
+    dialect,
+};
 use crate::clock::Timestamp;
 
 mod cluster;
@@ -208,6 +211,18 @@ impl Store for RedisStore {
             Servers::Many(cluster) => cluster.run(&addition.key, command).await?,
         };
         Ok(Counters::of_pairs(&pairs))
+    }
+
+    async fn update_fields(&self, update: &FieldUpdate) -> Result<Fields, StoreError> {
+        let mut command = Cmd::new();
+        for word in update.command() {
+            command.arg(word);
+        }
+        let reply: Vec<Bytes> = match &self.servers {
+            Servers::One(node) => node.ask(&command).await.map_err(|fault| reply::script_error(&fault))?,
+            Servers::Many(cluster) => cluster.run(&update.key, command).await?,
+        };
+        Fields::of_reply(&reply)
     }
 
     async fn now(&self) -> Result<Option<Timestamp>, StoreError> {

@@ -15,7 +15,10 @@ use self::link::Link;
 pub use self::options::UpstashOptions;
 use self::reply::{At, Binary};
 use super::stream::{self, Source};
-use super::{Addition, Counters, Cursor, Log, Page, Position, Store, StoreError, Swap, Tail, Usage, Watch, dialect};
+use super::{
+    Addition, Counters, Cursor, FieldUpdate, Fields, Log, Page, Position, Store, StoreError, Swap, Tail, Usage, Watch,
+    dialect,
+};
 use crate::clock::Timestamp;
 
 mod lanes;
@@ -169,6 +172,13 @@ impl Store for UpstashStore {
         let answer = self.link.write("/", self.encode(&addition.command())?, &addition.keys()).await?;
         let pairs: Vec<Binary> = reply::result(&answer, self.link.options(), dialect::script_error_of)?;
         Ok(Counters::of_pairs(&pairs.into_iter().map(|part| part.0).collect::<Vec<_>>()))
+    }
+
+    async fn update_fields(&self, update: &FieldUpdate) -> Result<Fields, StoreError> {
+        let key = std::slice::from_ref(&update.key);
+        let answer = self.link.write("/", self.encode(&update.command())?, key).await?;
+        let reply: Vec<Binary> = reply::result(&answer, self.link.options(), dialect::script_error_of)?;
+        Fields::of_reply(&reply.into_iter().map(|part| part.0).collect::<Vec<_>>())
     }
 
     async fn now(&self) -> Result<Option<Timestamp>, StoreError> {

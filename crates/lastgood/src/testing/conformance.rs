@@ -21,10 +21,12 @@ use futures_util::future::join_all;
 use crate::store::{Cursor, MAX_KEY_BYTES, Page, Store};
 
 mod counters;
+mod fields;
 mod log;
 mod swap;
 
 pub use self::counters::run_counters;
+pub use self::fields::run_fields;
 pub use self::log::{run_log, run_long_log};
 pub use self::swap::run_swap;
 

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::clock::Timestamp;
-use crate::store::{Addition, Counters, Cursor, Log, Page, Position, Store, StoreError, Swap, Tail, Usage, Watch};
+use crate::store::{
+    Addition, Counters, Cursor, FieldUpdate, Fields, Log, Page, Position, Store, StoreError, Swap, Tail, Usage, Watch,
+};
 
 /// How a [`FaultyStore`] misbehaves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -153,6 +155,10 @@ impl Store for FaultyStore {
 
     async fn now(&self) -> Result<Option<Timestamp>, StoreError> {
         self.reads.meet(self.inner.now()).await
+    }
+
+    async fn update_fields(&self, update: &FieldUpdate) -> Result<Fields, StoreError> {
+        self.writes.call(self.inner.update_fields(update)).await
     }
 
     async fn swap(&self, swap: &Swap) -> Result<bool, StoreError> {

@@ -40,8 +40,7 @@ impl Worker {
             if changes.is_empty() {
                 return;
             }
-            let kinds: Vec<_> =
-                changes.iter().map(|(key, change)| (change.news(), change.kind_at(key))).collect();
+            let kinds: Vec<_> = changes.iter().map(|(key, change)| (change.news(), change.kind_at(key))).collect();
             let ended = self.behind.apply_all(changes).await;
             self.tell(&kinds, &ended).await;
             let keys = std::mem::take(&mut self.writing);

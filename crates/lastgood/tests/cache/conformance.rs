@@ -93,6 +93,7 @@ async fn a_swap_keeps_its_contract_in_every_redis() {
     let (server, servers, cluster) = (RedisServer::start(), RedisSentinels::start(), RedisCluster::start());
     for url in [server.url(), servers.url(), cluster.url()] {
         conformance::run_swap(&*guarded(redis(&url).await)).await;
+        conformance::run_fields(&*guarded(redis(&url).await)).await;
     }
 }
 
@@ -102,7 +103,10 @@ async fn a_swap_keeps_its_contract_in_memory_and_in_a_file() {
     let path = directory.path().join("cache.redb");
     let file = EmbeddedStore::open(path, Clock::system(), ROOM).expect("a new file can be opened").0;
     conformance::run_swap(&MemoryStore::new(Clock::system(), ROOM)).await;
-    conformance::run_swap(&*FaultyStore::new(guarded(file))).await;
+    conformance::run_fields(&MemoryStore::new(Clock::system(), ROOM)).await;
+    let file = FaultyStore::new(guarded(file));
+    conformance::run_swap(&*file).await;
+    conformance::run_fields(&*file).await;
 }
 
 async fn redis(url: &str) -> RedisStore {
@@ -140,6 +144,7 @@ async fn the_redis_store_keeps_the_whole_contract_over_valkey() {
     conformance::run_log(&*store).await;
     conformance::run_long_log(&*store).await;
     conformance::run_swap(&*store).await;
+    conformance::run_fields(&*store).await;
     conformance::run_counters(guarded(redis(&server.url()).await)).await;
     let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/redis.md"));
     let page = page.expect("the page on Redis");

@@ -464,6 +464,16 @@ pub const KEYS: &[Key] = &[
         field: field!(upstream.max_answer_bytes, |raw| value::bytes(raw, KIB..=GIB), show::bytes),
     },
     Key {
+        name: "upstream.share_budget",
+        kind: "true or false",
+        env: &["LASTGOOD_UPSTREAM_SHARE_BUDGET"],
+        flag: None,
+        default: "true",
+        doc: "whether gateways on one store leave by one public address: they spend one request weight together, and follow each other's pauses and bans",
+        secret: false,
+        field: field!(upstream.share_budget, value::boolean, show::plain),
+    },
+    Key {
         name: "log.level",
         kind: "level or directives",
         env: &["LASTGOOD_LOG"],

@@ -1,6 +1,7 @@
 //! What routes keep warm.
 
 use super::*;
+use crate::support::eventually;
 
 #[tokio::test]
 async fn declared_arguments_are_kept_warm_ahead_of_their_end() {
@@ -71,4 +72,74 @@ async fn what_routes_keep_warm_is_loaded_on_demand_by_symbol_and_region() {
     assert_eq!(post("/api/cache/invalidate", remove).await.status, 200);
     let (_, failed) = warm(json!({ "region": "quotes" })).await;
     assert_eq!((&failed["warmed"], &failed["failed"]), (&json!(0), &json!(2)), "{failed}");
+}
+
+/// Three gateways of one file, on one Redis.
+async fn on_one_store(text: &str, redis: &lastgood::testing::RedisServer) -> [Running; 3] {
+    let mut gateways = Vec::new();
+    for _ in 0..3 {
+        let data = tempfile::tempdir().unwrap();
+        let mut settings = crate::support::settings_of(text, &[]).unwrap_or_else(|problems| panic!("{problems}"));
+        settings.data_dir = data.path().to_owned();
+        let store = redis.url();
+        let others = crate::support::settings("http://127.0.0.1:9", &[("store", store.as_str())]);
+        (settings.binance, settings.store) = (others.binance, others.store);
+        gateways.push(Running::serve(&settings, data).await);
+    }
+    gateways.try_into().ok().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_gateways_on_one_store_one_loads_a_warmed_route_and_the_others_have_it_too() {
+    let (api, mut redis) = (Api::start().await, lastgood::testing::RedisServer::start());
+    api.answers(Reply::json(json!({ "data": [1] })));
+    let text = file(&api)
+        .replace("fresh_for = \"1h\"", "fresh_for = \"3s\"\njitter = 0.0\nstale_while_revalidate = \"0s\"")
+        .replace(
+            "description = ",
+            "warm = [{ symbol = \"AAPL\" }]\n        warm_every = \"2s\"\n        description = ",
+        );
+    let gateways = on_one_store(&text, &redis).await;
+    let began = tokio::time::Instant::now();
+    let readers = async {
+        // Each has it soon, and from then on never waits for the source.
+        for gateway in &gateways {
+            while get(gateway.url("/v1/stocks/AAPL/recent")).await.cache() != "HIT" {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+        while began.elapsed() < Duration::from_millis(9_000) {
+            for gateway in &gateways {
+                assert_eq!(get(gateway.url("/v1/stocks/AAPL/recent")).await.cache(), "HIT");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), readers).await.expect("all have it");
+    let asked = api.asked().len();
+    assert!((4..=6).contains(&asked), "{asked} loads in 9 s, one each 2 s");
+    // Without the store each warms for itself.
+    redis.kill();
+    eventually("each loads", async || api.asked().len() >= asked + 6).await;
+    for gateway in &gateways {
+        assert_eq!(get(gateway.url("/v1/stocks/AAPL/recent")).await.status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_the_gateway_that_warms_a_route_ends_another_goes_on() {
+    let (api, redis) = (Api::start().await, lastgood::testing::RedisServer::start());
+    api.answers(Reply::json(json!({ "data": [1] })));
+    let text = file(&api).replace("fresh_for = \"1h\"", "fresh_for = \"4s\"\njitter = 0.0").replace(
+        "description = ",
+        "warm = [{ symbol = \"AAPL\" }]\n        warm_every = \"1s\"\n        description = ",
+    );
+    let mut gateways = Vec::from(on_one_store(&text, &redis).await);
+    while gateways.len() > 1 {
+        let asked = api.asked().len();
+        eventually("it is loaded again", async || api.asked().len() >= asked + 2).await;
+        gateways.remove(0).stop().await;
+    }
+    let asked = api.asked().len();
+    eventually("the last one loads it", async || api.asked().len() >= asked + 2).await;
 }

@@ -38,11 +38,12 @@ const TOLD: &str = "other gateways do not hear of this one's invalidations: they
                     longer fresh";
 const TRACKED: &str = "keys that other programs delete or overwrite, or that Redis evicts, are served from memory until they \
                        are no longer fresh";
+const BUDGET: &str = "gateways that leave by one address do not know what the others spend of its request weight";
 const COUNTS: &str = "hits and misses of all gateways are not added up";
 
 /// Everywhere, in this order: what comes after `SET` finds a string where it wants something else, or arguments that it
 /// refuses, so that no key is left without a time to live.
-const NEEDS: [Need; 20] = [
+const NEEDS: [Need; 22] = [
     need(&["PING"], "a server that failed once is not used again, and one that is silent is noticed late"),
     need(&["GET", KEY], "no answer is read from the store"),
     need(&["MGET", KEY], "candles and all that has tags are not read from the store"),
@@ -61,6 +62,8 @@ const NEEDS: [Need; 20] = [
     need(&["PEXPIRE", KEY, "5000"], TOLD),
     need(&["XADD", KEY, "no-id", "field", "value"], TOLD),
     minor(&["HINCRBY", KEY, "field", "none"], COUNTS),
+    need(&["HDEL", KEY, "field"], BUDGET),
+    need(&["HSET", KEY, "field", "value"], BUDGET),
     minor(&["HSETNX", KEY, "field", "value"], COUNTS),
     need(&["UNLINK", KEY], "nothing is removed from the store: what was removed comes back from there"),
 ];
@@ -154,11 +157,11 @@ async fn of_cluster(cluster: &Cluster, key: &str, lacks: &mut Vec<Lack>) -> Resu
 }
 
 async fn of_server(link: &Link, key: &str, more: &'static [Need], lacks: &mut Vec<Lack>) -> Result<(), Fault> {
-    let (first, last) = NEEDS.split_at(NEEDS.len() - 2);
+    let (first, last) = NEEDS.split_at(NEEDS.len() - 3);
     let answers = answers(link, key, first.iter().chain(more)).await?;
     // On no key it would make one without a time to live.
     let is_set = answers.iter().any(|(need, answer)| need.words[0] == "SET" && answer.is_ok());
-    let last = last.iter().filter(|need| need.words[0] != "HSETNX" || is_set);
+    let last = last.iter().filter(|need| !matches!(need.words[0], "HSET" | "HSETNX") || is_set);
     let answers = answers.into_iter().chain(self::answers(link, key, last).await?);
     for (need, answer) in answers {
         if let Err(error) = answer {
