@@ -75,12 +75,16 @@ async fn listen(cache: Weak<Shared>, store: Arc<GuardedStore>, pace: Pace) {
                 tracing::debug!(%why, "the invalidation log cannot be read");
                 store.forget_clock();
                 cache.hearing.not_yet();
-                cache.hearing.cut_off(cache.clock.now());
+                match log.is_away() {
+                    true => cache.hearing.away(read_at, cache.clock.now()),
+                    false => cache.hearing.cut_off(cache.clock.now()),
+                }
                 drop(cache);
                 // The first read after one that failed tells at once whether it works.
                 place.iter_mut().for_each(|place| place.wait = Duration::ZERO);
                 sleep(jittered(pause)).await;
-                pause = (pause * 2).min(RETRY.1);
+                // A server that is away is asked often enough to know that it still is.
+                pause = (pause * 2).min(RETRY.1).min(pace.bound / 4);
             }
         }
     }

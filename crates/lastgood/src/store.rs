@@ -162,6 +162,12 @@ pub trait Log: Send + Sync {
     /// several; nothing once `wait` is over.
     async fn read(&self, name: &str, after: Option<&Position>, wait: Duration) -> Result<Tail, StoreError>;
 
+    /// Whether the last read failed because the server is not there for anybody: what nobody can write to tells of nothing.
+    /// Not to be reached from here is less than that.
+    fn is_away(&self) -> bool {
+        false
+    }
+
     /// How long memory is believed while this log cannot be read, unless
     /// [`CacheBuilder::trust_for`](crate::CacheBuilder::trust_for) says otherwise. The log is read six times in it: it has
     /// to be long where each command is billed. As given, for such a log, and for one that never falls silent.

@@ -58,6 +58,9 @@ pub(crate) struct Hearing {
     heard_at: AtomicU64,
     /// Until when the log does not count as silent.
     heard_until: AtomicU64,
+    /// Since when the server is known not to be there for anybody, and when that was seen last; zero while it is not.
+    away_since: AtomicU64,
+    away_at: AtomicU64,
     /// How long memory is believed past what was heard, or past when it was taken in.
     bound: Duration,
     /// Whether this process listens already, or has given up waiting for it: what it reads before may be invalidated
@@ -79,7 +82,15 @@ impl Hearing {
         let forever = || AtomicU64::new(Timestamp::FOREVER.as_millis());
         let listens = watch::Sender::new(Listens::Yes);
         let (heard_at, heard_until) = (forever(), forever());
-        Hearing { unverified_until: AtomicU64::new(0), heard_at, heard_until, bound: Duration::ZERO, listens }
+        Hearing {
+            unverified_until: AtomicU64::new(0),
+            heard_at,
+            heard_until,
+            away_since: AtomicU64::new(0),
+            away_at: AtomicU64::new(0),
+            bound: Duration::ZERO,
+            listens,
+        }
     }
 
     /// As if everything had been heard until `now`.
@@ -88,7 +99,8 @@ impl Hearing {
         let heard_until = AtomicU64::new(now.plus(pace.silent_after()).as_millis());
         let listens = watch::Sender::new(Listens::NotYet);
         let unverified_until = AtomicU64::new(Entry::DOUBTED.as_millis());
-        Hearing { unverified_until, heard_at, heard_until, bound: pace.bound, listens }
+        let (away_since, away_at) = (AtomicU64::new(0), AtomicU64::new(0));
+        Hearing { unverified_until, heard_at, heard_until, away_since, away_at, bound: pace.bound, listens }
     }
 
     /// Waits until this process listens, at most until `deadline`, and that once.
@@ -125,6 +137,7 @@ impl Hearing {
     /// question.
     pub(crate) fn heard(&self, asked_at: Timestamp, answered_at: Timestamp, next_by: Timestamp) -> bool {
         let until = next_by.min(asked_at.plus(self.bound));
+        self.away_since.store(0, Ordering::Relaxed);
         self.heard_at.store(asked_at.as_millis(), Ordering::Relaxed);
         self.heard_until.store(until.as_millis(), Ordering::Relaxed);
         answered_at <= until
@@ -133,6 +146,22 @@ impl Hearing {
     /// From `now` on anything may be missed.
     pub(crate) fn cut_off(&self, now: Timestamp) {
         self.heard_until.fetch_min(now.as_millis(), Ordering::Relaxed);
+        self.away_since.store(0, Ordering::Relaxed);
+    }
+
+    /// The server, asked at `asked_at`, is not there for anybody: what is taken in while that lasts cannot have been removed
+    /// from it.
+    pub(crate) fn away(&self, asked_at: Timestamp, now: Timestamp) {
+        self.heard_until.fetch_min(now.as_millis(), Ordering::Relaxed);
+        self.away_at.store(asked_at.as_millis(), Ordering::Relaxed);
+        let _ = self.away_since.compare_exchange(0, now.as_millis(), Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Whether an entry was taken in since the server is known to be away.
+    fn is_of_the_absence(&self, taken_at: Timestamp, at: Timestamp) -> bool {
+        let away_since = self.away_since.load(Ordering::Relaxed);
+        let away_at = Timestamp::from_millis(self.away_at.load(Ordering::Relaxed));
+        away_since > 0 && taken_at.as_millis() > away_since && at.since(away_at) <= self.bound
     }
 
     /// What memory holds at `now` may have been invalidated unheard.
@@ -155,7 +184,7 @@ impl Hearing {
             return Trust::Heard;
         }
         let heard_at = Timestamp::from_millis(self.heard_at.load(Ordering::Relaxed));
-        match at.since(heard_at.max(taken_at)) <= self.bound {
+        match at.since(heard_at.max(taken_at)) <= self.bound || self.is_of_the_absence(taken_at, at) {
             true => Trust::CutOff,
             false => Trust::Unverified,
         }
@@ -200,6 +229,20 @@ mod tests {
         assert_eq!(hearing.trust(&taken(30_999), at(31_000)), Trust::CutOff);
         assert!(hearing.heard(at(31_000), at(31_001), at(32_051)));
         assert_eq!(hearing.trust(&taken(900), at(31_001)), Trust::Heard);
+    }
+
+    #[test]
+    fn what_was_taken_in_while_the_server_is_away_is_believed_until_it_may_be_back() {
+        let hearing = Hearing::since(at(1_000), Pace::of(Duration::from_secs(2)));
+        hearing.away(at(2_000), at(2_001));
+        assert_eq!(hearing.trust(&taken(900), at(2_002)), Trust::CutOff);
+        hearing.away(at(9_000), at(9_001));
+        assert_eq!(hearing.trust(&taken(900), at(9_002)), Trust::Unverified, "it may have been removed before");
+        assert_eq!(hearing.trust(&taken(2_002), at(11_000)), Trust::CutOff);
+        assert_eq!(hearing.trust(&taken(2_002), at(11_001)), Trust::Unverified, "by now it may be back");
+        hearing.cut_off(at(11_500));
+        hearing.away(at(12_000), at(12_001));
+        assert_eq!(hearing.trust(&taken(2_002), at(12_002)), Trust::Unverified, "it may have been back between");
     }
 
     #[test]

@@ -325,6 +325,11 @@ impl Log for RedisStore {
         tail.map_err(|error| self.redacted(error))
     }
 
+    /// Where a port refuses connections, no server listens. Sentinels and clusters put another server in its place.
+    fn is_away(&self) -> bool {
+        self.reader.as_ref().is_some_and(log::Reader::is_refused)
+    }
+
     fn trust_for(&self) -> Duration {
         if self.options().is_billed() { TRUST_FOR_WHERE_BILLED } else { TRUST_FOR }
     }

@@ -222,6 +222,10 @@ impl Log for FaultyStore {
         }
     }
 
+    fn is_away(&self) -> bool {
+        self.inner.log().is_some_and(Log::is_away)
+    }
+
     fn trust_for(&self) -> Duration {
         self.inner.log().map_or(Duration::ZERO, Log::trust_for)
     }

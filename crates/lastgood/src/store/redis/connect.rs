@@ -116,3 +116,8 @@ pub(super) async fn is_primary(connection: &mut MultiplexedConnection) -> Result
 pub(super) fn is_misnamed(why: &str) -> bool {
     why.contains("not valid for name")
 }
+
+/// Whether nobody listens at an address.
+pub(super) fn is_refused(why: &str) -> bool {
+    why.contains("Connection refused")
+}

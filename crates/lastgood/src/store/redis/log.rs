@@ -1,6 +1,6 @@
 //! The log. One server tells it over a connection that waits; where the server may be another at any time, it is looked at.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::Mutex;
 
-use super::connect::connect;
+use super::connect::{connect, is_refused};
 use super::link::Fault;
 use super::options::Server;
 use super::{RedisStore, Servers, reply};
@@ -56,11 +56,17 @@ pub(super) struct Reader {
     connection: Mutex<Option<MultiplexedConnection>>,
     /// Commands that were sent.
     commands: AtomicU64,
+    /// Whether the last attempt to connect was refused.
+    is_refused: AtomicBool,
 }
 
 impl Reader {
     pub(super) fn new(server: Server) -> Reader {
-        Reader { server, connection: Mutex::default(), commands: AtomicU64::new(0) }
+        Reader { server, connection: Mutex::default(), commands: AtomicU64::new(0), is_refused: AtomicBool::new(false) }
+    }
+
+    pub(super) fn is_refused(&self) -> bool {
+        self.is_refused.load(Ordering::Relaxed)
     }
 
     /// How many commands were sent so far, whatever became of them.
@@ -92,8 +98,12 @@ impl Reader {
         let mut connection = match place.take() {
             Some(connection) => connection,
             None => {
+                self.is_refused.store(false, Ordering::Relaxed);
                 let connected = connect(self.server.clone()).await;
-                connected.map_err(|failure| StoreError::Unavailable(failure.why))?
+                connected.map_err(|failure| {
+                    self.is_refused.store(is_refused(&failure.why), Ordering::Relaxed);
+                    StoreError::Unavailable(failure.why)
+                })?
             }
         };
         connection.set_response_timeout(wait + ANSWER_WITHIN);

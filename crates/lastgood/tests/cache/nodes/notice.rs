@@ -386,3 +386,29 @@ async fn an_idle_process_asks_a_redis_eight_times_a_second_at_most_and_rarely_wh
     assert!(store.watch().is_none(), "each command is billed");
     assert_eq!(store.log().map(|log| log.trust_for()), Some(MINUTE));
 }
+
+#[tokio::test]
+async fn what_is_loaded_while_nothing_listens_at_the_port_of_redis_is_believed_as_long_as_that_lasts() {
+    let mut server = RedisServer::start();
+    let process = Process::start(&server.url()).await;
+    let source = Source::answering("v1");
+    process.hold(&source, "BTCUSDT").await;
+    server.kill();
+    source.set("v2");
+    within(Duration::from_secs(3), "what is from before is loaded once more", async || {
+        told(source.read(&process.prices, "BTCUSDT").await) == good("v2", "MISS")
+    })
+    .await;
+    let until = Instant::now() + 2 * BOUND;
+    while Instant::now() < until {
+        let held = source.read(&process.prices, "BTCUSDT").await.expect("it is in memory");
+        assert!(held.is_unheard());
+        assert_eq!(told(Ok(held)), good("v2", "HIT"), "nobody can have removed it from a server that is away");
+        sleep(Duration::from_millis(10)).await;
+    }
+    server.restart();
+    within(Duration::from_secs(10), "it hears again", async || {
+        process.cache.status().store.is_some_and(|store| store.hears_others == Some(true))
+    })
+    .await;
+}
