@@ -25,6 +25,8 @@ pub use self::embedded::{EmbeddedStore, Opened};
 pub(crate) use self::guarded::Ahead;
 pub use self::guarded::{BreakerState, Guard, GuardCounters, GuardedStore};
 pub(crate) use self::jitter::jittered;
+#[cfg(feature = "testing")]
+pub(crate) use self::jitter::wait_evenly;
 pub use self::memory::MemoryStore;
 pub use self::redis::{Lack, RedisOptions, RedisStore};
 pub use self::swap::{Swap, Version};

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use futures_util::{StreamExt as _, stream};
 
 use crate::cache::{Cache, Shared};
+use crate::clock::Timestamp;
 use crate::memory::Key;
 use crate::region::Region;
 use crate::store::{Cursor, GuardedStore, Store, StoreError};
@@ -119,9 +120,23 @@ impl Cache {
         let at = self.shared.clock.now();
         let swept = Sweep::of(regions, &**matches, depth).run(&prefix).await?;
         if let (Some(depth), Some(_)) = (depth, &swept.unreached) {
+            self.sweep_memory_again(matches, depth, at);
             self.owe(OwedSweep { prefix, matches: Arc::clone(matches), depth, at });
         }
         Ok(swept)
+    }
+
+    /// Changes what memory took from the store between its own sweep and the store's, which failed.
+    fn sweep_memory_again(&self, matches: &Matches, depth: Depth, at: Timestamp) {
+        let regions = self.regions();
+        let region_of = |key: &Key| regions.get(key.region as usize);
+        let is_meant = |key: &Key| region_of(key).is_some_and(|region| matches(region.name(), &key.name));
+        let older = self.shared.memory.keys_where(|key, entry| entry.fetch_started_at <= at && is_meant(key));
+        for key in older {
+            if let Some(region) = region_of(&key) {
+                region.change_late(&key.name, depth, at);
+            }
+        }
     }
 
     async fn tell_selector(&self, selector: &str, depth: Option<Depth>) {

@@ -41,3 +41,8 @@ pub use self::redis_sentinels::RedisSentinels;
 pub use self::redis_server::RedisServer;
 #[cfg(feature = "upstash")]
 pub use self::upstash_front::{Canned, UpstashFront};
+
+/// Takes the randomness out of the waits of this thread's runtimes, so that a schedule runs the same way each time.
+pub fn wait_evenly() {
+    crate::store::wait_evenly();
+}

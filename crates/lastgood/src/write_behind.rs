@@ -121,6 +121,14 @@ impl WriteBehind {
         }
     }
 
+    /// As [`WriteBehind::enqueue`], for a change that was asked for a while ago: what waits for the key came after it.
+    pub(crate) fn enqueue_late(self: &Arc<Self>, key: String, change: Change) {
+        let is_overtaken = self.queue().waiting.contains_key(&key);
+        if !is_overtaken {
+            self.enqueue(key, change);
+        }
+    }
+
     /// From now on the store is not believed about what is under `prefix`. [`WriteBehind::clear`] must follow.
     pub(crate) fn announce_clear(&self, prefix: &str) {
         self.queue().announce_clear(prefix);

@@ -187,11 +187,20 @@ impl Queue {
 
     /// Drops the fill that waits for `key`, or a put from before `since` that the store did not take; says whether one is under way instead, or was done after `since`.
     pub(super) fn drop_fill(&mut self, key: &str, since: Timestamp) -> bool {
-        let is_older = |change: &Change| change.is_mere_fill() || change.was_put_before(since);
+        // Of a put elsewhere it is not known whether it came first: the store decides when this one is written late.
+        let is_removed = since < Timestamp::FOREVER;
+        let is_older = |change: &Change| change.is_mere_fill() || (is_removed && change.was_put_before(since));
         if self.waiting.get(key).is_some_and(is_older)
             && let Some(dropped) = self.waiting.remove(key)
         {
             self.bytes -= dropped.bytes();
+        }
+        // Nor is an older put written again in place of the one that was dropped.
+        if let Some(if_it_fails) = self.active.get_mut(key)
+            && is_removed
+            && if_it_fails.as_ref().is_some_and(|change| change.was_put_before(since))
+        {
+            *if_it_fails = None;
         }
         let is_under_way = self.active.get(key).is_some_and(Option::is_none);
         let was_done = self.filled.get(key).is_some_and(|done_at| *done_at >= since) && !self.active.contains_key(key);
