@@ -6,6 +6,7 @@ mod conformance;
 mod embedded;
 mod explain;
 mod fills;
+mod fuzz;
 mod invalidation;
 mod last_good;
 mod memory_taken;
