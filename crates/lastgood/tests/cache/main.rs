@@ -9,6 +9,7 @@ mod fills;
 mod fuzz;
 mod invalidation;
 mod last_good;
+mod late_loads;
 mod memory_taken;
 mod migrations;
 mod model;
