@@ -16,11 +16,12 @@ const UNLABELLED: Duration = Duration::from_secs(13);
 const TAGS_ARE_EXACT_TO: Duration = Duration::from_millis(100);
 
 impl Known {
-    /// What other nodes have put, and perhaps loaded since, that the store does not have yet: it comes before or after a
-    /// change that begins now.
-    pub(super) fn waiting_elsewhere(&self, node: usize) -> Vec<u64> {
+    /// What other nodes have put for so long at most, and perhaps loaded since, that the store does not have yet: it comes
+    /// before or after a change that begins now.
+    pub(super) fn waiting_elsewhere(&self, node: usize, at_most: Duration) -> Vec<u64> {
         let waiting = self.changes.iter().filter(|change| {
-            matches!(change.kind, Kind::Put(_)) && change.acked.is_none() && !change.is_lost && change.node != node
+            let waits = change.acked.is_none() && !change.is_lost && change.begun.elapsed() <= at_most;
+            matches!(change.kind, Kind::Put(_)) && waits && change.node != node
         });
         let mut exempt = Vec::new();
         for change in waiting {
@@ -45,7 +46,7 @@ impl Known {
                 {
                     return None;
                 }
-                Kind::Put(other_version) if overlaps => least = least.min(other_version),
+                Kind::Put(other_version) if overlaps && !is_late => least = least.min(other_version),
                 _ => {}
             }
         }

@@ -23,6 +23,9 @@ pub(super) const LISTENS_WITHIN: Duration = Duration::from_secs(14);
 /// A store that was troubled so recently may still be avoided.
 pub(super) const TROUBLED: Duration = Duration::from_secs(6);
 
+/// How far two nodes may differ on which of two puts came first.
+const CLOCKS_ARE_EXACT_TO: Duration = Duration::from_millis(100);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Put(u64),
@@ -195,7 +198,9 @@ impl Reference {
         for key in keys {
             self.detached[node][*key] += 1;
             let known = &mut self.known[*key];
-            let exempt = known.waiting_elsewhere(node);
+            // The store knows which put came first, to the exactness of clocks. Of a removal it keeps nothing.
+            let since = if let Kind::Put(_) = kind { CLOCKS_ARE_EXACT_TO } else { Duration::MAX };
+            let exempt = known.waiting_elsewhere(node, since);
             if kind == Kind::Remove {
                 known.kept = None;
             }
