@@ -55,16 +55,11 @@ pub struct Clock(Arc<Source>);
 struct Source {
     started: tokio::time::Instant,
     started_wall: u64,
-    /// What the system clock says beyond the monotonic one; none where tests govern the time.
-    system: Option<Ahead>,
-}
-
-/// How far the system clock has run ahead of the monotonic one since the start (suspend, NTP).
-#[derive(Default)]
-struct Ahead {
-    millis: AtomicU64,
-    /// When to look next, in ms of the monotonic clock: a look costs as much as the rest of [`Clock::now`].
-    look_at: AtomicU64,
+    /// How far the system clock has run ahead of the monotonic one since the start (suspend, NTP), in ms.
+    ahead: AtomicU64,
+    /// When to look at the system clock next, in ms of the monotonic one: a look costs as much as the rest of
+    /// [`Clock::now`]. None where tests govern the time.
+    look_at: Option<AtomicU64>,
 }
 
 /// The longest that a jump of the system clock stays unnoticed, in ms.
@@ -75,7 +70,7 @@ impl Clock {
     /// monotonic clock, and when the machine was suspended, the lost time is caught up. Both err towards calling an
     /// answer older than it is, never younger.
     pub fn system() -> Self {
-        Self::start(system_millis(), Some(Ahead::default()))
+        Self::start(system_millis(), Some(AtomicU64::new(0)))
     }
 
     /// A clock that follows `tokio::time` alone, so that `tokio::time::pause` and `advance` govern it. For tests.
@@ -88,8 +83,15 @@ impl Clock {
         Self::start(start.0, None)
     }
 
-    fn start(wall: u64, system: Option<Ahead>) -> Self {
-        Clock(Arc::new(Source { started: tokio::time::Instant::now(), started_wall: wall, system }))
+    fn start(wall: u64, look_at: Option<AtomicU64>) -> Self {
+        let started = tokio::time::Instant::now();
+        Clock(Arc::new(Source { started, started_wall: wall, ahead: AtomicU64::new(0), look_at }))
+    }
+
+    /// As if the system clock had been set ahead, or the machine suspended, for so long. For tests.
+    #[cfg(feature = "testing")]
+    pub fn jump(&self, by: Duration) {
+        self.0.ahead.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// The time now.
@@ -97,12 +99,13 @@ impl Clock {
         let source = &*self.0;
         let elapsed = u64::try_from(source.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let monotonic = source.started_wall.saturating_add(elapsed);
-        let Some(ahead) = &source.system else { return Timestamp(monotonic) };
-        if elapsed >= ahead.look_at.load(Ordering::Relaxed) {
-            ahead.look_at.store(elapsed.saturating_add(LOOK_EVERY), Ordering::Relaxed);
-            ahead.millis.fetch_max(system_millis().saturating_sub(monotonic), Ordering::Relaxed);
+        if let Some(look_at) = &source.look_at
+            && elapsed >= look_at.load(Ordering::Relaxed)
+        {
+            look_at.store(elapsed.saturating_add(LOOK_EVERY), Ordering::Relaxed);
+            source.ahead.fetch_max(system_millis().saturating_sub(monotonic), Ordering::Relaxed);
         }
-        Timestamp(monotonic.saturating_add(ahead.millis.load(Ordering::Relaxed)))
+        Timestamp(monotonic.saturating_add(source.ahead.load(Ordering::Relaxed)))
     }
 }
 
@@ -134,6 +137,11 @@ mod tests {
         assert_eq!(clock.now(), start);
         tokio::time::advance(Duration::from_secs(90)).await;
         assert_eq!(clock.now().since(start), Duration::from_secs(90));
+        #[cfg(feature = "testing")]
+        {
+            clock.jump(Duration::from_secs(5));
+            assert_eq!(clock.now().since(start), Duration::from_secs(95));
+        }
         assert_eq!(Clock::paused_at(Timestamp(7)).now(), Timestamp(7));
     }
 

@@ -11,6 +11,8 @@ use bytes::Bytes;
 use crate::clock::Timestamp;
 use crate::policy::{Policy, Times};
 
+#[cfg(feature = "testing")]
+pub(crate) mod hold;
 mod packing;
 mod rows;
 mod wire;

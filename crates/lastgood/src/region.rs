@@ -323,18 +323,27 @@ impl Region {
         })
     }
 
-    /// Expires or removes what the store holds for `name`, unless it was loaded or put after `at`.
+    /// Expires or removes what the store holds for `name`, and what memory has of it, unless it was loaded or put after `at`.
     pub(crate) fn change_late(&self, name: &str, depth: Depth, at: Timestamp) {
-        let change = match depth {
-            Depth::Expire => {
-                let (schema, policy) = (self.shared.schema, Arc::clone(&self.shared.policy));
-                Change::Expire(Expiry { at, schema, policy })
+        let policy = &self.shared.policy;
+        self.invalidate(name, || {
+            if let Some(held) = self.held(name).filter(|held| held.fetch_started_at <= at) {
+                match depth {
+                    Depth::Expire => {
+                        let expired = Arc::new(held.expired_at(at, policy));
+                        self.cache.memory.insert(Key::new(self.shared.id, name), expired);
+                    }
+                    Depth::Remove => _ = self.cache.memory.remove(&self.key(name)),
+                }
             }
-            Depth::Remove => Change::Remove(Removal::at(at, true).late()),
-        };
-        if let Some(tier) = &self.cache.store {
-            tier.behind.enqueue_late(self.store_key(name), change, at);
-        }
+            let change = match depth {
+                Depth::Expire => Change::Expire(Expiry { at, schema: self.shared.schema, policy: Arc::clone(policy) }),
+                Depth::Remove => Change::Remove(Removal::at(at, true).late()),
+            };
+            if let Some(tier) = &self.cache.store {
+                tier.behind.enqueue_late(self.store_key(name), change, at);
+            }
+        });
     }
 
     /// Waits for room to write a body of so many bytes behind.

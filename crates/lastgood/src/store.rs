@@ -28,6 +28,8 @@ pub use self::embedded::{EmbeddedStore, Opened};
 pub use self::fields::{FieldUpdate, Fields};
 pub(crate) use self::guarded::Ahead;
 pub use self::guarded::{BreakerState, Guard, GuardCounters, GuardedStore};
+#[cfg(feature = "testing")]
+pub(crate) use self::jitter::wait_evenly;
 pub(crate) use self::jitter::{jittered, somewhere_in};
 pub use self::memory::MemoryStore;
 pub use self::redis::{Lack, RedisOptions, RedisStore};

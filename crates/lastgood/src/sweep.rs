@@ -122,6 +122,7 @@ impl Cache {
         let at = self.shared.clock.now();
         let swept = Sweep::of(regions, &**matches, depth).run(&prefix).await?;
         if let (Some(depth), Some(_)) = (depth, &swept.unreached) {
+            self.sweep_memory_again(matches, depth, at);
             let selector = selector.map(str::to_owned);
             if !self.owe(OwedSweep { prefix: prefix.clone(), matches: Arc::clone(matches), selector, depth, at }) {
                 self.distrust(&prefix, depth, at);
@@ -136,6 +137,19 @@ impl Cache {
             let shared = &region.shared;
             let since = if depth == Depth::Remove { &shared.cleared_at } else { &shared.expired_at };
             since.fetch_max(at.as_millis(), Ordering::Relaxed);
+        }
+    }
+
+    /// Changes what memory took from the store between its own sweep and the store's, which failed.
+    fn sweep_memory_again(&self, matches: &Matches, depth: Depth, at: Timestamp) {
+        let regions = self.regions();
+        let region_of = |key: &Key| regions.get(key.region as usize);
+        let is_meant = |key: &Key| region_of(key).is_some_and(|region| matches(region.name(), &key.name));
+        let older = self.shared.memory.keys_where(|key, entry| entry.fetch_started_at <= at && is_meant(key));
+        for key in older {
+            if let Some(region) = region_of(&key) {
+                region.change_late(&key.name, depth, at);
+            }
         }
     }
 

@@ -41,3 +41,23 @@ pub use self::redis_sentinels::RedisSentinels;
 pub use self::redis_server::RedisServer;
 #[cfg(feature = "upstash")]
 pub use self::upstash_front::{Canned, UpstashFront};
+
+/// Takes the randomness out of the waits of this thread's runtimes, so that a schedule runs the same way each time.
+pub fn wait_evenly() {
+    crate::store::wait_evenly();
+}
+
+/// Checks what must hold of any bytes that lie in a store. For fuzzing.
+pub fn hold_entry(bytes: &[u8]) {
+    crate::entry::hold::entry(bytes);
+}
+
+/// Checks what must hold of any text that may be packed as rows, and of any packing. For fuzzing.
+pub fn hold_rows(text: &[u8]) {
+    crate::entry::hold::of_rows(text);
+}
+
+/// Stored entries that a fuzzer may begin with.
+pub fn entries() -> Vec<Vec<u8>> {
+    crate::entry::hold::seeds()
+}

@@ -11,6 +11,7 @@ mod candles;
 mod clients;
 mod command;
 mod conditions;
+mod configuration;
 mod credentials;
 mod disk;
 mod docker;

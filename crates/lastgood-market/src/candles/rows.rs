@@ -258,6 +258,29 @@ fn number(digits: u64) -> u64 {
     (fours.wrapping_mul(10_000).wrapping_add(fours >> 32)) & 0xFFFF_FFFF
 }
 
+/// Rows ascend, are found by their opens, and are the same when they are read back, each alone too.
+#[cfg(feature = "testing")]
+pub(super) fn hold(body: &Bytes) {
+    let found = Rows::of_answer(body);
+    drop((Rows::of_text(body), Rows::of_kept(body)));
+    // Nothing else comes so far: an answer is JSON before its rows are looked for.
+    let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
+    let Some(rows) = found.filter(|_| is_json) else { return };
+    let count = rows.times().len();
+    for (at, row) in rows.times().iter().enumerate() {
+        assert_eq!(rows.at(row.open), Some(rows.text(at, at + 1)), "a row is found by its open");
+        assert!(rows.close(at).is_some(), "a row has a close");
+        assert_eq!(rows.before(row.open), at, "rows ascend");
+    }
+    if count > 0 {
+        let kept = Rows::of_kept(&Bytes::copy_from_slice(rows.text(0, count))).map(|kept| kept.times().len());
+        assert_eq!(kept, Some(count), "what is kept is read back");
+        let halves = [(&rows, 0..count / 2), (&rows, count / 2..count)];
+        let joined = Rows::of_parts(halves).map(|joined| joined.are_same(&rows, 0, u64::MAX));
+        assert_eq!(joined, Some(true), "parts make the whole");
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use proptest::prelude::*;

@@ -7,6 +7,7 @@ mod bars;
 mod belief;
 mod candles;
 mod facade;
+mod fuzz;
 mod ledger;
 mod lines;
 mod own_bars;

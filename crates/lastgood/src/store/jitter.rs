@@ -3,8 +3,23 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
+#[cfg(feature = "testing")]
+thread_local! {
+    static EVEN: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// From now on no wait of this thread is shortened, so that a schedule runs the same way each time.
+#[cfg(feature = "testing")]
+pub(crate) fn wait_evenly() {
+    EVEN.set(true);
+}
+
 /// Between three quarters of `wait` and all of it.
 pub(crate) fn jittered(wait: Duration) -> Duration {
+    #[cfg(feature = "testing")]
+    if EVEN.get() {
+        return wait;
+    }
     // Every `RandomState` has its own seed: unpredictable enough to spread nodes out, and no dependency.
     let random = RandomState::new().hash_one(0_u8) >> 32;
     let quarter = wait / 4;

@@ -244,6 +244,13 @@ impl Queue {
             self.bytes -= dropped.bytes();
             self.rows.touch(key);
         }
+        // Nor is an older put written again in place of the one that was dropped.
+        if let Some(if_it_fails) = self.active.get_mut(key)
+            && is_removal
+            && if_it_fails.as_ref().is_some_and(|change| change.was_put_before(since))
+        {
+            *if_it_fails = None;
+        }
         let is_under_way = self.active.get(key).is_some_and(Option::is_none) && !self.fenced.contains(key);
         let was_done = self.filled.get(key).is_some_and(|done_at| *done_at >= since) && !self.active.contains_key(key);
         !self.waiting.contains_key(key) && (is_under_way || was_done)

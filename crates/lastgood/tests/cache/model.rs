@@ -11,6 +11,15 @@ use lastgood::{Answer, Cache, Error, Freshness, Keep, Loaded, LoadedMany, Policy
 use proptest::prelude::*;
 use tokio::time::Instant;
 
+mod cluster;
+mod converge;
+mod judgement;
+mod reference;
+mod schedule;
+mod store;
+mod way;
+mod world;
+
 use crate::support::{MINUTE, SECOND, Stored, loaded, over, region, settle, text};
 
 const NAMES: [&str; 2] = ["BTCUSDT", "ETHUSDT"];

@@ -312,3 +312,46 @@ async fn a_selector_that_is_not_understood_makes_all_of_memory_unverified() {
     assert_eq!(other.read(&source, "ETHUSDT").await, good("asked again", "MISS"));
     drop(one);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_put_that_waits_for_the_store_is_not_dropped_by_what_another_put_or_expired_before() {
+    for is_put in [true, false] {
+        let nodes = Nodes::new();
+        let (one, other) = (nodes.start().await, nodes.start().await);
+        other.cut_off(true).await;
+        if is_put {
+            one.put("v1").await;
+            one.flush().await;
+            advance(SECOND).await;
+        }
+        other.put("v2").await;
+        if !is_put {
+            one.prices.expire("BTCUSDT").await;
+            one.flush().await;
+        }
+        other.cut_off(false).await;
+        converge(&[&one, &other]).await;
+        for node in [&one, &other, &nodes.start().await] {
+            assert_eq!(node.kept().await.as_deref(), Some("v2"), "put elsewhere: {is_put}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_that_the_store_gets_late_leaves_what_this_process_put_after_it() {
+    let nodes = Nodes::new();
+    let (one, other) = (nodes.start().await, nodes.start().await);
+    one.put("v1").await;
+    one.flush().await;
+    other.cut_off(true).await;
+    let region = Scope::Region("prices".to_owned());
+    let swept = other.cache.sweep(&region, Some(Depth::Remove)).await.expect("a sweep with a depth is not refused");
+    assert!(swept.unreached.is_some());
+    advance(SECOND).await;
+    other.put("v2").await;
+    other.cut_off(false).await;
+    converge(&[&one, &other]).await;
+    for node in [&one, &other, &nodes.start().await] {
+        assert_eq!(node.kept().await.as_deref(), Some("v2"));
+    }
+}

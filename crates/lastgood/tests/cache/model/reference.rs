@@ -1,0 +1,347 @@
+//! What may be answered: every value carries its version, every change is known from its call to its acknowledgement.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use lastgood::{Answer, Reason};
+use tokio::time::Instant;
+
+use super::schedule::{KEYS, NODES};
+use super::world::HARD_TIMEOUT;
+
+/// Whether every write to the store is fenced: it says which version it replaces. Until it is, an older answer that is on
+/// its way to the store may overtake an invalidation or a put of another process there (see "What is not promised" in
+/// RELIABILITY.md): what that does to a key is counted, and the key's versions are not judged from then on.
+const EVERY_WRITE_IS_FENCED: bool = false;
+
+/// Whether a change that waits for the store keeps its place among those of others when the clock of its process is set
+/// ahead meanwhile. Until it does, the keys of such changes are not judged from then on.
+const WHAT_WAITS_SURVIVES_A_JUMP: bool = false;
+
+/// How long before the next read of the log a node that could not reach it may pause.
+pub(super) const LISTENS_WITHIN: Duration = Duration::from_secs(14);
+/// A store that was troubled so recently may still be avoided.
+pub(super) const TROUBLED: Duration = Duration::from_secs(6);
+
+/// How far two nodes may differ on which of two puts came first.
+const CLOCKS_ARE_EXACT_TO: Duration = Duration::from_millis(100);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Put(u64),
+    Expire,
+    Remove,
+}
+
+/// A change of one key, from its call on.
+#[derive(Clone, Debug)]
+pub(super) struct Change {
+    pub(super) id: u64,
+    pub(super) node: usize,
+    pub(super) incarnation: u64,
+    pub(super) kind: Kind,
+    /// It names more than one key.
+    pub(super) is_wide: bool,
+    pub(super) is_of_tag: bool,
+    /// Versions up to this are older, but for those that other nodes had put and that were not acknowledged yet.
+    pub(super) floor: u64,
+    pub(super) exempt: Vec<u64>,
+    pub(super) begun: Instant,
+    pub(super) acked: Option<Instant>,
+    pub(super) is_lost: bool,
+    /// The store has lost what it held since, perhaps this as well.
+    pub(super) is_lost_by_the_store: bool,
+    /// The log holds it before this record.
+    pub(super) log_end: usize,
+}
+
+/// Where a version is from.
+#[derive(Clone, Copy)]
+pub(super) struct Birth {
+    pub(super) at: Instant,
+    pub(super) node: usize,
+    pub(super) is_put: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Known {
+    pub(super) changes: Vec<Change>,
+    pub(super) births: HashMap<u64, Birth>,
+    /// No answer may be older than this acknowledged put, and there must be one.
+    pub(super) kept: Option<u64>,
+    /// An unfenced write came between: see [`EVERY_WRITE_IS_FENCED`].
+    pub(super) is_void: bool,
+    /// Loads that run: of which node and process, since when, and how often that had been told to detach them.
+    pub(super) running: Vec<Running>,
+}
+
+pub(super) struct Running {
+    version: u64,
+    node: usize,
+    incarnation: u64,
+    since: Instant,
+    detached: u64,
+}
+
+/// A write as it takes effect in the store.
+pub(super) struct Write {
+    pub(super) node: usize,
+    pub(super) key: usize,
+    pub(super) held: Option<u64>,
+    pub(super) to: Option<u64>,
+    /// The store was told what it must hold.
+    pub(super) is_conditional: bool,
+    /// Another node wrote the key while this write was on its way.
+    pub(super) is_overtaken: bool,
+}
+
+/// How a node stood when a read of it began.
+pub(super) struct Standing {
+    pub(super) node: usize,
+    pub(super) incarnation: u64,
+    pub(super) at: Instant,
+    pub(super) cut_at: Option<Instant>,
+    pub(super) was_silent: bool,
+    pub(super) missed: usize,
+}
+
+pub(super) struct Reference {
+    began: Instant,
+    last: u64,
+    changes: u64,
+    known: [Known; KEYS.len()],
+    /// How often each node detached loads of each key.
+    detached: [[u64; KEYS.len()]; NODES],
+    pub(super) violation: Option<String>,
+    pub(super) voided: u64,
+    pub(super) judged: u64,
+}
+
+impl Reference {
+    pub(super) fn new() -> Reference {
+        Reference {
+            began: Instant::now(),
+            last: 0,
+            changes: 0,
+            known: Default::default(),
+            detached: Default::default(),
+            violation: None,
+            voided: 0,
+            judged: 0,
+        }
+    }
+
+    pub(super) fn violated(&mut self, what: String) {
+        self.violation.get_or_insert(what);
+    }
+
+    fn next(&mut self, node: usize, key: usize, is_put: bool) -> u64 {
+        self.last += 1;
+        self.known[key].births.insert(self.last, Birth { at: Instant::now(), node, is_put });
+        self.last
+    }
+
+    /// How often a node has detached its loads of a key so far.
+    pub(super) fn detached(&self, node: usize, key: usize) -> u64 {
+        self.detached[node][key]
+    }
+
+    /// A load of `key` begins at a node, for a read from when the node had detached its loads so often: the version that
+    /// it will bring.
+    pub(super) fn load_begins(&mut self, node: usize, incarnation: u64, key: usize, detached: u64) -> u64 {
+        let (now_detached, known) = (self.detached[node][key], &self.known[key]);
+        let other = known.running.iter().find(|other| {
+            let is_own = |change: &Change| (change.node, change.incarnation) == (node, incarnation);
+            // A change detaches at some time between its call and its acknowledgement.
+            let detaches = |change: &Change| is_own(change) && change.acked.is_none_or(|at| at >= other.since);
+            let is_same = (other.node, other.incarnation) == (node, incarnation);
+            // One that was detached before it asked the source goes on, too.
+            let is_detached = [other.detached, detached] != [now_detached; 2] || known.changes.iter().any(detaches);
+            is_same && !is_detached && other.since.elapsed() < HARD_TIMEOUT
+        });
+        if let Some(other) = other {
+            let what = format!("node {node} loads key {key} twice at a time: v{} and another", other.version);
+            self.violated(what);
+        }
+        let version = self.next(node, key, false);
+        self.known[key].running.push(Running { version, node, incarnation, since: Instant::now(), detached });
+        version
+    }
+
+    pub(super) fn load_ends(&mut self, key: usize, version: u64) {
+        self.known[key].running.retain(|running| running.version != version);
+    }
+
+    pub(super) fn running(&self) -> usize {
+        self.known.iter().map(|known| known.running.len()).sum()
+    }
+
+    /// A put of `key` begins: its version.
+    pub(super) fn put_begins(&mut self, node: usize, incarnation: u64, key: usize) -> (u64, u64) {
+        let version = self.next(node, key, true);
+        let change = self.change(node, incarnation, &[key], Kind::Put(version), false, false);
+        (version, change)
+    }
+
+    /// A change of some keys begins.
+    pub(super) fn change(
+        &mut self,
+        node: usize,
+        incarnation: u64,
+        keys: &[usize],
+        kind: Kind,
+        is_wide: bool,
+        is_of_tag: bool,
+    ) -> u64 {
+        self.changes += 1;
+        let floor = if let Kind::Put(version) = kind { version - 1 } else { self.last };
+        for key in keys {
+            self.detached[node][*key] += 1;
+            let known = &mut self.known[*key];
+            // The store knows which put came first, to the exactness of clocks. Of a removal it keeps nothing.
+            let since = if let Kind::Put(_) = kind { CLOCKS_ARE_EXACT_TO } else { Duration::MAX };
+            let exempt = known.waiting_elsewhere(node, since);
+            if kind == Kind::Remove {
+                known.kept = None;
+            }
+            known.changes.push(Change {
+                id: self.changes,
+                node,
+                incarnation,
+                kind,
+                is_wide,
+                is_of_tag,
+                floor,
+                exempt,
+                begun: Instant::now(),
+                acked: None,
+                is_lost: false,
+                is_lost_by_the_store: false,
+                log_end: 0,
+            });
+        }
+        if is_wide {
+            // What a load under way will bring is not known: its tags, for example.
+            self.detached[node].iter_mut().for_each(|times| *times += 1);
+        }
+        self.changes
+    }
+
+    /// The store has the change, and the log says so before `log_end`.
+    pub(super) fn acknowledged(&mut self, id: u64, log_end: usize) {
+        let now = Instant::now();
+        for (key, known) in self.known.iter_mut().enumerate() {
+            let Some(at) = known.changes.iter().position(|change| change.id == id) else { continue };
+            known.changes[at].acked = Some(now);
+            known.changes[at].log_end = log_end;
+            let acked = known.changes[at].clone();
+            if let Kind::Put(version) = acked.kind
+                && !acked.is_lost_by_the_store
+            {
+                known.kept = known.kept_after(&acked, version);
+            }
+            // A change of a whole region detaches once more when it reaches the store.
+            self.detached[acked.node][key] += 1;
+        }
+    }
+
+    pub(super) fn unacknowledged(&self) -> usize {
+        let changes = self.known.iter().flat_map(|known| &known.changes);
+        changes.filter(|change| change.acked.is_none() && !change.is_lost).count()
+    }
+
+    /// The process of a node has ended: what was not acknowledged may have been made or not.
+    pub(super) fn crashed(&mut self, node: usize, incarnation: u64) {
+        for known in &mut self.known {
+            let is_its = |change: &&mut Change| (change.node, change.incarnation) == (node, incarnation);
+            let pending = known.changes.iter_mut().filter(is_its).filter(|change| change.acked.is_none());
+            pending.for_each(|change| change.is_lost = true);
+            known.running.retain(|running| (running.node, running.incarnation) != (node, incarnation));
+        }
+    }
+
+    /// The clock of a process was set ahead.
+    pub(super) fn jumped(&mut self, node: usize, incarnation: u64) {
+        let is_its = |change: &Change| (change.node, change.incarnation) == (node, incarnation);
+        let waits = |known: &&mut Known| known.changes.iter().any(|change| is_its(change) && change.acked.is_none());
+        if !WHAT_WAITS_SURVIVES_A_JUMP {
+            self.known.iter_mut().filter(waits).for_each(|known| known.is_void = true);
+        }
+    }
+
+    /// The store does not have what it had.
+    pub(super) fn lost_by_the_store(&mut self, key: usize) {
+        self.known[key].kept = None;
+        // What is acknowledged from now on may have been there before.
+        for change in &mut self.known[key].changes {
+            change.is_lost_by_the_store |= change.acked.is_none();
+        }
+    }
+
+    /// A node was given records of the log: it may detach what it loads.
+    pub(super) fn heard(&mut self, node: usize, records: &[bytes::Bytes], is_complete: bool) {
+        for record in records {
+            let text = String::from_utf8_lossy(record);
+            let is_wide = ["@tags", "-where", "cleared", "everything"].iter().any(|word| text.contains(word));
+            for (key, times) in self.detached[node].iter_mut().enumerate() {
+                let store_key = super::schedule::store_key(key);
+                let name = store_key.strip_prefix("lastgood:").unwrap_or_default();
+                *times += u64::from(is_wide || text.contains(name));
+            }
+        }
+        if !is_complete {
+            self.detached[node].iter_mut().for_each(|times| *times += 1);
+        }
+    }
+
+    /// A write takes effect in the store.
+    pub(super) fn written(&mut self, write: &Write) {
+        let known = &mut self.known[write.key];
+        // A load that came in place of a change that waited is written as that would have been.
+        let is_load = write.to.and_then(|version| known.births.get(&version)).is_some_and(|birth| !birth.is_put);
+        if EVERY_WRITE_IS_FENCED || write.held == write.to || (write.is_conditional && !is_load) {
+            return;
+        }
+        let is_resurrected = write.to.is_some_and(|version| {
+            known.changes.iter().any(|change| change.node != write.node && change.is_broken_by(version))
+        });
+        let is_older = write.held.zip(write.to).is_some_and(|(held, to)| to < held);
+        // What a node takes back of its own may be another's by then.
+        let is_taken_back = write.to.is_none() && !write.is_conditional && !known.is_removing(write.node);
+        let is_put = |change: &Change| matches!(change.kind, Kind::Put(_));
+        let of_another = |version| known.births.get(&version).is_some_and(|birth| birth.node != write.node);
+        let takes_anothers = is_taken_back && (write.held.is_some_and(of_another) || known.changes.iter().any(is_put));
+        if (is_resurrected || is_older || takes_anothers || write.is_overtaken) && !known.is_void {
+            known.is_void = true;
+            self.voided += 1;
+        }
+    }
+
+    /// Judges an answer to a read that began when the node stood so.
+    pub(super) fn judge(
+        &mut self,
+        key: usize,
+        standing: &Standing,
+        answer: &Result<(u64, Answer), Reason>,
+        is_well: impl Fn(Duration) -> bool,
+    ) {
+        self.judged += 1;
+        let took = standing.at.elapsed();
+        if took > HARD_TIMEOUT + Duration::from_millis(2_500) {
+            self.violated(format!("a read of key {key} at node {} took {took:?}", standing.node));
+        }
+        let known = &self.known[key];
+        let fault = match answer {
+            Err(reason) => known.fault_of_error(*reason, || is_well(TROUBLED), standing),
+            Ok((version, answer)) => known.fault_of(*version, answer, standing, self.began),
+        };
+        if let Some(fault) = fault {
+            self.violated(format!("key {key} at node {}: {fault}", standing.node));
+        }
+    }
+
+    /// What must be found once everything is well: at least this version.
+    pub(super) fn kept(&self, key: usize) -> Option<u64> {
+        self.known[key].kept.filter(|_| !self.known[key].is_void)
+    }
+}

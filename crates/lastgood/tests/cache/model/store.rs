@@ -1,0 +1,240 @@
+//! The simulated store that the nodes share: keys, values with their ends, and the log of invalidations.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use lastgood::Timestamp;
+use lastgood::store::{Log, MemoryStore, Position, Swap, Version};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::reference::{Reference, Write};
+use super::schedule::{KEYS, store_key};
+
+/// The store's clock when a schedule begins.
+pub(super) const EPOCH: u64 = 1_800_000_000_000;
+/// What a store loses that comes back with an old snapshot.
+const NEWEST: Duration = Duration::from_secs(2);
+
+/// A rule that a store may break, to see whether the model notices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Breach {
+    /// It changes a key whatever the key holds, and says that it held what was expected.
+    SwapsAlways,
+    /// It forgets a record now and then, and says that none is missing.
+    LosesRecords,
+    /// It loses its log, and says that nothing is missing.
+    TrimsInSilence,
+    /// It says that it has removed a key, and has not.
+    KeepsWhatIsRemoved,
+    /// It says that it has taken a value, and has not.
+    DropsWhatIsPut,
+    /// It gives what a key held before.
+    ReadsBack,
+}
+
+/// A row with its end, and who wrote it when.
+struct Row {
+    value: Bytes,
+    before: Option<Bytes>,
+    expires: Instant,
+    by: usize,
+    at: Instant,
+}
+
+/// What the nodes share.
+pub(super) struct SimStore {
+    state: Mutex<State>,
+    pub(super) appended: Notify,
+    began: Instant,
+    pub(super) reference: Arc<Mutex<Reference>>,
+    breach: Option<Breach>,
+}
+
+#[derive(Default)]
+struct State {
+    rows: BTreeMap<String, Row>,
+    /// The records that are left, and the number of the first of them.
+    log: VecDeque<Bytes>,
+    first: usize,
+    removals: u64,
+}
+
+/// Who calls, and since when the call is on its way.
+#[derive(Clone, Copy)]
+pub(super) struct Caller {
+    pub(super) node: usize,
+    pub(super) since: Instant,
+}
+
+impl SimStore {
+    pub(super) fn new(reference: Arc<Mutex<Reference>>, breach: Option<Breach>) -> Arc<SimStore> {
+        Arc::new(SimStore {
+            state: Mutex::default(),
+            appended: Notify::new(),
+            began: Instant::now(),
+            reference,
+            breach,
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock().expect("no test panics with this lock");
+        let now = Instant::now();
+        state.rows.retain(|_, row| row.expires > now);
+        state
+    }
+
+    fn reference(&self) -> MutexGuard<'_, Reference> {
+        self.reference.lock().expect("no test panics with this lock")
+    }
+
+    /// The time by a clock that is as far ahead of the store's as said.
+    pub(super) fn time(&self, ahead_by: i64) -> Timestamp {
+        let elapsed = u64::try_from(self.began.elapsed().as_millis()).expect("a schedule is short");
+        Timestamp::from_millis((EPOCH + elapsed).saturating_add_signed(ahead_by))
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<Bytes> {
+        let state = self.state();
+        let row = state.rows.get(key)?;
+        let before = row.before.clone().filter(|_| self.breach == Some(Breach::ReadsBack));
+        Some(before.unwrap_or_else(|| row.value.clone()))
+    }
+
+    pub(super) fn put(&self, caller: Caller, key: &str, value: Bytes, ttl: Duration) {
+        self.write(caller, key, Some((value, ttl)), false);
+    }
+
+    pub(super) fn remove(&self, caller: Caller, keys: &[String]) -> u64 {
+        keys.iter().map(|key| u64::from(self.write(caller, key, None, false))).sum()
+    }
+
+    pub(super) fn swap(&self, caller: Caller, swap: Swap) -> bool {
+        let held = self.state().rows.get(&swap.key).map(|row| Version::of(&row.value));
+        if held != swap.expected && self.breach != Some(Breach::SwapsAlways) {
+            return false;
+        }
+        self.write(caller, &swap.key, swap.to, true);
+        true
+    }
+
+    /// Changes a key; says whether it was there.
+    fn write(&self, caller: Caller, key: &str, to: Option<(Bytes, Duration)>, is_conditional: bool) -> bool {
+        let mut state = self.state();
+        let held = state.rows.get(key);
+        let (was_there, before) = (held.is_some(), held.map(|row| row.value.clone()));
+        if let Some(index) = (0..KEYS.len()).find(|index| store_key(*index) == key) {
+            let overtaken = held.is_some_and(|row| row.by != caller.node && row.at > caller.since);
+            self.reference().written(&Write {
+                node: caller.node,
+                key: index,
+                held: before.as_ref().and_then(|value| version_in(value)),
+                to: to.as_ref().and_then(|(value, _)| version_in(value)),
+                is_conditional,
+                is_overtaken: overtaken,
+            });
+        }
+        match to {
+            Some(_) if self.breach == Some(Breach::DropsWhatIsPut) => {}
+            Some((value, ttl)) => {
+                let now = Instant::now();
+                let row = Row { value, before, expires: now + ttl, by: caller.node, at: now };
+                state.rows.insert(key.to_owned(), row);
+            }
+            None if self.breach == Some(Breach::KeepsWhatIsRemoved) && state.removals.is_multiple_of(2) => {
+                state.removals += 1;
+            }
+            None => {
+                state.removals += 1;
+                state.rows.remove(key);
+            }
+        }
+        was_there
+    }
+
+    pub(super) fn list(&self, prefix: &str) -> Vec<String> {
+        self.state().rows.keys().filter(|key| key.starts_with(prefix)).cloned().collect()
+    }
+
+    pub(super) fn append(&self, record: Bytes) {
+        self.state().log.push_back(record);
+        self.appended.notify_waiters();
+    }
+
+    /// How many records were ever appended.
+    pub(super) fn log_end(&self) -> usize {
+        let state = self.state();
+        state.first + state.log.len()
+    }
+
+    /// What follows on the first `after` records, and whether nothing is missing.
+    pub(super) fn log_after(&self, after: usize) -> (Vec<Bytes>, usize, bool) {
+        let state = self.state();
+        let end = state.first + state.log.len();
+        let skipped = after.saturating_sub(state.first);
+        let mut records: Vec<Bytes> = state.log.iter().skip(skipped).cloned().collect();
+        if self.breach == Some(Breach::LosesRecords) && end.is_multiple_of(3) {
+            records.pop();
+        }
+        (records, end, after >= state.first || self.breach == Some(Breach::TrimsInSilence))
+    }
+
+    /// The log is trimmed: only who has read all of it misses nothing.
+    pub(super) fn trim(&self) {
+        let mut state = self.state();
+        state.first += state.log.len();
+        state.log.clear();
+    }
+
+    /// The store comes back without its data, or without the newest.
+    pub(super) fn restart(&self, loses_all: bool) {
+        let mut state = self.state();
+        let now = Instant::now();
+        let lost = |row: &Row| loses_all || row.at + NEWEST >= now;
+        let (lost, kept) = std::mem::take(&mut state.rows).into_iter().partition(|(_, row)| lost(row));
+        state.rows = kept;
+        let lost: BTreeMap<String, Row> = lost;
+        let _ = lost;
+        // What was appended since the snapshot is gone, and what comes next has its numbers in Redis, too, but not its
+        // places.
+        state.first += state.log.len() + 1;
+        state.log.clear();
+        drop(state);
+        (0..KEYS.len()).for_each(|key| self.reference().lost_by_the_store(key));
+        self.appended.notify_waiters();
+    }
+
+    pub(super) fn evict(&self, key: usize) {
+        self.state().rows.remove(&store_key(key));
+        self.reference().lost_by_the_store(key);
+    }
+}
+
+/// The version in a stored value: bodies are short, so that they are stored as they are.
+fn version_in(bytes: &[u8]) -> Option<u64> {
+    let start = bytes.windows(2).rposition(|pair| pair == b"<v")? + 2;
+    let end = start + bytes[start..].iter().position(|byte| *byte == b'>')?;
+    std::str::from_utf8(&bytes[start..end]).ok()?.parse().ok()
+}
+
+/// Places in a log can be issued by a store of the library only; so they are.
+static PLACES: LazyLock<Vec<Position>> = LazyLock::new(|| {
+    let store = MemoryStore::new(lastgood::Clock::paused_at(Timestamp::from_millis(EPOCH)), 1 << 20);
+    let place = || {
+        store.append("log", Bytes::new()).now_or_never()?.ok()?;
+        store.end("log").now_or_never()?.ok()?
+    };
+    (0..2_000).map(|_| place().expect("a store in memory answers at once")).collect()
+});
+
+pub(super) fn place(number: usize) -> Position {
+    PLACES[number].clone()
+}
+
+pub(super) fn number_of(place: &Position) -> usize {
+    PLACES.iter().position(|known| known == place).expect("the place was issued here")
+}

@@ -1,0 +1,7 @@
+#![no_main]
+
+#[path = "../targets/candles.rs"]
+#[allow(dead_code)]
+mod target;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| target::run(data));
