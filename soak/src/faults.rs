@@ -72,28 +72,34 @@ fn of_groups(groups: &[Group]) -> Vec<Fault> {
     faults
 }
 
-/// Ways in which the source is ill. Refused, reset and swallowed connections are its proxy's.
-const ILL: [(Health, &str); 9] = [
-    (Health::Hang, "the source hangs"),
-    (Health::Status(500), "the source answers 500"),
-    (Health::Status(503), "the source answers 503"),
-    (Health::TooMany, "the source answers 429"),
-    (Health::Html, "the source answers a page"),
-    (Health::Truncated, "the source's answers are cut"),
-    (Health::ErrorIn200, "the source answers 200 with an error"),
-    (Health::Empty, "the source answers nothing"),
-    (Health::Slow(Duration::from_millis(900)), "the source is slow"),
-];
-const ILL_WAYS: [(Chaos, &str); 3] = [
-    (Chaos::Refuse, "the source refuses connections"),
-    (Chaos::Reset, "the source resets connections"),
-    (Chaos::BlackHole, "the source is in a black hole"),
-];
+/// How the source is ill: what it answers, what becomes of connections to it, and the name of that.
+type Illness = (Health, Chaos, &'static str);
+
+fn ways_to_be_ill() -> Vec<Illness> {
+    let answers = [
+        (Health::Hang, "the source hangs"),
+        (Health::Status(500), "the source answers 500"),
+        (Health::Status(503), "the source answers 503"),
+        (Health::TooMany, "the source answers 429"),
+        (Health::Html, "the source answers a page"),
+        (Health::Truncated, "the source's answers are cut"),
+        (Health::ErrorIn200, "the source answers 200 with an error"),
+        (Health::Empty, "the source answers nothing"),
+        (Health::Slow(Duration::from_millis(900)), "the source is slow"),
+    ];
+    let connections = [
+        (Chaos::Refuse, "the source refuses connections"),
+        (Chaos::Reset, "the source resets connections"),
+        (Chaos::BlackHole, "the source is in a black hole"),
+    ];
+    let answers = answers.into_iter().map(|(health, name)| (health, Chaos::Pass, name));
+    answers.chain(connections.into_iter().map(|(chaos, name)| (Health::Well, chaos, name))).collect()
+}
 
 /// Plays the faults of these groups until `over`; what is under way then ends first.
 pub(crate) async fn play(scene: Arc<Scene>, ledger: Ledger, groups: Vec<Group>, seed: u64, over: Arc<AtomicBool>) {
     let faults = of_groups(&groups);
-    let upstream = groups.contains(&Group::Upstream);
+    let ways = if groups.contains(&Group::Upstream) { ways_to_be_ill() } else { Vec::new() };
     let is_over = || over.load(Ordering::Relaxed);
     let of_store = async {
         let mut chance = Chance::of(seed, 1);
@@ -110,12 +116,14 @@ pub(crate) async fn play(scene: Arc<Scene>, ledger: Ledger, groups: Vec<Group>, 
     };
     let of_source = async {
         let mut chance = Chance::of(seed, 2);
-        while upstream {
+        while !ways.is_empty() {
             let pause = chance.millis(6_000, 24_000);
             if wait(pause, is_over).await {
                 return;
             }
-            sicken(&scene, &ledger, &mut chance).await;
+            if let Some(way) = chance.pick(&ways).copied() {
+                sicken(&scene, &ledger, way, &mut chance).await;
+            }
         }
     };
     tokio::join!(of_store, of_source);
@@ -132,14 +140,8 @@ async fn wait(pause: Duration, is_over: impl Fn() -> bool) -> bool {
     is_over()
 }
 
-async fn sicken(scene: &Scene, ledger: &Ledger, chance: &mut Chance) {
+async fn sicken(scene: &Scene, ledger: &Ledger, (health, way, name): Illness, chance: &mut Chance) {
     let lasts = chance.millis(500, 5_000);
-    let choice = chance.below(ILL.len() + ILL_WAYS.len());
-    let (health, way, name) = match (ILL.get(choice), ILL_WAYS.get(choice.saturating_sub(ILL.len()))) {
-        (Some((health, name)), _) => (*health, Chaos::Pass, *name),
-        (None, Some((way, name))) => (Health::Well, *way, *name),
-        (None, None) => return,
-    };
     let number = ledger.faults.begin(name, Struck::Upstream, ledger.clock.now());
     scene.source.set(health);
     scene.way_to_source.set(way);

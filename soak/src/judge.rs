@@ -102,6 +102,20 @@ pub(crate) enum Finding {
     },
 }
 
+/// The last changes before the end of a read, for people: when each began, was answered and was acknowledged, in seconds
+/// from the read's beginning.
+pub(crate) fn history(changes: &[Change], read: &Read) -> String {
+    let from = |at: u64| format!("{:+.3}", (at as f64 - read.began as f64) / 1_000.0);
+    let mut last: Vec<String> = Vec::new();
+    for change in changes.iter().rev().filter(|change| change.began <= read.ended).take(6) {
+        let or_open = |at: Option<u64>| at.map_or_else(|| "-".to_owned(), from);
+        let (began, ended, known) = (from(change.began), or_open(change.ended), or_open(change.acknowledged));
+        last.push(format!("\n    {began} s, answered {ended}, acknowledged {known}: {}", change.told));
+    }
+    last.reverse();
+    last.concat()
+}
+
 /// What may come on top of a time of freshness: the load, and a busy machine.
 const SLACK: u64 = 2_000;
 /// The longest that a load takes.

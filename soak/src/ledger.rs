@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::faultlog::{FaultLog, Struck};
-use crate::judge::{Act, Bounds, Change, Finding, Old, Read, judge};
+use crate::judge::{Act, Bounds, Change, Finding, Old, Read, history, judge};
 use crate::places::{Kind, Place};
 use crate::time::Clock;
 
@@ -19,7 +19,7 @@ const AFTERMATH: u64 = 10_000;
 const STORE_IS_BACK: u64 = 3_000;
 /// Questions that are under way at the same time may arrive at the source in another order than they began, when one has
 /// to make its connection first.
-const SWAPPED: u64 = 250;
+const SWAPPED: u64 = 500;
 /// A read that takes longer is an error.
 pub(crate) const PATIENCE: u64 = 20_000;
 
@@ -90,6 +90,7 @@ pub(crate) struct Tally {
     pub(crate) changes: u64,
     pub(crate) acknowledged: u64,
     pub(crate) pending: u64,
+    pub(crate) pending_in_quiet: u64,
     pub(crate) unknown: u64,
     /// Errors that the source, or a gateway that was down, explains.
     pub(crate) explained_errors: u64,
@@ -108,7 +109,16 @@ pub(crate) struct Tally {
     pub(crate) swapped: u64,
     pub(crate) swapped_by: u64,
     pub(crate) violations: BTreeMap<Violation, u64>,
+    /// By how many milliseconds the worst of a kind was too late, lost or old.
+    pub(crate) worst: BTreeMap<Violation, u64>,
     pub(crate) told: Vec<Told>,
+}
+
+impl Tally {
+    fn worsen(&mut self, violation: Violation, by: u64) {
+        let worst = self.worst.entry(violation).or_default();
+        *worst = by.max(*worst);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -183,6 +193,8 @@ impl Ledger {
             Ended::Unknown => books.tally.unknown += 1,
             Ended::Pending { outlives } => {
                 books.tally.pending += 1;
+                books.tally.pending_in_quiet +=
+                    u64::from(!self.faults.any(now.saturating_sub(AFTERMATH), now, |_| true));
                 books.waiting.push(Waiting { id, gateway, since: now, outlives });
             }
         }
@@ -248,11 +260,8 @@ impl Ledger {
     fn take(&self, books: &mut Books, asked: &Place, gateway: usize, read: &Read, changes: &[Change], found: Finding) {
         let told = |id: u64| {
             let change = changes.iter().find(|change| change.id == id);
-            change.map_or_else(String::new, |change| {
-                let ago = |at: Option<u64>| at.map_or(-1.0, |at| (read.began as f64 - at as f64) / 1_000.0);
-                let (began, ended) = (ago(Some(change.began)), ago(change.ended));
-                format!("{} (begun {began:.3} s, answered {ended:.3} s before)", change.told)
-            })
+            let what = change.map(|change| Arc::clone(&change.told)).unwrap_or_default();
+            format!("{what}; the last changes:{}", history(changes, read))
         };
         match found {
             Finding::Old(old) if old.is_allowed => self.allowed(&mut books.tally, read, &old),
@@ -262,7 +271,12 @@ impl Ledger {
                     (_, true) => (Violation::OldAfterExpiry, "an expiry"),
                     _ => (Violation::OldAfterRemoval, "a removal"),
                 };
-                let what = format!("from before {what} acknowledged {} ms before: {}", old.by, told(old.id));
+                let what = format!(
+                    "from before {what} acknowledged {} ms before, expected what came after it: {}",
+                    old.by,
+                    told(old.id)
+                );
+                books.tally.worsen(violation, old.by);
                 self.violated(books, violation, asked, gateway, read, &what);
             }
             Finding::Lost { is_allowed: true, .. } => books.tally.old_within_bound += 1,
@@ -273,12 +287,14 @@ impl Ledger {
                     books.tally.absent_in_outage += 1;
                 } else if !books.lost.contains(&id) {
                     books.lost.push(id);
-                    let what = format!("nothing, although a put was acknowledged {by} ms before: {}", told(id));
+                    let what = format!("expected what was put, acknowledged {by} ms before: {}", told(id));
+                    books.tally.worsen(Violation::LostPut, by);
                     self.violated(books, Violation::LostPut, asked, gateway, read, &what);
                 }
             }
             Finding::Unlabelled { age, allowed } => {
-                let what = format!("{age} ms old; its label allows {allowed} ms");
+                let what = format!("{age} ms old, expected at most {allowed} ms by its label");
+                books.tally.worsen(Violation::Unlabelled, age);
                 self.violated(books, Violation::Unlabelled, asked, gateway, read, &what);
             }
         }
@@ -333,7 +349,11 @@ impl Ledger {
                 books.tally.swapped_by = books.tally.swapped_by.max(seen - version);
             }
             Some((seen_at, seen)) if seen > version && seen_at < read.began => {
-                let what = format!("asked for {} ms before the answer before it", seen - version);
+                let changes = books.changes.get(place).map(|changes| history(changes, read)).unwrap_or_default();
+                let by = seen - version;
+                let what =
+                    format!("asked for {by} ms before the answer before it, expected none older; changes:{changes}");
+                books.tally.worsen(Violation::WentBack, by);
                 self.violated(books, Violation::WentBack, asked, gateway, read, &what);
             }
             Some((_, seen)) if seen >= version => {}

@@ -122,13 +122,15 @@ impl Way {
     ];
 }
 
+type IsMeant<'a> = Box<dyn Fn(&Place) -> bool + 'a>;
+
 /// How `way` invalidates `place`, and what else.
 pub(crate) fn invalidation(places: &[Place], place: usize, way: Way, is_hard: bool) -> Option<Invalidation> {
     let chosen = places.get(place)?;
     let (kind, symbol) = (chosen.kind, chosen.symbol);
     let is_tagged = |kind| matches!(kind, Kind::Value | Kind::Quote);
     let by = |name: &str, value: String| (invalidate(), serde_json::json!({ name: value, "hard": is_hard }));
-    let (request, is_meant): (_, Box<dyn Fn(&Place) -> bool>) = match way {
+    let (request, is_meant): (_, IsMeant<'_>) = match way {
         Way::Key => (by("key", chosen.key.clone()), Box::new(move |place| place.key == chosen.key)),
         Way::TagOfSymbol if is_tagged(kind) => (
             by("tag", format!("symbol:{symbol}")),

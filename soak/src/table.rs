@@ -69,6 +69,7 @@ impl Outcome {
                     tally.changes, tally.acknowledged, tally.pending, tally.unknown
                 ),
             ),
+            ("  pending without any fault", tally.pending_in_quiet.to_string()),
             ("errors of the source or of a gateway that was down", tally.explained_errors.to_string()),
             ("values not found while Redis was away", tally.absent_in_outage.to_string()),
             ("pending changes that went with a killed gateway", tally.gone_with_gateway.to_string()),
@@ -84,7 +85,13 @@ impl Outcome {
             ("its open handles", of_three(|taken| taken.handles.to_string())),
             ("its threads", of_three(|taken| taken.threads.to_string())),
         ];
-        let count = |violation| tally.violations.get(&violation).copied().unwrap_or(0).to_string();
+        let count = |violation| {
+            let count = tally.violations.get(&violation).copied().unwrap_or(0);
+            match tally.worst.get(&violation) {
+                Some(worst) => within(count, *worst),
+                None => count.to_string(),
+            }
+        };
         rows.extend(Violation::ALL.into_iter().map(|(violation, name)| (name, count(violation))));
         rows.push(("VIOLATIONS", self.violations().to_string()));
         rows
@@ -130,7 +137,13 @@ impl Outcome {
                 "seconds": seconds, "violation": name, "what": told.what, "times": told.times, "faults": told.faults,
             })
         });
-        json!({ "violations": self.violations(), "table": rows, "told": told.collect::<Vec<_>>() })
+        json!({
+            "violations": self.violations(),
+            "reads": self.tally.reads,
+            "acknowledged": self.tally.acknowledged,
+            "table": rows,
+            "told": told.collect::<Vec<_>>(),
+        })
     }
 }
 
