@@ -10,10 +10,15 @@ use tokio::sync::Mutex;
 use tokio::time::sleep;
 
 use crate::judge::{Act, Read, Said};
-use crate::ledger::{Ended, Ledger, PATIENCE, Violation, name};
+use crate::ledger::{Ended, Ledger, PATIENCE, name};
 use crate::places::{Kind, Way, invalidation};
 use crate::source::stamp_of;
+use crate::tally::Violation;
 use crate::time::Chance;
+
+/// How often a value is looked for that should be there, and how long apart.
+const LAST_TRY: u32 = 6;
+const AGAIN_AFTER: Duration = Duration::from_millis(300);
 
 /// What all clients share. Clones are the same.
 #[derive(Clone)]
@@ -73,9 +78,19 @@ impl Clients {
         }
     }
 
-    /// Reads one place at one gateway and has the answer judged.
+    /// Reads one place at one gateway and has the answer judged. A value that seems to be lost is asked for again once the
+    /// store is there: a gateway that cannot ask the store finds nothing.
     pub(crate) async fn read_one(&self, place: usize, gateway: usize) {
-        let Some(asked) = self.ledger.places.get(place) else { return };
+        let mut tries = 0;
+        while self.read_once(place, gateway, tries == LAST_TRY).await && tries < LAST_TRY {
+            sleep(AGAIN_AFTER).await;
+            tries += u32::from(!self.ledger.is_store_away(gateway));
+        }
+    }
+
+    /// Whether a value seems to be lost.
+    async fn read_once(&self, place: usize, gateway: usize, is_last: bool) -> bool {
+        let Some(asked) = self.ledger.places.get(place) else { return false };
         let began = self.ledger.clock.now();
         let got = self.ask(Method::GET, gateway, &asked.target, HeaderMap::new(), String::new()).await;
         let ended = self.ledger.clock.now();
@@ -95,7 +110,7 @@ impl Clients {
                 (said, version)
             }
         };
-        self.ledger.read(place, gateway, &Read { began, ended, version, said });
+        self.ledger.read(place, gateway, &Read { began, ended, version, said }, is_last)
     }
 
     /// Puts values, now and then on a condition, until the run is over.
@@ -117,7 +132,13 @@ impl Clients {
         }
     }
 
-    async fn put(&self, place: usize, gateway: usize, latest: &mut Latest, condition: Option<&str>) -> Option<u16> {
+    async fn put(
+        &self,
+        place: usize,
+        gateway: usize,
+        latest: &mut Latest,
+        condition: Option<&str>,
+    ) -> Option<(u16, String)> {
         let asked = self.ledger.places.get(place)?;
         let version = self.versions.fetch_add(1, Ordering::Relaxed) + 1;
         let target = format!("{}?fresh_for=1h&tags=all-kv,symbol:{}", asked.target, asked.symbol);
@@ -131,7 +152,13 @@ impl Clients {
         let began = self.ledger.clock.now();
         let id = self.ledger.begin(&[place], Act::Put(version), &told);
         let got = self.ask(Method::PUT, gateway, &target, headers, version.to_string()).await;
-        let ended = ended(got.as_ref());
+        let ended = match ended(got.as_ref()) {
+            // The store did not say in time whether it took it.
+            Ended::Refused if condition.is_some() && got.as_ref().is_some_and(|got| got.status == 503) => {
+                Ended::Unknown
+            }
+            ended => ended,
+        };
         self.ledger.end(id, gateway, ended);
         let etag = got.as_ref().and_then(|got| got.headers.get(ETAG)?.to_str().ok().map(str::to_owned));
         match ended {
@@ -143,13 +170,13 @@ impl Clients {
             Ended::Pending { .. } | Ended::Unknown => *latest = Latest::default(),
             Ended::Refused => self.refused(&told, condition.is_some(), gateway, began, got.as_ref()),
         }
-        got.map(|got| got.status)
+        got.map(|got| (got.status, String::from_utf8_lossy(&got.body).into_owned()))
     }
 
-    /// No change is refused but on a condition that does not hold, or when the store cannot decide about it.
+    /// No change is refused but on a condition that does not hold.
     fn refused(&self, told: &str, is_conditional: bool, gateway: usize, began: u64, got: Option<&Got>) {
         let Some(got) = got else { return };
-        if is_conditional && matches!(got.status, 412 | 503) {
+        if is_conditional && got.status == 412 {
             return;
         }
         let now = self.ledger.clock.now();
@@ -168,17 +195,18 @@ impl Clients {
             return;
         };
         let at = latest.at;
-        let status = self.put(place, gateway, latest, Some(&etag)).await;
+        let (status, said) = self.put(place, gateway, latest, Some(&etag)).await.unwrap_or_default();
         let target = &self.ledger.places[place].target;
-        if !holds && matches!(status, Some(200 | 201 | 204)) {
+        let changes = || self.ledger.history(place);
+        if !holds && matches!(status, 200 | 201 | 204) {
             let what =
                 format!("{target} was replaced at gateway {} although If-Match named an older version", name(gateway));
-            self.ledger.note(Violation::Condition, what);
+            self.ledger.note(Violation::Condition, format!("{what}; changes:{}", changes()));
         }
-        if holds && status == Some(412) && !self.ledger.is_removed_since(place, at) {
+        if holds && status == 412 && !self.ledger.is_removed_since(place, at) {
             let what =
                 format!("{target} was not replaced at gateway {} although If-Match named what is there", name(gateway));
-            self.ledger.note(Violation::Condition, what);
+            self.ledger.note(Violation::Condition, format!("{what}: {said}; changes:{}", changes()));
         }
     }
 

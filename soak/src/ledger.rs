@@ -1,11 +1,11 @@
 //! What was acknowledged when, and the judgement of every answer.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::faultlog::{FaultLog, Struck};
-use crate::judge::{Act, Bounds, Change, Finding, Old, Read, history, judge};
+use crate::judge::{Act, Bounds, Change, Finding, Old, Read, Said, history, judge};
 use crate::places::{Kind, Place};
+use crate::tally::{Tally, Told, Violation};
 use crate::time::Clock;
 
 /// Changes of one place that are remembered: minutes of them.
@@ -15,8 +15,6 @@ const MOST_TOLD: usize = 200;
 /// How long after a fault its consequences are its own, in milliseconds: connections are made again, sources that failed
 /// are left alone for a while.
 const AFTERMATH: u64 = 10_000;
-/// How long after a fault of the store, of the way to it, or of the gateway itself, a value that it holds is found again.
-const STORE_IS_BACK: u64 = 3_000;
 /// Questions that are under way at the same time may arrive at the source in another order than they began, when one has
 /// to make its connection first.
 const SWAPPED: u64 = 500;
@@ -36,96 +34,22 @@ pub(crate) enum Ended {
     Unknown,
 }
 
-/// What is counted. The names are the table's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Violation {
-    CacheError,
-    OldAfterRemoval,
-    OldAfterPut,
-    OldAfterExpiry,
-    Unlabelled,
-    LostPut,
-    WentBack,
-    Condition,
-    NeverWritten,
-    Loads,
-    Growth,
-}
-
-impl Violation {
-    pub(crate) const ALL: [(Violation, &'static str); 11] = [
-        (Violation::CacheError, "errors caused by the cache"),
-        (Violation::OldAfterRemoval, "values older than an acknowledged removal, past the bound"),
-        (Violation::OldAfterPut, "values older than an acknowledged put, past the bound"),
-        (Violation::OldAfterExpiry, "expired values without a label, past the bound"),
-        (Violation::Unlabelled, "answers older than their label says"),
-        (Violation::LostPut, "acknowledged puts lost"),
-        (Violation::WentBack, "answers older than the one before at the same gateway"),
-        (Violation::Condition, "conditions decided wrongly"),
-        (Violation::NeverWritten, "changes that still wait although all is well"),
-        (Violation::Loads, "keys loaded more than once a gateway and window"),
-        (Violation::Growth, "growth of memory, handles or threads"),
-    ];
-}
-
-/// One violation.
+/// The newest answer to a question so far.
 #[derive(Clone, Debug)]
-pub(crate) struct Told {
-    pub(crate) violation: Violation,
-    pub(crate) at: u64,
-    pub(crate) faults: String,
-    pub(crate) what: String,
-    /// How often the same was seen, this time included, and the last time.
-    pub(crate) times: u64,
-    pub(crate) last: u64,
-    /// What makes another violation the same.
-    same: String,
-}
-
-/// Counts, and the largest of each kind.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Tally {
-    pub(crate) reads: u64,
-    pub(crate) by_label: BTreeMap<String, u64>,
-    pub(crate) changes: u64,
-    pub(crate) acknowledged: u64,
-    pub(crate) pending: u64,
-    pub(crate) pending_in_quiet: u64,
-    pub(crate) unknown: u64,
-    /// Errors that the source, or a gateway that was down, explains.
-    pub(crate) explained_errors: u64,
-    /// Values that were not found while the store was away.
-    pub(crate) absent_in_outage: u64,
-    /// Answers from before an acknowledged change that the bound or a label allows.
-    pub(crate) old_within_bound: u64,
-    pub(crate) old_unverified: u64,
-    /// The longest that such a change was acknowledged before, in milliseconds: unlabelled ones, and those without any fault.
-    pub(crate) longest: u64,
-    pub(crate) longest_in_quiet: u64,
-    pub(crate) longest_unverified: u64,
-    /// Pending changes that a killed gateway took with it, as it had said.
-    pub(crate) gone_with_gateway: u64,
-    /// Answers that were asked for just before the one that came before, and by how much at most.
-    pub(crate) swapped: u64,
-    pub(crate) swapped_by: u64,
-    pub(crate) violations: BTreeMap<Violation, u64>,
-    /// By how many milliseconds the worst of a kind was too late, lost or old.
-    pub(crate) worst: BTreeMap<Violation, u64>,
-    pub(crate) told: Vec<Told>,
-}
-
-impl Tally {
-    fn worsen(&mut self, violation: Violation, by: u64) {
-        let worst = self.worst.entry(violation).or_default();
-        *worst = by.max(*worst);
-    }
+struct Newest {
+    /// When its read ended.
+    seen_at: u64,
+    /// When the source was asked for it.
+    version: u64,
+    /// Where it came from.
+    label: String,
 }
 
 #[derive(Debug, Default)]
 struct Books {
     changes: Vec<Vec<Change>>,
-    /// The newest answer of each place at each gateway: when its read ended, and when the source was asked.
-    newest: Vec<[Option<(u64, u64)>; 2]>,
+    /// The newest answer of each place at each gateway.
+    newest: Vec<[Option<Newest>; 2]>,
     waiting: Vec<Waiting>,
     next_id: u64,
     lost: Vec<u64>,
@@ -153,7 +77,7 @@ pub(crate) struct Ledger {
 impl Ledger {
     pub(crate) fn new(places: Vec<Place>, faults: FaultLog, clock: Clock, bounds: Bounds) -> Ledger {
         let changes = places.iter().map(|_| Vec::new()).collect();
-        let newest = places.iter().map(|_| [None; 2]).collect();
+        let newest = places.iter().map(|_| [None, None]).collect();
         let books = Books { changes, newest, ..Books::default() };
         Ledger { books: Arc::new(Mutex::new(books)), places: Arc::new(places), faults, clock, bounds }
     }
@@ -226,6 +150,20 @@ impl Ledger {
         books.tally.gone_with_gateway += (before - books.waiting.len()) as u64;
     }
 
+    /// The last changes of a place, for people.
+    pub(crate) fn history(&self, place: usize) -> String {
+        let now = self.clock.now();
+        let read = Read { began: now, ended: now, version: None, said: Said::default() };
+        self.books().changes.get(place).map(|changes| history(changes, &read)).unwrap_or_default()
+    }
+
+    /// Whether a fault kept this gateway from the store lately.
+    pub(crate) fn is_store_away(&self, gateway: usize) -> bool {
+        let now = self.clock.now();
+        let is_away = |struck| struck == Struck::Store || struck == Struck::Gateway(gateway);
+        self.faults.any(now.saturating_sub(1_000), now, is_away)
+    }
+
     /// Whether anything but a put may have changed a place since then.
     pub(crate) fn is_removed_since(&self, place: usize, at: u64) -> bool {
         let books = self.books();
@@ -240,21 +178,30 @@ impl Ledger {
         self.books().waiting.len()
     }
 
-    /// Judges an answer to a read.
-    pub(crate) fn read(&self, place: usize, gateway: usize, read: &Read) {
-        let Some(asked) = self.places.get(place) else { return };
+    /// Judges an answer to a read. Says whether a value seems to be lost: it is if the last of some reads does not find it.
+    pub(crate) fn read(&self, place: usize, gateway: usize, read: &Read, is_last: bool) -> bool {
+        let Some(asked) = self.places.get(place) else { return false };
         let mut books = self.books();
         books.tally.reads += 1;
         let label = if read.said.cache.is_empty() { read.said.status.to_string() } else { read.said.cache.clone() };
         *books.tally.by_label.entry(label).or_default() += 1;
         if read.said.status >= 300 && read.said.status != 404 || read.said.status == 0 {
-            return self.error(&mut books, asked, gateway, read);
+            self.error(&mut books, asked, gateway, read);
+            return false;
         }
+        let mut seems_lost = false;
         let changes = books.changes.get(place).cloned().unwrap_or_default();
         for finding in judge(asked.kind, &changes, read, self.bounds) {
-            self.take(&mut books, asked, gateway, read, &changes, finding);
+            match finding {
+                Finding::Lost { is_allowed: false, .. } if !is_last => {
+                    seems_lost = true;
+                    books.tally.not_found += 1;
+                }
+                finding => self.take(&mut books, asked, gateway, read, &changes, finding),
+            }
         }
         self.order(&mut books, place, gateway, read);
+        seems_lost
     }
 
     fn take(&self, books: &mut Books, asked: &Place, gateway: usize, read: &Read, changes: &[Change], found: Finding) {
@@ -281,11 +228,7 @@ impl Ledger {
             }
             Finding::Lost { is_allowed: true, .. } => books.tally.old_within_bound += 1,
             Finding::Lost { by, id, .. } => {
-                let since = read.began.saturating_sub(STORE_IS_BACK);
-                let is_away = |struck| matches!(struck, Struck::Store) || struck == Struck::Gateway(gateway);
-                if self.faults.any(since, read.ended, is_away) {
-                    books.tally.absent_in_outage += 1;
-                } else if !books.lost.contains(&id) {
+                if !books.lost.contains(&id) {
                     books.lost.push(id);
                     let what = format!("expected what was put, acknowledged {by} ms before: {}", told(id));
                     books.tally.worsen(Violation::LostPut, by);
@@ -343,21 +286,22 @@ impl Ledger {
         if asked.kind == Kind::Value {
             return;
         }
-        match *newest {
-            Some((seen_at, seen)) if seen > version && seen_at < read.began && seen - version <= SWAPPED => {
+        let is_older = |before: &&mut Newest| before.version > version && before.seen_at < read.began;
+        if let Some(before) = newest.as_mut().filter(is_older) {
+            let by = before.version - version;
+            if by <= SWAPPED {
                 books.tally.swapped += 1;
-                books.tally.swapped_by = books.tally.swapped_by.max(seen - version);
+                books.tally.swapped_by = books.tally.swapped_by.max(by);
+                return;
             }
-            Some((seen_at, seen)) if seen > version && seen_at < read.began => {
-                let changes = books.changes.get(place).map(|changes| history(changes, read)).unwrap_or_default();
-                let by = seen - version;
-                let what =
-                    format!("asked for {by} ms before the answer before it, expected none older; changes:{changes}");
-                books.tally.worsen(Violation::WentBack, by);
-                self.violated(books, Violation::WentBack, asked, gateway, read, &what);
-            }
-            Some((_, seen)) if seen >= version => {}
-            _ => *newest = Some((read.ended, version)),
+            let (ago, label) = (read.began - before.seen_at, &before.label);
+            let came = format!("came {ago} ms before [{label}]");
+            let changes = books.changes.get(place).map(|changes| history(changes, read)).unwrap_or_default();
+            let what = format!("asked for {by} ms before one that {came}, expected none older; changes:{changes}");
+            books.tally.worsen(Violation::WentBack, by);
+            self.violated(books, Violation::WentBack, asked, gateway, read, &what);
+        } else if newest.as_ref().is_none_or(|newest| newest.version < version) {
+            *newest = Some(Newest { seen_at: read.ended, version, label: read.said.cache_status.clone() });
         }
     }
 

@@ -11,6 +11,7 @@ mod places;
 mod scene;
 mod source;
 mod table;
+mod tally;
 mod time;
 
 use std::io::Write;
@@ -28,11 +29,12 @@ use crate::clients::Clients;
 use crate::faultlog::FaultLog;
 use crate::faults::Group;
 use crate::judge::Bounds;
-use crate::ledger::{Ledger, Violation};
+use crate::ledger::Ledger;
 use crate::measure::Taken;
 use crate::places::Kind;
 use crate::scene::Scene;
 use crate::table::{Loads, Outcome};
+use crate::tally::Violation;
 use crate::time::{Chance, Clock};
 
 const READERS: u64 = 24;
@@ -73,6 +75,9 @@ struct Arguments {
     /// Reads a second
     #[arg(long, default_value_t = 300)]
     rate: u64,
+    /// What the gateways log, as in log.level
+    #[arg(long, default_value = "info")]
+    log: String,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -135,7 +140,7 @@ async fn soak(arguments: &Arguments, groups: Vec<Group>, program: &Path) -> Resu
     let bounds = Bounds { heard: millis(arguments.bound), unverified: millis(arguments.unverified_bound) };
     let ledger = Ledger::new(places::all(), FaultLog::default(), clock, bounds);
     complain(&format!("seed {seed}, for {} s; logs in {}", arguments.duration.as_secs(), logs.display()));
-    let scene = Arc::new(Scene::start(program, &logs, clock).await?);
+    let scene = Arc::new(Scene::start(program, &logs, &arguments.log, clock).await?);
     let (over, settled) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let urls = [scene.gateways[0].url.clone(), scene.gateways[1].url.clone()];
     let clients = Clients::new(urls, ledger.clone(), Arc::clone(&over))?;

@@ -44,8 +44,8 @@ pub(crate) struct Gateway {
 }
 
 impl Scene {
-    /// Starts them. Logs of the gateways go to `logs`.
-    pub(crate) async fn start(program: &Path, logs: &Path, clock: Clock) -> io::Result<Scene> {
+    /// Starts them. The gateways log to `logs` at `level`.
+    pub(crate) async fn start(program: &Path, logs: &Path, level: &str, clock: Clock) -> io::Result<Scene> {
         let directory = tempfile::tempdir()?;
         std::fs::create_dir_all(logs)?;
         let redis = tokio::task::spawn_blocking(|| {
@@ -61,7 +61,7 @@ impl Scene {
             let port = Port::take();
             let configuration = directory.path().join(format!("{name}.toml"));
             let data = directory.path().join(name);
-            let text = configured(port.number(), way.port(), way_to_source.address(), &data);
+            let text = configured(port.number(), way.port(), way_to_source.address(), &data, level);
             std::fs::write(&configuration, text)?;
             let log = logs.join(format!("gateway-{name}.log"));
             File::create(&log)?;
@@ -84,7 +84,7 @@ impl Scene {
     }
 }
 
-fn configured(port: u16, redis: u16, source: SocketAddr, data: &Path) -> String {
+fn configured(port: u16, redis: u16, source: SocketAddr, data: &Path, level: &str) -> String {
     let region = |kind: Kind| {
         let (fresh, stale) = kind.freshness();
         format!("[regions.{}]\nfresh_for = \"{fresh}ms\"\nstale_while_revalidate = \"{stale}ms\"\n", kind.region())
@@ -110,6 +110,9 @@ expect = {{ is = "object", fields = ["stamp"] }}
         r#"listen = "127.0.0.1:{port}"
 store = "redis://127.0.0.1:{redis}/0"
 data_dir = {data:?}
+
+[log]
+level = {level:?}
 
 [binance]
 spot_url = "http://{source}"

@@ -5,8 +5,9 @@ use std::time::Duration;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
-use crate::ledger::{Ledger, Tally, Violation};
+use crate::ledger::Ledger;
 use crate::measure::Taken;
+use crate::tally::{Tally, Violation};
 
 /// Violations that are printed one by one.
 const MOST_SHOWN: usize = 40;
@@ -71,7 +72,7 @@ impl Outcome {
             ),
             ("  pending without any fault", tally.pending_in_quiet.to_string()),
             ("errors of the source or of a gateway that was down", tally.explained_errors.to_string()),
-            ("values not found while Redis was away", tally.absent_in_outage.to_string()),
+            ("values not found while Redis did not answer", tally.not_found.to_string()),
             ("pending changes that went with a killed gateway", tally.gone_with_gateway.to_string()),
             ("older than an acknowledged change, within the bound", within(tally.old_within_bound, tally.longest)),
             ("  the longest without any fault", format!("{} ms", tally.longest_in_quiet)),
