@@ -82,14 +82,31 @@ impl Clients {
     /// store is there: a gateway that cannot ask the store finds nothing.
     pub(crate) async fn read_one(&self, place: usize, gateway: usize) {
         let mut tries = 0;
-        while self.read_once(place, gateway, tries == LAST_TRY).await && tries < LAST_TRY {
+        let mut last = None;
+        while self.read_once(place, gateway, last.as_deref()).await && tries < LAST_TRY {
             sleep(AGAIN_AFTER).await;
             tries += u32::from(!self.ledger.is_store_away(gateway));
+            if tries == LAST_TRY {
+                last = Some(self.explained(place).await);
+            }
         }
     }
 
+    /// What both gateways say about a key, for people.
+    async fn explained(&self, place: usize) -> String {
+        let Some(asked) = self.ledger.places.get(place) else { return String::new() };
+        let mut said = String::new();
+        for gateway in 0..2 {
+            let target = format!("/api/cache/explain/{}", asked.key);
+            let got = self.ask(Method::GET, gateway, &target, HeaderMap::new(), String::new()).await;
+            let body = got.map(|got| String::from_utf8_lossy(&got.body).into_owned()).unwrap_or_default();
+            said += &format!("\n    gateway {} explains: {body}", name(gateway));
+        }
+        said
+    }
+
     /// Whether a value seems to be lost.
-    async fn read_once(&self, place: usize, gateway: usize, is_last: bool) -> bool {
+    async fn read_once(&self, place: usize, gateway: usize, last: Option<&str>) -> bool {
         let Some(asked) = self.ledger.places.get(place) else { return false };
         let began = self.ledger.clock.now();
         let got = self.ask(Method::GET, gateway, &asked.target, HeaderMap::new(), String::new()).await;
@@ -110,7 +127,7 @@ impl Clients {
                 (said, version)
             }
         };
-        self.ledger.read(place, gateway, &Read { began, ended, version, said }, is_last)
+        self.ledger.read(place, gateway, &Read { began, ended, version, said }, last)
     }
 
     /// Puts values, now and then on a condition, until the run is over.

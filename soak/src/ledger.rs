@@ -179,7 +179,8 @@ impl Ledger {
     }
 
     /// Judges an answer to a read. Says whether a value seems to be lost: it is if the last of some reads does not find it.
-    pub(crate) fn read(&self, place: usize, gateway: usize, read: &Read, is_last: bool) -> bool {
+    /// `last` is what the gateways say about the key then.
+    pub(crate) fn read(&self, place: usize, gateway: usize, read: &Read, last: Option<&str>) -> bool {
         let Some(asked) = self.places.get(place) else { return false };
         let mut books = self.books();
         books.tally.reads += 1;
@@ -193,18 +194,25 @@ impl Ledger {
         let changes = books.changes.get(place).cloned().unwrap_or_default();
         for finding in judge(asked.kind, &changes, read, self.bounds) {
             match finding {
-                Finding::Lost { is_allowed: false, .. } if !is_last => {
+                Finding::Lost { is_allowed: false, .. } if last.is_none() => {
                     seems_lost = true;
                     books.tally.not_found += 1;
                 }
-                finding => self.take(&mut books, asked, gateway, read, &changes, finding),
+                finding => self.take(&mut books, (asked, gateway, read), &changes, finding, last),
             }
         }
         self.order(&mut books, place, gateway, read);
         seems_lost
     }
 
-    fn take(&self, books: &mut Books, asked: &Place, gateway: usize, read: &Read, changes: &[Change], found: Finding) {
+    fn take(
+        &self,
+        books: &mut Books,
+        (asked, gateway, read): (&Place, usize, &Read),
+        changes: &[Change],
+        found: Finding,
+        last: Option<&str>,
+    ) {
         let told = |id: u64| {
             let change = changes.iter().find(|change| change.id == id);
             let what = change.map(|change| Arc::clone(&change.told)).unwrap_or_default();
@@ -230,7 +238,8 @@ impl Ledger {
             Finding::Lost { by, id, .. } => {
                 if !books.lost.contains(&id) {
                     books.lost.push(id);
-                    let what = format!("expected what was put, acknowledged {by} ms before: {}", told(id));
+                    let said = last.unwrap_or_default();
+                    let what = format!("expected what was put, acknowledged {by} ms before: {}{said}", told(id));
                     books.tally.worsen(Violation::LostPut, by);
                     self.violated(books, Violation::LostPut, asked, gateway, read, &what);
                 }

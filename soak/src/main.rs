@@ -32,7 +32,7 @@ use crate::judge::Bounds;
 use crate::ledger::Ledger;
 use crate::measure::Taken;
 use crate::places::Kind;
-use crate::scene::Scene;
+use crate::scene::{Scene, Settings};
 use crate::table::{Loads, Outcome};
 use crate::tally::Violation;
 use crate::time::{Chance, Clock};
@@ -75,6 +75,9 @@ struct Arguments {
     /// Reads a second
     #[arg(long, default_value_t = 300)]
     rate: u64,
+    /// As store_budget of the gateways: what a busy machine takes longer for is a fault of the store
+    #[arg(long, default_value = "25ms", value_parser = time::parse)]
+    store_budget: Duration,
     /// What the gateways log, as in log.level
     #[arg(long, default_value = "info")]
     log: String,
@@ -137,10 +140,12 @@ async fn soak(arguments: &Arguments, groups: Vec<Group>, program: &Path) -> Resu
     let seed = arguments.seed.unwrap_or_else(|| clock.now() % 1_000_000);
     let logs = program.with_file_name("soak-logs");
     let millis = |duration: Duration| duration.as_millis() as u64;
+    let store_budget = millis(arguments.store_budget);
+    let settings = Settings { program, logs: &logs, level: &arguments.log, store_budget };
     let bounds = Bounds { heard: millis(arguments.bound), unverified: millis(arguments.unverified_bound) };
     let ledger = Ledger::new(places::all(), FaultLog::default(), clock, bounds);
     complain(&format!("seed {seed}, for {} s; logs in {}", arguments.duration.as_secs(), logs.display()));
-    let scene = Arc::new(Scene::start(program, &logs, &arguments.log, clock).await?);
+    let scene = Arc::new(Scene::start(settings, clock).await?);
     let (over, settled) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let urls = [scene.gateways[0].url.clone(), scene.gateways[1].url.clone()];
     let clients = Clients::new(urls, ledger.clone(), Arc::clone(&over))?;

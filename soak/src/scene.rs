@@ -20,6 +20,18 @@ use crate::time::Clock;
 /// How long a gateway may take to answer after its start.
 const START_WITHIN: Duration = Duration::from_secs(30);
 
+/// What the gateways are started with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings<'a> {
+    pub(crate) program: &'a Path,
+    /// The folder for their logs.
+    pub(crate) logs: &'a Path,
+    /// As `log.level`.
+    pub(crate) level: &'a str,
+    /// As `store_budget`, in milliseconds.
+    pub(crate) store_budget: u64,
+}
+
 /// Everything that runs.
 pub(crate) struct Scene {
     pub(crate) redis: Arc<Mutex<RedisServer>>,
@@ -44,9 +56,9 @@ pub(crate) struct Gateway {
 }
 
 impl Scene {
-    /// Starts them. The gateways log to `logs` at `level`.
-    pub(crate) async fn start(program: &Path, logs: &Path, level: &str, clock: Clock) -> io::Result<Scene> {
-        let directory = tempfile::tempdir()?;
+    /// Starts them.
+    pub(crate) async fn start(settings: Settings<'_>, clock: Clock) -> io::Result<Scene> {
+        let (directory, logs) = (tempfile::tempdir()?, settings.logs);
         std::fs::create_dir_all(logs)?;
         let redis = tokio::task::spawn_blocking(|| {
             // What Redis has confirmed is on its disk.
@@ -61,11 +73,11 @@ impl Scene {
             let port = Port::take();
             let configuration = directory.path().join(format!("{name}.toml"));
             let data = directory.path().join(name);
-            let text = configured(port.number(), way.port(), way_to_source.address(), &data, level);
+            let text = configured(port.number(), way.port(), way_to_source.address(), &data, settings);
             std::fs::write(&configuration, text)?;
             let log = logs.join(format!("gateway-{name}.log"));
             File::create(&log)?;
-            let (program, url) = (program.to_owned(), format!("http://127.0.0.1:{}", port.number()));
+            let (program, url) = (settings.program.to_owned(), format!("http://127.0.0.1:{}", port.number()));
             Ok(Gateway { program, configuration, log, url, port, process: Mutex::default() })
         };
         let gateways = [gateway("a", &ways[0])?, gateway("b", &ways[1])?];
@@ -84,7 +96,8 @@ impl Scene {
     }
 }
 
-fn configured(port: u16, redis: u16, source: SocketAddr, data: &Path, level: &str) -> String {
+fn configured(port: u16, redis: u16, source: SocketAddr, data: &Path, settings: Settings<'_>) -> String {
+    let Settings { level, store_budget, .. } = settings;
     let region = |kind: Kind| {
         let (fresh, stale) = kind.freshness();
         format!("[regions.{}]\nfresh_for = \"{fresh}ms\"\nstale_while_revalidate = \"{stale}ms\"\n", kind.region())
@@ -109,6 +122,7 @@ expect = {{ is = "object", fields = ["stamp"] }}
     format!(
         r#"listen = "127.0.0.1:{port}"
 store = "redis://127.0.0.1:{redis}/0"
+store_budget = "{store_budget}ms"
 data_dir = {data:?}
 
 [log]
