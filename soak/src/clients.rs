@@ -268,7 +268,7 @@ fn ended(got: Option<&Got>) -> Ended {
     let Some(got) = got else { return Ended::Unknown };
     let body = String::from_utf8_lossy(&got.body);
     match got.status {
-        202 => Ended::Pending { outlives: !body.contains("would be lost") },
+        202 => Ended::Pending { outlives: body.contains("\"on_disk\":true") },
         // Memory is changed, and what the store holds is not known.
         200 if body.contains("\"reached\":false") => Ended::Unknown,
         200 | 201 | 204 => Ended::Acknowledged,

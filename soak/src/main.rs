@@ -54,8 +54,9 @@ Examples:
   SOAK=60s SEED=17 make soak
   PROFILE=dev SOAK=2m SOAK_FLAGS='--faults network,upstream' make soak
 
-It needs redis-server. Progress goes to standard error, the table to standard output, the logs of the gateways to a folder
-that the first line names. Exit codes: 0 nothing is wrong, 1 promises were broken or a part did not start, 2 wrong usage.")]
+It needs redis-server. Progress goes to standard error, the table to standard output, the logs of
+the gateways to a folder that the first line names.
+Exit codes: 0 nothing is wrong, 1 promises were broken or a part did not start, 2 wrong usage.")]
 struct Arguments {
     /// How long to run
     #[arg(long = "for", env = "SOAK", default_value = "20m", value_parser = time::parse)]
