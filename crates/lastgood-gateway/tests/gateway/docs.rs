@@ -86,8 +86,8 @@ fn the_reasons_that_the_page_on_troubles_explains_are_those_that_answers_give() 
 #[test]
 fn every_test_that_the_page_on_reliability_names_is_there() {
     let mut sources = String::new();
-    for folder in ["lastgood-gateway", "lastgood-market", "lastgood"] {
-        crate::examples::test_sources(&root().join("crates").join(folder), &mut sources);
+    for folder in ["crates/lastgood-gateway", "crates/lastgood-market", "crates/lastgood", "soak"] {
+        crate::examples::test_sources(&root().join(folder), &mut sources);
     }
     let page = std::fs::read_to_string(root().join("RELIABILITY.md")).unwrap();
     let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| |")).collect();

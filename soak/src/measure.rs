@@ -1,0 +1,67 @@
+//! What a gateway takes, and what it says of itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::sleep;
+
+use crate::ledger::Ledger;
+use crate::scene::{Gateway, Scene};
+
+/// What a process takes of the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub(crate) memory: u64,
+    pub(crate) handles: u64,
+    pub(crate) threads: u64,
+}
+
+impl Taken {
+    /// What it takes now; nothing where the system does not tell.
+    pub(crate) fn by(gateway: &Gateway) -> Taken {
+        let Some(pid) = gateway.pid() else { return Taken::default() };
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or_default()
+        };
+        let handles = std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |handles| handles.count() as u64);
+        Taken { memory: field("VmRSS:") * 1_024, handles, threads: field("Threads:") }
+    }
+
+    /// Whether this is more than a gateway that lives long may have grown to from `start`.
+    pub(crate) fn has_grown_from(&self, start: Taken) -> bool {
+        const MORE_MEMORY: u64 = 128 << 20;
+        self.memory > start.memory * 2 + MORE_MEMORY
+            || self.handles > start.handles * 2 + 100
+            || self.threads > start.threads * 2 + 16
+    }
+}
+
+/// Asks each gateway every moment whether changes wait there, and tells the ledger when none do.
+pub(crate) async fn watch(scene: Arc<Scene>, ledger: Ledger, over: Arc<AtomicBool>) {
+    let Ok(client) = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build() else { return };
+    while !over.load(Ordering::Relaxed) {
+        for (number, gateway) in scene.gateways.iter().enumerate() {
+            let asked_at = ledger.clock.now();
+            if health(&client, &gateway.url).await.is_some_and(|health| nothing_waits(&health)) {
+                ledger.nothing_waits(number, asked_at);
+            }
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+async fn health(client: &reqwest::Client, url: &str) -> Option<Value> {
+    let response = client.get(format!("{url}/health")).send().await.ok()?;
+    serde_json::from_slice(&response.bytes().await.ok()?).ok()
+}
+
+/// Whether the gateway has its store and owes it nothing.
+fn nothing_waits(health: &Value) -> bool {
+    let cache = &health["cache"];
+    let counts = ["unconfirmed_removals", "untold", "pending", "waiting"];
+    cache["status"] == "ok" && counts.iter().all(|name| cache[*name].as_u64().unwrap_or(0) == 0)
+}
