@@ -79,7 +79,8 @@ impl Region {
         F: FnOnce(Vec<String>) -> L + Send + 'static,
         L: Future<Output = Result<LoadedMany, Error>> + Send + 'static,
     {
-        let landings = self.approach_many(landings).await;
+        let mut approach = Approach::waiting(self.longest_wait());
+        let landings = self.approach_many(landings, &mut approach).await;
         if landings.is_empty() {
             return;
         }
@@ -89,7 +90,8 @@ impl Region {
         };
         let missing = landings.iter().map(|(landing, _)| landing.key().name.to_string()).collect();
         let started = self.cache.clock.now();
-        let loaded = self.ask(|| load(missing)).await;
+        let limit = approach.left(self.shared.policy.hard_timeout);
+        let loaded = self.ask_within(limit, || load(missing)).await;
         drop(permit);
         match loaded {
             Err(error) => {
@@ -107,9 +109,8 @@ impl Region {
 
     /// Looks into the store until it answers the flights, or this process may load what is left. The first of the missing
     /// keys decides whose turn it is: who waits for it holds no other lease, so that no two batches wait for each other.
-    async fn approach_many(&self, mut landings: Vec<Landing>) -> Vec<(Landing, Right)> {
+    async fn approach_many(&self, mut landings: Vec<Landing>, approach: &mut Approach) -> Vec<(Landing, Right)> {
         landings.sort_by(|one, other| one.key().name.cmp(&other.key().name));
-        let mut approach = Approach::waiting(self.longest_wait());
         loop {
             let names: Vec<&str> = landings.iter().map(|landing| &*landing.key().name).collect();
             let stored = self.read_store_many(&names).await;
@@ -119,7 +120,7 @@ impl Region {
             let (left, looked): (Vec<Landing>, Vec<Stored>) =
                 left.filter_map(|(landing, looked)| Some((landing?, looked))).unzip();
             let Some((first, others)) = left.split_first() else { return Vec::new() };
-            let Next::Load(right) = self.lease(&first.key().name, &looked[0], &mut approach).await else {
+            let Next::Load(right) = self.lease(&first.key().name, &looked[0], approach).await else {
                 landings = left;
                 continue;
             };

@@ -69,7 +69,9 @@ impl Tier {
             self.behind.retain_unconfirmed(&mut keys);
             let waiting = keys.len() + sweeps();
             if waiting == 0 {
-                return None;
+                // The store has it; but who does not hear of it goes on serving what it holds.
+                let untold = self.behind.refused_to_tell();
+                return untold.map(|why| Unconfirmed { waiting: 1, why: Some(why), is_on_disk: false });
             }
             let is_left_alone = self.store.state() != BreakerState::Closed;
             let left_alone = is_left_alone.then_some(StoreError::BreakerOpen);

@@ -120,16 +120,17 @@ impl Region {
         F: FnOnce() -> L + Send + 'static,
         L: Future<Output = Result<Filled, Error>> + Send + 'static,
     {
+        let mut approach = Approach::waiting(self.longest_wait());
         let right = match together {
             Together::InProcess => Right::Alone,
-            Together::InCluster => self.turn_to_fill(&landing.key().name).await,
+            Together::InCluster => self.turn_to_fill(&landing.key().name, &mut approach).await,
         };
         let permit = match self.permit() {
             Ok(permit) => permit,
             Err(error) => return landing.land(Err(Arc::new(error))),
         };
         let started = self.cache.clock.now();
-        let filled = self.ask(load).await;
+        let filled = self.ask_within(approach.left(self.shared.policy.hard_timeout), load).await;
         drop(permit);
         let landed = match filled {
             Ok(filled) => {
@@ -150,12 +151,11 @@ impl Region {
 
     /// Waits until no other process fills under this name, and takes the lease of it. What that process brought is in the
     /// store by then, where the loader looks first.
-    async fn turn_to_fill(&self, name: &str) -> Right {
-        let mut approach = Approach::waiting(self.longest_wait());
+    async fn turn_to_fill(&self, name: &str, approach: &mut Approach) -> Right {
         // Nothing ever lies there but claims.
         let mut stored = self.presumed_empty(name).await;
         loop {
-            if let Next::Load(right) = self.lease(name, &stored, &mut approach).await {
+            if let Next::Load(right) = self.lease(name, &stored, approach).await {
                 return right;
             }
             stored = self.read_store(name).await;

@@ -30,7 +30,6 @@ use crate::cache::Tier;
 use crate::clock::Timestamp;
 use crate::entry::Entry;
 use crate::flight::after;
-use crate::read::FLIGHT_SLACK;
 use crate::region::Region;
 use crate::store::{Ahead, GuardedStore, Store, StoreError, Swap, Version};
 
@@ -119,6 +118,7 @@ pub(crate) enum Next {
 
 /// A load's way to its lease.
 pub(crate) struct Approach {
+    began: Instant,
     /// Until when it may wait for others' loads; then it loads without a lease.
     deadline: Instant,
     wait: Option<Wait>,
@@ -146,12 +146,22 @@ impl Leases {
 impl Approach {
     /// Waits for other processes' loads for at most `within`.
     pub(crate) fn waiting(within: Duration) -> Approach {
-        Approach { deadline: after(within), wait: None, refused: 0 }
+        Approach { began: Instant::now(), deadline: after(within), wait: None, refused: 0 }
     }
 
     /// Takes a lease only if no other process has it.
     pub(crate) fn at_once() -> Approach {
-        Approach { deadline: Instant::now(), wait: None, refused: 0 }
+        Approach { began: Instant::now(), deadline: Instant::now(), wait: None, refused: 0 }
+    }
+
+    /// Whether it waited for another process's load.
+    pub(crate) fn has_waited(&self) -> bool {
+        self.wait.is_some()
+    }
+
+    /// What the wait has left of the time for a load.
+    pub(crate) fn left(&self, hard_timeout: Duration) -> Duration {
+        if self.has_waited() { hard_timeout.saturating_sub(self.began.elapsed()) } else { hard_timeout }
     }
 
     /// Waits until what the store holds is worth another look.
@@ -226,16 +236,11 @@ impl Region {
         }
     }
 
-    /// How long a flight may take: its own load, and the wait for another process's.
-    pub(crate) fn longest_flight(&self) -> Duration {
-        let load = self.shared.policy.hard_timeout;
-        load.saturating_add(self.longest_wait()).saturating_add(FLIGHT_SLACK)
-    }
-
-    /// How long a load may wait for another process's: no load takes longer than the hard timeout.
+    /// How long a load may wait for another process's: half of the hard timeout, because it may have to load itself in what
+    /// is left of that.
     pub(crate) fn longest_wait(&self) -> Duration {
         let is_shared = self.cache.store.as_ref().is_some_and(|tier| tier.store.log().is_some());
-        if is_shared && self.cache.leases.are_on { self.shared.policy.hard_timeout } else { Duration::ZERO }
+        if is_shared && self.cache.leases.are_on { self.shared.policy.hard_timeout / 2 } else { Duration::ZERO }
     }
 
     /// What the store would say of a key that is taken for empty, without being asked.

@@ -120,7 +120,7 @@ impl Region {
 
     /// The flight of `name`, with the duty to land it where this read is the first and a load is needed.
     pub(crate) fn embark(&self, name: &str) -> (Arc<Flight>, Option<Landing>) {
-        let overdue_after = self.longest_flight();
+        let overdue_after = self.shared.policy.hard_timeout.saturating_add(FLIGHT_SLACK);
         let landing = match self.cache.flights.board(Key::new(self.shared.id, name), overdue_after) {
             Boarding::Joined(flight) => return (flight, None),
             Boarding::First(landing) => landing,
@@ -162,9 +162,21 @@ impl Region {
             Err(error) => return landing.land(Err(Arc::new(error))),
         };
         let started = self.cache.clock.now();
-        let loaded = self.ask(load).await;
+        let loaded = self.ask_within(approach.left(self.shared.policy.hard_timeout), load).await;
         drop(permit);
-        self.land_loaded(landing, loaded, started, &right);
+        let landing = match loaded.is_err() && approach.has_waited() {
+            true => self.look_once_more(landing).await,
+            false => Some(landing),
+        };
+        if let Some(landing) = landing {
+            self.land_loaded(landing, loaded, started, &right);
+        }
+    }
+
+    /// Ends the flight of a load that failed, if the load that it did not wait for to its end has brought an answer meanwhile.
+    async fn look_once_more(&self, landing: Landing) -> Option<Landing> {
+        let stored = self.read_store(&landing.key().name).await;
+        self.land_stored(landing, stored.entry)
     }
 
     /// Looks into the store until it answers the flight, or this process may load.
@@ -235,6 +247,10 @@ impl Region {
     /// What the store will hold under `key`, which it is not to be believed about yet: memory may have given it up.
     pub(crate) fn waiting(&self, key: &str) -> Option<Entry> {
         let (tier, now) = (self.cache.store.as_ref()?, self.cache.clock.now());
+        // What memory has of it was judged already, and another process may have put something later.
+        if self.held(key.strip_prefix(&self.shared.prefix)?).is_some() {
+            return None;
+        }
         let waiting = tier.behind.waiting(key).flatten().filter(|entry| entry.freshness(now) != Freshness::Gone)?;
         let mut entry = waiting.copied();
         entry.taken_at = now;
@@ -330,7 +346,15 @@ impl Region {
         F: FnOnce() -> L,
         L: Future<Output = Result<T, Error>>,
     {
-        let limit = self.shared.policy.hard_timeout;
+        self.ask_within(self.shared.policy.hard_timeout, load).await
+    }
+
+    /// As [`Region::ask`], with what is left of the hard timeout.
+    pub(crate) async fn ask_within<F, L, T>(&self, limit: Duration, load: F) -> Result<T, Error>
+    where
+        F: FnOnce() -> L,
+        L: Future<Output = Result<T, Error>>,
+    {
         add(&self.shared.counters.loads);
         let started = Instant::now();
         let asked = AssertUnwindSafe(async { timeout(limit, load()).await }).catch_unwind().await;

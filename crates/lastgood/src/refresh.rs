@@ -10,6 +10,7 @@ use crate::error::{Error, Reason};
 use crate::flight::{Boarding, Landing, Origin};
 use crate::lease::{Approach, Next};
 use crate::memory::Key;
+use crate::read::FLIGHT_SLACK;
 use crate::region::Region;
 
 impl Region {
@@ -37,7 +38,7 @@ impl Region {
         if let Some(setback) = self.setback(name, at) {
             return Err(setback.as_remembered(at));
         }
-        let overdue_after = self.longest_flight();
+        let overdue_after = self.shared.policy.hard_timeout.saturating_add(FLIGHT_SLACK);
         let flight = match self.cache.flights.board(Key::new(self.shared.id, name), overdue_after) {
             Boarding::Joined(flight) => flight,
             Boarding::First(landing) => {
@@ -88,7 +89,7 @@ impl Region {
             Err(error) => return landing.land(Err(Arc::new(Error { reason: Reason::Yielded, ..error }))),
         };
         let started = self.cache.clock.now();
-        let loaded = self.ask(load).await;
+        let loaded = self.ask_within(approach.left(self.shared.policy.hard_timeout), load).await;
         drop(permit);
         self.land_loaded(landing, loaded, started, &right);
     }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::store::{GuardedStore, Store};
+use crate::store::{GuardedStore, Store, StoreError};
 
 /// Records that wait to be told; beyond it everything is declared changed.
 const UNTOLD: usize = 10_000;
@@ -113,6 +113,8 @@ pub(crate) struct Voice {
     speaking: AtomicBool,
     /// Something was told.
     told: Notify,
+    /// Why the store did not take the last that was to be told.
+    refused: Mutex<Option<StoreError>>,
 }
 
 impl Voice {
@@ -124,7 +126,14 @@ impl Voice {
             untold: Mutex::default(),
             speaking: AtomicBool::new(false),
             told: Notify::new(),
+            refused: Mutex::default(),
         }
+    }
+
+    /// Why the others cannot be told of what waits to be told, if it waits because of that.
+    pub(crate) fn refused(&self) -> Option<StoreError> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        refused.filter(|_| self.left_to_tell() > 0)
     }
 
     /// How much waits to be told.
@@ -203,8 +212,10 @@ impl Voice {
                 }
                 if let Err(why) = log.append(&self.name, Record::encode_all(&next)).await {
                     tracing::debug!(%why, "the other processes could not be told of an invalidation yet");
+                    *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
                     return;
                 }
+                *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 let mut untold = self.untold();
                 // Too many may have been declared as everything meanwhile.
                 if untold.iter().take(next.len()).eq(&next) {

@@ -110,15 +110,17 @@ impl WriteBehind {
     pub(crate) async fn readable(&self, key: &str, deadline: Instant) -> bool {
         loop {
             let progress = self.progress.notified();
-            if self.may_read(key) {
+            // An expiry that waits is added to what is read, but it will change what a load has to replace.
+            let (may_read, expires) = (self.may_read(key), self.expired_at(key).is_some());
+            if may_read && !expires {
                 return true;
             }
             let is_stuck = key.len() > MAX_KEY_BYTES || self.store.state() != BreakerState::Closed;
             if is_stuck || self.failing_of(&[key.to_owned()]).is_some() {
-                return false;
+                return may_read;
             }
             if timeout_at(deadline, progress).await.is_err() {
-                return false;
+                return may_read;
             }
         }
     }
@@ -203,11 +205,13 @@ impl WriteBehind {
         self.start_worker(queue);
     }
 
-    /// The keys under `prefix` whose values wait to be written: no tier but this has them, perhaps.
+    /// The keys under `prefix` whose values wait to be written, or are being written: no tier but this has them, perhaps.
     pub(crate) fn waiting_under(&self, prefix: &str) -> Vec<String> {
         let queue = self.queue();
         let puts = queue.waiting.iter().filter(|(key, change)| change.is_put() && key.starts_with(prefix));
-        puts.map(|(key, _)| key.clone()).collect()
+        let is_put = |again: &Option<Change>| again.as_ref().is_some_and(Change::is_put);
+        let under_way = queue.active.iter().filter(|(key, again)| is_put(again) && key.starts_with(prefix));
+        puts.map(|(key, _)| key).chain(under_way.map(|(key, _)| key)).cloned().collect()
     }
 
     /// Another process took away what the store held for `key`, at `since` at the earliest: what this one would write
@@ -230,15 +234,22 @@ impl WriteBehind {
 
     fn take_back_in(&self, queue: &mut Queue, key: &str, since: Timestamp) {
         // What is being written may land after the removal, and what was written may have.
-        if queue.drop_fill(key, since) {
-            self.admit(queue, key.to_owned(), Change::Remove(Removal::at(self.clock.now(), false)));
+        if let Some(at) = queue.drop_fill(key, since) {
+            // What another has put since stays.
+            self.admit(queue, key.to_owned(), Change::Remove(Removal::at(at, false).late()));
         }
     }
 
     fn admit(&self, queue: &mut Queue, key: String, mut change: Change) {
         // The removal that a fill overtakes must still happen if the fill fails.
         if let Change::Put(fill) = &mut change {
-            fill.replaces |= queue.owes_removal(&key) || queue.owes_expiry(&key).is_some();
+            let overtakes = queue.owes_removal(&key) || queue.owes_expiry(&key).is_some();
+            // Where the store decides about it, what is owed stays.
+            if overtakes && fill.fence().is_some() {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+            fill.replaces |= overtakes;
         }
         let is_queued = queue.waiting.contains_key(&key);
         if matches!(change, Change::Expire(_))
@@ -402,6 +413,11 @@ impl WriteBehind {
     pub(crate) fn retain_unconfirmed(&self, keys: &mut Vec<String>) {
         let queue = self.queue();
         keys.retain(|key| queue.owes_removal(key) || queue.owes_expiry(key).is_some());
+    }
+
+    /// Why the other processes cannot be told of changes that the store has.
+    pub(crate) fn refused_to_tell(&self) -> Option<StoreError> {
+        self.voice.refused()
     }
 
     /// Removals that the store has not confirmed.

@@ -6,11 +6,15 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Store, StoreError, dialect};
+use crate::clock::Timestamp;
+use crate::entry::started_at;
 
 /// How much of a value's beginning and end tells it from others: entries begin with their times, and end with a checksum
 /// of all that they hold.
 const HEAD: usize = 50;
 const TAIL: usize = 4;
+/// Precedes the time in a version that is no single one; no digit of others.
+const NO_LATER_THAN: char = '<';
 
 /// Tells what a key holds from what it held before and after.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +32,21 @@ impl Version {
         }
         Version(version)
     }
+
+    /// Stands for whatever a key may hold but an entry whose load began later than `at`, by the store's clock: nothing, an
+    /// older entry, a claim, or what cannot be read.
+    pub(crate) fn no_later_than(at: Timestamp) -> Version {
+        Version(format!("{NO_LATER_THAN}{}", at.as_millis()))
+    }
+
+    fn is_of(&self, value: Option<&[u8]>) -> bool {
+        let limit =
+            self.0.strip_prefix(NO_LATER_THAN).and_then(|millis| millis.parse().ok()).map(Timestamp::from_millis);
+        match (limit, value) {
+            (Some(limit), value) => !value.and_then(started_at).is_some_and(|started_at| started_at > limit),
+            (None, value) => value.is_some_and(|value| *self == Version::of(value)),
+        }
+    }
 }
 
 /// A change of a key that takes place only if the key holds what is expected.
@@ -35,7 +54,7 @@ impl Version {
 pub struct Swap {
     /// The key.
     pub key: String,
-    /// What it must hold; `None` where it must hold nothing.
+    /// What it must hold; `None` where it must hold nothing. A version may stand for several: ask [`Swap::is_expected`].
     pub expected: Option<Version>,
     /// What it holds from then on, and for how long; `None` where it is to hold nothing.
     pub to: Option<(Bytes, Duration)>,
@@ -44,8 +63,14 @@ pub struct Swap {
 impl Swap {
     /// The words of the command that swaps in Redis, but for the last, which is the value; it answers 1 where it did.
     pub(super) fn command(&self) -> [String; 6] {
+        // The magic, the version and the time of an entry are as `entry/wire.rs` writes them.
         const SCRIPT: &str = "\
-            if ARGV[1] == '' then if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end \
+            if string.sub(ARGV[1], 1, 1) == '<' then \
+            local held, at = redis.pcall('GETRANGE', KEYS[1], 0, 17), 0 \
+            if type(held) == 'string' and #held == 18 and string.sub(held, 1, 4) == 'LGE\\2' then \
+            for i = 18, 11, -1 do at = at * 256 + string.byte(held, i) end end \
+            if at > tonumber(string.sub(ARGV[1], 2)) then return 0 end \
+            elseif ARGV[1] == '' then if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end \
             else local held = redis.call('GETRANGE', KEYS[1], 0, 49)..redis.call('GETRANGE', KEYS[1], -4, -1) \
             held = string.gsub(held, '.', function(c) return string.format('%02x', string.byte(c)) end) \
             if held ~= ARGV[1] then return 0 end end \
@@ -64,9 +89,12 @@ impl Swap {
         self.to.as_ref().map(|(value, _)| value.clone()).unwrap_or_default()
     }
 
-    /// Whether a key that holds `value` may be changed.
-    pub(super) fn is_expected(&self, value: Option<&[u8]>) -> bool {
-        self.expected == value.map(Version::of)
+    /// Whether a key that holds `value` may be changed, for stores of other crates.
+    pub fn is_expected(&self, value: Option<&[u8]>) -> bool {
+        match &self.expected {
+            Some(expected) => expected.is_of(value),
+            None => value.is_none(),
+        }
     }
 }
 

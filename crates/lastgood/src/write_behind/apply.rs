@@ -15,6 +15,8 @@ use crate::store::{Ahead, Store, StoreError, Swap, Version};
 use crate::voice::Kind;
 
 const PAGE: usize = 500;
+/// By so much more two processes may differ in what they call one moment: what comes late in earnest comes a second late.
+const APART: Duration = Duration::from_millis(250);
 /// Bodies up to this many bytes, unless a slow method compresses them, are encoded without leaving the thread.
 const ENCODED_IN_PLACE: usize = 64 << 10;
 
@@ -34,6 +36,9 @@ impl WriteBehind {
         match change {
             Change::Remove(removal) if removal.is_late => {
                 self.remove_older(&[key.to_owned()], ahead.stored(removal.at)).await.map(drop)
+            }
+            Change::Remove(removal) if self.store.log().is_some() => {
+                self.change_unless_later(key, removal.at, None, ahead).await
             }
             Change::Remove(_) => self.store.remove(&[key.to_owned()]).await.map(drop),
             Change::RemovePrefix(removal) => self.remove_prefix(&[key, ":"].concat(), removal, ahead).await,
@@ -167,8 +172,31 @@ impl WriteBehind {
         match (fill.fence(), to) {
             (Some(lease), to) if lease.is_of(key) => lease.write(to).await,
             (Some(lease), _) if !lease.stands().await? => Ok(()),
+            (_, to) if fill.replaces && self.store.log().is_some() => {
+                self.change_unless_later(key, fill.entry.fetch_started_at, to, ahead).await
+            }
             (_, Some((bytes, ttl))) => self.store.put(key, bytes, ttl).await,
             (_, None) => self.store.remove(&[key.to_owned()]).await.map(drop),
+        }
+    }
+
+    /// Makes a change that was asked for at `at`, unless the key holds what came after it by more than the clocks may differ:
+    /// the store may do what it was told long after this process gave up waiting for it.
+    async fn change_unless_later(
+        &self,
+        key: &str,
+        at: Timestamp,
+        to: Option<(Bytes, Duration)>,
+        ahead: Ahead,
+    ) -> Result<(), StoreError> {
+        let expected = Some(Version::no_later_than(ahead.stored(at).plus(ahead.at_most_wrong_by * 2 + APART)));
+        match self.store.swap(&Swap { key: key.to_owned(), expected, to: to.clone() }).await {
+            // A user without scripts.
+            Err(StoreError::Refused(_)) => match to {
+                Some((bytes, ttl)) => self.store.put(key, bytes, ttl).await,
+                None => self.store.remove(&[key.to_owned()]).await.map(drop),
+            },
+            ended => ended.map(drop),
         }
     }
 

@@ -173,7 +173,7 @@ impl Change {
         match self {
             Change::Put(fill) | Change::Mark(fill) => fill.entry.fetch_started_at > at,
             Change::PutHeld(held) => held.fetch_started_at > at,
-            Change::Remove(_) | Change::RemovePrefix(_) => true,
+            Change::Remove(removal) | Change::RemovePrefix(removal) => removal.at >= at,
             Change::Expire(_) => false,
         }
     }
@@ -241,6 +241,15 @@ impl Change {
             Change::Mark(_) | Change::PutHeld(..) | Change::Expire(_) => Some(Kind::Changed),
             Change::Remove(removal) => removal.tell.then_some(Kind::Removed),
             Change::RemovePrefix(removal) => removal.tell.then_some(Kind::Cleared),
+        }
+    }
+
+    /// When the load of what it puts began, or the put.
+    pub(super) fn started_at(&self) -> Option<Timestamp> {
+        match self {
+            Change::Put(fill) => Some(fill.entry.fetch_started_at),
+            Change::PutHeld(held) => Some(held.fetch_started_at),
+            _ => None,
         }
     }
 

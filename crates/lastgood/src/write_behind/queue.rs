@@ -21,6 +21,14 @@ const WORKERS: usize = 4;
 /// Fills that are remembered once they are done.
 const REMEMBERED: usize = 10_000;
 
+/// A fill that the store took.
+#[derive(Clone, Copy, Debug)]
+struct Filled {
+    done_at: Timestamp,
+    /// When its load began.
+    started_at: Timestamp,
+}
+
 /// How the work on a key ended.
 #[derive(Clone, Copy)]
 pub(super) enum End {
@@ -47,8 +55,8 @@ pub(super) struct Queue {
     pub(super) order: VecDeque<String>,
     /// Keys a worker is writing now, with what is to be done if it does not succeed, where that is not nothing.
     pub(super) active: HashMap<String, Option<Change>>,
-    /// Those of them that the store refuses where something came later.
-    fenced: HashSet<String>,
+    /// Of those that are fills which may land after what overtook them: when their loads began.
+    unfenced: HashMap<String, Timestamp>,
     /// Keys that somebody changes at once, and whether another process changed them meanwhile.
     pub(super) turns: HashMap<String, bool>,
     /// Changes that failed and wait for the retry, in order; and those of them that were not changed since.
@@ -67,7 +75,7 @@ pub(super) struct Queue {
     pub(super) reserved: u64,
     pub(super) workers: usize,
     /// When the latest fills were done: an invalidation that is heard now may have come before.
-    filled: HashMap<String, Timestamp>,
+    filled: HashMap<String, Filled>,
     filled_in_order: VecDeque<(Timestamp, String)>,
     /// What of it is on disk.
     pub(super) rows: Rows,
@@ -102,8 +110,8 @@ impl Queue {
             let Some(change) = self.waiting.remove(&key) else { continue };
             self.bytes -= change.bytes();
             self.active.insert(key.clone(), change.if_it_fails());
-            if change.kind_at(&key) == ChangeKind::FencedFill {
-                self.fenced.insert(key.clone());
+            if let (ChangeKind::Fill, Change::Put(fill)) = (change.kind_at(&key), &change) {
+                self.unfenced.insert(key.clone(), fill.entry.fetch_started_at);
             }
             taken.push((key, change));
             if !is_removal {
@@ -217,11 +225,12 @@ impl Queue {
 
     /// Remembers that a fill of `key` is done.
     pub(super) fn remember_fill(&mut self, key: &str, now: Timestamp) {
-        self.filled.insert(key.to_owned(), now);
+        let Some(started_at) = self.unfenced.get(key).copied() else { return };
+        self.filled.insert(key.to_owned(), Filled { done_at: now, started_at });
         self.filled_in_order.push_back((now, key.to_owned()));
         if self.filled_in_order.len() > REMEMBERED
             && let Some((at, key)) = self.filled_in_order.pop_front()
-            && self.filled.get(&key) == Some(&at)
+            && self.filled.get(&key).is_some_and(|filled| filled.done_at == at)
         {
             self.filled.remove(&key);
         }
@@ -232,10 +241,10 @@ impl Queue {
         self.filled.remove(key);
     }
 
-    /// Drops the fill that waits for `key`, or a put from before `since` that the store did not take; says whether one is under
-    /// way instead, or was done after `since`. Where the key was not removed but changed, `since` is for ever, and what was
+    /// Drops the fill that waits for `key`, or a put from before `since` that the store did not take. If one is under way
+    /// instead, or was done after `since`, says when its load began. Where the key was not removed but changed, `since` is for ever, and what was
     /// put stays: which of the two is newer is found out when it is written.
-    pub(super) fn drop_fill(&mut self, key: &str, since: Timestamp) -> bool {
+    pub(super) fn drop_fill(&mut self, key: &str, since: Timestamp) -> Option<Timestamp> {
         let is_removal = since != Timestamp::FOREVER;
         let is_older = |change: &Change| change.is_mere_fill() || (is_removal && change.was_put_before(since));
         if self.waiting.get(key).is_some_and(is_older)
@@ -247,13 +256,18 @@ impl Queue {
         // Nor is an older put written again in place of the one that was dropped.
         if let Some(if_it_fails) = self.active.get_mut(key)
             && is_removal
-            && if_it_fails.as_ref().is_some_and(|change| change.was_put_before(since))
+            && let Some(put) = if_it_fails.take_if(|change| change.was_put_before(since))
         {
-            *if_it_fails = None;
+            self.unfenced.extend(put.started_at().map(|at| (key.to_owned(), at)));
         }
-        let is_under_way = self.active.get(key).is_some_and(Option::is_none) && !self.fenced.contains(key);
-        let was_done = self.filled.get(key).is_some_and(|done_at| *done_at >= since) && !self.active.contains_key(key);
-        !self.waiting.contains_key(key) && (is_under_way || was_done)
+        if self.waiting.contains_key(key) {
+            return None;
+        }
+        match self.active.get(key) {
+            Some(None) => self.unfenced.get(key).copied(),
+            Some(Some(_)) => None,
+            None => self.filled.get(key).filter(|filled| filled.done_at >= since).map(|filled| filled.started_at),
+        }
     }
 
     /// The keys under `prefix` that wait, are under way or were filled lately.
@@ -266,7 +280,7 @@ impl Queue {
     /// repetition.
     pub(super) fn done(&mut self, key: &str, end: End) -> bool {
         let if_it_fails = self.active.remove(key).flatten();
-        self.fenced.remove(key);
+        self.unfenced.remove(key);
         let succeeded = matches!(end, End::Done);
         // What failed and is owed as before has its row already.
         if succeeded || self.waiting.contains_key(key) || matches!(if_it_fails, Some(Change::Expire(_))) {

@@ -19,7 +19,7 @@ use super::connect::{Failure, connect_to_hear};
 use super::link::Link;
 use super::options::Server;
 use super::{RedisStore, Servers, reply};
-use crate::store::jitter::jittered;
+use crate::store::jitter::somewhere_in;
 use crate::store::watch::Notices;
 use crate::store::{StoreError, Watch, Watched};
 
@@ -150,7 +150,8 @@ async fn listen(link: Arc<Link>, ear: Ear) {
                 }
             }
         }
-        sleep(jittered(wait)).await;
+        // At a moment of its own: of many gateways on a server that returns, each connects several times.
+        sleep(somewhere_in(wait * 2)).await;
     }
 }
 

@@ -114,7 +114,7 @@ impl Known {
 fn unlabelled(answer: &Answer, standing: &Standing) -> Option<String> {
     let cut_at = standing.cut_at?;
     let within = if standing.was_silent { UNLABELLED } else { Duration::from_millis(2_500) };
-    let must_tell = standing.at > cut_at + within && !answer.is_unheard();
+    let must_tell = standing.at > cut_at + within && !standing.hears_again && !answer.is_unheard();
     must_tell.then(|| format!("{:?} without a word that the node cannot hear", answer.outcome()))
 }
 

@@ -103,6 +103,8 @@ pub(super) struct Standing {
     pub(super) cut_at: Option<Instant>,
     pub(super) was_silent: bool,
     pub(super) missed: usize,
+    /// Whether it could hear again when the read was answered.
+    pub(super) hears_again: bool,
 }
 
 pub(super) struct Reference {
@@ -286,7 +288,18 @@ impl Reference {
             for (key, times) in self.detached[node].iter_mut().enumerate() {
                 let store_key = super::schedule::store_key(key);
                 let name = store_key.strip_prefix("lastgood:").unwrap_or_default();
-                *times += u64::from(is_wide || text.contains(name));
+                let is_about = is_wide || text.contains(name);
+                *times += u64::from(is_about);
+                // The node does not know whether the removal that it hears of came before its own put or after it.
+                let is_put = |change: &Change| matches!(change.kind, Kind::Put(_));
+                let waits = |change: &Change| change.node == node && is_put(change) && change.acked.is_none();
+                let known = &mut self.known[key];
+                let is_removal = !text.starts_with("changed") && !text.starts_with("expired");
+                if !EVERY_WRITE_IS_FENCED && is_about && is_removal && known.changes.iter().any(waits) && !known.is_void
+                {
+                    known.is_void = true;
+                    self.voided += 1;
+                }
             }
         }
         if !is_complete {

@@ -60,6 +60,8 @@ struct State {
     /// The records that are left, and the number of the first of them.
     log: VecDeque<Bytes>,
     first: usize,
+    /// The same of the log in which loads say that they have ended.
+    loads: (VecDeque<Bytes>, usize),
     removals: u64,
 }
 
@@ -114,11 +116,14 @@ impl SimStore {
     }
 
     pub(super) fn swap(&self, caller: Caller, swap: Swap) -> bool {
-        let held = self.state().rows.get(&swap.key).map(|row| Version::of(&row.value));
-        if held != swap.expected && self.breach != Some(Breach::SwapsAlways) {
+        let is_expected = swap.is_expected(self.state().rows.get(&swap.key).map(|row| &row.value[..]));
+        if !is_expected && self.breach != Some(Breach::SwapsAlways) {
             return false;
         }
-        self.write(caller, &swap.key, swap.to, true);
+        // One that takes whatever is not clearly later may still hit what came in the same moment.
+        let held = self.state().rows.get(&swap.key).map(|row| Version::of(&row.value));
+        let is_exact = held == swap.expected || self.breach == Some(Breach::SwapsAlways);
+        self.write(caller, &swap.key, swap.to, is_exact);
         true
     }
 
@@ -183,6 +188,26 @@ impl SimStore {
         (records, end, after >= state.first || self.breach == Some(Breach::TrimsInSilence))
     }
 
+    /// A load has ended. This log is never trimmed, and no node is cut off from it alone.
+    pub(super) fn append_load(&self, record: Bytes) {
+        self.state().loads.0.push_back(record);
+        self.appended.notify_waiters();
+    }
+
+    /// How many loads have ever ended.
+    pub(super) fn loads_end(&self) -> usize {
+        let state = self.state();
+        state.loads.1 + state.loads.0.len()
+    }
+
+    /// As [`SimStore::log_after`], of the loads that have ended.
+    pub(super) fn loads_after(&self, after: usize) -> (Vec<Bytes>, usize, bool) {
+        let state = self.state();
+        let (loads, first) = &state.loads;
+        let records = loads.iter().skip(after.saturating_sub(*first)).cloned().collect();
+        (records, first + loads.len(), after >= *first)
+    }
+
     /// The log is trimmed: only who has read all of it misses nothing.
     pub(super) fn trim(&self) {
         let mut state = self.state();
@@ -203,6 +228,9 @@ impl SimStore {
         // places.
         state.first += state.log.len() + 1;
         state.log.clear();
+        let (loads, first) = &mut state.loads;
+        *first += loads.len() + 1;
+        loads.clear();
         drop(state);
         (0..KEYS.len()).for_each(|key| self.reference().lost_by_the_store(key));
         self.appended.notify_waiters();

@@ -244,25 +244,34 @@ impl Store for Way {
 
 #[async_trait]
 impl Log for Way {
-    async fn append(&self, _: &str, record: Bytes) -> Result<(), StoreError> {
-        self.call(move |sim, _| sim.append(record)).await
+    async fn append(&self, name: &str, record: Bytes) -> Result<(), StoreError> {
+        match is_of_loads(name) {
+            true => self.call(move |sim, _| sim.append_load(record)).await,
+            false => self.call(move |sim, _| sim.append(record)).await,
+        }
     }
 
-    async fn end(&self, _: &str) -> Result<Option<Position>, StoreError> {
+    async fn end(&self, name: &str) -> Result<Option<Position>, StoreError> {
         self.log_faults().await?;
+        if is_of_loads(name) {
+            return Ok(Some(place(self.sim.loads_end())));
+        }
         let end = self.sim.log_end();
         // It begins to listen: of what was said before it knows nothing.
         self.has_read(end, false);
         Ok(Some(place(end)))
     }
 
-    async fn read(&self, _: &str, after: Option<&Position>, wait: Duration) -> Result<Tail, StoreError> {
+    async fn read(&self, name: &str, after: Option<&Position>, wait: Duration) -> Result<Tail, StoreError> {
         let after = after.map_or(0, number_of);
         let something = async {
             loop {
                 let (appended, changed) = (self.sim.appended.notified(), self.changed.notified());
                 self.log_faults().await?;
-                let (records, end, is_complete) = self.sim.log_after(after);
+                let (records, end, is_complete) = match is_of_loads(name) {
+                    true => self.sim.loads_after(after),
+                    false => self.sim.log_after(after),
+                };
                 if end != after || !is_complete {
                     return Ok((records, end, is_complete));
                 }
@@ -279,10 +288,18 @@ impl Log for Way {
                 (Vec::new(), after, true)
             }
         };
+        if is_of_loads(name) {
+            return Ok(Tail { records, end: Some(place(end)), is_complete });
+        }
         self.has_read(end, is_complete);
         self.sim.reference.lock().expect("no test panics with this lock").heard(self.node, &records, is_complete);
         Ok(Tail { records, end: Some(place(end)), is_complete })
     }
+}
+
+/// Whether a log is the one in which loads say that they have ended.
+fn is_of_loads(name: &str) -> bool {
+    name.ends_with(":@loads")
 }
 
 impl fmt::Display for Way {

@@ -92,6 +92,7 @@ impl Process {
             cut_at: state.cut_at,
             was_silent: state.was_silent,
             missed: state.missed,
+            hears_again: false,
         }
     }
 
@@ -230,12 +231,13 @@ impl World {
         let process = Arc::clone(&self.processes[node]);
         let (load, reference) = (self.load(&process, key), Arc::clone(&self.reference));
         self.tasks[node].spawn(async move {
-            let (standing, region) = (process.standing(), process.region(key));
+            let (mut standing, region) = (process.standing(), process.region(key));
             let answer = match is_reload {
                 true => region.reload(KEYS[key].name, load).await,
                 false => region.get_or_load(KEYS[key].name, load).await,
             };
             let answer = answer.map(|answer| (version_of(&answer), answer)).map_err(|error| error.reason);
+            standing.hears_again = process.way.state().cut_at.is_none();
             lock(&reference).judge(key, &standing, &answer, |long| process.is_well_for(long));
         });
     }

@@ -146,14 +146,14 @@ async fn a_process_that_was_paused_over_its_load_writes_nothing_when_it_goes_on(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_load_that_hangs_keeps_the_others_waiting_no_longer_than_the_hard_timeout() {
+async fn a_load_that_hangs_keeps_the_others_waiting_for_half_of_the_hard_timeout() {
     let (nodes, source) = (Nodes::new(), Source::answering("v1"));
     let (hung, other) = (nodes.start().await, nodes.start().await);
     let _slow = Slow::begin(&hung).await;
     let began = tokio::time::Instant::now();
     other.read(&source, "BTCUSDT").await.expect("it loads");
-    let (waited, longest) = (began.elapsed(), a_minute().hard_timeout);
-    assert!(waited > longest - SECOND && waited < longest + 3 * SECOND, "{waited:?}");
+    let (waited, longest) = (began.elapsed(), a_minute().hard_timeout / 2);
+    assert!(waited > longest - SECOND && waited < longest + SECOND, "{waited:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -320,11 +320,11 @@ async fn a_claim_is_renewed_for_as_long_as_its_load_goes_on() {
         let (source, prices) = (source.clone(), other.prices.clone());
         tokio::spawn(async move { told(source.read(&prices, "BTCUSDT").await) })
     };
-    for _ in 0..80 {
+    for _ in 0..40 {
         advance(SECOND / 10).await;
         settle().await;
     }
-    assert_eq!(source.loads(), 0, "eight seconds on, nobody else loads");
+    assert_eq!(source.loads(), 0, "four seconds on, nobody else loads");
     assert_eq!(slow.end(Ok(loaded("v1"))).await, good("v1", "MISS"));
     assert_eq!(waiting.await.unwrap(), good("v1", "HIT"));
 }

@@ -261,7 +261,9 @@ async fn each_server_of_a_cluster_tells_of_its_keys_and_of_its_flush() {
         }
     }
     within(BOUND, "deleted", async || names[..10].iter().all(|name| !process.is_fresh(name))).await;
-    assert!(names[10..].iter().all(|name| process.is_fresh(name)), "the others are not concerned");
+    // On a busy machine the log may be silent for a moment.
+    let others = async || names[10..].iter().all(|name| process.is_fresh(name));
+    within(BOUND, "the others are not concerned", others).await;
     for server in &servers {
         server.command(&["FLUSHALL"]);
     }

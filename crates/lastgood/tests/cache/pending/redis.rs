@@ -59,8 +59,8 @@ async fn fifty_processes_come_back_to_a_redis_spread_out_and_lose_nothing() {
     };
     let (connections, writes) = (most(&|seen| seen.0), most(&|seen| seen.1 as u64));
     let all = (PROCESSES * CHANGES) as u64;
-    // Each has a connection for its calls and one for the log.
-    assert!(connections <= PROCESSES as u64, "{connections} connections within 50 ms: {seen:?}");
+    // Each has a connection for its calls, one for the log and one for what others do to keys: half of all at most.
+    assert!(connections <= (PROCESSES * 3 / 2) as u64, "{connections} connections within 50 ms: {seen:?}");
     assert!(writes <= all / 3, "{writes} of {all} writes within 50 ms: {seen:?}");
 }
 
