@@ -15,9 +15,10 @@ use tokio::time::sleep;
 use crate::cache::{Cache, Shared};
 use crate::clock::Timestamp;
 use crate::entry::Entry;
+use crate::lease::Claim;
 use crate::memory::Key;
 use crate::region::Region;
-use crate::store::{GuardedStore, Noticed, Store, Watch, Watched};
+use crate::store::{GuardedStore, Noticed, Store, StoreError, Watch, Watched};
 
 /// Keys that are looked up together.
 const TOGETHER: usize = 64;
@@ -41,19 +42,18 @@ pub(crate) fn watch_the_store(cache: &Arc<Shared>) -> Option<JoinHandle<()>> {
 /// How keys are looked up.
 #[derive(Clone, Copy)]
 struct Look {
-    /// Only what was taken in by then is looked up.
-    until: Timestamp,
     /// How often it is tried.
     tries: u32,
-    /// Whether entries are doubted if the store does not say what it holds.
-    doubts_unknown: bool,
+    /// Whether entries are doubted that the store does not hold. A server that comes back without its data has removed
+    /// nothing.
+    doubts_missing: bool,
 }
 
 /// The server said that they changed.
-const CHANGED: Look = Look { until: Timestamp::FOREVER, tries: 3, doubts_unknown: true };
+const CHANGED: Look = Look { tries: 3, doubts_missing: true };
 /// They may have changed. A store that has just come back takes a second to be asked again; a server that does not come back
 /// will say so when it does.
-const MAYBE: Look = Look { until: Timestamp::FOREVER, tries: 10, doubts_unknown: false };
+const MAYBE: Look = Look { tries: 10, doubts_missing: false };
 
 /// An entry of memory that is to be looked up.
 struct Suspect {
@@ -102,11 +102,15 @@ impl Watcher {
                 cache.hearing.missed(now);
             }
             drop(cache);
+            if noticed.emptied {
+                self.all_is_removed();
+            }
             if noticed.gap {
                 rounds.sweep = self.all_keys();
             }
-            let well = self.look_up(noticed.keys.iter().map(String::as_str), CHANGED).await;
-            let others = noticed.keys.into_iter().filter(|key| !well.contains(key));
+            let keys = noticed.keys.iter().map(|key| (key.as_str(), Timestamp::FOREVER));
+            let settled_keys = self.look_up(keys, CHANGED).await;
+            let others = noticed.keys.into_iter().filter(|key| !settled_keys.contains(key));
             rounds.again.extend(others.map(|key| (now, key)));
             self.go_on(&mut rounds, now, settled).await;
         }
@@ -116,12 +120,19 @@ impl Watcher {
     async fn go_on(&self, rounds: &mut Rounds, now: Timestamp, settled: Duration) {
         let due = rounds.again.iter().take_while(|(at, _)| now.since(*at) >= settled).count();
         let keys: Vec<(Timestamp, String)> = rounds.again.drain(..due).collect();
-        if let Some(&(until, _)) = keys.last() {
-            self.look_up(keys.iter().map(|(_, key)| key.as_str()), Look { until, ..CHANGED }).await;
-        }
+        // What was put since is another's business.
+        self.look_up(keys.iter().map(|(at, key)| (key.as_str(), *at)), CHANGED).await;
         if !rounds.sweep.is_empty() {
             let lot = rounds.sweep.split_off(rounds.sweep.len().saturating_sub(TOGETHER));
-            self.look_up(lot.iter().map(String::as_str), MAYBE).await;
+            self.look_up(lot.iter().map(|key| (key.as_str(), Timestamp::FOREVER)), MAYBE).await;
+        }
+    }
+
+    /// The store holds nothing any more of all that it is known to have held, and that by command.
+    fn all_is_removed(&self) {
+        let keys = self.all_keys();
+        for suspect in self.held(keys.iter().map(|key| (key.as_str(), Timestamp::FOREVER))) {
+            suspect.region.replace(suspect.name(), &suspect.entry, Entry::superseded);
         }
     }
 
@@ -134,36 +145,39 @@ impl Watcher {
         keys.into_iter().filter_map(stored_under).collect()
     }
 
-    /// Doubts those of the keys for which memory holds something that the store does not hold. Says of which the store holds
-    /// the same.
-    async fn look_up<'a>(&self, keys: impl Iterator<Item = &'a str>, look: Look) -> HashSet<String> {
-        let suspects = self.held(keys, look.until);
-        let mut well = HashSet::new();
+    /// Doubts those of the keys for which memory holds something that the store does not hold. Says which need no other look:
+    /// the store holds the same, or does not answer. Then it may come back without its data, and tells so by a gap.
+    async fn look_up<'a>(&self, keys: impl Iterator<Item = (&'a str, Timestamp)>, look: Look) -> HashSet<String> {
+        let suspects = self.held(keys);
+        let mut settled = HashSet::new();
         for suspects in suspects.chunks(TOGETHER) {
             let keys: Vec<String> = suspects.iter().map(|suspect| suspect.stored_under.clone()).collect();
-            let checksums = self.checksums(&keys, look.tries).await;
-            if checksums.is_none() && !look.doubts_unknown {
+            let checksums = self.checksums(&keys, look).await;
+            let Some(checksums) = checksums else {
+                settled.extend(keys);
                 continue;
-            }
+            };
             let Some(cache) = self.cache.upgrade() else { break };
             for (place, suspect) in suspects.iter().enumerate() {
-                let stored = checksums.as_ref().and_then(|checksums| checksums[place]);
+                let stored = checksums[place];
                 if stored.is_some() && suspect.entry.checksum() == stored {
-                    well.insert(suspect.stored_under.clone());
+                    settled.insert(suspect.stored_under.clone());
+                } else if (stored.is_none() && !look.doubts_missing) || stored == Some(Claim::CHECKSUM) {
+                    // A load that is under way will be told of, too, when it has brought something.
                 } else if !cache.store.as_ref().is_some_and(|tier| tier.behind.has(&suspect.stored_under)) {
                     // What waits to be written here is told of once it is.
-                    suspect.region.doubt(suspect.name(), &suspect.entry);
+                    suspect.region.replace(suspect.name(), &suspect.entry, Entry::doubted);
                 }
             }
         }
-        well
+        settled
     }
 
-    /// What memory holds of these keys.
-    fn held<'a>(&self, keys: impl Iterator<Item = &'a str>, until: Timestamp) -> Vec<Suspect> {
+    /// What memory holds of these keys, and took in by the time that stands with each.
+    fn held<'a>(&self, keys: impl Iterator<Item = (&'a str, Timestamp)>) -> Vec<Suspect> {
         let Some(shared) = self.cache.upgrade() else { return Vec::new() };
         let regions = Cache { shared }.regions();
-        let suspect = |key: &str| {
+        let suspect = |(key, until): (&str, Timestamp)| {
             let region = regions.iter().find(|region| key.starts_with(&region.shared.prefix))?;
             let entry = region.held(&key[region.shared.prefix.len()..])?;
             let is_believed = !entry.is_superseded() && !entry.is_doubted() && entry.taken_at <= until;
@@ -173,11 +187,15 @@ impl Watcher {
     }
 
     /// The checksums of what the store holds; `None` if it does not say.
-    async fn checksums(&self, keys: &[String], tries: u32) -> Option<Vec<Option<u32>>> {
-        for _ in 0..tries {
+    async fn checksums(&self, keys: &[String], look: Look) -> Option<Vec<Option<u32>>> {
+        for _ in 0..look.tries {
             match Watch::checksums(&*self.store, keys).await {
                 Ok(checksums) if checksums.len() == keys.len() => return Some(checksums),
                 Ok(_) => return None,
+                // It may come back without its data.
+                Err(why) if look.doubts_missing && !matches!(why, StoreError::Timeout | StoreError::Busy) => {
+                    return None;
+                }
                 Err(why) => tracing::trace!(%why, "keys that changed could not be looked up"),
             }
             sleep(PAUSE).await;
@@ -188,11 +206,11 @@ impl Watcher {
 
 impl Region {
     /// Has the next read of `name` ask the store, if memory still holds this entry.
-    fn doubt(&self, name: &str, entry: &Arc<Entry>) {
+    fn replace(&self, name: &str, entry: &Arc<Entry>, by: fn(&Entry) -> Entry) {
         let key = Key::new(self.shared.id, name);
         self.cache.flights.alone(&key, || {
             if self.held(name).is_some_and(|held| Arc::ptr_eq(&held, entry)) {
-                self.cache.memory.insert(key.clone(), Arc::new(entry.doubted()));
+                self.cache.memory.insert(key.clone(), Arc::new(by(entry)));
             }
         });
     }

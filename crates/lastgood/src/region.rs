@@ -127,8 +127,7 @@ impl Answer {
     /// Whether the store had it, and another process may have replaced or removed it there since. Where the store holds
     /// nothing of it, it was removed.
     pub fn is_unverified(&self) -> bool {
-        // What never was in the store, since it takes no such key or value, cannot be missing there.
-        self.entry.is_superseded() || (self.trust == Trust::Unverified && self.entry.checksum().is_some())
+        self.entry.is_superseded()
     }
 
     /// See [`Entry::derived`].

@@ -90,7 +90,7 @@ async fn with_redis_a_restart_finds_everything_in_its_own_database() {
     assert_eq!(model.calls.load(Ordering::Relaxed), 0, "no model is asked twice");
 
     assert!(next.clear(Confirm::YesClearEverything).await.store_done);
-    assert_eq!(keys(&redis, 5), ":1\r\n", "what tells the other processes of it stays");
+    assert_eq!(keys(&redis, 5), ":2\r\n", "the two logs that other processes read stay");
 }
 
 #[tokio::test]
@@ -172,8 +172,8 @@ async fn a_password_a_database_and_a_namespace_keep_it_apart_from_everything_els
     let of_bot = "redis.call('SELECT', 5) return #redis.call('KEYS', 'iftb:*')";
     assert_ne!(redis.command(&["EVAL", of_bot, "0"]), ":0\r\n");
     assert!(market.clear(Confirm::YesClearEverything).await.store_done);
-    assert_eq!(redis.command(&["EVAL", of_bot, "0"]), ":1\r\n", "what tells the other processes of it stays");
-    assert_eq!((keys(&redis, 0), keys(&redis, 5)), (":1\r\n".to_owned(), ":3\r\n".to_owned()), "all else is untouched");
+    assert_eq!(redis.command(&["EVAL", of_bot, "0"]), ":2\r\n", "the two logs that other processes read stay");
+    assert_eq!((keys(&redis, 0), keys(&redis, 5)), (":1\r\n".to_owned(), ":4\r\n".to_owned()), "all else is untouched");
     assert!(!market.own_bars().exists(&series("own")).await);
 }
 

@@ -1,56 +1,21 @@
 //! What was answered as pending holds over a kill of the gateway, with Redis away before, at and after it.
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use lastgood::testing::RedisServer;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Got, client, eventually, get, read};
+use crate::process::Process;
+use crate::support::{Got, eventually, get};
 
-/// A gateway in a process of its own.
-struct Process {
-    child: Child,
-    url: String,
+/// No exchange is needed here.
+fn start(data: &Path, redis: &str) -> Process {
+    Process::start(data, redis, "http://127.0.0.1:9")
 }
 
 impl Process {
-    fn start(data: &Path, redis: &str) -> Process {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_lastgood"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--store", redis, "--data-dir"])
-            .arg(data)
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("LASTGOOD_BINANCE_SPOT_URL", "http://127.0.0.1:9")
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let mut lines = BufReader::new(child.stderr.take().expect("a pipe"));
-        let mut announced = String::new();
-        while !announced.contains("lastgood is listening") {
-            assert!(lines.read_line(&mut announced).expect("a line") > 0, "{announced}");
-        }
-        std::thread::spawn(move || lines.lines().map_while(Result::ok).for_each(drop));
-        let (_, rest) = announced.split_once("http://127.0.0.1:").expect("an address");
-        let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
-        Process { child, url: format!("http://127.0.0.1:{port}") }
-    }
-
-    /// With SIGKILL.
-    fn kill(mut self) {
-        self.child.kill().expect("a child of ours");
-        self.child.wait().expect("it ends");
-    }
-
-    async fn send(&self, method: Method, target: &str, body: &Value) -> Got {
-        let body = if body.is_null() { String::new() } else { body.to_string() };
-        let request = client().request(method, format!("{}{target}", self.url)).body(body);
-        read(request.header("content-type", "application/json").send().await.expect("an answer")).await
-    }
-
     async fn put(&self, key: &str, value: &str) -> u16 {
         self.send(Method::PUT, &format!("/v1/kv/kv/{key}?fresh_for=1h&tags={}", tag(key)), &json!(value)).await.status
     }
@@ -60,23 +25,8 @@ impl Process {
         (got.status == 200).then(|| got.json())
     }
 
-    async fn health(&self) -> Value {
-        get(format!("{}/health", self.url)).await.json()
-    }
-
     async fn waits(&self) -> u64 {
         self.health().await["cache"]["unconfirmed_removals"].as_u64().expect("a number")
-    }
-
-    async fn is_attached(&self) {
-        eventually("attached", async || self.health().await["status"] == "ok").await;
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -131,7 +81,7 @@ async fn holds(gateway: &Process, when: &str) {
 async fn what_was_answered_as_pending_holds_over_a_kill_of_the_gateway_and_reaches_redis() {
     let mut redis = RedisServer::start_with(&["--save", "", "--appendonly", "yes", "--appendfsync", "always"]);
     let data = tempfile::tempdir().unwrap();
-    let gateway = Process::start(&data.path().join("data"), &redis.url());
+    let gateway = start(&data.path().join("data"), &redis.url());
     gateway.is_attached().await;
     for key in GONE.into_iter().chain(["put", "expired", "other"]) {
         assert_eq!(gateway.put(key, "v1").await, 201, "{key}");
@@ -141,12 +91,12 @@ async fn what_was_answered_as_pending_holds_over_a_kill_of_the_gateway_and_reach
     change_all(&gateway).await;
     gateway.kill();
 
-    let gateway = Process::start(&data.path().join("data"), &redis.url());
+    let gateway = start(&data.path().join("data"), &redis.url());
     holds(&gateway, "after the first kill").await;
     assert!(gateway.waits().await >= 7, "{}", gateway.waits().await);
     // Again, and this time Redis comes back.
     gateway.kill();
-    let gateway = Process::start(&data.path().join("data"), &redis.url());
+    let gateway = start(&data.path().join("data"), &redis.url());
     holds(&gateway, "after the second").await;
     redis.restart();
     eventually("all is written", async || {
@@ -158,7 +108,7 @@ async fn what_was_answered_as_pending_holds_over_a_kill_of_the_gateway_and_reach
 
     // A gateway that knows nothing finds it in Redis.
     let elsewhere = tempfile::tempdir().unwrap();
-    let other = Process::start(elsewhere.path(), &redis.url());
+    let other = start(elsewhere.path(), &redis.url());
     other.is_attached().await;
     holds(&other, "elsewhere").await;
     assert_eq!(other.kept("other").await, Some(json!("v1")));
@@ -170,7 +120,7 @@ async fn what_was_answered_as_pending_holds_over_a_kill_of_the_gateway_and_reach
 async fn what_redis_was_given_meanwhile_is_newer_than_what_a_killed_gateway_left() {
     let mut redis = RedisServer::start_with(&["--save", "", "--appendonly", "yes", "--appendfsync", "always"]);
     let (data, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let gateway = Process::start(data.path(), &redis.url());
+    let gateway = start(data.path(), &redis.url());
     gateway.is_attached().await;
     let keys = GONE.into_iter().chain(["put", "expired"]);
     for key in keys.clone() {
@@ -181,12 +131,12 @@ async fn what_redis_was_given_meanwhile_is_newer_than_what_a_killed_gateway_left
     change_all(&gateway).await;
     gateway.kill();
     redis.restart();
-    let other = Process::start(elsewhere.path(), &redis.url());
+    let other = start(elsewhere.path(), &redis.url());
     other.is_attached().await;
     for key in keys.clone() {
         assert!(matches!(other.put(key, "v3").await, 201 | 204), "{key}");
     }
-    let gateway = Process::start(data.path(), &redis.url());
+    let gateway = start(data.path(), &redis.url());
     eventually("all is done", async || gateway.health().await["status"] == "ok" && gateway.waits().await == 0).await;
     for key in keys {
         for (name, gateway) in [("the killed one", &gateway), ("the other", &other)] {
@@ -201,7 +151,7 @@ async fn what_redis_was_given_meanwhile_is_newer_than_what_a_killed_gateway_left
 async fn a_redis_that_refuses_leaves_a_put_pending_and_is_given_it_when_it_takes_it() {
     let redis = RedisServer::start();
     let data = tempfile::tempdir().unwrap();
-    let gateway = Process::start(data.path(), &redis.url());
+    let gateway = start(data.path(), &redis.url());
     gateway.is_attached().await;
     let ok = |words: &[&str]| assert!(redis.command(words).starts_with("+OK"), "{words:?}");
     let port = redis.port().to_string();
@@ -244,9 +194,9 @@ async fn a_redis_that_refuses_leaves_a_put_pending_and_is_given_it_when_it_takes
 async fn a_second_gateway_on_a_data_directory_says_that_what_waits_there_is_not_kept() {
     let redis = RedisServer::start();
     let data = tempfile::tempdir().unwrap();
-    let first = Process::start(data.path(), &redis.url());
+    let first = start(data.path(), &redis.url());
     first.is_attached().await;
-    let second = Process::start(data.path(), &redis.url());
+    let second = start(data.path(), &redis.url());
     let health = second.health().await;
     assert_eq!(health["status"], "degraded", "{health}");
     assert!(health["reasons"].to_string().contains("another process has it open"), "{health}");

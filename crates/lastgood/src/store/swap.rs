@@ -43,7 +43,7 @@ impl Version {
         let limit =
             self.0.strip_prefix(NO_LATER_THAN).and_then(|millis| millis.parse().ok()).map(Timestamp::from_millis);
         match (limit, value) {
-            (Some(limit), value) => !value.and_then(started_at).is_some_and(|started_at| started_at > limit),
+            (Some(limit), value) => value.and_then(started_at).is_none_or(|started_at| started_at <= limit),
             (None, value) => value.is_some_and(|value| *self == Version::of(value)),
         }
     }

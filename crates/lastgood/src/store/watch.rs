@@ -34,6 +34,8 @@ pub struct Noticed {
     pub keys: Vec<String>,
     /// Everything may have changed: the server was emptied, or more keys changed than could wait.
     pub everything: bool,
+    /// The server, or one of several, was emptied by command.
+    pub emptied: bool,
     /// Some changes went by untold: the server, or one of several, tells only from now on.
     pub gap: bool,
 }
@@ -88,6 +90,7 @@ struct Waiting {
     keys: HashSet<String>,
     bytes: usize,
     everything: bool,
+    emptied: bool,
     gap: bool,
 }
 
@@ -104,7 +107,8 @@ impl Notices {
                 break;
             }
             if waiting.keys.len() >= MOST_KEYS || waiting.bytes + key.len() > MOST_BYTES {
-                *waiting = Waiting { everything: true, gap: waiting.gap, ..Waiting::default() };
+                let (emptied, gap) = (waiting.emptied, waiting.gap);
+                *waiting = Waiting { everything: true, emptied, gap, ..Waiting::default() };
                 break;
             }
             let length = key.len();
@@ -116,10 +120,10 @@ impl Notices {
         self.news.notify_one();
     }
 
-    /// Everything may have changed.
-    pub(crate) fn everything(&self) {
+    /// The server was emptied.
+    pub(crate) fn emptied(&self) {
         let mut waiting = self.waiting();
-        *waiting = Waiting { everything: true, gap: waiting.gap, ..Waiting::default() };
+        *waiting = Waiting { everything: true, emptied: true, gap: waiting.gap, ..Waiting::default() };
         drop(waiting);
         self.news.notify_one();
     }
@@ -131,9 +135,9 @@ impl Notices {
     }
 
     fn take(&self) -> Option<Noticed> {
-        let Waiting { keys, everything, gap, .. } = mem::take(&mut *self.waiting());
+        let Waiting { keys, everything, emptied, gap, .. } = mem::take(&mut *self.waiting());
         let is_news = everything || gap || !keys.is_empty();
-        is_news.then(|| Noticed { keys: keys.into_iter().collect(), everything, gap })
+        is_news.then(|| Noticed { keys: keys.into_iter().collect(), everything, emptied, gap })
     }
 }
 

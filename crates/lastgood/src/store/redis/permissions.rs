@@ -30,8 +30,8 @@ const fn minor(words: &'static [&'static str], lost: &'static str) -> Need {
     Need { words, lost, is_vital: false }
 }
 
-const SWAPS: &str = "what is stored cannot be changed only if it is still the same: soft expiries and writes that waited \
-                     for the store are lost";
+const SWAPS: &str = "what is stored cannot be changed only if it is still the same: loaded answers are not written, each \
+                     gateway loads for itself, and soft expiries and writes that waited for the store are lost";
 const LOG: &str = "invalidations by other gateways are not heard: what they removed is served from memory until it is no \
                    longer fresh";
 const TOLD: &str = "other gateways do not hear of this one's invalidations: they serve what it removed until it is no \
@@ -48,7 +48,10 @@ const NEEDS: [Need; 22] = [
     need(&["GET", KEY], "no answer is read from the store"),
     need(&["MGET", KEY], "candles and all that has tags are not read from the store"),
     need(&["SCAN", "0", "COUNT", "1"], "removals by pattern, symbol or region miss what only the store holds"),
-    need(&["EVAL", "return 1", "1", KEY], "counters, soft expiries and all that is told to other gateways are lost"),
+    need(
+        &["EVAL", "return 1", "1", KEY],
+        "loaded answers in the store, counters, soft expiries and all that is told to other gateways are lost",
+    ),
     need(&["TIME"], "gateways go by their own clocks: they have to agree"),
     minor(&["CLIENT", "TRACKING", "OFF"], TRACKED),
     need(&["EXISTS", KEY], SWAPS),

@@ -207,7 +207,7 @@ fn told(notices: &Notices, push: PushInfo) -> Result<(), RedisError> {
             // Other programs' keys may be no text; none of ours.
             Some(Value::Array(keys)) => notices.keys(keys.into_iter().filter_map(|key| from_redis_value(key).ok())),
             // Everything was flushed.
-            _ => notices.everything(),
+            _ => notices.emptied(),
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use lastgood::testing::{Chaos, ChaosProxy, RedisCluster, RedisSentinels, RedisSe
 use lastgood::{Cache, Clock, Freshness, Loaded, Reason, Region, Value};
 use tokio::time::{Instant, sleep};
 
-use crate::support::{HOUR, MINUTE, Source, good, told};
+use crate::support::{HOUR, MINUTE, Source, good, text, told};
 
 /// How soon memory follows, as promised, and what a machine that is busy with other tests may add.
 const BOUND: Duration = Duration::from_secs(2);
@@ -134,7 +134,7 @@ async fn whatever_another_program_does_to_a_key_memory_follows_within_two_second
 }
 
 #[tokio::test]
-async fn a_value_without_a_source_that_another_program_deletes_is_gone() {
+async fn a_value_without_a_source_goes_with_a_flush_and_outlives_an_eviction_or_a_deletion_of_its_key() {
     for (what, change) in WAYS {
         let server = RedisServer::start();
         let process = Process::start(&server.url()).await;
@@ -145,8 +145,38 @@ async fn a_value_without_a_source_that_another_program_deletes_is_gone() {
         assert!(process.cache.flush(MINUTE).await);
         assert!(process.is_fresh("BTCUSDT"), "{what}");
         change(&server);
-        within(BOUND, what, async || process.prices.newest("BTCUSDT").await.is_ok_and(|newest| newest.is_none())).await;
+        let newest = async || process.prices.newest("BTCUSDT").await.expect("the store answers");
+        if what.starts_with("FLUSH") {
+            within(BOUND, what, async || newest().await.is_none()).await;
+            continue;
+        }
+        within(BOUND, what, async || !process.is_fresh("BTCUSDT")).await;
+        // Memory alone has it: Redis does not tell an eviction from a deletion, and nothing would bring it back.
+        assert_eq!(newest().await.as_ref().map(text).as_deref(), Some("given"), "{what}");
     }
+}
+
+#[tokio::test]
+async fn what_a_redis_has_lost_when_it_comes_back_memory_still_has() {
+    let mut server = RedisServer::start();
+    let process = Process::start(&server.url()).await;
+    is_told(&[&server], &process).await;
+    process.prices.put("BTCUSDT", Loaded::from(Value::new("given"))).await;
+    assert!(process.cache.flush(MINUTE).await);
+    server.kill();
+    server.restart();
+    is_told(&[&server], &process).await;
+    assert_eq!(server.command(&["EXISTS", "lastgood:prices:v1:BTCUSDT"]).trim(), ":0", "it was never saved");
+    // The background look at all of memory has been there by then.
+    sleep(BOUND).await;
+    let newest = process.prices.newest("BTCUSDT").await.expect("the store answers").expect("memory has it");
+    assert!(!newest.is_unverified());
+    // What is deleted by command is gone all the same.
+    process.prices.put("BTCUSDT", Loaded::from(Value::new("again"))).await;
+    assert!(process.cache.flush(MINUTE).await);
+    server.command(&["FLUSHALL"]);
+    within(BOUND, "flushed", async || process.prices.newest("BTCUSDT").await.is_ok_and(|newest| newest.is_none()))
+        .await;
 }
 
 #[tokio::test]
