@@ -39,7 +39,7 @@ pub(crate) fn run(data: &[u8]) {
 
 fn judge(source: &Source, body: &Bytes, choice: u8) {
     let now = lastgood::Timestamp::from_millis(1_700_000_000_000);
-    for status in [200, if choice % 2 == 0 { 418 } else { 400 }] {
+    for status in [200, if choice.is_multiple_of(2) { 418 } else { 400 }] {
         let content_type = "application/json".to_owned();
         let fetched = Fetched { status, content_type, retry_after: None, body: body.clone() };
         if let Ok(value) = fetched.into_value(source, now) {

@@ -18,7 +18,7 @@ use crate::entry::Entry;
 use crate::lease::Claim;
 use crate::memory::Key;
 use crate::region::Region;
-use crate::store::{GuardedStore, Noticed, Store, StoreError, Watch, Watched};
+use crate::store::{GuardedStore, Noticed, Store, Watch, Watched};
 
 /// Keys that are looked up together.
 const TOGETHER: usize = 64;
@@ -44,16 +44,15 @@ pub(crate) fn watch_the_store(cache: &Arc<Shared>) -> Option<JoinHandle<()>> {
 struct Look {
     /// How often it is tried.
     tries: u32,
-    /// Whether entries are doubted that the store does not hold. A server that comes back without its data has removed
-    /// nothing.
-    doubts_missing: bool,
+    /// Whether entries are doubted if the store does not say what it holds.
+    doubts_unknown: bool,
 }
 
 /// The server said that they changed.
-const CHANGED: Look = Look { tries: 3, doubts_missing: true };
+const CHANGED: Look = Look { tries: 3, doubts_unknown: true };
 /// They may have changed. A store that has just come back takes a second to be asked again; a server that does not come back
 /// will say so when it does.
-const MAYBE: Look = Look { tries: 10, doubts_missing: false };
+const MAYBE: Look = Look { tries: 10, doubts_unknown: false };
 
 /// An entry of memory that is to be looked up.
 struct Suspect {
@@ -145,24 +144,23 @@ impl Watcher {
         keys.into_iter().filter_map(stored_under).collect()
     }
 
-    /// Doubts those of the keys for which memory holds something that the store does not hold. Says which need no other look:
-    /// the store holds the same, or does not answer. Then it may come back without its data, and tells so by a gap.
+    /// Doubts those of the keys for which memory holds something that the store does not hold. Says of which the store holds
+    /// the same.
     async fn look_up<'a>(&self, keys: impl Iterator<Item = (&'a str, Timestamp)>, look: Look) -> HashSet<String> {
         let suspects = self.held(keys);
         let mut settled = HashSet::new();
         for suspects in suspects.chunks(TOGETHER) {
             let keys: Vec<String> = suspects.iter().map(|suspect| suspect.stored_under.clone()).collect();
-            let checksums = self.checksums(&keys, look).await;
-            let Some(checksums) = checksums else {
-                settled.extend(keys);
+            let checksums = self.checksums(&keys, look.tries).await;
+            if checksums.is_none() && !look.doubts_unknown {
                 continue;
-            };
+            }
             let Some(cache) = self.cache.upgrade() else { break };
             for (place, suspect) in suspects.iter().enumerate() {
-                let stored = checksums[place];
+                let stored = checksums.as_ref().and_then(|checksums| checksums[place]);
                 if stored.is_some() && suspect.entry.checksum() == stored {
                     settled.insert(suspect.stored_under.clone());
-                } else if (stored.is_none() && !look.doubts_missing) || stored == Some(Claim::CHECKSUM) {
+                } else if stored == Some(Claim::CHECKSUM) {
                     // A load that is under way will be told of, too, when it has brought something.
                 } else if !cache.store.as_ref().is_some_and(|tier| tier.behind.has(&suspect.stored_under)) {
                     // What waits to be written here is told of once it is.
@@ -187,15 +185,11 @@ impl Watcher {
     }
 
     /// The checksums of what the store holds; `None` if it does not say.
-    async fn checksums(&self, keys: &[String], look: Look) -> Option<Vec<Option<u32>>> {
-        for _ in 0..look.tries {
+    async fn checksums(&self, keys: &[String], tries: u32) -> Option<Vec<Option<u32>>> {
+        for _ in 0..tries {
             match Watch::checksums(&*self.store, keys).await {
                 Ok(checksums) if checksums.len() == keys.len() => return Some(checksums),
                 Ok(_) => return None,
-                // It may come back without its data.
-                Err(why) if look.doubts_missing && !matches!(why, StoreError::Timeout | StoreError::Busy) => {
-                    return None;
-                }
                 Err(why) => tracing::trace!(%why, "keys that changed could not be looked up"),
             }
             sleep(PAUSE).await;
