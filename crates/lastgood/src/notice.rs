@@ -121,7 +121,9 @@ impl Watcher {
         let keys: Vec<(Timestamp, String)> = rounds.again.drain(..due).collect();
         // What was put since is another's business.
         self.look_up(keys.iter().map(|(at, key)| (key.as_str(), *at)), CHANGED).await;
-        if !rounds.sweep.is_empty() {
+        // The log first: what other processes removed is no one else's doing.
+        let hears = self.cache.upgrade().is_some_and(|cache| cache.clock.now() <= cache.hearing.heard_until());
+        if !rounds.sweep.is_empty() && hears {
             let lot = rounds.sweep.split_off(rounds.sweep.len().saturating_sub(TOGETHER));
             self.look_up(lot.iter().map(|key| (key.as_str(), Timestamp::FOREVER)), MAYBE).await;
         }

@@ -337,7 +337,7 @@ impl Region {
 
     /// Whether another process may have invalidated what memory holds.
     pub(crate) fn is_unverified(&self, held: &Entry) -> bool {
-        self.cache.hearing.trust(held, self.cache.clock.now()) == Trust::Unverified
+        matches!(self.cache.hearing.trust(held, self.cache.clock.now()), Trust::Unverified | Trust::Missed)
     }
 
     /// Runs the loader, bounded by the hard timeout and with its panics caught.

@@ -127,7 +127,8 @@ impl Answer {
     /// Whether the store had it, and another process may have replaced or removed it there since. Where the store holds
     /// nothing of it, it was removed.
     pub fn is_unverified(&self) -> bool {
-        self.entry.is_superseded()
+        // What never was in the store, since it takes no such key or value, cannot be missing there.
+        self.entry.is_superseded() || (self.trust == Trust::Unverified && self.entry.checksum().is_some())
     }
 
     /// See [`Entry::derived`].
@@ -139,7 +140,7 @@ impl Answer {
 /// How good an entry is for who may not have heard of its invalidation.
 fn judged(entry: &Entry, at: Timestamp, trust: Trust) -> Freshness {
     match (entry.freshness(at), trust) {
-        (Freshness::Fresh | Freshness::Stale, Trust::Unverified) => Freshness::Kept,
+        (Freshness::Fresh | Freshness::Stale, Trust::Unverified | Trust::Missed) => Freshness::Kept,
         (freshness, _) => freshness,
     }
 }

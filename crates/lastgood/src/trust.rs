@@ -47,6 +47,8 @@ pub(crate) enum Trust {
     CutOff,
     /// Another process may have invalidated it: it is revalidated before it is served, unless nothing better is there.
     Unverified,
+    /// The same, and nobody will ever say: the log was lost with its store, or something happened to the key there.
+    Missed,
 }
 
 /// What was heard of the log, in times of this process's clock.
@@ -178,7 +180,9 @@ impl Hearing {
     pub(crate) fn trust(&self, entry: &Entry, at: Timestamp) -> Trust {
         let taken_at = entry.taken_at;
         if taken_at.as_millis() <= self.unverified_until.load(Ordering::Relaxed) {
-            return Trust::Unverified;
+            // What happened to the key may be a removal that the log is still to tell of.
+            let is_to_be_told = entry.is_doubted() && at > self.heard_until();
+            return if is_to_be_told { Trust::Unverified } else { Trust::Missed };
         }
         if at <= self.heard_until() {
             return Trust::Heard;
@@ -262,7 +266,7 @@ mod tests {
         let hearing = Hearing::since(at(1_000), Pace::of(Duration::from_secs(10)));
         hearing.missed(at(1_000));
         assert!(hearing.heard(at(1_000), at(1_000), at(9_000)));
-        assert_eq!(hearing.trust(&taken(1_000), at(1_100)), Trust::Unverified);
+        assert_eq!(hearing.trust(&taken(1_000), at(1_100)), Trust::Missed);
         assert_eq!(hearing.trust(&taken(1_001), at(1_100)), Trust::Heard);
         assert_eq!(Hearing::of_nobody().trust(&taken(1), at(u64::MAX / 2)), Trust::Heard);
     }
