@@ -1,7 +1,7 @@
 #![no_main]
 
 #[path = "../targets/parameters.rs"]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "the seeds are for the short runs of the tests")]
 mod target;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| target::run(data));

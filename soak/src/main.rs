@@ -71,7 +71,7 @@ struct Arguments {
     #[arg(long, default_value = "2s", value_parser = time::parse)]
     bound: Duration,
     /// The same for answers labelled unverified
-    #[arg(long, default_value = "72s", value_parser = time::parse)]
+    #[arg(long, default_value = "5s", value_parser = time::parse)]
     unverified_bound: Duration,
     /// Reads a second
     #[arg(long, default_value_t = 300)]

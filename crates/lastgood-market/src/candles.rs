@@ -110,7 +110,7 @@ pub struct Slice {
     /// stay as they are.
     pub tail: Option<Answer>,
     /// Whether it was given while the invalidations of other processes on the same store could not be heard.
-    pub unheard: bool,
+    pub unverified: bool,
 }
 
 /// For whom something is loaded.
@@ -274,7 +274,7 @@ impl Candles {
             (Some(of_tail), None) => of_tail,
             (None, None) => Outcome::Hit(Tier::Memory),
         };
-        Slice { runs, outcome, given_at: self.clock.now(), age, tail, unheard: self.region.is_unheard() }
+        Slice { runs, outcome, given_at: self.clock.now(), age, tail, unverified: self.region.is_unheard() }
     }
 
     /// The end of a series, loaded unless another load brings it.

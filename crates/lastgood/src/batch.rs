@@ -10,8 +10,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::entry::Loaded;
 use crate::error::{Error, Reason};
 use crate::flight::{Flight, Landing, after};
-use crate::lease::{Approach, Next, Right, Seen, Stored};
-use crate::read::Judgement;
+use crate::lease::{Approach, Next, Right};
+use crate::read::{Judgement, Seen, Stored};
 use crate::region::{Answer, Region};
 use crate::store::{Store, StoreError};
 

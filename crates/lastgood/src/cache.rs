@@ -81,6 +81,13 @@ pub(crate) struct Shared {
     pub(crate) heard_before: Mutex<Option<(Option<Position>, Timestamp)>>,
 }
 
+impl Shared {
+    /// The store, where other processes may share it.
+    pub(crate) fn shared_tier(&self) -> Option<&Tier> {
+        self.store.as_ref().filter(|tier| tier.store.log().is_some())
+    }
+}
+
 impl Drop for Shared {
     fn drop(&mut self) {
         for task in [&self.listener, &self.watcher] {
@@ -320,8 +327,7 @@ impl Cache {
     /// The store behind its guard, where other processes may share it: for what a program keeps there besides its regions,
     /// under keys that begin with its namespace and an `@`.
     pub fn shared_store(&self) -> Option<Arc<GuardedStore>> {
-        let tier = self.shared.store.as_ref()?;
-        tier.store.log().map(|_| Arc::clone(&tier.store))
+        self.shared.shared_tier().map(|tier| Arc::clone(&tier.store))
     }
 
     /// How many commands this process has sent to the store, where that is counted; see [`Store::commands`].

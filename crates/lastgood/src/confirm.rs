@@ -70,8 +70,8 @@ impl Tier {
             let waiting = keys.len() + sweeps();
             if waiting == 0 {
                 // The store has it; but who does not hear of it goes on serving what it holds.
-                let untold = self.behind.refused_to_tell();
-                return untold.map(|why| Unconfirmed { waiting: 1, why: Some(why), is_on_disk: false });
+                let unpublished = self.behind.unpublished_because();
+                return unpublished.map(|why| Unconfirmed { waiting: 1, why: Some(why), is_on_disk: false });
             }
             let is_left_alone = self.store.state() != BreakerState::Closed;
             let left_alone = is_left_alone.then_some(StoreError::BreakerOpen);

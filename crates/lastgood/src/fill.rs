@@ -7,10 +7,11 @@ use crate::clock::Timestamp;
 use crate::entry::{Entry, Filled, Loaded};
 use crate::error::Error;
 use crate::flight::{Landing, Origin};
-use crate::lease::{Approach, Next, Right, Stored};
+use crate::lease::{Approach, Next, Right};
 use crate::memory::Key;
 use crate::metrics::add;
 use crate::policy::Times;
+use crate::read::Stored;
 use crate::region::{Answer, Region};
 
 /// Among whom one load at a time runs under a name.

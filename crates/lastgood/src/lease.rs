@@ -28,8 +28,8 @@ pub(crate) use self::ends::Ends;
 use self::ends::Wait;
 use crate::cache::Tier;
 use crate::clock::Timestamp;
-use crate::entry::Entry;
 use crate::flight::after;
+use crate::read::{Seen, Stored};
 use crate::region::Region;
 use crate::store::{Ahead, GuardedStore, Store, StoreError, Swap, Version};
 
@@ -52,41 +52,6 @@ pub(crate) struct Leases {
     node: u64,
     next: AtomicU64,
     ends: Arc<Ends>,
-}
-
-/// What the store holds under a key: as this process may believe it, and as a load has to replace it.
-#[derive(Default)]
-pub(crate) struct Stored {
-    pub(crate) entry: Option<Entry>,
-    pub(crate) seen: Seen,
-    pub(crate) ahead: Ahead,
-}
-
-/// What the store said that a key holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Seen {
-    /// It was not asked, or did not answer.
-    #[default]
-    Unread,
-    Nothing,
-    /// The claim of a load.
-    Claimed(Claim),
-    /// Bytes of this version, readable or not.
-    Value(Version),
-}
-
-impl Stored {
-    /// What was seen, without the entry.
-    pub(crate) fn unread(&self) -> Stored {
-        Stored { entry: None, seen: self.seen.clone(), ahead: self.ahead }
-    }
-}
-
-impl Seen {
-    pub(crate) fn of(bytes: Option<&Bytes>) -> Seen {
-        let Some(bytes) = bytes else { return Seen::Nothing };
-        Claim::decode(bytes).map_or_else(|| Seen::Value(Version::of(bytes)), Seen::Claimed)
-    }
 }
 
 /// What a load may do with its answer.
@@ -182,8 +147,7 @@ impl Approach {
 impl Region {
     /// How a load of `name` goes on that found this in the store.
     pub(crate) async fn lease(&self, name: &str, stored: &Stored, approach: &mut Approach) -> Next {
-        let shared_tier = self.cache.store.as_ref().filter(|tier| tier.store.log().is_some());
-        let Some(tier) = shared_tier else { return Next::Load(Right::Alone) };
+        let Some(tier) = self.cache.shared_tier() else { return Next::Load(Right::Alone) };
         let (leases, key) = (&self.cache.leases, self.store_key(name));
         let fence = match &stored.seen {
             Seen::Unread => return Next::Load(Right::Unfenced),
@@ -239,7 +203,7 @@ impl Region {
     /// How long a load may wait for another process's: half of the hard timeout, because it may have to load itself in what
     /// is left of that.
     pub(crate) fn longest_wait(&self) -> Duration {
-        let is_shared = self.cache.store.as_ref().is_some_and(|tier| tier.store.log().is_some());
+        let is_shared = self.cache.shared_tier().is_some();
         if is_shared && self.cache.leases.are_on { self.shared.policy.hard_timeout / 2 } else { Duration::ZERO }
     }
 

@@ -11,18 +11,20 @@ use futures_util::FutureExt;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
 
+pub(crate) use self::stored::{Seen, Stored};
 use crate::cache::Setback;
 use crate::clock::Timestamp;
-use crate::entry::{Entry, Freshness, Loaded, Persist, decode};
+use crate::entry::{Freshness, Loaded, Persist};
 use crate::error::{Error, Reason};
 use crate::flight::{Boarding, Flight, Landed, Landing, Origin, after};
-use crate::lease::{Approach, Next, Right, Seen, Stored};
+use crate::lease::{Approach, Next, Right};
 use crate::memory::Key;
 use crate::metrics::add;
 use crate::outcome::{BypassReason, Outcome, Tier};
 use crate::region::{Answer, Region};
-use crate::store::{Ahead, Store, StoreError};
 use crate::trust::Trust;
+
+mod stored;
 
 /// What is to be done about a read, judged from memory alone.
 pub(crate) enum Judgement {
@@ -197,147 +199,6 @@ impl Region {
                 return Some((landing, right));
             }
         }
-    }
-
-    /// What the store holds, if this process may believe it. Never an error: a failing store is a miss.
-    pub(crate) async fn read_store(&self, name: &str) -> Stored {
-        self.try_read_store(name).await.unwrap_or_else(|why| {
-            tracing::trace!(key = self.store_key(name), %why, "read from the store failed");
-            Stored::default()
-        })
-    }
-
-    /// As [`Region::read_store`], with what keeps the store from answering.
-    pub(crate) async fn try_read_store(&self, name: &str) -> Result<Stored, StoreError> {
-        let started = Instant::now();
-        let stored = self.ask_store(name).await?;
-        if stored.entry.is_some() {
-            self.shared.counters.found_in_store(started.elapsed());
-        }
-        Ok(stored)
-    }
-
-    /// As [`Region::try_read_store`], uncounted.
-    pub(crate) async fn ask_store(&self, name: &str) -> Result<Stored, StoreError> {
-        let Some(tier) = &self.cache.store else {
-            return Ok(Stored::default());
-        };
-        let (key, deadline) = (self.store_key(name), after(tier.store.budget()));
-        if !tier.behind.readable(&key, deadline).await {
-            return Ok(Stored { entry: self.waiting(&key), ..Stored::default() });
-        }
-        self.cache.hearing.listens(deadline).await;
-        let asked_at = self.cache.clock.now();
-        let asked = async { Ok((tier.store.ahead().await?, tier.store.get(&key).await?)) };
-        let (ahead, bytes) = timeout_at(deadline, asked).await.unwrap_or(Err(StoreError::Timeout))?;
-        let seen = Seen::of(bytes.as_ref());
-        let (Some(bytes), Seen::Value(_)) = (bytes, &seen) else {
-            return Ok(Stored { entry: None, seen, ahead });
-        };
-        let mut stored = [self.believe(&key, &bytes, ahead, asked_at)];
-        let (now, policy) = (self.cache.clock.now(), &self.shared.policy);
-        // That it is not known whether it was invalidated does not say that there is nothing.
-        if !self.cache.tags.heed(&tier.store, &mut stored, deadline, now, policy).await {
-            return Err(StoreError::Timeout);
-        }
-        let [entry] = stored;
-        Ok(Stored { entry, seen, ahead })
-    }
-
-    /// What the store will hold under `key`, which it is not to be believed about yet: memory may have given it up.
-    pub(crate) fn waiting(&self, key: &str) -> Option<Entry> {
-        let (tier, now) = (self.cache.store.as_ref()?, self.cache.clock.now());
-        // What memory has of it was judged already, and another process may have put something later.
-        if self.held(key.strip_prefix(&self.shared.prefix)?).is_some() {
-            return None;
-        }
-        let waiting = tier.behind.waiting(key).flatten().filter(|entry| entry.freshness(now) != Freshness::Gone)?;
-        let mut entry = waiting.copied();
-        entry.taken_at = now;
-        Some(entry)
-    }
-
-    /// Decodes what the store gave for `key` when it was asked, unless it is unreadable, of another key, too old, or from before
-    /// an invalidation.
-    pub(crate) fn believe(&self, key: &str, bytes: &bytes::Bytes, ahead: Ahead, asked_at: Timestamp) -> Option<Entry> {
-        let mut entry = match decode(bytes, key, self.shared.schema) {
-            Ok(entry) => entry,
-            Err(why) => {
-                tracing::debug!(region = self.name(), ?why, "stored value is unreadable");
-                add(&self.shared.counters.unreadable);
-                return None;
-            }
-        };
-        entry.shift(-ahead.by);
-        entry.taken_at = asked_at;
-        entry.note_stored(bytes);
-        let cleared_at = Timestamp::from_millis(self.shared.cleared_at.load(Ordering::Relaxed));
-        let distrusted = self.cache.store.as_ref().map_or(Timestamp::EPOCH, |tier| tier.behind.distrust_before());
-        let name = key.strip_prefix(&self.shared.prefix).unwrap_or_default();
-        let (swept_at, expired_by_sweep_at) = self.swept_at(name);
-        let invalidated_at = cleared_at.max(distrusted).max(swept_at);
-        let invalidated = invalidated_at > Timestamp::EPOCH && entry.fetch_started_at <= invalidated_at;
-        if let Some(tier) = &self.cache.store {
-            entry = tier.behind.expired(key, entry);
-        }
-        let expired_at =
-            Timestamp::from_millis(self.shared.expired_at.load(Ordering::Relaxed)).max(expired_by_sweep_at);
-        if entry.fetch_started_at <= expired_at {
-            entry = entry.expired_at(expired_at, &self.shared.policy);
-        }
-        (!invalidated && entry.freshness(self.cache.clock.now()) != Freshness::Gone).then(|| entry.compacted())
-    }
-
-    /// Ends the flight if the store held a fresh entry; otherwise keeps what it held as last good and goes on.
-    pub(crate) fn land_stored(&self, landing: Landing, stored: Option<Entry>) -> Option<Landing> {
-        let Some(mut entry) = stored.map(Arc::new) else {
-            return Some(landing);
-        };
-        let key = landing.key().clone();
-        let mut outdated = false;
-        landing.write(|| {
-            // What memory holds may be younger: the store is written behind, or was not there.
-            match self.held(&key.name).filter(|held| self.is_at_least_as_good(held, &entry)) {
-                // It was in doubt only because the store was given something older.
-                Some(held) if held.is_doubted() => entry = Arc::new(held.believed(entry.taken_at)),
-                Some(_) => outdated = true,
-                None => {}
-            }
-            if !outdated {
-                self.cache.memory.insert(key, Arc::clone(&entry));
-            }
-        });
-        if outdated {
-            return Some(landing);
-        }
-        match entry.freshness(self.cache.clock.now()) {
-            Freshness::Fresh => {
-                landing.land(Ok((entry, Origin::Store)));
-                None
-            }
-            Freshness::Stale => {
-                landing.release(Ok((entry, Origin::StaleStore)));
-                Some(landing)
-            }
-            Freshness::Kept => {
-                landing.keep(entry);
-                Some(landing)
-            }
-            Freshness::Gone => Some(landing),
-        }
-    }
-
-    /// Whether what memory holds need not give way to what the store holds.
-    pub(crate) fn is_at_least_as_good(&self, held: &Entry, stored: &Entry) -> bool {
-        // What was changed elsewhere is older whatever the clocks say; what may have been, only by its own time.
-        !held.is_superseded()
-            && (held.fetch_started_at > stored.fetch_started_at
-                || (held.fetch_started_at == stored.fetch_started_at && !self.is_unverified(held)))
-    }
-
-    /// Whether another process may have invalidated what memory holds.
-    pub(crate) fn is_unverified(&self, held: &Entry) -> bool {
-        matches!(self.cache.hearing.trust(held, self.cache.clock.now()), Trust::Unverified | Trust::Missed)
     }
 
     /// Runs the loader, bounded by the hard timeout and with its panics caught.

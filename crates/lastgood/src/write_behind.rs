@@ -416,7 +416,7 @@ impl WriteBehind {
     }
 
     /// Why the other processes cannot be told of changes that the store has.
-    pub(crate) fn refused_to_tell(&self) -> Option<StoreError> {
+    pub(crate) fn unpublished_because(&self) -> Option<StoreError> {
         self.voice.refused()
     }
 

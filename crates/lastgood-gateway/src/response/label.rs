@@ -80,7 +80,7 @@ impl From<&Slice> for Label {
                 Label { outcome: slice.outcome, given_at, age, ttl: SETTLED, unverified: false }
             }
         };
-        Label { outcome: slice.outcome, unverified: label.unverified || slice.unheard, ..label }
+        Label { outcome: slice.outcome, unverified: label.unverified || slice.unverified, ..label }
     }
 }
 

@@ -1,12 +1,12 @@
 //! The gateway's disk: full, read-only, and nobody else's.
 
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 use lastgood::testing::Disk;
 
+use crate::process::listening;
 use crate::support::{Running, Sink, client, eventually, get, read};
 
 fn rights(path: &Path) -> u32 {
@@ -33,24 +33,12 @@ struct Limited(Child);
 impl Limited {
     fn start(data: &Path) -> (Limited, String) {
         let shell = r#"trap "" XFSZ; ulimit -S -f 8000; exec "$0" "$@""#;
-        let mut child = Command::new("sh")
+        let mut command = Command::new("sh");
+        command
             .args(["-c", shell, env!("CARGO_BIN_EXE_lastgood"), "serve", "--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(data)
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("LASTGOOD_BINANCE_SPOT_URL", "http://127.0.0.1:9")
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let mut lines = BufReader::new(child.stderr.take().expect("a pipe"));
-        let mut announced = String::new();
-        while !announced.contains("lastgood is listening") {
-            assert!(lines.read_line(&mut announced).expect("a line") > 0, "{announced}");
-        }
-        std::thread::spawn(move || lines.lines().map_while(Result::ok).for_each(drop));
-        let (_, rest) = announced.split_once("http://127.0.0.1:").expect("an address");
-        let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
-        (Limited(child), format!("http://127.0.0.1:{port}"))
+            .arg(data);
+        let (child, url) = listening(command.env_clear().env("LASTGOOD_BINANCE_SPOT_URL", "http://127.0.0.1:9"));
+        (Limited(child), url)
     }
 }
 

@@ -7,6 +7,7 @@ use lastgood_sim::ClockMode;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::process::Process;
 use crate::support::{Exchange, Got, Running, client, eventually, get, half_past, read};
 
 const PRICE: &str = "/api/v3/ticker/price?symbol=BTCUSDT";
@@ -227,43 +228,6 @@ async fn what_one_gateway_expires_never_brings_back_what_another_put_before() {
     }
 }
 
-/// A gateway in a process of its own.
-struct Child(std::process::Child, String);
-
-impl Child {
-    fn start(redis: &RedisServer, exchange: &Exchange, folder: &std::path::Path) -> Child {
-        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_lastgood"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--store", &redis.url(), "--data-dir"])
-            .arg(folder)
-            .args(["--set", &format!("binance.spot_url={}", exchange.url()), "--set", "regions.kv.fresh_for=10m"])
-            .env_clear()
-            .env("NO_COLOR", "1")
-            .stderr(std::process::Stdio::piped())
-            .spawn()
-            .expect("the command starts");
-        let lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().expect("its log")));
-        let mut lines = lines.map_while(Result::ok);
-        let address = lines.find_map(|line| {
-            let rest = line.split("listen=").nth(1)?;
-            Some(rest.split_whitespace().next()?.trim_matches('"').to_owned())
-        });
-        std::thread::spawn(move || lines.count());
-        Child(child, address.expect("it says where it listens"))
-    }
-
-    fn signal(&self, signal: &str) {
-        let sent = std::process::Command::new("kill").args([signal, &self.0.id().to_string()]).status();
-        assert!(sent.expect("kill exists").success());
-    }
-}
-
-impl Drop for Child {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// The first answer that comes: a connection that was idle for the while may be closed first.
 async fn asked_on_waking(url: String) -> Got {
     match reqwest::get(&url).await {
@@ -276,21 +240,22 @@ async fn asked_on_waking(url: String) -> Got {
 async fn a_gateway_that_was_stopped_for_longer_than_the_bound_serves_nothing_that_was_removed_meanwhile() {
     let two = Two::start().await;
     let folder = tempfile::tempdir().unwrap();
-    let child = Child::start(&two.redis, &two.exchange, folder.path());
+    let more = ["--set", "regions.kv.fresh_for=10m"];
+    let child = Process::start_with(folder.path(), &two.redis.url(), &two.exchange.url(), &more);
     for round in 0..3 {
         let value = format!("/v1/kv/kv/report{round}");
-        let there = format!("{}{value}", child.1);
+        let there = format!("{}{value}", child.url);
         ask(&two.one, Method::PUT, &value, "given").await;
         eventually("it has it in memory", async || {
             get(there.clone()).await.header("cache-status").ends_with("detail=memory")
         })
         .await;
-        child.signal("-STOP");
+        child.signal("STOP");
         ask(&two.one, Method::DELETE, &value, "").await;
         // Asked before it wakes, so that the answers are the first thing that it does.
         let asked: Vec<_> = (0..5).map(|_| tokio::spawn(asked_on_waking(there.clone()))).collect();
         tokio::time::sleep(Duration::from_millis(2_500)).await;
-        child.signal("-CONT");
+        child.signal("CONT");
         for answer in asked {
             let got = answer.await.unwrap();
             assert_eq!(got.status, 404, "{}: {}", got.header("cache-status"), got.text());

@@ -9,6 +9,22 @@ use serde_json::Value;
 
 use crate::support::{Got, client, eventually, get, read};
 
+/// Starts a gateway; its process, and its URL once it listens.
+pub(crate) fn listening(command: &mut Command) -> (Child, String) {
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("NO_COLOR", "1").stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("a pipe"));
+    let mut announced = String::new();
+    while !announced.contains("lastgood is listening") {
+        assert!(lines.read_line(&mut announced).expect("a line") > 0, "{announced}");
+    }
+    std::thread::spawn(move || lines.lines().map_while(Result::ok).for_each(drop));
+    let (_, said) = announced.split_once("lastgood is listening").expect("it says so");
+    let (_, rest) = said.split_once("http://127.0.0.1:").expect("an address");
+    let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    (child, format!("http://127.0.0.1:{port}"))
+}
+
 /// A gateway in a process of its own.
 pub(crate) struct Process {
     child: Child,
@@ -17,24 +33,15 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start(data: &Path, redis: &str, upstream: &str) -> Process {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_lastgood"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--store", redis, "--data-dir"])
-            .arg(data)
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("LASTGOOD_BINANCE_SPOT_URL", upstream)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let mut lines = BufReader::new(child.stderr.take().expect("a pipe"));
-        let mut announced = String::new();
-        while !announced.contains("lastgood is listening") {
-            assert!(lines.read_line(&mut announced).expect("a line") > 0, "{announced}");
-        }
-        std::thread::spawn(move || lines.lines().map_while(Result::ok).for_each(drop));
-        let (_, rest) = announced.split_once("http://127.0.0.1:").expect("an address");
-        let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
-        Process { child, url: format!("http://127.0.0.1:{port}") }
+        Process::start_with(data, redis, upstream, &[])
+    }
+
+    /// With more arguments, such as `--set` and what it sets.
+    pub(crate) fn start_with(data: &Path, redis: &str, upstream: &str, more: &[&str]) -> Process {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lastgood"));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--store", redis, "--data-dir"]).arg(data).args(more);
+        let (child, url) = listening(command.env_clear().env("LASTGOOD_BINANCE_SPOT_URL", upstream));
+        Process { child, url }
     }
 
     /// With SIGKILL.

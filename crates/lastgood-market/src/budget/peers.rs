@@ -137,7 +137,7 @@ impl State {
 impl Window {
     /// A new window began while calls were under way: the exchange may count them there.
     pub(super) fn carry(&mut self, under_way: u32) {
-        self.unheard = under_way;
+        self.unconfirmed = under_way;
         self.sent = self.sent.saturating_add(under_way);
         self.used = self.used.saturating_add(under_way);
     }
@@ -147,15 +147,15 @@ impl Window {
             return false;
         }
         let gateways = f64::from(gateways);
-        let left = (self.available() - f64::from(self.used.saturating_sub(self.unheard))).max(0.0);
+        let left = (self.available() - f64::from(self.used.saturating_sub(self.unconfirmed))).max(0.0);
         let is_fresh = self.heard_at.is_some_and(|at| now.since(at) < FRESH_FOR);
         // Without a fresh word the reserve alone covers what all send at once.
         let slack = self.reserve() / gateways;
         let share = if is_fresh { slack.max(left / gateways / 2.0) } else { slack };
         // A dear call goes alone, if two as dear ones of all others would fit, or if nothing at all was sent.
         let all_fit = f64::from(cost) * gateways * 2.0 <= left + self.reserve();
-        let may_go_alone = is_fresh && self.unheard == 0 && (all_fit || self.used == 0);
-        !may_go_alone && f64::from(self.unheard.saturating_add(cost)) > share
+        let may_go_alone = is_fresh && self.unconfirmed == 0 && (all_fit || self.used == 0);
+        !may_go_alone && f64::from(self.unconfirmed.saturating_add(cost)) > share
     }
 
     /// Takes the exchange's word for what is used; `under_way` it may not count yet.
@@ -172,7 +172,7 @@ impl Window {
             self.used = self.used.max(self.sent.saturating_add(self.others));
         }
         self.word = self.word.max(used);
-        (self.unheard, self.heard_at) = (self.unheard.min(under_way), Some(now));
+        (self.unconfirmed, self.heard_at) = (self.unconfirmed.min(under_way), Some(now));
     }
 
     /// What this gateway says of the bucket; nothing where there is nothing to say.
@@ -244,11 +244,11 @@ impl Budget {
             stop: state.stop.map(|stop| PublishedStop::of(stop, ahead)),
             buckets: Bucket::ALL.into_iter().filter_map(bucket).collect(),
         };
-        let untold = Bucket::ALL.map(|bucket| {
+        let unpublished = Bucket::ALL.map(|bucket| {
             let window = &state.windows[bucket as usize];
-            (window.turn, window.unheard)
+            (window.turn, window.unconfirmed)
         });
-        (account, Publication(untold))
+        (account, Publication(unpublished))
     }
 
     /// Takes in what the others say, of whom and this one there are `gateways`. `told` is what the store has taken of this
@@ -263,8 +263,10 @@ impl Budget {
             let accounts = others.iter().filter(|account| account.buckets.len() <= MOST_BUCKETS);
             let accounts: Vec<_> = accounts.filter_map(|account| account.buckets.get(name)).collect();
             let window = &mut state.windows[bucket as usize];
-            if let Some((_, untold)) = told.map(|told| told.0[bucket as usize]).filter(|told| told.0 == window.turn) {
-                window.unheard = window.unheard.saturating_sub(untold);
+            if let Some((_, unpublished)) =
+                told.map(|told| told.0[bucket as usize]).filter(|told| told.0 == window.turn)
+            {
+                window.unconfirmed = window.unconfirmed.saturating_sub(unpublished);
             }
             window.hear(&accounts, ahead, now, are_elsewhere);
             window.heard_at = Some(now);

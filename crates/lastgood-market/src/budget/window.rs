@@ -56,7 +56,7 @@ pub(super) struct Window {
     pub(super) others: u32,
     pub(super) others_next: u32,
     /// Spent here since the exchange or the store last said what all have used, and when that was.
-    pub(super) unheard: u32,
+    pub(super) unconfirmed: u32,
     pub(super) heard_at: Option<Timestamp>,
     /// What refreshes used of it.
     refreshed: u32,
@@ -83,7 +83,7 @@ impl Window {
             word: 0,
             others: 0,
             others_next: 0,
-            unheard: 0,
+            unconfirmed: 0,
             heard_at: None,
             refreshed: 0,
             asked: 0,
@@ -103,7 +103,7 @@ impl Window {
             self.pressed = follows && self.asked as f64 > self.available();
             self.others = if follows { self.others_next } else { 0 };
             (self.index, self.used, self.sent, self.refreshed, self.asked) = (index, self.others, 0, 0, 0);
-            (self.word, self.others_next, self.unheard, self.turn) = (0, 0, 0, self.turn + 1);
+            (self.word, self.others_next, self.unconfirmed, self.turn) = (0, 0, 0, self.turn + 1);
         }
         self.stop = self.stop.filter(|stop| stop.is_in_force(now));
     }
@@ -129,7 +129,7 @@ impl Window {
     pub(super) fn spend(&mut self, cost: u32, priority: Priority) {
         self.used = self.used.saturating_add(cost);
         self.sent = self.sent.saturating_add(cost);
-        self.unheard = self.unheard.saturating_add(cost);
+        self.unconfirmed = self.unconfirmed.saturating_add(cost);
         if priority == Priority::Refresh {
             self.refreshed = self.refreshed.saturating_add(cost);
         }

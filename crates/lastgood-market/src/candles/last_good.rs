@@ -37,8 +37,8 @@ impl Candles {
                 Resolution::Whole { runs, ends_in_tail } => {
                     let outcome = Outcome::LastGood(error.reason);
                     let (tail, age) = (kept.filter(|_| ends_in_tail), draft.age());
-                    let (given_at, unheard) = (self.clock.now(), self.region.is_unheard());
-                    return Ok(Slice { runs, outcome, given_at, age, tail, unheard });
+                    let (given_at, unverified) = (self.clock.now(), self.region.is_unheard());
+                    return Ok(Slice { runs, outcome, given_at, age, tail, unverified });
                 }
                 Resolution::Missing(hole) if draft.recall_around(&hole).await => {}
                 // The exchange contradicts itself, and nothing is kept: what it says to the question as asked is its own.

@@ -62,7 +62,7 @@ impl Region {
         loaded: Loaded,
         holds: impl Fn(Option<&Answer>) -> bool + Send + Sync + 'static,
     ) -> Result<Conditional, StoreError> {
-        if self.cache.store.as_ref().is_none_or(|tier| tier.store.log().is_none()) {
+        if self.cache.shared_tier().is_none() {
             return self.put_alone(name, loaded, holds).await;
         }
         let now = self.cache.clock.now();
@@ -85,7 +85,7 @@ impl Region {
         name: &str,
         holds: impl Fn(Option<&Answer>) -> bool + Send + Sync + 'static,
     ) -> Result<Conditional, StoreError> {
-        if self.cache.store.as_ref().is_some_and(|tier| tier.store.log().is_some()) {
+        if self.cache.shared_tier().is_some() {
             return self.change_in_store(name, None, holds).await;
         }
         let change = || {

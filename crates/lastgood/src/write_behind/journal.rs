@@ -53,8 +53,8 @@ struct File {
 /// How a call that writes ended.
 pub(super) enum Written {
     Yes,
-    /// The file had to be begun anew: all rows have to be written again.
-    BegunAnew,
+    /// The file had to be replaced by an empty one: all rows have to be written again.
+    Replaced,
     No(String),
 }
 
@@ -160,7 +160,7 @@ impl Journal {
         let written = self.try_write(rows);
         self.set_trouble(match &written {
             Written::No(why) => Some(why.clone()),
-            Written::Yes | Written::BegunAnew => None,
+            Written::Yes | Written::Replaced => None,
         });
         written
     }
@@ -179,7 +179,7 @@ impl Journal {
                 Ok((rows, opened)) => {
                     file.open = Some(rows);
                     if opened != Opened::Existing {
-                        return Written::BegunAnew;
+                        return Written::Replaced;
                     }
                 }
             }

@@ -124,7 +124,7 @@ impl Cluster {
         Some(StoreError::PartlyUnavailable(why.to_string()))
     }
 
-    /// The primaries, whichever they are at the time.
+    /// The primaries of now.
     pub(super) fn members(&self) -> Members {
         Members(Arc::clone(&self.shared))
     }

@@ -1,6 +1,8 @@
 //! The log. One server tells it over a connection that waits; where the server may be another at any time, it is looked at.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
@@ -50,19 +52,27 @@ fn read(name: &str, after: &str, wait: Duration) -> Cmd {
     read.arg("STREAMS").arg(name).arg(after).take()
 }
 
-/// The connection on which the log of one server is read: a command that waits keeps all others waiting behind it.
+/// The connections on which the logs of one server are read, one a log: a command that waits keeps all others on its
+/// connection waiting behind it.
 pub(super) struct Reader {
     server: Server,
-    connection: Mutex<Option<MultiplexedConnection>>,
+    connections: std::sync::Mutex<HashMap<String, Arc<Connection>>>,
     /// Commands that were sent.
     commands: AtomicU64,
     /// Whether the last attempt to connect was refused.
     is_refused: AtomicBool,
 }
 
+type Connection = Mutex<Option<MultiplexedConnection>>;
+
 impl Reader {
     pub(super) fn new(server: Server) -> Reader {
-        Reader { server, connection: Mutex::default(), commands: AtomicU64::new(0), is_refused: AtomicBool::new(false) }
+        Reader {
+            server,
+            connections: std::sync::Mutex::default(),
+            commands: AtomicU64::new(0),
+            is_refused: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn is_refused(&self) -> bool {
@@ -78,7 +88,7 @@ impl Reader {
         // Together, so that an empty log costs no second round trip: where nothing follows on a place, that may be gone.
         let mut both = ::redis::pipe();
         both.add_command(read(name, stream::after(after), wait)).add_command(newest(name));
-        let (streams, newest): (Streams, Vec<Entry>) = self.ask(&both, wait).await?;
+        let (streams, newest): (Streams, Vec<Entry>) = self.ask(name, &both, wait).await?;
         if let Some(tail) = stream::page(&entries_of(streams), after) {
             return Ok(tail);
         }
@@ -88,12 +98,19 @@ impl Reader {
 
     pub(super) async fn end(&self, name: &str) -> Result<Option<Position>, StoreError> {
         let newest: Vec<Entry> =
-            self.ask(::redis::pipe().add_command(newest(name)), Duration::ZERO).await.map(|(newest,)| newest)?;
+            self.ask(name, ::redis::pipe().add_command(newest(name)), Duration::ZERO).await.map(|(newest,)| newest)?;
         Ok(newest.first().map(|(id, _)| stream::position(id)))
     }
 
-    async fn ask<T: FromRedisValue>(&self, commands: &Pipeline, wait: Duration) -> Result<T, StoreError> {
-        let mut place = self.connection.lock().await;
+    /// A cache reads two logs, so that there are never more.
+    fn connection(&self, name: &str) -> Arc<Connection> {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(connections.entry(name.to_owned()).or_default())
+    }
+
+    async fn ask<T: FromRedisValue>(&self, name: &str, commands: &Pipeline, wait: Duration) -> Result<T, StoreError> {
+        let connection = self.connection(name);
+        let mut place = connection.lock().await;
         // Taken out until there is an answer: a connection whose reader gave up would answer the next one's question.
         let mut connection = match place.take() {
             Some(connection) => connection,

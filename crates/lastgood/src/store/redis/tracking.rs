@@ -127,7 +127,7 @@ impl Drop for Listener {
     }
 }
 
-/// Listens to the server that a link leads to, whichever that is at the time.
+/// Listens to the server that a link leads to at the time.
 async fn listen(link: Arc<Link>, ear: Ear) {
     let mut was_refused = false;
     loop {

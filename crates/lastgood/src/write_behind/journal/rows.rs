@@ -109,7 +109,7 @@ impl Rows {
         self.notes.is_empty()
     }
 
-    /// The file was begun anew, without any row.
+    /// The file was replaced by an empty one.
     pub(super) fn begun_anew(&mut self) {
         self.unsaved.extend(self.on_disk.keys().cloned());
         self.is_heard_saved = false;

@@ -106,7 +106,7 @@ impl WriteBehind {
                     taken.rows.clear();
                     self.queue().rows.written();
                 }
-                Written::BegunAnew => self.queue().rows.begun_anew(),
+                Written::Replaced => self.queue().rows.begun_anew(),
                 Written::No(why) => return Err(why),
             }
         }

@@ -9,9 +9,9 @@ use tokio::time::Instant;
 use super::schedule::{KEYS, NODES};
 use super::world::HARD_TIMEOUT;
 
-/// Whether every write to the store is fenced: it says which version it replaces. Until it is, an older answer that is on
-/// its way to the store may overtake an invalidation or a put of another process there (see "What is not promised" in
-/// RELIABILITY.md): what that does to a key is counted, and the key's versions are not judged from then on.
+/// Whether every write to the store is fenced: it says which version it replaces, and a removal says when it was asked for.
+/// Until then an older change that is on its way to the store may overtake an invalidation or a put of another process there,
+/// and a put that waits is dropped for a removal that is heard late (see "What is not promised" in RELIABILITY.md): what that does to a key is counted, and the key's versions are not judged from then on.
 const EVERY_WRITE_IS_FENCED: bool = false;
 
 /// Whether a change that waits for the store keeps its place among those of others when the clock of its process is set

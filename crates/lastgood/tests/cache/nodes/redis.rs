@@ -28,6 +28,37 @@ async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 }
 
 #[tokio::test]
+async fn a_process_that_waits_for_anothers_load_hears_of_removals_as_soon_as_ever() {
+    let server = RedisServer::start();
+    let source = Source::answering("v1");
+    let ((one, of_one), (other, of_other)) = (on_redis(&server).await, on_redis(&server).await);
+    source.pause();
+    let loads = [of_one.clone(), of_other.clone()].map(|prices| {
+        let source = source.clone();
+        tokio::spawn(async move { told(source.read(&prices, "slow").await) })
+    });
+    eventually("one loads, and the other hears of ends", async || {
+        source.loads() == 1 && server.command(&["CLIENT", "LIST"]).matches("cmd=xread").count() >= 3
+    })
+    .await;
+    // Longer than one read of either log waits.
+    for round in 0..10 {
+        let name = format!("key{round}");
+        of_other.put(&name, Loaded::from(Value::new("v1"))).await;
+        assert!(other.flush(MINUTE).await);
+        let began = tokio::time::Instant::now();
+        of_one.remove(&name).await;
+        assert!(one.flush(MINUTE).await);
+        eventually("it is heard", async || peeked(&of_other, &name).is_none()).await;
+        assert!(began.elapsed() < Duration::from_millis(250), "{:?} in round {round}", began.elapsed());
+    }
+    source.resume();
+    for load in loads {
+        assert_eq!(load.await.expect("no panic").expect("an answer").0, "v1");
+    }
+}
+
+#[tokio::test]
 async fn processes_on_one_redis_hear_of_each_other() {
     let server = RedisServer::start();
     let source = Source::answering("v1");
