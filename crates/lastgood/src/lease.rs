@@ -178,7 +178,10 @@ impl Region {
                 Next::LookAgain
             }
             Ok(false) => approach.wait(&leases.ends, &tier.store, &key).await,
-            Err(_) => Next::Load(Right::Unfenced),
+            Err(why) => {
+                tracing::debug!(%key, %why, "write to the store failed: what is loaded stays in memory");
+                Next::Load(Right::Unfenced)
+            }
         }
     }
 

@@ -79,8 +79,6 @@ struct Item {
     failures: u32,
     /// Whose turn it is to load it, among gateways that share a store.
     lease: Option<Lease>,
-    /// Whether it was due before: the store may not be connected when a gateway starts.
-    was_due: bool,
 }
 
 /// The store that other gateways may use, too, and the namespace of its keys.
@@ -104,10 +102,12 @@ pub(crate) async fn keep(routes: Vec<Arc<Route>>, cache: Cache, clock: Clock, sh
     for item in &mut items {
         item.lease = shared.as_ref().map(|shared| shared.of(item));
     }
+    // The store may not be connected when a gateway starts: it is waited for once, not by each question.
+    let mut tries = TRIES;
     while let Some(next) = items.iter_mut().min_by_key(|item| item.due) {
         sleep_until(next.due).await;
         let warmed = match cache.is_enabled() {
-            true => next.warm_in_turn(&clock).await,
+            true => next.warm_in_turn(&clock, std::mem::replace(&mut tries, 1)).await,
             false => Ok(next.every),
         };
         let pause = match warmed {
@@ -138,7 +138,6 @@ fn items(routes: &[Arc<Route>]) -> Vec<Item> {
                 due: now,
                 failures: 0,
                 lease: None,
-                was_due: false,
             });
         }
     }
@@ -148,12 +147,11 @@ fn items(routes: &[Arc<Route>]) -> Vec<Item> {
 impl Item {
     /// Loads the answer if it is this gateway's turn, else takes what another put into the store. Says how long to wait for
     /// the next turn.
-    async fn warm_in_turn(&mut self, clock: &Clock) -> Result<Duration, Error> {
+    async fn warm_in_turn(&mut self, clock: &Clock, tries: usize) -> Result<Duration, Error> {
         let Some(lease) = &self.lease else {
             return self.route.warm(&self.arguments, self.every).await.map(|_| self.every);
         };
         let began = clock.now();
-        let tries = if std::mem::replace(&mut self.was_due, true) { 1 } else { TRIES };
         if let Turn::Theirs(wait) = lease.take(clock, self.every, tries).await {
             self.route.take_stored(&self.arguments, self.every).await;
             let wait = wait.min(self.every);

@@ -132,7 +132,7 @@ async fn polling_a_dead_pair_costs_no_more_than_a_live_one_and_less_as_time_goes
     let mut table = vec![format!("{:<30}{:>10}{:>10}", "newest 20 of minutes", "requests", "weight")];
     let mut of_hours = Vec::new();
     for (name, halted) in [("a live pair", None), ("a dead pair", Some(BEGIN / HOUR * HOUR - 30 * DAY - 1))] {
-        let bench = Bench::new();
+        let mut bench = Bench::new();
         bench.exchange.remembers.store(false, Ordering::SeqCst);
         if let Some(at) = halted {
             bench.exchange.halt(at);
@@ -142,7 +142,7 @@ async fn polling_a_dead_pair_costs_no_more_than_a_live_one_and_less_as_time_goes
         for (what, polls, every) in [("an hour, each 2 s", hour(2), 2), ("23 hours, each 60 s", 23 * hour(60), 60)] {
             for _ in 0..polls {
                 let _ = bench.reader.ask(&format!("{BTC}&limit=20")).await.expect("an answer");
-                tokio::time::advance(Duration::from_secs(every)).await;
+                bench.wait(Duration::from_secs(every)).await;
             }
             let (requests, weight) = bench.exchange.asked();
             table.push(format!("{:<30}{requests:>10}{weight:>10}", format!("{name}, {what}")));
