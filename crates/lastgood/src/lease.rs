@@ -179,7 +179,7 @@ impl Region {
             }
             Ok(false) => approach.wait(&leases.ends, &tier.store, &key).await,
             Err(why) => {
-                tracing::debug!(%key, %why, "write to the store failed: what is loaded stays in memory");
+                tier.behind.note_unclaimed(&key, &why);
                 Next::Load(Right::Unfenced)
             }
         }
