@@ -66,7 +66,10 @@ async fn what_is_in_use_is_kept_fresh_at_no_request_weight() {
         assert_eq!(get(gateway.url(question)).await.status, 200);
     }
     subscribed(&exchange, 3).await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    for question in [CANDLES, FUTURES, TICKER] {
+        let before = gateway.gateway.streamed();
+        until(&gateway, question, |_| gateway.gateway.streamed() > before + 3).await;
+    }
     // Without streams five seconds of polling would cost four or five. A candle that closes meanwhile costs one.
     for question in [CANDLES, FUTURES, TICKER] {
         let cost = cost_of_polling(&exchange, &gateway, question, 5).await;
@@ -154,6 +157,9 @@ async fn before_the_exchange_shuts_down_a_new_connection_takes_over() {
 async fn the_dashboard_needs_no_streams() {
     let (exchange, gateway) = streaming(&[("preset", "dashboard")]).await;
     get(gateway.url(CANDLES)).await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // So long it takes a gateway that wants streams.
+    let (other_exchange, other) = streaming(&[]).await;
+    get(other.url(CANDLES)).await;
+    subscribed(&other_exchange, 1).await;
     assert_eq!(exchange.sim.counters().streams.subscribed, 0);
 }
