@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use lastgood::store::{Guard, RedisOptions, RedisStore, Store};
-use lastgood::testing::RedisServer;
 use lastgood::{Cache, Clock, Error, Loaded, Policy, Reason, Value};
 use lastgood_market::Source;
 use lastgood_market::candles::{Candles, Exchange, Question};
 use lastgood_market::{Identities, Plan, Preset, Priority, RegionName, Request, Venue, plan};
+use lastgood_testing::RedisServer;
 
 const MINUTE: u64 = 60_000;
 const CANDLES: u64 = 1_000;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use lastgood::testing::Chaos;
+use lastgood_testing::Chaos;
 use tokio::time::sleep;
 
 use crate::faultlog::Struck;

@@ -10,13 +10,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use lastgood::testing::RedisServer;
 use lastgood::{Outcome, Tier};
 use lastgood_example_iftb::{Model, Picture, Times, data_layer, look};
 use lastgood_market::Market;
 use lastgood_market::bars::BarSeries;
 use lastgood_market::market::Confirm;
 use lastgood_sim::{Fault, FaultKind, Sim, SimConfig};
+use lastgood_testing::RedisServer;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 

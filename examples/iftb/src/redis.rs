@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lastgood::testing::RedisServer;
 use lastgood_example_iftb::{Model, Times, data_layer, hours, look};
 use lastgood_market::Market;
 use lastgood_market::market::Confirm;
+use lastgood_testing::RedisServer;
 
 use crate::promises::Promises;
 use crate::{Failure, RedisIs, SYMBOL, series, until_the_store_answers};

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use lastgood::testing::RedisServer;
 use lastgood::{Outcome, Tier};
 use lastgood_example_iftb::{Model, Picture, Times, builder, data_layer, hours, look};
 use lastgood_market::bars::{BarSeries, Ohlcv};
 use lastgood_market::market::Confirm;
 use lastgood_market::{Market, RegionName};
 use lastgood_sim::{Fault, FaultKind, Sim, SimConfig};
+use lastgood_testing::RedisServer;
 use rust_decimal::Decimal;
 use tokio::net::TcpListener;
 

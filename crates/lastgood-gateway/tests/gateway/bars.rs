@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lastgood::Clock;
-use lastgood::testing::RedisServer;
+use lastgood_testing::RedisServer;
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use lastgood::testing::RedisServer;
 use lastgood_sim::{SimConfig, Venue};
+use lastgood_testing::RedisServer;
 use tokio::time::Instant;
 
 use crate::support::{Exchange, Got, Running, client, eventually, get, read};

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use lastgood::testing::{RedisCluster, RedisSentinels, RedisServer};
+use lastgood_testing::{RedisCluster, RedisSentinels, RedisServer};
 
 const VERBS: [&str; 17] = [
     "serve",

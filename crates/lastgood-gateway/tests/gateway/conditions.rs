@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use lastgood::testing::RedisServer;
+use lastgood_testing::RedisServer;
 use serde_json::{Value, json};
 
 use crate::support::{Exchange, Running, Sink, eventually, get};

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command};
 
-use lastgood::testing::Disk;
+use lastgood_testing::Disk;
 
 use crate::process::listening;
 use crate::support::{Running, Sink, client, eventually, get, read};

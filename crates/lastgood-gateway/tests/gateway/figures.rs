@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lastgood::testing::{RedisServer, UpstashFront};
+use lastgood_testing::{RedisServer, UpstashFront};
 use serde_json::{Value, json};
 
 use crate::redis::health;

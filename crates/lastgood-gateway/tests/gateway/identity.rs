@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lastgood::testing::RedisServer;
 use lastgood_sim::{ClockMode, SimConfig};
+use lastgood_testing::RedisServer;
 use serde_json::{Value, json};
 
 use crate::support::{Exchange, Got, Running, Sink, client, eventually, get, half_past, read};

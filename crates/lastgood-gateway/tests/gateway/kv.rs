@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lastgood::testing::{Chaos, ChaosProxy, RedisServer};
+use lastgood_testing::{Chaos, ChaosProxy, RedisServer};
 use reqwest::Method;
 use serde_json::json;
 

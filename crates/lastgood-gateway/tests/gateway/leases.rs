@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lastgood::testing::RedisServer;
+use lastgood_testing::RedisServer;
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::Instant;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lastgood::store::{RedisOptions, RedisStore};
-use lastgood::testing::{RedisCluster, RedisServer, UpstashFront};
 use lastgood::{Cache, Loaded, Policy, Region, Value};
+use lastgood_testing::{RedisCluster, RedisServer, UpstashFront};
 use serde_json::Value as Json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};

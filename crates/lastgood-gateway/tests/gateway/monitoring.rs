@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use lastgood::testing::RedisServer;
+use lastgood_testing::RedisServer;
 use serde_json::Value;
 
 use crate::support::{Exchange, Running, Sink, eventually, get};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use lastgood::testing::RedisServer;
 use lastgood_sim::ClockMode;
+use lastgood_testing::RedisServer;
 use reqwest::Method;
 use serde_json::{Value, json};
 

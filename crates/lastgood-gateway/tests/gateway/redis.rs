@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lastgood::testing::{Chaos, ChaosProxy, RedisCluster, RedisSentinels, RedisServer};
+use lastgood_testing::{Chaos, ChaosProxy, RedisCluster, RedisSentinels, RedisServer};
 use tokio::time::Instant;
 
 use crate::support::{Exchange, Running, eventually, get};

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use lastgood::testing::{Authority, RedisCluster, RedisSentinels, RedisServer};
 use lastgood_sim::SimConfig;
+use lastgood_testing::{Authority, RedisCluster, RedisSentinels, RedisServer};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use lastgood::testing::RedisServer;
 use lastgood_sim::{ClockMode, SimConfig, Venue};
+use lastgood_testing::RedisServer;
 use serde_json::Value;
 use tokio::time::Instant;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use lastgood_gateway::config::{ConfigFile, FlagValue, Log, LogFormat, Problems, Settings, Sources, resolve};
 use lastgood_gateway::{Gateway, Totals};
 use lastgood_sim::{Fault, Sim, SimConfig};
+pub(crate) use lastgood_testing::eventually;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -23,16 +24,6 @@ pub(crate) const EVERY_READ_ASKS_THE_CHAIN: [(&str, &str); 6] = [
 /// the gateway, whose clock goes on.
 pub(crate) fn half_past() -> u64 {
     lastgood::Clock::system().now().as_millis() / 3_600_000 * 3_600_000 + 1_800_000
-}
-
-/// Waits until something holds, as long as it may take a busy machine.
-pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
 /// Everything written to it, shared: where a log goes that a test reads.

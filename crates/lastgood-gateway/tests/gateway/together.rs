@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lastgood::testing::{Chaos, ChaosProxy, RedisServer, UpstashFront};
+use lastgood_testing::{Chaos, ChaosProxy, RedisServer, UpstashFront};
 use reqwest::{Client, Method};
 use serde_json::json;
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use lastgood::testing::{Canned, Chaos, ChaosProxy, RedisServer, UpstashFront};
 use lastgood_gateway::config::StoreSetting;
+use lastgood_testing::{Canned, Chaos, ChaosProxy, RedisServer, UpstashFront};
 
 use crate::redis::{answers_everything, health, question};
 use crate::support::{Exchange, Running, Sink, eventually, get, half_past, settings_of};

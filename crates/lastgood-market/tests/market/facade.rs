@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lastgood::testing::{RedisCluster, RedisSentinels, RedisServer};
 use lastgood::{Error, Loaded, Outcome, Reason, Tier};
 use lastgood_market::market::{Confirm, MarketBuilder};
 use lastgood_market::{Market, Plan, Preset, RegionName, Request, Venue, plan};
 use lastgood_sim::{Fault, FaultKind, Sim, SimConfig};
+use lastgood_testing::{RedisCluster, RedisSentinels, RedisServer, eventually};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -71,15 +71,6 @@ fn keys(redis: &RedisServer, database: u8) -> Vec<String> {
     let reply = redis.command(&["EVAL", &script, "0"]);
     assert!(reply.starts_with('*'), "{reply}");
     reply.lines().filter(|line| !line.starts_with(['*', '$'])).map(str::to_owned).collect()
-}
-
-async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let found = async {
-        while !is_so().await {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), found).await.unwrap_or_else(|_| panic!("{what}"));
 }
 
 #[tokio::test]

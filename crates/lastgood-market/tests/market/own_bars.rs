@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lastgood::store::{MemoryStore, StoreError};
-use lastgood::testing::{Fault, FaultyStore, RedisServer};
+use lastgood::testing::{Fault, FaultyStore};
 use lastgood::{Cache, Clock, Outcome, Reason, Tier, Timestamp};
 use lastgood_market::bars::{ApplicationBars, BarFault, BarSeries, MOST_BARS, Ohlcv, Range};
 use lastgood_market::{Market, Preset, RegionName, Venue};
 use lastgood_sim::{Sim, SimConfig};
+use lastgood_testing::RedisServer;
 use rust_decimal::Decimal;
 use tokio::net::TcpListener;
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lastgood::store::{EmbeddedStore, Guard, RedisOptions, RedisStore, Store};
-use lastgood::testing::RedisServer;
 use lastgood::{Cache, Clock, Depth, Reason, Region, Scope};
+use lastgood_testing::RedisServer;
 
 use crate::support::{HOUR, MINUTE, Source, Stored, a_minute, good, over, region, settle, told};
 

@@ -11,8 +11,9 @@ use lastgood::store::{
     Cursor, EmbeddedStore, Guard, GuardedStore, Lack, MemoryStore, Page, RedisOptions, RedisStore, Store, StoreError,
     Usage,
 };
+use lastgood::testing::FaultyStore;
 use lastgood::testing::conformance::{self, Capabilities};
-use lastgood::testing::{FaultyStore, RedisCluster, RedisSentinels, RedisServer};
+use lastgood_testing::{RedisCluster, RedisSentinels, RedisServer};
 
 const ROOM: u64 = 64 << 20;
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lastgood::clock::Clock;
 use lastgood::store::{EmbeddedStore, Opened, Store, StoreError};
-use lastgood::testing::Disk;
+use lastgood_testing::Disk;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
 

@@ -9,8 +9,9 @@ use lastgood::migrate::{Counts, Migration, Progress, Side, Stopped};
 use lastgood::store::{
     EmbeddedStore, MemoryStore, RedisOptions, RedisStore, Store, StoreError, UpstashOptions, UpstashStore,
 };
-use lastgood::testing::{Fault, FaultyStore, RedisCluster, RedisServer, UpstashFront};
+use lastgood::testing::{Fault, FaultyStore};
 use lastgood::{Cache, Clock, Depth, Keep, Loaded, Policy, Reason, Region, Scope, Value};
+use lastgood_testing::{RedisCluster, RedisServer, UpstashFront};
 use tokio::sync::watch;
 use tokio::time::{Instant, advance};
 

@@ -5,22 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lastgood::store::{MemoryStore, Store, StoreError};
-use lastgood::testing::{Disk, Fault, FaultyStore};
+use lastgood::testing::{Fault, FaultyStore};
 use lastgood::{Cache, Clock, Depth, Matches, Region, Scope};
+use lastgood_testing::{Disk, eventually};
 use tempfile::TempDir;
 
 use crate::support::{MINUTE, SECOND, Source, a_minute, good, loaded, peeked, region, settle, text, told};
 
 mod redis;
-
-pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
-}
 
 /// A cache whose selectors are what names begin with, in capital letters.
 pub(crate) fn with_file(store: Arc<dyn Store>, clock: &Clock, namespace: &str, file: &Path) -> Cache {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lastgood::store::{BreakerState, Guard, GuardedStore, Store, StoreError};
-use lastgood::testing::{RedisCluster, RedisServer};
+use lastgood_testing::{RedisCluster, RedisServer};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout};
 

@@ -10,7 +10,7 @@ use lastgood::Timestamp;
 use lastgood::store::{
     Addition, BreakerState, Counters, Guard, GuardedStore, RedisOptions, RedisStore, Store, StoreError,
 };
-use lastgood::testing::{Chaos, ChaosProxy, RedisServer};
+use lastgood_testing::{Chaos, ChaosProxy, RedisServer};
 use tokio::time::{Instant, sleep, timeout};
 
 mod tls;

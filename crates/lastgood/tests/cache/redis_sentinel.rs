@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use lastgood::store::{Guard, GuardedStore, Store, StoreError};
-use lastgood::testing::{Chaos, ChaosProxy, RedisSentinels, RedisServer};
+use lastgood_testing::{Chaos, ChaosProxy, RedisSentinels, RedisServer};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep};
 

@@ -2,7 +2,7 @@
 
 use lastgood::store::{RedisOptions, Store, StoreError};
 use lastgood::testing::conformance::{self, Capabilities};
-use lastgood::testing::{Authority, RedisCluster, RedisSentinels, RedisServer};
+use lastgood_testing::{Authority, RedisCluster, RedisSentinels, RedisServer};
 use tokio::task::spawn_blocking;
 
 use crate::redis_faults::{HOUR, open, until, until_put, until_read};

@@ -256,8 +256,8 @@ mod large {
     use bytes::Bytes;
     use futures_util::{StreamExt as _, stream};
     use lastgood::store::{EmbeddedStore, Guard, RedisOptions, RedisStore, Store};
-    use lastgood::testing::RedisServer;
     use lastgood::{Clock, Policy};
+    use lastgood_testing::RedisServer;
     use tokio::time::Instant;
 
     use super::*;

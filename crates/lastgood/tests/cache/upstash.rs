@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use lastgood::Timestamp;
 use lastgood::store::{Addition, BreakerState, Guard, GuardedStore, Store, StoreError, UpstashOptions, UpstashStore};
 use lastgood::testing::conformance::{self, Capabilities};
-use lastgood::testing::{Canned, Chaos, ChaosProxy, RedisServer, UpstashFront};
+use lastgood_testing::{Canned, Chaos, ChaosProxy, RedisServer, UpstashFront};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep, timeout};

@@ -9,7 +9,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, StatusCode, header};
-use lastgood::testing::{Chaos, ChaosProxy};
+use lastgood_testing::{Chaos, ChaosProxy};
 use object_store::PutOptions;
 use secrecy::SecretString;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -1,6 +1,6 @@
 use std::str::FromStr as _;
 
-use lastgood::testing::{Chaos, ChaosProxy, PostgresServer};
+use lastgood_testing::{Chaos, ChaosProxy, PostgresServer};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions as _, Executor as _};

@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use lastgood::testing::RedisServer;
+use lastgood_testing::RedisServer;
 
 use super::*;
 use crate::support::{Sink, eventually};

@@ -1,7 +1,7 @@
 //! What is changed: keys, tags, symbols, everything.
 
-use lastgood::testing::RedisServer;
 use lastgood_gateway::config::Settings;
+use lastgood_testing::RedisServer;
 
 use super::*;
 use crate::support::Sink;

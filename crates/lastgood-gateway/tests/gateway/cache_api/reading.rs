@@ -1,6 +1,6 @@
 //! What is told: counters, explanations, keys.
 
-use lastgood::testing::RedisServer;
+use lastgood_testing::RedisServer;
 
 use super::*;
 

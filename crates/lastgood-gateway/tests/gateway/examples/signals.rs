@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::time::Duration;
 
-use lastgood::testing::{PostgresServer, RedisServer};
 use lastgood_sim::SimConfig;
+use lastgood_testing::{PostgresServer, RedisServer};
 use serde_json::{Value, json};
 use tokio::process::Command;
 

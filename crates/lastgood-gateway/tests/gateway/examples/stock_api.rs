@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use lastgood::testing::RedisServer;
+use lastgood_testing::RedisServer;
 use serde_json::{Value, json};
 use tokio::process::Command;
 

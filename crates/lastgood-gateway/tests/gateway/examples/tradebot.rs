@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use lastgood::testing::RedisServer;
 use lastgood_market::Venue;
 use lastgood_market::credentials::{Credential, CredentialStore, Environment, Label, MasterKey, UserId};
 use lastgood_market::signing::Algorithm;
 use lastgood_sim::{Sim, SimConfig};
+use lastgood_testing::RedisServer;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, SqliteConnection};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lastgood::testing::{PostgresServer, RedisServer};
+use lastgood_testing::{PostgresServer, RedisServer};
 use serde_json::{Value, json};
 
 use super::{RedisIs, admin, eventually, number_after, path, read_ok, run_once, settings, ttl};

@@ -75,7 +75,7 @@ async fn what_routes_keep_warm_is_loaded_on_demand_by_symbol_and_region() {
 }
 
 /// Three gateways of one file, on one Redis.
-async fn on_one_store(text: &str, redis: &lastgood::testing::RedisServer) -> [Running; 3] {
+async fn on_one_store(text: &str, redis: &lastgood_testing::RedisServer) -> [Running; 3] {
     let mut gateways = Vec::new();
     for _ in 0..3 {
         let data = tempfile::tempdir().unwrap();
@@ -91,7 +91,7 @@ async fn on_one_store(text: &str, redis: &lastgood::testing::RedisServer) -> [Ru
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_gateways_on_one_store_one_loads_a_warmed_route_and_the_others_have_it_too() {
-    let (api, mut redis) = (Api::start().await, lastgood::testing::RedisServer::start());
+    let (api, mut redis) = (Api::start().await, lastgood_testing::RedisServer::start());
     api.answers(Reply::json(json!({ "data": [1] })));
     let text = file(&api)
         .replace("fresh_for = \"1h\"", "fresh_for = \"3s\"\njitter = 0.0\nstale_while_revalidate = \"0s\"")
@@ -128,7 +128,7 @@ async fn of_gateways_on_one_store_one_loads_a_warmed_route_and_the_others_have_i
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn when_the_gateway_that_warms_a_route_ends_another_goes_on() {
-    let (api, redis) = (Api::start().await, lastgood::testing::RedisServer::start());
+    let (api, redis) = (Api::start().await, lastgood_testing::RedisServer::start());
     api.answers(Reply::json(json!({ "data": [1] })));
     let text = file(&api).replace("fresh_for = \"1h\"", "fresh_for = \"4s\"\njitter = 0.0").replace(
         "description = ",

@@ -1,6 +1,6 @@
 //! PostgreSQL behind TLS.
 
-use lastgood::testing::PostgresServer;
+use lastgood_testing::PostgresServer;
 use serde_json::json;
 
 use super::authority::Authority;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use lastgood::testing::{RedisServer, UpstashFront};
+use lastgood_testing::{RedisServer, UpstashFront};
 
 use super::authority::Authority;
 use crate::upstash::{TOKEN, checked};

@@ -1,7 +1,7 @@
 //! Keys of users in the application's own database, sealed.
 
-use lastgood::testing::PostgresServer;
 use lastgood_gateway::config::StoreSetting;
+use lastgood_testing::PostgresServer;
 use sqlx::{Connection as _, SqliteConnection};
 
 use super::*;

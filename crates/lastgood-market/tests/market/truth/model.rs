@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use lastgood::testing::RedisServer;
 use lastgood::{Clock, Timestamp};
 use lastgood_sim::{Lie, Sim, SimConfig};
+use lastgood_testing::RedisServer;
 
 use super::bench::{Backing, Bench, RealTime};
 use super::exchange::{Mood, mixed};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lastgood::store::{RedisOptions, RedisStore, Store};
-use lastgood::testing::{Chaos, ChaosProxy, RedisCluster, RedisSentinels, RedisServer};
 use lastgood::{Cache, Clock, Freshness, Loaded, Reason, Region, Value};
+use lastgood_testing::{Chaos, ChaosProxy, RedisCluster, RedisSentinels, RedisServer};
 use tokio::time::{Instant, sleep};
 
 use crate::support::{HOUR, MINUTE, Source, good, text, told};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lastgood::store::{RedisOptions, RedisStore};
-use lastgood::testing::RedisServer;
 use lastgood::{Cache, Clock, Depth, Freshness, Loaded, Region, Scope, Value};
+use lastgood_testing::{RedisServer, eventually};
 
 use crate::support::{MINUTE, Source, a_minute, good, over, peeked, region, told};
 
@@ -16,15 +16,6 @@ async fn on_redis(server: &RedisServer) -> (Cache, Region) {
     let prices = region(&cache, a_minute());
     eventually("attached", async || cache.probe_store().await.is_some_and(|probe| probe.is_ok())).await;
     (cache, prices)
-}
-
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
 #[tokio::test]

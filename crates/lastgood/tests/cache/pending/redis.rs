@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lastgood::store::{RedisOptions, RedisStore};
-use lastgood::testing::{Chaos, ChaosProxy, RedisServer};
 use lastgood::{Cache, Clock, Region};
+use lastgood_testing::{Chaos, ChaosProxy, RedisServer, eventually};
 use tokio::time::Instant;
 
-use super::{eventually, waiting};
+use super::waiting;
 use crate::support::{SECOND, a_minute, loaded, over, region};
 
 const PROCESSES: usize = 50;

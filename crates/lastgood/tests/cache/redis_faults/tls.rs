@@ -1,6 +1,6 @@
 //! Redis over TLS.
 
-use lastgood::testing::Port;
+use lastgood_testing::Port;
 
 use super::*;
 

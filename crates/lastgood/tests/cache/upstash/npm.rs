@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lastgood::store::Store;
-use lastgood::testing::{Port, RedisServer, UpstashFront};
+use lastgood_testing::{Port, RedisServer, UpstashFront};
 use tokio::time::sleep;
 
 use super::{HOUR, TOKEN, front, is_unavailable, keys, open, through};

@@ -1,7 +1,7 @@
 //! Behind a real PgBouncer.
 
 use futures_util::future::join_all;
-use lastgood::testing::{Chaos, ChaosProxy, PgBouncer};
+use lastgood_testing::{Chaos, ChaosProxy, PgBouncer};
 
 use super::*;
 

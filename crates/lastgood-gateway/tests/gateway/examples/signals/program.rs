@@ -1,6 +1,6 @@
 //! The program as the platform starts it: by its environment alone.
 
-use lastgood::testing::Port;
+use lastgood_testing::Port;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use super::*;

@@ -12,7 +12,7 @@ const NUMBERS: Range<u16> = 10_000..32_000;
 /// A TCP port of the loopback address that is free now, and that no other holder of a `Port` on this machine gets.
 ///
 /// ```
-/// let port = lastgood::testing::Port::take();
+/// let port = lastgood_testing::Port::take();
 /// std::net::TcpListener::bind(("127.0.0.1", port.number()))?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
