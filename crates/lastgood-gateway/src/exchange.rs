@@ -11,7 +11,6 @@ use lastgood_market::plan::{self, Plan};
 use lastgood_market::{PassOnly, Venue};
 
 use crate::app::{App, Counts};
-use crate::response::label::Accepts;
 use crate::streams;
 
 mod answer;
@@ -69,7 +68,7 @@ pub(crate) async fn exchange(app: &App, venue: Venue, request: Request<Incoming>
         }
         Plan::Candles(question) => {
             Counts::add(&app.counts.weight_asked, u64::from(question.direct.weight));
-            candles::candles(app, venue, question, Accepts::of(request.headers())).await
+            candles::candles(app, venue, question, request.headers()).await
         }
         Plan::Cached(line) => {
             // A ticker that is asked for is worth a stream.
@@ -77,7 +76,7 @@ pub(crate) async fn exchange(app: &App, venue: Venue, request: Request<Incoming>
                 app.streams.note(line.question());
             }
             Counts::add(&app.counts.weight_asked, u64::from(line.question().weight));
-            cached(app, venue, line, Accepts::of(request.headers())).await
+            cached(app, venue, line, request.headers()).await
         }
     }
 }

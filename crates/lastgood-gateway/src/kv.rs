@@ -12,6 +12,7 @@ use lastgood_market::RegionName;
 
 use crate::app::App;
 use crate::problem;
+use crate::response::etag::{Comparison, EntityTag};
 use crate::values::{self, Answered, BYTES, Kept, Parameters, Refused};
 
 pub(crate) mod lanes;
@@ -88,7 +89,7 @@ pub(crate) async fn put(State(app): State<Arc<App>>, request: Request) -> Answer
     let conditions = request.headers().clone();
     let body = values::body(&app, request).await?;
     let is_storable = values::check_room(&app, &body)?;
-    let etag = values::etag(&content_type, &body);
+    let etag = EntityTag::of_value(&content_type, &body);
     loaded.value.meta = content_type.to_str().ok().map(Into::into);
     loaded.value.body = body;
     if !app.cache.is_enabled() {
@@ -171,19 +172,17 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, uri: Uri, headers: Heade
 
 /// Whether the conditions of a write hold (RFC 9110, 13.1).
 fn check(asked: &HeaderMap, there: Option<&Answer>) -> Result<(), Refused> {
-    let etag = there.map(values::etag_of);
-    let is_named = |header, weak_too| match &etag {
-        Some(etag) => values::names(asked, header, etag, weak_too),
-        None => false,
-    };
+    let prepared = there.map(values::prepared);
+    let etag = prepared.as_ref().and_then(|prepared| prepared.etag.as_ref());
+    let is_named = |header, comparison| etag.is_some_and(|etag| etag.is_named(asked, header, comparison));
     let failed = |detail: &str| Err(Refused::problem(StatusCode::PRECONDITION_FAILED, detail));
-    if asked.contains_key(IF_MATCH) && !is_named(&IF_MATCH, false) {
+    if asked.contains_key(IF_MATCH) && !is_named(&IF_MATCH, Comparison::Strong) {
         return failed(match etag {
             Some(_) => "The value is another one by now: If-Match does not name its ETag. Read it again.",
             None => "There is no value that If-Match could name.",
         });
     }
-    if asked.contains_key(IF_NONE_MATCH) && is_named(&IF_NONE_MATCH, true) {
+    if asked.contains_key(IF_NONE_MATCH) && is_named(&IF_NONE_MATCH, Comparison::Weak) {
         return failed("There is a value already, and If-None-Match says that there must not be.");
     }
     Ok(())

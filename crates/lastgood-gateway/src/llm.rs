@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::app::App;
 use crate::problem;
+use crate::response::etag::EntityTag;
 use crate::values::{self, Answered, Kept, Parameters, Refused};
 
 pub(crate) mod claims;
@@ -248,7 +249,7 @@ pub(crate) async fn store(State(app): State<Arc<App>>, request: Request) -> Answ
     let is_storable = values::check_room(&app, &bytes)?;
     let region = app.region(RegionName::Llm);
     let was_there = values::kept(&app, region, &key).await.is_some();
-    let etag = values::etag(&HeaderValue::from_static(JSON), &bytes);
+    let etag = EntityTag::of_value(&HeaderValue::from_static(JSON), &bytes);
     loaded.value = lastgood::Value::new(bytes).with_meta(JSON);
     let fresh_for = loaded.fresh_for.unwrap_or(region.policy().fresh_for);
     let fresh_for = loaded.ttl.map_or(fresh_for, |ttl| ttl.min(fresh_for));

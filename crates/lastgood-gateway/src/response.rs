@@ -6,6 +6,8 @@ use bytes::Bytes;
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+pub(crate) mod cached;
+pub(crate) mod etag;
 pub(crate) mod label;
 pub(crate) mod prepared;
 

@@ -13,7 +13,7 @@ use lastgood_market::symbols::{Refusal, Selection};
 
 use crate::app::App;
 use crate::problem;
-use crate::response::label::{Accepts, label_failure};
+use crate::response::label::label_failure;
 
 mod answer;
 pub(crate) mod chain;
@@ -42,7 +42,7 @@ pub(crate) async fn symbols(
         Err(refusal) => return problem::parameter(StatusCode::BAD_REQUEST, &refusal),
     };
     match read(&app, venue, user.as_ref()).await {
-        Ok(list) => answer::respond(&list, venue, selection, &headers, Accepts::of(&headers)).await,
+        Ok(list) => answer::respond(&list, venue, selection, &headers).await,
         Err(error) => fail(venue, &error),
     }
 }

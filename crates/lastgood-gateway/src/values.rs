@@ -6,20 +6,21 @@ use std::time::Duration;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::header::{AGE, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::header::{CONTENT_SECURITY_POLICY, ETAG};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use lastgood::{Answer, Error, Freshness, Loaded, Outcome, Reason, Region, Tier, Value};
 use lastgood_market::symbols::Refusal;
 use percent_encoding::percent_decode_str;
-use ring::digest::{Context, SHA256};
 
 use crate::app::App;
 use crate::body;
 use crate::config::{format_duration, parse_duration};
 use crate::problem;
-use crate::response::label::{Accepts, CACHE_STATUS, Label, X_CACHE, cache_status};
-use crate::response::prepared::{GZIP_FROM, Prepared};
-use crate::response::{NO_PAGE, plain};
+use crate::response::NO_PAGE;
+use crate::response::cached::Cached;
+use crate::response::etag::EntityTag;
+use crate::response::label::{CACHE_STATUS, Label, X_CACHE};
+use crate::response::prepared::Prepared;
 
 mod pending;
 
@@ -194,9 +195,17 @@ impl Kept {
     }
 }
 
-/// The strong entity tag of what is kept.
-pub(crate) fn etag_of(answer: &Answer) -> String {
-    Form::of(answer).etag.clone()
+/// What is worked out of a value once.
+pub(crate) fn prepared(answer: &Answer) -> Arc<Prepared> {
+    answer.derived(prepared_of)
+}
+
+fn prepared_of(value: &Value) -> Arc<Prepared> {
+    // A declared route that shares the region keeps more below the first line.
+    let content_type = value.meta.as_deref().and_then(|meta| meta.lines().next()).filter(|text| is_media_type(text));
+    let content_type = content_type.and_then(|text| HeaderValue::from_str(text).ok()).unwrap_or(BYTES);
+    let etag = EntityTag::of_value(&content_type, &value.body);
+    Prepared::new(content_type, Some(etag))
 }
 
 /// What is kept under a name, in memory or, where that holds nothing fresh, in the store. A failing store holds nothing.
@@ -235,27 +244,6 @@ pub(crate) fn count(region: &Region, kept: Option<&Kept>) {
     region.count_served(kept.map_or(Outcome::Miss, |kept| kept.outcome));
 }
 
-/// What is worked out of a value once.
-struct Form {
-    /// With its quotes.
-    etag: String,
-    prepared: Arc<Prepared>,
-}
-
-impl Form {
-    fn of(answer: &Answer) -> Arc<Form> {
-        answer.derived(Form::of_value)
-    }
-
-    fn of_value(value: &Value) -> Arc<Form> {
-        // A declared route that shares the region keeps more below the first line.
-        let content_type =
-            value.meta.as_deref().and_then(|meta| meta.lines().next()).filter(|text| is_media_type(text));
-        let content_type = content_type.and_then(|text| HeaderValue::from_str(text).ok()).unwrap_or(BYTES);
-        Arc::new(Form { etag: etag(&content_type, &value.body), prepared: Prepared::new(content_type) })
-    }
-}
-
 /// Whether a text is a media type, with or without parameters.
 pub(crate) fn is_media_type(text: &str) -> bool {
     let is_token = |part: &str| {
@@ -265,89 +253,34 @@ pub(crate) fn is_media_type(text: &str) -> bool {
     essence.trim().split_once('/').is_some_and(|(kind, of)| is_token(kind) && is_token(of))
 }
 
-/// The strong entity tag of a value: the same bytes as another type are another value.
-pub(crate) fn etag(content_type: &HeaderValue, body: &[u8]) -> String {
-    let mut hash = Context::new(&SHA256);
-    for part in [content_type.as_bytes(), b"\0", body] {
-        hash.update(part);
-    }
-    let hex: String = hash.finish().as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("\"{hex}\"")
-}
-
-/// The tag of the same value, packed.
-fn packed_etag(etag: &str) -> String {
-    format!("{}-gzip\"", etag.trim_end_matches('"'))
-}
-
-/// Whether a header such as `If-Match` names the tag, packed or not.
-pub(crate) fn names(asked: &HeaderMap, header: &HeaderName, etag: &str, weak_too: bool) -> bool {
-    let packed = packed_etag(etag);
-    let is_meant = |tag: &str| {
-        let tag = if weak_too { tag.trim_start_matches("W/") } else { tag };
-        tag == "*" || tag == etag || tag == packed
-    };
-    let mut lists = asked.get_all(header).iter().filter_map(|value| value.to_str().ok());
-    lists.any(|list| list.split(',').map(str::trim).any(is_meant))
-}
-
 /// A value that is kept, or 304 when the client has it.
 pub(crate) async fn respond(kept: &Kept, asked: &HeaderMap) -> Response {
     let label = Label::from(&kept.answer).of(kept.outcome);
-    let age = kept.answer.age();
-    serve(kept.answer.body(), &Form::of(&kept.answer), (kept.outcome, age, &label), asked).await
+    serve(kept.answer.body(), &prepared(&kept.answer), &label, asked).await
 }
 
 /// Part of a kept value, or 304 when the client has it.
 pub(crate) async fn respond_part(part: &Value, of: &Answer, asked: &HeaderMap) -> Response {
-    let label = Label::from(of);
-    serve(&part.body, &Form::of_value(part), (of.outcome(), of.age(), &label), asked).await
+    serve(&part.body, &prepared_of(part), &Label::from(of), asked).await
 }
 
 /// A value that another request has just brought.
 pub(crate) async fn respond_joined(value: &Value, fresh_for: Duration, asked: &HeaderMap) -> Response {
-    let label = Label::new(Outcome::Joined, fresh_for);
-    serve(&value.body, &Form::of_value(value), (Outcome::Joined, Duration::ZERO, &label), asked).await
+    serve(&value.body, &prepared_of(value), &Label::new(Outcome::Joined, fresh_for), asked).await
 }
 
-async fn serve(body: &Bytes, form: &Form, said: (Outcome, Duration, &Label), asked: &HeaderMap) -> Response {
-    let (outcome, age, label) = said;
-    let prepared = &form.prepared;
-    let packs = Accepts::of(asked).gzip && body.len() >= GZIP_FROM;
-    let etag = if packs { packed_etag(&form.etag) } else { form.etag.clone() };
-    let mut response = if names(asked, &IF_NONE_MATCH, &form.etag, true) {
-        let mut unchanged = plain(StatusCode::NOT_MODIFIED, BYTES, Bytes::new());
-        unchanged.headers_mut().remove(CONTENT_TYPE);
-        unchanged
-    } else if packs {
-        let mut packed = plain(StatusCode::OK, prepared.content_type.clone(), Arc::clone(prepared).gzip(body).await);
-        packed.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        packed
-    } else {
-        plain(StatusCode::OK, prepared.content_type.clone(), body.clone())
-    };
-    let headers = response.headers_mut();
-    set_etag(headers, &etag);
-    headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
-    headers.insert(AGE, HeaderValue::from(age.as_secs()));
-    headers.insert(X_CACHE, HeaderValue::from_static(outcome.as_x_cache()));
-    headers.insert(CACHE_STATUS, cache_status(label));
+async fn serve(body: &Bytes, prepared: &Arc<Prepared>, label: &Label, asked: &HeaderMap) -> Response {
+    let mut response = Cached::whole(body, prepared, label).respond(asked).await;
     // Whoever put it may have put a page there: it must not act as one of this gateway's.
-    headers.insert(CONTENT_SECURITY_POLICY, NO_PAGE);
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, NO_PAGE);
     response
 }
 
-fn set_etag(headers: &mut HeaderMap, etag: &str) {
-    if let Ok(etag) = HeaderValue::try_from(etag) {
-        headers.insert(ETAG, etag);
-    }
-}
-
 /// The answer to a value that was stored: new, or in place of another.
-pub(crate) fn stored(was_there: bool, etag: &str) -> Response {
+pub(crate) fn stored(was_there: bool, etag: &EntityTag) -> Response {
     let mut response = Response::new(axum::body::Body::empty());
     *response.status_mut() = if was_there { StatusCode::NO_CONTENT } else { StatusCode::CREATED };
-    set_etag(response.headers_mut(), etag);
+    response.headers_mut().insert(ETAG, etag.header(false));
     response
 }
 

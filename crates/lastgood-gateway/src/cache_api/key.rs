@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::response::Response;
 use bytes::Bytes;
-use http::header::{AGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use lastgood::{Answer, Depth, Explanation, Freshness, Loaded, Outcome, Region, Scope};
 use lastgood_market::RegionName;
@@ -20,9 +19,11 @@ use crate::app::App;
 use crate::body;
 use crate::cluster;
 use crate::config::parse_duration;
-use crate::response::label::{CACHE_STATUS, Label, X_CACHE, cache_status};
-use crate::response::plain;
-use crate::values::{LONGEST_LIFE, SHORTEST_LIFE, etag, is_media_type, names};
+use crate::response::NO_PAGE;
+use crate::response::cached::Cached;
+use crate::response::etag::EntityTag;
+use crate::response::label::Label;
+use crate::values::{LONGEST_LIFE, SHORTEST_LIFE, is_media_type};
 
 const PREFIX: &str = "/api/cache/key/";
 /// The longest content type that is kept.
@@ -51,27 +52,13 @@ pub(super) async fn get(State(app): State<Arc<App>>, _: Caller, uri: Uri, header
         });
     };
     let content_type = content_type(answer);
-    let tag = etag(&content_type, answer.body());
-    let mut response = match names(&headers, &IF_NONE_MATCH, &tag, true) {
-        true => {
-            let mut response = Response::new(axum::body::Body::empty());
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-            response
-        }
-        false => plain(StatusCode::OK, content_type, answer.body().clone()),
-    };
-    let outcome = outcome(&known, answer);
-    let label = Label::from(answer).of(outcome);
-    let headers = response.headers_mut();
-    headers.insert(X_CACHE, HeaderValue::from_static(outcome.as_x_cache()));
-    headers.insert(CACHE_STATUS, cache_status(&label));
-    headers.insert(AGE, HeaderValue::from(answer.age().as_secs()));
+    let etag = EntityTag::of_value(&content_type, answer.body());
+    let label = Label::from(answer).of(outcome(&known, answer));
+    let (body, etag) = (answer.body(), Some(&etag));
+    let cached = Cached { body, content_type: &content_type, etag, prepared: None, label: &label };
+    let mut response = cached.respond(&headers).await;
     // Whoever put it may have put a page there: it must not act as one of this gateway's.
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
-    if let Ok(tag) = HeaderValue::try_from(tag) {
-        headers.insert(ETAG, tag);
-    }
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, NO_PAGE);
     Ok(response)
 }
 

@@ -2,53 +2,34 @@
 
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::{AGE, CONTENT_ENCODING, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use lastgood::{Answer, Timestamp};
 use lastgood_market::Venue;
 
 use super::part::Part;
 use crate::app::App;
-use crate::response::label::{Accepts, CACHE_STATUS, Label, X_CACHE, cache_status};
+use crate::response::cached::Cached;
+use crate::response::etag::EntityTag;
+use crate::response::label::{CACHE_STATUS, Label, X_CACHE};
 use crate::response::plain;
-use crate::response::prepared::{GZIP_FROM, Prepared, pack};
+use crate::response::prepared::Prepared;
 
 const USED_WEIGHT: HeaderName = HeaderName::from_static("x-mbx-used-weight");
 const USED_WEIGHT_1M: HeaderName = HeaderName::from_static("x-mbx-used-weight-1m");
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
 
 /// The answer, or the part of it that was asked for.
-pub(super) async fn respond(app: &App, venue: Venue, answer: &Answer, part: Part, accepts: Accepts) -> Response {
-    let prepared = Prepared::of(answer);
-    let content_type = prepared.content_type.clone();
-    let (body, packed) = match part {
-        Part::Whole if accepts.gzip && answer.body().len() >= GZIP_FROM => (prepared.gzip(answer.body()).await, true),
-        Part::Whole => (answer.body().clone(), false),
-        Part::Cut(body) if accepts.gzip && body.len() >= GZIP_FROM => (pack(&body), true),
-        Part::Cut(body) => (body, false),
+pub(super) async fn respond(app: &App, venue: Venue, answer: &Answer, part: Part, asked: &HeaderMap) -> Response {
+    let (prepared, label) = (Prepared::of(answer), Label::from(answer));
+    let mut response = match &part {
+        Part::Whole => Cached::whole(answer.body(), &prepared, &label).respond(asked).await,
+        Part::Cut(body) => {
+            let (content_type, etag) = (&prepared.content_type, EntityTag::of_answer(body));
+            let cached = Cached { body, content_type, etag: Some(&etag), prepared: None, label: &label };
+            cached.respond(asked).await
+        }
     };
-    let mut response = plain(StatusCode::OK, content_type, body);
-    if packed {
-        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    }
-    label(&mut response, app, venue, &answer.into());
-    response
-}
-
-/// The headers that every answer of the cache's has.
-pub(super) fn label(response: &mut Response, app: &App, venue: Venue, label: &Label) {
-    let headers = response.headers_mut();
-    headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
-    headers.insert(AGE, HeaderValue::from(label.age.as_secs()));
-    headers.insert(X_CACHE, HeaderValue::from_static(label.outcome.as_x_cache()));
-    headers.insert(CACHE_STATUS, cache_status(label));
-    state_weight(headers, app, venue, label.given_at);
-}
-
-/// A packed answer.
-pub(super) fn respond_packed(gzip: Bytes) -> Response {
-    let mut response = plain(StatusCode::OK, JSON, gzip);
-    response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    state_weight(response.headers_mut(), app, venue, label.given_at);
     response
 }
 

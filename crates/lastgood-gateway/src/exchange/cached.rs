@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use axum::response::Response;
+use http::HeaderMap;
 use lastgood::{Answer, Error, Reason, Region};
 use lastgood_market::cut::Index;
 use lastgood_market::line::{Answered, Keeper, Loader};
@@ -13,14 +14,13 @@ use super::answer::respond;
 use super::failure::fail;
 use super::part::part;
 use crate::app::App;
-use crate::response::label::Accepts;
 use crate::response::prepared::Prepared;
 
 /// Answers a question from the newest of the keys that may hold its answer.
-pub(super) async fn cached(app: &App, venue: Venue, line: &Line, accepts: Accepts) -> Response {
+pub(super) async fn cached(app: &App, venue: Venue, line: &Line, asked: &HeaderMap) -> Response {
     app.upstreams.heat.count(&line.load().key);
     match answered(app, line).await {
-        Ok(answered) => answer_with(app, venue, &answered, accepts).await,
+        Ok(answered) => answer_with(app, venue, &answered, asked).await,
         Err(error) => fail(app, venue, &error),
     }
 }
@@ -46,9 +46,9 @@ pub(super) async fn answered_uncounted<'a>(app: &App, line: &'a Line) -> Result<
 }
 
 /// Answers with the part of an answer that was asked for.
-pub(super) async fn answer_with(app: &App, venue: Venue, answered: &Answered<'_>, accepts: Accepts) -> Response {
+pub(super) async fn answer_with(app: &App, venue: Venue, answered: &Answered<'_>, asked: &HeaderMap) -> Response {
     match part(&answered.answer, answered.source) {
-        Some(part) => respond(app, venue, &answered.answer, part, accepts).await,
+        Some(part) => respond(app, venue, &answered.answer, part, asked).await,
         None => fail(app, venue, &Error::new(Reason::Malformed, "the answer that is kept cannot be cut")),
     }
 }

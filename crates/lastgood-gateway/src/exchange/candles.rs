@@ -5,25 +5,26 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use lastgood::{Error, Reason};
 use lastgood_market::candles::{Question, Slice};
 use lastgood_market::{Line, RegionName, Venue};
 
-use super::answer::{JSON, label, respond_packed};
+use super::answer::{JSON, state_weight};
 use super::cached::{self, answer_with};
 use super::failure::fail;
 use super::list::List;
 use crate::app::App;
-use crate::response::label::Accepts;
+use crate::response::cached::packed;
+use crate::response::label::{Accepts, Label};
 use crate::response::prepared::GZIP_FROM;
 use crate::response::{headed, plain};
 
 /// Answers a question about candles.
-pub(super) async fn candles(app: &App, venue: Venue, question: &Arc<Question>, accepts: Accepts) -> Response {
+pub(super) async fn candles(app: &App, venue: Venue, question: &Arc<Question>, asked: &HeaderMap) -> Response {
     app.upstreams.heat.count(question.series.name());
     match answered(app, question).await {
-        Ok(slice) => respond(app, venue, slice, accepts).await,
+        Ok(slice) => respond(app, venue, slice, asked).await,
         // What cannot be put together, the exchange is asked as it was asked.
         Err(error) if error.reason == Reason::Abandoned => {
             let line = Line::only(question.direct.clone());
@@ -31,14 +32,14 @@ pub(super) async fn candles(app: &App, venue: Venue, question: &Arc<Question>, a
             match cached::answered_uncounted(app, &line).await {
                 Ok(answered) => {
                     klines.count_served(answered.answer.outcome());
-                    answer_with(app, venue, &answered, accepts).await
+                    answer_with(app, venue, &answered, asked).await
                 }
                 Err(error) if error.reason == Reason::NotFound => {
                     klines.count_failed(&error);
                     fail(app, venue, &error)
                 }
                 Err(error) => match last_good(app, question, error.clone()).await {
-                    Ok(slice) => respond(app, venue, slice, accepts).await,
+                    Ok(slice) => respond(app, venue, slice, asked).await,
                     Err(_) => fail(app, venue, &error),
                 },
             }
@@ -66,14 +67,18 @@ async fn last_good(app: &App, question: &Question, error: Error) -> Result<Slice
     kept
 }
 
-async fn respond(app: &App, venue: Venue, slice: Slice, accepts: Accepts) -> Response {
+async fn respond(app: &App, venue: Venue, slice: Slice, asked: &HeaderMap) -> Response {
     let list = List::of(&slice.runs);
     let mut response = match list.length() {
-        length if accepts.gzip && length >= GZIP_FROM => respond_packed(app.packed.pack(slice.runs.clone()).await),
+        length if length >= GZIP_FROM && Accepts::of(asked).gzip => {
+            packed(JSON, app.packed.pack(slice.runs.clone()).await)
+        }
         length if length < COPIED => plain(StatusCode::OK, JSON, list.collect()),
         _ => headed(StatusCode::OK, JSON, Body::new(list)),
     };
-    label(&mut response, app, venue, &(&slice).into());
+    let label = Label::from(&slice);
+    label.write(response.headers_mut());
+    state_weight(response.headers_mut(), app, venue, label.given_at);
     response
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::header::RETRY_AFTER;
+use http::header::{AGE, RETRY_AFTER, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use lastgood::{Answer, Error, Freshness, Outcome, Timestamp};
 use lastgood_market::candles::Slice;
@@ -37,7 +37,7 @@ fn takes_gzip(value: &str) -> bool {
 pub(crate) struct Label {
     pub(crate) outcome: Outcome,
     pub(crate) given_at: Timestamp,
-    pub(crate) age: Duration,
+    age: Duration,
     /// What is left of its freshness in seconds, negative when none is.
     ttl: i64,
     /// Whether another gateway may have invalidated it without this one's hearing of it.
@@ -69,6 +69,14 @@ impl Label {
     pub(crate) fn of(self, outcome: Outcome) -> Label {
         Label { outcome, ..self }
     }
+
+    /// Says it in the headers of an answer.
+    pub(crate) fn write(&self, headers: &mut HeaderMap) {
+        headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
+        headers.insert(AGE, HeaderValue::from(self.age.as_secs()));
+        headers.insert(X_CACHE, HeaderValue::from_static(self.outcome.as_x_cache()));
+        headers.insert(CACHE_STATUS, cache_status(self));
+    }
 }
 
 impl From<&Slice> for Label {
@@ -85,7 +93,7 @@ impl From<&Slice> for Label {
 }
 
 /// The `Cache-Status` of RFC 9211.
-pub(crate) fn cache_status(label: &Label) -> HeaderValue {
+fn cache_status(label: &Label) -> HeaderValue {
     let ttl = label.ttl;
     let note = if label.unverified { "; unverified" } else { "" };
     let status = match label.outcome {
@@ -97,16 +105,6 @@ pub(crate) fn cache_status(label: &Label) -> HeaderValue {
         Outcome::Bypass(reason) => format!("lastgood; fwd=bypass; detail={}", reason.as_str()),
     };
     HeaderValue::try_from(status).unwrap_or(HeaderValue::from_static("lastgood"))
-}
-
-/// Whether an `If-None-Match` names the tag. The comparison is the weak one (RFC 9110, 13.1.2).
-pub(crate) fn names(asked: &HeaderMap, etag: &HeaderValue) -> bool {
-    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    let etag = etag.to_str().map(opaque).unwrap_or_default();
-    let named = |value: &HeaderValue| {
-        value.to_str().is_ok_and(|tags| tags.split(',').any(|tag| tag.trim() == "*" || opaque(tag) == etag))
-    };
-    asked.get_all(header::IF_NONE_MATCH).iter().any(named)
 }
 
 /// What a failure says of itself where there is neither a fresh nor a last good answer: whether it is an earlier one's, and

@@ -10,10 +10,13 @@ use http::HeaderValue;
 use lastgood::Answer;
 use lastgood_market::cut::Index;
 
+use super::etag::EntityTag;
+
 /// The derived forms of one answer; it lives as long as the answer does.
 pub(crate) struct Prepared {
     /// The upstream's content type.
     pub(crate) content_type: HeaderValue,
+    pub(crate) etag: Option<EntityTag>,
     index: OnceLock<Option<Index>>,
     gzip: OnceLock<Bytes>,
 }
@@ -28,12 +31,12 @@ impl Prepared {
         answer.derived(|value| {
             let content_type = value.meta.as_deref().and_then(|meta| HeaderValue::from_str(meta).ok());
             let content_type = content_type.unwrap_or(HeaderValue::from_static("application/json;charset=UTF-8"));
-            Prepared::new(content_type)
+            Prepared::new(content_type, Some(EntityTag::of_answer(&value.body)))
         })
     }
 
-    pub(crate) fn new(content_type: HeaderValue) -> Arc<Prepared> {
-        Arc::new(Prepared { content_type, index: OnceLock::new(), gzip: OnceLock::new() })
+    pub(crate) fn new(content_type: HeaderValue, etag: Option<EntityTag>) -> Arc<Prepared> {
+        Arc::new(Prepared { content_type, etag, index: OnceLock::new(), gzip: OnceLock::new() })
     }
 
     /// Where each symbol's row lies in the body.

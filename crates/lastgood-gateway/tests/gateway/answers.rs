@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{Request, StatusCode};
 use tokio::net::TcpListener;
 
-use crate::support::{Exchange, Running, Sink, get};
+use crate::support::{Exchange, Running, Sink, client, get, read};
 
 /// An exchange that answers each path what it is told to.
 struct Liar {
@@ -173,4 +173,28 @@ async fn a_403_of_the_firewall_is_told_as_that_and_not_as_a_pause() {
     );
     let log = sink.text();
     assert!(log.contains("firewall refuses") && !log.contains("asks to be left alone"), "{log}");
+}
+
+#[tokio::test]
+async fn what_the_client_has_already_is_not_sent_again_whole_cut_packed_or_plain() {
+    let exchange = Exchange::start().await;
+    let gateway = Running::start(&exchange.url(), &[]).await;
+    for path in ["/api/v3/exchangeInfo", "/api/v3/ticker/24hr?symbol=BTCUSDT", "/api/v3/depth?symbol=BTCUSDT&limit=5"] {
+        let mut tags = Vec::new();
+        for coding in ["identity", "gzip"] {
+            let ask = |tag: String| {
+                let request = client().get(gateway.url(path)).header("accept-encoding", coding);
+                async { read(request.header("if-none-match", tag).send().await.unwrap()).await }
+            };
+            let first = ask("\"another\"".to_owned()).await;
+            let tag = first.header("etag").to_owned();
+            assert!(first.status == 200 && tag.len() > 2, "{path} {tag}");
+            let again = ask(tag.clone()).await;
+            assert_eq!((again.status, again.body.len(), again.header("etag")), (304, 0, tag.as_str()), "{path} {coding}");
+            assert_eq!(again.header("vary"), "accept-encoding", "{path}");
+            assert_ne!(again.cache(), "", "{path}: a 304 says where it comes from");
+            tags.push(tag);
+        }
+        assert_eq!(tags[0] == tags[1], path.contains("symbol"), "{path}: packed, it is another representation: {tags:?}");
+    }
 }

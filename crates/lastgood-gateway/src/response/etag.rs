@@ -1,0 +1,124 @@
+//! Entity tags (RFC 9110, 8.8.3), and the conditions that name them.
+
+use std::hash::{DefaultHasher, Hasher as _};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use ring::digest::{Context, SHA256};
+
+/// The tag of a body, and that of its packed form.
+#[derive(Clone, Debug)]
+pub(crate) struct EntityTag {
+    plain: HeaderValue,
+    packed: HeaderValue,
+}
+
+/// How tags are compared (RFC 9110, 8.8.3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Comparison {
+    Strong,
+    /// What is marked as weak counts, too: for readers.
+    Weak,
+}
+
+impl EntityTag {
+    /// The tag of what applications put and write on condition: the same bytes as another type are another value.
+    pub(crate) fn of_value(content_type: &HeaderValue, body: &[u8]) -> EntityTag {
+        EntityTag::strong(&digest(&[content_type.as_bytes(), b"\0", body]))
+    }
+
+    /// The tag of what only has to be told apart from what comes before and after it. It is made for each part that is cut
+    /// out of an answer, so it must cost next to nothing.
+    pub(crate) fn of_answer(body: &[u8]) -> EntityTag {
+        let mut hash = DefaultHasher::new();
+        hash.write(body);
+        EntityTag::strong(&format!("{:016x}", hash.finish()))
+    }
+
+    /// The tag of a body whose source may write the same thing in other bytes.
+    pub(crate) fn weak_of(body: &[u8]) -> EntityTag {
+        EntityTag::weak(&format!("W/\"{}\"", digest(&[body])))
+    }
+
+    /// A weak tag as it stands: it means each form of a body.
+    pub(crate) fn weak(text: &str) -> EntityTag {
+        let plain = HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("W/\"\""));
+        EntityTag { packed: plain.clone(), plain }
+    }
+
+    fn strong(opaque: &str) -> EntityTag {
+        let header = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("\"\""));
+        EntityTag { plain: header(format!("\"{opaque}\"")), packed: header(format!("\"{opaque}-gzip\"")) }
+    }
+
+    /// As it is sent with a body.
+    pub(crate) fn header(&self, is_packed: bool) -> HeaderValue {
+        if is_packed { self.packed.clone() } else { self.plain.clone() }
+    }
+
+    /// Whether a header such as `If-Match` names the tag, packed or not.
+    pub(crate) fn is_named(&self, asked: &HeaderMap, header: &HeaderName, comparison: Comparison) -> bool {
+        let mut lists = asked.get_all(header).iter().filter_map(|value| value.to_str().ok()).peekable();
+        if lists.peek().is_none() {
+            return false;
+        }
+        let compared = |tag: &HeaderValue| {
+            let text = tag.to_str().unwrap_or_default();
+            let text = if comparison == Comparison::Weak { text.trim_start_matches("W/") } else { text };
+            text.to_owned()
+        };
+        let (plain, packed) = (compared(&self.plain), compared(&self.packed));
+        let is_meant = |tag: &str| {
+            let tag = if comparison == Comparison::Weak { tag.trim_start_matches("W/") } else { tag };
+            tag == "*" || tag == plain || tag == packed
+        };
+        lists.any(|list| list.split(',').map(str::trim).any(is_meant))
+    }
+}
+
+/// The first half of a SHA-256, in hexadecimal digits.
+fn digest(parts: &[&[u8]]) -> String {
+    let mut hash = Context::new(&SHA256);
+    parts.iter().for_each(|part| hash.update(part));
+    hash.finish().as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header::{IF_MATCH, IF_NONE_MATCH};
+
+    use super::*;
+
+    fn asking(header: HeaderName, tags: &str) -> HeaderMap {
+        HeaderMap::from_iter([(header, HeaderValue::from_str(tags).expect("a header"))])
+    }
+
+    #[test]
+    fn a_condition_names_a_tag_packed_or_not_and_a_weak_one_only_for_readers() {
+        let tag = EntityTag::of_value(&HeaderValue::from_static("text/plain"), b"one");
+        let text = |is_packed: bool| tag.header(is_packed).to_str().expect("text").to_owned();
+        for tags in [text(false), text(true), format!("\"x\", {}", text(false)), "*".to_owned()] {
+            assert!(tag.is_named(&asking(IF_MATCH, &tags), &IF_MATCH, Comparison::Strong), "{tags}");
+            assert!(tag.is_named(&asking(IF_NONE_MATCH, &tags), &IF_NONE_MATCH, Comparison::Weak), "{tags}");
+        }
+        let weak = format!("W/{}", text(false));
+        assert!(tag.is_named(&asking(IF_NONE_MATCH, &weak), &IF_NONE_MATCH, Comparison::Weak));
+        assert!(!tag.is_named(&asking(IF_MATCH, &weak), &IF_MATCH, Comparison::Strong));
+        assert!(!tag.is_named(&asking(IF_MATCH, "\"x\""), &IF_MATCH, Comparison::Strong));
+        assert!(!tag.is_named(&HeaderMap::new(), &IF_MATCH, Comparison::Strong));
+        let weak = EntityTag::weak_of(b"one");
+        let named = weak.header(true);
+        assert!(weak.is_named(&asking(IF_NONE_MATCH, named.to_str().unwrap()), &IF_NONE_MATCH, Comparison::Weak));
+        assert_ne!(weak.header(false), EntityTag::weak_of(b"two").header(false));
+    }
+
+    #[test]
+    fn the_same_bytes_have_the_same_tag_and_other_bytes_or_types_another() {
+        let [text, json] = ["text/plain", "application/json"].map(HeaderValue::from_static);
+        let tag = |kind, body: &str| EntityTag::of_value(kind, body.as_bytes()).header(false);
+        assert_eq!(tag(&text, "one"), tag(&text, "one"));
+        assert_ne!(tag(&text, "one"), tag(&json, "one"));
+        assert_ne!(tag(&text, "one"), tag(&text, "two"));
+        let of_answer = |body: &str| EntityTag::of_answer(body.as_bytes()).header(false);
+        assert!(of_answer("one") == of_answer("one") && of_answer("one") != of_answer("two"));
+    }
+}
