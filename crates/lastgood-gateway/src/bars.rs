@@ -15,9 +15,11 @@ use serde_json::json;
 use crate::app::App;
 use crate::cache_api::pending::{CONFIRM_WITHIN, Pending};
 use crate::problem;
+use crate::problem::{Answered, Refused};
+use crate::query::{Parameters, decoded};
 use crate::response::label::CACHE_STATUS;
 use crate::response::plain;
-use crate::values::{self, Answered, Parameters, Refused};
+use crate::values;
 
 const PREFIX: &str = "/v1/bars/";
 const LATEST: &str = "/latest";
@@ -36,10 +38,10 @@ fn series_of(uri: &Uri) -> Result<BarSeries, Refused> {
     let (name, interval) = path.split_once('/').unwrap_or((path, ""));
     let refuse =
         |parameter, value: &str, allowed| Err(Refused::parameter(StatusCode::BAD_REQUEST, parameter, value, allowed));
-    let Some(name) = values::decoded(name).filter(|name| BarSeries::is_name(name)) else {
+    let Some(name) = decoded(name).filter(|name| BarSeries::is_name(name)) else {
         return refuse("series", name, BarSeries::NAMES);
     };
-    match values::decoded(interval).and_then(|interval| BarSeries::new(&name, &interval).ok()) {
+    match decoded(interval).and_then(|interval| BarSeries::new(&name, &interval).ok()) {
         Some(series) => Ok(series),
         None => refuse("interval", interval, BarSeries::INTERVALS),
     }
@@ -152,7 +154,7 @@ async fn check(app: &Arc<App>, series: &BarSeries, body: Bytes) -> Result<Result
     }
     let (bars, series) = (app.bars.clone(), series.clone());
     let aside = tokio::task::spawn_blocking(move || bars.check(&series, &body));
-    aside.await.map_err(|_| Refused::problem(StatusCode::INTERNAL_SERVER_ERROR, "The body could not be read."))
+    aside.await.map_err(|_| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "The body could not be read."))
 }
 
 fn not_bars(why: &NotBars) -> Refused {
@@ -160,7 +162,7 @@ fn not_bars(why: &NotBars) -> Refused {
         NotBars::TooMany(_) => StatusCode::PAYLOAD_TOO_LARGE,
         _ => StatusCode::BAD_REQUEST,
     };
-    Refused::problem(status, &format!("The body is {why}. Send for example {EXAMPLE}."))
+    Refused::new(status, &format!("The body is {why}. Send for example {EXAMPLE}."))
 }
 
 pub(crate) async fn delete(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Answered {

@@ -12,8 +12,10 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::app::App;
 use crate::problem;
+use crate::problem::{Answered, Refused};
+use crate::query::{Parameters, fields};
 use crate::response::label::label_failure;
-use crate::values::{self, Answered, Kept, Parameters, Refused};
+use crate::values::{self, Kept};
 
 pub(crate) mod source;
 
@@ -42,7 +44,7 @@ async fn answer(app: &App, query: String, form: Form, headers: &HeaderMap) -> An
         Some(Err(error)) => Ok(fail(&error)),
         None => {
             let detail = "No source of the index is configured; set fear_greed.url.";
-            Err(Refused::problem(StatusCode::NOT_FOUND, detail))
+            Err(Refused::new(StatusCode::NOT_FOUND, detail))
         }
     }
 }
@@ -54,10 +56,12 @@ const LONGEST_LIMIT: usize = 24;
 /// that says anything. What is no number of days is for the index to judge.
 fn as_the_index_reads(query: &str) -> Result<(String, Form), Refused> {
     let value = |name: &str| {
-        let fields = query.split('&').rev().filter_map(|field| field.split_once('='));
-        let given =
-            fields.filter(|(known, _)| *known == name).map(|(_, value)| values::decoded(&value.replace('+', " ")));
-        given.flatten().next().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+        let given = fields(query).rev().filter(|(known, _)| *known == name);
+        given
+            .filter_map(|(_, value)| value.ok())
+            .next()
+            .map(|value| value.trim().to_owned())
+            .filter(|value| !value.is_empty())
     };
     let limit = value("limit").unwrap_or_else(|| "1".to_owned());
     let days = limit.bytes().all(|byte| byte.is_ascii_digit()).then(|| limit.parse::<u32>().unwrap_or(LARGEST_LIMIT));

@@ -12,8 +12,10 @@ use lastgood_market::RegionName;
 
 use crate::app::App;
 use crate::problem;
+use crate::problem::{Answered, Refused};
+use crate::query::{Parameters, decoded};
 use crate::response::etag::{Comparison, EntityTag};
-use crate::values::{self, Answered, BYTES, Kept, Parameters, Refused};
+use crate::values::{self, BYTES, Kept};
 
 pub(crate) mod lanes;
 
@@ -32,12 +34,12 @@ impl Place {
     fn of(app: &App, uri: &Uri) -> Result<Place, Refused> {
         let path = uri.path().strip_prefix(PREFIX).unwrap_or_default();
         let (region, key) = path.split_once('/').unwrap_or((path, ""));
-        let name = values::decoded(region).unwrap_or_default();
+        let name = decoded(region).unwrap_or_default();
         let Some(region) = app.application_region(&name) else {
             return Err(no_region(app, &name));
         };
         let sound = |key: &String| !key.is_empty() && key.len() <= LONGEST_KEY && !key.chars().any(char::is_control);
-        let Some(decoded) = values::decoded(key).filter(sound) else {
+        let Some(decoded) = decoded(key).filter(sound) else {
             let allowed = format!("1 to {LONGEST_KEY} bytes of text without control characters, percent-encoded");
             return Err(Refused::parameter(StatusCode::BAD_REQUEST, "key", key, allowed));
         };
@@ -129,7 +131,7 @@ fn outcome(conditions: &HeaderMap, changed: Result<Conditional, StoreError>) -> 
     match changed {
         Ok(Conditional::Made { was_there }) => Ok(was_there),
         Ok(Conditional::Unmet(there)) => Err(check(conditions, there.as_ref()).err().unwrap_or_else(|| {
-            Refused::problem(StatusCode::PRECONDITION_FAILED, "The condition did not hold when it was looked at.")
+            Refused::new(StatusCode::PRECONDITION_FAILED, "The condition did not hold when it was looked at.")
         })),
         Err(why) => Err(values::undecided(&why)),
     }
@@ -141,7 +143,7 @@ fn too_large_for_a_condition(app: &App) -> Refused {
         "The store, which decides about conditions, takes values of at most {largest} bytes. Split the value, or leave the \
          condition out: then this gateway alone keeps it, in memory."
     );
-    Refused::problem(StatusCode::PAYLOAD_TOO_LARGE, &detail)
+    Refused::new(StatusCode::PAYLOAD_TOO_LARGE, &detail)
 }
 
 pub(crate) async fn delete(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Answered {
@@ -175,7 +177,7 @@ fn check(asked: &HeaderMap, there: Option<&Answer>) -> Result<(), Refused> {
     let prepared = there.map(values::prepared);
     let etag = prepared.as_ref().and_then(|prepared| prepared.etag.as_ref());
     let is_named = |header, comparison| etag.is_some_and(|etag| etag.is_named(asked, header, comparison));
-    let failed = |detail: &str| Err(Refused::problem(StatusCode::PRECONDITION_FAILED, detail));
+    let failed = |detail: &str| Err(Refused::new(StatusCode::PRECONDITION_FAILED, detail));
     if asked.contains_key(IF_MATCH) && !is_named(&IF_MATCH, Comparison::Strong) {
         return failed(match etag {
             Some(_) => "The value is another one by now: If-Match does not name its ETag. Read it again.",

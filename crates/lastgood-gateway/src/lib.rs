@@ -27,6 +27,7 @@ mod openapi;
 mod own_site;
 mod places;
 mod problem;
+mod query;
 pub mod redact;
 mod regions;
 mod response;

@@ -18,8 +18,10 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::app::App;
 use crate::problem;
+use crate::problem::{Answered, Refused};
+use crate::query::{Parameters, decoded};
 use crate::response::etag::EntityTag;
-use crate::values::{self, Answered, Kept, Parameters, Refused};
+use crate::values::{self, Kept};
 
 pub(crate) mod claims;
 pub(crate) mod shared;
@@ -85,7 +87,7 @@ impl Wish {
 
 fn kind_of(uri: &Uri) -> Result<String, Refused> {
     let text = uri.path().strip_prefix(PREFIX).unwrap_or_default();
-    let kind = values::decoded(text).unwrap_or_default();
+    let kind = decoded(text).unwrap_or_default();
     match llm::key(&kind, &serde_json::Value::Null) {
         Ok(_) => Ok(kind),
         Err(_) => {
@@ -99,11 +101,11 @@ fn kind_of(uri: &Uri) -> Result<String, Refused> {
 fn fields_of<'a, T: Deserialize<'a>>(body: &'a [u8], example: &str) -> Result<T, Refused> {
     if !body.trim_ascii_start().starts_with(b"{") {
         let detail = format!("The body is no JSON object. Send for example {example}.");
-        return Err(Refused::problem(StatusCode::BAD_REQUEST, &detail));
+        return Err(Refused::new(StatusCode::BAD_REQUEST, &detail));
     }
     serde_json::from_slice(body).map_err(|why| {
         let detail = format!("The body cannot be read: {why}. Send for example {example}.");
-        Refused::problem(StatusCode::BAD_REQUEST, &detail)
+        Refused::new(StatusCode::BAD_REQUEST, &detail)
     })
 }
 
@@ -117,7 +119,7 @@ async fn keyed<T: Send + 'static>(
         return read(&kind, &body);
     }
     let aside = tokio::task::spawn_blocking(move || read(&kind, &body));
-    let broken = || Refused::problem(StatusCode::INTERNAL_SERVER_ERROR, "The body could not be read.");
+    let broken = || Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "The body could not be read.");
     aside.await.unwrap_or_else(|_| Err(broken()))
 }
 
@@ -275,7 +277,7 @@ pub(crate) async fn give_up(State(app): State<Arc<App>>, uri: Uri, headers: Head
     };
     match app.claims.give_up(&kind, token).await {
         true => Ok(values::gone()),
-        false => Err(Refused::problem(StatusCode::NOT_FOUND, "This claim is not held, or not any more.")),
+        false => Err(Refused::new(StatusCode::NOT_FOUND, "This claim is not held, or not any more.")),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Errors outside the exchange's paths, as problem JSON (RFC 9457).
 
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Request, StatusCode};
 use lastgood_market::symbols::Refusal;
 
@@ -35,6 +35,45 @@ pub(crate) fn parameter(status: StatusCode, refusal: &Refusal) -> Response {
     body["value"] = value.as_str().into();
     body["allowed"] = allowed.as_str().into();
     plain(status, PROBLEM, body.to_string().into())
+}
+
+/// The answer to a request that is not acted upon.
+#[derive(Debug)]
+pub(crate) struct Refused(Box<Response>);
+
+pub(crate) type Answered = Result<Response, Refused>;
+
+/// So much of a refused value is shown.
+const SHOWN: usize = 64;
+
+impl Refused {
+    pub(crate) fn new(status: StatusCode, detail: &str) -> Refused {
+        problem(status, detail).into()
+    }
+
+    /// A problem with members of its own.
+    pub(crate) fn extended(status: StatusCode, detail: &str, members: &[(&str, serde_json::Value)]) -> Refused {
+        extended(status, detail, members).into()
+    }
+
+    /// A parameter that cannot be acted upon.
+    pub(crate) fn parameter(status: StatusCode, name: &str, value: &str, allowed: impl Into<String>) -> Refused {
+        let shown = |text: &str| text.chars().take(SHOWN).collect();
+        let refusal = Refusal { parameter: shown(name), value: shown(value), allowed: allowed.into() };
+        parameter(status, &refusal).into()
+    }
+}
+
+impl From<Response> for Refused {
+    fn from(response: Response) -> Self {
+        Refused(Box::new(response))
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        *self.0
+    }
 }
 
 /// There is nothing at the path.

@@ -4,18 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use bytes::Bytes;
 use http::header::{CONTENT_SECURITY_POLICY, ETAG};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use lastgood::{Answer, Error, Freshness, Loaded, Outcome, Reason, Region, Tier, Value};
-use lastgood_market::symbols::Refusal;
-use percent_encoding::percent_decode_str;
 
 use crate::app::App;
 use crate::body;
-use crate::config::{format_duration, parse_duration};
-use crate::problem;
+use crate::problem::Refused;
+use crate::query::Parameters;
 use crate::response::NO_PAGE;
 use crate::response::cached::Cached;
 use crate::response::etag::EntityTag;
@@ -27,107 +25,18 @@ mod pending;
 pub(crate) use self::pending::{IF_IT_IS_THERE, confirmed, undecided, unless_pending};
 
 pub(crate) const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
-/// So much of a refused value is shown.
-const SHOWN: usize = 64;
 const MOST_TAGS: usize = 16;
 const LONGEST_TAG: usize = 256;
 /// Bounds of `fresh_for` and `ttl`.
 pub(crate) const SHORTEST_LIFE: Duration = Duration::from_millis(1);
 pub(crate) const LONGEST_LIFE: Duration = Duration::from_secs(365 * 86_400);
 
-/// The answer to a request that is not acted upon.
-#[derive(Debug)]
-pub(crate) struct Refused(Box<Response>);
-
-pub(crate) type Answered = Result<Response, Refused>;
-
-impl Refused {
-    pub(crate) fn problem(status: StatusCode, detail: &str) -> Refused {
-        problem::problem(status, detail).into()
-    }
-
-    /// A parameter that cannot be acted upon.
-    pub(crate) fn parameter(status: StatusCode, name: &str, value: &str, allowed: impl Into<String>) -> Refused {
-        let shown = |text: &str| text.chars().take(SHOWN).collect();
-        let refusal = Refusal { parameter: shown(name), value: shown(value), allowed: allowed.into() };
-        problem::parameter(status, &refusal).into()
-    }
-}
-
-impl From<Response> for Refused {
-    fn from(response: Response) -> Self {
-        Refused(Box::new(response))
-    }
-}
-
-impl IntoResponse for Refused {
-    fn into_response(self) -> Response {
-        *self.0
-    }
-}
-
 /// Lets in whoever may change what is kept.
 pub(crate) fn admit(app: &App, headers: &HeaderMap) -> Result<(), Refused> {
     app.admin.admit(headers).map_err(Refused::from)
 }
 
-/// Text as it was before it was put into a URL; `None` where that is no text.
-pub(crate) fn decoded(text: &str) -> Option<String> {
-    percent_decode_str(text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
-}
-
-/// The parameters of a query.
-pub(crate) struct Parameters(Vec<(String, String)>);
-
 impl Parameters {
-    /// Reads a query that has no other parameters than `known`, each once.
-    pub(crate) fn read(query: Option<&str>, known: &[&str]) -> Result<Parameters, Refused> {
-        let refuse = |name: &str, value: &str, allowed: String| {
-            Err(Refused::parameter(StatusCode::BAD_REQUEST, name, value, allowed))
-        };
-        let mut read: Vec<(String, String)> = Vec::new();
-        for field in query.unwrap_or_default().split('&').filter(|field| !field.is_empty()) {
-            let (name, value) = field.split_once('=').unwrap_or((field, ""));
-            // In a query, unlike in a path, a plus is a blank.
-            let value = value.replace('+', " ");
-            let Some(value) = decoded(&value) else {
-                return refuse(name, &value, "text in UTF-8".to_owned());
-            };
-            if !known.contains(&name) {
-                return refuse(name, &value, format!("the parameters {}", known.join(", ")));
-            }
-            if read.iter().any(|(earlier, _)| earlier == name) {
-                return refuse(name, &value, "it once, not twice".to_owned());
-            }
-            read.push((name.to_owned(), value));
-        }
-        Ok(Parameters(read))
-    }
-
-    /// Refuses a query that says anything.
-    pub(crate) fn read_none(query: Option<&str>) -> Result<(), Refused> {
-        let Some(text) = query.filter(|text| !text.is_empty()) else { return Ok(()) };
-        let (name, value) = text.split_once('=').unwrap_or((text, ""));
-        Err(Refused::parameter(StatusCode::BAD_REQUEST, name, value, "no parameters"))
-    }
-
-    pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-    }
-
-    /// A duration within bounds, if it is given.
-    pub(crate) fn duration(&self, name: &str, least: Duration, most: Duration) -> Result<Option<Duration>, Refused> {
-        let Some(text) = self.get(name) else { return Ok(None) };
-        match parse_duration(text) {
-            Ok(span) if (least..=most).contains(&span) => Ok(Some(span)),
-            _ => {
-                let (least, most) = (format_duration(least), format_duration(most));
-                let allowed = format!("a duration from {least} to {most}, such as 5m or 1m30s");
-                Err(Refused::parameter(StatusCode::BAD_REQUEST, name, text, allowed))
-            }
-        }
-    }
-
     /// A value without its bytes: its own freshness, its end and its tags.
     pub(crate) fn to_keep(&self) -> Result<Loaded, Refused> {
         let fresh_for = self.duration("fresh_for", SHORTEST_LIFE, LONGEST_LIFE)?;
@@ -155,7 +64,7 @@ pub(crate) fn check_room(app: &App, body: &Bytes) -> Result<bool, Refused> {
              memory.limit, or split the value.",
             largest.in_memory
         );
-        return Err(Refused::problem(StatusCode::PAYLOAD_TOO_LARGE, &detail));
+        return Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, &detail));
     }
     Ok(largest.in_store.is_none_or(|largest| size <= largest))
 }
@@ -170,7 +79,7 @@ pub(crate) fn in_memory_alone(mut response: Response) -> Response {
 /// The body of a request, within the limits of size and time.
 pub(crate) async fn body(app: &App, request: Request) -> Result<Bytes, Refused> {
     let read = body::read(app, request, app.limits.max_body_bytes, "limits.max_body_bytes").await;
-    read.map_err(|(status, detail)| Refused::problem(status, &detail))
+    read.map_err(|(status, detail)| Refused::new(status, &detail))
 }
 
 /// A value that is kept, and how good it is.

@@ -4,10 +4,10 @@ use axum::extract::Request;
 use http::StatusCode;
 use serde_json::{Map, Value};
 
-use super::answer::Refused;
 use crate::app::App;
 use crate::body;
 use crate::config::nearest;
+use crate::problem::Refused;
 
 /// More than any sound body has.
 const MOST_BYTES: u64 = 64 << 10;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 
-use super::answer::Refused;
 use crate::app::App;
+use crate::problem::Refused;
 
 /// Where a request comes from.
 #[derive(Clone, Copy)]

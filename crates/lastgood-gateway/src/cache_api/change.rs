@@ -15,7 +15,6 @@ use lastgood_market::RegionName;
 use lastgood_market::candles::{KnownSeries, series_prefix};
 use serde_json::json;
 
-use super::answer::{Answered, Refused};
 use super::body::Fields;
 use super::caller::Caller;
 use super::glob::Glob;
@@ -25,6 +24,7 @@ use super::selector::Selector;
 use super::symbol;
 use crate::app::App;
 use crate::cluster;
+use crate::problem::{self, Answered, Refused};
 
 /// Keys of candles that are looked at for one symbol; whatever is beyond is swept one by one.
 const MOST_KEYS: usize = 100_000;
@@ -232,9 +232,9 @@ fn wanted(depth: Depth, dry_run: bool) -> Option<Depth> {
 
 fn busy() -> Refused {
     let detail = "Too many changes of many keys wait for each other already; ask again when they have ended.";
-    let mut refused = Refused::new(StatusCode::SERVICE_UNAVAILABLE, detail);
-    refused.0.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    refused
+    let mut response = problem::problem(StatusCode::SERVICE_UNAVAILABLE, detail);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response.into()
 }
 
 async fn change_many(app: &App, target: Target, depth: Depth, dry_run: bool) -> Result<(Changed, String), Refused> {

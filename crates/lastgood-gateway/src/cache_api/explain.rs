@@ -9,12 +9,13 @@ use lastgood_market::RegionName;
 use lastgood_market::candles::{KnownSpan, series_prefix};
 use serde::Serialize;
 
-use super::answer::{Answered, json};
+use super::answer::json;
 use super::caller::Caller;
 use super::key::content_type;
 use super::keys;
 use super::name::KeyName;
 use crate::app::App;
+use crate::problem::Answered;
 
 /// Times are milliseconds since the epoch.
 #[derive(Serialize)]

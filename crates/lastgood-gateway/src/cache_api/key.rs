@@ -10,15 +10,16 @@ use lastgood::{Answer, Depth, Explanation, Freshness, Loaded, Outcome, Region, S
 use lastgood_market::RegionName;
 use serde_json::json;
 
-use super::answer::{Answered, Refused};
 use super::caller::Caller;
-use super::name::{KeyName, is_market, parameters};
+use super::name::{KeyName, is_market};
 use super::pending::{self, Pending};
 use super::{change, keys};
 use crate::app::App;
 use crate::body;
 use crate::cluster;
 use crate::config::parse_duration;
+use crate::problem::{Answered, Refused};
+use crate::query::fields;
 use crate::response::NO_PAGE;
 use crate::response::cached::Cached;
 use crate::response::etag::EntityTag;
@@ -127,8 +128,9 @@ pub(super) async fn put(State(app): State<Arc<App>>, caller: Caller, request: Re
 fn wanted(query: &str) -> Result<Loaded, Refused> {
     let refuse = |detail: String| Refused::new(StatusCode::BAD_REQUEST, &detail);
     let mut loaded = Loaded::default();
-    for (name, value) in parameters(query) {
-        match name.as_str() {
+    for (name, value) in fields(query) {
+        let value = value.map_err(|_| refuse(format!("The parameter {name} is no text in UTF-8.")))?;
+        match name {
             "fresh_for" | "ttl" => {
                 let span = parse_duration(&value).map_err(|why| refuse(format!("The parameter {name}: {why}.")))?;
                 if name == "ttl" && !(SHORTEST_LIFE..=LONGEST_LIFE).contains(&span) {

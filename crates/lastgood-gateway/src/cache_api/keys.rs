@@ -8,12 +8,14 @@ use http::StatusCode;
 use lastgood::Region;
 use serde::Serialize;
 
-use super::answer::{Answered, Refused, json};
+use super::answer::json;
 use super::caller::Caller;
 use super::glob::Glob;
-use super::name::{parameters, region, takes};
+use super::name::{region, takes};
 use crate::app::App;
 use crate::config::nearest;
+use crate::problem::{Answered, Refused};
+use crate::query::fields;
 
 const DEFAULT_LIMIT: usize = 100;
 const MOST: usize = 10_000;
@@ -51,8 +53,9 @@ impl Asked {
     fn parse(query: &str) -> Result<Asked, Refused> {
         let refuse = |detail: String| Refused::new(StatusCode::BAD_REQUEST, &detail);
         let mut asked = Asked::default();
-        for (name, value) in parameters(query) {
-            match name.as_str() {
+        for (name, value) in fields(query) {
+            let value = value.map_err(|_| refuse(format!("The parameter {name} is no text in UTF-8.")))?;
+            match name {
                 "pattern" => {
                     let glob = Glob::parse(&value);
                     asked.pattern = Some(glob.map_err(|why| refuse(format!("The parameter pattern: {why}.")))?);

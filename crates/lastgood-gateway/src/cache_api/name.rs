@@ -8,10 +8,10 @@ use lastgood_market::candles::series_prefix;
 use lastgood_market::{Identities, RegionName};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
-use super::answer::Refused;
 use super::glob::Glob;
 use crate::app::App;
 use crate::config::nearest;
+use crate::problem::Refused;
 
 /// Names beyond this fit no store.
 const LONGEST: usize = 768;
@@ -159,14 +159,4 @@ pub(super) fn region(app: &App, name: &str) -> Result<Region, Refused> {
         };
         Refused::new(StatusCode::NOT_FOUND, &format!("There is no region {shown:?}; {mend}"))
     })
-}
-
-/// The parameters of a query, decoded.
-pub(super) fn parameters(query: &str) -> Vec<(String, String)> {
-    let decoded = |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
-    let fields = query.split('&').filter(|field| !field.is_empty());
-    fields
-        .map(|field| field.split_once('=').unwrap_or((field, "")))
-        .map(|(name, value)| (decoded(name), decoded(value)))
-        .collect()
 }

@@ -9,11 +9,12 @@ use lastgood_market::symbols::Refusal;
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 
-use super::answer::{Answered, Refused, json};
+use super::answer::json;
 use super::body::Fields;
 use super::caller::Caller;
 use crate::app::App;
 use crate::problem;
+use crate::problem::{Answered, Refused};
 use crate::routes::Wanted;
 use crate::warm::progress::Tally;
 use crate::warm::run;

@@ -1,11 +1,11 @@
 //! What a request asks: its parameters, each once, checked and in one form.
 
 use lastgood_market::symbols::Refusal;
-use percent_encoding::percent_decode_str;
 
 use super::parameter::{Parameter, refusal};
 use super::path::Segment;
 use super::route::Route;
+use crate::query::{decoded, fields};
 use crate::source::{Argument, Arguments};
 
 impl Route {
@@ -22,20 +22,18 @@ impl Route {
             if let Segment::Parameter(name) = segment
                 && let Some(at) = place(name)
             {
-                given[at] = Some(read(&parameters[at], text)?);
+                given[at] = Some(read(&parameters[at], decoded(text).ok_or_else(|| text.to_owned()))?);
             }
         }
-        for field in query.split('&').filter(|field| !field.is_empty()) {
-            let (name, text) = field.split_once('=').unwrap_or((field, ""));
+        for (name, value) in fields(query) {
             let is_in_path = |name: &str| self.setting.path.parameters().any(|known| known == name);
-            // In a query, unlike in a path, a plus is a blank.
-            let spaced = text.replace('+', " ");
+            let shown = || value.clone().unwrap_or_else(|written| written);
             match place(name).filter(|_| !is_in_path(name)) {
-                None => return Err(refusal(name, &decoded(&spaced).unwrap_or(spaced), self.known())),
+                None => return Err(refusal(name, &shown(), self.known())),
                 Some(at) if given[at].is_some() => {
-                    return Err(refusal(name, &decoded(&spaced).unwrap_or(spaced), "it once, not twice".to_owned()));
+                    return Err(refusal(name, &shown(), "it once, not twice".to_owned()));
                 }
-                Some(at) => given[at] = Some(read(&parameters[at], &spaced)?),
+                Some(at) => given[at] = Some(read(&parameters[at], value)?),
             }
         }
         let all = parameters.iter().zip(given);
@@ -56,14 +54,10 @@ impl Route {
     }
 }
 
-fn read(parameter: &Parameter, text: &str) -> Result<Argument, Refusal> {
-    match decoded(text) {
-        Some(decoded) => parameter.read(&decoded),
-        None => Err(refusal(&parameter.name, text, parameter.kind.allowed())),
+/// Reads a value that was decoded, or is no text and stands as it was written.
+fn read(parameter: &Parameter, value: Result<String, String>) -> Result<Argument, Refusal> {
+    match value {
+        Ok(decoded) => parameter.read(&decoded),
+        Err(written) => Err(refusal(&parameter.name, &written, parameter.kind.allowed())),
     }
-}
-
-/// Text as it was before it was put into a URL; `None` where that is no text.
-fn decoded(text: &str) -> Option<String> {
-    percent_decode_str(text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
 }

@@ -7,10 +7,10 @@ use lastgood::Region;
 use lastgood::store::StoreError;
 use serde_json::json;
 
-use super::Refused;
 use crate::app::App;
 use crate::cache_api::pending::{CONFIRM_WITHIN, Pending};
 use crate::problem;
+use crate::problem::Refused;
 use crate::response::plain;
 
 /// What is said of a removal where the store could not say whether it holds the value.

@@ -190,11 +190,19 @@ async fn what_the_client_has_already_is_not_sent_again_whole_cut_packed_or_plain
             let tag = first.header("etag").to_owned();
             assert!(first.status == 200 && tag.len() > 2, "{path} {tag}");
             let again = ask(tag.clone()).await;
-            assert_eq!((again.status, again.body.len(), again.header("etag")), (304, 0, tag.as_str()), "{path} {coding}");
+            assert_eq!(
+                (again.status, again.body.len(), again.header("etag")),
+                (304, 0, tag.as_str()),
+                "{path} {coding}"
+            );
             assert_eq!(again.header("vary"), "accept-encoding", "{path}");
             assert_ne!(again.cache(), "", "{path}: a 304 says where it comes from");
             tags.push(tag);
         }
-        assert_eq!(tags[0] == tags[1], path.contains("symbol"), "{path}: packed, it is another representation: {tags:?}");
+        assert_eq!(
+            tags[0] == tags[1],
+            path.contains("symbol"),
+            "{path}: packed, it is another representation: {tags:?}"
+        );
     }
 }

@@ -1,0 +1,96 @@
+//! Queries of the gateway's own paths: read in one way, and refused where they say what cannot be acted upon.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use percent_encoding::percent_decode_str;
+
+use crate::config::{format_duration, parse_duration};
+use crate::problem::Refused;
+
+/// Text as it was before it was put into a URL; `None` where that is no text.
+pub(crate) fn decoded(text: &str) -> Option<String> {
+    percent_decode_str(text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+}
+
+/// The fields of a query: the name of each as it is written, and its value as it was before it was put into the URL; if
+/// that is no text, as it is written. In a query, unlike in a path, a plus is a blank.
+pub(crate) fn fields(query: &str) -> impl DoubleEndedIterator<Item = (&str, Result<String, String>)> {
+    query.split('&').filter(|field| !field.is_empty()).map(|field| {
+        let (name, value) = field.split_once('=').unwrap_or((field, ""));
+        let value = value.replace('+', " ");
+        (name, decoded(&value).ok_or(value))
+    })
+}
+
+/// The parameters of a query.
+pub(crate) struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    /// Reads a query that has no other parameters than `known`, each once.
+    pub(crate) fn read(query: Option<&str>, known: &[&str]) -> Result<Parameters, Refused> {
+        let refuse = |name: &str, value: &str, allowed: String| {
+            Err(Refused::parameter(StatusCode::BAD_REQUEST, name, value, allowed))
+        };
+        let mut read: Vec<(String, String)> = Vec::new();
+        for (name, value) in fields(query.unwrap_or_default()) {
+            let value = match value {
+                Ok(value) => value,
+                Err(written) => return refuse(name, &written, "text in UTF-8".to_owned()),
+            };
+            if !known.contains(&name) {
+                return refuse(name, &value, format!("the parameters {}", known.join(", ")));
+            }
+            if read.iter().any(|(earlier, _)| earlier == name) {
+                return refuse(name, &value, "it once, not twice".to_owned());
+            }
+            read.push((name.to_owned(), value));
+        }
+        Ok(Parameters(read))
+    }
+
+    /// Refuses a query that says anything.
+    pub(crate) fn read_none(query: Option<&str>) -> Result<(), Refused> {
+        let Some(text) = query.filter(|text| !text.is_empty()) else { return Ok(()) };
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        Err(Refused::parameter(StatusCode::BAD_REQUEST, name, value, "no parameters"))
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A duration within bounds, if it is given.
+    pub(crate) fn duration(&self, name: &str, least: Duration, most: Duration) -> Result<Option<Duration>, Refused> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        match parse_duration(text) {
+            Ok(span) if (least..=most).contains(&span) => Ok(Some(span)),
+            _ => {
+                let (least, most) = (format_duration(least), format_duration(most));
+                let allowed = format!("a duration from {least} to {most}, such as 5m or 1m30s");
+                Err(Refused::parameter(StatusCode::BAD_REQUEST, name, text, allowed))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_decoded_and_a_plus_is_a_blank() {
+        let read: Vec<_> = fields("a=1+2&&b=%C3%BC&c&d=%FF").collect();
+        let text = |text: &str| Ok(text.to_owned());
+        assert_eq!(read, [("a", text("1 2")), ("b", text("\u{fc}")), ("c", text("")), ("d", Err("%FF".to_owned()))]);
+    }
+
+    #[test]
+    fn what_is_unknown_given_twice_or_no_text_is_refused() {
+        assert!(Parameters::read(Some("a=1&b=2"), &["a", "b"]).is_ok_and(|read| read.get("b") == Some("2")));
+        for query in ["c=1", "a=1&a=1", "a=%FF"] {
+            assert!(Parameters::read(Some(query), &["a"]).is_err(), "{query}");
+        }
+        assert!(Parameters::read_none(None).is_ok() && Parameters::read_none(Some("a")).is_err());
+    }
+}
