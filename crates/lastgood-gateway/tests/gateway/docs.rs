@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use lastgood::Reason;
+use lastgood::{Keep, Policy, Reason};
 use lastgood_gateway::config::{KEYS, REGION_KEYS};
+use lastgood_market::{Preset, RegionName};
 
 use crate::support::{Exchange, Running, get};
 
@@ -100,4 +102,59 @@ fn every_test_that_the_page_on_reliability_names_is_there() {
         let is_there = sources.contains(&format!("fn {test}(")) || sources.contains(&format!("{test}: \""));
         assert!(is_there, "{test}");
     }
+}
+
+/// How old an answer may be, as the page says it: a row a region.
+fn freshness() -> String {
+    let time = |span: Duration| match span {
+        Duration::ZERO => "–".to_owned(),
+        span if span.as_millis() % 1_000 > 0 => format!("{} ms", span.as_millis()),
+        span if span.as_secs() % 3_600 == 0 => format!("{} h", span.as_secs() / 3_600),
+        span if span.as_secs() % 60 == 0 => format!("{} min", span.as_secs() / 60),
+        span => format!("{} s", span.as_secs()),
+    };
+    let row = |region: RegionName| {
+        let [trading, dashboard] = [Preset::Trading, Preset::Dashboard].map(|preset| region.policy(preset));
+        let of = |policy: &Policy| format!("{} + {}", time(policy.fresh_for), time(policy.stale_for));
+        let kept = match trading.keep_for {
+            Keep::Forever => "for ever".to_owned(),
+            Keep::For(span) => time(span),
+        };
+        format!("| `{region}` | {} | {} | {kept} |\n", of(&trading), of(&dashboard))
+    };
+    RegionName::ALL.into_iter().map(row).collect()
+}
+
+/// `LASTGOOD_WRITE=1` writes the table anew.
+#[test]
+fn the_page_on_freshness_says_how_old_an_answer_may_be_by_the_code() {
+    let path = root().join("docs/freshness.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    let (head, rest) = page.split_once("|---|---|---|---|\n").unwrap();
+    let end = rest.find("\n\n").map_or(rest.len(), |at| at + 1);
+    let wanted = freshness();
+    if std::env::var_os("LASTGOOD_WRITE").is_some() {
+        std::fs::write(&path, format!("{head}|---|---|---|---|\n{wanted}{}", &rest[end..])).unwrap();
+    } else {
+        assert_eq!(&rest[..end], wanted);
+    }
+}
+
+/// Each link of the pages leads to a file of the repository.
+#[test]
+fn no_link_of_a_page_leads_nowhere() {
+    let pages = std::fs::read_dir(root().join("docs")).unwrap().chain(std::fs::read_dir(root()).unwrap());
+    let pages = pages.map(|page| page.unwrap().path()).filter(|path| path.extension().is_some_and(|ext| ext == "md"));
+    let mut links = 0;
+    for page in pages {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
+            if !link.is_empty() && !link.contains("://") {
+                links += 1;
+                let target = page.parent().unwrap().join(link);
+                assert!(target.exists(), "{} links to {link}", page.display());
+            }
+        }
+    }
+    assert!(links > 40, "{links}");
 }
