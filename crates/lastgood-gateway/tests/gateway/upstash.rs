@@ -197,7 +197,7 @@ async fn check_probes_the_database_and_says_when_it_is_too_far_away() {
 /// How long requests are counted.
 const COUNTED_FOR: Duration = Duration::from_secs(20);
 
-/// What two bots ask over and over.
+/// What a client asks over and over.
 const ASKED: [&str; 8] = [
     "/api/v3/ticker/price?symbol=BTCUSDT",
     "/api/v3/ticker/price?symbol=ETHUSDT",
@@ -210,7 +210,7 @@ const ASKED: [&str; 8] = [
 ];
 
 /// Commands at Upstash in [`COUNTED_FOR`], and loads that the gateway made in it.
-async fn commands_of_two_bots(leases: &str) -> (u64, u64) {
+async fn commands_of_a_client(leases: &str) -> (u64, u64) {
     let redis = RedisServer::start();
     let front = UpstashFront::start(&redis, TOKEN).await;
     let exchange = Exchange::start().await;
@@ -237,7 +237,7 @@ async fn commands_of_two_bots(leases: &str) -> (u64, u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lease_costs_no_more_than_two_commands_a_load_at_upstash() {
-    let (off, on) = tokio::join!(commands_of_two_bots("false"), commands_of_two_bots("true"));
+    let (off, on) = tokio::join!(commands_of_a_client("false"), commands_of_a_client("true"));
     let a_day = |count: u64| count as f64 * 86_400.0 / COUNTED_FOR.as_secs_f64();
     for (name, (commands, loads)) in [("off", off), ("on", on)] {
         let cost = a_day(commands) / 100_000.0 * 0.2;
