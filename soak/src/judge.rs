@@ -44,6 +44,11 @@ impl Said {
         self.cache_status.contains("unverified")
     }
 
+    /// Whether the gateway could not ask the store, so that it is not known whether there is a value.
+    pub(crate) fn is_unasked(&self) -> bool {
+        self.status == 503 && self.cache_status.contains("store-unavailable")
+    }
+
     fn is_last_good(&self) -> bool {
         self.cache == "LAST-GOOD"
     }

@@ -186,6 +186,12 @@ impl Ledger {
         books.tally.reads += 1;
         let label = if read.said.cache.is_empty() { read.said.status.to_string() } else { read.said.cache.clone() };
         *books.tally.by_label.entry(label).or_default() += 1;
+        let is_of_store = |struck| matches!(struck, Struck::Store);
+        if asked.kind == Kind::Value && read.said.is_unasked() && self.is_struck(read, is_of_store) {
+            // Memory does not hold the value, and the gateway says that it cannot ask the store.
+            books.tally.not_found += 1;
+            return false;
+        }
         if read.said.status >= 300 && read.said.status != 404 || read.said.status == 0 {
             self.error(&mut books, asked, gateway, read);
             return false;

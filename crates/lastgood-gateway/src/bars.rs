@@ -78,8 +78,8 @@ pub(crate) async fn get(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMa
     let range = range(uri.query())?;
     match app.bars.find(&series).await {
         Ok(Some(kept)) => Ok(respond(kept.in_range(&range), &kept, &headers).await),
-        Ok(None) => Ok(absent(&series)),
-        Err(why) => Ok(unknown(&series, &why)),
+        Err(why) if app.cache.shared_store().is_some() => Ok(unknown(&series, &why)),
+        Ok(None) | Err(_) => Ok(absent(&series)),
     }
 }
 
@@ -88,7 +88,8 @@ pub(crate) async fn latest(State(app): State<Arc<App>>, uri: Uri, headers: Heade
     Parameters::read_none(uri.query())?;
     let kept = match app.bars.find(&series).await {
         Ok(kept) => kept,
-        Err(why) => return Ok(unknown(&series, &why)),
+        Err(why) if app.cache.shared_store().is_some() => return Ok(unknown(&series, &why)),
+        Err(_) => None,
     };
     match kept.as_ref().and_then(|kept| Some((kept, kept.latest()?))) {
         Some((kept, latest)) => Ok(respond(latest, kept, &headers).await),
@@ -113,14 +114,8 @@ fn absent(series: &BarSeries) -> Response {
     values::absent(problem::problem(StatusCode::NOT_FOUND, &detail))
 }
 
-/// To the application a miss like any other, but not one that speaks of what was put.
 fn unknown(series: &BarSeries, why: &StoreError) -> Response {
-    let (name, interval) = (series.name(), series.interval());
-    let detail = format!("Whether bars of {name} {interval} are kept is not known now, and none are in memory: {why}.");
-    let mut response = values::absent(problem::problem(StatusCode::NOT_FOUND, &detail));
-    let status = HeaderValue::from_static("lastgood; fwd=miss; detail=store-unavailable");
-    response.headers_mut().insert(CACHE_STATUS, status);
-    response
+    values::unknown(&format!("a series of bars of {} {}", series.name(), series.interval()), why)
 }
 
 pub(crate) async fn put(State(app): State<Arc<App>>, request: Request) -> Answered {

@@ -46,13 +46,16 @@ impl Place {
         Ok(Place { region: region.clone(), key: decoded })
     }
 
-    async fn kept(&self, app: &App) -> Option<Kept> {
+    async fn kept(&self, app: &App) -> Result<Option<Kept>, StoreError> {
         values::kept(app, &self.region, &self.key).await
     }
 
+    fn shown(&self) -> String {
+        self.key.chars().take(64).collect()
+    }
+
     fn absent(&self) -> Response {
-        let shown: String = self.key.chars().take(64).collect();
-        let detail = format!("The region {} holds nothing under {shown:?}.", self.region.name());
+        let detail = format!("The region {} holds nothing under {:?}.", self.region.name(), self.shown());
         values::absent(problem::problem(StatusCode::NOT_FOUND, &detail))
     }
 }
@@ -76,10 +79,14 @@ pub(crate) async fn get(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMa
     let place = Place::of(&app, &uri)?;
     Parameters::read_none(uri.query())?;
     let kept = place.kept(&app).await;
-    values::count(&place.region, kept.as_ref());
+    values::count(&place.region, kept.as_ref().ok().and_then(Option::as_ref));
     match kept {
-        Some(kept) => Ok(values::respond(&kept, &headers).await),
-        None => Ok(place.absent()),
+        Ok(Some(kept)) => Ok(values::respond(&kept, &headers).await),
+        Err(why) if app.cache.shared_store().is_some() => {
+            let what = format!("a value of the region {} under {:?}", place.region.name(), place.shown());
+            Ok(values::unknown(&what, &why))
+        }
+        Ok(None) | Err(_) => Ok(place.absent()),
     }
 }
 
@@ -106,7 +113,7 @@ pub(crate) async fn put(State(app): State<Arc<App>>, request: Request) -> Answer
         let holds = holds(conditions.clone());
         outcome(&conditions, place.region.put_if(&place.key, loaded, holds).await)?
     } else {
-        let was_there = place.kept(&app).await.is_some();
+        let was_there = place.kept(&app).await.is_ok_and(|kept| kept.is_some());
         place.region.put(&place.key, loaded).await;
         was_there
     };
@@ -159,9 +166,11 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, uri: Uri, headers: Heade
         let holds = holds(headers.clone());
         (outcome(&headers, place.region.remove_if(&place.key, holds).await)?, None)
     } else {
-        let was_there = place.kept(&app).await.is_some();
         // Without an answer of the store it may hold the value; a removal that waits already is known.
-        let unreached = if was_there { None } else { place.region.try_stored(&place.key).await.err() };
+        let (was_there, unreached) = match place.kept(&app).await {
+            Ok(kept) => (kept.is_some(), None),
+            Err(why) => (false, Some(why)),
+        };
         place.region.remove(&place.key).await;
         (was_there, unreached)
     };

@@ -161,23 +161,29 @@ pub(crate) async fn find(State(app): State<Arc<App>>, request: Request) -> Answe
     let region = app.region(RegionName::Llm);
     let deadline = Instant::now() + wish.wait;
     loop {
-        let kept = values::kept(&app, region, &key).await.filter(|kept| kept.is_fresh() || wish.last_good);
-        if let Some(kept) = kept {
+        let looked = values::kept(&app, region, &key).await;
+        // To the application a miss like any other: it computes the analysis. But it is told that others may have one.
+        let is_known = looked.is_ok() || app.cache.shared_store().is_none();
+        let absent = |token, busy| {
+            let absent = absent(region, token, busy);
+            if is_known { absent } else { values::unasked(absent) }
+        };
+        if let Some(kept) = looked.ok().flatten().filter(|kept| kept.is_fresh() || wish.last_good) {
             return Ok(found(region, &kept, &headers).await);
         }
         let Some(lease) = wish.claim.filter(|_| app.cache.is_enabled()) else {
-            return Ok(absent(region, None, None));
+            return Ok(absent(None, None));
         };
         let (mut outcome, until) = match app.claims.claim(&key, lease).await {
-            Turn::Full => return Ok(absent(region, None, None)),
+            Turn::Full => return Ok(absent(None, None)),
             Turn::Yours(token) => {
                 // It may have been stored since the look, here or by another gateway, and its claim ended with that.
                 let kept = match app.claims.are_shared() {
-                    true => values::kept(&app, region, &key).await.filter(Kept::is_fresh),
+                    true => values::kept(&app, region, &key).await.ok().flatten().filter(Kept::is_fresh),
                     false => values::fresh_in_memory(region, &key),
                 };
                 let Some(kept) = kept else {
-                    return Ok(absent(region, Some(&token), None));
+                    return Ok(absent(Some(&token), None));
                 };
                 app.claims.give_up(&kind, &token).await;
                 return Ok(found(region, &kept, &headers).await);
@@ -194,13 +200,13 @@ pub(crate) async fn find(State(app): State<Arc<App>>, request: Request) -> Answe
             brought.map(|brought| brought.ok().and_then(|brought| brought.clone()))
         });
         let Ok(waited) = app.places.wait(waited).await else {
-            return Ok(absent(region, None, Some(until)));
+            return Ok(absent(None, Some(until)));
         };
         let brought = match waited {
             // None where it was given up, or has run out: the first to look has the next claim.
             Ok(brought) => brought,
             Err(_) if until <= deadline => None,
-            Err(_) => return Ok(absent(region, None, Some(until))),
+            Err(_) => return Ok(absent(None, Some(until))),
         };
         if let Some(Brought { value, fresh_for }) = brought {
             region.count_served(lastgood::Outcome::Joined);
@@ -250,7 +256,7 @@ pub(crate) async fn store(State(app): State<Arc<App>>, request: Request) -> Answ
     }
     let is_storable = values::check_room(&app, &bytes)?;
     let region = app.region(RegionName::Llm);
-    let was_there = values::kept(&app, region, &key).await.is_some();
+    let was_there = values::kept(&app, region, &key).await.is_ok_and(|kept| kept.is_some());
     let etag = EntityTag::of_value(&HeaderValue::from_static(JSON), &bytes);
     loaded.value = lastgood::Value::new(bytes).with_meta(JSON);
     let fresh_for = loaded.fresh_for.unwrap_or(region.policy().fresh_for);

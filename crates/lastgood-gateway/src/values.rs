@@ -6,13 +6,14 @@ use std::time::Duration;
 use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::{CONTENT_SECURITY_POLICY, ETAG};
+use http::header::{CONTENT_SECURITY_POLICY, ETAG, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use lastgood::store::StoreError;
 use lastgood::{Answer, Error, Freshness, Loaded, Outcome, Reason, Region, Tier, Value};
 
 use crate::app::App;
 use crate::body;
-use crate::problem::Refused;
+use crate::problem::{self, Refused};
 use crate::query::Parameters;
 use crate::response::NO_PAGE;
 use crate::response::cached::Cached;
@@ -117,26 +118,30 @@ fn prepared_of(value: &Value) -> Arc<Prepared> {
     Prepared::new(content_type, Some(etag))
 }
 
-/// What is kept under a name, in memory or, where that holds nothing fresh, in the store. A failing store holds nothing.
-pub(crate) async fn kept(app: &App, region: &Region, name: &str) -> Option<Kept> {
+/// What is kept under a name, in memory or, where that holds nothing fresh, in the store.
+///
+/// # Errors
+///
+/// When memory holds nothing, and the store does not say what it holds: another gateway may have put a value there.
+pub(crate) async fn kept(app: &App, region: &Region, name: &str) -> Result<Option<Kept>, StoreError> {
     if !app.cache.is_enabled() {
-        return None;
+        return Ok(None);
     }
     let held = region.peek(name);
     if held.as_ref().is_some_and(|held| held.freshness() == Freshness::Fresh) {
-        return held.map(Kept::of);
+        return Ok(held.map(Kept::of));
     }
     let stored = region.try_stored(name).await;
     // Another may have put one while the store was asked, and the end of what was held may have come.
     let held = region.peek(name);
     if matches!(stored, Ok(None)) && held.as_ref().is_some_and(Answer::is_unverified) && !region.is_waiting(name) {
         // It was removed from the store that all share, or what replaced it has ended: it must not come back.
-        return None;
+        return Ok(None);
     }
-    match (held, stored.ok().flatten()) {
+    Ok(match (held, stored) {
         // Of one answer, the store's is verified, and memory's was not, or is not fresh.
-        (Some(held), Some(stored)) if held.age() < stored.age() => Some(Kept::of(held)),
-        (_, Some(stored)) => {
+        (Some(held), Ok(Some(stored))) if held.age() < stored.age() => Some(Kept::of(held)),
+        (_, Ok(Some(stored))) => {
             if stored.freshness() == Freshness::Fresh {
                 // The next reader finds it in memory.
                 let nowhere = || async { Err(Error::new(Reason::Yielded, "values come from applications")) };
@@ -144,8 +149,9 @@ pub(crate) async fn kept(app: &App, region: &Region, name: &str) -> Option<Kept>
             }
             Some(Kept::of(stored))
         }
-        (held, None) => held.map(Kept::of),
-    }
+        (None, Err(why)) => return Err(why),
+        (held, _) => held.map(Kept::of),
+    })
 }
 
 /// Counts a read of a region.
@@ -215,6 +221,27 @@ pub(crate) fn absent(mut response: Response) -> Response {
     headers.insert(X_CACHE, HeaderValue::from_static(Outcome::Miss.as_x_cache()));
     headers.insert(CACHE_STATUS, HeaderValue::from_static("lastgood; fwd=miss; detail=absent"));
     response
+}
+
+/// Marks an answer as one where memory holds nothing and the store that other gateways share did not say what it holds.
+pub(crate) fn unasked(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(X_CACHE, HeaderValue::from_static(Outcome::Miss.as_x_cache()));
+    headers.insert(CACHE_STATUS, HeaderValue::from_static("lastgood; fwd=miss; detail=store-unavailable"));
+    response
+}
+
+/// The answer where it is not known whether a value is kept; `what` names it, as in "a value of this key".
+pub(crate) fn unknown(what: &str, why: &StoreError) -> Response {
+    let detail = format!(
+        "Whether {what} is kept is not known now: memory holds none, and the store, where another gateway may have put one, \
+         did not answer: {}.",
+        pending::reason(why)
+    );
+    let hint = "Ask again once the store is back; /health says how it is. A value that is put meanwhile is served from memory.";
+    let mut response = problem::extended(StatusCode::SERVICE_UNAVAILABLE, &detail, &[("hint", hint.into())]);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    unasked(response)
 }
 
 /// That a fresh value lies in memory, which is where one that was just put lies.

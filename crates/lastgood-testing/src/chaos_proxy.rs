@@ -2,8 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
@@ -11,6 +10,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// What a [`ChaosProxy`] does to its connections, those already open included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,9 +35,12 @@ pub enum Chaos {
 pub struct ChaosProxy {
     address: SocketAddr,
     chaos: watch::Sender<Chaos>,
-    accepted: Arc<AtomicU64>,
+    accepted: Accepted,
     task: JoinHandle<()>,
 }
+
+/// When connections were accepted, the first first.
+type Accepted = Arc<Mutex<Vec<Instant>>>;
 
 impl ChaosProxy {
     /// Starts to pass connections on to `upstream`, such as `127.0.0.1:6380`.
@@ -49,7 +52,7 @@ impl ChaosProxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("the loopback address has a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let chaos = watch::Sender::new(Chaos::Pass);
-        let accepted = Arc::new(AtomicU64::new(0));
+        let accepted = Accepted::default();
         let upstream = upstream.into();
         let task = tokio::spawn(serve(listener, address, upstream, chaos.subscribe(), Arc::clone(&accepted)));
         ChaosProxy { address, chaos, accepted, task }
@@ -72,7 +75,13 @@ impl ChaosProxy {
 
     /// How many connections were accepted so far.
     pub fn accepted(&self) -> u64 {
-        self.accepted.load(Ordering::Relaxed)
+        self.accepted.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
+    }
+
+    /// When the connections after `since` were accepted, the first first.
+    pub fn accepted_after(&self, since: Instant) -> Vec<Instant> {
+        let accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
+        accepted.iter().copied().filter(|at| *at > since).collect()
     }
 }
 
@@ -94,7 +103,7 @@ async fn serve(
     address: SocketAddr,
     upstream: String,
     mut chaos: watch::Receiver<Chaos>,
-    accepted: Arc<AtomicU64>,
+    accepted: Accepted,
 ) {
     let mut listener = Some(listener);
     loop {
@@ -117,7 +126,7 @@ async fn serve(
         };
         tokio::select! {
             connection = bound.accept() => if let Ok((client, _)) = connection {
-                accepted.fetch_add(1, Ordering::Relaxed);
+                accepted.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
                 tokio::spawn(connect(client, upstream.clone(), chaos.clone()));
             },
             changed = chaos.changed() => if changed.is_err() { return },

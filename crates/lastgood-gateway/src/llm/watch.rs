@@ -26,7 +26,7 @@ pub(super) async fn until_it_ends(app: Weak<App>, key: String, watch: u64) {
             Watched::ByNobody => return,
             Watched::Ended(token) => {
                 let kept = values::kept(&app, app.region(RegionName::Llm), &key).await;
-                match kept.filter(values::Kept::is_fresh) {
+                match kept.ok().flatten().filter(values::Kept::is_fresh) {
                     Some(kept) => {
                         let answer = &kept.answer;
                         let value = Value { body: answer.body().clone(), meta: answer.meta().map(Into::into) };

@@ -41,12 +41,17 @@ pub(crate) fn unless_pending(done: Response, mut told: serde_json::Value, pendin
     accepted
 }
 
-/// The answer where the store cannot say whether a condition holds.
-pub(crate) fn undecided(why: &StoreError) -> Refused {
-    let why = match why {
+/// What keeps the store from answering, without the name of the kind.
+pub(super) fn reason(why: &StoreError) -> String {
+    match why {
         StoreError::Unavailable(why) | StoreError::Refused(why) => why.clone(),
         why => why.to_string(),
-    };
+    }
+}
+
+/// The answer where the store cannot say whether a condition holds.
+pub(crate) fn undecided(why: &StoreError) -> Refused {
+    let why = reason(why);
     let detail = format!(
         "The store decides whether the condition holds, because other gateways write there too, and it cannot: {why}. \
          Read the value again before you repeat this: it may have been changed all the same."

@@ -404,7 +404,7 @@ async fn with_redis_away_and_back_no_bar_is_lost() {
     // What was put while it was away is gone with the process, and what it had is there: nobody knows it yet.
     let gateway = start(&settings).await;
     let unknown = get(&gateway, SERIES).await;
-    assert_eq!((unknown.status, unknown.cache()), (404, "MISS"));
+    assert_eq!((unknown.status, unknown.cache(), unknown.header("retry-after")), (503, "MISS", "1"));
     assert!(unknown.header("cache-status").contains("store-unavailable"), "{}", unknown.header("cache-status"));
     assert!(unknown.text().contains("not known now"), "{}", unknown.text());
     assert_eq!(put(&gateway, SERIES, &list(&[row(1, "1.1")])).await.status, 202);

@@ -6,7 +6,7 @@ use lastgood_testing::{Chaos, ChaosProxy, RedisServer};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{Got, Running, client, read};
+use crate::support::{Got, Running, client, eventually, read};
 
 mod ttl;
 
@@ -289,11 +289,71 @@ async fn with_redis_gone_values_are_taken_and_served_from_memory() {
     redis.kill();
     for round in 0..20 {
         let target = format!("/v1/kv/kv/{round}");
-        assert_eq!(get(&gateway, &target).await.status, 404);
+        assert_eq!(get(&gateway, &target).await.status, 503, "another gateway may have put it");
         let taken = put(&gateway, &target, &[], b"x").await;
         assert_eq!((taken.status, taken.json()["pending"].as_bool()), (202, Some(true)), "{}", taken.text());
         let kept = get(&gateway, &target).await;
         assert_eq!((kept.text(), kept.header("etag")), ("x", taken.header("etag")));
+    }
+}
+
+/// Asks for what another gateway put, and for what nobody put, while the store does not answer.
+async fn says_that_it_does_not_know(gateway: &Running, how: &str) {
+    for target in ["/v1/kv/kv/theirs", "/v1/kv/kv/nobodys", "/v1/bars/my:BTC/1h", "/v1/bars/my:BTC/1h/latest"] {
+        let got = get(gateway, target).await;
+        assert_eq!((got.status, got.cache(), got.header("retry-after")), (503, "MISS", "1"), "{how} {target}");
+        assert!(got.header("cache-status").contains("store-unavailable"), "{how}: {}", got.header("cache-status"));
+        let problem = got.json();
+        assert!(problem["detail"].as_str().unwrap().contains("not known now"), "{how}: {problem}");
+        assert!(problem["hint"].as_str().is_some_and(|hint| hint.contains("/health")), "{how}: {problem}");
+    }
+    let conditional = send(gateway, Method::GET, "/v1/kv/kv/theirs", &[("if-none-match", "*")], b"").await;
+    assert_eq!(conditional.status, 503, "{how}");
+    let created = put(gateway, "/v1/kv/kv/theirs", &[("if-none-match", "*")], b"other").await;
+    assert_eq!(created.status, 503, "{how}: there may be one");
+    // An application computes what it does not find, so this stays a miss; but it is not said that there is none.
+    let analysis = send(gateway, Method::POST, "/v1/llm/mood", &[], br#"{"input": 1}"#).await;
+    assert_eq!(analysis.status, 404, "{how}");
+    assert!(analysis.header("cache-status").contains("store-unavailable"), "{how}");
+    assert_eq!(get(gateway, "/api/cache/key/kv:theirs").await.status, 503, "{how}");
+    let explained = get(gateway, "/api/cache/explain/kv:theirs").await;
+    assert_eq!(explained.status, 200, "{how}: {}", explained.text());
+    assert!(explained.json()["store_error"].is_string(), "{how}: {}", explained.text());
+    let listed = get(gateway, "/api/cache/keys?region=kv").await.json();
+    assert_eq!(listed["complete"], false, "{how}: {listed}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_store_cannot_be_asked_a_value_is_unknown_and_not_absent() {
+    let mut redis = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let proxy = ChaosProxy::start(format!("127.0.0.1:{}", redis.port())).await;
+    let theirs = start(&[("store", &redis.url())]).await;
+    assert!(matches!(put(&theirs, "/v1/kv/kv/theirs?fresh_for=1h", &[], b"value").await.status, 201 | 202));
+    assert!(theirs.gateway.cache().flush(Duration::from_secs(10)).await);
+    for how in ["stopped", "black hole", "refused", "killed"] {
+        // A gateway that has nothing in memory yet.
+        let gateway = start(&[("store", &redis.url_through(proxy.port()))]).await;
+        eventually("attached", async || get(&gateway, "/v1/kv/kv/nobodys").await.status == 404).await;
+        match how {
+            "stopped" => redis.stop(),
+            "black hole" => proxy.set(Chaos::BlackHole),
+            "refused" => proxy.set(Chaos::Refuse),
+            _ => redis.kill(),
+        }
+        says_that_it_does_not_know(&gateway, how).await;
+        // What was removed here is known to be gone, whatever the store still holds.
+        let removed = send(&gateway, Method::DELETE, "/v1/kv/kv/nobodys", &[], b"").await;
+        assert_eq!(removed.status, 202, "{how}");
+        assert_eq!(get(&gateway, "/v1/kv/kv/nobodys").await.status, 404, "{how}");
+        match how {
+            "stopped" => redis.cont(),
+            "killed" => redis.restart(),
+            _ => proxy.set(Chaos::Pass),
+        }
+        eventually("it is found", async || get(&gateway, "/v1/kv/kv/theirs").await.text() == "value").await;
+        assert_eq!(get(&gateway, "/v1/kv/kv/never").await.status, 404, "{how}");
+        assert_eq!(get(&gateway, "/v1/bars/my:BTC/1h").await.status, 404, "{how}");
+        gateway.stop().await;
     }
 }
 

@@ -193,3 +193,59 @@ async fn check_probes_the_database_and_says_when_it_is_too_far_away() {
     assert_eq!(wrong["verdict"], "failed", "{wrong}");
     assert!(wrong["mend"].as_str().unwrap().contains("set UPSTASH_REDIS_REST_TOKEN"), "{wrong}");
 }
+
+/// How long requests are counted.
+const COUNTED_FOR: Duration = Duration::from_secs(20);
+
+/// What a client asks over and over.
+const ASKED: [&str; 8] = [
+    "/api/v3/ticker/price?symbol=BTCUSDT",
+    "/api/v3/ticker/price?symbol=ETHUSDT",
+    "/api/v3/ticker/bookTicker?symbol=BTCUSDT",
+    "/api/v3/ticker/24hr?symbol=BTCUSDT",
+    "/api/v3/klines?symbol=BTCUSDT&interval=1m&limit=100",
+    "/api/v3/klines?symbol=ETHUSDT&interval=1m&limit=100",
+    "/fapi/v1/premiumIndex?symbol=BTCUSDT",
+    "/api/v3/exchangeInfo",
+];
+
+/// Commands at Upstash in [`COUNTED_FOR`], and loads that the gateway made in it.
+async fn commands_of_a_client(leases: &str) -> (u64, u64) {
+    let redis = RedisServer::start();
+    let front = UpstashFront::start(&redis, TOKEN).await;
+    let exchange = Exchange::start().await;
+    let flags = [("store", front.url()), ("store_token", TOKEN.into()), ("store_leases", leases.into())];
+    let flags: Vec<(&str, &str)> = flags.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let gateway = Running::start(&exchange.url(), &flags).await;
+    let counted = || (gateway.gateway.cache().store_commands().expect("they are counted"), exchange.asked());
+    let poll = async |time: Duration| {
+        let end = tokio::time::Instant::now() + time;
+        while tokio::time::Instant::now() < end {
+            for path in ASKED {
+                assert_eq!(get(gateway.url(path)).await.status, 200, "{path}");
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    // What a start costs is no part of a day.
+    poll(Duration::from_secs(3)).await;
+    let before = counted();
+    poll(COUNTED_FOR).await;
+    let after = counted();
+    (after.0 - before.0, after.1 - before.1)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_costs_no_more_than_two_commands_a_load_at_upstash() {
+    let (off, on) = tokio::join!(commands_of_a_client("false"), commands_of_a_client("true"));
+    let a_day = |count: u64| count as f64 * 86_400.0 / COUNTED_FOR.as_secs_f64();
+    for (name, (commands, loads)) in [("off", off), ("on", on)] {
+        let cost = a_day(commands) / 100_000.0 * 0.2;
+        let (commands, loads) = (a_day(commands), a_day(loads));
+        println!("leases {name}: {commands:.0} commands and {loads:.0} loads a day, {cost:.2} US dollars");
+    }
+    assert!(on.0 > off.0, "{off:?} without leases, {on:?} with them");
+    // Their loads are not the same to the one, and writes are behind.
+    let allowed = off.0 + 2 * on.1 + off.0 / 5;
+    assert!(on.0 <= allowed, "{off:?} without leases, {on:?} with them: more than {allowed}");
+}

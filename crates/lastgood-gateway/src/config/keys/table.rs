@@ -91,7 +91,8 @@ pub const KEYS: &[Key] = &[
         flag: None,
         default: "",
         doc: "whether gateways on one store load each key one at a time, for two commands more a load; empty is false at \
-              Upstash, where commands are billed, and true elsewhere",
+              Upstash, where commands are billed, and true elsewhere; a client that polls eight questions of the trading preset \
+              sent 1.0 million commands a day without leases, and 1.9 million with them",
         secret: false,
         field: field!(store_leases, value::optional_boolean, show::option),
     },

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::support::eventually;
+use lastgood_testing::{Chaos, ChaosProxy};
 
 #[tokio::test]
 async fn declared_arguments_are_kept_warm_ahead_of_their_end() {
@@ -142,4 +143,38 @@ async fn when_the_gateway_that_warms_a_route_ends_another_goes_on() {
     }
     let asked = api.asked().len();
     eventually("the last one loads it", async || api.asked().len() >= asked + 2).await;
+}
+
+/// How long a gateway takes to load twenty questions that a route keeps warm.
+async fn warming_of_twenty(store: &str) -> Duration {
+    let api = Api::start().await;
+    api.answers(Reply::json(json!({ "data": [1] })));
+    let questions: Vec<String> = (1..=20).map(|days| format!("{{ symbol = \"AAPL\", days = {days} }}")).collect();
+    let text =
+        file(&api).replace("description = ", &format!("warm = [{}]\n        description = ", questions.join(", ")));
+    let data = tempfile::tempdir().unwrap();
+    let mut settings = crate::support::settings_of(&text, &[]).unwrap_or_else(|problems| panic!("{problems}"));
+    settings.data_dir = data.path().to_owned();
+    let others = crate::support::settings("http://127.0.0.1:9", &[("store", store)]);
+    (settings.binance, settings.store) = (others.binance, others.store);
+    let began = tokio::time::Instant::now();
+    let gateway = Running::serve(&settings, data).await;
+    eventually("all are loaded", async || api.asked().len() >= 20).await;
+    let took = began.elapsed();
+    assert_eq!(get(gateway.url("/v1/stocks/AAPL/recent?days=20")).await.status, 200);
+    took
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_or_black_holed_redis_delays_the_warming_of_twenty_questions_by_one_wait() {
+    let redis = lastgood_testing::RedisServer::start();
+    let proxy = ChaosProxy::start(format!("127.0.0.1:{}", redis.port())).await;
+    let well = warming_of_twenty(&redis.url()).await;
+    for chaos in [Chaos::Refuse, Chaos::BlackHole] {
+        proxy.set(chaos);
+        let took = warming_of_twenty(&redis.url_through(proxy.port())).await;
+        println!("{took:?} with {chaos:?}, {well:?} with a Redis that is well");
+        // Four tries of at most half a second, with a quarter of a second after each, once.
+        assert!(took < well + Duration::from_secs(4), "{took:?} with {chaos:?}, {well:?} without");
+    }
 }

@@ -7,7 +7,11 @@ use tokio::time::{Instant, sleep, timeout};
 use super::breaker::Outcome;
 use super::{Guard, GuardedStore};
 use crate::store::StoreError;
-use crate::store::jitter::jittered;
+use crate::store::jitter::{jittered, somewhere_in};
+
+/// After this many failed probes in a row the next is at a random time within the wait, once: other processes lost the
+/// store at the same moment, and would go on to probe it together.
+const SPREAD_AFTER: u32 = 3;
 
 /// Probes the store, one probe at a time, until one succeeds, then closes the breaker. Ends when the guard is dropped.
 pub(super) fn recover(guarded: Weak<GuardedStore>, guard: &Guard) -> impl Future<Output = ()> + use<> {
@@ -15,8 +19,9 @@ pub(super) fn recover(guarded: Weak<GuardedStore>, guard: &Guard) -> impl Future
     // Made before the first poll: a runtime that shuts down may drop the task before it ever ran.
     let closes = CloseOnDrop(guarded);
     async move {
-        loop {
-            sleep(jittered(wait)).await;
+        for failures in 0_u32.. {
+            let is_spread = failures == SPREAD_AFTER;
+            sleep(if is_spread { somewhere_in(longest.max(wait)) } else { jittered(wait) }).await;
             let Some(guarded) = closes.0.upgrade() else { return };
             guarded.breaker.half_open();
             if guarded.is_well().await {

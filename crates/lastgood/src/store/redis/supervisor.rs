@@ -11,7 +11,7 @@ use super::connect::{Failure, connect, is_misnamed};
 use super::link::Link;
 use super::options;
 use super::sentinel::{Change, Sentinels};
-use crate::store::jitter::jittered;
+use crate::store::jitter::{jittered, somewhere_in};
 
 /// A connection that does not answer a PING for this long is replaced.
 const SILENT_AFTER: Duration = Duration::from_secs(1);
@@ -28,8 +28,13 @@ const CHECK_APART: Duration = Duration::from_millis(250);
 
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 
-/// The steady wait between two attempts. Not longer, because a server that is back should be in use within a second.
-const LONGEST_WAIT: Duration = Duration::from_millis(400);
+/// The steady wait between two attempts. Not longer, because a server that is back should be in use within a second; not
+/// shorter, because the processes that share the server connect again spread out over this time.
+const LONGEST_WAIT: Duration = Duration::from_millis(700);
+
+/// After this many failures in a row the attempts of this process are moved to a random time within the wait, once: the
+/// processes lost the server at the same moment.
+const SPREAD_AFTER: u32 = 3;
 
 /// The same after a refused login.
 const LONGEST_WAIT_FOR_LOGIN: Duration = Duration::from_secs(5);
@@ -101,11 +106,12 @@ impl Target {
 pub(super) async fn supervise(link: Arc<Link>, mut target: Target) {
     let mut wait = FIRST_WAIT;
     let mut told = None;
+    let mut failures = 0_u32;
     loop {
         let mut longest = LONGEST_WAIT;
         match target.connect().await {
             Ok(connection) => {
-                told = None;
+                (told, failures) = (None, 0);
                 let since = Instant::now();
                 let why = keep(&link, &mut target, connection).await;
                 tracing::debug!(store = %link.options(), why, "lost the connection");
@@ -115,6 +121,7 @@ pub(super) async fn supervise(link: Arc<Link>, mut target: Target) {
                 }
             }
             Err(Failure { why, login }) => {
+                failures = failures.saturating_add(1);
                 let why = link.options().redact(why);
                 if login {
                     longest = LONGEST_WAIT_FOR_LOGIN;
@@ -127,8 +134,10 @@ pub(super) async fn supervise(link: Arc<Link>, mut target: Target) {
                 link.hang_up(&why);
             }
         }
-        sleep(jittered(wait)).await;
-        wait = (wait * 2).min(longest);
+        // From then on each keeps a phase of its own, so that the attempts of all are spread evenly.
+        let is_spread = failures == SPREAD_AFTER;
+        sleep(if is_spread { somewhere_in(longest) } else { jittered(wait) }).await;
+        wait = if is_spread { longest } else { (wait * 2).min(longest) };
     }
 }
 
