@@ -131,14 +131,7 @@ fn items(routes: &[Arc<Route>]) -> Vec<Item> {
     for route in routes {
         for arguments in &route.setting.warm {
             let (arguments, every) = (arguments.clone(), route.every());
-            items.push(Item {
-                route: Arc::clone(route),
-                arguments,
-                every,
-                due: now,
-                failures: 0,
-                lease: None,
-            });
+            items.push(Item { route: Arc::clone(route), arguments, every, due: now, failures: 0, lease: None });
         }
     }
     items
