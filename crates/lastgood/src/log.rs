@@ -15,11 +15,11 @@ use crate::cache::{Cache, Shared};
 use crate::clock::Timestamp;
 use crate::memory::Key;
 use crate::region::Region;
-use crate::store::{GuardedStore, Position, Store, Tail, jittered};
+use crate::store::{GuardedStore, Position, Store, StoreError, Tail, jittered};
 use crate::tags::{self, Depth};
 use crate::trust::Pace;
 use crate::voice::{Kind, Record};
-use crate::write_behind::{Change, Removal};
+use crate::write_behind::{Change, Removal, Removed};
 
 /// The first wait after a read that failed, and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
@@ -57,6 +57,10 @@ async fn listen(cache: Weak<Shared>, store: Arc<GuardedStore>, pace: Pace) {
         let Some(cache) = cache.upgrade() else { return };
         match read {
             Ok((position, tail)) => {
+                if tail.as_ref().is_some_and(|tail| !tail.records.is_empty()) && store.assumed_ahead().is_none() {
+                    // Their times are by the store's clock. Where that is not known, they say nothing.
+                    drop(store.ahead().await);
+                }
                 tail.into_iter().for_each(|tail| cache.heed_all(tail, listened_at));
                 if !std::mem::replace(&mut has_begun, true) {
                     cache.hearing.begins(cache.clock.now());
@@ -75,6 +79,9 @@ async fn listen(cache: Weak<Shared>, store: Arc<GuardedStore>, pace: Pace) {
                 tracing::debug!(%why, "the invalidation log cannot be read");
                 store.forget_clock();
                 cache.hearing.not_yet();
+                if let (StoreError::Refused(_), Some(tier)) = (&why, &cache.store) {
+                    tier.behind.others.send_modify(|others| others.is_refused = true);
+                }
                 match log.is_away() {
                     true => cache.hearing.away(read_at, cache.clock.now()),
                     false => cache.hearing.cut_off(cache.clock.now()),
@@ -139,6 +146,7 @@ impl Cache {
     }
 
     fn heed(&self, record: &Record, since: Timestamp) {
+        let since = self.when_removed(record, since);
         let depth = match record.kind {
             Kind::Everything => return self.heed_everything(),
             Kind::Changed => Depth::Expire,
@@ -160,8 +168,15 @@ impl Cache {
         }
     }
 
+    /// What is known of when a removal was asked for that was told after `since`, by the clock of this process.
+    fn when_removed(&self, record: &Record, since: Timestamp) -> Removed {
+        let ahead = self.shared.store.as_ref().and_then(|tier| tier.store.assumed_ahead());
+        let asked_at = ahead.zip(record.at).map(|(ahead, at)| at.shifted(-ahead.by));
+        Removed { since, asked_at }
+    }
+
     /// Another process expired or removed all that a selector names. What only this one has is not told of one by one.
-    fn heed_selector(&self, selector: &str, depth: Depth, since: Timestamp) {
+    fn heed_selector(&self, selector: &str, depth: Depth, removed: Removed) {
         // What a later version says and this one does not understand may be anything.
         let Some(matches) = self.shared.matches(selector) else { return self.heed_everything() };
         for region in self.regions() {
@@ -174,8 +189,8 @@ impl Cache {
                 region.change_in_memory(&key, depth);
             }
             if let Some(tier) = &self.shared.store {
-                let since = if depth == Depth::Remove { since } else { Timestamp::FOREVER };
-                tier.behind.take_back_where(&region.shared.prefix, since, is_meant);
+                let removed = if depth == Depth::Remove { removed } else { Removed::NOT };
+                tier.behind.take_back_where(&region.shared.prefix, removed, is_meant);
             }
         }
     }
@@ -197,7 +212,7 @@ impl Cache {
 
 impl Region {
     /// Another process changed what the store holds for `name`.
-    fn heed(&self, name: &str, schema: u32, depth: Depth, since: Timestamp) {
+    fn heed(&self, name: &str, schema: u32, depth: Depth, removed: Removed) {
         let key = self.store_key(name);
         // Before memory is changed: who changes the key here must not put back what another process replaced.
         self.cache.changed_elsewhere(|changed| changed == key);
@@ -206,8 +221,8 @@ impl Region {
             match schema == self.shared.schema {
                 true => {
                     // Where the store is to hold something else, that must not be taken for what was written here.
-                    let since = if depth == Depth::Remove { since } else { Timestamp::FOREVER };
-                    tier.behind.take_back(&self.store_key(name), since);
+                    let removed = if depth == Depth::Remove { removed } else { Removed::NOT };
+                    tier.behind.take_back(&self.store_key(name), removed);
                 }
                 // It knows nothing of the keys of this schema.
                 false => tier
@@ -218,7 +233,7 @@ impl Region {
     }
 
     /// Another process removed all that begins with `prefix`.
-    fn heed_prefix(&self, prefix: &str, schema: u32, since: Timestamp) {
+    fn heed_prefix(&self, prefix: &str, schema: u32, removed: Removed) {
         let doomed = |key: &Key| key.region == self.shared.id && key.name.starts_with(prefix);
         let key = self.store_key(prefix);
         self.cache.changed_elsewhere(|changed| changed.starts_with(&key));
@@ -227,7 +242,7 @@ impl Region {
         self.cache.setbacks.retain(|key, _| !doomed(key));
         if let Some(tier) = &self.cache.store {
             match schema == self.shared.schema {
-                true => tier.behind.take_back_where(&self.store_key(prefix), since, |_| true),
+                true => tier.behind.take_back_where(&self.store_key(prefix), removed, |_| true),
                 false => tier.behind.clear(&self.store_key(prefix), false),
             }
         }
@@ -273,7 +288,7 @@ mod tests {
     #[test]
     fn a_key_says_what_it_is_about() {
         let subject = |key: &str| {
-            let record = Record { kind: Kind::Changed, node: String::new(), key: key.to_owned() };
+            let record = Record { kind: Kind::Changed, node: String::new(), key: key.to_owned(), at: None };
             format!("{:?}", Subject::of(&record))
         };
         assert_eq!(subject("prices:v12:a:b"), r#"Some(Key { region: "prices", schema: 12, name: "a:b" })"#);

@@ -346,6 +346,20 @@ impl Region {
         });
     }
 
+    /// Removes `name` from every tier, but for what was loaded or put after `at`. Says whether memory held anything older.
+    pub(crate) fn remove_as_of(&self, name: &str, at: Timestamp) -> bool {
+        self.invalidate(name, || {
+            let is_older = self.held(name).is_some_and(|held| held.fetch_started_at <= at);
+            if is_older {
+                self.cache.memory.remove(&self.key(name));
+            }
+            if let Some(tier) = &self.cache.store {
+                tier.behind.enqueue_late(self.store_key(name), Change::Remove(Removal::at(at, true)), at);
+            }
+            is_older
+        })
+    }
+
     /// Waits for room to write a body of so many bytes behind.
     async fn room(&self, bytes: usize) -> Option<Room> {
         let tier = self.cache.store.as_ref()?;
@@ -481,7 +495,15 @@ impl Region {
         let has_room = room.is_some_and(Room::is_there);
         self.write_behind(
             name,
-            Change::Put(Fill { entry, form, has_room, replaces, is_late: false, lease: lease.map(Arc::clone) }),
+            Change::Put(Fill {
+                entry,
+                form,
+                has_room,
+                replaces,
+                is_late: false,
+                failed_at: None,
+                lease: lease.map(Arc::clone),
+            }),
         );
     }
 

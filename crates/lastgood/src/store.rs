@@ -93,6 +93,14 @@ pub trait Store: fmt::Debug + fmt::Display + Send + Sync + 'static {
         swap::swap_alone(self, swap).await
     }
 
+    /// Removes those of the keys that hold what is expected of them, and says how many were there. One round trip; each key
+    /// is one step among all processes that share the store.
+    ///
+    /// As given, for a store that one process has to itself, and one change of a key at a time.
+    async fn remove_if(&self, removals: &[(String, Version)]) -> Result<u64, StoreError> {
+        swap::remove_alone(self, removals).await
+    }
+
     /// Changes a map of fields and answers with all of it. Atomic among all processes that share the store: none undoes what
     /// another set in a field of its own.
     ///

@@ -81,6 +81,7 @@ impl Cache {
     ///
     /// Without a depth, when the store does not answer; else never.
     pub async fn sweep(&self, scope: &Scope, depth: Option<Depth>) -> Result<Swept, StoreError> {
+        let at = self.shared.clock.now();
         match scope {
             Scope::Key { region, name } => match self.region_named(region) {
                 Some(region) => region.sweep_key(name, depth).await,
@@ -90,8 +91,8 @@ impl Cache {
             Scope::Region(name) => match self.region_named(name) {
                 Some(region) => {
                     let selector = format!("{REGION}{name}");
-                    let swept = self.sweep_regions(vec![region], &every(name), Some(&selector), depth).await?;
-                    self.tell_selector(&selector, depth).await;
+                    let swept = self.sweep_regions(vec![region], &every(name), Some(&selector), depth, at).await?;
+                    self.tell_selector(&selector, depth, at).await;
                     Ok(swept)
                 }
                 None => Ok(Swept::default()),
@@ -100,11 +101,11 @@ impl Cache {
                 let Some(matches) = self.shared.matches(selector) else {
                     return Err(StoreError::Refused(format!("{selector:?} is no selector")));
                 };
-                let swept = self.sweep_regions(self.regions(), &matches, Some(selector), depth).await?;
-                self.tell_selector(selector, depth).await;
+                let swept = self.sweep_regions(self.regions(), &matches, Some(selector), depth, at).await?;
+                self.tell_selector(selector, depth, at).await;
                 Ok(swept)
             }
-            Scope::Matching(matches) => self.sweep_regions(self.regions(), matches, None, depth).await,
+            Scope::Matching(matches) => self.sweep_regions(self.regions(), matches, None, depth, at).await,
         }
     }
 
@@ -114,13 +115,13 @@ impl Cache {
         matches: &Matches,
         selector: Option<&str>,
         depth: Option<Depth>,
+        at: Timestamp,
     ) -> Result<Swept, StoreError> {
         let prefix = match &regions[..] {
             [region] => region.shared.prefix.clone(),
             _ => format!("{}:", self.shared.namespace),
         };
-        let at = self.shared.clock.now();
-        let swept = Sweep::of(regions, &**matches, depth).run(&prefix).await?;
+        let swept = Sweep::of(regions, &**matches, depth, at).run(&prefix).await?;
         if let (Some(depth), Some(_)) = (depth, &swept.unreached) {
             self.sweep_memory_again(matches, depth, at);
             let selector = selector.map(str::to_owned);
@@ -153,13 +154,14 @@ impl Cache {
         }
     }
 
-    async fn tell_selector(&self, selector: &str, depth: Option<Depth>) {
+    async fn tell_selector(&self, selector: &str, depth: Option<Depth>, at: Timestamp) {
         let (Some(depth), Some(tier)) = (depth, &self.shared.store) else { return };
         let kind = match depth {
             Depth::Expire => Kind::ExpiredWhere,
             Depth::Remove => Kind::RemovedWhere,
         };
-        self.shared.voice.announce(&tier.store, kind, selector).await;
+        let at = tier.store.assumed_ahead().map(|ahead| ahead.stored(at));
+        self.shared.voice.announce(&tier.store, kind, selector, at).await;
     }
 
     /// The region of that name, if there is one.
@@ -172,9 +174,10 @@ impl Cache {
         if tag.is_empty() || tag.len() > tags::LONGEST {
             return Swept::default();
         }
+        let at = shared.clock.now();
         if let Some(depth) = depth {
             if let Some(tier) = &shared.store {
-                shared.tags.mark(&tier.behind, tag, depth, shared.clock.now());
+                shared.tags.mark(&tier.behind, tag, depth, at);
             }
             // What tags a load under way will bring is not known yet.
             shared.flights.invalidate_where(|_| true);
@@ -187,7 +190,7 @@ impl Cache {
         for batch in tagged.chunks(PAGE) {
             for key in batch {
                 if let Some(region) = regions.get(key.region as usize) {
-                    swept.changed += u64::from(region.change(&key.name, depth).await);
+                    swept.changed += u64::from(region.change(&key.name, depth, at).await);
                 }
             }
             for region in &regions {
@@ -201,10 +204,10 @@ impl Cache {
 }
 
 impl Region {
-    async fn change(&self, name: &str, depth: Depth) -> bool {
+    async fn change(&self, name: &str, depth: Depth, asked_at: Timestamp) -> bool {
         match depth {
             Depth::Expire => self.expire(name).await,
-            Depth::Remove => self.remove(name).await,
+            Depth::Remove => self.remove_as_of(name, asked_at),
         }
     }
 
@@ -219,7 +222,7 @@ impl Region {
         };
         // Also if nothing is there: it may be on its way.
         if let Some(depth) = depth {
-            self.change(name, depth).await;
+            self.change(name, depth, self.cache.clock.now()).await;
         }
         let matched = u64::from(is_there);
         Ok(Swept { matched, changed: if depth.is_some() { matched } else { 0 }, unreached })
@@ -230,10 +233,14 @@ impl Region {
         self.cache.store.as_ref().map_or(why.clone(), |tier| tier.store.cause(why))
     }
 
-    /// Changes some keys.
-    async fn change_all(&self, names: &[Arc<str>], depth: Depth) {
+    /// Changes some keys for a sweep that was asked for at `at`.
+    async fn change_all(&self, names: &[Arc<str>], depth: Depth, at: Timestamp) {
+        if depth == Depth::Remove {
+            names.iter().for_each(|name| _ = self.remove_as_of(name, at));
+            return;
+        }
         // Each may wait for what the store holds of it.
-        let changes: Vec<_> = names.iter().map(|name| self.change(name, depth)).collect();
+        let changes: Vec<_> = names.iter().map(|name| self.expire(name)).collect();
         stream::iter(changes).buffer_unordered(AT_ONCE).for_each(|_| std::future::ready(())).await;
     }
 
@@ -289,6 +296,8 @@ struct Sweep<'a> {
     regions: Vec<Region>,
     matches: &'a (dyn Fn(&str, &str) -> bool + Send + Sync),
     depth: Option<Depth>,
+    /// When it was asked for: what came after stays.
+    asked_at: Timestamp,
     /// The names that were met, by region.
     met: Vec<HashSet<Arc<str>>>,
     changed: u64,
@@ -301,9 +310,10 @@ impl<'a> Sweep<'a> {
         regions: Vec<Region>,
         matches: &'a (dyn Fn(&str, &str) -> bool + Send + Sync),
         depth: Option<Depth>,
+        asked_at: Timestamp,
     ) -> Sweep<'a> {
         let met = regions.iter().map(|_| HashSet::new()).collect();
-        Sweep { regions, matches, depth, met, changed: 0, keeps_up: true }
+        Sweep { regions, matches, depth, asked_at, met, changed: 0, keeps_up: true }
     }
 
     /// Sweeps memory, and then the store, whose keys of these regions begin with `prefix`: once for all of them.
@@ -346,7 +356,7 @@ impl<'a> Sweep<'a> {
 
     async fn change(&mut self, at: usize, names: &[Arc<str>]) {
         if let Some(depth) = self.depth {
-            self.regions[at].change_all(names, depth).await;
+            self.regions[at].change_all(names, depth, self.asked_at).await;
             self.keeps_up = self.regions[at].pace(names, self.keeps_up).await;
             self.changed += names.len() as u64;
         }

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::slice;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use crate::clock::Timestamp;
 use crate::store::{GuardedStore, Store, StoreError};
 
 /// Records that wait to be told; beyond it everything is declared changed.
@@ -58,27 +60,31 @@ impl fmt::Display for Kind {
 }
 
 /// One line of the log: what happened, to which key, and who says so. As text: `KIND NODE KEY`, the key without the
-/// namespace that the log is of.
+/// namespace that the log is of. A removal says when it was asked for: `KIND NODE@MILLIS KEY`. Programs of before take
+/// that for the name of another node, as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) kind: Kind,
     pub(crate) node: String,
     pub(crate) key: String,
+    /// When it was asked for, by the store's clock. Not known of what a program of before says.
+    pub(crate) at: Option<Timestamp>,
 }
 
 impl Record {
     pub(crate) fn encode(&self) -> Bytes {
-        format!("{} {} {}", self.kind, self.node, self.key).into()
+        format!("{} {}{} {}", self.kind, self.node, times_of(slice::from_ref(self)), self.key).into()
     }
 
-    /// One line for several records of one kind and node: `KIND* NODE LENGTH:KEY LENGTH:KEY …`.
+    /// One line for several records of one kind and node: `KIND* NODE LENGTH:KEY LENGTH:KEY …`. Their times are
+    /// `NODE@MILLIS` where all have one, and else `NODE@MILLIS,MILLIS,…`.
     fn encode_all(records: &[Record]) -> Bytes {
         let [first, others @ ..] = records else { return Bytes::new() };
         if others.is_empty() {
             return first.encode();
         }
         let keys = records.iter().map(|record| format!(" {}:{}", record.key.len(), record.key));
-        format!("{}* {}{}", first.kind, first.node, keys.collect::<String>()).into()
+        format!("{}* {}{}{}", first.kind, first.node, times_of(records), keys.collect::<String>()).into()
     }
 
     /// The records of a line. `None` for what a later version says and this one does not understand.
@@ -87,7 +93,14 @@ impl Record {
         let (word, node, mut rest) = (words.next()?, words.next()?, words.next()?);
         let several = word.strip_suffix('*');
         let (kind, _) = Kind::ALL.into_iter().find(|(_, known)| *known == several.unwrap_or(word))?;
-        let record = |key: &str| Record { kind, node: node.to_owned(), key: key.to_owned() };
+        let (node, times) = node.split_once('@').unwrap_or((node, ""));
+        let mut times = times.split(',').map(|millis| millis.parse().ok().map(Timestamp::from_millis));
+        let mut at = times.next().flatten();
+        let mut record = |key: &str| {
+            let record = Record { kind, node: node.to_owned(), key: key.to_owned(), at };
+            at = times.next().unwrap_or(at);
+            record
+        };
         if several.is_none() {
             return Some(vec![record(rest)]);
         }
@@ -100,6 +113,16 @@ impl Record {
         }
         Some(records)
     }
+}
+
+/// What follows on the name of the node: the times of the records, if they have any.
+fn times_of(records: &[Record]) -> String {
+    let Some(first) = records.first().and_then(|record| record.at) else { return String::new() };
+    if records.iter().all(|record| record.at == Some(first)) {
+        return format!("@{}", first.as_millis());
+    }
+    let millis = records.iter().map(|record| record.at.map_or_else(String::new, |at| at.as_millis().to_string()));
+    format!("@{}", millis.collect::<Vec<String>>().join(","))
 }
 
 /// What this process has to tell the others. One at a time tells, in order.
@@ -145,25 +168,36 @@ impl Voice {
         self.untold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has it told that something happened to these keys, which the store has taken note of.
-    pub(crate) async fn tell(&self, store: &GuardedStore, kind: Kind, keys: impl Iterator<Item = &str>) {
+    /// Has it told that something happened to these keys, which the store has taken note of, and when it was asked for.
+    pub(crate) async fn tell(
+        &self,
+        store: &GuardedStore,
+        kind: Kind,
+        keys: impl Iterator<Item = (&str, Option<Timestamp>)>,
+    ) {
         if store.log().is_none() {
             return;
         }
-        for key in keys {
+        for (key, at) in keys {
             let key = key.strip_prefix(&self.prefix).unwrap_or(key).to_owned();
-            self.admit(Record { kind, node: self.node.clone(), key });
+            self.admit(Record { kind, node: self.node.clone(), key, at });
         }
         self.speak(store).await;
     }
 
     /// Has it told that something happened to all that a selector names, and waits for that a while. Others who have much to
     /// tell do not keep the caller from going on.
-    pub(crate) async fn announce(self: &Arc<Self>, store: &Arc<GuardedStore>, kind: Kind, selector: &str) {
+    pub(crate) async fn announce(
+        self: &Arc<Self>,
+        store: &Arc<GuardedStore>,
+        kind: Kind,
+        selector: &str,
+        at: Option<Timestamp>,
+    ) {
         if store.log().is_none() {
             return;
         }
-        let record = Record { kind, node: self.node.clone(), key: selector.to_owned() };
+        let record = Record { kind, node: self.node.clone(), key: selector.to_owned(), at };
         self.admit(record.clone());
         let (voice, store) = (Arc::clone(self), Arc::clone(store));
         tokio::spawn(async move { voice.speak(&store).await });
@@ -183,8 +217,11 @@ impl Voice {
     fn next(&self) -> Vec<Record> {
         let untold = self.untold();
         let Some(first) = untold.front() else { return Vec::new() };
-        let alike =
-            |record: &&Record| record.kind == first.kind && matches!(record.kind, Kind::Changed | Kind::Removed);
+        // One without a time would hide the times of the others.
+        let alike = |record: &&Record| {
+            let may_share = matches!(record.kind, Kind::Changed | Kind::Removed);
+            record.kind == first.kind && record.at.is_some() == first.at.is_some() && may_share
+        };
         let together = untold.iter().take(TOGETHER).take_while(alike).count().max(1);
         untold.iter().take(together).cloned().collect()
     }
@@ -193,7 +230,7 @@ impl Voice {
         let mut untold = self.untold();
         if untold.len() >= UNTOLD {
             untold.clear();
-            untold.push_back(Record { kind: Kind::Everything, node: self.node.clone(), key: String::new() });
+            untold.push_back(Record { kind: Kind::Everything, node: self.node.clone(), key: String::new(), at: None });
         } else {
             untold.push_back(record);
         }
@@ -247,7 +284,8 @@ mod tests {
     #[test]
     fn several_keys_are_told_in_one_line() {
         let keys = ["prices:v1:a", "prices:v1:with 3:blanks and\nbreaks", "prices:v1:币安"];
-        let record = |key: &str| Record { kind: Kind::Removed, node: "00c0ffee".to_owned(), key: key.to_owned() };
+        let record =
+            |key: &str| Record { kind: Kind::Removed, node: "00c0ffee".to_owned(), key: key.to_owned(), at: None };
         let records: Vec<Record> = keys.into_iter().map(record).collect();
         let line = Record::encode_all(&records[..1]);
         assert_eq!(line, "removed 00c0ffee prices:v1:a");
@@ -256,6 +294,29 @@ mod tests {
         assert_eq!(Record::decode(&line), Some(records));
         for unknown in [&b"removed* 00c0ffee 99:short"[..], b"removed* 00c0ffee x:y", b"cleared?* 00c0ffee 1:a"] {
             assert_eq!(Record::decode(unknown), None, "{unknown:?}");
+        }
+    }
+
+    /// Times came later: a program of before takes `NODE@MILLIS` for a node, and reads the rest as it was.
+    #[test]
+    fn a_line_says_when_its_removals_were_asked_for() {
+        let record = |key: &str, at: Option<u64>| Record {
+            kind: Kind::Removed,
+            node: "00c0ffee".to_owned(),
+            key: key.to_owned(),
+            at: at.map(Timestamp::from_millis),
+        };
+        let lines = [
+            (vec![record("a:v1:b c", Some(1_800_000_000_000))], "removed 00c0ffee@1800000000000 a:v1:b c"),
+            (vec![record("a:v1:b", Some(7)), record("a:v1:c", Some(7))], "removed* 00c0ffee@7 6:a:v1:b 6:a:v1:c"),
+            (vec![record("a:v1:b", Some(7)), record("a:v1:c", Some(9))], "removed* 00c0ffee@7,9 6:a:v1:b 6:a:v1:c"),
+        ];
+        for (records, line) in lines {
+            assert_eq!(Record::encode_all(&records), line);
+            assert_eq!(Record::decode(line.as_bytes()), Some(records), "{line}");
+        }
+        for odd in ["removed 00c0ffee@ a", "removed 00c0ffee@x a", "removed 00c0ffee@99999999999999999999999 a"] {
+            assert_eq!(Record::decode(odd.as_bytes()), Some(vec![record("a", None)]), "{odd}");
         }
     }
 
@@ -269,7 +330,7 @@ mod tests {
             (Kind::Everything, "", "everything 00c0ffee "),
         ];
         for (kind, key, line) in lines {
-            let record = Record { kind, node: "00c0ffee".to_owned(), key: key.to_owned() };
+            let record = Record { kind, node: "00c0ffee".to_owned(), key: key.to_owned(), at: None };
             assert_eq!(record.encode(), line);
             assert_eq!(Record::decode(line.as_bytes()), Some(vec![record]));
         }

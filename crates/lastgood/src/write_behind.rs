@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock::{Clock, Timestamp};
 use crate::entry::Entry;
-use crate::store::{BreakerState, GuardedStore, MAX_KEY_BYTES, Store, StoreError};
+use crate::store::{BreakerState, GuardedStore, MAX_KEY_BYTES, Position, Store, StoreError};
 use crate::voice::Voice;
 
 mod apply;
@@ -27,14 +27,14 @@ mod turn;
 mod worker;
 
 use self::change::ChangeKind;
-pub(crate) use self::change::{Change, Expiry, Fill, Form, Removal};
+pub(crate) use self::change::{Change, Expiry, Fill, Form, Removal, Removed};
 pub(crate) use self::journal::Journal;
 use self::journal::{DISTRUST, Record};
 pub(crate) use self::queue::MAX_WAITING_BYTES;
 use self::queue::{End, Queue};
 pub(crate) use self::room::Room;
 pub(crate) use self::turn::{Meanwhile, Turn};
-use self::worker::{Retry, Worker};
+use self::worker::{Retry, Told, Worker};
 
 /// Keys that may wait at once. Beyond it a removal makes all that the store holds suspect. Fills may take three quarters of
 /// it, and of the room for bodies.
@@ -58,8 +58,21 @@ pub(crate) struct WriteBehind {
     warned_at: AtomicU64,
     /// Changes that must not be lost and that the store has taken.
     written: AtomicU64,
+    /// When the others were heard last, and whether they can be.
+    pub(crate) others: watch::Sender<Others>,
     /// The file of what waits, if there is one.
     journal: Option<Arc<Journal>>,
+}
+
+/// Whether this process hears what others remove.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Others {
+    /// When a read of the log was answered last, and what it said applied.
+    pub(crate) heard_at: Option<Instant>,
+    /// Up to where.
+    pub(crate) position: Option<Position>,
+    /// The log may not be read.
+    pub(crate) is_refused: bool,
 }
 
 impl fmt::Debug for WriteBehind {
@@ -88,6 +101,7 @@ impl WriteBehind {
             dropped: AtomicU64::new(0),
             warned_at: AtomicU64::new(0),
             written: AtomicU64::new(0),
+            others: watch::Sender::new(Others::default()),
             journal: journal.map(Arc::new),
         })
     }
@@ -214,27 +228,27 @@ impl WriteBehind {
         puts.map(|(key, _)| key).chain(under_way.map(|(key, _)| key)).cloned().collect()
     }
 
-    /// Another process took away what the store held for `key`, at `since` at the earliest: what this one would write
-    /// there, or has written since, is older.
-    pub(crate) fn take_back(self: &Arc<Self>, key: &str, since: Timestamp) {
+    /// Another process took away what the store held for `key`: what this one would write there, or has written since, may
+    /// be older.
+    pub(crate) fn take_back(self: &Arc<Self>, key: &str, removed: Removed) {
         let mut queue = self.queue();
-        self.take_back_in(&mut queue, key, since);
+        self.take_back_in(&mut queue, key, removed);
         self.start_worker(queue);
     }
 
     /// The same of all keys under `prefix` whose rest is meant.
-    pub(crate) fn take_back_where(self: &Arc<Self>, prefix: &str, since: Timestamp, is_meant: impl Fn(&str) -> bool) {
+    pub(crate) fn take_back_where(self: &Arc<Self>, prefix: &str, removed: Removed, is_meant: impl Fn(&str) -> bool) {
         let mut queue = self.queue();
         let keys = queue.keys_under(prefix);
         for key in keys.into_iter().filter(|key| is_meant(&key[prefix.len()..])) {
-            self.take_back_in(&mut queue, &key, since);
+            self.take_back_in(&mut queue, &key, removed);
         }
         self.start_worker(queue);
     }
 
-    fn take_back_in(&self, queue: &mut Queue, key: &str, since: Timestamp) {
+    fn take_back_in(&self, queue: &mut Queue, key: &str, removed: Removed) {
         // What is being written may land after the removal, and what was written may have.
-        if let Some(at) = queue.drop_fill(key, since) {
+        if let Some(at) = queue.drop_fill(key, removed) {
             // What another has put since stays.
             self.admit(queue, key.to_owned(), Change::Remove(Removal::at(at, false).late()));
         }
@@ -324,10 +338,11 @@ impl WriteBehind {
     }
 
     /// Notes how a change ended; says whether it is to be repeated.
-    fn note(self: &Arc<Self>, key: String, kind: ChangeKind, outcome: Result<(), StoreError>) -> bool {
+    fn note(self: &Arc<Self>, key: String, told: &Told, outcome: Result<(), StoreError>) -> bool {
+        let kind = told.kind;
         let to_be_repeated = {
             let mut queue = self.queue();
-            if kind == ChangeKind::Fill && outcome.is_ok() && self.store.log().is_some() {
+            if (kind == ChangeKind::Fill || told.is_late_put) && outcome.is_ok() && self.store.log().is_some() {
                 queue.remember_fill(&key, self.clock.now());
             }
             let to_be_repeated = queue.done(&key, End::from(&outcome));

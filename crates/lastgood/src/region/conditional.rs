@@ -216,6 +216,8 @@ impl Region {
         was_there: bool,
     ) -> Conditional {
         let kind = if to.is_some() { Kind::Changed } else { Kind::Removed };
+        // It was decided by the store a moment ago.
+        let asked_at = tier.store.assumed_ahead().map(|ahead| ahead.stored(self.cache.clock.now()));
         self.invalidate(name, || match (turn.end(), to) {
             (Meanwhile::ChangedHere, _) => {}
             (Meanwhile::Nothing, Some(entry)) => self.cache.memory.insert(Key::new(self.shared.id, name), entry),
@@ -225,7 +227,7 @@ impl Region {
             }
         });
         let key = self.store_key(name);
-        self.cache.voice.tell(&tier.store, kind, std::iter::once(key.as_str())).await;
+        self.cache.voice.tell(&tier.store, kind, std::iter::once((key.as_str(), asked_at))).await;
         Conditional::Made { was_there }
     }
 
@@ -247,7 +249,7 @@ impl Region {
     async fn forget(&self, tier: &StoreTier, name: &str, turn: Turn) {
         self.distrust(name, turn, |_| true);
         let key = self.store_key(name);
-        self.cache.voice.tell(&tier.store, Kind::Changed, std::iter::once(key.as_str())).await;
+        self.cache.voice.tell(&tier.store, Kind::Changed, std::iter::once((key.as_str(), None))).await;
     }
 
     /// Ends a turn, and has the next reader of what memory holds ask the store.

@@ -13,8 +13,8 @@ use tokio::time::{Instant, timeout_at};
 use self::overlay::Row;
 use self::shared::Shared;
 use super::{
-    Addition, Counters, Cursor, FieldUpdate, Fields, Log, Page, Store, StoreError, Swap, Usage, Watch, counters,
-    fields, swap,
+    Addition, Counters, Cursor, FieldUpdate, Fields, Log, Page, Store, StoreError, Swap, Usage, Version, Watch,
+    counters, fields, swap,
 };
 use crate::clock::{Clock, Timestamp};
 
@@ -214,6 +214,11 @@ impl Store for EmbeddedStore {
     async fn update_fields(&self, update: &FieldUpdate) -> Result<Fields, StoreError> {
         let _alone = self.adding.lock().await;
         fields::update_alone(self, update).await
+    }
+
+    async fn remove_if(&self, removals: &[(String, Version)]) -> Result<u64, StoreError> {
+        let _alone = self.adding.lock().await;
+        swap::remove_alone(self, removals).await
     }
 
     async fn swap(&self, swap: &Swap) -> Result<bool, StoreError> {

@@ -12,8 +12,8 @@ use tokio::time::{Instant, timeout};
 use self::breaker::{Breaker, Outcome};
 use self::recovery::recover;
 use super::{
-    Addition, Counters, Cursor, FieldUpdate, Fields, Log, Page, Position, Store, StoreError, Swap, Tail, Usage, Watch,
-    Watched,
+    Addition, Counters, Cursor, FieldUpdate, Fields, Log, Page, Position, Store, StoreError, Swap, Tail, Usage,
+    Version, Watch, Watched,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::condition::{Condition, Report, State};
@@ -370,6 +370,10 @@ impl Store for GuardedStore {
 
     async fn now(&self) -> Result<Option<Timestamp>, StoreError> {
         self.call(Kind::Read, || self.inner.now()).await
+    }
+
+    async fn remove_if(&self, removals: &[(String, Version)]) -> Result<u64, StoreError> {
+        self.call(Kind::Write, || self.inner.remove_if(removals)).await
     }
 
     async fn swap(&self, swap: &Swap) -> Result<bool, StoreError> {

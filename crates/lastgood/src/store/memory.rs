@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::{
     Addition, Counters, Cursor, FieldUpdate, Fields, KEPT_RECORDS, Log, Page, Position, Store, StoreError, Swap, Tail,
-    Usage, counters, fields,
+    Usage, Version, counters, fields,
 };
 use crate::clock::{Clock, Timestamp};
 
@@ -161,6 +161,17 @@ impl Store for MemoryStore {
             None => _ = table.remove(&swap.key),
         }
         Ok(true)
+    }
+
+    async fn remove_if(&self, removals: &[(String, Version)]) -> Result<u64, StoreError> {
+        let mut table = self.table();
+        let mut removed = 0;
+        for (key, expected) in removals {
+            if expected.is_of(table.rows.get(key.as_str()).map(|row| &row.value[..])) {
+                removed += u64::from(table.remove(key));
+            }
+        }
+        Ok(removed)
     }
 
     async fn remove(&self, keys: &[String]) -> Result<u64, StoreError> {

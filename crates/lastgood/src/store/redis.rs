@@ -18,8 +18,8 @@ use self::sentinel::Sentinels;
 use self::supervisor::Target;
 use super::stream::{self, Source};
 use super::{
-    Addition, Counters, Cursor, FieldUpdate, Fields, Log, Page, Position, Store, StoreError, Swap, Tail, Usage, Watch,
-    dialect,
+    Addition, Counters, Cursor, FieldUpdate, Fields, Log, Page, Position, Store, StoreError, Swap, Tail, Usage,
+    Version, Watch, dialect, swap,
 };
 use crate::clock::Timestamp;
 
@@ -136,6 +136,14 @@ fn set(key: &str, value: &[u8], ttl: Duration) -> Cmd {
     cmd("SET").arg(key).arg(value).arg("PX").arg(dialect::ttl_millis(ttl)).take()
 }
 
+fn remove_if(removals: &[(String, Version)]) -> Cmd {
+    let mut command = Cmd::new();
+    for word in swap::removal_command(removals) {
+        command.arg(&*word);
+    }
+    command
+}
+
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Store for RedisStore {
@@ -233,6 +241,19 @@ impl Store for RedisStore {
             Servers::Many(cluster) => cluster.run("@clock", time).await?,
         };
         dialect::time(&parts).map(Some)
+    }
+
+    async fn remove_if(&self, removals: &[(String, Version)]) -> Result<u64, StoreError> {
+        if removals.is_empty() {
+            return Ok(0);
+        }
+        match &self.servers {
+            Servers::One(node) => {
+                let removed = node.ask(&remove_if(removals)).await;
+                removed.map_err(|fault| reply::script_error(&fault))
+            }
+            Servers::Many(cluster) => cluster.remove_if(removals).await,
+        }
     }
 
     async fn swap(&self, swap: &Swap) -> Result<bool, StoreError> {

@@ -1,5 +1,6 @@
 //! Changes of a key that take place only if it holds what is expected.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -39,7 +40,8 @@ impl Version {
         Version(format!("{NO_LATER_THAN}{}", at.as_millis()))
     }
 
-    fn is_of(&self, value: Option<&[u8]>) -> bool {
+    /// Whether this is the version of what a key holds, for stores of other crates.
+    pub fn is_of(&self, value: Option<&[u8]>) -> bool {
         let limit =
             self.0.strip_prefix(NO_LATER_THAN).and_then(|millis| millis.parse().ok()).map(Timestamp::from_millis);
         match (limit, value) {
@@ -47,6 +49,38 @@ impl Version {
             (None, value) => value.is_some_and(|value| *self == Version::of(value)),
         }
     }
+}
+
+/// Says in Lua whether a key holds an expected version. The magic, the version and the time of an entry are as
+/// `entry/wire.rs` writes them.
+macro_rules! is_expected {
+    () => {
+        "local function is_expected(key, expected) \
+        if string.sub(expected, 1, 1) == '<' then \
+        local held, at = redis.pcall('GETRANGE', key, 0, 17), 0 \
+        if type(held) == 'string' and #held == 18 and string.sub(held, 1, 4) == 'LGE\\2' then \
+        for i = 18, 11, -1 do at = at * 256 + string.byte(held, i) end end \
+        return at <= tonumber(string.sub(expected, 2)) end \
+        local held, tail = redis.pcall('GETRANGE', key, 0, 49), redis.pcall('GETRANGE', key, -4, -1) \
+        if type(held) ~= 'string' or type(tail) ~= 'string' then return false end \
+        held = string.gsub(held..tail, '.', function(c) return string.format('%02x', string.byte(c)) end) \
+        return held == expected end "
+    };
+}
+
+/// The words of the command that removes keys in Redis where they hold what is expected; it answers how many it removed.
+pub(super) fn removal_command(removals: &[(String, Version)]) -> Vec<Cow<'_, str>> {
+    const SCRIPT: &str = concat!(
+        is_expected!(),
+        "local removed = 0 \
+        for i, key in ipairs(KEYS) do \
+        if is_expected(key, ARGV[i]) then removed = removed + redis.call('UNLINK', key) end end \
+        return removed"
+    );
+    let mut words = vec![Cow::from("EVAL"), SCRIPT.into(), removals.len().to_string().into()];
+    words.extend(removals.iter().map(|(key, _)| Cow::from(key)));
+    words.extend(removals.iter().map(|(_, expected)| Cow::from(&expected.0)));
+    words
 }
 
 /// A change of a key that takes place only if the key holds what is expected.
@@ -63,20 +97,14 @@ pub struct Swap {
 impl Swap {
     /// The words of the command that swaps in Redis, but for the last, which is the value; it answers 1 where it did.
     pub(super) fn command(&self) -> [String; 6] {
-        // The magic, the version and the time of an entry are as `entry/wire.rs` writes them.
-        const SCRIPT: &str = "\
-            if string.sub(ARGV[1], 1, 1) == '<' then \
-            local held, at = redis.pcall('GETRANGE', KEYS[1], 0, 17), 0 \
-            if type(held) == 'string' and #held == 18 and string.sub(held, 1, 4) == 'LGE\\2' then \
-            for i = 18, 11, -1 do at = at * 256 + string.byte(held, i) end end \
-            if at > tonumber(string.sub(ARGV[1], 2)) then return 0 end \
-            elseif ARGV[1] == '' then if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end \
-            else local held = redis.call('GETRANGE', KEYS[1], 0, 49)..redis.call('GETRANGE', KEYS[1], -4, -1) \
-            held = string.gsub(held, '.', function(c) return string.format('%02x', string.byte(c)) end) \
-            if held ~= ARGV[1] then return 0 end end \
+        const SCRIPT: &str = concat!(
+            is_expected!(),
+            "if ARGV[1] == '' then if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end \
+            elseif not is_expected(KEYS[1], ARGV[1]) then return 0 end \
             if ARGV[2] == '0' then redis.call('UNLINK', KEYS[1]) \
             else redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[2]) end \
-            return 1";
+            return 1"
+        );
         let millis = self.to.as_ref().map_or(0, |(_, ttl)| dialect::ttl_millis(*ttl));
         let expected = self.expected.as_ref().map(|version| version.0.clone()).unwrap_or_default();
         let words = ["EVAL", SCRIPT, "1"].map(str::to_owned);
@@ -109,4 +137,16 @@ pub(super) async fn swap_alone<S: Store + ?Sized>(store: &S, swap: &Swap) -> Res
         None => drop(store.remove(std::slice::from_ref(&swap.key)).await?),
     }
     Ok(true)
+}
+
+/// Removes keys that hold what is expected, where no other process changes them meanwhile.
+pub(super) async fn remove_alone<S: Store + ?Sized>(
+    store: &S,
+    removals: &[(String, Version)],
+) -> Result<u64, StoreError> {
+    let keys: Vec<String> = removals.iter().map(|(key, _)| key.clone()).collect();
+    let held = store.get_many(&keys).await?;
+    let expected = removals.iter().zip(held).filter(|((_, expected), held)| expected.is_of(held.as_deref()));
+    let keys: Vec<String> = expected.map(|((key, _), _)| key.clone()).collect();
+    store.remove(&keys).await
 }

@@ -16,8 +16,8 @@ pub use self::options::UpstashOptions;
 use self::reply::{At, Binary};
 use super::stream::{self, Source};
 use super::{
-    Addition, Counters, Cursor, FieldUpdate, Fields, Log, Page, Position, Store, StoreError, Swap, Tail, Usage, Watch,
-    dialect,
+    Addition, Counters, Cursor, FieldUpdate, Fields, Log, Page, Position, Store, StoreError, Swap, Tail, Usage,
+    Version, Watch, dialect, swap,
 };
 use crate::clock::Timestamp;
 
@@ -185,6 +185,16 @@ impl Store for UpstashStore {
         let answer = self.link.read("/", self.encode(&["TIME"])?, 1).await?;
         let parts: Vec<Binary> = reply::result(&answer, self.link.options(), dialect::script_error_of)?;
         dialect::time(&parts.into_iter().map(|part| part.0).collect::<Vec<_>>()).map(Some)
+    }
+
+    async fn remove_if(&self, removals: &[(String, Version)]) -> Result<u64, StoreError> {
+        if removals.is_empty() {
+            return Ok(0);
+        }
+        let keys: Vec<String> = removals.iter().map(|(key, _)| key.clone()).collect();
+        let command = self.encode(&swap::removal_command(removals))?;
+        let answer = self.link.write("/", command, &keys).await?;
+        reply::result(&answer, self.link.options(), dialect::script_error_of)
     }
 
     async fn swap(&self, swap: &Swap) -> Result<bool, StoreError> {

@@ -73,7 +73,7 @@ impl Owing {
             let cache = Cache { shared: Arc::clone(&shared) };
             if cache.pay(&owed).await.is_ok() {
                 if let Some(selector) = owed.selector.as_deref().filter(|_| self.tells) {
-                    cache.tell_selector(selector, Some(owed.depth)).await;
+                    cache.tell_selector(selector, Some(owed.depth), owed.at).await;
                 }
                 // Its changes may still wait: then they are on disk first.
                 tier.behind.save(&tier.behind.unconfirmed()).await;

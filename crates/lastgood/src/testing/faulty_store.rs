@@ -11,7 +11,8 @@ use tokio::sync::watch;
 
 use crate::clock::Timestamp;
 use crate::store::{
-    Addition, Counters, Cursor, FieldUpdate, Fields, Log, Page, Position, Store, StoreError, Swap, Tail, Usage, Watch,
+    Addition, Counters, Cursor, FieldUpdate, Fields, Log, Page, Position, Store, StoreError, Swap, Tail, Usage,
+    Version, Watch,
 };
 
 /// How a [`FaultyStore`] misbehaves.
@@ -159,6 +160,10 @@ impl Store for FaultyStore {
 
     async fn update_fields(&self, update: &FieldUpdate) -> Result<Fields, StoreError> {
         self.writes.call(self.inner.update_fields(update)).await
+    }
+
+    async fn remove_if(&self, removals: &[(String, Version)]) -> Result<u64, StoreError> {
+        self.writes.call(self.inner.remove_if(removals)).await
     }
 
     async fn swap(&self, swap: &Swap) -> Result<bool, StoreError> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::timeout;
 
 use super::WriteBehind;
 use super::change::{Change, Expiry, Fill, Form, Held, Removal};
@@ -20,6 +21,8 @@ const APART: Duration = Duration::from_millis(250);
 /// Bodies up to this many bytes, unless a slow method compresses them, are encoded without leaving the thread.
 const ENCODED_IN_PLACE: usize = 64 << 10;
 
+/// How long the end of the log is asked for.
+const END_WITHIN: Duration = Duration::from_millis(100);
 /// How often a change that the store holds something else for by then is tried again at once.
 const TRIES: usize = 4;
 /// Values of a late removal that are read at once.
@@ -28,6 +31,11 @@ const READ_TOGETHER: usize = 20;
 /// When the load began of what a key holds, an entry or a claim.
 fn since(bytes: &[u8]) -> Option<Timestamp> {
     started_at(bytes).or_else(|| Claim::decode(bytes).map(|claim| claim.started_at))
+}
+
+/// What a change that was asked for at `at` may replace, as far as the clocks tell.
+fn no_later_than(at: Timestamp, ahead: Ahead) -> Version {
+    Version::no_later_than(ahead.stored(at).plus(ahead.at_most_wrong_by * 2 + APART))
 }
 
 impl WriteBehind {
@@ -45,6 +53,15 @@ impl WriteBehind {
             Change::Expire(expiry) => self.expire(key, &expiry, ahead).await,
             Change::Put(fill) => {
                 let (started_at, replaces) = (fill.entry.fetch_started_at, fill.replaces);
+                if !self.has_heard_since(&fill).await {
+                    self.queue().unheard.insert(key.to_owned());
+                    return Err(StoreError::Unavailable(
+                        "the invalidations of other processes were not heard yet".to_owned(),
+                    ));
+                }
+                if fill.replaces && !self.is_still_owed(key) {
+                    return Ok(());
+                }
                 let ended = match fill.is_late {
                     true => self.put_over_older(key, fill.entry, fill.form, ahead).await,
                     false => self.put(key, &fill, ahead).await,
@@ -66,6 +83,26 @@ impl WriteBehind {
         }
     }
 
+    /// Whether the others were heard since the store did not take a put: they may have removed its key, which says nothing of
+    /// that any more. Who never heard them, or may not, does not wait for it.
+    async fn has_heard_since(&self, fill: &Fill) -> bool {
+        let Some(log) = self.store.log() else { return true };
+        let Some(failed_at) = fill.failed_at.filter(|_| fill.is_late) else { return true };
+        let others = self.others.borrow().clone();
+        let Some(heard_at) = others.heard_at else { return true };
+        if others.is_refused || heard_at > failed_at {
+            return true;
+        }
+        // Nobody else bounds the time of this call.
+        let end = timeout(END_WITHIN, log.end(&self.voice.name)).await;
+        matches!(end, Ok(Ok(end)) if end == others.position)
+    }
+
+    /// Whether a put that is being written is to be written again if it fails: not once it is known to be removed.
+    fn is_still_owed(&self, key: &str) -> bool {
+        self.queue().active.get(key).is_none_or(Option::is_some)
+    }
+
     /// What the store does not take must at least leave nothing older behind. It waits until the store takes it.
     async fn nothing_older(
         &self,
@@ -78,7 +115,7 @@ impl WriteBehind {
             && matches!(ended, Err(StoreError::Refused(_)))
             && self.remove_older(&[key.to_owned()], than).await.is_ok_and(|has_removed| has_removed)
         {
-            self.tell(Kind::Changed, &[key]).await;
+            self.tell(Kind::Changed, &[(key, None)]).await;
         }
         ended
     }
@@ -180,6 +217,23 @@ impl WriteBehind {
         }
     }
 
+    /// Removes keys, but for what came after the removal was asked for; see [`WriteBehind::change_unless_later`].
+    async fn remove_unless_later(&self, keys: &[(String, Timestamp)], ahead: Ahead) -> Result<(), StoreError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let removals: Vec<_> = keys.iter().map(|(key, at)| (key.clone(), no_later_than(*at, ahead))).collect();
+        let names = || keys.iter().map(|(key, _)| key.clone()).collect::<Vec<String>>();
+        if self.store.log().is_none() {
+            return self.store.remove(&names()).await.map(drop);
+        }
+        match self.store.remove_if(&removals).await {
+            // A user without scripts.
+            Err(StoreError::Refused(_)) => self.store.remove(&names()).await.map(drop),
+            ended => ended.map(drop),
+        }
+    }
+
     /// Makes a change that was asked for at `at`, unless the key holds what came after it by more than the clocks may differ:
     /// the store may do what it was told long after this process gave up waiting for it.
     async fn change_unless_later(
@@ -189,7 +243,7 @@ impl WriteBehind {
         to: Option<(Bytes, Duration)>,
         ahead: Ahead,
     ) -> Result<(), StoreError> {
-        let expected = Some(Version::no_later_than(ahead.stored(at).plus(ahead.at_most_wrong_by * 2 + APART)));
+        let expected = Some(no_later_than(at, ahead));
         match self.store.swap(&Swap { key: key.to_owned(), expected, to: to.clone() }).await {
             // A user without scripts.
             Err(StoreError::Refused(_)) => match to {
@@ -229,26 +283,38 @@ impl WriteBehind {
             let Some((key, change)) = changes.pop() else { return Vec::new() };
             return vec![self.apply(&key, change).await];
         }
-        let keys: Vec<String> = changes.into_iter().map(|(key, _)| key).collect();
-        match self.store.remove(&keys).await {
+        // The queue gives several at once of removals only.
+        let at = |change: &Change| change.removal().map_or(Timestamp::EPOCH, |removal| removal.at);
+        let removals: Vec<_> = changes
+            .into_iter()
+            .map(|(key, change)| {
+                let at = at(&change);
+                (key, at)
+            })
+            .collect();
+        let ahead = match self.store.ahead().await {
+            Ok(ahead) => ahead,
+            Err(why) => return vec![Err(why); removals.len()],
+        };
+        match self.remove_unless_later(&removals, ahead).await {
             // Some of them lie where they can be reached.
             Err(StoreError::PartlyUnavailable(_)) => {
-                let mut ended = Vec::with_capacity(keys.len());
-                for key in keys {
-                    ended.push(self.store.remove(&[key]).await.map(drop));
+                let mut ended = Vec::with_capacity(removals.len());
+                for removal in removals {
+                    ended.push(self.remove_unless_later(&[removal], ahead).await);
                 }
                 ended
             }
-            ended => vec![ended.map(drop); keys.len()],
+            ended => vec![ended; removals.len()],
         }
     }
 
-    /// Tells the other processes what the store has taken note of.
-    pub(super) async fn tell(&self, kind: Kind, keys: &[&str]) {
+    /// Tells the other processes what the store has taken note of, and when it was asked for, by the store's clock.
+    pub(super) async fn tell(&self, kind: Kind, keys: &[(&str, Option<Timestamp>)]) {
         match kind {
             Kind::Cleared => {
-                let prefixes: Vec<String> = keys.iter().map(|key| [key, ":"].concat()).collect();
-                self.voice.tell(&self.store, kind, prefixes.iter().map(String::as_str)).await;
+                let prefixes: Vec<_> = keys.iter().map(|(key, at)| ([key, ":"].concat(), *at)).collect();
+                self.voice.tell(&self.store, kind, prefixes.iter().map(|(prefix, at)| (prefix.as_str(), *at))).await;
             }
             _ => {
                 self.voice.tell(&self.store, kind, keys.iter().copied()).await;
@@ -262,8 +328,10 @@ impl WriteBehind {
             let page = self.store.list(prefix, cursor, PAGE).await?;
             match removal.is_late {
                 true => drop(self.remove_older(&page.keys, ahead.stored(removal.at)).await?),
-                false if page.keys.is_empty() => {}
-                false => drop(self.store.remove(&page.keys).await?),
+                false => {
+                    let removals: Vec<_> = page.keys.into_iter().map(|key| (key, removal.at)).collect();
+                    self.remove_unless_later(&removals, ahead).await?;
+                }
             }
             cursor = page.next;
             if cursor.is_none() {

@@ -3,6 +3,8 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::clock::Timestamp;
 use crate::entry::Entry;
 use crate::lease::Lease;
@@ -57,6 +59,26 @@ impl Removal {
     }
 }
 
+/// What is known of the time of a removal by another process, by the clock of this one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Removed {
+    /// It was told after this: what was put later, or was done before, has nothing to do with it.
+    pub(crate) since: Timestamp,
+    /// When it was asked for at the latest. Programs of before do not say so.
+    pub(crate) asked_at: Option<Timestamp>,
+}
+
+impl Removed {
+    /// The key was not removed but changed.
+    pub(crate) const NOT: Removed = Removed { since: Timestamp::FOREVER, asked_at: None };
+
+    /// Whether an application's put from `at` is older. Where that is not known, it counts as older if it is from before
+    /// what was heard last.
+    pub(super) fn is_after_put(&self, at: Timestamp) -> bool {
+        self.since != Timestamp::FOREVER && self.asked_at.map_or(at < self.since, |asked_at| at <= asked_at)
+    }
+}
+
 /// An entry on its way to the store.
 #[derive(Clone)]
 pub(crate) struct Fill {
@@ -69,6 +91,8 @@ pub(crate) struct Fill {
     pub(crate) replaces: bool,
     /// Whether it comes late, so that what was put after it must stay.
     pub(crate) is_late: bool,
+    /// When the store did not take it: it is written once the others were heard after that, who may have removed the key.
+    pub(crate) failed_at: Option<Instant>,
     /// The lease of the load that brought it, which ends once all that the load brought is written.
     pub(crate) lease: Option<Arc<Lease>>,
 }
@@ -191,6 +215,13 @@ impl Change {
         matches!(self, Change::Put(_) | Change::PutHeld(_))
     }
 
+    pub(super) fn removal(&self) -> Option<&Removal> {
+        match self {
+            Change::Remove(removal) | Change::RemovePrefix(removal) => Some(removal),
+            _ => None,
+        }
+    }
+
     pub(super) fn expiry(&self) -> Option<&Expiry> {
         match self {
             Change::Expire(expiry) => Some(expiry),
@@ -226,6 +257,14 @@ impl Change {
         }
     }
 
+    /// The same change, which the store did not take now.
+    pub(super) fn failed(mut self) -> Change {
+        if let Change::Put(fill) = &mut self {
+            fill.failed_at = Some(Instant::now());
+        }
+        self
+    }
+
     /// The same change, where there is no room for its body: memory has that as well, if it has room.
     pub(super) fn without_body(self) -> Change {
         match self {
@@ -253,11 +292,11 @@ impl Change {
         }
     }
 
-    /// Whether it is an application's put from before `at`.
-    pub(super) fn was_put_before(&self, at: Timestamp) -> bool {
+    /// Whether it is an application's put that a removal took away.
+    pub(super) fn is_put_before(&self, removed: &Removed) -> bool {
         match self {
-            Change::Put(fill) => fill.replaces && fill.entry.written_at < at,
-            Change::PutHeld(held) => held.written_at < at,
+            Change::Put(fill) => fill.replaces && removed.is_after_put(fill.entry.written_at),
+            Change::PutHeld(held) => removed.is_after_put(held.written_at),
             Change::Mark(_) | Change::Expire(_) | Change::Remove(_) | Change::RemovePrefix(_) => false,
         }
     }

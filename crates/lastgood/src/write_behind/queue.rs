@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use super::change::{Change, ChangeKind, Expiry, Removal};
+use super::change::{Change, ChangeKind, Expiry, Removal, Removed};
 use super::journal::Rows;
 use crate::clock::Timestamp;
 use crate::entry::Entry;
@@ -27,6 +27,18 @@ struct Filled {
     done_at: Timestamp,
     /// When its load began.
     started_at: Timestamp,
+    /// Whether it is a put that came late: one from before the removal must not stay, one from after it must.
+    is_late_put: bool,
+}
+
+impl Filled {
+    /// Whether it has to go because the key was removed: it may have landed after that.
+    fn is_undone_by(&self, removed: &Removed) -> bool {
+        match self.is_late_put {
+            true => removed.asked_at.is_some() && removed.is_after_put(self.started_at),
+            false => self.done_at >= removed.since,
+        }
+    }
 }
 
 /// How the work on a key ended.
@@ -59,6 +71,8 @@ pub(super) struct Queue {
     unfenced: HashMap<String, Timestamp>,
     /// Keys that somebody changes at once, and whether another process changed them meanwhile.
     pub(super) turns: HashMap<String, bool>,
+    /// Of the puts that are under way, those that were not tried, because the others are still to be heard.
+    pub(super) unheard: HashSet<String>,
     /// Changes that failed and wait for the retry, in order; and those of them that were not changed since.
     pub(super) failed: VecDeque<String>,
     pub(super) retried: HashSet<String>,
@@ -223,10 +237,12 @@ impl Queue {
         waiting.extend(under_way.map(|key| (key.clone(), Change::Remove(Removal::at(now, false)))));
     }
 
-    /// Remembers that a fill of `key` is done.
+    /// Remembers that a fill of `key`, or a put that came late, is done.
     pub(super) fn remember_fill(&mut self, key: &str, now: Timestamp) {
-        let Some(started_at) = self.unfenced.get(key).copied() else { return };
-        self.filled.insert(key.to_owned(), Filled { done_at: now, started_at });
+        let late_put = self.active.get(key).and_then(Option::as_ref).and_then(Change::started_at);
+        let Some(started_at) = self.unfenced.get(key).copied().or(late_put) else { return };
+        let is_late_put = late_put.is_some();
+        self.filled.insert(key.to_owned(), Filled { done_at: now, started_at, is_late_put });
         self.filled_in_order.push_back((now, key.to_owned()));
         if self.filled_in_order.len() > REMEMBERED
             && let Some((at, key)) = self.filled_in_order.pop_front()
@@ -241,12 +257,11 @@ impl Queue {
         self.filled.remove(key);
     }
 
-    /// Drops the fill that waits for `key`, or a put from before `since` that the store did not take. If one is under way
-    /// instead, or was done after `since`, says when its load began. Where the key was not removed but changed, `since` is for ever, and what was
-    /// put stays: which of the two is newer is found out when it is written.
-    pub(super) fn drop_fill(&mut self, key: &str, since: Timestamp) -> Option<Timestamp> {
-        let is_removal = since != Timestamp::FOREVER;
-        let is_older = |change: &Change| change.is_mere_fill() || (is_removal && change.was_put_before(since));
+    /// Drops the fill that waits for `key`, or a put from before its removal that the store did not take. If one is under way
+    /// instead, or was done after the removal may have been told, says when its load began. Where the key was not removed but
+    /// changed, what was put stays: which of the two is newer is found out when it is written.
+    pub(super) fn drop_fill(&mut self, key: &str, removed: Removed) -> Option<Timestamp> {
+        let is_older = |change: &Change| change.is_mere_fill() || change.is_put_before(&removed);
         if self.waiting.get(key).is_some_and(is_older)
             && let Some(dropped) = self.waiting.remove(key)
         {
@@ -255,8 +270,7 @@ impl Queue {
         }
         // Nor is an older put written again in place of the one that was dropped.
         if let Some(if_it_fails) = self.active.get_mut(key)
-            && is_removal
-            && let Some(put) = if_it_fails.take_if(|change| change.was_put_before(since))
+            && let Some(put) = if_it_fails.take_if(|change| change.is_put_before(&removed))
         {
             self.unfenced.extend(put.started_at().map(|at| (key.to_owned(), at)));
         }
@@ -266,7 +280,7 @@ impl Queue {
         match self.active.get(key) {
             Some(None) => self.unfenced.get(key).copied(),
             Some(Some(_)) => None,
-            None => self.filled.get(key).filter(|filled| filled.done_at >= since).map(|filled| filled.started_at),
+            None => self.filled.get(key).filter(|filled| filled.is_undone_by(&removed)).map(|filled| filled.started_at),
         }
     }
 
@@ -282,6 +296,8 @@ impl Queue {
         let if_it_fails = self.active.remove(key).flatten();
         self.unfenced.remove(key);
         let succeeded = matches!(end, End::Done);
+        let was_tried = !self.unheard.remove(key);
+        let if_it_fails = if_it_fails.map(|again| if was_tried { again.failed() } else { again });
         // What failed and is owed as before has its row already.
         if succeeded || self.waiting.contains_key(key) || matches!(if_it_fails, Some(Change::Expire(_))) {
             self.rows.touch(key);

@@ -9,6 +9,7 @@ use tokio::time::sleep;
 use super::WriteBehind;
 use super::change::{Change, ChangeKind};
 use super::queue::End;
+use crate::clock::Timestamp;
 use crate::store::{BreakerState, StoreError, jittered, somewhere_in};
 use crate::voice::Kind;
 
@@ -29,6 +30,24 @@ pub(super) struct Worker {
     counted: bool,
 }
 
+/// What is to be said of a change once it is made.
+pub(super) struct Told {
+    news: Option<Kind>,
+    pub(super) kind: ChangeKind,
+    /// It is an application's put that came late.
+    pub(super) is_late_put: bool,
+    /// When it was asked for, if it is a removal.
+    removed_at: Option<Timestamp>,
+}
+
+impl Told {
+    fn of(key: &str, change: &Change) -> Told {
+        let removed_at = change.removal().map(|removal| removal.at);
+        let is_late_put = change.is_put() && change.has_failed();
+        Told { news: change.news(), kind: change.kind_at(key), is_late_put, removed_at }
+    }
+}
+
 impl Worker {
     pub(super) fn of(behind: &Arc<WriteBehind>) -> Worker {
         Worker { behind: Arc::clone(behind), writing: Vec::new(), counted: true }
@@ -40,13 +59,13 @@ impl Worker {
             if changes.is_empty() {
                 return;
             }
-            let kinds: Vec<_> = changes.iter().map(|(key, change)| (change.news(), change.kind_at(key))).collect();
+            let told: Vec<Told> = changes.iter().map(|(key, change)| Told::of(key, change)).collect();
             let ended = self.behind.apply_all(changes).await;
-            self.tell(&kinds, &ended).await;
+            self.tell(&told, &ended).await;
             let keys = std::mem::take(&mut self.writing);
             let mut failed = false;
-            for ((key, (_, kind)), outcome) in keys.into_iter().zip(kinds).zip(ended) {
-                failed |= self.behind.note(key, kind, outcome);
+            for ((key, told), outcome) in keys.into_iter().zip(told).zip(ended) {
+                failed |= self.behind.note(key, &told, outcome);
             }
             self.behind.progress.notify_waiters();
             if failed {
@@ -58,11 +77,14 @@ impl Worker {
     }
 
     /// Tells of the changes that were made. All of one step are of one kind.
-    async fn tell(&self, kinds: &[(Option<Kind>, ChangeKind)], ended: &[Result<(), StoreError>]) {
-        let made = self.writing.iter().zip(kinds).zip(ended).filter(|(_, ended)| ended.is_ok());
-        let made: Vec<(Kind, &str)> = made.filter_map(|((key, (kind, _)), _)| Some(((*kind)?, key.as_str()))).collect();
-        if let Some((kind, _)) = made.first().copied() {
-            let keys: Vec<&str> = made.iter().map(|(_, key)| *key).collect();
+    async fn tell(&self, told: &[Told], ended: &[Result<(), StoreError>]) {
+        let made = self.writing.iter().zip(told).zip(ended).filter(|(_, ended)| ended.is_ok());
+        let made = made.filter_map(|((key, told), _)| Some((told.news?, key.as_str(), told.removed_at)));
+        let made: Vec<(Kind, &str, Option<Timestamp>)> = made.collect();
+        if let Some((kind, ..)) = made.first().copied() {
+            let ahead = self.behind.store.assumed_ahead();
+            let stored = |at: Option<Timestamp>| Some(ahead?.stored(at?));
+            let keys: Vec<_> = made.iter().map(|(_, key, at)| (*key, stored(*at))).collect();
             self.behind.tell(kind, &keys).await;
         }
     }

@@ -36,6 +36,8 @@ pub(super) struct Measured {
     ahead: Ahead,
     at: Instant,
     local: Timestamp,
+    /// Whether another server may answer by now.
+    is_doubted: bool,
 }
 
 impl GuardedStore {
@@ -64,20 +66,36 @@ impl GuardedStore {
             let by = millis(told).saturating_sub(millis(local.plus(trip / 2)));
             Ahead { by, at_most_wrong_by: trip / 2 + Duration::from_millis(1) }
         });
-        *self.measured.lock().unwrap_or_else(PoisonError::into_inner) = Some(Measured { ahead, at, local });
+        *self.measured.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Measured { ahead, at, local, is_doubted: false });
         tracing::debug!(store = %self.inner, ahead_ms = ahead.by, "the store tells the time");
         Ok(ahead)
     }
 
+    /// How far the store's clock is ahead as far as that was ever found out, without asking: also while the store is away. A
+    /// clock of this process that was set since has no part in it.
+    pub(crate) fn assumed_ahead(&self) -> Option<Ahead> {
+        if self.inner.log().is_none() {
+            return None;
+        }
+        let Measured { ahead, at, local, .. } = (*self.measured.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let passed = i64::try_from(at.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let by_clock = i64::try_from(self.clock.now().since(local).as_millis()).unwrap_or(i64::MAX);
+        Some(Ahead { by: ahead.by.saturating_sub(by_clock.saturating_sub(passed)), ..ahead })
+    }
+
     /// Another server may answer from now on, with another clock.
     pub(crate) fn forget_clock(&self) {
-        *self.measured.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        if let Some(measured) = &mut *self.measured.lock().unwrap_or_else(PoisonError::into_inner) {
+            measured.is_doubted = true;
+        }
     }
 
     fn known_ahead(&self) -> Option<Ahead> {
-        let Measured { ahead, at, local } = (*self.measured.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let Measured { ahead, at, local, is_doubted } =
+            (*self.measured.lock().unwrap_or_else(PoisonError::into_inner))?;
         let (passed, by_clock) = (at.elapsed(), self.clock.now().since(local));
         let has_jumped = passed.abs_diff(by_clock) > JUMP;
-        (passed < KNOWN_FOR && !has_jumped).then_some(ahead)
+        (passed < KNOWN_FOR && !has_jumped && !is_doubted).then_some(ahead)
     }
 }

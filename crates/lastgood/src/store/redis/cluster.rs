@@ -3,6 +3,7 @@
 //! Only commands of one key each are sent, all for one server together: so no batch can cross slots, and each key of
 //! it is redirected on its own while its slot moves.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,8 +22,8 @@ use super::link::{Fault, Link};
 use super::node::Node;
 use super::options::{Access, Server};
 use super::supervisor::Target;
-use super::{get, reply, set};
-use crate::store::StoreError;
+use super::{get, remove_if, reply, set};
+use crate::store::{StoreError, Version};
 
 mod discovery;
 mod scan;
@@ -189,6 +190,18 @@ impl Cluster {
     }
 
     /// As [`Cluster::tell_one`], for a script.
+    /// A script for each key, since a script of several may not span slots; those of one server go to it together.
+    pub(super) async fn remove_if(&self, removals: &[(String, Version)]) -> Result<u64, StoreError> {
+        let by_key: HashMap<&str, &(String, Version)> =
+            removals.iter().map(|removal| (removal.0.as_str(), removal)).collect();
+        let keys: Vec<&str> = removals.iter().map(|(key, _)| key.as_str()).collect();
+        let script =
+            |key: &str| by_key.get(key).map_or_else(Cmd::new, |removal| remove_if(std::slice::from_ref(*removal)));
+        let answers = self.ask_each(&keys, script).await;
+        let removed = |answer| decoded::<u64>(answer).map_err(|fault| self.partly(&fault, reply::script_error(&fault)));
+        answers.into_iter().map(removed).sum()
+    }
+
     pub(super) async fn run<T: FromRedisValue>(&self, key: &str, script: Cmd) -> Result<T, StoreError> {
         let answer = self.ask_each(&[key], |_| script.clone()).await.pop().unwrap_or_else(|| Err(self.nowhere()));
         decoded(answer).map_err(|fault| self.partly(&fault, reply::script_error(&fault)))

@@ -5,6 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 
+use crate::clock::Timestamp;
+use crate::entry::{Entry, Loaded, encode};
+use crate::policy::Times;
 use crate::store::{Store, Swap, Version};
 
 const LONG: Duration = Duration::from_secs(3600);
@@ -26,6 +29,36 @@ pub async fn run_swap(store: &dyn Store) {
     what_is_expected_is_changed_and_nothing_else(store).await;
     values_that_differ_in_their_beginning_or_end_are_told_apart(store).await;
     of_many_that_expect_the_same_one_changes_it(store).await;
+    a_batch_of_removals_takes_what_is_expected_and_leaves_the_rest(store).await;
+}
+
+/// An entry of a load that began then, as far as a store looks at it.
+fn entry_of(millis: u64) -> Bytes {
+    let at = Timestamp::from_millis(millis);
+    let times = Times { fresh_until: at, stale_until: at, keep_until: at };
+    encode(&Entry::new(Loaded::default(), at, at, times), "key", 1, usize::MAX, 0).expect("it has a form")
+}
+
+async fn a_batch_of_removals_takes_what_is_expected_and_leaves_the_rest(store: &dyn Store) {
+    let key = |name: &str| format!("conformance:remove_if:{name}{{b}}%\n");
+    let values = [("older", entry_of(999)), ("same", entry_of(1_000)), ("later", entry_of(1_001))];
+    let others = [("foreign", Bytes::from("no entry")), ("exact", Bytes::from("one")), ("other", Bytes::from("two"))];
+    for (name, value) in values.iter().chain(&others) {
+        store.put(&key(name), value.clone(), LONG).await.expect("a put");
+    }
+    let names = ["older", "same", "later", "foreign", "exact", "other", "absent"];
+    let expected = |name| match name {
+        "exact" | "other" => Version::of(b"one"),
+        _ => Version::no_later_than(Timestamp::from_millis(1_000)),
+    };
+    let removals: Vec<_> = names.iter().map(|name| (key(name), expected(*name))).collect();
+    assert_eq!(store.remove_if(&removals).await, Ok(4), "the older, the same, the foreign and the exact one");
+    let keys = names.map(key);
+    let left = store.get_many(&keys).await.expect("a read");
+    let left: Vec<&str> = names.into_iter().zip(left).filter_map(|(name, held)| held.map(|_| name)).collect();
+    assert_eq!(left, ["later", "other"]);
+    assert_eq!(store.remove_if(&[]).await, Ok(0));
+    store.remove(&keys).await.expect("a removal");
 }
 
 async fn what_is_expected_is_changed_and_nothing_else(store: &dyn Store) {

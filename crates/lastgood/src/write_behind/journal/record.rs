@@ -87,8 +87,9 @@ impl Record {
         let removal = |at, tell| Removal::at(Timestamp::from_millis(at), tell).late();
         let fill = |schema, compress_over: u64| {
             let entry = Arc::new(decode(body, key, schema).ok()?);
+            let failed_at = Some(tokio::time::Instant::now());
             let form = Form { schema, compress_over: usize::try_from(compress_over).unwrap_or(usize::MAX) };
-            Some(Fill { entry, form, has_room: false, replaces: true, is_late: true, lease: None })
+            Some(Fill { entry, form, has_room: false, replaces: true, is_late: true, failed_at, lease: None })
         };
         match self {
             Record::Put { schema, compress_over } => fill(schema, compress_over).map(Change::Put),

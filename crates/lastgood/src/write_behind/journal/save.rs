@@ -4,12 +4,13 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::rows::Wanted;
 use super::{Journal, Record, Written};
 use crate::clock::Timestamp;
 use crate::store::Position;
-use crate::write_behind::WriteBehind;
+use crate::write_behind::{Others, WriteBehind};
 
 /// The longest that an answer waits for the disk; a disk that takes longer does not keep what is answered.
 const SAVED_WITHIN: Duration = Duration::from_secs(2);
@@ -73,6 +74,8 @@ impl WriteBehind {
 
     /// The invalidations of other processes were heard up to `position` at `at`.
     pub(crate) fn heard(&self, position: Option<&Position>, at: Timestamp) {
+        let (heard_at, position_heard) = (Some(Instant::now()), position.cloned());
+        self.others.send_replace(Others { heard_at, position: position_heard, is_refused: false });
         if self.journal.is_some() {
             self.queue().rows.heard(position.cloned(), at);
         }

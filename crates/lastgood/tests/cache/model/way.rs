@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use lastgood::Timestamp;
-use lastgood::store::{Cursor, Log, Page, Position, Store, StoreError, Swap, Tail, Usage};
+use lastgood::store::{Cursor, Log, Page, Position, Store, StoreError, Swap, Tail, Usage, Version};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -30,6 +30,8 @@ pub(super) struct State {
     latency: Duration,
     once: VecDeque<Once>,
     is_dead: bool,
+    /// It has asked for the end of the log: from there on it reads.
+    listens: bool,
     /// When something was last wrong with it.
     pub(super) troubled_at: Option<Instant>,
     /// Since when the log cannot be read, or has not been read since that.
@@ -59,6 +61,7 @@ impl Way {
             latency,
             once: VecDeque::new(),
             is_dead: false,
+            listens: false,
             troubled_at: None,
             cut_at: Some(Instant::now()),
             was_silent: false,
@@ -228,6 +231,12 @@ impl Store for Way {
         self.call(|_, _| Usage::default()).await
     }
 
+    async fn remove_if(&self, removals: &[(String, Version)]) -> Result<u64, StoreError> {
+        let swaps = removals.iter().cloned().map(|(key, expected)| Swap { key, expected: Some(expected), to: None });
+        let swaps: Vec<Swap> = swaps.collect();
+        self.call(move |sim, caller| swaps.into_iter().map(|swap| u64::from(sim.swap(caller, swap))).sum()).await
+    }
+
     async fn swap(&self, swap: &Swap) -> Result<bool, StoreError> {
         let swap = swap.clone();
         self.call(move |sim, caller| sim.swap(caller, swap)).await
@@ -258,7 +267,9 @@ impl Log for Way {
         }
         let end = self.sim.log_end();
         // It begins to listen: of what was said before it knows nothing.
-        self.has_read(end, false);
+        if !std::mem::replace(&mut self.state().listens, true) {
+            self.has_read(end, false);
+        }
         Ok(Some(place(end)))
     }
 

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use lastgood::{Loaded, Value};
+use tokio::time::sleep;
 
 use super::*;
 
@@ -354,4 +355,44 @@ async fn a_sweep_that_the_store_gets_late_leaves_what_this_process_put_after_it(
     for node in [&one, &other, &nodes.start().await] {
         assert_eq!(node.kept().await.as_deref(), Some("v2"));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_put_that_waits_outlives_a_removal_from_before_it_that_is_carried_out_later() {
+    let nodes = Nodes::new();
+    let (one, other) = (nodes.start().await, nodes.start().await);
+    other.way.set_writes(unavailable());
+    other.prices.remove("BTCUSDT").await;
+    sleep(Duration::from_secs(5)).await;
+    one.way.set_writes(unavailable());
+    one.put("v2").await;
+    sleep(Duration::from_secs(25)).await;
+    other.cut_off(false).await;
+    sleep(Duration::from_secs(5)).await;
+    one.cut_off(false).await;
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(one.kept().await.as_deref(), Some("v2"));
+    assert_eq!(other.kept().await.as_deref(), Some("v2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_put_that_waited_is_not_written_over_a_later_removal_that_its_process_has_yet_to_hear() {
+    let nodes = Nodes::new();
+    let (one, other) = (nodes.start().await, nodes.start().await);
+    one.put("v1").await;
+    one.flush().await;
+    one.cut_off(true).await;
+    one.put("v2").await;
+    sleep(Duration::from_secs(5)).await;
+    other.prices.remove("BTCUSDT").await;
+    other.flush().await;
+    one.way.set_reads(Fault::Pass);
+    one.way.set_writes(Fault::Pass);
+    sleep(Duration::from_secs(8)).await;
+    assert_eq!(other.kept().await, None, "before the log can be read");
+    one.cut_off(false).await;
+    sleep(Duration::from_secs(8)).await;
+    assert_eq!(other.kept().await, None);
+    assert_eq!(one.kept().await, None);
+    assert!(one.cache.confirmed(Duration::ZERO).await.is_none(), "nothing waits any longer");
 }
