@@ -13,6 +13,7 @@ use crate::cache::{BySize, Cache, SETBACK_BYTES, SETBACKS, Shared, Tier, check_n
 use crate::clock::Clock;
 use crate::error::BuildError;
 use crate::flight::Flights;
+use crate::given::Given;
 use crate::lease::Leases;
 use crate::log::listen_to_others;
 use crate::memory::Memory;
@@ -190,6 +191,7 @@ impl CacheBuilder {
             flights: Flights::new(),
             store,
             setbacks: QuickCache::with_weighter(SETBACKS, SETBACK_BYTES.min(self.memory_limit / 16), BySize),
+            given: Given::within(self.memory_limit / 64),
             enabled: AtomicBool::new(true),
             random,
             tags: Tags::new(&self.namespace),

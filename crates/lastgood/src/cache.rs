@@ -15,6 +15,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::condition::Report;
 use crate::error::{BuildError, Error, Reason};
 use crate::flight::Flights;
+use crate::given::Given;
 use crate::lease::Leases;
 use crate::memory::{Key, Memory, RegionId};
 use crate::metrics::{Counters, RegionStats};
@@ -59,6 +60,8 @@ pub(crate) struct Shared {
     pub(crate) store: Option<Tier>,
     /// Loads that failed or found nothing a moment ago, so that they are not repeated at once. Bounded.
     pub(crate) setbacks: QuickCache<Key, Arc<Setback>, BySize>,
+    /// What was answered and is not kept. Bounded.
+    pub(crate) given: Given,
     pub(crate) enabled: AtomicBool,
     pub(crate) random: RandomState,
     pub(crate) tags: Tags,

@@ -220,7 +220,14 @@ impl Entry {
         let loaded = Loaded { tags: self.tags.to_vec(), ..Loaded::from(self.value.clone()) };
         let mut entry = Entry::new(loaded, self.fetch_started_at, self.written_at, times);
         entry.taken_at = self.taken_at;
+        // The store has had it: where that holds nothing any more, it was removed.
+        entry.checksum = AtomicU64::new(self.checksum.load(Ordering::Relaxed));
         entry
+    }
+
+    /// Whether a load brought it. What is put is written at the moment at which it begins.
+    pub(crate) fn was_loaded(&self) -> bool {
+        self.fetch_started_at < self.written_at
     }
 
     /// The same answer, without what was worked out of it.
@@ -365,5 +372,20 @@ impl fmt::Debug for Entry {
             .field("written_at", &self.written_at)
             .field("times", &self.times)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_that_is_expired_is_still_known_to_have_been_in_the_store() {
+        let (now, policy) = (Timestamp::from_millis(1_000), Policy::fresh_for(Duration::from_secs(60)));
+        let entry = Entry::new(Loaded::default(), now, now, policy.times(now, None, None, 0.0));
+        assert_eq!(entry.expired_at(now, &policy).checksum(), None);
+        entry.note_stored(b"in the store");
+        assert!(entry.checksum().is_some());
+        assert_eq!(entry.expired_at(now, &policy).checksum(), entry.checksum());
     }
 }

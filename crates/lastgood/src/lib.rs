@@ -23,6 +23,7 @@ mod error;
 mod explain;
 mod fill;
 mod flight;
+mod given;
 mod lease;
 mod listing;
 mod log;

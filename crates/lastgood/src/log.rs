@@ -238,7 +238,9 @@ impl Region {
         let key = self.store_key(prefix);
         self.cache.changed_elsewhere(|changed| changed.starts_with(&key));
         self.cache.flights.invalidate_where(doomed);
-        self.cache.memory.remove_where(doomed);
+        for key in self.cache.memory.keys_where(|key, _| doomed(key)) {
+            self.change_in_memory(&key, Depth::Remove);
+        }
         self.cache.setbacks.retain(|key, _| !doomed(key));
         if let Some(tier) = &self.cache.store {
             match schema == self.shared.schema {
@@ -252,7 +254,11 @@ impl Region {
         self.cache.flights.invalidate(key, || {
             self.cache.setbacks.remove(key);
             match (depth, self.held(&key.name)) {
-                (Depth::Remove, _) => drop(self.cache.memory.remove(&self.key(&key.name))),
+                (Depth::Remove, None) => {}
+                (Depth::Remove, Some(held)) => {
+                    self.note_given(key, &held);
+                    self.cache.memory.remove(&self.key(&key.name));
+                }
                 (Depth::Expire, Some(held)) => self.cache.memory.insert(key.clone(), Arc::new(held.superseded())),
                 (Depth::Expire, None) => {}
             }

@@ -137,6 +137,7 @@ impl Region {
         if entry.fetch_started_at <= expired_at {
             entry = entry.expired_at(expired_at, &self.shared.policy);
         }
+        entry = self.unless_later_was_given(name, entry);
         (!invalidated && entry.freshness(self.cache.clock.now()) != Freshness::Gone).then(|| entry.compacted())
     }
 
@@ -147,7 +148,7 @@ impl Region {
         };
         let key = landing.key().clone();
         let mut outdated = false;
-        landing.write(|| {
+        let is_current = landing.write(|| {
             // What memory holds may be younger: the store is written behind, or was not there.
             match self.held(&key.name).filter(|held| self.is_at_least_as_good(held, &entry)) {
                 // It was in doubt only because the store was given something older.
@@ -156,9 +157,12 @@ impl Region {
                 None => {}
             }
             if !outdated {
-                self.cache.memory.insert(key, Arc::clone(&entry));
+                self.cache.memory.insert(key.clone(), Arc::clone(&entry));
             }
         });
+        if !is_current && entry.freshness(self.cache.clock.now()) == Freshness::Fresh {
+            self.note_voided(&key, &entry);
+        }
         if outdated {
             return Some(landing);
         }
@@ -181,8 +185,9 @@ impl Region {
 
     /// Whether what memory holds need not give way to what the store holds.
     pub(crate) fn is_at_least_as_good(&self, held: &Entry, stored: &Entry) -> bool {
-        // What was changed elsewhere is older whatever the clocks say; what may have been, only by its own time.
-        !held.is_superseded()
+        // What was changed elsewhere is older than a put, whatever the clocks say; what may have been, only by its own
+        // time, and so are two loads: the earlier one would take its readers back.
+        (!held.is_superseded() || (held.was_loaded() && stored.was_loaded()))
             && (held.fetch_started_at > stored.fetch_started_at
                 || (held.fetch_started_at == stored.fetch_started_at && !self.is_unverified(held)))
     }

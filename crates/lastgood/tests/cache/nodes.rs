@@ -15,6 +15,7 @@ mod conditional;
 mod fences;
 mod leases;
 mod notice;
+mod order;
 mod redis;
 mod versions;
 

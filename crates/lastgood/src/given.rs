@@ -1,0 +1,86 @@
+//! What was loaded and answered, and is kept nowhere: an invalidation came while it was under way, or took it from memory.
+//!
+//! The store may hold an entry that another process loaded before that. It is no longer fresh for this process, because
+//! its callers have a later answer already.
+
+use std::sync::Arc;
+
+use quick_cache::Weighter;
+use quick_cache::sync::Cache as QuickCache;
+
+use crate::clock::Timestamp;
+use crate::entry::{Entry, Freshness};
+use crate::memory::{Key, KeyRef};
+use crate::region::Region;
+
+/// How many keys are remembered, and the most bytes that they take; beyond it the least asked for are forgotten.
+const KEYS: usize = 8_192;
+const BYTES: u64 = 1 << 20;
+/// What a key takes besides its name.
+const OVERHEAD: u64 = BYTES / KEYS as u64 / 2;
+
+/// When the loads of such answers began, by key. Bounded.
+pub(crate) struct Given(QuickCache<Key, Timestamp, ByName>);
+
+#[derive(Clone)]
+struct ByName;
+
+impl Weighter<Key, Timestamp> for ByName {
+    fn weight(&self, key: &Key, _: &Timestamp) -> u64 {
+        OVERHEAD + key.name.len() as u64
+    }
+}
+
+impl Given {
+    /// Takes at most this part of the limit of memory.
+    pub(crate) fn within(bytes: u64) -> Given {
+        Given(QuickCache::with_weighter(KEYS, BYTES.min(bytes), ByName))
+    }
+
+    fn note(&self, key: &Key, entry: &Entry) {
+        // The order of puts is the store's, whatever their times say.
+        let began = entry.fetch_started_at;
+        if entry.was_loaded() && self.0.peek(key).is_none_or(|earlier| earlier < began) {
+            self.0.insert(key.clone(), began);
+        }
+    }
+
+    fn began_at(&self, key: &KeyRef<'_>) -> Option<Timestamp> {
+        self.0.get(key)
+    }
+}
+
+impl Region {
+    /// Notes that this was answered, or may have been, and that memory does not keep it.
+    pub(crate) fn note_given(&self, key: &Key, entry: &Entry) {
+        // Without others nothing older is left anywhere.
+        if self.cache.shared_tier().is_some() {
+            self.cache.given.note(key, entry);
+        }
+    }
+
+    /// The same for the answer of a load that was voided on its way. Memory may hold an older one that is still fresh: it
+    /// was loaded ahead of time, or its own tags were not invalidated.
+    pub(crate) fn note_voided(&self, key: &Key, entry: &Entry) {
+        self.note_given(key, entry);
+        let now = self.cache.clock.now();
+        self.cache.flights.alone(key, || {
+            let older = self.held(&key.name).filter(|held| held.fetch_started_at < entry.fetch_started_at);
+            if let Some(held) = older.filter(|held| held.was_loaded() && held.freshness(now) == Freshness::Fresh) {
+                self.cache.memory.insert(key.clone(), Arc::new(held.expired_at(now, &self.shared.policy)));
+            }
+        });
+    }
+
+    /// What the store holds for `name`, no longer fresh where a later answer was given.
+    pub(crate) fn unless_later_was_given(&self, name: &str, entry: Entry) -> Entry {
+        let now = self.cache.clock.now();
+        match self.cache.given.began_at(&self.key(name)) {
+            // Of a time that the clock has been set back from, nothing is known.
+            Some(began) if began <= now && entry.was_loaded() && entry.fetch_started_at < began => {
+                entry.expired_at(now, &self.shared.policy)
+            }
+            _ => entry,
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What one process answers never gets older, whatever the others invalidate and the store still holds.
+
+use super::*;
+
+const NAME: &str = "BTCUSDT";
+
+impl Node {
+    /// Begins a load that takes some time, as all loads do.
+    async fn begin(&self, source: &Source) -> tokio::task::JoinHandle<Result<(String, &'static str), Reason>> {
+        source.pause();
+        let (source, prices) = (source.clone(), self.prices.clone());
+        let reading = tokio::spawn(async move { told(source.read(&prices, NAME).await) });
+        settle().await;
+        advance(Duration::from_millis(20)).await;
+        reading
+    }
+
+    /// Hears again what the others said meanwhile.
+    async fn hear(&self) {
+        self.way.heal();
+        self.way.set_log_reads(Fault::Pass);
+        for _ in 0..10 {
+            advance(Duration::from_millis(300)).await;
+            settle().await;
+        }
+    }
+
+    async fn load(&self, source: &Source) -> Result<(String, &'static str), Reason> {
+        let reading = self.begin(source).await;
+        source.resume();
+        reading.await.expect("it does not panic")
+    }
+}
+
+/// Two processes: the one has removed the key and loaded `v1` since, which is in the store. The other hears nothing yet, and
+/// its reads of the store fail.
+async fn one_that_was_earlier(nodes: &Nodes, source: &Source) -> (Node, Node) {
+    let (one, other) = (nodes.start().await, nodes.start().await);
+    other.way.set_log_reads(unavailable());
+    settle().await;
+    one.prices.remove(NAME).await;
+    one.flush().await;
+    assert_eq!(one.load(source).await, good("v1", "MISS"));
+    one.flush().await;
+    other.way.set_reads(unavailable());
+    advance(Duration::from_millis(100)).await;
+    source.set("v2");
+    (one, other)
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_the_answer_of_a_load_that_was_voided_none_from_before_it_comes_out_of_the_store() {
+    let (nodes, source) = (Nodes::new(), Source::answering("v1"));
+    let (_one, other) = one_that_was_earlier(&nodes, &source).await;
+    let loading = other.begin(&source).await;
+    other.hear().await;
+    source.resume();
+    assert_eq!(loading.await.unwrap(), good("v2", "MISS"), "who asked before is answered");
+    assert_eq!(peeked(&other.prices, NAME), None, "the removal was heard meanwhile");
+    source.set("v3");
+    assert_eq!(other.load(&source).await, good("v3", "MISS"));
+    other.flush().await;
+    assert_eq!(other.read(&source, NAME).await, good("v3", "HIT"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_an_answer_that_a_removal_elsewhere_took_from_memory_none_from_before_it_comes_out_of_the_store() {
+    let (nodes, source) = (Nodes::new(), Source::answering("v1"));
+    let (_one, other) = one_that_was_earlier(&nodes, &source).await;
+    assert_eq!(other.load(&source).await, good("v2", "MISS"));
+    other.hear().await;
+    assert_eq!(peeked(&other.prices, NAME), None, "the removal is heard");
+    source.set("v3");
+    assert_eq!(other.load(&source).await, good("v3", "MISS"));
+    // Another process has answered nothing yet.
+    let third = nodes.start().await;
+    assert!(matches!(third.read(&source, NAME).await, Ok((body, _)) if body != "v2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_answer_in_the_store_that_another_expired_does_not_replace_the_last_good_one() {
+    let (nodes, source) = (Nodes::new(), Source::answering("v1"));
+    let (one, other) = one_that_was_earlier(&nodes, &source).await;
+    assert_eq!(other.load(&source).await, good("v2", "MISS"));
+    // It hears of the removal and loads by itself again; then the one expires the key.
+    other.hear().await;
+    other.way.set_reads(unavailable());
+    assert_eq!(other.load(&source).await, good("v2", "MISS"));
+    other.way.heal();
+    one.prices.expire(NAME).await;
+    one.flush().await;
+    source.fail(Reason::Unreachable);
+    assert_eq!(other.read(&source, NAME).await, good("v2", "LAST-GOOD"));
+    assert_eq!(one.read(&source, NAME).await, good("v1", "LAST-GOOD"));
+}
