@@ -74,6 +74,7 @@ impl Way {
     }
 
     pub(super) fn cut(&self, calls: Cut, log: Cut) {
+        self.sim.trouble();
         let mut state = self.state();
         let now = Instant::now();
         (state.calls, state.troubled_at) = (calls, Some(now));
@@ -103,6 +104,7 @@ impl Way {
         let mut state = self.state();
         state.once.push_back(fault);
         state.troubled_at = Some(Instant::now());
+        self.sim.trouble();
     }
 
     pub(super) fn die(&self) {
@@ -146,6 +148,7 @@ impl Way {
             let once = state.once.pop_front();
             if once.is_some() {
                 state.troubled_at = Some(Instant::now());
+                self.sim.trouble();
             }
             (state.latency, once)
         };
