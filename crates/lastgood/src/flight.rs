@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::entry::Entry;
 use crate::error::{Error, Reason};
 use crate::memory::Key;
+use crate::sync::{Mutex, MutexGuard};
 
 /// How a load ended: an entry and whence it came, or one error for all who waited.
 pub(crate) type Landed = Result<(Arc<Entry>, Origin), Arc<Error>>;

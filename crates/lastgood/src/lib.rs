@@ -36,7 +36,10 @@ mod read;
 mod refresh;
 mod region;
 mod reload;
+#[cfg(test)]
+mod schedules;
 mod sweep;
+mod sync;
 mod tags;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -6,6 +6,7 @@ use quick_cache::sync::Cache as QuickCache;
 use quick_cache::{Equivalent, OptionsBuilder, Weighter};
 
 use crate::entry::{COUNTS, Entry, allocated, largest_body};
+use crate::sync::point;
 
 /// Which region of the cache; small, so that keys are.
 pub(crate) type RegionId = u32;
@@ -84,15 +85,18 @@ impl Memory {
     }
 
     pub(crate) fn get(&self, key: &KeyRef<'_>) -> Option<Arc<Entry>> {
+        point();
         self.entries.get(key)
     }
 
     /// Puts an entry in; one too large for a shard is not kept.
     pub(crate) fn insert(&self, key: Key, entry: Arc<Entry>) {
+        point();
         self.entries.insert(key, entry);
     }
 
     pub(crate) fn remove(&self, key: &KeyRef<'_>) -> bool {
+        point();
         self.entries.remove(key).is_some()
     }
 

@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::clock::{Clock, Timestamp};
 use crate::entry::Entry;
 use crate::store::{BreakerState, GuardedStore, MAX_KEY_BYTES, Position, Store, StoreError};
+use crate::sync::{Mutex, MutexGuard};
 use crate::voice::Voice;
 
 mod apply;
@@ -23,6 +24,8 @@ mod change;
 pub(crate) mod journal;
 mod queue;
 mod room;
+#[cfg(test)]
+mod schedules;
 mod turn;
 mod worker;
 

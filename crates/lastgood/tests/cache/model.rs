@@ -14,6 +14,7 @@ use tokio::time::Instant;
 mod cluster;
 mod converge;
 mod judgement;
+mod leases;
 mod reference;
 mod schedule;
 mod store;

@@ -158,10 +158,16 @@ fn nor_does_the_last_part_of_them() {
 
 /// The model must notice a store that breaks its contract, in one of the first schedules.
 fn is_caught(breach: Breach) {
+    is_caught_by(breach, "");
+}
+
+/// As [`is_caught`], by the rule that says so.
+fn is_caught_by(breach: Breach, rule: &str) {
     let mut tally = Tally::default();
     let caught = (0..4_000).find_map(|seed| {
         let schedule = Schedule::of(seed);
-        Some((seed, run(&schedule, &schedule.steps, Some(breach), &mut tally)?))
+        let violation = run(&schedule, &schedule.steps, Some(breach), &mut tally)?;
+        violation.contains(rule).then_some((seed, violation))
     });
     let (seed, violation) = caught.unwrap_or_else(|| panic!("a store of {breach:?} is not noticed"));
     tell(&format!("{breach:?} is caught by seed {seed}: {violation}"));
@@ -170,6 +176,16 @@ fn is_caught(breach: Breach) {
 #[test]
 fn a_store_that_swaps_whatever_it_holds_is_caught() {
     is_caught(Breach::SwapsAlways);
+}
+
+#[test]
+fn a_store_that_grants_every_claim_is_caught() {
+    is_caught_by(Breach::GrantsEveryClaim, "two valid leases");
+}
+
+#[test]
+fn a_store_that_forgets_claims_is_caught() {
+    is_caught_by(Breach::ForgetsClaims, "although node");
 }
 
 #[test]

@@ -92,7 +92,7 @@ impl World {
     async fn check_that_all_agree(&self, key: usize) {
         let mut versions = Vec::new();
         for process in &self.processes {
-            let (standing, load) = (process.standing(), self.load(process, key));
+            let (standing, load) = (process.standing(), self.load(process, key, true));
             let answer = process.region(key).get_or_load(KEYS[key].name, load).await;
             let answer = answer.map(|answer| (version_of(&answer), answer)).map_err(|error| error.reason);
             self.reference().judge(key, &standing, &answer, |_| true);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use lastgood::{Answer, Reason};
 use tokio::time::Instant;
 
+use super::leases::{Begun, Leases};
 use super::schedule::{KEYS, NODES};
 use super::world::HARD_TIMEOUT;
 
@@ -77,10 +78,13 @@ pub(super) struct Known {
 
 pub(super) struct Running {
     version: u64,
-    node: usize,
+    pub(super) node: usize,
     incarnation: u64,
-    since: Instant,
+    pub(super) since: Instant,
     detached: u64,
+    /// It waited for the loads of other nodes, and nothing was wrong when it began.
+    pub(super) waits: bool,
+    pub(super) was_well: bool,
 }
 
 /// A write as it takes effect in the store.
@@ -111,7 +115,8 @@ pub(super) struct Reference {
     began: Instant,
     last: u64,
     changes: u64,
-    known: [Known; KEYS.len()],
+    pub(super) known: [Known; KEYS.len()],
+    pub(super) leases: Leases,
     /// How often each node detached loads of each key.
     detached: [[u64; KEYS.len()]; NODES],
     pub(super) violation: Option<String>,
@@ -126,6 +131,7 @@ impl Reference {
             last: 0,
             changes: 0,
             known: Default::default(),
+            leases: Leases::default(),
             detached: Default::default(),
             violation: None,
             voided: 0,
@@ -150,7 +156,9 @@ impl Reference {
 
     /// A load of `key` begins at a node, for a read from when the node had detached its loads so often: the version that
     /// it will bring.
-    pub(super) fn load_begins(&mut self, node: usize, incarnation: u64, key: usize, detached: u64) -> u64 {
+    pub(super) fn load_begins(&mut self, begun: &Begun, incarnation: u64, detached: u64) -> u64 {
+        let &Begun { node, key, waits, is_well, .. } = begun;
+        self.judge_load(begun);
         let (now_detached, known) = (self.detached[node][key], &self.known[key]);
         let other = known.running.iter().find(|other| {
             let is_own = |change: &Change| (change.node, change.incarnation) == (node, incarnation);
@@ -166,7 +174,8 @@ impl Reference {
             self.violated(what);
         }
         let version = self.next(node, key, false);
-        self.known[key].running.push(Running { version, node, incarnation, since: Instant::now(), detached });
+        let (since, was_well) = (Instant::now(), is_well);
+        self.known[key].running.push(Running { version, node, incarnation, since, detached, waits, was_well });
         version
     }
 
@@ -264,6 +273,7 @@ impl Reference {
 
     /// The clock of a process was set ahead.
     pub(super) fn jumped(&mut self, node: usize, incarnation: u64) {
+        self.leases.jumped();
         let is_its = |change: &Change| (change.node, change.incarnation) == (node, incarnation);
         let waits = |known: &&mut Known| known.changes.iter().any(|change| is_its(change) && change.acked.is_none());
         if !WHAT_WAITS_SURVIVES_A_JUMP {
@@ -274,6 +284,7 @@ impl Reference {
     /// The store does not have what it had.
     pub(super) fn lost_by_the_store(&mut self, key: usize) {
         self.known[key].kept = None;
+        self.leases.lost(key);
         // What is acknowledged from now on may have been there before.
         for change in &mut self.known[key].changes {
             change.is_lost_by_the_store |= change.acked.is_none();

@@ -1,6 +1,7 @@
 //! The simulated store that the nodes share: keys, values with their ends, and the log of invalidations.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use lastgood::store::{Log, MemoryStore, Position, Swap, Version};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::leases::{Claimed, claim_in};
 use super::reference::{Reference, Write};
 use super::schedule::{KEYS, store_key};
 
@@ -34,6 +36,10 @@ pub(crate) enum Breach {
     DropsWhatIsPut,
     /// It gives what a key held before.
     ReadsBack,
+    /// It grants every claim, also of a key that another process has claimed.
+    GrantsEveryClaim,
+    /// It says that it has taken a claim, and has not.
+    ForgetsClaims,
 }
 
 /// A row with its end, and who wrote it when.
@@ -52,6 +58,8 @@ pub(super) struct SimStore {
     began: Instant,
     pub(super) reference: Arc<Mutex<Reference>>,
     breach: Option<Breach>,
+    /// When something last began to go wrong with any node's way.
+    troubled_at: Mutex<Option<Instant>>,
 }
 
 #[derive(Default)]
@@ -80,6 +88,7 @@ impl SimStore {
             began: Instant::now(),
             reference,
             breach,
+            troubled_at: Mutex::default(),
         })
     }
 
@@ -117,7 +126,11 @@ impl SimStore {
 
     pub(super) fn swap(&self, caller: Caller, swap: Swap) -> bool {
         let is_expected = swap.is_expected(self.state().rows.get(&swap.key).map(|row| &row.value[..]));
-        if !is_expected && self.breach != Some(Breach::SwapsAlways) {
+        let is_granted = swap
+            .to
+            .as_ref()
+            .is_some_and(|(value, _)| self.breach == Some(Breach::GrantsEveryClaim) && claim_in(value).is_some());
+        if !is_expected && !is_granted && self.breach != Some(Breach::SwapsAlways) {
             return false;
         }
         // One that takes whatever is not clearly later may still hit what came in the same moment.
@@ -143,8 +156,15 @@ impl SimStore {
                 is_overtaken: overtaken,
             });
         }
+        if let Some(claim) = to.as_ref().and_then(|(value, _)| claim_in(value))
+            && let Some(index) = state.claims(key)
+        {
+            let held = before.as_ref().and_then(|value| claim_in(value));
+            self.reference().claimed(index, held, claim);
+        }
         match to {
             Some(_) if self.breach == Some(Breach::DropsWhatIsPut) => {}
+            Some((value, _)) if self.breach == Some(Breach::ForgetsClaims) && claim_in(&value).is_some() => {}
             Some((value, ttl)) => {
                 let now = Instant::now();
                 let row = Row { value, before, expires: now + ttl, by: caller.node, at: now };
@@ -159,6 +179,26 @@ impl SimStore {
             }
         }
         was_there
+    }
+
+    /// The claim that stands for a key.
+    pub(super) fn claimed(&self, index: usize) -> Option<Claimed> {
+        let state = self.state();
+        let key = store_key(index);
+        let beside = state.rows.get(&key).map(|row| claims_key(&key, &row.value));
+        let rows = [Some(key), beside].into_iter().flatten().filter_map(|key| state.rows.get(&key));
+        rows.filter_map(|row| Some(Claimed { id: claim_in(&row.value)?, node: row.by })).next()
+    }
+
+    /// Something goes wrong with a node's way to the store.
+    pub(super) fn trouble(&self) {
+        *self.troubled_at.lock().expect("no test panics with this lock") = Some(Instant::now());
+    }
+
+    /// Whether nothing began to go wrong with any node's way for so long.
+    pub(super) fn is_well_for(&self, long: Duration) -> bool {
+        let troubled_at = *self.troubled_at.lock().expect("no test panics with this lock");
+        troubled_at.is_none_or(|at| at.elapsed() > long)
     }
 
     pub(super) fn list(&self, prefix: &str) -> Vec<String> {
@@ -240,6 +280,22 @@ impl SimStore {
         self.state().rows.remove(&store_key(key));
         self.reference().lost_by_the_store(key);
     }
+}
+
+impl State {
+    /// Of which key a claim is that lies under `place`: the key itself, or what is named after the value that it holds.
+    fn claims(&self, place: &str) -> Option<usize> {
+        (0..KEYS.len()).find(|index| {
+            let key = store_key(*index);
+            place == key || self.rows.get(&key).is_some_and(|row| claims_key(&key, &row.value) == place)
+        })
+    }
+}
+
+/// Where the claim of a load lies that is to replace a value.
+fn claims_key(key: &str, value: &[u8]) -> String {
+    let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one((key, &Version::of(value)));
+    format!("lastgood:@claims:{hash:016x}")
 }
 
 /// The version in a stored value: bodies are short, so that they are stored as they are.

@@ -77,6 +77,7 @@ impl Way {
     }
 
     pub(super) fn cut(&self, calls: Cut, log: Cut) {
+        self.sim.trouble();
         let mut state = self.state();
         let now = Instant::now();
         (state.calls, state.troubled_at) = (calls, Some(now));
@@ -106,6 +107,7 @@ impl Way {
         let mut state = self.state();
         state.once.push_back(fault);
         state.troubled_at = Some(Instant::now());
+        self.sim.trouble();
     }
 
     pub(super) fn die(&self) {
@@ -149,6 +151,7 @@ impl Way {
             let once = state.once.pop_front();
             if once.is_some() {
                 state.troubled_at = Some(Instant::now());
+                self.sim.trouble();
             }
             (state.latency, once)
         };

@@ -9,7 +9,8 @@ use lastgood::{Answer, Cache, Clock, Depth, Error, Keep, Loaded, Policy, Reason,
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::reference::{Kind, Reference, Standing};
+use super::leases::Begun;
+use super::reference::{Kind, Reference, Standing, TROUBLED};
 use super::schedule::{KEYS, Mode, NODES, REGIONS, Schedule, Step, What};
 use super::store::{Breach, SimStore};
 use super::way::Way;
@@ -200,15 +201,20 @@ impl World {
     /// A load by a process: its version is what the source holds when it is asked.
     pub(super) fn load(
         &self,
-        process: &Process,
+        process: &Arc<Process>,
         key: usize,
+        waits: bool,
     ) -> impl FnOnce() -> std::pin::Pin<Box<dyn Future<Output = Result<Loaded, Error>> + Send>> + Send + 'static {
         let (node, incarnation) = (process.node, process.incarnation);
         let (reference, source) = (Arc::clone(&self.reference), Arc::clone(&self.source));
+        let (sim, way, asked) = (Arc::clone(&self.sim), Arc::clone(&process.way), Instant::now());
         let detached = self.reference().detached(node, key);
         move || {
             Box::pin(async move {
-                let version = lock(&reference).load_begins(node, incarnation, key, detached);
+                let claimed = sim.claimed(key);
+                let is_well = way.is_well_for(TROUBLED) && sim.is_well_for(TROUBLED);
+                let begun = Begun { node, key, asked, waits, claimed, is_well };
+                let version = lock(&reference).load_begins(&begun, incarnation, detached);
                 let load = Load { reference, key, version };
                 let mode = source.lock().expect("no test panics with this lock")[key];
                 let (millis, fails) = match mode {
@@ -229,7 +235,7 @@ impl World {
 
     fn read(&mut self, node: usize, key: usize, is_reload: bool) {
         let process = Arc::clone(&self.processes[node]);
-        let (load, reference) = (self.load(&process, key), Arc::clone(&self.reference));
+        let (load, reference) = (self.load(&process, key, !is_reload), Arc::clone(&self.reference));
         self.tasks[node].spawn(async move {
             let (mut standing, region) = (process.standing(), process.region(key));
             let answer = match is_reload {
@@ -244,7 +250,7 @@ impl World {
 
     fn refresh(&mut self, node: usize, key: usize) {
         let process = Arc::clone(&self.processes[node]);
-        let load = self.load(&process, key);
+        let load = self.load(&process, key, true);
         self.tasks[node].spawn(async move {
             drop(process.region(key).refresh(KEYS[key].name, FRESH_FOR / 2, load).await);
         });
