@@ -179,7 +179,7 @@ impl Region {
             }
             Ok(false) => approach.wait(&leases.ends, &tier.store, &key).await,
             Err(why) => {
-                tier.behind.note_unclaimed(&key, &why);
+                tier.behind.log_unclaimed(&key, &why);
                 Next::Load(Right::Unfenced)
             }
         }

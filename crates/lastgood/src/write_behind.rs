@@ -367,10 +367,9 @@ impl WriteBehind {
         to_be_repeated
     }
 
-    /// Notes that the store took no claim, so that what is loaded stays in memory.
-    pub(crate) fn note_unclaimed(&self, key: &str, why: &StoreError) {
+    /// Logs that the store took no claim, so that what is loaded stays in memory.
+    pub(crate) fn log_unclaimed(&self, key: &str, why: &StoreError) {
         tracing::debug!(%key, %why, "write to the store failed");
-        self.dropped.fetch_add(1, Ordering::Relaxed);
     }
 
     fn retry_later(self: &Arc<Self>, key: String, why: StoreError) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lastgood::store::{MemoryStore, Store};
 use lastgood::testing::FaultyStore;
-use lastgood::{Cache, Clock, Error, Outcome, Policy, Reason, Region, Tier};
+use lastgood::{Cache, Clock, Error, Outcome, Policy, Reason, Region, Tier, Timestamp};
 use lastgood_market::candles::{Candles, Fed, Question, Slice, StreamedCandle};
 use lastgood_market::{Identities, Plan, Preset, RegionName, Request, Venue, plan};
 use proptest::prelude::*;
@@ -30,10 +30,14 @@ fn over(store: Arc<dyn Store>, clock: &Clock, ledger: &Arc<Ledger>) -> (Cache, C
     (cache, Candles::new(region, true, clock.clone(), exchange))
 }
 
+/// When tests begin: 2026-03-04 05:06:07 UTC.
+const BEGIN: u64 = 1_772_600_767_250;
+
 impl Bench {
     /// An exchange that lists the symbol since some hours.
     pub(crate) fn new(venue: Venue, hours: u64) -> Bench {
-        let clock = Clock::paused_with_tokio();
+        // Where a block of candles begins depends on the hour: each run has the same.
+        let clock = Clock::paused_at(Timestamp::from_millis(BEGIN));
         let listed_at = clock.now().as_millis() - hours * 60 * MINUTE;
         let ledger = Ledger::new(clock.clone(), listed_at, venue == Venue::Coin);
         let store = MemoryStore::new(clock.clone(), 64 << 20);

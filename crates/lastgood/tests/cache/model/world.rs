@@ -305,8 +305,14 @@ impl World {
             Step::Expire(node, what) => self.change(node, what, Depth::Expire),
             Step::Remove(node, what) => self.change(node, what, Depth::Remove),
             Step::Source(key, mode) => self.source.lock().expect("no test panics with this lock")[key] = mode,
-            Step::Cut(node, calls, log) => self.processes[node].way.cut(calls, log),
-            Step::Heal(node) => self.processes[node].way.heal(),
+            Step::Cut(node, calls, log) => {
+                self.reference().cut();
+                self.processes[node].way.cut(calls, log);
+            }
+            Step::Heal(node) => {
+                self.reference().cut();
+                self.processes[node].way.heal();
+            }
             Step::Once(node, fault) => self.processes[node].way.once(fault),
             Step::Crash(node, skew) => self.crash(node, skew),
             Step::Jump(node) => {
