@@ -75,9 +75,7 @@ impl GuardedStore {
     /// How far the store's clock is ahead as far as that was ever found out, without asking: also while the store is away. A
     /// clock of this process that was set since has no part in it.
     pub(crate) fn assumed_ahead(&self) -> Option<Ahead> {
-        if self.inner.log().is_none() {
-            return None;
-        }
+        self.inner.log()?;
         let Measured { ahead, at, local, .. } = (*self.measured.lock().unwrap_or_else(PoisonError::into_inner))?;
         let passed = i64::try_from(at.elapsed().as_millis()).unwrap_or(i64::MAX);
         let by_clock = i64::try_from(self.clock.now().since(local).as_millis()).unwrap_or(i64::MAX);
