@@ -101,6 +101,8 @@ def table(url, paths, source_calls, repeats=200, headers=None, title="", bare_re
         cold_ms, answer, _ = client.ask(path)
         cold = answer.getheader("X-Cache") or "-" if answer.status < 400 else f"ERROR {answer.status}"
         lasts = fresh_for(answer.getheader("Cache-Status"))
+        # A warmed answer has been fresh since its load.
+        lasts = lasts and lasts + int(answer.getheader("Age") or 0)
         between = source_calls()
         times, outcomes = zip(*[client.get(path) for _ in range(repeats)])
         row = {
