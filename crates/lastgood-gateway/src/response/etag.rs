@@ -5,12 +5,9 @@ use std::hash::{DefaultHasher, Hasher as _};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ring::digest::{Context, SHA256};
 
-/// The tag of a body, and that of its packed form.
+/// The tag of a body. A strong one has another form for the packed body, a weak one means both.
 #[derive(Clone, Debug)]
-pub(crate) struct EntityTag {
-    plain: HeaderValue,
-    packed: HeaderValue,
-}
+pub(crate) struct EntityTag(HeaderValue);
 
 /// How tags are compared (RFC 9110, 8.8.3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,18 +38,20 @@ impl EntityTag {
 
     /// A weak tag as it stands: it means each form of a body.
     pub(crate) fn weak(text: &str) -> EntityTag {
-        let plain = HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("W/\"\""));
-        EntityTag { packed: plain.clone(), plain }
+        EntityTag(HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("W/\"\"")))
     }
 
     fn strong(opaque: &str) -> EntityTag {
-        let header = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("\"\""));
-        EntityTag { plain: header(format!("\"{opaque}\"")), packed: header(format!("\"{opaque}-gzip\"")) }
+        EntityTag(HeaderValue::try_from(format!("\"{opaque}\"")).unwrap_or(HeaderValue::from_static("\"\"")))
     }
 
     /// As it is sent with a body.
     pub(crate) fn header(&self, is_packed: bool) -> HeaderValue {
-        if is_packed { self.packed.clone() } else { self.plain.clone() }
+        let text = self.0.to_str().unwrap_or_default();
+        match text.strip_suffix('"').filter(|_| is_packed && !text.starts_with("W/")) {
+            Some(opened) => HeaderValue::try_from(format!("{opened}-gzip\"")).unwrap_or(self.0.clone()),
+            None => self.0.clone(),
+        }
     }
 
     /// Whether a header such as `If-Match` names the tag, packed or not.
@@ -66,7 +65,7 @@ impl EntityTag {
             let text = if comparison == Comparison::Weak { text.trim_start_matches("W/") } else { text };
             text.to_owned()
         };
-        let (plain, packed) = (compared(&self.plain), compared(&self.packed));
+        let (plain, packed) = (compared(&self.0), compared(&self.header(true)));
         let is_meant = |tag: &str| {
             let tag = if comparison == Comparison::Weak { tag.trim_start_matches("W/") } else { tag };
             tag == "*" || tag == plain || tag == packed
