@@ -92,10 +92,9 @@ impl Reference {
         let is_over = |at: Instant| at + HEARD_WITHIN < since;
         let is_lost = self.leases.lost[key].is_some_and(|at| !is_over(at));
         let is_cut = self.leases.cut.is_some_and(|at| at.elapsed() < TROUBLED || at + TROUBLED > since);
-        !is_lost
-            && !is_cut
-            && !self.leases.is_jumped
-            && changes.into_iter().all(|change| change.acked.is_some_and(is_over))
+        // Who was cut off hears of an invalidation when the way is whole again; without one nothing is overtaken.
+        let is_heard = |at: Instant| is_over(at) && !is_cut;
+        !is_lost && !self.leases.is_jumped && changes.into_iter().all(|change| change.acked.is_some_and(is_heard))
     }
 
     /// The store takes a claim of `key`, where it held another until now that had not run out.
