@@ -125,7 +125,7 @@ fn freshness() -> String {
     RegionName::ALL.into_iter().map(row).collect()
 }
 
-/// `LASTGOOD_WRITE=1` writes the table anew.
+/// `LASTGOOD_WRITE=1` writes the table again.
 #[test]
 fn the_page_on_freshness_says_how_old_an_answer_may_be_by_the_code() {
     let path = root().join("docs/freshness.md");

@@ -54,7 +54,7 @@ impl WriteBehind {
             Change::Put(fill) => {
                 let (started_at, replaces) = (fill.entry.fetch_started_at, fill.replaces);
                 if !self.has_heard_since(&fill).await {
-                    self.queue().unheard.insert(key.to_owned());
+                    self.queue().untried.insert(key.to_owned());
                     return Err(StoreError::Unavailable(
                         "the invalidations of other processes were not heard yet".to_owned(),
                     ));

@@ -72,7 +72,7 @@ pub(super) struct Queue {
     /// Keys that somebody changes at once, and whether another process changed them meanwhile.
     pub(super) turns: HashMap<String, bool>,
     /// Of the puts that are under way, those that were not tried, because the others are still to be heard.
-    pub(super) unheard: HashSet<String>,
+    pub(super) untried: HashSet<String>,
     /// Changes that failed and wait for the retry, in order; and those of them that were not changed since.
     pub(super) failed: VecDeque<String>,
     pub(super) retried: HashSet<String>,
@@ -296,7 +296,7 @@ impl Queue {
         let if_it_fails = self.active.remove(key).flatten();
         self.unfenced.remove(key);
         let succeeded = matches!(end, End::Done);
-        let was_tried = !self.unheard.remove(key);
+        let was_tried = !self.untried.remove(key);
         let if_it_fails = if_it_fails.map(|again| if was_tried { again.failed() } else { again });
         // What failed and is owed as before has its row already.
         if succeeded || self.waiting.contains_key(key) || matches!(if_it_fails, Some(Change::Expire(_))) {

@@ -7,7 +7,7 @@ use super::child::Serving;
 
 const MIB: u64 = 1 << 20;
 
-/// The most that the program takes, as the README states it.
+/// The most that the program takes, as docs/operating.md states it.
 fn stated(limit: u64) -> u64 {
     limit / 2 * 3 + 64 * MIB
 }
