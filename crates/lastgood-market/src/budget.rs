@@ -131,16 +131,21 @@ impl Budget {
         Timestamp::from_millis(now.as_millis().saturating_add_signed(self.ahead.load(Ordering::Relaxed)))
     }
 
-    /// Goes by a clock that is this many milliseconds ahead of this process's. What was counted stays.
+    /// Goes by a clock that is this many milliseconds ahead of this process's. What was counted stays, unless the
+    /// difference is small: then a window that ends by it has ended. Answers tell most of the exchange's clock just
+    /// as its second changes, so that the last bit is often learnt at the very turn of a minute.
     pub(crate) fn go_by(&self, ahead: i64) {
-        if self.ahead.load(Ordering::Relaxed) == ahead {
+        let was = self.ahead.load(Ordering::Relaxed);
+        if was == ahead {
             return;
         }
         let now = self.clock.now();
         let mut state = self.state(now);
         self.ahead.store(ahead, Ordering::Relaxed);
-        let at = self.exchange_time(now);
-        state.windows.iter_mut().for_each(|window| window.is_at(at));
+        if was.abs_diff(ahead) >= window::CLOCK_SLACK {
+            let at = self.exchange_time(now);
+            state.windows.iter_mut().for_each(|window| window.is_at(at));
+        }
         self.publish(&state);
     }
 

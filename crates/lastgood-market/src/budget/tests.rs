@@ -35,6 +35,26 @@ async fn a_minutes_weight_is_not_exceeded_and_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_learnt_of_the_exchanges_clock_at_the_turn_of_its_minute_does_not_swallow_the_turn() {
+    for (before, after) in [(0, 40), (-40, 0), (59_960, 60_000), (-960, -920), (0, 4_000)] {
+        let budget = budget();
+        to_the_next_minute(&budget).await;
+        tokio::time::advance(Duration::from_secs(10)).await;
+        budget.go_by(before);
+        assert!(spend(&budget, 100).is_ok());
+        let own = |budget: &Budget| budget.standing().buckets[0].own;
+        let turn = u64::try_from((60_000 - 20 - 10_000 - before).rem_euclid(60_000)).unwrap();
+        tokio::time::advance(Duration::from_millis(turn)).await;
+        assert_eq!(own(&budget), 100, "the minute has 20 ms left");
+        budget.go_by(after);
+        assert_eq!(own(&budget), 0, "{before} {after}: the minute is over by what is known now");
+        assert!(spend(&budget, 10).is_ok());
+        budget.go_by(before);
+        assert_eq!(own(&budget), 10, "{before} {after}: a minute does not begin twice");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_ban_outlasts_a_shorter_pause() {
     let budget = budget();
     assert!(budget.stop(Reason::Banned, Duration::from_secs(120)));

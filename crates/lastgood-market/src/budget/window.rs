@@ -30,7 +30,7 @@ const DOUBTED_BELOW: u32 = 2;
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(60);
 const ASK_AGAIN_LATER: Duration = Duration::from_secs(600);
 /// By how much a better knowledge of the exchange's clock may set it back without a window beginning twice, in ms.
-const CLOCK_SLACK: u64 = 5_000;
+pub(super) const CLOCK_SLACK: u64 = 5_000;
 /// Two words this far apart are of two answers, and confirm each other.
 const APART: Duration = Duration::from_secs(30);
 
