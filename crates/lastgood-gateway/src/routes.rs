@@ -164,6 +164,6 @@ impl Route {
 
     async fn read(self: &Arc<Self>, key: &str, arguments: &Arguments) -> Result<Answer, Error> {
         let (route, name, arguments) = (Arc::clone(self), key.to_owned(), arguments.clone());
-        self.region.get_or_load(key, move || async move { route.load(&name, &arguments).await }).await
+        self.region.get_or_load(key, move || async move { Ok(route.load(&name, &arguments).await?) }).await
     }
 }

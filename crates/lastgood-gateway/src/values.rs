@@ -144,7 +144,7 @@ pub(crate) async fn kept(app: &App, region: &Region, name: &str) -> Result<Optio
         (_, Ok(Some(stored))) => {
             if stored.freshness() == Freshness::Fresh {
                 // The next reader finds it in memory.
-                let nowhere = || async { Err(Error::new(Reason::Yielded, "values come from applications")) };
+                let nowhere = || async { Err(Error::new(Reason::Yielded, "values come from applications").into()) };
                 drop(region.get_or_load_uncounted(name, nowhere).await);
             }
             Some(Kept::of(stored))

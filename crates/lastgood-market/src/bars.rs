@@ -311,7 +311,7 @@ impl ApplicationBars {
             (Ok(base), Ok(None) | Err(_)) => {
                 if base.as_ref().is_some_and(|base| base.answer.freshness() == Freshness::Fresh) {
                     // The next reader finds it in memory.
-                    let nowhere = || async { Err(Error::new(Reason::Yielded, "bars come from applications")) };
+                    let nowhere = || async { Err(Error::new(Reason::Yielded, "bars come from applications").into()) };
                     drop(self.region.get_or_load_uncounted(&series.key(), nowhere).await);
                 }
                 Ok(base)

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lastgood::{Answer, Error, Freshness, Loaded, Outcome, Reason, Region, Tier};
+use lastgood::{Answer, Error, Freshness, LoadError, Loaded, Outcome, Reason, Region, Tier};
 
 use crate::Priority;
 use crate::cut::{self, Index};
@@ -288,7 +288,7 @@ fn newer(
     source: Arc<Source>,
     line: Vec<Arc<Source>>,
     has_kept: bool,
-) -> impl FnOnce() -> std::pin::Pin<Box<dyn Future<Output = Result<Loaded, Error>> + Send>> + Send + 'static {
+) -> impl FnOnce() -> std::pin::Pin<Box<dyn Future<Output = Result<Loaded, LoadError>> + Send>> + Send + 'static {
     move || {
         Box::pin(async move {
             let priority = Priority::of_load(has_kept || region.peek(&source.key).is_some());
@@ -298,7 +298,7 @@ fn newer(
                 loaded = loader.load_source(&source, priority).await?;
                 if back(&loaded).is_some_and(|second| !first.is_confirmed_by(second)) {
                     let why = "the exchange's answer is older than the one that is kept";
-                    return Err(Error::new(Reason::Outdated, why));
+                    return Err(Error::new(Reason::Outdated, why).into());
                 }
             }
             Ok(before::keeping(&region, &source, believed(region.peek(&source.key), loaded)))

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lastgood::{Cache, CacheStatus, Clock, Error, Loaded, Reason, Region, RegionStats, TypedAnswer, Value};
+use lastgood::{Cache, CacheStatus, Clock, Error, LoadError, Loaded, Reason, Region, RegionStats, TypedAnswer, Value};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
@@ -121,7 +121,7 @@ impl Market {
                 let (market, source, key) = (Arc::clone(&market), Arc::clone(&source), key.clone());
                 async move {
                     let loaded = market.load_symbols(&source, &key).await;
-                    market.troubles.note(RegionName::Symbols, loaded)
+                    Ok(market.troubles.note(RegionName::Symbols, loaded)?)
                 }
             }
         };
@@ -211,7 +211,7 @@ impl Market {
                 let (market, target) = (Arc::clone(&market), target.clone());
                 async move {
                     let loaded = market.load_mood(&target).await;
-                    market.troubles.note(RegionName::FearGreed, loaded)
+                    Ok(market.troubles.note(RegionName::FearGreed, loaded)?)
                 }
             }
         };
@@ -330,7 +330,7 @@ impl Market {
     where
         T: Send + Sync + 'static,
         F: Fn() -> L + Clone + Send + 'static,
-        L: Future<Output = Result<Loaded, Error>> + Send + 'static,
+        L: Future<Output = Result<Loaded, LoadError>> + Send + 'static,
     {
         let region = self.region(name);
         for is_last in [false, true] {

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use tokio::time::{Instant, timeout_at};
 
 use crate::entry::Loaded;
-use crate::error::{Error, Reason};
+use crate::error::{Error, LoadError, Reason, own_error};
 use crate::flight::{Flight, Landing, after};
 use crate::lease::{Approach, Next, Right};
 use crate::read::{Judgement, Seen, Stored};
@@ -31,8 +31,9 @@ impl Region {
     pub async fn get_or_load_many<F, L>(&self, names: &[&str], load: F) -> Vec<Result<Answer, Error>>
     where
         F: FnOnce(Vec<String>) -> L + Send + 'static,
-        L: Future<Output = Result<LoadedMany, Error>> + Send + 'static,
+        L: Future<Output = Result<LoadedMany, LoadError>> + Send + 'static,
     {
+        let load = |missing| own_error(load(missing));
         if !self.cache.enabled.load(std::sync::atomic::Ordering::Relaxed) {
             return self.bypass_many(names, load).await;
         }

@@ -1,6 +1,7 @@
 //! Why there is no answer, or no fresh one.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::entry::Value;
@@ -103,17 +104,37 @@ pub struct Error {
     /// log alone; names no secret.
     pub detail: Option<String>,
     /// The source's own error answer, where it gave one that a caller may be shown.
-    pub answer: Option<Value>,
+    pub answer: Option<Box<Value>>,
     /// How long the source asks to be left alone. Loads of the key wait at least that long.
     pub retry_after: Option<Duration>,
     /// Whether this was remembered from an earlier load rather than caused by one for this read.
     pub remembered: bool,
+    /// The loader's own error, where it failed with one: what [`std::error::Error::source`] gives.
+    pub(crate) source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
     /// An error for `reason` with a message for a person.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Error { reason, message: message.into(), detail: None, answer: None, retry_after: None, remembered: false }
+        Error {
+            reason,
+            message: message.into(),
+            detail: None,
+            answer: None,
+            retry_after: None,
+            remembered: false,
+            source: None,
+        }
+    }
+
+    /// Adds the error behind this one, for the log and for [`std::error::Error::source`]; what it says becomes the
+    /// detail where there is none yet.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        let source: Arc<dyn std::error::Error + Send + Sync> = source.into().into();
+        self.detail.get_or_insert_with(|| chain(&*source));
+        self.source = Some(source);
+        self
     }
 
     /// Adds what only the log may say.
@@ -123,10 +144,16 @@ impl Error {
         self
     }
 
+    /// The same error for another reason.
+    #[must_use]
+    pub fn with_reason(self, reason: Reason) -> Self {
+        Error { reason, ..self }
+    }
+
     /// Adds the source's own error answer.
     #[must_use]
     pub fn with_answer(mut self, answer: Value) -> Self {
-        self.answer = Some(answer);
+        self.answer = Some(Box::new(answer));
         self
     }
 
@@ -144,7 +171,74 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// What an error and those behind it say, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        next = error.source();
+    }
+    text
+}
+
+/// What a loader fails with: any error, so that `?` works in it.
+///
+/// An [`Error`] stays as it is, with its reason. Any other becomes one of [`Reason::Upstream`] that has it as its source.
+/// What it says is for the log alone ([`Error::detail`]), because callers may show an error's message to their clients.
+///
+/// ```
+/// use bytes::Bytes;
+/// use lastgood::{LoadError, Loaded};
+///
+/// async fn price() -> Result<Loaded, LoadError> {
+///     let price: f64 = "94000.1".parse()?;
+///     Ok(Loaded::from(Bytes::from(price.to_string())))
+/// }
+/// ```
+pub struct LoadError(Box<Error>);
+
+impl LoadError {
+    /// The cache's error.
+    pub fn into_error(self) -> Error {
+        *self.0
+    }
+}
+
+/// The load, failing with the cache's error.
+pub(crate) async fn own_error<T>(load: impl Future<Output = Result<T, LoadError>>) -> Result<T, Error> {
+    load.await.map_err(LoadError::into_error)
+}
+
+impl<E: std::error::Error + Send + Sync + 'static> From<E> for LoadError {
+    fn from(error: E) -> Self {
+        let error: Box<dyn std::error::Error + Send + Sync> = Box::new(error);
+        LoadError(
+            error
+                .downcast()
+                .unwrap_or_else(|other| Box::new(Error::new(Reason::Upstream, "the source failed").with_source(other))),
+        )
+    }
+}
+
+impl fmt::Debug for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
 
 /// A cache or region that cannot be built as asked.
 #[derive(Clone, Debug, PartialEq, Eq)]

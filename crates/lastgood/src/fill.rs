@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::clock::Timestamp;
 use crate::entry::{Entry, Filled, Loaded};
-use crate::error::Error;
+use crate::error::{Error, LoadError, own_error};
 use crate::flight::{Landing, Origin};
 use crate::lease::{Approach, Next, Right};
 use crate::memory::Key;
@@ -37,9 +37,9 @@ impl Region {
     pub async fn fill<F, L>(&self, name: &str, load: F) -> Result<bool, Error>
     where
         F: FnOnce() -> L + Send + 'static,
-        L: Future<Output = Result<Filled, Error>> + Send + 'static,
+        L: Future<Output = Result<Filled, LoadError>> + Send + 'static,
     {
-        self.fill_together(name, Together::InCluster, load).await
+        self.fill_together(name, Together::InCluster, || own_error(load())).await
     }
 
     /// As [`Region::fill`], where what is loaded is this process's own.
@@ -50,9 +50,9 @@ impl Region {
     pub async fn fill_in_process<F, L>(&self, name: &str, load: F) -> Result<bool, Error>
     where
         F: FnOnce() -> L + Send + 'static,
-        L: Future<Output = Result<Filled, Error>> + Send + 'static,
+        L: Future<Output = Result<Filled, LoadError>> + Send + 'static,
     {
-        self.fill_together(name, Together::InProcess, load).await
+        self.fill_together(name, Together::InProcess, || own_error(load())).await
     }
 
     async fn fill_together<F, L>(&self, name: &str, together: Together, load: F) -> Result<bool, Error>
@@ -87,9 +87,9 @@ impl Region {
     pub async fn get_or_load_beside<F, L>(&self, name: &str, beside: &[String], load: F) -> Result<Answer, Error>
     where
         F: FnOnce() -> L + Send + 'static,
-        L: Future<Output = Result<Loaded, Error>> + Send + 'static,
+        L: Future<Output = Result<Loaded, LoadError>> + Send + 'static,
     {
-        self.read_beside(name, beside, load).await
+        self.read_beside(name, beside, || own_error(load())).await
     }
 
     /// What the store holds for the key of a flight. What it holds for others is kept, unless an invalidation came.

@@ -4,6 +4,21 @@
 //! [`store::Store`] below it. One load of a key runs at a time; when the source fails, the last good answer is
 //! served, and says so. The store can be slow, full, absent or lying: that is never an error, and its price is bounded.
 //!
+//! ```
+//! # async fn ask_the_source() -> std::io::Result<bytes::Bytes> { Ok("94000.1".into()) }
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//! use lastgood::{Cache, Loaded, Policy};
+//!
+//! let cache = Cache::builder().build()?;
+//! let prices = cache.region("prices", Policy::fresh_for(Duration::from_secs(1)))?;
+//! let answer = prices.get_or_load("BTCUSDT", || async { Ok(Loaded::from(ask_the_source().await?)) }).await?;
+//! assert_eq!(answer.outcome().as_x_cache(), "MISS");
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Start at [`Cache::builder`]. The read path is `read.rs`, one page.
 
 pub mod clock;
@@ -53,7 +68,7 @@ pub use self::cache::{Cache, CacheStatus, Largest, StoreStatus};
 pub use self::clock::{Clock, Timestamp};
 pub use self::confirm::Unconfirmed;
 pub use self::entry::{Derived, Entry, Filled, Freshness, Loaded, Persist, Value};
-pub use self::error::{BuildError, Error, Reason};
+pub use self::error::{BuildError, Error, LoadError, Reason};
 pub use self::explain::{Explanation, Setback};
 pub use self::listing::{Listing, Tiers};
 pub use self::metrics::{LATENCY_BOUNDS_MS, RegionStats, Stopwatch, Timed};

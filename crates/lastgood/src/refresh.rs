@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::entry::{Entry, Freshness, Loaded};
-use crate::error::{Error, Reason};
+use crate::error::{Error, LoadError, Reason, own_error};
 use crate::flight::{Boarding, Landing, Origin};
 use crate::lease::{Approach, Next};
 use crate::memory::Key;
@@ -26,7 +26,7 @@ impl Region {
     pub async fn refresh<F, L>(&self, name: &str, ahead: Duration, load: F) -> Result<bool, Error>
     where
         F: FnOnce() -> L + Send + 'static,
-        L: Future<Output = Result<Loaded, Error>> + Send + 'static,
+        L: Future<Output = Result<Loaded, LoadError>> + Send + 'static,
     {
         if !self.cache.enabled.load(Ordering::Relaxed) {
             return Err(Error::new(Reason::Yielded, "the cache is switched off"));
@@ -43,7 +43,7 @@ impl Region {
             Boarding::Joined(flight) => flight,
             Boarding::First(landing) => {
                 let flight = landing.flight();
-                tokio::spawn(self.clone().fly_ahead(landing, ahead, load));
+                tokio::spawn(self.clone().fly_ahead(landing, ahead, || own_error(load())));
                 flight
             }
         };
@@ -86,7 +86,7 @@ impl Region {
         };
         let permit = match self.permit() {
             Ok(permit) => permit,
-            Err(error) => return landing.land(Err(Arc::new(Error { reason: Reason::Yielded, ..error }))),
+            Err(error) => return landing.land(Err(Arc::new(error.with_reason(Reason::Yielded)))),
         };
         let started = self.cache.clock.now();
         let loaded = self.ask_within(approach.left(self.shared.policy.hard_timeout), load).await;

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use crate::cache;
 use crate::clock::Timestamp;
 use crate::entry::{Entry, Freshness, Loaded, Persist, Value, compact};
-use crate::error::{Error, Reason};
+use crate::error::{Error, LoadError, Reason, own_error};
 use crate::lease::{Lease, Right};
 use crate::memory::{Key, KeyRef, RegionId};
 use crate::metrics::{Counters, Stopwatch};
@@ -177,10 +177,10 @@ impl Region {
     pub async fn get_or_load<F, L>(&self, name: &str, load: F) -> Result<Answer, Error>
     where
         F: FnOnce() -> L + Send + 'static,
-        L: Future<Output = Result<Loaded, Error>> + Send + 'static,
+        L: Future<Output = Result<Loaded, LoadError>> + Send + 'static,
     {
         let stopwatch = self.stopwatch();
-        let answer = self.read(name, load).await;
+        let answer = self.read(name, || own_error(load())).await;
         self.count(&answer, stopwatch);
         answer
     }
@@ -194,9 +194,9 @@ impl Region {
     pub async fn get_or_load_uncounted<F, L>(&self, name: &str, load: F) -> Result<Answer, Error>
     where
         F: FnOnce() -> L + Send + 'static,
-        L: Future<Output = Result<Loaded, Error>> + Send + 'static,
+        L: Future<Output = Result<Loaded, LoadError>> + Send + 'static,
     {
-        self.read(name, load).await
+        self.read(name, || own_error(load())).await
     }
 
     /// Counts an answer that was put together of what [`Region::peek`], [`Region::stored`] and [`Region::fill`] gave.

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use tokio::time::timeout_at;
 
 use crate::entry::Loaded;
-use crate::error::{Error, Reason};
+use crate::error::{Error, LoadError, Reason, own_error};
 use crate::flight::{Flight, Landing, Next, after};
 use crate::lease::{Approach, Next as Lease, Right};
 use crate::memory::Key;
@@ -28,7 +28,7 @@ impl Region {
     pub async fn reload<F, L>(&self, name: &str, load: F) -> Result<Answer, Error>
     where
         F: FnOnce() -> L + Send + 'static,
-        L: Future<Output = Result<Loaded, Error>> + Send + 'static,
+        L: Future<Output = Result<Loaded, LoadError>> + Send + 'static,
     {
         let stopwatch = self.stopwatch();
         let answer = self.reload_beside(name, &[], load).await;
@@ -45,8 +45,9 @@ impl Region {
     pub async fn reload_beside<F, L>(&self, name: &str, beside: &[String], load: F) -> Result<Answer, Error>
     where
         F: FnOnce() -> L + Send + 'static,
-        L: Future<Output = Result<Loaded, Error>> + Send + 'static,
+        L: Future<Output = Result<Loaded, LoadError>> + Send + 'static,
     {
+        let load = || own_error(load());
         if !self.cache.enabled.load(Ordering::Relaxed) {
             return self.bypass(name, load).await;
         }

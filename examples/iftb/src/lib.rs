@@ -115,7 +115,7 @@ pub async fn look(market: &Market, model: &Arc<Model>, symbol: &str) -> Result<P
 /// The analysis of an input, from the cache or the model.
 pub async fn analyse(market: &Market, model: &Arc<Model>, input: Input) -> Result<TypedAnswer<Analysis>, Error> {
     let (model, shown) = (Arc::clone(model), input.clone());
-    market.llm("sentiment")?.get_or_compute(&input, || async move { model.ask(&shown).await }).await
+    market.llm("sentiment")?.get_or_compute(&input, || async move { Ok(model.ask(&shown).await?) }).await
 }
 
 /// Stands in for a language model: slow, and paid by the call.

@@ -183,7 +183,7 @@ impl Route {
 
     /// Takes the answer of the store into memory, if it is fresh for long enough. Asks no source.
     async fn take_stored(&self, arguments: &Arguments, every: Duration) {
-        let nothing = || async { Err(Error::new(Reason::Yielded, "another gateway loads it")) };
+        let nothing = || async { Err(Error::new(Reason::Yielded, "another gateway loads it").into()) };
         let taken = self.region.refresh(&self.key(arguments), self.ahead(every), nothing).await;
         if let Err(why) = taken {
             tracing::debug!(path = %self.setting.path, %why, "another gateway has not loaded it yet");
@@ -194,11 +194,12 @@ impl Route {
         let (key, ahead) = (self.key(arguments), self.ahead(every));
         let (route, name, arguments) = (Arc::clone(self), key.clone(), arguments.clone());
         let load = move || async move {
-            route.load(&name, &arguments).await.map_err(|error| match error.reason {
+            let loaded = route.load(&name, &arguments).await.map_err(|error| match error.reason {
                 // Readers have the places; they are not to be told that the source failed.
-                Reason::Overloaded => Error { reason: Reason::Yielded, ..error },
+                Reason::Overloaded => error.with_reason(Reason::Yielded),
                 _ => error,
-            })
+            });
+            Ok(loaded?)
         };
         self.region.refresh(&key, ahead, load).await
     }

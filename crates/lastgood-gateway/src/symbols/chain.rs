@@ -164,7 +164,7 @@ impl SymbolChain {
         let mut usable = self.refusals.without_refused(keys);
         loop {
             let (chain, with) = (Arc::clone(self), usable.clone());
-            let load = move || async move { chain.load(venue, &with, patience, None).await };
+            let load = move || async move { Ok(chain.load(venue, &with, patience, None).await?) };
             let answer = self.lists.get_or_load_uncounted(&self.name_with(venue, &usable), load).await;
             let before = usable.there();
             usable = self.refusals.without_refused(&usable);
@@ -224,7 +224,7 @@ impl SymbolChain {
         match kept.filter(|_| self.lists.peek(&name).is_none()) {
             Some(info) => self.list(Link::LastGood, info, tickers).await,
             // No refusal is a verdict on the list: the last good one stands in for it.
-            None if last.reason == Reason::NotFound => Err(Error { reason: Reason::Upstream, ..last }),
+            None if last.reason == Reason::NotFound => Err(last.with_reason(Reason::Upstream)),
             None => Err(last),
         }
     }
@@ -267,7 +267,7 @@ impl SymbolChain {
         let (chain, asked) = (Arc::clone(self), Arc::clone(source));
         let load = move || async move {
             let has_kept = chain.exchange_info.peek(&asked.key).is_some();
-            chain.asker.load(&asked, priority.unwrap_or(Priority::of_load(has_kept))).await
+            Ok(chain.asker.load(&asked, priority.unwrap_or(Priority::of_load(has_kept))).await?)
         };
         let answer = self.exchange_info.get_or_load(&source.key, load).await?;
         let standing = match answer.outcome() {
@@ -306,7 +306,7 @@ impl SymbolChain {
         let (chain, asked) = (Arc::clone(self), Arc::clone(&source));
         let load = move || async move {
             let has_kept = chain.tickers.peek(&asked.key).is_some();
-            chain.asker.load(&asked, priority.unwrap_or(Priority::of_load(has_kept))).await
+            Ok(chain.asker.load(&asked, priority.unwrap_or(Priority::of_load(has_kept))).await?)
         };
         match self.tickers.get_or_load(&source.key, load).await {
             Ok(tickers) => Some(tickers.body().clone()),

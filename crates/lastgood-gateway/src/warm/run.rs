@@ -219,14 +219,15 @@ async fn load(warmer: &Warmer, item: &Item) -> Result<bool, Error> {
         Item::Candles(question) => warmer.means.candles.warm(question).await,
         Item::Source(source) => {
             let (asker, asked) = (Arc::clone(&warmer.means.exchange), Arc::clone(source));
-            let load = move || async move { asker.load(&asked, Priority::Warm).await };
+            let load = move || async move { Ok(asker.load(&asked, Priority::Warm).await?) };
             region.refresh(&source.key, ahead, load).await
         }
         Item::List(venue) => {
             let (chain, venue, patience) = (Arc::clone(&warmer.means.symbols), *venue, region.policy().hard_timeout);
             let (name, keys) = (chain.name(venue), chain.own(venue));
-            let load =
-                move || async move { chain.load(venue, &keys, patience, Some(Priority::Warm)).await.map_err(yielded) };
+            let load = move || async move {
+                Ok(chain.load(venue, &keys, patience, Some(Priority::Warm)).await.map_err(yielded)?)
+            };
             region.refresh(&name, ahead, load).await
         }
     }

@@ -88,7 +88,7 @@ async fn read(gateway: &Arc<Gateway>, region: &Region, key: &str) -> Result<Dura
     let (loading, held, name) = (Arc::clone(gateway), region.clone(), key.to_owned());
     let load = move || async move {
         let priority = if held.peek(&name).is_some() { Priority::Refresh } else { Priority::Demand };
-        loading.load(&name, priority).await
+        Ok(loading.load(&name, priority).await?)
     };
     region.get_or_load(key, load).await.map(|answer| answer.age())
 }

@@ -42,7 +42,7 @@ impl Candles {
                 }
                 Resolution::Missing(hole) if draft.recall_around(&hole).await => {}
                 // The exchange contradicts itself, and nothing is kept: what it says to the question as asked is its own.
-                _ if error.reason == Reason::Malformed => return Err(Error { reason: Reason::Abandoned, ..error }),
+                _ if error.reason == Reason::Malformed => return Err(error.with_reason(Reason::Abandoned)),
                 _ => return Err(error),
             }
         }

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use lastgood::{Error, Freshness, Reason, Region, TypedAnswer};
+use lastgood::{Error, Freshness, LoadError, Reason, Region, TypedAnswer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -73,10 +73,11 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Analyses<T> {
     pub async fn get_or_compute<F, C>(&self, input: &impl Serialize, compute: F) -> Result<TypedAnswer<T>, Error>
     where
         F: FnOnce() -> C + Send + 'static,
-        C: Future<Output = Result<T, Error>> + Send + 'static,
+        C: Future<Output = Result<T, LoadError>> + Send + 'static,
     {
         let troubles = Arc::clone(&self.troubles);
-        let compute = move || async move { troubles.note(RegionName::Llm, compute().await) };
+        let compute =
+            move || async move { Ok(troubles.note(RegionName::Llm, compute().await.map_err(LoadError::into_error))?) };
         self.region.typed().get_or_load(&self.key(input)?, compute).await
     }
 }

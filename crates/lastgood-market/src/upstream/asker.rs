@@ -47,7 +47,7 @@ impl Asker {
 pub fn yielded(error: Error) -> Error {
     match error.reason {
         Reason::RateLimited | Reason::Banned | Reason::Firewall | Reason::Overloaded => {
-            Error { reason: Reason::Yielded, ..error }
+            error.with_reason(Reason::Yielded)
         }
         _ => error,
     }

@@ -144,7 +144,7 @@ async fn with_the_exchange_away_the_last_good_is_given_with_the_reason() {
     assert_eq!((kept.value, kept.outcome), (funding.value, Outcome::LastGood(Reason::Upstream)));
     let kept = market.fear_greed(1).await.unwrap();
     assert_eq!((kept.value, kept.outcome), (mood.value, Outcome::LastGood(Reason::Upstream)));
-    let fails = || async { Err(Error::new(Reason::Upstream, "the model is busy")) };
+    let fails = || async { Err(Error::new(Reason::Upstream, "the model is busy").into()) };
     let analyses = market.llm::<Value>("sentiment").unwrap();
     let kept = analyses.get_or_compute(&json!({"a": 1}), fails).await.unwrap();
     assert_eq!((&*kept.value, kept.outcome), (&json!("calm"), Outcome::LastGood(Reason::Upstream)));

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Answer, Region};
 use crate::entry::{Loaded, Value};
-use crate::error::{Error, Reason};
+use crate::error::{Error, LoadError, Reason};
 use crate::outcome::Outcome;
 
 /// A region whose values are `T`, kept as JSON. Raise the region's schema when `T` changes its form.
@@ -60,7 +60,7 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> TypedRegion<T> {
     pub async fn get_or_load<F, L>(&self, name: &str, load: F) -> Result<TypedAnswer<T>, Error>
     where
         F: FnOnce() -> L + Send + 'static,
-        L: Future<Output = Result<T, Error>> + Send + 'static,
+        L: Future<Output = Result<T, LoadError>> + Send + 'static,
     {
         let load = Arc::new(Mutex::new(Some(load)));
         let answer = self.read(name, &load).await?;
@@ -83,15 +83,15 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> TypedRegion<T> {
     async fn read<F, L>(&self, name: &str, load: &Arc<Mutex<Option<F>>>) -> Result<Answer, Error>
     where
         F: FnOnce() -> L + Send + 'static,
-        L: Future<Output = Result<T, Error>> + Send + 'static,
+        L: Future<Output = Result<T, LoadError>> + Send + 'static,
     {
         let load = Arc::clone(load);
         let load = move || {
             let load = load.lock().unwrap_or_else(PoisonError::into_inner).take();
             async move {
                 match load {
-                    Some(load) => to_loaded(&load().await?),
-                    None => Err(Error::new(Reason::Malformed, "the loader has answered already")),
+                    Some(load) => Ok(to_loaded(&load().await?)?),
+                    None => Err(Error::new(Reason::Malformed, "the loader has answered already").into()),
                 }
             }
         };

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use lastgood::{Answer, Error, LoadedMany, Policy, Reason, Region};
+use lastgood::{Answer, Error, LoadError, LoadedMany, Policy, Reason, Region};
 use tokio::sync::watch;
 use tokio::time::advance;
 
@@ -27,7 +27,7 @@ impl BatchSource {
     }
 
     /// Keys that contain `bad` fail, keys that contain `unknown` are left out.
-    async fn load(self, names: Vec<String>) -> Result<LoadedMany, Error> {
+    async fn load(self, names: Vec<String>) -> Result<LoadedMany, LoadError> {
         self.asked.lock().expect("no test panics with this lock").push(names.clone());
         let version = self.version.load(Ordering::SeqCst);
         self.open.subscribe().wait_for(|open| *open).await.expect("the source outlives its loads");
@@ -164,7 +164,7 @@ async fn a_batch_that_fails_as_a_whole_fails_each_key_that_nothing_is_kept_for()
     let source = BatchSource::new();
     source.read(&prices, &["kept"]).await;
     advance(MINUTE).await;
-    let failing = |_| async { Err(Error::new(Reason::RateLimited, "429")) };
+    let failing = |_| async { Err(Error::new(Reason::RateLimited, "429").into()) };
     let answers = prices.get_or_load_many(&["kept", "new"], failing).await;
     let answers: Vec<_> = answers.into_iter().map(told).collect();
     assert_eq!(answers, [good("kept:1", "LAST-GOOD"), Err(Reason::RateLimited)]);

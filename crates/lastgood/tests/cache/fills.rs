@@ -54,7 +54,7 @@ async fn who_comes_while_a_load_is_under_way_waits_for_it() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_load_of_several_keys_is_not_repeated_at_once() {
     let prices = region(&memory_only(), a_minute());
-    let fail = || async { Err(Error::new(Reason::Upstream, "down")) };
+    let fail = || async { Err(Error::new(Reason::Upstream, "down").into()) };
     assert_eq!(prices.fill("all", fail).await.unwrap_err().reason, Reason::Upstream);
     let again = prices.fill("all", || async { panic!("asked again") }).await.unwrap_err();
     assert_eq!((again.reason, again.remembered), (Reason::Upstream, true));

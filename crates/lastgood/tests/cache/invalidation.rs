@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lastgood::store::{MemoryStore, Store, StoreError};
 use lastgood::testing::{Fault, FaultyStore};
-use lastgood::{Cache, Clock, Depth, Loaded, Policy, Reason, Region, Scope};
+use lastgood::{Cache, Clock, Depth, LoadError, Loaded, Policy, Reason, Region, Scope};
 use tokio::task::JoinHandle;
 use tokio::time::advance;
 
@@ -108,7 +108,7 @@ impl Load {
             async move {
                 if self == Load::Batch {
                     let load = move |names: Vec<String>| async move {
-                        let answer = source.load().await;
+                        let answer = source.load().await.map_err(LoadError::into_error);
                         Ok(names.into_iter().map(|name| (name, answer.clone())).collect())
                     };
                     prices.get_or_load_many(&["BTCUSDT", "ETHUSDT"], load).await;

@@ -132,7 +132,7 @@ impl World {
             Step::Wait(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
             Step::Get(key) => {
                 let numbers = Arc::clone(&self.numbers);
-                let load = move || async move { numbers.load(NAMES[key]) };
+                let load = move || async move { Ok(numbers.load(NAMES[key])?) };
                 let answer = self.prices.get_or_load(NAMES[key], load).await;
                 self.judge(key, answer);
             }

@@ -135,7 +135,7 @@ async fn a_load_that_gave_way_leaves_no_setback() {
     let (warming, source) = (Source::failing(Reason::Yielded), Source::answering("v1"));
     assert_eq!(refresh(&prices, MINUTE, &warming).await, Err(Reason::Yielded));
     assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "MISS"));
-    let yields = || async { Err(Error::new(Reason::Yielded, "for another")) };
+    let yields = || async { Err(Error::new(Reason::Yielded, "for another").into()) };
     assert_eq!(prices.fill("all", yields).await.unwrap_err().reason, Reason::Yielded);
     assert!(prices.fill("all", || async { Ok(Filled::default()) }).await.unwrap());
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lastgood::{Error, Reason, Region};
+use lastgood::{LoadError, Reason, Region};
 use tokio::task::JoinHandle;
 use tokio::time::advance;
 
@@ -167,7 +167,7 @@ async fn a_load_from_before_an_invalidation_is_not_waited_into_the_cache() {
 #[tokio::test(start_paused = true)]
 async fn a_load_that_hangs_or_panics_strands_nobody_who_waits_for_the_next() {
     let books = region(&memory_only(), lastgood::Policy { hard_timeout: SECOND, ..a_minute() });
-    let hangs = || std::future::pending::<Result<lastgood::Loaded, Error>>();
+    let hangs = || std::future::pending::<Result<lastgood::Loaded, LoadError>>();
     let hanging = tokio::spawn({
         let books = books.clone();
         async move { books.get_or_load("BTCUSDT", hangs).await.map(|_| ()) }

@@ -8,7 +8,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use lastgood::testing::Fault;
-use lastgood::{Cache, Error, Loaded, Outcome, Policy, Reason};
+use lastgood::{Cache, Error, LoadError, Loaded, Outcome, Policy, Reason};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -50,7 +50,7 @@ async fn stampede(answer: fn() -> Result<Loaded, Error>) {
                 let load = move || async move {
                     loads.fetch_add(1, Ordering::SeqCst);
                     tokio::task::yield_now().await;
-                    answer()
+                    Ok(answer()?)
                 };
                 prices.get_or_load(&format!("KEY{round}"), load).await
             });
@@ -171,7 +171,7 @@ async fn a_panicking_loader_is_an_error_and_the_key_stays_usable() {
     let prices = region(&cache, a_minute());
     let while_awaited = prices.get_or_load("BTCUSDT", || async { panic!("told to") }).await;
     assert_eq!(told(while_awaited), Err(Reason::Panicked));
-    fn at_once() -> std::future::Ready<Result<Loaded, Error>> {
+    fn at_once() -> std::future::Ready<Result<Loaded, LoadError>> {
         panic!("told to")
     }
     assert_eq!(told(prices.get_or_load("ETHUSDT", at_once).await), Err(Reason::Panicked));
@@ -312,4 +312,24 @@ async fn limits_that_mean_no_limit_are_taken_as_such() {
     assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "HIT"));
     source.fail(Reason::NotFound);
     assert_eq!(told(source.read(&prices, "ETHUSDT").await), Err(Reason::NotFound));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loader_may_fail_with_any_error_and_its_words_are_for_the_log_alone() {
+    let prices = region(&memory_only(), a_minute());
+    let load = || async {
+        let price: f64 = "table prices_2024 is locked".parse()?;
+        Ok(loaded(&price.to_string()))
+    };
+    let error = prices.get_or_load("BTCUSDT", load).await.expect_err("it is no number");
+    assert_eq!((error.reason, error.message.as_str()), (Reason::Upstream, "the source failed"));
+    assert_eq!(error.detail.as_deref(), Some("invalid float literal"));
+    assert!(std::error::Error::source(&error).is_some_and(|source| source.is::<std::num::ParseFloatError>()));
+    assert!(!error.to_string().contains("literal"), "{error}");
+    let remembered = prices.get_or_load("BTCUSDT", || async { panic!("asked again") }).await.expect_err("it failed");
+    assert!(remembered.remembered && std::error::Error::source(&remembered).is_some());
+    // The cache's own errors keep their reason through the same question mark.
+    let load = || async { Ok(Err::<Loaded, _>(Error::new(Reason::NotFound, "no such symbol"))?) };
+    let error = prices.get_or_load("DOGE", load).await.expect_err("there is none");
+    assert_eq!((error.reason, error.message.as_str()), (Reason::NotFound, "no such symbol"));
 }

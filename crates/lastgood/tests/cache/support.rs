@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use lastgood::store::{Cursor, Guard, MemoryStore, Page, Store, StoreError, Usage};
 use lastgood::testing::FaultyStore;
-use lastgood::{Answer, Cache, Clock, Error, Loaded, Policy, Reason, Region};
+use lastgood::{Answer, Cache, Clock, Error, LoadError, Loaded, Policy, Reason, Region};
 use tokio::sync::watch;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -74,7 +74,7 @@ impl Source {
         self.0.loads.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn load(&self) -> impl Future<Output = Result<Loaded, Error>> + Send + 'static + use<> {
+    pub(crate) fn load(&self) -> impl Future<Output = Result<Loaded, LoadError>> + Send + 'static + use<> {
         let script = Arc::clone(&self.0);
         async move {
             script.loads.fetch_add(1, Ordering::SeqCst);
@@ -84,7 +84,7 @@ impl Source {
             }
             let mut open = script.open.subscribe();
             open.wait_for(|open| *open).await.expect("the script outlives its loads");
-            answer
+            Ok(answer?)
         }
     }
 

@@ -46,7 +46,7 @@ async fn a_typed_value_survives_a_restart_and_an_outage() {
     scores.put("week-9", &week).await.expect("it has a JSON form");
     stored.flush().await;
     let again = region(&stored.restarted(), a_minute()).typed::<HashMap<String, u32>>();
-    let failing = || async { Err(Error::new(Reason::Unreachable, "no route")) };
+    let failing = || async { Err(Error::new(Reason::Unreachable, "no route").into()) };
     let answer = again.get_or_load("week-9", failing).await.expect("the store has it");
     assert_eq!((answer.outcome, &*answer.value), (Outcome::Hit(Tier::Store), &week));
     advance(HOUR).await;
@@ -59,7 +59,8 @@ async fn a_typed_value_survives_a_restart_and_an_outage() {
 async fn the_loaders_error_comes_back_as_it_is() {
     let cache = memory_only();
     let scores = region(&cache, a_minute()).typed::<u32>();
-    let error = scores.get_or_load("week-9", || async { Err(Error::new(Reason::NotFound, "no such week")) }).await;
+    let error =
+        scores.get_or_load("week-9", || async { Err(Error::new(Reason::NotFound, "no such week").into()) }).await;
     let error = error.expect_err("the loader fails");
     assert_eq!((error.reason, error.message.as_str()), (Reason::NotFound, "no such week"));
 }

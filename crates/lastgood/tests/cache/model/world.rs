@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use lastgood::{Answer, Cache, Clock, Depth, Error, Keep, Loaded, Policy, Reason, Region, Scope};
+use lastgood::{Answer, Cache, Clock, Depth, Error, Keep, LoadError, Loaded, Policy, Reason, Region, Scope};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -204,7 +204,8 @@ impl World {
         process: &Arc<Process>,
         key: usize,
         waits: bool,
-    ) -> impl FnOnce() -> std::pin::Pin<Box<dyn Future<Output = Result<Loaded, Error>> + Send>> + Send + 'static {
+    ) -> impl FnOnce() -> std::pin::Pin<Box<dyn Future<Output = Result<Loaded, LoadError>> + Send>> + Send + 'static
+    {
         let (node, incarnation) = (process.node, process.incarnation);
         let (reference, source) = (Arc::clone(&self.reference), Arc::clone(&self.source));
         let (sim, way, asked) = (Arc::clone(&self.sim), Arc::clone(&process.way), Instant::now());
@@ -226,7 +227,7 @@ impl World {
                 }
                 drop(load);
                 match fails {
-                    true => Err(Error::new(Reason::Unreachable, "told to fail")),
+                    true => Err(Error::new(Reason::Unreachable, "told to fail").into()),
                     false => Ok(value(key, version)),
                 }
             })

@@ -52,7 +52,7 @@ impl Slow {
         let prices = node.prices.clone();
         let load = move || async move {
             match answered.await {
-                Ok(answer) => answer,
+                Ok(answer) => Ok(answer?),
                 Err(_) => std::future::pending().await,
             }
         };
