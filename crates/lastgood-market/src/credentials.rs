@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use lastgood::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::signing::{Algorithm, Signer, SigningError};
 use crate::venue::Venue;
 
+mod algorithm;
 mod cipher;
 mod error;
 mod file;
@@ -22,6 +22,7 @@ mod records;
 mod sealed;
 mod user;
 
+pub use self::algorithm::{Algorithm, SecretError};
 pub use self::cipher::{MasterKey, SHORTEST_PASSPHRASE};
 pub use self::error::CredentialError;
 pub use self::file::FileStamp;
@@ -107,15 +108,6 @@ impl Credential {
         key.chars().take(SHOWN.min(key.len() / SHOWN)).collect()
     }
 
-    /// A signer with its secret.
-    ///
-    /// # Errors
-    ///
-    /// When the secret is none of its algorithm; a credential that was checked when it was added has none.
-    pub fn signer(&self) -> Result<Signer, SigningError> {
-        Signer::new(self.label.algorithm, &self.secret)
-    }
-
     /// Whether it can be used: a sound name, a key that fits a header, a secret that signs.
     ///
     /// # Errors
@@ -131,7 +123,7 @@ impl Credential {
         if self.secret.expose_secret().len() > LONGEST_SECRET {
             return Err(CredentialError::Unsound(format!("the secret is longer than {LONGEST_SECRET} bytes")));
         }
-        self.signer().map(drop).map_err(|why| CredentialError::Unsound(why.to_string()))
+        self.label.algorithm.check(&self.secret).map_err(|why| CredentialError::Unsound(why.to_string()))
     }
 }
 

@@ -24,7 +24,6 @@ pub mod market;
 pub mod plan;
 pub mod query;
 pub mod region;
-pub mod signing;
 pub mod source;
 pub mod stream;
 pub mod symbols;

@@ -81,8 +81,8 @@ fn opened(store: &CredentialStore, master: &SecretString) -> Result<Vec<Credenti
 
 #[cfg(test)]
 mod tests {
+    use lastgood_market::credentials::Algorithm;
     use lastgood_market::credentials::Label;
-    use lastgood_market::signing::Algorithm;
 
     use super::*;
 

@@ -4,10 +4,9 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use lastgood_market::signing::{Algorithm, DEFAULT_RECV_WINDOW, ExchangeClock, Signer, TimeBasis};
 use secrecy::SecretString;
 
-use crate::support::{Exchange, Running, Sink, client, get, read};
+use crate::support::{Exchange, Running, Sink, get};
 
 const MASTER: &str = "8f2b7d1c6e5a4938271605f4e3d2c1b0a99887766554433221100ffeeddccbba";
 const OTHER: &str = "1f2b7d1c6e5a4938271605f4e3d2c1b0a99887766554433221100ffeeddccbba";
@@ -289,22 +288,4 @@ async fn a_gateway_with_credentials_logs_and_answers_nothing_of_them() {
             assert!(!said.contains(secret), "{said}");
         }
     }
-}
-
-#[tokio::test]
-async fn the_exchange_takes_what_the_signer_signs() {
-    let exchange = Exchange::start().await;
-    let gateway = Running::start(&exchange.url(), &[]).await;
-    let clock = lastgood::Clock::system();
-    let sent = clock.now();
-    let time = get(gateway.url("/api/v3/time")).await.json();
-    let theirs = ExchangeClock::measured(sent, clock.now(), time["serverTime"].as_u64().unwrap());
-    let (at, basis) = theirs.at(clock.now());
-    assert_eq!(basis, TimeBasis::Measured);
-    let who = &lastgood_sim::Sim::credentials()[0];
-    let signer = Signer::new(Algorithm::HmacSha256, &SecretString::from(who.secret.as_str())).unwrap();
-    let query = signer.signed_query("omitZeroBalances=true", DEFAULT_RECV_WINDOW, at);
-    let asked = client().get(gateway.url(&format!("/api/v3/account?{query}"))).header("X-MBX-APIKEY", &who.key).send();
-    let got = read(asked.await.unwrap()).await;
-    assert_eq!((got.status, got.cache()), (200, "PASS"), "{}", got.text());
 }

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use lastgood_market::Venue;
+use lastgood_market::credentials::Algorithm;
 use lastgood_market::credentials::{Credential, CredentialStore, Environment, Label, MasterKey};
-use lastgood_market::signing::Algorithm;
 use lastgood_sim::{LoggedRequest, SimConfig};
 use secrecy::SecretString;
 use serde_json::{Value, json};

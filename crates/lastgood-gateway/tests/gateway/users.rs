@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use lastgood_market::Venue;
+use lastgood_market::credentials::Algorithm;
 use lastgood_market::credentials::{Credential, CredentialStore, Environment, Label, MasterKey, UserId};
-use lastgood_market::signing::Algorithm;
 use lastgood_sim::{Sim, SimConfig};
 use secrecy::SecretString;
 use serde_json::json;

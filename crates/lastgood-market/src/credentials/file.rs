@@ -24,8 +24,7 @@ use lastgood::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::cipher::{DataKey, Derivation, HKDF, MasterKey, PBKDF2, Sealed, check_value};
-use super::{CredentialError, Environment, Label, MOST_RECORDS, UserId, check_name};
-use crate::signing::Algorithm;
+use super::{Algorithm, CredentialError, Environment, Label, MOST_RECORDS, UserId, check_name};
 use crate::venue::Venue;
 
 const FORMAT: &str = "lastgood-credentials";

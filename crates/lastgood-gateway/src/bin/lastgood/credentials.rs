@@ -10,10 +10,10 @@ use lastgood::Clock;
 use lastgood_gateway::config::Settings;
 use lastgood_market::Venue;
 use lastgood_market::calendar::rfc3339;
+use lastgood_market::credentials::Algorithm;
 use lastgood_market::credentials::{
     Credential, CredentialError, CredentialStore, Environment, Label, MasterKey, UserId, check_name,
 };
-use lastgood_market::signing::Algorithm;
 use serde::Serialize;
 
 use crate::output::{Failure, say, say_json};

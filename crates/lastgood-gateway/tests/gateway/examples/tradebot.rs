@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use lastgood_market::Venue;
+use lastgood_market::credentials::Algorithm;
 use lastgood_market::credentials::{Credential, CredentialStore, Environment, Label, MasterKey, UserId};
-use lastgood_market::signing::Algorithm;
 use lastgood_sim::{Sim, SimConfig};
 use lastgood_testing::RedisServer;
 use secrecy::SecretString;
