@@ -225,16 +225,17 @@ impl Candles {
                 Resolution::Missing(_) if tail.is_none() && question.reaches(end.as_deref()) => {
                     tail = Some(self.load_tail(question, whom).await?);
                 }
-                Resolution::Missing(hole) if stuck_on == Some(hole) => match tail {
+                Resolution::Missing(hole) if stuck_on == Some((hole, end.is_some())) => match tail {
                     Some(_) => break,
                     // With the end of the series known, more can be told of what comes before.
                     None => (tail, stuck_on) = (Some(self.load_tail(question, whom).await?), None),
                 },
                 Resolution::Missing(hole) => {
+                    let knows_end = end.is_some();
                     let filled = self.fill_in_time(question, end, whom).await?;
                     // The load may have come to the end of the series, and know it from earlier on.
                     tail = self.fresh_tail(series).or(tail);
-                    stuck_on = (filled != Outcome::Joined).then_some(hole);
+                    stuck_on = (filled != Outcome::Joined).then_some((hole, knows_end));
                     if filled == Outcome::Joined {
                         (attempts, waits) = (attempts - 1, waits + 1);
                     }

@@ -155,7 +155,10 @@ impl<'a> Draft<'a> {
             return;
         }
         let pending = self.blocks.get(&index).is_some_and(|(_, persist)| *persist == Persist::Always);
-        let is_news = pending || self.keeps_repeats || before.rows != block.rows || !before.covers(&block);
+        // A restart need not have confirmed once more what was.
+        let is_confirmed = block.known.are_confirmed() && !before.known.are_confirmed();
+        let is_told_more = before.rows != block.rows || !before.covers(&block);
+        let is_news = pending || self.keeps_repeats || is_told_more || is_confirmed;
         let persist = if is_news { Persist::Always } else { Persist::Never };
         self.blocks.insert(index, (Arc::new(block), persist));
     }
@@ -274,6 +277,15 @@ impl<'a> Draft<'a> {
             }
         }
         None
+    }
+
+    /// The candle of the kept end that an answer lacks, which gives candles of `from..=to`. One that has not settled may
+    /// change, but not go.
+    pub(super) fn lacks_of_the_end(&self, rows: &Rows, from: u64, to: u64) -> Option<u64> {
+        let kept = self.candles.region.peek(&self.series.key(TAIL));
+        let end = kept.as_ref().and_then(Tail::of)?;
+        let mut opens = end.rows.times().iter().map(|row| row.open);
+        opens.find(|open| (from..=to).contains(open) && rows.at(*open).is_none())
     }
 
     /// The text of a kept row.

@@ -5,6 +5,7 @@
 mod answers;
 mod bars;
 mod belief;
+mod belief_at_any_hour;
 mod candles;
 mod facade;
 mod fuzz;
