@@ -56,8 +56,11 @@ pub(super) struct Draft<'a> {
     pub(super) got_nothing: bool,
     /// Whether what was merely told again goes to the store.
     pub(super) keeps_repeats: bool,
-    /// Blocks that the store was asked for.
+    /// Blocks that the store was asked for, and whether for the voids.
     recalled: HashSet<u64>,
+    has_recalled_voids: bool,
+    /// Keys that the store was found to hold nothing of when this load began.
+    pub(super) absent: Vec<String>,
     /// What is believed, if not what is told now.
     belief: Option<Belief>,
     /// The age of the oldest of what came from the store.
@@ -96,6 +99,8 @@ impl<'a> Draft<'a> {
             got_nothing: false,
             keeps_repeats: false,
             recalled: HashSet::new(),
+            has_recalled_voids: false,
+            absent: Vec::new(),
             belief: None,
             age: Duration::ZERO,
         }
@@ -198,14 +203,19 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) async fn recall(&mut self, blocks: impl IntoIterator<Item = u64>) -> bool {
-        let fresh: Vec<u64> = blocks.into_iter().filter(|index| !self.recalled.contains(index)).collect();
+        let mut fresh: Vec<u64> = blocks.into_iter().filter(|index| !self.recalled.contains(index)).collect();
         if fresh.is_empty() || !self.candles.has_store {
             return false;
         }
-        let with_voids = self.recalled.is_empty();
         self.recalled.extend(&fresh);
-        let mut keys: Vec<String> = fresh.iter().map(|index| self.series.block_key(*index)).collect();
-        keys.extend(with_voids.then(|| self.series.key(VOIDS)));
+        let is_absent = |key: &String| self.absent.contains(key);
+        fresh.retain(|index| !is_absent(&self.series.block_key(*index)));
+        let voids = Some(self.series.key(VOIDS)).filter(|key| !self.has_recalled_voids && !is_absent(key));
+        self.has_recalled_voids = true;
+        let keys: Vec<String> = fresh.iter().map(|index| self.series.block_key(*index)).chain(voids).collect();
+        if keys.is_empty() {
+            return false;
+        }
         let stored = self.candles.region.stored(&keys).await;
         self.age = stored.iter().flatten().map(Answer::age).max().unwrap_or_default().max(self.age);
         let mut found = stored.into_iter().map(|answer| answer.as_ref().and_then(kept_block));
@@ -299,6 +309,7 @@ impl<'a> Draft<'a> {
         self.blocks.clear();
         self.voids = None;
         self.recalled.clear();
+        self.has_recalled_voids = false;
         self.has_end = false;
     }
 

@@ -16,7 +16,7 @@ use crate::venue::Venue;
 /// Requests to the exchange in one load.
 const MOST_FETCHES: usize = 8;
 /// The newest candle, the one before, which may yet be corrected, and one that is settled.
-const LEAST: usize = 3;
+pub(super) const LEAST: usize = 3;
 /// On COIN-M the candle after a gap is looked for so many intervals on.
 const PAST_GAPS: u64 = 20;
 /// No exchange is late by so many ms.

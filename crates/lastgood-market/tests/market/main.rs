@@ -12,6 +12,7 @@ mod fuzz;
 mod ledger;
 mod lines;
 mod own_bars;
+mod round_trips;
 mod truth;
 mod word;
 mod writes;
