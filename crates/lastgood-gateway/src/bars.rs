@@ -7,8 +7,8 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
-use lastgood::Value;
 use lastgood::store::StoreError;
+use lastgood::{Value, WasThere};
 use lastgood_market::bars::{BarFault, BarSeries, Checked, KeptBars, MOST_BARS, NotBars, Range};
 use serde_json::json;
 
@@ -164,11 +164,12 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, uri: Uri, headers: Heade
     values::admit(&app, &headers)?;
     let series = series_of(&uri)?;
     Parameters::read_none(uri.query())?;
-    let was_there = app.bars.try_invalidate(&series).await;
-    if let Ok(false) = was_there {
-        return Ok(absent(&series));
-    }
+    let unreached = match app.bars.invalidate(&series).await {
+        WasThere::No => return Ok(absent(&series)),
+        WasThere::Yes => None,
+        WasThere::Unknown(why) => Some(why),
+    };
     let unconfirmed = app.bars.confirmed(&series, CONFIRM_WITHIN).await;
-    let pending = Pending::among(&app, unconfirmed, was_there.err(), values::IF_IT_IS_THERE);
+    let pending = Pending::among(&app, unconfirmed, unreached, values::IF_IT_IS_THERE);
     Ok(values::unless_pending(values::gone(), json!({}), pending))
 }

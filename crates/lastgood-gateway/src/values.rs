@@ -23,7 +23,7 @@ use crate::response::prepared::Prepared;
 
 mod pending;
 
-pub(crate) use self::pending::{IF_IT_IS_THERE, confirmed, undecided, unless_pending};
+pub(crate) use self::pending::{IF_IT_IS_THERE, confirmed, reason, undecided, unless_pending};
 
 pub(crate) const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 const MOST_TAGS: usize = 16;
@@ -236,12 +236,17 @@ pub(crate) fn unknown(what: &str, why: &StoreError) -> Response {
     let detail = format!(
         "Whether {what} is kept is not known now: memory holds none, and the store, where another gateway may have put one, \
          did not answer: {}.",
-        pending::reason(why)
+        reason(why)
     );
     let hint = "Ask again once the store is back; /health says how it is. A value that is put meanwhile is served from memory.";
-    let mut response = problem::extended(StatusCode::SERVICE_UNAVAILABLE, &detail, &[("hint", hint.into())]);
+    unasked(ask_again(&detail, hint))
+}
+
+/// The answer where the store would have to say something, and does not.
+pub(crate) fn ask_again(detail: &str, hint: &str) -> Response {
+    let mut response = problem::extended(StatusCode::SERVICE_UNAVAILABLE, detail, &[("hint", hint.into())]);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    unasked(response)
+    response
 }
 
 /// That a fresh value lies in memory, which is where one that was just put lies.

@@ -10,7 +10,7 @@ use futures_util::{StreamExt as _, stream};
 use crate::cache::{Cache, Shared};
 use crate::clock::Timestamp;
 use crate::memory::Key;
-use crate::region::Region;
+use crate::region::{Region, WasThere};
 use crate::store::{Cursor, GuardedStore, Store, StoreError};
 use crate::tags::{self, Depth};
 use crate::voice::Kind;
@@ -206,7 +206,7 @@ impl Cache {
 impl Region {
     async fn change(&self, name: &str, depth: Depth, asked_at: Timestamp) -> bool {
         match depth {
-            Depth::Expire => self.expire(name).await,
+            Depth::Expire => self.expire(name).await == WasThere::Yes,
             Depth::Remove => self.remove_as_of(name, asked_at),
         }
     }
@@ -229,7 +229,7 @@ impl Region {
     }
 
     /// What made the guard leave the store alone, where that is all that is known.
-    fn cause(&self, why: StoreError) -> StoreError {
+    pub(crate) fn cause(&self, why: StoreError) -> StoreError {
         self.cache.store.as_ref().map_or(why.clone(), |tier| tier.store.cause(why))
     }
 
