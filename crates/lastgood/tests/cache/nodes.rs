@@ -16,6 +16,7 @@ mod fences;
 mod leases;
 mod notice;
 mod order;
+mod records;
 mod redis;
 mod unknown;
 mod versions;
