@@ -8,6 +8,7 @@ mod belief;
 mod candles;
 mod facade;
 mod fuzz;
+mod late_candles;
 mod ledger;
 mod lines;
 mod own_bars;
