@@ -78,8 +78,8 @@ pub(crate) async fn get(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMa
     let range = range(uri.query())?;
     match app.bars.find(&series).await {
         Ok(Some(kept)) => Ok(respond(kept.in_range(&range), &kept, &headers).await),
-        Err(why) if app.cache.shared_store().is_some() => Ok(unknown(&series, &why)),
-        Ok(None) | Err(_) => Ok(absent(&series)),
+        Ok(None) => Ok(absent(&series)),
+        Err(why) => Ok(unknown(&series, &why)),
     }
 }
 
@@ -88,8 +88,7 @@ pub(crate) async fn latest(State(app): State<Arc<App>>, uri: Uri, headers: Heade
     Parameters::read_none(uri.query())?;
     let kept = match app.bars.find(&series).await {
         Ok(kept) => kept,
-        Err(why) if app.cache.shared_store().is_some() => return Ok(unknown(&series, &why)),
-        Err(_) => None,
+        Err(why) => return Ok(unknown(&series, &why)),
     };
     match kept.as_ref().and_then(|kept| Some((kept, kept.latest()?))) {
         Some((kept, latest)) => Ok(respond(latest, kept, &headers).await),

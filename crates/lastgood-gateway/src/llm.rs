@@ -163,8 +163,8 @@ pub(crate) async fn find(State(app): State<Arc<App>>, request: Request) -> Answe
     let deadline = Instant::now() + wish.wait;
     loop {
         let looked = values::kept(&app, region, &key).await;
-        // To the application a miss like any other: it computes the analysis. But it is told that others may have one.
-        let is_known = looked.is_ok() || app.cache.shared_store().is_none();
+        // To the application a miss like any other: it computes the analysis. But it is told that there may be one.
+        let is_known = looked.is_ok();
         let absent = |token, busy| {
             if is_known { absent(region, token, busy) } else { values::unasked(unknown(region, token, busy)) }
         };

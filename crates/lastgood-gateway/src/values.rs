@@ -122,7 +122,7 @@ fn prepared_of(value: &Value) -> Arc<Prepared> {
 ///
 /// # Errors
 ///
-/// When memory holds nothing, and the store does not say what it holds: another gateway may have put a value there.
+/// When memory holds nothing, and the store does not say what it holds: a value may be there.
 pub(crate) async fn kept(app: &App, region: &Region, name: &str) -> Result<Option<Kept>, StoreError> {
     if !app.cache.is_enabled() {
         return Ok(None);
@@ -223,7 +223,7 @@ pub(crate) fn absent(mut response: Response) -> Response {
     response
 }
 
-/// Marks an answer as one where memory holds nothing and the store that other gateways share did not say what it holds.
+/// Marks an answer as one where memory holds nothing and the store did not say what it holds.
 pub(crate) fn unasked(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(X_CACHE, HeaderValue::from_static(Outcome::Miss.as_x_cache()));
@@ -234,8 +234,7 @@ pub(crate) fn unasked(mut response: Response) -> Response {
 /// The answer where it is not known whether a value is kept; `what` names it, as in "a value of this key".
 pub(crate) fn unknown(what: &str, why: &StoreError) -> Response {
     let detail = format!(
-        "Whether {what} is kept is not known now: memory holds none, and the store, where another gateway may have put one, \
-         did not answer: {}.",
+        "Whether {what} is kept is not known now: memory holds none, and the store, which may hold one, did not answer: {}.",
         reason(why)
     );
     let hint = "Ask again once the store is back; /health says how it is. A value that is put meanwhile is served from memory.";
