@@ -12,8 +12,8 @@ use lastgood_market::Venue;
 use lastgood_market::stream::stream_path;
 use rustls::ClientConfig;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 
 use super::error::StreamError;

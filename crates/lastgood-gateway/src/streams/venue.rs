@@ -33,7 +33,9 @@ pub(crate) async fn keep(streams: Arc<Streams>, venue: Venue, bases: Vec<BaseUrl
                 pause = RETRY_AFTER;
                 match ended {
                     Ended::Unused => continue,
-                    Ended::Broken(why) => tracing::warn!(%venue, host = base.host(), why = why.to_string(), "streams ended"),
+                    Ended::Broken(why) => {
+                        tracing::warn!(%venue, host = base.host(), why = why.to_string(), "streams ended")
+                    }
                 }
             }
             Err(why) => {
