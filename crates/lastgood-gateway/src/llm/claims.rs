@@ -268,15 +268,16 @@ impl Claims {
             let is_held = claims.get(&key).is_some_and(|claim| claim.token == token);
             if is_held { claims.remove(&key) } else { None }
         };
-        let held_here = here.is_some_and(|claim| claim.until > Instant::now());
+        let here = here.filter(|claim| claim.until > Instant::now()).map(|claim| claim.held);
         match &self.shared {
-            // One that was taken while the store was away is known here alone.
+            // One that was taken while the store was away is known here alone. Of every other the store has the say: who
+            // asked it just before this claim was given up may note it here just after.
             Some(shared) => match shared.give_up(&key, token).await {
-                Ok(was_held) => Ok(was_held || held_here),
-                Err(_) if held_here => Ok(true),
+                Ok(was_held) => Ok(was_held || here.is_some_and(|held| held != Held::Store)),
+                Err(_) if here.is_some() => Ok(true),
                 Err(why) => Err(why),
             },
-            None => Ok(held_here),
+            None => Ok(here.is_some()),
         }
     }
 }
@@ -306,6 +307,11 @@ pub(crate) fn is_token(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use lastgood::Clock;
+    use lastgood::store::{Guard, GuardedStore, MemoryStore};
+
     use super::*;
 
     const LEASE: Duration = Duration::from_secs(60);
@@ -357,6 +363,19 @@ mod tests {
         assert!(waiting.changed().await.is_err());
         taken(&claims).await;
         assert_eq!(claims.give_up("risk", &second).await, Ok(false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_claim_that_was_given_up_elsewhere_is_not_given_up_once_more_where_it_is_still_known() {
+        let clock = Clock::system();
+        let memory = Arc::new(MemoryStore::new(clock.clone(), 1 << 20));
+        let store = GuardedStore::new(memory, Guard::default());
+        let [one, other] =
+            [(); 2].map(|()| Claims::new(Some(SharedClaims::new(Arc::clone(&store), "test", clock.clone()))));
+        let token = yours(&one).await;
+        let _waiting = taken(&other).await;
+        assert_eq!(one.give_up("risk", &token).await, Ok(true));
+        assert_eq!(other.give_up("risk", &token).await, Ok(false));
     }
 
     #[tokio::test(start_paused = true)]
