@@ -18,7 +18,7 @@ mod rows;
 mod wire;
 
 pub(crate) use self::wire::{
-    Retimed, Stamp, Unreadable, decode, decode_any_version, encode, stamp, started_at, under_key, with_times,
+    Retimed, Stamp, Unreadable, decode, decode_any_version, encode, is_put, stamp, started_at, under_key, with_times,
 };
 
 /// What a source answered: the bytes, untouched, and what the caller wants remembered beside them.

@@ -86,7 +86,12 @@ impl Turn {
         expected: Option<Version>,
         to: Option<(bytes::Bytes, Duration)>,
     ) -> Result<bool, StoreError> {
-        self.behind.store.swap(&Swap { key: self.key.clone(), expected, to }).await
+        let store = &self.behind.store;
+        let expected = match store.assumed_ahead() {
+            Some(ahead) => Some(store.while_waited_for(expected, ahead)),
+            None => expected,
+        };
+        store.swap(&Swap { key: self.key.clone(), expected, to }).await
     }
 
     /// Ends the turn. Called under the lock of the key in memory, so that no change comes between.

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{GuardedStore, Kind};
 use crate::clock::Timestamp;
-use crate::store::StoreError;
+use crate::store::{StoreError, Version};
 
 /// How long a difference of the clocks is taken for granted. Their drift meanwhile is far under what a round trip costs.
 const KNOWN_FOR: Duration = Duration::from_secs(600);
@@ -80,6 +80,13 @@ impl GuardedStore {
         let passed = i64::try_from(at.elapsed().as_millis()).unwrap_or(i64::MAX);
         let by_clock = i64::try_from(self.clock.now().since(local).as_millis()).unwrap_or(i64::MAX);
         Some(Ahead { by: ahead.by.saturating_sub(by_clock.saturating_sub(passed)), ..ahead })
+    }
+
+    /// What a key must hold for a change that is sent now, and that is made only while its sender waits for the end: a server
+    /// may carry out a command long after that.
+    pub(crate) fn while_waited_for(&self, expected: Option<Version>, ahead: Ahead) -> Version {
+        let waits_for = self.write_budget().saturating_sub(ahead.at_most_wrong_by);
+        Version::until(expected, ahead.stored(self.clock.now()).plus(waits_for))
     }
 
     /// Another server may answer from now on, with another clock.

@@ -189,6 +189,11 @@ fn a_store_that_forgets_claims_is_caught() {
 }
 
 #[test]
+fn a_store_that_makes_changes_too_late_is_caught() {
+    is_caught(Breach::IsNeverLate);
+}
+
+#[test]
 fn a_store_that_loses_records_of_its_log_is_caught() {
     is_caught(Breach::LosesRecords);
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use lastgood::Timestamp;
-use lastgood::store::{Log, MemoryStore, Position, Swap, Version};
+use lastgood::store::{Log, MemoryStore, Position, StoreError, Swap, Version};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -40,6 +40,8 @@ pub(crate) enum Breach {
     GrantsEveryClaim,
     /// It says that it has taken a claim, and has not.
     ForgetsClaims,
+    /// It makes a change also after its sender has stopped waiting for it.
+    IsNeverLate,
 }
 
 /// A row with its end, and who wrote it when.
@@ -124,20 +126,23 @@ impl SimStore {
         keys.iter().map(|key| u64::from(self.write(caller, key, None, false))).sum()
     }
 
-    pub(super) fn swap(&self, caller: Caller, swap: Swap) -> bool {
+    pub(super) fn swap(&self, caller: Caller, swap: Swap) -> Result<bool, StoreError> {
+        if swap.is_late(self.time(0)) && self.breach != Some(Breach::IsNeverLate) {
+            return Err(StoreError::Late);
+        }
         let is_expected = swap.is_expected(self.state().rows.get(&swap.key).map(|row| &row.value[..]));
         let is_granted = swap
             .to
             .as_ref()
             .is_some_and(|(value, _)| self.breach == Some(Breach::GrantsEveryClaim) && claim_in(value).is_some());
         if !is_expected && !is_granted && self.breach != Some(Breach::SwapsAlways) {
-            return false;
+            return Ok(false);
         }
         // One that takes whatever is not clearly later may still hit what came in the same moment.
         let held = self.state().rows.get(&swap.key).map(|row| Version::of(&row.value));
         let is_exact = held == swap.expected || self.breach == Some(Breach::SwapsAlways);
         self.write(caller, &swap.key, swap.to, is_exact);
-        true
+        Ok(true)
     }
 
     /// Changes a key; says whether it was there.

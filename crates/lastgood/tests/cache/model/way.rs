@@ -237,12 +237,12 @@ impl Store for Way {
     async fn remove_if(&self, removals: &[(String, Version)]) -> Result<u64, StoreError> {
         let swaps = removals.iter().cloned().map(|(key, expected)| Swap { key, expected: Some(expected), to: None });
         let swaps: Vec<Swap> = swaps.collect();
-        self.call(move |sim, caller| swaps.into_iter().map(|swap| u64::from(sim.swap(caller, swap))).sum()).await
+        self.call(move |sim, caller| swaps.into_iter().map(|swap| sim.swap(caller, swap).map(u64::from)).sum()).await?
     }
 
     async fn swap(&self, swap: &Swap) -> Result<bool, StoreError> {
         let swap = swap.clone();
-        self.call(move |sim, caller| sim.swap(caller, swap)).await
+        self.call(move |sim, caller| sim.swap(caller, swap)).await?
     }
 
     async fn now(&self) -> Result<Option<Timestamp>, StoreError> {
