@@ -3,12 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::redis::{Cmd, cmd};
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use self::clock::ServerClock;
 use self::cluster::Cluster;
 use self::node::Node;
 pub use self::options::RedisOptions;
@@ -23,6 +24,7 @@ use super::{
 };
 use crate::clock::Timestamp;
 
+mod clock;
 mod cluster;
 mod connect;
 mod link;
@@ -75,6 +77,8 @@ pub struct RedisStore {
     reader: Option<log::Reader>,
     /// Commands that were sent to hear of single keys.
     commands_of_watch: Arc<AtomicU64>,
+    /// What the clock of the one server says at the latest.
+    clock: ServerClock,
 }
 
 enum Servers {
@@ -102,7 +106,7 @@ impl RedisStore {
             }
             Topology::Cluster { seeds, access } => Servers::Many(Cluster::connect(options, seeds, access)),
         };
-        RedisStore { servers, reader, commands_of_watch: Arc::default() }
+        RedisStore { servers, reader, commands_of_watch: Arc::default(), clock: ServerClock::default() }
     }
 
     /// Whether there is a connection at this moment; in a cluster, to every primary.
@@ -234,13 +238,18 @@ impl Store for RedisStore {
     }
 
     async fn now(&self) -> Result<Option<Timestamp>, StoreError> {
-        let time = cmd("TIME");
+        let (time, asked_at) = (cmd("TIME"), Instant::now());
         let parts: Vec<Bytes> = match &self.servers {
             Servers::One(node) => node.ask(&time).await.map_err(|fault| reply::script_error(&fault))?,
             // Every process asks the same of its servers: the one that has this key.
             Servers::Many(cluster) => cluster.run("@clock", time).await?,
         };
-        dialect::time(&parts).map(Some)
+        let time = dialect::time(&parts)?;
+        // The servers of a cluster have a clock each.
+        if let Servers::One(_) = &self.servers {
+            self.clock.note(time, asked_at);
+        }
+        Ok(Some(time))
     }
 
     async fn remove_if(&self, removals: &[(String, Version)]) -> Result<u64, StoreError> {
@@ -262,6 +271,9 @@ impl Store for RedisStore {
             command.arg(word);
         }
         command.arg(&swap.value()[..]);
+        if let Some(until) = self.clock.in_time() {
+            command.arg(until.as_millis());
+        }
         let swapped: Result<i64, StoreError> = match &self.servers {
             Servers::One(node) => node.ask(&command).await.map_err(|fault| reply::script_error(&fault)),
             Servers::Many(cluster) => cluster.run(&swap.key, command).await,
@@ -269,6 +281,10 @@ impl Store for RedisStore {
         match swapped {
             // Another program keeps something else there.
             Err(StoreError::Corrupt(_)) => Ok(false),
+            Ok(swap::TOO_LATE) => {
+                self.clock.forget();
+                Err(StoreError::Unavailable("the change arrived too late, or the clock was set".to_owned()))
+            }
             swapped => swapped.map(|swapped| swapped == 1),
         }
     }

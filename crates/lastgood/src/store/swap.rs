@@ -94,12 +94,20 @@ pub struct Swap {
     pub to: Option<(Bytes, Duration)>,
 }
 
+/// What the command that swaps answers where it came too late.
+pub(super) const TOO_LATE: i64 = -1;
+
 impl Swap {
-    /// The words of the command that swaps in Redis, but for the last, which is the value; it answers 1 where it did.
+    /// The words of the command that swaps in Redis, but for the last, which is the value; it answers 1 where it did. One
+    /// word more may say until when, by the milliseconds of the server's clock: after that it does nothing.
     pub(super) fn command(&self) -> [String; 6] {
         const SCRIPT: &str = concat!(
             is_expected!(),
-            "if ARGV[1] == '' then if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end \
+            "if ARGV[4] then \
+            if redis.replicate_commands then redis.replicate_commands() end \
+            local time = redis.call('TIME') \
+            if time[1] * 1000 + time[2] / 1000 > tonumber(ARGV[4]) then return -1 end end \
+            if ARGV[1] == '' then if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end \
             elseif not is_expected(KEYS[1], ARGV[1]) then return 0 end \
             if ARGV[2] == '0' then redis.call('UNLINK', KEYS[1]) \
             else redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[2]) end \
