@@ -258,7 +258,7 @@ impl Region {
                 });
                 if !kept {
                     add(&self.shared.counters.dropped_fills);
-                    self.note_voided(&key, &entry);
+                    self.keep_voided(&landing, &entry);
                 }
                 drop(beside);
                 Ok((entry, Origin::Source))

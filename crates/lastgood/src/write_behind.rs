@@ -29,6 +29,7 @@ mod schedules;
 mod turn;
 mod worker;
 
+pub(crate) use self::apply::APART;
 use self::change::ChangeKind;
 pub(crate) use self::change::{Change, Expiry, Fill, Form, Removal, Removed};
 pub(crate) use self::journal::Journal;

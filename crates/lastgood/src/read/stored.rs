@@ -160,8 +160,8 @@ impl Region {
                 self.cache.memory.insert(key.clone(), Arc::clone(&entry));
             }
         });
-        if !is_current && entry.freshness(self.cache.clock.now()) == Freshness::Fresh {
-            self.note_voided(&key, &entry);
+        if !is_current {
+            self.keep_voided(&landing, &entry);
         }
         if outdated {
             return Some(landing);

@@ -17,7 +17,7 @@ use crate::voice::Kind;
 
 const PAGE: usize = 500;
 /// By so much more two processes may differ in what they call one moment: what comes late in earnest comes a second late.
-const APART: Duration = Duration::from_millis(250);
+pub(crate) const APART: Duration = Duration::from_millis(250);
 /// Bodies up to this many bytes, unless a slow method compresses them, are encoded without leaving the thread.
 const ENCODED_IN_PLACE: usize = 64 << 10;
 
