@@ -11,7 +11,7 @@ use crate::lease::{Approach, Next, Right};
 use crate::memory::Key;
 use crate::metrics::add;
 use crate::policy::Times;
-use crate::read::{Stored, began};
+use crate::read::Stored;
 use crate::region::{Answer, Region};
 
 /// Among whom one load at a time runs under a name.
@@ -136,7 +136,7 @@ impl Region {
         let landed = match filled {
             Ok(filled) => {
                 let at = self.cache.clock.now();
-                if !landing.write(|| self.keep_filled(&filled, began(started, at), at, &right)) {
+                if !landing.write(|| self.keep_filled(&filled, started, at, &right)) {
                     add(&self.shared.counters.dropped_fills);
                 }
                 Ok((nothing(), Origin::Source))

@@ -23,13 +23,20 @@ const BYTES: u64 = 1 << 20;
 const OVERHEAD: u64 = BYTES / KEYS as u64 / 2;
 
 /// When the loads of such answers began, by key. Bounded.
-pub(crate) struct Given(QuickCache<Key, Timestamp, ByName>);
+pub(crate) struct Given(QuickCache<Key, Began, ByName>);
+
+/// When a load began, by the clock as it was when it told `told_at`.
+#[derive(Clone, Copy)]
+struct Began {
+    at: Timestamp,
+    told_at: Timestamp,
+}
 
 #[derive(Clone)]
 struct ByName;
 
-impl Weighter<Key, Timestamp> for ByName {
-    fn weight(&self, key: &Key, _: &Timestamp) -> u64 {
+impl Weighter<Key, Began> for ByName {
+    fn weight(&self, key: &Key, _: &Began) -> u64 {
         OVERHEAD + key.name.len() as u64
     }
 }
@@ -42,13 +49,13 @@ impl Given {
 
     fn note(&self, key: &Key, entry: &Entry) {
         // The order of puts is the store's, whatever their times say.
-        let began = entry.fetch_started_at;
-        if entry.was_loaded() && self.0.peek(key).is_none_or(|earlier| earlier < began) {
+        let began = Began { at: entry.fetch_started_at, told_at: entry.told_at() };
+        if entry.was_loaded() && self.0.peek(key).is_none_or(|earlier| earlier.at < began.at) {
             self.0.insert(key.clone(), began);
         }
     }
 
-    fn began_at(&self, key: &KeyRef<'_>) -> Option<Timestamp> {
+    fn began(&self, key: &KeyRef<'_>) -> Option<Began> {
         self.0.get(key)
     }
 }
@@ -87,7 +94,7 @@ impl Region {
     /// What the store holds for `name`, no longer fresh where a later answer was given.
     pub(crate) fn unless_later_was_given(&self, name: &str, entry: Entry) -> Entry {
         let now = self.cache.clock.now();
-        match self.cache.given.began_at(&self.key(name)) {
+        match self.cache.given.began(&self.key(name)).map(|Began { at, told_at }| self.present_of(at, told_at)) {
             // Of a time that the clock has been set back from, nothing is known.
             Some(began) if began <= now && entry.was_loaded() && entry.fetch_started_at < began => {
                 entry.expired_at(now, &self.shared.policy)

@@ -16,7 +16,7 @@ use crate::clock::Timestamp;
 use crate::flight::Void;
 use crate::memory::Key;
 use crate::region::Region;
-use crate::store::{GuardedStore, Position, Store, StoreError, Tail, jittered};
+use crate::store::{Ahead, GuardedStore, Position, Store, StoreError, Tail, jittered};
 use crate::tags::{self, Depth};
 use crate::trust::Pace;
 use crate::voice::{Kind, Record};
@@ -122,9 +122,7 @@ impl Shared {
     /// Until when what was loaded is taken away by a removal at another process, as far as the clocks tell: what is loaded
     /// after it was asked for has nothing to do with it.
     fn removed_until(&self, removed: Removed) -> Timestamp {
-        let wrong_by =
-            self.store.as_ref().and_then(|tier| tier.store.assumed_ahead()).map(|ahead| ahead.at_most_wrong_by);
-        let exactly = removed.asked_at.zip(wrong_by).map(|(at, wrong_by)| at.plus(wrong_by * 2 + APART));
+        let exactly = removed.asked_at.map(|at| at.plus(removed.ahead.at_most_wrong_by * 2 + APART));
         let now = self.clock.now();
         exactly.map_or(now, |until| until.min(now))
     }
@@ -174,7 +172,7 @@ impl Cache {
             Kind::RemovedWhere => return self.heed_selector(&record.key, Depth::Remove, since),
         };
         match Subject::of(record) {
-            Some(Subject::Tag { depth, tag }) => self.heed_tag(depth, tag),
+            Some(Subject::Tag { depth, tag }) => self.heed_tag(depth, tag, since),
             Some(Subject::Key { region, schema, name }) => {
                 let Some(region) = self.region_named(region) else { return };
                 if record.kind == Kind::Cleared {
@@ -191,7 +189,7 @@ impl Cache {
     fn when_removed(&self, record: &Record, since: Timestamp) -> Removed {
         let ahead = self.shared.store.as_ref().and_then(|tier| tier.store.assumed_ahead());
         let asked_at = ahead.zip(record.at).map(|(ahead, at)| at.shifted(-ahead.by));
-        Removed { since, asked_at }
+        Removed { since, asked_at, ahead: ahead.unwrap_or(Ahead::NONE) }
     }
 
     /// Another process expired or removed all that a selector names. What only this one has is not told of one by one.
@@ -214,13 +212,13 @@ impl Cache {
         }
     }
 
-    fn heed_tag(&self, depth: Depth, tag: &str) {
-        let now = self.shared.clock.now();
-        self.shared.tags.note_mark(now);
+    fn heed_tag(&self, depth: Depth, tag: &str, removed: Removed) {
+        let until = self.shared.removed_until(removed);
+        self.shared.tags.note_mark(until);
         self.shared.changed_elsewhere(|_| true);
         let void = match depth {
             Depth::Expire => Void::Superseded,
-            Depth::Remove => Void::TagRemoved(tag.into(), now),
+            Depth::Remove => Void::TagRemoved(tag.into(), until),
         };
         // What tags a load under way will bring is not known yet.
         self.shared.flights.invalidate_where(&void, |_| true);
@@ -228,8 +226,12 @@ impl Cache {
         let regions = self.regions();
         for key in tagged {
             if let Some(region) = regions.get(key.region as usize) {
-                region.change_in_memory(&key, depth, Removed::NOT);
+                region.change_in_memory(&key, depth, removed);
             }
+        }
+        // A put that waits would be found before the store has it, and before it can be judged by the mark there.
+        if let (Depth::Remove, Some(tier)) = (depth, &self.shared.store) {
+            tier.behind.take_back_tagged(tag, removed);
         }
     }
 }
@@ -281,7 +283,7 @@ impl Region {
             match (depth, self.held(&key.name)) {
                 (Depth::Remove, None) => {}
                 // It was loaded after the removal, which is heard late. What was put then may be gone from the store.
-                (Depth::Remove, Some(held)) if held.was_loaded() && held.fetch_started_at > until => {}
+                (Depth::Remove, Some(held)) if held.was_loaded() && self.began_at(&held) > until => {}
                 (Depth::Remove, Some(held)) => {
                     self.note_given(key, &held);
                     self.cache.memory.remove(&self.key(&key.name));

@@ -243,12 +243,11 @@ impl Region {
         let landed: Landed = match loaded {
             Ok(mut loaded) => {
                 let (at, beside) = (self.cache.clock.now(), std::mem::take(&mut loaded.beside));
-                let started = began(started, at);
                 let persist = loaded.persist;
-                let mut entry = self.entry(&key.name, loaded, started, at);
+                let mut entry = self.entry(&key.name, loaded, started, at).loaded();
                 // Others wait for what a lease was taken for, so that it is written even where less would do.
                 if matches!(right, Right::Leased(_)) && persist != Persist::Never {
-                    entry.stored_at = at;
+                    entry.stored_at = entry.written_at;
                 }
                 let entry = Arc::new(entry);
                 let kept = landing.write(|| {
@@ -356,11 +355,6 @@ impl Region {
         let entry = Arc::new(self.entry(name, loaded, started, at));
         Answer { entry, outcome: Outcome::Bypass(BypassReason::Disabled), at, trust: Trust::Heard }
     }
-}
-
-/// When a load began that ended at `at`: one that took no time must not look like a put.
-pub(crate) fn began(started: Timestamp, at: Timestamp) -> Timestamp {
-    started.min(at.shifted(-1))
 }
 
 impl Setback {

@@ -328,7 +328,8 @@ impl Region {
     pub(crate) fn change_late(&self, name: &str, depth: Depth, at: Timestamp) {
         let policy = &self.shared.policy;
         self.invalidate(name, &Void::of(depth, at), || {
-            if let Some(held) = self.held(name).filter(|held| held.fetch_started_at <= at) {
+            let is_older = |held: &Arc<Entry>| self.began_at(held) <= self.present_of(at, at);
+            if let Some(held) = self.held(name).filter(is_older) {
                 match depth {
                     Depth::Expire => {
                         let expired = Arc::new(held.expired_at(at, policy));

@@ -161,8 +161,7 @@ impl Cache {
             Depth::Expire => Kind::ExpiredWhere,
             Depth::Remove => Kind::RemovedWhere,
         };
-        let at = tier.store.assumed_ahead().map(|ahead| ahead.stored(at));
-        self.shared.voice.announce(&tier.store, kind, selector, at).await;
+        self.shared.voice.announce(&tier.store, kind, selector, Some(at)).await;
     }
 
     /// The region of that name, if there is one.
@@ -187,8 +186,15 @@ impl Cache {
             };
             shared.flights.invalidate_where(&void, |_| true);
         }
-        let tagged = shared.memory.keys_where(|_, entry| entry.tags.iter().any(|known| known == tag));
+        let mut tagged = shared.memory.keys_where(|_, entry| entry.tags.iter().any(|known| known == tag));
         let regions = self.regions();
+        // What waits for the store memory may have given up.
+        let waiting = shared.store.iter().flat_map(|tier| tier.behind.waiting_tagged(tag));
+        for (key, region) in waiting.flat_map(|key| regions.iter().map(move |region| (key.clone(), region))) {
+            if let Some(name) = key.strip_prefix(&region.shared.prefix).filter(|name| region.held(name).is_none()) {
+                tagged.push(Key::new(region.shared.id, name));
+            }
+        }
         let mut swept = Swept { matched: tagged.len() as u64, ..Swept::default() };
         let Some(depth) = depth else { return swept };
         let mut keeps_up = true;

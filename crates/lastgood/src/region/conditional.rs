@@ -217,7 +217,7 @@ impl Region {
     ) -> Conditional {
         let kind = if to.is_some() { Kind::Changed } else { Kind::Removed };
         // It was decided by the store a moment ago.
-        let asked_at = tier.store.assumed_ahead().map(|ahead| ahead.stored(self.cache.clock.now()));
+        let asked_at = Some(self.cache.clock.now());
         self.invalidate(name, &Void::Removed(self.cache.clock.now()), || match (turn.end(), to) {
             (Meanwhile::ChangedHere, _) => {}
             (Meanwhile::Nothing, Some(entry)) => self.cache.memory.insert(Key::new(self.shared.id, name), entry),

@@ -76,10 +76,7 @@ impl WriteBehind {
                 self.nothing_older(key, ended, replaces, started_at, ahead).await
             }
             // Another process may have marked it later.
-            Change::Mark(fill) => {
-                let by = ahead.by.saturating_add_unsigned(ahead.at_most_wrong_by.as_millis() as u64);
-                self.put_over_older(key, fill.entry, fill.form, Ahead { by, ..ahead }).await
-            }
+            Change::Mark(fill) => self.put_over_older(key, fill.entry, fill.form, ahead.at_the_latest()).await,
             Change::PutHeld(held) => {
                 let ended = match held.entry.upgrade() {
                     Some(entry) => self.put_over_older(key, entry, held.form, ahead).await,
@@ -176,7 +173,11 @@ impl WriteBehind {
     /// answer. Otherwise the answer is lost, and must at least leave nothing older behind.
     async fn put_again(&self, key: &str, held: &Held, ahead: Ahead) -> Result<(), StoreError> {
         let mut stored = self.store.get(key).await?.and_then(|bytes| decode(&bytes, key, held.form.schema).ok());
-        stored.iter_mut().for_each(|stored| stored.shift(-ahead.by));
+        // By the clock as it was when memory took in what it has given up.
+        stored.iter_mut().for_each(|stored| {
+            stored.shift(-ahead.by_at(held.written_at));
+            stored.taken_at = held.written_at;
+        });
         match stored.filter(|stored| held.is_of(stored)) {
             Some(mut stored) => {
                 stored.times = held.times;
@@ -192,7 +193,7 @@ impl WriteBehind {
 
     /// Writes an entry late: not where something is that was put later.
     async fn put_over_older(&self, key: &str, entry: Arc<Entry>, form: Form, ahead: Ahead) -> Result<(), StoreError> {
-        let (started, ttl) = (entry.fetch_started_at, self.ttl(entry.times.keep_until));
+        let (started, ttl) = (entry.fetch_started_at, self.ttl_of(&entry, ahead));
         let to = self.encoded(key, entry, form, ahead).await.filter(|_| !ttl.is_zero()).map(|bytes| (bytes, ttl));
         for _ in 0..TRIES {
             let held = self.store.get(key).await?;
@@ -210,7 +211,7 @@ impl WriteBehind {
     }
 
     async fn put(&self, key: &str, fill: &Fill, ahead: Ahead) -> Result<(), StoreError> {
-        let ttl = self.ttl(fill.entry.times.keep_until);
+        let ttl = self.ttl_of(&fill.entry, ahead);
         let bytes = self.encoded(key, Arc::clone(&fill.entry), fill.form, ahead).await;
         let to = bytes.filter(|_| !ttl.is_zero()).map(|bytes| (bytes, ttl));
         match (fill.fence(), to) {
@@ -266,7 +267,12 @@ impl WriteBehind {
         self.store.while_waited_for(Some(Version::no_later_than(at_about(at, ahead))), ahead)
     }
 
-    pub(super) fn ttl(&self, keep_until: Timestamp) -> Duration {
+    /// How long the store is to keep an entry.
+    pub(super) fn ttl_of(&self, entry: &Entry, ahead: Ahead) -> Duration {
+        self.ttl(ahead.present_of(entry.times.keep_until, entry.told_at()))
+    }
+
+    fn ttl(&self, keep_until: Timestamp) -> Duration {
         if keep_until == Timestamp::FOREVER { FOREVER_TTL } else { keep_until.since(self.clock.now()) }
     }
 
@@ -276,7 +282,8 @@ impl WriteBehind {
         let is_slow = length > form.compress_over && !entry.packs_quickly();
         let stored_under = key.to_owned();
         let encode = move || {
-            let bytes = encode(&entry, &stored_under, form.schema, form.compress_over, ahead.by)?;
+            let ahead = ahead.by_at(entry.told_at());
+            let bytes = encode(&entry, &stored_under, form.schema, form.compress_over, ahead)?;
             entry.note_stored(&bytes);
             Some(bytes)
         };
@@ -321,7 +328,7 @@ impl WriteBehind {
         }
     }
 
-    /// Tells the other processes what the store has taken note of, and when it was asked for, by the store's clock.
+    /// Tells the other processes what the store has taken note of, and when it was asked for.
     pub(super) async fn tell(&self, kind: Kind, keys: &[(&str, Option<Timestamp>)]) {
         match kind {
             Kind::Cleared => {

@@ -75,7 +75,8 @@ impl Turn {
         entry: &Arc<Entry>,
         form: Form,
     ) -> Result<Option<(bytes::Bytes, Duration)>, StoreError> {
-        let (ahead, ttl) = (self.behind.store.ahead().await?, self.behind.ttl(entry.times.keep_until));
+        let ahead = self.behind.store.ahead().await?;
+        let ttl = self.behind.ttl_of(entry, ahead);
         let bytes = self.behind.encoded(&self.key, Arc::clone(entry), form, ahead).await;
         Ok(bytes.filter(|_| !ttl.is_zero()).map(|bytes| (bytes, ttl)))
     }

@@ -144,7 +144,7 @@ impl Way {
         &self,
         work: impl FnOnce(&SimStore, Caller) -> T + Send + 'static,
     ) -> Result<T, StoreError> {
-        let caller = Caller { node: self.node, since: Instant::now() };
+        let caller = Caller { node: self.node };
         self.admit().await?;
         let (latency, once) = {
             let mut state = self.state();
@@ -207,12 +207,12 @@ impl Way {
 impl Store for Way {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
         let key = key.to_owned();
-        self.call(move |sim, _| sim.get(&key)).await
+        self.call(move |sim, caller| sim.get(caller, &key)).await
     }
 
     async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Bytes>>, StoreError> {
         let keys = keys.to_vec();
-        self.call(move |sim, _| keys.iter().map(|key| sim.get(key)).collect()).await
+        self.call(move |sim, caller| keys.iter().map(|key| sim.get(caller, key)).collect()).await
     }
 
     async fn put(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError> {
