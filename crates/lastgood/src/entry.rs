@@ -18,7 +18,7 @@ mod rows;
 mod wire;
 
 pub(crate) use self::wire::{
-    Retimed, Stamp, Unreadable, decode, decode_any_version, encode, stamp, started_at, under_key, with_times,
+    Retimed, Stamp, Unreadable, decode, decode_any_version, encode, is_put, stamp, started_at, under_key, with_times,
 };
 
 /// What a source answered: the bytes, untouched, and what the caller wants remembered beside them.
@@ -230,6 +230,16 @@ impl Entry {
         self.fetch_started_at < self.written_at
     }
 
+    /// The same answer, of a load: one that took no time must not look like a put.
+    pub(crate) fn loaded(mut self) -> Self {
+        let at = self.written_at;
+        self.written_at = at.max(self.fetch_started_at.plus(Duration::from_millis(1)));
+        if self.stored_at == at {
+            self.stored_at = self.written_at;
+        }
+        self
+    }
+
     /// The same answer, without what was worked out of it.
     pub(crate) fn copied(&self) -> Self {
         let loaded = Loaded { tags: self.tags.to_vec(), ..Loaded::from(self.value.clone()) };
@@ -273,6 +283,11 @@ impl Entry {
     /// The same answer, which the store was seen to hold nothing newer than.
     pub(crate) fn believed(&self, at: Timestamp) -> Self {
         self.taken_in(at)
+    }
+
+    /// When this process's clock told the times of the entry, or would have.
+    pub(crate) fn told_at(&self) -> Timestamp {
+        if self.taken_at > Entry::DOUBTED { self.taken_at } else { self.written_at }
     }
 
     /// Whether something happened to its key in the store that is not known yet.

@@ -1,7 +1,9 @@
-//! What was loaded and answered, and is kept nowhere: an invalidation came while it was under way, or took it from memory.
+//! Answers that an invalidation overtook: it came while they were being loaded, or took them from memory.
 //!
-//! The store may hold an entry that another process loaded before that. It is no longer fresh for this process, because
-//! its callers have a later answer already.
+//! The callers of such a load are answered all the same, and must not be answered with anything older after that. So memory
+//! treats the answer as if it had come just before the invalidation: what was expired is kept for when the source fails, and
+//! what was removed is not kept. The store may still hold an entry that another process loaded before. It is no longer fresh
+//! for this process, because its callers have a later answer already.
 
 use std::sync::Arc;
 
@@ -10,6 +12,7 @@ use quick_cache::sync::Cache as QuickCache;
 
 use crate::clock::Timestamp;
 use crate::entry::{Entry, Freshness};
+use crate::flight::Landing;
 use crate::memory::{Key, KeyRef};
 use crate::region::Region;
 
@@ -20,13 +23,20 @@ const BYTES: u64 = 1 << 20;
 const OVERHEAD: u64 = BYTES / KEYS as u64 / 2;
 
 /// When the loads of such answers began, by key. Bounded.
-pub(crate) struct Given(QuickCache<Key, Timestamp, ByName>);
+pub(crate) struct Given(QuickCache<Key, Began, ByName>);
+
+/// When a load began, by the clock as it was when it told `told_at`.
+#[derive(Clone, Copy)]
+struct Began {
+    at: Timestamp,
+    told_at: Timestamp,
+}
 
 #[derive(Clone)]
 struct ByName;
 
-impl Weighter<Key, Timestamp> for ByName {
-    fn weight(&self, key: &Key, _: &Timestamp) -> u64 {
+impl Weighter<Key, Began> for ByName {
+    fn weight(&self, key: &Key, _: &Began) -> u64 {
         OVERHEAD + key.name.len() as u64
     }
 }
@@ -39,13 +49,13 @@ impl Given {
 
     fn note(&self, key: &Key, entry: &Entry) {
         // The order of puts is the store's, whatever their times say.
-        let began = entry.fetch_started_at;
-        if entry.was_loaded() && self.0.peek(key).is_none_or(|earlier| earlier < began) {
+        let began = Began { at: entry.fetch_started_at, told_at: entry.told_at() };
+        if entry.was_loaded() && self.0.peek(key).is_none_or(|earlier| earlier.at < began.at) {
             self.0.insert(key.clone(), began);
         }
     }
 
-    fn began_at(&self, key: &KeyRef<'_>) -> Option<Timestamp> {
+    fn began(&self, key: &KeyRef<'_>) -> Option<Began> {
         self.0.get(key)
     }
 }
@@ -59,15 +69,24 @@ impl Region {
         }
     }
 
-    /// The same for the answer of a load that was voided on its way. Memory may hold an older one that is still fresh: it
-    /// was loaded ahead of time, or its own tags were not invalidated.
-    pub(crate) fn note_voided(&self, key: &Key, entry: &Entry) {
+    /// The same for the answer of a load that was voided on its way, which is kept for when the source fails unless it was
+    /// removed. Memory may hold an older one that is still fresh: it was loaded ahead of time, or its own tags were not
+    /// invalidated.
+    pub(crate) fn keep_voided(&self, landing: &Landing, entry: &Entry) {
+        let (key, now, policy) = (landing.key(), self.cache.clock.now(), &self.shared.policy);
         self.note_given(key, entry);
-        let now = self.cache.clock.now();
-        self.cache.flights.alone(key, || {
-            let older = self.held(&key.name).filter(|held| held.fetch_started_at < entry.fetch_started_at);
-            if let Some(held) = older.filter(|held| held.was_loaded() && held.freshness(now) == Freshness::Fresh) {
-                self.cache.memory.insert(key.clone(), Arc::new(held.expired_at(now, &self.shared.policy)));
+        landing.if_detached(|voids| {
+            let held = self.held(&key.name);
+            if held.as_ref().is_some_and(|held| held.fetch_started_at >= entry.fetch_started_at) {
+                return;
+            }
+            if !voids.remove(entry) {
+                let expired = entry.expired_at(now, policy);
+                let kept = if voids.is_superseded { expired.superseded() } else { expired };
+                self.cache.memory.insert(key.clone(), Arc::new(kept));
+            } else if let Some(held) = held.filter(|held| held.was_loaded() && held.freshness(now) == Freshness::Fresh)
+            {
+                self.cache.memory.insert(key.clone(), Arc::new(held.expired_at(now, policy)));
             }
         });
     }
@@ -75,7 +94,7 @@ impl Region {
     /// What the store holds for `name`, no longer fresh where a later answer was given.
     pub(crate) fn unless_later_was_given(&self, name: &str, entry: Entry) -> Entry {
         let now = self.cache.clock.now();
-        match self.cache.given.began_at(&self.key(name)) {
+        match self.cache.given.began(&self.key(name)).map(|Began { at, told_at }| self.present_of(at, told_at)) {
             // Of a time that the clock has been set back from, nothing is known.
             Some(began) if began <= now && entry.was_loaded() && entry.fetch_started_at < began => {
                 entry.expired_at(now, &self.shared.policy)

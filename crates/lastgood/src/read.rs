@@ -244,10 +244,10 @@ impl Region {
             Ok(mut loaded) => {
                 let (at, beside) = (self.cache.clock.now(), std::mem::take(&mut loaded.beside));
                 let persist = loaded.persist;
-                let mut entry = self.entry(&key.name, loaded, started, at);
+                let mut entry = self.entry(&key.name, loaded, started, at).loaded();
                 // Others wait for what a lease was taken for, so that it is written even where less would do.
                 if matches!(right, Right::Leased(_)) && persist != Persist::Never {
-                    entry.stored_at = at;
+                    entry.stored_at = entry.written_at;
                 }
                 let entry = Arc::new(entry);
                 let kept = landing.write(|| {
@@ -257,7 +257,7 @@ impl Region {
                 });
                 if !kept {
                     add(&self.shared.counters.dropped_fills);
-                    self.note_voided(&key, &entry);
+                    self.keep_voided(&landing, &entry);
                 }
                 drop(beside);
                 Ok((entry, Origin::Source))

@@ -10,7 +10,7 @@ use shuttle::thread;
 
 use crate::clock::Timestamp;
 use crate::entry::{Entry, Loaded, Value};
-use crate::flight::{Boarding, Flights, Landing, Origin};
+use crate::flight::{Boarding, Flights, Landing, Origin, Void};
 use crate::memory::{Key, KeyRef, Memory};
 use crate::policy::Times;
 use crate::sync::{on_schedules, point};
@@ -90,7 +90,8 @@ impl Parts {
     /// As an invalidation does: the source holds something newer, and nothing older may be held from now on.
     fn invalidate(&self) {
         self.source.fetch_add(1, Ordering::SeqCst);
-        self.flights.invalidate(&key(), || self.memory.remove(&KeyRef { region: 0, name: "key" }));
+        let void = Void::Removed(Timestamp::from_millis(self.source.load(Ordering::SeqCst)));
+        self.flights.invalidate(&key(), &void, || self.memory.remove(&KeyRef { region: 0, name: "key" }));
     }
 }
 

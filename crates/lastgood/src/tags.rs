@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::clock::Timestamp;
 use crate::entry::{Entry, Loaded, decode_any_version};
 use crate::policy::{FOREVER_TTL, Policy, Times};
-use crate::store::{GuardedStore, Store, StoreError};
+use crate::store::{Ahead, GuardedStore, Store, StoreError};
 use crate::write_behind::{Change, Fill, Form, WriteBehind};
 
 /// Longer ones, or more of them on one entry, keep it out of the store: there nobody could invalidate it.
@@ -65,6 +65,11 @@ impl Marks {
             Depth::Remove => &mut self.removed_at,
         };
         *mark = at.max(*mark);
+    }
+
+    /// The same by the clock as it tells the time now.
+    fn present(self, ahead: Ahead) -> Marks {
+        Marks { removed_at: ahead.present(self.removed_at), expired_at: ahead.present(self.expired_at) }
     }
 
     fn and(self, other: Marks) -> Marks {
@@ -179,7 +184,7 @@ impl Tags {
         let mut marks: HashMap<String, Marks> = HashMap::with_capacity(tags.len());
         let made = self.made();
         for tag in tags {
-            marks.insert(tag.to_owned(), made.get(tag).copied().unwrap_or_default());
+            marks.insert(tag.to_owned(), made.get(tag).copied().unwrap_or_default().present(ahead));
         }
         drop(made);
         for (((depth, tag), key), bytes) in asked.into_iter().zip(&keys).zip(stored) {

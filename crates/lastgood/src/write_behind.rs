@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::clock::{Clock, Timestamp};
 use crate::entry::Entry;
-use crate::store::{BreakerState, GuardedStore, MAX_KEY_BYTES, Position, Store, StoreError};
+use crate::store::{Ahead, BreakerState, GuardedStore, MAX_KEY_BYTES, Position, Store, StoreError};
 use crate::sync::{Mutex, MutexGuard};
 use crate::voice::Voice;
 
@@ -29,6 +29,7 @@ mod schedules;
 mod turn;
 mod worker;
 
+pub(crate) use self::apply::APART;
 use self::change::ChangeKind;
 pub(crate) use self::change::{Change, Expiry, Fill, Form, Removal, Removed};
 pub(crate) use self::journal::Journal;
@@ -95,9 +96,9 @@ impl WriteBehind {
     ) -> Arc<Self> {
         Arc::new(WriteBehind {
             store,
+            queue: Mutex::new(Queue::of(most_bytes, clock.clone())),
             clock,
             voice,
-            queue: Mutex::new(Queue::of(most_bytes)),
             idle: Notify::new(),
             progress: Notify::new(),
             distrust_before: AtomicU64::new(0),
@@ -148,9 +149,11 @@ impl WriteBehind {
     }
 
     /// What the store gives for `key`, if its end of freshness is still to be written there.
-    pub(crate) fn expired(&self, key: &str, entry: Entry) -> Entry {
+    pub(crate) fn expired(&self, key: &str, entry: Entry, ahead: Ahead) -> Entry {
         match self.queue().owes_expiry(key) {
-            Some(Expiry { at, policy, .. }) if entry.fetch_started_at <= *at => entry.expired_at(*at, policy),
+            Some(Expiry { at, policy, .. }) if entry.fetch_started_at <= ahead.present(*at) => {
+                entry.expired_at(ahead.present(*at), policy)
+            }
             _ => entry,
         }
     }
@@ -249,6 +252,20 @@ impl WriteBehind {
         self.start_worker(queue);
     }
 
+    /// The same of all that waits and has this tag.
+    pub(crate) fn take_back_tagged(self: &Arc<Self>, tag: &str, removed: Removed) {
+        let mut queue = self.queue();
+        for key in queue.tagged(tag) {
+            self.take_back_in(&mut queue, &key, removed);
+        }
+        self.start_worker(queue);
+    }
+
+    /// The keys whose values wait to be written, or are being written, and have this tag.
+    pub(crate) fn waiting_tagged(&self, tag: &str) -> Vec<String> {
+        self.queue().tagged(tag)
+    }
+
     fn take_back_in(&self, queue: &mut Queue, key: &str, removed: Removed) {
         // What is being written may land after the removal, and what was written may have.
         if let Some(at) = queue.drop_fill(key, removed) {
@@ -273,7 +290,7 @@ impl WriteBehind {
             && let Some(older) = queue.waiting.remove(&key)
         {
             queue.bytes -= older.bytes();
-            change = change.after(older);
+            change = change.after(older, &self.clock);
         }
         let older = queue.waiting.get(&key).map(Change::bytes);
         let has_room = matches!(&change, Change::Put(fill) if fill.has_room);

@@ -121,19 +121,21 @@ impl Region {
             }
         };
         entry.shift(-ahead.by);
-        entry.taken_at = asked_at;
+        // The clock may have been set since.
+        entry.taken_at = ahead.present(asked_at);
         entry.note_stored(bytes);
         let cleared_at = Timestamp::from_millis(self.shared.cleared_at.load(Ordering::Relaxed));
         let distrusted = self.cache.store.as_ref().map_or(Timestamp::EPOCH, |tier| tier.behind.distrust_before());
         let name = key.strip_prefix(&self.shared.prefix).unwrap_or_default();
         let (swept_at, expired_by_sweep_at) = self.swept_at(name);
-        let invalidated_at = cleared_at.max(distrusted).max(swept_at);
+        let invalidated_at = ahead.present(cleared_at.max(distrusted).max(swept_at));
         let invalidated = invalidated_at > Timestamp::EPOCH && entry.fetch_started_at <= invalidated_at;
         if let Some(tier) = &self.cache.store {
-            entry = tier.behind.expired(key, entry);
+            entry = tier.behind.expired(key, entry, ahead);
         }
         let expired_at =
             Timestamp::from_millis(self.shared.expired_at.load(Ordering::Relaxed)).max(expired_by_sweep_at);
+        let expired_at = ahead.present(expired_at);
         if entry.fetch_started_at <= expired_at {
             entry = entry.expired_at(expired_at, &self.shared.policy);
         }
@@ -160,8 +162,8 @@ impl Region {
                 self.cache.memory.insert(key.clone(), Arc::clone(&entry));
             }
         });
-        if !is_current && entry.freshness(self.cache.clock.now()) == Freshness::Fresh {
-            self.note_voided(&key, &entry);
+        if !is_current {
+            self.keep_voided(&landing, &entry);
         }
         if outdated {
             return Some(landing);
@@ -187,9 +189,21 @@ impl Region {
     pub(crate) fn is_at_least_as_good(&self, held: &Entry, stored: &Entry) -> bool {
         // What was changed elsewhere is older than a put, whatever the clocks say; what may have been, only by its own
         // time, and so are two loads: the earlier one would take its readers back.
+        let began_at = self.began_at(held);
         (!held.is_superseded() || (held.was_loaded() && stored.was_loaded()))
-            && (held.fetch_started_at > stored.fetch_started_at
-                || (held.fetch_started_at == stored.fetch_started_at && !self.is_unverified(held)))
+            && (began_at > stored.fetch_started_at
+                || (began_at == stored.fetch_started_at && !self.is_unverified(held)))
+    }
+
+    /// A time by this process's clock as that was when it told `told_at`, as it would tell it now: it may have been set since.
+    pub(crate) fn present_of(&self, time: Timestamp, told_at: Timestamp) -> Timestamp {
+        let ahead = self.cache.shared_tier().and_then(|tier| tier.store.assumed_ahead());
+        ahead.map_or(time, |ahead| ahead.present_of(time, told_at))
+    }
+
+    /// When the load of what memory holds began, or its put, by the clock as it tells the time now.
+    pub(crate) fn began_at(&self, held: &Entry) -> Timestamp {
+        self.present_of(held.fetch_started_at, held.told_at())
     }
 
     /// Whether another process may have invalidated what memory holds.

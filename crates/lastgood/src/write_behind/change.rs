@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::entry::Entry;
 use crate::lease::Lease;
 use crate::policy::{Policy, Times};
+use crate::store::Ahead;
 use crate::voice::Kind;
 
 /// What is to become of a key in the store.
@@ -66,16 +67,19 @@ pub(crate) struct Removed {
     pub(crate) since: Timestamp,
     /// When it was asked for at the latest. Programs of before do not say so.
     pub(crate) asked_at: Option<Timestamp>,
+    /// By which that is known.
+    pub(crate) ahead: Ahead,
 }
 
 impl Removed {
     /// The key was not removed but changed.
-    pub(crate) const NOT: Removed = Removed { since: Timestamp::FOREVER, asked_at: None };
+    pub(crate) const NOT: Removed = Removed { since: Timestamp::FOREVER, asked_at: None, ahead: Ahead::NONE };
 
     /// Whether an application's put from `at` is older. Where that is not known, it counts as older if it is from before
     /// what was heard last.
     pub(super) fn is_after_put(&self, at: Timestamp) -> bool {
-        self.since != Timestamp::FOREVER && self.asked_at.map_or(at < self.since, |asked_at| at <= asked_at)
+        let is_before = |asked_at| self.ahead.present(at) <= asked_at;
+        self.since != Timestamp::FOREVER && self.asked_at.map_or(at < self.since, is_before)
     }
 }
 
@@ -129,7 +133,7 @@ pub(crate) struct Held {
     pub(super) form: Form,
     pub(super) times: Times,
     pub(super) fetch_started_at: Timestamp,
-    written_at: Timestamp,
+    pub(super) written_at: Timestamp,
 }
 
 impl Held {
@@ -176,9 +180,12 @@ impl Change {
     }
 
     /// This change, where `older` waited for the same key or has failed. The newer wins, but what expires must be there
-    /// first, and what is removed has nothing to expire.
-    pub(super) fn after(self, older: Change) -> Change {
-        let Change::Expire(expiry) = self else { return self };
+    /// first, and what is removed has nothing to expire. The clock may have been set between the two.
+    pub(super) fn after(self, older: Change, clock: &Clock) -> Change {
+        let Change::Expire(mut expiry) = self else { return self };
+        if let Some(put_at) = older.started_at() {
+            expiry.at = clock.as_told_at(put_at, expiry.at);
+        }
         match older {
             Change::Put(fill) => {
                 let entry = Arc::new(fill.entry.expired_at(expiry.at, &expiry.policy));
@@ -213,6 +220,16 @@ impl Change {
 
     pub(super) fn is_put(&self) -> bool {
         matches!(self, Change::Put(_) | Change::PutHeld(_))
+    }
+
+    /// Whether it puts something that has this tag.
+    pub(super) fn has_tag(&self, tag: &str) -> bool {
+        let entry = match self {
+            Change::Put(fill) => Some(Arc::clone(&fill.entry)),
+            Change::PutHeld(held) => held.entry.upgrade(),
+            _ => None,
+        };
+        entry.is_some_and(|entry| entry.tags.iter().any(|known| known == tag))
     }
 
     pub(super) fn removal(&self) -> Option<&Removal> {

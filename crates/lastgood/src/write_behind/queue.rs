@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 
 use super::change::{Change, ChangeKind, Expiry, Removal, Removed};
 use super::journal::Rows;
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::entry::Entry;
 use crate::store::StoreError;
 
@@ -88,6 +88,7 @@ pub(super) struct Queue {
     /// Bytes that somebody has room for and has yet to queue.
     pub(super) reserved: u64,
     pub(super) workers: usize,
+    clock: Clock,
     /// When the latest fills were done: an invalidation that is heard now may have come before.
     filled: HashMap<String, Filled>,
     filled_in_order: VecDeque<(Timestamp, String)>,
@@ -96,8 +97,8 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn of(most_bytes: u64) -> Queue {
-        Queue { most_bytes, ..Queue::default() }
+    pub(super) fn of(most_bytes: u64, clock: Clock) -> Queue {
+        Queue { most_bytes, clock, ..Queue::default() }
     }
 
     /// The next changes: one, or several removals that the store does in one call.
@@ -185,7 +186,7 @@ impl Queue {
         let active = self.active.get(key).cloned().flatten();
         let waiting = self.waiting.get(key).filter(|change| change.takes_away()).and_then(Change::if_it_fails);
         match (waiting, active) {
-            (Some(newer), Some(older)) => Some(newer.after(older)),
+            (Some(newer), Some(older)) => Some(newer.after(older, &self.clock)),
             (newer, older) => newer.or(older),
         }
     }
@@ -290,6 +291,13 @@ impl Queue {
         keys.filter(|key| key.starts_with(prefix)).cloned().collect()
     }
 
+    /// The keys whose values wait to be written, or are being written, and have this tag.
+    pub(super) fn tagged(&self, tag: &str) -> Vec<String> {
+        let under_way = self.active.iter().filter_map(|(key, again)| Some((key, again.as_ref()?)));
+        let tagged = self.waiting.iter().chain(under_way).filter(|(_, change)| change.has_tag(tag));
+        tagged.map(|(key, _)| key.clone()).collect()
+    }
+
     /// Ends the work on `key`, and queues again what is still to be done about it. Says whether that is a failure's
     /// repetition.
     pub(super) fn done(&mut self, key: &str, end: End) -> bool {
@@ -309,7 +317,7 @@ impl Queue {
             self.bytes -= newer.bytes();
             // What failed and was to expire meanwhile must be written all the same.
             let change = match if_it_fails {
-                Some(older) if !succeeded => newer.after(older),
+                Some(older) if !succeeded => newer.after(older, &self.clock),
                 _ => newer,
             };
             self.bytes += change.bytes();

@@ -36,13 +36,16 @@ pub(super) struct Told {
     pub(super) kind: ChangeKind,
     /// It is an application's put that came late.
     pub(super) is_late_put: bool,
-    /// When it was asked for, if it is a removal.
+    /// When it was asked for, if it is a removal or marks a tag.
     removed_at: Option<Timestamp>,
 }
 
 impl Told {
     fn of(key: &str, change: &Change) -> Told {
-        let removed_at = change.removal().map(|removal| removal.at);
+        let removed_at = match change {
+            Change::Mark(mark) => Some(mark.entry.fetch_started_at),
+            change => change.removal().map(|removal| removal.at),
+        };
         let is_late_put = change.is_put() && change.has_failed();
         Told { news: change.news(), kind: change.kind_at(key), is_late_put, removed_at }
     }
@@ -82,9 +85,7 @@ impl Worker {
         let made = made.filter_map(|((key, told), _)| Some((told.news?, key.as_str(), told.removed_at)));
         let made: Vec<(Kind, &str, Option<Timestamp>)> = made.collect();
         if let Some((kind, ..)) = made.first().copied() {
-            let ahead = self.behind.store.assumed_ahead();
-            let stored = |at: Option<Timestamp>| Some(ahead?.stored(at?));
-            let keys: Vec<_> = made.iter().map(|(_, key, at)| (*key, stored(*at))).collect();
+            let keys: Vec<_> = made.iter().map(|(_, key, at)| (*key, *at)).collect();
             self.behind.tell(kind, &keys).await;
         }
     }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{GuardedStore, Kind};
 use crate::clock::Timestamp;
-use crate::store::StoreError;
+use crate::store::{StoreError, Version};
 
 /// How long a difference of the clocks is taken for granted. Their drift meanwhile is far under what a round trip costs.
 const KNOWN_FOR: Duration = Duration::from_secs(600);
@@ -15,18 +15,64 @@ const KNOWN_FOR: Duration = Duration::from_secs(600);
 const JUMP: Duration = Duration::from_millis(200);
 
 /// How far the store's clock is ahead of this process's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ahead {
     /// In milliseconds; negative where it is behind.
     pub(crate) by: i64,
     /// By how much that may be wrong: half of the round trip, and the rounding.
     pub(crate) at_most_wrong_by: Duration,
+    /// The same for what this process's clock told before it was set, oldest first; at the end, where there are fewer.
+    before: [Before; JUMPS],
+}
+
+/// How far the store's clock was ahead of what this process's told until then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Before {
+    until: Timestamp,
+    by: i64,
+}
+
+/// So often the clock may be set while something waits for the store, and is still placed right in its time.
+const JUMPS: usize = 4;
+
+impl Default for Ahead {
+    fn default() -> Ahead {
+        Ahead::NONE
+    }
 }
 
 impl Ahead {
-    /// What the store calls a time of this process.
+    /// Nothing is known of another clock.
+    pub(crate) const NONE: Ahead =
+        Ahead { by: 0, at_most_wrong_by: Duration::ZERO, before: [Before { until: Timestamp::EPOCH, by: 0 }; JUMPS] };
+
+    /// How far the store's clock was ahead when this process's told `told_at`. Not where its machine was suspended since: then
+    /// the store's clock has gone on as well, and the difference is what it was.
+    pub(crate) fn by_at(self, told_at: Timestamp) -> i64 {
+        self.before.iter().find(|before| told_at <= before.until).map_or(self.by, |before| before.by)
+    }
+
+    /// What the store calls a time that this process's clock told.
     pub(crate) fn stored(self, local: Timestamp) -> Timestamp {
-        local.shifted(self.by)
+        local.shifted(self.by_at(local))
+    }
+
+    /// The same, where in doubt the times of the store are the later ones.
+    pub(crate) fn at_the_latest(self) -> Ahead {
+        let wrong_by = self.at_most_wrong_by.as_millis() as u64;
+        let later = |by: i64| by.saturating_add_unsigned(wrong_by);
+        let before = self.before.map(|before| Before { by: later(before.by), ..before });
+        Ahead { by: later(self.by), before, ..self }
+    }
+
+    /// A time that this process's clock told, as it would tell it now.
+    pub(crate) fn present(self, local: Timestamp) -> Timestamp {
+        self.present_of(local, local)
+    }
+
+    /// A time by this process's clock as that was when it told `told_at`, as it would tell it now.
+    pub(crate) fn present_of(self, time: Timestamp, told_at: Timestamp) -> Timestamp {
+        time.shifted(self.by_at(told_at).saturating_sub(self.by))
     }
 }
 
@@ -45,7 +91,7 @@ impl GuardedStore {
     /// to itself.
     pub(crate) async fn ahead(&self) -> Result<Ahead, StoreError> {
         if self.inner.log().is_none() {
-            return Ok(Ahead::default());
+            return Ok(Ahead::NONE);
         }
         if let Some(known) = self.known_ahead() {
             return Ok(known);
@@ -61,13 +107,15 @@ impl GuardedStore {
             told => told?,
         };
         let trip = at.elapsed();
-        let ahead = told.map_or(Ahead::default(), |told| {
+        let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
+        let ahead = told.map_or(Ahead::NONE, |told| {
             let millis = |time: Timestamp| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
             let by = millis(told).saturating_sub(millis(local.plus(trip / 2)));
-            Ahead { by, at_most_wrong_by: trip / 2 + Duration::from_millis(1) }
+            let before = measured.map_or_else(|| self.before_the_first(by), |measured| self.before(&measured));
+            Ahead { by, at_most_wrong_by: trip / 2 + Duration::from_millis(1), before }
         });
-        *self.measured.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Measured { ahead, at, local, is_doubted: false });
+        *measured = Some(Measured { ahead, at, local, is_doubted: false });
+        drop(measured);
         tracing::debug!(store = %self.inner, ahead_ms = ahead.by, "the store tells the time");
         Ok(ahead)
     }
@@ -76,10 +124,42 @@ impl GuardedStore {
     /// clock of this process that was set since has no part in it.
     pub(crate) fn assumed_ahead(&self) -> Option<Ahead> {
         self.inner.log()?;
-        let Measured { ahead, at, local, .. } = (*self.measured.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let measured = (*self.measured.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let Measured { ahead, at, local, .. } = measured;
         let passed = i64::try_from(at.elapsed().as_millis()).unwrap_or(i64::MAX);
         let by_clock = i64::try_from(self.clock.now().since(local).as_millis()).unwrap_or(i64::MAX);
-        Some(Ahead { by: ahead.by.saturating_sub(by_clock.saturating_sub(passed)), ..ahead })
+        let (by, before) = (ahead.by.saturating_sub(by_clock.saturating_sub(passed)), self.before(&measured));
+        Some(Ahead { by, before, ..ahead })
+    }
+
+    /// The same where it is measured for the first time. A clock that jumps before the store was ever reached was wrong when
+    /// the machine started, rather than that the machine was suspended.
+    fn before_the_first(&self, by: i64) -> [Before; JUMPS] {
+        let (mut by, mut before) = (by, Ahead::NONE.before);
+        let jumps = self.clock.jumps_since(Timestamp::EPOCH);
+        for (before, jump) in before.iter_mut().rev().zip(jumps.iter().rev()) {
+            by = by.saturating_add(jump.by);
+            *before = Before { until: jump.until, by };
+        }
+        before
+    }
+
+    /// How far the store's clock was ahead before the jumps of this process's, those since a measurement included.
+    fn before(&self, measured: &Measured) -> [Before; JUMPS] {
+        let (mut by, mut before) = (measured.ahead.by, measured.ahead.before);
+        for jump in self.clock.jumps_since(measured.local) {
+            before.rotate_left(1);
+            before[JUMPS - 1] = Before { until: jump.until, by };
+            by = by.saturating_sub(jump.by);
+        }
+        before
+    }
+
+    /// What a key must hold for a change that is sent now, and that is made only while its sender waits for the end: a server
+    /// may carry out a command long after that.
+    pub(crate) fn while_waited_for(&self, expected: Option<Version>, ahead: Ahead) -> Version {
+        let waits_for = self.write_budget().saturating_sub(ahead.at_most_wrong_by);
+        Version::until(expected, ahead.stored(self.clock.now()).plus(waits_for))
     }
 
     /// Another server may answer from now on, with another clock.

@@ -22,7 +22,7 @@ const EACH: u64 = 2_600;
 struct Tally {
     schedules: u64,
     judged: u64,
-    voided: u64,
+    loads: u64,
 }
 
 fn variable(name: &str) -> Option<u64> {
@@ -48,18 +48,18 @@ fn run(schedule: &Schedule, steps: &[Step], breach: Option<Breach>, tally: &mut 
             }
             let is_sound = world.reference().violation.is_none();
             let world = if is_sound { world.converge().await } else { world };
-            let (violation, judged, voided) = world.outcome();
+            let (violation, judged, loads) = world.outcome();
             drop(world);
             let left = if violation.is_none() { tasks_left().await } else { 0 };
             let leak = (left > 0).then(|| format!("{left} tasks outlive their cache"));
-            (violation.or(leak), judged, voided)
+            (violation.or(leak), judged, loads)
         })
     }));
     match ran {
-        Ok((violation, judged, voided)) => {
+        Ok((violation, judged, loads)) => {
             tally.schedules += 1;
             tally.judged += judged;
-            tally.voided += voided;
+            tally.loads += loads;
             violation
         }
         Err(_) => Some("a panic".to_owned()),
@@ -126,9 +126,8 @@ fn hold(seeds: Range<u64>) {
             panic!("{}", story(seed, &violation, None));
         }
     }
-    let Tally { schedules, judged, voided } = tally;
-    tell(&format!("{schedules} schedules, {judged} answers, {voided} keys given up to an unfenced write"));
-    assert!(voided < schedules.max(10), "too many keys are not judged: {voided} in {schedules} schedules");
+    let Tally { schedules, judged, loads } = tally;
+    tell(&format!("{schedules} schedules, {judged} answers and {loads} loads judged"));
 }
 
 fn part(number: u64) -> Range<u64> {
@@ -186,6 +185,16 @@ fn a_store_that_grants_every_claim_is_caught() {
 #[test]
 fn a_store_that_forgets_claims_is_caught() {
     is_caught_by(Breach::ForgetsClaims, "although node");
+}
+
+#[test]
+fn a_store_that_makes_changes_too_late_is_caught() {
+    is_caught(Breach::IsNeverLate);
+}
+
+#[test]
+fn a_store_that_grants_a_process_its_own_lease_again_is_caught() {
+    is_caught_by(Breach::GrantsAgain, "times for its lease");
 }
 
 #[test]

@@ -53,12 +53,6 @@ impl Known {
         Some(least)
     }
 
-    /// Whether a node was asked to remove the key, and the store does not have that yet.
-    pub(super) fn is_removing(&self, node: usize) -> bool {
-        let removes = |change: &Change| change.node == node && change.kind == Kind::Remove && change.acked.is_none();
-        self.changes.iter().any(removes)
-    }
-
     pub(super) fn fault_of_error(
         &self,
         reason: Reason,
@@ -68,7 +62,7 @@ impl Known {
         if !matches!(reason, Reason::Unreachable | Reason::TimedOut) {
             return Some(format!("an error that no source told: {reason:?}"));
         }
-        let put = self.kept.filter(|_| !self.is_void)?;
+        let put = self.kept?;
         let is_older = self.births.get(&put).is_some_and(|birth| birth.at + TROUBLED < standing.at);
         (is_older && is_well()).then(|| format!("an error although v{put} was put and is kept"))
     }
@@ -92,9 +86,6 @@ impl Known {
         }
         if let Some(fault) = unlabelled(answer, standing).filter(|_| is_served) {
             return Some(fault);
-        }
-        if self.is_void {
-            return None;
         }
         let broken = self.changes.iter().find(|change| {
             change.is_broken_by(version) && change.binds(standing, birth, outcome) && !change.allows(answer, standing)

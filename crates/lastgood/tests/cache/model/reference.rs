@@ -10,15 +10,6 @@ use super::leases::{Begun, Leases};
 use super::schedule::{KEYS, NODES};
 use super::world::HARD_TIMEOUT;
 
-/// Whether every write to the store is fenced: it says which version it replaces, and a removal says when it was asked for.
-/// Until then an older change that is on its way to the store may overtake an invalidation or a put of another process there,
-/// and a put that waits is dropped for a removal that is heard late (see "What is not promised" in RELIABILITY.md): what that does to a key is counted, and the key's versions are not judged from then on.
-const EVERY_WRITE_IS_FENCED: bool = false;
-
-/// Whether a change that waits for the store keeps its place among those of others when the clock of its process is set
-/// ahead meanwhile. Until it does, the keys of such changes are not judged from then on.
-const WHAT_WAITS_SURVIVES_A_JUMP: bool = false;
-
 /// How long before the next read of the log a node that could not reach it may pause.
 pub(super) const LISTENS_WITHIN: Duration = Duration::from_secs(14);
 /// A store that was troubled so recently may still be avoided.
@@ -70,8 +61,6 @@ pub(super) struct Known {
     pub(super) births: HashMap<u64, Birth>,
     /// No answer may be older than this acknowledged put, and there must be one.
     pub(super) kept: Option<u64>,
-    /// An unfenced write came between: see [`EVERY_WRITE_IS_FENCED`].
-    pub(super) is_void: bool,
     /// Loads that run: of which node and process, since when, and how often that had been told to detach them.
     pub(super) running: Vec<Running>,
 }
@@ -85,18 +74,6 @@ pub(super) struct Running {
     /// It waited for the loads of other nodes, and nothing was wrong when it began.
     pub(super) waits: bool,
     pub(super) was_well: bool,
-}
-
-/// A write as it takes effect in the store.
-pub(super) struct Write {
-    pub(super) node: usize,
-    pub(super) key: usize,
-    pub(super) held: Option<u64>,
-    pub(super) to: Option<u64>,
-    /// The store was told what it must hold.
-    pub(super) is_conditional: bool,
-    /// Another node wrote the key while this write was on its way.
-    pub(super) is_overtaken: bool,
 }
 
 /// How a node stood when a read of it began.
@@ -120,7 +97,6 @@ pub(super) struct Reference {
     /// How often each node detached loads of each key.
     detached: [[u64; KEYS.len()]; NODES],
     pub(super) violation: Option<String>,
-    pub(super) voided: u64,
     pub(super) judged: u64,
 }
 
@@ -134,7 +110,6 @@ impl Reference {
             leases: Leases::default(),
             detached: Default::default(),
             violation: None,
-            voided: 0,
             judged: 0,
         }
     }
@@ -271,16 +246,6 @@ impl Reference {
         }
     }
 
-    /// The clock of a process was set ahead.
-    pub(super) fn jumped(&mut self, node: usize, incarnation: u64) {
-        self.leases.jumped();
-        let is_its = |change: &Change| (change.node, change.incarnation) == (node, incarnation);
-        let waits = |known: &&mut Known| known.changes.iter().any(|change| is_its(change) && change.acked.is_none());
-        if !WHAT_WAITS_SURVIVES_A_JUMP {
-            self.known.iter_mut().filter(waits).for_each(|known| known.is_void = true);
-        }
-    }
-
     /// The store does not have what it had.
     pub(super) fn lost_by_the_store(&mut self, key: usize) {
         self.known[key].kept = None;
@@ -301,43 +266,10 @@ impl Reference {
                 let name = store_key.strip_prefix("lastgood:").unwrap_or_default();
                 let is_about = is_wide || text.contains(name);
                 *times += u64::from(is_about);
-                // The node does not know whether the removal that it hears of came before its own put or after it.
-                let is_put = |change: &Change| matches!(change.kind, Kind::Put(_));
-                let waits = |change: &Change| change.node == node && is_put(change) && change.acked.is_none();
-                let known = &mut self.known[key];
-                let is_removal = !text.starts_with("changed") && !text.starts_with("expired");
-                if !EVERY_WRITE_IS_FENCED && is_about && is_removal && known.changes.iter().any(waits) && !known.is_void
-                {
-                    known.is_void = true;
-                    self.voided += 1;
-                }
             }
         }
         if !is_complete {
             self.detached[node].iter_mut().for_each(|times| *times += 1);
-        }
-    }
-
-    /// A write takes effect in the store.
-    pub(super) fn written(&mut self, write: &Write) {
-        let known = &mut self.known[write.key];
-        // A load that came in place of a change that waited is written as that would have been.
-        let is_load = write.to.and_then(|version| known.births.get(&version)).is_some_and(|birth| !birth.is_put);
-        if EVERY_WRITE_IS_FENCED || write.held == write.to || (write.is_conditional && !is_load) {
-            return;
-        }
-        let is_resurrected = write.to.is_some_and(|version| {
-            known.changes.iter().any(|change| change.node != write.node && change.is_broken_by(version))
-        });
-        let is_older = write.held.zip(write.to).is_some_and(|(held, to)| to < held);
-        // What a node takes back of its own may be another's by then.
-        let is_taken_back = write.to.is_none() && !write.is_conditional && !known.is_removing(write.node);
-        let is_put = |change: &Change| matches!(change.kind, Kind::Put(_));
-        let of_another = |version| known.births.get(&version).is_some_and(|birth| birth.node != write.node);
-        let takes_anothers = is_taken_back && (write.held.is_some_and(of_another) || known.changes.iter().any(is_put));
-        if (is_resurrected || is_older || takes_anothers || write.is_overtaken) && !known.is_void {
-            known.is_void = true;
-            self.voided += 1;
         }
     }
 
@@ -366,6 +298,6 @@ impl Reference {
 
     /// What must be found once everything is well: at least this version.
     pub(super) fn kept(&self, key: usize) -> Option<u64> {
-        self.known[key].kept.filter(|_| !self.known[key].is_void)
+        self.known[key].kept
     }
 }

@@ -144,7 +144,7 @@ impl Way {
         &self,
         work: impl FnOnce(&SimStore, Caller) -> T + Send + 'static,
     ) -> Result<T, StoreError> {
-        let caller = Caller { node: self.node, since: Instant::now() };
+        let caller = Caller { node: self.node };
         self.admit().await?;
         let (latency, once) = {
             let mut state = self.state();
@@ -207,12 +207,12 @@ impl Way {
 impl Store for Way {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
         let key = key.to_owned();
-        self.call(move |sim, _| sim.get(&key)).await
+        self.call(move |sim, caller| sim.get(caller, &key)).await
     }
 
     async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Bytes>>, StoreError> {
         let keys = keys.to_vec();
-        self.call(move |sim, _| keys.iter().map(|key| sim.get(key)).collect()).await
+        self.call(move |sim, caller| keys.iter().map(|key| sim.get(caller, key)).collect()).await
     }
 
     async fn put(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError> {
@@ -237,12 +237,12 @@ impl Store for Way {
     async fn remove_if(&self, removals: &[(String, Version)]) -> Result<u64, StoreError> {
         let swaps = removals.iter().cloned().map(|(key, expected)| Swap { key, expected: Some(expected), to: None });
         let swaps: Vec<Swap> = swaps.collect();
-        self.call(move |sim, caller| swaps.into_iter().map(|swap| u64::from(sim.swap(caller, swap))).sum()).await
+        self.call(move |sim, caller| swaps.into_iter().map(|swap| sim.swap(caller, swap).map(u64::from)).sum()).await?
     }
 
     async fn swap(&self, swap: &Swap) -> Result<bool, StoreError> {
         let swap = swap.clone();
-        self.call(move |sim, caller| sim.swap(caller, swap)).await
+        self.call(move |sim, caller| sim.swap(caller, swap)).await?
     }
 
     async fn now(&self) -> Result<Option<Timestamp>, StoreError> {
