@@ -8,7 +8,7 @@ loads so many distinct keys of the simulated exchange through the one gateway, t
 then holds. Requests are made one after the other over one connection. The second table sets a wait before each reply of Redis,
 so that a round trip shows. Needs redis-server and Python 3; a round trip to the store is measured by PING.
 """
-import argparse, http.client, json, os, shutil, signal, socket, statistics, subprocess, sys, tempfile, threading, time
+import argparse, http.client, json, os, queue, shutil, signal, socket, statistics, subprocess, sys, tempfile, threading, time
 
 
 def free_port():
@@ -40,7 +40,7 @@ def ask(connection, path):
 
 
 class Line:
-    """Passes connections on to a port, each chunk of the replies so many seconds late."""
+    """Passes connections on to a port, each chunk of the replies so many seconds late, however many are on their way."""
 
     def __init__(self, to, delay):
         self.to, self.delay = to, delay
@@ -59,11 +59,21 @@ class Line:
 
     @staticmethod
     def pass_on(source, target, delay):
+        chunks = queue.SimpleQueue()
+        threading.Thread(target=Line.deliver, args=(chunks, source, target), daemon=True).start()
         try:
             while chunk := source.recv(65536):
-                if delay:
-                    time.sleep(delay)
-                target.sendall(chunk)
+                chunks.put((time.monotonic() + delay, chunk))
+        except OSError:
+            pass
+        chunks.put((0, b""))
+
+    @staticmethod
+    def deliver(chunks, source, target):
+        try:
+            while (next := chunks.get())[1]:
+                time.sleep(max(0, next[0] - time.monotonic()))
+                target.sendall(next[1])
         except OSError:
             pass
         for end in (source, target):

@@ -56,6 +56,7 @@ use self::feed::InUse;
 pub use self::feed::{Fed, StreamedCandle};
 use self::keep::{Asked, Draft, RECALL, TAIL, VOIDS, kept_block};
 use self::lagging::Lagging;
+use self::load::LEAST;
 
 use self::resolve::{Known, Resolution, resolve};
 pub use self::series::{Question, Series};
@@ -225,16 +226,17 @@ impl Candles {
                 Resolution::Missing(_) if tail.is_none() && question.reaches(end.as_deref()) => {
                     tail = Some(self.load_tail(question, whom).await?);
                 }
-                Resolution::Missing(hole) if stuck_on == Some(hole) => match tail {
+                Resolution::Missing(hole) if stuck_on == Some((hole, end.is_some())) => match tail {
                     Some(_) => break,
                     // With the end of the series known, more can be told of what comes before.
                     None => (tail, stuck_on) = (Some(self.load_tail(question, whom).await?), None),
                 },
                 Resolution::Missing(hole) => {
+                    let knows_end = end.is_some();
                     let filled = self.fill_in_time(question, end, whom).await?;
                     // The load may have come to the end of the series, and know it from earlier on.
                     tail = self.fresh_tail(series).or(tail);
-                    stuck_on = (filled != Outcome::Joined).then_some(hole);
+                    stuck_on = (filled != Outcome::Joined).then_some((hole, knows_end));
                     if filled == Outcome::Joined {
                         (attempts, waits) = (attempts - 1, waits + 1);
                     }
@@ -289,6 +291,7 @@ impl Candles {
             let earlier = kept.as_ref().and_then(Tail::of);
             let wanted = question.wants_of_the_end(candles.now());
             let mut draft = Draft::new(&candles, series, whom.priority(earlier.is_some()));
+            draft.absent = candles.region.absent_beside(&series.key(TAIL));
             draft.has_end = earlier.is_some();
             draft.was_halted = kept.as_ref().zip(earlier.as_ref()).is_some_and(|(kept, earlier)| {
                 let loaded_at = candles.now().saturating_sub(u64::try_from(kept.age().as_millis()).unwrap_or(u64::MAX));
@@ -312,7 +315,8 @@ impl Candles {
         if !self.has_store || question.limit == 1 {
             return Vec::new();
         }
-        let (first, newest) = (series.block_at(question.oldest_wanted(now)), series.block_at(now));
+        let least = now.saturating_sub(LEAST as u64 * series.length);
+        let (first, newest) = (series.block_at(question.oldest_wanted(now).min(least)), series.block_at(now));
         let blocks = first.max(newest.saturating_sub(RECALL))..=newest;
         let lacks = |key: &String| self.region.peek(key).is_none();
         let mut keys: Vec<String> = blocks.map(|index| series.block_key(index)).filter(lacks).collect();

@@ -11,7 +11,7 @@ use crate::lease::{Approach, Next, Right};
 use crate::memory::Key;
 use crate::metrics::add;
 use crate::policy::Times;
-use crate::read::Stored;
+use crate::read::{Seen, Stored};
 use crate::region::{Answer, Region};
 
 /// Among whom one load at a time runs under a name.
@@ -92,11 +92,20 @@ impl Region {
         self.read_beside(name, beside, || own_error(load())).await
     }
 
+    /// Which of the names that were read together with `name` ([`Region::get_or_load_beside`]) the store holds nothing of.
+    /// For the loader, while its load goes on; nothing where an invalidation has come, or where the store did not answer.
+    pub fn absent_beside(&self, name: &str) -> Vec<String> {
+        self.cache.flights.absent(&Key::new(self.shared.id, name))
+    }
+
     /// What the store holds for the key of a flight. What it holds for others is kept, unless an invalidation came.
     pub(crate) async fn read_store_with(&self, landing: &Landing, beside: &[String]) -> Stored {
         let names: Vec<&str> = std::iter::once(&*landing.key().name).chain(beside.iter().map(String::as_str)).collect();
         let mut stored = self.read_store_many(&names).await.into_iter();
         let own = stored.next().unwrap_or_default();
+        let stored: Vec<Stored> = stored.collect();
+        let absent = beside.iter().zip(&stored).filter(|(_, stored)| stored.seen == Seen::Nothing);
+        landing.note_absent(absent.map(|(name, _)| name.clone()).collect());
         landing.write(|| {
             for (name, entry) in beside.iter().zip(stored) {
                 let Some(entry) = entry.entry else { continue };

@@ -50,6 +50,8 @@ pub(crate) struct Flight {
     ended: AtomicBool,
     /// What the store holds for bad days: memory may have no room for it.
     kept: OnceLock<Arc<Entry>>,
+    /// Names that the store was asked for together with this key, and holds nothing of.
+    absent: Mutex<Vec<String>>,
     /// The load that begins when this one has ended, for readers who want none that began before they asked.
     successor: OnceLock<Arc<Flight>>,
     /// Wakes the task of this flight when the one before it has ended.
@@ -66,6 +68,7 @@ impl Flight {
             overdue_at,
             ended: AtomicBool::new(false),
             kept: OnceLock::new(),
+            absent: Mutex::default(),
             successor: OnceLock::new(),
             may_begin: Notify::new(),
             voids: Mutex::default(),
@@ -87,6 +90,10 @@ impl Flight {
         tokio::time::timeout_at(self.overdue_at, landing).await.unwrap_or_else(|_| {
             Err(Arc::new(Error::new(Reason::TimedOut, "the load did not end within its hard timeout")))
         })
+    }
+
+    fn absent(&self) -> MutexGuard<'_, Vec<String>> {
+        self.absent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the store holds for when the load fails.
@@ -263,6 +270,12 @@ impl Flights {
         }
     }
 
+    /// What [`Landing::note_absent`] noted of the flight of `key`.
+    pub(crate) fn absent(&self, key: &Key) -> Vec<String> {
+        let flight = self.shard(key).get(key).map(Arc::clone);
+        flight.map(|flight| flight.absent().clone()).unwrap_or_default()
+    }
+
     /// Whether a load of `key` is under way.
     pub(crate) fn has(&self, key: &Key) -> bool {
         self.shard(key).current.get(key).is_some_and(|flight| flight.overdue_at > Instant::now())
@@ -317,6 +330,11 @@ impl Landing {
     /// Has the waiters take `entry` if the load fails.
     pub(crate) fn keep(&self, entry: Arc<Entry>) {
         let _ = self.flight.kept.set(entry);
+    }
+
+    /// Notes which names the store holds nothing of, so that the loader need not ask it again.
+    pub(crate) fn note_absent(&self, names: Vec<String>) {
+        *self.flight.absent() = names;
     }
 
     /// Releases the waiters with what is there already, while the load goes on.

@@ -56,8 +56,11 @@ pub(super) struct Draft<'a> {
     pub(super) got_nothing: bool,
     /// Whether what was merely told again goes to the store.
     pub(super) keeps_repeats: bool,
-    /// Blocks that the store was asked for.
+    /// Blocks that the store was asked for, and whether for the voids.
     recalled: HashSet<u64>,
+    has_recalled_voids: bool,
+    /// Keys that the store was found to hold nothing of when this load began.
+    pub(super) absent: Vec<String>,
     /// What is believed, if not what is told now.
     belief: Option<Belief>,
     /// The age of the oldest of what came from the store.
@@ -96,6 +99,8 @@ impl<'a> Draft<'a> {
             got_nothing: false,
             keeps_repeats: false,
             recalled: HashSet::new(),
+            has_recalled_voids: false,
+            absent: Vec::new(),
             belief: None,
             age: Duration::ZERO,
         }
@@ -155,7 +160,10 @@ impl<'a> Draft<'a> {
             return;
         }
         let pending = self.blocks.get(&index).is_some_and(|(_, persist)| *persist == Persist::Always);
-        let is_news = pending || self.keeps_repeats || before.rows != block.rows || !before.covers(&block);
+        // A restart need not have confirmed once more what was.
+        let is_confirmed = block.known.are_confirmed() && !before.known.are_confirmed();
+        let is_told_more = before.rows != block.rows || !before.covers(&block);
+        let is_news = pending || self.keeps_repeats || is_told_more || is_confirmed;
         let persist = if is_news { Persist::Always } else { Persist::Never };
         self.blocks.insert(index, (Arc::new(block), persist));
     }
@@ -195,14 +203,19 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) async fn recall(&mut self, blocks: impl IntoIterator<Item = u64>) -> bool {
-        let fresh: Vec<u64> = blocks.into_iter().filter(|index| !self.recalled.contains(index)).collect();
+        let mut fresh: Vec<u64> = blocks.into_iter().filter(|index| !self.recalled.contains(index)).collect();
         if fresh.is_empty() || !self.candles.has_store {
             return false;
         }
-        let with_voids = self.recalled.is_empty();
         self.recalled.extend(&fresh);
-        let mut keys: Vec<String> = fresh.iter().map(|index| self.series.block_key(*index)).collect();
-        keys.extend(with_voids.then(|| self.series.key(VOIDS)));
+        let is_absent = |key: &String| self.absent.contains(key);
+        fresh.retain(|index| !is_absent(&self.series.block_key(*index)));
+        let voids = Some(self.series.key(VOIDS)).filter(|key| !self.has_recalled_voids && !is_absent(key));
+        self.has_recalled_voids = true;
+        let keys: Vec<String> = fresh.iter().map(|index| self.series.block_key(*index)).chain(voids).collect();
+        if keys.is_empty() {
+            return false;
+        }
         let stored = self.candles.region.stored(&keys).await;
         self.age = stored.iter().flatten().map(Answer::age).max().unwrap_or_default().max(self.age);
         let mut found = stored.into_iter().map(|answer| answer.as_ref().and_then(kept_block));
@@ -276,6 +289,15 @@ impl<'a> Draft<'a> {
         None
     }
 
+    /// The candle of the kept end that an answer lacks, which gives candles of `from..=to`. One that has not settled may
+    /// change, but not go.
+    pub(super) fn lacks_of_the_end(&self, rows: &Rows, from: u64, to: u64) -> Option<u64> {
+        let kept = self.candles.region.peek(&self.series.key(TAIL));
+        let end = kept.as_ref().and_then(Tail::of)?;
+        let mut opens = end.rows.times().iter().map(|row| row.open);
+        opens.find(|open| (from..=to).contains(open) && rows.at(*open).is_none())
+    }
+
     /// The text of a kept row.
     pub(super) fn row(&self, open: u64) -> Option<Bytes> {
         let block = self.block(self.series.block_at(open))?;
@@ -287,6 +309,7 @@ impl<'a> Draft<'a> {
         self.blocks.clear();
         self.voids = None;
         self.recalled.clear();
+        self.has_recalled_voids = false;
         self.has_end = false;
     }
 

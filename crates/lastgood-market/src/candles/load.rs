@@ -16,7 +16,7 @@ use crate::venue::Venue;
 /// Requests to the exchange in one load.
 const MOST_FETCHES: usize = 8;
 /// The newest candle, the one before, which may yet be corrected, and one that is settled.
-const LEAST: usize = 3;
+pub(super) const LEAST: usize = 3;
 /// On COIN-M the candle after a gap is looked for so many intervals on.
 const PAST_GAPS: u64 = 20;
 /// No exchange is late by so many ms.
@@ -339,8 +339,13 @@ impl Draft<'_> {
             let kept = self.row(open);
             let second = self.ask(self.second_question(open)).await?;
             let row = second.rows.at(open);
-            if row == kept.as_deref() || row != told.rows.at(open) {
+            let agrees_with_kept = if kept.is_some() { row == kept.as_deref() } else { row.is_some() };
+            if agrees_with_kept || row != told.rows.at(open) {
                 continue;
+            }
+            // It had not settled, so that nothing else is in doubt.
+            if kept.is_none() && !second.rows.times().is_empty() {
+                return Ok(told);
             }
             // That a candle was taken away is believed only of an answer that gives one after it.
             match second.rows.times().is_empty() {
@@ -367,7 +372,8 @@ impl Draft<'_> {
         }
     }
 
-    /// The kept row that an answer contradicts.
+    /// The kept row that an answer contradicts: a settled one that it lacks or gives otherwise, or one of the kept end of
+    /// the series that it lacks.
     fn contradiction(&self, told: &Reply, witness: Option<u64>) -> Option<u64> {
         let (times, Fetch { start, end, limit }) = (told.rows.times(), told.fetch);
         let is_forward = start.is_some() && (end.is_none() || self.series.endpoint.venue != Venue::Coin);
@@ -380,6 +386,7 @@ impl Draft<'_> {
                 let from = start.filter(|_| is_forward || times.len() < limit).unwrap_or(first.open).min(first.open);
                 let to = end.filter(|_| !is_forward).unwrap_or(last.open).max(last.open);
                 self.contradicted_by(&told.rows, from, to)
+                    .or_else(|| self.lacks_of_the_end(&told.rows, from, last.open))
             }
         }
     }

@@ -166,6 +166,11 @@ impl Spans {
         })
     }
 
+    /// Whether an independent answer has confirmed all of them.
+    pub(super) fn are_confirmed(&self) -> bool {
+        self.0.iter().all(|span| span.told.is_confirmed())
+    }
+
     /// The same stretches, none of them believed any longer.
     pub(super) fn doubted(&self) -> Spans {
         let mut spans = Spans::default();

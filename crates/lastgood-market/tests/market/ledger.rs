@@ -10,6 +10,7 @@ use lastgood::{Clock, Error, Reason, Value};
 use lastgood_market::Priority;
 use lastgood_market::Source;
 use lastgood_market::candles::Exchange;
+use lastgood_market::interval::candle_at;
 use lastgood_market::query::Params;
 
 pub(crate) const MINUTE: u64 = 60_000;
@@ -17,7 +18,43 @@ pub(crate) const MINUTE: u64 = 60_000;
 /// A whole number of rounds (120 times 97 places) more, so that no candle since 1970 has a place below zero.
 const FIRST_PLACE: u64 = 6_135 + 10_000 * 120 * 97;
 
-/// Candles of a minute with runs missing, some of them off the grid, the last one forming.
+/// The candles of an interval, numbered from 1970 on: weeks open on Mondays, months on their first day.
+#[derive(Clone, Copy)]
+pub(crate) struct Grid<'a> {
+    pub(crate) interval: &'a str,
+    /// How long a candle is; of months the mean.
+    pub(crate) length: u64,
+}
+
+impl<'a> Grid<'a> {
+    pub(crate) fn of(interval: &'a str) -> Grid<'a> {
+        let length = match interval {
+            "1M" => 146_097 * 24 * 60 * MINUTE / 4_800,
+            interval => lastgood_market::interval::length(interval).unwrap().as_millis() as u64,
+        };
+        Grid { interval, length }
+    }
+
+    /// When the candle that holds `at` opens.
+    fn open_at(self, at: u64) -> u64 {
+        match self.interval {
+            "1w" | "1M" => candle_at(self.interval, at).unwrap().0,
+            _ => at - at % self.length,
+        }
+    }
+
+    /// The number of the candle in which `at` lies.
+    pub(crate) fn number(self, at: u64) -> u64 {
+        (self.open_at(at) + self.length / 2) / self.length
+    }
+
+    /// When the candle of a number opens.
+    pub(crate) fn opens(self, number: u64) -> u64 {
+        self.open_at(number * self.length + self.length / 2)
+    }
+}
+
+/// Candles with runs missing, some of them off the grid, the last one forming.
 pub(crate) struct Ledger {
     clock: Clock,
     /// When a test began: gaps lie where they lie from there, whatever the time of the day.
@@ -55,8 +92,8 @@ pub(crate) struct Range {
 }
 
 impl Range {
-    pub(crate) fn query(self) -> String {
-        let mut query = "symbol=BTCUSDT&interval=1m".to_owned();
+    pub(crate) fn query(self, interval: &str) -> String {
+        let mut query = format!("symbol=BTCUSDT&interval={interval}");
         let fields =
             [("startTime", self.start), ("endTime", self.end), ("limit", self.limit.map(|limit| limit as u64))];
         for (name, value) in fields {
@@ -95,58 +132,53 @@ impl Ledger {
     }
 
     /// The place of the candle in which `at` lies. Every 120 places have a gap of twelve, and every 97th is off the grid.
-    pub(crate) fn place(&self, at: u64, length: u64) -> u64 {
-        at / length + FIRST_PLACE - self.began_at / length
+    pub(crate) fn place(&self, at: u64, grid: Grid<'_>) -> u64 {
+        grid.number(at) + FIRST_PLACE - grid.number(self.began_at)
     }
 
     /// When the candle of that number opens, unless it is missing.
-    fn open(&self, number: u64, length: u64, now: u64) -> Option<u64> {
-        let place = self.place(number * length, length);
+    fn open(&self, number: u64, grid: Grid<'_>, now: u64) -> Option<u64> {
+        let place = number + FIRST_PLACE - grid.number(self.began_at);
         let gap = place / 40 % 3 == 1 && (7..19).contains(&(place % 40));
-        let open = number * length + if place.is_multiple_of(97) { 7_000 } else { 0 };
-        let late = self.is_late.load(Ordering::SeqCst) && (number + 1) * length > now;
+        let is_off_the_grid = place.is_multiple_of(97) && grid.length > 7_000;
+        let open = grid.opens(number) + if is_off_the_grid { 7_000 } else { 0 };
+        let late = self.is_late.load(Ordering::SeqCst) && grid.opens(number + 1) > now;
         let halted = open >= self.halted_at.load(Ordering::SeqCst);
         (!gap && !late && !halted && open >= self.listed_at && open <= now).then_some(open)
     }
 
-    pub(crate) fn row(&self, open: u64, length: u64, now: u64) -> String {
-        let close = open / length * length + length - 1;
+    pub(crate) fn row(&self, open: u64, grid: Grid<'_>, now: u64) -> String {
+        let close = grid.opens(grid.number(open) + 1) - 1;
         let part = if close < now { 1_000 } else { (now - open) / 60 };
         let correction = if close < now { self.correction.load(Ordering::SeqCst) } else { 0 };
         format!(r#"[{open},"1.00","2.00","0.50","{part}.{correction}0","10",{close},"15.00",{part},"5","7.50","0"]"#)
     }
 
     /// What the exchange answers.
-    pub(crate) fn answer(&self, range: Range) -> String {
-        self.answer_of(range, MINUTE)
+    pub(crate) fn answer(&self, range: Range, grid: Grid<'_>) -> String {
+        format!("[{}]", self.rows_of(range, grid).join(","))
     }
 
-    fn answer_of(&self, range: Range, length: u64) -> String {
-        format!("[{}]", self.rows_of(range, length).join(","))
-    }
-
-    fn rows_of(&self, range: Range, length: u64) -> Vec<String> {
+    fn rows_of(&self, range: Range, grid: Grid<'_>) -> Vec<String> {
         let now = self.now();
-        self.opens(range, length).into_iter().map(|open| self.row(open, length, now)).collect()
+        self.opens(range, grid).into_iter().map(|open| self.row(open, grid, now)).collect()
     }
 
-    fn opens(&self, range: Range, length: u64) -> Vec<u64> {
+    fn opens(&self, range: Range, grid: Grid<'_>) -> Vec<u64> {
         let now = self.now();
         let limit = range.limit.unwrap_or(500);
         let (from, to) = (range.start.unwrap_or(0), range.end.unwrap_or(u64::MAX).min(now));
-        let first = from.max(self.listed_at) / length;
         let within = |open: &u64| (from..=to).contains(open);
-        if first > to / length {
-            return Vec::new();
-        }
+        let (first, last) = (grid.number(from.max(self.listed_at)), grid.number(to));
+        let numbers = first..=last;
         let newest_first = range.start.is_none() || (self.counts_back && range.end.is_some());
         if newest_first {
-            let found = (first..=to / length).rev().filter_map(|number| self.open(number, length, now)).filter(within);
+            let found = numbers.rev().filter_map(|number| self.open(number, grid, now)).filter(within);
             let mut opens: Vec<u64> = found.take(limit).collect();
             opens.reverse();
             return opens;
         }
-        (first..=to / length).filter_map(|number| self.open(number, length, now)).filter(within).take(limit).collect()
+        numbers.filter_map(|number| self.open(number, grid, now)).filter(within).take(limit).collect()
     }
 
     pub(crate) fn asked(&self) -> Vec<String> {
@@ -170,13 +202,13 @@ impl Exchange for Ledger {
         let limit = params.number("limit").map(|limit| limit as usize);
         let range = Range { start: params.number("startTime"), end: params.number("endTime"), limit };
         let now = self.clock.now().as_millis();
-        let length = lastgood_market::interval::length(params.get("interval").unwrap()).unwrap().as_millis() as u64;
-        let newest = self.opens(Range { limit: Some(1), ..Range::default() }, length);
-        let settled = |open: &u64| open + 2 * length + 15_000 < now && Some(open) != newest.first();
-        for open in self.opens(range, length).into_iter().filter(settled) {
+        let grid = Grid::of(params.get("interval").unwrap());
+        let newest = self.opens(Range { limit: Some(1), ..Range::default() }, grid);
+        let settled = |open: &u64| open + 2 * grid.length + 15_000 < now && Some(open) != newest.first();
+        for open in self.opens(range, grid).into_iter().filter(settled) {
             *self.sent.lock().unwrap().entry(open).or_default() += 1;
         }
-        let rows = self.rows_of(range, length);
+        let rows = self.rows_of(range, grid);
         let rows = match self.lies.lock().unwrap().pop_front() {
             Some(lie) => lie(rows),
             None => rows,

@@ -5,12 +5,14 @@
 mod answers;
 mod bars;
 mod belief;
+mod belief_at_any_hour;
 mod candles;
 mod facade;
 mod fuzz;
 mod ledger;
 mod lines;
 mod own_bars;
+mod round_trips;
 mod truth;
 mod word;
 mod writes;
