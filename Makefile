@@ -6,7 +6,7 @@ TOOLS := target/test-tools
 SOAK ?= 20m
 PROFILE ?= release
 
-.PHONY: test tools lint soak bench bench-candles bench-http clean-tools
+.PHONY: test tools lint soak ten-million-keys bench bench-candles bench-http clean-tools
 
 test: tools lint
 	cargo nextest run --workspace
@@ -24,6 +24,10 @@ lint: tools
 soak:
 	cargo build --profile $(PROFILE) -p lastgood-gateway --bin lastgood
 	cargo run --profile $(PROFILE) -p lastgood-soak -- --for $(SOAK) $(if $(SEED),--seed $(SEED)) $(SOAK_FLAGS)
+
+# Ten million keys in one Redis, counted, listed and removed while others are served; needs redis-server and 2 GiB of memory.
+ten-million-keys:
+	LASTGOOD_KEYS=10000000 cargo test --profile $(PROFILE) -p lastgood --test cache many_more_keys -- --nocapture
 
 # The hit path within a process, in nanoseconds.
 bench:

@@ -7,8 +7,8 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
-use lastgood::Value;
 use lastgood::store::StoreError;
+use lastgood::{Value, WasThere};
 use lastgood_market::bars::{BarFault, BarSeries, Checked, KeptBars, MOST_BARS, NotBars, Range};
 use serde_json::json;
 
@@ -78,8 +78,8 @@ pub(crate) async fn get(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMa
     let range = range(uri.query())?;
     match app.bars.find(&series).await {
         Ok(Some(kept)) => Ok(respond(kept.in_range(&range), &kept, &headers).await),
-        Err(why) if app.cache.shared_store().is_some() => Ok(unknown(&series, &why)),
-        Ok(None) | Err(_) => Ok(absent(&series)),
+        Ok(None) => Ok(absent(&series)),
+        Err(why) => Ok(unknown(&series, &why)),
     }
 }
 
@@ -88,8 +88,7 @@ pub(crate) async fn latest(State(app): State<Arc<App>>, uri: Uri, headers: Heade
     Parameters::read_none(uri.query())?;
     let kept = match app.bars.find(&series).await {
         Ok(kept) => kept,
-        Err(why) if app.cache.shared_store().is_some() => return Ok(unknown(&series, &why)),
-        Err(_) => None,
+        Err(why) => return Ok(unknown(&series, &why)),
     };
     match kept.as_ref().and_then(|kept| Some((kept, kept.latest()?))) {
         Some((kept, latest)) => Ok(respond(latest, kept, &headers).await),
@@ -164,11 +163,12 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, uri: Uri, headers: Heade
     values::admit(&app, &headers)?;
     let series = series_of(&uri)?;
     Parameters::read_none(uri.query())?;
-    let was_there = app.bars.try_invalidate(&series).await;
-    if let Ok(false) = was_there {
-        return Ok(absent(&series));
-    }
+    let unreached = match app.bars.invalidate(&series).await {
+        WasThere::No => return Ok(absent(&series)),
+        WasThere::Yes => None,
+        WasThere::Unknown(why) => Some(why),
+    };
     let unconfirmed = app.bars.confirmed(&series, CONFIRM_WITHIN).await;
-    let pending = Pending::among(&app, unconfirmed, was_there.err(), values::IF_IT_IS_THERE);
+    let pending = Pending::among(&app, unconfirmed, unreached, values::IF_IT_IS_THERE);
     Ok(values::unless_pending(values::gone(), json!({}), pending))
 }

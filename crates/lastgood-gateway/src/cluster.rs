@@ -183,7 +183,7 @@ impl Cluster {
         // A store that does not answer leaves the totals as they were.
         let Ok(mut names) = self.region.stored_names("node:", MOST_NODES).await else { return };
         names.retain(|name| *name != self.name);
-        let others = self.region.stored(&names).await;
+        let Ok(others) = self.region.stored(&names).await.into_iter().collect::<Result<Vec<_>, _>>() else { return };
         let others = others.iter().flatten().filter_map(|answer| serde_json::from_slice(answer.body()).ok());
         let mut totals = Totals { nodes: 1, regions: own.clone() };
         for other in others {

@@ -97,7 +97,8 @@ fn limit(parameters: &Parameters) -> Result<u32, Refused> {
 
 /// There is neither a fresh nor a last good answer.
 fn fail(error: &Error) -> Response {
-    let detail = format!("The fear & greed index could not be loaded, and none is kept: {}.", error.message);
+    let detail =
+        format!("The fear & greed index could not be loaded, and no earlier one is at hand: {}.", error.message);
     let mut response = problem::problem(StatusCode::SERVICE_UNAVAILABLE, &detail);
     let headers = response.headers_mut();
     label_failure(headers, error);

@@ -82,11 +82,11 @@ pub(crate) async fn get(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMa
     values::count(&place.region, kept.as_ref().ok().and_then(Option::as_ref));
     match kept {
         Ok(Some(kept)) => Ok(values::respond(&kept, &headers).await),
-        Err(why) if app.cache.shared_store().is_some() => {
+        Err(why) => {
             let what = format!("a value of the region {} under {:?}", place.region.name(), place.shown());
             Ok(values::unknown(&what, &why))
         }
-        Ok(None) | Err(_) => Ok(place.absent()),
+        Ok(None) => Ok(place.absent()),
     }
 }
 

@@ -38,6 +38,12 @@ mod source;
 mod stats_log;
 mod streams;
 mod symbols;
+#[cfg(feature = "testing")]
+pub mod testing {
+    //! What the fuzz targets call of parts that are private.
+
+    pub use crate::routes::testing::HeldRoutes;
+}
 mod totals;
 mod user_keys;
 mod values;

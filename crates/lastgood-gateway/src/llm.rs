@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use lastgood::Region;
+use lastgood::store::StoreError;
 use lastgood_market::RegionName;
 use lastgood_market::llm::{self, NoKey};
 use serde::Deserialize;
@@ -162,11 +163,10 @@ pub(crate) async fn find(State(app): State<Arc<App>>, request: Request) -> Answe
     let deadline = Instant::now() + wish.wait;
     loop {
         let looked = values::kept(&app, region, &key).await;
-        // To the application a miss like any other: it computes the analysis. But it is told that others may have one.
-        let is_known = looked.is_ok() || app.cache.shared_store().is_none();
+        // To the application a miss like any other: it computes the analysis. But it is told that there may be one.
+        let is_known = looked.is_ok();
         let absent = |token, busy| {
-            let absent = absent(region, token, busy);
-            if is_known { absent } else { values::unasked(absent) }
+            if is_known { absent(region, token, busy) } else { values::unasked(unknown(region, token, busy)) }
         };
         if let Some(kept) = looked.ok().flatten().filter(|kept| kept.is_fresh() || wish.last_good) {
             return Ok(found(region, &kept, &headers).await);
@@ -185,7 +185,8 @@ pub(crate) async fn find(State(app): State<Arc<App>>, request: Request) -> Answe
                 let Some(kept) = kept else {
                     return Ok(absent(Some(&token), None));
                 };
-                app.claims.give_up(&kind, &token).await;
+                // One that the store does not take back runs out.
+                drop(app.claims.give_up(&kind, &token).await);
                 return Ok(found(region, &kept, &headers).await);
             }
             Turn::Taken(outcome, until) => (outcome, until),
@@ -222,7 +223,6 @@ async fn found(region: &Region, kept: &Kept, headers: &HeaderMap) -> Response {
 
 /// There is no analysis. `token` is the caller's claim; `busy` is until when at most another computes it.
 fn absent(region: &Region, token: Option<&str>, busy: Option<Instant>) -> Response {
-    values::count(region, None);
     let detail = match (token, busy) {
         (Some(_), _) => {
             "No analysis of this input is kept. Compute it and PUT it here; others wait for it until the claim ends."
@@ -230,6 +230,26 @@ fn absent(region: &Region, token: Option<&str>, busy: Option<Instant>) -> Respon
         (None, Some(_)) => "No analysis of this input is kept; another caller is computing it. Ask again.",
         (None, None) => "No analysis of this input is kept. Compute it and PUT it here.",
     };
+    values::absent(missing(region, detail, token, busy))
+}
+
+/// The same where the store, which would have to say so, does not. To the application it is a miss.
+fn unknown(region: &Region, token: Option<&str>, busy: Option<Instant>) -> Response {
+    let detail = match busy {
+        Some(_) => {
+            "Whether an analysis of this input is kept is not known now: the store does not say. Another caller is computing \
+             it. Ask again."
+        }
+        None => {
+            "Whether an analysis of this input is kept is not known now: the store does not say. Compute it and PUT it here, \
+             or ask again once /health says that the store is back."
+        }
+    };
+    missing(region, detail, token, busy)
+}
+
+fn missing(region: &Region, detail: &str, token: Option<&str>, busy: Option<Instant>) -> Response {
+    values::count(region, None);
     let mut response = problem::extended(StatusCode::NOT_FOUND, detail, &[("claim", token.into())]);
     let headers = response.headers_mut();
     if let Some(token) = token.and_then(|token| HeaderValue::from_str(token).ok()) {
@@ -239,7 +259,7 @@ fn absent(region: &Region, token: Option<&str>, busy: Option<Instant>) -> Respon
         let seconds = until.saturating_duration_since(Instant::now()).as_millis().div_ceil(1_000).max(1);
         headers.insert(RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
     }
-    values::absent(response)
+    response
 }
 
 pub(crate) async fn store(State(app): State<Arc<App>>, request: Request) -> Answered {
@@ -282,9 +302,19 @@ pub(crate) async fn give_up(State(app): State<Arc<App>>, uri: Uri, headers: Head
         return Err(Refused::parameter(StatusCode::BAD_REQUEST, "claim", "", TOKEN));
     };
     match app.claims.give_up(&kind, token).await {
-        true => Ok(values::gone()),
-        false => Err(Refused::new(StatusCode::NOT_FOUND, "This claim is not held, or not any more.")),
+        Ok(true) => Ok(values::gone()),
+        Ok(false) => Err(Refused::new(StatusCode::NOT_FOUND, "This claim is not held, or not any more.")),
+        Err(why) => Err(claim_unknown(&why)),
     }
+}
+
+fn claim_unknown(why: &StoreError) -> Refused {
+    let detail = format!(
+        "Whether this claim is held is not known now: this gateway does not know it, and the store, where another may have \
+         taken it, did not answer: {}.",
+        values::reason(why)
+    );
+    values::ask_again(&detail, "Ask again once the store is back, or leave it: the claim runs out by itself.").into()
 }
 
 const TOKEN: &str = "the token from X-Claim";

@@ -34,6 +34,8 @@ mod place;
 mod question;
 pub(crate) mod route;
 pub(crate) mod template;
+#[cfg(feature = "testing")]
+pub(crate) mod testing;
 mod warm;
 
 use self::answer::Form;

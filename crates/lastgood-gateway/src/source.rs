@@ -119,11 +119,8 @@ pub(crate) fn stays_one_segment(value: &str) -> bool {
         if form.is_empty() || form.contains("..") || form == "." || form.contains(separates) {
             return false;
         }
-        let decoded = percent_decode(form.as_bytes()).decode_utf8_lossy().into_owned();
         // What is no text when it is decoded may be anything to a server that reads other bytes.
-        if decoded.contains('\u{fffd}') && !form.contains('\u{fffd}') {
-            return false;
-        }
+        let Ok(decoded) = percent_decode(form.as_bytes()).decode_utf8().map(Cow::into_owned) else { return false };
         if decoded == *form {
             return true;
         }
@@ -168,6 +165,7 @@ mod tests {
             "%00",
             "%0a",
             "%c0%af",
+            "\u{fffd}%c0%af",
             "%ff",
             "a..b",
             "\u{ff0f}",

@@ -57,7 +57,8 @@ async fn read(app: &App, venue: Venue, user: Option<&UserId>) -> Result<Answer, 
 
 /// There is neither a list nor a link that gives one.
 fn fail(venue: Venue, error: &Error) -> Response {
-    let detail = format!("No list of {venue} symbols could be loaded, and none is kept: {}.", error.message);
+    let detail =
+        format!("No list of {venue} symbols could be loaded, and no earlier one is at hand: {}.", error.message);
     let mut response = problem::problem(StatusCode::SERVICE_UNAVAILABLE, &detail);
     let headers = response.headers_mut();
     label_failure(headers, error);

@@ -23,7 +23,7 @@ use crate::response::prepared::Prepared;
 
 mod pending;
 
-pub(crate) use self::pending::{IF_IT_IS_THERE, confirmed, undecided, unless_pending};
+pub(crate) use self::pending::{IF_IT_IS_THERE, confirmed, reason, undecided, unless_pending};
 
 pub(crate) const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 const MOST_TAGS: usize = 16;
@@ -122,7 +122,7 @@ fn prepared_of(value: &Value) -> Arc<Prepared> {
 ///
 /// # Errors
 ///
-/// When memory holds nothing, and the store does not say what it holds: another gateway may have put a value there.
+/// When memory holds nothing, and the store does not say what it holds: a value may be there.
 pub(crate) async fn kept(app: &App, region: &Region, name: &str) -> Result<Option<Kept>, StoreError> {
     if !app.cache.is_enabled() {
         return Ok(None);
@@ -223,7 +223,7 @@ pub(crate) fn absent(mut response: Response) -> Response {
     response
 }
 
-/// Marks an answer as one where memory holds nothing and the store that other gateways share did not say what it holds.
+/// Marks an answer as one where memory holds nothing and the store did not say what it holds.
 pub(crate) fn unasked(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(X_CACHE, HeaderValue::from_static(Outcome::Miss.as_x_cache()));
@@ -234,14 +234,18 @@ pub(crate) fn unasked(mut response: Response) -> Response {
 /// The answer where it is not known whether a value is kept; `what` names it, as in "a value of this key".
 pub(crate) fn unknown(what: &str, why: &StoreError) -> Response {
     let detail = format!(
-        "Whether {what} is kept is not known now: memory holds none, and the store, where another gateway may have put one, \
-         did not answer: {}.",
-        pending::reason(why)
+        "Whether {what} is kept is not known now: memory holds none, and the store, which may hold one, did not answer: {}.",
+        reason(why)
     );
     let hint = "Ask again once the store is back; /health says how it is. A value that is put meanwhile is served from memory.";
-    let mut response = problem::extended(StatusCode::SERVICE_UNAVAILABLE, &detail, &[("hint", hint.into())]);
+    unasked(ask_again(&detail, hint))
+}
+
+/// The answer where the store would have to say something, and does not.
+pub(crate) fn ask_again(detail: &str, hint: &str) -> Response {
+    let mut response = problem::extended(StatusCode::SERVICE_UNAVAILABLE, detail, &[("hint", hint.into())]);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    unasked(response)
+    response
 }
 
 /// That a fresh value lies in memory, which is where one that was just put lies.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lastgood::store::StoreError;
 use lastgood::{
-    Answer, Clock, Derived, Error, Freshness, Loaded, Outcome, Reason, Region, Timestamp, Unconfirmed, Value,
+    Answer, Clock, Derived, Error, Freshness, Loaded, Outcome, Reason, Region, Timestamp, Unconfirmed, Value, WasThere,
 };
 
 use crate::interval;
@@ -252,42 +252,44 @@ impl ApplicationBars {
         kept
     }
 
-    /// The newest `limit` bars of a series; `None` where there is no such series, or where the store that may have it does
-    /// not answer, which [`ApplicationBars::find`] tells apart.
-    pub async fn get_bars(&self, series: &BarSeries, limit: usize) -> Option<OwnBars> {
-        Some(self.find(series).await.ok().flatten()?.newest(limit))
-    }
-
-    /// The newest bar of a series.
-    pub async fn latest_bar(&self, series: &BarSeries) -> Option<Ohlcv> {
-        self.get_bars(series, 1).await?.bars.pop()
-    }
-
-    /// Whether anything is known to be kept of a series.
-    pub async fn exists(&self, series: &BarSeries) -> bool {
-        self.find(series).await.is_ok_and(|kept| kept.is_some())
-    }
-
-    /// Removes a series from every tier. Says whether there is known to have been one.
-    pub async fn invalidate(&self, series: &BarSeries) -> bool {
-        self.try_invalidate(series).await.unwrap_or_default()
-    }
-
-    /// As [`ApplicationBars::invalidate`].
+    /// The newest `limit` bars of a series; `Ok(None)` where there is no such series.
     ///
     /// # Errors
     ///
-    /// When the store does not say whether there was a series. If it holds one, it is removed there later.
-    pub async fn try_invalidate(&self, series: &BarSeries) -> Result<bool, StoreError> {
+    /// As [`ApplicationBars::find`].
+    pub async fn get_bars(&self, series: &BarSeries, limit: usize) -> Result<Option<OwnBars>, StoreError> {
+        Ok(self.find(series).await?.map(|kept| kept.newest(limit)))
+    }
+
+    /// The newest bar of a series.
+    ///
+    /// # Errors
+    ///
+    /// As [`ApplicationBars::find`].
+    pub async fn latest_bar(&self, series: &BarSeries) -> Result<Option<Ohlcv>, StoreError> {
+        Ok(self.get_bars(series, 1).await?.and_then(|mut newest| newest.bars.pop()))
+    }
+
+    /// Whether anything is kept of a series.
+    ///
+    /// # Errors
+    ///
+    /// As [`ApplicationBars::find`].
+    pub async fn exists(&self, series: &BarSeries) -> Result<bool, StoreError> {
+        Ok(self.find(series).await?.is_some())
+    }
+
+    /// Removes a series from every tier. Says whether there was one.
+    pub async fn invalidate(&self, series: &BarSeries) -> WasThere {
         let _turn = self.lanes.enter(&series.key()).await;
         let (base, late) = self.both(series).await;
         for key in [series.key(), series.late_key()] {
             self.region.remove(&key).await;
         }
         match (base, late) {
-            (Ok(Some(_)), _) | (_, Ok(Some(_))) => Ok(true),
-            (Err(why), _) | (_, Err(why)) => Err(why),
-            (Ok(None), Ok(None)) => Ok(false),
+            (Ok(Some(_)), _) | (_, Ok(Some(_))) => WasThere::Yes,
+            (Err(why), _) | (_, Err(why)) => WasThere::Unknown(why),
+            (Ok(None), Ok(None)) => WasThere::No,
         }
     }
 

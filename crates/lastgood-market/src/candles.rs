@@ -51,7 +51,7 @@ pub fn hold_rows(body: &Bytes) {
 
 pub use self::bars::{Bar, Bars};
 use self::block::{Block, Tail};
-pub use self::explain::{KnownSeries, KnownSpan, series_prefix};
+pub use self::explain::{KnownSeries, KnownSpan, KnownSpans, series_prefix};
 use self::feed::InUse;
 pub use self::feed::{Fed, StreamedCandle};
 use self::keep::{Asked, Draft, RECALL, TAIL, VOIDS, kept_block};

@@ -44,7 +44,7 @@ mod sources;
 mod trouble;
 mod types;
 
-pub use self::analyses::Analyses;
+pub use self::analyses::{Analyses, Found};
 pub use self::builder::{BuildError, MarketBuilder};
 pub use self::health::{Health, VenueHealth};
 pub use self::trouble::Trouble;

@@ -165,14 +165,22 @@ impl Region {
                     let seen = Seen::of(bytes.as_ref());
                     let value = bytes.filter(|_| matches!(seen, Seen::Value(_)));
                     entries.push(value.and_then(|bytes| self.believe(key, &bytes, ahead, asked_at)));
-                    stored[*place] = Stored { entry: None, seen, ahead };
+                    stored[*place] = Stored { seen, ahead, ..Stored::default() };
                 }
                 let (now, policy) = (self.cache.clock.now(), &self.shared.policy);
+                let were_there: Vec<bool> = entries.iter().map(Option::is_some).collect();
                 // What cannot be judged is loaded.
-                _ = self.cache.tags.heed(&tier.store, &mut entries, deadline, now, policy).await;
-                places.into_iter().zip(entries).for_each(|(place, entry)| stored[place].entry = entry);
+                let are_judged = self.cache.tags.heed(&tier.store, &mut entries, deadline, now, policy).await;
+                for ((place, entry), was_there) in places.into_iter().zip(entries).zip(were_there) {
+                    let is_unknown = !are_judged && was_there && entry.is_none();
+                    stored[place].unknown = is_unknown.then_some(StoreError::Timeout);
+                    stored[place].entry = entry;
+                }
             }
-            Err(why) => tracing::trace!(%why, "batch read from the store failed"),
+            Err(why) => {
+                tracing::trace!(%why, "batch read from the store failed");
+                places.into_iter().for_each(|place| stored[place].unknown = Some(why.clone()));
+            }
         }
         if stored.iter().any(|stored| stored.entry.is_some()) {
             self.shared.counters.found_in_store(started.elapsed());

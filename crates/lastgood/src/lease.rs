@@ -216,7 +216,7 @@ impl Region {
         let deadline = after(tier.store.budget());
         let is_readable = tier.behind.readable(&self.store_key(name), deadline).await;
         match timeout_at(deadline, tier.store.ahead()).await {
-            Ok(Ok(ahead)) if is_readable => Stored { entry: None, seen: Seen::Nothing, ahead },
+            Ok(Ok(ahead)) if is_readable => Stored { seen: Seen::Nothing, ahead, ..Stored::default() },
             _ => Stored::default(),
         }
     }

@@ -74,6 +74,6 @@ pub use self::listing::{Listing, Tiers};
 pub use self::metrics::{LATENCY_BOUNDS_MS, RegionStats, Stopwatch, Timed};
 pub use self::outcome::{BypassReason, Outcome, Tier};
 pub use self::policy::{FOREVER_TTL, Keep, Policy};
-pub use self::region::{Answer, Conditional, Region, TypedAnswer, TypedRegion};
+pub use self::region::{Answer, Conditional, Region, TypedAnswer, TypedRegion, WasThere};
 pub use self::sweep::{Matches, Scope, Selectors, Swept};
 pub use self::tags::Depth;

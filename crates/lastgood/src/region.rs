@@ -20,6 +20,7 @@ use crate::memory::{Key, KeyRef, RegionId};
 use crate::metrics::{Counters, Stopwatch};
 use crate::outcome::{Outcome, Tier};
 use crate::policy::Policy;
+use crate::read::Stored;
 use crate::store::StoreError;
 use crate::tags::{self, Depth};
 use crate::trust::Trust;
@@ -51,6 +52,17 @@ pub(crate) struct Shared {
     pub(crate) cleared_at: AtomicU64,
     /// When keys of the region expired that the store will not be searched for: what it holds from before is not fresh.
     pub(crate) expired_at: AtomicU64,
+}
+
+/// Whether there was anything under a key when it was changed. The change is made in any case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WasThere {
+    /// There was.
+    Yes,
+    /// There was not.
+    No,
+    /// Memory held nothing, and the store did not say. What it holds is changed once it is back.
+    Unknown(StoreError),
 }
 
 /// An answer: the value, how it came about, how old it is.
@@ -245,16 +257,20 @@ impl Region {
         (entry.freshness(at) != Freshness::Gone).then(|| self.answer(entry, Outcome::Hit(Tier::Memory), at))
     }
 
-    /// What the store holds for each name, however old, in one round trip and without being counted or kept in memory.
-    /// `None` for what it does not hold, or does not say in time.
-    pub async fn stored(&self, names: &[String]) -> Vec<Option<Answer>> {
+    /// What the store holds for each name, however old, in one round trip and without being counted or kept in memory:
+    /// `Ok(None)` for what it does not hold, and an error for what it does not say in time.
+    pub async fn stored(&self, names: &[String]) -> Vec<Result<Option<Answer>, StoreError>> {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let stored = self.read_store_many(&names).await;
         let (at, outcome) = (self.cache.clock.now(), Outcome::Hit(Tier::Store));
-        stored.into_iter().map(|stored| stored.entry.map(|entry| self.answer(Arc::new(entry), outcome, at))).collect()
+        let answered = |Stored { entry, unknown, .. }| match unknown {
+            Some(why) => Err(self.cause(why)),
+            None => Ok(entry.map(|entry| self.answer(Arc::new(entry), outcome, at))),
+        };
+        stored.into_iter().map(answered).collect()
     }
 
-    /// What the store holds for `name`, as [`Region::stored`] says it for many, where it says so in time.
+    /// What the store holds for `name`, as [`Region::stored`] says it for many.
     ///
     /// # Errors
     ///
@@ -309,8 +325,11 @@ impl Region {
     /// Says whether anything was there.
     ///
     /// What the store holds is expired there, as it is: another process may have put something newer than memory has here.
-    pub async fn expire(&self, name: &str) -> bool {
-        let is_stored = self.held(name).is_none() && self.read_store(name).await.entry.is_some();
+    pub async fn expire(&self, name: &str) -> WasThere {
+        let stored = match self.held(name) {
+            Some(_) => Ok(true),
+            None => self.try_read_store(name).await.map(|stored| stored.entry.is_some()),
+        };
         let (at, policy) = (self.cache.clock.now(), &self.shared.policy);
         self.invalidate(name, &Void::Expired, || {
             let held = self.held(name);
@@ -320,7 +339,12 @@ impl Region {
             }
             let expiry = Expiry { at, schema: self.shared.schema, policy: Arc::clone(policy) };
             self.write_behind(name, Change::Expire(expiry));
-            is_stored || held.is_some()
+            match stored {
+                _ if held.is_some() => WasThere::Yes,
+                Ok(true) => WasThere::Yes,
+                Ok(false) => WasThere::No,
+                Err(why) => WasThere::Unknown(self.cause(why)),
+            }
         })
     }
 

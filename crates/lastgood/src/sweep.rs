@@ -11,7 +11,7 @@ use crate::cache::{Cache, Shared};
 use crate::clock::Timestamp;
 use crate::flight::Void;
 use crate::memory::Key;
-use crate::region::Region;
+use crate::region::{Region, WasThere};
 use crate::store::{Cursor, GuardedStore, Store, StoreError};
 use crate::tags::{self, Depth};
 use crate::voice::Kind;
@@ -24,6 +24,11 @@ pub(crate) use self::owed::OwedSweep;
 const PAGE: usize = 500;
 /// Changes that may read the store at once.
 const AT_ONCE: usize = 8;
+/// So much memory the names of keys of the store may take that are noted, so that none counts twice: a million of them. A
+/// store lists few twice, and only while it grows or shrinks.
+const NOTED_BYTES: usize = 64 << 20;
+/// What a noted name takes besides its bytes.
+const PER_NAME: usize = 48;
 
 /// Which keys an invalidation is about.
 #[derive(Clone)]
@@ -60,7 +65,8 @@ pub type Matches = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
     /// How many keys it is about. Of a tag, those in memory: what only the store holds is invalidated too, but by a mark
-    /// that is compared when it is read, so that nobody counts it.
+    /// that is compared when it is read, so that nobody counts it. Of millions of keys in a store, one that it lists twice
+    /// may count twice.
     pub matched: u64,
     /// How many of them it expired or removed: in memory at once, and in the store before this is told, unless that was
     /// away. Then it is done once the store is back.
@@ -217,7 +223,7 @@ impl Cache {
 impl Region {
     async fn change(&self, name: &str, depth: Depth, asked_at: Timestamp) -> bool {
         match depth {
-            Depth::Expire => self.expire(name).await,
+            Depth::Expire => self.expire(name).await == WasThere::Yes,
             Depth::Remove => self.remove_as_of(name, asked_at),
         }
     }
@@ -240,7 +246,7 @@ impl Region {
     }
 
     /// What made the guard leave the store alone, where that is all that is known.
-    fn cause(&self, why: StoreError) -> StoreError {
+    pub(crate) fn cause(&self, why: StoreError) -> StoreError {
         self.cache.store.as_ref().map_or(why.clone(), |tier| tier.store.cause(why))
     }
 
@@ -309,8 +315,10 @@ struct Sweep<'a> {
     depth: Option<Depth>,
     /// When it was asked for: what came after stays.
     asked_at: Timestamp,
-    /// The names that were met, by region.
+    /// The names that were met, by region, as far as they are noted.
     met: Vec<HashSet<Arc<str>>>,
+    noted_bytes: usize,
+    matched: u64,
     changed: u64,
     /// Whether the store took all changes so far.
     keeps_up: bool,
@@ -324,7 +332,7 @@ impl<'a> Sweep<'a> {
         asked_at: Timestamp,
     ) -> Sweep<'a> {
         let met = regions.iter().map(|_| HashSet::new()).collect();
-        Sweep { regions, matches, depth, asked_at, met, changed: 0, keeps_up: true }
+        Sweep { regions, matches, depth, asked_at, met, noted_bytes: 0, matched: 0, changed: 0, keeps_up: true }
     }
 
     /// Sweeps memory, and then the store, whose keys of these regions begin with `prefix`: once for all of them.
@@ -343,8 +351,7 @@ impl<'a> Sweep<'a> {
             tracing::debug!(%why, "the store could not be searched: what it holds of the keys is not believed until it is");
             unreached = self.regions.first().map(|region| region.cause(why));
         }
-        let matched = self.met.iter().map(|names| names.len() as u64).sum();
-        Ok(Swept { matched, changed: self.changed, unreached })
+        Ok(Swept { matched: self.matched, changed: self.changed, unreached })
     }
 
     async fn sweep_memory(&mut self, at: usize) {
@@ -362,7 +369,21 @@ impl<'a> Sweep<'a> {
         for batch in names.chunks(PAGE) {
             self.change(at, batch).await;
         }
+        self.matched += names.len() as u64;
         self.met[at].extend(names);
+    }
+
+    /// Notes a name that the store lists. Says whether it was not noted before.
+    fn meets(&mut self, at: usize, name: &Arc<str>) -> bool {
+        if self.met[at].contains(name) {
+            return false;
+        }
+        if self.noted_bytes < NOTED_BYTES {
+            self.noted_bytes += name.len() + PER_NAME;
+            self.met[at].insert(Arc::clone(name));
+        }
+        self.matched += 1;
+        true
     }
 
     async fn change(&mut self, at: usize, names: &[Arc<str>]) {
@@ -380,7 +401,7 @@ impl<'a> Sweep<'a> {
             let mut names: Vec<Vec<Arc<str>>> = self.regions.iter().map(|_| Vec::new()).collect();
             for key in &page.keys {
                 let Some((at, name)) = self.place(key) else { continue };
-                if self.met[at].insert(Arc::clone(&name)) {
+                if self.meets(at, &name) {
                     names[at].push(name);
                 }
             }

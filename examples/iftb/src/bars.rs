@@ -1,6 +1,6 @@
 //! The bot's own bars, and what memory drops.
 
-use lastgood::{Outcome, Tier};
+use lastgood::{Outcome, Tier, WasThere};
 use lastgood_example_iftb::{Times, builder, hours};
 use lastgood_market::bars::{Ohlcv, OwnBars};
 use lastgood_market::{Market, RegionName, Venue};
@@ -23,16 +23,16 @@ pub(crate) async fn show(market: &Market, promises: &mut Promises) -> Result<(),
         println!("  bar {place} is refused: {why}");
     }
     promises.hold("of 101 bars the wrong one is refused", (set.stored, set.refused.len()) == (100, 1), set.stored);
-    let read = own.get_bars(&series, 200).await;
+    let read = own.get_bars(&series, 200).await?;
     let is_same = read.as_ref().is_some_and(|read| read.bars == bars);
     promises.hold("the others come back as they were", is_same, "others came back");
-    let latest = own.latest_bar(&series).await;
+    let latest = own.latest_bar(&series).await?;
     promises.hold("the latest bar is the last that was put", latest.as_ref() == bars.last(), "it is another");
     let candles = market.get_bars(Venue::Spot, SYMBOL, "1h", 100).await?;
     let is_mixed = candles.bars.iter().any(|candle| candle.close == bars[0].close);
     promises.hold("none of them is served as the exchange's", !is_mixed, "the exchange's candles have one");
-    let there = own.exists(&series).await;
-    let gone = own.invalidate(&series).await && !own.exists(&series).await;
+    let there = own.exists(&series).await?;
+    let gone = own.invalidate(&series).await == WasThere::Yes && own.exists(&series).await != Ok(true);
     promises.hold("a series exists until it is invalidated", there && gone, format!("{there}, {gone}"));
     Ok(())
 }
@@ -76,7 +76,7 @@ pub(crate) async fn evict(store: &str, promises: &mut Promises) -> Result<(), Fa
 async fn read_patiently(market: &Market, number: i64) -> Result<Option<OwnBars>, Failure> {
     let series = crate::series(&format!("many{number}"))?;
     for _ in 0..100 {
-        if let Some(read) = market.own_bars().get_bars(&series, 1_000).await {
+        if let Ok(Some(read)) = market.own_bars().get_bars(&series, 1_000).await {
             return Ok(Some(read));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

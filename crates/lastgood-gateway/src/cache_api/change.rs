@@ -25,6 +25,7 @@ use super::symbol;
 use crate::app::App;
 use crate::cluster;
 use crate::problem::{self, Answered, Refused};
+use crate::values::{ask_again, reason};
 
 /// Keys of candles that are looked at for one symbol; whatever is beyond is swept one by one.
 const MOST_KEYS: usize = 100_000;
@@ -358,9 +359,7 @@ async fn forget_candles(app: &App, symbol: &str) -> u64 {
 /// The one place that asks the cache for it.
 pub(super) async fn sweep(app: &App, scope: &Scope, depth: Option<Depth>) -> Result<Swept, Refused> {
     app.cache.sweep(scope, depth).await.map_err(|why| {
-        let detail = format!(
-            "The store does not answer, so nobody can count its keys: {why}. Without dry_run it is done all the same."
-        );
-        Refused::new(StatusCode::SERVICE_UNAVAILABLE, &detail)
+        let detail = format!("The store does not answer, so its keys cannot be counted: {}.", reason(&why));
+        ask_again(&detail, "Ask again once the store is back. Without dry_run it is done all the same.").into()
     })
 }

@@ -6,7 +6,7 @@ use axum::extract::State;
 use http::{StatusCode, Uri};
 use lastgood::{Answer, Explanation, Freshness, Keep, Policy, Region, Timestamp};
 use lastgood_market::RegionName;
-use lastgood_market::candles::{KnownSpan, series_prefix};
+use lastgood_market::candles::{KnownSpan, KnownSpans, series_prefix};
 use serde::Serialize;
 
 use super::answer::json;
@@ -22,9 +22,9 @@ use crate::problem::Answered;
 struct Explained {
     key: String,
     region: String,
-    /// `fresh`, `stale`, `kept` or `gone`.
+    /// `fresh`, `stale`, `kept` or `gone`; `unknown` where memory holds nothing and the store does not say.
     freshness: &'static str,
-    /// `memory`, `store`, `both` or `none`.
+    /// `memory`, `store`, `both` or `none`; `unknown` like the freshness.
     tier: &'static str,
     age_ms: Option<u64>,
     /// What is left of its freshness.
@@ -101,7 +101,7 @@ fn millis(duration: std::time::Duration) -> u64 {
 
 pub(super) async fn explain(State(app): State<Arc<App>>, _: Caller, uri: Uri) -> Answered {
     let mut key = KeyName::of(&app, &uri, "/api/cache/explain/", false)?.meant().await;
-    let candles = match key.series().await {
+    let KnownSpans { spans: candles, store_error } = match key.series().await {
         Some(prefix) => {
             // A series as a whole is as old as its end.
             if series_prefix(&key.name) != prefix || !key.name.starts_with(&prefix) || key.name == prefix {
@@ -109,9 +109,10 @@ pub(super) async fn explain(State(app): State<Arc<App>>, _: Caller, uri: Uri) ->
             }
             app.candles.known_spans(&prefix).await
         }
-        None => Vec::new(),
+        None => KnownSpans::default(),
     };
-    let known = key.region.explain(&key.name).await;
+    let mut known = key.region.explain(&key.name).await;
+    known.store_error = known.store_error.or(store_error);
     if candles.is_empty()
         && known.answer.is_none()
         && known.setback.is_none()
@@ -122,16 +123,18 @@ pub(super) async fn explain(State(app): State<Arc<App>>, _: Caller, uri: Uri) ->
     }
     let next_refresh = next_refresh(&app, &key.region, &key.name, &known);
     let answer = known.answer.as_ref();
+    let is_unknown = answer.is_none() && known.store_error.is_some();
     let explained = Explained {
         key: key.full(),
         region: key.region.name().to_owned(),
         freshness: match known.freshness {
+            _ if is_unknown => "unknown",
             Freshness::Fresh => "fresh",
             Freshness::Stale => "stale",
             Freshness::Kept => "kept",
             Freshness::Gone => "gone",
         },
-        tier: known.tiers.as_str(),
+        tier: if is_unknown { "unknown" } else { known.tiers.as_str() },
         age_ms: answer.map(|answer| millis(answer.age())),
         fresh_for_ms: answer.map(|answer| millis(answer.fresh_for())),
         stale_until: known.stale_until.map(Timestamp::as_millis),

@@ -24,7 +24,7 @@ use crate::response::NO_PAGE;
 use crate::response::cached::Cached;
 use crate::response::etag::EntityTag;
 use crate::response::label::Label;
-use crate::values::{LONGEST_LIFE, SHORTEST_LIFE, is_media_type};
+use crate::values::{LONGEST_LIFE, SHORTEST_LIFE, ask_again, is_media_type, reason, unasked};
 
 const PREFIX: &str = "/api/cache/key/";
 /// The longest content type that is kept.
@@ -46,8 +46,8 @@ pub(super) async fn get(State(app): State<Arc<App>>, _: Caller, uri: Uri, header
     let Some(answer) = &known.answer else {
         return Err(match &known.store_error {
             Some(why) => {
-                let detail = format!("Memory does not hold this key, and the store does not say: {why}.");
-                Refused::new(StatusCode::SERVICE_UNAVAILABLE, &detail)
+                let detail = format!("Memory does not hold this key, and the store does not say: {}.", reason(why));
+                unasked(ask_again(&detail, "Ask again once the store is back; /health says how it is.")).into()
             }
             None => keys::unknown(&key.region, &key.name).await,
         });

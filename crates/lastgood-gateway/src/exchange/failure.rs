@@ -41,12 +41,14 @@ fn exchange_error(app: &App, error: &Error) -> ExchangeError {
         Reason::Banned => ExchangeError::new(
             418,
             -1003,
-            format!("Way too much request weight used; IP banned until {until}. (lastgood keeps no earlier answer)"),
+            format!(
+                "Way too much request weight used; IP banned until {until}. (lastgood has no earlier answer at hand)"
+            ),
         ),
         Reason::RateLimited => ExchangeError::new(
             429,
             -1003,
-            "Too much request weight used; lastgood is waiting as the exchange asks, and keeps no earlier answer.",
+            "Too much request weight used; lastgood is waiting as the exchange asks, and has no earlier answer at hand.",
         ),
         Reason::Overloaded => ExchangeError::new(
             503,

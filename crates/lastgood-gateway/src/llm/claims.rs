@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lastgood::Value;
+use lastgood::store::StoreError;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -255,8 +256,12 @@ impl Claims {
 
     /// Ends a claim on an analysis of this kind without one; one of those who wait has the next. Says whether it was
     /// held.
-    pub(crate) async fn give_up(&self, kind: &str, token: &str) -> bool {
-        let Some(hash) = token.get(2 * SECRET_BYTES..) else { return false };
+    ///
+    /// # Errors
+    ///
+    /// When it is not known here, and the store does not say.
+    pub(crate) async fn give_up(&self, kind: &str, token: &str) -> Result<bool, StoreError> {
+        let Some(hash) = token.get(2 * SECRET_BYTES..) else { return Ok(false) };
         let key = format!("{kind}:{hash}");
         let here = {
             let mut claims = self.lock();
@@ -266,8 +271,12 @@ impl Claims {
         let held_here = here.is_some_and(|claim| claim.until > Instant::now());
         match &self.shared {
             // One that was taken while the store was away is known here alone.
-            Some(shared) => shared.give_up(&key, token).await.unwrap_or_default() || held_here,
-            None => held_here,
+            Some(shared) => match shared.give_up(&key, token).await {
+                Ok(was_held) => Ok(was_held || held_here),
+                Err(_) if held_here => Ok(true),
+                Err(why) => Err(why),
+            },
+            None => Ok(held_here),
         }
     }
 }
@@ -336,18 +345,18 @@ mod tests {
         let claims = Claims::default();
         let first = yours(&claims).await;
         let mut waiting = taken(&claims).await;
-        assert!(!claims.give_up("other", &first).await, "a token is good for its kind alone");
-        assert!(claims.give_up("risk", &first).await);
+        assert_eq!(claims.give_up("other", &first).await, Ok(false), "a token is good for its kind alone");
+        assert_eq!(claims.give_up("risk", &first).await, Ok(true));
         assert!(waiting.changed().await.is_err(), "who waits is told at once");
         let second = yours(&claims).await;
         assert_ne!(first, second);
-        assert!(!claims.give_up("risk", &first).await, "who gave up has no claim any more");
+        assert_eq!(claims.give_up("risk", &first).await, Ok(false), "who gave up has no claim any more");
         let mut waiting = taken(&claims).await;
         tokio::time::advance(LEASE).await;
         yours(&claims).await;
         assert!(waiting.changed().await.is_err());
         taken(&claims).await;
-        assert!(!claims.give_up("risk", &second).await);
+        assert_eq!(claims.give_up("risk", &second).await, Ok(false));
     }
 
     #[tokio::test(start_paused = true)]

@@ -47,10 +47,11 @@ pub(super) fn fail(route: &Route, error: &Error) -> Response {
         Reason::NotFound => (StatusCode::NOT_FOUND, format!("{path} has nothing for these parameters.")),
         Reason::TimedOut | Reason::Slow => (
             StatusCode::GATEWAY_TIMEOUT,
-            format!("No source of {path} answered in time, and no earlier answer is kept."),
+            format!("No source of {path} answered in time, and no earlier answer is at hand."),
         ),
         _ => {
-            let detail = format!("No source of {path} gave an answer, and none is kept: {}.", error.message);
+            let detail =
+                format!("No source of {path} gave an answer, and no earlier one is at hand: {}.", error.message);
             (StatusCode::SERVICE_UNAVAILABLE, detail)
         }
     };

@@ -193,7 +193,7 @@ impl HttpSource {
         (same_place && unchanged && url.query().is_none() && url.fragment().is_none()).then_some(url)
     }
 
-    fn url(&self, arguments: &Arguments) -> Option<Url> {
+    pub(crate) fn url(&self, arguments: &Arguments) -> Option<Url> {
         let encode = |text: &str| utf8_percent_encode(text, ENCODED).to_string();
         let path = &self.question.path;
         let given = path.places().filter_map(|name| arguments.get(name)).filter(|value| **value != Argument::Absent);

@@ -1,7 +1,7 @@
 //! What an answer says of a change that the store does not have, or could not decide about.
 
 use axum::response::Response;
-use http::header::{ETAG, RETRY_AFTER};
+use http::header::ETAG;
 use http::{HeaderValue, StatusCode};
 use lastgood::Region;
 use lastgood::store::StoreError;
@@ -9,9 +9,9 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::cache_api::pending::{CONFIRM_WITHIN, Pending};
-use crate::problem;
 use crate::problem::Refused;
 use crate::response::plain;
+use crate::values::ask_again;
 
 /// What is said of a removal where the store could not say whether it holds the value.
 pub(crate) const IF_IT_IS_THERE: &str = "If the store holds it, it is removed there then.";
@@ -42,7 +42,7 @@ pub(crate) fn unless_pending(done: Response, mut told: serde_json::Value, pendin
 }
 
 /// What keeps the store from answering, without the name of the kind.
-pub(super) fn reason(why: &StoreError) -> String {
+pub(crate) fn reason(why: &StoreError) -> String {
     match why {
         StoreError::Unavailable(why) | StoreError::Refused(why) => why.clone(),
         why => why.to_string(),
@@ -58,7 +58,5 @@ pub(crate) fn undecided(why: &StoreError) -> Refused {
     );
     let hint = "Repeat it once the store is back, or leave the condition out: then the value is taken, waits for the store, \
                 and replaces what others put meanwhile.";
-    let mut response = problem::extended(StatusCode::SERVICE_UNAVAILABLE, &detail, &[("hint", hint.into())]);
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    response.into()
+    ask_again(&detail, hint).into()
 }

@@ -315,10 +315,25 @@ async fn says_that_it_does_not_know(gateway: &Running, how: &str) {
     let analysis = send(gateway, Method::POST, "/v1/llm/mood", &[], br#"{"input": 1}"#).await;
     assert_eq!(analysis.status, 404, "{how}");
     assert!(analysis.header("cache-status").contains("store-unavailable"), "{how}");
-    assert_eq!(get(gateway, "/api/cache/key/kv:theirs").await.status, 503, "{how}");
-    let explained = get(gateway, "/api/cache/explain/kv:theirs").await;
-    assert_eq!(explained.status, 200, "{how}: {}", explained.text());
-    assert!(explained.json()["store_error"].is_string(), "{how}: {}", explained.text());
+    assert!(analysis.text().contains("not known now") && !analysis.text().contains("No analysis"), "{how}");
+    let given_up = send(gateway, Method::DELETE, &format!("/v1/llm/mood?claim={}", "e".repeat(96)), &[], b"").await;
+    assert_eq!((given_up.status, given_up.header("retry-after")), (503, "1"), "{how}: {}", given_up.text());
+    assert!(given_up.text().contains("not known now") && given_up.json()["hint"].is_string(), "{how}");
+    let kept = get(gateway, "/api/cache/key/kv:theirs").await;
+    assert_eq!((kept.status, kept.header("retry-after")), (503, "1"), "{how}");
+    assert!(kept.json()["hint"].is_string() && kept.header("cache-status").contains("store-unavailable"), "{how}");
+    for key in ["kv:theirs", "kv:nobodys", "klines:spot/BTCUSDT:1m:0:"] {
+        let explained = get(gateway, &format!("/api/cache/explain/{key}")).await;
+        assert_eq!(explained.status, 200, "{how} {key}: {}", explained.text());
+        let explained = explained.json();
+        assert!(explained["store_error"].is_string(), "{how}: {explained}");
+        assert_eq!([&explained["freshness"], &explained["tier"]], ["unknown", "unknown"], "{how}: {explained}");
+    }
+    for body in [r#"{"key": "kv:theirs", "dry_run": true}"#, r#"{"region": "kv", "dry_run": true}"#] {
+        let counted = send(gateway, Method::POST, "/api/cache/invalidate", &[], body.as_bytes()).await;
+        assert_eq!((counted.status, counted.header("retry-after")), (503, "1"), "{how} {body}: {}", counted.text());
+        assert!(counted.json()["hint"].is_string(), "{how}: {}", counted.text());
+    }
     let listed = get(gateway, "/api/cache/keys?region=kv").await.json();
     assert_eq!(listed["complete"], false, "{how}: {listed}");
 }

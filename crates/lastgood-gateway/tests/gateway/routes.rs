@@ -12,6 +12,7 @@ mod configuration;
 mod databases;
 mod hostile;
 mod openapi;
+mod parameters;
 mod paths;
 mod warm;
 

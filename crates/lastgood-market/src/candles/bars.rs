@@ -179,7 +179,7 @@ impl Candles {
             return Some((Tail::of(&held)?, held.age()));
         }
         let stored = self.region.stored(&[key]).await;
-        let stored = stored.into_iter().flatten().next()?;
+        let stored = stored.into_iter().flatten().flatten().next()?;
         Some((Tail::of(&stored)?, stored.age()))
     }
 

@@ -1,5 +1,7 @@
 //! What is known of a series, for people.
 
+use lastgood::Answer;
+use lastgood::store::StoreError;
 use serde::Serialize;
 
 use super::Candles;
@@ -23,6 +25,15 @@ pub struct KnownSpan {
     pub told_at: Option<u64>,
     /// When it is asked for again if somebody needs it; nothing for never.
     pub believed_until: Option<u64>,
+}
+
+/// What is known of a series.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownSpans {
+    /// Its stretches, oldest first, at most 10,000 and its end.
+    pub spans: Vec<KnownSpan>,
+    /// Why the store did not say all that it keeps, if it did not.
+    pub store_error: Option<StoreError>,
 }
 
 /// What is kept of a series, in short. Times are ms since the epoch.
@@ -57,58 +68,66 @@ pub fn series_prefix(name: &str) -> String {
 }
 
 impl Candles {
-    /// What memory and the store keep of a series, in short; `None` for nothing.
+    /// What memory and the store, as far as it says, keep of a series, in short; `None` for nothing.
     pub async fn known_series(&self, prefix: &str) -> Option<KnownSeries> {
-        let spans = self.known_spans(prefix).await;
+        let spans = self.known_spans(prefix).await.spans;
         let settled = || spans.iter().filter(|span| span.to.is_some() && span.candles > 0);
         let from = settled().map(|span| span.from).min().or(spans.first().map(|span| span.from))?;
         let to = settled().filter_map(|span| span.to).max().unwrap_or(from);
         Some(KnownSeries { series: prefix.to_owned(), from, to, candles: settled().map(|span| span.candles).sum() })
     }
 
-    /// What memory and the store know of the series whose keys begin with `prefix`, oldest first, at most 10,000 spans.
-    pub async fn known_spans(&self, prefix: &str) -> Vec<KnownSpan> {
-        let mut parts: Vec<String> = self.region.stored_names(prefix, MOST).await.unwrap_or_default();
+    /// What memory and the store know of the series whose keys begin with `prefix`.
+    pub async fn known_spans(&self, prefix: &str) -> KnownSpans {
+        let mut known = KnownSpans::default();
+        let mut parts: Vec<String> = match self.region.stored_names(prefix, MOST).await {
+            Ok(parts) => parts,
+            Err(why) => {
+                known.store_error = Some(why);
+                Vec::new()
+            }
+        };
         let listing = self.region.names(None, MOST, std::time::Duration::ZERO, &|name| name.starts_with(prefix)).await;
         parts.extend(listing.names.into_iter().map(|(name, _)| name));
         parts.retain(|name| name.strip_prefix(prefix).is_some_and(is_settled));
         parts.sort_unstable();
         parts.dedup();
-        let mut spans = Vec::new();
         for name in &parts {
-            let held = self.region.peek(name);
-            let answer = match held {
-                Some(held) => Some(held),
-                None => self.region.stored(std::slice::from_ref(name)).await.into_iter().flatten().next(),
-            };
-            if let Some(block) = answer.as_ref().and_then(kept_block) {
-                spans.extend(of_block(&block));
+            if let Some(block) = self.known_part(name, &mut known.store_error).await.as_ref().and_then(kept_block) {
+                known.spans.extend(of_block(&block));
             }
         }
-        spans.sort_unstable_by_key(|span| span.from);
-        spans.truncate(MOST);
-        spans.extend(self.known_end(prefix).await);
-        spans
+        known.spans.sort_unstable_by_key(|span| span.from);
+        known.spans.truncate(MOST);
+        let end = self.known_part(&[prefix, TAIL].concat(), &mut known.store_error).await;
+        known.spans.extend(end.as_ref().and_then(known_end));
+        known
     }
 
-    async fn known_end(&self, prefix: &str) -> Option<KnownSpan> {
-        let key = [prefix, TAIL].concat();
-        let answer = match self.region.peek(&key) {
-            Some(held) => held,
-            None => self.region.stored(&[key]).await.into_iter().flatten().next()?,
-        };
-        let tail = Tail::of(&answer)?;
-        let until = answer.given_at().plus(answer.fresh_for());
-        Some(KnownSpan {
-            from: tail.from,
-            to: None,
-            what: "forming",
-            candles: tail.rows.times().len(),
-            confirmed: false,
-            told_at: Some(answer.given_at().as_millis().saturating_sub(millis(answer.age()))),
-            believed_until: Some(until.as_millis()),
+    /// What memory or else the store has under a key; notes why the store does not say.
+    async fn known_part(&self, name: &str, store_error: &mut Option<StoreError>) -> Option<Answer> {
+        if let Some(held) = self.region.peek(name) {
+            return Some(held);
+        }
+        self.region.try_stored(name).await.unwrap_or_else(|why| {
+            store_error.get_or_insert(why);
+            None
         })
     }
+}
+
+fn known_end(answer: &Answer) -> Option<KnownSpan> {
+    let tail = Tail::of(answer)?;
+    let until = answer.given_at().plus(answer.fresh_for());
+    Some(KnownSpan {
+        from: tail.from,
+        to: None,
+        what: "forming",
+        candles: tail.rows.times().len(),
+        confirmed: false,
+        told_at: Some(answer.given_at().as_millis().saturating_sub(millis(answer.age()))),
+        believed_until: Some(until.as_millis()),
+    })
 }
 
 fn millis(duration: std::time::Duration) -> u64 {

@@ -216,7 +216,9 @@ impl<'a> Draft<'a> {
         if keys.is_empty() {
             return false;
         }
-        let stored = self.candles.region.stored(&keys).await;
+        // What the store does not say is missing, and asked of the exchange.
+        let stored = self.candles.region.stored(&keys).await.into_iter().map(Result::unwrap_or_default);
+        let stored: Vec<Option<Answer>> = stored.collect();
         self.age = stored.iter().flatten().map(Answer::age).max().unwrap_or_default().max(self.age);
         let mut found = stored.into_iter().map(|answer| answer.as_ref().and_then(kept_block));
         for index in fresh {

@@ -28,7 +28,7 @@ impl Candles {
         let key = series.key(TAIL);
         let kept = match self.region.peek(&key) {
             Some(held) => Some(held),
-            None => self.region.stored(&[key]).await.into_iter().flatten().next(),
+            None => self.region.stored(&[key]).await.into_iter().flatten().flatten().next(),
         };
         let end = kept.as_ref().and_then(Tail::of);
         let mut draft = Draft::new(self, series, Priority::Refresh).believing(Belief::All);

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use lastgood::store::StoreError;
 use lastgood::{Error, Freshness, LoadError, Reason, Region, TypedAnswer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,6 +22,27 @@ pub struct Analyses<T> {
     of: PhantomData<fn() -> T>,
 }
 
+/// What is known of an analysis that is not computed.
+#[derive(Debug)]
+pub enum Found<T> {
+    /// A fresh one is kept.
+    Kept(TypedAnswer<T>),
+    /// No fresh one is kept.
+    Absent,
+    /// Memory holds no fresh one, and the store, where another program may have put one, did not say.
+    Unknown(StoreError),
+}
+
+impl<T> Found<T> {
+    /// The analysis, for a caller who computes it in any other case.
+    pub fn kept(self) -> Option<TypedAnswer<T>> {
+        match self {
+            Found::Kept(answer) => Some(answer),
+            Found::Absent | Found::Unknown(_) => None,
+        }
+    }
+}
+
 impl<T> Analyses<T> {
     pub(super) fn new(kind: &str, region: &Region, troubles: &Arc<Troubles>) -> Result<Self, Error> {
         llm::key(kind, &serde_json::Value::Null).map_err(|why| Error::new(Reason::NotFound, why.to_string()))?;
@@ -35,24 +57,28 @@ impl<T> Analyses<T> {
 }
 
 impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Analyses<T> {
-    /// The analysis of `input`, where there is a fresh one.
+    /// The analysis of `input`, where there is a fresh one. That there is none, and that the store does not say, are two
+    /// answers.
     ///
     /// # Errors
     ///
     /// Only for an input that has no JSON form, or one that is too deep or too large.
-    pub async fn get(&self, input: &impl Serialize) -> Result<Option<TypedAnswer<T>>, Error> {
+    pub async fn get(&self, input: &impl Serialize) -> Result<Found<T>, Error> {
         let key = self.key(input)?;
         let region = &self.region;
         let is_fresh = |answer: &lastgood::Answer| answer.freshness() == Freshness::Fresh;
         let held = match region.peek(&key).filter(is_fresh) {
             Some(held) => Some(held),
-            None => region.stored(&[key]).await.into_iter().flatten().next().filter(is_fresh),
+            None => match region.try_stored(&key).await {
+                Ok(stored) => stored.filter(is_fresh),
+                Err(why) => return Ok(Found::Unknown(why)),
+            },
         };
-        let Some(answer) = held else { return Ok(None) };
+        let Some(answer) = held else { return Ok(Found::Absent) };
         let value: Option<Arc<T>> = answer.derived(|value| serde_json::from_slice(&value.body).ok().map(Arc::new));
-        let Some(value) = value else { return Ok(None) };
+        let Some(value) = value else { return Ok(Found::Absent) };
         region.count_served(answer.outcome());
-        Ok(Some(TypedAnswer { value, outcome: answer.outcome(), age: answer.age() }))
+        Ok(Found::Kept(TypedAnswer { value, outcome: answer.outcome(), age: answer.age() }))
     }
 
     /// Keeps an analysis of `input`.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lastgood::{Error, Loaded, Outcome, Reason, Tier};
-use lastgood_market::market::{Confirm, MarketBuilder};
+use lastgood::{Error, Loaded, Outcome, Reason, Tier, WasThere};
+use lastgood_market::bars::{BarSeries, Ohlcv};
+use lastgood_market::market::{Confirm, Found, MarketBuilder};
 use lastgood_market::{Market, Plan, Preset, RegionName, Request, Venue, plan};
 use lastgood_sim::{Fault, FaultKind, Sim, SimConfig};
 use lastgood_testing::{RedisCluster, RedisSentinels, RedisServer, eventually};
@@ -148,7 +149,7 @@ async fn with_the_exchange_away_the_last_good_is_given_with_the_reason() {
     let analyses = market.llm::<Value>("sentiment").unwrap();
     let kept = analyses.get_or_compute(&json!({"a": 1}), fails).await.unwrap();
     assert_eq!((&*kept.value, kept.outcome), (&json!("calm"), Outcome::LastGood(Reason::Upstream)));
-    assert!(analyses.get(&json!({"a": 1})).await.unwrap().is_none(), "it is fresh no more");
+    assert!(matches!(analyses.get(&json!({"a": 1})).await.unwrap(), Found::Absent), "it is fresh no more");
 
     // What was never known is an error, never an invention.
     let unknown = market.ticker(Venue::Spot, "ETHUSDT").await.unwrap_err();
@@ -265,9 +266,11 @@ async fn many_callers_of_one_analysis_compute_it_once() {
     assert_eq!(computed.load(Ordering::SeqCst), 1);
     let analyses = market.llm::<String>("sentiment").unwrap();
     let input = json!({"symbol": "BTCUSDT", "bars": [1, 2]});
-    assert_eq!(analyses.get(&input).await.unwrap().unwrap().outcome, Outcome::Hit(Tier::Memory));
-    assert!(market.llm::<String>("risk").unwrap().get(&input).await.unwrap().is_none(), "another kind");
-    assert!(market.llm::<u64>("sentiment").unwrap().get(&input).await.unwrap().is_none(), "no number");
+    assert_eq!(analyses.get(&input).await.unwrap().kept().unwrap().outcome, Outcome::Hit(Tier::Memory));
+    let of_another_kind = market.llm::<String>("risk").unwrap().get(&input).await.unwrap();
+    assert!(matches!(of_another_kind, Found::Absent));
+    let of_another_type = market.llm::<u64>("sentiment").unwrap().get(&input).await.unwrap();
+    assert!(matches!(of_another_type, Found::Absent), "no number");
     assert_eq!(market.llm::<u64>("no kind").unwrap_err().reason, Reason::NotFound);
 }
 
@@ -314,7 +317,7 @@ async fn the_database_of_the_url_is_used_and_no_other() {
     let found = next.ticker(Venue::Spot, "BTCUSDT").await.unwrap();
     assert_eq!((found.value, found.outcome), (ticker.value, Outcome::Hit(Tier::Store)));
     assert_eq!(next.get_bars(Venue::Spot, "BTCUSDT", "1h", 10).await.unwrap().bars, bars.bars);
-    let analysis = next.llm::<String>("sentiment").unwrap().get(&input).await.unwrap().unwrap();
+    let analysis = next.llm::<String>("sentiment").unwrap().get(&input).await.unwrap().kept().unwrap();
     assert_eq!((analysis.value.as_str(), analysis.outcome), ("calm", Outcome::Hit(Tier::Store)));
 }
 
@@ -347,6 +350,71 @@ async fn clearing_takes_a_confirmation_and_its_own_namespace_alone() {
 }
 
 #[tokio::test]
+async fn what_a_frozen_or_lost_redis_cannot_be_asked_for_is_neither_found_nor_absent() {
+    let exchange = Exchange::start().await;
+    let mut redis = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let url = redis.url();
+    let start = async || {
+        let market = exchange.builder().store(&url).unwrap().build().await.unwrap();
+        eventually("the store answers", async || market.health().await.is_well()).await;
+        market
+    };
+    let series = |name: &str| BarSeries::new(name, "1h").unwrap();
+    let bar = Ohlcv {
+        open_time: lastgood::Timestamp::from_millis(0),
+        open: Decimal::ONE,
+        high: Decimal::TWO,
+        low: Decimal::ONE,
+        close: Decimal::TWO,
+        volume: Decimal::ONE,
+    };
+    let theirs = start().await;
+    theirs.llm("sentiment").unwrap().put(&json!("theirs"), &"calm".to_owned()).await.unwrap();
+    assert_eq!(theirs.own_bars().set_bars(&series("theirs"), std::slice::from_ref(&bar)).await.stored, 1);
+    assert!(theirs.flush(Duration::from_secs(10)).await);
+    for how in ["frozen", "gone"] {
+        let market = start().await;
+        let (analyses, own) = (market.llm::<String>("sentiment").unwrap(), market.own_bars());
+        assert!(matches!(analyses.get(&json!("nobodys")).await.unwrap(), Found::Absent), "{how}");
+        match how {
+            "frozen" => redis.stop(),
+            _ => redis.kill(),
+        }
+        // First each question is waited for, and then the breaker is open.
+        for _ in 0..20 {
+            for name in ["theirs", "nobodys"] {
+                let found = analyses.get(&json!(name)).await.unwrap();
+                assert!(matches!(found, Found::Unknown(_)), "{how} {name}: {found:?}");
+                assert!(found.kept().is_none());
+                assert!(own.get_bars(&series(name), 5).await.is_err(), "{how} {name}");
+                assert!(own.latest_bar(&series(name)).await.is_err(), "{how} {name}");
+                assert!(own.exists(&series(name)).await.is_err(), "{how} {name}");
+                assert!(own.find(&series(name)).await.is_err(), "{how} {name}");
+            }
+        }
+        assert!(matches!(own.invalidate(&series("nobodys")).await, WasThere::Unknown(_)), "{how}");
+        assert_eq!(own.exists(&series("nobodys")).await, Ok(false), "{how}: it is removed here");
+        // Who wants an analysis in any case has one.
+        let computed = analyses.get_or_compute(&json!("nobodys"), || async { Ok("angry".to_owned()) }).await.unwrap();
+        assert_eq!(*computed.value, "angry", "{how}");
+        match how {
+            "frozen" => redis.cont(),
+            _ => redis.restart(),
+        }
+        eventually("it is found", async || {
+            let found = analyses.get(&json!("theirs")).await.unwrap().kept();
+            found.is_some_and(|found| *found.value == "calm") && own.exists(&series("theirs")).await == Ok(true)
+        })
+        .await;
+        market
+            .region(RegionName::Llm)
+            .remove(&lastgood_market::llm::key("sentiment", &json!("nobodys")).unwrap())
+            .await;
+        assert!(market.flush(Duration::from_secs(10)).await, "{how}");
+    }
+}
+
+#[tokio::test]
 async fn with_redis_down_everything_is_answered_and_health_says_so() {
     let exchange = Exchange::start().await;
     let mut redis = RedisServer::start();
@@ -360,7 +428,7 @@ async fn with_redis_down_everything_is_answered_and_health_says_so() {
     market.fear_greed(1).await.unwrap();
     let analyses = market.llm::<String>("sentiment").unwrap();
     analyses.get_or_compute(&json!(1), || async { Ok("calm".to_owned()) }).await.unwrap();
-    assert_eq!(*analyses.get(&json!(1)).await.unwrap().unwrap().value, "calm");
+    assert_eq!(*analyses.get(&json!(1)).await.unwrap().kept().unwrap().value, "calm");
     let health = market.health().await;
     assert!(!health.is_well());
     assert!(matches!(health.store, Some(Err(_))));

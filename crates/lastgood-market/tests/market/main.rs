@@ -9,6 +9,7 @@ mod belief_at_any_hour;
 mod candles;
 mod facade;
 mod fuzz;
+mod late_candles;
 mod ledger;
 mod lines;
 mod own_bars;

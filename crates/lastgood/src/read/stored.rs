@@ -21,6 +21,8 @@ pub(crate) struct Stored {
     pub(crate) entry: Option<Entry>,
     pub(crate) seen: Seen,
     pub(crate) ahead: Ahead,
+    /// Why nobody knows whether the store holds an entry.
+    pub(crate) unknown: Option<StoreError>,
 }
 
 /// What the store said that a key holds.
@@ -39,7 +41,7 @@ pub(crate) enum Seen {
 impl Stored {
     /// What was seen, without the entry.
     pub(crate) fn unread(&self) -> Stored {
-        Stored { entry: None, seen: self.seen.clone(), ahead: self.ahead }
+        Stored { seen: self.seen.clone(), ahead: self.ahead, ..Stored::default() }
     }
 }
 
@@ -84,7 +86,7 @@ impl Region {
         let (ahead, bytes) = timeout_at(deadline, asked).await.unwrap_or(Err(StoreError::Timeout))?;
         let seen = Seen::of(bytes.as_ref());
         let (Some(bytes), Seen::Value(_)) = (bytes, &seen) else {
-            return Ok(Stored { entry: None, seen, ahead });
+            return Ok(Stored { seen, ahead, ..Stored::default() });
         };
         let mut stored = [self.believe(&key, &bytes, ahead, asked_at)];
         let (now, policy) = (self.cache.clock.now(), &self.shared.policy);
@@ -93,7 +95,7 @@ impl Region {
             return Err(StoreError::Timeout);
         }
         let [entry] = stored;
-        Ok(Stored { entry, seen, ahead })
+        Ok(Stored { entry, seen, ahead, unknown: None })
     }
 
     /// What the store will hold under `key`, which it is not to be believed about yet: memory may have given it up.

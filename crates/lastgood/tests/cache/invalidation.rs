@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lastgood::store::{MemoryStore, Store, StoreError};
 use lastgood::testing::{Fault, FaultyStore};
-use lastgood::{Cache, Clock, Depth, LoadError, Loaded, Policy, Reason, Region, Scope};
+use lastgood::{Cache, Clock, Depth, LoadError, Loaded, Policy, Reason, Region, Scope, WasThere};
 use tokio::task::JoinHandle;
 use tokio::time::advance;
 
@@ -252,8 +252,8 @@ async fn an_expired_answer_is_loaded_anew_and_still_stands_in_for_a_failing_sour
     let prices = region(&stored.cache, a_minute().stale_for(10 * MINUTE));
     let source = Source::answering("v1");
     source.read(&prices, "BTCUSDT").await.expect("it loads");
-    assert!(prices.expire("BTCUSDT").await);
-    assert!(!prices.expire("UNKNOWN").await);
+    assert_eq!(prices.expire("BTCUSDT").await, WasThere::Yes);
+    assert_eq!(prices.expire("UNKNOWN").await, WasThere::No);
     stored.flush().await;
     source.fail(Reason::Upstream);
     let again = region(&stored.restarted(), a_minute());
@@ -475,7 +475,7 @@ async fn an_expiry_that_a_reader_overtook_keeps_the_last_good_answer() {
     settle().await;
     setup.late.let_answers_go();
     settle().await;
-    assert!(expiry.await.expect("the expiry does not panic"));
+    assert_eq!(expiry.await.expect("the expiry does not panic"), WasThere::Yes);
     source.resume();
     reader.await.expect("the reader does not panic").expect("there is an answer");
     source.fail(Reason::Unreachable);

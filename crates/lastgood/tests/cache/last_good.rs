@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lastgood::{Cache, Clock, Error, Freshness, Keep, Outcome, Policy, Reason, Tier};
+use lastgood::{Cache, Clock, Error, Freshness, Keep, Outcome, Policy, Reason, Tier, WasThere};
 use tokio::time::{Instant, advance};
 
 use crate::support::{
@@ -229,7 +229,7 @@ async fn a_region_that_is_never_stale_serves_nothing_stale() {
         source.read(&prices, "BTCUSDT").await.expect("it loads");
         if expire {
             advance(SECOND).await;
-            assert!(prices.expire("BTCUSDT").await);
+            assert_eq!(prices.expire("BTCUSDT").await, WasThere::Yes);
         } else {
             advance(MINUTE).await;
         }

@@ -10,6 +10,7 @@ mod fuzz;
 mod invalidation;
 mod last_good;
 mod late_loads;
+mod many_keys;
 mod memory_taken;
 mod migrations;
 mod model;

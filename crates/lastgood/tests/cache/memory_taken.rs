@@ -10,7 +10,7 @@ const LIMIT: u64 = 32 << 20;
 const MARGIN: u64 = LIMIT / 2 + (4 << 20);
 
 /// What this process takes of the machine's memory. Each test has a process of its own.
-fn resident() -> u64 {
+pub(crate) fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/statm").expect("Linux");
     status.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("a number") * 4_096
 }

@@ -80,7 +80,7 @@ impl Machine {
     async fn stored(&self, name: &str) -> Option<String> {
         let (_cache, prices) = self.other();
         let mut stored = prices.stored(&[name.to_owned()]).await;
-        stored.pop().flatten().as_ref().map(text)
+        stored.pop().expect("one was asked for").expect("the store answers").as_ref().map(text)
     }
 }
 
@@ -136,7 +136,7 @@ async fn what_waits_for_the_store_outlives_the_process_and_is_written_when_the_s
         assert_eq!(read(&prices, name).await, None, "{name}");
     }
     assert_eq!(read(&cleared, "any").await, None);
-    let expired = prices.stored(&["expired".to_owned()]).await.pop().flatten();
+    let expired = prices.try_stored("expired").await.expect("the store answers");
     assert!(expired.is_none_or(|answer| answer.freshness() == lastgood::Freshness::Kept));
 
     eventually("all is written", async || waiting(&cache) == 0).await;
@@ -145,7 +145,7 @@ async fn what_waits_for_the_store_outlives_the_process_and_is_written_when_the_s
         assert_eq!(machine.stored(name).await, None, "{name}");
     }
     let (_third, of_third) = machine.other();
-    let expired = of_third.stored(&["expired".to_owned()]).await.pop().flatten().expect("it is last good");
+    let expired = of_third.try_stored("expired").await.expect("the store answers").expect("it is last good");
     assert_eq!((text(&expired).as_str(), expired.freshness()), ("v1", lastgood::Freshness::Kept));
     let left = machine.store.list("lastgood:cleared:", None, 10).await.expect("it answers").keys;
     assert!(left.is_empty(), "{left:?}");
@@ -218,7 +218,7 @@ async fn what_others_changed_while_a_process_was_away_stays() {
         assert_eq!(machine.stored(name).await.as_deref(), Some("v3"), "{name}");
         eventually("it is served, too", async || read(&prices, name).await.as_deref() == Some("v3")).await;
     }
-    let of_other = of_other.stored(&["expired".to_owned()]).await.pop().flatten().expect("it is there");
+    let of_other = of_other.try_stored("expired").await.expect("the store answers").expect("it is there");
     assert_eq!(of_other.freshness(), lastgood::Freshness::Fresh);
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lastgood::store::{BreakerState, Cursor, MemoryStore, Page, Store, StoreError, Usage};
 use lastgood::testing::{Fault, FaultyStore};
-use lastgood::{Cache, Clock, Loaded, Outcome, Persist, Policy, Reason, Tier};
+use lastgood::{Cache, Clock, Loaded, Outcome, Persist, Policy, Reason, Tier, WasThere};
 use tokio::time::{Instant, advance};
 
 use crate::support::{
@@ -419,7 +419,7 @@ async fn expiring_what_only_the_store_holds_keeps_it_for_bad_days() {
     stored.flush().await;
     let again = stored.restarted();
     let prices = region(&again, a_minute());
-    assert!(prices.expire("BTCUSDT").await);
+    assert_eq!(prices.expire("BTCUSDT").await, WasThere::Yes);
     assert!(again.flush(MINUTE).await);
     let source = Source::failing(Reason::Unreachable);
     assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "LAST-GOOD"));
@@ -439,7 +439,7 @@ async fn expiring_while_the_store_is_down_never_leaves_a_fresh_value_behind() {
     }
     let prices = region(&stored.cache, a_minute());
     stored.faulty.set(Fault::Fail(unavailable()));
-    assert!(!prices.expire("BTCUSDT").await);
+    assert_eq!(prices.expire("BTCUSDT").await, WasThere::Unknown(unavailable()));
     stored.faulty.heal();
     tokio::time::sleep(3 * SECOND).await;
     let source = Source::answering("v2");
@@ -480,7 +480,7 @@ async fn names_longer_than_a_store_takes_live_in_memory_alone() {
         assert_eq!(told(source.read(&prices, &long).await), good("v1", expected));
     }
     prices.put(&long, loaded("v2")).await;
-    assert!(prices.expire(&long).await);
+    assert_eq!(prices.expire(&long).await, WasThere::Yes);
     assert!(prices.remove(&long).await);
     let load = |names: Vec<String>| async { Ok(names.into_iter().map(|name| (name, Ok(loaded("v1")))).collect()) };
     let answers = prices.get_or_load_many(&[&long, "BTCUSDT"], load).await;

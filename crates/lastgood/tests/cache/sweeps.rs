@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lastgood::store::StoreError;
 use lastgood::testing::Fault;
-use lastgood::{Cache, Depth, Loaded, Reason, Region, Scope, Swept};
+use lastgood::{Cache, Depth, Loaded, Reason, Region, Scope, Swept, WasThere};
 use tokio::time::advance;
 
 use crate::support::{HOUR, MINUTE, SECOND, Source, Stored, a_minute, good, loaded, peeked, region, settle, told};
@@ -450,7 +450,7 @@ mod large {
         }
         let expire = async || {
             for name in ["first", "second"] {
-                assert!(prices.expire(name).await);
+                assert_eq!(prices.expire(name).await, WasThere::Yes);
             }
         };
         meanwhile(&stored, &prices, expire).await;

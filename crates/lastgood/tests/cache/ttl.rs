@@ -2,7 +2,7 @@
 
 use lastgood::store::{Store, StoreError};
 use lastgood::testing::Fault;
-use lastgood::{Keep, Loaded, Reason, Region};
+use lastgood::{Keep, Loaded, Reason, Region, WasThere};
 use tokio::time::advance;
 
 use crate::support::{
@@ -64,7 +64,7 @@ async fn invalidating_it_makes_it_last_no_longer() {
     let cache = memory_only();
     let prices = region(&cache, policy());
     put(&prices, loaded("7").ttl(SECOND)).await;
-    assert!(prices.expire("BTCUSDT").await);
+    assert_eq!(prices.expire("BTCUSDT").await, WasThere::Yes);
     assert_eq!(with_a_failing_source(&prices).await, good("7", "LAST-GOOD"));
     advance(SECOND).await;
     assert_eq!(peeked(&prices, "BTCUSDT"), None);

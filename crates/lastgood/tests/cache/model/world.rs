@@ -89,9 +89,9 @@ impl Process {
             What::Key(key) => {
                 let (region, name) = (self.region(key), KEYS[key].name);
                 match depth {
-                    Depth::Expire => region.expire(name).await,
-                    Depth::Remove => region.remove(name).await,
-                };
+                    Depth::Expire => _ = region.expire(name).await,
+                    Depth::Remove => _ = region.remove(name).await,
+                }
                 return;
             }
             What::Clear(index) => {

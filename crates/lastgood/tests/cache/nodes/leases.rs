@@ -364,7 +364,7 @@ async fn fills_of_several_processes_take_turns_and_find_what_the_one_before_has_
         fillers.spawn(async move {
             let inner = prices.clone();
             let load = move || async move {
-                if !inner.stored(&["block".to_owned()]).await.into_iter().flatten().any(|_| true) {
+                if !matches!(inner.stored(&["block".to_owned()]).await[..], [Ok(Some(_))]) {
                     calls.add_permits(1);
                     tokio::time::sleep(SECOND).await;
                 }

@@ -10,7 +10,7 @@ use lastgood_testing::{RedisServer, eventually};
 use crate::support::{MINUTE, Source, a_minute, good, over, peeked, region, told};
 
 /// Two processes on one real Redis.
-async fn on_redis(server: &RedisServer) -> (Cache, Region) {
+pub(super) async fn on_redis(server: &RedisServer) -> (Cache, Region) {
     let store = RedisStore::connect(RedisOptions::parse(&server.url()).expect("a good URL"));
     let cache = over(Arc::new(store), &Clock::system());
     let prices = region(&cache, a_minute());
