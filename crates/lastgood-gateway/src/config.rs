@@ -33,6 +33,7 @@ pub use file::{ConfigFile, FILE_NAME};
 pub use keys::{KEYS, Key};
 pub use lastgood_market::upstream::BaseUrl;
 pub use layers::{FlagValue, Reached, Resolved, Sources, resolve, resolve_reached};
+use problem::Wrong;
 pub use problem::{Origin, Problem, Problems};
 pub use proxy::ProxySetting;
 pub use regions::{REGION_KEYS, REGION_NAMES, RegionKey, RegionOverride};
@@ -42,6 +43,7 @@ pub(crate) use suggest::nearest;
 pub(crate) use user_keys::UserKeysSetting;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -245,12 +247,21 @@ pub(crate) use self::duration::format as format_duration;
 ///
 /// # Errors
 /// What is wrong with it, with an example.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    duration::parse(text).map_err(|wrong| match wrong.hint {
-        Some(hint) => format!("{}; {hint}", wrong.what),
-        None => wrong.what,
-    })
+pub fn parse_duration(text: &str) -> Result<Duration, NotDuration> {
+    duration::parse(text).map_err(NotDuration)
 }
+
+/// A text that is no duration: what is wrong with it, with a hint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotDuration(Wrong);
+
+impl fmt::Display for NotDuration {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(out)
+    }
+}
+
+impl std::error::Error for NotDuration {}
 
 impl Settings {
     /// What the configuration says about a region; all `None` if nothing.

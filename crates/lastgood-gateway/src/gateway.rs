@@ -1,6 +1,7 @@
 //! The gateway as a whole: built from settings, run on a listener.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
@@ -63,17 +64,27 @@ pub struct Gateway {
     _behind: JoinSet<()>,
 }
 
-/// A gateway that cannot be built from its settings, and the mend.
+/// A gateway that cannot be built from its settings, and the hint.
 #[derive(Debug)]
-pub struct BuildError(String);
+pub struct BuildError(Box<dyn Error + Send + Sync>);
 
-impl fmt::Display for BuildError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+impl BuildError {
+    fn new(why: impl Into<Box<dyn Error + Send + Sync>>) -> BuildError {
+        BuildError(why.into())
     }
 }
 
-impl std::error::Error for BuildError {}
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for BuildError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
+}
 
 impl Gateway {
     /// Builds a gateway. No upstream and no Redis needs to be there: what is absent is attached when it appears.
@@ -85,7 +96,7 @@ impl Gateway {
         let (clock, packed) = (Clock::system(), Packed::share_of(settings.memory.limit));
         let data_dir = settings.data_dir.clone();
         let _ = tokio::task::spawn_blocking(move || lastgood::private::tighten(&data_dir, is_own_file)).await;
-        let identities = settings.upstreams().identities().map_err(|why| BuildError(why.to_string()))?;
+        let identities = settings.upstreams().identities().map_err(BuildError::new)?;
         let mut builder = Cache::builder()
             .selectors(selectors(identities))
             .memory_limit((settings.memory.limit - packed).max(LEAST_MEMORY))
@@ -107,10 +118,10 @@ impl Gateway {
         if settings.store.is_shared() {
             builder = builder.pending_file(settings.data_dir.join(PENDING));
         }
-        let refuse = |why: lastgood::BuildError| BuildError(why.to_string());
+        let refuse = |why: lastgood::BuildError| BuildError::new(why);
         // The file of what waits is read there, which may block.
         let built = tokio::task::spawn_blocking(|| builder.build()).await;
-        let cache = built.map_err(|why| BuildError(why.to_string()))?.map_err(refuse)?;
+        let cache = built.map_err(BuildError::new)?.map_err(refuse)?;
         cache.set_enabled(settings.enabled);
         let regions = Regions::open(|name| {
             let policy = configured(name.policy(settings.preset), &settings.region(name.as_str()));
@@ -121,15 +132,15 @@ impl Gateway {
             let region = cache.region(&name, configured(policy, &settings.region(&name))).map_err(refuse)?;
             named.insert(name, region);
         }
-        let declared = DeclaredRoutes::new(settings, &named, &clock).map_err(BuildError)?;
-        let upstreams = Arc::new(Upstreams::new(&settings.upstreams(), &clock, bans).map_err(BuildError)?);
+        let declared = DeclaredRoutes::new(settings, &named, &clock).map_err(BuildError::new)?;
+        let upstreams = Arc::new(Upstreams::new(&settings.upstreams(), &clock, bans).map_err(BuildError::new)?);
         let id = node_id();
         let budget_share = of_one_address.map(|store| budget_share(settings, store, &upstreams, &id, &clock));
         if let Some(share) = &budget_share {
             share.begin().await;
         }
         upstreams.recall_stops().await;
-        let fear_greed = FearGreed::new(settings, &clock).map_err(BuildError)?;
+        let fear_greed = FearGreed::new(settings, &clock).map_err(BuildError::new)?;
         remember_identities(&settings.data_dir, upstreams.identities(), fear_greed.name()).await;
         let mut behind = JoinSet::new();
         behind.spawn(watch_health(Arc::clone(&upstreams)));
@@ -157,7 +168,7 @@ impl Gateway {
         let cluster = cluster.map(|region| Arc::new(Cluster::new(region, &id)));
         let figures = Arc::new(Figures::new(&id, settings.price_of_commands()));
         let keys = (OwnKeys::open(settings).await, UserKeys::new(settings, declared.user_keys()));
-        let symbols = SymbolChain::new(settings, keys, &exchange, &regions, &clock).map_err(BuildError)?;
+        let symbols = SymbolChain::new(settings, keys, &exchange, &regions, &clock).map_err(BuildError::new)?;
         let symbols = Arc::new(symbols);
         let means = Means {
             cache: cache.clone(),
@@ -298,7 +309,7 @@ async fn store_of(settings: &Settings, clock: &Clock) -> Result<Option<Arc<dyn S
             tracing::info!(path = %path.display(), ?opened, "embedded store opened");
             Ok(Some(Arc::new(store)))
         }
-        Err(BuildError(why)) => {
+        Err(why) => {
             tracing::error!(
                 path = %path.display(), %why,
                 "the embedded store cannot be used: serving from memory alone, and a restart will begin cold; \
@@ -315,7 +326,7 @@ async fn store_of(settings: &Settings, clock: &Clock) -> Result<Option<Arc<dyn S
 ///
 /// When the address is wrong or the embedded file cannot be used.
 pub async fn open_store(settings: &Settings, clock: &Clock) -> Result<Option<Arc<dyn Store>>, BuildError> {
-    let refuse = |why: StoreError| BuildError(why.to_string());
+    let refuse = |why: StoreError| BuildError::new(why);
     match &settings.store {
         StoreSetting::Memory => Ok(None),
         StoreSetting::Redis(address) => {
@@ -337,12 +348,11 @@ pub async fn open_store(settings: &Settings, clock: &Clock) -> Result<Option<Arc
 ///
 /// When the settings name another store, or the file cannot be used.
 pub async fn open_embedded(settings: &Settings, clock: &Clock) -> Result<(EmbeddedStore, Opened), BuildError> {
-    let file = settings.embedded_file().ok_or_else(|| BuildError("the store is not embedded".to_owned()))?;
+    let file = settings.embedded_file().ok_or_else(|| BuildError::new("the store is not embedded"))?;
     let (clock, memory) = (clock.clone(), settings.memory.limit / 8);
-    let opened = tokio::task::spawn_blocking(move || {
-        EmbeddedStore::open_within(&file, clock, EMBEDDED_MAX_BYTES, memory).map_err(|why| why.to_string())
-    });
-    opened.await.unwrap_or_else(|why| Err(why.to_string())).map_err(BuildError)
+    let opened =
+        tokio::task::spawn_blocking(move || EmbeddedStore::open_within(&file, clock, EMBEDDED_MAX_BYTES, memory));
+    opened.await.map_err(BuildError::new)?.map_err(BuildError::new)
 }
 
 /// Whether a file of the data directory is the gateway's.

@@ -25,6 +25,7 @@ use crate::source::sql::Statement;
 mod answer;
 mod build;
 mod check;
+mod error;
 mod key;
 mod load;
 mod meta;
@@ -40,6 +41,7 @@ mod warm;
 
 use self::answer::Form;
 pub use self::check::{SourceCheck, check_sources};
+use self::error::RouteError;
 use self::route::Route;
 pub(crate) use self::warm::{SharedTurns, Wanted, keep};
 
@@ -57,7 +59,11 @@ impl DeclaredRoutes {
     /// # Errors
     ///
     /// When a source cannot be made of its settings. None of them needs to be there.
-    pub(crate) fn new(settings: &Settings, regions: &BTreeMap<String, Region>, clock: &Clock) -> Result<Self, String> {
+    pub(crate) fn new(
+        settings: &Settings,
+        regions: &BTreeMap<String, Region>,
+        clock: &Clock,
+    ) -> Result<Self, RouteError> {
         let sources = build::Sources::new(settings, clock)?;
         let routes = settings.declared.routes.iter();
         let routes =

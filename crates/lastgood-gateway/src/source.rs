@@ -1,11 +1,12 @@
 //! Where the answers of declared routes come from: databases, buckets and HTTP APIs that the configuration names.
 
 pub(crate) mod compute;
+pub(crate) mod error;
 pub(crate) mod object;
 mod proxy;
 pub(crate) mod selector;
 pub(crate) mod sql;
-mod tls;
+pub(crate) mod tls;
 
 use std::borrow::Cow;
 use std::fmt;

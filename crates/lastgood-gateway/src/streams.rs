@@ -24,6 +24,7 @@ use self::connection::Connector;
 use crate::regions::Regions;
 
 mod connection;
+mod error;
 mod session;
 #[cfg(test)]
 mod tests;

@@ -79,6 +79,15 @@ impl Wrong {
     }
 }
 
+impl fmt::Display for Wrong {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.hint {
+            Some(hint) => write!(out, "{}; {hint}", self.what),
+            None => out.write_str(&self.what),
+        }
+    }
+}
+
 const LONGEST_KEY: usize = 120;
 const LONGEST_MESSAGE: usize = 400;
 

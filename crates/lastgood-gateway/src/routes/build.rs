@@ -8,12 +8,13 @@ use lastgood::{Clock, Region};
 
 use secrecy::ExposeSecret as _;
 
+use super::error::RouteError;
 use super::key::definition;
 use super::parameter::{Kind, Parameter};
 use super::place::place;
 use super::route::{Link, Route};
 use crate::config::routes::{BucketQuestion, DatabaseQuestion, RouteSetting, Rows, SourceQuestion, SourceSetting};
-use crate::config::{BucketSetting, DatabaseSetting, Declared, Settings, UserKeysSetting};
+use crate::config::{ApiSetting, BucketSetting, DatabaseSetting, Declared, Settings, UserKeysSetting};
 use crate::source::Source;
 use crate::source::http::{Api, HttpSource};
 use crate::source::object::bucket::{BucketOptions, Credentials};
@@ -31,13 +32,12 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    pub(super) fn new(settings: &Settings, clock: &Clock) -> Result<Self, String> {
+    pub(super) fn new(settings: &Settings, clock: &Clock) -> Result<Self, RouteError> {
         let declared = &settings.declared.sources;
-        let api = |(name, setting)| {
-            Ok::<_, String>((
-                String::clone(name),
-                Api::new(name, setting, &settings.upstream, settings.proxy.proxies())?,
-            ))
+        let api = |(name, setting): (&String, &ApiSetting)| {
+            let made = Api::new(name, setting, &settings.upstream, settings.proxy.proxies());
+            let made = made.map_err(|why| RouteError::Api { name: name.clone(), why })?;
+            Ok::<_, RouteError>((name.clone(), made))
         };
         let database = |(name, setting): (&String, &DatabaseSetting)| {
             let options = DatabaseOptions {
@@ -46,12 +46,13 @@ impl Sources {
                 connect_timeout: settings.upstream.connect_timeout,
                 ..DatabaseOptions::new(name, setting.url.clone())
             };
-            let opened = Database::open(options).map_err(|why| format!("database {name}: {why}"))?;
-            Ok::<_, String>((name.clone(), opened))
+            let opened = Database::open(options).map_err(|why| RouteError::Database { name: name.clone(), why })?;
+            Ok::<_, RouteError>((name.clone(), opened))
         };
         let bucket = |(name, setting): (&String, &BucketSetting)| {
             let opened = Bucket::open(bucket_options(name, setting, settings));
-            Ok::<_, String>((name.clone(), opened.map_err(|why| format!("bucket {name}: {why}"))?))
+            let opened = opened.map_err(|why| RouteError::Bucket { name: name.clone(), why })?;
+            Ok::<_, RouteError>((name.clone(), opened))
         };
         let of = |kind: &str, name: &String| format!("{kind} {name}");
         let names = declared.databases.keys().map(|name| of("database", name));
@@ -67,16 +68,20 @@ impl Sources {
         })
     }
 
-    pub(super) fn route(&self, setting: &RouteSetting, regions: &BTreeMap<String, Region>) -> Result<Route, String> {
-        let unknown = || format!("route {} names no region", setting.path);
+    pub(super) fn route(
+        &self,
+        setting: &RouteSetting,
+        regions: &BTreeMap<String, Region>,
+    ) -> Result<Route, RouteError> {
+        let unknown = || RouteError::NoRegion(setting.path.to_string());
         let region = regions.get(&setting.region).ok_or_else(unknown)?.clone();
         let link = |source: &SourceSetting| {
             let made = self
                 .source(&source.question, &setting.parameters)
-                .map_err(|why| format!("route {}: {why}", setting.path));
+                .map_err(|why| RouteError::Route { path: setting.path.to_string(), why: Box::new(why) });
             let place = place(&source.question, &self.declared);
             let condition = self.condition(&source.question).ok_or_else(unknown)?;
-            Ok::<_, String>(Link { source: made?, condition, place, next_on_missing: source.next_on_missing })
+            Ok::<_, RouteError>(Link { source: made?, condition, place, next_on_missing: source.next_on_missing })
         };
         let links = setting.sources.iter().map(link).collect::<Result<_, _>>()?;
         let definition = definition(&format!("{:?}", setting.sources));
@@ -102,10 +107,10 @@ impl Sources {
         &self,
         question: &SourceQuestion,
         parameters: &[Parameter],
-    ) -> Result<Arc<dyn Source>, String> {
+    ) -> Result<Arc<dyn Source>, RouteError> {
         match question {
             SourceQuestion::Api(question) => {
-                let api = self.apis.get(&question.api).ok_or_else(|| format!("there is no api {}", question.api))?;
+                let api = self.apis.get(&question.api).ok_or_else(|| no_source("api", &question.api))?;
                 Ok(Arc::new(HttpSource::new(Arc::clone(api), question.clone())?))
             }
             SourceQuestion::Database(question) => Ok(Arc::new(self.statement(question, parameters)?)),
@@ -114,17 +119,17 @@ impl Sources {
     }
 
     /// The statement of `[credentials.sql]`.
-    pub(super) fn user_keys(&self, settings: &Settings) -> Result<Option<Statement>, String> {
+    pub(super) fn user_keys(&self, settings: &Settings) -> Result<Option<Statement>, RouteError> {
         let Some(UserKeysSetting { database: name, query, .. }) = &settings.declared.user_keys else { return Ok(None) };
-        let database = self.databases.get(name).ok_or_else(|| format!("there is no database {name}"))?;
+        let database = self.databases.get(name).ok_or_else(|| no_source("database", name))?;
         let parameters = UserKeysSetting::PARAMETERS.map(|name| (name.to_owned(), ParameterType::Text)).to_vec();
         let statement = Statement::new(database.clone(), StatementOptions::new(query, Shape::Row, parameters));
-        statement.map(Some).map_err(|why| format!("credentials.sql: {why}"))
+        statement.map(Some).map_err(RouteError::UserKeys)
     }
 
-    fn statement(&self, question: &DatabaseQuestion, parameters: &[Parameter]) -> Result<Statement, String> {
+    fn statement(&self, question: &DatabaseQuestion, parameters: &[Parameter]) -> Result<Statement, RouteError> {
         let name = &question.database;
-        let database = self.databases.get(name).ok_or_else(|| format!("there is no database {name}"))?;
+        let database = self.databases.get(name).ok_or_else(|| no_source("database", name))?;
         let shape = match (question.rows, &question.count) {
             (Rows::Row, _) => Shape::Row,
             (Rows::Page, Some(count)) => Shape::Page { count_sql: count.clone() },
@@ -132,19 +137,23 @@ impl Sources {
         };
         let typed = |parameter: &Parameter| (parameter.name.clone(), type_of(&parameter.kind));
         let parameters = parameters.iter().map(typed).collect();
-        Statement::new(database.clone(), StatementOptions::new(&question.sql, shape, parameters))
+        Ok(Statement::new(database.clone(), StatementOptions::new(&question.sql, shape, parameters))?)
     }
 
-    fn object(&self, question: &BucketQuestion, parameters: &[Parameter]) -> Result<ObjectTemplate, String> {
+    fn object(&self, question: &BucketQuestion, parameters: &[Parameter]) -> Result<ObjectTemplate, RouteError> {
         let name = &question.bucket;
-        let bucket = self.buckets.get(name).ok_or_else(|| format!("there is no bucket {name}"))?;
+        let bucket = self.buckets.get(name).ok_or_else(|| no_source("bucket", name))?;
         let want = match question.list {
             true => Want::Names,
             false => Want::Document(question.select.clone()),
         };
         let parameters = parameters.iter().map(|parameter| parameter.name.clone()).collect();
-        ObjectTemplate::new(bucket.clone(), ObjectOptions::new(question.object.to_string(), want, parameters))
+        Ok(ObjectTemplate::new(bucket.clone(), ObjectOptions::new(question.object.to_string(), want, parameters))?)
     }
+}
+
+fn no_source(kind: &'static str, name: &str) -> RouteError {
+    RouteError::NoSource { kind, name: name.to_owned() }
 }
 
 fn bucket_options(name: &str, setting: &BucketSetting, settings: &Settings) -> BucketOptions {

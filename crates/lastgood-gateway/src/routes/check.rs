@@ -8,6 +8,7 @@ use lastgood::Clock;
 use tokio::time::{Instant, timeout};
 
 use super::build::Sources;
+use super::error::RouteError;
 use crate::config::Settings;
 use crate::config::routes::{RouteSetting, SourceQuestion};
 use crate::source::Source;
@@ -34,7 +35,7 @@ pub async fn check_sources(settings: &Settings) -> Vec<SourceCheck> {
         Ok(sources) => sources,
         Err(why) => {
             let (route, source) = ("routes".to_owned(), "connections".to_owned());
-            return vec![SourceCheck { route, source, result: Err(why), took: Duration::ZERO }];
+            return vec![SourceCheck { route, source, result: Err(why.to_string()), took: Duration::ZERO }];
         }
     };
     // The same question may be asked by several routes; one answer is enough.
@@ -48,7 +49,7 @@ pub async fn check_sources(settings: &Settings) -> Vec<SourceCheck> {
     match sources.user_keys(settings) {
         Ok(None) => {}
         Ok(Some(statement)) => checks.push(checked("credentials.sql", &statement).await),
-        Err(why) => checks.push(failed("credentials.sql", why)),
+        Err(why) => checks.push(failed("credentials.sql", &why)),
     }
     checks
 }
@@ -57,7 +58,7 @@ async fn check(sources: &Sources, route: &RouteSetting, question: &SourceQuestio
     let path = route.path.to_string();
     match sources.source(question, &route.parameters) {
         Ok(source) => checked(&path, &*source).await,
-        Err(why) => failed(&path, why),
+        Err(why) => failed(&path, &why),
     }
 }
 
@@ -68,6 +69,7 @@ async fn checked(route: &str, source: &dyn Source) -> SourceCheck {
     SourceCheck { route: route.to_owned(), source: source.to_string(), result, took: started.elapsed() }
 }
 
-fn failed(route: &str, why: String) -> SourceCheck {
-    SourceCheck { route: route.to_owned(), source: "source".to_owned(), result: Err(why), took: Duration::ZERO }
+fn failed(route: &str, why: &RouteError) -> SourceCheck {
+    let result = Err(why.to_string());
+    SourceCheck { route: route.to_owned(), source: "source".to_owned(), result, took: Duration::ZERO }
 }

@@ -14,6 +14,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Client, Url, redirect};
 use tokio::sync::Semaphore;
 
+use super::error::SourceError;
+use super::tls::NoClient;
 use super::{Answer, Argument, Arguments, Held, Loaded, Source, proxy, stays_one_segment, tls};
 use crate::config::routes::ApiQuestion;
 use crate::config::{ApiSetting, BaseUrl, Upstream};
@@ -77,7 +79,7 @@ impl Api {
         setting: &ApiSetting,
         limits: &Upstream,
         proxies: &Proxies,
-    ) -> Result<Arc<Self>, String> {
+    ) -> Result<Arc<Self>, NoClient> {
         // reqwest takes the provider of the process; whoever came first has the choice.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut client = proxy::by(Client::builder(), proxies)
@@ -90,7 +92,7 @@ impl Api {
         if !setting.allow_private && !is_private_host(&setting.url) && !proxied {
             client = client.dns_resolver(Arc::new(Public));
         }
-        let client = client.build().map_err(|why| format!("api {name}: {}", tls::no_client(&why)))?;
+        let client = client.build().map_err(NoClient)?;
         Ok(Arc::new(Api {
             name: name.to_owned(),
             client,
@@ -174,14 +176,14 @@ impl HttpSource {
     /// # Errors
     ///
     /// When the path does not stay what it is in a URL.
-    pub(crate) fn new(api: Arc<Api>, question: ApiQuestion) -> Result<Self, String> {
+    pub(crate) fn new(api: Arc<Api>, question: ApiQuestion) -> Result<Self, SourceError> {
         let source = HttpSource { api, question };
         let path = source.question.path.fill(&Arguments::default(), str::to_owned);
         // Without its arguments it may hold an empty part, which is no harm to any URL.
-        source
-            .below_base(&path)
-            .ok_or_else(|| format!("{} is no path below the URL of its API", source.question.path))?;
-        Ok(source)
+        match source.below_base(&path) {
+            Some(_) => Ok(source),
+            None => Err(SourceError::Path(source.question.path.to_string())),
+        }
     }
 
     /// The URL of a path below the base; `None` where the path means another one to URLs.

@@ -1,6 +1,7 @@
 //! Answers from objects in S3, in Google Cloud Storage or in a folder: JSON documents, parts of them, and their names.
 
 pub(crate) mod bucket;
+pub(crate) mod error;
 mod key;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use object_store::{Attribute, GetOptions, GetResult};
 use tokio::time::timeout;
 
 pub(crate) use self::bucket::Bucket;
+use self::error::ObjectError;
 use self::key::KeyTemplate;
 pub(crate) use super::selector::Selector;
 use crate::source::{Answer, Arguments, Held, Loaded, Source};
@@ -68,20 +70,18 @@ impl ObjectTemplate {
     /// # Errors
     ///
     /// What is wrong with them, and the mend.
-    pub(crate) fn new(bucket: Bucket, options: ObjectOptions) -> Result<ObjectTemplate, String> {
-        let key = KeyTemplate::parse(&options.key, &options.parameters).map_err(|why| format!("the key: {why}"))?;
+    pub(crate) fn new(bucket: Bucket, options: ObjectOptions) -> Result<ObjectTemplate, ObjectError> {
+        let key = KeyTemplate::parse(&options.key, &options.parameters).map_err(ObjectError::Key)?;
         let stars = options.key.matches('*').count();
         match &options.want {
             Want::Document(_) if stars > 0 => {
-                return Err("the key has a `*`, which only a list of names may; name one object".to_owned());
+                return Err(ObjectError::StarInKey);
             }
             Want::Document(selector) => selector.validate(&options.parameters)?,
             Want::Names => {
                 let last = options.key.rsplit('/').next().unwrap_or_default();
                 if stars != 1 || !last.contains('*') {
-                    return Err(
-                        "a list of names needs one `*` in the key's last segment, as in daily/*.json".to_owned()
-                    );
+                    return Err(ObjectError::NoStar);
                 }
             }
         }

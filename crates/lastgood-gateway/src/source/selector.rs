@@ -1,5 +1,7 @@
 //! Part of a JSON document, in the document's own text: nothing is read into numbers and written again.
 
+mod error;
+
 use std::fmt;
 
 use bytes::Bytes;
@@ -7,6 +9,7 @@ use jiff::civil::Date;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+pub(crate) use self::error::SelectError;
 use super::compute::{Expression, Field};
 use crate::config::suggest::nearest;
 use crate::source::{Argument, Arguments};
@@ -82,19 +85,19 @@ impl Selector {
     /// # Errors
     ///
     /// What is wrong with it, and a hint.
-    pub(crate) fn validate(&self, parameters: &[String]) -> Result<(), String> {
+    pub(crate) fn validate(&self, parameters: &[String]) -> Result<(), SelectError> {
         if !self.keep.is_empty() && self.path.is_empty() {
-            return Err("`keep` needs a field to keep others beside; name one, or take the whole".to_owned());
+            return Err(SelectError::KeepWithoutPath);
         }
         if let Some(name) = self.path.last().filter(|name| self.keep.contains(name)) {
-            return Err(format!("`keep` names `{name}`, which is the field that is taken; leave it out"));
+            return Err(SelectError::KeepsTaken(name.clone()));
         }
         let count = match &self.take {
             Take::LastN(count) | Take::LastDays { count, .. } => count.parameter(),
             _ => None,
         };
         match count.filter(|name| !parameters.iter().any(|known| known == name)) {
-            Some(name) => Err(format!("the number of items is `{name}`, which is not declared; declare it")),
+            Some(name) => Err(SelectError::UndeclaredCount(name.to_owned())),
             None => Ok(()),
         }
     }
@@ -109,21 +112,21 @@ impl Selector {
     /// # Errors
     ///
     /// Why the document has no such part.
-    pub(crate) async fn select(&self, document: Bytes, arguments: &Arguments) -> Result<Bytes, String> {
+    pub(crate) async fn select(&self, document: Bytes, arguments: &Arguments) -> Result<Bytes, SelectError> {
         if document.len() < LARGE {
             return self.apply(&document, arguments).map(Bytes::from);
         }
         let (selector, arguments) = (self.clone(), arguments.clone());
         let selected = tokio::task::spawn_blocking(move || selector.apply(&document, &arguments)).await;
-        selected.unwrap_or_else(|_| Err("it could not be read".to_owned())).map(Bytes::from)
+        selected.unwrap_or(Err(SelectError::Unread)).map(Bytes::from)
     }
 
-    fn apply(&self, document: &[u8], arguments: &Arguments) -> Result<Vec<u8>, String> {
+    fn apply(&self, document: &[u8], arguments: &Arguments) -> Result<Vec<u8>, SelectError> {
         if self.is_whole() {
-            serde_json::from_slice::<IgnoredAny>(document).map_err(|_| "it is not JSON".to_owned())?;
+            serde_json::from_slice::<IgnoredAny>(document).map_err(|_| SelectError::NotJson)?;
             return Ok(document.to_vec());
         }
-        let whole: &RawValue = serde_json::from_slice(document).map_err(|_| "it is not JSON".to_owned())?;
+        let whole: &RawValue = serde_json::from_slice(document).map_err(|_| SelectError::NotJson)?;
         let taken = self.taken(self.part(whole)?, arguments)?;
         let (Some(name), false) = (self.path.last(), self.keep.is_empty()) else { return Ok(taken) };
         let fields = Fields::of(whole)?;
@@ -137,7 +140,7 @@ impl Selector {
         Ok(out)
     }
 
-    fn part<'a>(&self, whole: &'a RawValue) -> Result<&'a RawValue, String> {
+    fn part<'a>(&self, whole: &'a RawValue) -> Result<&'a RawValue, SelectError> {
         self.path.iter().try_fold(whole, |value, name| Fields::of(value)?.get(name))
     }
 
@@ -154,22 +157,21 @@ impl Selector {
         })
     }
 
-    fn taken(&self, value: &RawValue, arguments: &Arguments) -> Result<Vec<u8>, String> {
+    fn taken(&self, value: &RawValue, arguments: &Arguments) -> Result<Vec<u8>, SelectError> {
         if self.take == Take::All && (self.fields.is_empty() || !value.get().starts_with('[')) {
             return match self.fields.is_empty() {
                 true => Ok(value.get().as_bytes().to_vec()),
                 false => Rows::new(&self.fields, &[value]).row(0),
             };
         }
-        let items: Vec<&RawValue> =
-            serde_json::from_str(value.get()).map_err(|_| "what is to be taken of is no array")?;
+        let items: Vec<&RawValue> = serde_json::from_str(value.get()).map_err(|_| SelectError::NotArray)?;
         let mut rows = Rows::new(&self.fields, &items);
         match &self.take {
             Take::All => rows.array(0..items.len()),
-            Take::Last => rows.row(items.len().checked_sub(1).ok_or("the array is empty")?),
+            Take::Last => rows.row(items.len().checked_sub(1).ok_or(SelectError::EmptyArray)?),
             Take::LastN(count) => rows.array(items.len().saturating_sub(count.value(arguments))..items.len()),
             Take::LastDays { field, count } => {
-                let days = items.iter().map(|item| day(item, field)).collect::<Result<Vec<Date>, String>>()?;
+                let days = items.iter().map(|item| day(item, field)).collect::<Result<Vec<Date>, SelectError>>()?;
                 let latest = days.iter().max().copied();
                 let count = i64::try_from(count.value(arguments)).unwrap_or(i64::MAX);
                 let is_recent = |day: &Date| latest.is_some_and(|latest| between(*day, latest) < count);
@@ -192,7 +194,7 @@ impl<'a> Rows<'a> {
         Rows { fields, items, before: None }
     }
 
-    fn array(&mut self, wanted: impl Iterator<Item = usize>) -> Result<Vec<u8>, String> {
+    fn array(&mut self, wanted: impl Iterator<Item = usize>) -> Result<Vec<u8>, SelectError> {
         let mut out = vec![b'['];
         for at in wanted {
             if out.len() > 1 {
@@ -204,7 +206,7 @@ impl<'a> Rows<'a> {
         Ok(out)
     }
 
-    fn row(&mut self, at: usize) -> Result<Vec<u8>, String> {
+    fn row(&mut self, at: usize) -> Result<Vec<u8>, SelectError> {
         if self.fields.is_empty() {
             return Ok(self.items[at].get().as_bytes().to_vec());
         }
@@ -236,7 +238,7 @@ impl<'a> Rows<'a> {
         self.before = Some((at, current));
         match is_known || !asks_for_any {
             true => Ok(out),
-            false => Err("an item has none of the fields that `fields` names".to_owned()),
+            false => Err(SelectError::NoFields),
         }
     }
 }
@@ -245,8 +247,8 @@ fn between(day: Date, later: Date) -> i64 {
     day.until((jiff::Unit::Day, later)).map_or(i64::MAX, |span| i64::from(span.get_days()))
 }
 
-fn day(item: &RawValue, field: &str) -> Result<Date, String> {
-    let wrong = || format!("an item's `{field}` begins with no day");
+fn day(item: &RawValue, field: &str) -> Result<Date, SelectError> {
+    let wrong = || SelectError::NoDay(field.to_owned());
     let text: String = serde_json::from_str(Fields::of(item)?.get(field)?.get()).map_err(|_| wrong())?;
     text.get(..10).and_then(|day| day.parse().ok()).ok_or_else(wrong)
 }
@@ -262,19 +264,19 @@ fn push_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 struct Fields<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'a> Fields<'a> {
-    fn of(value: &'a RawValue) -> Result<Fields<'a>, String> {
-        serde_json::from_str(value.get()).map_err(|_| "what should hold fields is no object".to_owned())
+    fn of(value: &'a RawValue) -> Result<Fields<'a>, SelectError> {
+        serde_json::from_str(value.get()).map_err(|_| SelectError::NotObject)
     }
 
-    fn get(&self, name: &str) -> Result<&'a RawValue, String> {
-        self.try_get(name)?.ok_or_else(|| format!("it has no field `{name}`"))
+    fn get(&self, name: &str) -> Result<&'a RawValue, SelectError> {
+        self.try_get(name)?.ok_or_else(|| SelectError::NoField(name.to_owned()))
     }
 
-    fn try_get(&self, name: &str) -> Result<Option<&'a RawValue>, String> {
+    fn try_get(&self, name: &str) -> Result<Option<&'a RawValue>, SelectError> {
         let mut found = self.0.iter().filter(|(known, _)| known == name);
         match (found.next(), found.next()) {
             (found, None) => Ok(found.map(|(_, value)| *value)),
-            (_, Some(_)) => Err(format!("it has two fields `{name}`")),
+            (_, Some(_)) => Err(SelectError::FieldTwice(name.to_owned())),
         }
     }
 
@@ -283,7 +285,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The text of a field, or of a field of the object that it is.
-    fn find(&self, path: &[String]) -> Result<Option<&'a str>, String> {
+    fn find(&self, path: &[String]) -> Result<Option<&'a str>, SelectError> {
         let Some((first, inner)) = path.split_first() else { return Ok(None) };
         let mut found = self.try_get(first)?;
         for name in inner {
@@ -331,7 +333,7 @@ mod tests {
         Selector { path: owned(path), take, keep: owned(keep), fields: Vec::new() }
     }
 
-    fn selected(selector: &Selector, document: &str, days: i64) -> Result<String, String> {
+    fn selected(selector: &Selector, document: &str, days: i64) -> Result<String, SelectError> {
         let arguments = Arguments(vec![("days".to_owned(), Argument::Integer(days))]);
         selector.apply(document.as_bytes(), &arguments).map(|got| String::from_utf8(got).unwrap())
     }
@@ -491,7 +493,7 @@ mod tests {
     fn a_selector_that_cannot_be_right_is_refused() {
         assert!(selector(&[], Take::All, &["symbol"]).validate(&[]).is_err());
         assert!(selector(&["a"], Take::All, &["a"]).validate(&[]).is_err());
-        assert!(selector(&["a"], Take::LastN(days()), &[]).validate(&[]).unwrap_err().contains("`days`"));
+        assert!(selector(&["a"], Take::LastN(days()), &[]).validate(&[]).unwrap_err().to_string().contains("`days`"));
         assert!(selector(&["a"], Take::LastN(days()), &[]).validate(&["days".to_owned()]).is_ok());
     }
 }

@@ -1,6 +1,7 @@
 //! Answers from PostgreSQL and SQLite: one reading statement, its parameters bound and never spliced, its rows as JSON.
 
 mod connection;
+pub(crate) mod error;
 mod failure;
 mod postgres;
 mod rows;
@@ -19,6 +20,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use self::error::{AnswerError, SqlError, Which};
 use self::rows::{Limits, Rows};
 use self::template::{Dialect, Template};
 use crate::source::{Answer, Arguments, Held, Loaded, Source};
@@ -84,16 +86,14 @@ impl Database {
     /// # Errors
     ///
     /// When the URL is none of a known kind. Names no part of it that may be secret.
-    pub(crate) fn open(options: DatabaseOptions) -> Result<Database, String> {
+    pub(crate) fn open(options: DatabaseOptions) -> Result<Database, SqlError> {
         let url = options.url.expose_secret();
         let scheme = url.split(':').next().unwrap_or_default();
         let driver = match scheme {
             "postgres" | "postgresql" => Driver::Postgres(Box::new(postgres::Postgres::open(url, &options)?)),
             "sqlite" => Driver::Sqlite(Box::new(sqlite::Sqlite::open(url, &options)?)),
             _ => {
-                return Err(
-                    "the URL is of no known kind; write postgres://user@host/database or sqlite:path".to_owned()
-                );
+                return Err(SqlError::UnknownKind);
             }
         };
         let permits = Semaphore::new(usize::try_from(options.max_connections).unwrap_or(1).clamp(1, 1024));
@@ -205,8 +205,8 @@ struct Query {
 }
 
 impl Query {
-    fn parse(what: &str, sql: &str, dialect: Dialect, declared: &[&str]) -> Result<Query, String> {
-        let template = Template::parse(sql, dialect, declared).map_err(|why| format!("{what}: {why}"))?;
+    fn parse(which: Which, sql: &str, dialect: Dialect, declared: &[&str]) -> Result<Query, SqlError> {
+        let template = Template::parse(sql, dialect, declared).map_err(|why| SqlError::Statement { which, why })?;
         Ok(Query { template, hints: AtomicUsize::new(0) })
     }
 
@@ -225,7 +225,7 @@ enum Fault {
     /// The database or the driver says so.
     Driver(sqlx::Error),
     /// The answer cannot be had as declared. The text is for whoever declared it.
-    Declared(String),
+    Declared(AnswerError),
     /// Already in the cache's words.
     Plain(Error),
 }
@@ -233,6 +233,12 @@ enum Fault {
 impl From<sqlx::Error> for Fault {
     fn from(why: sqlx::Error) -> Self {
         Fault::Driver(why)
+    }
+}
+
+impl From<AnswerError> for Fault {
+    fn from(why: AnswerError) -> Self {
+        Fault::Declared(why)
     }
 }
 
@@ -248,12 +254,12 @@ impl Statement {
     /// # Errors
     ///
     /// What is wrong with it, and the mend.
-    pub(crate) fn new(database: Database, options: StatementOptions) -> Result<Statement, String> {
+    pub(crate) fn new(database: Database, options: StatementOptions) -> Result<Statement, SqlError> {
         let declared: Vec<&str> = options.parameters.iter().map(|(name, _)| name.as_str()).collect();
         let dialect = database.dialect();
-        let rows = Query::parse("the statement", &options.sql, dialect, &declared)?;
+        let rows = Query::parse(Which::Rows, &options.sql, dialect, &declared)?;
         let count = match &options.shape {
-            Shape::Page { count_sql } => Some(Query::parse("the counting statement", count_sql, dialect, &declared)?),
+            Shape::Page { count_sql } => Some(Query::parse(Which::Count, count_sql, dialect, &declared)?),
             _ => None,
         };
         let single = options.shape == Shape::Row;
@@ -281,7 +287,7 @@ impl Statement {
             Fault::Plain(why) => why,
             Fault::Declared(why) => {
                 Error::new(Reason::Malformed, "the statement's answer is not as declared; `lastgood check` says why")
-                    .with_detail(why)
+                    .with_detail(why.to_string())
             }
         }
     }
@@ -303,7 +309,7 @@ impl Statement {
         let why = match described {
             Ok(Ok(said)) => return Ok(said),
             Ok(Err(Fault::Driver(why))) => failure::of_check(&why),
-            Ok(Err(Fault::Declared(why))) => why,
+            Ok(Err(Fault::Declared(why))) => why.to_string(),
             Ok(Err(Fault::Plain(why))) => why.message,
             Err(_) if pool.is_pooled() => {
                 "the pooler did not answer in time; is the database behind it paused, or are \
@@ -331,7 +337,7 @@ impl Statement {
 
 /// Reads the total out of what a counting statement answered: `{"…":12}`.
 fn total(rows: Rows) -> Result<u64, Fault> {
-    let wrong = || Fault::Declared("the counting statement does not answer one row with one whole number".to_owned());
+    let wrong = || Fault::from(AnswerError::NoCount);
     let body = rows.one().map_err(|_| wrong())?;
     let row: std::collections::HashMap<String, u64> = serde_json::from_slice(&body).map_err(|_| wrong())?;
     match row.len() {

@@ -12,10 +12,11 @@ use lastgood_market::Venue;
 use lastgood_market::stream::stream_path;
 use rustls::ClientConfig;
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 
+use super::error::StreamError;
 use crate::config::BaseUrl;
 
 /// How long the exchange may take to let us in.
@@ -34,7 +35,7 @@ impl Connector {
     }
 
     /// Connects to where a URL leads, directly or by a proxy, without TLS as yet. Also gives the TLS to be spoken.
-    async fn connect(&self, url: &Uri) -> Result<(ProxyStream, Option<ClientConfig>), String> {
+    async fn connect(&self, url: &Uri) -> Result<(ProxyStream, Option<ClientConfig>), StreamError> {
         let is_tls = url.scheme_str() == Some("wss");
         // Reading the system's authorities takes long.
         let tls = match is_tls || self.proxies.of(url).is_some() {
@@ -43,7 +44,7 @@ impl Connector {
         };
         let connector = ProxyConnector::new(self.proxies.clone(), tls.clone(), CONNECT_WITHIN);
         let connected = connector.connect(url.clone()).await;
-        Ok((connected.map_err(|why| innermost(&*why))?, is_tls.then_some(tls)))
+        Ok((connected.map_err(StreamError::Unreachable)?, is_tls.then_some(tls)))
     }
 }
 
@@ -52,10 +53,10 @@ pub(super) struct Connection(WebSocketStream<MaybeTlsStream<TokioIo<ProxyStream>
 
 impl Connection {
     /// Connects to a base's combined streams.
-    pub(super) async fn open(connector: &Connector, base: &BaseUrl, venue: Venue) -> Result<Connection, String> {
+    pub(super) async fn open(connector: &Connector, base: &BaseUrl, venue: Venue) -> Result<Connection, StreamError> {
         let url = format!("{}{}", base.as_str(), stream_path(venue));
         let connecting = async {
-            let uri: Uri = url.parse().map_err(|why: http::uri::InvalidUri| why.to_string())?;
+            let uri: Uri = url.parse().map_err(StreamError::Address)?;
             let (stream, tls) = connector.connect(&uri).await?;
             let mut limits = WebSocketConfig::default();
             limits.max_message_size = Some(LONGEST_MESSAGE);
@@ -63,50 +64,41 @@ impl Connection {
             let tls = tls
                 .map_or(tokio_tungstenite::Connector::Plain, |tls| tokio_tungstenite::Connector::Rustls(Arc::new(tls)));
             let opened = client_async_tls_with_config(url, TokioIo::new(stream), Some(limits), Some(tls)).await;
-            opened.map(|(socket, _)| Connection(socket)).map_err(|why| why.to_string())
+            opened.map(|(socket, _)| Connection(socket)).map_err(StreamError::from)
         };
-        timeout(CONNECT_WITHIN, connecting).await.unwrap_or_else(|_| Err("no connection in time".to_owned()))
+        timeout(CONNECT_WITHIN, connecting).await.unwrap_or(Err(StreamError::Late))
     }
 
-    pub(super) async fn send(&mut self, text: String) -> Result<(), String> {
+    pub(super) async fn send(&mut self, text: String) -> Result<(), StreamError> {
         let sent = timeout(CONNECT_WITHIN, self.0.send(Message::text(text))).await;
-        sent.map_err(|_| "nothing can be sent".to_owned())?.map_err(|why| why.to_string())
+        Ok(sent.map_err(|_| StreamError::Stuck)??)
     }
 
     /// The next text. May be dropped at any time without losing one.
-    pub(super) async fn next(&mut self) -> Result<String, String> {
+    pub(super) async fn next(&mut self) -> Result<String, StreamError> {
         loop {
             match self.0.next().await {
                 Some(Ok(Message::Text(text))) => return Ok(text.as_str().to_owned()),
                 // Pings are answered as the next message is read; the rest says nothing.
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_))) => {}
-                Some(Ok(Message::Close(_))) | None => return Err("closed by the exchange".to_owned()),
-                Some(Err(tungstenite::Error::ConnectionClosed)) => return Err("closed by the exchange".to_owned()),
-                Some(Err(why)) => return Err(why.to_string()),
+                Some(Ok(Message::Close(_))) | None => return Err(StreamError::Closed),
+                Some(Err(why)) => return Err(why.into()),
             }
         }
     }
 }
 
-fn tls() -> Result<ClientConfig, String> {
+fn tls() -> Result<ClientConfig, StreamError> {
     let roots = builder()?.with_native_roots();
-    Ok(roots.map_err(|why| why.to_string())?.with_no_client_auth())
+    Ok(roots.map_err(StreamError::Certificates)?.with_no_client_auth())
 }
 
-fn without_roots() -> Result<ClientConfig, String> {
+fn without_roots() -> Result<ClientConfig, StreamError> {
     Ok(builder()?.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())
 }
 
-fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, String> {
+fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, StreamError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    builder.map_err(|why| why.to_string())
-}
-
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut innermost = error;
-    while let Some(inner) = innermost.source() {
-        innermost = inner;
-    }
-    innermost.to_string()
+    builder.map_err(StreamError::Tls)
 }

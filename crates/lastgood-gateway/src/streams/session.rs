@@ -9,6 +9,7 @@ use lastgood_market::stream::{LIFETIME_SECONDS, MESSAGES_A_SECOND, Message, requ
 use tokio::time::{Instant, interval, sleep_until};
 
 use super::connection::{Connection, Connector};
+use super::error::StreamError;
 use super::{Streams, Wanted};
 use crate::config::BaseUrl;
 
@@ -16,7 +17,7 @@ use crate::config::BaseUrl;
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A connection on which something is subscribed to and nothing comes for so long delivers nothing: candles come each
 /// second or two, and a wrong route stays silent without a word.
-const SILENCE: Duration = Duration::from_secs(15);
+pub(super) const SILENCE: Duration = Duration::from_secs(15);
 /// So long before the exchange ends a connection, its successor takes over.
 const SUCCEEDED_BEFORE: Duration = Duration::from_secs(3_600);
 /// A successor that delivers nothing in so long is none.
@@ -43,19 +44,19 @@ pub(super) struct Session {
 pub(super) enum Ended {
     /// Nothing is in use.
     Unused,
-    Broken(String),
+    Broken(StreamError),
 }
 
 /// What goes on next in a session.
 enum Next {
-    Heard(Result<String, String>),
+    Heard(Result<String, StreamError>),
     Look,
     Send,
     Silence,
 }
 
 impl Session {
-    pub(super) async fn begin(connector: &Connector, base: &BaseUrl, venue: Venue) -> Result<Session, String> {
+    pub(super) async fn begin(connector: &Connector, base: &BaseUrl, venue: Venue) -> Result<Session, StreamError> {
         let now = Instant::now();
         Ok(Session {
             base: base.clone(),
@@ -98,7 +99,7 @@ impl Session {
                     Some(text) => self.connection.send(text).await,
                     None => Ok(()),
                 },
-                Next::Silence => Err(format!("subscribed but silent for {} s", SILENCE.as_secs())),
+                Next::Silence => Err(StreamError::Silent),
             };
             if let Err(why) = went_on {
                 return Ended::Broken(why);
@@ -106,7 +107,7 @@ impl Session {
         }
     }
 
-    async fn hear(&mut self, streams: &Streams, targets: &Wanted, text: &str) -> Result<(), String> {
+    async fn hear(&mut self, streams: &Streams, targets: &Wanted, text: &str) -> Result<(), StreamError> {
         match streams.read(self.venue, text) {
             Some(Message::Shutdown) => self.succeed(streams, targets).await,
             Some(Message::Reply(Some(fault))) => {
@@ -143,7 +144,7 @@ impl Session {
         self.subscribed = wanted;
     }
 
-    async fn succeed_in_time(&mut self, streams: &Streams, targets: &Wanted) -> Result<(), String> {
+    async fn succeed_in_time(&mut self, streams: &Streams, targets: &Wanted) -> Result<(), StreamError> {
         let lifetime = Duration::from_secs(LIFETIME_SECONDS).saturating_sub(SUCCEEDED_BEFORE);
         if self.begun_at.elapsed() < lifetime {
             return Ok(());
@@ -152,7 +153,7 @@ impl Session {
     }
 
     /// Connects a successor and lets it take over once it delivers; until then this connection stays.
-    async fn succeed(&mut self, streams: &Streams, targets: &Wanted) -> Result<(), String> {
+    async fn succeed(&mut self, streams: &Streams, targets: &Wanted) -> Result<(), StreamError> {
         tracing::info!(venue = %self.venue, host = self.base.host(), "streams move to a new connection");
         let mut successor = Session::begin(&streams.connector, &self.base, self.venue).await?;
         streams.counters(self.venue).connections.fetch_add(1, Ordering::Relaxed);
@@ -177,7 +178,7 @@ impl Session {
                         successor.delivers |= streams.take(self.venue, targets, message).await;
                     }
                 }
-                () = sleep_until(until) => return Err("the new connection delivers nothing".to_owned()),
+                () = sleep_until(until) => return Err(StreamError::SuccessorSilent),
             }
         }
         successor.heard_at = Instant::now();

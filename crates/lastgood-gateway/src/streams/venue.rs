@@ -33,11 +33,13 @@ pub(crate) async fn keep(streams: Arc<Streams>, venue: Venue, bases: Vec<BaseUrl
                 pause = RETRY_AFTER;
                 match ended {
                     Ended::Unused => continue,
-                    Ended::Broken(why) => tracing::warn!(%venue, host = base.host(), why, "streams ended"),
+                    Ended::Broken(why) => {
+                        tracing::warn!(%venue, host = base.host(), why = why.to_string(), "streams ended")
+                    }
                 }
             }
             Err(why) => {
-                tracing::warn!(%venue, host = base.host(), why, seconds = pause.as_secs(), "no streams");
+                tracing::warn!(%venue, host = base.host(), why = why.to_string(), seconds = pause.as_secs(), "no streams");
             }
         }
         tokio::time::sleep(pause).await;

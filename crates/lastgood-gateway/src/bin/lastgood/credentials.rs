@@ -97,7 +97,7 @@ struct Common {
 #[derive(Debug, clap::Args)]
 struct List {
     /// Only those of this user
-    #[arg(long, value_name = "ID", value_parser = user)]
+    #[arg(long, value_name = "ID", value_parser = UserId::parse)]
     user: Option<UserId>,
     #[command(flatten)]
     common: Common,
@@ -106,14 +106,10 @@ struct List {
 #[derive(Debug, clap::Args)]
 struct Seal {
     /// Whose it is, as your backend names the user
-    #[arg(long, value_name = "ID", value_parser = user)]
+    #[arg(long, value_name = "ID", value_parser = UserId::parse)]
     user: UserId,
     #[command(flatten)]
     common: Common,
-}
-
-fn user(text: &str) -> Result<UserId, String> {
-    UserId::parse(text).map_err(|why| why.to_string())
 }
 
 #[derive(Debug, clap::Args)]
@@ -121,7 +117,7 @@ struct Add {
     /// A name of your own for it: letters, digits, - _ .
     name: String,
     /// Whose it is, as your backend names the user; without it, the gateway's own
-    #[arg(long, value_name = "ID", value_parser = user)]
+    #[arg(long, value_name = "ID", value_parser = UserId::parse)]
     user: Option<UserId>,
     /// The market it is for
     #[arg(long, visible_alias = "market", value_enum, default_value_t = VenueWord::Spot)]
@@ -141,7 +137,7 @@ struct Remove {
     /// Its name, as `list` shows it
     name: String,
     /// Whose it is; without it, the gateway's own
-    #[arg(long, value_name = "ID", value_parser = user)]
+    #[arg(long, value_name = "ID", value_parser = UserId::parse)]
     user: Option<UserId>,
     #[command(flatten)]
     common: Common,

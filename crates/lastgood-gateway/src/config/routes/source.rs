@@ -189,7 +189,7 @@ fn select(mut table: Fields<'_>, names: &[&str]) -> Selector {
     };
     let known: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     if let Err(why) = selector.validate(&known) {
-        table.report.refuse(&table.origin, &table.path, Wrong::new(why));
+        table.report.refuse(&table.origin, &table.path, Wrong::new(why.to_string()));
     }
     table.finish();
     selector

@@ -123,8 +123,8 @@ pub(crate) fn without_redis_url() -> Wrong {
 mod tests {
     use super::*;
 
-    fn derived(url: &str) -> Result<(String, String), String> {
-        let (address, token) = UpstashAddress::derived(url).map_err(|wrong| wrong.what)?;
+    fn derived(url: &str) -> Result<(String, String), Wrong> {
+        let (address, token) = UpstashAddress::derived(url)?;
         Ok((address.to_string(), token.expose_secret().to_owned()))
     }
 
@@ -159,7 +159,7 @@ mod tests {
             ("rediss://default:hunter2%0a@eu1-x.upstash.io", "no header can carry"),
             ("rediss://default:hunter2%ff@eu1-x.upstash.io", "no text"),
         ] {
-            let why = derived(url).expect_err(url);
+            let why = derived(url).expect_err(url).what;
             assert!(why.contains(part) && !why.contains("hunter2"), "{url}: {why}");
         }
     }

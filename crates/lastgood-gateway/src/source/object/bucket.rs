@@ -16,6 +16,7 @@ use object_store::path::Path;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig, StaticCredentialProvider};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::error::ObjectError;
 use crate::source::{proxy, tls};
 
 /// How to reach a bucket or a folder.
@@ -91,35 +92,33 @@ impl Bucket {
     /// # Errors
     ///
     /// What is wrong with them, and the mend. Names no secret.
-    pub(crate) fn open(options: BucketOptions) -> Result<Bucket, String> {
+    pub(crate) fn open(options: BucketOptions) -> Result<Bucket, ObjectError> {
         if let Some(folder) = options.url.strip_prefix("file:") {
             return Bucket::folder_at(folder.strip_prefix("//").unwrap_or(folder), &options);
         }
-        let unknown = || "the URL is of no known kind; write s3://bucket/prefix, gs://bucket/prefix or file:./folder";
-        let (scheme, place) = options.url.split_once("://").ok_or_else(unknown)?;
+        let (scheme, place) = options.url.split_once("://").ok_or(ObjectError::UnknownKind)?;
         let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
         if bucket.is_empty() || bucket.contains('@') {
-            return Err(
-                "the URL names no bucket; write it as s3://bucket/prefix, and credentials by themselves".to_owned()
-            );
+            return Err(ObjectError::NoBucket);
         }
         let store: Arc<dyn ObjectStore> = match scheme {
             "s3" => s3(bucket, &options)?,
             "gs" => gcs(bucket, &options)?,
-            _ => return Err(unknown().to_owned()),
+            _ => return Err(ObjectError::UnknownKind),
         };
-        let prefix = Path::parse(prefix).map_err(|_| "the prefix is no path; write folder/folder".to_owned())?;
+        let prefix = Path::parse(prefix).map_err(|_| ObjectError::Prefix)?;
         Ok(Bucket::with(options, store, prefix, None))
     }
 
-    fn folder_at(folder: &str, options: &BucketOptions) -> Result<Bucket, String> {
+    fn folder_at(folder: &str, options: &BucketOptions) -> Result<Bucket, ObjectError> {
         if !matches!(options.credentials, Credentials::Anonymous) || options.endpoint.is_some() {
-            return Err("a folder takes neither credentials nor an endpoint; leave them out".to_owned());
+            return Err(ObjectError::FolderWithCredentials);
         }
         let root = std::fs::canonicalize(folder)
             .and_then(|root| if root.is_dir() { Ok(root) } else { Err(std::io::ErrorKind::NotADirectory.into()) })
-            .map_err(|why| format!("the folder {folder} cannot be used: {why}; make it, or name another"))?;
-        let store = LocalFileSystem::new_with_prefix(&root).map_err(|why| format!("the folder {folder}: {why}"))?;
+            .map_err(|why| ObjectError::NoFolder { folder: folder.to_owned(), why })?;
+        let store = LocalFileSystem::new_with_prefix(&root)
+            .map_err(|why| ObjectError::Folder { folder: folder.to_owned(), why })?;
         let store = Arc::new(store);
         Ok(Bucket::with(options.clone(), Arc::clone(&store) as _, Path::ROOT, Some((store, root))))
     }
@@ -307,7 +306,7 @@ pub(super) fn of_check(why: &object_store::Error) -> String {
     }
 }
 
-fn s3(bucket: &str, options: &BucketOptions) -> Result<Arc<dyn ObjectStore>, String> {
+fn s3(bucket: &str, options: &BucketOptions) -> Result<Arc<dyn ObjectStore>, ObjectError> {
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(bucket)
         .with_region(options.region.as_deref().unwrap_or("us-east-1"))
@@ -322,15 +321,15 @@ fn s3(bucket: &str, options: &BucketOptions) -> Result<Arc<dyn ObjectStore>, Str
                 None => builder,
             }
         }
-        _ => return Err("S3 takes an access key and its secret, not a service account".to_owned()),
+        _ => return Err(ObjectError::ServiceAccountForS3),
     };
     if let Some(endpoint) = &options.endpoint {
         builder = builder.with_endpoint(endpoint).with_allow_http(endpoint.starts_with("http://"));
     }
-    Ok(Arc::new(builder.build().map_err(|_| "the S3 bucket's address or region cannot be used; see `endpoint`")?))
+    Ok(Arc::new(builder.build().map_err(|_| ObjectError::S3Address)?))
 }
 
-fn gcs(bucket: &str, options: &BucketOptions) -> Result<Arc<dyn ObjectStore>, String> {
+fn gcs(bucket: &str, options: &BucketOptions) -> Result<Arc<dyn ObjectStore>, ObjectError> {
     let mut builder = GoogleCloudStorageBuilder::new()
         .with_bucket_name(bucket)
         .with_http_connector(Connector(client(options)?))
@@ -344,14 +343,14 @@ fn gcs(bucket: &str, options: &BucketOptions) -> Result<Arc<dyn ObjectStore>, St
         Credentials::ServiceAccount(key) => builder.with_service_account_key(key.expose_secret()),
         Credentials::ServiceAccountFile(path) => builder.with_service_account_path(path.to_string_lossy()),
         Credentials::AccessKey { .. } => {
-            return Err("Google Cloud Storage takes a service account, not an access key".to_owned());
+            return Err(ObjectError::AccessKeyForGcs);
         }
     };
     if let Some(endpoint) = &options.endpoint {
         builder = builder.with_base_url(endpoint.trim_end_matches('/'));
     }
     // What it says may hold parts of the key.
-    let built = builder.build().map_err(|_| "the service account's key cannot be read; give the JSON as downloaded")?;
+    let built = builder.build().map_err(|_| ObjectError::ServiceAccountKey)?;
     Ok(Arc::new(built))
 }
 
@@ -360,7 +359,7 @@ fn retry(options: &BucketOptions) -> RetryConfig {
 }
 
 /// One client for all requests: to the service and nowhere else, following no redirects, taking bodies as they are.
-fn client(options: &BucketOptions) -> Result<reqwest::Client, String> {
+fn client(options: &BucketOptions) -> Result<reqwest::Client, ObjectError> {
     // Does nothing where one is chosen already.
     _ = rustls::crypto::ring::default_provider().install_default();
     proxy::by(reqwest::Client::builder(), &options.proxies)
@@ -369,7 +368,7 @@ fn client(options: &BucketOptions) -> Result<reqwest::Client, String> {
         .redirect(reqwest::redirect::Policy::none())
         .no_gzip()
         .build()
-        .map_err(|why| tls::no_client(&why))
+        .map_err(|why| ObjectError::Client(tls::NoClient(why)))
 }
 
 #[derive(Debug)]

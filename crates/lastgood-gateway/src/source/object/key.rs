@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::error::KeyError;
 use crate::source::{Argument, Arguments, stays_one_segment};
 
 /// What stores allow.
@@ -21,25 +22,25 @@ impl KeyTemplate {
     /// # Errors
     ///
     /// What is wrong with it, and the mend.
-    pub(super) fn parse(key: &str, parameters: &[String]) -> Result<KeyTemplate, String> {
+    pub(super) fn parse(key: &str, parameters: &[String]) -> Result<KeyTemplate, KeyError> {
         let mut parts = Vec::new();
         let mut rest = key;
         while let Some((text, behind)) = rest.split_once('{') {
-            let (name, after) = behind.split_once('}').ok_or("a `{` has no `}`; write {name}")?;
+            let (name, after) = behind.split_once('}').ok_or(KeyError::NotClosed)?;
             if !parameters.iter().any(|known| known == name) {
-                return Err(format!("it uses {{{name}}}, which is not declared; declare it"));
+                return Err(KeyError::Undeclared(name.to_owned()));
             }
             parts.extend((!text.is_empty()).then(|| Part::Text(text.to_owned())));
             parts.push(Part::Parameter(name.to_owned()));
             rest = after;
         }
         if rest.contains('}') {
-            return Err("a `}` has no `{`; write {name}".to_owned());
+            return Err(KeyError::NotOpened);
         }
         parts.extend((!rest.is_empty()).then(|| Part::Text(rest.to_owned())));
         let key = KeyTemplate(parts);
         match key.to_string().split('/').any(|segment| segment.is_empty() || segment == "." || segment == "..") {
-            true => Err("it has an empty segment, or `.` or `..`; write it as folder/{name}.json".to_owned()),
+            true => Err(KeyError::Segment),
             false => Ok(key),
         }
     }

@@ -23,6 +23,7 @@ use self::bind::{Bound, Hints};
 use self::shared::Sessions;
 use self::value::Form;
 use super::connection::Borrowed;
+use super::error::{AnswerError, SqlError};
 use super::rows::{Limits, Rows, distinct, to_the_end};
 use super::{DatabaseOptions, Fault, GRACE, ParameterType, Query, Statement, failure, total};
 use crate::source::{Argument, Arguments};
@@ -49,12 +50,8 @@ pub(super) struct Postgres {
 }
 
 impl Postgres {
-    pub(super) fn open(url: &str, settings: &DatabaseOptions) -> Result<Postgres, String> {
-        let options = PgConnectOptions::from_str(url).map_err(|_| {
-            "the PostgreSQL URL cannot be read; write postgres://user:password@host:5432/database?sslmode=require, \
-             with special characters in the password as %XX"
-                .to_owned()
-        })?;
+    pub(super) fn open(url: &str, settings: &DatabaseOptions) -> Result<Postgres, SqlError> {
+        let options = PgConnectOptions::from_str(url).map_err(|_| SqlError::PostgresUrl)?;
         let options = checked_by_root(options)?.application_name("lastgood").disable_statement_logging();
         let sessions = Arc::new(Sessions::new(settings.statement_timeout));
         let own = sessions.own(options.clone(), settings.statement_timeout);
@@ -186,7 +183,7 @@ fn share(sessions: &Sessions) {
 
 /// Has the server's certificate checked wherever a root certificate is given, as libpq does: the driver would take any
 /// with `require`.
-fn checked_by_root(options: PgConnectOptions) -> Result<PgConnectOptions, String> {
+fn checked_by_root(options: PgConnectOptions) -> Result<PgConnectOptions, SqlError> {
     // The URL that options make shows what came from the environment, too. Not every user and host fits into one.
     let shown = options.clone().username("any").host("any").to_url_lossy();
     if !shown.query_pairs().any(|(name, _)| name == "sslrootcert") {
@@ -194,9 +191,7 @@ fn checked_by_root(options: PgConnectOptions) -> Result<PgConnectOptions, String
     }
     match options.get_ssl_mode() {
         PgSslMode::Require => Ok(options.ssl_mode(PgSslMode::VerifyCa)),
-        PgSslMode::Prefer | PgSslMode::Allow => {
-            Err("`sslrootcert` is given and would not be looked at; write sslmode=verify-full beside it".to_owned())
-        }
+        PgSslMode::Prefer | PgSslMode::Allow => Err(SqlError::UnusedRoot),
         PgSslMode::Disable | PgSslMode::VerifyCa | PgSslMode::VerifyFull => Ok(options),
     }
 }
@@ -279,7 +274,7 @@ async fn run_all(
         answers.push(rows);
     }
     let counted = if answers.len() > 1 { answers.pop().map(total).transpose()? } else { None };
-    let rows = answers.pop().ok_or_else(|| Fault::Declared("there is no statement".to_owned()))?;
+    let rows = answers.pop().ok_or(AnswerError::NoStatement)?;
     Ok((rows, counted))
 }
 
@@ -299,7 +294,7 @@ async fn prepare(
         match prepare_as(connection, &query.template.sql, &types, again).await {
             Ok(prepared) => {
                 for ((name, kind), wanted) in declared.iter().zip(kinds(&prepared)) {
-                    bind::fits(name, *kind, wanted).map_err(Fault::Declared)?;
+                    bind::fits(name, *kind, wanted)?;
                 }
                 query.learn_hints(index);
                 return Ok(prepared);
@@ -345,9 +340,9 @@ fn kinds(prepared: &PgStatement) -> &[PgTypeInfo] {
 }
 
 fn forms(prepared: &PgStatement) -> Result<Vec<Form>, Fault> {
-    distinct(prepared.columns().iter().map(|column| column.name())).map_err(Fault::Declared)?;
+    distinct(prepared.columns().iter().map(|column| column.name()))?;
     let forms = prepared.columns().iter().map(|column| Form::of(column.name(), column.type_info()));
-    forms.collect::<Result<_, _>>().map_err(Fault::Declared)
+    Ok(forms.collect::<Result<_, _>>()?)
 }
 
 async fn run(
@@ -383,7 +378,7 @@ fn push(rows: &mut Rows, row: &PgRow, forms: &[Form]) -> Result<(), Fault> {
             continue;
         }
         let bytes = value.as_bytes().map_err(sqlx::Error::Decode)?;
-        form.push(out, bytes).map_err(|why| Fault::Declared(why.to_owned()))?;
+        form.push(out, bytes).map_err(AnswerError::Value)?;
     }
     Ok(rows.end()?)
 }

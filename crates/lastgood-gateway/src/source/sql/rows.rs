@@ -8,6 +8,7 @@ use lastgood::{Error, Reason};
 use sqlx::Either;
 
 use super::Fault;
+use super::error::AnswerError;
 
 /// Writes rows as JSON objects into one text, and stops at its limits.
 #[derive(Debug)]
@@ -130,16 +131,16 @@ pub(super) async fn to_the_end<R, D>(
 }
 
 /// Refuses a name that two columns share: a JSON object holds each once.
-pub(super) fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Result<(), String> {
+pub(super) fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Result<(), AnswerError> {
     let mut seen = Vec::new();
     for name in names {
         if seen.contains(&name) {
-            return Err(format!("two columns are named `{name}`; rename one with AS"));
+            return Err(AnswerError::ColumnTwice(name.to_owned()));
         }
         seen.push(name);
     }
     match seen.is_empty() {
-        true => Err("it answers no columns".to_owned()),
+        true => Err(AnswerError::NoColumns),
         false => Ok(()),
     }
 }

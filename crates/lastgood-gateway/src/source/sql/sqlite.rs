@@ -18,6 +18,7 @@ use sqlx::{Row as _, SqlSafeStr as _, Statement as _, TypeInfo as _, ValueRef as
 use tokio::time::timeout;
 
 use self::place::{Found, Place};
+use super::error::{AnswerError, SqlError};
 use super::rows::{Limits, Rows, distinct, push_float, push_text, to_the_end};
 use super::{DatabaseOptions, Fault, Query, Statement, failure, total};
 use crate::source::{Argument, Arguments};
@@ -46,10 +47,10 @@ impl Drop for Waiting {
 }
 
 impl Sqlite {
-    pub(super) fn open(url: &str, settings: &DatabaseOptions) -> Result<Sqlite, String> {
+    pub(super) fn open(url: &str, settings: &DatabaseOptions) -> Result<Sqlite, SqlError> {
         let path = url.trim_start_matches("sqlite:").trim_start_matches("//");
         if path.is_empty() || path.starts_with(":memory:") || path.contains('?') {
-            return Err("a SQLite URL names a file, as in sqlite:data/prices.db".to_owned());
+            return Err(SqlError::SqliteUrl);
         }
         let options = SqliteConnectOptions::new()
             .filename(path)
@@ -123,15 +124,13 @@ impl Sqlite {
     }
 
     pub(super) async fn describe(&self, statement: &Statement) -> Result<String, Fault> {
-        let found = self.place.look().await.map_err(|why| {
-            Fault::Declared(format!("its file cannot be opened: {why}; is the path right, and may this user read it?"))
-        })?;
+        let found = self.place.look().await.map_err(AnswerError::File)?;
         let options = self.options.clone().immutable(found.has_foreign_log);
         let mut connection = options.connect().await?;
         for query in statement.queries() {
             let sql = AssertSqlSafe(query.template.sql.as_str()).into_sql_str();
             let prepared = connection.prepare(sql).await?;
-            distinct(prepared.columns().iter().map(|column| column.name())).map_err(Fault::Declared)?;
+            distinct(prepared.columns().iter().map(|column| column.name()))?;
         }
         let used = statement.queries().flat_map(|query| &query.template.order);
         let mut said: Vec<String> = used
@@ -188,7 +187,7 @@ async fn run(
 ) -> Result<(), Fault> {
     let sql = AssertSqlSafe(query.template.sql.as_str()).into_sql_str();
     let prepared = connection.prepare(sql).await?;
-    distinct(prepared.columns().iter().map(|column| column.name())).map_err(Fault::Declared)?;
+    distinct(prepared.columns().iter().map(|column| column.name()))?;
     let mut bound = SqliteArguments::default();
     for index in &query.template.order {
         let name = statement.parameters.get(*index).map_or("", |(name, _)| name);
@@ -237,10 +236,7 @@ fn push(rows: &mut Rows, row: &SqliteRow) -> Result<(), Fault> {
             "REAL" => push_float(out, <f64 as Decode<sqlx::Sqlite>>::decode(value).map_err(decoding)?),
             "TEXT" => push_text(out, <&str as Decode<sqlx::Sqlite>>::decode(value).map_err(decoding)?),
             _ => {
-                let name = column.name();
-                return Err(Fault::Declared(format!(
-                    "column `{name}` holds bytes, which JSON has no form for; select hex(…) of it"
-                )));
+                return Err(AnswerError::Bytes(column.name().to_owned()).into());
             }
         }
     }

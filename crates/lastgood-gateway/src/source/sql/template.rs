@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::error::TemplateError;
+
 /// What a database's SQL looks like, as far as telling parameters from the rest goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
@@ -24,7 +26,7 @@ impl Template {
     /// # Errors
     ///
     /// What is wrong with it, and the mend.
-    pub(super) fn parse(sql: &str, dialect: Dialect, declared: &[&str]) -> Result<Template, String> {
+    pub(super) fn parse(sql: &str, dialect: Dialect, declared: &[&str]) -> Result<Template, TemplateError> {
         let mut template = Template { sql: String::with_capacity(sql.len() + 8), order: Vec::new() };
         let mut scanner = Scanner { text: sql, at: 0, dialect };
         let mut first_word: Option<&str> = None;
@@ -37,7 +39,7 @@ impl Template {
             }
             if token.kind != Kind::Blank {
                 if ended {
-                    return Err("it holds more than one statement; declare one route for each".to_owned());
+                    return Err(TemplateError::SeveralStatements);
                 }
                 first_word.get_or_insert(text);
             }
@@ -55,16 +57,11 @@ impl Template {
         Ok(template)
     }
 
-    fn number(&mut self, text: &str, declared: &[&str]) -> Result<usize, String> {
+    fn number(&mut self, text: &str, declared: &[&str]) -> Result<usize, TemplateError> {
         let name = text.trim_start_matches(':');
         let Some(index) = declared.iter().position(|known| *known == name) else {
-            let known = match declared {
-                [] => "the route declares no parameters".to_owned(),
-                _ => format!("declared are {}", declared.join(", ")),
-            };
-            return Err(format!(
-                "it uses `:{name}`, which is not declared ({known}); declare it, or write a blank behind the colon if it is no parameter"
-            ));
+            let declared = declared.iter().map(|known| (*known).to_owned()).collect();
+            return Err(TemplateError::Undeclared { name: name.to_owned(), declared });
         };
         if let Some(earlier) = self.order.iter().position(|used| *used == index) {
             return Ok(earlier + 1);
@@ -74,16 +71,13 @@ impl Template {
     }
 }
 
-fn readable(first_word: Option<&str>) -> Result<(), String> {
-    let Some(word) = first_word else { return Err("it is empty; write a SELECT".to_owned()) };
+fn readable(first_word: Option<&str>) -> Result<(), TemplateError> {
+    let Some(word) = first_word else { return Err(TemplateError::Empty) };
     let known = ["select", "with", "values", "table", "("];
     if known.iter().any(|start| word.eq_ignore_ascii_case(start)) {
         return Ok(());
     }
-    Err(format!(
-        "it begins with `{}`; only statements that read can be declared: SELECT, WITH, VALUES or TABLE",
-        cut(word)
-    ))
+    Err(TemplateError::DoesNotRead(cut(word)))
 }
 
 fn cut(word: &str) -> String {
@@ -114,7 +108,7 @@ struct Scanner<'a> {
 }
 
 impl Scanner<'_> {
-    fn next(&mut self) -> Result<Option<Token>, String> {
+    fn next(&mut self) -> Result<Option<Token>, TemplateError> {
         let start = self.at;
         let rest = self.rest();
         let Some(first) = rest.chars().next() else { return Ok(None) };
@@ -133,11 +127,11 @@ impl Scanner<'_> {
             '"' => self.quoted('"', false)?,
             '`' if self.dialect == Dialect::Sqlite => self.quoted('`', false)?,
             '[' if self.dialect == Dialect::Sqlite => {
-                let end = rest.find(']').ok_or("a name in brackets does not end")?;
+                let end = rest.find(']').ok_or(TemplateError::Bracket)?;
                 self.take(end + 1, Kind::Other)
             }
             '$' => self.dollar()?,
-            '?' | '@' if self.dialect == Dialect::Sqlite => return Err(foreign(first)),
+            '?' | '@' if self.dialect == Dialect::Sqlite => return Err(TemplateError::Foreign(first)),
             ':' => self.colon(),
             _ if starts_word(first) => self.word()?,
             _ if first.is_ascii_digit() => {
@@ -159,7 +153,7 @@ impl Scanner<'_> {
     }
 
     /// A comment between `/*` and `*/`. PostgreSQL's hold others.
-    fn comment(&mut self) -> Result<(), String> {
+    fn comment(&mut self) -> Result<(), TemplateError> {
         let nests = self.dialect == Dialect::Postgres;
         let mut depth = 0usize;
         while let Some(pair) = self.text.as_bytes().get(self.at..self.at + 2) {
@@ -178,11 +172,11 @@ impl Scanner<'_> {
                 _ => self.at += 1,
             }
         }
-        Err("a comment does not end".to_owned())
+        Err(TemplateError::Comment)
     }
 
     /// A literal or a quoted name. A doubled quote is one of its characters, and so is an escaped one in `E'…'`.
-    fn quoted(&mut self, quote: char, escapes: bool) -> Result<Kind, String> {
+    fn quoted(&mut self, quote: char, escapes: bool) -> Result<Kind, TemplateError> {
         let mut characters = self.rest().char_indices().skip(1).peekable();
         while let Some((at, character)) = characters.next() {
             if character == '\\' && escapes {
@@ -191,10 +185,10 @@ impl Scanner<'_> {
                 return Ok(self.take(at + quote.len_utf8(), Kind::Other));
             }
         }
-        Err(format!("what is quoted with {quote} does not end"))
+        Err(TemplateError::Quote(quote))
     }
 
-    fn word(&mut self) -> Result<Kind, String> {
+    fn word(&mut self) -> Result<Kind, TemplateError> {
         let rest = self.rest();
         let end = rest.find(|c: char| !continues_word(c) && c != '$').unwrap_or(rest.len());
         let escapes =
@@ -207,16 +201,18 @@ impl Scanner<'_> {
     }
 
     /// `$tag$ … $tag$`, PostgreSQL's literals without quotes.
-    fn dollar(&mut self) -> Result<Kind, String> {
+    fn dollar(&mut self) -> Result<Kind, TemplateError> {
         let rest = self.rest();
         let tag = rest.char_indices().skip(1).find(|(_, c)| !continues_word(*c));
-        let Some((end, '$')) = tag.filter(|_| self.dialect == Dialect::Postgres) else { return Err(foreign('$')) };
+        let Some((end, '$')) = tag.filter(|_| self.dialect == Dialect::Postgres) else {
+            return Err(TemplateError::Foreign('$'));
+        };
         let tag = rest.get(..=end).unwrap_or_default();
         if tag.chars().nth(1).is_some_and(|c| c.is_ascii_digit()) {
-            return Err(foreign('$'));
+            return Err(TemplateError::Foreign('$'));
         }
         let body = rest.get(end + 1..).unwrap_or_default();
-        let close = body.find(tag).ok_or_else(|| format!("what begins with {tag} does not end"))?;
+        let close = body.find(tag).ok_or_else(|| TemplateError::Dollar(tag.to_owned()))?;
         let length = end + 1 + close + tag.len();
         Ok(self.take(length, Kind::Other))
     }
@@ -235,10 +231,6 @@ impl Scanner<'_> {
     }
 }
 
-fn foreign(sign: char) -> String {
-    format!("it uses the driver's own parameters ({sign}…); write parameters as `:name`")
-}
-
 fn starts_word(character: char) -> bool {
     character.is_alphabetic() || character == '_'
 }
@@ -251,11 +243,11 @@ fn continues_word(character: char) -> bool {
 mod tests {
     use super::*;
 
-    fn postgres(sql: &str) -> Result<Template, String> {
+    fn postgres(sql: &str) -> Result<Template, TemplateError> {
         Template::parse(sql, Dialect::Postgres, &["symbol", "limit"])
     }
 
-    fn sqlite(sql: &str) -> Result<Template, String> {
+    fn sqlite(sql: &str) -> Result<Template, TemplateError> {
         Template::parse(sql, Dialect::Sqlite, &["symbol", "limit"])
     }
 
@@ -295,14 +287,14 @@ mod tests {
 
     #[test]
     fn an_unknown_parameter_is_refused_with_what_is_known() {
-        let why = postgres("select :symbl").unwrap_err();
+        let why = postgres("select :symbl").unwrap_err().to_string();
         assert!(why.contains("`:symbl`") && why.contains("symbol, limit"), "{why}");
     }
 
     #[test]
     fn one_statement_may_end_with_a_semicolon_and_no_other_may_follow() {
         assert_eq!(postgres("select 1 ; -- done\n ").unwrap().sql, "select 1 ");
-        let why = postgres("select 1; drop table t").unwrap_err();
+        let why = postgres("select 1; drop table t").unwrap_err().to_string();
         assert!(why.contains("more than one statement"), "{why}");
     }
 

@@ -208,7 +208,7 @@ async fn sources(settings: &Settings) -> Vec<Finding> {
 async fn upstreams(settings: &Settings) -> Vec<Finding> {
     let ways = match Ways::new(settings) {
         Ok(ways) => ways,
-        Err(why) => return vec![Finding::new("upstream", "", Verdict::Failed, why)],
+        Err(why) => return vec![Finding::new("upstream", "", Verdict::Failed, why.to_string())],
     };
     let binance = &settings.binance;
     let groups = [

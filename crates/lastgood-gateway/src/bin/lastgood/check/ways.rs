@@ -1,6 +1,7 @@
 //! How upstreams are reached: directly, or by a proxy.
 
 use std::error::Error;
+use std::fmt;
 
 use http::Uri;
 use hyper_rustls::ConfigBuilderExt as _;
@@ -18,9 +19,24 @@ pub(super) struct Ways {
     proxies: Proxies,
 }
 
+/// Why upstreams cannot be asked at all.
+#[derive(Debug)]
+pub(super) struct NoClient(Box<dyn Error + Send + Sync>);
+
+impl fmt::Display for NoClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the HTTP client does not start: {}", cause(&*self.0))
+    }
+}
+
+impl Error for NoClient {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.0)
+    }
+}
+
 impl Ways {
-    pub(super) fn new(settings: &Settings) -> Result<Ways, String> {
-        let no_client = |why: &(dyn Error + 'static)| format!("the HTTP client does not start: {}", cause(why));
+    pub(super) fn new(settings: &Settings) -> Result<Ways, NoClient> {
         let (proxies, connect_timeout) = (settings.proxy.proxies().clone(), settings.upstream.connect_timeout);
         let by = proxies.clone();
         let client = Client::builder()
@@ -33,8 +49,9 @@ impl Ways {
             .connect_timeout(connect_timeout)
             .timeout(PATIENCE)
             .build()
-            .map_err(|why| no_client(&why))?;
-        let tls = ClientConfig::builder().with_native_roots().map_err(|why| no_client(&why))?.with_no_client_auth();
+            .map_err(|why| NoClient(why.into()))?;
+        let tls =
+            ClientConfig::builder().with_native_roots().map_err(|why| NoClient(why.into()))?.with_no_client_auth();
         Ok(Ways { client, connector: ProxyConnector::new(proxies.clone(), tls, connect_timeout), proxies })
     }
 

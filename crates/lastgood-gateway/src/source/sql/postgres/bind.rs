@@ -10,6 +10,7 @@ use sqlx::{Postgres, Type, TypeInfo};
 
 use crate::source::Argument;
 use crate::source::sql::ParameterType;
+use crate::source::sql::error::AnswerError;
 
 /// PostgreSQL's `unknown`: a parameter of this type gets the one that its place in the statement asks for.
 const INFERRED: PgTypeInfo = PgTypeInfo::with_oid(Oid(705));
@@ -104,15 +105,11 @@ impl Target {
 /// # Errors
 ///
 /// What does not fit, and the mend.
-pub(super) fn fits(name: &str, declared: ParameterType, wanted: &PgTypeInfo) -> Result<(), String> {
+pub(super) fn fits(name: &str, declared: ParameterType, wanted: &PgTypeInfo) -> Result<(), AnswerError> {
     if Target::of(wanted).is_some_and(|target| target.takes(declared)) {
         return Ok(());
     }
-    let wanted = wanted.name().to_lowercase();
-    let declared = declared.as_str();
-    Err(format!(
-        "parameter `{name}` is declared as {declared}, but the statement wants {wanted} there; declare it otherwise, or write a cast such as `:{name}::text::{wanted}`"
-    ))
+    Err(AnswerError::Misfit { name: name.to_owned(), declared, wanted: wanted.name().to_lowercase() })
 }
 
 /// A value in the form of a type, to be bound.

@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use sqlx::TypeInfo;
 use sqlx::postgres::{PgTypeInfo, PgTypeKind};
 
+use crate::source::sql::error::AnswerError;
 use crate::source::sql::rows::{push_float, push_text};
 
 /// A moment in microseconds, and a day, before and after all others.
@@ -38,11 +39,9 @@ impl Form {
     /// # Errors
     ///
     /// When it has none; says the mend.
-    pub(super) fn of(column: &str, kind: &PgTypeInfo) -> Result<Form, String> {
-        Form::known(kind).ok_or_else(|| {
-            let name = kind.name().to_lowercase();
-            format!("column `{column}` is of type {name}, which has no one form in JSON; cast it, for example to text")
-        })
+    pub(super) fn of(column: &str, kind: &PgTypeInfo) -> Result<Form, AnswerError> {
+        Form::known(kind)
+            .ok_or_else(|| AnswerError::NoForm { column: column.to_owned(), kind: kind.name().to_lowercase() })
     }
 
     fn known(kind: &PgTypeInfo) -> Option<Form> {

@@ -1,0 +1,101 @@
+//! Why a declared route, or a source of it, cannot be made of its settings.
+
+use std::error::Error;
+use std::fmt;
+
+use crate::source::error::SourceError;
+use crate::source::object::error::ObjectError;
+use crate::source::sql::error::SqlError;
+use crate::source::tls::NoClient;
+
+/// Why the declared routes cannot be served.
+#[derive(Debug)]
+pub(crate) enum RouteError {
+    /// No connections can be made to an API.
+    Api {
+        /// As it is declared.
+        name: String,
+        /// Why not.
+        why: NoClient,
+    },
+    /// A database cannot be used.
+    Database {
+        /// As it is declared.
+        name: String,
+        /// Why not.
+        why: SqlError,
+    },
+    /// A bucket cannot be used.
+    Bucket {
+        /// As it is declared.
+        name: String,
+        /// Why not.
+        why: ObjectError,
+    },
+    /// A route asks a source that is not declared.
+    NoSource {
+        /// `api`, `database` or `bucket`.
+        kind: &'static str,
+        /// As the route calls it.
+        name: String,
+    },
+    /// A route names no region, or one that there is not.
+    NoRegion(String),
+    /// What is asked of a source has a fault.
+    Question(SourceError),
+    /// A route has a fault.
+    Route {
+        /// Its path.
+        path: String,
+        /// What is wrong with it.
+        why: Box<RouteError>,
+    },
+    /// The statement of `[credentials.sql]` has a fault.
+    UserKeys(SqlError),
+}
+
+impl fmt::Display for RouteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Api { name, why } => write!(f, "api {name}: {why}"),
+            Self::Database { name, why } => write!(f, "database {name}: {why}"),
+            Self::Bucket { name, why } => write!(f, "bucket {name}: {why}"),
+            Self::NoSource { kind, name } => write!(f, "there is no {kind} {name}"),
+            Self::NoRegion(path) => write!(f, "route {path} names no region"),
+            Self::Question(why) => why.fmt(f),
+            Self::Route { path, why } => write!(f, "route {path}: {why}"),
+            Self::UserKeys(why) => write!(f, "credentials.sql: {why}"),
+        }
+    }
+}
+
+impl Error for RouteError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Api { why, .. } => Some(why),
+            Self::Database { why, .. } | Self::UserKeys(why) => Some(why),
+            Self::Bucket { why, .. } => Some(why),
+            Self::Question(why) => why.source(),
+            Self::Route { why, .. } => Some(&**why),
+            Self::NoSource { .. } | Self::NoRegion(_) => None,
+        }
+    }
+}
+
+impl From<SourceError> for RouteError {
+    fn from(why: SourceError) -> Self {
+        Self::Question(why)
+    }
+}
+
+impl From<SqlError> for RouteError {
+    fn from(why: SqlError) -> Self {
+        Self::Question(why.into())
+    }
+}
+
+impl From<ObjectError> for RouteError {
+    fn from(why: ObjectError) -> Self {
+        Self::Question(why.into())
+    }
+}

@@ -1,0 +1,95 @@
+//! Why streams end, or do not begin.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+use tokio_tungstenite::tungstenite;
+
+use super::session::SILENCE;
+
+/// Why there is no connection, or no longer one.
+#[derive(Debug)]
+pub(super) enum StreamError {
+    /// The base and the path make no address.
+    Address(http::uri::InvalidUri),
+    /// No TLS can be spoken here.
+    Tls(rustls::Error),
+    /// The system's certificates cannot be read.
+    Certificates(io::Error),
+    /// The host, or the proxy that leads there, cannot be reached.
+    Unreachable(Box<dyn Error + Send + Sync>),
+    /// The exchange did not let us in, or the connection broke.
+    WebSocket(Box<tungstenite::Error>),
+    /// It took too long to connect.
+    Late,
+    /// It took too long to send.
+    Stuck,
+    /// The exchange closed the connection.
+    Closed,
+    /// Nothing comes of what is subscribed to.
+    Silent,
+    /// Nothing comes on the connection that was to take over.
+    SuccessorSilent,
+}
+
+impl fmt::Display for StreamError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(why) => why.fmt(f),
+            Self::Tls(why) => why.fmt(f),
+            Self::Certificates(why) => why.fmt(f),
+            Self::Unreachable(why) => write!(f, "{}", innermost(&**why)),
+            Self::WebSocket(why) => why.fmt(f),
+            Self::Late => f.write_str("no connection in time"),
+            Self::Stuck => f.write_str("nothing can be sent"),
+            Self::Closed => f.write_str("closed by the exchange"),
+            Self::Silent => write!(f, "subscribed but silent for {} s", SILENCE.as_secs()),
+            Self::SuccessorSilent => f.write_str("the new connection delivers nothing"),
+        }
+    }
+}
+
+impl Error for StreamError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Address(why) => Some(why),
+            Self::Tls(why) => Some(why),
+            Self::Certificates(why) => Some(why),
+            Self::Unreachable(why) => Some(&**why),
+            Self::WebSocket(why) => Some(why),
+            Self::Late | Self::Stuck | Self::Closed | Self::Silent | Self::SuccessorSilent => None,
+        }
+    }
+}
+
+impl From<tungstenite::Error> for StreamError {
+    fn from(why: tungstenite::Error) -> Self {
+        match why {
+            tungstenite::Error::ConnectionClosed => Self::Closed,
+            why => Self::WebSocket(Box::new(why)),
+        }
+    }
+}
+
+/// The cause that says most: the outer ones only say that connecting failed.
+fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    let mut innermost = error;
+    while let Some(inner) = innermost.source() {
+        innermost = inner;
+    }
+    innermost
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unreachable_host_is_told_by_the_innermost_cause_and_the_whole_chain_is_kept() {
+        let refused = io::Error::new(io::ErrorKind::ConnectionRefused, "connection refused");
+        let why = StreamError::Unreachable(Box::new(tungstenite::Error::Io(refused)));
+        assert_eq!(why.to_string(), "connection refused");
+        assert!(why.source().is_some_and(|source| source.is::<tungstenite::Error>()));
+    }
+}
