@@ -230,6 +230,17 @@ impl Entry {
         self.fetch_started_at < self.written_at
     }
 
+    /// Tells the answer of a load that took less than a millisecond from what is put.
+    pub(crate) fn note_loaded(&mut self) {
+        if !self.was_loaded() {
+            let is_to_be_stored = self.stored_at == self.written_at;
+            self.written_at = self.fetch_started_at.plus(Duration::from_millis(1));
+            if is_to_be_stored {
+                self.stored_at = self.written_at;
+            }
+        }
+    }
+
     /// The same answer, without what was worked out of it.
     pub(crate) fn copied(&self) -> Self {
         let loaded = Loaded { tags: self.tags.to_vec(), ..Loaded::from(self.value.clone()) };

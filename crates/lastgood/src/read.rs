@@ -247,8 +247,9 @@ impl Region {
                 let mut entry = self.entry(&key.name, loaded, started, at);
                 // Others wait for what a lease was taken for, so that it is written even where less would do.
                 if matches!(right, Right::Leased(_)) && persist != Persist::Never {
-                    entry.stored_at = at;
+                    entry.stored_at = entry.written_at;
                 }
+                entry.note_loaded();
                 let entry = Arc::new(entry);
                 let kept = landing.write(|| {
                     self.cache.setbacks.remove(&key);

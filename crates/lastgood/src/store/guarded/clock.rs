@@ -40,6 +40,15 @@ pub(super) struct Measured {
     is_doubted: bool,
 }
 
+impl Measured {
+    /// How far the store's clock is ahead when this process's says `now`, which may have been set since.
+    fn ahead_at(&self, now: Timestamp) -> Ahead {
+        let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        let (passed, by_clock) = (millis(self.at.elapsed()), millis(now.since(self.local)));
+        Ahead { by: self.ahead.by.saturating_sub(by_clock.saturating_sub(passed)), ..self.ahead }
+    }
+}
+
 impl GuardedStore {
     /// How far the store's clock is ahead; asks the store where that is not known. Nothing for a store that one process has
     /// to itself.
@@ -76,10 +85,8 @@ impl GuardedStore {
     /// clock of this process that was set since has no part in it.
     pub(crate) fn assumed_ahead(&self) -> Option<Ahead> {
         self.inner.log()?;
-        let Measured { ahead, at, local, .. } = (*self.measured.lock().unwrap_or_else(PoisonError::into_inner))?;
-        let passed = i64::try_from(at.elapsed().as_millis()).unwrap_or(i64::MAX);
-        let by_clock = i64::try_from(self.clock.now().since(local).as_millis()).unwrap_or(i64::MAX);
-        Some(Ahead { by: ahead.by.saturating_sub(by_clock.saturating_sub(passed)), ..ahead })
+        let measured = (*self.measured.lock().unwrap_or_else(PoisonError::into_inner))?;
+        Some(measured.ahead_at(self.clock.now()))
     }
 
     /// Another server may answer from now on, with another clock.
@@ -90,10 +97,10 @@ impl GuardedStore {
     }
 
     fn known_ahead(&self) -> Option<Ahead> {
-        let Measured { ahead, at, local, is_doubted } =
-            (*self.measured.lock().unwrap_or_else(PoisonError::into_inner))?;
-        let (passed, by_clock) = (at.elapsed(), self.clock.now().since(local));
-        let has_jumped = passed.abs_diff(by_clock) > JUMP;
-        (passed < KNOWN_FOR && !has_jumped && !is_doubted).then_some(ahead)
+        let measured = (*self.measured.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let Measured { at, local, is_doubted, .. } = measured;
+        let (passed, now) = (at.elapsed(), self.clock.now());
+        let has_jumped = passed.abs_diff(now.since(local)) > JUMP;
+        (passed < KNOWN_FOR && !has_jumped && !is_doubted).then(|| measured.ahead_at(now))
     }
 }
