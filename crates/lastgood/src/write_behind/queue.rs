@@ -390,14 +390,7 @@ impl Queue {
         }
         match if_it_fails {
             Some(again) if !succeeded => {
-                let again = match again {
-                    // What cannot be expired must at least not be believed.
-                    Change::Expire(expiry) if matches!(end, End::Refused) => {
-                        Change::Remove(Removal::at(expiry.at, true).late())
-                    }
-                    again if self.has_room(again.bytes()) => again,
-                    again => again.without_body(),
-                };
+                let again = if self.has_room(again.bytes()) { again } else { again.without_body() };
                 self.bytes += again.bytes();
                 self.waiting.insert(key.to_owned(), again);
                 true

@@ -491,3 +491,22 @@ async fn what_another_put_after_a_removal_that_waits_here_is_found() {
     let found = other.prices.try_stored("BTCUSDT").await.expect("the store answers");
     assert_eq!(found.as_ref().map(text).as_deref(), Some("v2"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_full_store_cannot_expire_is_expired_once_it_can_and_is_not_removed() {
+    let nodes = Nodes::new();
+    let (one, other) = (nodes.start().await, nodes.start().await);
+    one.put("v1").await;
+    one.flush().await;
+    other.way.set_writes(Fault::Fail(StoreError::Refused("OOM".to_owned())));
+    other.prices.expire("BTCUSDT").await;
+    sleep(Duration::from_secs(5)).await;
+    assert!(other.cache.confirmed(Duration::ZERO).await.is_some(), "it waits");
+    other.way.heal();
+    converge(&[&one, &other]).await;
+    let source = Source::answering("unused");
+    source.fail(Reason::Upstream);
+    for (who, node) in [("who put it", &one), ("who expired it", &other), ("a third", &nodes.start().await)] {
+        assert_eq!(node.read(&source, "BTCUSDT").await, good("v1", "LAST-GOOD"), "{who}");
+    }
+}

@@ -176,16 +176,16 @@ async fn what_is_older_than_an_answer_that_was_removed_stands_in_for_no_failing_
     let (nodes, source) = (Nodes::new(), Source::answering("v1"));
     let (one, other) = two(&nodes, &source).await;
     advance(MINUTE).await;
-    // It loads with the store away, so that this still holds what is older.
+    let key = "lastgood:prices:v1:BTCUSDT";
+    let older = nodes.store.get(key).await.unwrap().expect("it was loaded");
     other.way.set_reads(unavailable());
     assert_eq!(other.load(&source).await, good("v2", "MISS"));
-    // The removal is told of at once, but the store does not take it yet.
-    one.way.set_writes(unavailable());
-    let removed = one.cache.sweep(&Scope::Region("prices".to_owned()), Some(Depth::Remove)).await;
-    removed.expect("a sweep does not fail");
-    settle().await;
+    one.prices.remove(NAME).await;
+    one.flush().await;
     other.hear().await;
     assert_eq!(peeked(&other.prices, NAME), None, "the removal is heard");
+    // As where the removal is told of before the store has it.
+    nodes.store.put(key, older, HOUR).await.expect("the store takes it");
     source.fail(Reason::Unreachable);
     assert_eq!(other.read(&source, NAME).await, Err(Reason::Unreachable));
 }
