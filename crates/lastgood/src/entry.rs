@@ -61,7 +61,7 @@ pub struct Loaded {
     /// A true end in place of the policy's `keep_for`: this long after it was written the answer is gone from every tier,
     /// and stands in for no failing source. It also ends an answer that would be fresh for longer.
     pub ttl: Option<Duration>,
-    /// When the source was asked for it, where that is longer ago than the load: its times count from then.
+    /// When the source was asked for it, where that is not when the load began: its times count from then.
     pub as_of: Option<Timestamp>,
     /// Names under which the answer can be invalidated together with others.
     pub tags: Vec<String>,
