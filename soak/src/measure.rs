@@ -13,6 +13,8 @@ use tokio::time::{Instant, sleep};
 use crate::ledger::Ledger;
 use crate::scene::{Gateway, Scene};
 
+/// How often Redis is asked whether it is there.
+const EVERY: Duration = Duration::from_millis(20);
 /// How long gateways may take to have their store.
 const WELL_WITHIN: Duration = Duration::from_secs(30);
 
@@ -74,12 +76,12 @@ pub(crate) async fn wait_until_well(scene: &Scene) -> reqwest::Result<()> {
     Ok(())
 }
 
-/// Asks Redis itself every moment, and notes when that takes so long that a gateway cannot have its answer in its time: a
-/// read asks two or three times, one after the other.
+/// Asks Redis itself every moment, and notes when that takes so long, or when this process is kept waiting for so long, that a
+/// gateway cannot have its answer in its time: a read asks two or three times, one after the other.
 pub(crate) async fn watch_redis(port: u16, budget: Duration, ledger: Ledger, over: Arc<AtomicBool>) {
     while !over.load(Ordering::Relaxed) {
         // A Redis that is not there is not slow.
-        drop(ask_redis(port, budget / 2, &ledger, &over).await);
+        drop(ask_redis(port, budget / 4, &ledger, &over).await);
         sleep(Duration::from_millis(100)).await;
     }
 }
@@ -92,10 +94,10 @@ async fn ask_redis(port: u16, slow: Duration, ledger: &Ledger, over: &AtomicBool
         let (began, asked_at) = (Instant::now(), ledger.clock.now());
         connection.write_all(b"PING\r\n").await?;
         connection.read_exact(&mut pong).await?;
-        if began.elapsed() > slow {
+        sleep(EVERY).await;
+        if began.elapsed() > EVERY + slow {
             ledger.faults.paused(asked_at, ledger.clock.now());
         }
-        sleep(Duration::from_millis(20)).await;
     }
     Ok(())
 }
