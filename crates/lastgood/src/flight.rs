@@ -272,7 +272,7 @@ impl Flights {
 
     /// What [`Landing::note_absent`] noted of the flight of `key`.
     pub(crate) fn absent(&self, key: &Key) -> Vec<String> {
-        let flight = self.shard(key).get(key).map(Arc::clone);
+        let flight = self.shard(key).current.get(key).map(Arc::clone);
         flight.map(|flight| flight.absent().clone()).unwrap_or_default()
     }
 

@@ -244,7 +244,8 @@ impl Region {
             Ok(mut loaded) => {
                 let (at, beside) = (self.cache.clock.now(), std::mem::take(&mut loaded.beside));
                 let persist = loaded.persist;
-                let mut entry = self.entry(&key.name, loaded, started, at).loaded();
+                let mut entry = self.entry(&key.name, loaded, started, at);
+                entry.note_loaded();
                 // Others wait for what a lease was taken for, so that it is written even where less would do.
                 if matches!(right, Right::Leased(_)) && persist != Persist::Never {
                     entry.stored_at = entry.written_at;

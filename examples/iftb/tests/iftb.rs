@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use lastgood::{Outcome, Tier};
+use lastgood::{Outcome, Tier, WasThere};
 use lastgood_example_iftb::{Model, Picture, Times, builder, data_layer, hours, look};
 use lastgood_market::bars::{BarSeries, Ohlcv};
 use lastgood_market::market::Confirm;
@@ -174,7 +174,7 @@ async fn a_password_a_database_and_a_namespace_keep_it_apart_from_everything_els
     assert!(market.clear(Confirm::YesClearEverything).await.store_done);
     assert_eq!(redis.command(&["EVAL", of_bot, "0"]), ":2\r\n", "the two logs that other processes read stay");
     assert_eq!((keys(&redis, 0), keys(&redis, 5)), (":1\r\n".to_owned(), ":4\r\n".to_owned()), "all else is untouched");
-    assert!(!market.own_bars().exists(&series("own")).await);
+    assert_eq!(market.own_bars().exists(&series("own")).await, Ok(false));
 }
 
 #[tokio::test]
@@ -208,16 +208,17 @@ fn series(name: &str) -> BarSeries {
 async fn ohlcv_is_set_got_asked_for_its_latest_and_invalidated() {
     let market = data_layer("memory:", None, Times::BOT).await.unwrap();
     let own = market.own_bars();
-    assert!(!own.exists(&series("my:BTC-PERP")).await);
+    assert_eq!(own.exists(&series("my:BTC-PERP")).await, Ok(false));
     let mut brought = hours(50, 100);
     brought.push(Ohlcv { high: Decimal::ZERO, ..brought[0].clone() });
     let set = own.set_bars(&series("my:BTC-PERP"), &brought).await;
     assert_eq!((set.stored, set.refused.len(), set.refused[0].0), (50, 1, 50));
-    let read = own.get_bars(&series("my:BTC-PERP"), 10).await.unwrap();
+    let read = own.get_bars(&series("my:BTC-PERP"), 10).await.unwrap().unwrap();
     assert_eq!(read.bars, brought[40..50]);
-    assert_eq!(own.latest_bar(&series("my:BTC-PERP")).await.as_ref(), Some(&brought[49]));
-    assert!(own.exists(&series("my:BTC-PERP")).await && own.invalidate(&series("my:BTC-PERP")).await);
-    assert!(!own.exists(&series("my:BTC-PERP")).await);
+    assert_eq!(own.latest_bar(&series("my:BTC-PERP")).await, Ok(Some(brought[49].clone())));
+    assert_eq!(own.exists(&series("my:BTC-PERP")).await, Ok(true));
+    assert_eq!(own.invalidate(&series("my:BTC-PERP")).await, WasThere::Yes);
+    assert_eq!(own.exists(&series("my:BTC-PERP")).await, Ok(false));
 }
 
 #[tokio::test]
@@ -237,8 +238,8 @@ async fn what_memory_drops_comes_from_the_store() {
         let read = async {
             loop {
                 match market.own_bars().get_bars(&series(name), 1_000).await {
-                    Some(read) => return read,
-                    None => tokio::time::sleep(Duration::from_millis(20)).await,
+                    Ok(Some(read)) => return read,
+                    Ok(None) | Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
                 }
             }
         };

@@ -8,12 +8,12 @@ use lastgood::{Outcome, Reason, Tier};
 use lastgood_market::Venue;
 use lastgood_market::candles::{Fed, Series, StreamedCandle};
 
-use crate::candles::{Bench, newest, text};
-use crate::ledger::MINUTE;
+use crate::candles::{Bench, at_many_times, newest, text};
+use crate::ledger::{Grid, MINUTE};
 
 /// A candle as the exchange streamed it at `at`.
 fn as_of(bench: &Bench, opened: u64, at: u64) -> StreamedCandle {
-    StreamedCandle { row: bench.ledger.row(opened, MINUTE, at).into(), is_closed: at >= opened + MINUTE }
+    StreamedCandle { row: bench.ledger.row(opened, Grid::of("1m"), at).into(), is_closed: at >= opened + MINUTE }
 }
 
 /// What a process was sent at 30 seconds of the minute `now`, and comes again or only now: each with what it is.
@@ -45,62 +45,66 @@ async fn in_the_midst_of_a_minute(bench: &Bench) -> (Arc<Series>, u64) {
     (series, minute + MINUTE)
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_candle_that_comes_late_after_a_newer_one_changes_no_tier() {
-    let mut bench = Bench::new(Venue::Spot, 48);
-    let (series, now) = in_the_midst_of_a_minute(&bench).await;
-    let expected = text(&bench.same(newest(20)).await);
-    bench.ledger.asked();
-    // Before the store has the newer ones and after, and to a process that has them from the store.
-    for has_restarted in [false, true] {
-        for (what, candle) in late(&bench, now) {
-            let fed = bench.candles.feed(&series, &candle).await;
-            assert!(matches!(fed, Fed::Behind | Fed::Outdated), "{what}: {fed:?}");
-            let slice = bench.ask(newest(20)).await.unwrap();
-            assert_eq!((text(&slice), has_restarted), (expected.clone(), has_restarted), "{what}");
-            assert!(bench.cache.flush(Duration::from_secs(60)).await);
+#[test]
+fn a_candle_that_comes_late_after_a_newer_one_changes_no_tier() {
+    at_many_times(async |at| {
+        let mut bench = Bench::new(at, Venue::Spot, 48);
+        let (series, now) = in_the_midst_of_a_minute(&bench).await;
+        let expected = text(&bench.same(newest(20)).await);
+        bench.ledger.asked();
+        // Before the store has the newer ones and after, and to a process that has them from the store.
+        for has_restarted in [false, true] {
+            for (what, candle) in late(&bench, now) {
+                let fed = bench.candles.feed(&series, &candle).await;
+                assert!(matches!(fed, Fed::Behind | Fed::Outdated), "{what}: {fed:?}");
+                let slice = bench.ask(newest(20)).await.unwrap();
+                assert_eq!((text(&slice), has_restarted), (expected.clone(), has_restarted), "{what}");
+                assert!(bench.cache.flush(Duration::from_secs(60)).await);
+            }
+            bench.restart().await;
+            let found = bench.ask(newest(20)).await.unwrap();
+            assert_eq!((text(&found), found.outcome), (expected.clone(), Outcome::Hit(Tier::Store)));
         }
-        bench.restart().await;
-        let found = bench.ask(newest(20)).await.unwrap();
-        assert_eq!((text(&found), found.outcome), (expected.clone(), Outcome::Hit(Tier::Store)));
-    }
-    assert_eq!(bench.ledger.asked(), Vec::<String>::new(), "the exchange was not needed");
+        assert_eq!(bench.ledger.asked(), Vec::<String>::new(), "the exchange was not needed");
 
-    // Past its freshness, with the exchange away, the newest is the last good one: in memory, and in the store.
-    bench.ledger.is_down.store(true, Ordering::SeqCst);
-    tokio::time::advance(Duration::from_secs(20)).await;
-    for has_restarted in [false, true] {
-        for (what, candle) in late(&bench, now) {
-            let fed = bench.candles.feed(&series, &candle).await;
-            assert!(matches!(fed, Fed::Behind | Fed::Outdated), "{what}: {fed:?}");
-            let kept = bench.ask(newest(20)).await.unwrap();
-            assert_eq!(
-                (text(&kept), kept.outcome, has_restarted),
-                (expected.clone(), Outcome::LastGood(Reason::Unreachable), has_restarted),
-                "{what}"
-            );
+        // Past its freshness, with the exchange away, the newest is the last good one: in memory, and in the store.
+        bench.ledger.is_down.store(true, Ordering::SeqCst);
+        tokio::time::advance(Duration::from_secs(20)).await;
+        for has_restarted in [false, true] {
+            for (what, candle) in late(&bench, now) {
+                let fed = bench.candles.feed(&series, &candle).await;
+                assert!(matches!(fed, Fed::Behind | Fed::Outdated), "{what}: {fed:?}");
+                let kept = bench.ask(newest(20)).await.unwrap();
+                assert_eq!(
+                    (text(&kept), kept.outcome, has_restarted),
+                    (expected.clone(), Outcome::LastGood(Reason::Unreachable), has_restarted),
+                    "{what}"
+                );
+            }
+            bench.restart().await;
         }
-        bench.restart().await;
-    }
+    });
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_newer_candle_that_comes_after_late_ones_is_taken_and_is_what_every_tier_has() {
-    let mut bench = Bench::new(Venue::Spot, 48);
-    let (series, now) = in_the_midst_of_a_minute(&bench).await;
-    for (_, candle) in late(&bench, now) {
-        bench.candles.feed(&series, &candle).await;
-    }
-    tokio::time::advance(Duration::from_secs(10)).await;
-    assert_eq!(bench.candles.feed(&series, &as_of(&bench, now, now + 40_000)).await, Fed::Taken);
-    bench.ledger.asked();
-    let newest_of_all = text(&bench.same(newest(20)).await);
-    for (what, candle) in late(&bench, now) {
-        bench.candles.feed(&series, &candle).await;
-        assert_eq!(text(&bench.ask(newest(20)).await.unwrap()), newest_of_all, "{what}");
-    }
-    bench.restart().await;
-    let found = bench.same(newest(20)).await;
-    assert_eq!((text(&found), found.outcome), (newest_of_all, Outcome::Hit(Tier::Store)));
-    assert_eq!(bench.ledger.asked(), Vec::<String>::new());
+#[test]
+fn a_newer_candle_that_comes_after_late_ones_is_taken_and_is_what_every_tier_has() {
+    at_many_times(async |at| {
+        let mut bench = Bench::new(at, Venue::Spot, 48);
+        let (series, now) = in_the_midst_of_a_minute(&bench).await;
+        for (_, candle) in late(&bench, now) {
+            bench.candles.feed(&series, &candle).await;
+        }
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(bench.candles.feed(&series, &as_of(&bench, now, now + 40_000)).await, Fed::Taken);
+        bench.ledger.asked();
+        let newest_of_all = text(&bench.same(newest(20)).await);
+        for (what, candle) in late(&bench, now) {
+            bench.candles.feed(&series, &candle).await;
+            assert_eq!(text(&bench.ask(newest(20)).await.unwrap()), newest_of_all, "{what}");
+        }
+        bench.restart().await;
+        let found = bench.same(newest(20)).await;
+        assert_eq!((text(&found), found.outcome), (newest_of_all, Outcome::Hit(Tier::Store)));
+        assert_eq!(bench.ledger.asked(), Vec::<String>::new());
+    });
 }

@@ -86,6 +86,15 @@ pub(super) struct Measured {
     is_doubted: bool,
 }
 
+impl Measured {
+    /// How far the store's clock is ahead when this process's says `now`, which may have been set since.
+    fn ahead_at(&self, now: Timestamp) -> Ahead {
+        let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        let (passed, by_clock) = (millis(self.at.elapsed()), millis(now.since(self.local)));
+        Ahead { by: self.ahead.by.saturating_sub(by_clock.saturating_sub(passed)), ..self.ahead }
+    }
+}
+
 impl GuardedStore {
     /// How far the store's clock is ahead; asks the store where that is not known. Nothing for a store that one process has
     /// to itself.
@@ -125,11 +134,7 @@ impl GuardedStore {
     pub(crate) fn assumed_ahead(&self) -> Option<Ahead> {
         self.inner.log()?;
         let measured = (*self.measured.lock().unwrap_or_else(PoisonError::into_inner))?;
-        let Measured { ahead, at, local, .. } = measured;
-        let passed = i64::try_from(at.elapsed().as_millis()).unwrap_or(i64::MAX);
-        let by_clock = i64::try_from(self.clock.now().since(local).as_millis()).unwrap_or(i64::MAX);
-        let (by, before) = (ahead.by.saturating_sub(by_clock.saturating_sub(passed)), self.before(&measured));
-        Some(Ahead { by, before, ..ahead })
+        Some(Ahead { before: self.before(&measured), ..measured.ahead_at(self.clock.now()) })
     }
 
     /// The same where it is measured for the first time. A clock that jumps before the store was ever reached was wrong when
@@ -170,10 +175,10 @@ impl GuardedStore {
     }
 
     fn known_ahead(&self) -> Option<Ahead> {
-        let Measured { ahead, at, local, is_doubted } =
-            (*self.measured.lock().unwrap_or_else(PoisonError::into_inner))?;
-        let (passed, by_clock) = (at.elapsed(), self.clock.now().since(local));
-        let has_jumped = passed.abs_diff(by_clock) > JUMP;
-        (passed < KNOWN_FOR && !has_jumped && !is_doubted).then_some(ahead)
+        let measured = (*self.measured.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let Measured { at, local, is_doubted, .. } = measured;
+        let (passed, now) = (at.elapsed(), self.clock.now());
+        let has_jumped = passed.abs_diff(now.since(local)) > JUMP;
+        (passed < KNOWN_FOR && !has_jumped && !is_doubted).then(|| measured.ahead_at(now))
     }
 }

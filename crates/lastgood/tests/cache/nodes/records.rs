@@ -110,7 +110,7 @@ fn keys_of(line: &[u8]) -> Option<(String, String, Vec<String>)> {
 async fn hold(prices: &Region, names: &[&str]) {
     for name in names {
         eventually("it is found in Redis", async || {
-            let nothing = || async { Err(lastgood::Error::new(lastgood::Reason::Yielded, "Redis has it")) };
+            let nothing = || async { Err(lastgood::Error::new(lastgood::Reason::Yielded, "Redis has it").into()) };
             prices.get_or_load(name, nothing).await.is_ok_and(|answer| answer.freshness() == Freshness::Fresh)
         })
         .await;
