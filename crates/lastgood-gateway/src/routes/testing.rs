@@ -172,7 +172,7 @@ impl HeldRoutes {
         };
         let path = url.as_str().strip_prefix(BASE).expect("below the base").split('?').next().expect("a path");
         assert!(keeps_its_shape(path.strip_prefix("/below/").expect("below the declared folder")), "{url}");
-        let parts: Vec<String> = path.split('/').skip(1).map(|part| decoded(part)).collect();
+        let parts: Vec<String> = path.split('/').skip(1).map(decoded).collect();
         assert_eq!(parts, ["below".to_owned(), name.to_string(), format!("{day}.json")], "{url}");
         let given: Vec<(String, String)> = url.query_pairs().into_owned().collect();
         let expected = [("note", note.to_string()), ("both", format!("{side}-{name}"))];
