@@ -109,8 +109,8 @@ async fn play(story: Story) {
 
 #[test]
 fn one_wrong_answer_takes_nothing_away_at_any_hour_of_a_day() {
-    // 2026-11-29 00:00 UTC; a block of candles of a minute begins at 03:40, 07:56, 12:12, 16:28 and 20:44.
-    const MIDNIGHT: u64 = 1_795_910_400_000 - 24 * HOUR;
+    // 2026-11-28; a block of candles of a minute begins at 01:36, 05:52, 10:08, 14:24, 18:40 and 22:56.
+    const MIDNIGHT: u64 = 1_795_824_000_000;
     for minute in (0..24 * 60).step_by(20) {
         let at = At { begin: MIDNIGHT + minute * MINUTE, interval: "1m" };
         let lie = if minute % 60 == 40 { 2 } else { 8 };

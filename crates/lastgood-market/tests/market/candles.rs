@@ -76,8 +76,8 @@ pub(crate) fn in_paused_time(at: At, test: &impl AsyncFn(At)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(test(at))));
     if let Err(panic) = ran {
-        eprintln!("begun at {at:?}");
-        std::panic::resume_unwind(panic);
+        let why = panic.downcast_ref::<String>().map_or("it panicked", String::as_str);
+        panic!("begun at {at:?}: {why}");
     }
 }
 

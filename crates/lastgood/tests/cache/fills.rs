@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lastgood::testing::FaultyStore;
+use lastgood::testing::{Fault, FaultyStore};
 use lastgood::{Derived, Error, Filled, Loaded, Outcome, Persist, Reason, Tier};
 use tokio::sync::Notify;
 
@@ -146,6 +146,23 @@ async fn what_is_read_beside_a_key_comes_in_the_same_round_trip_and_takes_the_pl
     assert_eq!(held, [Some("1".to_owned()), Some("newer".to_owned()), None]);
     let again = prices.get_or_load_beside("end", &beside, || async { panic!("memory has it") }).await.unwrap();
     assert_eq!((again.outcome(), faulty.reads()), (Outcome::Hit(Tier::Memory), 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loader_knows_what_the_store_was_found_to_lack_and_takes_no_silence_for_it() {
+    for is_silent in [false, true] {
+        let stored = Stored::new();
+        region(&stored.cache, a_minute()).put("one", loaded("1")).await;
+        stored.flush().await;
+        let faulty = FaultyStore::new(Arc::new(stored.memory.clone()));
+        let prices = region(&over(Arc::clone(&faulty) as _, &stored.clock), a_minute());
+        faulty.set_reads(if is_silent { Fault::Hang } else { Fault::Pass });
+        let (beside, asking) = (["one", "two"].map(str::to_owned), prices.clone());
+        let load = move || async move { Ok(loaded(&asking.absent_beside("end").join(" "))) };
+        let absent = prices.get_or_load_beside("end", &beside, load).await.unwrap();
+        assert_eq!(text(&absent), if is_silent { "" } else { "two" });
+        assert_eq!(prices.absent_beside("end"), Vec::<String>::new(), "the load has ended");
+    }
 }
 
 #[tokio::test(start_paused = true)]
