@@ -198,9 +198,13 @@ async fn commands_to_upstash_are_counted_and_a_day_of_them_is_priced() {
     let (per_day, cost) = (said["commands_per_day"].as_u64().unwrap(), said["cost_per_day_usd"].as_f64().unwrap());
     assert!(per_day > commands, "{said}");
     assert!((cost - per_day as f64 * 0.2 / 100_000.0).abs() < 0.001, "{said}");
-    let before = front.asked();
-    ask(&gateway, 50).await;
-    assert!(front.asked() <= before + 3, "a hit in memory asks nothing: {} after {before}", front.asked());
+    // What the gateway asks by itself goes on meanwhile: more of it shortly after its start, and where the machine is slow.
+    eventually("fifty hits in memory ask nothing", async || {
+        let before = front.asked();
+        ask(&gateway, 50).await;
+        front.asked() <= before + 3
+    })
+    .await;
     let dear = over(&exchange, &[&[("store", &*front.url()), ("store_price", "20")][..], &rest].concat()).await;
     connected(&dear).await;
     let said = stats(&dear).await["store"].clone();

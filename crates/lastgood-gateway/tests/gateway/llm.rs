@@ -8,7 +8,7 @@ use reqwest::{Client, Method};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::support::{Got, Running, client, read};
+use crate::support::{Got, Running, client, get, read};
 
 async fn start(more: &[(&str, &str)]) -> Running {
     Running::start("http://127.0.0.1:9", more).await
@@ -69,6 +69,7 @@ async fn fifty_callers_make_one_computation() {
     let url = gateway.url("/v1/llm/sentiment");
     let callers = (0..50).map(|_| {
         let (client, url, computed) = (client.clone(), url.clone(), Arc::clone(&computed));
+        let metrics = gateway.url("/metrics");
         tokio::spawn(async move {
             let got = ask(&client, Method::POST, &format!("{url}?claim=60s&wait=20s"), INPUT).await;
             if got.status == 200 {
@@ -77,7 +78,7 @@ async fn fifty_callers_make_one_computation() {
             let claim = got.header("x-claim").to_owned();
             assert_eq!((got.status, got.json()["claim"].as_str()), (404, Some(claim.as_str())), "{}", got.text());
             computed.fetch_add(1, Ordering::SeqCst);
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            all_wait(metrics, 49).await;
             let put = ask(&client, Method::PUT, &format!("{url}?claim={claim}"), ANALYSIS).await;
             assert_eq!(put.status, 201);
             ask(&client, Method::POST, &url, INPUT).await
@@ -91,6 +92,13 @@ async fn fifty_callers_make_one_computation() {
     }
     assert_eq!(computed.load(Ordering::SeqCst), 1);
     assert!(joined > 0, "some waited");
+}
+
+/// Waits until so many requests wait at the gateway whose metrics are at `metrics`.
+async fn all_wait(metrics: String, count: usize) {
+    let line = format!("lastgood_requests_active {count}");
+    let waiting = async { while !get(metrics.clone()).await.text().lines().any(|found| found == line) {} };
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("all the others wait");
 }
 
 async fn claimed(gateway: &Running, lease: &str) -> String {
@@ -129,7 +137,7 @@ async fn a_claim_that_is_given_up_goes_to_exactly_one_of_those_who_wait() {
     let gateway = start(&[]).await;
     let token = claimed(&gateway, "10m").await;
     let waiting = waiters(&gateway, 10, "3s");
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    all_wait(gateway.url("/metrics"), 10).await;
     assert_eq!(delete(&gateway, &format!("/v1/llm/other?claim={token}")).await.status, 404);
     assert_eq!(delete(&gateway, &format!("/v1/llm/sentiment?claim={token}")).await.status, 204);
     assert_eq!(delete(&gateway, &format!("/v1/llm/sentiment?claim={token}")).await.status, 404);

@@ -108,7 +108,8 @@ async fn what_was_answered_as_pending_holds_over_a_kill_of_the_gateway_and_reach
 
     // A gateway that knows nothing finds it in Redis.
     let elsewhere = tempfile::tempdir().unwrap();
-    let other = start(elsewhere.path(), &redis.url());
+    let patient = ["--set", "store_budget=5s"];
+    let other = Process::start_with(elsewhere.path(), &redis.url(), "http://127.0.0.1:9", &patient);
     other.is_attached().await;
     holds(&other, "elsewhere").await;
     assert_eq!(other.kept("other").await, Some(json!("v1")));

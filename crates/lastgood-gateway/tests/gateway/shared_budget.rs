@@ -13,11 +13,13 @@ use crate::word::Stub;
 
 const LIMIT: u32 = 600;
 
-/// An exchange that allows little, and counts all of it in one minute.
+/// An exchange that allows little, and counts all of it in one minute, which has just begun: gateways go by the
+/// exchange's minutes as far as they know its clock, and that goes on for them.
 async fn exchange() -> Exchange {
     let config = SimConfig { seed: 7, symbols: 300, weight_limit_spot: LIMIT, ..SimConfig::default() };
     let exchange = Exchange::start_with(config).await;
-    exchange.sim.set_clock(ClockMode::Frozen(lastgood::Clock::system().now().as_millis()));
+    let minute = lastgood::Clock::system().now().as_millis() / 60_000 * 60_000;
+    exchange.sim.set_clock(ClockMode::Frozen(minute + 1_000));
     exchange
 }
 

@@ -7,7 +7,7 @@ use lastgood_sim::SimConfig;
 use lastgood_testing::RedisServer;
 use serde_json::{Value, json};
 
-use crate::support::{Exchange, Got, Running, client, eventually, get, half_past, read};
+use crate::support::{Exchange, Got, Running, Sink, client, eventually, get, half_past, read};
 
 const TICKERS: &str = "/api/v3/ticker/24hr";
 
@@ -180,6 +180,7 @@ async fn with_the_exchange_down_the_gateway_is_ready_and_warms_when_it_is_back()
 
 #[tokio::test]
 async fn of_two_gateways_on_one_redis_one_warms() {
+    let log = Sink::of_the_log("lastgood_gateway::warm=debug");
     let redis = RedisServer::start();
     let exchange = exchange().await;
     let (url, upstream, more) = (redis.url(), exchange.url(), with(&[]));
@@ -188,8 +189,7 @@ async fn of_two_gateways_on_one_redis_one_warms() {
     let rounds = async || (warming(&one).await["rounds"].as_u64(), warming(&other).await["rounds"].as_u64());
     eventually("one warms", async || rounds().await != (Some(0), Some(0))).await;
     let asked = exchange.asked();
-    // The other has looked by then: it starts within a second.
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    eventually("the other has looked", async || log.text().contains("another node keeps this warm")).await;
     let (by_one, by_other) = rounds().await;
     assert_eq!(by_one.unwrap() + by_other.unwrap(), 1);
     let (warmer, idle) = if by_one == Some(1) { (&one, &other) } else { (&other, &one) };

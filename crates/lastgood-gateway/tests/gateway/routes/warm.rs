@@ -83,8 +83,11 @@ async fn on_one_store(text: &str, redis: &lastgood_testing::RedisServer) -> [Run
         let mut settings = crate::support::settings_of(text, &[]).unwrap_or_else(|problems| panic!("{problems}"));
         settings.data_dir = data.path().to_owned();
         let store = redis.url();
-        let others = crate::support::settings("http://127.0.0.1:9", &[("store", store.as_str())]);
+        // However slow the machine is: the store can be asked in time.
+        let flags = [("store", store.as_str()), ("store_budget", "5s")];
+        let others = crate::support::settings("http://127.0.0.1:9", &flags);
         (settings.binance, settings.store) = (others.binance, others.store);
+        settings.store_budget = others.store_budget;
         gateways.push(Running::serve(&settings, data).await);
     }
     gateways.try_into().ok().unwrap()
