@@ -285,6 +285,8 @@ impl Candles {
         let load = move || async move {
             let series = &question.series;
             let turn = Arc::new(candles.lanes.enter(&series.prefix).await);
+            // It may have waited for its turn while another process loaded at once.
+            let as_of = Some(candles.clock.now());
             let kept = candles.region.peek(&series.key(TAIL));
             let earlier = kept.as_ref().and_then(Tail::of);
             let wanted = question.wants_of_the_end(candles.now());
@@ -295,7 +297,7 @@ impl Candles {
                 earlier.rows.last_close().is_some_and(|close| series.is_halted(close, loaded_at))
             });
             let (tail, beside) = draft.tail(wanted, earlier.as_deref()).await?;
-            let loaded = candles.loaded(series, &tail, Filled { hold: Some(turn), ..beside });
+            let loaded = Loaded { as_of, ..candles.loaded(series, &tail, Filled { hold: Some(turn), ..beside }) };
             Ok(candles.seen_again(series, loaded, &tail, kept.as_ref().zip(earlier.as_deref())))
         };
         if whom == For::Reader {
@@ -333,9 +335,15 @@ impl Candles {
             return filled.await;
         }
         let patience = self.region.policy().soft_timeout;
-        tokio::time::timeout(patience, filled)
-            .await
-            .unwrap_or_else(|_| Err(Error::new(Reason::TimedOut, format!("no answer within {patience:?}"))))
+        let mut filled = std::pin::pin!(filled);
+        match tokio::time::timeout(patience, &mut filled).await {
+            Ok(filled) => filled,
+            Err(_) if self.has_kept(question) => {
+                Err(Error::new(Reason::TimedOut, format!("no answer within {patience:?}")))
+            }
+            // What was kept was removed meanwhile.
+            Err(_) => filled.await,
+        }
     }
 
     /// Loads what a question lacks before the end of its series, from the store or the exchange, and says from which
@@ -352,8 +360,13 @@ impl Candles {
         let key = question.series.key(FILL);
         let load = move || async move {
             let turn = Arc::new(candles.lanes.enter(&question.series.prefix).await);
+            let as_of = Some(candles.clock.now());
             let draft = Draft::new(&candles, &question.series, priority);
-            Ok(Filled { hold: Some(turn), ..draft.fill(&question, tail.as_deref(), &asks).await? })
+            let mut filled = draft.fill(&question, tail.as_deref(), &asks).await?;
+            // Of two ends of a series, the one that was asked for later is the newer.
+            let end = question.series.key(TAIL);
+            filled.entries.iter_mut().filter(|(key, _)| *key == end).for_each(|(_, tail)| tail.as_of = as_of);
+            Ok(Filled { hold: Some(turn), ..filled })
         };
         let is_ours = self.region.fill(&key, load).await?;
         if asked.in_vain.load(Ordering::Relaxed) {

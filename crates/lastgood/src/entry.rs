@@ -61,7 +61,7 @@ pub struct Loaded {
     /// A true end in place of the policy's `keep_for`: this long after it was written the answer is gone from every tier,
     /// and stands in for no failing source. It also ends an answer that would be fresh for longer.
     pub ttl: Option<Duration>,
-    /// When the source was asked for it, where that is longer ago than the load: its times count from then.
+    /// When the source was asked for it, where that is not when the load began: its times count from then.
     pub as_of: Option<Timestamp>,
     /// Names under which the answer can be invalidated together with others.
     pub tags: Vec<String>,
@@ -230,14 +230,15 @@ impl Entry {
         self.fetch_started_at < self.written_at
     }
 
-    /// The same answer, of a load: one that took no time must not look like a put.
-    pub(crate) fn loaded(mut self) -> Self {
-        let at = self.written_at;
-        self.written_at = at.max(self.fetch_started_at.plus(Duration::from_millis(1)));
-        if self.stored_at == at {
-            self.stored_at = self.written_at;
+    /// Tells the answer of a load that took less than a millisecond from what is put.
+    pub(crate) fn note_loaded(&mut self) {
+        if !self.was_loaded() {
+            let is_to_be_stored = self.stored_at == self.written_at;
+            self.written_at = self.fetch_started_at.plus(Duration::from_millis(1));
+            if is_to_be_stored {
+                self.stored_at = self.written_at;
+            }
         }
-        self
     }
 
     /// The same answer, without what was worked out of it.

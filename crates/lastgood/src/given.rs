@@ -22,21 +22,24 @@ const BYTES: u64 = 1 << 20;
 /// What a key takes besides its name.
 const OVERHEAD: u64 = BYTES / KEYS as u64 / 2;
 
-/// When the loads of such answers began, by key. Bounded.
-pub(crate) struct Given(QuickCache<Key, Began, ByName>);
+/// Such answers, by key. Bounded.
+pub(crate) struct Given(QuickCache<Key, Overtaken, ByName>);
 
-/// When a load began, by the clock as it was when it told `told_at`.
+/// An answer that is kept nowhere, or not as fresh.
 #[derive(Clone, Copy)]
-struct Began {
-    at: Timestamp,
+struct Overtaken {
+    /// When its load began, by the clock as it was when it told `told_at`.
+    began: Timestamp,
     told_at: Timestamp,
+    /// Whether it was removed, and so is all that was loaded before it.
+    is_removed: bool,
 }
 
 #[derive(Clone)]
 struct ByName;
 
-impl Weighter<Key, Began> for ByName {
-    fn weight(&self, key: &Key, _: &Began) -> u64 {
+impl Weighter<Key, Overtaken> for ByName {
+    fn weight(&self, key: &Key, _: &Overtaken) -> u64 {
         OVERHEAD + key.name.len() as u64
     }
 }
@@ -47,25 +50,26 @@ impl Given {
         Given(QuickCache::with_weighter(KEYS, BYTES.min(bytes), ByName))
     }
 
-    fn note(&self, key: &Key, entry: &Entry) {
+    fn note(&self, key: &Key, entry: &Entry, is_removed: bool) {
         // The order of puts is the store's, whatever their times say.
-        let began = Began { at: entry.fetch_started_at, told_at: entry.told_at() };
-        if entry.was_loaded() && self.0.peek(key).is_none_or(|earlier| earlier.at < began.at) {
-            self.0.insert(key.clone(), began);
+        let (began, told_at) = (entry.fetch_started_at, entry.told_at());
+        if entry.was_loaded() && self.0.peek(key).is_none_or(|earlier| earlier.began < began) {
+            self.0.insert(key.clone(), Overtaken { began, told_at, is_removed });
         }
     }
 
-    fn began(&self, key: &KeyRef<'_>) -> Option<Began> {
+    fn of(&self, key: &KeyRef<'_>) -> Option<Overtaken> {
         self.0.get(key)
     }
 }
 
 impl Region {
-    /// Notes that this was answered, or may have been, and that memory does not keep it.
-    pub(crate) fn note_given(&self, key: &Key, entry: &Entry) {
+    /// Notes that this was answered, or may have been, and that memory does not keep it: because it was removed, or as it is
+    /// no longer fresh.
+    pub(crate) fn note_given(&self, key: &Key, entry: &Entry, is_removed: bool) {
         // Without others nothing older is left anywhere.
         if self.cache.shared_tier().is_some() {
-            self.cache.given.note(key, entry);
+            self.cache.given.note(key, entry, is_removed);
         }
     }
 
@@ -74,8 +78,8 @@ impl Region {
     /// invalidated.
     pub(crate) fn keep_voided(&self, landing: &Landing, entry: &Entry) {
         let (key, now, policy) = (landing.key(), self.cache.clock.now(), &self.shared.policy);
-        self.note_given(key, entry);
         landing.if_detached(|voids| {
+            self.note_given(key, entry, voids.remove(entry));
             let held = self.held(&key.name);
             if held.as_ref().is_some_and(|held| held.fetch_started_at >= entry.fetch_started_at) {
                 return;
@@ -91,15 +95,16 @@ impl Region {
         });
     }
 
-    /// What the store holds for `name`, no longer fresh where a later answer was given.
-    pub(crate) fn unless_later_was_given(&self, name: &str, entry: Entry) -> Entry {
+    /// What the store holds for `name`, no longer fresh where a later answer was given, and nothing where that was removed.
+    pub(crate) fn unless_later_was_given(&self, name: &str, entry: Entry) -> Option<Entry> {
         let now = self.cache.clock.now();
-        match self.cache.given.began(&self.key(name)).map(|Began { at, told_at }| self.present_of(at, told_at)) {
+        let given = self.cache.given.of(&self.key(name));
+        match given.map(|given| Overtaken { began: self.present_of(given.began, given.told_at), ..given }) {
             // Of a time that the clock has been set back from, nothing is known.
-            Some(began) if began <= now && entry.was_loaded() && entry.fetch_started_at < began => {
-                entry.expired_at(now, &self.shared.policy)
+            Some(given) if given.began <= now && entry.was_loaded() && entry.fetch_started_at < given.began => {
+                (!given.is_removed).then(|| entry.expired_at(now, &self.shared.policy))
             }
-            _ => entry,
+            _ => Some(entry),
         }
     }
 }

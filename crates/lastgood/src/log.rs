@@ -20,7 +20,7 @@ use crate::store::{Ahead, GuardedStore, Position, Store, StoreError, Tail, jitte
 use crate::tags::{self, Depth};
 use crate::trust::Pace;
 use crate::voice::{Kind, Record};
-use crate::write_behind::{APART, Change, Removal, Removed};
+use crate::write_behind::{APART, Change, Expiry, Removal, Removed};
 
 /// The first wait after a read that failed, and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
@@ -156,6 +156,9 @@ impl Shared {
 
 impl Cache {
     fn heed_everything(&self) {
+        if let Some(tier) = &self.shared.store {
+            tier.behind.contest_all();
+        }
         // Before the flights are detached: no later read may take what memory holds for verified.
         self.shared.hearing.missed(self.shared.clock.now());
         self.shared.changed_elsewhere(|_| true);
@@ -206,14 +209,20 @@ impl Cache {
                 region.change_in_memory(&key, depth, removed);
             }
             if let Some(tier) = &self.shared.store {
-                let removed = if depth == Depth::Remove { removed } else { Removed::NOT };
-                tier.behind.take_back_where(&region.shared.prefix, removed, is_meant);
+                let prefix = &region.shared.prefix;
+                match depth {
+                    Depth::Remove => tier.behind.take_back_where(prefix, removed, is_meant),
+                    Depth::Expire => {
+                        let expiry = region.expiry_elsewhere(removed);
+                        tier.behind.changed_by_another_where(prefix, expiry.as_ref(), is_meant);
+                    }
+                }
             }
         }
     }
 
-    fn heed_tag(&self, depth: Depth, tag: &str, removed: Removed) {
-        let until = self.shared.removed_until(removed);
+    fn heed_tag(&self, depth: Depth, tag: &str, told: Removed) {
+        let until = self.shared.removed_until(told);
         self.shared.tags.note_mark(until);
         self.shared.changed_elsewhere(|_| true);
         let void = match depth {
@@ -226,12 +235,13 @@ impl Cache {
         let regions = self.regions();
         for key in tagged {
             if let Some(region) = regions.get(key.region as usize) {
-                region.change_in_memory(&key, depth, removed);
+                region.change_in_memory(&key, depth, told);
             }
         }
-        // A put that waits would be found before the store has it, and before it can be judged by the mark there.
-        if let (Depth::Remove, Some(tier)) = (depth, &self.shared.store) {
-            tier.behind.take_back_tagged(tag, removed);
+        if let Some(tier) = &self.shared.store {
+            let region_of = |key: &str| regions.iter().find(|region| key.starts_with(&region.shared.prefix));
+            let removed = (depth == Depth::Remove).then_some(told);
+            tier.behind.changed_tag(tag, removed, |key| region_of(key)?.expiry_elsewhere(told));
         }
     }
 }
@@ -245,17 +255,23 @@ impl Region {
         self.change_in_memory(&Key::new(self.shared.id, name), depth, removed);
         if let Some(tier) = &self.cache.store {
             match schema == self.shared.schema {
-                true => {
-                    // Where the store is to hold something else, that must not be taken for what was written here.
-                    let removed = if depth == Depth::Remove { removed } else { Removed::NOT };
-                    tier.behind.take_back(&self.store_key(name), removed);
-                }
+                // Where the store is to hold something else, that must not be taken for what was written here.
+                true => match depth {
+                    Depth::Remove => tier.behind.take_back(&key, removed),
+                    Depth::Expire => tier.behind.changed_by_another(&key, self.expiry_elsewhere(removed).as_ref()),
+                },
                 // It knows nothing of the keys of this schema.
-                false => tier
-                    .behind
-                    .enqueue(self.store_key(name), Change::Remove(Removal::at(self.cache.clock.now(), false))),
+                false => {
+                    tier.behind.enqueue(key, Change::Remove(Removal::at(self.cache.clock.now(), false)));
+                }
             }
         }
+    }
+
+    /// The expiry by another process that was told of, if it says when it was asked for.
+    fn expiry_elsewhere(&self, told: Removed) -> Option<Expiry> {
+        let (schema, policy) = (self.shared.schema, Arc::clone(&self.shared.policy));
+        told.asked_at.map(|at| Expiry { at, schema, policy })
     }
 
     /// Another process removed all that begins with `prefix`.
@@ -285,7 +301,7 @@ impl Region {
                 // It was loaded after the removal, which is heard late. What was put then may be gone from the store.
                 (Depth::Remove, Some(held)) if held.was_loaded() && self.began_at(&held) > until => {}
                 (Depth::Remove, Some(held)) => {
-                    self.note_given(key, &held);
+                    self.note_given(key, &held, true);
                     self.cache.memory.remove(&self.key(&key.name));
                 }
                 (Depth::Expire, Some(held)) => self.cache.memory.insert(key.clone(), Arc::new(held.superseded())),

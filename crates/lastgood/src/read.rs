@@ -244,11 +244,12 @@ impl Region {
             Ok(mut loaded) => {
                 let (at, beside) = (self.cache.clock.now(), std::mem::take(&mut loaded.beside));
                 let persist = loaded.persist;
-                let mut entry = self.entry(&key.name, loaded, started, at).loaded();
+                let mut entry = self.entry(&key.name, loaded, started, at);
                 // Others wait for what a lease was taken for, so that it is written even where less would do.
                 if matches!(right, Right::Leased(_)) && persist != Persist::Never {
                     entry.stored_at = entry.written_at;
                 }
+                entry.note_loaded();
                 let entry = Arc::new(entry);
                 let kept = landing.write(|| {
                     self.cache.setbacks.remove(&key);

@@ -123,6 +123,12 @@ impl WriteBehind {
         (queue.waiting.is_empty() && queue.active.is_empty() && queue.clearing.is_empty()) || !queue.owes_removal(key)
     }
 
+    /// When the removal of `key` was asked for that is still to be written, if nothing else is: what the store holds from later
+    /// is another process's.
+    pub(crate) fn removal_owed_at(&self, key: &str) -> Option<Timestamp> {
+        self.queue().removal_owed_at(key)
+    }
+
     /// Waits until the store may be believed about `key`, while it takes what waits for it and at most until `deadline`.
     /// Says whether it may.
     pub(crate) async fn readable(&self, key: &str, deadline: Instant) -> bool {
@@ -252,18 +258,78 @@ impl WriteBehind {
         self.start_worker(queue);
     }
 
-    /// The same of all that waits and has this tag.
-    pub(crate) fn take_back_tagged(self: &Arc<Self>, tag: &str, removed: Removed) {
+    /// Another process changed what the store holds for `key`, or ended its freshness as `expiry` says. What this one has still
+    /// to put there, or put there late, may be older, and is expired as well where it is from before.
+    pub(crate) fn changed_by_another(self: &Arc<Self>, key: &str, expiry: Option<&Expiry>) {
         let mut queue = self.queue();
-        for key in queue.tagged(tag) {
-            self.take_back_in(&mut queue, &key, removed);
+        self.changed_in(&mut queue, key, expiry);
+        self.start_worker(queue);
+    }
+
+    /// The same of all keys under `prefix` whose rest is meant.
+    pub(crate) fn changed_by_another_where(
+        self: &Arc<Self>,
+        prefix: &str,
+        expiry: Option<&Expiry>,
+        is_meant: impl Fn(&str) -> bool,
+    ) {
+        let mut queue = self.queue();
+        let keys = queue.keys_under(prefix);
+        for key in keys.into_iter().filter(|key| is_meant(&key[prefix.len()..])) {
+            self.changed_in(&mut queue, &key, expiry);
         }
         self.start_worker(queue);
     }
 
     /// The keys whose values wait to be written, or are being written, and have this tag.
-    pub(crate) fn waiting_tagged(&self, tag: &str) -> Vec<String> {
-        self.queue().tagged(tag)
+    pub(crate) fn tagged(&self, tag: &str) -> Vec<String> {
+        self.queue().keys_tagged(tag)
+    }
+
+    /// Another process removed all that has a tag, or expired it: so is what was put before and waits here.
+    pub(crate) fn changed_tag(
+        self: &Arc<Self>,
+        tag: &str,
+        removed: Option<Removed>,
+        expiry: impl Fn(&str) -> Option<Expiry>,
+    ) {
+        let mut queue = self.queue();
+        for key in queue.keys_tagged(tag) {
+            match removed {
+                Some(removed) => self.take_back_in(&mut queue, &key, removed),
+                None => self.changed_in(&mut queue, &key, expiry(&key).as_ref()),
+            }
+        }
+        self.start_worker(queue);
+    }
+
+    fn changed_in(&self, queue: &mut Queue, key: &str, expiry: Option<&Expiry>) {
+        self.take_back_in(queue, key, Removed::NOT);
+        if let Some(expiry) = expiry.filter(|expiry| queue.has_put_before(key, expiry.at)) {
+            self.admit(queue, key.to_owned(), Change::Expire(expiry.clone()));
+        }
+        queue.contest(key);
+    }
+
+    /// The same of all keys: it is not known which were changed.
+    pub(crate) fn contest_all(&self) {
+        self.queue().contest_all();
+    }
+
+    /// A key was changed in the store while something waits here to be put there. Says whether that is known to wait because the
+    /// store did not take it, so that the change is another's.
+    pub(crate) fn contest_if_late(&self, key: &str) -> bool {
+        let mut queue = self.queue();
+        let is_late = queue.waiting.get(key).is_some_and(|change| change.is_put() && change.has_failed());
+        if is_late {
+            queue.contest(key);
+        }
+        is_late
+    }
+
+    /// Whether another process changed the key since this one put what it still has to write there.
+    pub(crate) fn is_contested(&self, key: &str) -> bool {
+        self.queue().contested.contains(key)
     }
 
     fn take_back_in(&self, queue: &mut Queue, key: &str, removed: Removed) {
@@ -286,6 +352,9 @@ impl WriteBehind {
             fill.replaces |= overtakes;
         }
         let is_queued = queue.waiting.contains_key(&key);
+        if !matches!(change, Change::Expire(_)) {
+            queue.contested.remove(&key);
+        }
         if matches!(change, Change::Expire(_))
             && let Some(older) = queue.waiting.remove(&key)
         {

@@ -16,8 +16,9 @@ use crate::store::{Ahead, Store, StoreError, Swap, Version};
 use crate::voice::Kind;
 
 const PAGE: usize = 500;
-/// By so much more two processes may differ in what they call one moment: what comes late in earnest comes a second late.
-pub(crate) const APART: Duration = Duration::from_millis(250);
+/// By so much more two processes may differ in what they call one moment: clocks drift between two looks at the store's.
+/// What was asked for earlier by more than that, and arrives later, must not take the place of the other.
+pub(crate) const APART: Duration = Duration::from_millis(20);
 /// Bodies up to this many bytes, unless a slow method compresses them, are encoded without leaving the thread.
 const ENCODED_IN_PLACE: usize = 64 << 10;
 

@@ -222,14 +222,42 @@ impl Change {
         matches!(self, Change::Put(_) | Change::PutHeld(_))
     }
 
+    /// Whether it is an application's put from `at` or before that has not been expired since.
+    pub(super) fn is_fresh_put_before(&self, at: Timestamp) -> bool {
+        match self {
+            Change::Put(fill) => fill.entry.written_at <= at && fill.entry.times.fresh_until > at,
+            Change::PutHeld(held) => held.written_at <= at && held.times.fresh_until > at,
+            Change::Mark(_) | Change::Expire(_) | Change::Remove(_) | Change::RemovePrefix(_) => false,
+        }
+    }
+
+    /// Whether it is a put that was tried already, and the store did not say that it did not take it.
+    pub(super) fn may_have_landed(&self) -> bool {
+        match self {
+            Change::Put(fill) => fill.failed_at.is_some(),
+            Change::PutHeld(_) => true,
+            Change::Mark(_) | Change::Expire(_) | Change::Remove(_) | Change::RemovePrefix(_) => false,
+        }
+    }
+
+    /// When it was asked for, where the others are told so: what was put later is not meant.
+    pub(super) fn asked_at(&self) -> Option<Timestamp> {
+        match self {
+            Change::Remove(removal) | Change::RemovePrefix(removal) => Some(removal.at),
+            Change::Expire(expiry) => Some(expiry.at),
+            Change::Mark(fill) => Some(fill.entry.fetch_started_at),
+            Change::Put(_) | Change::PutHeld(_) => None,
+        }
+    }
+
     /// Whether it puts something that has this tag.
     pub(super) fn has_tag(&self, tag: &str) -> bool {
-        let entry = match self {
-            Change::Put(fill) => Some(Arc::clone(&fill.entry)),
-            Change::PutHeld(held) => held.entry.upgrade(),
-            _ => None,
-        };
-        entry.is_some_and(|entry| entry.tags.iter().any(|known| known == tag))
+        let has = |entry: &Entry| entry.tags.iter().any(|known| known == tag);
+        match self {
+            Change::Put(fill) => has(&fill.entry),
+            Change::PutHeld(held) => held.entry.upgrade().is_some_and(|entry| has(&entry)),
+            Change::Mark(_) | Change::Expire(_) | Change::Remove(_) | Change::RemovePrefix(_) => false,
+        }
     }
 
     pub(super) fn removal(&self) -> Option<&Removal> {
