@@ -505,6 +505,7 @@ impl Region {
                 replaces,
                 is_late: false,
                 failed_at: None,
+                expiry: None,
                 lease: lease.map(Arc::clone),
             }),
         );
