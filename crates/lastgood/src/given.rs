@@ -81,7 +81,7 @@ impl Region {
         landing.if_detached(|voids| {
             self.note_given(key, entry, voids.remove(entry));
             let held = self.held(&key.name);
-            if held.as_ref().is_some_and(|held| held.fetch_started_at >= entry.fetch_started_at) {
+            if held.as_ref().is_some_and(|held| held.fetch_started_at > entry.fetch_started_at) {
                 return;
             }
             if !voids.remove(entry) {
@@ -93,6 +93,17 @@ impl Region {
                 self.cache.memory.insert(key.clone(), Arc::new(held.expired_at(now, policy)));
             }
         });
+    }
+
+    /// Whether memory holds the answer of a load that asked the source later: one that was voided and goes on may end before
+    /// the one that took its place.
+    pub(crate) fn holds_later(&self, name: &str, entry: &Entry) -> bool {
+        let now = self.cache.clock.now();
+        self.held(name).is_some_and(|held| {
+            // Of a time that the clock has been set back from, nothing is known.
+            let is_later = held.fetch_started_at > entry.fetch_started_at && held.fetch_started_at <= now;
+            is_later && held.was_loaded() && held.freshness(now) != Freshness::Gone
+        })
     }
 
     /// What the store holds for `name`, no longer fresh where a later answer was given, and nothing where that was removed.

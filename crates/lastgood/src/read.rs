@@ -253,7 +253,9 @@ impl Region {
                 let entry = Arc::new(entry);
                 let kept = landing.write(|| {
                     self.cache.setbacks.remove(&key);
-                    self.keep(&key.name, Arc::clone(&entry), right);
+                    if !self.holds_later(&key.name, &entry) {
+                        self.keep(&key.name, Arc::clone(&entry), right);
+                    }
                     self.keep_filled(&beside, started, at, right);
                 });
                 if !kept {

@@ -506,6 +506,7 @@ impl Region {
                 replaces,
                 is_late: false,
                 failed_at: None,
+                expiry: None,
                 lease: lease.map(Arc::clone),
             }),
         );
