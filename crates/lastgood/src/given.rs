@@ -81,7 +81,7 @@ impl Region {
         landing.if_detached(|voids| {
             self.note_given(key, entry, voids.remove(entry));
             let held = self.held(&key.name);
-            if held.as_ref().is_some_and(|held| held.fetch_started_at >= entry.fetch_started_at) {
+            if held.as_ref().is_some_and(|held| held.fetch_started_at > entry.fetch_started_at) {
                 return;
             }
             if !voids.remove(entry) {
@@ -95,14 +95,27 @@ impl Region {
         });
     }
 
+    /// Whether memory holds the answer of a load that asked the source later: one that was voided and goes on may end before
+    /// the one that took its place.
+    pub(crate) fn holds_later(&self, name: &str, entry: &Entry) -> bool {
+        let now = self.cache.clock.now();
+        self.held(name).is_some_and(|held| {
+            // Of a time that the clock has been set back from, nothing is known.
+            let is_later = held.fetch_started_at > entry.fetch_started_at && held.fetch_started_at <= now;
+            is_later && held.was_loaded() && held.freshness(now) != Freshness::Gone
+        })
+    }
+
     /// What the store holds for `name`, no longer fresh where a later answer was given, and nothing where that was removed.
     pub(crate) fn unless_later_was_given(&self, name: &str, entry: Entry) -> Option<Entry> {
-        let Some(given) = self.cache.given.of(&self.key(name)) else { return Some(entry) };
-        let (now, began) = (self.cache.clock.now(), self.present_of(given.began, given.told_at));
-        // Of a time that the clock has been set back from, nothing is known.
-        if began > now || !entry.was_loaded() || entry.fetch_started_at >= began {
-            return Some(entry);
+        let now = self.cache.clock.now();
+        let given = self.cache.given.of(&self.key(name));
+        match given.map(|given| Overtaken { began: self.present_of(given.began, given.told_at), ..given }) {
+            // Of a time that the clock has been set back from, nothing is known.
+            Some(given) if given.began <= now && entry.was_loaded() && entry.fetch_started_at < given.began => {
+                (!given.is_removed).then(|| entry.expired_at(now, &self.shared.policy))
+            }
+            _ => Some(entry),
         }
-        (!given.is_removed).then(|| entry.expired_at(now, &self.shared.policy))
     }
 }

@@ -245,7 +245,6 @@ impl Region {
                 let (at, beside) = (self.cache.clock.now(), std::mem::take(&mut loaded.beside));
                 let persist = loaded.persist;
                 let mut entry = self.entry(&key.name, loaded, started, at);
-                entry.note_loaded();
                 // Others wait for what a lease was taken for, so that it is written even where less would do.
                 if matches!(right, Right::Leased(_)) && persist != Persist::Never {
                     entry.stored_at = entry.written_at;
@@ -253,7 +252,9 @@ impl Region {
                 let entry = Arc::new(entry);
                 let kept = landing.write(|| {
                     self.cache.setbacks.remove(&key);
-                    self.keep(&key.name, Arc::clone(&entry), right);
+                    if !self.holds_later(&key.name, &entry) {
+                        self.keep(&key.name, Arc::clone(&entry), right);
+                    }
                     self.keep_filled(&beside, started, at, right);
                 });
                 if !kept {

@@ -530,6 +530,7 @@ impl Region {
                 replaces,
                 is_late: false,
                 failed_at: None,
+                expiry: None,
                 lease: lease.map(Arc::clone),
             }),
         );

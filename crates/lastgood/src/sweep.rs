@@ -195,7 +195,7 @@ impl Cache {
         let mut tagged = shared.memory.keys_where(|_, entry| entry.tags.iter().any(|known| known == tag));
         let regions = self.regions();
         // What waits for the store memory may have given up.
-        let waiting = shared.store.iter().flat_map(|tier| tier.behind.waiting_tagged(tag));
+        let waiting = shared.store.iter().flat_map(|tier| tier.behind.tagged(tag));
         for (key, region) in waiting.flat_map(|key| regions.iter().map(move |region| (key.clone(), region))) {
             if let Some(name) = key.strip_prefix(&region.shared.prefix).filter(|name| region.held(name).is_none()) {
                 tagged.push(Key::new(region.shared.id, name));

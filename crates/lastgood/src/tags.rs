@@ -143,7 +143,16 @@ impl Tags {
         let times = Times { fresh_until: until, stale_until: until, keep_until: until };
         let entry = Arc::new(Entry::new(Loaded::default(), at, at, times));
         let form = Form { schema: SCHEMA, compress_over: usize::MAX };
-        let fill = Fill { entry, form, has_room: false, replaces: true, is_late: false, failed_at: None, lease: None };
+        let fill = Fill {
+            entry,
+            form,
+            has_room: false,
+            replaces: true,
+            is_late: false,
+            failed_at: None,
+            expiry: None,
+            lease: None,
+        };
         behind.enqueue(self.key(depth, tag), Change::Mark(fill));
     }
 

@@ -282,7 +282,7 @@ impl WriteBehind {
     }
 
     /// The keys whose values wait to be written, or are being written, and have this tag.
-    pub(crate) fn waiting_tagged(&self, tag: &str) -> Vec<String> {
+    pub(crate) fn tagged(&self, tag: &str) -> Vec<String> {
         self.queue().keys_tagged(tag)
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
@@ -14,6 +15,7 @@ use crate::metrics::add;
 use crate::region::Region;
 use crate::store::{Ahead, Store, StoreError, Version};
 use crate::trust::Trust;
+use crate::write_behind::APART;
 
 /// What the store holds under a key: as this process may believe it, and as a load has to replace it.
 #[derive(Default)]
@@ -111,7 +113,7 @@ impl Region {
         let asked_at = self.cache.clock.now();
         let asked = async { Ok((tier.store.ahead().await?, tier.store.get(key).await?)) };
         let (ahead, bytes) = timeout_at(deadline, asked).await.unwrap_or(Err(StoreError::Timeout))?;
-        let until = removed_at.plus(ahead.at_most_wrong_by * 2);
+        let until = ahead.present(removed_at).plus(ahead.at_most_wrong_by * 2);
         let is_later = |entry: &Entry| !entry.was_loaded() && entry.fetch_started_at > until;
         let mut stored = [bytes.and_then(|bytes| self.believe(key, &bytes, ahead, asked_at)).filter(is_later)];
         let (now, policy) = (self.cache.clock.now(), &self.shared.policy);
@@ -155,8 +157,11 @@ impl Region {
         let distrusted = self.cache.store.as_ref().map_or(Timestamp::EPOCH, |tier| tier.behind.distrust_before());
         let name = key.strip_prefix(&self.shared.prefix).unwrap_or_default();
         let (swept_at, expired_by_sweep_at) = self.swept_at(name);
-        let invalidated_at = ahead.present(cleared_at.max(distrusted).max(swept_at));
-        let invalidated = invalidated_at > Timestamp::EPOCH && entry.fetch_started_at <= invalidated_at;
+        let is_before =
+            |at: Timestamp, doubt| at > Timestamp::EPOCH && entry.fetch_started_at.plus(doubt) <= ahead.present(at);
+        // A put of about the same time that the store holds after the clear came after it.
+        let doubt = if entry.was_loaded() { Duration::ZERO } else { ahead.at_most_wrong_by * 2 + APART };
+        let invalidated = is_before(distrusted.max(swept_at), Duration::ZERO) || is_before(cleared_at, doubt);
         if let Some(tier) = &self.cache.store {
             entry = tier.behind.expired(key, entry, ahead);
         }

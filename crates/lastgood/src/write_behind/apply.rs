@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use super::WriteBehind;
 use super::change::{Change, Expiry, Fill, Form, Held, Removal};
+use super::{Others, WriteBehind};
 use crate::clock::Timestamp;
 use crate::entry::{Entry, Retimed, decode, encode, is_put, started_at, with_times};
 use crate::lease::Claim;
@@ -22,8 +22,11 @@ pub(crate) const APART: Duration = Duration::from_millis(20);
 /// Bodies up to this many bytes, unless a slow method compresses them, are encoded without leaving the thread.
 const ENCODED_IN_PLACE: usize = 64 << 10;
 
-/// How long the end of the log is asked for.
+/// How long the end of the log is asked for, and how long a put waits until it is heard up to there.
 const END_WITHIN: Duration = Duration::from_millis(100);
+const HEARD_WITHIN: Duration = Duration::from_millis(500);
+/// Who heard the others so lately has heard all.
+const A_MOMENT_AGO: Duration = Duration::from_millis(50);
 /// How often a change that the store holds something else for by then is tried again at once.
 const TRIES: usize = 4;
 /// Values of a late removal that are read at once.
@@ -61,7 +64,7 @@ impl WriteBehind {
             Change::Expire(expiry) => self.expire(key, &expiry, ahead).await,
             Change::Put(fill) => {
                 let (started_at, replaces) = (fill.entry.fetch_started_at, fill.replaces);
-                if !self.has_heard_since(&fill).await {
+                if !self.has_heard_all(&fill).await {
                     self.queue().untried.insert(key.to_owned());
                     return Err(StoreError::Unavailable(
                         "the invalidations of other processes were not heard yet".to_owned(),
@@ -70,9 +73,14 @@ impl WriteBehind {
                 if fill.replaces && !self.is_still_owed(key) {
                     return Ok(());
                 }
+                let expiry = fill.expiry.clone();
                 let ended = match fill.is_late {
                     true => self.put_over_older(key, fill.entry, fill.form, ahead).await,
                     false => self.put(key, &fill, ahead).await,
+                };
+                let ended = match expiry {
+                    Some(expiry) if ended.is_ok() => self.expire(key, &expiry, ahead).await,
+                    _ => ended,
                 };
                 self.nothing_older(key, ended, replaces, started_at, ahead).await
             }
@@ -88,19 +96,23 @@ impl WriteBehind {
         }
     }
 
-    /// Whether the others were heard since the store did not take a put: they may have removed its key, which says nothing of
-    /// that any more. Who never heard them, or may not, does not wait for it.
-    async fn has_heard_since(&self, fill: &Fill) -> bool {
+    /// Whether all was heard that the others have said until a moment ago: they may have removed the key of a put that the store did not
+    /// take, which says nothing of that any more. Who never heard them, or may not, does not wait for it.
+    async fn has_heard_all(&self, fill: &Fill) -> bool {
         let Some(log) = self.store.log() else { return true };
         let Some(failed_at) = fill.failed_at.filter(|_| fill.is_late) else { return true };
         let others = self.others.borrow().clone();
         let Some(heard_at) = others.heard_at else { return true };
-        if others.is_refused || heard_at > failed_at {
+        // Where many have much to tell, each put would wait for the next words of all.
+        if others.is_refused || (heard_at > failed_at && heard_at.elapsed() < A_MOMENT_AGO) {
             return true;
         }
+        let asked_at = Instant::now();
         // Nobody else bounds the time of this call.
-        let end = timeout(END_WITHIN, log.end(&self.voice.name)).await;
-        matches!(end, Ok(Ok(end)) if end == others.position)
+        let Ok(Ok(end)) = timeout(END_WITHIN, log.end(&self.voice.name)).await else { return false };
+        let mut hearing = self.others.subscribe();
+        let has_heard = |others: &Others| others.position == end || others.heard_at.is_some_and(|at| at > asked_at);
+        timeout(HEARD_WITHIN, hearing.wait_for(has_heard)).await.is_ok_and(|heard| heard.is_ok())
     }
 
     /// Whether a put that is being written is to be written again if it fails: not once it is known to be removed.

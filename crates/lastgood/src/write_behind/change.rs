@@ -97,6 +97,9 @@ pub(crate) struct Fill {
     pub(crate) is_late: bool,
     /// When the store did not take it: it is written once the others were heard after that, who may have removed the key.
     pub(crate) failed_at: Option<Instant>,
+    /// The end of its freshness that was asked for while it waited: what another put before that, and the store holds instead,
+    /// ends with it.
+    pub(crate) expiry: Option<Expiry>,
     /// The lease of the load that brought it, which ends once all that the load brought is written.
     pub(crate) lease: Option<Arc<Lease>>,
 }
@@ -189,7 +192,7 @@ impl Change {
         match older {
             Change::Put(fill) => {
                 let entry = Arc::new(fill.entry.expired_at(expiry.at, &expiry.policy));
-                Change::Put(Fill { entry, replaces: true, ..fill })
+                Change::Put(Fill { entry, replaces: true, expiry: Some(expiry), ..fill })
             }
             Change::PutHeld(held) => {
                 Change::PutHeld(Held { times: held.times.ended(expiry.at, &expiry.policy), ..held })

@@ -32,6 +32,8 @@ struct Before {
     by: i64,
 }
 
+/// How often the store is asked for the time where the clock of this process is set meanwhile.
+const TRIES: usize = 2;
 /// So often the clock may be set while something waits for the store, and is still placed right in its time.
 const JUMPS: usize = 4;
 
@@ -106,9 +108,16 @@ impl GuardedStore {
             return Ok(known);
         }
         let _turn = self.measuring.lock().await;
-        if let Some(known) = self.known_ahead() {
-            return Ok(known);
+        for _ in 0..TRIES {
+            if let Some(known) = self.known_ahead() {
+                return Ok(known);
+            }
+            self.measure().await?;
         }
+        self.assumed_ahead().ok_or(StoreError::Timeout)
+    }
+
+    async fn measure(&self) -> Result<(), StoreError> {
         let (at, local) = (Instant::now(), self.clock.now());
         let told = match self.call(Kind::Read, || self.inner.now()).await {
             // An account may lack the command: then all clocks have to agree.
@@ -120,13 +129,14 @@ impl GuardedStore {
         let ahead = told.map_or(Ahead::NONE, |told| {
             let millis = |time: Timestamp| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
             let by = millis(told).saturating_sub(millis(local.plus(trip / 2)));
-            let before = measured.map_or_else(|| self.before_the_first(by), |measured| self.before(&measured));
+            let before =
+                measured.map_or_else(|| self.before_the_first(by, local), |measured| self.before(&measured, local));
             Ahead { by, at_most_wrong_by: trip / 2 + Duration::from_millis(1), before }
         });
         *measured = Some(Measured { ahead, at, local, is_doubted: false });
         drop(measured);
         tracing::debug!(store = %self.inner, ahead_ms = ahead.by, "the store tells the time");
-        Ok(ahead)
+        Ok(())
     }
 
     /// How far the store's clock is ahead as far as that was ever found out, without asking: also while the store is away. A
@@ -134,25 +144,28 @@ impl GuardedStore {
     pub(crate) fn assumed_ahead(&self) -> Option<Ahead> {
         self.inner.log()?;
         let measured = (*self.measured.lock().unwrap_or_else(PoisonError::into_inner))?;
-        Some(Ahead { before: self.before(&measured), ..measured.ahead_at(self.clock.now()) })
+        let now = self.clock.now();
+        Some(Ahead { before: self.before(&measured, now), ..measured.ahead_at(now) })
     }
 
-    /// The same where it is measured for the first time. A clock that jumps before the store was ever reached was wrong when
-    /// the machine started, rather than that the machine was suspended.
-    fn before_the_first(&self, by: i64) -> [Before; JUMPS] {
+    /// The same before the clock told `local`, where it was measured then for the first time. A clock that jumps before the
+    /// store was ever reached was wrong when the machine started, rather than that the machine was suspended.
+    fn before_the_first(&self, by: i64, local: Timestamp) -> [Before; JUMPS] {
         let (mut by, mut before) = (by, Ahead::NONE.before);
         let jumps = self.clock.jumps_since(Timestamp::EPOCH);
-        for (before, jump) in before.iter_mut().rev().zip(jumps.iter().rev()) {
+        let jumps = jumps.iter().rev().filter(|jump| jump.until < local);
+        for (before, jump) in before.iter_mut().rev().zip(jumps) {
             by = by.saturating_add(jump.by);
             *before = Before { until: jump.until, by };
         }
         before
     }
 
-    /// How far the store's clock was ahead before the jumps of this process's, those since a measurement included.
-    fn before(&self, measured: &Measured) -> [Before; JUMPS] {
+    /// How far the store's clock was ahead before the jumps of this process's, those from a measurement to `local` included.
+    fn before(&self, measured: &Measured, local: Timestamp) -> [Before; JUMPS] {
         let (mut by, mut before) = (measured.ahead.by, measured.ahead.before);
-        for jump in self.clock.jumps_since(measured.local) {
+        let jumps = self.clock.jumps_since(measured.local);
+        for jump in jumps.into_iter().filter(|jump| jump.until < local) {
             before.rotate_left(1);
             before[JUMPS - 1] = Before { until: jump.until, by };
             by = by.saturating_sub(jump.by);

@@ -510,3 +510,26 @@ async fn what_a_full_store_cannot_expire_is_expired_once_it_can_and_is_not_remov
         assert_eq!(node.read(&source, "BTCUSDT").await, good("v1", "LAST-GOOD"), "{who}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_expiry_that_meets_a_put_that_waits_reaches_what_another_put_meanwhile() {
+    for way in WAYS {
+        let nodes = Nodes::new();
+        let (one, other) = (nodes.start().await, nodes.start().await);
+        other.way.set_writes(unavailable());
+        other.put("v1").await;
+        advance(SECOND).await;
+        one.put("v2").await;
+        one.flush().await;
+        advance(SECOND).await;
+        way.expire(&other).await;
+        advance(SECOND).await;
+        other.way.heal();
+        converge(&[&one, &other]).await;
+        let source = Source::answering("unused");
+        source.fail(Reason::Upstream);
+        for (who, node) in [("who put it", &one), ("who expired it", &other), ("a third", &nodes.start().await)] {
+            assert_eq!(node.read(&source, "BTCUSDT").await, good("v2", "LAST-GOOD"), "{way:?}: {who}");
+        }
+    }
+}
