@@ -249,6 +249,7 @@ impl Region {
                 if matches!(right, Right::Leased(_)) && persist != Persist::Never {
                     entry.stored_at = entry.written_at;
                 }
+                entry.note_loaded();
                 let entry = Arc::new(entry);
                 let kept = landing.write(|| {
                     self.cache.setbacks.remove(&key);
