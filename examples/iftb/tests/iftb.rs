@@ -12,7 +12,7 @@ use lastgood_market::bars::{BarSeries, Ohlcv};
 use lastgood_market::market::Confirm;
 use lastgood_market::{Market, RegionName};
 use lastgood_sim::{Fault, FaultKind, Sim, SimConfig};
-use lastgood_testing::RedisServer;
+use lastgood_testing::{RedisServer, eventually};
 use rust_decimal::Decimal;
 use tokio::net::TcpListener;
 
@@ -174,7 +174,8 @@ async fn a_password_a_database_and_a_namespace_keep_it_apart_from_everything_els
     assert!(market.clear(Confirm::YesClearEverything).await.store_done);
     assert_eq!(redis.command(&["EVAL", of_bot, "0"]), ":2\r\n", "the two logs that other processes read stay");
     assert_eq!((keys(&redis, 0), keys(&redis, 5)), (":1\r\n".to_owned(), ":4\r\n".to_owned()), "all else is untouched");
-    assert_eq!(market.own_bars().exists(&series("own")).await, Ok(false));
+    // A busy machine may be slower than the store's budget.
+    eventually("it is known", async || market.own_bars().exists(&series("own")).await == Ok(false)).await;
 }
 
 #[tokio::test]
@@ -238,12 +239,13 @@ async fn what_memory_drops_comes_from_the_store() {
         let read = async {
             loop {
                 match market.own_bars().get_bars(&series(name), 1_000).await {
-                    Ok(Some(read)) => return read,
-                    Ok(None) | Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                    Ok(read) => return read,
+                    Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
                 }
             }
         };
-        let read = tokio::time::timeout(Duration::from_secs(20), read).await.expect("it is found");
+        let read =
+            tokio::time::timeout(Duration::from_secs(20), read).await.expect("the store answers").expect("it is found");
         assert_eq!(read.bars, hours(1_000, close), "{name}");
         from_store += u32::from(read.outcome == Outcome::Hit(Tier::Store));
     }
