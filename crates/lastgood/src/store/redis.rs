@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ::redis::{Cmd, cmd};
 use async_trait::async_trait;
@@ -238,7 +238,7 @@ impl Store for RedisStore {
     }
 
     async fn now(&self) -> Result<Option<Timestamp>, StoreError> {
-        let (time, asked_at) = (cmd("TIME"), Instant::now());
+        let (time, asked_at) = (cmd("TIME"), clock::moment());
         let parts: Vec<Bytes> = match &self.servers {
             Servers::One(node) => node.ask(&time).await.map_err(|fault| reply::script_error(&fault))?,
             // Every process asks the same of its servers: the one that has this key.

@@ -22,6 +22,12 @@ struct Told {
     asked_at: Instant,
 }
 
+/// This moment.
+#[expect(clippy::disallowed_methods, reason = "the server's clock goes on where tests pause this process's")]
+pub(super) fn moment() -> Instant {
+    Instant::now()
+}
+
 impl ServerClock {
     fn told(&self) -> MutexGuard<'_, Option<Told>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -52,7 +58,7 @@ mod tests {
     fn a_change_has_an_end_once_the_time_is_known() {
         let clock = ServerClock::default();
         assert_eq!(clock.in_time(), None);
-        let asked_at = Instant::now().checked_sub(Duration::from_secs(3)).unwrap();
+        let asked_at = moment().checked_sub(Duration::from_secs(3)).unwrap();
         clock.note(Timestamp::from_millis(1_000_000), asked_at);
         let until = clock.in_time().unwrap().as_millis();
         assert!((1_004_500..1_006_000).contains(&until), "{until}");
