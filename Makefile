@@ -2,6 +2,9 @@
 
 TOOLS := target/test-tools
 
+# Most tests wait for a server or a clock, and use a fifth of a core: three at a time for two cores.
+TEST_THREADS ?= $(shell echo $$(($$(nproc 2>/dev/null || echo 2) * 3 / 2)))
+
 # For make soak: how long, and how it is built (dev builds sooner). SEED and SOAK_FLAGS are passed on; see --help.
 SOAK ?= 20m
 PROFILE ?= release
@@ -9,7 +12,7 @@ PROFILE ?= release
 .PHONY: test tools lint soak ten-million-keys bench bench-candles bench-http clean-tools
 
 test: tools lint
-	cargo nextest run --workspace
+	cargo nextest run --workspace --test-threads $(TEST_THREADS)
 	cargo test --workspace --doc
 
 tools:

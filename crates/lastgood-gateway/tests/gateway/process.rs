@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::support::{Got, client, eventually, get, read};
+use crate::support::{Got, STORE_BUDGET, client, eventually, get, read};
 
 /// Starts a gateway; its process, and its URL once it listens.
 pub(crate) fn listening(command: &mut Command) -> (Child, String) {
@@ -40,7 +40,8 @@ impl Process {
     pub(crate) fn start_with(data: &Path, redis: &str, upstream: &str, more: &[&str]) -> Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lastgood"));
         command.args(["serve", "--listen", "127.0.0.1:0", "--store", redis, "--data-dir"]).arg(data).args(more);
-        let (child, url) = listening(command.env_clear().env("LASTGOOD_BINANCE_SPOT_URL", upstream));
+        command.env_clear().env("LASTGOOD_BINANCE_SPOT_URL", upstream).env("LASTGOOD_STORE_BUDGET", STORE_BUDGET);
+        let (child, url) = listening(&mut command);
         Process { child, url }
     }
 

@@ -17,7 +17,8 @@ pub(crate) fn question(symbol: &str, limit: usize) -> String {
 }
 
 async fn over(exchange: &Exchange, redis: &str) -> Running {
-    Running::start(&exchange.url(), &[("store", redis), ("regions.klines.fresh_for", "5m")]).await
+    let flags = [("store", redis), ("regions.klines.fresh_for", "5m"), ("store_budget", "25ms")];
+    Running::start(&exchange.url(), &flags).await
 }
 
 /// Cold questions, each answered well and most in bounds: a busy machine may stand still for one, a store that is

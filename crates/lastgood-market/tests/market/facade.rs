@@ -299,7 +299,11 @@ async fn the_database_of_the_url_is_used_and_no_other() {
     let exchange = Exchange::start().await;
     let redis = RedisServer::start();
     let url = redis.url().replace("/0", "/5");
-    let market = exchange.builder().store(&url).unwrap().build().await.unwrap();
+    // Fresh for as long as the test takes, whatever the time is: the newest candle closes in an hour or later.
+    let hour = 3_600_000;
+    exchange.sim.set_clock(lastgood_sim::ClockMode::Frozen((exchange.sim.now() / hour + 1) * hour + hour / 2));
+    let calm = || exchange.builder().preset(Preset::Dashboard).store(&url).unwrap().build();
+    let market = calm().await.unwrap();
     eventually("the store answers", async || matches!(market.health().await.store, Some(Ok(_)))).await;
     let ticker = market.ticker(Venue::Spot, "BTCUSDT").await.unwrap();
     let bars = market.get_bars(Venue::Spot, "BTCUSDT", "1h", 10).await.unwrap();
@@ -312,7 +316,7 @@ async fn the_database_of_the_url_is_used_and_no_other() {
 
     // The next process finds it there.
     exchange.break_down(FaultKind::Status { status: 503 });
-    let next = exchange.builder().store(&url).unwrap().build().await.unwrap();
+    let next = calm().await.unwrap();
     eventually("the store answers", async || matches!(next.health().await.store, Some(Ok(_)))).await;
     let found = next.ticker(Venue::Spot, "BTCUSDT").await.unwrap();
     assert_eq!((found.value, found.outcome), (ticker.value, Outcome::Hit(Tier::Store)));
