@@ -22,7 +22,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         // Of the API: what may leave its segment when it is decoded.
         "\0BTC/2025-01-31?note=a%26b%3Dc&side=loss",
         "\0BRK.B%40x%3A1/2024-02-29",
-        "\0100%25/2000-01-01?note=%2Fetc%2Fpasswd%3Fx%23y",
+        "\x00100%25/2000-01-01?note=%2Fetc%2Fpasswd%3Fx%23y",
         "\0..%2F..%2Fsecret/2025-01-31",
         "\0%252e%252e%252fsecret/2025-01-31",
         "\0%25252525252fsecret/2025-01-31",

@@ -1,7 +1,7 @@
 //! The fuzz target of the configuration, for a few seconds; `fuzz/` runs it without end.
 
 #[path = "../../../../fuzz/mutate.rs"]
-mod mutate;
+pub(crate) mod mutate;
 #[path = "../../../../fuzz/targets/configuration.rs"]
 mod target;
 

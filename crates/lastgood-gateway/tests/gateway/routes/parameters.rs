@@ -1,9 +1,9 @@
 //! The fuzz target of declared routes, for a few seconds; `fuzz/` runs it without end.
 
-#[path = "../../../../../fuzz/mutate.rs"]
-mod mutate;
 #[path = "../../../../../fuzz/targets/routes.rs"]
 mod target;
+
+use crate::configuration::mutate;
 
 #[test]
 fn whatever_a_client_asks_of_a_declared_route_is_refused_by_name_or_asked_as_it_is() {
