@@ -4,6 +4,9 @@
 //! map is `router.rs`, what every request passes is `middleware.rs`, the exchange's endpoint table is
 //! `lastgood_market::venue`.
 
+// The future of a request nests those of handler, region, load and source: deeper than the compiler looks by itself.
+#![recursion_limit = "256"]
+
 mod admin;
 mod app;
 mod bars;
