@@ -16,7 +16,7 @@ pub(super) const LISTENS_WITHIN: Duration = Duration::from_secs(14);
 pub(super) const TROUBLED: Duration = Duration::from_secs(6);
 
 /// How far two nodes may differ on which of two puts came first.
-const CLOCKS_ARE_EXACT_TO: Duration = Duration::from_millis(100);
+pub(super) const CLOCKS_ARE_EXACT_TO: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -43,6 +43,8 @@ pub(super) struct Change {
     pub(super) is_lost: bool,
     /// The store has lost what it held since, perhaps this as well.
     pub(super) is_lost_by_the_store: bool,
+    /// It was by tag, and the store has lost its mark before every node heard of it.
+    pub(super) is_mark_lost: bool,
     /// The log holds it before this record.
     pub(super) log_end: usize,
 }
@@ -203,6 +205,7 @@ impl Reference {
                 acked: None,
                 is_lost: false,
                 is_lost_by_the_store: false,
+                is_mark_lost: false,
                 log_end: 0,
             });
         }
@@ -253,6 +256,13 @@ impl Reference {
         // What is acknowledged from now on may have been there before.
         for change in &mut self.known[key].changes {
             change.is_lost_by_the_store |= change.acked.is_none();
+        }
+    }
+
+    /// The store has lost what it took since then, and the log: a mark says nothing any more to a node that had not heard.
+    pub(super) fn marks_lost_since(&mut self, since: Instant) {
+        for change in self.known.iter_mut().flat_map(|known| &mut known.changes) {
+            change.is_mark_lost |= change.is_of_tag && change.acked.is_none_or(|at| at >= since);
         }
     }
 

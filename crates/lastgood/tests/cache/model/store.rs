@@ -276,6 +276,9 @@ impl SimStore {
         loads.clear();
         drop(state);
         (0..KEYS.len()).for_each(|key| self.reference().lost_by_the_store(key));
+        if !loses_all {
+            self.reference().marks_lost_since(now - NEWEST);
+        }
         self.appended.notify_waiters();
     }
 
