@@ -246,6 +246,10 @@ impl SymbolChain {
         // The whole list, for every user: with `permissions`, or signed, it would be one account's.
         let source = source(self.identities(), venue, "exchangeInfo")?;
         let Some(key) = key(link, keys) else { return self.public_info(&source, priority).await.map(Some) };
+        // It may have been refused while this load waited for another with the same key.
+        if self.refusals.is_refused(key) {
+            return Ok(None);
+        }
         let upstreams = match (link, &self.testnet) {
             (Link::Testnet, Some(testnet)) => testnet,
             (Link::Testnet, None) => return Err(Error::new(Reason::Unreachable, "no testnet is configured")),

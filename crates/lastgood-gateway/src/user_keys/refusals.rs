@@ -29,9 +29,14 @@ impl Refusals {
         Refusals(Cache::new(MOST))
     }
 
+    /// Whether a key was refused a while ago.
+    pub(crate) fn is_refused(&self, key: &ApiKey) -> bool {
+        self.0.get(key.id()).is_some_and(|refusal| refusal.until > Instant::now())
+    }
+
     /// The keys without those that were refused a while ago.
     pub(crate) fn without_refused(&self, keys: &Keys) -> Keys {
-        let usable = |key: &ApiKey| self.0.get(key.id()).is_none_or(|refusal| refusal.until <= Instant::now());
+        let usable = |key: &ApiKey| !self.is_refused(key);
         Keys {
             user: keys.user.clone(),
             testnet: keys.testnet.clone().filter(usable),

@@ -248,10 +248,10 @@ async fn what_a_killed_gateway_knew_the_next_one_knows() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_bots_at_a_candle_close_cost_one_request_a_series() {
-    const SERIES: usize = 50;
+    const SERIES: usize = 150;
     let exchange = Exchange::start_with(SimConfig { seed: 7, symbols: 300, ..SimConfig::default() }).await;
     // The exchange's clock is the gateway's: a candle closes when both say so.
-    let symbols: Vec<String> = exchange.sim.symbols(lastgood_sim::Venue::Spot).into_iter().take(40).collect();
+    let symbols: Vec<String> = exchange.sim.symbols(lastgood_sim::Venue::Spot).into_iter().take(120).collect();
     let long = [
         ("regions.klines.fresh_for", "60s"),
         ("regions.klines.soft_timeout", "10s"),

@@ -240,8 +240,7 @@ async fn asked_on_waking(url: String) -> Got {
 async fn a_gateway_that_was_stopped_for_longer_than_the_bound_serves_nothing_that_was_removed_meanwhile() {
     let two = Two::start().await;
     let folder = tempfile::tempdir().unwrap();
-    // However slow the machine is: the store can be asked in time.
-    let more = ["--set", "regions.kv.fresh_for=10m", "--set", "store_budget=5s"];
+    let more = ["--set", "regions.kv.fresh_for=10m"];
     let child = Process::start_with(folder.path(), &two.redis.url(), &two.exchange.url(), &more);
     for round in 0..3 {
         let value = format!("/v1/kv/kv/report{round}");
