@@ -166,7 +166,7 @@ pub trait Log: Send + Sync {
     /// Appends a record to the log called `name`, which it begins if need be.
     async fn append(&self, name: &str, record: Bytes) -> Result<(), StoreError>;
 
-    /// The place after the last record; `None` before the first.
+    /// The place after the last record; `None` before the first. Does not wait for a [`Log::read`] that waits.
     async fn end(&self, name: &str) -> Result<Option<Position>, StoreError>;
 
     /// What was appended after `after` (`None`: from the beginning), as soon as there is something, in one page or
