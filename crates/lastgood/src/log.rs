@@ -75,6 +75,7 @@ async fn listen(cache: Weak<Shared>, store: Arc<GuardedStore>, pace: Pace) {
                 let wait = if is_recent { pace.wait } else { Duration::ZERO };
                 (place, pause) = (Some(Place { position, wait, read_at }), RETRY.0);
                 cache.voice.speak(&store).await;
+                store.refine_clock().await;
             }
             Err(why) => {
                 tracing::debug!(%why, "the invalidation log cannot be read");

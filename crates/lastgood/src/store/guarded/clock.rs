@@ -32,6 +32,12 @@ struct Before {
     by: i64,
 }
 
+/// A difference that is known so exactly is good enough.
+const EXACT: Duration = Duration::from_millis(5);
+/// One that is not is measured so often again, each time after twice as long: the shortest of several round trips tells most.
+const REFINED: u32 = 4;
+const REFINED_AFTER: Duration = Duration::from_secs(1);
+
 /// How often the store is asked for the time where the clock of this process is set meanwhile.
 const TRIES: usize = 2;
 /// So often the clock may be set while something waits for the store, and is still placed right in its time.
@@ -86,6 +92,9 @@ pub(super) struct Measured {
     local: Timestamp,
     /// Whether another server may answer by now.
     is_doubted: bool,
+    /// How often it was measured again since, and when the last time began.
+    refined: u32,
+    asked_at: Instant,
 }
 
 impl Measured {
@@ -94,6 +103,19 @@ impl Measured {
         let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         let (passed, by_clock) = (millis(self.at.elapsed()), millis(now.since(self.local)));
         Ahead { by: self.ahead.by.saturating_sub(by_clock.saturating_sub(passed)), ..self.ahead }
+    }
+
+    /// Whether it is still what it was, when this process's clock says `now`.
+    fn holds(&self, now: Timestamp) -> bool {
+        let passed = self.at.elapsed();
+        let has_jumped = passed.abs_diff(now.since(self.local)) > JUMP;
+        passed < KNOWN_FOR && !has_jumped && !self.is_doubted
+    }
+
+    fn is_to_be_refined(&self) -> bool {
+        self.ahead.at_most_wrong_by > EXACT
+            && self.refined < REFINED
+            && self.asked_at.elapsed() >= REFINED_AFTER * 2_u32.pow(self.refined)
     }
 }
 
@@ -117,6 +139,17 @@ impl GuardedStore {
         self.assumed_ahead().ok_or(StoreError::Timeout)
     }
 
+    /// Asks for the time once more where the difference is known only roughly: a busy moment must not count for ten minutes.
+    /// For whoever has time to wait for it.
+    pub(crate) async fn refine_clock(&self) {
+        let known = *self.measured.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_rough = known.is_some_and(|known| known.holds(self.clock.now()) && known.is_to_be_refined());
+        if is_rough && let Ok(_turn) = self.measuring.try_lock() {
+            // The next time comes; what is known holds.
+            drop(self.measure().await);
+        }
+    }
+
     async fn measure(&self) -> Result<(), StoreError> {
         let (at, local) = (Instant::now(), self.clock.now());
         let told = match self.call(Kind::Read, || self.inner.now()).await {
@@ -126,14 +159,20 @@ impl GuardedStore {
         };
         let trip = at.elapsed();
         let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = measured.as_mut().filter(|known| known.holds(self.clock.now()));
+        let refined = known.as_ref().map_or(0, |known| known.refined + 1);
+        if let Some(known) = known.filter(|known| told.is_none() || known.ahead.at_most_wrong_by <= wrong_by(trip)) {
+            (known.refined, known.asked_at) = (refined, at);
+            return Ok(());
+        }
         let ahead = told.map_or(Ahead::NONE, |told| {
             let millis = |time: Timestamp| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
             let by = millis(told).saturating_sub(millis(local.plus(trip / 2)));
             let before =
                 measured.map_or_else(|| self.before_the_first(by, local), |measured| self.before(&measured, local));
-            Ahead { by, at_most_wrong_by: trip / 2 + Duration::from_millis(1), before }
+            Ahead { by, at_most_wrong_by: wrong_by(trip), before }
         });
-        *measured = Some(Measured { ahead, at, local, is_doubted: false });
+        *measured = Some(Measured { ahead, at, local, is_doubted: false, refined, asked_at: at });
         drop(measured);
         tracing::debug!(store = %self.inner, ahead_ms = ahead.by, "the store tells the time");
         Ok(())
@@ -189,9 +228,53 @@ impl GuardedStore {
 
     fn known_ahead(&self) -> Option<Ahead> {
         let measured = (*self.measured.lock().unwrap_or_else(PoisonError::into_inner))?;
-        let Measured { at, local, is_doubted, .. } = measured;
-        let (passed, now) = (at.elapsed(), self.clock.now());
-        let has_jumped = passed.abs_diff(now.since(local)) > JUMP;
-        (passed < KNOWN_FOR && !has_jumped && !is_doubted).then(|| measured.ahead_at(now))
+        let now = self.clock.now();
+        measured.holds(now).then(|| measured.ahead_at(now))
+    }
+}
+
+/// By how much a difference may be wrong that was measured by a round trip of this length.
+fn wrong_by(trip: Duration) -> Duration {
+    trip / 2 + Duration::from_millis(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::store::{Guard, MemoryStore};
+    use crate::testing::{Fault, FaultyStore};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_was_read_in_a_busy_moment_is_read_again_until_it_is_known_exactly() {
+        let slow = Duration::from_millis(200);
+        let clock = Clock::paused_with_tokio();
+        let store = FaultyStore::new(Arc::new(MemoryStore::new(clock.clone(), 1 << 20)));
+        let guard = Guard { budget: slow * 2, ..Guard::default() };
+        let guarded = GuardedStore::with_clock(Arc::clone(&store) as _, guard, clock);
+        let wrong_by = async || guarded.ahead().await.expect("the time").at_most_wrong_by;
+        store.set(Fault::Delay(slow));
+        assert!(wrong_by().await > slow / 2);
+        for _ in 0..2 {
+            tokio::time::advance(REFINED_AFTER * 2).await;
+            guarded.refine_clock().await;
+        }
+        assert!(wrong_by().await > slow / 2, "no reading was better");
+        store.set(Fault::Delay(slow * 3 / 2));
+        tokio::time::advance(REFINED_AFTER * 4).await;
+        guarded.refine_clock().await;
+        assert!(wrong_by().await < slow * 5 / 8, "a worse one is not taken");
+        store.heal();
+        guarded.refine_clock().await;
+        assert!(wrong_by().await > slow / 2, "not at once");
+        tokio::time::advance(REFINED_AFTER * 8).await;
+        guarded.refine_clock().await;
+        assert!(wrong_by().await <= EXACT);
+        let asked = store.reads();
+        tokio::time::advance(KNOWN_FOR / 2).await;
+        guarded.refine_clock().await;
+        assert_eq!(store.reads(), asked, "what is known exactly is not asked for");
     }
 }
