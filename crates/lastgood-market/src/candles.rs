@@ -287,8 +287,6 @@ impl Candles {
         let load = move || async move {
             let series = &question.series;
             let turn = Arc::new(candles.lanes.enter(&series.prefix).await);
-            // It may have waited for its turn while another process loaded at once.
-            let as_of = Some(candles.clock.now());
             let kept = candles.region.peek(&series.key(TAIL));
             let earlier = kept.as_ref().and_then(Tail::of);
             let wanted = question.wants_of_the_end(candles.now());
@@ -299,8 +297,10 @@ impl Candles {
                 let loaded_at = candles.now().saturating_sub(u64::try_from(kept.age().as_millis()).unwrap_or(u64::MAX));
                 earlier.rows.last_close().is_some_and(|close| series.is_halted(close, loaded_at))
             });
-            let (tail, beside) = draft.tail(wanted, earlier.as_deref()).await?;
-            let loaded = Loaded { as_of, ..candles.loaded(series, &tail, Filled { hold: Some(turn), ..beside }) };
+            let (tail, as_of, beside) = draft.tail(wanted, earlier.as_deref()).await?;
+            // It may have waited for its turn, and for the store, while another process loaded at once.
+            let loaded =
+                Loaded { as_of: Some(as_of), ..candles.loaded(series, &tail, Filled { hold: Some(turn), ..beside }) };
             Ok(candles.seen_again(series, loaded, &tail, kept.as_ref().zip(earlier.as_deref())))
         };
         if whom == For::Reader {
@@ -364,12 +364,8 @@ impl Candles {
         let key = question.series.key(FILL);
         let load = move || async move {
             let turn = Arc::new(candles.lanes.enter(&question.series.prefix).await);
-            let as_of = Some(candles.clock.now());
             let draft = Draft::new(&candles, &question.series, priority);
-            let mut filled = draft.fill(&question, tail.as_deref(), &asks).await?;
-            // Of two ends of a series, the one that was asked for later is the newer.
-            let end = question.series.key(TAIL);
-            filled.entries.iter_mut().filter(|(key, _)| *key == end).for_each(|(_, tail)| tail.as_of = as_of);
+            let filled = draft.fill(&question, tail.as_deref(), &asks).await?;
             Ok(Filled { hold: Some(turn), ..filled })
         };
         let is_ours = self.region.fill(&key, load).await?;
