@@ -225,6 +225,9 @@ impl Cache {
     fn heed_tag(&self, depth: Depth, tag: &str, told: Removed) {
         let until = self.shared.removed_until(told);
         self.shared.tags.note_mark(until);
+        if let Some(at) = told.asked_at {
+            self.shared.tags.remember_heard(tag, depth, at);
+        }
         self.shared.changed_elsewhere(|_| true);
         let void = match depth {
             Depth::Expire => Void::Superseded,

@@ -133,12 +133,17 @@ fn no_schedule_of_loads_and_invalidations_brings_an_older_answer_back() {
             .map(|_| {
                 let parts = Arc::clone(&parts);
                 thread::spawn(move || {
-                    // What is asked for after an invalidation is not answered with what was before it. Two answers may still
-                    // go back: a load that was detached before it asked the source gives its readers something newer than
-                    // what the next load, which asked earlier, then keeps.
+                    let mut last_held = None;
                     for _ in 0..2 {
+                        // What is asked for after an invalidation is not answered with what was before it.
                         let (newest, answer) = (parts.invalidated.load(Ordering::SeqCst), parts.read(false));
                         assert!(answer >= Some(newest), "{answer:?} was asked for when v{newest} was the newest");
+                        // What is kept never goes back. Two answers may: a load that was detached asks its source whenever that
+                        // answers, perhaps later than the load that took its place, and its readers are given what it brings. When
+                        // a source was read nobody but the source knows, so that neither answer can be told to be the older one.
+                        let held = parts.held();
+                        assert!(held.is_none() || held >= last_held, "{held:?} is held after {last_held:?}");
+                        last_held = held.or(last_held);
                     }
                 })
             })

@@ -113,18 +113,24 @@ fn tell(text: &str) {
     println!("{text}");
 }
 
-/// Runs schedules of some seeds, all of them sound; or the one that the environment names.
+/// Runs schedules of some seeds, all of them sound; or the one that the environment names. Prints what each violated that is
+/// not, and then tells the story of the first.
 fn hold(seeds: Range<u64>) {
     let seeds = match variable(SEED) {
         Some(seed) => seed..seed + 1,
         None => seeds,
     };
     let mut tally = Tally::default();
+    let mut first = None;
     for seed in seeds {
         let schedule = Schedule::of(seed);
         if let Some(violation) = run(&schedule, &schedule.steps, None, &mut tally) {
-            panic!("{}", story(seed, &violation, None));
+            tell(&format!("seed {seed}: {violation}"));
+            first.get_or_insert((seed, violation));
         }
+    }
+    if let Some((seed, violation)) = first {
+        panic!("{}", story(seed, &violation, None));
     }
     let Tally { schedules, judged, loads } = tally;
     tell(&format!("{schedules} schedules, {judged} answers and {loads} loads judged"));

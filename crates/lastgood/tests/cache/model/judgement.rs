@@ -5,28 +5,29 @@ use std::time::Duration;
 use lastgood::{Answer, Outcome, Reason};
 use tokio::time::Instant;
 
-use super::reference::{Birth, CLOCKS_ARE_EXACT_TO, Change, Kind, Known, Standing, TROUBLED};
+use super::reference::{
+    Birth, CLOCK_IS_WRONG_BY, CLOCKS_DIFFER_BY, Change, Kind, Known, PUTS_CROSS_WITHIN, Standing, TROUBLED,
+};
 use super::world::{FRESH_FOR, HARD_TIMEOUT, STALE_FOR, TRUST_FOR};
 
 /// How soon a node that hears the log applies what the store has.
 const HEARD_WITHIN: Duration = Duration::from_millis(20);
 /// How long a node that gets no answer from the log takes itself for hearing: the longest read of the log, and the grace.
 const UNLABELLED: Duration = Duration::from_secs(13);
-/// A load at one node and an invalidation by tag at another come in either order within what their clocks' errors allow: half of
-/// each node's round trip to the store, and the rounding.
-const CLOCKS_OF_NODES_AGREE_TO: Duration = Duration::from_millis(8);
 /// The store's word on whether an invalidation by tag or a put came first is exact to this.
 const TAGS_ARE_EXACT_TO: Duration = Duration::from_millis(100);
 
 impl Known {
-    /// What other nodes have put for so long at most, and perhaps loaded since, that the store does not have yet: it comes
-    /// before or after a change that begins now.
-    pub(super) fn waiting_elsewhere(&self, node: usize, at_most: Duration) -> Vec<u64> {
+    /// What other nodes have put, and perhaps loaded since, of which the store may say that it came after a change that begins now:
+    /// puts of about the same time, and for anything but a put those that the store does not have yet.
+    pub(super) fn of_the_same_time_elsewhere(&self, node: usize, kind: Kind) -> Vec<u64> {
         let waiting = self.changes.iter().filter(|change| {
-            let waits = change.acked.is_none() && !change.is_lost && change.begun.elapsed() <= at_most;
-            // Of two puts at about the same time the store may take either for the later, in whichever order they come.
-            let is_at_once = at_most == CLOCKS_ARE_EXACT_TO && change.begun.elapsed() <= at_most;
-            matches!(change.kind, Kind::Put(_)) && (waits || is_at_once) && change.node != node
+            let waits = change.acked.is_none() && !change.is_lost;
+            let is_in_doubt = match kind {
+                Kind::Put(_) => change.begun.elapsed() <= if waits { PUTS_CROSS_WITHIN } else { CLOCKS_DIFFER_BY },
+                Kind::Expire | Kind::Remove => waits,
+            };
+            matches!(change.kind, Kind::Put(_)) && is_in_doubt && change.node != node
         });
         let mut exempt = Vec::new();
         for change in waiting {
@@ -40,8 +41,8 @@ impl Known {
     pub(super) fn kept_after(&self, acked: &Change, version: u64) -> Option<u64> {
         let mut least = version;
         for other in self.changes.iter().filter(|other| other.id != acked.id) {
-            let margin = if matches!(other.kind, Kind::Put(_)) { CLOCKS_ARE_EXACT_TO } else { Duration::ZERO };
-            let overlaps = other.acked.is_none_or(|at| at + margin >= acked.begun);
+            let is_of_same_time = matches!(other.kind, Kind::Put(_)) && other.begun + CLOCKS_DIFFER_BY >= acked.begun;
+            let overlaps = is_of_same_time || other.acked.is_none_or(|at| at >= acked.begun);
             let is_later = other.begun >= acked.begun;
             // One that was asked for so long ago, and is still to be made, is made only to what was there then.
             let is_late = acked.begun - other.begun > Duration::from_millis(1_500) && !other.is_of_tag;
@@ -130,8 +131,9 @@ impl Change {
             let within = Duration::from_millis(if self.kind == Kind::Expire { 100 } else { 2 });
             return self.begun + within <= standing.at;
         }
-        let is_in_doubt = self.is_of_tag && !birth.is_put && birth.at + CLOCKS_OF_NODES_AGREE_TO >= self.begun;
-        if self.is_mark_lost || is_in_doubt {
+        // A mark is as late as the clocks of its node and of the reader's allow, but not that of the node that loaded.
+        let is_in_doubt = self.is_of_tag && !birth.is_put && birth.at + CLOCK_IS_WRONG_BY >= self.begun;
+        if is_in_doubt || self.mark_lost_to.is_some_and(|nodes| nodes[standing.node]) {
             return false;
         }
         let Some(acked) = self.acked else { return false };

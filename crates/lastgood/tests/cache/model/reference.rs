@@ -15,8 +15,13 @@ pub(super) const LISTENS_WITHIN: Duration = Duration::from_secs(14);
 /// A store that was troubled so recently may still be avoided.
 pub(super) const TROUBLED: Duration = Duration::from_secs(6);
 
-/// How far two nodes may differ on which of two puts came first.
-pub(super) const CLOCKS_ARE_EXACT_TO: Duration = Duration::from_millis(100);
+/// How wrong a node may be about the store's clock: half of the longest round trip that it waits for, and the rounding.
+pub(super) const CLOCK_IS_WRONG_BY: Duration = Duration::from_millis(14);
+/// How far two nodes may differ on what they call one moment, as when a put comes late over another.
+pub(super) const CLOCKS_DIFFER_BY: Duration = Duration::from_millis(2 * CLOCK_IS_WRONG_BY.as_millis() as u64);
+/// So far apart two puts may be that are under way at a time, and either stands in the end: each takes the place of what came up
+/// to 20 ms and twice its own error after it.
+pub(super) const PUTS_CROSS_WITHIN: Duration = Duration::from_millis(20 + 4 * CLOCK_IS_WRONG_BY.as_millis() as u64);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -43,8 +48,8 @@ pub(super) struct Change {
     pub(super) is_lost: bool,
     /// The store has lost what it held since, perhaps this as well.
     pub(super) is_lost_by_the_store: bool,
-    /// It was by tag, and the store has lost its mark before every node heard of it.
-    pub(super) is_mark_lost: bool,
+    /// It was by tag, and the store has lost its mark: the nodes that had not heard of it, and never will.
+    pub(super) mark_lost_to: Option<[bool; NODES]>,
     /// The log holds it before this record.
     pub(super) log_end: usize,
 }
@@ -78,6 +83,14 @@ pub(super) struct Running {
     pub(super) was_well: bool,
 }
 
+/// What a node has heard without a gap: from one record of the log to another. What it was given it may still have to apply.
+#[derive(Clone, Copy, Default)]
+struct Heard {
+    from: usize,
+    to: usize,
+    given: usize,
+}
+
 /// How a node stood when a read of it began.
 pub(super) struct Standing {
     pub(super) node: usize,
@@ -98,6 +111,10 @@ pub(super) struct Reference {
     pub(super) leases: Leases,
     /// How often each node detached loads of each key.
     detached: [[u64; KEYS.len()]; NODES],
+    /// Of which keys each node was given records of the log that it may still have to apply: it may ask the store for the time
+    /// first.
+    applying: [[bool; KEYS.len()]; NODES],
+    heard: [Heard; NODES],
     pub(super) violation: Option<String>,
     pub(super) judged: u64,
 }
@@ -111,6 +128,8 @@ impl Reference {
             known: Default::default(),
             leases: Leases::default(),
             detached: Default::default(),
+            applying: Default::default(),
+            heard: Default::default(),
             violation: None,
             judged: 0,
         }
@@ -143,7 +162,9 @@ impl Reference {
             let detaches = |change: &Change| is_own(change) && change.acked.is_none_or(|at| at >= other.since);
             let is_same = (other.node, other.incarnation) == (node, incarnation);
             // One that was detached before it asked the source goes on, too.
-            let is_detached = [other.detached, detached] != [now_detached; 2] || known.changes.iter().any(detaches);
+            let is_detached = [other.detached, detached] != [now_detached; 2]
+                || self.applying[node][key]
+                || known.changes.iter().any(detaches);
             is_same && !is_detached && other.since.elapsed() < HARD_TIMEOUT
         });
         if let Some(other) = other {
@@ -187,8 +208,7 @@ impl Reference {
             self.detached[node][*key] += 1;
             let known = &mut self.known[*key];
             // The store knows which put came first, to the exactness of clocks. Of a removal it keeps nothing.
-            let since = if let Kind::Put(_) = kind { CLOCKS_ARE_EXACT_TO } else { Duration::MAX };
-            let exempt = known.waiting_elsewhere(node, since);
+            let exempt = known.of_the_same_time_elsewhere(node, kind);
             if kind == Kind::Remove {
                 known.kept = None;
             }
@@ -205,7 +225,7 @@ impl Reference {
                 acked: None,
                 is_lost: false,
                 is_lost_by_the_store: false,
-                is_mark_lost: false,
+                mark_lost_to: None,
                 log_end: 0,
             });
         }
@@ -241,6 +261,10 @@ impl Reference {
 
     /// The process of a node has ended: what was not acknowledged may have been made or not.
     pub(super) fn crashed(&mut self, node: usize, incarnation: u64) {
+        self.applied(node);
+        self.listens(node, usize::MAX);
+        let changes = self.known.iter_mut().flat_map(|known| &mut known.changes);
+        changes.filter_map(|change| change.mark_lost_to.as_mut()).for_each(|lost| lost[node] = true);
         for known in &mut self.known {
             let is_its = |change: &&mut Change| (change.node, change.incarnation) == (node, incarnation);
             let pending = known.changes.iter_mut().filter(is_its).filter(|change| change.acked.is_none());
@@ -259,27 +283,44 @@ impl Reference {
         }
     }
 
-    /// The store has lost what it took since then, and the log: a mark says nothing any more to a node that had not heard.
+    /// The store has lost what it took since then, and the log with it.
     pub(super) fn marks_lost_since(&mut self, since: Instant) {
         for change in self.known.iter_mut().flat_map(|known| &mut known.changes) {
-            change.is_mark_lost |= change.is_of_tag && change.acked.is_none_or(|at| at >= since);
+            if change.is_of_tag && change.acked.is_none_or(|at| at >= since) {
+                let has_heard = |heard: &Heard| heard.from < change.log_end && change.log_end <= heard.to;
+                change.mark_lost_to = Some(std::array::from_fn(|node| !has_heard(&self.heard[node])));
+            }
         }
     }
 
-    /// A node was given records of the log: it may detach what it loads.
-    pub(super) fn heard(&mut self, node: usize, records: &[bytes::Bytes], is_complete: bool) {
+    /// A node begins to listen to the log: of what was said before it knows nothing.
+    pub(super) fn listens(&mut self, node: usize, from: usize) {
+        self.heard[node] = Heard { from, to: from, given: from };
+    }
+
+    /// A node is given records of the log: it may detach what it loads.
+    pub(super) fn heard(&mut self, node: usize, records: &[bytes::Bytes], end: usize, is_complete: bool) {
+        self.heard[node].given = end;
         for record in records {
             let text = String::from_utf8_lossy(record);
             let is_wide = ["@tags", "-where", "cleared", "everything"].iter().any(|word| text.contains(word));
-            for (key, times) in self.detached[node].iter_mut().enumerate() {
+            for (key, is_applying) in self.applying[node].iter_mut().enumerate() {
                 let store_key = super::schedule::store_key(key);
                 let name = store_key.strip_prefix("lastgood:").unwrap_or_default();
-                let is_about = is_wide || text.contains(name);
-                *times += u64::from(is_about);
+                *is_applying |= is_wide || text.contains(name);
             }
         }
         if !is_complete {
-            self.detached[node].iter_mut().for_each(|times| *times += 1);
+            self.heard[node].from = end;
+            self.applying[node] = [true; KEYS.len()];
+        }
+    }
+
+    /// A node asks for more of the log: it has applied what it was given.
+    pub(super) fn applied(&mut self, node: usize) {
+        self.heard[node].to = self.heard[node].given;
+        for (times, is_applying) in self.detached[node].iter_mut().zip(&mut self.applying[node]) {
+            *times += u64::from(std::mem::take(is_applying));
         }
     }
 

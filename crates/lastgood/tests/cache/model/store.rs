@@ -21,6 +21,9 @@ pub(super) const EPOCH: u64 = 1_800_000_000_000;
 /// What a store loses that comes back with an old snapshot.
 const NEWEST: Duration = Duration::from_secs(2);
 
+/// What the keys of marks begin with.
+const MARKS: &str = "lastgood:@tags:";
+
 /// A rule that a store may break, to see whether the model notices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Breach {
@@ -50,9 +53,25 @@ pub(crate) enum Breach {
 struct Row {
     value: Bytes,
     before: Option<Bytes>,
+    /// Of a mark: what was there before, and since when.
+    earlier: Vec<(Bytes, Instant)>,
     expires: Instant,
     by: usize,
     at: Instant,
+}
+
+impl Row {
+    /// Goes back to what an old snapshot holds of it: of a mark the one from before; anything else that is new is lost. Says
+    /// whether there is anything.
+    fn is_kept_by_a_snapshot(&mut self, now: Instant) -> bool {
+        let is_in_it = |at: Instant| at + NEWEST < now;
+        while !is_in_it(self.at)
+            && let Some((value, at)) = self.earlier.pop()
+        {
+            (self.value, self.at) = (value, at);
+        }
+        is_in_it(self.at)
+    }
 }
 
 /// What the nodes share.
@@ -159,6 +178,10 @@ impl SimStore {
         let mut state = self.state();
         let held = state.rows.get(key);
         let (was_there, before) = (held.is_some(), held.map(|row| row.value.clone()));
+        let mut earlier = Vec::new();
+        if let Some(row) = held.filter(|_| key.starts_with(MARKS)) {
+            earlier.extend(row.earlier.iter().cloned().chain([(row.value.clone(), row.at)]));
+        }
         if let Some(claim) = to.as_ref().and_then(|(value, _)| claim_in(value))
             && let Some(index) = state.claims(key)
         {
@@ -170,7 +193,7 @@ impl SimStore {
             Some((value, _)) if self.breach == Some(Breach::ForgetsClaims) && claim_in(&value).is_some() => {}
             Some((value, ttl)) => {
                 let now = Instant::now();
-                let row = Row { value, before, expires: now + ttl, by: caller.node, at: now };
+                let row = Row { value, before, earlier, expires: now + ttl, by: caller.node, at: now };
                 state.rows.insert(key.to_owned(), row);
             }
             None if self.breach == Some(Breach::KeepsWhatIsRemoved) && state.removals.is_multiple_of(2) => {
@@ -262,11 +285,7 @@ impl SimStore {
     pub(super) fn restart(&self, loses_all: bool) {
         let mut state = self.state();
         let now = Instant::now();
-        let lost = |row: &Row| loses_all || row.at + NEWEST >= now;
-        let (lost, kept) = std::mem::take(&mut state.rows).into_iter().partition(|(_, row)| lost(row));
-        state.rows = kept;
-        let lost: BTreeMap<String, Row> = lost;
-        let _ = lost;
+        state.rows.retain(|_, row| !loses_all && row.is_kept_by_a_snapshot(now));
         // What was appended since the snapshot is gone, and what comes next has its numbers in Redis, too, but not its
         // places.
         state.first += state.log.len() + 1;

@@ -12,6 +12,7 @@ use lastgood::store::{Cursor, Log, Page, Position, Store, StoreError, Swap, Tail
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::reference::Reference;
 use super::schedule::{Cut, Once};
 use super::store::{Caller, SimStore, number_of, place};
 
@@ -74,6 +75,10 @@ impl Way {
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no test panics with this lock")
+    }
+
+    fn reference(&self) -> MutexGuard<'_, Reference> {
+        self.sim.reference.lock().expect("no test panics with this lock")
     }
 
     pub(super) fn cut(&self, calls: Cut, log: Cut) {
@@ -272,12 +277,16 @@ impl Log for Way {
         // It begins to listen: of what was said before it knows nothing.
         if !std::mem::replace(&mut self.state().listens, true) {
             self.has_read(end, false);
+            self.reference().listens(self.node, end);
         }
         Ok(Some(place(end)))
     }
 
     async fn read(&self, name: &str, after: Option<&Position>, wait: Duration) -> Result<Tail, StoreError> {
         let after = after.map_or(0, number_of);
+        if !is_of_loads(name) {
+            self.reference().applied(self.node);
+        }
         let something = async {
             loop {
                 let (appended, changed) = (self.sim.appended.notified(), self.changed.notified());
@@ -306,7 +315,7 @@ impl Log for Way {
             return Ok(Tail { records, end: Some(place(end)), is_complete });
         }
         self.has_read(end, is_complete);
-        self.sim.reference.lock().expect("no test panics with this lock").heard(self.node, &records, is_complete);
+        self.reference().heard(self.node, &records, end, is_complete);
         Ok(Tail { records, end: Some(place(end)), is_complete })
     }
 }

@@ -217,6 +217,31 @@ async fn a_tag_marked_late_does_not_undo_a_later_mark() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_removal_by_tag_that_was_heard_holds_although_the_store_loses_its_mark() {
+    for depth in [Depth::Remove, Depth::Expire] {
+        let (nodes, source) = (Nodes::new(), Source::answering("v1"));
+        source.tag("symbol:BTCUSDT");
+        let (one, other, third) = (nodes.start().await, nodes.start().await, nodes.start().await);
+        assert_eq!(one.read(&source, "BTCUSDT").await, good("v1", "MISS"));
+        one.flush().await;
+        advance(SECOND).await;
+        other.cache.sweep(&Scope::Tag("symbol:BTCUSDT".to_owned()), Some(depth)).await.expect("marked");
+        other.flush().await;
+        let marks = nodes.store.list("lastgood:@tags:", None, 10).await.expect("it answers").keys;
+        assert_eq!(nodes.store.remove(&marks).await, Ok(1), "the mark");
+        assert_eq!(nodes.store.list("lastgood:prices:", None, 10).await.expect("it answers").keys.len(), 1);
+        source.fail(Reason::Upstream);
+        let wanted = match depth {
+            Depth::Remove => Err(Reason::Upstream),
+            Depth::Expire => good("v1", "LAST-GOOD"),
+        };
+        for node in [&one, &other, &third] {
+            assert_eq!(node.read(&source, "BTCUSDT").await, wanted, "{depth:?}");
+        }
+    }
+}
+
 /// What one process alone holds: it was read while the store was away from it.
 async fn holds_alone(node: &Node, source: &Source) {
     node.way.set(unavailable());
