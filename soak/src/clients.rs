@@ -20,6 +20,9 @@ use crate::time::Chance;
 const LAST_TRY: u32 = 6;
 const AGAIN_AFTER: Duration = Duration::from_millis(300);
 
+/// How long a connection stays open for the next request.
+const IDLE: Duration = Duration::from_secs(3);
+
 /// What all clients share. Clones are the same.
 #[derive(Clone)]
 pub(crate) struct Clients {
@@ -50,7 +53,8 @@ struct Got {
 
 impl Clients {
     pub(crate) fn new(urls: [String; 2], ledger: Ledger, over: Arc<AtomicBool>) -> reqwest::Result<Clients> {
-        let builder = Client::builder().no_proxy().pool_max_idle_per_host(64);
+        // A gateway closes connections that are idle for long, perhaps while a request is on its way to it.
+        let builder = Client::builder().no_proxy().pool_max_idle_per_host(64).pool_idle_timeout(IDLE);
         let client = builder.timeout(Duration::from_millis(PATIENCE)).build()?;
         let places = ledger.places.iter().enumerate().filter(|(_, place)| place.kind == Kind::Value);
         let values = Arc::new(places.map(|(index, _)| (index, Mutex::default())).collect());

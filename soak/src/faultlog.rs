@@ -10,7 +10,12 @@ pub(crate) enum Struck {
     /// A gateway is stopped or killed.
     Gateway(usize),
     Upstream,
+    /// Nobody broke anything: the machine is so busy that Redis answers later than a gateway may wait.
+    Machine,
 }
+
+/// Pauses of the machine that are closer together than this are one, in milliseconds.
+const CLOSE: u64 = 1_000;
 
 #[derive(Clone, Debug)]
 struct Entry {
@@ -42,8 +47,29 @@ impl FaultLog {
         }
     }
 
+    /// Notes that the machine kept Redis from answering for a while.
+    pub(crate) fn paused(&self, from: u64, to: u64) {
+        let mut entries = self.entries();
+        let is_of_machine = |entry: &&mut Entry| entry.struck == Struck::Machine;
+        match entries.iter_mut().rev().take(32).find(is_of_machine) {
+            Some(entry) if entry.ended.is_some_and(|end| end + CLOSE >= from) => entry.ended = Some(to),
+            _ => {
+                let name = "the machine is too busy for Redis".to_owned();
+                entries.push(Entry { name, struck: Struck::Machine, began: from, ended: Some(to) });
+            }
+        }
+    }
+
+    /// How many faults there were that somebody chose.
     pub(crate) fn count(&self) -> usize {
-        self.entries().len()
+        self.entries().iter().filter(|entry| entry.struck != Struck::Machine).count()
+    }
+
+    /// For how many milliseconds altogether the machine was too busy.
+    pub(crate) fn paused_for(&self) -> u64 {
+        let entries = self.entries();
+        let of_machine = entries.iter().filter(|entry| entry.struck == Struck::Machine);
+        of_machine.map(|entry| entry.ended.unwrap_or(entry.began) - entry.began).sum()
     }
 
     /// Whether such a fault was under way at any time from `from` to `to`.
@@ -65,5 +91,23 @@ impl FaultLog {
             })
             .collect();
         if words.is_empty() { "no fault".to_owned() } else { words.join(", ") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_of_the_machine_that_follow_each_other_are_one_and_are_not_counted_as_faults() {
+        let log = FaultLog::default();
+        let number = log.begin("Redis is stopped", Struck::Store, 1_000);
+        log.paused(2_000, 2_040);
+        log.paused(2_900, 2_950);
+        log.end(number, 3_000);
+        log.paused(9_000, 9_100);
+        assert_eq!((log.count(), log.paused_for()), (1, 950 + 100));
+        let is_paused = |from, to| log.any(from, to, |struck| struck == Struck::Machine);
+        assert_eq!([is_paused(1_000, 1_999), is_paused(2_500, 2_500), is_paused(3_000, 8_000)], [false, true, false]);
     }
 }

@@ -186,7 +186,8 @@ impl Ledger {
         books.tally.reads += 1;
         let label = if read.said.cache.is_empty() { read.said.status.to_string() } else { read.said.cache.clone() };
         *books.tally.by_label.entry(label).or_default() += 1;
-        let is_of_store = |struck| matches!(struck, Struck::Store);
+        // On a machine that is too busy for Redis the store does not answer in time either.
+        let is_of_store = |struck| matches!(struck, Struck::Store | Struck::Machine);
         if asked.kind == Kind::Value && read.said.is_unasked() && self.is_struck(read, is_of_store) {
             // Memory does not hold the value, and the gateway says that it cannot ask the store.
             books.tally.not_found += 1;
@@ -277,7 +278,7 @@ impl Ledger {
         let explains = |struck| match struck {
             Struck::Upstream => is_of_source,
             Struck::Gateway(down) => down == gateway,
-            Struck::Store => false,
+            Struck::Store | Struck::Machine => false,
         };
         if self.is_struck(read, explains) {
             books.tally.explained_errors += 1;

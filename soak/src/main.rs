@@ -150,7 +150,10 @@ async fn soak(arguments: &Arguments, groups: Vec<Group>, program: &Path) -> Resu
     let (over, settled) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let urls = [scene.gateways[0].url.clone(), scene.gateways[1].url.clone()];
     let clients = Clients::new(urls, ledger.clone(), Arc::clone(&over))?;
+    measure::wait_until_well(&scene).await?;
     let mut watching = JoinSet::new();
+    let redis = scene.redis_port();
+    watching.spawn(measure::watch_redis(redis, arguments.store_budget, ledger.clone(), Arc::clone(&settled)));
     watching.spawn(measure::watch(Arc::clone(&scene), ledger.clone(), Arc::clone(&settled)));
     let mut tasks = start_clients(&clients, seed, arguments.rate);
     tasks.spawn(faults::play(Arc::clone(&scene), ledger.clone(), groups, seed, Arc::clone(&over)));
@@ -167,7 +170,8 @@ async fn soak(arguments: &Arguments, groups: Vec<Group>, program: &Path) -> Resu
     let loads = count_loads(&ledger, &scene, took);
     let taken = [taken[0], taken[1], Taken::by(&scene.gateways[0])];
     judge_totals(&ledger, loads, &taken);
-    let outcome = Outcome { seed, took, faults: ledger.faults.count(), tally: ledger.tally(), loads, taken };
+    let (faults, paused) = (ledger.faults.count(), Duration::from_millis(ledger.faults.paused_for()));
+    let outcome = Outcome { seed, took, faults, paused, tally: ledger.tally(), loads, taken };
     let text = match arguments.json {
         true => outcome.json(&ledger).to_string(),
         false => outcome.told(&ledger),

@@ -1,14 +1,22 @@
 //! What a gateway takes, and what it says of itself.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
 
 use crate::ledger::Ledger;
 use crate::scene::{Gateway, Scene};
+
+/// How often Redis is asked whether it is there.
+const EVERY: Duration = Duration::from_millis(20);
+/// How long gateways may take to have their store.
+const WELL_WITHIN: Duration = Duration::from_secs(30);
 
 /// What a process takes of the machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,6 +60,46 @@ pub(crate) async fn watch(scene: Arc<Scene>, ledger: Ledger, over: Arc<AtomicBoo
         }
         sleep(Duration::from_millis(200)).await;
     }
+}
+
+/// Waits until each gateway has its store: what is asked of one that has just started it does not know yet.
+pub(crate) async fn wait_until_well(scene: &Scene) -> reqwest::Result<()> {
+    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
+    let began = Instant::now();
+    for gateway in &scene.gateways {
+        while began.elapsed() < WELL_WITHIN
+            && !health(&client, &gateway.url).await.is_some_and(|health| nothing_waits(&health))
+        {
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+    Ok(())
+}
+
+/// Asks Redis itself every moment, and notes when that takes so long, or when this process is kept waiting for so long, that a
+/// gateway cannot have its answer in its time: a read asks two or three times, one after the other.
+pub(crate) async fn watch_redis(port: u16, budget: Duration, ledger: Ledger, over: Arc<AtomicBool>) {
+    while !over.load(Ordering::Relaxed) {
+        // A Redis that is not there is not slow.
+        drop(ask_redis(port, budget / 4, &ledger, &over).await);
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn ask_redis(port: u16, slow: Duration, ledger: &Ledger, over: &AtomicBool) -> io::Result<()> {
+    let mut connection = TcpStream::connect(("127.0.0.1", port)).await?;
+    connection.set_nodelay(true)?;
+    let mut pong = [0; 7];
+    while !over.load(Ordering::Relaxed) {
+        let (began, asked_at) = (Instant::now(), ledger.clock.now());
+        connection.write_all(b"PING\r\n").await?;
+        connection.read_exact(&mut pong).await?;
+        sleep(EVERY).await;
+        if began.elapsed() > EVERY + slow {
+            ledger.faults.paused(asked_at, ledger.clock.now());
+        }
+    }
+    Ok(())
 }
 
 async fn health(client: &reqwest::Client, url: &str) -> Option<Value> {

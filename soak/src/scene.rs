@@ -88,6 +88,10 @@ impl Scene {
         Ok(Scene { redis, ways, way_to_source, source, gateways, _directory: directory })
     }
 
+    pub(crate) fn redis_port(&self) -> u16 {
+        self.redis.lock().unwrap_or_else(PoisonError::into_inner).port()
+    }
+
     /// Does something to Redis that may block for a while.
     pub(crate) async fn to_redis(&self, what: impl FnOnce(&mut RedisServer) + Send + 'static) {
         let redis = Arc::clone(&self.redis);

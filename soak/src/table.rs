@@ -17,6 +17,8 @@ pub(crate) struct Outcome {
     pub(crate) seed: u64,
     pub(crate) took: Duration,
     pub(crate) faults: usize,
+    /// For how long altogether the machine was too busy for Redis.
+    pub(crate) paused: Duration,
     pub(crate) tally: Tally,
     pub(crate) loads: Loads,
     /// Of gateway a, which lives through it: near the start, in the middle, at the end.
@@ -73,6 +75,7 @@ impl Outcome {
             ("  pending without any fault", tally.pending_in_quiet.to_string()),
             ("errors of the source or of a gateway that was down", tally.explained_errors.to_string()),
             ("values not found while Redis did not answer", tally.not_found.to_string()),
+            ("the machine was too busy for Redis", format!("{:.1} s", self.paused.as_secs_f64())),
             ("pending changes that went with a killed gateway", tally.gone_with_gateway.to_string()),
             ("older than an acknowledged change, within the bound", within(tally.old_within_bound, tally.longest)),
             ("  the longest without any fault", format!("{} ms", tally.longest_in_quiet)),

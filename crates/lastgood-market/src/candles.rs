@@ -297,8 +297,10 @@ impl Candles {
                 let loaded_at = candles.now().saturating_sub(u64::try_from(kept.age().as_millis()).unwrap_or(u64::MAX));
                 earlier.rows.last_close().is_some_and(|close| series.is_halted(close, loaded_at))
             });
-            let (tail, beside) = draft.tail(wanted, earlier.as_deref()).await?;
-            let loaded = candles.loaded(series, &tail, Filled { hold: Some(turn), ..beside });
+            let (tail, as_of, beside) = draft.tail(wanted, earlier.as_deref()).await?;
+            // It may have waited for its turn, and for the store, while another process loaded at once.
+            let loaded =
+                Loaded { as_of: Some(as_of), ..candles.loaded(series, &tail, Filled { hold: Some(turn), ..beside }) };
             Ok(candles.seen_again(series, loaded, &tail, kept.as_ref().zip(earlier.as_deref())))
         };
         if whom == For::Reader {
@@ -337,9 +339,15 @@ impl Candles {
             return filled.await;
         }
         let patience = self.region.policy().soft_timeout;
-        tokio::time::timeout(patience, filled)
-            .await
-            .unwrap_or_else(|_| Err(Error::new(Reason::TimedOut, format!("no answer within {patience:?}"))))
+        let mut filled = std::pin::pin!(filled);
+        match tokio::time::timeout(patience, &mut filled).await {
+            Ok(filled) => filled,
+            Err(_) if self.has_kept(question) => {
+                Err(Error::new(Reason::TimedOut, format!("no answer within {patience:?}")))
+            }
+            // What was kept was removed meanwhile.
+            Err(_) => filled.await,
+        }
     }
 
     /// Loads what a question lacks before the end of its series, from the store or the exchange, and says from which
@@ -357,7 +365,8 @@ impl Candles {
         let load = move || async move {
             let turn = Arc::new(candles.lanes.enter(&question.series.prefix).await);
             let draft = Draft::new(&candles, &question.series, priority);
-            Ok(Filled { hold: Some(turn), ..draft.fill(&question, tail.as_deref(), &asks).await? })
+            let filled = draft.fill(&question, tail.as_deref(), &asks).await?;
+            Ok(Filled { hold: Some(turn), ..filled })
         };
         let is_ours = self.region.fill(&key, load).await?;
         if asked.in_vain.load(Ordering::Relaxed) {

@@ -170,8 +170,15 @@ impl Line {
             false => loading.await,
             true => {
                 let patience = keeper.region(&self.load).policy().soft_timeout;
-                let slow = |_| Err(Error::new(Reason::Slow, "the exchange has not answered yet"));
-                tokio::time::timeout(patience, loading).await.unwrap_or_else(slow)
+                let mut loading = std::pin::pin!(loading);
+                match tokio::time::timeout(patience, &mut loading).await {
+                    Ok(loaded) => loaded,
+                    Err(_) if self.newest(keeper).is_some() => {
+                        Err(Error::new(Reason::Slow, "the exchange has not answered yet"))
+                    }
+                    // What there was to serve was removed meanwhile.
+                    Err(_) => loading.await,
+                }
             }
         };
         match loaded {

@@ -3,9 +3,10 @@
 //! Everything that judges age asks a [`Clock`]; nothing else in the workspace may read the system clock (clippy's
 //! `disallowed-methods` says so). Tests use [`Clock::paused_with_tokio`] and `tokio::time::advance`, so none sleeps.
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A point in time: milliseconds since the Unix epoch.
@@ -57,6 +58,8 @@ struct Source {
     started_wall: u64,
     /// How far the system clock has run ahead of the monotonic one since the start (suspend, NTP), in ms.
     ahead: AtomicU64,
+    /// The latest times at which it did so by more than clocks drift.
+    jumps: Mutex<VecDeque<Jump>>,
     /// When to look at the system clock next, in ms of the monotonic one: a look costs as much as the rest of
     /// [`Clock::now`]. None where tests govern the time.
     look_at: Option<AtomicU64>,
@@ -64,6 +67,19 @@ struct Source {
 
 /// The longest that a jump of the system clock stays unnoticed, in ms.
 const LOOK_EVERY: u64 = 50;
+/// What drift is not, in ms.
+const JUMP: u64 = 200;
+/// Jumps that are remembered.
+const JUMPS: usize = 8;
+
+/// A moment at which the system clock was set ahead, or its machine was suspended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Jump {
+    /// What the clock told before the jump is at or before this, what it told since is after it.
+    pub(crate) until: Timestamp,
+    /// In milliseconds.
+    pub(crate) by: i64,
+}
 
 impl Clock {
     /// The clock of production. It never runs backwards: when the system clock is set back, time goes on from the
@@ -85,27 +101,69 @@ impl Clock {
 
     fn start(wall: u64, look_at: Option<AtomicU64>) -> Self {
         let started = tokio::time::Instant::now();
-        Clock(Arc::new(Source { started, started_wall: wall, ahead: AtomicU64::new(0), look_at }))
+        let (ahead, jumps) = (AtomicU64::new(0), Mutex::default());
+        Clock(Arc::new(Source { started, started_wall: wall, ahead, jumps, look_at }))
     }
 
     /// As if the system clock had been set ahead, or the machine suspended, for so long. For tests.
     #[cfg(feature = "testing")]
     pub fn jump(&self, by: Duration) {
-        self.0.ahead.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        self.0.set_ahead(self.0.monotonic(), self.0.ahead.load(Ordering::Relaxed).saturating_add(by));
+    }
+
+    /// The jumps since the clock told this time, oldest first.
+    pub(crate) fn jumps_since(&self, told_at: Timestamp) -> Vec<Jump> {
+        let jumps = self.0.jumps.lock().unwrap_or_else(PoisonError::into_inner);
+        jumps.iter().filter(|jump| told_at <= jump.until).copied().collect()
+    }
+
+    /// A time that the clock tells now, as it would have told it before it jumped: when it told `told_at`.
+    pub(crate) fn as_told_at(&self, told_at: Timestamp, time: Timestamp) -> Timestamp {
+        let since = self.jumps_since(told_at).into_iter().filter(|jump| jump.until < time);
+        time.shifted(-since.map(|jump| jump.by).sum::<i64>())
     }
 
     /// The time now.
     pub fn now(&self) -> Timestamp {
         let source = &*self.0;
-        let elapsed = u64::try_from(source.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let monotonic = source.started_wall.saturating_add(elapsed);
+        let monotonic = source.monotonic();
+        let elapsed = monotonic.saturating_sub(source.started_wall);
         if let Some(look_at) = &source.look_at
             && elapsed >= look_at.load(Ordering::Relaxed)
         {
             look_at.store(elapsed.saturating_add(LOOK_EVERY), Ordering::Relaxed);
-            source.ahead.fetch_max(system_millis().saturating_sub(monotonic), Ordering::Relaxed);
+            source.set_ahead(monotonic, system_millis().saturating_sub(monotonic));
         }
         Timestamp(monotonic.saturating_add(source.ahead.load(Ordering::Relaxed)))
+    }
+}
+
+impl Source {
+    fn monotonic(&self) -> u64 {
+        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.started_wall.saturating_add(elapsed)
+    }
+
+    /// The system clock is so far ahead of `monotonic`: never back.
+    fn set_ahead(&self, monotonic: u64, ahead: u64) {
+        let before = self.ahead.load(Ordering::Relaxed);
+        if ahead < before.saturating_add(JUMP) {
+            self.ahead.fetch_max(ahead, Ordering::Relaxed);
+            return;
+        }
+        let mut jumps = self.jumps.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.ahead.load(Ordering::Relaxed);
+        let by = ahead.saturating_sub(before);
+        if by >= JUMP {
+            // In the middle: another thread may be about to tell a time from before it.
+            let until = Timestamp(monotonic.saturating_add(before).saturating_add(by / 2));
+            jumps.push_back(Jump { until, by: i64::try_from(by).unwrap_or(i64::MAX) });
+            if jumps.len() > JUMPS {
+                jumps.pop_front();
+            }
+        }
+        self.ahead.fetch_max(ahead, Ordering::Relaxed);
     }
 }
 
@@ -139,8 +197,13 @@ mod tests {
         assert_eq!(clock.now().since(start), Duration::from_secs(90));
         #[cfg(feature = "testing")]
         {
+            let before = clock.now();
             clock.jump(Duration::from_secs(5));
             assert_eq!(clock.now().since(start), Duration::from_secs(95));
+            assert_eq!(clock.jumps_since(before).iter().map(|jump| jump.by).sum::<i64>(), 5_000);
+            assert_eq!(clock.jumps_since(clock.now()), []);
+            assert_eq!(clock.as_told_at(before, clock.now()), before);
+            assert_eq!(clock.as_told_at(clock.now(), clock.now()), clock.now());
         }
         assert_eq!(Clock::paused_at(Timestamp(7)).now(), Timestamp(7));
     }

@@ -18,7 +18,7 @@ mod rows;
 mod wire;
 
 pub(crate) use self::wire::{
-    Retimed, Stamp, Unreadable, decode, decode_any_version, encode, stamp, started_at, under_key, with_times,
+    Retimed, Stamp, Unreadable, decode, decode_any_version, encode, is_put, stamp, started_at, under_key, with_times,
 };
 
 /// What a source answered: the bytes, untouched, and what the caller wants remembered beside them.
@@ -61,7 +61,7 @@ pub struct Loaded {
     /// A true end in place of the policy's `keep_for`: this long after it was written the answer is gone from every tier,
     /// and stands in for no failing source. It also ends an answer that would be fresh for longer.
     pub ttl: Option<Duration>,
-    /// When the source was asked for it, where that is longer ago than the load: its times count from then.
+    /// When the source was asked for it, where that is not when the load began: its times count from then.
     pub as_of: Option<Timestamp>,
     /// Names under which the answer can be invalidated together with others.
     pub tags: Vec<String>,
@@ -230,6 +230,17 @@ impl Entry {
         self.fetch_started_at < self.written_at
     }
 
+    /// Tells the answer of a load that took less than a millisecond from what is put.
+    pub(crate) fn note_loaded(&mut self) {
+        if !self.was_loaded() {
+            let is_to_be_stored = self.stored_at == self.written_at;
+            self.written_at = self.fetch_started_at.plus(Duration::from_millis(1));
+            if is_to_be_stored {
+                self.stored_at = self.written_at;
+            }
+        }
+    }
+
     /// The same answer, without what was worked out of it.
     pub(crate) fn copied(&self) -> Self {
         let loaded = Loaded { tags: self.tags.to_vec(), ..Loaded::from(self.value.clone()) };
@@ -273,6 +284,11 @@ impl Entry {
     /// The same answer, which the store was seen to hold nothing newer than.
     pub(crate) fn believed(&self, at: Timestamp) -> Self {
         self.taken_in(at)
+    }
+
+    /// When this process's clock told the times of the entry, or would have.
+    pub(crate) fn told_at(&self) -> Timestamp {
+        if self.taken_at > Entry::DOUBTED { self.taken_at } else { self.written_at }
     }
 
     /// Whether something happened to its key in the store that is not known yet.

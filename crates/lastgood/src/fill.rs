@@ -175,8 +175,11 @@ impl Region {
     /// Keeps what a load brought for other keys. Call it only where no invalidation can come between.
     pub(crate) fn keep_filled(&self, filled: &Filled, started: Timestamp, at: Timestamp, right: &Right) {
         for (name, loaded) in &filled.entries {
-            let loaded = Loaded { beside: Filled::default(), ..loaded.clone() };
-            self.keep(name, Arc::new(self.entry(name, loaded, started, at)), right);
+            let (loaded, is_dated) = (Loaded { beside: Filled::default(), ..loaded.clone() }, loaded.as_of.is_some());
+            let entry = Arc::new(self.entry(name, loaded, started, at));
+            if !(is_dated && self.holds_later(name, &entry)) {
+                self.keep(name, entry, right);
+            }
         }
     }
 }

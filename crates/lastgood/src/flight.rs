@@ -5,6 +5,7 @@
 //!
 //! An invalidation *detaches* the flight: later reads begin a new one, and the detached one can no longer write. That
 //! check and the write to memory happen under the same lock as the invalidation's, so no order of the two resurrects.
+//! A detached flight remembers what came over it, because its callers are answered all the same: see `given.rs`.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -19,6 +20,10 @@ use crate::entry::Entry;
 use crate::error::{Error, Reason};
 use crate::memory::Key;
 use crate::sync::{Mutex, MutexGuard};
+
+mod voids;
+
+pub(crate) use self::voids::{Void, Voids};
 
 /// How a load ended: an entry and whence it came, or one error for all who waited.
 pub(crate) type Landed = Result<(Arc<Entry>, Origin), Arc<Error>>;
@@ -51,6 +56,8 @@ pub(crate) struct Flight {
     successor: OnceLock<Arc<Flight>>,
     /// Wakes the task of this flight when the one before it has ended.
     may_begin: Notify,
+    /// What came over it; changed and read under the table's lock.
+    voids: Mutex<Voids>,
 }
 
 impl Flight {
@@ -64,6 +71,7 @@ impl Flight {
             absent: Mutex::default(),
             successor: OnceLock::new(),
             may_begin: Notify::new(),
+            voids: Mutex::default(),
         })
     }
 
@@ -104,6 +112,10 @@ impl Flight {
         self.ended.load(Ordering::Relaxed)
     }
 
+    fn void(&self, void: &Void) {
+        self.voids.lock().unwrap_or_else(PoisonError::into_inner).add(void);
+    }
+
     fn land(&self, landed: Landed) {
         // The first word counts: a stale answer handed out early is not taken back by what the load finds later.
         let _ = self.landed.set(landed);
@@ -123,8 +135,42 @@ const SHARDS: usize = 16;
 
 /// All flights of a cache.
 pub(crate) struct Flights {
-    shards: [Mutex<HashMap<Key, Arc<Flight>>>; SHARDS],
+    shards: [Mutex<Shard>; SHARDS],
     hasher: RandomState,
+}
+
+/// The flights of some keys.
+#[derive(Default)]
+struct Shard {
+    /// Those that readers join, and that write.
+    current: HashMap<Key, Arc<Flight>>,
+    /// Those that go on for the readers that they have.
+    detached: HashMap<Key, Vec<Arc<Flight>>>,
+}
+
+impl Shard {
+    /// Puts `flight` in the place of another, which goes on without it.
+    fn replace(&mut self, key: &Key, flight: &Arc<Flight>) {
+        if let Some(before) = self.current.insert(key.clone(), Arc::clone(flight)) {
+            self.detached.entry(key.clone()).or_default().push(before);
+        }
+    }
+
+    fn detach(&mut self, key: &Key, void: &Void) {
+        if let Some(flight) = self.current.remove(key) {
+            self.detached.entry(key.clone()).or_default().push(flight);
+        }
+        self.detached.get(key).into_iter().flatten().for_each(|flight| flight.void(void));
+    }
+
+    fn forget_detached(&mut self, key: &Key, flight: &Arc<Flight>) {
+        if let Some(detached) = self.detached.get_mut(key) {
+            detached.retain(|other| !Arc::ptr_eq(other, flight));
+            if detached.is_empty() {
+                self.detached.remove(key);
+            }
+        }
+    }
 }
 
 /// The place of a caller among those who want a key.
@@ -150,9 +196,9 @@ impl Flights {
         Arc::new(Flights { shards: Default::default(), hasher: RandomState::new() })
     }
 
-    fn shard(&self, key: &Key) -> MutexGuard<'_, HashMap<Key, Arc<Flight>>> {
+    fn shard(&self, key: &Key) -> MutexGuard<'_, Shard> {
         let index = (self.hasher.hash_one(key) as usize) % SHARDS;
-        // A panic under this lock leaves the map whole: only inserts and removes happen there.
+        // A panic under this lock leaves the maps whole: only inserts and removes happen there.
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -160,13 +206,13 @@ impl Flights {
     /// is given up for a new one.
     pub(crate) fn board(self: &Arc<Self>, key: Key, within: Duration) -> Boarding {
         let mut shard = self.shard(&key);
-        if let Some(flight) = shard.get(&key)
+        if let Some(flight) = shard.current.get(&key)
             && flight.overdue_at > Instant::now()
         {
             return Boarding::Joined(Arc::clone(flight));
         }
         let flight = Flight::due_by(after(within));
-        shard.insert(key.clone(), Arc::clone(&flight));
+        shard.replace(&key, &flight);
         drop(shard);
         Boarding::First(Landing { flights: Arc::clone(self), key, flight })
     }
@@ -176,10 +222,10 @@ impl Flights {
     pub(crate) fn board_next(self: &Arc<Self>, key: Key, within: Duration) -> Next {
         let mut shard = self.shard(&key);
         let now = Instant::now();
-        let current = shard.get(&key).filter(|flight| flight.overdue_at > now).map(Arc::clone);
+        let current = shard.current.get(&key).filter(|flight| flight.overdue_at > now).map(Arc::clone);
         let Some(current) = current else {
             let flight = Flight::due_by(after(within));
-            shard.insert(key.clone(), Arc::clone(&flight));
+            shard.replace(&key, &flight);
             return Next::Now(Landing { flights: Arc::clone(self), key, flight });
         };
         if let Some(planned) = current.successor.get() {
@@ -192,9 +238,9 @@ impl Flights {
     }
 
     /// Detaches the flight of `key` and runs `change` (the change to memory) before any later flight can begin.
-    pub(crate) fn invalidate<T>(&self, key: &Key, change: impl FnOnce() -> T) -> T {
+    pub(crate) fn invalidate<T>(&self, key: &Key, void: &Void, change: impl FnOnce() -> T) -> T {
         let mut shard = self.shard(key);
-        shard.remove(key);
+        shard.detach(key, void);
         change()
     }
 
@@ -208,32 +254,36 @@ impl Flights {
     /// begins after it.
     fn take_place(&self, key: &Key, before: &Flight, flight: &Arc<Flight>) {
         let mut shard = self.shard(key);
-        if shard.get(key).is_none_or(|current| std::ptr::eq(&raw const **current, before)) {
-            shard.insert(key.clone(), Arc::clone(flight));
+        if shard.current.get(key).is_none_or(|current| std::ptr::eq(&raw const **current, before)) {
+            shard.replace(key, flight);
         }
     }
 
     /// Detaches all flights of some keys.
-    pub(crate) fn invalidate_where(&self, doomed: impl Fn(&Key) -> bool) {
+    pub(crate) fn invalidate_where(&self, void: &Void, doomed: impl Fn(&Key) -> bool) {
         for shard in &self.shards {
-            shard.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| !doomed(key));
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut keys: Vec<Key> = shard.current.keys().chain(shard.detached.keys()).cloned().collect();
+            keys.retain(&doomed);
+            // A key that has flights of both kinds is there twice, which changes nothing.
+            keys.iter().for_each(|key| shard.detach(key, void));
         }
     }
 
     /// What [`Landing::note_absent`] noted of the flight of `key`.
     pub(crate) fn absent(&self, key: &Key) -> Vec<String> {
-        let flight = self.shard(key).get(key).map(Arc::clone);
+        let flight = self.shard(key).current.get(key).map(Arc::clone);
         flight.map(|flight| flight.absent().clone()).unwrap_or_default()
     }
 
     /// Whether a load of `key` is under way.
     pub(crate) fn has(&self, key: &Key) -> bool {
-        self.shard(key).get(key).is_some_and(|flight| flight.overdue_at > Instant::now())
+        self.shard(key).current.get(key).is_some_and(|flight| flight.overdue_at > Instant::now())
     }
 
     /// Loads under way that an invalidation has not detached.
     pub(crate) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len()).sum()
+        self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).current.len()).sum()
     }
 }
 
@@ -255,8 +305,8 @@ impl Landing {
     }
 
     /// Whether no invalidation came since the flight began. Only [`Landing::write`] may act on the answer.
-    fn is_current(&self, shard: &HashMap<Key, Arc<Flight>>) -> bool {
-        shard.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight))
+    fn is_current(&self, shard: &Shard) -> bool {
+        shard.current.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight))
     }
 
     /// Runs `write` unless the flight was detached meanwhile; says whether it ran.
@@ -267,6 +317,14 @@ impl Landing {
             write();
         }
         current
+    }
+
+    /// Runs `change` (to memory) with what came over the flight, if it was detached, while nothing else can.
+    pub(crate) fn if_detached(&self, change: impl FnOnce(&Voids)) {
+        let shard = self.flights.shard(&self.key);
+        if !self.is_current(&shard) {
+            change(&self.flight.voids.lock().unwrap_or_else(PoisonError::into_inner));
+        }
     }
 
     /// Has the waiters take `entry` if the load fails.
@@ -305,10 +363,11 @@ impl Landing {
         let successor = self.flight.successor.get();
         if self.is_current(&shard) {
             match successor.filter(|successor| !successor.has_ended()) {
-                Some(successor) => drop(shard.insert(self.key.clone(), Arc::clone(successor))),
-                None => drop(shard.remove(&self.key)),
+                Some(successor) => drop(shard.current.insert(self.key.clone(), Arc::clone(successor))),
+                None => drop(shard.current.remove(&self.key)),
             }
         }
+        shard.forget_detached(&self.key, &self.flight);
         drop(shard);
         if let Some(successor) = successor {
             successor.may_begin.notify_one();

@@ -13,13 +13,14 @@ use tokio::time::sleep;
 
 use crate::cache::{Cache, Shared};
 use crate::clock::Timestamp;
+use crate::flight::Void;
 use crate::memory::Key;
 use crate::region::Region;
-use crate::store::{GuardedStore, Position, Store, StoreError, Tail, jittered};
+use crate::store::{Ahead, GuardedStore, Position, Store, StoreError, Tail, jittered};
 use crate::tags::{self, Depth};
 use crate::trust::Pace;
 use crate::voice::{Kind, Record};
-use crate::write_behind::{Change, Removal, Removed};
+use crate::write_behind::{APART, Change, Expiry, Removal, Removed};
 
 /// The first wait after a read that failed, and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
@@ -74,6 +75,7 @@ async fn listen(cache: Weak<Shared>, store: Arc<GuardedStore>, pace: Pace) {
                 let wait = if is_recent { pace.wait } else { Duration::ZERO };
                 (place, pause) = (Some(Place { position, wait, read_at }), RETRY.0);
                 cache.voice.speak(&store).await;
+                store.refine_clock().await;
             }
             Err(why) => {
                 tracing::debug!(%why, "the invalidation log cannot be read");
@@ -118,6 +120,22 @@ impl Shared {
         }
     }
 
+    /// Until when what was loaded is taken away by a removal at another process, as far as the clocks tell: what is loaded
+    /// after it was asked for has nothing to do with it.
+    fn removed_until(&self, removed: Removed) -> Timestamp {
+        let exactly = removed.asked_at.map(|at| at.plus(removed.ahead.at_most_wrong_by * 2 + APART));
+        let now = self.clock.now();
+        exactly.map_or(now, |until| until.min(now))
+    }
+
+    /// What an invalidation at another process means for loads under way.
+    fn void(&self, depth: Depth, removed: Removed) -> Void {
+        match depth {
+            Depth::Expire => Void::Superseded,
+            Depth::Remove => Void::Removed(self.removed_until(removed)),
+        }
+    }
+
     /// Heeds what was appended to the log after `since`.
     fn heed_all(self: &Arc<Self>, tail: Tail, since: Timestamp) {
         let cache = Cache { shared: Arc::clone(self) };
@@ -139,10 +157,13 @@ impl Shared {
 
 impl Cache {
     fn heed_everything(&self) {
+        if let Some(tier) = &self.shared.store {
+            tier.behind.contest_all();
+        }
         // Before the flights are detached: no later read may take what memory holds for verified.
         self.shared.hearing.missed(self.shared.clock.now());
         self.shared.changed_elsewhere(|_| true);
-        self.shared.flights.invalidate_where(|_| true);
+        self.shared.flights.invalidate_where(&Void::Superseded, |_| true);
     }
 
     fn heed(&self, record: &Record, since: Timestamp) {
@@ -155,7 +176,7 @@ impl Cache {
             Kind::RemovedWhere => return self.heed_selector(&record.key, Depth::Remove, since),
         };
         match Subject::of(record) {
-            Some(Subject::Tag { depth, tag }) => self.heed_tag(depth, tag),
+            Some(Subject::Tag { depth, tag }) => self.heed_tag(depth, tag, since),
             Some(Subject::Key { region, schema, name }) => {
                 let Some(region) = self.region_named(region) else { return };
                 if record.kind == Kind::Cleared {
@@ -172,7 +193,7 @@ impl Cache {
     fn when_removed(&self, record: &Record, since: Timestamp) -> Removed {
         let ahead = self.shared.store.as_ref().and_then(|tier| tier.store.assumed_ahead());
         let asked_at = ahead.zip(record.at).map(|(ahead, at)| at.shifted(-ahead.by));
-        Removed { since, asked_at }
+        Removed { since, asked_at, ahead: ahead.unwrap_or(Ahead::NONE) }
     }
 
     /// Another process expired or removed all that a selector names. What only this one has is not told of one by one.
@@ -183,29 +204,48 @@ impl Cache {
             let is_meant = |name: &str| matches(region.name(), name);
             let doomed = |key: &Key| key.region == region.shared.id && is_meant(&key.name);
             self.shared.changed_elsewhere(|key| key.strip_prefix(&region.shared.prefix).is_some_and(is_meant));
-            self.shared.flights.invalidate_where(doomed);
+            self.shared.flights.invalidate_where(&self.shared.void(depth, removed), doomed);
             self.shared.setbacks.retain(|key, _| !doomed(key));
             for key in self.shared.memory.keys_where(|key, _| doomed(key)) {
-                region.change_in_memory(&key, depth);
+                region.change_in_memory(&key, depth, removed);
             }
             if let Some(tier) = &self.shared.store {
-                let removed = if depth == Depth::Remove { removed } else { Removed::NOT };
-                tier.behind.take_back_where(&region.shared.prefix, removed, is_meant);
+                let prefix = &region.shared.prefix;
+                match depth {
+                    Depth::Remove => tier.behind.take_back_where(prefix, removed, is_meant),
+                    Depth::Expire => {
+                        let expiry = region.expiry_elsewhere(removed);
+                        tier.behind.changed_by_another_where(prefix, expiry.as_ref(), is_meant);
+                    }
+                }
             }
         }
     }
 
-    fn heed_tag(&self, depth: Depth, tag: &str) {
-        self.shared.tags.note_mark(self.shared.clock.now());
+    fn heed_tag(&self, depth: Depth, tag: &str, told: Removed) {
+        let until = self.shared.removed_until(told);
+        self.shared.tags.note_mark(until);
+        if let Some(at) = told.asked_at {
+            self.shared.tags.remember_heard(tag, depth, at);
+        }
         self.shared.changed_elsewhere(|_| true);
+        let void = match depth {
+            Depth::Expire => Void::Superseded,
+            Depth::Remove => Void::TagRemoved(tag.into(), until),
+        };
         // What tags a load under way will bring is not known yet.
-        self.shared.flights.invalidate_where(|_| true);
+        self.shared.flights.invalidate_where(&void, |_| true);
         let tagged = self.shared.memory.keys_where(|_, entry| entry.tags.iter().any(|known| known == tag));
         let regions = self.regions();
         for key in tagged {
             if let Some(region) = regions.get(key.region as usize) {
-                region.change_in_memory(&key, depth);
+                region.change_in_memory(&key, depth, told);
             }
+        }
+        if let Some(tier) = &self.shared.store {
+            let region_of = |key: &str| regions.iter().find(|region| key.starts_with(&region.shared.prefix));
+            let removed = (depth == Depth::Remove).then_some(told);
+            tier.behind.changed_tag(tag, removed, |key| region_of(key)?.expiry_elsewhere(told));
         }
     }
 }
@@ -216,20 +256,26 @@ impl Region {
         let key = self.store_key(name);
         // Before memory is changed: who changes the key here must not put back what another process replaced.
         self.cache.changed_elsewhere(|changed| changed == key);
-        self.change_in_memory(&Key::new(self.shared.id, name), depth);
+        self.change_in_memory(&Key::new(self.shared.id, name), depth, removed);
         if let Some(tier) = &self.cache.store {
             match schema == self.shared.schema {
-                true => {
-                    // Where the store is to hold something else, that must not be taken for what was written here.
-                    let removed = if depth == Depth::Remove { removed } else { Removed::NOT };
-                    tier.behind.take_back(&self.store_key(name), removed);
-                }
+                // Where the store is to hold something else, that must not be taken for what was written here.
+                true => match depth {
+                    Depth::Remove => tier.behind.take_back(&key, removed),
+                    Depth::Expire => tier.behind.changed_by_another(&key, self.expiry_elsewhere(removed).as_ref()),
+                },
                 // It knows nothing of the keys of this schema.
-                false => tier
-                    .behind
-                    .enqueue(self.store_key(name), Change::Remove(Removal::at(self.cache.clock.now(), false))),
+                false => {
+                    tier.behind.enqueue(key, Change::Remove(Removal::at(self.cache.clock.now(), false)));
+                }
             }
         }
+    }
+
+    /// The expiry by another process that was told of, if it says when it was asked for.
+    fn expiry_elsewhere(&self, told: Removed) -> Option<Expiry> {
+        let (schema, policy) = (self.shared.schema, Arc::clone(&self.shared.policy));
+        told.asked_at.map(|at| Expiry { at, schema, policy })
     }
 
     /// Another process removed all that begins with `prefix`.
@@ -237,9 +283,9 @@ impl Region {
         let doomed = |key: &Key| key.region == self.shared.id && key.name.starts_with(prefix);
         let key = self.store_key(prefix);
         self.cache.changed_elsewhere(|changed| changed.starts_with(&key));
-        self.cache.flights.invalidate_where(doomed);
+        self.cache.flights.invalidate_where(&self.cache.void(Depth::Remove, removed), doomed);
         for key in self.cache.memory.keys_where(|key, _| doomed(key)) {
-            self.change_in_memory(&key, Depth::Remove);
+            self.change_in_memory(&key, Depth::Remove, removed);
         }
         self.cache.setbacks.retain(|key, _| !doomed(key));
         if let Some(tier) = &self.cache.store {
@@ -250,13 +296,16 @@ impl Region {
         }
     }
 
-    fn change_in_memory(&self, key: &Key, depth: Depth) {
-        self.cache.flights.invalidate(key, || {
+    fn change_in_memory(&self, key: &Key, depth: Depth, removed: Removed) {
+        let until = self.cache.removed_until(removed);
+        self.cache.flights.invalidate(key, &self.cache.void(depth, removed), || {
             self.cache.setbacks.remove(key);
             match (depth, self.held(&key.name)) {
                 (Depth::Remove, None) => {}
+                // It was loaded after the removal, which is heard late. What was put then may be gone from the store.
+                (Depth::Remove, Some(held)) if held.was_loaded() && self.began_at(&held) > until => {}
                 (Depth::Remove, Some(held)) => {
-                    self.note_given(key, &held);
+                    self.note_given(key, &held, true);
                     self.cache.memory.remove(&self.key(&key.name));
                 }
                 (Depth::Expire, Some(held)) => self.cache.memory.insert(key.clone(), Arc::new(held.superseded())),

@@ -98,6 +98,9 @@ impl Watcher {
             if noticed.everything || rounds.again.len() + noticed.keys.len() > MOST_AGAIN {
                 tracing::warn!("the store was emptied, or changed faster than can be followed: memory is revalidated");
                 rounds.again.clear();
+                if let Some(tier) = &cache.store {
+                    tier.behind.contest_all();
+                }
                 cache.hearing.missed(now);
             }
             drop(cache);
@@ -165,9 +168,12 @@ impl Watcher {
                 } else if stored == Some(Claim::CHECKSUM) {
                     // A load that is under way will be told of, too, when it has brought something.
                 } else if !cache.store.as_ref().is_some_and(|tier| tier.behind.has(&suspect.stored_under)) {
-                    // What waits to be written here is told of once it is.
                     suspect.region.replace(suspect.name(), &suspect.entry, Entry::doubted);
+                } else if cache.store.as_ref().is_some_and(|tier| tier.behind.contest_if_late(&suspect.stored_under)) {
+                    // Which of the two is newer, the store decides when what waits here is written.
+                    suspect.region.replace(suspect.name(), &suspect.entry, Entry::superseded);
                 }
+                // What waits to be written here is told of once it is.
             }
         }
         settled

@@ -247,17 +247,20 @@ impl Region {
                 let mut entry = self.entry(&key.name, loaded, started, at);
                 // Others wait for what a lease was taken for, so that it is written even where less would do.
                 if matches!(right, Right::Leased(_)) && persist != Persist::Never {
-                    entry.stored_at = at;
+                    entry.stored_at = entry.written_at;
                 }
+                entry.note_loaded();
                 let entry = Arc::new(entry);
                 let kept = landing.write(|| {
                     self.cache.setbacks.remove(&key);
-                    self.keep(&key.name, Arc::clone(&entry), right);
+                    if !self.holds_later(&key.name, &entry) {
+                        self.keep(&key.name, Arc::clone(&entry), right);
+                    }
                     self.keep_filled(&beside, started, at, right);
                 });
                 if !kept {
                     add(&self.shared.counters.dropped_fills);
-                    self.note_voided(&key, &entry);
+                    self.keep_voided(&landing, &entry);
                 }
                 drop(beside);
                 Ok((entry, Origin::Source))

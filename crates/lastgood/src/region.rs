@@ -14,6 +14,7 @@ use crate::cache;
 use crate::clock::Timestamp;
 use crate::entry::{Entry, Freshness, Loaded, Persist, Value, compact};
 use crate::error::{Error, LoadError, Reason, own_error};
+use crate::flight::Void;
 use crate::lease::{Lease, Right};
 use crate::memory::{Key, KeyRef, RegionId};
 use crate::metrics::{Counters, Stopwatch};
@@ -314,7 +315,7 @@ impl Region {
         let now = self.cache.clock.now();
         let beside = std::mem::take(&mut loaded.beside);
         let entry = Arc::new(self.entry(name, loaded, now, now));
-        self.invalidate(name, || {
+        self.invalidate(name, &Void::Removed(now), || {
             self.keep_with(name, entry, replaces, room.as_ref(), None);
             self.keep_filled(&beside, now, now, &Right::Alone);
         });
@@ -330,7 +331,7 @@ impl Region {
             None => self.try_read_store(name).await.map(|stored| stored.entry.is_some()),
         };
         let (at, policy) = (self.cache.clock.now(), &self.shared.policy);
-        self.invalidate(name, || {
+        self.invalidate(name, &Void::Expired, || {
             let held = self.held(name);
             if let Some(entry) = &held {
                 let expired = Arc::new(entry.expired_at(at, policy));
@@ -350,8 +351,9 @@ impl Region {
     /// Expires or removes what the store holds for `name`, and what memory has of it, unless it was loaded or put after `at`.
     pub(crate) fn change_late(&self, name: &str, depth: Depth, at: Timestamp) {
         let policy = &self.shared.policy;
-        self.invalidate(name, || {
-            if let Some(held) = self.held(name).filter(|held| held.fetch_started_at <= at) {
+        self.invalidate(name, &Void::of(depth, at), || {
+            let is_older = |held: &Arc<Entry>| self.began_at(held) <= self.present_of(at, at);
+            if let Some(held) = self.held(name).filter(is_older) {
                 match depth {
                     Depth::Expire => {
                         let expired = Arc::new(held.expired_at(at, policy));
@@ -372,7 +374,7 @@ impl Region {
 
     /// Removes `name` from every tier, but for what was loaded or put after `at`. Says whether memory held anything older.
     pub(crate) fn remove_as_of(&self, name: &str, at: Timestamp) -> bool {
-        self.invalidate(name, || {
+        self.invalidate(name, &Void::Removed(at), || {
             let is_older = self.held(name).is_some_and(|held| held.fetch_started_at <= at);
             if is_older {
                 self.cache.memory.remove(&self.key(name));
@@ -392,8 +394,9 @@ impl Region {
 
     /// Removes `name` from every tier, the last good answer included. Says whether memory held it.
     pub async fn remove(&self, name: &str) -> bool {
-        self.invalidate(name, || {
-            self.write_behind(name, Change::Remove(Removal::at(self.cache.clock.now(), true)));
+        let at = self.cache.clock.now();
+        self.invalidate(name, &Void::Removed(at), || {
+            self.write_behind(name, Change::Remove(Removal::at(at, true)));
             self.cache.memory.remove(&self.key(name))
         })
     }
@@ -401,8 +404,9 @@ impl Region {
     /// Removes every key of the region from every tier, last good answers included, and says how many memory held.
     /// The store is cleared behind; until it is, what it holds from before is not believed.
     pub async fn clear(&self) -> u64 {
-        self.shared.cleared_at.fetch_max(self.cache.clock.now().as_millis(), Ordering::Relaxed);
-        self.cache.flights.invalidate_where(|key| key.region == self.shared.id);
+        let at = self.cache.clock.now();
+        self.shared.cleared_at.fetch_max(at.as_millis(), Ordering::Relaxed);
+        self.cache.flights.invalidate_where(&Void::Removed(at), |key| key.region == self.shared.id);
         let removed = self.cache.memory.remove_where(|key| key.region == self.shared.id);
         self.cache.setbacks.retain(|key, _| key.region != self.shared.id);
         if let Some(tier) = &self.cache.store {
@@ -424,7 +428,7 @@ impl Region {
         let behind = self.cache.store.as_ref().map(|tier| (&tier.behind, self.store_key(prefix)));
         // Before the flights are detached: a later one must not find in the store what is to be removed from it.
         behind.iter().for_each(|(behind, prefix)| behind.announce_clear(prefix));
-        self.cache.flights.invalidate_where(doomed);
+        self.cache.flights.invalidate_where(&Void::Removed(self.cache.clock.now()), doomed);
         let removed = self.cache.memory.remove_where(doomed);
         self.cache.setbacks.retain(|key, _| !doomed(key));
         behind.iter().for_each(|(behind, prefix)| behind.clear(prefix, true));
@@ -432,9 +436,9 @@ impl Region {
     }
 
     /// Detaches the load under way and its setback, and changes memory before any later load can begin.
-    fn invalidate<T>(&self, name: &str, change: impl FnOnce() -> T) -> T {
+    fn invalidate<T>(&self, name: &str, void: &Void, change: impl FnOnce() -> T) -> T {
         let key = Key::new(self.shared.id, name);
-        self.cache.flights.invalidate(&key, || {
+        self.cache.flights.invalidate(&key, void, || {
             self.cache.setbacks.remove(&key);
             change()
         })
@@ -470,7 +474,7 @@ impl Region {
             loaded.value.body = compact(loaded.value.body);
         }
         let spread = (self.cache.random.hash_one((name, now)) >> 11) as f64 / (1u64 << 53) as f64;
-        let (started, since) = loaded.as_of.map_or((started, now), |as_of| (as_of.min(started), as_of.min(now)));
+        let (started, since) = loaded.as_of.map_or((started, now), |as_of| (as_of.min(now), as_of.min(now)));
         let times = self.shared.policy.times(since, loaded.fresh_for, loaded.ttl, spread);
         let stored_at = match loaded.persist {
             Persist::Always => now,
@@ -526,6 +530,7 @@ impl Region {
                 replaces,
                 is_late: false,
                 failed_at: None,
+                expiry: None,
                 lease: lease.map(Arc::clone),
             }),
         );

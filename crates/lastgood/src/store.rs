@@ -86,7 +86,8 @@ pub trait Store: fmt::Debug + fmt::Display + Send + Sync + 'static {
     }
 
     /// Changes a key if it holds what is expected, and says whether it did. One step among all processes that share the
-    /// store. What the store cannot read there is not what is expected.
+    /// store. What the store cannot read there is not what is expected. What comes too late is [`StoreError::Late`], where the
+    /// store can tell.
     ///
     /// As given, for a store that one process has to itself, and one change of a key at a time.
     async fn swap(&self, swap: &Swap) -> Result<bool, StoreError> {
@@ -165,7 +166,7 @@ pub trait Log: Send + Sync {
     /// Appends a record to the log called `name`, which it begins if need be.
     async fn append(&self, name: &str, record: Bytes) -> Result<(), StoreError>;
 
-    /// The place after the last record; `None` before the first.
+    /// The place after the last record; `None` before the first. Does not wait for a [`Log::read`] that waits.
     async fn end(&self, name: &str) -> Result<Option<Position>, StoreError>;
 
     /// What was appended after `after` (`None`: from the beginning), as soon as there is something, in one page or
@@ -256,6 +257,8 @@ pub enum StoreError {
     Refused(String),
     /// What it holds there is not ours to read.
     Corrupt(String),
+    /// The change reached it after its sender stopped waiting for it, and was not made; see [`Version::is_late`].
+    Late,
 }
 
 impl StoreError {
@@ -275,6 +278,7 @@ impl fmt::Display for StoreError {
             StoreError::Busy => f.write_str("too many store calls at once"),
             StoreError::Refused(why) => write!(f, "store refused the write: {why}"),
             StoreError::Corrupt(why) => write!(f, "store holds something unreadable: {why}"),
+            StoreError::Late => f.write_str("the change reached the store too late and was not made"),
         }
     }
 }

@@ -9,6 +9,7 @@ use futures_util::{StreamExt as _, stream};
 
 use crate::cache::{Cache, Shared};
 use crate::clock::Timestamp;
+use crate::flight::Void;
 use crate::memory::Key;
 use crate::region::{Region, WasThere};
 use crate::store::{Cursor, GuardedStore, Store, StoreError};
@@ -166,8 +167,7 @@ impl Cache {
             Depth::Expire => Kind::ExpiredWhere,
             Depth::Remove => Kind::RemovedWhere,
         };
-        let at = tier.store.assumed_ahead().map(|ahead| ahead.stored(at));
-        self.shared.voice.announce(&tier.store, kind, selector, at).await;
+        self.shared.voice.announce(&tier.store, kind, selector, Some(at)).await;
     }
 
     /// The region of that name, if there is one.
@@ -186,10 +186,21 @@ impl Cache {
                 shared.tags.mark(&tier.behind, tag, depth, at);
             }
             // What tags a load under way will bring is not known yet.
-            shared.flights.invalidate_where(|_| true);
+            let void = match depth {
+                Depth::Expire => Void::Expired,
+                Depth::Remove => Void::TagRemoved(tag.into(), at),
+            };
+            shared.flights.invalidate_where(&void, |_| true);
         }
-        let tagged = shared.memory.keys_where(|_, entry| entry.tags.iter().any(|known| known == tag));
+        let mut tagged = shared.memory.keys_where(|_, entry| entry.tags.iter().any(|known| known == tag));
         let regions = self.regions();
+        // What waits for the store memory may have given up.
+        let waiting = shared.store.iter().flat_map(|tier| tier.behind.tagged(tag));
+        for (key, region) in waiting.flat_map(|key| regions.iter().map(move |region| (key.clone(), region))) {
+            if let Some(name) = key.strip_prefix(&region.shared.prefix).filter(|name| region.held(name).is_none()) {
+                tagged.push(Key::new(region.shared.id, name));
+            }
+        }
         let mut swept = Swept { matched: tagged.len() as u64, ..Swept::default() };
         let Some(depth) = depth else { return swept };
         let mut keeps_up = true;
@@ -346,8 +357,8 @@ impl<'a> Sweep<'a> {
     async fn sweep_memory(&mut self, at: usize) {
         let (region, matches) = (self.regions[at].clone(), self.matches);
         let is_meant = |key: &Key| key.region == region.shared.id && matches(region.name(), &key.name);
-        if self.depth.is_some() {
-            region.cache.flights.invalidate_where(is_meant);
+        if let Some(depth) = self.depth {
+            region.cache.flights.invalidate_where(&Void::of(depth, self.asked_at), is_meant);
             region.cache.setbacks.retain(|key, _| !is_meant(key));
         }
         let names = region.cache.memory.keys_where(|key, _| is_meant(key)).into_iter().map(|key| key.name);

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::clock::Timestamp;
 use crate::entry::{Entry, Loaded, decode_any_version};
 use crate::policy::{FOREVER_TTL, Policy, Times};
-use crate::store::{GuardedStore, Store, StoreError};
+use crate::store::{Ahead, GuardedStore, Store, StoreError};
 use crate::write_behind::{Change, Fill, Form, WriteBehind};
 
 /// Longer ones, or more of them on one entry, keep it out of the store: there nobody could invalidate it.
@@ -67,6 +67,15 @@ impl Marks {
         *mark = at.max(*mark);
     }
 
+    /// The same by the clock as it tells the time now, and as late as another process may call it.
+    fn present(self, ahead: Ahead) -> Marks {
+        let latest = |at: Timestamp| match at > Timestamp::EPOCH {
+            true => ahead.present(at).plus(ahead.at_most_wrong_by * 2),
+            false => at,
+        };
+        Marks { removed_at: latest(self.removed_at), expired_at: latest(self.expired_at) }
+    }
+
     fn and(self, other: Marks) -> Marks {
         let Marks { removed_at, expired_at } = other;
         Marks { removed_at: self.removed_at.max(removed_at), expired_at: self.expired_at.max(expired_at) }
@@ -79,6 +88,8 @@ pub(crate) struct Tags {
     prefix: String,
     /// Those that this process made: the store may not have them yet.
     made: Mutex<HashMap<String, Marks>>,
+    /// Those that other processes told of: the store may lose the newest of what it took.
+    heard: Mutex<HashMap<String, Marks>>,
     /// When any tag was invalidated last, as far as this process knows.
     marked_at: AtomicU64,
 }
@@ -96,11 +107,16 @@ pub(crate) fn are_storable(tags: &[String]) -> bool {
 
 impl Tags {
     pub(crate) fn new(namespace: &str) -> Tags {
-        Tags { prefix: format!("{namespace}:{REGION}:"), made: Mutex::default(), marked_at: AtomicU64::new(0) }
+        let (made, heard) = (Mutex::default(), Mutex::default());
+        Tags { prefix: format!("{namespace}:{REGION}:"), made, heard, marked_at: AtomicU64::new(0) }
     }
 
     fn made(&self) -> MutexGuard<'_, HashMap<String, Marks>> {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn heard(&self) -> MutexGuard<'_, HashMap<String, Marks>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn key(&self, depth: Depth, tag: &str) -> String {
@@ -115,6 +131,16 @@ impl Tags {
     /// Notes that a tag was invalidated, here or by another process.
     pub(crate) fn note_mark(&self, at: Timestamp) {
         self.marked_at.fetch_max(at.as_millis(), Ordering::Relaxed);
+    }
+
+    /// Remembers a mark that another process made, so that it stays known here if the store loses it.
+    pub(crate) fn remember_heard(&self, tag: &str, depth: Depth, at: Timestamp) {
+        let mut heard = self.heard();
+        // The store has them all, unless it failed lately.
+        if heard.len() >= REMEMBERED && !heard.contains_key(tag) {
+            heard.clear();
+        }
+        heard.entry(tag.to_owned()).or_default().add(depth, at);
     }
 
     /// Takes up a mark that an earlier process made and the store may not have.
@@ -138,7 +164,16 @@ impl Tags {
         let times = Times { fresh_until: until, stale_until: until, keep_until: until };
         let entry = Arc::new(Entry::new(Loaded::default(), at, at, times));
         let form = Form { schema: SCHEMA, compress_over: usize::MAX };
-        let fill = Fill { entry, form, has_room: false, replaces: true, is_late: false, failed_at: None, lease: None };
+        let fill = Fill {
+            entry,
+            form,
+            has_room: false,
+            replaces: true,
+            is_late: false,
+            failed_at: None,
+            expiry: None,
+            lease: None,
+        };
         behind.enqueue(self.key(depth, tag), Change::Mark(fill));
     }
 
@@ -177,19 +212,19 @@ impl Tags {
         let asking = async { Ok::<_, StoreError>((store.ahead().await?, store.get_many(&keys).await?)) };
         let (ahead, stored) = timeout_at(deadline, asking).await.ok()?.ok()?;
         let mut marks: HashMap<String, Marks> = HashMap::with_capacity(tags.len());
-        let made = self.made();
         for tag in tags {
-            marks.insert(tag.to_owned(), made.get(tag).copied().unwrap_or_default());
+            let made = self.made().get(tag).copied().unwrap_or_default();
+            let heard = self.heard().get(tag).copied().unwrap_or_default();
+            marks.insert(tag.to_owned(), made.and(heard).present(ahead));
         }
-        drop(made);
         for (((depth, tag), key), bytes) in asked.into_iter().zip(&keys).zip(stored) {
             let Some(bytes) = bytes else { continue };
             // A mark that cannot be read may say anything.
             let at = decode_any_version(&bytes, key, SCHEMA).map_or(Timestamp::FOREVER, |mark| mark.fetch_started_at);
             let (at, wrong_by) = (at.shifted(-ahead.by), ahead.at_most_wrong_by);
             let marks = marks.entry(tag.to_owned()).or_default();
-            // By so much two processes may differ on which came first: then the invalidation did. Of its own, this one knows.
-            if at > marks.of(depth).plus(wrong_by * 2) {
+            // What this process knows of already it knows better.
+            if at > marks.of(depth) {
                 marks.add(depth, at.plus(wrong_by));
             }
         }

@@ -188,7 +188,9 @@ impl Hearing {
             return Trust::Heard;
         }
         let heard_at = Timestamp::from_millis(self.heard_at.load(Ordering::Relaxed));
-        match at.since(heard_at.max(taken_at)) <= self.bound || self.is_of_the_absence(taken_at, at) {
+        // Others may have put something all the same, where it is this process alone that the port refuses.
+        let is_of_the_absence = entry.was_loaded() && self.is_of_the_absence(taken_at, at);
+        match at.since(heard_at.max(taken_at)) <= self.bound || is_of_the_absence {
             true => Trust::CutOff,
             false => Trust::Unverified,
         }
@@ -201,7 +203,13 @@ mod tests {
     use crate::entry::Loaded;
     use crate::policy::Times;
 
+    /// What a load brought that took a millisecond.
     fn taken(at: u64) -> Entry {
+        let (began, at) = (Timestamp::from_millis(at - 1), Timestamp::from_millis(at));
+        Entry::new(Loaded::default(), began, at, Times { fresh_until: at, stale_until: at, keep_until: at })
+    }
+
+    fn put(at: u64) -> Entry {
         let at = Timestamp::from_millis(at);
         Entry::new(Loaded::default(), at, at, Times { fresh_until: at, stale_until: at, keep_until: at })
     }
@@ -244,6 +252,8 @@ mod tests {
         assert_eq!(hearing.trust(&taken(900), at(9_002)), Trust::Unverified, "it may have been removed before");
         assert_eq!(hearing.trust(&taken(2_002), at(11_000)), Trust::CutOff);
         assert_eq!(hearing.trust(&taken(2_002), at(11_001)), Trust::Unverified, "by now it may be back");
+        assert_eq!(hearing.trust(&put(8_000), at(9_800)), Trust::CutOff);
+        assert_eq!(hearing.trust(&put(2_002), at(9_800)), Trust::Unverified, "others may have put something later");
         hearing.cut_off(at(11_500));
         hearing.away(at(12_000), at(12_001));
         assert_eq!(hearing.trust(&taken(2_002), at(12_002)), Trust::Unverified, "it may have been back between");

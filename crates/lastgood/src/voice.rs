@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::clock::Timestamp;
-use crate::store::{GuardedStore, Store, StoreError};
+use crate::store::{GuardedStore, Log, Store, StoreError};
 
 /// Records that wait to be told; beyond it everything is declared changed.
 const UNTOLD: usize = 10_000;
@@ -67,7 +67,8 @@ pub(crate) struct Record {
     pub(crate) kind: Kind,
     pub(crate) node: String,
     pub(crate) key: String,
-    /// When it was asked for, by the store's clock. Not known of what a program of before says.
+    /// When it was asked for, by the store's clock; by that of this process until it is told. Not known of what a program of
+    /// before says.
     pub(crate) at: Option<Timestamp>,
 }
 
@@ -168,7 +169,8 @@ impl Voice {
         self.untold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has it told that something happened to these keys, which the store has taken note of, and when it was asked for.
+    /// Has it told that something happened to these keys, which the store has taken note of, and when it was asked for, by the
+    /// clock of this process.
     pub(crate) async fn tell(
         &self,
         store: &GuardedStore,
@@ -236,6 +238,14 @@ impl Voice {
         }
     }
 
+    /// Appends a line with the times of the store's clock: what that says is known at the latest when the log can be written.
+    async fn append(&self, store: &GuardedStore, log: &dyn Log, next: &[Record]) -> Result<(), StoreError> {
+        let ahead = store.ahead().await?;
+        let by_store = |record: &Record| Record { at: record.at.map(|at| ahead.stored(at)), ..record.clone() };
+        let records: Vec<Record> = next.iter().map(by_store).collect();
+        log.append(&self.name, Record::encode_all(&records)).await
+    }
+
     /// Tells what is to be told, unless another is at it. What fails is told later: by the next who has something to
     /// tell, or once the log can be read.
     pub(crate) async fn speak(&self, store: &GuardedStore) {
@@ -247,7 +257,7 @@ impl Voice {
                 if next.is_empty() {
                     break;
                 }
-                if let Err(why) = log.append(&self.name, Record::encode_all(&next)).await {
+                if let Err(why) = self.append(store, log, &next).await {
                     tracing::debug!(%why, "the other processes could not be told of an invalidation yet");
                     *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
                     return;

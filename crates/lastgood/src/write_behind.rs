@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::clock::{Clock, Timestamp};
 use crate::entry::Entry;
-use crate::store::{BreakerState, GuardedStore, MAX_KEY_BYTES, Position, Store, StoreError};
+use crate::store::{Ahead, BreakerState, GuardedStore, MAX_KEY_BYTES, Position, Store, StoreError};
 use crate::sync::{Mutex, MutexGuard};
 use crate::voice::Voice;
 
@@ -29,6 +29,7 @@ mod schedules;
 mod turn;
 mod worker;
 
+pub(crate) use self::apply::APART;
 use self::change::ChangeKind;
 pub(crate) use self::change::{Change, Expiry, Fill, Form, Removal, Removed};
 pub(crate) use self::journal::Journal;
@@ -95,9 +96,9 @@ impl WriteBehind {
     ) -> Arc<Self> {
         Arc::new(WriteBehind {
             store,
+            queue: Mutex::new(Queue::of(most_bytes, clock.clone())),
             clock,
             voice,
-            queue: Mutex::new(Queue::of(most_bytes)),
             idle: Notify::new(),
             progress: Notify::new(),
             distrust_before: AtomicU64::new(0),
@@ -120,6 +121,12 @@ impl WriteBehind {
         }
         let queue = self.queue();
         (queue.waiting.is_empty() && queue.active.is_empty() && queue.clearing.is_empty()) || !queue.owes_removal(key)
+    }
+
+    /// When the removal of `key` was asked for that is still to be written, if nothing else is: what the store holds from later
+    /// is another process's.
+    pub(crate) fn removal_owed_at(&self, key: &str) -> Option<Timestamp> {
+        self.queue().removal_owed_at(key)
     }
 
     /// Waits until the store may be believed about `key`, while it takes what waits for it and at most until `deadline`.
@@ -148,9 +155,11 @@ impl WriteBehind {
     }
 
     /// What the store gives for `key`, if its end of freshness is still to be written there.
-    pub(crate) fn expired(&self, key: &str, entry: Entry) -> Entry {
+    pub(crate) fn expired(&self, key: &str, entry: Entry, ahead: Ahead) -> Entry {
         match self.queue().owes_expiry(key) {
-            Some(Expiry { at, policy, .. }) if entry.fetch_started_at <= *at => entry.expired_at(*at, policy),
+            Some(Expiry { at, policy, .. }) if entry.fetch_started_at <= ahead.present(*at) => {
+                entry.expired_at(ahead.present(*at), policy)
+            }
             _ => entry,
         }
     }
@@ -249,6 +258,80 @@ impl WriteBehind {
         self.start_worker(queue);
     }
 
+    /// Another process changed what the store holds for `key`, or ended its freshness as `expiry` says. What this one has still
+    /// to put there, or put there late, may be older, and is expired as well where it is from before.
+    pub(crate) fn changed_by_another(self: &Arc<Self>, key: &str, expiry: Option<&Expiry>) {
+        let mut queue = self.queue();
+        self.changed_in(&mut queue, key, expiry);
+        self.start_worker(queue);
+    }
+
+    /// The same of all keys under `prefix` whose rest is meant.
+    pub(crate) fn changed_by_another_where(
+        self: &Arc<Self>,
+        prefix: &str,
+        expiry: Option<&Expiry>,
+        is_meant: impl Fn(&str) -> bool,
+    ) {
+        let mut queue = self.queue();
+        let keys = queue.keys_under(prefix);
+        for key in keys.into_iter().filter(|key| is_meant(&key[prefix.len()..])) {
+            self.changed_in(&mut queue, &key, expiry);
+        }
+        self.start_worker(queue);
+    }
+
+    /// The keys whose values wait to be written, or are being written, and have this tag.
+    pub(crate) fn tagged(&self, tag: &str) -> Vec<String> {
+        self.queue().keys_tagged(tag)
+    }
+
+    /// Another process removed all that has a tag, or expired it: so is what was put before and waits here.
+    pub(crate) fn changed_tag(
+        self: &Arc<Self>,
+        tag: &str,
+        removed: Option<Removed>,
+        expiry: impl Fn(&str) -> Option<Expiry>,
+    ) {
+        let mut queue = self.queue();
+        for key in queue.keys_tagged(tag) {
+            match removed {
+                Some(removed) => self.take_back_in(&mut queue, &key, removed),
+                None => self.changed_in(&mut queue, &key, expiry(&key).as_ref()),
+            }
+        }
+        self.start_worker(queue);
+    }
+
+    fn changed_in(&self, queue: &mut Queue, key: &str, expiry: Option<&Expiry>) {
+        self.take_back_in(queue, key, Removed::NOT);
+        if let Some(expiry) = expiry.filter(|expiry| queue.has_put_before(key, expiry.at)) {
+            self.admit(queue, key.to_owned(), Change::Expire(expiry.clone()));
+        }
+        queue.contest(key);
+    }
+
+    /// The same of all keys: it is not known which were changed.
+    pub(crate) fn contest_all(&self) {
+        self.queue().contest_all();
+    }
+
+    /// A key was changed in the store while something waits here to be put there. Says whether that is known to wait because the
+    /// store did not take it, so that the change is another's.
+    pub(crate) fn contest_if_late(&self, key: &str) -> bool {
+        let mut queue = self.queue();
+        let is_late = queue.waiting.get(key).is_some_and(|change| change.is_put() && change.has_failed());
+        if is_late {
+            queue.contest(key);
+        }
+        is_late
+    }
+
+    /// Whether another process changed the key since this one put what it still has to write there.
+    pub(crate) fn is_contested(&self, key: &str) -> bool {
+        self.queue().contested.contains(key)
+    }
+
     fn take_back_in(&self, queue: &mut Queue, key: &str, removed: Removed) {
         // What is being written may land after the removal, and what was written may have.
         if let Some(at) = queue.drop_fill(key, removed) {
@@ -269,11 +352,14 @@ impl WriteBehind {
             fill.replaces |= overtakes;
         }
         let is_queued = queue.waiting.contains_key(&key);
+        if !matches!(change, Change::Expire(_)) {
+            queue.contested.remove(&key);
+        }
         if matches!(change, Change::Expire(_))
             && let Some(older) = queue.waiting.remove(&key)
         {
             queue.bytes -= older.bytes();
-            change = change.after(older);
+            change = change.after(older, &self.clock);
         }
         let older = queue.waiting.get(&key).map(Change::bytes);
         let has_room = matches!(&change, Change::Put(fill) if fill.has_room);

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lastgood::{Answer, Error, Filled, Freshness, Persist};
+use lastgood::{Answer, Error, Filled, Freshness, Loaded, Persist, Timestamp};
 
 use super::block::{Block, Tail};
 use super::load::unreadable;
@@ -44,6 +44,8 @@ pub(super) struct Draft<'a> {
     voids: Option<(Arc<Block>, Persist)>,
     /// The end of the series, where an answer came to it.
     pub(super) tail: Option<Tail>,
+    /// When the exchange was asked for that: one load may ask for other things first, and for the store before that.
+    pub(super) as_of: Option<Timestamp>,
     /// Whether nothing was traded any more when the end of the series was loaded last.
     pub(super) was_halted: bool,
     /// Whether it is the end of the series that is loaded.
@@ -92,6 +94,7 @@ impl<'a> Draft<'a> {
             blocks: BTreeMap::new(),
             voids: None,
             tail: None,
+            as_of: None,
             was_halted: false,
             is_of_the_end: false,
             has_end: false,
@@ -316,12 +319,14 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn finish(self) -> Filled {
-        let Draft { candles, series, blocks, voids, tail, .. } = self;
+        let Draft { candles, series, blocks, voids, tail, as_of, .. } = self;
         let blocks = blocks.into_iter().map(|(index, drafted)| (series.block_key(index), drafted));
         let voids = voids.map(|drafted| (series.key(VOIDS), drafted));
         let policy = candles.region.policy();
         let known = blocks.chain(voids).map(|(key, (block, persist))| (key, block.write(persist, policy)));
-        let tail = tail.map(|tail| (series.key(TAIL), candles.loaded(series, &tail, Filled::default())));
+        // Of two ends of a series, the one that was asked for later is the newer.
+        let end = |tail| Loaded { as_of, ..candles.loaded(series, &tail, Filled::default()) };
+        let tail = tail.map(|tail| (series.key(TAIL), end(tail)));
         Filled { entries: known.chain(tail).collect(), hold: None }
     }
 }

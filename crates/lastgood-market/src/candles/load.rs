@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use lastgood::{Error, Filled, Reason};
+use lastgood::{Error, Filled, Reason, Timestamp};
 
 use super::block::Tail;
 use super::keep::{Asked, Draft, RECALL};
@@ -25,7 +25,10 @@ const AGED: u64 = 86_400_000;
 /// An answer of the exchange, and what was asked.
 struct Reply {
     rows: Rows,
+    /// By the clock that candles open and close by, in ms.
     asked_at: u64,
+    /// The same by this machine's.
+    as_of: Timestamp,
     fetch: Fetch,
 }
 
@@ -61,8 +64,13 @@ impl Draft<'_> {
         Ok(self.finish())
     }
 
-    /// Loads the end of the series, with `wanted` candles of it if it is not known from where on it is missing.
-    pub(super) async fn tail(mut self, wanted: usize, earlier: Option<&Tail>) -> Result<(Tail, Filled), Error> {
+    /// Loads the end of the series, with `wanted` candles of it if it is not known from where on it is missing, and says when
+    /// the exchange was asked for it.
+    pub(super) async fn tail(
+        mut self,
+        wanted: usize,
+        earlier: Option<&Tail>,
+    ) -> Result<(Tail, Timestamp, Filled), Error> {
         self.is_of_the_end = true;
         let wanted = wanted.clamp(LEAST, self.series.most());
         if earlier.is_none() {
@@ -84,13 +92,18 @@ impl Draft<'_> {
     }
 
     /// The end of the series that an answer brought, unless it is older than the one that is kept.
-    async fn ended(mut self, told: &Reply, from: u64, earlier: Option<&Tail>) -> Result<(Tail, Filled), Error> {
+    async fn ended(
+        mut self,
+        told: &Reply,
+        from: u64,
+        earlier: Option<&Tail>,
+    ) -> Result<(Tail, Timestamp, Filled), Error> {
         let tail = self.settle(&told.rows, from, told.asked_at, Kind::Rows).await?;
         if self.has_end && earlier.is_some_and(|earlier| tail.is_older_than(earlier)) && self.refuses_older() {
             return Err(older());
         }
         self.candles.lagging.ended(self.series.name());
-        Ok((tail, self.finish()))
+        Ok((tail, told.as_of, self.finish()))
     }
 
     /// Whether an answer that ends before what is kept is refused: a host of the exchange lags. One that goes on to is
@@ -268,7 +281,7 @@ impl Draft<'_> {
         if fetch.end.is_none() && told.rows.times().len() < fetch.limit && ends_now {
             // The answer ends where the series does.
             let tail = self.settle(&told.rows, hole.from, told.asked_at, Kind::Rows).await?;
-            self.tail = Some(tail);
+            (self.tail, self.as_of) = (Some(tail), Some(told.as_of));
             return self.take(told, hole, false, witness, None).await;
         }
         self.take(told, hole, false, witness, tail).await
@@ -297,7 +310,7 @@ impl Draft<'_> {
         witness: Option<u64>,
         tail: Option<&Tail>,
     ) -> Result<bool, Error> {
-        let Reply { rows, asked_at, fetch } = told;
+        let Reply { rows, asked_at, fetch, .. } = told;
         let newest = rows.last_close();
         let is_aged = newest.is_some_and(|close| self.is_aged(close)) && rows.times().len() == fetch.limit;
         let newer_known = hole.is_bounded || is_aged || is_newer_in(tail, &rows);
@@ -407,11 +420,11 @@ impl Draft<'_> {
     }
 
     async fn ask(&self, fetch: Fetch) -> Result<Reply, Error> {
-        let asked_at = self.candles.now();
+        let (asked_at, as_of) = (self.candles.now(), self.candles.clock.now());
         let value = self.candles.exchange.ask(self.series.source(fetch), self.priority).await?;
         let rows = Rows::of_answer(&value.body).filter(|rows| rows.times().len() <= fetch.limit);
         let rows = rows.filter(|rows| is_within(rows, fetch)).ok_or_else(unreadable)?;
-        Ok(Reply { rows, asked_at, fetch })
+        Ok(Reply { rows, asked_at, as_of, fetch })
     }
 }
 

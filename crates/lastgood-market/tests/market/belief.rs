@@ -33,6 +33,26 @@ fn past(bench: &Bench, from: u64, to: u64, limit: usize) -> Range {
     Range { start: at(from), end: (to > 0).then(|| at(to)).flatten(), limit: Some(limit) }
 }
 
+/// Gateways go by it to tell which of two ends is the newer: it is not when the load began.
+#[test]
+fn an_end_that_took_several_questions_is_of_the_time_at_which_it_was_asked_for() {
+    at_many_times(async |at| {
+        let bench = Bench::new(at, Venue::Spot, 48);
+        bench.same(newest(50)).await;
+        tokio::time::advance(Duration::from_secs(3)).await;
+        let trip = Duration::from_millis(200);
+        *bench.ledger.latency.lock().unwrap() = trip;
+        bench.ledger.lies.lock().unwrap().push_back(EMPTY);
+        bench.ledger.asked();
+        let (began, series) = (bench.clock.now(), &bench.question(newest(50)).series);
+        bench.same(newest(50)).await;
+        let asked = bench.ledger.asked();
+        assert!(asked.len() > 1, "the first answer was not enough: {asked:?}");
+        let loaded_at = bench.candles.end_loaded_at(series).expect("it is kept");
+        assert_eq!(loaded_at.since(began), trip * (asked.len() as u32 - 1), "{asked:?}");
+    });
+}
+
 #[test]
 fn one_empty_answer_erases_nothing_not_even_until_the_next_question() {
     at_many_times(async |at| {

@@ -257,6 +257,22 @@ async fn whoever_has_something_to_serve_waits_no_longer_than_for_its_own_key() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_had_something_to_serve_waits_for_the_load_once_that_was_removed() {
+    let bench = Bench::new();
+    let (shallow, deeper) = (line("/api/v3/depth?symbol=X&limit=5"), line("/api/v3/depth?symbol=X&limit=400"));
+    bench.says(&book(1));
+    bench.ask(&deeper).await.unwrap();
+    advance(3 * SECOND).await;
+    bench.exchange.answers.lock().unwrap().push_back((5 * SECOND, Ok(book(2))));
+    let removing = async {
+        tokio::time::sleep(SECOND / 10).await;
+        bench.region.clear().await;
+    };
+    let (answered, ()) = tokio::join!(bench.ask(&shallow), removing);
+    assert_eq!(answered, Ok((book(2), Outcome::Miss)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_question_never_goes_back_whatever_the_exchange_and_others_do() {
     let bench = Bench::new();
     let lines: Vec<Line> =

@@ -110,6 +110,11 @@ pub(crate) fn started_at(bytes: &[u8]) -> Option<Timestamp> {
     is_entry.then(|| time_at(bytes, 0))
 }
 
+/// Whether these bytes are an entry that no load brought: what is put is written at the moment at which it begins.
+pub(crate) fn is_put(bytes: &[u8]) -> bool {
+    started_at(bytes).is_some_and(|started_at| started_at >= time_at(bytes, 1))
+}
+
 fn time_at(bytes: &[u8], place: usize) -> Timestamp {
     let mut rest = &bytes[TIMES_AT + 8 * place..];
     Timestamp::from_millis(rest.get_u64_le())

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
@@ -14,6 +15,7 @@ use crate::metrics::add;
 use crate::region::Region;
 use crate::store::{Ahead, Store, StoreError, Version};
 use crate::trust::Trust;
+use crate::write_behind::APART;
 
 /// What the store holds under a key: as this process may believe it, and as a load has to replace it.
 #[derive(Default)]
@@ -77,8 +79,15 @@ impl Region {
             return Ok(Stored::default());
         };
         let (key, deadline) = (self.store_key(name), after(tier.store.budget()));
+        let mut removed_at = None;
         if !tier.behind.readable(&key, deadline).await {
-            return Ok(Stored { entry: self.waiting(&key), ..Stored::default() });
+            removed_at = tier.behind.removal_owed_at(&key);
+            if removed_at.is_none() && !tier.behind.may_read(&key) {
+                return Ok(Stored { entry: self.waiting(&key), ..Stored::default() });
+            }
+        }
+        if let Some(at) = removed_at {
+            return Ok(self.put_since(&key, at, deadline).await.unwrap_or_default());
         }
         self.cache.hearing.listens(deadline).await;
         let asked_at = self.cache.clock.now();
@@ -98,6 +107,23 @@ impl Region {
         Ok(Stored { entry, seen, ahead, unknown: None })
     }
 
+    /// What another process has put since a removal from `removed_at` that the store is still to be given.
+    async fn put_since(&self, key: &str, removed_at: Timestamp, deadline: Instant) -> Result<Stored, StoreError> {
+        let Some(tier) = &self.cache.store else { return Ok(Stored::default()) };
+        let asked_at = self.cache.clock.now();
+        let asked = async { Ok((tier.store.ahead().await?, tier.store.get(key).await?)) };
+        let (ahead, bytes) = timeout_at(deadline, asked).await.unwrap_or(Err(StoreError::Timeout))?;
+        let until = ahead.present(removed_at).plus(ahead.at_most_wrong_by * 2);
+        let is_later = |entry: &Entry| !entry.was_loaded() && entry.fetch_started_at > until;
+        let mut stored = [bytes.and_then(|bytes| self.believe(key, &bytes, ahead, asked_at)).filter(is_later)];
+        let (now, policy) = (self.cache.clock.now(), &self.shared.policy);
+        if !self.cache.tags.heed(&tier.store, &mut stored, deadline, now, policy).await {
+            return Err(StoreError::Timeout);
+        }
+        let [entry] = stored;
+        Ok(Stored { entry, ..Stored::default() })
+    }
+
     /// What the store will hold under `key`, which it is not to be believed about yet: memory may have given it up.
     pub(crate) fn waiting(&self, key: &str) -> Option<Entry> {
         let (tier, now) = (self.cache.store.as_ref()?, self.cache.clock.now());
@@ -108,7 +134,8 @@ impl Region {
         let waiting = tier.behind.waiting(key).flatten().filter(|entry| entry.freshness(now) != Freshness::Gone)?;
         let mut entry = waiting.copied();
         entry.taken_at = now;
-        Some(entry)
+        // Which of the two is newer, the store will decide.
+        Some(if tier.behind.is_contested(key) { entry.superseded() } else { entry })
     }
 
     /// Decodes what the store gave for `key` when it was asked, unless it is unreadable, of another key, too old, or from before
@@ -123,23 +150,28 @@ impl Region {
             }
         };
         entry.shift(-ahead.by);
-        entry.taken_at = asked_at;
+        // The clock may have been set since.
+        entry.taken_at = ahead.present(asked_at);
         entry.note_stored(bytes);
         let cleared_at = Timestamp::from_millis(self.shared.cleared_at.load(Ordering::Relaxed));
         let distrusted = self.cache.store.as_ref().map_or(Timestamp::EPOCH, |tier| tier.behind.distrust_before());
         let name = key.strip_prefix(&self.shared.prefix).unwrap_or_default();
         let (swept_at, expired_by_sweep_at) = self.swept_at(name);
-        let invalidated_at = cleared_at.max(distrusted).max(swept_at);
-        let invalidated = invalidated_at > Timestamp::EPOCH && entry.fetch_started_at <= invalidated_at;
+        let is_before =
+            |at: Timestamp, doubt| at > Timestamp::EPOCH && entry.fetch_started_at.plus(doubt) <= ahead.present(at);
+        // A put of about the same time that the store holds after the clear came after it.
+        let doubt = if entry.was_loaded() { Duration::ZERO } else { ahead.at_most_wrong_by * 2 + APART };
+        let invalidated = is_before(distrusted.max(swept_at), Duration::ZERO) || is_before(cleared_at, doubt);
         if let Some(tier) = &self.cache.store {
-            entry = tier.behind.expired(key, entry);
+            entry = tier.behind.expired(key, entry, ahead);
         }
         let expired_at =
             Timestamp::from_millis(self.shared.expired_at.load(Ordering::Relaxed)).max(expired_by_sweep_at);
+        let expired_at = ahead.present(expired_at);
         if entry.fetch_started_at <= expired_at {
             entry = entry.expired_at(expired_at, &self.shared.policy);
         }
-        entry = self.unless_later_was_given(name, entry);
+        entry = self.unless_later_was_given(name, entry)?;
         (!invalidated && entry.freshness(self.cache.clock.now()) != Freshness::Gone).then(|| entry.compacted())
     }
 
@@ -162,8 +194,8 @@ impl Region {
                 self.cache.memory.insert(key.clone(), Arc::clone(&entry));
             }
         });
-        if !is_current && entry.freshness(self.cache.clock.now()) == Freshness::Fresh {
-            self.note_voided(&key, &entry);
+        if !is_current {
+            self.keep_voided(&landing, &entry);
         }
         if outdated {
             return Some(landing);
@@ -189,9 +221,21 @@ impl Region {
     pub(crate) fn is_at_least_as_good(&self, held: &Entry, stored: &Entry) -> bool {
         // What was changed elsewhere is older than a put, whatever the clocks say; what may have been, only by its own
         // time, and so are two loads: the earlier one would take its readers back.
+        let began_at = self.began_at(held);
         (!held.is_superseded() || (held.was_loaded() && stored.was_loaded()))
-            && (held.fetch_started_at > stored.fetch_started_at
-                || (held.fetch_started_at == stored.fetch_started_at && !self.is_unverified(held)))
+            && (began_at > stored.fetch_started_at
+                || (began_at == stored.fetch_started_at && !self.is_unverified(held)))
+    }
+
+    /// A time by this process's clock as that was when it told `told_at`, as it would tell it now: it may have been set since.
+    pub(crate) fn present_of(&self, time: Timestamp, told_at: Timestamp) -> Timestamp {
+        let ahead = self.cache.shared_tier().and_then(|tier| tier.store.assumed_ahead());
+        ahead.map_or(time, |ahead| ahead.present_of(time, told_at))
+    }
+
+    /// When the load of what memory holds began, or its put, by the clock as it tells the time now.
+    pub(crate) fn began_at(&self, held: &Entry) -> Timestamp {
+        self.present_of(held.fetch_started_at, held.told_at())
     }
 
     /// Whether another process may have invalidated what memory holds.

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::{Answer, Region};
 use crate::cache::Tier as StoreTier;
 use crate::entry::{Entry, Loaded};
-use crate::flight::after;
+use crate::flight::{Void, after};
 use crate::memory::Key;
 use crate::outcome::{Outcome, Tier};
 use crate::store::{Store, StoreError, Version};
@@ -217,8 +217,8 @@ impl Region {
     ) -> Conditional {
         let kind = if to.is_some() { Kind::Changed } else { Kind::Removed };
         // It was decided by the store a moment ago.
-        let asked_at = tier.store.assumed_ahead().map(|ahead| ahead.stored(self.cache.clock.now()));
-        self.invalidate(name, || match (turn.end(), to) {
+        let asked_at = Some(self.cache.clock.now());
+        self.invalidate(name, &Void::Removed(self.cache.clock.now()), || match (turn.end(), to) {
             (Meanwhile::ChangedHere, _) => {}
             (Meanwhile::Nothing, Some(entry)) => self.cache.memory.insert(Key::new(self.shared.id, name), entry),
             // Which came last, the store knows.
@@ -254,7 +254,7 @@ impl Region {
 
     /// Ends a turn, and has the next reader of what memory holds ask the store.
     fn distrust(&self, name: &str, turn: Turn, is_meant: impl FnOnce(&Entry) -> bool) {
-        self.invalidate(name, || {
+        self.invalidate(name, &Void::Removed(self.cache.clock.now()), || {
             let held = self.held(name).filter(|held| is_meant(held));
             // What this process put later is no older than the store.
             if turn.end() != Meanwhile::ChangedHere
@@ -290,7 +290,7 @@ impl Region {
             if !holds(there.as_ref()) {
                 return Ok(Conditional::Unmet(there));
             }
-            let made = self.invalidate(name, || {
+            let made = self.invalidate(name, &Void::Removed(self.cache.clock.now()), || {
                 let is_same = match (&before, &self.held(name)) {
                     (Some(before), Some(held)) => Arc::ptr_eq(before, held),
                     (before, held) => before.is_none() && held.is_none(),

@@ -79,6 +79,7 @@ pub(super) fn usage(info: Option<&str>, keys: Option<u64>) -> Usage {
 /// The error of a script. A server without scripts, or an account that may not run them, is well.
 pub(super) fn script_error_of(code: &str, text: String) -> StoreError {
     match write_error_of(code, text) {
+        StoreError::Unavailable(_) if code == "LATE" => StoreError::Late,
         StoreError::Unavailable(text) if code == "ERR" => StoreError::Refused(text),
         error => error,
     }

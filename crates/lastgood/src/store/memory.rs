@@ -151,6 +151,9 @@ impl Store for MemoryStore {
     }
 
     async fn swap(&self, swap: &Swap) -> Result<bool, StoreError> {
+        if swap.is_late(self.shared.clock.now()) {
+            return Err(StoreError::Late);
+        }
         let mut table = self.table();
         let held = table.rows.get(swap.key.as_str()).map(|row| row.value.clone());
         if !swap.is_expected(held.as_deref()) {
@@ -164,6 +167,9 @@ impl Store for MemoryStore {
     }
 
     async fn remove_if(&self, removals: &[(String, Version)]) -> Result<u64, StoreError> {
+        if removals.iter().any(|(_, expected)| expected.is_late(self.shared.clock.now())) {
+            return Err(StoreError::Late);
+        }
         let mut table = self.table();
         let mut removed = 0;
         for (key, expected) in removals {

@@ -332,8 +332,8 @@ impl Log for RedisStore {
 
     async fn end(&self, name: &str) -> Result<Option<Position>, StoreError> {
         let end = match &self.reader {
-            Some(reader) => reader.end(name).await,
-            None => self.newest(name).await,
+            Some(reader) if !reader.is_waiting(name) => reader.end(name).await,
+            _ => self.newest(name).await,
         };
         end.map_err(|error| self.redacted(error))
     }

@@ -16,6 +16,8 @@ const HEAD: usize = 50;
 const TAIL: usize = 4;
 /// Precedes the time in a version that is no single one; no digit of others.
 const NO_LATER_THAN: char = '<';
+/// Precedes the time, at the end of a version, after which the change is not made any more.
+const BY: char = ',';
 
 /// Tells what a key holds from what it held before and after.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -40,22 +42,51 @@ impl Version {
         Version(format!("{NO_LATER_THAN}{}", at.as_millis()))
     }
 
+    /// The same, or nothing, for a change that is not made after `by`, by the store's clock: its sender does not wait any
+    /// longer.
+    pub(crate) fn until(expected: Option<Version>, by: Timestamp) -> Version {
+        let expected = expected.map_or_else(String::new, |version| version.0);
+        Version(format!("{expected}{BY}{}", by.as_millis()))
+    }
+
+    /// The same, for a change that is made whenever it comes.
+    pub(crate) fn whenever(&self) -> Version {
+        Version(self.0.split(BY).next().unwrap_or_default().to_owned())
+    }
+
+    /// Whether a change that expects this comes too late at `now`, by the store's clock: [`StoreError::Late`], and nothing is
+    /// changed. For stores of other crates.
+    pub fn is_late(&self, now: Timestamp) -> bool {
+        let by = self.0.split_once(BY).and_then(|(_, millis)| millis.parse().ok());
+        by.is_some_and(|by| now > Timestamp::from_millis(by))
+    }
+
     /// Whether this is the version of what a key holds, for stores of other crates.
     pub fn is_of(&self, value: Option<&[u8]>) -> bool {
-        let limit =
-            self.0.strip_prefix(NO_LATER_THAN).and_then(|millis| millis.parse().ok()).map(Timestamp::from_millis);
-        match (limit, value) {
+        let expected = self.whenever();
+        let limit = expected.0.strip_prefix(NO_LATER_THAN).and_then(|millis| millis.parse().ok());
+        match (limit.map(Timestamp::from_millis), value) {
             (Some(limit), value) => value.and_then(started_at).is_none_or(|started_at| started_at <= limit),
-            (None, value) => value.is_some_and(|value| *self == Version::of(value)),
+            (None, Some(value)) => expected == Version::of(value),
+            (None, None) => expected.0.is_empty(),
         }
     }
 }
 
-/// Says in Lua whether a key holds an expected version. The magic, the version and the time of an entry are as
+/// Says in Lua whether a change comes too late, and whether a key holds an expected version. The time is not asked for where
+/// there is no end, and does not count for a user who may not ask. The magic, the version and the time of an entry are as
 /// `entry/wire.rs` writes them.
 macro_rules! is_expected {
     () => {
-        "local function is_expected(key, expected) \
+        "local function what(expected) return (string.gsub(expected, ',%d+$', '')) end \
+        local function is_late(expected) \
+        local by = string.match(expected, ',(%d+)$') \
+        local now = by and redis.pcall('TIME') \
+        return type(now) == 'table' and now.err == nil \
+        and now[1] * 1000 + math.floor(now[2] / 1000) > tonumber(by) end \
+        local late = {err = 'LATE nobody waits for this change any more'} \
+        local function is_expected(key, expected) \
+        expected = what(expected) \
         if string.sub(expected, 1, 1) == '<' then \
         local held, at = redis.pcall('GETRANGE', key, 0, 17), 0 \
         if type(held) == 'string' and #held == 18 and string.sub(held, 1, 4) == 'LGE\\2' then \
@@ -72,7 +103,8 @@ macro_rules! is_expected {
 pub(super) fn removal_command(removals: &[(String, Version)]) -> Vec<Cow<'_, str>> {
     const SCRIPT: &str = concat!(
         is_expected!(),
-        "local removed = 0 \
+        "if is_late(ARGV[1]) then return late end \
+        local removed = 0 \
         for i, key in ipairs(KEYS) do \
         if is_expected(key, ARGV[i]) then removed = removed + redis.call('UNLINK', key) end end \
         return removed"
@@ -99,7 +131,8 @@ impl Swap {
     pub(super) fn command(&self) -> [String; 6] {
         const SCRIPT: &str = concat!(
             is_expected!(),
-            "if ARGV[1] == '' then if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end \
+            "if is_late(ARGV[1]) then return late end \
+            if what(ARGV[1]) == '' then if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end \
             elseif not is_expected(KEYS[1], ARGV[1]) then return 0 end \
             if ARGV[2] == '0' then redis.call('UNLINK', KEYS[1]) \
             else redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[2]) end \
@@ -115,6 +148,16 @@ impl Swap {
     /// The value that it writes, if any.
     pub(super) fn value(&self) -> Bytes {
         self.to.as_ref().map(|(value, _)| value.clone()).unwrap_or_default()
+    }
+
+    /// The same change, made whenever it comes.
+    pub(crate) fn whenever(&self) -> Swap {
+        Swap { expected: self.expected.as_ref().map(Version::whenever), ..self.clone() }
+    }
+
+    /// As [`Version::is_late`], of what is expected.
+    pub fn is_late(&self, now: Timestamp) -> bool {
+        self.expected.as_ref().is_some_and(|expected| expected.is_late(now))
     }
 
     /// Whether a key that holds `value` may be changed, for stores of other crates.

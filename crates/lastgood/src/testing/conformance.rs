@@ -28,7 +28,7 @@ mod swap;
 pub use self::counters::run_counters;
 pub use self::fields::run_fields;
 pub use self::log::{run_log, run_long_log};
-pub use self::swap::run_swap;
+pub use self::swap::{run_late, run_swap};
 
 const LONG: Duration = Duration::from_secs(3600);
 

@@ -4,25 +4,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use super::WriteBehind;
 use super::change::{Change, Expiry, Fill, Form, Held, Removal};
+use super::{Others, WriteBehind};
 use crate::clock::Timestamp;
-use crate::entry::{Entry, Retimed, decode, encode, started_at, with_times};
+use crate::entry::{Entry, Retimed, decode, encode, is_put, started_at, with_times};
 use crate::lease::Claim;
 use crate::policy::FOREVER_TTL;
 use crate::store::{Ahead, Store, StoreError, Swap, Version};
 use crate::voice::Kind;
 
 const PAGE: usize = 500;
-/// By so much more two processes may differ in what they call one moment: what comes late in earnest comes a second late.
-const APART: Duration = Duration::from_millis(250);
+/// By so much more two processes may differ in what they call one moment: clocks drift between two looks at the store's.
+/// What was asked for earlier by more than that, and arrives later, must not take the place of the other.
+pub(crate) const APART: Duration = Duration::from_millis(20);
 /// Bodies up to this many bytes, unless a slow method compresses them, are encoded without leaving the thread.
 const ENCODED_IN_PLACE: usize = 64 << 10;
 
-/// How long the end of the log is asked for.
+/// How long the end of the log is asked for, and how long a put waits until it is heard up to there.
 const END_WITHIN: Duration = Duration::from_millis(100);
+const HEARD_WITHIN: Duration = Duration::from_millis(500);
+/// Who heard the others so lately has heard all.
+const A_MOMENT_AGO: Duration = Duration::from_millis(50);
 /// How often a change that the store holds something else for by then is tried again at once.
 const TRIES: usize = 4;
 /// Values of a late removal that are read at once.
@@ -33,9 +37,16 @@ fn since(bytes: &[u8]) -> Option<Timestamp> {
     started_at(bytes).or_else(|| Claim::decode(bytes).map(|claim| claim.started_at))
 }
 
-/// What a change that was asked for at `at` may replace, as far as the clocks tell.
-fn no_later_than(at: Timestamp, ahead: Ahead) -> Version {
-    Version::no_later_than(ahead.stored(at).plus(ahead.at_most_wrong_by * 2 + APART))
+/// What may have begun before `at` in a process whose clock differs.
+fn at_about(at: Timestamp, ahead: Ahead) -> Timestamp {
+    ahead.stored(at).plus(ahead.at_most_wrong_by * 2 + APART)
+}
+
+/// Whether what a key holds came after a change that was asked for at `at` and comes late. A load that began at about the same
+/// time did not: it may be repeated, and a put is not to be lost for it.
+fn is_later(bytes: &[u8], at: Timestamp, ahead: Ahead) -> bool {
+    let limit = if is_put(bytes) { ahead.stored(at) } else { at_about(at, ahead) };
+    since(bytes).is_some_and(|since| since > limit)
 }
 
 impl WriteBehind {
@@ -43,7 +54,7 @@ impl WriteBehind {
         let ahead = self.store.ahead().await?;
         match change {
             Change::Remove(removal) if removal.is_late => {
-                self.remove_older(&[key.to_owned()], ahead.stored(removal.at)).await.map(drop)
+                self.remove_older(&[key.to_owned()], removal.at, ahead).await.map(drop)
             }
             Change::Remove(removal) if self.store.log().is_some() => {
                 self.change_unless_later(key, removal.at, None, ahead).await
@@ -53,7 +64,7 @@ impl WriteBehind {
             Change::Expire(expiry) => self.expire(key, &expiry, ahead).await,
             Change::Put(fill) => {
                 let (started_at, replaces) = (fill.entry.fetch_started_at, fill.replaces);
-                if !self.has_heard_since(&fill).await {
+                if !self.has_heard_all(&fill).await {
                     self.queue().untried.insert(key.to_owned());
                     return Err(StoreError::Unavailable(
                         "the invalidations of other processes were not heard yet".to_owned(),
@@ -62,40 +73,46 @@ impl WriteBehind {
                 if fill.replaces && !self.is_still_owed(key) {
                     return Ok(());
                 }
+                let expiry = fill.expiry.clone();
                 let ended = match fill.is_late {
                     true => self.put_over_older(key, fill.entry, fill.form, ahead).await,
                     false => self.put(key, &fill, ahead).await,
                 };
-                self.nothing_older(key, ended, replaces, ahead.stored(started_at)).await
+                let ended = match expiry {
+                    Some(expiry) if ended.is_ok() => self.expire(key, &expiry, ahead).await,
+                    _ => ended,
+                };
+                self.nothing_older(key, ended, replaces, started_at, ahead).await
             }
             // Another process may have marked it later.
-            Change::Mark(fill) => {
-                let by = ahead.by.saturating_add_unsigned(ahead.at_most_wrong_by.as_millis() as u64);
-                self.put_over_older(key, fill.entry, fill.form, Ahead { by, ..ahead }).await
-            }
+            Change::Mark(fill) => self.put_over_older(key, fill.entry, fill.form, ahead.at_the_latest()).await,
             Change::PutHeld(held) => {
                 let ended = match held.entry.upgrade() {
                     Some(entry) => self.put_over_older(key, entry, held.form, ahead).await,
                     None => self.put_again(key, &held, ahead).await,
                 };
-                self.nothing_older(key, ended, true, ahead.stored(held.fetch_started_at)).await
+                self.nothing_older(key, ended, true, held.fetch_started_at, ahead).await
             }
         }
     }
 
-    /// Whether the others were heard since the store did not take a put: they may have removed its key, which says nothing of
-    /// that any more. Who never heard them, or may not, does not wait for it.
-    async fn has_heard_since(&self, fill: &Fill) -> bool {
+    /// Whether all was heard that the others have said until a moment ago: they may have removed the key of a put that the store did not
+    /// take, which says nothing of that any more. Who never heard them, or may not, does not wait for it.
+    async fn has_heard_all(&self, fill: &Fill) -> bool {
         let Some(log) = self.store.log() else { return true };
         let Some(failed_at) = fill.failed_at.filter(|_| fill.is_late) else { return true };
         let others = self.others.borrow().clone();
         let Some(heard_at) = others.heard_at else { return true };
-        if others.is_refused || heard_at > failed_at {
+        // Where many have much to tell, each put would wait for the next words of all.
+        if others.is_refused || (heard_at > failed_at && heard_at.elapsed() < A_MOMENT_AGO) {
             return true;
         }
+        let asked_at = Instant::now();
         // Nobody else bounds the time of this call.
-        let end = timeout(END_WITHIN, log.end(&self.voice.name)).await;
-        matches!(end, Ok(Ok(end)) if end == others.position)
+        let Ok(Ok(end)) = timeout(END_WITHIN, log.end(&self.voice.name)).await else { return false };
+        let mut hearing = self.others.subscribe();
+        let has_heard = |others: &Others| others.position == end || others.heard_at.is_some_and(|at| at > asked_at);
+        timeout(HEARD_WITHIN, hearing.wait_for(has_heard)).await.is_ok_and(|heard| heard.is_ok())
     }
 
     /// Whether a put that is being written is to be written again if it fails: not once it is known to be removed.
@@ -110,10 +127,11 @@ impl WriteBehind {
         ended: Result<(), StoreError>,
         replaces: bool,
         than: Timestamp,
+        ahead: Ahead,
     ) -> Result<(), StoreError> {
         if replaces
             && matches!(ended, Err(StoreError::Refused(_)))
-            && self.remove_older(&[key.to_owned()], than).await.is_ok_and(|has_removed| has_removed)
+            && self.remove_older(&[key.to_owned()], than, ahead).await.is_ok_and(|has_removed| has_removed)
         {
             self.tell(Kind::Changed, &[(key, None)]).await;
         }
@@ -147,15 +165,14 @@ impl WriteBehind {
         Err(StoreError::Busy)
     }
 
-    /// Removes what was loaded or put at `than` at the latest, by the store's clock. Says whether there was any.
-    async fn remove_older(&self, keys: &[String], than: Timestamp) -> Result<bool, StoreError> {
+    /// Removes what was loaded or put at `than` at the latest. Says whether there was any.
+    async fn remove_older(&self, keys: &[String], than: Timestamp, ahead: Ahead) -> Result<bool, StoreError> {
         let mut has_removed = false;
         for keys in keys.chunks(READ_TOGETHER) {
             let held = self.store.get_many(keys).await?;
             for (key, held) in keys.iter().zip(held) {
                 let Some(bytes) = held else { continue };
-                let is_newer = since(&bytes).is_some_and(|since| since > than);
-                if !is_newer {
+                if !is_later(&bytes, than, ahead) {
                     // If it is not the same any more, it was changed after this was asked for.
                     let swap = Swap { key: key.clone(), expected: Some(Version::of(&bytes)), to: None };
                     has_removed |= self.store.swap(&swap).await?;
@@ -169,14 +186,18 @@ impl WriteBehind {
     /// answer. Otherwise the answer is lost, and must at least leave nothing older behind.
     async fn put_again(&self, key: &str, held: &Held, ahead: Ahead) -> Result<(), StoreError> {
         let mut stored = self.store.get(key).await?.and_then(|bytes| decode(&bytes, key, held.form.schema).ok());
-        stored.iter_mut().for_each(|stored| stored.shift(-ahead.by));
+        // By the clock as it was when memory took in what it has given up.
+        stored.iter_mut().for_each(|stored| {
+            stored.shift(-ahead.by_at(held.written_at));
+            stored.taken_at = held.written_at;
+        });
         match stored.filter(|stored| held.is_of(stored)) {
             Some(mut stored) => {
                 stored.times = held.times;
                 self.put_over_older(key, Arc::new(stored), held.form, ahead).await
             }
             None => {
-                self.remove_older(&[key.to_owned()], ahead.stored(held.fetch_started_at)).await?;
+                self.remove_older(&[key.to_owned()], held.fetch_started_at, ahead).await?;
                 self.lost();
                 Ok(())
             }
@@ -185,16 +206,16 @@ impl WriteBehind {
 
     /// Writes an entry late: not where something is that was put later.
     async fn put_over_older(&self, key: &str, entry: Arc<Entry>, form: Form, ahead: Ahead) -> Result<(), StoreError> {
-        let (started, ttl) = (ahead.stored(entry.fetch_started_at), self.ttl(entry.times.keep_until));
+        let (started, ttl) = (entry.fetch_started_at, self.ttl_of(&entry, ahead));
         let to = self.encoded(key, entry, form, ahead).await.filter(|_| !ttl.is_zero()).map(|bytes| (bytes, ttl));
         for _ in 0..TRIES {
             let held = self.store.get(key).await?;
             // The load of a claim brings nothing that was put later.
-            let is_newer = |bytes: &Bytes| started_at(bytes).is_some_and(|held_since| held_since > started);
+            let is_newer = |bytes: &Bytes| started_at(bytes).is_some() && is_later(bytes, started, ahead);
             if held.as_ref().is_some_and(is_newer) {
                 return Ok(());
             }
-            let expected = held.as_deref().map(Version::of);
+            let expected = Some(self.store.while_waited_for(held.as_deref().map(Version::of), ahead));
             if self.store.swap(&Swap { key: key.to_owned(), expected, to: to.clone() }).await? {
                 return Ok(());
             }
@@ -203,7 +224,7 @@ impl WriteBehind {
     }
 
     async fn put(&self, key: &str, fill: &Fill, ahead: Ahead) -> Result<(), StoreError> {
-        let ttl = self.ttl(fill.entry.times.keep_until);
+        let ttl = self.ttl_of(&fill.entry, ahead);
         let bytes = self.encoded(key, Arc::clone(&fill.entry), fill.form, ahead).await;
         let to = bytes.filter(|_| !ttl.is_zero()).map(|bytes| (bytes, ttl));
         match (fill.fence(), to) {
@@ -222,7 +243,7 @@ impl WriteBehind {
         if keys.is_empty() {
             return Ok(());
         }
-        let removals: Vec<_> = keys.iter().map(|(key, at)| (key.clone(), no_later_than(*at, ahead))).collect();
+        let removals: Vec<_> = keys.iter().map(|(key, at)| (key.clone(), self.no_later_than(*at, ahead))).collect();
         let names = || keys.iter().map(|(key, _)| key.clone()).collect::<Vec<String>>();
         if self.store.log().is_none() {
             return self.store.remove(&names()).await.map(drop);
@@ -243,7 +264,7 @@ impl WriteBehind {
         to: Option<(Bytes, Duration)>,
         ahead: Ahead,
     ) -> Result<(), StoreError> {
-        let expected = Some(no_later_than(at, ahead));
+        let expected = Some(self.no_later_than(at, ahead));
         match self.store.swap(&Swap { key: key.to_owned(), expected, to: to.clone() }).await {
             // A user without scripts.
             Err(StoreError::Refused(_)) => match to {
@@ -254,7 +275,17 @@ impl WriteBehind {
         }
     }
 
-    pub(super) fn ttl(&self, keep_until: Timestamp) -> Duration {
+    /// What a change that was asked for at `at` may replace, as far as the clocks tell.
+    fn no_later_than(&self, at: Timestamp, ahead: Ahead) -> Version {
+        self.store.while_waited_for(Some(Version::no_later_than(at_about(at, ahead))), ahead)
+    }
+
+    /// How long the store is to keep an entry.
+    pub(super) fn ttl_of(&self, entry: &Entry, ahead: Ahead) -> Duration {
+        self.ttl(ahead.present_of(entry.times.keep_until, entry.told_at()))
+    }
+
+    fn ttl(&self, keep_until: Timestamp) -> Duration {
         if keep_until == Timestamp::FOREVER { FOREVER_TTL } else { keep_until.since(self.clock.now()) }
     }
 
@@ -264,7 +295,8 @@ impl WriteBehind {
         let is_slow = length > form.compress_over && !entry.packs_quickly();
         let stored_under = key.to_owned();
         let encode = move || {
-            let bytes = encode(&entry, &stored_under, form.schema, form.compress_over, ahead.by)?;
+            let ahead = ahead.by_at(entry.told_at());
+            let bytes = encode(&entry, &stored_under, form.schema, form.compress_over, ahead)?;
             entry.note_stored(&bytes);
             Some(bytes)
         };
@@ -309,7 +341,7 @@ impl WriteBehind {
         }
     }
 
-    /// Tells the other processes what the store has taken note of, and when it was asked for, by the store's clock.
+    /// Tells the other processes what the store has taken note of, and when it was asked for.
     pub(super) async fn tell(&self, kind: Kind, keys: &[(&str, Option<Timestamp>)]) {
         match kind {
             Kind::Cleared => {
@@ -327,7 +359,7 @@ impl WriteBehind {
         loop {
             let page = self.store.list(prefix, cursor, PAGE).await?;
             match removal.is_late {
-                true => drop(self.remove_older(&page.keys, ahead.stored(removal.at)).await?),
+                true => drop(self.remove_older(&page.keys, removal.at, ahead).await?),
                 false => {
                     let removals: Vec<_> = page.keys.into_iter().map(|key| (key, removal.at)).collect();
                     self.remove_unless_later(&removals, ahead).await?;

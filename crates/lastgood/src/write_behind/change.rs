@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::entry::Entry;
 use crate::lease::Lease;
 use crate::policy::{Policy, Times};
+use crate::store::Ahead;
 use crate::voice::Kind;
 
 /// What is to become of a key in the store.
@@ -66,16 +67,19 @@ pub(crate) struct Removed {
     pub(crate) since: Timestamp,
     /// When it was asked for at the latest. Programs of before do not say so.
     pub(crate) asked_at: Option<Timestamp>,
+    /// By which that is known.
+    pub(crate) ahead: Ahead,
 }
 
 impl Removed {
     /// The key was not removed but changed.
-    pub(crate) const NOT: Removed = Removed { since: Timestamp::FOREVER, asked_at: None };
+    pub(crate) const NOT: Removed = Removed { since: Timestamp::FOREVER, asked_at: None, ahead: Ahead::NONE };
 
     /// Whether an application's put from `at` is older. Where that is not known, it counts as older if it is from before
     /// what was heard last.
     pub(super) fn is_after_put(&self, at: Timestamp) -> bool {
-        self.since != Timestamp::FOREVER && self.asked_at.map_or(at < self.since, |asked_at| at <= asked_at)
+        let is_before = |asked_at| self.ahead.present(at) <= asked_at;
+        self.since != Timestamp::FOREVER && self.asked_at.map_or(at < self.since, is_before)
     }
 }
 
@@ -93,6 +97,9 @@ pub(crate) struct Fill {
     pub(crate) is_late: bool,
     /// When the store did not take it: it is written once the others were heard after that, who may have removed the key.
     pub(crate) failed_at: Option<Instant>,
+    /// The end of its freshness that was asked for while it waited: what another put before that, and the store holds instead,
+    /// ends with it.
+    pub(crate) expiry: Option<Expiry>,
     /// The lease of the load that brought it, which ends once all that the load brought is written.
     pub(crate) lease: Option<Arc<Lease>>,
 }
@@ -129,7 +136,7 @@ pub(crate) struct Held {
     pub(super) form: Form,
     pub(super) times: Times,
     pub(super) fetch_started_at: Timestamp,
-    written_at: Timestamp,
+    pub(super) written_at: Timestamp,
 }
 
 impl Held {
@@ -176,13 +183,16 @@ impl Change {
     }
 
     /// This change, where `older` waited for the same key or has failed. The newer wins, but what expires must be there
-    /// first, and what is removed has nothing to expire.
-    pub(super) fn after(self, older: Change) -> Change {
-        let Change::Expire(expiry) = self else { return self };
+    /// first, and what is removed has nothing to expire. The clock may have been set between the two.
+    pub(super) fn after(self, older: Change, clock: &Clock) -> Change {
+        let Change::Expire(mut expiry) = self else { return self };
+        if let Some(put_at) = older.started_at() {
+            expiry.at = clock.as_told_at(put_at, expiry.at);
+        }
         match older {
             Change::Put(fill) => {
                 let entry = Arc::new(fill.entry.expired_at(expiry.at, &expiry.policy));
-                Change::Put(Fill { entry, replaces: true, ..fill })
+                Change::Put(Fill { entry, replaces: true, expiry: Some(expiry), ..fill })
             }
             Change::PutHeld(held) => {
                 Change::PutHeld(Held { times: held.times.ended(expiry.at, &expiry.policy), ..held })
@@ -213,6 +223,44 @@ impl Change {
 
     pub(super) fn is_put(&self) -> bool {
         matches!(self, Change::Put(_) | Change::PutHeld(_))
+    }
+
+    /// Whether it is an application's put from `at` or before that has not been expired since.
+    pub(super) fn is_fresh_put_before(&self, at: Timestamp) -> bool {
+        match self {
+            Change::Put(fill) => fill.entry.written_at <= at && fill.entry.times.fresh_until > at,
+            Change::PutHeld(held) => held.written_at <= at && held.times.fresh_until > at,
+            Change::Mark(_) | Change::Expire(_) | Change::Remove(_) | Change::RemovePrefix(_) => false,
+        }
+    }
+
+    /// Whether it is a put that was tried already, and the store did not say that it did not take it.
+    pub(super) fn may_have_landed(&self) -> bool {
+        match self {
+            Change::Put(fill) => fill.failed_at.is_some(),
+            Change::PutHeld(_) => true,
+            Change::Mark(_) | Change::Expire(_) | Change::Remove(_) | Change::RemovePrefix(_) => false,
+        }
+    }
+
+    /// When it was asked for, where the others are told so: what was put later is not meant.
+    pub(super) fn asked_at(&self) -> Option<Timestamp> {
+        match self {
+            Change::Remove(removal) | Change::RemovePrefix(removal) => Some(removal.at),
+            Change::Expire(expiry) => Some(expiry.at),
+            Change::Mark(fill) => Some(fill.entry.fetch_started_at),
+            Change::Put(_) | Change::PutHeld(_) => None,
+        }
+    }
+
+    /// Whether it puts something that has this tag.
+    pub(super) fn has_tag(&self, tag: &str) -> bool {
+        let has = |entry: &Entry| entry.tags.iter().any(|known| known == tag);
+        match self {
+            Change::Put(fill) => has(&fill.entry),
+            Change::PutHeld(held) => held.entry.upgrade().is_some_and(|entry| has(&entry)),
+            Change::Mark(_) | Change::Expire(_) | Change::Remove(_) | Change::RemovePrefix(_) => false,
+        }
     }
 
     pub(super) fn removal(&self) -> Option<&Removal> {

@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 
 use super::change::{Change, ChangeKind, Expiry, Removal, Removed};
 use super::journal::Rows;
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::entry::Entry;
 use crate::store::StoreError;
 
@@ -73,6 +73,8 @@ pub(super) struct Queue {
     pub(super) turns: HashMap<String, bool>,
     /// Of the puts that are under way, those that were not tried, because the others are still to be heard.
     pub(super) untried: HashSet<String>,
+    /// Of the puts that are owed, those whose keys another process changed meanwhile.
+    pub(super) contested: HashSet<String>,
     /// Changes that failed and wait for the retry, in order; and those of them that were not changed since.
     pub(super) failed: VecDeque<String>,
     pub(super) retried: HashSet<String>,
@@ -88,6 +90,7 @@ pub(super) struct Queue {
     /// Bytes that somebody has room for and has yet to queue.
     pub(super) reserved: u64,
     pub(super) workers: usize,
+    clock: Clock,
     /// When the latest fills were done: an invalidation that is heard now may have come before.
     filled: HashMap<String, Filled>,
     filled_in_order: VecDeque<(Timestamp, String)>,
@@ -96,8 +99,8 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn of(most_bytes: u64) -> Queue {
-        Queue { most_bytes, ..Queue::default() }
+    pub(super) fn of(most_bytes: u64, clock: Clock) -> Queue {
+        Queue { most_bytes, clock, ..Queue::default() }
     }
 
     /// The next changes: one, or several removals that the store does in one call.
@@ -160,6 +163,24 @@ impl Queue {
             || self.clearing.iter().any(|prefix| key.starts_with(prefix))
     }
 
+    /// When the removal of `key` was asked for that is owed, if that is all that is.
+    pub(super) fn removal_owed_at(&self, key: &str) -> Option<Timestamp> {
+        if self.clearing.iter().any(|prefix| key.starts_with(prefix)) {
+            return None;
+        }
+        let removed_at = |change: &Change| match change {
+            Change::Remove(removal) => Some(removal.at),
+            _ => None,
+        };
+        match (
+            self.waiting.get(key).filter(|change| change.takes_away()),
+            self.active.get(key).and_then(Option::as_ref),
+        ) {
+            (Some(waiting), _) => removed_at(waiting),
+            (None, active) => active.and_then(removed_at),
+        }
+    }
+
     /// What is still to expire of `key`.
     pub(super) fn owes_expiry(&self, key: &str) -> Option<&Expiry> {
         let waiting = self.waiting.get(key).and_then(Change::expiry);
@@ -185,7 +206,7 @@ impl Queue {
         let active = self.active.get(key).cloned().flatten();
         let waiting = self.waiting.get(key).filter(|change| change.takes_away()).and_then(Change::if_it_fails);
         match (waiting, active) {
-            (Some(newer), Some(older)) => Some(newer.after(older)),
+            (Some(newer), Some(older)) => Some(newer.after(older, &self.clock)),
             (newer, older) => newer.or(older),
         }
     }
@@ -221,6 +242,7 @@ impl Queue {
 
     /// Drops what waits under `prefix`, and has what is under way there taken back once it is done.
     pub(super) fn give_up(&mut self, prefix: &str, now: Timestamp) {
+        self.contested.retain(|key| !key.starts_with(prefix));
         let Queue { waiting, order, failed, retried, active, turns, bytes, rows, .. } = self;
         waiting.retain(|key, change| {
             let stays = !key.starts_with(prefix);
@@ -262,11 +284,15 @@ impl Queue {
     /// changed, what was put stays: which of the two is newer is found out when it is written.
     pub(super) fn drop_fill(&mut self, key: &str, removed: Removed) -> Option<Timestamp> {
         let is_older = |change: &Change| change.is_mere_fill() || change.is_put_before(&removed);
+        let mut given_up = None;
         if self.waiting.get(key).is_some_and(is_older)
             && let Some(dropped) = self.waiting.remove(key)
         {
             self.bytes -= dropped.bytes();
             self.rows.touch(key);
+            // The store may have carried it out after all, later than the removal.
+            given_up = dropped.started_at().filter(|_| dropped.may_have_landed());
+            self.contested.remove(key);
         }
         // Nor is an older put written again in place of the one that was dropped.
         if let Some(if_it_fails) = self.active.get_mut(key)
@@ -280,8 +306,51 @@ impl Queue {
         match self.active.get(key) {
             Some(None) => self.unfenced.get(key).copied(),
             Some(Some(_)) => None,
-            None => self.filled.get(key).filter(|filled| filled.is_undone_by(&removed)).map(|filled| filled.started_at),
+            None => {
+                let filled = self.filled.get(key).filter(|filled| filled.is_undone_by(&removed));
+                filled.map(|filled| filled.started_at).or(given_up)
+            }
         }
+    }
+
+    /// Another process changed what the store holds for `key`: what this one still has to put there may be older.
+    pub(super) fn contest(&mut self, key: &str) {
+        if self.owed_put(key).is_some() {
+            self.contested.insert(key.to_owned());
+        }
+    }
+
+    /// The same of all keys.
+    pub(super) fn contest_all(&mut self) {
+        let keys: Vec<String> = self.waiting.keys().chain(self.active.keys()).cloned().collect();
+        keys.iter().for_each(|key| self.contest(key));
+    }
+
+    /// What is still to be put under `key`, unless it is to be removed.
+    fn owed_put(&self, key: &str) -> Option<&Change> {
+        let newest = match self.waiting.get(key) {
+            None | Some(Change::Expire(_)) => self.active.get(key)?.as_ref()?,
+            Some(waiting) => waiting,
+        };
+        Some(newest).filter(|change| change.is_lasting_put())
+    }
+
+    /// Whether an application's put of `key` that was asked for at `at` or before is still to be written, or came late and was
+    /// written a moment ago; such a one is forgotten.
+    pub(super) fn has_put_before(&mut self, key: &str, at: Timestamp) -> bool {
+        if let Some(put) = self.owed_put(key) {
+            return put.is_fresh_put_before(at);
+        }
+        let is_meant = |filled: &Filled| filled.is_late_put && filled.started_at <= at;
+        !self.has(key) && self.filled.get(key).is_some_and(is_meant) && self.filled.remove(key).is_some()
+    }
+
+    /// The keys whose values wait, or are being written, and have this tag.
+    pub(super) fn keys_tagged(&self, tag: &str) -> Vec<String> {
+        let waiting = self.waiting.iter().map(|(key, change)| (key, Some(change)));
+        let all = waiting.chain(self.active.iter().map(|(key, again)| (key, again.as_ref())));
+        let tagged = all.filter(|(_, change)| change.is_some_and(|change| change.has_tag(tag)));
+        tagged.map(|(key, _)| key.clone()).collect()
     }
 
     /// The keys under `prefix` that wait, are under way or were filled lately.
@@ -296,6 +365,9 @@ impl Queue {
         let if_it_fails = self.active.remove(key).flatten();
         self.unfenced.remove(key);
         let succeeded = matches!(end, End::Done);
+        if succeeded {
+            self.contested.remove(key);
+        }
         let was_tried = !self.untried.remove(key);
         let if_it_fails = if_it_fails.map(|again| if was_tried { again.failed() } else { again });
         // What failed and is owed as before has its row already.
@@ -309,7 +381,7 @@ impl Queue {
             self.bytes -= newer.bytes();
             // What failed and was to expire meanwhile must be written all the same.
             let change = match if_it_fails {
-                Some(older) if !succeeded => newer.after(older),
+                Some(older) if !succeeded => newer.after(older, &self.clock),
                 _ => newer,
             };
             self.bytes += change.bytes();
@@ -319,14 +391,7 @@ impl Queue {
         }
         match if_it_fails {
             Some(again) if !succeeded => {
-                let again = match again {
-                    // What cannot be expired must at least not be believed.
-                    Change::Expire(expiry) if matches!(end, End::Refused) => {
-                        Change::Remove(Removal::at(expiry.at, true).late())
-                    }
-                    again if self.has_room(again.bytes()) => again,
-                    again => again.without_body(),
-                };
+                let again = if self.has_room(again.bytes()) { again } else { again.without_body() };
                 self.bytes += again.bytes();
                 self.waiting.insert(key.to_owned(), again);
                 true

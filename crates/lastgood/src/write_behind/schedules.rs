@@ -103,7 +103,16 @@ fn put(version: u64) -> Change {
     let entry =
         Arc::new(Entry::new(Loaded::from(Value::new(format!("<v{version}>"))), at(version), at(version), times));
     let form = Form { schema: 1, compress_over: usize::MAX };
-    Change::Put(Fill { entry, form, has_room: false, replaces: true, is_late: false, failed_at: None, lease: None })
+    Change::Put(Fill {
+        entry,
+        form,
+        has_room: false,
+        replaces: true,
+        is_late: false,
+        failed_at: None,
+        expiry: None,
+        lease: None,
+    })
 }
 
 fn remove(version: u64) -> Change {

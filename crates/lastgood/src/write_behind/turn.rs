@@ -75,7 +75,8 @@ impl Turn {
         entry: &Arc<Entry>,
         form: Form,
     ) -> Result<Option<(bytes::Bytes, Duration)>, StoreError> {
-        let (ahead, ttl) = (self.behind.store.ahead().await?, self.behind.ttl(entry.times.keep_until));
+        let ahead = self.behind.store.ahead().await?;
+        let ttl = self.behind.ttl_of(entry, ahead);
         let bytes = self.behind.encoded(&self.key, Arc::clone(entry), form, ahead).await;
         Ok(bytes.filter(|_| !ttl.is_zero()).map(|bytes| (bytes, ttl)))
     }
@@ -86,7 +87,12 @@ impl Turn {
         expected: Option<Version>,
         to: Option<(bytes::Bytes, Duration)>,
     ) -> Result<bool, StoreError> {
-        self.behind.store.swap(&Swap { key: self.key.clone(), expected, to }).await
+        let store = &self.behind.store;
+        let expected = match store.assumed_ahead() {
+            Some(ahead) => Some(store.while_waited_for(expected, ahead)),
+            None => expected,
+        };
+        store.swap(&Swap { key: self.key.clone(), expected, to }).await
     }
 
     /// Ends the turn. Called under the lock of the key in memory, so that no change comes between.

@@ -19,6 +19,8 @@ const RETRY_AT_MOST: Duration = Duration::from_secs(2);
 /// Changes that are repeated together, and the pause after them: two thousand a second at most.
 const RETRIED_TOGETHER: usize = 100;
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// A put that is written so long after it was asked for comes late, also where it was not tried before.
+const LATE: Duration = Duration::from_millis(250);
 /// Processes that wait for one store begin within so long of its return, each at its own time.
 const SPREAD: Duration = Duration::from_secs(1);
 
@@ -36,15 +38,15 @@ pub(super) struct Told {
     pub(super) kind: ChangeKind,
     /// It is an application's put that came late.
     pub(super) is_late_put: bool,
-    /// When it was asked for, if it is a removal.
-    removed_at: Option<Timestamp>,
+    /// When it was asked for, if it takes away what was there.
+    asked_at: Option<Timestamp>,
 }
 
 impl Told {
-    fn of(key: &str, change: &Change) -> Told {
-        let removed_at = change.removal().map(|removal| removal.at);
-        let is_late_put = change.is_put() && change.has_failed();
-        Told { news: change.news(), kind: change.kind_at(key), is_late_put, removed_at }
+    fn of(key: &str, change: &Change, now: Timestamp) -> Told {
+        let has_waited = change.started_at().is_some_and(|at| now.since(at) > LATE);
+        let is_late_put = change.is_put() && change.is_lasting_put() && (change.has_failed() || has_waited);
+        Told { news: change.news(), kind: change.kind_at(key), is_late_put, asked_at: change.asked_at() }
     }
 }
 
@@ -59,7 +61,8 @@ impl Worker {
             if changes.is_empty() {
                 return;
             }
-            let told: Vec<Told> = changes.iter().map(|(key, change)| Told::of(key, change)).collect();
+            let now = self.behind.clock.now();
+            let told: Vec<Told> = changes.iter().map(|(key, change)| Told::of(key, change, now)).collect();
             let ended = self.behind.apply_all(changes).await;
             self.tell(&told, &ended).await;
             let keys = std::mem::take(&mut self.writing);
@@ -79,12 +82,10 @@ impl Worker {
     /// Tells of the changes that were made. All of one step are of one kind.
     async fn tell(&self, told: &[Told], ended: &[Result<(), StoreError>]) {
         let made = self.writing.iter().zip(told).zip(ended).filter(|(_, ended)| ended.is_ok());
-        let made = made.filter_map(|((key, told), _)| Some((told.news?, key.as_str(), told.removed_at)));
+        let made = made.filter_map(|((key, told), _)| Some((told.news?, key.as_str(), told.asked_at)));
         let made: Vec<(Kind, &str, Option<Timestamp>)> = made.collect();
         if let Some((kind, ..)) = made.first().copied() {
-            let ahead = self.behind.store.assumed_ahead();
-            let stored = |at: Option<Timestamp>| Some(ahead?.stored(at?));
-            let keys: Vec<_> = made.iter().map(|(_, key, at)| (*key, stored(*at))).collect();
+            let keys: Vec<_> = made.iter().map(|(_, key, at)| (*key, *at)).collect();
             self.behind.tell(kind, &keys).await;
         }
     }

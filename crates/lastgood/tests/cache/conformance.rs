@@ -94,6 +94,7 @@ async fn a_swap_keeps_its_contract_in_every_redis() {
     let (server, servers, cluster) = (RedisServer::start(), RedisSentinels::start(), RedisCluster::start());
     for url in [server.url(), servers.url(), cluster.url()] {
         conformance::run_swap(&*guarded(redis(&url).await)).await;
+        conformance::run_late(&redis(&url).await).await;
         conformance::run_fields(&*guarded(redis(&url).await)).await;
     }
 }
@@ -104,6 +105,7 @@ async fn a_swap_keeps_its_contract_in_memory_and_in_a_file() {
     let path = directory.path().join("cache.redb");
     let file = EmbeddedStore::open(path, Clock::system(), ROOM).expect("a new file can be opened").0;
     conformance::run_swap(&MemoryStore::new(Clock::system(), ROOM)).await;
+    conformance::run_late(&MemoryStore::new(Clock::system(), ROOM)).await;
     conformance::run_fields(&MemoryStore::new(Clock::system(), ROOM)).await;
     let file = FaultyStore::new(guarded(file));
     conformance::run_swap(&*file).await;

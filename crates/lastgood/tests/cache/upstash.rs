@@ -108,6 +108,7 @@ async fn a_swap_keeps_its_contract_in_the_upstash_store() {
     let server = RedisServer::start();
     let (_front, store) = front(&server).await;
     conformance::run_swap(&store).await;
+    conformance::run_late(&store).await;
     conformance::run_fields(&store).await;
 }
 

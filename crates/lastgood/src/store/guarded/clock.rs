@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{GuardedStore, Kind};
 use crate::clock::Timestamp;
-use crate::store::StoreError;
+use crate::store::{StoreError, Version};
 
 /// How long a difference of the clocks is taken for granted. Their drift meanwhile is far under what a round trip costs.
 const KNOWN_FOR: Duration = Duration::from_secs(600);
@@ -15,18 +15,72 @@ const KNOWN_FOR: Duration = Duration::from_secs(600);
 const JUMP: Duration = Duration::from_millis(200);
 
 /// How far the store's clock is ahead of this process's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ahead {
     /// In milliseconds; negative where it is behind.
     pub(crate) by: i64,
     /// By how much that may be wrong: half of the round trip, and the rounding.
     pub(crate) at_most_wrong_by: Duration,
+    /// The same for what this process's clock told before it was set, oldest first; at the end, where there are fewer.
+    before: [Before; JUMPS],
+}
+
+/// How far the store's clock was ahead of what this process's told until then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Before {
+    until: Timestamp,
+    by: i64,
+}
+
+/// A difference that is known so exactly is good enough.
+const EXACT: Duration = Duration::from_millis(5);
+/// One that is not is measured so often again, each time after twice as long: the shortest of several round trips tells most.
+const REFINED: u32 = 4;
+const REFINED_AFTER: Duration = Duration::from_secs(1);
+
+/// How often the store is asked for the time where the clock of this process is set meanwhile.
+const TRIES: usize = 2;
+/// So often the clock may be set while something waits for the store, and is still placed right in its time.
+const JUMPS: usize = 4;
+
+impl Default for Ahead {
+    fn default() -> Ahead {
+        Ahead::NONE
+    }
 }
 
 impl Ahead {
-    /// What the store calls a time of this process.
+    /// Nothing is known of another clock.
+    pub(crate) const NONE: Ahead =
+        Ahead { by: 0, at_most_wrong_by: Duration::ZERO, before: [Before { until: Timestamp::EPOCH, by: 0 }; JUMPS] };
+
+    /// How far the store's clock was ahead when this process's told `told_at`. Not where its machine was suspended since: then
+    /// the store's clock has gone on as well, and the difference is what it was.
+    pub(crate) fn by_at(self, told_at: Timestamp) -> i64 {
+        self.before.iter().find(|before| told_at <= before.until).map_or(self.by, |before| before.by)
+    }
+
+    /// What the store calls a time that this process's clock told.
     pub(crate) fn stored(self, local: Timestamp) -> Timestamp {
-        local.shifted(self.by)
+        local.shifted(self.by_at(local))
+    }
+
+    /// The same, where in doubt the times of the store are the later ones.
+    pub(crate) fn at_the_latest(self) -> Ahead {
+        let wrong_by = self.at_most_wrong_by.as_millis() as u64;
+        let later = |by: i64| by.saturating_add_unsigned(wrong_by);
+        let before = self.before.map(|before| Before { by: later(before.by), ..before });
+        Ahead { by: later(self.by), before, ..self }
+    }
+
+    /// A time that this process's clock told, as it would tell it now.
+    pub(crate) fn present(self, local: Timestamp) -> Timestamp {
+        self.present_of(local, local)
+    }
+
+    /// A time by this process's clock as that was when it told `told_at`, as it would tell it now.
+    pub(crate) fn present_of(self, time: Timestamp, told_at: Timestamp) -> Timestamp {
+        time.shifted(self.by_at(told_at).saturating_sub(self.by))
     }
 }
 
@@ -38,6 +92,31 @@ pub(super) struct Measured {
     local: Timestamp,
     /// Whether another server may answer by now.
     is_doubted: bool,
+    /// How often it was measured again since, and when the last time began.
+    refined: u32,
+    asked_at: Instant,
+}
+
+impl Measured {
+    /// How far the store's clock is ahead when this process's says `now`, which may have been set since.
+    fn ahead_at(&self, now: Timestamp) -> Ahead {
+        let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        let (passed, by_clock) = (millis(self.at.elapsed()), millis(now.since(self.local)));
+        Ahead { by: self.ahead.by.saturating_sub(by_clock.saturating_sub(passed)), ..self.ahead }
+    }
+
+    /// Whether it is still what it was, when this process's clock says `now`.
+    fn holds(&self, now: Timestamp) -> bool {
+        let passed = self.at.elapsed();
+        let has_jumped = passed.abs_diff(now.since(self.local)) > JUMP;
+        passed < KNOWN_FOR && !has_jumped && !self.is_doubted
+    }
+
+    fn is_to_be_refined(&self) -> bool {
+        self.ahead.at_most_wrong_by > EXACT
+            && self.refined < REFINED
+            && self.asked_at.elapsed() >= REFINED_AFTER * 2_u32.pow(self.refined)
+    }
 }
 
 impl GuardedStore {
@@ -45,15 +124,33 @@ impl GuardedStore {
     /// to itself.
     pub(crate) async fn ahead(&self) -> Result<Ahead, StoreError> {
         if self.inner.log().is_none() {
-            return Ok(Ahead::default());
+            return Ok(Ahead::NONE);
         }
         if let Some(known) = self.known_ahead() {
             return Ok(known);
         }
         let _turn = self.measuring.lock().await;
-        if let Some(known) = self.known_ahead() {
-            return Ok(known);
+        for _ in 0..TRIES {
+            if let Some(known) = self.known_ahead() {
+                return Ok(known);
+            }
+            self.measure().await?;
         }
+        self.assumed_ahead().ok_or(StoreError::Timeout)
+    }
+
+    /// Asks for the time once more where the difference is known only roughly: a busy moment must not count for ten minutes.
+    /// For whoever has time to wait for it.
+    pub(crate) async fn refine_clock(&self) {
+        let known = *self.measured.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_rough = known.is_some_and(|known| known.holds(self.clock.now()) && known.is_to_be_refined());
+        if is_rough && let Ok(_turn) = self.measuring.try_lock() {
+            // The next time comes; what is known holds.
+            drop(self.measure().await);
+        }
+    }
+
+    async fn measure(&self) -> Result<(), StoreError> {
         let (at, local) = (Instant::now(), self.clock.now());
         let told = match self.call(Kind::Read, || self.inner.now()).await {
             // An account may lack the command: then all clocks have to agree.
@@ -61,25 +158,65 @@ impl GuardedStore {
             told => told?,
         };
         let trip = at.elapsed();
-        let ahead = told.map_or(Ahead::default(), |told| {
+        let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = measured.as_mut().filter(|known| known.holds(self.clock.now()));
+        let refined = known.as_ref().map_or(0, |known| known.refined + 1);
+        if let Some(known) = known.filter(|known| told.is_none() || known.ahead.at_most_wrong_by <= wrong_by(trip)) {
+            (known.refined, known.asked_at) = (refined, at);
+            return Ok(());
+        }
+        let ahead = told.map_or(Ahead::NONE, |told| {
             let millis = |time: Timestamp| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
             let by = millis(told).saturating_sub(millis(local.plus(trip / 2)));
-            Ahead { by, at_most_wrong_by: trip / 2 + Duration::from_millis(1) }
+            let before =
+                measured.map_or_else(|| self.before_the_first(by, local), |measured| self.before(&measured, local));
+            Ahead { by, at_most_wrong_by: wrong_by(trip), before }
         });
-        *self.measured.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Measured { ahead, at, local, is_doubted: false });
+        *measured = Some(Measured { ahead, at, local, is_doubted: false, refined, asked_at: at });
+        drop(measured);
         tracing::debug!(store = %self.inner, ahead_ms = ahead.by, "the store tells the time");
-        Ok(ahead)
+        Ok(())
     }
 
     /// How far the store's clock is ahead as far as that was ever found out, without asking: also while the store is away. A
     /// clock of this process that was set since has no part in it.
     pub(crate) fn assumed_ahead(&self) -> Option<Ahead> {
         self.inner.log()?;
-        let Measured { ahead, at, local, .. } = (*self.measured.lock().unwrap_or_else(PoisonError::into_inner))?;
-        let passed = i64::try_from(at.elapsed().as_millis()).unwrap_or(i64::MAX);
-        let by_clock = i64::try_from(self.clock.now().since(local).as_millis()).unwrap_or(i64::MAX);
-        Some(Ahead { by: ahead.by.saturating_sub(by_clock.saturating_sub(passed)), ..ahead })
+        let measured = (*self.measured.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let now = self.clock.now();
+        Some(Ahead { before: self.before(&measured, now), ..measured.ahead_at(now) })
+    }
+
+    /// The same before the clock told `local`, where it was measured then for the first time. A clock that jumps before the
+    /// store was ever reached was wrong when the machine started, rather than that the machine was suspended.
+    fn before_the_first(&self, by: i64, local: Timestamp) -> [Before; JUMPS] {
+        let (mut by, mut before) = (by, Ahead::NONE.before);
+        let jumps = self.clock.jumps_since(Timestamp::EPOCH);
+        let jumps = jumps.iter().rev().filter(|jump| jump.until < local);
+        for (before, jump) in before.iter_mut().rev().zip(jumps) {
+            by = by.saturating_add(jump.by);
+            *before = Before { until: jump.until, by };
+        }
+        before
+    }
+
+    /// How far the store's clock was ahead before the jumps of this process's, those from a measurement to `local` included.
+    fn before(&self, measured: &Measured, local: Timestamp) -> [Before; JUMPS] {
+        let (mut by, mut before) = (measured.ahead.by, measured.ahead.before);
+        let jumps = self.clock.jumps_since(measured.local);
+        for jump in jumps.into_iter().filter(|jump| jump.until < local) {
+            before.rotate_left(1);
+            before[JUMPS - 1] = Before { until: jump.until, by };
+            by = by.saturating_sub(jump.by);
+        }
+        before
+    }
+
+    /// What a key must hold for a change that is sent now, and that is made only while its sender waits for the end: a server
+    /// may carry out a command long after that.
+    pub(crate) fn while_waited_for(&self, expected: Option<Version>, ahead: Ahead) -> Version {
+        let waits_for = self.write_budget().saturating_sub(ahead.at_most_wrong_by);
+        Version::until(expected, ahead.stored(self.clock.now()).plus(waits_for))
     }
 
     /// Another server may answer from now on, with another clock.
@@ -90,10 +227,54 @@ impl GuardedStore {
     }
 
     fn known_ahead(&self) -> Option<Ahead> {
-        let Measured { ahead, at, local, is_doubted } =
-            (*self.measured.lock().unwrap_or_else(PoisonError::into_inner))?;
-        let (passed, by_clock) = (at.elapsed(), self.clock.now().since(local));
-        let has_jumped = passed.abs_diff(by_clock) > JUMP;
-        (passed < KNOWN_FOR && !has_jumped && !is_doubted).then_some(ahead)
+        let measured = (*self.measured.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let now = self.clock.now();
+        measured.holds(now).then(|| measured.ahead_at(now))
+    }
+}
+
+/// By how much a difference may be wrong that was measured by a round trip of this length.
+fn wrong_by(trip: Duration) -> Duration {
+    trip / 2 + Duration::from_millis(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::store::{Guard, MemoryStore};
+    use crate::testing::{Fault, FaultyStore};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_was_read_in_a_busy_moment_is_read_again_until_it_is_known_exactly() {
+        let slow = Duration::from_millis(200);
+        let clock = Clock::paused_with_tokio();
+        let store = FaultyStore::new(Arc::new(MemoryStore::new(clock.clone(), 1 << 20)));
+        let guard = Guard { budget: slow * 2, ..Guard::default() };
+        let guarded = GuardedStore::with_clock(Arc::clone(&store) as _, guard, clock);
+        let wrong_by = async || guarded.ahead().await.expect("the time").at_most_wrong_by;
+        store.set(Fault::Delay(slow));
+        assert!(wrong_by().await > slow / 2);
+        for _ in 0..2 {
+            tokio::time::advance(REFINED_AFTER * 2).await;
+            guarded.refine_clock().await;
+        }
+        assert!(wrong_by().await > slow / 2, "no reading was better");
+        store.set(Fault::Delay(slow * 3 / 2));
+        tokio::time::advance(REFINED_AFTER * 4).await;
+        guarded.refine_clock().await;
+        assert!(wrong_by().await < slow * 5 / 8, "a worse one is not taken");
+        store.heal();
+        guarded.refine_clock().await;
+        assert!(wrong_by().await > slow / 2, "not at once");
+        tokio::time::advance(REFINED_AFTER * 8).await;
+        guarded.refine_clock().await;
+        assert!(wrong_by().await <= EXACT);
+        let asked = store.reads();
+        tokio::time::advance(KNOWN_FOR / 2).await;
+        guarded.refine_clock().await;
+        assert_eq!(store.reads(), asked, "what is known exactly is not asked for");
     }
 }

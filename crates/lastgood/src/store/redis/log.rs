@@ -108,6 +108,11 @@ impl Reader {
         Arc::clone(connections.entry(name.to_owned()).or_default())
     }
 
+    /// Whether the connection of this log is in use: most of the time it waits for the next record.
+    pub(super) fn is_waiting(&self, name: &str) -> bool {
+        self.connection(name).try_lock().is_err()
+    }
+
     async fn ask<T: FromRedisValue>(&self, name: &str, commands: &Pipeline, wait: Duration) -> Result<T, StoreError> {
         let connection = self.connection(name);
         let mut place = connection.lock().await;

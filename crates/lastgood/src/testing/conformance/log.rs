@@ -23,6 +23,7 @@ pub async fn run_log(store: &dyn Store) {
     records_are_read_in_order_and_once(log).await;
     every_reader_has_a_place_of_its_own(log).await;
     a_reader_who_waits_is_answered_by_the_next_record(log).await;
+    the_end_is_told_while_a_reader_waits(log).await;
     what_many_append_at_once_is_all_there(log).await;
     who_missed_a_whole_log_is_told(store, log).await;
     logs_of_other_names_are_others(log).await;
@@ -108,6 +109,18 @@ async fn a_reader_who_waits_is_answered_by_the_next_record(log: &dyn Log) {
         Tail { records: Vec::new(), end: tail.end, is_complete: true },
         "nothing came, and no place is lost"
     );
+}
+
+async fn the_end_is_told_while_a_reader_waits(log: &dyn Log) {
+    let place = end(log).await;
+    let told_then_appended = async {
+        let told = end(log).await;
+        append(log, "awaited").await;
+        told
+    };
+    let (tail, told) = join(log.read(NAME, place.as_ref(), WAIT), told_then_appended).await;
+    assert_eq!(told, place);
+    assert_eq!(tail.expect("the log is read").records, ["awaited"], "the end was told before the reader gave up");
 }
 
 async fn what_many_append_at_once_is_all_there(log: &dyn Log) {

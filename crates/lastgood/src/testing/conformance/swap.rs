@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use crate::clock::Timestamp;
 use crate::entry::{Entry, Loaded, encode};
 use crate::policy::Times;
-use crate::store::{Store, Swap, Version};
+use crate::store::{Store, StoreError, Swap, Version};
 
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -30,6 +30,31 @@ pub async fn run_swap(store: &dyn Store) {
     values_that_differ_in_their_beginning_or_end_are_told_apart(store).await;
     of_many_that_expect_the_same_one_changes_it(store).await;
     a_batch_of_removals_takes_what_is_expected_and_leaves_the_rest(store).await;
+}
+
+/// Runs the clauses on changes that come too late against a store that processes share, without a guard.
+///
+/// # Panics
+///
+/// When the store breaks a clause; the message says which.
+pub async fn run_late(store: &dyn Store) {
+    let now = store.now().await.expect("it tells the time").expect("processes share it");
+    let (past, future) = (now.shifted(-60_000), now.shifted(60_000));
+    let change = |expected: Option<&[u8]>, to: Option<&[u8]>, by| {
+        let change = swap("late", expected, to);
+        Swap { expected: Some(Version::until(change.expected, by)), ..change }
+    };
+    let key = change(None, None, past).key;
+    assert_eq!(store.swap(&change(None, Some(b"one"), past)).await, Err(StoreError::Late));
+    assert_eq!(store.get(&key).await, Ok(None), "what comes too late is not made");
+    assert_eq!(store.swap(&change(None, Some(b"one"), future)).await, Ok(true));
+    assert_eq!(store.swap(&change(Some(b"one"), None, past)).await, Err(StoreError::Late));
+    assert_eq!(store.swap(&change(Some(b"two"), None, future)).await, Ok(false), "another value is there");
+    assert_eq!(store.swap(&change(None, None, future)).await, Ok(false), "something is there");
+    let any = |by| vec![(key.clone(), Version::until(Some(Version::no_later_than(now)), by))];
+    assert_eq!(store.remove_if(&any(past)).await, Err(StoreError::Late));
+    assert_eq!(store.get(&key).await.expect("a read").as_deref(), Some(&b"one"[..]));
+    assert_eq!(store.remove_if(&any(future)).await, Ok(1));
 }
 
 /// An entry of a load that began then, as far as a store looks at it.

@@ -89,7 +89,16 @@ impl Record {
             let entry = Arc::new(decode(body, key, schema).ok()?);
             let failed_at = Some(tokio::time::Instant::now());
             let form = Form { schema, compress_over: usize::try_from(compress_over).unwrap_or(usize::MAX) };
-            Some(Fill { entry, form, has_room: false, replaces: true, is_late: true, failed_at, lease: None })
+            Some(Fill {
+                entry,
+                form,
+                has_room: false,
+                replaces: true,
+                is_late: true,
+                failed_at,
+                expiry: None,
+                lease: None,
+            })
         };
         match self {
             Record::Put { schema, compress_over } => fill(schema, compress_over).map(Change::Put),

@@ -22,7 +22,7 @@ const EACH: u64 = 2_600;
 struct Tally {
     schedules: u64,
     judged: u64,
-    voided: u64,
+    loads: u64,
 }
 
 fn variable(name: &str) -> Option<u64> {
@@ -48,18 +48,18 @@ fn run(schedule: &Schedule, steps: &[Step], breach: Option<Breach>, tally: &mut 
             }
             let is_sound = world.reference().violation.is_none();
             let world = if is_sound { world.converge().await } else { world };
-            let (violation, judged, voided) = world.outcome();
+            let (violation, judged, loads) = world.outcome();
             drop(world);
             let left = if violation.is_none() { tasks_left().await } else { 0 };
             let leak = (left > 0).then(|| format!("{left} tasks outlive their cache"));
-            (violation.or(leak), judged, voided)
+            (violation.or(leak), judged, loads)
         })
     }));
     match ran {
-        Ok((violation, judged, voided)) => {
+        Ok((violation, judged, loads)) => {
             tally.schedules += 1;
             tally.judged += judged;
-            tally.voided += voided;
+            tally.loads += loads;
             violation
         }
         Err(_) => Some("a panic".to_owned()),
@@ -113,22 +113,27 @@ fn tell(text: &str) {
     println!("{text}");
 }
 
-/// Runs schedules of some seeds, all of them sound; or the one that the environment names.
+/// Runs schedules of some seeds, all of them sound; or the one that the environment names. Prints what each violated that is
+/// not, and then tells the story of the first.
 fn hold(seeds: Range<u64>) {
     let seeds = match variable(SEED) {
         Some(seed) => seed..seed + 1,
         None => seeds,
     };
     let mut tally = Tally::default();
+    let mut first = None;
     for seed in seeds {
         let schedule = Schedule::of(seed);
         if let Some(violation) = run(&schedule, &schedule.steps, None, &mut tally) {
-            panic!("{}", story(seed, &violation, None));
+            tell(&format!("seed {seed}: {violation}"));
+            first.get_or_insert((seed, violation));
         }
     }
-    let Tally { schedules, judged, voided } = tally;
-    tell(&format!("{schedules} schedules, {judged} answers, {voided} keys given up to an unfenced write"));
-    assert!(voided < schedules.max(10), "too many keys are not judged: {voided} in {schedules} schedules");
+    if let Some((seed, violation)) = first {
+        panic!("{}", story(seed, &violation, None));
+    }
+    let Tally { schedules, judged, loads } = tally;
+    tell(&format!("{schedules} schedules, {judged} answers and {loads} loads judged"));
 }
 
 fn part(number: u64) -> Range<u64> {
@@ -186,6 +191,16 @@ fn a_store_that_grants_every_claim_is_caught() {
 #[test]
 fn a_store_that_forgets_claims_is_caught() {
     is_caught_by(Breach::ForgetsClaims, "although node");
+}
+
+#[test]
+fn a_store_that_makes_changes_too_late_is_caught() {
+    is_caught(Breach::IsNeverLate);
+}
+
+#[test]
+fn a_store_that_grants_a_process_its_own_lease_again_is_caught() {
+    is_caught_by(Breach::GrantsAgain, "times for its lease");
 }
 
 #[test]

@@ -5,7 +5,9 @@ use std::time::Duration;
 use lastgood::{Answer, Outcome, Reason};
 use tokio::time::Instant;
 
-use super::reference::{Birth, Change, Kind, Known, Standing, TROUBLED};
+use super::reference::{
+    Birth, CLOCK_IS_WRONG_BY, CLOCKS_DIFFER_BY, Change, Kind, Known, PUTS_CROSS_WITHIN, Standing, TROUBLED,
+};
 use super::world::{FRESH_FOR, HARD_TIMEOUT, STALE_FOR, TRUST_FOR};
 
 /// How soon a node that hears the log applies what the store has.
@@ -16,12 +18,16 @@ const UNLABELLED: Duration = Duration::from_secs(13);
 const TAGS_ARE_EXACT_TO: Duration = Duration::from_millis(100);
 
 impl Known {
-    /// What other nodes have put for so long at most, and perhaps loaded since, that the store does not have yet: it comes
-    /// before or after a change that begins now.
-    pub(super) fn waiting_elsewhere(&self, node: usize, at_most: Duration) -> Vec<u64> {
+    /// What other nodes have put, and perhaps loaded since, of which the store may say that it came after a change that begins now:
+    /// puts of about the same time, and for anything but a put those that the store does not have yet.
+    pub(super) fn of_the_same_time_elsewhere(&self, node: usize, kind: Kind) -> Vec<u64> {
         let waiting = self.changes.iter().filter(|change| {
-            let waits = change.acked.is_none() && !change.is_lost && change.begun.elapsed() <= at_most;
-            matches!(change.kind, Kind::Put(_)) && waits && change.node != node
+            let waits = change.acked.is_none() && !change.is_lost;
+            let is_in_doubt = match kind {
+                Kind::Put(_) => change.begun.elapsed() <= if waits { PUTS_CROSS_WITHIN } else { CLOCKS_DIFFER_BY },
+                Kind::Expire | Kind::Remove => waits,
+            };
+            matches!(change.kind, Kind::Put(_)) && is_in_doubt && change.node != node
         });
         let mut exempt = Vec::new();
         for change in waiting {
@@ -35,7 +41,8 @@ impl Known {
     pub(super) fn kept_after(&self, acked: &Change, version: u64) -> Option<u64> {
         let mut least = version;
         for other in self.changes.iter().filter(|other| other.id != acked.id) {
-            let overlaps = other.acked.is_none_or(|at| at >= acked.begun);
+            let is_of_same_time = matches!(other.kind, Kind::Put(_)) && other.begun + CLOCKS_DIFFER_BY >= acked.begun;
+            let overlaps = is_of_same_time || other.acked.is_none_or(|at| at >= acked.begun);
             let is_later = other.begun >= acked.begun;
             // One that was asked for so long ago, and is still to be made, is made only to what was there then.
             let is_late = acked.begun - other.begun > Duration::from_millis(1_500) && !other.is_of_tag;
@@ -53,12 +60,6 @@ impl Known {
         Some(least)
     }
 
-    /// Whether a node was asked to remove the key, and the store does not have that yet.
-    pub(super) fn is_removing(&self, node: usize) -> bool {
-        let removes = |change: &Change| change.node == node && change.kind == Kind::Remove && change.acked.is_none();
-        self.changes.iter().any(removes)
-    }
-
     pub(super) fn fault_of_error(
         &self,
         reason: Reason,
@@ -68,7 +69,7 @@ impl Known {
         if !matches!(reason, Reason::Unreachable | Reason::TimedOut) {
             return Some(format!("an error that no source told: {reason:?}"));
         }
-        let put = self.kept.filter(|_| !self.is_void)?;
+        let put = self.kept?;
         let is_older = self.births.get(&put).is_some_and(|birth| birth.at + TROUBLED < standing.at);
         (is_older && is_well()).then(|| format!("an error although v{put} was put and is kept"))
     }
@@ -93,9 +94,6 @@ impl Known {
         if let Some(fault) = unlabelled(answer, standing).filter(|_| is_served) {
             return Some(fault);
         }
-        if self.is_void {
-            return None;
-        }
         let broken = self.changes.iter().find(|change| {
             change.is_broken_by(version) && change.binds(standing, birth, outcome) && !change.allows(answer, standing)
         })?;
@@ -104,8 +102,10 @@ impl Known {
         let (asked, acked, read) = (after(*begun), acked.map_or_else(|| "never".to_owned(), after), after(standing.at));
         let (unheard, cut) = (answer.is_unheard(), standing.cut_at.map(after));
         Some(format!(
-            "v{version} as {outcome:?} (unheard: {unheard}) in a read at {read} (cut off: {cut:?}) after {kind:?} by node \
+            "v{version} of node {} at {} as {outcome:?} (unheard: {unheard}) in a read at {read} (cut off: {cut:?}) after {kind:?} by node \
              {node}, asked for at {asked}, acknowledged at {acked}",
+            birth.node,
+            after(birth.at),
         ))
     }
 }
@@ -130,6 +130,11 @@ impl Change {
             // An expiry may ask the store first.
             let within = Duration::from_millis(if self.kind == Kind::Expire { 100 } else { 2 });
             return self.begun + within <= standing.at;
+        }
+        // A mark is as late as the clocks of its node and of the reader's allow, but not that of the node that loaded.
+        let is_in_doubt = self.is_of_tag && !birth.is_put && birth.at + CLOCK_IS_WRONG_BY >= self.begun;
+        if is_in_doubt || self.mark_lost_to.is_some_and(|nodes| nodes[standing.node]) {
+            return false;
         }
         let Some(acked) = self.acked else { return false };
         match standing.cut_at {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::reference::{Reference, TROUBLED};
+use super::reference::Reference;
 use super::schedule::KEYS;
 use super::world::HARD_TIMEOUT;
 
@@ -59,11 +59,6 @@ pub(super) struct Leases {
     granted: [HashMap<Id, Grant>; KEYS.len()],
     /// When the store last lost the key.
     lost: [Option<Instant>; KEYS.len()],
-    /// A clock was set: which claims an invalidation has overtaken is not known any more.
-    is_jumped: bool,
-    /// When a node's way to the store last changed: one that hears late of an invalidation takes claims from after it for
-    /// overtaken, which costs a load.
-    cut: Option<Instant>,
     /// How many loads were judged.
     pub(super) judged: u64,
 }
@@ -72,18 +67,9 @@ impl Leases {
     pub(super) fn lost(&mut self, key: usize) {
         self.lost[key] = Some(Instant::now());
     }
-
-    pub(super) fn jumped(&mut self) {
-        self.is_jumped = true;
-    }
 }
 
 impl Reference {
-    /// A node's way to the store changes.
-    pub(super) fn cut(&mut self) {
-        self.leases.cut = Some(Instant::now());
-    }
-
     /// Whether nothing has invalidated the key, and the store has not lost it, since a moment.
     fn is_quiet(&self, key: usize, since: Instant) -> bool {
         // A tag is marked for all keys: only their entries say whether they bear it.
@@ -91,10 +77,7 @@ impl Reference {
         let changes = self.known[key].changes.iter().chain(tags);
         let is_over = |at: Instant| at + HEARD_WITHIN < since;
         let is_lost = self.leases.lost[key].is_some_and(|at| !is_over(at));
-        let is_cut = self.leases.cut.is_some_and(|at| at.elapsed() < TROUBLED || at + TROUBLED > since);
-        // Who was cut off hears of an invalidation when the way is whole again; without one nothing is overtaken.
-        let is_heard = |at: Instant| is_over(at) && !is_cut;
-        !is_lost && !self.leases.is_jumped && changes.into_iter().all(|change| change.acked.is_some_and(is_heard))
+        !is_lost && changes.into_iter().all(|change| change.acked.is_some_and(is_over))
     }
 
     /// The store takes a claim of `key`, where it held another until now that had not run out.

@@ -10,22 +10,18 @@ use super::leases::{Begun, Leases};
 use super::schedule::{KEYS, NODES};
 use super::world::HARD_TIMEOUT;
 
-/// Whether every write to the store is fenced: it says which version it replaces, and a removal says when it was asked for.
-/// Until then an older change that is on its way to the store may overtake an invalidation or a put of another process there,
-/// and a put that waits is dropped for a removal that is heard late (see "What is not promised" in RELIABILITY.md): what that does to a key is counted, and the key's versions are not judged from then on.
-const EVERY_WRITE_IS_FENCED: bool = false;
-
-/// Whether a change that waits for the store keeps its place among those of others when the clock of its process is set
-/// ahead meanwhile. Until it does, the keys of such changes are not judged from then on.
-const WHAT_WAITS_SURVIVES_A_JUMP: bool = false;
-
 /// How long before the next read of the log a node that could not reach it may pause.
 pub(super) const LISTENS_WITHIN: Duration = Duration::from_secs(14);
 /// A store that was troubled so recently may still be avoided.
 pub(super) const TROUBLED: Duration = Duration::from_secs(6);
 
-/// How far two nodes may differ on which of two puts came first.
-const CLOCKS_ARE_EXACT_TO: Duration = Duration::from_millis(100);
+/// How wrong a node may be about the store's clock: half of the longest round trip that it waits for, and the rounding.
+pub(super) const CLOCK_IS_WRONG_BY: Duration = Duration::from_millis(14);
+/// How far two nodes may differ on what they call one moment, as when a put comes late over another.
+pub(super) const CLOCKS_DIFFER_BY: Duration = Duration::from_millis(2 * CLOCK_IS_WRONG_BY.as_millis() as u64);
+/// So far apart two puts may be that are under way at a time, and either stands in the end: each takes the place of what came up
+/// to 20 ms and twice its own error after it.
+pub(super) const PUTS_CROSS_WITHIN: Duration = Duration::from_millis(20 + 4 * CLOCK_IS_WRONG_BY.as_millis() as u64);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -52,6 +48,8 @@ pub(super) struct Change {
     pub(super) is_lost: bool,
     /// The store has lost what it held since, perhaps this as well.
     pub(super) is_lost_by_the_store: bool,
+    /// It was by tag, and the store has lost its mark: the nodes that had not heard of it, and never will.
+    pub(super) mark_lost_to: Option<[bool; NODES]>,
     /// The log holds it before this record.
     pub(super) log_end: usize,
 }
@@ -70,8 +68,6 @@ pub(super) struct Known {
     pub(super) births: HashMap<u64, Birth>,
     /// No answer may be older than this acknowledged put, and there must be one.
     pub(super) kept: Option<u64>,
-    /// An unfenced write came between: see [`EVERY_WRITE_IS_FENCED`].
-    pub(super) is_void: bool,
     /// Loads that run: of which node and process, since when, and how often that had been told to detach them.
     pub(super) running: Vec<Running>,
 }
@@ -87,16 +83,12 @@ pub(super) struct Running {
     pub(super) was_well: bool,
 }
 
-/// A write as it takes effect in the store.
-pub(super) struct Write {
-    pub(super) node: usize,
-    pub(super) key: usize,
-    pub(super) held: Option<u64>,
-    pub(super) to: Option<u64>,
-    /// The store was told what it must hold.
-    pub(super) is_conditional: bool,
-    /// Another node wrote the key while this write was on its way.
-    pub(super) is_overtaken: bool,
+/// What a node has heard without a gap: from one record of the log to another. What it was given it may still have to apply.
+#[derive(Clone, Copy, Default)]
+struct Heard {
+    from: usize,
+    to: usize,
+    given: usize,
 }
 
 /// How a node stood when a read of it began.
@@ -119,8 +111,11 @@ pub(super) struct Reference {
     pub(super) leases: Leases,
     /// How often each node detached loads of each key.
     detached: [[u64; KEYS.len()]; NODES],
+    /// Of which keys each node was given records of the log that it may still have to apply: it may ask the store for the time
+    /// first.
+    applying: [[bool; KEYS.len()]; NODES],
+    heard: [Heard; NODES],
     pub(super) violation: Option<String>,
-    pub(super) voided: u64,
     pub(super) judged: u64,
 }
 
@@ -133,8 +128,9 @@ impl Reference {
             known: Default::default(),
             leases: Leases::default(),
             detached: Default::default(),
+            applying: Default::default(),
+            heard: Default::default(),
             violation: None,
-            voided: 0,
             judged: 0,
         }
     }
@@ -166,7 +162,9 @@ impl Reference {
             let detaches = |change: &Change| is_own(change) && change.acked.is_none_or(|at| at >= other.since);
             let is_same = (other.node, other.incarnation) == (node, incarnation);
             // One that was detached before it asked the source goes on, too.
-            let is_detached = [other.detached, detached] != [now_detached; 2] || known.changes.iter().any(detaches);
+            let is_detached = [other.detached, detached] != [now_detached; 2]
+                || self.applying[node][key]
+                || known.changes.iter().any(detaches);
             is_same && !is_detached && other.since.elapsed() < HARD_TIMEOUT
         });
         if let Some(other) = other {
@@ -210,8 +208,7 @@ impl Reference {
             self.detached[node][*key] += 1;
             let known = &mut self.known[*key];
             // The store knows which put came first, to the exactness of clocks. Of a removal it keeps nothing.
-            let since = if let Kind::Put(_) = kind { CLOCKS_ARE_EXACT_TO } else { Duration::MAX };
-            let exempt = known.waiting_elsewhere(node, since);
+            let exempt = known.of_the_same_time_elsewhere(node, kind);
             if kind == Kind::Remove {
                 known.kept = None;
             }
@@ -228,6 +225,7 @@ impl Reference {
                 acked: None,
                 is_lost: false,
                 is_lost_by_the_store: false,
+                mark_lost_to: None,
                 log_end: 0,
             });
         }
@@ -263,21 +261,15 @@ impl Reference {
 
     /// The process of a node has ended: what was not acknowledged may have been made or not.
     pub(super) fn crashed(&mut self, node: usize, incarnation: u64) {
+        self.applied(node);
+        self.listens(node, usize::MAX);
+        let changes = self.known.iter_mut().flat_map(|known| &mut known.changes);
+        changes.filter_map(|change| change.mark_lost_to.as_mut()).for_each(|lost| lost[node] = true);
         for known in &mut self.known {
             let is_its = |change: &&mut Change| (change.node, change.incarnation) == (node, incarnation);
             let pending = known.changes.iter_mut().filter(is_its).filter(|change| change.acked.is_none());
             pending.for_each(|change| change.is_lost = true);
             known.running.retain(|running| (running.node, running.incarnation) != (node, incarnation));
-        }
-    }
-
-    /// The clock of a process was set ahead.
-    pub(super) fn jumped(&mut self, node: usize, incarnation: u64) {
-        self.leases.jumped();
-        let is_its = |change: &Change| (change.node, change.incarnation) == (node, incarnation);
-        let waits = |known: &&mut Known| known.changes.iter().any(|change| is_its(change) && change.acked.is_none());
-        if !WHAT_WAITS_SURVIVES_A_JUMP {
-            self.known.iter_mut().filter(waits).for_each(|known| known.is_void = true);
         }
     }
 
@@ -291,53 +283,44 @@ impl Reference {
         }
     }
 
-    /// A node was given records of the log: it may detach what it loads.
-    pub(super) fn heard(&mut self, node: usize, records: &[bytes::Bytes], is_complete: bool) {
-        for record in records {
-            let text = String::from_utf8_lossy(record);
-            let is_wide = ["@tags", "-where", "cleared", "everything"].iter().any(|word| text.contains(word));
-            for (key, times) in self.detached[node].iter_mut().enumerate() {
-                let store_key = super::schedule::store_key(key);
-                let name = store_key.strip_prefix("lastgood:").unwrap_or_default();
-                let is_about = is_wide || text.contains(name);
-                *times += u64::from(is_about);
-                // The node does not know whether the removal that it hears of came before its own put or after it.
-                let is_put = |change: &Change| matches!(change.kind, Kind::Put(_));
-                let waits = |change: &Change| change.node == node && is_put(change) && change.acked.is_none();
-                let known = &mut self.known[key];
-                let is_removal = !text.starts_with("changed") && !text.starts_with("expired");
-                if !EVERY_WRITE_IS_FENCED && is_about && is_removal && known.changes.iter().any(waits) && !known.is_void
-                {
-                    known.is_void = true;
-                    self.voided += 1;
-                }
+    /// The store has lost what it took since then, and the log with it.
+    pub(super) fn marks_lost_since(&mut self, since: Instant) {
+        for change in self.known.iter_mut().flat_map(|known| &mut known.changes) {
+            if change.is_of_tag && change.acked.is_none_or(|at| at >= since) {
+                let has_heard = |heard: &Heard| heard.from < change.log_end && change.log_end <= heard.to;
+                change.mark_lost_to = Some(std::array::from_fn(|node| !has_heard(&self.heard[node])));
             }
-        }
-        if !is_complete {
-            self.detached[node].iter_mut().for_each(|times| *times += 1);
         }
     }
 
-    /// A write takes effect in the store.
-    pub(super) fn written(&mut self, write: &Write) {
-        let known = &mut self.known[write.key];
-        // A load that came in place of a change that waited is written as that would have been.
-        let is_load = write.to.and_then(|version| known.births.get(&version)).is_some_and(|birth| !birth.is_put);
-        if EVERY_WRITE_IS_FENCED || write.held == write.to || (write.is_conditional && !is_load) {
-            return;
+    /// A node begins to listen to the log: of what was said before it knows nothing.
+    pub(super) fn listens(&mut self, node: usize, from: usize) {
+        self.heard[node] = Heard { from, to: from, given: from };
+    }
+
+    /// A node is given records of the log: it may detach what it loads.
+    pub(super) fn heard(&mut self, node: usize, records: &[bytes::Bytes], end: usize, is_complete: bool) {
+        self.heard[node].given = end;
+        for record in records {
+            let text = String::from_utf8_lossy(record);
+            let is_wide = ["@tags", "-where", "cleared", "everything"].iter().any(|word| text.contains(word));
+            for (key, is_applying) in self.applying[node].iter_mut().enumerate() {
+                let store_key = super::schedule::store_key(key);
+                let name = store_key.strip_prefix("lastgood:").unwrap_or_default();
+                *is_applying |= is_wide || text.contains(name);
+            }
         }
-        let is_resurrected = write.to.is_some_and(|version| {
-            known.changes.iter().any(|change| change.node != write.node && change.is_broken_by(version))
-        });
-        let is_older = write.held.zip(write.to).is_some_and(|(held, to)| to < held);
-        // What a node takes back of its own may be another's by then.
-        let is_taken_back = write.to.is_none() && !write.is_conditional && !known.is_removing(write.node);
-        let is_put = |change: &Change| matches!(change.kind, Kind::Put(_));
-        let of_another = |version| known.births.get(&version).is_some_and(|birth| birth.node != write.node);
-        let takes_anothers = is_taken_back && (write.held.is_some_and(of_another) || known.changes.iter().any(is_put));
-        if (is_resurrected || is_older || takes_anothers || write.is_overtaken) && !known.is_void {
-            known.is_void = true;
-            self.voided += 1;
+        if !is_complete {
+            self.heard[node].from = end;
+            self.applying[node] = [true; KEYS.len()];
+        }
+    }
+
+    /// A node asks for more of the log: it has applied what it was given.
+    pub(super) fn applied(&mut self, node: usize) {
+        self.heard[node].to = self.heard[node].given;
+        for (times, is_applying) in self.detached[node].iter_mut().zip(&mut self.applying[node]) {
+            *times += u64::from(std::mem::take(is_applying));
         }
     }
 
@@ -366,6 +349,6 @@ impl Reference {
 
     /// What must be found once everything is well: at least this version.
     pub(super) fn kept(&self, key: usize) -> Option<u64> {
-        self.known[key].kept.filter(|_| !self.known[key].is_void)
+        self.known[key].kept
     }
 }

@@ -90,8 +90,8 @@ pub(super) enum Step {
     Once(usize, Once),
     /// The process ends, and another begins whose clock is so many milliseconds ahead.
     Crash(usize, i64),
-    /// The clock is set ahead by a quarter of an hour.
-    Jump(usize),
+    /// The clock is set ahead by so many milliseconds.
+    Jump(usize, u64),
     StoreRestarts {
         loses_all: bool,
     },
@@ -111,14 +111,16 @@ pub(crate) enum Mood {
     Calls,
     /// Processes end, and clocks are wrong.
     Clocks,
+    /// Clocks are set while something waits for the store.
+    Jumps,
     /// The store loses what it holds.
     Losses,
     /// All of it.
     Storm,
 }
 
-pub(super) const MOODS: [Mood; 6] =
-    [Mood::Calm, Mood::Partitions, Mood::Calls, Mood::Clocks, Mood::Losses, Mood::Storm];
+pub(super) const MOODS: [Mood; 7] =
+    [Mood::Calm, Mood::Partitions, Mood::Calls, Mood::Clocks, Mood::Jumps, Mood::Losses, Mood::Storm];
 
 /// A generator of numbers (splitmix64), the same on every machine.
 pub(super) struct Dice(u64);
@@ -156,7 +158,7 @@ impl Schedule {
         let mut dice = Dice::new(seed);
         let mood = MOODS[usize::try_from(seed % MOODS.len() as u64).expect("it is small")];
         let latencies = std::array::from_fn(|_| Duration::from_millis(dice.of(&[0, 0, 1, 3])));
-        let is_skewed = matches!(mood, Mood::Clocks | Mood::Storm);
+        let is_skewed = matches!(mood, Mood::Clocks | Mood::Jumps | Mood::Storm);
         let skews = std::array::from_fn(|_| if is_skewed { dice.of(&[0, -QUARTER, QUARTER]) } else { 0 });
         let length = 6 + dice.below(20);
         let steps = (0..length).map(|_| dice.step(mood)).collect();
@@ -202,10 +204,14 @@ impl Dice {
         if self.below(3) == 0 { Mode::Fails(after) } else { Mode::Answers(after) }
     }
 
+    fn jump(&mut self) -> u64 {
+        self.of(&[QUARTER.unsigned_abs(), QUARTER.unsigned_abs(), 20_000, 300])
+    }
+
     fn fault(&mut self, mood: Mood) -> Option<Step> {
         let node = self.below(NODES);
         let mood = match mood {
-            Mood::Storm => self.of(&MOODS[1..5]),
+            Mood::Storm => self.of(&MOODS[1..6]),
             mood => mood,
         };
         Some(match mood {
@@ -228,8 +234,14 @@ impl Dice {
                 },
             ),
             Mood::Clocks => match self.below(3) {
-                0 => Step::Jump(node),
+                0 => Step::Jump(node, self.jump()),
                 _ => Step::Crash(node, self.of(&[0, -QUARTER, QUARTER])),
+            },
+            Mood::Jumps => match self.below(8) {
+                0..3 => Step::Jump(node, self.jump()),
+                3 | 4 => Step::Cut(node, self.of(&[Cut::Refused, Cut::Silent]), self.of(&[Cut::None, Cut::Refused])),
+                5 => Step::Once(node, self.of(&[Once::RequestLost, Once::AnswerLost, Once::EffectLate(1_500)])),
+                _ => Step::Heal(node),
             },
             Mood::Losses => match self.below(9) {
                 0 => Step::StoreRestarts { loses_all: true },

@@ -8,18 +8,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use lastgood::Timestamp;
-use lastgood::store::{Log, MemoryStore, Position, Swap, Version};
+use lastgood::store::{Log, MemoryStore, Position, StoreError, Swap, Version};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::leases::{Claimed, claim_in};
-use super::reference::{Reference, Write};
+use super::reference::Reference;
 use super::schedule::{KEYS, store_key};
 
 /// The store's clock when a schedule begins.
 pub(super) const EPOCH: u64 = 1_800_000_000_000;
 /// What a store loses that comes back with an old snapshot.
 const NEWEST: Duration = Duration::from_secs(2);
+
+/// What the keys of marks begin with.
+const MARKS: &str = "lastgood:@tags:";
 
 /// A rule that a store may break, to see whether the model notices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,15 +43,35 @@ pub(crate) enum Breach {
     GrantsEveryClaim,
     /// It says that it has taken a claim, and has not.
     ForgetsClaims,
+    /// It takes a process that has a claim for one that may have another, and lets the first stand.
+    GrantsAgain,
+    /// It makes a change also after its sender has stopped waiting for it.
+    IsNeverLate,
 }
 
 /// A row with its end, and who wrote it when.
 struct Row {
     value: Bytes,
     before: Option<Bytes>,
+    /// Of a mark: what was there before, and since when.
+    earlier: Vec<(Bytes, Instant)>,
     expires: Instant,
     by: usize,
     at: Instant,
+}
+
+impl Row {
+    /// Goes back to what an old snapshot holds of it: of a mark the one from before; anything else that is new is lost. Says
+    /// whether there is anything.
+    fn is_kept_by_a_snapshot(&mut self, now: Instant) -> bool {
+        let is_in_it = |at: Instant| at + NEWEST < now;
+        while !is_in_it(self.at)
+            && let Some((value, at)) = self.earlier.pop()
+        {
+            (self.value, self.at) = (value, at);
+        }
+        is_in_it(self.at)
+    }
 }
 
 /// What the nodes share.
@@ -73,11 +96,10 @@ struct State {
     removals: u64,
 }
 
-/// Who calls, and since when the call is on its way.
+/// Who calls.
 #[derive(Clone, Copy)]
 pub(super) struct Caller {
     pub(super) node: usize,
-    pub(super) since: Instant,
 }
 
 impl SimStore {
@@ -109,7 +131,14 @@ impl SimStore {
         Timestamp::from_millis((EPOCH + elapsed).saturating_add_signed(ahead_by))
     }
 
-    pub(super) fn get(&self, key: &str) -> Option<Bytes> {
+    fn is_claimed_by(&self, caller: Caller, key: &str) -> bool {
+        self.state().rows.get(key).is_some_and(|row| row.by == caller.node && claim_in(&row.value).is_some())
+    }
+
+    pub(super) fn get(&self, caller: Caller, key: &str) -> Option<Bytes> {
+        if self.breach == Some(Breach::GrantsAgain) && self.is_claimed_by(caller, key) {
+            return None;
+        }
         let state = self.state();
         let row = state.rows.get(key)?;
         let before = row.before.clone().filter(|_| self.breach == Some(Breach::ReadsBack));
@@ -117,44 +146,41 @@ impl SimStore {
     }
 
     pub(super) fn put(&self, caller: Caller, key: &str, value: Bytes, ttl: Duration) {
-        self.write(caller, key, Some((value, ttl)), false);
+        self.write(caller, key, Some((value, ttl)));
     }
 
     pub(super) fn remove(&self, caller: Caller, keys: &[String]) -> u64 {
-        keys.iter().map(|key| u64::from(self.write(caller, key, None, false))).sum()
+        keys.iter().map(|key| u64::from(self.write(caller, key, None))).sum()
     }
 
-    pub(super) fn swap(&self, caller: Caller, swap: Swap) -> bool {
+    pub(super) fn swap(&self, caller: Caller, swap: Swap) -> Result<bool, StoreError> {
+        if swap.is_late(self.time(0)) && self.breach != Some(Breach::IsNeverLate) {
+            return Err(StoreError::Late);
+        }
+        let has_claim = self.breach == Some(Breach::GrantsAgain) && self.is_claimed_by(caller, &swap.key);
+        if has_claim && swap.to.as_ref().is_none_or(|(value, _)| claim_in(value).is_some()) {
+            return Ok(true);
+        }
         let is_expected = swap.is_expected(self.state().rows.get(&swap.key).map(|row| &row.value[..]));
         let is_granted = swap
             .to
             .as_ref()
             .is_some_and(|(value, _)| self.breach == Some(Breach::GrantsEveryClaim) && claim_in(value).is_some());
         if !is_expected && !is_granted && self.breach != Some(Breach::SwapsAlways) {
-            return false;
+            return Ok(false);
         }
-        // One that takes whatever is not clearly later may still hit what came in the same moment.
-        let held = self.state().rows.get(&swap.key).map(|row| Version::of(&row.value));
-        let is_exact = held == swap.expected || self.breach == Some(Breach::SwapsAlways);
-        self.write(caller, &swap.key, swap.to, is_exact);
-        true
+        self.write(caller, &swap.key, swap.to);
+        Ok(true)
     }
 
     /// Changes a key; says whether it was there.
-    fn write(&self, caller: Caller, key: &str, to: Option<(Bytes, Duration)>, is_conditional: bool) -> bool {
+    fn write(&self, caller: Caller, key: &str, to: Option<(Bytes, Duration)>) -> bool {
         let mut state = self.state();
         let held = state.rows.get(key);
         let (was_there, before) = (held.is_some(), held.map(|row| row.value.clone()));
-        if let Some(index) = (0..KEYS.len()).find(|index| store_key(*index) == key) {
-            let overtaken = held.is_some_and(|row| row.by != caller.node && row.at > caller.since);
-            self.reference().written(&Write {
-                node: caller.node,
-                key: index,
-                held: before.as_ref().and_then(|value| version_in(value)),
-                to: to.as_ref().and_then(|(value, _)| version_in(value)),
-                is_conditional,
-                is_overtaken: overtaken,
-            });
+        let mut earlier = Vec::new();
+        if let Some(row) = held.filter(|_| key.starts_with(MARKS)) {
+            earlier.extend(row.earlier.iter().cloned().chain([(row.value.clone(), row.at)]));
         }
         if let Some(claim) = to.as_ref().and_then(|(value, _)| claim_in(value))
             && let Some(index) = state.claims(key)
@@ -167,7 +193,7 @@ impl SimStore {
             Some((value, _)) if self.breach == Some(Breach::ForgetsClaims) && claim_in(&value).is_some() => {}
             Some((value, ttl)) => {
                 let now = Instant::now();
-                let row = Row { value, before, expires: now + ttl, by: caller.node, at: now };
+                let row = Row { value, before, earlier, expires: now + ttl, by: caller.node, at: now };
                 state.rows.insert(key.to_owned(), row);
             }
             None if self.breach == Some(Breach::KeepsWhatIsRemoved) && state.removals.is_multiple_of(2) => {
@@ -259,11 +285,7 @@ impl SimStore {
     pub(super) fn restart(&self, loses_all: bool) {
         let mut state = self.state();
         let now = Instant::now();
-        let lost = |row: &Row| loses_all || row.at + NEWEST >= now;
-        let (lost, kept) = std::mem::take(&mut state.rows).into_iter().partition(|(_, row)| lost(row));
-        state.rows = kept;
-        let lost: BTreeMap<String, Row> = lost;
-        let _ = lost;
+        state.rows.retain(|_, row| !loses_all && row.is_kept_by_a_snapshot(now));
         // What was appended since the snapshot is gone, and what comes next has its numbers in Redis, too, but not its
         // places.
         state.first += state.log.len() + 1;
@@ -273,6 +295,9 @@ impl SimStore {
         loads.clear();
         drop(state);
         (0..KEYS.len()).for_each(|key| self.reference().lost_by_the_store(key));
+        if !loses_all {
+            self.reference().marks_lost_since(now - NEWEST);
+        }
         self.appended.notify_waiters();
     }
 
@@ -296,13 +321,6 @@ impl State {
 fn claims_key(key: &str, value: &[u8]) -> String {
     let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one((key, &Version::of(value)));
     format!("lastgood:@claims:{hash:016x}")
-}
-
-/// The version in a stored value: bodies are short, so that they are stored as they are.
-fn version_in(bytes: &[u8]) -> Option<u64> {
-    let start = bytes.windows(2).rposition(|pair| pair == b"<v")? + 2;
-    let end = start + bytes[start..].iter().position(|byte| *byte == b'>')?;
-    std::str::from_utf8(&bytes[start..end]).ok()?.parse().ok()
 }
 
 /// Places in a log can be issued by a store of the library only; so they are.

@@ -12,6 +12,7 @@ use lastgood::store::{Cursor, Log, Page, Position, Store, StoreError, Swap, Tail
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::reference::Reference;
 use super::schedule::{Cut, Once};
 use super::store::{Caller, SimStore, number_of, place};
 
@@ -74,6 +75,10 @@ impl Way {
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no test panics with this lock")
+    }
+
+    fn reference(&self) -> MutexGuard<'_, Reference> {
+        self.sim.reference.lock().expect("no test panics with this lock")
     }
 
     pub(super) fn cut(&self, calls: Cut, log: Cut) {
@@ -144,7 +149,7 @@ impl Way {
         &self,
         work: impl FnOnce(&SimStore, Caller) -> T + Send + 'static,
     ) -> Result<T, StoreError> {
-        let caller = Caller { node: self.node, since: Instant::now() };
+        let caller = Caller { node: self.node };
         self.admit().await?;
         let (latency, once) = {
             let mut state = self.state();
@@ -207,12 +212,12 @@ impl Way {
 impl Store for Way {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
         let key = key.to_owned();
-        self.call(move |sim, _| sim.get(&key)).await
+        self.call(move |sim, caller| sim.get(caller, &key)).await
     }
 
     async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Bytes>>, StoreError> {
         let keys = keys.to_vec();
-        self.call(move |sim, _| keys.iter().map(|key| sim.get(key)).collect()).await
+        self.call(move |sim, caller| keys.iter().map(|key| sim.get(caller, key)).collect()).await
     }
 
     async fn put(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError> {
@@ -237,12 +242,12 @@ impl Store for Way {
     async fn remove_if(&self, removals: &[(String, Version)]) -> Result<u64, StoreError> {
         let swaps = removals.iter().cloned().map(|(key, expected)| Swap { key, expected: Some(expected), to: None });
         let swaps: Vec<Swap> = swaps.collect();
-        self.call(move |sim, caller| swaps.into_iter().map(|swap| u64::from(sim.swap(caller, swap))).sum()).await
+        self.call(move |sim, caller| swaps.into_iter().map(|swap| sim.swap(caller, swap).map(u64::from)).sum()).await?
     }
 
     async fn swap(&self, swap: &Swap) -> Result<bool, StoreError> {
         let swap = swap.clone();
-        self.call(move |sim, caller| sim.swap(caller, swap)).await
+        self.call(move |sim, caller| sim.swap(caller, swap)).await?
     }
 
     async fn now(&self) -> Result<Option<Timestamp>, StoreError> {
@@ -272,12 +277,16 @@ impl Log for Way {
         // It begins to listen: of what was said before it knows nothing.
         if !std::mem::replace(&mut self.state().listens, true) {
             self.has_read(end, false);
+            self.reference().listens(self.node, end);
         }
         Ok(Some(place(end)))
     }
 
     async fn read(&self, name: &str, after: Option<&Position>, wait: Duration) -> Result<Tail, StoreError> {
         let after = after.map_or(0, number_of);
+        if !is_of_loads(name) {
+            self.reference().applied(self.node);
+        }
         let something = async {
             loop {
                 let (appended, changed) = (self.sim.appended.notified(), self.changed.notified());
@@ -306,7 +315,7 @@ impl Log for Way {
             return Ok(Tail { records, end: Some(place(end)), is_complete });
         }
         self.has_read(end, is_complete);
-        self.sim.reference.lock().expect("no test panics with this lock").heard(self.node, &records, is_complete);
+        self.reference().heard(self.node, &records, end, is_complete);
         Ok(Tail { records, end: Some(place(end)), is_complete })
     }
 }

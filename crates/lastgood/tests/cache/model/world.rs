@@ -1,7 +1,6 @@
 //! Three processes of one program on one simulated store, and a source whose answers carry versions.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -20,11 +19,6 @@ pub(super) const FRESH_FOR: Duration = Duration::from_secs(30);
 pub(super) const STALE_FOR: Duration = Duration::from_secs(5);
 pub(super) const HARD_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const TRUST_FOR: Duration = Duration::from_secs(3);
-const QUARTER: Duration = Duration::from_secs(15 * 60);
-
-/// Whether a process that could not search the store for a sweep believes what the store holds again once it has made up
-/// for that. Until it does, it may miss what is kept there.
-const BELIEVES_AGAIN: bool = false;
 
 /// One process.
 pub(super) struct Process {
@@ -34,9 +28,6 @@ pub(super) struct Process {
     regions: Vec<Region>,
     clock: Clock,
     pub(super) way: Arc<Way>,
-    /// A sweep could not search the store: from then on the process believes nothing of before that the store holds, so
-    /// that what is kept there may be missing to it.
-    pub(super) disbelieves: AtomicBool,
 }
 
 pub(super) struct World {
@@ -72,16 +63,11 @@ impl Process {
         let builder = Cache::builder().store(Arc::clone(&way) as _).clock(clock.clone()).trust_for(TRUST_FOR);
         let cache = builder.memory_limit(1 << 20).selectors(Arc::new(selectors)).build().expect("it is sound");
         let regions = REGIONS.map(|name| cache.region(name, policy()).expect("the policy is sound")).to_vec();
-        Arc::new(Process { node, incarnation, cache, regions, clock, way, disbelieves: AtomicBool::new(false) })
+        Arc::new(Process { node, incarnation, cache, regions, clock, way })
     }
 
     pub(super) fn region(&self, key: usize) -> &Region {
         &self.regions[KEYS[key].region]
-    }
-
-    /// Whether it finds what the store holds: nothing was wrong for so long.
-    fn is_well_for(&self, long: Duration) -> bool {
-        self.way.is_well_for(long) && !self.disbelieves.load(Ordering::Relaxed)
     }
 
     pub(super) fn standing(&self) -> Standing {
@@ -121,10 +107,7 @@ impl Process {
             What::Region(index) => Scope::Region(region(index)),
             What::Selected => Scope::Selected("A".to_owned()),
         };
-        let swept = self.cache.sweep(&scope, Some(depth)).await.expect("a sweep with a depth is never refused");
-        if swept.unreached.is_some() && !BELIEVES_AGAIN {
-            self.disbelieves.store(true, Ordering::Relaxed);
-        }
+        self.cache.sweep(&scope, Some(depth)).await.expect("a sweep with a depth is never refused");
     }
 
     /// Waits until the store has what was changed, and the log says so.
@@ -192,10 +175,10 @@ impl World {
         lock(&self.reference)
     }
 
-    /// What was violated first, how many answers were judged, and how many keys were given up.
+    /// What was violated first, and how many answers and loads were judged.
     pub(super) fn outcome(&self) -> (Option<String>, u64, u64) {
         let reference = self.reference();
-        (reference.violation.clone(), reference.judged, reference.voided)
+        (reference.violation.clone(), reference.judged, reference.leases.judged)
     }
 
     /// A load by a process: its version is what the source holds when it is asked.
@@ -245,7 +228,7 @@ impl World {
             };
             let answer = answer.map(|answer| (version_of(&answer), answer)).map_err(|error| error.reason);
             standing.hears_again = process.way.state().cut_at.is_none();
-            lock(&reference).judge(key, &standing, &answer, |long| process.is_well_for(long));
+            lock(&reference).judge(key, &standing, &answer, |long| process.way.is_well_for(long));
         });
     }
 
@@ -306,21 +289,11 @@ impl World {
             Step::Expire(node, what) => self.change(node, what, Depth::Expire),
             Step::Remove(node, what) => self.change(node, what, Depth::Remove),
             Step::Source(key, mode) => self.source.lock().expect("no test panics with this lock")[key] = mode,
-            Step::Cut(node, calls, log) => {
-                self.reference().cut();
-                self.processes[node].way.cut(calls, log);
-            }
-            Step::Heal(node) => {
-                self.reference().cut();
-                self.processes[node].way.heal();
-            }
+            Step::Cut(node, calls, log) => self.processes[node].way.cut(calls, log),
+            Step::Heal(node) => self.processes[node].way.heal(),
             Step::Once(node, fault) => self.processes[node].way.once(fault),
             Step::Crash(node, skew) => self.crash(node, skew),
-            Step::Jump(node) => {
-                let Process { incarnation, clock, .. } = &*self.processes[node];
-                clock.jump(QUARTER);
-                self.reference().jumped(node, *incarnation);
-            }
+            Step::Jump(node, millis) => self.processes[node].clock.jump(Duration::from_millis(millis)),
             Step::StoreRestarts { loses_all } => self.sim.restart(loses_all),
             Step::Evict(key) => self.sim.evict(key),
             Step::Trim => self.sim.trim(),

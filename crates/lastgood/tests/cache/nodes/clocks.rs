@@ -78,6 +78,34 @@ async fn a_tag_that_is_invalidated_by_a_process_whose_clock_is_wrong_holds_for_w
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_another_loads_in_the_moment_of_a_removal_by_tag_is_gone_although_its_clock_is_off_by_half_a_round_trip() {
+    let (nodes, source) = (Nodes::new(), Source::answering("before"));
+    source.tag("symbol:BTCUSDT");
+    let (one, other) = (nodes.start().await, nodes.start().await);
+    // It takes the store's clock for a millisecond ahead of its own, and does not hear in time.
+    other.way.set_reads(Fault::Delay(Duration::from_millis(2)));
+    other.way.set_log_reads(Fault::Hold);
+    source.pause();
+    let (prices, begun) = (other.prices.clone(), source.clone());
+    let reader = tokio::spawn(async move { begun.read(&prices, "BTCUSDT").await });
+    while source.loads() == 0 {
+        advance(Duration::from_millis(1)).await;
+        settle().await;
+    }
+    let tag = Scope::Tag("symbol:BTCUSDT".to_owned());
+    one.cache.sweep(&tag, Some(Depth::Remove)).await.expect("marked");
+    source.resume();
+    assert_eq!(told(reader.await.expect("the reader does not panic")), good("before", "MISS"));
+    other.flush().await;
+    one.flush().await;
+    assert_eq!(nodes.store.list("lastgood:prices:", None, 10).await.expect("it answers").keys.len(), 1);
+    source.fail(Reason::Upstream);
+    for node in [&one, &nodes.start().await] {
+        assert_eq!(node.read(&source, "BTCUSDT").await, Err(Reason::Upstream));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_newest_put_wins_whoevers_clock_is_wrong() {
     for minutes in OFF_BY {
         let nodes = Nodes::new();

@@ -56,7 +56,10 @@ async fn after_the_answer_of_a_load_that_was_voided_none_from_before_it_comes_ou
     other.hear().await;
     source.resume();
     assert_eq!(loading.await.unwrap(), good("v2", "MISS"), "who asked before is answered");
-    assert_eq!(peeked(&other.prices, NAME), None, "the removal was heard meanwhile");
+    assert_eq!(peeked(&other.prices, NAME).as_deref(), Some("v2"), "it was asked for after the removal");
+    source.fail(Reason::Unreachable);
+    assert_eq!(other.read(&source, NAME).await, good("v2", "LAST-GOOD"));
+    advance(SECOND).await;
     source.set("v3");
     assert_eq!(other.load(&source).await, good("v3", "MISS"));
     other.flush().await;
@@ -66,7 +69,18 @@ async fn after_the_answer_of_a_load_that_was_voided_none_from_before_it_comes_ou
 #[tokio::test(start_paused = true)]
 async fn after_an_answer_that_a_removal_elsewhere_took_from_memory_none_from_before_it_comes_out_of_the_store() {
     let (nodes, source) = (Nodes::new(), Source::answering("v1"));
-    let (_one, other) = one_that_was_earlier(&nodes, &source).await;
+    let (one, other) = one_that_was_earlier(&nodes, &source).await;
+    assert_eq!(other.load(&source).await, good("v2", "MISS"));
+    other.hear().await;
+    assert_eq!(other.read(&source, NAME).await, good("v2", "HIT"), "it was asked for after the removal");
+    // Another process's clock may be wrong by so much that it was asked for before.
+    other.way.set_log_reads(unavailable());
+    settle().await;
+    one.prices.remove(NAME).await;
+    one.flush().await;
+    other.prices.expire(NAME).await;
+    other.flush().await;
+    other.way.set_reads(unavailable());
     assert_eq!(other.load(&source).await, good("v2", "MISS"));
     other.hear().await;
     assert_eq!(peeked(&other.prices, NAME), None, "the removal is heard");
@@ -82,14 +96,96 @@ async fn an_older_answer_in_the_store_that_another_expired_does_not_replace_the_
     let (nodes, source) = (Nodes::new(), Source::answering("v1"));
     let (one, other) = one_that_was_earlier(&nodes, &source).await;
     assert_eq!(other.load(&source).await, good("v2", "MISS"));
-    // It hears of the removal and loads by itself again; then the one expires the key.
+    // It hears of the removal from before; then the one expires the key.
     other.hear().await;
-    other.way.set_reads(unavailable());
-    assert_eq!(other.load(&source).await, good("v2", "MISS"));
+    assert_eq!(other.read(&source, NAME).await, good("v2", "HIT"));
     other.way.heal();
     one.prices.expire(NAME).await;
     one.flush().await;
     source.fail(Reason::Unreachable);
     assert_eq!(other.read(&source, NAME).await, good("v2", "LAST-GOOD"));
     assert_eq!(one.read(&source, NAME).await, good("v1", "LAST-GOOD"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_an_expiry_overtook_on_its_way_stands_in_when_the_source_fails() {
+    for is_by_another in [false, true] {
+        let (nodes, source) = (Nodes::new(), Source::answering("v1"));
+        let (one, other) = two(&nodes, &source).await;
+        advance(MINUTE).await;
+        settle().await;
+        let loading = other.begin(&source).await;
+        let by = if is_by_another { &one } else { &other };
+        by.prices.expire(NAME).await;
+        by.flush().await;
+        source.resume();
+        assert_eq!(loading.await.unwrap(), good("v2", "MISS"), "who asked before is answered");
+        source.fail(Reason::Unreachable);
+        assert_eq!(other.read(&source, NAME).await, good("v2", "LAST-GOOD"), "by another: {is_by_another}");
+        advance(SECOND).await;
+        source.set("v3");
+        assert_eq!(other.load(&source).await, good("v3", "MISS"), "it was expired");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_two_invalidations_overtook_is_kept_only_if_neither_removed_it() {
+    let (nodes, source) = (Nodes::new(), Source::answering("v1"));
+    let (_one, other) = two(&nodes, &source).await;
+    for invalidations in [["expire", "remove"], ["remove", "expire"]] {
+        let loading = {
+            other.prices.expire(NAME).await;
+            other.begin(&source).await
+        };
+        for invalidation in invalidations {
+            match invalidation {
+                "expire" => _ = other.prices.expire(NAME).await,
+                _ => _ = other.prices.remove(NAME).await,
+            }
+        }
+        source.resume();
+        loading.await.unwrap().expect("who asked before is answered");
+        assert_eq!(peeked(&other.prices, NAME), None, "{invalidations:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_loaded_after_a_removal_that_is_heard_late_stays() {
+    for is_under_way in [false, true] {
+        let (nodes, source) = (Nodes::new(), Source::answering("v1"));
+        let (_one, other) = one_that_was_earlier(&nodes, &source).await;
+        advance(SECOND).await;
+        let expected = if is_under_way {
+            let loading = other.begin(&source).await;
+            other.hear().await;
+            source.resume();
+            assert_eq!(loading.await.unwrap(), good("v2", "MISS"));
+            "LAST-GOOD"
+        } else {
+            assert_eq!(other.load(&source).await, good("v2", "MISS"));
+            other.hear().await;
+            "HIT"
+        };
+        source.fail(Reason::Unreachable);
+        assert_eq!(other.read(&source, NAME).await, good("v2", expected));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_older_than_an_answer_that_was_removed_stands_in_for_no_failing_source() {
+    let (nodes, source) = (Nodes::new(), Source::answering("v1"));
+    let (one, other) = two(&nodes, &source).await;
+    advance(MINUTE).await;
+    let key = "lastgood:prices:v1:BTCUSDT";
+    let older = nodes.store.get(key).await.unwrap().expect("it was loaded");
+    other.way.set_reads(unavailable());
+    assert_eq!(other.load(&source).await, good("v2", "MISS"));
+    one.prices.remove(NAME).await;
+    one.flush().await;
+    other.hear().await;
+    assert_eq!(peeked(&other.prices, NAME), None, "the removal is heard");
+    // As where the removal is told of before the store has it.
+    nodes.store.put(key, older, HOUR).await.expect("the store takes it");
+    source.fail(Reason::Unreachable);
+    assert_eq!(other.read(&source, NAME).await, Err(Reason::Unreachable));
 }
