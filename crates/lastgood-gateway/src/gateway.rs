@@ -225,6 +225,7 @@ impl Gateway {
         let routes = app.declared.iter().cloned().collect();
         behind.spawn(routes::keep(routes, app.cache.clone(), app.clock.clone(), turns));
         behind.spawn(page::live::keep(Arc::clone(&app)));
+        behind.spawn(page::history::keep(Arc::clone(&app)));
         behind.spawn(stats_log::keep(Arc::clone(&app), settings.log.stats_every));
         Ok(Gateway { app, _behind: behind })
     }

@@ -233,6 +233,36 @@ mod tests {
     }
 
     #[test]
+    fn a_link_of_another_site_leads_to_the_page_and_to_nothing_else() {
+        let site = OwnSite::new(&[]);
+        site.listens_on_loopback(true);
+        let is_refused = |uri: &'static str, headers: [(&'static str, &'static str); 4]| {
+            let header = |(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
+            site.refusal(&Uri::from_static(uri), &headers.into_iter().map(header).collect()).is_some()
+        };
+        let [host, site_of, mode, dest] = [
+            ("host", "localhost:8090"),
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-mode", "navigate"),
+            ("sec-fetch-dest", "document"),
+        ];
+        assert!(!is_refused("/", [host, site_of, mode, dest]));
+        assert!(!is_refused("/?from=elsewhere", [host, site_of, mode, dest]));
+        assert!(is_refused("/page/live", [host, site_of, mode, dest]));
+        assert!(is_refused("/api/cache/stats", [host, site_of, mode, dest]));
+        assert!(is_refused("/", [("host", "evil.example"), site_of, mode, dest]));
+        assert!(is_refused("/", [host, site_of, mode, ("sec-fetch-dest", "iframe")]));
+        assert!(is_refused("/", [host, site_of, ("sec-fetch-mode", "no-cors"), dest]));
+        assert!(is_refused("/", [host, ("origin", "https://evil.example"), mode, dest]));
+        for inside in ["/", "/page", "/page/live", "/page/main.js", "/api/cache/keys"] {
+            assert!(is_inside(inside), "{inside}");
+        }
+        for open in ["/health", "/pages", "/api/v3/time", "/v1/symbols/spot"] {
+            assert!(!is_inside(open), "{open}");
+        }
+    }
+
+    #[test]
     fn the_host_of_an_absolute_url_counts_before_the_header() {
         let site = OwnSite::new(&[]);
         site.listens_on_loopback(true);

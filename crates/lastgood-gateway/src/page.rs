@@ -19,10 +19,12 @@ use crate::response::etag::{Comparison, EntityTag};
 use crate::response::plain;
 
 pub(crate) mod demonstration;
+pub(crate) mod history;
 pub(crate) mod live;
 mod moment;
 
 use self::demonstration::Demonstration;
+use self::history::History;
 use self::live::Live;
 
 /// No script, style or request but of the gateway's own files, and no frame around it.
@@ -74,15 +76,17 @@ static FILES: [File; 9] = files![
 #[derive(Default)]
 pub(crate) struct Page {
     pub(crate) live: Live,
+    pub(crate) history: History,
     /// Set where the exchange is a simulated one, whose faults the page may switch.
     pub(crate) demonstration: OnceLock<Arc<dyn Demonstration>>,
 }
 
 /// The page's paths. They are no API: they change with the page.
-pub(crate) fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 4] {
+pub(crate) fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 5] {
     [
         ("/", get(async |headers: HeaderMap| respond(&INDEX[0], &headers))),
         ("/page/live", get(live::live)),
+        ("/page/history", get(history::history)),
         ("/page/faults/{name}", post(demonstration::switch)),
         ("/page/{file}", get(file)),
     ]

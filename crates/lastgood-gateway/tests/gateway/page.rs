@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use http::Method;
 use lastgood_gateway::{DemoFault, Demonstration};
+use lastgood_sim::{Fault, FaultKind, Sim};
 use tokio::time::Instant;
 
 use crate::support::{Exchange, Got, Running, client, get, read};
+
+mod browser;
 
 const TOKEN: &str = "a-long-enough-token";
 
@@ -175,6 +178,7 @@ async fn another_site_sees_nothing_of_the_page_by_any_name_and_switches_nothing(
         (Method::GET, "/"),
         (Method::GET, "/page/main.js"),
         (Method::GET, "/page/live"),
+        (Method::GET, "/page/history"),
         (Method::GET, "/page/else"),
         (Method::POST, "/page/faults/fail"),
     ] {
@@ -239,12 +243,21 @@ async fn what_a_proxy_passes_on_sees_the_page_only_with_the_token() {
     assert_eq!(ask(&gateway, Method::GET, "/page/live", &[proxied, ("authorization", &right)]).await.status(), 200);
 }
 
-/// A simulated exchange that has one fault.
-struct Switch(Mutex<&'static str>);
+/// A demonstration with one fault, of a simulated exchange if there is one.
+struct Switch {
+    in_force: Mutex<&'static str>,
+    sim: Option<Sim>,
+}
 
 impl Default for Switch {
     fn default() -> Switch {
-        Switch(Mutex::new("none"))
+        Switch { in_force: Mutex::new("none"), sim: None }
+    }
+}
+
+impl Switch {
+    fn of(exchange: &Exchange) -> Switch {
+        Switch { sim: Some(exchange.sim.clone()), ..Switch::default() }
     }
 }
 
@@ -259,12 +272,21 @@ impl Demonstration for Switch {
     }
 
     fn in_force(&self) -> &'static str {
-        *self.0.lock().unwrap()
+        *self.in_force.lock().unwrap()
     }
 
     fn switch(&self, name: &str) -> bool {
-        let fault = OFFERED.iter().find(|fault| fault.name == name);
-        fault.inspect(|fault| *self.0.lock().unwrap() = fault.name).is_some()
+        let Some(fault) = OFFERED.iter().find(|fault| fault.name == name) else { return false };
+        *self.in_force.lock().unwrap() = fault.name;
+        match (&self.sim, fault.name) {
+            (Some(sim), "none") => sim.clear_faults(),
+            (Some(sim), _) => {
+                let kind = FaultKind::Status { status: 500 };
+                sim.fault(Fault { kind, path_prefix: String::new(), times: None });
+            }
+            (None, _) => {}
+        }
+        true
     }
 }
 
@@ -286,4 +308,19 @@ async fn only_a_demonstration_has_faults_to_switch_and_only_those_that_it_offers
         }
     };
     assert_eq!(shown["faults"][0]["label"], "Healthy");
+}
+
+#[tokio::test]
+async fn a_page_that_is_opened_is_told_of_the_minutes_before() {
+    let exchange = Exchange::start().await;
+    let gateway = Running::start(&exchange.url(), &[("admin.token", TOKEN)]).await;
+    assert_eq!(get(gateway.url("/page/history")).await.status, 401);
+    let right = format!("Bearer {TOKEN}");
+    let first = loop {
+        let got = read(ask(&gateway, Method::GET, "/page/history", &[("authorization", &right)]).await).await;
+        if let Some(first) = got.json().get(0) {
+            break first.clone();
+        }
+    };
+    assert!(first["at"].is_u64() && first["totals"]["requests"].is_u64(), "{first}");
 }

@@ -64,9 +64,12 @@ export class Candles {
   set(candles, step, isNew) {
     this.candles = candles;
     this.step = step;
-    if (isNew) { this.end = null; this.cross = null; this.length = Math.min(120, Math.max(LEAST, candles.length)); }
+    if (isNew) { this.end = null; this.cross = null; this.length = Math.min(this.fitting(), Math.max(LEAST, candles.length)); }
     this.draw();
   }
+
+  /** As many candles as there is room for. */
+  fitting() { return Math.max(30, Math.min(150, Math.floor((this.canvas.clientWidth - AXIS) / 7))); }
 
   /** The slot after the last one that is shown, counted from the epoch. */
   last() {

@@ -43,13 +43,32 @@ function navigate() {
   if (page.now) view.update?.(page.now);
 }
 
+/** The seconds between two samples, as if the counters had grown evenly. */
+function between(before, after) {
+  const seconds = Math.round((after.at - before.at) / 1000);
+  const part = (at) => Object.fromEntries(Object.entries(after.totals)
+    .map(([name, value]) => [name, before.totals[name] + ((value - before.totals[name]) * at) / seconds]));
+  return Array.from({ length: seconds - 1 }, (_, at) => ({ at: before.at + (at + 1) * 1000, totals: part(at + 1) }));
+}
+
+/** What the gateway counted before the page was opened, or while nobody saw it. */
+async function recall() {
+  const samples = await json('GET', '/page/history').catch(() => []);
+  const recalled = samples.filter(({ at }) => page.now && at < page.now.at)
+    .flatMap((sample, at, all) => (at > 0 ? [...between(all[at - 1], sample), sample] : [sample]));
+  const rest = page.history.filter(({ at }) => at > (recalled.at(-1)?.at ?? 0));
+  if (rest.length && recalled.length) recalled.push(...between(recalled.at(-1), rest[0]));
+  page.history = [...recalled, ...rest].slice(-KEPT - 1);
+}
+
 function received(now) {
-  page.now = now;
   const { totals } = now;
   const before = page.history.at(-1);
+  page.now = now;
   // After a restart the counters begin again.
   if (before && totals.requests < before.totals.requests) page.history.length = 0;
   page.history.push({ at: now.at, totals });
+  if (!before || now.at - before.at > 5000) recall().then(() => view?.update?.(page.now));
   if (page.history.length > KEPT + 1) page.history.shift();
   at('version').textContent = now.version;
   say(now.health.status, { ok: 'good', degraded: 'bad', disabled: 'warn' }[now.health.status]);

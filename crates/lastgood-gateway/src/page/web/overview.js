@@ -38,8 +38,9 @@ function situation({ at, health }) {
   const lines = [...health.reasons];
   const banned = health.bans.map((ban) => h('li', {}, h('strong', {}, ban.exchange), ban.bucket ? ` (${ban.bucket})` : '',
     `: ${ban.reason}. It is asked again in `, h('strong', { class: 'figure' }, span(Math.max(0, ban.until - at))), `, at ${moment(ban.until, at)}.`));
-  const served = health.last_good.map((region) => h('li', {}, 'Last good answers are served from ', h('code', {}, region.region),
-    `: ${region.reason}.`));
+  const reasons = [...new Set(health.last_good.map(({ reason }) => reason))];
+  const served = reasons.map((reason) => h('li', {}, 'Last good answers are served from ',
+    health.last_good.filter((one) => one.reason === reason).map((one, index) => [index ? ', ' : '', h('code', {}, one.region)]), `: ${reason}.`));
   const words = { ok: 'Everything that is served is what would be served without a fault.',
     disabled: 'The cache is switched off: every request passes through to the exchange and the sources.',
     degraded: 'Something is served, or refused, that would not be without a fault.' };
@@ -91,11 +92,11 @@ function tiles({ totals, requests_active: active }, history) {
   return h('div', { class: 'tiles' },
     tile('Requests', `${brief(mean(requests, 5))}/s`, `${count(totals.requests)} since the start, ${count(active)} wait`,
       stacked(`Reads a second over ${over}, by outcome`, outcomes, { slots }),
-      h('p', { class: 'legend' }, outcomes.map(({ name, tone, values }) => h('span', { class: `key ${tone}` }, `${name} ${brief(mean(values, 5))}/s`)))),
-    tile('Hit rate', minute === null ? 'no reads' : percent(minute), `in the last minute; ${percent(ratio(served(totals), reads(totals)))} since the start`,
+      h('p', { class: 'legend' }, outcomes.map(({ name, tone, values }) => h('span', { class: `key ${tone}` }, `${name} ${brief(mean(values, 5))}`)))),
+    tile('Hit rate', minute === null ? 'no reads' : percent(minute), `last minute; ${percent(ratio(served(totals), reads(totals)))} since the start`,
       stacked(`Hit rate over ${over}`, [{ tone: 'hit', values: hitRate }], { slots, most: 1 }),
       h('p', { class: 'legend' }, h('span', {}, `${count(totals.last_good)} last good and ${count(totals.errors)} errors since the start`))),
-    tile('Upstream calls', `${brief(mean(calls, 5))}/s`, `${count(totals.upstream_calls)} since the start, ${count(totals.passed)} passed through`,
+    tile('Upstream calls', `${brief(mean(calls, 5))}/s`, `${count(totals.upstream_calls)} since the start, ${count(totals.passed)} passed`,
       stacked(`Upstream calls a second over ${over}`, [{ tone: 'miss', values: calls }], { slots }),
       h('p', { class: 'legend' }, h('span', {}, `${count(totals.joined)} requests joined a load under way`))),
     tile('Weight saved', percent(ratio(saved, totals.weight_asked)), `${brief(saved)} of ${brief(totals.weight_asked)} since the start`,
@@ -133,7 +134,7 @@ function hosts({ at, health }) {
   return card('Hosts and sources', table('Hosts and sources', [
     { head: 'Host', cell: ({ kind, name }) => [h('code', {}, name), h('span', { class: 'dim' }, ` ${kind}`)] },
     { head: 'State', cell: (one) => [state(one.state === 'unknown' ? 'not asked yet' : one.state), one.reason ? h('span', { class: 'reason' }, ` ${one.reason}`) : null,
-      one.failures ? h('span', { class: 'dim' }, `, ${count(one.failures)} failures`) : null] },
+      one.failures ? h('span', { class: 'dim' }, `, ${count(one.failures)} ${one.failures === 1 ? 'failure' : 'failures'}`) : null] },
     { head: 'Since', cell: ({ since }) => h('span', { title: moment(since, at) }, since ? span(at - since) : '') },
   ], [...named, ...sources], 'No host is configured.'));
 }

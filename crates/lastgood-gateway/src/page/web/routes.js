@@ -1,6 +1,6 @@
 // Routes and sources: each declared route with a form of its parameters, and how its sources do.
 
-import { ago, card, count, facts, h, moment, show, span, state } from '/page/dom.js';
+import { ago, card, count, facts, h, moment, pill, show, span, state } from '/page/dom.js';
 import { text } from '/page/api.js';
 
 /** So much of an answer is shown. */
@@ -75,7 +75,7 @@ async function attempt(path, fields, answer) {
   try {
     const got = await text(target, { most: SHOWN });
     const headers = ['x-cache', 'cache-status', 'age', 'content-type'].map((name) => [name, got.headers.get(name)]);
-    show(answer, facts([['Asked', h('code', {}, target)], ['Status', state(got.status < 400 ? 'ok' : 'failing')], ['', `${got.status} in ${got.took.toFixed(0)} ms`], ...headers]),
+    show(answer, facts([['Asked', h('code', {}, target)], ['Status', [pill(got.status, got.status < 400 ? 'good' : 'bad'), ` in ${got.took.toFixed(0)} ms`]], ...headers]),
       h('pre', { tabindex: 0 }, got.body), got.isCut ? h('p', { class: 'dim' }, 'The rest is not shown.') : null);
   } catch (error) {
     show(answer, h('p', { class: 'bad' }, error.message));
