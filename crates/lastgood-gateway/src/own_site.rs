@@ -137,7 +137,7 @@ fn name_of(host: &str) -> &str {
 
 /// Whether a browser opens this as a page in a tab of its own.
 fn is_navigation(headers: &HeaderMap) -> bool {
-    let is = |name: HeaderName, value: &str| headers.get(name).is_some_and(|told| told.as_bytes() == value.as_bytes());
+    let is = |name: HeaderName, value: &str| headers.get(name).is_some_and(|sent| sent.as_bytes() == value.as_bytes());
     is(SEC_FETCH_MODE, "navigate") && is(SEC_FETCH_DEST, "document") && !headers.contains_key(ORIGIN)
 }
 

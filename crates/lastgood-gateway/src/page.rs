@@ -38,7 +38,7 @@ const HEADERS: [(HeaderName, HeaderValue); 5] = [
     (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
     (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
     (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
-    // A browser asks again, and is told that nothing changed, so that an upgrade is seen at once.
+    // Browsers revalidate, so that the page after an upgrade is the new one.
     (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
 ];
 

@@ -30,7 +30,7 @@ const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 /// What is sent to every page.
 #[derive(Clone, Debug, Default)]
 enum Sent {
-    /// Nothing that is true now: nobody has looked for a while.
+    /// No current event: no page has been open for a while.
     #[default]
     Nothing,
     Event(Bytes),

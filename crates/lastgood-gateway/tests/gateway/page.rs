@@ -311,7 +311,7 @@ async fn only_a_demonstration_has_faults_to_switch_and_only_those_that_it_offers
 }
 
 #[tokio::test]
-async fn a_page_that_is_opened_is_told_of_the_minutes_before() {
+async fn a_page_that_is_opened_shows_the_minutes_before() {
     let exchange = Exchange::start().await;
     let gateway = Running::start(&exchange.url(), &[("admin.token", TOKEN)]).await;
     assert_eq!(get(gateway.url("/page/history")).await.status, 401);

@@ -64,7 +64,7 @@ const pause = (millis) => new Promise((wake) => {
   waiting.add(() => { clearTimeout(timer); wake(); });
 });
 
-/** Reads the stream of events for as long as the page is open. A page that nobody sees reads nothing. */
+/** Reads the stream of events for as long as the page is open. A page in the background reads nothing. */
 export async function live(onEvent, onTrouble) {
   for (let failures = 0; ; ) {
     await visible();

@@ -181,7 +181,7 @@ function whole(page, result) {
   };
   return card('The whole cache', h('div', { class: 'buttons' },
     h('button', { type: 'button', onclick: () => turn('Switch on', ['Requests are answered from the cache again.']) }, 'Switch on…'),
-    h('button', { type: 'button', onclick: () => turn('Switch off', ['Every request then passes through to the exchange and the sources, until it is switched on again or the gateway is started anew.']) }, 'Switch off…'),
+    h('button', { type: 'button', onclick: () => turn('Switch off', ['Every request then passes through to the exchange and the sources, until it is switched on again or the gateway restarts.']) }, 'Switch off…'),
     h('button', { type: 'button', class: 'danger', onclick: flush }, 'Remove everything…')));
 }
 

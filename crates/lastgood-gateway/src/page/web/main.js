@@ -51,7 +51,7 @@ function between(before, after) {
   return Array.from({ length: seconds - 1 }, (_, at) => ({ at: before.at + (at + 1) * 1000, totals: part(at + 1) }));
 }
 
-/** What the gateway counted before the page was opened, or while nobody saw it. */
+/** What the gateway counted before the page was opened, or while it was in the background. */
 async function recall() {
   const samples = await json('GET', '/page/history').catch(() => []);
   const recalled = samples.filter(({ at }) => page.now && at < page.now.at)
