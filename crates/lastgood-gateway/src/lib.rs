@@ -28,6 +28,7 @@ mod metrics;
 mod middleware;
 mod openapi;
 mod own_site;
+mod page;
 mod places;
 mod problem;
 mod query;
@@ -54,5 +55,6 @@ mod warm;
 
 pub use self::gateway::{BuildError, Gateway, open_embedded, open_store};
 pub use self::handles::raise_open_files;
+pub use self::page::demonstration::{DemoFault, Demonstration};
 pub use self::routes::{SourceCheck, check_sources};
 pub use self::totals::Totals;

@@ -59,6 +59,8 @@ fn operation(route: &Route) -> Value {
     let mut operation = json!({
         "operationId": setting.path.to_string().trim_start_matches('/').replace(['/', '{', '}'], "_"),
         "tags": ["routes"],
+        "x-lastgood-region": setting.region,
+        "x-lastgood-sources": route.sources().collect::<Vec<_>>(),
         "parameters": parameters,
         "responses": {
             "200": {

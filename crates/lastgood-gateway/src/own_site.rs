@@ -29,14 +29,20 @@ const ADDED_BY_PROXIES: [HeaderName; 12] = [
     HeaderName::from_static("cf-connecting-ip"),
 ];
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 /// So much of a name is shown.
 const SHOWN: usize = 80;
 
-/// Paths that tell of the cache's inside or change it. Market data, declared routes and health are for everybody.
+/// The operator's page.
+const PAGE: &str = "/";
+
+/// Paths that tell of the cache's inside or change it, the operator's page included. Market data, declared routes and health
+/// are for everybody.
 pub(crate) fn is_inside(path: &str) -> bool {
-    const INSIDE: [&str; 5] = ["/api/cache", "/cache", "/v1/kv", "/v1/llm", "/v1/bars"];
+    const INSIDE: [&str; 6] = ["/api/cache", "/cache", "/page", "/v1/kv", "/v1/llm", "/v1/bars"];
     let is_below = |root: &&str| path.strip_prefix(*root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    INSIDE.iter().any(is_below)
+    path == PAGE || INSIDE.iter().any(is_below)
 }
 
 /// The names and places that are this gateway's own.
@@ -78,6 +84,10 @@ impl OwnSite {
                 "{shown:?} is no name of this gateway; if it is one, add it to `hosts` in the configuration, or send the admin token."
             );
             return Some(problem(StatusCode::FORBIDDEN, &detail));
+        }
+        // A link from elsewhere may lead to the page: it holds no data, and runs in no frame and no window of the other site.
+        if uri.path() == PAGE && is_navigation(headers) {
+            return None;
         }
         let detail = "A page of another site may not do this; send the admin token.";
         is_of_another_site(headers).then(|| problem(StatusCode::FORBIDDEN, detail))
@@ -123,6 +133,12 @@ fn name_of(host: &str) -> &str {
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
     };
     name.strip_suffix('.').unwrap_or(name)
+}
+
+/// Whether a browser opens this as a page in a tab of its own.
+fn is_navigation(headers: &HeaderMap) -> bool {
+    let is = |name: HeaderName, value: &str| headers.get(name).is_some_and(|sent| sent.as_bytes() == value.as_bytes());
+    is(SEC_FETCH_MODE, "navigate") && is(SEC_FETCH_DEST, "document") && !headers.contains_key(ORIGIN)
 }
 
 /// Whether a browser sent it for a page that is not of this gateway.
@@ -213,6 +229,36 @@ mod tests {
             ("sec-fetch-site", "what"),
         ] {
             assert!(!is_let_in(&site, &[host, foreign]), "{foreign:?}");
+        }
+    }
+
+    #[test]
+    fn a_link_of_another_site_leads_to_the_page_and_to_nothing_else() {
+        let site = OwnSite::new(&[]);
+        site.listens_on_loopback(true);
+        let is_refused = |uri: &'static str, headers: [(&'static str, &'static str); 4]| {
+            let header = |(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
+            site.refusal(&Uri::from_static(uri), &headers.into_iter().map(header).collect()).is_some()
+        };
+        let [host, site_of, mode, dest] = [
+            ("host", "localhost:8090"),
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-mode", "navigate"),
+            ("sec-fetch-dest", "document"),
+        ];
+        assert!(!is_refused("/", [host, site_of, mode, dest]));
+        assert!(!is_refused("/?from=elsewhere", [host, site_of, mode, dest]));
+        assert!(is_refused("/page/live", [host, site_of, mode, dest]));
+        assert!(is_refused("/api/cache/stats", [host, site_of, mode, dest]));
+        assert!(is_refused("/", [("host", "evil.example"), site_of, mode, dest]));
+        assert!(is_refused("/", [host, site_of, mode, ("sec-fetch-dest", "iframe")]));
+        assert!(is_refused("/", [host, site_of, ("sec-fetch-mode", "no-cors"), dest]));
+        assert!(is_refused("/", [host, ("origin", "https://evil.example"), mode, dest]));
+        for inside in ["/", "/page", "/page/live", "/page/main.js", "/api/cache/keys"] {
+            assert!(is_inside(inside), "{inside}");
+        }
+        for open in ["/health", "/pages", "/api/v3/time", "/v1/symbols/spot"] {
+            assert!(!is_inside(open), "{open}");
         }
     }
 

@@ -15,7 +15,9 @@ use tower::ServiceExt as _;
 use crate::app::App;
 use crate::cache_api::{self, caller::Peer};
 use crate::exchange::ExchangeApi;
-use crate::{bars, exchange, fear_greed, health, kv, llm, metrics, middleware, openapi, own_site, problem, symbols};
+use crate::{
+    bars, exchange, fear_greed, health, kv, llm, metrics, middleware, openapi, own_site, page, problem, symbols,
+};
 
 /// Every path that the gateway answers: the exchange's, told by [`ExchangeApi::of`] alone, and its own. Clones share it all.
 #[derive(Clone)]
@@ -51,7 +53,10 @@ pub(crate) fn own_paths() -> Vec<String> {
 
 impl Routes {
     pub(crate) fn new(app: Arc<App>) -> Self {
-        let own = own_routes().into_iter().fold(Router::new(), |own, (path, methods)| own.route(path, methods));
+        let own = own_routes()
+            .into_iter()
+            .chain(page::routes())
+            .fold(Router::new(), |own, (path, methods)| own.route(path, methods));
         let own = app.declared.add_to(own, &app.places);
         let own = own
             .fallback(problem::unknown_path)

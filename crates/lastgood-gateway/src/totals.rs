@@ -3,12 +3,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lastgood_market::Bucket;
+use serde::Serialize;
 
 use crate::app::App;
 use crate::cluster::{self, Counts};
 
 /// What a gateway did since it was built.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
     /// Requests of any path.
     pub requests: u64,

@@ -79,8 +79,9 @@ impl Summary {
     }
 }
 
+/// The cache as a whole, and by region.
 #[derive(Serialize)]
-struct Stats {
+pub(crate) struct Stats {
     #[serde(flatten)]
     summary: Summary,
     cluster: ClusterStats,
@@ -178,6 +179,11 @@ pub(super) async fn summary(State(app): State<Arc<App>>, _: Caller) -> Response 
 
 /// `GET /api/cache/stats`.
 pub(super) async fn stats(State(app): State<Arc<App>>, _: Caller) -> Response {
+    json(StatusCode::OK, &of(&app))
+}
+
+/// What was counted so far.
+pub(crate) fn of(app: &App) -> Stats {
     let stats = app.cache.stats();
     let (nodes, counts) = match app.cluster.as_deref().and_then(Cluster::totals) {
         Some(totals) => (totals.nodes, Totals::sum(&totals)),
@@ -185,11 +191,10 @@ pub(super) async fn stats(State(app): State<Arc<App>>, _: Caller) -> Response {
     };
     let lasting = app.figures.lifetime.lasting(Counts::of_cache(&app.cache));
     let lifetime = lasting.map(LifetimeStats::from);
-    let body = Stats {
-        summary: Summary::of(&app, &stats, lasting),
+    Stats {
+        summary: Summary::of(app, &stats, lasting),
         cluster: ClusterStats { nodes, hit_rate: counts.hit_rate(), counts, lifetime },
         store: app.cache.store_commands().map(|sent| app.figures.commands.figures(sent, Instant::now())),
         regions: stats.iter().map(|(name, stats)| (name.clone(), stats.into())).collect(),
-    };
-    json(StatusCode::OK, &body)
+    }
 }

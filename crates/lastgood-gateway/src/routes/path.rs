@@ -20,9 +20,9 @@ pub(crate) enum Segment {
 }
 
 /// First parts of paths that are the gateway's own, or that the exchange has.
-const TAKEN: [&str; 14] = [
-    "fng", "health", "livez", "readyz", "metrics", "sapi", "fapi", "dapi", "futures", "ws", "stream", "eapi", "papi",
-    "wapi",
+const TAKEN: [&str; 15] = [
+    "fng", "health", "livez", "readyz", "metrics", "page", "sapi", "fapi", "dapi", "futures", "ws", "stream", "eapi",
+    "papi", "wapi",
 ];
 /// The gateway's own below `/v1`.
 const TAKEN_V1: [&str; 5] = ["symbols", "kv", "llm", "bars", "fear-greed"];
@@ -218,6 +218,7 @@ mod tests {
             "/{a}/b",
             "/health",
             "/metrics/x",
+            "/page/x",
             "/api/v3/time",
             "/api/v3",
             "/api/V1/x",

@@ -17,6 +17,13 @@ pub(crate) struct Route {
     pub(super) definition: String,
 }
 
+impl Route {
+    /// The names of its databases, buckets and APIs, as `/health` has them, in the order that they are asked.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = &str> {
+        self.links.iter().map(|link| link.condition.name())
+    }
+}
+
 /// A source of a route.
 pub(super) struct Link {
     pub(super) source: Arc<dyn Source>,

@@ -62,9 +62,14 @@ async fn a_client_that_dawdles_over_its_head_is_hung_up_on() {
 async fn what_is_not_the_exchanges_is_a_problem_in_json() {
     let exchange = Exchange::start().await;
     let gateway = Running::start(&exchange.url(), &[]).await;
-    for (path, status) in
-        [("/nothing", 404), ("/", 404), ("/api", 404), ("/api/cache/nothing", 404), ("/futures/x", 404)]
-    {
+    for (path, status) in [
+        ("/nothing", 404),
+        ("/page", 404),
+        ("/page/nothing", 404),
+        ("/api", 404),
+        ("/api/cache/nothing", 404),
+        ("/futures/x", 404),
+    ] {
         let got = get(gateway.url(path)).await;
         assert_eq!((got.status, got.header("content-type")), (status, "application/problem+json"), "{path}");
         assert_eq!(got.json()["status"], status, "{path}");

@@ -34,6 +34,7 @@ mod one_question;
 mod order_books;
 mod overload;
 mod own_site;
+mod page;
 mod passing;
 mod pending;
 mod privacy;

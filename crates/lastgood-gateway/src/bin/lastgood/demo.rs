@@ -1,5 +1,6 @@
 //! `lastgood demo`: the whole thing in one process, offline.
 
+mod faults;
 mod traffic;
 mod view;
 
@@ -57,6 +58,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let simulator_listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), "demo").await?;
     let simulator = address_of(&simulator_listener)?;
     let sim = Sim::new(SimConfig::default());
+    let faults = Arc::new(faults::Faults::of(sim.clone()));
     let sim_task = tokio::spawn({
         let stopped = stopped(stopping.clone());
         async move { sim.serve(simulator_listener, stopped).await }
@@ -67,6 +69,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let gateway = Gateway::build(&settings(simulator)?)
         .await
         .map_err(|error| Failure::failed(format!("failed to build the gateway: {error}")))?;
+    gateway.demonstrate(faults);
     let gateway = Arc::new(gateway);
     let gateway_task = tokio::spawn({
         let (gateway, stopped) = (Arc::clone(&gateway), stopped(stopping));
@@ -191,7 +194,7 @@ fn settings(simulator: SocketAddr) -> Result<Settings, Failure> {
 fn introduction(gateway: SocketAddr, simulator: SocketAddr) -> String {
     format!(
         "\
-gateway    http://{gateway}
+page       http://{gateway}/   see it, and break the exchange there
 simulator  http://{simulator}
 
 Try in another terminal; watch the X-Cache header:
@@ -199,7 +202,7 @@ Try in another terminal; watch the X-Cache header:
   curl -i 'http://{gateway}/api/v3/klines?symbol=BTCUSDT&interval=1m&limit=3'
   curl http://{gateway}/health
 
-Let the exchange fail, and see the bots get the LAST-GOOD answer:
+Or let the exchange fail from here, and see the bots get the LAST-GOOD answer:
   curl -X POST http://{simulator}/_sim/faults -d '{{\"kind\":\"status\",\"status\":500}}'
 and mend it:
   curl -X DELETE http://{simulator}/_sim/faults

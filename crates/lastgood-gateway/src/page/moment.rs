@@ -1,0 +1,67 @@
+//! What the page shows, as of a moment: the figures of `/health` and `/api/cache/stats`, and counters of `/metrics`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use lastgood_market::Venue;
+use serde::Serialize;
+
+use super::demonstration::Offered;
+use crate::app::App;
+use crate::cache_api::stats::{self, Stats};
+use crate::health::{self, Health};
+use crate::totals::Totals;
+
+#[derive(Serialize)]
+struct Moment {
+    /// The gateway's time, in milliseconds since the epoch: the browser's clock may be wrong.
+    at: u64,
+    version: &'static str,
+    health: Health,
+    stats: Stats,
+    totals: Totals,
+    streams: Vec<StreamsOfVenue>,
+    /// Requests that wait for a load, the exchange or their own body.
+    requests_active: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    demonstration: Option<Offered>,
+}
+
+/// How the streams of a venue do.
+#[derive(Serialize)]
+struct StreamsOfVenue {
+    venue: &'static str,
+    connected: bool,
+    subscribed: u64,
+    connections: u64,
+    taken: u64,
+}
+
+/// The moment as a server-sent event.
+pub(super) fn event(app: &App) -> Bytes {
+    let moment = Moment {
+        at: app.clock.now().as_millis(),
+        version: env!("CARGO_PKG_VERSION"),
+        health: health::of(app),
+        stats: stats::of(app),
+        totals: app.totals(),
+        streams: Venue::ALL.into_iter().filter_map(|venue| streams(app, venue)).collect(),
+        requests_active: app.places.taken(),
+        demonstration: app.page.demonstration.get().map(|offered| Offered::of(&**offered)),
+    };
+    // JSON without line breaks, so that it is one line of data.
+    let json = serde_json::to_string(&moment).unwrap_or_default();
+    format!("data: {json}\n\n").into()
+}
+
+fn streams(app: &App, venue: Venue) -> Option<StreamsOfVenue> {
+    let counters = app.streams.counters(venue);
+    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    app.streams.is_enabled(venue).then(|| StreamsOfVenue {
+        venue: venue.as_str(),
+        connected: read(&counters.connected) == 1,
+        subscribed: read(&counters.subscribed),
+        connections: read(&counters.connections),
+        taken: read(&counters.taken),
+    })
+}

@@ -1,0 +1,222 @@
+// Charts: small ones as SVG, candles on a canvas.
+
+import { h, moment } from '/page/dom.js';
+
+const WIDTH = 300;
+const HEIGHT = 56;
+
+/** Values over the last minutes, stacked. A series is `{ tone, values }`; the newest value is at the right edge. */
+export function stacked(label, series, { slots, most }) {
+  const length = Math.max(...series.map(({ values }) => values.length), 0);
+  const sums = Array.from({ length }, (_, at) => series.reduce((sum, { values }) => sum + values[at], 0));
+  const top = most ?? Math.max(...sums, 1) * 1.1;
+  const x = (at) => (WIDTH - ((length - 1 - at) * WIDTH) / (slots - 1)).toFixed(1);
+  const y = (value) => (HEIGHT - (Math.min(value, top) / top) * (HEIGHT - 2)).toFixed(1);
+  const base = new Array(length).fill(0);
+  const areas = series.map(({ tone, values }) => {
+    const lower = [...base];
+    values.forEach((value, at) => { base[at] += value; });
+    const upper = base.map((value, at) => `${x(at)},${y(value)}`);
+    const back = lower.map((value, at) => `${x(at)},${y(value)}`).reverse();
+    return h('path', { class: `area ${tone}`, d: length > 1 ? `M${upper.join('L')}L${back.join('L')}Z` : 'M0,0' });
+  });
+  return h('svg', { class: 'chart', viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', role: 'img', 'aria-label': label }, areas);
+}
+
+/** How much of a limit is used; the part from `reserve` on is marked. */
+export function meter(label, used, limit, reserve) {
+  const part = Math.min(1, limit > 0 ? used / limit : 0);
+  const kept = limit > 0 ? Math.min(1, reserve / limit) : 0;
+  const tone = part >= 1 - kept ? 'bad' : part >= 0.7 ? 'warn' : 'good';
+  return h('svg', { class: 'meter', viewBox: '0 0 100 6', preserveAspectRatio: 'none', role: 'img', 'aria-label': label },
+    h('rect', { class: 'track', width: 100, height: 6 }),
+    h('rect', { class: 'reserve', x: (100 - kept * 100).toFixed(1), width: (kept * 100).toFixed(1), height: 6 }),
+    h('rect', { class: `area ${tone}`, width: (part * 100).toFixed(1), height: 6 }));
+}
+
+const AXIS = 72;
+const FOOT = 22;
+const LEAST = 10;
+
+/** Candles on a canvas: volume below, a crosshair, zoom by wheel and keys, gaps left empty. A candle is
+ * `{ from, open, high, low, close, volume, forming }`; `step` is the length of one in milliseconds. */
+export class Candles {
+  constructor(canvas, describe) {
+    this.canvas = canvas;
+    this.describe = describe;
+    this.candles = [];
+    this.step = 60000;
+    this.length = 120;
+    this.end = null;
+    this.cross = null;
+    canvas.addEventListener('wheel', (event) => { event.preventDefault(); this.zoom(event.deltaY > 0 ? 1.15 : 1 / 1.15); }, { passive: false });
+    canvas.addEventListener('pointermove', (event) => this.moved(event));
+    canvas.addEventListener('pointerdown', (event) => { this.grip = { x: event.offsetX, end: this.last() }; canvas.setPointerCapture(event.pointerId); });
+    canvas.addEventListener('pointerup', () => { this.grip = null; });
+    canvas.addEventListener('pointerleave', () => { this.cross = null; this.draw(); });
+    canvas.addEventListener('keydown', (event) => this.pressed(event));
+    this.sized = new ResizeObserver(() => this.draw());
+    this.sized.observe(canvas);
+  }
+
+  close() { this.sized.disconnect(); }
+
+  set(candles, step, isNew) {
+    this.candles = candles;
+    this.step = step;
+    if (isNew) { this.end = null; this.cross = null; this.length = Math.min(this.fitting(), Math.max(LEAST, candles.length)); }
+    this.draw();
+  }
+
+  /** As many candles as there is room for. */
+  fitting() { return Math.max(30, Math.min(150, Math.floor((this.canvas.clientWidth - AXIS) / 7))); }
+
+  /** The slot after the last one that is shown, counted from the epoch. */
+  last() {
+    const newest = (this.candles.at(-1)?.from ?? 0) / this.step + 1;
+    return this.end === null ? newest : this.end;
+  }
+
+  scroll(slots) {
+    const newest = (this.candles.at(-1)?.from ?? 0) / this.step + 1;
+    const oldest = (this.candles[0]?.from ?? 0) / this.step + LEAST;
+    const end = Math.max(oldest, this.last() + slots);
+    this.end = end >= newest ? null : end;
+    this.draw();
+  }
+
+  zoom(by) {
+    const first = (this.candles[0]?.from ?? 0) / this.step;
+    const most = Math.max(LEAST, this.last() - first);
+    this.length = Math.min(most, Math.max(LEAST, this.length * by));
+    this.draw();
+  }
+
+  pressed(event) {
+    const shown = this.shown();
+    const at = shown.findIndex(({ from }) => from === this.cross?.from);
+    const go = (by) => { this.cross = shown[Math.max(0, Math.min(shown.length - 1, (at < 0 ? shown.length : at) + by))] ?? null; this.draw(); };
+    const done = {
+      ArrowLeft: () => (event.shiftKey ? this.scroll(-this.length / 4) : go(-1)),
+      ArrowRight: () => (event.shiftKey ? this.scroll(this.length / 4) : go(1)),
+      '+': () => this.zoom(1 / 1.25), '=': () => this.zoom(1 / 1.25), '-': () => this.zoom(1.25),
+      Home: () => this.scroll(-Infinity), End: () => this.scroll(Infinity),
+      Escape: () => { this.cross = null; this.draw(); },
+    }[event.key];
+    if (!done) return;
+    event.preventDefault();
+    done();
+  }
+
+  shown() {
+    const end = this.last() * this.step;
+    const start = end - this.length * this.step;
+    return this.candles.filter(({ from }) => from >= start && from < end);
+  }
+
+  moved(event) {
+    const slot = (this.canvas.clientWidth - AXIS) / this.length;
+    if (this.grip) {
+      this.end = null;
+      const newest = this.last();
+      const end = this.grip.end - (event.offsetX - this.grip.x) / slot;
+      const oldest = (this.candles[0]?.from ?? 0) / this.step + LEAST;
+      this.end = end >= newest ? null : Math.max(oldest, end);
+    }
+    const at = Math.floor(this.last() - this.length + event.offsetX / slot + 1e-6);
+    this.cross = this.candles.find(({ from }) => Math.round(from / this.step) === at) ?? null;
+    this.pointer = event.offsetY;
+    this.draw();
+  }
+
+  draw() {
+    const { canvas } = this;
+    const [width, height] = [canvas.clientWidth, canvas.clientHeight];
+    if (width === 0 || height === 0) return;
+    const dense = devicePixelRatio || 1;
+    canvas.width = Math.round(width * dense);
+    canvas.height = Math.round(height * dense);
+    const pen = canvas.getContext('2d');
+    pen.scale(dense, dense);
+    const style = getComputedStyle(canvas);
+    const color = (name) => style.getPropertyValue(name).trim();
+    const shown = this.shown();
+    this.describe(this.cross ?? this.candles.at(-1) ?? null, this.cross !== null);
+    if (shown.length === 0) return;
+    const room = { width: width - AXIS, price: (height - FOOT) * 0.78, volume: height - FOOT };
+    let [low, high] = [Math.min(...shown.map((one) => one.low)), Math.max(...shown.map((one) => one.high))];
+    const margin = (high - low || high || 1) * 0.05;
+    [low, high] = [low - margin, high + margin];
+    const busiest = Math.max(...shown.map((one) => one.volume), 1e-12);
+    const slot = room.width / this.length;
+    const first = this.last() - this.length;
+    const x = (from) => (from / this.step - first) * slot;
+    const y = (price) => ((high - price) / (high - low)) * room.price;
+    this.axes(pen, { room, low, high, x, y, width, height, color, shown });
+    const body = Math.max(1, slot * 0.7);
+    for (const one of shown) {
+      const tone = color(one.close >= one.open ? '--up' : '--down');
+      const middle = x(one.from) + slot / 2;
+      pen.fillStyle = tone;
+      pen.strokeStyle = tone;
+      pen.globalAlpha = 0.35;
+      const tall = (one.volume / busiest) * (room.volume - room.price) * 0.9;
+      pen.fillRect(middle - body / 2, room.volume - tall, body, tall);
+      pen.globalAlpha = 1;
+      pen.beginPath();
+      pen.moveTo(middle, y(one.high));
+      pen.lineTo(middle, y(one.low));
+      pen.stroke();
+      const [top, tallest] = [y(Math.max(one.open, one.close)), Math.max(1, Math.abs(y(one.open) - y(one.close)))];
+      // The forming candle is hollow: it will change.
+      if (one.forming) {
+        pen.fillStyle = color('--card');
+        pen.fillRect(middle - body / 2, top, body, tallest);
+        pen.setLineDash([3, 2]);
+        pen.strokeRect(middle - body / 2, top, body, tallest);
+        pen.setLineDash([]);
+      } else pen.fillRect(middle - body / 2, top, body, tallest);
+    }
+    if (this.cross) this.crosshair(pen, { x: x(this.cross.from) + slot / 2, room, width, low, high, color });
+  }
+
+  axes(pen, { room, low, high, x, y, width, color, shown }) {
+    pen.font = '11px ui-monospace, monospace';
+    pen.fillStyle = color('--dim');
+    pen.strokeStyle = color('--line');
+    pen.lineWidth = 1;
+    const digits = Math.max(0, Math.min(8, 2 - Math.floor(Math.log10(high - low || 1))));
+    for (let at = 0; at <= 4; at += 1) {
+      const price = low + ((high - low) * (at + 0.5)) / 5;
+      pen.beginPath();
+      pen.moveTo(0, Math.round(y(price)) + 0.5);
+      pen.lineTo(room.width, Math.round(y(price)) + 0.5);
+      pen.stroke();
+      pen.fillText(price.toFixed(digits), room.width + 6, y(price) + 4, AXIS - 8);
+    }
+    pen.textAlign = 'center';
+    const every = Math.max(1, Math.ceil(this.length / Math.max(2, room.width / 110)));
+    shown.forEach(({ from }) => {
+      if (Math.round(from / this.step) % every === 0 && x(from) > 40 && x(from) < width - AXIS - 20) {
+        pen.fillText(moment(from, shown.at(-1).from), x(from), room.volume + 15);
+      }
+    });
+    pen.textAlign = 'start';
+  }
+
+  crosshair(pen, { x, room, low, high, color }) {
+    pen.strokeStyle = color('--dim');
+    pen.setLineDash([2, 3]);
+    pen.beginPath();
+    pen.moveTo(x, 0);
+    pen.lineTo(x, room.volume);
+    if (this.pointer !== undefined && this.pointer < room.price) {
+      pen.moveTo(0, this.pointer);
+      pen.lineTo(room.width, this.pointer);
+      pen.fillStyle = color('--text');
+      pen.fillText((high - (this.pointer / room.price) * (high - low)).toPrecision(7), room.width + 6, this.pointer - 4, AXIS - 8);
+    }
+    pen.stroke();
+    pen.setLineDash([]);
+  }
+}

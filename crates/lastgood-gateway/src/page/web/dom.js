@@ -1,0 +1,133 @@
+// Elements, and how values are written. Whatever comes from the cache becomes text, never markup.
+
+const SVG = 'http://www.w3.org/2000/svg';
+const SVG_TAGS = new Set(['svg', 'path', 'rect', 'line', 'circle', 'g', 'title']);
+
+/** An element. `on…` properties are listeners, all others attributes; children are elements or text. */
+export function h(tag, props, ...children) {
+  const node = SVG_TAGS.has(tag) ? document.createElementNS(SVG, tag) : document.createElement(tag);
+  for (const [name, value] of Object.entries(props ?? {})) {
+    if (value === false || value === null || value === undefined) continue;
+    if (name.startsWith('on')) node.addEventListener(name.slice(2), value);
+    else node.setAttribute(name, value === true ? '' : String(value));
+  }
+  add(node, children);
+  return node;
+}
+
+function add(node, children) {
+  for (const child of children) {
+    if (Array.isArray(child)) add(node, child);
+    else if (child !== null && child !== undefined && child !== false) {
+      node.append(child instanceof Node ? child : document.createTextNode(String(child)));
+    }
+  }
+}
+
+/** Makes the children of `target` those of `fresh`, and keeps each node that need not change: focus, selection and
+ * scrolling stay where they are. */
+export function morph(target, fresh) {
+  const wanted = [...fresh.childNodes];
+  const there = [...target.childNodes];
+  wanted.forEach((next, at) => {
+    const node = there[at];
+    if (!node) target.append(next);
+    else if (node.nodeType !== next.nodeType || node.nodeName !== next.nodeName) node.replaceWith(next);
+    else if (node.nodeType === Node.TEXT_NODE) {
+      if (node.data !== next.data) node.data = next.data;
+    } else {
+      attributes(node, next);
+      morph(node, next);
+    }
+  });
+  there.slice(wanted.length).forEach((node) => node.remove());
+}
+
+function attributes(node, next) {
+  for (const { name } of [...node.attributes]) if (!next.hasAttribute(name)) node.removeAttribute(name);
+  for (const { name, value } of next.attributes) {
+    // Whether details are open is up to the reader.
+    if (name !== 'open' && node.getAttribute(name) !== value) node.setAttribute(name, value);
+  }
+}
+
+/** Shows `children` in `target`. */
+export function show(target, ...children) {
+  morph(target, h('div', {}, ...children));
+}
+
+export function card(title, ...children) {
+  return h('section', { class: 'card' }, h('h2', {}, title), ...children);
+}
+
+/** A table. A column is `{ head, cell, number }`. */
+export function table(label, columns, rows, empty) {
+  if (rows.length === 0) return h('p', { class: 'dim' }, empty);
+  const side = (column) => (column.number ? { class: 'number' } : {});
+  return h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': label },
+    h('table', {},
+      h('thead', {}, h('tr', {}, columns.map((column) => h('th', { scope: 'col', ...side(column) }, column.head)))),
+      h('tbody', {}, rows.map((row) => h('tr', {}, columns.map((column) => h('td', side(column), column.cell(row))))))));
+}
+
+/** Terms and what they are. */
+export function facts(pairs) {
+  const given = pairs.filter(([, value]) => value !== null && value !== undefined && value !== '');
+  return h('dl', {}, given.map(([term, value]) => [h('dt', {}, term), h('dd', {}, value)]));
+}
+
+export function pill(text, tone) {
+  return h('span', { class: `pill ${tone ?? ''}` }, text);
+}
+
+const TONES = {
+  ok: 'good', healthy: 'good', fresh: 'good', closed: 'good', heard: 'good', connected: 'good', HIT: 'good',
+  degraded: 'bad', failing: 'bad', unhealthy: 'bad', open: 'bad', 'cut off': 'bad', gone: 'bad', disconnected: 'bad',
+  ERROR: 'bad', stale: 'warn', kept: 'warn', 'half-open': 'warn', disabled: 'warn', STALE: 'warn', 'LAST-GOOD': 'warn',
+};
+
+/** A state in its colour. The word says it, too. */
+export function state(word) {
+  return pill(word, TONES[word]);
+}
+
+const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
+const short = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 });
+
+export const count = (value) => whole.format(value ?? 0);
+export const brief = (value) => (value < 10 && value % 1 ? value.toFixed(1) : value < 10000 ? whole.format(value) : short.format(value));
+export const percent = (part) => `${(part * 100).toFixed(part > 0 && part < 0.9995 ? 1 : 0)} %`;
+
+export function bytes(size) {
+  if (size === null || size === undefined) return '';
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+  let at = 0;
+  for (; size >= 1024 && at < units.length - 1; at += 1) size /= 1024;
+  return `${at === 0 || size >= 100 ? size.toFixed(0) : size.toFixed(1)} ${units[at]}`;
+}
+
+/** A length of time, in its two largest units. */
+export function span(millis) {
+  if (millis === null || millis === undefined) return '';
+  if (millis < 1000) return `${Math.max(0, Math.round(millis))} ms`;
+  const units = [['d', 86400], ['h', 3600], ['min', 60], ['s', 1]];
+  let left = Math.floor(millis / 1000);
+  const parts = [];
+  for (const [name, seconds] of units) {
+    const many = Math.floor(left / seconds);
+    left -= many * seconds;
+    if (many > 0 || parts.length > 0) parts.push([many, name]);
+  }
+  return parts.slice(0, 2).filter(([many]) => many > 0).map(([many, name]) => `${many} ${name}`).join(' ');
+}
+
+const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
+const date = new Intl.DateTimeFormat('en-GB', { year: 'numeric', month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit' });
+
+/** A moment: the time alone within a day of `now`. */
+export function moment(millis, now = Date.now()) {
+  if (millis === null || millis === undefined) return '';
+  return (Math.abs(now - millis) < 43200000 ? clock : date).format(new Date(millis));
+}
+
+export const ago = (millis, now) => (millis === null || millis === undefined ? '' : `${span(Math.max(0, now - millis))} ago`);

@@ -1,0 +1,245 @@
+// Keys: which there are, what is known of one, and what may be done about it.
+
+import { ago, bytes, card, count, facts, h, moment, show, span, state, table } from '/page/dom.js';
+import { text } from '/page/api.js';
+
+const KINDS = {
+  pattern: { hint: 'klines:*BTCUSDT*', label: 'Pattern' },
+  symbol: { hint: 'BTCUSDT', label: 'Symbol' },
+  tag: { hint: 'daily', label: 'Tag' },
+  region: { hint: 'klines', label: 'Region' },
+};
+const AT_ONCE = 100;
+/** So much of a body is shown. */
+const PREVIEW = 16384;
+
+export function keys(room, page) {
+  const kind = h('select', { id: 'kind' }, Object.entries(KINDS).map(([name, { label }]) => h('option', { value: name }, label)));
+  const words = h('input', { id: 'words', type: 'search', autocomplete: 'off', spellcheck: 'false', placeholder: KINDS.pattern.hint, list: 'regions' });
+  const known = h('datalist', { id: 'regions' });
+  const actions = h('div', { class: 'buttons' });
+  const result = h('p', { role: 'status', 'aria-live': 'polite', class: 'dim' });
+  const list = h('div', {});
+  const detail = h('div', { class: 'stack' });
+  const form = h('form', { class: 'row', role: 'search', onsubmit: (event) => { event.preventDefault(); search(); } },
+    h('label', { for: 'kind', class: 'hidden' }, 'Search by'), kind,
+    h('label', { for: 'words', class: 'hidden' }, 'Pattern, symbol, tag or region'), words, known,
+    h('button', { type: 'submit', class: 'primary' }, 'Search'));
+  room.append(h('div', { class: 'stack' },
+    h('section', { class: 'card' }, h('h2', {}, 'Keys'), form, actions, result),
+    h('div', { class: 'halves' }, h('section', { class: 'card' }, h('h2', {}, 'Found'), list), detail),
+    whole(page, result)));
+  kind.addEventListener('change', () => { words.placeholder = KINDS[kind.value].hint; });
+  list.addEventListener('click', (event) => {
+    const { key, after } = event.target.closest?.('button')?.dataset ?? {};
+    if (key !== undefined) location.hash = `#keys/key:${encodeURIComponent(key)}`;
+    if (after !== undefined) more(after);
+  });
+
+  let found = [];
+  /** Tells the answers of an earlier search from those of this one. */
+  let turn = 0;
+
+  /** What the form says, as a body for the Cache API. */
+  const wanted = () => (words.value.trim() === '' ? { pattern: '*' } : { [kind.value]: words.value.trim() });
+
+  async function search() {
+    turn += 1;
+    found = [];
+    show(list, h('p', { class: 'dim' }, 'Searching…'));
+    offer();
+    await more(null);
+  }
+
+  async function more(after) {
+    const mine = turn;
+    const [[by, value]] = Object.entries(wanted());
+    if (by === 'tag') {
+      show(list, h('p', { class: 'dim' }, 'Keys are not listed by their tag. “Expire” and “Remove” count them first.'));
+      return;
+    }
+    const query = new URLSearchParams({ limit: AT_ONCE });
+    if (by === 'region') query.set('region', value);
+    else query.set('pattern', by === 'symbol' ? `*${value.toUpperCase()}*` : value);
+    if (after) query.set('after', after);
+    try {
+      const listed = await page.ask('GET', `/api/cache/keys?${query}`);
+      if (mine !== turn) return;
+      found = found.concat(listed.keys);
+      show(list, table('Keys', [
+        { head: 'Key', cell: ({ key }) => h('button', { type: 'button', class: 'link', 'data-key': key }, key) },
+        { head: 'Kept in', cell: ({ tier }) => (tier === 'both' ? 'memory, store' : tier) },
+      ], found, 'No key is like this.'),
+      listed.complete ? null : h('p', { class: 'warn' }, 'The store was not searched to its end.'),
+      listed.next ? h('p', {}, h('button', { type: 'button', 'data-after': listed.next }, 'More')) : null);
+    } catch (error) {
+      if (mine === turn) show(list, h('p', { class: 'bad' }, error.message));
+    }
+  }
+
+  /** The buttons for all that the form names. */
+  function offer() {
+    const scope = wanted();
+    const [[by, value]] = Object.entries(scope);
+    const button = (label, act, tone) => h('button', { type: 'button', class: tone, onclick: () => act() }, label);
+    actions.replaceChildren(
+      button('Expire all of these…', () => change(page, result, 'Expire', 'expired', { ...scope, hard: false }, `${by} ${value}`).then(again)),
+      button('Remove all of these…', () => change(page, result, 'Remove', 'removed', { ...scope, hard: true }, `${by} ${value}`).then(again), 'danger'),
+      by === 'symbol' || by === 'region' ? button('Warm…', () => warm(page, result, scope, `${by} ${value}`).then(again)) : '');
+  }
+
+  const again = (changed) => { if (changed) search(); };
+
+  async function explain(key) {
+    turn += 1;
+    const mine = turn;
+    show(detail, card('Key', h('p', { class: 'dim' }, 'Asking…')));
+    try {
+      const path = encodeURIComponent(key);
+      const [known, body] = await Promise.all([
+        page.ask('GET', `/api/cache/explain/${path}`),
+        text(`/api/cache/key/${path}`, { most: PREVIEW, asOperator: true }).catch(() => null)]);
+      if (mine !== turn) return;
+      detail.replaceChildren(...explained(known, body, page.now?.at ?? Date.now()));
+      const one = { key: known.key };
+      detail.firstChild.append(h('div', { class: 'buttons' },
+        h('button', { type: 'button', onclick: () => explain(key) }, 'Look again'),
+        h('button', { type: 'button', onclick: () => change(page, result, 'Expire', 'expired', { ...one, hard: false }, known.key).then((done) => done && explain(key)) }, 'Expire…'),
+        h('button', { type: 'button', class: 'danger', onclick: () => change(page, result, 'Remove', 'removed', { ...one, hard: true }, known.key).then((done) => done && (explain(key), search())) }, 'Remove…')));
+    } catch (error) {
+      if (mine === turn) show(detail, card('Key', h('p', { class: 'bad' }, error.message)));
+    }
+  }
+
+  return {
+    open(path) {
+      const [, by, value] = /^(\w+):(.*)$/s.exec(path) ?? [];
+      if (by === 'key') { if (found.length === 0) search().then(() => explain(value)); else explain(value); return; }
+      if (Object.hasOwn(KINDS, by ?? '')) {
+        kind.value = by;
+        words.value = value;
+      }
+      search();
+    },
+    update(now) {
+      show(known, Object.keys(now.stats.regions).map((name) => h('option', { value: name })));
+    },
+    close() { turn += 1; },
+  };
+}
+
+/** Counts what a change would strike, asks, and makes it. */
+async function change(page, result, verb, counted, body, scope) {
+  try {
+    const would = await page.ask('POST', '/api/cache/invalidate', { ...body, dry_run: true });
+    const lines = [`${scope}: ${entries(would.matched)}.`, body.hard
+      ? 'What is removed is not served as last good either, and what applications put is lost.'
+      : 'What is expired is loaded again on the next read. It is still served as last good while its source fails.'];
+    if (would.detail) lines.push(would.detail);
+    if (!await page.confirm(`${verb}?`, lines, verb)) return false;
+    const done = await page.ask('POST', '/api/cache/invalidate', { ...body, dry_run: false });
+    result.textContent = `${count(done[counted])} of ${entries(done.matched)} ${counted}. ${done.detail ?? ''}`;
+    return true;
+  } catch (error) {
+    result.textContent = error.message;
+    return false;
+  }
+}
+
+async function warm(page, result, scope, words) {
+  try {
+    const would = await page.ask('POST', '/api/cache/warm', { ...scope, dry_run: true });
+    const lines = [`${words}: ${count(would.matched)} items can be warmed; ${count(would.warmed)} would be loaded, the others are fresh.`];
+    if (!await page.confirm('Warm?', lines, 'Warm')) return false;
+    result.textContent = 'Warming…';
+    const done = await page.ask('POST', '/api/cache/warm', scope);
+    result.textContent = `${count(done.warmed)} loaded, ${count(done.fresh)} fresh already, ${count(done.refused)} left out for the budget, ${count(done.failed)} failed.`;
+    return true;
+  } catch (error) {
+    result.textContent = error.message;
+    return false;
+  }
+}
+
+const entries = (many) => (many === 1 ? '1 entry' : `${count(many)} entries`);
+
+/** What is about the whole cache. */
+function whole(page, result) {
+  const failed = (error) => { result.textContent = error.message; };
+  const turn = async (word, lines) => {
+    if (!await page.confirm(`${word} the cache?`, lines, word)) return;
+    await page.ask('POST', `/api/cache/${word === 'Switch on' ? 'enable' : 'disable'}`).then(() => { result.textContent = `${word}: done.`; }, failed);
+  };
+  const flush = async () => {
+    try {
+      const would = await page.ask('POST', '/api/cache/flush', { dry_run: true });
+      const lines = [`This removes ${entries(would.matched)}, the last good answers included: nothing is left to serve while a source is away, and what applications put is lost.`];
+      if (!await page.confirm('Remove everything?', lines, 'Remove everything')) return;
+      const done = await page.ask('POST', '/api/cache/flush', { confirm: true });
+      result.textContent = `${entries(done.removed)} removed.`;
+    } catch (error) { failed(error); }
+  };
+  return card('The whole cache', h('div', { class: 'buttons' },
+    h('button', { type: 'button', onclick: () => turn('Switch on', ['Requests are answered from the cache again.']) }, 'Switch on…'),
+    h('button', { type: 'button', onclick: () => turn('Switch off', ['Every request then passes through to the exchange and the sources, until it is switched on again or the gateway restarts.']) }, 'Switch off…'),
+    h('button', { type: 'button', class: 'danger', onclick: flush }, 'Remove everything…')));
+}
+
+/** A key as it is: in words, as a timeline, with its body as text. */
+function explained(known, body, now) {
+  const fetched = known.age_ms === null ? null : now - known.age_ms;
+  const fresh = known.fresh_for_ms === null ? null : now + known.fresh_for_ms;
+  const refresh = known.next_refresh.at ? `${known.next_refresh.when} ${moment(known.next_refresh.at, now)}` : known.next_refresh.when;
+  const error = known.last_error;
+  return [
+    card('Key', h('p', {}, h('code', { class: 'whole' }, known.key)), h('p', {}, inWords(known, now)), timeline(known, fetched, now), facts([
+      ['State', state(known.freshness)],
+      ['Kept in', known.tier === 'both' ? 'memory and store' : known.tier],
+      ['Fetched', fetched === null ? null : `${moment(fetched, now)}, ${span(known.age_ms)} ago`],
+      ['Fresh until', known.freshness === 'fresh' && fresh ? moment(fresh, now) : null],
+      ['Stale until', moment(known.stale_until, now)],
+      ['Kept until', known.kept_until ? moment(known.kept_until, now) : known.age_ms === null ? null : 'there is no room for it'],
+      ['Next refresh', refresh],
+      ['Last error', error ? `${error.reason}: ${error.message}; ${count(error.in_a_row)} in a row, asked again in ${span(error.retry_in_ms)}` : null],
+      ['Store', known.store_error],
+      ['Size', known.bytes === null ? null : `${bytes(known.bytes)}, ${known.content_type}`],
+      ['Tags', known.tags.length ? known.tags.flatMap((tag) => [h('a', { href: `#keys/tag:${encodeURIComponent(tag)}` }, tag), ' ']) : null],
+    ])),
+    known.candles?.length ? card('Candles', table('Spans of candles', [
+      { head: 'From', cell: ({ from }) => moment(from, now) }, { head: 'To', cell: ({ to }) => (to ? moment(to, now) : 'goes on') },
+      { head: 'What', cell: ({ what }) => what }, { head: 'Candles', number: true, cell: ({ candles }) => count(candles) },
+      { head: 'Confirmed', cell: ({ confirmed }) => (confirmed ? 'yes' : 'not yet') },
+    ], known.candles.slice(-100), '')) : null,
+    body && body.status === 200 ? card('Body', h('p', { class: 'dim' }, body.isCut ? `The first ${bytes(PREVIEW)}.` : 'All of it.'),
+      h('pre', { tabindex: 0 }, pretty(body))) : null,
+  ].filter(Boolean);
+}
+
+function inWords(known, now) {
+  if (known.age_ms === null) return known.store_error ? 'The store does not say what it holds.' : 'Nothing is kept.';
+  const kept = known.kept_until ? `Kept as last good until ${moment(known.kept_until, now)}.` : 'Kept as last good as long as there is room.';
+  const next = known.loading ? 'It is being loaded.' : known.last_error ? `Asked again in ${span(known.last_error.retry_in_ms)}.`
+    : known.freshness === 'fresh' ? `Fresh for another ${span(known.fresh_for_ms)}.` : 'Asked again on the next read.';
+  return `${span(known.age_ms)} old (fresh for ${span(known.policy.fresh_for_ms)}). ${kept} ${next}`;
+}
+
+/** Fresh, stale and kept after each other, and where now is. The lengths are those of logarithms: a second and a day are both seen. */
+function timeline(known, fetched, now) {
+  if (fetched === null) return null;
+  const ends = known.kept_until ?? Math.max(now, known.stale_until ?? now) + 86400000;
+  const scale = (millis) => Math.log1p(Math.max(0, millis - fetched) / 1000);
+  const x = (millis) => (scale(Math.min(millis, ends)) / Math.max(scale(ends), 0.001)) * 100;
+  const freshUntil = fetched + (known.freshness === 'fresh' ? known.age_ms + known.fresh_for_ms : Math.min(known.age_ms, known.policy.fresh_for_ms));
+  const staleUntil = Math.max(freshUntil, known.stale_until ?? freshUntil);
+  const part = (tone, from, to) => h('rect', { class: `area ${tone}`, x: x(from).toFixed(2), width: Math.max(0, x(to) - x(from)).toFixed(2), y: 2, height: 6 });
+  return [h('svg', { class: 'timeline', viewBox: '0 0 100 10', preserveAspectRatio: 'none', role: 'img', 'aria-label': inWords(known, now) },
+    part('hit', fetched, freshUntil), part('stale', freshUntil, staleUntil), part('kept', staleUntil, ends),
+    h('rect', { class: 'now', x: Math.max(0, x(now) - 0.2).toFixed(2), width: 0.5, height: 10 })),
+  h('p', { class: 'legend' }, h('span', { class: 'key hit' }, `fetched ${ago(fetched, now)}, fresh`), h('span', { class: 'key stale' }, 'stale'),
+    h('span', { class: 'key kept' }, 'last good'), h('span', { class: 'key now' }, 'now'))];
+}
+
+function pretty({ body, isCut, headers }) {
+  if (isCut || !headers.get('content-type')?.includes('json')) return body;
+  try { return JSON.stringify(JSON.parse(body), null, 2); } catch { return body; }
+}

@@ -1,0 +1,173 @@
+// Market: candles of a series, with what the cache knows of them, the ticker and the order book. It asks as any client
+// does, so that it shows what clients are served; every five seconds, and only while it is seen.
+
+import { ago, card, count, facts, h, moment, show, span, state, table } from '/page/dom.js';
+import { text } from '/page/api.js';
+import { Candles } from '/page/charts.js';
+
+const MARKETS = {
+  spot: { label: 'Spot', base: '/api/v3' },
+  futures: { label: 'USD-M futures', base: '/fapi/v1' },
+};
+const MINUTE = 60000;
+const INTERVALS = { '1m': 1, '3m': 3, '5m': 5, '15m': 15, '30m': 30, '1h': 60, '2h': 120, '4h': 240, '6h': 360, '8h': 480, '12h': 720, '1d': 1440 };
+const EVERY = 5000;
+const LEVELS = 12;
+
+export function market(room, page) {
+  const chosen = { market: 'spot', symbol: 'BTCUSDT', interval: '1m' };
+  const select = (id, label, options) => h('select', { id, 'aria-label': label }, options.map(([value, text]) => h('option', { value }, text)));
+  const of = select('market-of', 'Market', Object.entries(MARKETS).map(([name, { label }]) => [name, label]));
+  const symbol = h('input', { id: 'market-symbol', class: 'wide', list: 'market-symbols', 'aria-label': 'Symbol', autocomplete: 'off', spellcheck: 'false' });
+  const symbols = h('datalist', { id: 'market-symbols' });
+  const interval = select('market-interval', 'Interval', Object.keys(INTERVALS).map((name) => [name, name]));
+  const readout = h('p', { class: 'readout' });
+  const canvas = h('canvas', { tabindex: 0, role: 'img', 'aria-label': 'Candles. Arrow keys move the crosshair, with shift they scroll; plus and minus zoom.' });
+  const source = h('p', { class: 'dim' });
+  const [ticker, depth, spans, kept] = [1, 2, 3, 4].map(() => h('div', { class: 'stack' }));
+  const form = h('form', { class: 'row', onsubmit: (event) => { event.preventDefault(); go(); } }, of, symbol, symbols, interval, h('button', { type: 'submit', class: 'primary' }, 'Show'));
+  room.append(h('div', { class: 'market' },
+    h('div', { class: 'stack' }, h('section', { class: 'card' }, h('h2', {}, 'Candles'), form, readout, canvas, source), spans),
+    h('div', { class: 'stack' }, ticker, depth, kept)));
+  const chart = new Candles(canvas, (one, isCross) => show(readout, ...described(one, isCross)));
+  const go = () => { location.hash = `#market/${of.value}/${encodeURIComponent(symbol.value.trim().toUpperCase())}/${interval.value}`; };
+  of.addEventListener('change', () => { list(); go(); });
+  interval.addEventListener('change', go);
+
+  let turn = 0;
+  let timer = null;
+  let isClosed = false;
+
+  function described(one, isCross) {
+    if (!one) return ['No candles.'];
+    const value = (name, number) => h('span', {}, h('span', { class: 'dim' }, `${name} `), String(number));
+    return [value(isCross ? 'at' : 'last', moment(one.from, page.now?.at)), value('open', one.open), value('high', one.high), value('low', one.low),
+      value('close', one.close), value('volume', one.volume), one.forming ? h('span', { class: 'pill warn' }, 'forming') : h('span', { class: 'dim' }, 'closed')];
+  }
+
+  async function list() {
+    try {
+      const { symbols: known } = await page.ask('GET', `/v1/symbols/${of.value}?limit=1000`);
+      show(symbols, known.map((one) => h('option', { value: one.symbol })));
+    } catch { show(symbols); }
+  }
+
+  async function load(isNew) {
+    clearTimeout(timer);
+    turn += 1;
+    const mine = turn;
+    const { base } = MARKETS[chosen.market];
+    const query = `symbol=${encodeURIComponent(chosen.symbol)}`;
+    if (!document.hidden) {
+      const [candles, day, book, known] = await Promise.allSettled([
+        text(`${base}/klines?${query}&interval=${chosen.interval}&limit=500`, { most: 1 << 20 }),
+        text(`${base}/ticker/24hr?${query}`), text(`${base}/depth?${query}&limit=20`),
+        isNew ? series() : Promise.resolve(null)]);
+      if (mine !== turn || isClosed) return;
+      if (candles.status === 'fulfilled') drawn(candles.value, isNew);
+      else source.textContent = candles.reason.message;
+      if (day.status === 'fulfilled') show(ticker, summary(day.value));
+      if (book.status === 'fulfilled') show(depth, levels(book.value));
+      if (known.value) show(spans, known.value);
+    }
+    timer = setTimeout(() => load(false), EVERY);
+  }
+
+  function drawn(answer, isNew) {
+    const rows = parsed(answer);
+    if (!Array.isArray(rows)) {
+      chart.set([], MINUTE, true);
+      show(source, h('span', { class: 'bad' }, rows?.msg ?? `Status ${answer.status}`));
+      return;
+    }
+    const now = page.now?.at ?? Date.now();
+    const candles = rows.map(([from, open, high, low, close, volume, to]) => ({ from, open: +open, high: +high, low: +low, close: +close, volume: +volume, forming: to >= now }));
+    const step = INTERVALS[chosen.interval] * MINUTE;
+    chart.set(candles, step, isNew);
+    const holes = candles.filter((one, at) => at > 0 && one.from - candles[at - 1].from > step).length;
+    show(source, ...label(answer), holes ? h('span', { class: 'warn' }, ` ${count(holes)} gaps`) : '');
+  }
+
+  /** What the cache knows of the series, and which series it keeps. */
+  async function series() {
+    const region = await page.ask('GET', `/api/cache/keys?region=klines&pattern=${encodeURIComponent('klines:*tail')}&limit=200`);
+    const names = region.keys.map(({ key }) => key);
+    show(kept, card('Kept series', h('ul', {}, names.map(link))));
+    const mine = names.find((name) => ends(name)?.every((part, at) => part === [chosen.market, chosen.symbol, chosen.interval][at]));
+    if (!mine) return card('Known of this series', h('p', { class: 'dim' }, 'Nothing was kept of it before this page asked.'));
+    const known = await page.ask('GET', `/api/cache/explain/${encodeURIComponent(mine)}`);
+    const now = page.now?.at ?? Date.now();
+    return card('Known of this series', table('Known of this series', [
+      { head: 'From', cell: ({ from }) => moment(from, now) }, { head: 'To', cell: ({ to }) => (to ? moment(to, now) : 'goes on') },
+      { head: 'What', cell: ({ what }) => what }, { head: 'Candles', number: true, cell: ({ candles }) => count(candles) },
+      { head: 'Confirmed', cell: ({ confirmed }) => (confirmed ? 'yes' : 'not yet') },
+      { head: 'First seen', cell: ({ told_at: at }) => ago(at, now) },
+    ], known.candles.slice(-12).reverse(), 'Nothing.'),
+    h('p', { class: 'dim' }, `Its end is ${span(known.age_ms)} old, kept in ${known.tier === 'both' ? 'memory and store' : known.tier}. `,
+      h('a', { href: `#keys/key:${encodeURIComponent(known.key)}` }, 'The key')));
+  }
+
+  function link(name) {
+    const parts = ends(name);
+    return h('li', {}, parts ? h('a', { href: `#market/${parts.map(encodeURIComponent).join('/')}` }, parts.slice(1).join(' '), parts[0] === 'spot' ? '' : ` ${parts[0]}`) : h('code', {}, name));
+  }
+
+  return {
+    open(path) {
+      const [name, wanted, length] = path.split('/');
+      if (Object.hasOwn(MARKETS, name)) chosen.market = name;
+      if (wanted) chosen.symbol = wanted;
+      if (Object.hasOwn(INTERVALS, length ?? '')) chosen.interval = length;
+      of.value = chosen.market;
+      symbol.value = chosen.symbol;
+      interval.value = chosen.interval;
+      if (symbols.childElementCount === 0) list();
+      load(true);
+    },
+    close() {
+      isClosed = true;
+      clearTimeout(timer);
+      chart.close();
+    },
+  };
+}
+
+/** The market, symbol and interval of a series' key, if it is one that this view shows. */
+function ends(key) {
+  const [, venue, symbol, interval] = /^klines:(\w+)(?:@[^/]*)?\/\w+\/v\d\/klines:([^:]+):([^:]+):tail$/.exec(key) ?? [];
+  if (!Object.hasOwn(MARKETS, venue ?? '') || !Object.hasOwn(INTERVALS, interval)) return null;
+  return [venue, decodeURIComponent(symbol), interval];
+}
+
+function parsed({ body }) {
+  try { return JSON.parse(body); } catch { return null; }
+}
+
+/** Where an answer came from. */
+function label({ headers, took }) {
+  const age = headers.get('age');
+  const outcome = headers.get('x-cache') ?? '';
+  const tier = /detail=([\w-]+)/.exec(headers.get('cache-status') ?? '')?.[1];
+  return [outcome ? state(outcome) : '', ` ${[tier, age === null ? null : `${age} s old`, `in ${took.toFixed(0)} ms`].filter(Boolean).join(', ')}`];
+}
+
+function summary(answer) {
+  const one = parsed(answer);
+  const day = Array.isArray(one) ? one[0] : one;
+  if (!day?.lastPrice) return card('Ticker', h('p', { class: 'bad' }, day?.msg ?? `Status ${answer.status}`));
+  return card('Ticker', facts([
+    ['Price', h('strong', {}, day.lastPrice)],
+    ['24 hours', h('span', { class: day.priceChangePercent < 0 ? 'ask' : 'bid' }, `${day.priceChangePercent} %`)],
+    ['High', day.highPrice], ['Low', day.lowPrice], ['Volume', day.volume], ['Trades', count(day.count)],
+  ]), h('p', { class: 'dim' }, ...label(answer)));
+}
+
+function levels(answer) {
+  const book = parsed(answer);
+  if (!Array.isArray(book?.bids)) return card('Order book', h('p', { class: 'bad' }, book?.msg ?? `Status ${answer.status}`));
+  const rows = [...book.asks.slice(0, LEVELS).reverse().map((one) => ['ask', ...one]), ...book.bids.slice(0, LEVELS).map((one) => ['bid', ...one])];
+  return card('Order book', table('Order book', [
+    { head: 'Price', number: true, cell: ([side, price]) => h('span', { class: side }, price) },
+    { head: 'Quantity', number: true, cell: ([, , quantity]) => quantity },
+  ], rows, 'It is empty.'), h('p', { class: 'dim' }, ...label(answer)));
+}

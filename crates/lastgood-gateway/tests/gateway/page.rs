@@ -1,0 +1,326 @@
+//! The operator's page: what it is made of, what keeps it up to date, and who may see it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http::Method;
+use lastgood_gateway::{DemoFault, Demonstration};
+use lastgood_sim::{Fault, FaultKind, Sim};
+use tokio::time::Instant;
+
+use crate::support::{Exchange, Got, Running, client, get, read};
+
+mod browser;
+
+const TOKEN: &str = "a-long-enough-token";
+
+/// The files that the page consists of, `/` included, found as a browser finds them: by what refers to them.
+async fn files(gateway: &Running) -> Vec<(String, Got)> {
+    let (mut wanted, mut seen, mut files) = (vec!["/".to_owned()], BTreeSet::new(), Vec::new());
+    while let Some(path) = wanted.pop() {
+        if seen.insert(path.clone()) {
+            let got = get(gateway.url(&path)).await;
+            let refers = got.text().split(['"', '\'']).filter(|part| {
+                part.starts_with("/page/") && Path::new(part).extension().is_some_and(|ext| ext == "js" || ext == "css")
+            });
+            wanted.extend(refers.map(str::to_owned));
+            files.push((path, got));
+        }
+    }
+    files
+}
+
+async fn ask(gateway: &Running, method: Method, path: &str, headers: &[(&str, &str)]) -> reqwest::Response {
+    let mut request = client().request(method, gateway.url(path));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.send().await.unwrap()
+}
+
+/// The next event of a stream, as JSON.
+async fn event(stream: &mut reqwest::Response) -> serde_json::Value {
+    let mut text = String::new();
+    while !text.ends_with("\n\n") {
+        let part = tokio::time::timeout(Duration::from_secs(10), stream.chunk()).await.expect("an event in time");
+        text += std::str::from_utf8(&part.unwrap().expect("the stream goes on")).unwrap();
+    }
+    let event = text.trim_end().rsplit("\n\n").next().unwrap();
+    serde_json::from_str(event.strip_prefix("data: ").expect("one line of data")).expect("JSON")
+}
+
+#[tokio::test]
+async fn the_page_needs_nothing_but_a_few_small_files_of_its_own_under_a_strict_policy() {
+    let exchange = Exchange::start().await;
+    let gateway = Running::start(&exchange.url(), &[]).await;
+    let files = files(&gateway).await;
+    let sources = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/page/web")).unwrap().count();
+    assert_eq!(files.len(), sources, "each file of the folder is reached from the page");
+    let size: usize = files.iter().map(|(_, got)| got.body.len()).sum();
+    assert!(size < 150_000, "{size} bytes");
+    for (path, got) in &files {
+        assert_eq!(got.status, 200, "{path}");
+        let kind = match path.rsplit_once('.') {
+            None => "text/html; charset=utf-8",
+            Some((_, "css")) => "text/css; charset=utf-8",
+            Some(_) => "text/javascript; charset=utf-8",
+        };
+        assert_eq!(got.header("content-type"), kind, "{path}");
+        let policies: Vec<_> = got.headers.get_all("content-security-policy").iter().collect();
+        assert_eq!(
+            policies,
+            ["default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+              base-uri 'none'; form-action 'none'; frame-ancestors 'none'"],
+            "{path}"
+        );
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "no-referrer"),
+            ("cross-origin-opener-policy", "same-origin"),
+            ("cross-origin-resource-policy", "same-origin"),
+            ("cache-control", "no-cache"),
+        ] {
+            assert_eq!(got.header(name), value, "{path}");
+        }
+        let text = got.text();
+        for not in
+            ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function(", "localStorage"]
+        {
+            assert!(!text.contains(not), "{path} has {not}: values of applications are text");
+        }
+        assert!(!text.contains("http://") || path.ends_with("dom.js"), "{path} leads elsewhere");
+        assert!(!text.contains("https://") && !text.contains("<style") && !text.contains("style="), "{path}");
+        let again = read(ask(&gateway, Method::GET, path, &[("if-none-match", got.header("etag"))]).await).await;
+        assert_eq!((again.status, again.body.len()), (304, 0), "{path}");
+    }
+    let html = files[0].1.text();
+    assert!(html.contains("<html lang=\"en\">") && html.contains("<main") && html.contains("<nav aria-label"));
+}
+
+#[tokio::test]
+async fn a_page_that_is_open_hears_each_second_what_health_and_stats_say() {
+    let exchange = Exchange::start().await;
+    let gateway = Running::start(&exchange.url(), &[]).await;
+    let target = gateway.url("/api/v3/ticker/price?symbol=BTCUSDT");
+    get(&target).await;
+    let mut stream = ask(&gateway, Method::GET, "/page/live", &[]).await;
+    assert_eq!(stream.headers()["content-type"], "text/event-stream");
+    assert_eq!(stream.headers()["cache-control"], "no-store");
+    let first = event(&mut stream).await;
+    assert_eq!(first["stats"]["regions"]["ticker_price"]["misses"], 1);
+    get(&target).await;
+    exchange.fault(serde_json::json!({"kind": "status", "status": 500}));
+    let changed = loop {
+        let next = event(&mut stream).await;
+        if next["stats"]["regions"]["ticker_price"]["hits"]["memory"] == 1 {
+            break next;
+        }
+    };
+    assert!(changed["at"].as_u64() > first["at"].as_u64());
+    assert!(changed["totals"]["requests"].as_u64() > first["totals"]["requests"].as_u64());
+    let health = get(gateway.url("/health")).await.json();
+    let names = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&changed["health"]), names(&health), "it is the same as /health");
+    let stats = get(gateway.url("/api/cache/stats")).await.json();
+    assert_eq!(changed["stats"]["regions"]["ticker_price"]["hits"], stats["regions"]["ticker_price"]["hits"]);
+}
+
+#[tokio::test]
+async fn all_open_pages_are_sent_the_same_events_and_there_may_be_only_so_many() {
+    let exchange = Exchange::start().await;
+    let gateway = Running::start(&exchange.url(), &[]).await;
+    let mut open = Vec::new();
+    let refused = loop {
+        let stream = ask(&gateway, Method::GET, "/page/live", &[]).await;
+        match stream.status().as_u16() {
+            200 => open.push(stream),
+            _ => break stream,
+        }
+        assert!(open.len() <= 256, "bounded");
+    };
+    let refused = (refused.headers().get("retry-after").cloned(), read(refused).await);
+    assert_eq!((refused.0.is_some(), refused.1.status), (true, 503), "{}", refused.1.text());
+    assert_eq!(open.len(), 256);
+    let mut two = open.split_off(254);
+    let mut seen = [BTreeSet::new(), BTreeSet::new()];
+    for _ in 0..3 {
+        for (stream, seen) in two.iter_mut().zip(&mut seen) {
+            seen.insert(event(stream).await["at"].as_u64().unwrap());
+        }
+    }
+    assert!(seen[0].intersection(&seen[1]).count() >= 2, "computed once for both: {seen:?}");
+    drop(open);
+    let has_room = async || ask(&gateway, Method::GET, "/page/live", &[]).await.status() == 200;
+    lastgood_testing::eventually("a place that was given back", async || has_room().await).await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_stops_does_not_wait_for_open_pages() {
+    let exchange = Exchange::start().await;
+    let gateway = Running::start(&exchange.url(), &[]).await;
+    let mut stream = ask(&gateway, Method::GET, "/page/live", &[]).await;
+    event(&mut stream).await;
+    let began = Instant::now();
+    gateway.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    while stream.chunk().await.unwrap().is_some() {}
+}
+
+#[tokio::test]
+async fn another_site_sees_nothing_of_the_page_by_any_name_and_switches_nothing() {
+    let exchange = Exchange::start().await;
+    let gateway = Running::start(&exchange.url(), &[]).await;
+    let switch = Arc::new(Switch::default());
+    gateway.gateway.demonstrate(Arc::clone(&switch) as _);
+    for (method, path) in [
+        (Method::GET, "/"),
+        (Method::GET, "/page/main.js"),
+        (Method::GET, "/page/live"),
+        (Method::GET, "/page/history"),
+        (Method::GET, "/page/else"),
+        (Method::POST, "/page/faults/fail"),
+    ] {
+        for foreign in [
+            &[("host", "evil.example")][..],
+            &[("host", "localhost.evil.example:8090")],
+            &[("host", "192.168.0.7:8090")],
+            &[("host", "evil.example"), ("sec-fetch-site", "same-origin"), ("origin", "http://evil.example")],
+            &[("origin", "https://evil.example")],
+            &[("origin", "http://127.0.0.1:3000")],
+            &[("origin", "null")],
+            &[("sec-fetch-site", "cross-site")],
+            &[("sec-fetch-site", "same-site")],
+            &[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")],
+            &[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "script")],
+        ] {
+            let got = read(ask(&gateway, method.clone(), path, foreign).await).await;
+            assert_eq!(got.status, 403, "{path} {foreign:?}");
+            assert_eq!(got.header("access-control-allow-origin"), "", "{path}");
+        }
+    }
+    assert_eq!(switch.in_force(), "none");
+    // Somebody follows a link to the page.
+    let link = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
+    assert_eq!(ask(&gateway, Method::GET, "/", &link).await.status(), 200);
+    assert_eq!(ask(&gateway, Method::GET, "/page/live", &link).await.status(), 403, "only to the page itself");
+    let by_name = [("host", "evil.example"), link[0], link[1], link[2]];
+    assert_eq!(ask(&gateway, Method::GET, "/", &by_name).await.status(), 403, "and by no name that is not its own");
+    let own = format!("http://{}", gateway.address);
+    let same = [("origin", own.as_str()), ("sec-fetch-site", "same-origin")];
+    assert_eq!(ask(&gateway, Method::POST, "/page/faults/fail", &same).await.status(), 204);
+    assert_eq!(switch.in_force(), "fail");
+}
+
+#[tokio::test]
+async fn with_a_token_the_page_loads_and_shows_nothing_until_it_is_sent_in_the_header() {
+    let exchange = Exchange::start().await;
+    let gateway = Running::start(&exchange.url(), &[("admin.token", TOKEN)]).await;
+    assert_eq!(get(gateway.url("/")).await.status, 200);
+    assert_eq!(get(gateway.url("/page/main.js")).await.status, 200);
+    for path in
+        ["/page/live".to_owned(), format!("/page/live?token={TOKEN}"), format!("/page/live?access_token={TOKEN}")]
+    {
+        assert_eq!(get(gateway.url(&path)).await.status, 401, "{path}");
+    }
+    let bearer = |token: &str| format!("Bearer {token}");
+    let wrong = bearer("another-long-token");
+    assert_eq!(ask(&gateway, Method::GET, "/page/live", &[("authorization", &wrong)]).await.status(), 401);
+    let right = bearer(TOKEN);
+    let mut stream = ask(&gateway, Method::GET, "/page/live", &[("authorization", &right)]).await;
+    assert_eq!(event(&mut stream).await["health"]["status"], "ok");
+}
+
+#[tokio::test]
+async fn what_a_proxy_passes_on_sees_the_page_only_with_the_token() {
+    let exchange = Exchange::start().await;
+    let gateway = Running::start(&exchange.url(), &[]).await;
+    let proxied = ("x-forwarded-for", "203.0.113.9");
+    assert_eq!(ask(&gateway, Method::GET, "/page/live", &[proxied]).await.status(), 403);
+    let gateway = Running::start(&exchange.url(), &[("admin.token", TOKEN)]).await;
+    let right = format!("Bearer {TOKEN}");
+    assert_eq!(ask(&gateway, Method::GET, "/page/live", &[proxied, ("authorization", &right)]).await.status(), 200);
+}
+
+/// A demonstration with one fault, of a simulated exchange if there is one.
+struct Switch {
+    in_force: Mutex<&'static str>,
+    sim: Option<Sim>,
+}
+
+impl Default for Switch {
+    fn default() -> Switch {
+        Switch { in_force: Mutex::new("none"), sim: None }
+    }
+}
+
+impl Switch {
+    fn of(exchange: &Exchange) -> Switch {
+        Switch { sim: Some(exchange.sim.clone()), ..Switch::default() }
+    }
+}
+
+const OFFERED: [DemoFault; 2] = [
+    DemoFault { name: "none", label: "Healthy", effect: "It answers." },
+    DemoFault { name: "fail", label: "Fail", effect: "It does not." },
+];
+
+impl Demonstration for Switch {
+    fn faults(&self) -> &'static [DemoFault] {
+        &OFFERED
+    }
+
+    fn in_force(&self) -> &'static str {
+        *self.in_force.lock().unwrap()
+    }
+
+    fn switch(&self, name: &str) -> bool {
+        let Some(fault) = OFFERED.iter().find(|fault| fault.name == name) else { return false };
+        *self.in_force.lock().unwrap() = fault.name;
+        match (&self.sim, fault.name) {
+            (Some(sim), "none") => sim.clear_faults(),
+            (Some(sim), _) => {
+                let kind = FaultKind::Status { status: 500 };
+                sim.fault(Fault { kind, path_prefix: String::new(), times: None });
+            }
+            (None, _) => {}
+        }
+        true
+    }
+}
+
+#[tokio::test]
+async fn only_a_demonstration_has_faults_to_switch_and_only_those_that_it_offers() {
+    let exchange = Exchange::start().await;
+    let gateway = Running::start(&exchange.url(), &[]).await;
+    let post = async |path: &str| ask(&gateway, Method::POST, path, &[]).await.status().as_u16();
+    assert_eq!(post("/page/faults/fail").await, 404);
+    let mut stream = ask(&gateway, Method::GET, "/page/live", &[]).await;
+    assert!(event(&mut stream).await.get("demonstration").is_none());
+    gateway.gateway.demonstrate(Arc::new(Switch::default()));
+    assert_eq!((post("/page/faults/meteor").await, post("/page/faults/fail").await), (404, 204));
+    assert_eq!(get(gateway.url("/page/faults/fail")).await.status, 405, "a link switches nothing");
+    let shown = loop {
+        let next = event(&mut stream).await["demonstration"].clone();
+        if next["in_force"] == "fail" {
+            break next;
+        }
+    };
+    assert_eq!(shown["faults"][0]["label"], "Healthy");
+}
+
+#[tokio::test]
+async fn a_page_that_is_opened_shows_the_minutes_before() {
+    let exchange = Exchange::start().await;
+    let gateway = Running::start(&exchange.url(), &[("admin.token", TOKEN)]).await;
+    assert_eq!(get(gateway.url("/page/history")).await.status, 401);
+    let right = format!("Bearer {TOKEN}");
+    let first = loop {
+        let got = read(ask(&gateway, Method::GET, "/page/history", &[("authorization", &right)]).await).await;
+        if let Some(first) = got.json().get(0) {
+            break first.clone();
+        }
+    };
+    assert!(first["at"].is_u64() && first["totals"]["requests"].is_u64(), "{first}");
+}
