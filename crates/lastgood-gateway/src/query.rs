@@ -1,5 +1,7 @@
 //! Queries of the gateway's own paths: read in one way, and refused where they say what cannot be acted upon.
 
+use std::error::Error;
+use std::fmt;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -13,13 +15,28 @@ pub(crate) fn decoded(text: &str) -> Option<String> {
     percent_decode_str(text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
 }
 
-/// The fields of a query: the name of each as it is written, and its value as it was before it was put into the URL; if
-/// that is no text, as it is written. In a query, unlike in a path, a plus is a blank.
-pub(crate) fn fields(query: &str) -> impl DoubleEndedIterator<Item = (&str, Result<String, String>)> {
+/// A value that is no text once it is decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NotText {
+    /// The value as it is written.
+    pub(crate) written: String,
+}
+
+impl fmt::Display for NotText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is no text in UTF-8", self.written)
+    }
+}
+
+impl Error for NotText {}
+
+/// The fields of a query: the name of each as it is written, and its value as it was before it was put into the URL. In a
+/// query, unlike in a path, a plus is a blank.
+pub(crate) fn fields(query: &str) -> impl DoubleEndedIterator<Item = (&str, Result<String, NotText>)> {
     query.split('&').filter(|field| !field.is_empty()).map(|field| {
         let (name, value) = field.split_once('=').unwrap_or((field, ""));
         let value = value.replace('+', " ");
-        (name, decoded(&value).ok_or(value))
+        (name, decoded(&value).ok_or(NotText { written: value }))
     })
 }
 
@@ -36,7 +53,7 @@ impl Parameters {
         for (name, value) in fields(query.unwrap_or_default()) {
             let value = match value {
                 Ok(value) => value,
-                Err(written) => return refuse(name, &written, "text in UTF-8".to_owned()),
+                Err(not_text) => return refuse(name, &not_text.written, "text in UTF-8".to_owned()),
             };
             if !known.contains(&name) {
                 return refuse(name, &value, format!("the parameters {}", known.join(", ")));
@@ -82,7 +99,15 @@ mod tests {
     fn a_value_is_decoded_and_a_plus_is_a_blank() {
         let read: Vec<_> = fields("a=1+2&&b=%C3%BC&c&d=%FF").collect();
         let text = |text: &str| Ok(text.to_owned());
-        assert_eq!(read, [("a", text("1 2")), ("b", text("\u{fc}")), ("c", text("")), ("d", Err("%FF".to_owned()))]);
+        assert_eq!(
+            read,
+            [
+                ("a", text("1 2")),
+                ("b", text("\u{fc}")),
+                ("c", text("")),
+                ("d", Err(NotText { written: "%FF".to_owned() }))
+            ]
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Where the answers of declared routes come from: databases, buckets and HTTP APIs that the configuration names.
 
+mod check;
 pub(crate) mod compute;
 pub(crate) mod error;
 pub(crate) mod object;
@@ -16,6 +17,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use lastgood::Error;
 use percent_encoding::percent_decode;
+
+pub(crate) use self::check::CheckError;
 
 pub(crate) mod http;
 
@@ -36,8 +39,8 @@ pub(crate) trait Source: fmt::Debug + fmt::Display + Send + Sync {
     ///
     /// # Errors
     ///
-    /// What is wrong, and the mend; names no secret.
-    async fn check(&self) -> Result<(), String>;
+    /// What is wrong and how to fix it; names no secret.
+    async fn check(&self) -> Result<(), CheckError>;
 }
 
 /// What a source brought.

@@ -363,7 +363,7 @@ impl Shared {
 
     async fn load_mood(&self, target: &str) -> Result<Loaded, Error> {
         let checked = |body: Bytes| {
-            let left = fear_greed::check(&body).map_err(|why| Error::new(Reason::Malformed, why))?;
+            let left = fear_greed::check(&body).map_err(|why| Error::new(Reason::Malformed, why.to_string()))?;
             Ok((body, left))
         };
         let (body, left) = self.mood.get(target, checked).await?;

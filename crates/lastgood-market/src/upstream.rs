@@ -21,6 +21,7 @@ mod asker;
 mod bans;
 mod base;
 mod client;
+mod error;
 mod exchange;
 mod forward;
 mod health;
@@ -37,6 +38,7 @@ pub use self::asker::{Asker, yielded};
 pub use self::bans::BanMemory;
 pub use self::base::{Base, VenueUpstream};
 pub use self::client::{RequestBody, strip_hop_by_hop};
+pub use self::error::UpstreamError;
 pub use self::exchange::{Mixed, exchange_of, mixed, own_name};
 pub use self::health::{CallResult, Health};
 pub use self::offset::ClockOffset;
@@ -126,8 +128,8 @@ impl Upstreams {
     ///
     /// When the bases of a venue are known to be of different exchanges, or the system's certificate authorities cannot be
     /// read.
-    pub fn new(options: &Options, clock: &Clock, bans: BanMemory) -> Result<Self, String> {
-        let identities = options.identities().map_err(|why| why.to_string())?;
+    pub fn new(options: &Options, clock: &Clock, bans: BanMemory) -> Result<Self, UpstreamError> {
+        let identities = options.identities()?;
         Ok(Upstreams {
             client: client::client(options.connect_timeout, &options.proxies)?,
             venues: Venue::ALL.map(|venue| VenueUpstream::new(venue, identities.name(venue), options, clock)),

@@ -71,11 +71,11 @@ impl Pattern {
     /// # Errors
     ///
     /// Why this is no expression.
-    pub(crate) fn new(text: &str) -> Result<Self, String> {
+    pub(crate) fn new(text: &str) -> Result<Self, regex_lite::Error> {
         let whole = regex_lite::RegexBuilder::new(&format!("^(?:{text})$")).size_limit(1 << 18).build();
         // Alone it must make sense, too: `a)|(b` only does within brackets.
-        Regex::new(text).map_err(|why| why.to_string())?;
-        Ok(Pattern { text: text.to_owned(), whole: whole.map_err(|why| why.to_string())? })
+        Regex::new(text)?;
+        Ok(Pattern { text: text.to_owned(), whole: whole? })
     }
 }
 

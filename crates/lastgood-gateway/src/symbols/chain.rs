@@ -16,7 +16,7 @@ use bytes::Bytes;
 use lastgood::{Answer, Clock, Error, Loaded, Outcome, Reason, Region, Timestamp, Value};
 use lastgood_market::credentials::{Environment, UserId};
 use lastgood_market::symbols::{Link, Prepared, Stamp, prepare};
-use lastgood_market::upstream::{Asker, BanMemory, Upstreams};
+use lastgood_market::upstream::{Asker, BanMemory, UpstreamError, Upstreams};
 use lastgood_market::{Budget, Identities, Priority, RegionName, Venue};
 use lastgood_market::{Plan, Request, Source, plan};
 use tokio::time::timeout;
@@ -75,7 +75,7 @@ impl SymbolChain {
         asker: &Arc<Asker>,
         regions: &Regions,
         clock: &Clock,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, UpstreamError> {
         let bans = BanMemory::new(settings.data_dir.clone(), None, &settings.namespace);
         let testnet = match keys.any(Environment::Testnet) || users.may_be_there() {
             true => Some(Upstreams::new(&on_testnet(settings).upstreams(), clock, bans)?),

@@ -185,7 +185,7 @@ mod tests {
         let options = Options { spot, ..Options::default() };
         let bans = BanMemory::without_file(None, "lastgood");
         let upstreams = Upstreams::new(&options, &Clock::paused_with_tokio(), bans);
-        assert!(upstreams.is_err_and(|why| why.contains("different exchanges")));
+        assert!(upstreams.is_err_and(|why| why.to_string().contains("different exchanges")));
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ use lastgood::{Clock, Error, Reason, Timestamp};
 use tokio::sync::Semaphore;
 
 use super::client::{HttpClient, client, public_request, read};
+use super::error::UpstreamError;
 use super::{BaseUrl, Options, cannot_be_reached, own_name};
 use crate::budget::bounds::USUAL_PAUSE;
 
@@ -38,7 +39,7 @@ impl Site {
     /// # Errors
     ///
     /// When the system's certificate authorities cannot be read.
-    pub fn new(base: BaseUrl, options: &Options, clock: &Clock) -> Result<Site, String> {
+    pub fn new(base: BaseUrl, options: &Options, clock: &Clock) -> Result<Site, UpstreamError> {
         Ok(Site {
             name: own_name(&base),
             condition: Condition::new("source", base.host(), clock.clone()),

@@ -63,7 +63,7 @@ async fn look(upstreams: &Upstreams, venue: Venue, base: &Base) {
     };
     let request = join(&base.url, path).and_then(|uri| {
         let request = Request::get(uri).header(header::USER_AGENT, concat!("lastgood/", env!("CARGO_PKG_VERSION")));
-        request.body(no_body()).map_err(|why| why.to_string())
+        request.body(no_body())
     });
     let Ok(request) = request else { return };
     let answered = tokio::time::timeout(PING_PATIENCE, upstreams.client.request(request)).await;

@@ -291,9 +291,9 @@ fn reason(why: &object_store::Error) -> (Reason, &'static str) {
     }
 }
 
-pub(super) fn of_check(why: &object_store::Error) -> String {
+pub(crate) fn of_check(why: &object_store::Error) -> String {
     if let Some(refused) = tls::failure(why) {
-        return format!("{refused}; {}", tls::MEND);
+        return format!("{refused}; {}", tls::HINT);
     }
     if let Some(failed) = proxy::failure(why) {
         return format!("{failed}; {}", proxy::HINT);

@@ -196,6 +196,7 @@ async fn sources(settings: &Settings) -> Vec<Finding> {
         let finding = match check.result {
             Ok(()) => Finding::new("source", target, Verdict::Ok, "answers"),
             Err(why) => {
+                let why = why.to_string();
                 let (what, mend) = why.split_once("; ").unwrap_or((&why, "check how it is declared"));
                 Finding::new("source", target, Verdict::Failed, redact(what)).mend(redact(mend))
             }
