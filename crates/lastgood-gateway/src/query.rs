@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -77,6 +78,21 @@ impl Parameters {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
+    /// A whole number within bounds, if it is given, in digits alone; `allowed` says what it may be.
+    pub(crate) fn number(
+        &self,
+        name: &str,
+        bounds: RangeInclusive<u64>,
+        allowed: &str,
+    ) -> Result<Option<u64>, Refused> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        match text.parse::<u64>() {
+            Ok(number) if digits && bounds.contains(&number) => Ok(Some(number)),
+            _ => Err(Refused::parameter(StatusCode::BAD_REQUEST, name, text, allowed)),
+        }
+    }
+
     /// A duration within bounds, if it is given.
     pub(crate) fn duration(&self, name: &str, least: Duration, most: Duration) -> Result<Option<Duration>, Refused> {
         let Some(text) = self.get(name) else { return Ok(None) };
@@ -108,6 +124,19 @@ mod tests {
                 ("d", Err(NotText { written: "%FF".to_owned() }))
             ]
         );
+    }
+
+    #[test]
+    fn a_number_is_digits_within_its_bounds() {
+        let number = |text: &str| {
+            let query = format!("n={text}");
+            Parameters::read(Some(&query), &["n"]).unwrap().number("n", 1..=10, "1 to 10").ok()
+        };
+        assert_eq!((number("1"), number("10")), (Some(Some(1)), Some(Some(10))));
+        for wrong in ["", "0", "11", "-1", "+5", "%2B5", "5.0", "5 ", "٣", "99999999999999999999"] {
+            assert_eq!(number(wrong), None, "{wrong}");
+        }
+        assert_eq!(Parameters::read(None, &["n"]).unwrap().number("n", 1..=10, "1 to 10").unwrap(), None);
     }
 
     #[test]

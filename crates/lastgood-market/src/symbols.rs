@@ -17,7 +17,7 @@ mod order;
 mod rows;
 mod selection;
 
-pub use self::selection::{LARGEST_LIMIT, Refusal, Selection};
+pub use self::selection::Selection;
 
 /// A prepared list.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -223,11 +223,11 @@ fn arguments(parameters: &[Parameter], text: impl Fn(&str) -> Option<String>) ->
             Some(text) => parameter.read(&text),
             None => parameter.missing(),
         };
-        let wrong = |refusal: lastgood_market::symbols::Refusal| {
+        let read = read.map_err(|refusal| {
             Wrong::new(format!("{} is {:?}", refusal.parameter, refusal.value))
                 .hint(format!("give {}", refusal.allowed))
-        };
-        Ok((parameter.name.clone(), read.map_err(wrong)?))
+        });
+        Ok((parameter.name.clone(), read?))
     };
     parameters.iter().map(one).collect::<Result<_, _>>().map(Arguments)
 }

@@ -1,14 +1,11 @@
 //! The parameters of a route: typed, bounded, and brought to one form, so that equal questions have equal keys.
 
 use jiff::civil::Date;
-use lastgood_market::symbols::Refusal;
 use regex_lite::Regex;
 use rust_decimal::Decimal;
 
+use crate::problem::Refusal;
 use crate::source::Argument;
-
-/// So much of a refused value is shown.
-const SHOWN: usize = 64;
 
 /// A declared parameter.
 #[derive(Clone, Debug)]
@@ -106,14 +103,8 @@ impl Parameter {
     }
 
     fn refusal(&self, value: &str) -> Refusal {
-        refusal(&self.name, value, self.kind.allowed())
+        Refusal::new(&self.name, value, self.kind.allowed())
     }
-}
-
-/// A parameter that cannot be acted upon; both texts are a stranger's.
-pub(crate) fn refusal(parameter: &str, value: &str, allowed: String) -> Refusal {
-    let shown = |text: &str| text.chars().take(SHOWN).collect();
-    Refusal { parameter: shown(parameter), value: shown(value), allowed }
 }
 
 impl Kind {

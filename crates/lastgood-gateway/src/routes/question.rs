@@ -1,10 +1,9 @@
 //! What a request asks: its parameters, each once, checked and in one form.
 
-use lastgood_market::symbols::Refusal;
-
-use super::parameter::{Parameter, refusal};
+use super::parameter::Parameter;
 use super::path::Segment;
 use super::route::Route;
+use crate::problem::Refusal;
 use crate::query::{NotText, decoded, fields};
 use crate::source::{Argument, Arguments};
 
@@ -30,9 +29,9 @@ impl Route {
             let is_in_path = |name: &str| self.setting.path.parameters().any(|known| known == name);
             let shown = || value.clone().unwrap_or_else(|not_text| not_text.written);
             match place(name).filter(|_| !is_in_path(name)) {
-                None => return Err(refusal(name, &shown(), self.known())),
+                None => return Err(Refusal::new(name, &shown(), self.known())),
                 Some(at) if given[at].is_some() => {
-                    return Err(refusal(name, &shown(), "it once, not twice".to_owned()));
+                    return Err(Refusal::new(name, &shown(), "it once, not twice".to_owned()));
                 }
                 Some(at) => given[at] = Some(read(&parameters[at], value)?),
             }
@@ -59,6 +58,6 @@ impl Route {
 fn read(parameter: &Parameter, value: Result<String, NotText>) -> Result<Argument, Refusal> {
     match value {
         Ok(decoded) => parameter.read(&decoded),
-        Err(not_text) => Err(refusal(&parameter.name, &not_text.written, parameter.kind.allowed())),
+        Err(not_text) => Err(Refusal::new(&parameter.name, &not_text.written, parameter.kind.allowed())),
     }
 }
