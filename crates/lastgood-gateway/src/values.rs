@@ -29,8 +29,8 @@ pub(crate) const BYTES: HeaderValue = HeaderValue::from_static("application/octe
 const MOST_TAGS: usize = 16;
 const LONGEST_TAG: usize = 256;
 /// Bounds of `fresh_for` and `ttl`.
-pub(crate) const SHORTEST_LIFE: Duration = Duration::from_millis(1);
-pub(crate) const LONGEST_LIFE: Duration = Duration::from_secs(365 * 86_400);
+const SHORTEST_LIFE: Duration = Duration::from_millis(1);
+const LONGEST_LIFE: Duration = Duration::from_secs(365 * 86_400);
 
 /// Lets in whoever may change what is kept.
 pub(crate) fn admit(app: &App, headers: &HeaderMap) -> Result<(), Refused> {

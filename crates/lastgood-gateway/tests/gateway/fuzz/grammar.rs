@@ -191,8 +191,6 @@ const OWN: &[(&str, &str)] = &[
     ("GET", "/api/cache/keys?pattern={pattern}&region={region}&limit={limit}&after={kept}"),
     ("GET", "/api/cache/explain/{kept}"),
     ("GET", "/api/cache/key/{kept}"),
-    ("PUT", "/api/cache/key/notes:{key}?fresh_for={span}&ttl={span}&tags={tags}"),
-    ("PUT", "/api/cache/key/{kept}"),
     ("DELETE", "/api/cache/key/{kept}"),
     ("POST", "/api/cache/invalidate"),
     ("POST", "/api/cache/clear/{symbol}"),
