@@ -19,17 +19,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use lastgood::{
-    Answer, Clock, Error, Filled, Freshness, Loaded, Outcome, Persist, Reason, Region, Tier, Timestamp, Value,
-};
+use lastgood::{Answer, Clock, Error, Filled, Freshness, Loaded, Outcome, Persist, Reason, Region, Tier, Timestamp};
 
 use crate::budget::Priority;
-use crate::source::Source;
 
 mod bars;
 mod block;
+mod exchange;
 mod explain;
 mod feed;
 mod keep;
@@ -41,6 +38,7 @@ mod rows;
 mod series;
 mod spans;
 mod told;
+mod view;
 mod voided;
 
 /// Checks what must hold of whatever is taken for an exchange's candles. For fuzzing.
@@ -51,37 +49,19 @@ pub fn hold_rows(body: &Bytes) {
 
 pub use self::bars::{Bar, Bars};
 use self::block::{Block, Tail};
+pub use self::exchange::Exchange;
 pub use self::explain::{KnownSeries, KnownSpan, KnownSpans, series_prefix};
 use self::feed::InUse;
 pub use self::feed::{Fed, StreamedCandle};
 use self::keep::{Asked, Draft, RECALL, TAIL, VOIDS, kept_block};
 use self::lagging::Lagging;
 use self::load::LEAST;
-
-use self::resolve::{Known, Resolution, resolve};
+use self::resolve::{Resolution, resolve};
 pub use self::series::{Question, Series};
 use self::spans::Belief;
+use self::view::View;
 pub use self::voided::{Voided, VoidedSeries};
 use crate::lanes::Lanes;
-
-/// Asks the exchange.
-#[async_trait]
-pub trait Exchange: Send + Sync + 'static {
-    /// The answer to `source`, checked to be of its shape.
-    ///
-    /// # Errors
-    ///
-    /// Whatever keeps the exchange from answering; [`Reason::Yielded`] where a load ahead of its readers is to wait.
-    async fn ask(&self, source: Source, priority: Priority) -> Result<Value, Error>;
-
-    /// How long a list that ends in a forming candle of that interval may be believed.
-    fn forming_fresh_for(&self, interval: &str) -> Duration;
-
-    /// How far its clock is ahead of ours, in ms, as far as is known; negative where it is behind.
-    fn clock_offset(&self) -> i64 {
-        0
-    }
-}
 
 /// The candles of every series. Clones share everything.
 #[derive(Clone)]
@@ -402,31 +382,6 @@ impl Candles {
     /// Now, by the clock that candles open and close by.
     fn now(&self) -> u64 {
         self.clock.now().as_millis().saturating_add_signed(self.exchange.clock_offset())
-    }
-}
-
-/// What memory knows of a series.
-struct View<'a> {
-    candles: &'a Candles,
-    series: &'a Series,
-    belief: Belief,
-    /// The age of the oldest of what was looked at.
-    age: Cell<Duration>,
-}
-
-impl Known for View<'_> {
-    fn block(&self, index: u64) -> Option<Arc<Block>> {
-        let answer = self.candles.region.peek(&self.series.block_key(index))?;
-        self.age.set(self.age.get().max(answer.age()));
-        kept_block(&answer)
-    }
-
-    fn voids(&self) -> Option<Arc<Block>> {
-        self.candles.held(&self.series.key(VOIDS))
-    }
-
-    fn belief(&self) -> Belief {
-        self.belief
     }
 }
 
