@@ -105,9 +105,9 @@ pub(super) async fn unknown(region: &Region, name: &str) -> Refused {
     let wanted = name.to_lowercase();
     let meant = nearest(name, names()).or_else(|| names().find(|known| known.to_lowercase().contains(&wanted)));
     let shown: String = format!("{}:{name}", region.name()).chars().take(200).collect();
-    let mend = match meant {
+    let hint = match meant {
         Some(meant) => format!("did you mean {:?}?", format!("{}:{meant}", region.name())),
         None => format!("GET /api/cache/keys?region={} lists those that are there.", region.name()),
     };
-    Refused::new(StatusCode::NOT_FOUND, &format!("Neither memory nor the store holds {shown:?}; {mend}"))
+    Refused::new(StatusCode::NOT_FOUND, &format!("Neither memory nor the store holds {shown:?}; {hint}"))
 }

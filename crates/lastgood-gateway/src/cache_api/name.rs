@@ -153,10 +153,10 @@ pub(super) fn region(app: &App, name: &str) -> Result<Region, Refused> {
         let regions = app.cache.regions();
         let names: Vec<&str> = regions.iter().map(Region::name).collect();
         let shown: String = name.chars().take(64).collect();
-        let mend = match nearest(name, names.iter().copied()) {
+        let hint = match nearest(name, names.iter().copied()) {
             Some(meant) => format!("did you mean {meant:?}?"),
             None => format!("there are {}.", names.join(", ")),
         };
-        Refused::new(StatusCode::NOT_FOUND, &format!("There is no region {shown:?}; {mend}"))
+        Refused::new(StatusCode::NOT_FOUND, &format!("There is no region {shown:?}; {hint}"))
     })
 }

@@ -69,7 +69,7 @@ impl ObjectTemplate {
     ///
     /// # Errors
     ///
-    /// What is wrong with them, and the mend.
+    /// What is wrong with them, and how to fix it.
     pub(crate) fn new(bucket: Bucket, options: ObjectOptions) -> Result<ObjectTemplate, ObjectError> {
         let key = KeyTemplate::parse(&options.key, &options.parameters).map_err(ObjectError::Key)?;
         let stars = options.key.matches('*').count();

@@ -254,7 +254,7 @@ impl Statement {
     ///
     /// # Errors
     ///
-    /// What is wrong with it, and the mend.
+    /// What is wrong with it, and how to fix it.
     pub(crate) fn new(database: Database, options: StatementOptions) -> Result<Statement, SqlError> {
         let declared: Vec<&str> = options.parameters.iter().map(|(name, _)| name.as_str()).collect();
         let dialect = database.dialect();

@@ -110,7 +110,7 @@ impl KeySource for SqlKeys {
             Ok(key) => Ok(ApiKey::new(&key, venue, environment)),
             Err(why) => {
                 if self.told.is_first(format!("{user} {environment}")) {
-                    let hint = why.mend().unwrap_or_default();
+                    let hint = why.hint().unwrap_or_default();
                     tracing::warn!(%user, %environment, %why, hint, "a user's API key is not used");
                 }
                 Ok(None)

@@ -163,8 +163,8 @@ enum AlgorithmWord {
 
 impl From<CredentialError> for Failure {
     fn from(why: CredentialError) -> Self {
-        match why.mend() {
-            Some(mend) => Failure::failed(format!("{why}\n    help: {mend}")),
+        match why.hint() {
+            Some(hint) => Failure::failed(format!("{why}\n    help: {hint}")),
             None => Failure::failed(why.to_string()),
         }
     }

@@ -91,7 +91,7 @@ impl Bucket {
     ///
     /// # Errors
     ///
-    /// What is wrong with them, and the mend. Names no secret.
+    /// What is wrong with them, and how to fix it. Names no secret.
     pub(crate) fn open(options: BucketOptions) -> Result<Bucket, ObjectError> {
         if let Some(folder) = options.url.strip_prefix("file:") {
             return Bucket::folder_at(folder.strip_prefix("//").unwrap_or(folder), &options);

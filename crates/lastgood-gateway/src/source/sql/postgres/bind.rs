@@ -104,7 +104,7 @@ impl Target {
 ///
 /// # Errors
 ///
-/// What does not fit, and the mend.
+/// What does not fit, and how to fix it.
 pub(super) fn fits(name: &str, declared: ParameterType, wanted: &PgTypeInfo) -> Result<(), AnswerError> {
     if Target::of(wanted).is_some_and(|target| target.takes(declared)) {
         return Ok(());
