@@ -15,7 +15,7 @@ use crate::venue::{Bucket, Venue};
 
 mod ask;
 pub mod bounds;
-mod heat;
+mod frequency;
 mod learn;
 pub(crate) mod peers;
 #[cfg(test)]
@@ -27,7 +27,7 @@ mod window;
 
 use self::ask::costs;
 pub use self::ask::{Ask, Priority};
-pub use self::heat::Heat;
+pub use self::frequency::Frequency;
 use self::peers::Peers;
 pub use self::spent::Spent;
 pub use self::standing::{BucketStanding, Standing};
@@ -185,7 +185,7 @@ impl Budget {
             state.windows[bucket as usize].asked(cost);
         }
         let refusal = windows().find_map(|(bucket, cost)| {
-            let wait = state.windows[bucket as usize].refuses(cost, ask.priority, ask.heat, at)?;
+            let wait = state.windows[bucket as usize].refuses(cost, ask.priority, ask.frequency, at)?;
             Some((bucket, wait))
         });
         if let Some((bucket, wait)) = refusal {
@@ -202,7 +202,7 @@ impl Budget {
     pub fn spend_on_limits(&self, weight: u32) -> Option<Spent<'_>> {
         let now = self.clock.now();
         let mut state = self.state(now);
-        let ask = Ask { bucket: Bucket::Weight, weight, priority: Priority::Refresh, heat: 0 };
+        let ask = Ask { bucket: Bucket::Weight, weight, priority: Priority::Refresh, frequency: 0 };
         if !state.wants_limits || state.ask_limits_at > now || self.refusal_of_stop(&state, ask.bucket, now).is_some() {
             return None;
         }

@@ -135,7 +135,7 @@ impl Market {
     /// The exchange's, where nothing is kept; [`Reason::NotFound`] when the venue has no such interval.
     pub async fn get_bars(&self, venue: Venue, symbol: &str, interval: &str, limit: usize) -> Result<Bars, Error> {
         let series = Series::of_symbol(self.identities(), venue, symbol, interval)?;
-        self.0.upstreams.heat.count(series.name());
+        self.0.upstreams.frequency.count(series.name());
         self.0.candles.get_bars(&series, limit).await
     }
 
@@ -296,7 +296,7 @@ impl Market {
         C: Fn(&T) -> bool,
     {
         let shelf = Shelf { market: &self.0, parse };
-        self.0.upstreams.heat.count(&line.load().key);
+        self.0.upstreams.frequency.count(&line.load().key);
         for is_last in [false, true] {
             let answered = line.answer(&shelf).await?;
             let (answer, source) = (answered.answer, answered.source);

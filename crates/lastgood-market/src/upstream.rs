@@ -13,7 +13,7 @@ use lastgood::proxy::ProxyFailure;
 use lastgood::{Clock, Error, Reason, Timestamp, Value};
 use tokio::sync::Notify;
 
-use crate::budget::{Ask, Heat, Spent, bounds};
+use crate::budget::{Ask, Frequency, Spent, bounds};
 use crate::validate::Fetched;
 use crate::{Budget, Identities, PassOnly, Priority, RegionName, Source, Venue};
 
@@ -66,7 +66,7 @@ pub struct Upstreams {
     venues: [VenueUpstream; 3],
     pass_only: [VenueUpstream; 2],
     /// How often keys are asked for: under scarcity the hot ones are refreshed first.
-    pub heat: Heat,
+    pub frequency: Frequency,
     /// How far the exchange's clock is from ours. One for all: theirs go together.
     pub clock_offset: ClockOffset,
     clock: Clock,
@@ -139,7 +139,7 @@ impl Upstreams {
                 let exchange = bases.first().map(own_name).unwrap_or_default();
                 VenueUpstream::at(bases, named, &exchange, options, clock)
             }),
-            heat: Heat::new(),
+            frequency: Frequency::new(),
             clock_offset: ClockOffset::default(),
             clock: clock.clone(),
             bans,
@@ -270,17 +270,17 @@ impl Upstreams {
     async fn attempt(&self, base: &Base, question: Question<'_>, is_last: bool) -> Attempt {
         let Question { source, priority, .. } = question;
         let bucket = source.endpoint.bucket();
-        let ask = Ask { bucket, weight: source.weight, priority, heat: self.heat.of(&source.key) };
+        let ask = Ask { bucket, weight: source.weight, priority, frequency: self.frequency.of(&source.key) };
         let _permit = match base.permit(ask).await {
             Ok(permit) => permit,
             Err(error) => return Attempt::Refused(error),
         };
-        let ask = Ask { heat: self.heat.of(&source.key), ..ask };
+        let ask = Ask { frequency: self.frequency.of(&source.key), ..ask };
         let spent = match base.budget.spend(ask) {
             Ok(spent) => spent,
             Err(error) => return Attempt::Refused(error),
         };
-        self.heat.reset(&source.key);
+        self.frequency.reset(&source.key);
         let call = base.call();
         let condition = base.condition.begin(source.endpoint.path);
         let mut asked = std::pin::pin!(self.ask(base, question, &spent));

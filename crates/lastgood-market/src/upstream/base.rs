@@ -209,7 +209,7 @@ mod tests {
     async fn a_full_bulkhead_waits_a_while_and_then_says_so() {
         let spot = venue("http://a:1");
         let base = &spot.bases[0];
-        let ask = |priority| Ask { bucket: Bucket::Weight, weight: 1, priority, heat: 0 };
+        let ask = |priority| Ask { bucket: Bucket::Weight, weight: 1, priority, frequency: 0 };
         let first = base.permit(ask(Priority::Demand)).await.unwrap();
         let _second = base.permit(ask(Priority::Demand)).await.unwrap();
         let refused = base.permit(ask(Priority::Refresh)).await.unwrap_err();

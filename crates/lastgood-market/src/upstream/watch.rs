@@ -53,7 +53,7 @@ pub async fn watch_health(upstreams: Arc<Upstreams>) {
 }
 
 async fn look(upstreams: &Upstreams, venue: Venue, base: &Base) {
-    let ask = Ask { bucket: Bucket::Weight, weight: 1, priority: Priority::Refresh, heat: u32::MAX };
+    let ask = Ask { bucket: Bucket::Weight, weight: 1, priority: Priority::Refresh, frequency: u32::MAX };
     // A ping is a call like any other: none during a ban.
     let Ok(spent) = base.budget.spend(ask) else { return };
     let path = match venue {

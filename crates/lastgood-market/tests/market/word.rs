@@ -76,7 +76,7 @@ fn words() -> impl Strategy<Value = Word> {
 }
 
 fn ask(weight: u32) -> Ask {
-    Ask { bucket: Bucket::Weight, weight, priority: Priority::Demand, heat: 0 }
+    Ask { bucket: Bucket::Weight, weight, priority: Priority::Demand, frequency: 0 }
 }
 
 async fn say(budget: &Budget, word: &Word) {
