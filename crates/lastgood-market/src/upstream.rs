@@ -347,7 +347,7 @@ impl Upstreams {
         if key.is_some() && fetched.refuses_key() {
             return (Ok(fetched), CallResult::Answered);
         }
-        self.heed(base, source.endpoint.bucket(), &fetched);
+        self.apply_refusal(base, source.endpoint.bucket(), &fetched);
         let result = CallResult::of(fetched.status, fetched.is_page());
         (Ok(fetched), result)
     }

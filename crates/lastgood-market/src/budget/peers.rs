@@ -278,7 +278,7 @@ impl Budget {
             let stop = stop.to_stop(ahead);
             let is_longer = state.stop.is_none_or(|known| known.until.plus(STOP_SLACK) < stop.until);
             if stop.is_in_force(now) && stop.until.since(now) >= STOP_SLACK && is_longer {
-                self.heed(&mut state, stop.at_most(now), "another gateway was told to leave the exchange alone");
+                self.apply_stop(&mut state, stop.at_most(now), "another gateway was told to leave the exchange alone");
             }
         }
         self.publish(&state);

@@ -173,14 +173,14 @@ async fn those_refused_together_do_not_return_together() {
 async fn what_is_remembered_is_heeded_within_reason() {
     let budget = budget();
     let stop = |until| Stop { reason: Reason::Banned, until };
-    assert!(!budget.heed_remembered(stop(budget.now())));
-    assert!(budget.heed_remembered(stop(budget.now().plus(Duration::from_secs(60)))));
-    assert!(!budget.heed_remembered(stop(budget.now().plus(Duration::from_secs(30)))));
+    assert!(!budget.apply_remembered(stop(budget.now())));
+    assert!(budget.apply_remembered(stop(budget.now().plus(Duration::from_secs(60)))));
+    assert!(!budget.apply_remembered(stop(budget.now().plus(Duration::from_secs(30)))));
     let ends = budget.stopped().unwrap().until;
-    assert!(!budget.heed_remembered(stop(Timestamp::FOREVER)), "no ban lasts for ever");
+    assert!(!budget.apply_remembered(stop(Timestamp::FOREVER)), "no ban lasts for ever");
     assert_eq!(budget.stopped().unwrap().until, ends);
     let longest = budget.now().plus(bounds::LONGEST_BAN);
-    assert!(budget.heed_remembered(stop(longest)));
+    assert!(budget.apply_remembered(stop(longest)));
     assert_eq!(budget.stopped().unwrap().until, longest);
 }
 

@@ -29,7 +29,7 @@ const ASK_EVERY: Duration = Duration::from_secs(5);
 const IDLE_TICKS: u32 = 6;
 /// The same while others tell their bans with what they spend.
 const HEARING_TICKS: u32 = 120;
-/// How long a start waits for a shared store, so that the first call already heeds its bans.
+/// How long a start waits for a shared store, so that the first call already knows its bans.
 const RECALL_WITHIN: Duration = Duration::from_millis(500);
 const RECALL_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
@@ -131,16 +131,16 @@ impl Upstreams {
         if fetched.status == 200 {
             base.budget.learn_limits(&fetched.body);
         }
-        self.heed(base, Bucket::Weight, &fetched);
+        self.apply_refusal(base, Bucket::Weight, &fetched);
     }
 
-    /// Heeds what was remembered before this process began. Comes before the first call.
+    /// Applies the stops that were remembered before this process began. Comes before the first call.
     pub async fn recall_stops(&self) {
-        self.heed_all(&self.bans.in_file().await);
+        self.apply_stops(&self.bans.in_file().await);
         let from_store = async {
             loop {
                 match self.bans.in_store(self.store_ahead.load(Ordering::Relaxed)).await {
-                    Ok(stops) => return self.heed_all(&stops),
+                    Ok(stops) => return self.apply_stops(&stops),
                     Err(_) => tokio::time::sleep(RECALL_AGAIN_AFTER).await,
                 }
             }
@@ -158,10 +158,10 @@ impl Upstreams {
         self.write_store(&stops).await;
     }
 
-    /// Heeds what others wrote into the store, and writes there what it lacks: it may have been away.
+    /// Applies what others wrote into the store, and writes there what it lacks: it may have been away.
     async fn exchange_stops(&self) {
         let Ok(theirs) = self.bans.in_store(self.store_ahead.load(Ordering::Relaxed)).await else { return };
-        self.heed_all(&theirs);
+        self.apply_stops(&theirs);
         let ours = self.stops();
         let is_known = |(name, stop): (&String, &crate::budget::Stop)| {
             theirs.get(name).is_some_and(|known| known.until >= stop.until)
@@ -184,10 +184,10 @@ impl Upstreams {
         self.budgets().filter_map(|(_, budget)| Some((budget.name().to_owned(), budget.stopped()?))).collect()
     }
 
-    fn heed_all(&self, stops: &Stops) {
+    fn apply_stops(&self, stops: &Stops) {
         for (_, budget) in self.budgets() {
             if let Some(stop) = stops.get(budget.name()) {
-                budget.heed_remembered(*stop);
+                budget.apply_remembered(*stop);
             }
         }
     }
