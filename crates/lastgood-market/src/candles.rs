@@ -263,7 +263,7 @@ impl Candles {
     async fn load_tail(&self, question: &Arc<Question>, whom: For) -> Result<Answer, Error> {
         let (candles, question) = (self.clone(), Arc::clone(question));
         let key = question.series.key(TAIL);
-        let beside = self.lacking(&question);
+        let siblings = self.lacking(&question);
         let load = move || async move {
             let series = &question.series;
             let turn = Arc::new(candles.lanes.enter(&series.prefix).await);
@@ -277,12 +277,12 @@ impl Candles {
                 let loaded_at = candles.now().saturating_sub(u64::try_from(kept.age().as_millis()).unwrap_or(u64::MAX));
                 earlier.rows.last_close().is_some_and(|close| series.is_halted(close, loaded_at))
             });
-            let (tail, beside) = draft.tail(wanted, earlier.as_deref()).await?;
-            let loaded = candles.loaded(series, &tail, Filled { hold: Some(turn), ..beside });
+            let (tail, filled) = draft.tail(wanted, earlier.as_deref()).await?;
+            let loaded = candles.loaded(series, &tail, Filled { hold: Some(turn), ..filled });
             Ok(candles.seen_again(series, loaded, &tail, kept.as_ref().zip(earlier.as_deref())))
         };
         if whom == For::Reader {
-            return self.region.get_or_load_beside(&key, &beside, load).await;
+            return self.region.get_or_load_beside(&key, &siblings, load).await;
         }
         self.region.refresh(&key, Duration::ZERO, load).await?;
         self.region.peek(&key).ok_or_else(|| Error::new(Reason::Abandoned, "what was loaded was invalidated"))
@@ -351,11 +351,11 @@ impl Candles {
     }
 
     /// The end of a series as the tiers keep it, with what else its load brought.
-    fn loaded(&self, series: &Series, tail: &Tail, beside: Filled) -> Loaded {
+    fn loaded(&self, series: &Series, tail: &Tail, filled: Filled) -> Loaded {
         let close = tail.rows.last_close();
         let forming = self.exchange.forming_fresh_for(&series.interval);
         let fresh_for = Some(series.fresh_for(close, self.now(), forming));
-        Loaded { fresh_for, persist: Persist::Every(STORED_EVERY), beside, ..Loaded::from(tail.write()) }
+        Loaded { fresh_for, persist: Persist::Every(STORED_EVERY), beside: filled, ..Loaded::from(tail.write()) }
     }
 
     /// The end of a series, which is looked at less often where nothing is traded and it came back the same.

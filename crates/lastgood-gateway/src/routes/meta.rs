@@ -1,7 +1,7 @@
-//! What is remembered beside the bytes of an answer. The first line is the content type, as it is all there is beside
+//! What is remembered besides the bytes of an answer. The first line is the content type, as it is all there is besides
 //! the answers of the exchange.
 
-/// What is remembered beside the bytes of an answer.
+/// What is remembered besides the bytes of an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Meta {
     pub(super) content_type: String,

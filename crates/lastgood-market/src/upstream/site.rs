@@ -1,4 +1,4 @@
-//! A site beside the exchange, with one kind of question and no published weights.
+//! A site besides the exchange, with one kind of question and no published weights.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,7 +21,7 @@ const LARGEST_ANSWER: usize = 4 << 20;
 /// A site that names a longer pause is asked again all the same.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 
-/// A site beside the exchange, such as that of the fear & greed index: asked a little at a time, and left alone when it
+/// A site besides the exchange, such as that of the fear & greed index: asked a little at a time, and left alone when it
 /// says so.
 pub struct Site {
     name: String,
