@@ -1,7 +1,7 @@
 //! Streams: what is in use is kept fresh by the exchange's own pushes, at no request weight.
 //!
 //! Each venue with a stream base has one task. It subscribes to what was asked for lately, hands what comes to the
-//! cache, and lets go of what nobody asks for any more. Streams are an addition: whatever becomes of them, readers load
+//! cache, and lets go of what no reader asks for any more. Streams are an addition: whatever becomes of them, readers load
 //! what is not fresh, as without them.
 
 use std::collections::{BTreeMap, HashMap};
@@ -30,7 +30,7 @@ mod session;
 mod tests;
 pub(crate) mod venue;
 
-/// What nobody asked for in so long is not streamed any more.
+/// What no reader asked for in so long is not streamed any more.
 const IN_USE_FOR: Duration = Duration::from_secs(300);
 /// A streamed ticker is believed so long without another word.
 const TICKER_FRESH_FOR: Duration = Duration::from_secs(3);

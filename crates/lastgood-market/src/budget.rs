@@ -257,7 +257,7 @@ impl Budget {
         Spent { budget: self, calls, weight: 0, turn: state.windows[Bucket::Weight as usize].turn }
     }
 
-    /// Whether enough calls are under way for as little as is known. After the start and after a stop nobody knows
+    /// Whether slow start limits concurrency now. After the start and after a stop it is not known
     /// what others on the address have used, or whether the limit is still what it was: a burst sent then might be
     /// refused as a whole, and many refusals are a ban. So a few calls go first, and each good answer lets two more.
     ///

@@ -111,7 +111,7 @@ impl For {
     }
 }
 
-/// The tail is written to the store at most once in so long: a restart or another node loads the rest of it anew.
+/// The tail is written to the store at most once in so long: a restart or another node loads the rest of it again.
 const STORED_EVERY: Duration = Duration::from_secs(10);
 /// What loads of what is missing before the end share as their name.
 const FILL: &str = "fill";

@@ -253,7 +253,7 @@ impl CredentialStore {
         })
     }
 
-    /// Encrypts everything anew under another master key, and says how many records there are.
+    /// Encrypts everything again, under another master key, and says how many records there are.
     ///
     /// # Errors
     ///

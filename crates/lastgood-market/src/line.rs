@@ -165,7 +165,7 @@ impl Line {
 
     async fn answer_by_loading<K: Keeper>(&self, keeper: &K, has_kept: bool) -> Result<Answered<'_>, Error> {
         let loading = self.load_any(keeper, has_kept);
-        // Whoever has something to serve does not wait longer for better; but no book can start from it.
+        // A reader with something to serve does not wait longer for better; but no book can start from it.
         let loaded = match has_kept && !self.starts_book {
             false => loading.await,
             true => {

@@ -227,7 +227,7 @@ impl Market {
         Analyses::new(kind, self.region(RegionName::Llm), &self.0.troubles)
     }
 
-    /// How everything is doing. Asks the store, and nobody else.
+    /// How everything is doing. Asks the store alone.
     pub async fn health(&self) -> Health {
         Health::of(&self.0).await
     }
@@ -319,7 +319,7 @@ impl Market {
         Err(unreadable("what is kept"))
     }
 
-    /// What the cache has under `key`, read. What it holds that cannot be read is another version's: it is loaded anew.
+    /// What the cache has under `key`, read. What it holds that cannot be read is another version's: it is loaded again.
     async fn read<T, F, L>(
         &self,
         name: RegionName,

@@ -7,7 +7,7 @@ use super::value::Raw;
 /// Where a setting came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody set it.
+    /// It is not set.
     Default,
     /// A line of the configuration file.
     File {

@@ -77,7 +77,7 @@ impl Api {
         limits: &Upstream,
         proxies: &Proxies,
     ) -> Result<Arc<Self>, NoClient> {
-        // reqwest takes the provider of the process; whoever came first has the choice.
+        // reqwest takes the provider of the process; the first to install one decides.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut client = proxy::by(Client::builder(), proxies)
             .user_agent(USER_AGENT)

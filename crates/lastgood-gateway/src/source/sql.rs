@@ -225,7 +225,7 @@ impl Query {
 enum Fault {
     /// The database or the driver says so.
     Driver(sqlx::Error),
-    /// The answer cannot be had as declared. The text is for whoever declared it.
+    /// The answer cannot be had as declared. The text is for the author of the route.
     Declared(AnswerError),
     /// Already in the cache's words.
     Plain(Error),

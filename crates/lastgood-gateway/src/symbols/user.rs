@@ -11,7 +11,7 @@ use crate::problem::Refused;
 ///
 /// # Errors
 ///
-/// The answer to a header that is not to be believed, or names nobody.
+/// The answer to a header that is not to be believed, or names no user.
 pub(super) fn user(admin: &Admin, headers: &HeaderMap) -> Result<Option<UserId>, Refused> {
     let mut given = headers.get_all(USER).iter();
     let Some(value) = given.next() else { return Ok(None) };

@@ -27,7 +27,7 @@ pub(super) struct SqlKeys {
     told: Once,
 }
 
-/// A row of the statement. The secret stays sealed: a list is asked for with the API key alone, and signed by nobody.
+/// A row of the statement. The secret stays sealed: a list is asked for with the API key alone, and never signed.
 #[derive(Deserialize)]
 struct Row {
     api_key: Option<String>,

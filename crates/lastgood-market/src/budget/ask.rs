@@ -9,7 +9,7 @@ pub enum Priority {
     Demand,
     /// An older answer is served meanwhile: spread over the window, keys that many ask for first.
     Refresh,
-    /// Nobody has asked yet: half of what a refresh may use.
+    /// No reader has asked yet: half of what a refresh may use.
     Warm,
 }
 

@@ -4,7 +4,7 @@
 //! limits that it was told. A gateway counts as used whichever is more: the exchange's word to anyone with what it sent
 //! itself since, or the sum of what all say they sent. Neither counts anything twice.
 //!
-//! Between two words, of the exchange or of the store, nobody knows what the others are sending. So each has no more
+//! Between two words, of the exchange or of the store, no gateway knows what the others are sending. So each has no more
 //! under way than a part of what is left: with N gateways the 2N-th, since another may begin a second part before it
 //! hears of the first.
 

@@ -124,7 +124,7 @@ async fn at_a_tenth_of_the_budget_nobody_is_banned_everybody_is_served_and_hot_k
                 for (key, _) in (0..keys).map(|key| (key, 0)).filter(|(key, _)| rate >= 4 || key % 4 == quarter) {
                     for _ in 0..rate.div_ceil(4) {
                         let age = read(&gateway, &region, &format!("{class}/{key}")).await.expect("an answer");
-                        // In the first minute most of the budget goes to what nobody has yet.
+                        // In the first minute most of the budget goes to what is not kept yet.
                         if second < 60 {
                             continue;
                         }

@@ -18,7 +18,7 @@ const HOTTEST: f64 = 10.0;
 const CALM_START: f64 = 0.5;
 const PRESSED_START: f64 = 0.1;
 /// After a window in which more was asked than there was, demands leave this part to refreshes: a crawl of keys that
-/// nobody ever had must not make every other key go stale.
+/// no reader ever had must not make every other key go stale.
 const GUARANTEED: f64 = 0.25;
 /// A refused refresh comes again soon, because it grows hotter while it waits; and not at once.
 const SHORTEST_WAIT: Duration = Duration::from_millis(500);

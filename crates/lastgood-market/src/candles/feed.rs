@@ -1,4 +1,4 @@
-//! The end of a series from a stream, so that nobody has to ask for it, and which series that is worth it for.
+//! The end of a series from a stream, so that no request has to ask for it, and which series that is worth it for.
 
 use std::collections::HashMap;
 use std::fmt;

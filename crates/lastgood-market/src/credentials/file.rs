@@ -233,7 +233,7 @@ pub(super) fn lock(path: &Path) -> Result<File, CredentialError> {
     Ok(file)
 }
 
-/// Puts a new file in the place of the old one: whoever is killed on the way leaves the old one whole.
+/// Puts a new file in the place of the old one: a process that is killed on the way leaves the old one whole.
 pub(super) fn replace(path: &Path, stored: &Stored) -> Result<(), CredentialError> {
     let new = sibling(path, ".new");
     let failed = |why| CredentialError::File { doing: "write", path: new.clone(), why };
@@ -241,7 +241,7 @@ pub(super) fn replace(path: &Path, stored: &Stored) -> Result<(), CredentialErro
     if text.len() as u64 > LARGEST {
         return Err(CredentialError::Unsound(format!("the file would become larger than {LARGEST} bytes")));
     }
-    // Somebody may have been killed here before. Under the lock nobody else is writing it.
+    // Another process may have been killed here before. Under the lock no other is writing it.
     match fs::remove_file(&new) {
         Err(why) if why.kind() != ErrorKind::NotFound => return Err(failed(why)),
         _ => {}

@@ -106,7 +106,7 @@ impl Base {
                 tokio::time::sleep(FEEL_AGAIN_AFTER).await;
             }
         };
-        // An exchange that says nothing for so long holds nobody back: its answers to the first calls are awaited.
+        // An exchange that says nothing for so long holds no request back: its answers to the first calls are awaited.
         let _ = tokio::time::timeout(patience, felt).await;
         let place = tokio::time::timeout(patience, Arc::clone(&self.permits).acquire_owned()).await;
         place.ok().and_then(Result::ok).ok_or_else(|| {

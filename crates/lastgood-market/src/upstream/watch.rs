@@ -42,7 +42,7 @@ pub async fn watch_health(upstreams: Arc<Upstreams>) {
         tick.tick().await;
         let looks = Venue::ALL.into_iter().flat_map(|venue| {
             let bases = &upstreams.venue(venue).bases;
-            // A lone base is found well again by the next request: nobody else would take it.
+            // A lone base is found well again by the next request: no other check would take it.
             let due = |base: &&Base| base.health.look_at().is_some_and(|at| at <= Instant::now());
             let bases = bases.iter().filter(move |_| bases.len() > 1).filter(due);
             bases.map(move |base| (venue, base))

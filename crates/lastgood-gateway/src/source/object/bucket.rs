@@ -58,7 +58,7 @@ impl BucketOptions {
 /// Who asks. Nothing is looked for elsewhere: not in the environment, not at a cloud's metadata address.
 #[derive(Clone, Debug)]
 pub(crate) enum Credentials {
-    /// Nobody: the bucket is public, or a folder.
+    /// None: the bucket is public, or a folder.
     Anonymous,
     /// For S3.
     AccessKey {
@@ -197,7 +197,7 @@ impl Bucket {
             Some(Ok(place)) => place,
             Some(Err(_)) => return Some(Err(missing())),
         };
-        // What no parameter may say is not listed: nobody could ask for it.
+        // What no parameter may say is not listed: no request could ask for it.
         let is_key = |name: &str| {
             let is_plain = !name.contains(['\\', '*']) && !name.contains("..");
             is_plain && Path::parse(name).is_ok_and(|parsed| parsed.as_ref() == name)
