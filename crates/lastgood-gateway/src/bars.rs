@@ -124,10 +124,10 @@ pub(crate) async fn put(State(app): State<Arc<App>>, request: Request) -> Answer
         let members = [("stored", 0.into()), ("refused", refused.into())];
         return Ok(problem::extended(StatusCode::UNPROCESSABLE_ENTITY, detail, &members));
     }
-    let told = json!({ "stored": set.stored, "refused": refused, "dropped": set.dropped });
-    let done = plain(StatusCode::OK, HeaderValue::from_static(JSON), told.to_string().into());
+    let report = json!({ "stored": set.stored, "refused": refused, "dropped": set.dropped });
+    let done = plain(StatusCode::OK, HeaderValue::from_static(JSON), report.to_string().into());
     let unconfirmed = app.bars.confirmed(&series, CONFIRM_WITHIN).await;
-    Ok(values::unless_pending(done, told, Pending::among(&app, unconfirmed, None, "")))
+    Ok(values::unless_pending(done, report, Pending::among(&app, unconfirmed, None, "")))
 }
 
 /// Checks the bars of a body. Much text is read where it keeps no other request waiting.

@@ -32,7 +32,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// So much of a name is shown.
 const SHOWN: usize = 80;
 
-/// Paths that tell of the cache's inside or change it. Market data, declared routes and health are for everybody.
+/// Paths that show the cache's inside or change it. Market data, declared routes and health are for everybody.
 pub(crate) fn is_inside(path: &str) -> bool {
     const INSIDE: [&str; 5] = ["/api/cache", "/cache", "/v1/kv", "/v1/llm", "/v1/bars"];
     let is_below = |root: &&str| path.strip_prefix(*root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
@@ -127,8 +127,8 @@ fn name_of(host: &str) -> &str {
 
 /// Whether a browser sent it for a page that is not of this gateway.
 fn is_of_another_site(headers: &HeaderMap) -> bool {
-    let told = headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
-    if told.is_some_and(|told| told != b"same-origin" && told != b"none") {
+    let site = headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
+    if site.is_some_and(|site| site != b"same-origin" && site != b"none") {
         return true;
     }
     let mut origins = headers.get_all(ORIGIN).iter();

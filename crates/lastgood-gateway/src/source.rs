@@ -26,7 +26,7 @@ pub(crate) mod http;
 /// API. Made when the gateway starts; asked by the load of a route, never by a caller's task.
 #[async_trait]
 pub(crate) trait Source: fmt::Debug + fmt::Display + Send + Sync {
-    /// Asks, with arguments that were checked already. `held` is what the last good load brought: a source that can tell
+    /// Asks, with arguments that were checked already. `held` is what the last good load brought: a source that knows
     /// that nothing changed says so instead of sending it again.
     ///
     /// # Errors
@@ -59,7 +59,7 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
     /// For example `application/json`.
     pub(crate) content_type: String,
-    /// What tells this version from others: an entity tag or a generation, opaque to all but the source.
+    /// What distinguishes this version from others: an entity tag or a generation, opaque to all but the source.
     pub(crate) validator: Option<String>,
     /// How long it is fresh, where the source says so itself.
     pub(crate) fresh_for: Option<Duration>,

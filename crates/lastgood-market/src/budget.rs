@@ -116,7 +116,7 @@ impl Budget {
         }
     }
 
-    /// What tells it from others.
+    /// What distinguishes it from others.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -72,6 +72,6 @@ pub(super) async fn delete(State(app): State<Arc<App>>, caller: Caller, uri: Uri
     let rest = "If the store holds the key, it is removed there then.";
     let pending = Pending::of(&app, swept.unreached, rest).await;
     pending.iter().for_each(|pending| pending.warn("remove", &key.full(), swept.matched));
-    let told = json!({ "matched": swept.matched, "removed": swept.changed, "dry_run": false });
-    Ok(pending::answer(StatusCode::OK, told, pending.as_ref()))
+    let report = json!({ "matched": swept.matched, "removed": swept.changed, "dry_run": false });
+    Ok(pending::answer(StatusCode::OK, report, pending.as_ref()))
 }

@@ -30,7 +30,7 @@ impl FearGreed {
         Ok(FearGreed { site: site.transpose()?.map(Arc::new), dates_itself })
     }
 
-    /// What tells its source from others; `None` where none is configured.
+    /// What distinguishes its source from others; `None` where none is configured.
     pub(crate) fn name(&self) -> Option<&str> {
         self.site.as_deref().map(Site::name)
     }

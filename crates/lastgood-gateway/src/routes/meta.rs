@@ -5,7 +5,7 @@
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Meta {
     pub(super) content_type: String,
-    /// Which of the route's sources gave it, and how that tells its versions.
+    /// Which of the route's sources gave it, and how that names its versions.
     pub(super) validator: Option<(usize, String)>,
     /// By which declaration it was loaded; none of what an application put there itself.
     pub(super) definition: Option<String>,

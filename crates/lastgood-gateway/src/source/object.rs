@@ -52,7 +52,7 @@ impl ObjectOptions {
     }
 }
 
-/// An object of a bucket, told by parameters.
+/// An object of a bucket, chosen by parameters.
 #[derive(Debug)]
 pub(crate) struct ObjectTemplate {
     bucket: Bucket,
@@ -60,7 +60,7 @@ pub(crate) struct ObjectTemplate {
     want: Want,
     max_bytes: usize,
     max_names: usize,
-    /// Tells answers of this selection from those of another that was declared before.
+    /// Distinguishes answers of this selection from those of another that was declared before.
     selection: u64,
 }
 
@@ -213,7 +213,7 @@ impl ObjectTemplate {
 }
 
 impl ObjectTemplate {
-    /// Whether an object has the fields that are computed with, as far as a misspelt one can be told from one that is absent.
+    /// Whether an object has the fields that are computed with, as far as a misspelt one can be distinguished from one that is absent.
     async fn probe_fields(&self, path: &object_store::path::Path) -> Result<(), CheckError> {
         let Want::Document(selector) = &self.want else { return Ok(()) };
         if selector.fields.is_empty() {

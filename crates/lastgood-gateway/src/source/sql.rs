@@ -201,7 +201,7 @@ pub(crate) struct Statement {
 /// One statement, and what was learnt of it.
 struct Query {
     template: Template,
-    /// How its parameters' types are best told, so that no connection tries in vain again.
+    /// How its parameters' types are best sent, so that no connection tries in vain again.
     hints: AtomicUsize,
 }
 

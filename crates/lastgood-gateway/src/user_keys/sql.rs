@@ -24,7 +24,7 @@ pub(super) struct SqlKeys {
     master: Arc<MasterKey>,
     /// Until when the database is left alone, from the first failure to the next answer.
     down_until: Mutex<Option<Instant>>,
-    told: Once,
+    reported: Once,
 }
 
 /// A row of the statement. The secret stays sealed: a list is asked for with the API key alone, and never signed.
@@ -35,7 +35,7 @@ struct Row {
 
 impl SqlKeys {
     pub(super) fn new(statement: Arc<Statement>, master: Arc<MasterKey>) -> SqlKeys {
-        SqlKeys { statement, master, down_until: Mutex::default(), told: Once::new() }
+        SqlKeys { statement, master, down_until: Mutex::default(), reported: Once::new() }
     }
 
     /// The row of a user; `None` where there is none.
@@ -77,7 +77,7 @@ impl SqlKeys {
         }
     }
 
-    /// Notes whether the database is there, and tells the log when that changes.
+    /// Notes whether the database is there, and logs when that changes.
     fn note<T>(&self, answered: &Result<T, Error>) {
         let mut down_until = self.down_until.lock().unwrap_or_else(PoisonError::into_inner);
         match answered {
@@ -109,7 +109,7 @@ impl KeySource for SqlKeys {
         match opened.map_err(|why| Error::new(Reason::Panicked, why.to_string()))? {
             Ok(key) => Ok(ApiKey::new(&key, venue, environment)),
             Err(why) => {
-                if self.told.is_first(format!("{user} {environment}")) {
+                if self.reported.is_first(format!("{user} {environment}")) {
                     let hint = why.hint().unwrap_or_default();
                     tracing::warn!(%user, %environment, %why, hint, "a user's API key is not used");
                 }

@@ -97,7 +97,7 @@ struct WrittenRecord {
     seal: WrittenSeal,
 }
 
-/// What tells one version of the file from the next, without reading it; `None` without a file. Each version is a file of
+/// What distinguishes one version of the file from the next, without reading it; `None` without a file. Each version is a file of
 /// its own, put in the place of the one before.
 pub(super) fn stamp(path: &Path) -> Option<FileStamp> {
     let about = fs::metadata(path).ok()?;

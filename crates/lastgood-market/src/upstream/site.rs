@@ -61,7 +61,7 @@ impl Site {
         self.base.host()
     }
 
-    /// What tells it from other sites, in keys.
+    /// What distinguishes it from other sites, in keys.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::error::TemplateError;
 
-/// What a database's SQL looks like, as far as telling parameters from the rest goes.
+/// What a database's SQL looks like, as far as is needed to find its parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
     Postgres,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-/// What tells a file from another that had its path before. An inode's number may be used again at once, so that the
+/// What distinguishes a file from another that had its path before. An inode's number may be used again at once, so that the
 /// time of its making is part of it where the file system has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileId {
