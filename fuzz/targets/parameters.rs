@@ -2,7 +2,6 @@
 
 use lastgood_market::plan::{Request, plan};
 use lastgood_market::query::{Params, is_symbol, symbol_list};
-use lastgood_market::symbols::Selection;
 use lastgood_market::venue::ENDPOINTS;
 use lastgood_market::{Identities, Plan};
 
@@ -24,7 +23,7 @@ pub(crate) fn run(data: &[u8]) {
         let again = Params::parse(&written).expect("a query that is written can be read");
         assert_eq!(again.to_query(), written, "a query has one form");
     }
-    drop((Selection::parse(query), symbol_list(query), is_symbol(query)));
+    drop((symbol_list(query), is_symbol(query)));
 }
 
 pub(crate) fn seeds() -> Vec<Vec<u8>> {

@@ -72,7 +72,7 @@ impl Admin {
         self.admit_bearer(headers)
     }
 
-    /// Lets a request in that speaks for a user. Only the token tells the application's backend from a browser, which may
+    /// Lets a request in that speaks for a user. Only the token distinguishes the application's backend from a browser, which may
     /// run on this machine, too.
     #[expect(clippy::result_large_err, reason = "the refusal is the answer, made once a request")]
     pub(crate) fn admit_backend(&self, headers: &HeaderMap) -> Result<(), Response> {
@@ -106,7 +106,7 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
-/// Whether two secrets are the same, in a time that tells no more than whether their lengths are.
+/// Whether two secrets are the same, in a time that reveals no more than whether their lengths are.
 fn is_same(given: &[u8], kept: &[u8]) -> bool {
     let differing =
         given.iter().zip(kept).fold(0, |differing, (one, other)| std::hint::black_box(differing | (one ^ other)));

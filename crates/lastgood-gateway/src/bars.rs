@@ -49,20 +49,9 @@ fn series_of(uri: &Uri) -> Result<BarSeries, Refused> {
 
 fn range(query: Option<&str>) -> Result<Range, Refused> {
     let parameters = Parameters::read(query, &["limit", "start", "end"])?;
-    let number = |name: &str, most: u64, allowed: &str| match parameters.get(name) {
-        None => Ok(None),
-        Some(text) => match text.parse::<u64>() {
-            Ok(number) if number <= most && text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(Some(number)),
-            _ => Err(Refused::parameter(StatusCode::BAD_REQUEST, name, text, allowed)),
-        },
-    };
-    let time = "milliseconds since 1970";
-    let (start, end) = (number("start", u64::MAX, time)?, number("end", u64::MAX, time)?);
-    let up_to = format!("1 to {MOST_BARS}");
-    let limit = number("limit", MOST_BARS as u64, &up_to)?;
-    if limit == Some(0) {
-        return Err(Refused::parameter(StatusCode::BAD_REQUEST, "limit", "0", up_to));
-    }
+    let time = |name: &str| parameters.number(name, 0..=u64::MAX, "milliseconds since 1970");
+    let (start, end) = (time("start")?, time("end")?);
+    let limit = parameters.number("limit", 1..=MOST_BARS as u64, &format!("1 to {MOST_BARS}"))?;
     if let (Some(start), Some(end)) = (start, end)
         && start > end
     {
@@ -135,10 +124,10 @@ pub(crate) async fn put(State(app): State<Arc<App>>, request: Request) -> Answer
         let members = [("stored", 0.into()), ("refused", refused.into())];
         return Ok(problem::extended(StatusCode::UNPROCESSABLE_ENTITY, detail, &members));
     }
-    let told = json!({ "stored": set.stored, "refused": refused, "dropped": set.dropped });
-    let done = plain(StatusCode::OK, HeaderValue::from_static(JSON), told.to_string().into());
+    let report = json!({ "stored": set.stored, "refused": refused, "dropped": set.dropped });
+    let done = plain(StatusCode::OK, HeaderValue::from_static(JSON), report.to_string().into());
     let unconfirmed = app.bars.confirmed(&series, CONFIRM_WITHIN).await;
-    Ok(values::unless_pending(done, told, Pending::among(&app, unconfirmed, None, "")))
+    Ok(values::unless_pending(done, report, Pending::among(&app, unconfirmed, None, "")))
 }
 
 /// Checks the bars of a body. Much text is read where it keeps no other request waiting.

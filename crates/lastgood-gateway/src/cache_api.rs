@@ -33,7 +33,7 @@ pub(crate) fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 12] {
         ("/cache/stats", get(stats::summary)),
         ("/api/cache/keys", get(keys::keys)),
         ("/api/cache/explain/{*key}", get(explain::explain)),
-        ("/api/cache/key/{*key}", get(key::get).put(key::put).delete(key::delete)),
+        ("/api/cache/key/{*key}", get(key::get).delete(key::delete)),
         ("/api/cache/invalidate", post(change::invalidate)),
         ("/api/cache/clear/{symbol}", post(change::clear)),
         ("/api/cache/flush", post(change::flush)),

@@ -92,12 +92,12 @@ impl Counts {
         }
     }
 
-    /// The answers that nobody waited for while the source worked: fresh or stale. The last good ones are told apart.
+    /// The answers that no reader waited for while the source worked: fresh or stale. The last good ones are counted apart.
     pub(crate) fn served(&self) -> u64 {
         self.hits.saturating_add(self.stale)
     }
 
-    /// Each count with its word; refreshes are loads, whoever waited for them.
+    /// Each count with its word; refreshes are loads, waited for or not.
     pub(crate) fn by_outcome(&self) -> [(&'static str, u64); 7] {
         let Counts { hits, misses, stale, last_good, errors, refused, refreshes } = *self;
         [
@@ -177,7 +177,7 @@ impl Cluster {
     /// Writes this gateway's counters and adds up all.
     async fn exchange(&self, own: &ByRegion) {
         let Ok(text) = serde_json::to_vec(own) else { return };
-        // A fill, not a put: it is nobody's news.
+        // A fill, not a put: no reader has to hear of it.
         let entries = vec![(self.name.clone(), Loaded::from(Value::new(text)))];
         _ = self.region.fill_in_process(&self.name, || async { Ok(Filled { entries, hold: None }) }).await;
         // A store that does not answer leaves the totals as they were.

@@ -53,7 +53,7 @@ use lastgood_market::upstream::Options;
 use lastgood_market::{Preset, Venue};
 use secrecy::SecretString;
 
-/// Everything the gateway can be told, checked.
+/// All settings of the gateway, checked.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where to listen. Not loopback only with an admin token.
@@ -215,7 +215,7 @@ pub struct Log {
     pub level: String,
     /// Text for people, JSON for collectors.
     pub format: LogFormat,
-    /// How often a line tells the hit rate; zero for never.
+    /// How often the hit rate is logged; zero for never.
     pub stats_every: Duration,
 }
 

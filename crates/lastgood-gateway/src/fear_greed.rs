@@ -22,7 +22,8 @@ pub(crate) mod source;
 /// `/v1/fear-greed`: the newest readings, one unless the query says how many. None is all, as the index has it.
 pub(crate) async fn fear_greed(State(app): State<Arc<App>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Answered {
     let parameters = Parameters::read(query.as_deref(), &["limit", "format"])?;
-    let limit = limit(&parameters)?;
+    let allowed = format!("a whole number from 0 to {LARGEST_LIMIT}, where 0 is all");
+    let limit = parameters.number("limit", 0..=u64::from(LARGEST_LIMIT), &allowed)?.unwrap_or(1);
     if let Some(format) = parameters.get("format").filter(|format| *format != "json") {
         return Err(Refused::parameter(StatusCode::BAD_REQUEST, "format", format, "json"));
     }
@@ -83,16 +84,6 @@ fn as_the_index_reads(query: &str) -> Result<(String, Form), Refused> {
     };
     let dates = dates.map(|dates| format!("&date_format={dates}")).unwrap_or_default();
     Ok((format!("limit={limit}&format={format}{dates}"), form))
-}
-
-fn limit(parameters: &Parameters) -> Result<u32, Refused> {
-    let Some(text) = parameters.get("limit") else { return Ok(1) };
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    let number = digits.then(|| text.parse().ok()).flatten();
-    number.filter(|number| *number <= LARGEST_LIMIT).ok_or_else(|| {
-        let allowed = format!("a whole number from 0 to {LARGEST_LIMIT}, where 0 is all");
-        Refused::parameter(StatusCode::BAD_REQUEST, "limit", text, allowed)
-    })
 }
 
 /// There is neither a fresh nor a last good answer.

@@ -33,7 +33,7 @@ pub(crate) struct Figures {
     is_answering: AtomicBool,
 }
 
-/// The memory of the store, as the store tells it.
+/// The memory of the store, as the store reports it.
 #[derive(Serialize)]
 pub(crate) struct StoreMemory {
     used: u64,
@@ -52,7 +52,7 @@ pub(crate) struct StoreMemory {
 }
 
 impl Figures {
-    /// `writer` tells this process from the others. A store is billed where a price is given.
+    /// `writer` distinguishes this process from the others. A store is billed where a price is given.
     pub(crate) fn new(writer: &str, price: Option<f64>) -> Figures {
         Figures {
             lifetime: Lifetime::new(writer),

@@ -278,7 +278,7 @@ impl Gateway {
     }
 }
 
-/// What tells this process from the others that share its store.
+/// What distinguishes this process from the others that share its store.
 fn node_id() -> String {
     format!("{:016x}", RandomState::new().hash_one(std::process::id()))
 }

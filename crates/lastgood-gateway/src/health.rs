@@ -33,7 +33,7 @@ pub(crate) struct Health {
     sources: Vec<SourceHealth>,
     /// The regions that served last good answers within the last seconds, because their source failed.
     last_good: Vec<LastGoodRegion>,
-    /// How far the exchange's clock is ahead of this machine's, as far as its answers tell; negative where it is behind.
+    /// How far the exchange's clock is ahead of this machine's, as far as its answers show; negative where it is behind.
     exchange_clock_offset_ms: i64,
     /// The upstreams that want to be left alone.
     bans: Vec<Ban>,
@@ -105,14 +105,14 @@ struct CacheHealth {
     condition: Option<Condition>,
     /// Bytes held in memory.
     memory_used: u64,
-    /// The memory of the store, as the store tells it: some seconds old, absent while it does not answer.
+    /// The memory of the store, as the store reports it: some seconds old, absent while it does not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     store_memory: Option<StoreMemory>,
     unconfirmed_removals: usize,
     /// Whether this gateway hears what the others on its store invalidate: `heard`, `cut off`, or `none` where it has the
     /// store to itself.
     log: &'static str,
-    /// Invalidations of its own that it could not tell the others yet.
+    /// Invalidations of its own that it could not publish to the others yet.
     untold: usize,
     /// The reads of this process since it started; with a shared store, `cluster` has those of all.
     hit_rate: f64,

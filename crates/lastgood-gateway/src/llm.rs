@@ -110,7 +110,7 @@ fn fields_of<'a, T: Deserialize<'a>>(body: &'a [u8], example: &str) -> Result<T,
     })
 }
 
-/// Reads a body, with its key and what else is wanted of it. Much text is read where it keeps nobody waiting.
+/// Reads a body, with its key and what else is wanted of it. Much text is read where no other request waits for it.
 async fn keyed<T: Send + 'static>(
     kind: String,
     body: Bytes,

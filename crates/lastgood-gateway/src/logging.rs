@@ -80,7 +80,7 @@ impl<W: Write> Write for RedactedEvent<W> {
 impl<W: Write> Drop for RedactedEvent<W> {
     fn drop(&mut self) {
         let text = String::from_utf8_lossy(&self.text);
-        // A log that cannot be written must not stop what it tells about.
+        // A log that cannot be written must not stop what it reports.
         let _ = self.out.write_all(redact(&on_one_line(&text)).as_bytes());
         let _ = self.out.flush();
     }

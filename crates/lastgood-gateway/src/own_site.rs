@@ -37,7 +37,7 @@ const SHOWN: usize = 80;
 /// The operator's page.
 const PAGE: &str = "/";
 
-/// Paths that tell of the cache's inside or change it, the operator's page included. Market data, declared routes and health
+/// Paths that show the cache's inside or change it, the operator's page included. Market data, declared routes and health
 /// are for everybody.
 pub(crate) fn is_inside(path: &str) -> bool {
     const INSIDE: [&str; 6] = ["/api/cache", "/cache", "/page", "/v1/kv", "/v1/llm", "/v1/bars"];
@@ -143,8 +143,8 @@ fn is_navigation(headers: &HeaderMap) -> bool {
 
 /// Whether a browser sent it for a page that is not of this gateway.
 fn is_of_another_site(headers: &HeaderMap) -> bool {
-    let told = headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
-    if told.is_some_and(|told| told != b"same-origin" && told != b"none") {
+    let site = headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
+    if site.is_some_and(|site| site != b"same-origin" && site != b"none") {
         return true;
     }
     let mut origins = headers.get_all(ORIGIN).iter();

@@ -2,7 +2,6 @@
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Request, StatusCode};
-use lastgood_market::symbols::Refusal;
 
 use crate::response::plain;
 
@@ -27,6 +26,28 @@ pub(crate) fn extended(status: StatusCode, detail: &str, members: &[(&str, serde
     plain(status, PROBLEM, body.to_string().into())
 }
 
+/// So much of a refused value is shown.
+const SHOWN: usize = 64;
+
+/// A parameter that cannot be acted upon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// Its name, shortened.
+    pub(crate) parameter: String,
+    /// What was given, shortened.
+    pub(crate) value: String,
+    /// What may be given.
+    pub(crate) allowed: String,
+}
+
+impl Refusal {
+    /// The name and the value are the client's own texts.
+    pub(crate) fn new(parameter: &str, value: &str, allowed: impl Into<String>) -> Refusal {
+        let shown = |text: &str| text.chars().take(SHOWN).collect();
+        Refusal { parameter: shown(parameter), value: shown(value), allowed: allowed.into() }
+    }
+}
+
 /// A parameter that cannot be acted upon: which, what was given, and what may be.
 pub(crate) fn parameter(status: StatusCode, refusal: &Refusal) -> Response {
     let Refusal { parameter, value, allowed } = refusal;
@@ -43,9 +64,6 @@ pub(crate) struct Refused(Box<Response>);
 
 pub(crate) type Answered = Result<Response, Refused>;
 
-/// So much of a refused value is shown.
-const SHOWN: usize = 64;
-
 impl Refused {
     pub(crate) fn new(status: StatusCode, detail: &str) -> Refused {
         problem(status, detail).into()
@@ -58,9 +76,7 @@ impl Refused {
 
     /// A parameter that cannot be acted upon.
     pub(crate) fn parameter(status: StatusCode, name: &str, value: &str, allowed: impl Into<String>) -> Refused {
-        let shown = |text: &str| text.chars().take(SHOWN).collect();
-        let refusal = Refusal { parameter: shown(name), value: shown(value), allowed: allowed.into() };
-        parameter(status, &refusal).into()
+        parameter(status, &Refusal::new(name, value, allowed)).into()
     }
 }
 

@@ -1,5 +1,8 @@
 //! Queries of the gateway's own paths: read in one way, and refused where they say what cannot be acted upon.
 
+use std::error::Error;
+use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -13,13 +16,28 @@ pub(crate) fn decoded(text: &str) -> Option<String> {
     percent_decode_str(text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
 }
 
-/// The fields of a query: the name of each as it is written, and its value as it was before it was put into the URL; if
-/// that is no text, as it is written. In a query, unlike in a path, a plus is a blank.
-pub(crate) fn fields(query: &str) -> impl DoubleEndedIterator<Item = (&str, Result<String, String>)> {
+/// A value that is no text once it is decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NotText {
+    /// The value as it is written.
+    pub(crate) written: String,
+}
+
+impl fmt::Display for NotText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is no text in UTF-8", self.written)
+    }
+}
+
+impl Error for NotText {}
+
+/// The fields of a query: the name of each as it is written, and its value as it was before it was put into the URL. In a
+/// query, unlike in a path, a plus is a blank.
+pub(crate) fn fields(query: &str) -> impl DoubleEndedIterator<Item = (&str, Result<String, NotText>)> {
     query.split('&').filter(|field| !field.is_empty()).map(|field| {
         let (name, value) = field.split_once('=').unwrap_or((field, ""));
         let value = value.replace('+', " ");
-        (name, decoded(&value).ok_or(value))
+        (name, decoded(&value).ok_or(NotText { written: value }))
     })
 }
 
@@ -36,7 +54,7 @@ impl Parameters {
         for (name, value) in fields(query.unwrap_or_default()) {
             let value = match value {
                 Ok(value) => value,
-                Err(written) => return refuse(name, &written, "text in UTF-8".to_owned()),
+                Err(not_text) => return refuse(name, &not_text.written, "text in UTF-8".to_owned()),
             };
             if !known.contains(&name) {
                 return refuse(name, &value, format!("the parameters {}", known.join(", ")));
@@ -58,6 +76,21 @@ impl Parameters {
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A whole number within bounds, if it is given, in digits alone; `allowed` says what it may be.
+    pub(crate) fn number(
+        &self,
+        name: &str,
+        bounds: RangeInclusive<u64>,
+        allowed: &str,
+    ) -> Result<Option<u64>, Refused> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        match text.parse::<u64>() {
+            Ok(number) if digits && bounds.contains(&number) => Ok(Some(number)),
+            _ => Err(Refused::parameter(StatusCode::BAD_REQUEST, name, text, allowed)),
+        }
     }
 
     /// A duration within bounds, if it is given.
@@ -82,7 +115,28 @@ mod tests {
     fn a_value_is_decoded_and_a_plus_is_a_blank() {
         let read: Vec<_> = fields("a=1+2&&b=%C3%BC&c&d=%FF").collect();
         let text = |text: &str| Ok(text.to_owned());
-        assert_eq!(read, [("a", text("1 2")), ("b", text("\u{fc}")), ("c", text("")), ("d", Err("%FF".to_owned()))]);
+        assert_eq!(
+            read,
+            [
+                ("a", text("1 2")),
+                ("b", text("\u{fc}")),
+                ("c", text("")),
+                ("d", Err(NotText { written: "%FF".to_owned() }))
+            ]
+        );
+    }
+
+    #[test]
+    fn a_number_is_digits_within_its_bounds() {
+        let number = |text: &str| {
+            let query = format!("n={text}");
+            Parameters::read(Some(&query), &["n"]).unwrap().number("n", 1..=10, "1 to 10").ok()
+        };
+        assert_eq!((number("1"), number("10")), (Some(Some(1)), Some(Some(10))));
+        for wrong in ["", "0", "11", "-1", "+5", "%2B5", "5.0", "5 ", "٣", "99999999999999999999"] {
+            assert_eq!(number(wrong), None, "{wrong}");
+        }
+        assert_eq!(Parameters::read(None, &["n"]).unwrap().number("n", 1..=10, "1 to 10").unwrap(), None);
     }
 
     #[test]

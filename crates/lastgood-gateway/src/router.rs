@@ -19,7 +19,7 @@ use crate::{
     bars, exchange, fear_greed, health, kv, llm, metrics, middleware, openapi, own_site, page, problem, symbols,
 };
 
-/// Every path that the gateway answers: the exchange's, told by [`ExchangeApi::of`] alone, and its own. Clones share it all.
+/// Every path that the gateway answers: the exchange's, recognised by [`ExchangeApi::of`] alone, and its own. Clones share it all.
 #[derive(Clone)]
 pub(crate) struct Routes {
     app: Arc<App>,

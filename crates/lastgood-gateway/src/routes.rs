@@ -14,11 +14,11 @@ use axum::routing::get;
 use http::{HeaderMap, StatusCode, Uri};
 use lastgood::condition::Condition;
 use lastgood::{Answer, Clock, Error, Outcome, Reason, Region};
-use lastgood_market::symbols::Refusal;
 
 use crate::config::Settings;
 use crate::places::Places;
 use crate::problem;
+use crate::problem::Refusal;
 use crate::source::Arguments;
 use crate::source::sql::Statement;
 

@@ -36,7 +36,7 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 const HEAD_BYTES: usize = 64 << 10;
 /// After an accept that failed for want of file handles, others may free some.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(50);
-const TELL_AGAIN_AFTER: Duration = Duration::from_secs(60);
+const REPORT_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// Serves `routes` on `listener` until `shutdown` ends, then drains. At most `most` connections are open at once.
 pub(crate) async fn serve(
@@ -128,19 +128,19 @@ impl Drop for Busy {
     }
 }
 
-/// Accepts that failed: told once, and then once a minute with their number.
+/// Accepts that failed: logged once, and then once a minute with their number.
 #[derive(Default)]
 struct Failures {
     unlogged: u64,
-    told_at: Option<Instant>,
+    reported_at: Option<Instant>,
 }
 
 impl Failures {
     fn note(&mut self, why: &io::Error) {
         self.unlogged += 1;
-        if self.told_at.is_none_or(|told_at| told_at.elapsed() >= TELL_AGAIN_AFTER) {
+        if self.reported_at.is_none_or(|reported_at| reported_at.elapsed() >= REPORT_AGAIN_AFTER) {
             tracing::warn!(%why, count = self.unlogged, "connections could not be accepted");
-            *self = Failures { unlogged: 0, told_at: Some(Instant::now()) };
+            *self = Failures { unlogged: 0, reported_at: Some(Instant::now()) };
         }
     }
 }

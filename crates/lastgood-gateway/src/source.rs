@@ -1,5 +1,6 @@
 //! Where the answers of declared routes come from: databases, buckets and HTTP APIs that the configuration names.
 
+mod check;
 pub(crate) mod compute;
 pub(crate) mod error;
 pub(crate) mod object;
@@ -17,13 +18,15 @@ use bytes::Bytes;
 use lastgood::Error;
 use percent_encoding::percent_decode;
 
+pub(crate) use self::check::CheckError;
+
 pub(crate) mod http;
 
 /// One declared question to one declared source: a statement with its pool, an object with its bucket, a path with its
 /// API. Made when the gateway starts; asked by the load of a route, never by a caller's task.
 #[async_trait]
 pub(crate) trait Source: fmt::Debug + fmt::Display + Send + Sync {
-    /// Asks, with arguments that were checked already. `held` is what the last good load brought: a source that can tell
+    /// Asks, with arguments that were checked already. `held` is what the last good load brought: a source that knows
     /// that nothing changed says so instead of sending it again.
     ///
     /// # Errors
@@ -36,8 +39,8 @@ pub(crate) trait Source: fmt::Debug + fmt::Display + Send + Sync {
     ///
     /// # Errors
     ///
-    /// What is wrong, and the mend; names no secret.
-    async fn check(&self) -> Result<(), String>;
+    /// What is wrong and how to fix it; names no secret.
+    async fn check(&self) -> Result<(), CheckError>;
 }
 
 /// What a source brought.
@@ -56,7 +59,7 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
     /// For example `application/json`.
     pub(crate) content_type: String,
-    /// What tells this version from others: an entity tag or a generation, opaque to all but the source.
+    /// What distinguishes this version from others: an entity tag or a generation, opaque to all but the source.
     pub(crate) validator: Option<String>,
     /// How long it is fresh, where the source says so itself.
     pub(crate) fresh_for: Option<Duration>,

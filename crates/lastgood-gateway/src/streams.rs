@@ -1,7 +1,7 @@
 //! Streams: what is in use is kept fresh by the exchange's own pushes, at no request weight.
 //!
 //! Each venue with a stream base has one task. It subscribes to what was asked for lately, hands what comes to the
-//! cache, and lets go of what nobody asks for any more. Streams are an addition: whatever becomes of them, readers load
+//! cache, and lets go of what no reader asks for any more. Streams are an addition: whatever becomes of them, readers load
 //! what is not fresh, as without them.
 
 use std::collections::{BTreeMap, HashMap};
@@ -30,14 +30,14 @@ mod session;
 mod tests;
 pub(crate) mod venue;
 
-/// What nobody asked for in so long is not streamed any more.
+/// What no reader asked for in so long is not streamed any more.
 const IN_USE_FOR: Duration = Duration::from_secs(300);
 /// A streamed ticker is believed so long without another word.
 const TICKER_FRESH_FOR: Duration = Duration::from_secs(3);
 /// The store has a streamed ticker at most once in so long.
 const TICKER_STORED_EVERY: Duration = Duration::from_secs(10);
 /// Messages that are dropped are logged at most once in so long.
-const DROPS_TOLD_EVERY: Duration = Duration::from_secs(60);
+const DROPS_REPORTED_EVERY: Duration = Duration::from_secs(60);
 /// More tickers than a connection has streams.
 const MOST_TICKERS: usize = 2_000;
 
@@ -60,9 +60,9 @@ pub(crate) struct Counters {
     pub(crate) outdated: AtomicU64,
     /// Messages that say they are of a time that is still to come.
     pub(crate) ahead: AtomicU64,
-    /// Dropped messages that the log does not tell of yet, and when it did last, in ms.
+    /// Dropped messages that are not logged yet, and when the log last had them, in ms.
     unlogged: AtomicU64,
-    told_at: AtomicU64,
+    reported_at: AtomicU64,
     /// Whether a connection is up: 1 or 0.
     pub(crate) connected: AtomicU64,
 }
@@ -265,14 +265,14 @@ impl Streams {
         self.order(venue).check(stream, stamp, kept, now, offset).map_err(Dropped::Misplaced)
     }
 
-    /// Counts a message that is not taken. The log tells of them once a minute.
+    /// Counts a message that is not taken. They are logged once a minute.
     fn drop_one(&self, venue: Venue, why: Dropped) {
         let counters = self.counters(venue);
         counters.dropped(why).fetch_add(1, Ordering::Relaxed);
         let (dropped, now) = (counters.unlogged.fetch_add(1, Ordering::Relaxed) + 1, self.clock.now());
-        let told_at = counters.told_at.load(Ordering::Relaxed);
-        if now.since(Timestamp::from_millis(told_at)) >= DROPS_TOLD_EVERY {
-            counters.told_at.store(now.as_millis(), Ordering::Relaxed);
+        let reported_at = counters.reported_at.load(Ordering::Relaxed);
+        if now.since(Timestamp::from_millis(reported_at)) >= DROPS_REPORTED_EVERY {
+            counters.reported_at.store(now.as_millis(), Ordering::Relaxed);
             counters.unlogged.store(0, Ordering::Relaxed);
             tracing::warn!(%venue, dropped, last = ?why, "stream messages are dropped: they are not what they should be");
         }

@@ -42,7 +42,7 @@ pub(crate) struct ApiKey {
     id: KeyId,
 }
 
-/// Tells keys apart without holding any.
+/// Identifies keys without holding any.
 pub(crate) type KeyId = [u8; 32];
 
 impl ApiKey {

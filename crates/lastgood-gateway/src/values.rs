@@ -29,10 +29,10 @@ pub(crate) const BYTES: HeaderValue = HeaderValue::from_static("application/octe
 const MOST_TAGS: usize = 16;
 const LONGEST_TAG: usize = 256;
 /// Bounds of `fresh_for` and `ttl`.
-pub(crate) const SHORTEST_LIFE: Duration = Duration::from_millis(1);
-pub(crate) const LONGEST_LIFE: Duration = Duration::from_secs(365 * 86_400);
+const SHORTEST_LIFE: Duration = Duration::from_millis(1);
+const LONGEST_LIFE: Duration = Duration::from_secs(365 * 86_400);
 
-/// Lets in whoever may change what is kept.
+/// Lets in clients that may change what is kept.
 pub(crate) fn admit(app: &App, headers: &HeaderMap) -> Result<(), Refused> {
     app.admin.admit(headers).map_err(Refused::from)
 }
@@ -91,7 +91,7 @@ pub(crate) struct Kept {
 
 impl Kept {
     fn of(answer: Answer) -> Kept {
-        // There is no source to ask: whoever put it may put it anew.
+        // There is no source to ask: the application may put it again.
         let outcome = match answer.freshness() {
             Freshness::Fresh => answer.outcome(),
             Freshness::Stale => Outcome::Stale,
@@ -186,7 +186,7 @@ pub(crate) async fn respond_joined(value: &Value, fresh_for: Duration, asked: &H
 
 async fn serve(body: &Bytes, prepared: &Arc<Prepared>, label: &Label, asked: &HeaderMap) -> Response {
     let mut response = Cached::whole(body, prepared, label).respond(asked).await;
-    // Whoever put it may have put a page there: it must not act as one of this gateway's.
+    // An application may have stored a page: it must not act as one of this gateway's.
     response.headers_mut().insert(CONTENT_SECURITY_POLICY, NO_PAGE);
     response
 }

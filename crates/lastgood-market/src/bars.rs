@@ -127,7 +127,7 @@ impl BarSeries {
         format!("{}/{}", self.name, self.interval)
     }
 
-    /// The key of what was put while nobody could say what the store holds of the series.
+    /// The key of what was put while it was not known what the store holds of the series.
     fn late_key(&self) -> String {
         format!("{}/{}/late", self.name, self.interval)
     }
@@ -244,7 +244,7 @@ impl ApplicationBars {
     ///
     /// # Errors
     ///
-    /// When the store does not answer, and this process knows nothing of the series: nobody can say whether it exists.
+    /// When the store does not answer, and this process knows nothing of the series: it is not known whether it exists.
     pub async fn find(&self, series: &BarSeries) -> Result<Option<KeptBars>, StoreError> {
         let kept = self.look(series).await;
         let outcome = kept.as_ref().ok().and_then(Option::as_ref).map(|kept| kept.answer.outcome());
@@ -362,7 +362,7 @@ impl ApplicationBars {
     }
 }
 
-/// What is kept under a key, unless nobody can say.
+/// What is kept under a key, unless that is not known.
 type Kept = Result<Option<KeptBars>, StoreError>;
 
 /// What is there of two, the one that was put last at the end.

@@ -15,7 +15,7 @@ use crate::venue::{Bucket, Venue};
 
 mod ask;
 pub mod bounds;
-mod heat;
+mod frequency;
 mod learn;
 pub(crate) mod peers;
 #[cfg(test)]
@@ -27,7 +27,7 @@ mod window;
 
 use self::ask::costs;
 pub use self::ask::{Ask, Priority};
-pub use self::heat::Heat;
+pub use self::frequency::Frequency;
 use self::peers::Peers;
 pub use self::spent::Spent;
 pub use self::standing::{BucketStanding, Standing};
@@ -116,7 +116,7 @@ impl Budget {
         }
     }
 
-    /// What tells it from others.
+    /// What distinguishes it from others.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -185,7 +185,7 @@ impl Budget {
             state.windows[bucket as usize].asked(cost);
         }
         let refusal = windows().find_map(|(bucket, cost)| {
-            let wait = state.windows[bucket as usize].refuses(cost, ask.priority, ask.heat, at)?;
+            let wait = state.windows[bucket as usize].refuses(cost, ask.priority, ask.frequency, at)?;
             Some((bucket, wait))
         });
         if let Some((bucket, wait)) = refusal {
@@ -202,7 +202,7 @@ impl Budget {
     pub fn spend_on_limits(&self, weight: u32) -> Option<Spent<'_>> {
         let now = self.clock.now();
         let mut state = self.state(now);
-        let ask = Ask { bucket: Bucket::Weight, weight, priority: Priority::Refresh, heat: 0 };
+        let ask = Ask { bucket: Bucket::Weight, weight, priority: Priority::Refresh, frequency: 0 };
         if !state.wants_limits || state.ask_limits_at > now || self.refusal_of_stop(&state, ask.bucket, now).is_some() {
             return None;
         }
@@ -257,7 +257,7 @@ impl Budget {
         Spent { budget: self, calls, weight: 0, turn: state.windows[Bucket::Weight as usize].turn }
     }
 
-    /// Whether enough calls are under way for as little as is known. After the start and after a stop nobody knows
+    /// Whether slow start limits concurrency now. After the start and after a stop it is not known
     /// what others on the address have used, or whether the limit is still what it was: a burst sent then might be
     /// refused as a whole, and many refusals are a ban. So a few calls go first, and each good answer lets two more.
     ///

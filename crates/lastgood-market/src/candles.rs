@@ -19,17 +19,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use lastgood::{
-    Answer, Clock, Error, Filled, Freshness, Loaded, Outcome, Persist, Reason, Region, Tier, Timestamp, Value,
-};
+use lastgood::{Answer, Clock, Error, Filled, Freshness, Loaded, Outcome, Persist, Reason, Region, Tier, Timestamp};
 
 use crate::budget::Priority;
-use crate::source::Source;
 
 mod bars;
 mod block;
+mod exchange;
 mod explain;
 mod feed;
 mod keep;
@@ -41,6 +38,7 @@ mod rows;
 mod series;
 mod spans;
 mod told;
+mod view;
 mod voided;
 
 /// Checks what must hold of whatever is taken for an exchange's candles. For fuzzing.
@@ -51,37 +49,19 @@ pub fn hold_rows(body: &Bytes) {
 
 pub use self::bars::{Bar, Bars};
 use self::block::{Block, Tail};
+pub use self::exchange::Exchange;
 pub use self::explain::{KnownSeries, KnownSpan, KnownSpans, series_prefix};
 use self::feed::InUse;
 pub use self::feed::{Fed, StreamedCandle};
 use self::keep::{Asked, Draft, RECALL, TAIL, VOIDS, kept_block};
 use self::lagging::Lagging;
 use self::load::LEAST;
-
-use self::resolve::{Known, Resolution, resolve};
+use self::resolve::{Resolution, resolve};
 pub use self::series::{Question, Series};
 use self::spans::Belief;
+use self::view::View;
 pub use self::voided::{Voided, VoidedSeries};
 use crate::lanes::Lanes;
-
-/// Asks the exchange.
-#[async_trait]
-pub trait Exchange: Send + Sync + 'static {
-    /// The answer to `source`, checked to be of its shape.
-    ///
-    /// # Errors
-    ///
-    /// Whatever keeps the exchange from answering; [`Reason::Yielded`] where a load ahead of its readers is to wait.
-    async fn ask(&self, source: Source, priority: Priority) -> Result<Value, Error>;
-
-    /// How long a list that ends in a forming candle of that interval may be believed.
-    fn forming_fresh_for(&self, interval: &str) -> Duration;
-
-    /// How far its clock is ahead of ours, in ms, as far as is known; negative where it is behind.
-    fn clock_offset(&self) -> i64 {
-        0
-    }
-}
 
 /// The candles of every series. Clones share everything.
 #[derive(Clone)]
@@ -131,7 +111,7 @@ impl For {
     }
 }
 
-/// The tail is written to the store at most once in so long: a restart or another node loads the rest of it anew.
+/// The tail is written to the store at most once in so long: a restart or another node loads the rest of it again.
 const STORED_EVERY: Duration = Duration::from_secs(10);
 /// What loads of what is missing before the end share as their name.
 const FILL: &str = "fill";
@@ -283,7 +263,7 @@ impl Candles {
     async fn load_tail(&self, question: &Arc<Question>, whom: For) -> Result<Answer, Error> {
         let (candles, question) = (self.clone(), Arc::clone(question));
         let key = question.series.key(TAIL);
-        let beside = self.lacking(&question);
+        let siblings = self.lacking(&question);
         let load = move || async move {
             let series = &question.series;
             let turn = Arc::new(candles.lanes.enter(&series.prefix).await);
@@ -304,7 +284,7 @@ impl Candles {
             Ok(candles.seen_again(series, loaded, &tail, kept.as_ref().zip(earlier.as_deref())))
         };
         if whom == For::Reader {
-            return self.region.get_or_load_beside(&key, &beside, load).await;
+            return self.region.get_or_load_beside(&key, &siblings, load).await;
         }
         self.region.refresh(&key, Duration::ZERO, load).await?;
         self.region.peek(&key).ok_or_else(|| Error::new(Reason::Abandoned, "what was loaded was invalidated"))
@@ -380,11 +360,11 @@ impl Candles {
     }
 
     /// The end of a series as the tiers keep it, with what else its load brought.
-    fn loaded(&self, series: &Series, tail: &Tail, beside: Filled) -> Loaded {
+    fn loaded(&self, series: &Series, tail: &Tail, filled: Filled) -> Loaded {
         let close = tail.rows.last_close();
         let forming = self.exchange.forming_fresh_for(&series.interval);
         let fresh_for = Some(series.fresh_for(close, self.now(), forming));
-        Loaded { fresh_for, persist: Persist::Every(STORED_EVERY), beside, ..Loaded::from(tail.write()) }
+        Loaded { fresh_for, persist: Persist::Every(STORED_EVERY), beside: filled, ..Loaded::from(tail.write()) }
     }
 
     /// The end of a series, which is looked at less often where nothing is traded and it came back the same.
@@ -411,31 +391,6 @@ impl Candles {
     /// Now, by the clock that candles open and close by.
     fn now(&self) -> u64 {
         self.clock.now().as_millis().saturating_add_signed(self.exchange.clock_offset())
-    }
-}
-
-/// What memory knows of a series.
-struct View<'a> {
-    candles: &'a Candles,
-    series: &'a Series,
-    belief: Belief,
-    /// The age of the oldest of what was looked at.
-    age: Cell<Duration>,
-}
-
-impl Known for View<'_> {
-    fn block(&self, index: u64) -> Option<Arc<Block>> {
-        let answer = self.candles.region.peek(&self.series.block_key(index))?;
-        self.age.set(self.age.get().max(answer.age()));
-        kept_block(&answer)
-    }
-
-    fn voids(&self) -> Option<Arc<Block>> {
-        self.candles.held(&self.series.key(VOIDS))
-    }
-
-    fn belief(&self) -> Belief {
-        self.belief
     }
 }
 

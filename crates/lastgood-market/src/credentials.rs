@@ -163,7 +163,7 @@ impl CredentialStore {
         self.path.try_exists().unwrap_or(true)
     }
 
-    /// What tells one version of the file from the next, without opening it; `None` without a file.
+    /// What distinguishes one version of the file from the next, without opening it; `None` without a file.
     pub fn stamp(&self) -> Option<FileStamp> {
         file::stamp(&self.path)
     }
@@ -253,7 +253,7 @@ impl CredentialStore {
         })
     }
 
-    /// Encrypts everything anew under another master key, and says how many records there are.
+    /// Encrypts everything again, under another master key, and says how many records there are.
     ///
     /// # Errors
     ///

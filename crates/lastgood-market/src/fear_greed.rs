@@ -2,6 +2,9 @@
 //!
 //! Its answers name the time of their next update, which is how long they stay true.
 
+use std::error::Error;
+use std::fmt;
+use std::str::Utf8Error;
 use std::time::Duration;
 
 use lastgood::Timestamp;
@@ -56,13 +59,63 @@ pub enum Form {
     Table,
 }
 
+/// Why a body is no answer of the index: the API reports errors with status 200.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum NotReadings {
+    /// It is not the JSON of an answer.
+    NotJson(serde_json::Error),
+    /// It is no text.
+    NotText(Utf8Error),
+    /// It is no table, but JSON or a page.
+    NotTable,
+    /// It is an error of the API's own, shortened.
+    Reported(String),
+    /// There is no reading in it.
+    Empty,
+    /// A reading is not within 0 and 100.
+    Value,
+    /// A reading has no time.
+    Time,
+    /// A reading has no date.
+    Date,
+    /// Its readings are not the newest first.
+    Order,
+}
+
+impl fmt::Display for NotReadings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotJson(why) => write!(f, "it is no fear & greed answer: {why}"),
+            Self::NotText(_) => f.write_str("it is no text"),
+            Self::NotTable => f.write_str("it is no table"),
+            Self::Reported(error) => write!(f, "the fear & greed API reports the error {error}"),
+            Self::Empty => f.write_str("it holds no reading"),
+            Self::Value => f.write_str("a reading is not within 0 and 100"),
+            Self::Time => f.write_str("a reading has no time"),
+            Self::Date => f.write_str("a reading has no date"),
+            Self::Order => f.write_str("its readings are not the newest first"),
+        }
+    }
+}
+
+impl Error for NotReadings {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::NotJson(why) => Some(why),
+            Self::NotText(why) => Some(why),
+            _ => None,
+        }
+    }
+}
+
 impl Form {
     /// As [`check`], for an answer in this form.
     ///
     /// # Errors
     ///
     /// What is wrong with it, when it is no answer of the index in this form.
-    pub fn check(self, body: &[u8]) -> Result<Duration, String> {
+    pub fn check(self, body: &[u8]) -> Result<Duration, NotReadings> {
         match self {
             Form::Json => check(body),
             Form::Dated => check_dated(body),
@@ -71,34 +124,34 @@ impl Form {
     }
 }
 
-fn check_dated(body: &[u8]) -> Result<Duration, String> {
+fn check_dated(body: &[u8]) -> Result<Duration, NotReadings> {
     let answer: Answer<DatedRow> = read(body)?;
     let is_date = |text: &str| {
         (6..=20).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit() || b"-/. ".contains(&byte))
     };
-    let newest = answer.data.first().ok_or("it holds no reading")?;
+    let newest = answer.data.first().ok_or(NotReadings::Empty)?;
     if answer.data.iter().any(|row| !(0..=100).contains(&row.value)) {
-        return Err("a reading is not within 0 and 100".to_owned());
+        return Err(NotReadings::Value);
     }
     if answer.data.iter().any(|row| !is_date(&row.timestamp)) {
-        return Err("a reading has no date".to_owned());
+        return Err(NotReadings::Date);
     }
     Ok(left_until_update(newest.time_until_update))
 }
 
 /// The API puts lines of a reading, a word and a date, in some order, between the brackets of its JSON.
-fn check_table(body: &[u8]) -> Result<Duration, String> {
-    let text = std::str::from_utf8(body).map_err(|_| "it is no text".to_owned())?;
+fn check_table(body: &[u8]) -> Result<Duration, NotReadings> {
+    let text = std::str::from_utf8(body).map_err(NotReadings::NotText)?;
     // Its errors are JSON, and those of others are pages.
     if text.trim_start().starts_with('<') || serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() {
-        return Err("it is no table".to_owned());
+        return Err(NotReadings::NotTable);
     }
     let is_reading = |field: &str| field.trim().parse::<u8>().is_ok_and(|value| value <= 100);
     let is_row = |line: &str| line.split(',').count() == 3 && line.split(',').any(is_reading);
     match text.lines().any(is_row) {
         // It does not say when the next update is.
         true => Ok(LEAST),
-        false => Err("it holds no reading".to_owned()),
+        false => Err(NotReadings::Empty),
     }
 }
 
@@ -107,28 +160,26 @@ fn check_table(body: &[u8]) -> Result<Duration, String> {
 /// # Errors
 ///
 /// What is wrong with it, when it is no answer of the index: the API reports errors with status 200.
-pub fn check(body: &[u8]) -> Result<Duration, String> {
+pub fn check(body: &[u8]) -> Result<Duration, NotReadings> {
     let answer: Answer<Row> = read(body)?;
-    let newest = answer.data.first().ok_or("it holds no reading")?;
+    let newest = answer.data.first().ok_or(NotReadings::Empty)?;
     if answer.data.iter().any(|row| !(0..=100).contains(&row.value)) {
-        return Err("a reading is not within 0 and 100".to_owned());
+        return Err(NotReadings::Value);
     }
     if answer.data.iter().any(|row| row.time().is_none()) {
-        return Err("a reading has no time".to_owned());
+        return Err(NotReadings::Time);
     }
     if answer.data.windows(2).any(|pair| pair[0].timestamp <= pair[1].timestamp) {
-        return Err("its readings are not the newest first".to_owned());
+        return Err(NotReadings::Order);
     }
     Ok(left_until_update(newest.time_until_update))
 }
 
-fn read<'de, R: Deserialize<'de>>(body: &'de [u8]) -> Result<Answer<R>, String> {
-    let answer: Answer<R> =
-        serde_json::from_slice(body).map_err(|why| format!("it is no fear & greed answer: {why}"))?;
+fn read<'de, R: Deserialize<'de>>(body: &'de [u8]) -> Result<Answer<R>, NotReadings> {
+    let answer: Answer<R> = serde_json::from_slice(body).map_err(NotReadings::NotJson)?;
     let reported = answer.metadata.as_ref().and_then(|metadata| metadata.error.as_ref());
     if let Some(error) = reported.filter(|error| !error.is_null()) {
-        let error: String = error.to_string().chars().take(200).collect();
-        return Err(format!("the fear & greed API reports the error {error}"));
+        return Err(NotReadings::Reported(error.to_string().chars().take(200).collect()));
     }
     Ok(answer)
 }
@@ -237,7 +288,7 @@ mod tests {
         for (left, seconds) in
             [(Some("3599"), 3_599), (Some("5"), 60), (Some("-20"), 60), (None, 60), (Some("900000"), 86_400)]
         {
-            assert_eq!(check(&body(&[("39", "1746148800", left)])), Ok(Duration::from_secs(seconds)), "{left:?}");
+            assert_eq!(check(&body(&[("39", "1746148800", left)])).unwrap(), Duration::from_secs(seconds), "{left:?}");
         }
     }
 
@@ -267,7 +318,7 @@ mod tests {
             (String::from_utf8(body(&[("1", "-2", None)])).unwrap(), "no time"),
         ] {
             let refused = check(bad.as_bytes()).expect_err(&bad);
-            assert!(refused.contains(why), "{refused}");
+            assert!(refused.to_string().contains(why), "{refused}");
             assert_eq!(readings(bad.as_bytes()), None);
         }
     }
@@ -281,10 +332,10 @@ mod tests {
     #[test]
     fn dates_and_tables_are_held_to_their_form() {
         let dated = r#"{"data":[{"value":"39","value_classification":"Fear","timestamp":"05-02-2025","time_until_update":"99"}]}"#;
-        assert_eq!(Form::Dated.check(dated.as_bytes()), Ok(Duration::from_secs(99)));
+        assert_eq!(Form::Dated.check(dated.as_bytes()).unwrap(), Duration::from_secs(99));
         assert!(Form::Json.check(dated.as_bytes()).is_err());
         let table = "{\n\"name\": \"Fear and Greed Index\",\n\"data\": [\nfng_value,fng_classification,date\n02-05-2025,39,Fear\n]}";
-        assert_eq!(Form::Table.check(table.as_bytes()), Ok(LEAST));
+        assert_eq!(Form::Table.check(table.as_bytes()).unwrap(), LEAST);
         for (form, bad) in [
             (Form::Dated, r#"{"data":[]}"#),
             (Form::Dated, r#"{"data":[{"value":"139","timestamp":"05-02-2025"}]}"#),

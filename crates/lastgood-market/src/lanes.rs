@@ -27,7 +27,7 @@ impl Lanes {
     /// Waits for the lane of a series.
     pub(crate) async fn enter(&self, name: &str) -> Turn {
         let lane = Arc::clone(self.table().entry(name.into()).or_default());
-        // Whoever gives up waiting leaves the table as the holder does.
+        // A caller that gives up waiting leaves the table as the holder does.
         let mut turn = Turn { lanes: self.clone(), name: name.into(), lane: None };
         turn.lane = Some(lane.lock_owned().await);
         turn
@@ -43,7 +43,7 @@ impl Drop for Turn {
     fn drop(&mut self) {
         drop(self.lane.take());
         let mut table = self.lanes.table();
-        // The table's own is the last one: nobody holds the lane or waits for it.
+        // The table's own is the last one: no caller holds the lane or waits for it.
         if table.get(&self.name).is_some_and(|lane| Arc::strong_count(lane) == 1) {
             table.remove(&self.name);
         }

@@ -28,7 +28,7 @@ pub struct Line {
     /// Every key that may hold it, [`Line::load`] and [`Line::direct`] among them.
     candidates: Vec<Arc<Source>>,
     /// The names of those that are not loaded first.
-    beside: Vec<String>,
+    siblings: Vec<String>,
     load: Arc<Source>,
     direct: Option<Arc<Source>>,
     starts_book: bool,
@@ -64,7 +64,7 @@ impl Line {
     /// A question with one key.
     pub fn only(source: impl Into<Arc<Source>>) -> Line {
         let load = source.into();
-        Line { candidates: vec![Arc::clone(&load)], beside: Vec::new(), load, direct: None, starts_book: false }
+        Line { candidates: vec![Arc::clone(&load)], siblings: Vec::new(), load, direct: None, starts_book: false }
     }
 
     /// A question that is answered by loading `load`, or `direct` where `load` turns out not to hold the answer. `others`
@@ -76,7 +76,7 @@ impl Line {
         candidates.extend(others.into_iter().map(Arc::new));
         let before: Vec<_> = candidates.iter().filter_map(|source| before::source(source)).map(Arc::new).collect();
         candidates.extend(before);
-        Line { candidates, beside: Vec::new(), load, direct, starts_book: false }.with_names()
+        Line { candidates, siblings: Vec::new(), load, direct, starts_book: false }.with_names()
     }
 
     /// The same question, whose answer may start a local order book: only a load that begins after the question will do.
@@ -96,7 +96,7 @@ impl Line {
 
     fn with_names(mut self) -> Line {
         let others = self.candidates.iter().filter(|source| source.key != self.load.key);
-        self.beside = others.map(|source| source.key.clone()).collect();
+        self.siblings = others.map(|source| source.key.clone()).collect();
         self
     }
 
@@ -165,7 +165,7 @@ impl Line {
 
     async fn answer_by_loading<K: Keeper>(&self, keeper: &K, has_kept: bool) -> Result<Answered<'_>, Error> {
         let loading = self.load_any(keeper, has_kept);
-        // Whoever has something to serve does not wait longer for better; but no book can start from it.
+        // A reader with something to serve does not wait longer for better; but no book can start from it.
         let loaded = match has_kept && !self.starts_book {
             false => loading.await,
             true => {
@@ -241,10 +241,10 @@ impl Line {
         let region = keeper.region(source);
         let load = newer(keeper.loader(), region.clone(), Arc::clone(source), self.candidates.clone(), has_kept);
         // With nothing in memory, as after a restart, the newest may lie in the store under any of the keys.
-        let beside: &[String] = if has_kept { &[] } else { &self.beside };
+        let siblings: &[String] = if has_kept { &[] } else { &self.siblings };
         let answer = match self.starts_book {
-            true => region.reload_beside(&source.key, beside, load).await,
-            false => region.get_or_load_beside(&source.key, beside, load).await,
+            true => region.reload_beside(&source.key, siblings, load).await,
+            false => region.get_or_load_beside(&source.key, siblings, load).await,
         };
         answer.map(|answer| Answered { answer, source })
     }

@@ -135,7 +135,7 @@ impl Market {
     /// The exchange's, where nothing is kept; [`Reason::NotFound`] when the venue has no such interval.
     pub async fn get_bars(&self, venue: Venue, symbol: &str, interval: &str, limit: usize) -> Result<Bars, Error> {
         let series = Series::of_symbol(self.identities(), venue, symbol, interval)?;
-        self.0.upstreams.heat.count(series.name());
+        self.0.upstreams.frequency.count(series.name());
         self.0.candles.get_bars(&series, limit).await
     }
 
@@ -227,7 +227,7 @@ impl Market {
         Analyses::new(kind, self.region(RegionName::Llm), &self.0.troubles)
     }
 
-    /// How everything is doing. Asks the store, and nobody else.
+    /// How everything is doing. Asks the store alone.
     pub async fn health(&self) -> Health {
         Health::of(&self.0).await
     }
@@ -296,7 +296,7 @@ impl Market {
         C: Fn(&T) -> bool,
     {
         let shelf = Shelf { market: &self.0, parse };
-        self.0.upstreams.heat.count(&line.load().key);
+        self.0.upstreams.frequency.count(&line.load().key);
         for is_last in [false, true] {
             let answered = line.answer(&shelf).await?;
             let (answer, source) = (answered.answer, answered.source);
@@ -319,7 +319,7 @@ impl Market {
         Err(unreadable("what is kept"))
     }
 
-    /// What the cache has under `key`, read. What it holds that cannot be read is another version's: it is loaded anew.
+    /// What the cache has under `key`, read. What it holds that cannot be read is another version's: it is loaded again.
     async fn read<T, F, L>(
         &self,
         name: RegionName,
@@ -363,7 +363,7 @@ impl Shared {
 
     async fn load_mood(&self, target: &str) -> Result<Loaded, Error> {
         let checked = |body: Bytes| {
-            let left = fear_greed::check(&body).map_err(|why| Error::new(Reason::Malformed, why))?;
+            let left = fear_greed::check(&body).map_err(|why| Error::new(Reason::Malformed, why.to_string()))?;
             Ok((body, left))
         };
         let (body, left) = self.mood.get(target, checked).await?;

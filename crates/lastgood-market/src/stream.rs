@@ -54,7 +54,7 @@ pub enum Message {
     Shutdown,
     /// An answer to a request of ours; what is wrong with it, if anything.
     Reply(Option<String>),
-    /// Something that nobody asked for.
+    /// Something that was not subscribed to.
     Other,
 }
 

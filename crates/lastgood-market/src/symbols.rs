@@ -1,7 +1,7 @@
 //! The prepared list of a market's trading pairs: what is listed, in the order people look for it.
 //!
 //! [`prepare`] makes it of an exchangeInfo and, for the order, of the 24 h tickers. It is kept as the JSON array of its
-//! rows beside a short [`Stamp`]; [`Listing`] finds the rows again, and [`Listing::render`] answers a [`Selection`].
+//! rows next to a short [`Stamp`]; [`Listing`] finds the rows again, and [`Listing::render`] answers a [`Selection`].
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ mod order;
 mod rows;
 mod selection;
 
-pub use self::selection::{LARGEST_LIMIT, Refusal, Selection};
+pub use self::selection::Selection;
 
 /// A prepared list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,7 +99,7 @@ impl fmt::Display for Link {
     }
 }
 
-/// What is remembered beside the rows.
+/// What is remembered besides the rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamp {
     /// The version of the list.

@@ -13,7 +13,7 @@ use lastgood::proxy::ProxyFailure;
 use lastgood::{Clock, Error, Reason, Timestamp, Value};
 use tokio::sync::Notify;
 
-use crate::budget::{Ask, Heat, Spent, bounds};
+use crate::budget::{Ask, Frequency, Spent, bounds};
 use crate::validate::Fetched;
 use crate::{Budget, Identities, PassOnly, Priority, RegionName, Source, Venue};
 
@@ -21,6 +21,7 @@ mod asker;
 mod bans;
 mod base;
 mod client;
+mod error;
 mod exchange;
 mod forward;
 mod health;
@@ -37,6 +38,7 @@ pub use self::asker::{Asker, yielded};
 pub use self::bans::BanMemory;
 pub use self::base::{Base, VenueUpstream};
 pub use self::client::{RequestBody, strip_hop_by_hop};
+pub use self::error::UpstreamError;
 pub use self::exchange::{Mixed, exchange_of, mixed, own_name};
 pub use self::health::{CallResult, Health};
 pub use self::offset::ClockOffset;
@@ -64,7 +66,7 @@ pub struct Upstreams {
     venues: [VenueUpstream; 3],
     pass_only: [VenueUpstream; 2],
     /// How often keys are asked for: under scarcity the hot ones are refreshed first.
-    pub heat: Heat,
+    pub frequency: Frequency,
     /// How far the exchange's clock is from ours. One for all: theirs go together.
     pub clock_offset: ClockOffset,
     clock: Clock,
@@ -126,8 +128,8 @@ impl Upstreams {
     ///
     /// When the bases of a venue are known to be of different exchanges, or the system's certificate authorities cannot be
     /// read.
-    pub fn new(options: &Options, clock: &Clock, bans: BanMemory) -> Result<Self, String> {
-        let identities = options.identities().map_err(|why| why.to_string())?;
+    pub fn new(options: &Options, clock: &Clock, bans: BanMemory) -> Result<Self, UpstreamError> {
+        let identities = options.identities()?;
         Ok(Upstreams {
             client: client::client(options.connect_timeout, &options.proxies)?,
             venues: Venue::ALL.map(|venue| VenueUpstream::new(venue, identities.name(venue), options, clock)),
@@ -137,7 +139,7 @@ impl Upstreams {
                 let exchange = bases.first().map(own_name).unwrap_or_default();
                 VenueUpstream::at(bases, named, &exchange, options, clock)
             }),
-            heat: Heat::new(),
+            frequency: Frequency::new(),
             clock_offset: ClockOffset::default(),
             clock: clock.clone(),
             bans,
@@ -268,17 +270,17 @@ impl Upstreams {
     async fn attempt(&self, base: &Base, question: Question<'_>, is_last: bool) -> Attempt {
         let Question { source, priority, .. } = question;
         let bucket = source.endpoint.bucket();
-        let ask = Ask { bucket, weight: source.weight, priority, heat: self.heat.of(&source.key) };
+        let ask = Ask { bucket, weight: source.weight, priority, frequency: self.frequency.of(&source.key) };
         let _permit = match base.permit(ask).await {
             Ok(permit) => permit,
             Err(error) => return Attempt::Refused(error),
         };
-        let ask = Ask { heat: self.heat.of(&source.key), ..ask };
+        let ask = Ask { frequency: self.frequency.of(&source.key), ..ask };
         let spent = match base.budget.spend(ask) {
             Ok(spent) => spent,
             Err(error) => return Attempt::Refused(error),
         };
-        self.heat.reset(&source.key);
+        self.frequency.reset(&source.key);
         let call = base.call();
         let condition = base.condition.begin(source.endpoint.path);
         let mut asked = std::pin::pin!(self.ask(base, question, &spent));
@@ -345,7 +347,7 @@ impl Upstreams {
         if key.is_some() && fetched.refuses_key() {
             return (Ok(fetched), CallResult::Answered);
         }
-        self.heed(base, source.endpoint.bucket(), &fetched);
+        self.apply_refusal(base, source.endpoint.bucket(), &fetched);
         let result = CallResult::of(fetched.status, fetched.is_page());
         (Ok(fetched), result)
     }

@@ -11,8 +11,10 @@ use crate::source::{Asked, Source};
 use crate::venue::{Endpoint, Recipe, Shape};
 
 mod content;
+mod unfit;
 
 pub(crate) use self::content::is_decimal;
+pub use self::unfit::Unfit;
 
 /// An HTTP answer of the exchange, read to its end.
 #[derive(Clone, Debug)]
@@ -56,9 +58,9 @@ impl Fetched {
         if self.error_body().is_some_and(|error| error.code < 0) {
             return Err(self.into_error(now));
         }
-        match fault(&self, source) {
-            None => Ok(Value::new(self.body).with_meta(self.content_type)),
-            Some(fault) => Err(Error::new(Reason::Malformed, format!("the exchange's answer {fault}"))),
+        match check(&self, source) {
+            Ok(()) => Ok(Value::new(self.body).with_meta(self.content_type)),
+            Err(unfit) => Err(Error::new(Reason::Malformed, format!("the exchange's answer {unfit}"))),
         }
     }
 
@@ -137,13 +139,12 @@ pub fn banned_until(msg: &str) -> Option<Timestamp> {
     }
 }
 
-/// Whether `text` is an answer to `source` by its shape and content, whichever way it came; what is wrong otherwise, as
-/// the end of a sentence.
+/// Whether `text` is an answer to `source` by its shape and content, whichever way it came.
 ///
 /// # Errors
 ///
 /// When it is none.
-pub fn check_answer(text: &str, source: &Source) -> Result<(), String> {
+pub fn check_answer(text: &str, source: &Source) -> Result<(), Unfit> {
     content::check(text, source.shape, source.endpoint.content, &source.asked)
 }
 
@@ -153,15 +154,14 @@ pub(crate) fn is_row(row: &[u8], endpoint: &Endpoint) -> bool {
     text.is_ok_and(|text| content::check(&text, Shape::Array, endpoint.content, &Asked::default()).is_ok())
 }
 
-/// What is wrong with a good-looking answer, as the end of a sentence.
-fn fault(fetched: &Fetched, source: &Source) -> Option<String> {
+/// Whether an answer that is no error fits the question.
+fn check(fetched: &Fetched, source: &Source) -> Result<(), Unfit> {
     if !fetched.content_type.to_ascii_lowercase().contains("json") {
-        return Some(format!("is {:?}, not JSON", fetched.content_type));
+        return Err(Unfit::ContentType(fetched.content_type.clone()));
     }
-    let Ok(text) = std::str::from_utf8(&fetched.body) else { return Some("is no UTF-8".to_owned()) };
-    check_answer(text, source)
-        .err()
-        .or_else(|| (!keeps_to_bounds(text, source)).then(|| "has candles that were not asked for".to_owned()))
+    let text = std::str::from_utf8(&fetched.body).map_err(Unfit::NotText)?;
+    check_answer(text, source)?;
+    if keeps_to_bounds(text, source) { Ok(()) } else { Err(Unfit::OtherCandles) }
 }
 
 /// Whether a list of candles, which ascend, lies within the times that were asked for.

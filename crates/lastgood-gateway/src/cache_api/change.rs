@@ -113,12 +113,12 @@ pub(super) async fn invalidate(State(app): State<Arc<App>>, caller: Caller, requ
     let (what, counted) = if hard { ("remove", "removed") } else { ("expire", "expired") };
     let Done { changed, candles, pending } = change(&app, caller, what, target, depth, dry_run).await?;
     let count = if hard { changed.removed } else { changed.expired };
-    let mut told = json!({ "matched": changed.matched, "dry_run": dry_run });
-    told[counted] = count.into();
+    let mut report = json!({ "matched": changed.matched, "dry_run": dry_run });
+    report[counted] = count.into();
     if !candles.is_empty() {
-        told["candles"] = json!(candles);
+        report["candles"] = json!(candles);
     }
-    Ok(pending::answer(StatusCode::OK, told, pending.as_ref()))
+    Ok(pending::answer(StatusCode::OK, report, pending.as_ref()))
 }
 
 async fn target(app: &App, fields: &Fields) -> Result<Target, Refused> {
@@ -167,7 +167,7 @@ pub(super) async fn clear(
     let dry_run =
         Fields::read(&app, request, &["dry_run"], r#"{"dry_run": true}, or nothing"#).await?.flag("dry_run")?;
     let done = change(&app, caller, "clear", Target::Symbol(symbol), Depth::Remove, dry_run).await?;
-    Ok(tell(&done, dry_run))
+    Ok(report(&done, dry_run))
 }
 
 pub(super) async fn flush(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Answered {
@@ -182,13 +182,13 @@ pub(super) async fn flush(State(app): State<Arc<App>>, caller: Caller, request: 
         return Err(Refused::extended(StatusCode::BAD_REQUEST, &detail, &[("matched", counted.keys.into())]));
     }
     let done = change(&app, caller, "flush", Target::Everything, Depth::Remove, dry_run).await?;
-    Ok(tell(&done, dry_run))
+    Ok(report(&done, dry_run))
 }
 
-fn tell(done: &Done, dry_run: bool) -> Response {
+fn report(done: &Done, dry_run: bool) -> Response {
     let Changed { matched, removed, expired, .. } = done.changed;
-    let told = json!({ "matched": matched, "removed": removed, "expired": expired, "dry_run": dry_run });
-    pending::answer(StatusCode::OK, told, done.pending.as_ref())
+    let report = json!({ "matched": matched, "removed": removed, "expired": expired, "dry_run": dry_run });
+    pending::answer(StatusCode::OK, report, done.pending.as_ref())
 }
 
 /// Does it in a task of its own, so that a caller who leaves does not leave half of it undone.
@@ -204,8 +204,8 @@ async fn change(
     let work = async move {
         let (candles, rest) = (series_meant(&app, &target).await, target.rest(depth));
         let (mut changed, scope) = match target {
-            Target::One(scope, told) => {
-                (Changed::of(sweep(&app, &scope, wanted(depth, dry_run)).await?, wanted(depth, dry_run)), told)
+            Target::One(scope, wording) => {
+                (Changed::of(sweep(&app, &scope, wanted(depth, dry_run)).await?, wanted(depth, dry_run)), wording)
             }
             many => {
                 let _turn = app.turns.enter().await.ok_or_else(busy)?;
@@ -241,20 +241,20 @@ fn busy() -> Refused {
 async fn change_many(app: &App, target: Target, depth: Depth, dry_run: bool) -> Result<(Changed, String), Refused> {
     let wanted = wanted(depth, dry_run);
     match target {
-        Target::One(scope, told) | Target::Many(scope, told) => {
-            Ok((Changed::of(sweep(app, &scope, wanted).await?, wanted), told))
+        Target::One(scope, wording) | Target::Many(scope, wording) => {
+            Ok((Changed::of(sweep(app, &scope, wanted).await?, wanted), wording))
         }
         Target::Series(prefix) => change_series(app, prefix, wanted).await,
         Target::Symbol(symbol) => Ok((change_symbol(app, &symbol, wanted).await?, format!("symbol {symbol}"))),
         Target::Everything => {
-            let told = "everything".to_owned();
+            let wording = "everything".to_owned();
             if dry_run {
                 let Counted { keys, unreached, .. } = count_all(app).await;
-                return Ok((Changed { matched: keys, unreached, ..Changed::default() }, told));
+                return Ok((Changed { matched: keys, unreached, ..Changed::default() }, wording));
             }
             let held = held_keys(app);
             let removed = app.cache.clear().await;
-            Ok((Changed { matched: removed.max(held), removed, ..Changed::default() }, told))
+            Ok((Changed { matched: removed.max(held), removed, ..Changed::default() }, wording))
         }
     }
 }
@@ -282,7 +282,7 @@ fn held_keys(app: &App) -> u64 {
     app.cache.stats().iter().map(|(_, stats)| stats.keys).sum()
 }
 
-/// Counts the entries of memory and of this namespace in the store, as far as that can be told in a moment.
+/// Counts the entries of memory and of this namespace in the store, as far as that can be counted in a moment.
 async fn count_all(app: &App) -> Counted {
     let all = Scope::Matching(Arc::new(|region: &str, _: &str| region != cluster::REGION));
     let held = |but, unreached| Counted { keys: held_keys(app), but: Some(but), unreached };
@@ -308,7 +308,7 @@ async fn change_symbol(app: &App, symbol: &str, depth: Option<Depth>) -> Result<
     Ok(changed.and(Changed::of(sweep(app, &all_symbols, expire).await?, expire)))
 }
 
-/// The series of candles that a change is about, as they are before it, so that it can be told in candles what is told
+/// The series of candles that a change is about, as they are before it, so that it can be reported in candles what is reported
 /// in keys otherwise; at most [`MOST_SERIES`].
 async fn series_meant(app: &App, target: &Target) -> Vec<KnownSeries> {
     let prefixes = match target {
@@ -334,7 +334,7 @@ async fn series_of(app: &App, symbol: &str) -> (BTreeSet<String>, u64) {
 
 async fn change_series(app: &App, prefix: String, depth: Option<Depth>) -> Result<(Changed, String), Refused> {
     let scope = Selector::Series(&prefix).scope();
-    let told = format!("series {prefix}");
+    let wording = format!("series {prefix}");
     if depth == Some(Depth::Remove) {
         let counted = app.cache.sweep(&scope, None).await;
         let held = app.region(RegionName::Klines).remove_prefix(&prefix).await;
@@ -342,9 +342,9 @@ async fn change_series(app: &App, prefix: String, depth: Option<Depth>) -> Resul
             Ok(swept) => (swept.matched, None),
             Err(why) => (held, Some(why)),
         };
-        return Ok((Changed { matched, removed: matched, expired: 0, unreached }, told));
+        return Ok((Changed { matched, removed: matched, expired: 0, unreached }, wording));
     }
-    Ok((Changed::of(sweep(app, &scope, depth).await?, depth), told))
+    Ok((Changed::of(sweep(app, &scope, depth).await?, depth), wording))
 }
 
 /// Removes the candles of a symbol, each series at once: its parts make sense together. Says how many keys there were.

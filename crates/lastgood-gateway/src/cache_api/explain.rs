@@ -100,7 +100,7 @@ fn millis(duration: std::time::Duration) -> u64 {
 }
 
 pub(super) async fn explain(State(app): State<Arc<App>>, _: Caller, uri: Uri) -> Answered {
-    let mut key = KeyName::of(&app, &uri, "/api/cache/explain/", false)?.meant().await;
+    let mut key = KeyName::of(&app, &uri, "/api/cache/explain/")?.meant().await;
     let KnownSpans { spans: candles, store_error } = match key.series().await {
         Some(prefix) => {
             // A series as a whole is as old as its end.

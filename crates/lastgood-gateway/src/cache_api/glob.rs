@@ -1,6 +1,8 @@
 //! Patterns such as `klines:*:BTCUSDT:*`.
 
 use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
 use std::iter::once;
 
 use percent_encoding::percent_decode_str;
@@ -18,6 +20,29 @@ pub(super) struct Glob {
     /// `None` where undoing its encoding changes nothing, or gives no text.
     decoded: Option<Parts>,
 }
+
+/// Why a text is no pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotPattern {
+    /// It is empty or too long.
+    Length,
+    /// A `[` lacks its `]`.
+    Open,
+    /// Its last character is a `\`.
+    Escape,
+}
+
+impl fmt::Display for NotPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Length => write!(f, "a pattern has 1 to {LONGEST} bytes, such as \"klines:*:BTCUSDT:*\""),
+            Self::Open => f.write_str("a [ lacks its ]; write \\[ for the character itself"),
+            Self::Escape => f.write_str("it ends with a \\, which takes the next character as it is"),
+        }
+    }
+}
+
+impl Error for NotPattern {}
 
 struct Parts(Vec<Part>);
 
@@ -41,9 +66,9 @@ impl Part {
 
 impl Glob {
     /// The pattern of a text, or what is wrong with it.
-    pub(super) fn parse(text: &str) -> Result<Glob, String> {
+    pub(super) fn parse(text: &str) -> Result<Glob, NotPattern> {
         if text.is_empty() || text.len() > LONGEST {
-            return Err(format!("a pattern has 1 to {LONGEST} bytes, such as \"klines:*:BTCUSDT:*\""));
+            return Err(NotPattern::Length);
         }
         let written = Parts::parse(&with_upper_escapes(text))?;
         let decoded = percent_decode_str(text).decode_utf8().ok().filter(|decoded| decoded != text);
@@ -91,15 +116,15 @@ fn is_escape(part: &[u8]) -> bool {
 }
 
 impl Parts {
-    fn parse(text: &str) -> Result<Parts, String> {
+    fn parse(text: &str) -> Result<Parts, NotPattern> {
         let (mut parts, mut rest) = (Vec::new(), text.chars());
         while let Some(c) = rest.next() {
             parts.push(match c {
                 '*' if matches!(parts.last(), Some(Part::Any)) => continue,
                 '*' => Part::Any,
                 '?' => Part::One,
-                '[' => class(&mut rest).ok_or("a [ lacks its ]; write \\[ for the character itself")?,
-                '\\' => Part::Is(rest.next().ok_or("it ends with a \\, which takes the next character as it is")?),
+                '[' => class(&mut rest).ok_or(NotPattern::Open)?,
+                '\\' => Part::Is(rest.next().ok_or(NotPattern::Escape)?),
                 c => Part::Is(c),
             });
         }

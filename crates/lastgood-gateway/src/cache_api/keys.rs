@@ -15,10 +15,10 @@ use super::name::{region, takes};
 use crate::app::App;
 use crate::config::nearest;
 use crate::problem::{Answered, Refused};
-use crate::query::fields;
+use crate::query::Parameters;
 
 const DEFAULT_LIMIT: usize = 100;
-const MOST: usize = 10_000;
+const MOST: u64 = 10_000;
 /// How long the store is looked through altogether.
 const WITHIN: Duration = Duration::from_secs(10);
 /// Keys of memory that are compared with one that does not exist.
@@ -41,7 +41,6 @@ struct ListedKey {
     tier: &'static str,
 }
 
-#[derive(Default)]
 struct Asked {
     pattern: Option<Glob>,
     region: Option<String>,
@@ -50,35 +49,26 @@ struct Asked {
 }
 
 impl Asked {
-    fn parse(query: &str) -> Result<Asked, Refused> {
-        let refuse = |detail: String| Refused::new(StatusCode::BAD_REQUEST, &detail);
-        let mut asked = Asked::default();
-        for (name, value) in fields(query) {
-            let value = value.map_err(|_| refuse(format!("The parameter {name} is no text in UTF-8.")))?;
-            match name {
-                "pattern" => {
-                    let glob = Glob::parse(&value);
-                    asked.pattern = Some(glob.map_err(|why| refuse(format!("The parameter pattern: {why}.")))?);
-                }
-                "region" => asked.region = Some(value),
-                "limit" => {
-                    let limit = value.parse().ok().filter(|limit| (1..=MOST).contains(limit));
-                    asked.limit = Some(limit.ok_or_else(|| refuse(format!("The parameter limit is 1 to {MOST}.")))?);
-                }
-                "after" => asked.after = Some(value),
-                unknown => {
-                    let shown: String = unknown.chars().take(64).collect();
-                    let detail = format!("Unknown parameter {shown:?}; known are pattern, region, limit, after.");
-                    return Err(refuse(detail));
-                }
-            }
-        }
-        Ok(asked)
+    fn read(query: Option<&str>) -> Result<Asked, Refused> {
+        let parameters = Parameters::read(query, &["pattern", "region", "limit", "after"])?;
+        let pattern = parameters
+            .get("pattern")
+            .map(Glob::parse)
+            .transpose()
+            .map_err(|why| Refused::new(StatusCode::BAD_REQUEST, &format!("The parameter pattern: {why}.")))?;
+        let limit = parameters.number("limit", 1..=MOST, &format!("1 to {MOST}"))?;
+        let text = |name: &str| parameters.get(name).map(str::to_owned);
+        Ok(Asked {
+            pattern,
+            region: text("region"),
+            limit: limit.and_then(|limit| usize::try_from(limit).ok()),
+            after: text("after"),
+        })
     }
 }
 
 pub(super) async fn keys(State(app): State<Arc<App>>, _: Caller, RawQuery(query): RawQuery) -> Answered {
-    let Asked { pattern, region: only, limit, after } = Asked::parse(query.as_deref().unwrap_or_default())?;
+    let Asked { pattern, region: only, limit, after } = Asked::read(query.as_deref())?;
     let mut regions = match only {
         Some(name) => vec![region(&app, &name)?],
         None => app.cache.regions(),
@@ -115,9 +105,9 @@ pub(super) async fn unknown(region: &Region, name: &str) -> Refused {
     let wanted = name.to_lowercase();
     let meant = nearest(name, names()).or_else(|| names().find(|known| known.to_lowercase().contains(&wanted)));
     let shown: String = format!("{}:{name}", region.name()).chars().take(200).collect();
-    let mend = match meant {
+    let hint = match meant {
         Some(meant) => format!("did you mean {:?}?", format!("{}:{meant}", region.name())),
         None => format!("GET /api/cache/keys?region={} lists those that are there.", region.name()),
     };
-    Refused::new(StatusCode::NOT_FOUND, &format!("Neither memory nor the store holds {shown:?}; {mend}"))
+    Refused::new(StatusCode::NOT_FOUND, &format!("Neither memory nor the store holds {shown:?}; {hint}"))
 }

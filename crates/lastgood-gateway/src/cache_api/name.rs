@@ -65,14 +65,14 @@ impl KeyName {
     }
 
     /// The key that a URL names after `prefix`, decoded once. A question mark that was not encoded is taken for the
-    /// key's own, with the query as it stands, unless the path takes parameters.
-    pub(super) fn of(app: &App, uri: &Uri, prefix: &str, takes_parameters: bool) -> Result<KeyName, Refused> {
+    /// key's own, with the query as it stands.
+    pub(super) fn of(app: &App, uri: &Uri, prefix: &str) -> Result<KeyName, Refused> {
         let encoded = uri.path().strip_prefix(prefix).unwrap_or_default();
         let decoded = percent_decode_str(encoded).decode_utf8().map_err(|_| {
-            let detail = "The key is no UTF-8 once its percent-encoding is undone; encode it anew.";
+            let detail = "The key is no UTF-8 once its percent-encoding is undone; encode it again.";
             Refused::new(StatusCode::BAD_REQUEST, detail)
         })?;
-        match uri.query().filter(|_| !takes_parameters) {
+        match uri.query() {
             Some(query) => KeyName::parse(app, &format!("{decoded}?{query}")),
             None => KeyName::parse(app, &decoded),
         }
@@ -153,10 +153,10 @@ pub(super) fn region(app: &App, name: &str) -> Result<Region, Refused> {
         let regions = app.cache.regions();
         let names: Vec<&str> = regions.iter().map(Region::name).collect();
         let shown: String = name.chars().take(64).collect();
-        let mend = match nearest(name, names.iter().copied()) {
+        let hint = match nearest(name, names.iter().copied()) {
             Some(meant) => format!("did you mean {meant:?}?"),
             None => format!("there are {}.", names.join(", ")),
         };
-        Refused::new(StatusCode::NOT_FOUND, &format!("There is no region {shown:?}; {mend}"))
+        Refused::new(StatusCode::NOT_FOUND, &format!("There is no region {shown:?}; {hint}"))
     })
 }

@@ -92,9 +92,9 @@ impl Pending {
         }
     }
 
-    pub(crate) fn add_to(&self, told: &mut Value) {
+    pub(crate) fn add_to(&self, report: &mut Value) {
         if !self.dry_run {
-            told["pending"] = (self.waiting > 0).into();
+            report["pending"] = (self.waiting > 0).into();
         }
         let mut store = json!({ "name": self.store, "reached": self.is_reached(), "waiting": self.waiting });
         if self.is_accepted_only() {
@@ -103,8 +103,8 @@ impl Pending {
         if let Some(why) = &self.why {
             store["reason"] = reason(why).into();
         }
-        told["store"] = store;
-        told["detail"] = self.detail().into();
+        report["store"] = store;
+        report["detail"] = self.detail().into();
     }
 
     fn is_reached(&self) -> bool {
@@ -134,9 +134,9 @@ fn changes(waiting: usize) -> String {
 }
 
 /// The answer to a change: with `status` if the store has it, else 202 and what it does not have.
-pub(super) fn answer(status: StatusCode, mut told: Value, pending: Option<&Pending>) -> Response {
-    let Some(pending) = pending else { return answer::json(status, &told) };
-    pending.add_to(&mut told);
+pub(super) fn answer(status: StatusCode, mut report: Value, pending: Option<&Pending>) -> Response {
+    let Some(pending) = pending else { return answer::json(status, &report) };
+    pending.add_to(&mut report);
     let status = if pending.is_accepted_only() { StatusCode::ACCEPTED } else { status };
-    answer::json(status, &told)
+    answer::json(status, &report)
 }

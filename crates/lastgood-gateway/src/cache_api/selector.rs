@@ -1,4 +1,4 @@
-//! Which keys a change of many is about, as a text that gateways tell each other: each of them finds what it alone holds.
+//! Which keys a change of many is about, as a text that gateways publish to each other: each of them finds what it alone holds.
 
 use std::fmt;
 use std::sync::Arc;

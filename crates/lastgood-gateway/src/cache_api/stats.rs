@@ -27,7 +27,7 @@ struct Status {
     store: String,
 }
 
-/// Open to everybody: it tells no more than `/health`.
+/// Open to everybody: it shows no more than `/health`.
 pub(super) async fn status(State(app): State<Arc<App>>) -> Response {
     let status = app.cache.status();
     let available = status.store.as_ref().is_none_or(|store| store.breaker == BreakerState::Closed);
@@ -46,7 +46,7 @@ struct Summary {
     memory_used: Option<u64>,
     /// Keys in the whole store, of others too; those in memory where there is no store. Null while the store does not say.
     keys: Option<u64>,
-    /// Answers that nobody waited for while the source worked: fresh or stale. This count and the next three are of all
+    /// Answers that no reader waited for while the source worked: fresh or stale. This count and the next three are of all
     /// gateways that ever used the store; of this process where the store keeps no counters.
     hits: u64,
     misses: u64,
@@ -98,7 +98,7 @@ struct ClusterStats {
     hit_rate: f64,
     #[serde(flatten)]
     counts: Counts,
-    /// All gateways that ever used the store; absent until the store told.
+    /// All gateways that ever used the store; absent until the store answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     lifetime: Option<LifetimeStats>,
 }

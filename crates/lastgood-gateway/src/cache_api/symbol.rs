@@ -1,5 +1,8 @@
 //! Which keys are about a symbol.
 
+use std::error::Error;
+use std::fmt;
+
 use lastgood_market::RegionName;
 use lastgood_market::identity::after_name;
 use percent_encoding::percent_decode_str;
@@ -14,14 +17,26 @@ pub(super) fn tag(symbol: &str) -> String {
     format!("symbol:{symbol}")
 }
 
-/// A symbol as keys name it, or what is wrong with it.
-pub(super) fn normalised(text: &str) -> Result<String, String> {
+/// A text that is no name of a symbol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NotSymbol;
+
+impl fmt::Display for NotSymbol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a symbol is a name such as BTCUSDT, BRK.B or my:BTC-PERP")
+    }
+}
+
+impl Error for NotSymbol {}
+
+/// A symbol as keys name it.
+pub(super) fn normalised(text: &str) -> Result<String, NotSymbol> {
     // Copied from a key or an address, it may be percent-encoded.
     let decoded = percent_decode_str(text).decode_utf8().unwrap_or_default();
     let symbol = decoded.trim().to_uppercase();
     match !symbol.is_empty() && symbol.len() <= LONGEST && symbol.split(['.', ':']).all(is_word) {
         true => Ok(symbol),
-        false => Err("a symbol is a name such as BTCUSDT, BRK.B or my:BTC-PERP".to_owned()),
+        false => Err(NotSymbol),
     }
 }
 

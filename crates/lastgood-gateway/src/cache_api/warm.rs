@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use http::StatusCode;
 use lastgood_market::RegionName;
-use lastgood_market::symbols::Refusal;
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 
@@ -14,7 +13,7 @@ use super::body::Fields;
 use super::caller::Caller;
 use crate::app::App;
 use crate::problem;
-use crate::problem::{Answered, Refused};
+use crate::problem::{Answered, Refusal, Refused};
 use crate::routes::Wanted;
 use crate::warm::progress::Tally;
 use crate::warm::run;
@@ -93,18 +92,13 @@ async fn read(app: &App, request: Request) -> Result<Asked, Refused> {
 }
 
 fn scope(app: &App, asked: Asked) -> Result<Scope, Refusal> {
-    let refusal = |parameter: &str, value: &str, allowed: String| Refusal {
-        parameter: parameter.to_owned(),
-        value: value.chars().take(LONGEST_SYMBOL).collect(),
-        allowed,
-    };
     let market = asked.region.as_deref().map(|word| RegionName::ALL.into_iter().find(|name| name.as_str() == word));
     let of_routes = || app.declared.warm_regions();
     if let (Some(None), Some(word)) = (market, &asked.region)
         && of_routes().all(|region| region != word)
     {
         let names = RegionName::ALL.map(RegionName::as_str).into_iter().chain(of_routes());
-        return Err(refusal("region", word, names.collect::<Vec<_>>().join(", ")));
+        return Err(Refusal::new("region", word, names.collect::<Vec<_>>().join(", ")));
     }
     let symbol = asked.symbol.map(|symbol| {
         // Copied from a key or an address, it may be percent-encoded.
@@ -115,7 +109,7 @@ fn scope(app: &App, asked: Asked) -> Result<Scope, Refusal> {
     if let Some(symbol) = &symbol
         && (symbol.is_empty() || symbol.len() > LONGEST_SYMBOL || !symbol.chars().all(sound))
     {
-        return Err(refusal("symbol", symbol, "a name such as BTCUSDT".to_owned()));
+        return Err(Refusal::new("symbol", symbol, "a name such as BTCUSDT"));
     }
     let exchange = match market {
         // A region of routes.

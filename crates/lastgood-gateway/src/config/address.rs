@@ -19,10 +19,10 @@ pub(crate) fn parse(raw: &Raw) -> Result<SocketAddr, Wrong> {
         return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     }
     let wrong = Wrong::new(format!("{text:?} is not an address and a port"));
-    Err(wrong.hint(mend(text)))
+    Err(wrong.hint(hint(text)))
 }
 
-fn mend(text: &str) -> String {
+fn hint(text: &str) -> String {
     let port = text.strip_prefix(':').unwrap_or(text);
     if port.parse::<u16>().is_ok() {
         return format!("did you mean \"127.0.0.1:{port}\"?");

@@ -1,4 +1,4 @@
-//! What the configuration declares beside the exchange: sources, and routes over them.
+//! What the configuration declares besides the exchange: sources, and routes over them.
 
 use secrecy::ExposeSecret;
 use toml::de::DeTable;
@@ -11,7 +11,7 @@ use super::table::{Fields, Report};
 use super::user_keys::UserKeysSetting;
 use crate::redact::MASK;
 
-/// What the configuration declares beside the exchange.
+/// What the configuration declares besides the exchange.
 #[derive(Debug, Clone, Default)]
 pub struct Declared {
     pub(crate) sources: SourceSettings,

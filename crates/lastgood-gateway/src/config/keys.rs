@@ -20,7 +20,7 @@ pub struct Key {
     pub env: &'static [&'static str],
     /// Its own flag, without dashes. Any key can be given with `--set`.
     pub flag: Option<&'static str>,
-    /// Its value when nobody sets it, as it would be written.
+    /// Its value when it is not set, as it would be written.
     pub default: &'static str,
     /// What it does.
     pub doc: &'static str,

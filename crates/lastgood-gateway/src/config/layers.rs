@@ -568,7 +568,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_store_at_upstash_without_its_token_is_refused_with_a_mend() {
+    fn a_store_at_upstash_without_its_token_is_refused_with_a_hint() {
         let refused = |env: &[(&str, &str)], flags: &[(&str, &str, &str)]| {
             let problems = resolve_from("", env, flags).expect_err("refused").to_string();
             assert!(problems.contains("`store`: this is an Upstash REST address, and there is no token"), "{problems}");
@@ -586,7 +586,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_wrong_key_or_value_names_file_line_key_and_mend() {
+    fn a_wrong_key_or_value_names_file_line_key_and_hint() {
         for (file, expected) in [
             (
                 "\nstore_budgt = \"5ms\"",

@@ -7,7 +7,7 @@ use super::value::Raw;
 /// Where a setting came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody set it.
+    /// It is not set.
     Default,
     /// A line of the configuration file.
     File {
@@ -91,7 +91,7 @@ impl fmt::Display for Wrong {
 const LONGEST_KEY: usize = 120;
 const LONGEST_MESSAGE: usize = 400;
 
-/// One thing wrong: where, which key, what, and how to mend it.
+/// One thing wrong: where, which key, what, and how to fix it.
 ///
 /// Never holds the value of a secret key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,7 +102,7 @@ pub struct Problem {
     pub key: Option<String>,
     /// What is wrong.
     pub what: String,
-    /// How to mend it.
+    /// How to hint it.
     pub hint: Option<String>,
     /// Whether the value is written as a variable that is not set here: where it is set, nothing may be wrong.
     pub lacks_variable: bool,

@@ -112,7 +112,7 @@ pub(super) fn check_key(region: &str, key: &RegionKey) -> Result<(), Wrong> {
         .hint(format!("of the exchange's, {} can", WARMED.map(RegionName::as_str).join(", "))))
 }
 
-/// Whether one more region may be declared beside those that are.
+/// Whether one more region may be declared besides those that are.
 pub(super) fn check_count(settings: &Settings, name: &str) -> Result<(), Wrong> {
     let declared = settings.regions.keys().filter(|known| !is_built_in(known)).count();
     if is_built_in(name) || settings.regions.contains_key(name) || declared < MOST_DECLARED {

@@ -73,7 +73,7 @@ fn route(mut fields: Fields<'_>, declared: &SourceSettings) -> Option<RouteSetti
     let region = fields.read("region", text("analytics")).unwrap_or_else(|| REGION.to_owned());
     let description = fields.read("description", text("what it answers"));
     let (names, parameters) = fields.table("parameters").map(parameters).unwrap_or_default();
-    // What follows from a bad parameter need not be told, too.
+    // What follows from a bad parameter need not be reported, too.
     let are_good = names.len() == parameters.len();
     if let Some(path) = path.as_ref().filter(|_| are_good) {
         check_places(&fields, path, &parameters);
@@ -92,7 +92,7 @@ fn route(mut fields: Fields<'_>, declared: &SourceSettings) -> Option<RouteSetti
     };
     let (report, origin) = (fields.report, fields.origin_of("path"));
     fields.finish();
-    // What is wrong once need not be told twice.
+    // What is wrong once need not be reported twice.
     (report.problems.borrow().len() == before).then_some(())?;
     Some(RouteSetting {
         path: path?,
@@ -223,11 +223,11 @@ fn arguments(parameters: &[Parameter], text: impl Fn(&str) -> Option<String>) ->
             Some(text) => parameter.read(&text),
             None => parameter.missing(),
         };
-        let wrong = |refusal: lastgood_market::symbols::Refusal| {
+        let read = read.map_err(|refusal| {
             Wrong::new(format!("{} is {:?}", refusal.parameter, refusal.value))
                 .hint(format!("give {}", refusal.allowed))
-        };
-        Ok((parameter.name.clone(), read.map_err(wrong)?))
+        });
+        Ok((parameter.name.clone(), read?))
     };
     parameters.iter().map(one).collect::<Result<_, _>>().map(Arguments)
 }

@@ -155,7 +155,7 @@ impl<'a> Fields<'a> {
         values.into_iter().map(|(name, origin, path, raw, _)| (name, origin, path, raw)).collect()
     }
 
-    /// Refuses every key that nobody asked for.
+    /// Refuses every key that no reader asked for.
     pub(super) fn finish(self) {
         for (key, _) in self.table {
             if !self.known.contains(&key.get_ref().as_ref()) {

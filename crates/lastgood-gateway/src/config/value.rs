@@ -248,7 +248,7 @@ pub(crate) fn master_key(raw: &Raw) -> Result<Option<SecretString>, Wrong> {
     let secret = SecretString::from(text);
     match MasterKey::parse(&secret) {
         Ok(_) => Ok(Some(secret)),
-        Err(why) => Err(Wrong::new(why.to_string()).hint_if(why.mend().map(str::to_owned))),
+        Err(why) => Err(Wrong::new(why.to_string()).hint_if(why.hint().map(str::to_owned))),
     }
 }
 

@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn markets_and_intervals_are_read_and_wrong_ones_told_with_a_mend() {
+    fn markets_and_intervals_are_read_and_wrong_ones_told_with_a_hint() {
         let text = |text: &str| Raw::text(text);
         assert_eq!(markets(&text("Futures, spot")).unwrap(), [Venue::Futures, Venue::Spot]);
         assert_eq!(intervals(&text("1m,1M")).unwrap(), ["1m", "1M"]);

@@ -18,7 +18,7 @@ use crate::response::prepared::Prepared;
 
 /// Answers a question from the newest of the keys that may hold its answer.
 pub(super) async fn cached(app: &App, venue: Venue, line: &Line, asked: &HeaderMap) -> Response {
-    app.upstreams.heat.count(&line.load().key);
+    app.upstreams.frequency.count(&line.load().key);
     match answered(app, line).await {
         Ok(answered) => answer_with(app, venue, &answered, asked).await,
         Err(error) => fail(app, venue, &error),

@@ -22,7 +22,7 @@ use crate::response::{headed, plain};
 
 /// Answers a question about candles.
 pub(super) async fn candles(app: &App, venue: Venue, question: &Arc<Question>, asked: &HeaderMap) -> Response {
-    app.upstreams.heat.count(question.series.name());
+    app.upstreams.frequency.count(question.series.name());
     match answered(app, question).await {
         Ok(slice) => respond(app, venue, slice, asked).await,
         // What cannot be put together, the exchange is asked as it was asked.

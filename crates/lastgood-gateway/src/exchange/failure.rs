@@ -98,7 +98,7 @@ pub(super) fn no_upstream(part: PassOnly) -> Response {
     ))
 }
 
-/// A path that different programs would read differently is passed to nobody.
+/// A path that different programs would read differently is not passed on.
 pub(super) fn illegal_path(venue: Option<Venue>, app: &App) -> Response {
     let error = ExchangeError::new(400, -1100, "Illegal characters found in the path.");
     refused(app, venue, &error, "lastgood; detail=refused")

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use lastgood::condition::Condition;
 use lastgood::{Answer, Clock, Error, Loaded, Reason, Region, Value};
 use lastgood_market::fear_greed::{Form, PATH, key};
-use lastgood_market::upstream::Site;
+use lastgood_market::upstream::{Site, UpstreamError};
 use lastgood_market::{Preset, RegionName};
 
 use crate::config::Settings;
@@ -23,14 +23,14 @@ impl FearGreed {
     /// # Errors
     ///
     /// When the system's certificate authorities cannot be read.
-    pub(crate) fn new(settings: &Settings, clock: &Clock) -> Result<FearGreed, String> {
+    pub(crate) fn new(settings: &Settings, clock: &Clock) -> Result<FearGreed, UpstreamError> {
         let site = settings.fear_greed.url.clone().map(|base| Site::new(base, &settings.upstreams(), clock));
         let is_configured = settings.region(RegionName::FearGreed.as_str()).fresh_for.is_some();
         let dates_itself = settings.preset == Preset::Trading && !is_configured;
         Ok(FearGreed { site: site.transpose()?.map(Arc::new), dates_itself })
     }
 
-    /// What tells its source from others; `None` where none is configured.
+    /// What distinguishes its source from others; `None` where none is configured.
     pub(crate) fn name(&self) -> Option<&str> {
         self.site.as_deref().map(Site::name)
     }
@@ -52,7 +52,7 @@ impl FearGreed {
         let (key, target) = (key(site.name(), &query), format!("{PATH}?{query}"));
         let load = move || async move {
             let checked = |body: Bytes| {
-                let left = form.check(&body).map_err(|why| Error::new(Reason::Malformed, why))?;
+                let left = form.check(&body).map_err(|why| Error::new(Reason::Malformed, why.to_string()))?;
                 Ok((body, left))
             };
             let (body, left) = site.get(&target, checked).await?;

@@ -48,7 +48,7 @@ impl Lifetime {
         *self.confirmed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The counters of all gateways, with what this one has counted since it last added; `None` until the store told.
+    /// The counters of all gateways, with what this one has counted since it last added; `None` until the store answered.
     pub(crate) fn lasting(&self, own: Counts) -> Option<Lasting> {
         let Confirmed { own: confirmed, all } = self.confirmed();
         let mut lasting = all?;

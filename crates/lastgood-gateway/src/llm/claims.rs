@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::shared::{Holder, SharedClaims};
 
-/// Beyond it an analysis is computed without a claim, by whoever asks.
+/// Beyond it an analysis is computed without a claim, by each that asks.
 const MOST: usize = 10_000;
 const SECRET_BYTES: usize = 16;
 /// The hash of an input, in hexadecimal.
@@ -40,7 +40,7 @@ struct Claim {
     held: Held,
     /// The task that looks after it, if one does.
     watched_by: Option<u64>,
-    /// Told the analysis; dropped where the claim ends without one.
+    /// Receives the analysis; dropped where the claim ends without one.
     outcome: watch::Sender<Option<Brought>>,
 }
 
@@ -229,7 +229,7 @@ impl Claims {
         }
     }
 
-    /// Ends the claim of `key` with the analysis, whoever brought it: all who wait here have it.
+    /// Ends the claim of `key` with the analysis, whichever client brought it: all who wait here have it.
     pub(crate) fn fulfil(&self, key: &str, brought: Brought) {
         let claim = self.lock().remove(key);
         if let Some(claim) = claim {
@@ -290,7 +290,7 @@ impl Claim {
     }
 }
 
-/// Nobody guesses it: whoever has it was given the claim. It says which input it is of, so that every gateway finds its
+/// It cannot be guessed: a client that has it was given the claim. It says which input it is of, so that every gateway finds its
 /// claim.
 fn token(key: &str) -> Option<String> {
     let (_, hash) = key.split_once(':')?;

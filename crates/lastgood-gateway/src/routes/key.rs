@@ -13,7 +13,7 @@ const ENCODED: &AsciiSet = &CONTROLS.add(b'%').add(b'&').add(b'=').add(b' ').add
 
 impl Route {
     /// The key of a question in the route's region: `/v1/stocks/{symbol}/recent?symbol=AAPL&days=30`. The
-    /// arguments give way to their hash where they are long, and where the route wants nobody to read them.
+    /// arguments give way to their hash where they are long, and where the route wants them unreadable.
     pub(super) fn key(&self, arguments: &Arguments) -> String {
         let path = &self.setting.path;
         let given = arguments.0.iter().filter(|(_, value)| *value != Argument::Absent);

@@ -1,11 +1,11 @@
-//! What is remembered beside the bytes of an answer. The first line is the content type, as it is all there is beside
+//! What is remembered besides the bytes of an answer. The first line is the content type, as it is all there is besides
 //! the answers of the exchange.
 
-/// What is remembered beside the bytes of an answer.
+/// What is remembered besides the bytes of an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Meta {
     pub(super) content_type: String,
-    /// Which of the route's sources gave it, and how that tells its versions.
+    /// Which of the route's sources gave it, and how that names its versions.
     pub(super) validator: Option<(usize, String)>,
     /// By which declaration it was loaded; none of what an application put there itself.
     pub(super) definition: Option<String>,

@@ -1,14 +1,11 @@
 //! The parameters of a route: typed, bounded, and brought to one form, so that equal questions have equal keys.
 
 use jiff::civil::Date;
-use lastgood_market::symbols::Refusal;
 use regex_lite::Regex;
 use rust_decimal::Decimal;
 
+use crate::problem::Refusal;
 use crate::source::Argument;
-
-/// So much of a refused value is shown.
-const SHOWN: usize = 64;
 
 /// A declared parameter.
 #[derive(Clone, Debug)]
@@ -71,11 +68,11 @@ impl Pattern {
     /// # Errors
     ///
     /// Why this is no expression.
-    pub(crate) fn new(text: &str) -> Result<Self, String> {
+    pub(crate) fn new(text: &str) -> Result<Self, regex_lite::Error> {
         let whole = regex_lite::RegexBuilder::new(&format!("^(?:{text})$")).size_limit(1 << 18).build();
         // Alone it must make sense, too: `a)|(b` only does within brackets.
-        Regex::new(text).map_err(|why| why.to_string())?;
-        Ok(Pattern { text: text.to_owned(), whole: whole.map_err(|why| why.to_string())? })
+        Regex::new(text)?;
+        Ok(Pattern { text: text.to_owned(), whole: whole? })
     }
 }
 
@@ -106,14 +103,8 @@ impl Parameter {
     }
 
     fn refusal(&self, value: &str) -> Refusal {
-        refusal(&self.name, value, self.kind.allowed())
+        Refusal::new(&self.name, value, self.kind.allowed())
     }
-}
-
-/// A parameter that cannot be acted upon; both texts are a stranger's.
-pub(crate) fn refusal(parameter: &str, value: &str, allowed: String) -> Refusal {
-    let shown = |text: &str| text.chars().take(SHOWN).collect();
-    Refusal { parameter: shown(parameter), value: shown(value), allowed }
 }
 
 impl Kind {

@@ -1,11 +1,10 @@
 //! What a request asks: its parameters, each once, checked and in one form.
 
-use lastgood_market::symbols::Refusal;
-
-use super::parameter::{Parameter, refusal};
+use super::parameter::Parameter;
 use super::path::Segment;
 use super::route::Route;
-use crate::query::{decoded, fields};
+use crate::problem::Refusal;
+use crate::query::{NotText, decoded, fields};
 use crate::source::{Argument, Arguments};
 
 impl Route {
@@ -22,16 +21,17 @@ impl Route {
             if let Segment::Parameter(name) = segment
                 && let Some(at) = place(name)
             {
-                given[at] = Some(read(&parameters[at], decoded(text).ok_or_else(|| text.to_owned()))?);
+                given[at] =
+                    Some(read(&parameters[at], decoded(text).ok_or_else(|| NotText { written: text.to_owned() }))?);
             }
         }
         for (name, value) in fields(query) {
             let is_in_path = |name: &str| self.setting.path.parameters().any(|known| known == name);
-            let shown = || value.clone().unwrap_or_else(|written| written);
+            let shown = || value.clone().unwrap_or_else(|not_text| not_text.written);
             match place(name).filter(|_| !is_in_path(name)) {
-                None => return Err(refusal(name, &shown(), self.known())),
+                None => return Err(Refusal::new(name, &shown(), self.known())),
                 Some(at) if given[at].is_some() => {
-                    return Err(refusal(name, &shown(), "it once, not twice".to_owned()));
+                    return Err(Refusal::new(name, &shown(), "it once, not twice".to_owned()));
                 }
                 Some(at) => given[at] = Some(read(&parameters[at], value)?),
             }
@@ -54,10 +54,10 @@ impl Route {
     }
 }
 
-/// Reads a value that was decoded, or is no text and stands as it was written.
-fn read(parameter: &Parameter, value: Result<String, String>) -> Result<Argument, Refusal> {
+/// Reads a value that was decoded.
+fn read(parameter: &Parameter, value: Result<String, NotText>) -> Result<Argument, Refusal> {
     match value {
         Ok(decoded) => parameter.read(&decoded),
-        Err(written) => Err(refusal(&parameter.name, &written, parameter.kind.allowed())),
+        Err(not_text) => Err(Refusal::new(&parameter.name, &not_text.written, parameter.kind.allowed())),
     }
 }

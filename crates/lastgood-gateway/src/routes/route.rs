@@ -13,7 +13,7 @@ pub(crate) struct Route {
     pub(crate) setting: RouteSetting,
     pub(super) region: Region,
     pub(super) links: Vec<Link>,
-    /// What tells these sources from others: what was loaded before they were changed is not what they say.
+    /// What distinguishes these sources from others: what was loaded before they were changed is not what they say.
     pub(super) definition: String,
 }
 

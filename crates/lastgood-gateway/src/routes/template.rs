@@ -1,5 +1,6 @@
 //! Text with places for parameters: `stock-data/daily/{symbol}.json`.
 
+use std::error::Error;
 use std::fmt;
 
 use crate::source::{Argument, Arguments};
@@ -14,20 +15,32 @@ enum Piece {
     Place(String),
 }
 
+/// A template with a brace that belongs to no parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StrayBrace(String);
+
+impl fmt::Display for StrayBrace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} has a brace that is no {{parameter}}", self.0)
+    }
+}
+
+impl Error for StrayBrace {}
+
 impl Template {
     /// Reads a template.
     ///
     /// # Errors
     ///
-    /// What is wrong with its braces.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+    /// When a brace belongs to no parameter.
+    pub(crate) fn parse(text: &str) -> Result<Self, StrayBrace> {
         let mut pieces = Vec::new();
         let mut rest = text;
         while let Some(at) = rest.find(['{', '}']) {
             let (before, from) = rest.split_at(at);
             let inner = from.strip_prefix('{').and_then(|inner| inner.split_once('}'));
             let Some((name, after)) = inner.filter(|(name, _)| is_name(name)) else {
-                return Err(format!("{text:?} has a brace that is no {{parameter}}"));
+                return Err(StrayBrace(text.to_owned()));
             };
             if !before.is_empty() {
                 pieces.push(Piece::Text(before.to_owned()));

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 
 use super::error::SourceError;
 use super::tls::NoClient;
-use super::{Answer, Argument, Arguments, Held, Loaded, Source, proxy, stays_one_segment, tls};
+use super::{Answer, Argument, Arguments, CheckError, Held, Loaded, Source, proxy, stays_one_segment, tls};
 use crate::config::routes::ApiQuestion;
 use crate::config::{ApiSetting, BaseUrl, Upstream};
 
@@ -48,12 +48,9 @@ impl From<Error> for Failed {
 }
 
 impl Failed {
-    /// The same for `lastgood check`.
-    fn of_check(self, mend: &str) -> String {
-        match self.tls {
-            Some(refused) => format!("{refused}; {}", tls::MEND),
-            None => format!("{}; {}", self.error.message, self.hint.unwrap_or(mend)),
-        }
+    /// The same for `lastgood check`, with a hint for the case that none is known yet.
+    fn of_check(self, hint: &'static str) -> CheckError {
+        CheckError::Api { why: Box::new(self.error), tls: self.tls, hint: self.hint.unwrap_or(hint) }
     }
 }
 
@@ -73,14 +70,14 @@ pub(crate) struct Api {
 impl Api {
     /// # Errors
     ///
-    /// Why no connections can be made, and the mend.
+    /// Why no connections can be made, and how to fix it.
     pub(crate) fn new(
         name: &str,
         setting: &ApiSetting,
         limits: &Upstream,
         proxies: &Proxies,
     ) -> Result<Arc<Self>, NoClient> {
-        // reqwest takes the provider of the process; whoever came first has the choice.
+        // reqwest takes the provider of the process; the first to install one decides.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut client = proxy::by(Client::builder(), proxies)
             .user_agent(USER_AGENT)
@@ -238,7 +235,7 @@ impl HttpSource {
         let name = &self.api.name;
         let expect = &self.question.expect;
         let document = document::checked(&body, expect)
-            .map_err(|what| Error::new(Reason::Malformed, format!("the answer of api {name} {what}")))?;
+            .map_err(|unfit| Error::new(Reason::Malformed, format!("the answer of api {name} {unfit}")))?;
         if !is_whole && !document::shows_its_end(document) {
             return Err(Error::new(Reason::Malformed, format!("the answer of api {name} may have broken off")));
         }
@@ -306,7 +303,7 @@ impl Source for HttpSource {
         })
     }
 
-    async fn check(&self) -> Result<(), String> {
+    async fn check(&self) -> Result<(), CheckError> {
         let places = self.question.path.places().count()
             + self.question.query.iter().filter(|(_, value)| value.has_places()).count();
         if places == 0 {
@@ -317,7 +314,7 @@ impl Source for HttpSource {
         let response = self.api.get(self.api.base.url().clone(), None).await;
         let status = response.map_err(|why| why.of_check("check its url and the network"))?.status();
         match status.is_server_error() {
-            true => Err(format!("api {} answers with the error {}; is its url right?", self.api.name, status.as_u16())),
+            true => Err(CheckError::ApiStatus { api: self.api.name.clone(), status: status.as_u16() }),
             false => Ok(()),
         }
     }

@@ -18,7 +18,7 @@ pub(crate) use self::bucket::Bucket;
 use self::error::ObjectError;
 use self::key::KeyTemplate;
 pub(crate) use super::selector::Selector;
-use crate::source::{Answer, Arguments, Held, Loaded, Source};
+use crate::source::{Answer, Arguments, CheckError, Held, Loaded, Source};
 
 /// What to take out of a bucket.
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ impl ObjectOptions {
     }
 }
 
-/// An object of a bucket, told by parameters.
+/// An object of a bucket, chosen by parameters.
 #[derive(Debug)]
 pub(crate) struct ObjectTemplate {
     bucket: Bucket,
@@ -60,7 +60,7 @@ pub(crate) struct ObjectTemplate {
     want: Want,
     max_bytes: usize,
     max_names: usize,
-    /// Tells answers of this selection from those of another that was declared before.
+    /// Distinguishes answers of this selection from those of another that was declared before.
     selection: u64,
 }
 
@@ -69,7 +69,7 @@ impl ObjectTemplate {
     ///
     /// # Errors
     ///
-    /// What is wrong with them, and the mend.
+    /// What is wrong with them, and how to fix it.
     pub(crate) fn new(bucket: Bucket, options: ObjectOptions) -> Result<ObjectTemplate, ObjectError> {
         let key = KeyTemplate::parse(&options.key, &options.parameters).map_err(ObjectError::Key)?;
         let stars = options.key.matches('*').count();
@@ -188,31 +188,33 @@ impl ObjectTemplate {
         Ok(names)
     }
 
-    async fn probe(&self) -> Result<(), String> {
-        let tell = |why: object_store::Error| format!("{}: {}", self.bucket, bucket::of_check(&why));
+    async fn probe(&self) -> Result<(), CheckError> {
+        let bucket = || self.bucket.to_string();
+        let failed = |why| CheckError::Bucket { bucket: bucket(), why };
         if matches!(self.want, Want::Document(_)) && !self.key.has_parameters() {
-            let path = self.bucket.path(&self.key.to_string()).ok_or("the key is no path")?;
-            self.bucket.confine(&path).await.map_err(|why| format!("{}: {}", self.bucket, why.message))?;
+            let path = self.bucket.path(&self.key.to_string()).ok_or(CheckError::NotPath)?;
+            let confined = self.bucket.confine(&path).await;
+            confined.map_err(|why| CheckError::Object { bucket: bucket(), why: Box::new(why) })?;
             let options = GetOptions { head: true, ..GetOptions::default() };
-            self.bucket.store().get_opts(&path, options).await.map_err(tell)?;
+            self.bucket.store().get_opts(&path, options).await.map_err(failed)?;
             return self.probe_fields(&path).await;
         }
-        let folder = self.bucket.folder(self.key.fixed_folder()).ok_or("the key is no path")?;
-        let nothing = || format!("{}: nothing lies under {}; is the key right?", self.bucket, self.key);
+        let folder = self.bucket.folder(self.key.fixed_folder()).ok_or(CheckError::NotPath)?;
+        let nothing = || CheckError::NothingThere { bucket: bucket(), key: self.key.to_string() };
         if let Some(is_filled) = self.bucket.is_filled_folder(folder.as_ref()).await {
             return is_filled.then_some(()).ok_or_else(nothing);
         }
         match self.bucket.store().list(folder.as_ref()).next().await {
             Some(Ok(object)) => self.probe_fields(&object.location).await,
-            Some(Err(why)) => Err(tell(why)),
+            Some(Err(why)) => Err(failed(why)),
             None => Err(nothing()),
         }
     }
 }
 
 impl ObjectTemplate {
-    /// Whether an object has the fields that are computed with, as far as a misspelt one can be told from one that is absent.
-    async fn probe_fields(&self, path: &object_store::path::Path) -> Result<(), String> {
+    /// Whether an object has the fields that are computed with, as far as a misspelt one can be distinguished from one that is absent.
+    async fn probe_fields(&self, path: &object_store::path::Path) -> Result<(), CheckError> {
         let Want::Document(selector) = &self.want else { return Ok(()) };
         if selector.fields.is_empty() {
             return Ok(());
@@ -220,9 +222,7 @@ impl ObjectTemplate {
         let Ok(got) = self.bucket.store().get_opts(path, GetOptions::default()).await else { return Ok(()) };
         let Ok(document) = self.read(got).await else { return Ok(()) };
         match selector.misspelt(&document) {
-            Some((name, meant)) => {
-                Err(format!("{path} has no field `{name}`, which `fields` names; did you mean `{meant}`?"))
-            }
+            Some((name, meant)) => Err(CheckError::NoField { path: path.to_string(), name, meant }),
             None => Ok(()),
         }
     }
@@ -247,10 +247,9 @@ impl Source for ObjectTemplate {
         asked.unwrap_or_else(|_| Err(Error::new(Reason::TimedOut, "the bucket did not answer in time")))
     }
 
-    async fn check(&self) -> Result<(), String> {
+    async fn check(&self) -> Result<(), CheckError> {
         let probed = timeout(self.bucket.timeout(), self.probe()).await;
-        probed
-            .unwrap_or_else(|_| Err(format!("{}: it did not answer in time; is it reachable from here?", self.bucket)))
+        probed.unwrap_or_else(|_| Err(CheckError::BucketLate(self.bucket.to_string())))
     }
 }
 

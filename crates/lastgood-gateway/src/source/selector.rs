@@ -24,7 +24,7 @@ pub(crate) struct Selector {
     pub(crate) path: Vec<String>,
     /// What to take of what is there.
     pub(crate) take: Take,
-    /// Fields of the document to keep beside it. With any, the answer is an object of these and of the last field of
+    /// Fields of the document to keep next to it. With any, the answer is an object of these and of the last field of
     /// the path; so there must be one.
     pub(crate) keep: Vec<String>,
     /// What each item that is taken, or the one object, is to become: an object of these fields, in this order. Without any,

@@ -20,10 +20,11 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+pub(crate) use self::error::StatementError;
 use self::error::{AnswerError, SqlError, Which};
 use self::rows::{Limits, Rows};
 use self::template::{Dialect, Template};
-use crate::source::{Answer, Arguments, Held, Loaded, Source};
+use crate::source::{Answer, Arguments, CheckError, Held, Loaded, Source};
 
 /// What a server that ends a statement itself gets, before it is taken for hung.
 const GRACE: Duration = Duration::from_millis(250);
@@ -200,7 +201,7 @@ pub(crate) struct Statement {
 /// One statement, and what was learnt of it.
 struct Query {
     template: Template,
-    /// How its parameters' types are best told, so that no connection tries in vain again.
+    /// How its parameters' types are best sent, so that no connection tries in vain again.
     hints: AtomicUsize,
 }
 
@@ -224,7 +225,7 @@ impl Query {
 enum Fault {
     /// The database or the driver says so.
     Driver(sqlx::Error),
-    /// The answer cannot be had as declared. The text is for whoever declared it.
+    /// The answer cannot be had as declared. The text is for the author of the route.
     Declared(AnswerError),
     /// Already in the cache's words.
     Plain(Error),
@@ -253,7 +254,7 @@ impl Statement {
     ///
     /// # Errors
     ///
-    /// What is wrong with it, and the mend.
+    /// What is wrong with it, and how to fix it.
     pub(crate) fn new(database: Database, options: StatementOptions) -> Result<Statement, SqlError> {
         let declared: Vec<&str> = options.parameters.iter().map(|(name, _)| name.as_str()).collect();
         let dialect = database.dialect();
@@ -296,8 +297,8 @@ impl Statement {
     ///
     /// # Errors
     ///
-    /// What is wrong, and the mend.
-    pub(crate) async fn describe(&self) -> Result<String, String> {
+    /// What is wrong and how to fix it.
+    pub(crate) async fn describe(&self) -> Result<String, CheckError> {
         let pool = &self.database.0;
         let describing = async {
             match &pool.driver {
@@ -308,17 +309,13 @@ impl Statement {
         let described = timeout(pool.connect_timeout + pool.statement_timeout + GRACE, describing).await;
         let why = match described {
             Ok(Ok(said)) => return Ok(said),
-            Ok(Err(Fault::Driver(why))) => failure::of_check(&why),
-            Ok(Err(Fault::Declared(why))) => why.to_string(),
-            Ok(Err(Fault::Plain(why))) => why.message,
-            Err(_) if pool.is_pooled() => {
-                "the pooler did not answer in time; is the database behind it paused, or are \
-                                           all of its connections in use?"
-                    .to_owned()
-            }
-            Err(_) => "it did not answer in time; is it running, and reachable from here?".to_owned(),
+            Ok(Err(Fault::Driver(why))) => StatementError::Driver(why),
+            Ok(Err(Fault::Declared(why))) => StatementError::Declared(why),
+            Ok(Err(Fault::Plain(why))) => StatementError::Refused(Box::new(why)),
+            Err(_) if pool.is_pooled() => StatementError::PoolerLate,
+            Err(_) => StatementError::Late,
         };
-        Err(format!("{}: {why}", self.database))
+        Err(CheckError::Database { database: self.database.to_string(), why })
     }
 
     /// The queries, in the order of their use.
@@ -358,7 +355,7 @@ impl Source for Statement {
         }))
     }
 
-    async fn check(&self) -> Result<(), String> {
+    async fn check(&self) -> Result<(), CheckError> {
         self.describe().await.map(drop)
     }
 }

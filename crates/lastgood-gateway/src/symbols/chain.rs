@@ -2,7 +2,7 @@
 //! the one whom the request names, with that user's keys; a request that names none is asked with the gateway's own.
 //!
 //! Lists are shared by all who have the same links: what an exchange lists is the same for everybody, with any key it is
-//! asked with. What becomes of a single key is nobody else's: one that is refused ends the load without an answer
+//! asked with. A single key concerns no other user: one that is refused ends the load without an answer
 //! ([`Reason::Yielded`]), so that who waits for it asks with their own, and its user goes on with the links that are left,
 //! under the key of those.
 //!
@@ -16,7 +16,7 @@ use bytes::Bytes;
 use lastgood::{Answer, Clock, Error, Loaded, Outcome, Reason, Region, Timestamp, Value};
 use lastgood_market::credentials::{Environment, UserId};
 use lastgood_market::symbols::{Link, Prepared, Stamp, prepare};
-use lastgood_market::upstream::{Asker, BanMemory, Upstreams};
+use lastgood_market::upstream::{Asker, BanMemory, UpstreamError, Upstreams};
 use lastgood_market::{Budget, Identities, Priority, RegionName, Venue};
 use lastgood_market::{Plan, Request, Source, plan};
 use tokio::time::timeout;
@@ -39,7 +39,7 @@ const TESTNETS: [&str; 2] = ["testnet.binance.vision", "testnet.binancefuture.co
 /// Loads the lists of symbols.
 pub(crate) struct SymbolChain {
     asker: Arc<Asker>,
-    /// The testnets, with connections and budgets of their own; none where nobody can have a key for them.
+    /// The testnets, with connections and budgets of their own; none where no user can have a key for them.
     testnet: Option<Upstreams>,
     keys: OwnKeys,
     users: UserKeys,
@@ -75,7 +75,7 @@ impl SymbolChain {
         asker: &Arc<Asker>,
         regions: &Regions,
         clock: &Clock,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, UpstreamError> {
         let bans = BanMemory::new(settings.data_dir.clone(), None, &settings.namespace);
         let testnet = match keys.any(Environment::Testnet) || users.may_be_there() {
             true => Some(Upstreams::new(&on_testnet(settings).upstreams(), clock, bans)?),
@@ -266,7 +266,7 @@ impl SymbolChain {
         Ok(Some(Info { body, asked_at, standing: Standing::Fresh }))
     }
 
-    /// The exchangeInfo that the drop-in API serves, too: whoever comes first loads it for both.
+    /// The exchangeInfo that the drop-in API serves, too: the first that needs it loads it for both.
     async fn public_info(self: &Arc<Self>, source: &Arc<Source>, priority: Option<Priority>) -> Result<Info, Error> {
         let (chain, asked) = (Arc::clone(self), Arc::clone(source));
         let load = move || async move {

@@ -1,25 +1,23 @@
 //! For whom a list is asked: a user whom the application's backend names.
 
-use axum::response::Response;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use lastgood_market::credentials::UserId;
 use serde_json::json;
 
 use crate::admin::{Admin, USER};
-use crate::problem::{extended, problem};
+use crate::problem::Refused;
 
 /// The user in the header `X-Lastgood-User`; `None` without the header.
 ///
 /// # Errors
 ///
-/// The answer to a header that is not to be believed, or names nobody.
-#[expect(clippy::result_large_err, reason = "the refusal is the answer, made once a request")]
-pub(super) fn user(admin: &Admin, headers: &HeaderMap) -> Result<Option<UserId>, Response> {
+/// The answer to a header that is not to be believed, or names no user.
+pub(super) fn user(admin: &Admin, headers: &HeaderMap) -> Result<Option<UserId>, Refused> {
     let mut given = headers.get_all(USER).iter();
     let Some(value) = given.next() else { return Ok(None) };
     admin.admit_backend(headers)?;
     if given.next().is_some() {
-        return Err(problem(StatusCode::BAD_REQUEST, "X-Lastgood-User was sent more than once."));
+        return Err(Refused::new(StatusCode::BAD_REQUEST, "X-Lastgood-User was sent more than once."));
     }
     match UserId::parse(value.to_str().unwrap_or_default()) {
         Ok(user) => Ok(Some(user)),
@@ -27,8 +25,8 @@ pub(super) fn user(admin: &Admin, headers: &HeaderMap) -> Result<Option<UserId>,
     }
 }
 
-fn refused(value: &HeaderValue, why: &str) -> Response {
+fn refused(value: &HeaderValue, why: &str) -> Refused {
     let shown: String = String::from_utf8_lossy(value.as_bytes()).chars().take(64).collect();
     let detail = format!("X-Lastgood-User is {shown:?}: {why}.");
-    extended(StatusCode::BAD_REQUEST, &detail, &[("parameter", json!("X-Lastgood-User"))])
+    Refused::extended(StatusCode::BAD_REQUEST, &detail, &[("parameter", json!("X-Lastgood-User"))])
 }

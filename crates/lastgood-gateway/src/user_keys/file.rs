@@ -17,17 +17,17 @@ struct Inner {
     master: Arc<MasterKey>,
     /// The version of the file that was read last, and its records if it could be.
     read: Mutex<Option<(FileStamp, Option<Arc<Records>>)>>,
-    told: Once,
+    reported: Once,
 }
 
 impl FileKeys {
     pub(super) fn new(store: CredentialStore, master: Arc<MasterKey>) -> FileKeys {
-        FileKeys(Arc::new(Inner { store, master, read: Mutex::default(), told: Once::new() }))
+        FileKeys(Arc::new(Inner { store, master, read: Mutex::default(), reported: Once::new() }))
     }
 }
 
 impl Inner {
-    /// The records of the file as it is now. A file that cannot be opened is told once a version.
+    /// The records of the file as it is now. A file that cannot be opened is reported once a version.
     fn records(&self) -> Option<Arc<Records>> {
         let stamp = self.store.stamp()?;
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
@@ -51,7 +51,7 @@ impl Inner {
         let credentials = match self.records()?.open_of(Some(user)) {
             Ok(credentials) => credentials,
             Err(why) => {
-                if self.told.is_first(user.to_string()) {
+                if self.reported.is_first(user.to_string()) {
                     tracing::warn!(%user, %why, "a user's API key is not used");
                 }
                 return None;

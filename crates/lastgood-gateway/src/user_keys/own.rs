@@ -32,8 +32,8 @@ impl OwnKeys {
         match opened {
             Ok(Ok(credentials)) => OwnKeys::opened(&credentials),
             Ok(Err(why)) => {
-                let mend = why.mend().unwrap_or_default();
-                tracing::error!(path, %why, mend, "the credentials cannot be opened: going on without them");
+                let hint = why.hint().unwrap_or_default();
+                tracing::error!(path, %why, hint, "the credentials cannot be opened: going on without them");
                 OwnKeys::default()
             }
             Err(why) => {

@@ -44,7 +44,7 @@ impl Refusals {
         }
     }
 
-    /// Remembers that a key was refused; the log is told of each key once.
+    /// Remembers that a key was refused; each key is logged once.
     pub(crate) fn note(&self, key: &ApiKey, keys: &Keys, venue: Venue, link: Link) {
         let earlier = self.0.get(key.id());
         let in_a_row = earlier.map_or(0, |earlier| earlier.in_a_row.saturating_add(1));

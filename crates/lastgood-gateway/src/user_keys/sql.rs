@@ -24,10 +24,10 @@ pub(super) struct SqlKeys {
     master: Arc<MasterKey>,
     /// Until when the database is left alone, from the first failure to the next answer.
     down_until: Mutex<Option<Instant>>,
-    told: Once,
+    reported: Once,
 }
 
-/// A row of the statement. The secret stays sealed: a list is asked for with the API key alone, and signed by nobody.
+/// A row of the statement. The secret stays sealed: a list is asked for with the API key alone, and never signed.
 #[derive(Deserialize)]
 struct Row {
     api_key: Option<String>,
@@ -35,7 +35,7 @@ struct Row {
 
 impl SqlKeys {
     pub(super) fn new(statement: Arc<Statement>, master: Arc<MasterKey>) -> SqlKeys {
-        SqlKeys { statement, master, down_until: Mutex::default(), told: Once::new() }
+        SqlKeys { statement, master, down_until: Mutex::default(), reported: Once::new() }
     }
 
     /// The row of a user; `None` where there is none.
@@ -77,7 +77,7 @@ impl SqlKeys {
         }
     }
 
-    /// Notes whether the database is there, and tells the log when that changes.
+    /// Notes whether the database is there, and logs when that changes.
     fn note<T>(&self, answered: &Result<T, Error>) {
         let mut down_until = self.down_until.lock().unwrap_or_else(PoisonError::into_inner);
         match answered {
@@ -109,8 +109,8 @@ impl KeySource for SqlKeys {
         match opened.map_err(|why| Error::new(Reason::Panicked, why.to_string()))? {
             Ok(key) => Ok(ApiKey::new(&key, venue, environment)),
             Err(why) => {
-                if self.told.is_first(format!("{user} {environment}")) {
-                    let hint = why.mend().unwrap_or_default();
+                if self.reported.is_first(format!("{user} {environment}")) {
+                    let hint = why.hint().unwrap_or_default();
                     tracing::warn!(%user, %environment, %why, hint, "a user's API key is not used");
                 }
                 Ok(None)

@@ -29,12 +29,12 @@ pub(crate) async fn confirmed(
     unless_pending(done, json!({}), pending)
 }
 
-/// The answer `done`, or 202 with `told` and what of the change waits for the store. The headers stay.
-pub(crate) fn unless_pending(done: Response, mut told: serde_json::Value, pending: Option<Pending>) -> Response {
+/// The answer `done`, or 202 with `report` and what of the change waits for the store. The headers stay.
+pub(crate) fn unless_pending(done: Response, mut report: serde_json::Value, pending: Option<Pending>) -> Response {
     let Some(pending) = pending.filter(Pending::is_accepted_only) else { return done };
-    pending.add_to(&mut told);
+    pending.add_to(&mut report);
     let mut accepted =
-        plain(StatusCode::ACCEPTED, HeaderValue::from_static("application/json"), told.to_string().into());
+        plain(StatusCode::ACCEPTED, HeaderValue::from_static("application/json"), report.to_string().into());
     if let Some(etag) = done.headers().get(ETAG) {
         accepted.headers_mut().insert(ETAG, etag.clone());
     }

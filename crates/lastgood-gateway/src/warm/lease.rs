@@ -92,7 +92,7 @@ impl Lease {
         if self.swap(clock, ours.as_ref()).await? {
             return Ok(Turn::Ours);
         }
-        // It may have ended, and been nobody's since.
+        // It may have ended, and had no holder since.
         let is_ours = ours.is_some() && self.swap(clock, None).await?;
         Ok(if is_ours { Turn::Ours } else { Turn::Theirs(LOOK_AGAIN) })
     }
@@ -110,7 +110,7 @@ impl Lease {
             Ok(true) => true,
             // Its time was up: another may have it.
             Ok(false) => matches!(self.swap(clock, None).await, Ok(true)),
-            // A store that is gone, or takes nothing in, gives the turn to nobody else.
+            // A store that is gone, or takes nothing in, gives the turn to no other.
             Err(why) => {
                 tracing::debug!(%why, "other nodes do not learn whose turn it is to warm");
                 true
@@ -169,7 +169,7 @@ impl Lease {
 
     async fn read(&self, key: &str) -> Result<Option<Note>, StoreError> {
         let held = timeout(STORE_PATIENCE, self.store.get(key)).await.map_err(|_| StoreError::Timeout)??;
-        // What cannot be read is nobody's.
+        // What cannot be read has no holder.
         Ok(held.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     }
 

@@ -19,7 +19,7 @@ use super::set::{Filter, Item};
 const AT_ONCE: usize = 4;
 /// After so many in a row that the exchange did not answer, the rest is left for the next round.
 const MOST_FAILURES: u32 = 3;
-/// How often the log is told.
+/// How often progress is logged.
 const SAY_EVERY: Duration = Duration::from_secs(10);
 /// The pause after a refusal that names none.
 const RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -143,7 +143,7 @@ impl Set {
         by_rank && only.takes_region(RegionName::Klines) && is_absent(item)
     }
 
-    /// The candles, by the rank of their symbols, as far as the lists in memory tell it.
+    /// The candles, by the rank of their symbols, as far as the lists in memory know it.
     pub(super) fn candles(&self, chain: &SymbolChain, only: &Filter) -> Vec<Item> {
         let ranked: Vec<(Venue, Vec<String>)> =
             self.markets.iter().map(|&venue| (venue, self.ranked(chain, venue, only))).collect();

@@ -300,7 +300,7 @@ fn completions_are_printed_for_every_shell() {
 }
 
 #[test]
-fn check_says_what_cannot_be_reached_and_how_to_mend_it() {
+fn check_says_what_cannot_be_reached_and_how_to_fix_it() {
     let desk = Desk::new();
     // Nobody listens on a port that was just given back.
     let closed = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
@@ -323,13 +323,13 @@ fn check_says_what_cannot_be_reached_and_how_to_mend_it() {
     assert_eq!(check("data_dir")["verdict"], "ok");
     for what in ["spot", "futures", "coin", "fear_greed"] {
         assert_eq!(check(what)["verdict"], "failed", "{what}");
-        assert!(check(what)["mend"].as_str().is_some_and(|mend| !mend.is_empty()), "{what}");
+        assert!(check(what)["hint"].as_str().is_some_and(|hint| !hint.is_empty()), "{what}");
     }
     assert_eq!(std::fs::read_dir(desk.path()).expect("a directory").count(), 0, "a check leaves nothing behind");
 }
 
 #[test]
-fn check_probes_a_redis_of_several_servers_and_says_the_mend() {
+fn check_probes_a_redis_of_several_servers_and_says_the_hint() {
     let desk = Desk::new();
     let (sentinels, cluster, single) = (RedisSentinels::start(), RedisCluster::start(), RedisServer::start());
     let closed = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
@@ -355,12 +355,12 @@ fn check_probes_a_redis_of_several_servers_and_says_the_mend() {
         let checks = report["checks"].as_array().expect("a list of checks");
         let check = checks.iter().find(|check| check["what"] == "store").expect("the store is checked");
         assert_eq!(check["verdict"], verdict, "{check}");
-        assert!(check["mend"].as_str().unwrap_or_default().contains(part), "{check}");
+        assert!(check["hint"].as_str().unwrap_or_default().contains(part), "{check}");
     }
 }
 
 #[test]
-fn a_taken_port_is_told_with_its_mend() {
+fn a_taken_port_is_told_with_its_hint() {
     let desk = Desk::new();
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("a bound listener").to_string();

@@ -95,7 +95,7 @@ fn what_is_added_is_listed_without_its_secrets() {
 }
 
 #[test]
-fn what_goes_wrong_says_so_with_its_mend_and_code() {
+fn what_goes_wrong_says_so_with_its_hint_and_code() {
     let desk = Desk::with_one();
     let before = std::fs::read(desk.file()).unwrap();
     let input = format!("{API_KEY}\n{SECRET}\n");

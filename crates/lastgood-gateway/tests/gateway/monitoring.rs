@@ -205,7 +205,7 @@ async fn check_live_tells_a_gateway_that_answers_from_one_that_is_gone() {
         (output.status.code(), String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     assert_eq!(live(gateway.url("")).await, (Some(0), "ok".to_owned()));
-    // A gateway whose exchange is gone lives on: restarting it would mend nothing.
+    // A gateway whose exchange is gone lives on: restarting it would repair nothing.
     exchange.stop().await;
     assert_eq!(live(gateway.url("")).await.0, Some(0));
     let url = gateway.url("");

@@ -218,7 +218,6 @@ async fn a_body_that_drips_in_is_not_waited_for_on_any_path() {
         "POST /api/cache/flush",
         "POST /api/cache/warm",
         "POST /api/cache/clear/BTCUSDT",
-        "PUT /api/cache/key/app:k",
         "PUT /v1/kv/app/k",
         "POST /v1/llm/mood",
         "PUT /v1/llm/mood",

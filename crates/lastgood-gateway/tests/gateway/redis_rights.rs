@@ -63,12 +63,12 @@ fn is_well(findings: &[Value]) -> bool {
 
 /// Whether one of the findings has this verdict and these parts.
 #[track_caller]
-fn says(findings: &[Value], verdict: &str, detail: &str, mend: &str) {
+fn says(findings: &[Value], verdict: &str, detail: &str, hint: &str) {
     let has = |finding: &Value, key: &str, part: &str| finding[key].as_str().is_some_and(|text| text.contains(part));
     let found = findings
         .iter()
-        .any(|finding| finding["verdict"] == verdict && has(finding, "detail", detail) && has(finding, "mend", mend));
-    assert!(found, "{verdict}, {detail}, {mend}: {findings:#?}");
+        .any(|finding| finding["verdict"] == verdict && has(finding, "detail", detail) && has(finding, "hint", hint));
+    assert!(found, "{verdict}, {detail}, {hint}: {findings:#?}");
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn check_says_what_is_wrong_with_tls() {
     assert!(is_well(&findings), "{findings:#?}");
     let stranger = Authority::new();
     let (cert, key) = stranger.issue("client", "DNS:client");
-    for (store, detail, mend) in [
+    for (store, detail, hint) in [
         (format!("rediss://localhost:{port}?ca={ca}"), "", "add ?cert=FILE&key=FILE"),
         (format!("rediss://localhost:{port}?ca={ca}&cert={cert}&key={key}"), "", "tls-ca-cert-file"),
         (format!("rediss://localhost:{port}?ca={}", stranger.certificate()), "UnknownIssuer", "ca=FILE"),
@@ -167,7 +167,7 @@ fn check_says_what_is_wrong_with_tls() {
         (format!("rediss://localhost:{port}?cert={cert}"), "cert= needs", "[?ca=FILE][&cert=FILE&key=FILE]"),
         (format!("redis+cluster://localhost:{port}?ca={ca}"), "ca= is for TLS", "redis+cluster://"),
     ] {
-        says(&checked(&store), "failed", detail, mend);
+        says(&checked(&store), "failed", detail, hint);
     }
 }
 

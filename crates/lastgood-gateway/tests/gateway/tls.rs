@@ -78,8 +78,8 @@ fn checked(file: &str, variables: &[(&str, String)]) -> impl Fn(&str) -> Value +
     }
 }
 
-/// A check that failed, for this reason and with this mend.
-fn refused(check: &Value, wrong: &str, mend: &str) {
+/// A check that failed, for this reason and with this hint.
+fn refused(check: &Value, wrong: &str, hint: &str) {
     let has = |key: &str, part: &str| check[key].as_str().is_some_and(|text| text.contains(part));
-    assert!(check["verdict"] == "failed" && has("detail", wrong) && has("mend", mend), "{wrong}, {mend}: {check}");
+    assert!(check["verdict"] == "failed" && has("detail", wrong) && has("hint", hint), "{wrong}, {hint}: {check}");
 }

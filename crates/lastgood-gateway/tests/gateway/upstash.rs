@@ -130,7 +130,7 @@ async fn a_database_that_is_absent_at_the_start_is_attached_without_a_restart() 
 }
 
 #[test]
-fn the_token_is_found_in_the_environment_and_its_absence_has_a_mend() {
+fn the_token_is_found_in_the_environment_and_its_absence_has_a_hint() {
     let url = ("UPSTASH_REDIS_REST_URL", "https://eu1-x.upstash.io");
     let settings = settings_of("", &[url, ("UPSTASH_REDIS_REST_TOKEN", TOKEN)]).unwrap();
     assert!(matches!(&settings.store, StoreSetting::Upstash(address) if address.to_string() == url.1));
@@ -187,13 +187,13 @@ async fn check_probes_the_database_and_says_when_it_is_too_far_away() {
     let slow = checked(&url, TOKEN, &[]).await;
     assert_eq!(slow["verdict"], "note", "{slow}");
     assert!(slow["detail"].as_str().unwrap().contains("too slowly for store_budget"), "{slow}");
-    assert!(slow["mend"].as_str().unwrap().contains("LASTGOOD_STORE_BUDGET"), "{slow}");
+    assert!(slow["hint"].as_str().unwrap().contains("LASTGOOD_STORE_BUDGET"), "{slow}");
     proxy.set(Chaos::Refuse);
     let gone = checked(&url, TOKEN, &[]).await;
     assert_eq!(gone["verdict"], "failed", "{gone}");
     let wrong = checked(&front.url(), "another-token", &[]).await;
     assert_eq!(wrong["verdict"], "failed", "{wrong}");
-    assert!(wrong["mend"].as_str().unwrap().contains("set UPSTASH_REDIS_REST_TOKEN"), "{wrong}");
+    assert!(wrong["hint"].as_str().unwrap().contains("set UPSTASH_REDIS_REST_TOKEN"), "{wrong}");
 }
 
 /// How long requests are counted.

@@ -9,7 +9,7 @@ pub enum Priority {
     Demand,
     /// An older answer is served meanwhile: spread over the window, keys that many ask for first.
     Refresh,
-    /// Nobody has asked yet: half of what a refresh may use.
+    /// No reader has asked yet: half of what a refresh may use.
     Warm,
 }
 
@@ -41,8 +41,8 @@ pub struct Ask {
     pub weight: u32,
     /// Who wants it.
     pub priority: Priority,
-    /// How often its key was asked for since it was last loaded; see [`Heat`].
-    pub heat: u32,
+    /// How often its key was asked for since it was last loaded; see [`Frequency`].
+    pub frequency: u32,
 }
 
 /// What a call costs in each bucket.

@@ -4,7 +4,7 @@
 //! limits that it was told. A gateway counts as used whichever is more: the exchange's word to anyone with what it sent
 //! itself since, or the sum of what all say they sent. Neither counts anything twice.
 //!
-//! Between two words, of the exchange or of the store, nobody knows what the others are sending. So each has no more
+//! Between two words, of the exchange or of the store, no gateway knows what the others are sending. So each has no more
 //! under way than a part of what is left: with N gateways the 2N-th, since another may begin a second part before it
 //! hears of the first.
 
@@ -278,7 +278,7 @@ impl Budget {
             let stop = stop.to_stop(ahead);
             let is_longer = state.stop.is_none_or(|known| known.until.plus(STOP_SLACK) < stop.until);
             if stop.is_in_force(now) && stop.until.since(now) >= STOP_SLACK && is_longer {
-                self.heed(&mut state, stop.at_most(now), "another gateway was told to leave the exchange alone");
+                self.apply_stop(&mut state, stop.at_most(now), "another gateway was told to leave the exchange alone");
             }
         }
         self.publish(&state);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lastgood::{Cache, Clock, Error, Loaded, Policy, Reason, Region};
 
-use super::{Ask, Bucket, Budget, Heat, Priority};
+use super::{Ask, Bucket, Budget, Frequency, Priority};
 use crate::Venue;
 
 const LIMIT: u32 = 600;
@@ -55,15 +55,15 @@ impl Exchange {
 struct Gateway {
     exchange: Exchange,
     budget: Budget,
-    heat: Heat,
+    frequency: Frequency,
     clock: Clock,
 }
 
 impl Gateway {
     async fn load(&self, key: &str, priority: Priority) -> Result<Loaded, Error> {
-        let ask = Ask { bucket: Bucket::Weight, weight: WEIGHT, priority, heat: self.heat.of(key) };
+        let ask = Ask { bucket: Bucket::Weight, weight: WEIGHT, priority, frequency: self.frequency.of(key) };
         let spent = self.budget.spend(ask)?;
-        self.heat.reset(key);
+        self.frequency.reset(key);
         let (status, used) = self.exchange.call(WEIGHT).await;
         spent.learn_used(used);
         if status != 200 {
@@ -84,7 +84,7 @@ impl Gateway {
 }
 
 async fn read(gateway: &Arc<Gateway>, region: &Region, key: &str) -> Result<Duration, Error> {
-    gateway.heat.count(key);
+    gateway.frequency.count(key);
     let (loading, held, name) = (Arc::clone(gateway), region.clone(), key.to_owned());
     let load = move || async move {
         let priority = if held.peek(&name).is_some() { Priority::Refresh } else { Priority::Demand };
@@ -108,7 +108,7 @@ async fn at_a_tenth_of_the_budget_nobody_is_banned_everybody_is_served_and_hot_k
     budget.learn_limits(
         br#"{"rateLimits":[{"rateLimitType":"REQUEST_WEIGHT","interval":"MINUTE","intervalNum":1,"limit":600}]}"#,
     );
-    let gateway = Arc::new(Gateway { exchange, budget, heat: Heat::new(), clock: clock.clone() });
+    let gateway = Arc::new(Gateway { exchange, budget, frequency: Frequency::new(), clock: clock.clone() });
     let cache = Cache::builder().clock(clock.clone()).build().unwrap();
     let region = cache.region("prices", Policy::fresh_for(FRESH_FOR).stale_for(FRESH_FOR)).unwrap();
     let keys = CLASSES.iter().map(|(keys, _)| keys).sum::<usize>() as u32;
@@ -124,7 +124,7 @@ async fn at_a_tenth_of_the_budget_nobody_is_banned_everybody_is_served_and_hot_k
                 for (key, _) in (0..keys).map(|key| (key, 0)).filter(|(key, _)| rate >= 4 || key % 4 == quarter) {
                     for _ in 0..rate.div_ceil(4) {
                         let age = read(&gateway, &region, &format!("{class}/{key}")).await.expect("an answer");
-                        // In the first minute most of the budget goes to what nobody has yet.
+                        // In the first minute most of the budget goes to what is not kept yet.
                         if second < 60 {
                             continue;
                         }

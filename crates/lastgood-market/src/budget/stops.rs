@@ -54,7 +54,7 @@ impl Budget {
             Reason::Firewall => "the exchange's firewall refuses requests from this address (403)",
             _ => "the exchange asks to be left alone",
         };
-        self.heed(&mut state, Stop { reason, until: now.plus(believed) }, what)
+        self.apply_stop(&mut state, Stop { reason, until: now.plus(believed) }, what)
     }
 
     /// Stops the calls of one bucket, as [`Budget::stop`] does all.
@@ -74,15 +74,15 @@ impl Budget {
 
     /// Follows a stop that another process was told, or this one before a restart; one that cannot be meant is nothing.
     /// Says whether it is news.
-    pub fn heed_remembered(&self, stop: Stop) -> bool {
+    pub fn apply_remembered(&self, stop: Stop) -> bool {
         let now = self.clock.now();
         if !stop.is_in_force(now) {
             return false;
         }
-        self.heed(&mut self.state(now), stop.at_most(now), "a ban is remembered: the exchange is left alone")
+        self.apply_stop(&mut self.state(now), stop.at_most(now), "a ban is remembered: the exchange is left alone")
     }
 
-    pub(super) fn heed(&self, state: &mut State, stop: Stop, what: &str) -> bool {
+    pub(super) fn apply_stop(&self, state: &mut State, stop: Stop, what: &str) -> bool {
         let news = state.stop.is_none_or(|known| known.until < stop.until);
         if news {
             let seconds = stop.until.since(self.clock.now()).as_secs();

@@ -7,7 +7,7 @@ fn budget() -> Budget {
 }
 
 fn ask(weight: u32, priority: Priority) -> Ask {
-    Ask { bucket: Bucket::Weight, weight, priority, heat: 0 }
+    Ask { bucket: Bucket::Weight, weight, priority, frequency: 0 }
 }
 
 fn spend(budget: &Budget, weight: u32) -> Result<(), Error> {
@@ -91,7 +91,7 @@ async fn a_crawl_of_new_keys_leaves_refreshes_their_part() {
     assert_eq!(crawl(), 5_520 / 2 / 4 * 3, "after a scarce one a quarter less");
     tokio::time::advance(Duration::from_secs(59)).await;
     let refreshes =
-        (0..10_000).filter(|_| budget.spend(Ask { heat: 1_000_000, ..ask(2, Priority::Refresh) }).is_ok()).count();
+        (0..10_000).filter(|_| budget.spend(Ask { frequency: 1_000_000, ..ask(2, Priority::Refresh) }).is_ok()).count();
     assert!(refreshes > 600, "{refreshes}");
 }
 
@@ -99,10 +99,10 @@ async fn a_crawl_of_new_keys_leaves_refreshes_their_part() {
 async fn keys_that_many_ask_for_are_refreshed_when_others_are_not() {
     let budget = budget();
     to_the_next_minute(&budget).await;
-    let most = |heat| {
+    let most = |frequency| {
         let fits = |used: &u32| {
             budget.pass().learn_used(*used);
-            budget.spend(Ask { heat, ..ask(2, Priority::Refresh) }).is_ok()
+            budget.spend(Ask { frequency, ..ask(2, Priority::Refresh) }).is_ok()
         };
         (0..6_000).rev().find(fits).unwrap_or(0)
     };
@@ -173,14 +173,14 @@ async fn those_refused_together_do_not_return_together() {
 async fn what_is_remembered_is_heeded_within_reason() {
     let budget = budget();
     let stop = |until| Stop { reason: Reason::Banned, until };
-    assert!(!budget.heed_remembered(stop(budget.now())));
-    assert!(budget.heed_remembered(stop(budget.now().plus(Duration::from_secs(60)))));
-    assert!(!budget.heed_remembered(stop(budget.now().plus(Duration::from_secs(30)))));
+    assert!(!budget.apply_remembered(stop(budget.now())));
+    assert!(budget.apply_remembered(stop(budget.now().plus(Duration::from_secs(60)))));
+    assert!(!budget.apply_remembered(stop(budget.now().plus(Duration::from_secs(30)))));
     let ends = budget.stopped().unwrap().until;
-    assert!(!budget.heed_remembered(stop(Timestamp::FOREVER)), "no ban lasts for ever");
+    assert!(!budget.apply_remembered(stop(Timestamp::FOREVER)), "no ban lasts for ever");
     assert_eq!(budget.stopped().unwrap().until, ends);
     let longest = budget.now().plus(bounds::LONGEST_BAN);
-    assert!(budget.heed_remembered(stop(longest)));
+    assert!(budget.apply_remembered(stop(longest)));
     assert_eq!(budget.stopped().unwrap().until, longest);
 }
 

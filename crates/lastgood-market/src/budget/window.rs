@@ -10,7 +10,7 @@ use crate::venue::Bucket;
 /// How much of what is available refreshes may use: the last of it is for those who have nothing to serve.
 const REFRESHES: f64 = 0.95;
 /// How far behind the hottest key's refresh the coldest one's must stay, as a part of what is available.
-const HEAT_SPREAD: f64 = 0.2;
+const FREQUENCY_SPREAD: f64 = 0.2;
 /// A key this hot (requests for each unit of weight, as a power of two) may use all that a refresh may.
 const HOTTEST: f64 = 10.0;
 /// What may be used as soon as a window begins: half after a calm window, because at a candle's close everybody asks
@@ -18,7 +18,7 @@ const HOTTEST: f64 = 10.0;
 const CALM_START: f64 = 0.5;
 const PRESSED_START: f64 = 0.1;
 /// After a window in which more was asked than there was, demands leave this part to refreshes: a crawl of keys that
-/// nobody ever had must not make every other key go stale.
+/// no reader ever had must not make every other key go stale.
 const GUARANTEED: f64 = 0.25;
 /// A refused refresh comes again soon, because it grows hotter while it waits; and not at once.
 const SHORTEST_WAIT: Duration = Duration::from_millis(500);
@@ -175,7 +175,7 @@ impl Window {
     /// weight. So scarcity stretches refreshes in proportion to what they are worth: a key that is asked for ten
     /// times as often is refreshed about ten times as often, and one that is hardly asked for grows hot in the end
     /// too, so that none is forgotten. Warming may use half of what the coldest refresh may.
-    pub(super) fn refuses(&self, cost: u32, priority: Priority, heat: u32, now: Timestamp) -> Option<Duration> {
+    pub(super) fn refuses(&self, cost: u32, priority: Priority, frequency: u32, now: Timestamp) -> Option<Duration> {
         let (available, wanted) = (self.available(), f64::from(self.used.saturating_add(cost)));
         let into = now.as_millis() % self.length;
         let rest = Duration::from_millis(self.length - into);
@@ -189,11 +189,11 @@ impl Window {
         }
         let start = if self.pressed { PRESSED_START } else { CALM_START };
         let line = REFRESHES * (start + (1.0 - start) * into as f64 / self.length as f64);
-        let worth = f64::from(heat) / f64::from(cost);
+        let worth = f64::from(frequency) / f64::from(cost);
         let level = ((1.0 + worth).log2() / HOTTEST).min(1.0);
         let part = match priority {
-            Priority::Warm => (line - HEAT_SPREAD) / 2.0,
-            _ => line - HEAT_SPREAD * (1.0 - level),
+            Priority::Warm => (line - FREQUENCY_SPREAD) / 2.0,
+            _ => line - FREQUENCY_SPREAD * (1.0 - level),
         };
         let refreshed = f64::from(self.refreshed.saturating_add(cost));
         let is_guaranteed = self.pressed && priority == Priority::Refresh && refreshed <= part * GUARANTEED * available;

@@ -1,4 +1,4 @@
-//! The end of a series from a stream, so that nobody has to ask for it, and which series that is worth it for.
+//! The end of a series from a stream, so that no request has to ask for it, and which series that is worth it for.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -94,15 +94,15 @@ impl Candles {
             return Fed::Unreadable;
         };
         let tail = Tail { ends_closed: candle.is_closed, ..settled };
-        let beside = draft.finish();
-        self.region.put(&key, self.streamed(series, &tail, beside)).await;
+        let filled = draft.finish();
+        self.region.put(&key, self.streamed(series, &tail, filled)).await;
         Fed::Taken
     }
 
-    fn streamed(&self, series: &Series, tail: &Tail, beside: Filled) -> Loaded {
+    fn streamed(&self, series: &Series, tail: &Tail, filled: Filled) -> Loaded {
         let forming = self.exchange.forming_fresh_for(&series.interval).max(BELIEVED_FOR);
         let fresh_for = Some(series.fresh_for(tail.rows.last_close(), self.now(), forming));
-        Loaded { fresh_for, persist: Persist::Every(STORED_EVERY), beside, ..Loaded::from(tail.write()) }
+        Loaded { fresh_for, persist: Persist::Every(STORED_EVERY), beside: filled, ..Loaded::from(tail.write()) }
     }
 
     /// When what is kept of a series' end was loaded, or taken from a stream.

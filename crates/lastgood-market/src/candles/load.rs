@@ -3,15 +3,20 @@
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use lastgood::{Error, Filled, Reason, Timestamp};
+use lastgood::{Error, Filled, Timestamp};
 
 use super::block::Tail;
 use super::keep::{Asked, Draft, RECALL};
 use super::resolve::{Hole, Known, Resolution, resolve};
 use super::rows::Rows;
-use super::series::{COIN_SPAN, Fetch, Question};
+use super::series::{Fetch, Question};
 use super::told::{Answered, Kind};
 use crate::venue::Venue;
+
+mod fetch;
+
+pub(super) use self::fetch::unreadable;
+use self::fetch::{Reply, older};
 
 /// Requests to the exchange in one load.
 const MOST_FETCHES: usize = 8;
@@ -21,16 +26,6 @@ pub(super) const LEAST: usize = 3;
 const PAST_GAPS: u64 = 20;
 /// No exchange is late by so many ms.
 const AGED: u64 = 86_400_000;
-
-/// An answer of the exchange, and what was asked.
-struct Reply {
-    rows: Rows,
-    /// By the clock that candles open and close by, in ms.
-    asked_at: u64,
-    /// The same by this machine's.
-    as_of: Timestamp,
-    fetch: Fetch,
-}
 
 impl Draft<'_> {
     /// Loads what a question lacks before the end of its series. `tail` is what its reader knows of that. Whether what
@@ -341,98 +336,6 @@ impl Draft<'_> {
     fn is_aged(&self, at: u64) -> bool {
         at.saturating_add(AGED.max(2 * self.series.length)) < self.candles.now()
     }
-
-    /// Asks the exchange, and once more where its answer contradicts what is kept: if a second answer agrees with
-    /// what is kept, the first was wrong and is asked for again; if it agrees with the first, the exchange has changed
-    /// its history, or lags behind what it said before.
-    async fn fetch(&mut self, fetch: Fetch, witness: Option<u64>) -> Result<Reply, Error> {
-        for _ in 0..2 {
-            let told = self.ask(fetch).await?;
-            let Some(open) = self.contradiction(&told, witness) else { return Ok(told) };
-            let kept = self.row(open);
-            let second = self.ask(self.second_question(open)).await?;
-            let row = second.rows.at(open);
-            let agrees_with_kept = if kept.is_some() { row == kept.as_deref() } else { row.is_some() };
-            if agrees_with_kept || row != told.rows.at(open) {
-                continue;
-            }
-            // It had not settled, so that nothing else is in doubt.
-            if kept.is_none() && !second.rows.times().is_empty() {
-                return Ok(told);
-            }
-            // That a candle was taken away is believed only of an answer that gives one after it.
-            match second.rows.times().is_empty() {
-                false => {
-                    self.candles.void(self.series, open, self.is_of_the_end).await;
-                    self.forget();
-                    return Ok(told);
-                }
-                // What is missing at the end may not be there yet.
-                true if self.is_of_the_end && !self.refuses_older() => return Ok(told),
-                true => return Err(older()),
-            }
-        }
-        Err(Error::new(Reason::Malformed, "the exchange contradicts what it said of settled candles"))
-    }
-
-    /// Asks for a candle in another way than before, and for the one after it.
-    fn second_question(&self, open: u64) -> Fetch {
-        let end = open.saturating_add((PAST_GAPS * self.series.length).min(COIN_SPAN));
-        match self.series.endpoint.venue {
-            // COIN-M counts back from an end.
-            Venue::Coin => Fetch { start: Some(open), end: Some(end), limit: self.series.candles_in(open, end) + 1 },
-            _ => Fetch { start: Some(open), end: None, limit: 2 },
-        }
-    }
-
-    /// The kept row that an answer contradicts: a settled one that it lacks or gives otherwise, or one of the kept end of
-    /// the series that it lacks.
-    fn contradiction(&self, told: &Reply, witness: Option<u64>) -> Option<u64> {
-        let (times, Fetch { start, end, limit }) = (told.rows.times(), told.fetch);
-        let is_forward = start.is_some() && (end.is_none() || self.series.endpoint.venue != Venue::Coin);
-        match (times, witness) {
-            ([], Some(witness)) => Some(witness),
-            // The oldest from there on, and there are some.
-            ([], None) if is_forward => self.kept_after(start?, end),
-            ([], None) => None,
-            ([first, .., last] | [first @ last], _) => {
-                let from = start.filter(|_| is_forward || times.len() < limit).unwrap_or(first.open).min(first.open);
-                let to = end.filter(|_| !is_forward).unwrap_or(last.open).max(last.open);
-                self.contradicted_by(&told.rows, from, to)
-                    .or_else(|| self.lacks_of_the_end(&told.rows, from, last.open))
-            }
-        }
-    }
-
-    /// A kept row among the newest that opens in a range.
-    fn kept_after(&self, start: u64, end: Option<u64>) -> Option<u64> {
-        let end = end.unwrap_or(u64::MAX).min(self.candles.now());
-        let last = self.series.block_at(end);
-        let first = self.series.block_at(start).max(last.saturating_sub(RECALL));
-        let blocks = (first..=last).rev().filter_map(|index| self.block(index));
-        let mut rows = blocks.filter_map(|block| {
-            let last = block.rows.before(end.saturating_add(1)).checked_sub(1)?;
-            let open = block.rows.times().get(last)?.open;
-            let told = block.known.span_at(open)?.told;
-            (open >= start && told.kind != Kind::Doubted).then_some(open)
-        });
-        rows.next()
-    }
-
-    async fn ask(&self, fetch: Fetch) -> Result<Reply, Error> {
-        let (asked_at, as_of) = (self.candles.now(), self.candles.clock.now());
-        let value = self.candles.exchange.ask(self.series.source(fetch), self.priority).await?;
-        let rows = Rows::of_answer(&value.body).filter(|rows| rows.times().len() <= fetch.limit);
-        let rows = rows.filter(|rows| is_within(rows, fetch)).ok_or_else(unreadable)?;
-        Ok(Reply { rows, asked_at, as_of, fetch })
-    }
-}
-
-/// Whether an answer keeps to the bounds that it was asked for.
-fn is_within(rows: &Rows, fetch: Fetch) -> bool {
-    let (first, last) = (rows.times().first(), rows.times().last());
-    first.is_none_or(|first| fetch.start.is_none_or(|start| first.open >= start))
-        && last.is_none_or(|last| fetch.end.is_none_or(|end| last.open <= end))
 }
 
 /// How many rows of an answer will not change any more: closed, with a newer one known, and past their grace.
@@ -447,26 +350,4 @@ fn settled(rows: &Rows, asked_at: u64, newer_known: bool, grace: u64) -> usize {
 fn is_newer_in(tail: Option<&Tail>, rows: &Rows) -> bool {
     let newest = |rows: &Rows| rows.times().last().map(|row| row.open);
     tail.is_some_and(|tail| newest(&tail.rows) > newest(rows))
-}
-
-fn older() -> Error {
-    Error::new(Reason::Malformed, "the exchange's answer is older than one before it")
-}
-
-pub(super) fn unreadable() -> Error {
-    Error::new(Reason::Malformed, "the exchange's answer is no list of candles in order")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::rows::tests::answer;
-    use super::*;
-
-    #[test]
-    fn bounds_are_kept_to() {
-        let rows = Rows::of_answer(&answer([60_000, 120_000])).unwrap();
-        let fetch = |start, end| Fetch { start, end, limit: 9 };
-        assert!(is_within(&rows, fetch(Some(60_000), Some(120_000))) && is_within(&rows, fetch(None, None)));
-        assert!(!is_within(&rows, fetch(Some(60_001), None)) && !is_within(&rows, fetch(None, Some(119_999))));
-    }
 }

@@ -10,7 +10,7 @@ use memchr::{memchr, memchr_iter, memchr2};
 pub(super) struct Rows {
     text: Bytes,
     times: Vec<Row>,
-    /// When each closes, where that was looked at: of what is settled nobody asks.
+    /// When each closes, where that was looked at: it is never asked of what is settled.
     closes: Vec<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! What can go wrong with credentials, each with its mend.
+//! What can go wrong with credentials, each with how to fix it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -42,7 +42,7 @@ pub enum CredentialError {
 
 impl CredentialError {
     /// What to do about it.
-    pub fn mend(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<&'static str> {
         match self {
             CredentialError::BadMasterKey => {
                 Some("make one with: openssl rand -hex 32, or choose a passphrase of 16 characters or more")

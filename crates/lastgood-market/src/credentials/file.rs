@@ -97,7 +97,7 @@ struct WrittenRecord {
     seal: WrittenSeal,
 }
 
-/// What tells one version of the file from the next, without reading it; `None` without a file. Each version is a file of
+/// What distinguishes one version of the file from the next, without reading it; `None` without a file. Each version is a file of
 /// its own, put in the place of the one before.
 pub(super) fn stamp(path: &Path) -> Option<FileStamp> {
     let about = fs::metadata(path).ok()?;
@@ -215,7 +215,7 @@ fn encode(stored: &Stored) -> Result<Vec<u8>, serde_json::Error> {
     Ok(text)
 }
 
-fn beside(path: &Path, ending: &str) -> PathBuf {
+fn sibling(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     PathBuf::from(name)
@@ -223,25 +223,25 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
 
 /// Keeps other processes from changing the file; ends when it is dropped, or with the process.
 pub(super) fn lock(path: &Path) -> Result<File, CredentialError> {
-    let beside = beside(path, ".lock");
-    let failed = |why| CredentialError::File { doing: "lock", path: beside.clone(), why };
+    let lock = sibling(path, ".lock");
+    let failed = |why| CredentialError::File { doing: "lock", path: lock.clone(), why };
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
     }
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&beside).map_err(failed)?;
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock).map_err(failed)?;
     file.lock().map_err(failed)?;
     Ok(file)
 }
 
-/// Puts a new file in the place of the old one: whoever is killed on the way leaves the old one whole.
+/// Puts a new file in the place of the old one: a process that is killed on the way leaves the old one whole.
 pub(super) fn replace(path: &Path, stored: &Stored) -> Result<(), CredentialError> {
-    let new = beside(path, ".new");
+    let new = sibling(path, ".new");
     let failed = |why| CredentialError::File { doing: "write", path: new.clone(), why };
     let text = encode(stored).map_err(|why| failed(why.into()))?;
     if text.len() as u64 > LARGEST {
         return Err(CredentialError::Unsound(format!("the file would become larger than {LARGEST} bytes")));
     }
-    // Somebody may have been killed here before. Under the lock nobody else is writing it.
+    // Another process may have been killed here before. Under the lock no other is writing it.
     match fs::remove_file(&new) {
         Err(why) if why.kind() != ErrorKind::NotFound => return Err(failed(why)),
         _ => {}

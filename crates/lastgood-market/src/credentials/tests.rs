@@ -104,7 +104,7 @@ fn another_master_key_opens_nothing_and_changes_nothing() {
         ];
         for error in errors {
             assert!(matches!(error, CredentialError::WrongMasterKey), "{error}");
-            assert!(error.mend().unwrap().contains("LASTGOOD_MASTER_KEY"));
+            assert!(error.hint().unwrap().contains("LASTGOOD_MASTER_KEY"));
         }
     }
     assert_eq!(desk.text(), before);
@@ -149,7 +149,7 @@ fn a_master_key_is_32_bytes_or_a_passphrase() {
     for short in ["", "fifteen letters", "ffff"] {
         let refused = MasterKey::parse(&SecretString::from(short)).unwrap_err();
         assert!(matches!(refused, CredentialError::BadMasterKey));
-        assert!(refused.mend().unwrap().contains("openssl rand -hex 32"));
+        assert!(refused.hint().unwrap().contains("openssl rand -hex 32"));
     }
 }
 
@@ -188,7 +188,7 @@ fn a_damaged_file_says_so_and_is_left_alone() {
         std::fs::write(desk.store.path(), text).unwrap();
         let refused = desk.store.add(&master(MASTER), &credential("second")).unwrap_err();
         assert!(refused.to_string().contains(expected), "{refused}");
-        assert!(refused.mend().is_some());
+        assert!(refused.hint().is_some());
         assert_eq!(desk.text(), text);
     }
 }

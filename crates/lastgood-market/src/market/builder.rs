@@ -1,5 +1,6 @@
 //! What a market is made of.
 
+use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -43,17 +44,39 @@ enum StoreChoice {
     Redis(Box<RedisOptions>),
 }
 
-/// A market that cannot be built, and the mend.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BuildError(String);
+/// Why a market cannot be built, and how to fix it.
+#[derive(Debug)]
+pub struct BuildError {
+    message: String,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
 
-impl fmt::Display for BuildError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+impl BuildError {
+    fn new(message: impl Into<String>) -> BuildError {
+        BuildError { message: message.into(), source: None }
+    }
+
+    fn with_source(message: impl Into<String>, source: impl Error + Send + Sync + 'static) -> BuildError {
+        BuildError { message: message.into(), source: Some(Box::new(source)) }
+    }
+
+    /// An error that says what its source says.
+    fn of(source: impl Error + Send + Sync + 'static) -> BuildError {
+        BuildError::with_source(source.to_string(), source)
     }
 }
 
-impl std::error::Error for BuildError {}
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for BuildError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
 
 impl MarketBuilder {
     pub(super) fn new() -> MarketBuilder {
@@ -80,14 +103,13 @@ impl MarketBuilder {
         self.store = match url.split_once(':') {
             Some(("memory", "")) => StoreChoice::Memory,
             Some(("embedded", "")) => {
-                return Err(BuildError("embedded: names no file; write for example embedded:./bot.redb".to_owned()));
+                return Err(BuildError::new("embedded: names no file; write for example embedded:./bot.redb"));
             }
             Some(("embedded", file)) => StoreChoice::Embedded(PathBuf::from(file)),
-            _ => StoreChoice::Redis(
-                RedisOptions::parse(url)
-                    .map(Box::new)
-                    .map_err(|why| BuildError(format!("{why}; write redis://host:6379/0, embedded:FILE or memory:")))?,
-            ),
+            _ => StoreChoice::Redis(RedisOptions::parse(url).map(Box::new).map_err(|why| {
+                let message = format!("{why}; write redis://host:6379/0, embedded:FILE or memory:");
+                BuildError::with_source(message, why)
+            })?),
         };
         Ok(self)
     }
@@ -130,7 +152,7 @@ impl MarketBuilder {
         let bases: Result<Vec<BaseUrl>, BuildError> = urls.iter().map(|url| base(url)).collect();
         let bases = bases?;
         if bases.is_empty() {
-            return Err(BuildError(format!("{venue} has no host; name at least one https:// base")));
+            return Err(BuildError::new(format!("{venue} has no host; name at least one https:// base")));
         }
         match venue {
             Venue::Spot => self.upstream.spot = bases,
@@ -181,23 +203,21 @@ impl MarketBuilder {
             Some(folder) => BanMemory::new(folder, shared, &self.namespace),
             None => BanMemory::without_file(shared, &self.namespace),
         };
-        let refuse = |why: lastgood::BuildError| BuildError(why.to_string());
         let has_store = store.is_some();
         let mut cache =
             Cache::builder().memory_limit(self.memory_limit).namespace(&self.namespace).clock(clock.clone());
         if let Some(store) = store {
             cache = cache.store(store);
         }
-        let cache = cache.build().map_err(refuse)?;
+        let cache = cache.build().map_err(BuildError::of)?;
         let mut regions = Vec::with_capacity(RegionName::ALL.len());
         for name in RegionName::ALL {
-            regions.push(cache.region(name.as_str(), self.policy(name)).map_err(refuse)?);
+            regions.push(cache.region(name.as_str(), self.policy(name)).map_err(BuildError::of)?);
         }
-        let upstreams = Arc::new(Upstreams::new(&self.upstream, &clock, bans).map_err(BuildError)?);
+        let upstreams = Arc::new(Upstreams::new(&self.upstream, &clock, bans).map_err(BuildError::of)?);
         upstreams.recall_stops().await;
-        let mood =
-            self.fear_greed.clone().ok_or_else(|| BuildError("the fear & greed index has no host".to_owned()))?;
-        let mood = Arc::new(Site::new(mood, &self.upstream, &clock).map_err(BuildError)?);
+        let mood = self.fear_greed.clone().ok_or_else(|| BuildError::new("the fear & greed index has no host"))?;
+        let mood = Arc::new(Site::new(mood, &self.upstream, &clock).map_err(BuildError::of)?);
         if let Some(folder) = bans_in {
             remember_identities(&folder, upstreams.identities(), Some(mood.name())).await;
         }
@@ -277,5 +297,5 @@ struct Opened {
 }
 
 fn base(url: &str) -> Result<BaseUrl, BuildError> {
-    BaseUrl::parse(url).map_err(|why| BuildError(why.to_string()))
+    BaseUrl::parse(url).map_err(BuildError::of)
 }

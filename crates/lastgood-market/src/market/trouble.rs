@@ -11,7 +11,7 @@ use crate::candles::Exchange;
 use crate::upstream::Asker;
 use crate::{Priority, RegionName, Source};
 
-/// A load that failed. Whoever read meanwhile may have been given the last good answer all the same.
+/// A load that failed. Readers may have been given the last good answer all the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
     /// In which region.

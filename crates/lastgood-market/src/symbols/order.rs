@@ -18,7 +18,7 @@ struct Ticker<'a> {
     quote_volume: Option<Cow<'a, str>>,
 }
 
-/// Volumes are compared in this asset: a volume in rupiah says nothing beside one in bitcoin.
+/// Volumes are compared in this asset: a volume in rupiah cannot be compared with one in bitcoin.
 const MEASURE: &str = "USDT";
 
 /// Price and volume of each symbol over 24 hours.

@@ -43,7 +43,7 @@ impl Asker {
     }
 }
 
-/// What a load that nobody waits for was refused, which says nothing about what somebody may ask for.
+/// What a load that no reader waits for was refused, which says nothing about what a reader may ask for.
 pub fn yielded(error: Error) -> Error {
     match error.reason {
         Reason::RateLimited | Reason::Banned | Reason::Firewall | Reason::Overloaded => {

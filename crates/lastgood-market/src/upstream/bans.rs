@@ -75,7 +75,7 @@ impl BanMemory {
         Ok(shifted(held.map(|bytes| parse(&bytes)).unwrap_or_default(), ahead.saturating_neg()))
     }
 
-    /// Writes `stops` into the file, beside what it holds of other exchanges.
+    /// Writes `stops` into the file, besides what it holds of other exchanges.
     pub(super) async fn write_file(&self, stops: &Stops, now: Timestamp) {
         let Some(file) = self.file.clone() else { return };
         let path = file.display().to_string();

@@ -106,7 +106,7 @@ impl Base {
                 tokio::time::sleep(FEEL_AGAIN_AFTER).await;
             }
         };
-        // An exchange that says nothing for so long holds nobody back: its answers to the first calls are awaited.
+        // An exchange that says nothing for so long holds no request back: its answers to the first calls are awaited.
         let _ = tokio::time::timeout(patience, felt).await;
         let place = tokio::time::timeout(patience, Arc::clone(&self.permits).acquire_owned()).await;
         place.ok().and_then(Result::ok).ok_or_else(|| {
@@ -185,7 +185,7 @@ mod tests {
         let options = Options { spot, ..Options::default() };
         let bans = BanMemory::without_file(None, "lastgood");
         let upstreams = Upstreams::new(&options, &Clock::paused_with_tokio(), bans);
-        assert!(upstreams.is_err_and(|why| why.contains("different exchanges")));
+        assert!(upstreams.is_err_and(|why| why.to_string().contains("different exchanges")));
     }
 
     #[tokio::test]
@@ -209,7 +209,7 @@ mod tests {
     async fn a_full_bulkhead_waits_a_while_and_then_says_so() {
         let spot = venue("http://a:1");
         let base = &spot.bases[0];
-        let ask = |priority| Ask { bucket: Bucket::Weight, weight: 1, priority, heat: 0 };
+        let ask = |priority| Ask { bucket: Bucket::Weight, weight: 1, priority, frequency: 0 };
         let first = base.permit(ask(Priority::Demand)).await.unwrap();
         let _second = base.permit(ask(Priority::Demand)).await.unwrap();
         let refused = base.permit(ask(Priority::Refresh)).await.unwrap_err();

@@ -16,6 +16,7 @@ use lastgood::proxy::{Proxies, ProxyConnector};
 use lastgood::{Error, Reason, Timestamp};
 use rustls::ClientConfig;
 
+use super::error::UpstreamError;
 use super::options::BaseUrl;
 use crate::validate::Fetched;
 
@@ -30,13 +31,11 @@ pub(super) fn no_body() -> RequestBody {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
-pub(super) fn client(connect_timeout: Duration, proxies: &Proxies) -> Result<HttpClient, String> {
+pub(super) fn client(connect_timeout: Duration, proxies: &Proxies) -> Result<HttpClient, UpstreamError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let tls = tls.map_err(|why| why.to_string())?.with_native_roots();
-    let tls = tls
-        .map_err(|why| format!("the system's certificate authorities cannot be read: {why}; install ca-certificates"))?
-        .with_no_client_auth();
+    let tls = tls.map_err(UpstreamError::Tls)?.with_native_roots();
+    let tls = tls.map_err(UpstreamError::Authorities)?.with_no_client_auth();
     let connector = ProxyConnector::new(proxies.clone(), tls.clone(), connect_timeout);
     let connector =
         HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(connector);
@@ -52,7 +51,7 @@ pub(super) fn public_request(
     target: &str,
     micros: bool,
     key: Option<&HeaderValue>,
-) -> Result<Request<RequestBody>, String> {
+) -> Result<Request<RequestBody>, http::Error> {
     let mut request = Request::get(join(base, target)?)
         .header(header::USER_AGENT, USER_AGENT)
         .header(header::ACCEPT, "application/json")
@@ -63,7 +62,7 @@ pub(super) fn public_request(
     if let Some(key) = key {
         request = request.header("x-mbx-apikey", key);
     }
-    request.body(no_body()).map_err(|why| why.to_string())
+    request.body(no_body())
 }
 
 /// Reads an answer to its end, at most `max` bytes of it.
@@ -98,8 +97,8 @@ async fn collect(mut body: Incoming, max: usize) -> Result<Bytes, Error> {
 }
 
 /// The base with the request's own path and query behind it. The parts are never re-encoded.
-pub(super) fn join(base: &BaseUrl, target: &str) -> Result<Uri, String> {
-    format!("{}{target}", base.as_str()).parse().map_err(|why: http::uri::InvalidUri| why.to_string())
+pub(super) fn join(base: &BaseUrl, target: &str) -> Result<Uri, http::Error> {
+    Ok(format!("{}{target}", base.as_str()).parse::<Uri>()?)
 }
 
 pub(super) fn used_weight(headers: &HeaderMap) -> Option<u32> {

@@ -70,7 +70,7 @@ impl Upstreams {
         let deadline = tokio::time::Instant::now() + within;
         let mut not_sent = "no upstream is configured".to_owned();
         for base in upstream.in_order() {
-            head.uri = join(&base.url, target.as_str()).map_err(Unanswered::NotSent)?;
+            head.uri = join(&base.url, target.as_str()).map_err(|why| Unanswered::NotSent(why.to_string()))?;
             // A body can be sent once; without one the next base may be tried.
             let body_now = body.take().unwrap_or_else(client::no_body);
             let passing = match is_signed {

@@ -12,7 +12,7 @@ use crate::validate::Fetched;
 const WAF_PAUSE: Duration = Duration::from_secs(10);
 impl Upstreams {
     /// Stops asking when the exchange says so: what a 429 names, or all.
-    pub(super) fn heed(&self, base: &Base, bucket: Bucket, fetched: &Fetched) {
+    pub(super) fn apply_refusal(&self, base: &Base, bucket: Bucket, fetched: &Fetched) {
         let Some(reason) = reason_to_stop(fetched.status) else { return };
         let wait = fetched.wait(reason, self.exchange_now());
         let message = String::from_utf8_lossy(&fetched.body);

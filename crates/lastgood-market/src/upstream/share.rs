@@ -60,7 +60,7 @@ pub struct BudgetShare {
     upstreams: Arc<Upstreams>,
     store: Arc<dyn Store>,
     key: String,
-    /// What tells this gateway from the others.
+    /// What distinguishes this gateway from the others.
     node: String,
     pace: SharePace,
     clock: Clock,

@@ -1,4 +1,4 @@
-//! A site beside the exchange, with one kind of question and no published weights.
+//! A site besides the exchange, with one kind of question and no published weights.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,6 +9,7 @@ use lastgood::{Clock, Error, Reason, Timestamp};
 use tokio::sync::Semaphore;
 
 use super::client::{HttpClient, client, public_request, read};
+use super::error::UpstreamError;
 use super::{BaseUrl, Options, cannot_be_reached, own_name};
 use crate::budget::bounds::USUAL_PAUSE;
 
@@ -20,7 +21,7 @@ const LARGEST_ANSWER: usize = 4 << 20;
 /// A site that names a longer pause is asked again all the same.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 
-/// A site beside the exchange, such as that of the fear & greed index: asked a little at a time, and left alone when it
+/// A site besides the exchange, such as that of the fear & greed index: asked a little at a time, and left alone when it
 /// says so.
 pub struct Site {
     name: String,
@@ -38,7 +39,7 @@ impl Site {
     /// # Errors
     ///
     /// When the system's certificate authorities cannot be read.
-    pub fn new(base: BaseUrl, options: &Options, clock: &Clock) -> Result<Site, String> {
+    pub fn new(base: BaseUrl, options: &Options, clock: &Clock) -> Result<Site, UpstreamError> {
         Ok(Site {
             name: own_name(&base),
             condition: Condition::new("source", base.host(), clock.clone()),
@@ -60,7 +61,7 @@ impl Site {
         self.base.host()
     }
 
-    /// What tells it from other sites, in keys.
+    /// What distinguishes it from other sites, in keys.
     pub fn name(&self) -> &str {
         &self.name
     }

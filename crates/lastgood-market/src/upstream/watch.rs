@@ -29,7 +29,7 @@ const ASK_EVERY: Duration = Duration::from_secs(5);
 const IDLE_TICKS: u32 = 6;
 /// The same while others tell their bans with what they spend.
 const HEARING_TICKS: u32 = 120;
-/// How long a start waits for a shared store, so that the first call already heeds its bans.
+/// How long a start waits for a shared store, so that the first call already knows its bans.
 const RECALL_WITHIN: Duration = Duration::from_millis(500);
 const RECALL_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
@@ -42,7 +42,7 @@ pub async fn watch_health(upstreams: Arc<Upstreams>) {
         tick.tick().await;
         let looks = Venue::ALL.into_iter().flat_map(|venue| {
             let bases = &upstreams.venue(venue).bases;
-            // A lone base is found well again by the next request: nobody else would take it.
+            // A lone base is found well again by the next request: no other check would take it.
             let due = |base: &&Base| base.health.look_at().is_some_and(|at| at <= Instant::now());
             let bases = bases.iter().filter(move |_| bases.len() > 1).filter(due);
             bases.map(move |base| (venue, base))
@@ -53,7 +53,7 @@ pub async fn watch_health(upstreams: Arc<Upstreams>) {
 }
 
 async fn look(upstreams: &Upstreams, venue: Venue, base: &Base) {
-    let ask = Ask { bucket: Bucket::Weight, weight: 1, priority: Priority::Refresh, heat: u32::MAX };
+    let ask = Ask { bucket: Bucket::Weight, weight: 1, priority: Priority::Refresh, frequency: u32::MAX };
     // A ping is a call like any other: none during a ban.
     let Ok(spent) = base.budget.spend(ask) else { return };
     let path = match venue {
@@ -63,7 +63,7 @@ async fn look(upstreams: &Upstreams, venue: Venue, base: &Base) {
     };
     let request = join(&base.url, path).and_then(|uri| {
         let request = Request::get(uri).header(header::USER_AGENT, concat!("lastgood/", env!("CARGO_PKG_VERSION")));
-        request.body(no_body()).map_err(|why| why.to_string())
+        request.body(no_body())
     });
     let Ok(request) = request else { return };
     let answered = tokio::time::timeout(PING_PATIENCE, upstreams.client.request(request)).await;
@@ -131,16 +131,16 @@ impl Upstreams {
         if fetched.status == 200 {
             base.budget.learn_limits(&fetched.body);
         }
-        self.heed(base, Bucket::Weight, &fetched);
+        self.apply_refusal(base, Bucket::Weight, &fetched);
     }
 
-    /// Heeds what was remembered before this process began. Comes before the first call.
+    /// Applies the stops that were remembered before this process began. Comes before the first call.
     pub async fn recall_stops(&self) {
-        self.heed_all(&self.bans.in_file().await);
+        self.apply_stops(&self.bans.in_file().await);
         let from_store = async {
             loop {
                 match self.bans.in_store(self.store_ahead.load(Ordering::Relaxed)).await {
-                    Ok(stops) => return self.heed_all(&stops),
+                    Ok(stops) => return self.apply_stops(&stops),
                     Err(_) => tokio::time::sleep(RECALL_AGAIN_AFTER).await,
                 }
             }
@@ -158,10 +158,10 @@ impl Upstreams {
         self.write_store(&stops).await;
     }
 
-    /// Heeds what others wrote into the store, and writes there what it lacks: it may have been away.
+    /// Applies what others wrote into the store, and writes there what it lacks: it may have been away.
     async fn exchange_stops(&self) {
         let Ok(theirs) = self.bans.in_store(self.store_ahead.load(Ordering::Relaxed)).await else { return };
-        self.heed_all(&theirs);
+        self.apply_stops(&theirs);
         let ours = self.stops();
         let is_known = |(name, stop): (&String, &crate::budget::Stop)| {
             theirs.get(name).is_some_and(|known| known.until >= stop.until)
@@ -184,10 +184,10 @@ impl Upstreams {
         self.budgets().filter_map(|(_, budget)| Some((budget.name().to_owned(), budget.stopped()?))).collect()
     }
 
-    fn heed_all(&self, stops: &Stops) {
+    fn apply_stops(&self, stops: &Stops) {
         for (_, budget) in self.budgets() {
             if let Some(stop) = stops.get(budget.name()) {
-                budget.heed_remembered(*stop);
+                budget.apply_remembered(*stop);
             }
         }
     }

@@ -8,11 +8,12 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::unfit::Unfit;
 use crate::source::Asked;
 use crate::venue::{Kind, Shape};
 
-/// Whether `text` is an answer of this shape and content to what was asked; what is wrong otherwise.
-pub(super) fn check(text: &str, shape: Shape, row: &'static Kind, asked: &Asked) -> Result<(), String> {
+/// Whether `text` is an answer of this shape and content to what was asked.
+pub(super) fn check(text: &str, shape: Shape, row: &'static Kind, asked: &Asked) -> Result<(), Unfit> {
     let answer = Answer { asked, last_id: Cell::new(None), seen: RefCell::default() };
     let rows = Kind::Rows(row);
     let all = Kind::Listing(row);
@@ -24,15 +25,8 @@ pub(super) fn check(text: &str, shape: Shape, row: &'static Kind, asked: &Asked)
         _ => &rows,
     };
     let mut json = serde_json::Deserializer::from_str(text);
-    Check { kind, name: "the answer", answer: &answer }.deserialize(&mut json).and_then(|()| json.end()).map_err(tell)
-}
-
-/// The error as the end of a sentence about the answer.
-fn tell(why: serde_json::Error) -> String {
-    match why.classify() {
-        serde_json::error::Category::Data => format!("is not of the content that was asked for: {why}"),
-        _ => format!("is no whole JSON: {why}"),
-    }
+    Check { kind, name: "the answer", answer: &answer }.deserialize(&mut json)?;
+    Ok(json.end()?)
 }
 
 /// What is known of the answer as it is read.

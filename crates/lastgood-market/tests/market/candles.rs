@@ -1,5 +1,9 @@
 //! The candle store against a list of candles and the exchange's own rules.
 
+mod model;
+mod restarts;
+mod streamed;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,7 +13,6 @@ use lastgood::testing::FaultyStore;
 use lastgood::{Cache, Clock, Error, Outcome, Policy, Reason, Region, Tier, Timestamp};
 use lastgood_market::candles::{Candles, Fed, Question, Slice, StreamedCandle};
 use lastgood_market::{Identities, Plan, Preset, RegionName, Request, Venue, plan};
-use proptest::prelude::*;
 
 use crate::ledger::{Grid, Ledger, MINUTE, Range};
 
@@ -290,59 +293,6 @@ fn the_first_candle_and_all_before_it_are_remembered() {
 }
 
 #[test]
-fn a_restart_asks_for_no_settled_candle_again() {
-    at_a_few_times(3, async |at| {
-        let mut bench = Bench::new(at, Venue::Spot, 48);
-        bench.go_to_minute_and(30_000).await;
-        bench.same(newest(700)).await;
-        bench.restart().await;
-        for _ in 0..10 {
-            tokio::time::advance(Duration::from_secs(7)).await;
-            bench.same(newest(700)).await;
-            bench.same(Range { start: Some(bench.now() - 600 * MINUTE), end: None, limit: Some(50) }).await;
-            bench.restart().await;
-        }
-        let sent = bench.ledger.sent.lock().unwrap();
-        let again: Vec<_> = sent.iter().filter(|(_, times)| **times > 1).collect();
-        assert!(again.is_empty(), "{again:?}");
-    });
-}
-
-#[test]
-fn candles_that_were_confirmed_are_not_asked_for_again_after_a_restart() {
-    at_many_times(async |at| {
-        let mut bench = Bench::new(at, Venue::Spot, 20);
-        bench.same(newest(500)).await;
-        tokio::time::advance(Duration::from_secs(50 * 60)).await;
-        bench.same(Range { start: None, end: Some(bench.now() - 12 * MINUTE), limit: None }).await;
-        bench.restart().await;
-        bench.ledger.asked();
-        bench.same(newest(450)).await;
-        assert_eq!(bench.ledger.asked(), Vec::<String>::new());
-    });
-}
-
-#[test]
-fn after_a_restart_the_end_and_its_blocks_are_read_in_one_round_trip() {
-    at_many_times(async |at| {
-        let mut bench = Bench::new(at, Venue::Spot, 48);
-        bench.go_far_from_gaps().await;
-        bench.go_to_second(30).await;
-        // From the midst of a block on, so that gaps do not make it one block more.
-        let many = newest((bench.now() / MINUTE % 256 + 256 + 128) as usize);
-        bench.same(many).await;
-        bench.ledger.asked();
-        for range in [many, newest(2)] {
-            assert!(bench.cache.flush(Duration::from_secs(60)).await);
-            let counted = FaultyStore::new(Arc::new(bench.store.clone()));
-            (bench.cache, bench.candles) = over(Arc::clone(&counted) as _, &bench.clock, &bench.ledger);
-            assert_eq!(bench.same(range).await.outcome, Outcome::Hit(Tier::Store));
-            assert_eq!((counted.reads(), bench.ledger.asked()), (1, vec![]), "{range:?}");
-        }
-    });
-}
-
-#[test]
 fn an_exchange_that_is_away_leaves_what_is_known() {
     at_many_times(async |at| {
         let bench = Bench::new(at, Venue::Spot, 48);
@@ -404,194 +354,5 @@ fn a_series_is_forgotten_on_request() {
         assert!(bench.cache.flush(Duration::from_secs(60)).await);
         assert_eq!(bench.same(newest(50)).await.outcome, Outcome::Miss);
         assert_eq!(bench.ledger.asked().len(), 1);
-    });
-}
-
-#[derive(Clone, Debug)]
-enum Step {
-    /// Start and end as minutes before now, and the limit.
-    Ask(Option<u64>, Option<u64>, Option<usize>),
-    /// Several at once.
-    Burst(Vec<(Option<u64>, Option<u64>, Option<usize>)>),
-    Wait(u64),
-    Restart,
-}
-
-fn asks() -> impl Strategy<Value = (Option<u64>, Option<u64>, Option<usize>)> {
-    let ago = || prop::option::of(prop_oneof![3 => 0u64..120_000, 3 => 0u64..10_000_000, 1 => 0u64..60_000_000]);
-    (ago(), ago(), prop::option::of(prop_oneof![1usize..5, 1usize..60, 400usize..1_000]))
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
-        6 => asks().prop_map(|(start, end, limit)| Step::Ask(start, end, limit)),
-        2 => prop::collection::vec(asks(), 2..6).prop_map(Step::Burst),
-        3 => prop_oneof![0u64..2_500, 0u64..90_000, 0u64..7_200_000].prop_map(Step::Wait),
-        1 => Just(Step::Restart),
-    ];
-    prop::collection::vec(step, 1..25)
-}
-
-async fn play(at: At, venue: Venue, steps: Vec<Step>) {
-    let mut bench = Bench::new(at, venue, 20);
-    let mut questions = 0;
-    for step in steps {
-        questions += match &step {
-            Step::Ask(..) => 1,
-            Step::Burst(asks) => asks.len() as u64,
-            Step::Wait(_) | Step::Restart => 0,
-        };
-        let range = |(start, end, limit): (Option<u64>, Option<u64>, Option<usize>)| {
-            let now = bench.now();
-            let (start, end) = (start.map(|ago| now - ago), end.map(|ago| now + 30_000 - ago));
-            match (start, end) {
-                // What COIN-M means by a start alone it is asked itself.
-                (Some(start), None) if venue == Venue::Coin => Range { start: Some(start), end: Some(now), limit },
-                (Some(start), Some(end)) if start > end => Range { start: Some(end), end: Some(start), limit },
-                _ => Range { start, end, limit },
-            }
-        };
-        match step {
-            Step::Ask(start, end, limit) => check(&bench, range((start, end, limit))).await,
-            Step::Burst(asks) => {
-                let ranges: Vec<Range> = asks.into_iter().map(range).collect();
-                *bench.ledger.latency.lock().unwrap() = Duration::from_millis(1);
-                futures_util::future::join_all(ranges.into_iter().map(|range| check(&bench, range))).await;
-                *bench.ledger.latency.lock().unwrap() = Duration::ZERO;
-            }
-            Step::Wait(millis) => tokio::time::advance(Duration::from_millis(millis)).await,
-            Step::Restart => bench.restart().await,
-        }
-    }
-    // Each candle may come once more, to be confirmed. Those at the edge of what is missing may come again, to show that
-    // nothing lies between, or because a gap makes the newest reach further back; on COIN-M some more, where a question
-    // ends in a gap.
-    let sent = bench.ledger.sent.lock().unwrap();
-    let again: u64 = sent.values().map(|times| times - 1).sum();
-    let edges = if venue == Venue::Coin { 25 } else { 10 };
-    let allowed = edges * questions + sent.len() as u64 * 6 / 5;
-    assert!(again <= allowed, "{again} candles of {} were sent again for {questions} questions", sent.len());
-}
-
-/// The same settled candles as the exchange gives; the forming one may be as old as its freshness.
-async fn check(bench: &Bench, range: Range) {
-    let (asked_at, truth) = (bench.now(), bench.truth(range));
-    let slice = match bench.ask(range).await {
-        Ok(slice) => slice,
-        Err(error) => {
-            panic!("{range:?}: {error:?}; asked {:?}", &bench.ledger.asked().iter().collect::<Vec<_>>())
-        }
-    };
-    let settled = |answer: &str, now: u64| {
-        let rows: Vec<serde_json::Value> = serde_json::from_str(answer).unwrap();
-        let opens: Vec<u64> = rows.iter().map(|row| row[0].as_u64().unwrap()).collect();
-        let texts = rows.into_iter().filter(|row| row[6].as_u64().unwrap() < now - 3_000).map(|row| row.to_string());
-        (opens, texts.collect::<Vec<_>>())
-    };
-    let given = text(&slice);
-    // A candle may have begun while the question was being answered.
-    if settled(&given, asked_at) != settled(&truth, asked_at) {
-        let (given, expected) = (settled(&given, bench.now()), settled(&bench.truth(range), bench.now()));
-        assert_eq!(given, expected, "{range:?}: asked {:?}", bench.ledger.asked());
-    }
-}
-
-proptest! {
-    // Each case plays hours of candles.
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
-
-    #[test]
-    fn any_questions_in_any_order_are_answered_as_the_exchange_answers(
-        spot in any::<bool>(), minute in 0..BLOCK, milli in 0..MINUTE, steps in steps(),
-    ) {
-        let at = At { begin: At::block("1m") + minute * MINUTE + milli, interval: "1m" };
-        let venue = if spot { Venue::Spot } else { Venue::Coin };
-        in_paused_time(at, &async |at| play(at, venue, steps.clone()).await);
-    }
-}
-
-/// The newest candle as a stream would send it.
-fn streamed(bench: &Bench, is_closed: bool) -> StreamedCandle {
-    let opened = bench.now() / MINUTE * MINUTE;
-    let at = if is_closed { opened + MINUTE } else { bench.now() };
-    StreamedCandle { row: bench.ledger.row(opened, bench.grid, at).into(), is_closed }
-}
-
-#[test]
-fn what_is_warmed_is_there_for_readers_and_is_not_in_use() {
-    at_many_times(async |at| {
-        let bench = Bench::new(at, Venue::Spot, 48);
-        bench.go_far_from_gaps().await;
-        let question = bench.question(newest(50));
-        bench.ledger.yields.store(true, Ordering::SeqCst);
-        let refused = bench.candles.warm(&question).await.unwrap_err();
-        assert_eq!((refused.reason, bench.candles.is_warm(&question)), (Reason::Yielded, false));
-        bench.ledger.yields.store(false, Ordering::SeqCst);
-        assert!(bench.candles.warm(&question).await.unwrap() && bench.candles.is_warm(&question));
-        assert!(!bench.candles.warm(&question).await.unwrap());
-        assert!(bench.candles.in_use(Duration::from_secs(60)).is_empty());
-        assert!(bench.cache.stats().iter().all(|(_, stats)| stats.misses == 0), "nobody has read");
-        let asked = bench.ledger.asked().len();
-        bench.same(newest(50)).await;
-        assert_eq!((asked, bench.ledger.asked().len()), (1, 0));
-        // What gave way stands in nobody's way, at the end of a series or within it.
-        bench.ledger.yields.store(true, Ordering::SeqCst);
-        tokio::time::advance(Duration::from_secs(5)).await;
-        for range in [newest(50), newest(700)] {
-            assert_eq!(bench.candles.warm(&bench.question(range)).await.unwrap_err().reason, Reason::Yielded);
-            bench.same(range).await;
-        }
-    });
-}
-
-#[test]
-fn a_streamed_end_costs_no_request_but_one_that_confirms_what_was_loaded() {
-    at_many_times(async |at| {
-        let bench = Bench::new(at, Venue::Spot, 48);
-        bench.go_far_from_gaps().await;
-        let question = bench.question(newest(20));
-        assert_eq!(
-            bench.candles.feed(&question.series, &streamed(&bench, false)).await,
-            Fed::Behind,
-            "nothing is known"
-        );
-        bench.same(newest(20)).await;
-        assert_eq!(bench.candles.in_use(Duration::from_secs(1)), [Arc::clone(&question.series)]);
-        bench.ledger.asked();
-        for _ in 0..10 {
-            for second in [10, 30, 59] {
-                bench.go_to_second(second).await;
-                assert_eq!(bench.candles.feed(&question.series, &streamed(&bench, false)).await, Fed::Taken);
-                bench.same(newest(20)).await;
-            }
-            tokio::time::advance(Duration::from_millis(999)).await;
-            assert_eq!(bench.candles.feed(&question.series, &streamed(&bench, true)).await, Fed::Taken);
-            tokio::time::advance(Duration::from_millis(1)).await;
-            assert_eq!(bench.candles.feed(&question.series, &streamed(&bench, false)).await, Fed::Taken);
-            bench.same(newest(20)).await;
-        }
-        let asked = bench.ledger.asked();
-        assert!(asked.len() == 1 && asked[0].contains("limit=17"), "what came before the stream: {asked:?}");
-        // Silence: what was streamed is believed for a while, and then asked for.
-        tokio::time::advance(Duration::from_secs(6)).await;
-        bench.same(newest(20)).await;
-        assert_eq!(bench.ledger.asked().len(), 1);
-    });
-}
-
-#[test]
-fn a_streamed_candle_that_does_not_follow_is_not_taken() {
-    at_many_times(async |at| {
-        let bench = Bench::new(at, Venue::Spot, 48);
-        bench.go_far_from_gaps().await;
-        let series = Arc::clone(&bench.question(newest(20)).series);
-        bench.same(newest(20)).await;
-        // The close of the last candle was not seen.
-        bench.go_to_minute_and(100).await;
-        assert_eq!(bench.candles.feed(&series, &streamed(&bench, false)).await, Fed::Behind);
-        bench.same(newest(20)).await;
-        assert_eq!(bench.candles.feed(&series, &streamed(&bench, false)).await, Fed::Taken);
-        let garbage = StreamedCandle { row: "[1]".into(), is_closed: false };
-        assert_eq!(bench.candles.feed(&series, &garbage).await, Fed::Unreadable);
     });
 }

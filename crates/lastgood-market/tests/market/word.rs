@@ -76,7 +76,7 @@ fn words() -> impl Strategy<Value = Word> {
 }
 
 fn ask(weight: u32) -> Ask {
-    Ask { bucket: Bucket::Weight, weight, priority: Priority::Demand, heat: 0 }
+    Ask { bucket: Bucket::Weight, weight, priority: Priority::Demand, frequency: 0 }
 }
 
 async fn say(budget: &Budget, word: &Word) {
@@ -93,7 +93,7 @@ async fn say(budget: &Budget, word: &Word) {
         Word::Refusal(message) => budget.learn_from_refusal(message),
         Word::UsedWeight(used) => budget.pass().learn_used(*used),
         Word::Remembered(reason, until) => {
-            budget.heed_remembered(Stop { reason: *reason, until: Timestamp::from_millis(*until) });
+            budget.apply_remembered(Stop { reason: *reason, until: Timestamp::from_millis(*until) });
         }
         Word::Answered(status) => budget.pass().answered(*status),
         Word::Later(wait) => tokio::time::advance(*wait).await,

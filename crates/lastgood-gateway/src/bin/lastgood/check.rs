@@ -1,4 +1,4 @@
-//! `lastgood check`: what is wrong, and how to mend it.
+//! `lastgood check`: what is wrong, and how to fix it.
 
 mod probe;
 mod redis;
@@ -27,7 +27,7 @@ Asks each upstream for its ping, which costs a weight of 1 each, and each source
 pub(crate) struct Arguments {
     #[command(flatten)]
     settings: SettingsArguments,
-    /// Print JSON: {ok, checks: [{what, target, verdict, detail, mend, took_ms}]}
+    /// Print JSON: {ok, checks: [{what, target, verdict, detail, hint, took_ms}]}
     #[arg(long)]
     json: bool,
     /// Only ask the running gateway whether it answers; one that is degraded does
@@ -55,18 +55,18 @@ struct Finding {
     verdict: Verdict,
     detail: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    mend: Option<String>,
+    hint: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     took_ms: Option<u64>,
 }
 
 impl Finding {
     fn new(what: &'static str, target: impl Into<String>, verdict: Verdict, detail: impl Into<String>) -> Self {
-        Self { what, target: target.into(), verdict, detail: detail.into(), mend: None, took_ms: None }
+        Self { what, target: target.into(), verdict, detail: detail.into(), hint: None, took_ms: None }
     }
 
-    fn mend(mut self, mend: impl Into<String>) -> Self {
-        self.mend = Some(mend.into());
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
         self
     }
 
@@ -116,7 +116,7 @@ fn of_problems(problems: Problems) -> Vec<Finding> {
             None => problem.what,
         };
         let finding = Finding::new("configuration", target, Verdict::Failed, detail);
-        Finding { mend: problem.hint, ..finding }
+        Finding { hint: problem.hint, ..finding }
     };
     problems.0.into_iter().map(finding).collect()
 }
@@ -126,7 +126,7 @@ fn of_configuration(resolved: &Resolved) -> Vec<Finding> {
     for warning in &resolved.warnings {
         let target = warning.origin.as_ref().map(ToString::to_string).unwrap_or_default();
         let note = Finding::new("configuration", target, Verdict::Note, &warning.what);
-        checks.push(Finding { mend: warning.hint.clone(), ..note });
+        checks.push(Finding { hint: warning.hint.clone(), ..note });
     }
     checks
 }
@@ -143,8 +143,8 @@ fn print(report: &Report) {
         };
         let took = check.took_ms.map(|ms| format!(" ({ms} ms)")).unwrap_or_default();
         say(format!("{verdict}  {:what_width$}  {:target_width$}  {}{took}", check.what, check.target, check.detail));
-        if let Some(mend) = &check.mend {
-            say(format!("      mend: {mend}"));
+        if let Some(hint) = &check.hint {
+            say(format!("      hint: {hint}"));
         }
     }
     let failed = report.checks.iter().filter(|check| check.verdict == Verdict::Failed).count();

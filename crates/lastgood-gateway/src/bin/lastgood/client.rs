@@ -170,10 +170,10 @@ impl Client {
             why if why.is_timeout() => "no answer in time",
             _ => "the connection broke off",
         };
-        let mend = "start it with: lastgood serve, or name another with --url, LASTGOOD_URL or LASTGOOD_LISTEN";
+        let hint = "start it with: lastgood serve, or name another with --url, LASTGOOD_URL or LASTGOOD_LISTEN";
         let origin = self.origin.as_ref().map(|origin| format!(" (listen: {origin})")).unwrap_or_default();
         let address = self.address();
-        Failure::failed(format!("failed to ask the gateway at {address}{origin}: {what}\n    help: {mend}"))
+        Failure::failed(format!("failed to ask the gateway at {address}{origin}: {what}\n    help: {hint}"))
     }
 
     fn refused(&self, status: StatusCode, body: &[u8]) -> Failure {
@@ -181,18 +181,18 @@ impl Client {
         let detail = answer["detail"].as_str();
         // Of a key that is not there the gateway says so itself.
         let is_foreign = detail.is_none_or(|detail| detail.starts_with("There is nothing at"));
-        let mend = match status {
+        let hint = match status {
             StatusCode::UNAUTHORIZED => "\n    help: give its admin.token with --token or LASTGOOD_ADMIN_TOKEN",
             StatusCode::NOT_FOUND if is_foreign => {
                 "\n    help: it may be an older version, or --url may not name a gateway"
             }
             _ => "",
         };
-        self.failed(status, detail.unwrap_or("it does not say why"), mend)
+        self.failed(status, detail.unwrap_or("it does not say why"), hint)
     }
 
-    fn failed(&self, status: StatusCode, detail: &str, mend: &str) -> Failure {
-        Failure::failed(format!("the gateway at {} answers {status}: {detail}{mend}", self.address()))
+    fn failed(&self, status: StatusCode, detail: &str, hint: &str) -> Failure {
+        Failure::failed(format!("the gateway at {} answers {status}: {detail}{hint}", self.address()))
     }
 }
 

@@ -75,7 +75,7 @@ It prints one line. Put it into the table that [credentials.sql] asks; it opens 
 for the same user alone. Seal key and secret one by one. After a change of the master key seal them again.
 A master key of 32 bytes opens faster than a passphrase, which takes the salt of the credentials file.")]
     Seal(Seal),
-    /// Encrypt all credentials anew under another master key, read from standard input or asked for
+    /// Encrypt all credentials again, under another master key, read from standard input or asked for
     #[command(after_help = "\
 Examples:
   lastgood credentials rotate
@@ -163,8 +163,8 @@ enum AlgorithmWord {
 
 impl From<CredentialError> for Failure {
     fn from(why: CredentialError) -> Self {
-        match why.mend() {
-            Some(mend) => Failure::failed(format!("{why}\n    help: {mend}")),
+        match why.hint() {
+            Some(hint) => Failure::failed(format!("{why}\n    help: {hint}")),
             None => Failure::failed(why.to_string()),
         }
     }

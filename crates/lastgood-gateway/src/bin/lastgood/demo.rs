@@ -204,7 +204,7 @@ Try in another terminal; watch the X-Cache header:
 
 Or let the exchange fail from here, and see the bots get the LAST-GOOD answer:
   curl -X POST http://{simulator}/_sim/faults -d '{{\"kind\":\"status\",\"status\":500}}'
-and mend it:
+and end the fault:
   curl -X DELETE http://{simulator}/_sim/faults
 "
     )

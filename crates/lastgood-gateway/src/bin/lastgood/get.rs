@@ -41,14 +41,14 @@ pub(crate) async fn run(arguments: Arguments, file: Option<&Path>) -> Result<(),
     let (headers, body) = client.client(file)?.get_bytes(&format!("/api/cache/key/{}", segment(&key))).await?;
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if as_json {
-        let mut told = json!({ "key": key });
+        let mut report = json!({ "key": key });
         for (name, of) in TOLD {
-            told[name] = header(of).into();
+            report[name] = header(of).into();
         }
         // What is no JSON is shown as text.
         let as_text = || Value::from(String::from_utf8_lossy(&body));
-        told["body"] = serde_json::from_slice(&body).unwrap_or_else(|_| as_text());
-        return say_json(&told);
+        report["body"] = serde_json::from_slice(&body).unwrap_or_else(|_| as_text());
+        return say_json(&report);
     }
     for (_, name) in TOLD {
         complain(&format!("{name}: {}", header(name)));

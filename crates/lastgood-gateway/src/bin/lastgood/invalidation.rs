@@ -11,7 +11,7 @@ use crate::client::Client;
 use crate::explain::time;
 use crate::output::{Failure, complain, say, say_json};
 
-/// How often it is told that the work goes on.
+/// How often progress is printed.
 const SAY_EVERY: Duration = Duration::from_secs(2);
 
 /// Which keys are meant.

@@ -40,7 +40,7 @@ use output::Failure;
 Examples:
   lastgood demo                         see it work, offline
   lastgood serve                        the gateway on 127.0.0.1:8090
-  lastgood check                        what is wrong, and how to mend it
+  lastgood check                        what is wrong, and how to fix it
 
 Every verb that asks a gateway asks the one that --url or LASTGOOD_URL names, else the one that the configuration has
 listen: --config, LASTGOOD_CONFIG or ./lastgood.toml, and LASTGOOD_LISTEN over it.

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 use self::ends::End;
-use self::report::{Ended, Teller};
+use self::report::{Ended, Reporter};
 use crate::output::Failure;
 use crate::shutdown;
 
@@ -89,11 +89,11 @@ pub(crate) async fn run(arguments: Arguments, file: Option<&Path>) -> Result<(),
         clock,
     };
     let (progress, watched) = watch::channel(Progress::default());
-    let mut teller = Teller::new(watched.clone(), from.keys());
-    let ended = copy(&migration, &progress, &mut teller, stop).await;
+    let mut reporter = Reporter::new(watched.clone(), from.keys());
+    let ended = copy(&migration, &progress, &mut reporter, stop).await;
     let mut notes = to.close().await;
     from.close().await;
-    teller.end();
+    reporter.end();
     let progress = watched.borrow().clone();
     notes.extend(report::notes(&progress, &ended));
     report::print(&progress, &ended, &notes, &arguments)?;
@@ -113,7 +113,7 @@ pub(crate) async fn run(arguments: Arguments, file: Option<&Path>) -> Result<(),
 async fn copy(
     migration: &Migration,
     progress: &watch::Sender<Progress>,
-    teller: &mut Teller,
+    reporter: &mut Reporter,
     stop: impl Future<Output = ()>,
 ) -> Ended {
     let mut ticks = interval(SHOW_EVERY);
@@ -125,7 +125,7 @@ async fn copy(
         tokio::select! {
             ended = &mut run => return ended.map_or_else(Ended::Stopped, |()| Ended::Complete),
             () = &mut stop => return Ended::Interrupted,
-            _ = ticks.tick() => teller.tell(),
+            _ = ticks.tick() => reporter.report(),
         }
     }
 }

@@ -63,7 +63,7 @@ pub(crate) fn say_bytes(bytes: &[u8]) {
     let _ = out.write_all(bytes).and_then(|()| out.flush());
 }
 
-/// Prints a line for people beside the output, secrets masked.
+/// Prints a line for people next to the output, secrets masked.
 pub(crate) fn complain(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", redact(line));
 }

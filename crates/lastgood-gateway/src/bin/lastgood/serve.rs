@@ -66,10 +66,10 @@ pub(crate) async fn bind(address: SocketAddr, verb: &str) -> Result<TcpListener,
     TcpListener::bind(address).await.map_err(|error| Failure::failed(cannot_listen(address, verb, &error)))
 }
 
-/// Why an address cannot be listened on, and the mend.
+/// Why an address cannot be listened on, and how to fix it.
 pub(crate) fn cannot_listen(address: SocketAddr, verb: &str, error: &io::Error) -> String {
     let other = SocketAddr::new(address.ip(), address.port().checked_add(1).unwrap_or(0));
-    let (what, mend) = match error.kind() {
+    let (what, hint) = match error.kind() {
         io::ErrorKind::AddrInUse => (
             "another program listens there already".to_owned(),
             format!("stop it, or choose another port: lastgood {verb} --listen {other}"),
@@ -84,5 +84,5 @@ pub(crate) fn cannot_listen(address: SocketAddr, verb: &str, error: &io::Error) 
         ),
         _ => (error.to_string(), "choose another address with --listen".to_owned()),
     };
-    format!("failed to listen on {address}: {what}\n    help: {mend}")
+    format!("failed to listen on {address}: {what}\n    help: {hint}")
 }

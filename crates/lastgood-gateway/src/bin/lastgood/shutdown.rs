@@ -5,7 +5,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::output::complain;
 
 /// Listens for SIGINT and SIGTERM from now on; the future completes at the first, and the second ends the process at
-/// once. Call it before the program says that it is ready: whoever reads that may stop it right away.
+/// once. Call it before the program says that it is ready: a reader of that line may stop it right away.
 pub(crate) fn requested() -> impl Future<Output = ()> + Send + 'static {
     let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
     async move {

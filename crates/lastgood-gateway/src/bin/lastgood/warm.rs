@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::client::{Client, ClientArguments};
 use crate::output::{Failure, complain, say, say_json};
 
-/// How often progress is told.
+/// How often progress is printed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
@@ -53,11 +53,11 @@ pub(crate) async fn run(arguments: Arguments, file: Option<&Path>) -> Result<(),
     }
     let warmed = {
         let mut round = std::pin::pin!(client.post("/api/cache/warm", &body));
-        let mut told = String::new();
+        let mut last_line = String::new();
         loop {
             tokio::select! {
                 ended = &mut round => break ended?,
-                () = tokio::time::sleep(LOOK_EVERY) => tell(&client, &mut told).await,
+                () = tokio::time::sleep(LOOK_EVERY) => report(&client, &mut last_line).await,
             }
         }
     };
@@ -74,15 +74,15 @@ pub(crate) async fn run(arguments: Arguments, file: Option<&Path>) -> Result<(),
 }
 
 /// Says on standard error how far the round is, if that is news.
-async fn tell(client: &Client, told: &mut String) {
+async fn report(client: &Client, last_line: &mut String) {
     let Ok(health) = client.get("/health").await else { return };
     let warming = &health["warming"];
     let count = |name: &str| warming[name].as_u64().unwrap_or_default();
     let done = ["loaded", "fresh", "refused", "failed"].iter().map(|name| count(name)).sum::<u64>();
     let line = format!("{done} of {} done", count("of"));
-    if warming["running"] == true && *told != line {
+    if warming["running"] == true && *last_line != line {
         complain(&line);
-        *told = line;
+        *last_line = line;
     }
 }
 

@@ -30,7 +30,7 @@ impl UpstashAddress {
         UpstashAddress { base: String::new() }
     }
 
-    /// Whether [`UpstashAddress::derived`] has to tell it.
+    /// Whether [`UpstashAddress::derived`] has to report it.
     pub(crate) fn is_of_redis_url(&self) -> bool {
         self.base.is_empty()
     }

@@ -38,7 +38,7 @@ pub(super) fn of_number(text: &str) -> Option<Decimal> {
     }
     let digits = [whole, fraction].concat();
     let places = i64::try_from(fraction.len()).ok()? - exponent;
-    // Zeros at the end are places that nobody needs, and might be more than there are.
+    // Zeros at the end are places without a use, and might be more than there are.
     let significant = digits.trim_end_matches('0');
     if significant.is_empty() {
         return Some(Decimal::ZERO);

@@ -381,7 +381,7 @@ proptest! {
             prop_assert_eq!(got * Decimal::from(1_000), Decimal::from(over * 1_000 / under), "{}", text);
         }
         let exact = Decimal::from_i128_with_scale(over, 0) / Decimal::from_i128_with_scale(under, 0);
-        // A quotient may lie beside a half by its last digit, which rounding then makes a whole one of.
+        // A quotient may lie next to a half by its last digit, which rounding then makes a whole one of.
         let tolerance = if text.contains('/') && text.contains("round") { Decimal::ONE } else { Decimal::new(1, 12) };
         prop_assert!((got - exact).abs() <= tolerance * Decimal::from(10), "{} gave {} and not {}", text, got, exact);
         if !text.contains('/') {

@@ -1,31 +1,69 @@
 //! Whether a document is what was asked for, without taking it apart.
 
 use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt;
 
 use serde_json::value::RawValue;
 
 use crate::config::routes::{Expect, Is};
 
+/// Why a document is not as declared. Displayed, it is the end of a sentence about the document.
+#[derive(Debug)]
+pub(super) enum Unfit {
+    /// It is no JSON, or was cut short.
+    NotJson(serde_json::Error),
+    /// It is not of the type that is declared.
+    NotA(Is),
+    /// It matches `refuse`.
+    Refused,
+    /// It lacks a field, whose steps these are.
+    Lacks(Vec<String>),
+    /// It has a field that only errors have.
+    Has(Vec<String>),
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotJson(_) => f.write_str("is no JSON"),
+            Self::NotA(Is::Array) => f.write_str("is no array"),
+            Self::NotA(Is::Object) => f.write_str("is no object"),
+            Self::Refused => f.write_str("says what `refuse` is declared for"),
+            Self::Lacks(steps) => write!(f, "lacks {}", steps.join(".")),
+            Self::Has(steps) => write!(f, "has {}, which tells an error", steps.join(".")),
+        }
+    }
+}
+
+impl Error for Unfit {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::NotJson(why) => Some(why),
+            Self::NotA(_) | Self::Refused | Self::Lacks(_) | Self::Has(_) => None,
+        }
+    }
+}
+
 /// The document, if it is JSON and of the shape that is expected.
-pub(super) fn checked<'a>(body: &'a [u8], expect: &Expect) -> Result<&'a RawValue, String> {
-    let document: &RawValue = serde_json::from_slice(body).map_err(|_| "is no JSON".to_owned())?;
+pub(super) fn checked<'a>(body: &'a [u8], expect: &Expect) -> Result<&'a RawValue, Unfit> {
+    let document: &RawValue = serde_json::from_slice(body).map_err(Unfit::NotJson)?;
     let is = match document.get().as_bytes().first() {
         Some(b'{') => Some(Is::Object),
         Some(b'[') => Some(Is::Array),
         _ => None,
     };
-    if expect.is.is_some() && is != expect.is {
-        let wanted = if expect.is == Some(Is::Array) { "array" } else { "object" };
-        return Err(format!("is no {wanted}"));
+    if let Some(wanted) = expect.is.filter(|wanted| is != Some(*wanted)) {
+        return Err(Unfit::NotA(wanted));
     }
     if expect.refuse.as_ref().is_some_and(|note| note.is_match(beginning(document.get()))) {
-        return Err("says what `refuse` is declared for".to_owned());
+        return Err(Unfit::Refused);
     }
     if let Some(missing) = expect.fields.iter().find(|steps| at(document, steps).is_none()) {
-        return Err(format!("lacks {}", missing.join(".")));
+        return Err(Unfit::Lacks(missing.clone()));
     }
     match expect.not_fields.iter().find(|steps| at(document, steps).is_some()) {
-        Some(unwanted) => Err(format!("has {}, which tells an error", unwanted.join("."))),
+        Some(unwanted) => Err(Unfit::Has(unwanted.clone())),
         None => Ok(document),
     }
 }
@@ -84,7 +122,7 @@ mod tests {
             not_fields: vec![steps("Note"), steps("error")],
             refuse: None,
         };
-        let check = |body: &str| checked(body.as_bytes(), &expect).map(drop);
+        let check = |body: &str| checked(body.as_bytes(), &expect).map(drop).map_err(|unfit| unfit.to_string());
         assert_eq!(check(r#" {"data":[{"value":"1"}],"error":null}"#), Ok(()));
         assert_eq!(check(r#"{"data":[{"value":null}]}"#), Err("lacks data.0.value".to_owned()));
         assert_eq!(check(r#"{"data":[]}"#), Err("lacks data.0.value".to_owned()));
@@ -98,7 +136,7 @@ mod tests {
     #[test]
     fn a_note_that_is_declared_is_refused_wherever_it_stands() {
         let expect = Expect { refuse: regex_lite::Regex::new("(?i)rate limit|^\\[\\]$").ok(), ..Expect::default() };
-        let check = |body: &str| checked(body.as_bytes(), &expect).map(drop);
+        let check = |body: &str| checked(body.as_bytes(), &expect).map(drop).map_err(|unfit| unfit.to_string());
         for note in [r#"{"a":{"b":"Our RATE LIMIT is 25"}}"#, r#""rate limit""#, r#"["rate limit"]"#, " []"] {
             assert!(check(note).is_err_and(|why| why.contains("`refuse`")), "{note}");
         }

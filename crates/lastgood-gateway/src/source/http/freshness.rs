@@ -16,7 +16,7 @@ pub(super) fn bounded(seconds: f64) -> Duration {
 }
 
 /// What is left of `max-age`, else the time between `Date` and `Expires`. Nothing where the answer is not to be kept at
-/// all: whoever declares a route says otherwise, and for how long.
+/// all: a route may declare otherwise, and for how long.
 pub(super) fn of_headers(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let directives = text(header::CACHE_CONTROL).unwrap_or_default().to_ascii_lowercase();

@@ -58,7 +58,7 @@ impl BucketOptions {
 /// Who asks. Nothing is looked for elsewhere: not in the environment, not at a cloud's metadata address.
 #[derive(Clone, Debug)]
 pub(crate) enum Credentials {
-    /// Nobody: the bucket is public, or a folder.
+    /// None: the bucket is public, or a folder.
     Anonymous,
     /// For S3.
     AccessKey {
@@ -91,7 +91,7 @@ impl Bucket {
     ///
     /// # Errors
     ///
-    /// What is wrong with them, and the mend. Names no secret.
+    /// What is wrong with them, and how to fix it. Names no secret.
     pub(crate) fn open(options: BucketOptions) -> Result<Bucket, ObjectError> {
         if let Some(folder) = options.url.strip_prefix("file:") {
             return Bucket::folder_at(folder.strip_prefix("//").unwrap_or(folder), &options);
@@ -197,7 +197,7 @@ impl Bucket {
             Some(Ok(place)) => place,
             Some(Err(_)) => return Some(Err(missing())),
         };
-        // What no parameter may say is not listed: nobody could ask for it.
+        // What no parameter may say is not listed: no request could ask for it.
         let is_key = |name: &str| {
             let is_plain = !name.contains(['\\', '*']) && !name.contains("..");
             is_plain && Path::parse(name).is_ok_and(|parsed| parsed.as_ref() == name)
@@ -291,9 +291,9 @@ fn reason(why: &object_store::Error) -> (Reason, &'static str) {
     }
 }
 
-pub(super) fn of_check(why: &object_store::Error) -> String {
+pub(crate) fn of_check(why: &object_store::Error) -> String {
     if let Some(refused) = tls::failure(why) {
-        return format!("{refused}; {}", tls::MEND);
+        return format!("{refused}; {}", tls::HINT);
     }
     if let Some(failed) = proxy::failure(why) {
         return format!("{failed}; {}", proxy::HINT);

@@ -21,7 +21,7 @@ enum Part {
 impl KeyTemplate {
     /// # Errors
     ///
-    /// What is wrong with it, and the mend.
+    /// What is wrong with it, and how to fix it.
     pub(super) fn parse(key: &str, parameters: &[String]) -> Result<KeyTemplate, KeyError> {
         let mut parts = Vec::new();
         let mut rest = key;

@@ -20,7 +20,7 @@ pub(crate) enum SelectError {
     NotArray,
     /// The last item is to be taken of an array without items.
     EmptyArray,
-    /// The field of an item that tells its day does not.
+    /// The field of an item that names its day does not.
     NoDay(String),
     /// Fields are named, of something else than an object.
     NotObject,

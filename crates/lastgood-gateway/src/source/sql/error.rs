@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use super::ParameterType;
+use super::{ParameterType, failure};
 
 /// Why a database or a statement cannot be made of its settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,7 +123,7 @@ impl Error for TemplateError {}
 
 /// Why what a database answers, or wants, is not as declared.
 #[derive(Debug)]
-pub(super) enum AnswerError {
+pub(crate) enum AnswerError {
     /// SQLite's file cannot be opened.
     File(std::io::Error),
     /// There is nothing to ask.
@@ -189,6 +189,47 @@ impl Error for AnswerError {
         match self {
             Self::File(why) => Some(why),
             _ => None,
+        }
+    }
+}
+
+/// Why a database cannot do what a statement asks.
+#[derive(Debug)]
+pub(crate) enum StatementError {
+    /// The database or its driver says so.
+    Driver(sqlx::Error),
+    /// What it would answer is not as declared.
+    Declared(AnswerError),
+    /// There is no connection for it.
+    Refused(Box<lastgood::Error>),
+    /// The database does not answer in time.
+    Late,
+    /// The pooler before the database does not answer in time.
+    PoolerLate,
+}
+
+impl fmt::Display for StatementError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Driver(why) => f.write_str(&failure::of_check(why)),
+            Self::Declared(why) => why.fmt(f),
+            Self::Refused(why) => f.write_str(&why.message),
+            Self::Late => f.write_str("it did not answer in time; is it running, and reachable from here?"),
+            Self::PoolerLate => f.write_str(
+                "the pooler did not answer in time; is the database behind it paused, or are all of its connections in \
+                 use?",
+            ),
+        }
+    }
+}
+
+impl Error for StatementError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Driver(why) => Some(why),
+            Self::Declared(why) => Some(why),
+            Self::Refused(why) => Some(&**why),
+            Self::Late | Self::PoolerLate => None,
         }
     }
 }

@@ -15,7 +15,7 @@ const CANCELLED: &str = "57014";
 const NOT_LET_IN: &str = "28";
 /// A prepared statement of this name exists: another client of the pooler made it and left it there.
 const TAKEN: &str = "42P05";
-const MEND_OF_NAMES: &str = "other clients leave prepared statements on the pooler's connections; set its \
+const HINT_ON_NAMES: &str = "other clients leave prepared statements on the pooler's connections; set its \
     max_prepared_statements (PgBouncer 1.21 or newer), or server_reset_query_always = 1";
 const SQLITE_BUSY: &str = "5";
 const SQLITE_INTERRUPTED: &str = "9";
@@ -72,7 +72,7 @@ const POOLERS: [Pooler; 6] = [
         words: &["auth failed", "authentication failed", "login rejected", "ssl required", "tls required"],
         reason: Reason::Upstream,
         message: "the database does not let the gateway in",
-        hint: MEND_OF_LOGIN,
+        hint: HINT_ON_LOGIN,
     },
     Pooler {
         words: &[
@@ -90,7 +90,7 @@ const POOLERS: [Pooler; 6] = [
     },
 ];
 
-const MEND_OF_LOGIN: &str = "check its user and password, and ask for TLS with sslmode=verify-full if it wants that";
+const HINT_ON_LOGIN: &str = "check its user and password, and ask for TLS with sslmode=verify-full if it wants that";
 
 /// What a pooler says by this, if it is one.
 fn of_pooler(code: Option<&str>, words: &str) -> Option<&'static Pooler> {
@@ -146,22 +146,22 @@ pub(super) fn timed_out() -> Error {
     Error::new(Reason::TimedOut, "the database did not answer in time")
 }
 
-/// What is wrong, for `lastgood check`: the database's own words, for whoever wrote the statement.
+/// What is wrong, for `lastgood check`: the database's own words, for the author of the statement.
 pub(super) fn of_check(why: &sqlx::Error) -> String {
     match why {
         sqlx::Error::Database(said) => {
             let hint = said.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().and_then(|said| said.hint());
             let hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
-            let mend = match said.code().as_deref() {
-                Some(TAKEN) => format!("; {MEND_OF_NAMES}"),
+            let fix = match said.code().as_deref() {
+                Some(TAKEN) => format!("; {HINT_ON_NAMES}"),
                 code => match of_pooler(code, said.message()) {
                     Some(pooler) => format!("; {}", pooler.hint),
-                    None if code.is_some_and(|code| code.starts_with(NOT_LET_IN)) => format!("; {MEND_OF_LOGIN}"),
+                    None if code.is_some_and(|code| code.starts_with(NOT_LET_IN)) => format!("; {HINT_ON_LOGIN}"),
                     None => String::new(),
                 },
             };
             // What follows a semicolon is read as the hint.
-            format!("the database says: {}{hint}{mend}", said.message().replace("; ", ", "))
+            format!("the database says: {}{hint}{fix}", said.message().replace("; ", ", "))
         }
         sqlx::Error::Io(why) => unreachable(why),
         sqlx::Error::Tls(why) => format!("TLS failed: {why}; does the server speak TLS? see `sslmode`"),
@@ -176,11 +176,11 @@ fn unreachable(why: &io::Error) -> String {
              server's certificate is for"
         );
     }
-    let mend = match why.kind() {
+    let hint = match why.kind() {
         ErrorKind::NotFound | ErrorKind::PermissionDenied => {
             "are the files that its URL names there (sslrootcert, a socket), for this user to read?"
         }
         _ => "is it running, and is the address right?",
     };
-    format!("it cannot be reached: {why}; {mend}")
+    format!("it cannot be reached: {why}; {hint}")
 }

@@ -28,7 +28,7 @@ use super::rows::{Limits, Rows, distinct, to_the_end};
 use super::{DatabaseOptions, Fault, GRACE, ParameterType, Query, Statement, failure, total};
 use crate::source::{Argument, Arguments};
 
-/// Types that do not go together: another way of telling them may.
+/// Types that do not go together: another way of sending them may.
 const MISMATCHES: [&str; 6] = ["42P18", "42P08", "42883", "42804", "42846", "42725"];
 /// A prepared statement that the server no longer has, or whose tables changed.
 const STALE: [&str; 2] = ["0A000", "26000"];
@@ -278,7 +278,7 @@ async fn run_all(
     Ok((rows, counted))
 }
 
-/// Prepares a query, or finds it prepared, with the types of its parameters told in the first way that works.
+/// Prepares a query, or finds it prepared, with the types of its parameters sent in the first way that works.
 async fn prepare(
     connection: &mut PgConnection,
     query: &Query,

@@ -36,7 +36,7 @@ pub(super) struct Sqlite {
     connect_timeout: Duration,
 }
 
-/// Tells the worker of a connection, once it is dropped, that no reader waits for its statement any longer.
+/// Signals to the worker of a connection, once it is dropped, that no reader waits for its statement any longer.
 #[derive(Default)]
 struct Waiting(Arc<AtomicBool>);
 
@@ -215,7 +215,7 @@ fn whole(number: &Decimal) -> Option<i64> {
     number.is_integer().then(|| number.to_i64()).flatten()
 }
 
-/// SQLite's values have their types, whatever the column is declared with; only truth is told by the declaration.
+/// SQLite's values have their types, whatever the column is declared with; only booleans are known by the declaration.
 fn push(rows: &mut Rows, row: &SqliteRow) -> Result<(), Fault> {
     rows.begin(row.columns().iter().map(|column| column.name()))?;
     for (index, column) in row.columns().iter().enumerate() {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::error::TemplateError;
 
-/// What a database's SQL looks like, as far as telling parameters from the rest goes.
+/// What a database's SQL looks like, as far as is needed to find its parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
     Postgres,
@@ -25,7 +25,7 @@ impl Template {
     ///
     /// # Errors
     ///
-    /// What is wrong with it, and the mend.
+    /// What is wrong with it, and how to fix it.
     pub(super) fn parse(sql: &str, dialect: Dialect, declared: &[&str]) -> Result<Template, TemplateError> {
         let mut template = Template { sql: String::with_capacity(sql.len() + 8), order: Vec::new() };
         let mut scanner = Scanner { text: sql, at: 0, dialect };

@@ -72,8 +72,6 @@ async fn a_ttl_beyond_its_bounds_is_refused_with_the_bounds() {
         let body = json!({ "input": 1, "analysis": 2 }).to_string();
         let got = put(&gateway, &format!("/v1/llm/mood?ttl={ttl}"), &[], body.as_bytes()).await;
         refused(&got, 400, "ttl", "from 1ms to 365d");
-        let got = put(&gateway, &format!("/api/cache/key/kv:a?ttl={ttl}"), &[], b"1").await;
-        assert_eq!(got.status, 400, "{ttl}: {}", got.text());
     }
     assert_eq!(get(&gateway, "/v1/kv/kv/a").await.status, 404, "nothing that was refused is kept");
     for ttl in ["365d", "1h30m"] {
@@ -92,13 +90,6 @@ async fn an_analysis_has_an_end_too_even_for_who_would_take_the_last_good() {
         got.status == 404
     })
     .await;
-}
-
-#[tokio::test]
-async fn what_the_cache_api_puts_ends_as_well() {
-    let gateway = start(&[]).await;
-    assert_eq!(put(&gateway, "/api/cache/key/kv:a?ttl=200ms&fresh_for=1h", &[], b"1").await.status, 201);
-    ends(&gateway, "/v1/kv/kv/a", "1").await;
 }
 
 #[tokio::test]

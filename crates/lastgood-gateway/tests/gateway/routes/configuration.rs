@@ -43,7 +43,7 @@ fn mistakes(file: &str) -> String {
 }
 
 #[test]
-fn a_mistake_names_file_line_key_and_mend() {
+fn a_mistake_names_file_line_key_and_hint() {
     assert_eq!(mistakes(GOOD), "");
     for (from, to, expected) in [
         (

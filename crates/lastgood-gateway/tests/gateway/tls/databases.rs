@@ -74,8 +74,8 @@ async fn a_database_behind_tls_is_asked_as_its_sslmode_says() {
         let got = answer(name).await;
         assert_eq!((got.status, got.text().contains("over TLS")), (503, true), "{name}: {}", got.text());
     }
-    for (name, _, wrong, mend) in &failing {
-        refused(&said(name), wrong, mend);
+    for (name, _, wrong, hint) in &failing {
+        refused(&said(name), wrong, hint);
         assert_eq!(answer(name).await.status, 503, "{name}");
     }
     assert!(answer("plain").await.text().contains("does not let the gateway in"));

@@ -250,7 +250,7 @@ async fn a_proxy_that_does_not_lead_there_is_told_as_the_proxys_failure_with_its
         let report = check(&variables, "");
         let found = finding(&report, "spot");
         let has = |key: &str, part: &str| found[key].as_str().is_some_and(|text| text.contains(part));
-        assert!(found["verdict"] == "failed" && has("detail", wrong) && has("mend", hint), "{wrong}: {found}");
+        assert!(found["verdict"] == "failed" && has("detail", wrong) && has("hint", hint), "{wrong}: {found}");
         let gateway = Served::start("", &variables);
         let got = get(format!("{}/api/v3/ticker/price?symbol=BTCUSDT", gateway.url)).await;
         assert!(got.status == 503 || got.status == 502, "{}", got.status);
@@ -281,7 +281,7 @@ async fn no_proxy_off_and_this_machine_are_reached_directly_and_check_says_so() 
         let found = finding(&report, "spot");
         // The name leads nowhere from here.
         assert!(found["verdict"] == "failed" && found["detail"].as_str().unwrap().ends_with(", direct"), "{found}");
-        assert!(found["mend"].as_str().unwrap().contains(hint), "{found}");
+        assert!(found["hint"].as_str().unwrap().contains(hint), "{found}");
     }
     assert_eq!(proxy.asked(), asked);
     let report = check(&outside.variables(&[("HTTPS_PROXY", "gopher://me:hunter2@x")]), "");

@@ -77,7 +77,7 @@ async fn a_database_behind_tls_is_asked_when_ssl_cert_file_trusts_it_and_only_th
         let refused = said(host, port, trusted).await;
         let has = |key: &str, part: &str| refused[key].as_str().is_some_and(|text| text.contains(part));
         assert!(refused["verdict"] == "failed" && has("detail", wrong), "{wrong}: {refused}");
-        assert!(has("mend", "let SSL_CERT_FILE name"), "{refused}");
+        assert!(has("hint", "let SSL_CERT_FILE name"), "{refused}");
     }
     assert_eq!(front.asked(), asked, "no token was sent");
 }

@@ -46,7 +46,7 @@ impl Exchange {
 }
 
 fn ask(weight: u32) -> Ask {
-    Ask { bucket: Bucket::Weight, weight, priority: Priority::Demand, heat: 0 }
+    Ask { bucket: Bucket::Weight, weight, priority: Priority::Demand, frequency: 0 }
 }
 
 fn budget(clock: &Clock) -> Arc<Budget> {

@@ -42,13 +42,13 @@ async fn listen(settings: &Settings) -> Finding {
         Ok(_) => Finding::new("listen", target, Verdict::Ok, "free"),
         Err(error) => {
             let text = cannot_listen(settings.listen, "serve", &error);
-            let (what, mend) = text.split_once("\n    help: ").unwrap_or((&text, ""));
+            let (what, hint) = text.split_once("\n    help: ").unwrap_or((&text, ""));
             // A gateway that is running already is the usual reason, and a good one.
             let verdict = match error.kind() {
                 io::ErrorKind::AddrInUse => Verdict::Note,
                 _ => Verdict::Failed,
             };
-            Finding::new("listen", target, verdict, what).mend(mend)
+            Finding::new("listen", target, verdict, what).hint(hint)
         }
     }
 }
@@ -67,14 +67,14 @@ fn credentials(settings: &Settings) -> Option<Finding> {
         |verdict, detail: String| Finding::new("credentials", store.path().display().to_string(), verdict, detail);
     let Some(master) = &settings.master_key else {
         let without = finding(Verdict::Failed, "there are credentials and no master key".to_owned());
-        return Some(without.mend("set LASTGOOD_MASTER_KEY to the key they were added with"));
+        return Some(without.hint("set LASTGOOD_MASTER_KEY to the key they were added with"));
     };
     Some(match MasterKey::parse(master).and_then(|master| store.open(&master)) {
         Ok(held) => finding(Verdict::Ok, format!("{} can be opened", held.len())),
         Err(why) => {
             let failed = finding(Verdict::Failed, why.to_string());
-            match why.mend() {
-                Some(mend) => failed.mend(mend),
+            match why.hint() {
+                Some(hint) => failed.hint(hint),
                 None => failed,
             }
         }
@@ -99,7 +99,7 @@ fn exchanges(settings: &Settings) -> Vec<Finding> {
             true => Finding::new("exchange", venue.as_str(), Verdict::Ok, kept),
             false => {
                 Finding::new("exchange", venue.as_str(), Verdict::Note, format!("{kept}, streams are of {of_streams}"))
-                    .mend("make sure that both are of one exchange: their names do not tell")
+                    .hint("make sure that both are of one exchange: their names do not tell")
             }
         }
     };
@@ -107,7 +107,7 @@ fn exchanges(settings: &Settings) -> Vec<Finding> {
 }
 
 /// Whether a directory, or the nearest one above it that exists, lets us write. Creates nothing that stays.
-fn writable(what: &'static str, directory: &Path, mend: &str) -> Finding {
+fn writable(what: &'static str, directory: &Path, hint: &str) -> Finding {
     let target = directory.display().to_string();
     let here = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
     let existing = here.ancestors().find(|path| path.exists() && !path.as_os_str().is_empty());
@@ -119,7 +119,7 @@ fn writable(what: &'static str, directory: &Path, mend: &str) -> Finding {
         Ok(()) => Finding::new(what, target, Verdict::Ok, "will be created"),
         Err(error) => {
             Finding::new(what, target, Verdict::Failed, format!("{} cannot be written: {error}", existing.display()))
-                .mend(mend)
+                .hint(hint)
         }
     }
 }
@@ -130,8 +130,8 @@ async fn store(settings: &Settings) -> Vec<Finding> {
         StoreSetting::Embedded { .. } => {
             let file = settings.embedded_file().unwrap_or_default();
             let directory = file.parent().unwrap_or(Path::new("."));
-            let mend = "choose another file: --store embedded:FILE";
-            Finding { target: file.display().to_string(), ..writable("store", directory, mend) }
+            let hint = "choose another file: --store embedded:FILE";
+            Finding { target: file.display().to_string(), ..writable("store", directory, hint) }
         }
         StoreSetting::Redis(address) => return redis::check(settings, address).await,
         StoreSetting::Upstash(address) => upstash(settings, address).await,
@@ -154,8 +154,8 @@ async fn upstash(settings: &Settings, address: &UpstashAddress) -> Finding {
         Ok(probed) => probed,
         Err(why) => {
             let why = why.to_string();
-            let mend = mend_of_upstash(&why);
-            return finding(Verdict::Failed, why).mend(mend);
+            let hint = hint_on_upstash(&why);
+            return finding(Verdict::Failed, why).hint(hint);
         }
     };
     let keys = usage.keys.map(|keys| format!(", {keys} keys")).unwrap_or_default();
@@ -163,7 +163,7 @@ async fn upstash(settings: &Settings, address: &UpstashAddress) -> Finding {
     // From there on the gateway counts it as slow, and soon leaves it alone.
     let finding = match took < budget * 4 / 5 {
         true => finding(Verdict::Ok, format!("answers{keys}")),
-        false => finding(Verdict::Note, format!("answers{keys}, but too slowly for store_budget, {budget:?}")).mend(
+        false => finding(Verdict::Note, format!("answers{keys}, but too slowly for store_budget, {budget:?}")).hint(
             "set LASTGOOD_STORE_BUDGET to twice the time it took, or run nearer to the database; \
              until then the gateway mostly does without it",
         ),
@@ -171,7 +171,7 @@ async fn upstash(settings: &Settings, address: &UpstashAddress) -> Finding {
     finding.took(took)
 }
 
-fn mend_of_upstash(why: &str) -> &'static str {
+fn hint_on_upstash(why: &str) -> &'static str {
     let text = why.to_ascii_lowercase();
     let has = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
     if has(&["rest token"]) {
@@ -196,8 +196,9 @@ async fn sources(settings: &Settings) -> Vec<Finding> {
         let finding = match check.result {
             Ok(()) => Finding::new("source", target, Verdict::Ok, "answers"),
             Err(why) => {
-                let (what, mend) = why.split_once("; ").unwrap_or((&why, "check how it is declared"));
-                Finding::new("source", target, Verdict::Failed, redact(what)).mend(redact(mend))
+                let why = why.to_string();
+                let (what, hint) = why.split_once("; ").unwrap_or((&why, "check how it is declared"));
+                Finding::new("source", target, Verdict::Failed, redact(what)).hint(redact(hint))
             }
         };
         finding.took(check.took)
@@ -231,7 +232,7 @@ async fn upstream(ways: &Ways, what: &'static str, base: &BaseUrl, path: &str) -
     let url = format!("{base}{path}");
     let (way, led) = ways.to(&url).await;
     let finding = match led {
-        Err(failure) => Finding::new(what, base.as_str(), Verdict::Failed, failure.to_string()).mend(failure.hint()),
+        Err(failure) => Finding::new(what, base.as_str(), Verdict::Failed, failure.to_string()).hint(failure.hint()),
         Ok(()) => match ways.client.get(&url).send().await {
             Ok(answer) => {
                 let wait = answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
@@ -245,9 +246,9 @@ async fn upstream(ways: &Ways, what: &'static str, base: &BaseUrl, path: &str) -
 }
 
 fn of_status(what: &'static str, base: &BaseUrl, status: StatusCode, wait: Option<&str>) -> Finding {
-    let failed = |why: &str, mend: &str| {
+    let failed = |why: &str, hint: &str| {
         let detail = format!("{why} (HTTP {})", status.as_u16());
-        Finding::new(what, base.as_str(), Verdict::Failed, detail).mend(mend)
+        Finding::new(what, base.as_str(), Verdict::Failed, detail).hint(hint)
     };
     let wait = wait.map_or_else(|| "a few minutes".to_owned(), |seconds| format!("{seconds} s"));
     match status.as_u16() {
@@ -280,7 +281,7 @@ fn of_error(what: &'static str, base: &BaseUrl, error: &reqwest::Error, way: &st
         true => "no answer in time".to_owned(),
         false => redact(&text).into_owned(),
     };
-    Finding::new(what, base.as_str(), Verdict::Failed, detail).mend(format!("{hint}{way}"))
+    Finding::new(what, base.as_str(), Verdict::Failed, detail).hint(format!("{hint}{way}"))
 }
 
 /// The innermost cause of an error, which says what happened.

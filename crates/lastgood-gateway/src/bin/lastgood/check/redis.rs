@@ -17,8 +17,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(super) async fn check(settings: &Settings, address: &RedisAddress) -> Vec<Finding> {
     let target = settings.store.to_string();
     let failed = |why: String| {
-        let mend = mend(&why);
-        vec![Finding::new("store", &target, Verdict::Failed, redact(&why)).mend(mend)]
+        let hint = hint(&why);
+        vec![Finding::new("store", &target, Verdict::Failed, redact(&why)).hint(hint)]
     };
     let options = match RedisOptions::parse(address.expose_url()) {
         Ok(options) => options,
@@ -64,24 +64,24 @@ fn of_lack(settings: &Settings, target: &str, lack: Lack) -> Finding {
                 "CLIENT" => "client|tracking".to_owned(),
                 command => command.to_ascii_lowercase(),
             };
-            let mend = match why.contains("unknown command") {
+            let hint = match why.contains("unknown command") {
                 true => format!("let the server know {command} (rename-command hides it)"),
                 false => format!("ACL SETUSER USER +{name}; docs/redis.md has all commands that are needed"),
             };
-            finding(verdict, format!("no {command}, without which {lost} ({})", why.trim())).mend(mend)
+            finding(verdict, format!("no {command}, without which {lost} ({})", why.trim())).hint(hint)
         }
         Lack::Keys { commands, why } => finding(
             Verdict::Failed,
             format!("the user may not use the keys {namespace}:* with {} ({})", commands.join(", "), why.trim()),
         )
-        .mend(format!("ACL SETUSER USER ~{namespace}:*, or set LASTGOOD_NAMESPACE to what the user's pattern allows")),
+        .hint(format!("ACL SETUSER USER ~{namespace}:*, or set LASTGOOD_NAMESPACE to what the user's pattern allows")),
         Lack::Writes { why } => {
-            finding(Verdict::Failed, format!("takes no writes, only reads ({})", why.trim())).mend(mend_of_writes(&why))
+            finding(Verdict::Failed, format!("takes no writes, only reads ({})", why.trim())).hint(hint_on_writes(&why))
         }
     }
 }
 
-fn mend_of_writes(why: &str) -> &'static str {
+fn hint_on_writes(why: &str) -> &'static str {
     match why.split(' ').next().unwrap_or_default() {
         "READONLY" => "name the primary in place of its replica, or the Sentinels, who know it",
         "OOM" => "set maxmemory-policy allkeys-lru, or give it more memory",
@@ -91,7 +91,7 @@ fn mend_of_writes(why: &str) -> &'static str {
 }
 
 /// Parts of an error's lower-case text, and what helps against it. The first that fits is it.
-const MENDS: [(&[&str], &str); 17] = [
+const HINTS: [(&[&str], &str); 17] = [
     (&["sentinel_password"], "give the Sentinels' own password: redis+sentinel://…/SERVICE?sentinel_password=PASSWORD"),
     (
         &["knows no service"],
@@ -153,11 +153,11 @@ const MENDS: [(&[&str], &str); 17] = [
     ),
 ];
 
-fn mend(why: &str) -> &'static str {
+fn hint(why: &str) -> &'static str {
     let text = why.to_ascii_lowercase();
     let fits = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
-    MENDS.iter().find(|(parts, _)| fits(parts)).map_or(
+    HINTS.iter().find(|(parts, _)| fits(parts)).map_or(
         "check that the server runs and can be reached from here; meanwhile the gateway works without it",
-        |(_, mend)| mend,
+        |(_, hint)| hint,
     )
 }

@@ -115,7 +115,7 @@ impl Quiet {
     }
 }
 
-/// Whoever gives up with Ctrl-C keeps a terminal that shows what is typed.
+/// A user who gives up with Ctrl-C keeps a terminal that shows what is typed.
 fn restore_on_interrupt(before: Termios) {
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -35,7 +35,7 @@ impl Note {
 }
 
 /// Shows progress on standard error: one line that changes on a terminal, else a line a second.
-pub(super) struct Teller {
+pub(super) struct Reporter {
     progress: watch::Receiver<Progress>,
     /// About how many keys there are.
     of: Option<u64>,
@@ -43,12 +43,12 @@ pub(super) struct Teller {
     trouble: Option<String>,
 }
 
-impl Teller {
-    pub(super) fn new(progress: watch::Receiver<Progress>, of: Option<u64>) -> Teller {
-        Teller { progress, of, is_terminal: io::stderr().is_terminal(), trouble: None }
+impl Reporter {
+    pub(super) fn new(progress: watch::Receiver<Progress>, of: Option<u64>) -> Reporter {
+        Reporter { progress, of, is_terminal: io::stderr().is_terminal(), trouble: None }
     }
 
-    pub(super) fn tell(&mut self) {
+    pub(super) fn report(&mut self) {
         let now = self.progress.borrow().clone();
         if now.trouble != self.trouble {
             self.end();

@@ -15,13 +15,13 @@ use crate::source::sql::error::AnswerError;
 /// PostgreSQL's `unknown`: a parameter of this type gets the one that its place in the statement asks for.
 const INFERRED: PgTypeInfo = PgTypeInfo::with_oid(Oid(705));
 
-/// How the types of parameters are told to PostgreSQL, in the order in which they are tried.
+/// How the types of parameters are sent to PostgreSQL, in the order in which they are tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hints {
     /// Texts as their place asks, so that they also compare with uuids and enums; all else as declared, so that an
     /// integer column compares with 1.5.
     Natural,
-    /// All as declared: for `:name IS NULL OR …`, from which PostgreSQL cannot tell a type.
+    /// All as declared: for `:name IS NULL OR …`, from which PostgreSQL cannot infer a type.
     Declared,
     /// All as their place asks: for functions that take an `int` where `bigint` is declared.
     Inferred,
@@ -104,7 +104,7 @@ impl Target {
 ///
 /// # Errors
 ///
-/// What does not fit, and the mend.
+/// What does not fit, and how to fix it.
 pub(super) fn fits(name: &str, declared: ParameterType, wanted: &PgTypeInfo) -> Result<(), AnswerError> {
     if Target::of(wanted).is_some_and(|target| target.takes(declared)) {
         return Ok(());

@@ -38,7 +38,7 @@ impl Form {
     ///
     /// # Errors
     ///
-    /// When it has none; says the mend.
+    /// When it has none; says how to fix it.
     pub(super) fn of(column: &str, kind: &PgTypeInfo) -> Result<Form, AnswerError> {
         Form::known(kind)
             .ok_or_else(|| AnswerError::NoForm { column: column.to_owned(), kind: kind.name().to_lowercase() })

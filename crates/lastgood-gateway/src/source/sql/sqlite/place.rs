@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-/// What tells a file from another that had its path before. An inode's number may be used again at once, so that the
+/// What distinguishes a file from another that had its path before. An inode's number may be used again at once, so that the
 /// time of its making is part of it where the file system has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileId {
@@ -72,8 +72,8 @@ impl Place {
         }
         let mut log_path = path.into_os_string();
         log_path.push("-wal");
-        let beside = fs::metadata(log_path).ok();
-        let log = beside.as_ref().map(|log| Log { id: id(log), is_empty: log.len() == 0 });
+        let log_metadata = fs::metadata(log_path).ok();
+        let log = log_metadata.as_ref().map(|log| Log { id: id(log), is_empty: log.len() == 0 });
         let file = id(&metadata);
         let foreign = match *seen {
             None => None,
@@ -81,7 +81,7 @@ impl Place {
             Some(before) => log
                 .filter(|log| {
                     let had_pages = before.log.is_some_and(|known| known.id == log.id && !known.is_empty);
-                    let is_older = beside.as_ref().is_some_and(|beside| changed_at(beside) < changed_at(&metadata));
+                    let is_older = log_metadata.as_ref().is_some_and(|log| changed_at(log) < changed_at(&metadata));
                     !log.is_empty && (had_pages || is_older)
                 })
                 .map(|log| log.id),

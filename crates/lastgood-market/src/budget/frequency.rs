@@ -10,19 +10,19 @@ const COUNTERS: usize = 8_192;
 ///
 /// The count is what a refresh is worth: so many readers are served by it. A key has a counter in each of two rows and
 /// is as hot as the colder of them, so that it is taken for hotter than it is only where others share both. A load
-/// takes the key's own count out again and leaves that of a key it shares a counter with; else a cold key beside a hot
+/// takes the key's own count out again and leaves that of a key it shares a counter with; else a rarely asked key next to a hot
 /// one would never be worth a refresh.
 #[derive(Debug)]
-pub struct Heat {
+pub struct Frequency {
     rows: [Box<[AtomicU32]>; 2],
     hasher: RandomState,
 }
 
-impl Heat {
+impl Frequency {
     /// A table in which nothing was asked for.
     pub fn new() -> Self {
         let row = || (0..COUNTERS).map(|_| AtomicU32::new(0)).collect();
-        Heat { rows: [row(), row()], hasher: RandomState::new() }
+        Frequency { rows: [row(), row()], hasher: RandomState::new() }
     }
 
     fn counters(&self, key: &str) -> [&AtomicU32; 2] {
@@ -53,9 +53,9 @@ impl Heat {
     }
 }
 
-impl Default for Heat {
+impl Default for Frequency {
     fn default() -> Self {
-        Heat::new()
+        Frequency::new()
     }
 }
 
@@ -65,13 +65,14 @@ mod tests {
 
     #[test]
     fn keys_keep_their_own_counts() {
-        let heat = Heat::new();
+        let frequency = Frequency::new();
         let names: Vec<_> = (0..500).map(|number| format!("key {number}")).collect();
         for (count, name) in names.iter().enumerate() {
-            (0..count).for_each(|_| heat.count(name));
+            (0..count).for_each(|_| frequency.count(name));
         }
-        names.iter().skip(250).for_each(|name| heat.reset(name));
-        let wrong = |(count, name): &(usize, &String)| heat.of(name) != if *count < 250 { *count as u32 } else { 0 };
+        names.iter().skip(250).for_each(|name| frequency.reset(name));
+        let wrong =
+            |(count, name): &(usize, &String)| frequency.of(name) != if *count < 250 { *count as u32 } else { 0 };
         let shared = names.iter().enumerate().filter(wrong).count();
         assert!(shared < 10, "{shared} of 500 keys have not their own count");
     }

@@ -1,0 +1,108 @@
+//! Why a source is not there, or cannot do what is declared.
+
+use std::error::Error;
+use std::fmt;
+
+use super::object::bucket;
+use super::sql::StatementError;
+use super::tls;
+
+/// Why a source is not there, or cannot do what is declared. Displayed, it names no secret, and says after a semicolon or
+/// in a question how to fix it.
+#[derive(Debug)]
+pub(crate) enum CheckError {
+    /// An API does not answer as it must.
+    Api {
+        /// Why not.
+        why: Box<lastgood::Error>,
+        /// What TLS says, where that failed.
+        tls: Option<String>,
+        /// How to fix it.
+        hint: &'static str,
+    },
+    /// An API answers with an error of its own.
+    ApiStatus {
+        /// As it is declared.
+        api: String,
+        /// The status.
+        status: u16,
+    },
+    /// The key of an object is no path.
+    NotPath,
+    /// The driver of a bucket reports an error.
+    Bucket {
+        /// As it is declared.
+        bucket: String,
+        /// What the driver says.
+        why: object_store::Error,
+    },
+    /// An object may not be read.
+    Object {
+        /// The bucket, as it is declared.
+        bucket: String,
+        /// Why not.
+        why: Box<lastgood::Error>,
+    },
+    /// A bucket has nothing at the places that are declared.
+    NothingThere {
+        /// The bucket, as it is declared.
+        bucket: String,
+        /// The key, as it is declared.
+        key: String,
+    },
+    /// An object lacks a field that is computed with, but has one with nearly that name.
+    NoField {
+        /// The object.
+        path: String,
+        /// The field, as it is declared.
+        name: String,
+        /// The field that it has.
+        meant: String,
+    },
+    /// A bucket does not answer in time.
+    BucketLate(String),
+    /// A database does not take a statement.
+    Database {
+        /// As it is declared.
+        database: String,
+        /// Why not.
+        why: StatementError,
+    },
+}
+
+impl fmt::Display for CheckError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Api { tls: Some(refused), .. } => write!(f, "{refused}; {}", tls::HINT),
+            Self::Api { why, hint, .. } => write!(f, "{}; {hint}", why.message),
+            Self::ApiStatus { api, status } => {
+                write!(f, "api {api} answers with the error {status}; is its url right?")
+            }
+            Self::NotPath => f.write_str("the key is no path"),
+            Self::Bucket { bucket, why } => write!(f, "{bucket}: {}", bucket::of_check(why)),
+            Self::Object { bucket, why } => write!(f, "{bucket}: {}", why.message),
+            Self::NothingThere { bucket, key } => {
+                write!(f, "{bucket}: nothing lies under {key}; is the key right?")
+            }
+            Self::NoField { path, name, meant } => {
+                write!(f, "{path} has no field `{name}`, which `fields` names; did you mean `{meant}`?")
+            }
+            Self::BucketLate(bucket) => {
+                write!(f, "{bucket}: it did not answer in time; is it reachable from here?")
+            }
+            Self::Database { database, why } => write!(f, "{database}: {why}"),
+        }
+    }
+}
+
+impl Error for CheckError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Api { why, .. } | Self::Object { why, .. } => Some(&**why),
+            Self::Bucket { why, .. } => Some(why),
+            Self::Database { why, .. } => Some(why),
+            Self::ApiStatus { .. } | Self::NotPath | Self::NothingThere { .. } | Self::NoField { .. } => None,
+            Self::BucketLate(_) => None,
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! What the candle store needs of an exchange.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lastgood::{Error, Value};
+
+use crate::budget::Priority;
+use crate::source::Source;
+
+/// Asks the exchange.
+#[async_trait]
+pub trait Exchange: Send + Sync + 'static {
+    /// The answer to `source`, checked to be of its shape.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the exchange from answering; [`Reason::Yielded`] where a load ahead of its readers is to wait.
+    async fn ask(&self, source: Source, priority: Priority) -> Result<Value, Error>;
+
+    /// How long a list that ends in a forming candle of that interval may be believed.
+    fn forming_fresh_for(&self, interval: &str) -> Duration;
+
+    /// How far its clock is ahead of ours, in ms, as far as is known; negative where it is behind.
+    fn clock_offset(&self) -> i64 {
+        0
+    }
+}
