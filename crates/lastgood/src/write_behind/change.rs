@@ -190,6 +190,8 @@ impl Change {
             expiry.at = clock.as_told_at(put_at, expiry.at);
         }
         match older {
+            // What overtook its load may take it away: it must not be written without its lease. The next load writes it again.
+            Change::Put(fill) if fill.fence().is_some() => Change::Expire(expiry),
             Change::Put(fill) => {
                 let entry = Arc::new(fill.entry.expired_at(expiry.at, &expiry.policy));
                 Change::Put(Fill { entry, replaces: true, expiry: Some(expiry), ..fill })

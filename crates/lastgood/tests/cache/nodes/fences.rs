@@ -558,3 +558,31 @@ async fn an_expiry_that_meets_a_put_that_waits_reaches_what_another_put_meanwhil
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_expiry_that_meets_the_answer_of_a_load_on_its_way_does_not_bring_it_past_a_removal() {
+    let (nodes, source) = (Nodes::new(), Source::answering("v1"));
+    let (one, other) = (nodes.start().await, nodes.start().await);
+    source.pause();
+    let (prices, begun) = (one.prices.clone(), source.clone());
+    let reader = tokio::spawn(async move { begun.read(&prices, "BTCUSDT").await });
+    while source.loads() == 0 {
+        settle().await;
+    }
+    // Nothing more is written, and nothing heard.
+    one.way.set_log_reads(Fault::Hold);
+    one.way.set_writes(Fault::Hold);
+    for name in ["A", "B", "C", "D"] {
+        one.prices.put(name, loaded("1")).await;
+    }
+    settle().await;
+    source.resume();
+    assert_eq!(told(reader.await.expect("the reader does not panic")), good("v1", "MISS"));
+    one.prices.expire("BTCUSDT").await;
+    other.prices.remove("BTCUSDT").await;
+    other.flush().await;
+    one.way.set_writes(Fault::Pass);
+    one.flush().await;
+    source.fail(Reason::Upstream);
+    assert_eq!(other.read(&source, "BTCUSDT").await, Err(Reason::Upstream));
+}
