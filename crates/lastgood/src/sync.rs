@@ -21,6 +21,8 @@ mod scheduled {
 
     pub(crate) use std::sync::MutexGuard;
 
+    const STACK_BYTES: usize = 1 << 19;
+
     thread_local! {
         static IS_SCHEDULED: Cell<bool> = const { Cell::new(false) };
     }
@@ -32,7 +34,10 @@ mod scheduled {
         let runtime = runtime.expect("a runtime can be built");
         let _entered = runtime.enter();
         IS_SCHEDULED.set(true);
-        shuttle::check_random(subject, count);
+        // Futures of a debug build are large, and shuttle's threads have little stack: too little ends the process.
+        let mut config = shuttle::Config::new();
+        config.stack_size = STACK_BYTES;
+        shuttle::Runner::new(shuttle::scheduler::RandomScheduler::new(count), config).run(subject);
         IS_SCHEDULED.set(false);
     }
 
