@@ -139,7 +139,7 @@ pub fn banned_until(msg: &str) -> Option<Timestamp> {
     }
 }
 
-/// Whether `text` is an answer to `source` by its shape and content, whichever way it came.
+/// Whether `text` is an answer to `source` by its shape and content.
 ///
 /// # Errors
 ///

@@ -229,7 +229,7 @@ impl Claims {
         }
     }
 
-    /// Ends the claim of `key` with the analysis, whichever client brought it: all who wait here have it.
+    /// Ends the claim of `key` with the analysis, from any client: all who wait here have it.
     pub(crate) fn fulfil(&self, key: &str, brought: Brought) {
         let claim = self.lock().remove(key);
         if let Some(claim) = claim {

@@ -82,7 +82,7 @@ impl SharedClaims {
         self.store.swap(&Swap { key: self.key(key), expected: Some(Version::of(&bytes)), to: None }).await
     }
 
-    /// Ends the claim, whichever client holds it.
+    /// Ends the claim of any client.
     pub(super) async fn end(&self, key: &str) -> Result<(), StoreError> {
         self.store.remove(&[self.key(key)]).await.map(drop)
     }

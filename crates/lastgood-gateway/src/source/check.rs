@@ -13,7 +13,6 @@ use super::tls;
 pub(crate) enum CheckError {
     /// An API does not answer as it must.
     Api {
-        /// Why not.
         why: Box<lastgood::Error>,
         /// What TLS says, where that failed.
         tls: Option<String>,
@@ -24,7 +23,6 @@ pub(crate) enum CheckError {
     ApiStatus {
         /// As it is declared.
         api: String,
-        /// The status.
         status: u16,
     },
     /// The key of an object is no path.
@@ -40,7 +38,6 @@ pub(crate) enum CheckError {
     Object {
         /// The bucket, as it is declared.
         bucket: String,
-        /// Why not.
         why: Box<lastgood::Error>,
     },
     /// A bucket has nothing at the places that are declared.
@@ -52,7 +49,6 @@ pub(crate) enum CheckError {
     },
     /// An object lacks a field that is computed with, but has one with nearly that name.
     NoField {
-        /// The object.
         path: String,
         /// The field, as it is declared.
         name: String,
@@ -65,7 +61,6 @@ pub(crate) enum CheckError {
     Database {
         /// As it is declared.
         database: String,
-        /// Why not.
         why: StatementError,
     },
 }

@@ -170,7 +170,7 @@ async fn what_is_put_after_a_sweep_that_waits_and_what_it_does_not_name_stays() 
     assert!(cache.flush(MINUTE).await);
     machine.fail();
     prices.put("early", loaded("v1")).await;
-    // The next process measures the store's clock anew: on a busy machine the two may differ by so much.
+    // The next process measures the store's clock again: on a busy machine the two may differ by so much.
     let apart = Duration::from_millis(100);
     tokio::time::sleep(apart).await;
     cache.sweep(&Scope::Selected("SWEPT".to_owned()), Some(Depth::Remove)).await.expect("a change never fails");

@@ -194,7 +194,7 @@ async fn an_embedded_store_outlives_the_process_and_remembers_bans() {
     assert_eq!(next.health().await.no_store, None);
     assert_eq!(next.ticker(Venue::Spot, "BTCUSDT").await.unwrap().value, ticker.value);
     assert_eq!(next.ticker(Venue::Spot, "ETHUSDT").await.unwrap_err().reason, Reason::Banned);
-    assert_eq!(exchange.asked(), before, "a ban is heeded across a restart");
+    assert_eq!(exchange.asked(), before, "a ban holds across a restart");
     let health = next.health().await;
     assert!(!health.venues[0].stops.is_empty() && !health.is_well());
 }

@@ -140,14 +140,23 @@ impl GuardedStore {
     }
 
     /// Asks for the time once more where the difference is known only roughly: a busy moment must not count for ten minutes.
-    /// For whoever has time to wait for it.
+    /// Waits for the answer, so that no reader should call it.
     pub(crate) async fn refine_clock(&self) {
-        let known = *self.measured.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_rough = known.is_some_and(|known| known.holds(self.clock.now()) && known.is_to_be_refined());
-        if is_rough && let Ok(_turn) = self.measuring.try_lock() {
+        let Ok(_turn) = self.measuring.try_lock() else { return };
+        if self.begins_to_refine() {
             // The next time comes; what is known holds.
             drop(self.measure().await);
         }
+    }
+
+    /// Counts another measurement where one is due: also of those that fail there are only so many.
+    fn begins_to_refine(&self) -> bool {
+        let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = measured.as_mut().filter(|known| known.holds(self.clock.now()) && known.is_to_be_refined());
+        known.is_some_and(|known| {
+            (known.refined, known.asked_at) = (known.refined + 1, Instant::now());
+            true
+        })
     }
 
     async fn measure(&self) -> Result<(), StoreError> {
@@ -159,12 +168,11 @@ impl GuardedStore {
         };
         let trip = at.elapsed();
         let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = measured.as_mut().filter(|known| known.holds(self.clock.now()));
-        let refined = known.as_ref().map_or(0, |known| known.refined + 1);
-        if let Some(known) = known.filter(|known| told.is_none() || known.ahead.at_most_wrong_by <= wrong_by(trip)) {
-            (known.refined, known.asked_at) = (refined, at);
+        let known = measured.filter(|known| known.holds(self.clock.now()));
+        if known.is_some_and(|known| told.is_none() || known.ahead.at_most_wrong_by <= wrong_by(trip)) {
             return Ok(());
         }
+        let refined = known.map_or(0, |known| known.refined);
         let ahead = told.map_or(Ahead::NONE, |told| {
             let millis = |time: Timestamp| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
             let by = millis(told).saturating_sub(millis(local.plus(trip / 2)));

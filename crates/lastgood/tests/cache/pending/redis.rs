@@ -15,8 +15,6 @@ const PROCESSES: usize = 50;
 const CHANGES: usize = 40;
 /// No more than a quarter of all connect, or are written, within this time.
 const WINDOW: Duration = Duration::from_millis(50);
-/// A busy machine takes half a minute: each of fifty readers is told of each of two thousand changes.
-const STUCK: Duration = Duration::from_secs(100);
 
 fn process(url: &str) -> (Cache, Region) {
     let store = RedisStore::connect(RedisOptions::parse(url).expect("a good URL"));
@@ -54,7 +52,7 @@ async fn fifty_processes_come_back_to_a_redis_spread_out_and_lose_nothing() {
     // How many values there were, and when.
     let mut seen = Vec::new();
     while processes.iter().any(|(cache, _)| waiting(cache) > 0) {
-        assert!(began.elapsed() < STUCK, "{:?}", seen.last());
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", seen.last());
         seen.push((Instant::now(), number(&server, &["DBSIZE"])));
         tokio::time::sleep(WINDOW).await;
     }
