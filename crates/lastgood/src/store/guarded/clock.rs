@@ -32,6 +32,8 @@ struct Before {
     by: i64,
 }
 
+/// By so many milliseconds a clock and a time span differ where both are cut to whole ones.
+const ROUNDING: i64 = 2;
 /// A difference that is known so exactly is good enough.
 const EXACT: Duration = Duration::from_millis(5);
 /// One that is not is measured so often again, each time after twice as long: the shortest of several round trips tells most.
@@ -102,7 +104,10 @@ impl Measured {
     fn ahead_at(&self, now: Timestamp) -> Ahead {
         let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         let (passed, by_clock) = (millis(self.at.elapsed()), millis(now.since(self.local)));
-        Ahead { by: self.ahead.by.saturating_sub(by_clock.saturating_sub(passed)), ..self.ahead }
+        let set_by = by_clock.saturating_sub(passed);
+        // Two changes of one process within a millisecond keep their order.
+        let set_by = if set_by.abs() <= ROUNDING { 0 } else { set_by };
+        Ahead { by: self.ahead.by.saturating_sub(set_by), ..self.ahead }
     }
 
     /// Whether it is still what it was, when this process's clock says `now`.
