@@ -39,5 +39,5 @@ pub use self::line::Line;
 pub use self::market::Market;
 pub use self::plan::{Plan, Plans, Request, plan};
 pub use self::region::{Preset, RegionName};
-pub use self::source::Source;
+pub use self::source::{Received, Source};
 pub use self::venue::{Bucket, Endpoint, ExchangeError, PassOnly, Venue};

@@ -1,5 +1,7 @@
 //! An answer that can be fetched and cached: what names it, what it costs, what it looks like.
 
+use lastgood::{Timestamp, Value};
+
 use crate::cut::Cut;
 use crate::identity::MICROSECONDS;
 use crate::query::{Params, symbol_list};
@@ -85,6 +87,16 @@ impl Asked {
 /// Whether an endpoint of the futures answers with every symbol, whichever is named.
 fn takes_no_symbol(endpoint: &Endpoint) -> bool {
     endpoint.recipe == Recipe::ExchangeInfo || endpoint.region == RegionName::FundingInfo
+}
+
+/// An answer of the exchange.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// The answer, checked to be what was asked for.
+    pub value: Value,
+    /// When the request that it answers was sent, by this machine's clock: after waiting for the budget, and after other hosts
+    /// had failed. Of two answers the one that was asked for later is the newer.
+    pub asked_at: Timestamp,
 }
 
 impl Source {

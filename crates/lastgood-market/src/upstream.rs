@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use lastgood::proxy::ProxyFailure;
-use lastgood::{Clock, Error, Reason, Timestamp, Value};
+use lastgood::{Clock, Error, Reason, Timestamp};
 use tokio::sync::Notify;
 
 use crate::budget::{Ask, Frequency, Spent, bounds};
 use crate::validate::Fetched;
-use crate::{Budget, Identities, PassOnly, Priority, RegionName, Source, Venue};
+use crate::{Budget, Identities, PassOnly, Priority, Received, RegionName, Source, Venue};
 
 mod asker;
 mod bans;
@@ -110,7 +110,7 @@ struct Question<'a> {
 /// What came of a question, and of whom the answer is: of no base where none was asked.
 struct Answered<'a> {
     base: Option<&'a Base>,
-    fetched: Result<Fetched, Error>,
+    fetched: Result<Reply, Error>,
 }
 
 /// What came of asking one base.
@@ -118,7 +118,19 @@ enum Attempt {
     /// It was not asked: budget or bulkhead said no.
     Refused(Error),
     /// Its answer, or why there is none. A question that may fare better elsewhere can be asked again.
-    Ended(Result<Fetched, Error>, CallResult),
+    Ended(Result<Reply, Error>, CallResult),
+}
+
+/// The answer of a base, not checked yet.
+struct Reply {
+    fetched: Fetched,
+    asked_at: Timestamp,
+}
+
+impl Reply {
+    fn received(self, source: &Source, now: Timestamp) -> Result<Received, Error> {
+        Ok(Received { value: self.fetched.into_value(source, now)?, asked_at: self.asked_at })
+    }
 }
 
 impl Upstreams {
@@ -191,9 +203,9 @@ impl Upstreams {
     /// # Errors
     ///
     /// Why there is none; see [`Fetched::into_value`] for what is none.
-    pub async fn load(&self, source: &Source, priority: Priority) -> Result<Value, Error> {
-        let value = self.load_with(source, priority, None).await?;
-        value.ok_or_else(|| Error::new(Reason::Upstream, "the exchange refuses a question without an API key"))
+    pub async fn load(&self, source: &Source, priority: Priority) -> Result<Received, Error> {
+        let received = self.load_with(source, priority, None).await?;
+        received.ok_or_else(|| Error::new(Reason::Upstream, "the exchange refuses a question without an API key"))
     }
 
     /// As [`Upstreams::load`], with an API key of a user's or of the gateway's own. `None` where the answer refuses the key
@@ -207,7 +219,7 @@ impl Upstreams {
         source: &Source,
         priority: Priority,
         key: &HeaderValue,
-    ) -> Result<Option<Value>, Error> {
+    ) -> Result<Option<Received>, Error> {
         self.load_with(source, priority, Some(key)).await
     }
 
@@ -216,24 +228,24 @@ impl Upstreams {
         source: &Source,
         priority: Priority,
         key: Option<&HeaderValue>,
-    ) -> Result<Option<Value>, Error> {
+    ) -> Result<Option<Received>, Error> {
         let venue = self.venue(source.endpoint.venue);
         let exchange = venue.condition.begin(source.endpoint.path);
         match self.fetch(source, priority, key).await {
             // Our own budget is no fault of the exchange's.
             Answered { base: None, fetched } => {
                 exchange.not_begun();
-                fetched.and_then(|fetched| fetched.into_value(source, self.exchange_now())).map(Some)
+                fetched.and_then(|reply| reply.received(source, self.exchange_now())).map(Some)
             }
             Answered { base: Some(base), fetched } => {
-                let value = match fetched {
-                    Ok(fetched) if key.is_some() && fetched.refuses_key() => Ok(None),
-                    Ok(fetched) => fetched.into_value(source, self.exchange_now()).map(Some),
+                let received = match fetched {
+                    Ok(reply) if key.is_some() && reply.fetched.refuses_key() => Ok(None),
+                    Ok(reply) => reply.received(source, self.exchange_now()).map(Some),
                     Err(error) => Err(error),
                 };
-                base.condition.ended(source.endpoint.path, &value);
-                exchange.ended(&value);
-                value
+                base.condition.ended(source.endpoint.path, &received);
+                exchange.ended(&received);
+                received
             }
         }
     }
@@ -305,12 +317,7 @@ impl Upstreams {
         Attempt::Ended(ended, result)
     }
 
-    async fn ask(
-        &self,
-        base: &Base,
-        question: Question<'_>,
-        spent: &Spent<'_>,
-    ) -> (Result<Fetched, Error>, CallResult) {
+    async fn ask(&self, base: &Base, question: Question<'_>, spent: &Spent<'_>) -> (Result<Reply, Error>, CallResult) {
         let Question { source, target, key, .. } = question;
         let request = match public_request(&base.url, target, source.micros, key) {
             Ok(request) => request,
@@ -321,13 +328,13 @@ impl Upstreams {
         };
         let host = base.url.host();
         let unreachable = |what: &str| Err(Error::new(Reason::Unreachable, format!("{host} {what}")));
-        let sent = self.clock.now();
+        let asked_at = self.clock.now();
         let response = match self.client.request(request).await {
             Ok(response) => response,
             Err(why) if why.is_connect() => return (unreachable(&cannot_be_reached(&why)), not_connected(&why)),
             Err(_) => return (unreachable("broke off"), CallResult::BrokeOff),
         };
-        self.clock_offset.learn(response.headers(), sent, self.clock.now());
+        self.clock_offset.learn(response.headers(), asked_at, self.clock.now());
         if self.clock_offset.is_known() {
             self.every_budget().for_each(|budget| budget.go_by(self.clock_offset.millis()));
         }
@@ -345,11 +352,11 @@ impl Upstreams {
         }
         // A refused key says nothing of the host, and asks for no pause: others may have better ones.
         if key.is_some() && fetched.refuses_key() {
-            return (Ok(fetched), CallResult::Answered);
+            return (Ok(Reply { fetched, asked_at }), CallResult::Answered);
         }
         self.apply_refusal(base, source.endpoint.bucket(), &fetched);
         let result = CallResult::of(fetched.status, fetched.is_page());
-        (Ok(fetched), result)
+        (Ok(Reply { fetched, asked_at }), result)
     }
 
     /// The exchange's time, as far as its answers tell.

@@ -63,6 +63,10 @@ pub struct Loaded {
     pub ttl: Option<Duration>,
     /// When the source was asked for it, where that is not when the load began: its times count from then.
     pub as_of: Option<Timestamp>,
+    /// When the source was asked for it, where that was later than the load began: the loader waited, or asked others in vain.
+    /// Of two answers the one that was asked for later is the newer. Unlike `as_of` it leaves freshness to count from the end
+    /// of the load.
+    pub asked_at: Option<Timestamp>,
     /// Names under which the answer can be invalidated together with others.
     pub tags: Vec<String>,
     /// When the value goes to the store.

@@ -176,8 +176,12 @@ impl Region {
     pub(crate) fn keep_filled(&self, filled: &Filled, started: Timestamp, at: Timestamp, right: &Right) {
         for (name, loaded) in &filled.entries {
             let (loaded, is_dated) = (Loaded { beside: Filled::default(), ..loaded.clone() }, loaded.as_of.is_some());
-            let entry = Arc::new(self.entry(name, loaded, started, at));
-            if !(is_dated && self.holds_later(name, &entry)) {
+            let mut entry = self.entry(name, loaded, started, at);
+            if is_dated {
+                entry.note_loaded();
+            }
+            let entry = Arc::new(entry);
+            if !is_dated || self.held_later(name, &entry).is_none() {
                 self.keep(name, entry, right);
             }
         }

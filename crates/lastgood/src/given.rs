@@ -95,11 +95,11 @@ impl Region {
         });
     }
 
-    /// Whether memory holds the answer of a load that asked the source later: one that was voided and goes on may end before
-    /// the one that took its place.
-    pub(crate) fn holds_later(&self, name: &str, entry: &Entry) -> bool {
+    /// The answer in memory of a load that asked the source later than the one that brought `entry`: a load that was voided and
+    /// goes on may end before the one that took its place.
+    pub(crate) fn held_later(&self, name: &str, entry: &Entry) -> Option<Arc<Entry>> {
         let now = self.cache.clock.now();
-        self.held(name).is_some_and(|held| {
+        self.held(name).filter(|held| {
             // Of a time that the clock has been set back from, nothing is known.
             let is_later = held.fetch_started_at > entry.fetch_started_at && held.fetch_started_at <= now;
             is_later && held.was_loaded() && held.freshness(now) != Freshness::Gone

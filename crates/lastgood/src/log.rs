@@ -305,7 +305,8 @@ impl Region {
                 // It was loaded after the removal, which is heard late. What was put then may be gone from the store.
                 (Depth::Remove, Some(held)) if held.was_loaded() && self.began_at(&held) > until => {}
                 (Depth::Remove, Some(held)) => {
-                    self.note_given(key, &held, true);
+                    // When it was asked for may not be known: then what the store holds now may be from after it.
+                    self.note_given(key, &held, removed.asked_at.is_some());
                     self.cache.memory.remove(&self.key(&key.name));
                 }
                 (Depth::Expire, Some(held)) => self.cache.memory.insert(key.clone(), Arc::new(held.superseded())),

@@ -250,11 +250,13 @@ impl Region {
                     entry.stored_at = entry.written_at;
                 }
                 entry.note_loaded();
-                let entry = Arc::new(entry);
+                let mut entry = Arc::new(entry);
                 let kept = landing.write(|| {
                     self.cache.setbacks.remove(&key);
-                    if !self.holds_later(&key.name, &entry) {
-                        self.keep(&key.name, Arc::clone(&entry), right);
+                    match self.held_later(&key.name, &entry) {
+                        // Others have been answered with it, and no answer is older than the one before.
+                        Some(later) => entry = later,
+                        None => self.keep(&key.name, Arc::clone(&entry), right),
                     }
                     self.keep_filled(&beside, started, at, right);
                 });

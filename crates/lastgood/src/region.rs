@@ -474,6 +474,7 @@ impl Region {
             loaded.value.body = compact(loaded.value.body);
         }
         let spread = (self.cache.random.hash_one((name, now)) >> 11) as f64 / (1u64 << 53) as f64;
+        let started = loaded.asked_at.map_or(started, |asked_at| asked_at.clamp(started.min(now), now));
         let (started, since) = loaded.as_of.map_or((started, now), |as_of| (as_of.min(now), as_of.min(now)));
         let times = self.shared.policy.times(since, loaded.fresh_for, loaded.ttl, spread);
         let stored_at = match loaded.persist {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use lastgood::{Cache, Error, Policy};
 use lastgood_market::candles::{Exchange, Question};
 use lastgood_market::plan::{Plan, Request, plan};
-use lastgood_market::{Identities, Preset, Priority};
+use lastgood_market::{Identities, Preset, Priority, Received};
 use proptest::prelude::*;
 
 use super::*;
@@ -33,7 +33,8 @@ fn row(open: u64, at: u64) -> String {
 
 #[async_trait]
 impl Exchange for Tower {
-    async fn ask(&self, source: Source, _: Priority) -> Result<Value, Error> {
+    async fn ask(&self, source: Source, _: Priority) -> Result<Received, Error> {
+        let asked_at = self.0.now();
         let now = self.now();
         let asked = |name: &str| {
             let mut fields = source.query.split('&').filter_map(|field| field.split_once('='));
@@ -45,7 +46,8 @@ impl Exchange for Tower {
             None => (end + 1 - limit, end),
         };
         let rows: Vec<String> = (from..=to).map(|minute| row(minute * MINUTE, now)).collect();
-        Ok(Value::new(format!("[{}]", rows.join(","))).with_meta("application/json"))
+        let value = Value::new(format!("[{}]", rows.join(","))).with_meta("application/json");
+        Ok(Received { value, asked_at })
     }
 
     fn forming_fresh_for(&self, _: &str) -> Duration {

@@ -18,7 +18,7 @@ use lastgood_market::credentials::{Environment, UserId};
 use lastgood_market::symbols::{Link, Prepared, Stamp, prepare};
 use lastgood_market::upstream::{Asker, BanMemory, UpstreamError, Upstreams};
 use lastgood_market::{Budget, Identities, Priority, RegionName, Venue};
-use lastgood_market::{Plan, Request, Source, plan};
+use lastgood_market::{Plan, Received, Request, Source, plan};
 use tokio::time::timeout;
 
 use crate::config::Settings;
@@ -48,7 +48,6 @@ pub(crate) struct SymbolChain {
     lists: Region,
     exchange_info: Region,
     tickers: Region,
-    clock: Clock,
 }
 
 /// An exchangeInfo, and when the exchange was asked for it.
@@ -91,7 +90,6 @@ impl SymbolChain {
             lists: regions.of(RegionName::Symbols).clone(),
             exchange_info: regions.of(RegionName::ExchangeInfo).clone(),
             tickers: regions.of(RegionName::Ticker24hr).clone(),
-            clock: clock.clone(),
         })
     }
 
@@ -256,8 +254,8 @@ impl SymbolChain {
             _ => &self.asker.upstreams,
         };
         let is_kept = || self.lists.peek(&self.name_with(venue, keys)).is_some();
-        let (asked_at, priority) = (self.clock.now(), priority.unwrap_or_else(|| Priority::of_load(is_kept())));
-        let Some(value) = upstreams.load_as(&source, priority, key.header()).await? else {
+        let priority = priority.unwrap_or_else(|| Priority::of_load(is_kept()));
+        let Some(Received { value, asked_at }) = upstreams.load_as(&source, priority, key.header()).await? else {
             self.refusals.note(key, keys, venue, link);
             return Ok(None);
         };

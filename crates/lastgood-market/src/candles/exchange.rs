@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lastgood::{Error, Value};
+use lastgood::Error;
 
 use crate::budget::Priority;
-use crate::source::Source;
+use crate::source::{Received, Source};
 
 /// Asks the exchange.
 #[async_trait]
@@ -16,7 +16,7 @@ pub trait Exchange: Send + Sync + 'static {
     /// # Errors
     ///
     /// Whatever keeps the exchange from answering; [`Reason::Yielded`] where a load ahead of its readers is to wait.
-    async fn ask(&self, source: Source, priority: Priority) -> Result<Value, Error>;
+    async fn ask(&self, source: Source, priority: Priority) -> Result<Received, Error>;
 
     /// How long a list that ends in a forming candle of that interval may be believed.
     fn forming_fresh_for(&self, interval: &str) -> Duration;

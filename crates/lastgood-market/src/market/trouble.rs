@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lastgood::{Clock, Error, Reason, Timestamp, Value};
+use lastgood::{Clock, Error, Reason, Timestamp};
 
 use crate::candles::Exchange;
 use crate::upstream::Asker;
-use crate::{Priority, RegionName, Source};
+use crate::{Priority, Received, RegionName, Source};
 
 /// A load that failed. Readers may have been given the last good answer all the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ pub(super) struct Noting {
 
 #[async_trait]
 impl Exchange for Noting {
-    async fn ask(&self, source: Source, priority: Priority) -> Result<Value, Error> {
+    async fn ask(&self, source: Source, priority: Priority) -> Result<Received, Error> {
         self.troubles.note(RegionName::Klines, self.asker.ask(source, priority).await)
     }
 

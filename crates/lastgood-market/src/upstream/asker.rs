@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lastgood::{Clock, Error, Loaded, Reason, Value};
+use lastgood::{Clock, Error, Loaded, Reason};
 
 use super::Upstreams;
 use crate::candles::Exchange;
 use crate::line::Loader;
-use crate::{Preset, Priority, Source, interval};
+use crate::{Preset, Priority, Received, Source, interval};
 
 /// The exchange, asked with care.
 pub struct Asker {
@@ -25,7 +25,7 @@ pub struct Asker {
 
 impl Asker {
     /// Fetches and checks an answer. Only what is of the shape asked for gets any further.
-    async fn fetch(&self, source: &Source, priority: Priority) -> Result<Value, Error> {
+    async fn fetch(&self, source: &Source, priority: Priority) -> Result<Received, Error> {
         let loaded = self.upstreams.load(source, priority).await;
         if priority == Priority::Warm { loaded.map_err(yielded) } else { loaded }
     }
@@ -36,10 +36,10 @@ impl Asker {
     ///
     /// Why the exchange gives none, or none that is one.
     pub async fn load(&self, source: &Source, priority: Priority) -> Result<Loaded, Error> {
-        let value = self.fetch(source, priority).await?;
+        let Received { value, asked_at } = self.fetch(source, priority).await?;
         let forming = source.interval().map_or(Duration::from_secs(1), |interval| self.forming_fresh_for(interval));
         let fresh_for = source.fresh_for(&value.body, self.clock.now(), forming);
-        Ok(Loaded { fresh_for, ..Loaded::from(value) })
+        Ok(Loaded { fresh_for, asked_at: Some(asked_at), ..Loaded::from(value) })
     }
 }
 
@@ -62,7 +62,7 @@ impl Loader for Asker {
 
 #[async_trait]
 impl Exchange for Asker {
-    async fn ask(&self, source: Source, priority: Priority) -> Result<Value, Error> {
+    async fn ask(&self, source: Source, priority: Priority) -> Result<Received, Error> {
         self.fetch(&source, priority).await
     }
 

@@ -1,6 +1,7 @@
 //! Every endpoint's own answer is taken, and one that lacks what the exchange publishes is not.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bytes::Bytes;
 use lastgood::{Clock, Reason};
@@ -115,13 +116,44 @@ fn source(target: &str) -> Source {
 }
 
 async fn exchange() -> Upstreams {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base = BaseUrl::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+    let (listener, base) = host().await;
     let sim = Sim::new(SimConfig { seed: 7, symbols: 40, ..SimConfig::default() });
     tokio::spawn(async move { sim.serve(listener, std::future::pending()).await });
-    let bases = vec![base];
+    exchange_at(vec![base])
+}
+
+async fn host() -> (TcpListener, BaseUrl) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = BaseUrl::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+    (listener, base)
+}
+
+fn exchange_at(bases: Vec<BaseUrl>) -> Upstreams {
     let options = Options { spot: bases.clone(), futures: bases.clone(), coin: bases, ..Options::default() };
     Upstreams::new(&options, &Clock::system(), BanMemory::without_file(None, "x")).unwrap()
+}
+
+#[tokio::test]
+async fn an_answer_is_of_the_time_at_which_the_host_that_gave_it_was_asked() {
+    let (listener, broken) = host().await;
+    let (told, broke_off) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        let (connection, _) = listener.accept().await.unwrap();
+        connection.readable().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        told.send(Clock::system().now()).unwrap();
+    });
+    let (listener, well) = host().await;
+    let sim = Sim::new(SimConfig { seed: 7, symbols: 40, ..SimConfig::default() });
+    tokio::spawn(async move { sim.serve(listener, std::future::pending()).await });
+    let source = source("/api/v3/ticker/price?symbol=BTCUSDT");
+    let received = exchange_at(vec![broken, well]).load(&source, Priority::Demand).await.unwrap();
+    let broke_off = broke_off.await.unwrap();
+    assert!(
+        received.asked_at >= broke_off,
+        "asked at {:?}, the first host broke off at {broke_off:?}",
+        received.asked_at
+    );
 }
 
 fn answer(body: impl Into<Bytes>) -> Fetched {
@@ -213,7 +245,7 @@ async fn an_answer_is_taken_as_it_is_and_refused_with_any_of_its_fields_missing_
     for question in QUESTIONS {
         let source = source(question);
         asked.insert((source.endpoint.venue.as_str(), source.endpoint.path));
-        let good = exchange.load(&source, Priority::Demand).await.expect(question).body;
+        let good = exchange.load(&source, Priority::Demand).await.expect(question).value.body;
         assert_eq!(refused(&source, good.clone()), None, "{question}");
         let value: Value = serde_json::from_slice(&good).unwrap();
         assert!(value.as_array().is_none_or(|rows| !rows.is_empty()), "{question} tests nothing");
@@ -250,7 +282,7 @@ async fn nothing_that_merely_looks_like_an_answer_is_one_to_any_question() {
     let exchange = exchange().await;
     for question in QUESTIONS {
         let source = source(question);
-        let good = exchange.load(&source, Priority::Demand).await.unwrap().body;
+        let good = exchange.load(&source, Priority::Demand).await.unwrap().value.body;
         let mut bad: Vec<Bytes> = [
             "",
             "null",

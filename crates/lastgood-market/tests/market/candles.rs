@@ -169,6 +169,17 @@ pub(crate) fn newest(limit: usize) -> Range {
 }
 
 #[test]
+fn the_end_of_a_series_is_as_old_as_the_request_that_brought_it() {
+    at_a_few_times(1, async |at| {
+        let bench = Bench::new(at, Venue::Spot, 300);
+        *bench.ledger.held_back.lock().unwrap() = Duration::from_millis(800);
+        let slice = bench.ask(Range { limit: Some(3), ..Range::default() }).await.unwrap();
+        let age = slice.tail.expect("the end of the series").age();
+        assert!(age < Duration::from_millis(100), "sent just now, and {age:?} old");
+    });
+}
+
+#[test]
 fn a_settled_range_is_asked_for_once_whatever_slice_of_it_is_wanted() {
     at_many_times(async |at| {
         let bench = Bench::new(at, Venue::Spot, 48);

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lastgood::{Clock, Error, Reason, Value};
-use lastgood_market::Priority;
-use lastgood_market::Source;
 use lastgood_market::candles::Exchange;
 use lastgood_market::interval::candle_at;
 use lastgood_market::query::Params;
+use lastgood_market::{Priority, Received, Source};
 
 pub(crate) const MINUTE: u64 = 60_000;
 /// That of the candle in which a test begins: the next gap and the next candle off the grid are half an hour away or more.
@@ -72,6 +71,8 @@ pub(crate) struct Ledger {
     /// Nothing may be asked ahead of its readers.
     pub(crate) yields: AtomicBool,
     pub(crate) latency: Mutex<Duration>,
+    /// How long a question waits before it is sent.
+    pub(crate) held_back: Mutex<Duration>,
     /// What becomes of the next answers before they are given: one is taken for each.
     pub(crate) lies: Mutex<VecDeque<Lie>>,
     /// How often each settled candle was sent.
@@ -119,6 +120,7 @@ impl Ledger {
             is_down: AtomicBool::new(false),
             yields: AtomicBool::new(false),
             latency: Mutex::new(Duration::ZERO),
+            held_back: Mutex::new(Duration::ZERO),
             lies: Mutex::default(),
             sent: Mutex::default(),
             asked: Mutex::default(),
@@ -188,7 +190,10 @@ impl Ledger {
 
 #[async_trait]
 impl Exchange for Ledger {
-    async fn ask(&self, source: Source, priority: Priority) -> Result<Value, Error> {
+    async fn ask(&self, source: Source, priority: Priority) -> Result<Received, Error> {
+        let held_back = *self.held_back.lock().unwrap();
+        tokio::time::sleep(held_back).await;
+        let asked_at = self.clock.now();
         if priority == Priority::Warm && self.yields.load(Ordering::SeqCst) {
             return Err(Error::new(Reason::Yielded, "the budget is for others"));
         }
@@ -213,7 +218,7 @@ impl Exchange for Ledger {
             Some(lie) => lie(rows),
             None => rows,
         };
-        Ok(Value::new(format!("[{}]", rows.join(","))))
+        Ok(Received { value: Value::new(format!("[{}]", rows.join(","))), asked_at })
     }
 
     fn forming_fresh_for(&self, _: &str) -> Duration {

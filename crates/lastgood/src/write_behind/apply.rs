@@ -171,15 +171,30 @@ impl WriteBehind {
         for keys in keys.chunks(READ_TOGETHER) {
             let held = self.store.get_many(keys).await?;
             for (key, held) in keys.iter().zip(held) {
-                let Some(bytes) = held else { continue };
-                if !is_later(&bytes, than, ahead) {
-                    // If it is not the same any more, it was changed after this was asked for.
-                    let swap = Swap { key: key.clone(), expected: Some(Version::of(&bytes)), to: None };
-                    has_removed |= self.store.swap(&swap).await?;
-                }
+                has_removed |= self.remove_if_older(key, held, than, ahead).await?;
             }
         }
         Ok(has_removed)
+    }
+
+    /// The same for one key, which held this a moment ago. If it is not the same any more, another process may have expired what
+    /// was there: that is as old as it was.
+    async fn remove_if_older(
+        &self,
+        key: &str,
+        mut held: Option<Bytes>,
+        than: Timestamp,
+        ahead: Ahead,
+    ) -> Result<bool, StoreError> {
+        for _ in 0..TRIES {
+            let Some(bytes) = held.filter(|bytes| !is_later(bytes, than, ahead)) else { return Ok(false) };
+            let swap = Swap { key: key.to_owned(), expected: Some(Version::of(&bytes)), to: None };
+            if self.store.swap(&swap).await? {
+                return Ok(true);
+            }
+            held = self.store.get(key).await?;
+        }
+        Err(StoreError::Busy)
     }
 
     /// Writes an entry that memory has given up meanwhile: what the store holds, with the entry's times, if that is the same

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lastgood::testing::{Fault, FaultyStore};
-use lastgood::{Derived, Error, Filled, Loaded, Outcome, Persist, Reason, Tier};
+use lastgood::{Cache, Clock, Derived, Error, Filled, Loaded, Outcome, Persist, Reason, Tier};
 use tokio::sync::Notify;
 
 use crate::support::{
@@ -24,6 +24,48 @@ async fn what_one_load_brings_for_several_keys_is_there_for_each() {
     assert!(brought.unwrap());
     assert_eq!((peeked(&prices, "a"), peeked(&prices, "b")), (Some("1".to_owned()), Some("2".to_owned())));
     assert_eq!(peeked(&prices, "all"), None, "the name of the load holds nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_that_ends_after_one_that_asked_later_answers_with_the_later_answer() {
+    let clock = Clock::paused_with_tokio();
+    let cache = Cache::builder().clock(clock.clone()).build().unwrap();
+    let prices = region(&cache, a_minute());
+    let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let first = {
+        let (prices, begun, go) = (prices.clone(), Arc::clone(&begun), Arc::clone(&go));
+        tokio::spawn(async move {
+            let load = move || async move {
+                begun.notify_one();
+                go.notified().await;
+                Ok(loaded("asked first"))
+            };
+            prices.get_or_load("a", load).await
+        })
+    };
+    begun.notified().await;
+    tokio::time::advance(SECOND).await;
+    let later = Loaded { as_of: Some(clock.now()), ..loaded("asked later") };
+    let brought = Filled { entries: vec![("a".to_owned(), later)], hold: None };
+    prices.fill("all", || async move { Ok(brought) }).await.unwrap();
+    go.notify_one();
+    assert_eq!(text(&first.await.unwrap().unwrap()), "asked later");
+    assert_eq!(peeked(&prices, "a").as_deref(), Some("asked later"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_of_the_time_at_which_its_source_was_asked_and_fresh_from_the_end_of_its_load() {
+    let clock = Clock::paused_with_tokio();
+    let cache = Cache::builder().clock(clock.clone()).build().unwrap();
+    let prices = region(&cache, a_minute());
+    let load = move || async move {
+        tokio::time::advance(SECOND).await;
+        let asked_at = Some(clock.now());
+        tokio::time::advance(SECOND).await;
+        Ok(Loaded { asked_at, ..loaded("1") })
+    };
+    let answer = prices.get_or_load("a", load).await.unwrap();
+    assert_eq!((answer.age(), answer.fresh_for()), (SECOND, MINUTE));
 }
 
 #[tokio::test(start_paused = true)]

@@ -99,8 +99,10 @@ impl Draft<'_> {
     }
 
     async fn ask(&self, fetch: Fetch) -> Result<Reply, Error> {
-        let (asked_at, as_of) = (self.candles.now(), self.candles.clock.now());
-        let value = self.candles.exchange.ask(self.series.source(fetch), self.priority).await?;
+        let ahead = self.candles.exchange.clock_offset();
+        let received = self.candles.exchange.ask(self.series.source(fetch), self.priority).await?;
+        let (value, as_of) = (received.value, received.asked_at);
+        let asked_at = as_of.as_millis().saturating_add_signed(ahead);
         let rows = Rows::of_answer(&value.body).filter(|rows| rows.times().len() <= fetch.limit);
         let rows = rows.filter(|rows| is_within(rows, fetch)).ok_or_else(unreadable)?;
         Ok(Reply { rows, asked_at, as_of, fetch })

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use lastgood::{Clock, Error, Value};
+use lastgood::{Clock, Error};
 use lastgood_market::candles::Exchange;
 use lastgood_market::query::Params;
 use lastgood_market::validate::Fetched;
-use lastgood_market::{Priority, Source};
+use lastgood_market::{Priority, Received, Source};
 use lastgood_sim::{Lie, Sim, SimAnswer, SimConfig, SimRequest};
 
 use super::judge::{opens, pieces};
@@ -213,7 +213,8 @@ pub(crate) fn series_of(path: &str, query: &str) -> String {
 
 #[async_trait]
 impl Exchange for Told {
-    async fn ask(&self, source: Source, _: Priority) -> Result<Value, Error> {
+    async fn ask(&self, source: Source, _: Priority) -> Result<Received, Error> {
+        let asked_at = self.clock.now();
         let path = source.endpoint.path;
         let request = SimRequest { path, query: &source.query, micros: source.micros };
         let on_the_way = Duration::from_millis(self.latency_ms.load(Ordering::SeqCst)) / 2;
@@ -251,8 +252,9 @@ impl Exchange for Told {
         }
         sleep(on_the_way).await;
         let retry_after = honest.retry_after.map(Duration::from_secs);
-        Fetched { status: honest.status, content_type: honest.content_type.to_owned(), retry_after, body: told }
-            .into_value(&source, self.clock.now())
+        let content_type = honest.content_type.to_owned();
+        let fetched = Fetched { status: honest.status, content_type, retry_after, body: told };
+        Ok(Received { value: fetched.into_value(&source, self.clock.now())?, asked_at })
     }
 
     fn forming_fresh_for(&self, _: &str) -> Duration {

@@ -8,7 +8,7 @@ use lastgood::{Answer, Cache, Clock, Error, Loaded, Outcome, Reason, Region};
 use lastgood_market::candles::{Candles, Exchange, Slice};
 use lastgood_market::cut::{Index, cut};
 use lastgood_market::line::{Keeper, Line, Loader};
-use lastgood_market::{Identities, Plan, Preset, Priority, RegionName, Request, Source, Venue, plan};
+use lastgood_market::{Identities, Plan, Preset, Priority, Received, RegionName, Request, Source, Venue, plan};
 
 use super::FORMING_FRESH_FOR;
 use super::exchange::Told;
@@ -89,8 +89,8 @@ impl Keeper for Reader {
 #[async_trait]
 impl Loader for Loading {
     async fn load_source(&self, source: &Source, priority: Priority) -> Result<Loaded, Error> {
-        let value = self.exchange.ask(source.clone(), priority).await?;
+        let Received { value, asked_at } = self.exchange.ask(source.clone(), priority).await?;
         let fresh_for = source.fresh_for(&value.body, self.clock.now(), FORMING_FRESH_FOR);
-        Ok(Loaded { fresh_for, ..Loaded::from(value) })
+        Ok(Loaded { fresh_for, asked_at: Some(asked_at), ..Loaded::from(value) })
     }
 }

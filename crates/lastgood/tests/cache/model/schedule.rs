@@ -54,6 +54,8 @@ pub(super) enum Cut {
     None,
     Refused,
     Silent,
+    /// It answers, and takes no writes: full, or a replica now. Its log is read all the same.
+    ReadOnly,
 }
 
 /// What happens to the next call alone.
@@ -115,6 +117,8 @@ pub(crate) enum Mood {
     Jumps,
     /// The store loses what it holds.
     Losses,
+    /// The store takes no writes.
+    ReadOnly,
     /// All of it.
     Storm,
 }
@@ -156,7 +160,10 @@ const QUARTER: i64 = 15 * 60 * 1_000;
 impl Schedule {
     pub(super) fn of(seed: u64) -> Schedule {
         let mut dice = Dice::new(seed);
-        let mood = MOODS[usize::try_from(seed % MOODS.len() as u64).expect("it is small")];
+        let mood = match seed % 8 {
+            7 => Mood::ReadOnly,
+            _ => MOODS[usize::try_from(seed % MOODS.len() as u64).expect("it is small")],
+        };
         let latencies = std::array::from_fn(|_| Duration::from_millis(dice.of(&[0, 0, 1, 3])));
         let is_skewed = matches!(mood, Mood::Clocks | Mood::Jumps | Mood::Storm);
         let skews = std::array::from_fn(|_| if is_skewed { dice.of(&[0, -QUARTER, QUARTER]) } else { 0 });
@@ -222,6 +229,11 @@ impl Dice {
                     let only = self.below(4);
                     Step::Cut(node, if only == 0 { Cut::None } else { cut }, if only == 1 { Cut::None } else { cut })
                 }
+                _ => Step::Heal(node),
+            },
+            Mood::ReadOnly => match self.below(6) {
+                0..3 => Step::Cut(node, Cut::ReadOnly, Cut::None),
+                3 => Step::Once(node, self.of(&[Once::Delayed(15), Once::Delayed(200), Once::AnswerLost])),
                 _ => Step::Heal(node),
             },
             Mood::Calls => Step::Once(

@@ -128,7 +128,7 @@ impl Way {
     }
 
     /// What is wrong with the next call, if it is to get an answer at all.
-    async fn admit(&self) -> Result<(), StoreError> {
+    async fn admit(&self, is_write: bool) -> Result<(), StoreError> {
         let (cut, is_dead) = {
             let mut state = self.state();
             if state.calls != Cut::None {
@@ -139,18 +139,35 @@ impl Way {
         match cut {
             _ if is_dead => std::future::pending().await,
             Cut::None => Ok(()),
+            Cut::ReadOnly if is_write => Err(StoreError::Refused("read-only".to_owned())),
+            Cut::ReadOnly => Ok(()),
             Cut::Refused => Err(StoreError::Unavailable("cut off".to_owned())),
             Cut::Silent => std::future::pending().await,
         }
     }
 
-    /// One call: on its way, at the store, on its way back.
     async fn call<T: Send + 'static>(
         &self,
         work: impl FnOnce(&SimStore, Caller) -> T + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.carry(false, work).await
+    }
+
+    async fn change<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&SimStore, Caller) -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.carry(true, work).await
+    }
+
+    /// One call: on its way, at the store, on its way back.
+    async fn carry<T: Send + 'static>(
+        &self,
+        is_write: bool,
+        work: impl FnOnce(&SimStore, Caller) -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
         let caller = Caller { node: self.node };
-        self.admit().await?;
+        self.admit(is_write).await?;
         let (latency, once) = {
             let mut state = self.state();
             let once = state.once.pop_front();
@@ -161,12 +178,12 @@ impl Way {
             (state.latency, once)
         };
         sleep(latency).await;
-        self.admit().await?;
+        self.admit(is_write).await?;
         match once {
             None => {}
             Some(Once::Delayed(millis)) => {
                 sleep(Duration::from_millis(millis)).await;
-                self.admit().await?;
+                self.admit(is_write).await?;
             }
             Some(Once::AnswerLost) => {
                 drop(work(&self.sim, caller));
@@ -201,7 +218,7 @@ impl Way {
         };
         match cut {
             _ if is_dead => std::future::pending().await,
-            Cut::None => Ok(()),
+            Cut::None | Cut::ReadOnly => Ok(()),
             Cut::Refused => Err(StoreError::Unavailable("cut off".to_owned())),
             Cut::Silent => std::future::pending().await,
         }
@@ -222,12 +239,12 @@ impl Store for Way {
 
     async fn put(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError> {
         let key = key.to_owned();
-        self.call(move |sim, caller| sim.put(caller, &key, value, ttl)).await
+        self.change(move |sim, caller| sim.put(caller, &key, value, ttl)).await
     }
 
     async fn remove(&self, keys: &[String]) -> Result<u64, StoreError> {
         let keys = keys.to_vec();
-        self.call(move |sim, caller| sim.remove(caller, &keys)).await
+        self.change(move |sim, caller| sim.remove(caller, &keys)).await
     }
 
     async fn list(&self, prefix: &str, _: Option<Cursor>, _: usize) -> Result<Page, StoreError> {
@@ -242,12 +259,13 @@ impl Store for Way {
     async fn remove_if(&self, removals: &[(String, Version)]) -> Result<u64, StoreError> {
         let swaps = removals.iter().cloned().map(|(key, expected)| Swap { key, expected: Some(expected), to: None });
         let swaps: Vec<Swap> = swaps.collect();
-        self.call(move |sim, caller| swaps.into_iter().map(|swap| sim.swap(caller, swap).map(u64::from)).sum()).await?
+        self.change(move |sim, caller| swaps.into_iter().map(|swap| sim.swap(caller, swap).map(u64::from)).sum())
+            .await?
     }
 
     async fn swap(&self, swap: &Swap) -> Result<bool, StoreError> {
         let swap = swap.clone();
-        self.call(move |sim, caller| sim.swap(caller, swap)).await?
+        self.change(move |sim, caller| sim.swap(caller, swap)).await?
     }
 
     async fn now(&self) -> Result<Option<Timestamp>, StoreError> {
@@ -263,8 +281,8 @@ impl Store for Way {
 impl Log for Way {
     async fn append(&self, name: &str, record: Bytes) -> Result<(), StoreError> {
         match is_of_loads(name) {
-            true => self.call(move |sim, _| sim.append_load(record)).await,
-            false => self.call(move |sim, _| sim.append(record)).await,
+            true => self.change(move |sim, _| sim.append_load(record)).await,
+            false => self.change(move |sim, _| sim.append(record)).await,
         }
     }
 
