@@ -152,7 +152,7 @@ pub(crate) struct Cluster {
 
 /// How the counters are kept: nothing is loaded, and what is old is gone.
 pub(crate) fn policy() -> Policy {
-    Policy::fresh_for(WRITE_EVERY).keep_for(Keep::For(FORGOTTEN_AFTER.saturating_sub(WRITE_EVERY)))
+    Policy::fresh_for(WRITE_EVERY).stale_if_error(Keep::For(FORGOTTEN_AFTER.saturating_sub(WRITE_EVERY)))
 }
 
 impl Totals {

@@ -58,8 +58,8 @@ pub struct Loaded {
     pub value: Value,
     /// The source's own freshness; replaces the policy's `fresh_for` for this answer, and is not jittered.
     pub fresh_for: Option<Duration>,
-    /// A true end in place of the policy's `keep_for`: this long after it was written the answer is gone from every tier,
-    /// and stands in for no failing source. It also ends an answer that would be fresh for longer.
+    /// A true end in place of the policy's `stale_if_error`: this long after it was written the answer is gone from every
+    /// tier, and stands in for no failing source. It also ends an answer that would be fresh for longer.
     pub ttl: Option<Duration>,
     /// When the source was asked for it, where that is not when the load began: its times count from then.
     pub as_of: Option<Timestamp>,

@@ -35,7 +35,7 @@ impl Block {
     pub(super) fn write(self: Arc<Block>, persist: Persist, policy: &Policy) -> Loaded {
         let body = self.rows.slice(0, self.rows.times().len());
         let value = Value::new(body).with_meta(self.known.to_string());
-        let fresh_for = match policy.keep_for {
+        let fresh_for = match policy.stale_if_error {
             Keep::For(keep) => keep,
             Keep::Forever => A_CENTURY,
         };
