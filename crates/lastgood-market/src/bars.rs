@@ -310,14 +310,7 @@ impl ApplicationBars {
         }
         match self.both(series).await {
             (Ok(None), Err(why)) | (Err(why), Ok(None) | Err(_)) => Err(why),
-            (Ok(base), Ok(None) | Err(_)) => {
-                if base.as_ref().is_some_and(|base| base.answer.freshness() == Freshness::Fresh) {
-                    // The next reader finds it in memory.
-                    let nowhere = || async { Err(Error::new(Reason::Yielded, "bars come from applications").into()) };
-                    drop(self.region.get_or_load_uncounted(&series.key(), nowhere).await);
-                }
-                Ok(base)
-            }
+            (Ok(base), Ok(None) | Err(_)) => Ok(base),
             (Ok(_), Ok(Some(_))) => Ok(self.unite(series).await),
             (Err(_), Ok(late)) => Ok(late),
         }

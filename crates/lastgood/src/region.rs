@@ -18,15 +18,15 @@ use crate::flight::Void;
 use crate::lease::{Lease, Right};
 use crate::memory::{Key, KeyRef, RegionId};
 use crate::metrics::{Counters, Stopwatch};
-use crate::outcome::{Outcome, Tier};
+use crate::outcome::Outcome;
 use crate::policy::Policy;
-use crate::read::Stored;
 use crate::store::StoreError;
 use crate::tags::{self, Depth};
 use crate::trust::Trust;
 use crate::write_behind::{Change, Expiry, Fill, Form, Removal, Room};
 
 mod conditional;
+mod get;
 mod typed;
 
 pub use self::conditional::Conditional;
@@ -247,62 +247,6 @@ impl Region {
         match answer {
             Ok(answer) => self.count_timed(answer.outcome, stopwatch),
             Err(error) => self.count_failed(error),
-        }
-    }
-
-    /// What memory holds for `name`, however old, without asking anyone and without being counted.
-    pub fn peek(&self, name: &str) -> Option<Answer> {
-        let at = self.cache.clock.now();
-        let entry = self.held(name)?;
-        (entry.freshness(at) != Freshness::Gone).then(|| self.answer(entry, Outcome::Hit(Tier::Memory), at))
-    }
-
-    /// What the store holds for each name, however old, in one round trip and without being counted or kept in memory:
-    /// `Ok(None)` for what it does not hold, and an error for what it does not say in time.
-    pub async fn stored(&self, names: &[String]) -> Vec<Result<Option<Answer>, StoreError>> {
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let stored = self.read_store_many(&names).await;
-        let (at, outcome) = (self.cache.clock.now(), Outcome::Hit(Tier::Store));
-        let answered = |Stored { entry, unknown, .. }| match unknown {
-            Some(why) => Err(self.cause(why)),
-            None => Ok(entry.map(|entry| self.answer(Arc::new(entry), outcome, at))),
-        };
-        stored.into_iter().map(answered).collect()
-    }
-
-    /// What the store holds for `name`, as [`Region::stored`] says it for many.
-    ///
-    /// # Errors
-    ///
-    /// Why the store does not say.
-    pub async fn try_stored(&self, name: &str) -> Result<Option<Answer>, StoreError> {
-        let stored = self.try_read_store(name).await?;
-        let (at, outcome) = (self.cache.clock.now(), Outcome::Hit(Tier::Store));
-        Ok(stored.entry.map(|entry| self.answer(Arc::new(entry), outcome, at)))
-    }
-
-    /// The newest that memory, the writes that wait for the store, or the store hold for `name`, however old and without
-    /// being counted. Unlike [`Region::stored`], it tells that there is nothing from that nobody knows.
-    ///
-    /// # Errors
-    ///
-    /// When the store does not answer, and this process has nothing either.
-    pub async fn newest(&self, name: &str) -> Result<Option<Answer>, StoreError> {
-        let held = self.peek(name);
-        let waiting = self.cache.store.as_ref().and_then(|tier| tier.behind.waiting(&self.store_key(name)));
-        if let Some(waiting) = waiting {
-            let given = |entry| self.answer(entry, Outcome::Hit(Tier::Memory), self.cache.clock.now());
-            return Ok(held.or_else(|| waiting.map(given)));
-        }
-        match (self.ask_store(name).await.map(|stored| stored.entry), self.peek(name).or(held)) {
-            (Ok(Some(stored)), Some(held)) if self.is_at_least_as_good(&held.entry, &stored) => Ok(Some(held)),
-            (Ok(Some(stored)), _) => {
-                Ok(Some(self.answer(Arc::new(stored), Outcome::Hit(Tier::Store), self.cache.clock.now())))
-            }
-            // The store would have it, if it had not been removed there.
-            (Ok(None), held) => Ok(held.filter(|held| !held.is_unverified())),
-            (Err(_), Some(held)) => Ok(Some(held)),
-            (Err(why), None) => Err(why),
         }
     }
 
