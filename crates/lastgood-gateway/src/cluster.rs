@@ -179,7 +179,7 @@ impl Cluster {
         let Ok(text) = serde_json::to_vec(own) else { return };
         // A fill, not a put: no reader has to hear of it.
         let entries = vec![(self.name.clone(), Loaded::from(Value::new(text)))];
-        _ = self.region.fill_in_process(&self.name, || async { Ok(Filled { entries, hold: None }) }).await;
+        _ = self.region.composite().fill_in_process(&self.name, || async { Ok(Filled::from(entries)) }).await;
         // A store that does not answer leaves the totals as they were.
         let Ok(mut names) = self.region.stored_names("node:", MOST_NODES).await else { return };
         names.retain(|name| *name != self.name);

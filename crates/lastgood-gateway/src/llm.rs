@@ -210,7 +210,7 @@ pub(crate) async fn find(State(app): State<Arc<App>>, request: Request) -> Answe
             Err(_) => return Ok(absent(None, Some(until))),
         };
         if let Some(Brought { value, fresh_for }) = brought {
-            region.count_served(lastgood::Outcome::Joined);
+            region.composite().count(lastgood::Outcome::Joined);
             return Ok(values::respond_joined(&value, fresh_for, &headers).await);
         }
     }

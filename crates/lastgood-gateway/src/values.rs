@@ -124,12 +124,12 @@ fn prepared_of(value: &Value) -> Arc<Prepared> {
 ///
 /// When memory holds nothing, and the store does not say what it holds: a value may be there.
 pub(crate) async fn kept(region: &Region, name: &str) -> Result<Option<Kept>, StoreError> {
-    Ok(region.get_uncounted(name).await?.map(Kept::of))
+    Ok(region.composite().get(name).await?.map(Kept::of))
 }
 
 /// Counts a read of a region.
 pub(crate) fn count(region: &Region, kept: Option<&Kept>) {
-    region.count_served(kept.map_or(Outcome::Miss, |kept| kept.outcome));
+    region.composite().count(kept.map_or(Outcome::Miss, |kept| kept.outcome));
 }
 
 /// Whether a text is a media type, with or without parameters.

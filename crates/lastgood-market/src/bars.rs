@@ -248,7 +248,7 @@ impl ApplicationBars {
     pub async fn find(&self, series: &BarSeries) -> Result<Option<KeptBars>, StoreError> {
         let kept = self.look(series).await;
         let outcome = kept.as_ref().ok().and_then(Option::as_ref).map(|kept| kept.answer.outcome());
-        self.region.count_served(outcome.unwrap_or(Outcome::Miss));
+        self.region.composite().count(outcome.unwrap_or(Outcome::Miss));
         kept
     }
 

@@ -67,8 +67,6 @@ pub struct Loaded {
     pub tags: Vec<String>,
     /// When the value goes to the store.
     pub persist: Persist,
-    /// Other keys that the same answer fills.
-    pub beside: Filled,
     /// What [`Entry::derived`] is to give, where it is known already.
     pub derived: Derived,
 }
@@ -108,16 +106,6 @@ pub enum Persist {
     Every(Duration),
     /// Not: the store has it already.
     Never,
-}
-
-/// What one load brought for several keys. They are written in one step, or not at all if an invalidation of the key
-/// that was loaded came meanwhile.
-#[derive(Clone, Debug, Default)]
-pub struct Filled {
-    /// The keys of the region with their values.
-    pub entries: Vec<(String, Loaded)>,
-    /// Dropped when all is written: a lock that keeps others from looking before.
-    pub hold: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Loaded {

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use crate::cache;
 use crate::clock::Timestamp;
 use crate::entry::{Entry, Freshness, Loaded, Persist, Value, compact};
-use crate::error::{Error, LoadError, Reason, own_error};
+use crate::error::{Error, LoadError};
 use crate::flight::Void;
 use crate::lease::{Lease, Right};
 use crate::memory::{Key, KeyRef, RegionId};
@@ -25,10 +25,13 @@ use crate::tags::{self, Depth};
 use crate::trust::Trust;
 use crate::write_behind::{Change, Expiry, Fill, Form, Removal, Room};
 
+mod composite;
 mod conditional;
 mod get;
 mod typed;
 
+pub(crate) use self::composite::single;
+pub use self::composite::{Composed, Composite, Filled, Siblings};
 pub use self::conditional::Conditional;
 pub use self::typed::{TypedAnswer, TypedRegion};
 
@@ -192,76 +195,34 @@ impl Region {
         F: FnOnce() -> L + Send + 'static,
         L: Future<Output = Result<Loaded, LoadError>> + Send + 'static,
     {
-        let stopwatch = self.stopwatch();
-        let answer = self.read(name, || own_error(load())).await;
+        let stopwatch = Stopwatch::start();
+        let answer = self.read(name, &[], || single(load())).await;
         self.count(&answer, stopwatch);
         answer
     }
 
-    /// As [`Region::get_or_load`], for an answer that is only part of what is served: [`Region::count_served`] counts
-    /// the whole.
-    ///
-    /// # Errors
-    ///
-    /// As [`Region::get_or_load`].
-    pub async fn get_or_load_uncounted<F, L>(&self, name: &str, load: F) -> Result<Answer, Error>
-    where
-        F: FnOnce() -> L + Send + 'static,
-        L: Future<Output = Result<Loaded, LoadError>> + Send + 'static,
-    {
-        self.read(name, || own_error(load())).await
-    }
-
-    /// Counts an answer that was put together of what [`Region::peek`], [`Region::stored`] and [`Region::fill`] gave.
-    pub fn count_served(&self, outcome: Outcome) {
-        self.note_last_good(outcome);
-        self.shared.counters.count(outcome);
-    }
-
-    /// As [`Region::count_served`], with the time that it took.
-    pub fn count_timed(&self, outcome: Outcome, stopwatch: Stopwatch) {
-        self.note_last_good(outcome);
-        self.shared.counters.count_timed(outcome, stopwatch);
-    }
-
-    /// A value of an application's that is past its freshness has no source that failed.
-    fn note_last_good(&self, outcome: Outcome) {
-        if let Outcome::LastGood(reason) = outcome
-            && reason != Reason::Abandoned
-        {
-            self.shared.counters.note_last_good(reason, self.cache.clock.now());
-        }
-    }
-
-    /// Begins an answer that [`Region::count_timed`] will count.
-    pub fn stopwatch(&self) -> Stopwatch {
-        Stopwatch::start()
-    }
-
-    /// Counts a read that ended in an error after what the uncounted reads gave.
-    pub fn count_failed(&self, error: &Error) {
-        self.shared.counters.count_error(error);
-    }
-
     pub(crate) fn count(&self, answer: &Result<Answer, Error>, stopwatch: Stopwatch) {
         match answer {
-            Ok(answer) => self.count_timed(answer.outcome, stopwatch),
-            Err(error) => self.count_failed(error),
+            Ok(answer) => self.composite().count_timed(answer.outcome, stopwatch),
+            Err(error) => self.composite().count_failed(error),
         }
     }
 
     /// Stores an answer that the caller has, as if it had just been loaded. Loads under way do not overwrite it.
     ///
     /// With [`Persist::Every`] the store may go on holding an older one, which another process may read.
-    pub async fn put(&self, name: &str, mut loaded: Loaded) {
+    pub async fn put(&self, name: &str, loaded: Loaded) {
+        self.put_with(name, loaded, Siblings::new()).await;
+    }
+
+    async fn put_with(&self, name: &str, loaded: Loaded, siblings: Siblings) {
         let replaces = loaded.persist == Persist::Always;
         let room = if replaces { self.room(loaded.value.body.len()).await } else { None };
         let now = self.cache.clock.now();
-        let beside = std::mem::take(&mut loaded.beside);
         let entry = Arc::new(self.entry(name, loaded, now, now));
         self.invalidate(name, &Void::Removed(now), || {
             self.keep_with(name, entry, replaces, room.as_ref(), None);
-            self.keep_filled(&beside, now, now, &Right::Alone);
+            self.keep_siblings(siblings, now, now, &Right::Alone);
         });
     }
 

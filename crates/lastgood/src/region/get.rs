@@ -9,6 +9,7 @@ use crate::entry::{Entry, Freshness};
 use crate::error::Reason;
 use crate::flight::Landing;
 use crate::memory::Key;
+use crate::metrics::Stopwatch;
 use crate::outcome::{Outcome, Tier};
 use crate::read::Stored;
 use crate::store::StoreError;
@@ -40,19 +41,15 @@ impl Region {
     ///
     /// When memory holds nothing and the store does not say in time: an answer may be there.
     pub async fn get(&self, name: &str) -> Result<Option<Answer>, StoreError> {
-        let stopwatch = self.stopwatch();
-        let found = self.get_uncounted(name).await;
+        let stopwatch = Stopwatch::start();
+        let found = self.look(name).await;
         let outcome = found.as_ref().ok().and_then(Option::as_ref).map(Answer::outcome);
-        self.count_timed(outcome.unwrap_or(Outcome::Miss), stopwatch);
+        self.composite().count_timed(outcome.unwrap_or(Outcome::Miss), stopwatch);
         found
     }
 
-    /// As [`Region::get`], for an answer that is only part of what is served: [`Region::count_served`] counts the whole.
-    ///
-    /// # Errors
-    ///
-    /// As [`Region::get`].
-    pub async fn get_uncounted(&self, name: &str) -> Result<Option<Answer>, StoreError> {
+    /// See [`Region::get`]; not counted.
+    pub(super) async fn look(&self, name: &str) -> Result<Option<Answer>, StoreError> {
         if !self.is_enabled() {
             return Ok(None);
         }
@@ -116,7 +113,8 @@ impl Region {
     ) -> Result<Option<Answer>, StoreError> {
         let held = self.peek(name);
         let waiting = self.cache.store.as_ref().and_then(|tier| tier.behind.waiting(&self.store_key(name)));
-        if let Some(waiting) = waiting {
+        // Where a removal waits, another process may have put something since.
+        if let Some(waiting) = waiting.filter(|waiting| waiting.is_some() || held.is_some()) {
             let given = |entry| self.answer(entry, Outcome::Hit(Tier::Memory), self.cache.clock.now());
             return Ok(held.or_else(|| waiting.map(given)));
         }
