@@ -107,7 +107,7 @@ impl Kept {
 
 /// What is worked out of a value once.
 pub(crate) fn prepared(answer: &Answer) -> Arc<Prepared> {
-    answer.derived(prepared_of)
+    answer.memoised(prepared_of)
 }
 
 fn prepared_of(value: &Value) -> Arc<Prepared> {

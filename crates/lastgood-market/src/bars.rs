@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lastgood::store::StoreError;
 use lastgood::{
-    Answer, Clock, Derived, Error, Freshness, Loaded, Outcome, Reason, Region, Timestamp, Unconfirmed, Value, WasThere,
+    Answer, Clock, Error, Freshness, Loaded, Memoised, Outcome, Reason, Region, Timestamp, Unconfirmed, Value, WasThere,
 };
 
 use crate::interval;
@@ -135,7 +135,7 @@ impl BarSeries {
 
 impl KeptBars {
     fn of(answer: Answer) -> Option<KeptBars> {
-        let list = answer.derived(|value| List::read(&value.body).map(Arc::new))?;
+        let list = answer.memoised(|value| List::read(&value.body).map(Arc::new))?;
         // There is no source to ask: the application may put it again.
         let outcome = match answer.freshness() {
             Freshness::Fresh => answer.outcome(),
@@ -349,7 +349,7 @@ impl ApplicationBars {
         Loaded {
             fresh_for,
             tags: vec![format!("symbol:{}", series.name)],
-            derived: Derived::new(Some(Arc::new(list))),
+            memoised: Memoised::new(Some(Arc::new(list))),
             ..Loaded::from(value)
         }
     }

@@ -66,7 +66,7 @@ pub use self::builder::CacheBuilder;
 pub use self::cache::{Cache, CacheStatus, Largest, StoreStatus};
 pub use self::clock::{Clock, Timestamp};
 pub use self::confirm::Unconfirmed;
-pub use self::entry::{Derived, Entry, Freshness, Loaded, Persist, Value};
+pub use self::entry::{Entry, Freshness, Loaded, Memoised, Persist, Value};
 pub use self::error::{BuildError, Error, LoadError, Reason};
 pub use self::explain::{Explanation, Setback};
 pub use self::listing::{Listing, Tiers};

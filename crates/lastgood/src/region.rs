@@ -147,9 +147,9 @@ impl Answer {
         self.entry.is_superseded() || (self.trust == Trust::Unverified && self.entry.checksum().is_some())
     }
 
-    /// See [`Entry::derived`].
-    pub fn derived<T: Clone + Send + Sync + 'static>(&self, make: impl FnOnce(&Value) -> T) -> T {
-        self.entry.derived(make)
+    /// See [`Entry::memoised`].
+    pub fn memoised<T: Clone + Send + Sync + 'static>(&self, make: impl FnOnce(&Value) -> T) -> T {
+        self.entry.memoised(make)
     }
 }
 
@@ -375,7 +375,7 @@ impl Region {
     /// The entry of an answer whose load began at `started`, ending its freshness at a point within the jitter.
     pub(crate) fn entry(&self, name: &str, mut loaded: Loaded, started: Timestamp, now: Timestamp) -> Entry {
         // What was worked out of the body already may share it, so that a copy would add to it.
-        if loaded.derived.is_none() {
+        if loaded.memoised.is_none() {
             loaded.value.body = compact(loaded.value.body);
         }
         let spread = (self.cache.random.hash_one((name, now)) >> 11) as f64 / (1u64 << 53) as f64;

@@ -132,6 +132,6 @@ fn to_loaded<T: Serialize>(value: &T) -> Result<Loaded, Error> {
 }
 
 fn from_answer<T: DeserializeOwned + Send + Sync + 'static>(answer: &Answer) -> Option<TypedAnswer<T>> {
-    let decoded: Option<Arc<T>> = answer.derived(|value| serde_json::from_slice(&value.body).ok().map(Arc::new));
+    let decoded: Option<Arc<T>> = answer.memoised(|value| serde_json::from_slice(&value.body).ok().map(Arc::new));
     Some(TypedAnswer { value: decoded?, outcome: answer.outcome(), age: answer.age() })
 }

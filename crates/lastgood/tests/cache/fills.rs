@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lastgood::testing::{Fault, FaultyStore};
-use lastgood::{Composed, Derived, Error, Filled, LoadError, Loaded, Outcome, Persist, Reason, Siblings, Tier};
+use lastgood::{Composed, Error, Filled, LoadError, Loaded, Memoised, Outcome, Persist, Reason, Siblings, Tier};
 use tokio::sync::Notify;
 
 use crate::support::{
@@ -218,10 +218,10 @@ async fn siblings_of_a_key_is_not_kept_once_it_was_invalidated() {
 #[tokio::test(start_paused = true)]
 async fn what_was_worked_out_of_a_value_before_it_is_kept_is_not_worked_out_again() {
     let prices = region(&memory_only(), a_minute());
-    prices.put("a", Loaded { derived: Derived::new(7u32), ..loaded("1") }).await;
+    prices.put("a", Loaded { memoised: Memoised::new(7u32), ..loaded("1") }).await;
     let held = prices.peek("a").unwrap();
-    assert_eq!(held.derived(|_| -> u32 { panic!("it is known") }), 7);
-    assert_eq!(held.derived(|value| value.body.len()), 1, "another type is worked out");
+    assert_eq!(held.memoised(|_| -> u32 { panic!("it is known") }), 7);
+    assert_eq!(held.memoised(|value| value.body.len()), 1, "another type is worked out");
 }
 
 #[tokio::test(start_paused = true)]
