@@ -17,7 +17,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let files = [
         include_str!("../../lastgood.example.toml"),
         "listen = \"127.0.0.1:8080\"\nstore = \"redis://127.0.0.1:6379/0\"\npreset = \"trading\"\n",
-        "[regions.kline]\nfresh_for = \"2s\"\nkeep_for = \"forever\"\n[regions.prices]\njitter = 0.5\n",
+        "[regions.klines]\nfresh_for = \"2s\"\nstale_if_error = \"forever\"\n[regions.prices]\njitter = 0.5\n",
         "[[routes]]\nname = \"price\"\npath = \"/price/{symbol}\"\nurl = \"https://example.org/{symbol}\"\n\
          [routes.parameters.symbol]\ntype = \"text\"\npattern = \"[A-Z]{2,9}\"\n",
         "[admin]\ntoken = \"${SECRET}\"\n[log]\nlevel = \"info\"\n[memory]\nlimit = \"64MiB\"\n",

@@ -152,7 +152,7 @@ pub(crate) struct Cluster {
 
 /// How the counters are kept: nothing is loaded, and what is old is gone.
 pub(crate) fn policy() -> Policy {
-    Policy::fresh_for(WRITE_EVERY).keep_for(Keep::For(FORGOTTEN_AFTER.saturating_sub(WRITE_EVERY)))
+    Policy::fresh_for(WRITE_EVERY).stale_if_error(Keep::For(FORGOTTEN_AFTER.saturating_sub(WRITE_EVERY)))
 }
 
 impl Totals {
@@ -179,7 +179,7 @@ impl Cluster {
         let Ok(text) = serde_json::to_vec(own) else { return };
         // A fill, not a put: no reader has to hear of it.
         let entries = vec![(self.name.clone(), Loaded::from(Value::new(text)))];
-        _ = self.region.fill_in_process(&self.name, || async { Ok(Filled { entries, hold: None }) }).await;
+        _ = self.region.composite().fill_in_process(&self.name, || async { Ok(Filled::from(entries)) }).await;
         // A store that does not answer leaves the totals as they were.
         let Ok(mut names) = self.region.stored_names("node:", MOST_NODES).await else { return };
         names.retain(|name| *name != self.name);

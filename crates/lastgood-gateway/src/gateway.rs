@@ -378,14 +378,14 @@ fn is_own_file(name: &str) -> bool {
 fn configured(policy: Policy, by: &RegionOverride) -> Policy {
     let fresh_for = by.fresh_for.unwrap_or(policy.fresh_for);
     // What is configured to be fresh longer or shorter is stale in proportion, unless that is configured too.
-    let stale_for = match by.fresh_for {
-        Some(_) if policy.stale_for == policy.fresh_for => fresh_for,
-        _ => policy.stale_for,
+    let stale_while_revalidate = match by.fresh_for {
+        Some(_) if policy.stale_while_revalidate == policy.fresh_for => fresh_for,
+        _ => policy.stale_while_revalidate,
     };
     Policy {
         fresh_for,
-        stale_for: by.stale_while_revalidate.unwrap_or(stale_for),
-        keep_for: by.stale_if_error.unwrap_or(policy.keep_for),
+        stale_while_revalidate: by.stale_while_revalidate.unwrap_or(stale_while_revalidate),
+        stale_if_error: by.stale_if_error.unwrap_or(policy.stale_if_error),
         jitter: by.jitter.unwrap_or(policy.jitter),
         negative_for: by.negative_for.unwrap_or(policy.negative_for),
         soft_timeout: by.soft_timeout.unwrap_or(policy.soft_timeout),

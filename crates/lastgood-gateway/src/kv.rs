@@ -46,8 +46,8 @@ impl Place {
         Ok(Place { region: region.clone(), key: decoded })
     }
 
-    async fn kept(&self, app: &App) -> Result<Option<Kept>, StoreError> {
-        values::kept(app, &self.region, &self.key).await
+    async fn kept(&self) -> Result<Option<Kept>, StoreError> {
+        values::kept(&self.region, &self.key).await
     }
 
     fn shown(&self) -> String {
@@ -78,7 +78,7 @@ fn no_region(app: &App, name: &str) -> Refused {
 pub(crate) async fn get(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Answered {
     let place = Place::of(&app, &uri)?;
     Parameters::read_none(uri.query())?;
-    let kept = place.kept(&app).await;
+    let kept = place.kept().await;
     values::count(&place.region, kept.as_ref().ok().and_then(Option::as_ref));
     match kept {
         Ok(Some(kept)) => Ok(values::respond(&kept, &headers).await),
@@ -113,7 +113,7 @@ pub(crate) async fn put(State(app): State<Arc<App>>, request: Request) -> Answer
         let holds = holds(conditions.clone());
         outcome(&conditions, place.region.put_if(&place.key, loaded, holds).await)?
     } else {
-        let was_there = place.kept(&app).await.is_ok_and(|kept| kept.is_some());
+        let was_there = place.kept().await.is_ok_and(|kept| kept.is_some());
         place.region.put(&place.key, loaded).await;
         was_there
     };
@@ -167,7 +167,7 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, uri: Uri, headers: Heade
         (outcome(&headers, place.region.remove_if(&place.key, holds).await)?, None)
     } else {
         // Without an answer of the store it may hold the value; a removal that waits already is known.
-        let (was_there, unreached) = match place.kept(&app).await {
+        let (was_there, unreached) = match place.kept().await {
             Ok(kept) => (kept.is_some(), None),
             Err(why) => (false, Some(why)),
         };

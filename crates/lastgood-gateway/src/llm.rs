@@ -162,7 +162,7 @@ pub(crate) async fn find(State(app): State<Arc<App>>, request: Request) -> Answe
     let region = app.region(RegionName::Llm);
     let deadline = Instant::now() + wish.wait;
     loop {
-        let looked = values::kept(&app, region, &key).await;
+        let looked = values::kept(region, &key).await;
         // To the application a miss like any other: it computes the analysis. But it is told that there may be one.
         let is_known = looked.is_ok();
         let absent = |token, busy| {
@@ -179,7 +179,7 @@ pub(crate) async fn find(State(app): State<Arc<App>>, request: Request) -> Answe
             Turn::Yours(token) => {
                 // It may have been stored since the look, here or by another gateway, and its claim ended with that.
                 let kept = match app.claims.are_shared() {
-                    true => values::kept(&app, region, &key).await.ok().flatten().filter(Kept::is_fresh),
+                    true => values::kept(region, &key).await.ok().flatten().filter(Kept::is_fresh),
                     false => values::fresh_in_memory(region, &key),
                 };
                 let Some(kept) = kept else {
@@ -210,7 +210,7 @@ pub(crate) async fn find(State(app): State<Arc<App>>, request: Request) -> Answe
             Err(_) => return Ok(absent(None, Some(until))),
         };
         if let Some(Brought { value, fresh_for }) = brought {
-            region.count_served(lastgood::Outcome::Joined);
+            region.composite().count(lastgood::Outcome::Joined);
             return Ok(values::respond_joined(&value, fresh_for, &headers).await);
         }
     }
@@ -276,7 +276,7 @@ pub(crate) async fn store(State(app): State<Arc<App>>, request: Request) -> Answ
     }
     let is_storable = values::check_room(&app, &bytes)?;
     let region = app.region(RegionName::Llm);
-    let was_there = values::kept(&app, region, &key).await.is_ok_and(|kept| kept.is_some());
+    let was_there = values::kept(region, &key).await.is_ok_and(|kept| kept.is_some());
     let etag = EntityTag::of_value(&HeaderValue::from_static(JSON), &bytes);
     loaded.value = lastgood::Value::new(bytes).with_meta(JSON);
     let fresh_for = loaded.fresh_for.unwrap_or(region.policy().fresh_for);

@@ -85,11 +85,11 @@ impl Places {
         match region.peek(name).filter(|_| region.is_enabled()) {
             Some(kept) => {
                 let outcome = Outcome::LastGood(full.reason);
-                region.count_served(outcome);
+                region.composite().count(outcome);
                 Ok(kept.given_as(outcome))
             }
             None => {
-                region.count_failed(&full);
+                region.composite().count_failed(&full);
                 Err(full)
             }
         }

@@ -164,8 +164,8 @@ impl Route {
         let kept = self.region.peek(key).filter(|kept| self.region.is_enabled() && self.is_own(kept));
         let outcome = Outcome::LastGood(error.reason);
         match &kept {
-            Some(_) => self.region.count_served(outcome),
-            None => self.region.count_failed(&error),
+            Some(_) => self.region.composite().count(outcome),
+            None => self.region.composite().count_failed(&error),
         }
         kept.map(|kept| kept.given_as(outcome)).ok_or(error)
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_SECURITY_POLICY, ETAG, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use lastgood::store::StoreError;
-use lastgood::{Answer, Error, Freshness, Loaded, Outcome, Reason, Region, Tier, Value};
+use lastgood::{Answer, Freshness, Loaded, Outcome, Reason, Region, Tier, Value};
 
 use crate::app::App;
 use crate::body;
@@ -107,7 +107,7 @@ impl Kept {
 
 /// What is worked out of a value once.
 pub(crate) fn prepared(answer: &Answer) -> Arc<Prepared> {
-    answer.derived(prepared_of)
+    answer.memoised(prepared_of)
 }
 
 fn prepared_of(value: &Value) -> Arc<Prepared> {
@@ -123,40 +123,13 @@ fn prepared_of(value: &Value) -> Arc<Prepared> {
 /// # Errors
 ///
 /// When memory holds nothing, and the store does not say what it holds: a value may be there.
-pub(crate) async fn kept(app: &App, region: &Region, name: &str) -> Result<Option<Kept>, StoreError> {
-    if !app.cache.is_enabled() {
-        return Ok(None);
-    }
-    let held = region.peek(name);
-    if held.as_ref().is_some_and(|held| held.freshness() == Freshness::Fresh) {
-        return Ok(held.map(Kept::of));
-    }
-    let stored = region.try_stored(name).await;
-    // Another may have put one while the store was asked, and the end of what was held may have come.
-    let held = region.peek(name);
-    if matches!(stored, Ok(None)) && held.as_ref().is_some_and(Answer::is_unverified) && !region.is_waiting(name) {
-        // It was removed from the store that all share, or what replaced it has ended: it must not come back.
-        return Ok(None);
-    }
-    Ok(match (held, stored) {
-        // Of one answer, the store's is verified, and memory's was not, or is not fresh.
-        (Some(held), Ok(Some(stored))) if held.age() < stored.age() => Some(Kept::of(held)),
-        (_, Ok(Some(stored))) => {
-            if stored.freshness() == Freshness::Fresh {
-                // The next reader finds it in memory.
-                let nowhere = || async { Err(Error::new(Reason::Yielded, "values come from applications").into()) };
-                drop(region.get_or_load_uncounted(name, nowhere).await);
-            }
-            Some(Kept::of(stored))
-        }
-        (None, Err(why)) => return Err(why),
-        (held, _) => held.map(Kept::of),
-    })
+pub(crate) async fn kept(region: &Region, name: &str) -> Result<Option<Kept>, StoreError> {
+    Ok(region.composite().get(name).await?.map(Kept::of))
 }
 
 /// Counts a read of a region.
 pub(crate) fn count(region: &Region, kept: Option<&Kept>) {
-    region.count_served(kept.map_or(Outcome::Miss, |kept| kept.outcome));
+    region.composite().count(kept.map_or(Outcome::Miss, |kept| kept.outcome));
 }
 
 /// Whether a text is a media type, with or without parameters.

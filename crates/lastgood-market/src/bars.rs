@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lastgood::store::StoreError;
 use lastgood::{
-    Answer, Clock, Derived, Error, Freshness, Loaded, Outcome, Reason, Region, Timestamp, Unconfirmed, Value, WasThere,
+    Answer, Clock, Error, Freshness, Loaded, Memoised, Outcome, Reason, Region, Timestamp, Unconfirmed, Value, WasThere,
 };
 
 use crate::interval;
@@ -135,7 +135,7 @@ impl BarSeries {
 
 impl KeptBars {
     fn of(answer: Answer) -> Option<KeptBars> {
-        let list = answer.derived(|value| List::read(&value.body).map(Arc::new))?;
+        let list = answer.memoised(|value| List::read(&value.body).map(Arc::new))?;
         // There is no source to ask: the application may put it again.
         let outcome = match answer.freshness() {
             Freshness::Fresh => answer.outcome(),
@@ -248,7 +248,7 @@ impl ApplicationBars {
     pub async fn find(&self, series: &BarSeries) -> Result<Option<KeptBars>, StoreError> {
         let kept = self.look(series).await;
         let outcome = kept.as_ref().ok().and_then(Option::as_ref).map(|kept| kept.answer.outcome());
-        self.region.count_served(outcome.unwrap_or(Outcome::Miss));
+        self.region.composite().count(outcome.unwrap_or(Outcome::Miss));
         kept
     }
 
@@ -310,14 +310,7 @@ impl ApplicationBars {
         }
         match self.both(series).await {
             (Ok(None), Err(why)) | (Err(why), Ok(None) | Err(_)) => Err(why),
-            (Ok(base), Ok(None) | Err(_)) => {
-                if base.as_ref().is_some_and(|base| base.answer.freshness() == Freshness::Fresh) {
-                    // The next reader finds it in memory.
-                    let nowhere = || async { Err(Error::new(Reason::Yielded, "bars come from applications").into()) };
-                    drop(self.region.get_or_load_uncounted(&series.key(), nowhere).await);
-                }
-                Ok(base)
-            }
+            (Ok(base), Ok(None) | Err(_)) => Ok(base),
             (Ok(_), Ok(Some(_))) => Ok(self.unite(series).await),
             (Err(_), Ok(late)) => Ok(late),
         }
@@ -356,7 +349,7 @@ impl ApplicationBars {
         Loaded {
             fresh_for,
             tags: vec![format!("symbol:{}", series.name)],
-            derived: Derived::new(Some(Arc::new(list))),
+            memoised: Memoised::new(Some(Arc::new(list))),
             ..Loaded::from(value)
         }
     }

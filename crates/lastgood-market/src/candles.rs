@@ -20,7 +20,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lastgood::{Answer, Clock, Error, Filled, Freshness, Loaded, Outcome, Persist, Reason, Region, Tier, Timestamp};
+use lastgood::{
+    Answer, Clock, Composed, Error, Filled, Freshness, Loaded, Outcome, Persist, Reason, Region, Tier, Timestamp,
+};
 
 use crate::budget::Priority;
 
@@ -143,13 +145,13 @@ impl Candles {
     /// from settled candles and an end, so that [`Question::direct`] must be asked.
     pub async fn answer(&self, question: &Arc<Question>) -> Result<Slice, Error> {
         self.in_use.note(&question.series, self.clock.now());
-        let stopwatch = self.region.stopwatch();
+        let stopwatch = self.region.composite().stopwatch();
         let found = self.find(question, For::Reader).await;
         match &found {
-            Ok(slice) => self.region.count_timed(slice.outcome, stopwatch),
+            Ok(slice) => self.region.composite().count_timed(slice.outcome, stopwatch),
             // Counted by the direct question that follows.
             Err(error) if error.reason == Reason::Abandoned => {}
-            Err(error) => self.region.count_failed(error),
+            Err(error) => self.region.composite().count_failed(error),
         }
         found
     }
@@ -266,27 +268,27 @@ impl Candles {
         let siblings = self.lacking(&question);
         let load = move || async move {
             let series = &question.series;
-            let turn = Arc::new(candles.lanes.enter(&series.prefix).await);
+            let guard = candles.lanes.enter(&series.prefix).await;
             let kept = candles.region.peek(&series.key(TAIL));
             let earlier = kept.as_ref().and_then(Tail::of);
             let wanted = question.wants_of_the_end(candles.now());
             let mut draft = Draft::new(&candles, series, whom.priority(earlier.is_some()));
-            draft.absent = candles.region.absent_beside(&series.key(TAIL));
+            draft.absent = candles.region.composite().absent(&series.key(TAIL));
             draft.has_end = earlier.is_some();
             draft.was_halted = kept.as_ref().zip(earlier.as_ref()).is_some_and(|(kept, earlier)| {
                 let loaded_at = candles.now().saturating_sub(u64::try_from(kept.age().as_millis()).unwrap_or(u64::MAX));
                 earlier.rows.last_close().is_some_and(|close| series.is_halted(close, loaded_at))
             });
-            let (tail, as_of, beside) = draft.tail(wanted, earlier.as_deref()).await?;
+            let (tail, as_of, siblings) = draft.tail(wanted, earlier.as_deref()).await?;
             // It may have waited for its turn, and for the store, while another process loaded at once.
-            let loaded =
-                Loaded { as_of: Some(as_of), ..candles.loaded(series, &tail, Filled { hold: Some(turn), ..beside }) };
-            Ok(candles.seen_again(series, loaded, &tail, kept.as_ref().zip(earlier.as_deref())))
+            let loaded = Loaded { as_of: Some(as_of), ..candles.loaded(series, &tail) };
+            let own = candles.seen_again(series, loaded, &tail, kept.as_ref().zip(earlier.as_deref()));
+            Ok(Composed { own, siblings, guard })
         };
         if whom == For::Reader {
-            return self.region.get_or_load_beside(&key, &siblings, load).await;
+            return self.region.composite().get_or_load(&key, &siblings, load).await;
         }
-        self.region.refresh(&key, Duration::ZERO, load).await?;
+        self.region.composite().refresh(&key, Duration::ZERO, load).await?;
         self.region.peek(&key).ok_or_else(|| Error::new(Reason::Abandoned, "what was loaded was invalidated"))
     }
 
@@ -343,12 +345,12 @@ impl Candles {
         let asks = Arc::clone(&asked);
         let key = question.series.key(FILL);
         let load = move || async move {
-            let turn = Arc::new(candles.lanes.enter(&question.series.prefix).await);
+            let guard = candles.lanes.enter(&question.series.prefix).await;
             let draft = Draft::new(&candles, &question.series, priority);
-            let filled = draft.fill(&question, tail.as_deref(), &asks).await?;
-            Ok(Filled { hold: Some(turn), ..filled })
+            let siblings = draft.fill(&question, tail.as_deref(), &asks).await?;
+            Ok(Filled { siblings, guard })
         };
-        let is_ours = self.region.fill(&key, load).await?;
+        let is_ours = self.region.composite().fill(&key, load).await?;
         if asked.in_vain.load(Ordering::Relaxed) {
             return Err(Error::new(Reason::Abandoned, "the exchange gives nothing for that time"));
         }
@@ -359,12 +361,12 @@ impl Candles {
         })
     }
 
-    /// The end of a series as the tiers keep it, with what else its load brought.
-    fn loaded(&self, series: &Series, tail: &Tail, filled: Filled) -> Loaded {
+    /// The end of a series as the tiers keep it.
+    fn loaded(&self, series: &Series, tail: &Tail) -> Loaded {
         let close = tail.rows.last_close();
         let forming = self.exchange.forming_fresh_for(&series.interval);
         let fresh_for = Some(series.fresh_for(close, self.now(), forming));
-        Loaded { fresh_for, persist: Persist::Every(STORED_EVERY), beside: filled, ..Loaded::from(tail.write()) }
+        Loaded { fresh_for, persist: Persist::Every(STORED_EVERY), ..Loaded::from(tail.write()) }
     }
 
     /// The end of a series, which is looked at less often where nothing is traded and it came back the same.

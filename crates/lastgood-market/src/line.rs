@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lastgood::{Answer, Error, Freshness, LoadError, Loaded, Outcome, Reason, Region, Tier};
+use lastgood::{Answer, Composed, Error, Freshness, LoadError, Loaded, Outcome, Reason, Region, Tier};
 
 use crate::Priority;
 use crate::cut::{self, Index};
@@ -128,11 +128,11 @@ impl Line {
     /// The exchange's refusal of the question; any other only where no candidate holds an answer.
     pub async fn answer<K: Keeper>(&self, keeper: &K) -> Result<Answered<'_>, Error> {
         let region = keeper.region(&self.load);
-        let stopwatch = region.stopwatch();
+        let stopwatch = region.composite().stopwatch();
         let answered = self.answer_uncounted(keeper).await;
         match &answered {
-            Ok(answered) => region.count_timed(answered.answer.outcome(), stopwatch),
-            Err(error) => region.count_failed(error),
+            Ok(answered) => region.composite().count_timed(answered.answer.outcome(), stopwatch),
+            Err(error) => region.composite().count_failed(error),
         }
         answered
     }
@@ -243,8 +243,8 @@ impl Line {
         // With nothing in memory, as after a restart, the newest may lie in the store under any of the keys.
         let siblings: &[String] = if has_kept { &[] } else { &self.siblings };
         let answer = match self.starts_book {
-            true => region.reload_beside(&source.key, siblings, load).await,
-            false => region.get_or_load_beside(&source.key, siblings, load).await,
+            true => region.composite().reload(&source.key, siblings, load).await,
+            false => region.composite().get_or_load(&source.key, siblings, load).await,
         };
         answer.map(|answer| Answered { answer, source })
     }
@@ -295,7 +295,7 @@ fn newer(
     source: Arc<Source>,
     line: Vec<Arc<Source>>,
     has_kept: bool,
-) -> impl FnOnce() -> std::pin::Pin<Box<dyn Future<Output = Result<Loaded, LoadError>> + Send>> + Send + 'static {
+) -> impl FnOnce() -> std::pin::Pin<Box<dyn Future<Output = Result<Composed, LoadError>> + Send>> + Send + 'static {
     move || {
         Box::pin(async move {
             let priority = Priority::of_load(has_kept || region.peek(&source.key).is_some());

@@ -301,7 +301,7 @@ impl Market {
             let answered = line.answer(&shelf).await?;
             let (answer, source) = (answered.answer, answered.source);
             let value = match &source.cut {
-                Cut::Whole => answer.derived(|value| parse(&value.body).map(Arc::new)),
+                Cut::Whole => answer.memoised(|value| parse(&value.body).map(Arc::new)),
                 cut => {
                     let part = shelf.with_index(&answer, |index| cut::cut(answer.body(), cut, index));
                     part.and_then(|part| parse(&part)).map(Arc::new)
@@ -335,7 +335,7 @@ impl Market {
         let region = self.region(name);
         for is_last in [false, true] {
             let answer = region.get_or_load(key, load.clone()).await?;
-            let value: Option<Arc<T>> = answer.derived(|value| parse(&value.body).map(Arc::new));
+            let value: Option<Arc<T>> = answer.memoised(|value| parse(&value.body).map(Arc::new));
             match value {
                 Some(value) => return Ok(TypedAnswer { value, outcome: answer.outcome(), age: answer.age() }),
                 None if is_last => {}

@@ -110,7 +110,7 @@ impl RegionName {
 
     /// The policy of the region before anybody configures it.
     ///
-    /// `stale_for` is the time within which a poller is served at once while the cache refreshes behind. It equals
+    /// `stale_while_revalidate` is the time within which a poller is served at once while the cache refreshes behind. It equals
     /// `fresh_for` for what moves by the second, and is zero for candles, whose list must not outlive its interval.
     pub fn policy(self, preset: Preset) -> Policy {
         const HOUR: Keep = Keep::For(Duration::from_secs(3_600));
@@ -140,14 +140,14 @@ impl RegionName {
             Preset::Trading => trading_ms,
             Preset::Dashboard => dashboard_ms,
         });
-        let stale_for = match self {
+        let stale_while_revalidate = match self {
             RegionName::Klines => Duration::ZERO,
             // No source refreshes what an application put.
             RegionName::Bars => Duration::ZERO,
             RegionName::ExchangeInfo | RegionName::Symbols => Duration::from_secs(600),
             _ => fresh_for,
         };
-        let policy = Policy::fresh_for(fresh_for).stale_for(stale_for).keep_for(keep);
+        let policy = Policy::fresh_for(fresh_for).stale_while_revalidate(stale_while_revalidate).stale_if_error(keep);
         match self {
             // Its load tries one link of the source chain after the other.
             RegionName::Symbols => Policy { hard_timeout: Duration::from_secs(20), ..policy },

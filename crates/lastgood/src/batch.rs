@@ -11,8 +11,9 @@ use crate::entry::Loaded;
 use crate::error::{Error, LoadError, Reason, own_error};
 use crate::flight::{Flight, Landing, after};
 use crate::lease::{Approach, Next, Right};
+use crate::metrics::Stopwatch;
 use crate::read::{Judgement, Seen, Stored};
-use crate::region::{Answer, Region};
+use crate::region::{Answer, Composed, Region};
 use crate::store::{Store, StoreError};
 
 /// What a batch loader gives back: an answer or an error for each key. A key it leaves out was not found.
@@ -37,7 +38,7 @@ impl Region {
         if !self.cache.enabled.load(std::sync::atomic::Ordering::Relaxed) {
             return self.bypass_many(names, load).await;
         }
-        let stopwatch = self.stopwatch();
+        let stopwatch = Stopwatch::start();
         let mut landings = Vec::new();
         let mut seats: HashMap<&str, Seat> = HashMap::with_capacity(names.len());
         for &name in names {
@@ -96,13 +97,14 @@ impl Region {
         drop(permit);
         match loaded {
             Err(error) => {
-                let land = |(landing, right)| self.land_loaded(landing, Err(error.clone()), started, &right);
+                let land =
+                    |(landing, right)| self.land_loaded(landing, Err::<Composed, _>(error.clone()), started, &right);
                 landings.into_iter().for_each(land);
             }
             Ok(mut loaded) => {
                 for (landing, right) in landings {
                     let answer = loaded.remove(&*landing.key().name).unwrap_or_else(|| Err(not_found()));
-                    self.land_loaded(landing, answer, started, &right);
+                    self.land_loaded(landing, answer.map(Composed::from), started, &right);
                 }
             }
         }

@@ -58,8 +58,8 @@ pub struct Loaded {
     pub value: Value,
     /// The source's own freshness; replaces the policy's `fresh_for` for this answer, and is not jittered.
     pub fresh_for: Option<Duration>,
-    /// A true end in place of the policy's `keep_for`: this long after it was written the answer is gone from every tier,
-    /// and stands in for no failing source. It also ends an answer that would be fresh for longer.
+    /// A true end in place of the policy's `stale_if_error`: this long after it was written the answer is gone from every
+    /// tier, and stands in for no failing source. It also ends an answer that would be fresh for longer.
     pub ttl: Option<Duration>,
     /// When the source was asked for it, where that is not when the load began: its times count from then.
     pub as_of: Option<Timestamp>,
@@ -71,33 +71,31 @@ pub struct Loaded {
     pub tags: Vec<String>,
     /// When the value goes to the store.
     pub persist: Persist,
-    /// Other keys that the same answer fills.
-    pub beside: Filled,
-    /// What [`Entry::derived`] is to give, where it is known already.
-    pub derived: Derived,
+    /// What [`Entry::memoised`] is to give, where it is known already.
+    pub memoised: Memoised,
 }
 
-/// Something worked out of a value before it is kept; see [`Entry::derived`].
+/// Something worked out of a value before it is kept; see [`Entry::memoised`].
 #[derive(Clone, Default)]
-pub struct Derived(Option<Arc<dyn Any + Send + Sync>>);
+pub struct Memoised(Option<Arc<dyn Any + Send + Sync>>);
 
-impl Derived {
+impl Memoised {
     /// What the value's readers will ask for, in the type that they ask for.
-    pub fn new<T: Clone + Send + Sync + 'static>(derived: T) -> Self {
-        Derived(Some(Arc::new(derived)))
+    pub fn new<T: Clone + Send + Sync + 'static>(memoised: T) -> Self {
+        Memoised(Some(Arc::new(memoised)))
     }
 }
 
-impl Derived {
+impl Memoised {
     /// Whether the loader worked nothing out of the body.
     pub(crate) fn is_none(&self) -> bool {
         self.0.is_none()
     }
 }
 
-impl fmt::Debug for Derived {
+impl fmt::Debug for Memoised {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "Derived" } else { "None" })
+        f.write_str(if self.0.is_some() { "Memoised" } else { "None" })
     }
 }
 
@@ -112,16 +110,6 @@ pub enum Persist {
     Every(Duration),
     /// Not: the store has it already.
     Never,
-}
-
-/// What one load brought for several keys. They are written in one step, or not at all if an invalidation of the key
-/// that was loaded came meanwhile.
-#[derive(Clone, Debug, Default)]
-pub struct Filled {
-    /// The keys of the region with their values.
-    pub entries: Vec<(String, Loaded)>,
-    /// Dropped when all is written: a lock that keeps others from looking before.
-    pub hold: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Loaded {
@@ -167,7 +155,7 @@ pub struct Entry {
     /// The checksum of its form in the store, where it came from there or was encoded for it: a number above 32 bits. Zero
     /// while it has none.
     checksum: AtomicU64,
-    derived: OnceLock<Arc<dyn Any + Send + Sync>>,
+    memoised: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 /// How good an entry still is at a moment.
@@ -186,9 +174,9 @@ pub enum Freshness {
 impl Entry {
     pub(crate) fn new(loaded: Loaded, fetch_started_at: Timestamp, written_at: Timestamp, times: Times) -> Self {
         let (value, tags) = (loaded.value, loaded.tags.into_boxed_slice());
-        let derived = loaded.derived.0.map_or_else(OnceLock::new, OnceLock::from);
+        let memoised = loaded.memoised.0.map_or_else(OnceLock::new, OnceLock::from);
         let (stored_at, taken_at, checksum) = (written_at, written_at, AtomicU64::new(0));
-        Entry { value, fetch_started_at, written_at, times, stored_at, taken_at, tags, checksum, derived }
+        Entry { value, fetch_started_at, written_at, times, stored_at, taken_at, tags, checksum, memoised }
     }
 
     /// Notes which bytes stand for it in the store.
@@ -309,9 +297,9 @@ impl Entry {
     /// for one such thing; asked for another type, it is worked out each time.
     ///
     /// The memory limit counts it as 384 bytes, and half of a body of 1,400 bytes or more: keep it smaller than that.
-    pub fn derived<T: Clone + Send + Sync + 'static>(&self, make: impl FnOnce(&Value) -> T) -> T {
+    pub fn memoised<T: Clone + Send + Sync + 'static>(&self, make: impl FnOnce(&Value) -> T) -> T {
         let mut make = Some(make);
-        let held = self.derived.get_or_init(|| match make.take() {
+        let held = self.memoised.get_or_init(|| match make.take() {
             Some(make) => Arc::new(make(&self.value)),
             None => Arc::new(()),
         });
@@ -333,10 +321,10 @@ impl Entry {
         let body = self.value.body.len();
         let tags: u64 = self.tags.iter().map(|tag| allocated(tag.len())).sum();
         let meta = self.value.meta.as_ref().map_or(0, |meta| allocated(COUNTS + meta.len()));
-        let derived = DERIVED + if body < DERIVED_FROM { 0 } else { body as u64 / 2 };
+        let memoised = MEMOISED + if body < MEMOISED_FROM { 0 } else { body as u64 / 2 };
         // The bytes count their users in an allocation of its own, once there is a second.
         let own = allocated(COUNTS + size_of::<Entry>()) + allocated(body) + allocated(size_of::<[usize; 3]>());
-        own + meta + allocated(size_of_val(&*self.tags)) + tags + derived
+        own + meta + allocated(size_of_val(&*self.tags)) + tags + memoised
     }
 
     /// The same entry, its body in an allocation of its own size.
@@ -353,10 +341,10 @@ pub(crate) fn largest_body(weight: u64) -> u64 {
 
 /// What the name of a type, tags and the bookkeeping of an entry may take, and the key.
 const BESIDE_A_BODY: u64 = 16 << 10;
-/// What is derived of a small body: a content type, a tag, the places of the rest.
-const DERIVED: u64 = 384;
+/// What is memoised of a small body: a content type, a tag, the places of the rest.
+const MEMOISED: u64 = 384;
 /// Larger bodies are packed and indexed, too.
-const DERIVED_FROM: usize = 1_400;
+const MEMOISED_FROM: usize = 1_400;
 
 /// The two counts of an [`Arc`].
 pub(crate) const COUNTS: usize = size_of::<[usize; 2]>();

@@ -46,6 +46,8 @@ pub(crate) struct Flight {
     landed: OnceLock<Landed>,
     done: Notify,
     overdue_at: Instant,
+    /// Whether the store alone is looked into: nobody waits for it, and a load takes its place.
+    is_look: bool,
     /// Set, under the table's lock, when the load has ended.
     ended: AtomicBool,
     /// What the store holds for bad days: memory may have no room for it.
@@ -62,10 +64,15 @@ pub(crate) struct Flight {
 
 impl Flight {
     fn due_by(overdue_at: Instant) -> Arc<Flight> {
+        Flight::of(overdue_at, false)
+    }
+
+    fn of(overdue_at: Instant, is_look: bool) -> Arc<Flight> {
         Arc::new(Flight {
             landed: OnceLock::new(),
             done: Notify::new(),
             overdue_at,
+            is_look,
             ended: AtomicBool::new(false),
             kept: OnceLock::new(),
             absent: Mutex::default(),
@@ -105,6 +112,11 @@ impl Flight {
     pub(crate) fn has_yielded(&self) -> bool {
         let landed = self.landed.get();
         landed.is_some_and(|landed| landed.as_ref().is_err_and(|error| error.reason == Reason::Yielded))
+    }
+
+    /// Whether a load is under way that others may wait for.
+    fn is_joined_at(&self, now: Instant) -> bool {
+        !self.is_look && self.overdue_at > now
     }
 
     /// Whether its load has ended; asked under the table's lock.
@@ -207,7 +219,7 @@ impl Flights {
     pub(crate) fn board(self: &Arc<Self>, key: Key, within: Duration) -> Boarding {
         let mut shard = self.shard(&key);
         if let Some(flight) = shard.current.get(&key)
-            && flight.overdue_at > Instant::now()
+            && flight.is_joined_at(Instant::now())
         {
             return Boarding::Joined(Arc::clone(flight));
         }
@@ -217,12 +229,25 @@ impl Flights {
         Boarding::First(Landing { flights: Arc::clone(self), key, flight })
     }
 
+    /// The right to take what the store holds of `key` into memory, until a load or an invalidation comes; `None` where a
+    /// load is under way, or another looks already.
+    pub(crate) fn look(self: &Arc<Self>, key: Key, within: Duration) -> Option<Landing> {
+        let mut shard = self.shard(&key);
+        if shard.current.get(&key).is_some_and(|flight| flight.overdue_at > Instant::now()) {
+            return None;
+        }
+        let flight = Flight::of(after(within), true);
+        shard.replace(&key, &flight);
+        drop(shard);
+        Some(Landing { flights: Arc::clone(self), key, flight })
+    }
+
     /// Joins the load of `key` that has not begun yet, or plans it: it begins when the one under way has ended. Never
     /// joins a load that is under way already.
     pub(crate) fn board_next(self: &Arc<Self>, key: Key, within: Duration) -> Next {
         let mut shard = self.shard(&key);
         let now = Instant::now();
-        let current = shard.current.get(&key).filter(|flight| flight.overdue_at > now).map(Arc::clone);
+        let current = shard.current.get(&key).filter(|flight| flight.is_joined_at(now)).map(Arc::clone);
         let Some(current) = current else {
             let flight = Flight::due_by(after(within));
             shard.replace(&key, &flight);
@@ -278,12 +303,16 @@ impl Flights {
 
     /// Whether a load of `key` is under way.
     pub(crate) fn has(&self, key: &Key) -> bool {
-        self.shard(key).current.get(key).is_some_and(|flight| flight.overdue_at > Instant::now())
+        self.shard(key).current.get(key).is_some_and(|flight| flight.is_joined_at(Instant::now()))
     }
 
     /// Loads under way that an invalidation has not detached.
     pub(crate) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).current.len()).sum()
+        let loads = |shard: &Mutex<Shard>| {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.current.values().filter(|flight| !flight.is_look).count()
+        };
+        self.shards.iter().map(loads).sum()
     }
 }
 

@@ -36,7 +36,6 @@ mod confirm;
 mod entry;
 mod error;
 mod explain;
-mod fill;
 mod flight;
 mod given;
 mod lease;
@@ -67,13 +66,15 @@ pub use self::builder::CacheBuilder;
 pub use self::cache::{Cache, CacheStatus, Largest, StoreStatus};
 pub use self::clock::{Clock, Timestamp};
 pub use self::confirm::Unconfirmed;
-pub use self::entry::{Derived, Entry, Filled, Freshness, Loaded, Persist, Value};
+pub use self::entry::{Entry, Freshness, Loaded, Memoised, Persist, Value};
 pub use self::error::{BuildError, Error, LoadError, Reason};
 pub use self::explain::{Explanation, Setback};
 pub use self::listing::{Listing, Tiers};
 pub use self::metrics::{LATENCY_BOUNDS_MS, RegionStats, Stopwatch, Timed};
 pub use self::outcome::{BypassReason, Outcome, Tier};
 pub use self::policy::{FOREVER_TTL, Keep, Policy};
-pub use self::region::{Answer, Conditional, Region, TypedAnswer, TypedRegion, WasThere};
+pub use self::region::{
+    Answer, Composed, Composite, Conditional, Filled, Region, Siblings, TypedAnswer, TypedRegion, WasThere,
+};
 pub use self::sweep::{Matches, Scope, Selectors, Swept};
 pub use self::tags::Depth;

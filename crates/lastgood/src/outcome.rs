@@ -28,7 +28,7 @@ impl Tier {
 pub enum Outcome {
     /// Fresh, from a tier.
     Hit(Tier),
-    /// Past its freshness but within `stale_for`; a refresh runs behind.
+    /// Past its freshness but within `stale_while_revalidate`; a refresh runs behind.
     Stale,
     /// The last good answer, because the source gave none: the reason says why.
     LastGood(Reason),

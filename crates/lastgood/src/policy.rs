@@ -7,22 +7,23 @@ use crate::clock::Timestamp;
 /// The times and limits of a region, in plain durations. Words after RFC 9111 (fresh) and RFC 5861 (stale).
 ///
 /// ```text
-/// written ── fresh_for ──▶┬─ stale_for ──▶
-///            served       │  served, and refreshed behind
-///                         └─ keep_for ───────────────────▶ gone
-///                            after stale_for served only when the source
-///                            fails or is slower than soft_timeout
+/// written ── fresh_for ──▶┬─ stale_while_revalidate ──▶
+///            served       │  served, and refreshed in the background
+///                         └─ stale_if_error ──────────────────────▶ gone
+///                            after stale_while_revalidate served only
+///                            when the source fails or is slower than
+///                            soft_timeout
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     /// Served without asking the source.
     pub fresh_for: Duration,
-    /// After that, served at once while one load refreshes it behind. Defaults to zero because a trader who asks for
-    /// a price expects this second's.
-    pub stale_for: Duration,
-    /// Counted from the end of freshness, as `stale-if-error` of RFC 5861: for so long the last good answer may stand in
-    /// for a failing source. Defaults to a day. Zero together with a zero `stale_for` means never stale.
-    pub keep_for: Keep,
+    /// After that, served at once while one load refreshes it in the background. Defaults to zero because a trader who
+    /// asks for a price expects this second's.
+    pub stale_while_revalidate: Duration,
+    /// How long after the end of freshness the last good answer may stand in for a failing source, as in RFC 5861.
+    /// Defaults to a day. Zero together with a zero `stale_while_revalidate` means never stale.
+    pub stale_if_error: Keep,
     /// Shortens each `fresh_for` by up to this fraction, so that what was written together does not expire together.
     /// Defaults to 0.1.
     pub jitter: f64,
@@ -57,8 +58,8 @@ impl Policy {
     pub fn fresh_for(fresh_for: Duration) -> Self {
         Policy {
             fresh_for,
-            stale_for: Duration::ZERO,
-            keep_for: Keep::For(Duration::from_secs(24 * 3600)),
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Keep::For(Duration::from_secs(24 * 3600)),
             jitter: 0.1,
             negative_for: Duration::from_secs(10),
             soft_timeout: Duration::from_millis(400),
@@ -68,17 +69,17 @@ impl Policy {
         }
     }
 
-    /// The same with another `stale_for`.
+    /// The same with another `stale_while_revalidate`.
     #[must_use]
-    pub fn stale_for(mut self, stale_for: Duration) -> Self {
-        self.stale_for = stale_for;
+    pub fn stale_while_revalidate(mut self, stale_while_revalidate: Duration) -> Self {
+        self.stale_while_revalidate = stale_while_revalidate;
         self
     }
 
-    /// The same with another `keep_for`.
+    /// The same with another `stale_if_error`.
     #[must_use]
-    pub fn keep_for(mut self, keep_for: Keep) -> Self {
-        self.keep_for = keep_for;
+    pub fn stale_if_error(mut self, stale_if_error: Keep) -> Self {
+        self.stale_if_error = stale_if_error;
         self
     }
 
@@ -108,7 +109,7 @@ impl Policy {
         let shortened = || self.fresh_for.saturating_sub(self.fresh_for.mul_f64(self.jitter * spread.clamp(0.0, 1.0)));
         let fresh_for = fresh_for.unwrap_or_else(shortened);
         let fresh_until = now.plus(fresh_for);
-        let stale_until = fresh_until.plus(self.stale_for);
+        let stale_until = fresh_until.plus(self.stale_while_revalidate);
         match ttl.map(|ttl| now.plus(ttl)) {
             Some(end) => {
                 Times { fresh_until: fresh_until.min(end), stale_until: stale_until.min(end), keep_until: end }
@@ -119,7 +120,7 @@ impl Policy {
 
     /// Until when an answer that was fresh until `fresh_until` may stand in for a failing source.
     pub(crate) fn kept_until(&self, fresh_until: Timestamp) -> Timestamp {
-        match self.keep_for {
+        match self.stale_if_error {
             Keep::For(keep) => fresh_until.plus(keep),
             Keep::Forever => Timestamp::FOREVER,
         }
@@ -171,7 +172,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_kept_at_least_as_long_as_it_is_stale() {
-        let policy = Policy::fresh_for(Duration::from_secs(60)).keep_for(Keep::For(Duration::ZERO));
+        let policy = Policy::fresh_for(Duration::from_secs(60)).stale_if_error(Keep::For(Duration::ZERO));
         let times = policy.times(Timestamp::EPOCH, None, None, 0.0);
         assert_eq!(times.keep_until, times.stale_until);
     }
@@ -179,7 +180,7 @@ mod tests {
     #[test]
     fn an_answer_is_kept_from_the_end_of_its_freshness_which_may_be_the_sources_own() {
         let policy = Policy { jitter: 0.0, ..Policy::fresh_for(Duration::from_secs(60)) };
-        let policy = policy.keep_for(Keep::For(Duration::from_secs(10)));
+        let policy = policy.stale_if_error(Keep::For(Duration::from_secs(10)));
         let kept = |fresh_for| policy.times(Timestamp::EPOCH, fresh_for, None, 0.0).keep_until;
         assert_eq!(kept(None), Timestamp::from_millis(70_000));
         assert_eq!(kept(Some(Duration::from_secs(5))), Timestamp::from_millis(15_000));
@@ -188,7 +189,8 @@ mod tests {
     #[test]
     fn a_ttl_ends_freshness_and_the_last_good_answer_and_makes_it_last_as_long() {
         let second = Duration::from_secs;
-        let policy = Policy::fresh_for(second(60)).stale_for(second(60)).keep_for(Keep::For(second(600)));
+        let policy =
+            Policy::fresh_for(second(60)).stale_while_revalidate(second(60)).stale_if_error(Keep::For(second(600)));
         let times = |fresh_for, ttl| {
             let Times { fresh_until, stale_until, keep_until } = policy.times(Timestamp::EPOCH, fresh_for, ttl, 0.0);
             [fresh_until, stale_until, keep_until].map(|time| time.as_millis() / 1_000)

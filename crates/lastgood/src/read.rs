@@ -21,7 +21,7 @@ use crate::lease::{Approach, Next, Right};
 use crate::memory::Key;
 use crate::metrics::add;
 use crate::outcome::{BypassReason, Outcome, Tier};
-use crate::region::{Answer, Region};
+use crate::region::{Answer, Composed, Region};
 use crate::trust::Trust;
 
 mod stored;
@@ -43,19 +43,12 @@ const THROTTLE_WITHOUT_LAST_GOOD: Duration = Duration::from_secs(1);
 pub(crate) const FLIGHT_SLACK: Duration = Duration::from_secs(1);
 
 impl Region {
-    pub(crate) async fn read<F, L>(&self, name: &str, load: F) -> Result<Answer, Error>
+    /// Judges, joins, loads and answers. Where the store is read, `siblings` are read too.
+    pub(crate) async fn read<F, L, G>(&self, name: &str, siblings: &[String], load: F) -> Result<Answer, Error>
     where
         F: FnOnce() -> L + Send + 'static,
-        L: Future<Output = Result<Loaded, Error>> + Send + 'static,
-    {
-        self.read_beside(name, &[], load).await
-    }
-
-    /// As [`Region::read`]; where the store is read, `beside` is read too.
-    pub(crate) async fn read_beside<F, L>(&self, name: &str, beside: &[String], load: F) -> Result<Answer, Error>
-    where
-        F: FnOnce() -> L + Send + 'static,
-        L: Future<Output = Result<Loaded, Error>> + Send + 'static,
+        L: Future<Output = Result<Composed<G>, Error>> + Send + 'static,
+        G: Send + 'static,
     {
         if !self.cache.enabled.load(Ordering::Relaxed) {
             return self.bypass(name, load).await;
@@ -64,15 +57,15 @@ impl Region {
             Judgement::Serve(answer) => Ok(answer),
             Judgement::Refuse(error) => Err(error),
             Judgement::Refresh(answer) => {
-                self.board(name, beside, &mut Some(load));
+                self.board(name, siblings, &mut Some(load));
                 Ok(answer)
             }
             Judgement::Load => {
                 let (mut load, patience) = (Some(load), after(self.shared.policy.soft_timeout));
                 loop {
-                    let (flight, first) = self.board(name, beside, &mut load);
+                    let (flight, first) = self.board(name, siblings, &mut load);
                     let answer = self.alight(name, &flight, first, patience).await;
-                    // What gave way gave way to this read.
+                    // The load under way yielded to this read: start our own.
                     if load.is_none() || !flight.has_yielded() {
                         return answer;
                     }
@@ -107,15 +100,16 @@ impl Region {
 
     /// Joins the flight of `name`, or starts it in a task of its own; says whether this read did. `load` is taken only
     /// then.
-    fn board<F, L>(&self, name: &str, beside: &[String], load: &mut Option<F>) -> (Arc<Flight>, bool)
+    fn board<F, L, G>(&self, name: &str, siblings: &[String], load: &mut Option<F>) -> (Arc<Flight>, bool)
     where
         F: FnOnce() -> L + Send + 'static,
-        L: Future<Output = Result<Loaded, Error>> + Send + 'static,
+        L: Future<Output = Result<Composed<G>, Error>> + Send + 'static,
+        G: Send + 'static,
     {
         let (flight, landing) = self.embark(name);
         let first = landing.is_some();
         if let Some((landing, load)) = landing.and_then(|landing| Some((landing, load.take()?))) {
-            tokio::spawn(self.clone().fly(landing, beside.to_vec(), load));
+            tokio::spawn(self.clone().fly(landing, siblings.to_vec(), load));
         }
         (flight, first)
     }
@@ -149,13 +143,14 @@ impl Region {
     }
 
     /// The flight: store, then source, then write back.
-    async fn fly<F, L>(self, landing: Landing, beside: Vec<String>, load: F)
+    async fn fly<F, L, G>(self, landing: Landing, siblings: Vec<String>, load: F)
     where
         F: FnOnce() -> L + Send + 'static,
-        L: Future<Output = Result<Loaded, Error>> + Send + 'static,
+        L: Future<Output = Result<Composed<G>, Error>> + Send + 'static,
+        G: Send + 'static,
     {
         let mut approach = Approach::waiting(self.longest_wait());
-        let (landing, right) = match self.approach(landing, &beside, &mut approach).await {
+        let (landing, right) = match self.approach(landing, &siblings, &mut approach).await {
             Some(found) => found,
             None => return,
         };
@@ -185,13 +180,13 @@ impl Region {
     async fn approach(
         &self,
         mut landing: Landing,
-        beside: &[String],
+        siblings: &[String],
         approach: &mut Approach,
     ) -> Option<(Landing, Right)> {
         loop {
-            let stored = match beside.is_empty() {
+            let stored = match siblings.is_empty() {
                 true => self.read_store(&landing.key().name).await,
-                false => self.read_store_with(&landing, beside).await,
+                false => self.read_store_with(&landing, siblings).await,
             };
             let (name, looked) = (Arc::clone(&landing.key().name), stored.unread());
             landing = self.land_stored(landing, stored.entry)?;
@@ -232,19 +227,18 @@ impl Region {
     }
 
     /// Writes what the source answered, unless an invalidation came meanwhile, and releases the waiters.
-    pub(crate) fn land_loaded(
+    pub(crate) fn land_loaded<G>(
         &self,
         landing: Landing,
-        loaded: Result<Loaded, Error>,
+        loaded: Result<Composed<G>, Error>,
         started: Timestamp,
         right: &Right,
     ) {
         let key = landing.key().clone();
         let landed: Landed = match loaded {
-            Ok(mut loaded) => {
-                let (at, beside) = (self.cache.clock.now(), std::mem::take(&mut loaded.beside));
-                let persist = loaded.persist;
-                let mut entry = self.entry(&key.name, loaded, started, at);
+            Ok(Composed { own, siblings, guard }) => {
+                let (at, persist) = (self.cache.clock.now(), own.persist);
+                let mut entry = self.entry(&key.name, own, started, at);
                 // Others wait for what a lease was taken for, so that it is written even where less would do.
                 if matches!(right, Right::Leased(_)) && persist != Persist::Never {
                     entry.stored_at = entry.written_at;
@@ -258,13 +252,13 @@ impl Region {
                         Some(later) => entry = later,
                         None => self.keep(&key.name, Arc::clone(&entry), right),
                     }
-                    self.keep_filled(&beside, started, at, right);
+                    self.keep_siblings(siblings, started, at, right);
                 });
                 if !kept {
                     add(&self.shared.counters.dropped_fills);
                     self.keep_voided(&landing, &entry);
                 }
-                drop(beside);
+                drop(guard);
                 Ok((entry, Origin::Source))
             }
             Err(error) => {
@@ -345,14 +339,14 @@ impl Region {
     }
 
     /// With the cache switched off: the loader's answer, kept nowhere.
-    pub(crate) async fn bypass<F, L>(&self, name: &str, load: F) -> Result<Answer, Error>
+    pub(crate) async fn bypass<F, L, G>(&self, name: &str, load: F) -> Result<Answer, Error>
     where
         F: FnOnce() -> L,
-        L: Future<Output = Result<Loaded, Error>>,
+        L: Future<Output = Result<Composed<G>, Error>>,
     {
         let started = self.cache.clock.now();
         let loaded = self.ask(load).await?;
-        Ok(self.passed(name, loaded, started, self.cache.clock.now()))
+        Ok(self.passed(name, loaded.own, started, self.cache.clock.now()))
     }
 
     /// An answer that went by the cache.

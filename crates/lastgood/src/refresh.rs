@@ -6,12 +6,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::entry::{Entry, Freshness, Loaded};
-use crate::error::{Error, LoadError, Reason, own_error};
+use crate::error::{Error, LoadError, Reason};
 use crate::flight::{Boarding, Landing, Origin};
 use crate::lease::{Approach, Next};
 use crate::memory::Key;
 use crate::read::FLIGHT_SLACK;
-use crate::region::Region;
+use crate::region::{Composed, Region, single};
 
 impl Region {
     /// Makes sure that `name` stays fresh for longer than `ahead` from now on, and says whether the source was asked for
@@ -28,6 +28,16 @@ impl Region {
         F: FnOnce() -> L + Send + 'static,
         L: Future<Output = Result<Loaded, LoadError>> + Send + 'static,
     {
+        self.load_ahead(name, ahead, || single(load())).await
+    }
+
+    /// See [`Composite::refresh`](crate::Composite::refresh).
+    pub(crate) async fn load_ahead<F, L, G>(&self, name: &str, ahead: Duration, load: F) -> Result<bool, Error>
+    where
+        F: FnOnce() -> L + Send + 'static,
+        L: Future<Output = Result<Composed<G>, Error>> + Send + 'static,
+        G: Send + 'static,
+    {
         if !self.cache.enabled.load(Ordering::Relaxed) {
             return Err(Error::new(Reason::Yielded, "the cache is switched off"));
         }
@@ -43,7 +53,7 @@ impl Region {
             Boarding::Joined(flight) => flight,
             Boarding::First(landing) => {
                 let flight = landing.flight();
-                tokio::spawn(self.clone().fly_ahead(landing, ahead, || own_error(load())));
+                tokio::spawn(self.clone().fly_ahead(landing, ahead, load));
                 flight
             }
         };
@@ -59,10 +69,11 @@ impl Region {
         self.freshness(entry, at) == Freshness::Fresh && entry.times.fresh_until.since(at) > ahead
     }
 
-    async fn fly_ahead<F, L>(self, landing: Landing, ahead: Duration, load: F)
+    async fn fly_ahead<F, L, G>(self, landing: Landing, ahead: Duration, load: F)
     where
         F: FnOnce() -> L + Send + 'static,
-        L: Future<Output = Result<Loaded, Error>> + Send + 'static,
+        L: Future<Output = Result<Composed<G>, Error>> + Send + 'static,
+        G: Send + 'static,
     {
         let key = landing.key().clone();
         let mut approach = Approach::waiting(self.longest_wait());

@@ -5,30 +5,33 @@ use std::future::Future;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use crate::cache;
 use crate::clock::Timestamp;
-use crate::entry::{Entry, Freshness, Loaded, Persist, Value, compact};
-use crate::error::{Error, LoadError, Reason, own_error};
+use crate::entry::{Entry, Freshness, Loaded, Persist, compact};
+use crate::error::{Error, LoadError};
 use crate::flight::Void;
 use crate::lease::{Lease, Right};
 use crate::memory::{Key, KeyRef, RegionId};
 use crate::metrics::{Counters, Stopwatch};
-use crate::outcome::{Outcome, Tier};
+use crate::outcome::Outcome;
 use crate::policy::Policy;
-use crate::read::Stored;
 use crate::store::StoreError;
 use crate::tags::{self, Depth};
-use crate::trust::Trust;
 use crate::write_behind::{Change, Expiry, Fill, Form, Removal, Room};
 
+mod answer;
+mod composite;
 mod conditional;
+mod get;
 mod typed;
 
+pub use self::answer::Answer;
+use self::answer::judged;
+pub(crate) use self::composite::single;
+pub use self::composite::{Composed, Composite, Filled, Siblings};
 pub use self::conditional::Conditional;
 pub use self::typed::{TypedAnswer, TypedRegion};
 
@@ -65,99 +68,6 @@ pub enum WasThere {
     Unknown(StoreError),
 }
 
-/// An answer: the value, how it came about, how old it is.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    pub(crate) entry: Arc<Entry>,
-    pub(crate) outcome: Outcome,
-    pub(crate) at: Timestamp,
-    pub(crate) trust: Trust,
-}
-
-impl Answer {
-    /// The source's bytes, untouched. Cloning them copies nothing.
-    pub fn body(&self) -> &Bytes {
-        &self.entry.value.body
-    }
-
-    /// What the loader wanted remembered beside the bytes.
-    pub fn meta(&self) -> Option<&str> {
-        self.entry.value.meta.as_deref()
-    }
-
-    /// How the answer came about.
-    pub fn outcome(&self) -> Outcome {
-        self.outcome
-    }
-
-    /// When it was given.
-    pub fn given_at(&self) -> Timestamp {
-        self.at
-    }
-
-    /// When the load that brought it began: it knows nothing of the world that is younger.
-    pub fn source_time(&self) -> Timestamp {
-        self.entry.fetch_started_at
-    }
-
-    /// The same answer, given for another reason.
-    #[must_use]
-    pub fn given_as(mut self, outcome: Outcome) -> Answer {
-        self.outcome = outcome;
-        self
-    }
-
-    /// How long ago the load that brought it began.
-    pub fn age(&self) -> Duration {
-        self.at.since(self.entry.fetch_started_at)
-    }
-
-    /// How long it will still be fresh; zero when it is not.
-    pub fn fresh_for(&self) -> Duration {
-        self.entry.times.fresh_until.since(self.at)
-    }
-
-    /// The tags it was loaded with.
-    pub fn tags(&self) -> &[String] {
-        &self.entry.tags
-    }
-
-    /// How long ago its freshness ended; zero while it lasts.
-    pub fn stale_by(&self) -> Duration {
-        self.at.since(self.entry.times.fresh_until)
-    }
-
-    /// How good it was when it was given.
-    pub fn freshness(&self) -> Freshness {
-        judged(&self.entry, self.at, self.trust)
-    }
-
-    /// Whether it was given while the invalidations of other processes on the same store could not be heard.
-    pub fn is_unheard(&self) -> bool {
-        self.trust != Trust::Heard
-    }
-
-    /// Whether the store had it, and another process may have replaced or removed it there since. Where the store holds
-    /// nothing of it, it was removed.
-    pub fn is_unverified(&self) -> bool {
-        // What never was in the store, since it takes no such key or value, cannot be missing there.
-        self.entry.is_superseded() || (self.trust == Trust::Unverified && self.entry.checksum().is_some())
-    }
-
-    /// See [`Entry::derived`].
-    pub fn derived<T: Clone + Send + Sync + 'static>(&self, make: impl FnOnce(&Value) -> T) -> T {
-        self.entry.derived(make)
-    }
-}
-
-/// How good an entry is for who may not have heard of its invalidation.
-fn judged(entry: &Entry, at: Timestamp, trust: Trust) -> Freshness {
-    match (entry.freshness(at), trust) {
-        (Freshness::Fresh | Freshness::Stale, Trust::Unverified | Trust::Missed) => Freshness::Kept,
-        (freshness, _) => freshness,
-    }
-}
-
 impl Region {
     /// The region's name.
     pub fn name(&self) -> &str {
@@ -192,132 +102,34 @@ impl Region {
         F: FnOnce() -> L + Send + 'static,
         L: Future<Output = Result<Loaded, LoadError>> + Send + 'static,
     {
-        let stopwatch = self.stopwatch();
-        let answer = self.read(name, || own_error(load())).await;
+        let stopwatch = Stopwatch::start();
+        let answer = self.read(name, &[], || single(load())).await;
         self.count(&answer, stopwatch);
         answer
     }
 
-    /// As [`Region::get_or_load`], for an answer that is only part of what is served: [`Region::count_served`] counts
-    /// the whole.
-    ///
-    /// # Errors
-    ///
-    /// As [`Region::get_or_load`].
-    pub async fn get_or_load_uncounted<F, L>(&self, name: &str, load: F) -> Result<Answer, Error>
-    where
-        F: FnOnce() -> L + Send + 'static,
-        L: Future<Output = Result<Loaded, LoadError>> + Send + 'static,
-    {
-        self.read(name, || own_error(load())).await
-    }
-
-    /// Counts an answer that was put together of what [`Region::peek`], [`Region::stored`] and [`Region::fill`] gave.
-    pub fn count_served(&self, outcome: Outcome) {
-        self.note_last_good(outcome);
-        self.shared.counters.count(outcome);
-    }
-
-    /// As [`Region::count_served`], with the time that it took.
-    pub fn count_timed(&self, outcome: Outcome, stopwatch: Stopwatch) {
-        self.note_last_good(outcome);
-        self.shared.counters.count_timed(outcome, stopwatch);
-    }
-
-    /// A value of an application's that is past its freshness has no source that failed.
-    fn note_last_good(&self, outcome: Outcome) {
-        if let Outcome::LastGood(reason) = outcome
-            && reason != Reason::Abandoned
-        {
-            self.shared.counters.note_last_good(reason, self.cache.clock.now());
-        }
-    }
-
-    /// Begins an answer that [`Region::count_timed`] will count.
-    pub fn stopwatch(&self) -> Stopwatch {
-        Stopwatch::start()
-    }
-
-    /// Counts a read that ended in an error after what the uncounted reads gave.
-    pub fn count_failed(&self, error: &Error) {
-        self.shared.counters.count_error(error);
-    }
-
     pub(crate) fn count(&self, answer: &Result<Answer, Error>, stopwatch: Stopwatch) {
         match answer {
-            Ok(answer) => self.count_timed(answer.outcome, stopwatch),
-            Err(error) => self.count_failed(error),
-        }
-    }
-
-    /// What memory holds for `name`, however old, without asking anyone and without being counted.
-    pub fn peek(&self, name: &str) -> Option<Answer> {
-        let at = self.cache.clock.now();
-        let entry = self.held(name)?;
-        (entry.freshness(at) != Freshness::Gone).then(|| self.answer(entry, Outcome::Hit(Tier::Memory), at))
-    }
-
-    /// What the store holds for each name, however old, in one round trip and without being counted or kept in memory:
-    /// `Ok(None)` for what it does not hold, and an error for what it does not say in time.
-    pub async fn stored(&self, names: &[String]) -> Vec<Result<Option<Answer>, StoreError>> {
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let stored = self.read_store_many(&names).await;
-        let (at, outcome) = (self.cache.clock.now(), Outcome::Hit(Tier::Store));
-        let answered = |Stored { entry, unknown, .. }| match unknown {
-            Some(why) => Err(self.cause(why)),
-            None => Ok(entry.map(|entry| self.answer(Arc::new(entry), outcome, at))),
-        };
-        stored.into_iter().map(answered).collect()
-    }
-
-    /// What the store holds for `name`, as [`Region::stored`] says it for many.
-    ///
-    /// # Errors
-    ///
-    /// Why the store does not say.
-    pub async fn try_stored(&self, name: &str) -> Result<Option<Answer>, StoreError> {
-        let stored = self.try_read_store(name).await?;
-        let (at, outcome) = (self.cache.clock.now(), Outcome::Hit(Tier::Store));
-        Ok(stored.entry.map(|entry| self.answer(Arc::new(entry), outcome, at)))
-    }
-
-    /// The newest that memory, the writes that wait for the store, or the store hold for `name`, however old and without
-    /// being counted. Unlike [`Region::stored`], it tells that there is nothing from that nobody knows.
-    ///
-    /// # Errors
-    ///
-    /// When the store does not answer, and this process has nothing either.
-    pub async fn newest(&self, name: &str) -> Result<Option<Answer>, StoreError> {
-        let held = self.peek(name);
-        let waiting = self.cache.store.as_ref().and_then(|tier| tier.behind.waiting(&self.store_key(name)));
-        if let Some(waiting) = waiting {
-            let given = |entry| self.answer(entry, Outcome::Hit(Tier::Memory), self.cache.clock.now());
-            return Ok(held.or_else(|| waiting.map(given)));
-        }
-        match (self.ask_store(name).await.map(|stored| stored.entry), self.peek(name).or(held)) {
-            (Ok(Some(stored)), Some(held)) if self.is_at_least_as_good(&held.entry, &stored) => Ok(Some(held)),
-            (Ok(Some(stored)), _) => {
-                Ok(Some(self.answer(Arc::new(stored), Outcome::Hit(Tier::Store), self.cache.clock.now())))
-            }
-            // The store would have it, if it had not been removed there.
-            (Ok(None), held) => Ok(held.filter(|held| !held.is_unverified())),
-            (Err(_), Some(held)) => Ok(Some(held)),
-            (Err(why), None) => Err(why),
+            Ok(answer) => self.composite().count_timed(answer.outcome, stopwatch),
+            Err(error) => self.composite().count_failed(error),
         }
     }
 
     /// Stores an answer that the caller has, as if it had just been loaded. Loads under way do not overwrite it.
     ///
     /// With [`Persist::Every`] the store may go on holding an older one, which another process may read.
-    pub async fn put(&self, name: &str, mut loaded: Loaded) {
+    pub async fn put(&self, name: &str, loaded: Loaded) {
+        self.put_with(name, loaded, Siblings::new()).await;
+    }
+
+    async fn put_with(&self, name: &str, loaded: Loaded, siblings: Siblings) {
         let replaces = loaded.persist == Persist::Always;
         let room = if replaces { self.room(loaded.value.body.len()).await } else { None };
         let now = self.cache.clock.now();
-        let beside = std::mem::take(&mut loaded.beside);
         let entry = Arc::new(self.entry(name, loaded, now, now));
         self.invalidate(name, &Void::Removed(now), || {
             self.keep_with(name, entry, replaces, room.as_ref(), None);
-            self.keep_filled(&beside, now, now, &Right::Alone);
+            self.keep_siblings(siblings, now, now, &Right::Alone);
         });
     }
 
@@ -470,7 +282,7 @@ impl Region {
     /// The entry of an answer whose load began at `started`, ending its freshness at a point within the jitter.
     pub(crate) fn entry(&self, name: &str, mut loaded: Loaded, started: Timestamp, now: Timestamp) -> Entry {
         // What was worked out of the body already may share it, so that a copy would add to it.
-        if loaded.derived.is_none() {
+        if loaded.memoised.is_none() {
             loaded.value.body = compact(loaded.value.body);
         }
         let spread = (self.cache.random.hash_one((name, now)) >> 11) as f64 / (1u64 << 53) as f64;

@@ -7,13 +7,14 @@ use std::sync::atomic::Ordering;
 use tokio::time::timeout_at;
 
 use crate::entry::Loaded;
-use crate::error::{Error, LoadError, Reason, own_error};
+use crate::error::{Error, LoadError, Reason};
 use crate::flight::{Flight, Landing, Next, after};
 use crate::lease::{Approach, Next as Lease, Right};
 use crate::memory::Key;
+use crate::metrics::Stopwatch;
 use crate::outcome::Outcome;
 use crate::read::FLIGHT_SLACK;
-use crate::region::{Answer, Region};
+use crate::region::{Answer, Composed, Region, single};
 
 impl Region {
     /// The answer of a load of `name` that begins after this call, whatever is kept and however fresh it is. It is
@@ -30,24 +31,19 @@ impl Region {
         F: FnOnce() -> L + Send + 'static,
         L: Future<Output = Result<Loaded, LoadError>> + Send + 'static,
     {
-        let stopwatch = self.stopwatch();
-        let answer = self.reload_beside(name, &[], load).await;
+        let stopwatch = Stopwatch::start();
+        let answer = self.load_again(name, &[], || single(load())).await;
         self.count(&answer, stopwatch);
         answer
     }
 
-    /// As [`Region::reload`], not counted. Where the store is asked for a last good answer, it is asked for those of the
-    /// keys `beside` in the same round trip.
-    ///
-    /// # Errors
-    ///
-    /// As [`Region::reload`].
-    pub async fn reload_beside<F, L>(&self, name: &str, beside: &[String], load: F) -> Result<Answer, Error>
+    /// See [`Composite::reload`](crate::Composite::reload).
+    pub(crate) async fn load_again<F, L, G>(&self, name: &str, siblings: &[String], load: F) -> Result<Answer, Error>
     where
         F: FnOnce() -> L + Send + 'static,
-        L: Future<Output = Result<Loaded, LoadError>> + Send + 'static,
+        L: Future<Output = Result<Composed<G>, Error>> + Send + 'static,
+        G: Send + 'static,
     {
-        let load = || own_error(load());
         if !self.cache.enabled.load(Ordering::Relaxed) {
             return self.bypass(name, load).await;
         }
@@ -58,8 +54,8 @@ impl Region {
         let limit = self.shared.policy.hard_timeout.saturating_add(FLIGHT_SLACK);
         let (flight, is_first) = match self.cache.flights.board_next(Key::new(self.shared.id, name), limit) {
             Next::Joined(flight) => (flight, false),
-            Next::Now(landing) => (self.begin(landing, None, beside, load), true),
-            Next::Later(landing, before) => (self.begin(landing, Some(before), beside, load), true),
+            Next::Now(landing) => (self.begin(landing, None, siblings, load), true),
+            Next::Later(landing, before) => (self.begin(landing, Some(before), siblings, load), true),
         };
         // The load before may take its whole time: whoever waits for two does not wait twice as long.
         let landed = timeout_at(after(limit), flight.wait()).await.unwrap_or_else(|_| {
@@ -83,31 +79,33 @@ impl Region {
     }
 
     /// Runs `load` in a task of its own, as soon as the load `before` has ended.
-    fn begin<F, L>(&self, landing: Landing, before: Option<Arc<Flight>>, beside: &[String], load: F) -> Arc<Flight>
+    fn begin<F, L, G>(&self, landing: Landing, before: Option<Arc<Flight>>, siblings: &[String], load: F) -> Arc<Flight>
     where
         F: FnOnce() -> L + Send + 'static,
-        L: Future<Output = Result<Loaded, Error>> + Send + 'static,
+        L: Future<Output = Result<Composed<G>, Error>> + Send + 'static,
+        G: Send + 'static,
     {
-        let (region, flight, beside) = (self.clone(), landing.flight(), beside.to_vec());
+        let (region, flight, siblings) = (self.clone(), landing.flight(), siblings.to_vec());
         tokio::spawn(async move {
             if let Some(before) = before {
                 landing.wait_for_turn(&before).await;
             }
-            region.fly_anew(landing, &beside, load).await;
+            region.fly_anew(landing, &siblings, load).await;
         });
         flight
     }
 
     /// The flight that serves nothing of the store's: whatever lies there was loaded before. It only stands in.
-    async fn fly_anew<F, L>(self, landing: Landing, beside: &[String], load: F)
+    async fn fly_anew<F, L, G>(self, landing: Landing, siblings: &[String], load: F)
     where
         F: FnOnce() -> L + Send + 'static,
-        L: Future<Output = Result<Loaded, Error>> + Send + 'static,
+        L: Future<Output = Result<Composed<G>, Error>> + Send + 'static,
+        G: Send + 'static,
     {
         let key = landing.key().clone();
         let holds_nothing = self.held(&key.name).is_none();
-        let stored = match holds_nothing && !beside.is_empty() {
-            true => self.read_store_with(&landing, beside).await,
+        let stored = match holds_nothing && !siblings.is_empty() {
+            true => self.read_store_with(&landing, siblings).await,
             false => self.read_store(&key.name).await,
         };
         // Another process's load may have begun before: it is not waited for.

@@ -65,9 +65,9 @@ struct NextRefresh {
 #[derive(Serialize)]
 struct InForce {
     fresh_for_ms: u64,
-    stale_for_ms: u64,
+    stale_while_revalidate_ms: u64,
     /// Nothing for as long as there is room.
-    keep_for_ms: Option<u64>,
+    stale_if_error_ms: Option<u64>,
     jitter: f64,
     negative_for_ms: u64,
     soft_timeout_ms: u64,
@@ -80,8 +80,8 @@ impl From<&Policy> for InForce {
     fn from(policy: &Policy) -> InForce {
         InForce {
             fresh_for_ms: millis(policy.fresh_for),
-            stale_for_ms: millis(policy.stale_for),
-            keep_for_ms: match policy.keep_for {
+            stale_while_revalidate_ms: millis(policy.stale_while_revalidate),
+            stale_if_error_ms: match policy.stale_if_error {
                 Keep::For(keep) => Some(millis(keep)),
                 Keep::Forever => None,
             },

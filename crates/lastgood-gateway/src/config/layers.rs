@@ -764,7 +764,11 @@ pub(super) mod tests {
         ] {
             let policy = policy(&settings, name).unwrap_or_else(|| panic!("{name}"));
             let fresh_for = Duration::from_secs(seconds);
-            assert_eq!((policy.fresh_for, policy.stale_for, policy.keep_for), (fresh_for, fresh_for, keep), "{name}");
+            assert_eq!(
+                (policy.fresh_for, policy.stale_while_revalidate, policy.stale_if_error),
+                (fresh_for, fresh_for, keep),
+                "{name}"
+            );
         }
         assert_eq!(settings.region("analytics").fresh_for, Some(Duration::from_secs(60)));
         assert_eq!(settings.region("news").fresh_for, Some(Duration::from_secs(60)));

@@ -45,7 +45,7 @@ const RESERVED: [&str; 3] = ["nodes", "llm", "fear_greed"];
 /// A region of applications' own data, before the overrides of its fields.
 fn application_policy(seconds: u64, keep: Keep) -> Policy {
     let fresh_for = Duration::from_secs(seconds);
-    Policy::fresh_for(fresh_for).stale_for(fresh_for).keep_for(keep)
+    Policy::fresh_for(fresh_for).stale_while_revalidate(fresh_for).stale_if_error(keep)
 }
 
 impl Settings {
@@ -100,6 +100,18 @@ pub(super) const RENAMED: &str = "this key has another name now";
 /// What a former name of a key is called now.
 pub(super) fn renamed(key: &str) -> Option<&'static str> {
     OLD_NAMES.iter().find(|(old, _)| *old == key).map(|(_, new)| *new)
+}
+
+/// Why a key of a region is refused in a route: routes that share a region share its times.
+pub(super) fn in_a_route(key: &str) -> Option<Wrong> {
+    let hint = |name: &str| format!("write {name} in the route's region, [regions.NAME]");
+    match renamed(key) {
+        Some(new) => Some(Wrong::new(RENAMED).hint(hint(new))),
+        None if REGION_KEYS.iter().any(|known| known.name == key) => {
+            Some(Wrong::new("this is a key of a region, not of a route").hint(hint(key)))
+        }
+        None => None,
+    }
 }
 
 /// Whether a region has the key: few of the exchange's can be kept warm.

@@ -7,6 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::environment::Lookup;
 use super::problem::{Origin, Problem, Wrong};
+use super::regions;
 use super::suggest::did_you_mean;
 use super::value::Raw;
 
@@ -159,13 +160,21 @@ impl<'a> Fields<'a> {
     pub(super) fn finish(self) {
         for (key, _) in self.table {
             if !self.known.contains(&key.get_ref().as_ref()) {
-                let known = self.known.iter().copied();
-                let hint = did_you_mean(key.get_ref(), known)
-                    .unwrap_or_else(|| format!("`{}` has {}", self.path, self.known.join(", ")));
                 let origin = (self.report.line_of)(key.span().start);
-                self.report.refuse(&origin, &self.name(key.get_ref()), Wrong::new("unknown key").hint(hint));
+                self.report.refuse(&origin, &self.name(key.get_ref()), self.unknown(key.get_ref()));
             }
         }
+    }
+
+    fn unknown(&self, key: &str) -> Wrong {
+        if self.path == "routes"
+            && let Some(wrong) = regions::in_a_route(key)
+        {
+            return wrong;
+        }
+        let hint = did_you_mean(key, self.known.iter().copied())
+            .unwrap_or_else(|| format!("`{}` has {}", self.path, self.known.join(", ")));
+        Wrong::new("unknown key").hint(hint)
     }
 }
 

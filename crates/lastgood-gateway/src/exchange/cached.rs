@@ -28,11 +28,11 @@ pub(super) async fn cached(app: &App, venue: Venue, line: &Line, asked: &HeaderM
 /// The answer to a question; the last good one where it would have to wait and no place is left.
 pub(super) async fn answered<'a>(app: &App, line: &'a Line) -> Result<Answered<'a>, Error> {
     let region = Keeper::region(app, line.load());
-    let stopwatch = region.stopwatch();
+    let stopwatch = region.composite().stopwatch();
     let answered = answered_uncounted(app, line).await;
     match &answered {
-        Ok(answered) => region.count_timed(answered.answer.outcome(), stopwatch),
-        Err(error) => region.count_failed(error),
+        Ok(answered) => region.composite().count_timed(answered.answer.outcome(), stopwatch),
+        Err(error) => region.composite().count_failed(error),
     }
     answered
 }

@@ -31,11 +31,11 @@ pub(super) async fn candles(app: &App, venue: Venue, question: &Arc<Question>, a
             let klines = app.region(RegionName::Klines);
             match cached::answered_uncounted(app, &line).await {
                 Ok(answered) => {
-                    klines.count_served(answered.answer.outcome());
+                    klines.composite().count(answered.answer.outcome());
                     answer_with(app, venue, &answered, asked).await
                 }
                 Err(error) if error.reason == Reason::NotFound => {
-                    klines.count_failed(&error);
+                    klines.composite().count_failed(&error);
                     fail(app, venue, &error)
                 }
                 Err(error) => match last_good(app, question, error.clone()).await {
@@ -61,8 +61,8 @@ async fn last_good(app: &App, question: &Question, error: Error) -> Result<Slice
     let kept = kept.unwrap_or(Err(error));
     let klines = app.region(RegionName::Klines);
     match &kept {
-        Ok(slice) => klines.count_served(slice.outcome),
-        Err(error) => klines.count_failed(error),
+        Ok(slice) => klines.composite().count(slice.outcome),
+        Err(error) => klines.composite().count_failed(error),
     }
     kept
 }

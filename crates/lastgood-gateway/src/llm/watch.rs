@@ -25,7 +25,7 @@ pub(super) async fn until_it_ends(app: Weak<App>, key: String, watch: u64) {
             Watched::Held => {}
             Watched::ByNobody => return,
             Watched::Ended(token) => {
-                let kept = values::kept(&app, app.region(RegionName::Llm), &key).await;
+                let kept = values::kept(app.region(RegionName::Llm), &key).await;
                 match kept.ok().flatten().filter(values::Kept::is_fresh) {
                     Some(kept) => {
                         let answer = &kept.answer;

@@ -28,7 +28,7 @@ const GZIP_ASIDE_FROM: usize = 128 << 10;
 
 impl Prepared {
     pub(crate) fn of(answer: &Answer) -> Arc<Prepared> {
-        answer.derived(|value| {
+        answer.memoised(|value| {
             let content_type = value.meta.as_deref().and_then(|meta| HeaderValue::from_str(meta).ok());
             let content_type = content_type.unwrap_or(HeaderValue::from_static("application/json;charset=UTF-8"));
             Prepared::new(content_type, Some(EntityTag::of_answer(&value.body)))

@@ -25,7 +25,7 @@ pub(super) struct Form {
 
 impl Form {
     pub(super) fn of(answer: &Answer) -> Arc<Form> {
-        answer.derived(|value| {
+        answer.memoised(|value| {
             let meta = value.meta.as_deref().map(Meta::parse).unwrap_or_default();
             let content_type = HeaderValue::from_str(&meta.content_type).ok().filter(|text| !text.is_empty());
             let etag = EntityTag::weak_of(&value.body);

@@ -183,10 +183,13 @@ impl Route {
 
     /// Takes the answer of the store into memory, if it is fresh for long enough. Asks no source.
     async fn take_stored(&self, arguments: &Arguments, every: Duration) {
-        let nothing = || async { Err(Error::new(Reason::Yielded, "another gateway loads it").into()) };
-        let taken = self.region.refresh(&self.key(arguments), self.ahead(every), nothing).await;
-        if let Err(why) = taken {
-            tracing::debug!(path = %self.setting.path, %why, "another gateway has not loaded it yet");
+        if self.is_warm(arguments, every) {
+            return;
+        }
+        let found = self.region.newest(&self.key(arguments)).await;
+        if !self.is_warm(arguments, every) {
+            let why = found.err().map(|why| why.to_string());
+            tracing::debug!(path = %self.setting.path, why, "another gateway has not loaded it yet");
         }
     }
 

@@ -67,7 +67,7 @@ impl Forms {
 
 /// The part of `list` that is selected, or 304 when the client has it.
 pub(super) async fn respond(list: &Answer, venue: Venue, selection: Selection, asked: &HeaderMap) -> Response {
-    let Some(forms) = list.derived(Forms::of) else {
+    let Some(forms) = list.memoised(Forms::of) else {
         return problem::problem(StatusCode::SERVICE_UNAVAILABLE, "The list that is kept cannot be read.");
     };
     let last_good = matches!(list.outcome(), Outcome::LastGood(_));

@@ -135,23 +135,23 @@ impl SymbolChain {
         let kept = self.kept(venue).filter(|_| user.is_none() && self.lists.is_enabled());
         let outcome = Outcome::LastGood(error.reason);
         match &kept {
-            Some(_) => self.lists.count_served(outcome),
-            None => self.lists.count_failed(&error),
+            Some(_) => self.lists.composite().count(outcome),
+            None => self.lists.composite().count_failed(&error),
         }
         kept.map(|kept| kept.given_as(outcome)).ok_or(error)
     }
 
     /// The list of a venue for a user, or with the gateway's own keys.
     pub(crate) async fn read(self: &Arc<Self>, venue: Venue, user: Option<&UserId>) -> Result<Answer, Error> {
-        let stopwatch = self.lists.stopwatch();
+        let stopwatch = self.lists.composite().stopwatch();
         let keys = match user {
             Some(user) => self.users.of(user, venue).await,
             None => self.keys.of(venue),
         };
         let answer = self.read_with(venue, &keys).await;
         match &answer {
-            Ok(answer) => self.lists.count_timed(answer.outcome(), stopwatch),
-            Err(error) => self.lists.count_failed(error),
+            Ok(answer) => self.lists.composite().count_timed(answer.outcome(), stopwatch),
+            Err(error) => self.lists.composite().count_failed(error),
         }
         answer
     }
@@ -162,8 +162,8 @@ impl SymbolChain {
         let mut usable = self.refusals.without_refused(keys);
         loop {
             let (chain, with) = (Arc::clone(self), usable.clone());
-            let load = move || async move { Ok(chain.load(venue, &with, patience, None).await?) };
-            let answer = self.lists.get_or_load_uncounted(&self.name_with(venue, &usable), load).await;
+            let load = move || async move { Ok(chain.load(venue, &with, patience, None).await?.into()) };
+            let answer = self.lists.composite().get_or_load(&self.name_with(venue, &usable), &[], load).await;
             let before = usable.there();
             usable = self.refusals.without_refused(&usable);
             match answer {

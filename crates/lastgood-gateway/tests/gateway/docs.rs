@@ -115,8 +115,8 @@ fn freshness() -> String {
     };
     let row = |region: RegionName| {
         let [trading, dashboard] = [Preset::Trading, Preset::Dashboard].map(|preset| region.policy(preset));
-        let of = |policy: &Policy| format!("{} + {}", time(policy.fresh_for), time(policy.stale_for));
-        let kept = match trading.keep_for {
+        let of = |policy: &Policy| format!("{} + {}", time(policy.fresh_for), time(policy.stale_while_revalidate));
+        let kept = match trading.stale_if_error {
             Keep::Forever => "for ever".to_owned(),
             Keep::For(span) => time(span),
         };

@@ -110,7 +110,7 @@ async fn at_a_tenth_of_the_budget_nobody_is_banned_everybody_is_served_and_hot_k
     );
     let gateway = Arc::new(Gateway { exchange, budget, frequency: Frequency::new(), clock: clock.clone() });
     let cache = Cache::builder().clock(clock.clone()).build().unwrap();
-    let region = cache.region("prices", Policy::fresh_for(FRESH_FOR).stale_for(FRESH_FOR)).unwrap();
+    let region = cache.region("prices", Policy::fresh_for(FRESH_FOR).stale_while_revalidate(FRESH_FOR)).unwrap();
     let keys = CLASSES.iter().map(|(keys, _)| keys).sum::<usize>() as u32;
     let needed = keys * WEIGHT * (60_000 / FRESH_FOR.as_millis() as u32);
     assert_eq!(needed, LIMIT * 10);

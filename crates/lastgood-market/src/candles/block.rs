@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lastgood::{Answer, Derived, Keep, Loaded, Persist, Policy, Value};
+use lastgood::{Answer, Keep, Loaded, Memoised, Persist, Policy, Value};
 
 use super::rows::Rows;
 use super::spans::{Belief, Spans};
@@ -22,7 +22,7 @@ pub(super) struct Block {
 impl Block {
     /// The block that a tier holds; worked out once as long as memory holds it. `None` for what is none.
     pub(super) fn of(answer: &Answer) -> Option<Arc<Block>> {
-        answer.derived(|value| Block::read(value).map(Arc::new))
+        answer.memoised(|value| Block::read(value).map(Arc::new))
     }
 
     fn read(value: &Value) -> Option<Block> {
@@ -35,11 +35,11 @@ impl Block {
     pub(super) fn write(self: Arc<Block>, persist: Persist, policy: &Policy) -> Loaded {
         let body = self.rows.slice(0, self.rows.times().len());
         let value = Value::new(body).with_meta(self.known.to_string());
-        let fresh_for = match policy.keep_for {
+        let fresh_for = match policy.stale_if_error {
             Keep::For(keep) => keep,
             Keep::Forever => A_CENTURY,
         };
-        Loaded { persist, derived: Derived::new(Some(self)), fresh_for: Some(fresh_for), ..Loaded::from(value) }
+        Loaded { persist, memoised: Memoised::new(Some(self)), fresh_for: Some(fresh_for), ..Loaded::from(value) }
     }
 
     /// The span around `at` that is known and believed.
@@ -127,7 +127,7 @@ const CLOSED: &str = " closed";
 
 impl Tail {
     pub(super) fn of(answer: &Answer) -> Option<Arc<Tail>> {
-        answer.derived(|value| Tail::read(value).map(Arc::new))
+        answer.memoised(|value| Tail::read(value).map(Arc::new))
     }
 
     fn read(value: &Value) -> Option<Tail> {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use lastgood::{Filled, Freshness, Loaded, Persist, Timestamp};
+use lastgood::{Freshness, Loaded, Persist, Timestamp};
 
 use super::block::Tail;
 use super::keep::{Draft, TAIL};
@@ -94,15 +94,14 @@ impl Candles {
             return Fed::Unreadable;
         };
         let tail = Tail { ends_closed: candle.is_closed, ..settled };
-        let filled = draft.finish();
-        self.region.put(&key, self.streamed(series, &tail, filled)).await;
+        self.region.composite().put(&key, self.streamed(series, &tail), draft.finish()).await;
         Fed::Taken
     }
 
-    fn streamed(&self, series: &Series, tail: &Tail, filled: Filled) -> Loaded {
+    fn streamed(&self, series: &Series, tail: &Tail) -> Loaded {
         let forming = self.exchange.forming_fresh_for(&series.interval).max(BELIEVED_FOR);
         let fresh_for = Some(series.fresh_for(tail.rows.last_close(), self.now(), forming));
-        Loaded { fresh_for, persist: Persist::Every(STORED_EVERY), beside: filled, ..Loaded::from(tail.write()) }
+        Loaded { fresh_for, persist: Persist::Every(STORED_EVERY), ..Loaded::from(tail.write()) }
     }
 
     /// When what is kept of a series' end was loaded, or taken from a stream.

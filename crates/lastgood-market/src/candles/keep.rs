@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lastgood::{Answer, Error, Filled, Freshness, Loaded, Persist, Timestamp};
+use lastgood::{Answer, Error, Freshness, Loaded, Persist, Siblings, Timestamp};
 
 use super::block::{Block, Tail};
 use super::load::unreadable;
@@ -318,16 +318,16 @@ impl<'a> Draft<'a> {
         self.has_end = false;
     }
 
-    pub(super) fn finish(self) -> Filled {
+    pub(super) fn finish(self) -> Siblings {
         let Draft { candles, series, blocks, voids, tail, as_of, .. } = self;
         let blocks = blocks.into_iter().map(|(index, drafted)| (series.block_key(index), drafted));
         let voids = voids.map(|drafted| (series.key(VOIDS), drafted));
         let policy = candles.region.policy();
         let known = blocks.chain(voids).map(|(key, (block, persist))| (key, block.write(persist, policy)));
         // Of two ends of a series, the one that was asked for later is the newer.
-        let end = |tail| Loaded { as_of, ..candles.loaded(series, &tail, Filled::default()) };
+        let end = |tail| Loaded { as_of, ..candles.loaded(series, &tail) };
         let tail = tail.map(|tail| (series.key(TAIL), end(tail)));
-        Filled { entries: known.chain(tail).collect(), hold: None }
+        known.chain(tail).collect()
     }
 }
 

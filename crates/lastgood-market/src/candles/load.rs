@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use lastgood::{Error, Filled, Timestamp};
+use lastgood::{Error, Siblings, Timestamp};
 
 use super::block::Tail;
 use super::keep::{Asked, Draft, RECALL};
@@ -36,7 +36,7 @@ impl Draft<'_> {
         question: &Question,
         tail: Option<&Tail>,
         asked: &Asked,
-    ) -> Result<Filled, Error> {
+    ) -> Result<Siblings, Error> {
         self.keeps_repeats = true;
         let (mut fetches, mut asked_for) = (0, None);
         while fetches < MOST_FETCHES {
@@ -65,7 +65,7 @@ impl Draft<'_> {
         mut self,
         wanted: usize,
         earlier: Option<&Tail>,
-    ) -> Result<(Tail, Timestamp, Filled), Error> {
+    ) -> Result<(Tail, Timestamp, Siblings), Error> {
         self.is_of_the_end = true;
         let wanted = wanted.clamp(LEAST, self.series.most());
         if earlier.is_none() {
@@ -92,7 +92,7 @@ impl Draft<'_> {
         told: &Reply,
         from: u64,
         earlier: Option<&Tail>,
-    ) -> Result<(Tail, Timestamp, Filled), Error> {
+    ) -> Result<(Tail, Timestamp, Siblings), Error> {
         let tail = self.settle(&told.rows, from, told.asked_at, Kind::Rows).await?;
         if self.has_end && earlier.is_some_and(|earlier| tail.is_older_than(earlier)) && self.refuses_older() {
             return Err(older());

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use lastgood::{Answer, Filled, Loaded, Region, Value};
+use lastgood::{Answer, Composed, Loaded, Region, Value};
 
 use crate::cut::{Cut, Index};
 use crate::source::Source;
@@ -21,20 +21,20 @@ pub(super) fn source(list: &Source) -> Option<Source> {
 }
 
 /// What was loaded, with the list that it replaces where that has rows which it lacks.
-pub(super) fn keeping(region: &Region, source: &Source, loaded: Loaded) -> Loaded {
+pub(super) fn keeping(region: &Region, source: &Source, loaded: Loaded) -> Composed {
     let kept = if is_list(source) { region.peek(&source.key) } else { None };
     let Some((kept, lost)) = kept.and_then(|kept| lost(&kept, &loaded.value).map(|lost| (kept, lost))) else {
-        return loaded;
+        return loaded.into();
     };
     let key = key(source);
     // A list from longer ago stays while it has all that the last one had and this one lacks.
     let before = region.peek(&key).and_then(|before| Index::of(before.body()));
     if before.is_some_and(|before| lost.iter().all(|symbol| before.row(symbol).is_some())) {
-        return loaded;
+        return loaded.into();
     }
     let value = Value { body: kept.body().clone(), meta: kept.meta().map(Into::into) };
     let as_it_was = Loaded { as_of: Some(kept.source_time()), ..Loaded::from(value).fresh_for(Duration::ZERO) };
-    Loaded { beside: Filled { entries: vec![(key, as_it_was)], ..loaded.beside }, ..loaded }
+    Composed { siblings: vec![(key, as_it_was)], ..Composed::from(loaded) }
 }
 
 /// The symbols that a list had and the next one lacks, if any.

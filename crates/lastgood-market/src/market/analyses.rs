@@ -75,9 +75,9 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Analyses<T> {
             },
         };
         let Some(answer) = held else { return Ok(Found::Absent) };
-        let value: Option<Arc<T>> = answer.derived(|value| serde_json::from_slice(&value.body).ok().map(Arc::new));
+        let value: Option<Arc<T>> = answer.memoised(|value| serde_json::from_slice(&value.body).ok().map(Arc::new));
         let Some(value) = value else { return Ok(Found::Absent) };
-        region.count_served(answer.outcome());
+        region.composite().count(answer.outcome());
         Ok(Found::Kept(TypedAnswer { value, outcome: answer.outcome(), age: answer.age() }))
     }
 

@@ -257,8 +257,9 @@ impl MarketBuilder {
         let policy = name.policy(self.preset);
         let Some(fresh_for) = self.told(name) else { return policy };
         // What is fresh longer or shorter is stale in proportion.
-        let stale_for = if policy.stale_for == policy.fresh_for { fresh_for } else { policy.stale_for };
-        Policy { fresh_for, stale_for, ..policy }
+        let stale_while_revalidate =
+            if policy.stale_while_revalidate == policy.fresh_for { fresh_for } else { policy.stale_while_revalidate };
+        Policy { fresh_for, stale_while_revalidate, ..policy }
     }
 
     async fn open_store(&self) -> Opened {

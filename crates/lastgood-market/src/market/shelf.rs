@@ -22,7 +22,7 @@ impl<T: Send + Sync + 'static> Keeper for Shelf<'_, T> {
     }
 
     fn with_index<R>(&self, answer: &Answer, with: impl FnOnce(Option<&Index>) -> R) -> R {
-        let index = answer.derived(|value| Arc::new(Index::of(&value.body)));
+        let index = answer.memoised(|value| Arc::new(Index::of(&value.body)));
         with(Option::as_ref(&index))
     }
 

@@ -50,7 +50,6 @@ impl Region {
     /// `holds` was told is what the store held when it took the answer, and no put of another is lost. Otherwise this
     /// process does. The store has the answer before memory, and the others are told of it as of any put.
     ///
-    /// Only `name` is put, not what [`Loaded::beside`] has.
     ///
     /// # Errors
     ///

@@ -12,6 +12,7 @@ use super::{Answer, Region};
 use crate::entry::{Loaded, Value};
 use crate::error::{Error, LoadError, Reason};
 use crate::outcome::Outcome;
+use crate::store::StoreError;
 
 /// A region whose values are `T`, kept as JSON. Raise the region's schema when `T` changes its form.
 ///
@@ -98,6 +99,15 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> TypedRegion<T> {
         self.region.get_or_load(name, load).await
     }
 
+    /// As [`Region::get`]. What is no JSON of a `T` counts as nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Region::get`].
+    pub async fn get(&self, name: &str) -> Result<Option<TypedAnswer<T>>, StoreError> {
+        Ok(self.region.get(name).await?.as_ref().and_then(from_answer))
+    }
+
     /// As [`Region::put`].
     ///
     /// # Errors
@@ -122,6 +132,6 @@ fn to_loaded<T: Serialize>(value: &T) -> Result<Loaded, Error> {
 }
 
 fn from_answer<T: DeserializeOwned + Send + Sync + 'static>(answer: &Answer) -> Option<TypedAnswer<T>> {
-    let decoded: Option<Arc<T>> = answer.derived(|value| serde_json::from_slice(&value.body).ok().map(Arc::new));
+    let decoded: Option<Arc<T>> = answer.memoised(|value| serde_json::from_slice(&value.body).ok().map(Arc::new));
     Some(TypedAnswer { value: decoded?, outcome: answer.outcome(), age: answer.age() })
 }

@@ -194,7 +194,7 @@ async fn a_panicking_or_hanging_batch_loader_releases_every_key() {
 #[tokio::test(start_paused = true)]
 async fn stale_keys_of_a_batch_are_served_at_once_and_refreshed_by_one_load_behind() {
     let cache = memory_only();
-    let prices = region(&cache, a_minute().stale_for(MINUTE));
+    let prices = region(&cache, a_minute().stale_while_revalidate(MINUTE));
     let source = BatchSource::new();
     source.read(&prices, &["a", "b"]).await;
     advance(MINUTE).await;

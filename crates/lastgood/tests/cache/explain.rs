@@ -11,7 +11,10 @@ use crate::support::{MINUTE, SECOND, Source, Stored, a_minute, memory_only, regi
 
 #[tokio::test(start_paused = true)]
 async fn a_key_is_explained_through_its_life() {
-    let policy = Policy { jitter: 0.0, ..Policy::fresh_for(MINUTE).stale_for(MINUTE).keep_for(Keep::For(MINUTE * 4)) };
+    let policy = Policy {
+        jitter: 0.0,
+        ..Policy::fresh_for(MINUTE).stale_while_revalidate(MINUTE).stale_if_error(Keep::For(MINUTE * 4))
+    };
     let prices = region(&memory_only(), policy);
     let source = Source::answering("v1");
     let unknown = prices.explain("BTCUSDT").await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lastgood::testing::{Fault, FaultyStore};
-use lastgood::{Cache, Clock, Derived, Error, Filled, Loaded, Outcome, Persist, Reason, Tier};
+use lastgood::{Cache, Clock, Composed, Error, Filled, LoadError, Loaded, Memoised, Outcome, Persist, Reason, Siblings, Tier};
 use tokio::sync::Notify;
 
 use crate::support::{
@@ -13,14 +13,18 @@ use crate::support::{
 };
 
 fn filled(entries: &[(&str, &str)]) -> Filled {
-    let entries = entries.iter().map(|(name, body)| ((*name).to_owned(), loaded(body))).collect();
-    Filled { entries, hold: None }
+    let siblings: Siblings = entries.iter().map(|(name, body)| ((*name).to_owned(), loaded(body))).collect();
+    siblings.into()
+}
+
+async fn never<T>(why: &str) -> Result<T, LoadError> {
+    panic!("{why}")
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_one_load_brings_for_several_keys_is_there_for_each() {
     let prices = region(&memory_only(), a_minute());
-    let brought = prices.fill("all", || async { Ok(filled(&[("a", "1"), ("b", "2")])) }).await;
+    let brought = prices.composite().fill("all", || async { Ok(filled(&[("a", "1"), ("b", "2")])) }).await;
     assert!(brought.unwrap());
     assert_eq!((peeked(&prices, "a"), peeked(&prices, "b")), (Some("1".to_owned()), Some("2".to_owned())));
     assert_eq!(peeked(&prices, "all"), None, "the name of the load holds nothing");
@@ -46,8 +50,8 @@ async fn a_load_that_ends_after_one_that_asked_later_answers_with_the_later_answ
     begun.notified().await;
     tokio::time::advance(SECOND).await;
     let later = Loaded { as_of: Some(clock.now()), ..loaded("asked later") };
-    let brought = Filled { entries: vec![("a".to_owned(), later)], hold: None };
-    prices.fill("all", || async move { Ok(brought) }).await.unwrap();
+    let siblings: Siblings = vec![("a".to_owned(), later)];
+    prices.composite().fill("all", || async move { Ok(Filled::from(siblings)) }).await.unwrap();
     go.notify_one();
     assert_eq!(text(&first.await.unwrap().unwrap()), "asked later");
     assert_eq!(peeked(&prices, "a").as_deref(), Some("asked later"));
@@ -79,13 +83,13 @@ async fn who_comes_while_a_load_is_under_way_waits_for_it() {
                 go.notified().await;
                 Ok(filled(&[("a", "1")]))
             };
-            prices.fill("all", load).await
+            prices.composite().fill("all", load).await
         })
     };
     tokio::task::yield_now().await;
     let second = {
         let prices = prices.clone();
-        tokio::spawn(async move { prices.fill("all", || async { Ok(filled(&[("a", "never")])) }).await })
+        tokio::spawn(async move { prices.composite().fill("all", || async { Ok(filled(&[("a", "never")])) }).await })
     };
     tokio::task::yield_now().await;
     go.notify_one();
@@ -96,12 +100,32 @@ async fn who_comes_while_a_load_is_under_way_waits_for_it() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_load_of_several_keys_is_not_repeated_at_once() {
     let prices = region(&memory_only(), a_minute());
-    let fail = || async { Err(Error::new(Reason::Upstream, "down").into()) };
-    assert_eq!(prices.fill("all", fail).await.unwrap_err().reason, Reason::Upstream);
-    let again = prices.fill("all", || async { panic!("asked again") }).await.unwrap_err();
+    let fail = || async { Err::<Filled, _>(Error::new(Reason::Upstream, "down").into()) };
+    assert_eq!(prices.composite().fill("all", fail).await.unwrap_err().reason, Reason::Upstream);
+    let again = prices.composite().fill("all", || never::<Filled>("asked again")).await.unwrap_err();
     assert_eq!((again.reason, again.remembered), (Reason::Upstream, true));
     tokio::time::advance(MINUTE).await;
-    assert!(prices.fill("all", || async { Ok(filled(&[])) }).await.unwrap());
+    assert!(prices.composite().fill("all", || async { Ok(filled(&[])) }).await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guard_is_held_until_what_was_loaded_is_written() {
+    struct Guard(lastgood::Region, Arc<std::sync::Mutex<Vec<Option<String>>>>);
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            self.1.lock().unwrap().push(peeked(&self.0, "sibling"));
+        }
+    }
+    let prices = region(&memory_only(), a_minute());
+    let seen = Arc::default();
+    let guard = Guard(prices.clone(), Arc::clone(&seen));
+    let siblings: Siblings = vec![("sibling".to_owned(), loaded("1"))];
+    let load = move || async move { Ok(Composed { own: loaded("own"), siblings, guard }) };
+    prices.composite().get_or_load("own", &[], load).await.unwrap();
+    let guard = Guard(prices.clone(), Arc::clone(&seen));
+    let siblings: Siblings = vec![("sibling".to_owned(), loaded("2"))];
+    prices.composite().fill("all", move || async move { Ok(Filled { siblings, guard }) }).await.unwrap();
+    assert_eq!(*seen.lock().unwrap(), [Some("1".to_owned()), Some("2".to_owned())]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,7 +144,7 @@ async fn an_invalidation_of_the_prefix_keeps_a_late_load_from_being_written() {
                 go.notified().await;
                 Ok(filled(&[("btc:1", "late"), ("btc:2", "late")]))
             };
-            prices.fill("btc:all", load).await
+            prices.composite().fill("btc:all", load).await
         })
     };
     begun.notified().await;
@@ -146,8 +170,8 @@ async fn what_changes_often_goes_to_the_store_seldom() {
     let prices = region(&stored.cache, a_minute());
     let seldom = |body: &str| Loaded { persist: Persist::Every(Duration::from_secs(5)), ..loaded(body) };
     for second in 0..12 {
-        let tick = Filled { entries: vec![("tick".to_owned(), seldom(&second.to_string()))], hold: None };
-        prices.fill("ticks", || async move { Ok(tick) }).await.unwrap();
+        let tick = Filled::from(vec![("tick".to_owned(), seldom(&second.to_string()))]);
+        prices.composite().fill("ticks", || async move { Ok(tick) }).await.unwrap();
         stored.flush().await;
         let in_store = prices.stored(&["tick".to_owned()]).await[0].as_ref().unwrap().as_ref().map(text);
         assert_eq!(in_store, Some((second / 5 * 5).to_string()), "at second {second}");
@@ -161,15 +185,15 @@ async fn what_the_store_has_already_is_not_written_again() {
     let stored = Stored::new();
     let prices = region(&stored.cache, a_minute());
     let here = Loaded { persist: Persist::Never, ..loaded("1") };
-    let load = || async move { Ok(Filled { entries: vec![("a".to_owned(), here)], hold: None }) };
-    prices.fill("all", load).await.unwrap();
+    let load = || async move { Ok(Filled::from(vec![("a".to_owned(), here)])) };
+    prices.composite().fill("all", load).await.unwrap();
     stored.flush().await;
     assert_eq!(peeked(&prices, "a").as_deref(), Some("1"));
     assert!(matches!(prices.stored(&["a".to_owned()]).await[0], Ok(None)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_read_beside_a_key_comes_in_the_same_round_trip_and_takes_the_place_of_nothing() {
+async fn siblings_of_a_key_comes_in_the_same_round_trip_and_takes_the_place_of_nothing() {
     let stored = Stored::new();
     let prices = region(&stored.cache, a_minute());
     for (name, body) in [("end", "3"), ("one", "1"), ("two", "2")] {
@@ -179,14 +203,15 @@ async fn what_is_read_beside_a_key_comes_in_the_same_round_trip_and_takes_the_pl
     let faulty = FaultyStore::new(Arc::new(stored.memory.clone()));
     let prices = region(&over(Arc::clone(&faulty) as _, &stored.clock), a_minute());
     let newer = Loaded { persist: Persist::Never, ..loaded("newer") };
-    prices.fill("all", || async { Ok(Filled { entries: vec![("two".to_owned(), newer)], hold: None }) }).await.unwrap();
-    let beside = ["one", "two", "none"].map(str::to_owned);
-    let answer = prices.get_or_load_beside("end", &beside, || async { panic!("the store has it") }).await.unwrap();
+    prices.composite().fill("all", || async { Ok(Filled::from(vec![("two".to_owned(), newer)])) }).await.unwrap();
+    let siblings = ["one", "two", "none"].map(str::to_owned);
+    let answer =
+        prices.composite().get_or_load("end", &siblings, || never::<Composed>("the store has it")).await.unwrap();
     assert_eq!((text(&answer).as_str(), answer.outcome()), ("3", Outcome::Hit(Tier::Store)));
     assert_eq!(faulty.reads(), 1);
     let held = ["one", "two", "none"].map(|name| peeked(&prices, name));
     assert_eq!(held, [Some("1".to_owned()), Some("newer".to_owned()), None]);
-    let again = prices.get_or_load_beside("end", &beside, || async { panic!("memory has it") }).await.unwrap();
+    let again = prices.composite().get_or_load("end", &siblings, || never::<Composed>("memory has it")).await.unwrap();
     assert_eq!((again.outcome(), faulty.reads()), (Outcome::Hit(Tier::Memory), 1));
 }
 
@@ -199,16 +224,16 @@ async fn a_loader_knows_what_the_store_was_found_to_lack_and_takes_no_silence_fo
         let faulty = FaultyStore::new(Arc::new(stored.memory.clone()));
         let prices = region(&over(Arc::clone(&faulty) as _, &stored.clock), a_minute());
         faulty.set_reads(if is_silent { Fault::Hang } else { Fault::Pass });
-        let (beside, asking) = (["one", "two"].map(str::to_owned), prices.clone());
-        let load = move || async move { Ok(loaded(&asking.absent_beside("end").join(" "))) };
-        let absent = prices.get_or_load_beside("end", &beside, load).await.unwrap();
+        let (siblings, asking) = (["one", "two"].map(str::to_owned), prices.clone());
+        let load = move || async move { Ok(loaded(&asking.composite().absent("end").join(" ")).into()) };
+        let absent = prices.composite().get_or_load("end", &siblings, load).await.unwrap();
         assert_eq!(text(&absent), if is_silent { "" } else { "two" });
-        assert_eq!(prices.absent_beside("end"), Vec::<String>::new(), "the load has ended");
+        assert_eq!(prices.composite().absent("end"), Vec::<String>::new(), "the load has ended");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_read_beside_a_key_is_not_kept_once_it_was_invalidated() {
+async fn siblings_of_a_key_is_not_kept_once_it_was_invalidated() {
     let stored = Stored::new();
     let prices = region(&stored.cache, a_minute());
     for name in ["btc:end", "btc:one"] {
@@ -221,8 +246,8 @@ async fn what_is_read_beside_a_key_is_not_kept_once_it_was_invalidated() {
     let reading = {
         let prices = prices.clone();
         tokio::spawn(async move {
-            let load = || async { Ok(loaded("new")) };
-            prices.get_or_load_beside("btc:end", &["btc:one".to_owned()], load).await
+            let load = || async { Ok(loaded("new").into()) };
+            prices.composite().get_or_load("btc:end", &["btc:one".to_owned()], load).await
         })
     };
     settle().await;
@@ -235,10 +260,10 @@ async fn what_is_read_beside_a_key_is_not_kept_once_it_was_invalidated() {
 #[tokio::test(start_paused = true)]
 async fn what_was_worked_out_of_a_value_before_it_is_kept_is_not_worked_out_again() {
     let prices = region(&memory_only(), a_minute());
-    prices.put("a", Loaded { derived: Derived::new(7u32), ..loaded("1") }).await;
+    prices.put("a", Loaded { memoised: Memoised::new(7u32), ..loaded("1") }).await;
     let held = prices.peek("a").unwrap();
-    assert_eq!(held.derived(|_| -> u32 { panic!("it is known") }), 7);
-    assert_eq!(held.derived(|value| value.body.len()), 1, "another type is worked out");
+    assert_eq!(held.memoised(|_| -> u32 { panic!("it is known") }), 7);
+    assert_eq!(held.memoised(|value| value.body.len()), 1, "another type is worked out");
 }
 
 #[tokio::test(start_paused = true)]

@@ -91,7 +91,7 @@ impl Load {
     const ALL: [Load; 4] = [Load::Foreground, Load::RefreshBehind, Load::SoftTimedOut, Load::Batch];
 
     fn policy(self) -> Policy {
-        if self == Load::RefreshBehind { a_minute().stale_for(10 * MINUTE) } else { a_minute() }
+        if self == Load::RefreshBehind { a_minute().stale_while_revalidate(10 * MINUTE) } else { a_minute() }
     }
 
     /// Begins a load that reads `v1` and pauses. Where the kind needs an answer from before, that is `v0`.
@@ -253,7 +253,7 @@ async fn a_put_answer_is_fresh_in_both_tiers() {
 #[tokio::test(start_paused = true)]
 async fn an_expired_answer_is_loaded_anew_and_still_stands_in_for_a_failing_source() {
     let stored = Stored::new();
-    let prices = region(&stored.cache, a_minute().stale_for(10 * MINUTE));
+    let prices = region(&stored.cache, a_minute().stale_while_revalidate(10 * MINUTE));
     let source = Source::answering("v1");
     source.read(&prices, "BTCUSDT").await.expect("it loads");
     assert_eq!(prices.expire("BTCUSDT").await, WasThere::Yes);

@@ -29,7 +29,7 @@ async fn an_answer_is_fresh_to_the_millisecond_and_tells_its_age() {
 #[tokio::test(start_paused = true)]
 async fn a_stale_answer_is_served_at_once_while_one_load_refreshes_it() {
     let cache = memory_only();
-    let prices = region(&cache, a_minute().stale_for(MINUTE));
+    let prices = region(&cache, a_minute().stale_while_revalidate(MINUTE));
     let source = Source::answering("v1");
     assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "MISS"));
     advance(MINUTE).await;
@@ -49,7 +49,7 @@ async fn a_stale_answer_is_served_at_once_while_one_load_refreshes_it() {
 #[tokio::test(start_paused = true)]
 async fn a_stale_answer_whose_refresh_fails_becomes_the_last_good_one() {
     let cache = memory_only();
-    let prices = region(&cache, a_minute().stale_for(HOUR));
+    let prices = region(&cache, a_minute().stale_while_revalidate(HOUR));
     let source = Source::answering("v1");
     source.read(&prices, "BTCUSDT").await.expect("it loads");
     advance(MINUTE).await;
@@ -114,7 +114,7 @@ async fn the_last_good_answer_stands_in_for_every_failure_and_names_it() {
 #[tokio::test(start_paused = true)]
 async fn the_last_good_answer_has_a_ceiling_and_then_the_error_is_told() {
     let cache = memory_only();
-    let prices = region(&cache, a_minute().keep_for(Keep::For(HOUR)));
+    let prices = region(&cache, a_minute().stale_if_error(Keep::For(HOUR)));
     let source = Source::answering("v1");
     source.read(&prices, "BTCUSDT").await.expect("it loads");
     source.fail(Reason::Unreachable);
@@ -127,7 +127,7 @@ async fn the_last_good_answer_has_a_ceiling_and_then_the_error_is_told() {
 #[tokio::test(start_paused = true)]
 async fn what_is_kept_for_ever_is_there_after_ten_years() {
     let cache = memory_only();
-    let prices = region(&cache, a_minute().keep_for(Keep::Forever));
+    let prices = region(&cache, a_minute().stale_if_error(Keep::Forever));
     let source = Source::answering("v1");
     source.read(&prices, "BTCUSDT").await.expect("it loads");
     source.fail(Reason::Unreachable);
@@ -173,7 +173,7 @@ async fn a_failing_source_is_asked_every_second_while_callers_get_nothing() {
     let prices = region(&cache, a_minute());
     assert_eq!(asked_at(&source, &prices, "BTCUSDT", 5).await, [0, 1, 2, 3, 4]);
 
-    let policy = Policy { jitter: 0.0, ..Policy::fresh_for(SECOND).keep_for(Keep::For(Duration::ZERO)) };
+    let policy = Policy { jitter: 0.0, ..Policy::fresh_for(SECOND).stale_if_error(Keep::For(Duration::ZERO)) };
     let never_stale = cache.region("never-stale", policy).expect("the policy is sound");
     source.set("v1");
     source.read(&never_stale, "BTCUSDT").await.expect("it loads");
@@ -221,7 +221,7 @@ async fn a_source_that_paces_is_asked_at_its_pace_however_often_it_refuses() {
 #[tokio::test(start_paused = true)]
 async fn a_region_that_is_never_stale_serves_nothing_stale() {
     let cache = memory_only();
-    let policy = Policy { jitter: 0.0, ..Policy::fresh_for(MINUTE).keep_for(Keep::For(Duration::ZERO)) };
+    let policy = Policy { jitter: 0.0, ..Policy::fresh_for(MINUTE).stale_if_error(Keep::For(Duration::ZERO)) };
     let prices = region(&cache, policy);
     let source = Source::answering("v1");
     for expire in [false, true] {
@@ -248,7 +248,7 @@ async fn a_region_that_is_never_stale_serves_nothing_stale() {
 #[tokio::test(start_paused = true)]
 async fn an_expired_answer_is_kept_from_then_on_and_expiring_it_again_keeps_it_no_longer() {
     let cache = memory_only();
-    let prices = region(&cache, a_minute().keep_for(Keep::For(10 * SECOND)));
+    let prices = region(&cache, a_minute().stale_if_error(Keep::For(10 * SECOND)));
     let source = Source::answering("v1");
     source.read(&prices, "BTCUSDT").await.expect("it loads");
     advance(9 * SECOND).await;
@@ -385,7 +385,7 @@ async fn ten_thousand_large_answers_stay_within_the_memory_limit() {
 #[tokio::test(start_paused = true)]
 async fn every_answer_is_counted_by_its_outcome() {
     let cache = memory_only();
-    let prices = region(&cache, a_minute().stale_for(MINUTE));
+    let prices = region(&cache, a_minute().stale_while_revalidate(MINUTE));
     let source = Source::answering("v1");
     for wait in [0, 0, 60, 0] {
         advance(wait * SECOND).await;

@@ -65,7 +65,7 @@ async fn no_load_in_front_ahead_or_behind_is_kept_after_its_key_tag_region_or_se
     for load in [Load::Foreground, Load::Early, Load::TimedOut] {
         for way in [Way::Key, Way::Tag, Way::Region, Way::Selector, Way::Clear] {
             let (stored, source) = (Stored::new(), Source::answering("v1"));
-            let prices = region(&stored.cache, a_minute().keep_for(Keep::For(HOUR)));
+            let prices = region(&stored.cache, a_minute().stale_if_error(Keep::For(HOUR)));
             source.tag("oil");
             if load != Load::Foreground {
                 source.read(&prices, NAME).await.expect("it loads");

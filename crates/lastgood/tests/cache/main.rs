@@ -7,6 +7,7 @@ mod embedded;
 mod explain;
 mod fills;
 mod fuzz;
+mod get;
 mod invalidation;
 mod last_good;
 mod late_loads;

@@ -17,8 +17,8 @@ pub(crate) fn resident() -> u64 {
 
 /// Something as large as what gateways derive of a small value.
 fn derive(answer: &Answer) {
-    let derived = answer.derived(|value| std::sync::Arc::new(([0u8; 200], value.body.len().to_string())));
-    assert!(!derived.1.is_empty());
+    let memoised = answer.memoised(|value| std::sync::Arc::new(([0u8; 200], value.body.len().to_string())));
+    assert!(!memoised.1.is_empty());
 }
 
 async fn fill(prices: &Region, count: usize, name: impl Fn(usize) -> String, body: impl Fn(usize) -> Loaded) {

@@ -52,7 +52,7 @@ async fn redis(url: &str) -> Arc<dyn Store> {
 }
 
 fn kept() -> Policy {
-    a_minute().keep_for(Keep::For(24 * HOUR))
+    a_minute().stale_if_error(Keep::For(24 * HOUR))
 }
 
 /// Two stores in memory, each behind one that misbehaves on command, and a cache on the source.
@@ -128,7 +128,7 @@ async fn a_cache_goes_from_store_to_store_and_arrives_byte_for_byte_with_what_is
         source.set(&format!("value {number}"));
         source.read(&prices, &format!("key-{number}")).await.expect("it loads");
     }
-    let large = first.region("large", Policy::fresh_for(HOUR).keep_for(Keep::Forever)).expect("a sound policy");
+    let large = first.region("large", Policy::fresh_for(HOUR).stale_if_error(Keep::Forever)).expect("a sound policy");
     let body = r#"["1","2"],"#.repeat(60_000);
     large.put("all", Value::new(body.clone()).with_meta("application/json").into()).await;
     large.put("soon gone", loaded("v").ttl(40 * SECOND)).await;
@@ -158,7 +158,7 @@ async fn a_cache_goes_from_store_to_store_and_arrives_byte_for_byte_with_what_is
     let last = over(Arc::clone(&stores[4]), &clock);
     source.fail(Reason::Unreachable);
     assert_eq!(told(source.read(&region(&last, kept()), "key-7").await), good("value 7", "HIT"));
-    let large = last.region("large", Policy::fresh_for(HOUR).keep_for(Keep::Forever)).expect("a sound policy");
+    let large = last.region("large", Policy::fresh_for(HOUR).stale_if_error(Keep::Forever)).expect("a sound policy");
     let answer = source.read(&large, "all").await.expect("it is there");
     assert_eq!((answer.body(), answer.meta()), (&Bytes::from(body), Some("application/json")));
 }

@@ -25,7 +25,7 @@ use crate::support::{MINUTE, SECOND, Stored, loaded, over, region, settle, text}
 
 const NAMES: [&str; 2] = ["BTCUSDT", "ETHUSDT"];
 const FRESH_FOR: Duration = Duration::from_secs(10);
-const KEEP_FOR: Duration = Duration::from_secs(100);
+const STALE_IF_ERROR: Duration = Duration::from_secs(100);
 /// Longer than a read may wait for the store.
 const STORE_BUDGET: Duration = Duration::from_millis(30);
 /// The longest that a failure is remembered.
@@ -112,7 +112,7 @@ struct World {
 
 fn policy() -> Policy {
     let policy = Policy { jitter: 0.0, ..Policy::fresh_for(FRESH_FOR) };
-    policy.stale_for(5 * SECOND).keep_for(Keep::For(KEEP_FOR))
+    policy.stale_while_revalidate(5 * SECOND).stale_if_error(Keep::For(STALE_IF_ERROR))
 }
 
 impl World {
@@ -207,7 +207,7 @@ impl World {
     fn judge(&self, key: usize, answer: Result<Answer, Error>) {
         let known = self.known[key];
         // One that was expired is kept from then on, which is at least from when it was given.
-        let kept_for = |number| if number < known.fresh_floor { KEEP_FOR } else { FRESH_FOR + KEEP_FOR };
+        let kept_for = |number| if number < known.fresh_floor { STALE_IF_ERROR } else { FRESH_FOR + STALE_IF_ERROR };
         let kept = known.kept.filter(|(number, given)| given.elapsed() < kept_for(*number));
         let Ok(answer) = answer else {
             let fails = self.numbers.fails.load(Ordering::SeqCst);
@@ -218,7 +218,7 @@ impl World {
         let number: u64 = text(&answer).parse().expect("it is a number");
         assert!(number >= known.floor, "{number} after an invalidation at {}", known.floor);
         assert!(number >= kept.map_or(0, |(number, _)| number), "{number} although {kept:?} is kept");
-        assert!(answer.age() < FRESH_FOR + KEEP_FOR, "{:?}", answer.age());
+        assert!(answer.age() < FRESH_FOR + STALE_IF_ERROR, "{:?}", answer.age());
         if answer.freshness() == Freshness::Fresh {
             assert!(answer.age() < FRESH_FOR, "{:?}", answer.age());
             assert!(number >= known.fresh_floor, "{number} fresh after an expiry at {}", known.fresh_floor);

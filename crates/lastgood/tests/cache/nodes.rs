@@ -47,7 +47,7 @@ impl Nodes {
     async fn start_with(&self, clock: Clock, schema: u32) -> Node {
         let way = FaultyStore::new(Arc::new(self.store.clone()));
         let cache = over(Arc::clone(&way) as _, &clock);
-        let policy = a_minute().keep_for(lastgood::Keep::For(24 * HOUR));
+        let policy = a_minute().stale_if_error(lastgood::Keep::For(24 * HOUR));
         let prices = cache.region_with_schema("prices", policy, schema).expect("the policy is sound");
         settle().await;
         Node { cache, prices, way }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lastgood::{Error, Filled, Policy, Reason, Region};
+use lastgood::{Error, Filled, Policy, Reason, Region, Siblings};
 use tokio::time::advance;
 
 use crate::support::{
@@ -131,11 +131,11 @@ async fn who_waits_for_a_load_that_gives_way_loads_for_themselves() {
 
 #[tokio::test(start_paused = true)]
 async fn a_load_that_gave_way_leaves_no_setback() {
-    let prices = region(&memory_only(), Policy { stale_for: Duration::ZERO, ..a_minute() });
+    let prices = region(&memory_only(), Policy { stale_while_revalidate: Duration::ZERO, ..a_minute() });
     let (warming, source) = (Source::failing(Reason::Yielded), Source::answering("v1"));
     assert_eq!(refresh(&prices, MINUTE, &warming).await, Err(Reason::Yielded));
     assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "MISS"));
-    let yields = || async { Err(Error::new(Reason::Yielded, "for another").into()) };
-    assert_eq!(prices.fill("all", yields).await.unwrap_err().reason, Reason::Yielded);
-    assert!(prices.fill("all", || async { Ok(Filled::default()) }).await.unwrap());
+    let yields = || async { Err::<Filled, _>(Error::new(Reason::Yielded, "for another").into()) };
+    assert_eq!(prices.composite().fill("all", yields).await.unwrap_err().reason, Reason::Yielded);
+    assert!(prices.composite().fill("all", || async { Ok(Filled::from(Siblings::new())) }).await.unwrap());
 }

@@ -299,7 +299,7 @@ async fn limits_that_mean_no_limit_are_taken_as_such() {
     let cache = memory_only();
     let policy = Policy {
         fresh_for: Duration::MAX,
-        stale_for: Duration::MAX,
+        stale_while_revalidate: Duration::MAX,
         soft_timeout: Duration::MAX,
         hard_timeout: Duration::MAX,
         negative_for: Duration::MAX,

@@ -50,7 +50,7 @@ async fn an_answer_survives_a_restart_with_its_age() {
 #[tokio::test(start_paused = true)]
 async fn a_stored_answer_past_its_freshness_serves_after_a_restart_as_it_would_have_before() {
     let stored = Stored::new();
-    let policy = a_minute().stale_for(MINUTE);
+    let policy = a_minute().stale_while_revalidate(MINUTE);
     let source = Source::answering("v1");
     source.read(&region(&stored.cache, policy.clone()), "BTCUSDT").await.expect("it loads");
     stored.flush().await;
@@ -73,7 +73,7 @@ async fn a_stored_answer_past_its_freshness_serves_after_a_restart_as_it_would_h
 #[tokio::test(start_paused = true)]
 async fn every_stored_value_has_a_time_to_live_that_ends_with_its_keeping() {
     let stored = Stored::new();
-    let prices = region(&stored.cache, a_minute().keep_for(lastgood::Keep::For(HOUR)));
+    let prices = region(&stored.cache, a_minute().stale_if_error(lastgood::Keep::For(HOUR)));
     prices.put("BTCUSDT", loaded("v1")).await;
     stored.flush().await;
     advance(MINUTE + HOUR - SECOND).await;

@@ -11,7 +11,7 @@ use crate::support::{
 
 /// For a minute fresh, and kept for a day.
 fn policy() -> lastgood::Policy {
-    a_minute().keep_for(Keep::For(24 * HOUR))
+    a_minute().stale_if_error(Keep::For(24 * HOUR))
 }
 
 async fn put(prices: &Region, value: Loaded) {

@@ -56,6 +56,18 @@ async fn a_typed_value_survives_a_restart_and_an_outage() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_typed_value_is_read_without_a_loader() {
+    let prices = region(&memory_only(), a_minute());
+    assert!(prices.typed::<Vec<u32>>().get("week-9").await.unwrap().is_none());
+    prices.put("week-9", loaded("[3, 1]")).await;
+    advance(SECOND).await;
+    let answer = prices.typed::<Vec<u32>>().get("week-9").await.unwrap().expect("it was put");
+    assert_eq!((answer.outcome, answer.age, &*answer.value), (Outcome::Hit(Tier::Memory), SECOND, &vec![3, 1]));
+    prices.put("week-9", loaded("[3,")).await;
+    assert!(prices.typed::<Vec<u32>>().get("week-9").await.unwrap().is_none(), "what is no list is nothing");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_loaders_error_comes_back_as_it_is() {
     let cache = memory_only();
     let scores = region(&cache, a_minute()).typed::<u32>();

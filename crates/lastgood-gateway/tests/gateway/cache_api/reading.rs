@@ -60,7 +60,11 @@ async fn a_key_is_explained_while_it_is_fresh_expired_failing_and_gone() {
     let info = get(gateway.url("/api/v3/exchangeInfo")).await;
     assert_eq!(info.status, 200);
     let forever = explained(&gateway, "exchange_info:spot/api/v3/exchangeInfo?").await;
-    assert_eq!((&forever["kept_until"], &forever["policy"]["keep_for_ms"]), (&Value::Null, &Value::Null), "{forever}");
+    assert_eq!(
+        (&forever["kept_until"], &forever["policy"]["stale_if_error_ms"]),
+        (&Value::Null, &Value::Null),
+        "{forever}"
+    );
 
     invalidate(&gateway, json!({ "key": PRICES_KEY })).await;
     let kept = explained(&gateway, PRICES_KEY).await;

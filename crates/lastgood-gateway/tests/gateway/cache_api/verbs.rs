@@ -47,7 +47,7 @@ async fn the_verbs_that_ask_print_tables_and_json_and_bodies_as_they_are() {
     let output = command(&gateway, &["explain", key]).await;
     let table = out(&output);
     assert!(output.status.success() && table.contains("freshness") && table.contains("fresh"), "{table}");
-    assert!(table.contains("next_refresh.when") && table.contains("policy.keep_for_ms"), "{table}");
+    assert!(table.contains("next_refresh.when") && table.contains("policy.stale_if_error_ms"), "{table}");
     let known: Value = serde_json::from_slice(&command(&gateway, &["explain", key, "--json"]).await.stdout).unwrap();
     assert_eq!(known["key"], key);
 

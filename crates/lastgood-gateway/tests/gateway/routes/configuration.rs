@@ -137,6 +137,21 @@ fn a_mistake_names_file_line_key_and_hint() {
             "lastgood.toml:13: `routes.regoin`: unknown key\n    help: did you mean `region`?",
         ),
         (
+            "region = \"stock_latest\"",
+            "stale_for = \"1m\"",
+            "lastgood.toml:13: `routes.stale_for`: this key has another name now\n    help: write stale_while_revalidate in the route's region, [regions.NAME]",
+        ),
+        (
+            "region = \"stock_latest\"",
+            "keep_for = \"1m\"",
+            "lastgood.toml:13: `routes.keep_for`: this key has another name now\n    help: write stale_if_error in the route's region, [regions.NAME]",
+        ),
+        (
+            "region = \"stock_latest\"",
+            "stale_if_error = \"1m\"",
+            "lastgood.toml:13: `routes.stale_if_error`: this is a key of a region, not of a route\n    help: write stale_if_error in the route's region, [regions.NAME]",
+        ),
+        (
             "\"symbol:{symbol}\"",
             "\"symbol:{sybol}\"",
             "lastgood.toml:14: `routes.tags`: {sybol} is no parameter of the route\n    help: did you mean `symbol`?",

@@ -21,7 +21,12 @@ pub(crate) enum Record {
     /// The same of a tag's mark.
     Mark { schema: u32 },
     /// What the key holds is not fresh any more; how long it may stand in for its source, `None` for ever.
-    Expire { at: u64, schema: u32, keep_for: Option<u64> },
+    Expire {
+        at: u64,
+        schema: u32,
+        #[serde(rename = "keep_for")]
+        stale_if_error: Option<u64>,
+    },
     /// The key holds nothing.
     Remove { at: u64, tell: bool },
     /// Nothing that begins with the key and a colon is there.
@@ -69,11 +74,11 @@ impl Record {
                 Record::Mark { schema: fill.form.schema }.encode(&body)
             }
             Change::Expire(Expiry { at, schema, policy }) => {
-                let keep_for = match policy.keep_for {
+                let stale_if_error = match policy.stale_if_error {
                     Keep::For(keep) => Some(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX)),
                     Keep::Forever => None,
                 };
-                Record::Expire { at: at.as_millis(), schema: *schema, keep_for }.encode(&[])
+                Record::Expire { at: at.as_millis(), schema: *schema, stale_if_error }.encode(&[])
             }
             Change::Remove(Removal { at, tell, .. }) => Record::Remove { at: at.as_millis(), tell: *tell }.encode(&[]),
             Change::RemovePrefix(Removal { at, tell, .. }) => {
@@ -103,9 +108,10 @@ impl Record {
         match self {
             Record::Put { schema, compress_over } => fill(schema, compress_over).map(Change::Put),
             Record::Mark { schema } => fill(schema, u64::MAX).map(Change::Mark),
-            Record::Expire { at, schema, keep_for } => {
-                let keep_for = keep_for.map_or(Keep::Forever, |keep| Keep::For(Duration::from_millis(keep)));
-                let policy = Arc::new(Policy::fresh_for(Duration::ZERO).keep_for(keep_for));
+            Record::Expire { at, schema, stale_if_error } => {
+                let stale_if_error =
+                    stale_if_error.map_or(Keep::Forever, |keep| Keep::For(Duration::from_millis(keep)));
+                let policy = Arc::new(Policy::fresh_for(Duration::ZERO).stale_if_error(stale_if_error));
                 Some(Change::Expire(Expiry { at: Timestamp::from_millis(at), schema, policy }))
             }
             Record::Remove { at, tell } => Some(Change::Remove(removal(at, tell))),
@@ -126,7 +132,10 @@ mod tests {
         let rows = [
             (Record::Put { schema: 1, compress_over: 1024 }, r#"{"put":{"schema":1,"compress_over":1024}}"#),
             (Record::Mark { schema: 1 }, r#"{"mark":{"schema":1}}"#),
-            (Record::Expire { at: 5, schema: 2, keep_for: None }, r#"{"expire":{"at":5,"schema":2,"keep_for":null}}"#),
+            (
+                Record::Expire { at: 5, schema: 2, stale_if_error: None },
+                r#"{"expire":{"at":5,"schema":2,"keep_for":null}}"#,
+            ),
             (Record::Remove { at: 5, tell: true }, r#"{"remove":{"at":5,"tell":true}}"#),
             (Record::RemovePrefix { at: 5, tell: false }, r#"{"remove_prefix":{"at":5,"tell":false}}"#),
             (

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::reference::{
     Birth, CLOCK_IS_WRONG_BY, CLOCKS_DIFFER_BY, Change, Kind, Known, PUTS_CROSS_WITHIN, Standing, TROUBLED,
 };
-use super::world::{FRESH_FOR, HARD_TIMEOUT, STALE_FOR, TRUST_FOR};
+use super::world::{FRESH_FOR, HARD_TIMEOUT, STALE_WHILE_REVALIDATE, TRUST_FOR};
 
 /// How soon a node that hears the log applies what the store has.
 const HEARD_WITHIN: Duration = Duration::from_millis(20);
@@ -87,7 +87,7 @@ impl Known {
         let outcome = answer.outcome();
         let is_served = matches!(outcome, Outcome::Hit(_) | Outcome::Stale);
         let load = if birth.is_put { Duration::ZERO } else { HARD_TIMEOUT };
-        let at_most = FRESH_FOR + STALE_FOR + load + Duration::from_secs(1);
+        let at_most = FRESH_FOR + STALE_WHILE_REVALIDATE + load + Duration::from_secs(1);
         if is_served && standing.at > birth.at + at_most {
             return Some(format!("v{version} as {outcome:?}, {:?} old", standing.at - birth.at));
         }

@@ -16,7 +16,7 @@ use super::way::Way;
 use crate::support::{loaded, text};
 
 pub(super) const FRESH_FOR: Duration = Duration::from_secs(30);
-pub(super) const STALE_FOR: Duration = Duration::from_secs(5);
+pub(super) const STALE_WHILE_REVALIDATE: Duration = Duration::from_secs(5);
 pub(super) const HARD_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const TRUST_FOR: Duration = Duration::from_secs(3);
 
@@ -48,7 +48,7 @@ fn policy() -> Policy {
         hard_timeout: HARD_TIMEOUT,
         ..Policy::fresh_for(FRESH_FOR)
     };
-    policy.stale_for(STALE_FOR).keep_for(Keep::For(Duration::from_secs(30 * 24 * 3600)))
+    policy.stale_while_revalidate(STALE_WHILE_REVALIDATE).stale_if_error(Keep::For(Duration::from_secs(30 * 24 * 3600)))
 }
 
 impl Process {

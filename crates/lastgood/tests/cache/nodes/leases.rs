@@ -368,9 +368,9 @@ async fn fills_of_several_processes_take_turns_and_find_what_the_one_before_has_
                     calls.add_permits(1);
                     tokio::time::sleep(SECOND).await;
                 }
-                Ok(Filled { entries: vec![("block".to_owned(), loaded("candles"))], hold: None })
+                Ok(Filled::from(vec![("block".to_owned(), loaded("candles"))]))
             };
-            prices.fill("@fill", load).await.is_ok()
+            prices.composite().fill("@fill", load).await.is_ok()
         });
     }
     assert_eq!(fillers.join_all().await, [true; 3]);

@@ -32,7 +32,8 @@ impl Process {
         let cache = builder.build().expect("the defaults are sound");
         // Longer than any of these tests: nothing ends by itself.
         let policy = lastgood::Policy { jitter: 0.0, ..lastgood::Policy::fresh_for(HOUR) };
-        let prices = cache.region("prices", policy.keep_for(lastgood::Keep::For(24 * HOUR))).expect("a sound policy");
+        let prices =
+            cache.region("prices", policy.stale_if_error(lastgood::Keep::For(24 * HOUR))).expect("a sound policy");
         let process = Process { cache, prices };
         within(Duration::from_secs(20), "it is attached and listens", async || {
             process.cache.probe_store().await.is_some_and(|probe| probe.is_ok())

@@ -80,7 +80,8 @@ impl fmt::Display for OfAnotherVersion {
 async fn of_two_versions(nodes: &Nodes) -> (Node, Cache, Region) {
     let new = nodes.start().await;
     let old = over(Arc::new(OfAnotherVersion(Arc::new(nodes.store.clone()))), &nodes.clock);
-    let prices = old.region("prices", a_minute().keep_for(lastgood::Keep::For(24 * HOUR))).expect("a sound policy");
+    let prices =
+        old.region("prices", a_minute().stale_if_error(lastgood::Keep::For(24 * HOUR))).expect("a sound policy");
     settle().await;
     (new, old, prices)
 }

@@ -1,0 +1,104 @@
+//! What a read gives: the value, how it came about, how old it is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::clock::Timestamp;
+use crate::entry::{Entry, Freshness, Value};
+use crate::outcome::Outcome;
+use crate::trust::Trust;
+
+/// An answer: the value, how it came about, how old it is.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) outcome: Outcome,
+    pub(crate) at: Timestamp,
+    pub(crate) trust: Trust,
+}
+
+impl Answer {
+    /// The source's bytes, untouched. Cloning them copies nothing.
+    pub fn body(&self) -> &Bytes {
+        &self.entry.value.body
+    }
+
+    /// What the loader wanted remembered beside the bytes.
+    pub fn meta(&self) -> Option<&str> {
+        self.entry.value.meta.as_deref()
+    }
+
+    /// How the answer came about.
+    pub fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    /// When it was given.
+    pub fn given_at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// When the load that brought it began: it knows nothing of the world that is younger.
+    pub fn source_time(&self) -> Timestamp {
+        self.entry.fetch_started_at
+    }
+
+    /// The same answer, given for another reason.
+    #[must_use]
+    pub fn given_as(mut self, outcome: Outcome) -> Answer {
+        self.outcome = outcome;
+        self
+    }
+
+    /// How long ago the load that brought it began.
+    pub fn age(&self) -> Duration {
+        self.at.since(self.entry.fetch_started_at)
+    }
+
+    /// How long it will still be fresh; zero when it is not.
+    pub fn fresh_for(&self) -> Duration {
+        self.entry.times.fresh_until.since(self.at)
+    }
+
+    /// The tags it was loaded with.
+    pub fn tags(&self) -> &[String] {
+        &self.entry.tags
+    }
+
+    /// How long ago its freshness ended; zero while it lasts.
+    pub fn stale_by(&self) -> Duration {
+        self.at.since(self.entry.times.fresh_until)
+    }
+
+    /// How good it was when it was given.
+    pub fn freshness(&self) -> Freshness {
+        judged(&self.entry, self.at, self.trust)
+    }
+
+    /// Whether it was given while the invalidations of other processes on the same store could not be heard.
+    pub fn is_unheard(&self) -> bool {
+        self.trust != Trust::Heard
+    }
+
+    /// Whether the store had it, and another process may have replaced or removed it there since. Where the store holds
+    /// nothing of it, it was removed.
+    pub fn is_unverified(&self) -> bool {
+        // What never was in the store, since it takes no such key or value, cannot be missing there.
+        self.entry.is_superseded() || (self.trust == Trust::Unverified && self.entry.checksum().is_some())
+    }
+
+    /// See [`Entry::memoised`].
+    pub fn memoised<T: Clone + Send + Sync + 'static>(&self, make: impl FnOnce(&Value) -> T) -> T {
+        self.entry.memoised(make)
+    }
+}
+
+/// How good an entry is for who may not have heard of its invalidation.
+pub(super) fn judged(entry: &Entry, at: Timestamp, trust: Trust) -> Freshness {
+    match (entry.freshness(at), trust) {
+        (Freshness::Fresh | Freshness::Stale, Trust::Unverified | Trust::Missed) => Freshness::Kept,
+        (freshness, _) => freshness,
+    }
+}
