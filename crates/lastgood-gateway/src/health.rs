@@ -7,6 +7,7 @@ use axum::extract::State;
 use lastgood::Timestamp;
 use lastgood::condition::{self, Report};
 use lastgood::store::BreakerState;
+use lastgood::warm::Tally;
 use lastgood_market::budget::{BucketStanding, Stop};
 use lastgood_market::candles::VoidedSeries;
 use lastgood_market::upstream::Base;
@@ -17,7 +18,7 @@ use crate::app::App;
 use crate::cluster::{Cluster, Counts, Totals};
 use crate::diagnosis::{Diagnosis, LastGood};
 use crate::figures::StoreMemory;
-use crate::warm::progress::{Progress, Tally};
+use crate::warm::progress::Progress;
 
 /// How well the gateway does. `degraded` still answers.
 #[derive(Serialize)]

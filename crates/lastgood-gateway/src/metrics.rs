@@ -9,6 +9,7 @@ use axum::response::Response;
 use http::{HeaderValue, StatusCode};
 use lastgood::condition;
 use lastgood::store::{BreakerState, Usage};
+use lastgood::warm::Tally;
 use lastgood::{LATENCY_BOUNDS_MS, RegionStats, Timestamp};
 use lastgood_market::Venue;
 use prometheus_client::collector::Collector;
@@ -24,7 +25,6 @@ use crate::cluster::{Cluster, Counts};
 use crate::diagnosis::{Diagnosis, Named};
 use crate::response::plain;
 use crate::streams::Counters as StreamCounters;
-use crate::warm::progress::Tally;
 
 mod upstream;
 

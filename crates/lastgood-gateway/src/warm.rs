@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lastgood::store::Store;
+use lastgood::warm::{Lease, Tally};
 use lastgood::{Cache, Clock, Region, Timestamp};
 use lastgood_market::RegionName;
 use lastgood_market::candles::Candles;
@@ -18,14 +19,12 @@ use crate::config::Settings;
 use crate::regions::Regions;
 use crate::symbols::chain::SymbolChain;
 
-pub(crate) mod lease;
 pub(crate) mod progress;
 pub(crate) mod run;
 pub(crate) mod schedule;
 pub(crate) mod set;
 
-use self::lease::Lease;
-use self::progress::{Progress, Tally};
+use self::progress::Progress;
 use self::set::{Filter, Set};
 
 /// Requests for a round that may wait for the one under way.
@@ -75,7 +74,8 @@ impl Part {
             // Lists that would end shortly before the next round move it forward.
             let nearly = lists.filter(|fresh| *fresh >= every / 2).map(|fresh| fresh.mul_f64(0.9));
             let pause = nearly.fold(every, Duration::min);
-            let lease = shared.map(|store| Lease::new(Arc::clone(store), &settings.namespace, set, &names));
+            let what = format!("{:016x}", set.fingerprint(&names));
+            let lease = shared.map(|store| Lease::new(Arc::clone(store), &settings.namespace, &what));
             Part { regions: names, pause, lease, next: AtomicU64::new(0) }
         };
         schedules.into_iter().map(part).collect()

@@ -28,6 +28,7 @@ pub mod private;
 #[cfg(feature = "proxy")]
 pub mod proxy;
 pub mod store;
+pub mod warm;
 
 mod batch;
 mod builder;

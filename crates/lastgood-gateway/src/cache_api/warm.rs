@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use http::StatusCode;
+use lastgood::warm::Tally;
 use lastgood_market::RegionName;
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
@@ -15,7 +16,6 @@ use crate::app::App;
 use crate::problem;
 use crate::problem::{Answered, Refusal, Refused};
 use crate::routes::Wanted;
-use crate::warm::progress::Tally;
 use crate::warm::run;
 use crate::warm::schedule::ON_DEMAND_WITHIN;
 use crate::warm::set::Filter;

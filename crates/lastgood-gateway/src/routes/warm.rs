@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lastgood::store::Store;
+use lastgood::warm::{Lease, TRIES, Tally, Turn, some_of};
 use lastgood::{Cache, Clock, Error, Freshness, Reason};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -11,8 +12,6 @@ use super::DeclaredRoutes;
 use super::key::definition;
 use super::route::Route;
 use crate::source::Arguments;
-use crate::warm::lease::{Lease, TRIES, Turn, some_of};
-use crate::warm::progress::Tally;
 
 /// After a load that failed the next comes so soon, doubled each time up to the schedule.
 const AGAIN_AFTER: Duration = Duration::from_secs(2);
@@ -91,7 +90,7 @@ impl SharedTurns {
     fn of(&self, item: &Item) -> Lease {
         let Item { route, arguments, every, .. } = item;
         let asked = [route.region.name(), &route.definition, &route.key(arguments), &every.as_millis().to_string()];
-        Lease::of(Arc::clone(&self.store), &self.namespace, &definition(&asked.join("\n")))
+        Lease::new(Arc::clone(&self.store), &self.namespace, &definition(&asked.join("\n")))
     }
 }
 

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use lastgood::warm::{Lease, RENEW_AFTER, Tally};
 use lastgood::{Error, Freshness, Reason};
 use lastgood_market::Priority;
 use lastgood_market::upstream::yielded;
 use tokio::time::{Instant, sleep};
 
 use super::Warmer;
-use super::lease::{Lease, RENEW_AFTER};
-use super::progress::{Progress, Tally};
+use super::progress::Progress;
 use super::set::{Filter, Item};
 
 /// Series that are loaded at the same time.

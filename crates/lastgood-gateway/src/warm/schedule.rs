@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lastgood::Timestamp;
+use lastgood::warm::{TRIES, Turn, some_of};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::lease::{TRIES, Turn, some_of};
 use super::set::Filter;
 use super::{Part, Request, Warmer, run};
 

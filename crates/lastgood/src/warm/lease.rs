@@ -8,28 +8,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use lastgood::store::{Store, StoreError, Swap, Version};
-use lastgood::{Clock, Timestamp};
-use lastgood_market::RegionName;
 use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
 
-use super::set::Set;
+use crate::store::{Store, StoreError, Swap, Version};
+use crate::{Clock, Timestamp};
 
 /// How long a turn lasts without another word of its holder.
 const TERM: Duration = Duration::from_secs(30);
 /// How often a holder says so.
-pub(crate) const RENEW_AFTER: Duration = Duration::from_secs(10);
+pub const RENEW_AFTER: Duration = Duration::from_secs(10);
 /// The longest that one call of the store may take.
 const STORE_PATIENCE: Duration = Duration::from_millis(500);
 /// A store that is not there yet is asked so often before each node goes its own way.
-pub(crate) const TRIES: usize = 4;
+pub const TRIES: usize = 4;
 /// How soon another's turn is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// The shortest wait for a round that another has finished.
 const AGAIN_AT_THE_EARLIEST: Duration = Duration::from_secs(1);
 
-pub(crate) struct Lease {
+/// The turn to warm one thing, as one node sees it.
+pub struct Lease {
     store: Arc<dyn Store>,
     key: String,
     finished_key: String,
@@ -38,7 +37,9 @@ pub(crate) struct Lease {
     written: Mutex<Option<(Timestamp, Bytes)>>,
 }
 
-pub(crate) enum Turn {
+/// Whose turn it is.
+pub enum Turn {
+    /// Ours, until it is given up or not renewed.
     Ours,
     /// Another's, or done already; to be looked at again after this.
     Theirs(Duration),
@@ -53,13 +54,8 @@ struct Note {
 }
 
 impl Lease {
-    pub(super) fn new(store: Arc<dyn Store>, namespace: &str, set: &Set, regions: &[RegionName]) -> Lease {
-        // Nodes that keep other things warm have turns of their own.
-        Lease::of(store, namespace, &format!("{:016x}", set.fingerprint(regions)))
-    }
-
-    /// The turn to warm what `what` names.
-    pub(crate) fn of(store: Arc<dyn Store>, namespace: &str, what: &str) -> Lease {
+    /// The turn to warm what `what` names: nodes that keep other things warm have turns of their own.
+    pub fn new(store: Arc<dyn Store>, namespace: &str, what: &str) -> Lease {
         let prefix = format!("{namespace}:warm:v1:{what}");
         let holder = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
         let (key, finished_key) = (format!("{prefix}:turn"), format!("{prefix}:finished"));
@@ -68,7 +64,7 @@ impl Lease {
 
     /// Takes the turn, unless another has it or finished a round that began less than `pause` ago.
     /// A store that does not say is asked `tries` times.
-    pub(crate) async fn take(&self, clock: &Clock, pause: Duration, tries: usize) -> Turn {
+    pub async fn take(&self, clock: &Clock, pause: Duration, tries: usize) -> Turn {
         for _ in 0..tries {
             match self.try_to_take(clock, pause).await {
                 Ok(turn) => return turn,
@@ -98,7 +94,7 @@ impl Lease {
     }
 
     /// Says that the turn is still ours, if that is due; says whether it is.
-    pub(crate) async fn renew(&self, clock: &Clock) -> bool {
+    pub async fn renew(&self, clock: &Clock) -> bool {
         let Some((written_at, note)) = self.written() else {
             // The store was away when the turn was taken.
             return !matches!(self.swap(clock, None).await, Ok(false));
@@ -119,7 +115,7 @@ impl Lease {
     }
 
     /// Runs `work` in our turn, and says that the turn is ours as often as that is due.
-    pub(crate) async fn while_ours<T>(&self, clock: &Clock, work: impl Future<Output = T>) -> T {
+    pub async fn while_ours<T>(&self, clock: &Clock, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         loop {
             if let Ok(done) = timeout(RENEW_AFTER, &mut work).await {
@@ -130,7 +126,7 @@ impl Lease {
     }
 
     /// Gives the turn up; `finished` is when the round began, if it came to its end.
-    pub(crate) async fn give_up(&self, clock: &Clock, finished: Option<Timestamp>, pause: Duration) {
+    pub async fn give_up(&self, clock: &Clock, finished: Option<Timestamp>, pause: Duration) {
         if let Some(began) = finished {
             let left = began.plus(pause).since(clock.now()).max(Duration::from_millis(1));
             if let Err(why) = self.put(&self.finished_key, began, left).await {
@@ -179,23 +175,20 @@ impl Lease {
 }
 
 /// A part of `wait`, another each time.
-pub(crate) fn some_of(wait: Duration) -> Duration {
+pub fn some_of(wait: Duration) -> Duration {
     wait.mul_f64((RandomState::new().hash_one(0) >> 11) as f64 / (1u64 << 53) as f64)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Settings;
-    use lastgood::store::MemoryStore;
-    use lastgood_market::Identities;
+    use crate::store::MemoryStore;
 
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn leases(clock: &Clock) -> [Lease; 2] {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone(), 1 << 20));
-        let set = Set::of(&Settings::default(), &Identities::public());
-        [0, 1].map(|_| Lease::new(Arc::clone(&store), "lastgood", &set, &[]))
+        [0, 1].map(|_| Lease::new(Arc::clone(&store), "lastgood", "lists"))
     }
 
     async fn is_ours(lease: &Lease, clock: &Clock) -> bool {
