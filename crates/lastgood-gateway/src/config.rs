@@ -37,7 +37,6 @@ use problem::Wrong;
 pub use problem::{Origin, Problem, Problems};
 pub use proxy::ProxySetting;
 pub use regions::{REGION_KEYS, REGION_NAMES, RegionKey, RegionOverride};
-pub(crate) use sources::{ApiSetting, BucketSetting, DatabaseSetting};
 pub use store::{RedisAddress, RedisEndpoint, StoreSetting, UpstashAddress};
 pub(crate) use suggest::nearest;
 pub(crate) use user_keys::UserKeysSetting;
@@ -52,6 +51,8 @@ use lastgood_market::credentials::CredentialStore;
 use lastgood_market::upstream::Options;
 use lastgood_market::{Preset, Venue};
 use secrecy::SecretString;
+
+use crate::source::ConnectOptions;
 
 /// All settings of the gateway, checked.
 #[derive(Debug, Clone)]
@@ -310,6 +311,16 @@ impl Settings {
             max_answer_bytes: self.upstream.max_answer_bytes,
         }
         .with_pass_only_defaults()
+    }
+
+    /// How databases, buckets and APIs of declared routes are reached.
+    pub(crate) fn connect_options(&self) -> ConnectOptions {
+        ConnectOptions {
+            connect_timeout: self.upstream.connect_timeout,
+            proxies: self.proxy.proxies().clone(),
+            max_concurrent: self.upstream.max_concurrent,
+            max_answer_bytes: usize::try_from(self.upstream.max_answer_bytes).unwrap_or(usize::MAX),
+        }
     }
 
     /// Zeros and empty lists, for the table of keys to fill.

@@ -39,14 +39,14 @@ use crate::page::{self, Page};
 use crate::places::Places;
 use crate::regions::Regions;
 use crate::router::Routes;
-use crate::routes::{self, DeclaredRoutes, SharedTurns};
+use crate::routes::{self, Connections, DeclaredRoutes, SharedTurns};
 use crate::server;
 use crate::stats_log;
 use crate::streams::{self, Streams};
 use crate::symbols::chain::SymbolChain;
 use crate::totals::Totals;
-use crate::user_keys::UserKeys;
 use crate::user_keys::own::OwnKeys;
+use crate::user_keys::{self, UserKeys};
 use crate::warm::{self, Means, Warmer};
 
 /// How long queued writes may take when the gateway stops.
@@ -134,7 +134,10 @@ impl Gateway {
             let region = cache.region(&name, configured(policy, &settings.region(&name))).map_err(refuse)?;
             named.insert(name, region);
         }
-        let declared = DeclaredRoutes::new(settings, &named, &clock).map_err(BuildError::new)?;
+        let connections = Connections::open(&settings.declared.sources, &settings.connect_options(), &clock);
+        let connections = connections.map_err(BuildError::new)?;
+        let declared = DeclaredRoutes::new(&settings.declared.routes, &connections, &named).map_err(BuildError::new)?;
+        let user_keys = user_keys::sql::statement(settings, &connections).map_err(BuildError::new)?;
         let upstreams = Arc::new(Upstreams::new(&settings.upstreams(), &clock, bans).map_err(BuildError::new)?);
         let id = node_id();
         let budget_share = of_one_address.map(|store| budget_share(settings, store, &upstreams, &id, &clock));
@@ -169,7 +172,7 @@ impl Gateway {
         };
         let cluster = cluster.map(|region| Arc::new(Cluster::new(region, &id)));
         let figures = Arc::new(Figures::new(&id, settings.price_of_commands()));
-        let keys = (OwnKeys::open(settings).await, UserKeys::new(settings, declared.user_keys()));
+        let keys = (OwnKeys::open(settings).await, UserKeys::new(settings, user_keys.map(Arc::new)));
         let symbols = SymbolChain::new(settings, keys, &exchange, &regions, &clock).map_err(BuildError::new)?;
         let symbols = Arc::new(symbols);
         let means = Means {

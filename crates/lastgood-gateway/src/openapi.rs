@@ -38,7 +38,7 @@ fn document<'a>(
     }
     document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
     for route in routes {
-        document["paths"][route.setting.path.to_string()] = json!({ "get": operation(route) });
+        document["paths"][route.spec.path.to_string()] = json!({ "get": operation(route) });
     }
     let paths = document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut);
     for operation in paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut) {
@@ -49,7 +49,7 @@ fn document<'a>(
 }
 
 fn operation(route: &Route) -> Value {
-    let setting = &route.setting;
+    let setting = &route.spec;
     let in_path: Vec<&str> = setting.path.parameters().collect();
     let parameters = setting.parameters.iter();
     let parameters: Vec<Value> = parameters.map(|one| parameter(one, in_path.contains(&one.name.as_str()))).collect();

@@ -15,6 +15,7 @@ use tower::ServiceExt as _;
 use crate::app::App;
 use crate::cache_api::{self, caller::Peer};
 use crate::exchange::ExchangeApi;
+use crate::routes::add_to;
 use crate::{
     bars, exchange, fear_greed, health, kv, llm, metrics, middleware, openapi, own_site, page, problem, symbols,
 };
@@ -57,7 +58,7 @@ impl Routes {
             .into_iter()
             .chain(page::routes())
             .fold(Router::new(), |own, (path, methods)| own.route(path, methods));
-        let own = app.declared.add_to(own, &app.places);
+        let own = add_to(own, &app.declared, &app.places);
         let own = own
             .fallback(problem::unknown_path)
             .method_not_allowed_fallback(problem::wrong_method)

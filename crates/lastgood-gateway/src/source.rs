@@ -16,6 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use lastgood::Error;
+use lastgood::proxy::Proxies;
 use percent_encoding::percent_decode;
 
 pub(crate) use self::check::CheckError;
@@ -41,6 +42,30 @@ pub(crate) trait Source: fmt::Debug + fmt::Display + Send + Sync {
     ///
     /// What is wrong and how to fix it; names no secret.
     async fn check(&self) -> Result<(), CheckError>;
+}
+
+/// How databases, buckets and APIs are reached, all of them alike.
+#[derive(Clone, Debug)]
+pub(crate) struct ConnectOptions {
+    /// For a connection to be made. Defaults to 2 s.
+    pub(crate) connect_timeout: Duration,
+    /// The proxies that lead to buckets and APIs. None by default.
+    pub(crate) proxies: Proxies,
+    /// Requests under way at the same time, per API. Defaults to 64.
+    pub(crate) max_concurrent: usize,
+    /// Size of an API's answer in bytes. Defaults to 64 MiB.
+    pub(crate) max_answer_bytes: usize,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        ConnectOptions {
+            connect_timeout: Duration::from_secs(2),
+            proxies: Proxies::default(),
+            max_concurrent: 64,
+            max_answer_bytes: 64 << 20,
+        }
+    }
 }
 
 /// What a source brought.

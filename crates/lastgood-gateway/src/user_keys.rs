@@ -24,7 +24,7 @@ use crate::source::sql::Statement;
 mod file;
 pub(crate) mod own;
 pub(crate) mod refusals;
-mod sql;
+pub(crate) mod sql;
 
 /// What was found is looked up again after this, by the user's next request.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(30);

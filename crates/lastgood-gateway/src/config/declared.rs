@@ -1,23 +1,37 @@
 //! What the configuration declares besides the exchange: sources, and routes over them.
 
+use std::collections::BTreeMap;
+
 use secrecy::ExposeSecret;
 use toml::de::DeTable;
 
 use super::duration;
 use super::problem::Origin;
-use super::routes::{RouteSetting, routes};
-use super::sources::SourceSettings;
+use super::routes::routes;
+use super::sources::sources;
 use super::table::{Fields, Report};
 use super::user_keys::UserKeysSetting;
 use crate::redact::MASK;
+use crate::routes::path::RoutePath;
+use crate::routes::spec::{RouteSpec, SourceSpecs};
+use crate::source::object::bucket::Credentials;
+
+/// Where what is declared was written, by its name.
+pub(super) type Origins = BTreeMap<String, Origin>;
+
+/// Under which name it stands where the region of a route was written.
+pub(super) fn region_of(route: &RoutePath) -> String {
+    format!("region of {route}")
+}
 
 /// What the configuration declares besides the exchange.
 #[derive(Debug, Clone, Default)]
 pub struct Declared {
-    pub(crate) sources: SourceSettings,
-    pub(crate) routes: Vec<RouteSetting>,
+    pub(crate) sources: SourceSpecs,
+    pub(crate) routes: Vec<RouteSpec>,
     /// Where the API keys of users are looked up, besides the credentials file.
     pub(crate) user_keys: Option<UserKeysSetting>,
+    origins: Origins,
 }
 
 impl Declared {
@@ -26,47 +40,55 @@ impl Declared {
 
     pub(super) fn read<'a>(root: &'a DeTable<'a>, report: &'a Report<'a>) -> Declared {
         let mut fields = Fields::root(report, root);
-        let sources = SourceSettings::read(&mut fields);
-        let routes = routes(fields.tables("routes"), &sources);
+        let mut origins = Origins::new();
+        let sources = sources(&mut fields, &mut origins);
+        let routes = routes(fields.tables("routes"), &sources, &mut origins);
         let user_keys = fields.table("credentials").and_then(|fields| UserKeysSetting::read(fields, &sources));
-        Declared { sources, routes, user_keys }
+        Declared { sources, routes, user_keys, origins }
+    }
+
+    /// Where something was written.
+    pub(super) fn origin(&self, name: &str) -> Origin {
+        self.origins.get(name).cloned().unwrap_or(Origin::Default)
     }
 
     /// What is declared, for people: key, value without secrets, and where it was written.
     pub(super) fn rows(&self) -> Vec<(String, String, String)> {
         let mut rows = Vec::new();
-        let mut row = |key: String, value: String, origin: &Origin| rows.push((key, value, origin.to_string()));
-        let SourceSettings { databases, buckets, apis } = &self.sources;
+        let mut row = |key: String, value: String| {
+            let origin = self.origin(&key).to_string();
+            rows.push((key, value, origin));
+        };
+        let SourceSpecs { databases, buckets, apis } = &self.sources;
         for (name, database) in databases {
             let kind = database.url.expose_secret().split(':').next().unwrap_or_default();
             let (most, timeout) = (database.max_connections, duration::format(database.statement_timeout));
             let value = format!("{kind}:{MASK}, {most} connections at most, statements {timeout} at most");
-            row(format!("databases.{name}"), value, &database.origin);
+            row(format!("databases.{name}"), value);
         }
         for (name, bucket) in buckets {
             let endpoint = bucket.endpoint.as_ref().map(|endpoint| format!(" at {endpoint}")).unwrap_or_default();
             let region = bucket.region.as_ref().map(|region| format!(" in {region}")).unwrap_or_default();
-            let key = bucket
-                .access_key
-                .as_ref()
-                .or(bucket.service_account.as_ref())
-                .map(|_| format!(", key {MASK}"))
-                .unwrap_or_default();
-            row(format!("buckets.{name}"), format!("{}{endpoint}{region}{key}", bucket.url), &bucket.origin);
+            let key = match bucket.credentials {
+                Credentials::Anonymous => String::new(),
+                _ => format!(", key {MASK}"),
+            };
+            row(format!("buckets.{name}"), format!("{}{endpoint}{region}{key}", bucket.url));
         }
         for (name, api) in apis {
             let headers: String = api.headers.iter().map(|(name, _)| format!(", {name} {MASK}")).collect();
             let private = if api.allow_private { ", private addresses too" } else { "" };
-            let value = format!("{}, {} at most{private}{headers}", api.url, duration::format(api.timeout));
-            row(format!("apis.{name}"), value, &api.origin);
+            let value = format!("{}, {} at most{private}{headers}", api.base(), duration::format(api.timeout));
+            row(format!("apis.{name}"), value);
         }
         for route in &self.routes {
             let sources: Vec<String> = route.sources.iter().map(|source| source.question.to_string()).collect();
             let value = format!("region {}, {}", route.region, sources.join(", else "));
-            row(format!("routes {}", route.path), value, &route.origin);
+            row(format!("routes {}", route.path), value);
         }
-        if let Some(UserKeysSetting { origin, database, .. }) = &self.user_keys {
-            row("credentials.sql".to_owned(), format!("API keys of users from database {database}"), origin);
+        if let Some(UserKeysSetting { origin, statement }) = &self.user_keys {
+            let value = format!("API keys of users from database {}", statement.database);
+            rows.push(("credentials.sql".to_owned(), value, origin.to_string()));
         }
         rows
     }

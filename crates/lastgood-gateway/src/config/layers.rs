@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use lastgood_market::upstream::mixed;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::declared::region_of;
 use super::environment::{self, Lookup};
 use super::file::{self, ConfigFile, Target};
 use super::problem::{Origin, Problem, Problems, Wrong};
@@ -348,7 +349,8 @@ impl Layers {
                     false => format!("declare it with [regions.{}]", route.region),
                 });
                 let wrong = Wrong::new(format!("there is no region {:?} for routes", route.region)).hint(hint);
-                self.refuse(route.region_origin, "routes.region", wrong);
+                let origin = self.settings.declared.origin(&region_of(&route.path));
+                self.refuse(origin, "routes.region", wrong);
             }
         }
     }

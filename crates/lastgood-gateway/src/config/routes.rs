@@ -1,23 +1,20 @@
 //! `[[routes]]`: the paths that the configuration declares.
 
-use std::time::Duration;
-
-use super::problem::{Origin, Wrong};
-use super::sources::SourceSettings;
+use super::declared::{Origins, region_of};
+use super::problem::Wrong;
 use super::table::{Fields, text};
 use super::value::{self, Raw};
 use crate::routes::parameter::Parameter;
 use crate::routes::path::RoutePath;
+use crate::routes::spec::{RouteSpec, SourceSpec, SourceSpecs};
 use crate::routes::template::Template;
 use crate::source::{Argument, Arguments};
 
+mod free;
 mod parameter;
 mod source;
 mod template;
 
-pub(crate) use self::source::{
-    ApiQuestion, BucketQuestion, DatabaseQuestion, Expect, Is, Rows, SourceQuestion, SourceSetting,
-};
 use self::template::template;
 
 /// The region of routes that name none.
@@ -28,30 +25,11 @@ const MOST_PARAMETERS: usize = 32;
 const MOST_TAGS: usize = 16;
 const MOST_WARM: usize = 500;
 
-/// A declared route.
-#[derive(Debug, Clone)]
-pub(crate) struct RouteSetting {
-    pub(crate) path: RoutePath,
-    pub(crate) origin: Origin,
-    /// The region whose policy it has, and where that was written.
-    pub(crate) region: String,
-    pub(crate) region_origin: Origin,
-    pub(crate) tags: Vec<Template>,
-    pub(crate) description: Option<String>,
-    pub(crate) parameters: Vec<Parameter>,
-    /// Whether keys hold the arguments' hash alone.
-    pub(crate) hash_parameters: bool,
-    pub(crate) sources: Vec<SourceSetting>,
-    /// What is loaded ahead of its readers.
-    pub(crate) warm: Vec<Arguments>,
-    pub(crate) warm_every: Option<Duration>,
-}
-
-/// Reads the routes; what they name must be among what is declared.
-pub(super) fn routes(tables: Vec<Fields<'_>>, declared: &SourceSettings) -> Vec<RouteSetting> {
-    let mut routes: Vec<RouteSetting> = Vec::new();
+/// Reads the routes, and notes where each was written; what they name must be among what is declared.
+pub(super) fn routes(tables: Vec<Fields<'_>>, declared: &SourceSpecs, origins: &mut Origins) -> Vec<RouteSpec> {
+    let mut routes: Vec<RouteSpec> = Vec::new();
     for (index, fields) in tables.into_iter().enumerate() {
-        let (report, origin) = (fields.report, fields.origin_of("path"));
+        let (report, origin, region) = (fields.report, fields.origin_of("path"), fields.origin_of("region"));
         if index == MOST_ROUTES {
             let wrong = Wrong::new(format!("there are more than {MOST_ROUTES} routes"));
             report.refuse(&fields.origin, "routes", wrong.hint("give similar routes a parameter"));
@@ -61,15 +39,16 @@ pub(super) fn routes(tables: Vec<Fields<'_>>, declared: &SourceSettings) -> Vec<
             let wrong = Wrong::new(format!("{} and {} match the same paths", route.path, other.path));
             report.refuse(&origin, "routes.path", wrong.hint("give one of them another fixed part"));
         }
+        origins.insert(format!("routes {}", route.path), origin);
+        origins.insert(region_of(&route.path), region);
         routes.push(route);
     }
     routes
 }
 
-fn route(mut fields: Fields<'_>, declared: &SourceSettings) -> Option<RouteSetting> {
+fn route(mut fields: Fields<'_>, declared: &SourceSpecs) -> Option<RouteSpec> {
     let before = fields.report.problems.borrow().len();
     let path = fields.required("path", "\"/v1/stocks/{symbol}/recent\"", path);
-    let region_origin = fields.origin_of("region");
     let region = fields.read("region", text("analytics")).unwrap_or_else(|| REGION.to_owned());
     let description = fields.read("description", text("what it answers"));
     let (names, parameters) = fields.table("parameters").map(parameters).unwrap_or_default();
@@ -90,28 +69,16 @@ fn route(mut fields: Fields<'_>, declared: &SourceSettings) -> Option<RouteSetti
             Vec::new()
         }
     };
-    let (report, origin) = (fields.report, fields.origin_of("path"));
+    let report = fields.report;
     fields.finish();
     // What is wrong once need not be reported twice.
     (report.problems.borrow().len() == before).then_some(())?;
-    Some(RouteSetting {
-        path: path?,
-        origin,
-        region,
-        region_origin,
-        tags,
-        description,
-        parameters,
-        hash_parameters,
-        sources,
-        warm,
-        warm_every,
-    })
+    Some(RouteSpec { path: path?, region, tags, description, parameters, hash_parameters, sources, warm, warm_every })
 }
 
 fn path(raw: &Raw) -> Result<RoutePath, Wrong> {
     let text = raw.as_text("/v1/stocks/{symbol}/recent")?;
-    RoutePath::parse(text).map_err(|(what, hint)| Wrong::new(what).hint(hint))
+    free::check(RoutePath::parse(text).map_err(|why| Wrong::new(why.what).hint(why.hint))?)
 }
 
 /// The names that are declared, and the parameters that are as they should be.
@@ -157,7 +124,7 @@ fn tags(raw: &Raw, names: &[&str]) -> Result<Vec<Template>, Wrong> {
     items.iter().map(tag).collect()
 }
 
-fn sources(fields: &mut Fields<'_>, declared: &SourceSettings, names: &[&str]) -> Vec<SourceSetting> {
+fn sources(fields: &mut Fields<'_>, declared: &SourceSpecs, names: &[&str]) -> Vec<SourceSpec> {
     let tables = fields.tables("sources");
     if tables.is_empty() && !fields.has("sources") {
         let wrong = Wrong::new("the route has no source").hint("write [[routes.sources]] with database, bucket or api");

@@ -6,55 +6,16 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::problem::{Origin, Wrong};
+use super::declared::Origins;
+use super::problem::Wrong;
 use super::table::{Fields, text};
-use lastgood_market::upstream::BaseUrl;
-
 use super::upstream::any;
 use super::value::{self, Raw};
+use crate::routes::spec::SourceSpecs;
 use crate::routes::template::is_name;
-
-/// The databases, buckets and APIs, by name.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct SourceSettings {
-    pub(crate) databases: BTreeMap<String, DatabaseSetting>,
-    pub(crate) buckets: BTreeMap<String, BucketSetting>,
-    pub(crate) apis: BTreeMap<String, ApiSetting>,
-}
-
-/// A database, by `[databases.NAME]`.
-#[derive(Debug, Clone)]
-pub(crate) struct DatabaseSetting {
-    pub(crate) origin: Origin,
-    pub(crate) url: SecretString,
-    pub(crate) max_connections: usize,
-    pub(crate) statement_timeout: Duration,
-}
-
-/// A bucket or a folder, by `[buckets.NAME]`.
-#[derive(Debug, Clone)]
-pub(crate) struct BucketSetting {
-    pub(crate) origin: Origin,
-    pub(crate) url: String,
-    pub(crate) endpoint: Option<BaseUrl>,
-    pub(crate) region: Option<String>,
-    pub(crate) access_key: Option<SecretString>,
-    pub(crate) secret_key: Option<SecretString>,
-    /// A key for Google Cloud Storage: its JSON, or the file with it.
-    pub(crate) service_account: Option<SecretString>,
-}
-
-/// An HTTP API, by `[apis.NAME]`.
-#[derive(Debug, Clone)]
-pub(crate) struct ApiSetting {
-    pub(crate) origin: Origin,
-    pub(crate) url: BaseUrl,
-    /// All of them marked as sensitive.
-    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
-    pub(crate) timeout: Duration,
-    /// Whether its name may lead to an address that is not public.
-    pub(crate) allow_private: bool,
-}
+use crate::source::http::ApiSpec;
+use crate::source::object::bucket::{BucketSpec, Credentials};
+use crate::source::sql::DatabaseSpec;
 
 /// Headers that the connection itself needs.
 const OWN_HEADERS: [&str; 7] =
@@ -62,58 +23,69 @@ const OWN_HEADERS: [&str; 7] =
 const MOST_OF_A_KIND: usize = 64;
 const SECOND: Duration = Duration::from_secs(1);
 
-impl SourceSettings {
-    /// Reads them from the tables of the file.
-    pub(super) fn read(fields: &mut Fields<'_>) -> SourceSettings {
-        SourceSettings {
-            databases: fields.table("databases").map(databases).unwrap_or_default(),
-            buckets: fields.table("buckets").map(buckets).unwrap_or_default(),
-            apis: fields.table("apis").map(apis).unwrap_or_default(),
-        }
+/// Reads them from the tables of the file, and notes where each was written.
+pub(super) fn sources(fields: &mut Fields<'_>, origins: &mut Origins) -> SourceSpecs {
+    SourceSpecs {
+        databases: fields.table("databases").map(|table| named(table, origins, database)).unwrap_or_default(),
+        buckets: fields.table("buckets").map(|table| named(table, origins, bucket)).unwrap_or_default(),
+        apis: fields.table("apis").map(|table| named(table, origins, api)).unwrap_or_default(),
     }
 }
 
-fn databases(fields: Fields<'_>) -> BTreeMap<String, DatabaseSetting> {
-    named(fields, |fields| {
-        let url = fields.required("url", "\"env:DATABASE_URL\"", database_url);
-        let max_connections = fields.read("max_connections", |raw| value::count(raw, 1..=1_000)).unwrap_or(8);
-        let statement_timeout = fields.read("statement_timeout", timeout).unwrap_or(SECOND * 2);
-        let origin = fields.origin.clone();
-        Some(DatabaseSetting { origin, url: url?, max_connections, statement_timeout })
-    })
+fn database(fields: &mut Fields<'_>) -> Option<DatabaseSpec> {
+    let url = fields.required("url", "\"env:DATABASE_URL\"", database_url);
+    let max_connections = fields.read("max_connections", |raw| value::count(raw, 1..=1_000));
+    let statement_timeout = fields.read("statement_timeout", timeout);
+    let mut spec = DatabaseSpec::new(url?);
+    spec.max_connections = max_connections.unwrap_or(spec.max_connections);
+    spec.statement_timeout = statement_timeout.unwrap_or(spec.statement_timeout);
+    Some(spec)
 }
 
-fn buckets(fields: Fields<'_>) -> BTreeMap<String, BucketSetting> {
-    named(fields, |fields| {
-        let url = fields.required("url", "\"gs://my-bucket\"", bucket_url);
-        let endpoint = fields.read("endpoint", any);
-        let region = fields.read("region", text("eu-central-1"));
-        let access_key = fields.read("access_key", secret("env:AWS_ACCESS_KEY_ID"));
-        let secret_key = fields.read("secret_key", secret("env:AWS_SECRET_ACCESS_KEY"));
-        let service_account = fields.read("service_account", secret("env:GCS_SERVICE_ACCOUNT"));
-        for (one, other) in [("access_key", "secret_key"), ("secret_key", "access_key")] {
-            if fields.has(one) && !fields.has(other) {
-                let wrong = Wrong::new(format!("there is no `{other}` beside it")).hint(format!("set {other}, too"));
-                fields.refuse(one, wrong);
-            }
+fn bucket(fields: &mut Fields<'_>) -> Option<BucketSpec> {
+    let url = fields.required("url", "\"gs://my-bucket\"", bucket_url);
+    let endpoint = fields.read("endpoint", any);
+    let region = fields.read("region", text("eu-central-1"));
+    let credentials = credentials(fields);
+    let endpoint = endpoint.map(|endpoint| endpoint.as_str().to_owned());
+    Some(BucketSpec { endpoint, region, credentials, ..BucketSpec::new(url?) })
+}
+
+fn credentials(fields: &mut Fields<'_>) -> Credentials {
+    let access_key = fields.read("access_key", secret("env:AWS_ACCESS_KEY_ID"));
+    let secret_key = fields.read("secret_key", secret("env:AWS_SECRET_ACCESS_KEY"));
+    let service_account = fields.read("service_account", secret("env:GCS_SERVICE_ACCOUNT"));
+    for (one, other) in [("access_key", "secret_key"), ("secret_key", "access_key")] {
+        if fields.has(one) && !fields.has(other) {
+            let wrong = Wrong::new(format!("there is no `{other}` beside it")).hint(format!("set {other}, too"));
+            fields.refuse(one, wrong);
         }
-        let origin = fields.origin.clone();
-        Some(BucketSetting { origin, url: url?, endpoint, region, access_key, secret_key, service_account })
-    })
+    }
+    match (access_key, secret_key, service_account) {
+        (Some(id), Some(secret), _) => Credentials::AccessKey { id, secret, session_token: None },
+        // Its JSON, or the file with it.
+        (_, _, Some(account)) if account.expose_secret().trim_start().starts_with('{') => {
+            Credentials::ServiceAccount(account)
+        }
+        (_, _, Some(file)) => Credentials::ServiceAccountFile(file.expose_secret().into()),
+        _ => Credentials::Anonymous,
+    }
 }
 
-fn apis(fields: Fields<'_>) -> BTreeMap<String, ApiSetting> {
-    named(fields, |fields| {
-        let url = fields.required("url", "\"https://www.example.com/v2\"", any);
-        let headers = fields.table("headers").map(headers).unwrap_or_default();
-        let timeout = fields.read("timeout", timeout).unwrap_or(SECOND * 5);
-        let allow_private = fields.read("allow_private", value::boolean).unwrap_or(false);
-        let origin = fields.origin.clone();
-        Some(ApiSetting { origin, url: url?, headers, timeout, allow_private })
-    })
+fn api(fields: &mut Fields<'_>) -> Option<ApiSpec> {
+    let url = fields.required("url", "\"https://www.example.com/v2\"", any);
+    let headers = fields.table("headers").map(headers).unwrap_or_default();
+    let timeout = fields.read("timeout", timeout);
+    let allow_private = fields.read("allow_private", value::boolean).unwrap_or(false);
+    let spec = ApiSpec::new(url?.url().clone());
+    Some(ApiSpec { headers, timeout: timeout.unwrap_or(spec.timeout), allow_private, ..spec })
 }
 
-fn named<T>(fields: Fields<'_>, read: impl Fn(&mut Fields<'_>) -> Option<T>) -> BTreeMap<String, T> {
+fn named<T>(
+    fields: Fields<'_>,
+    origins: &mut Origins,
+    read: impl Fn(&mut Fields<'_>) -> Option<T>,
+) -> BTreeMap<String, T> {
     let (report, origin, path) = (fields.report, fields.origin.clone(), fields.path.clone());
     let mut found = BTreeMap::new();
     let entries = fields.entries();
@@ -126,8 +98,9 @@ fn named<T>(fields: Fields<'_>, read: impl Fn(&mut Fields<'_>) -> Option<T>) -> 
             let wrong = Wrong::new("no name").hint("use a-z, 0-9 and _, a letter first, 40 at most");
             report.refuse(&entry.origin, &entry.path, wrong);
         }
-        if let Some(setting) = read(&mut entry) {
-            found.insert(name, setting);
+        if let Some(spec) = read(&mut entry) {
+            origins.insert(entry.path.clone(), entry.origin.clone());
+            found.insert(name, spec);
         }
         entry.finish();
     }

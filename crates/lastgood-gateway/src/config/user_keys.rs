@@ -1,18 +1,17 @@
 //! `[credentials.sql]`: the application's own table of its users' API keys.
 
 use super::problem::{Origin, Wrong};
-use super::sources::SourceSettings;
 use super::suggest::did_you_mean;
 use super::table::{Fields, text};
+use crate::routes::spec::SourceSpecs;
+use crate::source::sql::{Shape, StatementSpec};
 
 /// Where the API keys of users are looked up, besides the credentials file.
 #[derive(Debug, Clone)]
 pub(crate) struct UserKeysSetting {
     pub(crate) origin: Origin,
-    /// One of `[databases]`.
-    pub(crate) database: String,
-    /// One statement that reads; a row of it has the sealed key in the column `api_key`.
-    pub(crate) query: String,
+    /// A row of it has the sealed key in the column `api_key`.
+    pub(crate) statement: StatementSpec,
 }
 
 const EXAMPLE: &str =
@@ -23,7 +22,7 @@ impl UserKeysSetting {
     pub(crate) const PARAMETERS: [&str; 3] = ["user", "environment", "market"];
 
     /// Reads the table `credentials`.
-    pub(super) fn read(mut fields: Fields<'_>, sources: &SourceSettings) -> Option<UserKeysSetting> {
+    pub(super) fn read(mut fields: Fields<'_>, sources: &SourceSpecs) -> Option<UserKeysSetting> {
         let sql = fields.table("sql");
         fields.finish();
         let mut fields = sql?;
@@ -51,6 +50,6 @@ impl UserKeysSetting {
         });
         let origin = fields.origin.clone();
         fields.finish();
-        Some(UserKeysSetting { origin, database: database?, query: query? })
+        Some(UserKeysSetting { origin, statement: StatementSpec::new(database?, query?, Shape::Row) })
     }
 }

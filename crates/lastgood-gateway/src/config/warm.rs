@@ -6,10 +6,10 @@ use std::time::Duration;
 use lastgood_market::{Identities, Venue, interval};
 
 use super::problem::{Origin, Problem, Wrong};
-use super::routes::RouteSetting;
 use super::suggest::did_you_mean;
 use super::value::{self, Raw};
 use super::{REGION_NAMES, Settings};
+use crate::routes::spec::RouteSpec;
 use crate::warm::set::Set;
 
 /// Where each key that is set came from.
@@ -110,7 +110,7 @@ pub(super) fn nothing_scheduled(settings: &Settings, origins: &Origins) -> Vec<P
     let markets = Set::of(settings, &Identities::public()).regions();
     let scheduled = settings.regions.iter().filter(|(_, set)| set.warm_every.is_some()).map(|(name, _)| name);
     let is_idle = |region: &&String| {
-        let of_route = |route: &RouteSetting| route.region == **region && !route.warm.is_empty();
+        let of_route = |route: &RouteSpec| route.region == **region && !route.warm.is_empty();
         markets.iter().all(|name| name.as_str() != **region) && !settings.declared.routes.iter().any(of_route)
     };
     let warning = |region: &String| {

@@ -1,13 +1,11 @@
 //! What a route answers: the source's bytes, and where they come from.
 
-use std::sync::Arc;
-
 use axum::response::Response;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use lastgood::{Answer, Error, Reason};
+use lastgood::{Error, Reason};
 
-use super::meta::Meta;
+use super::form::RouteAnswer;
 use super::route::Route;
 use crate::problem;
 use crate::response::cached::Cached;
@@ -17,32 +15,20 @@ use crate::response::prepared::Prepared;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// What is worked out of an answer once; it lives as long as the answer does.
-pub(super) struct Form {
-    pub(super) meta: Meta,
-    prepared: Arc<Prepared>,
-}
-
-impl Form {
-    pub(super) fn of(answer: &Answer) -> Arc<Form> {
-        answer.memoised(|value| {
-            let meta = value.meta.as_deref().map(Meta::parse).unwrap_or_default();
-            let content_type = HeaderValue::from_str(&meta.content_type).ok().filter(|text| !text.is_empty());
-            let etag = EntityTag::weak_of(&value.body);
-            Arc::new(Form { meta, prepared: Prepared::new(content_type.unwrap_or(JSON), Some(etag)) })
-        })
-    }
-}
-
 /// The answer, or 304 when the client has it.
-pub(super) async fn respond(answer: &Answer, asked: &HeaderMap) -> Response {
-    let form = Form::of(answer);
-    Cached::whole(answer.body(), &form.prepared, &answer.into()).respond(asked).await
+pub(super) async fn respond(answered: &RouteAnswer, asked: &HeaderMap) -> Response {
+    let prepared = answered.derived(|answered| {
+        let content_type = HeaderValue::from_str(answered.content_type()).ok().filter(|text| !text.is_empty());
+        let etag = EntityTag::weak_of(answered.answer().body());
+        Prepared::new(content_type.unwrap_or(JSON), Some(etag))
+    });
+    let answer = answered.answer();
+    Cached::whole(answer.body(), &prepared, &answer.into()).respond(asked).await
 }
 
 /// There is neither a fresh nor a last good answer.
 pub(super) fn fail(route: &Route, error: &Error) -> Response {
-    let path = &route.setting.path;
+    let path = &route.spec.path;
     let (status, detail) = match error.reason {
         Reason::NotFound => (StatusCode::NOT_FOUND, format!("{path} has nothing for these parameters.")),
         Reason::TimedOut | Reason::Slow => (

@@ -6,13 +6,10 @@ use std::fmt;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use lastgood::Clock;
 use tokio::time::{Instant, timeout};
 
-use super::build::Sources;
-use super::error::RouteError;
-use crate::config::Settings;
-use crate::config::routes::{RouteSetting, SourceQuestion};
+use super::connections::Connections;
+use super::spec::{Question, RouteSpec};
 use crate::source::Source;
 
 /// How one source of a route is.
@@ -43,48 +40,42 @@ impl fmt::Display for Late {
 
 impl Error for Late {}
 
-/// Asks each source of each declared route whether it can do what is declared.
-pub async fn check_sources(settings: &Settings) -> Vec<SourceCheck> {
-    let sources = match Sources::new(settings, &Clock::system()) {
-        Ok(sources) => sources,
-        Err(why) => {
-            let (route, source) = ("routes".to_owned(), "connections".to_owned());
-            return vec![SourceCheck { route, source, result: Err(why.into()), took: Duration::ZERO }];
+impl Connections {
+    /// Asks each source of the routes whether it can do what is declared.
+    pub(crate) async fn check(&self, routes: &[RouteSpec]) -> Vec<SourceCheck> {
+        // The same question may be asked by several routes; one answer is enough.
+        let mut asked = BTreeMap::new();
+        for route in routes {
+            for source in &route.sources {
+                asked.entry(format!("{:?}", source.question)).or_insert((route, &source.question));
+            }
         }
-    };
-    // The same question may be asked by several routes; one answer is enough.
-    let mut asked = BTreeMap::new();
-    for route in &settings.declared.routes {
-        for source in &route.sources {
-            asked.entry(format!("{:?}", source.question)).or_insert((route, &source.question));
+        join_all(asked.into_values().map(|(route, question)| self.check_one(route, question))).await
+    }
+
+    async fn check_one(&self, route: &RouteSpec, question: &Question) -> SourceCheck {
+        let path = route.path.to_string();
+        match self.source(question, &route.parameters) {
+            Ok(source) => SourceCheck::of(&path, &*source).await,
+            Err(why) => SourceCheck::failed(&path, "source", why),
         }
     }
-    let mut checks = join_all(asked.into_values().map(|(route, question)| check(&sources, route, question))).await;
-    match sources.user_keys(settings) {
-        Ok(None) => {}
-        Ok(Some(statement)) => checks.push(checked("credentials.sql", &statement).await),
-        Err(why) => checks.push(failed("credentials.sql", why)),
+}
+
+impl SourceCheck {
+    /// Asks a source whether it can do what `route` declares.
+    pub(crate) async fn of(route: &str, source: &dyn Source) -> SourceCheck {
+        let started = Instant::now();
+        let result = match timeout(PATIENCE, source.check()).await {
+            Ok(checked) => checked.map_err(Into::into),
+            Err(_) => Err(Late.into()),
+        };
+        SourceCheck { route: route.to_owned(), source: source.to_string(), result, took: started.elapsed() }
     }
-    checks
-}
 
-async fn check(sources: &Sources, route: &RouteSetting, question: &SourceQuestion) -> SourceCheck {
-    let path = route.path.to_string();
-    match sources.source(question, &route.parameters) {
-        Ok(source) => checked(&path, &*source).await,
-        Err(why) => failed(&path, why),
+    /// What could not even be asked.
+    pub(crate) fn failed(route: &str, source: &str, why: impl Into<Box<dyn Error + Send + Sync>>) -> SourceCheck {
+        let (route, source) = (route.to_owned(), source.to_owned());
+        SourceCheck { route, source, result: Err(why.into()), took: Duration::ZERO }
     }
-}
-
-async fn checked(route: &str, source: &dyn Source) -> SourceCheck {
-    let started = Instant::now();
-    let result = match timeout(PATIENCE, source.check()).await {
-        Ok(checked) => checked.map_err(Into::into),
-        Err(_) => Err(Late.into()),
-    };
-    SourceCheck { route: route.to_owned(), source: source.to_string(), result, took: started.elapsed() }
-}
-
-fn failed(route: &str, why: RouteError) -> SourceCheck {
-    SourceCheck { route: route.to_owned(), source: "source".to_owned(), result: Err(why.into()), took: Duration::ZERO }
 }

@@ -50,8 +50,6 @@ pub(crate) enum RouteError {
         /// What is wrong with it.
         why: Box<RouteError>,
     },
-    /// The statement of `[credentials.sql]` has a fault.
-    UserKeys(SqlError),
 }
 
 impl fmt::Display for RouteError {
@@ -64,7 +62,6 @@ impl fmt::Display for RouteError {
             Self::NoRegion(path) => write!(f, "route {path} names no region"),
             Self::Question(why) => why.fmt(f),
             Self::Route { path, why } => write!(f, "route {path}: {why}"),
-            Self::UserKeys(why) => write!(f, "credentials.sql: {why}"),
         }
     }
 }
@@ -73,7 +70,7 @@ impl Error for RouteError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Api { why, .. } => Some(why),
-            Self::Database { why, .. } | Self::UserKeys(why) => Some(why),
+            Self::Database { why, .. } => Some(why),
             Self::Bucket { why, .. } => Some(why),
             Self::Question(why) => why.source(),
             Self::Route { why, .. } => Some(&**why),

@@ -15,12 +15,12 @@ impl Route {
     /// The key of a question in the route's region: `/v1/stocks/{symbol}/recent?symbol=AAPL&days=30`. The
     /// arguments give way to their hash where they are long, and where the route wants them unreadable.
     pub(super) fn key(&self, arguments: &Arguments) -> String {
-        let path = &self.setting.path;
+        let path = &self.spec.path;
         let given = arguments.0.iter().filter(|(_, value)| *value != Argument::Absent);
         let fields = given.map(|(name, value)| format!("{name}={}", utf8_percent_encode(&value.to_string(), ENCODED)));
         let fields = fields.collect::<Vec<_>>().join("&");
         let plain = format!("{path}?{fields}");
-        match plain.len() <= LONGEST_KEY && !self.setting.hash_parameters {
+        match plain.len() <= LONGEST_KEY && !self.spec.hash_parameters {
             true => plain,
             // No parameter is called this.
             false => format!("{path}?sha256={}", hex(digest(&SHA256, plain.as_bytes()).as_ref())),
@@ -30,7 +30,7 @@ impl Route {
     /// Names under which its answers can be invalidated together.
     pub(super) fn tags(&self, arguments: &Arguments) -> Vec<String> {
         let write = |text: &str| utf8_percent_encode(text, TAG_ENCODED).to_string();
-        self.setting.tags.iter().map(|tag| tag.fill(arguments, write)).collect()
+        self.spec.tags.iter().map(|tag| tag.fill(arguments, write)).collect()
     }
 }
 

@@ -3,7 +3,7 @@
 use lastgood::{Error, Loaded, Reason, Value};
 use tokio::time::{Instant, timeout};
 
-use super::answer::Form;
+use super::form::RouteAnswer;
 use super::meta::Meta;
 use super::route::{Link, Route};
 use crate::source::{self, Arguments, Held};
@@ -31,7 +31,7 @@ impl Route {
                     }
                 }
                 Err(error) => {
-                    let path = &self.setting.path;
+                    let path = &self.spec.path;
                     tracing::debug!(%path, source = %link.source, why = %error, "a source gave no answer");
                     failure.get_or_insert(error);
                 }
@@ -44,7 +44,7 @@ impl Route {
 
     /// Asks one source, and notes for its condition how that ends, or that it takes longer than readers wait.
     async fn ask_one(&self, link: &Link, arguments: &Arguments, held: Option<&Held>) -> Result<source::Loaded, Error> {
-        let path = self.setting.path.to_string();
+        let path = self.spec.path.to_string();
         let load = link.condition.begin(&path);
         let patience = self.region.policy().soft_timeout;
         let mut asked = link.source.load(arguments, held);
@@ -62,13 +62,13 @@ impl Route {
 
     /// What is kept of an earlier answer of a source.
     fn held(&self, key: &str, at: usize) -> Option<Held> {
-        let kept = self.region.peek(key)?;
-        let meta = &Form::of(&kept).meta;
+        let kept = RouteAnswer::of(self.region.peek(key)?);
+        let meta = kept.meta();
         if meta.definition.as_ref() != Some(&self.definition) {
             return None;
         }
         let (source, validator) = meta.validator.as_ref()?;
-        (*source == at).then(|| Held { body: kept.body().clone(), validator: Some(validator.clone()) })
+        (*source == at).then(|| Held { body: kept.answer().body().clone(), validator: Some(validator.clone()) })
     }
 
     fn loaded(&self, at: usize, loaded: source::Loaded, held: Option<Held>, arguments: &Arguments) -> Loaded {

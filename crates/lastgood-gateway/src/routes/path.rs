@@ -1,5 +1,6 @@
 //! The paths of declared routes: which may be declared, what they match, and where two would match the same.
 
+use std::error::Error;
 use std::fmt;
 
 use super::template::is_name;
@@ -15,19 +16,39 @@ pub(crate) struct RoutePath {
 /// A part of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Segment {
+    /// Fixed text.
     Literal(String),
+    /// The place of a parameter.
     Parameter(String),
 }
 
-/// First parts of paths that are the gateway's own, or that the exchange has.
-const TAKEN: [&str; 15] = [
-    "fng", "health", "livez", "readyz", "metrics", "page", "sapi", "fapi", "dapi", "futures", "ws", "stream", "eapi",
-    "papi", "wapi",
-];
-/// The gateway's own below `/v1`.
-const TAKEN_V1: [&str; 5] = ["symbols", "kv", "llm", "bars", "fear-greed"];
 const MOST_SEGMENTS: usize = 12;
 const LONGEST: usize = 200;
+const EXAMPLE: &str = "write for example \"/v1/stocks/{symbol}/recent\"";
+const LITERAL: &str = "a part is either fixed text of letters, digits and - _ . ~, or one {parameter}";
+
+/// Why a text is no path of a route, and what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PathError {
+    /// What is wrong with it.
+    pub(crate) what: String,
+    /// What to write instead.
+    pub(crate) hint: &'static str,
+}
+
+impl PathError {
+    fn new(what: String, hint: &'static str) -> Self {
+        PathError { what, hint }
+    }
+}
+
+impl fmt::Display for PathError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.what, self.hint)
+    }
+}
+
+impl Error for PathError {}
 
 impl RoutePath {
     /// Reads a path that may be declared.
@@ -35,10 +56,9 @@ impl RoutePath {
     /// # Errors
     ///
     /// Why it may not, and what to write instead.
-    pub(crate) fn parse(text: &str) -> Result<Self, (String, String)> {
-        let example = || "write for example \"/v1/stocks/{symbol}/recent\"".to_owned();
+    pub(crate) fn parse(text: &str) -> Result<Self, PathError> {
         let Some(rest) = text.strip_prefix('/').filter(|rest| !rest.is_empty() && text.len() <= LONGEST) else {
-            return Err((format!("{text:?} is no path of a route"), example()));
+            return Err(PathError::new(format!("{text:?} is no path of a route"), EXAMPLE));
         };
         let (parts, ends_with_slash) = rest.strip_suffix('/').map_or((rest, false), |parts| (parts, true));
         let mut segments = Vec::new();
@@ -46,53 +66,21 @@ impl RoutePath {
             let segment = match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
                 Some(name) if is_name(name) => Segment::Parameter(name.to_owned()),
                 None if is_literal(part) => Segment::Literal(part.to_owned()),
-                _ => return Err((format!("{text:?} has the part {part:?}"), literal_hint())),
+                _ => return Err(PathError::new(format!("{text:?} has the part {part:?}"), LITERAL)),
             };
             let twice = matches!(segment, Segment::Parameter(_)) && segments.contains(&segment);
             if twice {
-                return Err((format!("{text:?} has {part} twice"), "give each parameter one place".to_owned()));
+                return Err(PathError::new(format!("{text:?} has {part} twice"), "give each parameter one place"));
             }
             segments.push(segment);
         }
         if segments.len() > MOST_SEGMENTS {
-            return Err((format!("{text:?} has more than {MOST_SEGMENTS} parts"), example()));
+            return Err(PathError::new(format!("{text:?} has more than {MOST_SEGMENTS} parts"), EXAMPLE));
         }
-        let path = RoutePath { segments, ends_with_slash };
-        match path.taken() {
-            Some(hint) => Err((format!("{text:?} is not free for a route"), hint)),
-            None => Ok(path),
-        }
+        Ok(RoutePath { segments, ends_with_slash })
     }
 
-    /// Why the gateway's own paths, or the exchange's, would be shadowed.
-    fn taken(&self) -> Option<String> {
-        let literal = |at: usize| match self.segments.get(at) {
-            Some(Segment::Literal(text)) => Some(text.as_str()),
-            _ => None,
-        };
-        let Some(first) = literal(0) else {
-            return Some("the first part must be fixed text: it tells routes from the gateway's own paths".to_owned());
-        };
-        if TAKEN.contains(&first) {
-            return Some(format!("/{first} belongs to the gateway or the exchange; write for example \"/v1/…\""));
-        }
-        if first == "cache" && self.segments.len() == 2 {
-            let is_taken = literal(1).is_none_or(|second| second == "stats");
-            return is_taken.then(|| "/cache/stats belongs to the gateway; choose another word".to_owned());
-        }
-        if !matches!(first, "v1" | "api") {
-            return None;
-        }
-        let Some(second) = literal(1) else {
-            return Some(format!("after /{first} fixed text must follow: the gateway has paths there itself"));
-        };
-        let own = match first {
-            "v1" => TAKEN_V1.contains(&second),
-            _ => matches!(second, "cache" | "openapi.json") || looks_like_a_version(second),
-        };
-        own.then(|| format!("/{first}/{second} belongs to the gateway or the exchange; choose another word"))
-    }
-
+    /// Its parts, in order.
     pub(crate) fn segments(&self) -> &[Segment] {
         &self.segments
     }
@@ -122,17 +110,9 @@ impl RoutePath {
         left == right
     }
 
-    /// The paths for a router that wants parameters of one place to have one name.
-    pub(crate) fn for_router(&self) -> Vec<String> {
-        let part = |(at, segment): (usize, &Segment)| match segment {
-            Segment::Literal(text) => format!("/{text}"),
-            Segment::Parameter(_) => format!("/{{p{at}}}"),
-        };
-        let path: String = self.segments.iter().enumerate().map(part).collect();
-        match self.ends_with_slash {
-            true => vec![format!("{path}/"), path],
-            false => vec![path],
-        }
+    /// Whether it was written with a slash at its end: then it answers with and without that slash.
+    pub(crate) fn ends_with_slash(&self) -> bool {
+        self.ends_with_slash
     }
 }
 
@@ -149,16 +129,6 @@ impl fmt::Display for RoutePath {
 fn is_literal(part: &str) -> bool {
     let sound = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
     !part.is_empty() && part.bytes().all(sound) && part != "." && part != ".."
-}
-
-fn literal_hint() -> String {
-    "a part is either fixed text of letters, digits and - _ . ~, or one {parameter}".to_owned()
-}
-
-/// Whether this part of a path, which follows `/api`, is or looks like the exchange's: its paths have a version there, as in
-/// `/api/v3`.
-fn looks_like_a_version(part: &str) -> bool {
-    part.strip_prefix(['v', 'V']).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -180,20 +150,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_the_gateways_or_the_exchanges_cannot_be_declared() {
-        for good in [
-            "/v1/stocks/{symbol}/recent",
-            "/api/analytics/{id}",
-            "/stocks",
-            "/api/v",
-            "/v2/kv/{key}",
-            "/cache",
-            "/cache/status",
-            "/cache/stats/{region}",
-            "/api/stocks/",
-            "/api/stocks/{ticker}/",
-            "/a/",
-        ] {
+    fn a_path_is_made_of_fixed_parts_and_of_parameters() {
+        for good in ["/v1/stocks/{symbol}/recent", "/stocks", "/{a}/b", "/api/stocks/{ticker}/", "/a/", "/a/.hidden"] {
             assert_eq!(RoutePath::parse(good).map(|path| path.to_string()), Ok(good.to_owned()));
         }
         for wrong in [
@@ -203,40 +161,12 @@ mod tests {
             "/a//b",
             "/a//",
             "//",
-            "/{a}/",
-            "/api/",
-            "/api/{x}/",
-            "/api/v3/",
-            "/api/cache/",
-            "/v1/",
             "/a/../b",
             "/a%2fb",
             "/a b",
             "/a/{}",
             "/a/x{b}",
             "/a/{B}",
-            "/{a}/b",
-            "/health",
-            "/metrics/x",
-            "/page/x",
-            "/api/v3/time",
-            "/api/v3",
-            "/api/V1/x",
-            "/api/{x}",
-            "/api",
-            "/api/cache/x",
-            "/api/openapi.json",
-            "/cache/stats",
-            "/cache/{x}",
-            "/fapi/v1/x",
-            "/sapi/x",
-            "/futures/data/x",
-            "/v1/{x}",
-            "/v1",
-            "/v1/symbols/x",
-            "/v1/kv/x",
-            "/v1/llm/x",
-            "/v1/fear-greed",
             "/a/{b}/{b}",
             "//h/x",
             "http://h/x",

@@ -1,31 +1,30 @@
 //! Which database, bucket or API a source is: what one of them answered is never served as another's.
 
-use lastgood_market::upstream::BaseUrl;
 use reqwest::Url;
 use ring::digest::{SHA256, digest};
 use secrecy::ExposeSecret as _;
 
 use super::key::hex;
-use crate::config::routes::SourceQuestion;
-use crate::config::{BucketSetting, DatabaseSetting, Declared};
+use super::spec::{Question, SourceSpecs};
+use crate::source::object::bucket::BucketSpec;
+use crate::source::sql::DatabaseSpec;
 
 /// Parts of a database's URL after the question mark that say which database it is; passwords and options of the
 /// connection do not.
 const OF_PLACE: [&str; 5] = ["host", "hostaddr", "port", "dbname", "options"];
 
 /// A digest of where a source is, without the credentials that lead there.
-pub(super) fn place(question: &SourceQuestion, declared: &Declared) -> String {
-    let sources = &declared.sources;
+pub(super) fn place(question: &Question, sources: &SourceSpecs) -> String {
     let place = match question {
-        SourceQuestion::Database(question) => sources.databases.get(&question.database).map(database),
-        SourceQuestion::Bucket(question) => sources.buckets.get(&question.bucket).map(bucket),
-        SourceQuestion::Api(question) => sources.apis.get(&question.api).map(|api| format!("api {}", api.url)),
+        Question::Statement(spec) => sources.databases.get(&spec.database).map(database),
+        Question::Object(spec) => sources.buckets.get(&spec.bucket).map(bucket),
+        Question::Request(spec) => sources.apis.get(&spec.api).map(|api| format!("api {}", api.base())),
     };
     hex(&digest(&SHA256, place.unwrap_or_default().as_bytes()).as_ref()[..8])
 }
 
-fn database(setting: &DatabaseSetting) -> String {
-    let text = setting.url.expose_secret();
+fn database(spec: &DatabaseSpec) -> String {
+    let text = spec.url.expose_secret();
     if let Some(file) = text.strip_prefix("sqlite:") {
         return format!("sqlite {}", file.split('?').next().unwrap_or_default());
     }
@@ -43,26 +42,17 @@ fn database(setting: &DatabaseSetting) -> String {
     format!("postgres {host}:{} {} {}", url.port().unwrap_or(5_432), url.path(), parts.join("&"))
 }
 
-fn bucket(setting: &BucketSetting) -> String {
-    let endpoint = setting.endpoint.as_ref().map_or("", BaseUrl::as_str);
-    format!("bucket {} {endpoint}", setting.url.trim_end_matches('/'))
+fn bucket(spec: &BucketSpec) -> String {
+    let endpoint = spec.endpoint.as_deref().unwrap_or_default();
+    format!("bucket {} {endpoint}", spec.url.trim_end_matches('/'))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::config::Origin;
 
     fn of(url: &str) -> String {
-        let setting = DatabaseSetting {
-            origin: Origin::Default,
-            url: url.to_owned().into(),
-            max_connections: 1,
-            statement_timeout: Duration::ZERO,
-        };
-        database(&setting)
+        database(&DatabaseSpec::new(url))
     }
 
     #[test]

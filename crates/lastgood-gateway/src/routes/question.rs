@@ -13,11 +13,11 @@ impl Route {
     /// # Errors
     ///
     /// For a parameter that is unknown, given twice, missing or out of its range.
-    pub(super) fn arguments(&self, path: &str, query: &str) -> Result<Arguments, Refusal> {
-        let parameters = &self.setting.parameters;
+    pub(crate) fn arguments(&self, path: &str, query: &str) -> Result<Arguments, Refusal> {
+        let parameters = &self.spec.parameters;
         let mut given: Vec<Option<Argument>> = vec![None; parameters.len()];
         let place = |name: &str| parameters.iter().position(|parameter| parameter.name == name);
-        for (segment, text) in self.setting.path.segments().iter().zip(path.split('/').skip(1)) {
+        for (segment, text) in self.spec.path.segments().iter().zip(path.split('/').skip(1)) {
             if let Segment::Parameter(name) = segment
                 && let Some(at) = place(name)
             {
@@ -26,7 +26,7 @@ impl Route {
             }
         }
         for (name, value) in fields(query) {
-            let is_in_path = |name: &str| self.setting.path.parameters().any(|known| known == name);
+            let is_in_path = |name: &str| self.spec.path.parameters().any(|known| known == name);
             let shown = || value.clone().unwrap_or_else(|not_text| not_text.written);
             match place(name).filter(|_| !is_in_path(name)) {
                 None => return Err(Refusal::new(name, &shown(), self.known())),
@@ -44,8 +44,8 @@ impl Route {
 
     /// The parameters that a query may have.
     fn known(&self) -> String {
-        let in_path: Vec<&str> = self.setting.path.parameters().collect();
-        let names = self.setting.parameters.iter().map(|parameter| parameter.name.as_str());
+        let in_path: Vec<&str> = self.spec.path.parameters().collect();
+        let names = self.spec.parameters.iter().map(|parameter| parameter.name.as_str());
         let names: Vec<&str> = names.filter(|name| !in_path.contains(name)).collect();
         match names.is_empty() {
             true => "no parameters in the query".to_owned(),

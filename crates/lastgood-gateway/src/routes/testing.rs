@@ -12,11 +12,11 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use super::DeclaredRoutes;
 use super::parameter::Kind;
 use super::path::Segment;
 use super::route::Route;
-use crate::config::routes::SourceQuestion;
+use super::spec::Question;
+use super::{Connections, DeclaredRoutes, answer};
 use crate::config::{ConfigFile, Sources, resolve};
 use crate::places::Places;
 use crate::query::fields;
@@ -102,14 +102,15 @@ impl HeldRoutes {
         let cache = Cache::builder().build().expect("a cache");
         let region = |(name, policy): (String, _)| (name.clone(), cache.region(&name, policy).expect("a region"));
         let regions = settings.application_regions().into_iter().map(region).collect();
-        let declared = DeclaredRoutes::new(&settings, &regions, &Clock::system()).expect("routes");
-        let SourceQuestion::Api(question) = &declared.routes[0].setting.sources[0].question else {
+        let (declared, connect) = (&settings.declared, settings.connect_options());
+        let connections = Connections::open(&declared.sources, &connect, &Clock::system()).expect("connections");
+        let routes = DeclaredRoutes::new(&declared.routes, &connections, &regions).expect("routes");
+        let routes: Vec<_> = routes.iter().cloned().collect();
+        let Question::Request(request) = &routes[0].spec.sources[0].question else {
             panic!("the first route is over the API")
         };
-        let api = &settings.declared.sources.apis["a"];
-        let api = Api::new("a", api, &settings.upstream, settings.proxy.proxies()).expect("an API");
-        let api = HttpSource::new(api, question.clone()).expect("a source");
-        let routes = declared.routes;
+        let api = Api::new("a", &declared.sources.apis["a"], &connect).expect("an API");
+        let api = HttpSource::new(api, request.clone()).expect("a source");
         drop(within);
         HeldRoutes { runtime, routes, api, places: Places::new(8, 8) }
     }
@@ -123,10 +124,10 @@ impl HeldRoutes {
         let Some((choice, rest)) = data.split_first() else { return };
         let route = &self.routes[usize::from(*choice) % self.routes.len()];
         let Ok(rest) = std::str::from_utf8(rest) else { return };
-        let Some(Segment::Literal(second)) = route.setting.path.segments().get(1) else { return };
+        let Some(Segment::Literal(second)) = route.spec.path.segments().get(1) else { return };
         // What is no URI, or another path, does not come to the route.
         let Ok(uri) = format!("/v1/{second}/{rest}").parse::<Uri>() else { return };
-        if uri.path().split('/').count() != route.setting.path.segments().len() + 1 {
+        if uri.path().split('/').count() != route.spec.path.segments().len() + 1 {
             return;
         }
         let query = uri.query().unwrap_or_default();
@@ -140,7 +141,7 @@ impl HeldRoutes {
                 }
             }
             Err(refusal) => {
-                let declared = route.setting.parameters.iter().map(|parameter| parameter.name.as_str());
+                let declared = route.spec.parameters.iter().map(|parameter| parameter.name.as_str());
                 let mut named = declared.chain(fields(query).map(|(name, _)| name));
                 let is_shown = |name: &str| name.chars().take(SHOWN).eq(refusal.parameter.chars());
                 assert!(named.any(is_shown), "{refusal:?} names no parameter of {uri}");
@@ -155,7 +156,7 @@ impl HeldRoutes {
     /// What the route answers, from its source.
     fn answer(&self, route: &Arc<Route>, uri: &Uri) -> (StatusCode, Value) {
         self.runtime.block_on(async {
-            let response = Arc::clone(route).answer(&self.places, uri, &HeaderMap::new()).await;
+            let response = answer(route, &self.places, uri, &HeaderMap::new()).await;
             let status = response.status();
             let body = response.into_body().collect().await.expect("a body").to_bytes();
             (status, serde_json::from_slice(&body).expect("JSON"))
@@ -213,21 +214,21 @@ impl HeldRoutes {
 fn hold_arguments(route: &Arc<Route>, arguments: &Arguments) {
     let encode = |value: &Argument| utf8_percent_encode(&value.to_string(), NON_ALPHANUMERIC).to_string();
     let (mut path, mut query) = (String::new(), Vec::new());
-    for segment in route.setting.path.segments() {
+    for segment in route.spec.path.segments() {
         path += "/";
         path += &match segment {
             Segment::Literal(text) => text.clone(),
             Segment::Parameter(name) => encode(arguments.get(name).expect("declared")),
         };
     }
-    for (parameter, (name, value)) in route.setting.parameters.iter().zip(&arguments.0) {
+    for (parameter, (name, value)) in route.spec.parameters.iter().zip(&arguments.0) {
         assert!(is_within(&parameter.kind, value) || (parameter.optional && *value == Argument::Absent), "{value:?}");
-        if !route.setting.path.parameters().any(|known| known == name) && *value != Argument::Absent {
+        if !route.spec.path.parameters().any(|known| known == name) && *value != Argument::Absent {
             query.push(format!("{name}={}", encode(value)));
         }
     }
     assert_eq!(route.arguments(&path, &query.join("&")).as_ref(), Ok(arguments), "the form is another question");
-    if route.setting.hash_parameters {
+    if route.spec.hash_parameters {
         return;
     }
     let key = route.key(arguments);

@@ -8,7 +8,7 @@ use lastgood::warm::{Lease, TRIES, Tally, Turn, some_of};
 use lastgood::{Cache, Clock, Error, Freshness, Reason};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::DeclaredRoutes;
+use super::declared::Routes;
 use super::key::definition;
 use super::route::Route;
 use crate::source::Arguments;
@@ -36,10 +36,10 @@ impl Wanted {
     }
 }
 
-impl DeclaredRoutes {
+impl Routes {
     /// The regions of what is kept warm.
     pub(crate) fn warm_regions(&self) -> impl Iterator<Item = &str> {
-        self.iter().filter(|route| !route.setting.warm.is_empty()).map(|route| route.region.name())
+        self.iter().filter(|route| !route.spec.warm.is_empty()).map(|route| route.region.name())
     }
 
     /// Loads now what `wanted` takes and is not fresh for long enough; what is not reached within `time` is refused.
@@ -116,7 +116,7 @@ pub(crate) async fn keep(routes: Vec<Arc<Route>>, cache: Cache, clock: Clock, sh
             }
             Err(error) => {
                 next.failures = next.failures.saturating_add(1);
-                tracing::debug!(path = %next.route.setting.path, why = %error, "not warmed");
+                tracing::debug!(path = %next.route.spec.path, why = %error, "not warmed");
                 next.every.min(AGAIN_AFTER * 2u32.saturating_pow(next.failures.min(10) - 1))
             }
         };
@@ -128,7 +128,7 @@ fn items(routes: &[Arc<Route>]) -> Vec<Item> {
     let now = Instant::now();
     let mut items = Vec::new();
     for route in routes {
-        for arguments in &route.setting.warm {
+        for arguments in &route.spec.warm {
             let (arguments, every) = (arguments.clone(), route.every());
             items.push(Item { route: Arc::clone(route), arguments, every, due: now, failures: 0, lease: None });
         }
@@ -165,7 +165,7 @@ impl Route {
 
     /// From one load to the next: shortly before the freshness ends, unless the route says otherwise.
     fn every(&self) -> Duration {
-        self.setting.warm_every.unwrap_or_else(|| self.shortest_fresh().mul_f64(0.8)).max(SHORTEST)
+        self.spec.warm_every.unwrap_or_else(|| self.shortest_fresh().mul_f64(0.8)).max(SHORTEST)
     }
 
     /// For how long an answer should stay fresh to be left alone: until the next turn; where nothing lasts so long, it is
@@ -188,7 +188,7 @@ impl Route {
         let found = self.region.newest(&self.key(arguments)).await;
         if !self.is_warm(arguments, every) {
             let why = found.err().map(|why| why.to_string());
-            tracing::debug!(path = %self.setting.path, why, "another gateway has not loaded it yet");
+            tracing::debug!(path = %self.spec.path, why, "another gateway has not loaded it yet");
         }
     }
 

@@ -3,12 +3,10 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
-use lastgood::proxy::Proxies;
+use http::{HeaderMap, StatusCode, Version, header};
 use lastgood::{Error, Reason};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Client, Url, redirect};
@@ -16,15 +14,17 @@ use tokio::sync::Semaphore;
 
 use super::error::SourceError;
 use super::tls::NoClient;
-use super::{Answer, Argument, Arguments, CheckError, Held, Loaded, Source, proxy, stays_one_segment, tls};
-use crate::config::routes::ApiQuestion;
-use crate::config::{ApiSetting, BaseUrl, Upstream};
+use super::{
+    Answer, Argument, Arguments, CheckError, ConnectOptions, Held, Loaded, Source, proxy, stays_one_segment, tls,
+};
 
 mod document;
 mod freshness;
 mod resolver;
+mod spec;
 
 use self::resolver::{NotPublic, Public, is_private_host};
+pub(crate) use self::spec::{ApiSpec, Expect, Is, QueryValue, RequestSpec};
 
 const USER_AGENT: &str = concat!("lastgood/", env!("CARGO_PKG_VERSION"));
 /// Everything else in an argument is sent as `%XX`.
@@ -58,11 +58,9 @@ impl Failed {
 pub(crate) struct Api {
     name: String,
     client: Client,
-    base: BaseUrl,
-    headers: Vec<(HeaderName, HeaderValue)>,
+    spec: ApiSpec,
     /// Whether a proxy leads to it.
     proxied: bool,
-    timeout: Duration,
     max_bytes: usize,
     places: Semaphore,
 }
@@ -71,40 +69,33 @@ impl Api {
     /// # Errors
     ///
     /// Why no connections can be made, and how to fix it.
-    pub(crate) fn new(
-        name: &str,
-        setting: &ApiSetting,
-        limits: &Upstream,
-        proxies: &Proxies,
-    ) -> Result<Arc<Self>, NoClient> {
+    pub(crate) fn new(name: &str, spec: &ApiSpec, connect: &ConnectOptions) -> Result<Arc<Self>, NoClient> {
         // reqwest takes the provider of the process; the first to install one decides.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut client = proxy::by(Client::builder(), proxies)
+        let mut client = proxy::by(Client::builder(), &connect.proxies)
             .user_agent(USER_AGENT)
             .redirect(redirect::Policy::none())
-            .connect_timeout(limits.connect_timeout)
-            .timeout(setting.timeout);
+            .connect_timeout(connect.connect_timeout)
+            .timeout(spec.timeout);
         // A proxy resolves the names itself: then it is for the proxy to lead to no private address.
-        let proxied = proxy::of(proxies, setting.url.as_str()).is_some();
-        if !setting.allow_private && !is_private_host(&setting.url) && !proxied {
+        let proxied = proxy::of(&connect.proxies, spec.base()).is_some();
+        if !spec.allow_private && !is_private_host(&spec.url) && !proxied {
             client = client.dns_resolver(Arc::new(Public));
         }
         let client = client.build().map_err(NoClient)?;
         Ok(Arc::new(Api {
             name: name.to_owned(),
             client,
-            base: setting.url.clone(),
-            headers: setting.headers.clone(),
+            spec: spec.clone(),
             proxied,
-            timeout: setting.timeout,
-            max_bytes: usize::try_from(limits.max_answer_bytes).unwrap_or(usize::MAX),
-            places: Semaphore::new(limits.max_concurrent),
+            max_bytes: connect.max_answer_bytes,
+            places: Semaphore::new(connect.max_concurrent),
         }))
     }
 
     async fn get(&self, url: Url, validator: Option<&str>) -> Result<reqwest::Response, Failed> {
         let mut request = self.client.get(url).header(header::ACCEPT, "application/json");
-        for (name, value) in &self.headers {
+        for (name, value) in &self.spec.headers {
             request = request.header(name, value);
         }
         if let Some(validator) = validator {
@@ -124,7 +115,7 @@ impl Api {
             cause = one.source();
         }
         if why.is_timeout() {
-            let message = format!("api {} did not answer within {} ms", self.name, self.timeout.as_millis());
+            let message = format!("api {} did not answer within {} ms", self.name, self.spec.timeout.as_millis());
             return Error::new(Reason::TimedOut, message).into();
         }
         if let Some(failed) = by_proxy(why).filter(|_| self.proxied) {
@@ -166,41 +157,41 @@ fn by_proxy(why: &reqwest::Error) -> Option<&'static str> {
 /// One path of an API.
 pub(crate) struct HttpSource {
     api: Arc<Api>,
-    question: ApiQuestion,
+    spec: RequestSpec,
 }
 
 impl HttpSource {
     /// # Errors
     ///
     /// When the path does not stay what it is in a URL.
-    pub(crate) fn new(api: Arc<Api>, question: ApiQuestion) -> Result<Self, SourceError> {
-        let source = HttpSource { api, question };
-        let path = source.question.path.fill(&Arguments::default(), str::to_owned);
+    pub(crate) fn new(api: Arc<Api>, spec: RequestSpec) -> Result<Self, SourceError> {
+        let source = HttpSource { api, spec };
+        let path = source.spec.path.fill(&Arguments::default(), str::to_owned);
         // Without its arguments it may hold an empty part, which is no harm to any URL.
         match source.below_base(&path) {
             Some(_) => Ok(source),
-            None => Err(SourceError::Path(source.question.path.to_string())),
+            None => Err(SourceError::Path(source.spec.path.to_string())),
         }
     }
 
     /// The URL of a path below the base; `None` where the path means another one to URLs.
     fn below_base(&self, path: &str) -> Option<Url> {
-        let base = self.api.base.url();
-        let url = Url::parse(&format!("{}{path}", self.api.base.as_str())).ok()?;
+        let base = &self.api.spec.url;
+        let url = Url::parse(&format!("{}{path}", self.api.spec.base())).ok()?;
         let same_place = url.origin() == base.origin() && url.username().is_empty() && url.password().is_none();
-        let unchanged = url.as_str() == format!("{}{path}", self.api.base.as_str());
+        let unchanged = url.as_str() == format!("{}{path}", self.api.spec.base());
         (same_place && unchanged && url.query().is_none() && url.fragment().is_none()).then_some(url)
     }
 
     pub(crate) fn url(&self, arguments: &Arguments) -> Option<Url> {
         let encode = |text: &str| utf8_percent_encode(text, ENCODED).to_string();
-        let path = &self.question.path;
+        let path = &self.spec.path;
         let given = path.places().filter_map(|name| arguments.get(name)).filter(|value| **value != Argument::Absent);
         if !given.map(ToString::to_string).all(|value| stays_one_segment(&value)) {
             return None;
         }
         let mut url = self.below_base(&path.fill(arguments, encode))?;
-        let given = self.question.query.iter();
+        let given = self.spec.query.iter();
         let given = given.filter_map(|(name, value)| Some((name, value.fill(arguments)?)));
         let query: Vec<_> = given.map(|(name, value)| format!("{}={}", encode(name), encode(&value))).collect();
         url.set_query(Some(query.join("&").as_str()).filter(|query| !query.is_empty()));
@@ -233,13 +224,13 @@ impl HttpSource {
     /// `is_whole`: whether HTTP said where the body ends.
     fn answer(&self, headers: &HeaderMap, body: Bytes, is_whole: bool) -> Result<Answer, Error> {
         let name = &self.api.name;
-        let expect = &self.question.expect;
+        let expect = &self.spec.expect;
         let document = document::checked(&body, expect)
             .map_err(|unfit| Error::new(Reason::Malformed, format!("the answer of api {name} {unfit}")))?;
         if !is_whole && !document::shows_its_end(document) {
             return Err(Error::new(Reason::Malformed, format!("the answer of api {name} may have broken off")));
         }
-        let said = self.question.fresh_for_field.as_ref();
+        let said = self.spec.fresh_for_field.as_ref();
         let fresh_for = match said.and_then(|steps| document::seconds(document, steps)) {
             Some(seconds) => Some(freshness::bounded(seconds)),
             None => freshness::of_headers(headers),
@@ -252,7 +243,7 @@ impl HttpSource {
     /// The part of an answer that is declared. It goes without the whole answer's validator: what `expect` and
     /// `fresh_for_field` look at is not kept, so that an answer of 304 could not be judged.
     async fn selected(&self, answer: Answer, arguments: &Arguments) -> Result<Answer, Error> {
-        let select = &self.question.select;
+        let select = &self.spec.select;
         if select.is_whole() {
             return Ok(answer);
         }
@@ -304,14 +295,14 @@ impl Source for HttpSource {
     }
 
     async fn check(&self) -> Result<(), CheckError> {
-        let places = self.question.path.places().count()
-            + self.question.query.iter().filter(|(_, value)| value.has_places()).count();
+        let places =
+            self.spec.path.places().count() + self.spec.query.iter().filter(|(_, value)| value.has_places()).count();
         if places == 0 {
             let loaded = self.ask(&Arguments::default(), None).await;
             return loaded.map(drop).map_err(|why| why.of_check("check its url, path and headers"));
         }
         // What to ask for is not known, but whether anybody answers is.
-        let response = self.api.get(self.api.base.url().clone(), None).await;
+        let response = self.api.get(self.api.spec.url.clone(), None).await;
         let status = response.map_err(|why| why.of_check("check its url and the network"))?.status();
         match status.is_server_error() {
             true => Err(CheckError::ApiStatus { api: self.api.name.clone(), status: status.as_u16() }),
@@ -322,7 +313,7 @@ impl Source for HttpSource {
 
 impl fmt::Display for HttpSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "api {} {}", self.api.name, self.question.path)
+        write!(f, "api {} {}", self.api.name, self.spec.path)
     }
 }
 

@@ -20,15 +20,15 @@ use self::key::KeyTemplate;
 pub(crate) use super::selector::Selector;
 use crate::source::{Answer, Arguments, CheckError, Held, Loaded, Source};
 
-/// What to take out of a bucket.
+/// A declared object, or the names of all objects in a folder.
 #[derive(Clone, Debug)]
-pub(crate) struct ObjectOptions {
+pub(crate) struct ObjectSpec {
+    /// The name of the bucket that it lies in.
+    pub(crate) bucket: String,
     /// The key below the bucket's prefix, with parameters as `{name}`: `stock-data/daily/{symbol}.json`.
     pub(crate) key: String,
     /// What of it is wanted.
     pub(crate) want: Want,
-    /// The names of the route's parameters.
-    pub(crate) parameters: Vec<String>,
     /// Defaults to 64 MiB. A larger object is an error.
     pub(crate) max_bytes: usize,
     /// Defaults to 10,000. More objects in the folder of a pattern are an error, never a cut list.
@@ -45,10 +45,10 @@ pub(crate) enum Want {
     Names,
 }
 
-impl ObjectOptions {
+impl ObjectSpec {
     /// An object with its limits at their defaults.
-    pub(crate) fn new(key: impl Into<String>, want: Want, parameters: Vec<String>) -> ObjectOptions {
-        ObjectOptions { key: key.into(), want, parameters, max_bytes: 64 << 20, max_names: 10_000 }
+    pub(crate) fn new(bucket: impl Into<String>, key: impl Into<String>, want: Want) -> ObjectSpec {
+        ObjectSpec { bucket: bucket.into(), key: key.into(), want, max_bytes: 64 << 20, max_names: 10_000 }
     }
 }
 
@@ -65,30 +65,30 @@ pub(crate) struct ObjectTemplate {
 }
 
 impl ObjectTemplate {
-    /// Reads the key and the selection; the bucket is not asked.
+    /// Reads the key and the selection; the bucket is not asked. `parameters` are the names of all that there may be.
     ///
     /// # Errors
     ///
     /// What is wrong with them, and how to fix it.
-    pub(crate) fn new(bucket: Bucket, options: ObjectOptions) -> Result<ObjectTemplate, ObjectError> {
-        let key = KeyTemplate::parse(&options.key, &options.parameters).map_err(ObjectError::Key)?;
-        let stars = options.key.matches('*').count();
-        match &options.want {
+    pub(crate) fn new(bucket: Bucket, spec: &ObjectSpec, parameters: &[String]) -> Result<ObjectTemplate, ObjectError> {
+        let key = KeyTemplate::parse(&spec.key, parameters).map_err(ObjectError::Key)?;
+        let stars = spec.key.matches('*').count();
+        match &spec.want {
             Want::Document(_) if stars > 0 => {
                 return Err(ObjectError::StarInKey);
             }
-            Want::Document(selector) => selector.validate(&options.parameters)?,
+            Want::Document(selector) => selector.validate(parameters)?,
             Want::Names => {
-                let last = options.key.rsplit('/').next().unwrap_or_default();
+                let last = spec.key.rsplit('/').next().unwrap_or_default();
                 if stars != 1 || !last.contains('*') {
                     return Err(ObjectError::NoStar);
                 }
             }
         }
         let mut hasher = DefaultHasher::new();
-        format!("{:?}", options.want).hash(&mut hasher);
-        let (max_bytes, max_names) = (options.max_bytes, options.max_names);
-        Ok(ObjectTemplate { bucket, key, want: options.want, max_bytes, max_names, selection: hasher.finish() })
+        format!("{:?}", spec.want).hash(&mut hasher);
+        let (max_bytes, max_names) = (spec.max_bytes, spec.max_names);
+        Ok(ObjectTemplate { bucket, key, want: spec.want.clone(), max_bytes, max_names, selection: hasher.finish() })
     }
 
     async fn ask(&self, arguments: &Arguments, held: Option<&Held>) -> Result<Loaded, Error> {

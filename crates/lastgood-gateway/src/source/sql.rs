@@ -24,37 +24,27 @@ pub(crate) use self::error::StatementError;
 use self::error::{AnswerError, SqlError, Which};
 use self::rows::{Limits, Rows};
 use self::template::{Dialect, Template};
-use crate::source::{Answer, Arguments, CheckError, Held, Loaded, Source};
+use crate::source::{Answer, Arguments, CheckError, ConnectOptions, Held, Loaded, Source};
 
 /// What a server that ends a statement itself gets, before it is taken for hung.
 const GRACE: Duration = Duration::from_millis(250);
 
-/// How to reach a database.
+/// A declared database.
 #[derive(Clone, Debug)]
-pub(crate) struct DatabaseOptions {
-    /// What it is called in the configuration and in the log.
-    pub(crate) name: String,
+pub(crate) struct DatabaseSpec {
     /// `postgres://…` or `postgresql://…` with libpq's parameters (`sslmode`, `sslrootcert`, …), or `sqlite:path`. As
     /// with libpq, `sslmode` defaults to `prefer`: TLS where the server has it, with whatever certificate.
     pub(crate) url: SecretString,
     /// Defaults to 8: the cache in front leaves few questions.
-    pub(crate) max_connections: u32,
+    pub(crate) max_connections: usize,
     /// Defaults to 2 s. PostgreSQL ends a statement at this time itself; a server that does not is left 250 ms later.
     pub(crate) statement_timeout: Duration,
-    /// Defaults to 2 s. How long to wait for a free connection, and again for one to be made.
-    pub(crate) connect_timeout: Duration,
 }
 
-impl DatabaseOptions {
+impl DatabaseSpec {
     /// A database with all at its default.
-    pub(crate) fn new(name: impl Into<String>, url: SecretString) -> DatabaseOptions {
-        DatabaseOptions {
-            name: name.into(),
-            url,
-            max_connections: 8,
-            statement_timeout: Duration::from_secs(2),
-            connect_timeout: Duration::from_secs(2),
-        }
+    pub(crate) fn new(url: impl Into<SecretString>) -> DatabaseSpec {
+        DatabaseSpec { url: url.into(), max_connections: 8, statement_timeout: Duration::from_secs(2) }
     }
 }
 
@@ -82,28 +72,27 @@ impl Pool {
 }
 
 impl Database {
-    /// Reads the URL and connects to nothing yet. Needs a tokio runtime around it.
+    /// Reads the URL and connects to nothing yet; `name` is what it is called in the log. Needs a tokio runtime around it.
     ///
     /// # Errors
     ///
     /// When the URL is none of a known kind. Names no part of it that may be secret.
-    pub(crate) fn open(options: DatabaseOptions) -> Result<Database, SqlError> {
-        let url = options.url.expose_secret();
+    pub(crate) fn open(name: &str, spec: &DatabaseSpec, connect: &ConnectOptions) -> Result<Database, SqlError> {
+        let url = spec.url.expose_secret();
         let scheme = url.split(':').next().unwrap_or_default();
         let driver = match scheme {
-            "postgres" | "postgresql" => Driver::Postgres(Box::new(postgres::Postgres::open(url, &options)?)),
-            "sqlite" => Driver::Sqlite(Box::new(sqlite::Sqlite::open(url, &options)?)),
+            "postgres" | "postgresql" => Driver::Postgres(Box::new(postgres::Postgres::open(url, spec, connect)?)),
+            "sqlite" => Driver::Sqlite(Box::new(sqlite::Sqlite::open(url, spec, connect)?)),
             _ => {
                 return Err(SqlError::UnknownKind);
             }
         };
-        let permits = Semaphore::new(usize::try_from(options.max_connections).unwrap_or(1).clamp(1, 1024));
         Ok(Database(Arc::new(Pool {
-            name: options.name,
+            name: name.to_owned(),
             driver,
-            permits,
-            statement_timeout: options.statement_timeout,
-            connect_timeout: options.connect_timeout,
+            permits: Semaphore::new(spec.max_connections.clamp(1, 1024)),
+            statement_timeout: spec.statement_timeout,
+            connect_timeout: connect.connect_timeout,
         })))
     }
 
@@ -167,24 +156,25 @@ pub(crate) enum Shape {
     },
 }
 
-/// What to ask a database.
+/// A declared statement.
 #[derive(Clone, Debug)]
-pub(crate) struct StatementOptions {
+pub(crate) struct StatementSpec {
+    /// The name of the database that it is for.
+    pub(crate) database: String,
     /// One statement that reads, with parameters written `:name`.
     pub(crate) sql: String,
+    /// What its rows become.
     pub(crate) shape: Shape,
-    /// Every parameter of the route. Not all need be used.
-    pub(crate) parameters: Vec<(String, ParameterType)>,
     /// Defaults to 10,000. More is an error, never a cut answer.
     pub(crate) max_rows: usize,
     /// Defaults to 16 MiB. More is an error, never a cut answer.
     pub(crate) max_bytes: usize,
 }
 
-impl StatementOptions {
+impl StatementSpec {
     /// A statement with its limits at their defaults.
-    pub(crate) fn new(sql: impl Into<String>, shape: Shape, parameters: Vec<(String, ParameterType)>) -> Self {
-        StatementOptions { sql: sql.into(), shape, parameters, max_rows: 10_000, max_bytes: 16 << 20 }
+    pub(crate) fn new(database: impl Into<String>, sql: impl Into<String>, shape: Shape) -> Self {
+        StatementSpec { database: database.into(), sql: sql.into(), shape, max_rows: 10_000, max_bytes: 16 << 20 }
     }
 }
 
@@ -250,22 +240,26 @@ impl From<Error> for Fault {
 }
 
 impl Statement {
-    /// Reads a statement; the database is not asked.
+    /// Reads a statement; the database is not asked. `parameters` are all that there may be, of which not all need be used.
     ///
     /// # Errors
     ///
     /// What is wrong with it, and how to fix it.
-    pub(crate) fn new(database: Database, options: StatementOptions) -> Result<Statement, SqlError> {
-        let declared: Vec<&str> = options.parameters.iter().map(|(name, _)| name.as_str()).collect();
+    pub(crate) fn new(
+        database: Database,
+        spec: &StatementSpec,
+        parameters: Vec<(String, ParameterType)>,
+    ) -> Result<Statement, SqlError> {
+        let declared: Vec<&str> = parameters.iter().map(|(name, _)| name.as_str()).collect();
         let dialect = database.dialect();
-        let rows = Query::parse(Which::Rows, &options.sql, dialect, &declared)?;
-        let count = match &options.shape {
+        let rows = Query::parse(Which::Rows, &spec.sql, dialect, &declared)?;
+        let count = match &spec.shape {
             Shape::Page { count_sql } => Some(Query::parse(Which::Count, count_sql, dialect, &declared)?),
             _ => None,
         };
-        let single = options.shape == Shape::Row;
-        let limits = Limits { rows: if single { 1 } else { options.max_rows }, bytes: options.max_bytes };
-        Ok(Statement { database, rows, count, single, parameters: options.parameters, limits })
+        let single = spec.shape == Shape::Row;
+        let limits = Limits { rows: if single { 1 } else { spec.max_rows }, bytes: spec.max_bytes };
+        Ok(Statement { database, rows, count, single, parameters, limits })
     }
 
     async fn ask(&self, arguments: &Arguments) -> Result<Bytes, Error> {

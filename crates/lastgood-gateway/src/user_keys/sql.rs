@@ -1,5 +1,6 @@
 //! Keys of users in the application's own database, each sealed for its user.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +12,9 @@ use serde::Deserialize;
 use tokio::time::{Instant, timeout};
 
 use super::{ApiKey, KeySource, Once};
-use crate::source::sql::Statement;
+use crate::config::{Settings, UserKeysSetting};
+use crate::routes::{Connections, RouteError};
+use crate::source::sql::{ParameterType, Statement};
 use crate::source::{Argument, Arguments, Loaded, Source as _};
 
 /// A request waits no longer for its user's key.
@@ -31,6 +34,29 @@ pub(super) struct SqlKeys {
 #[derive(Deserialize)]
 struct Row {
     api_key: Option<String>,
+}
+
+/// The statement of `[credentials.sql]` has a fault.
+#[derive(Debug)]
+pub(crate) struct NoStatement(RouteError);
+
+impl fmt::Display for NoStatement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "credentials.sql: {}", self.0)
+    }
+}
+
+impl std::error::Error for NoStatement {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
+/// The statement of `[credentials.sql]`, over the connections of the routes; `None` where there is none.
+pub(crate) fn statement(settings: &Settings, connections: &Connections) -> Result<Option<Statement>, NoStatement> {
+    let Some(UserKeysSetting { statement, .. }) = &settings.declared.user_keys else { return Ok(None) };
+    let parameters = UserKeysSetting::PARAMETERS.map(|name| (name.to_owned(), ParameterType::Text)).to_vec();
+    connections.statement(statement, parameters).map(Some).map_err(NoStatement)
 }
 
 impl SqlKeys {

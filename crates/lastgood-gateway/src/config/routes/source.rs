@@ -1,121 +1,31 @@
 //! `[[routes.sources]]`: what a route asks, and whom.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use regex_lite::Regex;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
 use super::template::template;
 use crate::config::problem::Wrong;
-use crate::config::sources::SourceSettings;
 use crate::config::suggest::did_you_mean;
 use crate::config::table::{Fields, text};
 use crate::config::value::{self, Raw};
+use crate::routes::spec::{Question, SourceSpec, SourceSpecs};
 use crate::routes::template::Template;
 use crate::source::compute::{self, Expression};
+use crate::source::http::{Expect, Is, QueryValue, RequestSpec};
+use crate::source::object::{ObjectSpec, Want};
 use crate::source::selector::{Count, Selector, Take};
-
-/// One source of a route.
-#[derive(Debug, Clone)]
-pub(crate) struct SourceSetting {
-    pub(crate) question: SourceQuestion,
-    /// Whether the next source is asked when this one says that there is no such thing.
-    pub(crate) next_on_missing: bool,
-}
-
-/// A question to one declared source.
-#[derive(Debug, Clone)]
-pub(crate) enum SourceQuestion {
-    Database(DatabaseQuestion),
-    Bucket(BucketQuestion),
-    Api(ApiQuestion),
-}
-
-/// A statement for a database.
-#[derive(Debug, Clone)]
-pub(crate) struct DatabaseQuestion {
-    pub(crate) database: String,
-    pub(crate) sql: String,
-    pub(crate) rows: Rows,
-    /// With [`Rows::Page`], the statement that answers how many there are.
-    pub(crate) count: Option<String>,
-}
-
-/// What the rows of a statement become.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rows {
-    Row,
-    List,
-    Page,
-}
-
-/// An object of a bucket, or the list of those below a folder.
-#[derive(Debug, Clone)]
-pub(crate) struct BucketQuestion {
-    pub(crate) bucket: String,
-    /// The object, or, with `list`, the folder.
-    pub(crate) object: Template,
-    pub(crate) list: bool,
-    /// What of the object is the answer.
-    pub(crate) select: Selector,
-}
-
-/// A path of an API.
-#[derive(Debug, Clone)]
-pub(crate) struct ApiQuestion {
-    pub(crate) api: String,
-    pub(crate) path: Template,
-    pub(crate) query: Vec<(String, QueryValue)>,
-    pub(crate) expect: Expect,
-    /// What of an answer as expected is served.
-    pub(crate) select: Selector,
-    /// Where the answer says for how many seconds it is fresh.
-    pub(crate) fresh_for_field: Option<Vec<String>>,
-}
-
-/// What stands in a query.
-#[derive(Debug, Clone)]
-pub(crate) enum QueryValue {
-    Template(Template),
-    Secret(SecretString),
-}
-
-/// What a good answer looks like.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Expect {
-    pub(crate) is: Option<Is>,
-    pub(crate) fields: Vec<Vec<String>>,
-    pub(crate) not_fields: Vec<Vec<String>>,
-    /// What no answer says anywhere.
-    pub(crate) refuse: Option<Regex>,
-}
-
-/// What a document is at its outermost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Is {
-    Object,
-    Array,
-}
-
-impl fmt::Display for SourceQuestion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SourceQuestion::Database(question) => write!(f, "database {}", question.database),
-            SourceQuestion::Bucket(question) => write!(f, "bucket {} {}", question.bucket, question.object),
-            SourceQuestion::Api(question) => write!(f, "api {} {}", question.api, question.path),
-        }
-    }
-}
+use crate::source::sql::{Shape, StatementSpec};
 
 const KINDS: [&str; 3] = ["database", "bucket", "api"];
 
-pub(super) fn source(mut fields: Fields<'_>, declared: &SourceSettings, names: &[&str]) -> Option<SourceSetting> {
+pub(super) fn source(mut fields: Fields<'_>, declared: &SourceSpecs, names: &[&str]) -> Option<SourceSpec> {
     let given: Vec<&str> = KINDS.into_iter().filter(|kind| fields.has(kind)).collect();
     let question = match given.as_slice() {
-        ["database"] => database(&mut fields, declared).map(SourceQuestion::Database),
-        ["bucket"] => bucket(&mut fields, declared, names).map(SourceQuestion::Bucket),
-        ["api"] => api(&mut fields, declared, names).map(SourceQuestion::Api),
+        ["database"] => statement(&mut fields, declared).map(Question::Statement),
+        ["bucket"] => object(&mut fields, declared, names).map(Question::Object),
+        ["api"] => request(&mut fields, declared, names).map(Question::Request),
         _ => {
             let wrong = match given.is_empty() {
                 true => Wrong::new("the source names neither database nor bucket nor api"),
@@ -127,7 +37,7 @@ pub(super) fn source(mut fields: Fields<'_>, declared: &SourceSettings, names: &
     };
     let next_on_missing = fields.read("next_on_missing", value::boolean).unwrap_or(false);
     fields.finish();
-    Some(SourceSetting { question: question?, next_on_missing })
+    Some(SourceSpec { question: question?, next_on_missing })
 }
 
 /// The name of something declared.
@@ -143,32 +53,41 @@ fn one_of<T>(known: &BTreeMap<String, T>, kind: &'static str) -> impl Fn(&Raw) -
     }
 }
 
-fn database(fields: &mut Fields<'_>, declared: &SourceSettings) -> Option<DatabaseQuestion> {
+/// What the rows of a statement become.
+#[derive(Clone, Copy)]
+enum Rows {
+    Row,
+    List,
+    Page,
+}
+
+fn statement(fields: &mut Fields<'_>, declared: &SourceSpecs) -> Option<StatementSpec> {
     let database = fields.read("database", one_of(&declared.databases, "database"));
     let sql = fields.required("sql", "\"SELECT … WHERE symbol = :symbol\"", text("SELECT … WHERE symbol = :symbol"));
     let shapes = [("list", Rows::List), ("row", Rows::Row), ("page", Rows::Page)];
     let rows = fields.read("rows", |raw| value::one_of(raw, &shapes)).unwrap_or(Rows::List);
     let counting = text("SELECT count(*) FROM …");
-    let count = match rows {
-        Rows::Page => fields.required("count", "\"SELECT count(*) FROM …\"", counting),
-        Rows::Row | Rows::List => {
-            if fields.read("count", counting).is_some() {
-                let wrong = Wrong::new("only a page is counted");
-                fields.refuse("count", wrong.hint("write rows = \"page\", or leave it out"));
-            }
-            None
+    if !matches!(rows, Rows::Page) && fields.read("count", &counting).is_some() {
+        let wrong = Wrong::new("only a page is counted");
+        fields.refuse("count", wrong.hint("write rows = \"page\", or leave it out"));
+    }
+    let shape = match rows {
+        Rows::Row => Some(Shape::Row),
+        Rows::List => Some(Shape::List),
+        Rows::Page => {
+            fields.required("count", "\"SELECT count(*) FROM …\"", counting).map(|count_sql| Shape::Page { count_sql })
         }
     };
-    Some(DatabaseQuestion { database: database?, sql: sql?, rows, count })
+    Some(StatementSpec::new(database?, sql?, shape?))
 }
 
-fn bucket(fields: &mut Fields<'_>, declared: &SourceSettings, names: &[&str]) -> Option<BucketQuestion> {
+fn object(fields: &mut Fields<'_>, declared: &SourceSpecs, names: &[&str]) -> Option<ObjectSpec> {
     let bucket = fields.read("bucket", one_of(&declared.buckets, "bucket"));
     let list = fields.has("list");
     if list && fields.has("object") {
         fields.refuse("list", Wrong::new("a source has either object or list").hint("leave one of them out"));
     }
-    let object = match list {
+    let key = match list {
         true => fields.read("list", |raw| template(raw.as_text("stock-data/daily/*.json")?, names)),
         false => fields
             .required("object", "\"daily/{symbol}.json\"", |raw| template(&text("daily/{symbol}.json")(raw)?, names)),
@@ -177,7 +96,8 @@ fn bucket(fields: &mut Fields<'_>, declared: &SourceSettings, names: &[&str]) ->
         fields.refuse("select", Wrong::new("a list of names has no parts to select").hint("leave it out"));
     }
     let select = fields.table("select").map(|table| select(table, names)).unwrap_or_default();
-    Some(BucketQuestion { bucket: bucket?, object: object?, list, select })
+    let want = if list { Want::Names } else { Want::Document(select) };
+    Some(ObjectSpec::new(bucket?, key?.to_string(), want))
 }
 
 fn select(mut table: Fields<'_>, names: &[&str]) -> Selector {
@@ -254,14 +174,14 @@ fn count(text: &str, names: &[&str]) -> Result<Option<Count>, Wrong> {
     }
 }
 
-fn api(fields: &mut Fields<'_>, declared: &SourceSettings, names: &[&str]) -> Option<ApiQuestion> {
+fn request(fields: &mut Fields<'_>, declared: &SourceSpecs, names: &[&str]) -> Option<RequestSpec> {
     let api = fields.read("api", one_of(&declared.apis, "api"));
     let path = fields.required("path", "\"/quotes/{symbol}\"", |raw| api_path(&text("/quotes/{symbol}")(raw)?, names));
     let query = fields.table("query").map(|table| query(table, names)).unwrap_or_default();
     let expect = fields.table("expect").map(expect).unwrap_or_default();
     let select = fields.table("select").map(|table| select(table, names)).unwrap_or_default();
     let fresh_for_field = fields.read("fresh_for_field", |raw| dotted(&text("data.0.time_until_update")(raw)?));
-    Some(ApiQuestion { api: api?, path: path?, query, expect, select, fresh_for_field })
+    Some(RequestSpec { api: api?, path: path?, query, expect, select, fresh_for_field })
 }
 
 /// A path below the API's own. What is in it is sent as it is, so that it must be sound as it is.
@@ -330,21 +250,5 @@ fn dotted(text: &str) -> Result<Vec<String>, Wrong> {
     match steps.iter().all(|step| !step.is_empty()) && steps.len() <= 16 {
         true => Ok(steps),
         false => Err(Wrong::new(format!("{text:?} leads nowhere")).hint("write for example \"data.0.value\"")),
-    }
-}
-
-impl QueryValue {
-    /// Whether it depends on the request.
-    pub(crate) fn has_places(&self) -> bool {
-        matches!(self, QueryValue::Template(template) if template.places().next().is_some())
-    }
-
-    /// The value as it is sent; `None` where it is not sent at all.
-    pub(crate) fn fill(&self, arguments: &crate::source::Arguments) -> Option<String> {
-        match self {
-            QueryValue::Secret(secret) => Some(secret.expose_secret().to_owned()),
-            QueryValue::Template(template) if template.is_absent(arguments) => None,
-            QueryValue::Template(template) => Some(template.fill(arguments, str::to_owned)),
-        }
     }
 }

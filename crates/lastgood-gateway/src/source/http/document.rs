@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde_json::value::RawValue;
 
-use crate::config::routes::{Expect, Is};
+use super::spec::{Expect, Is};
 
 /// Why a document is not as declared. Displayed, it is the end of a sentence about the document.
 #[derive(Debug)]

@@ -3,9 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-
-use crate::config::BaseUrl;
 
 /// Resolves names, and gives the public addresses of theirs.
 pub(super) struct Public;
@@ -36,8 +35,8 @@ impl Resolve for Public {
 }
 
 /// Whether the declaration itself says that an address that is not public is meant.
-pub(super) fn is_private_host(base: &BaseUrl) -> bool {
-    let host = base.host();
+pub(super) fn is_private_host(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     host == "localhost" || address.is_ok_and(|address| !is_public(address))
 }

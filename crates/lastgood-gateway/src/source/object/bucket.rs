@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lastgood::proxy::Proxies;
 use lastgood::{Error, Reason};
 use object_store::aws::AmazonS3Builder;
 use object_store::client::{HttpClient, HttpConnector, HttpError, HttpErrorKind};
@@ -17,39 +16,31 @@ use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig, Stati
 use secrecy::{ExposeSecret, SecretString};
 
 use super::error::ObjectError;
-use crate::source::{proxy, tls};
+use crate::source::{ConnectOptions, proxy, tls};
 
-/// How to reach a bucket or a folder.
+/// A declared bucket or folder.
 #[derive(Clone, Debug)]
-pub(crate) struct BucketOptions {
-    /// What it is called in the configuration and in the log.
-    pub(crate) name: String,
+pub(crate) struct BucketSpec {
     /// `s3://bucket/prefix`, `gs://bucket/prefix` or `file:./folder`.
     pub(crate) url: String,
+    /// Who asks. Nobody by default: the bucket is for anyone to read.
     pub(crate) credentials: Credentials,
     /// S3 only. Defaults to `us-east-1`.
     pub(crate) region: Option<String>,
     /// Where the service is, if not at its own address: `http://127.0.0.1:9000`.
     pub(crate) endpoint: Option<String>,
-    /// None by default.
-    pub(crate) proxies: Proxies,
-    /// Defaults to 2 s.
-    pub(crate) connect_timeout: Duration,
     /// Defaults to 10 s, for all of a load.
     pub(crate) timeout: Duration,
 }
 
-impl BucketOptions {
+impl BucketSpec {
     /// A bucket with all at its default, for anyone to read.
-    pub(crate) fn new(name: impl Into<String>, url: impl Into<String>) -> BucketOptions {
-        BucketOptions {
-            name: name.into(),
+    pub(crate) fn new(url: impl Into<String>) -> BucketSpec {
+        BucketSpec {
             url: url.into(),
             credentials: Credentials::Anonymous,
             region: None,
             endpoint: None,
-            proxies: Proxies::default(),
-            connect_timeout: Duration::from_secs(2),
             timeout: Duration::from_secs(10),
         }
     }
@@ -62,7 +53,9 @@ pub(crate) enum Credentials {
     Anonymous,
     /// For S3.
     AccessKey {
-        id: String,
+        /// Its name.
+        id: SecretString,
+        /// The key itself.
         secret: SecretString,
         /// Of temporary keys.
         session_token: Option<SecretString>,
@@ -87,31 +80,32 @@ struct Inner {
 }
 
 impl Bucket {
-    /// Reads the address and the credentials; nothing is asked yet. A folder must be there.
+    /// Reads the address and the credentials; nothing is asked yet. A folder must be there. `name` is what it is called in
+    /// the log.
     ///
     /// # Errors
     ///
     /// What is wrong with them, and how to fix it. Names no secret.
-    pub(crate) fn open(options: BucketOptions) -> Result<Bucket, ObjectError> {
-        if let Some(folder) = options.url.strip_prefix("file:") {
-            return Bucket::folder_at(folder.strip_prefix("//").unwrap_or(folder), &options);
+    pub(crate) fn open(name: &str, spec: &BucketSpec, connect: &ConnectOptions) -> Result<Bucket, ObjectError> {
+        if let Some(folder) = spec.url.strip_prefix("file:") {
+            return Bucket::folder_at(name, folder.strip_prefix("//").unwrap_or(folder), spec);
         }
-        let (scheme, place) = options.url.split_once("://").ok_or(ObjectError::UnknownKind)?;
+        let (scheme, place) = spec.url.split_once("://").ok_or(ObjectError::UnknownKind)?;
         let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
         if bucket.is_empty() || bucket.contains('@') {
             return Err(ObjectError::NoBucket);
         }
         let store: Arc<dyn ObjectStore> = match scheme {
-            "s3" => s3(bucket, &options)?,
-            "gs" => gcs(bucket, &options)?,
+            "s3" => s3(bucket, spec, connect)?,
+            "gs" => gcs(bucket, spec, connect)?,
             _ => return Err(ObjectError::UnknownKind),
         };
         let prefix = Path::parse(prefix).map_err(|_| ObjectError::Prefix)?;
-        Ok(Bucket::with(options, store, prefix, None))
+        Ok(Bucket::with(name, spec, store, prefix, None))
     }
 
-    fn folder_at(folder: &str, options: &BucketOptions) -> Result<Bucket, ObjectError> {
-        if !matches!(options.credentials, Credentials::Anonymous) || options.endpoint.is_some() {
+    fn folder_at(name: &str, folder: &str, spec: &BucketSpec) -> Result<Bucket, ObjectError> {
+        if !matches!(spec.credentials, Credentials::Anonymous) || spec.endpoint.is_some() {
             return Err(ObjectError::FolderWithCredentials);
         }
         let root = std::fs::canonicalize(folder)
@@ -120,16 +114,17 @@ impl Bucket {
         let store = LocalFileSystem::new_with_prefix(&root)
             .map_err(|why| ObjectError::Folder { folder: folder.to_owned(), why })?;
         let store = Arc::new(store);
-        Ok(Bucket::with(options.clone(), Arc::clone(&store) as _, Path::ROOT, Some((store, root))))
+        Ok(Bucket::with(name, spec, Arc::clone(&store) as _, Path::ROOT, Some((store, root))))
     }
 
     fn with(
-        options: BucketOptions,
+        name: &str,
+        spec: &BucketSpec,
         store: Arc<dyn ObjectStore>,
         prefix: Path,
         folder: Option<(Arc<LocalFileSystem>, PathBuf)>,
     ) -> Bucket {
-        let BucketOptions { name, url, timeout, .. } = options;
+        let (name, url, timeout) = (name.to_owned(), spec.url.clone(), spec.timeout);
         Bucket(Arc::new(Inner { name, url, store, prefix, folder, timeout }))
     }
 
@@ -306,16 +301,16 @@ pub(crate) fn of_check(why: &object_store::Error) -> String {
     }
 }
 
-fn s3(bucket: &str, options: &BucketOptions) -> Result<Arc<dyn ObjectStore>, ObjectError> {
+fn s3(bucket: &str, spec: &BucketSpec, connect: &ConnectOptions) -> Result<Arc<dyn ObjectStore>, ObjectError> {
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(bucket)
-        .with_region(options.region.as_deref().unwrap_or("us-east-1"))
-        .with_http_connector(Connector(client(options)?))
-        .with_retry(retry(options));
-    builder = match &options.credentials {
+        .with_region(spec.region.as_deref().unwrap_or("us-east-1"))
+        .with_http_connector(Connector(client(spec, connect)?))
+        .with_retry(retry(spec));
+    builder = match &spec.credentials {
         Credentials::Anonymous => builder.with_skip_signature(true).with_access_key_id("").with_secret_access_key(""),
         Credentials::AccessKey { id, secret, session_token } => {
-            let builder = builder.with_access_key_id(id).with_secret_access_key(secret.expose_secret());
+            let builder = builder.with_access_key_id(id.expose_secret()).with_secret_access_key(secret.expose_secret());
             match session_token {
                 Some(token) => builder.with_token(token.expose_secret()),
                 None => builder,
@@ -323,18 +318,18 @@ fn s3(bucket: &str, options: &BucketOptions) -> Result<Arc<dyn ObjectStore>, Obj
         }
         _ => return Err(ObjectError::ServiceAccountForS3),
     };
-    if let Some(endpoint) = &options.endpoint {
+    if let Some(endpoint) = &spec.endpoint {
         builder = builder.with_endpoint(endpoint).with_allow_http(endpoint.starts_with("http://"));
     }
     Ok(Arc::new(builder.build().map_err(|_| ObjectError::S3Address)?))
 }
 
-fn gcs(bucket: &str, options: &BucketOptions) -> Result<Arc<dyn ObjectStore>, ObjectError> {
+fn gcs(bucket: &str, spec: &BucketSpec, connect: &ConnectOptions) -> Result<Arc<dyn ObjectStore>, ObjectError> {
     let mut builder = GoogleCloudStorageBuilder::new()
         .with_bucket_name(bucket)
-        .with_http_connector(Connector(client(options)?))
-        .with_retry(retry(options));
-    builder = match &options.credentials {
+        .with_http_connector(Connector(client(spec, connect)?))
+        .with_retry(retry(spec));
+    builder = match &spec.credentials {
         Credentials::Anonymous => {
             // With credentials given, empty though they be, none are looked for elsewhere.
             let nobody = StaticCredentialProvider::new(GcpCredential { bearer: String::new() });
@@ -346,7 +341,7 @@ fn gcs(bucket: &str, options: &BucketOptions) -> Result<Arc<dyn ObjectStore>, Ob
             return Err(ObjectError::AccessKeyForGcs);
         }
     };
-    if let Some(endpoint) = &options.endpoint {
+    if let Some(endpoint) = &spec.endpoint {
         builder = builder.with_base_url(endpoint.trim_end_matches('/'));
     }
     // What it says may hold parts of the key.
@@ -354,17 +349,17 @@ fn gcs(bucket: &str, options: &BucketOptions) -> Result<Arc<dyn ObjectStore>, Ob
     Ok(Arc::new(built))
 }
 
-fn retry(options: &BucketOptions) -> RetryConfig {
-    RetryConfig { backoff: BackoffConfig::default(), max_retries: 1, retry_timeout: options.timeout }
+fn retry(spec: &BucketSpec) -> RetryConfig {
+    RetryConfig { backoff: BackoffConfig::default(), max_retries: 1, retry_timeout: spec.timeout }
 }
 
 /// One client for all requests: to the service and nowhere else, following no redirects, taking bodies as they are.
-fn client(options: &BucketOptions) -> Result<reqwest::Client, ObjectError> {
+fn client(spec: &BucketSpec, connect: &ConnectOptions) -> Result<reqwest::Client, ObjectError> {
     // Does nothing where one is chosen already.
     _ = rustls::crypto::ring::default_provider().install_default();
-    proxy::by(reqwest::Client::builder(), &options.proxies)
-        .connect_timeout(options.connect_timeout)
-        .timeout(options.timeout)
+    proxy::by(reqwest::Client::builder(), &connect.proxies)
+        .connect_timeout(connect.connect_timeout)
+        .timeout(spec.timeout)
         .redirect(reqwest::redirect::Policy::none())
         .no_gzip()
         .build()

@@ -15,10 +15,10 @@ use secrecy::SecretString;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
-use super::bucket::{BucketOptions, Credentials};
+use super::bucket::{BucketSpec, Credentials};
 use super::*;
-use crate::source::Argument;
 use crate::source::selector::Take;
+use crate::source::{Argument, ConnectOptions};
 
 const STOCK: &str = r#"{"symbol":"AAPL","data_points":[{"close":1.10},{"close":2.00}]}"#;
 
@@ -26,12 +26,20 @@ fn parameters() -> Vec<String> {
     vec!["symbol".to_owned(), "days".to_owned()]
 }
 
+fn new(bucket: &Bucket, key: &str, want: Want) -> Result<ObjectTemplate, ObjectError> {
+    ObjectTemplate::new(bucket.clone(), &ObjectSpec::new("stocks", key, want), &parameters())
+}
+
+fn opened(spec: &BucketSpec) -> Result<Bucket, ObjectError> {
+    Bucket::open("stocks", spec, &ConnectOptions::default())
+}
+
 fn document(bucket: &Bucket, key: &str, selector: Selector) -> ObjectTemplate {
-    ObjectTemplate::new(bucket.clone(), ObjectOptions::new(key, Want::Document(selector), parameters())).unwrap()
+    new(bucket, key, Want::Document(selector)).unwrap()
 }
 
 fn names(bucket: &Bucket, key: &str) -> ObjectTemplate {
-    ObjectTemplate::new(bucket.clone(), ObjectOptions::new(key, Want::Names, parameters())).unwrap()
+    new(bucket, key, Want::Names).unwrap()
 }
 
 fn latest() -> Selector {
@@ -104,7 +112,7 @@ async fn a_folder_is_a_bucket() {
     for (name, content) in [("AAPL.json", STOCK), ("MSFT.json", STOCK), ("readme.txt", "x"), ("deeper/X.json", "{}")] {
         fs::write(stocks.join("daily").join(name), content).unwrap();
     }
-    let bucket = Bucket::open(BucketOptions::new("stocks", format!("file:{}", stocks.display()))).unwrap();
+    let bucket = opened(&BucketSpec::new(format!("file:{}", stocks.display()))).unwrap();
     let aapl = stocks.join("daily/AAPL.json");
     serves_stocks(&bucket, async |content| fs::write(&aapl, content).unwrap()).await;
 }
@@ -122,7 +130,7 @@ async fn links_that_lead_out_of_the_folder_are_not_followed() {
     link(&outside, "folder");
     link(&inside.join("real.json"), "harmless.json");
     Command::new("mkfifo").arg(inside.join("pipe.json")).status().unwrap();
-    let bucket = Bucket::open(BucketOptions::new("in", format!("file:{}", inside.display()))).unwrap();
+    let bucket = opened(&BucketSpec::new(format!("file:{}", inside.display()))).unwrap();
     let object = document(&bucket, "{symbol}.json", Selector::default());
     assert!(answer(&object, "real").await.is_ok() && answer(&object, "harmless").await.is_ok());
     assert_eq!(reason(&object, "file").await, Reason::NotFound);
@@ -160,7 +168,7 @@ async fn one_odd_file_does_not_keep_the_others_from_being_listed() {
     symlink(&outside, inside.join("LEAKS.json")).unwrap();
     symlink("/dev/zero", inside.join("endless.json")).unwrap();
     symlink("AAPL.json", inside.join("SAME.json")).unwrap();
-    let bucket = Bucket::open(BucketOptions::new("in", format!("file:{}", inside.display()))).unwrap();
+    let bucket = opened(&BucketSpec::new(format!("file:{}", inside.display()))).unwrap();
     let listed: Vec<String> = serde_json::from_str(&answer(&names(&bucket, "*.json"), "").await.unwrap().0).unwrap();
     for name in ["AAPL", "MSFT", "SAME", "with blank", "ÄÖ", long.strip_suffix(".json").unwrap()] {
         assert!(listed.iter().any(|listed| listed == name), "{name} in {listed:?}");
@@ -210,11 +218,11 @@ impl Moto {
         assert!(put.send().await.unwrap().status().is_success());
     }
 
-    fn options(&self) -> BucketOptions {
-        let mut options = BucketOptions::new("stocks", "s3://stocks/prices");
+    fn options(&self) -> BucketSpec {
+        let mut options = BucketSpec::new("s3://stocks/prices");
         options.endpoint = Some(self.url.clone());
         let secret = SecretString::from("hunter2");
-        options.credentials = Credentials::AccessKey { id: "me".to_owned(), secret, session_token: None };
+        options.credentials = Credentials::AccessKey { id: "me".into(), secret, session_token: None };
         options
     }
 }
@@ -239,7 +247,7 @@ async fn filled_moto() -> Moto {
 #[tokio::test]
 async fn s3_is_a_bucket() {
     let moto = filled_moto().await;
-    let bucket = Bucket::open(moto.options()).unwrap();
+    let bucket = opened(&moto.options()).unwrap();
     let rewrite = async |content: &str| {
         let path = bucket.path("daily/AAPL.json").unwrap();
         bucket.store().put_opts(&path, content.to_owned().into(), PutOptions::default()).await.unwrap();
@@ -247,7 +255,7 @@ async fn s3_is_a_bucket() {
     serves_stocks(&bucket, rewrite).await;
     let mut gone = moto.options();
     gone.url = "s3://gone".to_owned();
-    let gone = document(&Bucket::open(gone).unwrap(), "{symbol}.json", Selector::default());
+    let gone = document(&opened(&gone).unwrap(), "{symbol}.json", Selector::default());
     assert_eq!(reason(&gone, "AAPL").await, Reason::Upstream, "a bucket that is gone is no missing object");
     let shown = format!("{gone} {gone:?} {:?} {:?}", gone.check().await, moto.options());
     assert!(!shown.contains("hunter2"), "{shown}");
@@ -261,7 +269,7 @@ async fn what_did_not_change_costs_no_body() {
     let mut options = moto.options();
     options.endpoint = Some(format!("http://{}", proxy.address()));
     moto.put("stocks/prices/daily/BIG.json", &format!("\"{}\"", "x".repeat(1 << 20))).await;
-    let object = document(&Bucket::open(options).unwrap(), "daily/{symbol}.json", Selector::default());
+    let object = document(&opened(&options).unwrap(), "daily/{symbol}.json", Selector::default());
     let (_, held) = answer(&object, "BIG").await.unwrap();
     proxy.set(Chaos::Truncate(4096));
     assert!(matches!(object.load(&symbol("BIG"), Some(&held)).await.unwrap(), Loaded::Unchanged));
@@ -271,12 +279,10 @@ async fn what_did_not_change_costs_no_body() {
 #[tokio::test]
 async fn a_store_that_hangs_or_is_not_there_holds_no_load() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut options = BucketOptions::new("stocks", "s3://stocks");
+    let mut options = BucketSpec::new("s3://stocks");
     options.timeout = Duration::from_millis(400);
     options.endpoint = Some(format!("http://{}", silent.local_addr().unwrap()));
-    let object = |options: &BucketOptions| {
-        document(&Bucket::open(options.clone()).unwrap(), "{symbol}.json", Selector::default())
-    };
+    let object = |options: &BucketSpec| document(&opened(options).unwrap(), "{symbol}.json", Selector::default());
     let asked = Instant::now();
     assert_eq!(reason(&object(&options), "AAPL").await, Reason::TimedOut);
     assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
@@ -305,10 +311,10 @@ async fn endless(listener: tokio::net::TcpListener) -> usize {
 #[tokio::test]
 async fn of_an_object_that_says_it_is_too_large_no_room_is_made_and_no_body_read() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut options = BucketOptions::new("stocks", "s3://stocks");
+    let mut options = BucketSpec::new("s3://stocks");
     options.endpoint = Some(format!("http://{}", listener.local_addr().unwrap()));
     let served = tokio::spawn(endless(listener));
-    let object = document(&Bucket::open(options).unwrap(), "{symbol}.json", Selector::default());
+    let object = document(&opened(&options).unwrap(), "{symbol}.json", Selector::default());
     let why = answer(&object, "AAPL").await.unwrap_err();
     assert!(why.reason == Reason::Malformed && why.message.contains("raise `max_bytes`"), "{why}");
     // What the buffers of a connection hold is taken in any case.
@@ -380,14 +386,14 @@ async fn google_cloud_storage_is_a_bucket() {
         gcs.put(&format!("prices/daily/{name}"), STOCK);
     }
     let url = gcs.clone().serve().await;
-    let mut options = BucketOptions::new("stocks", "gs://stocks/prices");
+    let mut options = BucketSpec::new("gs://stocks/prices");
     options.endpoint = Some(url);
-    let bucket = Bucket::open(options.clone()).unwrap();
+    let bucket = opened(&options).unwrap();
     serves_stocks(&bucket, async |content| gcs.put("prices/daily/AAPL.json", content)).await;
     assert!(gcs.seen.lock().unwrap().drain(..).all(|headers| !headers.contains_key(header::AUTHORIZATION)));
 
     options.credentials = Credentials::ServiceAccount(service_account());
-    let bucket = Bucket::open(options.clone()).unwrap();
+    let bucket = opened(&options).unwrap();
     let object = document(&bucket, "daily/{symbol}.json", Selector::default());
     assert_eq!(answer(&object, "MSFT").await.unwrap().0, STOCK);
     assert!(
@@ -398,19 +404,19 @@ async fn google_cloud_storage_is_a_bucket() {
             .all(|headers| headers[header::AUTHORIZATION].as_bytes().starts_with(b"Bearer ey"))
     );
     options.credentials = Credentials::ServiceAccountFile("/nowhere/at/all.json".into());
-    assert!(Bucket::open(options.clone()).unwrap_err().to_string().contains("service account"));
+    assert!(opened(&options).unwrap_err().to_string().contains("service account"));
     options.credentials = Credentials::ServiceAccount("{\"private_key\": \"hunter2\"}".into());
-    let why = Bucket::open(options).unwrap_err().to_string();
+    let why = opened(&options).unwrap_err().to_string();
     assert!(why.contains("service account") && !why.contains("hunter2"), "{why}");
 }
 
 #[test]
 fn what_cannot_be_right_is_refused_when_it_is_declared() {
     for url in ["http://x/y", "s3:", "s3://", "s3://key:secret@bucket", "gs://", "file:/nowhere/at/all"] {
-        assert!(Bucket::open(BucketOptions::new("x", url)).is_err(), "{url}");
+        assert!(opened(&BucketSpec::new(url)).is_err(), "{url}");
     }
-    let bucket = Bucket::open(BucketOptions::new("x", "s3://bucket")).unwrap();
-    let new = |key: &str, want: Want| ObjectTemplate::new(bucket.clone(), ObjectOptions::new(key, want, parameters()));
+    let bucket = opened(&BucketSpec::new("s3://bucket")).unwrap();
+    let new = |key: &str, want: Want| new(&bucket, key, want);
     assert!(new("a/*.json", Want::Document(Selector::default())).is_err());
     for key in ["a/b.json", "*/b.json", "a/*-*.json"] {
         assert!(new(key, Want::Names).is_err(), "{key}");

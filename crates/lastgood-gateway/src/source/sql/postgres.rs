@@ -25,8 +25,8 @@ use self::value::Form;
 use super::connection::Borrowed;
 use super::error::{AnswerError, SqlError};
 use super::rows::{Limits, Rows, distinct, to_the_end};
-use super::{DatabaseOptions, Fault, GRACE, ParameterType, Query, Statement, failure, total};
-use crate::source::{Argument, Arguments};
+use super::{DatabaseSpec, Fault, GRACE, ParameterType, Query, Statement, failure, total};
+use crate::source::{Argument, Arguments, ConnectOptions};
 
 /// Types that do not go together: another way of sending them may.
 const MISMATCHES: [&str; 6] = ["42P18", "42P08", "42883", "42804", "42846", "42725"];
@@ -50,16 +50,16 @@ pub(super) struct Postgres {
 }
 
 impl Postgres {
-    pub(super) fn open(url: &str, settings: &DatabaseOptions) -> Result<Postgres, SqlError> {
+    pub(super) fn open(url: &str, spec: &DatabaseSpec, connect: &ConnectOptions) -> Result<Postgres, SqlError> {
         let options = PgConnectOptions::from_str(url).map_err(|_| SqlError::PostgresUrl)?;
         let options = checked_by_root(options)?.application_name("lastgood").disable_statement_logging();
-        let sessions = Arc::new(Sessions::new(settings.statement_timeout));
-        let own = sessions.own(options.clone(), settings.statement_timeout);
+        let sessions = Arc::new(Sessions::new(spec.statement_timeout));
+        let own = sessions.own(options.clone(), spec.statement_timeout);
         let plain = options.extra_float_digits(None);
         let verified = Arc::clone(&sessions);
         let pool = PgPoolOptions::new()
-            .max_connections(settings.max_connections.max(1))
-            .acquire_timeout(settings.connect_timeout)
+            .max_connections(u32::try_from(spec.max_connections.max(1)).unwrap_or(u32::MAX))
+            .acquire_timeout(connect.connect_timeout)
             .after_connect(move |connection, _| {
                 let sessions = Arc::clone(&verified);
                 Box::pin(async move { notice(&sessions, connection).await })

@@ -20,8 +20,8 @@ use tokio::time::timeout;
 use self::place::{Found, Place};
 use super::error::{AnswerError, SqlError};
 use super::rows::{Limits, Rows, distinct, push_float, push_text, to_the_end};
-use super::{DatabaseOptions, Fault, Query, Statement, failure, total};
-use crate::source::{Argument, Arguments};
+use super::{DatabaseSpec, Fault, Query, Statement, failure, total};
+use crate::source::{Argument, Arguments, ConnectOptions};
 
 /// After how many of SQLite's instructions a running statement looks whether anyone still waits for it.
 const BETWEEN_LOOKS: i32 = 10_000;
@@ -47,7 +47,7 @@ impl Drop for Waiting {
 }
 
 impl Sqlite {
-    pub(super) fn open(url: &str, settings: &DatabaseOptions) -> Result<Sqlite, SqlError> {
+    pub(super) fn open(url: &str, spec: &DatabaseSpec, connect: &ConnectOptions) -> Result<Sqlite, SqlError> {
         let path = url.trim_start_matches("sqlite:").trim_start_matches("//");
         if path.is_empty() || path.starts_with(":memory:") || path.contains('?') {
             return Err(SqlError::SqliteUrl);
@@ -56,12 +56,12 @@ impl Sqlite {
             .filename(path)
             .read_only(true)
             .create_if_missing(false)
-            .busy_timeout(settings.statement_timeout)
+            .busy_timeout(spec.statement_timeout)
             // Another program may change the tables at any time. The driver takes the columns of a statement that it
             // keeps for those of its rows, and its worker dies of a row that has more.
             .statement_cache_capacity(0)
             .disable_statement_logging();
-        Ok(Sqlite { options, place: Place::new(path.into()), connect_timeout: settings.connect_timeout })
+        Ok(Sqlite { options, place: Place::new(path.into()), connect_timeout: connect.connect_timeout })
     }
 
     pub(super) async fn ask(

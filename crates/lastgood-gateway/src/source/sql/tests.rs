@@ -11,16 +11,23 @@ use crate::source::Argument;
 
 const ATTACK: &str = "'; DROP TABLE stocks; --";
 
+fn opened(url: &str) -> Result<Database, SqlError> {
+    Database::open("main", &DatabaseSpec::new(url), &ConnectOptions::default())
+}
+
 fn open(url: &str) -> Database {
-    Database::open(DatabaseOptions::new("main", url.into())).unwrap()
+    opened(url).unwrap()
 }
 
 fn impatient(url: &str) -> Database {
-    let mut options = DatabaseOptions::new("main", url.into());
-    options.statement_timeout = Duration::from_millis(300);
-    options.connect_timeout = Duration::from_millis(500);
-    options.max_connections = 1;
-    Database::open(options).unwrap()
+    single(url, Duration::from_millis(300))
+}
+
+/// A database with one connection, which no load waits for longer than 500 ms.
+fn single(url: &str, statement_timeout: Duration) -> Database {
+    let spec = DatabaseSpec { max_connections: 1, statement_timeout, ..DatabaseSpec::new(url) };
+    let connect = ConnectOptions { connect_timeout: Duration::from_millis(500), ..ConnectOptions::default() };
+    Database::open("main", &spec, &connect).unwrap()
 }
 
 fn parameters() -> Vec<(String, ParameterType)> {
@@ -35,7 +42,7 @@ fn parameters() -> Vec<(String, ParameterType)> {
 }
 
 fn statement(database: &Database, sql: &str, shape: Shape) -> Statement {
-    Statement::new(database.clone(), StatementOptions::new(sql, shape, parameters())).unwrap()
+    Statement::new(database.clone(), &StatementSpec::new("main", sql, shape), parameters()).unwrap()
 }
 
 fn arguments(given: &[(&str, Argument)]) -> Arguments {
@@ -58,7 +65,9 @@ async fn list(database: &Database, sql: &str, given: &[(&str, Argument)]) -> Res
 }
 
 fn refused(database: &Database, sql: &str) -> String {
-    Statement::new(database.clone(), StatementOptions::new(sql, Shape::List, parameters())).unwrap_err().to_string()
+    Statement::new(database.clone(), &StatementSpec::new("main", sql, Shape::List), parameters())
+        .unwrap_err()
+        .to_string()
 }
 
 fn stocks() -> PostgresServer {
@@ -209,15 +218,15 @@ async fn shapes_hold_what_they_say() {
 async fn an_answer_beyond_its_limits_is_refused_and_never_cut() {
     let server = PostgresServer::start();
     let database = impatient(&server.url("postgres"));
-    let mut options = StatementOptions::new("SELECT generate_series(1, :limit) AS n", Shape::List, parameters());
-    options.max_rows = 10;
-    options.max_bytes = 1000;
-    let bounded = Statement::new(database.clone(), options.clone()).unwrap();
+    let mut spec = StatementSpec::new("main", "SELECT generate_series(1, :limit) AS n", Shape::List);
+    spec.max_rows = 10;
+    spec.max_bytes = 1000;
+    let bounded = Statement::new(database.clone(), &spec, parameters()).unwrap();
     assert!(body(&bounded, &[("limit", Argument::Integer(10))]).await.is_ok());
     let why = body(&bounded, &[("limit", Argument::Integer(11))]).await.unwrap_err();
     assert!(why.reason == Reason::Malformed && why.message.contains("max_rows"), "{why}");
-    options.sql = "SELECT repeat('x', :limit) AS n".to_owned();
-    let bounded = Statement::new(database, options).unwrap();
+    spec.sql = "SELECT repeat('x', :limit) AS n".to_owned();
+    let bounded = Statement::new(database, &spec, parameters()).unwrap();
     let why = body(&bounded, &[("limit", Argument::Integer(2000))]).await.unwrap_err();
     assert!(why.reason == Reason::Malformed && why.message.contains("max_bytes"), "{why}");
     assert!(body(&bounded, &[("limit", Argument::Integer(20))]).await.is_ok(), "the one connection is of use still");
@@ -276,10 +285,9 @@ async fn a_database_that_is_absent_at_the_start_is_attached_when_it_comes() {
 #[tokio::test]
 async fn with_all_connections_in_use_a_load_is_turned_away_in_time() {
     let server = PostgresServer::start();
-    let mut options = DatabaseOptions::new("main", server.url("postgres").into());
-    options.max_connections = 2;
-    options.connect_timeout = Duration::from_millis(300);
-    let database = Database::open(options).unwrap();
+    let spec = DatabaseSpec { max_connections: 2, ..DatabaseSpec::new(server.url("postgres")) };
+    let connect = ConnectOptions { connect_timeout: Duration::from_millis(300), ..ConnectOptions::default() };
+    let database = Database::open("main", &spec, &connect).unwrap();
     let slow = || list(&database, "SELECT 1 AS a FROM pg_sleep(1.5)", &[]);
     let quick = async {
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -294,11 +302,7 @@ async fn with_all_connections_in_use_a_load_is_turned_away_in_time() {
 #[tokio::test]
 async fn a_load_that_is_given_up_gives_its_place_back() {
     let server = PostgresServer::start();
-    let mut options = DatabaseOptions::new("main", server.url("postgres").into());
-    options.statement_timeout = Duration::from_secs(60);
-    options.connect_timeout = Duration::from_millis(500);
-    options.max_connections = 1;
-    let database = Database::open(options).unwrap();
+    let database = single(&server.url("postgres"), Duration::from_secs(60));
     for _ in 0..3 {
         let slow = list(&database, "SELECT 1 AS a FROM pg_sleep(20)", &[]);
         assert!(timeout(Duration::from_millis(100), slow).await.is_err());
@@ -338,7 +342,7 @@ async fn a_password_is_shown_nowhere() {
     let one = statement(&database, "SELECT 1 AS a", Shape::List);
     let shown = format!("{database} {database:?} {one} {one:?} {:?}", one.check().await);
     assert!(shown.contains("127.0.0.1:1/data") && !shown.contains("hunter2"), "{shown}");
-    let why = Database::open(DatabaseOptions::new("main", "postgres://me:hunter2@[/x".into())).unwrap_err().to_string();
+    let why = opened("postgres://me:hunter2@[/x").unwrap_err().to_string();
     assert!(!why.contains("hunter2"), "{why}");
 }
 
@@ -346,7 +350,7 @@ async fn a_password_is_shown_nowhere() {
 async fn a_root_certificate_that_would_not_be_looked_at_is_refused() {
     // A user that is no part of a URL as it stands.
     let url = |mode: &str| format!("postgres://%5Bme@127.0.0.1:1/data?{mode}sslrootcert=/nowhere/root.pem");
-    let open = |mode: &str| Database::open(DatabaseOptions::new("main", url(mode).into()));
+    let open = |mode: &str| opened(&url(mode));
     for mode in ["", "sslmode=prefer&", "sslmode=allow&"] {
         let why = open(mode).unwrap_err().to_string();
         assert!(why.contains("would not be looked at; write sslmode=verify-full"), "{why}");
@@ -388,7 +392,7 @@ async fn a_statement_that_cannot_be_right_is_refused_when_it_is_declared() {
     assert!(refused(&database, "SELECT :nobody").contains("`:nobody`"));
     assert!(refused(&database, "SELECT 1; SELECT 2").contains("more than one statement"));
     assert!(refused(&database, "DELETE FROM t").contains("only statements that read"));
-    assert!(Database::open(DatabaseOptions::new("main", "mysql://x".into())).is_err());
+    assert!(opened("mysql://x").is_err());
 }
 
 mod poolers;
