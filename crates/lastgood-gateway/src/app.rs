@@ -22,7 +22,6 @@ use crate::llm::claims::Claims;
 use crate::page::Page;
 use crate::places::Places;
 use crate::regions::Regions;
-use crate::routes::DeclaredRoutes;
 use crate::streams::Streams;
 use crate::symbols::chain::SymbolChain;
 use crate::warm::Warmer;
@@ -36,7 +35,7 @@ pub(crate) struct App {
     /// The regions of applications' own data.
     pub(crate) named: BTreeMap<String, Region>,
     /// The routes that the configuration declares.
-    pub(crate) declared: DeclaredRoutes,
+    pub(crate) declared: lastgood_routes::Routes,
     /// What to do with questions that were asked before.
     pub(crate) plans: Plans,
     /// The candles of every series.

@@ -20,7 +20,6 @@ mod show;
 mod size;
 mod sources;
 mod store;
-pub(crate) mod suggest;
 mod table;
 mod upstream;
 mod user_keys;
@@ -32,13 +31,14 @@ pub use effective::{Row, render_effective};
 pub use file::{ConfigFile, FILE_NAME};
 pub use keys::{KEYS, Key};
 pub use lastgood_market::upstream::BaseUrl;
+use lastgood_routes::ConnectOptions;
+pub(crate) use lastgood_routes::suggest::nearest;
 pub use layers::{FlagValue, Reached, Resolved, Sources, resolve, resolve_reached};
 use problem::Wrong;
 pub use problem::{Origin, Problem, Problems};
 pub use proxy::ProxySetting;
 pub use regions::{REGION_KEYS, REGION_NAMES, RegionKey, RegionOverride};
 pub use store::{RedisAddress, RedisEndpoint, StoreSetting, UpstashAddress};
-pub(crate) use suggest::nearest;
 pub(crate) use user_keys::UserKeysSetting;
 
 use std::collections::BTreeMap;
@@ -51,8 +51,6 @@ use lastgood_market::credentials::CredentialStore;
 use lastgood_market::upstream::Options;
 use lastgood_market::{Preset, Venue};
 use secrecy::SecretString;
-
-use crate::source::ConnectOptions;
 
 /// All settings of the gateway, checked.
 #[derive(Debug, Clone)]

@@ -17,6 +17,8 @@ use lastgood_market::upstream::{
     Asker, BanMemory, BudgetShare, SharePace, Upstreams, remember_identities, share_bans, watch_health,
 };
 use lastgood_market::{Plans, Preset, RegionName, Venue};
+use lastgood_routes::Connections;
+use lastgood_routes::warm::SharedTurns;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -39,7 +41,6 @@ use crate::page::{self, Page};
 use crate::places::Places;
 use crate::regions::Regions;
 use crate::router::Routes;
-use crate::routes::{self, Connections, DeclaredRoutes, SharedTurns};
 use crate::server;
 use crate::stats_log;
 use crate::streams::{self, Streams};
@@ -136,7 +137,8 @@ impl Gateway {
         }
         let connections = Connections::open(&settings.declared.sources, &settings.connect_options(), &clock);
         let connections = connections.map_err(BuildError::new)?;
-        let declared = DeclaredRoutes::new(&settings.declared.routes, &connections, &named).map_err(BuildError::new)?;
+        let declared =
+            lastgood_routes::Routes::new(&settings.declared.routes, &connections, &named).map_err(BuildError::new)?;
         let user_keys = user_keys::sql::statement(settings, &connections).map_err(BuildError::new)?;
         let upstreams = Arc::new(Upstreams::new(&settings.upstreams(), &clock, bans).map_err(BuildError::new)?);
         let id = node_id();
@@ -225,8 +227,7 @@ impl Gateway {
             behind.spawn(streams::venue::keep(Arc::clone(&app.streams), venue, bases));
         }
         behind.spawn(warm::schedule::keep(Arc::clone(&app.warmer), asked_to_warm));
-        let routes = app.declared.iter().cloned().collect();
-        behind.spawn(routes::keep(routes, app.cache.clone(), app.clock.clone(), turns));
+        behind.spawn(app.declared.keep_warm(app.cache.clone(), app.clock.clone(), turns));
         behind.spawn(page::live::keep(Arc::clone(&app)));
         behind.spawn(page::history::keep(Arc::clone(&app)));
         behind.spawn(stats_log::keep(Arc::clone(&app), settings.log.stats_every));

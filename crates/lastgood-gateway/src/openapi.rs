@@ -6,13 +6,12 @@ use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
+use lastgood_routes::parameter::{Case, Kind, Parameter};
+use lastgood_routes::{Argument, Route};
 use serde_json::{Map, Value, json};
 
 use crate::app::App;
 use crate::response::plain;
-use crate::routes::parameter::{Case, Kind, Parameter};
-use crate::routes::route::Route;
-use crate::source::Argument;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// Every path that is the gateway's own. One that the URL map has and this has not fails a test.
@@ -38,7 +37,7 @@ fn document<'a>(
     }
     document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
     for route in routes {
-        document["paths"][route.spec.path.to_string()] = json!({ "get": operation(route) });
+        document["paths"][route.spec().path.to_string()] = json!({ "get": operation(route) });
     }
     let paths = document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut);
     for operation in paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut) {
@@ -49,17 +48,17 @@ fn document<'a>(
 }
 
 fn operation(route: &Route) -> Value {
-    let setting = &route.spec;
-    let in_path: Vec<&str> = setting.path.parameters().collect();
-    let parameters = setting.parameters.iter();
+    let spec = route.spec();
+    let in_path: Vec<&str> = spec.path.parameters().collect();
+    let parameters = spec.parameters.iter();
     let parameters: Vec<Value> = parameters.map(|one| parameter(one, in_path.contains(&one.name.as_str()))).collect();
     let problem = json!({ "$ref": "#/components/responses/Problem" });
     let header = |name: &str| (name.to_owned(), json!({ "$ref": format!("#/components/headers/{name}") }));
     let headers: Map<String, Value> = ["X-Cache", "Cache-Status", "Age", "ETag"].into_iter().map(header).collect();
     let mut operation = json!({
-        "operationId": setting.path.to_string().trim_start_matches('/').replace(['/', '{', '}'], "_"),
+        "operationId": spec.path.to_string().trim_start_matches('/').replace(['/', '{', '}'], "_"),
         "tags": ["routes"],
-        "x-lastgood-region": setting.region,
+        "x-lastgood-region": spec.region,
         "x-lastgood-sources": route.sources().collect::<Vec<_>>(),
         "parameters": parameters,
         "responses": {
@@ -72,7 +71,7 @@ fn operation(route: &Route) -> Value {
             "400": problem, "404": problem, "503": problem, "504": problem
         }
     });
-    if let Some(description) = &setting.description {
+    if let Some(description) = &spec.description {
         operation["summary"] = description.as_str().into();
     }
     operation

@@ -2,6 +2,7 @@
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Request, StatusCode};
+pub(crate) use lastgood_routes::Refusal;
 
 use crate::response::plain;
 
@@ -24,28 +25,6 @@ pub(crate) fn extended(status: StatusCode, detail: &str, members: &[(&str, serde
         body[*name] = value.clone();
     }
     plain(status, PROBLEM, body.to_string().into())
-}
-
-/// So much of a refused value is shown.
-const SHOWN: usize = 64;
-
-/// A parameter that cannot be acted upon.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    /// Its name, shortened.
-    pub(crate) parameter: String,
-    /// What was given, shortened.
-    pub(crate) value: String,
-    /// What may be given.
-    pub(crate) allowed: String,
-}
-
-impl Refusal {
-    /// The name and the value are the client's own texts.
-    pub(crate) fn new(parameter: &str, value: &str, allowed: impl Into<String>) -> Refusal {
-        let shown = |text: &str| text.chars().take(SHOWN).collect();
-        Refusal { parameter: shown(parameter), value: shown(value), allowed: allowed.into() }
-    }
 }
 
 /// A parameter that cannot be acted upon: which, what was given, and what may be.

@@ -8,6 +8,8 @@ use axum::response::Response;
 use axum::routing::get;
 use http::{HeaderMap, StatusCode, Uri};
 use lastgood::Clock;
+use lastgood_routes::path::{RoutePath, Segment};
+use lastgood_routes::{Connections, Route, Routes, SourceCheck};
 
 use crate::config::Settings;
 use crate::places::Places;
@@ -15,40 +17,17 @@ use crate::problem;
 use crate::user_keys;
 
 mod answer;
-mod check;
-mod connections;
-mod declared;
-mod error;
-mod form;
-mod key;
-mod load;
-mod meta;
-pub(crate) mod parameter;
-pub(crate) mod path;
-mod place;
-mod question;
-pub(crate) mod route;
-pub(crate) mod spec;
-pub(crate) mod template;
 #[cfg(feature = "testing")]
 pub(crate) mod testing;
-mod warm;
-
-pub use self::check::SourceCheck;
-pub(crate) use self::connections::Connections;
-pub(crate) use self::declared::Routes as DeclaredRoutes;
-pub(crate) use self::error::RouteError;
-use self::path::{RoutePath, Segment};
-use self::route::Route;
-pub(crate) use self::warm::{SharedTurns, Wanted, keep};
 
 /// Adds every route to the URL map. `GET` answers `HEAD`, too.
 pub(crate) fn add_to<S: Clone + Send + Sync + 'static>(
     router: Router<S>,
-    routes: &DeclaredRoutes,
+    routes: &Routes,
     places: &Arc<Places>,
 ) -> Router<S> {
-    let paths = routes.iter().flat_map(|route| for_router(&route.spec.path).into_iter().map(move |path| (path, route)));
+    let paths =
+        routes.iter().flat_map(|route| for_router(&route.spec().path).into_iter().map(move |path| (path, route)));
     paths.fold(router, |router, (path, route)| {
         let (route, places) = (Arc::clone(route), Arc::clone(places));
         let handler = move |uri: Uri, headers: HeaderMap| async move { answer(&route, &places, &uri, &headers).await };
@@ -91,7 +70,7 @@ pub async fn check_sources(settings: &Settings) -> Vec<SourceCheck> {
     let mut checks = connections.check(&settings.declared.routes).await;
     match user_keys::sql::statement(settings, &connections) {
         Ok(None) => {}
-        Ok(Some(statement)) => checks.push(SourceCheck::of("credentials.sql", &statement).await),
+        Ok(Some(statement)) => checks.push(connections.check_statement("credentials.sql", &statement).await),
         Err(why) => checks.push(SourceCheck::failed("credentials.sql", "source", why)),
     }
     checks

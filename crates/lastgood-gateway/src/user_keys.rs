@@ -12,6 +12,7 @@ use http::HeaderValue;
 use lastgood::Error;
 use lastgood_market::Venue;
 use lastgood_market::credentials::{Environment, MasterKey, UserId};
+use lastgood_routes::Statement;
 use quick_cache::sync::Cache;
 use ring::digest::{SHA256, digest};
 use secrecy::{ExposeSecret, SecretString};
@@ -19,7 +20,6 @@ use tokio::time::Instant;
 
 use crate::config::Settings;
 use crate::kv::lanes::Lanes;
-use crate::source::sql::Statement;
 
 mod file;
 pub(crate) mod own;

@@ -6,6 +6,7 @@ use axum::extract::{Request, State};
 use http::StatusCode;
 use lastgood::warm::Tally;
 use lastgood_market::RegionName;
+use lastgood_routes::warm::Wanted;
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 
@@ -15,7 +16,6 @@ use super::caller::Caller;
 use crate::app::App;
 use crate::problem;
 use crate::problem::{Answered, Refusal, Refused};
-use crate::routes::Wanted;
 use crate::warm::run;
 use crate::warm::schedule::ON_DEMAND_WITHIN;
 use crate::warm::set::Filter;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use lastgood_routes::path::RoutePath;
+use lastgood_routes::spec::{Credentials, RouteSpec, SourceSpecs};
 use secrecy::ExposeSecret;
 use toml::de::DeTable;
 
@@ -12,9 +14,6 @@ use super::sources::sources;
 use super::table::{Fields, Report};
 use super::user_keys::UserKeysSetting;
 use crate::redact::MASK;
-use crate::routes::path::RoutePath;
-use crate::routes::spec::{RouteSpec, SourceSpecs};
-use crate::source::object::bucket::Credentials;
 
 /// Where what is declared was written, by its name.
 pub(super) type Origins = BTreeMap<String, Origin>;

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use lastgood_routes::suggest::nearest;
+
 use super::file::{Assignment, Target};
 use super::problem::{Origin, Problem, Wrong};
-use super::suggest::nearest;
 use super::value::Raw;
 use super::{KEYS, REGION_KEYS, regions};
 

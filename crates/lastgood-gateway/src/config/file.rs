@@ -5,13 +5,13 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
+use lastgood_routes::suggest::did_you_mean;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::declared::Declared;
 use super::environment::Lookup;
 use super::problem::{Origin, Problem, Problems, Wrong};
-use super::suggest::did_you_mean;
 use super::table::Report;
 use super::value::Raw;
 use super::{KEYS, Key, REGION_KEYS, REGION_NAMES, RegionKey, regions};

@@ -6,13 +6,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use lastgood_market::upstream::mixed;
+use lastgood_routes::suggest::did_you_mean;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::declared::region_of;
 use super::environment::{self, Lookup};
 use super::file::{self, ConfigFile, Target};
 use super::problem::{Origin, Problem, Problems, Wrong};
-use super::suggest::did_you_mean;
 use super::value::Raw;
 use super::{Declared, Key, REGION_NAMES, Settings, StoreSetting, UpstashAddress, address, regions, store, warm};
 

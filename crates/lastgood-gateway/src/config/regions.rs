@@ -2,11 +2,11 @@
 
 use lastgood::{Keep, Policy};
 use lastgood_market::RegionName;
+use lastgood_routes::suggest::slip_of;
 use std::time::Duration;
 
 use super::Settings;
 use super::problem::Wrong;
-use super::suggest::slip_of;
 use super::value::{self, Raw};
 use super::{duration, size, warm};
 use crate::warm::set::WARMED;

@@ -1,14 +1,15 @@
 //! `[[routes]]`: the paths that the configuration declares.
 
+use lastgood_routes::parameter::Parameter;
+use lastgood_routes::path::RoutePath;
+use lastgood_routes::spec::{RouteSpec, SourceSpec, SourceSpecs};
+use lastgood_routes::template::Template;
+use lastgood_routes::{Argument, Arguments};
+
 use super::declared::{Origins, region_of};
 use super::problem::Wrong;
 use super::table::{Fields, text};
 use super::value::{self, Raw};
-use crate::routes::parameter::Parameter;
-use crate::routes::path::RoutePath;
-use crate::routes::spec::{RouteSpec, SourceSpec, SourceSpecs};
-use crate::routes::template::Template;
-use crate::source::{Argument, Arguments};
 
 mod free;
 mod parameter;
@@ -165,7 +166,8 @@ fn warmed(table: Fields<'_>, parameters: &[Parameter]) -> Option<Arguments> {
     for (name, origin, path, _) in &given {
         if !parameters.iter().any(|parameter| parameter.name == *name) {
             let known = parameters.iter().map(|parameter| parameter.name.as_str());
-            let wrong = Wrong::new("no parameter of the route").hint_if(super::suggest::did_you_mean(name, known));
+            let wrong =
+                Wrong::new("no parameter of the route").hint_if(lastgood_routes::suggest::did_you_mean(name, known));
             report.refuse(origin, path, wrong);
             return None;
         }

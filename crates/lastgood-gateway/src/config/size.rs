@@ -1,7 +1,8 @@
 //! Sizes in bytes as people write them: `64KiB`, `256MiB`, `1GB`.
 
+use lastgood_routes::suggest::did_you_mean;
+
 use super::problem::Wrong;
-use super::suggest::did_you_mean;
 
 const UNITS: [(&str, u64); 9] = [
     ("TiB", 1 << 40),

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
+use lastgood_routes::spec::{ApiSpec, BucketSpec, Credentials, DatabaseSpec, SourceSpecs};
+use lastgood_routes::template::is_name;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::declared::Origins;
@@ -11,11 +13,6 @@ use super::problem::Wrong;
 use super::table::{Fields, text};
 use super::upstream::any;
 use super::value::{self, Raw};
-use crate::routes::spec::SourceSpecs;
-use crate::routes::template::is_name;
-use crate::source::http::ApiSpec;
-use crate::source::object::bucket::{BucketSpec, Credentials};
-use crate::source::sql::DatabaseSpec;
 
 /// Headers that the connection itself needs.
 const OWN_HEADERS: [&str; 7] =

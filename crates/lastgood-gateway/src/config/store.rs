@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lastgood::store::{RedisOptions, StoreError};
+use lastgood_routes::suggest::nearest;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
@@ -12,7 +13,6 @@ use secrecy::{ExposeSecret, SecretString};
 pub use self::upstash::UpstashAddress;
 pub(crate) use self::upstash::{without_redis_url, without_token};
 use super::problem::Wrong;
-use super::suggest::nearest;
 use super::value::{self, Raw};
 use crate::redact::MASK;
 

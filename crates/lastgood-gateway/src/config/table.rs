@@ -2,13 +2,13 @@
 
 use std::cell::RefCell;
 
+use lastgood_routes::suggest::did_you_mean;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::environment::Lookup;
 use super::problem::{Origin, Problem, Wrong};
 use super::regions;
-use super::suggest::did_you_mean;
 use super::value::Raw;
 
 /// What all tables of a file share: its lines, the environment and the list of what is wrong.

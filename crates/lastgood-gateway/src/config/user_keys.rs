@@ -1,10 +1,10 @@
 //! `[credentials.sql]`: the application's own table of its users' API keys.
 
+use lastgood_routes::spec::{Shape, SourceSpecs, StatementSpec};
+use lastgood_routes::suggest::did_you_mean;
+
 use super::problem::{Origin, Wrong};
-use super::suggest::did_you_mean;
 use super::table::{Fields, text};
-use crate::routes::spec::SourceSpecs;
-use crate::source::sql::{Shape, StatementSpec};
 
 /// Where the API keys of users are looked up, besides the credentials file.
 #[derive(Debug, Clone)]

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lastgood_market::credentials::MasterKey;
+use lastgood_routes::suggest::did_you_mean;
 use secrecy::SecretString;
 use toml::de::DeValue;
 
 use super::environment::{Lookup, expand};
 use super::problem::Wrong;
-use super::suggest::did_you_mean;
 use super::{duration, size};
 
 /// A value before it has a type: text from flags and the environment, more from TOML.

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lastgood_market::{Identities, Venue, interval};
+use lastgood_routes::spec::RouteSpec;
+use lastgood_routes::suggest::did_you_mean;
 
 use super::problem::{Origin, Problem, Wrong};
-use super::suggest::did_you_mean;
 use super::value::{self, Raw};
 use super::{REGION_NAMES, Settings};
-use crate::routes::spec::RouteSpec;
 use crate::warm::set::Set;
 
 /// Where each key that is set came from.

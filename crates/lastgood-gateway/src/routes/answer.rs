@@ -4,9 +4,8 @@ use axum::response::Response;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use lastgood::{Error, Reason};
+use lastgood_routes::{Route, RouteAnswer};
 
-use super::form::RouteAnswer;
-use super::route::Route;
 use crate::problem;
 use crate::response::cached::Cached;
 use crate::response::etag::EntityTag;
@@ -17,7 +16,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// The answer, or 304 when the client has it.
 pub(super) async fn respond(answered: &RouteAnswer, asked: &HeaderMap) -> Response {
-    let prepared = answered.derived(|answered| {
+    let prepared = answered.memoised(|answered| {
         let content_type = HeaderValue::from_str(answered.content_type()).ok().filter(|text| !text.is_empty());
         let etag = EntityTag::weak_of(answered.answer().body());
         Prepared::new(content_type.unwrap_or(JSON), Some(etag))
@@ -28,7 +27,7 @@ pub(super) async fn respond(answered: &RouteAnswer, asked: &HeaderMap) -> Respon
 
 /// There is neither a fresh nor a last good answer.
 pub(super) fn fail(route: &Route, error: &Error) -> Response {
-    let path = &route.spec.path;
+    let path = &route.spec().path;
     let (status, detail) = match error.reason {
         Reason::NotFound => (StatusCode::NOT_FOUND, format!("{path} has nothing for these parameters.")),
         Reason::TimedOut | Reason::Slow => (

@@ -8,20 +8,19 @@ use std::sync::Arc;
 use http::{HeaderMap, StatusCode, Uri};
 use http_body_util::BodyExt as _;
 use lastgood::{Cache, Clock};
+use lastgood_routes::parameter::Kind;
+use lastgood_routes::path::Segment;
+use lastgood_routes::spec::Question;
+use lastgood_routes::testing::Unsent;
+use lastgood_routes::{Argument, Arguments, Connections, Route, Routes};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use super::parameter::Kind;
-use super::path::Segment;
-use super::route::Route;
-use super::spec::Question;
-use super::{Connections, DeclaredRoutes, answer};
+use super::answer;
 use crate::config::{ConfigFile, Sources, resolve};
 use crate::places::Places;
 use crate::query::fields;
-use crate::source::http::{Api, HttpSource};
-use crate::source::{Argument, Arguments};
 
 /// The longest part of a refused value, or of an unknown name, that is shown.
 const SHOWN: usize = 64;
@@ -71,7 +70,7 @@ const ROUTES: &str = r#"
 pub struct HeldRoutes {
     runtime: Runtime,
     routes: Vec<Arc<Route>>,
-    api: HttpSource,
+    api: Unsent,
     places: Places,
 }
 
@@ -104,13 +103,12 @@ impl HeldRoutes {
         let regions = settings.application_regions().into_iter().map(region).collect();
         let (declared, connect) = (&settings.declared, settings.connect_options());
         let connections = Connections::open(&declared.sources, &connect, &Clock::system()).expect("connections");
-        let routes = DeclaredRoutes::new(&declared.routes, &connections, &regions).expect("routes");
+        let routes = Routes::new(&declared.routes, &connections, &regions).expect("routes");
         let routes: Vec<_> = routes.iter().cloned().collect();
-        let Question::Request(request) = &routes[0].spec.sources[0].question else {
+        let Question::Request(request) = &routes[0].spec().sources[0].question else {
             panic!("the first route is over the API")
         };
-        let api = Api::new("a", &declared.sources.apis["a"], &connect).expect("an API");
-        let api = HttpSource::new(api, request.clone()).expect("a source");
+        let api = Unsent::new(&declared.sources.apis["a"], request);
         drop(within);
         HeldRoutes { runtime, routes, api, places: Places::new(8, 8) }
     }
@@ -124,10 +122,10 @@ impl HeldRoutes {
         let Some((choice, rest)) = data.split_first() else { return };
         let route = &self.routes[usize::from(*choice) % self.routes.len()];
         let Ok(rest) = std::str::from_utf8(rest) else { return };
-        let Some(Segment::Literal(second)) = route.spec.path.segments().get(1) else { return };
+        let Some(Segment::Literal(second)) = route.spec().path.segments().get(1) else { return };
         // What is no URI, or another path, does not come to the route.
         let Ok(uri) = format!("/v1/{second}/{rest}").parse::<Uri>() else { return };
-        if uri.path().split('/').count() != route.spec.path.segments().len() + 1 {
+        if uri.path().split('/').count() != route.spec().path.segments().len() + 1 {
             return;
         }
         let query = uri.query().unwrap_or_default();
@@ -141,7 +139,7 @@ impl HeldRoutes {
                 }
             }
             Err(refusal) => {
-                let declared = route.spec.parameters.iter().map(|parameter| parameter.name.as_str());
+                let declared = route.spec().parameters.iter().map(|parameter| parameter.name.as_str());
                 let mut named = declared.chain(fields(query).map(|(name, _)| name));
                 let is_shown = |name: &str| name.chars().take(SHOWN).eq(refusal.parameter.chars());
                 assert!(named.any(is_shown), "{refusal:?} names no parameter of {uri}");
@@ -214,21 +212,21 @@ impl HeldRoutes {
 fn hold_arguments(route: &Arc<Route>, arguments: &Arguments) {
     let encode = |value: &Argument| utf8_percent_encode(&value.to_string(), NON_ALPHANUMERIC).to_string();
     let (mut path, mut query) = (String::new(), Vec::new());
-    for segment in route.spec.path.segments() {
+    for segment in route.spec().path.segments() {
         path += "/";
         path += &match segment {
             Segment::Literal(text) => text.clone(),
             Segment::Parameter(name) => encode(arguments.get(name).expect("declared")),
         };
     }
-    for (parameter, (name, value)) in route.spec.parameters.iter().zip(&arguments.0) {
+    for (parameter, (name, value)) in route.spec().parameters.iter().zip(&arguments.0) {
         assert!(is_within(&parameter.kind, value) || (parameter.optional && *value == Argument::Absent), "{value:?}");
-        if !route.spec.path.parameters().any(|known| known == name) && *value != Argument::Absent {
+        if !route.spec().path.parameters().any(|known| known == name) && *value != Argument::Absent {
             query.push(format!("{name}={}", encode(value)));
         }
     }
     assert_eq!(route.arguments(&path, &query.join("&")).as_ref(), Ok(arguments), "the form is another question");
-    if route.spec.hash_parameters {
+    if route.spec().hash_parameters {
         return;
     }
     let key = route.key(arguments);

@@ -8,14 +8,13 @@ use async_trait::async_trait;
 use lastgood::{Error, Reason};
 use lastgood_market::Venue;
 use lastgood_market::credentials::{Environment, MasterKey, UserId, open_sealed};
+use lastgood_routes::spec::ParameterType;
+use lastgood_routes::{Argument, Arguments, Connections, RouteError, Statement};
 use serde::Deserialize;
 use tokio::time::{Instant, timeout};
 
 use super::{ApiKey, KeySource, Once};
 use crate::config::{Settings, UserKeysSetting};
-use crate::routes::{Connections, RouteError};
-use crate::source::sql::{ParameterType, Statement};
-use crate::source::{Argument, Arguments, Loaded, Source as _};
 
 /// A request waits no longer for its user's key.
 const WITHIN: Duration = Duration::from_secs(1);
@@ -75,16 +74,15 @@ impl SqlKeys {
             argument("environment", environment.as_str()),
             argument("market", venue.as_str()),
         ]);
-        let asked = timeout(WITHIN, self.statement.load(&arguments, None)).await;
+        let asked = timeout(WITHIN, self.statement.ask(&arguments)).await;
         let answered =
             asked.unwrap_or_else(|_| Err(Error::new(Reason::TimedOut, format!("no answer within {WITHIN:?}"))));
         self.note(&answered);
         match answered {
-            Ok(Loaded::Answer(answer)) => {
-                let row = serde_json::from_slice(&answer.body);
+            Ok(body) => {
+                let row = serde_json::from_slice(&body);
                 row.map(Some).map_err(|_| Error::new(Reason::Malformed, "the row has no text in a column api_key"))
             }
-            Ok(Loaded::Unchanged) => Ok(None),
             Err(why) if why.reason == Reason::NotFound => Ok(None),
             Err(why) => Err(why),
         }

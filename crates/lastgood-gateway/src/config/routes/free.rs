@@ -1,7 +1,8 @@
 //! Which paths are free for declared routes: those of the gateway's own and of the exchange are not.
 
+use lastgood_routes::path::{RoutePath, Segment};
+
 use crate::config::problem::Wrong;
-use crate::routes::path::{RoutePath, Segment};
 
 /// First parts of paths that are the gateway's own, or that the exchange has.
 const TAKEN: [&str; 15] = [

@@ -2,13 +2,13 @@
 
 use std::str::FromStr;
 
+use lastgood_routes::parameter::{Case, Kind, Parameter, Pattern, read_day};
+use lastgood_routes::template::is_name;
 use rust_decimal::Decimal;
 
 use crate::config::problem::Wrong;
 use crate::config::table::{Fields, text};
 use crate::config::value::{self, Raw};
-use crate::routes::parameter::{Case, Kind, Parameter, Pattern, read_day};
-use crate::routes::template::is_name;
 
 /// The longest text that a parameter takes unless it says otherwise.
 const TEXT_LENGTH: usize = 64;

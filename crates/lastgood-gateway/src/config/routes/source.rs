@@ -2,21 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use lastgood_routes::spec::{
+    Count, Expect, Expression, Is, ObjectSpec, QueryValue, Question, RequestSpec, Selector, Shape, SourceSpec,
+    SourceSpecs, StatementSpec, Take, Want, slip,
+};
+use lastgood_routes::suggest::did_you_mean;
+use lastgood_routes::template::Template;
 use regex_lite::Regex;
 use secrecy::SecretString;
 
 use super::template::template;
 use crate::config::problem::Wrong;
-use crate::config::suggest::did_you_mean;
 use crate::config::table::{Fields, text};
 use crate::config::value::{self, Raw};
-use crate::routes::spec::{Question, SourceSpec, SourceSpecs};
-use crate::routes::template::Template;
-use crate::source::compute::{self, Expression};
-use crate::source::http::{Expect, Is, QueryValue, RequestSpec};
-use crate::source::object::{ObjectSpec, Want};
-use crate::source::selector::{Count, Selector, Take};
-use crate::source::sql::{Shape, StatementSpec};
 
 const KINDS: [&str; 3] = ["database", "bucket", "api"];
 
@@ -140,7 +138,7 @@ fn computed(table: Fields<'_>) -> Vec<(String, Expression)> {
         }
     }
     let expressions: Vec<&Expression> = fields.iter().map(|(_, expression)| expression).collect();
-    if let Some((at, name, meant)) = compute::slip(&expressions) {
+    if let Some((at, name, meant)) = slip(&expressions) {
         let (origin, path) = &places[at];
         let wrong = Wrong::new(format!("`{name}` is but one letter away from `{meant}`, which stands here too"));
         let hint = format!("did you mean `{meant}`? If not, put the name between backticks: `{name}`");

@@ -1,8 +1,9 @@
 //! Templates over the parameters of a route.
 
+use lastgood_routes::suggest::did_you_mean;
+use lastgood_routes::template::Template;
+
 use crate::config::problem::Wrong;
-use crate::config::suggest::did_you_mean;
-use crate::routes::template::Template;
 
 /// Reads a template whose places are parameters of the route.
 pub(super) fn template(text: &str, names: &[&str]) -> Result<Template, Wrong> {

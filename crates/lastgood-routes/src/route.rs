@@ -1,0 +1,105 @@
+//! A declared route: what it asks whom, and how it is read through the cache.
+
+use std::sync::Arc;
+
+use lastgood::condition::Condition;
+use lastgood::{Answer, Error, Outcome, Reason, Region};
+
+use crate::answer::RouteAnswer;
+use crate::arguments::Arguments;
+use crate::source::Source;
+use crate::spec::RouteSpec;
+
+/// A route: what may be asked, and whom.
+pub struct Route {
+    pub(crate) spec: RouteSpec,
+    pub(crate) region: Region,
+    pub(crate) links: Vec<Link>,
+    /// What distinguishes these sources from others: what was loaded before they were changed is not what they say.
+    pub(crate) definition: String,
+}
+
+impl Route {
+    /// What it was declared as.
+    pub fn spec(&self) -> &RouteSpec {
+        &self.spec
+    }
+
+    /// The names of its databases, buckets and APIs, as `/health` has them, in the order that they are asked.
+    pub fn sources(&self) -> impl Iterator<Item = &str> {
+        self.links.iter().map(|link| link.condition.name())
+    }
+
+    /// The answer, from the cache or the sources.
+    ///
+    /// # Errors
+    ///
+    /// When no source answers, and there is no last good answer.
+    pub async fn ask(self: &Arc<Self>, arguments: &Arguments) -> Result<RouteAnswer, Error> {
+        let key = self.key(arguments);
+        let answer = self.read_own(&key, arguments).await?;
+        let is_of_others = answer.meta().definition.as_ref().is_some_and(|by| *by != self.definition);
+        match answer.answer().outcome() {
+            // The declaration has changed since, and these sources may say something else.
+            Outcome::Hit(_) | Outcome::Stale if is_of_others => {
+                self.region.expire(&key).await;
+                self.read_own(&key, arguments).await
+            }
+            _ => Ok(answer),
+        }
+    }
+
+    /// As [`Route::read`], but never what another database, bucket or API answered: not even as the last good answer.
+    async fn read_own(self: &Arc<Self>, key: &str, arguments: &Arguments) -> Result<RouteAnswer, Error> {
+        // A gateway that shares the store may write its own in between.
+        for _ in 0..3 {
+            let answer = RouteAnswer::of(self.read(key, arguments).await?);
+            if self.is_own(&answer) {
+                return Ok(answer);
+            }
+            self.region.remove(key).await;
+        }
+        let message =
+            "another gateway keeps the answers of another source under this key; give it a namespace of its own";
+        Err(Error::new(Reason::Abandoned, message))
+    }
+
+    /// Whether one of this route's sources answered it.
+    fn is_own(&self, answer: &RouteAnswer) -> bool {
+        let meta = answer.meta();
+        let is_own = |place: &String| self.links.iter().any(|link| link.place == *place);
+        meta.definition.is_none() || meta.place.as_ref().is_some_and(is_own)
+    }
+
+    /// The last good answer in memory, for a caller that cannot wait.
+    ///
+    /// # Errors
+    ///
+    /// `error`, where there is none.
+    pub fn last_good(&self, arguments: &Arguments, error: Error) -> Result<RouteAnswer, Error> {
+        let kept = self.region.peek(&self.key(arguments)).filter(|_| self.region.is_enabled());
+        let kept = kept.filter(|kept| self.is_own(&RouteAnswer::of(kept.clone())));
+        let outcome = Outcome::LastGood(error.reason);
+        match &kept {
+            Some(_) => self.region.composite().count(outcome),
+            None => self.region.composite().count_failed(&error),
+        }
+        kept.map(|kept| RouteAnswer::of(kept.given_as(outcome))).ok_or(error)
+    }
+
+    async fn read(self: &Arc<Self>, key: &str, arguments: &Arguments) -> Result<Answer, Error> {
+        let (route, name, arguments) = (Arc::clone(self), key.to_owned(), arguments.clone());
+        self.region.get_or_load(key, move || async move { Ok(route.load(&name, &arguments).await?) }).await
+    }
+}
+
+/// A source of a route.
+pub(crate) struct Link {
+    pub(crate) source: Arc<dyn Source>,
+    /// How the database, bucket or API answers, for all routes over it together.
+    pub(crate) condition: Arc<Condition>,
+    /// Which database, bucket or API it is.
+    pub(crate) place: String,
+    /// Whether the next source is asked when this one says that there is no such thing.
+    pub(crate) next_on_missing: bool,
+}

@@ -1,0 +1,169 @@
+//! Where the answers of declared routes come from: databases, buckets and HTTP APIs that the configuration names.
+
+mod check;
+pub(crate) mod compute;
+pub(crate) mod error;
+pub(crate) mod object;
+mod proxy;
+pub(crate) mod selector;
+pub(crate) mod sql;
+pub(crate) mod tls;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use lastgood::Error;
+use lastgood::proxy::Proxies;
+use percent_encoding::percent_decode;
+
+pub(crate) use self::check::CheckError;
+use crate::arguments::Arguments;
+
+pub(crate) mod http;
+
+/// One declared question to one declared source: a statement with its pool, an object with its bucket, a path with its
+/// API. Made when the gateway starts; asked by the load of a route, never by a caller's task.
+#[async_trait]
+pub(crate) trait Source: fmt::Debug + fmt::Display + Send + Sync {
+    /// Asks, with arguments that were checked already. `held` is what the last good load brought: a source that knows
+    /// that nothing changed says so instead of sending it again.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no answer. The message is for a client to read: it names no address, statement or secret.
+    async fn load(&self, arguments: &Arguments, held: Option<&Held>) -> Result<Loaded, Error>;
+
+    /// Whether the source is there and can do what is declared: the statement prepares, the bucket lists, the API
+    /// answers. For `lastgood check`.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong and how to fix it; names no secret.
+    async fn check(&self) -> Result<(), CheckError>;
+}
+
+/// How databases, buckets and APIs are reached, all of them alike.
+#[derive(Clone, Debug)]
+pub struct ConnectOptions {
+    /// For a connection to be made. Defaults to 2 s.
+    pub connect_timeout: Duration,
+    /// The proxies that lead to buckets and APIs. None by default.
+    pub proxies: Proxies,
+    /// Requests under way at the same time, per API. Defaults to 64.
+    pub max_concurrent: usize,
+    /// Size of an API's answer in bytes. Defaults to 64 MiB.
+    pub max_answer_bytes: usize,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        ConnectOptions {
+            connect_timeout: Duration::from_secs(2),
+            proxies: Proxies::default(),
+            max_concurrent: 64,
+            max_answer_bytes: 64 << 20,
+        }
+    }
+}
+
+/// What a source brought.
+#[derive(Debug)]
+pub(crate) enum Loaded {
+    /// An answer.
+    Answer(Answer),
+    /// What is held is still what the source has.
+    Unchanged,
+}
+
+/// An answer of a source.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// Whole and of the shape that is wanted.
+    pub(crate) body: Bytes,
+    /// For example `application/json`.
+    pub(crate) content_type: String,
+    /// What distinguishes this version from others: an entity tag or a generation, opaque to all but the source.
+    pub(crate) validator: Option<String>,
+    /// How long it is fresh, where the source says so itself.
+    pub(crate) fresh_for: Option<Duration>,
+}
+
+/// What is kept of an earlier answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    pub(crate) body: Bytes,
+    pub(crate) validator: Option<String>,
+}
+
+/// How often a value is decoded to see what it may come to mean: servers behind proxies decode twice, and some once more.
+const DECODINGS: usize = 4;
+
+/// Whether a value stays one segment of a path to every server, however often that decodes it before it looks: it is
+/// neither empty nor dots, and holds nothing that separates, ends or leaves a path.
+pub(crate) fn stays_one_segment(value: &str) -> bool {
+    let separates =
+        |c: char| matches!(c, '/' | '\\' | '?' | '#' | ';' | '\u{2215}' | '\u{2044}' | '\u{ff0f}') || c.is_control();
+    let mut form = Cow::Borrowed(value);
+    for _ in 0..DECODINGS {
+        if form.is_empty() || form.contains("..") || form == "." || form.contains(separates) {
+            return false;
+        }
+        // What is no text when it is decoded may be anything to a server that reads other bytes.
+        let Ok(decoded) = percent_decode(form.as_bytes()).decode_utf8().map(Cow::into_owned) else { return false };
+        if decoded == *form {
+            return true;
+        }
+        form = Cow::Owned(decoded);
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_stays_one_segment_however_often_a_server_decodes_it() {
+        for good in
+            ["BRK.B", "BTC-USDT", "a b", "100%", "50%25", "x@y:1", "é", "1.5", "50%zz", "a&b=c", ".hidden", "a%2Eb"]
+        {
+            assert!(stays_one_segment(good), "{good:?}");
+        }
+        for bad in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "a\\b",
+            "a?b",
+            "a#b",
+            "a;b",
+            "%2F",
+            "..%2F",
+            "%2f",
+            "%5C",
+            "%252F",
+            "%25252F",
+            "%2525252F",
+            "%2e%2e",
+            "%2e",
+            "%3F",
+            "%23",
+            "%3B",
+            "a\0",
+            "%00",
+            "%0a",
+            "%c0%af",
+            "\u{fffd}%c0%af",
+            "%ff",
+            "a..b",
+            "\u{ff0f}",
+            "%EF%BC%8F",
+        ] {
+            assert!(!stays_one_segment(bad), "{bad:?}");
+        }
+    }
+}
