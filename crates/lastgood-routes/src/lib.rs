@@ -3,6 +3,38 @@
 //!
 //! [`spec`] says what may be declared. [`Connections`] are opened over the declared sources, and [`Routes`] over those; then
 //! [`Routes::ask`] answers a path and its query from the cache, or from the sources in turn.
+//!
+//! ```no_run
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::collections::BTreeMap;
+//! use std::time::Duration;
+//!
+//! use lastgood::{Cache, Clock, Policy};
+//! use lastgood_routes::parameter::{Case, Kind, Parameter};
+//! use lastgood_routes::path::RoutePath;
+//! use lastgood_routes::spec::{DatabaseSpec, Question, RouteSpec, Shape, SourceSpec, SourceSpecs, StatementSpec};
+//! use lastgood_routes::{ConnectOptions, Connections, Routes};
+//!
+//! let cache = Cache::builder().build()?;
+//! let stocks = cache.region("stocks", Policy::fresh_for(Duration::from_secs(300)))?;
+//!
+//! let main = DatabaseSpec::new("postgres://user:password@host/name");
+//! let sources = SourceSpecs { databases: BTreeMap::from([("main".to_owned(), main)]), ..SourceSpecs::default() };
+//! let connections = Connections::open(&sources, &ConnectOptions::default(), &Clock::system())?;
+//!
+//! let mut latest = RouteSpec::new(RoutePath::parse("/stocks/{symbol}")?, "stocks");
+//! let symbol = Kind::Text { max_length: 10, pattern: None, case: Case::Upper };
+//! latest.parameters.push(Parameter::new("symbol", symbol));
+//! let sql = "SELECT symbol, price FROM stocks WHERE symbol = :symbol";
+//! latest.sources.push(SourceSpec::new(Question::Statement(StatementSpec::new("main", sql, Shape::Row))));
+//!
+//! let routes = Routes::new(&[latest], &connections, &BTreeMap::from([("stocks".to_owned(), stocks)]))?;
+//! let answered = routes.ask("/stocks/aapl", "").await?;
+//! println!("{:?} {}", answered.answer().body(), answered.answer().outcome());
+//! # Ok(())
+//! # }
+//! ```
 
 // The future of a request nests those of region, load and source: deeper than the compiler looks by itself.
 #![recursion_limit = "256"]

@@ -2,9 +2,10 @@
 
 use reqwest::Url;
 
+use crate::arguments::Arguments;
+use crate::source::ConnectOptions;
 use crate::source::http::{Api, HttpSource};
 use crate::spec::{ApiSpec, RequestSpec};
-use crate::{Arguments, ConnectOptions};
 
 /// A declared request that is never sent.
 pub struct Unsent(HttpSource);

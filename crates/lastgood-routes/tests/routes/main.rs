@@ -1,5 +1,7 @@
 //! Declared routes as a Rust program uses them: without a server.
 
+mod order;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
