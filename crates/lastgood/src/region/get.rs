@@ -113,6 +113,8 @@ impl Region {
     ) -> Result<Option<Answer>, StoreError> {
         let held = self.peek(name);
         let waiting = self.cache.store.as_ref().and_then(|tier| tier.behind.waiting(&self.store_key(name)));
+        let lasts = |entry: &Arc<Entry>| entry.freshness(self.cache.clock.now()) != Freshness::Gone;
+        let waiting = waiting.map(|waiting| waiting.filter(lasts));
         // Where a removal waits, another process may have put something since.
         if let Some(waiting) = waiting.filter(|waiting| waiting.is_some() || held.is_some()) {
             let given = |entry| self.answer(entry, Outcome::Hit(Tier::Memory), self.cache.clock.now());

@@ -83,6 +83,17 @@ async fn a_store_that_does_not_answer_leaves_unknown_what_memory_lacks_and_nothi
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_ends_before_the_store_took_it_is_gone_all_the_same() {
+    let stored = Stored::new();
+    let prices = region(&stored.cache, a_minute());
+    stored.faulty.set_writes(Fault::Fail(StoreError::Unavailable("told to".into())));
+    prices.put("BTCUSDT", loaded("v1").ttl(SECOND)).await;
+    advance(2 * SECOND).await;
+    assert!(prices.newest("BTCUSDT").await.unwrap().is_none());
+    assert!(prices.get("BTCUSDT").await.unwrap().is_none());
+}
+
+#[tokio::test(start_paused = true)]
 async fn with_the_cache_switched_off_there_is_nothing() {
     let stored = Stored::new();
     let prices = region(&stored.cache, a_minute());
