@@ -9,7 +9,7 @@ TEST_THREADS ?= $(shell nproc 2>/dev/null || echo 2)
 SOAK ?= 20m
 PROFILE ?= release
 
-.PHONY: test tools lint soak ten-million-keys bench bench-candles bench-http clean-tools
+.PHONY: test tools lint soak ten-million-keys bench bench-tools bench-http bench-instructions bench-memory bench-redis bench-candles clean-tools
 
 test: tools lint
 	cargo nextest run --workspace --test-threads $(TEST_THREADS)
@@ -32,18 +32,37 @@ soak:
 ten-million-keys:
 	LASTGOOD_KEYS=10000000 cargo test --profile $(PROFILE) -p lastgood --test cache many_more_keys -- --nocapture
 
-# The hit path within a process, in nanoseconds.
-bench:
+# For make bench-http: what benches/hits.py takes, such as BENCH_FLAGS='--quick --only ticker'.
+BENCH_FLAGS ?=
+
+# All measurements, one after the other: installs nginx, Varnish, HAProxy, wrk and redis-server, and takes half an hour.
+bench: bench-http bench-instructions bench-memory bench-redis bench-candles
+
+bench-tools:
+	benches/install.sh
+
+# Hits over HTTP, next to other caches and to hyper alone, as ratios.
+bench-http: bench-tools
+	cargo build --release -p lastgood-gateway -p lastgood-benches --bins
+	benches/hits.py $(BENCH_FLAGS)
+
+# Instructions of a hit over HTTP, which must not become more.
+bench-instructions: bench-tools
+	cargo build --release -p lastgood-gateway -p lastgood-benches --bins
+	benches/instructions.py
+
+# Hits within a process, next to quick_cache and moka, in nanoseconds.
+bench-memory:
 	cargo bench -p lastgood-benches --bench hit_path
 
-# A thousand candles in memory and in Redis, beside other layouts.
-bench-candles:
-	cargo bench -p lastgood-benches --bench candles
+# Reads from Redis, next to redis-benchmark.
+bench-redis: bench-tools
+	cargo bench -p lastgood-benches --bench redis
 
-# The hit path over HTTP, beside a bare axum and, where they are installed, nginx; needs wrk.
-bench-http:
-	cargo build --release --workspace --bins
-	benches/http.sh
+# A thousand candles in memory and in Redis, next to other layouts.
+bench-candles: bench-tools
+	cargo bench -p lastgood-benches --bench candles
+	target/bench-tools/venv/bin/python benches/bars.py
 
 clean-tools:
 	rm -rf $(TOOLS)

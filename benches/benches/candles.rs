@@ -19,7 +19,7 @@ use lastgood::store::{Guard, RedisOptions, RedisStore, Store};
 use lastgood::{Cache, Clock, Error, Loaded, Policy, Reason, Value};
 use lastgood_market::Source;
 use lastgood_market::candles::{Candles, Exchange, Question};
-use lastgood_market::{Identities, Plan, Preset, Priority, RegionName, Request, Venue, plan};
+use lastgood_market::{Identities, Plan, Preset, Priority, Received, RegionName, Request, Venue, plan};
 use lastgood_testing::RedisServer;
 
 const MINUTE: u64 = 60_000;
@@ -61,9 +61,10 @@ fn row(minute: u64) -> String {
 
 #[async_trait]
 impl Exchange for Minutes {
-    async fn ask(&self, _: Source, _: Priority) -> Result<Value, Error> {
+    async fn ask(&self, _: Source, _: Priority) -> Result<Received, Error> {
         let unreachable = || Error::new(Reason::Unreachable, "not asked here");
-        self.body.clone().map(Value::new).ok_or_else(unreachable)
+        let body = self.body.clone().ok_or_else(unreachable)?;
+        Ok(Received { value: Value::new(body), asked_at: Clock::system().now() })
     }
 
     fn forming_fresh_for(&self, _: &str) -> Duration {

@@ -1,7 +1,8 @@
 //! The hit path within a process: `cargo bench -p lastgood-benches --bench hit_path`.
 //!
 //! Keys are as long and as many as those of a busy gateway, read by a Zipf law, so that a hit pays for its cache misses
-//! too. Beside it stand the two parts that no cache can do without: hashing with cloning, and the bare table.
+//! too. Next to it stand what no cache can do without, hashing with cloning, and two caches as they are: quick_cache, which the
+//! memory tier is built on, and moka with a time to live.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,6 +74,38 @@ fn hit(bencher: Bencher<'_, '_>) {
         for name in &names[start..start + 1_000] {
             let answer = poll_once(region.get_or_load(name, || async { Ok(Loaded::from(Bytes::new())) }));
             black_box(answer.expect("a hit"));
+        }
+    });
+}
+
+/// quick_cache with the keys and values of the memory tier, and nothing of freshness, outcome or counters.
+#[divan::bench(threads = [1, 2], sample_count = 50, sample_size = 20)]
+fn quick_cache_alone(bencher: Bencher<'_, '_>) {
+    let cache = quick_cache::sync::Cache::<Arc<str>, Arc<Bytes>>::new(2 * KEYS);
+    (0..KEYS).for_each(|number| cache.insert(name(number).into(), Arc::new(Bytes::from(vec![b'x'; 141]))));
+    let names = zipf();
+    bencher.counter(divan::counter::ItemsCount::new(1_000usize)).bench(|| {
+        let start = fast_random() % (READS - 1_000);
+        for name in &names[start..start + 1_000] {
+            black_box(cache.get(name.as_str()).expect("a hit"));
+        }
+    });
+}
+
+/// moka with the same, and a time to live.
+#[divan::bench(threads = [1, 2], sample_count = 50, sample_size = 20)]
+fn moka_with_time_to_live(bencher: Bencher<'_, '_>) {
+    let cache = moka::sync::Cache::<Arc<str>, Arc<Bytes>>::builder()
+        .max_capacity(2 * KEYS as u64)
+        .time_to_live(Duration::from_secs(86_400))
+        .build();
+    (0..KEYS).for_each(|number| cache.insert(name(number).into(), Arc::new(Bytes::from(vec![b'x'; 141]))));
+    cache.run_pending_tasks();
+    let names = zipf();
+    bencher.counter(divan::counter::ItemsCount::new(1_000usize)).bench(|| {
+        let start = fast_random() % (READS - 1_000);
+        for name in &names[start..start + 1_000] {
+            black_box(cache.get(name.as_str()).expect("a hit"));
         }
     });
 }

@@ -2,28 +2,30 @@
 
 use std::sync::Arc;
 
-use axum::response::Response;
 use http::uri::PathAndQuery;
-use http::{Method, Request};
+use http::{HeaderName, Method, Request};
 use hyper::body::Incoming;
 use lastgood::BypassReason;
 use lastgood_market::plan::{self, Plan};
 use lastgood_market::{PassOnly, Venue};
 
 use crate::app::{App, Counts};
+use crate::response::payload::{Payload, Reply};
 use crate::streams;
 
 mod answer;
 mod cached;
 mod candles;
 mod failure;
-mod list;
 pub(crate) mod packed;
 mod part;
 mod pass;
 
 use self::answer::respond_local;
 use self::cached::cached;
+
+const TIME_UNIT: HeaderName = HeaderName::from_static("x-mbx-time-unit");
+const SBE: HeaderName = HeaderName::from_static("x-mbx-sbe");
 
 /// An API of the exchange.
 pub(crate) enum ExchangeApi {
@@ -53,14 +55,14 @@ fn is_version(part: &str) -> bool {
 }
 
 /// Answers a request to the exchange, from the cache or by passing it through.
-pub(crate) async fn exchange(app: &App, venue: Venue, request: Request<Incoming>) -> Response {
+pub(crate) async fn exchange(app: &App, venue: Venue, mut request: Request<Incoming>) -> Reply {
     if !is_plain(request.uri().path()) {
-        return failure::illegal_path(Some(venue), app);
+        return failure::illegal_path(Some(venue), app).map(Payload::from);
     }
     let planned = planned(app, venue, &request);
     match &*planned {
-        Plan::Pass(reason) => pass::forward(app, venue, request, *reason).await,
-        _ if !app.cache.is_enabled() => pass::forward(app, venue, request, BypassReason::Disabled).await,
+        Plan::Pass(reason) => passed(app, venue, request, *reason).await,
+        _ if !app.cache.is_enabled() => passed(app, venue, request, BypassReason::Disabled).await,
         Plan::Local(body) => {
             Counts::add(&app.counts.local, 1);
             Counts::add(&app.counts.weight_asked, 1);
@@ -68,7 +70,7 @@ pub(crate) async fn exchange(app: &App, venue: Venue, request: Request<Incoming>
         }
         Plan::Candles(question) => {
             Counts::add(&app.counts.weight_asked, u64::from(question.direct.weight));
-            candles::candles(app, venue, question, request.headers()).await
+            candles::candles(app, venue, question, std::mem::take(request.headers_mut())).await
         }
         Plan::Cached(line) => {
             // A ticker that is asked for is worth a stream.
@@ -76,18 +78,23 @@ pub(crate) async fn exchange(app: &App, venue: Venue, request: Request<Incoming>
                 app.streams.note(line.question());
             }
             Counts::add(&app.counts.weight_asked, u64::from(line.question().weight));
-            cached(app, venue, line, request.headers()).await
+            cached(app, venue, line, std::mem::take(request.headers_mut())).await
         }
     }
 }
 
 /// Passes a request on to a part of the exchange that nothing is cached of.
-pub(crate) async fn pass_only(app: &App, part: PassOnly, request: Request<Incoming>) -> Response {
+pub(crate) async fn pass_only(app: &App, part: PassOnly, request: Request<Incoming>) -> Reply {
     if !is_plain(request.uri().path()) {
-        return failure::illegal_path(None, app);
+        return failure::illegal_path(None, app).map(Payload::from);
     }
     let reason = plan::reason_to_pass(&asked(&request));
-    pass::forward_only(app, part, request, reason).await
+    Box::pin(pass::forward_only(app, part, request, reason)).await.map(Payload::from)
+}
+
+/// Boxed, so that a hit does not carry the room that this needs.
+async fn passed(app: &App, venue: Venue, request: Request<Incoming>, reason: BypassReason) -> Reply {
+    Box::pin(pass::forward(app, venue, request, reason)).await.map(Payload::from)
 }
 
 fn planned(app: &App, venue: Venue, request: &Request<Incoming>) -> Arc<Plan> {
@@ -97,14 +104,14 @@ fn planned(app: &App, venue: Venue, request: &Request<Incoming>) -> Arc<Plan> {
 
 fn asked(request: &Request<Incoming>) -> plan::Request<'_> {
     let uri = request.uri();
-    let time_unit = request.headers().get("x-mbx-time-unit");
+    let time_unit = request.headers().get(&TIME_UNIT);
     plan::Request {
         is_get: request.method() == Method::GET,
         path: uri.path(),
         query: uri.query().unwrap_or(""),
         // What is no text is no unit either, and the exchange's to refuse.
         time_unit: time_unit.map(|unit| unit.to_str().unwrap_or("?")),
-        binary: request.headers().contains_key("x-mbx-sbe"),
+        binary: request.headers().contains_key(&SBE),
     }
 }
 

@@ -8,6 +8,7 @@ use lastgood_market::ExchangeError;
 use crate::app::{App, Counts};
 use crate::exchange::ExchangeApi;
 use crate::problem;
+use crate::response::payload::{Payload, Reply};
 use crate::response::plain;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
@@ -16,13 +17,13 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=UTF
 pub(crate) async fn admit(
     app: &App,
     request: Request<Incoming>,
-    next: impl AsyncFnOnce(Request<Incoming>) -> Response,
-) -> Response {
+    next: impl AsyncFnOnce(Request<Incoming>) -> Reply,
+) -> Reply {
     Counts::add(&app.counts.requests, 1);
     let length = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if length as u64 > app.limits.max_url_bytes {
         let detail = format!("The URL has {length} bytes; limits.max_url_bytes is {}.", app.limits.max_url_bytes);
-        return refuse(request.uri().path(), StatusCode::URI_TOO_LONG, &detail);
+        return refuse(request.uri().path(), StatusCode::URI_TOO_LONG, &detail).map(Payload::from);
     }
     if !tracing::enabled!(tracing::Level::DEBUG) {
         return next(request).await;

@@ -9,7 +9,12 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 pub(crate) mod cached;
 pub(crate) mod etag;
 pub(crate) mod label;
+pub(crate) mod list;
+pub(crate) mod payload;
 pub(crate) mod prepared;
+pub(crate) mod recent;
+
+use self::payload::{Payload, Reply};
 
 /// Keeps a browser from showing an answer as a page, and from running what it holds.
 pub(crate) const NO_PAGE: HeaderValue = HeaderValue::from_static("default-src 'none'; sandbox");
@@ -20,16 +25,35 @@ pub(crate) fn plain(status: StatusCode, content_type: HeaderValue, body: Bytes) 
 }
 
 /// The same with a body of any kind.
-pub(crate) fn headed(status: StatusCode, content_type: HeaderValue, body: Body) -> Response {
-    let mut headers = HeaderMap::with_capacity(14);
+pub(crate) fn headed<B>(status: StatusCode, content_type: HeaderValue, body: B) -> http::Response<B> {
+    let mut headers = HeaderMap::with_capacity(HEADERS);
+    begin(&mut headers, content_type);
+    with_headers(status, headers, body)
+}
+
+/// Room for the headers of an answer.
+pub(crate) const HEADERS: usize = 14;
+
+/// The headers with which each answer begins.
+fn begin(headers: &mut HeaderMap, content_type: HeaderValue) {
     // Whatever a source or an application made it, it must not act as a page of this gateway in somebody's browser.
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if !content_type.as_bytes().starts_with(b"application/json") {
         headers.insert(CONTENT_SECURITY_POLICY, NO_PAGE);
     }
     headers.insert(CONTENT_TYPE, content_type);
-    let mut response = Response::new(body);
+}
+
+fn with_headers<B>(status: StatusCode, headers: HeaderMap, body: B) -> http::Response<B> {
+    let mut response = http::Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
+}
+
+/// An answer that is there. `room` is a map whose allocations may be used again, such as that of the request's headers.
+pub(crate) fn found(mut room: HeaderMap, content_type: HeaderValue, body: Payload) -> Reply {
+    room.clear();
+    begin(&mut room, content_type);
+    with_headers(StatusCode::OK, room, body)
 }

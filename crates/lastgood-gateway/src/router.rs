@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use http::Request;
 use hyper::body::Incoming;
@@ -15,6 +14,7 @@ use tower::ServiceExt as _;
 use crate::app::App;
 use crate::cache_api::{self, caller::Peer};
 use crate::exchange::ExchangeApi;
+use crate::response::payload::{Payload, Reply};
 use crate::routes::add_to;
 use crate::{
     bars, exchange, fear_greed, health, kv, llm, metrics, middleware, openapi, own_site, page, problem, symbols,
@@ -67,7 +67,7 @@ impl Routes {
     }
 
     /// Answers a request, through the layers of [`middleware`].
-    pub(crate) async fn answer(self, peer: SocketAddr, request: Request<Incoming>) -> Result<Response, Infallible> {
+    pub(crate) async fn answer(self, peer: SocketAddr, request: Request<Incoming>) -> Result<Reply, Infallible> {
         let Routes { app, own } = self;
         let routed = async |mut request: Request<Incoming>| {
             let uri = request.uri();
@@ -78,10 +78,12 @@ impl Routes {
                     if own_site::is_inside(request.uri().path())
                         && let Some(refusal) = app.admin.check_site(&mut request)
                     {
-                        return refusal;
+                        return refusal.map(Payload::from);
                     }
                     request.extensions_mut().insert(Peer(peer));
-                    own.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {})
+                    // Boxed, so that a hit does not carry the room that this needs.
+                    let answered = Box::pin(own.oneshot(request.map(Body::new))).await;
+                    answered.unwrap_or_else(|never| match never {}).map(Payload::from)
                 }
             }
         };

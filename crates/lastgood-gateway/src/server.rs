@@ -8,18 +8,18 @@ use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use axum::response::Response;
 use http::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::config::Limits;
+use crate::response::payload::Reply;
 use crate::router::Routes;
 
 mod connections;
@@ -49,12 +49,10 @@ pub(crate) async fn serve(
     let connections = Connections::new(most);
     // Ends with this function.
     let mut watching = JoinSet::new();
-    watching.spawn(Arc::clone(&connections).close_stuck(limits.request_timeout));
+    watching.spawn(Arc::clone(&connections).close_slow(limits.request_timeout, limits.header_timeout));
     let graceful = GracefulShutdown::new();
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
-        .max_buf_size(HEAD_BYTES)
+    http.max_buf_size(HEAD_BYTES)
         // Not `pipeline_flush`: that would copy each body into the buffer of its head.
         .writev(true);
     let mut failures = Failures::default();
@@ -105,11 +103,12 @@ async fn answer(
     activity: Arc<Activity>,
     peer: SocketAddr,
     request: Request<Incoming>,
-) -> Result<Response, Infallible> {
+) -> Result<Reply, Infallible> {
     activity.is_busy();
     let mut response = routes.answer(peer, request).await?;
     match response.extensions_mut().remove::<Streamed>() {
         Some(streamed) => drop(streamed.0.set(Busy(activity))),
+        None if response.body().size_hint().exact().is_none() => activity.is_idle_though_endless(),
         None => activity.is_idle(),
     }
     Ok(response)

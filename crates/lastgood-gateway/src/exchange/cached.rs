@@ -3,7 +3,6 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use axum::response::Response;
 use http::HeaderMap;
 use lastgood::{Answer, Error, Reason, Region};
 use lastgood_market::cut::Index;
@@ -14,14 +13,15 @@ use super::answer::respond;
 use super::failure::fail;
 use super::part::part;
 use crate::app::App;
+use crate::response::payload::{Payload, Reply};
 use crate::response::prepared::Prepared;
 
 /// Answers a question from the newest of the keys that may hold its answer.
-pub(super) async fn cached(app: &App, venue: Venue, line: &Line, asked: &HeaderMap) -> Response {
+pub(super) async fn cached(app: &App, venue: Venue, line: &Line, asked: HeaderMap) -> Reply {
     app.upstreams.frequency.count(&line.load().key);
     match answered(app, line).await {
         Ok(answered) => answer_with(app, venue, &answered, asked).await,
-        Err(error) => fail(app, venue, &error),
+        Err(error) => fail(app, venue, &error).map(Payload::from),
     }
 }
 
@@ -46,10 +46,12 @@ pub(super) async fn answered_uncounted<'a>(app: &App, line: &'a Line) -> Result<
 }
 
 /// Answers with the part of an answer that was asked for.
-pub(super) async fn answer_with(app: &App, venue: Venue, answered: &Answered<'_>, asked: &HeaderMap) -> Response {
+pub(super) async fn answer_with(app: &App, venue: Venue, answered: &Answered<'_>, asked: HeaderMap) -> Reply {
     match part(&answered.answer, answered.source) {
         Some(part) => respond(app, venue, &answered.answer, part, asked).await,
-        None => fail(app, venue, &Error::new(Reason::Malformed, "the answer that is kept cannot be cut")),
+        None => {
+            fail(app, venue, &Error::new(Reason::Malformed, "the answer that is kept cannot be cut")).map(Payload::from)
+        }
     }
 }
 

@@ -3,9 +3,8 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::response::Response;
-use http::{HeaderMap, StatusCode};
+use bytes::Buf as _;
+use http::HeaderMap;
 use lastgood::{Error, Reason};
 use lastgood_market::candles::{Question, Slice};
 use lastgood_market::{Line, RegionName, Venue};
@@ -13,15 +12,16 @@ use lastgood_market::{Line, RegionName, Venue};
 use super::answer::{JSON, state_weight};
 use super::cached::{self, answer_with};
 use super::failure::fail;
-use super::list::List;
 use crate::app::App;
 use crate::response::cached::packed;
+use crate::response::found;
 use crate::response::label::{Accepts, Label};
+use crate::response::list::List;
+use crate::response::payload::{Payload, Reply};
 use crate::response::prepared::GZIP_FROM;
-use crate::response::{headed, plain};
 
 /// Answers a question about candles.
-pub(super) async fn candles(app: &App, venue: Venue, question: &Arc<Question>, asked: &HeaderMap) -> Response {
+pub(super) async fn candles(app: &App, venue: Venue, question: &Arc<Question>, asked: HeaderMap) -> Reply {
     app.upstreams.frequency.count(question.series.name());
     match answered(app, question).await {
         Ok(slice) => respond(app, venue, slice, asked).await,
@@ -36,15 +36,15 @@ pub(super) async fn candles(app: &App, venue: Venue, question: &Arc<Question>, a
                 }
                 Err(error) if error.reason == Reason::NotFound => {
                     klines.composite().count_failed(&error);
-                    fail(app, venue, &error)
+                    fail(app, venue, &error).map(Payload::from)
                 }
                 Err(error) => match last_good(app, question, error.clone()).await {
                     Ok(slice) => respond(app, venue, slice, asked).await,
-                    Err(_) => fail(app, venue, &error),
+                    Err(_) => fail(app, venue, &error).map(Payload::from),
                 },
             }
         }
-        Err(error) => fail(app, venue, &error),
+        Err(error) => fail(app, venue, &error).map(Payload::from),
     }
 }
 
@@ -67,14 +67,14 @@ async fn last_good(app: &App, question: &Question, error: Error) -> Result<Slice
     kept
 }
 
-async fn respond(app: &App, venue: Venue, slice: Slice, asked: &HeaderMap) -> Response {
+async fn respond(app: &App, venue: Venue, slice: Slice, asked: HeaderMap) -> Reply {
     let list = List::of(&slice.runs);
-    let mut response = match list.length() {
-        length if length >= GZIP_FROM && Accepts::of(asked).gzip => {
-            packed(JSON, app.packed.pack(slice.runs.clone()).await)
+    let mut response = match list.remaining() {
+        length if length >= GZIP_FROM && Accepts::of(&asked).gzip => {
+            packed(asked, JSON, app.packed.pack(slice.runs.clone()).await)
         }
-        length if length < COPIED => plain(StatusCode::OK, JSON, list.collect()),
-        _ => headed(StatusCode::OK, JSON, Body::new(list)),
+        length if length < COPIED => found(asked, JSON, Payload::Whole(list.collect())),
+        _ => found(asked, JSON, Payload::Rows(list)),
     };
     let label = Label::from(&slice);
     label.write(response.headers_mut());

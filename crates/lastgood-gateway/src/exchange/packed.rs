@@ -7,7 +7,7 @@ use bytes::Bytes;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
-use super::list::List;
+use crate::response::list::List;
 use crate::response::prepared::pack;
 
 /// Lists that were packed before.

@@ -1,23 +1,31 @@
 //! Of an answer that serves many questions, the part that was asked for.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use lastgood::Answer;
 use lastgood_market::{Source, cut};
 
-use crate::response::prepared::Prepared;
+use crate::response::prepared::{GZIP_FROM, Prepared, PreparedPart};
 
 /// What of an answer's body is served.
 pub(super) enum Part {
     Whole,
+    /// A small part, which costs less to cut out than to find again.
     Cut(Bytes),
+    Kept(Arc<PreparedPart>),
 }
 
 /// The part of `answer` that was asked for; `None` where it lacks it.
-pub(super) fn part(answer: &Answer, source: &Source) -> Option<Part> {
+pub(super) fn part(answer: &Answer, source: &Arc<Source>) -> Option<Part> {
     if source.cut == cut::Cut::Whole {
         return Some(Part::Whole);
     }
     let prepared = Prepared::of(answer);
+    if let Some(kept) = prepared.part(source) {
+        return Some(Part::Kept(kept));
+    }
     let index = if source.cut.needs_index() { prepared.index(answer.body()) } else { None };
-    cut::cut(answer.body(), &source.cut, index).map(Part::Cut)
+    let body = cut::cut(answer.body(), &source.cut, index)?;
+    Some(if body.len() < GZIP_FROM { Part::Cut(body) } else { Part::Kept(prepared.keep_part(source, body)) })
 }

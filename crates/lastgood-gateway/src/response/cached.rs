@@ -10,8 +10,9 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::etag::{Comparison, EntityTag};
 use super::label::{Accepts, Label};
-use super::plain;
+use super::payload::{Payload, Reply};
 use super::prepared::{GZIP_FROM, Prepared, pack};
+use super::{HEADERS, found, with_headers};
 
 /// What is served.
 pub(crate) struct Cached<'a> {
@@ -32,12 +33,28 @@ impl<'a> Cached<'a> {
 
     /// The answer to a request with these headers.
     pub(crate) async fn respond(self, asked: &HeaderMap) -> Response {
+        let form = self.form(asked);
+        self.in_form(form, HeaderMap::with_capacity(HEADERS)).await.map(Body::from)
+    }
+
+    /// The same, ready for the connection and in the room of the request's headers.
+    pub(crate) async fn reply(self, asked: HeaderMap) -> Reply {
+        let form = self.form(&asked);
+        self.in_form(form, asked).await
+    }
+
+    fn form(&self, asked: &HeaderMap) -> Form {
         let is_packed = self.body.len() >= GZIP_FROM && Accepts::of(asked).gzip;
         let is_known = self.etag.is_some_and(|etag| etag.is_named(asked, &IF_NONE_MATCH, Comparison::Weak));
+        Form { is_packed, is_known }
+    }
+
+    async fn in_form(self, form: Form, room: HeaderMap) -> Reply {
+        let Form { is_packed, is_known } = form;
         let mut response = match (is_known, is_packed) {
-            (true, _) => not_modified(),
-            (false, true) => packed(self.content_type.clone(), self.pack().await),
-            (false, false) => plain(StatusCode::OK, self.content_type.clone(), self.body.clone()),
+            (true, _) => not_modified(room),
+            (false, true) => packed(room, self.content_type.clone(), self.pack().await),
+            (false, false) => found(room, self.content_type.clone(), Payload::Whole(self.body.clone())),
         };
         let headers = response.headers_mut();
         if let Some(etag) = self.etag {
@@ -55,15 +72,21 @@ impl<'a> Cached<'a> {
     }
 }
 
+/// How an answer is sent.
+struct Form {
+    is_packed: bool,
+    /// The client has it.
+    is_known: bool,
+}
+
 /// A body that is packed already.
-pub(crate) fn packed(content_type: HeaderValue, gzip: Bytes) -> Response {
-    let mut response = plain(StatusCode::OK, content_type, gzip);
+pub(crate) fn packed(room: HeaderMap, content_type: HeaderValue, gzip: Bytes) -> Reply {
+    let mut response = found(room, content_type, Payload::Whole(gzip));
     response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     response
 }
 
-fn not_modified() -> Response {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::NOT_MODIFIED;
-    response
+fn not_modified(mut room: HeaderMap) -> Reply {
+    room.clear();
+    with_headers(StatusCode::NOT_MODIFIED, room, Payload::Whole(Bytes::new()))
 }

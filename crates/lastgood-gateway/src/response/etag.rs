@@ -1,13 +1,18 @@
 //! Entity tags (RFC 9110, 8.8.3), and the conditions that name them.
 
 use std::hash::{DefaultHasher, Hasher as _};
+use std::sync::OnceLock;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ring::digest::{Context, SHA256};
 
 /// The tag of a body. A strong one has another form for the packed body, a weak one means both.
 #[derive(Clone, Debug)]
-pub(crate) struct EntityTag(HeaderValue);
+pub(crate) struct EntityTag {
+    plain: HeaderValue,
+    /// That of the packed body, made when it is first sent.
+    packed: OnceLock<HeaderValue>,
+}
 
 /// How tags are compared (RFC 9110, 8.8.3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +33,12 @@ impl EntityTag {
     pub(crate) fn of_answer(body: &[u8]) -> EntityTag {
         let mut hash = DefaultHasher::new();
         hash.write(body);
-        EntityTag::strong(&format!("{:016x}", hash.finish()))
+        let mut text = *b"\"0123456789abcdef\"";
+        for (place, byte) in hash.finish().to_be_bytes().into_iter().enumerate() {
+            text[1 + 2 * place] = digit(byte >> 4);
+            text[2 + 2 * place] = digit(byte & 0xf);
+        }
+        EntityTag::of(HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("\"\"")))
     }
 
     /// The tag of a body whose source may write the same thing in other bytes.
@@ -38,19 +48,29 @@ impl EntityTag {
 
     /// A weak tag as it stands: it means each form of a body.
     pub(crate) fn weak(text: &str) -> EntityTag {
-        EntityTag(HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("W/\"\"")))
+        EntityTag::of(HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("W/\"\"")))
+    }
+
+    fn of(plain: HeaderValue) -> EntityTag {
+        EntityTag { plain, packed: OnceLock::new() }
     }
 
     fn strong(opaque: &str) -> EntityTag {
-        EntityTag(HeaderValue::try_from(format!("\"{opaque}\"")).unwrap_or(HeaderValue::from_static("\"\"")))
+        let mut quoted = String::with_capacity(opaque.len() + 2);
+        quoted.extend(["\"", opaque, "\""]);
+        EntityTag::of(HeaderValue::try_from(quoted).unwrap_or(HeaderValue::from_static("\"\"")))
     }
 
     /// As it is sent with a body.
     pub(crate) fn header(&self, is_packed: bool) -> HeaderValue {
-        let text = self.0.to_str().unwrap_or_default();
-        match text.strip_suffix('"').filter(|_| is_packed && !text.starts_with("W/")) {
-            Some(opened) => HeaderValue::try_from(format!("{opened}-gzip\"")).unwrap_or(self.0.clone()),
-            None => self.0.clone(),
+        if is_packed { self.packed.get_or_init(|| self.of_packed()).clone() } else { self.plain.clone() }
+    }
+
+    fn of_packed(&self) -> HeaderValue {
+        let text = self.plain.to_str().unwrap_or_default();
+        match text.strip_suffix('"').filter(|_| !text.starts_with("W/")) {
+            Some(opened) => HeaderValue::try_from(format!("{opened}-gzip\"")).unwrap_or(self.plain.clone()),
+            None => self.plain.clone(),
         }
     }
 
@@ -65,7 +85,7 @@ impl EntityTag {
             let text = if comparison == Comparison::Weak { text.trim_start_matches("W/") } else { text };
             text.to_owned()
         };
-        let (plain, packed) = (compared(&self.0), compared(&self.header(true)));
+        let (plain, packed) = (compared(&self.plain), compared(&self.header(true)));
         let is_meant = |tag: &str| {
             let tag = if comparison == Comparison::Weak { tag.trim_start_matches("W/") } else { tag };
             tag == "*" || tag == plain || tag == packed
@@ -78,7 +98,15 @@ impl EntityTag {
 fn digest(parts: &[&[u8]]) -> String {
     let mut hash = Context::new(&SHA256);
     parts.iter().for_each(|part| hash.update(part));
-    hash.finish().as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&hash.finish().as_ref()[..16])
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).map(char::from).collect()
+}
+
+fn digit(number: u8) -> u8 {
+    b"0123456789abcdef"[usize::from(number)]
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use lastgood::{Answer, Error, Freshness, Outcome, Timestamp};
 use lastgood_market::candles::Slice;
 
+use super::recent::{Recent, numeral};
+
 pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 pub(crate) const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 
@@ -73,9 +75,12 @@ impl Label {
     /// Says it in the headers of an answer.
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
         headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
-        headers.insert(AGE, HeaderValue::from(self.age.as_secs()));
+        headers.insert(AGE, numeral(self.age.as_secs()));
         headers.insert(X_CACHE, HeaderValue::from_static(self.outcome.as_x_cache()));
-        headers.insert(CACHE_STATUS, cache_status(self));
+        thread_local!(static STATUSES: Recent<(Outcome, i64, bool)> = const { Recent::new() });
+        let said = (self.outcome, self.ttl, self.unverified);
+        let status = STATUSES.with(|statuses| statuses.get(said, self.ttl.unsigned_abs(), || cache_status(self)));
+        headers.insert(CACHE_STATUS, status);
     }
 }
 

@@ -1,13 +1,15 @@
 //! What is worked out of an answer once and then served many times.
 
+use std::collections::HashMap;
 use std::io::Write as _;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::HeaderValue;
 use lastgood::Answer;
+use lastgood_market::Source;
 use lastgood_market::cut::Index;
 
 use super::etag::EntityTag;
@@ -19,7 +21,21 @@ pub(crate) struct Prepared {
     pub(crate) etag: Option<EntityTag>,
     index: OnceLock<Option<Index>>,
     gzip: OnceLock<Bytes>,
+    /// Large parts that were cut out of it.
+    parts: RwLock<Parts>,
 }
+
+/// Parts with the source that names each, by its place in memory.
+type Parts = HashMap<usize, (Arc<Source>, Arc<PreparedPart>)>;
+
+/// A part of an answer, with what is worked out of it once.
+pub(crate) struct PreparedPart {
+    pub(crate) body: Bytes,
+    pub(crate) prepared: Arc<Prepared>,
+}
+
+/// Parts that are kept of one answer; its memory is charged for half its size.
+const MOST_PARTS: usize = 128;
 
 /// Bodies smaller than this are sent as they are: they fit a packet.
 pub(crate) const GZIP_FROM: usize = 1_400;
@@ -36,7 +52,30 @@ impl Prepared {
     }
 
     pub(crate) fn new(content_type: HeaderValue, etag: Option<EntityTag>) -> Arc<Prepared> {
-        Arc::new(Prepared { content_type, etag, index: OnceLock::new(), gzip: OnceLock::new() })
+        Arc::new(Prepared {
+            content_type,
+            etag,
+            index: OnceLock::new(),
+            gzip: OnceLock::new(),
+            parts: RwLock::default(),
+        })
+    }
+
+    /// The part that `source` names, if it is kept. While its source is held, no other lies in that place.
+    pub(crate) fn part(&self, source: &Arc<Source>) -> Option<Arc<PreparedPart>> {
+        let parts = self.parts.read().unwrap_or_else(PoisonError::into_inner);
+        parts.get(&(Arc::as_ptr(source) as usize)).map(|(_, part)| Arc::clone(part))
+    }
+
+    /// Keeps a part that was cut out, so that it is copied, tagged and packed once.
+    pub(crate) fn keep_part(&self, source: &Arc<Source>, body: Bytes) -> Arc<PreparedPart> {
+        let prepared = Prepared::new(self.content_type.clone(), Some(EntityTag::of_answer(&body)));
+        let part = Arc::new(PreparedPart { body, prepared });
+        let mut parts = self.parts.write().unwrap_or_else(PoisonError::into_inner);
+        if parts.len() < MOST_PARTS {
+            parts.insert(Arc::as_ptr(source) as usize, (Arc::clone(source), Arc::clone(&part)));
+        }
+        part
     }
 
     /// Where each symbol's row lies in the body.
@@ -65,4 +104,41 @@ pub(crate) fn pack(body: &[u8]) -> Bytes {
     // Writing into a Vec cannot fail.
     let _ = encoder.write_all(body);
     encoder.finish().unwrap_or_default().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use lastgood_market::{Identities, Plan, Request, Venue, plan};
+
+    use super::*;
+
+    fn source(symbol: &str) -> Arc<Source> {
+        let query = format!("symbol={symbol}");
+        let request = Request { is_get: true, path: "/api/v3/exchangeInfo", query: &query, ..Request::default() };
+        match plan(&Identities::public(), Venue::Spot, request) {
+            Plan::Cached(line) => Arc::clone(line.load()),
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_part_is_packed_once_and_kept_for_its_own_source() {
+        let prepared = Prepared::new(HeaderValue::from_static("application/json"), None);
+        let sources = ["BTCUSDT", "ETHUSDT"].map(source);
+        for source in &sources {
+            assert!(prepared.part(source).is_none());
+            prepared.keep_part(source, Bytes::from(source.key.clone().repeat(100)));
+        }
+        for source in &sources {
+            let part = prepared.part(source).expect("it is kept");
+            assert_eq!(part.body, source.key.repeat(100));
+            let packed = Arc::clone(&part.prepared).gzip(&part.body).await;
+            let again = prepared.part(source).expect("it is kept");
+            assert_eq!(Arc::clone(&again.prepared).gzip(&again.body).await.as_ptr(), packed.as_ptr());
+        }
+        for number in 0..2 * MOST_PARTS {
+            prepared.keep_part(&source(&format!("X{number}")), Bytes::from_static(b"x"));
+        }
+        assert_eq!(prepared.parts.read().expect("no panic").len(), MOST_PARTS);
+    }
 }

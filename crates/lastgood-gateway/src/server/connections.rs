@@ -17,13 +17,18 @@ const CLOSED_TOGETHER: usize = 128;
 /// What a connection does. Each field is written by its own task alone, so that a request costs two plain stores.
 pub(super) struct Activity {
     began: Instant,
-    /// When it counts as idle from, in microseconds since `began`; [`BUSY`] while a request is under way.
+    /// Since when it is idle: microseconds since `began`, with [`ANSWERED`] after an answer, and [`ENDLESS`] during one that is
+    /// sent as long as the client likes; [`BUSY`] while a request is under way.
     idle_since: AtomicU64,
     /// Since when the client takes none of what is to be written; zero while it does.
     stuck_since: AtomicU64,
 }
 
 const BUSY: u64 = u64::MAX;
+/// Bits that no time needs in tens of thousands of years.
+const ANSWERED: u64 = 1 << 62;
+/// The answer may have no end: no other request's head is awaited.
+const ENDLESS: u64 = 1 << 61;
 /// A client that was answered counts as idle from so much later on than one that has asked nothing yet: those who ask keep
 /// their connections in a flood of those who do not.
 const CREDIT: Duration = Duration::from_secs(10);
@@ -41,7 +46,12 @@ impl Activity {
 
     /// A request has its answer.
     pub(super) fn is_idle(&self) {
-        self.idle_since.store(self.now() + CREDIT.as_micros() as u64, Ordering::Relaxed);
+        self.idle_since.store(self.now() | ANSWERED, Ordering::Relaxed);
+    }
+
+    /// A request has an answer that is sent as long as the client likes, and that may be cut off.
+    pub(super) fn is_idle_though_endless(&self) {
+        self.idle_since.store(self.now() | ANSWERED | ENDLESS, Ordering::Relaxed);
     }
 
     /// The client takes nothing at the moment.
@@ -51,10 +61,17 @@ impl Activity {
         }
     }
 
-    /// The client has taken what there was, or enough of it.
+    /// The client has taken enough to count as slow and not as stuck.
+    pub(super) fn is_slow(&self) {
+        self.stuck_since.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// The client has taken what there was.
     pub(super) fn is_unstuck(&self) {
-        if self.stuck_since.load(Ordering::Relaxed) != 0 {
-            self.stuck_since.store(0, Ordering::Relaxed);
+        self.stuck_since.store(0, Ordering::Relaxed);
+        let idle_since = self.idle_since.load(Ordering::Relaxed);
+        if idle_since != BUSY && idle_since & ENDLESS == 0 {
+            self.is_idle();
         }
     }
 
@@ -71,9 +88,19 @@ impl Activity {
         let stuck_since = self.stuck_since.load(Ordering::Relaxed);
         match (idle_since, stuck_since) {
             (BUSY, _) => None,
+            (since, 0) if since & ANSWERED != 0 => Some((since & !(ANSWERED | ENDLESS)) + CREDIT.as_micros() as u64),
             (since, 0) => Some(since),
             (_, since) => (self.stuck_for() >= STUCK_AFTER).then_some(since),
         }
+    }
+
+    /// How long the head of a request has been awaited; not at all while an earlier answer is still being taken.
+    fn awaits_for(&self) -> Duration {
+        let idle_since = self.idle_since.load(Ordering::Relaxed);
+        if idle_since == BUSY || idle_since & ENDLESS != 0 || self.stuck_since.load(Ordering::Relaxed) != 0 {
+            return Duration::ZERO;
+        }
+        Duration::from_micros(self.now().saturating_sub(idle_since & !ANSWERED))
     }
 }
 
@@ -141,13 +168,14 @@ impl Connections {
         }
     }
 
-    /// Ends connections whose client has taken nothing for `limit`, until it is dropped.
-    pub(super) async fn close_stuck(self: Arc<Self>, limit: Duration) {
-        let pause = (limit / 8).clamp(Duration::from_millis(20), Duration::from_secs(1));
+    /// Ends connections whose client has taken nothing for `stuck`, or has not sent the head of a request for `head`, until it
+    /// is dropped. One task for all of them: hyper's own limit costs a timer for each request.
+    pub(super) async fn close_slow(self: Arc<Self>, stuck: Duration, head: Duration) {
+        let pause = (stuck.min(head) / 8).clamp(Duration::from_millis(20), Duration::from_secs(1));
         loop {
             tokio::time::sleep(pause).await;
             for (activity, task) in self.open().connections.values() {
-                if activity.stuck_for() >= limit {
+                if activity.stuck_for() >= stuck || activity.awaits_for() >= head {
                     task.abort();
                 }
             }

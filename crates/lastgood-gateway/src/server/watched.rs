@@ -17,7 +17,7 @@ const ENOUGH: usize = 16 << 10;
 pub(super) struct Watched {
     stream: TcpStream,
     activity: Arc<Activity>,
-    /// Bytes taken since the client got stuck.
+    /// Bytes taken since the client got stuck, or was last seen to be slow.
     taken: Option<usize>,
 }
 
@@ -35,18 +35,13 @@ impl Watched {
             (Poll::Ready(Ok(bytes)), Some(taken)) => {
                 *taken += bytes;
                 if *taken >= ENOUGH {
-                    self.unstuck();
+                    *taken = 0;
+                    self.activity.is_slow();
                 }
             }
             _ => {}
         }
         written
-    }
-
-    fn unstuck(&mut self) {
-        if self.taken.take().is_some() {
-            self.activity.is_unstuck();
-        }
     }
 }
 
@@ -77,7 +72,9 @@ impl AsyncWrite for Watched {
 
     /// Asked for once all has been written.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.unstuck();
+        if self.taken.take().is_some() {
+            self.activity.is_unstuck();
+        }
         Pin::new(&mut self.stream).poll_flush(context)
     }
 

@@ -59,6 +59,24 @@ async fn a_client_that_dawdles_over_its_head_is_hung_up_on() {
 }
 
 #[tokio::test]
+async fn a_client_that_asks_no_more_is_hung_up_on_and_a_page_that_is_open_is_not() {
+    let exchange = Exchange::start().await;
+    let gateway = Running::start(&exchange.url(), &[("limits.header_timeout", "100ms")]).await;
+    let mut page = client().get(gateway.url("/page/live")).send().await.unwrap();
+    assert_eq!(page.status(), 200);
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    let ended = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await;
+    assert!(ended.is_ok() && answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    // The events of a page are further apart than the time that a head may take.
+    for _ in 0..3 {
+        let event = tokio::time::timeout(Duration::from_secs(10), page.chunk()).await.expect("an event");
+        assert!(event.expect("the stream goes on").is_some(), "the stream has ended");
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_the_exchanges_is_a_problem_in_json() {
     let exchange = Exchange::start().await;
     let gateway = Running::start(&exchange.url(), &[]).await;

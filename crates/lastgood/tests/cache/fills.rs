@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lastgood::testing::{Fault, FaultyStore};
-use lastgood::{Cache, Clock, Composed, Error, Filled, LoadError, Loaded, Memoised, Outcome, Persist, Reason, Siblings, Tier};
+use lastgood::{
+    Cache, Clock, Composed, Error, Filled, LoadError, Loaded, Memoised, Outcome, Persist, Reason, Siblings, Tier,
+};
 use tokio::sync::Notify;
 
 use crate::support::{
