@@ -135,7 +135,9 @@ impl Watcher {
     /// The store holds nothing any more of all that it is known to have held, and that by command.
     fn all_is_removed(&self) {
         let keys = self.all_keys();
-        for suspect in self.held(keys.iter().map(|key| (key.as_str(), Timestamp::FOREVER))) {
+        let regions = self.regions();
+        // What was in doubt already is gone, too.
+        for suspect in keys.iter().filter_map(|key| suspect(&regions, key)) {
             suspect.region.replace(suspect.name(), &suspect.entry, Entry::superseded);
         }
     }
@@ -179,17 +181,19 @@ impl Watcher {
         settled
     }
 
-    /// What memory holds of these keys, and took in by the time that stands with each.
+    /// What memory holds of these keys and believes, and took in by the time that stands with each.
     fn held<'a>(&self, keys: impl Iterator<Item = (&'a str, Timestamp)>) -> Vec<Suspect> {
-        let Some(shared) = self.cache.upgrade() else { return Vec::new() };
-        let regions = Cache { shared }.regions();
-        let suspect = |(key, until): (&str, Timestamp)| {
-            let region = regions.iter().find(|region| key.starts_with(&region.shared.prefix))?;
-            let entry = region.held(&key[region.shared.prefix.len()..])?;
+        let believed = |(suspect, until): (Suspect, Timestamp)| {
+            let Suspect { entry, .. } = &suspect;
             let is_believed = !entry.is_superseded() && !entry.is_doubted() && entry.taken_at <= until;
-            is_believed.then(|| Suspect { region: region.clone(), stored_under: key.to_owned(), entry })
+            is_believed.then_some(suspect)
         };
-        keys.filter_map(suspect).collect()
+        let regions = self.regions();
+        keys.filter_map(|(key, until)| believed((suspect(&regions, key)?, until))).collect()
+    }
+
+    fn regions(&self) -> Vec<Region> {
+        self.cache.upgrade().map(|shared| Cache { shared }.regions()).unwrap_or_default()
     }
 
     /// The checksums of what the store holds; `None` if it does not say.
@@ -204,6 +208,13 @@ impl Watcher {
         }
         None
     }
+}
+
+/// What memory holds of a key.
+fn suspect(regions: &[Region], key: &str) -> Option<Suspect> {
+    let region = regions.iter().find(|region| key.starts_with(&region.shared.prefix))?;
+    let entry = region.held(&key[region.shared.prefix.len()..])?;
+    Some(Suspect { region: region.clone(), stored_under: key.to_owned(), entry })
 }
 
 impl Region {

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use lastgood_testing::{RedisCluster, RedisSentinels, RedisServer};
 
-const VERBS: [&str; 17] = [
+const VERBS: [&str; 18] = [
     "serve",
     "demo",
     "sim",
     "check",
+    "init",
     "stats",
     "get",
     "keys",

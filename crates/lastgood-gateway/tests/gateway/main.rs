@@ -23,6 +23,7 @@ mod fear_greed;
 mod figures;
 mod fuzz;
 mod identity;
+mod init;
 mod kv;
 mod leases;
 mod limits;

@@ -192,7 +192,9 @@ impl Ledger {
 impl Exchange for Ledger {
     async fn ask(&self, source: Source, priority: Priority) -> Result<Received, Error> {
         let held_back = *self.held_back.lock().unwrap();
-        tokio::time::sleep(held_back).await;
+        if !held_back.is_zero() {
+            tokio::time::sleep(held_back).await;
+        }
         let asked_at = self.clock.now();
         if priority == Priority::Warm && self.yields.load(Ordering::SeqCst) {
             return Err(Error::new(Reason::Yielded, "the budget is for others"));

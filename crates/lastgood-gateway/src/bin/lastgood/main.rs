@@ -11,6 +11,7 @@ mod expire;
 mod explain;
 mod flush;
 mod get;
+mod init;
 mod invalidation;
 mod keys;
 mod migrate;
@@ -40,6 +41,7 @@ use output::Failure;
 Examples:
   lastgood demo                         see it work, offline
   lastgood serve                        the gateway on 127.0.0.1:8090
+  lastgood init                         writes a small configuration that works
   lastgood check                        what is wrong, and how to fix it
 
 Every verb that asks a gateway asks the one that --url or LASTGOOD_URL names, else the one that the configuration has
@@ -65,6 +67,8 @@ enum Verb {
     Sim(sim::Arguments),
     /// Validate the configuration and probe the store and the upstreams
     Check(check::Arguments),
+    /// Write a small configuration that works
+    Init(init::Arguments),
     /// Say how a running gateway does, by region
     Stats(stats::Arguments),
     /// Print what a running gateway keeps under a key
@@ -108,6 +112,7 @@ fn main() -> ExitCode {
             settings::refuse_file("demo", file.as_deref()).and_then(|()| wait(demo::run(arguments)))
         }
         Verb::Sim(arguments) => settings::refuse_file("sim", file.as_deref()).and_then(|()| wait(sim::run(arguments))),
+        Verb::Init(arguments) => wait(init::run(arguments, file)),
         Verb::Stats(arguments) => wait(stats::run(arguments, file.as_deref())),
         Verb::Get(arguments) => wait(get::run(arguments, file.as_deref())),
         Verb::Keys(arguments) => wait(keys::run(arguments, file.as_deref())),

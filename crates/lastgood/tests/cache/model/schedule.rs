@@ -161,7 +161,7 @@ impl Schedule {
     pub(super) fn of(seed: u64) -> Schedule {
         let mut dice = Dice::new(seed);
         let mood = match seed % 8 {
-            7 => Mood::ReadOnly,
+            6 => Mood::ReadOnly,
             _ => MOODS[usize::try_from(seed % MOODS.len() as u64).expect("it is small")],
         };
         let latencies = std::array::from_fn(|_| Duration::from_millis(dice.of(&[0, 0, 1, 3])));
