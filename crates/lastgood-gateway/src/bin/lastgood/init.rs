@@ -77,7 +77,7 @@ pub(crate) async fn run(arguments: Arguments, file: Option<PathBuf>) -> Result<(
 }
 
 impl Choices {
-    /// The answers of whoever sits at the terminal, or the defaults.
+    /// The answers of the person at the terminal, or the defaults.
     fn make(asks: bool) -> Result<Choices, Failure> {
         let mut choices = Choices {
             preset: "trading".to_owned(),
