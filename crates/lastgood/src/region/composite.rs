@@ -137,7 +137,7 @@ impl Composite<'_> {
         self.region.cache.flights.absent(&Key::new(self.region.shared.id, name))
     }
 
-    /// Runs `load` in a task of its own, unless one is under way under `name`, and waits for whichever it is; says
+    /// Runs `load` in a task of its own, unless one is under way under `name`, and waits for the one that is; says
     /// whether it was this one. What it brings is written together; `name` itself holds nothing.
     ///
     /// As with [`Region::get_or_load`], a load is bounded by the hard timeout, one that failed a moment ago is not
