@@ -91,9 +91,10 @@ async fn a_password_stays_out_of_the_file() {
     let answer = get(gateway.url("/v1/tables/trades/5")).await;
     assert_eq!((answer.status, &answer.json()["note"]), (200, &json!("first")));
 
-    let with_password = url.replacen("://", "://app:hunter2@", 1);
-    let with_password = if url.contains('@') { url.replacen('@', ":hunter2@", 1) } else { with_password };
+    let with_password = url.replacen("postgres@", "postgres:hunter2@", 1);
     let output = lastgood(folder.path(), &["init", "--force", "--database", &with_password], &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(written(folder.path()).contains("url = \"env:DATABASE_URL\""), "{}", written(folder.path()));
     let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
     assert!(!said.contains("hunter2") && !written(folder.path()).contains("hunter2"), "{said}");
 }

@@ -173,10 +173,13 @@ impl Database {
     }
 }
 
-/// Whether a URL has a password, or a token in its place.
+/// Whether a URL has a password, or may have one: several hosts, as of a cluster, are no URL to the parser.
 fn has_password(url: &str) -> bool {
     let in_query = |query: &str| query.split('&').any(|field| field.starts_with("password="));
-    reqwest::Url::parse(url).is_ok_and(|url| url.password().is_some() || url.query().is_some_and(in_query))
+    match reqwest::Url::parse(url) {
+        Ok(url) => url.password().is_some() || url.query().is_some_and(in_query),
+        Err(_) => url.contains('@'),
+    }
 }
 
 /// Asks one question; an empty answer is the default.
@@ -241,4 +244,28 @@ fn next_steps(path: &Path, choices: &Choices, database: Option<&Database>) -> Ve
         complain(&format!("warning: {left_out} more tables have no routes in the file; add those that are needed"));
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_seen_in_every_kind_of_url() {
+        for url in [
+            "redis://:pw@host",
+            "rediss://user:pw@host:1/2",
+            "redis+cluster://:pw@a:1,b:2",
+            "redis+sentinel://user:pw@a:1,b:2/main",
+            "postgres://app:pw@host/db",
+            "postgres://host/db?sslmode=require&password=pw",
+        ] {
+            assert!(has_password(url), "{url}");
+        }
+        for url in
+            ["embedded:", "redis://host:6379", "redis+cluster://a:1,b:2", "postgres://app@host/db", "sqlite:a.db"]
+        {
+            assert!(!has_password(url), "{url}");
+        }
+    }
 }
