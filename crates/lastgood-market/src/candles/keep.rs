@@ -309,6 +309,11 @@ impl<'a> Draft<'a> {
         block.rows.at(open).map(Bytes::copy_from_slice)
     }
 
+    /// Takes a block in the place of what is kept of it.
+    pub(super) fn replace(&mut self, index: u64, block: Block) {
+        self.blocks.insert(index, (Arc::new(block), Persist::Always));
+    }
+
     /// Forgets what was found out so far: the exchange has changed its history.
     pub(super) fn forget(&mut self) {
         self.blocks.clear();

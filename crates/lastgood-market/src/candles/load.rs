@@ -13,6 +13,7 @@ use super::series::{Fetch, Question};
 use super::told::{Answered, Kind};
 use crate::venue::Venue;
 
+mod doubt;
 mod fetch;
 
 pub(super) use self::fetch::unreadable;

@@ -161,3 +161,16 @@ proptest! {
         in_paused_time(story.at, &async |_| play(story).await);
     }
 }
+
+#[test]
+fn what_one_wrong_answer_said_alone_takes_no_other_candle_along_when_it_is_put_right() {
+    // The wrong answer has two settled candles of which nothing was known, and none that was.
+    let at = At { begin: 1_772_690_234_999, interval: "3m" };
+    let wait = 2 * 3 * MINUTE + 135_038;
+    let story = Story { at, venue: Venue::Spot, limit: 1, wait, lie: LIES.len() - 1, restarts: false };
+    for venue in [Venue::Spot, Venue::Coin] {
+        for restarts in [false, true] {
+            in_paused_time(at, &async |_| play(Story { venue, restarts, ..story }).await);
+        }
+    }
+}

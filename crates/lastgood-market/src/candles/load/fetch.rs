@@ -28,8 +28,8 @@ impl Draft<'_> {
         for _ in 0..2 {
             let told = self.ask(fetch).await?;
             let Some(open) = self.contradiction(&told, witness) else { return Ok(told) };
-            let kept = self.row(open);
-            let second = self.ask(self.second_question(open)).await?;
+            let (kept, other) = (self.row(open), self.other_answer_before(open));
+            let second = self.ask(self.second_question(open, other.as_ref().map(|other| other.0))).await?;
             let row = second.rows.at(open);
             let agrees_with_kept = if kept.is_some() { row == kept.as_deref() } else { row.is_some() };
             if agrees_with_kept || row != told.rows.at(open) {
@@ -37,6 +37,11 @@ impl Draft<'_> {
             }
             // It had not settled, so that nothing else is in doubt.
             if kept.is_none() && !second.rows.times().is_empty() {
+                return Ok(told);
+            }
+            // One answer alone gave it, and what another gave before it stands: that one answer was wrong.
+            let is_rest_the_same = other.is_some_and(|(open, row)| second.rows.at(open) == Some(&row));
+            if is_rest_the_same && self.doubt_from(open).await {
                 return Ok(told);
             }
             // That a candle was taken away is believed only of an answer that gives one after it.
@@ -54,13 +59,17 @@ impl Draft<'_> {
         Err(Error::new(Reason::Malformed, "the exchange contradicts what it said of settled candles"))
     }
 
-    /// Asks for a candle in another way than before, and for the one after it.
-    fn second_question(&self, open: u64) -> Fetch {
-        let end = open.saturating_add((PAST_GAPS * self.series.length).min(COIN_SPAN));
+    /// Asks for a candle in another way than before, for the one after it, and for those from `earlier` on.
+    fn second_question(&self, open: u64, earlier: Option<u64>) -> Fetch {
+        let start = earlier.unwrap_or(open);
+        // Of some months there are more in a span than of the longest.
+        let before = self.series.candles_in(start, open);
+        let limit = before + before / 8 + 1;
+        let end = open.saturating_add((PAST_GAPS * self.series.length).min(COIN_SPAN / 2));
         match self.series.endpoint.venue {
             // COIN-M counts back from an end.
-            Venue::Coin => Fetch { start: Some(open), end: Some(end), limit: self.series.candles_in(open, end) + 1 },
-            _ => Fetch { start: Some(open), end: None, limit: 2 },
+            Venue::Coin => Fetch { start: Some(start), end: Some(end), limit: self.series.candles_in(start, end) + 1 },
+            _ => Fetch { start: Some(start), end: None, limit },
         }
     }
 

@@ -1,0 +1,64 @@
+//! What is doubted where an answer contradicts what one answer alone said.
+
+use bytes::Bytes;
+
+use super::super::keep::{Draft, RECALL, TAIL};
+use super::super::resolve::Known;
+use super::super::series::COIN_SPAN;
+use super::super::told::{Kind, Told};
+use crate::venue::Venue;
+
+/// So many candles back another answer's row is looked for: as many as cost no more than one.
+const NEAR: u64 = 80;
+
+impl Draft<'_> {
+    /// The last row before `open` that another answer gave, if one answer alone gave the row of `open`, and it is near.
+    pub(super) fn other_answer_before(&self, open: u64) -> Option<(u64, Bytes)> {
+        let at = self.series.block_at(open);
+        let once = self.block(at)?.known.span_at(open)?.told;
+        if once.kind != Kind::Rows {
+            return None;
+        }
+        let reach = self.series.length.saturating_mul(NEAR);
+        let near = open.saturating_sub(if self.series.endpoint.venue == Venue::Coin {
+            reach.min(COIN_SPAN / 2)
+        } else {
+            reach
+        });
+        let blocks = (self.series.block_at(near)..=at).rev().filter_map(|index| self.block(index));
+        let rows = blocks.flat_map(|block| {
+            let places = block.rows.before(near)..block.rows.before(open);
+            let other = |place: usize| {
+                let row = block.rows.times().get(place)?.open;
+                let told = block.known.span_at(row)?.told;
+                let has_rows = matches!(told.kind, Kind::Confirmed | Kind::Rows | Kind::Streamed);
+                let is_other = has_rows && (told.kind, told.last) != (once.kind, once.last);
+                is_other.then(|| (row, Bytes::copy_from_slice(block.rows.text(place, place + 1))))
+            };
+            places.rev().find_map(other)
+        });
+        rows.into_iter().next()
+    }
+
+    /// Believes nothing any longer from `open` on; says whether that was little enough to be looked through.
+    pub(super) async fn doubt_from(&mut self, open: u64) -> bool {
+        let blocks = self.series.block_at(open)..=self.series.block_at(self.candles.now().max(open));
+        if blocks.end() - blocks.start() > RECALL {
+            return false;
+        }
+        self.recall(blocks.clone()).await;
+        for index in blocks {
+            let Some(held) = self.block(index) else { continue };
+            let mut block = (*held).clone();
+            for span in held.known.within(open, u64::MAX) {
+                block.known.set(span.from, span.to, Told::DOUBTED);
+            }
+            self.replace(index, block);
+        }
+        // The end is later still, and being replaced where it is what is loaded.
+        if !self.is_of_the_end {
+            self.candles.region.expire(&self.series.key(TAIL)).await;
+        }
+        true
+    }
+}
