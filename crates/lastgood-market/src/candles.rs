@@ -35,6 +35,7 @@ mod keep;
 mod lagging;
 mod last_good;
 mod load;
+mod passed;
 mod resolve;
 mod rows;
 mod series;
@@ -58,6 +59,7 @@ pub use self::feed::{Fed, StreamedCandle};
 use self::keep::{Asked, Draft, RECALL, TAIL, VOIDS, kept_block};
 use self::lagging::Lagging;
 use self::load::LEAST;
+use self::passed::Passed;
 use self::resolve::{Resolution, resolve};
 pub use self::series::{Question, Series};
 use self::spans::Belief;
@@ -76,6 +78,7 @@ pub struct Candles {
     in_use: InUse,
     voided: Arc<Voided>,
     lagging: Arc<Lagging>,
+    passed: Arc<Passed>,
 }
 
 /// An answer put together of what is known.
@@ -134,6 +137,7 @@ impl Candles {
             in_use: InUse::default(),
             voided: Arc::default(),
             lagging: Arc::default(),
+            passed: Arc::default(),
         }
     }
 
@@ -150,7 +154,7 @@ impl Candles {
         match &found {
             Ok(slice) => self.region.composite().count_timed(slice.outcome, stopwatch),
             // Counted by the direct question that follows.
-            Err(error) if error.reason == Reason::Abandoned => {}
+            Err(error) if error.reason == Reason::Abandoned => self.note_passed(question),
             Err(error) => self.region.composite().count_failed(error),
         }
         found
@@ -203,15 +207,17 @@ impl Candles {
                 }
                 _ if self.is_known_to_be_empty(question) => break,
                 Resolution::NeedsTail if tail.is_some() => break,
-                Resolution::NeedsTail | Resolution::Whole { .. } => tail = Some(self.load_tail(question, whom).await?),
+                Resolution::NeedsTail | Resolution::Whole { .. } => {
+                    tail = Some(self.load_later_tail(question, whom).await?)
+                }
                 // What is missing before an end that has moved on may be less, or more.
                 Resolution::Missing(_) if tail.is_none() && question.reaches(end.as_deref()) => {
-                    tail = Some(self.load_tail(question, whom).await?);
+                    tail = Some(self.load_later_tail(question, whom).await?);
                 }
                 Resolution::Missing(hole) if stuck_on == Some((hole, end.is_some())) => match tail {
                     Some(_) => break,
                     // With the end of the series known, more can be told of what comes before.
-                    None => (tail, stuck_on) = (Some(self.load_tail(question, whom).await?), None),
+                    None => (tail, stuck_on) = (Some(self.load_later_tail(question, whom).await?), None),
                 },
                 Resolution::Missing(hole) => {
                     let knows_end = end.is_some();
@@ -246,7 +252,8 @@ impl Candles {
 
     /// The end of a series, if memory holds it fresh.
     fn fresh_tail(&self, series: &Series) -> Option<Answer> {
-        self.region.peek(&series.key(TAIL)).filter(|tail| tail.freshness() == Freshness::Fresh)
+        let held = self.region.peek(&series.key(TAIL)).filter(|tail| tail.freshness() == Freshness::Fresh);
+        held.filter(|tail| !self.is_passed(series, tail))
     }
 
     fn slice(&self, runs: Vec<Bytes>, age: Duration, filled: Option<Outcome>, tail: Option<Answer>) -> Slice {

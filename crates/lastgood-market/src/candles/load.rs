@@ -95,7 +95,11 @@ impl Draft<'_> {
         earlier: Option<&Tail>,
     ) -> Result<(Tail, Timestamp, Siblings), Error> {
         let tail = self.settle(&told.rows, from, told.asked_at, Kind::Rows).await?;
-        if self.has_end && earlier.is_some_and(|earlier| tail.is_older_than(earlier)) && self.refuses_older() {
+        let is_older = self.has_end && earlier.is_some_and(|earlier| tail.is_older_than(earlier));
+        let newest = tail.rows.times().last().map(|row| row.open);
+        let is_passed =
+            self.candles.passed_end(self.series).is_some_and(|open| newest.is_none_or(|newest| newest < open));
+        if (is_older || is_passed) && self.candles.lagging.refuses(self.series.name(), self.candles.told_at()) {
             return Err(older());
         }
         self.candles.lagging.ended(self.series.name());

@@ -75,6 +75,17 @@ impl Ahead {
         Ahead { by: later(self.by), before, ..self }
     }
 
+    /// The same, by what was measured earlier and more exactly, if this does not contradict it: then it is likely the same
+    /// server, which only answered in a busy moment, such as the first after it was away.
+    fn or_as_before(self, earlier: Ahead) -> Ahead {
+        let apart = Duration::from_millis(self.by.abs_diff(earlier.by));
+        let is_finer = earlier.at_most_wrong_by < self.at_most_wrong_by;
+        match is_finer && apart <= self.at_most_wrong_by + earlier.at_most_wrong_by {
+            true => Ahead { by: earlier.by, at_most_wrong_by: self.at_most_wrong_by + apart, ..self },
+            false => self,
+        }
+    }
+
     /// A time that this process's clock told, as it would tell it now.
     pub(crate) fn present(self, local: Timestamp) -> Timestamp {
         self.present_of(local, local)
@@ -183,7 +194,8 @@ impl GuardedStore {
             let by = millis(told).saturating_sub(millis(local.plus(trip / 2)));
             let before =
                 measured.map_or_else(|| self.before_the_first(by, local), |measured| self.before(&measured, local));
-            Ahead { by, at_most_wrong_by: wrong_by(trip), before }
+            let rough = Ahead { by, at_most_wrong_by: wrong_by(trip), before };
+            measured.map_or(rough, |earlier| rough.or_as_before(earlier.ahead_at(self.clock.now())))
         });
         *measured = Some(Measured { ahead, at, local, is_doubted: false, refined, asked_at: at });
         drop(measured);
@@ -289,5 +301,24 @@ mod tests {
         tokio::time::advance(KNOWN_FOR / 2).await;
         guarded.refine_clock().await;
         assert_eq!(store.reads(), asked, "what is known exactly is not asked for");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_answers_slowly_after_it_was_away_keeps_the_difference_that_was_known_exactly() {
+        let slow = Duration::from_millis(20);
+        let clock = Clock::paused_with_tokio();
+        let store = FaultyStore::new(Arc::new(MemoryStore::new(clock.clone(), 1 << 20)));
+        let guard = Guard { budget: slow * 2, ..Guard::default() };
+        let guarded = GuardedStore::with_clock(Arc::clone(&store) as _, guard, clock);
+        let exact = guarded.ahead().await.expect("the time");
+        assert_eq!((exact.by, exact.at_most_wrong_by), (0, Duration::from_millis(1)));
+        store.set(Fault::Delay(slow));
+        guarded.forget_clock();
+        let again = guarded.ahead().await.expect("the time");
+        assert_eq!(again.by, exact.by, "half of the slow round trip is not added to it");
+        assert!(again.at_most_wrong_by >= slow / 2, "it may be another server, whose clock is off by as much");
+        // What contradicts it is another clock.
+        let far = Ahead { by: 500, ..again };
+        assert_eq!(far.or_as_before(exact).by, 500);
     }
 }
