@@ -132,8 +132,7 @@ impl Region {
             return None;
         }
         let waiting = tier.behind.waiting(key).flatten().filter(|entry| entry.freshness(now) != Freshness::Gone)?;
-        let mut entry = waiting.copied();
-        entry.taken_at = now;
+        let entry = waiting.copied();
         // Which of the two is newer, the store will decide.
         Some(if tier.behind.is_contested(key) { entry.superseded() } else { entry })
     }
