@@ -24,6 +24,7 @@ mod redis;
 mod swap;
 #[cfg(feature = "upstash")]
 mod upstash;
+mod url;
 mod watch;
 
 pub use self::counters::{Addition, Counters};
@@ -45,6 +46,7 @@ pub use self::redis::{Lack, RedisOptions, RedisStore};
 pub use self::swap::{Swap, Version};
 #[cfg(feature = "upstash")]
 pub use self::upstash::{UpstashOptions, UpstashStore};
+pub use self::url::{Login, Password, RedisPlace, RedisUrl, StoreUrl, StoreUrlError, TlsFiles, UpstashUrl};
 pub use self::watch::{Noticed, Watch, Watched};
 
 /// A tier below memory that holds bytes under text keys.
