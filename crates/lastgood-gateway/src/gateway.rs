@@ -347,8 +347,8 @@ pub async fn open_store(settings: &Settings, clock: &Clock) -> Result<Option<Arc
     let refuse = |why: StoreError| BuildError::new(why);
     match &settings.store {
         StoreSetting::Memory => Ok(None),
-        StoreSetting::Redis(address) => {
-            let options = RedisOptions::parse(address.expose_url()).map_err(refuse)?;
+        StoreSetting::Redis(url) => {
+            let options = RedisOptions::new(url).map_err(refuse)?;
             Ok(Some(Arc::new(RedisStore::connect(options))))
         }
         StoreSetting::Upstash(address) => {

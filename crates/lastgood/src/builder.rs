@@ -137,7 +137,8 @@ impl CacheBuilder {
     ///
     /// The file and its directory are made for their owner alone. It belongs to one process; while another has it, or the
     /// disk does not do as told, changes wait in memory alone, and [`StoreStatus::pending_trouble`](crate::StoreStatus)
-    /// says why. A damaged file is set aside. Defaults to none: what waits is forgotten when the process ends.
+    /// says why. A damaged file is set aside. Defaults to none: what waits is forgotten when the process ends. Feature `embedded`.
+    #[cfg(feature = "embedded")]
     #[must_use]
     pub fn pending_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.pending_file = Some(path.into());

@@ -19,6 +19,9 @@
 //! # }
 //! ```
 //!
+//! Features: `embedded`, `redis` and `zstd` (default), `upstash`, `proxy`, `testing`. Without any the cache is memory alone, and
+//! takes any [`store::Store`] of yours.
+//!
 //! Start at [`Cache::builder`]. The read path is `read.rs`, one page.
 
 pub mod clock;

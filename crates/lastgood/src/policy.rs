@@ -35,7 +35,8 @@ pub struct Policy {
     pub soft_timeout: Duration,
     /// The longest a load may take. Defaults to 10 s.
     pub hard_timeout: Duration,
-    /// Bodies larger than this many bytes are compressed (zstd) in the store. Defaults to 1 KiB.
+    /// Bodies larger than this many bytes are compressed in the store: rows of numbers column by column, all else by zstd
+    /// (feature `zstd`; stored as they are without it). Defaults to 1 KiB.
     pub compress_over: usize,
     /// Loads of the region under way at once; one more is refused, and served from the last good. Defaults to 256.
     pub max_loads: usize,

@@ -9,21 +9,28 @@ use bytes::Bytes;
 use crate::clock::Timestamp;
 
 mod counters;
+#[cfg(any(feature = "redis", feature = "upstash"))]
 mod dialect;
+#[cfg(feature = "embedded")]
 mod embedded;
 mod fields;
 mod guarded;
 mod jitter;
 mod memory;
+#[cfg(not(feature = "embedded"))]
+mod no_embedded;
+#[cfg(feature = "redis")]
 mod redis;
-mod stream;
 mod swap;
 #[cfg(feature = "upstash")]
 mod upstash;
+mod url;
 mod watch;
 
 pub use self::counters::{Addition, Counters};
+#[cfg(feature = "embedded")]
 pub(crate) use self::embedded::RowFile;
+#[cfg(feature = "embedded")]
 pub use self::embedded::{EmbeddedStore, Opened};
 pub use self::fields::{FieldUpdate, Fields};
 pub(crate) use self::guarded::Ahead;
@@ -32,10 +39,14 @@ pub use self::guarded::{BreakerState, Guard, GuardCounters, GuardedStore};
 pub(crate) use self::jitter::wait_evenly;
 pub(crate) use self::jitter::{jittered, somewhere_in};
 pub use self::memory::MemoryStore;
+#[cfg(not(feature = "embedded"))]
+pub(crate) use self::no_embedded::RowFile;
+#[cfg(feature = "redis")]
 pub use self::redis::{Lack, RedisOptions, RedisStore};
 pub use self::swap::{Swap, Version};
 #[cfg(feature = "upstash")]
 pub use self::upstash::{UpstashOptions, UpstashStore};
+pub use self::url::{Login, Password, RedisPlace, RedisUrl, StoreUrl, StoreUrlError, TlsFiles, UpstashUrl};
 pub use self::watch::{Noticed, Watch, Watched};
 
 /// A tier below memory that holds bytes under text keys.

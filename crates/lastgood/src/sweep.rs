@@ -1,6 +1,5 @@
 //! Invalidating many keys at once.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,23 +11,20 @@ use crate::clock::Timestamp;
 use crate::flight::Void;
 use crate::memory::Key;
 use crate::region::{Region, WasThere};
-use crate::store::{Cursor, GuardedStore, Store, StoreError};
+use crate::store::{Cursor, Store, StoreError};
 use crate::tags::{self, Depth};
 use crate::voice::Kind;
 
 mod owed;
+mod run;
 
 pub(crate) use self::owed::OwedSweep;
+use self::run::Sweep;
 
 /// Names asked for, and changed, at a time.
 const PAGE: usize = 500;
 /// Changes that may read the store at once.
 const AT_ONCE: usize = 8;
-/// So much memory the names of keys of the store may take that are noted, so that none counts twice: a million of them. A
-/// store lists few twice, and only while it grows or shrinks.
-const NOTED_BYTES: usize = 64 << 20;
-/// What a noted name takes besides its bytes.
-const PER_NAME: usize = 48;
 
 /// Which keys an invalidation is about.
 #[derive(Clone)]
@@ -306,123 +302,6 @@ impl Shared {
 fn every(region: &str) -> Matches {
     let meant = region.to_owned();
     Arc::new(move |region, _| region == meant)
-}
-
-/// An invalidation of many keys of some regions.
-struct Sweep<'a> {
-    regions: Vec<Region>,
-    matches: &'a (dyn Fn(&str, &str) -> bool + Send + Sync),
-    depth: Option<Depth>,
-    /// When it was asked for: what came after stays.
-    asked_at: Timestamp,
-    /// The names that were met, by region, as far as they are noted.
-    met: Vec<HashSet<Arc<str>>>,
-    noted_bytes: usize,
-    matched: u64,
-    changed: u64,
-    /// Whether the store took all changes so far.
-    keeps_up: bool,
-}
-
-impl<'a> Sweep<'a> {
-    fn of(
-        regions: Vec<Region>,
-        matches: &'a (dyn Fn(&str, &str) -> bool + Send + Sync),
-        depth: Option<Depth>,
-        asked_at: Timestamp,
-    ) -> Sweep<'a> {
-        let met = regions.iter().map(|_| HashSet::new()).collect();
-        Sweep { regions, matches, depth, asked_at, met, noted_bytes: 0, matched: 0, changed: 0, keeps_up: true }
-    }
-
-    /// Sweeps memory, and then the store, whose keys of these regions begin with `prefix`: once for all of them.
-    async fn run(mut self, prefix: &str) -> Result<Swept, StoreError> {
-        for at in 0..self.regions.len() {
-            self.sweep_memory(at).await;
-        }
-        let mut unreached = None;
-        let tier = self.regions.first().and_then(|region| region.cache.store.as_ref());
-        if let Some(store) = tier.map(|tier| Arc::clone(&tier.store))
-            && let Err(why) = self.sweep_store(&store, prefix).await
-        {
-            if self.depth.is_none() {
-                return Err(self.regions.first().map_or(why.clone(), |region| region.cause(why)));
-            }
-            tracing::debug!(%why, "the store could not be searched: what it holds of the keys is not believed until it is");
-            unreached = self.regions.first().map(|region| region.cause(why));
-        }
-        Ok(Swept { matched: self.matched, changed: self.changed, unreached })
-    }
-
-    async fn sweep_memory(&mut self, at: usize) {
-        let (region, matches) = (self.regions[at].clone(), self.matches);
-        let is_meant = |key: &Key| key.region == region.shared.id && matches(region.name(), &key.name);
-        if let Some(depth) = self.depth {
-            region.cache.flights.invalidate_where(&Void::of(depth, self.asked_at), is_meant);
-            region.cache.setbacks.retain(|key, _| !is_meant(key));
-        }
-        let names = region.cache.memory.keys_where(|key, _| is_meant(key)).into_iter().map(|key| key.name);
-        let mut names: Vec<Arc<str>> = names.collect();
-        names.extend(region.names_waiting().into_iter().filter(|name| matches(region.name(), name)));
-        names.sort_unstable();
-        names.dedup();
-        for batch in names.chunks(PAGE) {
-            self.change(at, batch).await;
-        }
-        self.matched += names.len() as u64;
-        self.met[at].extend(names);
-    }
-
-    /// Notes a name that the store lists. Says whether it was not noted before.
-    fn meets(&mut self, at: usize, name: &Arc<str>) -> bool {
-        if self.met[at].contains(name) {
-            return false;
-        }
-        if self.noted_bytes < NOTED_BYTES {
-            self.noted_bytes += name.len() + PER_NAME;
-            self.met[at].insert(Arc::clone(name));
-        }
-        self.matched += 1;
-        true
-    }
-
-    async fn change(&mut self, at: usize, names: &[Arc<str>]) {
-        if let Some(depth) = self.depth {
-            self.regions[at].change_all(names, depth, self.asked_at).await;
-            self.keeps_up = self.regions[at].pace(names, self.keeps_up).await;
-            self.changed += names.len() as u64;
-        }
-    }
-
-    async fn sweep_store(&mut self, store: &GuardedStore, prefix: &str) -> Result<(), StoreError> {
-        let mut cursor = None;
-        loop {
-            let page = store.list(prefix, cursor, PAGE).await?;
-            let mut names: Vec<Vec<Arc<str>>> = self.regions.iter().map(|_| Vec::new()).collect();
-            for key in &page.keys {
-                let Some((at, name)) = self.place(key) else { continue };
-                if self.meets(at, &name) {
-                    names[at].push(name);
-                }
-            }
-            for (at, names) in names.iter().enumerate().filter(|(_, names)| !names.is_empty()) {
-                self.change(at, names).await;
-            }
-            cursor = page.next;
-            if cursor.is_none() {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Which region a key of the store is of, and its name there, if it is meant and not being removed already.
-    fn place(&self, key: &str) -> Option<(usize, Arc<str>)> {
-        let at = self.regions.iter().position(|region| key.starts_with(&region.shared.prefix))?;
-        let region = &self.regions[at];
-        let name = &key[region.shared.prefix.len()..];
-        let tier = region.cache.store.as_ref()?;
-        ((self.matches)(region.name(), name) && tier.behind.may_read(key)).then(|| (at, name.into()))
-    }
 }
 
 impl fmt::Debug for Scope {

@@ -11,17 +11,18 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::clock::{Clock, Timestamp};
-use crate::entry::Entry;
-use crate::store::{Ahead, BreakerState, GuardedStore, MAX_KEY_BYTES, Position, Store, StoreError};
+use crate::store::{BreakerState, GuardedStore, MAX_KEY_BYTES, Position, Store, StoreError};
 use crate::sync::{Mutex, MutexGuard};
 use crate::voice::Voice;
 
 mod apply;
 mod change;
 pub(crate) mod journal;
+mod others;
+mod owed;
 mod queue;
 mod room;
 #[cfg(test)]
@@ -114,67 +115,6 @@ impl WriteBehind {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the store may be believed about `key` as far as this process knows. False while a removal is not done.
-    pub(crate) fn may_read(&self, key: &str) -> bool {
-        if key.len() > MAX_KEY_BYTES {
-            return false;
-        }
-        let queue = self.queue();
-        (queue.waiting.is_empty() && queue.active.is_empty() && queue.clearing.is_empty()) || !queue.owes_removal(key)
-    }
-
-    /// When the removal of `key` was asked for that is still to be written, if nothing else is: what the store holds from later
-    /// is another process's.
-    pub(crate) fn removal_owed_at(&self, key: &str) -> Option<Timestamp> {
-        self.queue().removal_owed_at(key)
-    }
-
-    /// Waits until the store may be believed about `key`, while it takes what waits for it and at most until `deadline`.
-    /// Says whether it may.
-    pub(crate) async fn readable(&self, key: &str, deadline: Instant) -> bool {
-        loop {
-            let progress = self.progress.notified();
-            // An expiry that waits is added to what is read, but it will change what a load has to replace.
-            let (may_read, expires) = (self.may_read(key), self.expired_at(key).is_some());
-            if may_read && !expires {
-                return true;
-            }
-            let is_stuck = key.len() > MAX_KEY_BYTES || self.store.state() != BreakerState::Closed;
-            if is_stuck || self.failing_of(&[key.to_owned()]).is_some() {
-                return may_read;
-            }
-            if timeout_at(deadline, progress).await.is_err() {
-                return may_read;
-            }
-        }
-    }
-
-    /// When the freshness of `key` was ended, if that is still to be written.
-    pub(crate) fn expired_at(&self, key: &str) -> Option<Timestamp> {
-        self.queue().owes_expiry(key).map(|expiry| expiry.at)
-    }
-
-    /// What the store gives for `key`, if its end of freshness is still to be written there.
-    pub(crate) fn expired(&self, key: &str, entry: Entry, ahead: Ahead) -> Entry {
-        match self.queue().owes_expiry(key) {
-            Some(Expiry { at, policy, .. }) if entry.fetch_started_at <= ahead.present(*at) => {
-                entry.expired_at(ahead.present(*at), policy)
-            }
-            _ => entry,
-        }
-    }
-
-    /// Whether a change of `key` waits to be written, or is being written.
-    pub(crate) fn has(&self, key: &str) -> bool {
-        self.queue().has(key)
-    }
-
-    /// What the store will hold under `key` once what waits is written: an entry, or nothing. `None` where nothing waits
-    /// that has to be written.
-    pub(crate) fn waiting(&self, key: &str) -> Option<Option<Arc<Entry>>> {
-        self.queue().owed(key)
-    }
-
     /// Entries whose load began before this are not believed when the store gives them.
     pub(crate) fn distrust_before(&self) -> Timestamp {
         Timestamp::from_millis(self.distrust_before.load(Ordering::Relaxed))
@@ -229,115 +169,6 @@ impl WriteBehind {
             queue.clearing.retain(|known| known != prefix);
         }
         self.start_worker(queue);
-    }
-
-    /// The keys under `prefix` whose values wait to be written, or are being written: no tier but this has them, perhaps.
-    pub(crate) fn waiting_under(&self, prefix: &str) -> Vec<String> {
-        let queue = self.queue();
-        let puts = queue.waiting.iter().filter(|(key, change)| change.is_put() && key.starts_with(prefix));
-        let is_put = |again: &Option<Change>| again.as_ref().is_some_and(Change::is_put);
-        let under_way = queue.active.iter().filter(|(key, again)| is_put(again) && key.starts_with(prefix));
-        puts.map(|(key, _)| key).chain(under_way.map(|(key, _)| key)).cloned().collect()
-    }
-
-    /// Another process took away what the store held for `key`: what this one would write there, or has written since, may
-    /// be older.
-    pub(crate) fn take_back(self: &Arc<Self>, key: &str, removed: Removed) {
-        let mut queue = self.queue();
-        self.take_back_in(&mut queue, key, removed);
-        self.start_worker(queue);
-    }
-
-    /// The same of all keys under `prefix` whose rest is meant.
-    pub(crate) fn take_back_where(self: &Arc<Self>, prefix: &str, removed: Removed, is_meant: impl Fn(&str) -> bool) {
-        let mut queue = self.queue();
-        let keys = queue.keys_under(prefix);
-        for key in keys.into_iter().filter(|key| is_meant(&key[prefix.len()..])) {
-            self.take_back_in(&mut queue, &key, removed);
-        }
-        self.start_worker(queue);
-    }
-
-    /// Another process changed what the store holds for `key`, or ended its freshness as `expiry` says. What this one has still
-    /// to put there, or put there late, may be older, and is expired as well where it is from before.
-    pub(crate) fn changed_by_another(self: &Arc<Self>, key: &str, expiry: Option<&Expiry>) {
-        let mut queue = self.queue();
-        self.changed_in(&mut queue, key, expiry);
-        self.start_worker(queue);
-    }
-
-    /// The same of all keys under `prefix` whose rest is meant.
-    pub(crate) fn changed_by_another_where(
-        self: &Arc<Self>,
-        prefix: &str,
-        expiry: Option<&Expiry>,
-        is_meant: impl Fn(&str) -> bool,
-    ) {
-        let mut queue = self.queue();
-        let keys = queue.keys_under(prefix);
-        for key in keys.into_iter().filter(|key| is_meant(&key[prefix.len()..])) {
-            self.changed_in(&mut queue, &key, expiry);
-        }
-        self.start_worker(queue);
-    }
-
-    /// The keys whose values wait to be written, or are being written, and have this tag.
-    pub(crate) fn tagged(&self, tag: &str) -> Vec<String> {
-        self.queue().keys_tagged(tag)
-    }
-
-    /// Another process removed all that has a tag, or expired it: so is what was put before and waits here.
-    pub(crate) fn changed_tag(
-        self: &Arc<Self>,
-        tag: &str,
-        removed: Option<Removed>,
-        expiry: impl Fn(&str) -> Option<Expiry>,
-    ) {
-        let mut queue = self.queue();
-        for key in queue.keys_tagged(tag) {
-            match removed {
-                Some(removed) => self.take_back_in(&mut queue, &key, removed),
-                None => self.changed_in(&mut queue, &key, expiry(&key).as_ref()),
-            }
-        }
-        self.start_worker(queue);
-    }
-
-    fn changed_in(&self, queue: &mut Queue, key: &str, expiry: Option<&Expiry>) {
-        self.take_back_in(queue, key, Removed::NOT);
-        if let Some(expiry) = expiry.filter(|expiry| queue.has_put_before(key, expiry.at)) {
-            self.admit(queue, key.to_owned(), Change::Expire(expiry.clone()));
-        }
-        queue.contest(key);
-    }
-
-    /// The same of all keys: it is not known which were changed.
-    pub(crate) fn contest_all(&self) {
-        self.queue().contest_all();
-    }
-
-    /// A key was changed in the store while something waits here to be put there. Says whether that is known to wait because the
-    /// store did not take it, so that the change is another's.
-    pub(crate) fn contest_if_late(&self, key: &str) -> bool {
-        let mut queue = self.queue();
-        let is_late = queue.waiting.get(key).is_some_and(|change| change.is_put() && change.has_failed());
-        if is_late {
-            queue.contest(key);
-        }
-        is_late
-    }
-
-    /// Whether another process changed the key since this one put what it still has to write there.
-    pub(crate) fn is_contested(&self, key: &str) -> bool {
-        self.queue().contested.contains(key)
-    }
-
-    fn take_back_in(&self, queue: &mut Queue, key: &str, removed: Removed) {
-        // What is being written may land after the removal, and what was written may have.
-        if let Some(at) = queue.drop_fill(key, removed) {
-            // What another has put since stays.
-            self.admit(queue, key.to_owned(), Change::Remove(Removal::at(at, false).late()));
-        }
     }
 
     fn admit(&self, queue: &mut Queue, key: String, mut change: Change) {
@@ -495,44 +326,5 @@ impl WriteBehind {
             }
             idle.await;
         }
-    }
-
-    /// As [`WriteBehind::failing`], of some keys alone.
-    pub(crate) fn failing_of(&self, keys: &[String]) -> Option<StoreError> {
-        let queue = self.queue();
-        let has_failed = |key: &String| queue.waiting.get(key).is_some_and(Change::has_failed);
-        queue.failed_by.clone().filter(|_| keys.iter().any(has_failed))
-    }
-
-    /// Why changes that must not be lost wait to be written again, where some do.
-    pub(crate) fn failing(&self) -> Option<StoreError> {
-        let queue = self.queue();
-        queue.failed_by.clone().filter(|_| !queue.failed.is_empty())
-    }
-
-    /// The keys of changes that must not be lost and that the store has not confirmed.
-    pub(crate) fn unconfirmed(&self) -> Vec<String> {
-        let queue = self.queue();
-        let waiting = queue.waiting.iter().filter(|(_, change)| change.takes_away()).map(|(key, _)| key);
-        let active = queue.active.iter().filter(|(_, if_it_fails)| if_it_fails.is_some()).map(|(key, _)| key);
-        waiting.chain(active).cloned().collect()
-    }
-
-    /// Leaves those of them that are still unconfirmed.
-    pub(crate) fn retain_unconfirmed(&self, keys: &mut Vec<String>) {
-        let queue = self.queue();
-        keys.retain(|key| queue.owes_removal(key) || queue.owes_expiry(key).is_some());
-    }
-
-    /// Why the other processes cannot be told of changes that the store has.
-    pub(crate) fn unpublished_because(&self) -> Option<StoreError> {
-        self.voice.refused()
-    }
-
-    /// Removals that the store has not confirmed.
-    pub(crate) fn unconfirmed_removals(&self) -> usize {
-        let queue = self.queue();
-        queue.waiting.values().filter(|change| change.takes_away()).count()
-            + queue.active.values().filter(|if_it_fails| if_it_fails.is_some()).count()
     }
 }

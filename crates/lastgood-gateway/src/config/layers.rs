@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use lastgood::store::RedisPlace;
 use lastgood_market::upstream::mixed;
 use lastgood_routes::suggest::did_you_mean;
 use secrecy::{ExposeSecret, SecretString};
@@ -259,10 +260,11 @@ impl Layers {
         let of_address = STORE_TOKENS.iter().find(|(url, _)| matches!(&origin, Origin::Env(name) if name == url));
         let of_address = of_address.and_then(|(_, name)| Some((*name, env(name)?)));
         let of_address = of_address.filter(|(_, token)| !token.trim().is_empty());
-        if let StoreSetting::Redis(address) = &mut self.settings.store
+        if let StoreSetting::Redis(url) = &mut self.settings.store
+            && matches!(url.place, RedisPlace::Server { .. })
             && let Some((_, token)) = &of_address
         {
-            address.log_in_with(token.trim());
+            url.log_in_with(token.trim());
         }
         if !matches!(self.settings.store, StoreSetting::Upstash(_)) {
             return;
@@ -515,28 +517,32 @@ pub(super) mod tests {
 
     #[test]
     fn the_token_of_upstash_is_the_password_where_its_address_has_none_and_goes_nowhere_else() {
-        let url = |env: &[(&str, &str)]| {
+        let login = |env: &[(&str, &str)]| {
             let resolved = resolve_from("", env, &[]).unwrap_or_else(|problems| panic!("{problems}"));
             let shown = format!("{:?} {}", render_effective(&resolved), resolved.settings.store);
             assert!(!shown.contains("t=k/n") && !shown.contains("t%3Dk") && !shown.contains("own"), "{shown}");
-            let StoreSetting::Redis(address) = resolved.settings.store else { panic!("{shown}") };
-            address.expose_url().to_owned()
+            let StoreSetting::Redis(url) = resolved.settings.store else { panic!("{shown}") };
+            (url.login.user, url.login.password.map(|password| password.expose().to_owned()), url.database)
+        };
+        let said = |user: &str, password: &str, database| {
+            let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+            (text(user), text(password), database)
         };
         let token = ("UPSTASH_REDIS_TOKEN", " t=k/n ");
         for (address, expected) in [
-            ("rediss://h.upstash.io:6379", "rediss://default:t%3Dk%2Fn@h.upstash.io:6379"),
-            ("rediss://default@h:1/2", "rediss://default:t%3Dk%2Fn@h:1/2"),
-            ("rediss://someone@h:1", "rediss://someone:t%3Dk%2Fn@h:1"),
-            ("redis://h", "redis://default:t%3Dk%2Fn@h"),
-            ("rediss://default:own@h:1", "rediss://default:own@h:1"),
-            ("rediss://:own@h:1", "rediss://:own@h:1"),
+            ("rediss://h.upstash.io:6379", said("default", "t=k/n", 0)),
+            ("rediss://default@h:1/2", said("default", "t=k/n", 2)),
+            ("rediss://someone@h:1", said("someone", "t=k/n", 0)),
+            ("redis://h", said("default", "t=k/n", 0)),
+            ("rediss://default:own@h:1", said("default", "own", 0)),
+            ("rediss://:own@h:1", said("", "own", 0)),
         ] {
-            assert_eq!(url(&[("UPSTASH_REDIS_URL", address), token]), expected);
+            assert_eq!(login(&[("UPSTASH_REDIS_URL", address), token]), expected);
         }
         for name in ["REDIS_URL", "LASTGOOD_STORE_URL"] {
-            assert_eq!(url(&[(name, "redis://h:1"), token]), "redis://h:1", "it is another database's, by {name}");
+            assert_eq!(login(&[(name, "redis://h:1"), token]), said("", "", 0), "it is another database's, by {name}");
         }
-        assert_eq!(url(&[("UPSTASH_REDIS_URL", "redis://h:1"), ("UPSTASH_REDIS_TOKEN", " ")]), "redis://h:1");
+        assert_eq!(login(&[("UPSTASH_REDIS_URL", "redis://h:1"), ("UPSTASH_REDIS_TOKEN", " ")]), said("", "", 0));
     }
 
     #[test]

@@ -4,17 +4,13 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lastgood::store::{RedisOptions, StoreError};
+use lastgood::store::{RedisOptions, RedisPlace, RedisUrl, StoreError, StoreUrl, StoreUrlError};
 use lastgood_routes::suggest::nearest;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::Url;
-use secrecy::{ExposeSecret, SecretString};
 
 pub use self::upstash::UpstashAddress;
 pub(crate) use self::upstash::{without_redis_url, without_token};
 use super::problem::Wrong;
 use super::value::{self, Raw};
-use crate::redact::MASK;
 
 mod upstash;
 
@@ -32,7 +28,7 @@ pub enum StoreSetting {
         path: Option<PathBuf>,
     },
     /// A Redis: one server, the primary that Sentinels name, or a cluster.
-    Redis(RedisAddress),
+    Redis(RedisUrl),
     /// A Redis at Upstash, over REST.
     Upstash(UpstashAddress),
 }
@@ -43,7 +39,7 @@ impl StoreSetting {
     pub fn is_at_upstash(&self) -> bool {
         match self {
             Self::Upstash(_) => true,
-            Self::Redis(RedisAddress { endpoint: RedisEndpoint::Tcp { host, .. }, .. }) => upstash::is_host(host),
+            Self::Redis(url) => matches!(&url.place, RedisPlace::Server { host, .. } if upstash::is_host(host)),
             _ => false,
         }
     }
@@ -55,78 +51,6 @@ impl StoreSetting {
     }
 }
 
-/// Where a Redis is, and how to log in.
-#[derive(Debug, Clone)]
-pub struct RedisAddress {
-    url: SecretString,
-    endpoint: RedisEndpoint,
-}
-
-/// The part of a Redis address that may be shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RedisEndpoint {
-    /// Over the network.
-    Tcp {
-        /// Host name or address, without brackets.
-        host: String,
-        /// The port.
-        port: u16,
-        /// Whether `rediss://` was written.
-        tls: bool,
-        /// Number of the database.
-        database: u32,
-    },
-    /// Over a socket in the file system.
-    Unix(PathBuf),
-    /// Several servers, Sentinels or members of a cluster, as their URL names them.
-    Several(String),
-}
-
-impl RedisAddress {
-    /// The whole URL with its credentials, for the client library only.
-    #[must_use]
-    pub fn expose_url(&self) -> &str {
-        self.url.expose_secret()
-    }
-
-    /// Logs in with a token as the password, as Upstash wants it, unless the URL has a password of its own.
-    pub(crate) fn log_in_with(&mut self, token: &str) {
-        let Ok(mut url) = Url::parse(self.expose_url()) else { return };
-        if url.password().is_some() || !matches!(self.endpoint, RedisEndpoint::Tcp { .. }) {
-            return;
-        }
-        let user = if url.username().is_empty() { "default".to_owned() } else { url.username().to_owned() };
-        let token = utf8_percent_encode(token, NON_ALPHANUMERIC).to_string();
-        if url.set_username(&user).and_then(|()| url.set_password(Some(&token))).is_ok() {
-            self.url = SecretString::from(url.as_str());
-        }
-    }
-
-    /// Where it is, free of credentials.
-    #[must_use]
-    pub fn endpoint(&self) -> &RedisEndpoint {
-        &self.endpoint
-    }
-}
-
-impl fmt::Display for RedisEndpoint {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp { host, port, tls, database } => {
-                let scheme = if *tls { "rediss" } else { "redis" };
-                let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
-                write!(out, "{scheme}://{open}{host}{close}:{port}")?;
-                if *database > 0 {
-                    write!(out, "/{database}")?;
-                }
-                Ok(())
-            }
-            Self::Unix(path) => write!(out, "unix:{}", path.display()),
-            Self::Several(url) => out.write_str(url),
-        }
-    }
-}
-
 impl fmt::Display for StoreSetting {
     /// The URL with its credentials masked.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -135,15 +59,7 @@ impl fmt::Display for StoreSetting {
             Self::Embedded { path: None } => out.write_str("embedded:"),
             Self::Embedded { path: Some(path) } => write!(out, "embedded:{}", path.display()),
             Self::Upstash(address) => address.fmt(out),
-            Self::Redis(redis) => {
-                let shown = redis.endpoint.to_string();
-                match shown.split_once("://") {
-                    Some((scheme, rest)) if redis.expose_url().contains('@') => {
-                        write!(out, "{scheme}://{MASK}@{rest}")
-                    }
-                    _ => out.write_str(&shown),
-                }
-            }
+            Self::Redis(url) => url.fmt(out),
         }
     }
 }
@@ -154,39 +70,42 @@ pub(crate) fn parse(raw: &Raw) -> Result<StoreSetting, Wrong> {
     if text.is_empty() {
         return Ok(StoreSetting::Embedded { path: None });
     }
-    let Some((scheme, rest)) = text.split_once(':') else {
-        return Err(without_scheme(text));
-    };
-    match scheme.to_ascii_lowercase().as_str() {
-        "memory" => match rest.trim_matches('/') {
-            "" => Ok(StoreSetting::Memory),
-            _ => Err(Wrong::new("`memory:` takes nothing after the colon").hint("write \"memory:\"")),
-        },
-        "embedded" => {
-            let path = rest.strip_prefix("//").unwrap_or(rest);
-            let path = super::value::path(&Raw::text(path))?;
-            Ok(StoreSetting::Embedded { path: Some(path).filter(|path| !path.as_os_str().is_empty()) })
-        }
-        "redis" | "rediss" => tcp(text),
-        "unix" => unix(text),
-        "redis+sentinel" => several(text, "write redis+sentinel://[user:password@]host:26379,host:26379/SERVICE[?db=n]"),
-        "rediss+sentinel" => several(
-            text,
-            "write rediss+sentinel://[user:password@]host:26379,host:26379/SERVICE[?db=n][&ca=FILE][&cert=FILE&key=FILE]",
-        ),
-        "redis+cluster" => several(text, "write redis+cluster://[user:password@]host:6379,host:6379"),
-        "rediss+cluster" => several(
-            text,
-            "write rediss+cluster://[user:password@]host:6379,host:6379[?ca=FILE][&cert=FILE&key=FILE]",
-        ),
-        "https" | "http" => upstash::parse(text),
-        "upstash-rest" => match rest.trim_matches('/') {
+    if let Some(rest) = text.strip_prefix("upstash-rest:") {
+        return match rest.trim_matches('/') {
             "" => Ok(StoreSetting::Upstash(UpstashAddress::of_redis_url())),
             _ => Err(Wrong::new("`upstash-rest:` takes nothing after the colon").hint(
                 "write \"upstash-rest:\" and the database's rediss:// address in REDIS_URL; a REST address is written as it is",
             )),
+        };
+    }
+    match StoreUrl::parse(text) {
+        Ok(StoreUrl::Memory) => Ok(StoreSetting::Memory),
+        Ok(StoreUrl::Embedded(None)) => Ok(StoreSetting::Embedded { path: None }),
+        Ok(StoreUrl::Embedded(Some(path))) => {
+            let path = super::value::path(&Raw::text(path.to_string_lossy()))?;
+            Ok(StoreSetting::Embedded { path: Some(path) })
+        }
+        Ok(StoreUrl::Redis(url)) => match RedisOptions::new(&url) {
+            Ok(_) => Ok(StoreSetting::Redis(url)),
+            Err(StoreError::Unavailable(why)) => Err(Wrong::new(why).hint(url.hint())),
+            Err(why) => Err(Wrong::new(why.to_string()).hint(url.hint())),
         },
-        other => Err(unknown_scheme(other, text)),
+        Ok(StoreUrl::Upstash(url)) => Ok(StoreSetting::Upstash(UpstashAddress::at(url))),
+        Err(why) => Err(wrong(text, &why)),
+    }
+}
+
+/// What is wrong with a URL, in words that fit a configuration.
+fn wrong(text: &str, why: &StoreUrlError) -> Wrong {
+    let is_rest = ["https:", "http:"].iter().any(|scheme| text.to_ascii_lowercase().starts_with(scheme));
+    match why.unknown_scheme().and_then(|scheme| nearest(scheme, SCHEMES)) {
+        None if is_rest => Wrong::new(why.what()).hint(upstash::HINT),
+        None => Wrong::new(why.what()).hint(why.hint()),
+        Some(found) => {
+            let end = if found.starts_with("redis") || found == "https" { "://" } else { ":" };
+            Wrong::new(format!("the store URL has an unknown scheme; {KNOWN}"))
+                .hint(format!("did you mean `{found}{end}`?"))
+        }
     }
 }
 
@@ -209,75 +128,6 @@ pub(crate) fn trust_for(raw: &Raw) -> Result<Option<Duration>, Wrong> {
     }
 }
 
-fn tcp(text: &str) -> Result<StoreSetting, Wrong> {
-    let malformed = |what: &str| {
-        Wrong::new(format!("the Redis URL {what}"))
-            .hint("write redis://[user:password@]host:port[/db]; percent-encode / ? # @ % in the password")
-    };
-    let url = Url::parse(text).map_err(|error| malformed(&format!("does not parse: {error}")))?;
-    let host = url.host_str().unwrap_or_default();
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    if host.is_empty() {
-        return Err(malformed("names no host"));
-    }
-    if matches!(host, "0.0.0.0" | "::") {
-        return Err(malformed("names a wildcard address, to which nobody can connect"));
-    }
-    if url.port() == Some(0) {
-        return Err(malformed("names port 0"));
-    }
-    if url.fragment().is_some() {
-        return Err(malformed("has a part after `#`, which is not supported"));
-    }
-    let database = match url.path().trim_matches('/') {
-        "" => 0,
-        text => text.parse().map_err(|_| malformed("has a path that is no database number"))?,
-    };
-    let hint = "write rediss://[user:password@]host:port[/db][?ca=FILE][&cert=FILE&key=FILE]";
-    readable(text, hint)?;
-    Ok(StoreSetting::Redis(RedisAddress {
-        endpoint: RedisEndpoint::Tcp {
-            host: host.to_owned(),
-            port: url.port().unwrap_or(6379),
-            tls: url.scheme() == "rediss",
-            database,
-        },
-        url: SecretString::from(text),
-    }))
-}
-
-fn unix(text: &str) -> Result<StoreSetting, Wrong> {
-    let malformed =
-        || Wrong::new("the path of the Redis socket is not absolute").hint("write \"unix:/run/redis/redis.sock\"");
-    let url = Url::parse(text).map_err(|_| malformed())?;
-    let path = url.path();
-    if !path.starts_with('/') || path == "/" || url.has_host() {
-        return Err(malformed());
-    }
-    readable(text, "write \"unix:/run/redis/redis.sock\"")?;
-    Ok(StoreSetting::Redis(RedisAddress {
-        endpoint: RedisEndpoint::Unix(PathBuf::from(path)),
-        url: SecretString::from(text),
-    }))
-}
-
-/// The options that the client library reads from the URL, which looks at the files of certificates, too.
-fn readable(text: &str, hint: &str) -> Result<RedisOptions, Wrong> {
-    RedisOptions::parse(text).map_err(|error| match error {
-        StoreError::Unavailable(why) => Wrong::new(why).hint(hint),
-        other => Wrong::new(other.to_string()).hint(hint),
-    })
-}
-
-/// What names several servers is read by who connects to them.
-fn several(text: &str, hint: &str) -> Result<StoreSetting, Wrong> {
-    let options = readable(text, hint)?;
-    Ok(StoreSetting::Redis(RedisAddress {
-        endpoint: RedisEndpoint::Several(options.to_string()),
-        url: SecretString::from(text),
-    }))
-}
-
 const SCHEMES: [&str; 11] = [
     "embedded",
     "https",
@@ -292,33 +142,8 @@ const SCHEMES: [&str; 11] = [
     "upstash-rest",
 ];
 
-fn unknown_scheme(scheme: &str, text: &str) -> Wrong {
-    let known = "a store is one of embedded:, memory:, redis://, rediss://, unix:, redis+sentinel://, \
-                 redis+cluster://, rediss+sentinel://, rediss+cluster://, https:// and upstash-rest:";
-    let hint = match scheme {
-        "valkey" => "did you mean `redis://`?".to_owned(),
-        "valkeys" => "did you mean `rediss://`?".to_owned(),
-        "redis+unix" | "redis+socket" => "did you mean `unix:`?".to_owned(),
-        _ => match nearest(scheme, SCHEMES) {
-            Some(found) if found.starts_with("redis") || found == "https" => format!("did you mean `{found}://`?"),
-            Some(found) => format!("did you mean `{found}:`?"),
-            None => return without_scheme(text),
-        },
-    };
-    Wrong::new(format!("the store URL has an unknown scheme; {known}")).hint(hint)
-}
-
-fn without_scheme(text: &str) -> Wrong {
-    let hint = match text {
-        "memory" | "embedded" => format!("did you mean \"{text}:\"?"),
-        _ if text.starts_with('/') && text.ends_with(".sock") => {
-            format!("did you mean \"unix:{text}\"?")
-        }
-        _ if text.starts_with(['/', '.']) => format!("did you mean \"embedded:{text}\"?"),
-        _ => "put redis:// before the host, for example \"redis://127.0.0.1:6379\"".to_owned(),
-    };
-    Wrong::new("the store has no known scheme").hint(hint)
-}
+const KNOWN: &str = "a store is one of embedded:, memory:, redis://, rediss://, unix:, redis+sentinel://, redis+cluster://, \
+                     rediss+sentinel://, rediss+cluster://, https:// and upstash-rest:";
 
 #[cfg(test)]
 mod tests {

@@ -121,10 +121,12 @@ async fn a_gateway_serves_from_the_migrated_store_without_asking_its_source() {
 async fn wrong_usage_is_refused_with_a_hint_and_a_store_that_is_not_there_is_named() {
     let redis = RedisServer::start();
     let url = redis.url();
+    let as_another = url.trim_end_matches("/0").replace("redis://", "redis://default:hunter2@");
     for (arguments, code, part) in [
         (["--from", "memory:", "--to", &url], 2, "memory: is the memory of one process"),
         (["--from", &url, "--to", "memory:"], 2, "flag --to"),
         (["--from", &url, "--to", &url], 2, "one store and one namespace"),
+        (["--from", &url, "--to", &as_another], 2, "one store and one namespace"),
         (["--from", "embedded:x", "--to", "embedded:./x"], 2, "one store and one namespace"),
         (["--from", "rdis://u:hunter2@h", "--to", &url], 2, "did you mean `redis://`?"),
         (["--from", "https://x.upstash.io", "--to", &url], 2, "set UPSTASH_REDIS_REST_TOKEN"),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lastgood::store::{EmbeddedStore, RedisOptions, RedisStore, Store};
+use lastgood::store::{EmbeddedStore, RedisOptions, RedisStore, Store, StoreUrl};
 use lastgood::{Cache, Clock, Policy};
 use tokio::task::JoinSet;
 
@@ -100,16 +100,22 @@ impl MarketBuilder {
     ///
     /// When the text is none of these. The error repeats no password.
     pub fn store(mut self, url: &str) -> Result<Self, BuildError> {
-        self.store = match url.split_once(':') {
-            Some(("memory", "")) => StoreChoice::Memory,
-            Some(("embedded", "")) => {
+        self.store = match StoreUrl::parse(url).map_err(BuildError::of)? {
+            StoreUrl::Memory => StoreChoice::Memory,
+            StoreUrl::Embedded(Some(file)) => StoreChoice::Embedded(file),
+            StoreUrl::Embedded(None) => {
                 return Err(BuildError::new("embedded: names no file; write for example embedded:./bot.redb"));
             }
-            Some(("embedded", file)) => StoreChoice::Embedded(PathBuf::from(file)),
-            _ => StoreChoice::Redis(RedisOptions::parse(url).map(Box::new).map_err(|why| {
-                let message = format!("{why}; write redis://host:6379/0, embedded:FILE or memory:");
-                BuildError::with_source(message, why)
-            })?),
+            StoreUrl::Redis(url) => {
+                let options = RedisOptions::new(&url)
+                    .map_err(|why| BuildError::with_source(format!("{why}; {}", url.hint()), why))?;
+                StoreChoice::Redis(Box::new(options))
+            }
+            StoreUrl::Upstash(_) => {
+                return Err(BuildError::new(
+                    "an Upstash database is reached over Redis' own protocol here; write rediss://default:TOKEN@HOST:6379",
+                ));
+            }
         };
         Ok(self)
     }

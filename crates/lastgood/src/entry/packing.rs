@@ -1,35 +1,20 @@
-//! Compression. What it works with is kept for each thread: to set it up takes longer than a small body.
+//! How bodies are packed that are no rows of numbers.
 
-use std::cell::RefCell;
+#[cfg(feature = "zstd")]
+mod zstd;
 
-use zstd::bulk::{Compressor, Decompressor};
-
-/// Fast enough for the write path, and within a few per cent of the default level on market JSON.
-const LEVEL: i32 = 1;
-
-thread_local! {
-    static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
-    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+/// A way to pack bodies.
+#[derive(Clone, Copy)]
+pub(super) struct Packing {
+    /// The body packed; `None` if that does not work.
+    pub(super) pack: fn(&[u8]) -> Option<Vec<u8>>,
+    /// What was packed, of at most so many bytes; `None` for anything else.
+    pub(super) unpack: fn(&[u8], usize) -> Option<Vec<u8>>,
 }
 
-/// The body packed; `None` if that does not work.
-pub(super) fn pack(body: &[u8]) -> Option<Vec<u8>> {
-    COMPRESSOR.with_borrow_mut(|kept| {
-        let compressor = match kept {
-            Some(compressor) => compressor,
-            None => kept.insert(Compressor::new(LEVEL).ok()?),
-        };
-        compressor.compress(body).ok()
-    })
-}
-
-/// What was packed, of at most `length` bytes; `None` for anything else.
-pub(super) fn unpack(packed: &[u8], length: usize) -> Option<Vec<u8>> {
-    DECOMPRESSOR.with_borrow_mut(|kept| {
-        let decompressor = match kept {
-            Some(decompressor) => decompressor,
-            None => kept.insert(Decompressor::new().ok()?),
-        };
-        decompressor.decompress(packed, length).ok()
-    })
-}
+/// By zstd; `None` in a build without it. Such a build stores these bodies as they are, and what another program packed is
+/// unreadable to it.
+#[cfg(feature = "zstd")]
+pub(super) const ZSTD: Option<Packing> = Some(Packing { pack: zstd::pack, unpack: zstd::unpack });
+#[cfg(not(feature = "zstd"))]
+pub(super) const ZSTD: Option<Packing> = None;

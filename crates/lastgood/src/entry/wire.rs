@@ -20,9 +20,12 @@
 //! Whatever cannot be read is a miss: never an error, never deleted by the reader, because a newer version of this
 //! program may be able to read it. Snapshots of every released version stay in `tests/cache/snapshots`.
 
+use std::fmt;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::{Entry, Loaded, Value, packing, rows};
+use super::packing::{self, Packing};
+use super::{Entry, Loaded, Value, rows};
 use crate::clock::Timestamp;
 use crate::policy::Times;
 
@@ -51,6 +54,23 @@ pub(crate) enum Unreadable {
     Schema,
     /// The checksum or the compressed form is wrong, or the entry is of another key.
     Damaged,
+    /// Another program packed it by zstd, and this one is built without.
+    WithoutZstd,
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Unreadable::Foreign => "it is no entry",
+            Unreadable::Outdated => "it is an entry of an older version, which does not say which key it is of",
+            Unreadable::Version => "it is an entry of a version that this program does not know",
+            Unreadable::Schema => "it is an entry of another schema of the region",
+            Unreadable::Damaged => "it is damaged, or an entry of another key",
+            Unreadable::WithoutZstd => {
+                "it was packed by zstd, and this program is built without: build lastgood with its feature `zstd`"
+            }
+        })
+    }
 }
 
 /// The checksum of an entry under `key`; `covered` is all of it before the checksum.
@@ -66,7 +86,7 @@ fn checksum(version: u8, key: &str, covered: &[u8]) -> u32 {
 /// The entry as bytes, to be stored under `key` with the times of a clock that is `ahead` ms. Meta or tags beyond their 16-bit lengths cannot be written: `None`, and it stays in memory.
 pub(crate) fn encode(entry: &Entry, key: &str, schema: u32, compress_over: usize, ahead: i64) -> Option<Bytes> {
     let body = &entry.value.body;
-    let packed = if body.len() > compress_over { pack(body) } else { None };
+    let packed = if body.len() > compress_over { pack(body, packing::ZSTD) } else { None };
     let (method, payload): (u8, &[u8]) = packed.as_ref().map_or((UNPACKED, body), |(method, packed)| (*method, packed));
 
     let mut out = BytesMut::with_capacity(FIXED + 64 + payload.len() + CHECKSUM);
@@ -187,12 +207,12 @@ pub(crate) fn under_key(bytes: Bytes, key: &str) -> Bytes {
     out.freeze()
 }
 
-/// The body packed, and how; `None` where that makes it no smaller.
-fn pack(body: &[u8]) -> Option<(u8, Vec<u8>)> {
+/// The body packed, and how; `None` where that makes it no smaller, or it is no rows and there is no zstd.
+fn pack(body: &[u8], zstd: Option<Packing>) -> Option<(u8, Vec<u8>)> {
     // Looked at once more: a fault of ours must cost room, not change a price.
     let comes_back = |packed: &Vec<u8>| rows::unpack(packed, body.len()).is_some_and(|text| text == body);
     let of_rows = rows::pack(body).filter(comes_back).map(|packed| (ROWS, packed));
-    let packed = of_rows.or_else(|| Some((ZSTD, packing::pack(body)?)));
+    let packed = of_rows.or_else(|| Some((ZSTD, (zstd?.pack)(body)?)));
     packed.filter(|(_, packed)| packed.len() < body.len())
 }
 
@@ -251,7 +271,7 @@ pub(crate) fn decode_any_version(bytes: &Bytes, key: &str, schema: u32) -> Resul
         return Err(Unreadable::Damaged);
     }
     let length = rest.get_u32_le() as usize;
-    let body = if method == UNPACKED { rest } else { unpack(method, &rest, length)? };
+    let body = if method == UNPACKED { rest } else { unpack(method, &rest, length, packing::ZSTD)? };
     if body.len() != length {
         return Err(Unreadable::Damaged);
     }
@@ -262,11 +282,15 @@ pub(crate) fn decode_any_version(bytes: &Bytes, key: &str, schema: u32) -> Resul
 /// The most a packed body may claim to become, so that bytes of strangers cannot exhaust memory.
 const MAX_UNPACKED: usize = 256 << 20;
 
-fn unpack(method: u8, payload: &[u8], length: usize) -> Result<Bytes, Unreadable> {
+fn unpack(method: u8, payload: &[u8], length: usize, zstd: Option<Packing>) -> Result<Bytes, Unreadable> {
     if length > MAX_UNPACKED {
         return Err(Unreadable::Damaged);
     }
-    let body = if method == ROWS { rows::unpack(payload, length) } else { packing::unpack(payload, length) };
+    let body = match (method, zstd) {
+        (ROWS, _) => rows::unpack(payload, length),
+        (_, Some(zstd)) => (zstd.unpack)(payload, length),
+        (_, None) => return Err(Unreadable::WithoutZstd),
+    };
     body.map(Bytes::from).ok_or(Unreadable::Damaged)
 }
 
@@ -363,6 +387,18 @@ mod tests {
         let bytes = encode(&entry(&[b'0'; 100_000], None, vec![]), KEY, 1, 1024).expect("it can be written");
         assert!(bytes.len() < 1_000);
         assert_eq!(decode(&bytes, KEY, 1).expect("it was just written").value.body.len(), 100_000);
+    }
+
+    #[test]
+    fn without_zstd_rows_are_packed_other_bodies_are_stored_as_they_are_and_what_it_packed_is_refused_with_a_hint() {
+        assert_eq!(pack(&long_body(), None), None);
+        let (method, packed) = pack(&body_of_rows(), None).expect("rows need no zstd");
+        assert_eq!(method, ROWS);
+        assert_eq!(unpack(ROWS, &packed, body_of_rows().len(), None).as_deref(), Ok(&*body_of_rows()));
+        let (_, packed) = pack(&long_body(), packing::ZSTD).expect("tests have zstd");
+        let refused = unpack(ZSTD, &packed, long_body().len(), None).expect_err("there is no zstd");
+        assert_eq!(refused, Unreadable::WithoutZstd);
+        assert!(refused.to_string().contains("build lastgood with its feature `zstd`"), "{refused}");
     }
 
     #[test]

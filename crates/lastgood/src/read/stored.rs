@@ -1,14 +1,14 @@
 //! What the store holds of a key, and how far this process may believe it.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock::Timestamp;
-use crate::entry::{Entry, Freshness, decode};
+use crate::entry::{Entry, Freshness, Unreadable, decode};
 use crate::flight::{Landing, Origin, after};
 use crate::lease::Claim;
 use crate::metrics::add;
@@ -52,6 +52,15 @@ impl Seen {
         let Some(bytes) = bytes else { return Seen::Nothing };
         Claim::decode(bytes).map_or_else(|| Seen::Value(Version::of(bytes)), Seen::Claimed)
     }
+}
+
+/// A store that another kind of build writes holds many such entries: the log says so aloud once.
+fn note_unreadable(region: &str, why: Unreadable) {
+    static SAID: Once = Once::new();
+    if why == Unreadable::WithoutZstd {
+        SAID.call_once(|| tracing::warn!(region, %why, "a stored value is unreadable and counts as missing"));
+    }
+    tracing::debug!(region, %why, "stored value is unreadable");
 }
 
 impl Region {
@@ -143,7 +152,7 @@ impl Region {
         let mut entry = match decode(bytes, key, self.shared.schema) {
             Ok(entry) => entry,
             Err(why) => {
-                tracing::debug!(region = self.name(), ?why, "stored value is unreadable");
+                note_unreadable(self.name(), why);
                 add(&self.shared.counters.unreadable);
                 return None;
             }

@@ -7,6 +7,11 @@ use bytes::Bytes;
 use super::{StoreError, Usage};
 use crate::clock::Timestamp;
 
+mod counters;
+mod fields;
+pub(super) mod stream;
+pub(super) mod swap;
+
 /// Redis counts a time to live in milliseconds and adds it to the time of day; ten years never overflow.
 const LONGEST_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 

@@ -16,10 +16,10 @@ use self::options::Topology;
 pub use self::permissions::Lack;
 use self::sentinel::Sentinels;
 use self::supervisor::Target;
-use super::stream::{self, Source};
+use super::dialect::stream::{self, Source};
 use super::{
     Addition, Counters, Cursor, FieldUpdate, Fields, Log, Page, Position, Store, StoreError, Swap, Tail, Usage,
-    Version, Watch, dialect, swap,
+    Version, Watch, dialect,
 };
 use crate::clock::Timestamp;
 
@@ -28,6 +28,7 @@ mod connect;
 mod link;
 mod log;
 mod node;
+mod notices;
 mod options;
 mod permissions;
 mod reply;
@@ -138,7 +139,7 @@ fn set(key: &str, value: &[u8], ttl: Duration) -> Cmd {
 
 fn remove_if(removals: &[(String, Version)]) -> Cmd {
     let mut command = Cmd::new();
-    for word in swap::removal_command(removals) {
+    for word in dialect::swap::removal_command(removals) {
         command.arg(&*word);
     }
     command

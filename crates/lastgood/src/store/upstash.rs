@@ -14,10 +14,10 @@ use tokio::time::timeout;
 use self::link::Link;
 pub use self::options::UpstashOptions;
 use self::reply::{At, Binary};
-use super::stream::{self, Source};
+use super::dialect::stream::{self, Source};
 use super::{
     Addition, Counters, Cursor, FieldUpdate, Fields, Log, Page, Position, Store, StoreError, Swap, Tail, Usage,
-    Version, Watch, dialect, swap,
+    Version, Watch, dialect,
 };
 use crate::clock::Timestamp;
 
@@ -169,7 +169,8 @@ impl Store for UpstashStore {
     }
 
     async fn add(&self, addition: &Addition) -> Result<Counters, StoreError> {
-        let answer = self.link.write("/", self.encode(&addition.command())?, &addition.keys()).await?;
+        let keys = [addition.key.clone(), addition.writer_key()];
+        let answer = self.link.write("/", self.encode(&addition.command())?, &keys).await?;
         let pairs: Vec<Binary> = reply::result(&answer, self.link.options(), dialect::script_error_of)?;
         Ok(Counters::of_pairs(&pairs.into_iter().map(|part| part.0).collect::<Vec<_>>()))
     }
@@ -192,7 +193,7 @@ impl Store for UpstashStore {
             return Ok(0);
         }
         let keys: Vec<String> = removals.iter().map(|(key, _)| key.clone()).collect();
-        let command = self.encode(&swap::removal_command(removals))?;
+        let command = self.encode(&dialect::swap::removal_command(removals))?;
         let answer = self.link.write("/", command, &keys).await?;
         reply::result(&answer, self.link.options(), dialect::script_error_of)
     }

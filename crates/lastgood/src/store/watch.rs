@@ -10,10 +10,6 @@ use tokio::task::AbortHandle;
 
 use super::StoreError;
 
-/// The most keys that may wait to be looked at, and the most bytes of them. Beyond it everything counts as changed.
-const MOST_KEYS: usize = 10_000;
-const MOST_BYTES: usize = 1 << 20;
-
 /// A server that tells of each key that anybody changes, removes or lets go, this process included. It is a hint: what it
 /// says of a key has to be looked up.
 #[async_trait]
@@ -43,19 +39,14 @@ pub struct Noticed {
 /// Receives what a server tells. It stops telling when this is dropped.
 #[derive(Debug)]
 pub struct Watched {
-    notices: Arc<Notices>,
-    task: Option<AbortHandle>,
+    pub(super) notices: Arc<Notices>,
+    pub(super) task: Option<AbortHandle>,
 }
 
 impl Watched {
     /// Of a server that tells nothing.
     pub(crate) fn nothing() -> Watched {
         Watched { notices: Arc::default(), task: None }
-    }
-
-    /// Of what `task` puts into `notices`.
-    pub(crate) fn by(notices: Arc<Notices>, task: AbortHandle) -> Watched {
-        Watched { notices, task: Some(task) }
     }
 
     /// What was noticed, as soon as something was.
@@ -78,88 +69,32 @@ impl Drop for Watched {
     }
 }
 
-/// What waits to be looked at; bounded.
+/// What waits to be looked at. What puts it there bounds it.
 #[derive(Debug, Default)]
 pub(crate) struct Notices {
     waiting: Mutex<Waiting>,
-    news: Notify,
+    pub(super) news: Notify,
 }
 
+/// What was noticed and not looked at yet.
 #[derive(Debug, Default)]
-struct Waiting {
-    keys: HashSet<String>,
-    bytes: usize,
-    everything: bool,
-    emptied: bool,
-    gap: bool,
+pub(super) struct Waiting {
+    pub(super) keys: HashSet<String>,
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only a Redis tells of keys"))]
+    pub(super) bytes: usize,
+    pub(super) everything: bool,
+    pub(super) emptied: bool,
+    pub(super) gap: bool,
 }
 
 impl Notices {
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+    pub(super) fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// These keys changed.
-    pub(crate) fn keys(&self, keys: impl Iterator<Item = String>) {
-        let mut waiting = self.waiting();
-        for key in keys {
-            if waiting.everything {
-                break;
-            }
-            if waiting.keys.len() >= MOST_KEYS || waiting.bytes + key.len() > MOST_BYTES {
-                let (emptied, gap) = (waiting.emptied, waiting.gap);
-                *waiting = Waiting { everything: true, emptied, gap, ..Waiting::default() };
-                break;
-            }
-            let length = key.len();
-            if waiting.keys.insert(key) {
-                waiting.bytes += length;
-            }
-        }
-        drop(waiting);
-        self.news.notify_one();
-    }
-
-    /// The server was emptied.
-    pub(crate) fn emptied(&self) {
-        let mut waiting = self.waiting();
-        *waiting = Waiting { everything: true, emptied: true, gap: waiting.gap, ..Waiting::default() };
-        drop(waiting);
-        self.news.notify_one();
-    }
-
-    /// Changes may have gone by untold until now.
-    pub(crate) fn gap(&self) {
-        self.waiting().gap = true;
-        self.news.notify_one();
-    }
-
-    fn take(&self) -> Option<Noticed> {
+    pub(super) fn take(&self) -> Option<Noticed> {
         let Waiting { keys, everything, emptied, gap, .. } = mem::take(&mut *self.waiting());
         let is_news = everything || gap || !keys.is_empty();
         is_news.then(|| Noticed { keys: keys.into_iter().collect(), everything, emptied, gap })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn what_is_told_waits_once_and_more_than_can_wait_is_everything() {
-        let notices = Arc::new(Notices::default());
-        let watched = Watched { notices: Arc::clone(&notices), task: None };
-        notices.keys(["a", "b", "a"].map(str::to_owned).into_iter());
-        let mut noticed = watched.next().await;
-        noticed.keys.sort();
-        assert_eq!(noticed, Noticed { keys: vec!["a".to_owned(), "b".to_owned()], ..Noticed::default() });
-        notices.gap();
-        notices.keys((0..=MOST_KEYS).map(|number| number.to_string()));
-        assert_eq!(watched.next().await, Noticed { everything: true, gap: true, ..Noticed::default() });
-        notices.keys(std::iter::once("x".repeat(MOST_BYTES + 1)));
-        assert_eq!(watched.next().await, Noticed { everything: true, ..Noticed::default() });
-        notices.keys(std::iter::once("a".to_owned()));
-        assert_eq!(watched.next().await.keys, ["a"]);
-        assert_eq!(notices.take(), None);
     }
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use crate::clock::{Clock, Timestamp};
 use crate::policy::FOREVER_TTL;
-use crate::store::{Opened, RowFile};
+use crate::store::RowFile;
 
 mod record;
 mod restore;
@@ -114,8 +114,8 @@ impl Journal {
     fn open_and_read(&self) -> Result<(Vec<(String, Bytes)>, bool), String> {
         let mut file = self.file();
         let opened = RowFile::open(&self.path, &self.clock, self.most_bytes * (1 + WITH_OTHERS));
-        let (rows, opened) = opened.map_err(|why| why.to_string())?;
-        if let Opened::SetAside(to) = opened {
+        let rows = opened.map_err(|why| why.to_string())?;
+        if let Some(to) = rows.set_aside() {
             tracing::info!(set_aside = %to.display(), "what waited for the store is lost with the damaged file");
         }
         let all = rows.all()?;
@@ -175,10 +175,11 @@ impl Journal {
             file.tried_at = now;
             match RowFile::open(&self.path, &self.clock, self.most_bytes * (1 + WITH_OTHERS)) {
                 Err(why) => return Written::No(why.to_string()),
-                Ok((rows, _)) if rows.is_read_only() => return Written::No(before),
-                Ok((rows, opened)) => {
+                Ok(rows) if rows.is_read_only() => return Written::No(before),
+                Ok(rows) => {
+                    let was_there = rows.was_there();
                     file.open = Some(rows);
-                    if opened != Opened::Existing {
+                    if !was_there {
                         return Written::Replaced;
                     }
                 }

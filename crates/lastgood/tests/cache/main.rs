@@ -5,6 +5,7 @@ mod bound;
 mod conformance;
 mod embedded;
 mod explain;
+mod features;
 mod fills;
 mod fuzz;
 mod get;

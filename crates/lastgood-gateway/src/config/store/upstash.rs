@@ -3,36 +3,42 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use lastgood::store::{StoreError, UpstashOptions};
-use percent_encoding::percent_decode_str;
-use reqwest::Url;
+use lastgood::store::{RedisPlace, RedisUrl, StoreError, UpstashOptions, UpstashUrl};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::StoreSetting;
 use crate::config::problem::Wrong;
 
 /// What the names of Upstash's databases end in.
 const DOMAIN: &str = ".upstash.io";
+/// Where a Redis listens unless told otherwise.
+const REDIS_PORT: u16 = 6379;
 
 const EXAMPLE: &str = "write REDIS_URL as Upstash shows it, rediss://default:TOKEN@NAME.upstash.io:6379, \
                        or the REST address itself, https://NAME.upstash.io, with UPSTASH_REDIS_REST_TOKEN";
 
+pub(super) const HINT: &str = "write https://HOST, as Upstash shows it, and its token in UPSTASH_REDIS_REST_TOKEN or \
+                               UPSTASH_REDIS_TOKEN; plain http:// is for loopback hosts";
+
 /// Where an Upstash database answers over REST. Its token is a setting of its own.
 #[derive(Debug, Clone)]
 pub struct UpstashAddress {
-    /// Empty: that of the database that `REDIS_URL` names.
-    base: String,
+    /// `None`: that of the database that `REDIS_URL` names.
+    url: Option<UpstashUrl>,
 }
 
 impl UpstashAddress {
+    pub(super) fn at(url: UpstashUrl) -> UpstashAddress {
+        UpstashAddress { url: Some(url) }
+    }
+
     /// The address of the database that `REDIS_URL` names, which is not known yet.
     pub(super) fn of_redis_url() -> UpstashAddress {
-        UpstashAddress { base: String::new() }
+        UpstashAddress { url: None }
     }
 
     /// Whether [`UpstashAddress::derived`] has to report it.
     pub(crate) fn is_of_redis_url(&self) -> bool {
-        self.base.is_empty()
+        self.url.is_none()
     }
 
     /// The REST address and token of the database at Upstash that a Redis URL names: its host, and its password.
@@ -42,26 +48,25 @@ impl UpstashAddress {
     /// What of the URL has no such counterpart. No message repeats any of it.
     pub(crate) fn derived(redis_url: &str) -> Result<(UpstashAddress, SecretString), Wrong> {
         let wrong = |what: &str| Wrong::new(format!("the REST address cannot be derived: {what}")).hint(EXAMPLE);
-        let url = Url::parse(redis_url.trim()).map_err(|_| wrong("REDIS_URL is no URL"))?;
-        if !matches!(url.scheme(), "redis" | "rediss") {
+        let Some((scheme, _)) = redis_url.trim().split_once("://") else { return Err(wrong("REDIS_URL is no URL")) };
+        if !matches!(scheme, "redis" | "rediss") {
             return Err(wrong("REDIS_URL does not begin with rediss://"));
         }
-        let host = url.host_str().unwrap_or_default();
-        let base = match url.port() {
-            _ if is_host(host) => format!("https://{host}"),
-            // A stand-in for Upstash on this machine answers REST where the URL leads.
-            Some(port) if is_loopback(host) => {
-                format!("{}://{host}:{port}", if url.scheme() == "rediss" { "https" } else { "http" })
+        let url = RedisUrl::parse(redis_url.trim()).map_err(|why| wrong(why.what()))?;
+        let base = match &url.place {
+            RedisPlace::Server { host, .. } if is_host(host) => format!("https://{host}"),
+            // A stand-in for Upstash on this machine answers REST where the URL leads; no Redis does at its own port.
+            RedisPlace::Server { host, port } if is_loopback(host) && *port != REDIS_PORT => {
+                let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+                format!("{}://{host}:{port}", if url.tls.is_some() { "https" } else { "http" })
             }
             _ => return Err(wrong("the host of REDIS_URL is none of Upstash's, NAME.upstash.io")),
         };
-        let token = percent_decode_str(url.password().unwrap_or_default()).decode_utf8();
-        let token = token.map_err(|_| wrong("the password in REDIS_URL is no text"))?;
-        if token.is_empty() {
+        let Some(token) = url.login.password else {
             return Err(wrong("REDIS_URL has no password, which is the token"));
-        }
-        let address = UpstashAddress { base };
-        let token = SecretString::from(token.into_owned());
+        };
+        let address = UpstashAddress::at(UpstashUrl::parse(&base).map_err(|why| wrong(why.what()))?);
+        let token = SecretString::from(token.expose());
         match address.options(Some(&token)) {
             Ok(_) => Ok((address, token)),
             Err(why) => Err(wrong(&why.to_string())),
@@ -74,13 +79,17 @@ impl UpstashAddress {
     ///
     /// When there is no token, or one that no header can carry.
     pub fn options(&self, token: Option<&SecretString>) -> Result<UpstashOptions, StoreError> {
-        UpstashOptions::new(&self.base, token.map(SecretString::expose_secret).unwrap_or_default())
+        let url = self.url.as_ref().ok_or_else(|| StoreError::Unavailable("REDIS_URL is not read yet".to_owned()))?;
+        UpstashOptions::of(url, token.map(SecretString::expose_secret).unwrap_or_default())
     }
 }
 
 impl fmt::Display for UpstashAddress {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(if self.is_of_redis_url() { "upstash-rest:" } else { &self.base })
+        match &self.url {
+            Some(url) => url.fmt(out),
+            None => out.write_str("upstash-rest:"),
+        }
     }
 }
 
@@ -90,20 +99,7 @@ pub(super) fn is_host(host: &str) -> bool {
 }
 
 fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-}
-
-pub(super) fn parse(text: &str) -> Result<StoreSetting, Wrong> {
-    // The token is not known yet; any will do to have the address judged.
-    match UpstashOptions::new(text, "token") {
-        Ok(options) => Ok(StoreSetting::Upstash(UpstashAddress { base: options.to_string() })),
-        Err(StoreError::Unavailable(why)) => Err(Wrong::new(why).hint(
-            "write https://HOST, as Upstash shows it, and its token in UPSTASH_REDIS_REST_TOKEN or UPSTASH_REDIS_TOKEN; \
-             plain http:// is for loopback hosts",
-        )),
-        Err(why) => Err(Wrong::new(why.to_string())),
-    }
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// What is wrong with an address that came without a token.

@@ -7,14 +7,17 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use redb::{
     Builder, Database, DatabaseError, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, ReadableTable,
-    ReadableTableMetadata, StorageError, Table, TableDefinition, TransactionError, WriteTransaction,
+    ReadableTableMetadata, TableDefinition, TransactionError,
 };
 
-use super::overlay::{Overlay, Write};
+use self::tables::Tables;
+use super::overlay::Write;
 use super::{Bounds, LEAST_MEMORY, Opened};
 use crate::clock::{Clock, Timestamp};
 use crate::private;
 use crate::store::StoreError;
+
+mod tables;
 
 /// Key to checksum, expiry and value. The names carry the version of the layout.
 const VALUES: TableDefinition<&str, &[u8]> = TableDefinition::new("values.v1");
@@ -28,8 +31,6 @@ const BYTES: &str = "bytes";
 
 /// Checksum and expiry before each value.
 const HEADER: usize = 4 + 8;
-/// How many expired rows one commit sweeps at most, so that a mass expiry does not hold up the writes.
-const SWEEP_AT_ONCE: usize = 1000;
 /// How many damaged files are kept.
 const KEEP_ASIDE: usize = 3;
 
@@ -329,72 +330,6 @@ pub(super) fn commit(database: &Database, batch: &[Write], now: Timestamp, max_b
     }
     write.commit()?;
     Ok(())
-}
-
-struct Tables<'a> {
-    values: Table<'a, &'static str, &'static [u8]>,
-    index: Table<'a, &'static str, (u64, u64)>,
-    queue: Table<'a, (u64, &'static str), ()>,
-    totals: Table<'a, &'static str, u64>,
-    bytes: u64,
-}
-
-impl<'a> Tables<'a> {
-    fn open(write: &'a WriteTransaction) -> Result<Self, redb::Error> {
-        let totals = write.open_table(TOTALS)?;
-        let bytes = totals.get(BYTES)?.map_or(0, |bytes| bytes.value());
-        Ok(Tables {
-            values: write.open_table(VALUES)?,
-            index: write.open_table(INDEX)?,
-            queue: write.open_table(QUEUE)?,
-            totals,
-            bytes,
-        })
-    }
-
-    fn apply(&mut self, change: &Write, now: Timestamp) -> Result<(), StorageError> {
-        let key = &*change.key;
-        self.remove(key)?;
-        let Some(row) = change.row.as_ref().filter(|row| row.expires > now) else { return Ok(()) };
-        let expires = row.expires.as_millis();
-        let cost = Overlay::cost(key, Some(row));
-        let mut bytes = Vec::with_capacity(HEADER + row.value.len());
-        bytes.extend([0; 4]);
-        bytes.extend(expires.to_le_bytes());
-        bytes.extend(&row.value);
-        let checksum = checksum_of(key, &bytes[4..]);
-        bytes[..4].copy_from_slice(&checksum.to_le_bytes());
-        self.values.insert(key, &bytes[..])?;
-        self.index.insert(key, (expires, cost))?;
-        self.queue.insert((expires, key), ())?;
-        self.bytes += cost;
-        Ok(())
-    }
-
-    fn remove(&mut self, key: &str) -> Result<(), StorageError> {
-        let Some((expires, cost)) = self.index.remove(key)?.map(|row| row.value()) else { return Ok(()) };
-        self.queue.remove((expires, key))?;
-        self.values.remove(key)?;
-        self.bytes = self.bytes.saturating_sub(cost);
-        Ok(())
-    }
-
-    /// Drops expired rows, a bounded number of them, then those closest to their expiry until the rest fits.
-    fn sweep(&mut self, now: Timestamp, max_bytes: u64) -> Result<(), StorageError> {
-        let mut swept = 0;
-        loop {
-            let Some((expires, key)) = self.queue.first()?.map(|(row, _)| (row.value().0, row.value().1.to_owned()))
-            else {
-                return Ok(());
-            };
-            let is_expired = expires <= now.as_millis() && swept < SWEEP_AT_ONCE;
-            if !is_expired && self.bytes <= max_bytes {
-                return Ok(());
-            }
-            self.remove(&key)?;
-            swept += 1;
-        }
-    }
 }
 
 /// Runs `work` so that neither an error nor a panic of redb goes further than this.

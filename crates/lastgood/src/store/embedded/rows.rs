@@ -20,6 +20,7 @@ pub(crate) struct RowFile {
     handle: Handle,
     clock: Clock,
     max_bytes: u64,
+    opened: Opened,
 }
 
 impl RowFile {
@@ -28,10 +29,23 @@ impl RowFile {
     /// # Errors
     ///
     /// When another process has it open, or it cannot be made.
-    pub(crate) fn open(path: &Path, clock: &Clock, max_bytes: u64) -> Result<(RowFile, Opened), StoreError> {
+    pub(crate) fn open(path: &Path, clock: &Clock, max_bytes: u64) -> Result<RowFile, StoreError> {
         let bounds = Bounds { file: max_bytes, memory: LEAST_MEMORY };
         let (handle, opened) = file::open_or_set_aside(path, clock, bounds)?;
-        Ok((RowFile { path: path.to_owned(), handle, clock: clock.clone(), max_bytes }, opened))
+        Ok(RowFile { path: path.to_owned(), handle, clock: clock.clone(), max_bytes, opened })
+    }
+
+    /// Whether it held its rows when it was opened, and was neither missing nor damaged.
+    pub(crate) fn was_there(&self) -> bool {
+        self.opened == Opened::Existing
+    }
+
+    /// Where a damaged file was moved to when this one was opened in its place.
+    pub(crate) fn set_aside(&self) -> Option<&Path> {
+        match &self.opened {
+            Opened::SetAside(to) => Some(to),
+            Opened::Existing | Opened::New | Opened::ReadOnly => None,
+        }
     }
 
     /// Why nothing can be written, where it is known beforehand.

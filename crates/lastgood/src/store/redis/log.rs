@@ -15,7 +15,7 @@ use super::connect::{connect, is_refused};
 use super::link::Fault;
 use super::options::Server;
 use super::{RedisStore, Servers, reply};
-use crate::store::stream::{self, Entry, Source};
+use crate::store::dialect::stream::{self, Entry, Source};
 use crate::store::{Position, StoreError, Tail};
 
 /// What an answer may take beyond the time it was asked to wait.

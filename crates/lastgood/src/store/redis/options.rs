@@ -5,20 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
-use ::redis::{ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo};
+use ::redis::{ConnectionAddr, ProtocolVersion, RedisConnectionInfo};
 
 pub(super) use self::server::{Access, Server};
 use self::tls::Tls;
-use crate::store::StoreError;
+pub(super) use crate::store::url::hosts::authority;
+use crate::store::{Login, RedisPlace, RedisUrl, StoreError};
 
-mod hosts;
 mod server;
 mod tls;
 
 /// The domain of a provider that bills each command.
 const BILLED: &str = "upstash.io";
-
-const SCHEMES: [&str; 5] = ["redis:", "rediss:", "unix:", "redis+unix:", "valkey"];
 
 /// Where a Redis is, which of its databases to use, and as whom. Its texts never show a password.
 #[derive(Clone)]
@@ -38,33 +36,40 @@ pub(super) enum Topology {
 }
 
 impl RedisOptions {
-    /// Reads one of
-    ///
-    /// * `redis://[[user]:password@]host[:port][/database]`, the same with `rediss://` for TLS;
-    /// * `unix:///path/to/socket[?db=n&user=…&pass=…]`;
-    /// * `redis+sentinel://[[user]:password@]host[:port][,host[:port]…]/service[?db=n]`: the primary that the Sentinels
-    ///   at these addresses (port 26379 unless given) name for `service`. User and password are the primary's; where the
-    ///   Sentinels want one, too, it is `sentinel_password=…`, with `sentinel_user=…` if need be, after the `?`;
-    /// * `redis+cluster://[[user]:password@]host[:port][,host[:port]…]`: the cluster of which these are members;
-    /// * `rediss+sentinel://…` and `rediss+cluster://…`: the same with TLS to every server, each of which is checked by
-    ///   the name or address that the Sentinels or the cluster announce for it.
-    ///
-    /// Each kind with TLS takes `cert=FILE&key=FILE`, a client certificate, and `ca=FILE`, the authority to trust in
-    /// place of the system's, after the `?`. Special characters in users, passwords and paths are percent-encoded.
+    /// What a URL says, with the files that it names.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`], saying what is wrong with the URL, or with the files that it names, without repeating
-    /// its secrets.
-    pub fn parse(url: &str) -> Result<RedisOptions, StoreError> {
-        let topology = match url.split_once("://") {
-            Some(("redis+sentinel", rest)) => hosts::sentinel(rest, false)?,
-            Some(("rediss+sentinel", rest)) => hosts::sentinel(rest, true)?,
-            Some(("redis+cluster", rest)) => hosts::cluster(rest, false)?,
-            Some(("rediss+cluster", rest)) => hosts::cluster(rest, true)?,
-            _ => Topology::Single(single(url)?),
+    /// [`StoreError::Unavailable`], saying what is wrong with the files.
+    pub fn new(url: &RedisUrl) -> Result<RedisOptions, StoreError> {
+        let tls = url.tls.as_ref().map(Tls::of).transpose().map_err(|why| unusable(&why))?.map(Arc::new);
+        let access = Access { login: login(&url.login, url), tls };
+        let to = |addresses: &[(String, u16)], access: &Access| -> Vec<Server> {
+            addresses.iter().filter_map(|(host, port)| access.to(host, *port)).collect()
+        };
+        let topology = match &url.place {
+            RedisPlace::Server { host, port } => {
+                let server = access.to(host, *port).ok_or_else(|| unusable("its host cannot be used"))?;
+                Topology::Single(server)
+            }
+            RedisPlace::Socket(path) => Topology::Single(access.over(path)?),
+            RedisPlace::Sentinels { sentinels, service, login: of_sentinels } => {
+                let of_sentinels = Access { login: login(of_sentinels, url).set_db(0), tls: access.tls.clone() };
+                Topology::Sentinel { sentinels: to(sentinels, &of_sentinels), service: service.clone(), access }
+            }
+            RedisPlace::Cluster(members) => Topology::Cluster { seeds: to(members, &access), access },
         };
         Ok(RedisOptions { topology })
+    }
+
+    /// Reads a URL as [`RedisUrl::parse`] does, and the files that it names.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], saying what is wrong with the URL, or with the files, without repeating its secrets.
+    pub fn parse(url: &str) -> Result<RedisOptions, StoreError> {
+        let url = RedisUrl::parse(url).map_err(|why| StoreError::Unavailable(why.to_string()))?;
+        RedisOptions::new(&url)
     }
 
     /// Whether it is a database whose provider bills each command.
@@ -98,37 +103,19 @@ impl RedisOptions {
     }
 }
 
-/// The address and login of one server.
-fn single(url: &str) -> Result<Server, StoreError> {
-    if !SCHEMES.iter().any(|scheme| url.starts_with(scheme)) {
-        return Err(unusable(
-            "it must begin with redis://, rediss://, unix:, redis+sentinel://, redis+cluster://, rediss+sentinel:// or \
-             rediss+cluster://",
-        ));
+/// How to log in, and what with. CLIENT SETINFO would be one more command that an account needs, for a name that is not read.
+fn login(login: &Login, url: &RedisUrl) -> RedisConnectionInfo {
+    let mut info = RedisConnectionInfo::default().set_db(url.database.into()).set_skip_set_lib_name();
+    if url.is_resp3 {
+        info = info.set_protocol(ProtocolVersion::RESP3);
     }
-    let info = url.into_connection_info().map_err(|error| {
-        // The error's own words may repeat parts of the URL.
-        unusable(match error.to_string() {
-            text if text.contains("database number") => "its path must be a database number, such as /0",
-            text if text.contains("hostname") => "it names no host (is the password percent-encoded?)",
-            text if text.contains("wildcard") => "0.0.0.0 and :: are no address to connect to",
-            text if text.contains("protocol") => "protocol must be 2 or 3",
-            text if text.contains("fragment") => "it has a fragment (is the # in the password written as %23?)",
-            _ => "it cannot be read as a URL (are special characters in the password percent-encoded?)",
-        })
-    })?;
-    if info.redis_settings().db() < 0 {
-        return Err(unusable("its path must be a database number, such as /0"));
+    if let Some(user) = &login.user {
+        info = info.set_username(user);
     }
-    if matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
-        return Err(unusable("#insecure is not supported; add ?ca=FILE with the server's own authority"));
+    match &login.password {
+        Some(password) => info.set_password(password.expose()),
+        None => info,
     }
-    let (_, query) = url.split_once('?').unwrap_or_default();
-    // What else is there is other programs' business.
-    let tls = Tls::of(&tls::parameters(query), matches!(info.addr(), ConnectionAddr::TcpTls { .. }))?;
-    // CLIENT SETINFO would be one more command that an account needs, for a name that nobody reads.
-    let login = info.redis_settings().clone().set_skip_set_lib_name();
-    Ok(Server { info: info.set_redis_settings(login).set_tcp_settings(tcp_settings()), tls: Arc::new(tls) })
 }
 
 fn unusable(why: &str) -> StoreError {
@@ -140,12 +127,7 @@ fn tcp_settings() -> TcpSettings {
     TcpSettings::default().set_nodelay(true).set_keepalive(keepalive)
 }
 
-/// `host:port` as it stands in a URL.
-pub(super) fn authority(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-}
-
-/// The same of several servers, with commas between.
+/// `host:port` of several servers, with commas between.
 fn authorities(servers: &[Server]) -> String {
     let shown = servers.iter().map(|info| match info.addr() {
         ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => authority(host, *port),
@@ -191,52 +173,4 @@ impl fmt::Debug for RedisOptions {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shown(url: &str) -> String {
-        RedisOptions::parse(url).expect("a good URL").to_string()
-    }
-
-    #[test]
-    fn every_kind_of_url_is_read_and_shown_without_its_secrets() {
-        assert_eq!(shown("redis://localhost"), "redis://localhost:6379/0");
-        assert_eq!(shown("redis://:s3cret@10.0.0.1:7000/3"), "redis://10.0.0.1:7000/3");
-        assert_eq!(shown("rediss://default:s3cret@eu.example.com:6380"), "rediss://eu.example.com:6380/0");
-        assert_eq!(shown("redis://[::1]:7000/1"), "redis://[::1]:7000/1");
-        assert_eq!(shown("unix:///run/redis.sock?db=2&pass=s3cret"), "unix:///run/redis.sock?db=2");
-    }
-
-    #[test]
-    fn user_and_password_are_percent_decoded_and_never_shown() {
-        let options = RedisOptions::parse("redis://us%40er:p%40ss%3Aw%2F%23rd@host/1").expect("a good URL");
-        let Topology::Single(info) = options.topology() else { panic!("one server") };
-        assert_eq!(info.redis_settings().username(), Some("us@er"));
-        assert_eq!(info.redis_settings().password(), Some("p@ss:w/#rd"));
-        let shown = format!("{options} {options:?}");
-        assert!(!shown.contains("p@ss") && !shown.contains("p%40ss"), "{shown}");
-        assert_eq!(options.redact("AUTH p@ss:w/#rd failed".into()), "AUTH *** failed");
-    }
-
-    #[test]
-    fn an_unusable_url_is_explained_without_its_secrets() {
-        let urls = [
-            "http://:s3cret@host",
-            "redis://:s3cret@",
-            "redis://:s3cret@host/zero",
-            "redis://:s3cret@host/-1",
-            "redis://:s3cret@host:port",
-            "redis://:s3cret@0.0.0.0",
-            "redis://:s3#cret@host",
-            "redis://:s3cret@host?protocol=9",
-            "rediss://:s3cret@host#insecure",
-            "s3cret",
-            "",
-        ];
-        for url in urls {
-            let error = RedisOptions::parse(url).map(|_| url).expect_err("a bad URL").to_string();
-            assert!(error.contains("the Redis URL is unusable: "), "{error}");
-            assert!(!error.contains("s3cret") && !error.contains("cret@"), "{error}");
-        }
-    }
-}
+mod tests;

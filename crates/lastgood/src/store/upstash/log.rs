@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::UpstashStore;
 use super::reply::Binary;
-use crate::store::stream::{self, Entry, Source};
+use crate::store::dialect::stream::{self, Entry, Source};
 use crate::store::{Position, StoreError};
 
 /// How often it is looked at. Not more often, because requests are billed: this makes some 17,000 a day.

@@ -1,12 +1,11 @@
 //! Where an Upstash database is and how to get in.
 
 use std::fmt;
-use std::net::IpAddr;
 
-use http::{HeaderValue, Uri};
+use http::HeaderValue;
 
 use crate::proxy::Proxies;
-use crate::store::StoreError;
+use crate::store::{StoreError, UpstashUrl};
 
 /// Where an Upstash database answers over REST, and its token. Its texts never show the token.
 #[derive(Clone)]
@@ -19,47 +18,35 @@ pub struct UpstashOptions {
 }
 
 impl UpstashOptions {
-    /// Reads `https://host[:port]`, and the database's REST token. `http://` is for loopback hosts only, because the
-    /// token would be readable on the way.
+    /// Reads a URL as [`UpstashUrl::parse`] does, and the database's REST token.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`], saying what is wrong without repeating URL or token.
     pub fn new(url: &str, token: &str) -> Result<UpstashOptions, StoreError> {
-        if url.contains('#') {
-            return Err(unusable("it has a fragment"));
-        }
-        let uri: Uri = url.parse().map_err(|_| unusable("it cannot be read as a URL"))?;
-        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-            return Err(unusable("it must begin with https:// and name a host"));
-        };
-        let host = authority.host();
-        if authority.as_str().contains('@') {
-            return Err(unusable("it holds a user or password; the token goes apart"));
-        }
-        if uri.query().is_some() || uri.path() != "/" {
-            return Err(unusable("it has a path or query; write https://host alone"));
-        }
-        if host.is_empty()
-            || authority.port_u16() == Some(0)
-            || (authority.port().is_none() && authority.as_str() != host)
-        {
-            return Err(unusable("it names no host and port to connect to"));
-        }
-        let is_tls = match scheme {
-            "https" => true,
-            "http" if is_loopback(host) => false,
-            "http" => return Err(unusable("without TLS only a loopback host is asked; write https://")),
-            _ => return Err(unusable("it must begin with https://")),
-        };
+        let url = UpstashUrl::parse(url).map_err(|why| StoreError::Unavailable(why.to_string()))?;
+        UpstashOptions::of(&url, token)
+    }
+
+    /// The database at this address, with its REST token.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`], where the token is none.
+    pub fn of(url: &UpstashUrl, token: &str) -> Result<UpstashOptions, StoreError> {
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(unusable("its token is empty, or holds what no header can carry"));
         }
         let mut authorization = HeaderValue::from_str(&format!("Bearer {token}"))
             .map_err(|_| unusable("its token holds what no header can carry"))?;
         authorization.set_sensitive(true);
-        let base = format!("{scheme}://{authority}");
-        Ok(UpstashOptions { base, is_tls, token: token.to_owned(), authorization, proxies: Proxies::default() })
+        Ok(UpstashOptions {
+            base: url.to_string(),
+            is_tls: url.is_tls(),
+            token: token.to_owned(),
+            authorization,
+            proxies: Proxies::default(),
+        })
     }
 
     /// The same, reached by these proxies.
@@ -93,11 +80,6 @@ impl UpstashOptions {
 
 fn unusable(why: &str) -> StoreError {
     StoreError::Unavailable(format!("the Upstash address is unusable: {why}"))
-}
-
-fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 impl fmt::Display for UpstashOptions {

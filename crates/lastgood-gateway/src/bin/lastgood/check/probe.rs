@@ -133,7 +133,7 @@ async fn store(settings: &Settings) -> Vec<Finding> {
             let hint = "choose another file: --store embedded:FILE";
             Finding { target: file.display().to_string(), ..writable("store", directory, hint) }
         }
-        StoreSetting::Redis(address) => return redis::check(settings, address).await,
+        StoreSetting::Redis(url) => return redis::check(settings, url).await,
         StoreSetting::Upstash(address) => upstash(settings, address).await,
     };
     vec![finding]

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use lastgood::store::{Lack, RedisOptions, RedisStore, Store, Usage};
-use lastgood_gateway::config::{RedisAddress, Settings};
+use lastgood::store::{Lack, RedisOptions, RedisStore, RedisUrl, Store, Usage};
+use lastgood_gateway::config::Settings;
 use lastgood_gateway::redact::redact;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -14,13 +14,13 @@ use super::{Finding, Verdict};
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Whether the server answers, and a finding for each thing that it does not do for this user.
-pub(super) async fn check(settings: &Settings, address: &RedisAddress) -> Vec<Finding> {
+pub(super) async fn check(settings: &Settings, url: &RedisUrl) -> Vec<Finding> {
     let target = settings.store.to_string();
     let failed = |why: String| {
         let hint = hint(&why);
         vec![Finding::new("store", &target, Verdict::Failed, redact(&why)).hint(hint)]
     };
-    let options = match RedisOptions::parse(address.expose_url()) {
+    let options = match RedisOptions::new(url) {
         Ok(options) => options,
         Err(error) => return failed(error.to_string()),
     };

@@ -71,11 +71,11 @@ pub(super) fn settings_of(arguments: &Arguments, file: Option<&Path>) -> Result<
     Ok((from, to))
 }
 
-/// Where a store is, in words that are the same for the same store. They may hold a password.
+/// Where a store is, in words that are the same for the same store, as whichever user.
 fn place(settings: &Settings) -> String {
     match (&settings.store, settings.embedded_file()) {
         (_, Some(file)) => real(&file).display().to_string(),
-        (StoreSetting::Redis(address), None) => address.expose_url().to_owned(),
+        (StoreSetting::Redis(url), None) => format!("{:?}", url.without_login()),
         (other, None) => other.to_string(),
     }
 }

@@ -1,12 +1,14 @@
 //! One server, and how to get into servers that others name.
 
 use std::ops::Deref;
+use std::path::Path;
 use std::sync::Arc;
 
 use ::redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo};
 
-use super::tcp_settings;
 use super::tls::Tls;
+use super::{tcp_settings, unusable};
+use crate::store::StoreError;
 
 /// The address of a server and how to get into it.
 #[derive(Clone)]
@@ -72,6 +74,13 @@ impl Access {
         if self.tls.is_some() { "rediss" } else { "redis" }
     }
 
+    /// The server behind a socket of this machine.
+    pub(super) fn over(&self, socket: &Path) -> Result<Server, StoreError> {
+        let info = ConnectionAddr::Unix(socket.to_owned()).into_connection_info();
+        let info = info.map_err(|_| unusable("its socket cannot be used"))?;
+        Ok(self.server(info))
+    }
+
     /// The server of this name and port.
     pub(in crate::store::redis) fn to(&self, host: &str, port: u16) -> Option<Server> {
         let host = host.to_owned();
@@ -79,8 +88,11 @@ impl Access {
             Some(_) => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
             None => ConnectionAddr::Tcp(host, port),
         };
-        let info = address.into_connection_info().ok()?;
+        Some(self.server(address.into_connection_info().ok()?))
+    }
+
+    fn server(&self, info: ConnectionInfo) -> Server {
         let info = info.set_redis_settings(self.login.clone()).set_tcp_settings(tcp_settings());
-        Some(Server { info, tls: self.tls.clone().unwrap_or_default() })
+        Server { info, tls: self.tls.clone().unwrap_or_default() }
     }
 }

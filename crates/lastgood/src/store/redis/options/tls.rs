@@ -1,7 +1,6 @@
 //! What connections over TLS trust, and who they say that they are.
 
-use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ::redis::{Client, ClientTlsConfig, ConnectionInfo, TlsCertificates};
 use ::rustls::crypto::ring;
@@ -9,75 +8,27 @@ use ::rustls::pki_types::pem::PemObject;
 use ::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use ::rustls::sign::CertifiedKey;
 
-use super::unusable;
-use crate::store::StoreError;
-
-/// What other programs call the parameters. To ignore them would be to connect otherwise than the URL says.
-const NAMES_ELSEWHERE: [(&str, &str); 14] = [
-    ("certificate", "cert"),
-    ("tls_cert", "cert"),
-    ("sslcert", "cert"),
-    ("ssl_cert", "cert"),
-    ("ssl_certfile", "cert"),
-    ("tls_key", "key"),
-    ("sslkey", "key"),
-    ("ssl_key", "key"),
-    ("ssl_keyfile", "key"),
-    ("cacert", "ca"),
-    ("tls_ca", "ca"),
-    ("sslrootcert", "ca"),
-    ("ssl_ca_certs", "ca"),
-    ("ssl_cafile", "ca"),
-];
+use crate::store::TlsFiles;
 
 /// The files of a private authority and of a client certificate. Each connection reads them again, so that renewed
 /// certificates are used without a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::store::redis) struct Tls {
-    /// The client's certificate and its key.
-    client: Option<(PathBuf, PathBuf)>,
-    /// The authority that is trusted in place of the system's.
-    ca: Option<PathBuf>,
-}
+pub(in crate::store::redis) struct Tls(TlsFiles);
 
 impl Tls {
-    /// What `cert`, `key` and `ca` among the parameters of a URL say. Without TLS there may be none of them.
-    pub(super) fn of(parameters: &[(String, String)], is_tls: bool) -> Result<Tls, StoreError> {
-        for (name, _) in parameters {
-            if let Some((_, ours)) = NAMES_ELSEWHERE.iter().find(|(theirs, _)| name == theirs) {
-                return Err(unusable(&format!("it has {name}=; the parameter is called {ours}=FILE")));
-            }
-        }
-        let file = |wanted: &str| {
-            let mut named = parameters.iter().filter(|(name, _)| name == wanted).map(|(_, path)| path);
-            match (named.next(), named.next()) {
-                (None, _) => Ok(None),
-                (Some(_), _) if !is_tls => Err(unusable(&format!(
-                    "{wanted}= is for TLS; write rediss://, rediss+sentinel:// or rediss+cluster://"
-                ))),
-                (Some(_), Some(_)) => Err(unusable(&format!("it has {wanted}= twice"))),
-                (Some(path), None) if path.is_empty() => Err(unusable(&format!("{wanted}= names no file"))),
-                (Some(path), None) => Ok(Some(PathBuf::from(path))),
-            }
-        };
-        let client = match (file("cert")?, file("key")?) {
-            (Some(cert), Some(key)) => Some((cert, key)),
-            (None, None) => None,
-            (Some(_), None) => return Err(unusable("cert= needs the file of its private key; add key=FILE")),
-            (None, Some(_)) => return Err(unusable("key= needs the file of its certificate; add cert=FILE")),
-        };
-        let tls = Tls { client, ca: file("ca")? };
-        tls.read().map_err(|why| unusable(&why))?;
-        Ok(tls)
+    /// With these files, which have to be usable.
+    pub(super) fn of(files: &TlsFiles) -> Result<Tls, String> {
+        let tls = Tls(files.clone());
+        tls.read().map(|_| tls)
     }
 
     pub(super) fn has_certificate(&self) -> bool {
-        self.client.is_some()
+        self.0.client.is_some()
     }
 
     /// The files' contents, or what is wrong with them.
     fn read(&self) -> Result<TlsCertificates, String> {
-        let client_tls = match &self.client {
+        let client_tls = match &self.0.client {
             None => None,
             Some((cert, key)) => {
                 let (client_cert, client_key) = (contents(cert)?, contents(key)?);
@@ -85,7 +36,7 @@ impl Tls {
                 Some(ClientTlsConfig { client_cert, client_key })
             }
         };
-        let root_cert = match &self.ca {
+        let root_cert = match &self.0.authority {
             None => None,
             Some(ca) => {
                 let pem = contents(ca)?;
@@ -130,11 +81,4 @@ fn certified(cert: &Path, cert_pem: &[u8], key: &Path, key_pem: &[u8]) -> Result
         }
         why => format!("{} and {} cannot be used: {why}", cert.display(), key.display()),
     })
-}
-
-/// What stands after the `?`, decoded. A plus is a plus: paths have some.
-pub(super) fn parameters(query: &str) -> Vec<(String, String)> {
-    let url = ::redis::parse_redis_url(&format!("redis://host?{}", query.replace('+', "%2B")));
-    let pairs = url.iter().flat_map(|url| url.query_pairs());
-    pairs.map(|(name, value)| (Cow::into_owned(name), Cow::into_owned(value))).collect()
 }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
-use super::{KEPT_RECORDS, Position, StoreError, Tail};
+use crate::store::{KEPT_RECORDS, Position, StoreError, Tail};
 
 /// Appends a record with the identifier of the entry before it: at most so many are kept, for so many milliseconds.
 const APPEND: &str = "\
@@ -21,27 +21,27 @@ return 1";
 
 const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How many entries one read brings.
-pub(super) const PAGE: usize = 1_000;
+pub(in crate::store) const PAGE: usize = 1_000;
 /// Before the first entry of any stream.
 const BEGINNING: &str = "0-0";
 
 /// One entry: its identifier, its fields and their values in turns.
-pub(super) type Entry = (Bytes, Vec<Bytes>);
+pub(in crate::store) type Entry = (Bytes, Vec<Bytes>);
 
 /// The words of the command that appends.
-pub(super) fn append<'a>(name: &'a [u8], record: &'a [u8]) -> [Vec<u8>; 7] {
+pub(in crate::store) fn append<'a>(name: &'a [u8], record: &'a [u8]) -> [Vec<u8>; 7] {
     let number = |number: u64| number.to_string().into_bytes();
     let (kept, kept_for) = (number(KEPT_RECORDS as u64), number(KEPT_FOR.as_millis() as u64));
     ["EVAL".into(), APPEND.into(), "1".into(), name.to_vec(), kept, record.to_vec(), kept_for]
 }
 
 /// What a command reads on from.
-pub(super) fn after(position: Option<&Position>) -> &str {
+pub(in crate::store) fn after(position: Option<&Position>) -> &str {
     position.map_or(BEGINNING, |Position(id)| id)
 }
 
 /// What a page of entries after a place says; `None` if there is none.
-pub(super) fn page(entries: &[Entry], place: Option<&Position>) -> Option<Tail> {
+pub(in crate::store) fn page(entries: &[Entry], place: Option<&Position>) -> Option<Tail> {
     let (last, _) = entries.last()?;
     let end = Some(position(last));
     let is_complete = field(&entries[0].1, b"before").is_some_and(|before| before == after(place).as_bytes());
@@ -50,19 +50,19 @@ pub(super) fn page(entries: &[Entry], place: Option<&Position>) -> Option<Tail> 
 }
 
 /// What it means that nothing follows on a place, where the log has this end.
-pub(super) fn nothing(end: Option<&Position>, place: Option<&Position>) -> Tail {
+pub(in crate::store) fn nothing(end: Option<&Position>, place: Option<&Position>) -> Tail {
     // What came since the question is the next one's answer.
     let is_complete = order(end) >= order(place);
     Tail { records: Vec::new(), end: place.filter(|_| is_complete).cloned(), is_complete }
 }
 
-pub(super) fn position(id: &Bytes) -> Position {
+pub(in crate::store) fn position(id: &Bytes) -> Position {
     Position(String::from_utf8_lossy(id).into_owned())
 }
 
 /// A stream that is looked at, where nothing can wait for it.
 #[async_trait]
-pub(super) trait Source: Sync {
+pub(in crate::store) trait Source: Sync {
     /// The identifier of the last entry.
     async fn newest(&self, name: &str) -> Result<Option<Position>, StoreError>;
 
@@ -71,7 +71,7 @@ pub(super) trait Source: Sync {
 }
 
 /// Looks every so often whether something follows on a place, at most for `wait`.
-pub(super) async fn poll(
+pub(in crate::store) async fn poll(
     source: &dyn Source,
     name: &str,
     place: Option<&Position>,
