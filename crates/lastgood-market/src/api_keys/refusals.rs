@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use lastgood_market::Venue;
-use lastgood_market::symbols::Link;
 use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
 use super::{ApiKey, KeyId, Keys};
+use crate::symbols::Link;
+use crate::venue::Venue;
 
 /// A key that was refused is tried again after this, doubled with each refusal in a row.
 const FIRST: Duration = Duration::from_secs(60);
@@ -64,7 +64,7 @@ impl Refusals {
 
 #[cfg(test)]
 mod tests {
-    use lastgood_market::credentials::Environment;
+    use crate::credentials::Environment;
     use secrecy::SecretString;
 
     use super::*;

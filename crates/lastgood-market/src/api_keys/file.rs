@@ -2,15 +2,15 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::{ApiKey, KeySource, Once};
+use crate::credentials::{CredentialStore, Environment, FileStamp, MasterKey, Records, UserId};
+use crate::venue::Venue;
 use async_trait::async_trait;
 use lastgood::{Error, Reason};
-use lastgood_market::Venue;
-use lastgood_market::credentials::{CredentialStore, Environment, FileStamp, MasterKey, Records, UserId};
 
-use super::{ApiKey, KeySource, Once};
-
+/// The keys of users in a credentials file.
 #[derive(Clone)]
-pub(super) struct FileKeys(Arc<Inner>);
+pub struct FileKeys(Arc<Inner>);
 
 struct Inner {
     store: CredentialStore,
@@ -21,7 +21,8 @@ struct Inner {
 }
 
 impl FileKeys {
-    pub(super) fn new(store: CredentialStore, master: Arc<MasterKey>) -> FileKeys {
+    /// The keys in `store`, opened with `master`.
+    pub fn new(store: CredentialStore, master: Arc<MasterKey>) -> FileKeys {
         FileKeys(Arc::new(Inner { store, master, read: Mutex::default(), reported: Once::new() }))
     }
 }

@@ -16,7 +16,7 @@ const START_WITHIN: Duration = Duration::from_secs(1);
 /// After a round that the exchange did not answer the next comes so soon, doubled each time up to the schedule.
 const AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// A round that somebody waits for gives up on what the budget refuses after this.
-pub(crate) const ON_DEMAND_WITHIN: Duration = Duration::from_secs(20);
+pub const ON_DEMAND_WITHIN: Duration = Duration::from_secs(20);
 
 /// Runs rounds on the schedule and on demand, until the task is dropped.
 pub(crate) async fn keep(warmer: Arc<Warmer>, mut requests: mpsc::Receiver<Request>) {

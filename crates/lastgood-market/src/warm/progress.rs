@@ -7,17 +7,17 @@ use lastgood::warm::Tally;
 
 /// How warming goes.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Progress {
+pub struct Progress {
     /// Whether a round is under way.
-    pub(crate) running: bool,
+    pub running: bool,
     /// Of the round under way, else of the last.
-    pub(crate) round: Tally,
+    pub round: Tally,
     /// Of all rounds.
-    pub(crate) total: Tally,
+    pub total: Tally,
     /// Rounds that ended.
-    pub(crate) rounds: u64,
+    pub rounds: u64,
     /// When the last one ended.
-    pub(crate) last_finished: Option<Timestamp>,
+    pub last_finished: Option<Timestamp>,
     /// How long it took.
-    pub(crate) took: Duration,
+    pub took: Duration,
 }

@@ -2,14 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use async_trait::async_trait;
 use lastgood::{Clock, Error, Reason, Timestamp};
 
-use crate::candles::Exchange;
-use crate::upstream::Asker;
-use crate::{Priority, Received, RegionName, Source};
+use crate::region::RegionName;
 
 /// A load that failed. Readers may have been given the last good answer all the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +21,7 @@ pub struct Trouble {
 }
 
 /// The last failure of every region.
-pub(super) struct Troubles {
+pub(crate) struct Troubles {
     last: Mutex<[Option<Trouble>; RegionName::ALL.len()]>,
     /// By region: whether its latest load failed.
     is_failing: [AtomicBool; RegionName::ALL.len()],
@@ -33,7 +29,7 @@ pub(super) struct Troubles {
 }
 
 impl Troubles {
-    pub(super) fn new(clock: Clock) -> Arc<Troubles> {
+    pub(crate) fn new(clock: Clock) -> Arc<Troubles> {
         Arc::new(Troubles {
             last: Mutex::new([const { None }; RegionName::ALL.len()]),
             is_failing: [const { AtomicBool::new(false) }; RegionName::ALL.len()],
@@ -42,9 +38,11 @@ impl Troubles {
     }
 
     /// Notes a failure, and gives back what it was given.
-    pub(super) fn note<T>(&self, region: RegionName, ended: Result<T, Error>) -> Result<T, Error> {
+    pub(crate) fn note<T>(&self, region: RegionName, ended: Result<T, Error>) -> Result<T, Error> {
         match &ended {
             Ok(_) => self.is_failing[region as usize].store(false, Ordering::Relaxed),
+            // It gave way to others, which says nothing of the source.
+            Err(error) if error.reason == Reason::Yielded => {}
             Err(error) => {
                 let (reason, message, at) = (error.reason, error.message.clone(), self.clock.now());
                 // That there is no such symbol speaks against the question.
@@ -57,37 +55,16 @@ impl Troubles {
     }
 
     /// The regions whose latest load failed.
-    pub(super) fn failing(&self) -> Vec<RegionName> {
+    pub(crate) fn failing(&self) -> Vec<RegionName> {
         let is_failing = |region: &RegionName| self.is_failing[*region as usize].load(Ordering::Relaxed);
         RegionName::ALL.into_iter().filter(is_failing).collect()
     }
 
     /// The newest first.
-    pub(super) fn last(&self) -> Vec<Trouble> {
+    pub(crate) fn last(&self) -> Vec<Trouble> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all: Vec<Trouble> = last.iter().flatten().cloned().collect();
         all.sort_by_key(|trouble| std::cmp::Reverse(trouble.at));
         all
-    }
-}
-
-/// The exchange of candles, with its failures noted.
-pub(super) struct Noting {
-    pub(super) asker: Arc<Asker>,
-    pub(super) troubles: Arc<Troubles>,
-}
-
-#[async_trait]
-impl Exchange for Noting {
-    async fn ask(&self, source: Source, priority: Priority) -> Result<Received, Error> {
-        self.troubles.note(RegionName::Klines, self.asker.ask(source, priority).await)
-    }
-
-    fn forming_fresh_for(&self, interval: &str) -> Duration {
-        self.asker.forming_fresh_for(interval)
-    }
-
-    fn clock_offset(&self) -> i64 {
-        self.asker.clock_offset()
     }
 }

@@ -3,6 +3,8 @@
 //! One task runs rounds, one at a time. Regions with a schedule of their own have rounds of their own. Whatever a round asks for it asks as [`Priority::Warm`], which yields to every
 //! reader; of nodes that share a store, one at a time runs them. Readers never wait for any of it.
 
+use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,22 +12,68 @@ use std::time::Duration;
 use lastgood::store::Store;
 use lastgood::warm::{Lease, Tally};
 use lastgood::{Cache, Clock, Region, Timestamp};
-use lastgood_market::RegionName;
-use lastgood_market::candles::Candles;
-use lastgood_market::upstream::Asker;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use crate::config::Settings;
+use self::set::Set;
+use crate::candles::Candles;
 use crate::regions::Regions;
-use crate::symbols::chain::SymbolChain;
+use crate::symbol_chain::SymbolChain;
+use crate::upstream::ExchangeLoader;
+use crate::{Identities, RegionName, Venue};
 
-pub(crate) mod progress;
-pub(crate) mod run;
-pub(crate) mod schedule;
-pub(crate) mod set;
+mod progress;
+mod run;
+mod schedule;
+mod set;
 
-use self::progress::Progress;
-use self::set::{Filter, Set};
+pub use self::progress::Progress;
+pub use self::schedule::ON_DEMAND_WITHIN;
+pub(crate) use self::schedule::keep;
+pub use self::set::{Filter, WARMED};
+
+/// What is loaded ahead of its readers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WarmOptions {
+    /// The markets whose lists of symbols are; without any, nothing is.
+    pub markets: Vec<Venue>,
+    /// Pairs whose candles are, in this order.
+    pub symbols: Vec<String>,
+    /// After them, so many from the head of each market's list of symbols.
+    pub popular: usize,
+    /// Intervals of the candles; none keeps them off.
+    pub intervals: Vec<String>,
+    /// How many of the newest candles.
+    pub candles: usize,
+    /// Whether the 24 h tickers of all symbols are.
+    pub tickers: bool,
+    /// How long from the beginning of a round to the next.
+    pub every: Duration,
+    /// The same for single regions of [`WARMED`], in place of `every`.
+    pub every_of: HashMap<RegionName, Duration>,
+}
+
+impl Default for WarmOptions {
+    /// No market; 500 candles and the tickers once there is one, every five minutes.
+    fn default() -> Self {
+        WarmOptions {
+            markets: Vec::new(),
+            symbols: Vec::new(),
+            popular: 0,
+            intervals: Vec::new(),
+            candles: 500,
+            tickers: true,
+            every: Duration::from_secs(300),
+            every_of: HashMap::new(),
+        }
+    }
+}
+
+impl WarmOptions {
+    /// The regions in which anything is kept warm, in the order in which they are loaded.
+    pub fn regions(&self) -> Vec<RegionName> {
+        Set::of(self, &Identities::public()).regions()
+    }
+}
 
 /// Requests for a round that may wait for the one under way.
 const MOST_REQUESTS: usize = 8;
@@ -41,10 +89,34 @@ pub(crate) struct Means {
     pub(crate) cache: Cache,
     pub(crate) regions: Regions,
     pub(crate) candles: Candles,
-    pub(crate) exchange: Arc<Asker>,
+    pub(crate) loader: Arc<ExchangeLoader>,
     pub(crate) symbols: Arc<SymbolChain>,
     pub(crate) clock: Clock,
+    /// Of the keys in the store.
+    pub(crate) namespace: String,
+    /// The store, where other processes may use it too.
+    pub(crate) shared: Option<Arc<dyn Store>>,
 }
+
+/// Why there is no round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoRound {
+    /// The program is stopping.
+    Stopping,
+    /// Too many rounds are asked for already.
+    TooMany,
+}
+
+impl fmt::Display for NoRound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            NoRound::Stopping => "the program is stopping",
+            NoRound::TooMany => "too many rounds are asked for already; ask again when they have ended",
+        })
+    }
+}
+
+impl std::error::Error for NoRound {}
 
 /// The regions of the set that have the same schedule.
 struct Part {
@@ -59,10 +131,10 @@ struct Part {
 
 impl Part {
     /// What is declared, by schedule: that of the region, else the common one.
-    fn all(settings: &Settings, set: &Set, regions: &Regions, shared: Option<&Arc<dyn Store>>) -> Vec<Part> {
+    fn all(options: &WarmOptions, set: &Set, means: &Means) -> Vec<Part> {
         let mut schedules: Vec<(Duration, Vec<RegionName>)> = Vec::new();
         for name in set.regions() {
-            let every = settings.region(name.as_str()).warm_every.unwrap_or(settings.warm.every);
+            let every = options.every_of.get(&name).copied().unwrap_or(options.every);
             match schedules.iter_mut().find(|(other, _)| *other == every) {
                 Some((_, names)) => names.push(name),
                 None => schedules.push((every, vec![name])),
@@ -70,12 +142,12 @@ impl Part {
         }
         let part = |(every, names): (Duration, Vec<RegionName>)| {
             let is_list = |name: &&RegionName| matches!(name, RegionName::ExchangeInfo | RegionName::Symbols);
-            let lists = names.iter().filter(is_list).map(|name| shortest(regions.of(*name)));
+            let lists = names.iter().filter(is_list).map(|name| shortest(means.regions.of(*name)));
             // Lists that would end shortly before the next round move it forward.
             let nearly = lists.filter(|fresh| *fresh >= every / 2).map(|fresh| fresh.mul_f64(0.9));
             let pause = nearly.fold(every, Duration::min);
             let what = format!("{:016x}", set.fingerprint(&names));
-            let lease = shared.map(|store| Lease::new(Arc::clone(store), &settings.namespace, &what));
+            let lease = means.shared.as_ref().map(|store| Lease::new(Arc::clone(store), &means.namespace, &what));
             Part { regions: names, pause, lease, next: AtomicU64::new(0) }
         };
         schedules.into_iter().map(part).collect()
@@ -87,7 +159,7 @@ impl Part {
 }
 
 /// What is kept warm, and how that goes.
-pub(crate) struct Warmer {
+pub struct Warmer {
     set: Set,
     means: Means,
     /// Each with rounds of its own.
@@ -98,50 +170,47 @@ pub(crate) struct Warmer {
 }
 
 impl Warmer {
-    /// What the settings declare; `shared` is the store that other nodes may use, too. The receiver is for
-    /// [`schedule::keep`].
-    pub(crate) fn new(
-        settings: &Settings,
-        means: Means,
-        shared: Option<Arc<dyn Store>>,
-    ) -> (Warmer, mpsc::Receiver<Request>) {
-        let set = Set::of(settings, means.exchange.upstreams.identities());
-        let parts = Part::all(settings, &set, &means.regions, shared.as_ref());
+    /// The receiver is for [`keep`].
+    pub(crate) fn new(options: &WarmOptions, means: Means) -> (Warmer, mpsc::Receiver<Request>) {
+        let set = Set::of(options, means.loader.upstreams.identities());
+        let parts = Part::all(options, &set, &means);
         let (requests, waiting) = mpsc::channel(MOST_REQUESTS);
         let progress = watch::Sender::new(Progress::default());
         (Warmer { set, means, parts, progress, requests, listening: Notify::new() }, waiting)
     }
 
-    /// The gateway listens: from now on rounds may begin.
-    pub(crate) fn begin(&self) {
+    /// Readers can be served: from now on rounds may begin.
+    pub fn begin(&self) {
         self.listening.notify_one();
     }
 
-    pub(crate) fn progress(&self) -> Progress {
+    /// How it goes.
+    pub fn progress(&self) -> Progress {
         *self.progress.borrow()
     }
 
-    /// A round now, or the one under way; or why there is none.
-    pub(crate) async fn round_now(&self, only: Filter) -> Result<Tally, &'static str> {
-        const STOPPING: &str = "The gateway is stopping.";
+    /// A round now, or the one under way.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub async fn round_now(&self, only: Filter) -> Result<Tally, NoRound> {
         let mut progress = self.progress.subscribe();
         let now = *progress.borrow_and_update();
         if only.is_all() && now.running && self.parts.len() == 1 {
             let ended = progress.wait_for(|progress| progress.rounds > now.rounds).await;
-            return ended.map(|progress| progress.round).map_err(|_| STOPPING);
+            return ended.map(|progress| progress.round).map_err(|_| NoRound::Stopping);
         }
         let (done, ended) = oneshot::channel();
         match self.requests.try_send(Request { only, done }) {
-            Ok(()) => ended.await.map_err(|_| STOPPING),
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                Err("Too many rounds are asked for already; ask again when they have ended.")
-            }
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(STOPPING),
+            Ok(()) => ended.await.map_err(|_| NoRound::Stopping),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(NoRound::TooMany),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(NoRound::Stopping),
         }
     }
 
     /// When the next round of a region begins, if this node runs it; `None` before its first.
-    pub(crate) fn next_round(&self, region: RegionName) -> Option<Timestamp> {
+    pub fn next_round(&self, region: RegionName) -> Option<Timestamp> {
         let next = self.part(region)?.next.load(Ordering::Relaxed);
         (next > 0).then(|| Timestamp::from_millis(next))
     }
@@ -151,11 +220,16 @@ impl Warmer {
     }
 
     /// Whether a key is of what was declared.
-    pub(crate) fn declares(&self, region: RegionName, name: &str) -> bool {
+    pub fn declares(&self, region: RegionName, name: &str) -> bool {
         let only = Filter { regions: Some(vec![region]), ..Filter::default() };
         let mut items =
             self.set.lists(&self.means.symbols, &only).into_iter().chain(self.set.candles(&self.means.symbols, &only));
         items.any(|item| item.names(&self.means.symbols, name))
+    }
+
+    /// How many items `only` takes, and how many of them a round would load, by what memory holds.
+    pub fn preview(&self, only: &Filter) -> (u64, u64) {
+        run::preview(self, only)
     }
 
     /// For how long what is in `region` must stay fresh to be left alone until the next round: to the next round, or,

@@ -15,7 +15,9 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::shared::{Holder, SharedClaims};
+use self::shared::{Holder, SharedClaims};
+
+pub(crate) mod shared;
 
 /// Beyond it an analysis is computed without a claim, by each that asks.
 const MOST: usize = 10_000;
@@ -74,7 +76,7 @@ pub(crate) enum Turn {
 }
 
 /// How a claim is that callers wait for.
-pub(super) enum Watched {
+pub(crate) enum Watched {
     Held,
     /// No caller waits for it any more, or another task looks after it.
     ByNobody,
@@ -194,7 +196,7 @@ impl Claims {
 
     /// Has the caller look after the claim of `key` for all who wait for it, unless another does. Gives the number of the
     /// watch.
-    pub(super) fn begin_watch(&self, key: &str) -> Option<u64> {
+    pub(crate) fn begin_watch(&self, key: &str) -> Option<u64> {
         self.shared.as_ref()?;
         let mut claims = self.lock();
         let claim = claims.get_mut(key).filter(|claim| claim.watched_by.is_none())?;
@@ -203,7 +205,7 @@ impl Claims {
     }
 
     /// Asks the store about a claim that is looked after.
-    pub(super) async fn look(&self, key: &str, watch: u64) -> Watched {
+    pub(crate) async fn look(&self, key: &str, watch: u64) -> Watched {
         let Some(shared) = &self.shared else { return Watched::ByNobody };
         let token = {
             let mut claims = self.lock();
@@ -247,7 +249,7 @@ impl Claims {
     }
 
     /// Ends a claim here that is known by this token; those who wait look again.
-    pub(super) fn forget(&self, key: &str, token: &str) {
+    pub(crate) fn forget(&self, key: &str, token: &str) {
         let mut claims = self.lock();
         if claims.get(key).is_some_and(|claim| claim.token == token) {
             claims.remove(key);

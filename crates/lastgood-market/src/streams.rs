@@ -11,24 +11,23 @@ use std::time::Duration;
 
 use lastgood::proxy::Proxies;
 use lastgood::{Clock, Loaded, Persist, Timestamp, Value};
-use lastgood_market::Source;
-use lastgood_market::candles::{Candles, Fed, Series, StreamedCandle};
-use lastgood_market::line::is_outdated;
-use lastgood_market::stream::{
-    self, Message, Misplaced, Order, STREAMS_A_CONNECTION, Stamp, candle_stream, ticker_stream,
-};
-use lastgood_market::validate::check_answer;
-use lastgood_market::{RegionName, Venue};
 
 use self::connection::Connector;
+use crate::candles::{Candles, Fed, Series, StreamedCandle};
+use crate::line::is_outdated;
 use crate::regions::Regions;
+use crate::stream::{self, Message, Misplaced, Order, STREAMS_A_CONNECTION, Stamp, candle_stream, ticker_stream};
+use crate::validate::check_answer;
+use crate::{RegionName, Source, Venue};
 
 mod connection;
 mod error;
 mod session;
 #[cfg(test)]
 mod tests;
-pub(crate) mod venue;
+mod venue;
+
+pub(crate) use self::venue::keep;
 
 /// What no reader asked for in so long is not streamed any more.
 const IN_USE_FOR: Duration = Duration::from_secs(300);
@@ -43,28 +42,28 @@ const MOST_TICKERS: usize = 2_000;
 
 /// How the streams of a venue do.
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
+pub struct Counters {
     /// Connections that were made.
-    pub(crate) connections: AtomicU64,
+    pub connections: AtomicU64,
     /// Streams that are subscribed to.
-    pub(crate) subscribed: AtomicU64,
+    pub subscribed: AtomicU64,
     /// Messages that were taken.
-    pub(crate) taken: AtomicU64,
+    pub taken: AtomicU64,
     /// Candles that did not follow on what was known, so that the exchange is asked for the end of their series.
-    pub(crate) behind: AtomicU64,
+    pub behind: AtomicU64,
     /// Messages that could not be read, or have not the content of an answer.
-    pub(crate) unreadable: AtomicU64,
+    pub unreadable: AtomicU64,
     /// Messages under the name of a stream that they are not of.
-    pub(crate) mislabelled: AtomicU64,
+    pub mislabelled: AtomicU64,
     /// Messages that are older than what is kept, or come twice.
-    pub(crate) outdated: AtomicU64,
+    pub outdated: AtomicU64,
     /// Messages that say they are of a time that is still to come.
-    pub(crate) ahead: AtomicU64,
+    pub ahead: AtomicU64,
     /// Dropped messages that are not logged yet, and when the log last had them, in ms.
     unlogged: AtomicU64,
     reported_at: AtomicU64,
     /// Whether a connection is up: 1 or 0.
-    pub(crate) connected: AtomicU64,
+    pub connected: AtomicU64,
 }
 
 impl Counters {
@@ -88,7 +87,7 @@ enum Dropped {
 
 /// What a stream keeps fresh.
 #[derive(Clone)]
-pub(crate) enum Target {
+enum Target {
     Candles(Arc<Series>),
     Ticker(Arc<Source>),
 }
@@ -97,7 +96,7 @@ pub(crate) enum Target {
 type Wanted = BTreeMap<String, Target>;
 
 /// What is in use and can be streamed, and how that goes.
-pub(crate) struct Streams {
+pub struct Streams {
     /// Venues with a stream base, by [`Venue`].
     enabled: [bool; 3],
     tickers: Mutex<HashMap<String, (Arc<Source>, Timestamp)>>,
@@ -131,17 +130,19 @@ impl Streams {
         }
     }
 
-    pub(crate) fn is_enabled(&self, venue: Venue) -> bool {
+    /// Whether a venue has streams.
+    pub fn is_enabled(&self, venue: Venue) -> bool {
         self.enabled[venue as usize]
     }
 
-    pub(crate) fn counters(&self, venue: Venue) -> &Counters {
+    /// How the streams of a venue do.
+    pub fn counters(&self, venue: Venue) -> &Counters {
         &self.counters[venue as usize]
     }
 
-    /// Notes that a ticker is asked for. One that comes while others are noted may be missed; it will come again.
-    pub(crate) fn note(&self, source: &Arc<Source>) {
-        if !self.is_enabled(source.endpoint.venue) {
+    /// Notes that a ticker is asked for, so that it is streamed; does nothing for other questions. A note that comes while others are noted may be missed; it will come again.
+    pub fn note(&self, source: &Arc<Source>) {
+        if !is_ticker(source) || !self.is_enabled(source.endpoint.venue) {
             return;
         }
         let (Ok(mut tickers), Some(stream)) = (self.tickers.try_lock(), ticker_stream(source)) else {
@@ -289,6 +290,6 @@ impl Streams {
 }
 
 /// Whether a source is a ticker that a stream can keep fresh.
-pub(crate) fn is_ticker(source: &Source) -> bool {
+fn is_ticker(source: &Source) -> bool {
     matches!(source.region(), RegionName::Ticker24hr | RegionName::BookTicker)
 }

@@ -17,8 +17,8 @@ pub(crate) struct SharedClaims {
 /// A claim as the store holds it, in text: the token, until when it lasts by the clock of the gateway that took it, and for
 /// how long it was taken, both in milliseconds.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Note {
-    pub(super) token: String,
+pub(crate) struct Note {
+    pub(crate) token: String,
     until: u64,
     lease: u64,
 }
@@ -42,9 +42,9 @@ impl Note {
 
 /// Who holds a claim, and how long at most.
 #[derive(Debug)]
-pub(super) struct Holder {
-    pub(super) token: String,
-    pub(super) left: Duration,
+pub(crate) struct Holder {
+    pub(crate) token: String,
+    pub(crate) left: Duration,
 }
 
 impl SharedClaims {
@@ -57,7 +57,7 @@ impl SharedClaims {
     }
 
     /// Takes the claim unless another has it; says whether.
-    pub(super) async fn take(&self, key: &str, token: &str, lease: Duration) -> Result<bool, StoreError> {
+    pub(crate) async fn take(&self, key: &str, token: &str, lease: Duration) -> Result<bool, StoreError> {
         let until = self.clock.now().plus(lease).as_millis();
         let lease_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
         let note = Note { token: token.to_owned(), until, lease: lease_ms };
@@ -65,7 +65,7 @@ impl SharedClaims {
         self.store.swap(&swap).await
     }
 
-    pub(super) async fn holder(&self, key: &str) -> Result<Option<Holder>, StoreError> {
+    pub(crate) async fn holder(&self, key: &str) -> Result<Option<Holder>, StoreError> {
         let Some(bytes) = self.store.get(&self.key(key)).await? else { return Ok(None) };
         let now = self.clock.now().as_millis();
         let holder = |note: Note| Holder { left: note.left(now), token: note.token };
@@ -74,7 +74,7 @@ impl SharedClaims {
     }
 
     /// Gives the claim up if it is held with this token; says whether it was.
-    pub(super) async fn give_up(&self, key: &str, token: &str) -> Result<bool, StoreError> {
+    pub(crate) async fn give_up(&self, key: &str, token: &str) -> Result<bool, StoreError> {
         let Some(bytes) = self.store.get(&self.key(key)).await? else { return Ok(false) };
         if Note::decode(&bytes).is_none_or(|note| note.token != token) {
             return Ok(false);
@@ -83,7 +83,7 @@ impl SharedClaims {
     }
 
     /// Ends the claim of any client.
-    pub(super) async fn end(&self, key: &str) -> Result<(), StoreError> {
+    pub(crate) async fn end(&self, key: &str) -> Result<(), StoreError> {
         self.store.remove(&[self.key(key)]).await.map(drop)
     }
 }

@@ -1,26 +1,24 @@
-//! The gateway's own API keys, opened once at the start.
+//! The program's own API keys, opened once at the start.
 
-use lastgood_market::Venue;
-use lastgood_market::credentials::{Credential, CredentialError, CredentialStore, Environment, MasterKey};
 use secrecy::SecretString;
 
 use super::{ApiKey, Keys};
-use crate::config::Settings;
+use crate::credentials::{Credential, CredentialError, CredentialStore, Environment, MasterKey};
+use crate::venue::Venue;
 
 /// One API key for each venue and environment that has any: the first that was added. Prints none of them.
 #[derive(Default)]
-pub(crate) struct OwnKeys(Vec<(Venue, Environment, ApiKey)>);
+pub struct OwnKeys(Vec<(Venue, Environment, ApiKey)>);
 
 impl OwnKeys {
-    /// The keys of the data directory. Without them the gateway serves what is public, so what keeps them shut is
-    /// logged and no reason not to start; `lastgood check` fails of it.
-    pub(crate) async fn open(settings: &Settings) -> OwnKeys {
-        let store = settings.credentials();
+    /// The keys in `store`. Without them what is public is served, so what keeps them shut is logged and no reason not to
+    /// start; `lastgood check` fails of it.
+    pub async fn open(store: CredentialStore, master: Option<SecretString>) -> OwnKeys {
         if !store.exists() {
             return OwnKeys::default();
         }
         let path = store.path().display().to_string();
-        let Some(master) = settings.master_key.clone() else {
+        let Some(master) = master else {
             tracing::warn!(
                 path,
                 "there are credentials and no master key: going on without them; set LASTGOOD_MASTER_KEY"
@@ -64,13 +62,13 @@ impl OwnKeys {
     }
 
     /// The keys for a venue.
-    pub(crate) fn of(&self, venue: Venue) -> Keys {
+    pub fn of(&self, venue: Venue) -> Keys {
         let key = |environment| self.get(venue, environment).cloned();
         Keys { user: None, testnet: key(Environment::Testnet), mainnet: key(Environment::Mainnet) }
     }
 
     /// Whether there is any key for an environment.
-    pub(crate) fn any(&self, environment: Environment) -> bool {
+    pub fn any(&self, environment: Environment) -> bool {
         self.0.iter().any(|(_, of, _)| *of == environment)
     }
 }
@@ -81,8 +79,8 @@ fn opened(store: &CredentialStore, master: &SecretString) -> Result<Vec<Credenti
 
 #[cfg(test)]
 mod tests {
-    use lastgood_market::credentials::Algorithm;
-    use lastgood_market::credentials::Label;
+    use crate::credentials::Algorithm;
+    use crate::credentials::Label;
 
     use super::*;
 

@@ -4,14 +4,14 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use lastgood_market::Venue;
-use lastgood_market::stream::{LIFETIME_SECONDS, MESSAGES_A_SECOND, Message, request};
 use tokio::time::{Instant, interval, sleep_until};
 
 use super::connection::{Connection, Connector};
 use super::error::StreamError;
 use super::{Streams, Wanted};
-use crate::config::BaseUrl;
+use crate::Venue;
+use crate::stream::{LIFETIME_SECONDS, MESSAGES_A_SECOND, Message, request};
+use crate::upstream::BaseUrl;
 
 /// How soon what is newly asked for is subscribed to.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -7,13 +7,12 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use lastgood::warm::{Lease, RENEW_AFTER, Tally};
 use lastgood::{Error, Freshness, Reason};
-use lastgood_market::Priority;
-use lastgood_market::upstream::yielded;
 use tokio::time::{Instant, sleep};
 
 use super::Warmer;
 use super::progress::Progress;
 use super::set::{Filter, Item};
+use crate::Priority;
 
 /// Series that are loaded at the same time.
 const AT_ONCE: usize = 4;
@@ -78,7 +77,7 @@ pub(super) async fn round(warmer: &Warmer, only: &Filter, within: Instant, lease
 }
 
 /// How many items `only` takes, and how many of them a round would load, by what memory holds.
-pub(crate) fn preview(warmer: &Warmer, only: &Filter) -> (u64, u64) {
+pub(super) fn preview(warmer: &Warmer, only: &Filter) -> (u64, u64) {
     let (set, symbols) = (&warmer.set, &warmer.means.symbols);
     let items: Vec<Item> = set.lists(symbols, only).into_iter().chain(set.candles(symbols, only)).collect();
     let due = items.iter().filter(|item| is_due(warmer, item)).count();
@@ -218,16 +217,14 @@ async fn load(warmer: &Warmer, item: &Item) -> Result<bool, Error> {
     match item {
         Item::Candles(question) => warmer.means.candles.warm(question).await,
         Item::Source(source) => {
-            let (asker, asked) = (Arc::clone(&warmer.means.exchange), Arc::clone(source));
-            let load = move || async move { Ok(asker.load(&asked, Priority::Warm).await?) };
+            let (loader, asked) = (Arc::clone(&warmer.means.loader), Arc::clone(source));
+            let load = move || async move { Ok(loader.load(&asked, Priority::Warm).await?) };
             region.refresh(&source.key, ahead, load).await
         }
         Item::List(venue) => {
             let (chain, venue, patience) = (Arc::clone(&warmer.means.symbols), *venue, region.policy().hard_timeout);
             let (name, keys) = (chain.name(venue), chain.own(venue));
-            let load = move || async move {
-                Ok(chain.load(venue, &keys, patience, Some(Priority::Warm)).await.map_err(yielded)?)
-            };
+            let load = move || async move { Ok(chain.load(venue, &keys, patience, Some(Priority::Warm)).await?) };
             region.refresh(&name, ahead, load).await
         }
     }

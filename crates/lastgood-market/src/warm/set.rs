@@ -3,22 +3,22 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use lastgood_market::candles::Question;
-use lastgood_market::{Identities, Preset, RegionName, Venue};
-use lastgood_market::{Plan, Request, Source, plan};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use crate::config::Settings;
-use crate::symbols::chain::{SymbolChain, source};
+use super::WarmOptions;
+use crate::candles::Question;
+use crate::plan::{Plan, Request, plan};
+use crate::symbol_chain::{SymbolChain, source};
+use crate::{Identities, RegionName, Source, Venue};
 
 /// The regions that can be kept warm, in the order in which they are loaded.
-pub(crate) const WARMED: [RegionName; 4] =
+pub const WARMED: [RegionName; 4] =
     [RegionName::ExchangeInfo, RegionName::Symbols, RegionName::Ticker24hr, RegionName::Klines];
 
 /// What was declared.
 #[derive(Hash)]
-pub(crate) struct Set {
+pub(super) struct Set {
     /// Gateways of other exchanges keep other things warm.
     identities: Identities,
     markets: Vec<Venue>,
@@ -42,10 +42,11 @@ pub(super) enum Item {
 
 /// A part of what was declared; all of it by default.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Filter {
-    pub(crate) symbol: Option<String>,
+pub struct Filter {
+    /// Only the candles of this symbol.
+    pub symbol: Option<String>,
     /// Only items of these regions.
-    pub(crate) regions: Option<Vec<RegionName>>,
+    pub regions: Option<Vec<RegionName>>,
 }
 
 impl Filter {
@@ -87,28 +88,20 @@ impl Item {
 }
 
 impl Set {
-    pub(crate) fn of(settings: &Settings, identities: &Identities) -> Set {
-        let warm = &settings.warm;
-        let (symbols, intervals) = (warm.symbols.clone(), warm.intervals.clone());
-        let set = Set {
+    pub(super) fn of(warm: &WarmOptions, identities: &Identities) -> Set {
+        Set {
             identities: identities.clone(),
             markets: warm.markets.clone(),
-            symbols,
+            symbols: warm.symbols.clone(),
             popular: warm.popular,
-            intervals,
+            intervals: warm.intervals.clone(),
             candles: warm.candles,
             tickers: warm.tickers,
-        };
-        match (set.markets.is_empty(), settings.preset) {
-            (true, Preset::Dashboard) => {
-                Set { markets: vec![Venue::Spot, Venue::Futures], intervals: Vec::new(), tickers: false, ..set }
-            }
-            _ => set,
         }
     }
 
     /// The regions of what was declared, in the order in which they are loaded.
-    pub(crate) fn regions(&self) -> Vec<RegionName> {
+    pub(super) fn regions(&self) -> Vec<RegionName> {
         let has = |region: &RegionName| match region {
             RegionName::Ticker24hr => self.tickers,
             RegionName::Klines => !self.intervals.is_empty(),

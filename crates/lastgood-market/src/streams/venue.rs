@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use lastgood_market::Venue;
-
 use super::Streams;
 use super::session::{Ended, LOOK_EVERY, Session};
-use crate::config::BaseUrl;
+use crate::Venue;
+use crate::upstream::BaseUrl;
 
 /// The pause before a connection is tried again, doubled each time. The exchange allows 300 tries in 5 minutes.
 const RETRY_AFTER: Duration = Duration::from_secs(2);

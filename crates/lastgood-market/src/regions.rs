@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use lastgood::Region;
-use lastgood_market::RegionName;
+
+use crate::region::RegionName;
 
 /// The regions of the exchange, by name. Clones share everything.
 #[derive(Clone)]

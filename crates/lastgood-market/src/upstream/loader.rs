@@ -12,18 +12,18 @@ use crate::line::Loader;
 use crate::{Preset, Priority, Received, Source, interval};
 
 /// The exchange, asked with care.
-pub struct Asker {
+pub struct ExchangeLoader {
     /// The hosts.
-    pub upstreams: Arc<Upstreams>,
+    pub(crate) upstreams: Arc<Upstreams>,
     /// Where time comes from.
-    pub clock: Clock,
+    pub(crate) clock: Clock,
     /// Decides how long forming candles are fresh.
-    pub preset: Preset,
+    pub(crate) preset: Preset,
     /// A configured freshness of forming candles, in place of the preset's.
-    pub klines_fresh_for: Option<Duration>,
+    pub(crate) klines_fresh_for: Option<Duration>,
 }
 
-impl Asker {
+impl ExchangeLoader {
     /// Fetches and checks an answer. Only what is of the shape asked for gets any further.
     async fn fetch(&self, source: &Source, priority: Priority) -> Result<Received, Error> {
         let loaded = self.upstreams.load(source, priority).await;
@@ -44,7 +44,7 @@ impl Asker {
 }
 
 /// What a load that no reader waits for was refused, which says nothing about what a reader may ask for.
-pub fn yielded(error: Error) -> Error {
+pub(crate) fn yielded(error: Error) -> Error {
     match error.reason {
         Reason::RateLimited | Reason::Banned | Reason::Firewall | Reason::Overloaded => {
             error.with_reason(Reason::Yielded)
@@ -54,14 +54,14 @@ pub fn yielded(error: Error) -> Error {
 }
 
 #[async_trait]
-impl Loader for Asker {
+impl Loader for ExchangeLoader {
     async fn load_source(&self, source: &Source, priority: Priority) -> Result<Loaded, Error> {
         self.load(source, priority).await
     }
 }
 
 #[async_trait]
-impl Exchange for Asker {
+impl Exchange for ExchangeLoader {
     async fn ask(&self, source: Source, priority: Priority) -> Result<Received, Error> {
         self.fetch(&source, priority).await
     }

@@ -1,5 +1,5 @@
 //! The source chain: a user's key on the testnet, then on the exchange, then no key, then the last good list. The user is
-//! the one whom the request names, with that user's keys; a request that names none is asked with the gateway's own.
+//! the one whom the request names, with that user's keys; a request that names none is asked with the program's own.
 //!
 //! Lists are shared by all who have the same links: what an exchange lists is the same for everybody, with any key it is
 //! asked with. A single key concerns no other user: one that is refused ends the load without an answer
@@ -14,18 +14,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lastgood::{Answer, Clock, Error, Loaded, Outcome, Reason, Region, Timestamp, Value};
-use lastgood_market::credentials::{Environment, UserId};
-use lastgood_market::symbols::{Link, Prepared, Stamp, prepare};
-use lastgood_market::upstream::{Asker, BanMemory, UpstreamError, Upstreams};
-use lastgood_market::{Budget, Identities, Priority, RegionName, Venue};
-use lastgood_market::{Plan, Received, Request, Source, plan};
 use tokio::time::timeout;
 
-use crate::config::Settings;
+use crate::api_keys::{ApiKey, Keys, OwnKeys, Refusals, UserKeys};
+use crate::credentials::{Environment, UserId};
+use crate::plan::{Plan, Request, plan};
 use crate::regions::Regions;
-use crate::user_keys::own::OwnKeys;
-use crate::user_keys::refusals::Refusals;
-use crate::user_keys::{ApiKey, Keys, UserKeys};
+use crate::symbols::{Link, Prepared, Stamp, prepare};
+use crate::trouble::Troubles;
+use crate::upstream::{BanMemory, ExchangeLoader, Options, UpstreamError, Upstreams, yielded};
+use crate::{Budget, Identities, Priority, Received, RegionName, Source, Venue};
 
 /// Volumes move slowly: tickers of this age still order a list.
 const TICKERS_SERVE_FOR: Duration = Duration::from_secs(600);
@@ -36,9 +34,23 @@ const TICKERS_WITHIN: Duration = Duration::from_secs(1);
 /// The exchange's own testnets: keys of lists leave their names out.
 const TESTNETS: [&str; 2] = ["testnet.binance.vision", "testnet.binancefuture.com"];
 
+/// How lists of symbols are made.
+#[derive(Default)]
+pub struct SymbolOptions {
+    /// The pairs that stand first, in this order.
+    pub popular: Vec<String>,
+    /// The testnets, asked with keys that are for them.
+    pub testnet: Options,
+    /// The program's own API keys.
+    pub own_keys: OwnKeys,
+    /// Those of its users.
+    pub user_keys: UserKeys,
+}
+
 /// Loads the lists of symbols.
-pub(crate) struct SymbolChain {
-    asker: Arc<Asker>,
+pub struct SymbolChain {
+    loader: Arc<ExchangeLoader>,
+    troubles: Arc<Troubles>,
     /// The testnets, with connections and budgets of their own; none where no user can have a key for them.
     testnet: Option<Upstreams>,
     keys: OwnKeys,
@@ -67,26 +79,28 @@ enum Standing {
 }
 
 impl SymbolChain {
-    /// A chain of the settings' hosts and these keys, the gateway's own and those of users.
+    /// A chain of these keys, the program's own and those of users; `bans` is what the testnets' pauses and bans are
+    /// remembered in.
     pub(crate) fn new(
-        settings: &Settings,
-        (keys, users): (OwnKeys, UserKeys),
-        asker: &Arc<Asker>,
+        options: SymbolOptions,
+        bans: BanMemory,
+        (loader, troubles): (&Arc<ExchangeLoader>, &Arc<Troubles>),
         regions: &Regions,
         clock: &Clock,
     ) -> Result<Self, UpstreamError> {
-        let bans = BanMemory::new(settings.data_dir.clone(), None, &settings.namespace);
-        let testnet = match keys.any(Environment::Testnet) || users.may_be_there() {
-            true => Some(Upstreams::new(&on_testnet(settings).upstreams(), clock, bans)?),
+        let SymbolOptions { popular, testnet, own_keys, user_keys } = options;
+        let testnet = match own_keys.any(Environment::Testnet) || user_keys.may_be_there() {
+            true => Some(Upstreams::new(&testnet, clock, bans)?),
             false => None,
         };
         Ok(SymbolChain {
-            asker: Arc::clone(asker),
+            loader: Arc::clone(loader),
+            troubles: Arc::clone(troubles),
             testnet,
-            keys,
-            users,
+            keys: own_keys,
+            users: user_keys,
             refusals: Refusals::new(),
-            popular: settings.symbols.popular.clone(),
+            popular,
             lists: regions.of(RegionName::Symbols).clone(),
             exchange_info: regions.of(RegionName::ExchangeInfo).clone(),
             tickers: regions.of(RegionName::Ticker24hr).clone(),
@@ -98,7 +112,7 @@ impl SymbolChain {
         self.refusals.without_refused(&self.keys.of(venue))
     }
 
-    /// The region's key for the list of a venue, as it is loaded with the gateway's own keys.
+    /// The region's key for the list of a venue, as it is loaded with the program's own keys.
     pub(crate) fn name(&self, venue: Venue) -> String {
         self.name_with(venue, &self.own(venue))
     }
@@ -121,17 +135,17 @@ impl SymbolChain {
     }
 
     fn identities(&self) -> &Identities {
-        self.asker.upstreams.identities()
+        self.loader.upstreams.identities()
     }
 
-    /// The list of a venue that memory keeps, as it is loaded with the gateway's own keys.
+    /// The list of a venue that memory keeps, as it is loaded with the program's own keys.
     pub(crate) fn kept(&self, venue: Venue) -> Option<Answer> {
         self.lists.peek(&self.name(venue))
     }
 
     /// The last good list of a venue, for a reader who cannot wait; `error` where memory keeps none. Which list a user's
     /// is takes a look at the keys, and that may be a wait.
-    pub(crate) fn last_good(&self, venue: Venue, user: Option<&UserId>, error: Error) -> Result<Answer, Error> {
+    pub fn last_good(&self, venue: Venue, user: Option<&UserId>, error: Error) -> Result<Answer, Error> {
         let kept = self.kept(venue).filter(|_| user.is_none() && self.lists.is_enabled());
         let outcome = Outcome::LastGood(error.reason);
         match &kept {
@@ -141,8 +155,8 @@ impl SymbolChain {
         kept.map(|kept| kept.given_as(outcome)).ok_or(error)
     }
 
-    /// The list of a venue for a user, or with the gateway's own keys.
-    pub(crate) async fn read(self: &Arc<Self>, venue: Venue, user: Option<&UserId>) -> Result<Answer, Error> {
+    /// The list of a venue for a user, or with the program's own keys.
+    pub async fn read(self: &Arc<Self>, venue: Venue, user: Option<&UserId>) -> Result<Answer, Error> {
         let stopwatch = self.lists.composite().stopwatch();
         let keys = match user {
             Some(user) => self.users.of(user, venue).await,
@@ -195,6 +209,18 @@ impl SymbolChain {
         patience: Duration,
         priority: Option<Priority>,
     ) -> Result<Loaded, Error> {
+        let loaded = self.load_from_links(venue, keys, patience, priority).await;
+        let loaded = if priority == Some(Priority::Warm) { loaded.map_err(yielded) } else { loaded };
+        self.troubles.note(RegionName::Symbols, loaded)
+    }
+
+    async fn load_from_links(
+        self: &Arc<Self>,
+        venue: Venue,
+        keys: &Keys,
+        patience: Duration,
+        priority: Option<Priority>,
+    ) -> Result<Loaded, Error> {
         let name = self.name_with(venue, keys);
         let tickers = timeout(TICKERS_WITHIN.min(patience / 4), self.tickers(venue, priority)).await.ok().flatten();
         let mut last = Error::new(Reason::Unreachable, "no link of the chain is configured");
@@ -228,7 +254,7 @@ impl SymbolChain {
     }
 
     /// The budgets of the testnets, where they are asked.
-    pub(crate) fn testnet_budgets(&self) -> impl Iterator<Item = (Venue, &Arc<Budget>)> {
+    pub fn testnet_budgets(&self) -> impl Iterator<Item = (Venue, &Arc<Budget>)> {
         // COIN-M has no list.
         self.testnet.iter().flat_map(Upstreams::budgets).filter(|(venue, _)| *venue != Venue::Coin)
     }
@@ -251,7 +277,7 @@ impl SymbolChain {
         let upstreams = match (link, &self.testnet) {
             (Link::Testnet, Some(testnet)) => testnet,
             (Link::Testnet, None) => return Err(Error::new(Reason::Unreachable, "no testnet is configured")),
-            _ => &self.asker.upstreams,
+            _ => &self.loader.upstreams,
         };
         let is_kept = || self.lists.peek(&self.name_with(venue, keys)).is_some();
         let priority = priority.unwrap_or_else(|| Priority::of_load(is_kept()));
@@ -269,7 +295,7 @@ impl SymbolChain {
         let (chain, asked) = (Arc::clone(self), Arc::clone(source));
         let load = move || async move {
             let has_kept = chain.exchange_info.peek(&asked.key).is_some();
-            Ok(chain.asker.load(&asked, priority.unwrap_or(Priority::of_load(has_kept))).await?)
+            Ok(chain.loader.load(&asked, priority.unwrap_or(Priority::of_load(has_kept))).await?)
         };
         let answer = self.exchange_info.get_or_load(&source.key, load).await?;
         let standing = match answer.outcome() {
@@ -308,7 +334,7 @@ impl SymbolChain {
         let (chain, asked) = (Arc::clone(self), Arc::clone(&source));
         let load = move || async move {
             let has_kept = chain.tickers.peek(&asked.key).is_some();
-            Ok(chain.asker.load(&asked, priority.unwrap_or(Priority::of_load(has_kept))).await?)
+            Ok(chain.loader.load(&asked, priority.unwrap_or(Priority::of_load(has_kept))).await?)
         };
         match self.tickers.get_or_load(&source.key, load).await {
             Ok(tickers) => Some(tickers.body().clone()),
@@ -348,13 +374,4 @@ pub(crate) fn source(identities: &Identities, venue: Venue, endpoint: &str) -> R
             Err(Error::new(Reason::NotFound, format!("{path} is not cached")))
         }
     }
-}
-
-/// The settings with the testnets in the place of the exchange.
-fn on_testnet(settings: &Settings) -> Settings {
-    let mut settings = settings.clone();
-    settings.binance.spot_url = settings.binance.testnet_spot_url.clone();
-    settings.binance.futures_url = settings.binance.testnet_futures_url.clone();
-    settings.binance.coin_url = Vec::new();
-    settings
 }

@@ -14,7 +14,7 @@ pub(crate) struct Turns {
 }
 
 /// A turn, and its place among those that wait; both end when it is dropped.
-pub(super) struct Turn<'a> {
+pub(crate) struct Turn<'a> {
     _turn: SemaphorePermit<'a>,
     _place: SemaphorePermit<'a>,
 }
@@ -27,7 +27,7 @@ impl Default for Turns {
 
 impl Turns {
     /// Waits for the turn; `None` where too many wait already.
-    pub(super) async fn enter(&self) -> Option<Turn<'_>> {
+    pub(crate) async fn enter(&self) -> Option<Turn<'_>> {
         let place = self.places.try_acquire().ok()?;
         Some(Turn { _turn: self.turns.acquire().await.ok()?, _place: place })
     }

@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use lastgood::Reason;
 
@@ -48,7 +48,7 @@ fn user(id: &str) -> UserId {
 }
 
 fn over(tables: &[&Table]) -> UserKeys {
-    UserKeys::over(tables.iter().map(|table| Box::new(Table::clone(table)) as Box<dyn KeySource>).collect())
+    UserKeys::new(tables.iter().map(|table| Box::new(Table::clone(table)) as Box<dyn KeySource>).collect())
 }
 
 async fn there(keys: &UserKeys, id: &str) -> [bool; 2] {

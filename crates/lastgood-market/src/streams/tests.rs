@@ -7,12 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use lastgood::{Cache, Error, Policy};
-use lastgood_market::candles::{Exchange, Question};
-use lastgood_market::plan::{Plan, Request, plan};
-use lastgood_market::{Identities, Preset, Priority, Received};
 use proptest::prelude::*;
 
 use super::*;
+use crate::candles::{Exchange, Question};
+use crate::plan::{Plan, Request, plan};
+use crate::{Identities, Preset, Priority, Received};
 
 const MINUTE: u64 = 60_000;
 

@@ -8,8 +8,6 @@ use http::Uri;
 use hyper_rustls::ConfigBuilderExt as _;
 use hyper_util::rt::TokioIo;
 use lastgood::proxy::{Proxies, ProxyConnector, ProxyStream};
-use lastgood_market::Venue;
-use lastgood_market::stream::stream_path;
 use rustls::ClientConfig;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
@@ -17,7 +15,9 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 
 use super::error::StreamError;
-use crate::config::BaseUrl;
+use crate::Venue;
+use crate::stream::stream_path;
+use crate::upstream::BaseUrl;
 
 /// How long the exchange may take to let us in.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
