@@ -5,67 +5,41 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lastgood::{Cache, Clock, Region, Timestamp};
-use lastgood_market::bars::ApplicationBars;
-use lastgood_market::candles::Candles;
-use lastgood_market::upstream::{Asker, BudgetShare, Upstreams};
-use lastgood_market::{Budget, Plans, RegionName, Venue};
+use lastgood_market::{Engine, Plans, RegionName, Venue};
 
 use crate::admin::Admin;
-use crate::cache_api::turns::Turns;
+use crate::claims::Claims;
 use crate::cluster::Cluster;
 use crate::config::Limits;
 use crate::exchange::packed::Packed;
-use crate::fear_greed::source::FearGreed;
 use crate::figures::Figures;
-use crate::kv::lanes::Lanes;
-use crate::llm::claims::Claims;
+use crate::lanes::Lanes;
 use crate::page::Page;
 use crate::places::Places;
-use crate::regions::Regions;
-use crate::streams::Streams;
-use crate::symbols::chain::SymbolChain;
-use crate::warm::Warmer;
+use crate::turns::Turns;
 
 /// Every shared component.
 pub(crate) struct App {
     /// The tiers.
     pub(crate) cache: Cache,
-    /// The regions of the exchange.
-    pub(crate) regions: Regions,
+    /// What answers questions about the exchange.
+    pub(crate) engine: Engine,
     /// The regions of applications' own data.
     pub(crate) named: BTreeMap<String, Region>,
     /// The routes that the configuration declares.
     pub(crate) declared: lastgood_routes::Routes,
     /// What to do with questions that were asked before.
     pub(crate) plans: Plans,
-    /// The candles of every series.
-    pub(crate) candles: Candles,
-    /// The bars that applications bring.
-    pub(crate) bars: ApplicationBars,
     /// Lists of candles, packed.
     pub(crate) packed: Packed,
     /// The gateways that share the store, if it can be shared.
     pub(crate) cluster: Option<Arc<Cluster>>,
     /// What the store says of itself, and the counters that outlive this process.
     pub(crate) figures: Arc<Figures>,
-    /// What is kept fresh by streams.
-    pub(crate) streams: Arc<Streams>,
-    /// The exchange's venues.
-    pub(crate) upstreams: Arc<Upstreams>,
-    /// The part in the budget that gateways on one store spend together; none where each has its own.
-    pub(crate) budget_share: Option<Arc<BudgetShare>>,
-    /// Loads from them.
-    pub(crate) exchange: Arc<Asker>,
-    /// Where the fear & greed index comes from.
-    pub(crate) fear_greed: FearGreed,
     /// Whose turn it is to write which value.
     pub(crate) kv: Lanes,
     /// Who computes which analysis.
     pub(crate) claims: Claims,
-    /// Where the lists of symbols come from.
-    pub(crate) symbols: Arc<SymbolChain>,
-    /// What is loaded ahead of its readers, and how that goes.
-    pub(crate) warmer: Arc<Warmer>,
     /// Who may do more than read.
     pub(crate) admin: Admin,
     /// Who changes many keys now.
@@ -107,7 +81,7 @@ impl Counts {
 
 impl App {
     pub(crate) fn region(&self, name: RegionName) -> &Region {
-        self.regions.of(name)
+        self.engine.region(name)
     }
 
     /// The region of this name for data of applications, which clients may choose: none of the exchange's.
@@ -115,19 +89,8 @@ impl App {
         self.named.get(name)
     }
 
-    /// The budget of every exchange that is asked, those of the user's testnets included. Each has a name of its own.
-    pub(crate) fn budgets(&self) -> Vec<(Venue, &Arc<Budget>)> {
-        let mut budgets: Vec<_> = self.upstreams.budgets().collect();
-        for (venue, budget) in self.symbols.testnet_budgets() {
-            if budgets.iter().all(|(_, other)| other.name() != budget.name()) {
-                budgets.push((venue, budget));
-            }
-        }
-        budgets
-    }
-
     /// The weight used at a venue in the minute of `now`, for the header that clients pace themselves by.
     pub(crate) fn used_weight(&self, venue: Venue, now: Timestamp) -> u32 {
-        self.upstreams.venue(venue).used(now)
+        self.engine.upstreams.venue(venue).used(now)
     }
 }

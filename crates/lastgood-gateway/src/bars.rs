@@ -65,7 +65,7 @@ fn range(query: Option<&str>) -> Result<Range, Refused> {
 pub(crate) async fn get(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Answered {
     let series = series_of(&uri)?;
     let range = range(uri.query())?;
-    match app.bars.find(&series).await {
+    match app.engine.bars.find(&series).await {
         Ok(Some(kept)) => Ok(respond(kept.in_range(&range), &kept, &headers).await),
         Ok(None) => Ok(absent(&series)),
         Err(why) => Ok(unknown(&series, &why)),
@@ -75,7 +75,7 @@ pub(crate) async fn get(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMa
 pub(crate) async fn latest(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Answered {
     let series = series_of(&uri)?;
     Parameters::read_none(uri.query())?;
-    let kept = match app.bars.find(&series).await {
+    let kept = match app.engine.bars.find(&series).await {
         Ok(kept) => kept,
         Err(why) => return Ok(unknown(&series, &why)),
     };
@@ -116,7 +116,7 @@ pub(crate) async fn put(State(app): State<Arc<App>>, request: Request) -> Answer
     if !app.cache.is_enabled() {
         return Ok(values::passed());
     }
-    let set = app.bars.put(&series, checked, fresh_for).await;
+    let set = app.engine.bars.put(&series, checked, fresh_for).await;
     let refusal = |(index, fault): &(usize, BarFault)| json!({ "index": index, "reason": fault.to_string() });
     let refused: Vec<serde_json::Value> = set.refused.iter().map(refusal).collect();
     if set.stored == 0 {
@@ -126,16 +126,16 @@ pub(crate) async fn put(State(app): State<Arc<App>>, request: Request) -> Answer
     }
     let report = json!({ "stored": set.stored, "refused": refused, "dropped": set.dropped });
     let done = plain(StatusCode::OK, HeaderValue::from_static(JSON), report.to_string().into());
-    let unconfirmed = app.bars.confirmed(&series, CONFIRM_WITHIN).await;
+    let unconfirmed = app.engine.bars.confirmed(&series, CONFIRM_WITHIN).await;
     Ok(values::unless_pending(done, report, Pending::among(&app, unconfirmed, None, "")))
 }
 
 /// Checks the bars of a body. Much text is read where it keeps no other request waiting.
 async fn check(app: &Arc<App>, series: &BarSeries, body: Bytes) -> Result<Result<Checked, NotBars>, Refused> {
     if body.len() < ASIDE_FROM {
-        return Ok(app.bars.check(series, &body));
+        return Ok(app.engine.bars.check(series, &body));
     }
-    let (bars, series) = (app.bars.clone(), series.clone());
+    let (bars, series) = (app.engine.bars.clone(), series.clone());
     let aside = tokio::task::spawn_blocking(move || bars.check(&series, &body));
     aside.await.map_err(|_| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "The body could not be read."))
 }
@@ -152,12 +152,12 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, uri: Uri, headers: Heade
     values::admit(&app, &headers)?;
     let series = series_of(&uri)?;
     Parameters::read_none(uri.query())?;
-    let unreached = match app.bars.invalidate(&series).await {
+    let unreached = match app.engine.bars.invalidate(&series).await {
         WasThere::No => return Ok(absent(&series)),
         WasThere::Yes => None,
         WasThere::Unknown(why) => Some(why),
     };
-    let unconfirmed = app.bars.confirmed(&series, CONFIRM_WITHIN).await;
+    let unconfirmed = app.engine.bars.confirmed(&series, CONFIRM_WITHIN).await;
     let pending = Pending::among(&app, unconfirmed, unreached, values::IF_IT_IS_THERE);
     Ok(values::unless_pending(values::gone(), json!({}), pending))
 }

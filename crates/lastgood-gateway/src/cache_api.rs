@@ -22,7 +22,6 @@ pub(crate) mod selector;
 pub(crate) mod stats;
 mod switch;
 mod symbol;
-pub(crate) mod turns;
 mod warm;
 
 /// The paths below `/api/cache`, and the statistics in one body, where other caches have them.

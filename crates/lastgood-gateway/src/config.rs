@@ -41,15 +41,16 @@ pub use regions::{REGION_KEYS, REGION_NAMES, RegionKey, RegionOverride};
 pub use store::{StoreSetting, UpstashAddress};
 pub(crate) use user_keys::UserKeysSetting;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lastgood_market::Preset;
 use lastgood_market::credentials::CredentialStore;
 use lastgood_market::upstream::Options;
-use lastgood_market::{Preset, Venue};
+use lastgood_market::warm::WarmOptions;
 use secrecy::SecretString;
 
 /// All settings of the gateway, checked.
@@ -92,7 +93,7 @@ pub struct Settings {
     /// The prepared lists of symbols.
     pub symbols: Symbols,
     /// What is kept warm.
-    pub warm: Warm,
+    pub warm: WarmOptions,
     /// The memory tier.
     pub memory: Memory,
     /// What one client, and all of them together, may ask of the gateway.
@@ -135,25 +136,6 @@ pub struct Binance {
 pub struct Symbols {
     /// The pairs that stand first, in this order.
     pub popular: Vec<String>,
-}
-
-/// What is loaded ahead of its readers.
-#[derive(Debug, Clone)]
-pub struct Warm {
-    /// The markets; without any, only lists of symbols are, and only with the dashboard preset.
-    pub markets: Vec<Venue>,
-    /// Pairs whose candles are, in this order.
-    pub symbols: Vec<String>,
-    /// After them, so many from the head of each market's list of symbols.
-    pub popular: usize,
-    /// Intervals of the candles; none keeps them off.
-    pub intervals: Vec<String>,
-    /// How many of the newest candles.
-    pub candles: usize,
-    /// Whether the 24 h tickers of all symbols are.
-    pub tickers: bool,
-    /// How long from the beginning of a round to the next.
-    pub every: Duration,
 }
 
 /// The fear & greed index.
@@ -352,7 +334,7 @@ impl Settings {
             admin: Admin { token: None },
             master_key: None,
             symbols: Symbols { popular: Vec::new() },
-            warm: Warm {
+            warm: WarmOptions {
                 markets: Vec::new(),
                 symbols: Vec::new(),
                 popular: 0,
@@ -360,6 +342,7 @@ impl Settings {
                 candles: 0,
                 tickers: true,
                 every: Duration::ZERO,
+                every_of: HashMap::new(),
             },
             memory: Memory { limit: 0 },
             limits: Limits {

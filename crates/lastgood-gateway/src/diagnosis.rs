@@ -7,6 +7,7 @@ use lastgood::condition::{Report, State};
 use lastgood::store::BreakerState;
 use lastgood::{Reason, StoreStatus, Timestamp};
 use lastgood_market::Venue;
+use lastgood_market::fear_greed::FearGreed;
 
 use crate::app::App;
 
@@ -55,13 +56,13 @@ fn conditions(app: &App) -> Vec<Named> {
             None => all.push(Named { kind, name, report }),
         }
     };
-    for venue in Venue::ALL.map(|venue| app.upstreams.venue(venue)) {
+    for venue in Venue::ALL.map(|venue| app.engine.upstreams.venue(venue)) {
         if !venue.bases.is_empty() {
             add(&venue.condition);
         }
         venue.bases.iter().for_each(|base| add(&base.condition));
     }
-    app.fear_greed.condition().into_iter().for_each(&mut add);
+    app.engine.fear_greed.iter().map(FearGreed::condition).for_each(&mut add);
     app.declared.conditions().iter().for_each(|condition| add(condition));
     all
 }
@@ -79,7 +80,7 @@ impl Diagnosis {
             of_pending.map(|why| format!("changes that wait for the store would not outlive a restart: {why}")),
         );
         for venue in Venue::ALL {
-            let upstream = app.upstreams.venue(venue);
+            let upstream = app.engine.upstreams.venue(venue);
             let nobody_left = !upstream.bases.is_empty() && !upstream.bases.iter().any(|base| base.health.is_healthy());
             match upstream.condition.report() {
                 Report { state: State::Failing, reason, .. } => {
@@ -89,7 +90,7 @@ impl Diagnosis {
                 _ => {}
             }
         }
-        for (venue, budget) in app.budgets() {
+        for (venue, budget) in app.engine.budgets() {
             let standing = budget.standing();
             let of_buckets = standing.buckets.iter().filter_map(|bucket| bucket.stop);
             if let Some(stop) = standing.stop.into_iter().chain(of_buckets).next() {

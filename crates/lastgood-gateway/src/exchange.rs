@@ -11,7 +11,6 @@ use lastgood_market::{PassOnly, Venue};
 
 use crate::app::{App, Counts};
 use crate::response::payload::{Payload, Reply};
-use crate::streams;
 
 mod answer;
 mod cached;
@@ -74,9 +73,7 @@ pub(crate) async fn exchange(app: &App, venue: Venue, mut request: Request<Incom
         }
         Plan::Cached(line) => {
             // A ticker that is asked for is worth a stream.
-            if streams::is_ticker(line.question()) {
-                app.streams.note(line.question());
-            }
+            app.engine.streams.note(line.question());
             Counts::add(&app.counts.weight_asked, u64::from(line.question().weight));
             cached(app, venue, line, std::mem::take(request.headers_mut())).await
         }

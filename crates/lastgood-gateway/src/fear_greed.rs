@@ -6,7 +6,6 @@ use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use lastgood::Error;
-use lastgood_market::RegionName;
 use lastgood_market::fear_greed::{DATE_FORMATS, Form, LARGEST_LIMIT};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -16,8 +15,6 @@ use crate::problem::{Answered, Refused};
 use crate::query::{Parameters, fields};
 use crate::response::label::label_failure;
 use crate::values::{self, Kept};
-
-pub(crate) mod source;
 
 /// `/v1/fear-greed`: the newest readings, one unless the query says how many. None is all, as the index has it.
 pub(crate) async fn fear_greed(State(app): State<Arc<App>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Answered {
@@ -37,16 +34,16 @@ pub(crate) async fn facade(State(app): State<Arc<App>>, RawQuery(query): RawQuer
 }
 
 async fn answer(app: &App, query: String, form: Form, headers: &HeaderMap) -> Answered {
-    match app.fear_greed.ask(&app.places, app.region(RegionName::FearGreed), query, form).await {
-        Some(Ok(answer)) => {
+    let Some(index) = &app.engine.fear_greed else {
+        let detail = "No source of the index is configured; set fear_greed.url.";
+        return Err(Refused::new(StatusCode::NOT_FOUND, detail));
+    };
+    match app.places.answer(index.region(), &index.key(&query), index.answer(&query, form)).await {
+        Ok(answer) => {
             let outcome = answer.outcome();
             Ok(values::respond(&Kept { answer, outcome }, headers).await)
         }
-        Some(Err(error)) => Ok(fail(&error)),
-        None => {
-            let detail = "No source of the index is configured; set fear_greed.url.";
-            Err(Refused::new(StatusCode::NOT_FOUND, detail))
-        }
+        Err(error) => Ok(fail(&error)),
     }
 }
 

@@ -10,45 +10,38 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lastgood::store::{EmbeddedStore, Guard, Opened, RedisOptions, RedisStore, Store, StoreError, UpstashStore};
-use lastgood::{Cache, Clock, Policy};
-use lastgood_market::bars::ApplicationBars;
-use lastgood_market::candles::Candles;
-use lastgood_market::upstream::{
-    Asker, BanMemory, BudgetShare, SharePace, Upstreams, remember_identities, share_bans, watch_health,
-};
-use lastgood_market::{Plans, Preset, RegionName, Venue};
-use lastgood_routes::Connections;
+use lastgood::{Cache, CacheBuilder, Clock};
+use lastgood_market::api_keys::OwnKeys;
+use lastgood_market::engine::{EngineOptions, SharedBudget, SharedStore};
+use lastgood_market::symbol_chain::SymbolOptions;
+use lastgood_market::upstream::SharePace;
+use lastgood_market::{Engine, Plans, Preset, RegionName, Venue};
 use lastgood_routes::warm::SharedTurns;
+use lastgood_routes::{Connections, Statement};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::admin::Admin;
 use crate::app::{App, Counts};
 use crate::cache_api::selector::selectors;
-use crate::cache_api::turns::Turns;
+use crate::claims::Claims;
+use crate::claims::shared::SharedClaims;
 use crate::cluster::{self, Cluster};
-use crate::config::{BaseUrl, RegionOverride, Settings, StoreSetting};
+use crate::config::{BaseUrl, Settings, StoreSetting};
 use crate::exchange::packed::Packed;
-use crate::fear_greed::source::FearGreed;
 use crate::figures::{self, Figures};
 use crate::handles::Share;
-use crate::kv::lanes::Lanes;
-use crate::llm::claims::Claims;
-use crate::llm::shared::SharedClaims;
+use crate::lanes::Lanes;
 use crate::own_site::OwnSite;
 use crate::page::demonstration::Demonstration;
 use crate::page::{self, Page};
 use crate::places::Places;
-use crate::regions::Regions;
 use crate::router::Routes;
 use crate::server;
 use crate::stats_log;
-use crate::streams::{self, Streams};
-use crate::symbols::chain::SymbolChain;
 use crate::totals::Totals;
-use crate::user_keys::own::OwnKeys;
-use crate::user_keys::{self, UserKeys};
-use crate::warm::{self, Means, Warmer};
+use crate::turns::Turns;
+use crate::user_keys;
 
 /// How long queued writes may take when the gateway stops.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -99,116 +92,51 @@ impl Gateway {
         let (clock, packed) = (Clock::system(), Packed::share_of(settings.memory.limit));
         let data_dir = settings.data_dir.clone();
         let _ = tokio::task::spawn_blocking(move || lastgood::private::tighten(&data_dir, is_own_file)).await;
-        let identities = settings.upstreams().identities().map_err(BuildError::new)?;
-        let mut builder = Cache::builder()
-            .selectors(selectors(identities))
-            .memory_limit((settings.memory.limit - packed).max(LEAST_MEMORY))
-            .namespace(&settings.namespace)
-            .clock(clock.clone())
-            .guard(guard(settings))
-            .leases(settings.takes_leases());
+        let mut builder = cache_builder(settings, packed, &clock)?;
         let store = store_of(settings, &clock).await?;
         let shared = store.clone().filter(|_| settings.store.is_shared());
-        let of_one_address = shared.clone().filter(|_| settings.upstream.share_budget);
-        let bans = BanMemory::new(settings.data_dir.clone(), of_one_address.clone(), &settings.namespace);
         if let Some(store) = store {
             builder = builder.store(store);
-        }
-        if let Some(trust_for) = settings.store_trust_for {
-            builder = builder.trust_for(trust_for);
-        }
-        // An embedded store has its own file on the same disk.
-        if settings.store.is_shared() {
-            builder = builder.pending_file(settings.data_dir.join(PENDING));
         }
         let refuse = |why: lastgood::BuildError| BuildError::new(why);
         // The file of what waits is read there, which may block.
         let built = tokio::task::spawn_blocking(|| builder.build()).await;
         let cache = built.map_err(BuildError::new)?.map_err(refuse)?;
         cache.set_enabled(settings.enabled);
-        let regions = Regions::open(|name| {
-            let policy = configured(name.policy(settings.preset), &settings.region(name.as_str()));
-            cache.region(name.as_str(), policy).map_err(refuse)
-        })?;
-        let mut named = BTreeMap::new();
-        for (name, policy) in settings.application_regions() {
-            let region = cache.region(&name, configured(policy, &settings.region(&name))).map_err(refuse)?;
-            named.insert(name, region);
-        }
         let connections = Connections::open(&settings.declared.sources, &settings.connect_options(), &clock);
         let connections = connections.map_err(BuildError::new)?;
+        let statement = user_keys::sql::statement(settings, &connections).map_err(BuildError::new)?;
+        let id = node_id();
+        let options = EngineOptions {
+            shared: shared.clone().map(|store| shared_store(settings, store, &id)),
+            symbols: symbols(settings, statement).await,
+            ..engine_options(settings)
+        };
+        let engine = Engine::build(cache.clone(), clock.clone(), options).await.map_err(BuildError::new)?;
+        let mut named = BTreeMap::new();
+        for (name, policy) in settings.application_regions() {
+            let region = cache.region(&name, settings.region(&name).policy.on(policy)).map_err(refuse)?;
+            named.insert(name, region);
+        }
         let declared =
             lastgood_routes::Routes::new(&settings.declared.routes, &connections, &named).map_err(BuildError::new)?;
-        let user_keys = user_keys::sql::statement(settings, &connections).map_err(BuildError::new)?;
-        let upstreams = Arc::new(Upstreams::new(&settings.upstreams(), &clock, bans).map_err(BuildError::new)?);
-        let id = node_id();
-        let budget_share = of_one_address.map(|store| budget_share(settings, store, &upstreams, &id, &clock));
-        if let Some(share) = &budget_share {
-            share.begin().await;
-        }
-        upstreams.recall_stops().await;
-        let fear_greed = FearGreed::new(settings, &clock).map_err(BuildError::new)?;
-        remember_identities(&settings.data_dir, upstreams.identities(), fear_greed.name()).await;
-        let mut behind = JoinSet::new();
-        behind.spawn(watch_health(Arc::clone(&upstreams)));
-        behind.spawn(share_bans(Arc::clone(&upstreams)));
-        if let Some(share) = &budget_share {
-            behind.spawn(Arc::clone(share).keep());
-        }
-        let exchange = Arc::new(Asker {
-            upstreams: Arc::clone(&upstreams),
-            clock: clock.clone(),
-            preset: settings.preset,
-            klines_fresh_for: settings.region(RegionName::Klines.as_str()).fresh_for,
-        });
         let claims = cache.shared_store().map(|store| SharedClaims::new(store, &settings.namespace, clock.clone()));
-        let has_store = cache.status().store.is_some();
-        let klines = regions.of(RegionName::Klines).clone();
-        let candles = Candles::new(klines, has_store, clock.clone(), Arc::clone(&exchange) as _);
-        let streamed = streamed(settings);
-        let with_streams: Vec<Venue> = streamed.iter().map(|(venue, _)| *venue).collect();
-        let streams = Streams::new(&with_streams, settings.proxy.proxies(), &candles, &regions, &clock);
         let cluster = match settings.store.is_shared() {
             true => Some(cache.region(cluster::REGION, cluster::policy()).map_err(refuse)?),
             false => None,
         };
-        let cluster = cluster.map(|region| Arc::new(Cluster::new(region, &id)));
-        let figures = Arc::new(Figures::new(&id, settings.price_of_commands()));
-        let keys = (OwnKeys::open(settings).await, UserKeys::new(settings, user_keys.map(Arc::new)));
-        let symbols = SymbolChain::new(settings, keys, &exchange, &regions, &clock).map_err(BuildError::new)?;
-        let symbols = Arc::new(symbols);
-        let means = Means {
-            cache: cache.clone(),
-            regions: regions.clone(),
-            candles: candles.clone(),
-            exchange: Arc::clone(&exchange),
-            symbols: Arc::clone(&symbols),
-            clock: clock.clone(),
-        };
         let share = Share::of(settings);
-        let namespace = settings.namespace.clone();
-        let turns = shared.clone().map(|store| SharedTurns { store, namespace });
-        let (warmer, asked_to_warm) = Warmer::new(settings, means, shared);
         let app = App {
-            bars: ApplicationBars::new(regions.of(RegionName::Bars).clone(), clock.clone()),
-            candles,
             packed: Packed::of(packed),
-            cluster,
-            figures,
-            streams: Arc::new(streams),
+            cluster: cluster.map(|region| Arc::new(Cluster::new(region, &id))),
+            figures: Arc::new(Figures::new(&id, settings.price_of_commands())),
             cache,
-            regions,
             named,
             declared,
-            plans: Plans::new(upstreams.identities().clone()),
-            upstreams,
-            budget_share,
-            exchange,
-            fear_greed,
+            plans: Plans::new(engine.identities().clone()),
+            engine,
             kv: Lanes::default(),
             claims: Claims::new(claims),
-            symbols,
-            warmer: Arc::new(warmer),
             admin: Admin::new(settings.admin.token.clone(), OwnSite::new(&settings.hosts)),
             turns: Turns::default(),
             clock,
@@ -218,20 +146,22 @@ impl Gateway {
             counts: Counts::default(),
             page: Page::default(),
         };
-        let app = Arc::new(app);
+        let turns = shared.map(|store| SharedTurns { store, namespace: settings.namespace.clone() });
+        Ok(Gateway::with_tasks(Arc::new(app), turns, settings.log.stats_every))
+    }
+
+    /// Starts what goes on behind the requests.
+    fn with_tasks(app: Arc<App>, turns: Option<SharedTurns>, stats_every: Duration) -> Gateway {
+        let mut behind = JoinSet::new();
         if let Some(cluster) = &app.cluster {
             behind.spawn(cluster::keep(Arc::clone(cluster), app.cache.clone()));
         }
         behind.spawn(figures::keep(Arc::clone(&app.figures), app.cache.clone()));
-        for (venue, bases) in streamed {
-            behind.spawn(streams::venue::keep(Arc::clone(&app.streams), venue, bases));
-        }
-        behind.spawn(warm::schedule::keep(Arc::clone(&app.warmer), asked_to_warm));
         behind.spawn(app.declared.keep_warm(app.cache.clone(), app.clock.clone(), turns));
         behind.spawn(page::live::keep(Arc::clone(&app)));
         behind.spawn(page::history::keep(Arc::clone(&app)));
-        behind.spawn(stats_log::keep(Arc::clone(&app), settings.log.stats_every));
-        Ok(Gateway { app, _behind: behind })
+        behind.spawn(stats_log::keep(Arc::clone(&app), stats_every));
+        Gateway { app, _behind: behind }
     }
 
     /// Serves on `listener` until `shutdown` ends; then answers what was asked, writes what is queued and returns.
@@ -242,21 +172,16 @@ impl Gateway {
     pub async fn serve(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
         let is_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
         self.app.admin.listens_on_loopback(is_loopback);
-        self.app.warmer.begin();
+        self.app.engine.warmer.begin();
         let routes = Routes::new(Arc::clone(&self.app));
         let shutdown = async {
             shutdown.await;
             self.app.page.live.end();
         };
         let served = server::serve(listener, routes, &self.app.limits, self.app.connections, shutdown).await;
-        self.app.upstreams.remember_stops().await;
-        if let Some(share) = &self.app.budget_share {
-            share.leave().await;
-        }
+        self.app.engine.leave().await;
         self.app.figures.lifetime.finish(&self.app.cache).await;
-        if let Err(why) = self.app.cache.close(CLOSE_WITHIN).await {
-            tracing::warn!(%why, "the store was not closed in order; its last writes may be lost");
-        }
+        self.app.engine.close(CLOSE_WITHIN).await;
         served
     }
 
@@ -272,7 +197,7 @@ impl Gateway {
 
     /// How many stream messages were taken, of all venues.
     pub fn streamed(&self) -> u64 {
-        let taken = |venue: Venue| self.app.streams.counters(venue).taken.load(Ordering::Relaxed);
+        let taken = |venue: Venue| self.app.engine.streams.counters(venue).taken.load(Ordering::Relaxed);
         Venue::ALL.into_iter().map(taken).sum()
     }
 
@@ -287,16 +212,67 @@ fn node_id() -> String {
     format!("{:016x}", RandomState::new().hash_one(std::process::id()))
 }
 
-/// This gateway's part in the budget of those that share `store`.
-fn budget_share(
-    settings: &Settings,
-    store: Arc<dyn Store>,
-    upstreams: &Arc<Upstreams>,
-    id: &str,
-    clock: &Clock,
-) -> Arc<BudgetShare> {
+/// What the cache is built from, but for its store.
+fn cache_builder(settings: &Settings, packed: u64, clock: &Clock) -> Result<CacheBuilder, BuildError> {
+    let identities = settings.upstreams().identities().map_err(BuildError::new)?;
+    let mut builder = Cache::builder()
+        .selectors(selectors(identities))
+        .memory_limit((settings.memory.limit - packed).max(LEAST_MEMORY))
+        .namespace(&settings.namespace)
+        .clock(clock.clone())
+        .guard(guard(settings))
+        .leases(settings.takes_leases());
+    if let Some(trust_for) = settings.store_trust_for {
+        builder = builder.trust_for(trust_for);
+    }
+    // An embedded store has its own file on the same disk.
+    if settings.store.is_shared() {
+        builder = builder.pending_file(settings.data_dir.join(PENDING));
+    }
+    Ok(builder)
+}
+
+/// What the engine is built from, but for the store and the API keys.
+fn engine_options(settings: &Settings) -> EngineOptions {
+    let overrides = RegionName::ALL.into_iter().map(|name| (name, settings.region(name.as_str()).policy));
+    EngineOptions {
+        namespace: settings.namespace.clone(),
+        preset: settings.preset,
+        overrides: overrides.collect(),
+        upstream: settings.upstreams(),
+        fear_greed: settings.fear_greed.url.clone(),
+        streams: streamed(settings),
+        folder: Some(settings.data_dir.clone()),
+        warm: settings.warm_options(),
+        ..EngineOptions::default()
+    }
+}
+
+/// The store that other gateways use too, and what they share by it.
+fn shared_store(settings: &Settings, store: Arc<dyn Store>, id: &str) -> SharedStore {
+    let one_address = settings.upstream.share_budget;
     let pace = if settings.price_of_commands().is_some() { SharePace::BILLED } else { SharePace::FREE };
-    Arc::new(BudgetShare::new(Arc::clone(upstreams), store, &settings.namespace, id, pace, clock.clone()))
+    let budget = one_address.then(|| SharedBudget { node: id.to_owned(), pace });
+    SharedStore { store, one_address, budget }
+}
+
+/// How lists of symbols are made: with the gateway's own API keys and those of users, which `statement` may look up.
+async fn symbols(settings: &Settings, statement: Option<Statement>) -> SymbolOptions {
+    SymbolOptions {
+        popular: settings.symbols.popular.clone(),
+        testnet: on_testnet(settings).upstreams(),
+        own_keys: OwnKeys::open(settings.credentials(), settings.master_key.clone()).await,
+        user_keys: user_keys::user_keys(settings, statement),
+    }
+}
+
+/// The settings with the testnets in the place of the exchange.
+fn on_testnet(settings: &Settings) -> Settings {
+    let mut settings = settings.clone();
+    settings.binance.spot_url = settings.binance.testnet_spot_url.clone();
+    settings.binance.futures_url = settings.binance.testnet_futures_url.clone();
+    settings.binance.coin_url = Vec::new();
+    settings
 }
 
 /// The venues with streams, and their bases. Screens have no need of them.
@@ -376,29 +352,6 @@ pub async fn open_embedded(settings: &Settings, clock: &Clock) -> Result<(Embedd
 /// Whether a file of the data directory is the gateway's.
 fn is_own_file(name: &str) -> bool {
     ["lastgood.redb", PENDING, "bans.", "exchanges.", "credentials"].iter().any(|own| name.starts_with(own))
-}
-
-/// A policy with what the configuration says otherwise.
-fn configured(policy: Policy, by: &RegionOverride) -> Policy {
-    let fresh_for = by.fresh_for.unwrap_or(policy.fresh_for);
-    // What is configured to be fresh longer or shorter is stale in proportion, unless that is configured too.
-    let stale_while_revalidate = match by.fresh_for {
-        Some(_) if policy.stale_while_revalidate == policy.fresh_for => fresh_for,
-        _ => policy.stale_while_revalidate,
-    };
-    Policy {
-        fresh_for,
-        stale_while_revalidate: by.stale_while_revalidate.unwrap_or(stale_while_revalidate),
-        stale_if_error: by.stale_if_error.unwrap_or(policy.stale_if_error),
-        jitter: by.jitter.unwrap_or(policy.jitter),
-        negative_for: by.negative_for.unwrap_or(policy.negative_for),
-        soft_timeout: by.soft_timeout.unwrap_or(policy.soft_timeout),
-        hard_timeout: by.hard_timeout.unwrap_or(policy.hard_timeout),
-        compress_over: by
-            .compress_over
-            .map_or(policy.compress_over, |size| usize::try_from(size).unwrap_or(usize::MAX)),
-        max_loads: policy.max_loads,
-    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use lastgood::warm::Tally;
 use lastgood_market::budget::{BucketStanding, Stop};
 use lastgood_market::candles::VoidedSeries;
 use lastgood_market::upstream::Base;
+use lastgood_market::warm::Progress;
 use lastgood_market::{Budget, Venue};
 use serde::Serialize;
 
@@ -18,7 +19,6 @@ use crate::app::App;
 use crate::cluster::{Cluster, Counts, Totals};
 use crate::diagnosis::{Diagnosis, LastGood};
 use crate::figures::StoreMemory;
-use crate::warm::progress::Progress;
 
 /// How well the gateway does. `degraded` still answers.
 #[derive(Serialize)]
@@ -272,7 +272,7 @@ pub(crate) fn of(app: &App) -> Health {
         upstreams: Venue::ALL.into_iter().map(|venue| upstream_health(app, venue)).collect(),
         sources: sources.map(|named| SourceHealth { name: named.name, condition: named.report.into() }).collect(),
         last_good: diagnosis.last_good.into_iter().map(LastGoodRegion::from).collect(),
-        exchange_clock_offset_ms: app.upstreams.clock_offset.millis(),
+        exchange_clock_offset_ms: app.engine.upstreams.clock_offset.millis(),
         bans: bans(app),
         cluster: app.cluster.as_deref().and_then(Cluster::totals).map(ClusterHealth::from),
         warming: warming(app),
@@ -281,7 +281,7 @@ pub(crate) fn of(app: &App) -> Health {
 }
 
 fn candles(app: &App) -> CandleHealth {
-    let voided = app.candles.voided();
+    let voided = app.engine.candles.voided();
     let changed = |VoidedSeries { series, at }| ChangedHistory { series, at: at.as_millis() };
     CandleHealth { histories_changed: voided.count(), last_changed: voided.last().into_iter().map(changed).collect() }
 }
@@ -302,7 +302,7 @@ fn of_host(state: condition::State) -> &'static str {
 }
 
 fn upstream_health(app: &App, venue: Venue) -> UpstreamHealth {
-    let upstream = app.upstreams.venue(venue);
+    let upstream = app.engine.upstreams.venue(venue);
     let base = |base: &Base| {
         let report = base.condition.report();
         BaseHealth { host: base.url.host().to_owned(), state: of_host(report.state), since: report.into() }
@@ -328,12 +328,12 @@ fn upstream_health(app: &App, venue: Venue) -> UpstreamHealth {
         venue: venue.as_str(),
         condition: upstream.condition.report().into(),
         bases: upstream.bases.iter().map(base).collect(),
-        budgets: app.budgets().into_iter().filter(|(of, _)| *of == venue).map(|(_, of)| budget(of)).collect(),
+        budgets: app.engine.budgets().into_iter().filter(|(of, _)| *of == venue).map(|(_, of)| budget(of)).collect(),
     }
 }
 
 fn warming(app: &App) -> Warming {
-    let Progress { running, round, rounds, last_finished, .. } = app.warmer.progress();
+    let Progress { running, round, rounds, last_finished, .. } = app.engine.warmer.progress();
     let Tally { of, loaded, fresh, refused, failed } = round;
     let last_finished = last_finished.map(Timestamp::as_millis);
     Warming { running, rounds, of, loaded, fresh, refused, failed, last_finished }
@@ -341,7 +341,7 @@ fn warming(app: &App) -> Warming {
 
 /// The pauses and bans in force.
 fn bans(app: &App) -> Vec<Ban> {
-    let stops = app.budgets().into_iter().flat_map(|(venue, budget)| {
+    let stops = app.engine.budgets().into_iter().flat_map(|(venue, budget)| {
         let standing = budget.standing();
         let of_buckets = standing.buckets.into_iter().map(|bucket| (Some(bucket.bucket.as_str()), bucket.stop));
         let ban = move |(bucket, stop): (Option<&'static str>, Option<Stop>)| {

@@ -17,8 +17,6 @@ use crate::query::{Parameters, decoded};
 use crate::response::etag::{Comparison, EntityTag};
 use crate::values::{self, BYTES, Kept};
 
-pub(crate) mod lanes;
-
 const PREFIX: &str = "/v1/kv/";
 const LONGEST_KEY: usize = 512;
 /// The longest content type that is kept.

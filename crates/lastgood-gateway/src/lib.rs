@@ -12,6 +12,7 @@ mod app;
 mod bars;
 mod body;
 mod cache_api;
+mod claims;
 mod cluster;
 pub mod config;
 mod diagnosis;
@@ -22,6 +23,7 @@ mod gateway;
 mod handles;
 mod health;
 mod kv;
+mod lanes;
 mod llm;
 pub mod logging;
 mod metrics;
@@ -33,13 +35,11 @@ mod places;
 mod problem;
 mod query;
 pub mod redact;
-mod regions;
 mod response;
 mod router;
 mod routes;
 mod server;
 mod stats_log;
-mod streams;
 mod symbols;
 #[cfg(feature = "testing")]
 pub mod testing {
@@ -48,9 +48,9 @@ pub mod testing {
     pub use crate::routes::testing::HeldRoutes;
 }
 mod totals;
+mod turns;
 mod user_keys;
 mod values;
-mod warm;
 
 pub use self::gateway::{BuildError, Gateway, open_embedded, open_store};
 pub use self::handles::raise_open_files;

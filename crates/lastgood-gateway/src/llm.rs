@@ -24,11 +24,9 @@ use crate::query::{Parameters, decoded};
 use crate::response::etag::EntityTag;
 use crate::values::{self, Kept};
 
-pub(crate) mod claims;
-pub(crate) mod shared;
 mod watch;
 
-use self::claims::{Brought, Turn, is_token};
+use crate::claims::{Brought, Turn, is_token};
 
 const PREFIX: &str = "/v1/llm/";
 const X_CLAIM: HeaderName = HeaderName::from_static("x-claim");

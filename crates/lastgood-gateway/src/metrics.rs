@@ -12,6 +12,7 @@ use lastgood::store::{BreakerState, Usage};
 use lastgood::warm::Tally;
 use lastgood::{LATENCY_BOUNDS_MS, RegionStats, Timestamp};
 use lastgood_market::Venue;
+use lastgood_market::streams::Counters as StreamCounters;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
 use prometheus_client::metrics::MetricType;
@@ -24,7 +25,6 @@ use crate::app::App;
 use crate::cluster::{Cluster, Counts};
 use crate::diagnosis::{Diagnosis, Named};
 use crate::response::plain;
-use crate::streams::Counters as StreamCounters;
 
 mod upstream;
 
@@ -223,8 +223,8 @@ fn store_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
 type StreamField = fn(&StreamCounters) -> &AtomicU64;
 
 fn stream_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
-    let venues: Vec<Venue> = Venue::ALL.into_iter().filter(|venue| app.streams.is_enabled(*venue)).collect();
-    let read = |venue: Venue, field: StreamField| field(app.streams.counters(venue)).load(Ordering::Relaxed);
+    let venues: Vec<Venue> = Venue::ALL.into_iter().filter(|venue| app.engine.streams.is_enabled(*venue)).collect();
+    let read = |venue: Venue, field: StreamField| field(app.engine.streams.counters(venue)).load(Ordering::Relaxed);
     let help = "Stream messages by what became of them";
     let mut family = encoder.encode_descriptor("stream_messages", help, None, MetricType::Counter)?;
     const MESSAGES: [(&str, StreamField); 6] = [
@@ -277,7 +277,7 @@ fn gateway_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result
         (
             "candle_histories_changed",
             "Series of candles loaded again because the exchange gave a settled candle otherwise than before",
-            app.candles.voided().count(),
+            app.engine.candles.voided().count(),
         ),
     ];
     for (name, help, value) in counters {
@@ -324,7 +324,7 @@ fn conditions(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
 }
 
 fn warm_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
-    let progress = app.warmer.progress();
+    let progress = app.engine.warmer.progress();
     let help = "Items of warming rounds, by what came of them";
     let mut family = encoder.encode_descriptor("warm_items", help, None, MetricType::Counter)?;
     for (state, field) in Tally::STATES {

@@ -18,7 +18,6 @@ use crate::query::Parameters;
 use crate::response::label::label_failure;
 
 mod answer;
-pub(crate) mod chain;
 mod user;
 
 /// The markets that have a list, by the last part of its path.
@@ -62,9 +61,9 @@ fn selection(query: Option<&str>) -> Result<Selection, Refused> {
 
 /// The list; the last good one where it would have to be waited for and no place is left.
 async fn read(app: &App, venue: Venue, user: Option<&UserId>) -> Result<Answer, Error> {
-    match app.places.wait(pin!(app.symbols.read(venue, user))).await {
+    match app.places.wait(pin!(app.engine.symbols.read(venue, user))).await {
         Ok(list) => list,
-        Err(full) => app.symbols.last_good(venue, user, full.into()),
+        Err(full) => app.engine.symbols.last_good(venue, user, full.into()),
     }
 }
 

@@ -60,7 +60,7 @@ impl App {
         let stats = self.cache.stats();
         let joined = stats.iter().filter(|(region, _)| region != cluster::REGION).map(|(_, stats)| stats.joined).sum();
         let counts = Counts::of_cache(&self.cache);
-        let standings: Vec<_> = self.upstreams.budgets().map(|(_, budget)| budget.standing()).collect();
+        let standings: Vec<_> = self.engine.upstreams.budgets().map(|(_, budget)| budget.standing()).collect();
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Totals {
             requests: count(&self.counts.requests),

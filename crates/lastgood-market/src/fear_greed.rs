@@ -10,6 +10,12 @@ use std::time::Duration;
 use lastgood::Timestamp;
 use serde::{Deserialize, Deserializer};
 
+#[cfg(feature = "http")]
+mod source;
+
+#[cfg(feature = "http")]
+pub use self::source::FearGreed;
+
 /// The index's publisher. Keys leave its name out.
 const PUBLISHER: &str = "api.alternative.me";
 /// The path below the API's base.

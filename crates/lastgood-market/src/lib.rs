@@ -4,15 +4,20 @@
 //! [`plan()`](plan::plan) says what to do with a request, [`cut()`](cut::cut) takes what was asked out of what was
 //! fetched, [`Line`] finds the newest answer among the keys that may hold it, [`Budget`] says whether the exchange may be asked now.
 //!
-//! With the feature `http`, `upstream` asks it, and `market` is all of this in a few lines for a Rust program. Without it
+//! With the feature `http`, `upstream` asks it, `engine` puts all parts together, once for every program, and `market` is all
+//! of this in a few lines for a Rust program. Without it
 //! nothing here speaks HTTP.
 
+#[cfg(feature = "http")]
+pub mod api_keys;
 pub mod bars;
 pub mod budget;
 pub mod calendar;
 pub mod candles;
 pub mod credentials;
 pub mod cut;
+#[cfg(feature = "http")]
+pub mod engine;
 pub mod fear_greed;
 pub mod identity;
 pub mod interval;
@@ -24,15 +29,27 @@ pub mod market;
 pub mod plan;
 pub mod query;
 pub mod region;
+#[cfg(feature = "http")]
+mod regions;
 pub mod source;
 pub mod stream;
+#[cfg(feature = "http")]
+pub mod streams;
+#[cfg(feature = "http")]
+pub mod symbol_chain;
 pub mod symbols;
+#[cfg(feature = "http")]
+mod trouble;
 #[cfg(feature = "http")]
 pub mod upstream;
 pub mod validate;
 pub mod venue;
+#[cfg(feature = "http")]
+pub mod warm;
 
 pub use self::budget::{Budget, Priority};
+#[cfg(feature = "http")]
+pub use self::engine::Engine;
 pub use self::identity::Identities;
 pub use self::line::Line;
 #[cfg(feature = "http")]

@@ -23,35 +23,32 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use lastgood::{Cache, CacheStatus, Clock, Error, LoadError, Loaded, Reason, Region, RegionStats, TypedAnswer, Value};
+use lastgood::warm::Tally;
+use lastgood::{Answer, CacheStatus, Error, Loaded, Reason, Region, RegionStats, TypedAnswer, Value};
 use serde::de::DeserializeOwned;
-use tokio::task::JoinSet;
 
 use crate::bars::ApplicationBars;
 use crate::candles::{Bar, Bars, Candles, Series};
 use crate::cut::{self, Cut};
-use crate::fear_greed;
+use crate::fear_greed::{self, Form};
 use crate::line::{Keeper, Line};
-use crate::upstream::{Asker, Site, Upstreams};
-use crate::{Priority, RegionName, Source, Venue, symbols};
+use crate::warm::{Filter, NoRound, Progress};
+use crate::{Engine, Priority, RegionName, Source, Venue, symbols};
 
 mod analyses;
 mod builder;
 mod health;
 mod shelf;
 mod sources;
-mod trouble;
 mod types;
 
 pub use self::analyses::{Analyses, Found};
 pub use self::builder::{BuildError, MarketBuilder};
-pub use self::health::{Health, VenueHealth};
-pub use self::trouble::Trouble;
+pub use self::health::{Health, StreamHealth, VenueHealth};
 pub use self::types::{Funding, FundingRate, Symbol, Ticker};
+pub use crate::trouble::Trouble;
 
 use self::shelf::Shelf;
-use self::trouble::Troubles;
 use self::types::Whole;
 
 /// The market. Clones share everything.
@@ -59,21 +56,9 @@ use self::types::Whole;
 pub struct Market(Arc<Shared>);
 
 struct Shared {
-    cache: Cache,
-    /// By [`RegionName`].
-    regions: Vec<Region>,
-    candles: Candles,
-    own_bars: ApplicationBars,
-    upstreams: Arc<Upstreams>,
-    asker: Arc<Asker>,
-    mood: Arc<Site>,
-    /// Whether the index's own next update decides how long it is fresh.
-    mood_dates_itself: bool,
-    troubles: Arc<Troubles>,
+    engine: Engine,
     /// Why the store that was asked for is not used.
     no_store: Option<String>,
-    clock: Clock,
-    _behind: JoinSet<()>,
 }
 
 /// The confirmation that [`Market::clear`] wants.
@@ -115,17 +100,32 @@ impl Market {
         };
         let line = self.line(venue, path, "")?;
         let (source, key) = (Arc::clone(line.load()), format!("{}/by-name", self.identities().of(venue)));
-        let load = {
-            let (market, key) = (Arc::clone(&self.0), key.clone());
-            move || {
-                let (market, source, key) = (Arc::clone(&market), Arc::clone(&source), key.clone());
-                async move {
-                    let loaded = market.load_symbols(&source, &key).await;
-                    Ok(market.troubles.note(RegionName::Symbols, loaded)?)
-                }
-            }
+        let region = self.region(RegionName::Symbols);
+        let ask = || {
+            let (market, source, name) = (Arc::clone(&self.0), Arc::clone(&source), key.clone());
+            region.get_or_load(&key, move || async move {
+                let loaded = market.load_symbols(&source, &name).await;
+                Ok(market.engine.troubles.note(RegionName::Symbols, loaded)?)
+            })
         };
-        self.read(RegionName::Symbols, &key, load, |rows| serde_json::from_slice(rows).ok()).await
+        self.read(region, &key, ask, |rows| serde_json::from_slice(rows).ok()).await
+    }
+
+    /// The pairs that a venue trades: first those that the builder calls popular, then by the volume of 24 hours, which is
+    /// one more question to the exchange than [`Market::symbols`] takes. Spot and USD-M futures have such a list.
+    ///
+    /// # Errors
+    ///
+    /// The exchange's, where nothing is kept; [`Reason::NotFound`] for COIN-M.
+    pub async fn popular_symbols(&self, venue: Venue) -> Result<TypedAnswer<Vec<Symbol>>, Error> {
+        if venue == Venue::Coin {
+            return Err(Error::new(Reason::NotFound, "COIN-M has no list by volume; ask Market::symbols"));
+        }
+        let chain = &self.0.engine.symbols;
+        let answer = chain.read(venue, None).await?;
+        let value = answer.memoised(|value| serde_json::from_slice(&value.body).ok().map(Arc::new));
+        let value: Arc<Vec<Symbol>> = value.ok_or_else(|| unreadable("what is kept"))?;
+        Ok(TypedAnswer { value, outcome: answer.outcome(), age: answer.age() })
     }
 
     /// The newest `limit` candles of a symbol, oldest first; the last may still be forming.
@@ -135,8 +135,8 @@ impl Market {
     /// The exchange's, where nothing is kept; [`Reason::NotFound`] when the venue has no such interval.
     pub async fn get_bars(&self, venue: Venue, symbol: &str, interval: &str, limit: usize) -> Result<Bars, Error> {
         let series = Series::of_symbol(self.identities(), venue, symbol, interval)?;
-        self.0.upstreams.frequency.count(series.name());
-        self.0.candles.get_bars(&series, limit).await
+        self.0.engine.upstreams.frequency.count(series.name());
+        self.0.engine.candles.get_bars(&series, limit).await
     }
 
     /// The newest candle of a symbol, which may still be forming.
@@ -203,19 +203,12 @@ impl Market {
     ///
     /// The index's, where nothing is kept.
     pub async fn fear_greed(&self, days: u32) -> Result<TypedAnswer<Vec<fear_greed::Reading>>, Error> {
-        let query = fear_greed::query(days);
-        let key = fear_greed::key(self.0.mood.name(), &query);
-        let load = {
-            let (market, target) = (Arc::clone(&self.0), format!("{}?{query}", fear_greed::PATH));
-            move || {
-                let (market, target) = (Arc::clone(&market), target.clone());
-                async move {
-                    let loaded = market.load_mood(&target).await;
-                    Ok(market.troubles.note(RegionName::FearGreed, loaded)?)
-                }
-            }
+        let Some(index) = &self.0.engine.fear_greed else {
+            return Err(Error::new(Reason::NotFound, "the fear & greed index has no host"));
         };
-        self.read(RegionName::FearGreed, &key, load, fear_greed::readings).await
+        let query = fear_greed::query(days);
+        let ask = || index.answer(&query, Form::Json);
+        self.read(index.region(), &index.key(&query), ask, fear_greed::readings).await
     }
 
     /// Analyses of a kind, such as `sentiment`, by what they are of. `T` is whatever the analysis is.
@@ -224,7 +217,21 @@ impl Market {
     ///
     /// [`Reason::NotFound`] when the kind is not 1 to 64 letters, digits, `_`, `-` or `.`.
     pub fn llm<T>(&self, kind: &str) -> Result<Analyses<T>, Error> {
-        Analyses::new(kind, self.region(RegionName::Llm), &self.0.troubles)
+        Analyses::new(kind, self.region(RegionName::Llm), &self.0.engine.troubles)
+    }
+
+    /// How it goes with what [`MarketBuilder::warm`] loads ahead of its readers.
+    pub fn warmed(&self) -> Progress {
+        self.0.engine.warmer.progress()
+    }
+
+    /// Loads what `only` takes of it now, and waits for that.
+    ///
+    /// # Errors
+    ///
+    /// When too many such rounds wait already.
+    pub async fn warm_now(&self, only: Filter) -> Result<Tally, NoRound> {
+        self.0.engine.warmer.round_now(only).await
     }
 
     /// How everything is doing. Asks the store alone.
@@ -236,48 +243,46 @@ impl Market {
     /// and bans are stays remembered.
     pub async fn clear(&self, confirm: Confirm) -> Cleared {
         let Confirm::YesClearEverything = confirm;
-        let from_memory = self.0.cache.clear().await;
-        Cleared { from_memory, store_done: self.0.cache.flush(CLEARED_WITHIN).await }
+        let from_memory = self.0.engine.cache.clear().await;
+        Cleared { from_memory, store_done: self.0.engine.cache.flush(CLEARED_WITHIN).await }
     }
 
     /// Waits until what is queued is in the store, at most `within`. Says whether it is.
     pub async fn flush(&self, within: Duration) -> bool {
-        self.0.cache.flush(within).await
+        self.0.engine.cache.flush(within).await
     }
 
     /// Writes what is queued and closes the store: the last thing to do with a market.
     pub async fn close(&self, within: Duration) {
-        self.0.upstreams.remember_stops().await;
-        if let Err(why) = self.0.cache.close(within).await {
-            tracing::warn!(%why, "the store was not closed in order; its last writes may be lost");
-        }
+        self.0.engine.leave().await;
+        self.0.engine.close(within).await;
     }
 
     /// How a region is doing.
     pub fn stats(&self, name: RegionName) -> RegionStats {
-        let stats = self.0.cache.stats().into_iter().find(|(region, _)| region == name.as_str());
+        let stats = self.0.engine.cache.stats().into_iter().find(|(region, _)| region == name.as_str());
         stats.map(|(_, stats)| stats).unwrap_or_default()
     }
 
     /// How the tiers are doing, as far as is known without asking.
     pub fn status(&self) -> CacheStatus {
-        self.0.cache.status()
+        self.0.engine.cache.status()
     }
 
     /// A region, to be used as one of bytes.
     pub fn region(&self, name: RegionName) -> &Region {
-        &self.0.regions[name as usize]
+        self.0.engine.region(name)
     }
 
     /// The program's own bars, which are kept apart from the exchange's: what is put here is never an answer of
     /// [`Market::get_bars`], nor the other way round. A gateway on the same store and namespace serves them at `/v1/bars`.
     pub fn own_bars(&self) -> &ApplicationBars {
-        &self.0.own_bars
+        &self.0.engine.bars
     }
 
     /// The candles of every series.
     pub fn candles(&self) -> &Candles {
-        &self.0.candles
+        &self.0.engine.candles
     }
 
     async fn one<T, C>(&self, venue: Venue, path: &str, symbol: &str, fits: C) -> Result<TypedAnswer<T>, Error>
@@ -296,7 +301,8 @@ impl Market {
         C: Fn(&T) -> bool,
     {
         let shelf = Shelf { market: &self.0, parse };
-        self.0.upstreams.frequency.count(&line.load().key);
+        self.0.engine.upstreams.frequency.count(&line.load().key);
+        self.0.engine.streams.note(line.question());
         for is_last in [false, true] {
             let answered = line.answer(&shelf).await?;
             let (answer, source) = (answered.answer, answered.source);
@@ -319,22 +325,20 @@ impl Market {
         Err(unreadable("what is kept"))
     }
 
-    /// What the cache has under `key`, read. What it holds that cannot be read is another version's: it is loaded again.
-    async fn read<T, F, L>(
+    /// What `ask` gives of `key`, read. What it holds that cannot be read is another version's: it is loaded again.
+    async fn read<T, A>(
         &self,
-        name: RegionName,
+        region: &Region,
         key: &str,
-        load: F,
+        ask: impl Fn() -> A,
         parse: fn(&[u8]) -> Option<T>,
     ) -> Result<TypedAnswer<T>, Error>
     where
         T: Send + Sync + 'static,
-        F: Fn() -> L + Clone + Send + 'static,
-        L: Future<Output = Result<Loaded, LoadError>> + Send + 'static,
+        A: Future<Output = Result<Answer, Error>>,
     {
-        let region = self.region(name);
         for is_last in [false, true] {
-            let answer = region.get_or_load(key, load.clone()).await?;
+            let answer = ask().await?;
             let value: Option<Arc<T>> = answer.memoised(|value| parse(&value.body).map(Arc::new));
             match value {
                 Some(value) => return Ok(TypedAnswer { value, outcome: answer.outcome(), age: answer.age() }),
@@ -350,8 +354,8 @@ impl Market {
 
 impl Shared {
     async fn load_symbols(&self, source: &Source, key: &str) -> Result<Loaded, Error> {
-        let has_kept = self.regions[RegionName::Symbols as usize].peek(key).is_some();
-        let info = self.asker.load(source, Priority::of_load(has_kept)).await?.value.body;
+        let has_kept = self.engine.region(RegionName::Symbols).peek(key).is_some();
+        let info = self.engine.loader.load(source, Priority::of_load(has_kept)).await?.value.body;
         // Megabytes: not among the tasks that answer readers.
         let prepared = tokio::task::spawn_blocking(move || symbols::prepare(&info, None, &[])).await;
         match prepared {
@@ -360,21 +364,11 @@ impl Shared {
             Err(_) => Err(unreadable("the exchange's answer")),
         }
     }
-
-    async fn load_mood(&self, target: &str) -> Result<Loaded, Error> {
-        let checked = |body: Bytes| {
-            let left = fear_greed::check(&body).map_err(|why| Error::new(Reason::Malformed, why.to_string()))?;
-            Ok((body, left))
-        };
-        let (body, left) = self.mood.get(target, checked).await?;
-        let loaded = Loaded::from(Value::new(body).with_meta("application/json"));
-        Ok(if self.mood_dates_itself { loaded.fresh_for(left) } else { loaded })
-    }
 }
 
 impl fmt::Debug for Market {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Market").field("cache", &self.0.cache).finish_non_exhaustive()
+        f.debug_struct("Market").field("cache", &self.0.engine.cache).finish_non_exhaustive()
     }
 }
 

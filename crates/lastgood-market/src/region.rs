@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use lastgood::{Keep, Policy};
 
+mod overrides;
+
+pub use self::overrides::PolicyOverride;
+
 /// What kind of use the freshness times are for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Preset {

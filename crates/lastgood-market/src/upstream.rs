@@ -17,7 +17,6 @@ use crate::budget::{Ask, Frequency, Spent, bounds};
 use crate::validate::Fetched;
 use crate::{Budget, Identities, PassOnly, Priority, Received, RegionName, Source, Venue};
 
-mod asker;
 mod bans;
 mod base;
 mod client;
@@ -25,6 +24,7 @@ mod error;
 mod exchange;
 mod forward;
 mod health;
+mod loader;
 mod offset;
 mod options;
 mod refusals;
@@ -34,13 +34,14 @@ mod share;
 mod site;
 mod watch;
 
-pub use self::asker::{Asker, yielded};
 pub use self::bans::BanMemory;
 pub use self::base::{Base, VenueUpstream};
 pub use self::client::{RequestBody, strip_hop_by_hop};
 pub use self::error::UpstreamError;
 pub use self::exchange::{Mixed, exchange_of, mixed, own_name};
 pub use self::health::{CallResult, Health};
+pub use self::loader::ExchangeLoader;
+pub(crate) use self::loader::yielded;
 pub use self::offset::ClockOffset;
 pub use self::options::{
     BaseUrl, COIN_BASES, FUTURES_BASES, NoBaseUrl, OPTIONS_BASE, Options, PORTFOLIO_BASE, SPOT_BASES,

@@ -1,4 +1,5 @@
-//! Real servers for the tests of lastgood, and what breaks the connections to them. Not published.
+//! Real servers for the tests of lastgood, what breaks the connections to them, and what several test suites share. Not
+//! published.
 //!
 //! * [`RedisServer`] starts, stops and kills a real `redis-server`;
 //! * [`RedisSentinels`] does so with a primary, its replicas and the Sentinels that watch them;
@@ -10,6 +11,7 @@
 //! * [`ChaosProxy`] refuses, resets, delays, cuts and swallows what passes through a TCP connection;
 //! * [`Disk`] is small, or read-only;
 //! * [`Port`] is one that no other test gets;
+//! * [`check_module_order`] holds the modules of a crate in one order;
 //! * [`eventually`] waits until something holds.
 //!
 //! All of it panics, with a text that says why, where a test could not go on anyway. What tests of a store of your own
@@ -18,6 +20,7 @@
 mod authority;
 mod chaos_proxy;
 mod disk;
+mod modules;
 mod pgbouncer;
 mod port;
 mod postgres_server;
@@ -30,6 +33,7 @@ mod wait;
 pub use self::authority::Authority;
 pub use self::chaos_proxy::{Chaos, ChaosProxy};
 pub use self::disk::Disk;
+pub use self::modules::{Exception, check_module_order};
 pub use self::pgbouncer::PgBouncer;
 pub use self::port::Port;
 pub use self::postgres_server::PostgresServer;

@@ -318,7 +318,7 @@ async fn series_meant(app: &App, target: &Target) -> Vec<KnownSeries> {
     };
     let mut known = Vec::new();
     for prefix in prefixes.iter().take(MOST_SERIES) {
-        known.extend(app.candles.known_series(prefix).await);
+        known.extend(app.engine.candles.known_series(prefix).await);
     }
     known
 }

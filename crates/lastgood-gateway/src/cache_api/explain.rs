@@ -107,7 +107,7 @@ pub(super) async fn explain(State(app): State<Arc<App>>, _: Caller, uri: Uri) ->
             if series_prefix(&key.name) != prefix || !key.name.starts_with(&prefix) || key.name == prefix {
                 key.name = format!("{prefix}tail");
             }
-            app.candles.known_spans(&prefix).await
+            app.engine.candles.known_spans(&prefix).await
         }
         None => KnownSpans::default(),
     };
@@ -167,8 +167,8 @@ fn next_refresh(app: &App, region: &Region, name: &str, known: &Explanation) -> 
     }
     let market = RegionName::ALL.into_iter().find(|market| market.as_str() == region.name());
     if let Some(market) = market
-        && let Some(at) = app.warmer.next_round(market)
-        && app.warmer.declares(market, name)
+        && let Some(at) = app.engine.warmer.next_round(market)
+        && app.engine.warmer.declares(market, name)
     {
         return NextRefresh { when: "warming", at: Some(at.as_millis()) };
     }

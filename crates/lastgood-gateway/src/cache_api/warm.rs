@@ -6,6 +6,7 @@ use axum::extract::{Request, State};
 use http::StatusCode;
 use lastgood::warm::Tally;
 use lastgood_market::RegionName;
+use lastgood_market::warm::{Filter, NoRound, ON_DEMAND_WITHIN};
 use lastgood_routes::warm::Wanted;
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
@@ -16,9 +17,6 @@ use super::caller::Caller;
 use crate::app::App;
 use crate::problem;
 use crate::problem::{Answered, Refusal, Refused};
-use crate::warm::run;
-use crate::warm::schedule::ON_DEMAND_WITHIN;
-use crate::warm::set::Filter;
 
 const EXAMPLE: &str = "{\"symbol\": \"BTCUSDT\"}";
 /// The longest name of a symbol, in bytes.
@@ -63,7 +61,7 @@ pub(super) async fn warm(State(app): State<Arc<App>>, caller: Caller, request: R
     let wording = format!("symbol={:?} region={:?}", asked.symbol, asked.region);
     let scope = scope(&app, asked).map_err(|refusal| problem::parameter(StatusCode::BAD_REQUEST, &refusal))?;
     if dry_run {
-        let of_exchange = scope.exchange.map_or((0, 0), |only| run::preview(&app.warmer, &only));
+        let of_exchange = scope.exchange.map_or((0, 0), |only| app.engine.warmer.preview(&only));
         let of_routes = app.declared.to_be_warmed(&scope.routes);
         let (matched, warmed) = (of_exchange.0 + of_routes.0, of_exchange.1 + of_routes.1);
         let warmed = Warmed { matched, warmed, fresh: matched - warmed, refused: 0, failed: 0, dry_run };
@@ -75,15 +73,23 @@ pub(super) async fn warm(State(app): State<Arc<App>>, caller: Caller, request: R
     }
     let of_exchange = async {
         match scope.exchange {
-            Some(only) => app.warmer.round_now(only).await,
+            Some(only) => app.engine.warmer.round_now(only).await,
             None => Ok(Tally::default()),
         }
     };
     let (of_exchange, of_routes) = tokio::join!(of_exchange, app.declared.warm(&scope.routes, ON_DEMAND_WITHIN));
-    let of_exchange = of_exchange.map_err(|detail| Refused::new(StatusCode::SERVICE_UNAVAILABLE, detail))?;
+    let of_exchange = of_exchange.map_err(no_round)?;
     let tally = of_exchange.and(of_routes);
     caller.audit("warm", &wording, tally.of, tally.loaded);
     Ok(json(StatusCode::OK, &Warmed::of(tally)))
+}
+
+fn no_round(why: NoRound) -> Refused {
+    let detail = match why {
+        NoRound::Stopping => "The gateway is stopping.",
+        NoRound::TooMany => "Too many rounds are asked for already; ask again when they have ended.",
+    };
+    Refused::new(StatusCode::SERVICE_UNAVAILABLE, detail)
 }
 
 async fn read(app: &App, request: Request) -> Result<Asked, Refused> {

@@ -328,7 +328,7 @@ impl Layers {
 
     fn check_timeouts(&mut self) {
         for (region, set) in self.settings.regions.clone() {
-            if let (Some(soft), Some(hard)) = (set.soft_timeout, set.hard_timeout)
+            if let (Some(soft), Some(hard)) = (set.policy.soft_timeout, set.policy.hard_timeout)
                 && soft > hard
             {
                 let name = format!("regions.{region}.soft_timeout");
@@ -742,10 +742,10 @@ pub(super) mod tests {
                     negative_for = \"5s\"\nsoft_timeout = \"300ms\"\nhard_timeout = \"3s\"\ncompress_over = \"4KiB\"\n";
         let resolved = resolve_from(file, &[], &[]).expect("valid");
         let klines = resolved.settings.region("klines");
-        assert_eq!(klines.fresh_for, Some(Duration::from_secs(2)));
-        assert_eq!(klines.stale_if_error, Some(Keep::Forever));
-        assert_eq!(klines.jitter, Some(0.1));
-        assert_eq!(klines.compress_over, Some(4096));
+        assert_eq!(klines.policy.fresh_for, Some(Duration::from_secs(2)));
+        assert_eq!(klines.policy.stale_if_error, Some(Keep::Forever));
+        assert_eq!(klines.policy.jitter, Some(0.1));
+        assert_eq!(klines.policy.compress_over, Some(4096));
         assert_eq!(resolved.settings.region("depth"), Default::default());
         let rows = render_effective(&resolved);
         let row = rows.iter().find(|row| row.key == "regions.klines.jitter").expect("shown");
@@ -778,8 +778,8 @@ pub(super) mod tests {
                 "{name}"
             );
         }
-        assert_eq!(settings.region("analytics").fresh_for, Some(Duration::from_secs(60)));
-        assert_eq!(settings.region("news").fresh_for, Some(Duration::from_secs(60)));
+        assert_eq!(settings.region("analytics").policy.fresh_for, Some(Duration::from_secs(60)));
+        assert_eq!(settings.region("news").policy.fresh_for, Some(Duration::from_secs(60)));
         assert!(policy(&settings, "klines").is_none());
 
         assert!(message("[regions.analytic]").contains("did you mean `analytics`?"));

@@ -2,6 +2,8 @@
 
 use lastgood::{Keep, Policy};
 use lastgood_market::RegionName;
+use lastgood_market::region::PolicyOverride;
+use lastgood_market::warm::WARMED;
 use lastgood_routes::suggest::slip_of;
 use std::time::Duration;
 
@@ -9,7 +11,6 @@ use super::Settings;
 use super::problem::Wrong;
 use super::value::{self, Raw};
 use super::{duration, size, warm};
-use crate::warm::set::WARMED;
 
 /// The regions of the drop-in exchange API, by the name used in `[regions.NAME]`.
 pub const REGION_NAMES: [&str; RegionName::ALL.len()] = {
@@ -133,25 +134,11 @@ pub(super) fn check_count(settings: &Settings, name: &str) -> Result<(), Wrong> 
     Err(Wrong::new(format!("more than {MOST_DECLARED} regions are declared")).hint("let routes share regions"))
 }
 
-/// What the configuration says about one region; `None` leaves the preset's value.
+/// What the configuration says about one region.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RegionOverride {
-    /// How long an answer is fresh.
-    pub fresh_for: Option<Duration>,
-    /// How long after that it is served while being refreshed in the background.
-    pub stale_while_revalidate: Option<Duration>,
-    /// How long after its freshness it stays as the last good answer.
-    pub stale_if_error: Option<Keep>,
-    /// By which share of `fresh_for` its end is spread, 0 to 1.
-    pub jitter: Option<f64>,
-    /// How long "there is no such thing" is remembered.
-    pub negative_for: Option<Duration>,
-    /// After how long a load gives way to an older answer and goes on behind.
-    pub soft_timeout: Option<Duration>,
-    /// After how long a load is given up.
-    pub hard_timeout: Option<Duration>,
-    /// From which size on a stored value is compressed, in bytes.
-    pub compress_over: Option<u64>,
+    /// How its answers are kept.
+    pub policy: PolicyOverride,
     /// How often what is kept warm in the region is loaded.
     pub warm_every: Option<Duration>,
 }
@@ -176,10 +163,10 @@ macro_rules! region_key {
             kind: $kind,
             doc: $doc,
             set: |region, raw| {
-                region.$name = Some($parse(raw)?);
+                region.policy.$name = Some($parse(raw)?);
                 Ok(())
             },
-            show: |region| region.$name.map($show),
+            show: |region| region.policy.$name.map($show),
         }
     };
 }
@@ -213,13 +200,16 @@ pub const REGION_KEYS: &[RegionKey] = &[
     region_key!(soft_timeout, "duration", "after this a load gives way to an older answer", timeout, duration::format),
     region_key!(hard_timeout, "duration", "after this a load is given up", timeout, duration::format),
     region_key!(compress_over, "bytes", "stored values larger than this are compressed", any_size, size::format),
-    region_key!(
-        warm_every,
-        "duration",
-        "how often what is kept warm in the region is loaded",
-        warm::schedule,
-        duration::format
-    ),
+    RegionKey {
+        name: "warm_every",
+        kind: "duration",
+        doc: "how often what is kept warm in the region is loaded",
+        set: |region, raw| {
+            region.warm_every = Some(warm::schedule(raw)?);
+            Ok(())
+        },
+        show: |region| region.warm_every.map(duration::format),
+    },
 ];
 
 const DAY: Duration = Duration::from_secs(86_400);

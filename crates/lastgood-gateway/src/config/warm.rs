@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lastgood_market::{Identities, Venue, interval};
+use lastgood_market::warm::{WARMED, WarmOptions};
+use lastgood_market::{Preset, Venue, interval};
 use lastgood_routes::spec::RouteSpec;
 use lastgood_routes::suggest::did_you_mean;
 
 use super::problem::{Origin, Problem, Wrong};
 use super::value::{self, Raw};
 use super::{REGION_NAMES, Settings};
-use crate::warm::set::Set;
 
 /// Where each key that is set came from.
 type Origins = BTreeMap<String, Origin>;
@@ -71,6 +71,20 @@ fn each_once<'a, T: PartialEq>(items: impl Iterator<Item = Result<(&'a str, T), 
     Ok(found)
 }
 
+impl Settings {
+    /// What is kept warm. Screens have their lists of symbols warm without a word about it.
+    pub(crate) fn warm_options(&self) -> WarmOptions {
+        let every_of = WARMED.into_iter().filter_map(|name| Some((name, self.region(name.as_str()).warm_every?)));
+        let warm = WarmOptions { every_of: every_of.collect(), ..self.warm.clone() };
+        match (warm.markets.is_empty(), self.preset) {
+            (true, Preset::Dashboard) => {
+                WarmOptions { markets: MARKETS.to_vec(), intervals: Vec::new(), tickers: false, ..warm }
+            }
+            _ => warm,
+        }
+    }
+}
+
 /// Gives routes the schedule of their region: in place of their own only if it comes from a higher layer than theirs.
 pub(super) fn schedule_routes(settings: &mut Settings, origins: &Origins) {
     for route in &mut settings.declared.routes {
@@ -107,7 +121,7 @@ pub(super) fn nothing_warmed(settings: &Settings, origins: &Origins) -> Option<P
 
 /// Warns of schedules of regions in which nothing is kept warm.
 pub(super) fn nothing_scheduled(settings: &Settings, origins: &Origins) -> Vec<Problem> {
-    let markets = Set::of(settings, &Identities::public()).regions();
+    let markets = settings.warm_options().regions();
     let scheduled = settings.regions.iter().filter(|(_, set)| set.warm_every.is_some()).map(|(name, _)| name);
     let is_idle = |region: &&String| {
         let of_route = |route: &RouteSpec| route.region == **region && !route.warm.is_empty();

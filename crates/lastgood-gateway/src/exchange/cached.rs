@@ -18,7 +18,7 @@ use crate::response::prepared::Prepared;
 
 /// Answers a question from the newest of the keys that may hold its answer.
 pub(super) async fn cached(app: &App, venue: Venue, line: &Line, asked: HeaderMap) -> Reply {
-    app.upstreams.frequency.count(&line.load().key);
+    app.engine.upstreams.frequency.count(&line.load().key);
     match answered(app, line).await {
         Ok(answered) => answer_with(app, venue, &answered, asked).await,
         Err(error) => fail(app, venue, &error).map(Payload::from),
@@ -65,6 +65,6 @@ impl Keeper for App {
     }
 
     fn loader(&self) -> Arc<dyn Loader> {
-        Arc::clone(&self.exchange) as _
+        Arc::clone(&self.engine.loader) as _
     }
 }

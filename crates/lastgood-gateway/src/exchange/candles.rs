@@ -22,7 +22,7 @@ use crate::response::prepared::GZIP_FROM;
 
 /// Answers a question about candles.
 pub(super) async fn candles(app: &App, venue: Venue, question: &Arc<Question>, asked: HeaderMap) -> Reply {
-    app.upstreams.frequency.count(question.series.name());
+    app.engine.upstreams.frequency.count(question.series.name());
     match answered(app, question).await {
         Ok(slice) => respond(app, venue, slice, asked).await,
         // What cannot be put together, the exchange is asked as it was asked.
@@ -50,14 +50,14 @@ pub(super) async fn candles(app: &App, venue: Venue, question: &Arc<Question>, a
 
 /// The candles; the last good ones where they would have to be waited for and no place is left.
 async fn answered(app: &App, question: &Arc<Question>) -> Result<Slice, Error> {
-    match app.places.wait(pin!(app.candles.answer(question))).await {
+    match app.places.wait(pin!(app.engine.candles.answer(question))).await {
         Ok(answered) => answered,
         Err(full) => last_good(app, question, full.into()).await,
     }
 }
 
 async fn last_good(app: &App, question: &Question, error: Error) -> Result<Slice, Error> {
-    let kept = app.places.wait(pin!(app.candles.last_good(question, error.clone()))).await;
+    let kept = app.places.wait(pin!(app.engine.candles.last_good(question, error.clone()))).await;
     let kept = kept.unwrap_or(Err(error));
     let klines = app.region(RegionName::Klines);
     match &kept {

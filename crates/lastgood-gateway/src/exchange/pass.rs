@@ -39,7 +39,7 @@ pub(super) async fn forward_only(
     request: Request<Incoming>,
     reason: BypassReason,
 ) -> Response {
-    if !app.upstreams.passes(part) {
+    if !app.engine.upstreams.passes(part) {
         return failure::no_upstream(part);
     }
     passed(app, To::PassOnly(part), request, reason).await
@@ -66,8 +66,8 @@ impl To {
         let is_signed = is_signed(method, uri.path(), uri.query().unwrap_or_default(), has_key);
         let within = app.limits.request_timeout;
         match self {
-            To::Market(venue) => app.upstreams.forward(venue, request, is_signed, within).await,
-            To::PassOnly(part) => app.upstreams.forward_only(part, request, is_signed, within).await,
+            To::Market(venue) => app.engine.upstreams.forward(venue, request, is_signed, within).await,
+            To::PassOnly(part) => app.engine.upstreams.forward_only(part, request, is_signed, within).await,
         }
     }
 }

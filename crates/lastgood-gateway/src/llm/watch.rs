@@ -7,8 +7,8 @@ use lastgood::Value;
 use lastgood_market::RegionName;
 use tokio::time::sleep;
 
-use super::claims::{Brought, Watched};
 use crate::app::App;
+use crate::claims::{Brought, Watched};
 use crate::values;
 
 /// How often the store is asked whether a claim is still held, for all who wait for it here together.

@@ -55,9 +55,9 @@ pub(super) fn event(app: &App) -> Bytes {
 }
 
 fn streams(app: &App, venue: Venue) -> Option<StreamsOfVenue> {
-    let counters = app.streams.counters(venue);
+    let counters = app.engine.streams.counters(venue);
     let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    app.streams.is_enabled(venue).then(|| StreamsOfVenue {
+    app.engine.streams.is_enabled(venue).then(|| StreamsOfVenue {
         venue: venue.as_str(),
         connected: read(&counters.connected) == 1,
         subscribed: read(&counters.subscribed),

@@ -7,13 +7,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use lastgood::{Error, Reason};
 use lastgood_market::Venue;
+use lastgood_market::api_keys::{ApiKey, KeySource, Once};
 use lastgood_market::credentials::{Environment, MasterKey, UserId, open_sealed};
 use lastgood_routes::spec::ParameterType;
 use lastgood_routes::{Argument, Arguments, Connections, RouteError, Statement};
 use serde::Deserialize;
 use tokio::time::{Instant, timeout};
 
-use super::{ApiKey, KeySource, Once};
 use crate::config::{Settings, UserKeysSetting};
 
 /// A request waits no longer for its user's key.
@@ -22,7 +22,7 @@ const WITHIN: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_secs(5);
 
 pub(super) struct SqlKeys {
-    statement: Arc<Statement>,
+    statement: Statement,
     master: Arc<MasterKey>,
     /// Until when the database is left alone, from the first failure to the next answer.
     down_until: Mutex<Option<Instant>>,
@@ -59,7 +59,7 @@ pub(crate) fn statement(settings: &Settings, connections: &Connections) -> Resul
 }
 
 impl SqlKeys {
-    pub(super) fn new(statement: Arc<Statement>, master: Arc<MasterKey>) -> SqlKeys {
+    pub(super) fn new(statement: Statement, master: Arc<MasterKey>) -> SqlKeys {
         SqlKeys { statement, master, down_until: Mutex::default(), reported: Once::new() }
     }
 

@@ -32,6 +32,7 @@ mod migrate;
 mod monitoring;
 mod nodes;
 mod one_question;
+mod order;
 mod order_books;
 mod overload;
 mod own_site;

@@ -180,7 +180,7 @@ async fn with_the_exchange_down_the_gateway_is_ready_and_warms_when_it_is_back()
 
 #[tokio::test]
 async fn of_two_gateways_on_one_redis_one_warms() {
-    let log = Sink::of_the_log("lastgood_gateway::warm=debug");
+    let log = Sink::of_the_log("lastgood_market::warm=debug");
     let redis = RedisServer::start();
     let exchange = exchange().await;
     let (url, upstream, more) = (redis.url(), exchange.url(), with(&[]));

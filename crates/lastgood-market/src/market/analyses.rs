@@ -10,9 +10,9 @@ use lastgood::{Error, Freshness, LoadError, Reason, Region, TypedAnswer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::trouble::Troubles;
 use crate::RegionName;
 use crate::llm;
+use crate::trouble::Troubles;
 
 /// Analyses of one kind. The same input is the same analysis, however it is written; see [`llm::key`].
 pub struct Analyses<T> {

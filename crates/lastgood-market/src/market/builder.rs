@@ -1,5 +1,6 @@
 //! What a market is made of.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
@@ -7,17 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lastgood::store::{EmbeddedStore, RedisOptions, RedisStore, Store, StoreUrl};
-use lastgood::{Cache, Clock, Policy};
-use tokio::task::JoinSet;
+use lastgood::{Cache, Clock};
 
-use super::trouble::{Noting, Troubles};
 use super::{Market, Shared};
-use crate::bars::ApplicationBars;
-use crate::candles::Candles;
-use crate::upstream::{
-    Asker, BanMemory, BaseUrl, Options, Site, Upstreams, remember_identities, share_bans, watch_health,
-};
-use crate::{Preset, RegionName, Venue};
+use crate::engine::{EngineOptions, SharedStore};
+use crate::region::PolicyOverride;
+use crate::symbol_chain::SymbolOptions;
+use crate::upstream::{BaseUrl, Options};
+use crate::warm::WarmOptions;
+use crate::{Engine, Preset, RegionName, Venue};
 
 /// The embedded store keeps at most this much; the oldest by expiry go first.
 const EMBEDDED_MAX_BYTES: u64 = 4 << 30;
@@ -30,10 +29,13 @@ pub struct MarketBuilder {
     store: StoreChoice,
     namespace: String,
     preset: Preset,
-    fresh_for: Vec<(RegionName, Duration)>,
+    overrides: HashMap<RegionName, PolicyOverride>,
     memory_limit: u64,
     upstream: Options,
     fear_greed: Option<BaseUrl>,
+    streams: HashMap<Venue, Vec<BaseUrl>>,
+    popular: Vec<String>,
+    warm: WarmOptions,
     clock: Clock,
 }
 
@@ -84,10 +86,13 @@ impl MarketBuilder {
             store: StoreChoice::Memory,
             namespace: "lastgood".to_owned(),
             preset: Preset::Trading,
-            fresh_for: Vec::new(),
+            overrides: HashMap::new(),
             memory_limit: 256 << 20,
             upstream: Options::public(),
             fear_greed: BaseUrl::parse(FEAR_GREED).ok(),
+            streams: HashMap::new(),
+            popular: Vec::new(),
+            warm: WarmOptions::default(),
             clock: Clock::system(),
         }
     }
@@ -138,7 +143,7 @@ impl MarketBuilder {
     /// How long answers of a region are fresh, in place of what the preset says. Of candles: how long a forming one is.
     #[must_use]
     pub fn fresh_for(mut self, region: RegionName, fresh_for: Duration) -> Self {
-        self.fresh_for.push((region, fresh_for));
+        self.overrides.entry(region).or_default().fresh_for = Some(fresh_for);
         self
     }
 
@@ -188,6 +193,41 @@ impl MarketBuilder {
         Ok(self)
     }
 
+    /// Keeps the candles and tickers that were asked for lately fresh by the exchange's own pushes, at no request weight.
+    /// `urls` are the bases of a venue's streams, such as `wss://stream.binance.com:9443`, in the order they are tried. By
+    /// default there are none: what is not fresh is loaded. COIN-M has none.
+    ///
+    /// # Errors
+    ///
+    /// When one is no WebSocket base, or the venue is COIN-M.
+    pub fn streams(mut self, venue: Venue, urls: &[&str]) -> Result<Self, BuildError> {
+        if venue == Venue::Coin {
+            return Err(BuildError::new("COIN-M has no streams; name Venue::Spot or Venue::Futures"));
+        }
+        let base = |url: &&str| BaseUrl::parse_websocket(url).map_err(BuildError::of);
+        let bases: Vec<BaseUrl> = urls.iter().map(base).collect::<Result<_, _>>()?;
+        match bases.is_empty() {
+            true => self.streams.remove(&venue),
+            false => self.streams.insert(venue, bases),
+        };
+        Ok(self)
+    }
+
+    /// The pairs that stand first in [`Market::popular_symbols`], in this order.
+    #[must_use]
+    pub fn popular(mut self, symbols: &[&str]) -> Self {
+        self.popular = symbols.iter().map(|symbol| (*symbol).to_owned()).collect();
+        self
+    }
+
+    /// What is loaded ahead of its readers, on a schedule. Of programs that share a store, one at a time does it. By default
+    /// nothing is.
+    #[must_use]
+    pub fn warm(mut self, warm: WarmOptions) -> Self {
+        self.warm = warm;
+        self
+    }
+
     /// Where time comes from. By default the system's clock.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
@@ -203,69 +243,28 @@ impl MarketBuilder {
     /// When the namespace, a policy or the memory limit is impossible, the hosts of a venue are known to be of different
     /// exchanges, or the system's certificate authorities cannot be read.
     pub async fn build(self) -> Result<Market, BuildError> {
-        let clock = self.clock.clone();
         let Opened { store, shared, bans_in, no_store } = self.open_store().await;
-        let bans = match bans_in.clone() {
-            Some(folder) => BanMemory::new(folder, shared, &self.namespace),
-            None => BanMemory::without_file(shared, &self.namespace),
-        };
-        let has_store = store.is_some();
         let mut cache =
-            Cache::builder().memory_limit(self.memory_limit).namespace(&self.namespace).clock(clock.clone());
+            Cache::builder().memory_limit(self.memory_limit).namespace(&self.namespace).clock(self.clock.clone());
         if let Some(store) = store {
             cache = cache.store(store);
         }
         let cache = cache.build().map_err(BuildError::of)?;
-        let mut regions = Vec::with_capacity(RegionName::ALL.len());
-        for name in RegionName::ALL {
-            regions.push(cache.region(name.as_str(), self.policy(name)).map_err(BuildError::of)?);
-        }
-        let upstreams = Arc::new(Upstreams::new(&self.upstream, &clock, bans).map_err(BuildError::of)?);
-        upstreams.recall_stops().await;
-        let mood = self.fear_greed.clone().ok_or_else(|| BuildError::new("the fear & greed index has no host"))?;
-        let mood = Arc::new(Site::new(mood, &self.upstream, &clock).map_err(BuildError::of)?);
-        if let Some(folder) = bans_in {
-            remember_identities(&folder, upstreams.identities(), Some(mood.name())).await;
-        }
-        let mut behind = JoinSet::new();
-        behind.spawn(watch_health(Arc::clone(&upstreams)));
-        behind.spawn(share_bans(Arc::clone(&upstreams)));
-        let asker = Arc::new(Asker {
-            upstreams: Arc::clone(&upstreams),
-            clock: clock.clone(),
+        let options = EngineOptions {
+            namespace: self.namespace,
             preset: self.preset,
-            klines_fresh_for: self.told(RegionName::Klines),
-        });
-        let troubles = Troubles::new(clock.clone());
-        let noting = Noting { asker: Arc::clone(&asker), troubles: Arc::clone(&troubles) };
-        let klines = regions[RegionName::Klines as usize].clone();
-        Ok(Market(Arc::new(Shared {
-            own_bars: ApplicationBars::new(regions[RegionName::Bars as usize].clone(), clock.clone()),
-            candles: Candles::new(klines, has_store, clock.clone(), Arc::new(noting)),
-            mood,
-            mood_dates_itself: self.preset == Preset::Trading && self.told(RegionName::FearGreed).is_none(),
-            cache,
-            regions,
-            upstreams,
-            asker,
-            troubles,
-            no_store,
-            clock,
-            _behind: behind,
-        })))
-    }
-
-    fn told(&self, name: RegionName) -> Option<Duration> {
-        self.fresh_for.iter().rev().find(|(told, _)| *told == name).map(|(_, fresh_for)| *fresh_for)
-    }
-
-    fn policy(&self, name: RegionName) -> Policy {
-        let policy = name.policy(self.preset);
-        let Some(fresh_for) = self.told(name) else { return policy };
-        // What is fresh longer or shorter is stale in proportion.
-        let stale_while_revalidate =
-            if policy.stale_while_revalidate == policy.fresh_for { fresh_for } else { policy.stale_while_revalidate };
-        Policy { fresh_for, stale_while_revalidate, ..policy }
+            overrides: self.overrides,
+            upstream: self.upstream,
+            fear_greed: self.fear_greed,
+            streams: self.streams.into_iter().collect(),
+            folder: bans_in,
+            shared: shared.map(|store| SharedStore { store, one_address: true, budget: None }),
+            symbols: SymbolOptions { popular: self.popular, ..SymbolOptions::default() },
+            warm: self.warm,
+        };
+        let engine = Engine::build(cache, self.clock, options).await.map_err(BuildError::of)?;
+        engine.warmer.begin();
+        Ok(Market(Arc::new(Shared { engine, no_store })))
     }
 
     async fn open_store(&self) -> Opened {

@@ -1,11 +1,16 @@
 //! How a market is doing.
 
+use std::sync::atomic::Ordering;
+
 use lastgood::store::{BreakerState, StoreError, Usage};
 use lastgood::{CacheStatus, Timestamp};
 
-use super::{Shared, Trouble};
+use super::Shared;
 use crate::budget::Stop;
-use crate::{RegionName, Venue};
+use crate::fear_greed::FearGreed;
+use crate::streams::Counters;
+use crate::trouble::Trouble;
+use crate::{Engine, RegionName, Venue};
 
 /// How a market is doing. Whatever it says, reads are answered from what is kept.
 #[derive(Clone, Debug)]
@@ -39,19 +44,33 @@ pub struct VenueHealth {
     pub used: u32,
     /// Calls sent so far.
     pub calls: u64,
+    /// Its streams, where it has any.
+    pub streams: Option<StreamHealth>,
+}
+
+/// How the streams of a venue are doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamHealth {
+    /// Whether a connection is up. While nothing is in use there is none.
+    pub connected: bool,
+    /// Streams that are subscribed to.
+    pub subscribed: u64,
+    /// Messages that were taken so far.
+    pub taken: u64,
 }
 
 impl Health {
     pub(super) async fn of(market: &Shared) -> Health {
-        let store = market.cache.probe_store().await;
+        let engine = &market.engine;
+        let store = engine.cache.probe_store().await;
         Health {
             store,
-            cache: market.cache.status(),
+            cache: engine.cache.status(),
             no_store: market.no_store.clone(),
-            venues: Venue::ALL.into_iter().map(|venue| VenueHealth::of(market, venue)).collect(),
-            fear_greed_stopped: market.mood.stopped(),
-            last_errors: market.troubles.last(),
-            failing: market.troubles.failing(),
+            venues: Venue::ALL.into_iter().map(|venue| VenueHealth::of(engine, venue)).collect(),
+            fear_greed_stopped: engine.fear_greed.as_ref().and_then(FearGreed::stopped),
+            last_errors: engine.troubles.last(),
+            failing: engine.troubles.failing(),
         }
     }
 
@@ -66,9 +85,19 @@ impl Health {
     }
 }
 
+impl StreamHealth {
+    fn of(counters: &Counters) -> StreamHealth {
+        StreamHealth {
+            connected: counters.connected.load(Ordering::Relaxed) != 0,
+            subscribed: counters.subscribed.load(Ordering::Relaxed),
+            taken: counters.taken.load(Ordering::Relaxed),
+        }
+    }
+}
+
 impl VenueHealth {
-    fn of(market: &Shared, venue: Venue) -> VenueHealth {
-        let upstream = market.upstreams.venue(venue);
+    fn of(engine: &Engine, venue: Venue) -> VenueHealth {
+        let upstream = engine.upstreams.venue(venue);
         let standings = || upstream.budgets().iter().map(|budget| budget.standing());
         let of_buckets = |buckets: [crate::budget::BucketStanding; 5]| buckets.into_iter().filter_map(|b| b.stop);
         let mut stops: Vec<Stop> =
@@ -78,8 +107,9 @@ impl VenueHealth {
             venue,
             hosts: upstream.bases.iter().map(|base| (base.url.host().to_owned(), base.health.is_healthy())).collect(),
             stops,
-            used: upstream.used(market.clock.now()),
+            used: upstream.used(engine.clock.now()),
             calls: standings().map(|standing| standing.calls).sum(),
+            streams: engine.streams.is_enabled(venue).then(|| StreamHealth::of(engine.streams.counters(venue))),
         }
     }
 

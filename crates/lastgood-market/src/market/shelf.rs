@@ -18,7 +18,7 @@ pub(super) struct Shelf<'a, T> {
 
 impl<T: Send + Sync + 'static> Keeper for Shelf<'_, T> {
     fn region(&self, source: &Source) -> &Region {
-        &self.market.regions[source.region() as usize]
+        self.market.engine.region(source.region())
     }
 
     fn with_index<R>(&self, answer: &Answer, with: impl FnOnce(Option<&Index>) -> R) -> R {
@@ -40,11 +40,11 @@ struct Parsing<T> {
 #[async_trait]
 impl<T: Send + Sync + 'static> Loader for Parsing<T> {
     async fn load_source(&self, source: &Source, priority: Priority) -> Result<Loaded, Error> {
-        let loaded = self.market.asker.load(source, priority).await;
+        let loaded = self.market.engine.loader.load(source, priority).await;
         let sound = loaded.and_then(|loaded| match (self.parse)(&loaded.value.body) {
             Some(_) => Ok(loaded),
             None => Err(unreadable("the exchange's answer")),
         });
-        self.market.troubles.note(source.region(), sound)
+        self.market.engine.troubles.note(source.region(), sound)
     }
 }

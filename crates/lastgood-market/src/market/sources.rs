@@ -10,7 +10,7 @@ use crate::{Identities, Venue};
 impl Market {
     /// Which exchange each venue is of, for [`Series::of_symbol`](crate::candles::Series::of_symbol).
     pub fn identities(&self) -> &Identities {
-        self.0.upstreams.identities()
+        self.0.engine.identities()
     }
 
     /// How a question is answered, without loading what answers others as well: a bot asks for few symbols.

@@ -39,6 +39,19 @@ impl BaseUrl {
         }
     }
 
+    /// The base of streams that a text names.
+    ///
+    /// # Errors
+    ///
+    /// When it is no URL, or one that [`BaseUrl::new`] refuses.
+    pub fn parse_websocket(text: &str) -> Result<BaseUrl, NoBaseUrl> {
+        let url = Url::parse(text).map_err(|_| NoBaseUrl("this is not a URL"))?;
+        match url.scheme() {
+            "wss" | "ws" => BaseUrl::new(url),
+            _ => Err(NoBaseUrl("the scheme of a stream URL is wss or ws")),
+        }
+    }
+
     /// The base that a URL is.
     ///
     /// # Errors

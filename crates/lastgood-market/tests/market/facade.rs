@@ -1,5 +1,6 @@
 //! The market as a Rust program has it: over real HTTP, with a real Redis where the store matters.
 
+mod ahead;
 mod stores;
 
 use std::sync::Arc;

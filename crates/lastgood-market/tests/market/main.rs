@@ -12,6 +12,7 @@ mod fuzz;
 mod late_candles;
 mod ledger;
 mod lines;
+mod order;
 mod own_bars;
 mod round_trips;
 mod truth;

@@ -17,6 +17,7 @@ mod memory_taken;
 mod migrations;
 mod model;
 mod nodes;
+mod order;
 mod pending;
 mod redis_cluster;
 mod redis_faults;

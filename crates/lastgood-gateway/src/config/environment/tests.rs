@@ -153,7 +153,7 @@ fn a_value_from_a_variable_that_is_wrong_names_the_line_and_the_variable() {
     let spans = |env: &[(&str, &str)]| {
         let settings = resolve_from(file, env, &[]).expect("valid").settings;
         let timeout = settings.declared.sources.databases["main"].statement_timeout;
-        (settings.region("analytics").fresh_for.unwrap().as_secs(), timeout.as_secs())
+        (settings.region("analytics").policy.fresh_for.unwrap().as_secs(), timeout.as_secs())
     };
     assert_eq!(spans(&[]), (300, 5));
     assert_eq!(spans(&[("CACHE_TTL_DEFAULT", "60"), ("PATIENCE", "7s")]), (60, 7));
@@ -219,7 +219,7 @@ fn a_variable_makes_a_region_by_the_rules_of_the_file() {
     assert!(regions.iter().any(|(name, _)| name == "my_own_jitter"), "{regions:?}");
     let env = [("LASTGOOD_REGIONS_NEWS_STALE_IF_ERROR", "forever"), ("LASTGOOD_REGIONS_NEWS_FRESH_FOR", "")];
     let news = resolve_from("", &env, &[]).expect("an empty variable is unset").settings.region("news");
-    assert_eq!((news.stale_if_error, news.fresh_for), (Some(Keep::Forever), None));
+    assert_eq!((news.policy.stale_if_error, news.policy.fresh_for), (Some(Keep::Forever), None));
     for (variable, part) in [
         ("LASTGOOD_REGIONS_KLINE_FRESH_FOR", "did you mean `klines`?"),
         ("LASTGOOD_REGIONS_NODES_FRESH_FOR", "the gateway's own"),

@@ -182,7 +182,7 @@ async fn the_symbols_of_both_markets_are_warm_before_anyone_asks() {
 #[tokio::test]
 async fn the_lists_are_warmed_every_300_s_although_nobody_asks() {
     let file = settings("tradebot", &[], &[]);
-    let (every, fresh_for) = (file.warm.every, file.region("symbols").fresh_for);
+    let (every, fresh_for) = (file.warm.every, file.region("symbols").policy.fresh_for);
     assert_eq!((every, fresh_for), (Duration::from_secs(300), Some(Duration::from_secs(300))));
     // The same schedule, in seconds.
     let short = [

@@ -456,7 +456,7 @@ async fn the_compose_files_settings_are_settings_of_the_gateway() {
     assert!(settings.enabled);
     for region in ["stock_list", "scores_leaderboard"] {
         let seconds = if region == "stock_list" { 300 } else { 600 };
-        assert_eq!(settings.regions[region].fresh_for, Some(Duration::from_secs(seconds)), "{region}");
+        assert_eq!(settings.regions[region].policy.fresh_for, Some(Duration::from_secs(seconds)), "{region}");
     }
     for (name, default) in [("CACHE_TTL_DEFAULT", "300"), ("CACHE_TTL_SCORES", "600"), ("REDIS_ENABLED", "true")] {
         assert!(env.contains(&(name, default)), "{name}");

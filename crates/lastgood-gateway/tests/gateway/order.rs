@@ -1,0 +1,61 @@
+//! The order of the crate's modules: each imports only what stands above it in the list.
+
+use lastgood_testing::{Exception, check_module_order};
+
+const ORDER: [&str; 38] = [
+    "redact",
+    "response",
+    "claims",
+    "cluster",
+    "figures",
+    "lanes",
+    "places",
+    "turns",
+    "config",
+    "handles",
+    "problem",
+    "query",
+    "user_keys",
+    "own_site",
+    "routes",
+    "admin",
+    "app",
+    "body",
+    "diagnosis",
+    "health",
+    "metrics",
+    "openapi",
+    "symbols",
+    "totals",
+    "values",
+    "cache_api",
+    "fear_greed",
+    "kv",
+    "llm",
+    "page",
+    "bars",
+    "exchange",
+    "middleware",
+    "router",
+    "server",
+    "stats_log",
+    "logging",
+    "gateway",
+];
+
+/// What runs back up all the same. The test fails of an exception that is no longer needed, so this list only shrinks.
+const EXCEPTIONS: [Exception<'_>; 4] = [
+    // The lists of candles that were compressed are kept next to the code that sends them.
+    ("app", "exchange"),
+    // What open pages are sent is kept by the page, which shows what `App` knows.
+    ("app", "page"),
+    // A value and a change of the Cache API say in the same words that the store has not taken it yet.
+    ("values", "cache_api"),
+    // A request that is passed on tells its connection that the answer is streamed.
+    ("exchange", "server"),
+];
+
+#[test]
+fn no_module_imports_one_that_is_built_on_it() {
+    check_module_order(env!("CARGO_MANIFEST_DIR"), &ORDER, &EXCEPTIONS);
+}

@@ -1,0 +1,76 @@
+//! Loads from the exchange, checked and dated.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lastgood::{Clock, Error, Loaded, Reason};
+
+use super::Upstreams;
+use crate::candles::Exchange;
+use crate::line::Loader;
+use crate::{Preset, Priority, Received, Source, interval};
+
+/// The exchange, asked with care.
+pub struct ExchangeLoader {
+    /// The hosts.
+    pub(crate) upstreams: Arc<Upstreams>,
+    /// Where time comes from.
+    pub(crate) clock: Clock,
+    /// Decides how long forming candles are fresh.
+    pub(crate) preset: Preset,
+    /// A configured freshness of forming candles, in place of the preset's.
+    pub(crate) klines_fresh_for: Option<Duration>,
+}
+
+impl ExchangeLoader {
+    /// Fetches and checks an answer. Only what is of the shape asked for gets any further.
+    async fn fetch(&self, source: &Source, priority: Priority) -> Result<Received, Error> {
+        let loaded = self.upstreams.load(source, priority).await;
+        if priority == Priority::Warm { loaded.map_err(yielded) } else { loaded }
+    }
+
+    /// Fetches, checks and dates an answer.
+    ///
+    /// # Errors
+    ///
+    /// Why the exchange gives none, or none that is one.
+    pub async fn load(&self, source: &Source, priority: Priority) -> Result<Loaded, Error> {
+        let Received { value, asked_at } = self.fetch(source, priority).await?;
+        let forming = source.interval().map_or(Duration::from_secs(1), |interval| self.forming_fresh_for(interval));
+        let fresh_for = source.fresh_for(&value.body, self.clock.now(), forming);
+        Ok(Loaded { fresh_for, asked_at: Some(asked_at), ..Loaded::from(value) })
+    }
+}
+
+/// What a load that no reader waits for was refused, which says nothing about what a reader may ask for.
+pub(crate) fn yielded(error: Error) -> Error {
+    match error.reason {
+        Reason::RateLimited | Reason::Banned | Reason::Firewall | Reason::Overloaded => {
+            error.with_reason(Reason::Yielded)
+        }
+        _ => error,
+    }
+}
+
+#[async_trait]
+impl Loader for ExchangeLoader {
+    async fn load_source(&self, source: &Source, priority: Priority) -> Result<Loaded, Error> {
+        self.load(source, priority).await
+    }
+}
+
+#[async_trait]
+impl Exchange for ExchangeLoader {
+    async fn ask(&self, source: Source, priority: Priority) -> Result<Received, Error> {
+        self.fetch(&source, priority).await
+    }
+
+    fn forming_fresh_for(&self, interval: &str) -> Duration {
+        self.klines_fresh_for.unwrap_or_else(|| interval::fresh_for(self.preset, interval))
+    }
+
+    fn clock_offset(&self) -> i64 {
+        self.upstreams.clock_offset.millis()
+    }
+}
