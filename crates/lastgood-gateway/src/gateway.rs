@@ -5,8 +5,9 @@ use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lastgood::store::{EmbeddedStore, Guard, Opened, RedisOptions, RedisStore, Store, StoreError, UpstashStore};
@@ -28,6 +29,8 @@ use crate::cache_api::selector::selectors;
 use crate::cache_api::turns::Turns;
 use crate::cluster::{self, Cluster};
 use crate::config::{BaseUrl, RegionOverride, Settings, StoreSetting};
+use crate::cors::Cors;
+use crate::durations::Durations;
 use crate::exchange::packed::Packed;
 use crate::fear_greed::source::FearGreed;
 use crate::figures::{self, Figures};
@@ -42,6 +45,8 @@ use crate::places::Places;
 use crate::regions::Regions;
 use crate::router::Routes;
 use crate::server;
+use crate::server::certificate::Certificate;
+use crate::server::listening::Listening;
 use crate::stats_log;
 use crate::streams::{self, Streams};
 use crate::symbols::chain::SymbolChain;
@@ -62,7 +67,10 @@ const PENDING: &str = "pending.redb";
 
 /// A gateway that can be run.
 pub struct Gateway {
-    app: Arc<App>,
+    pub(crate) app: Arc<App>,
+    /// What the listener shows, where it speaks TLS.
+    pub(crate) certificate: Option<Arc<Certificate>>,
+    unix_socket: Option<PathBuf>,
     /// What goes on behind the requests; it ends with the gateway.
     _behind: JoinSet<()>,
 }
@@ -96,6 +104,7 @@ impl Gateway {
     ///
     /// When a setting cannot be acted upon; the message says which and what to do.
     pub async fn build(settings: &Settings) -> Result<Gateway, BuildError> {
+        let certificate = Certificate::read(&settings.tls).map_err(BuildError::new)?.map(Arc::new);
         let (clock, packed) = (Clock::system(), Packed::share_of(settings.memory.limit));
         let data_dir = settings.data_dir.clone();
         let _ = tokio::task::spawn_blocking(move || lastgood::private::tighten(&data_dir, is_own_file)).await;
@@ -148,7 +157,9 @@ impl Gateway {
         }
         upstreams.recall_stops().await;
         let fear_greed = FearGreed::new(settings, &clock).map_err(BuildError::new)?;
-        remember_identities(&settings.data_dir, upstreams.identities(), fear_greed.name()).await;
+        if settings.binance.enabled {
+            remember_identities(&settings.data_dir, upstreams.identities(), fear_greed.name()).await;
+        }
         let mut behind = JoinSet::new();
         behind.spawn(watch_health(Arc::clone(&upstreams)));
         behind.spawn(share_bans(Arc::clone(&upstreams)));
@@ -211,11 +222,16 @@ impl Gateway {
             warmer: Arc::new(warmer),
             admin: Admin::new(settings.admin.token.clone(), OwnSite::new(&settings.hosts)),
             turns: Turns::default(),
+            began: clock.now(),
             clock,
             limits: settings.limits.clone(),
             places: Arc::new(Places::new(share.waiting, share.passing)),
             connections: share.connections,
             counts: Counts::default(),
+            durations: Durations::default(),
+            has_exchange: settings.binance.enabled,
+            cors: Cors::new(&settings.cors.origins),
+            access_log: AtomicBool::new(settings.log.access),
             page: Page::default(),
         };
         let app = Arc::new(app);
@@ -231,24 +247,25 @@ impl Gateway {
         behind.spawn(page::live::keep(Arc::clone(&app)));
         behind.spawn(page::history::keep(Arc::clone(&app)));
         behind.spawn(stats_log::keep(Arc::clone(&app), settings.log.stats_every));
-        Ok(Gateway { app, _behind: behind })
+        Ok(Gateway { app, certificate, unix_socket: settings.unix_socket.clone(), _behind: behind })
     }
 
     /// Serves on `listener` until `shutdown` ends; then answers what was asked, writes what is queued and returns.
     ///
     /// # Errors
     ///
-    /// When the listener fails for good.
+    /// When the unix socket that the settings name cannot be made, or the listener fails for good.
     pub async fn serve(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
         let is_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
         self.app.admin.listens_on_loopback(is_loopback);
+        let listening = Listening::new(listener, self.certificate.clone(), self.unix_socket.as_deref())?;
         self.app.warmer.begin();
         let routes = Routes::new(Arc::clone(&self.app));
         let shutdown = async {
             shutdown.await;
             self.app.page.live.end();
         };
-        let served = server::serve(listener, routes, &self.app.limits, self.app.connections, shutdown).await;
+        let served = server::serve(listening, routes, &self.app.limits, self.app.connections, shutdown).await;
         self.app.upstreams.remember_stops().await;
         if let Some(share) = &self.app.budget_share {
             share.leave().await;

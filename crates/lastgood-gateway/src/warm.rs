@@ -3,8 +3,8 @@
 //! One task runs rounds, one at a time. Regions with a schedule of their own have rounds of their own. Whatever a round asks for it asks as [`Priority::Warm`], which yields to every
 //! reader; of nodes that share a store, one at a time runs them. Readers never wait for any of it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lastgood::store::Store;
@@ -95,6 +95,17 @@ pub(crate) struct Warmer {
     progress: watch::Sender<Progress>,
     requests: mpsc::Sender<Request>,
     listening: Notify,
+    why: Why,
+}
+
+/// Why the last round left something out.
+#[derive(Default)]
+struct Why(Mutex<Option<String>>);
+
+impl Why {
+    fn set(&self, why: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
 }
 
 impl Warmer {
@@ -109,7 +120,7 @@ impl Warmer {
         let parts = Part::all(settings, &set, &means.regions, shared.as_ref());
         let (requests, waiting) = mpsc::channel(MOST_REQUESTS);
         let progress = watch::Sender::new(Progress::default());
-        (Warmer { set, means, parts, progress, requests, listening: Notify::new() }, waiting)
+        (Warmer { set, means, parts, progress, requests, listening: Notify::new(), why: Why::default() }, waiting)
     }
 
     /// The gateway listens: from now on rounds may begin.
@@ -119,6 +130,11 @@ impl Warmer {
 
     pub(crate) fn progress(&self) -> Progress {
         *self.progress.borrow()
+    }
+
+    /// Why the last round left something out; `None` if it left out nothing.
+    pub(crate) fn why(&self) -> Option<String> {
+        self.why.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A round now, or the one under way; or why there is none.

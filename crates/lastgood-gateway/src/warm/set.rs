@@ -100,7 +100,7 @@ impl Set {
             tickers: warm.tickers,
         };
         match (set.markets.is_empty(), settings.preset) {
-            (true, Preset::Dashboard) => {
+            (true, Preset::Dashboard) if settings.binance.enabled => {
                 Set { markets: vec![Venue::Spot, Venue::Futures], intervals: Vec::new(), tickers: false, ..set }
             }
             _ => set,
