@@ -1,5 +1,7 @@
 //! Who may do more than read.
 
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+
 use axum::response::Response;
 use http::header::{AUTHORIZATION, HeaderName, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
@@ -23,13 +25,23 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
 
 /// The admin API's door.
 pub(crate) struct Admin {
-    token: Option<SecretString>,
+    token: RwLock<Option<SecretString>>,
     site: OwnSite,
 }
 
 impl Admin {
     pub(crate) fn new(token: Option<SecretString>, site: OwnSite) -> Admin {
-        Admin { token, site }
+        Admin { token: RwLock::new(token), site }
+    }
+
+    /// From now on this is the token, and these are the gateway's names.
+    pub(crate) fn change(&self, token: Option<SecretString>, hosts: &[String]) {
+        *self.token.write().unwrap_or_else(PoisonError::into_inner) = token;
+        self.site.is_named(hosts);
+    }
+
+    fn token(&self) -> RwLockReadGuard<'_, Option<SecretString>> {
+        self.token.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes where the gateway listens: nowhere else than on loopback does the door open without a token.
@@ -39,7 +51,7 @@ impl Admin {
 
     /// Whether there is a token, so that every admitted request has sent it.
     pub(crate) fn has_token(&self) -> bool {
-        self.token.is_some()
+        self.token().is_some()
     }
 
     /// Refuses a request to the cache's inside that a page of another site sent, or that was sent to a name which is not the
@@ -59,7 +71,7 @@ impl Admin {
     /// Lets a request in, or refuses it.
     #[expect(clippy::result_large_err, reason = "the refusal is the answer, made once a request")]
     pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<(), Response> {
-        if self.token.is_none() {
+        if self.token().is_none() {
             let refuse = |detail| Err(problem(StatusCode::FORBIDDEN, detail));
             return match self.site.is_on_loopback() {
                 true if headers.contains_key(PROXIED) => {
@@ -76,7 +88,7 @@ impl Admin {
     /// run on this machine, too.
     #[expect(clippy::result_large_err, reason = "the refusal is the answer, made once a request")]
     pub(crate) fn admit_backend(&self, headers: &HeaderMap) -> Result<(), Response> {
-        if self.token.is_some() {
+        if self.token().is_some() {
             return self.admit_bearer(headers);
         }
         let detail = "X-Lastgood-User is believed only with the admin token, and the gateway has none.";
@@ -96,8 +108,8 @@ impl Admin {
     /// Whether the bearer token that comes with a request is the admin token; `None` without one.
     fn is_sent_with(&self, headers: &HeaderMap) -> Option<bool> {
         let given = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).and_then(bearer)?;
-        let token = self.token.as_ref();
-        Some(token.is_some_and(|token| is_same(given, token.expose_secret().as_bytes())))
+        let token = self.token();
+        Some(token.as_ref().is_some_and(|token| is_same(given, token.expose_secret().as_bytes())))
     }
 }
 

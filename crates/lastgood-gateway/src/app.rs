@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use lastgood::{Cache, Clock, Region, Timestamp};
 use lastgood_market::{Engine, Plans, RegionName, Venue};
@@ -11,6 +11,8 @@ use crate::admin::Admin;
 use crate::claims::Claims;
 use crate::cluster::Cluster;
 use crate::config::Limits;
+use crate::cors::Cors;
+use crate::durations::Durations;
 use crate::exchange::packed::Packed;
 use crate::figures::Figures;
 use crate::lanes::Lanes;
@@ -54,6 +56,16 @@ pub(crate) struct App {
     pub(crate) places: Arc<Places>,
     /// What no region counts.
     pub(crate) counts: Counts,
+    /// How long requests took, and how they ended.
+    pub(crate) durations: Durations,
+    /// Whether the exchange's paths are there.
+    pub(crate) has_exchange: bool,
+    /// Whose pages may read public answers.
+    pub(crate) cors: Cors,
+    /// Whether each request is a line of the log.
+    pub(crate) access_log: AtomicBool,
+    /// When the gateway was built.
+    pub(crate) began: Timestamp,
     /// What the operator's page needs.
     pub(crate) page: Page,
 }

@@ -6,14 +6,17 @@
 
 mod address;
 mod declared;
+mod defaults;
 mod duration;
 mod effective;
 mod environment;
 mod file;
 mod keys;
 mod layers;
+mod listening;
 mod problem;
 mod proxy;
+mod reached;
 mod regions;
 pub(crate) mod routes;
 mod show;
@@ -33,17 +36,19 @@ pub use keys::{KEYS, Key};
 pub use lastgood_market::upstream::BaseUrl;
 use lastgood_routes::ConnectOptions;
 pub(crate) use lastgood_routes::suggest::nearest;
-pub use layers::{FlagValue, Reached, Resolved, Sources, resolve, resolve_reached};
+pub use layers::{FlagValue, Resolved, Sources, resolve};
+pub use listening::{Cors, Tls};
 use problem::Wrong;
 pub use problem::{Origin, Problem, Problems};
 pub use proxy::ProxySetting;
+pub use reached::{Reached, resolve_reached};
 pub use regions::{REGION_KEYS, REGION_NAMES, RegionKey, RegionOverride};
 pub use store::{StoreSetting, UpstashAddress};
 pub(crate) use user_keys::UserKeysSetting;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -58,6 +63,12 @@ use secrecy::SecretString;
 pub struct Settings {
     /// Where to listen. Not loopback only with an admin token.
     pub listen: SocketAddr,
+    /// A unix socket to listen on as well.
+    pub unix_socket: Option<PathBuf>,
+    /// What the listener proves itself with; without it, it speaks plain HTTP.
+    pub tls: Tls,
+    /// Which pages of other sites may read public answers.
+    pub cors: Cors,
     /// Names that lead to this gateway, apart from its address and loopback's names.
     pub hosts: Vec<String>,
     /// The store behind the memory tier.
@@ -111,6 +122,8 @@ pub struct Settings {
 /// The bases of the exchange, each list in the order to be tried.
 #[derive(Debug, Clone)]
 pub struct Binance {
+    /// Off: a gateway without an exchange. All the lists below are empty then.
+    pub enabled: bool,
     /// Answers `/api` and `/sapi`.
     pub spot_url: Vec<BaseUrl>,
     /// Answers `/fapi` and `/futures/data`.
@@ -196,6 +209,8 @@ pub struct Log {
     pub level: String,
     /// Text for people, JSON for collectors.
     pub format: LogFormat,
+    /// Whether each request is a line of its own.
+    pub access: bool,
     /// How often the hit rate is logged; zero for never.
     pub stats_every: Duration,
 }
@@ -301,80 +316,5 @@ impl Settings {
             max_concurrent: self.upstream.max_concurrent,
             max_answer_bytes: usize::try_from(self.upstream.max_answer_bytes).unwrap_or(usize::MAX),
         }
-    }
-
-    /// Zeros and empty lists, for the table of keys to fill.
-    fn blank() -> Self {
-        Self {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            hosts: Vec::new(),
-            store: StoreSetting::Memory,
-            store_token: None,
-            store_price: None,
-            store_budget: Duration::ZERO,
-            store_leases: None,
-            store_trust_for: None,
-            data_dir: PathBuf::new(),
-            preset: Preset::Trading,
-            namespace: String::new(),
-            enabled: true,
-            binance: Binance {
-                spot_url: Vec::new(),
-                futures_url: Vec::new(),
-                coin_url: Vec::new(),
-                options_url: Vec::new(),
-                portfolio_url: Vec::new(),
-                testnet_spot_url: Vec::new(),
-                testnet_futures_url: Vec::new(),
-                ws_url: Vec::new(),
-                futures_ws_url: Vec::new(),
-            },
-            fear_greed: FearGreed { url: None },
-            proxy: ProxySetting::default(),
-            admin: Admin { token: None },
-            master_key: None,
-            symbols: Symbols { popular: Vec::new() },
-            warm: WarmOptions {
-                markets: Vec::new(),
-                symbols: Vec::new(),
-                popular: 0,
-                intervals: Vec::new(),
-                candles: 0,
-                tickers: true,
-                every: Duration::ZERO,
-                every_of: HashMap::new(),
-            },
-            memory: Memory { limit: 0 },
-            limits: Limits {
-                max_connections: 0,
-                max_concurrent_requests: 0,
-                max_url_bytes: 0,
-                max_body_bytes: 0,
-                header_timeout: Duration::ZERO,
-                request_timeout: Duration::ZERO,
-            },
-            upstream: Upstream {
-                connect_timeout: Duration::ZERO,
-                max_concurrent: 0,
-                max_answer_bytes: 0,
-                share_budget: true,
-            },
-            log: Log { level: String::new(), format: LogFormat::Text, stats_every: Duration::ZERO },
-            regions: BTreeMap::new(),
-            declared: Declared::default(),
-        }
-    }
-}
-
-impl Default for Settings {
-    /// The defaults of [`KEYS`], with `./lastgood-data` as the data directory.
-    fn default() -> Self {
-        let mut settings = Self::blank();
-        for key in KEYS {
-            let applied = key.apply(&mut settings, &value::Raw::text(key.default));
-            debug_assert!(applied.is_ok(), "the default of {} is valid", key.name);
-        }
-        settings.data_dir = PathBuf::from(layers::DATA_DIR_WITHOUT_HOME);
-        settings
     }
 }

@@ -5,8 +5,9 @@ use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lastgood::store::{EmbeddedStore, Guard, Opened, RedisOptions, RedisStore, Store, StoreError, UpstashStore};
@@ -28,6 +29,8 @@ use crate::claims::Claims;
 use crate::claims::shared::SharedClaims;
 use crate::cluster::{self, Cluster};
 use crate::config::{BaseUrl, Settings, StoreSetting};
+use crate::cors::Cors;
+use crate::durations::Durations;
 use crate::exchange::packed::Packed;
 use crate::figures::{self, Figures};
 use crate::handles::Share;
@@ -38,6 +41,8 @@ use crate::page::{self, Page};
 use crate::places::Places;
 use crate::router::Routes;
 use crate::server;
+use crate::server::certificate::Certificate;
+use crate::server::listening::Listening;
 use crate::stats_log;
 use crate::totals::Totals;
 use crate::turns::Turns;
@@ -55,7 +60,10 @@ const PENDING: &str = "pending.redb";
 
 /// A gateway that can be run.
 pub struct Gateway {
-    app: Arc<App>,
+    pub(crate) app: Arc<App>,
+    /// What the listener shows, where it speaks TLS.
+    pub(crate) certificate: Option<Arc<Certificate>>,
+    unix_socket: Option<PathBuf>,
     /// What goes on behind the requests; it ends with the gateway.
     _behind: JoinSet<()>,
 }
@@ -89,6 +97,7 @@ impl Gateway {
     ///
     /// When a setting cannot be acted upon; the message says which and what to do.
     pub async fn build(settings: &Settings) -> Result<Gateway, BuildError> {
+        let certificate = Certificate::read(&settings.tls).map_err(BuildError::new)?.map(Arc::new);
         let (clock, packed) = (Clock::system(), Packed::share_of(settings.memory.limit));
         let data_dir = settings.data_dir.clone();
         let _ = tokio::task::spawn_blocking(move || lastgood::private::tighten(&data_dir, is_own_file)).await;
@@ -139,15 +148,21 @@ impl Gateway {
             claims: Claims::new(claims),
             admin: Admin::new(settings.admin.token.clone(), OwnSite::new(&settings.hosts)),
             turns: Turns::default(),
+            began: clock.now(),
             clock,
             limits: settings.limits.clone(),
             places: Arc::new(Places::new(share.waiting, share.passing)),
             connections: share.connections,
             counts: Counts::default(),
+            durations: Durations::default(),
+            has_exchange: settings.binance.enabled,
+            cors: Cors::new(&settings.cors.origins),
+            access_log: AtomicBool::new(settings.log.access),
             page: Page::default(),
         };
         let turns = shared.map(|store| SharedTurns { store, namespace: settings.namespace.clone() });
-        Ok(Gateway::with_tasks(Arc::new(app), turns, settings.log.stats_every))
+        let gateway = Gateway::with_tasks(Arc::new(app), turns, settings.log.stats_every);
+        Ok(Gateway { certificate, unix_socket: settings.unix_socket.clone(), ..gateway })
     }
 
     /// Starts what goes on behind the requests.
@@ -161,24 +176,25 @@ impl Gateway {
         behind.spawn(page::live::keep(Arc::clone(&app)));
         behind.spawn(page::history::keep(Arc::clone(&app)));
         behind.spawn(stats_log::keep(Arc::clone(&app), stats_every));
-        Gateway { app, _behind: behind }
+        Gateway { app, certificate: None, unix_socket: None, _behind: behind }
     }
 
     /// Serves on `listener` until `shutdown` ends; then answers what was asked, writes what is queued and returns.
     ///
     /// # Errors
     ///
-    /// When the listener fails for good.
+    /// When the unix socket that the settings name cannot be made, or the listener fails for good.
     pub async fn serve(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
         let is_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
         self.app.admin.listens_on_loopback(is_loopback);
+        let listening = Listening::new(listener, self.certificate.clone(), self.unix_socket.as_deref())?;
         self.app.engine.warmer.begin();
         let routes = Routes::new(Arc::clone(&self.app));
         let shutdown = async {
             shutdown.await;
             self.app.page.live.end();
         };
-        let served = server::serve(listener, routes, &self.app.limits, self.app.connections, shutdown).await;
+        let served = server::serve(listening, routes, &self.app.limits, self.app.connections, shutdown).await;
         self.app.engine.leave().await;
         self.app.figures.lifetime.finish(&self.app.cache).await;
         self.app.engine.close(CLOSE_WITHIN).await;

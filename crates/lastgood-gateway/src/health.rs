@@ -269,7 +269,7 @@ pub(crate) fn of(app: &App) -> Health {
             counts,
         },
         breaker: breaker.map_or("none", BreakerState::as_str),
-        upstreams: Venue::ALL.into_iter().map(|venue| upstream_health(app, venue)).collect(),
+        upstreams: with_bases(app).map(|venue| upstream_health(app, venue)).collect(),
         sources: sources.map(|named| SourceHealth { name: named.name, condition: named.report.into() }).collect(),
         last_good: diagnosis.last_good.into_iter().map(LastGoodRegion::from).collect(),
         exchange_clock_offset_ms: app.engine.upstreams.clock_offset.millis(),
@@ -278,6 +278,11 @@ pub(crate) fn of(app: &App) -> Health {
         warming: warming(app),
         candles: candles(app),
     }
+}
+
+/// The markets that are asked anywhere.
+fn with_bases(app: &App) -> impl Iterator<Item = Venue> {
+    Venue::ALL.into_iter().filter(|venue| !app.engine.upstreams.venue(*venue).bases.is_empty())
 }
 
 fn candles(app: &App) -> CandleHealth {

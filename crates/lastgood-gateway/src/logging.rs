@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use tracing::Subscriber;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::config::{Log, LogFormat};
 use crate::redact::redact;
@@ -15,14 +15,15 @@ use crate::redact::redact;
 ///
 /// # Errors
 /// The filter is invalid, or the process has a logger already.
-pub fn init(log: &Log, colours: bool) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    tracing::subscriber::set_global_default(subscriber(log, colours, io::stderr)?)?;
+pub fn init(log: &Log, colours: bool) -> Result<Level, Box<dyn std::error::Error + Send + Sync>> {
+    let (subscriber, level) = with_level(log, colours, io::stderr)?;
+    tracing::subscriber::set_global_default(subscriber)?;
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
         let what = panic.payload_as_str().unwrap_or("no message");
         tracing::error!(place = place.unwrap_or_default(), "panicked: {what}");
     }));
-    Ok(())
+    Ok(level)
 }
 
 /// A logger that writes to `out`.
@@ -37,13 +38,38 @@ pub fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::try_new(&log.level)?;
+    with_level(log, colours, out).map(|(subscriber, _)| subscriber)
+}
+
+/// What of the log is written, which may change while the process runs.
+pub struct Level(reload::Handle<EnvFilter, Registry>);
+
+impl Level {
+    /// From now on events of this level, or of these directives, are written.
+    ///
+    /// # Errors
+    ///
+    /// The filter is invalid, or the logger is gone.
+    pub fn change(&self, level: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.0.reload(EnvFilter::try_new(level)?)?)
+    }
+}
+
+fn with_level<W>(
+    log: &Log,
+    colours: bool,
+    out: W,
+) -> Result<(impl Subscriber + Send + Sync + 'static, Level), tracing_subscriber::filter::ParseError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let (filter, level) = reload::Layer::new(EnvFilter::try_new(&log.level)?);
     let out = Redacting(out);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match log.format {
         LogFormat::Text => fmt::layer().with_ansi(colours).with_writer(out).boxed(),
         LogFormat::Json => fmt::layer().json().with_writer(out).boxed(),
     };
-    Ok(Registry::default().with(lines.with_filter(filter)))
+    Ok((Registry::default().with(lines.with_filter(filter)), Level(level)))
 }
 
 struct Redacting<W>(W);

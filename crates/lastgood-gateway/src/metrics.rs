@@ -23,17 +23,20 @@ use prometheus_client::registry::Registry;
 use self::upstream::upstream_values;
 use crate::app::App;
 use crate::cluster::{Cluster, Counts};
-use crate::diagnosis::{Diagnosis, Named};
+use crate::diagnosis::{Diagnosis, LastGood, Named};
 use crate::response::plain;
 
+mod process;
+mod requests;
 mod upstream;
 
 const OPENMETRICS: HeaderValue = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
 /// `GET /metrics`, for Prometheus.
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
-    let mut registry = Registry::with_prefix("lastgood");
-    registry.register_collector(Box::new(Scrape(app)));
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(process::Scrape::of(&app)));
+    registry.sub_registry_with_prefix("lastgood").register_collector(Box::new(Scrape(app)));
     let mut body = String::with_capacity(32 << 10);
     match text::encode(&mut body, &registry) {
         Ok(()) => plain(StatusCode::OK, OPENMETRICS, body.into()),
@@ -52,7 +55,10 @@ impl fmt::Debug for Scrape {
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let app = &*self.0;
-        let stats = app.cache.stats();
+        let mut stats = app.cache.stats();
+        stats.retain(|(_, stats)| is_used(stats));
+        requests::build_info(&mut encoder)?;
+        requests::durations(&mut encoder, app)?;
         read_counters(&mut encoder, &stats)?;
         region_values(&mut encoder, &stats, app.clock.now())?;
         load_latency(&mut encoder, &stats)?;
@@ -66,6 +72,11 @@ impl Collector for Scrape {
         conditions(&mut encoder, app)?;
         warm_values(&mut encoder, app)
     }
+}
+
+/// Whether a region was ever asked, or holds anything: of the others there is nothing to draw.
+fn is_used(stats: &RegionStats) -> bool {
+    stats.keys > 0 || stats.loads > 0 || READS.iter().any(|(_, field)| field(stats) > 0)
 }
 
 type Stats = [(String, RegionStats)];
@@ -311,12 +322,22 @@ fn gateway_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result
 fn conditions(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
     let help = "1 while a store, exchange, host or source fails, 0 while it does not, absent where it was never asked";
     let mut family = encoder.encode_descriptor("failing", help, None, MetricType::Gauge)?;
-    let Diagnosis { reasons, conditions, .. } = Diagnosis::of(app);
+    let Diagnosis { reasons, conditions, last_good, .. } = Diagnosis::of(app);
     for Named { kind, name, report } in conditions {
         if report.state != condition::State::Unknown {
             let failing = gauge(u64::from(report.is_failing()));
             failing.encode(family.encode_family(&[("kind", kind), ("name", name.as_str())])?)?;
         }
+    }
+    let help = "1 while last good answers stand in for the source of a region, because it fails";
+    let mut family = encoder.encode_descriptor("serving_last_good", help, None, MetricType::Gauge)?;
+    for LastGood { region, reason, .. } in last_good {
+        gauge(1).encode(family.encode_family(&[("region", region.as_str()), ("reason", reason.as_str())])?)?;
+    }
+    let help = "Age of the oldest answer that stood in for its source in the last minute, by region";
+    let mut family = encoder.encode_descriptor("oldest_last_good_seconds", help, None, MetricType::Gauge)?;
+    for (region, age) in app.cache.oldest_last_good(app.clock.now()) {
+        ConstGauge::new(age.as_secs_f64()).encode(family.encode_family(&[("region", region.as_str())])?)?;
     }
     let help = "1 while something is served, or refused, that would not be without a fault";
     let degraded = gauge(u64::from(!reasons.is_empty()));

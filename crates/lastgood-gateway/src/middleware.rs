@@ -1,21 +1,27 @@
 //! What every request passes, outermost first: the count, the limits, the log line.
 
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+
 use axum::response::Response;
 use http::{HeaderValue, Request, StatusCode};
 use hyper::body::Incoming;
 use lastgood_market::ExchangeError;
+use tokio::time::Instant;
 
 use crate::app::{App, Counts};
 use crate::exchange::ExchangeApi;
 use crate::problem;
 use crate::response::payload::{Payload, Reply};
 use crate::response::plain;
+use crate::server::listening::BY_SOCKET;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
 
 /// Counts a request and lets it in if its URL is short enough. A place it needs only where it waits: see [`crate::places`].
 pub(crate) async fn admit(
     app: &App,
+    peer: SocketAddr,
     request: Request<Incoming>,
     next: impl AsyncFnOnce(Request<Incoming>) -> Reply,
 ) -> Reply {
@@ -25,16 +31,40 @@ pub(crate) async fn admit(
         let detail = format!("The URL has {length} bytes; limits.max_url_bytes is {}.", app.limits.max_url_bytes);
         return refuse(request.uri().path(), StatusCode::URI_TOO_LONG, &detail).map(Payload::from);
     }
-    if !tracing::enabled!(tracing::Level::DEBUG) {
+    let Some(allowed) = app.cors.judge(&request) else { return logged(app, peer, request, next).await };
+    let mut reply = match allowed.preflight(&request) {
+        Some(answer) => answer.map(Payload::from),
+        None => logged(app, peer, request, next).await,
+    };
+    allowed.add_to(reply.headers_mut());
+    reply
+}
+
+/// Answers a request, and says so in the log where it is wanted.
+async fn logged(
+    app: &App,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+    next: impl AsyncFnOnce(Request<Incoming>) -> Reply,
+) -> Reply {
+    let is_wanted = app.access_log.load(Ordering::Relaxed);
+    if !is_wanted && !tracing::enabled!(tracing::Level::DEBUG) {
         return next(request).await;
     }
     // The query stays out of the log: it may be signed.
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let started = app.clock.now();
+    let started = Instant::now();
     let response = next(request).await;
-    let took = app.clock.now().since(started).as_millis() as u64;
+    let took = started.elapsed().as_micros() as f64 / 1e3;
     let cache = response.headers().get("x-cache").and_then(|value| value.to_str().ok());
-    tracing::debug!(%method, path, status = response.status().as_u16(), cache, took_ms = took, "answered");
+    let status = response.status().as_u16();
+    match is_wanted {
+        true => {
+            let client = if peer == BY_SOCKET { "unix".to_owned() } else { peer.ip().to_canonical().to_string() };
+            tracing::info!(target: "lastgood::access", client, %method, path, status, cache, took_ms = took, "answered");
+        }
+        false => tracing::debug!(%method, path, status, cache, took_ms = took, "answered"),
+    }
     response
 }
 

@@ -6,6 +6,7 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock};
 
 use axum::response::Response;
 use http::header::{FORWARDED, HOST, HeaderName, ORIGIN, VIA};
@@ -48,16 +49,18 @@ pub(crate) fn is_inside(path: &str) -> bool {
 /// The names and places that are this gateway's own.
 pub(crate) struct OwnSite {
     /// Lower case, as the configuration has them.
-    hosts: Vec<String>,
+    hosts: RwLock<Vec<String>>,
     on_loopback: AtomicBool,
 }
 
 impl OwnSite {
     pub(crate) fn new(hosts: &[String]) -> OwnSite {
-        OwnSite {
-            hosts: hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
-            on_loopback: AtomicBool::new(false),
-        }
+        OwnSite { hosts: RwLock::new(lower_case(hosts)), on_loopback: AtomicBool::new(false) }
+    }
+
+    /// From now on the gateway is reached by these names.
+    pub(crate) fn is_named(&self, hosts: &[String]) {
+        *self.hosts.write().unwrap_or_else(PoisonError::into_inner) = lower_case(hosts);
     }
 
     /// Notes where the gateway listens.
@@ -95,7 +98,7 @@ impl OwnSite {
 
     fn is_own(&self, host: &str) -> bool {
         let name = name_of(host).to_ascii_lowercase();
-        if name == "localhost" || self.hosts.contains(&name) {
+        if name == "localhost" || self.hosts.read().unwrap_or_else(PoisonError::into_inner).contains(&name) {
             return true;
         }
         match name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
@@ -105,6 +108,10 @@ impl OwnSite {
             Err(_) => !self.is_on_loopback() && !name.is_empty() && !name.contains('.'),
         }
     }
+}
+
+fn lower_case(hosts: &[String]) -> Vec<String> {
+    hosts.iter().map(|host| host.to_ascii_lowercase()).collect()
 }
 
 /// Whether a request came through a proxy, so that who sent it is not at this machine, wherever the connection is from.

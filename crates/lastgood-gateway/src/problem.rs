@@ -1,9 +1,14 @@
 //! Errors outside the exchange's paths, as problem JSON (RFC 9457).
 
+use std::sync::Arc;
+
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Request, StatusCode};
 pub(crate) use lastgood_routes::Refusal;
 
+use crate::app::App;
+use crate::exchange::ExchangeApi;
 use crate::response::plain;
 
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -83,8 +88,17 @@ pub(crate) fn not_found(path: &str) -> Response {
     )
 }
 
-pub(crate) async fn unknown_path(request: Request<axum::body::Body>) -> Response {
-    not_found(request.uri().path())
+pub(crate) async fn unknown_path(State(app): State<Arc<App>>, request: Request<axum::body::Body>) -> Response {
+    let path = request.uri().path();
+    if !app.has_exchange && ExchangeApi::of(path, "").is_some() {
+        return without_exchange();
+    }
+    not_found(path)
+}
+
+/// The answer to what takes an exchange, where the gateway has none.
+pub(crate) fn without_exchange() -> Response {
+    problem(StatusCode::NOT_FOUND, "This gateway has no exchange: its configuration says binance = \"off\".")
 }
 
 pub(crate) async fn wrong_method(request: Request<axum::body::Body>) -> Response {

@@ -13,6 +13,7 @@ use tower::ServiceExt as _;
 
 use crate::app::App;
 use crate::cache_api::{self, caller::Peer};
+use crate::durations::Timed;
 use crate::exchange::ExchangeApi;
 use crate::response::payload::{Payload, Reply};
 use crate::routes::add_to;
@@ -71,7 +72,8 @@ impl Routes {
         let Routes { app, own } = self;
         let routed = async |mut request: Request<Incoming>| {
             let uri = request.uri();
-            match ExchangeApi::of(uri.path(), uri.query().unwrap_or_default()) {
+            let exchange = ExchangeApi::of(uri.path(), uri.query().unwrap_or_default()).filter(|_| app.has_exchange);
+            match exchange {
                 Some(ExchangeApi::Market(venue)) => exchange::exchange(&app, venue, request).await,
                 Some(ExchangeApi::PassOnly(part)) => exchange::pass_only(&app, part, request).await,
                 None => {
@@ -87,6 +89,9 @@ impl Routes {
                 }
             }
         };
-        Ok(middleware::admit(&app, request, routed).await)
+        let timed = Timed::begin(request.uri().path());
+        let reply = middleware::admit(&app, peer, request, routed).await;
+        app.durations.note(timed, reply.status());
+        Ok(reply)
     }
 }

@@ -9,25 +9,31 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::Request;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{self, Body as _};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::TcpListener;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
 
 use crate::config::Limits;
 use crate::response::payload::Reply;
 use crate::router::Routes;
 
+pub(crate) mod certificate;
 mod connections;
 mod lingering;
+pub(crate) mod listening;
 mod watched;
 
-use self::connections::{Activity, Connections};
+use self::certificate::Certificate;
+use self::connections::{Activity, Connections, Place};
 use self::lingering::Lingering;
+use self::listening::{Incoming, Listening};
 use self::watched::Watched;
 
 /// How long requests under way may take when the gateway stops.
@@ -38,9 +44,9 @@ const HEAD_BYTES: usize = 64 << 10;
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(50);
 const REPORT_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
-/// Serves `routes` on `listener` until `shutdown` ends, then drains. At most `most` connections are open at once.
+/// Serves `routes` on all that is listened on until `shutdown` ends, then drains. At most `most` connections are open at once.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    listening: Listening,
     routes: Routes,
     limits: &Limits,
     most: usize,
@@ -59,10 +65,10 @@ pub(crate) async fn serve(
     let mut shutdown = pin!(shutdown);
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = listening.accept() => accepted,
             () = &mut shutdown => break,
         };
-        let (stream, peer) = match accepted {
+        let (incoming, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(why) => {
                 failures.note(&why);
@@ -74,27 +80,56 @@ pub(crate) async fn serve(
             place = connections.place() => place,
             () = &mut shutdown => break,
         };
-        if let Err(why) = stream.set_nodelay(true) {
-            tracing::debug!(%why, "TCP_NODELAY was not set");
-        }
-        let (routes, activity, number) = (routes.clone(), Arc::clone(&place.activity), place.number());
-        let service = service_fn(move |request| answer(routes.clone(), Arc::clone(&activity), peer, request));
-        let activity = Arc::clone(&place.activity);
-        let socket = TokioIo::new(Lingering::new(Watched::new(stream, Arc::clone(&activity))));
-        let connection = graceful.watch(http.serve_connection(socket, service));
-        let task = tokio::spawn(async move {
-            let _place = place;
-            if let Err(why) = connection.await {
-                tracing::debug!(%why, "a connection ended badly");
-            }
-        });
+        let (number, activity) = (place.number(), Arc::clone(&place.activity));
+        let client = Client { routes: routes.clone(), http: http.clone(), peer, place, ending: graceful.watcher() };
+        let task = match incoming {
+            Incoming::Plain(stream) => tokio::spawn(client.serve(stream)),
+            Incoming::Unix(stream) => tokio::spawn(client.serve(stream)),
+            Incoming::Tls(stream, certificate) => tokio::spawn(client.serve_tls(stream, certificate)),
+        };
         connections.register(number, activity, task.abort_handle());
     }
-    drop(listener);
+    drop(listening);
     if tokio::time::timeout(DRAIN_WITHIN, graceful.shutdown()).await.is_err() {
         tracing::warn!(seconds = DRAIN_WITHIN.as_secs(), "some requests did not end in time and were cut off");
     }
     Ok(())
+}
+
+/// A client's connection, before it is served.
+struct Client {
+    routes: Routes,
+    http: http1::Builder,
+    peer: SocketAddr,
+    place: Place,
+    ending: Watcher,
+}
+
+impl Client {
+    async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(self, stream: S) {
+        let watched = Watched::new(stream, Arc::clone(&self.place.activity));
+        self.answer_on(watched).await;
+    }
+
+    /// The handshake has to end within the time of a request's head: until then the connection counts as idle.
+    async fn serve_tls(self, stream: TcpStream, certificate: Arc<Certificate>) {
+        let acceptor = TlsAcceptor::from(certificate.config());
+        match acceptor.accept(Watched::new(stream, Arc::clone(&self.place.activity))).await {
+            Ok(encrypted) => self.answer_on(encrypted).await,
+            Err(why) => tracing::debug!(%why, peer = %self.peer, "a TLS handshake failed"),
+        }
+    }
+
+    async fn answer_on<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(self, stream: S) {
+        let Client { routes, http, peer, place, ending } = self;
+        let activity = Arc::clone(&place.activity);
+        let service = service_fn(move |request| answer(routes.clone(), Arc::clone(&activity), peer, request));
+        let connection = http.serve_connection(TokioIo::new(Lingering::new(stream)), service);
+        if let Err(why) = ending.watch(connection).await {
+            tracing::debug!(%why, "a connection ended badly");
+        }
+        drop(place);
+    }
 }
 
 /// Answers a request of a connection that is of use meanwhile; and, where the answer is streamed, until it has ended.
@@ -102,7 +137,7 @@ async fn answer(
     routes: Routes,
     activity: Arc<Activity>,
     peer: SocketAddr,
-    request: Request<Incoming>,
+    request: Request<body::Incoming>,
 ) -> Result<Reply, Infallible> {
     activity.is_busy();
     let mut response = routes.answer(peer, request).await?;

@@ -36,6 +36,9 @@ pub(crate) async fn symbols(
     let Some(venue) = MARKETS.into_iter().find(|venue| venue.as_str() == market) else {
         return Err(Refused::parameter(StatusCode::NOT_FOUND, "market", &market, "spot or futures"));
     };
+    if !app.has_exchange {
+        return Err(problem::without_exchange().into());
+    }
     let user = user::user(&app.admin, &headers)?;
     let selection = selection(query.as_deref())?;
     Ok(match read(&app, venue, user.as_ref()).await {

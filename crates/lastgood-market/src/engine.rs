@@ -112,7 +112,8 @@ impl Engine {
         let (upstreams, budget_share) = reach_exchange(&options, &clock).await?;
         let troubles = Troubles::new(clock.clone());
         let fear_greed = options.fear_greed(&regions, &troubles, &clock)?;
-        if let Some(folder) = &options.folder {
+        // Without an exchange the next start is compared with the last one that had one.
+        if let Some(folder) = options.folder.as_ref().filter(|_| options.upstream.has_exchange()) {
             let index = fear_greed.as_ref().map(FearGreed::name);
             remember_identities(folder, upstreams.identities(), index).await;
         }

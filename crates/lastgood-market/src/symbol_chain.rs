@@ -9,7 +9,7 @@
 //! The last link is the cache's own: when every other fails, the load fails, and the region serves what it keeps. Only
 //! where it keeps no list yet, one is made of the last good exchangeInfo.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -53,7 +53,7 @@ pub struct SymbolChain {
     troubles: Arc<Troubles>,
     /// The testnets, with connections and budgets of their own; none where no user can have a key for them.
     testnet: Option<Upstreams>,
-    keys: OwnKeys,
+    keys: RwLock<OwnKeys>,
     users: UserKeys,
     refusals: Refusals,
     popular: Vec<String>,
@@ -97,7 +97,7 @@ impl SymbolChain {
             loader: Arc::clone(loader),
             troubles: Arc::clone(troubles),
             testnet,
-            keys: own_keys,
+            keys: RwLock::new(own_keys),
             users: user_keys,
             refusals: Refusals::new(),
             popular,
@@ -107,9 +107,22 @@ impl SymbolChain {
         })
     }
 
+    /// From now on these are the program's own keys. Those for a testnet count only where it was set up at the start.
+    pub fn change_keys(&self, keys: OwnKeys) {
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
+    fn own_keys(&self, venue: Venue) -> Keys {
+        let mut keys = self.keys.read().unwrap_or_else(PoisonError::into_inner).of(venue);
+        if self.testnet.is_none() {
+            keys.testnet = None;
+        }
+        keys
+    }
+
     /// The gateway's own keys for a venue, without those that the exchange refuses.
     pub(crate) fn own(&self, venue: Venue) -> Keys {
-        self.refusals.without_refused(&self.keys.of(venue))
+        self.refusals.without_refused(&self.own_keys(venue))
     }
 
     /// The region's key for the list of a venue, as it is loaded with the program's own keys.
@@ -160,7 +173,7 @@ impl SymbolChain {
         let stopwatch = self.lists.composite().stopwatch();
         let keys = match user {
             Some(user) => self.users.of(user, venue).await,
-            None => self.keys.of(venue),
+            None => self.own_keys(venue),
         };
         let answer = self.read_with(venue, &keys).await;
         match &answer {

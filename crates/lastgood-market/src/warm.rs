@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lastgood::store::Store;
@@ -167,6 +167,17 @@ pub struct Warmer {
     progress: watch::Sender<Progress>,
     requests: mpsc::Sender<Request>,
     listening: Notify,
+    why: Why,
+}
+
+/// Why the last round left something out.
+#[derive(Default)]
+struct Why(Mutex<Option<String>>);
+
+impl Why {
+    fn set(&self, why: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
 }
 
 impl Warmer {
@@ -176,7 +187,7 @@ impl Warmer {
         let parts = Part::all(options, &set, &means);
         let (requests, waiting) = mpsc::channel(MOST_REQUESTS);
         let progress = watch::Sender::new(Progress::default());
-        (Warmer { set, means, parts, progress, requests, listening: Notify::new() }, waiting)
+        (Warmer { set, means, parts, progress, requests, listening: Notify::new(), why: Why::default() }, waiting)
     }
 
     /// Readers can be served: from now on rounds may begin.
@@ -187,6 +198,11 @@ impl Warmer {
     /// How it goes.
     pub fn progress(&self) -> Progress {
         *self.progress.borrow()
+    }
+
+    /// Why the last round left something out; `None` if it left out nothing.
+    pub fn why(&self) -> Option<String> {
+        self.why.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A round now, or the one under way.

@@ -85,6 +85,8 @@ impl Route {
                 (source::Answer { body, content_type, validator, fresh_for: None }, None)
             }
         };
+        // A source may know better than the route.
+        let fresh_for = fresh_for.or(self.spec.fresh_for);
         let meta = Meta {
             content_type: answer.content_type,
             validator: answer.validator.map(|validator| (at, validator)),

@@ -33,6 +33,8 @@ pub struct RouteSpec {
     pub path: RoutePath,
     /// The name of the region that has its policy and keeps its answers.
     pub region: String,
+    /// How long its answers are fresh, where that differs from the region's.
+    pub fresh_for: Option<Duration>,
     /// Names under which its answers can be invalidated together.
     pub tags: Vec<Template>,
     /// What it answers, in words.
@@ -75,6 +77,7 @@ impl RouteSpec {
         RouteSpec {
             path,
             region: region.into(),
+            fresh_for: None,
             tags: Vec::new(),
             description: None,
             parameters: Vec::new(),
@@ -84,6 +87,49 @@ impl RouteSpec {
             warm_every: None,
         }
     }
+}
+
+impl RouteSpec {
+    /// The parameters that no source is asked with: each makes keys, and none of them changes the answer.
+    pub fn unused_parameters(&self) -> impl Iterator<Item = &str> {
+        let names = self.parameters.iter().map(|parameter| parameter.name.as_str());
+        names.filter(|name| !self.sources.iter().any(|source| source.question.uses(name)))
+    }
+}
+
+impl Question {
+    /// Whether it is asked with a parameter, or what of the answer is taken depends on one.
+    fn uses(&self, name: &str) -> bool {
+        let is_placed = |template: &Template| template.places().any(|place| place == name);
+        match self {
+            Question::Statement(spec) => {
+                let count = match &spec.shape {
+                    Shape::Page { count_sql } => count_sql.as_str(),
+                    Shape::Row | Shape::List => "",
+                };
+                names(&spec.sql, name) || names(count, name)
+            }
+            Question::Object(spec) => {
+                let takes = match &spec.want {
+                    Want::Document(selector) => selector.take.uses(name),
+                    Want::Names => false,
+                };
+                takes || Template::parse(&spec.key).is_ok_and(|key| is_placed(&key))
+            }
+            Question::Request(spec) => {
+                let in_query = |value: &QueryValue| matches!(value, QueryValue::Template(text) if is_placed(text));
+                is_placed(&spec.path)
+                    || spec.query.iter().any(|(_, value)| in_query(value))
+                    || spec.select.take.uses(name)
+            }
+        }
+    }
+}
+
+/// Whether a statement has `:name`, and not only what begins so.
+fn names(sql: &str, name: &str) -> bool {
+    let continues = |c: char| c.is_alphanumeric() || c == '_';
+    sql.split(':').skip(1).any(|rest| rest.strip_prefix(name).is_some_and(|after| !after.starts_with(continues)))
 }
 
 impl SourceSpec {

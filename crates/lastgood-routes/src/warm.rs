@@ -43,18 +43,26 @@ impl Routes {
     }
 
     /// Loads now what `wanted` takes and is not fresh for long enough; what is not reached within `time` is refused.
-    pub async fn warm(&self, wanted: &Wanted, time: Duration) -> Tally {
+    /// Why something was left out is said of the last that was.
+    pub async fn warm(&self, wanted: &Wanted, time: Duration) -> (Tally, Option<String>) {
         let items = self.wanted(wanted);
         let (mut tally, end) = (Tally { of: items.len() as u64, ..Tally::default() }, Instant::now() + time);
+        let mut why = None;
         for item in items {
             match timeout_at(end, item.route.warm(&item.arguments, item.every)).await {
                 Ok(Ok(true)) => tally.loaded += 1,
                 Ok(Ok(false)) => tally.fresh += 1,
-                Ok(Err(error)) if error.reason != Reason::Yielded => tally.failed += 1,
-                Ok(Err(_)) | Err(_) => tally.refused += 1,
+                Ok(Err(error)) => {
+                    *if error.reason == Reason::Yielded { &mut tally.refused } else { &mut tally.failed } += 1;
+                    why = Some(error.to_string());
+                }
+                Err(_) => {
+                    tally.refused += 1;
+                    why = Some(format!("there was no time for it within {} s", time.as_secs()));
+                }
             }
         }
-        tally
+        (tally, why)
     }
 
     /// How much `wanted` takes, and how much of it would be loaded, by what memory holds.
@@ -171,7 +179,7 @@ impl Route {
     /// The shortest that an answer is fresh by the policy.
     fn shortest_fresh(&self) -> Duration {
         let policy = self.region.policy();
-        policy.fresh_for.mul_f64((1.0 - policy.jitter).clamp(0.0, 1.0))
+        self.spec.fresh_for.unwrap_or(policy.fresh_for).mul_f64((1.0 - policy.jitter).clamp(0.0, 1.0))
     }
 
     /// From one load to the next: shortly before the freshness ends, unless the route says otherwise.

@@ -251,6 +251,14 @@ impl Cache {
         regions.iter().filter_map(served).collect()
     }
 
+    /// The regions in which a last good answer stood in for the source in the minute before `now`, and how old the oldest of
+    /// them was.
+    pub fn oldest_last_good(&self, now: Timestamp) -> Vec<(String, Duration)> {
+        let regions = self.shared.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest = |region: &Arc<RegionShared>| Some((region.name.clone(), region.counters.oldest_last_good(now)?));
+        regions.iter().filter_map(oldest).collect()
+    }
+
     /// Switches the cache off, so that every read goes to its loader, or on again. Takes effect at once.
     pub fn set_enabled(&self, enabled: bool) {
         self.shared.enabled.store(enabled, Ordering::Relaxed);

@@ -61,6 +61,8 @@ pub(crate) struct Counters {
     refused: AtomicU64,
     /// When the last good answer stood in for the source last, and the place of the reason in [`Reason::ALL`], below.
     last_good_at: AtomicU64,
+    /// The age of the oldest that did in the last minute, in seconds, above the second at which it did.
+    oldest_last_good: AtomicU64,
     pub(crate) loads: AtomicU64,
     load_failures: AtomicU64,
     refused_loads: AtomicU64,
@@ -89,6 +91,11 @@ impl TimeSpent {
         let time = Duration::from_nanos(self.nanos.load(Ordering::Relaxed));
         Timed { times: self.times.load(Ordering::Relaxed), time }
     }
+}
+
+/// Whether what was noted was so more than a minute before this second.
+fn is_past_a_minute(noted: u64, seconds: u64) -> bool {
+    (seconds as u32).wrapping_sub(noted as u32) > 60
 }
 
 impl Counters {
@@ -132,6 +139,22 @@ impl Counters {
     pub(crate) fn note_last_good(&self, reason: Reason, now: Timestamp) {
         let place = Reason::ALL.iter().position(|known| *known == reason).unwrap_or_default() as u64;
         self.last_good_at.store((now.as_millis() << 8) | place, Ordering::Relaxed);
+    }
+
+    /// Notes how old a last good answer is that stands in for the source.
+    pub(crate) fn note_age(&self, age: Duration, now: Timestamp) {
+        let seconds = now.as_millis() / 1_000;
+        let noted = (age.as_secs().min(u64::from(u32::MAX)) << 32) | (seconds & u64::from(u32::MAX));
+        let _ = self.oldest_last_good.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |before| {
+            let is_over = is_past_a_minute(before, seconds);
+            (is_over || before >> 32 <= noted >> 32).then_some(noted)
+        });
+    }
+
+    /// The age of the oldest that stood in for the source in the last minute.
+    pub(crate) fn oldest_last_good(&self, now: Timestamp) -> Option<Duration> {
+        let noted = self.oldest_last_good.load(Ordering::Relaxed);
+        (noted > 0 && !is_past_a_minute(noted, now.as_millis() / 1_000)).then(|| Duration::from_secs(noted >> 32))
     }
 
     /// When a last good answer stood in for the source last, and why.

@@ -335,7 +335,9 @@ impl Region {
     pub(crate) fn last_good(&self, name: &str, reason: Reason) -> Option<Answer> {
         let at = self.cache.clock.now();
         let entry = self.held(name).filter(|entry| entry.freshness(at) != Freshness::Gone)?;
-        Some(self.answer(entry, Outcome::LastGood(reason), at))
+        let answer = self.answer(entry, Outcome::LastGood(reason), at);
+        self.shared.counters.note_age(answer.age(), at);
+        Some(answer)
     }
 
     /// With the cache switched off: the loader's answer, kept nowhere.

@@ -40,12 +40,15 @@ struct Warmed {
     refused: u64,
     failed: u64,
     dry_run: bool,
+    /// Why something was refused or failed, of the last that was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
 }
 
 impl Warmed {
-    fn of(tally: Tally) -> Warmed {
+    fn of(tally: Tally, why: Option<String>) -> Warmed {
         let Tally { of, loaded, fresh, refused, failed } = tally;
-        Warmed { matched: of, warmed: loaded, fresh, refused, failed, dry_run: false }
+        Warmed { matched: of, warmed: loaded, fresh, refused, failed, dry_run: false, why }
     }
 }
 
@@ -58,13 +61,13 @@ struct Scope {
 pub(super) async fn warm(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Answered {
     let asked = read(&app, request).await?;
     let dry_run = asked.dry_run;
-    let wording = format!("symbol={:?} region={:?}", asked.symbol, asked.region);
+    let wording = wording(&asked);
     let scope = scope(&app, asked).map_err(|refusal| problem::parameter(StatusCode::BAD_REQUEST, &refusal))?;
     if dry_run {
         let of_exchange = scope.exchange.map_or((0, 0), |only| app.engine.warmer.preview(&only));
         let of_routes = app.declared.to_be_warmed(&scope.routes);
         let (matched, warmed) = (of_exchange.0 + of_routes.0, of_exchange.1 + of_routes.1);
-        let warmed = Warmed { matched, warmed, fresh: matched - warmed, refused: 0, failed: 0, dry_run };
+        let warmed = Warmed { matched, warmed, fresh: matched - warmed, refused: 0, failed: 0, dry_run, why: None };
         return Ok(json(StatusCode::OK, &warmed));
     }
     if !app.cache.is_enabled() {
@@ -72,16 +75,26 @@ pub(super) async fn warm(State(app): State<Arc<App>>, caller: Caller, request: R
         return Err(Refused::new(StatusCode::CONFLICT, detail));
     }
     let of_exchange = async {
-        match scope.exchange {
+        match scope.exchange.clone() {
             Some(only) => app.engine.warmer.round_now(only).await,
             None => Ok(Tally::default()),
         }
     };
-    let (of_exchange, of_routes) = tokio::join!(of_exchange, app.declared.warm(&scope.routes, ON_DEMAND_WITHIN));
+    let asks_exchange = scope.exchange.is_some();
+    let (of_exchange, (of_routes, why)) = tokio::join!(of_exchange, app.declared.warm(&scope.routes, ON_DEMAND_WITHIN));
     let of_exchange = of_exchange.map_err(no_round)?;
     let tally = of_exchange.and(of_routes);
     caller.audit("warm", &wording, tally.of, tally.loaded);
-    Ok(json(StatusCode::OK, &Warmed::of(tally)))
+    let why = why.or_else(|| app.engine.warmer.why().filter(|_| asks_exchange && tally.refused + tally.failed > 0));
+    Ok(json(StatusCode::OK, &Warmed::of(tally, why)))
+}
+
+/// What was asked for, for the log.
+fn wording(asked: &Asked) -> String {
+    let part = |name: &str, value: &Option<String>| value.as_ref().map(|value| format!("{name} {value}"));
+    let parts: Vec<String> =
+        [part("symbol", &asked.symbol), part("region", &asked.region)].into_iter().flatten().collect();
+    if parts.is_empty() { "everything".to_owned() } else { parts.join(", ") }
 }
 
 fn no_round(why: NoRound) -> Refused {

@@ -2,20 +2,20 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use lastgood::store::RedisPlace;
 use lastgood_market::upstream::mixed;
 use lastgood_routes::suggest::did_you_mean;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 
 use super::declared::region_of;
 use super::environment::{self, Lookup};
 use super::file::{self, ConfigFile, Target};
 use super::problem::{Origin, Problem, Problems, Wrong};
+use super::routes::worth_knowing;
 use super::value::Raw;
-use super::{Declared, Key, REGION_NAMES, Settings, StoreSetting, UpstashAddress, address, regions, store, warm};
+use super::{REGION_NAMES, Settings, StoreSetting, UpstashAddress, address, listening, regions, store, upstream, warm};
 
 pub(super) const DATA_DIR_WITHOUT_HOME: &str = "lastgood-data";
 
@@ -59,6 +59,8 @@ pub struct Resolved {
     pub settings: Settings,
     /// What is allowed but probably not meant.
     pub warnings: Vec<Problem>,
+    /// The configuration file that was read, if there is one.
+    pub file: Option<String>,
     origins: BTreeMap<String, Origin>,
 }
 
@@ -86,6 +88,8 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
     layers.rest_of_redis_url(sources.env);
     layers.store_token(sources.env);
     layers.check_exposure();
+    layers.check_certificate();
+    let unused = layers.switch_off();
     layers.check_exchanges();
     layers.check_timeouts();
     layers.check_regions_of_routes();
@@ -95,59 +99,23 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Problems> {
     }
     let mut warnings = environment::unknown(&sources.env_names, &named.borrow());
     warnings.extend(layers.weak_token());
+    warnings.extend(unused);
+    warnings.extend(worth_knowing(&layers.settings.declared));
     warnings.extend(warm::nothing_warmed(&layers.settings, &layers.origins));
     warnings.extend(warm::nothing_scheduled(&layers.settings, &layers.origins));
-    Ok(Resolved { settings: layers.settings, warnings, origins: layers.origins })
+    let file = sources.file.as_ref().map(|file| file.path.clone());
+    Ok(Resolved { settings: layers.settings, warnings, file, origins: layers.origins })
 }
 
-/// How a client reaches the gateway that these sources configure.
-#[derive(Debug)]
-pub struct Reached {
-    /// Where the gateway listens, as seen from the same machine, or what is wrong with `listen`.
-    pub address: Result<SocketAddr, Problems>,
-    /// What says so.
-    pub origin: Origin,
-    /// Its admin token, or what is wrong with `admin.token`.
-    pub token: Result<Option<SecretString>, Problems>,
-}
-
-/// Reads where a gateway listens and what its admin token is. A client may lack the rest of what the gateway needs, such
-/// as the variables that hold its secrets, so that nothing else has to be there.
-///
-/// # Errors
-/// What is wrong with the file, variables that are not set here and secrets that the client does not need left out.
-pub fn resolve_reached(sources: &Sources<'_>) -> Result<Reached, Problems> {
-    let Layers { settings, problems, origins } = Layers::combine(sources, sources.env);
-    let none_of = |wanted: &dyn Fn(&Problem) -> bool| {
-        let found: Vec<Problem> = problems.iter().filter(|problem| wanted(problem)).cloned().collect();
-        if found.is_empty() { Ok(()) } else { Err(Problems(found)) }
-    };
-    let is_secret = |key: &str| Key::named(key).is_some_and(|key| key.secret);
-    // What a route says of a database cannot be judged where the database's URL is in a variable that is not here.
-    let is_incomplete = problems.iter().any(|problem| problem.lacks_variable);
-    let may_follow = |key: &str| is_incomplete && Declared::TABLES.iter().any(|table| key.starts_with(table));
-    none_of(&|problem| match (&problem.key, &problem.origin) {
-        (Some(key), Some(Origin::File { .. })) => !problem.lacks_variable && !is_secret(key) && !may_follow(key),
-        (Some(_), _) => false,
-        (None, _) => true,
-    })?;
-    let check = |key: &str| none_of(&|problem| problem.key.as_deref() == Some(key));
-    Ok(Reached {
-        address: check("listen").map(|()| address::to_connect(settings.listen)),
-        origin: origins.get("listen").cloned().unwrap_or(Origin::Default),
-        token: check("admin.token").map(|()| settings.admin.token),
-    })
-}
-
-struct Layers {
-    settings: Settings,
-    origins: BTreeMap<String, Origin>,
-    problems: Vec<Problem>,
+pub(super) struct Layers {
+    pub(super) settings: Settings,
+    pub(super) origins: BTreeMap<String, Origin>,
+    pub(super) problems: Vec<Problem>,
 }
 
 impl Layers {
     /// One layer after the other. `naming` looks up the variables that the file and the flags name.
-    fn combine(sources: &Sources<'_>, naming: Lookup<'_>) -> Self {
+    pub(super) fn combine(sources: &Sources<'_>, naming: Lookup<'_>) -> Self {
         let mut layers = Self { settings: Settings::default(), origins: BTreeMap::new(), problems: Vec::new() };
         layers.file(sources.file.as_ref(), naming);
         layers.environment(sources.env, &sources.env_names);
@@ -299,6 +267,25 @@ impl Layers {
                 ));
             self.refuse(origin, "listen", wrong);
         }
+    }
+
+    fn check_certificate(&mut self) {
+        if let Some((name, wrong)) = listening::check_pair(&self.settings.tls) {
+            let origin = self.origins.get(name).cloned().unwrap_or(Origin::Default);
+            self.refuse(origin, name, wrong);
+        }
+    }
+
+    /// Takes the exchange out where it is off; what is set of it all the same is warned of.
+    fn switch_off(&mut self) -> Vec<Problem> {
+        upstream::switch_off(&mut self.settings, self.origins.contains_key("fear_greed.url"));
+        let is_unused = |name: &str| name.starts_with("binance.") || name == "warm.markets";
+        let set = self.origins.iter().filter(|(name, _)| !self.settings.binance.enabled && is_unused(name));
+        let warning = |(name, origin): (&String, &Origin)| {
+            let wrong = Wrong::new("not used: binance is off").hint("leave it out, or set binance = \"on\"");
+            Problem::new(Some(origin.clone()), Some(name), wrong)
+        };
+        set.map(warning).collect()
     }
 
     /// The bases of one list are one exchange, and the streams of a market are its exchange's.
@@ -855,7 +842,8 @@ pub(super) mod tests {
         let defaults = Settings::default();
         for key in KEYS {
             let written = matches!(resolved.origin(key.name), Origin::File { .. });
-            assert!(written || key.name == "data_dir", "{} is missing from the example", key.name);
+            // A table [binance] and a value of that name cannot stand in one file.
+            assert!(written || ["data_dir", "binance"].contains(&key.name), "{} is missing from the example", key.name);
             if !key.secret && key.name != "data_dir" {
                 assert_eq!(key.show(&resolved.settings), key.show(&defaults), "{}", key.name);
             }

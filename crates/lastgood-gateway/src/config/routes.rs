@@ -1,5 +1,7 @@
 //! `[[routes]]`: the paths that the configuration declares.
 
+use std::time::Duration;
+
 use lastgood_routes::parameter::Parameter;
 use lastgood_routes::path::RoutePath;
 use lastgood_routes::spec::{RouteSpec, SourceSpec, SourceSpecs};
@@ -15,8 +17,10 @@ mod free;
 mod parameter;
 mod source;
 mod template;
+mod worth_knowing;
 
 use self::template::template;
+pub(super) use self::worth_knowing::worth_knowing;
 
 /// The region of routes that name none.
 const REGION: &str = "routes";
@@ -25,6 +29,7 @@ const MOST_SOURCES: usize = 8;
 const MOST_PARAMETERS: usize = 32;
 const MOST_TAGS: usize = 16;
 const MOST_WARM: usize = 500;
+const LONGEST_FRESHNESS: Duration = Duration::from_secs(365 * 86_400);
 
 /// Reads the routes, and notes where each was written; what they name must be among what is declared.
 pub(super) fn routes(tables: Vec<Fields<'_>>, declared: &SourceSpecs, origins: &mut Origins) -> Vec<RouteSpec> {
@@ -51,12 +56,17 @@ fn route(mut fields: Fields<'_>, declared: &SourceSpecs) -> Option<RouteSpec> {
     let before = fields.report.problems.borrow().len();
     let path = fields.required("path", "\"/v1/stocks/{symbol}/recent\"", path);
     let region = fields.read("region", text("analytics")).unwrap_or_else(|| REGION.to_owned());
+    let fresh_for = fields.read("fresh_for", |raw| value::span(raw, Duration::ZERO..=LONGEST_FRESHNESS));
     let description = fields.read("description", text("what it answers"));
-    let (names, parameters) = fields.table("parameters").map(parameters).unwrap_or_default();
+    let (mut names, mut parameters) = fields.table("parameters").map(parameters).unwrap_or_default();
     // What follows from a bad parameter need not be reported, too.
     let are_good = names.len() == parameters.len();
     if let Some(path) = path.as_ref().filter(|_| are_good) {
         check_places(&fields, path, &parameters);
+        for name in path.parameters().filter(|name| !names.iter().any(|known| known == name)).collect::<Vec<_>>() {
+            parameters.push(parameter::text_of_a_path(name));
+            names.push(name.to_owned());
+        }
     }
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let tags = fields.read("tags", |raw| tags(raw, &names)).unwrap_or_default();
@@ -74,7 +84,19 @@ fn route(mut fields: Fields<'_>, declared: &SourceSpecs) -> Option<RouteSpec> {
     fields.finish();
     // What is wrong once need not be reported twice.
     (report.problems.borrow().len() == before).then_some(())?;
-    Some(RouteSpec { path: path?, region, tags, description, parameters, hash_parameters, sources, warm, warm_every })
+    let path = path?;
+    Some(RouteSpec {
+        path,
+        region,
+        fresh_for,
+        tags,
+        description,
+        parameters,
+        hash_parameters,
+        sources,
+        warm,
+        warm_every,
+    })
 }
 
 fn path(raw: &Raw) -> Result<RoutePath, Wrong> {
@@ -94,13 +116,16 @@ fn parameters(fields: Fields<'_>) -> (Vec<String>, Vec<Parameter>) {
     (names, entries.into_iter().filter_map(|(name, fields)| parameter::parameter(name, fields)).collect())
 }
 
-/// What is in the path is declared, and always given.
+/// What is in the path is always given, and was not meant to be another parameter that is declared.
 fn check_places(fields: &Fields<'_>, path: &RoutePath, parameters: &[Parameter]) {
+    let elsewhere = || parameters.iter().map(|parameter| parameter.name.as_str());
+    let elsewhere = || elsewhere().filter(|name| path.parameters().all(|place| place != *name));
     for name in path.parameters() {
         match parameters.iter().find(|parameter| parameter.name == name) {
             None => {
-                let hint = format!("write [routes.parameters.{name}] with a type below the route");
-                fields.refuse("path", Wrong::new(format!("{{{name}}} is no parameter of the route")).hint(hint));
+                if let Some(hint) = lastgood_routes::suggest::did_you_mean(name, elsewhere()) {
+                    fields.refuse("path", Wrong::new(format!("{{{name}}} is no parameter of the route")).hint(hint));
+                }
             }
             Some(parameter) if !parameter.is_required() => {
                 let wrong = Wrong::new(format!("{name} is part of the path, and so it is always given"));

@@ -1,7 +1,7 @@
 //! Values as they would be written.
 
 use std::fmt::Display;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -20,6 +20,14 @@ pub(super) fn option(value: &Option<impl Display>) -> String {
 
 pub(super) fn path(path: &Path) -> String {
     path.display().to_string()
+}
+
+pub(super) fn optional_path(path: &Option<PathBuf>) -> String {
+    path.as_deref().map(self::path).unwrap_or_default()
+}
+
+pub(super) fn on_or_off(is_on: &bool) -> String {
+    if *is_on { "on" } else { "off" }.to_owned()
 }
 
 pub(super) fn span(span: &Duration) -> String {

@@ -3,6 +3,7 @@
 use lastgood_market::upstream::BaseUrl;
 use reqwest::Url;
 
+use super::Settings;
 use super::problem::Wrong;
 use super::value::Raw;
 
@@ -23,6 +24,39 @@ impl Protocol {
             Self::Http => ["https", "http"],
             Self::WebSocket => ["wss", "ws"],
         }
+    }
+}
+
+/// Reads whether there is an exchange at all.
+pub(super) fn switch(raw: &Raw) -> Result<bool, Wrong> {
+    super::value::boolean(raw).map_err(|wrong| match raw.string() {
+        Some(text) => Wrong::new(format!("{text:?} is neither on nor off"))
+            .hint("write off for a gateway without an exchange; its hosts are in [binance]"),
+        None => wrong,
+    })
+}
+
+/// Takes the exchange out of the settings where it is off. The site of the index stays where somebody named it.
+pub(super) fn switch_off(settings: &mut Settings, names_the_index: bool) {
+    let binance = &mut settings.binance;
+    if binance.enabled {
+        return;
+    }
+    let lists = [
+        &mut binance.spot_url,
+        &mut binance.futures_url,
+        &mut binance.coin_url,
+        &mut binance.options_url,
+        &mut binance.portfolio_url,
+        &mut binance.testnet_spot_url,
+        &mut binance.testnet_futures_url,
+        &mut binance.ws_url,
+        &mut binance.futures_ws_url,
+    ];
+    lists.into_iter().for_each(Vec::clear);
+    settings.warm.markets.clear();
+    if !names_the_index {
+        settings.fear_greed.url = None;
     }
 }
 

@@ -77,7 +77,7 @@ impl Settings {
         let every_of = WARMED.into_iter().filter_map(|name| Some((name, self.region(name.as_str()).warm_every?)));
         let warm = WarmOptions { every_of: every_of.collect(), ..self.warm.clone() };
         match (warm.markets.is_empty(), self.preset) {
-            (true, Preset::Dashboard) => {
+            (true, Preset::Dashboard) if self.binance.enabled => {
                 WarmOptions { markets: MARKETS.to_vec(), intervals: Vec::new(), tickers: false, ..warm }
             }
             _ => warm,

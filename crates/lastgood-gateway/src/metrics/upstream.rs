@@ -77,6 +77,16 @@ fn budget_counters(encoder: &mut DescriptorEncoder<'_>, standings: &Standings) -
         let labels = [("venue", venue.as_str()), ("exchange", exchange)];
         gauge(u64::from(standing.stop.is_some())).encode(family.encode_family(&labels)?)?;
     }
+    let help = "When the exchange may be asked again, in seconds since the epoch; absent while it may be";
+    let mut family =
+        encoder.encode_descriptor("upstream_stopped_until_timestamp_seconds", help, None, MetricType::Gauge)?;
+    for (venue, exchange, standing) in standings {
+        if let Some(stop) = standing.stop {
+            let labels = [("venue", venue.as_str()), ("exchange", exchange.as_str()), ("reason", stop.reason.as_str())];
+            let until = ConstGauge::new(stop.until.as_millis() as f64 / 1e3);
+            until.encode(family.encode_family(&labels)?)?;
+        }
+    }
     Ok(())
 }
 
@@ -109,6 +119,9 @@ fn base_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
     let help = "Calls to a host, signed ones included, by how they ended";
     let mut family = encoder.encode_descriptor("upstream_results", help, None, MetricType::Counter)?;
     for (venue, base) in bases() {
+        if CallResult::ALL.into_iter().all(|result| base.calls(result) == 0) {
+            continue;
+        }
         for result in CallResult::ALL {
             let labels = [("venue", venue.as_str()), ("base", base.url.as_str()), ("result", result.as_str())];
             ConstCounter::new(base.calls(result)).encode(family.encode_family(&labels)?)?;

@@ -408,6 +408,7 @@ fn the_demonstration_works_offline_and_serves_from_the_cache() {
     assert!(summary["weight_saved"].as_u64() > summary["weight_spent"].as_u64(), "{summary}");
     let shown = stdout(&desk.run(&["demo", "--for", "1500ms"]));
     assert!(shown.contains("curl") && shown.contains("hit rate"), "{shown}");
+    assert!(!shown.contains('\x1b'), "a pipe is not drawn over: {shown}");
 }
 
 /// What a gateway says until it listens. Its pipe stays open as long as it runs.

@@ -44,6 +44,7 @@ mod process;
 mod redis;
 mod redis_rights;
 mod routes;
+mod running;
 mod shared_budget;
 mod snapshots;
 mod stream_truth;

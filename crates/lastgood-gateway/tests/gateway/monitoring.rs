@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::support::{Exchange, Running, Sink, eventually, get};
 
 const TICKER: &str = "/api/v3/ticker/price?symbol=BTCUSDT";
+const BOOK: &str = "/api/v3/ticker/bookTicker?symbol=BTCUSDT";
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the repository")
@@ -36,8 +37,16 @@ type Exported = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 /// What a gateway with everything switched on exports.
 async fn exported() -> Exported {
     let (redis, exchange) = (RedisServer::start(), Exchange::start().await);
-    let gateway = Running::start(&exchange.url(), &[("store", &redis.url()), ("warm.markets", "spot")]).await;
+    let flags = [
+        ("store", redis.url()),
+        ("warm.markets", "spot".to_owned()),
+        ("regions.book_ticker.fresh_for", "1ms".to_owned()),
+        ("regions.book_ticker.stale_while_revalidate", "0s".to_owned()),
+    ];
+    let flags: Vec<(&str, &str)> = flags.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let gateway = Running::start(&exchange.url(), &flags).await;
     get(gateway.url(TICKER)).await;
+    get(gateway.url(BOOK)).await;
     eventually("a warming round ends", async || {
         get(gateway.url("/health")).await.json()["warming"]["rounds"].as_u64() > Some(0)
     })
@@ -46,6 +55,8 @@ async fn exported() -> Exported {
     eventually("the symbols are stored", async || redis.command(&["KEYS", "*exchange_info*"]).contains("spot")).await;
     let other = Running::start(&exchange.url(), &[("store", &redis.url())]).await;
     get(other.url("/api/v3/exchangeInfo")).await;
+    exchange.fault(serde_json::json!({"kind": "status", "status": 500, "path_prefix": "/api/v3/ticker/bookTicker"}));
+    eventually("last good", async || get(gateway.url(BOOK)).await.cache() == "LAST-GOOD").await;
     let mut exported = Exported::new();
     let metrics = [get(gateway.url("/metrics")).await, get(other.url("/metrics")).await];
     let samples = metrics.iter().flat_map(|metrics| metrics.text().lines()).filter(|line| !line.starts_with('#'));
@@ -59,11 +70,14 @@ async fn exported() -> Exported {
     exported
 }
 
+/// What the names of metrics begin with.
+const NAMESPACES: [&str; 2] = ["lastgood_", "process_"];
+
 /// The metrics that a text names, with the labels and the values they are chosen by.
 fn selectors(text: &str) -> Vec<(String, Vec<(String, String)>)> {
     let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut found = Vec::new();
-    for (at, _) in text.match_indices("lastgood_") {
+    for (at, _) in NAMESPACES.iter().flat_map(|namespace| text.match_indices(namespace)) {
         if text[..at].ends_with(|c: char| is_of_name(c) || c == '"') {
             continue;
         }

@@ -139,6 +139,11 @@ pub struct Options {
 }
 
 impl Options {
+    /// Whether any of an exchange's hosts are named.
+    pub(crate) fn has_exchange(&self) -> bool {
+        [&self.spot, &self.futures, &self.coin].into_iter().any(|bases| !bases.is_empty())
+    }
+
     /// The exchange's own hosts.
     pub fn public() -> Options {
         Options {

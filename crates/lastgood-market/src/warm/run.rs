@@ -37,6 +37,8 @@ struct Round<'a> {
     tally: Tally,
     failures_in_a_row: u32,
     troubled: bool,
+    /// Why something was not loaded, the last time.
+    why: Option<String>,
     said: Instant,
 }
 
@@ -51,6 +53,7 @@ pub(super) async fn round(warmer: &Warmer, only: &Filter, within: Instant, lease
         tally: Tally::default(),
         failures_in_a_row: 0,
         troubled: false,
+        why: None,
         said: began,
     };
     round.tally.of = round.waiting.len() as u64;
@@ -71,6 +74,8 @@ pub(super) async fn round(warmer: &Warmer, only: &Filter, within: Instant, lease
         progress.last_finished = Some(now);
         progress.took = took;
     });
+    let why = round.why.take().filter(|_| round.tally.refused + round.tally.failed > 0);
+    warmer.why.set(why);
     let Tally { of, loaded, fresh, refused, failed } = round.tally;
     tracing::info!(of, loaded, fresh, refused, failed, took_ms = took.as_millis() as u64, "warming ended");
     Ended { tally: round.tally, troubled: round.troubled }
@@ -105,6 +110,7 @@ impl Round<'_> {
             for (item, loaded) in items.iter().zip(join_all(loads).await) {
                 match loaded {
                     Err(error) if error.reason == Reason::Yielded => {
+                        self.why = Some(error.message.clone());
                         refused.push(item.clone());
                         pause = pause.max(error.retry_after.unwrap_or(RETRY_AFTER));
                     }
@@ -135,7 +141,10 @@ impl Round<'_> {
         match &loaded {
             Ok(true) => self.tally.loaded += 1,
             Ok(false) => self.tally.fresh += 1,
-            Err(_) => self.tally.failed += 1,
+            Err(error) => {
+                self.tally.failed += 1;
+                self.why = Some(error.to_string());
+            }
         }
         match loaded {
             Ok(_) => self.failures_in_a_row = 0,

@@ -51,6 +51,16 @@ pub enum Take {
     },
 }
 
+impl Take {
+    /// Whether how many depends on a parameter.
+    pub(crate) fn uses(&self, name: &str) -> bool {
+        match self {
+            Take::LastN(count) | Take::LastDays { count, .. } => matches!(count, Count::Parameter(of) if of == name),
+            Take::All | Take::Last => false,
+        }
+    }
+}
+
 /// How many.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Count {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lastgood_gateway::config::{FlagValue, Origin};
+use lastgood_gateway::config::{FlagValue, Origin, Reached};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode, Url};
@@ -51,7 +51,10 @@ impl ClientArguments {
         let given = self.url.filter(|url| !url.trim().is_empty());
         let (url, origin) = match given.clone() {
             Some(url) => (url, None),
-            None => (configured_url(configured.reached.address?)?, Some(configured.reached.origin)),
+            None => {
+                let Reached { address, is_tls, origin, .. } = &configured.reached;
+                (configured_url(address.clone()?, *is_tls)?, Some(origin.clone()))
+            }
         };
         let wrong = |why: &str| {
             Failure::usage(format!(
@@ -79,12 +82,14 @@ impl ClientArguments {
 }
 
 /// The URL of the gateway that listens there.
-fn configured_url(address: SocketAddr) -> Result<String, Failure> {
+fn configured_url(address: SocketAddr, is_tls: bool) -> Result<String, Failure> {
     match address.port() {
         0 => Err(Failure::failed(
             "the configuration leaves the gateway's port open (`listen` ends with :0)\n    \
              help: take the port from the gateway's log, and name it with --url or LASTGOOD_URL",
         )),
+        // Its certificate is for a name, which --url says where it is not this address.
+        _ if is_tls => Ok(format!("https://{address}")),
         _ => Ok(format!("http://{address}")),
     }
 }

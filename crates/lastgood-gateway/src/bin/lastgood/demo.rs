@@ -1,25 +1,29 @@
 //! `lastgood demo`: the whole thing in one process, offline.
 
 mod faults;
+mod keys;
+mod screen;
 mod traffic;
 mod view;
 
-use std::io::{self, IsTerminal};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lastgood_gateway::Gateway;
 use lastgood_gateway::config::{FlagValue, Settings, Sources, parse_duration, resolve};
+use lastgood_gateway::{Demonstration as _, Gateway};
 use lastgood_sim::{Sim, SimConfig};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use crate::output::{Failure, say, say_json};
+use crate::output::{Failure, can_colour, can_redraw, say, say_json};
 use crate::serve::bind;
 use crate::settings::scratch_directory;
 use crate::shutdown;
+use faults::Faults;
+use keys::{Key, Keys};
+use screen::Screen;
 use traffic::Seen;
 use view::Snapshot;
 
@@ -36,7 +40,7 @@ Examples:
   lastgood demo --bots 100 --for 30s
   lastgood demo --for 10s --json
 
-Needs nothing but this program: no network, no Redis, no files.")]
+Needs nothing but this program: no network, no Redis, no files. At a terminal: f fail, b ban, s slow, h heal, q quit.")]
 pub(crate) struct Arguments {
     /// Where the gateway listens [default: 127.0.0.1:8090, or a free port if that is taken]
     #[arg(long, value_name = "ADDRESS:PORT")]
@@ -69,7 +73,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let gateway = Gateway::build(&settings(simulator)?)
         .await
         .map_err(|error| Failure::failed(format!("failed to build the gateway: {error}")))?;
-    gateway.demonstrate(faults);
+    gateway.demonstrate(Arc::clone(&faults) as _);
     let gateway = Arc::new(gateway);
     let gateway_task = tokio::spawn({
         let (gateway, stopped) = (Arc::clone(&gateway), stopped(stopping));
@@ -83,7 +87,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         say(introduction(address, simulator));
     }
     let mut snapshot = empty(&arguments, address, simulator);
-    watch_it(&arguments, &gateway, &seen, &mut snapshot).await;
+    watch_it(&arguments, &gateway, &faults, &seen, &mut snapshot).await;
 
     drop(bots);
     drop(stop);
@@ -99,8 +103,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
 }
 
 /// Draws the table once a second until the time is over or someone stops it.
-async fn watch_it(arguments: &Arguments, gateway: &Gateway, seen: &Seen, snapshot: &mut Snapshot) {
-    let terminal = io::stdout().is_terminal();
+async fn watch_it(arguments: &Arguments, gateway: &Gateway, faults: &Faults, seen: &Seen, snapshot: &mut Snapshot) {
+    let mut screen = (!arguments.json && can_redraw()).then(|| Screen::new(can_colour()));
+    let mut keys = screen.is_some().then(Keys::listen).flatten();
     let started = Instant::now();
     let mut tick = interval(Duration::from_secs(1));
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -118,29 +123,43 @@ async fn watch_it(arguments: &Arguments, gateway: &Gateway, seen: &Seen, snapsho
         }
     };
     tokio::pin!(end);
-    let mut drawn = 0;
+    let (mut in_force, mut since, mut a_second_ago) = (faults.now(), started, 0);
     loop {
-        let ended = tokio::select! {
-            () = &mut end => true,
-            _ = tick.tick() => false,
-        };
+        let (mut ended, mut is_tick) = (false, false);
+        tokio::select! {
+            () = &mut end => ended = true,
+            _ = tick.tick() => is_tick = true,
+            key = typed(keys.as_mut()) => match key {
+                Key::Quit => ended = true,
+                Key::Fault(name) => drop(faults.switch(name)),
+            },
+        }
         let before = snapshot.requests;
         snapshot.fill(started.elapsed(), &gateway.totals(), seen);
-        snapshot.median = seen.median().await.or(snapshot.median);
         if ended {
+            snapshot.median = seen.median().await.or(snapshot.median);
             return;
         }
-        if arguments.json {
-            continue;
+        if is_tick {
+            snapshot.median = seen.median().await.or(snapshot.median);
+            a_second_ago = snapshot.requests.saturating_sub(before);
         }
-        if !terminal {
-            say(snapshot.line());
-            continue;
+        if faults.now().name != in_force.name {
+            (in_force, since) = (faults.now(), Instant::now());
         }
-        let lines = snapshot.lines(snapshot.requests.saturating_sub(before));
-        let up = if drawn > 0 { format!("\x1b[{drawn}A") } else { String::new() };
-        drawn = lines.len();
-        say(format!("{up}\x1b[2K{}", lines.join("\n\x1b[2K")));
+        match &mut screen {
+            _ if arguments.json => {}
+            Some(screen) => screen.draw(&snapshot.lines(a_second_ago, in_force, since.elapsed())),
+            None => say(snapshot.line()),
+        }
+    }
+}
+
+/// The next key; none ever where nobody types.
+async fn typed(keys: Option<&mut Keys>) -> Key {
+    match keys {
+        Some(keys) => keys.next().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -202,10 +221,11 @@ Try in another terminal; watch the X-Cache header:
   curl -i 'http://{gateway}/api/v3/klines?symbol=BTCUSDT&interval=1m&limit=3'
   curl http://{gateway}/health
 
-Or let the exchange fail from here, and see the bots get the LAST-GOOD answer:
-  curl -X POST http://{simulator}/_sim/faults -d '{{\"kind\":\"status\",\"status\":500}}'
+Let the exchange fail, its streams too, and see the bots get the LAST-GOOD answer:
+  curl -X POST http://{gateway}/page/faults/fail     or slow, hang, garbage, ban
 and end the fault:
-  curl -X DELETE http://{simulator}/_sim/faults
+  curl -X POST http://{gateway}/page/faults/none
+At a terminal the keys below do the same.
 "
     )
 }

@@ -3,7 +3,12 @@
 use std::path::Path;
 
 use comfy_table::{Table, presets};
+use lastgood::Clock;
 use serde_json::Value;
+
+mod sentences;
+
+use self::sentences::sentences;
 
 use crate::client::{ClientArguments, segment};
 use crate::output::{Failure, say, say_json};
@@ -34,31 +39,18 @@ pub(crate) async fn run(arguments: Arguments, file: Option<&Path>) -> Result<(),
     if as_json {
         return say_json(&known);
     }
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    for (name, value) in known.as_object().into_iter().flatten() {
-        match value {
-            Value::Array(spans) if name == "candles" => spans.iter().for_each(|span| add_span(&mut table, span)),
-            Value::Object(parts) => {
-                parts.iter().for_each(|(part, value)| add(&mut table, &format!("{name}.{part}"), value))
-            }
-            value => add(&mut table, name, value),
-        }
+    say(known["key"].as_str().unwrap_or(&key));
+    for sentence in sentences(&known, Clock::system().now().as_millis()) {
+        say(format!("  {sentence}"));
     }
-    say(table.trim_fmt());
+    let spans = known["candles"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if !spans.is_empty() {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        spans.iter().for_each(|span| add_span(&mut table, span));
+        say(table.trim_fmt());
+    }
     Ok(())
-}
-
-/// What is not there is left out.
-fn add(table: &mut Table, name: &str, value: &Value) {
-    let shown = match value {
-        Value::Null => return,
-        Value::Array(items) if items.is_empty() => return,
-        Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    table.add_row([name.to_owned(), shown]);
 }
 
 /// A stretch of a series of candles, such as `2026-11-01 00:00 to 2026-11-28 12:04  38,645 candles, confirmed`.

@@ -15,7 +15,7 @@ use crate::output::{Failure, complain, say, say_json};
 const SAY_EVERY: Duration = Duration::from_secs(2);
 
 /// Which keys are meant.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct Selection {
     /// One key, written region:name as `lastgood keys` lists it
@@ -35,7 +35,27 @@ pub(crate) struct Selection {
     region: Option<String>,
 }
 
+/// Whether there is somebody to ask.
+pub(crate) fn asks() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
 impl Selection {
+    /// What it takes in words, if that is whole regions or more.
+    pub(crate) fn if_wide(&self) -> Option<String> {
+        if let Some(region) = &self.region {
+            return Some(format!("every key of the region {region}"));
+        }
+        let pattern = self.pattern.as_ref()?;
+        let names_something = |part: &str| part.chars().any(|c| !matches!(c, '*' | '?' | ':'));
+        // `klines:*` names a region alone, `*BTCUSDT*` keys of every region.
+        let is_wide = match pattern.split_once(':') {
+            Some((_, name)) => !names_something(name),
+            None => !names_something(pattern),
+        };
+        is_wide.then(|| format!("every key that matches {pattern}"))
+    }
+
     /// What the gateway is to be sent.
     pub(crate) fn body(self, hard: bool, dry_run: bool) -> Value {
         let mut body = json!({ "hard": hard, "dry_run": dry_run });
@@ -113,7 +133,7 @@ pub(crate) async fn confirmed(
         return Ok(());
     }
     let warning = format!("this removes {what}, last good answers included");
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+    if !asks() {
         return Err(Failure::usage(format!("{warning}\n    help: add --yes to do it, or --dry-run to count")));
     }
     // A store that is away keeps nobody from it; what cannot be reached at all says so when it is done.
@@ -132,5 +152,20 @@ pub(crate) async fn confirmed(
     match answer.await {
         Ok(Ok(answer)) if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") => Ok(()),
         _ => Err(Failure::failed("nothing was removed: it was not confirmed")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_regions_are_wide_and_the_keys_of_a_symbol_are_not() {
+        let wide = |pattern: &str| {
+            let pattern = Some(pattern.to_owned());
+            Selection { key: None, symbol: None, pattern, tag: None, region: None }.if_wide().is_some()
+        };
+        assert!(["*", "**", "*:*", "klines:*", "?*", "k*:*"].map(wide).into_iter().all(|is_wide| is_wide));
+        assert!(["*BTCUSDT*", "klines:*BTC*", "depth:spot/*"].map(wide).into_iter().all(|is_wide| !is_wide));
     }
 }

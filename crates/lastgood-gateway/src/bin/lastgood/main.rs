@@ -16,6 +16,7 @@ mod invalidation;
 mod keys;
 mod migrate;
 mod output;
+mod reload;
 mod remove;
 mod serve;
 mod settings;
@@ -23,6 +24,7 @@ mod shutdown;
 mod sim;
 mod stats;
 mod warm;
+mod words;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
 //! What the verbs print, and how they fail.
 
-use std::fmt::Display;
-use std::io::{self, Write};
+use std::fmt::{self, Display, Formatter};
+use std::io::{self, IsTerminal as _, Write};
 use std::process::ExitCode;
 
 use lastgood_gateway::config::Problems;
@@ -39,6 +39,12 @@ impl Failure {
     }
 }
 
+impl Display for Failure {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
 impl From<Problems> for Failure {
     fn from(problems: Problems) -> Self {
         let message = match problems.0.len() {
@@ -55,6 +61,17 @@ impl From<Problems> for Failure {
 /// Prints a line. A reader that has gone away, as `head` does, is no failure.
 pub(crate) fn say(line: impl Display) {
     let _ = writeln!(io::stdout().lock(), "{line}");
+}
+
+/// Whether standard output is a terminal that can be drawn over.
+pub(crate) fn can_redraw() -> bool {
+    let can_move = std::env::var_os("TERM").is_some_and(|name| !name.is_empty() && name != "dumb");
+    io::stdout().is_terminal() && can_move
+}
+
+/// Whether colours are wanted there as well.
+pub(crate) fn can_colour() -> bool {
+    can_redraw() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Prints bytes as they are.

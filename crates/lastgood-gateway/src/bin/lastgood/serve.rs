@@ -4,11 +4,13 @@ use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use lastgood_gateway::config::{BaseUrl, Settings};
+use lastgood_gateway::config::{BaseUrl, LogFormat, Resolved, Settings};
+use lastgood_gateway::logging::Level;
 use lastgood_gateway::{Gateway, logging};
 use tokio::net::TcpListener;
 
 use crate::output::Failure;
+use crate::reload::{self, Reloads};
 use crate::settings::SettingsArguments;
 use crate::shutdown;
 
@@ -23,34 +25,70 @@ Examples:
 Then point an exchange client at it, or try:
   curl -i 'http://127.0.0.1:8090/api/v3/ticker/price?symbol=BTCUSDT'
 
-It stops on SIGINT and SIGTERM once the requests under way are answered.")]
+It stops on SIGINT and SIGTERM once the requests under way are answered. SIGHUP reloads what of the configuration can change while
+it runs, the certificate and the credentials; the log says what needs a restart.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     settings: SettingsArguments,
 }
 
 pub(crate) async fn run(arguments: Arguments, file: Option<PathBuf>) -> Result<(), Failure> {
-    let resolved = arguments.settings.load(file.as_deref())?;
-    let settings = resolved.settings;
+    let Arguments { settings: arguments } = arguments;
+    let resolved = arguments.resolve(file.as_deref())??;
+    let Resolved { settings, warnings, file: read, .. } = resolved;
     let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    logging::init(&settings.log, colours)
+    let is_json = settings.log.format == LogFormat::Json;
+    let level = logging::init(&settings.log, colours)
         .map_err(|error| Failure::failed(format!("failed to start logging: {error}")))?;
+    // Not before there is a log: who collects it as JSON gets every line so.
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    let ended = serve(arguments, file, settings, read, level).await;
+    if let Err(why) = &ended
+        && is_json
+    {
+        tracing::error!(%why, "the gateway ended");
+        return Err(Failure::silent());
+    }
+    ended
+}
+
+async fn serve(
+    arguments: SettingsArguments,
+    file: Option<PathBuf>,
+    settings: Settings,
+    read: Option<String>,
+    level: Level,
+) -> Result<(), Failure> {
     lastgood_gateway::raise_open_files();
     let listener = bind(settings.listen, "serve").await?;
     let gateway = Gateway::build(&settings)
         .await
         .map_err(|error| Failure::failed(format!("failed to build the gateway: {error}")))?;
-    let shutdown = shutdown::requested();
-    announce(&settings, listener.local_addr().unwrap_or(settings.listen));
-    gateway.serve(listener, shutdown).await.map_err(|error| Failure::failed(format!("failed to serve: {error}")))?;
+    let (shutdown, reload) = (shutdown::requested(), reload::requested());
+    announce(&settings, listener.local_addr().unwrap_or(settings.listen), read.as_deref());
+    let reloads = Reloads { arguments, file, settings, level };
+    let served = tokio::select! {
+        served = gateway.serve(listener, shutdown) => served,
+        never = reloads.keep(&gateway, reload) => match never {},
+    };
+    served.map_err(|error| Failure::failed(format!("failed to serve: {error}")))?;
     tracing::info!("stopped");
     Ok(())
 }
 
-fn announce(settings: &Settings, address: SocketAddr) {
-    let join = |bases: &[BaseUrl]| bases.iter().map(BaseUrl::as_str).collect::<Vec<_>>().join(",");
+fn announce(settings: &Settings, address: SocketAddr, file: Option<&str>) {
+    let join = |bases: &[BaseUrl]| match bases {
+        [] => "none".to_owned(),
+        bases => bases.iter().map(BaseUrl::as_str).collect::<Vec<_>>().join(","),
+    };
+    let scheme = if settings.tls.certificate.is_some() { "https" } else { "http" };
     tracing::info!(
-        listen = %format!("http://{address}"),
+        version = env!("CARGO_PKG_VERSION"),
+        file = file.unwrap_or("none"),
+        listen = %format!("{scheme}://{address}"),
+        unix_socket = settings.unix_socket.as_deref().map(|path| path.display().to_string()),
         store = %settings.store,
         preset = settings.preset.as_str(),
         enabled = settings.enabled,

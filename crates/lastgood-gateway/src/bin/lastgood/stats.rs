@@ -3,22 +3,23 @@
 use std::path::Path;
 use std::time::Duration;
 
-use comfy_table::{CellAlignment, Table, presets};
 use serde_json::Value;
 
 use crate::client::ClientArguments;
 use crate::explain;
-use crate::output::{Failure, say, say_json};
+use crate::output::{Failure, can_redraw, say, say_bytes, say_json};
+use crate::words::{bytes, count, within};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   lastgood stats                     by region, those that were asked or hold anything
   lastgood stats --all               every region
+  lastgood stats --times             how long loads and hits take, too
   lastgood stats --watch 5s          again and again
   lastgood stats --json | jq '.regions.klines.hit_rate'
 
-The hit rate is the part of the answers that nobody waited for. Hit times are taken of one hit in 256.
+HIT % is the part of the answers that no reader waited for. Hit times are taken of one hit in 256.
 The line TOTAL is of all gateways that share the store, and a few seconds old; the line SINCE also of those that are
 gone. The line STORE has what the store was sent, and what a day of it costs where commands are billed (store_price).")]
 pub(crate) struct Arguments {
@@ -27,7 +28,10 @@ pub(crate) struct Arguments {
     /// Also regions that nobody has asked
     #[arg(long)]
     all: bool,
-    /// Print it again after each pause, such as 5s, until interrupted
+    /// How long loads and hits take, too, by region
+    #[arg(long)]
+    times: bool,
+    /// Print it again after each pause, such as 5s, until interrupted; a terminal is drawn over
     #[arg(long, value_name = "PAUSE", value_parser = lastgood_gateway::config::parse_duration)]
     watch: Option<Duration>,
     /// Print JSON: {hits, misses, hit_rate, …, cluster, store, regions}
@@ -36,13 +40,14 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments, file: Option<&Path>) -> Result<(), Failure> {
-    let Arguments { client, all, watch, json: as_json } = arguments;
+    let Arguments { client, all, times, watch, json: as_json } = arguments;
     let client = client.client(file)?;
+    let redraws = watch.is_some() && can_redraw();
     loop {
         let stats = client.get("/api/cache/stats").await?;
         match as_json {
             true => say_json(&stats)?,
-            false => print(&stats, all),
+            false => print(&stats, all, times, redraws),
         }
         match watch {
             Some(pause) => tokio::time::sleep(pause.max(Duration::from_millis(100))).await,
@@ -51,81 +56,98 @@ pub(crate) async fn run(arguments: Arguments, file: Option<&Path>) -> Result<(),
     }
 }
 
-const HEADER: [&str; 13] = [
-    "REGION",
-    "HIT RATE",
-    "MEMORY",
-    "STORE",
-    "STALE",
-    "LAST GOOD",
-    "MISSES",
-    "ERRORS",
-    "REFUSED",
-    "LOAD ms",
-    "HIT us",
-    "KEYS",
-    "BYTES",
-];
+fn print(stats: &Value, all: bool, times: bool, redraws: bool) {
+    let mut lines = lines(stats, all);
+    if times {
+        lines.push(String::new());
+        lines.extend(latencies(stats));
+    }
+    // From the top, each line over the one before it, and nothing left below: no flicker, no scrolling.
+    match redraws {
+        true => say_bytes(format!("\x1b[H{}\x1b[K\n\x1b[J", lines.join("\x1b[K\n")).as_bytes()),
+        false => say(lines.join("\n")),
+    }
+}
 
-fn print(stats: &Value, all: bool) {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(HEADER);
+/// A line of the table that 80 columns have room for: the region, and eight numbers.
+fn row(region: &str, cells: [&str; 8]) -> String {
+    let [rate, hits, stale, last_good, misses, errors, keys, size] = cells;
+    format!(
+        "{:<18}  {rate:>5}  {hits:>5}  {stale:>5}  {last_good:>8}  {misses:>6}  {errors:>6}  {keys:>5}  {size:>6}",
+        within(region, 18)
+    )
+}
+
+fn lines(stats: &Value, all: bool) -> Vec<String> {
+    let number = |value: &Value| count(value.as_u64().unwrap_or_default());
+    let mut lines = vec![row("REGION", ["HIT %", "HITS", "STALE", "LASTGOOD", "MISSES", "ERRORS", "KEYS", "BYTES"])];
     for (name, region) in stats["regions"].as_object().into_iter().flatten() {
         if all || is_in_use(region) {
-            let hits = &region["hits"];
-            table.add_row([
-                name.clone(),
-                percent(&region["hit_rate"]),
-                hits["memory"].to_string(),
-                hits["store"].to_string(),
-                region["stale"].to_string(),
-                region["last_good"].to_string(),
-                region["misses"].to_string(),
-                region["errors"].to_string(),
-                region["refused"].to_string(),
-                number(&region["load_latency_ms"]),
-                number(&region["hit_latency_us"]),
-                region["keys"].to_string(),
-                region["memory_bytes"].to_string(),
-            ]);
+            let hits = ["memory", "store"].map(|tier| region["hits"][tier].as_u64().unwrap_or_default());
+            lines.push(row(
+                name,
+                [
+                    &percent(&region["hit_rate"]),
+                    &count(hits.iter().sum()),
+                    &number(&region["stale"]),
+                    &number(&region["last_good"]),
+                    &number(&region["misses"]),
+                    &number(&region["errors"]),
+                    &number(&region["keys"]),
+                    &bytes(region["memory_bytes"].as_u64().unwrap_or_default()),
+                ],
+            ));
         }
     }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    say(table.trim_fmt());
+    let sum = |counts: &Value| {
+        format!(
+            "{} hits, {} stale, {} last good, {} misses, {} errors",
+            number(&counts["hits"]),
+            number(&counts["stale"]),
+            number(&counts["last_good"]),
+            number(&counts["misses"]),
+            number(&counts["errors"]),
+        )
+    };
     let total = &stats["cluster"];
-    say(format!(
-        "TOTAL  hit rate {} of {} gateway(s): {} hits, {} stale, {} last good, {} misses, {} errors",
-        percent(&total["hit_rate"]),
-        total["nodes"],
-        total["hits"],
-        total["stale"],
-        total["last_good"],
-        total["misses"],
-        total["errors"],
-    ));
+    let gateways = match total["nodes"].as_u64() {
+        Some(1) | None => "1 gateway".to_owned(),
+        Some(many) => format!("{many} gateways"),
+    };
+    lines.push(format!("TOTAL  hit rate {} % of {gateways}", percent(&total["hit_rate"])));
+    lines.push(format!("       {}", sum(total)));
     let lifetime = &total["lifetime"];
     if lifetime.is_object() {
-        say(format!(
-            "SINCE {}  hit rate {} of all gateways ever: {} hits, {} stale, {} last good, {} misses, {} errors",
-            explain::time(lifetime["since"].as_u64()),
-            percent(&lifetime["hit_rate"]),
-            lifetime["hits"],
-            lifetime["stale"],
-            lifetime["last_good"],
-            lifetime["misses"],
-            lifetime["errors"],
-        ));
+        let since = explain::time(lifetime["since"].as_u64());
+        lines.push(format!("SINCE {since}  hit rate {} % of all gateways ever", percent(&lifetime["hit_rate"])));
+        lines.push(format!("       {}", sum(lifetime)));
     }
     let store = &stats["store"];
     if store.is_object() {
         let cost = store["cost_per_day_usd"].as_f64().map(|cost| format!(", {cost:.4} USD")).unwrap_or_default();
-        say(format!(
-            "STORE  {} commands by this gateway, {} a day{cost}",
-            store["commands"], store["commands_per_day"]
+        let commands = number(&store["commands"]);
+        lines.push(format!(
+            "STORE  {commands} commands by this gateway, {} a day{cost}",
+            number(&store["commands_per_day"])
         ));
     }
+    lines
+}
+
+/// How long loads and hits take, by region: what the table has no room for.
+fn latencies(stats: &Value) -> Vec<String> {
+    let mut lines = vec![format!("{:<18}  {:>9}  {:>9}  {:>7}", "REGION", "LOAD ms", "HIT us", "REFUSED")];
+    for (name, region) in stats["regions"].as_object().into_iter().flatten().filter(|(_, region)| is_in_use(region)) {
+        let mean = |name: &str| region[name].as_f64().map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"));
+        lines.push(format!(
+            "{:<18}  {:>9}  {:>9}  {:>7}",
+            within(name, 18),
+            mean("load_latency_ms"),
+            mean("hit_latency_us"),
+            count(region["refused"].as_u64().unwrap_or_default()),
+        ));
+    }
+    lines
 }
 
 fn is_in_use(region: &Value) -> bool {
@@ -135,9 +157,30 @@ fn is_in_use(region: &Value) -> bool {
 }
 
 fn percent(rate: &Value) -> String {
-    format!("{:.1} %", rate.as_f64().unwrap_or_default() * 100.0)
+    format!("{:.1}", rate.as_f64().unwrap_or_default() * 100.0)
 }
 
-fn number(value: &Value) -> String {
-    value.as_f64().map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"))
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_table_fits_eighty_columns_however_much_there_is() {
+        let many = u64::MAX;
+        let region = json!({
+            "hits": {"memory": many / 4, "store": many / 4}, "stale": many, "last_good": many, "misses": many,
+            "errors": many, "refused": many, "keys": many, "memory_bytes": 1_u64 << 43, "hit_rate": 1.0,
+            "load_latency_ms": 123_456.7, "hit_latency_us": 123_456.7,
+        });
+        let counts = json!({"nodes": 12_345, "hit_rate": 0.99, "hits": many, "stale": many, "last_good": many,
+            "misses": many, "errors": many, "lifetime": {"since": 1_764_417_600_000_u64, "hit_rate": 1.0, "hits": many,
+                "stale": many, "last_good": many, "misses": many, "errors": many}});
+        let stats = json!({"regions": {"a_region_with_a_name_of_some_length": region}, "cluster": counts,
+            "store": {"commands": many, "commands_per_day": many, "cost_per_day_usd": 12_345.678_9}});
+        for line in lines(&stats, false).into_iter().chain(latencies(&stats)) {
+            assert!(line.chars().count() <= 80, "{}: {line}", line.chars().count());
+        }
+    }
 }

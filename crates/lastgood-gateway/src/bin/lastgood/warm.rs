@@ -37,7 +37,7 @@ pub(crate) struct Arguments {
     /// Load nothing; say how much there is to load
     #[arg(long)]
     dry_run: bool,
-    /// Print JSON: {matched, warmed, fresh, refused, failed, dry_run}
+    /// Print JSON: {matched, warmed, fresh, refused, failed, dry_run}, and {why} if anything was refused or failed
     #[arg(long)]
     json: bool,
 }
@@ -97,4 +97,7 @@ fn print(warmed: &Value) {
     table.load_style(presets::NOTHING).set_header(["MATCHED", loaded, "FRESH ALREADY", "REFUSED", "FAILED"]);
     table.add_row(["matched", "warmed", "fresh", "refused", "failed"].map(|name| count(name).to_string()));
     say(table.trim_fmt());
+    if let Some(why) = warmed["why"].as_str() {
+        say(format!("not loaded: {why}"));
+    }
 }

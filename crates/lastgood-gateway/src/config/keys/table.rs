@@ -4,7 +4,7 @@ use lastgood_market::upstream::{COIN_BASES, FUTURES_BASES, SPOT_BASES};
 
 use super::bounds::{GIB, KIB, MIB, MILLISECOND, SECOND, TIB, http, http_if_any, streams, timeout, up_to_a_day};
 use super::{Field, Key};
-use crate::config::{LogFormat, Preset, address, proxy, show, store, upstream, value, warm};
+use crate::config::{LogFormat, Preset, address, listening, proxy, show, store, upstream, value, warm};
 
 /// A field, the function that reads it and the one that shows it.
 macro_rules! field {
@@ -41,6 +41,16 @@ pub const KEYS: &[Key] = &[
               that name another host are refused, unless they have the admin token",
         secret: false,
         field: field!(hosts, value::hosts, show::words),
+    },
+    Key {
+        name: "unix_socket",
+        kind: "path",
+        env: &["LASTGOOD_UNIX_SOCKET"],
+        flag: None,
+        default: "",
+        doc: "a unix socket to listen on as well; who may write to its folder and to it may ask, as from this machine",
+        secret: false,
+        field: field!(unix_socket, listening::optional_path, show::optional_path),
     },
     Key {
         name: "store",
@@ -158,6 +168,49 @@ pub const KEYS: &[Key] = &[
         doc: "key for credentials at rest: 32 bytes in hexadecimal or base64, or a passphrase of 16 characters",
         secret: true,
         field: field!(master_key, value::master_key, show::secret),
+    },
+    Key {
+        name: "tls.certificate",
+        kind: "path",
+        env: &["LASTGOOD_TLS_CERTIFICATE"],
+        flag: None,
+        default: "",
+        doc: "PEM file of the certificate that the listener shows, with those of its authorities after it; with tls.key it \
+              speaks HTTPS; read again at SIGHUP",
+        secret: false,
+        field: field!(tls.certificate, listening::optional_path, show::optional_path),
+    },
+    Key {
+        name: "tls.key",
+        kind: "path",
+        env: &["LASTGOOD_TLS_KEY"],
+        flag: None,
+        default: "",
+        doc: "PEM file of its private key",
+        secret: false,
+        field: field!(tls.key, listening::optional_path, show::optional_path),
+    },
+    Key {
+        name: "cors.origins",
+        kind: "list of origins",
+        env: &["LASTGOOD_CORS_ORIGINS"],
+        flag: None,
+        default: "",
+        doc: "origins whose pages may read market data, declared routes and health in a browser, such as \
+              https://app.example, or * for every page; never the cache's inside",
+        secret: false,
+        field: field!(cors.origins, listening::origins, show::words),
+    },
+    Key {
+        name: "binance",
+        kind: "on or off",
+        env: &["LASTGOOD_BINANCE"],
+        flag: None,
+        default: "on",
+        doc: "off is a gateway without an exchange: no paths of it, nothing asked of it; the site of the fear & greed index \
+              then has to be named, too",
+        secret: false,
+        field: field!(binance.enabled, upstream::switch, show::on_or_off),
     },
     Key {
         name: "binance.spot_url",
@@ -493,6 +546,16 @@ pub const KEYS: &[Key] = &[
         doc: "the form of a log line",
         secret: false,
         field: field!(log.format, |raw| value::one_of(raw, &LogFormat::ALL), show::format),
+    },
+    Key {
+        name: "log.access",
+        kind: "true or false",
+        env: &["LASTGOOD_LOG_ACCESS"],
+        flag: None,
+        default: "false",
+        doc: "whether each request is a line of the log: client, method, path without its query, status, X-Cache, duration",
+        secret: false,
+        field: field!(log.access, value::boolean, show::plain),
     },
     Key {
         name: "log.stats_every",

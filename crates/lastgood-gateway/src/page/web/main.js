@@ -73,6 +73,8 @@ function received(now) {
   at('version').textContent = now.version;
   say(now.health.status, { ok: 'good', degraded: 'bad', disabled: 'warn' }[now.health.status]);
   at('leave').hidden = !hasToken();
+  // Without an exchange there is no market to look at.
+  document.querySelector('nav a[href="#market"]').hidden = now.health.upstreams.length === 0;
   main.classList.remove('old');
   view?.update?.(now);
 }

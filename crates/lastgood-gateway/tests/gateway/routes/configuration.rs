@@ -119,7 +119,7 @@ fn a_mistake_names_file_line_key_and_hint() {
         (
             "\"/v1/stocks/{symbol}\"",
             "\"/v1/stocks/{symbl}\"",
-            "lastgood.toml:12: `routes.path`: {symbl} is no parameter of the route\n    help: write [routes.parameters.symbl] with a type below the route",
+            "lastgood.toml:12: `routes.path`: {symbl} is no parameter of the route\n    help: did you mean `symbol`?",
         ),
         (
             "region = \"stock_latest\"",

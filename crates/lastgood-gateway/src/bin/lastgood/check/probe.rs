@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use lastgood::store::{Store, StoreError, UpstashStore};
 use lastgood_gateway::config::{BaseUrl, Settings, StoreSetting, UpstashAddress};
 use lastgood_gateway::redact::redact;
-use lastgood_gateway::{SourceCheck, check_sources};
+use lastgood_gateway::{SourceCheck, check_certificate, check_sources};
 use lastgood_market::Venue;
 use lastgood_market::credentials::MasterKey;
 use lastgood_market::upstream::exchange_of;
@@ -27,6 +27,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// Probes the address, the directories, the store and every upstream.
 pub(super) async fn all(settings: &Settings) -> Vec<Finding> {
     let mut findings = vec![listen(settings).await, data_dir(settings)];
+    findings.extend(certificate(settings));
     findings.extend(credentials(settings));
     findings.extend(exchanges(settings));
     let (store, upstreams, sources) = tokio::join!(store(settings), upstreams(settings), sources(settings));
@@ -55,6 +56,16 @@ async fn listen(settings: &Settings) -> Finding {
 
 fn data_dir(settings: &Settings) -> Finding {
     writable("data_dir", &settings.data_dir, "give the user of lastgood the right to write there, or set data_dir")
+}
+
+/// Whether the listener's certificate can be used; nothing to say where it speaks plain HTTP.
+fn certificate(settings: &Settings) -> Option<Finding> {
+    let target = settings.tls.certificate.as_ref()?.display().to_string();
+    Some(match check_certificate(&settings.tls) {
+        Ok(_) => Finding::new("certificate", target, Verdict::Ok, "goes with its key"),
+        Err(why) => Finding::new("certificate", target, Verdict::Failed, why.to_string())
+            .hint("name PEM files of a certificate and its key that the user of lastgood may read"),
+    })
 }
 
 /// Whether the credentials open; nothing to say where there are none.
@@ -103,7 +114,7 @@ fn exchanges(settings: &Settings) -> Vec<Finding> {
             }
         }
     };
-    markets.into_iter().map(finding).collect()
+    markets.into_iter().filter(|(_, bases, _)| !bases.is_empty()).map(finding).collect()
 }
 
 /// Whether a directory, or the nearest one above it that exists, lets us write. Creates nothing that stays.

@@ -5,9 +5,9 @@ use std::sync::{Mutex, PoisonError};
 use lastgood_gateway::{DemoFault, Demonstration};
 use lastgood_sim::{Fault, FaultKind, Sim};
 
-const HEALTHY: &str = "none";
+pub(super) const HEALTHY: &str = "none";
 
-const FAULTS: [DemoFault; 6] = [
+static FAULTS: [DemoFault; 6] = [
     DemoFault { name: HEALTHY, label: "Healthy", effect: "The exchange answers." },
     DemoFault {
         name: "fail",
@@ -41,6 +41,14 @@ pub(super) struct Faults {
 impl Faults {
     pub(super) fn of(sim: Sim) -> Faults {
         Faults { sim, in_force: Mutex::new(HEALTHY) }
+    }
+}
+
+impl Faults {
+    /// The fault in force.
+    pub(super) fn now(&self) -> &'static DemoFault {
+        let name = self.in_force();
+        FAULTS.iter().find(|fault| fault.name == name).unwrap_or(&FAULTS[0])
     }
 }
 
@@ -81,7 +89,19 @@ fn kinds(name: &str) -> Vec<FaultKind> {
 mod tests {
     use lastgood_sim::SimConfig;
 
+    use super::super::keys::Key;
     use super::*;
+
+    #[test]
+    fn every_key_switches_a_fault_that_there_is() {
+        let faults = Faults::of(Sim::new(SimConfig::default()));
+        for (letter, key, _) in Key::ALL {
+            if let Key::Fault(name) = key {
+                assert!(faults.switch(name), "{letter}");
+                assert_eq!(faults.now().name, name);
+            }
+        }
+    }
 
     #[test]
     fn each_fault_but_the_healthy_exchange_breaks_something_and_an_unknown_one_changes_nothing() {

@@ -3,9 +3,12 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use lastgood_gateway::Totals;
+use lastgood_gateway::{DemoFault, Totals};
 use serde::Serialize;
 
+use super::faults::HEALTHY;
+use super::keys::Key;
+use super::screen::Mood;
 use super::traffic::Seen;
 
 /// The state of the demonstration at one moment.
@@ -51,16 +54,34 @@ impl Snapshot {
     }
 
     /// For a terminal: a few lines that are drawn over again.
-    pub(super) fn lines(&self, per_second: u64) -> Vec<String> {
+    pub(super) fn lines(&self, per_second: u64, exchange: &DemoFault, since: Duration) -> Vec<(Mood, String)> {
+        let is_well = exchange.name == HEALTHY;
+        let state = match is_well {
+            true => "answers".to_owned(),
+            false => format!("{} for {} s: {}", exchange.label.to_uppercase(), since.as_secs(), exchange.effect),
+        };
+        let keys: Vec<String> = Key::ALL.iter().map(|(letter, _, what)| format!("{letter} {what}")).collect();
+        let mut lines = vec![(if is_well { Mood::Good } else { Mood::Bad }, format!("  {:<16}{state}", "exchange"))];
+        let failed = self.failures_seen_by_bots > 0;
+        lines.extend(self.rows(per_second).into_iter().map(|(name, text)| match name {
+            "last good" if failed => (Mood::Bad, text),
+            "last good" if !is_well => (Mood::Good, text),
+            _ => (Mood::Plain, text),
+        }));
+        lines.push((Mood::Faint, format!("  keys            {}", keys.join("   "))));
+        lines
+    }
+
+    fn rows(&self, per_second: u64) -> Vec<(&'static str, String)> {
         let percent = self.hit_rate * 100.0;
         let spent_and_saved = (self.weight_spent + self.weight_saved).max(1);
         let saved = self.weight_saved as f64 * 100.0 / spent_and_saved as f64;
         let median = self.median.map_or_else(|| "-".to_owned(), |median| format!("{:.1} ms", millis(median)));
-        let row = |name: &str, value: String, more: String| format!("  {name:<16}{value:>10}   {more}");
+        let row = |name: &'static str, value: String, more: String| (name, format!("  {name:<16}{value:>10}   {more}"));
         vec![
             row("time", format!("{:.0} s", self.seconds), format!("{} bots, median answer {median}", self.bots)),
             row("requests", self.requests.to_string(), format!("{per_second} a second")),
-            row("hit rate", format!("{percent:.1} %"), format!("{} joined a load under way", self.joined)),
+            row("hit rate", format!("{percent:.1} %"), bar(self.hit_rate)),
             row(
                 "last good",
                 self.last_good.to_string(),
@@ -95,6 +116,13 @@ impl Snapshot {
         }
         line
     }
+}
+
+/// A part of a whole, as twenty marks.
+fn bar(part: f64) -> String {
+    const MARKS: usize = 20;
+    let filled = (part.clamp(0.0, 1.0) * MARKS as f64).round() as usize;
+    format!("{}{}", "#".repeat(filled), ".".repeat(MARKS - filled))
 }
 
 fn millis(time: Duration) -> f64 {

@@ -1,0 +1,89 @@
+//! A few lines of the terminal that are drawn over again.
+
+use rustix::termios::tcgetwinsize;
+
+use crate::output::say_bytes;
+use crate::words::within;
+
+/// How a line is to look, where there is colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mood {
+    Plain,
+    Good,
+    Bad,
+    Faint,
+}
+
+impl Mood {
+    fn code(self) -> &'static str {
+        match self {
+            Mood::Plain => "0",
+            Mood::Good => "32",
+            Mood::Bad => "1;31",
+            Mood::Faint => "2",
+        }
+    }
+}
+
+/// The lines that were drawn last.
+pub(super) struct Screen {
+    colours: bool,
+    drawn: usize,
+    width: usize,
+}
+
+/// Of a terminal that does not say how wide it is.
+const USUAL_WIDTH: usize = 80;
+
+impl Screen {
+    pub(super) fn new(colours: bool) -> Screen {
+        Screen { colours, drawn: 0, width: width() }
+    }
+
+    pub(super) fn draw(&mut self, lines: &[(Mood, String)]) {
+        let width = width();
+        let text = self.drawing(lines, width);
+        self.drawn = lines.len();
+        self.width = width;
+        say_bytes(text.as_bytes());
+    }
+
+    /// Each line takes one row: what is longer is cut, so that going up by as many rows meets the first one again. After a
+    /// resize the terminal may have broken what was drawn, so that everything is drawn anew on an empty screen.
+    fn drawing(&self, lines: &[(Mood, String)], width: usize) -> String {
+        let back = match (self.drawn, self.width == width) {
+            (0, _) => String::new(),
+            (drawn, true) => format!("\x1b[{drawn}A\r"),
+            (_, false) => "\x1b[2J\x1b[H".to_owned(),
+        };
+        let line = |(mood, text): &(Mood, String)| {
+            let shown = within(text, width.saturating_sub(1));
+            match self.colours && *mood != Mood::Plain {
+                true => format!("\x1b[2K\x1b[{}m{shown}\x1b[0m\n", mood.code()),
+                false => format!("\x1b[2K{shown}\n"),
+            }
+        };
+        back + &lines.iter().map(line).collect::<String>()
+    }
+}
+
+fn width() -> usize {
+    tcgetwinsize(std::io::stdout()).map_or(USUAL_WIDTH, |size| usize::from(size.ws_col).max(20))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal_and_a_resize_begins_anew() {
+        let mut screen = Screen { colours: true, drawn: 0, width: 20 };
+        let lines = [(Mood::Bad, "exchange  fails, and says so at length".to_owned()), (Mood::Plain, "b".to_owned())];
+        assert_eq!(screen.drawing(&lines, 20), "\x1b[2K\x1b[1;31mexchange  fails, a…\x1b[0m\n\x1b[2Kb\n");
+        screen.drawn = 2;
+        assert!(screen.drawing(&lines, 20).starts_with("\x1b[2A\r\x1b[2K"));
+        assert!(screen.drawing(&lines, 40).starts_with("\x1b[2J\x1b[H"));
+        screen.colours = false;
+        assert!(!screen.drawing(&lines, 20).contains("\x1b[1;31m"));
+    }
+}

@@ -1,0 +1,67 @@
+//! SIGHUP: what of the configuration, the certificate and the credentials can change while the gateway runs.
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+
+use lastgood_gateway::config::Settings;
+use lastgood_gateway::logging::Level;
+use lastgood_gateway::{Gateway, Reloaded};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::settings::SettingsArguments;
+
+/// What a reload starts from: where the settings come from, and those in force.
+pub(crate) struct Reloads {
+    pub(crate) arguments: SettingsArguments,
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) settings: Settings,
+    pub(crate) level: Level,
+}
+
+/// Listens for SIGHUP from now on, which no longer ends the process.
+pub(crate) fn requested() -> Option<Signal> {
+    signal(SignalKind::hangup()).ok()
+}
+
+impl Reloads {
+    /// Reloads at each signal; never ends.
+    pub(crate) async fn keep(mut self, gateway: &Gateway, requested: Option<Signal>) -> Infallible {
+        let Some(mut requested) = requested else { return std::future::pending().await };
+        while requested.recv().await.is_some() {
+            self.reload(gateway).await;
+        }
+        std::future::pending().await
+    }
+
+    async fn reload(&mut self, gateway: &Gateway) {
+        let resolved = match self.arguments.resolve(self.file.as_deref()) {
+            Ok(Ok(resolved)) => resolved,
+            Ok(Err(problems)) => {
+                for problem in &problems.0 {
+                    tracing::error!(%problem, "wrong in the configuration");
+                }
+                return tracing::error!("SIGHUP: the configuration is wrong, so nothing of it was reloaded");
+            }
+            Err(why) => return tracing::error!(%why, "SIGHUP: nothing was reloaded"),
+        };
+        for warning in &resolved.warnings {
+            tracing::warn!(%warning, "worth knowing of the configuration");
+        }
+        let now = resolved.settings;
+        let Reloaded { in_force, need_restart, failed } = gateway.reload(&self.settings, &now).await;
+        if let Err(why) = self.level.change(&now.log.level) {
+            tracing::error!(%why, "the level of the log stays as it is");
+        }
+        for why in failed {
+            tracing::error!(why, "not reloaded; what was in force there still is");
+        }
+        if !need_restart.is_empty() {
+            tracing::warn!(keys = need_restart.join(", "), "these changes need a restart");
+        }
+        tracing::info!(
+            changed = in_force.join(", "),
+            "SIGHUP: configuration, certificate and credentials were reloaded"
+        );
+        self.settings = now;
+    }
+}

@@ -1,0 +1,119 @@
+//! Settings that change while the gateway runs: which can, and which need a restart.
+
+use std::sync::atomic::Ordering;
+
+use lastgood_market::api_keys::OwnKeys;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::config::{KEYS, Settings};
+use crate::gateway::Gateway;
+
+/// Keys that count from a reload on. What the log does is its own: [`crate::logging::Level`].
+const AT_RUN_TIME: [&str; 6] = ["enabled", "hosts", "admin.token", "cors.origins", "log.level", "log.access"];
+/// Keys whose files are read at every reload.
+const FILES: [&str; 2] = ["tls.certificate", "tls.key"];
+
+/// What came of a reload.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Reloaded {
+    /// The changed keys that count from now on.
+    pub in_force: Vec<String>,
+    /// The changed keys that count from the next start on.
+    pub need_restart: Vec<String>,
+    /// What could not be read again; what was in force there still is.
+    pub failed: Vec<String>,
+}
+
+impl Gateway {
+    /// Takes over what can change at run time, and reads certificate and credentials again. `before` are the settings that
+    /// were taken over last.
+    pub async fn reload(&self, before: &Settings, now: &Settings) -> Reloaded {
+        let app = &self.app;
+        let changed = changed(before, now);
+        let can_change = |key: &String| AT_RUN_TIME.contains(&key.as_str());
+        let is_file = |key: &String| FILES.contains(&key.as_str());
+        let mut reloaded = Reloaded::default();
+        if changed.iter().any(|key| key == "enabled") {
+            app.cache.set_enabled(now.enabled);
+        }
+        app.admin.change(now.admin.token.clone(), &now.hosts);
+        app.cors.change(&now.cors.origins);
+        app.access_log.store(now.log.access, Ordering::Relaxed);
+        match &self.certificate {
+            Some(certificate) => match certificate.read_again(&now.tls) {
+                Ok(()) => reloaded.in_force.extend(changed.iter().filter(|key| is_file(key)).cloned()),
+                Err(why) => reloaded.failed.push(why.to_string()),
+            },
+            None => reloaded.need_restart.extend(changed.iter().filter(|key| is_file(key)).cloned()),
+        }
+        app.engine.symbols.change_keys(OwnKeys::open(now.credentials(), now.master_key.clone()).await);
+        let (in_force, need_restart): (Vec<_>, Vec<_>) =
+            changed.into_iter().filter(|key| !is_file(key)).partition(can_change);
+        reloaded.in_force.extend(in_force);
+        reloaded.need_restart.extend(need_restart);
+        reloaded
+    }
+}
+
+/// The keys, regions and tables that differ. Secrets are compared and never shown.
+fn changed(before: &Settings, now: &Settings) -> Vec<String> {
+    let secrets = |settings: &Settings| {
+        let exposed = |secret: &Option<SecretString>| secret.as_ref().map(|secret| secret.expose_secret().to_owned());
+        [
+            ("admin.token", exposed(&settings.admin.token)),
+            ("master_key", exposed(&settings.master_key)),
+            ("store_token", exposed(&settings.store_token)),
+        ]
+    };
+    let (secrets_before, secrets_now) = (secrets(before), secrets(now));
+    let plain = KEYS.iter().filter(|key| !key.secret && key.show(before) != key.show(now)).map(|key| key.name);
+    let secret =
+        secrets_before.iter().zip(&secrets_now).filter(|(one, other)| one != other).map(|((name, _), _)| *name);
+    let mut changed: Vec<String> = plain.chain(secret).map(str::to_owned).collect();
+    let regions = before.regions.keys().chain(now.regions.keys());
+    let regions = regions.filter(|name| before.regions.get(*name) != now.regions.get(*name));
+    changed.extend(regions.map(|name| format!("regions.{name}")));
+    let declared = |settings: &Settings| format!("{:?} {:?}", settings.declared.sources, settings.declared.routes);
+    if declared(before) != declared(now) {
+        changed.push("routes and their sources".to_owned());
+    }
+    changed.sort_unstable();
+    changed.dedup();
+    changed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{FlagValue, Sources, resolve};
+
+    fn settings(flags: &[(&str, &str)]) -> Settings {
+        let flag = |(key, value): &(&str, &str)| FlagValue {
+            flag: "--set".to_owned(),
+            key: (*key).to_owned(),
+            value: (*value).to_owned(),
+        };
+        let flags = flags.iter().map(flag).collect();
+        resolve(&Sources { file: None, env: &|_| None, env_names: Vec::new(), flags }).unwrap().settings
+    }
+
+    #[test]
+    fn what_differs_is_named_and_no_secret_is_shown() {
+        let before = settings(&[("admin.token", "the-first-admin-token"), ("regions.klines.fresh_for", "2s")]);
+        let now = settings(&[
+            ("admin.token", "the-other-admin-token"),
+            ("memory.limit", "1GiB"),
+            ("regions.a.fresh_for", "1s"),
+        ]);
+        let changed = changed(&before, &now);
+        assert_eq!(changed, ["admin.token", "memory.limit", "regions.a", "regions.klines"]);
+        assert!(super::changed(&now, &now).is_empty());
+    }
+
+    #[test]
+    fn every_key_that_can_change_is_there() {
+        for name in AT_RUN_TIME.iter().chain(&FILES) {
+            assert!(KEYS.iter().any(|key| key.name == *name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What connections come in by: an address, with or without TLS, and a unix socket.
+
+use std::future::pending;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use super::certificate::Certificate;
+
+/// Stands for a client that came by the unix socket: at this machine, and without a port.
+pub(crate) const BY_SOCKET: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// Its owner and its group may connect.
+const MODE: u32 = 0o660;
+
+/// All that a gateway listens on.
+pub(crate) struct Listening {
+    tcp: TcpListener,
+    certificate: Option<Arc<Certificate>>,
+    unix: Option<(UnixListener, PathBuf)>,
+}
+
+/// A connection that has come in.
+pub(super) enum Incoming {
+    Plain(TcpStream),
+    /// Its handshake is still to come.
+    Tls(TcpStream, Arc<Certificate>),
+    Unix(UnixStream),
+}
+
+impl Listening {
+    /// On `tcp`, with TLS where there is a certificate, and on a unix socket at `path`.
+    ///
+    /// # Errors
+    ///
+    /// When the socket cannot be made, or another program listens on it.
+    pub(crate) fn new(
+        tcp: TcpListener,
+        certificate: Option<Arc<Certificate>>,
+        path: Option<&Path>,
+    ) -> io::Result<Listening> {
+        let unix = path.map(|path| Ok::<_, io::Error>((unix_listener(path)?, path.to_owned()))).transpose()?;
+        Ok(Listening { tcp, certificate, unix })
+    }
+
+    pub(super) async fn accept(&self) -> io::Result<(Incoming, SocketAddr)> {
+        let by_socket = async {
+            match &self.unix {
+                Some((unix, _)) => unix.accept().await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            accepted = self.tcp.accept() => {
+                let (stream, peer) = accepted?;
+                if let Err(why) = stream.set_nodelay(true) {
+                    tracing::debug!(%why, "TCP_NODELAY was not set");
+                }
+                Ok(match &self.certificate {
+                    Some(certificate) => (Incoming::Tls(stream, Arc::clone(certificate)), peer),
+                    None => (Incoming::Plain(stream), peer),
+                })
+            }
+            accepted = by_socket => accepted.map(|(stream, _)| (Incoming::Unix(stream), BY_SOCKET)),
+        }
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        if let Some((_, path)) = &self.unix {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Binds a socket. One that a gateway left behind, as after a kill, is replaced; one that is listened on is not.
+fn unix_listener(path: &Path) -> io::Result<UnixListener> {
+    let named = |why: io::Error| io::Error::new(why.kind(), format!("the unix socket {}: {why}", path.display()));
+    if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+        match std::os::unix::net::UnixStream::connect(path) {
+            Err(why) if why.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path).map_err(named)?,
+            Ok(_) => return Err(named(io::Error::new(io::ErrorKind::AddrInUse, "another program listens on it"))),
+            Err(_) => {}
+        }
+    }
+    let listener = UnixListener::bind(path).map_err(named)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE)).map_err(named)?;
+    Ok(listener)
+}
