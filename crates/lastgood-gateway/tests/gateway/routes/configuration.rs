@@ -375,3 +375,22 @@ async fn check_asks_each_source_and_config_shows_them_without_secrets() {
     );
     assert!(!said.contains("hunter2"), "{said}");
 }
+
+#[tokio::test]
+async fn what_stands_in_a_path_alone_is_a_text_and_a_route_may_say_how_long_it_is_fresh() {
+    let api = Api::start().await;
+    api.answers(Reply::json(serde_json::json!({ "data": [] })));
+    let text = format!(
+        "[apis.a]\nurl = \"{}\"\n[regions.analytics]\njitter = 0\n[[routes]]\npath = \"/v1/notes/{{name}}\"\nregion = \"analytics\"\n\
+         fresh_for = \"7s\"\nsources = [{{ api = \"a\", path = \"/notes/{{name}}\" }}]\n",
+        api.url()
+    );
+    let gateway = Running::of_file(&text).await;
+    assert_eq!(get(gateway.url("/v1/notes/first")).await.cache(), "MISS");
+    let hit = get(gateway.url("/v1/notes/first")).await;
+    let ttl = hit.header("cache-status").split("ttl=").nth(1).and_then(|rest| rest.split(';').next());
+    let ttl: i64 = ttl.and_then(|ttl| ttl.parse().ok()).unwrap_or_else(|| panic!("{:?}", hit.headers));
+    assert!(hit.cache() == "HIT" && (4..=7).contains(&ttl), "{ttl}");
+    assert_eq!(api.asked(), ["/notes/first"]);
+    assert_eq!(get(gateway.url(&format!("/v1/notes/{}", "x".repeat(65)))).await.status, 400);
+}
