@@ -1,14 +1,9 @@
 //! Errors outside the exchange's paths, as problem JSON (RFC 9457).
 
-use std::sync::Arc;
-
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Request, StatusCode};
 pub(crate) use lastgood_routes::Refusal;
 
-use crate::app::App;
-use crate::exchange::ExchangeApi;
 use crate::response::plain;
 
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -86,14 +81,6 @@ pub(crate) fn not_found(path: &str) -> Response {
             "There is nothing at {shown}. The exchange's paths begin with /api/v3, /sapi, /fapi, /dapi or /futures/data; see also /v1/symbols/spot, /api/cache/stats, /health and /metrics."
         ),
     )
-}
-
-pub(crate) async fn unknown_path(State(app): State<Arc<App>>, request: Request<axum::body::Body>) -> Response {
-    let path = request.uri().path();
-    if !app.has_exchange && ExchangeApi::of(path, "").is_some() {
-        return without_exchange();
-    }
-    not_found(path)
 }
 
 /// The answer to what takes an exchange, where the gateway has none.

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use http::Request;
 use hyper::body::Incoming;
@@ -48,6 +50,15 @@ fn own_routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
     others.into_iter().chain(cache_api::routes()).collect()
 }
 
+/// The answer to a path that the gateway does not have, or only where there is an exchange.
+async fn unknown_path(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
+    let path = request.uri().path();
+    if !app.has_exchange && ExchangeApi::of(path, "").is_some() {
+        return problem::without_exchange();
+    }
+    problem::not_found(path)
+}
+
 #[cfg(test)]
 pub(crate) fn own_paths() -> Vec<String> {
     own_routes().into_iter().map(|(path, _)| path.replace("{*", "{")).collect()
@@ -60,10 +71,8 @@ impl Routes {
             .chain(page::routes())
             .fold(Router::new(), |own, (path, methods)| own.route(path, methods));
         let own = add_to(own, &app.declared, &app.places);
-        let own = own
-            .fallback(problem::unknown_path)
-            .method_not_allowed_fallback(problem::wrong_method)
-            .with_state(Arc::clone(&app));
+        let own =
+            own.fallback(unknown_path).method_not_allowed_fallback(problem::wrong_method).with_state(Arc::clone(&app));
         Routes { app, own }
     }
 

@@ -1,6 +1,7 @@
 //! Counters in the store that all gateways add to, and that outlive them all.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use lastgood::store::{Counters, StoreError};
 use lastgood::{Cache, Timestamp};
@@ -29,6 +30,10 @@ struct Sender {
     /// Sent and not confirmed. It is sent again as it was: it may have arrived.
     pending: Option<Counts>,
 }
+
+/// How often the rest is added before the gateway ends, if the store does not take it.
+const TRIES: usize = 4;
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// What the store has confirmed.
 #[derive(Clone, Copy, Default)]
@@ -77,12 +82,17 @@ impl Lifetime {
         Some(Ok(()))
     }
 
-    /// Adds the rest before the gateway ends; at most the store's deadline for two writes.
+    /// Adds the rest before the gateway ends. A store that answers too late once, as in a busy moment, is asked again: what it was
+    /// given twice counts once. At most the store's deadline for [`TRIES`] writes, and the pauses between them.
     pub(crate) async fn finish(&self, cache: &Cache) {
-        for _ in 0..2 {
-            let is_done = Counts::of_cache(cache) == self.confirmed().own;
-            if is_done || !matches!(self.add(cache).await, Some(Ok(()))) {
+        for _ in 0..TRIES {
+            if Counts::of_cache(cache) == self.confirmed().own {
                 return;
+            }
+            match self.add(cache).await {
+                None => return,
+                Some(Ok(())) => {}
+                Some(Err(_)) => tokio::time::sleep(AGAIN_AFTER).await,
             }
         }
     }
@@ -96,7 +106,6 @@ fn lasting(counters: &Counters) -> Option<Lasting> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use bytes::Bytes;
     use lastgood::store::MemoryStore;
