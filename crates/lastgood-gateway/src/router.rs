@@ -79,9 +79,10 @@ impl Routes {
     /// Answers a request, through the layers of [`middleware`].
     pub(crate) async fn answer(self, peer: SocketAddr, request: Request<Incoming>) -> Result<Reply, Infallible> {
         let Routes { app, own } = self;
+        let uri = request.uri();
+        let exchange = ExchangeApi::of(uri.path(), uri.query().unwrap_or_default()).filter(|_| app.has_exchange);
+        let timed = Timed::begin(uri.path(), exchange.is_some());
         let routed = async |mut request: Request<Incoming>| {
-            let uri = request.uri();
-            let exchange = ExchangeApi::of(uri.path(), uri.query().unwrap_or_default()).filter(|_| app.has_exchange);
             match exchange {
                 Some(ExchangeApi::Market(venue)) => exchange::exchange(&app, venue, request).await,
                 Some(ExchangeApi::PassOnly(part)) => exchange::pass_only(&app, part, request).await,
@@ -98,7 +99,6 @@ impl Routes {
                 }
             }
         };
-        let timed = Timed::begin(request.uri().path());
         let reply = middleware::admit(&app, peer, request, routed).await;
         app.durations.note(timed, reply.status());
         Ok(reply)

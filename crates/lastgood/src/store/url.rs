@@ -13,7 +13,7 @@ mod upstash;
 
 /// Where a store is, as its URL says. No text that it is shown in holds a password.
 ///
-/// A build reads all of them, whichever stores it has: what cannot be opened can still be named.
+/// A build reads all of them, with any set of stores: what cannot be opened can still be named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreUrl {
     /// `memory:`: none but the memory of the process.

@@ -115,7 +115,7 @@ impl Log for GuardedStore {
         }
     }
 
-    /// Not judged either: whoever reads a log asks for it in peace.
+    /// Not judged either: the reader of a log has time.
     async fn end(&self, name: &str) -> Result<Option<Position>, StoreError> {
         let log = self.inner.log().ok_or_else(no_log)?;
         self.judge_log(timeout(self.guard.write_budget, log.end(name)).await.unwrap_or(Err(StoreError::Timeout)))

@@ -48,7 +48,7 @@ impl Notices {
         self.news.notify_one();
     }
 
-    /// Changes may have gone by untold until now.
+    /// Changes may have gone by unpublished until now.
     pub(super) fn gap(&self) {
         self.waiting().gap = true;
         self.news.notify_one();

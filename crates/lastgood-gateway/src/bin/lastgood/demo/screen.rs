@@ -49,7 +49,7 @@ impl Screen {
     }
 
     /// Each line takes one row: what is longer is cut, so that going up by as many rows meets the first one again. After a
-    /// resize the terminal may have broken what was drawn, so that everything is drawn anew on an empty screen.
+    /// resize the terminal may have broken what was drawn, so that everything is drawn again on an empty screen.
     fn drawing(&self, lines: &[(Mood, String)], width: usize) -> String {
         let back = match (self.drawn, self.width == width) {
             (0, _) => String::new(),

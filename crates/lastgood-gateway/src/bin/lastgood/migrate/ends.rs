@@ -71,7 +71,7 @@ pub(super) fn settings_of(arguments: &Arguments, file: Option<&Path>) -> Result<
     Ok((from, to))
 }
 
-/// Where a store is, in words that are the same for the same store, as whichever user.
+/// Where a store is, in words that are the same for the same store, for every user.
 fn place(settings: &Settings) -> String {
     match (&settings.store, settings.embedded_file()) {
         (_, Some(file)) => real(&file).display().to_string(),
