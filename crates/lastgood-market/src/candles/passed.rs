@@ -6,14 +6,14 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lastgood::{Answer, Outcome, Timestamp};
+use lastgood::{Answer, Error, Outcome, Timestamp};
 
-use super::Candles;
 use super::keep::TAIL;
 use super::rows::Rows;
 use super::series::{Question, Series};
+use super::{Candles, For};
 
 /// An end of a series is asked for again long before that.
 const REMEMBERED_FOR: u64 = 600_000;
@@ -92,11 +92,7 @@ impl Candles {
     }
 
     /// The end of the series, loaded after all that was passed on.
-    pub(super) async fn load_later_tail(
-        &self,
-        question: &std::sync::Arc<Question>,
-        whom: super::For,
-    ) -> Result<Answer, lastgood::Error> {
+    pub(super) async fn load_later_tail(&self, question: &Arc<Question>, whom: For) -> Result<Answer, Error> {
         for _ in 1..TRIES {
             let tail = self.load_tail(question, whom).await?;
             if matches!(tail.outcome(), Outcome::LastGood(_)) || !self.is_passed(&question.series, &tail) {
