@@ -173,7 +173,7 @@ async fn in_redis(server: &RedisServer) {
         server.command(&["FLUSHALL"]);
         let began = Instant::now();
         candles.answer(&newest).await.unwrap();
-        assert!(cache.flush(Duration::from_secs(5)).await);
+        assert!(cache.sync(Duration::from_secs(5)).await);
         began.elapsed()
     });
     let write = write.await;

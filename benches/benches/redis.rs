@@ -43,7 +43,7 @@ async fn print() {
     for number in 0..KEYS {
         region.put(&number.to_string(), Loaded::from(Bytes::from(vec![b'x'; 150]))).await;
     }
-    assert!(cache.flush(Duration::from_secs(10)).await);
+    assert!(cache.sync(Duration::from_secs(10)).await);
     server.command(&["SET", "bare", &"x".repeat(150)]);
     let port = server.url().rsplit(':').next().unwrap().trim_matches('/').to_owned();
 

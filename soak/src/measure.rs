@@ -110,6 +110,6 @@ async fn health(client: &reqwest::Client, url: &str) -> Option<Value> {
 /// Whether the gateway has its store and owes it nothing.
 fn nothing_waits(health: &Value) -> bool {
     let cache = &health["cache"];
-    let counts = ["unconfirmed_removals", "untold", "pending", "waiting"];
+    let counts = ["unconfirmed_removals", "unpublished", "pending", "waiting"];
     cache["status"] == "ok" && counts.iter().all(|name| cache[*name].as_u64().unwrap_or(0) == 0)
 }

@@ -226,7 +226,7 @@ mod tests {
         let ((one_cache, one), (_two_cache, two)) = (node(&store, &clock, "1"), node(&store, &clock, "2"));
         let counted = |hits| BTreeMap::from([("klines".to_owned(), Counts { hits, misses: 1, ..Counts::default() })]);
         one.exchange(&counted(10)).await;
-        assert!(one_cache.flush(Duration::from_secs(5)).await);
+        assert!(one_cache.sync(Duration::from_secs(5)).await);
         two.exchange(&counted(5)).await;
         let totals = two.totals().unwrap();
         assert_eq!((totals.nodes, totals.regions["klines"].hits, totals.regions["klines"].misses), (2, 15, 2));

@@ -57,10 +57,10 @@ fn conditions(app: &App) -> Vec<Named> {
         }
     };
     for venue in Venue::ALL.map(|venue| app.engine.upstreams.venue(venue)) {
-        if !venue.bases.is_empty() {
+        if !venue.hosts.is_empty() {
             add(&venue.condition);
         }
-        venue.bases.iter().for_each(|base| add(&base.condition));
+        venue.hosts.iter().for_each(|base| add(&base.condition));
     }
     app.engine.fear_greed.iter().map(FearGreed::condition).for_each(&mut add);
     app.declared.conditions().iter().for_each(|condition| add(condition));
@@ -81,7 +81,7 @@ impl Diagnosis {
         );
         for venue in Venue::ALL {
             let upstream = app.engine.upstreams.venue(venue);
-            let nobody_left = !upstream.bases.is_empty() && !upstream.bases.iter().any(|base| base.health.is_healthy());
+            let nobody_left = !upstream.hosts.is_empty() && !upstream.hosts.iter().any(|base| base.health.is_healthy());
             match upstream.condition.report() {
                 Report { state: State::Failing, reason, .. } => {
                     reasons.push(format!("exchange {venue}: {}", reason.unwrap_or_default()));

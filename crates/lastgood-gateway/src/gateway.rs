@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use lastgood::store::{EmbeddedStore, Guard, Opened, RedisOptions, RedisStore, Store, StoreError, UpstashStore};
 use lastgood::{Cache, CacheBuilder, Clock};
-use lastgood_market::api_keys::OwnKeys;
+use lastgood_market::api_keys::AccountKeys;
 use lastgood_market::engine::{EngineOptions, SharedBudget, SharedStore};
 use lastgood_market::symbol_chain::SymbolOptions;
 use lastgood_market::upstream::SharePace;
@@ -277,7 +277,7 @@ async fn symbols(settings: &Settings, statement: Option<Statement>) -> SymbolOpt
     SymbolOptions {
         popular: settings.symbols.popular.clone(),
         testnet: on_testnet(settings).upstreams(),
-        own_keys: OwnKeys::open(settings.credentials(), settings.master_key.clone()).await,
+        account_keys: AccountKeys::open(settings.credentials(), settings.master_key.clone()).await,
         user_keys: user_keys::user_keys(settings, statement),
     }
 }

@@ -10,7 +10,7 @@ use lastgood::store::BreakerState;
 use lastgood::warm::Tally;
 use lastgood_market::budget::{BucketStanding, Stop};
 use lastgood_market::candles::VoidedSeries;
-use lastgood_market::upstream::Base;
+use lastgood_market::upstream::Host;
 use lastgood_market::warm::Progress;
 use lastgood_market::{Budget, Venue};
 use serde::Serialize;
@@ -114,7 +114,7 @@ struct CacheHealth {
     /// store to itself.
     log: &'static str,
     /// Invalidations of its own that it could not publish to the others yet.
-    untold: usize,
+    unpublished: usize,
     /// The reads of this process since it started; with a shared store, `cluster` has those of all.
     hit_rate: f64,
     #[serde(flatten)]
@@ -264,7 +264,7 @@ pub(crate) fn of(app: &App) -> Health {
                 Some(true) => "heard",
                 Some(false) => "cut off",
             },
-            untold: cache.store.as_ref().map_or(0, |store| store.untold),
+            unpublished: cache.store.as_ref().map_or(0, |store| store.unpublished),
             hit_rate: counts.hit_rate(),
             counts,
         },
@@ -272,7 +272,7 @@ pub(crate) fn of(app: &App) -> Health {
         upstreams: with_bases(app).map(|venue| upstream_health(app, venue)).collect(),
         sources: sources.map(|named| SourceHealth { name: named.name, condition: named.report.into() }).collect(),
         last_good: diagnosis.last_good.into_iter().map(LastGoodRegion::from).collect(),
-        exchange_clock_offset_ms: app.engine.upstreams.clock_offset.millis(),
+        exchange_clock_offset_ms: app.engine.upstreams.clock_skew.millis(),
         bans: bans(app),
         cluster: app.cluster.as_deref().and_then(Cluster::totals).map(ClusterHealth::from),
         warming: warming(app),
@@ -282,7 +282,7 @@ pub(crate) fn of(app: &App) -> Health {
 
 /// The markets that are asked anywhere.
 fn with_bases(app: &App) -> impl Iterator<Item = Venue> {
-    Venue::ALL.into_iter().filter(|venue| !app.engine.upstreams.venue(*venue).bases.is_empty())
+    Venue::ALL.into_iter().filter(|venue| !app.engine.upstreams.venue(*venue).hosts.is_empty())
 }
 
 fn candles(app: &App) -> CandleHealth {
@@ -308,7 +308,7 @@ fn of_host(state: condition::State) -> &'static str {
 
 fn upstream_health(app: &App, venue: Venue) -> UpstreamHealth {
     let upstream = app.engine.upstreams.venue(venue);
-    let base = |base: &Base| {
+    let base = |base: &Host| {
         let report = base.condition.report();
         BaseHealth { host: base.url.host().to_owned(), state: of_host(report.state), since: report.into() }
     };
@@ -332,7 +332,7 @@ fn upstream_health(app: &App, venue: Venue) -> UpstreamHealth {
     UpstreamHealth {
         venue: venue.as_str(),
         condition: upstream.condition.report().into(),
-        bases: upstream.bases.iter().map(base).collect(),
+        bases: upstream.hosts.iter().map(base).collect(),
         budgets: app.engine.budgets().into_iter().filter(|(of, _)| *of == venue).map(|(_, of)| budget(of)).collect(),
     }
 }

@@ -296,7 +296,7 @@ fn gateway_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result
     }
     let breaker_open = status.store.as_ref().is_some_and(|store| store.breaker != BreakerState::Closed);
     let unconfirmed = status.store.as_ref().map_or(0, |store| store.unconfirmed_removals as u64);
-    let untold = status.store.as_ref().map_or(0, |store| store.untold as u64);
+    let unpublished = status.store.as_ref().map_or(0, |store| store.unpublished as u64);
     let cut_off = status.store.as_ref().is_some_and(|store| store.hears_others == Some(false));
     let in_trouble = status.store.as_ref().is_some_and(|store| store.trouble.is_some());
     let gauges = [
@@ -305,7 +305,7 @@ fn gateway_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result
             "1 while the store cannot do all of its work: it cannot be reached, or its disk is full or read-only",
             u64::from(in_trouble),
         ),
-        ("invalidations_untold", "Invalidations that the other gateways could not be told of yet", untold),
+        ("invalidations_unpublished", "Invalidations that the other gateways could not be told of yet", unpublished),
         ("log_cut_off", "1 while invalidations by the other gateways cannot be heard", u64::from(cut_off)),
         ("enabled", "1 while the cache is switched on", u64::from(status.enabled)),
         ("store_breaker_open", "1 while the store is not being asked", u64::from(breaker_open)),

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use lastgood_market::api_keys::OwnKeys;
+use lastgood_market::api_keys::AccountKeys;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::{KEYS, Settings};
@@ -46,7 +46,7 @@ impl Gateway {
             },
             None => reloaded.need_restart.extend(changed.iter().filter(|key| is_file(key)).cloned()),
         }
-        app.engine.symbols.change_keys(OwnKeys::open(now.credentials(), now.master_key.clone()).await);
+        app.engine.symbols.change_keys(AccountKeys::open(now.credentials(), now.master_key.clone()).await);
         let (in_force, need_restart): (Vec<_>, Vec<_>) =
             changed.into_iter().filter(|key| !is_file(key)).partition(can_change);
         reloaded.in_force.extend(in_force);

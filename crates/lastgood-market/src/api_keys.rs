@@ -18,12 +18,12 @@ use crate::credentials::{Environment, UserId};
 use crate::lanes::Lanes;
 use crate::venue::Venue;
 
+mod account;
 mod file;
-mod own;
 mod refusals;
 
+pub use self::account::AccountKeys;
 pub use self::file::FileKeys;
-pub use self::own::OwnKeys;
 pub(crate) use self::refusals::Refusals;
 
 /// What was found is looked up again after this, by the user's next request.

@@ -265,7 +265,7 @@ impl Candles {
             (Some(of_tail), None) => of_tail,
             (None, None) => Outcome::Hit(Tier::Memory),
         };
-        Slice { runs, outcome, given_at: self.clock.now(), age, tail, unverified: self.region.is_unheard() }
+        Slice { runs, outcome, given_at: self.clock.now(), age, tail, unverified: self.region.is_unverified() }
     }
 
     /// The end of a series, loaded unless another load brings it.
@@ -399,7 +399,7 @@ impl Candles {
 
     /// Now, by the clock that candles open and close by.
     fn now(&self) -> u64 {
-        self.clock.now().as_millis().saturating_add_signed(self.exchange.clock_offset())
+        self.clock.now().as_millis().saturating_add_signed(self.exchange.clock_skew())
     }
 }
 

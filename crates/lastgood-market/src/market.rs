@@ -244,12 +244,12 @@ impl Market {
     pub async fn clear(&self, confirm: Confirm) -> Cleared {
         let Confirm::YesClearEverything = confirm;
         let from_memory = self.0.engine.cache.clear().await;
-        Cleared { from_memory, store_done: self.0.engine.cache.flush(CLEARED_WITHIN).await }
+        Cleared { from_memory, store_done: self.0.engine.cache.sync(CLEARED_WITHIN).await }
     }
 
     /// Waits until what is queued is in the store, at most `within`. Says whether it is.
-    pub async fn flush(&self, within: Duration) -> bool {
-        self.0.engine.cache.flush(within).await
+    pub async fn sync(&self, within: Duration) -> bool {
+        self.0.engine.cache.sync(within).await
     }
 
     /// Writes what is queued and closes the store: the last thing to do with a market.

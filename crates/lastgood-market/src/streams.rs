@@ -262,7 +262,7 @@ impl Streams {
     }
 
     fn check_place(&self, venue: Venue, stream: &str, stamp: Stamp, kept: Option<Timestamp>) -> Result<(), Dropped> {
-        let (now, offset) = (self.clock.now(), self.candles.clock_offset());
+        let (now, offset) = (self.clock.now(), self.candles.clock_skew());
         self.order(venue).check(stream, stamp, kept, now, offset).map_err(Dropped::Misplaced)
     }
 

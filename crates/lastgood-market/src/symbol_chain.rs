@@ -16,7 +16,7 @@ use bytes::Bytes;
 use lastgood::{Answer, Clock, Error, Loaded, Outcome, Reason, Region, Timestamp, Value};
 use tokio::time::timeout;
 
-use crate::api_keys::{ApiKey, Keys, OwnKeys, Refusals, UserKeys};
+use crate::api_keys::{AccountKeys, ApiKey, Keys, Refusals, UserKeys};
 use crate::credentials::{Environment, UserId};
 use crate::plan::{Plan, Request, plan};
 use crate::regions::Regions;
@@ -42,7 +42,7 @@ pub struct SymbolOptions {
     /// The testnets, asked with keys that are for them.
     pub testnet: Options,
     /// The program's own API keys.
-    pub own_keys: OwnKeys,
+    pub account_keys: AccountKeys,
     /// Those of its users.
     pub user_keys: UserKeys,
 }
@@ -53,7 +53,7 @@ pub struct SymbolChain {
     troubles: Arc<Troubles>,
     /// The testnets, with connections and budgets of their own; none where no user can have a key for them.
     testnet: Option<Upstreams>,
-    keys: RwLock<OwnKeys>,
+    keys: RwLock<AccountKeys>,
     users: UserKeys,
     refusals: Refusals,
     popular: Vec<String>,
@@ -88,8 +88,8 @@ impl SymbolChain {
         regions: &Regions,
         clock: &Clock,
     ) -> Result<Self, UpstreamError> {
-        let SymbolOptions { popular, testnet, own_keys, user_keys } = options;
-        let testnet = match own_keys.any(Environment::Testnet) || user_keys.may_be_there() {
+        let SymbolOptions { popular, testnet, account_keys, user_keys } = options;
+        let testnet = match account_keys.any(Environment::Testnet) || user_keys.may_be_there() {
             true => Some(Upstreams::new(&testnet, clock, bans)?),
             false => None,
         };
@@ -97,7 +97,7 @@ impl SymbolChain {
             loader: Arc::clone(loader),
             troubles: Arc::clone(troubles),
             testnet,
-            keys: RwLock::new(own_keys),
+            keys: RwLock::new(account_keys),
             users: user_keys,
             refusals: Refusals::new(),
             popular,
@@ -108,11 +108,11 @@ impl SymbolChain {
     }
 
     /// From now on these are the program's own keys. Those for a testnet count only where it was set up at the start.
-    pub fn change_keys(&self, keys: OwnKeys) {
+    pub fn change_keys(&self, keys: AccountKeys) {
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
     }
 
-    fn own_keys(&self, venue: Venue) -> Keys {
+    fn account_keys(&self, venue: Venue) -> Keys {
         let mut keys = self.keys.read().unwrap_or_else(PoisonError::into_inner).of(venue);
         if self.testnet.is_none() {
             keys.testnet = None;
@@ -122,7 +122,7 @@ impl SymbolChain {
 
     /// The gateway's own keys for a venue, without those that the exchange refuses.
     pub(crate) fn own(&self, venue: Venue) -> Keys {
-        self.refusals.without_refused(&self.own_keys(venue))
+        self.refusals.without_refused(&self.account_keys(venue))
     }
 
     /// The region's key for the list of a venue, as it is loaded with the program's own keys.
@@ -173,7 +173,7 @@ impl SymbolChain {
         let stopwatch = self.lists.composite().stopwatch();
         let keys = match user {
             Some(user) => self.users.of(user, venue).await,
-            None => self.own_keys(venue),
+            None => self.account_keys(venue),
         };
         let answer = self.read_with(venue, &keys).await;
         match &answer {

@@ -18,31 +18,32 @@ use crate::validate::Fetched;
 use crate::{Budget, Identities, PassOnly, Priority, Received, RegionName, Source, Venue};
 
 mod bans;
-mod base;
 mod client;
+mod clock_skew;
 mod error;
 mod exchange;
 mod forward;
 mod health;
+mod health_check;
+mod host;
 mod loader;
-mod offset;
 mod options;
 mod refusals;
 mod remembered;
 mod sent;
 mod share;
 mod site;
-mod watch;
 
 pub use self::bans::BanMemory;
-pub use self::base::{Base, VenueUpstream};
 pub use self::client::{RequestBody, strip_hop_by_hop};
+pub use self::clock_skew::ClockSkew;
 pub use self::error::UpstreamError;
 pub use self::exchange::{Mixed, exchange_of, mixed, own_name};
 pub use self::health::{CallResult, Health};
+pub use self::health_check::{share_bans, watch_health};
+pub use self::host::{Host, VenueUpstream};
 pub use self::loader::ExchangeLoader;
 pub(crate) use self::loader::yielded;
-pub use self::offset::ClockOffset;
 pub use self::options::{
     BaseUrl, COIN_BASES, FUTURES_BASES, NoBaseUrl, OPTIONS_BASE, Options, PORTFOLIO_BASE, SPOT_BASES,
 };
@@ -50,12 +51,11 @@ pub use self::remembered::remember_identities;
 pub use self::sent::BadBody;
 pub use self::share::{BudgetShare, SharePace};
 pub use self::site::Site;
-pub use self::watch::{share_bans, watch_health};
 
 use self::client::{HttpClient, public_request, read, used_weight};
 use self::refusals::reason_to_stop;
 
-/// So many bases are asked one question, and each but the last gets so long for it.
+/// So many hosts are asked one question, and each but the last gets so long for it.
 const MOST_ATTEMPTS: usize = 3;
 const ATTEMPT: Duration = Duration::from_secs(3);
 /// A host that has not answered for this long is reported as failing while it is waited for.
@@ -69,7 +69,7 @@ pub struct Upstreams {
     /// How often keys are asked for: under scarcity the hot ones are refreshed first.
     pub frequency: Frequency,
     /// How far the exchange's clock is from ours. One for all: theirs go together.
-    pub clock_offset: ClockOffset,
+    pub clock_skew: ClockSkew,
     clock: Clock,
     /// Which exchange each venue is of.
     identities: Identities,
@@ -97,7 +97,7 @@ pub enum Unanswered {
     BadBody(BadBody),
 }
 
-/// What is asked of a base.
+/// What is asked of a host.
 #[derive(Clone, Copy)]
 struct Question<'a> {
     source: &'a Source,
@@ -108,13 +108,13 @@ struct Question<'a> {
     key: Option<&'a HeaderValue>,
 }
 
-/// What came of a question, and of whom the answer is: of no base where none was asked.
+/// What came of a question, and of whom the answer is: of no host where none was asked.
 struct Answered<'a> {
-    base: Option<&'a Base>,
+    host: Option<&'a Host>,
     fetched: Result<Reply, Error>,
 }
 
-/// What came of asking one base.
+/// What came of asking one host.
 enum Attempt {
     /// It was not asked: budget or bulkhead said no.
     Refused(Error),
@@ -122,7 +122,7 @@ enum Attempt {
     Ended(Result<Reply, Error>, CallResult),
 }
 
-/// The answer of a base, not checked yet.
+/// The answer of a host, not checked yet.
 struct Reply {
     fetched: Fetched,
     asked_at: Timestamp,
@@ -135,11 +135,11 @@ impl Reply {
 }
 
 impl Upstreams {
-    /// Upstreams at the bases of `options`; `bans` tells what is remembered of their pauses and bans.
+    /// Upstreams at the hosts of `options`; `bans` tells what is remembered of their pauses and bans.
     ///
     /// # Errors
     ///
-    /// When the bases of a venue are known to be of different exchanges, or the system's certificate authorities cannot be
+    /// When the hosts of a venue are known to be of different exchanges, or the system's certificate authorities cannot be
     /// read.
     pub fn new(options: &Options, clock: &Clock, bans: BanMemory) -> Result<Self, UpstreamError> {
         let identities = options.identities()?;
@@ -148,12 +148,12 @@ impl Upstreams {
             venues: Venue::ALL.map(|venue| VenueUpstream::new(venue, identities.name(venue), options, clock)),
             identities,
             pass_only: PassOnly::ALL.map(|part| {
-                let (bases, named) = (options.pass_only_bases(part), (part.as_str(), Venue::Spot));
-                let exchange = bases.first().map(own_name).unwrap_or_default();
-                VenueUpstream::at(bases, named, &exchange, options, clock)
+                let (hosts, named) = (options.pass_only_hosts(part), (part.as_str(), Venue::Spot));
+                let exchange = hosts.first().map(own_name).unwrap_or_default();
+                VenueUpstream::at(hosts, named, &exchange, options, clock)
             }),
             frequency: Frequency::new(),
-            clock_offset: ClockOffset::default(),
+            clock_skew: ClockSkew::default(),
             clock: clock.clone(),
             bans,
             stopped: Notify::new(),
@@ -168,7 +168,7 @@ impl Upstreams {
         &self.identities
     }
 
-    /// One venue's bases and budgets.
+    /// One venue's hosts and budgets.
     pub fn venue(&self, venue: Venue) -> &VenueUpstream {
         &self.venues[venue as usize]
     }
@@ -188,7 +188,7 @@ impl Upstreams {
     fn store_is_ahead(&self, ahead: i64) {
         self.hears_others.store(true, Ordering::Relaxed);
         self.store_ahead.store(ahead, Ordering::Relaxed);
-        if !self.clock_offset.is_known() {
+        if !self.clock_skew.is_known() {
             self.every_budget().for_each(|budget| budget.go_by(ahead));
         }
     }
@@ -199,7 +199,7 @@ impl Upstreams {
         self.every_budget().for_each(|budget| budget.hears_nobody());
     }
 
-    /// Fetches a public answer, whole, from the first base that gives one, and checks that it is what was asked for.
+    /// Fetches a public answer, whole, from the first host that gives one, and checks that it is what was asked for.
     ///
     /// # Errors
     ///
@@ -234,17 +234,17 @@ impl Upstreams {
         let exchange = venue.condition.begin(source.endpoint.path);
         match self.fetch(source, priority, key).await {
             // Our own budget is no fault of the exchange's.
-            Answered { base: None, fetched } => {
+            Answered { host: None, fetched } => {
                 exchange.not_begun();
                 fetched.and_then(|reply| reply.received(source, self.exchange_now())).map(Some)
             }
-            Answered { base: Some(base), fetched } => {
+            Answered { host: Some(host), fetched } => {
                 let received = match fetched {
                     Ok(reply) if key.is_some() && reply.fetched.refuses_key() => Ok(None),
                     Ok(reply) => reply.received(source, self.exchange_now()).map(Some),
                     Err(error) => Err(error),
                 };
-                base.condition.ended(source.endpoint.path, &received);
+                host.condition.ended(source.endpoint.path, &received);
                 exchange.ended(&received);
                 received
             }
@@ -257,21 +257,21 @@ impl Upstreams {
             query => format!("{}?{query}", source.endpoint.path),
         };
         let question = Question { source, target: &target, priority, key };
-        let bases = self.venue(source.endpoint.venue).in_order();
-        let attempts = bases.len().min(MOST_ATTEMPTS);
+        let hosts = self.venue(source.endpoint.venue).in_order();
+        let attempts = hosts.len().min(MOST_ATTEMPTS);
         let mut outcome =
-            Answered { base: None, fetched: Err(Error::new(Reason::Unreachable, "no upstream is configured")) };
-        for (number, base) in bases.into_iter().take(attempts).enumerate() {
+            Answered { host: None, fetched: Err(Error::new(Reason::Unreachable, "no upstream is configured")) };
+        for (number, host) in hosts.into_iter().take(attempts).enumerate() {
             let is_last = number + 1 == attempts;
-            let (ended, result) = match self.attempt(base, question, is_last).await {
-                Attempt::Refused(error) if number == 0 => return Answered { base: None, fetched: Err(error) },
+            let (ended, result) = match self.attempt(host, question, is_last).await {
+                Attempt::Refused(error) if number == 0 => return Answered { host: None, fetched: Err(error) },
                 Attempt::Refused(_) => break,
                 Attempt::Ended(ended, result) => (ended, result),
             };
-            if let (Some(base), Err(error)) = (outcome.base, &outcome.fetched) {
-                base.condition.failed(source.endpoint.path, error);
+            if let (Some(host), Err(error)) = (outcome.host, &outcome.fetched) {
+                host.condition.failed(source.endpoint.path, error);
             }
-            outcome = Answered { base: Some(base), fetched: ended };
+            outcome = Answered { host: Some(host), fetched: ended };
             // An answer, a refusal or garbage would be the same elsewhere; trouble of the host's own may not be.
             if matches!(result, CallResult::Answered | CallResult::HeldOff) {
                 break;
@@ -280,35 +280,35 @@ impl Upstreams {
         outcome
     }
 
-    async fn attempt(&self, base: &Base, question: Question<'_>, is_last: bool) -> Attempt {
+    async fn attempt(&self, host: &Host, question: Question<'_>, is_last: bool) -> Attempt {
         let Question { source, priority, .. } = question;
         let bucket = source.endpoint.bucket();
         let ask = Ask { bucket, weight: source.weight, priority, frequency: self.frequency.of(&source.key) };
-        let _permit = match base.permit(ask).await {
+        let _permit = match host.permit(ask).await {
             Ok(permit) => permit,
             Err(error) => return Attempt::Refused(error),
         };
         let ask = Ask { frequency: self.frequency.of(&source.key), ..ask };
-        let spent = match base.budget.spend(ask) {
+        let spent = match host.budget.spend(ask) {
             Ok(spent) => spent,
             Err(error) => return Attempt::Refused(error),
         };
         self.frequency.reset(&source.key);
-        let call = base.call();
-        let condition = base.condition.begin(source.endpoint.path);
-        let mut asked = std::pin::pin!(self.ask(base, question, &spent));
-        let host = base.url.host();
+        let call = host.call();
+        let condition = host.condition.begin(source.endpoint.path);
+        let mut asked = std::pin::pin!(self.ask(host, question, &spent));
+        let name = host.url.host();
         let asked = async {
             if let Ok(answered) = tokio::time::timeout(SLOW_AFTER, &mut asked).await {
                 return answered;
             }
-            condition.is_slow(&Error::new(Reason::Slow, format!("{host} has not answered for {SLOW_AFTER:?}")));
+            condition.is_slow(&Error::new(Reason::Slow, format!("{name} has not answered for {SLOW_AFTER:?}")));
             asked.await
         };
         let (ended, result) = match is_last {
             true => asked.await,
             false => tokio::time::timeout(ATTEMPT, asked).await.unwrap_or_else(|_| {
-                let message = format!("{host} did not answer within {ATTEMPT:?}");
+                let message = format!("{name} did not answer within {ATTEMPT:?}");
                 (Err(Error::new(Reason::TimedOut, message)), CallResult::TimedOut)
             }),
         };
@@ -318,26 +318,26 @@ impl Upstreams {
         Attempt::Ended(ended, result)
     }
 
-    async fn ask(&self, base: &Base, question: Question<'_>, spent: &Spent<'_>) -> (Result<Reply, Error>, CallResult) {
+    async fn ask(&self, host: &Host, question: Question<'_>, spent: &Spent<'_>) -> (Result<Reply, Error>, CallResult) {
         let Question { source, target, key, .. } = question;
-        let request = match public_request(&base.url, target, source.micros, key) {
+        let request = match public_request(&host.url, target, source.micros, key) {
             Ok(request) => request,
             Err(why) => {
                 let message = format!("not a request that can be sent: {why}");
                 return (Err(Error::new(Reason::NotFound, message)), CallResult::Answered);
             }
         };
-        let host = base.url.host();
-        let unreachable = |what: &str| Err(Error::new(Reason::Unreachable, format!("{host} {what}")));
+        let name = host.url.host();
+        let unreachable = |what: &str| Err(Error::new(Reason::Unreachable, format!("{name} {what}")));
         let asked_at = self.clock.now();
         let response = match self.client.request(request).await {
             Ok(response) => response,
             Err(why) if why.is_connect() => return (unreachable(&cannot_be_reached(&why)), not_connected(&why)),
             Err(_) => return (unreachable("broke off"), CallResult::BrokeOff),
         };
-        self.clock_offset.learn(response.headers(), asked_at, self.clock.now());
-        if self.clock_offset.is_known() {
-            self.every_budget().for_each(|budget| budget.go_by(self.clock_offset.millis()));
+        self.clock_skew.learn(response.headers(), asked_at, self.clock.now());
+        if self.clock_skew.is_known() {
+            self.every_budget().for_each(|budget| budget.go_by(self.clock_skew.millis()));
         }
         if let Some(used) = used_weight(response.headers()).filter(|_| source.endpoint.states_weight) {
             spent.learn_used(used);
@@ -349,13 +349,13 @@ impl Upstreams {
         };
         spent.answered(fetched.status);
         if fetched.status == 200 && source.region() == RegionName::ExchangeInfo {
-            base.budget.learn_limits(&fetched.body);
+            host.budget.learn_limits(&fetched.body);
         }
         // A refused key says nothing of the host, and asks for no pause: others may have better ones.
         if key.is_some() && fetched.refuses_key() {
             return (Ok(Reply { fetched, asked_at }), CallResult::Answered);
         }
-        self.apply_refusal(base, source.endpoint.bucket(), &fetched);
+        self.apply_refusal(host, source.endpoint.bucket(), &fetched);
         let result = CallResult::of(fetched.status, fetched.is_page());
         (Ok(Reply { fetched, asked_at }), result)
     }
@@ -363,7 +363,7 @@ impl Upstreams {
     /// The exchange's time, as far as its answers tell.
     pub(super) fn exchange_now(&self) -> Timestamp {
         let now = self.clock.now().as_millis();
-        Timestamp::from_millis(now.saturating_add_signed(self.clock_offset.millis()))
+        Timestamp::from_millis(now.saturating_add_signed(self.clock_skew.millis()))
     }
 }
 

@@ -97,7 +97,7 @@ pub(crate) fn control(sim: &Sim, method: &Method, path: &str, body: &[u8]) -> Co
     let state: &State = &sim.state;
     let done = || (200, JSON, json!({"done": true}).to_string());
     let bad =
-        |why: serde_json::Error| (400, JSON, json!({"error": why.to_string(), "mend": "see GET /_sim/"}).to_string());
+        |why: serde_json::Error| (400, JSON, json!({"error": why.to_string(), "hint": "see GET /_sim/"}).to_string());
     match (method, path.strip_prefix("/_sim").unwrap_or(path).trim_matches('/')) {
         (&Method::GET, "") => (200, "text/plain", HELP.replace("{LIES}", &lies())),
         (&Method::GET, "counters") => (200, JSON, json!(sim.counters()).to_string()),
@@ -130,6 +130,6 @@ pub(crate) fn control(sim: &Sim, method: &Method, path: &str, body: &[u8]) -> Co
             }
             Err(why) => bad(why),
         },
-        _ => (404, JSON, json!({"error": "no such switch", "mend": "see GET /_sim/"}).to_string()),
+        _ => (404, JSON, json!({"error": "no such switch", "hint": "see GET /_sim/"}).to_string()),
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::entry::Loaded;
 use crate::error::{Error, LoadError, Reason, own_error};
-use crate::flight::{Flight, Landing, after};
+use crate::flight::{Flight, LeaderGuard, after};
 use crate::lease::{Approach, Next, Right};
 use crate::metrics::Stopwatch;
 use crate::read::{Judgement, Seen, Stored};
@@ -39,13 +39,13 @@ impl Region {
             return self.bypass_many(names, load).await;
         }
         let stopwatch = Stopwatch::start();
-        let mut landings = Vec::new();
+        let mut leaders = Vec::new();
         let mut seats: HashMap<&str, Seat> = HashMap::with_capacity(names.len());
         for &name in names {
-            seats.entry(name).or_insert_with(|| self.seat(name, &mut landings));
+            seats.entry(name).or_insert_with(|| self.seat(name, &mut leaders));
         }
-        if !landings.is_empty() {
-            tokio::spawn(self.clone().fly_many(landings, load));
+        if !leaders.is_empty() {
+            tokio::spawn(self.clone().run_loads(leaders, load));
         }
         let patience = after(self.shared.policy.soft_timeout);
         let answers = join_all(names.iter().map(|name| self.take_seat(name, &seats[name], patience))).await;
@@ -53,16 +53,16 @@ impl Region {
         answers
     }
 
-    fn seat(&self, name: &str, landings: &mut Vec<Landing>) -> Seat {
+    fn seat(&self, name: &str, leaders: &mut Vec<LeaderGuard>) -> Seat {
         let judgement = self.judge(name);
         match judgement {
             Judgement::Serve(answer) => return Seat::Ready(Ok(answer)),
             Judgement::Refuse(error) => return Seat::Ready(Err(error)),
             Judgement::Refresh(_) | Judgement::Load => {}
         }
-        let (flight, landing) = self.embark(name);
-        let first = landing.is_some();
-        landings.extend(landing);
+        let (flight, leader) = self.join_or_lead(name);
+        let first = leader.is_some();
+        leaders.extend(leader);
         match judgement {
             Judgement::Refresh(answer) => Seat::Ready(Ok(answer)),
             _ => Seat::Waiting { flight, first },
@@ -72,39 +72,39 @@ impl Region {
     async fn take_seat(&self, name: &str, seat: &Seat, patience: Instant) -> Result<Answer, Error> {
         match seat {
             Seat::Ready(answer) => answer.clone(),
-            Seat::Waiting { flight, first } => self.alight(name, flight, *first, patience).await,
+            Seat::Waiting { flight, first } => self.wait_for(name, flight, *first, patience).await,
         }
     }
 
-    async fn fly_many<F, L>(self, landings: Vec<Landing>, load: F)
+    async fn run_loads<F, L>(self, leaders: Vec<LeaderGuard>, load: F)
     where
         F: FnOnce(Vec<String>) -> L + Send + 'static,
         L: Future<Output = Result<LoadedMany, Error>> + Send + 'static,
     {
         let mut approach = Approach::waiting(self.longest_wait());
-        let landings = self.approach_many(landings, &mut approach).await;
-        if landings.is_empty() {
+        let leaders = self.approach_many(leaders, &mut approach).await;
+        if leaders.is_empty() {
             return;
         }
         let permit = match self.permit() {
             Ok(permit) => permit,
-            Err(error) => return land_all(landings, &error),
+            Err(error) => return complete_all(leaders, &error),
         };
-        let missing = landings.iter().map(|(landing, _)| landing.key().name.to_string()).collect();
+        let missing = leaders.iter().map(|(leader, _)| leader.key().name.to_string()).collect();
         let started = self.cache.clock.now();
         let limit = approach.left(self.shared.policy.hard_timeout);
         let loaded = self.ask_within(limit, || load(missing)).await;
         drop(permit);
         match loaded {
             Err(error) => {
-                let land =
-                    |(landing, right)| self.land_loaded(landing, Err::<Composed, _>(error.clone()), started, &right);
-                landings.into_iter().for_each(land);
+                let complete =
+                    |(leader, right)| self.complete_loaded(leader, Err::<Composed, _>(error.clone()), started, &right);
+                leaders.into_iter().for_each(complete);
             }
             Ok(mut loaded) => {
-                for (landing, right) in landings {
-                    let answer = loaded.remove(&*landing.key().name).unwrap_or_else(|| Err(not_found()));
-                    self.land_loaded(landing, answer.map(Composed::from), started, &right);
+                for (leader, right) in leaders {
+                    let answer = loaded.remove(&*leader.key().name).unwrap_or_else(|| Err(not_found()));
+                    self.complete_loaded(leader, answer.map(Composed::from), started, &right);
                 }
             }
         }
@@ -112,23 +112,23 @@ impl Region {
 
     /// Looks into the store until it answers the flights, or this process may load what is left. The first of the missing
     /// keys decides whose turn it is: who waits for it holds no other lease, so that no two batches wait for each other.
-    async fn approach_many(&self, mut landings: Vec<Landing>, approach: &mut Approach) -> Vec<(Landing, Right)> {
-        landings.sort_by(|one, other| one.key().name.cmp(&other.key().name));
+    async fn approach_many(&self, mut leaders: Vec<LeaderGuard>, approach: &mut Approach) -> Vec<(LeaderGuard, Right)> {
+        leaders.sort_by(|one, other| one.key().name.cmp(&other.key().name));
         loop {
-            let names: Vec<&str> = landings.iter().map(|landing| &*landing.key().name).collect();
+            let names: Vec<&str> = leaders.iter().map(|leader| &*leader.key().name).collect();
             let stored = self.read_store_many(&names).await;
             let looked: Vec<Stored> = stored.iter().map(Stored::unread).collect();
-            let land = |(landing, stored): (Landing, Stored)| self.land_stored(landing, stored.entry);
-            let left = landings.into_iter().zip(stored).map(land).zip(looked);
-            let (left, looked): (Vec<Landing>, Vec<Stored>) =
-                left.filter_map(|(landing, looked)| Some((landing?, looked))).unzip();
+            let complete = |(leader, stored): (LeaderGuard, Stored)| self.complete_with_stored(leader, stored.entry);
+            let left = leaders.into_iter().zip(stored).map(complete).zip(looked);
+            let (left, looked): (Vec<LeaderGuard>, Vec<Stored>) =
+                left.filter_map(|(leader, looked)| Some((leader?, looked))).unzip();
             let Some((first, others)) = left.split_first() else { return Vec::new() };
             let Next::Load(right) = self.lease(&first.key().name, &looked[0], approach).await else {
-                landings = left;
+                leaders = left;
                 continue;
             };
-            let others = others.iter().zip(&looked[1..]).map(|(landing, looked)| async move {
-                match self.lease(&landing.key().name, looked, &mut Approach::at_once()).await {
+            let others = others.iter().zip(&looked[1..]).map(|(leader, looked)| async move {
+                match self.lease(&leader.key().name, looked, &mut Approach::at_once()).await {
                     Next::Load(right) => right,
                     Next::LookAgain => Right::Unfenced,
                 }
@@ -157,7 +157,7 @@ impl Region {
         if keys.is_empty() {
             return stored;
         }
-        self.cache.hearing.listens(deadline).await;
+        self.cache.verification.listens(deadline).await;
         let asked_at = self.cache.clock.now();
         let asked = async { Ok((tier.store.ahead().await?, tier.store.get_many(&keys).await?)) };
         match timeout_at(deadline, asked).await.unwrap_or(Err(StoreError::Timeout)) {
@@ -172,7 +172,7 @@ impl Region {
                 let (now, policy) = (self.cache.clock.now(), &self.shared.policy);
                 let were_there: Vec<bool> = entries.iter().map(Option::is_some).collect();
                 // What cannot be judged is loaded.
-                let are_judged = self.cache.tags.heed(&tier.store, &mut entries, deadline, now, policy).await;
+                let are_judged = self.cache.tags.apply(&tier.store, &mut entries, deadline, now, policy).await;
                 for ((place, entry), was_there) in places.into_iter().zip(entries).zip(were_there) {
                     let is_unknown = !are_judged && was_there && entry.is_none();
                     stored[place].unknown = is_unknown.then_some(StoreError::Timeout);
@@ -215,7 +215,7 @@ fn not_found() -> Error {
     Error::new(Reason::NotFound, "the source knows no such key")
 }
 
-fn land_all(landings: Vec<(Landing, Right)>, error: &Error) {
+fn complete_all(leaders: Vec<(LeaderGuard, Right)>, error: &Error) {
     let error = Arc::new(error.clone());
-    landings.into_iter().for_each(|(landing, _)| landing.land(Err(Arc::clone(&error))));
+    leaders.into_iter().for_each(|(leader, _)| leader.complete(Err(Arc::clone(&error))));
 }

@@ -9,20 +9,20 @@ use std::time::Duration;
 
 use quick_cache::sync::Cache as QuickCache;
 
-use crate::cache::{BySize, Cache, SETBACK_BYTES, SETBACKS, Shared, Tier, check_name};
+use crate::bulk::Selectors;
+use crate::cache::{BACKOFF_BYTES, BACKOFFS, BySize, Cache, Shared, Tier, check_name};
 use crate::clock::Clock;
 use crate::error::BuildError;
 use crate::flight::Flights;
 use crate::given::Given;
 use crate::lease::Leases;
-use crate::log::listen_to_others;
 use crate::memory::Memory;
 use crate::notice::watch_the_store;
+use crate::publisher::Publisher;
 use crate::store::{Guard, GuardedStore, Store};
-use crate::sweep::Selectors;
+use crate::subscriber::listen_to_others;
 use crate::tags::Tags;
-use crate::trust::{Hearing, Pace};
-use crate::voice::Voice;
+use crate::verification::{Pace, Verification};
 use crate::write_behind::{Journal, MAX_WAITING_BYTES, WriteBehind};
 
 /// What the rows of changes without a body may take in their file, besides the bodies that may wait.
@@ -103,10 +103,10 @@ impl CacheBuilder {
     /// How long memory is believed while the invalidations of the other processes on the store cannot be heard, from half a
     /// second. What is held for longer is revalidated before it is served, or served as last good. Defaults to what the store
     /// says ([`Log::trust_for`](crate::store::Log::trust_for)): 2 s for a Redis, 60 s where commands are billed. From
-    /// about half of it on [`Answer::is_unheard`](crate::Answer::is_unheard) says so. The log is asked six times in it.
+    /// about half of it on [`Answer::is_unverified`](crate::Answer::is_unverified) says so. The log is asked six times in it.
     #[must_use]
-    pub fn trust_for(mut self, unheard: Duration) -> Self {
-        self.trust_for = Some(unheard);
+    pub fn trust_for(mut self, unnoticed: Duration) -> Self {
+        self.trust_for = Some(unnoticed);
         self
     }
 
@@ -120,7 +120,7 @@ impl CacheBuilder {
         self
     }
 
-    /// How the text of a [`Scope::Selected`](crate::Scope::Selected) is understood: which keys it names, by the names of
+    /// How the text of a [`Selector::Text`](crate::Selector::Text) is understood: which keys it names, by the names of
     /// their regions and themselves; `None` for a text that means nothing. Every process on one store needs the same, since
     /// they tell each other these texts. Defaults to none.
     #[must_use]
@@ -130,7 +130,7 @@ impl CacheBuilder {
     }
 
     /// A file for the changes that the store has not taken, so that they outlive the process: puts without a source to
-    /// come back from, removals, expiries, clears, sweeps by selector and marks of tags. They are on disk before
+    /// come back from, removals, expiries, clears, bulk invalidations by selector and marks of tags. They are on disk before
     /// [`Cache::confirmed`] says so ([`Unconfirmed::is_on_disk`](crate::Unconfirmed)), are taken up by the next process
     /// with the same store, namespace and file, and are written once the store takes them. While the store takes
     /// everything, the file is not written.
@@ -167,7 +167,7 @@ impl CacheBuilder {
         check_name("namespace", &self.namespace)?;
         let random = RandomState::new();
         let node = random.hash_one("node");
-        let voice = Arc::new(Voice::new(&self.namespace, node));
+        let publisher = Arc::new(Publisher::new(&self.namespace, node));
         // A quarter is left to what is not an entry: what waits for the store, failures that are remembered, and memory
         // that was freed in pieces too small for what comes next.
         let entries = self.memory_limit / 4 * 3;
@@ -177,34 +177,35 @@ impl CacheBuilder {
             let journal = self.pending_file.map(|path| {
                 Journal::new(path, self.clock.clone(), &store.to_string(), &self.namespace, most_waiting + ROWS)
             });
-            let (clock, voice) = (self.clock.clone(), Arc::clone(&voice));
-            let behind = WriteBehind::new(Arc::clone(&store), clock, voice, most_waiting, journal);
+            let (clock, publisher) = (self.clock.clone(), Arc::clone(&publisher));
+            let behind = WriteBehind::new(Arc::clone(&store), clock, publisher, most_waiting, journal);
             Tier { store, behind }
         });
         let pace = store.as_ref().and_then(|tier| tier.store.log()).map(|log| {
             let trust_for = self.trust_for.unwrap_or_else(|| log.trust_for());
             Pace::of(trust_for)
         });
-        let hearing = pace.map_or_else(Hearing::of_nobody, |pace| Hearing::since(self.clock.now(), pace));
+        let verification =
+            pace.map_or_else(Verification::without_a_log, |pace| Verification::since(self.clock.now(), pace));
         let shared = Shared {
             clock: self.clock,
             memory: Memory::new(entries),
             flights: Flights::new(),
             store,
-            setbacks: QuickCache::with_weighter(SETBACKS, SETBACK_BYTES.min(self.memory_limit / 16), BySize),
+            backoffs: QuickCache::with_weighter(BACKOFFS, BACKOFF_BYTES.min(self.memory_limit / 16), BySize),
             given: Given::within(self.memory_limit / 64),
             enabled: AtomicBool::new(true),
             random,
             tags: Tags::new(&self.namespace),
             leases: Leases::new(&self.namespace, node, self.leases),
-            hearing,
-            voice,
+            verification,
+            publisher,
             listener: OnceLock::new(),
             watcher: OnceLock::new(),
             namespace: self.namespace,
             regions: Mutex::default(),
             selectors: self.selectors,
-            owed_sweeps: AtomicUsize::new(0),
+            owed_bulk: AtomicUsize::new(0),
             owed: Mutex::default(),
             heard_before: Mutex::default(),
         };

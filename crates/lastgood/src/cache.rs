@@ -11,6 +11,7 @@ use quick_cache::sync::Cache as QuickCache;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
+use crate::bulk::{OwedBulk, Selectors};
 use crate::clock::{Clock, Timestamp};
 use crate::condition::Report;
 use crate::error::{BuildError, Error, Reason};
@@ -20,12 +21,11 @@ use crate::lease::Leases;
 use crate::memory::{Key, Memory, RegionId};
 use crate::metrics::{Counters, RegionStats};
 use crate::policy::Policy;
+use crate::publisher::Publisher;
 use crate::region::{Region, Shared as RegionShared};
 use crate::store::{self, Addition, BreakerState, GuardedStore, Position, Store, StoreError, Usage};
-use crate::sweep::{OwedSweep, Selectors};
 use crate::tags::Tags;
-use crate::trust::Hearing;
-use crate::voice::Voice;
+use crate::verification::Verification;
 use crate::write_behind::{MAX_WAITING_BYTES, WriteBehind};
 
 /// A cache of bytes in two tiers, memory and an optional store, that goes on answering whatever fails.
@@ -59,7 +59,7 @@ pub(crate) struct Shared {
     pub(crate) flights: Arc<Flights>,
     pub(crate) store: Option<Tier>,
     /// Loads that failed or found nothing a moment ago, so that they are not repeated at once. Bounded.
-    pub(crate) setbacks: QuickCache<Key, Arc<Setback>, BySize>,
+    pub(crate) backoffs: QuickCache<Key, Arc<Backoff>, BySize>,
     /// What was answered and is not kept. Bounded.
     pub(crate) given: Given,
     pub(crate) enabled: AtomicBool,
@@ -67,8 +67,8 @@ pub(crate) struct Shared {
     pub(crate) tags: Tags,
     pub(crate) leases: Leases,
     /// What was heard of the other processes that share the store.
-    pub(crate) hearing: Hearing,
-    pub(crate) voice: Arc<Voice>,
+    pub(crate) verification: Verification,
+    pub(crate) publisher: Arc<Publisher>,
     /// The task that hears of the other processes; it ends with the cache.
     pub(crate) listener: OnceLock<JoinHandle<()>>,
     /// The task that hears of what others do to single keys of the store; it ends with the cache.
@@ -77,9 +77,9 @@ pub(crate) struct Shared {
     pub(crate) regions: Mutex<Vec<Arc<RegionShared>>>,
     /// How the text of a selector is understood.
     pub(crate) selectors: Option<Selectors>,
-    /// Sweeps of the store that are still to be made because it was away.
-    pub(crate) owed_sweeps: AtomicUsize,
-    pub(crate) owed: Mutex<Vec<Arc<OwedSweep>>>,
+    /// Bulk invalidations of the store that are still to be made because it was away.
+    pub(crate) owed_bulk: AtomicUsize,
+    pub(crate) owed: Mutex<Vec<Arc<OwedBulk>>>,
     /// How far an earlier process, which left changes to be made, heard the others, and when.
     pub(crate) heard_before: Mutex<Option<(Option<Position>, Timestamp)>>,
 }
@@ -108,25 +108,25 @@ pub(crate) struct Tier {
 }
 
 /// A load that failed or found nothing.
-pub(crate) struct Setback {
+pub(crate) struct Backoff {
     pub(crate) error: Arc<Error>,
     pub(crate) until: crate::clock::Timestamp,
     pub(crate) in_a_row: u32,
 }
 
-/// How many keys' setbacks are remembered; beyond it the least asked for are forgotten and may be tried again.
-pub(crate) const SETBACKS: usize = 8_192;
+/// How many keys' backoffs are remembered; beyond it the least asked for are forgotten and may be tried again.
+pub(crate) const BACKOFFS: usize = 8_192;
 /// The most bytes they take altogether: names can be long, and a source's own error answer is kept with its error.
-pub(crate) const SETBACK_BYTES: u64 = 16 << 20;
+pub(crate) const BACKOFF_BYTES: u64 = 16 << 20;
 
 #[derive(Clone)]
 pub(crate) struct BySize;
 
-impl Weighter<Key, Arc<Setback>> for BySize {
-    fn weight(&self, key: &Key, setback: &Arc<Setback>) -> u64 {
-        let answer = setback.error.answer.as_ref().map_or(0, |answer| answer.body.len());
-        let fixed = SETBACK_BYTES as usize / SETBACKS / 2;
-        (fixed + key.name.len() + setback.error.message.len() + answer) as u64
+impl Weighter<Key, Arc<Backoff>> for BySize {
+    fn weight(&self, key: &Key, backoff: &Arc<Backoff>) -> u64 {
+        let answer = backoff.error.answer.as_ref().map_or(0, |answer| answer.body.len());
+        let fixed = BACKOFF_BYTES as usize / BACKOFFS / 2;
+        (fixed + key.name.len() + backoff.error.message.len() + answer) as u64
     }
 }
 
@@ -175,7 +175,7 @@ pub struct StoreStatus {
     /// Whether the invalidations of other processes are heard; `None` where no other can share the store.
     pub hears_others: Option<bool>,
     /// Invalidations by this process that the others could not be told of yet.
-    pub untold: usize,
+    pub unpublished: usize,
     /// What keeps the store from doing all of its work at the moment, such as a full or read-only disk.
     pub trouble: Option<String>,
     /// Why changes that wait for the store would not outlive this process; `None` while they would, and where there is no
@@ -279,10 +279,13 @@ impl Cache {
                 name: tier.store.to_string(),
                 breaker: tier.store.state(),
                 unconfirmed_removals: tier.behind.unconfirmed_removals()
-                    + self.shared.owed_sweeps.load(Ordering::Relaxed),
+                    + self.shared.owed_bulk.load(Ordering::Relaxed),
                 dropped_writes: tier.behind.dropped.load(Ordering::Relaxed),
-                hears_others: tier.store.log().map(|_| self.shared.clock.now() <= self.shared.hearing.heard_until()),
-                untold: self.shared.voice.left_to_tell(),
+                hears_others: tier
+                    .store
+                    .log()
+                    .map(|_| self.shared.clock.now() <= self.shared.verification.verified_until()),
+                unpublished: self.shared.publisher.pending(),
                 trouble: tier.store.trouble().map(|why| why.to_string()),
                 pending_trouble: tier.behind.journal_trouble(),
                 report: tier.store.report(),
@@ -356,7 +359,7 @@ impl Cache {
     }
 
     /// Waits, at most `within`, until the writes queued for the store are done. Says whether they are.
-    pub async fn flush(&self, within: Duration) -> bool {
+    pub async fn sync(&self, within: Duration) -> bool {
         match &self.shared.store {
             Some(tier) => tokio::time::timeout(within, tier.behind.drained()).await.is_ok(),
             None => true,
@@ -370,7 +373,7 @@ impl Cache {
     ///
     /// When the store cannot be closed in order; the last writes may be lost.
     pub async fn close(&self, within: Duration) -> Result<(), StoreError> {
-        self.flush(within).await;
+        self.sync(within).await;
         match &self.shared.store {
             Some(tier) => {
                 tier.behind.close_journal().await;

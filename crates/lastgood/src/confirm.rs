@@ -32,8 +32,8 @@ impl Cache {
         let tier = self.shared.store.as_ref()?;
         // Those of now: on a busy gateway there is always one that waits.
         let keys = tier.behind.unconfirmed();
-        let sweeps = || self.shared.owed_sweeps.load(Ordering::Relaxed);
-        let unconfirmed = tier.confirmed(keys, sweeps, |_| tier.behind.failing(), within).await;
+        let bulk = || self.shared.owed_bulk.load(Ordering::Relaxed);
+        let unconfirmed = tier.confirmed(keys, bulk, |_| tier.behind.failing(), within).await;
         if unconfirmed.is_none() {
             tier.behind.forgotten(None).await;
         }
@@ -55,11 +55,11 @@ impl Region {
 }
 
 impl Tier {
-    /// Waits until none of the keys has a change that is still to be written, nor is a sweep owed.
+    /// Waits until none of the keys has a change that is still to be written, nor is a bulk invalidation owed.
     async fn confirmed(
         &self,
         mut keys: Vec<String>,
-        sweeps: impl Fn() -> usize,
+        bulk: impl Fn() -> usize,
         failing: impl Fn(&[String]) -> Option<StoreError>,
         within: Duration,
     ) -> Option<Unconfirmed> {
@@ -67,7 +67,7 @@ impl Tier {
         let mut pause = Duration::from_millis(1);
         loop {
             self.behind.retain_unconfirmed(&mut keys);
-            let waiting = keys.len() + sweeps();
+            let waiting = keys.len() + bulk();
             if waiting == 0 {
                 // The store has it; but who does not hear of it goes on serving what it holds.
                 let unpublished = self.behind.unpublished_because();
@@ -76,11 +76,11 @@ impl Tier {
             let is_left_alone = self.store.state() != BreakerState::Closed;
             let left_alone = is_left_alone.then_some(StoreError::BreakerOpen);
             if let Some(why) = left_alone.or_else(|| failing(&keys)) {
-                let is_on_disk = self.is_on_disk(&keys, sweeps()).await;
+                let is_on_disk = self.is_on_disk(&keys, bulk()).await;
                 return Some(Unconfirmed { waiting, why: Some(self.store.cause(why)), is_on_disk });
             }
             if Instant::now() >= deadline {
-                return Some(Unconfirmed { waiting, why: None, is_on_disk: self.is_on_disk(&keys, sweeps()).await });
+                return Some(Unconfirmed { waiting, why: None, is_on_disk: self.is_on_disk(&keys, bulk()).await });
             }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -88,7 +88,7 @@ impl Tier {
     }
 
     /// Has what waits on disk, and says whether it is.
-    async fn is_on_disk(&self, keys: &[String], sweeps: usize) -> bool {
-        self.behind.save(keys).await && (sweeps == 0 || self.behind.sweeps_are_saveable())
+    async fn is_on_disk(&self, keys: &[String], bulk: usize) -> bool {
+        self.behind.save(keys).await && (bulk == 0 || self.behind.bulk_is_saveable())
     }
 }

@@ -38,7 +38,7 @@ pub enum Reason {
     Abandoned,
     /// A load failed a moment ago and is not repeated yet.
     Throttled,
-    /// The load gave way before it asked: a verdict on nothing but itself. It leaves no setback, and whoever waited
+    /// The load gave way before it asked: a verdict on nothing but itself. It leaves no backoff, and whoever waited
     /// for it loads for themselves.
     Yielded,
 }

@@ -28,14 +28,14 @@ pub struct Explanation {
     /// Until when it may stand in for a failing source; [`Timestamp::FOREVER`] as long as there is room.
     pub kept_until: Option<Timestamp>,
     /// What the last load ended in, as long as it is not repeated.
-    pub setback: Option<Setback>,
+    pub backoff: Option<Backoff>,
     /// Whether a load is under way.
     pub is_loading: bool,
 }
 
 /// A load that failed or found nothing, and is not repeated yet.
 #[derive(Clone, Debug)]
-pub struct Setback {
+pub struct Backoff {
     /// Why.
     pub reason: Reason,
     /// For a person.
@@ -63,11 +63,11 @@ impl Region {
             Some(entry) => Some(self.answer(entry, Outcome::Hit(Tier::Store), at)),
             None => held.map(|entry| self.answer(entry, Outcome::Hit(Tier::Memory), at)),
         };
-        let setback = self.setback(name, at).map(|setback| Setback {
-            reason: setback.error.reason,
-            message: setback.error.message.clone(),
-            in_a_row: setback.in_a_row,
-            retry_in: setback.until.since(at),
+        let backoff = self.backoff(name, at).map(|backoff| Backoff {
+            reason: backoff.error.reason,
+            message: backoff.error.message.clone(),
+            in_a_row: backoff.in_a_row,
+            retry_in: backoff.until.since(at),
         });
         Explanation {
             freshness: answer.as_ref().map_or(Freshness::Gone, Answer::freshness),
@@ -75,7 +75,7 @@ impl Region {
             store_error,
             stale_until: answer.as_ref().map(|answer| answer.entry.times.stale_until),
             kept_until: answer.as_ref().map(|answer| answer.entry.times.keep_until),
-            setback,
+            backoff,
             is_loading: self.cache.flights.has(&Key::new(self.shared.id, name)),
             answer,
         }

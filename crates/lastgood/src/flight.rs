@@ -1,7 +1,7 @@
 //! Single flight: one load of a key at a time in this process, whatever becomes of those who wait for it.
 //!
-//! The load runs in a task of its own, so that no caller is its leader in any sense that matters: any of them may be
-//! dropped. What the task holds is a [`Landing`], whose drop releases the waiters even when the load panics.
+//! The load runs in a task of its own, so that no caller has to live as long as it does: any of them may be
+//! dropped. What the task holds is a [`LeaderGuard`], whose drop releases the waiters even when the load panics.
 //!
 //! An invalidation *detaches* the flight: later reads begin a new one, and the detached one can no longer write. That
 //! check and the write to memory happen under the same lock as the invalidation's, so no order of the two resurrects.
@@ -21,19 +21,19 @@ use crate::error::{Error, Reason};
 use crate::memory::Key;
 use crate::sync::{Mutex, MutexGuard};
 
-mod landing;
+mod leader;
 mod voids;
 
-pub(crate) use self::landing::Landing;
+pub(crate) use self::leader::LeaderGuard;
 pub(crate) use self::voids::{Void, Voids};
 
 /// How a load ended: an entry and whence it came, or one error for all who waited.
-pub(crate) type Landed = Result<(Arc<Entry>, Origin), Arc<Error>>;
+pub(crate) type Completed = Result<(Arc<Entry>, Origin), Arc<Error>>;
 
 /// Whence a flight brought its entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// Memory held it after all: an earlier flight landed while this one was boarded.
+    /// Memory held it after all: an earlier flight completed while this one was started.
     Memory,
     /// The store held it, fresh.
     Store,
@@ -45,7 +45,7 @@ pub(crate) enum Origin {
 
 /// One load in progress.
 pub(crate) struct Flight {
-    landed: OnceLock<Landed>,
+    completed: OnceLock<Completed>,
     done: Notify,
     overdue_at: Instant,
     /// Whether the store alone is looked into: nobody waits for it, and a load takes its place.
@@ -71,7 +71,7 @@ impl Flight {
 
     fn of(overdue_at: Instant, is_look: bool) -> Arc<Flight> {
         Arc::new(Flight {
-            landed: OnceLock::new(),
+            completed: OnceLock::new(),
             done: Notify::new(),
             overdue_at,
             is_look,
@@ -86,17 +86,17 @@ impl Flight {
 
     /// Waits for the load. Waiting past the flight's own deadline means that its task hangs in code that never
     /// yields, and ends in [`Reason::TimedOut`].
-    pub(crate) async fn wait(&self) -> Landed {
-        let landing = async {
+    pub(crate) async fn wait(&self) -> Completed {
+        let leader = async {
             loop {
                 let done = self.done.notified();
-                if let Some(landed) = self.landed.get() {
-                    return landed.clone();
+                if let Some(completed) = self.completed.get() {
+                    return completed.clone();
                 }
                 done.await;
             }
         };
-        tokio::time::timeout_at(self.overdue_at, landing).await.unwrap_or_else(|_| {
+        tokio::time::timeout_at(self.overdue_at, leader).await.unwrap_or_else(|_| {
             Err(Arc::new(Error::new(Reason::TimedOut, "the load did not end within its hard timeout")))
         })
     }
@@ -112,8 +112,8 @@ impl Flight {
 
     /// Whether it ended by giving way.
     pub(crate) fn has_yielded(&self) -> bool {
-        let landed = self.landed.get();
-        landed.is_some_and(|landed| landed.as_ref().is_err_and(|error| error.reason == Reason::Yielded))
+        let completed = self.completed.get();
+        completed.is_some_and(|completed| completed.as_ref().is_err_and(|error| error.reason == Reason::Yielded))
     }
 
     /// Whether a load is under way that others may wait for.
@@ -130,9 +130,9 @@ impl Flight {
         self.voids.lock().unwrap_or_else(PoisonError::into_inner).add(void);
     }
 
-    fn land(&self, landed: Landed) {
+    fn complete(&self, completed: Completed) {
         // The first word counts: a stale answer handed out early is not taken back by what the load finds later.
-        let _ = self.landed.set(landed);
+        let _ = self.completed.set(completed);
         self.done.notify_waiters();
     }
 }
@@ -188,9 +188,9 @@ impl Shard {
 }
 
 /// The place of a caller among those who want a key.
-pub(crate) enum Boarding {
-    /// Nobody loads it yet: the holder of the landing must, or drop it.
-    First(Landing),
+pub(crate) enum JoinOrStart {
+    /// Nobody loads it yet: the holder of the leader must, or drop it.
+    First(LeaderGuard),
     /// Somebody does: wait.
     Joined(Arc<Flight>),
 }
@@ -198,9 +198,9 @@ pub(crate) enum Boarding {
 /// The place of a caller who wants a load of a key that begins from now on.
 pub(crate) enum Next {
     /// Nothing is under way: the holder begins the load.
-    Now(Landing),
+    Now(LeaderGuard),
     /// A load is under way: the holder begins the next one when that has ended.
-    Later(Landing, Arc<Flight>),
+    Later(LeaderGuard, Arc<Flight>),
     /// The next load is planned already: wait for it.
     Joined(Arc<Flight>),
 }
@@ -216,24 +216,24 @@ impl Flights {
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Joins the flight of `key`, or begins one that must land within `within`. A flight that is overdue hangs and
+    /// Joins the flight of `key`, or begins one that must complete within `within`. A flight that is overdue hangs and
     /// is given up for a new one.
-    pub(crate) fn board(self: &Arc<Self>, key: Key, within: Duration) -> Boarding {
+    pub(crate) fn join_or_start(self: &Arc<Self>, key: Key, within: Duration) -> JoinOrStart {
         let mut shard = self.shard(&key);
         if let Some(flight) = shard.current.get(&key)
             && flight.is_joined_at(Instant::now())
         {
-            return Boarding::Joined(Arc::clone(flight));
+            return JoinOrStart::Joined(Arc::clone(flight));
         }
         let flight = Flight::due_by(after(within));
         shard.replace(&key, &flight);
         drop(shard);
-        Boarding::First(Landing { flights: Arc::clone(self), key, flight })
+        JoinOrStart::First(LeaderGuard { flights: Arc::clone(self), key, flight })
     }
 
     /// The right to take what the store holds of `key` into memory, until a load or an invalidation comes; `None` where a
     /// load is under way, or another looks already.
-    pub(crate) fn look(self: &Arc<Self>, key: Key, within: Duration) -> Option<Landing> {
+    pub(crate) fn look(self: &Arc<Self>, key: Key, within: Duration) -> Option<LeaderGuard> {
         let mut shard = self.shard(&key);
         if shard.current.get(&key).is_some_and(|flight| flight.overdue_at > Instant::now()) {
             return None;
@@ -241,19 +241,19 @@ impl Flights {
         let flight = Flight::of(after(within), true);
         shard.replace(&key, &flight);
         drop(shard);
-        Some(Landing { flights: Arc::clone(self), key, flight })
+        Some(LeaderGuard { flights: Arc::clone(self), key, flight })
     }
 
     /// Joins the load of `key` that has not begun yet, or plans it: it begins when the one under way has ended. Never
     /// joins a load that is under way already.
-    pub(crate) fn board_next(self: &Arc<Self>, key: Key, within: Duration) -> Next {
+    pub(crate) fn join_or_start_next(self: &Arc<Self>, key: Key, within: Duration) -> Next {
         let mut shard = self.shard(&key);
         let now = Instant::now();
         let current = shard.current.get(&key).filter(|flight| flight.is_joined_at(now)).map(Arc::clone);
         let Some(current) = current else {
             let flight = Flight::due_by(after(within));
             shard.replace(&key, &flight);
-            return Next::Now(Landing { flights: Arc::clone(self), key, flight });
+            return Next::Now(LeaderGuard { flights: Arc::clone(self), key, flight });
         };
         if let Some(planned) = current.successor.get() {
             return Next::Joined(Arc::clone(planned));
@@ -261,7 +261,7 @@ impl Flights {
         let flight = Flight::due_by(current.overdue_at + within.min(LONGEST));
         // Under the lock of the key, so nothing else has set it since.
         let _ = current.successor.set(Arc::clone(&flight));
-        Next::Later(Landing { flights: Arc::clone(self), key, flight }, current)
+        Next::Later(LeaderGuard { flights: Arc::clone(self), key, flight }, current)
     }
 
     /// Detaches the flight of `key` and runs `change` (the change to memory) before any later flight can begin.
@@ -297,7 +297,7 @@ impl Flights {
         }
     }
 
-    /// What [`Landing::note_absent`] noted of the flight of `key`.
+    /// What [`LeaderGuard::note_absent`] noted of the flight of `key`.
     pub(crate) fn absent(&self, key: &Key) -> Vec<String> {
         let flight = self.shard(key).current.get(key).map(Arc::clone);
         flight.map(|flight| flight.absent().clone()).unwrap_or_default()

@@ -12,7 +12,7 @@ use quick_cache::sync::Cache as QuickCache;
 
 use crate::clock::Timestamp;
 use crate::entry::{Entry, Freshness};
-use crate::flight::Landing;
+use crate::flight::LeaderGuard;
 use crate::memory::{Key, KeyRef};
 use crate::region::Region;
 
@@ -76,9 +76,9 @@ impl Region {
     /// The same for the answer of a load that was voided on its way, which is kept for when the source fails unless it was
     /// removed. Memory may hold an older one that is still fresh: it was loaded ahead of time, or its own tags were not
     /// invalidated.
-    pub(crate) fn keep_voided(&self, landing: &Landing, entry: &Entry) {
-        let (key, now, policy) = (landing.key(), self.cache.clock.now(), &self.shared.policy);
-        landing.if_detached(|voids| {
+    pub(crate) fn keep_voided(&self, leader: &LeaderGuard, entry: &Entry) {
+        let (key, now, policy) = (leader.key(), self.cache.clock.now(), &self.shared.policy);
+        leader.if_detached(|voids| {
             self.note_given(key, entry, voids.remove(entry));
             let held = self.held(&key.name);
             if held.as_ref().is_some_and(|held| held.fetch_started_at > entry.fetch_started_at) {

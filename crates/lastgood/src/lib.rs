@@ -35,6 +35,7 @@ pub mod warm;
 
 mod batch;
 mod builder;
+mod bulk;
 mod cache;
 mod confirm;
 mod entry;
@@ -44,35 +45,35 @@ mod flight;
 mod given;
 mod lease;
 mod listing;
-mod log;
 mod memory;
 mod metrics;
 mod notice;
 mod outcome;
 mod policy;
+mod publisher;
 mod read;
 mod refresh;
 mod region;
 mod reload;
 #[cfg(test)]
 mod schedules;
-mod sweep;
+mod subscriber;
 mod sync;
 mod tags;
 #[cfg(feature = "testing")]
 pub mod testing;
-mod trust;
-mod voice;
+mod verification;
 mod write_behind;
 
 pub use self::batch::LoadedMany;
 pub use self::builder::CacheBuilder;
+pub use self::bulk::{Invalidated, Matches, Selector, Selectors};
 pub use self::cache::{Cache, CacheStatus, Largest, StoreStatus};
 pub use self::clock::{Clock, Timestamp};
 pub use self::confirm::Unconfirmed;
 pub use self::entry::{Entry, Freshness, Loaded, Memoised, Persist, Value};
 pub use self::error::{BuildError, Error, LoadError, Reason};
-pub use self::explain::{Explanation, Setback};
+pub use self::explain::{Backoff, Explanation};
 pub use self::listing::{Listing, Tiers};
 pub use self::metrics::{LATENCY_BOUNDS_MS, RegionStats, Stopwatch, Timed};
 pub use self::outcome::{BypassReason, Outcome, Tier};
@@ -80,5 +81,4 @@ pub use self::policy::{FOREVER_TTL, Keep, Policy};
 pub use self::region::{
     Answer, Composed, Composite, Conditional, Filled, Region, Siblings, TypedAnswer, TypedRegion, WasThere,
 };
-pub use self::sweep::{Matches, Scope, Selectors, Swept};
-pub use self::tags::Depth;
+pub use self::tags::Mode;

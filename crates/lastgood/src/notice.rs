@@ -73,8 +73,8 @@ struct Rounds {
     /// Keys that changed, and when that was heard: a read of the store that was under way then may bring what is gone by now
     /// into memory after it was looked up.
     again: Vec<(Timestamp, String)>,
-    /// All of memory, after changes may have gone by untold.
-    sweep: Vec<String>,
+    /// All of memory, after changes may have gone by unpublished.
+    recheck: Vec<String>,
 }
 
 struct Watcher {
@@ -87,8 +87,8 @@ impl Watcher {
         let settled = self.store.budget() + PAUSE;
         let mut rounds = Rounds::default();
         loop {
-            let wait = if rounds.sweep.is_empty() { settled } else { PACE };
-            let is_idle = rounds.again.is_empty() && rounds.sweep.is_empty();
+            let wait = if rounds.recheck.is_empty() { settled } else { PACE };
+            let is_idle = rounds.again.is_empty() && rounds.recheck.is_empty();
             let noticed = tokio::select! {
                 noticed = watched.next() => noticed,
                 () = sleep(wait), if !is_idle => Noticed::default(),
@@ -101,14 +101,14 @@ impl Watcher {
                 if let Some(tier) = &cache.store {
                     tier.behind.contest_all();
                 }
-                cache.hearing.missed(now);
+                cache.verification.missed(now);
             }
             drop(cache);
             if noticed.emptied {
                 self.all_is_removed();
             }
             if noticed.gap {
-                rounds.sweep = self.all_keys();
+                rounds.recheck = self.all_keys();
             }
             let keys = noticed.keys.iter().map(|key| (key.as_str(), Timestamp::FOREVER));
             let settled_keys = self.look_up(keys, CHANGED).await;
@@ -125,9 +125,9 @@ impl Watcher {
         // What was put since is another's business.
         self.look_up(keys.iter().map(|(at, key)| (key.as_str(), *at)), CHANGED).await;
         // The log first: what other processes removed is no one else's doing.
-        let hears = self.cache.upgrade().is_some_and(|cache| cache.clock.now() <= cache.hearing.heard_until());
-        if !rounds.sweep.is_empty() && hears {
-            let lot = rounds.sweep.split_off(rounds.sweep.len().saturating_sub(TOGETHER));
+        let hears = self.cache.upgrade().is_some_and(|cache| cache.clock.now() <= cache.verification.verified_until());
+        if !rounds.recheck.is_empty() && hears {
+            let lot = rounds.recheck.split_off(rounds.recheck.len().saturating_sub(TOGETHER));
             self.look_up(lot.iter().map(|key| (key.as_str(), Timestamp::FOREVER)), MAYBE).await;
         }
     }

@@ -12,17 +12,17 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
 
 pub(crate) use self::stored::{Seen, Stored};
-use crate::cache::Setback;
+use crate::cache::Backoff;
 use crate::clock::Timestamp;
 use crate::entry::{Freshness, Loaded, Persist};
 use crate::error::{Error, Reason};
-use crate::flight::{Boarding, Flight, Landed, Landing, Origin, after};
+use crate::flight::{Completed, Flight, JoinOrStart, LeaderGuard, Origin, after};
 use crate::lease::{Approach, Next, Right};
 use crate::memory::Key;
 use crate::metrics::add;
 use crate::outcome::{BypassReason, Outcome, Tier};
 use crate::region::{Answer, Composed, Region};
-use crate::trust::Trust;
+use crate::verification::Standing;
 
 mod stored;
 
@@ -57,14 +57,14 @@ impl Region {
             Judgement::Serve(answer) => Ok(answer),
             Judgement::Refuse(error) => Err(error),
             Judgement::Refresh(answer) => {
-                self.board(name, siblings, &mut Some(load));
+                self.join_or_start(name, siblings, &mut Some(load));
                 Ok(answer)
             }
             Judgement::Load => {
                 let (mut load, patience) = (Some(load), after(self.shared.policy.soft_timeout));
                 loop {
-                    let (flight, first) = self.board(name, siblings, &mut load);
-                    let answer = self.alight(name, &flight, first, patience).await;
+                    let (flight, first) = self.join_or_start(name, siblings, &mut load);
+                    let answer = self.wait_for(name, &flight, first, patience).await;
                     // The load under way yielded to this read: start our own.
                     if load.is_none() || !flight.has_yielded() {
                         return answer;
@@ -74,65 +74,65 @@ impl Region {
         }
     }
 
-    /// Judges what memory holds. The one place where freshness, setbacks and last good meet.
+    /// Judges what memory holds. The one place where freshness, backoffs and last good meet.
     pub(crate) fn judge(&self, name: &str) -> Judgement {
         let at = self.cache.clock.now();
         let held = self.held(name).map(|entry| (self.freshness(&entry, at), entry));
         if let Some((Freshness::Fresh, entry)) = held {
             return Judgement::Serve(self.answer(entry, Outcome::Hit(Tier::Memory), at));
         }
-        match (held, self.setback(name, at)) {
+        match (held, self.backoff(name, at)) {
             (Some((Freshness::Stale, entry)), None) => Judgement::Refresh(self.answer(entry, Outcome::Stale, at)),
-            (Some((Freshness::Stale | Freshness::Kept, entry)), Some(setback))
-                if setback.error.reason != Reason::NotFound =>
+            (Some((Freshness::Stale | Freshness::Kept, entry)), Some(backoff))
+                if backoff.error.reason != Reason::NotFound =>
             {
-                Judgement::Serve(self.answer(entry, Outcome::LastGood(setback.error.reason), at))
+                Judgement::Serve(self.answer(entry, Outcome::LastGood(backoff.error.reason), at))
             }
-            (_, Some(setback)) => Judgement::Refuse(setback.as_remembered(at)),
+            (_, Some(backoff)) => Judgement::Refuse(backoff.as_remembered(at)),
             (_, None) => Judgement::Load,
         }
     }
 
     /// Why `name` is not to be loaded at `at`.
-    pub(crate) fn setback(&self, name: &str, at: Timestamp) -> Option<Arc<Setback>> {
-        self.cache.setbacks.get(&self.key(name)).filter(|setback| at < setback.until)
+    pub(crate) fn backoff(&self, name: &str, at: Timestamp) -> Option<Arc<Backoff>> {
+        self.cache.backoffs.get(&self.key(name)).filter(|backoff| at < backoff.until)
     }
 
     /// Joins the flight of `name`, or starts it in a task of its own; says whether this read did. `load` is taken only
     /// then.
-    fn board<F, L, G>(&self, name: &str, siblings: &[String], load: &mut Option<F>) -> (Arc<Flight>, bool)
+    fn join_or_start<F, L, G>(&self, name: &str, siblings: &[String], load: &mut Option<F>) -> (Arc<Flight>, bool)
     where
         F: FnOnce() -> L + Send + 'static,
         L: Future<Output = Result<Composed<G>, Error>> + Send + 'static,
         G: Send + 'static,
     {
-        let (flight, landing) = self.embark(name);
-        let first = landing.is_some();
-        if let Some((landing, load)) = landing.and_then(|landing| Some((landing, load.take()?))) {
-            tokio::spawn(self.clone().fly(landing, siblings.to_vec(), load));
+        let (flight, leader) = self.join_or_lead(name);
+        let first = leader.is_some();
+        if let Some((leader, load)) = leader.and_then(|leader| Some((leader, load.take()?))) {
+            tokio::spawn(self.clone().run_load(leader, siblings.to_vec(), load));
         }
         (flight, first)
     }
 
-    /// The flight of `name`, with the duty to land it where this read is the first and a load is needed.
-    pub(crate) fn embark(&self, name: &str) -> (Arc<Flight>, Option<Landing>) {
+    /// The flight of `name`, with the duty to complete it where this read is the first and a load is needed.
+    pub(crate) fn join_or_lead(&self, name: &str) -> (Arc<Flight>, Option<LeaderGuard>) {
         let overdue_after = self.shared.policy.hard_timeout.saturating_add(FLIGHT_SLACK);
-        let landing = match self.cache.flights.board(Key::new(self.shared.id, name), overdue_after) {
-            Boarding::Joined(flight) => return (flight, None),
-            Boarding::First(landing) => landing,
+        let leader = match self.cache.flights.join_or_start(Key::new(self.shared.id, name), overdue_after) {
+            JoinOrStart::Joined(flight) => return (flight, None),
+            JoinOrStart::First(leader) => leader,
         };
-        let flight = landing.flight();
-        // A flight that landed between the judgement and the boarding has left its entry or its error.
+        let flight = leader.flight();
+        // A flight that completed between the judgement and the start has left its entry or its error.
         let at = self.cache.clock.now();
         if let Some(entry) = self.held(name).filter(|entry| self.freshness(entry, at) == Freshness::Fresh) {
-            landing.land(Ok((entry, Origin::Memory)));
+            leader.complete(Ok((entry, Origin::Memory)));
             return (flight, None);
         }
-        if let Some(setback) = self.setback(name, at) {
-            landing.land(Err(Arc::new(setback.as_remembered(at))));
+        if let Some(backoff) = self.backoff(name, at) {
+            leader.complete(Err(Arc::new(backoff.as_remembered(at))));
             return (flight, None);
         }
-        (flight, Some(landing))
+        (flight, Some(leader))
     }
 
     pub(crate) fn permit(&self) -> Result<OwnedSemaphorePermit, Error> {
@@ -143,55 +143,55 @@ impl Region {
     }
 
     /// The flight: store, then source, then write back.
-    async fn fly<F, L, G>(self, landing: Landing, siblings: Vec<String>, load: F)
+    async fn run_load<F, L, G>(self, leader: LeaderGuard, siblings: Vec<String>, load: F)
     where
         F: FnOnce() -> L + Send + 'static,
         L: Future<Output = Result<Composed<G>, Error>> + Send + 'static,
         G: Send + 'static,
     {
         let mut approach = Approach::waiting(self.longest_wait());
-        let (landing, right) = match self.approach(landing, &siblings, &mut approach).await {
+        let (leader, right) = match self.approach(leader, &siblings, &mut approach).await {
             Some(found) => found,
             None => return,
         };
         let permit = match self.permit() {
             Ok(permit) => permit,
-            Err(error) => return landing.land(Err(Arc::new(error))),
+            Err(error) => return leader.complete(Err(Arc::new(error))),
         };
         let started = self.cache.clock.now();
         let loaded = self.ask_within(approach.left(self.shared.policy.hard_timeout), load).await;
         drop(permit);
-        let landing = match loaded.is_err() && approach.has_waited() {
-            true => self.look_once_more(landing).await,
-            false => Some(landing),
+        let leader = match loaded.is_err() && approach.has_waited() {
+            true => self.look_once_more(leader).await,
+            false => Some(leader),
         };
-        if let Some(landing) = landing {
-            self.land_loaded(landing, loaded, started, &right);
+        if let Some(leader) = leader {
+            self.complete_loaded(leader, loaded, started, &right);
         }
     }
 
     /// Ends the flight of a load that failed, if the load that it did not wait for to its end has brought an answer meanwhile.
-    async fn look_once_more(&self, landing: Landing) -> Option<Landing> {
-        let stored = self.read_store(&landing.key().name).await;
-        self.land_stored(landing, stored.entry)
+    async fn look_once_more(&self, leader: LeaderGuard) -> Option<LeaderGuard> {
+        let stored = self.read_store(&leader.key().name).await;
+        self.complete_with_stored(leader, stored.entry)
     }
 
     /// Looks into the store until it answers the flight, or this process may load.
     async fn approach(
         &self,
-        mut landing: Landing,
+        mut leader: LeaderGuard,
         siblings: &[String],
         approach: &mut Approach,
-    ) -> Option<(Landing, Right)> {
+    ) -> Option<(LeaderGuard, Right)> {
         loop {
             let stored = match siblings.is_empty() {
-                true => self.read_store(&landing.key().name).await,
-                false => self.read_store_with(&landing, siblings).await,
+                true => self.read_store(&leader.key().name).await,
+                false => self.read_store_with(&leader, siblings).await,
             };
-            let (name, looked) = (Arc::clone(&landing.key().name), stored.unread());
-            landing = self.land_stored(landing, stored.entry)?;
+            let (name, looked) = (Arc::clone(&leader.key().name), stored.unread());
+            leader = self.complete_with_stored(leader, stored.entry)?;
             if let Next::Load(right) = self.lease(&name, &looked, approach).await {
-                return Some((landing, right));
+                return Some((leader, right));
             }
         }
     }
@@ -227,15 +227,15 @@ impl Region {
     }
 
     /// Writes what the source answered, unless an invalidation came meanwhile, and releases the waiters.
-    pub(crate) fn land_loaded<G>(
+    pub(crate) fn complete_loaded<G>(
         &self,
-        landing: Landing,
+        leader: LeaderGuard,
         loaded: Result<Composed<G>, Error>,
         started: Timestamp,
         right: &Right,
     ) {
-        let key = landing.key().clone();
-        let landed: Landed = match loaded {
+        let key = leader.key().clone();
+        let completed: Completed = match loaded {
             Ok(Composed { own, siblings, guard }) => {
                 let (at, persist) = (self.cache.clock.now(), own.persist);
                 let mut entry = self.entry(&key.name, own, started, at);
@@ -245,8 +245,8 @@ impl Region {
                 }
                 entry.note_loaded();
                 let mut entry = Arc::new(entry);
-                let kept = landing.write(|| {
-                    self.cache.setbacks.remove(&key);
+                let kept = leader.write(|| {
+                    self.cache.backoffs.remove(&key);
                     match self.held_later(&key.name, &entry) {
                         // Others have been answered with it, and no answer is older than the one before.
                         Some(later) => entry = later,
@@ -256,26 +256,26 @@ impl Region {
                 });
                 if !kept {
                     add(&self.shared.counters.dropped_fills);
-                    self.keep_voided(&landing, &entry);
+                    self.keep_voided(&leader, &entry);
                 }
                 drop(guard);
                 Ok((entry, Origin::Source))
             }
             Err(error) => {
                 let error = Arc::new(error);
-                landing.write(|| self.remember_setback(&key, &error));
+                leader.write(|| self.remember_backoff(&key, &error));
                 Err(error)
             }
         };
-        landing.land(landed);
+        leader.complete(completed);
     }
 
-    pub(crate) fn remember_setback(&self, key: &Key, error: &Arc<Error>) {
+    pub(crate) fn remember_backoff(&self, key: &Key, error: &Arc<Error>) {
         if error.reason == Reason::Yielded {
             return;
         }
         let at = self.cache.clock.now();
-        let earlier = self.cache.setbacks.peek(key).filter(|earlier| earlier.error.reason != Reason::NotFound);
+        let earlier = self.cache.backoffs.peek(key).filter(|earlier| earlier.error.reason != Reason::NotFound);
         let in_a_row = earlier.map_or(1, |earlier| earlier.in_a_row.saturating_add(1));
         let last_good = self.held(&key.name).filter(|entry| entry.freshness(at) != Freshness::Gone);
         let doubling = Duration::from_millis(500) * 2u32.saturating_pow(in_a_row.min(16));
@@ -287,25 +287,25 @@ impl Region {
             (_, None) => doubling.min(THROTTLE_WITHOUT_LAST_GOOD),
         };
         let until = at.plus(throttle.max(error.retry_after.unwrap_or_default()));
-        self.cache.setbacks.insert(key.clone(), Arc::new(Setback { error: Arc::clone(error), until, in_a_row }));
+        self.cache.backoffs.insert(key.clone(), Arc::new(Backoff { error: Arc::clone(error), until, in_a_row }));
     }
 
     /// Waits for the flight; past `patience`, or when it fails, the last good answer stands in.
-    pub(crate) async fn alight(
+    pub(crate) async fn wait_for(
         &self,
         name: &str,
         flight: &Flight,
         first: bool,
         patience: Instant,
     ) -> Result<Answer, Error> {
-        let landed = match timeout_at(patience, flight.wait()).await {
-            Ok(landed) => landed,
+        let completed = match timeout_at(patience, flight.wait()).await {
+            Ok(completed) => completed,
             Err(_) => match self.last_good(name, Reason::Slow) {
                 Some(answer) => return Ok(answer),
                 None => flight.wait().await,
             },
         };
-        match landed {
+        match completed {
             Ok((entry, origin)) => {
                 let outcome = match origin {
                     Origin::Memory => Outcome::Hit(Tier::Memory),
@@ -354,11 +354,11 @@ impl Region {
     /// An answer that went by the cache.
     pub(crate) fn passed(&self, name: &str, loaded: Loaded, started: Timestamp, at: Timestamp) -> Answer {
         let entry = Arc::new(self.entry(name, loaded, started, at));
-        Answer { entry, outcome: Outcome::Bypass(BypassReason::Disabled), at, trust: Trust::Heard }
+        Answer { entry, outcome: Outcome::Bypass(BypassReason::Disabled), at, standing: Standing::Verified }
     }
 }
 
-impl Setback {
+impl Backoff {
     pub(crate) fn as_remembered(&self, now: Timestamp) -> Error {
         let left = self.until.since(now);
         let retry_after = self.error.retry_after.map(|_| left);

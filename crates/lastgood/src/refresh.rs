@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::entry::{Entry, Freshness, Loaded};
 use crate::error::{Error, LoadError, Reason};
-use crate::flight::{Boarding, Landing, Origin};
+use crate::flight::{JoinOrStart, LeaderGuard, Origin};
 use crate::lease::{Approach, Next};
 use crate::memory::Key;
 use crate::read::FLIGHT_SLACK;
@@ -45,15 +45,15 @@ impl Region {
         if self.held(name).is_some_and(|entry| self.lasts(&entry, ahead)) {
             return Ok(false);
         }
-        if let Some(setback) = self.setback(name, at) {
-            return Err(setback.as_remembered(at));
+        if let Some(backoff) = self.backoff(name, at) {
+            return Err(backoff.as_remembered(at));
         }
         let overdue_after = self.shared.policy.hard_timeout.saturating_add(FLIGHT_SLACK);
-        let flight = match self.cache.flights.board(Key::new(self.shared.id, name), overdue_after) {
-            Boarding::Joined(flight) => flight,
-            Boarding::First(landing) => {
-                let flight = landing.flight();
-                tokio::spawn(self.clone().fly_ahead(landing, ahead, load));
+        let flight = match self.cache.flights.join_or_start(Key::new(self.shared.id, name), overdue_after) {
+            JoinOrStart::Joined(flight) => flight,
+            JoinOrStart::First(leader) => {
+                let flight = leader.flight();
+                tokio::spawn(self.clone().run_eager_load(leader, ahead, load));
                 flight
             }
         };
@@ -69,27 +69,27 @@ impl Region {
         self.freshness(entry, at) == Freshness::Fresh && entry.times.fresh_until.since(at) > ahead
     }
 
-    async fn fly_ahead<F, L, G>(self, landing: Landing, ahead: Duration, load: F)
+    async fn run_eager_load<F, L, G>(self, leader: LeaderGuard, ahead: Duration, load: F)
     where
         F: FnOnce() -> L + Send + 'static,
         L: Future<Output = Result<Composed<G>, Error>> + Send + 'static,
         G: Send + 'static,
     {
-        let key = landing.key().clone();
+        let key = leader.key().clone();
         let mut approach = Approach::waiting(self.longest_wait());
         let right = loop {
             let stored = self.read_store(&key.name).await;
             let looked = stored.unread();
             if let Some(entry) = stored.entry.map(Arc::new) {
-                landing.write(|| {
+                leader.write(|| {
                     if !self.held(&key.name).is_some_and(|held| self.is_at_least_as_good(&held, &entry)) {
                         self.cache.memory.insert(key.clone(), Arc::clone(&entry));
                     }
                 });
             }
-            // Another process may have been earlier, or a load that landed before this one was boarded.
+            // Another process may have been earlier, or a load that completed before this one was started.
             if let Some(entry) = self.held(&key.name).filter(|entry| self.lasts(entry, ahead)) {
-                return landing.land(Ok((entry, Origin::Store)));
+                return leader.complete(Ok((entry, Origin::Store)));
             }
             if let Next::Load(right) = self.lease(&key.name, &looked, &mut approach).await {
                 break right;
@@ -97,11 +97,11 @@ impl Region {
         };
         let permit = match self.permit() {
             Ok(permit) => permit,
-            Err(error) => return landing.land(Err(Arc::new(error.with_reason(Reason::Yielded)))),
+            Err(error) => return leader.complete(Err(Arc::new(error.with_reason(Reason::Yielded)))),
         };
         let started = self.cache.clock.now();
         let loaded = self.ask_within(approach.left(self.shared.policy.hard_timeout), load).await;
         drop(permit);
-        self.land_loaded(landing, loaded, started, &right);
+        self.complete_loaded(leader, loaded, started, &right);
     }
 }

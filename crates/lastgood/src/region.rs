@@ -19,7 +19,7 @@ use crate::metrics::{Counters, Stopwatch};
 use crate::outcome::Outcome;
 use crate::policy::Policy;
 use crate::store::StoreError;
-use crate::tags::{self, Depth};
+use crate::tags::{self, Mode};
 use crate::write_behind::{Change, Expiry, Fill, Form, Removal, Room};
 
 mod answer;
@@ -80,8 +80,8 @@ impl Region {
     }
 
     /// Whether the invalidations of other processes on the same store cannot be heard at the moment.
-    pub fn is_unheard(&self) -> bool {
-        self.cache.clock.now() > self.cache.hearing.heard_until()
+    pub fn is_unverified(&self) -> bool {
+        self.cache.clock.now() > self.cache.verification.verified_until()
     }
 
     /// The region's policy.
@@ -161,22 +161,22 @@ impl Region {
     }
 
     /// Expires or removes what the store holds for `name`, and what memory has of it, unless it was loaded or put after `at`.
-    pub(crate) fn change_late(&self, name: &str, depth: Depth, at: Timestamp) {
+    pub(crate) fn change_late(&self, name: &str, mode: Mode, at: Timestamp) {
         let policy = &self.shared.policy;
-        self.invalidate(name, &Void::of(depth, at), || {
+        self.invalidate(name, &Void::of(mode, at), || {
             let is_older = |held: &Arc<Entry>| self.began_at(held) <= self.present_of(at, at);
             if let Some(held) = self.held(name).filter(is_older) {
-                match depth {
-                    Depth::Expire => {
+                match mode {
+                    Mode::Expire => {
                         let expired = Arc::new(held.expired_at(at, policy));
                         self.cache.memory.insert(Key::new(self.shared.id, name), expired);
                     }
-                    Depth::Remove => _ = self.cache.memory.remove(&self.key(name)),
+                    Mode::Remove => _ = self.cache.memory.remove(&self.key(name)),
                 }
             }
-            let change = match depth {
-                Depth::Expire => Change::Expire(Expiry { at, schema: self.shared.schema, policy: Arc::clone(policy) }),
-                Depth::Remove => Change::Remove(Removal::at(at, true).late()),
+            let change = match mode {
+                Mode::Expire => Change::Expire(Expiry { at, schema: self.shared.schema, policy: Arc::clone(policy) }),
+                Mode::Remove => Change::Remove(Removal::at(at, true).late()),
             };
             if let Some(tier) = &self.cache.store {
                 tier.behind.enqueue_late(self.store_key(name), change, at);
@@ -220,7 +220,7 @@ impl Region {
         self.shared.cleared_at.fetch_max(at.as_millis(), Ordering::Relaxed);
         self.cache.flights.invalidate_where(&Void::Removed(at), |key| key.region == self.shared.id);
         let removed = self.cache.memory.remove_where(|key| key.region == self.shared.id);
-        self.cache.setbacks.retain(|key, _| key.region != self.shared.id);
+        self.cache.backoffs.retain(|key, _| key.region != self.shared.id);
         if let Some(tier) = &self.cache.store {
             tier.behind.clear(&self.shared.prefix, true);
         }
@@ -242,16 +242,16 @@ impl Region {
         behind.iter().for_each(|(behind, prefix)| behind.announce_clear(prefix));
         self.cache.flights.invalidate_where(&Void::Removed(self.cache.clock.now()), doomed);
         let removed = self.cache.memory.remove_where(doomed);
-        self.cache.setbacks.retain(|key, _| !doomed(key));
+        self.cache.backoffs.retain(|key, _| !doomed(key));
         behind.iter().for_each(|(behind, prefix)| behind.clear(prefix, true));
         removed
     }
 
-    /// Detaches the load under way and its setback, and changes memory before any later load can begin.
+    /// Detaches the load under way and its backoff, and changes memory before any later load can begin.
     fn invalidate<T>(&self, name: &str, void: &Void, change: impl FnOnce() -> T) -> T {
         let key = Key::new(self.shared.id, name);
         self.cache.flights.invalidate(&key, void, || {
-            self.cache.setbacks.remove(&key);
+            self.cache.backoffs.remove(&key);
             change()
         })
     }
@@ -271,12 +271,12 @@ impl Region {
 
     /// How good an entry of memory is, by its times and by what was heard of other processes.
     pub(crate) fn freshness(&self, entry: &Entry, at: Timestamp) -> Freshness {
-        judged(entry, at, self.cache.hearing.trust(entry, at))
+        judged(entry, at, self.cache.verification.standing(entry, at))
     }
 
     pub(crate) fn answer(&self, entry: Arc<Entry>, outcome: Outcome, at: Timestamp) -> Answer {
-        let trust = self.cache.hearing.trust(&entry, at);
-        Answer { entry, outcome, at, trust }
+        let standing = self.cache.verification.standing(&entry, at);
+        Answer { entry, outcome, at, standing }
     }
 
     /// The entry of an answer whose load began at `started`, ending its freshness at a point within the jitter.

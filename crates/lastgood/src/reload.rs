@@ -8,7 +8,7 @@ use tokio::time::timeout_at;
 
 use crate::entry::Loaded;
 use crate::error::{Error, LoadError, Reason};
-use crate::flight::{Flight, Landing, Next, after};
+use crate::flight::{Flight, LeaderGuard, Next, after};
 use crate::lease::{Approach, Next as Lease, Right};
 use crate::memory::Key;
 use crate::metrics::Stopwatch;
@@ -48,20 +48,20 @@ impl Region {
             return self.bypass(name, load).await;
         }
         let at = self.cache.clock.now();
-        if let Some(backoff) = self.setback(name, at) {
+        if let Some(backoff) = self.backoff(name, at) {
             return self.stand_in(name, backoff.as_remembered(at));
         }
         let limit = self.shared.policy.hard_timeout.saturating_add(FLIGHT_SLACK);
-        let (flight, is_first) = match self.cache.flights.board_next(Key::new(self.shared.id, name), limit) {
+        let (flight, is_first) = match self.cache.flights.join_or_start_next(Key::new(self.shared.id, name), limit) {
             Next::Joined(flight) => (flight, false),
-            Next::Now(landing) => (self.begin(landing, None, siblings, load), true),
-            Next::Later(landing, before) => (self.begin(landing, Some(before), siblings, load), true),
+            Next::Now(leader) => (self.begin(leader, None, siblings, load), true),
+            Next::Later(leader, before) => (self.begin(leader, Some(before), siblings, load), true),
         };
         // The load before may take its whole time: whoever waits for two does not wait twice as long.
-        let landed = timeout_at(after(limit), flight.wait()).await.unwrap_or_else(|_| {
+        let completed = timeout_at(after(limit), flight.wait()).await.unwrap_or_else(|_| {
             Err(Arc::new(Error::new(Reason::TimedOut, "the load before this one did not end in time")))
         });
-        match landed {
+        match completed {
             Ok((entry, _)) => {
                 let outcome = if is_first { Outcome::Miss } else { Outcome::Joined };
                 Ok(self.answer(entry, outcome, self.cache.clock.now()))
@@ -79,33 +79,39 @@ impl Region {
     }
 
     /// Runs `load` in a task of its own, as soon as the load `before` has ended.
-    fn begin<F, L, G>(&self, landing: Landing, before: Option<Arc<Flight>>, siblings: &[String], load: F) -> Arc<Flight>
+    fn begin<F, L, G>(
+        &self,
+        leader: LeaderGuard,
+        before: Option<Arc<Flight>>,
+        siblings: &[String],
+        load: F,
+    ) -> Arc<Flight>
     where
         F: FnOnce() -> L + Send + 'static,
         L: Future<Output = Result<Composed<G>, Error>> + Send + 'static,
         G: Send + 'static,
     {
-        let (region, flight, siblings) = (self.clone(), landing.flight(), siblings.to_vec());
+        let (region, flight, siblings) = (self.clone(), leader.flight(), siblings.to_vec());
         tokio::spawn(async move {
             if let Some(before) = before {
-                landing.wait_for_turn(&before).await;
+                leader.wait_for_turn(&before).await;
             }
-            region.fly_anew(landing, &siblings, load).await;
+            region.run_reload(leader, &siblings, load).await;
         });
         flight
     }
 
     /// The flight that serves nothing of the store's: whatever lies there was loaded before. It only stands in.
-    async fn fly_anew<F, L, G>(self, landing: Landing, siblings: &[String], load: F)
+    async fn run_reload<F, L, G>(self, leader: LeaderGuard, siblings: &[String], load: F)
     where
         F: FnOnce() -> L + Send + 'static,
         L: Future<Output = Result<Composed<G>, Error>> + Send + 'static,
         G: Send + 'static,
     {
-        let key = landing.key().clone();
+        let key = leader.key().clone();
         let holds_nothing = self.held(&key.name).is_none();
         let stored = match holds_nothing && !siblings.is_empty() {
-            true => self.read_store_with(&landing, siblings).await,
+            true => self.read_store_with(&leader, siblings).await,
             false => self.read_store(&key.name).await,
         };
         // Another process's load may have begun before: it is not waited for.
@@ -114,18 +120,18 @@ impl Region {
             Lease::LookAgain => Right::Unfenced,
         };
         if let Some(entry) = stored.entry.filter(|_| holds_nothing) {
-            landing.write(|| self.cache.memory.insert(key.clone(), Arc::new(entry)));
+            leader.write(|| self.cache.memory.insert(key.clone(), Arc::new(entry)));
         }
         let started = self.cache.clock.now();
-        if let Some(backoff) = self.setback(&key.name, started) {
-            return landing.land(Err(Arc::new(backoff.as_remembered(started))));
+        if let Some(backoff) = self.backoff(&key.name, started) {
+            return leader.complete(Err(Arc::new(backoff.as_remembered(started))));
         }
         let permit = match self.permit() {
             Ok(permit) => permit,
-            Err(error) => return landing.land(Err(Arc::new(error))),
+            Err(error) => return leader.complete(Err(Arc::new(error))),
         };
         let loaded = self.ask(load).await;
         drop(permit);
-        self.land_loaded(landing, loaded, started, &right);
+        self.complete_loaded(leader, loaded, started, &right);
     }
 }

@@ -10,7 +10,7 @@ use shuttle::thread;
 
 use crate::clock::Timestamp;
 use crate::entry::{Entry, Loaded, Value};
-use crate::flight::{Boarding, Flights, Landing, Origin, Void};
+use crate::flight::{Flights, JoinOrStart, LeaderGuard, Origin, Void};
 use crate::memory::{Key, KeyRef, Memory};
 use crate::policy::Times;
 use crate::sync::{on_schedules, point};
@@ -55,15 +55,15 @@ impl Parts {
     }
 
     /// The load's task.
-    fn load(&self, landing: Landing) {
+    fn load(&self, leader: LeaderGuard) {
         if let Some(entry) = self.memory.get(&KeyRef { region: 0, name: "key" }) {
-            return landing.land(Ok((entry, Origin::Memory)));
+            return leader.complete(Ok((entry, Origin::Memory)));
         }
         self.loads.fetch_add(1, Ordering::SeqCst);
         let loaded = entry(self.source.load(Ordering::SeqCst), 8);
         point();
-        landing.write(|| self.memory.insert(key(), Arc::clone(&loaded)));
-        landing.land(Ok((loaded, Origin::Source)));
+        leader.write(|| self.memory.insert(key(), Arc::clone(&loaded)));
+        leader.complete(Ok((loaded, Origin::Source)));
     }
 
     /// A read: the version, or nothing if the caller left before there was one.
@@ -71,23 +71,23 @@ impl Parts {
         if let Some(version) = self.held() {
             return Some(version);
         }
-        let flight = match self.flights.board(key(), LIMIT) {
-            Boarding::Joined(flight) => flight,
-            Boarding::First(landing) => {
-                let (parts, flight) = (Arc::clone(self), landing.flight());
-                thread::spawn(move || parts.load(landing));
+        let flight = match self.flights.join_or_start(key(), LIMIT) {
+            JoinOrStart::Joined(flight) => flight,
+            JoinOrStart::First(leader) => {
+                let (parts, flight) = (Arc::clone(self), leader.flight());
+                thread::spawn(move || parts.load(leader));
                 flight
             }
         };
         let answer = Box::pin(async move { flight.wait().await });
-        let landed = match leaves {
+        let completed = match leaves {
             false => block_on(answer),
             true => match block_on(select(answer, Box::pin(yield_now()))) {
-                Either::Left((landed, _)) => landed,
+                Either::Left((completed, _)) => completed,
                 Either::Right(_) => return None,
             },
         };
-        Some(version(&landed.expect("the load does not fail").0))
+        Some(version(&completed.expect("the load does not fail").0))
     }
 
     /// As an invalidation does: the source holds something newer, and nothing older may be held from now on.

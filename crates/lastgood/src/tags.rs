@@ -27,19 +27,19 @@ const SCHEMA: u32 = 1;
 
 /// How far an invalidation goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Depth {
+pub enum Mode {
     /// The next read asks the source; the last good answer stands in if it fails.
     Expire,
     /// Gone from every tier, the last good answer included.
     Remove,
 }
 
-impl Depth {
+impl Mode {
     /// The word in the keys of marks.
     const fn word(self) -> &'static str {
         match self {
-            Depth::Expire => "expired",
-            Depth::Remove => "removed",
+            Mode::Expire => "expired",
+            Mode::Remove => "removed",
         }
     }
 }
@@ -52,17 +52,17 @@ struct Marks {
 }
 
 impl Marks {
-    fn of(&self, depth: Depth) -> Timestamp {
-        match depth {
-            Depth::Expire => self.expired_at,
-            Depth::Remove => self.removed_at,
+    fn of(&self, mode: Mode) -> Timestamp {
+        match mode {
+            Mode::Expire => self.expired_at,
+            Mode::Remove => self.removed_at,
         }
     }
 
-    fn add(&mut self, depth: Depth, at: Timestamp) {
-        let mark = match depth {
-            Depth::Expire => &mut self.expired_at,
-            Depth::Remove => &mut self.removed_at,
+    fn add(&mut self, mode: Mode, at: Timestamp) {
+        let mark = match mode {
+            Mode::Expire => &mut self.expired_at,
+            Mode::Remove => &mut self.removed_at,
         };
         *mark = at.max(*mark);
     }
@@ -94,10 +94,10 @@ pub(crate) struct Tags {
     marked_at: AtomicU64,
 }
 
-/// What a mark's key says without what all marks' keys begin with: the depth and the tag.
-pub(crate) fn mark_of(key: &str) -> Option<(Depth, &str)> {
+/// What a mark's key says without what all marks' keys begin with: the mode and the tag.
+pub(crate) fn mark_of(key: &str) -> Option<(Mode, &str)> {
     let (kind, tag) = key.split_once(':')?;
-    [Depth::Expire, Depth::Remove].into_iter().find(|depth| depth.word() == kind).map(|depth| (depth, tag))
+    [Mode::Expire, Mode::Remove].into_iter().find(|mode| mode.word() == kind).map(|mode| (mode, tag))
 }
 
 /// Whether the tags of an entry let it lie in the store.
@@ -119,8 +119,8 @@ impl Tags {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn key(&self, depth: Depth, tag: &str) -> String {
-        [&self.prefix, depth.word(), ":", tag].concat()
+    fn key(&self, mode: Mode, tag: &str) -> String {
+        [&self.prefix, mode.word(), ":", tag].concat()
     }
 
     /// When any tag was invalidated last: what was being loaded then may have been loaded before.
@@ -134,31 +134,31 @@ impl Tags {
     }
 
     /// Remembers a mark that another process made, so that it stays known here if the store loses it.
-    pub(crate) fn remember_heard(&self, tag: &str, depth: Depth, at: Timestamp) {
+    pub(crate) fn remember_heard(&self, tag: &str, mode: Mode, at: Timestamp) {
         let mut heard = self.heard();
         // The store has them all, unless it failed lately.
         if heard.len() >= REMEMBERED && !heard.contains_key(tag) {
             heard.clear();
         }
-        heard.entry(tag.to_owned()).or_default().add(depth, at);
+        heard.entry(tag.to_owned()).or_default().add(mode, at);
     }
 
     /// Takes up a mark that an earlier process made and the store may not have.
     pub(crate) fn remember_key(&self, key: &str, at: Timestamp) {
-        if let Some((depth, tag)) = key.strip_prefix(&self.prefix).and_then(mark_of) {
-            self.made().entry(tag.to_owned()).or_default().add(depth, at);
+        if let Some((mode, tag)) = key.strip_prefix(&self.prefix).and_then(mark_of) {
+            self.made().entry(tag.to_owned()).or_default().add(mode, at);
         }
     }
 
     /// Marks a tag, here at once and in the store behind, until the store has it.
-    pub(crate) fn mark(&self, behind: &Arc<WriteBehind>, tag: &str, depth: Depth, at: Timestamp) {
+    pub(crate) fn mark(&self, behind: &Arc<WriteBehind>, tag: &str, mode: Mode, at: Timestamp) {
         self.note_mark(at);
         let mut made = self.made();
         if made.len() >= REMEMBERED && !made.contains_key(tag) {
             made.clear();
             behind.distrust(at);
         }
-        made.entry(tag.to_owned()).or_default().add(depth, at);
+        made.entry(tag.to_owned()).or_default().add(mode, at);
         drop(made);
         let until = at.plus(FOREVER_TTL);
         let times = Times { fresh_until: until, stale_until: until, keep_until: until };
@@ -174,12 +174,12 @@ impl Tags {
             expiry: None,
             lease: None,
         };
-        behind.enqueue(self.key(depth, tag), Change::Mark(fill));
+        behind.enqueue(self.key(mode, tag), Change::Mark(fill));
     }
 
     /// What the invalidations of their tags leave of entries that the store gave. Where the marks cannot be read before
     /// `deadline`, none that has tags; says whether they could.
-    pub(crate) async fn heed(
+    pub(crate) async fn apply(
         &self,
         store: &GuardedStore,
         stored: &mut [Option<Entry>],
@@ -206,9 +206,9 @@ impl Tags {
 
     /// The marks of each tag; `None` if the store does not tell before `deadline`.
     async fn read(&self, store: &GuardedStore, tags: Vec<&str>, deadline: Instant) -> Option<HashMap<String, Marks>> {
-        let asked: Vec<(Depth, &str)> =
-            tags.iter().flat_map(|tag| [(Depth::Expire, *tag), (Depth::Remove, *tag)]).collect();
-        let keys: Vec<String> = asked.iter().map(|(depth, tag)| self.key(*depth, tag)).collect();
+        let asked: Vec<(Mode, &str)> =
+            tags.iter().flat_map(|tag| [(Mode::Expire, *tag), (Mode::Remove, *tag)]).collect();
+        let keys: Vec<String> = asked.iter().map(|(mode, tag)| self.key(*mode, tag)).collect();
         let asking = async { Ok::<_, StoreError>((store.ahead().await?, store.get_many(&keys).await?)) };
         let (ahead, stored) = timeout_at(deadline, asking).await.ok()?.ok()?;
         let mut marks: HashMap<String, Marks> = HashMap::with_capacity(tags.len());
@@ -217,15 +217,15 @@ impl Tags {
             let heard = self.heard().get(tag).copied().unwrap_or_default();
             marks.insert(tag.to_owned(), made.and(heard).present(ahead));
         }
-        for (((depth, tag), key), bytes) in asked.into_iter().zip(&keys).zip(stored) {
+        for (((mode, tag), key), bytes) in asked.into_iter().zip(&keys).zip(stored) {
             let Some(bytes) = bytes else { continue };
             // A mark that cannot be read may say anything.
             let at = decode_any_version(&bytes, key, SCHEMA).map_or(Timestamp::FOREVER, |mark| mark.fetch_started_at);
             let (at, wrong_by) = (at.shifted(-ahead.by), ahead.at_most_wrong_by);
             let marks = marks.entry(tag.to_owned()).or_default();
             // What this process knows of already it knows better.
-            if at > marks.of(depth) {
-                marks.add(depth, at.plus(wrong_by));
+            if at > marks.of(mode) {
+                marks.add(mode, at.plus(wrong_by));
             }
         }
         Some(marks)

@@ -14,9 +14,9 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::clock::{Clock, Timestamp};
+use crate::publisher::Publisher;
 use crate::store::{BreakerState, GuardedStore, MAX_KEY_BYTES, Position, Store, StoreError};
 use crate::sync::{Mutex, MutexGuard};
-use crate::voice::Voice;
 
 mod apply;
 mod change;
@@ -51,7 +51,7 @@ const WARN_EVERY: Duration = Duration::from_secs(60);
 pub(crate) struct WriteBehind {
     store: Arc<GuardedStore>,
     clock: Clock,
-    voice: Arc<Voice>,
+    publisher: Arc<Publisher>,
     queue: Mutex<Queue>,
     idle: Notify,
     /// Something was written, or failed.
@@ -73,7 +73,7 @@ pub(crate) struct WriteBehind {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Others {
     /// When a read of the log was answered last, and what it said applied.
-    pub(crate) heard_at: Option<Instant>,
+    pub(crate) last_read_at: Option<Instant>,
     /// Up to where.
     pub(crate) position: Option<Position>,
     /// The log may not be read.
@@ -91,7 +91,7 @@ impl WriteBehind {
     pub(crate) fn new(
         store: Arc<GuardedStore>,
         clock: Clock,
-        voice: Arc<Voice>,
+        publisher: Arc<Publisher>,
         most_bytes: u64,
         journal: Option<Journal>,
     ) -> Arc<Self> {
@@ -99,7 +99,7 @@ impl WriteBehind {
             store,
             queue: Mutex::new(Queue::of(most_bytes, clock.clone())),
             clock,
-            voice,
+            publisher,
             idle: Notify::new(),
             progress: Notify::new(),
             distrust_before: AtomicU64::new(0),

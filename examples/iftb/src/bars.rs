@@ -50,7 +50,7 @@ pub(crate) async fn evict(store: &str, promises: &mut Promises) -> Result<(), Fa
             return Err(format!("only {} of 1000 bars are taken", set.stored).into());
         }
     }
-    market.flush(Duration::from_secs(10)).await;
+    market.sync(Duration::from_secs(10)).await;
     let (mut whole, mut from_store) = (0, 0);
     for number in 0..SERIES {
         let Some(read) = read_patiently(&market, number).await? else { continue };

@@ -95,7 +95,7 @@ async fn main() -> Result<ExitCode, Failure> {
     if let Some(redis) = &mut redis {
         redis::gone_and_back(&market, &store, redis, is_there, &model, &mut promises).await?;
     }
-    market.flush(Duration::from_secs(5)).await;
+    market.sync(Duration::from_secs(5)).await;
     market.close(Duration::from_secs(5)).await;
     drop(market);
     if args.url.is_none() {
@@ -127,7 +127,7 @@ async fn restarted(
     until_the_store_answers(&market).await;
     market.clear(Confirm::YesClearEverything).await;
     look(&market, model, SYMBOL).await?;
-    market.flush(Duration::from_secs(5)).await;
+    market.sync(Duration::from_secs(5)).await;
     market.close(Duration::from_secs(5)).await;
     drop(market);
     sim.fault(Fault { kind: FaultKind::Status { status: 503 }, path_prefix: String::new(), times: None });

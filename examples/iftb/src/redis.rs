@@ -63,7 +63,7 @@ pub(crate) async fn gone_and_back(
     // What waits is written as soon as Redis is asked again.
     let mut is_kept = false;
     for _ in 0..200 {
-        market.flush(Duration::from_secs(5)).await;
+        market.sync(Duration::from_secs(5)).await;
         let other = data_layer(store, None, Times::BOT).await?;
         until_the_store_answers(&other).await;
         // Until Redis answers, it is not known.
@@ -112,7 +112,7 @@ pub(crate) async fn clear_all(redis: &RedisServer, store: &str, promises: &mut P
     let market = data_layer(store, None, Times::BOT).await?;
     until_the_store_answers(&market).await;
     market.own_bars().set_bars(&series("cleared")?, &hours(3, 300)).await;
-    market.flush(Duration::from_secs(5)).await;
+    market.sync(Duration::from_secs(5)).await;
     println!("\nclear_all takes Confirm::YesClearEverything, the last good answers go, too");
     println!("  database 5 has {} keys of the bot's", number(&script(of_bot)));
     let cleared = market.clear(Confirm::YesClearEverything).await;

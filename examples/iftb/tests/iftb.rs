@@ -73,7 +73,7 @@ async fn with_redis_a_restart_finds_everything_in_its_own_database() {
     store_answers(&market).await;
     assert!(market.health().await.is_well());
     let known = a_turn_costs_each_source_once(&sim, &market).await;
-    assert!(market.flush(Duration::from_secs(10)).await);
+    assert!(market.sync(Duration::from_secs(10)).await);
     assert_eq!(keys(&redis, 0), ":0\r\n", "another database");
     assert_ne!(keys(&redis, 5), ":0\r\n");
 
@@ -167,7 +167,7 @@ async fn a_password_a_database_and_a_namespace_keep_it_apart_from_everything_els
     store_answers(&market).await;
     look(&market, &Arc::new(Model::default()), SYMBOL).await.unwrap();
     market.own_bars().set_bars(&series("own"), &hours(3, 100)).await;
-    assert!(market.flush(Duration::from_secs(10)).await);
+    assert!(market.sync(Duration::from_secs(10)).await);
     assert_eq!(keys(&redis, 0), ":1\r\n", "nothing of it is in another database");
     let of_bot = "redis.call('SELECT', 5) return #redis.call('KEYS', 'iftb:*')";
     assert_ne!(redis.command(&["EVAL", of_bot, "0"]), ":0\r\n");
@@ -231,7 +231,7 @@ async fn what_memory_drops_comes_from_the_store() {
     for (close, name) in (100..).zip(&names) {
         assert_eq!(market.own_bars().set_bars(&series(name), &hours(1_000, close)).await.stored, 1_000);
     }
-    assert!(market.flush(Duration::from_secs(20)).await);
+    assert!(market.sync(Duration::from_secs(20)).await);
     assert!(market.stats(RegionName::Bars).keys < 30 && market.status().memory_bytes <= 1 << 20);
     let mut from_store = 0;
     for (close, name) in (100..).zip(&names) {

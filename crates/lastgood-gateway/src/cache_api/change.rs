@@ -10,7 +10,7 @@ use axum::response::Response;
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
 use lastgood::store::StoreError;
-use lastgood::{Depth, Scope, Swept};
+use lastgood::{Invalidated, Mode, Selector};
 use lastgood_market::RegionName;
 use lastgood_market::candles::{KnownSeries, series_prefix};
 use serde_json::json;
@@ -20,14 +20,14 @@ use super::caller::Caller;
 use super::glob::Glob;
 use super::name::{KeyName, region};
 use super::pending::{self, Pending};
-use super::selector::Selector;
+use super::selector::SelectorText;
 use super::symbol;
 use crate::app::App;
 use crate::cluster;
 use crate::problem::{self, Answered, Refused};
 use crate::values::{ask_again, reason};
 
-/// Keys of candles that are looked at for one symbol; whatever is beyond is swept one by one.
+/// Keys of candles that are looked at for one symbol; whatever is beyond is invalidated one by one.
 const MOST_KEYS: usize = 100_000;
 const LIST_WITHIN: Duration = Duration::from_secs(30);
 /// How long entries are counted before a caller is asked to confirm.
@@ -37,8 +37,8 @@ const MOST_SERIES: usize = 100;
 
 /// What is to be changed.
 enum Target {
-    One(Scope, String),
-    Many(Scope, String),
+    One(Selector, String),
+    Many(Selector, String),
     /// A series of candles, by what its keys begin with.
     Series(String),
     Symbol(String),
@@ -47,13 +47,13 @@ enum Target {
 
 impl Target {
     /// What is true of the keys that only the store holds, where it was not reached.
-    fn rest(&self, depth: Depth) -> &'static str {
-        match (self, depth) {
+    fn rest(&self, mode: Mode) -> &'static str {
+        match (self, mode) {
             (Target::One(..), _) => "If the store holds a key that memory does not, it is removed there then.",
-            (Target::Many(Scope::Tag(_), _), _) => {
+            (Target::Many(Selector::Tag(_), _), _) => {
                 "Entries that only the store holds are not counted; the mark of their tag is about them, too."
             }
-            (Target::Many(Scope::Region(_), _) | Target::Series(_) | Target::Everything, Depth::Remove) => {
+            (Target::Many(Selector::Region(_), _) | Target::Series(_) | Target::Everything, Mode::Remove) => {
                 "Keys that only the store holds are not counted; they are removed then, too."
             }
             _ => {
@@ -82,12 +82,12 @@ struct Done {
 }
 
 impl Changed {
-    fn of(swept: Swept, depth: Option<Depth>) -> Changed {
-        let Swept { matched, changed, unreached } = swept;
-        let (removed, expired) = match depth {
+    fn of(invalidated: Invalidated, mode: Option<Mode>) -> Changed {
+        let Invalidated { matched, changed, unreached } = invalidated;
+        let (removed, expired) = match mode {
             None => (0, 0),
-            Some(Depth::Remove) => (changed, 0),
-            Some(Depth::Expire) => (0, changed),
+            Some(Mode::Remove) => (changed, 0),
+            Some(Mode::Expire) => (0, changed),
         };
         Changed { matched, removed, expired, unreached }
     }
@@ -109,9 +109,9 @@ pub(super) async fn invalidate(State(app): State<Arc<App>>, caller: Caller, requ
     let fields = Fields::read(&app, request, &known, EXAMPLE).await?;
     let (hard, dry_run) = (fields.flag("hard")?, fields.flag("dry_run")?);
     let target = target(&app, &fields).await?;
-    let depth = if hard { Depth::Remove } else { Depth::Expire };
+    let mode = if hard { Mode::Remove } else { Mode::Expire };
     let (what, counted) = if hard { ("remove", "removed") } else { ("expire", "expired") };
-    let Done { changed, candles, pending } = change(&app, caller, what, target, depth, dry_run).await?;
+    let Done { changed, candles, pending } = change(&app, caller, what, target, mode, dry_run).await?;
     let count = if hard { changed.removed } else { changed.expired };
     let mut report = json!({ "matched": changed.matched, "dry_run": dry_run });
     report[counted] = count.into();
@@ -141,16 +141,16 @@ async fn target(app: &App, fields: &Fields) -> Result<Target, Refused> {
             if let Some(prefix) = key.series().await {
                 return Ok(Target::Series(prefix));
             }
-            Target::One(Scope::Key { region: key.region.name().to_owned(), name: key.name }, scope)
+            Target::One(Selector::Key { region: key.region.name().to_owned(), name: key.name }, scope)
         }
         "tag" if value.is_empty() || value.len() > 256 => {
             return Err(refuse("The field tag has 1 to 256 bytes.".to_owned()));
         }
-        "tag" => Target::Many(Scope::Tag(value), scope),
-        "region" => Target::Many(Scope::Region(region(app, &value)?.name().to_owned()), scope),
+        "tag" => Target::Many(Selector::Tag(value), scope),
+        "region" => Target::Many(Selector::Region(region(app, &value)?.name().to_owned()), scope),
         "pattern" => {
             Glob::parse(&value).map_err(|why| refuse(format!("The field pattern: {why}.")))?;
-            Target::Many(Selector::Pattern(&value).scope(), scope)
+            Target::Many(SelectorText::Pattern(&value).selector(), scope)
         }
         _ => Target::Symbol(symbol::normalised(&value).map_err(|why| refuse(format!("The field symbol: {why}.")))?),
     })
@@ -166,7 +166,7 @@ pub(super) async fn clear(
         .map_err(|why| Refused::new(StatusCode::BAD_REQUEST, &format!("The path names no symbol: {why}.")))?;
     let dry_run =
         Fields::read(&app, request, &["dry_run"], r#"{"dry_run": true}, or nothing"#).await?.flag("dry_run")?;
-    let done = change(&app, caller, "clear", Target::Symbol(symbol), Depth::Remove, dry_run).await?;
+    let done = change(&app, caller, "clear", Target::Symbol(symbol), Mode::Remove, dry_run).await?;
     Ok(report(&done, dry_run))
 }
 
@@ -181,7 +181,7 @@ pub(super) async fn flush(State(app): State<Arc<App>>, caller: Caller, request: 
         );
         return Err(Refused::extended(StatusCode::BAD_REQUEST, &detail, &[("matched", counted.keys.into())]));
     }
-    let done = change(&app, caller, "flush", Target::Everything, Depth::Remove, dry_run).await?;
+    let done = change(&app, caller, "flush", Target::Everything, Mode::Remove, dry_run).await?;
     Ok(report(&done, dry_run))
 }
 
@@ -197,19 +197,19 @@ async fn change(
     caller: Caller,
     what: &'static str,
     target: Target,
-    depth: Depth,
+    mode: Mode,
     dry_run: bool,
 ) -> Result<Done, Refused> {
     let app = Arc::clone(app);
     let work = async move {
-        let (candles, rest) = (series_meant(&app, &target).await, target.rest(depth));
+        let (candles, rest) = (series_meant(&app, &target).await, target.rest(mode));
         let (mut changed, scope) = match target {
             Target::One(scope, wording) => {
-                (Changed::of(sweep(&app, &scope, wanted(depth, dry_run)).await?, wanted(depth, dry_run)), wording)
+                (Changed::of(change_keys(&app, &scope, wanted(mode, dry_run)).await?, wanted(mode, dry_run)), wording)
             }
             many => {
                 let _turn = app.turns.enter().await.ok_or_else(busy)?;
-                change_many(&app, many, depth, dry_run).await?
+                change_many(&app, many, mode, dry_run).await?
             }
         };
         if dry_run {
@@ -227,8 +227,8 @@ async fn change(
     })
 }
 
-fn wanted(depth: Depth, dry_run: bool) -> Option<Depth> {
-    (!dry_run).then_some(depth)
+fn wanted(mode: Mode, dry_run: bool) -> Option<Mode> {
+    (!dry_run).then_some(mode)
 }
 
 fn busy() -> Refused {
@@ -238,11 +238,11 @@ fn busy() -> Refused {
     response.into()
 }
 
-async fn change_many(app: &App, target: Target, depth: Depth, dry_run: bool) -> Result<(Changed, String), Refused> {
-    let wanted = wanted(depth, dry_run);
+async fn change_many(app: &App, target: Target, mode: Mode, dry_run: bool) -> Result<(Changed, String), Refused> {
+    let wanted = wanted(mode, dry_run);
     match target {
         Target::One(scope, wording) | Target::Many(scope, wording) => {
-            Ok((Changed::of(sweep(app, &scope, wanted).await?, wanted), wording))
+            Ok((Changed::of(change_keys(app, &scope, wanted).await?, wanted), wording))
         }
         Target::Series(prefix) => change_series(app, prefix, wanted).await,
         Target::Symbol(symbol) => Ok((change_symbol(app, &symbol, wanted).await?, format!("symbol {symbol}"))),
@@ -284,28 +284,28 @@ fn held_keys(app: &App) -> u64 {
 
 /// Counts the entries of memory and of this namespace in the store, as far as that can be counted in a moment.
 async fn count_all(app: &App) -> Counted {
-    let all = Scope::Matching(Arc::new(|region: &str, _: &str| region != cluster::REGION));
+    let all = Selector::Matching(Arc::new(|region: &str, _: &str| region != cluster::REGION));
     let held = |but, unreached| Counted { keys: held_keys(app), but: Some(but), unreached };
-    match tokio::time::timeout(COUNT_WITHIN, app.cache.sweep(&all, None)).await {
-        Ok(Ok(Swept { matched, .. })) => Counted { keys: matched, but: None, unreached: None },
+    match tokio::time::timeout(COUNT_WITHIN, app.cache.invalidate(&all, None)).await {
+        Ok(Ok(Invalidated { matched, .. })) => Counted { keys: matched, but: None, unreached: None },
         Ok(Err(why)) => held("those of memory; the store does not answer", Some(why)),
         Err(_) => held("those of memory; the store has too many to count them now", Some(StoreError::Timeout)),
     }
 }
 
 /// All that is about a symbol. Answers about all symbols are only expired: they hold the others, too.
-async fn change_symbol(app: &App, symbol: &str, depth: Option<Depth>) -> Result<Changed, Refused> {
+async fn change_symbol(app: &App, symbol: &str, mode: Option<Mode>) -> Result<Changed, Refused> {
     let mut changed = Changed::default();
-    if depth == Some(Depth::Remove) {
+    if mode == Some(Mode::Remove) {
         let removed = forget_candles(app, symbol).await;
         changed = Changed { matched: removed, removed, ..Changed::default() };
     }
-    for scope in [Selector::Named(symbol).scope(), Scope::Tag(symbol::tag(symbol))] {
-        changed = changed.and(Changed::of(sweep(app, &scope, depth).await?, depth));
+    for scope in [SelectorText::Named(symbol).selector(), Selector::Tag(symbol::tag(symbol))] {
+        changed = changed.and(Changed::of(change_keys(app, &scope, mode).await?, mode));
     }
-    let expire = depth.map(|_| Depth::Expire);
-    let all_symbols = Selector::OfAnySymbol.scope();
-    Ok(changed.and(Changed::of(sweep(app, &all_symbols, expire).await?, expire)))
+    let expire = mode.map(|_| Mode::Expire);
+    let all_symbols = SelectorText::OfAnySymbol.selector();
+    Ok(changed.and(Changed::of(change_keys(app, &all_symbols, expire).await?, expire)))
 }
 
 /// The series of candles that a change is about, as they are before it, so that it can be reported in candles what is reported
@@ -332,19 +332,19 @@ async fn series_of(app: &App, symbol: &str) -> (BTreeSet<String>, u64) {
     (prefixes, listing.names.len() as u64)
 }
 
-async fn change_series(app: &App, prefix: String, depth: Option<Depth>) -> Result<(Changed, String), Refused> {
-    let scope = Selector::Series(&prefix).scope();
+async fn change_series(app: &App, prefix: String, mode: Option<Mode>) -> Result<(Changed, String), Refused> {
+    let scope = SelectorText::Series(&prefix).selector();
     let wording = format!("series {prefix}");
-    if depth == Some(Depth::Remove) {
-        let counted = app.cache.sweep(&scope, None).await;
+    if mode == Some(Mode::Remove) {
+        let counted = app.cache.invalidate(&scope, None).await;
         let held = app.region(RegionName::Klines).remove_prefix(&prefix).await;
         let (matched, unreached) = match counted {
-            Ok(swept) => (swept.matched, None),
+            Ok(invalidated) => (invalidated.matched, None),
             Err(why) => (held, Some(why)),
         };
         return Ok((Changed { matched, removed: matched, expired: 0, unreached }, wording));
     }
-    Ok((Changed::of(sweep(app, &scope, depth).await?, depth), wording))
+    Ok((Changed::of(change_keys(app, &scope, mode).await?, mode), wording))
 }
 
 /// Removes the candles of a symbol, each series at once: its parts make sense together. Says how many keys there were.
@@ -357,8 +357,8 @@ async fn forget_candles(app: &App, symbol: &str) -> u64 {
 }
 
 /// The one place that asks the cache for it.
-pub(super) async fn sweep(app: &App, scope: &Scope, depth: Option<Depth>) -> Result<Swept, Refused> {
-    app.cache.sweep(scope, depth).await.map_err(|why| {
+pub(super) async fn change_keys(app: &App, scope: &Selector, mode: Option<Mode>) -> Result<Invalidated, Refused> {
+    app.cache.invalidate(scope, mode).await.map_err(|why| {
         let detail = format!("The store does not answer, so its keys cannot be counted: {}.", reason(&why));
         ask_again(&detail, "Ask again once the store is back. Without dry_run it is done all the same.").into()
     })

@@ -115,7 +115,7 @@ pub(super) async fn explain(State(app): State<Arc<App>>, _: Caller, uri: Uri) ->
     known.store_error = known.store_error.or(store_error);
     if candles.is_empty()
         && known.answer.is_none()
-        && known.setback.is_none()
+        && known.backoff.is_none()
         && !known.is_loading
         && known.store_error.is_none()
     {
@@ -142,11 +142,11 @@ pub(super) async fn explain(State(app): State<Arc<App>>, _: Caller, uri: Uri) ->
         bytes: answer.map(|answer| answer.body().len()),
         content_type: answer.map(|answer| content_type(answer).to_str().unwrap_or_default().to_owned()),
         tags: answer.map(|answer| answer.tags().to_vec()).unwrap_or_default(),
-        last_error: known.setback.map(|setback| LastError {
-            reason: setback.reason.as_str(),
-            message: setback.message,
-            in_a_row: setback.in_a_row,
-            retry_in_ms: millis(setback.retry_in),
+        last_error: known.backoff.map(|backoff| LastError {
+            reason: backoff.reason.as_str(),
+            message: backoff.message,
+            in_a_row: backoff.in_a_row,
+            retry_in_ms: millis(backoff.retry_in),
         }),
         store_error: known.store_error.map(|why| why.to_string()),
         loading: known.is_loading,
@@ -162,8 +162,8 @@ fn next_refresh(app: &App, region: &Region, name: &str, known: &Explanation) -> 
     if known.is_loading {
         return NextRefresh { when: "loading", at: None };
     }
-    if let Some(setback) = &known.setback {
-        return NextRefresh { when: "throttled", at: Some(now.plus(setback.retry_in).as_millis()) };
+    if let Some(backoff) = &known.backoff {
+        return NextRefresh { when: "throttled", at: Some(now.plus(backoff.retry_in).as_millis()) };
     }
     let market = RegionName::ALL.into_iter().find(|market| market.as_str() == region.name());
     if let Some(market) = market

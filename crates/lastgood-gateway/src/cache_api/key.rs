@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use http::header::CONTENT_SECURITY_POLICY;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
-use lastgood::{Answer, Depth, Explanation, Freshness, Outcome, Scope};
+use lastgood::{Answer, Explanation, Freshness, Mode, Outcome, Selector};
 use serde_json::json;
 
 use super::caller::Caller;
@@ -53,25 +53,25 @@ pub(super) async fn get(State(app): State<Arc<App>>, _: Caller, uri: Uri, header
 
 /// How a read would be answered from what is kept alone.
 fn outcome(known: &Explanation, answer: &Answer) -> Outcome {
-    match (known.freshness, &known.setback) {
+    match (known.freshness, &known.backoff) {
         (Freshness::Fresh, _) => answer.outcome(),
-        (_, Some(setback)) => Outcome::LastGood(setback.reason),
+        (_, Some(backoff)) => Outcome::LastGood(backoff.reason),
         (_, None) => Outcome::Stale,
     }
 }
 
 pub(super) async fn delete(State(app): State<Arc<App>>, caller: Caller, uri: Uri) -> Answered {
     let key = KeyName::of(&app, &uri, PREFIX)?.meant().await;
-    let scope = Scope::Key { region: key.region.name().to_owned(), name: key.name.clone() };
-    let swept = change::sweep(&app, &scope, Some(Depth::Remove)).await?;
-    caller.audit("remove", &key.full(), swept.matched, swept.changed);
+    let scope = Selector::Key { region: key.region.name().to_owned(), name: key.name.clone() };
+    let invalidated = change::change_keys(&app, &scope, Some(Mode::Remove)).await?;
+    caller.audit("remove", &key.full(), invalidated.matched, invalidated.changed);
     // Without an answer of the store it may hold the key; a removal that waits already is known.
-    if swept.matched == 0 && swept.unreached.is_none() {
+    if invalidated.matched == 0 && invalidated.unreached.is_none() {
         return Err(keys::unknown(&key.region, &key.name).await);
     }
     let rest = "If the store holds the key, it is removed there then.";
-    let pending = Pending::of(&app, swept.unreached, rest).await;
-    pending.iter().for_each(|pending| pending.warn("remove", &key.full(), swept.matched));
-    let report = json!({ "matched": swept.matched, "removed": swept.changed, "dry_run": false });
+    let pending = Pending::of(&app, invalidated.unreached, rest).await;
+    pending.iter().for_each(|pending| pending.warn("remove", &key.full(), invalidated.matched));
+    let report = json!({ "matched": invalidated.matched, "removed": invalidated.changed, "dry_run": false });
     Ok(pending::answer(StatusCode::OK, report, pending.as_ref()))
 }

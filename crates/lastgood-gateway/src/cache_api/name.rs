@@ -83,7 +83,7 @@ impl KeyName {
     pub(super) async fn meant(self) -> KeyName {
         let is_there = async |name: &str| {
             let known = self.region.explain(name).await;
-            known.answer.is_some() || known.setback.is_some() || known.is_loading
+            known.answer.is_some() || known.backoff.is_some() || known.is_loading
         };
         let written = with_upper_escapes(&self.name);
         let encoded = |set| utf8_percent_encode(&written, set).to_string();

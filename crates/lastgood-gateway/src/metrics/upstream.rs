@@ -41,7 +41,7 @@ pub(super) fn upstream_values(encoder: &mut DescriptorEncoder<'_>, app: &App) ->
     budget_counters(encoder, &standings)?;
     bucket_values(encoder, &standings)?;
     let help = "How far the exchange's clock is ahead of this machine's, as far as its answers tell";
-    let ahead = app.engine.upstreams.clock_offset.millis() as f64 / 1e3;
+    let ahead = app.engine.upstreams.clock_skew.millis() as f64 / 1e3;
     let name = "exchange_clock_offset_seconds";
     ConstGauge::new(ahead).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
     base_values(encoder, app)
@@ -114,7 +114,7 @@ fn bucket_values(encoder: &mut DescriptorEncoder<'_>, standings: &Standings) -> 
 fn base_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
     let bases = || {
         let venues = Venue::ALL.into_iter();
-        venues.flat_map(|venue| app.engine.upstreams.venue(venue).bases.iter().map(move |base| (venue, base)))
+        venues.flat_map(|venue| app.engine.upstreams.venue(venue).hosts.iter().map(move |base| (venue, base)))
     };
     let help = "Calls to a host, signed ones included, by how they ended";
     let mut family = encoder.encode_descriptor("upstream_results", help, None, MetricType::Counter)?;

@@ -52,7 +52,7 @@ impl From<&Answer> for Label {
             Freshness::Fresh => i64::try_from(answer.fresh_for().as_secs()).unwrap_or(i64::MAX),
             _ => -i64::try_from(answer.stale_by().as_secs()).unwrap_or(i64::MAX),
         };
-        let unverified = answer.is_unheard();
+        let unverified = answer.is_unverified();
         Label { outcome: answer.outcome(), given_at: answer.given_at(), age: answer.age(), ttl, unverified }
     }
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 
 use super::certificate::Certificate;
 
@@ -16,6 +16,23 @@ pub(crate) const BY_SOCKET: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ip
 
 /// Its owner and its group may connect.
 const MODE: u32 = 0o660;
+
+/// Connections that may wait to be accepted, as far as the kernel's `net.core.somaxconn` allows it. The standard library's
+/// 128 is full at once when all clients come back after a restart; then the kernel drops what they send, and they wait for
+/// seconds.
+const BACKLOG: u32 = 4_096;
+
+/// Listens on `address`, with room for many clients that connect at the same moment.
+///
+/// # Errors
+///
+/// When the address is taken, not of this machine, or not permitted.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// All that a gateway listens on.
 pub(crate) struct Listening {

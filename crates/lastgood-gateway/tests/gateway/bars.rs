@@ -55,7 +55,7 @@ fn list(rows: &[String]) -> String {
 async fn written(gateway: &Running) {
     eventually("it is written", async || {
         let cache = gateway.gateway.cache();
-        cache.flush(Duration::from_millis(200)).await && matches!(cache.probe_store().await, None | Some(Ok(_)))
+        cache.sync(Duration::from_millis(200)).await && matches!(cache.probe_store().await, None | Some(Ok(_)))
     })
     .await;
 }

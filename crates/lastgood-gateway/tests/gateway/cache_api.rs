@@ -49,7 +49,7 @@ async fn fill(gateway: &Running) {
     for target in [PRICES.to_owned(), depth("BTCUSDT"), depth("ETHUSDT"), klines("BTCUSDT"), klines("ETHUSDT")] {
         assert_eq!(get(gateway.url(&target)).await.status, 200, "{target}");
     }
-    assert!(gateway.gateway.cache().flush(Duration::from_secs(5)).await);
+    assert!(gateway.gateway.cache().sync(Duration::from_secs(5)).await);
 }
 
 async fn ask(gateway: &Running, method: Method, target: &str, body: &str) -> Got {

@@ -191,7 +191,7 @@ async fn commands_to_upstash_are_counted_and_a_day_of_them_is_priced() {
     let gateway = over(&exchange, &[&[("store", &*front.url())][..], &rest].concat()).await;
     connected(&gateway).await;
     ask(&gateway, 5).await;
-    assert!(gateway.gateway.cache().flush(Duration::from_secs(5)).await);
+    assert!(gateway.gateway.cache().sync(Duration::from_secs(5)).await);
     let said = stats(&gateway).await["store"].clone();
     let commands = said["commands"].as_u64().expect("commands");
     assert!(commands >= front.asked() && commands <= front.asked() + 10, "{said}, {} requests", front.asked());
@@ -242,7 +242,7 @@ async fn rest_derived_from_redis_url_alone_serves_what_redis_protocol_stored() {
     let exchange = Exchange::start().await;
     let over_protocol = over(&exchange, &[("store", &redis.url())]).await;
     let loaded = get(over_protocol.url(PRICE)).await;
-    assert!(over_protocol.gateway.cache().flush(Duration::from_secs(5)).await);
+    assert!(over_protocol.gateway.cache().sync(Duration::from_secs(5)).await);
     let password = TOKEN.replace('=', "%3D");
     let redis_url = format!("redis://default:{password}@{}", front.address());
     let env = [("REDIS_URL", redis_url.as_str()), ("LASTGOOD_STORE_URL", "upstash-rest:")];

@@ -91,7 +91,7 @@ async fn answers_as(gateway: &Running, own: &BTreeMap<&'static str, String>, wha
         let answer = get(gateway.url(target)).await;
         assert_eq!((answer.status, &said(target, &answer)), (200, expected), "{what}: {target} ({})", answer.cache());
     }
-    assert!(gateway.gateway.cache().flush(Duration::from_secs(20)).await);
+    assert!(gateway.gateway.cache().sync(Duration::from_secs(20)).await);
 }
 
 /// Asks everything while the exchange is gone: its own last good answer, or none.

@@ -75,8 +75,8 @@ async fn a_tag_of_a_value_invalidates_it() {
     put(&gateway, "/v1/kv/analytics/a?tags=pipeline,%20other", &[], b"1").await;
     put(&gateway, "/v1/kv/analytics/b", &[], b"2").await;
     let cache = gateway.gateway.cache();
-    let scope = lastgood::Scope::Tag("pipeline".to_owned());
-    assert_eq!(cache.sweep(&scope, Some(lastgood::Depth::Remove)).await.unwrap().matched, 1);
+    let scope = lastgood::Selector::Tag("pipeline".to_owned());
+    assert_eq!(cache.invalidate(&scope, Some(lastgood::Mode::Remove)).await.unwrap().matched, 1);
     assert_eq!(get(&gateway, "/v1/kv/analytics/a").await.status, 404);
     assert_eq!(get(&gateway, "/v1/kv/analytics/b").await.text(), "2");
 }
@@ -128,13 +128,13 @@ async fn of_writers_with_one_condition_exactly_one_wins_each_round() {
     for target in &targets {
         etags.push(put(&before, target, &[], target.as_bytes()).await.header("etag").to_owned());
     }
-    let written = async { while !before.gateway.cache().flush(Duration::from_millis(200)).await {} };
+    let written = async { while !before.gateway.cache().sync(Duration::from_millis(200)).await {} };
     tokio::time::timeout(Duration::from_secs(20), written).await.expect("they are written");
     before.stop().await;
 
     let gateway = start(&[("store", &redis.url_through(proxy.port())), ("store_budget", "5s")]).await;
     put(&gateway, "/v1/kv/kv/canary", &[], b"").await;
-    let attached = async { while !gateway.gateway.cache().flush(Duration::from_millis(200)).await {} };
+    let attached = async { while !gateway.gateway.cache().sync(Duration::from_millis(200)).await {} };
     tokio::time::timeout(Duration::from_secs(20), attached).await.expect("the store is attached");
     proxy.set(Chaos::Delay(Duration::from_millis(50)));
     let rounds = targets.iter().zip(&etags).map(async |(target, etag)| {
@@ -259,7 +259,7 @@ async fn values_outlive_a_restart_in_the_embedded_store_and_in_redis() {
         let settings = [("store", store), ("data_dir", folder)];
         let gateway = start(&settings).await;
         assert_eq!(put(&gateway, "/v1/kv/kv/a?tags=t", &[("content-type", "text/x-a")], b"kept").await.status, 201);
-        let attached = async { while !gateway.gateway.cache().flush(Duration::from_millis(200)).await {} };
+        let attached = async { while !gateway.gateway.cache().sync(Duration::from_millis(200)).await {} };
         tokio::time::timeout(Duration::from_secs(20), attached).await.expect("it is written");
         gateway.stop().await;
         let gateway = start(&settings).await;
@@ -344,7 +344,7 @@ async fn while_the_store_cannot_be_asked_a_value_is_unknown_and_not_absent() {
     let proxy = ChaosProxy::start(format!("127.0.0.1:{}", redis.port())).await;
     let theirs = start(&[("store", &redis.url())]).await;
     assert!(matches!(put(&theirs, "/v1/kv/kv/theirs?fresh_for=1h", &[], b"value").await.status, 201 | 202));
-    assert!(theirs.gateway.cache().flush(Duration::from_secs(10)).await);
+    assert!(theirs.gateway.cache().sync(Duration::from_secs(10)).await);
     for how in ["stopped", "black hole", "refused", "killed"] {
         // A gateway that has nothing in memory yet.
         let gateway = start(&[("store", &redis.url_through(proxy.port()))]).await;

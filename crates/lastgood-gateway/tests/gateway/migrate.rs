@@ -58,10 +58,10 @@ async fn fill(redis: &RedisServer, keys: usize, body: &str) {
     for number in 0..keys {
         region.put(&format!("key-{number:05}"), Loaded::from(Value::new(body.to_owned()))).await;
         if number % 500 == 499 {
-            assert!(cache.flush(Duration::from_secs(60)).await);
+            assert!(cache.sync(Duration::from_secs(60)).await);
         }
     }
-    assert!(cache.flush(Duration::from_secs(60)).await);
+    assert!(cache.sync(Duration::from_secs(60)).await);
 }
 
 #[tokio::test]

@@ -49,7 +49,7 @@ impl Two {
     async fn both_hold(&self, target: &str) -> Got {
         let first = get(self.one.url(target)).await;
         assert_eq!(first.status, 200, "{}", first.text());
-        assert!(self.one.gateway.cache().flush(Duration::from_secs(5)).await);
+        assert!(self.one.gateway.cache().sync(Duration::from_secs(5)).await);
         for gateway in [&self.one, &self.other] {
             get(gateway.url(target)).await;
             let held = get(gateway.url(target)).await;
@@ -154,7 +154,7 @@ async fn what_one_gateway_alone_holds_is_reached_by_every_invalidation_at_anothe
         ("/api/cache/flush", json!({"confirm": true}), PRICE),
     ] {
         get(two.other.url(question)).await;
-        assert!(two.other.gateway.cache().flush(Duration::from_secs(5)).await);
+        assert!(two.other.gateway.cache().sync(Duration::from_secs(5)).await);
         // Redis gave it up, as it does for want of memory.
         for key in two.redis.command(&["KEYS", "lastgood:*:v*:*"]).lines() {
             two.redis.command(&["DEL", key.trim()]);

@@ -68,7 +68,7 @@ async fn two_gateways_share_what_either_loaded() {
     exchange.sim.set_clock(lastgood_sim::ClockMode::Frozen(crate::support::half_past()));
     let first = attached(&exchange, &redis.url()).await;
     let loaded = get(first.url(&question("BTCUSDT", 10))).await;
-    assert!(first.gateway.cache().flush(Duration::from_secs(5)).await);
+    assert!(first.gateway.cache().sync(Duration::from_secs(5)).await);
     let second = attached(&exchange, &redis.url()).await;
     let found = get(second.url(&question("BTCUSDT", 10))).await;
     assert_eq!((found.cache(), &found.body), ("HIT", &loaded.body));
@@ -111,7 +111,7 @@ async fn a_killed_redis_costs_no_error_and_is_attached_again_when_it_returns() {
     redis.restart();
     eventually("the breaker closes", async || health(&gateway).await["breaker"] == "closed").await;
     answers_everything(&gateway, 4).await;
-    assert!(gateway.gateway.cache().flush(Duration::from_secs(5)).await);
+    assert!(gateway.gateway.cache().sync(Duration::from_secs(5)).await);
     assert!(number(&redis, &["DBSIZE"]) > 0, "it is written to again");
 }
 
@@ -125,7 +125,7 @@ async fn a_redis_absent_at_the_start_is_attached_without_a_restart() {
     eventually("attached", async || gateway.gateway.cache().probe_store().await.is_some_and(|probe| probe.is_ok()))
         .await;
     answers_everything(&gateway, 1).await;
-    assert!(gateway.gateway.cache().flush(Duration::from_secs(5)).await);
+    assert!(gateway.gateway.cache().sync(Duration::from_secs(5)).await);
     assert!(number(&redis, &["DBSIZE"]) > 0);
     let store = get(gateway.url("/health")).await.json()["cache"]["store"].to_string();
     assert!(store.starts_with("\"redis://127.0.0.1:"), "named as people name it: {store}");
@@ -169,7 +169,7 @@ async fn a_full_or_read_only_redis_still_serves_and_costs_no_error() {
     exchange.sim.set_clock(lastgood_sim::ClockMode::Frozen(crate::support::half_past()));
     let first = attached(&exchange, &redis.url()).await;
     answers_everything(&first, 0).await;
-    assert!(first.gateway.cache().flush(Duration::from_secs(5)).await);
+    assert!(first.gateway.cache().sync(Duration::from_secs(5)).await);
     for refusal in [["CONFIG", "SET", "maxmemory", "1"], ["REPLICAOF", "127.0.0.1", "1", ""]] {
         let words: Vec<&str> = refusal.into_iter().filter(|word| !word.is_empty()).collect();
         redis.command(&words);
@@ -192,7 +192,7 @@ async fn corrupt_values_and_foreign_types_are_misses() {
     let exchange = Exchange::start().await;
     let first = attached(&exchange, &redis.url()).await;
     answers_everything(&first, 0).await;
-    assert!(first.gateway.cache().flush(Duration::from_secs(5)).await);
+    assert!(first.gateway.cache().sync(Duration::from_secs(5)).await);
     let keys: Vec<String> = keys(&redis).into_iter().filter(|key| key.contains(":klines:")).collect();
     assert!(keys.len() >= 2 * SYMBOLS.len(), "a tail and one block or two each, as the hours lie: {keys:?}");
     for (position, key) in keys.iter().enumerate() {
@@ -279,7 +279,7 @@ async fn a_failover_costs_no_error_and_the_new_primary_is_written_to() {
     eventually("the new primary is written to", async || {
         answers_everything(&gateway, round).await;
         round += 1;
-        assert!(gateway.gateway.cache().flush(Duration::from_secs(5)).await);
+        assert!(gateway.gateway.cache().sync(Duration::from_secs(5)).await);
         keys(&redis.servers()[primary]).iter().any(|key| key.contains("klines"))
     })
     .await;
@@ -293,7 +293,7 @@ async fn a_server_of_a_cluster_that_is_down_costs_no_error_and_leaves_the_others
     exchange.sim.set_clock(lastgood_sim::ClockMode::Frozen(crate::support::half_past()));
     let gateway = attached(&exchange, &redis.url()).await;
     answers_everything(&gateway, 0).await;
-    assert!(gateway.gateway.cache().flush(Duration::from_secs(5)).await);
+    assert!(gateway.gateway.cache().sync(Duration::from_secs(5)).await);
     assert!(redis.servers().iter().map(|server| number(server, &["DBSIZE"])).sum::<i64>() > 0);
     redis.servers()[0].kill();
     for round in 1..4 {

@@ -204,7 +204,7 @@ async fn use_everything(exchange: &Exchange, gateway: &Running) {
         assert!(got.status < 500, "{target}: {}", got.text());
     }
     // So that there is something in the store to expire and to remove.
-    assert!(gateway.gateway.cache().flush(Duration::from_secs(5)).await);
+    assert!(gateway.gateway.cache().sync(Duration::from_secs(5)).await);
     for body in [
         json!({"tag": "pipeline"}),
         json!({"tag": "other", "hard": true}),
@@ -222,7 +222,7 @@ async fn use_everything(exchange: &Exchange, gateway: &Running) {
     }
     exchange.fault(json!({"kind": "banned_futures", "times": 1, "path_prefix": "/fapi"}));
     get(gateway.url("/fapi/v1/ticker/price?symbol=ETHUSDT")).await;
-    assert!(gateway.gateway.cache().flush(Duration::from_secs(5)).await);
+    assert!(gateway.gateway.cache().sync(Duration::from_secs(5)).await);
 }
 
 /// Every key and its time to live in milliseconds, as they are at one moment.

@@ -77,6 +77,16 @@ async fn tls_is_spoken_with_the_certificate_that_is_named() {
 }
 
 #[tokio::test]
+async fn hundreds_of_clients_that_come_at_the_same_moment_are_all_connected() {
+    // Nothing is accepted yet: they wait in the kernel, as they do while a gateway is busy with the first of them.
+    let listener = lastgood_gateway::listen(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let address = listener.local_addr().expect("its port");
+    let clients = (0..400).map(|_| tokio::net::TcpStream::connect(address));
+    let connected = tokio::time::timeout(Duration::from_secs(10), futures_util::future::try_join_all(clients)).await;
+    assert_eq!(connected.expect("none waits for a second try").expect("none is refused").len(), 400);
+}
+
+#[tokio::test]
 async fn a_client_that_never_ends_its_handshake_is_closed() {
     let authority = Authority::new();
     let (certificate, key) = authority.issue("gateway", "IP:127.0.0.1");

@@ -178,7 +178,7 @@ impl Running {
     pub(crate) async fn serve(settings: &Settings, data: tempfile::TempDir) -> Running {
         let gateway = Gateway::build(settings).await.expect("a gateway");
         let gateway = std::sync::Arc::new(gateway);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = lastgood_gateway::listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = std::sync::Arc::clone(&gateway);

@@ -32,7 +32,7 @@ async fn two_gateways_share_what_either_loaded_and_show_the_token_nowhere() {
     let patient = [("store_budget", "5s")];
     let first = over(&exchange, &front.url(), &patient).await;
     let loaded = get(first.url(&question("BTCUSDT", 10))).await;
-    assert!(first.gateway.cache().flush(Duration::from_secs(5)).await);
+    assert!(first.gateway.cache().sync(Duration::from_secs(5)).await);
     let second = over(&exchange, &front.url(), &patient).await;
     let found = get(second.url(&question("BTCUSDT", 10))).await;
     assert_eq!((found.cache(), &found.body), ("HIT", &loaded.body));
@@ -83,7 +83,7 @@ async fn a_broken_way_to_the_database_costs_no_error() {
         is_used_again(&gateway).await;
     }
     answers_everything(&gateway, 40).await;
-    assert!(gateway.gateway.cache().flush(Duration::from_secs(5)).await);
+    assert!(gateway.gateway.cache().sync(Duration::from_secs(5)).await);
     assert_ne!(redis.command(&["DBSIZE"]), ":0\r\n", "it is written to again");
 }
 
@@ -125,7 +125,7 @@ async fn a_database_that_is_absent_at_the_start_is_attached_without_a_restart() 
         .await;
     is_used_again(&gateway).await;
     answers_everything(&gateway, 1).await;
-    assert!(gateway.gateway.cache().flush(Duration::from_secs(5)).await);
+    assert!(gateway.gateway.cache().sync(Duration::from_secs(5)).await);
     assert_ne!(redis.command(&["DBSIZE"]), ":0\r\n");
 }
 

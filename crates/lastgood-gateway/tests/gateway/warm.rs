@@ -193,7 +193,7 @@ async fn of_two_gateways_on_one_redis_one_warms() {
     let (by_one, by_other) = rounds().await;
     assert_eq!(by_one.unwrap() + by_other.unwrap(), 1);
     let (warmer, idle) = if by_one == Some(1) { (&one, &other) } else { (&other, &one) };
-    assert!(warmer.gateway.cache().flush(Duration::from_secs(5)).await);
+    assert!(warmer.gateway.cache().sync(Duration::from_secs(5)).await);
     let got = get(idle.url("/api/v3/klines?symbol=XRPUSDT&interval=1h&limit=50")).await;
     assert_eq!((got.cache(), exchange.asked()), ("HIT", asked), "{}", got.header("cache-status"));
 }

@@ -22,7 +22,7 @@ pub trait Exchange: Send + Sync + 'static {
     fn forming_fresh_for(&self, interval: &str) -> Duration;
 
     /// How far its clock is ahead of ours, in ms, as far as is known; negative where it is behind.
-    fn clock_offset(&self) -> i64 {
+    fn clock_skew(&self) -> i64 {
         0
     }
 }

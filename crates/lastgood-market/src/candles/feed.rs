@@ -110,8 +110,8 @@ impl Candles {
     }
 
     /// How far the exchange's clock is ahead of this machine's, in ms.
-    pub fn clock_offset(&self) -> i64 {
-        self.exchange.clock_offset()
+    pub fn clock_skew(&self) -> i64 {
+        self.exchange.clock_skew()
     }
 
     /// The series that were asked for within `since`, the ones asked for last first.

@@ -37,7 +37,7 @@ impl Candles {
                 Resolution::Whole { runs, ends_in_tail } => {
                     let outcome = Outcome::LastGood(error.reason);
                     let (tail, age) = (kept.filter(|_| ends_in_tail), draft.age());
-                    let (given_at, unverified) = (self.clock.now(), self.region.is_unheard());
+                    let (given_at, unverified) = (self.clock.now(), self.region.is_unverified());
                     return Ok(Slice { runs, outcome, given_at, age, tail, unverified });
                 }
                 Resolution::Missing(hole) if draft.recall_around(&hole).await => {}

@@ -27,7 +27,7 @@ impl Exchange for Noting {
         self.loader.forming_fresh_for(interval)
     }
 
-    fn clock_offset(&self) -> i64 {
-        self.loader.clock_offset()
+    fn clock_skew(&self) -> i64 {
+        self.loader.clock_skew()
     }
 }

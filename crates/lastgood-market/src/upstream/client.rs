@@ -47,12 +47,12 @@ pub(super) fn client(connect_timeout: Duration, proxies: &Proxies) -> Result<Htt
 }
 
 pub(super) fn public_request(
-    base: &BaseUrl,
+    host: &BaseUrl,
     target: &str,
     micros: bool,
     key: Option<&HeaderValue>,
 ) -> Result<Request<RequestBody>, http::Error> {
-    let mut request = Request::get(join(base, target)?)
+    let mut request = Request::get(join(host, target)?)
         .header(header::USER_AGENT, USER_AGENT)
         .header(header::ACCEPT, "application/json")
         .header(header::ACCEPT_ENCODING, "gzip");
@@ -96,9 +96,9 @@ async fn collect(mut body: Incoming, max: usize) -> Result<Bytes, Error> {
     Ok(collected.freeze())
 }
 
-/// The base with the request's own path and query behind it. The parts are never re-encoded.
-pub(super) fn join(base: &BaseUrl, target: &str) -> Result<Uri, http::Error> {
-    Ok(format!("{}{target}", base.as_str()).parse::<Uri>()?)
+/// The host with the request's own path and query behind it. The parts are never re-encoded.
+pub(super) fn join(host: &BaseUrl, target: &str) -> Result<Uri, http::Error> {
+    Ok(format!("{}{target}", host.as_str()).parse::<Uri>()?)
 }
 
 pub(super) fn used_weight(headers: &HeaderMap) -> Option<u32> {

@@ -158,7 +158,7 @@ impl Options {
     ///
     /// When the bases of a venue are known to be of different exchanges.
     pub fn identities(&self) -> Result<Identities, Mixed> {
-        let [spot, futures, coin] = Venue::ALL.map(|venue| exchange_of(self.bases(venue)));
+        let [spot, futures, coin] = Venue::ALL.map(|venue| exchange_of(self.hosts(venue)));
         Ok(Identities::new([&spot?, &futures?, &coin?]))
     }
 }

@@ -10,18 +10,18 @@ use lastgood::{Error, Reason};
 use super::client::{self, RequestBody, join, retry_after, strip_hop_by_hop, used_weight};
 use super::sent::Sending;
 use super::{
-    Base, CallResult, Unanswered, Upstreams, VenueUpstream, bounds, cannot_be_reached, not_connected, reason_to_stop,
+    CallResult, Host, Unanswered, Upstreams, VenueUpstream, bounds, cannot_be_reached, not_connected, reason_to_stop,
 };
 use crate::{Bucket, PassOnly, Venue};
 
 impl Upstreams {
-    /// Sends a request on as it came, to the first base that can be reached, and gives back the answer's head with
+    /// Sends a request on as it came, to the first host that can be reached, and gives back the answer's head with
     /// its body still to come, if that begins `within` so long. What was sent is never sent again. No budget holds it
     /// back; the exchange's pauses and bans do, unless `is_signed`.
     ///
     /// # Errors
     ///
-    /// When no base answered, and whether the request may have reached one.
+    /// When no host answered, and whether the request may have reached one.
     pub async fn forward(
         &self,
         venue: Venue,
@@ -49,7 +49,7 @@ impl Upstreams {
 
     /// Whether there is a host to pass requests of this part to.
     pub fn passes(&self, part: PassOnly) -> bool {
-        !self.pass_only[part as usize].bases.is_empty()
+        !self.pass_only[part as usize].hosts.is_empty()
     }
 
     async fn forward_to(
@@ -69,21 +69,21 @@ impl Upstreams {
         let mut body = Some(body);
         let deadline = tokio::time::Instant::now() + within;
         let mut not_sent = "no upstream is configured".to_owned();
-        for base in upstream.in_order() {
-            head.uri = join(&base.url, target.as_str()).map_err(|why| Unanswered::NotSent(why.to_string()))?;
-            // A body can be sent once; without one the next base may be tried.
+        for host in upstream.in_order() {
+            head.uri = join(&host.url, target.as_str()).map_err(|why| Unanswered::NotSent(why.to_string()))?;
+            // A body can be sent once; without one the next host may be tried.
             let body_now = body.take().unwrap_or_else(client::no_body);
             let passing = match is_signed {
-                true => base.budget.pass(),
-                false => base.budget.pass_unsigned(bucket).map_err(Unanswered::HeldBack)?,
+                true => host.budget.pass(),
+                false => host.budget.pass_unsigned(bucket).map_err(Unanswered::HeldBack)?,
             };
-            let call = base.call_for_client();
+            let call = host.call_for_client();
             let asked = self.client.request(Request::from_parts(head.clone(), body_now));
             let Ok(answered) = tokio::time::timeout_at(deadline, asked).await else {
                 let Some(bad) = sending.unfinished() else {
                     call.ended(CallResult::TimedOut);
-                    let why = format!("{} did not answer within {within:?}", base.url.host());
-                    self.judge_passed(upstream, base, CallResult::TimedOut, &why);
+                    let why = format!("{} did not answer within {within:?}", host.url.host());
+                    self.judge_passed(upstream, host, CallResult::TimedOut, &why);
                     return Err(Unanswered::Unknown(why));
                 };
                 return Err(Unanswered::BadBody(bad));
@@ -97,19 +97,19 @@ impl Upstreams {
                     passing.answered(status);
                     let result = CallResult::of(status, false);
                     call.ended(result);
-                    self.judge_passed(upstream, base, result, &format!("{} answered {status}", base.url.host()));
+                    self.judge_passed(upstream, host, result, &format!("{} answered {status}", host.url.host()));
                     if let Some(reason) = reason_to_stop(status) {
                         let wait = retry_after(response.headers(), self.exchange_now());
                         let bucket = Some(bucket).filter(|bucket| *bucket == Bucket::Sapi);
-                        self.stop(base, reason, bucket, wait.unwrap_or(bounds::usual(reason)));
+                        self.stop(host, reason, bucket, wait.unwrap_or(bounds::usual(reason)));
                     }
                     return Ok(response);
                 }
                 Err(why) if why.is_connect() => {
                     let result = not_connected(&why);
                     call.ended(result);
-                    not_sent = format!("{} {}", base.url.host(), cannot_be_reached(&why));
-                    self.judge_passed(upstream, base, result, &not_sent);
+                    not_sent = format!("{} {}", host.url.host(), cannot_be_reached(&why));
+                    self.judge_passed(upstream, host, result, &not_sent);
                     if !is_empty {
                         break;
                     }
@@ -119,8 +119,8 @@ impl Upstreams {
                         return Err(Unanswered::BadBody(bad));
                     }
                     call.ended(CallResult::BrokeOff);
-                    let why = format!("{} broke off before it answered", base.url.host());
-                    self.judge_passed(upstream, base, CallResult::BrokeOff, &why);
+                    let why = format!("{} broke off before it answered", host.url.host());
+                    self.judge_passed(upstream, host, CallResult::BrokeOff, &why);
                     return Err(Unanswered::Unknown(why));
                 }
             }
@@ -129,7 +129,7 @@ impl Upstreams {
     }
 
     /// Takes note of what a request that was passed on says of its host.
-    fn judge_passed(&self, upstream: &VenueUpstream, base: &Base, result: CallResult, what: &str) {
+    fn judge_passed(&self, upstream: &VenueUpstream, host: &Host, result: CallResult, what: &str) {
         const PASSED: &str = "requests passed on";
         let judged = match result {
             CallResult::Answered => Ok(()),
@@ -139,7 +139,7 @@ impl Upstreams {
             CallResult::TimedOut => Err(Error::new(Reason::TimedOut, what)),
             CallResult::Unreachable | CallResult::BrokeOff => Err(Error::new(Reason::Unreachable, what)),
         };
-        base.condition.ended(PASSED, &judged);
+        host.condition.ended(PASSED, &judged);
         upstream.condition.ended(PASSED, &judged);
     }
 }

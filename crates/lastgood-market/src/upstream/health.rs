@@ -1,11 +1,11 @@
-//! Whether a base can be asked, and when to look again once it cannot.
+//! Whether a host can be asked, and when to look again once it cannot.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How a call to a base ended.
+/// How a call to a host ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallResult {
     /// With an answer, good or bad, that speaks of a working host.
@@ -60,13 +60,13 @@ impl CallResult {
     }
 }
 
-/// So many failures in a row make a base unhealthy; one is enough where no connection was made.
+/// So many failures in a row make a host unhealthy; one is enough where no connection was made.
 const PATIENCE: u32 = 3;
-/// When an unhealthy base is looked at for the first time; each look in vain doubles it.
+/// When an unhealthy host is looked at for the first time; each look in vain doubles it.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 const LAST_LOOK: Duration = Duration::from_secs(60);
 
-/// The health of a base.
+/// The health of a host.
 #[derive(Debug)]
 pub struct Health(Mutex<State>);
 

@@ -70,7 +70,7 @@ impl Exchange for ExchangeLoader {
         self.klines_fresh_for.unwrap_or_else(|| interval::fresh_for(self.preset, interval))
     }
 
-    fn clock_offset(&self) -> i64 {
-        self.upstreams.clock_offset.millis()
+    fn clock_skew(&self) -> i64 {
+        self.upstreams.clock_skew.millis()
     }
 }

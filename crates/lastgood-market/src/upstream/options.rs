@@ -8,7 +8,7 @@ use url::Url;
 
 use crate::venue::{PassOnly, Venue};
 
-/// The base of an upstream, the only way a host gets to be asked: scheme, host, port and an optional base path, free of
+/// The host of an upstream, the only way a host gets to be asked: scheme, host, port and an optional host path, free of
 /// userinfo, query and fragment.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BaseUrl(Url);
@@ -26,7 +26,7 @@ impl fmt::Display for NoBaseUrl {
 impl std::error::Error for NoBaseUrl {}
 
 impl BaseUrl {
-    /// The base that a text names.
+    /// The host that a text names.
     ///
     /// # Errors
     ///
@@ -39,7 +39,7 @@ impl BaseUrl {
         }
     }
 
-    /// The base of streams that a text names.
+    /// The host of streams that a text names.
     ///
     /// # Errors
     ///
@@ -52,7 +52,7 @@ impl BaseUrl {
         }
     }
 
-    /// The base that a URL is.
+    /// The host that a URL is.
     ///
     /// # Errors
     ///
@@ -118,7 +118,7 @@ const MARKET_DATA_BASE: &str = "https://data-api.binance.vision";
 /// Where the exchange is, and how it is asked. By default it is nowhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// The bases of spot, in the order to be tried.
+    /// The hosts of spot, in the order to be tried.
     pub spot: Vec<BaseUrl>,
     /// Those of the USD-M futures.
     pub futures: Vec<BaseUrl>,
@@ -128,11 +128,11 @@ pub struct Options {
     pub options: Vec<BaseUrl>,
     /// Those of portfolio margin, likewise.
     pub portfolio: Vec<BaseUrl>,
-    /// The proxies by which the bases are reached. None by default.
+    /// The proxies by which the hosts are reached. None by default.
     pub proxies: Proxies,
     /// The longest that making a connection may take.
     pub connect_timeout: Duration,
-    /// How many requests may be under way to one base.
+    /// How many requests may be under way to one host.
     pub max_concurrent: usize,
     /// The largest answer that is taken, in bytes, unpacked.
     pub max_answer_bytes: u64,
@@ -141,7 +141,7 @@ pub struct Options {
 impl Options {
     /// Whether any of an exchange's hosts are named.
     pub(crate) fn has_exchange(&self) -> bool {
-        [&self.spot, &self.futures, &self.coin].into_iter().any(|bases| !bases.is_empty())
+        [&self.spot, &self.futures, &self.coin].into_iter().any(|hosts| !hosts.is_empty())
     }
 
     /// The exchange's own hosts.
@@ -160,9 +160,9 @@ impl Options {
     #[must_use]
     pub fn with_pass_only_defaults(mut self) -> Options {
         if self.asks_the_exchange_itself() {
-            for (bases, own) in [(&mut self.options, OPTIONS_BASE), (&mut self.portfolio, PORTFOLIO_BASE)] {
-                if bases.is_empty() {
-                    *bases = parsed(own);
+            for (hosts, own) in [(&mut self.options, OPTIONS_BASE), (&mut self.portfolio, PORTFOLIO_BASE)] {
+                if hosts.is_empty() {
+                    *hosts = parsed(own);
                 }
             }
         }
@@ -170,25 +170,25 @@ impl Options {
     }
 
     fn asks_the_exchange_itself(&self) -> bool {
-        let all_of = |bases: &[BaseUrl], own: &[&str]| {
+        let all_of = |hosts: &[BaseUrl], own: &[&str]| {
             let own: Vec<BaseUrl> = own.iter().flat_map(|list| parsed(list)).collect();
-            !bases.is_empty() && bases.iter().all(|base| own.contains(base))
+            !hosts.is_empty() && hosts.iter().all(|host| own.contains(host))
         };
         all_of(&self.spot, &[SPOT_BASES, MARKET_DATA_BASE])
             && all_of(&self.futures, &[FUTURES_BASES])
             && all_of(&self.coin, &[COIN_BASES])
     }
 
-    /// The bases of a part that is only passed to.
-    pub fn pass_only_bases(&self, part: PassOnly) -> &[BaseUrl] {
+    /// The hosts of a part that is only passed to.
+    pub fn pass_only_hosts(&self, part: PassOnly) -> &[BaseUrl] {
         match part {
             PassOnly::Options => &self.options,
             PassOnly::Portfolio => &self.portfolio,
         }
     }
 
-    /// The bases of a venue, in the order to be tried.
-    pub fn bases(&self, venue: Venue) -> &[BaseUrl] {
+    /// The hosts of a venue, in the order to be tried.
+    pub fn hosts(&self, venue: Venue) -> &[BaseUrl] {
         match venue {
             Venue::Spot => &self.spot,
             Venue::Futures => &self.futures,
@@ -214,7 +214,7 @@ impl Default for Options {
 }
 
 fn parsed(list: &str) -> Vec<BaseUrl> {
-    list.split(',').filter_map(|base| BaseUrl::parse(base).ok()).collect()
+    list.split(',').filter_map(|host| BaseUrl::parse(host).ok()).collect()
 }
 
 #[cfg(test)]
@@ -225,7 +225,7 @@ mod tests {
     fn options_and_portfolio_margin_are_never_those_of_another_exchange() {
         let hosts = |options: &Options| {
             PassOnly::ALL
-                .map(|part| options.pass_only_bases(part).iter().map(BaseUrl::host).collect::<Vec<_>>().join(","))
+                .map(|part| options.pass_only_hosts(part).iter().map(BaseUrl::host).collect::<Vec<_>>().join(","))
         };
         assert_eq!(hosts(&Options::public()), ["eapi.binance.com", "papi.binance.com"]);
         let fewer =

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lastgood::Reason;
 
-use super::{Base, Upstreams};
+use super::{Host, Upstreams};
 use crate::Bucket;
 use crate::validate::Fetched;
 
@@ -12,7 +12,7 @@ use crate::validate::Fetched;
 const WAF_PAUSE: Duration = Duration::from_secs(10);
 impl Upstreams {
     /// Stops asking when the exchange says so: what a 429 names, or all.
-    pub(super) fn apply_refusal(&self, base: &Base, bucket: Bucket, fetched: &Fetched) {
+    pub(super) fn apply_refusal(&self, host: &Host, bucket: Bucket, fetched: &Fetched) {
         let Some(reason) = reason_to_stop(fetched.status) else { return };
         let wait = fetched.wait(reason, self.exchange_now());
         let message = String::from_utf8_lossy(&fetched.body);
@@ -22,21 +22,21 @@ impl Upstreams {
             Bucket::Weight | Bucket::Raw => false,
         };
         if reason == Reason::RateLimited && !is_of_bucket {
-            base.budget.learn_from_refusal(&message);
+            host.budget.learn_from_refusal(&message);
         }
-        self.stop(base, reason, is_of_bucket.then_some(bucket), wait);
+        self.stop(host, reason, is_of_bucket.then_some(bucket), wait);
     }
 
-    /// Stops all calls to the exchange of this base. A pause may be of one bucket alone; a ban is of the address, and so
+    /// Stops all calls to the exchange of this host. A pause may be of one bucket alone; a ban is of the address, and so
     /// of everything that lies on the exchange's hosts.
-    pub(super) fn stop(&self, base: &Base, reason: Reason, bucket: Option<Bucket>, wait: Duration) {
+    pub(super) fn stop(&self, host: &Host, reason: Reason, bucket: Option<Bucket>, wait: Duration) {
         let news = match (reason, bucket) {
             (Reason::RateLimited, Some(bucket)) => {
-                base.budget.stop_bucket(bucket, wait);
+                host.budget.stop_bucket(bucket, wait);
                 false
             }
-            (Reason::Firewall, _) => base.budget.stop(reason, WAF_PAUSE),
-            _ => base.budget.stop(reason, wait),
+            (Reason::Firewall, _) => host.budget.stop(reason, WAF_PAUSE),
+            _ => host.budget.stop(reason, wait),
         };
         if news {
             self.stopped.notify_one();

@@ -25,7 +25,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 /// says so.
 pub struct Site {
     name: String,
-    base: BaseUrl,
+    host: BaseUrl,
     client: HttpClient,
     clock: Clock,
     places: Arc<Semaphore>,
@@ -34,16 +34,16 @@ pub struct Site {
 }
 
 impl Site {
-    /// The site at `base`; of `options` only the connection timeout matters.
+    /// The site at `host`; of `options` only the connection timeout matters.
     ///
     /// # Errors
     ///
     /// When the system's certificate authorities cannot be read.
-    pub fn new(base: BaseUrl, options: &Options, clock: &Clock) -> Result<Site, UpstreamError> {
+    pub fn new(host: BaseUrl, options: &Options, clock: &Clock) -> Result<Site, UpstreamError> {
         Ok(Site {
-            name: own_name(&base),
-            condition: Condition::new("source", base.host(), clock.clone()),
-            base,
+            name: own_name(&host),
+            condition: Condition::new("source", host.host(), clock.clone()),
+            host,
             client: client(options.connect_timeout, &options.proxies)?,
             clock: clock.clone(),
             places: Arc::new(Semaphore::new(MOST_AT_ONCE)),
@@ -58,7 +58,7 @@ impl Site {
 
     /// Its host.
     pub fn host(&self) -> &str {
-        self.base.host()
+        self.host.host()
     }
 
     /// What distinguishes it from other sites, in keys.
@@ -97,7 +97,7 @@ impl Site {
         let Ok(Ok(_place)) = place else {
             return Err(Error::new(Reason::Overloaded, format!("too many requests to {host} are under way already")));
         };
-        let request = public_request(&self.base, target, false, None)
+        let request = public_request(&self.host, target, false, None)
             .map_err(|why| Error::new(Reason::Unreachable, format!("not a request that can be sent: {why}")))?;
         let response = self.client.request(request).await.map_err(|why| {
             let what = if why.is_connect() { cannot_be_reached(&why) } else { "broke off".to_owned() };

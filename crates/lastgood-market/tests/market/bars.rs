@@ -88,7 +88,7 @@ async fn candles_are_gone_once_they_are_invalidated() {
     desk.ledger.is_down.store(false, Ordering::SeqCst);
     desk.candles.get_bars(&desk.series(), 300).await.unwrap();
     desk.ledger.is_down.store(true, Ordering::SeqCst);
-    assert!(desk.cache.flush(Duration::from_secs(60)).await);
+    assert!(desk.cache.sync(Duration::from_secs(60)).await);
     (desk.cache, desk.candles) = over(&desk.clock, &desk.store, &desk.ledger);
     assert_eq!(desk.candles.get_bars(&desk.series(), 300).await.unwrap().bars.len(), 300);
     desk.candles.invalidate(&desk.series()).await;

@@ -164,8 +164,8 @@ fn candles_that_were_expired_are_asked_for_again_and_stand_in_where_the_exchange
         bench.ledger.asked();
         for (region, prefix) in [("klines", "spot/api/v3/klines:BTCUSDT:1m:")] {
             let matches = move |of: &str, name: &str| of == region && name.starts_with(prefix);
-            let scope = lastgood::Scope::Matching(std::sync::Arc::new(matches));
-            assert!(bench.cache.sweep(&scope, Some(lastgood::Depth::Expire)).await.unwrap().changed > 0);
+            let scope = lastgood::Selector::Matching(std::sync::Arc::new(matches));
+            assert!(bench.cache.invalidate(&scope, Some(lastgood::Mode::Expire)).await.unwrap().changed > 0);
         }
         bench.ledger.is_down.store(true, Ordering::SeqCst);
         let kept = bench.ask(range).await.unwrap();

@@ -100,7 +100,7 @@ impl Bench {
     }
 
     pub(crate) async fn restart(&mut self) {
-        assert!(self.cache.flush(Duration::from_secs(60)).await);
+        assert!(self.cache.sync(Duration::from_secs(60)).await);
         (self.cache, self.candles) = over(Arc::new(self.store.clone()), &self.clock, &self.ledger);
     }
 
@@ -362,7 +362,7 @@ fn a_series_is_forgotten_on_request() {
         bench.same(newest(50)).await;
         bench.ledger.asked();
         bench.candles.invalidate(&bench.question(newest(1)).series).await;
-        assert!(bench.cache.flush(Duration::from_secs(60)).await);
+        assert!(bench.cache.sync(Duration::from_secs(60)).await);
         assert_eq!(bench.same(newest(50)).await.outcome, Outcome::Miss);
         assert_eq!(bench.ledger.asked().len(), 1);
     });

@@ -59,7 +59,7 @@ fn a_candle_that_comes_late_after_a_newer_one_changes_no_tier() {
                 assert!(matches!(fed, Fed::Behind | Fed::Outdated), "{what}: {fed:?}");
                 let slice = bench.ask(newest(20)).await.unwrap();
                 assert_eq!((text(&slice), has_restarted), (expected.clone(), has_restarted), "{what}");
-                assert!(bench.cache.flush(Duration::from_secs(60)).await);
+                assert!(bench.cache.sync(Duration::from_secs(60)).await);
             }
             bench.restart().await;
             let found = bench.ask(newest(20)).await.unwrap();

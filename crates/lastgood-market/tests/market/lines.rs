@@ -229,7 +229,7 @@ async fn after_a_restart_the_newest_of_the_store_answers_under_whatever_key_it_l
         bench.ask(line).await.unwrap();
         advance(SECOND).await;
     }
-    assert!(first.flush(SECOND).await);
+    assert!(first.sync(SECOND).await);
     advance(3 * SECOND).await;
     let bench = Bench::over(&cache());
     bench.fails(Reason::Unreachable);

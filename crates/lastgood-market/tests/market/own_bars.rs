@@ -46,7 +46,7 @@ impl Desk {
     }
 
     async fn is_written(&self) {
-        assert!(self.cache.flush(Duration::from_secs(60)).await);
+        assert!(self.cache.sync(Duration::from_secs(60)).await);
     }
 
     fn fail(&self) {
@@ -262,7 +262,7 @@ async fn an_applications_bars_are_never_the_exchanges_nor_the_other_way_round() 
     for store in ["memory:", &embedded, &redis.url()] {
         let market = async || {
             let built = Market::builder().store(store).unwrap().exchange(&url).unwrap().build().await.unwrap();
-            built.flush(Duration::from_secs(5)).await;
+            built.sync(Duration::from_secs(5)).await;
             built
         };
         let series = BarSeries::new("BTCUSDT", "1m").unwrap();
@@ -280,7 +280,7 @@ async fn an_applications_bars_are_never_the_exchanges_nor_the_other_way_round() 
             if store == "memory:" {
                 break;
             }
-            assert!(open.flush(Duration::from_secs(10)).await);
+            assert!(open.sync(Duration::from_secs(10)).await);
             open.close(Duration::from_secs(5)).await;
             drop(open);
             open = market().await;

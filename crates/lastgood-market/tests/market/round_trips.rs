@@ -53,7 +53,7 @@ impl Node {
         let exchange = Arc::new(Marking(ledger, Arc::clone(&server)));
         let candles = Candles::new(region.clone(), true, clock, exchange);
         region.get_or_load("first", || async { Ok(Loaded::from(Value::new("1"))) }).await.unwrap();
-        assert!(cache.flush(ENOUGH).await);
+        assert!(cache.sync(ENOUGH).await);
         Node { server, _cache: cache, region, candles }
     }
 

@@ -90,7 +90,7 @@ async fn an_hour_of_polling_writes_closed_candles_and_a_throttled_end() {
         }
         tokio::time::advance(Duration::from_secs(POLLS_EVERY)).await;
         // As fast as they come: nothing waits to be replaced by something newer.
-        assert!(cache.flush(Duration::from_secs(1)).await);
+        assert!(cache.sync(Duration::from_secs(1)).await);
     }
     let closed: u64 = INTERVALS.iter().map(|(_, an_hour)| an_hour * SYMBOLS).sum();
     let (blocks, tails) = (store.blocks.load(Ordering::SeqCst), store.tails.load(Ordering::SeqCst));

@@ -148,7 +148,7 @@ async fn bad_switches_are_refused_with_a_hint_and_change_nothing() {
     ] {
         let got = exchange.post(&format!("/_sim/{path}"), body).await;
         assert_eq!(got.status, 400, "{path} {body}: {}", got.text());
-        assert!(got.json()["error"].is_string() && got.json()["mend"].is_string(), "{path} {body}");
+        assert!(got.json()["error"].is_string() && got.json()["hint"].is_string(), "{path} {body}");
     }
     for (method, target) in
         [("GET", "/_sim/clock"), ("GET", "/_sim/unheard"), ("PUT", "/_sim/faults"), ("GET", "/_sim/_sim/counters")]

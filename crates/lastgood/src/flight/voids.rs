@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::entry::Entry;
-use crate::tags::Depth;
+use crate::tags::Mode;
 
 /// Removals of single tags that are told apart; beyond it all that was loaded before the last of them counts as removed.
 const MOST_TAGS: usize = 16;
@@ -24,10 +24,10 @@ pub(crate) enum Void {
 
 impl Void {
     /// An invalidation that was asked for at `at`.
-    pub(crate) fn of(depth: Depth, at: Timestamp) -> Void {
-        match depth {
-            Depth::Expire => Void::Expired,
-            Depth::Remove => Void::Removed(at),
+    pub(crate) fn of(mode: Mode, at: Timestamp) -> Void {
+        match mode {
+            Mode::Expire => Void::Expired,
+            Mode::Remove => Void::Removed(at),
         }
     }
 }

@@ -9,12 +9,12 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::clock::Timestamp;
 use crate::entry::{Entry, Freshness, Unreadable, decode};
-use crate::flight::{Landing, Origin, after};
+use crate::flight::{LeaderGuard, Origin, after};
 use crate::lease::Claim;
 use crate::metrics::add;
 use crate::region::Region;
 use crate::store::{Ahead, Store, StoreError, Version};
-use crate::trust::Trust;
+use crate::verification::Standing;
 use crate::write_behind::APART;
 
 /// What the store holds under a key: as this process may believe it, and as a load has to replace it.
@@ -98,7 +98,7 @@ impl Region {
         if let Some(at) = removed_at {
             return Ok(self.put_since(&key, at, deadline).await.unwrap_or_default());
         }
-        self.cache.hearing.listens(deadline).await;
+        self.cache.verification.listens(deadline).await;
         let asked_at = self.cache.clock.now();
         let asked = async { Ok((tier.store.ahead().await?, tier.store.get(&key).await?)) };
         let (ahead, bytes) = timeout_at(deadline, asked).await.unwrap_or(Err(StoreError::Timeout))?;
@@ -109,7 +109,7 @@ impl Region {
         let mut stored = [self.believe(&key, &bytes, ahead, asked_at)];
         let (now, policy) = (self.cache.clock.now(), &self.shared.policy);
         // That it is not known whether it was invalidated does not say that there is nothing.
-        if !self.cache.tags.heed(&tier.store, &mut stored, deadline, now, policy).await {
+        if !self.cache.tags.apply(&tier.store, &mut stored, deadline, now, policy).await {
             return Err(StoreError::Timeout);
         }
         let [entry] = stored;
@@ -126,7 +126,7 @@ impl Region {
         let is_later = |entry: &Entry| !entry.was_loaded() && entry.fetch_started_at > until;
         let mut stored = [bytes.and_then(|bytes| self.believe(key, &bytes, ahead, asked_at)).filter(is_later)];
         let (now, policy) = (self.cache.clock.now(), &self.shared.policy);
-        if !self.cache.tags.heed(&tier.store, &mut stored, deadline, now, policy).await {
+        if !self.cache.tags.apply(&tier.store, &mut stored, deadline, now, policy).await {
             return Err(StoreError::Timeout);
         }
         let [entry] = stored;
@@ -164,17 +164,16 @@ impl Region {
         let cleared_at = Timestamp::from_millis(self.shared.cleared_at.load(Ordering::Relaxed));
         let distrusted = self.cache.store.as_ref().map_or(Timestamp::EPOCH, |tier| tier.behind.distrust_before());
         let name = key.strip_prefix(&self.shared.prefix).unwrap_or_default();
-        let (swept_at, expired_by_sweep_at) = self.swept_at(name);
+        let (bulk_at, expired_by_bulk_at) = self.bulk_at(name);
         let is_before =
             |at: Timestamp, doubt| at > Timestamp::EPOCH && entry.fetch_started_at.plus(doubt) <= ahead.present(at);
         // A put of about the same time that the store holds after the clear came after it.
         let doubt = if entry.was_loaded() { Duration::ZERO } else { ahead.at_most_wrong_by * 2 + APART };
-        let invalidated = is_before(distrusted.max(swept_at), Duration::ZERO) || is_before(cleared_at, doubt);
+        let invalidated = is_before(distrusted.max(bulk_at), Duration::ZERO) || is_before(cleared_at, doubt);
         if let Some(tier) = &self.cache.store {
             entry = tier.behind.expired(key, entry, ahead);
         }
-        let expired_at =
-            Timestamp::from_millis(self.shared.expired_at.load(Ordering::Relaxed)).max(expired_by_sweep_at);
+        let expired_at = Timestamp::from_millis(self.shared.expired_at.load(Ordering::Relaxed)).max(expired_by_bulk_at);
         let expired_at = ahead.present(expired_at);
         if entry.fetch_started_at <= expired_at {
             entry = entry.expired_at(expired_at, &self.shared.policy);
@@ -184,13 +183,13 @@ impl Region {
     }
 
     /// Ends the flight if the store held a fresh entry; otherwise keeps what it held as last good and goes on.
-    pub(crate) fn land_stored(&self, landing: Landing, stored: Option<Entry>) -> Option<Landing> {
+    pub(crate) fn complete_with_stored(&self, leader: LeaderGuard, stored: Option<Entry>) -> Option<LeaderGuard> {
         let Some(mut entry) = stored.map(Arc::new) else {
-            return Some(landing);
+            return Some(leader);
         };
-        let key = landing.key().clone();
+        let key = leader.key().clone();
         let mut outdated = false;
-        let is_current = landing.write(|| {
+        let is_current = leader.write(|| {
             // What memory holds may be younger: the store is written behind, or was not there.
             match self.held(&key.name).filter(|held| self.is_at_least_as_good(held, &entry)) {
                 // It was in doubt only because the store was given something older.
@@ -203,25 +202,25 @@ impl Region {
             }
         });
         if !is_current {
-            self.keep_voided(&landing, &entry);
+            self.keep_voided(&leader, &entry);
         }
         if outdated {
-            return Some(landing);
+            return Some(leader);
         }
         match entry.freshness(self.cache.clock.now()) {
             Freshness::Fresh => {
-                landing.land(Ok((entry, Origin::Store)));
+                leader.complete(Ok((entry, Origin::Store)));
                 None
             }
             Freshness::Stale => {
-                landing.release(Ok((entry, Origin::StaleStore)));
-                Some(landing)
+                leader.release(Ok((entry, Origin::StaleStore)));
+                Some(leader)
             }
             Freshness::Kept => {
-                landing.keep(entry);
-                Some(landing)
+                leader.keep(entry);
+                Some(leader)
             }
-            Freshness::Gone => Some(landing),
+            Freshness::Gone => Some(leader),
         }
     }
 
@@ -232,7 +231,7 @@ impl Region {
         let began_at = self.began_at(held);
         (!held.is_superseded() || (held.was_loaded() && stored.was_loaded()))
             && (began_at > stored.fetch_started_at
-                || (began_at == stored.fetch_started_at && !self.is_unverified(held)))
+                || (began_at == stored.fetch_started_at && !self.may_have_missed(held)))
     }
 
     /// A time by this process's clock as that was when it told `told_at`, as it would tell it now: it may have been set since.
@@ -247,7 +246,10 @@ impl Region {
     }
 
     /// Whether another process may have invalidated what memory holds.
-    pub(crate) fn is_unverified(&self, held: &Entry) -> bool {
-        matches!(self.cache.hearing.trust(held, self.cache.clock.now()), Trust::Unverified | Trust::Missed)
+    pub(crate) fn may_have_missed(&self, held: &Entry) -> bool {
+        matches!(
+            self.cache.verification.standing(held, self.cache.clock.now()),
+            Standing::Unverified | Standing::Missed
+        )
     }
 }

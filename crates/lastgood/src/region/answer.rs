@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::clock::Timestamp;
 use crate::entry::{Entry, Freshness, Value};
 use crate::outcome::Outcome;
-use crate::trust::Trust;
+use crate::verification::Standing;
 
 /// An answer: the value, how it came about, how old it is.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub struct Answer {
     pub(crate) entry: Arc<Entry>,
     pub(crate) outcome: Outcome,
     pub(crate) at: Timestamp,
-    pub(crate) trust: Trust,
+    pub(crate) standing: Standing,
 }
 
 impl Answer {
@@ -74,19 +74,19 @@ impl Answer {
 
     /// How good it was when it was given.
     pub fn freshness(&self) -> Freshness {
-        judged(&self.entry, self.at, self.trust)
+        judged(&self.entry, self.at, self.standing)
     }
 
     /// Whether it was given while the invalidations of other processes on the same store could not be heard.
-    pub fn is_unheard(&self) -> bool {
-        self.trust != Trust::Heard
+    pub fn is_unverified(&self) -> bool {
+        self.standing != Standing::Verified
     }
 
     /// Whether the store had it, and another process may have replaced or removed it there since. Where the store holds
     /// nothing of it, it was removed.
-    pub fn is_unverified(&self) -> bool {
+    pub fn may_be_replaced(&self) -> bool {
         // What never was in the store, since it takes no such key or value, cannot be missing there.
-        self.entry.is_superseded() || (self.trust == Trust::Unverified && self.entry.checksum().is_some())
+        self.entry.is_superseded() || (self.standing == Standing::Unverified && self.entry.checksum().is_some())
     }
 
     /// See [`Entry::memoised`].
@@ -96,9 +96,9 @@ impl Answer {
 }
 
 /// How good an entry is for who may not have heard of its invalidation.
-pub(super) fn judged(entry: &Entry, at: Timestamp, trust: Trust) -> Freshness {
-    match (entry.freshness(at), trust) {
-        (Freshness::Fresh | Freshness::Stale, Trust::Unverified | Trust::Missed) => Freshness::Kept,
+pub(super) fn judged(entry: &Entry, at: Timestamp, standing: Standing) -> Freshness {
+    match (entry.freshness(at), standing) {
+        (Freshness::Fresh | Freshness::Stale, Standing::Unverified | Standing::Missed) => Freshness::Kept,
         (freshness, _) => freshness,
     }
 }

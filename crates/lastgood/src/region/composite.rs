@@ -11,7 +11,7 @@ use super::{Answer, Region};
 use crate::clock::Timestamp;
 use crate::entry::Loaded;
 use crate::error::{Error, LoadError, Reason, own_error};
-use crate::flight::Landing;
+use crate::flight::LeaderGuard;
 use crate::lease::Right;
 use crate::memory::Key;
 use crate::metrics::Stopwatch;
@@ -211,15 +211,15 @@ pub(crate) async fn single(load: impl Future<Output = Result<Loaded, LoadError>>
 
 impl Region {
     /// What the store holds for the key of a flight. What it holds for others is kept, unless an invalidation came.
-    pub(crate) async fn read_store_with(&self, landing: &Landing, siblings: &[String]) -> Stored {
+    pub(crate) async fn read_store_with(&self, leader: &LeaderGuard, siblings: &[String]) -> Stored {
         let names: Vec<&str> =
-            std::iter::once(&*landing.key().name).chain(siblings.iter().map(String::as_str)).collect();
+            std::iter::once(&*leader.key().name).chain(siblings.iter().map(String::as_str)).collect();
         let mut stored = self.read_store_many(&names).await.into_iter();
         let own = stored.next().unwrap_or_default();
         let stored: Vec<Stored> = stored.collect();
         let absent = siblings.iter().zip(&stored).filter(|(_, stored)| stored.seen == Seen::Nothing);
-        landing.note_absent(absent.map(|(name, _)| name.clone()).collect());
-        landing.write(|| {
+        leader.note_absent(absent.map(|(name, _)| name.clone()).collect());
+        leader.write(|| {
             for (name, entry) in siblings.iter().zip(stored) {
                 let Some(entry) = entry.entry else { continue };
                 let entry = match self.held(name) {
@@ -227,7 +227,7 @@ impl Region {
                     Some(held) if held.is_doubted() && self.is_at_least_as_good(&held, &entry) => {
                         held.believed(entry.taken_at)
                     }
-                    Some(held) if self.is_unverified(&held) => entry,
+                    Some(held) if self.may_have_missed(&held) => entry,
                     None => entry,
                     // What memory holds was written since, or is as good.
                     Some(_) => continue,

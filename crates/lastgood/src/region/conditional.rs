@@ -12,9 +12,9 @@ use crate::entry::{Entry, Loaded};
 use crate::flight::{Void, after};
 use crate::memory::Key;
 use crate::outcome::{Outcome, Tier};
+use crate::publisher::Kind;
 use crate::store::{Store, StoreError, Version};
 use crate::tags;
-use crate::voice::Kind;
 use crate::write_behind::{Change, Form, Meanwhile, Removal, Turn};
 
 /// How long the store may take to decide, so that who asked hears of it within a request.
@@ -192,13 +192,13 @@ impl Region {
     /// What the store holds, and its version.
     async fn seen(&self, tier: &StoreTier, name: &str) -> Result<Seen, StoreError> {
         let key = self.store_key(name);
-        self.cache.hearing.listens(after(tier.store.budget())).await;
+        self.cache.verification.listens(after(tier.store.budget())).await;
         let asked_at = self.cache.clock.now();
         let ahead = tier.store.ahead().await?;
         let Some(bytes) = tier.store.get(&key).await? else { return Ok((None, None)) };
         let mut stored = [self.believe(&key, &bytes, ahead, asked_at)];
         let (now, policy) = (self.cache.clock.now(), &self.shared.policy);
-        if !self.cache.tags.heed(&tier.store, &mut stored, after(tier.store.budget()), now, policy).await {
+        if !self.cache.tags.apply(&tier.store, &mut stored, after(tier.store.budget()), now, policy).await {
             return Err(StoreError::Timeout);
         }
         let [stored] = stored;
@@ -226,7 +226,7 @@ impl Region {
             }
         });
         let key = self.store_key(name);
-        self.cache.voice.tell(&tier.store, kind, std::iter::once((key.as_str(), asked_at))).await;
+        self.cache.publisher.publish(&tier.store, kind, std::iter::once((key.as_str(), asked_at))).await;
         Conditional::Made { was_there }
     }
 
@@ -248,7 +248,7 @@ impl Region {
     async fn forget(&self, tier: &StoreTier, name: &str, turn: Turn) {
         self.distrust(name, turn, |_| true);
         let key = self.store_key(name);
-        self.cache.voice.tell(&tier.store, Kind::Changed, std::iter::once((key.as_str(), None))).await;
+        self.cache.publisher.publish(&tier.store, Kind::Changed, std::iter::once((key.as_str(), None))).await;
     }
 
     /// Ends a turn, and has the next reader of what memory holds ask the store.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Answer, Region};
 use crate::entry::{Entry, Freshness};
 use crate::error::Reason;
-use crate::flight::Landing;
+use crate::flight::LeaderGuard;
 use crate::memory::Key;
 use crate::metrics::Stopwatch;
 use crate::outcome::{Outcome, Tier};
@@ -121,26 +121,26 @@ impl Region {
             return Ok(held.or_else(|| waiting.map(given)));
         }
         // Before the store is asked: what is invalidated meanwhile stays out of memory.
-        let landing = self.is_enabled().then(|| self.cache.flights.look(Key::new(self.shared.id, name), LONGEST_LOOK));
+        let leader = self.is_enabled().then(|| self.cache.flights.look(Key::new(self.shared.id, name), LONGEST_LOOK));
         let stored = stored.await.map(|stored| stored.entry.map(Arc::new));
         let held = self.peek(name).or(held);
-        if let (Ok(Some(stored)), Some(landing)) = (&stored, landing.flatten()) {
-            self.take(&landing, stored);
+        if let (Ok(Some(stored)), Some(leader)) = (&stored, leader.flatten()) {
+            self.take(&leader, stored);
         }
         match (stored, held) {
             (Ok(Some(stored)), Some(held)) if self.is_at_least_as_good(&held.entry, &stored) => Ok(Some(held)),
             (Ok(Some(stored)), _) => Ok(Some(self.answer(stored, Outcome::Hit(Tier::Store), self.cache.clock.now()))),
             // The store would have it, if it had not been removed there.
-            (Ok(None), held) => Ok(held.filter(|held| !held.is_unverified())),
+            (Ok(None), held) => Ok(held.filter(|held| !held.may_be_replaced())),
             (Err(_), Some(held)) => Ok(Some(held)),
             (Err(why), None) => Err(why),
         }
     }
 
     /// Takes what the store had into memory, unless memory has something as good, or an invalidation or a load came.
-    fn take(&self, landing: &Landing, stored: &Arc<Entry>) {
-        let key = landing.key();
-        landing.write(|| match self.held(&key.name) {
+    fn take(&self, leader: &LeaderGuard, stored: &Arc<Entry>) {
+        let key = leader.key();
+        leader.write(|| match self.held(&key.name) {
             Some(held) if self.is_at_least_as_good(&held, stored) => {
                 // It was in doubt only because the store was given something older.
                 if held.is_doubted() {
@@ -154,7 +154,7 @@ impl Region {
     /// An answer that no source was asked for, as its age and the last load have it; nothing of what the source has not.
     fn by_age(&self, name: &str, found: Answer) -> Option<Answer> {
         let freshness = found.freshness();
-        let failed = self.setback(name, found.at).map(|setback| setback.error.reason);
+        let failed = self.backoff(name, found.at).map(|backoff| backoff.error.reason);
         match (freshness, failed) {
             (Freshness::Fresh, _) => Some(found),
             (_, Some(Reason::NotFound)) => None,

@@ -60,7 +60,7 @@ pub enum Opened {
 ///
 /// A `put` is readable at once and written to disk within about 150 ms, together with its neighbours: what a crash or
 /// a power cut loses is at most that. One thread writes; reads run on tokio's blocking threads. When full, the values
-/// closest to their expiry go first; expired ones are swept a few at a time.
+/// closest to their expiry go first; expired ones are removed a few at a time.
 ///
 /// A file that may be read and not written is opened for reading ([`Opened::ReadOnly`]). The file, and the directory if it
 /// is made, are their owner's alone.

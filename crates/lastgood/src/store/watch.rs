@@ -32,7 +32,7 @@ pub struct Noticed {
     pub everything: bool,
     /// The server, or one of several, was emptied by command.
     pub emptied: bool,
-    /// Some changes went by untold: the server, or one of several, tells only from now on.
+    /// Some changes went by unpublished: the server, or one of several, tells only from now on.
     pub gap: bool,
 }
 

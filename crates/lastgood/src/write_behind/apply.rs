@@ -12,8 +12,8 @@ use crate::clock::Timestamp;
 use crate::entry::{Entry, Retimed, decode, encode, is_put, started_at, with_times};
 use crate::lease::Claim;
 use crate::policy::FOREVER_TTL;
+use crate::publisher::Kind;
 use crate::store::{Ahead, Store, StoreError, Swap, Version};
-use crate::voice::Kind;
 
 const PAGE: usize = 500;
 /// By so much more two processes may differ in what they call one moment: clocks drift between two looks at the store's.
@@ -102,17 +102,17 @@ impl WriteBehind {
         let Some(log) = self.store.log() else { return true };
         let Some(failed_at) = fill.failed_at.filter(|_| fill.is_late) else { return true };
         let others = self.others.borrow().clone();
-        let Some(heard_at) = others.heard_at else { return true };
+        let Some(last_read_at) = others.last_read_at else { return true };
         // Where many have much to tell, each put would wait for the next words of all.
-        if others.is_refused || (heard_at > failed_at && heard_at.elapsed() < A_MOMENT_AGO) {
+        if others.is_refused || (last_read_at > failed_at && last_read_at.elapsed() < A_MOMENT_AGO) {
             return true;
         }
         let asked_at = Instant::now();
         // Nobody else bounds the time of this call.
-        let Ok(Ok(end)) = timeout(END_WITHIN, log.end(&self.voice.name)).await else { return false };
-        let mut hearing = self.others.subscribe();
-        let has_heard = |others: &Others| others.position == end || others.heard_at.is_some_and(|at| at > asked_at);
-        timeout(HEARD_WITHIN, hearing.wait_for(has_heard)).await.is_ok_and(|heard| heard.is_ok())
+        let Ok(Ok(end)) = timeout(END_WITHIN, log.end(&self.publisher.name)).await else { return false };
+        let mut verification = self.others.subscribe();
+        let has_heard = |others: &Others| others.position == end || others.last_read_at.is_some_and(|at| at > asked_at);
+        timeout(HEARD_WITHIN, verification.wait_for(has_heard)).await.is_ok_and(|heard| heard.is_ok())
     }
 
     /// Whether a put that is being written is to be written again if it fails: not once it is known to be removed.
@@ -361,10 +361,12 @@ impl WriteBehind {
         match kind {
             Kind::Cleared => {
                 let prefixes: Vec<_> = keys.iter().map(|(key, at)| ([key, ":"].concat(), *at)).collect();
-                self.voice.tell(&self.store, kind, prefixes.iter().map(|(prefix, at)| (prefix.as_str(), *at))).await;
+                self.publisher
+                    .publish(&self.store, kind, prefixes.iter().map(|(prefix, at)| (prefix.as_str(), *at)))
+                    .await;
             }
             _ => {
-                self.voice.tell(&self.store, kind, keys.iter().copied()).await;
+                self.publisher.publish(&self.store, kind, keys.iter().copied()).await;
             }
         }
     }

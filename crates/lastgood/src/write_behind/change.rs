@@ -9,8 +9,8 @@ use crate::clock::{Clock, Timestamp};
 use crate::entry::Entry;
 use crate::lease::Lease;
 use crate::policy::{Policy, Times};
+use crate::publisher::Kind;
 use crate::store::Ahead;
-use crate::voice::Kind;
 
 /// What is to become of a key in the store.
 #[derive(Clone)]
@@ -104,10 +104,10 @@ pub(crate) struct Fill {
     pub(crate) lease: Option<Arc<Lease>>,
 }
 
-/// What a change means if it is lost, or lands late.
+/// What a change means if it is lost, or is applied late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ChangeKind {
-    /// A load's answer, which the next load writes again. It may land after an invalidation that overtook it.
+    /// A load's answer, which the next load writes again. It may be applied after an invalidation that overtook it.
     Fill,
     /// A load's answer that the store refuses where something overtook it.
     FencedFill,
@@ -351,7 +351,7 @@ impl Change {
         }
     }
 
-    /// What it means if it is lost, or lands late.
+    /// What it means if it is lost, or is applied late.
     pub(super) fn kind_at(&self, key: &str) -> ChangeKind {
         match self {
             Change::Put(fill) if fill.replaces => ChangeKind::Lasting,

@@ -114,7 +114,7 @@ impl WriteBehind {
 
     /// Why the other processes cannot be told of changes that the store has.
     pub(crate) fn unpublished_because(&self) -> Option<StoreError> {
-        self.voice.refused()
+        self.publisher.refused()
     }
 
     /// Removals that the store has not confirmed.

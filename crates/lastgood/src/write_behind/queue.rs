@@ -47,7 +47,7 @@ pub(super) struct Queue {
     pub(super) order: VecDeque<String>,
     /// Keys a worker is writing now, with what is to be done if it does not succeed, where that is not nothing.
     pub(super) active: HashMap<String, Option<Change>>,
-    /// Of those that are fills which may land after what overtook them: when their loads began.
+    /// Of those that are fills which may be applied after what overtook them: when their loads began.
     unfenced: HashMap<String, Timestamp>,
     /// Keys that somebody changes at once, and whether another process changed them meanwhile.
     pub(super) turns: HashMap<String, bool>,

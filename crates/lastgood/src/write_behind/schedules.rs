@@ -15,9 +15,9 @@ use super::{Change, Fill, Form, Removal, WriteBehind};
 use crate::clock::{Clock, Timestamp};
 use crate::entry::{Entry, Loaded, Value};
 use crate::policy::Times;
+use crate::publisher::Publisher;
 use crate::store::{Cursor, Guard, GuardedStore, MemoryStore, Page, Store, StoreError, Swap, Usage};
 use crate::sync::on_schedules;
-use crate::voice::Voice;
 
 const SCHEDULES: usize = 2_000;
 /// By the store's clock and the process's.
@@ -139,7 +139,7 @@ fn on_any_schedule_what_was_put_or_removed_last_is_what_the_store_comes_to_hold(
         let fails = fails.fetch_add(1, Ordering::SeqCst) % 8;
         let slow = Arc::new(Slow { inner: MemoryStore::new(clock.clone(), 1 << 20), writes: AtomicU64::new(0), fails });
         let store = GuardedStore::with_clock(Arc::clone(&slow) as _, Guard::default(), clock.clone());
-        let behind = WriteBehind::new(store, clock, Arc::new(Voice::new("test", 1)), 1 << 20, None);
+        let behind = WriteBehind::new(store, clock, Arc::new(Publisher::new("test", 1)), 1 << 20, None);
         // The last of each key counts.
         let changes = [
             ("kept", vec![put(1), remove(2), put(3)]),

@@ -10,8 +10,8 @@ use super::WriteBehind;
 use super::change::{Change, ChangeKind};
 use super::queue::End;
 use crate::clock::Timestamp;
+use crate::publisher::Kind;
 use crate::store::{BreakerState, StoreError, jittered, somewhere_in};
-use crate::voice::Kind;
 
 /// The first pause before what failed is tried again, and the longest while nothing of it succeeds.
 const RETRY_EVERY: Duration = Duration::from_millis(500);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lastgood::store::{EmbeddedStore, Guard, RedisOptions, RedisStore, Store};
-use lastgood::{Cache, Clock, Depth, Reason, Region, Scope};
+use lastgood::{Cache, Clock, Mode, Reason, Region, Selector};
 use lastgood_testing::RedisServer;
 
 use crate::support::{HOUR, MINUTE, Source, Stored, a_minute, good, over, region, settle, told};
@@ -39,7 +39,7 @@ async fn copies_are_misses(connect: impl Fn() -> Arc<dyn Store>, clock: Clock) {
     attached(&writer).await;
     let bitcoin = Source::answering("67012.5");
     bitcoin.read(&named(&writer, "prices"), "BTCUSDT").await.expect("it loads");
-    assert!(writer.flush(MINUTE).await);
+    assert!(writer.sync(MINUTE).await);
     let bytes = store.get(OWN).await.expect("it answers").expect("it was written");
 
     for (namespace, in_region, name) in [
@@ -67,7 +67,7 @@ async fn copies_are_misses(connect: impl Fn() -> Arc<dyn Store>, clock: Clock) {
         attached(&again).await;
         let source = Source::answering("3500.25");
         assert_eq!(told(source.read(&named(&again, in_region), name).await), good("3500.25", "MISS"), "{key}");
-        assert!(again.flush(MINUTE).await);
+        assert!(again.sync(MINUTE).await);
         let restarted = cache_in(namespace, connect(), &clock);
         attached(&restarted).await;
         let none = Source::failing(Reason::Unreachable);
@@ -116,7 +116,7 @@ fn as_version_1(bytes: &Bytes) -> Bytes {
 async fn tags_that_an_older_program_invalidated_do_not_shut_out_what_is_stored_since() {
     let stored = Stored::new();
     let prices = region(&stored.cache, a_minute());
-    stored.cache.sweep(&Scope::Tag("oil".to_owned()), Some(Depth::Remove)).await.expect("the store answers");
+    stored.cache.invalidate(&Selector::Tag("oil".to_owned()), Some(Mode::Remove)).await.expect("the store answers");
     stored.flush().await;
     let mark = "lastgood:@tags:removed:oil";
     let bytes = stored.memory.get(mark).await.expect("it answers").expect("it was marked");

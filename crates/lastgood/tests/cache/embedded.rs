@@ -316,12 +316,12 @@ async fn expired_values_are_swept_from_the_file() {
         store.put(&format!("key:{index}"), vec![1; 1_000].into(), ttl).await.expect("a put succeeds");
     }
     sleep(Duration::from_millis(600)).await;
-    // The next commits sweep, a bounded number of rows each.
-    let swept = async || {
+    // The next commits remove expired rows, a bounded number of rows each.
+    let removed = async || {
         put(&store, "other", b"value").await;
         store.probe().await.expect("it answers").bytes
     };
-    until(swept, |bytes| bytes.is_some_and(|bytes| bytes < 10_000)).await;
+    until(removed, |bytes| bytes.is_some_and(|bytes| bytes < 10_000)).await;
 }
 
 #[tokio::test]

@@ -43,12 +43,12 @@ async fn a_key_is_explained_through_its_life() {
     source.resume();
     reading.await.unwrap().unwrap();
     let kept = prices.explain("BTCUSDT").await;
-    let setback = kept.setback.unwrap();
-    assert_eq!((kept.freshness, kept.is_loading, setback.reason), (Freshness::Kept, false, Reason::Upstream));
-    assert_eq!((setback.in_a_row, setback.retry_in, setback.message.as_str()), (1, SECOND, "told to fail"));
+    let backoff = kept.backoff.unwrap();
+    assert_eq!((kept.freshness, kept.is_loading, backoff.reason), (Freshness::Kept, false, Reason::Upstream));
+    assert_eq!((backoff.in_a_row, backoff.retry_in, backoff.message.as_str()), (1, SECOND, "told to fail"));
     advance(MINUTE * 4).await;
     let gone = prices.explain("BTCUSDT").await;
-    assert!(gone.freshness == Freshness::Gone && gone.answer.is_none() && gone.setback.is_none());
+    assert!(gone.freshness == Freshness::Gone && gone.answer.is_none() && gone.backoff.is_none());
 }
 
 #[tokio::test(start_paused = true)]

@@ -110,7 +110,7 @@ async fn late() -> (Arc<LateStore>, lastgood::Cache) {
     let memory: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone(), 1 << 20));
     let before = patiently_over(Arc::clone(&memory), &clock);
     region(&before, a_minute()).put("BTCUSDT", loaded("v1")).await;
-    assert!(before.flush(MINUTE).await);
+    assert!(before.sync(MINUTE).await);
     let store = LateStore::new(memory);
     (Arc::clone(&store), patiently_over(store, &clock))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lastgood::store::{MemoryStore, Store, StoreError};
 use lastgood::testing::{Fault, FaultyStore};
-use lastgood::{Cache, Clock, Depth, Freshness, LoadError, Loaded, Policy, Reason, Region, Scope, WasThere};
+use lastgood::{Cache, Clock, Freshness, LoadError, Loaded, Mode, Policy, Reason, Region, Selector, WasThere};
 use tokio::task::JoinHandle;
 use tokio::time::advance;
 
@@ -22,10 +22,10 @@ enum Invalidation {
     Clear,
     ClearAll,
     Put,
-    Sweep(Swath, Depth),
+    Bulk(Swath, Mode),
 }
 
-/// What a sweep is about.
+/// What a bulk invalidation is about.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Swath {
     Key,
@@ -37,12 +37,14 @@ enum Swath {
 impl Swath {
     const ALL: [Swath; 4] = [Swath::Key, Swath::Tag, Swath::Region, Swath::Matching];
 
-    fn scope(self) -> Scope {
+    fn selector(self) -> Selector {
         match self {
-            Swath::Key => Scope::Key { region: "prices".to_owned(), name: "BTCUSDT".to_owned() },
-            Swath::Tag => Scope::Tag("bitcoin".to_owned()),
-            Swath::Region => Scope::Region("prices".to_owned()),
-            Swath::Matching => Scope::Matching(Arc::new(|region, name| region == "prices" && name.starts_with("BTC"))),
+            Swath::Key => Selector::Key { region: "prices".to_owned(), name: "BTCUSDT".to_owned() },
+            Swath::Tag => Selector::Tag("bitcoin".to_owned()),
+            Swath::Region => Selector::Region("prices".to_owned()),
+            Swath::Matching => {
+                Selector::Matching(Arc::new(|region, name| region == "prices" && name.starts_with("BTC")))
+            }
         }
     }
 }
@@ -52,14 +54,14 @@ impl Invalidation {
         [Invalidation::Expire, Invalidation::Remove, Invalidation::Clear, Invalidation::ClearAll, Invalidation::Put];
 
     fn all() -> impl Iterator<Item = Invalidation> {
-        let sweeps = Swath::ALL
+        let bulk = Swath::ALL
             .into_iter()
-            .flat_map(|swath| [Depth::Expire, Depth::Remove].map(|depth| Invalidation::Sweep(swath, depth)));
-        Invalidation::SIMPLE.into_iter().chain(sweeps)
+            .flat_map(|swath| [Mode::Expire, Mode::Remove].map(|mode| Invalidation::Bulk(swath, mode)));
+        Invalidation::SIMPLE.into_iter().chain(bulk)
     }
 
     fn expires(self) -> bool {
-        matches!(self, Invalidation::Expire | Invalidation::Sweep(_, Depth::Expire))
+        matches!(self, Invalidation::Expire | Invalidation::Bulk(_, Mode::Expire))
     }
 
     async fn run(self, cache: &Cache, prices: &Region) {
@@ -69,8 +71,8 @@ impl Invalidation {
             Invalidation::Clear => _ = prices.clear().await,
             Invalidation::ClearAll => _ = cache.clear().await,
             Invalidation::Put => prices.put("BTCUSDT", loaded("put")).await,
-            Invalidation::Sweep(swath, depth) => {
-                cache.sweep(&swath.scope(), Some(depth)).await.expect("a sweep never fails");
+            Invalidation::Bulk(swath, mode) => {
+                cache.invalidate(&swath.selector(), Some(mode)).await.expect("a bulk invalidation never fails");
                 // What began within the millisecond of a mark may have begun before it.
                 advance(Duration::from_millis(1)).await;
             }
@@ -208,7 +210,7 @@ async fn a_read_after_an_invalidation_begins_a_load_of_its_own_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_failure_from_before_an_invalidation_is_forgotten_with_it() {
     // A failure has no tags.
-    let is_by_tag = |kind: &Invalidation| matches!(kind, Invalidation::Sweep(Swath::Tag, _));
+    let is_by_tag = |kind: &Invalidation| matches!(kind, Invalidation::Bulk(Swath::Tag, _));
     for invalidation in Invalidation::all().filter(|kind| *kind != Invalidation::Put && !is_by_tag(kind)) {
         let stored = Stored::new();
         let prices = region(&stored.cache, a_minute());
@@ -377,7 +379,7 @@ async fn with_an_answer_under_way() -> Late {
     let before = over(Arc::new(memory.clone()), &clock);
     let tagged = Loaded { tags: vec!["bitcoin".to_owned()], ..loaded("v1") };
     region(&before, a_minute()).put("BTCUSDT", tagged).await;
-    assert!(before.flush(MINUTE).await);
+    assert!(before.sync(MINUTE).await);
     advance(SECOND).await;
     let faulty = FaultyStore::new(Arc::new(memory.clone()));
     let late = LateStore::new(Arc::clone(&faulty) as _);
@@ -401,7 +403,7 @@ async fn what_the_store_said_before_an_invalidation_is_not_kept_after_it() {
         invalidation.run(&setup.cache, &prices).await;
         setup.late.let_answers_go();
         let _ = reader.await;
-        if matches!(invalidation, Invalidation::Expire | Invalidation::Sweep(_, Depth::Expire)) {
+        if matches!(invalidation, Invalidation::Expire | Invalidation::Bulk(_, Mode::Expire)) {
             // It is the last good answer, and no more.
             let kept = told(source.read(&prices, "BTCUSDT").await);
             let nothing = Err(Reason::Unreachable);
@@ -429,7 +431,7 @@ async fn a_batch_begun_after_a_removal_does_not_believe_what_the_store_said_befo
     };
     settle().await;
     setup.faulty.heal();
-    assert!(setup.cache.flush(MINUTE).await, "the removal is done");
+    assert!(setup.cache.sync(MINUTE).await, "the removal is done");
     setup.late.let_answers_go();
     let answers = batch.await.expect("the batch does not panic");
     assert_eq!(answers.into_iter().map(told).collect::<Vec<_>>(), [good("v2", "MISS")]);
@@ -447,10 +449,10 @@ async fn an_expiry_that_a_later_invalidation_overtook_undoes_nothing() {
         settle().await;
         assert_eq!(setup.faulty.reads(), 1, "the expiry asks the store what it has");
         overtaking.run(&setup.cache, &prices).await;
-        assert!(setup.cache.flush(MINUTE).await);
+        assert!(setup.cache.sync(MINUTE).await);
         setup.late.let_answers_go();
         expiry.await.expect("the expiry does not panic");
-        assert!(setup.cache.flush(MINUTE).await);
+        assert!(setup.cache.sync(MINUTE).await);
         let source = Source::failing(Reason::Unreachable);
         let again = region(&over(Arc::new(setup.memory.clone()), &setup.clock), a_minute());
         for region in [&prices, &again] {

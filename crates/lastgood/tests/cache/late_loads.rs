@@ -1,6 +1,6 @@
 //! Loads of every kind that end after their key was removed, in every way to remove it.
 
-use lastgood::{Depth, Keep, Region, Scope};
+use lastgood::{Keep, Mode, Region, Selector};
 use tokio::task::JoinHandle;
 use tokio::time::advance;
 
@@ -46,17 +46,17 @@ impl Load {
 
 impl Way {
     async fn remove(self, stored: &Stored, prices: &Region) {
-        let scope = match self {
-            Way::Key => Scope::Key { region: "prices".to_owned(), name: NAME.to_owned() },
-            Way::Tag => Scope::Tag("oil".to_owned()),
-            Way::Region => Scope::Region("prices".to_owned()),
-            Way::Selector => Scope::Selected("BTC".to_owned()),
+        let selector = match self {
+            Way::Key => Selector::Key { region: "prices".to_owned(), name: NAME.to_owned() },
+            Way::Tag => Selector::Tag("oil".to_owned()),
+            Way::Region => Selector::Region("prices".to_owned()),
+            Way::Selector => Selector::Text("BTC".to_owned()),
             Way::Clear => {
                 prices.clear().await;
                 return;
             }
         };
-        stored.cache.sweep(&scope, Some(Depth::Remove)).await.expect("the store answers");
+        stored.cache.invalidate(&selector, Some(Mode::Remove)).await.expect("the store answers");
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod batches;
 mod bound;
+mod bulk;
 mod conformance;
 mod embedded;
 mod explain;
@@ -29,7 +30,6 @@ mod single_flight;
 mod store_tier;
 mod stores;
 mod support;
-mod sweeps;
 mod ttl;
 mod typed;
 mod upstash;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use lastgood::store::{Guard, RedisOptions, RedisStore};
-use lastgood::{Cache, Depth, Freshness, Loaded, Outcome, Region, Scope, Value};
+use lastgood::{Cache, Freshness, Loaded, Mode, Outcome, Region, Selector, Value};
 use lastgood_testing::{RedisServer, eventually};
 use tokio::time::Instant;
 
@@ -94,7 +94,7 @@ async fn timed<T>(what: &str, within: Duration, question: impl Future<Output = T
     answer
 }
 
-/// Counts, lists and removes: half of the keys by a sweep, the others by a clear.
+/// Counts, lists and removes: half of the keys by a bulk invalidation, the others by a clear.
 async fn tidy_up(cache: &Cache, prices: &Region, others: &Region, half: u64) {
     let usage = timed("stats", AT_ONCE, cache.probe_store()).await.expect("a store").expect("it answers");
     assert!(usage.keys.is_some_and(|keys| keys >= 2 * half), "{usage:?}");
@@ -105,15 +105,15 @@ async fn tidy_up(cache: &Cache, prices: &Region, others: &Region, half: u64) {
     let some = timed("names", AT_ONCE, prices.stored_names("k", 1_000)).await.expect("it answers");
     assert_eq!(some.len(), 1_000);
 
-    let all_prices = Scope::Region("prices".to_owned());
-    let counted = timed("count", HOUR, cache.sweep(&all_prices, None)).await.expect("it answers");
+    let all_prices = Selector::Region("prices".to_owned());
+    let counted = timed("count", HOUR, cache.invalidate(&all_prices, None)).await.expect("it answers");
     assert_eq!((counted.matched, counted.changed, counted.unreached), (half, 0, None));
-    let removed = timed("remove", HOUR, cache.sweep(&all_prices, Some(Depth::Remove))).await.expect("it is done");
+    let removed = timed("remove", HOUR, cache.invalidate(&all_prices, Some(Mode::Remove))).await.expect("it is done");
     assert_eq!((removed.matched, removed.changed, removed.unreached), (half, half, None));
 
     timed("clear", AT_ONCE, others.clear()).await;
     assert!(matches!(others.try_stored("k0:5").await, Ok(None)), "what is still there is not served");
-    assert!(timed("clear, until it is done", HOUR, cache.flush(HOUR)).await);
+    assert!(timed("clear, until it is done", HOUR, cache.sync(HOUR)).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -131,7 +131,7 @@ async fn many_more_keys_in_redis_than_memory_holds_are_counted_listed_and_remove
     let served = cache.region("served", lastgood::Policy::fresh_for(2 * HOUR)).expect("it is sound");
     eventually("attached", async || cache.probe_store().await.is_some_and(|probe| probe.is_ok())).await;
     served.put("hot", Loaded::from(Value::new("v1"))).await;
-    assert!(cache.flush(HOUR).await);
+    assert!(cache.sync(HOUR).await);
 
     let before = resident();
     let readers = Arc::new(Readers {

@@ -10,7 +10,7 @@ use lastgood::store::{
     EmbeddedStore, MemoryStore, RedisOptions, RedisStore, Store, StoreError, UpstashOptions, UpstashStore,
 };
 use lastgood::testing::{Fault, FaultyStore};
-use lastgood::{Cache, Clock, Depth, Keep, Loaded, Policy, Reason, Region, Scope, Value};
+use lastgood::{Cache, Clock, Keep, Loaded, Mode, Policy, Reason, Region, Selector, Value};
 use lastgood_testing::{RedisCluster, RedisServer, UpstashFront};
 use tokio::sync::watch;
 use tokio::time::{Instant, advance};
@@ -81,7 +81,7 @@ impl Pair {
         for number in 0..keys {
             pair.prices.put(&format!("key-{number:05}"), loaded(&format!("value {number}"))).await;
         }
-        assert!(pair.cache.flush(MINUTE).await);
+        assert!(pair.cache.sync(MINUTE).await);
         pair
     }
 
@@ -132,7 +132,7 @@ async fn a_cache_goes_from_store_to_store_and_arrives_byte_for_byte_with_what_is
     let body = r#"["1","2"],"#.repeat(60_000);
     large.put("all", Value::new(body.clone()).with_meta("application/json").into()).await;
     large.put("soon gone", loaded("v").ttl(40 * SECOND)).await;
-    assert!(first.flush(MINUTE).await);
+    assert!(first.sync(MINUTE).await);
 
     for pair in stores.windows(2) {
         let done = counts(&between(Arc::clone(&pair[0]), Arc::clone(&pair[1]), &clock)).await;
@@ -170,7 +170,7 @@ async fn a_later_entry_at_the_target_stays_and_an_earlier_one_is_replaced() {
     target_prices.put("older there", loaded("old")).await;
     pair.prices.put("newer there", loaded("old")).await;
     pair.prices.put("expired there", loaded("v1").fresh_for(HOUR)).await;
-    assert!(on_target.flush(MINUTE).await && pair.cache.flush(MINUTE).await);
+    assert!(on_target.sync(MINUTE).await && pair.cache.sync(MINUTE).await);
     assert_eq!(counts(&pair.migration()).await.copied, 2);
 
     advance(SECOND).await;
@@ -178,7 +178,7 @@ async fn a_later_entry_at_the_target_stays_and_an_earlier_one_is_replaced() {
     let (gateway, target_prices) = pair.on_target();
     target_prices.put("newer there", loaded("new")).await;
     target_prices.expire("expired there").await;
-    assert!(gateway.flush(MINUTE).await && pair.cache.flush(MINUTE).await);
+    assert!(gateway.sync(MINUTE).await && pair.cache.sync(MINUTE).await);
     let expired = pair.held("lastgood:prices:v1:expired there").await;
     let done = counts(&pair.migration()).await;
     assert_eq!((done.read, done.copied, done.newer, done.present), (3, 1, 1, 1), "{done:?}");
@@ -196,7 +196,7 @@ async fn an_expiry_at_the_source_reaches_what_was_copied_before() {
     let pair = Pair::with(1).await;
     assert_eq!(counts(&pair.migration()).await.copied, 1);
     pair.prices.expire("key-00000").await;
-    assert!(pair.cache.flush(MINUTE).await);
+    assert!(pair.cache.sync(MINUTE).await);
     assert_eq!(counts(&pair.migration()).await.copied, 1);
     let (_cache, prices) = pair.on_target();
     let source = Source::failing(Reason::Unreachable);
@@ -337,7 +337,7 @@ async fn a_target_that_refuses_writes_fails_each_entry_and_soon_all_of_it() {
     for number in 0..5 {
         prices.put(&format!("key-{number}"), loaded("v")).await;
     }
-    assert!(cache.flush(MINUTE).await);
+    assert!(cache.sync(MINUTE).await);
     let (ended, progress) = migrated(&between(Arc::new(source.clone()), Arc::clone(&target), &clock)).await;
     ended.expect("the few are tried one by one");
     assert_eq!((progress.counts.failed, progress.counts.copied), (5, 0), "{progress:?}");
@@ -346,7 +346,7 @@ async fn a_target_that_refuses_writes_fails_each_entry_and_soon_all_of_it() {
     for number in 5..5_000 {
         prices.put(&format!("key-{number}"), loaded("v")).await;
     }
-    assert!(cache.flush(MINUTE).await);
+    assert!(cache.sync(MINUTE).await);
     let (ended, progress) = migrated(&between(Arc::new(source.clone()), Arc::clone(&target), &clock)).await;
     let stopped = ended.expect_err("it takes nothing");
     assert_eq!(stopped.side, Side::Target);
@@ -372,12 +372,12 @@ async fn what_a_tag_removed_at_the_source_is_not_back_at_the_target() {
     source.tag("oil");
     source.set("v1");
     source.read(&pair.prices, "XOM").await.expect("it loads");
-    assert!(pair.cache.flush(MINUTE).await);
+    assert!(pair.cache.sync(MINUTE).await);
     advance(SECOND).await;
     // Memory is empty: only the mark says that what the store holds is void.
     let other = over(Arc::new(pair.source.clone()), &pair.clock);
-    other.sweep(&Scope::Tag("oil".to_owned()), Some(Depth::Remove)).await.expect("the store answers");
-    assert!(other.flush(MINUTE).await);
+    other.invalidate(&Selector::Tag("oil".to_owned()), Some(Mode::Remove)).await.expect("the store answers");
+    assert!(other.sync(MINUTE).await);
     counts(&pair.migration()).await;
     assert!(pair.held("lastgood:@tags:removed:oil").await.is_some());
     let (_cache, prices) = pair.on_target();
@@ -393,7 +393,7 @@ async fn changes_at_the_source_during_the_copy_are_counted() {
     let remove = async {
         tokio::time::sleep(3 * SECOND).await;
         pair.prices.remove("key-00001").await;
-        assert!(pair.cache.flush(MINUTE).await);
+        assert!(pair.cache.sync(MINUTE).await);
     };
     let (ended, ()) = tokio::join!(paced.run(&sender), remove);
     ended.expect("both answer");
@@ -420,7 +420,7 @@ async fn a_cache_can_move_to_another_namespace_of_the_same_store() {
 async fn an_entry_whose_time_is_up_is_not_copied() {
     let pair = Pair::new();
     pair.prices.put("BTCUSDT", Loaded::from(Value::new("v")).ttl(MINUTE)).await;
-    assert!(pair.cache.flush(MINUTE).await);
+    assert!(pair.cache.sync(MINUTE).await);
     let bytes = pair.source.get(KEY).await.expect("it answers").expect("it is there");
     // A store that keeps it longer than it should.
     pair.source.put(KEY, bytes, HOUR).await.expect("it is taken");

@@ -195,7 +195,7 @@ impl World {
     async fn restart(&mut self) {
         self.stored.faulty.heal();
         tokio::time::sleep(3 * SECOND).await;
-        assert!(self.cache.flush(MINUTE).await, "nothing drains");
+        assert!(self.cache.sync(MINUTE).await, "nothing drains");
         let status = self.cache.status().store.expect("there is a store");
         assert_eq!(status.unconfirmed_removals, 0);
         self.cache = over(Arc::clone(&self.stored.faulty) as _, &self.stored.clock);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lastgood::store::{KEPT_RECORDS, MemoryStore, Store, StoreError};
 use lastgood::testing::{Fault, FaultyStore};
-use lastgood::{Cache, Clock, Depth, Loaded, Persist, Reason, Region, Scope, Tier};
+use lastgood::{Cache, Clock, Freshness, Loaded, Mode, Persist, Reason, Region, Selector, Tier};
 use tokio::time::advance;
 
 use crate::support::{HOUR, MINUTE, SECOND, Source, a_minute, good, loaded, over, peeked, region, settle, text, told};
@@ -56,7 +56,7 @@ impl Nodes {
 
 impl Node {
     async fn flush(&self) {
-        assert!(self.cache.flush(MINUTE).await, "the queue never drained");
+        assert!(self.cache.sync(MINUTE).await, "the queue never drained");
         settle().await;
     }
 
@@ -153,8 +153,9 @@ async fn a_cleared_region_a_prefix_and_a_tag_are_gone_in_every_process() {
     one.flush().await;
     let held = |name: &str| peeked(&other.prices, name).is_some();
     assert_eq!(["a:1", "a:2", "b:1", "BTCUSDT"].map(held), [false, false, true, true]);
-    let swept = one.cache.sweep(&Scope::Tag("oil".to_owned()), Some(Depth::Remove)).await.expect("the store answers");
-    assert_eq!(swept.changed, 1);
+    let invalidated =
+        one.cache.invalidate(&Selector::Tag("oil".to_owned()), Some(Mode::Remove)).await.expect("the store answers");
+    assert_eq!(invalidated.changed, 1);
     one.flush().await;
     assert_eq!(["b:1", "BTCUSDT"].map(held), [false, true]);
     one.prices.clear().await;
@@ -249,7 +250,7 @@ async fn a_tag_reaches_what_only_another_process_holds() {
     source.tag("oil");
     source.set("v1");
     other.read(&source, "XOM").await.expect("it loads");
-    one.cache.sweep(&Scope::Tag("oil".to_owned()), Some(Depth::Expire)).await.expect("the store answers");
+    one.cache.invalidate(&Selector::Tag("oil".to_owned()), Some(Mode::Expire)).await.expect("the store answers");
     one.flush().await;
     source.set("v2");
     assert_eq!(other.read(&source, "XOM").await, good("v2", "MISS"));
@@ -279,12 +280,12 @@ async fn what_could_not_be_told_is_told_later_in_its_order() {
         one.prices.remove(name).await;
         one.flush().await;
     }
-    assert_eq!(one.cache.status().store.expect("there is one").untold, 2);
+    assert_eq!(one.cache.status().store.expect("there is one").unpublished, 2);
     assert_eq!(other.read(&source, "BTCUSDT").await, good("v1", "HIT"));
     one.way.heal();
     advance(11 * SECOND).await;
     settle().await;
-    assert_eq!(one.cache.status().store.expect("there is one").untold, 0);
+    assert_eq!(one.cache.status().store.expect("there is one").unpublished, 0);
     for name in ["BTCUSDT", "ETHUSDT"] {
         assert_eq!(other.read(&source, name).await, good("v2", "MISS"));
     }
@@ -299,14 +300,41 @@ async fn who_was_cut_off_from_the_log_catches_up() {
     one.prices.remove("BTCUSDT").await;
     one.flush().await;
     advance(20 * SECOND).await;
-    let unheard = source.read(&other.prices, "BTCUSDT").await.expect("memory has it");
-    assert_eq!((unheard.outcome().tier(), unheard.is_unheard()), (Some(Tier::Memory), true), "and says so");
+    let unnoticed = source.read(&other.prices, "BTCUSDT").await.expect("memory has it");
+    assert_eq!((unnoticed.outcome().tier(), unnoticed.is_unverified()), (Some(Tier::Memory), true), "and says so");
     other.way.heal();
     advance(3 * SECOND).await;
     settle().await;
     assert_eq!(other.read(&source, "BTCUSDT").await, good("v2", "MISS"), "long before it would have expired");
     let heard = source.read(&other.prices, "ETHUSDT").await.expect("memory has it");
-    assert_eq!((heard.outcome().tier(), heard.is_unheard()), (Some(Tier::Memory), false), "it lost nothing else");
+    assert_eq!((heard.outcome().tier(), heard.is_unverified()), (Some(Tier::Memory), false), "it lost nothing else");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_put_that_waits_for_the_store_is_verified_no_longer_where_memory_has_no_room_for_it() {
+    let nodes = Nodes::new();
+    let way = FaultyStore::new(Arc::new(nodes.store.clone()));
+    let builder = Cache::builder().store(Arc::clone(&way) as _).clock(nodes.clock.clone()).memory_limit(1 << 20);
+    let cache = builder.build().expect("the limit is sound");
+    let prices = region(&cache, a_minute());
+    settle().await;
+    way.set(unavailable());
+    way.set_log_reads(unavailable());
+    prices.put("BTCUSDT", loaded(&"v".repeat(2 << 20))).await;
+    settle().await;
+    assert_eq!(peeked(&prices, "BTCUSDT"), None, "memory has no room for it");
+    let freshness = async || {
+        let newest = prices.newest("BTCUSDT").await.expect("it waits for the store").expect("it was put");
+        newest.freshness()
+    };
+    advance(SECOND).await;
+    assert_eq!(freshness().await, Freshness::Fresh, "within the bound");
+    for _ in 0..10 {
+        advance(SECOND).await;
+        settle().await;
+    }
+    // Another process may have put something since.
+    assert_eq!(freshness().await, Freshness::Kept);
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lastgood::store::{MemoryStore, Store, StoreError};
 use lastgood::testing::{Fault, FaultyStore};
-use lastgood::{Cache, Clock, Depth, Matches, Region, Scope};
+use lastgood::{Cache, Clock, Matches, Mode, Region, Selector};
 use lastgood_testing::{Disk, eventually};
 use tempfile::TempDir;
 
@@ -103,20 +103,20 @@ async fn what_waits_for_the_store_outlives_the_process_and_is_written_when_the_s
         prices.put(name, lastgood::Loaded { tags, ..loaded("v1") }).await;
     }
     cleared.put("any", loaded("v1")).await;
-    assert!(cache.flush(MINUTE).await);
+    assert!(cache.sync(MINUTE).await);
     let names = |data: &Path| std::fs::read_dir(data).expect("a folder").count();
     assert_eq!(names(machine.file().parent().expect("a folder")), 1);
     // What another process has put, this one does not know of.
     let (other, of_other) = machine.other();
     of_other.put("SWEPT2", loaded("v1")).await;
-    assert!(other.flush(MINUTE).await);
+    assert!(other.sync(MINUTE).await);
     machine.fail();
     prices.put("put", loaded("v2")).await;
     prices.remove("removed").await;
     prices.expire("expired").await;
     cleared.clear().await;
-    cache.sweep(&Scope::Tag("oil".to_owned()), Some(Depth::Remove)).await.expect("a change never fails");
-    cache.sweep(&Scope::Selected("SWEPT".to_owned()), Some(Depth::Remove)).await.expect("a change never fails");
+    cache.invalidate(&Selector::Tag("oil".to_owned()), Some(Mode::Remove)).await.expect("a change never fails");
+    cache.invalidate(&Selector::Text("SWEPT".to_owned()), Some(Mode::Remove)).await.expect("a change never fails");
     let told = cache.confirmed(SECOND).await.expect("the store is away");
     assert!(told.is_on_disk && told.waiting >= 6, "{told:?}");
     drop(cleared);
@@ -167,13 +167,13 @@ async fn what_is_put_after_a_sweep_that_waits_and_what_it_does_not_name_stays() 
     for name in ["SWEPT", "SWEPTAGAIN", "other"] {
         prices.put(name, loaded("v1")).await;
     }
-    assert!(cache.flush(MINUTE).await);
+    assert!(cache.sync(MINUTE).await);
     machine.fail();
     prices.put("early", loaded("v1")).await;
     // The next process measures the store's clock again: on a busy machine the two may differ by so much.
     let apart = Duration::from_millis(100);
     tokio::time::sleep(apart).await;
-    cache.sweep(&Scope::Selected("SWEPT".to_owned()), Some(Depth::Remove)).await.expect("a change never fails");
+    cache.invalidate(&Selector::Text("SWEPT".to_owned()), Some(Mode::Remove)).await.expect("a change never fails");
     tokio::time::sleep(apart).await;
     prices.put("SWEPTAGAIN", loaded("v2")).await;
     assert!(cache.confirmed(SECOND).await.expect("the store is away").is_on_disk);
@@ -198,7 +198,7 @@ async fn what_others_changed_while_a_process_was_away_stays() {
     for name in ["removed", "expired"] {
         prices.put(name, loaded("v1")).await;
     }
-    assert!(cache.flush(MINUTE).await);
+    assert!(cache.sync(MINUTE).await);
     machine.fail();
     for name in ["put", "put-and-removed-elsewhere"] {
         prices.put(name, loaded("v2")).await;
@@ -212,7 +212,7 @@ async fn what_others_changed_while_a_process_was_away_stays() {
     for name in ["put", "removed", "expired"] {
         of_other.put(name, loaded("v3")).await;
     }
-    assert!(other.flush(MINUTE).await);
+    assert!(other.sync(MINUTE).await);
     let (cache, prices) = machine.start();
     assert_eq!(peeked(&prices, "put"), None, "memory is empty");
     machine.way.heal();
@@ -328,7 +328,7 @@ async fn a_store_that_refuses_a_put_is_given_it_when_it_takes_it() {
     let machine = Machine::new();
     let (cache, prices) = machine.start();
     prices.put("put", loaded("v1")).await;
-    assert!(cache.flush(MINUTE).await);
+    assert!(cache.sync(MINUTE).await);
     machine.way.set_writes(Fault::Fail(StoreError::Refused("OOM".to_owned())));
     prices.put("put", loaded("v2")).await;
     for _ in 0..3 {

@@ -130,7 +130,7 @@ async fn who_waits_for_a_load_that_gives_way_loads_for_themselves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_load_that_gave_way_leaves_no_setback() {
+async fn a_load_that_gave_way_leaves_no_backoff() {
     let prices = region(&memory_only(), Policy { stale_while_revalidate: Duration::ZERO, ..a_minute() });
     let (warming, source) = (Source::failing(Reason::Yielded), Source::answering("v1"));
     assert_eq!(refresh(&prices, MINUTE, &warming).await, Err(Reason::Yielded));

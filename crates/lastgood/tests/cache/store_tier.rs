@@ -62,7 +62,7 @@ async fn a_stored_answer_past_its_freshness_serves_after_a_restart_as_it_would_h
     assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "STALE"));
     settle().await;
     assert_eq!((told(source.read(&prices, "BTCUSDT").await), source.loads()), (good("v2", "HIT"), 2));
-    assert!(while_stale.flush(MINUTE).await);
+    assert!(while_stale.sync(MINUTE).await);
 
     advance(HOUR).await;
     source.fail(Reason::Unreachable);
@@ -111,7 +111,7 @@ async fn unreadable_bytes_are_a_counted_miss_and_left_in_the_store() {
             let prices = region(&cache, a_minute());
             let source = Source::failing(Reason::Unreachable);
             assert_eq!(told(source.read(&prices, "BTCUSDT").await), Err(Reason::Unreachable));
-            assert!(cache.flush(MINUTE).await);
+            assert!(cache.sync(MINUTE).await);
             assert_eq!(stored.memory.get(key).await, Ok(Some(bytes.clone())), "a newer program may read it");
             settle().await;
             let keys = stored.memory.list("", None, 10).await.expect("it answers").keys;
@@ -124,7 +124,7 @@ async fn unreadable_bytes_are_a_counted_miss_and_left_in_the_store() {
             assert_eq!((stats.unreadable, stats.misses, stats.errors), (2, 1, 1));
             let status = cache.status().store.expect("there is a store");
             assert_eq!(status.breaker, BreakerState::Closed);
-            assert!(cache.flush(MINUTE).await);
+            assert!(cache.sync(MINUTE).await);
         }
     }
 }
@@ -226,7 +226,7 @@ async fn invalidations_do_not_wait_for_a_hung_store() {
     prices.remove("BTCUSDT").await;
     prices.clear().await;
     assert_eq!(start.elapsed(), Duration::ZERO);
-    let is_done = stored.cache.flush(SECOND / 2).await && removals_left(&stored.cache) == 0;
+    let is_done = stored.cache.sync(SECOND / 2).await && removals_left(&stored.cache) == 0;
     assert!(!is_done, "the store hangs");
 }
 
@@ -405,7 +405,7 @@ async fn what_waits_for_a_hung_store_is_bounded_in_bytes() {
     settle().await;
     assert!(removals_left(&cache) >= 200, "no removal was forgotten for want of room");
     stored.faulty.heal();
-    assert!(cache.flush(MINUTE).await);
+    assert!(cache.sync(MINUTE).await);
     // What the queue had no room for was written from memory, as far as that had.
     let bytes = stored.memory.probe().await.expect("it answers").bytes.expect("it knows");
     assert!(bytes <= limit, "{bytes} bytes had waited");
@@ -420,7 +420,7 @@ async fn expiring_what_only_the_store_holds_keeps_it_for_bad_days() {
     let again = stored.restarted();
     let prices = region(&again, a_minute());
     assert_eq!(prices.expire("BTCUSDT").await, WasThere::Yes);
-    assert!(again.flush(MINUTE).await);
+    assert!(again.sync(MINUTE).await);
     let source = Source::failing(Reason::Unreachable);
     assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "LAST-GOOD"));
     let once_more = region(&stored.restarted(), a_minute());
@@ -454,11 +454,11 @@ async fn a_value_too_large_for_every_tier_is_served_each_time_and_leaves_no_olde
     let cache = builder.build().expect("the limit is sound");
     let prices = region(&cache, Policy { compress_over: usize::MAX, ..a_minute() });
     prices.put("EXCHANGE-INFO", loaded("small")).await;
-    assert!(cache.flush(MINUTE).await);
+    assert!(cache.sync(MINUTE).await);
     let large = "x".repeat(3 << 20);
     let source = Source::answering(&large);
     prices.put("EXCHANGE-INFO", loaded(&large)).await;
-    assert!(cache.flush(MINUTE).await);
+    assert!(cache.sync(MINUTE).await);
     tokio::time::sleep(2 * SECOND).await;
     for loads in 1..=3 {
         let answer = source.read(&prices, "EXCHANGE-INFO").await.expect("it loads");
@@ -506,7 +506,7 @@ async fn what_memory_holds_wins_over_an_older_value_in_the_store() {
     faulty.set(Fault::Fail(unavailable()));
     let source = Source::answering("v2");
     assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v2", "MISS"));
-    assert!(cache.flush(MINUTE).await);
+    assert!(cache.sync(MINUTE).await);
     faulty.heal();
     assert_eq!(stored.memory.get(key).await, Ok(Some(old)));
     tokio::time::sleep(2 * MINUTE).await;
@@ -565,7 +565,7 @@ fn writes_cut_short_by_the_end_of_a_runtime_are_made_in_the_next() {
     runtime().block_on(async {
         faulty.heal();
         prices.put("ETHUSDT", loaded("v1")).await;
-        assert!(cache.flush(SECOND).await, "the workers of runtimes that ended do not count");
+        assert!(cache.sync(SECOND).await, "the workers of runtimes that ended do not count");
         let keys = memory.list("", None, 10).await.expect("it answers").keys;
         assert!(keys.contains(&"lastgood:prices:v1:ETHUSDT".to_owned()), "{keys:?}");
     });

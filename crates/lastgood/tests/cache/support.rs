@@ -154,7 +154,7 @@ impl Stored {
 
     /// Waits until the store has, or has refused, all that was written.
     pub(crate) async fn flush(&self) {
-        assert!(self.cache.flush(MINUTE).await, "the queue never drained");
+        assert!(self.cache.sync(MINUTE).await, "the queue never drained");
     }
 
     /// The keys of the store.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lastgood_gateway::config::{FlagValue, Settings, Sources, parse_duration, resolve};
-use lastgood_gateway::{Demonstration as _, Gateway};
+use lastgood_gateway::{Demonstration as _, Gateway, listen};
 use lastgood_sim::{Sim, SimConfig};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -59,7 +59,7 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     lastgood_gateway::raise_open_files();
     let (stop, stopping) = watch::channel(());
-    let simulator_listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), "demo").await?;
+    let simulator_listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), "demo")?;
     let simulator = address_of(&simulator_listener)?;
     let sim = Sim::new(SimConfig::default());
     let faults = Arc::new(faults::Faults::of(sim.clone()));
@@ -68,7 +68,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         async move { sim.serve(simulator_listener, stopped).await }
     });
 
-    let listener = listener(arguments.listen).await?;
+    let listener = listener(arguments.listen)?;
     let address = address_of(&listener)?;
     let gateway = Gateway::build(&settings(simulator)?)
         .await
@@ -172,15 +172,15 @@ fn address_of(listener: &TcpListener) -> Result<SocketAddr, Failure> {
     listener.local_addr().map_err(|error| Failure::failed(format!("failed to learn the port: {error}")))
 }
 
-async fn listener(wanted: Option<SocketAddr>) -> Result<TcpListener, Failure> {
+fn listener(wanted: Option<SocketAddr>) -> Result<TcpListener, Failure> {
     match wanted {
         Some(address) if !address.ip().is_loopback() => {
             Err(Failure::usage("flag --listen: the demonstration listens on loopback only\n    help: 127.0.0.1:8090"))
         }
-        Some(address) => bind(address, "demo").await,
-        None => match TcpListener::bind(PREFERRED).await {
+        Some(address) => bind(address, "demo"),
+        None => match listen(PREFERRED) {
             Ok(listener) => Ok(listener),
-            Err(_) => bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), "demo").await,
+            Err(_) => bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), "demo"),
         },
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use lastgood_gateway::config::{BaseUrl, LogFormat, Resolved, Settings};
 use lastgood_gateway::logging::Level;
-use lastgood_gateway::{Gateway, logging};
+use lastgood_gateway::{Gateway, listen, logging};
 use tokio::net::TcpListener;
 
 use crate::output::Failure;
@@ -62,7 +62,7 @@ async fn serve(
     level: Level,
 ) -> Result<(), Failure> {
     lastgood_gateway::raise_open_files();
-    let listener = bind(settings.listen, "serve").await?;
+    let listener = bind(settings.listen, "serve")?;
     let gateway = Gateway::build(&settings)
         .await
         .map_err(|error| Failure::failed(format!("failed to build the gateway: {error}")))?;
@@ -100,8 +100,8 @@ fn announce(settings: &Settings, address: SocketAddr, file: Option<&str>) {
 }
 
 /// Binds an address, or says who is in the way and what to do.
-pub(crate) async fn bind(address: SocketAddr, verb: &str) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|error| Failure::failed(cannot_listen(address, verb, &error)))
+pub(crate) fn bind(address: SocketAddr, verb: &str) -> Result<TcpListener, Failure> {
+    listen(address).map_err(|error| Failure::failed(cannot_listen(address, verb, &error)))
 }
 
 /// Why an address cannot be listened on, and how to fix it.

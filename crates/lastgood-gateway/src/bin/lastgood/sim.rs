@@ -38,7 +38,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     if let Some(symbols) = arguments.symbols {
         config.symbols = symbols as usize;
     }
-    let listener = bind(arguments.listen, "sim").await?;
+    let listener = bind(arguments.listen, "sim")?;
     let address = listener.local_addr().unwrap_or(arguments.listen);
     let shutdown = shutdown::requested();
     say(format!("simulated exchange on http://{address}; its switches: curl http://{address}/_sim/"));

@@ -146,7 +146,7 @@ function store({ at, health: { cache, breaker } }) {
     ['Trouble', cache.store_trouble ?? cache.reason],
     ['Breaker', breaker === 'none' ? null : state(breaker)],
     ['Invalidations of others', cache.log === 'none' ? null : state(cache.log)],
-    ['Not published to the others yet', cache.untold || null],
+    ['Not published to the others yet', cache.unpublished || null],
     ['Removals not confirmed', cache.unconfirmed_removals || null],
     ['Memory of this gateway', bytes(cache.memory_used)],
     ['Memory of the store', cache.store_memory ? [bytes(cache.store_memory.used), cache.store_memory.limit ? ` of ${bytes(cache.store_memory.limit)}` : ''] : null],

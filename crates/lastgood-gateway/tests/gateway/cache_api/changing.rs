@@ -167,11 +167,11 @@ async fn a_symbol_is_cleared_with_its_candles_and_the_others_are_left() {
         for name in ["latest/BTCUSDT.json", "BTCUSDTX", "1BTCUSDT", "BTCUSDT_260327"] {
             kv.put(name, lastgood::Loaded::default()).await;
         }
-        assert!(cache.flush(Duration::from_secs(5)).await);
+        assert!(cache.sync(Duration::from_secs(5)).await);
         let told = post(&gateway, "/api/cache/clear/%20btcusdt", json!({})).await;
         // Depth, the application's, and a tail and a block at least for each interval.
         assert!(told["removed"].as_u64() >= Some(6) && told["expired"].as_u64() >= Some(1), "{told}");
-        assert!(cache.flush(Duration::from_secs(5)).await);
+        assert!(cache.sync(Duration::from_secs(5)).await);
         let left = listed(&gateway, "limit=1000").await;
         let of_symbol: Vec<&String> = left.iter().filter(|key| key.contains("BTCUSDT")).collect();
         assert_eq!(of_symbol, ["kv:1BTCUSDT", "kv:BTCUSDTX", "kv:BTCUSDT_260327"], "{store}");
@@ -202,7 +202,7 @@ async fn everything_goes_only_when_it_is_confirmed() {
             assert!(got.status == 400 && got.text().contains("confirm"), "{body}: {}", got.text());
         }
         // The warning says what would be lost, and how much: what only the store holds, too.
-        assert!(gateway.gateway.cache().flush(Duration::from_secs(5)).await);
+        assert!(gateway.gateway.cache().sync(Duration::from_secs(5)).await);
         let keys = listed(&gateway, "pattern=[!n]*").await.len();
         let warned = ask(&gateway, Method::POST, "/api/cache/flush", "{}").await.json();
         let detail = warned["detail"].as_str().unwrap().to_owned();
@@ -216,7 +216,7 @@ async fn everything_goes_only_when_it_is_confirmed() {
         assert_eq!(get(gateway.url(PRICES)).await.cache(), "HIT");
         let told = post(&gateway, "/api/cache/flush", json!({ "confirm": true })).await;
         assert!(told["removed"].as_u64() >= Some(5), "{told}");
-        assert!(gateway.gateway.cache().flush(Duration::from_secs(5)).await);
+        assert!(gateway.gateway.cache().sync(Duration::from_secs(5)).await);
         assert_eq!(listed(&gateway, "pattern=[!n]*").await, [""; 0], "{store}");
         assert_eq!(get(gateway.url(PRICES)).await.cache(), "MISS");
         gateway.stop().await;

@@ -329,7 +329,7 @@ async fn a_second_gateway_on_the_same_redis_sees_the_invalidation() {
     let redis = RedisServer::start();
     let first = platform.gateway(Some(&redis)).await;
     let board = ok(&first, LEADERBOARD).await;
-    assert!(first.gateway.cache().flush(Duration::from_secs(5)).await);
+    assert!(first.gateway.cache().sync(Duration::from_secs(5)).await);
     let second = platform.gateway(Some(&redis)).await;
     eventually("attached", async || second.gateway.cache().probe_store().await.is_some_and(|probe| probe.is_ok()))
         .await;
@@ -337,7 +337,7 @@ async fn a_second_gateway_on_the_same_redis_sees_the_invalidation() {
     assert_eq!((shared.cache(), &shared.body), ("HIT", &board.body), "{}", shared.header("cache-status"));
     assert!(shared.header("cache-status").contains("detail=store"), "{}", shared.header("cache-status"));
     expire(&first, "agents").await;
-    assert!(first.gateway.cache().flush(Duration::from_secs(5)).await);
+    assert!(first.gateway.cache().sync(Duration::from_secs(5)).await);
     let third = platform.gateway(Some(&redis)).await;
     eventually("attached", async || third.gateway.cache().probe_store().await.is_some_and(|probe| probe.is_ok())).await;
     assert_ne!(ok(&third, LEADERBOARD).await.cache(), "HIT");

@@ -264,7 +264,7 @@ async fn large_values_are_compressed_in_redis() {
     eventually("Redis is attached", async || scene_is_attached(&gateway).await).await;
     let body = read_ok(&gateway, &format!("{RECENT}?days=60")).await.body;
     let kept = async |name: &str| -> usize {
-        assert!(gateway.gateway.cache().flush(std::time::Duration::from_secs(5)).await);
+        assert!(gateway.gateway.cache().sync(std::time::Duration::from_secs(5)).await);
         let keys = scene.redis.command(&["KEYS", &format!("lastgood:stock_*{name}")]);
         let key = keys.lines().find(|line| line.starts_with("lastgood:")).unwrap_or_else(|| panic!("{name}: {keys}"));
         scene.redis.command(&["STRLEN", key]).trim().trim_start_matches(':').parse().unwrap()

@@ -23,7 +23,7 @@ async fn ends(gateway: &Running, target: &str, value: &str) {
 }
 
 async fn written(gateway: &Running) {
-    eventually("the store has it", async || gateway.gateway.cache().flush(Duration::from_millis(200)).await).await;
+    eventually("the store has it", async || gateway.gateway.cache().sync(Duration::from_millis(200)).await).await;
 }
 
 #[tokio::test]

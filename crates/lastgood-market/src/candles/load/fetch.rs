@@ -108,7 +108,7 @@ impl Draft<'_> {
     }
 
     async fn ask(&self, fetch: Fetch) -> Result<Reply, Error> {
-        let ahead = self.candles.exchange.clock_offset();
+        let ahead = self.candles.exchange.clock_skew();
         let received = self.candles.exchange.ask(self.series.source(fetch), self.priority).await?;
         let (value, as_of) = (received.value, received.asked_at);
         let asked_at = as_of.as_millis().saturating_add_signed(ahead);

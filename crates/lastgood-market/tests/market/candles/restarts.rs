@@ -46,7 +46,7 @@ fn after_a_restart_the_end_and_its_blocks_are_read_in_one_round_trip() {
         bench.same(many).await;
         bench.ledger.asked();
         for range in [many, newest(2)] {
-            assert!(bench.cache.flush(Duration::from_secs(60)).await);
+            assert!(bench.cache.sync(Duration::from_secs(60)).await);
             let counted = FaultyStore::new(Arc::new(bench.store.clone()));
             (bench.cache, bench.candles) = over(Arc::clone(&counted) as _, &bench.clock, &bench.ledger);
             assert_eq!(bench.same(range).await.outcome, Outcome::Hit(Tier::Store));

@@ -19,7 +19,7 @@ async fn what_one_market_stored_over_sentinels_or_in_a_cluster_is_found_by_the_n
         let market = exchange.builder().store(&url).unwrap().build().await.unwrap();
         eventually("the store answers", async || matches!(market.health().await.store, Some(Ok(_)))).await;
         let ticker = market.ticker(Venue::Spot, "BTCUSDT").await.unwrap();
-        assert!(market.flush(Duration::from_secs(10)).await);
+        assert!(market.sync(Duration::from_secs(10)).await);
         exchange.break_down(FaultKind::Status { status: 503 });
         let next = exchange.builder().store(&url).unwrap().build().await.unwrap();
         eventually("the store answers", async || matches!(next.health().await.store, Some(Ok(_)))).await;
@@ -45,7 +45,7 @@ async fn the_database_of_the_url_is_used_and_no_other() {
     let bars = market.get_bars(Venue::Spot, "BTCUSDT", "1h", 10).await.unwrap();
     let input = json!(["BTCUSDT"]);
     market.llm("sentiment").unwrap().put(&input, &"calm".to_owned()).await.unwrap();
-    assert!(market.flush(Duration::from_secs(10)).await);
+    assert!(market.sync(Duration::from_secs(10)).await);
     assert!(keys(&redis, 0).is_empty());
     assert!(keys(&redis, 5).len() >= 3, "{:?}", keys(&redis, 5));
     assert!(keys(&redis, 5).iter().all(|key| key.starts_with("iftb:")));
@@ -73,7 +73,7 @@ async fn clearing_takes_a_confirmation_and_its_own_namespace_alone() {
         eventually("the store answers", async || matches!(market.health().await.store, Some(Ok(_)))).await;
         market.ticker(Venue::Spot, "BTCUSDT").await.unwrap();
         market.fear_greed(1).await.unwrap();
-        assert!(market.flush(Duration::from_secs(10)).await);
+        assert!(market.sync(Duration::from_secs(10)).await);
     }
     let of = |prefix: &str| keys(&redis, 0).into_iter().filter(|key| key.starts_with(prefix)).count();
     // Two answers, and the log of loads.
@@ -111,7 +111,7 @@ async fn what_a_frozen_or_lost_redis_cannot_be_asked_for_is_neither_found_nor_ab
     let theirs = start().await;
     theirs.llm("sentiment").unwrap().put(&json!("theirs"), &"calm".to_owned()).await.unwrap();
     assert_eq!(theirs.own_bars().set_bars(&series("theirs"), std::slice::from_ref(&bar)).await.stored, 1);
-    assert!(theirs.flush(Duration::from_secs(10)).await);
+    assert!(theirs.sync(Duration::from_secs(10)).await);
     for how in ["frozen", "gone"] {
         let market = start().await;
         let (analyses, own) = (market.llm::<String>("sentiment").unwrap(), market.own_bars());
@@ -150,7 +150,7 @@ async fn what_a_frozen_or_lost_redis_cannot_be_asked_for_is_neither_found_nor_ab
             .region(RegionName::Llm)
             .remove(&lastgood_market::llm::key("sentiment", &json!("nobodys")).unwrap())
             .await;
-        assert!(market.flush(Duration::from_secs(10)).await, "{how}");
+        assert!(market.sync(Duration::from_secs(10)).await, "{how}");
     }
 }
 
@@ -232,7 +232,7 @@ async fn a_folder_that_is_used_with_another_exchange_gives_none_of_the_first() {
         assert_eq!(ticker.value.open_price, decimal(&says["openPrice"]));
         let values = index["data"].as_array().unwrap().iter().map(|row| row["value"].as_str().unwrap().to_owned());
         assert_eq!(mood.value.iter().map(|day| day.value.to_string()).collect::<Vec<_>>(), values.collect::<Vec<_>>());
-        assert!(market.flush(Duration::from_secs(20)).await);
+        assert!(market.sync(Duration::from_secs(20)).await);
         market.close(Duration::from_secs(20)).await;
     }
     let kept = std::fs::read_to_string(folder.path().join("exchanges.json")).unwrap();

@@ -82,7 +82,7 @@ impl Bench {
             tokio::time::advance(time - settling).await;
         } else {
             // So does what is on its way to the store.
-            self.reader.cache.flush(Duration::from_secs(1)).await;
+            self.reader.cache.sync(Duration::from_secs(1)).await;
             tokio::time::advance(time).await;
         }
         // Loads that nobody waits for end.
@@ -94,7 +94,7 @@ impl Bench {
     /// The process ends as it should, and another begins with the same store.
     pub(crate) async fn restart(&mut self) {
         self.note("restart");
-        self.reader.cache.flush(Duration::from_secs(60)).await;
+        self.reader.cache.sync(Duration::from_secs(60)).await;
         if let Backing::Embedded(_) = self.backing {
             let closing = self.reader.cache.close(Duration::from_secs(60));
             standing_still(closing).await.expect("the file is closed");

@@ -7,7 +7,7 @@ use super::Filled;
 use crate::clock::Timestamp;
 use crate::entry::{Entry, Loaded};
 use crate::error::Error;
-use crate::flight::{Landing, Origin};
+use crate::flight::{LeaderGuard, Origin};
 use crate::lease::{Approach, Next, Right};
 use crate::metrics::add;
 use crate::policy::Times;
@@ -27,25 +27,25 @@ impl Region {
         L: Future<Output = Result<Filled<G>, Error>> + Send + 'static,
         G: Send + 'static,
     {
-        if let Some(setback) = self.setback(name, self.cache.clock.now()) {
-            return Err(setback.as_remembered(self.cache.clock.now()));
+        if let Some(backoff) = self.backoff(name, self.cache.clock.now()) {
+            return Err(backoff.as_remembered(self.cache.clock.now()));
         }
         let mut load = Some(load);
         loop {
-            let (flight, landing) = self.embark(name);
-            let first = landing.is_some();
-            if let Some((landing, load)) = landing.and_then(|landing| Some((landing, load.take()?))) {
-                tokio::spawn(self.clone().fly_filling(landing, together, load));
+            let (flight, leader) = self.join_or_lead(name);
+            let first = leader.is_some();
+            if let Some((leader, load)) = leader.and_then(|leader| Some((leader, load.take()?))) {
+                tokio::spawn(self.clone().run_fill(leader, together, load));
             }
-            let landed = flight.wait().await;
+            let completed = flight.wait().await;
             // The load under way yielded to this one.
             if load.is_none() || !flight.has_yielded() {
-                return landed.map(|_| first).map_err(|error| (*error).clone());
+                return completed.map(|_| first).map_err(|error| (*error).clone());
             }
         }
     }
 
-    async fn fly_filling<F, L, G>(self, landing: Landing, together: Together, load: F)
+    async fn run_fill<F, L, G>(self, leader: LeaderGuard, together: Together, load: F)
     where
         F: FnOnce() -> L + Send + 'static,
         L: Future<Output = Result<Filled<G>, Error>> + Send + 'static,
@@ -54,19 +54,19 @@ impl Region {
         let mut approach = Approach::waiting(self.longest_wait());
         let right = match together {
             Together::InProcess => Right::Alone,
-            Together::InCluster => self.turn_to_fill(&landing.key().name, &mut approach).await,
+            Together::InCluster => self.turn_to_fill(&leader.key().name, &mut approach).await,
         };
         let permit = match self.permit() {
             Ok(permit) => permit,
-            Err(error) => return landing.land(Err(Arc::new(error))),
+            Err(error) => return leader.complete(Err(Arc::new(error))),
         };
         let started = self.cache.clock.now();
         let filled = self.ask_within(approach.left(self.shared.policy.hard_timeout), load).await;
         drop(permit);
-        let landed = match filled {
+        let completed = match filled {
             Ok(Filled { siblings, guard }) => {
                 let at = self.cache.clock.now();
-                if !landing.write(|| self.keep_siblings(siblings, started, at, &right)) {
+                if !leader.write(|| self.keep_siblings(siblings, started, at, &right)) {
                     add(&self.shared.counters.dropped_fills);
                 }
                 drop(guard);
@@ -74,11 +74,11 @@ impl Region {
             }
             Err(error) => {
                 let error = Arc::new(error);
-                landing.write(|| self.remember_setback(landing.key(), &error));
+                leader.write(|| self.remember_backoff(leader.key(), &error));
                 Err(error)
             }
         };
-        landing.land(landed);
+        leader.complete(completed);
     }
 
     /// Waits until no other process fills under this name, and takes the lease of it. What that process brought is in the
@@ -95,7 +95,7 @@ impl Region {
     }
 }
 
-/// What the flight of a filling load lands with.
+/// What the flight of a filling load completes with.
 fn nothing() -> Arc<Entry> {
     static NOTHING: OnceLock<Arc<Entry>> = OnceLock::new();
     let long_gone =

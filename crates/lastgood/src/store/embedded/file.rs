@@ -309,13 +309,13 @@ pub(super) fn usage(database: &Handle) -> Result<(u64, u64), redb::Error> {
     Ok((read.open_table(INDEX)?.len()?, bytes))
 }
 
-/// Whether there are expired rows to sweep.
+/// Whether there are expired rows to remove.
 pub(super) fn has_expired(database: &Handle, now: Timestamp) -> Result<bool, redb::Error> {
     let queue = database.begin_read()?.open_table(QUEUE)?;
     Ok(queue.first()?.is_some_and(|(row, _)| row.value().0 <= now.as_millis()))
 }
 
-/// Writes a batch, sweeps, and makes room, all in one transaction.
+/// Writes a batch, removes expired rows, and makes room, all in one transaction.
 pub(super) fn commit(database: &Database, batch: &[Write], now: Timestamp, max_bytes: u64) -> Result<(), redb::Error> {
     let mut write = database.begin_write()?;
     // Costs a second sync a batch, and saves reading the whole file at the start after a crash.
@@ -325,7 +325,7 @@ pub(super) fn commit(database: &Database, batch: &[Write], now: Timestamp, max_b
         for change in batch {
             tables.apply(change, now)?;
         }
-        tables.sweep(now, max_bytes)?;
+        tables.remove_expired(now, max_bytes)?;
         tables.totals.insert(BYTES, tables.bytes)?;
     }
     write.commit()?;

@@ -124,10 +124,10 @@ impl Shared {
     }
 
     /// Ends a time of trouble, for better or worse.
-    pub(super) fn mended(&self, mended: Result<Handle, Trouble>) {
+    pub(super) fn repaired(&self, repaired: Result<Handle, Trouble>) {
         let mut state = self.state();
-        state.hopeless = mended.is_err();
-        match mended {
+        state.hopeless = repaired.is_err();
+        match repaired {
             Ok(database) => {
                 if database.is_read_only() {
                     state.write_trouble = Some(READ_ONLY.to_owned());

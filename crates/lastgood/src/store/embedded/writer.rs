@@ -1,4 +1,4 @@
-//! The one thread that writes to the file, and mends what can be mended.
+//! The one thread that writes to the file, and repairs what can be repaired.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub(super) fn start(shared: &Arc<Shared>) -> Result<(), StoreError> {
 fn run(shared: &Shared) {
     loop {
         let closing = wait(shared);
-        mend(shared);
+        repair(shared);
         write(shared);
         shared.room.notify_waiters();
         if closing {
@@ -77,7 +77,7 @@ fn write(shared: &Shared) {
         if file::is_writable(shared.path()) {
             drop(handle);
             shared.report(Trouble::Failed(READ_ONLY.to_owned()));
-            mend(shared);
+            repair(shared);
         }
         return;
     };
@@ -106,13 +106,13 @@ fn write(shared: &Shared) {
             shared.state().write_trouble = Some(trouble.why().to_owned());
             shared.report(trouble);
             // redb serves no reads after a failed write until it is opened again.
-            mend(shared);
+            repair(shared);
         }
     }
 }
 
 /// Opens the file again after trouble, or sets it aside and begins a new one.
-fn mend(shared: &Shared) {
+fn repair(shared: &Shared) {
     let Some((trouble, old)) = shared.state().trouble.take() else { return };
     let gone = old.is_none_or(release);
     let opened = match &trouble {
@@ -123,7 +123,7 @@ fn mend(shared: &Shared) {
     if let Err(why) = &opened {
         tracing::debug!(path = %shared.path().display(), why, "the cache file is still out of use");
     }
-    shared.mended(opened.map_err(|_| trouble));
+    shared.repaired(opened.map_err(|_| trouble));
 }
 
 fn set_aside(shared: &Shared) -> Result<(), String> {

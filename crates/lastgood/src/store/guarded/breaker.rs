@@ -265,9 +265,9 @@ mod tests {
     #[tokio::test]
     async fn exactly_one_of_many_concurrent_failures_opens_it() {
         let breaker = std::sync::Arc::new(breaker());
-        let openings: usize = std::thread::scope(|scope| {
+        let openings: usize = std::thread::scope(|selector| {
             let threads: Vec<_> = (0..8)
-                .map(|_| scope.spawn(|| (0..1000).filter(|_| breaker.record(0, Outcome::Failed)).count()))
+                .map(|_| selector.spawn(|| (0..1000).filter(|_| breaker.record(0, Outcome::Failed)).count()))
                 .collect();
             threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
         });

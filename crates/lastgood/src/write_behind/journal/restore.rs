@@ -10,31 +10,31 @@ use super::rows::HEARD;
 use crate::cache::Shared;
 use crate::clock::Timestamp;
 use crate::store::{Position, StoreError, jittered};
-use crate::tags::Depth;
+use crate::tags::Mode;
 use crate::write_behind::change::Change;
 use crate::write_behind::{MAX_WAITING, WriteBehind};
 
 /// How often a file that another process has is tried again.
 const TRY_EVERY: Duration = Duration::from_secs(2);
-/// What the names of sweeps' rows begin with, and of the row that distrusts the store.
-pub(crate) const SWEEP: &str = "@sweep:";
+/// What the names of the rows of bulk invalidations begin with, and of the row that distrusts the store.
+pub(crate) const BULK: &str = "@sweep:";
 pub(crate) const DISTRUST: &str = "@distrust";
 
-/// A sweep that the store is still to be given.
+/// A bulk invalidation that the store is still to be given.
 #[derive(Clone, Debug)]
 pub(crate) struct OwedBefore {
     /// The name of its row.
     pub(crate) row: String,
     pub(crate) prefix: String,
     pub(crate) selector: String,
-    pub(crate) depth: Depth,
+    pub(crate) mode: Mode,
     pub(crate) at: Timestamp,
 }
 
 /// What is taken up besides the changes of keys.
 #[derive(Default)]
 pub(crate) struct Restored {
-    pub(crate) sweeps: Vec<OwedBefore>,
+    pub(crate) bulk: Vec<OwedBefore>,
     /// The keys and times of tags' marks.
     pub(crate) marks: Vec<(String, Timestamp)>,
     /// How far the other processes were heard, and when.
@@ -59,9 +59,9 @@ impl WriteBehind {
             let name = key.strip_prefix(&journal.namespace).unwrap_or_default();
             match record {
                 Record::Sweep { at, prefix, selector, remove } => {
-                    let depth = if remove { Depth::Remove } else { Depth::Expire };
+                    let mode = if remove { Mode::Remove } else { Mode::Expire };
                     let at = Timestamp::from_millis(at);
-                    restored.sweeps.push(OwedBefore { row: name.to_owned(), prefix, selector, depth, at });
+                    restored.bulk.push(OwedBefore { row: name.to_owned(), prefix, selector, mode, at });
                 }
                 Record::Distrust { at } if name == DISTRUST => self.distrust_here(Timestamp::from_millis(at)),
                 Record::Heard { at, position } if name == HEARD => {
@@ -76,11 +76,11 @@ impl WriteBehind {
                 }
             }
         }
-        if changes + restored.sweeps.len() == 0 {
+        if changes + restored.bulk.len() == 0 {
             restored.heard = None;
         } else {
-            let (store, sweeps) = (self.store.to_string(), restored.sweeps.len());
-            tracing::info!(store, changes, sweeps, "changes from before the start wait for the store");
+            let (store, bulk) = (self.store.to_string(), restored.bulk.len());
+            tracing::info!(store, changes, bulk, "changes from before the start wait for the store");
         }
         self.start_retrying(queue);
         Ok(restored)
@@ -117,14 +117,14 @@ impl Shared {
     }
 
     fn take_up_restored(self: &Arc<Self>, restored: Restored) {
-        let Restored { sweeps, marks, heard } = restored;
+        let Restored { bulk, marks, heard } = restored;
         for (key, at) in marks {
             self.tags.remember_key(&key, at);
         }
         if let Some(heard) = heard {
             *self.heard_before.lock().unwrap_or_else(PoisonError::into_inner) = Some(heard);
         }
-        self.owe_again(sweeps);
+        self.owe_again(bulk);
     }
 }
 

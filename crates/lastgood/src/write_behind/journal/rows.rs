@@ -41,7 +41,7 @@ pub(in crate::write_behind) struct Rows {
     /// How far the other processes were heard, and whether the file knows.
     heard: Option<(Option<Position>, Timestamp)>,
     is_heard_saved: bool,
-    /// Sweeps that wait and cannot be written down.
+    /// Bulk invalidations that wait and cannot be written down.
     pub(in crate::write_behind) unsaveable: usize,
     pub(super) is_saving: bool,
 }

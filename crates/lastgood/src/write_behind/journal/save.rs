@@ -61,21 +61,21 @@ impl WriteBehind {
         self.start_worker(queue);
     }
 
-    /// Notes a sweep that waits and has no form on disk, or that it waits no longer.
+    /// Notes a bulk invalidation that waits and has no form on disk, or that it waits no longer.
     pub(crate) fn count_unsaveable(&self, waits: bool) {
         let mut queue = self.queue();
         queue.rows.unsaveable = if waits { queue.rows.unsaveable + 1 } else { queue.rows.unsaveable.saturating_sub(1) };
     }
 
-    /// Whether all sweeps that wait have a form on disk.
-    pub(crate) fn sweeps_are_saveable(&self) -> bool {
+    /// Whether all bulk invalidations that wait have a form on disk.
+    pub(crate) fn bulk_is_saveable(&self) -> bool {
         self.queue().rows.unsaveable == 0
     }
 
     /// The invalidations of other processes were heard up to `position` at `at`.
     pub(crate) fn heard(&self, position: Option<&Position>, at: Timestamp) {
-        let (heard_at, position_heard) = (Some(Instant::now()), position.cloned());
-        self.others.send_replace(Others { heard_at, position: position_heard, is_refused: false });
+        let (last_read_at, position_heard) = (Some(Instant::now()), position.cloned());
+        self.others.send_replace(Others { last_read_at, position: position_heard, is_refused: false });
         if self.journal.is_some() {
             self.queue().rows.heard(position.cloned(), at);
         }

@@ -18,7 +18,7 @@ pub(super) struct Filled {
 }
 
 impl Filled {
-    /// Whether it has to go because the key was removed: it may have landed after that.
+    /// Whether it has to go because the key was removed: it may have completed after that.
     fn is_undone_by(&self, removed: &Removed) -> bool {
         match self.is_late_put {
             true => removed.asked_at.is_some() && removed.is_after_put(self.started_at),

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::reference::LISTENS_WITHIN;
-use super::schedule::{KEYS, Mode};
+use super::schedule::{KEYS, Response};
 use super::world::{World, version_of};
 
 /// The longest that a node may take to be as well as the store and the source are.
@@ -29,7 +29,7 @@ impl World {
     /// Ends all faults, and checks that everything comes to the same end, everywhere.
     pub(super) async fn converge(mut self) -> World {
         self.processes.iter().for_each(|process| process.way.heal());
-        *self.source.lock().expect("no test panics with this lock") = [Mode::Answers(0); KEYS.len()];
+        *self.source.lock().expect("no test panics with this lock") = [Response::Answers(0); KEYS.len()];
         sleep(CONVERGED_AFTER).await;
         self.check_that_all_listen();
         self.check_that_nothing_waits();
@@ -58,7 +58,7 @@ impl World {
         for process in &self.processes {
             let status = process.cache.status();
             let store = status.store.expect("there is a store");
-            let waiting = (status.loads, store.unconfirmed_removals, store.untold);
+            let waiting = (status.loads, store.unconfirmed_removals, store.unpublished);
             let is_well = waiting == (0, 0, 0) && store.hears_others == Some(true) && status.memory_bytes < 1 << 20;
             if !is_well {
                 let node = process.node;
@@ -95,7 +95,7 @@ impl World {
             let answer = answer.map(|answer| (version_of(&answer), answer)).map_err(|error| error.reason);
             self.reference().judge(key, &standing, &answer, |_| true);
             versions.push(answer.map(|(version, _)| version));
-            process.cache.flush(Duration::from_secs(5)).await;
+            process.cache.sync(Duration::from_secs(5)).await;
             sleep(Duration::from_millis(5)).await;
         }
         if versions.iter().any(|version| *version != versions[0] || version.is_err()) {

@@ -12,7 +12,7 @@ use super::world::{FRESH_FOR, HARD_TIMEOUT, STALE_WHILE_REVALIDATE, TRUST_FOR};
 
 /// How soon a node that hears the log applies what the store has.
 const HEARD_WITHIN: Duration = Duration::from_millis(20);
-/// How long a node that gets no answer from the log takes itself for hearing: the longest read of the log, and the grace.
+/// How long a node that gets no answer from the log takes itself for verification: the longest read of the log, and the grace.
 const UNLABELLED: Duration = Duration::from_secs(13);
 /// The store's word on whether an invalidation by tag or a put came first is exact to this.
 const TAGS_ARE_EXACT_TO: Duration = Duration::from_millis(100);
@@ -100,9 +100,9 @@ impl Known {
         let Change { kind, node, begun, acked, .. } = broken;
         let after = |at: Instant| format!("{:?}", at - began);
         let (asked, acked, read) = (after(*begun), acked.map_or_else(|| "never".to_owned(), after), after(standing.at));
-        let (unheard, cut) = (answer.is_unheard(), standing.cut_at.map(after));
+        let (unnoticed, cut) = (answer.is_unverified(), standing.cut_at.map(after));
         Some(format!(
-            "v{version} of node {} at {} as {outcome:?} (unheard: {unheard}) in a read at {read} (cut off: {cut:?}) after {kind:?} by node \
+            "v{version} of node {} at {} as {outcome:?} (unnoticed: {unnoticed}) in a read at {read} (cut off: {cut:?}) after {kind:?} by node \
              {node}, asked for at {asked}, acknowledged at {acked}",
             birth.node,
             after(birth.at),
@@ -114,7 +114,7 @@ impl Known {
 fn unlabelled(answer: &Answer, standing: &Standing) -> Option<String> {
     let cut_at = standing.cut_at?;
     let within = if standing.was_silent { UNLABELLED } else { Duration::from_millis(2_500) };
-    let must_tell = standing.at > cut_at + within && !standing.hears_again && !answer.is_unheard();
+    let must_tell = standing.at > cut_at + within && !standing.hears_again && !answer.is_unverified();
     must_tell.then(|| format!("{:?} without a word that the node cannot hear", answer.outcome()))
 }
 
@@ -155,8 +155,8 @@ impl Change {
         let has_missed = standing.cut_at.is_some() || standing.missed >= self.log_end;
         match self.kind {
             Kind::Expire => is_last_good,
-            Kind::Remove => is_last_good && answer.is_unheard() && has_missed,
-            Kind::Put(_) => is_last_good && answer.is_unheard(),
+            Kind::Remove => is_last_good && answer.is_unverified() && has_missed,
+            Kind::Put(_) => is_last_good && answer.is_unverified(),
         }
     }
 }

@@ -25,7 +25,7 @@ pub(super) fn store_key(key: usize) -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum What {
     Key(usize),
-    SweptKey(usize),
+    InvalidatedKey(usize),
     Tag,
     Region(usize),
     /// All whose names begin with `A`.
@@ -39,7 +39,7 @@ pub(super) enum What {
 impl What {
     pub(super) fn is_of(self, key: usize) -> bool {
         match self {
-            What::Key(meant) | What::SweptKey(meant) => meant == key,
+            What::Key(meant) | What::InvalidatedKey(meant) => meant == key,
             What::Tag => KEYS[key].tag.is_some(),
             What::Region(region) | What::Clear(region) => KEYS[key].region == region,
             What::Selected => KEYS[key].name.starts_with('A'),
@@ -70,7 +70,7 @@ pub(super) enum Once {
 
 /// How the source answers for a key from now on, and after how many milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(super) enum Response {
     Answers(u64),
     Fails(u64),
 }
@@ -86,7 +86,7 @@ pub(super) enum Step {
     Put(usize, usize),
     Expire(usize, What),
     Remove(usize, What),
-    Source(usize, Mode),
+    Source(usize, Response),
     Cut(usize, Cut, Cut),
     Heal(usize),
     Once(usize, Once),
@@ -189,7 +189,7 @@ impl Dice {
             9..12 => Step::Put(node, key),
             12..14 => Step::Expire(node, self.what()),
             14..17 => Step::Remove(node, self.what()),
-            17..19 => Step::Source(key, self.mode()),
+            17..19 => Step::Source(key, self.response()),
             _ => Step::Wait(self.of(&[1, 5, 40, 40, 300, 300, 1_100, 2_500, 7_000, 13_000, 40_000])),
         }
     }
@@ -198,7 +198,7 @@ impl Dice {
         let (key, region) = (self.below(KEYS.len()), self.below(REGIONS.len()));
         match self.below(10) {
             0..4 => What::Key(key),
-            4 => What::SweptKey(key),
+            4 => What::InvalidatedKey(key),
             5..7 => What::Tag,
             7 => What::Region(region),
             8 => What::Selected,
@@ -206,9 +206,9 @@ impl Dice {
         }
     }
 
-    fn mode(&mut self) -> Mode {
+    fn response(&mut self) -> Response {
         let after = self.of(&[0, 0, 10, 200, 1_000, 3_000, 7_000]);
-        if self.below(3) == 0 { Mode::Fails(after) } else { Mode::Answers(after) }
+        if self.below(3) == 0 { Response::Fails(after) } else { Response::Answers(after) }
     }
 
     fn jump(&mut self) -> u64 {

@@ -4,13 +4,13 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use lastgood::{Answer, Cache, Clock, Depth, Error, Keep, LoadError, Loaded, Policy, Reason, Region, Scope};
+use lastgood::{Answer, Cache, Clock, Error, Keep, LoadError, Loaded, Mode, Policy, Reason, Region, Selector};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::leases::Begun;
 use super::reference::{Kind, Reference, Standing, TROUBLED};
-use super::schedule::{KEYS, Mode, NODES, REGIONS, Schedule, Step, What};
+use super::schedule::{KEYS, NODES, REGIONS, Response, Schedule, Step, What};
 use super::store::{Breach, SimStore};
 use super::way::Way;
 use crate::support::{loaded, text};
@@ -33,7 +33,7 @@ pub(super) struct Process {
 pub(super) struct World {
     sim: Arc<SimStore>,
     reference: Arc<Mutex<Reference>>,
-    pub(super) source: Arc<Mutex<[Mode; KEYS.len()]>>,
+    pub(super) source: Arc<Mutex<[Response; KEYS.len()]>>,
     latencies: [Duration; NODES],
     pub(super) processes: Vec<Arc<Process>>,
     /// What each process is doing; it ends with the process.
@@ -83,14 +83,14 @@ impl Process {
         }
     }
 
-    async fn change(&self, what: What, depth: Depth) {
+    async fn change(&self, what: What, mode: Mode) {
         let region = |index: usize| REGIONS[index].to_owned();
         let scope = match what {
             What::Key(key) => {
                 let (region, name) = (self.region(key), KEYS[key].name);
-                match depth {
-                    Depth::Expire => _ = region.expire(name).await,
-                    Depth::Remove => _ = region.remove(name).await,
+                match mode {
+                    Mode::Expire => _ = region.expire(name).await,
+                    Mode::Remove => _ = region.remove(name).await,
                 }
                 return;
             }
@@ -102,20 +102,22 @@ impl Process {
                 self.regions[index].remove_prefix("A:").await;
                 return;
             }
-            What::SweptKey(key) => Scope::Key { region: region(KEYS[key].region), name: KEYS[key].name.to_owned() },
-            What::Tag => Scope::Tag("metal".to_owned()),
-            What::Region(index) => Scope::Region(region(index)),
-            What::Selected => Scope::Selected("A".to_owned()),
+            What::InvalidatedKey(key) => {
+                Selector::Key { region: region(KEYS[key].region), name: KEYS[key].name.to_owned() }
+            }
+            What::Tag => Selector::Tag("metal".to_owned()),
+            What::Region(index) => Selector::Region(region(index)),
+            What::Selected => Selector::Text("A".to_owned()),
         };
-        self.cache.sweep(&scope, Some(depth)).await.expect("a sweep with a depth is never refused");
+        self.cache.invalidate(&scope, Some(mode)).await.expect("one with a mode is never refused");
     }
 
     /// Waits until the store has what was changed, and the log says so.
     async fn acknowledged(&self) {
         loop {
             let is_confirmed = self.cache.confirmed(Duration::from_secs(1)).await.is_none();
-            let untold = self.cache.status().store.map_or(0, |store| store.untold);
-            if is_confirmed && untold == 0 {
+            let unpublished = self.cache.status().store.map_or(0, |store| store.unpublished);
+            if is_confirmed && unpublished == 0 {
                 return;
             }
             sleep(Duration::from_millis(20)).await;
@@ -156,7 +158,7 @@ impl World {
         let mut world = World {
             sim: SimStore::new(Arc::clone(&reference), breach),
             reference,
-            source: Arc::new(Mutex::new([Mode::Answers(0); KEYS.len()])),
+            source: Arc::new(Mutex::new([Response::Answers(0); KEYS.len()])),
             latencies: schedule.latencies,
             processes: Vec::new(),
             tasks: (0..NODES).map(|_| JoinSet::new()).collect(),
@@ -202,8 +204,8 @@ impl World {
                 let load = Load { reference, key, version };
                 let mode = source.lock().expect("no test panics with this lock")[key];
                 let (millis, fails) = match mode {
-                    Mode::Answers(millis) => (millis, false),
-                    Mode::Fails(millis) => (millis, true),
+                    Response::Answers(millis) => (millis, false),
+                    Response::Fails(millis) => (millis, true),
                 };
                 if millis > 0 {
                     sleep(Duration::from_millis(millis)).await;
@@ -251,17 +253,17 @@ impl World {
         });
     }
 
-    fn change(&mut self, node: usize, what: What, depth: Depth) {
+    fn change(&mut self, node: usize, what: What, mode: Mode) {
         let (process, reference) = (Arc::clone(&self.processes[node]), Arc::clone(&self.reference));
         let sim = Arc::clone(&self.sim);
         self.tasks[node].spawn(async move {
             let keys: Vec<usize> = (0..KEYS.len()).filter(|key| what.is_of(*key)).collect();
             let is_clear = matches!(what, What::Clear(_) | What::Nothing(_));
-            let kind = if depth == Depth::Remove || is_clear { Kind::Remove } else { Kind::Expire };
+            let kind = if mode == Mode::Remove || is_clear { Kind::Remove } else { Kind::Expire };
             let is_wide = !matches!(what, What::Key(_));
             let (node, incarnation) = (process.node, process.incarnation);
             let change = lock(&reference).change(node, incarnation, &keys, kind, is_wide, what == What::Tag);
-            process.change(what, depth).await;
+            process.change(what, mode).await;
             process.acknowledged().await;
             lock(&reference).acknowledged(change, sim.log_end());
         });
@@ -286,8 +288,8 @@ impl World {
             Step::Refresh(node, key) => self.refresh(node, key),
             Step::Reload(node, key) => self.read(node, key, true),
             Step::Put(node, key) => self.put(node, key),
-            Step::Expire(node, what) => self.change(node, what, Depth::Expire),
-            Step::Remove(node, what) => self.change(node, what, Depth::Remove),
+            Step::Expire(node, what) => self.change(node, what, Mode::Expire),
+            Step::Remove(node, what) => self.change(node, what, Mode::Remove),
             Step::Source(key, mode) => self.source.lock().expect("no test panics with this lock")[key] = mode,
             Step::Cut(node, calls, log) => self.processes[node].way.cut(calls, log),
             Step::Heal(node) => self.processes[node].way.heal(),

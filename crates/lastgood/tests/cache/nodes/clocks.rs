@@ -49,29 +49,29 @@ async fn a_value_is_as_fresh_and_as_old_to_a_process_whose_clock_is_wrong() {
 #[tokio::test(start_paused = true)]
 async fn a_tag_that_is_invalidated_by_a_process_whose_clock_is_wrong_holds_for_what_was_before_and_nothing_else() {
     for minutes in OFF_BY {
-        for depth in [Depth::Remove, Depth::Expire] {
+        for mode in [Mode::Remove, Mode::Expire] {
             let nodes = Nodes::new();
             let (one, other) = (nodes.start().await, nodes.start_with(clock_off_by(&nodes, minutes), 1).await);
             one.prices.put("BTCUSDT", tagged("before")).await;
             one.flush().await;
             advance(SECOND).await;
-            other.cache.sweep(&Scope::Tag("symbol:BTCUSDT".to_owned()), Some(depth)).await.expect("marked");
+            other.cache.invalidate(&Selector::Tag("symbol:BTCUSDT".to_owned()), Some(mode)).await.expect("marked");
             other.flush().await;
             advance(SECOND).await;
             let third = nodes.start_with(clock_off_by(&nodes, -minutes), 1).await;
             let source = Source::failing(Reason::Upstream);
-            let wanted = match depth {
-                Depth::Remove => Err(Reason::Upstream),
-                Depth::Expire => good("before", "LAST-GOOD"),
+            let wanted = match mode {
+                Mode::Remove => Err(Reason::Upstream),
+                Mode::Expire => good("before", "LAST-GOOD"),
             };
             for node in [&one, &other, &third] {
-                assert_eq!(node.read(&source, "BTCUSDT").await, wanted, "{minutes} {depth:?}");
+                assert_eq!(node.read(&source, "BTCUSDT").await, wanted, "{minutes} {mode:?}");
             }
             one.prices.put("BTCUSDT", tagged("after")).await;
             one.flush().await;
             settle().await;
             for node in [&one, &other, &third] {
-                assert_eq!(node.read(&source, "BTCUSDT").await, good("after", "HIT"), "{minutes} {depth:?}");
+                assert_eq!(node.read(&source, "BTCUSDT").await, good("after", "HIT"), "{minutes} {mode:?}");
             }
         }
     }
@@ -92,8 +92,8 @@ async fn what_another_loads_in_the_moment_of_a_removal_by_tag_is_gone_although_i
         advance(Duration::from_millis(1)).await;
         settle().await;
     }
-    let tag = Scope::Tag("symbol:BTCUSDT".to_owned());
-    one.cache.sweep(&tag, Some(Depth::Remove)).await.expect("marked");
+    let tag = Selector::Tag("symbol:BTCUSDT".to_owned());
+    one.cache.invalidate(&tag, Some(Mode::Remove)).await.expect("marked");
     source.resume();
     assert_eq!(told(reader.await.expect("the reader does not panic")), good("before", "MISS"));
     other.flush().await;

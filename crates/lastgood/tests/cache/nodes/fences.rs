@@ -10,27 +10,27 @@ use super::*;
 #[derive(Clone, Copy, Debug)]
 enum Way {
     Key,
-    SweptKey,
+    InvalidatedKey,
     Tag,
     Region,
     Pattern,
 }
 
-const WAYS: [Way; 5] = [Way::Key, Way::SweptKey, Way::Tag, Way::Region, Way::Pattern];
+const WAYS: [Way; 5] = [Way::Key, Way::InvalidatedKey, Way::Tag, Way::Region, Way::Pattern];
 
 impl Way {
     async fn expire(self, node: &Node) {
-        let scope = match self {
+        let selector = match self {
             Way::Key => {
                 node.prices.expire("BTCUSDT").await;
                 return;
             }
-            Way::SweptKey => Scope::Key { region: "prices".to_owned(), name: "BTCUSDT".to_owned() },
-            Way::Tag => Scope::Tag("symbol:BTCUSDT".to_owned()),
-            Way::Region => Scope::Region("prices".to_owned()),
-            Way::Pattern => Scope::Matching(Arc::new(|region, name| region == "prices" && name.starts_with("BTC"))),
+            Way::InvalidatedKey => Selector::Key { region: "prices".to_owned(), name: "BTCUSDT".to_owned() },
+            Way::Tag => Selector::Tag("symbol:BTCUSDT".to_owned()),
+            Way::Region => Selector::Region("prices".to_owned()),
+            Way::Pattern => Selector::Matching(Arc::new(|region, name| region == "prices" && name.starts_with("BTC"))),
         };
-        node.cache.sweep(&scope, Some(Depth::Expire)).await.expect("swept");
+        node.cache.invalidate(&selector, Some(Mode::Expire)).await.expect("invalidated");
     }
 }
 
@@ -201,14 +201,14 @@ async fn a_put_in_an_outage_is_written_even_if_it_expires_before_that() {
 async fn a_tag_marked_late_does_not_undo_a_later_mark() {
     let nodes = Nodes::new();
     let (one, other) = (nodes.start().await, nodes.start().await);
-    let tag = Scope::Tag("symbol:BTCUSDT".to_owned());
+    let tag = Selector::Tag("symbol:BTCUSDT".to_owned());
     other.cut_off(true).await;
-    other.cache.sweep(&tag, Some(Depth::Remove)).await.expect("marked");
+    other.cache.invalidate(&tag, Some(Mode::Remove)).await.expect("marked");
     advance(SECOND).await;
     one.put("v1").await;
     one.flush().await;
     advance(SECOND).await;
-    one.cache.sweep(&tag, Some(Depth::Remove)).await.expect("marked");
+    one.cache.invalidate(&tag, Some(Mode::Remove)).await.expect("marked");
     one.flush().await;
     other.cut_off(false).await;
     converge(&[&one, &other]).await;
@@ -219,25 +219,25 @@ async fn a_tag_marked_late_does_not_undo_a_later_mark() {
 
 #[tokio::test(start_paused = true)]
 async fn a_removal_by_tag_that_was_heard_holds_although_the_store_loses_its_mark() {
-    for depth in [Depth::Remove, Depth::Expire] {
+    for mode in [Mode::Remove, Mode::Expire] {
         let (nodes, source) = (Nodes::new(), Source::answering("v1"));
         source.tag("symbol:BTCUSDT");
         let (one, other, third) = (nodes.start().await, nodes.start().await, nodes.start().await);
         assert_eq!(one.read(&source, "BTCUSDT").await, good("v1", "MISS"));
         one.flush().await;
         advance(SECOND).await;
-        other.cache.sweep(&Scope::Tag("symbol:BTCUSDT".to_owned()), Some(depth)).await.expect("marked");
+        other.cache.invalidate(&Selector::Tag("symbol:BTCUSDT".to_owned()), Some(mode)).await.expect("marked");
         other.flush().await;
         let marks = nodes.store.list("lastgood:@tags:", None, 10).await.expect("it answers").keys;
         assert_eq!(nodes.store.remove(&marks).await, Ok(1), "the mark");
         assert_eq!(nodes.store.list("lastgood:prices:", None, 10).await.expect("it answers").keys.len(), 1);
         source.fail(Reason::Upstream);
-        let wanted = match depth {
-            Depth::Remove => Err(Reason::Upstream),
-            Depth::Expire => good("v1", "LAST-GOOD"),
+        let wanted = match mode {
+            Mode::Remove => Err(Reason::Upstream),
+            Mode::Expire => good("v1", "LAST-GOOD"),
         };
         for node in [&one, &other, &third] {
-            assert_eq!(node.read(&source, "BTCUSDT").await, wanted, "{depth:?}");
+            assert_eq!(node.read(&source, "BTCUSDT").await, wanted, "{mode:?}");
         }
     }
 }
@@ -253,27 +253,27 @@ async fn holds_alone(node: &Node, source: &Source) {
 
 #[tokio::test(start_paused = true)]
 async fn a_selector_reaches_what_another_process_alone_holds() {
-    for depth in [Depth::Expire, Depth::Remove] {
-        for scope in [Scope::Region("prices".to_owned()), Scope::Selected("ETH".to_owned())] {
+    for mode in [Mode::Expire, Mode::Remove] {
+        for selector in [Selector::Region("prices".to_owned()), Selector::Text("ETH".to_owned())] {
             let nodes = Nodes::new();
             let (one, other) = (nodes.start().await, nodes.start().await);
             let source = Source::answering("alone");
             holds_alone(&other, &source).await;
-            one.cache.sweep(&scope, Some(depth)).await.expect("swept");
+            one.cache.invalidate(&selector, Some(mode)).await.expect("invalidated");
             one.flush().await;
             source.fail(Reason::Upstream);
-            let wanted = match depth {
-                Depth::Expire => good("alone", "LAST-GOOD"),
-                Depth::Remove => Err(Reason::Upstream),
+            let wanted = match mode {
+                Mode::Expire => good("alone", "LAST-GOOD"),
+                Mode::Remove => Err(Reason::Upstream),
             };
-            assert_eq!(other.read(&source, "ETHUSDT").await, wanted, "{scope:?} {depth:?}");
+            assert_eq!(other.read(&source, "ETHUSDT").await, wanted, "{selector:?} {mode:?}");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_selector_voids_what_another_process_is_loading() {
-    for scope in [Scope::Region("prices".to_owned()), Scope::Selected("ETH".to_owned())] {
+    for selector in [Selector::Region("prices".to_owned()), Selector::Text("ETH".to_owned())] {
         let nodes = Nodes::new();
         let (one, other) = (nodes.start().await, nodes.start().await);
         let source = Source::answering("from before");
@@ -281,7 +281,7 @@ async fn a_selector_voids_what_another_process_is_loading() {
         let (reader, region) = (source.load(), other.prices.clone());
         let loading = tokio::spawn(async move { region.get_or_load("ETHUSDT", move || reader).await });
         settle().await;
-        one.cache.sweep(&scope, Some(Depth::Remove)).await.expect("swept");
+        one.cache.invalidate(&selector, Some(Mode::Remove)).await.expect("invalidated");
         one.flush().await;
         source.resume();
         assert!(loading.await.expect("no panic").is_ok(), "who waits is answered");
@@ -289,22 +289,23 @@ async fn a_selector_voids_what_another_process_is_loading() {
         for (who, node) in [("the one who loaded", &other), ("a third", &nodes.start().await)] {
             source.set("from after");
             let read = node.read(&source, "ETHUSDT").await;
-            assert_eq!(read.map(|(body, _)| body), Ok("from after".to_owned()), "{scope:?}: {who}");
+            assert_eq!(read.map(|(body, _)| body), Ok("from after".to_owned()), "{selector:?}: {who}");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_sweep_that_could_not_search_the_store_searches_it_when_it_is_back() {
-    for depth in [Depth::Expire, Depth::Remove] {
+    for mode in [Mode::Expire, Mode::Remove] {
         let nodes = Nodes::new();
         let (one, other) = (nodes.start().await, nodes.start().await);
         one.put("v1").await;
         one.flush().await;
         advance(SECOND).await;
         other.cut_off(true).await;
-        let swept = other.cache.sweep(&Scope::Selected("BTC".to_owned()), Some(depth)).await.expect("swept");
-        assert!(swept.unreached.is_some());
+        let invalidated =
+            other.cache.invalidate(&Selector::Text("BTC".to_owned()), Some(mode)).await.expect("invalidated");
+        assert!(invalidated.unreached.is_some());
         assert!(other.cache.confirmed(SECOND).await.is_some(), "it is still to be done");
         advance(SECOND).await;
         one.prices.put("BTCEUR", loaded("put later")).await;
@@ -313,13 +314,13 @@ async fn a_sweep_that_could_not_search_the_store_searches_it_when_it_is_back() {
         converge(&[&one, &other]).await;
         assert_eq!(other.cache.confirmed(SECOND).await, None);
         let source = Source::failing(Reason::Upstream);
-        let wanted = match depth {
-            Depth::Expire => good("v1", "LAST-GOOD"),
-            Depth::Remove => Err(Reason::Upstream),
+        let wanted = match mode {
+            Mode::Expire => good("v1", "LAST-GOOD"),
+            Mode::Remove => Err(Reason::Upstream),
         };
         for (who, node) in [("one", &one), ("the other", &other), ("a third", &nodes.start().await)] {
-            assert_eq!(node.read(&source, "BTCUSDT").await, wanted, "{who} {depth:?}");
-            assert_eq!(node.read(&source, "BTCEUR").await, good("put later", "HIT"), "{who} {depth:?}");
+            assert_eq!(node.read(&source, "BTCUSDT").await, wanted, "{who} {mode:?}");
+            assert_eq!(node.read(&source, "BTCEUR").await, good("put later", "HIT"), "{who} {mode:?}");
         }
     }
 }
@@ -370,9 +371,10 @@ async fn a_sweep_that_the_store_gets_late_leaves_what_this_process_put_after_it(
     one.put("v1").await;
     one.flush().await;
     other.cut_off(true).await;
-    let region = Scope::Region("prices".to_owned());
-    let swept = other.cache.sweep(&region, Some(Depth::Remove)).await.expect("a sweep with a depth is not refused");
-    assert!(swept.unreached.is_some());
+    let region = Selector::Region("prices".to_owned());
+    let invalidated =
+        other.cache.invalidate(&region, Some(Mode::Remove)).await.expect("one with a mode is not refused");
+    assert!(invalidated.unreached.is_some());
     advance(SECOND).await;
     other.put("v2").await;
     other.cut_off(false).await;
@@ -466,13 +468,13 @@ async fn a_put_that_waits_is_not_taken_for_the_newest_once_another_put_later() {
     one.flush().await;
     // A removal of before makes memory forget it, not the queue.
     let newest = other.prices.newest("BTCUSDT").await.expect("it is known").expect("there is one");
-    assert!(newest.is_unheard(), "{:?} of {}", newest.outcome(), text(&newest));
+    assert!(newest.is_unverified(), "{:?} of {}", newest.outcome(), text(&newest));
     other.way.heal();
     converge(&[&one, &other]).await;
     for node in [&one, &other] {
         assert_eq!(node.kept().await.as_deref(), Some("v2"));
         let newest = node.prices.newest("BTCUSDT").await.expect("the store answers").expect("there is one");
-        assert!(!newest.is_unheard());
+        assert!(!newest.is_unverified());
     }
 }
 

@@ -190,9 +190,9 @@ enum Invalidation {
     Remove,
     Expire,
     Clear,
-    Region(Depth),
-    Selected(Depth),
-    Tag(Depth),
+    Region(Mode),
+    Selected(Mode),
+    Tag(Mode),
     Put,
     PutIf,
 }
@@ -201,26 +201,27 @@ const INVALIDATIONS: [Invalidation; 11] = [
     Invalidation::Remove,
     Invalidation::Expire,
     Invalidation::Clear,
-    Invalidation::Region(Depth::Expire),
-    Invalidation::Region(Depth::Remove),
-    Invalidation::Selected(Depth::Expire),
-    Invalidation::Selected(Depth::Remove),
-    Invalidation::Tag(Depth::Expire),
-    Invalidation::Tag(Depth::Remove),
+    Invalidation::Region(Mode::Expire),
+    Invalidation::Region(Mode::Remove),
+    Invalidation::Selected(Mode::Expire),
+    Invalidation::Selected(Mode::Remove),
+    Invalidation::Tag(Mode::Expire),
+    Invalidation::Tag(Mode::Remove),
     Invalidation::Put,
     Invalidation::PutIf,
 ];
 
 impl Invalidation {
     async fn happens(self, at: &Node) {
-        let sweep = async |scope, depth| drop(at.cache.sweep(&scope, Some(depth)).await.expect("it answers"));
+        let invalidate =
+            async |selector, mode| drop(at.cache.invalidate(&selector, Some(mode)).await.expect("it answers"));
         match self {
             Invalidation::Remove => drop(at.prices.remove("BTCUSDT").await),
             Invalidation::Expire => drop(at.prices.expire("BTCUSDT").await),
             Invalidation::Clear => drop(at.prices.clear().await),
-            Invalidation::Region(depth) => sweep(Scope::Region("prices".to_owned()), depth).await,
-            Invalidation::Selected(depth) => sweep(Scope::Selected("BTC".to_owned()), depth).await,
-            Invalidation::Tag(depth) => sweep(Scope::Tag("oil".to_owned()), depth).await,
+            Invalidation::Region(mode) => invalidate(Selector::Region("prices".to_owned()), mode).await,
+            Invalidation::Selected(mode) => invalidate(Selector::Text("BTC".to_owned()), mode).await,
+            Invalidation::Tag(mode) => invalidate(Selector::Tag("oil".to_owned()), mode).await,
             Invalidation::Put => at.prices.put("BTCUSDT", loaded("put")).await,
             Invalidation::PutIf => {
                 at.prices.put_if("BTCUSDT", loaded("put"), |_| true).await.expect("the store decides");
@@ -394,7 +395,7 @@ async fn without_leases_each_process_loads_and_an_overtaken_load_still_writes_no
     };
     settle().await;
     other.put("BTCUSDT", loaded("put")).await;
-    assert!(other_cache.flush(MINUTE).await);
+    assert!(other_cache.sync(MINUTE).await);
     source.resume();
     slow.await.unwrap().expect("an answer");
     settle().await;

@@ -46,7 +46,7 @@ impl Process {
     /// Has `name` in memory and in the store.
     async fn hold(&self, source: &Source, name: &str) {
         source.read(&self.prices, name).await.expect("it loads");
-        assert!(self.cache.flush(MINUTE).await);
+        assert!(self.cache.sync(MINUTE).await);
     }
 
     fn is_fresh(&self, name: &str) -> bool {
@@ -143,7 +143,7 @@ async fn a_value_without_a_source_goes_with_a_flush_and_outlives_an_eviction_or_
         for name in ["BTCUSDT", "ETHUSDT"] {
             process.prices.put(name, Loaded::from(Value::new("given"))).await;
         }
-        assert!(process.cache.flush(MINUTE).await);
+        assert!(process.cache.sync(MINUTE).await);
         assert!(process.is_fresh("BTCUSDT"), "{what}");
         change(&server);
         let newest = async || process.prices.newest("BTCUSDT").await.expect("the store answers");
@@ -163,7 +163,7 @@ async fn what_a_redis_has_lost_when_it_comes_back_memory_still_has() {
     let process = Process::start(&server.url()).await;
     is_told(&[&server], &process).await;
     process.prices.put("BTCUSDT", Loaded::from(Value::new("given"))).await;
-    assert!(process.cache.flush(MINUTE).await);
+    assert!(process.cache.sync(MINUTE).await);
     server.kill();
     server.restart();
     is_told(&[&server], &process).await;
@@ -171,10 +171,10 @@ async fn what_a_redis_has_lost_when_it_comes_back_memory_still_has() {
     // The background look at all of memory has been there by then.
     sleep(BOUND).await;
     let newest = process.prices.newest("BTCUSDT").await.expect("the store answers").expect("memory has it");
-    assert!(!newest.is_unverified());
+    assert!(!newest.may_be_replaced());
     // What is deleted by command is gone all the same.
     process.prices.put("BTCUSDT", Loaded::from(Value::new("again"))).await;
-    assert!(process.cache.flush(MINUTE).await);
+    assert!(process.cache.sync(MINUTE).await);
     server.command(&["FLUSHALL"]);
     within(BOUND, "flushed", async || process.prices.newest("BTCUSDT").await.is_ok_and(|newest| newest.is_none()))
         .await;
@@ -191,7 +191,7 @@ async fn what_a_process_writes_itself_stays_in_its_memory_undoubted() {
         for name in &names {
             process.prices.put(name, Loaded::from(Value::new(format!("{name} {round}")))).await;
         }
-        assert!(process.cache.flush(MINUTE).await);
+        assert!(process.cache.sync(MINUTE).await);
     }
     let until = Instant::now() + Duration::from_secs(1);
     while Instant::now() < until {
@@ -216,7 +216,7 @@ async fn what_another_process_loads_later_is_taken_and_what_it_touches_elsewhere
     source.set("v2");
     let load = source.clone();
     other.prices.refresh("BTCUSDT", 2 * HOUR, move || load.load()).await.expect("it loads");
-    assert!(other.cache.flush(MINUTE).await);
+    assert!(other.cache.sync(MINUTE).await);
     within(BOUND, "the later one is taken", async || {
         told(source.read(&one.prices, "BTCUSDT").await) == good("v2", "HIT")
     })
@@ -244,7 +244,7 @@ async fn what_is_deleted_while_the_connections_are_reset_is_noticed_once_they_ar
     server.command(&["DEL", KEY]);
     proxy.set(Chaos::Pass);
     within(Duration::from_secs(5), "it is noticed", async || {
-        process.prices.peek("BTCUSDT").is_some_and(|held| !held.is_unheard() || held.freshness() != Freshness::Fresh)
+        process.prices.peek("BTCUSDT").is_some_and(|held| !held.is_unverified() || held.freshness() != Freshness::Fresh)
             && told(source.read(&process.prices, "BTCUSDT").await) != good("v1", "HIT")
     })
     .await;
@@ -314,7 +314,7 @@ async fn after_a_failover_the_new_primary_tells_of_keys() {
     within(Duration::from_secs(20), "it is stored at the new primary", async || {
         process.prices.remove("BTCUSDT").await;
         source.read(&process.prices, "BTCUSDT").await.expect("it loads");
-        process.cache.flush(MINUTE).await && server.command(&["EXISTS", KEY]).contains(":1")
+        process.cache.sync(MINUTE).await && server.command(&["EXISTS", KEY]).contains(":1")
     })
     .await;
     within(BOUND, "it is heard", async || process.is_fresh("BTCUSDT")).await;
@@ -338,19 +338,19 @@ async fn watch_a_cut(chaos: Option<Chaos>) {
     let cut_at = Instant::now();
     if chaos.is_some() {
         one.prices.remove("BTCUSDT").await;
-        assert!(one.cache.flush(MINUTE).await);
+        assert!(one.cache.sync(MINUTE).await);
     }
     let labelled = within(Duration::from_millis(1_200), "it is labelled", async || {
         let held = other.prices.peek("BTCUSDT").expect("it is in memory");
-        assert!(held.is_unheard() || cut_at.elapsed() < BOUND);
-        held.is_unheard()
+        assert!(held.is_unverified() || cut_at.elapsed() < BOUND);
+        held.is_unverified()
     })
     .await;
     // Never the removed one, fresh, past the bound.
     source.fail(Reason::Unreachable);
     sleep((BOUND + Duration::from_millis(50)).saturating_sub(cut_at.elapsed())).await;
     let read = source.read(&other.prices, "BTCUSDT").await.expect("the last good one stands in");
-    assert!(read.is_unheard());
+    assert!(read.is_unverified());
     assert_eq!(told(Ok(read)), good("v1", "LAST-GOOD"), "{chaos:?}, labelled after {labelled:?}");
     source.set("v2");
     within(Duration::from_secs(3), "it is loaded", async || {
@@ -358,7 +358,7 @@ async fn watch_a_cut(chaos: Option<Chaos>) {
     })
     .await;
     let held = source.read(&other.prices, "BTCUSDT").await.expect("it was just loaded");
-    assert!(held.is_unheard());
+    assert!(held.is_unverified());
     assert_eq!(told(Ok(held)), good("v2", "HIT"), "what it loaded itself is believed as long");
     proxy.set(Chaos::Pass);
     if chaos.is_none() {
@@ -369,7 +369,7 @@ async fn watch_a_cut(chaos: Option<Chaos>) {
     })
     .await;
     let read = source.read(&other.prices, "BTCUSDT").await.expect("it is there, or loaded");
-    assert_eq!((told(Ok(read.clone())).expect("it reads").0, read.is_unheard()), ("v2".to_owned(), false));
+    assert_eq!((told(Ok(read.clone())).expect("it reads").0, read.is_unverified()), ("v2".to_owned(), false));
 }
 
 #[tokio::test]
@@ -393,7 +393,7 @@ async fn a_redis_that_takes_a_third_of_a_second_for_each_answer_does_not_count_a
     let until = Instant::now() + Duration::from_secs(4);
     while Instant::now() < until {
         let held = process.prices.peek("BTCUSDT").expect("it is in memory");
-        assert!(!held.is_unheard());
+        assert!(!held.is_unverified());
         sleep(Duration::from_millis(10)).await;
     }
 }
@@ -435,7 +435,7 @@ async fn what_is_loaded_while_nothing_listens_at_the_port_of_redis_is_believed_a
     let until = Instant::now() + 2 * BOUND;
     while Instant::now() < until {
         let held = source.read(&process.prices, "BTCUSDT").await.expect("it is in memory");
-        assert!(held.is_unheard());
+        assert!(held.is_unverified());
         assert_eq!(told(Ok(held)), good("v2", "HIT"), "nobody can have removed it from a server that is away");
         sleep(Duration::from_millis(10)).await;
     }

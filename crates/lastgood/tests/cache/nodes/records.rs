@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lastgood::store::{RedisOptions, RedisStore, Store};
-use lastgood::{Depth, Freshness, Loaded, Region, Scope, Value};
+use lastgood::{Freshness, Loaded, Mode, Region, Selector, Value};
 use lastgood_testing::{RedisServer, eventually};
 
 use super::redis::on_redis;
@@ -118,7 +118,7 @@ async fn hold(prices: &Region, names: &[&str]) {
 }
 
 fn is_believed(prices: &Region, name: &str) -> bool {
-    prices.peek(name).is_some_and(|held| held.freshness() == Freshness::Fresh && !held.is_unverified())
+    prices.peek(name).is_some_and(|held| held.freshness() == Freshness::Fresh && !held.may_be_replaced())
 }
 
 #[tokio::test]
@@ -129,18 +129,18 @@ async fn a_program_from_before_times_and_programs_of_today_hear_each_others_remo
     for name in names {
         of_one.put(name, Loaded::from(Value::new("v1"))).await;
     }
-    assert!(one.flush(MINUTE).await);
+    assert!(one.sync(MINUTE).await);
     hold(&of_other, &names).await;
     let mut earlier = Earlier::start(&server, &names).await;
 
     // Lines of both forms by turns. The earlier program's name no key that Redis loses: only the log can tell of them.
     earlier.says(&format!("removed {EARLIER} prices:v1:old:one")).await;
     of_one.remove("new:one").await;
-    assert!(one.flush(MINUTE).await);
+    assert!(one.sync(MINUTE).await);
     earlier.says(&format!("removed* {EARLIER} 17:prices:v1:old:a b 20:prices:v1:old:币安")).await;
     earlier.says(&format!("changed {EARLIER} prices:v1:old:changed")).await;
     of_one.remove("new:two").await;
-    assert!(one.flush(MINUTE).await);
+    assert!(one.sync(MINUTE).await);
     earlier.says(&format!("cleared {EARLIER} prices:v1:group:")).await;
 
     for prices in [&of_one, &of_other] {
@@ -172,7 +172,7 @@ async fn a_program_from_before_times_reads_every_line_that_programs_of_today_wri
     for name in &names {
         of_one.put(name, Loaded::from(Value::new("v1"))).await;
     }
-    assert!(one.flush(MINUTE).await);
+    assert!(one.sync(MINUTE).await);
     let mut earlier = Earlier::start(&server, &names).await;
 
     of_one.remove("removed").await;
@@ -180,8 +180,10 @@ async fn a_program_from_before_times_reads_every_line_that_programs_of_today_wri
     of_one.put("put", Loaded::from(Value::new("v2"))).await;
     of_one.remove_prefix("group:").await;
     let is_of_many = |_: &str, name: &str| name.starts_with("many:");
-    one.sweep(&Scope::Matching(std::sync::Arc::new(is_of_many)), Some(Depth::Remove)).await.expect("Redis answers");
-    assert!(one.flush(MINUTE).await);
+    one.invalidate(&Selector::Matching(std::sync::Arc::new(is_of_many)), Some(Mode::Remove))
+        .await
+        .expect("Redis answers");
+    assert!(one.sync(MINUTE).await);
     let lines = earlier.lines().await;
     for line in &lines {
         let (_, node, keys) = keys_of(line).unwrap_or_else(|| panic!("{line:?} cannot be read"));
@@ -192,8 +194,8 @@ async fn a_program_from_before_times_reads_every_line_that_programs_of_today_wri
     assert_eq!((&earlier.held, &earlier.unreadable), (&kept, &Vec::new()));
     assert!(lines.iter().any(|line| line.starts_with(b"removed* ") && line.contains(&b'@')), "{lines:?}");
 
-    let everything = Scope::Region("prices".to_owned());
-    one.sweep(&everything, Some(Depth::Remove)).await.expect("Redis answers");
+    let everything = Selector::Region("prices".to_owned());
+    one.invalidate(&everything, Some(Mode::Remove)).await.expect("Redis answers");
     earlier.held = BTreeSet::from(["prices:v1:known to it alone".to_owned(), "other:v1:kept".to_owned()]);
     earlier.hears().await;
     assert_eq!((earlier.held, earlier.unreadable), (BTreeSet::from(["other:v1:kept".to_owned()]), Vec::new()));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lastgood::store::{RedisOptions, RedisStore};
-use lastgood::{Cache, Clock, Depth, Freshness, Loaded, Region, Scope, Value};
+use lastgood::{Cache, Clock, Freshness, Loaded, Mode, Region, Selector, Value};
 use lastgood_testing::{RedisServer, eventually};
 
 use crate::support::{MINUTE, Source, a_minute, good, over, peeked, region, told};
@@ -36,10 +36,10 @@ async fn a_process_that_waits_for_anothers_load_hears_of_removals_as_soon_as_eve
     for round in 0..10 {
         let name = format!("key{round}");
         of_other.put(&name, Loaded::from(Value::new("v1"))).await;
-        assert!(other.flush(MINUTE).await);
+        assert!(other.sync(MINUTE).await);
         let began = tokio::time::Instant::now();
         of_one.remove(&name).await;
-        assert!(one.flush(MINUTE).await);
+        assert!(one.sync(MINUTE).await);
         eventually("it is heard", async || peeked(&of_other, &name).is_none()).await;
         assert!(began.elapsed() < Duration::from_millis(250), "{:?} in round {round}", began.elapsed());
     }
@@ -60,7 +60,7 @@ async fn processes_on_one_redis_hear_of_each_other() {
             source.set("v1");
         }
         source.read(&of_one, name).await.expect("it loads");
-        assert!(one.flush(MINUTE).await);
+        assert!(one.sync(MINUTE).await);
         eventually("the other has it", async || {
             source.read(&of_other, name).await.expect("it reads");
             peeked(&of_other, name).is_some()
@@ -71,7 +71,7 @@ async fn processes_on_one_redis_hear_of_each_other() {
     of_one.remove("removed").await;
     of_one.expire("expired").await;
     of_one.put("put", Loaded::from(Value::new("v3"))).await;
-    one.sweep(&Scope::Tag("oil".to_owned()), Some(Depth::Remove)).await.expect("Redis answers");
+    one.invalidate(&Selector::Tag("oil".to_owned()), Some(Mode::Remove)).await.expect("Redis answers");
     eventually("all is heard", async || {
         let gone = |name: &str| peeked(&of_other, name).is_none();
         gone("removed") && gone("tagged")
@@ -95,17 +95,17 @@ async fn a_log_that_is_deleted_is_noticed_with_the_next_record() {
     let source = Source::answering("v1");
     let ((one, of_one), (_other, of_other)) = (on_redis(&server).await, on_redis(&server).await);
     of_one.remove("anything").await;
-    assert!(one.flush(MINUTE).await);
+    assert!(one.sync(MINUTE).await);
     source.read(&of_one, "BTCUSDT").await.expect("it loads");
-    assert!(one.flush(MINUTE).await);
+    assert!(one.sync(MINUTE).await);
     eventually("the other has it", async || {
         source.read(&of_other, "BTCUSDT").await.expect("it reads");
-        of_other.peek("BTCUSDT").is_some_and(|held| !held.is_unheard())
+        of_other.peek("BTCUSDT").is_some_and(|held| !held.is_unverified())
     })
     .await;
     server.command(&["FLUSHALL"]);
     of_one.remove("anything").await;
-    assert!(one.flush(MINUTE).await);
+    assert!(one.sync(MINUTE).await);
     eventually("it is not believed any more", async || {
         of_other.peek("BTCUSDT").is_none_or(|held| held.freshness() != Freshness::Fresh)
     })
@@ -140,6 +140,6 @@ async fn an_account_that_may_not_ask_for_the_time_shares_the_store_all_the_same(
         }
     }
     source.read(&here, "BTCUSDT").await.expect("it loads");
-    assert!(one.flush(MINUTE).await);
+    assert!(one.sync(MINUTE).await);
     assert_eq!(told(source.read(&there, "BTCUSDT").await), good("v1", "HIT"));
 }

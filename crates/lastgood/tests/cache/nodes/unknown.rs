@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lastgood::store::StoreError;
 use lastgood::testing::Fault;
-use lastgood::{Cache, Freshness, Loaded, Region, Scope, Value, WasThere};
+use lastgood::{Cache, Freshness, Loaded, Region, Selector, Value, WasThere};
 use lastgood_testing::{RedisServer, eventually};
 
 use super::Nodes;
@@ -26,10 +26,10 @@ async fn nothing_is_said_of_what_the_store_holds(cache: &Cache, prices: &Region,
         assert!(prices.newest(name).await.is_err(), "{how} {name}");
         let explained = prices.explain(name).await;
         assert!(explained.answer.is_none() && explained.store_error.is_some(), "{how} {name}: {explained:?}");
-        let key = Scope::Key { region: "prices".to_owned(), name: name.to_owned() };
-        assert!(cache.sweep(&key, None).await.is_err(), "{how} {name}");
+        let key = Selector::Key { region: "prices".to_owned(), name: name.to_owned() };
+        assert!(cache.invalidate(&key, None).await.is_err(), "{how} {name}");
     }
-    assert!(cache.sweep(&Scope::Region("prices".to_owned()), None).await.is_err(), "{how}");
+    assert!(cache.invalidate(&Selector::Region("prices".to_owned()), None).await.is_err(), "{how}");
     let listed = prices.names(None, 10, Duration::from_secs(1), &|_: &str| true).await;
     assert!(listed.names.is_empty() && !listed.is_complete, "{how}: {listed:?}");
     assert!(prices.stored_names("t", 10).await.is_err(), "{how}");
@@ -41,14 +41,14 @@ async fn what_a_frozen_or_lost_redis_cannot_be_asked_for_is_unknown_and_not_abse
     for how in ["frozen", "gone"] {
         let (theirs, of_theirs) = on_redis(&server).await;
         of_theirs.put("theirs", Loaded::from(Value::new(how))).await;
-        assert!(theirs.flush(MINUTE).await, "{how}");
+        assert!(theirs.sync(MINUTE).await, "{how}");
         let (cache, prices) = on_redis(&server).await;
         eventually("both answers are known", async || {
             matches!(prices.stored(&names()).await[..], [Ok(Some(_)), Ok(None)])
         })
         .await;
         assert_eq!(prices.expire("nobodys").await, WasThere::No, "{how}");
-        assert!(cache.flush(MINUTE).await, "{how}");
+        assert!(cache.sync(MINUTE).await, "{how}");
         match how {
             "frozen" => server.stop(),
             _ => server.kill(),
@@ -76,10 +76,10 @@ async fn what_a_frozen_or_lost_redis_cannot_be_asked_for_is_unknown_and_not_abse
             stored.is_some_and(|stored| stored.freshness() == Freshness::Kept && text(&stored) == how)
         })
         .await;
-        assert!(cache.flush(MINUTE).await, "{how}");
+        assert!(cache.sync(MINUTE).await, "{how}");
         assert!(matches!(prices.try_stored("nobodys").await, Ok(None)), "{how}");
         prices.remove("theirs").await;
-        assert!(cache.flush(MINUTE).await, "{how}");
+        assert!(cache.sync(MINUTE).await, "{how}");
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use lastgood::store::{Cursor, Log, Page, Store, StoreError, Swap, Usage, Version};
-use lastgood::{Cache, Depth, Region, Scope};
+use lastgood::{Cache, Mode, Region, Selector};
 use tokio::time::advance;
 
 use super::{Node, Nodes, a_minute};
@@ -100,7 +100,7 @@ async fn programs_of_two_wire_versions_load_once_each_in_a_period_of_freshness_a
             settle().await;
             advance(SECOND / 2).await;
         }
-        assert!(new.cache.flush(MINUTE).await && old.flush(MINUTE).await);
+        assert!(new.cache.sync(MINUTE).await && old.sync(MINUTE).await);
         assert!(source.loads() <= 2 * (round + 1), "round {round}: {} loads", source.loads());
     }
     let (loads, writes) = (source.loads(), new.way.writes());
@@ -118,17 +118,17 @@ async fn programs_of_two_wire_versions_invalidate_for_each_other() {
     let read_old = async || told(source.read(&of_old, "BTCUSDT").await);
     new.read(&source, "BTCUSDT").await.expect("it loads");
     read_old().await.expect("it loads");
-    assert!(new.cache.flush(MINUTE).await && old.flush(MINUTE).await);
+    assert!(new.cache.sync(MINUTE).await && old.sync(MINUTE).await);
     source.set("v2");
     of_old.remove("BTCUSDT").await;
-    assert!(old.flush(MINUTE).await);
+    assert!(old.sync(MINUTE).await);
     settle().await;
     assert_eq!(peeked(&new.prices, "BTCUSDT"), None);
     assert_eq!(new.read(&source, "BTCUSDT").await, good("v2", "MISS"));
     assert_eq!(read_old().await, good("v2", "MISS"));
     source.set("v3");
-    let all = Scope::Region("prices".to_owned());
-    new.cache.sweep(&all, Some(Depth::Remove)).await.expect("the store answers");
+    let all = Selector::Region("prices".to_owned());
+    new.cache.invalidate(&all, Some(Mode::Remove)).await.expect("the store answers");
     new.flush().await;
     assert_eq!(read_old().await, good("v3", "MISS"));
     assert_eq!(new.read(&source, "BTCUSDT").await, good("v3", "MISS"));

@@ -14,7 +14,6 @@ use lastgood_market::Venue;
 use lastgood_market::credentials::MasterKey;
 use lastgood_market::upstream::exchange_of;
 use reqwest::{StatusCode, header};
-use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use super::ways::Ways;
@@ -26,7 +25,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Probes the address, the directories, the store and every upstream.
 pub(super) async fn all(settings: &Settings) -> Vec<Finding> {
-    let mut findings = vec![listen(settings).await, data_dir(settings)];
+    let mut findings = vec![listen(settings), data_dir(settings)];
     findings.extend(certificate(settings));
     findings.extend(credentials(settings));
     findings.extend(exchanges(settings));
@@ -37,9 +36,9 @@ pub(super) async fn all(settings: &Settings) -> Vec<Finding> {
     findings
 }
 
-async fn listen(settings: &Settings) -> Finding {
+fn listen(settings: &Settings) -> Finding {
     let target = settings.listen.to_string();
-    match TcpListener::bind(settings.listen).await {
+    match lastgood_gateway::listen(settings.listen) {
         Ok(_) => Finding::new("listen", target, Verdict::Ok, "free"),
         Err(error) => {
             let text = cannot_listen(settings.listen, "serve", &error);

@@ -74,7 +74,7 @@ async fn a_bucket_outage_outlives_a_restart_of_the_gateway() {
     let first = s3.gateway(&redis).await;
     eventually("Redis is attached", async || scene_is_attached(&first).await).await;
     let before = read_ok(&first, RECENT).await.body;
-    assert!(first.gateway.cache().flush(std::time::Duration::from_secs(5)).await);
+    assert!(first.gateway.cache().sync(std::time::Duration::from_secs(5)).await);
     first.stop().await;
     s3.process.kill().await.unwrap();
     let second = s3.gateway(&redis).await;

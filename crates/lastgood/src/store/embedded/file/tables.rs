@@ -6,8 +6,8 @@ use super::{BYTES, HEADER, INDEX, QUEUE, TOTALS, VALUES, checksum_of};
 use crate::clock::Timestamp;
 use crate::store::embedded::overlay::{Overlay, Write};
 
-/// How many expired rows one commit sweeps at most, so that a mass expiry does not hold up the writes.
-const SWEEP_AT_ONCE: usize = 1000;
+/// How many expired rows one commit removes at most, so that a mass expiry does not hold up the writes.
+const EXPIRED_AT_ONCE: usize = 1000;
 
 pub(super) struct Tables<'a> {
     values: Table<'a, &'static str, &'static [u8]>,
@@ -58,19 +58,19 @@ impl<'a> Tables<'a> {
     }
 
     /// Drops expired rows, a bounded number of them, then those closest to their expiry until the rest fits.
-    pub(super) fn sweep(&mut self, now: Timestamp, max_bytes: u64) -> Result<(), StorageError> {
-        let mut swept = 0;
+    pub(super) fn remove_expired(&mut self, now: Timestamp, max_bytes: u64) -> Result<(), StorageError> {
+        let mut removed = 0;
         loop {
             let Some((expires, key)) = self.queue.first()?.map(|(row, _)| (row.value().0, row.value().1.to_owned()))
             else {
                 return Ok(());
             };
-            let is_expired = expires <= now.as_millis() && swept < SWEEP_AT_ONCE;
+            let is_expired = expires <= now.as_millis() && removed < EXPIRED_AT_ONCE;
             if !is_expired && self.bytes <= max_bytes {
                 return Ok(());
             }
             self.remove(&key)?;
-            swept += 1;
+            removed += 1;
         }
     }
 }

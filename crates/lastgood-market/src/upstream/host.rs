@@ -1,4 +1,4 @@
-//! One base of a venue: where it is, how it does, and whose budget it draws on.
+//! One host of a venue: where it is, how it does, and whose budget it draws on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,11 +22,11 @@ const FEEL_AGAIN_AFTER: Duration = Duration::from_millis(5);
 /// A refusal for want of a place is worth a new try so soon.
 const TRY_AGAIN_IN: Duration = Duration::from_millis(500);
 
-/// A base, as it is configured.
-pub struct Base {
+/// A host, as it is configured.
+pub struct Host {
     /// Where it is.
     pub url: BaseUrl,
-    /// Shared with every base of the same exchange: it counts by address, not by host.
+    /// Shared with every host of the same exchange: it counts by address, not by host.
     pub budget: Arc<Budget>,
     /// Whether it is asked in its turn, or passed over.
     pub health: Health,
@@ -36,32 +36,32 @@ pub struct Base {
     calls: [AtomicU64; CallResult::ALL.len()],
 }
 
-/// One venue's bases, in the order they are preferred.
+/// One venue's hosts, in the order they are preferred.
 pub struct VenueUpstream {
     /// The preferred first.
-    pub bases: Vec<Base>,
+    pub hosts: Vec<Host>,
     /// Whether loads are answered, whichever host does.
     pub condition: Condition,
-    /// None without a base.
+    /// None without a host.
     budget: Option<Arc<Budget>>,
 }
 
 impl VenueUpstream {
     /// The venue of the exchange of that name.
     pub(super) fn new(venue: Venue, exchange: &str, options: &Options, clock: &Clock) -> Self {
-        VenueUpstream::at(options.bases(venue), (venue.as_str(), venue), exchange, options, clock)
+        VenueUpstream::at(options.hosts(venue), (venue.as_str(), venue), exchange, options, clock)
     }
 
-    /// What `bases` are called, whose limits they have until they state their own, and the name of their exchange.
+    /// What `hosts` are called, whose limits they have until they state their own, and the name of their exchange.
     pub(super) fn at(
-        bases: &[BaseUrl],
+        hosts: &[BaseUrl],
         (name, venue): (&str, Venue),
         exchange: &str,
         options: &Options,
         clock: &Clock,
     ) -> Self {
         let budget = Arc::new(Budget::new(format!("{name}@{exchange}"), venue, clock.clone()));
-        let base = |url: &BaseUrl| Base {
+        let host = |url: &BaseUrl| Host {
             url: url.clone(),
             budget: Arc::clone(&budget),
             health: Health::new(),
@@ -70,11 +70,11 @@ impl VenueUpstream {
             calls: Default::default(),
         };
         let condition = Condition::unlogged("exchange", budget.name(), clock.clone());
-        let budget_of = (!bases.is_empty()).then(|| Arc::clone(&budget));
-        VenueUpstream { bases: bases.iter().map(base).collect(), condition, budget: budget_of }
+        let budget_of = (!hosts.is_empty()).then(|| Arc::clone(&budget));
+        VenueUpstream { hosts: hosts.iter().map(host).collect(), condition, budget: budget_of }
     }
 
-    /// The budget of its exchange; none without a base.
+    /// The budget of its exchange; none without a host.
     pub fn budgets(&self) -> &[Arc<Budget>] {
         self.budget.as_slice()
     }
@@ -84,18 +84,18 @@ impl VenueUpstream {
         self.budget.as_ref().map_or(0, |budget| budget.used(now))
     }
 
-    /// The healthy bases, the preferred first; where none is, the one that is to be looked at next.
-    pub(super) fn in_order(&self) -> Vec<&Base> {
-        let healthy: Vec<_> = self.bases.iter().filter(|base| base.health.is_healthy()).collect();
+    /// The healthy hosts, the preferred first; where none is, the one that is to be looked at next.
+    pub(super) fn in_order(&self) -> Vec<&Host> {
+        let healthy: Vec<_> = self.hosts.iter().filter(|host| host.health.is_healthy()).collect();
         match healthy.is_empty() {
             false => healthy,
-            true => self.bases.iter().min_by_key(|base| base.health.look_at()).into_iter().collect(),
+            true => self.hosts.iter().min_by_key(|host| host.health.look_at()).into_iter().collect(),
         }
     }
 }
 
-impl Base {
-    /// A place among the calls to this base.
+impl Host {
+    /// A place among the calls to this host.
     pub(super) async fn permit(&self, ask: Ask) -> Result<OwnedSemaphorePermit, Error> {
         let patience = match ask.priority {
             Priority::Demand => WAIT_OF_A_DEMAND,
@@ -117,12 +117,12 @@ impl Base {
 
     /// Notes the beginning of a load's call. Loads run in tasks of their own: only their deadline drops one.
     pub(super) fn call(&self) -> Call<'_> {
-        Call { base: self, result: CallResult::TimedOut }
+        Call { host: self, result: CallResult::TimedOut }
     }
 
     /// Notes the beginning of a call for a client, who may hang up.
     pub(super) fn call_for_client(&self) -> Call<'_> {
-        Call { base: self, result: CallResult::GivenUp }
+        Call { host: self, result: CallResult::GivenUp }
     }
 
     /// Calls that ended so since the start.
@@ -133,7 +133,7 @@ impl Base {
 
 /// A call under way, and how it ended where it is dropped before its end.
 pub(super) struct Call<'a> {
-    base: &'a Base,
+    host: &'a Host,
     result: CallResult,
 }
 
@@ -145,10 +145,10 @@ impl Call<'_> {
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        self.base.calls[self.result as usize].fetch_add(1, Ordering::Relaxed);
-        if self.base.health.note(self.result) {
-            let (host, result) = (self.base.url.host(), self.result.as_str());
-            match self.base.health.is_healthy() {
+        self.host.calls[self.result as usize].fetch_add(1, Ordering::Relaxed);
+        if self.host.health.note(self.result) {
+            let (host, result) = (self.host.url.host(), self.result.as_str());
+            match self.host.health.is_healthy() {
                 true => tracing::debug!(host, "the host is asked in its turn again"),
                 false => tracing::debug!(host, result, "the host is passed over where there are others"),
             }
@@ -173,8 +173,8 @@ mod tests {
     async fn hosts_of_one_exchange_share_a_budget_and_testnets_do_not() {
         let name = |urls: &str| venue(urls).budgets().iter().map(|budget| budget.name().to_owned()).collect::<String>();
         let spot = venue("https://api.binance.com,https://api-gcp.binance.com");
-        spot.bases[1].budget.stop(Reason::Banned, Duration::from_secs(60));
-        assert!(spot.bases[0].budget.stopped().is_some());
+        spot.hosts[1].budget.stop(Reason::Banned, Duration::from_secs(60));
+        assert!(spot.hosts[0].budget.stopped().is_some());
         assert_eq!(spot.budgets().len(), 1);
         assert_eq!(name("https://api.binance.com,https://mirror.example"), "spot@binance.com");
         assert_eq!(name("https://testnet.binance.vision"), "spot@testnet.binance.vision");
@@ -191,34 +191,34 @@ mod tests {
     #[tokio::test]
     async fn healthy_bases_come_first_and_one_is_always_left() {
         let spot = venue("http://a:1,http://b:1,http://c:1");
-        let order = || spot.in_order().iter().map(|base| base.url.host().to_owned()).collect::<String>();
+        let order = || spot.in_order().iter().map(|host| host.url.host().to_owned()).collect::<String>();
         assert_eq!(order(), "abc");
-        spot.bases[0].call().ended(CallResult::Unreachable);
+        spot.hosts[0].call().ended(CallResult::Unreachable);
         assert_eq!(order(), "bc");
-        spot.bases[1].call().ended(CallResult::Unreachable);
-        (0..3).for_each(|_| drop(spot.bases[2].call()));
+        spot.hosts[1].call().ended(CallResult::Unreachable);
+        (0..3).for_each(|_| drop(spot.hosts[2].call()));
         assert_eq!(order(), "a");
-        assert_eq!(spot.bases[2].calls(CallResult::TimedOut), 3);
-        spot.bases[0].call().ended(CallResult::Answered);
-        (0..10).for_each(|_| drop(spot.bases[0].call_for_client()));
+        assert_eq!(spot.hosts[2].calls(CallResult::TimedOut), 3);
+        spot.hosts[0].call().ended(CallResult::Answered);
+        (0..10).for_each(|_| drop(spot.hosts[0].call_for_client()));
         assert_eq!(order(), "a", "clients that hang up say nothing of the host");
-        assert_eq!(spot.bases[0].calls(CallResult::GivenUp), 10);
+        assert_eq!(spot.hosts[0].calls(CallResult::GivenUp), 10);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_full_bulkhead_waits_a_while_and_then_says_so() {
         let spot = venue("http://a:1");
-        let base = &spot.bases[0];
+        let host = &spot.hosts[0];
         let ask = |priority| Ask { bucket: Bucket::Weight, weight: 1, priority, frequency: 0 };
-        let first = base.permit(ask(Priority::Demand)).await.unwrap();
-        let _second = base.permit(ask(Priority::Demand)).await.unwrap();
-        let refused = base.permit(ask(Priority::Refresh)).await.unwrap_err();
+        let first = host.permit(ask(Priority::Demand)).await.unwrap();
+        let _second = host.permit(ask(Priority::Demand)).await.unwrap();
+        let refused = host.permit(ask(Priority::Refresh)).await.unwrap_err();
         assert_eq!((refused.reason, refused.retry_after), (Reason::Overloaded, Some(TRY_AGAIN_IN)));
         let freed = async {
             tokio::time::sleep(Duration::from_secs(2)).await;
             drop(first);
         };
-        let (waited, ()) = tokio::join!(base.permit(ask(Priority::Demand)), freed);
+        let (waited, ()) = tokio::join!(host.permit(ask(Priority::Demand)), freed);
         assert!(waited.is_ok());
     }
 }

@@ -3,19 +3,19 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use super::{Flight, Flights, Landed, Shard, Voids};
+use super::{Completed, Flight, Flights, Shard, Voids};
 use crate::entry::Entry;
 use crate::error::{Error, Reason};
 use crate::memory::Key;
 
 /// The duty to end a flight. Dropped without a word, it releases the waiters with [`Reason::Abandoned`].
-pub(crate) struct Landing {
+pub(crate) struct LeaderGuard {
     pub(super) flights: Arc<Flights>,
     pub(super) key: Key,
     pub(super) flight: Arc<Flight>,
 }
 
-impl Landing {
+impl LeaderGuard {
     pub(crate) fn key(&self) -> &Key {
         &self.key
     }
@@ -25,7 +25,7 @@ impl Landing {
         Arc::clone(&self.flight)
     }
 
-    /// Whether no invalidation came since the flight began. Only [`Landing::write`] may act on the answer.
+    /// Whether no invalidation came since the flight began. Only [`LeaderGuard::write`] may act on the answer.
     fn is_current(&self, shard: &Shard) -> bool {
         shard.current.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight))
     }
@@ -59,15 +59,15 @@ impl Landing {
     }
 
     /// Releases the waiters with what is there already, while the load goes on.
-    pub(crate) fn release(&self, landed: Landed) {
-        self.flight.land(landed);
+    pub(crate) fn release(&self, completed: Completed) {
+        self.flight.complete(completed);
     }
 
     /// Ends the flight.
-    pub(crate) fn land(self, landed: Landed) {
+    pub(crate) fn complete(self, completed: Completed) {
         // Out of the table first: a read that finds no flight finds what the flight wrote, so none loads again.
         self.leave();
-        self.flight.land(landed);
+        self.flight.complete(completed);
     }
 
     /// Waits until the load before this one has ended; one that hangs is given up.
@@ -96,11 +96,11 @@ impl Landing {
     }
 }
 
-impl Drop for Landing {
+impl Drop for LeaderGuard {
     fn drop(&mut self) {
         self.leave();
-        if self.flight.landed.get().is_none() {
-            self.flight.land(Err(Arc::new(Error::new(Reason::Abandoned, "the load ended without an answer"))));
+        if self.flight.completed.get().is_none() {
+            self.flight.complete(Err(Arc::new(Error::new(Reason::Abandoned, "the load ended without an answer"))));
         }
     }
 }

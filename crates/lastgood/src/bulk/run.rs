@@ -1,15 +1,15 @@
-//! A sweep of regions: memory first, then the store.
+//! A bulk invalidation of regions: memory first, then the store.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::{PAGE, Swept};
+use super::{Invalidated, PAGE};
 use crate::clock::Timestamp;
 use crate::flight::Void;
 use crate::memory::Key;
 use crate::region::Region;
 use crate::store::{GuardedStore, Store, StoreError};
-use crate::tags::Depth;
+use crate::tags::Mode;
 
 /// So much memory the names of keys of the store may take that are noted, so that none counts twice: a million of them. A
 /// store lists few twice, and only while it grows or shrinks.
@@ -18,10 +18,10 @@ const NOTED_BYTES: usize = 64 << 20;
 const PER_NAME: usize = 48;
 
 /// An invalidation of many keys of some regions.
-pub(super) struct Sweep<'a> {
+pub(super) struct Bulk<'a> {
     regions: Vec<Region>,
     matches: &'a (dyn Fn(&str, &str) -> bool + Send + Sync),
-    depth: Option<Depth>,
+    mode: Option<Mode>,
     /// When it was asked for: what came after stays.
     asked_at: Timestamp,
     /// The names that were met, by region, as far as they are noted.
@@ -33,42 +33,42 @@ pub(super) struct Sweep<'a> {
     keeps_up: bool,
 }
 
-impl<'a> Sweep<'a> {
+impl<'a> Bulk<'a> {
     pub(super) fn of(
         regions: Vec<Region>,
         matches: &'a (dyn Fn(&str, &str) -> bool + Send + Sync),
-        depth: Option<Depth>,
+        mode: Option<Mode>,
         asked_at: Timestamp,
-    ) -> Sweep<'a> {
+    ) -> Bulk<'a> {
         let met = regions.iter().map(|_| HashSet::new()).collect();
-        Sweep { regions, matches, depth, asked_at, met, noted_bytes: 0, matched: 0, changed: 0, keeps_up: true }
+        Bulk { regions, matches, mode, asked_at, met, noted_bytes: 0, matched: 0, changed: 0, keeps_up: true }
     }
 
-    /// Sweeps memory, and then the store, whose keys of these regions begin with `prefix`: once for all of them.
-    pub(super) async fn run(mut self, prefix: &str) -> Result<Swept, StoreError> {
+    /// Bulk invalidations memory, and then the store, whose keys of these regions begin with `prefix`: once for all of them.
+    pub(super) async fn run(mut self, prefix: &str) -> Result<Invalidated, StoreError> {
         for at in 0..self.regions.len() {
-            self.sweep_memory(at).await;
+            self.invalidate_memory(at).await;
         }
         let mut unreached = None;
         let tier = self.regions.first().and_then(|region| region.cache.store.as_ref());
         if let Some(store) = tier.map(|tier| Arc::clone(&tier.store))
-            && let Err(why) = self.sweep_store(&store, prefix).await
+            && let Err(why) = self.invalidate_store(&store, prefix).await
         {
-            if self.depth.is_none() {
+            if self.mode.is_none() {
                 return Err(self.regions.first().map_or(why.clone(), |region| region.cause(why)));
             }
             tracing::debug!(%why, "the store could not be searched: what it holds of the keys is not believed until it is");
             unreached = self.regions.first().map(|region| region.cause(why));
         }
-        Ok(Swept { matched: self.matched, changed: self.changed, unreached })
+        Ok(Invalidated { matched: self.matched, changed: self.changed, unreached })
     }
 
-    async fn sweep_memory(&mut self, at: usize) {
+    async fn invalidate_memory(&mut self, at: usize) {
         let (region, matches) = (self.regions[at].clone(), self.matches);
         let is_meant = |key: &Key| key.region == region.shared.id && matches(region.name(), &key.name);
-        if let Some(depth) = self.depth {
-            region.cache.flights.invalidate_where(&Void::of(depth, self.asked_at), is_meant);
-            region.cache.setbacks.retain(|key, _| !is_meant(key));
+        if let Some(mode) = self.mode {
+            region.cache.flights.invalidate_where(&Void::of(mode, self.asked_at), is_meant);
+            region.cache.backoffs.retain(|key, _| !is_meant(key));
         }
         let names = region.cache.memory.keys_where(|key, _| is_meant(key)).into_iter().map(|key| key.name);
         let mut names: Vec<Arc<str>> = names.collect();
@@ -96,14 +96,14 @@ impl<'a> Sweep<'a> {
     }
 
     async fn change(&mut self, at: usize, names: &[Arc<str>]) {
-        if let Some(depth) = self.depth {
-            self.regions[at].change_all(names, depth, self.asked_at).await;
+        if let Some(mode) = self.mode {
+            self.regions[at].change_all(names, mode, self.asked_at).await;
             self.keeps_up = self.regions[at].pace(names, self.keeps_up).await;
             self.changed += names.len() as u64;
         }
     }
 
-    async fn sweep_store(&mut self, store: &GuardedStore, prefix: &str) -> Result<(), StoreError> {
+    async fn invalidate_store(&mut self, store: &GuardedStore, prefix: &str) -> Result<(), StoreError> {
         let mut cursor = None;
         loop {
             let page = store.list(prefix, cursor, PAGE).await?;

@@ -8,14 +8,14 @@ use crate::venue::Venue;
 
 /// One API key for each venue and environment that has any: the first that was added. Prints none of them.
 #[derive(Default)]
-pub struct OwnKeys(Vec<(Venue, Environment, ApiKey)>);
+pub struct AccountKeys(Vec<(Venue, Environment, ApiKey)>);
 
-impl OwnKeys {
+impl AccountKeys {
     /// The keys in `store`. Without them what is public is served, so what keeps them shut is logged and no reason not to
     /// start; `lastgood check` fails of it.
-    pub async fn open(store: CredentialStore, master: Option<SecretString>) -> OwnKeys {
+    pub async fn open(store: CredentialStore, master: Option<SecretString>) -> AccountKeys {
         if !store.exists() {
-            return OwnKeys::default();
+            return AccountKeys::default();
         }
         let path = store.path().display().to_string();
         let Some(master) = master else {
@@ -23,26 +23,26 @@ impl OwnKeys {
                 path,
                 "there are credentials and no master key: going on without them; set LASTGOOD_MASTER_KEY"
             );
-            return OwnKeys::default();
+            return AccountKeys::default();
         };
         // A passphrase takes a while to become a key.
         let opened = tokio::task::spawn_blocking(move || opened(&store, &master)).await;
         match opened {
-            Ok(Ok(credentials)) => OwnKeys::opened(&credentials),
+            Ok(Ok(credentials)) => AccountKeys::opened(&credentials),
             Ok(Err(why)) => {
                 let hint = why.hint().unwrap_or_default();
                 tracing::error!(path, %why, hint, "the credentials cannot be opened: going on without them");
-                OwnKeys::default()
+                AccountKeys::default()
             }
             Err(why) => {
                 tracing::error!(path, %why, "the credentials were not opened: going on without them");
-                OwnKeys::default()
+                AccountKeys::default()
             }
         }
     }
 
-    fn opened(credentials: &[Credential]) -> OwnKeys {
-        let mut keys = OwnKeys::default();
+    fn opened(credentials: &[Credential]) -> AccountKeys {
+        let mut keys = AccountKeys::default();
         for Credential { label, api_key, .. } in credentials {
             let Some(key) = ApiKey::new(api_key, label.venue, label.environment) else { continue };
             if keys.get(label.venue, label.environment).is_some() {
@@ -98,7 +98,7 @@ mod tests {
             api_key: SecretString::from(format!("key-{name}")),
             secret: SecretString::from("secret"),
         };
-        let keys = OwnKeys::opened(&[
+        let keys = AccountKeys::opened(&[
             credential("first", Venue::Spot, Environment::Testnet),
             credential("second", Venue::Spot, Environment::Testnet),
             credential("other", Venue::Futures, Environment::Testnet),

@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::entry::Entry;
 
 /// How often the log is to be heard of, and when its silence is noticed. All of it follows from how long memory is believed
-/// unheard, because a reader who is content with a long time need not ask often where each question is billed.
+/// unnoticed, because a reader who is content with a long time need not ask often where each question is billed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pace {
     /// How long one read of the log waits for a record.
@@ -40,11 +40,11 @@ impl Pace {
 
 /// How far an entry in memory may be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trust {
+pub(crate) enum Standing {
     /// Every invalidation of it by another process was heard.
-    Heard,
+    Verified,
     /// The log is silent, or what was heard of it is old; not for so long that it would matter.
-    CutOff,
+    Grace,
     /// Another process may have invalidated it: it is revalidated before it is served, unless nothing better is there.
     Unverified,
     /// The same, and nobody will ever say: the log was lost with its store, or something happened to the key there.
@@ -53,20 +53,20 @@ pub(crate) enum Trust {
 
 /// What was heard of the log, in times of this process's clock.
 #[derive(Debug)]
-pub(crate) struct Hearing {
-    /// What memory took in at or before this may have been invalidated unheard.
+pub(crate) struct Verification {
+    /// What memory took in at or before this may have been invalidated unnoticed.
     unverified_until: AtomicU64,
     /// When the last read of the log that was answered began: nothing that was told before is missing.
-    heard_at: AtomicU64,
+    last_read_at: AtomicU64,
     /// Until when the log does not count as silent.
-    heard_until: AtomicU64,
+    verified_until: AtomicU64,
     /// Since when the server is known not to be there for anybody, and when that was seen last; zero while it is not.
     away_since: AtomicU64,
     away_at: AtomicU64,
     /// How long memory is believed past what was heard, or past when it was taken in.
     bound: Duration,
     /// Whether this process listens already, or has given up waiting for it: what it reads before may be invalidated
-    /// unheard.
+    /// unnoticed.
     listens: watch::Sender<Listens>,
 }
 
@@ -78,16 +78,16 @@ enum Listens {
     Yes,
 }
 
-impl Hearing {
+impl Verification {
     /// Without a log there is nobody to be heard.
-    pub(crate) fn of_nobody() -> Hearing {
+    pub(crate) fn without_a_log() -> Verification {
         let forever = || AtomicU64::new(Timestamp::FOREVER.as_millis());
         let listens = watch::Sender::new(Listens::Yes);
-        let (heard_at, heard_until) = (forever(), forever());
-        Hearing {
+        let (last_read_at, verified_until) = (forever(), forever());
+        Verification {
             unverified_until: AtomicU64::new(0),
-            heard_at,
-            heard_until,
+            last_read_at,
+            verified_until,
             away_since: AtomicU64::new(0),
             away_at: AtomicU64::new(0),
             bound: Duration::ZERO,
@@ -96,13 +96,13 @@ impl Hearing {
     }
 
     /// As if everything had been heard until `now`.
-    pub(crate) fn since(now: Timestamp, pace: Pace) -> Hearing {
-        let heard_at = AtomicU64::new(now.as_millis());
-        let heard_until = AtomicU64::new(now.plus(pace.silent_after()).as_millis());
+    pub(crate) fn since(now: Timestamp, pace: Pace) -> Verification {
+        let last_read_at = AtomicU64::new(now.as_millis());
+        let verified_until = AtomicU64::new(now.plus(pace.silent_after()).as_millis());
         let listens = watch::Sender::new(Listens::NotYet);
         let unverified_until = AtomicU64::new(Entry::DOUBTED.as_millis());
         let (away_since, away_at) = (AtomicU64::new(0), AtomicU64::new(0));
-        Hearing { unverified_until, heard_at, heard_until, away_since, away_at, bound: pace.bound, listens }
+        Verification { unverified_until, last_read_at, verified_until, away_since, away_at, bound: pace.bound, listens }
     }
 
     /// Waits until this process listens, at most until `deadline`, and that once.
@@ -140,21 +140,21 @@ impl Hearing {
     pub(crate) fn heard(&self, asked_at: Timestamp, answered_at: Timestamp, next_by: Timestamp) -> bool {
         let until = next_by.min(asked_at.plus(self.bound));
         self.away_since.store(0, Ordering::Relaxed);
-        self.heard_at.store(asked_at.as_millis(), Ordering::Relaxed);
-        self.heard_until.store(until.as_millis(), Ordering::Relaxed);
+        self.last_read_at.store(asked_at.as_millis(), Ordering::Relaxed);
+        self.verified_until.store(until.as_millis(), Ordering::Relaxed);
         answered_at <= until
     }
 
     /// From `now` on anything may be missed.
     pub(crate) fn cut_off(&self, now: Timestamp) {
-        self.heard_until.fetch_min(now.as_millis(), Ordering::Relaxed);
+        self.verified_until.fetch_min(now.as_millis(), Ordering::Relaxed);
         self.away_since.store(0, Ordering::Relaxed);
     }
 
     /// The server, asked at `asked_at`, is not there for anybody: what is taken in while that lasts cannot have been removed
     /// from it.
     pub(crate) fn away(&self, asked_at: Timestamp, now: Timestamp) {
-        self.heard_until.fetch_min(now.as_millis(), Ordering::Relaxed);
+        self.verified_until.fetch_min(now.as_millis(), Ordering::Relaxed);
         self.away_at.store(asked_at.as_millis(), Ordering::Relaxed);
         let _ = self.away_since.compare_exchange(0, now.as_millis(), Ordering::Relaxed, Ordering::Relaxed);
     }
@@ -166,33 +166,33 @@ impl Hearing {
         away_since > 0 && taken_at.as_millis() > away_since && at.since(away_at) <= self.bound
     }
 
-    /// What memory holds at `now` may have been invalidated unheard.
+    /// What memory holds at `now` may have been invalidated unnoticed.
     pub(crate) fn missed(&self, now: Timestamp) {
         self.unverified_until.fetch_max(now.as_millis(), Ordering::Relaxed);
     }
 
     /// Until when the log does not count as silent.
-    pub(crate) fn heard_until(&self) -> Timestamp {
-        Timestamp::from_millis(self.heard_until.load(Ordering::Relaxed))
+    pub(crate) fn verified_until(&self) -> Timestamp {
+        Timestamp::from_millis(self.verified_until.load(Ordering::Relaxed))
     }
 
     /// How far an entry may be believed at `at`.
-    pub(crate) fn trust(&self, entry: &Entry, at: Timestamp) -> Trust {
+    pub(crate) fn standing(&self, entry: &Entry, at: Timestamp) -> Standing {
         let taken_at = entry.taken_at;
         if taken_at.as_millis() <= self.unverified_until.load(Ordering::Relaxed) {
             // What happened to the key may be a removal that the log is still to tell of.
-            let is_to_be_told = entry.is_doubted() && at > self.heard_until();
-            return if is_to_be_told { Trust::Unverified } else { Trust::Missed };
+            let is_to_be_told = entry.is_doubted() && at > self.verified_until();
+            return if is_to_be_told { Standing::Unverified } else { Standing::Missed };
         }
-        if at <= self.heard_until() {
-            return Trust::Heard;
+        if at <= self.verified_until() {
+            return Standing::Verified;
         }
-        let heard_at = Timestamp::from_millis(self.heard_at.load(Ordering::Relaxed));
+        let last_read_at = Timestamp::from_millis(self.last_read_at.load(Ordering::Relaxed));
         // Others may have put something all the same, where it is this process alone that the port refuses.
         let is_of_the_absence = entry.was_loaded() && self.is_of_the_absence(taken_at, at);
-        match at.since(heard_at.max(taken_at)) <= self.bound || is_of_the_absence {
-            true => Trust::CutOff,
-            false => Trust::Unverified,
+        match at.since(last_read_at.max(taken_at)) <= self.bound || is_of_the_absence {
+            true => Standing::Grace,
+            false => Standing::Unverified,
         }
     }
 }
@@ -220,43 +220,63 @@ mod tests {
 
     #[test]
     fn while_the_log_is_not_read_memory_is_believed_for_a_while() {
-        let hearing = Hearing::since(at(1_000), Pace::of(Duration::from_secs(2)));
-        assert_eq!(hearing.trust(&taken(900), at(2_133)), Trust::Heard);
-        assert_eq!(hearing.trust(&taken(900), at(2_134)), Trust::CutOff, "the silence is noticed after a second");
-        assert_eq!(hearing.trust(&taken(900), at(3_000)), Trust::CutOff);
-        assert_eq!(hearing.trust(&taken(900), at(3_001)), Trust::Unverified);
-        assert_eq!(hearing.trust(&taken(1_400), at(3_400)), Trust::CutOff, "from when it was taken in");
-        assert!(hearing.heard(at(3_100), at(3_400), at(4_450)));
-        assert_eq!(hearing.trust(&taken(900), at(4_450)), Trust::Heard);
-        hearing.cut_off(at(4_000));
-        assert_eq!(hearing.trust(&taken(900), at(4_001)), Trust::CutOff);
-        assert_eq!(hearing.trust(&taken(900), at(5_101)), Trust::Unverified, "from when the last answered read began");
+        let verification = Verification::since(at(1_000), Pace::of(Duration::from_secs(2)));
+        assert_eq!(verification.standing(&taken(900), at(2_133)), Standing::Verified);
+        assert_eq!(
+            verification.standing(&taken(900), at(2_134)),
+            Standing::Grace,
+            "the silence is noticed after a second"
+        );
+        assert_eq!(verification.standing(&taken(900), at(3_000)), Standing::Grace);
+        assert_eq!(verification.standing(&taken(900), at(3_001)), Standing::Unverified);
+        assert_eq!(verification.standing(&taken(1_400), at(3_400)), Standing::Grace, "from when it was taken in");
+        assert!(verification.heard(at(3_100), at(3_400), at(4_450)));
+        assert_eq!(verification.standing(&taken(900), at(4_450)), Standing::Verified);
+        verification.cut_off(at(4_000));
+        assert_eq!(verification.standing(&taken(900), at(4_001)), Standing::Grace);
+        assert_eq!(
+            verification.standing(&taken(900), at(5_101)),
+            Standing::Unverified,
+            "from when the last answered read began"
+        );
     }
 
     #[test]
     fn an_answer_that_was_under_way_for_longer_than_the_bound_says_nothing_of_now() {
-        let hearing = Hearing::since(at(1_000), Pace::of(Duration::from_secs(2)));
-        assert!(!hearing.heard(at(1_000), at(31_000), at(32_050)), "the process was stopped for half a minute");
-        assert_eq!(hearing.trust(&taken(900), at(31_000)), Trust::Unverified);
-        assert_eq!(hearing.trust(&taken(30_999), at(31_000)), Trust::CutOff);
-        assert!(hearing.heard(at(31_000), at(31_001), at(32_051)));
-        assert_eq!(hearing.trust(&taken(900), at(31_001)), Trust::Heard);
+        let verification = Verification::since(at(1_000), Pace::of(Duration::from_secs(2)));
+        assert!(!verification.heard(at(1_000), at(31_000), at(32_050)), "the process was stopped for half a minute");
+        assert_eq!(verification.standing(&taken(900), at(31_000)), Standing::Unverified);
+        assert_eq!(verification.standing(&taken(30_999), at(31_000)), Standing::Grace);
+        assert!(verification.heard(at(31_000), at(31_001), at(32_051)));
+        assert_eq!(verification.standing(&taken(900), at(31_001)), Standing::Verified);
     }
 
     #[test]
     fn what_was_taken_in_while_the_server_is_away_is_believed_until_it_may_be_back() {
-        let hearing = Hearing::since(at(1_000), Pace::of(Duration::from_secs(2)));
-        hearing.away(at(2_000), at(2_001));
-        assert_eq!(hearing.trust(&taken(900), at(2_002)), Trust::CutOff);
-        hearing.away(at(9_000), at(9_001));
-        assert_eq!(hearing.trust(&taken(900), at(9_002)), Trust::Unverified, "it may have been removed before");
-        assert_eq!(hearing.trust(&taken(2_002), at(11_000)), Trust::CutOff);
-        assert_eq!(hearing.trust(&taken(2_002), at(11_001)), Trust::Unverified, "by now it may be back");
-        assert_eq!(hearing.trust(&put(8_000), at(9_800)), Trust::CutOff);
-        assert_eq!(hearing.trust(&put(2_002), at(9_800)), Trust::Unverified, "others may have put something later");
-        hearing.cut_off(at(11_500));
-        hearing.away(at(12_000), at(12_001));
-        assert_eq!(hearing.trust(&taken(2_002), at(12_002)), Trust::Unverified, "it may have been back between");
+        let verification = Verification::since(at(1_000), Pace::of(Duration::from_secs(2)));
+        verification.away(at(2_000), at(2_001));
+        assert_eq!(verification.standing(&taken(900), at(2_002)), Standing::Grace);
+        verification.away(at(9_000), at(9_001));
+        assert_eq!(
+            verification.standing(&taken(900), at(9_002)),
+            Standing::Unverified,
+            "it may have been removed before"
+        );
+        assert_eq!(verification.standing(&taken(2_002), at(11_000)), Standing::Grace);
+        assert_eq!(verification.standing(&taken(2_002), at(11_001)), Standing::Unverified, "by now it may be back");
+        assert_eq!(verification.standing(&put(8_000), at(9_800)), Standing::Grace);
+        assert_eq!(
+            verification.standing(&put(2_002), at(9_800)),
+            Standing::Unverified,
+            "others may have put something later"
+        );
+        verification.cut_off(at(11_500));
+        verification.away(at(12_000), at(12_001));
+        assert_eq!(
+            verification.standing(&taken(2_002), at(12_002)),
+            Standing::Unverified,
+            "it may have been back between"
+        );
     }
 
     #[test]
@@ -273,11 +293,11 @@ mod tests {
 
     #[test]
     fn what_was_there_when_something_was_missed_is_not_believed() {
-        let hearing = Hearing::since(at(1_000), Pace::of(Duration::from_secs(10)));
-        hearing.missed(at(1_000));
-        assert!(hearing.heard(at(1_000), at(1_000), at(9_000)));
-        assert_eq!(hearing.trust(&taken(1_000), at(1_100)), Trust::Missed);
-        assert_eq!(hearing.trust(&taken(1_001), at(1_100)), Trust::Heard);
-        assert_eq!(Hearing::of_nobody().trust(&taken(1), at(u64::MAX / 2)), Trust::Heard);
+        let verification = Verification::since(at(1_000), Pace::of(Duration::from_secs(10)));
+        verification.missed(at(1_000));
+        assert!(verification.heard(at(1_000), at(1_000), at(9_000)));
+        assert_eq!(verification.standing(&taken(1_000), at(1_100)), Standing::Missed);
+        assert_eq!(verification.standing(&taken(1_001), at(1_100)), Standing::Verified);
+        assert_eq!(Verification::without_a_log().standing(&taken(1), at(u64::MAX / 2)), Standing::Verified);
     }
 }

@@ -10,16 +10,16 @@ use crate::cache::{Cache, Shared};
 use crate::clock::Timestamp;
 use crate::flight::Void;
 use crate::memory::Key;
+use crate::publisher::Kind;
 use crate::region::{Region, WasThere};
 use crate::store::{Cursor, Store, StoreError};
-use crate::tags::{self, Depth};
-use crate::voice::Kind;
+use crate::tags::{self, Mode};
 
 mod owed;
 mod run;
 
-pub(crate) use self::owed::OwedSweep;
-use self::run::Sweep;
+pub(crate) use self::owed::OwedBulk;
+use self::run::Bulk;
 
 /// Names asked for, and changed, at a time.
 const PAGE: usize = 500;
@@ -28,7 +28,7 @@ const AT_ONCE: usize = 8;
 
 /// Which keys an invalidation is about.
 #[derive(Clone)]
-pub enum Scope {
+pub enum Selector {
     /// One.
     Key {
         /// The region's name.
@@ -42,13 +42,13 @@ pub enum Scope {
     Region(String),
     /// All that this text names, by [`CacheBuilder::selectors`](crate::CacheBuilder::selectors). Other processes are told
     /// the text, so that it reaches what they alone hold.
-    Selected(String),
+    Text(String),
     /// All that this says yes to, of the region's and the key's name. Other processes hear of the keys that were found, but
     /// not of those that they alone hold.
     Matching(Matches),
 }
 
-/// Understands the text of a [`Scope::Selected`].
+/// Understands the text of a [`Selector::Text`].
 pub type Selectors = Arc<dyn Fn(&str) -> Option<Matches> + Send + Sync>;
 
 /// What precedes the name of a region in the selector of all its keys.
@@ -59,7 +59,7 @@ pub type Matches = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
 
 /// What an invalidation met.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Swept {
+pub struct Invalidated {
     /// How many keys it is about. Of a tag, those in memory: what only the store holds is invalidated too, but by a mark
     /// that is compared when it is read, so that nobody counts it. Of millions of keys in a store, one that it lists twice
     /// may count twice.
@@ -74,7 +74,7 @@ pub struct Swept {
 }
 
 impl Cache {
-    /// Expires or removes what `scope` names, in every tier; with no depth it only counts. What is being loaded meanwhile
+    /// Expires or removes what `selector` names, in every tier; with no mode it only counts. What is being loaded meanwhile
     /// is given to those who wait, and kept nowhere.
     ///
     /// Regions and patterns walk the names in memory and in the store, a page at a time. If the store does not answer,
@@ -82,88 +82,89 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// Without a depth, when the store does not answer; else never.
-    pub async fn sweep(&self, scope: &Scope, depth: Option<Depth>) -> Result<Swept, StoreError> {
+    /// Without a mode, when the store does not answer; else never.
+    pub async fn invalidate(&self, selector: &Selector, mode: Option<Mode>) -> Result<Invalidated, StoreError> {
         let at = self.shared.clock.now();
-        match scope {
-            Scope::Key { region, name } => match self.region_named(region) {
-                Some(region) => region.sweep_key(name, depth).await,
-                None => Ok(Swept::default()),
+        match selector {
+            Selector::Key { region, name } => match self.region_named(region) {
+                Some(region) => region.invalidate_key(name, mode).await,
+                None => Ok(Invalidated::default()),
             },
-            Scope::Tag(tag) => Ok(self.sweep_tag(tag, depth).await),
-            Scope::Region(name) => match self.region_named(name) {
+            Selector::Tag(tag) => Ok(self.invalidate_tag(tag, mode).await),
+            Selector::Region(name) => match self.region_named(name) {
                 Some(region) => {
                     let selector = format!("{REGION}{name}");
-                    let swept = self.sweep_regions(vec![region], &every(name), Some(&selector), depth, at).await?;
-                    self.tell_selector(&selector, depth, at).await;
-                    Ok(swept)
+                    let invalidated =
+                        self.invalidate_regions(vec![region], &every(name), Some(&selector), mode, at).await?;
+                    self.publish_selector(&selector, mode, at).await;
+                    Ok(invalidated)
                 }
-                None => Ok(Swept::default()),
+                None => Ok(Invalidated::default()),
             },
-            Scope::Selected(selector) => {
+            Selector::Text(selector) => {
                 let Some(matches) = self.shared.matches(selector) else {
                     return Err(StoreError::Refused(format!("{selector:?} is no selector")));
                 };
-                let swept = self.sweep_regions(self.regions(), &matches, Some(selector), depth, at).await?;
-                self.tell_selector(selector, depth, at).await;
-                Ok(swept)
+                let invalidated = self.invalidate_regions(self.regions(), &matches, Some(selector), mode, at).await?;
+                self.publish_selector(selector, mode, at).await;
+                Ok(invalidated)
             }
-            Scope::Matching(matches) => self.sweep_regions(self.regions(), matches, None, depth, at).await,
+            Selector::Matching(matches) => self.invalidate_regions(self.regions(), matches, None, mode, at).await,
         }
     }
 
-    async fn sweep_regions(
+    async fn invalidate_regions(
         &self,
         regions: Vec<Region>,
         matches: &Matches,
         selector: Option<&str>,
-        depth: Option<Depth>,
+        mode: Option<Mode>,
         at: Timestamp,
-    ) -> Result<Swept, StoreError> {
+    ) -> Result<Invalidated, StoreError> {
         let prefix = match &regions[..] {
             [region] => region.shared.prefix.clone(),
             _ => format!("{}:", self.shared.namespace),
         };
-        let swept = Sweep::of(regions, &**matches, depth, at).run(&prefix).await?;
-        if let (Some(depth), Some(_)) = (depth, &swept.unreached) {
-            self.sweep_memory_again(matches, depth, at);
+        let invalidated = Bulk::of(regions, &**matches, mode, at).run(&prefix).await?;
+        if let (Some(mode), Some(_)) = (mode, &invalidated.unreached) {
+            self.invalidate_memory_again(matches, mode, at);
             let selector = selector.map(str::to_owned);
-            if !self.owe(OwedSweep { prefix: prefix.clone(), matches: Arc::clone(matches), selector, depth, at }) {
-                self.distrust(&prefix, depth, at);
+            if !self.owe(OwedBulk { prefix: prefix.clone(), matches: Arc::clone(matches), selector, mode, at }) {
+                self.distrust(&prefix, mode, at);
             }
         }
-        Ok(swept)
+        Ok(invalidated)
     }
 
     /// From now on nothing that the store holds of these regions from before is believed, or is fresh.
-    fn distrust(&self, prefix: &str, depth: Depth, at: Timestamp) {
+    fn distrust(&self, prefix: &str, mode: Mode, at: Timestamp) {
         for region in self.regions().iter().filter(|region| region.shared.prefix.starts_with(prefix)) {
             let shared = &region.shared;
-            let since = if depth == Depth::Remove { &shared.cleared_at } else { &shared.expired_at };
+            let since = if mode == Mode::Remove { &shared.cleared_at } else { &shared.expired_at };
             since.fetch_max(at.as_millis(), Ordering::Relaxed);
         }
     }
 
-    /// Changes what memory took from the store between its own sweep and the store's, which failed.
-    fn sweep_memory_again(&self, matches: &Matches, depth: Depth, at: Timestamp) {
+    /// Changes what memory took from the store between its own bulk invalidation and the store's, which failed.
+    fn invalidate_memory_again(&self, matches: &Matches, mode: Mode, at: Timestamp) {
         let regions = self.regions();
         let region_of = |key: &Key| regions.get(key.region as usize);
         let is_meant = |key: &Key| region_of(key).is_some_and(|region| matches(region.name(), &key.name));
         let older = self.shared.memory.keys_where(|key, entry| entry.fetch_started_at <= at && is_meant(key));
         for key in older {
             if let Some(region) = region_of(&key) {
-                region.change_late(&key.name, depth, at);
+                region.change_late(&key.name, mode, at);
             }
         }
     }
 
-    async fn tell_selector(&self, selector: &str, depth: Option<Depth>, at: Timestamp) {
-        let (Some(depth), Some(tier)) = (depth, &self.shared.store) else { return };
-        let kind = match depth {
-            Depth::Expire => Kind::ExpiredWhere,
-            Depth::Remove => Kind::RemovedWhere,
+    async fn publish_selector(&self, selector: &str, mode: Option<Mode>, at: Timestamp) {
+        let (Some(mode), Some(tier)) = (mode, &self.shared.store) else { return };
+        let kind = match mode {
+            Mode::Expire => Kind::ExpiredWhere,
+            Mode::Remove => Kind::RemovedWhere,
         };
-        self.shared.voice.announce(&tier.store, kind, selector, Some(at)).await;
+        self.shared.publisher.announce(&tier.store, kind, selector, Some(at)).await;
     }
 
     /// The region of that name, if there is one.
@@ -171,20 +172,20 @@ impl Cache {
         self.regions().into_iter().find(|region| region.name() == name)
     }
 
-    async fn sweep_tag(&self, tag: &str, depth: Option<Depth>) -> Swept {
+    async fn invalidate_tag(&self, tag: &str, mode: Option<Mode>) -> Invalidated {
         let shared = &self.shared;
         if tag.is_empty() || tag.len() > tags::LONGEST {
-            return Swept::default();
+            return Invalidated::default();
         }
         let at = shared.clock.now();
-        if let Some(depth) = depth {
+        if let Some(mode) = mode {
             if let Some(tier) = &shared.store {
-                shared.tags.mark(&tier.behind, tag, depth, at);
+                shared.tags.mark(&tier.behind, tag, mode, at);
             }
             // What tags a load under way will bring is not known yet.
-            let void = match depth {
-                Depth::Expire => Void::Expired,
-                Depth::Remove => Void::TagRemoved(tag.into(), at),
+            let void = match mode {
+                Mode::Expire => Void::Expired,
+                Mode::Remove => Void::TagRemoved(tag.into(), at),
             };
             shared.flights.invalidate_where(&void, |_| true);
         }
@@ -197,13 +198,13 @@ impl Cache {
                 tagged.push(Key::new(region.shared.id, name));
             }
         }
-        let mut swept = Swept { matched: tagged.len() as u64, ..Swept::default() };
-        let Some(depth) = depth else { return swept };
+        let mut invalidated = Invalidated { matched: tagged.len() as u64, ..Invalidated::default() };
+        let Some(mode) = mode else { return invalidated };
         let mut keeps_up = true;
         for batch in tagged.chunks(PAGE) {
             for key in batch {
                 if let Some(region) = regions.get(key.region as usize) {
-                    swept.changed += u64::from(region.change(&key.name, depth, at).await);
+                    invalidated.changed += u64::from(region.change(&key.name, mode, at).await);
                 }
             }
             for region in &regions {
@@ -212,33 +213,33 @@ impl Cache {
                 keeps_up = region.pace(&names, keeps_up).await;
             }
         }
-        swept
+        invalidated
     }
 }
 
 impl Region {
-    async fn change(&self, name: &str, depth: Depth, asked_at: Timestamp) -> bool {
-        match depth {
-            Depth::Expire => self.expire(name).await == WasThere::Yes,
-            Depth::Remove => self.remove_as_of(name, asked_at),
+    async fn change(&self, name: &str, mode: Mode, asked_at: Timestamp) -> bool {
+        match mode {
+            Mode::Expire => self.expire(name).await == WasThere::Yes,
+            Mode::Remove => self.remove_as_of(name, asked_at),
         }
     }
 
-    async fn sweep_key(&self, name: &str, depth: Option<Depth>) -> Result<Swept, StoreError> {
+    async fn invalidate_key(&self, name: &str, mode: Option<Mode>) -> Result<Invalidated, StoreError> {
         let (is_there, unreached) = match self.held(name) {
             Some(_) => (true, None),
-            None => match (self.try_read_store(name).await, depth) {
+            None => match (self.try_read_store(name).await, mode) {
                 (Ok(stored), _) => (stored.entry.is_some(), None),
                 (Err(why), Some(_)) => (false, Some(self.cause(why))),
                 (Err(why), None) => return Err(self.cause(why)),
             },
         };
         // Also if nothing is there: it may be on its way.
-        if let Some(depth) = depth {
-            self.change(name, depth, self.cache.clock.now()).await;
+        if let Some(mode) = mode {
+            self.change(name, mode, self.cache.clock.now()).await;
         }
         let matched = u64::from(is_there);
-        Ok(Swept { matched, changed: if depth.is_some() { matched } else { 0 }, unreached })
+        Ok(Invalidated { matched, changed: if mode.is_some() { matched } else { 0 }, unreached })
     }
 
     /// What made the guard leave the store alone, where that is all that is known.
@@ -246,9 +247,9 @@ impl Region {
         self.cache.store.as_ref().map_or(why.clone(), |tier| tier.store.cause(why))
     }
 
-    /// Changes some keys for a sweep that was asked for at `at`.
-    async fn change_all(&self, names: &[Arc<str>], depth: Depth, at: Timestamp) {
-        if depth == Depth::Remove {
+    /// Changes some keys for a bulk invalidation that was asked for at `at`.
+    async fn change_all(&self, names: &[Arc<str>], mode: Mode, at: Timestamp) {
+        if mode == Mode::Remove {
             names.iter().for_each(|name| _ = self.remove_as_of(name, at));
             return;
         }
@@ -304,14 +305,14 @@ fn every(region: &str) -> Matches {
     Arc::new(move |region, _| region == meant)
 }
 
-impl fmt::Debug for Scope {
+impl fmt::Debug for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Scope::Key { region, name } => write!(f, "Key({region}:{name})"),
-            Scope::Tag(tag) => write!(f, "Tag({tag})"),
-            Scope::Region(region) => write!(f, "Region({region})"),
-            Scope::Selected(selector) => write!(f, "Selected({selector})"),
-            Scope::Matching(_) => f.write_str("Matching(..)"),
+            Selector::Key { region, name } => write!(f, "Key({region}:{name})"),
+            Selector::Tag(tag) => write!(f, "Tag({tag})"),
+            Selector::Region(region) => write!(f, "Region({region})"),
+            Selector::Text(selector) => write!(f, "Text({selector})"),
+            Selector::Matching(_) => f.write_str("Matching(..)"),
         }
     }
 }

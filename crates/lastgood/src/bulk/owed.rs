@@ -1,4 +1,4 @@
-//! Sweeps that could not search the store, and are made good once it is back.
+//! Bulk invalidations that could not search the store, and are made good once it is back.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError, Weak};
@@ -11,38 +11,38 @@ use crate::cache::{Cache, Shared};
 use crate::clock::Timestamp;
 use crate::region::Region;
 use crate::store::{BreakerState, Store, StoreError, jittered, somewhere_in};
-use crate::tags::Depth;
-use crate::write_behind::journal::{OwedBefore, Record, SWEEP};
+use crate::tags::Mode;
+use crate::write_behind::journal::{BULK, OwedBefore, Record};
 
-/// Sweeps that may wait for the store, and how often it is looked at meanwhile.
+/// Bulk invalidations that may wait for the store, and how often it is looked at meanwhile.
 const MOST_OWED: usize = 64;
 const RETRY_EVERY: Duration = Duration::from_millis(500);
 /// Processes that wait for one store begin within so long of its return, each at its own time.
 const SPREAD: Duration = Duration::from_secs(1);
 
-/// Tells the rows of sweeps apart.
+/// Tells the rows of bulk invalidations apart.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
-/// A sweep that the store is still to be given, as it was asked for at `at`: what was loaded or put since stays.
-pub(crate) struct OwedSweep {
+/// A bulk invalidation that the store is still to be given, as it was asked for at `at`: what was loaded or put since stays.
+pub(crate) struct OwedBulk {
     /// What the keys begin with.
     pub(super) prefix: String,
     pub(super) matches: Matches,
     /// The text that `matches` was made of; `None` where there is none, so that it cannot be written down.
     pub(super) selector: Option<String>,
-    pub(super) depth: Depth,
+    pub(super) mode: Mode,
     pub(super) at: Timestamp,
 }
 
-impl OwedSweep {
+impl OwedBulk {
     fn record(&self) -> Option<Record> {
         let (prefix, selector) = (self.prefix.clone(), self.selector.clone()?);
-        let remove = self.depth == Depth::Remove;
+        let remove = self.mode == Mode::Remove;
         Some(Record::Sweep { at: self.at.as_millis(), prefix, selector, remove })
     }
 }
 
-/// Counts a sweep among those that are owed, until it is made, or its cache is gone.
+/// Counts a bulk invalidation among those that are owed, until it is made, or its cache is gone.
 struct Owing {
     cache: Weak<Shared>,
     /// Its row on disk.
@@ -52,7 +52,7 @@ struct Owing {
 }
 
 impl Owing {
-    async fn make_good(self, owed: Arc<OwedSweep>) {
+    async fn make_good(self, owed: Arc<OwedBulk>) {
         let (mut was_away, mut has_waited) = (false, false);
         loop {
             if !std::mem::take(&mut has_waited) {
@@ -73,7 +73,7 @@ impl Owing {
             let cache = Cache { shared: Arc::clone(&shared) };
             if cache.pay(&owed).await.is_ok() {
                 if let Some(selector) = owed.selector.as_deref().filter(|_| self.tells) {
-                    cache.tell_selector(selector, Some(owed.depth), owed.at).await;
+                    cache.publish_selector(selector, Some(owed.mode), owed.at).await;
                 }
                 // Its changes may still wait: then they are on disk first.
                 tier.behind.save(&tier.behind.unconfirmed()).await;
@@ -89,7 +89,7 @@ impl Owing {
 impl Drop for Owing {
     fn drop(&mut self) {
         if let Some(shared) = self.cache.upgrade() {
-            shared.owed_sweeps.fetch_sub(1, Ordering::Relaxed);
+            shared.owed_bulk.fetch_sub(1, Ordering::Relaxed);
             if let (None, Some(tier)) = (&self.row, &shared.store) {
                 tier.behind.count_unsaveable(false);
             }
@@ -98,12 +98,12 @@ impl Drop for Owing {
 }
 
 impl Cache {
-    /// Has the store swept once it is back, and does not believe it until then about what that names. Says whether there
+    /// Invalidates in the store once it is back, and does not believe it until then about what that names. Says whether there
     /// was room for it.
-    pub(super) fn owe(&self, owed: OwedSweep) -> bool {
+    pub(super) fn owe(&self, owed: OwedBulk) -> bool {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let record = owed.record();
-        let row = record.as_ref().map(|_| format!("{SWEEP}{}-{number}", owed.at.as_millis()));
+        let row = record.as_ref().map(|_| format!("{BULK}{}-{number}", owed.at.as_millis()));
         let is_owed = self.shared.owe(owed, row.clone(), false);
         if let (true, Some(tier), Some(row)) = (is_owed, &self.shared.store, &row) {
             tier.behind.write_down(row, record.as_ref());
@@ -111,7 +111,7 @@ impl Cache {
         is_owed
     }
 
-    async fn pay(&self, owed: &OwedSweep) -> Result<(), StoreError> {
+    async fn pay(&self, owed: &OwedBulk) -> Result<(), StoreError> {
         let Some(tier) = &self.shared.store else { return Ok(()) };
         let (regions, mut cursor, mut keeps_up) = (self.regions(), None, true);
         loop {
@@ -122,7 +122,7 @@ impl Cache {
                 let names: Vec<Arc<str>> =
                     names.filter(|name| (owed.matches)(region.name(), name)).map(Arc::from).collect();
                 for name in &names {
-                    region.change_late(name, owed.depth, owed.at);
+                    region.change_late(name, owed.mode, owed.at);
                 }
                 keeps_up = region.pace(&names, keeps_up).await;
             }
@@ -135,21 +135,23 @@ impl Cache {
 }
 
 impl Shared {
-    fn owed(&self) -> MutexGuard<'_, Vec<Arc<OwedSweep>>> {
+    fn owed(&self) -> MutexGuard<'_, Vec<Arc<OwedBulk>>> {
         self.owed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn owe(self: &Arc<Self>, owed: OwedSweep, row: Option<String>, tells: bool) -> bool {
+    fn owe(self: &Arc<Self>, owed: OwedBulk, row: Option<String>, tells: bool) -> bool {
         let owed = Arc::new(owed);
         {
             let mut all = self.owed();
             if all.len() >= MOST_OWED {
-                tracing::warn!("too many sweeps wait for the store: this one reaches only what this process knows of");
+                tracing::warn!(
+                    "too many bulk invalidations wait for the store: this one reaches only what this process knows of"
+                );
                 return false;
             }
             all.push(Arc::clone(&owed));
         }
-        self.owed_sweeps.fetch_add(1, Ordering::Relaxed);
+        self.owed_bulk.fetch_add(1, Ordering::Relaxed);
         if let (None, Some(tier)) = (&row, &self.store) {
             tier.behind.count_unsaveable(true);
         }
@@ -158,15 +160,18 @@ impl Shared {
         true
     }
 
-    /// Has the store given the sweeps that an earlier process left.
-    pub(crate) fn owe_again(self: &Arc<Self>, sweeps: Vec<OwedBefore>) {
-        for OwedBefore { row, prefix, selector, depth, at } in sweeps {
+    /// Has the store given the bulk invalidations that an earlier process left.
+    pub(crate) fn owe_again(self: &Arc<Self>, bulk: Vec<OwedBefore>) {
+        for OwedBefore { row, prefix, selector, mode, at } in bulk {
             match self.matches(&selector) {
                 Some(matches) if Handle::try_current().is_ok() => {
-                    self.owe(OwedSweep { prefix, matches, selector: Some(selector), depth, at }, Some(row), true);
+                    self.owe(OwedBulk { prefix, matches, selector: Some(selector), mode, at }, Some(row), true);
                 }
                 _ => {
-                    tracing::warn!(selector, "a sweep from before the start stays on disk: nothing here understands it")
+                    tracing::warn!(
+                        selector,
+                        "a bulk invalidation from before the start stays on disk: nothing here understands it"
+                    )
                 }
             }
         }
@@ -174,14 +179,14 @@ impl Shared {
 }
 
 impl Region {
-    /// When sweeps that the store was not given yet removed, and expired, what is called `name`: until they are made, what
+    /// When bulk invalidations that the store was not given yet removed, and expired, what is called `name`: until they are made, what
     /// it holds from before is not believed, or not fresh.
-    pub(crate) fn swept_at(&self, name: &str) -> (Timestamp, Timestamp) {
+    pub(crate) fn bulk_at(&self, name: &str) -> (Timestamp, Timestamp) {
         let (mut removed_at, mut expired_at) = (Timestamp::EPOCH, Timestamp::EPOCH);
-        for sweep in self.cache.owed().iter() {
-            if self.shared.prefix.starts_with(&sweep.prefix) && (sweep.matches)(self.name(), name) {
-                let at = if sweep.depth == Depth::Remove { &mut removed_at } else { &mut expired_at };
-                *at = sweep.at.max(*at);
+        for bulk in self.cache.owed().iter() {
+            if self.shared.prefix.starts_with(&bulk.prefix) && (bulk.matches)(self.name(), name) {
+                let at = if bulk.mode == Mode::Remove { &mut removed_at } else { &mut expired_at };
+                *at = bulk.at.max(*at);
             }
         }
         (removed_at, expired_at)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lastgood::store::StoreError;
 use lastgood::testing::Fault;
-use lastgood::{Cache, Depth, Loaded, Reason, Region, Scope, Swept, WasThere};
+use lastgood::{Cache, Invalidated, Loaded, Mode, Reason, Region, Selector, WasThere};
 use tokio::time::advance;
 
 use crate::support::{HOUR, MINUTE, SECOND, Source, Stored, a_minute, good, loaded, peeked, region, settle, told};
@@ -27,17 +27,18 @@ async fn stocks(stored: &Stored) -> Region {
     prices
 }
 
-fn tag(name: &str) -> Scope {
-    Scope::Tag(name.to_owned())
+fn tag(name: &str) -> Selector {
+    Selector::Tag(name.to_owned())
 }
 
-fn matching(needle: &'static str) -> Scope {
-    Scope::Matching(Arc::new(move |_, name| name.contains(needle)))
+fn matching(needle: &'static str) -> Selector {
+    Selector::Matching(Arc::new(move |_, name| name.contains(needle)))
 }
 
-async fn swept(cache: &Cache, scope: &Scope, depth: Option<Depth>) -> (u64, u64) {
-    let Swept { matched, changed, unreached } = cache.sweep(scope, depth).await.expect("the store answers");
-    assert_eq!(unreached, None, "{scope:?}");
+async fn invalidated(cache: &Cache, selector: &Selector, mode: Option<Mode>) -> (u64, u64) {
+    let Invalidated { matched, changed, unreached } =
+        cache.invalidate(selector, mode).await.expect("the store answers");
+    assert_eq!(unreached, None, "{selector:?}");
     (matched, changed)
 }
 
@@ -48,8 +49,8 @@ async fn a_tag_is_removed_everywhere_even_where_only_the_store_holds_it() {
     // Nothing of it is in this memory.
     let other = stored.restarted();
     let prices = region(&other, a_minute());
-    assert_eq!(swept(&other, &tag("tech"), Some(Depth::Remove)).await, (0, 0), "memory holds none");
-    assert!(other.flush(MINUTE).await);
+    assert_eq!(invalidated(&other, &tag("tech"), Some(Mode::Remove)).await, (0, 0), "memory holds none");
+    assert!(other.sync(MINUTE).await);
     let source = Source::answering("new");
     for name in ["AAPL", "MSFT"] {
         assert_eq!(told(source.read(&prices, name).await), good("new", "MISS"), "{name}");
@@ -65,7 +66,7 @@ async fn a_removed_tag_stays_removed_for_a_program_that_starts_later() {
     let raw = stored.keys().await.into_iter().find(|key| key.ends_with(":AAPL")).expect("it is stored");
     use lastgood::store::Store as _;
     let before = stored.memory.get(&raw).await.expect("it answers").expect("it is there");
-    assert_eq!(swept(&stored.cache, &tag("tech"), Some(Depth::Remove)).await, (2, 2));
+    assert_eq!(invalidated(&stored.cache, &tag("tech"), Some(Mode::Remove)).await, (2, 2));
     assert_eq!((peeked(&prices, "AAPL"), peeked(&prices, "XOM")), (None, Some("3".to_owned())));
     stored.flush().await;
     stored.memory.put(&raw, before, MINUTE).await.expect("it answers");
@@ -88,8 +89,8 @@ async fn an_expired_tag_leaves_the_last_good_answers() {
     let prices = stocks(&stored).await;
     let other = stored.restarted();
     let cold = region(&other, a_minute());
-    assert_eq!(swept(&stored.cache, &tag("tech"), None).await, (2, 0), "only counted");
-    assert_eq!(swept(&stored.cache, &tag("tech"), Some(Depth::Expire)).await, (2, 2));
+    assert_eq!(invalidated(&stored.cache, &tag("tech"), None).await, (2, 0), "only counted");
+    assert_eq!(invalidated(&stored.cache, &tag("tech"), Some(Mode::Expire)).await, (2, 2));
     stored.flush().await;
     let source = Source::failing(Reason::Unreachable);
     for region in [&prices, &cold] {
@@ -105,7 +106,7 @@ async fn an_expiry_that_only_the_mark_tells_leaves_the_last_good_answer_too() {
     stocks(&stored).await;
     let other = stored.restarted();
     let prices = region(&other, a_minute());
-    swept(&other, &tag("tech"), Some(Depth::Expire)).await;
+    invalidated(&other, &tag("tech"), Some(Mode::Expire)).await;
     let source = Source::failing(Reason::Unreachable);
     assert_eq!(told(source.read(&prices, "AAPL").await), good("1", "LAST-GOOD"));
     let unasked = Source::answering("new");
@@ -120,7 +121,7 @@ async fn a_mark_that_the_store_refuses_is_heeded_here_and_written_when_it_can_be
     stored.faulty.set_writes(Fault::Fail(StoreError::Refused("full".to_owned())));
     let prices = region_of(&stored.cache);
     prices.remove("nothing").await;
-    swept(&stored.cache, &tag("oil"), Some(Depth::Remove)).await;
+    invalidated(&stored.cache, &tag("oil"), Some(Mode::Remove)).await;
     settle().await;
     assert!(stored.cache.status().store.expect("there is one").unconfirmed_removals > 0);
     stored.faulty.heal();
@@ -174,22 +175,22 @@ async fn a_pattern_is_about_both_tiers_and_counts_each_key_once() {
     let source = Source::failing(Reason::Unreachable);
     assert_eq!(told(source.read(&cold, "AAPL").await), good("1", "HIT"));
     for cache in [&stored.cache, &other] {
-        assert_eq!(swept(cache, &matching("S"), None).await, (1, 0));
-        assert_eq!(swept(cache, &matching("A"), None).await, (1, 0));
-        assert_eq!(swept(cache, &Scope::Region("prices".to_owned()), None).await, (3, 0));
+        assert_eq!(invalidated(cache, &matching("S"), None).await, (1, 0));
+        assert_eq!(invalidated(cache, &matching("A"), None).await, (1, 0));
+        assert_eq!(invalidated(cache, &Selector::Region("prices".to_owned()), None).await, (3, 0));
     }
-    assert_eq!(swept(&other, &matching("M"), Some(Depth::Remove)).await, (2, 2));
-    assert!(other.flush(MINUTE).await);
+    assert_eq!(invalidated(&other, &matching("M"), Some(Mode::Remove)).await, (2, 2));
+    assert!(other.sync(MINUTE).await);
     let names: Vec<_> = stored.keys().await.into_iter().filter(|key| !key.contains('@')).collect();
     assert_eq!(names, ["lastgood:prices:v1:AAPL"]);
     settle().await;
     assert_eq!(
-        swept(&stored.cache, &Scope::Region("prices".to_owned()), Some(Depth::Expire)).await,
+        invalidated(&stored.cache, &Selector::Region("prices".to_owned()), Some(Mode::Expire)).await,
         (1, 1),
         "it heard"
     );
     assert_eq!(told(source.read(&prices, "AAPL").await), good("1", "LAST-GOOD"));
-    assert_eq!(swept(&stored.cache, &Scope::Region("nowhere".to_owned()), Some(Depth::Remove)).await, (0, 0));
+    assert_eq!(invalidated(&stored.cache, &Selector::Region("nowhere".to_owned()), Some(Mode::Remove)).await, (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -200,10 +201,10 @@ async fn what_a_silent_store_may_hold_of_a_pattern_is_not_believed_any_more() {
     let cache = crate::support::over(Arc::clone(&faulty) as _, &stored.clock);
     let prices = region(&cache, a_minute());
     faulty.set_writes(Fault::Fail(StoreError::Unavailable("gone".to_owned())));
-    assert!(cache.sweep(&matching("AAPL"), None).await.is_err(), "a count that cannot be made is no count");
-    let done = cache.sweep(&matching("AAPL"), Some(Depth::Remove)).await.expect("it is done in memory");
+    assert!(cache.invalidate(&matching("AAPL"), None).await.is_err(), "a count that cannot be made is no count");
+    let done = cache.invalidate(&matching("AAPL"), Some(Mode::Remove)).await.expect("it is done in memory");
     let gone = Some(StoreError::Unavailable("gone".to_owned()));
-    assert_eq!(done, Swept { matched: 0, changed: 0, unreached: gone });
+    assert_eq!(done, Invalidated { matched: 0, changed: 0, unreached: gone });
     faulty.heal();
     advance(MINUTE / 2).await;
     let source = Source::answering("new");
@@ -221,12 +222,12 @@ async fn what_waits_for_a_store_that_is_away_is_counted_with_the_reason_and_done
     let gone = StoreError::Unavailable("gone".to_owned());
     faulty.set_reads(Fault::Fail(gone.clone()));
     faulty.set_writes(Fault::Fail(gone.clone()));
-    let key = Scope::Key { region: "prices".to_owned(), name: "AAPL".to_owned() };
-    assert_eq!(cache.sweep(&key, None).await, Err(gone.clone()), "whether it is there is not known");
+    let key = Selector::Key { region: "prices".to_owned(), name: "AAPL".to_owned() };
+    assert_eq!(cache.invalidate(&key, None).await, Err(gone.clone()), "whether it is there is not known");
     let scopes = [(key, Some(gone.clone())), (tag("oil"), None), (matching("AAPL"), Some(gone.clone()))];
-    for (scope, unreached) in scopes {
-        let done = cache.sweep(&scope, Some(Depth::Remove)).await.expect("it is done in memory");
-        assert_eq!((done.matched, done.unreached), (0, unreached), "{scope:?}");
+    for (selector, unreached) in scopes {
+        let done = cache.invalidate(&selector, Some(Mode::Remove)).await.expect("it is done in memory");
+        assert_eq!((done.matched, done.unreached), (0, unreached), "{selector:?}");
     }
     let waits = cache.confirmed(MINUTE).await.expect("the store is away");
     assert_eq!((waits.waiting, waits.why), (3, Some(gone.clone())), "the key, the mark of the tag and the search");
@@ -239,8 +240,8 @@ async fn what_waits_for_a_store_that_is_away_is_counted_with_the_reason_and_done
     assert!(stored.keys().await.contains(&"lastgood:prices:v1:MSFT".to_owned()));
     // A whole region is removed by what its keys begin with, though nobody could list them.
     faulty.set_writes(Fault::Fail(StoreError::Unavailable("gone".to_owned())));
-    let region = Scope::Region("prices".to_owned());
-    assert!(cache.sweep(&region, Some(Depth::Remove)).await.expect("it is done in memory").unreached.is_some());
+    let region = Selector::Region("prices".to_owned());
+    assert!(cache.invalidate(&region, Some(Mode::Remove)).await.expect("it is done in memory").unreached.is_some());
     faulty.heal();
     advance(MINUTE / 2).await;
     settle().await;
@@ -301,23 +302,23 @@ mod large {
         }
     }
 
-    /// Removes all of them, and sees that they are gone when that is told, and that a small sweep had its turn meanwhile.
+    /// Removes all of them, and sees that they are gone when that is told, and that a small one had its turn meanwhile.
     async fn removes_all(store: Arc<dyn Store>) {
         let cache = cache_over(Arc::clone(&store), 256 << 20);
         let (_prices, others) = (region(&cache, a_minute()), cache.region("others", a_minute()).expect("sound"));
         attached(&cache).await;
         others.put("one", loaded("1")).await;
-        assert!(cache.flush(MINUTE).await);
+        assert!(cache.sync(MINUTE).await);
         stored(&*store).await;
         let all = matching("");
-        let of_others = Scope::Region("others".to_owned());
+        let of_others = Selector::Region("others".to_owned());
         let began = Instant::now();
         let small = async {
             tokio::time::sleep(Duration::from_millis(50)).await;
-            let small = swept(&cache, &of_others, Some(Depth::Remove)).await;
+            let small = invalidated(&cache, &of_others, Some(Mode::Remove)).await;
             (small, began.elapsed())
         };
-        let (large, (small, small_took)) = tokio::join!(swept(&cache, &all, Some(Depth::Remove)), small);
+        let (large, (small, small_took)) = tokio::join!(invalidated(&cache, &all, Some(Mode::Remove)), small);
         let took = began.elapsed();
         assert!(large.0 >= KEYS as u64 && large.0 <= KEYS as u64 + 1 && large.1 == large.0, "{large:?}");
         assert!(small.0 <= 1 && small_took < took / 2, "{small:?} in {small_took:?}, all in {took:?}");
@@ -348,9 +349,12 @@ mod large {
             prices.put(&number.to_string(), loaded("1")).await;
         }
         let count = KEYS as u64;
-        assert_eq!(swept(&cache, &matching(""), Some(Depth::Expire)).await, (count, count));
-        assert_eq!(swept(&cache, &Scope::Region("prices".to_owned()), Some(Depth::Remove)).await, (count, count));
-        assert_eq!(swept(&cache, &matching(""), None).await, (0, 0));
+        assert_eq!(invalidated(&cache, &matching(""), Some(Mode::Expire)).await, (count, count));
+        assert_eq!(
+            invalidated(&cache, &Selector::Region("prices".to_owned()), Some(Mode::Remove)).await,
+            (count, count)
+        );
+        assert_eq!(invalidated(&cache, &matching(""), None).await, (0, 0));
         assert_eq!(cache.status().memory_bytes, 0);
     }
 
@@ -367,8 +371,8 @@ mod large {
             for number in 0..100 {
                 prices.put(&number.to_string(), loaded(&number.to_string().repeat(1 << 19))).await;
             }
-            assert_eq!(swept(&cache, &matching(""), Some(Depth::Expire)).await, (100, 100), "{memory}");
-            assert!(cache.flush(MINUTE).await);
+            assert_eq!(invalidated(&cache, &matching(""), Some(Mode::Expire)).await, (100, 100), "{memory}");
+            assert!(cache.sync(MINUTE).await);
             let status = cache.status().store.expect("there is a store");
             assert_eq!(status.dropped_writes, 0, "{status:?}");
             for restarted in [cache, cache_over(connect(), memory)] {
@@ -395,13 +399,13 @@ mod large {
             prices.put(&number.to_string(), loaded(&"x".repeat(1 << 20))).await;
             settle().await;
         }
-        assert!(cache.flush(MINUTE).await);
+        assert!(cache.sync(MINUTE).await);
         stored.faulty.set(Fault::Fail(StoreError::Unavailable("away".to_owned())));
-        let swept = cache.sweep(&matching(""), Some(Depth::Expire)).await.expect("it is done in memory");
-        assert_eq!((swept.matched, swept.changed), (100, 100));
+        let invalidated = cache.invalidate(&matching(""), Some(Mode::Expire)).await.expect("it is done in memory");
+        assert_eq!((invalidated.matched, invalidated.changed), (100, 100));
         stored.faulty.heal();
         tokio::time::sleep(3 * SECOND).await;
-        assert!(cache.flush(MINUTE).await);
+        assert!(cache.sync(MINUTE).await);
         let other = region(&stored.restarted(), Policy { compress_over: usize::MAX, ..a_minute() });
         let source = Source::failing(Reason::Unreachable);
         for number in 0..100 {
@@ -446,7 +450,7 @@ mod large {
         let prices = uncompressed(&cache);
         for name in ["first", "second"] {
             prices.put(name, loaded(&name.repeat(LARGE / name.len()))).await;
-            assert!(cache.flush(MINUTE).await);
+            assert!(cache.sync(MINUTE).await);
         }
         let expire = async || {
             for name in ["first", "second"] {
@@ -454,7 +458,7 @@ mod large {
             }
         };
         meanwhile(&stored, &prices, expire).await;
-        assert!(cache.flush(MINUTE).await);
+        assert!(cache.sync(MINUTE).await);
         let other = uncompressed(&stored.restarted());
         let source = Source::failing(Reason::Unreachable);
         for name in ["first", "second"] {
@@ -474,7 +478,7 @@ mod large {
         let prices = uncompressed(&cache);
         for name in ["first", "second"] {
             prices.put(name, loaded(&name.repeat(LARGE / name.len()))).await;
-            assert!(cache.flush(MINUTE).await);
+            assert!(cache.sync(MINUTE).await);
         }
         let put = async || {
             for name in ["first", "second"] {
@@ -482,7 +486,7 @@ mod large {
             }
         };
         meanwhile(&stored, &prices, put).await;
-        assert!(cache.flush(MINUTE).await);
+        assert!(cache.sync(MINUTE).await);
         let status = cache.status().store.expect("there is a store");
         assert_eq!(status.dropped_writes, FILLERS + 1, "{status:?}");
         let other = uncompressed(&stored.restarted());

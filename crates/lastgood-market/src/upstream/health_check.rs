@@ -1,4 +1,4 @@
-//! What goes on behind the requests: looks at unhealthy bases, and the sharing of bans.
+//! What goes on behind the requests: looks at unhealthy hosts, and the sharing of bans.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,14 +12,14 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Upstreams;
 use super::bans::Stops;
-use super::base::Base;
 use super::client::{join, no_body, public_request, read, used_weight};
+use super::host::Host;
 use crate::budget::Ask;
 use crate::{Bucket, Priority, Venue};
 
 /// How often it is asked whether a look is due.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// A base that does not answer a ping within this is not well.
+/// A host that does not answer a ping within this is not well.
 const PING_PATIENCE: Duration = Duration::from_secs(2);
 /// An exchangeInfo is megabytes.
 const LIMITS_WITHIN: Duration = Duration::from_secs(10);
@@ -33,7 +33,7 @@ const HEARING_TICKS: u32 = 120;
 const RECALL_WITHIN: Duration = Duration::from_millis(500);
 const RECALL_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
-/// Looks at unhealthy bases of venues that have others, with pings, and asks for limits that are doubted, until it is
+/// Looks at unhealthy hosts of venues that have others, with pings, and asks for limits that are doubted, until it is
 /// aborted.
 pub async fn watch_health(upstreams: Arc<Upstreams>) {
     let mut tick = interval(LOOK_EVERY);
@@ -41,27 +41,27 @@ pub async fn watch_health(upstreams: Arc<Upstreams>) {
     loop {
         tick.tick().await;
         let looks = Venue::ALL.into_iter().flat_map(|venue| {
-            let bases = &upstreams.venue(venue).bases;
-            // A lone base is found well again by the next request: no other check would take it.
-            let due = |base: &&Base| base.health.look_at().is_some_and(|at| at <= Instant::now());
-            let bases = bases.iter().filter(move |_| bases.len() > 1).filter(due);
-            bases.map(move |base| (venue, base))
+            let hosts = &upstreams.venue(venue).hosts;
+            // A lone host is found well again by the next request: no other check would take it.
+            let due = |host: &&Host| host.health.look_at().is_some_and(|at| at <= Instant::now());
+            let hosts = hosts.iter().filter(move |_| hosts.len() > 1).filter(due);
+            hosts.map(move |host| (venue, host))
         });
-        join_all(looks.map(|(venue, base)| look(&upstreams, venue, base))).await;
+        join_all(looks.map(|(venue, host)| look(&upstreams, venue, host))).await;
         join_all(Venue::ALL.into_iter().map(|venue| upstreams.learn_limits_again(venue))).await;
     }
 }
 
-async fn look(upstreams: &Upstreams, venue: Venue, base: &Base) {
+async fn look(upstreams: &Upstreams, venue: Venue, host: &Host) {
     let ask = Ask { bucket: Bucket::Weight, weight: 1, priority: Priority::Refresh, frequency: u32::MAX };
     // A ping is a call like any other: none during a ban.
-    let Ok(spent) = base.budget.spend(ask) else { return };
+    let Ok(spent) = host.budget.spend(ask) else { return };
     let path = match venue {
         Venue::Spot => "/api/v3/ping",
         Venue::Futures => "/fapi/v1/ping",
         Venue::Coin => "/dapi/v1/ping",
     };
-    let request = join(&base.url, path).and_then(|uri| {
+    let request = join(&host.url, path).and_then(|uri| {
         let request = Request::get(uri).header(header::USER_AGENT, concat!("lastgood/", env!("CARGO_PKG_VERSION")));
         request.body(no_body())
     });
@@ -72,13 +72,13 @@ async fn look(upstreams: &Upstreams, venue: Venue, base: &Base) {
             if let Some(used) = used_weight(response.headers()) {
                 spent.learn_used(used);
             }
-            base.health.looked_well();
-            base.condition.recovered();
+            host.health.looked_well();
+            host.condition.recovered();
         }
         _ => {
-            base.health.looked_ill();
-            let why = format!("{} does not answer pings", base.url.host());
-            base.condition.failed(path, &Error::new(Reason::Unreachable, why));
+            host.health.looked_ill();
+            let why = format!("{} does not answer pings", host.url.host());
+            host.condition.failed(path, &Error::new(Reason::Unreachable, why));
         }
     }
 }
@@ -110,14 +110,14 @@ pub async fn share_bans(upstreams: Arc<Upstreams>) {
 impl Upstreams {
     /// Asks a venue's exchange for its limits again where one that is doubted holds calls back.
     async fn learn_limits_again(&self, venue: Venue) {
-        let Some(base) = self.venue(venue).in_order().into_iter().next() else { return };
+        let Some(host) = self.venue(venue).in_order().into_iter().next() else { return };
         let (path, weight) = match venue {
             Venue::Spot => ("/api/v3/exchangeInfo", 20),
             Venue::Futures => ("/fapi/v1/exchangeInfo", 1),
             Venue::Coin => ("/dapi/v1/exchangeInfo", 1),
         };
-        let Some(spent) = base.budget.spend_on_limits(weight) else { return };
-        let Ok(request) = public_request(&base.url, path, false, None) else { return };
+        let Some(spent) = host.budget.spend_on_limits(weight) else { return };
+        let Ok(request) = public_request(&host.url, path, false, None) else { return };
         tracing::info!(%venue, "the exchange's limit is doubted, asking for it again");
         let asked = async {
             let response = self.client.request(request).await.ok()?;
@@ -129,9 +129,9 @@ impl Upstreams {
         let Ok(Some(fetched)) = tokio::time::timeout(LIMITS_WITHIN, asked).await else { return };
         spent.answered(fetched.status);
         if fetched.status == 200 {
-            base.budget.learn_limits(&fetched.body);
+            host.budget.learn_limits(&fetched.body);
         }
-        self.apply_refusal(base, Bucket::Weight, &fetched);
+        self.apply_refusal(host, Bucket::Weight, &fetched);
     }
 
     /// Applies the stops that were remembered before this process began. Comes before the first call.

@@ -15,13 +15,13 @@ const TELL_FROM: i64 = 5 * SECOND;
 
 /// The least correction of this machine's clock that agrees with what the exchange's answers say of theirs.
 #[derive(Default)]
-pub struct ClockOffset {
+pub struct ClockSkew {
     millis: AtomicI64,
     is_known: AtomicBool,
     is_told: AtomicBool,
 }
 
-impl ClockOffset {
+impl ClockSkew {
     /// Learns from an answer that was asked for at `sent` and began at `received`. One from a cache on the way is old.
     pub(super) fn learn(&self, headers: &HeaderMap, sent: Timestamp, received: Timestamp) {
         let is_cached = headers.contains_key(header::AGE);
@@ -35,14 +35,14 @@ impl ClockOffset {
             return;
         }
         let was = self.millis.load(Ordering::Relaxed);
-        let offset = was.clamp(earliest, latest);
-        self.millis.store(offset, Ordering::Relaxed);
+        let skew = was.clamp(earliest, latest);
+        self.millis.store(skew, Ordering::Relaxed);
         self.is_known.store(true, Ordering::Relaxed);
-        let is_off = offset.abs() >= TELL_FROM;
+        let is_off = skew.abs() >= TELL_FROM;
         if is_off != self.is_told.swap(is_off, Ordering::Relaxed) {
             match is_off {
                 true => tracing::warn!(
-                    seconds = offset / SECOND,
+                    seconds = skew / SECOND,
                     "this machine's clock is not the exchange's, which is ahead by so much: set it by NTP"
                 ),
                 false => tracing::info!("this machine's clock agrees with the exchange's again"),
@@ -90,43 +90,43 @@ mod tests {
 
     #[test]
     fn a_clock_that_agrees_is_left_as_it_is() {
-        let offset = ClockOffset::default();
-        offset.learn(&said(10_000), at(10_900), at(10_950));
-        offset.learn(&said(11_000), at(10_990), at(12_500));
-        assert_eq!(offset.millis(), 0);
+        let skew = ClockSkew::default();
+        skew.learn(&said(10_000), at(10_900), at(10_950));
+        skew.learn(&said(11_000), at(10_990), at(12_500));
+        assert_eq!(skew.millis(), 0);
     }
 
     #[test]
     fn what_is_known_of_an_offset_grows_with_the_answers_and_changes_with_the_clocks() {
-        let offset = ClockOffset::default();
+        let skew = ClockSkew::default();
         // The exchange is 180.4 s ahead.
-        offset.learn(&said(190_000), at(10_000), at(10_050));
-        assert_eq!(offset.millis(), 179_950);
-        offset.learn(&said(191_000), at(10_600), at(10_650));
-        assert_eq!(offset.millis(), 180_350, "never more than it is, and closer with every answer");
-        offset.learn(&said(198_000), at(10_000), at(18_000));
-        assert_eq!(offset.millis(), 180_350, "a slow answer says less, and nothing else");
-        offset.learn(&said(20_000), at(20_100), at(20_200));
-        assert_eq!(offset.millis(), 900, "this machine's clock was set");
+        skew.learn(&said(190_000), at(10_000), at(10_050));
+        assert_eq!(skew.millis(), 179_950);
+        skew.learn(&said(191_000), at(10_600), at(10_650));
+        assert_eq!(skew.millis(), 180_350, "never more than it is, and closer with every answer");
+        skew.learn(&said(198_000), at(10_000), at(18_000));
+        assert_eq!(skew.millis(), 180_350, "a slow answer says less, and nothing else");
+        skew.learn(&said(20_000), at(20_100), at(20_200));
+        assert_eq!(skew.millis(), 900, "this machine's clock was set");
     }
 
     #[test]
     fn an_exchange_that_is_behind_is_known_as_well() {
-        let offset = ClockOffset::default();
-        offset.learn(&said(10_000), at(610_000), at(610_100));
-        assert_eq!(offset.millis(), -599_000, "behind by ten minutes, or a second less");
+        let skew = ClockSkew::default();
+        skew.learn(&said(10_000), at(610_000), at(610_100));
+        assert_eq!(skew.millis(), -599_000, "behind by ten minutes, or a second less");
     }
 
     #[test]
     fn what_is_no_clock_says_nothing() {
-        let offset = ClockOffset::default();
+        let skew = ClockSkew::default();
         let mut cached = said(0);
         cached.insert(header::AGE, "3600".parse().unwrap());
         let garbage = HeaderMap::from_iter([(header::DATE, "today".parse().unwrap())]);
         for headers in [said(2 * 86_400_000), cached, garbage, HeaderMap::new()] {
-            offset.learn(&headers, at(3_600_000), at(3_600_050));
+            skew.learn(&headers, at(3_600_000), at(3_600_050));
         }
-        offset.learn(&said(0), at(60_000), at(10_000));
-        assert_eq!(offset.millis(), 0);
+        skew.learn(&said(0), at(60_000), at(10_000));
+        assert_eq!(skew.millis(), 0);
     }
 }

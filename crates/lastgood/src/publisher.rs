@@ -17,9 +17,9 @@ use crate::clock::Timestamp;
 use crate::store::{GuardedStore, Log, Store, StoreError};
 
 /// Records that wait to be told; beyond it everything is declared changed.
-const UNTOLD: usize = 10_000;
+const MOST_PENDING: usize = 10_000;
 /// How long a caller waits for what it has to tell.
-const TOLD_WITHIN: Duration = Duration::from_millis(500);
+const PUBLISHED_WITHIN: Duration = Duration::from_millis(500);
 
 /// What happened to what the store holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub(crate) enum Kind {
     Everything,
 }
 
-/// Keys that one record may name: a sweep of many keys is told in few records, so that it pushes none out of the log that
+/// Keys that one record may name: a bulk invalidation of many keys is published in few records, so that it pushes none out of the log that
 /// others have yet to read.
 const TOGETHER: usize = 64;
 
@@ -127,28 +127,28 @@ fn times_of(records: &[Record]) -> String {
 }
 
 /// What this process has to tell the others. One at a time tells, in order.
-pub(crate) struct Voice {
+pub(crate) struct Publisher {
     /// The log's key in the store, and what precedes each key that is told of.
     pub(crate) name: String,
     prefix: String,
     /// Distinguishes this process from the others; its own words are not news to it.
     pub(crate) node: String,
-    untold: Mutex<VecDeque<Record>>,
-    speaking: AtomicBool,
+    pending: Mutex<VecDeque<Record>>,
+    publishing: AtomicBool,
     /// Something was told.
     told: Notify,
     /// Why the store did not take the last that was to be told.
     refused: Mutex<Option<StoreError>>,
 }
 
-impl Voice {
-    pub(crate) fn new(namespace: &str, node: u64) -> Voice {
-        Voice {
+impl Publisher {
+    pub(crate) fn new(namespace: &str, node: u64) -> Publisher {
+        Publisher {
             name: format!("{namespace}:@log"),
             prefix: format!("{namespace}:"),
             node: format!("{node:016x}"),
-            untold: Mutex::default(),
-            speaking: AtomicBool::new(false),
+            pending: Mutex::default(),
+            publishing: AtomicBool::new(false),
             told: Notify::new(),
             refused: Mutex::default(),
         }
@@ -157,21 +157,21 @@ impl Voice {
     /// Why the others cannot be told of what waits to be told, if it waits because of that.
     pub(crate) fn refused(&self) -> Option<StoreError> {
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        refused.filter(|_| self.left_to_tell() > 0)
+        refused.filter(|_| self.pending() > 0)
     }
 
     /// How much waits to be told.
-    pub(crate) fn left_to_tell(&self) -> usize {
-        self.untold().len()
+    pub(crate) fn pending(&self) -> usize {
+        self.queue().len()
     }
 
-    fn untold(&self) -> MutexGuard<'_, VecDeque<Record>> {
-        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queue(&self) -> MutexGuard<'_, VecDeque<Record>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has it told that something happened to these keys, which the store has taken note of, and when it was asked for, by the
     /// clock of this process.
-    pub(crate) async fn tell(
+    pub(crate) async fn publish(
         &self,
         store: &GuardedStore,
         kind: Kind,
@@ -184,7 +184,7 @@ impl Voice {
             let key = key.strip_prefix(&self.prefix).unwrap_or(key).to_owned();
             self.admit(Record { kind, node: self.node.clone(), key, at });
         }
-        self.speak(store).await;
+        self.publish_pending(store).await;
     }
 
     /// Has it told that something happened to all that a selector names, and waits for that a while. Others who have much to
@@ -201,40 +201,40 @@ impl Voice {
         }
         let record = Record { kind, node: self.node.clone(), key: selector.to_owned(), at };
         self.admit(record.clone());
-        let (voice, store) = (Arc::clone(self), Arc::clone(store));
-        tokio::spawn(async move { voice.speak(&store).await });
+        let (publisher, store) = (Arc::clone(self), Arc::clone(store));
+        tokio::spawn(async move { publisher.publish_pending(&store).await });
         let told = async {
             loop {
                 let told = self.told.notified();
-                if !self.untold().contains(&record) {
+                if !self.queue().contains(&record) {
                     return;
                 }
                 told.await;
             }
         };
-        let _ = timeout(TOLD_WITHIN, told).await;
+        let _ = timeout(PUBLISHED_WITHIN, told).await;
     }
 
     /// What is to be told next, in one line.
     fn next(&self) -> Vec<Record> {
-        let untold = self.untold();
-        let Some(first) = untold.front() else { return Vec::new() };
+        let pending = self.queue();
+        let Some(first) = pending.front() else { return Vec::new() };
         // One without a time would hide the times of the others.
         let alike = |record: &&Record| {
             let may_share = matches!(record.kind, Kind::Changed | Kind::Removed);
             record.kind == first.kind && record.at.is_some() == first.at.is_some() && may_share
         };
-        let together = untold.iter().take(TOGETHER).take_while(alike).count().max(1);
-        untold.iter().take(together).cloned().collect()
+        let together = pending.iter().take(TOGETHER).take_while(alike).count().max(1);
+        pending.iter().take(together).cloned().collect()
     }
 
     fn admit(&self, record: Record) {
-        let mut untold = self.untold();
-        if untold.len() >= UNTOLD {
-            untold.clear();
-            untold.push_back(Record { kind: Kind::Everything, node: self.node.clone(), key: String::new(), at: None });
+        let mut pending = self.queue();
+        if pending.len() >= MOST_PENDING {
+            pending.clear();
+            pending.push_back(Record { kind: Kind::Everything, node: self.node.clone(), key: String::new(), at: None });
         } else {
-            untold.push_back(record);
+            pending.push_back(record);
         }
     }
 
@@ -248,10 +248,10 @@ impl Voice {
 
     /// Tells what is to be told, unless another is at it. What fails is told later: by the next who has something to
     /// tell, or once the log can be read.
-    pub(crate) async fn speak(&self, store: &GuardedStore) {
+    pub(crate) async fn publish_pending(&self, store: &GuardedStore) {
         let Some(log) = store.log() else { return };
-        while !self.untold().is_empty() && !self.speaking.swap(true, Ordering::Acquire) {
-            let turn = Turn(&self.speaking);
+        while !self.queue().is_empty() && !self.publishing.swap(true, Ordering::Acquire) {
+            let turn = Turn(&self.publishing);
             loop {
                 let next = self.next();
                 if next.is_empty() {
@@ -263,12 +263,12 @@ impl Voice {
                     return;
                 }
                 *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                let mut untold = self.untold();
+                let mut pending = self.queue();
                 // Too many may have been declared as everything meanwhile.
-                if untold.iter().take(next.len()).eq(&next) {
-                    untold.drain(..next.len());
+                if pending.iter().take(next.len()).eq(&next) {
+                    pending.drain(..next.len());
                 }
-                drop(untold);
+                drop(pending);
                 self.told.notify_waiters();
             }
             // What was admitted since is this one's, too, unless another takes the turn.
