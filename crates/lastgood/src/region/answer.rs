@@ -77,9 +77,10 @@ impl Answer {
         judged(&self.entry, self.at, self.standing)
     }
 
-    /// Whether it was given while the invalidations of other processes on the same store could not be heard.
+    /// Whether it was given while the invalidations of other processes on the same store could not be heard, or is a value of an
+    /// application's that another process is known to have changed, while the store has not said to what.
     pub fn is_unverified(&self) -> bool {
-        self.standing != Standing::Verified
+        self.standing != Standing::Verified || (self.entry.is_superseded() && !self.entry.was_loaded())
     }
 
     /// Whether the store had it, and another process may have replaced or removed it there since. Where the store holds

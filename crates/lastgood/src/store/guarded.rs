@@ -186,8 +186,8 @@ impl GuardedStore {
 
     /// Whether a change that was too late for the store was sent so lately that its server's clock must be another than the
     /// one that was asked for the time: then the change is made whatever that clock says.
-    fn is_odd<T: PartialEq>(&self, ended: &Result<T, StoreError>, sent_at: Instant) -> bool {
-        let is_odd = *ended == Err(StoreError::Late) && sent_at.elapsed() < self.guard.write_budget / 2;
+    fn is_odd<T: PartialEq>(&self, ended: &Result<T, StoreError>, sent_at: Instant, may_take: Duration) -> bool {
+        let is_odd = *ended == Err(StoreError::Late) && sent_at.elapsed() < may_take / 2;
         if is_odd {
             self.forget_clock();
         }

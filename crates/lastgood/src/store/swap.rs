@@ -48,6 +48,18 @@ impl Version {
         Version(format!("{expected}{BY}{}", by.as_millis()))
     }
 
+    /// The same, for a change that is not made after `by` either.
+    pub(crate) fn no_later(&self, by: Timestamp) -> Version {
+        let by = self.by().map_or(by, |before| before.min(by));
+        Version::until(Some(self.whenever()), by)
+    }
+
+    /// After which time, by the store's clock, the change is not made any more.
+    pub(crate) fn by(&self) -> Option<Timestamp> {
+        let (_, millis) = self.0.split_once(BY)?;
+        millis.parse().ok().map(Timestamp::from_millis)
+    }
+
     /// The same, for a change that is made whenever it comes.
     pub(crate) fn whenever(&self) -> Version {
         Version(self.0.split(BY).next().unwrap_or_default().to_owned())
@@ -56,8 +68,7 @@ impl Version {
     /// Whether a change that expects this comes too late at `now`, by the store's clock: [`StoreError::Late`], and nothing is
     /// changed. For stores of other crates.
     pub fn is_late(&self, now: Timestamp) -> bool {
-        let by = self.0.split_once(BY).and_then(|(_, millis)| millis.parse().ok());
-        by.is_some_and(|by| now > Timestamp::from_millis(by))
+        self.by().is_some_and(|by| now > by)
     }
 
     /// Whether this is the version of what a key holds, for stores of other crates.

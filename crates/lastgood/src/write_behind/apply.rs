@@ -57,7 +57,10 @@ impl WriteBehind {
                 self.remove_older(&[key.to_owned()], removal.at, ahead).await.map(drop)
             }
             Change::Remove(removal) if self.store.log().is_some() => {
-                self.change_unless_later(key, removal.at, None, ahead).await
+                match self.change_at_once(key, removal.at, None, ahead).await {
+                    Err(StoreError::Late) => self.remove_older(&[key.to_owned()], removal.at, ahead).await.map(drop),
+                    ended => ended,
+                }
             }
             Change::Remove(_) => self.store.remove(&[key.to_owned()]).await.map(drop),
             Change::RemovePrefix(removal) => self.remove_prefix(&[key, ":"].concat(), removal, ahead).await,
@@ -246,14 +249,17 @@ impl WriteBehind {
             (Some(lease), to) if lease.is_of(key) => lease.write(to).await,
             (Some(lease), _) if !lease.stands().await? => Ok(()),
             (_, to) if fill.replaces && self.store.log().is_some() => {
-                self.change_unless_later(key, fill.entry.fetch_started_at, to, ahead).await
+                match self.change_at_once(key, fill.entry.fetch_started_at, to, ahead).await {
+                    Err(StoreError::Late) => self.put_over_older(key, Arc::clone(&fill.entry), fill.form, ahead).await,
+                    ended => ended,
+                }
             }
             (_, Some((bytes, ttl))) => self.store.put(key, bytes, ttl).await,
             (_, None) => self.store.remove(&[key.to_owned()]).await.map(drop),
         }
     }
 
-    /// Removes keys, but for what came after the removal was asked for; see [`WriteBehind::change_unless_later`].
+    /// Removes keys, but for what came after the removal was asked for; see [`WriteBehind::change_at_once`].
     async fn remove_unless_later(&self, keys: &[(String, Timestamp)], ahead: Ahead) -> Result<(), StoreError> {
         if keys.is_empty() {
             return Ok(());
@@ -272,14 +278,22 @@ impl WriteBehind {
 
     /// Makes a change that was asked for at `at`, unless the key holds what came after it by more than the clocks may differ:
     /// the store may do what it was told long after this process gave up waiting for it.
-    async fn change_unless_later(
+    ///
+    /// The order in which changes arrive is the one in which they were asked for only as long as none is held up on its way.
+    /// One that arrives later than the clocks may differ is not made: [`StoreError::Late`]. Its time must then be compared
+    /// exactly with what the key holds.
+    async fn change_at_once(
         &self,
         key: &str,
         at: Timestamp,
         to: Option<(Bytes, Duration)>,
         ahead: Ahead,
     ) -> Result<(), StoreError> {
-        let expected = Some(self.no_later_than(at, ahead));
+        let limit = at_about(at, ahead);
+        if ahead.stored(self.clock.now()) > limit {
+            return Err(StoreError::Late);
+        }
+        let expected = Some(self.store.while_waited_for_by(Version::no_later_than(limit), limit, ahead));
         match self.store.swap(&Swap { key: key.to_owned(), expected, to: to.clone() }).await {
             // A user without scripts.
             Err(StoreError::Refused(_)) => match to {

@@ -315,7 +315,7 @@ async fn a_put_that_waits_for_the_store_is_verified_no_longer_where_memory_has_n
     let nodes = Nodes::new();
     let way = FaultyStore::new(Arc::new(nodes.store.clone()));
     let builder = Cache::builder().store(Arc::clone(&way) as _).clock(nodes.clock.clone()).memory_limit(1 << 20);
-    let cache = builder.build().expect("the limit is sound");
+    let cache = builder.trust_for(2 * SECOND).build().expect("the limit is sound");
     let prices = region(&cache, a_minute());
     settle().await;
     way.set(unavailable());
@@ -323,9 +323,12 @@ async fn a_put_that_waits_for_the_store_is_verified_no_longer_where_memory_has_n
     prices.put("BTCUSDT", loaded(&"v".repeat(2 << 20))).await;
     settle().await;
     assert_eq!(peeked(&prices, "BTCUSDT"), None, "memory has no room for it");
+    let source = Source::answering("none");
     let freshness = async || {
+        let read = source.read(&prices, "BTCUSDT").await.expect("it waits for the store").freshness();
         let newest = prices.newest("BTCUSDT").await.expect("it waits for the store").expect("it was put");
-        newest.freshness()
+        assert_eq!(read, newest.freshness());
+        read
     };
     advance(SECOND).await;
     assert_eq!(freshness().await, Freshness::Fresh, "within the bound");

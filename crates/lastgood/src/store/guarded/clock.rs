@@ -37,8 +37,8 @@ const ROUNDING: i64 = 2;
 /// A difference that is known so exactly is good enough.
 const EXACT: Duration = Duration::from_millis(5);
 /// One that is not is measured so often again, each time after twice as long: the shortest of several round trips tells most.
-const REFINED: u32 = 4;
-const REFINED_AFTER: Duration = Duration::from_secs(1);
+const REFINED: u32 = 6;
+const REFINED_AFTER: Duration = Duration::from_millis(250);
 
 /// How often the store is asked for the time where the clock of this process is set meanwhile.
 const TRIES: usize = 2;
@@ -242,6 +242,18 @@ impl GuardedStore {
     pub(crate) fn while_waited_for(&self, expected: Option<Version>, ahead: Ahead) -> Version {
         let waits_for = self.write_budget().saturating_sub(ahead.at_most_wrong_by);
         Version::until(expected, ahead.stored(self.clock.now()).plus(waits_for))
+    }
+
+    /// The same, for a change that is made only if it arrives by `by`, by the store's clock, too.
+    pub(crate) fn while_waited_for_by(&self, expected: Version, by: Timestamp, ahead: Ahead) -> Version {
+        self.while_waited_for(Some(expected), ahead).no_later(by)
+    }
+
+    /// How long a change that is sent now may take to arrive, given what it expects.
+    pub(super) fn may_take(&self, expected: Option<&Version>) -> Duration {
+        let now = self.assumed_ahead().map(|ahead| ahead.stored(self.clock.now()));
+        let by = expected.and_then(Version::by).zip(now).map(|(by, now)| by.since(now));
+        by.unwrap_or_else(|| self.write_budget())
     }
 
     /// Another server may answer from now on, with another clock.

@@ -60,9 +60,9 @@ impl Store for GuardedStore {
     }
 
     async fn remove_if(&self, removals: &[(String, Version)]) -> Result<u64, StoreError> {
-        let sent_at = Instant::now();
+        let (sent_at, may_take) = (Instant::now(), self.may_take(removals.first().map(|(_, expected)| expected)));
         let ended = self.call(Kind::Write, || self.inner.remove_if(removals)).await;
-        if !self.is_odd(&ended, sent_at) {
+        if !self.is_odd(&ended, sent_at, may_take) {
             return ended;
         }
         let removals: Vec<_> = removals.iter().map(|(key, expected)| (key.clone(), expected.whenever())).collect();
@@ -70,9 +70,9 @@ impl Store for GuardedStore {
     }
 
     async fn swap(&self, swap: &Swap) -> Result<bool, StoreError> {
-        let sent_at = Instant::now();
+        let (sent_at, may_take) = (Instant::now(), self.may_take(swap.expected.as_ref()));
         let ended = self.call(Kind::Write, || self.inner.swap(swap)).await;
-        if !self.is_odd(&ended, sent_at) {
+        if !self.is_odd(&ended, sent_at, may_take) {
             return ended;
         }
         let swap = swap.whenever();

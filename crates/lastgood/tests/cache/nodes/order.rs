@@ -189,3 +189,49 @@ async fn what_is_older_than_an_answer_that_was_removed_stands_in_for_no_failing_
     source.fail(Reason::Unreachable);
     assert_eq!(other.read(&source, NAME).await, Err(Reason::Unreachable));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_is_held_up_on_its_way_leaves_alone_what_was_put_after_it() {
+    for is_removal in [false, true] {
+        let nodes = Nodes::new();
+        let (one, other) = (nodes.start().await, nodes.start().await);
+        one.prices.put(NAME, loaded("v1")).await;
+        one.flush().await;
+        one.way.set_writes(Fault::Delay(Duration::from_millis(100)));
+        match is_removal {
+            true => drop(one.prices.remove(NAME).await),
+            false => one.prices.put(NAME, loaded("v2")).await,
+        }
+        settle().await;
+        // Sooner than clocks are told apart.
+        advance(Duration::from_millis(13)).await;
+        other.prices.put(NAME, loaded("v3")).await;
+        settle().await;
+        advance(Duration::from_millis(87)).await;
+        settle().await;
+        one.way.heal();
+        converge(&[&one, &other]).await;
+        for node in [&one, &other] {
+            let newest = node.prices.newest(NAME).await.expect("the store answers").expect("it was put");
+            assert_eq!(text(&newest), "v3", "after a removal: {is_removal}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_put_that_waits_is_labelled_once_it_is_known_that_another_process_has_put_something_too() {
+    let nodes = Nodes::new();
+    let (one, other) = (nodes.start().await, nodes.start().await);
+    one.way.set_writes(unavailable());
+    one.prices.put(NAME, loaded("v1")).await;
+    settle().await;
+    let is_unverified = async || {
+        let newest = one.prices.newest(NAME).await.expect("it waits for the store").expect("it was put");
+        newest.is_unverified()
+    };
+    assert!(!is_unverified().await);
+    advance(Duration::from_millis(50)).await;
+    other.prices.put(NAME, loaded("v2")).await;
+    other.flush().await;
+    assert!(is_unverified().await);
+}
