@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use lastgood::{Cache, Clock, Region, Timestamp};
 use lastgood_market::{Engine, Plans, RegionName, Venue};
+use lastgood_settings::Limits;
 
 use crate::admin::Admin;
 use crate::claims::Claims;
 use crate::cluster::Cluster;
-use crate::config::Limits;
 use crate::cors::Cors;
 use crate::durations::Durations;
 use crate::exchange::packed::Packed;

@@ -19,6 +19,7 @@ use lastgood_market::upstream::SharePace;
 use lastgood_market::{Engine, Plans, Preset, RegionName, Venue};
 use lastgood_routes::warm::SharedTurns;
 use lastgood_routes::{Connections, Statement};
+use lastgood_settings::{BaseUrl, Settings, StoreSetting};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -28,7 +29,6 @@ use crate::cache_api::selector::selectors;
 use crate::claims::Claims;
 use crate::claims::shared::SharedClaims;
 use crate::cluster::{self, Cluster};
-use crate::config::{BaseUrl, Settings, StoreSetting};
 use crate::cors::Cors;
 use crate::durations::Durations;
 use crate::exchange::packed::Packed;
@@ -373,7 +373,7 @@ fn is_own_file(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{FlagValue, Sources, resolve};
+    use lastgood_settings::{FlagValue, Sources, resolve};
 
     #[test]
     fn a_database_that_is_billed_by_the_request_is_probed_seldom_while_it_is_down() {

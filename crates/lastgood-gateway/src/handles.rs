@@ -3,7 +3,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::config::Settings;
+use lastgood_settings::Settings;
 
 /// What a process has open besides connections: the log, the store and its file, watchers, certificates.
 const OF_THE_PROCESS: u64 = 96;

@@ -1,4 +1,4 @@
-//! Logs, to standard error, every line through [`crate::redact`].
+//! Logs, to standard error, every line through [`redact`].
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -8,8 +8,8 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
-use crate::config::{Log, LogFormat};
-use crate::redact::redact;
+use lastgood_settings::redact::redact;
+use lastgood_settings::{Log, LogFormat};
 
 /// Makes the logger of the process, and has panics logged through it as well.
 ///
@@ -152,7 +152,7 @@ fn colour_at(text: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Settings;
+    use lastgood_settings::Settings;
     use std::sync::{Arc, Mutex};
 
     #[derive(Clone, Default)]

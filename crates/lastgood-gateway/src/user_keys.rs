@@ -7,7 +7,7 @@ use lastgood_market::api_keys::{FileKeys, KeySource, UserKeys};
 use lastgood_market::credentials::MasterKey;
 use lastgood_routes::Statement;
 
-use crate::config::Settings;
+use lastgood_settings::Settings;
 
 pub(crate) mod sql;
 

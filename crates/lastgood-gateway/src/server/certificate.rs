@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use crate::config::Tls;
+use lastgood_settings::Tls;
 
 /// A certificate in force, and the configuration that shows it.
 pub(crate) struct Certificate {

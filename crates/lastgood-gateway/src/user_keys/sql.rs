@@ -14,7 +14,7 @@ use lastgood_routes::{Argument, Arguments, Connections, RouteError, Statement};
 use serde::Deserialize;
 use tokio::time::{Instant, timeout};
 
-use crate::config::{Settings, UserKeysSetting};
+use lastgood_settings::{Settings, UserKeysSetting};
 
 /// A request waits no longer for its user's key.
 const WITHIN: Duration = Duration::from_secs(1);
