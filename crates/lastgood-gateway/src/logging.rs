@@ -3,13 +3,12 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
+use lastgood_settings::redact::redact;
+use lastgood_settings::{Log, LogFormat};
 use tracing::Subscriber;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
-
-use lastgood_settings::redact::redact;
-use lastgood_settings::{Log, LogFormat};
 
 /// Makes the logger of the process, and has panics logged through it as well.
 ///

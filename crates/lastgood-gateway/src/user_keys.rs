@@ -6,7 +6,6 @@ use std::sync::Arc;
 use lastgood_market::api_keys::{FileKeys, KeySource, UserKeys};
 use lastgood_market::credentials::MasterKey;
 use lastgood_routes::Statement;
-
 use lastgood_settings::Settings;
 
 pub(crate) mod sql;
