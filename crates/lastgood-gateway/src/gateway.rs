@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lastgood::store::{EmbeddedStore, Guard, Opened, RedisOptions, RedisStore, Store, StoreError, UpstashStore};
-use lastgood::{Cache, CacheBuilder, Clock};
+use lastgood::{Cache, CacheBuilder, Clock, KeyedMutex};
 use lastgood_market::api_keys::AccountKeys;
 use lastgood_market::engine::{EngineOptions, SharedBudget, SharedStore};
 use lastgood_market::symbol_chain::SymbolOptions;
@@ -25,6 +25,7 @@ use tokio::task::JoinSet;
 
 use crate::admin::Admin;
 use crate::app::{App, Counts};
+use crate::bulk_limit::BulkLimit;
 use crate::cache_api::selector::selectors;
 use crate::claims::Claims;
 use crate::claims::shared::SharedClaims;
@@ -34,7 +35,6 @@ use crate::durations::Durations;
 use crate::exchange::packed::Packed;
 use crate::figures::{self, Figures};
 use crate::handles::Share;
-use crate::lanes::Lanes;
 use crate::own_site::OwnSite;
 use crate::page::demonstration::Demonstration;
 use crate::page::{self, Page};
@@ -45,7 +45,6 @@ use crate::server::certificate::Certificate;
 use crate::server::listening::Listening;
 use crate::stats_log;
 use crate::totals::Totals;
-use crate::turns::Turns;
 use crate::user_keys;
 
 /// How long queued writes may take when the gateway stops.
@@ -144,10 +143,10 @@ impl Gateway {
             declared,
             plans: Plans::new(engine.identities().clone()),
             engine,
-            kv: Lanes::default(),
+            changing: KeyedMutex::default(),
             claims: Claims::new(claims),
             admin: Admin::new(settings.admin.token.clone(), OwnSite::new(&settings.hosts)),
-            turns: Turns::default(),
+            bulk_limit: BulkLimit::default(),
             began: clock.now(),
             clock,
             limits: settings.limits.clone(),

@@ -11,6 +11,7 @@ mod admin;
 mod app;
 mod bars;
 mod body;
+mod bulk_limit;
 mod cache_api;
 mod claims;
 mod cluster;
@@ -24,7 +25,6 @@ mod gateway;
 mod handles;
 mod health;
 mod kv;
-mod lanes;
 mod llm;
 pub mod logging;
 mod metrics;
@@ -50,7 +50,6 @@ pub mod testing {
     pub use crate::routes::testing::HeldRoutes;
 }
 mod totals;
-mod turns;
 mod user_keys;
 mod values;
 

@@ -21,7 +21,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lastgood::{
-    Answer, Clock, Composed, Error, Filled, Freshness, Loaded, Outcome, Persist, Reason, Region, Tier, Timestamp,
+    Answer, Clock, Composed, Error, Filled, Freshness, KeyedMutex, Loaded, Outcome, Persist, Reason, Region, Tier,
+    Timestamp,
 };
 
 use crate::budget::Priority;
@@ -65,7 +66,6 @@ pub use self::series::{Question, Series};
 use self::spans::Belief;
 use self::view::View;
 pub use self::voided::{Voided, VoidedSeries};
-use crate::lanes::Lanes;
 
 /// The candles of every series. Clones share everything.
 #[derive(Clone)]
@@ -74,7 +74,8 @@ pub struct Candles {
     has_store: bool,
     clock: Clock,
     exchange: Arc<dyn Exchange>,
-    lanes: Lanes,
+    /// Series that are being loaded.
+    loading: KeyedMutex,
     in_use: InUse,
     voided: Arc<Voided>,
     lagging: Arc<Lagging>,
@@ -133,7 +134,7 @@ impl Candles {
             has_store,
             clock,
             exchange,
-            lanes: Lanes::default(),
+            loading: KeyedMutex::default(),
             in_use: InUse::default(),
             voided: Arc::default(),
             lagging: Arc::default(),
@@ -275,7 +276,7 @@ impl Candles {
         let siblings = self.lacking(&question);
         let load = move || async move {
             let series = &question.series;
-            let guard = candles.lanes.enter(&series.prefix).await;
+            let guard = candles.loading.lock(&series.prefix).await;
             let kept = candles.region.peek(&series.key(TAIL));
             let earlier = kept.as_ref().and_then(Tail::of);
             let wanted = question.wants_of_the_end(candles.now());
@@ -352,7 +353,7 @@ impl Candles {
         let asks = Arc::clone(&asked);
         let key = question.series.key(FILL);
         let load = move || async move {
-            let guard = candles.lanes.enter(&question.series.prefix).await;
+            let guard = candles.loading.lock(&question.series.prefix).await;
             let draft = Draft::new(&candles, &question.series, priority);
             let siblings = draft.fill(&question, tail.as_deref(), &asks).await?;
             Ok(Filled { siblings, guard })

@@ -208,7 +208,7 @@ async fn change(
                 (Changed::of(change_keys(&app, &scope, wanted(mode, dry_run)).await?, wanted(mode, dry_run)), wording)
             }
             many => {
-                let _turn = app.turns.enter().await.ok_or_else(busy)?;
+                let _permit = app.bulk_limit.enter().await.ok_or_else(busy)?;
                 change_many(&app, many, mode, dry_run).await?
             }
         };

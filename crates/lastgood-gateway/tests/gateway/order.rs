@@ -2,16 +2,15 @@
 
 use lastgood_testing::{Exception, check_module_order};
 
-const ORDER: [&str; 40] = [
+const ORDER: [&str; 39] = [
     "response",
+    "bulk_limit",
     "claims",
     "cluster",
     "durations",
     "figures",
-    "lanes",
     "places",
     "process",
-    "turns",
     "handles",
     "problem",
     "query",

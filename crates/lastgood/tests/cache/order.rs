@@ -2,9 +2,10 @@
 
 use lastgood_testing::{Exception, check_module_order};
 
-const ORDER: [&str; 36] = [
+const ORDER: [&str; 37] = [
     "clock",
     "policy",
+    "keyed_mutex",
     "private",
     "proxy",
     "schedules",
