@@ -14,10 +14,10 @@ use crate::claims::Claims;
 use crate::cluster::Cluster;
 use crate::cors::Cors;
 use crate::durations::Durations;
-use crate::exchange::packed::Packed;
 use crate::figures::Figures;
 use crate::page::Page;
 use crate::places::Places;
+use crate::response::packed::Packed;
 
 /// Every shared component.
 pub(crate) struct App {

@@ -16,7 +16,6 @@ mod answer;
 mod cached;
 mod candles;
 mod failure;
-pub(crate) mod packed;
 mod part;
 mod pass;
 

@@ -7,6 +7,7 @@
 // The future of a request nests those of handler, region, load and source: deeper than the compiler looks by itself.
 #![recursion_limit = "256"]
 
+mod activity;
 mod admin;
 mod app;
 mod bars;
@@ -32,6 +33,8 @@ mod middleware;
 mod openapi;
 mod own_site;
 mod page;
+mod peer;
+mod pending;
 mod places;
 mod problem;
 mod process;

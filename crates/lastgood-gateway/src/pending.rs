@@ -2,13 +2,10 @@
 
 use std::time::Duration;
 
-use axum::response::Response;
-use http::StatusCode;
 use lastgood::Unconfirmed;
 use lastgood::store::StoreError;
 use serde_json::{Value, json};
 
-use super::answer;
 use crate::app::App;
 
 /// How long an answer waits for the store to confirm a change: as long as one write to it may take, and a little more.
@@ -29,7 +26,7 @@ pub(crate) struct Pending {
 
 impl Pending {
     /// Waits until the store has the changes made so far. `None` if it has them all, and was searched as well.
-    pub(super) async fn of(app: &App, unreached: Option<StoreError>, rest: &'static str) -> Option<Pending> {
+    pub(crate) async fn of(app: &App, unreached: Option<StoreError>, rest: &'static str) -> Option<Pending> {
         Pending::among(app, app.cache.confirmed(CONFIRM_WITHIN).await, unreached, rest)
     }
 
@@ -52,7 +49,7 @@ impl Pending {
     }
 
     /// The same for a dry run, which changes nothing.
-    pub(super) fn of_count(app: &App, unreached: Option<StoreError>) -> Option<Pending> {
+    pub(crate) fn of_count(app: &App, unreached: Option<StoreError>) -> Option<Pending> {
         let (store, why) = (app.cache.status().store?.name, unreached?);
         let rest = "Keys that only the store holds are not counted.";
         Some(Pending { store, why: Some(why), waiting: 0, is_on_disk: false, rest, dry_run: true })
@@ -131,12 +128,4 @@ fn changes(waiting: usize) -> String {
         1 => "1 change waits".to_owned(),
         many => format!("{many} changes wait"),
     }
-}
-
-/// The answer to a change: with `status` if the store has it, else 202 and what it does not have.
-pub(super) fn answer(status: StatusCode, mut report: Value, pending: Option<&Pending>) -> Response {
-    let Some(pending) = pending else { return answer::json(status, &report) };
-    pending.add_to(&mut report);
-    let status = if pending.is_accepted_only() { StatusCode::ACCEPTED } else { status };
-    answer::json(status, &report)
 }

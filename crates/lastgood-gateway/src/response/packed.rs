@@ -45,7 +45,8 @@ impl Packed {
         Packed { lists: Cache::with_weighter(1_024, bytes, BySize), places: RandomState::new() }
     }
 
-    pub(super) async fn pack(&self, runs: Vec<Bytes>) -> Bytes {
+    /// A list, packed as it was before if it is the same.
+    pub(crate) async fn pack(&self, runs: Vec<Bytes>) -> Bytes {
         let key = self.places.hash_one(runs.iter().map(place).collect::<Vec<_>>());
         if let Some(known) =
             self.lists.get(&key).filter(|known| known.runs.iter().map(place).eq(runs.iter().map(place)))
