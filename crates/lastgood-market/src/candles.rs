@@ -22,7 +22,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use lastgood::{
     Answer, Clock, Composed, Error, Filled, Freshness, KeyedMutex, Loaded, Outcome, Persist, Reason, Region, Tier,
-    Timestamp,
 };
 
 use crate::budget::Priority;
@@ -40,6 +39,7 @@ mod passed;
 mod resolve;
 mod rows;
 mod series;
+mod slice;
 mod spans;
 mod told;
 mod view;
@@ -63,6 +63,8 @@ use self::load::LEAST;
 use self::passed::Passed;
 use self::resolve::{Resolution, resolve};
 pub use self::series::{Question, Series};
+use self::slice::For;
+pub use self::slice::Slice;
 use self::spans::Belief;
 use self::view::View;
 pub use self::voided::{Voided, VoidedSeries};
@@ -80,41 +82,6 @@ pub struct Candles {
     voided: Arc<Voided>,
     lagging: Arc<Lagging>,
     passed: Arc<Passed>,
-}
-
-/// An answer put together of what is known.
-#[derive(Clone, Debug)]
-pub struct Slice {
-    /// The rows in runs that follow each other, each as the exchange wrote it, commas between its rows.
-    pub runs: Vec<Bytes>,
-    /// How the answer came about.
-    pub outcome: Outcome,
-    /// When it was given.
-    pub given_at: Timestamp,
-    /// How long ago the oldest of what it was put together from was loaded.
-    pub age: Duration,
-    /// The end of the series, where the answer reaches it: its age and freshness are the answer's. Settled candles
-    /// stay as they are.
-    pub tail: Option<Answer>,
-    /// Whether it was given while the invalidations of other processes on the same store could not be heard.
-    pub unverified: bool,
-}
-
-/// For whom something is loaded.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum For {
-    Reader,
-    /// Those who may come.
-    Later,
-}
-
-impl For {
-    fn priority(self, has_kept: bool) -> Priority {
-        match self {
-            For::Reader => Priority::of_load(has_kept),
-            For::Later => Priority::Warm,
-        }
-    }
 }
 
 /// The tail is written to the store at most once in so long: a restart or another node loads the rest of it again.

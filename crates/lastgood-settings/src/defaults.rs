@@ -38,18 +38,7 @@ impl Settings {
             preset: Preset::Trading,
             namespace: String::new(),
             enabled: true,
-            binance: Binance {
-                enabled: true,
-                spot_url: Vec::new(),
-                futures_url: Vec::new(),
-                coin_url: Vec::new(),
-                options_url: Vec::new(),
-                portfolio_url: Vec::new(),
-                testnet_spot_url: Vec::new(),
-                testnet_futures_url: Vec::new(),
-                ws_url: Vec::new(),
-                futures_ws_url: Vec::new(),
-            },
+            binance: no_exchange(),
             fear_greed: FearGreed { url: None },
             proxy: ProxySetting::default(),
             admin: Admin { token: None },
@@ -97,5 +86,20 @@ impl Default for Settings {
         }
         settings.data_dir = PathBuf::from(DATA_DIR_WITHOUT_HOME);
         settings
+    }
+}
+
+fn no_exchange() -> Binance {
+    Binance {
+        enabled: true,
+        spot_url: Vec::new(),
+        futures_url: Vec::new(),
+        coin_url: Vec::new(),
+        options_url: Vec::new(),
+        portfolio_url: Vec::new(),
+        testnet_spot_url: Vec::new(),
+        testnet_futures_url: Vec::new(),
+        ws_url: Vec::new(),
+        futures_ws_url: Vec::new(),
     }
 }
