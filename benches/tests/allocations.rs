@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lastgood::{Cache, Loaded, Policy};
 use lastgood_gateway::Gateway;
-use lastgood_gateway::config::{FlagValue, Sources, resolve};
+use lastgood_settings::{FlagValue, Sources, resolve};
 use lastgood_sim::{Sim, SimConfig};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

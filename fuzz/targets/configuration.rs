@@ -1,6 +1,6 @@
 //! Configuration files: settings, or problems that say where and what.
 
-use lastgood_gateway::config::{ConfigFile, Sources, render_effective, resolve};
+use lastgood_settings::{ConfigFile, Sources, render_effective, resolve};
 
 pub(crate) fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };

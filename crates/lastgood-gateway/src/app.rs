@@ -4,21 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use lastgood::{Cache, Clock, Region, Timestamp};
+use lastgood::{Cache, Clock, KeyedMutex, Region, Timestamp};
 use lastgood_market::{Engine, Plans, RegionName, Venue};
+use lastgood_settings::Limits;
 
 use crate::admin::Admin;
+use crate::bulk_limit::BulkLimit;
 use crate::claims::Claims;
 use crate::cluster::Cluster;
-use crate::config::Limits;
 use crate::cors::Cors;
 use crate::durations::Durations;
-use crate::exchange::packed::Packed;
 use crate::figures::Figures;
-use crate::lanes::Lanes;
 use crate::page::Page;
 use crate::places::Places;
-use crate::turns::Turns;
+use crate::response::packed::Packed;
 
 /// Every shared component.
 pub(crate) struct App {
@@ -38,14 +37,14 @@ pub(crate) struct App {
     pub(crate) cluster: Option<Arc<Cluster>>,
     /// What the store says of itself, and the counters that outlive this process.
     pub(crate) figures: Arc<Figures>,
-    /// Whose turn it is to write which value.
-    pub(crate) kv: Lanes,
+    /// Values that are being changed: a condition still holds when its change comes.
+    pub(crate) changing: KeyedMutex,
     /// Who computes which analysis.
     pub(crate) claims: Claims,
     /// Who may do more than read.
     pub(crate) admin: Admin,
-    /// Who changes many keys now.
-    pub(crate) turns: Turns,
+    /// How many bulk changes run at once.
+    pub(crate) bulk_limit: BulkLimit,
     /// Where time comes from.
     pub(crate) clock: Clock,
     /// What requests may ask for.

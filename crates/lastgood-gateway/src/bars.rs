@@ -13,7 +13,7 @@ use lastgood_market::bars::{BarFault, BarSeries, Checked, KeptBars, MOST_BARS, N
 use serde_json::json;
 
 use crate::app::App;
-use crate::cache_api::pending::{CONFIRM_WITHIN, Pending};
+use crate::pending::{CONFIRM_WITHIN, Pending};
 use crate::problem;
 use crate::problem::{Answered, Refused};
 use crate::query::{Parameters, decoded};

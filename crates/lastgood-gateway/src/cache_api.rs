@@ -17,7 +17,6 @@ mod glob;
 mod key;
 mod keys;
 mod name;
-pub(crate) mod pending;
 pub(crate) mod selector;
 pub(crate) mod stats;
 mod switch;

@@ -6,6 +6,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderName, Method, Request};
 use hyper::body::Incoming;
 use lastgood::BypassReason;
+use lastgood_market::engine::Asked;
 use lastgood_market::plan::{self, Plan};
 use lastgood_market::{PassOnly, Venue};
 
@@ -16,7 +17,6 @@ mod answer;
 mod cached;
 mod candles;
 mod failure;
-pub(crate) mod packed;
 mod part;
 mod pass;
 
@@ -68,15 +68,9 @@ pub(crate) async fn exchange(app: &App, venue: Venue, mut request: Request<Incom
             respond_local(app, venue, body)
         }
         Plan::Candles(question) => {
-            Counts::add(&app.counts.weight_asked, u64::from(question.direct.weight));
-            candles::candles(app, venue, question, std::mem::take(request.headers_mut())).await
+            cached(app, venue, Asked::Candles(question), std::mem::take(request.headers_mut())).await
         }
-        Plan::Cached(line) => {
-            // A ticker that is asked for is worth a stream.
-            app.engine.streams.note(line.question());
-            Counts::add(&app.counts.weight_asked, u64::from(line.question().weight));
-            cached(app, venue, line, std::mem::take(request.headers_mut())).await
-        }
+        Plan::Cached(line) => cached(app, venue, Asked::Entry(line), std::mem::take(request.headers_mut())).await,
     }
 }
 

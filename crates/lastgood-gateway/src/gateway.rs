@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lastgood::store::{EmbeddedStore, Guard, Opened, RedisOptions, RedisStore, Store, StoreError, UpstashStore};
-use lastgood::{Cache, CacheBuilder, Clock};
+use lastgood::{Cache, CacheBuilder, Clock, KeyedMutex};
 use lastgood_market::api_keys::AccountKeys;
 use lastgood_market::engine::{EngineOptions, SharedBudget, SharedStore};
 use lastgood_market::symbol_chain::SymbolOptions;
@@ -19,33 +19,32 @@ use lastgood_market::upstream::SharePace;
 use lastgood_market::{Engine, Plans, Preset, RegionName, Venue};
 use lastgood_routes::warm::SharedTurns;
 use lastgood_routes::{Connections, Statement};
+use lastgood_settings::{BaseUrl, Settings, StoreSetting};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::admin::Admin;
 use crate::app::{App, Counts};
+use crate::bulk_limit::BulkLimit;
 use crate::cache_api::selector::selectors;
 use crate::claims::Claims;
 use crate::claims::shared::SharedClaims;
 use crate::cluster::{self, Cluster};
-use crate::config::{BaseUrl, Settings, StoreSetting};
 use crate::cors::Cors;
 use crate::durations::Durations;
-use crate::exchange::packed::Packed;
 use crate::figures::{self, Figures};
 use crate::handles::Share;
-use crate::lanes::Lanes;
 use crate::own_site::OwnSite;
 use crate::page::demonstration::Demonstration;
 use crate::page::{self, Page};
 use crate::places::Places;
+use crate::response::packed::Packed;
 use crate::router::Routes;
 use crate::server;
 use crate::server::certificate::Certificate;
 use crate::server::listening::Listening;
 use crate::stats_log;
 use crate::totals::Totals;
-use crate::turns::Turns;
 use crate::user_keys;
 
 /// How long queued writes may take when the gateway stops.
@@ -144,10 +143,10 @@ impl Gateway {
             declared,
             plans: Plans::new(engine.identities().clone()),
             engine,
-            kv: Lanes::default(),
+            changing: KeyedMutex::default(),
             claims: Claims::new(claims),
             admin: Admin::new(settings.admin.token.clone(), OwnSite::new(&settings.hosts)),
-            turns: Turns::default(),
+            bulk_limit: BulkLimit::default(),
             began: clock.now(),
             clock,
             limits: settings.limits.clone(),
@@ -373,7 +372,7 @@ fn is_own_file(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{FlagValue, Sources, resolve};
+    use lastgood_settings::{FlagValue, Sources, resolve};
 
     #[test]
     fn a_database_that_is_billed_by_the_request_is_probed_seldom_while_it_is_down() {

@@ -1,9 +1,8 @@
 //! Open files: how many there may be, and what they are for. A connection that no file is left for is one that nobody
 //! answers; a load that none is left for is a lost answer.
 
+use lastgood_settings::Settings;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-use crate::config::Settings;
 
 /// What a process has open besides connections: the log, the store and its file, watchers, certificates.
 const OF_THE_PROCESS: u64 = 96;

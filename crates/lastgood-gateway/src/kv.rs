@@ -48,6 +48,11 @@ impl Place {
         values::kept(&self.region, &self.key).await
     }
 
+    /// Its name among the values of all regions.
+    fn name(&self) -> String {
+        format!("{}/{}", self.region.name(), self.key)
+    }
+
     fn shown(&self) -> String {
         self.key.chars().take(64).collect()
     }
@@ -103,7 +108,7 @@ pub(crate) async fn put(State(app): State<Arc<App>>, request: Request) -> Answer
         check(&conditions, None)?;
         return Ok(values::passed());
     }
-    let turn = app.kv.enter(place.region.name(), &place.key).await;
+    let held = app.changing.lock(&place.name()).await;
     let was_there = if is_conditional(&conditions) {
         if !is_storable && app.cache.shared_store().is_some() {
             return Err(too_large_for_a_condition(&app));
@@ -115,7 +120,7 @@ pub(crate) async fn put(State(app): State<Arc<App>>, request: Request) -> Answer
         place.region.put(&place.key, loaded).await;
         was_there
     };
-    drop(turn);
+    drop(held);
     let stored = values::stored(was_there, &etag);
     match is_storable {
         true => Ok(values::confirmed(&app, &place.region, &place.key, None, stored).await),
@@ -159,7 +164,7 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, uri: Uri, headers: Heade
     if !is_enabled {
         check(&headers, None)?;
     }
-    let turn = app.kv.enter(place.region.name(), &place.key).await;
+    let held = app.changing.lock(&place.name()).await;
     let (was_there, unreached) = if is_enabled && is_conditional(&headers) {
         let holds = holds(headers.clone());
         (outcome(&headers, place.region.remove_if(&place.key, holds).await)?, None)
@@ -172,7 +177,7 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, uri: Uri, headers: Heade
         place.region.remove(&place.key).await;
         (was_there, unreached)
     };
-    drop(turn);
+    drop(held);
     if !was_there && unreached.is_none() {
         return Ok(place.absent());
     }

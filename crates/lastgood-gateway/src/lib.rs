@@ -7,14 +7,15 @@
 // The future of a request nests those of handler, region, load and source: deeper than the compiler looks by itself.
 #![recursion_limit = "256"]
 
+mod activity;
 mod admin;
 mod app;
 mod bars;
 mod body;
+mod bulk_limit;
 mod cache_api;
 mod claims;
 mod cluster;
-pub mod config;
 mod cors;
 mod diagnosis;
 mod durations;
@@ -25,7 +26,6 @@ mod gateway;
 mod handles;
 mod health;
 mod kv;
-mod lanes;
 mod llm;
 pub mod logging;
 mod metrics;
@@ -33,11 +33,12 @@ mod middleware;
 mod openapi;
 mod own_site;
 mod page;
+mod peer;
+mod pending;
 mod places;
 mod problem;
 mod process;
 mod query;
-pub mod redact;
 mod reload;
 mod response;
 mod router;
@@ -52,7 +53,6 @@ pub mod testing {
     pub use crate::routes::testing::HeldRoutes;
 }
 mod totals;
-mod turns;
 mod user_keys;
 mod values;
 

@@ -1,15 +1,14 @@
-//! Logs, to standard error, every line through [`crate::redact`].
+//! Logs, to standard error, every line through [`redact`].
 
 use std::borrow::Cow;
 use std::io::{self, Write};
 
+use lastgood_settings::redact::redact;
+use lastgood_settings::{Log, LogFormat};
 use tracing::Subscriber;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
-
-use crate::config::{Log, LogFormat};
-use crate::redact::redact;
 
 /// Makes the logger of the process, and has panics logged through it as well.
 ///
@@ -152,7 +151,7 @@ fn colour_at(text: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Settings;
+    use lastgood_settings::Settings;
     use std::sync::{Arc, Mutex};
 
     #[derive(Clone, Default)]

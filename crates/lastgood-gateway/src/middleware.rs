@@ -11,10 +11,10 @@ use tokio::time::Instant;
 
 use crate::app::{App, Counts};
 use crate::exchange::ExchangeApi;
+use crate::peer;
 use crate::problem;
 use crate::response::payload::{Payload, Reply};
 use crate::response::plain;
-use crate::server::listening::BY_SOCKET;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
 
@@ -60,7 +60,7 @@ async fn logged(
     let status = response.status().as_u16();
     match is_wanted {
         true => {
-            let client = if peer == BY_SOCKET { "unix".to_owned() } else { peer.ip().to_canonical().to_string() };
+            let client = peer::shown(peer);
             tracing::info!(target: "lastgood::access", client, %method, path, status, cache, took_ms = took, "answered");
         }
         false => tracing::debug!(%method, path, status, cache, took_ms = took, "answered"),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 pub(crate) use lastgood_routes::query::{decoded, fields};
+use lastgood_settings::{format_duration, parse_duration};
 
-use crate::config::{format_duration, parse_duration};
 use crate::problem::Refused;
 
 /// The parameters of a query.

@@ -3,9 +3,9 @@
 use std::sync::atomic::Ordering;
 
 use lastgood_market::api_keys::AccountKeys;
+use lastgood_settings::{KEYS, Settings};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::config::{KEYS, Settings};
 use crate::gateway::Gateway;
 
 /// Keys that count from a reload on. What the log does is its own: [`crate::logging::Level`].
@@ -85,7 +85,7 @@ fn changed(before: &Settings, now: &Settings) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{FlagValue, Sources, resolve};
+    use lastgood_settings::{FlagValue, Sources, resolve};
 
     fn settings(flags: &[(&str, &str)]) -> Settings {
         let flag = |(key, value): &(&str, &str)| FlagValue {

@@ -10,6 +10,7 @@ pub(crate) mod cached;
 pub(crate) mod etag;
 pub(crate) mod label;
 pub(crate) mod list;
+pub(crate) mod packed;
 pub(crate) mod payload;
 pub(crate) mod prepared;
 pub(crate) mod recent;

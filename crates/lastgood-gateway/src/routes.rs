@@ -10,8 +10,8 @@ use http::{HeaderMap, StatusCode, Uri};
 use lastgood::Clock;
 use lastgood_routes::path::{RoutePath, Segment};
 use lastgood_routes::{Connections, Route, Routes, SourceCheck};
+use lastgood_settings::Settings;
 
-use crate::config::Settings;
 use crate::places::Places;
 use crate::problem;
 use crate::user_keys;

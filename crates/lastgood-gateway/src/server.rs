@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
@@ -14,13 +14,14 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use lastgood_settings::Limits;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::Limits;
+use crate::activity::{Activity, Streamed};
 use crate::response::payload::Reply;
 use crate::router::Routes;
 
@@ -31,7 +32,7 @@ pub(crate) mod listening;
 mod watched;
 
 use self::certificate::Certificate;
-use self::connections::{Activity, Connections, Place};
+use self::connections::{Connections, Place};
 use self::lingering::Lingering;
 use self::listening::{Incoming, Listening};
 use self::watched::Watched;
@@ -142,24 +143,11 @@ async fn answer(
     activity.is_busy();
     let mut response = routes.answer(peer, request).await?;
     match response.extensions_mut().remove::<Streamed>() {
-        Some(streamed) => drop(streamed.0.set(Busy(activity))),
+        Some(streamed) => streamed.keep_busy(activity),
         None if response.body().size_hint().exact().is_none() => activity.is_idle_though_endless(),
         None => activity.is_idle(),
     }
     Ok(response)
-}
-
-/// Goes with an answer whose body is still to come, which holds the other end: the connection is busy until both are
-/// dropped.
-#[derive(Clone, Default)]
-pub(crate) struct Streamed(Arc<OnceLock<Busy>>);
-
-struct Busy(Arc<Activity>);
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.is_idle();
-    }
 }
 
 /// Accepts that failed: logged once, and then once a minute with their number.

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use lastgood_market::api_keys::{FileKeys, KeySource, UserKeys};
 use lastgood_market::credentials::MasterKey;
 use lastgood_routes::Statement;
-
-use crate::config::Settings;
+use lastgood_settings::Settings;
 
 pub(crate) mod sql;
 

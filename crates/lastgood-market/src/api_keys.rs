@@ -8,14 +8,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::HeaderValue;
-use lastgood::Error;
+use lastgood::{Error, KeyedMutex};
 use quick_cache::sync::Cache;
 use ring::digest::{SHA256, digest};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
 use crate::credentials::{Environment, UserId};
-use crate::lanes::Lanes;
 use crate::venue::Venue;
 
 mod account;
@@ -103,7 +102,7 @@ pub struct UserKeys {
     /// Asked in this order; the first that has a key counts.
     sources: Vec<Box<dyn KeySource>>,
     found: Cache<Place, Found>,
-    turns: Lanes,
+    looking_up: KeyedMutex,
 }
 
 /// A user, and which of their keys.
@@ -134,7 +133,7 @@ impl Default for UserKeys {
 impl UserKeys {
     /// The keys that these sources have, asked in this order; the first that has one counts.
     pub fn new(sources: Vec<Box<dyn KeySource>>) -> UserKeys {
-        UserKeys { sources, found: Cache::new(MOST_KEYS), turns: Lanes::default() }
+        UserKeys { sources, found: Cache::new(MOST_KEYS), looking_up: KeyedMutex::default() }
     }
 
     /// Whether any user may have a key, now or later.
@@ -157,7 +156,7 @@ impl UserKeys {
         }
         // One lookup for all requests of a user.
         let (user, venue, environment) = &place;
-        let _turn = self.turns.enter(&format!("{environment} {user}")).await;
+        let _held = self.looking_up.lock(&format!("{environment} {user}")).await;
         if let Some(known) = self.remembered(&place) {
             return known;
         }

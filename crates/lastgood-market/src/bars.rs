@@ -13,11 +13,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use lastgood::store::StoreError;
 use lastgood::{
-    Answer, Clock, Error, Freshness, Loaded, Memoised, Outcome, Reason, Region, Timestamp, Unconfirmed, Value, WasThere,
+    Answer, Clock, Error, Freshness, KeyedMutex, Loaded, Memoised, Outcome, Reason, Region, Timestamp, Unconfirmed,
+    Value, WasThere,
 };
 
 use crate::interval;
-use crate::lanes::Lanes;
 use crate::venue::Venue;
 
 mod check;
@@ -38,7 +38,8 @@ const JSON: &str = "application/json";
 pub struct ApplicationBars {
     region: Region,
     clock: Clock,
-    lanes: Lanes,
+    /// Series that are being changed.
+    changing: KeyedMutex,
 }
 
 /// A series of an application's bars: a name of its own choice, and an interval.
@@ -181,7 +182,7 @@ impl KeptBars {
 impl ApplicationBars {
     /// Bars in `region`, which holds nothing else.
     pub fn new(region: Region, clock: Clock) -> ApplicationBars {
-        ApplicationBars { region, clock, lanes: Lanes::default() }
+        ApplicationBars { region, clock, changing: KeyedMutex::default() }
     }
 
     /// Checks bars as JSON: a list of rows as the exchange writes its candles, or of objects. It takes some milliseconds
@@ -200,7 +201,7 @@ impl ApplicationBars {
         if bars.is_empty() {
             return BarsSet { refused, ..BarsSet::default() };
         }
-        let _turn = self.lanes.enter(&series.key()).await;
+        let _held = self.changing.lock(&series.key()).await;
         let (base, late) = self.both(series).await;
         let (is_known, late) = (base.is_ok(), late.unwrap_or_default());
         let is_late = late.is_some();
@@ -281,7 +282,7 @@ impl ApplicationBars {
 
     /// Removes a series from every tier. Says whether there was one.
     pub async fn invalidate(&self, series: &BarSeries) -> WasThere {
-        let _turn = self.lanes.enter(&series.key()).await;
+        let _held = self.changing.lock(&series.key()).await;
         let (base, late) = self.both(series).await;
         for key in [series.key(), series.late_key()] {
             self.region.remove(&key).await;
@@ -318,7 +319,7 @@ impl ApplicationBars {
 
     /// Adds what was put late to what the store turned out to hold.
     async fn unite(&self, series: &BarSeries) -> Option<KeptBars> {
-        let _turn = self.lanes.enter(&series.key()).await;
+        let _held = self.changing.lock(&series.key()).await;
         let (base, late) = match self.both(series).await {
             (Ok(base), Ok(Some(late))) => (base, late),
             (base, late) => return late.ok().flatten().or(base.ok().flatten()),

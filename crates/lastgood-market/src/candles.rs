@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lastgood::{
-    Answer, Clock, Composed, Error, Filled, Freshness, Loaded, Outcome, Persist, Reason, Region, Tier, Timestamp,
+    Answer, Clock, Composed, Error, Filled, Freshness, KeyedMutex, Loaded, Outcome, Persist, Reason, Region, Tier,
 };
 
 use crate::budget::Priority;
@@ -39,6 +39,7 @@ mod passed;
 mod resolve;
 mod rows;
 mod series;
+mod slice;
 mod spans;
 mod told;
 mod view;
@@ -62,10 +63,11 @@ use self::load::LEAST;
 use self::passed::Passed;
 use self::resolve::{Resolution, resolve};
 pub use self::series::{Question, Series};
+use self::slice::For;
+pub use self::slice::Slice;
 use self::spans::Belief;
 use self::view::View;
 pub use self::voided::{Voided, VoidedSeries};
-use crate::lanes::Lanes;
 
 /// The candles of every series. Clones share everything.
 #[derive(Clone)]
@@ -74,46 +76,12 @@ pub struct Candles {
     has_store: bool,
     clock: Clock,
     exchange: Arc<dyn Exchange>,
-    lanes: Lanes,
+    /// Series that are being loaded.
+    loading: KeyedMutex,
     in_use: InUse,
     voided: Arc<Voided>,
     lagging: Arc<Lagging>,
     passed: Arc<Passed>,
-}
-
-/// An answer put together of what is known.
-#[derive(Clone, Debug)]
-pub struct Slice {
-    /// The rows in runs that follow each other, each as the exchange wrote it, commas between its rows.
-    pub runs: Vec<Bytes>,
-    /// How the answer came about.
-    pub outcome: Outcome,
-    /// When it was given.
-    pub given_at: Timestamp,
-    /// How long ago the oldest of what it was put together from was loaded.
-    pub age: Duration,
-    /// The end of the series, where the answer reaches it: its age and freshness are the answer's. Settled candles
-    /// stay as they are.
-    pub tail: Option<Answer>,
-    /// Whether it was given while the invalidations of other processes on the same store could not be heard.
-    pub unverified: bool,
-}
-
-/// For whom something is loaded.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum For {
-    Reader,
-    /// Those who may come.
-    Later,
-}
-
-impl For {
-    fn priority(self, has_kept: bool) -> Priority {
-        match self {
-            For::Reader => Priority::of_load(has_kept),
-            For::Later => Priority::Warm,
-        }
-    }
 }
 
 /// The tail is written to the store at most once in so long: a restart or another node loads the rest of it again.
@@ -133,7 +101,7 @@ impl Candles {
             has_store,
             clock,
             exchange,
-            lanes: Lanes::default(),
+            loading: KeyedMutex::default(),
             in_use: InUse::default(),
             voided: Arc::default(),
             lagging: Arc::default(),
@@ -275,7 +243,7 @@ impl Candles {
         let siblings = self.lacking(&question);
         let load = move || async move {
             let series = &question.series;
-            let guard = candles.lanes.enter(&series.prefix).await;
+            let guard = candles.loading.lock(&series.prefix).await;
             let kept = candles.region.peek(&series.key(TAIL));
             let earlier = kept.as_ref().and_then(Tail::of);
             let wanted = question.wants_of_the_end(candles.now());
@@ -352,7 +320,7 @@ impl Candles {
         let asks = Arc::clone(&asked);
         let key = question.series.key(FILL);
         let load = move || async move {
-            let guard = candles.lanes.enter(&question.series.prefix).await;
+            let guard = candles.loading.lock(&question.series.prefix).await;
             let draft = Draft::new(&candles, &question.series, priority);
             let siblings = draft.fill(&question, tail.as_deref(), &asks).await?;
             Ok(Filled { siblings, guard })

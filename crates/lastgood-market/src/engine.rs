@@ -24,9 +24,11 @@ use crate::upstream::{
 use crate::warm::{self, Means, Warmer};
 use crate::{Budget, Identities, RegionName, Venue};
 
+mod ask;
 mod noting;
 mod options;
 
+pub use self::ask::{Answered, Asked, Face};
 use self::noting::Noting;
 pub use self::options::{EngineOptions, SharedBudget, SharedStore};
 

@@ -21,7 +21,6 @@ pub mod engine;
 pub mod fear_greed;
 pub mod identity;
 pub mod interval;
-mod lanes;
 pub mod line;
 pub mod llm;
 #[cfg(feature = "http")]

@@ -30,6 +30,7 @@ use serde::de::DeserializeOwned;
 use crate::bars::ApplicationBars;
 use crate::candles::{Bar, Bars, Candles, Series};
 use crate::cut::{self, Cut};
+use crate::engine::{Answered, Asked};
 use crate::fear_greed::{self, Form};
 use crate::line::{Keeper, Line};
 use crate::warm::{Filter, NoRound, Progress};
@@ -301,11 +302,11 @@ impl Market {
         C: Fn(&T) -> bool,
     {
         let shelf = Shelf { market: &self.0, parse };
-        self.0.engine.upstreams.frequency.count(&line.load().key);
-        self.0.engine.streams.note(line.question());
         for is_last in [false, true] {
-            let answered = line.answer(&shelf).await?;
-            let (answer, source) = (answered.answer, answered.source);
+            let (answer, source) = match self.0.engine.ask(Asked::Entry(line), &shelf).await? {
+                Answered::Entry(answered) => (answered.answer, answered.source),
+                Answered::Candles(_) => return Err(unreadable("what is kept")),
+            };
             let value = match &source.cut {
                 Cut::Whole => answer.memoised(|value| parse(&value.body).map(Arc::new)),
                 cut => {

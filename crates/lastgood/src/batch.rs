@@ -12,8 +12,9 @@ use crate::error::{Error, LoadError, Reason, own_error};
 use crate::flight::{Flight, LeaderGuard, after};
 use crate::lease::{Approach, Next, Right};
 use crate::metrics::Stopwatch;
-use crate::read::{Judgement, Seen, Stored};
+use crate::read::Judgement;
 use crate::region::{Answer, Composed, Region};
+use crate::seen::{Seen, Stored};
 use crate::store::{Store, StoreError};
 
 /// What a batch loader gives back: an answer or an error for each key. A key it leaves out was not found.

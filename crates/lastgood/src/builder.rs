@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use quick_cache::sync::Cache as QuickCache;
 
-use crate::bulk::Selectors;
 use crate::cache::{BACKOFF_BYTES, BACKOFFS, BySize, Cache, Shared, Tier, check_name};
 use crate::clock::Clock;
 use crate::error::BuildError;
 use crate::flight::Flights;
 use crate::given::Given;
+use crate::invalidation::Selectors;
 use crate::lease::Leases;
 use crate::memory::Memory;
 use crate::notice::watch_the_store;

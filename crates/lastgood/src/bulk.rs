@@ -9,16 +9,16 @@ use futures_util::{StreamExt as _, stream};
 use crate::cache::{Cache, Shared};
 use crate::clock::Timestamp;
 use crate::flight::Void;
+use crate::invalidation::{Matches, Mode, OwedBulk};
 use crate::memory::Key;
 use crate::publisher::Kind;
 use crate::region::{Region, WasThere};
 use crate::store::{Cursor, Store, StoreError};
-use crate::tags::{self, Mode};
+use crate::tags;
 
 mod owed;
 mod run;
 
-pub(crate) use self::owed::OwedBulk;
 use self::run::Bulk;
 
 /// Names asked for, and changed, at a time.
@@ -48,14 +48,8 @@ pub enum Selector {
     Matching(Matches),
 }
 
-/// Understands the text of a [`Selector::Text`].
-pub type Selectors = Arc<dyn Fn(&str) -> Option<Matches> + Send + Sync>;
-
 /// What precedes the name of a region in the selector of all its keys.
 const REGION: &str = "@region ";
-
-/// Says whether a key is meant, by the names of its region and itself.
-pub type Matches = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
 
 /// What an invalidation met.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

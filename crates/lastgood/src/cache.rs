@@ -11,12 +11,12 @@ use quick_cache::sync::Cache as QuickCache;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use crate::bulk::{OwedBulk, Selectors};
 use crate::clock::{Clock, Timestamp};
 use crate::condition::Report;
 use crate::error::{BuildError, Error, Reason};
 use crate::flight::Flights;
 use crate::given::Given;
+use crate::invalidation::{OwedBulk, Selectors};
 use crate::lease::Leases;
 use crate::memory::{Key, Memory, RegionId};
 use crate::metrics::{Counters, RegionStats};

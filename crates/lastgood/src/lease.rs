@@ -21,37 +21,31 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 
 pub(crate) use self::claim::Claim;
 pub(crate) use self::ends::Ends;
 use self::ends::Wait;
-use crate::cache::Tier;
 use crate::clock::Timestamp;
 use crate::flight::after;
-use crate::read::{Seen, Stored};
-use crate::region::Region;
-use crate::store::{Ahead, GuardedStore, Store, StoreError, Swap, Version};
+use crate::store::{GuardedStore, Store, StoreError, Swap, Version};
 
 mod claim;
 mod ends;
 
 /// How long a claim stands that is not renewed: so long the death of its holder keeps the others waiting.
-const TERM: Duration = Duration::from_secs(2);
+pub(crate) const TERM: Duration = Duration::from_secs(2);
 const RENEWED_EVERY: Duration = Duration::from_millis(500);
-/// How often the store may refuse a claim although the key holds nothing that can be read: another program's value of
-/// another type lies there.
-const TRIES: usize = 3;
 
 /// The leases of one cache.
 pub(crate) struct Leases {
     /// Whether loads of other processes are waited for. If not, writes are fenced all the same.
-    are_on: bool,
+    pub(crate) are_on: bool,
     /// What the keys of claims begin with that lie apart from what is loaded.
     prefix: String,
     node: u64,
     next: AtomicU64,
-    ends: Arc<Ends>,
+    pub(crate) ends: Arc<Ends>,
 }
 
 /// What a load may do with its answer.
@@ -87,7 +81,8 @@ pub(crate) struct Approach {
     /// Until when it may wait for others' loads; then it loads without a lease.
     deadline: Instant,
     wait: Option<Wait>,
-    refused: usize,
+    /// How often the store refused its claim.
+    pub(crate) refused: usize,
 }
 
 impl Leases {
@@ -96,13 +91,13 @@ impl Leases {
         Leases { are_on, prefix, node, next: AtomicU64::new(1), ends }
     }
 
-    fn claim(&self, started_at: Timestamp) -> Claim {
+    pub(crate) fn claim(&self, started_at: Timestamp) -> Claim {
         Claim { started_at, node: self.node, number: self.next.fetch_add(1, Ordering::Relaxed) }
     }
 
     /// Where the claim lies of a load that replaces a value. Short, whatever the key; two that share it share their loads'
     /// order, and nothing else.
-    fn key_of(&self, key: &str, value: &Version) -> String {
+    pub(crate) fn key_of(&self, key: &str, value: &Version) -> String {
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one((key, value));
         format!("{}{hash:016x}", self.prefix)
     }
@@ -130,7 +125,7 @@ impl Approach {
     }
 
     /// Waits until what the store holds is worth another look.
-    async fn wait(&mut self, ends: &Arc<Ends>, store: &Arc<GuardedStore>, key: &str) -> Next {
+    pub(crate) async fn wait(&mut self, ends: &Arc<Ends>, store: &Arc<GuardedStore>, key: &str) -> Next {
         if Instant::now() >= self.deadline {
             return Next::Load(Right::Unfenced);
         }
@@ -141,91 +136,6 @@ impl Approach {
             None => self.wait.insert(ends.wait_for(store, key)).is_heard(until).await,
         }
         Next::LookAgain
-    }
-}
-
-impl Region {
-    /// How a load of `name` goes on that found this in the store.
-    pub(crate) async fn lease(&self, name: &str, stored: &Stored, approach: &mut Approach) -> Next {
-        let Some(tier) = self.cache.shared_tier() else { return Next::Load(Right::Alone) };
-        let (leases, key) = (&self.cache.leases, self.store_key(name));
-        let fence = match &stored.seen {
-            Seen::Unread => return Next::Load(Right::Unfenced),
-            Seen::Nothing => None,
-            Seen::Value(version) => Some(version.clone()),
-            Seen::Claimed(claim) if self.is_overtaken(tier, &key, claim, stored.ahead) => {
-                Some(Version::of(&claim.encode()))
-            }
-            Seen::Claimed(_) => return approach.wait(&leases.ends, &tier.store, &key).await,
-        };
-        let lease = Parts::of(tier, leases, key.clone());
-        if !leases.are_on {
-            return Next::Load(Right::Leased(Arc::new(lease.unclaimed(fence))));
-        }
-        let claim = leases.claim(stored.ahead.stored(self.cache.clock.now())).encode();
-        // A value stays where it is, for others to serve.
-        let (place, expected, fence) = match (&stored.seen, fence) {
-            (Seen::Value(version), fence) => (leases.key_of(&key, version), None, fence),
-            (_, expected) => (key.clone(), expected, Some(Version::of(&claim))),
-        };
-        let mut swap = Swap { key: place, expected, to: Some((claim, TERM)) };
-        let claimed = timeout_at(after(tier.store.budget()), self.claim(tier, &key, &mut swap, stored)).await;
-        match claimed.unwrap_or(Err(StoreError::Timeout)) {
-            Ok(true) => Next::Load(Right::Leased(Arc::new(lease.claimed(fence, swap)))),
-            Ok(false) if stored.seen == Seen::Nothing && approach.refused >= TRIES => Next::Load(Right::Unfenced),
-            Ok(false) if stored.seen == Seen::Nothing => {
-                approach.refused += 1;
-                Next::LookAgain
-            }
-            Ok(false) => approach.wait(&leases.ends, &tier.store, &key).await,
-            Err(why) => {
-                tier.behind.log_unclaimed(&key, &why);
-                Next::Load(Right::Unfenced)
-            }
-        }
-    }
-
-    /// Has a claim put into its place, also where one lies that an invalidation has overtaken.
-    async fn claim(&self, tier: &Tier, key: &str, swap: &mut Swap, stored: &Stored) -> Result<bool, StoreError> {
-        if tier.store.swap(swap).await? {
-            return Ok(true);
-        }
-        if !matches!(stored.seen, Seen::Value(_)) || self.cache.tags.marked_at() == Timestamp::EPOCH {
-            return Ok(false);
-        }
-        let other = tier.store.get(&swap.key).await?.and_then(|bytes| Claim::decode(&bytes));
-        match other.filter(|other| self.is_overtaken(tier, key, other, stored.ahead)) {
-            Some(other) => {
-                swap.expected = Some(Version::of(&other.encode()));
-                tier.store.swap(swap).await
-            }
-            None => Ok(false),
-        }
-    }
-
-    /// How long a load may wait for another process's: half of the hard timeout, because it may have to load itself in what
-    /// is left of that.
-    pub(crate) fn longest_wait(&self) -> Duration {
-        let is_shared = self.cache.shared_tier().is_some();
-        if is_shared && self.cache.leases.are_on { self.shared.policy.hard_timeout / 2 } else { Duration::ZERO }
-    }
-
-    /// What the store would say of a key that is taken for empty, without being asked.
-    pub(crate) async fn presumed_empty(&self, name: &str) -> Stored {
-        let Some(tier) = &self.cache.store else { return Stored::default() };
-        let deadline = after(tier.store.budget());
-        let is_readable = tier.behind.readable(&self.store_key(name), deadline).await;
-        match timeout_at(deadline, tier.store.ahead()).await {
-            Ok(Ok(ahead)) if is_readable => Stored { seen: Seen::Nothing, ahead, ..Stored::default() },
-            _ => Stored::default(),
-        }
-    }
-
-    /// Whether an invalidation came after a load had begun that the store does not know of yet, or not by its key.
-    fn is_overtaken(&self, tier: &Tier, key: &str, claim: &Claim, ahead: Ahead) -> bool {
-        let marked_at = self.cache.tags.marked_at();
-        let at = tier.behind.expired_at(key).unwrap_or_default().max(marked_at);
-        at > Timestamp::EPOCH && claim.started_at <= ahead.stored(at)
     }
 }
 
@@ -242,7 +152,7 @@ pub(crate) struct Lease {
 }
 
 /// What a lease needs to end.
-struct Parts {
+pub(crate) struct Parts {
     store: Arc<GuardedStore>,
     ends: Arc<Ends>,
     /// The key that is loaded.
@@ -296,17 +206,17 @@ impl Lease {
 }
 
 impl Parts {
-    fn of(tier: &Tier, leases: &Leases, key: String) -> Parts {
-        Parts { store: Arc::clone(&tier.store), ends: Arc::clone(&leases.ends), key }
+    pub(crate) fn of(store: &Arc<GuardedStore>, leases: &Leases, key: String) -> Parts {
+        Parts { store: Arc::clone(store), ends: Arc::clone(&leases.ends), key }
     }
 
     /// A lease without a claim: others load at the same time.
-    fn unclaimed(self, fence: Option<Version>) -> Lease {
+    pub(crate) fn unclaimed(self, fence: Option<Version>) -> Lease {
         Lease { parts: self, fence, claim: None, state: Mutex::new(State::Open), renewal: None }
     }
 
     /// The lease of a claim that was just made by `swap`.
-    fn claimed(self, fence: Option<Version>, swap: Swap) -> Lease {
+    pub(crate) fn claimed(self, fence: Option<Version>, swap: Swap) -> Lease {
         let expected = swap.to.as_ref().map(|(claim, _)| Version::of(claim));
         let renewing = Swap { expected, ..swap };
         let renewal = tokio::spawn(renew(Arc::clone(&self.store), renewing.clone()));

@@ -43,7 +43,10 @@ mod error;
 mod explain;
 mod flight;
 mod given;
+mod invalidation;
+mod keyed_mutex;
 mod lease;
+mod leasing;
 mod listing;
 mod memory;
 mod metrics;
@@ -57,9 +60,11 @@ mod region;
 mod reload;
 #[cfg(test)]
 mod schedules;
+mod seen;
 mod subscriber;
 mod sync;
 mod tags;
+mod take_up;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod verification;
@@ -67,13 +72,15 @@ mod write_behind;
 
 pub use self::batch::LoadedMany;
 pub use self::builder::CacheBuilder;
-pub use self::bulk::{Invalidated, Matches, Selector, Selectors};
+pub use self::bulk::{Invalidated, Selector};
 pub use self::cache::{Cache, CacheStatus, Largest, StoreStatus};
 pub use self::clock::{Clock, Timestamp};
 pub use self::confirm::Unconfirmed;
 pub use self::entry::{Entry, Freshness, Loaded, Memoised, Persist, Value};
 pub use self::error::{BuildError, Error, LoadError, Reason};
 pub use self::explain::{Backoff, Explanation};
+pub use self::invalidation::{Matches, Mode, Selectors};
+pub use self::keyed_mutex::{KeyGuard, KeyedMutex};
 pub use self::listing::{Listing, Tiers};
 pub use self::metrics::{LATENCY_BOUNDS_MS, RegionStats, Stopwatch, Timed};
 pub use self::outcome::{BypassReason, Outcome, Tier};
@@ -81,4 +88,3 @@ pub use self::policy::{FOREVER_TTL, Keep, Policy};
 pub use self::region::{
     Answer, Composed, Composite, Conditional, Filled, Region, Siblings, TypedAnswer, TypedRegion, WasThere,
 };
-pub use self::tags::Mode;

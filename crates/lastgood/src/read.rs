@@ -11,7 +11,6 @@ use futures_util::FutureExt;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
 
-pub(crate) use self::stored::{Seen, Stored};
 use crate::cache::Backoff;
 use crate::clock::Timestamp;
 use crate::entry::{Freshness, Loaded, Persist};

@@ -13,13 +13,14 @@ use crate::clock::Timestamp;
 use crate::entry::{Entry, Freshness, Loaded, Persist, compact};
 use crate::error::{Error, LoadError};
 use crate::flight::Void;
+use crate::invalidation::Mode;
 use crate::lease::{Lease, Right};
 use crate::memory::{Key, KeyRef, RegionId};
 use crate::metrics::{Counters, Stopwatch};
 use crate::outcome::Outcome;
 use crate::policy::Policy;
 use crate::store::StoreError;
-use crate::tags::{self, Mode};
+use crate::tags;
 use crate::write_behind::{Change, Expiry, Fill, Form, Removal, Room};
 
 mod answer;

@@ -14,11 +14,12 @@ use tokio::time::sleep;
 use crate::cache::{Cache, Shared};
 use crate::clock::Timestamp;
 use crate::flight::Void;
+use crate::invalidation::Mode;
 use crate::memory::Key;
 use crate::publisher::{Kind, Record};
 use crate::region::Region;
 use crate::store::{Ahead, GuardedStore, Position, Store, StoreError, Tail, jittered};
-use crate::tags::{self, Mode};
+use crate::tags;
 use crate::verification::Pace;
 use crate::write_behind::{APART, Change, Expiry, Removal, Removed};
 

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::clock::Timestamp;
 use crate::entry::{Entry, Loaded, decode_any_version};
+use crate::invalidation::Mode;
 use crate::policy::{FOREVER_TTL, Policy, Times};
 use crate::store::{Ahead, GuardedStore, Store, StoreError};
 use crate::write_behind::{Change, Fill, Form, WriteBehind};
@@ -24,25 +25,6 @@ const REMEMBERED: usize = 8_192;
 /// No region can have this name, so no entry lies among the marks.
 pub(crate) const REGION: &str = "@tags";
 const SCHEMA: u32 = 1;
-
-/// How far an invalidation goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// The next read asks the source; the last good answer stands in if it fails.
-    Expire,
-    /// Gone from every tier, the last good answer included.
-    Remove,
-}
-
-impl Mode {
-    /// The word in the keys of marks.
-    const fn word(self) -> &'static str {
-        match self {
-            Mode::Expire => "expired",
-            Mode::Remove => "removed",
-        }
-    }
-}
 
 /// When a tag was last invalidated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

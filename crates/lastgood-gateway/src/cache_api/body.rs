@@ -2,11 +2,11 @@
 
 use axum::extract::Request;
 use http::StatusCode;
+use lastgood_routes::suggest::nearest;
 use serde_json::{Map, Value};
 
 use crate::app::App;
 use crate::body;
-use crate::config::nearest;
 use crate::problem::Refused;
 
 /// More than any sound body has.

@@ -15,15 +15,16 @@ use lastgood_market::RegionName;
 use lastgood_market::candles::{KnownSeries, series_prefix};
 use serde_json::json;
 
+use super::answer;
 use super::body::Fields;
 use super::caller::Caller;
 use super::glob::Glob;
 use super::name::{KeyName, region};
-use super::pending::{self, Pending};
 use super::selector::SelectorText;
 use super::symbol;
 use crate::app::App;
 use crate::cluster;
+use crate::pending::Pending;
 use crate::problem::{self, Answered, Refused};
 use crate::values::{ask_again, reason};
 
@@ -118,7 +119,7 @@ pub(super) async fn invalidate(State(app): State<Arc<App>>, caller: Caller, requ
     if !candles.is_empty() {
         report["candles"] = json!(candles);
     }
-    Ok(pending::answer(StatusCode::OK, report, pending.as_ref()))
+    Ok(answer::change(StatusCode::OK, report, pending.as_ref()))
 }
 
 async fn target(app: &App, fields: &Fields) -> Result<Target, Refused> {
@@ -188,7 +189,7 @@ pub(super) async fn flush(State(app): State<Arc<App>>, caller: Caller, request: 
 fn report(done: &Done, dry_run: bool) -> Response {
     let Changed { matched, removed, expired, .. } = done.changed;
     let report = json!({ "matched": matched, "removed": removed, "expired": expired, "dry_run": dry_run });
-    pending::answer(StatusCode::OK, report, done.pending.as_ref())
+    answer::change(StatusCode::OK, report, done.pending.as_ref())
 }
 
 /// Does it in a task of its own, so that a caller who leaves does not leave half of it undone.
@@ -208,7 +209,7 @@ async fn change(
                 (Changed::of(change_keys(&app, &scope, wanted(mode, dry_run)).await?, wanted(mode, dry_run)), wording)
             }
             many => {
-                let _turn = app.turns.enter().await.ok_or_else(busy)?;
+                let _permit = app.bulk_limit.enter().await.ok_or_else(busy)?;
                 change_many(&app, many, mode, dry_run).await?
             }
         };

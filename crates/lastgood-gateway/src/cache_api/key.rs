@@ -10,9 +10,9 @@ use serde_json::json;
 
 use super::caller::Caller;
 use super::name::KeyName;
-use super::pending::{self, Pending};
-use super::{change, keys};
+use super::{answer, change, keys};
 use crate::app::App;
+use crate::pending::Pending;
 use crate::problem::Answered;
 use crate::response::NO_PAGE;
 use crate::response::cached::Cached;
@@ -73,5 +73,5 @@ pub(super) async fn delete(State(app): State<Arc<App>>, caller: Caller, uri: Uri
     let pending = Pending::of(&app, invalidated.unreached, rest).await;
     pending.iter().for_each(|pending| pending.warn("remove", &key.full(), invalidated.matched));
     let report = json!({ "matched": invalidated.matched, "removed": invalidated.changed, "dry_run": false });
-    Ok(pending::answer(StatusCode::OK, report, pending.as_ref()))
+    Ok(answer::change(StatusCode::OK, report, pending.as_ref()))
 }

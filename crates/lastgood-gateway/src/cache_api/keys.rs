@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::extract::{RawQuery, State};
 use http::StatusCode;
 use lastgood::Region;
+use lastgood_routes::suggest::nearest;
 use serde::Serialize;
 
 use super::answer::json;
@@ -13,7 +14,6 @@ use super::caller::Caller;
 use super::glob::Glob;
 use super::name::{region, takes};
 use crate::app::App;
-use crate::config::nearest;
 use crate::problem::{Answered, Refused};
 use crate::query::Parameters;
 

@@ -6,11 +6,11 @@ use http::{StatusCode, Uri};
 use lastgood::Region;
 use lastgood_market::candles::series_prefix;
 use lastgood_market::{Identities, RegionName};
+use lastgood_routes::suggest::nearest;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use super::glob::Glob;
 use crate::app::App;
-use crate::config::nearest;
 use crate::problem::Refused;
 
 /// Names beyond this fit no store.

@@ -19,12 +19,12 @@ use lastgood_market::{PassOnly, Venue};
 use tokio::time::{Instant, Sleep};
 
 use super::failure;
+use crate::activity::Streamed;
 use crate::admin;
 use crate::app::{App, Counts};
 use crate::places::Place;
 use crate::response::NO_PAGE;
 use crate::response::label::{CACHE_STATUS, X_CACHE};
-use crate::server::Streamed;
 
 /// Sends a request on and its answer back. Nothing is retried, nothing is queued. A pause or a ban of the exchange holds
 /// it back unless it is signed.

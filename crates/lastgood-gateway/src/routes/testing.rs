@@ -13,12 +13,12 @@ use lastgood_routes::path::Segment;
 use lastgood_routes::spec::Question;
 use lastgood_routes::testing::Unsent;
 use lastgood_routes::{Argument, Arguments, Connections, Route, Routes};
+use lastgood_settings::{ConfigFile, Sources, resolve};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::answer;
-use crate::config::{ConfigFile, Sources, resolve};
 use crate::places::Places;
 use crate::query::fields;
 

@@ -1,7 +1,6 @@
 //! The connections that are open: which of them are idle, which are stuck, and how they are ended.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,100 +8,10 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-/// A client that takes nothing for so long may make room for another.
-const STUCK_AFTER: Duration = Duration::from_secs(2);
+use crate::activity::{Activity, STUCK_AFTER};
+
 /// One of so many is closed at once when there is no place, so that a flood does not look through all for each.
 const CLOSED_TOGETHER: usize = 128;
-
-/// What a connection does. Each field is written by its own task alone, so that a request costs two plain stores.
-pub(super) struct Activity {
-    began: Instant,
-    /// Since when it is idle: microseconds since `began`, with [`ANSWERED`] after an answer, and [`ENDLESS`] during one that is
-    /// sent as long as the client likes; [`BUSY`] while a request is under way.
-    idle_since: AtomicU64,
-    /// Since when the client takes none of what is to be written; zero while it does.
-    stuck_since: AtomicU64,
-}
-
-const BUSY: u64 = u64::MAX;
-/// Bits that no time needs in tens of thousands of years.
-const ANSWERED: u64 = 1 << 62;
-/// The answer may have no end: no other request's head is awaited.
-const ENDLESS: u64 = 1 << 61;
-/// A client that was answered counts as idle from so much later on than one that has asked nothing yet: those who ask keep
-/// their connections in a flood of those who do not.
-const CREDIT: Duration = Duration::from_secs(10);
-
-impl Activity {
-    fn now(&self) -> u64 {
-        // Never zero, which is for none.
-        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(BUSY - 1).max(1)
-    }
-
-    /// A request has begun.
-    pub(super) fn is_busy(&self) {
-        self.idle_since.store(BUSY, Ordering::Relaxed);
-    }
-
-    /// A request has its answer.
-    pub(super) fn is_idle(&self) {
-        self.idle_since.store(self.now() | ANSWERED, Ordering::Relaxed);
-    }
-
-    /// A request has an answer that is sent as long as the client likes, and that may be cut off.
-    pub(super) fn is_idle_though_endless(&self) {
-        self.idle_since.store(self.now() | ANSWERED | ENDLESS, Ordering::Relaxed);
-    }
-
-    /// The client takes nothing at the moment.
-    pub(super) fn is_stuck(&self) {
-        if self.stuck_since.load(Ordering::Relaxed) == 0 {
-            self.stuck_since.store(self.now(), Ordering::Relaxed);
-        }
-    }
-
-    /// The client has taken enough to count as slow and not as stuck.
-    pub(super) fn is_slow(&self) {
-        self.stuck_since.store(self.now(), Ordering::Relaxed);
-    }
-
-    /// The client has taken what there was.
-    pub(super) fn is_unstuck(&self) {
-        self.stuck_since.store(0, Ordering::Relaxed);
-        let idle_since = self.idle_since.load(Ordering::Relaxed);
-        if idle_since != BUSY && idle_since & ENDLESS == 0 {
-            self.is_idle();
-        }
-    }
-
-    fn stuck_for(&self) -> Duration {
-        match self.stuck_since.load(Ordering::Relaxed) {
-            0 => Duration::ZERO,
-            since => Duration::from_micros(self.now().saturating_sub(since)),
-        }
-    }
-
-    /// Since when it counts as of no use; `None` while it is of use.
-    fn idle_since(&self) -> Option<u64> {
-        let idle_since = self.idle_since.load(Ordering::Relaxed);
-        let stuck_since = self.stuck_since.load(Ordering::Relaxed);
-        match (idle_since, stuck_since) {
-            (BUSY, _) => None,
-            (since, 0) if since & ANSWERED != 0 => Some((since & !(ANSWERED | ENDLESS)) + CREDIT.as_micros() as u64),
-            (since, 0) => Some(since),
-            (_, since) => (self.stuck_for() >= STUCK_AFTER).then_some(since),
-        }
-    }
-
-    /// How long the head of a request has been awaited; not at all while an earlier answer is still being taken.
-    fn awaits_for(&self) -> Duration {
-        let idle_since = self.idle_since.load(Ordering::Relaxed);
-        if idle_since == BUSY || idle_since & ENDLESS != 0 || self.stuck_since.load(Ordering::Relaxed) != 0 {
-            return Duration::ZERO;
-        }
-        Duration::from_micros(self.now().saturating_sub(idle_since & !ANSWERED))
-    }
-}
 
 /// All open connections, at most so many.
 pub(super) struct Connections {
@@ -155,8 +64,7 @@ impl Connections {
     fn take(self: &Arc<Self>, open: &mut Open) -> Place {
         open.taken += 1;
         open.next += 1;
-        let activity = Activity { began: self.began, idle_since: AtomicU64::new(0), stuck_since: AtomicU64::new(0) };
-        activity.idle_since.store(activity.now(), Ordering::Relaxed);
+        let activity = Activity::since(self.began);
         Place { connections: Arc::clone(self), number: open.next, activity: Arc::new(activity) }
     }
 

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connections::Activity;
+use crate::activity::Activity;
 
 /// A client that takes so much within the time allowed is read, if slowly; less is a drip.
 const ENOUGH: usize = 16 << 10;

@@ -11,10 +11,9 @@ use lastgood_market::api_keys::{ApiKey, KeySource, Once};
 use lastgood_market::credentials::{Environment, MasterKey, UserId, open_sealed};
 use lastgood_routes::spec::ParameterType;
 use lastgood_routes::{Argument, Arguments, Connections, RouteError, Statement};
+use lastgood_settings::{Settings, UserKeysSetting};
 use serde::Deserialize;
 use tokio::time::{Instant, timeout};
-
-use crate::config::{Settings, UserKeysSetting};
 
 /// A request waits no longer for its user's key.
 const WITHIN: Duration = Duration::from_secs(1);

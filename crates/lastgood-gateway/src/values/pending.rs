@@ -8,7 +8,7 @@ use lastgood::store::StoreError;
 use serde_json::json;
 
 use crate::app::App;
-use crate::cache_api::pending::{CONFIRM_WITHIN, Pending};
+use crate::pending::{CONFIRM_WITHIN, Pending};
 use crate::problem::Refused;
 use crate::response::plain;
 use crate::values::ask_again;

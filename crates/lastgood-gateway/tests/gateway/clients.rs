@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use lastgood_gateway::Totals;
-use lastgood_gateway::config::REGION_NAMES;
+use lastgood_settings::REGION_NAMES;
 use lastgood_sim::ClockMode;
 use serde::Deserialize;
 use tokio::process::Command;

@@ -6,8 +6,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use lastgood::{Keep, Policy, Reason};
-use lastgood_gateway::config::{KEYS, REGION_KEYS};
 use lastgood_market::{Preset, RegionName};
+use lastgood_settings::{KEYS, REGION_KEYS};
 
 use crate::support::{Exchange, Running, get};
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use lastgood_gateway::config::{ConfigFile, FlagValue, Settings, Sources, resolve};
+use lastgood_settings::{ConfigFile, FlagValue, Settings, Sources, resolve};
 use lastgood_testing::RedisServer;
 use serde_json::Value;
 use tokio::process::Command;

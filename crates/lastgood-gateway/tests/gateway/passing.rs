@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use axum::body::{Body, to_bytes};
 use axum::response::Response;
 use http::Request;
-use lastgood_gateway::config::Settings;
+use lastgood_settings::Settings;
 use tokio::net::TcpListener;
 
 use crate::support::{Exchange, Got, Running, client, get, read};

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use lastgood_gateway::config::{ConfigFile, FlagValue, Log, LogFormat, Problems, Settings, Sources, resolve};
 use lastgood_gateway::{Gateway, Totals};
+use lastgood_settings::{ConfigFile, FlagValue, Log, LogFormat, Problems, Settings, Sources, resolve};
 use lastgood_sim::{Fault, Sim, SimConfig};
 pub(crate) use lastgood_testing::eventually;
 use tokio::net::TcpListener;
@@ -162,7 +162,7 @@ impl Running {
         let mut settings = settings_of(file, &[]).unwrap_or_else(|problems| panic!("{problems}"));
         settings.data_dir = data.path().to_owned();
         settings.binance = self::settings("http://127.0.0.1:9", &[]).binance;
-        settings.store = lastgood_gateway::config::StoreSetting::Memory;
+        settings.store = lastgood_settings::StoreSetting::Memory;
         Running::serve(&settings, data).await
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use lastgood_gateway::config::StoreSetting;
+use lastgood_settings::StoreSetting;
 use lastgood_testing::{Canned, Chaos, ChaosProxy, RedisServer, UpstashFront};
 
 use crate::redis::{answers_everything, health, question};

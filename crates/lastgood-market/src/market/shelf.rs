@@ -1,5 +1,6 @@
 //! Where the market's answers are kept, and how they are loaded.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -7,6 +8,7 @@ use lastgood::{Answer, Error, Loaded, Region};
 
 use super::{Shared, unreadable};
 use crate::cut::Index;
+use crate::engine::Face;
 use crate::line::{Keeper, Loader};
 use crate::{Priority, Source};
 
@@ -28,6 +30,16 @@ impl<T: Send + Sync + 'static> Keeper for Shelf<'_, T> {
 
     fn loader(&self) -> Arc<dyn Loader> {
         Arc::new(Parsing { market: Arc::clone(self.market), parse: self.parse })
+    }
+}
+
+impl<T: Send + Sync + 'static> Face for Shelf<'_, T> {
+    async fn wait<F>(&self, work: Pin<&mut F>) -> Result<F::Output, Error>
+    where
+        F: Future + Send,
+        F::Output: Send,
+    {
+        Ok(work.await)
     }
 }
 

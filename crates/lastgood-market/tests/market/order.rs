@@ -2,13 +2,12 @@
 
 use lastgood_testing::check_module_order;
 
-const ORDER: [&str; 29] = [
+const ORDER: [&str; 28] = [
     "region",
     "query",
     "venue",
     "calendar",
     "interval",
-    "lanes",
     "bars",
     "budget",
     "identity",

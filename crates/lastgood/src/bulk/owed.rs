@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::{Matches, PAGE};
+use super::PAGE;
 use crate::cache::{Cache, Shared};
 use crate::clock::Timestamp;
+use crate::invalidation::{Mode, OwedBulk};
 use crate::region::Region;
 use crate::store::{BreakerState, Store, StoreError, jittered, somewhere_in};
-use crate::tags::Mode;
 use crate::write_behind::journal::{BULK, OwedBefore, Record};
 
 /// Bulk invalidations that may wait for the store, and how often it is looked at meanwhile.
@@ -22,17 +22,6 @@ const SPREAD: Duration = Duration::from_secs(1);
 
 /// Tells the rows of bulk invalidations apart.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
-
-/// A bulk invalidation that the store is still to be given, as it was asked for at `at`: what was loaded or put since stays.
-pub(crate) struct OwedBulk {
-    /// What the keys begin with.
-    pub(super) prefix: String,
-    pub(super) matches: Matches,
-    /// The text that `matches` was made of; `None` where there is none, so that it cannot be written down.
-    pub(super) selector: Option<String>,
-    pub(super) mode: Mode,
-    pub(super) at: Timestamp,
-}
 
 impl OwedBulk {
     fn record(&self) -> Option<Record> {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::{Invalidated, PAGE};
 use crate::clock::Timestamp;
 use crate::flight::Void;
+use crate::invalidation::Mode;
 use crate::memory::Key;
 use crate::region::Region;
 use crate::store::{GuardedStore, Store, StoreError};
-use crate::tags::Mode;
 
 /// So much memory the names of keys of the store may take that are noted, so that none counts twice: a million of them. A
 /// store lists few twice, and only while it grows or shrinks.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::entry::Entry;
-use crate::tags::Mode;
+use crate::invalidation::Mode;
 
 /// Removals of single tags that are told apart; beyond it all that was loaded before the last of them counts as removed.
 const MOST_TAGS: usize = 16;

@@ -10,49 +10,12 @@ use tokio::time::{Instant, timeout_at};
 use crate::clock::Timestamp;
 use crate::entry::{Entry, Freshness, Unreadable, decode};
 use crate::flight::{LeaderGuard, Origin, after};
-use crate::lease::Claim;
 use crate::metrics::add;
 use crate::region::Region;
-use crate::store::{Ahead, Store, StoreError, Version};
+use crate::seen::{Seen, Stored};
+use crate::store::{Ahead, Store, StoreError};
 use crate::verification::Standing;
 use crate::write_behind::APART;
-
-/// What the store holds under a key: as this process may believe it, and as a load has to replace it.
-#[derive(Default)]
-pub(crate) struct Stored {
-    pub(crate) entry: Option<Entry>,
-    pub(crate) seen: Seen,
-    pub(crate) ahead: Ahead,
-    /// Why nobody knows whether the store holds an entry.
-    pub(crate) unknown: Option<StoreError>,
-}
-
-/// What the store said that a key holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Seen {
-    /// It was not asked, or did not answer.
-    #[default]
-    Unread,
-    Nothing,
-    /// The claim of a load.
-    Claimed(Claim),
-    /// Bytes of this version, readable or not.
-    Value(Version),
-}
-
-impl Stored {
-    /// What was seen, without the entry.
-    pub(crate) fn unread(&self) -> Stored {
-        Stored { seen: self.seen.clone(), ahead: self.ahead, ..Stored::default() }
-    }
-}
-
-impl Seen {
-    pub(crate) fn of(bytes: Option<&Bytes>) -> Seen {
-        let Some(bytes) = bytes else { return Seen::Nothing };
-        Claim::decode(bytes).map_or_else(|| Seen::Value(Version::of(bytes)), Seen::Claimed)
-    }
-}
 
 /// A store that another kind of build writes holds many such entries: the log says so aloud once.
 fn note_unreadable(region: &str, why: Unreadable) {

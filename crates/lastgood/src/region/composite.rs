@@ -16,7 +16,7 @@ use crate::lease::Right;
 use crate::memory::Key;
 use crate::metrics::Stopwatch;
 use crate::outcome::Outcome;
-use crate::read::{Seen, Stored};
+use crate::seen::{Seen, Stored};
 use crate::store::StoreError;
 
 mod fill;

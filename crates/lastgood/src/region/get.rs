@@ -11,7 +11,7 @@ use crate::flight::LeaderGuard;
 use crate::memory::Key;
 use crate::metrics::Stopwatch;
 use crate::outcome::{Outcome, Tier};
-use crate::read::Stored;
+use crate::seen::Stored;
 use crate::store::StoreError;
 
 /// A store that takes longer is looked into by others, too.

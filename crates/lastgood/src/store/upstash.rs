@@ -21,7 +21,6 @@ use super::{
 };
 use crate::clock::Timestamp;
 
-mod lanes;
 mod link;
 mod log;
 mod options;

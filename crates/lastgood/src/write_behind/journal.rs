@@ -20,7 +20,7 @@ mod rows;
 mod save;
 
 pub(crate) use self::record::Record;
-pub(crate) use self::restore::{BULK, DISTRUST, OwedBefore};
+pub(crate) use self::restore::{BULK, DISTRUST, OwedBefore, Restored};
 pub(super) use self::rows::Rows;
 
 /// A disk in trouble is tried again at most once in so long.

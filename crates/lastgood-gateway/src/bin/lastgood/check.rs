@@ -7,7 +7,7 @@ mod ways;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lastgood_gateway::config::{Problems, Resolved};
+use lastgood_settings::{Problems, Resolved};
 use serde::Serialize;
 
 use crate::client::ClientArguments;
@@ -109,7 +109,7 @@ pub(crate) async fn run(arguments: Arguments, file: Option<PathBuf>) -> Result<(
 }
 
 fn of_problems(problems: Problems) -> Vec<Finding> {
-    let finding = |problem: lastgood_gateway::config::Problem| {
+    let finding = |problem: lastgood_settings::Problem| {
         let target = problem.origin.map(|origin| origin.to_string()).unwrap_or_default();
         let detail = match &problem.key {
             Some(key) => format!("`{key}`: {}", problem.what),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lastgood_gateway::config::{FlagValue, Origin, Reached};
+use lastgood_settings::{FlagValue, Origin, Reached};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode, Url};

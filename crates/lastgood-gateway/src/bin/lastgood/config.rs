@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use comfy_table::{Table, presets};
-use lastgood_gateway::config::render_effective;
+use lastgood_settings::render_effective;
 
 use crate::output::{Failure, say, say_json};
 use crate::settings::SettingsArguments;

@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use clap::{Subcommand, ValueEnum};
 use comfy_table::{Table, presets};
 use lastgood::Clock;
-use lastgood_gateway::config::Settings;
 use lastgood_market::Venue;
 use lastgood_market::calendar::rfc3339;
 use lastgood_market::credentials::Algorithm;
 use lastgood_market::credentials::{
     Credential, CredentialError, CredentialStore, Environment, Label, MasterKey, UserId, check_name,
 };
+use lastgood_settings::Settings;
 use serde::Serialize;
 
 use crate::output::{Failure, say, say_json};

@@ -10,8 +10,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lastgood_gateway::config::{FlagValue, Settings, Sources, parse_duration, resolve};
 use lastgood_gateway::{Demonstration as _, Gateway, listen};
+use lastgood_settings::{FlagValue, Settings, Sources, parse_duration, resolve};
 use lastgood_sim::{Sim, SimConfig};
 use tokio::net::TcpListener;
 use tokio::sync::watch;

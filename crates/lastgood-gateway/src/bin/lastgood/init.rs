@@ -8,7 +8,7 @@ use std::fs::OpenOptions;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use lastgood_gateway::config::{ConfigFile, Sources, resolve};
+use lastgood_settings::{ConfigFile, Sources, resolve};
 
 use self::tables::Table;
 use crate::output::{Failure, complain, say};

@@ -4,8 +4,8 @@ use std::fmt::{self, Display, Formatter};
 use std::io::{self, IsTerminal as _, Write};
 use std::process::ExitCode;
 
-use lastgood_gateway::config::Problems;
-use lastgood_gateway::redact::redact;
+use lastgood_settings::Problems;
+use lastgood_settings::redact::redact;
 use serde::Serialize;
 
 /// Why a verb did not do what it was asked.

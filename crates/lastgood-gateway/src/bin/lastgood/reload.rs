@@ -3,9 +3,9 @@
 use std::convert::Infallible;
 use std::path::PathBuf;
 
-use lastgood_gateway::config::Settings;
 use lastgood_gateway::logging::Level;
 use lastgood_gateway::{Gateway, Reloaded};
+use lastgood_settings::Settings;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::settings::SettingsArguments;

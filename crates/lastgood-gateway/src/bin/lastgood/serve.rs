@@ -4,9 +4,9 @@ use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use lastgood_gateway::config::{BaseUrl, LogFormat, Resolved, Settings};
 use lastgood_gateway::logging::Level;
 use lastgood_gateway::{Gateway, listen, logging};
+use lastgood_settings::{BaseUrl, LogFormat, Resolved, Settings};
 use tokio::net::TcpListener;
 
 use crate::output::Failure;

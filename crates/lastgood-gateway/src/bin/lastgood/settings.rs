@@ -3,7 +3,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use lastgood_gateway::config::{ConfigFile, FlagValue, Problems, Reached, Resolved, Sources, resolve, resolve_reached};
+use lastgood_settings::{ConfigFile, FlagValue, Problems, Reached, Resolved, Sources, resolve, resolve_reached};
 
 use crate::output::{Failure, complain};
 

@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     times: bool,
     /// Print it again after each pause, such as 5s, until interrupted; a terminal is drawn over
-    #[arg(long, value_name = "PAUSE", value_parser = lastgood_gateway::config::parse_duration)]
+    #[arg(long, value_name = "PAUSE", value_parser = lastgood_settings::parse_duration)]
     watch: Option<Duration>,
     /// Print JSON: {hits, misses, hit_rate, …, cluster, store, regions}
     #[arg(long)]

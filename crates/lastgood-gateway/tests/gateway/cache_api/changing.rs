@@ -1,6 +1,6 @@
 //! What is changed: keys, tags, symbols, everything.
 
-use lastgood_gateway::config::Settings;
+use lastgood_settings::Settings;
 use lastgood_testing::RedisServer;
 
 use super::*;

@@ -1,6 +1,6 @@
 //! A healthy exchange, and a gateway before it with everything that it can have.
 
-use lastgood_gateway::config::StoreSetting;
+use lastgood_settings::StoreSetting;
 use lastgood_sim::SimConfig;
 use sqlx::{Connection as _, SqliteConnection};
 

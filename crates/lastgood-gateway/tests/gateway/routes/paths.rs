@@ -1,6 +1,6 @@
 //! Which paths a declared route answers, and that no spelling of one is the exchange's.
 
-use lastgood_gateway::config::StoreSetting;
+use lastgood_settings::StoreSetting;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;

@@ -1,6 +1,6 @@
 //! Keys of users in the application's own database, sealed.
 
-use lastgood_gateway::config::StoreSetting;
+use lastgood_settings::StoreSetting;
 use lastgood_testing::PostgresServer;
 use sqlx::{Connection as _, SqliteConnection};
 

@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::UpstashOptions;
-use super::lanes::Lanes;
+use crate::keyed_mutex::KeyedMutex;
 use crate::proxy::ProxyConnector;
 use crate::store::StoreError;
 
@@ -67,7 +67,8 @@ pub(super) struct Link {
     client: ArcSwap<HttpClient>,
     reads: Arc<Semaphore>,
     writes: Arc<Semaphore>,
-    lanes: Lanes,
+    /// Keys that are being written.
+    written: KeyedMutex,
     sync_token: ArcSwapOption<HeaderValue>,
     /// Commands that were sent.
     commands: AtomicU64,
@@ -83,7 +84,7 @@ impl Link {
             client,
             reads: Arc::new(Semaphore::new(READS_AT_ONCE)),
             writes: Arc::new(Semaphore::new(WRITES_AT_ONCE)),
-            lanes: Lanes::new(),
+            written: KeyedMutex::default(),
             sync_token: ArcSwapOption::empty(),
             commands: AtomicU64::new(0),
         }))
@@ -125,10 +126,10 @@ impl Link {
     ) -> Result<Answer, StoreError> {
         let request = self.request(path, body)?;
         let asked = async {
-            let turns = self.lanes.enter(keys).await;
+            let held = self.written.lock_all(keys).await;
             let place = self.place(&self.writes).await?;
             self.commands.fetch_add(1, Ordering::Relaxed);
-            self.in_background(request, ANSWER_WITHIN, (turns, place)).await
+            self.in_background(request, ANSWER_WITHIN, (held, place)).await
         };
         timeout(ANSWER_WITHIN, asked).await.unwrap_or(Err(StoreError::Timeout))
     }

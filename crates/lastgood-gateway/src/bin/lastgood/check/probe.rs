@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use lastgood::store::{Store, StoreError, UpstashStore};
-use lastgood_gateway::config::{BaseUrl, Settings, StoreSetting, UpstashAddress};
-use lastgood_gateway::redact::redact;
 use lastgood_gateway::{SourceCheck, check_certificate, check_sources};
 use lastgood_market::Venue;
 use lastgood_market::credentials::MasterKey;
 use lastgood_market::upstream::exchange_of;
+use lastgood_settings::redact::redact;
+use lastgood_settings::{BaseUrl, Settings, StoreSetting, UpstashAddress};
 use reqwest::{StatusCode, header};
 use tokio::time::Instant;
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use lastgood::store::{Lack, RedisOptions, RedisStore, RedisUrl, Store, Usage};
-use lastgood_gateway::config::Settings;
-use lastgood_gateway::redact::redact;
+use lastgood_settings::Settings;
+use lastgood_settings::redact::redact;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::probe::PATIENCE;

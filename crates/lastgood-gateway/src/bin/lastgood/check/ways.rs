@@ -6,7 +6,7 @@ use std::fmt;
 use http::Uri;
 use hyper_rustls::ConfigBuilderExt as _;
 use lastgood::proxy::{Proxies, ProxyConnector, ProxyFailure};
-use lastgood_gateway::config::Settings;
+use lastgood_settings::Settings;
 use reqwest::{Client, redirect};
 use rustls::ClientConfig;
 

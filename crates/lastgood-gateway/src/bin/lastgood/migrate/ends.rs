@@ -7,8 +7,8 @@ use std::time::Duration;
 use lastgood::Clock;
 use lastgood::migrate::Side;
 use lastgood::store::{MemoryStore, Opened, Store, StoreError, Usage};
-use lastgood_gateway::config::{FlagValue, Settings, StoreSetting};
 use lastgood_gateway::{BuildError, open_embedded, open_store};
+use lastgood_settings::{FlagValue, Settings, StoreSetting};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Arguments;

@@ -84,7 +84,7 @@ fn the_fly_configuration_names_what_there_is() {
     // Every variable is a setting that the gateway knows, and the port is where it then listens.
     let env = fly["env"].as_table().expect("variables");
     let known: Vec<&str> =
-        lastgood_gateway::config::KEYS.iter().flat_map(|key| key.env).copied().chain(["LASTGOOD_CONFIG"]).collect();
+        lastgood_settings::KEYS.iter().flat_map(|key| key.env).copied().chain(["LASTGOOD_CONFIG"]).collect();
     for (name, value) in env {
         assert!(known.contains(&name.as_str()) && value.is_str(), "{name} = {value}");
     }

@@ -1,0 +1,81 @@
+//! Lists of candles that were packed before: those who ask for the newest candles of a pair ask for the same.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use crate::response::list::List;
+use crate::response::prepared::pack;
+
+/// Lists that were packed before.
+pub(crate) struct Packed {
+    lists: Cache<u64, Arc<PackedList>, BySize>,
+    places: RandomState,
+}
+
+/// A packed list, and the runs it is of, so that their places in memory stay theirs.
+struct PackedList {
+    runs: Vec<Bytes>,
+    gzip: Bytes,
+}
+
+#[derive(Clone)]
+struct BySize;
+
+impl Weighter<u64, Arc<PackedList>> for BySize {
+    fn weight(&self, _: &u64, list: &Arc<PackedList>) -> u64 {
+        (list.gzip.len() + list.runs.iter().map(Bytes::len).sum::<usize>() + 128) as u64
+    }
+}
+
+/// The most bytes of lists that are kept packed, with what they are of: the newest of some hundred series.
+const MOST_BYTES: u64 = 64 << 20;
+
+impl Packed {
+    /// What these lists may take of a memory limit.
+    pub(crate) fn share_of(limit: u64) -> u64 {
+        (limit / 16).min(MOST_BYTES)
+    }
+
+    /// No lists yet, and never more than `bytes` of them.
+    pub(crate) fn of(bytes: u64) -> Packed {
+        Packed { lists: Cache::with_weighter(1_024, bytes, BySize), places: RandomState::new() }
+    }
+
+    /// A list, packed as it was before if it is the same.
+    pub(crate) async fn pack(&self, runs: Vec<Bytes>) -> Bytes {
+        let key = self.places.hash_one(runs.iter().map(place).collect::<Vec<_>>());
+        if let Some(known) =
+            self.lists.get(&key).filter(|known| known.runs.iter().map(place).eq(runs.iter().map(place)))
+        {
+            return known.gzip.clone();
+        }
+        let list = List::of(&runs);
+        let gzip = tokio::task::spawn_blocking(move || pack(&list.collect())).await.unwrap_or_default();
+        self.lists.insert(key, Arc::new(PackedList { runs, gzip: gzip.clone() }));
+        gzip
+    }
+}
+
+/// Where a run lies. While it is held, nothing else lies there.
+fn place(run: &Bytes) -> (usize, usize) {
+    (run.as_ptr() as usize, run.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_same_rows_are_packed_once_and_others_apart() {
+        let packed = Packed::of(1 << 20);
+        let runs = vec![Bytes::from(vec![b'1'; 5_000])];
+        let first = packed.pack(runs.clone()).await;
+        assert_eq!(packed.pack(runs.clone()).await.as_ptr(), first.as_ptr());
+        let others = vec![Bytes::from(vec![b'2'; 5_000])];
+        assert_ne!(packed.pack(others).await, first);
+    }
+}

@@ -1,0 +1,141 @@
+//! Asking the engine: the one way to what is kept of the exchange and, where that is not fresh, to the exchange.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+
+use lastgood::{Error, Reason};
+
+use super::Engine;
+use crate::RegionName;
+use crate::candles::{Question, Slice};
+use crate::line::{self, Keeper, Line};
+
+/// A question that the cache answers.
+#[derive(Clone, Copy, Debug)]
+pub enum Asked<'a> {
+    /// One that an entry answers.
+    Entry(&'a Line),
+    /// One about candles.
+    Candles(&'a Arc<Question>),
+}
+
+/// An answer of the engine's.
+#[derive(Clone, Debug)]
+pub enum Answered<'a> {
+    /// An entry: the part that was asked for must still be cut out of it.
+    Entry(line::Answered<'a>),
+    /// Candles, put together of what is known.
+    Candles(Slice),
+}
+
+/// Who asks the engine: where its answers are kept, and how many of its questions may wait.
+pub trait Face: Keeper {
+    /// Waits for `work` if it does not end at once.
+    ///
+    /// # Errors
+    ///
+    /// When no more may wait; then the last good answer stands in.
+    fn wait<F>(&self, work: Pin<&mut F>) -> impl Future<Output = Result<F::Output, Error>> + Send
+    where
+        F: Future + Send,
+        F::Output: Send;
+}
+
+impl Asked<'_> {
+    /// The request weight that the question costs at the exchange.
+    pub fn weight(&self) -> u32 {
+        match self {
+            Asked::Entry(line) => line.question().weight,
+            Asked::Candles(question) => question.direct.weight,
+        }
+    }
+}
+
+impl Engine {
+    /// Answers a question: from memory while that is fresh, else by loading, else with the last good answer. The priority of
+    /// a load follows from what is kept. The question counts as use, which streams and budgets go by.
+    ///
+    /// # Errors
+    ///
+    /// The exchange's refusal of the question; any other only where nothing that is kept answers it.
+    pub async fn ask<'a, F: Face>(&self, asked: Asked<'a>, face: &F) -> Result<Answered<'a>, Error> {
+        match asked {
+            Asked::Entry(line) => {
+                // A ticker that is asked for is worth a stream.
+                self.streams.note(line.question());
+                self.upstreams.frequency.count(&line.load().key);
+                self.entry(line, face).await.map(Answered::Entry)
+            }
+            Asked::Candles(question) => {
+                self.upstreams.frequency.count(question.series.name());
+                self.slice_or_entry(question, face).await
+            }
+        }
+    }
+
+    async fn entry<'a, F: Face>(&self, line: &'a Line, face: &F) -> Result<line::Answered<'a>, Error> {
+        let composite = face.region(line.load()).composite();
+        let stopwatch = composite.stopwatch();
+        let answered = entry_uncounted(line, face).await;
+        match &answered {
+            Ok(answered) => composite.count_timed(answered.answer.outcome(), stopwatch),
+            Err(error) => composite.count_failed(error),
+        }
+        answered
+    }
+
+    async fn slice_or_entry<'a, F: Face>(&self, question: &'a Arc<Question>, face: &F) -> Result<Answered<'a>, Error> {
+        let error = match face.wait(pin!(self.candles.answer(question))).await {
+            Ok(Ok(slice)) => return Ok(Answered::Candles(slice)),
+            Ok(Err(error)) if error.reason == Reason::Abandoned => {
+                // Boxed, so that a hit does not carry the room for what is rare.
+                return Box::pin(self.entry_of_candles(question, face)).await;
+            }
+            Ok(Err(error)) => return Err(error),
+            Err(full) => full,
+        };
+        Box::pin(self.last_good_slice(question, face, error)).await.map(Answered::Candles)
+    }
+
+    /// What cannot be put together, the exchange is asked as it was asked.
+    async fn entry_of_candles<'a, F: Face>(
+        &self,
+        question: &'a Arc<Question>,
+        face: &F,
+    ) -> Result<Answered<'a>, Error> {
+        let composite = self.region(RegionName::Klines).composite();
+        let line = Line::only(Arc::clone(&question.direct));
+        let error = match entry_uncounted(&line, face).await {
+            Ok(line::Answered { answer, .. }) => {
+                composite.count(answer.outcome());
+                return Ok(Answered::Entry(line::Answered { answer, source: &question.direct }));
+            }
+            Err(error) => error,
+        };
+        if error.reason == Reason::NotFound {
+            composite.count_failed(&error);
+            return Err(error);
+        }
+        let kept = self.last_good_slice(question, face, error.clone()).await;
+        kept.map(Answered::Candles).map_err(|_| error)
+    }
+
+    async fn last_good_slice<F: Face>(&self, question: &Question, face: &F, error: Error) -> Result<Slice, Error> {
+        let kept = face.wait(pin!(self.candles.last_good(question, error.clone()))).await.unwrap_or(Err(error));
+        let composite = self.region(RegionName::Klines).composite();
+        match &kept {
+            Ok(slice) => composite.count(slice.outcome),
+            Err(error) => composite.count_failed(error),
+        }
+        kept
+    }
+}
+
+/// The answer of an entry, for the caller to count; the last good one where it would have to wait and may not.
+async fn entry_uncounted<'a, F: Face>(line: &'a Line, face: &F) -> Result<line::Answered<'a>, Error> {
+    match face.wait(pin!(line.answer_uncounted(face))).await {
+        Ok(answered) => answered,
+        Err(full) => line.last_good(face, full),
+    }
+}

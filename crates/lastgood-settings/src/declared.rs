@@ -1,0 +1,86 @@
+//! What the configuration declares besides the exchange: sources, and routes over them.
+
+use lastgood_routes::spec::{Credentials, RouteSpec, SourceSpecs};
+use secrecy::ExposeSecret;
+use toml::de::DeTable;
+
+use crate::duration::format_duration;
+use crate::fields::{Fields, Report};
+use crate::problem::{Origin, Origins};
+use crate::redact::MASK;
+use crate::routes::routes;
+use crate::sources::sources;
+use crate::user_keys::UserKeysSetting;
+
+/// What the configuration declares besides the exchange.
+#[derive(Debug, Clone, Default)]
+pub struct Declared {
+    /// Databases, buckets and APIs.
+    pub sources: SourceSpecs,
+    /// Routes over them.
+    pub routes: Vec<RouteSpec>,
+    /// Where the API keys of users are looked up, besides the credentials file.
+    pub user_keys: Option<UserKeysSetting>,
+    /// Where each was written, by its name.
+    origins: Origins,
+}
+
+impl Declared {
+    /// The tables that are read here.
+    pub(crate) const TABLES: [&str; 5] = ["databases", "buckets", "apis", "routes", "credentials"];
+
+    pub(crate) fn read<'a>(root: &'a DeTable<'a>, report: &'a Report<'a>) -> Declared {
+        let mut fields = Fields::root(report, root);
+        let mut origins = Origins::new();
+        let sources = sources(&mut fields, &mut origins);
+        let routes = routes(fields.tables("routes"), &sources, &mut origins);
+        let user_keys = fields.table("credentials").and_then(|fields| UserKeysSetting::read(fields, &sources));
+        Declared { sources, routes, user_keys, origins }
+    }
+
+    /// Where something was written.
+    pub(crate) fn origin(&self, name: &str) -> Origin {
+        self.origins.get(name).cloned().unwrap_or(Origin::Default)
+    }
+
+    /// What is declared, for people: key, value without secrets, and where it was written.
+    pub(crate) fn rows(&self) -> Vec<(String, String, String)> {
+        let mut rows = Vec::new();
+        let mut row = |key: String, value: String| {
+            let origin = self.origin(&key).to_string();
+            rows.push((key, value, origin));
+        };
+        let SourceSpecs { databases, buckets, apis } = &self.sources;
+        for (name, database) in databases {
+            let kind = database.url.expose_secret().split(':').next().unwrap_or_default();
+            let (most, timeout) = (database.max_connections, format_duration(database.statement_timeout));
+            let value = format!("{kind}:{MASK}, {most} connections at most, statements {timeout} at most");
+            row(format!("databases.{name}"), value);
+        }
+        for (name, bucket) in buckets {
+            let endpoint = bucket.endpoint.as_ref().map(|endpoint| format!(" at {endpoint}")).unwrap_or_default();
+            let region = bucket.region.as_ref().map(|region| format!(" in {region}")).unwrap_or_default();
+            let key = match bucket.credentials {
+                Credentials::Anonymous => String::new(),
+                _ => format!(", key {MASK}"),
+            };
+            row(format!("buckets.{name}"), format!("{}{endpoint}{region}{key}", bucket.url));
+        }
+        for (name, api) in apis {
+            let headers: String = api.headers.iter().map(|(name, _)| format!(", {name} {MASK}")).collect();
+            let private = if api.allow_private { ", private addresses too" } else { "" };
+            let value = format!("{}, {} at most{private}{headers}", api.base(), format_duration(api.timeout));
+            row(format!("apis.{name}"), value);
+        }
+        for route in &self.routes {
+            let sources: Vec<String> = route.sources.iter().map(|source| source.question.to_string()).collect();
+            let value = format!("region {}, {}", route.region, sources.join(", else "));
+            row(format!("routes {}", route.path), value);
+        }
+        if let Some(UserKeysSetting { origin, statement }) = &self.user_keys {
+            let value = format!("API keys of users from database {}", statement.database);
+            rows.push(("credentials.sql".to_owned(), value, origin.to_string()));
+        }
+        rows
+    }
+}
