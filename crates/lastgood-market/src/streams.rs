@@ -64,9 +64,33 @@ pub struct Counters {
     reported_at: AtomicU64,
     /// Whether a connection is up: 1 or 0.
     pub connected: AtomicU64,
+    /// Since when that is so, in ms; 0 before the first try.
+    since: AtomicU64,
+    /// Why none is up, if one should be.
+    why: Mutex<Option<String>>,
 }
 
 impl Counters {
+    /// Since when a connection is up, or none is; `None` before the first try.
+    pub fn since(&self) -> Option<Timestamp> {
+        let since = self.since.load(Ordering::Relaxed);
+        (since > 0).then(|| Timestamp::from_millis(since))
+    }
+
+    /// Why no connection is up, although something is to be streamed.
+    pub fn why(&self) -> Option<String> {
+        self.why.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes whether a connection is up, and why not.
+    fn turn(&self, is_up: bool, why: Option<String>, now: Timestamp) {
+        let was_up = self.connected.swap(u64::from(is_up), Ordering::Relaxed) == 1;
+        if was_up != is_up || self.since.load(Ordering::Relaxed) == 0 {
+            self.since.store(now.as_millis(), Ordering::Relaxed);
+        }
+        *self.why.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
     fn dropped(&self, why: Dropped) -> &AtomicU64 {
         match why {
             Dropped::Unreadable => &self.unreadable,

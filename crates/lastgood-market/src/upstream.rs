@@ -314,7 +314,7 @@ impl Upstreams {
         };
         call.ended(result);
         // What the answer is worth is for who checks it.
-        condition.not_begun();
+        condition.is_over();
         Attempt::Ended(ended, result)
     }
 

@@ -11,12 +11,12 @@ use crate::error::{RouteError, RouteFault};
 use crate::key::definition;
 use crate::parameter::{Kind, Parameter};
 use crate::place::place;
-use crate::route::{Link, Route};
+use crate::route::{Asked, Link, Route};
 use crate::source::http::{Api, HttpSource};
 use crate::source::object::{Bucket, ObjectTemplate};
 use crate::source::sql::{Database, ParameterType, Statement, StatementSpec};
 use crate::source::{ConnectOptions, Source};
-use crate::spec::{Question, RouteSpec, SourceSpec, SourceSpecs};
+use crate::spec::{Credentials, Question, RouteSpec, SourceSpec, SourceSpecs, named};
 
 /// The connections to the declared databases, buckets and APIs, which the routes over them share.
 pub struct Connections {
@@ -26,6 +26,7 @@ pub struct Connections {
     apis: BTreeMap<String, Arc<Api>>,
     /// How each of them answers, by its name as a reader knows it: `database main`.
     conditions: BTreeMap<String, Arc<Condition>>,
+    clock: Clock,
 }
 
 impl Connections {
@@ -35,27 +36,60 @@ impl Connections {
     ///
     /// When a database, a bucket or an API cannot be used as declared. None of them needs to be there.
     pub fn open(specs: &SourceSpecs, connect: &ConnectOptions, clock: &Clock) -> Result<Self, RouteError> {
+        let none = Connections {
+            specs: SourceSpecs::default(),
+            databases: BTreeMap::new(),
+            buckets: BTreeMap::new(),
+            apis: BTreeMap::new(),
+            conditions: BTreeMap::new(),
+            clock: clock.clone(),
+        };
+        none.open_again(specs, connect)
+    }
+
+    /// As [`Connections::open`], with what is declared now: the connections of what has not changed are these, and
+    /// credentials are read from their files again.
+    ///
+    /// # Errors
+    ///
+    /// When a database, a bucket or an API cannot be used as declared.
+    pub fn open_again(&self, specs: &SourceSpecs, connect: &ConnectOptions) -> Result<Self, RouteError> {
+        let is_same = |name: &str| !self.specs.differs(specs, name);
         let mut databases = BTreeMap::new();
         for (name, spec) in &specs.databases {
+            if let Some(open) = self.databases.get(name).filter(|_| is_same(&named("database", name))) {
+                databases.insert(name.clone(), open.clone());
+                continue;
+            }
             let opened = Database::open(name, spec, connect);
             let opened = opened.map_err(|why| RouteFault::Database { name: name.clone(), why })?;
             databases.insert(name.clone(), opened);
         }
         let mut buckets = BTreeMap::new();
         for (name, spec) in &specs.buckets {
+            let reads_file = matches!(spec.credentials, Credentials::ServiceAccountFile(_));
+            if let Some(open) = self.buckets.get(name).filter(|_| !reads_file && is_same(&named("bucket", name))) {
+                buckets.insert(name.clone(), open.clone());
+                continue;
+            }
             let opened = Bucket::open(name, spec, connect);
             buckets.insert(name.clone(), opened.map_err(|why| RouteFault::Bucket { name: name.clone(), why })?);
         }
         let mut apis = BTreeMap::new();
         for (name, spec) in &specs.apis {
+            if let Some(open) = self.apis.get(name).filter(|_| is_same(&named("api", name))) {
+                apis.insert(name.clone(), Arc::clone(open));
+                continue;
+            }
             let made = Api::new(name, spec, connect);
             apis.insert(name.clone(), made.map_err(|why| RouteFault::Api { name: name.clone(), why })?);
         }
-        let names = specs.databases.keys().map(|name| format!("database {name}"));
-        let names = names.chain(specs.buckets.keys().map(|name| format!("bucket {name}")));
-        let names = names.chain(specs.apis.keys().map(|name| format!("api {name}")));
-        let condition = |name: String| (name.clone(), Arc::new(Condition::new("source", name, clock.clone())));
-        Ok(Connections { specs: specs.clone(), databases, buckets, apis, conditions: names.map(condition).collect() })
+        let condition = |name: String| {
+            let new = || Arc::new(Condition::new("source", name.clone(), self.clock.clone()));
+            (name.clone(), self.conditions.get(&name).cloned().unwrap_or_else(new))
+        };
+        let conditions = specs.names().map(condition).collect();
+        Ok(Connections { specs: specs.clone(), databases, buckets, apis, conditions, clock: self.clock.clone() })
     }
 
     /// How each declared database, bucket and API answers, as far as it was asked.
@@ -89,22 +123,27 @@ impl Connections {
         let no_region = || RouteFault::NoRegion(spec.path.to_string());
         let region = regions.get(&spec.region).ok_or_else(no_region)?.clone();
         let link = |source: &SourceSpec| {
-            let made = self.source(&source.question, &spec.parameters);
-            let made = made.map_err(|why| RouteFault::Route { path: spec.path.to_string(), why: Box::new(why) })?;
-            let (condition, place) = (self.condition(&source.question)?, place(&source.question, &self.specs));
-            Ok::<_, RouteFault>(Link { source: made, condition, place, next_on_missing: source.next_on_missing })
+            let asked = self.asked(spec, source)?;
+            Ok::<_, RouteFault>(Link::new(asked, self.condition(&source.question)?, source.next_on_missing))
         };
         let links = spec.sources.iter().map(link).collect::<Result<_, _>>()?;
         let definition = definition(&format!("{:?}", spec.sources));
-        Ok(Route { spec: spec.clone(), region, links, definition })
+        Ok(Route::new(spec.clone(), region, links, definition, self.clock.clone()))
+    }
+
+    /// A source of a route, by these connections.
+    pub(crate) fn asked(&self, spec: &RouteSpec, source: &SourceSpec) -> Result<Asked, RouteFault> {
+        let made = self.source(&source.question, &spec.parameters);
+        let made = made.map_err(|why| RouteFault::Route { path: spec.path.to_string(), why: Box::new(why) })?;
+        Ok(Asked { source: made, place: place(&source.question, &self.specs).into() })
     }
 
     /// How the database, bucket or API of a question answers.
     fn condition(&self, question: &Question) -> Result<Arc<Condition>, RouteFault> {
         let name = match question {
-            Question::Statement(spec) => format!("database {}", spec.database),
-            Question::Object(spec) => format!("bucket {}", spec.bucket),
-            Question::Request(spec) => format!("api {}", spec.api),
+            Question::Statement(spec) => named("database", &spec.database),
+            Question::Object(spec) => named("bucket", &spec.bucket),
+            Question::Request(spec) => named("api", &spec.api),
         };
         self.conditions.get(&name).cloned().ok_or_else(|| no_source("source", &name))
     }
@@ -140,5 +179,47 @@ fn type_of(kind: &Kind) -> ParameterType {
         Kind::Decimal { .. } => ParameterType::Decimal,
         Kind::Boolean => ParameterType::Boolean,
         Kind::Date { .. } => ParameterType::Date,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::spec::{BucketSpec, DatabaseSpec};
+
+    #[tokio::test]
+    async fn only_what_has_changed_is_opened_again_and_files_with_credentials_are() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let account = folder.path().join("account.json");
+        let write = |key: &str| {
+            let json = format!(
+                r#"{{"client_email": "app", "private_key_id": "{key}", "private_key": "none", "disable_oauth": true}}"#
+            );
+            std::fs::write(&account, json)
+        };
+        write("one").expect("written");
+        let specs = |database: &str| {
+            let mut specs = SourceSpecs::default();
+            specs.databases.insert("main".to_owned(), DatabaseSpec::new("sqlite:main.db"));
+            specs.databases.insert("other".to_owned(), DatabaseSpec::new(database));
+            let private = Credentials::ServiceAccountFile(PathBuf::from(&account));
+            specs
+                .buckets
+                .insert("private".to_owned(), BucketSpec { credentials: private, ..BucketSpec::new("gs://a") });
+            specs.buckets.insert("public".to_owned(), BucketSpec::new("gs://b"));
+            specs
+        };
+        let (connect, clock) = (ConnectOptions::default(), Clock::paused_with_tokio());
+        let first = Connections::open(&specs("postgres://u:one@h/db"), &connect, &clock).expect("opened");
+        let second = first.open_again(&specs("postgres://u:two@h/db"), &connect).expect("opened");
+        let same_database = |name: &str| first.databases[name].is_same(&second.databases[name]);
+        let same_bucket = |name: &str| first.buckets[name].is_same(&second.buckets[name]);
+        assert_eq!((same_database("main"), same_database("other")), (true, false));
+        assert_eq!((same_bucket("public"), same_bucket("private")), (true, false));
+        assert!(Arc::ptr_eq(&first.conditions["database other"], &second.conditions["database other"]));
+        std::fs::write(&account, "no JSON").expect("written");
+        assert!(second.open_again(&specs("postgres://u:two@h/db"), &connect).is_err());
     }
 }

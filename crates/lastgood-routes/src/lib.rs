@@ -69,7 +69,7 @@ pub use self::check::SourceCheck;
 pub use self::connections::Connections;
 pub use self::error::RouteError;
 pub use self::refusal::Refusal;
-pub use self::route::Route;
+pub use self::route::{LastFailure, Route};
 pub use self::routes::{AskError, Routes};
 pub use self::source::ConnectOptions;
 pub use self::source::sql::Statement;

@@ -6,7 +6,7 @@ use tokio::time::{Instant, timeout};
 use crate::answer::RouteAnswer;
 use crate::arguments::Arguments;
 use crate::meta::Meta;
-use crate::route::{Link, Route};
+use crate::route::{Asked, Link, Route};
 use crate::source::{self, Held};
 
 impl Route {
@@ -18,13 +18,14 @@ impl Route {
         for (at, link) in self.links.iter().enumerate() {
             let left = ends.saturating_duration_since(Instant::now());
             let share = left / u32::try_from(self.links.len() - at).unwrap_or(1);
-            let held = self.held(key, at);
-            let answered = timeout(share, self.ask_one(link, arguments, held.as_ref())).await.unwrap_or_else(|_| {
+            let (asked, held) = (link.asked(), self.held(key, at));
+            let asking = self.ask_one(link, &asked, arguments, held.as_ref());
+            let answered = timeout(share, asking).await.unwrap_or_else(|_| {
                 let message = format!("source {} did not answer within {} ms", at + 1, share.as_millis());
                 Err(Error::new(Reason::TimedOut, message))
             });
             match answered {
-                Ok(loaded) => return Ok(self.loaded(at, loaded, held, arguments)),
+                Ok(loaded) => return Ok(self.loaded((at, &asked), loaded, held, arguments)),
                 Err(error) if error.reason == Reason::NotFound => {
                     missing = Some(error);
                     if !link.next_on_missing {
@@ -33,7 +34,8 @@ impl Route {
                 }
                 Err(error) => {
                     let path = &self.spec.path;
-                    tracing::debug!(%path, source = %link.source, why = %error, "a source gave no answer");
+                    tracing::debug!(%path, source = %asked.source, why = %error, "a source gave no answer");
+                    self.failed(link, &error);
                     failure.get_or_insert(error);
                 }
             }
@@ -44,17 +46,23 @@ impl Route {
     }
 
     /// Asks one source, and notes for its condition how that ends, or that it takes longer than readers wait.
-    async fn ask_one(&self, link: &Link, arguments: &Arguments, held: Option<&Held>) -> Result<source::Loaded, Error> {
+    async fn ask_one(
+        &self,
+        link: &Link,
+        asked: &Asked,
+        arguments: &Arguments,
+        held: Option<&Held>,
+    ) -> Result<source::Loaded, Error> {
         let path = self.spec.path.to_string();
         let load = link.condition.begin(&path);
         let patience = self.region.policy().soft_timeout;
-        let mut asked = link.source.load(arguments, held);
-        let answered = match timeout(patience, &mut asked).await {
+        let mut answer = asked.source.load(arguments, held);
+        let answered = match timeout(patience, &mut answer).await {
             Ok(answered) => answered,
             Err(_) => {
                 let what = format!("no answer for {} ms yet", patience.as_millis());
                 load.is_slow(&Error::new(Reason::Slow, what));
-                asked.await
+                answer.await
             }
         };
         load.ended(&answered);
@@ -72,7 +80,13 @@ impl Route {
         (*source == at).then(|| Held { body: kept.answer().body().clone(), validator: Some(validator.clone()) })
     }
 
-    fn loaded(&self, at: usize, loaded: source::Loaded, held: Option<Held>, arguments: &Arguments) -> Loaded {
+    fn loaded(
+        &self,
+        (at, asked): (usize, &Asked),
+        loaded: source::Loaded,
+        held: Option<Held>,
+        arguments: &Arguments,
+    ) -> Loaded {
         let (answer, fresh_for) = match (loaded, held) {
             (source::Loaded::Answer(mut answer), _) => {
                 let fresh_for = answer.fresh_for.take();
@@ -91,7 +105,7 @@ impl Route {
             content_type: answer.content_type,
             validator: answer.validator.map(|validator| (at, validator)),
             definition: Some(self.definition.clone()),
-            place: Some(self.links[at].place.clone()),
+            place: Some(asked.place.to_string()),
         };
         let value = Value::new(answer.body).with_meta(meta.write());
         Loaded { fresh_for, tags: self.tags(arguments), ..Loaded::from(value) }

@@ -1,9 +1,9 @@
 //! A declared route: what it asks whom, and how it is read through the cache.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use lastgood::condition::Condition;
-use lastgood::{Answer, Error, Outcome, Reason, Region};
+use lastgood::{Answer, Clock, Error, Outcome, Reason, Region, Timestamp};
 
 use crate::answer::RouteAnswer;
 use crate::arguments::Arguments;
@@ -17,9 +17,38 @@ pub struct Route {
     pub(crate) links: Vec<Link>,
     /// What distinguishes these sources from others: what was loaded before they were changed is not what they say.
     pub(crate) definition: String,
+    pub(crate) clock: Clock,
+    last_failure: Mutex<Option<LastFailure>>,
+}
+
+/// When a source of a route gave no answer last, and why.
+#[derive(Clone, Debug)]
+pub struct LastFailure {
+    /// When.
+    pub at: Timestamp,
+    /// The name of the database, bucket or API, as in [`Route::sources`].
+    pub source: String,
+    /// Why; names no secret.
+    pub why: Error,
 }
 
 impl Route {
+    pub(crate) fn new(spec: RouteSpec, region: Region, links: Vec<Link>, definition: String, clock: Clock) -> Route {
+        Route { spec, region, links, definition, clock, last_failure: Mutex::default() }
+    }
+
+    /// The last time that one of its sources gave no answer; `None` if that never happened since the start. That there is
+    /// no such thing is an answer.
+    pub fn last_failure(&self) -> Option<LastFailure> {
+        self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes that a source gave no answer.
+    pub(crate) fn failed(&self, link: &Link, why: &Error) {
+        let failure = LastFailure { at: self.clock.now(), source: link.condition.name().to_owned(), why: why.clone() };
+        *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+    }
+
     /// What it was declared as.
     pub fn spec(&self) -> &RouteSpec {
         &self.spec
@@ -67,7 +96,7 @@ impl Route {
     /// Whether one of this route's sources answered it.
     fn is_own(&self, answer: &RouteAnswer) -> bool {
         let meta = answer.meta();
-        let is_own = |place: &String| self.links.iter().any(|link| link.place == *place);
+        let is_own = |place: &String| self.links.iter().any(|link| link.is_at(place));
         meta.definition.is_none() || meta.place.as_ref().is_some_and(is_own)
     }
 
@@ -95,11 +124,38 @@ impl Route {
 
 /// A source of a route.
 pub(crate) struct Link {
-    pub(crate) source: Arc<dyn Source>,
+    asked: RwLock<Asked>,
     /// How the database, bucket or API answers, for all routes over it together.
     pub(crate) condition: Arc<Condition>,
-    /// Which database, bucket or API it is.
-    pub(crate) place: String,
     /// Whether the next source is asked when this one says that there is no such thing.
     pub(crate) next_on_missing: bool,
+}
+
+impl Link {
+    pub(crate) fn new(asked: Asked, condition: Arc<Condition>, next_on_missing: bool) -> Link {
+        Link { asked: RwLock::new(asked), condition, next_on_missing }
+    }
+
+    /// Whom it asks now.
+    pub(crate) fn asked(&self) -> Asked {
+        self.asked.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether it asks this database, bucket or API now.
+    fn is_at(&self, place: &str) -> bool {
+        *self.asked.read().unwrap_or_else(PoisonError::into_inner).place == *place
+    }
+
+    /// From now on it asks by another connection; what is under way ends by the one that it has.
+    pub(crate) fn ask_by(&self, asked: Asked) {
+        *self.asked.write().unwrap_or_else(PoisonError::into_inner) = asked;
+    }
+}
+
+/// A question to a source, with the connection by which it is asked.
+#[derive(Clone)]
+pub(crate) struct Asked {
+    pub(crate) source: Arc<dyn Source>,
+    /// Which database, bucket or API it is.
+    pub(crate) place: Arc<str>,
 }

@@ -86,6 +86,27 @@ impl Routes {
         Ok(Routes { routes, conditions: connections.conditions().cloned().collect() })
     }
 
+    /// From now on the sources are asked by these connections, with what `specs` say. What routes have kept and what is
+    /// known of their sources stays; a route that is not among `specs`, or whose sources are asked something else, stays as
+    /// it is.
+    ///
+    /// # Errors
+    ///
+    /// When a route's source is not among the connections or cannot be asked; then nothing changes.
+    pub fn ask_by(&self, specs: &[RouteSpec], connections: &Connections) -> Result<(), RouteError> {
+        let mut all = Vec::new();
+        for route in &self.routes {
+            let spec = specs.iter().find(|spec| spec.path == route.spec.path);
+            let spec = spec.filter(|spec| format!("{:?}", spec.sources) == format!("{:?}", route.spec.sources));
+            let spec = spec.unwrap_or(&route.spec);
+            for (link, source) in route.links.iter().zip(&spec.sources) {
+                all.push((link, connections.asked(spec, source)?));
+            }
+        }
+        all.into_iter().for_each(|(link, asked)| link.ask_by(asked));
+        Ok(())
+    }
+
     /// What the route of a path answers to a query: from the cache, or from its sources.
     ///
     /// # Errors

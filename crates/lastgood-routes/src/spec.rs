@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use secrecy::{ExposeSecret as _, SecretString};
+
 use crate::arguments::Arguments;
 use crate::parameter::Parameter;
 use crate::path::RoutePath;
@@ -24,6 +26,47 @@ pub struct SourceSpecs {
     pub buckets: BTreeMap<String, BucketSpec>,
     /// The HTTP APIs.
     pub apis: BTreeMap<String, ApiSpec>,
+}
+
+impl SourceSpecs {
+    /// The name of each, as `/health` has it: `database main`.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        let databases = self.databases.keys().map(|name| named("database", name));
+        let buckets = self.buckets.keys().map(|name| named("bucket", name));
+        databases.chain(buckets).chain(self.apis.keys().map(|name| named("api", name)))
+    }
+
+    /// Whether `other` declares something else under a name, secrets included; also where only one of them declares it.
+    pub fn differs(&self, other: &SourceSpecs, name: &str) -> bool {
+        self.declared(name) != other.declared(name)
+    }
+
+    /// What is declared under a name, and its secrets, which the first does not show.
+    fn declared(&self, name: &str) -> Option<(String, Vec<Vec<u8>>)> {
+        let (kind, name) = name.split_once(' ')?;
+        let text = |secret: &SecretString| secret.expose_secret().as_bytes().to_vec();
+        match kind {
+            "database" => self.databases.get(name).map(|spec| (format!("{spec:?}"), vec![text(&spec.url)])),
+            "bucket" => self.buckets.get(name).map(|spec| {
+                let secrets = match &spec.credentials {
+                    Credentials::AccessKey { id, secret, session_token } => {
+                        [id, secret].into_iter().chain(session_token).map(text).collect()
+                    }
+                    Credentials::ServiceAccount(account) => vec![text(account)],
+                    Credentials::Anonymous | Credentials::ServiceAccountFile(_) => Vec::new(),
+                };
+                (format!("{spec:?}"), secrets)
+            }),
+            _ => self.apis.get(name).map(|spec| {
+                let values = spec.headers.iter().map(|(_, value)| value.as_bytes().to_vec());
+                (format!("{spec:?}"), values.collect())
+            }),
+        }
+    }
+}
+
+pub(crate) fn named(kind: &str, name: &str) -> String {
+    format!("{kind} {name}")
 }
 
 /// A declared route.

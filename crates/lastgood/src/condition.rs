@@ -8,8 +8,15 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
+use self::durations::Durations;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Reason};
+
+mod durations;
+
+pub use self::durations::LoadDurations;
 
 /// A part that failed and was not asked again for this long is no longer known to fail.
 const BELIEVED_FOR: Duration = Duration::from_secs(60);
@@ -73,6 +80,7 @@ pub struct Condition {
     clock: Clock,
     is_logged: bool,
     inner: Mutex<Inner>,
+    durations: Durations,
 }
 
 struct Inner {
@@ -107,7 +115,8 @@ impl Condition {
     pub fn new(kind: &'static str, name: impl Into<String>, clock: Clock) -> Self {
         let inner =
             Inner { state: State::Unknown, since: None, faults: BTreeMap::new(), failures: 0, lines: Lines::default() };
-        Condition { kind, name: name.into(), clock, is_logged: true, inner: Mutex::new(inner) }
+        let durations = Durations::default();
+        Condition { kind, name: name.into(), clock, is_logged: true, inner: Mutex::new(inner), durations }
     }
 
     /// As [`Condition::new`], for what is made of other conditions, which log for it.
@@ -127,7 +136,12 @@ impl Condition {
 
     /// Begins a load of `part`, whose end is to be noted.
     pub fn begin<'a>(&'a self, part: &'a str) -> LoadOf<'a> {
-        LoadOf { condition: self, part, is_over: false }
+        LoadOf { condition: self, part, is_over: false, began: Instant::now() }
+    }
+
+    /// How long the loads that were begun took until they ended.
+    pub fn durations(&self) -> LoadDurations {
+        self.durations.read()
     }
 
     /// Takes note of how a load of `part` ended. That there is no such thing is an answer; a load that yielded says
@@ -224,13 +238,23 @@ pub struct LoadOf<'a> {
     condition: &'a Condition,
     part: &'a str,
     is_over: bool,
+    began: Instant,
 }
 
 impl LoadOf<'_> {
     /// Notes how the load ended; see [`Condition::ended`].
     pub fn ended<T>(mut self, result: &Result<T, Error>) {
         self.is_over = true;
+        if !result.as_ref().is_err_and(|error| matches!(error.reason, Reason::Yielded | Reason::Throttled)) {
+            self.condition.durations.add(self.began.elapsed());
+        }
         self.condition.ended(self.part, result);
+    }
+
+    /// Notes that it ended; what its answer is worth is noted by who knows.
+    pub fn is_over(mut self) {
+        self.is_over = true;
+        self.condition.durations.add(self.began.elapsed());
     }
 
     /// Notes that it takes long, while it goes on.
@@ -247,6 +271,7 @@ impl LoadOf<'_> {
 impl Drop for LoadOf<'_> {
     fn drop(&mut self) {
         if !self.is_over {
+            self.condition.durations.add(self.began.elapsed());
             self.condition.failed(self.part, &Error::new(Reason::TimedOut, "it did not answer in time"));
         }
     }
@@ -335,6 +360,31 @@ mod tests {
         assert_eq!(condition.report().state, State::Failing);
         tokio::time::advance(Duration::from_secs(62)).await;
         assert_eq!(condition.report().state, State::Unknown);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn loads_are_timed_however_they_end_and_what_was_not_asked_is_not() {
+        let condition = condition();
+        let took = async |millis| tokio::time::advance(Duration::from_millis(millis)).await;
+        let load = condition.begin("/price");
+        took(3).await;
+        load.ended(&Ok(()));
+        let load = condition.begin("/price");
+        took(600).await;
+        load.ended::<()>(&Err(down()));
+        let load = condition.begin("/price");
+        took(20_000).await;
+        drop(load);
+        let load = condition.begin("/price");
+        took(3).await;
+        load.is_over();
+        condition.begin("/price").not_begun();
+        condition.begin("/price").ended::<()>(&Err(Error::new(Reason::Yielded, "for later")));
+        let durations = condition.durations();
+        assert_eq!((durations.count(), durations.time), (4, Duration::from_millis(20_606)));
+        assert_eq!((durations.buckets[2], durations.buckets[9], durations.buckets[12]), (2, 1, 1), "{durations:?}");
+        let both = durations.and(durations);
+        assert_eq!((both.count(), both.time), (8, Duration::from_millis(41_212)));
     }
 
     #[tokio::test(start_paused = true)]

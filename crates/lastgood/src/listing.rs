@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use tokio::time::timeout_at;
 
+use crate::cache::Cache;
 use crate::entry::Freshness;
 use crate::flight::after;
+use crate::memory::Key;
 use crate::region::Region;
 use crate::store::{Store, StoreError};
 
@@ -42,6 +44,22 @@ pub struct Listing {
     pub has_more: bool,
     /// Whether the store was looked through to its end; what only it holds may be missing otherwise.
     pub is_complete: bool,
+}
+
+impl Cache {
+    /// The names that memory holds with this tag, each with its region's, in order. A store lists none by tag: an
+    /// invalidation by tag reaches what it alone holds all the same.
+    pub fn tagged(&self, tag: &str) -> Vec<(String, String)> {
+        let (now, regions) = (self.shared.clock.now(), self.regions());
+        let tagged = self.shared.memory.keys_where(|_, entry| {
+            entry.freshness(now) != Freshness::Gone && entry.tags.iter().any(|known| known == tag)
+        });
+        let named =
+            |key: Key| Some((regions.get(key.region as usize)?.name().to_owned(), key.name.as_ref().to_owned()));
+        let mut names: Vec<_> = tagged.into_iter().filter_map(named).collect();
+        names.sort_unstable();
+        names
+    }
 }
 
 impl Region {

@@ -24,20 +24,24 @@ pub(crate) async fn keep(streams: Arc<Streams>, venue: Venue, bases: Vec<BaseUrl
         match Session::begin(&streams.connector, base, venue).await {
             Ok(session) => {
                 counters.connections.fetch_add(1, Ordering::Relaxed);
-                counters.connected.store(1, Ordering::Relaxed);
+                counters.turn(true, None, streams.clock.now());
                 tracing::info!(%venue, host = base.host(), "streams connected");
                 let ended = session.run(&streams).await;
-                counters.connected.store(0, Ordering::Relaxed);
                 counters.subscribed.store(0, Ordering::Relaxed);
                 pause = RETRY_AFTER;
                 match ended {
-                    Ended::Unused => continue,
+                    Ended::Unused => {
+                        counters.turn(false, None, streams.clock.now());
+                        continue;
+                    }
                     Ended::Broken(why) => {
+                        counters.turn(false, Some(why.to_string()), streams.clock.now());
                         tracing::warn!(%venue, host = base.host(), why = why.to_string(), "streams ended")
                     }
                 }
             }
             Err(why) => {
+                counters.turn(false, Some(why.to_string()), streams.clock.now());
                 tracing::warn!(%venue, host = base.host(), why = why.to_string(), seconds = pause.as_secs(), "no streams");
             }
         }

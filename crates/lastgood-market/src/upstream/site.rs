@@ -79,20 +79,25 @@ impl Site {
     /// When there is none: the site cannot be reached, answers with another status than 200, or wants to be left alone; and
     /// those of `read`.
     pub async fn get<T>(&self, target: &str, read: impl FnOnce(Bytes) -> Result<T, Error>) -> Result<T, Error> {
-        let load = self.condition.begin(target.split('?').next().unwrap_or_default());
+        let part = target.split('?').next().unwrap_or_default();
+        if let Some(until) = self.stopped() {
+            let refused = Err(self.pause(until.since(self.clock.now())));
+            self.condition.ended(part, &refused);
+            return refused;
+        }
+        let load = self.condition.begin(part);
         let answer = self.ask(target).await.and_then(read);
         load.ended(&answer);
         answer
     }
 
+    fn pause(&self, wait: Duration) -> Error {
+        let message = format!("{} wants to be left alone for now", self.host());
+        Error::new(Reason::RateLimited, message).with_retry_after(wait)
+    }
+
     async fn ask(&self, target: &str) -> Result<Bytes, Error> {
         let host = self.host();
-        let pause = |wait| {
-            Error::new(Reason::RateLimited, format!("{host} wants to be left alone for now")).with_retry_after(wait)
-        };
-        if let Some(until) = self.stopped() {
-            return Err(pause(until.since(self.clock.now())));
-        }
         let place = tokio::time::timeout(PATIENCE, self.places.acquire()).await;
         let Ok(Ok(_place)) = place else {
             return Err(Error::new(Reason::Overloaded, format!("too many requests to {host} are under way already")));
@@ -109,7 +114,7 @@ impl Site {
             403 | 418 | 429 => {
                 let wait = fetched.retry_after.unwrap_or(USUAL_PAUSE).min(LONGEST_PAUSE);
                 *self.left_alone_until.lock().unwrap_or_else(PoisonError::into_inner) = self.clock.now().plus(wait);
-                Err(pause(wait))
+                Err(self.pause(wait))
             }
             status => Err(Error::new(Reason::Upstream, format!("{host} answered {status}"))),
         }

@@ -97,6 +97,12 @@ impl Database {
         })))
     }
 
+    /// Whether both have the same connections.
+    #[cfg(test)]
+    pub(crate) fn is_same(&self, other: &Database) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     fn dialect(&self) -> Dialect {
         match self.0.driver {
             Driver::Postgres(_) => Dialect::Postgres,

@@ -269,7 +269,7 @@ impl Drop for EmbeddedStore {
 
 impl fmt::Display for EmbeddedStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "EmbeddedStore({})", self.shared.path().display())
+        write!(f, "embedded:{}", self.shared.path().display())
     }
 }
 

@@ -110,7 +110,7 @@ async fn a_closed_file_is_found_again_with_all_that_it_held() {
     let setup = Setup::new();
     let (store, opened) = setup.open();
     assert_eq!(opened, Opened::New);
-    assert_eq!(store.to_string(), format!("EmbeddedStore({})", setup.path().display()));
+    assert_eq!(store.to_string(), format!("embedded:{}", setup.path().display()));
     drop(store);
     let setup = Setup::new();
     setup.filled().await;

@@ -128,6 +128,12 @@ impl Bucket {
         Bucket(Arc::new(Inner { name, url, store, prefix, folder, timeout }))
     }
 
+    /// Whether both have the same connections.
+    #[cfg(test)]
+    pub(crate) fn is_same(&self, other: &Bucket) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     pub(super) fn store(&self) -> &dyn ObjectStore {
         &*self.0.store
     }
