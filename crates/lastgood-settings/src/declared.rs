@@ -8,7 +8,7 @@ use crate::duration::format_duration;
 use crate::fields::{Fields, Report};
 use crate::problem::{Origin, Origins};
 use crate::redact::MASK;
-use crate::routes::routes;
+use crate::routes::{Shared, routes};
 use crate::sources::sources;
 use crate::user_keys::UserKeysSetting;
 
@@ -19,6 +19,8 @@ pub struct Declared {
     pub sources: SourceSpecs,
     /// Routes over them.
     pub routes: Vec<RouteSpec>,
+    /// The parameters that routes may share: the name, what it takes, and whether a route uses it.
+    parameters: Vec<(String, String, bool)>,
     /// Where the API keys of users are looked up, besides the credentials file.
     pub user_keys: Option<UserKeysSetting>,
     /// Where each was written, by its name.
@@ -27,15 +29,21 @@ pub struct Declared {
 
 impl Declared {
     /// The tables that are read here.
-    pub(crate) const TABLES: [&str; 5] = ["databases", "buckets", "apis", "routes", "credentials"];
+    pub(crate) const TABLES: [&str; 6] = ["databases", "buckets", "apis", "parameters", "routes", "credentials"];
 
     pub(crate) fn read<'a>(root: &'a DeTable<'a>, report: &'a Report<'a>) -> Declared {
         let mut fields = Fields::root(report, root);
         let mut origins = Origins::new();
         let sources = sources(&mut fields, &mut origins);
-        let routes = routes(fields.tables("routes"), &sources, &mut origins);
+        let shared = fields.table("parameters").map(|table| Shared::read(table, &mut origins)).unwrap_or_default();
+        let routes = routes(fields.tables("routes"), &sources, &shared, &mut origins);
         let user_keys = fields.table("credentials").and_then(|fields| UserKeysSetting::read(fields, &sources));
-        Declared { sources, routes, user_keys, origins }
+        Declared { sources, routes, parameters: shared.into_rows(), user_keys, origins }
+    }
+
+    /// The shared parameters that no route uses.
+    pub(crate) fn unused_parameters(&self) -> impl Iterator<Item = &str> {
+        self.parameters.iter().filter(|(.., is_used)| !is_used).map(|(name, ..)| name.as_str())
     }
 
     /// Where something was written.
@@ -71,6 +79,9 @@ impl Declared {
             let private = if api.allow_private { ", private addresses too" } else { "" };
             let value = format!("{}, {} at most{private}{headers}", api.base(), format_duration(api.timeout));
             row(format!("apis.{name}"), value);
+        }
+        for (name, allowed, _) in &self.parameters {
+            row(format!("parameters.{name}"), allowed.clone());
         }
         for route in &self.routes {
             let sources: Vec<String> = route.sources.iter().map(|source| source.question.to_string()).collect();

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use lastgood_routes::suggest::did_you_mean;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeString, DeTable, DeValue};
 
 use crate::problem::{Origin, Problem, Wrong};
 use crate::regions;
@@ -31,12 +31,14 @@ pub(crate) struct Fields<'a> {
     pub(crate) path: String,
     pub(crate) origin: Origin,
     table: &'a DeTable<'a>,
+    /// Where keys that the table lacks are looked for.
+    more: Option<&'a DeTable<'a>>,
     known: Vec<&'static str>,
 }
 
 impl<'a> Fields<'a> {
     pub(crate) fn new(report: &'a Report<'a>, path: String, origin: Origin, table: &'a DeTable<'a>) -> Self {
-        Fields { report, path, origin, table, known: Vec::new() }
+        Fields { report, path, origin, table, more: None, known: Vec::new() }
     }
 
     /// The file itself.
@@ -44,9 +46,25 @@ impl<'a> Fields<'a> {
         Fields::new(report, String::new(), (report.line_of)(0), table)
     }
 
+    /// With the keys of another table where this one lacks them. Those that nobody reads are looked for here alone.
+    pub(crate) fn with_more(self, more: &'a DeTable<'a>) -> Self {
+        Fields { more: Some(more), ..self }
+    }
+
+    /// The table itself.
+    pub(crate) fn own(&self) -> &'a DeTable<'a> {
+        self.table
+    }
+
+    /// A key, in the table or in the other that it goes on in.
+    fn entry(&self, key: &str) -> Option<(&'a Spanned<DeString<'a>>, &'a Spanned<DeValue<'a>>)> {
+        let find = |table: &'a DeTable<'a>| table.iter().find(|(known, _)| known.get_ref() == key);
+        find(self.table).or_else(|| find(self.more?))
+    }
+
     fn find(&mut self, key: &'static str) -> Option<(Origin, &'a Spanned<DeValue<'a>>)> {
         self.known.push(key);
-        let (key, value) = self.table.iter().find(|(known, _)| known.get_ref() == key)?;
+        let (key, value) = self.entry(key)?;
         Some(((self.report.line_of)(key.span().start), value))
     }
 
@@ -59,13 +77,12 @@ impl<'a> Fields<'a> {
 
     /// Whether the table says anything about a key.
     pub(crate) fn has(&self, key: &str) -> bool {
-        self.table.iter().any(|(known, _)| known.get_ref() == key)
+        self.entry(key).is_some()
     }
 
     /// Where a key stands, else where the table does.
     pub(crate) fn origin_of(&self, key: &str) -> Origin {
-        let found = self.table.iter().find(|(known, _)| known.get_ref() == key);
-        found.map_or_else(|| self.origin.clone(), |(key, _)| (self.report.line_of)(key.span().start))
+        self.entry(key).map_or_else(|| self.origin.clone(), |(key, _)| (self.report.line_of)(key.span().start))
     }
 
     pub(crate) fn refuse(&self, key: &str, wrong: Wrong) {

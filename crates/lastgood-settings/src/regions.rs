@@ -61,6 +61,18 @@ pub(crate) fn of_applications(declared: &BTreeMap<String, RegionOverride>) -> Ve
     always.chain(declared).collect()
 }
 
+/// A policy in one line. What it leaves out is the same everywhere, unless the configuration says otherwise.
+pub(crate) fn show_policy(policy: &Policy) -> String {
+    let parts = [
+        ("fresh_for", format_duration(policy.fresh_for)),
+        ("stale_while_revalidate", format_duration(policy.stale_while_revalidate)),
+        ("stale_if_error", show_keep(policy.stale_if_error)),
+        ("soft_timeout", format_duration(policy.soft_timeout)),
+        ("hard_timeout", format_duration(policy.hard_timeout)),
+    ];
+    parts.map(|(name, value)| format!("{name} {value}")).join("; ")
+}
+
 /// The regions that are there without being declared.
 pub(crate) fn built_in() -> impl Iterator<Item = &'static str> {
     REGION_NAMES.into_iter().chain(APPLICATION_REGIONS.map(|(name, ..)| name))

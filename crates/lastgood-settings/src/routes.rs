@@ -15,9 +15,11 @@ use crate::warm;
 
 mod free;
 mod parameter;
+mod shared;
 mod source;
 mod template;
 
+pub(crate) use self::shared::Shared;
 use self::template::template;
 
 /// The region of routes that name none.
@@ -35,7 +37,12 @@ pub(crate) fn region_of(route: &RoutePath) -> String {
 }
 
 /// Reads the routes, and notes where each was written; what they name must be among what is declared.
-pub(crate) fn routes(tables: Vec<Fields<'_>>, declared: &SourceSpecs, origins: &mut Origins) -> Vec<RouteSpec> {
+pub(crate) fn routes<'a>(
+    tables: Vec<Fields<'a>>,
+    declared: &SourceSpecs,
+    shared: &Shared<'a>,
+    origins: &mut Origins,
+) -> Vec<RouteSpec> {
     let mut routes: Vec<RouteSpec> = Vec::new();
     for (index, fields) in tables.into_iter().enumerate() {
         let (report, origin, region) = (fields.report, fields.origin_of("path"), fields.origin_of("region"));
@@ -43,7 +50,7 @@ pub(crate) fn routes(tables: Vec<Fields<'_>>, declared: &SourceSpecs, origins: &
             let wrong = Wrong::new(format!("there are more than {MOST_ROUTES} routes"));
             report.refuse(&fields.origin, "routes", wrong.hint("give similar routes a parameter"));
         }
-        let Some(route) = route(fields, declared) else { continue };
+        let Some(route) = route(fields, declared, shared) else { continue };
         if let Some(other) = routes.iter().find(|other| other.path.is_ambiguous_with(&route.path)) {
             let wrong = Wrong::new(format!("{} and {} match the same paths", route.path, other.path));
             report.refuse(&origin, "routes.path", wrong.hint("give one of them another fixed part"));
@@ -55,22 +62,24 @@ pub(crate) fn routes(tables: Vec<Fields<'_>>, declared: &SourceSpecs, origins: &
     routes
 }
 
-fn route(mut fields: Fields<'_>, declared: &SourceSpecs) -> Option<RouteSpec> {
+fn route<'a>(mut fields: Fields<'a>, declared: &SourceSpecs, shared: &Shared<'a>) -> Option<RouteSpec> {
     let before = fields.report.problems.borrow().len();
     let path = fields.required("path", "\"/v1/stocks/{symbol}/recent\"", path);
     let region = fields.read("region", text("analytics")).unwrap_or_else(|| REGION.to_owned());
     let fresh_for = fields.read("fresh_for", |raw| value::span(raw, Duration::ZERO..=LONGEST_FRESHNESS));
     let description = fields.read("description", text("what it answers"));
-    let (mut names, mut parameters) = fields.table("parameters").map(parameters).unwrap_or_default();
+    let (mut names, mut parameters) =
+        fields.table("parameters").map(|table| parameters(table, shared)).unwrap_or_default();
     // What follows from a bad parameter need not be reported, too.
     let are_good = names.len() == parameters.len();
     if let Some(path) = path.as_ref().filter(|_| are_good) {
         check_places(&fields, path, &parameters);
         for name in path.parameters().filter(|name| !names.iter().any(|known| known == name)).collect::<Vec<_>>() {
-            parameters.push(parameter::text_of_a_path(name));
+            parameters.extend(shared.of_a_path(name));
             names.push(name.to_owned());
         }
     }
+    let are_good = names.len() == parameters.len();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let tags = fields.read("tags", |raw| tags(raw, &names)).unwrap_or_default();
     let hash_parameters = fields.read("hash_parameters", value::boolean).unwrap_or(false);
@@ -108,7 +117,7 @@ fn path(raw: &Raw) -> Result<RoutePath, Wrong> {
 }
 
 /// The names that are declared, and the parameters that are as they should be.
-fn parameters(fields: Fields<'_>) -> (Vec<String>, Vec<Parameter>) {
+fn parameters<'a>(fields: Fields<'a>, shared: &Shared<'a>) -> (Vec<String>, Vec<Parameter>) {
     let (report, origin, path) = (fields.report, fields.origin.clone(), fields.path.clone());
     let entries = fields.entries();
     if entries.len() > MOST_PARAMETERS {
@@ -116,7 +125,7 @@ fn parameters(fields: Fields<'_>) -> (Vec<String>, Vec<Parameter>) {
         report.refuse(&origin, &path, wrong);
     }
     let names = entries.iter().map(|(name, _)| name.clone()).collect();
-    (names, entries.into_iter().filter_map(|(name, fields)| parameter::parameter(name, fields)).collect())
+    (names, entries.into_iter().filter_map(|(name, fields)| shared.complete(name, fields)).collect())
 }
 
 /// What is in the path is always given, and was not meant to be another parameter that is declared.

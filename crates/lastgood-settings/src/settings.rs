@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lastgood::Policy;
-use lastgood_market::Preset;
 use lastgood_market::credentials::CredentialStore;
 use lastgood_market::upstream::{BaseUrl, Options};
 use lastgood_market::warm::{WARMED, WarmOptions};
+use lastgood_market::{Preset, RegionName};
 use lastgood_routes::ConnectOptions;
 use secrecy::SecretString;
 
@@ -267,6 +267,17 @@ impl Settings {
     #[must_use]
     pub fn application_regions(&self) -> Vec<(String, Policy)> {
         regions::of_applications(&self.regions)
+    }
+
+    /// Every region with the policy that is in force there, those of the exchange first.
+    pub(crate) fn policies(&self) -> impl Iterator<Item = (String, Policy)> {
+        let of_exchange =
+            RegionName::ALL.into_iter().filter(|name| self.binance.enabled || self.regions.contains_key(name.as_str()));
+        let of_exchange = of_exchange.map(|name| (name.as_str().to_owned(), name.policy(self.preset)));
+        of_exchange.chain(self.application_regions()).map(|(name, policy)| {
+            let policy = self.region(&name).policy.on(policy);
+            (name, policy)
+        })
     }
 
     /// What is kept warm. Screens have their lists of symbols warm without a word about it.

@@ -24,6 +24,12 @@ pub(crate) fn worth_knowing(declared: &Declared) -> Vec<Problem> {
             add("routes.sources.sql", wrong);
         }
     }
+    for name in declared.unused_parameters() {
+        let key = format!("parameters.{name}");
+        let wrong = Wrong::new(format!("no route has a parameter `{name}`"))
+            .hint(format!("write parameters.{name} = {{}} in a route, or {{{name}}} in its path, or leave it out"));
+        found.push(Problem::new(Some(declared.origin(&key)), Some(&key), wrong));
+    }
     for (name, database) in &declared.sources.databases {
         if let Some(file) = in_the_root(database.url.expose_secret()) {
             let key = format!("databases.{name}");

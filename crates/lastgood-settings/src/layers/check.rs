@@ -5,6 +5,7 @@ use lastgood_routes::suggest::did_you_mean;
 use secrecy::ExposeSecret;
 
 use super::Layers;
+use crate::duration::format_duration;
 use crate::problem::{Origin, Problem, Wrong};
 use crate::regions::REGION_NAMES;
 use crate::routes::region_of;
@@ -76,14 +77,15 @@ impl Layers {
     }
 
     pub(super) fn check_timeouts(&mut self) {
-        for (region, set) in self.settings.regions.clone() {
-            if let (Some(soft), Some(hard)) = (set.policy.soft_timeout, set.policy.hard_timeout)
-                && soft > hard
-            {
+        let hard_timeouts: Vec<_> =
+            self.settings.policies().map(|(region, policy)| (region, policy.hard_timeout)).collect();
+        for (region, hard) in hard_timeouts {
+            if self.settings.region(&region).policy.soft_timeout.is_some_and(|soft| soft > hard) {
                 let name = format!("regions.{region}.soft_timeout");
                 let origin = self.origins.get(&name).cloned().unwrap_or(Origin::Default);
-                let wrong = Wrong::new("the soft timeout is longer than the hard one")
-                    .hint("the soft timeout comes first, the hard one gives up");
+                let wrong =
+                    Wrong::new(format!("the soft timeout is longer than the hard one, {}", format_duration(hard)))
+                        .hint("the soft timeout comes first, the hard one gives up");
                 self.refuse(origin, &name, wrong);
             }
         }

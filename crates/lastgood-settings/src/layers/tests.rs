@@ -151,7 +151,12 @@ fn a_wrong_key_or_value_names_file_line_key_and_hint() {
         ),
         (
             "[regions.depth]\nsoft_timeout = \"2s\"\nhard_timeout = \"1s\"",
-            "lastgood.toml:2: `regions.depth.soft_timeout`: the soft timeout is longer than the hard one\n    \
+            "lastgood.toml:2: `regions.depth.soft_timeout`: the soft timeout is longer than the hard one, 1s\n    \
+             help: the soft timeout comes first, the hard one gives up",
+        ),
+        (
+            "[regions.kv]\nsoft_timeout = \"11s\"",
+            "lastgood.toml:2: `regions.kv.soft_timeout`: the soft timeout is longer than the hard one, 10s\n    \
              help: the soft timeout comes first, the hard one gives up",
         ),
         (

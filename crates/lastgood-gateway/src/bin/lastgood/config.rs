@@ -34,7 +34,8 @@ pub(crate) fn run(arguments: &Arguments, file: Option<&Path>) -> Result<(), Fail
     for row in rows {
         let value = match row.value.as_str() {
             "" => "-".to_owned(),
-            _ => row.value.replace(',', ",\n"),
+            // A policy is wider than a terminal.
+            _ => row.value.replace(',', ",\n").replace("; soft_timeout", ";\nsoft_timeout"),
         };
         table.add_row([row.key, value, row.origin]);
     }
