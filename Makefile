@@ -9,7 +9,7 @@ TEST_THREADS ?= $(shell nproc 2>/dev/null || echo 2)
 SOAK ?= 20m
 PROFILE ?= release
 
-.PHONY: test tools lint soak ten-million-keys bench bench-tools bench-http bench-instructions bench-memory bench-redis bench-candles clean-tools
+.PHONY: test tools lint soak ten-million-keys bench bench-tools bench-http bench-instructions bench-memory bench-redis bench-candles bench-page pictures half-hour clean-tools
 
 test: tools lint
 	cargo nextest run --workspace --test-threads $(TEST_THREADS)
@@ -34,6 +34,18 @@ soak:
 	cargo build --profile $(PROFILE) -p lastgood-gateway --bin lastgood
 	cargo run --profile $(PROFILE) -p lastgood-soak -- --for $(SOAK) $(if $(SEED),--seed $(SEED)) $(SOAK_FLAGS)
 
+# The pictures of README.md and docs/operating.md, made by the browser tests of the operator's page.
+PICTURES := overview-light market-dark failure-host failure-ban failure-redis
+
+pictures: tools
+	mkdir -p target/pictures docs/pictures
+	PICTURES=$(CURDIR)/target/pictures cargo nextest run -p lastgood-gateway -E 'test(browser::every_view) | test(browser::an_exchange_that) | test(browser::a_ban_is) | test(browser::a_redis_that)'
+	cp $(PICTURES:%=target/pictures/%.png) docs/pictures/
+
+# The operator's page open for half an hour, or for MINUTES=10: fails if it grows.
+half-hour: tools
+	cargo test -p lastgood-gateway --test gateway half_an_hour_of_true_time -- --ignored --nocapture
+
 # Ten million keys in one Redis, counted, listed and removed while others are served; needs redis-server and 2 GiB of memory.
 ten-million-keys:
 	LASTGOOD_KEYS=10000000 cargo test --profile $(PROFILE) -p lastgood --test cache many_more_keys -- --nocapture
@@ -42,7 +54,7 @@ ten-million-keys:
 BENCH_FLAGS ?=
 
 # All measurements, one after the other: installs nginx, Varnish, HAProxy, wrk and redis-server, and takes half an hour.
-bench: bench-http bench-instructions bench-memory bench-redis bench-candles
+bench: bench-http bench-instructions bench-memory bench-redis bench-candles bench-page
 
 bench-tools:
 	benches/install.sh
@@ -69,6 +81,11 @@ bench-redis: bench-tools
 bench-candles: bench-tools
 	cargo bench -p lastgood-benches --bench candles
 	target/bench-tools/venv/bin/python benches/bars.py
+
+# First paint of the operator's page, and its size; fails over 100 ms or 150 KB.
+bench-page: tools
+	cargo build --release -p lastgood-gateway --bin lastgood
+	benches/page.py
 
 clean-tools:
 	rm -rf $(TOOLS)

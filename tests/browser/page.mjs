@@ -1,5 +1,5 @@
 // The operator's page in a real Chromium. GATEWAY_URL says where it is, the first argument what is tried; an assertion that
-// fails ends the script. With PICTURES set to a folder, `views` leaves a picture of each view there.
+// fails ends the script. With PICTURES set to a folder, `views` and `failure` leave pictures there.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -12,6 +12,10 @@ const tools = createRequire(join(import.meta.dirname, '../../target/test-tools/b
 const { default: puppeteer } = await import(pathToFileURL(tools.resolve('puppeteer-core')));
 const gateway = process.env.GATEWAY_URL;
 const VIEWS = ['overview', 'keys', 'market', 'routes'];
+/** What a page that is open for long may weigh more than at first. */
+const MOST_GROWTH = { JSHeapUsedSize: 256 << 10, Nodes: 50, JSEventListeners: 5 };
+/** So many seconds the charts show: until then the page grows. */
+const FILLED = 360;
 
 const browser = await puppeteer.launch({
   executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
@@ -46,6 +50,64 @@ const press = async (page, selector, text) => {
   await found.click();
 };
 
+const pause = (millis) => new Promise((done) => { setTimeout(done, millis); });
+
+async function picture(page, name) {
+  if (process.env.PICTURES) await page.screenshot({ path: join(process.env.PICTURES, `${name}.png`) });
+}
+
+/** What a page weighs once everything that it no longer needs is gone. */
+async function weight(session) {
+  for (let round = 0; round < 3; round += 1) await session.send('HeapProfiler.collectGarbage');
+  const { metrics } = await session.send('Performance.getMetrics');
+  return Object.fromEntries(metrics.filter(({ name }) => name in MOST_GROWTH).map(({ name, value }) => [name, value]));
+}
+
+/** Runs in the page before its own scripts: its stream begins with the gateway's event, and then `seconds` makes up as many more
+ * as it is asked for, in which everything comes and goes. What the page does every five seconds it does at once. */
+function hurry() {
+  const { fetch: ask, setTimeout: later } = globalThis;
+  globalThis.setTimeout = (work, millis, ...rest) => later(work, millis === 5000 ? 5 : millis, ...rest);
+  globalThis.asked = 0;
+  let [feed, moment] = [null, null];
+  const send = () => feed.enqueue(new TextEncoder().encode(`data: ${JSON.stringify(moment)}\n\n`));
+  globalThis.fetch = async (path, options) => {
+    if (String(path).includes('/klines')) globalThis.asked += 1;
+    const answer = await ask(path, options);
+    if (path !== '/page/live' || !answer.ok) return answer;
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    let text = '';
+    while (!text.endsWith('\n\n')) text += (await reader.read()).value;
+    moment = JSON.parse(text.trimEnd().split('\n\n').at(-1).slice('data: '.length));
+    reader.cancel();
+    return new Response(new ReadableStream({ start(controller) { feed = controller; send(); } }));
+  };
+  const next = (second) => {
+    moment.at += 1000;
+    for (const name of Object.keys(moment.totals)) moment.totals[name] += (second * name.length) % 1000;
+    const { health, stats } = moment;
+    const isWell = second % 60 < 30;
+    health.status = isWell ? 'ok' : 'degraded';
+    health.reasons = isWell ? [] : [`exchange spot: /api/v3/depth failed for the ${second}. time`, 'store redis: it is not being asked'];
+    health.bans = isWell ? [] : [{ venue: 'spot', exchange: 'spot@binance.com', reason: 'banned', until: moment.at + 1000 * (60 - (second % 60)) }];
+    health.last_good = isWell ? [] : [{ region: `region_${second % 7}`, reason: 'banned', at: moment.at }];
+    health.sources = isWell ? [] : [{ name: `database ${second % 5}`, state: 'failing', since: moment.at - 5000, reason: `no answer ${second}`, failures: second }];
+    moment.route_failures = isWell ? [] : [{ path: '/v1/stocks', at: moment.at, source: 'database main', message: `no answer ${second}` }];
+    moment.streams = isWell ? [{ venue: 'spot', connected: true, subscribed: second % 50, connections: 1, taken: second }] : [];
+    for (const region of Object.values(stats.regions)) { region.misses += second % 3; region.keys = second % 100; region.last_refresh = moment.at; }
+  };
+  /** Resolves to the milliseconds that a second took, once all were shown. */
+  globalThis.seconds = async (many) => {
+    const began = performance.now();
+    for (let second = 0; second < many; second += 1) {
+      next(second);
+      send();
+      await new Promise((shown) => { later(shown, 0); });
+    }
+    return (performance.now() - began) / many;
+  };
+}
+
 async function serious(page) {
   const session = await page.createCDPSession();
   // What is injected for the test is not what the policy is about.
@@ -58,6 +120,8 @@ async function serious(page) {
 const tries = {
   /** Each view, light, dark and as wide as a phone. */
   async views() {
+    // Charts want some minutes.
+    if (process.env.PICTURES) await pause(90_000);
     const sizes = [['light', 1280, 'light'], ['dark', 1280, 'dark'], ['phone', 390, 'light']];
     for (const [look, width, scheme] of sizes) {
       for (const view of VIEWS) {
@@ -70,7 +134,7 @@ const tries = {
         assert.ok(overflow <= 0, `${view} ${look} is ${overflow} px too wide`);
         assert.deepEqual(await serious(page), [], `${view} ${look}`);
         assert.deepEqual(wrong, [], `${view} ${look}`);
-        if (process.env.PICTURES) await page.screenshot({ path: join(process.env.PICTURES, `${view}-${look}.png`) });
+        await picture(page, `${view}-${look}`);
         await page.close();
       }
     }
@@ -100,6 +164,9 @@ const tries = {
     await press(page, 'main button.link', '<img');
     await says(page, 'main pre', '<script>alert(1)</script>');
     assert.equal(await page.$('main img, main script'), null, 'nothing of it became an element');
+    await page.evaluate(() => { location.hash = `#keys/tag:${encodeURIComponent('<img>')}`; });
+    await page.waitForFunction(() => document.getElementById('words').value === '<img>');
+    await press(page, 'main button.link', '<img');
     await press(page, 'main .halves .card button', 'Remove…');
     await says(page, 'dialog', '1 entry');
     await press(page, 'dialog button', 'Cancel');
@@ -113,8 +180,145 @@ const tries = {
     await press(page, 'dialog button.danger', 'Remove');
     await says(page, 'main [role=status]', '1 of 1 entry removed');
     await says(page, 'main .halves', 'No key is like this');
+    // What is about many keys, and about all of them.
+    await page.select('#kind', 'region');
+    await page.$eval('#words', (words) => { words.value = 'klines'; });
+    await press(page, 'main button', 'Search');
+    await press(page, 'main button', 'Warm…');
+    await says(page, 'dialog', 'can be warmed');
+    await press(page, 'dialog button.danger', 'Warm');
+    await says(page, 'main [role=status]', '0 failed');
+    await press(page, 'main button', 'Switch off…');
+    await says(page, 'dialog', 'passes through');
+    await press(page, 'dialog button.danger', 'Switch off');
+    await says(page, '#state', 'disabled');
+    await press(page, 'main button', 'Switch on…');
+    await press(page, 'dialog button.danger', 'Switch on');
+    await says(page, '#state', 'ok');
+    await press(page, 'main button', 'Remove everything…');
+    await says(page, 'dialog', 'last good answers included');
+    await press(page, 'dialog button.danger', 'Remove everything');
+    await says(page, 'main [role=status]', 'removed.');
     // That there is no such key any more is an answer, and no error of the page's.
     assert.deepEqual(wrong.filter((one) => !one.includes('404')), []);
+  },
+
+  /** Candles of each market, of lengths that are no multiple of a day, too. */
+  async market() {
+    const { page, wrong } = await tab();
+    for (const [market, symbol, interval] of [['spot', 'BTCUSDT', '1w'], ['futures', 'BTCUSDT', '1M'], ['coin', 'BTCUSD_PERP', '1M'], ['coin', 'BTCUSD_PERP', '1h']]) {
+      await page.goto('about:blank');
+      await page.goto(`${gateway}/#market/${market}/${symbol}/${interval}`);
+      await says(page, '.readout', 'close');
+      await says(page, '.market', 'Quantity');
+      const found = await page.evaluate(() => {
+        const canvas = document.querySelector('canvas');
+        const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+        const tones = new Set();
+        for (let at = 0; at < data.length; at += 4) if (data[at + 3] === 255) tones.add((data[at] << 16) | (data[at + 1] << 8) | data[at + 2]);
+        const { width, height, x, y } = canvas.getBoundingClientRect();
+        return { tones: [...tones], text: document.querySelector('.market').innerText, at: [x + width / 3, y + height / 3] };
+      });
+      assert.ok(found.tones.includes(0x26926a) && found.tones.includes(0xd14a45), `${market} ${interval}: candles up and down`);
+      assert.ok(!found.text.includes('gaps'), `${market} ${interval}: no gap where each candle follows the one before`);
+      await page.mouse.move(...found.at);
+      await says(page, '.readout', 'at ');
+    }
+    await page.select('#market-of', 'spot');
+    await page.waitForFunction(() => document.getElementById('market-symbol').value === 'BTCUSDT');
+    await page.select('#market-of', 'coin');
+    await page.waitForFunction(() => document.querySelector('#market-symbols option')?.value.endsWith('_PERP'));
+    assert.equal(await page.$eval('#market-symbol', ({ value }) => value), 'BTCUSD_PERP');
+    assert.deepEqual(wrong, []);
+  },
+
+  /** What a failure looks like: SAYS stands at the top, ALSO elsewhere on the page. */
+  async failure() {
+    const { page, wrong } = await tab({ height: 1000 });
+    await page.goto(gateway);
+    await says(page, '.situation', process.env.SAYS);
+    await says(page, 'main', process.env.ALSO);
+    await says(page, '#state', 'degraded');
+    if (process.env.PICTURES) await pause(20_000);
+    await picture(page, process.env.PICTURE);
+    assert.deepEqual(wrong, []);
+  },
+
+  /** The last failure of a declared route stands next to it. */
+  async routes() {
+    const { page, wrong } = await tab();
+    await page.goto(`${gateway}/#routes`);
+    await says(page, 'main', 'Last failure');
+    await says(page, 'main', 'database main');
+    assert.deepEqual(wrong, []);
+  },
+
+  /** As many events and polls as half an hour has, in each view, without growth. */
+  async hurried() {
+    for (const view of VIEWS) {
+      const { page, wrong } = await tab();
+      const session = await page.createCDPSession();
+      await session.send('Performance.enable');
+      await page.evaluateOnNewDocument(hurry);
+      await page.goto(`${gateway}/#${view}`);
+      await page.waitForFunction(() => document.getElementById('version').textContent !== '');
+      const run = async (seconds) => {
+        const until = await page.evaluate(() => globalThis.asked) + (view === 'market' ? seconds / 5 : 0);
+        const each = await page.evaluate((seconds) => globalThis.seconds(seconds), seconds);
+        await page.waitForFunction((until) => globalThis.asked >= until, {}, until);
+        return each;
+      };
+      await run(FILLED);
+      const before = await weight(session);
+      const each = await run(1800);
+      const after = await weight(session);
+      console.log(view, { before, after, millisecondsEach: each.toFixed(1) });
+      for (const [what, most] of Object.entries(MOST_GROWTH)) {
+        assert.ok(after[what] - before[what] <= most, `${view}: ${what} grew from ${before[what]} to ${after[what]}`);
+      }
+      assert.deepEqual(wrong, [], view);
+      await page.close();
+    }
+  },
+
+  /** The same in true time: MINUTES of it. */
+  async open() {
+    const { page, wrong } = await tab();
+    const session = await page.createCDPSession();
+    await session.send('Performance.enable');
+    await page.goto(gateway);
+    await pause(FILLED * 1000);
+    const before = await weight(session);
+    await pause((Number(process.env.MINUTES) * 60 - FILLED) * 1000);
+    const after = await weight(session);
+    console.log({ before, after });
+    for (const [what, most] of Object.entries(MOST_GROWTH)) {
+      assert.ok(after[what] - before[what] <= most, `${what} grew from ${before[what]} to ${after[what]}`);
+    }
+    assert.deepEqual(wrong, []);
+  },
+
+  /** When the page is first seen, and what it sends until then: the median of some loads without a cache. */
+  async paint() {
+    const loads = [];
+    for (let load = 0; load < 11; load += 1) {
+      const { page } = await tab();
+      await page.setCacheEnabled(false);
+      await page.goto(gateway);
+      await page.waitForFunction(() => performance.getEntriesByName('first-contentful-paint').length > 0
+        && document.getElementById('version').textContent !== '');
+      loads.push(await page.evaluate(() => ({
+        paint: performance.getEntriesByName('first-contentful-paint')[0].startTime,
+        bytes: [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource').filter(({ name }) => /\.(js|css)$/.test(name))]
+          .reduce((sum, { transferSize }) => sum + transferSize, 0),
+      })));
+      await page.close();
+    }
+    loads.sort((one, other) => one.paint - other.paint);
+    const { paint, bytes } = loads[loads.length >> 1];
+    console.log(`first paint ${paint.toFixed(0)} ms (median of ${loads.length}), ${bytes} bytes`);
+    assert.ok(bytes < 150_000, `${bytes} bytes`);
+    if (process.env.MOST_MS) assert.ok(paint < Number(process.env.MOST_MS), `first paint after ${paint} ms`);
   },
 
   /** The page asks for the token, refuses a wrong one, and keeps the right one nowhere. */

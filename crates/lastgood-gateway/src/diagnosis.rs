@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use lastgood::condition::{Report, State};
+use lastgood::condition::{LoadDurations, Report, State};
 use lastgood::store::BreakerState;
 use lastgood::{Reason, StoreStatus, Timestamp};
 use lastgood_market::Venue;
@@ -39,21 +39,27 @@ pub(crate) struct Named {
     pub(crate) kind: &'static str,
     pub(crate) name: String,
     pub(crate) report: Report,
+    /// How long loads of a host or a source took.
+    pub(crate) durations: LoadDurations,
 }
 
 fn conditions(app: &App) -> Vec<Named> {
     let mut all = Vec::new();
     if let Some(store) = app.cache.status().store {
-        all.push(Named { kind: "store", name: store.name, report: store.report });
+        all.push(Named { kind: "store", name: store.name, report: store.report, durations: LoadDurations::default() });
     }
     let mut add = |condition: &lastgood::condition::Condition| {
         let (kind, name) = (condition.kind(), condition.name().to_owned());
         // A host may serve several markets; it fails where it fails for one of them.
-        let report = condition.report();
+        let (report, durations) = (condition.report(), condition.durations());
         match all.iter_mut().find(|known: &&mut Named| known.kind == kind && known.name == name) {
-            Some(known) if report.is_failing() || known.report.state == State::Unknown => known.report = report,
-            Some(_) => {}
-            None => all.push(Named { kind, name, report }),
+            Some(known) => {
+                known.durations = known.durations.and(durations);
+                if report.is_failing() || known.report.state == State::Unknown {
+                    known.report = report;
+                }
+            }
+            None => all.push(Named { kind, name, report, durations }),
         }
     };
     for venue in Venue::ALL.map(|venue| app.engine.upstreams.venue(venue)) {
@@ -98,7 +104,7 @@ impl Diagnosis {
             }
         }
         let conditions = conditions(app);
-        for Named { kind, name, report } in conditions.iter().filter(|named| named.kind == "source") {
+        for Named { kind, name, report, .. } in conditions.iter().filter(|named| named.kind == "source") {
             if report.is_failing() {
                 reasons.push(format!("{kind} {name}: {}", report.reason.as_deref().unwrap_or_default()));
             }

@@ -17,8 +17,8 @@ use lastgood_market::engine::{EngineOptions, SharedBudget, SharedStore};
 use lastgood_market::symbol_chain::SymbolOptions;
 use lastgood_market::upstream::SharePace;
 use lastgood_market::{Engine, Plans, Preset, RegionName, Venue};
+use lastgood_routes::Connections;
 use lastgood_routes::warm::SharedTurns;
-use lastgood_routes::{Connections, Statement};
 use lastgood_settings::{BaseUrl, Settings, StoreSetting};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -46,6 +46,7 @@ use crate::server::listening::Listening;
 use crate::stats_log;
 use crate::totals::Totals;
 use crate::user_keys;
+use crate::user_keys::sql::SharedStatement;
 
 /// How long queued writes may take when the gateway stops.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -62,6 +63,9 @@ pub struct Gateway {
     pub(crate) app: Arc<App>,
     /// What the listener shows, where it speaks TLS.
     pub(crate) certificate: Option<Arc<Certificate>>,
+    /// What the declared sources are asked by, until a reload opens others.
+    pub(crate) connections: tokio::sync::Mutex<Connections>,
+    pub(crate) user_keys: Option<SharedStatement>,
     unix_socket: Option<PathBuf>,
     /// What goes on behind the requests; it ends with the gateway.
     _behind: JoinSet<()>,
@@ -114,10 +118,11 @@ impl Gateway {
         let connections = Connections::open(&settings.declared.sources, &settings.connect_options(), &clock);
         let connections = connections.map_err(BuildError::new)?;
         let statement = user_keys::sql::statement(settings, &connections).map_err(BuildError::new)?;
+        let statement = statement.map(SharedStatement::new);
         let id = node_id();
         let options = EngineOptions {
             shared: shared.clone().map(|store| shared_store(settings, store, &id)),
-            symbols: symbols(settings, statement).await,
+            symbols: symbols(settings, statement.clone()).await,
             ..engine_options(settings)
         };
         let engine = Engine::build(cache.clone(), clock.clone(), options).await.map_err(BuildError::new)?;
@@ -160,22 +165,10 @@ impl Gateway {
             page: Page::default(),
         };
         let turns = shared.map(|store| SharedTurns { store, namespace: settings.namespace.clone() });
-        let gateway = Gateway::with_tasks(Arc::new(app), turns, settings.log.stats_every);
-        Ok(Gateway { certificate, unix_socket: settings.unix_socket.clone(), ..gateway })
-    }
-
-    /// Starts what goes on behind the requests.
-    fn with_tasks(app: Arc<App>, turns: Option<SharedTurns>, stats_every: Duration) -> Gateway {
-        let mut behind = JoinSet::new();
-        if let Some(cluster) = &app.cluster {
-            behind.spawn(cluster::keep(Arc::clone(cluster), app.cache.clone()));
-        }
-        behind.spawn(figures::keep(Arc::clone(&app.figures), app.cache.clone()));
-        behind.spawn(app.declared.keep_warm(app.cache.clone(), app.clock.clone(), turns));
-        behind.spawn(page::live::keep(Arc::clone(&app)));
-        behind.spawn(page::history::keep(Arc::clone(&app)));
-        behind.spawn(stats_log::keep(Arc::clone(&app), stats_every));
-        Gateway { app, certificate: None, unix_socket: None, _behind: behind }
+        let app = Arc::new(app);
+        let behind = behind(&app, turns, settings.log.stats_every);
+        let (connections, unix_socket) = (tokio::sync::Mutex::new(connections), settings.unix_socket.clone());
+        Ok(Gateway { app, certificate, connections, user_keys: statement, unix_socket, _behind: behind })
     }
 
     /// Serves on `listener` until `shutdown` ends; then answers what was asked, writes what is queued and returns.
@@ -220,6 +213,20 @@ impl Gateway {
     pub fn cache(&self) -> &Cache {
         &self.app.cache
     }
+}
+
+/// Starts what goes on behind the requests.
+fn behind(app: &Arc<App>, turns: Option<SharedTurns>, stats_every: Duration) -> JoinSet<()> {
+    let mut behind = JoinSet::new();
+    if let Some(cluster) = &app.cluster {
+        behind.spawn(cluster::keep(Arc::clone(cluster), app.cache.clone()));
+    }
+    behind.spawn(figures::keep(Arc::clone(&app.figures), app.cache.clone()));
+    behind.spawn(app.declared.keep_warm(app.cache.clone(), app.clock.clone(), turns));
+    behind.spawn(page::live::keep(Arc::clone(app)));
+    behind.spawn(page::history::keep(Arc::clone(app)));
+    behind.spawn(stats_log::keep(Arc::clone(app), stats_every));
+    behind
 }
 
 /// What distinguishes this process from the others that share its store.
@@ -272,7 +279,7 @@ fn shared_store(settings: &Settings, store: Arc<dyn Store>, id: &str) -> SharedS
 }
 
 /// How lists of symbols are made: with the gateway's own API keys and those of users, which `statement` may look up.
-async fn symbols(settings: &Settings, statement: Option<Statement>) -> SymbolOptions {
+async fn symbols(settings: &Settings, statement: Option<SharedStatement>) -> SymbolOptions {
     SymbolOptions {
         popular: settings.symbols.popular.clone(),
         testnet: on_testnet(settings).upstreams(),

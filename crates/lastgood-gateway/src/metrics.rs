@@ -323,12 +323,13 @@ fn conditions(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
     let help = "1 while a store, exchange, host or source fails, 0 while it does not, absent where it was never asked";
     let mut family = encoder.encode_descriptor("failing", help, None, MetricType::Gauge)?;
     let Diagnosis { reasons, conditions, last_good, .. } = Diagnosis::of(app);
-    for Named { kind, name, report } in conditions {
+    for Named { kind, name, report, .. } in &conditions {
         if report.state != condition::State::Unknown {
             let failing = gauge(u64::from(report.is_failing()));
-            failing.encode(family.encode_family(&[("kind", kind), ("name", name.as_str())])?)?;
+            failing.encode(family.encode_family(&[("kind", *kind), ("name", name.as_str())])?)?;
         }
     }
+    source_durations(encoder, &conditions)?;
     let help = "1 while last good answers stand in for the source of a region, because it fails";
     let mut family = encoder.encode_descriptor("serving_last_good", help, None, MetricType::Gauge)?;
     for LastGood { region, reason, .. } in last_good {
@@ -342,6 +343,25 @@ fn conditions(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {
     let help = "1 while something is served, or refused, that would not be without a fault";
     let degraded = gauge(u64::from(!reasons.is_empty()));
     degraded.encode(encoder.encode_descriptor("degraded", help, None, MetricType::Gauge)?)
+}
+
+/// A host or a source that was never asked has no series.
+fn source_durations(encoder: &mut DescriptorEncoder<'_>, conditions: &[Named]) -> fmt::Result {
+    let help = "How long a host or a declared source took for a load, however that ended";
+    let mut family = encoder.encode_descriptor("source_duration_seconds", help, None, MetricType::Histogram)?;
+    let asked = conditions.iter().filter(|named| named.kind != "exchange" && named.durations.count() > 0);
+    for Named { kind, name, durations, .. } in asked {
+        let bounds = LATENCY_BOUNDS_MS.iter().map(|&bound| bound as f64 / 1_000.0).chain([f64::INFINITY]);
+        let buckets: Vec<(f64, u64)> = bounds.zip(durations.buckets).collect();
+        let labels = [("kind", *kind), ("name", name.as_str())];
+        family.encode_family(&labels)?.encode_histogram::<[(&str, &str); 0]>(
+            durations.time.as_secs_f64(),
+            durations.count(),
+            &buckets,
+            None,
+        )?;
+    }
+    Ok(())
 }
 
 fn warm_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result {

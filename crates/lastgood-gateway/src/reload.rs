@@ -1,5 +1,7 @@
 //! Settings that change while the gateway runs: which can, and which need a restart.
 
+use std::collections::BTreeSet;
+use std::error::Error;
 use std::sync::atomic::Ordering;
 
 use lastgood_market::api_keys::AccountKeys;
@@ -7,6 +9,7 @@ use lastgood_settings::{KEYS, Settings};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::gateway::Gateway;
+use crate::user_keys;
 
 /// Keys that count from a reload on. What the log does is its own: [`crate::logging::Level`].
 const AT_RUN_TIME: [&str; 6] = ["enabled", "hosts", "admin.token", "cors.origins", "log.level", "log.access"];
@@ -46,12 +49,34 @@ impl Gateway {
             },
             None => reloaded.need_restart.extend(changed.iter().filter(|key| is_file(key)).cloned()),
         }
+        match self.reconnect(before, now).await {
+            Ok(changed) => reloaded.in_force.extend(changed),
+            Err(why) => reloaded.failed.push(why.to_string()),
+        }
         app.engine.symbols.change_keys(AccountKeys::open(now.credentials(), now.master_key.clone()).await);
         let (in_force, need_restart): (Vec<_>, Vec<_>) =
             changed.into_iter().filter(|key| !is_file(key)).partition(can_change);
         reloaded.in_force.extend(in_force);
         reloaded.need_restart.extend(need_restart);
+        reloaded.in_force.sort_unstable();
         reloaded
+    }
+
+    /// Asks the declared databases, buckets and APIs by connections of what is declared of them now, where that has changed,
+    /// and reads the files with their credentials again. Says which changed.
+    async fn reconnect(&self, before: &Settings, now: &Settings) -> Result<Vec<String>, Box<dyn Error + Send + Sync>> {
+        let declared = &now.declared;
+        let mut connections = self.connections.lock().await;
+        let opened = connections.open_again(&declared.sources, &now.connect_options())?;
+        let statement = user_keys::sql::statement(now, &opened)?;
+        self.app.declared.ask_by(&declared.routes, &opened)?;
+        if let (Some(own), Some(statement)) = (&self.user_keys, statement) {
+            own.replace(statement);
+        }
+        *connections = opened;
+        let was = &before.declared.sources;
+        let names: BTreeSet<String> = was.names().chain(declared.sources.names()).collect();
+        Ok(names.into_iter().filter(|name| was.differs(&declared.sources, name)).collect())
     }
 }
 
@@ -73,9 +98,9 @@ fn changed(before: &Settings, now: &Settings) -> Vec<String> {
     let regions = before.regions.keys().chain(now.regions.keys());
     let regions = regions.filter(|name| before.regions.get(*name) != now.regions.get(*name));
     changed.extend(regions.map(|name| format!("regions.{name}")));
-    let declared = |settings: &Settings| format!("{:?} {:?}", settings.declared.sources, settings.declared.routes);
-    if declared(before) != declared(now) {
-        changed.push("routes and their sources".to_owned());
+    let routes = |settings: &Settings| format!("{:?}", settings.declared.routes);
+    if routes(before) != routes(now) {
+        changed.push("routes".to_owned());
     }
     changed.sort_unstable();
     changed.dedup();

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use lastgood_market::api_keys::{FileKeys, KeySource, UserKeys};
 use lastgood_market::credentials::MasterKey;
-use lastgood_routes::Statement;
 use lastgood_settings::Settings;
+
+use self::sql::SharedStatement;
 
 pub(crate) mod sql;
 
 /// The keys in the credentials file of the settings and, where `[credentials.sql]` is there, by its statement. Without
 /// a master key no user has any.
-pub(crate) fn user_keys(settings: &Settings, statement: Option<Statement>) -> UserKeys {
+pub(crate) fn user_keys(settings: &Settings, statement: Option<SharedStatement>) -> UserKeys {
     let master = settings.master_key.as_ref().and_then(|master| MasterKey::parse(master).ok()).map(Arc::new);
     let Some(master) = master else {
         if statement.is_some() {

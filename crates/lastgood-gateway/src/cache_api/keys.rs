@@ -44,13 +44,14 @@ struct ListedKey {
 struct Asked {
     pattern: Option<Glob>,
     region: Option<String>,
+    tag: Option<String>,
     limit: Option<usize>,
     after: Option<String>,
 }
 
 impl Asked {
     fn read(query: Option<&str>) -> Result<Asked, Refused> {
-        let parameters = Parameters::read(query, &["pattern", "region", "limit", "after"])?;
+        let parameters = Parameters::read(query, &["pattern", "region", "tag", "limit", "after"])?;
         let pattern = parameters
             .get("pattern")
             .map(Glob::parse)
@@ -61,6 +62,7 @@ impl Asked {
         Ok(Asked {
             pattern,
             region: text("region"),
+            tag: text("tag"),
             limit: limit.and_then(|limit| usize::try_from(limit).ok()),
             after: text("after"),
         })
@@ -68,21 +70,30 @@ impl Asked {
 }
 
 pub(super) async fn keys(State(app): State<Arc<App>>, _: Caller, RawQuery(query): RawQuery) -> Answered {
-    let Asked { pattern, region: only, limit, after } = Asked::read(query.as_deref())?;
+    let Asked { pattern, region: only, tag, limit, after } = Asked::read(query.as_deref())?;
+    let most = limit.unwrap_or(DEFAULT_LIMIT);
+    let identities = app.plans.identities();
+    let is_wanted =
+        |region: &str, name: &str| pattern.as_ref().is_none_or(|glob| takes(glob, identities, region, name));
+    let after = after.as_deref().map(|after| after.split_once(':').unwrap_or((after, "")));
+    if let Some(tag) = tag {
+        let of = only.map(|name| region(&app, &name)).transpose()?;
+        let is_of = |name: &str| of.as_ref().is_none_or(|region| region.name() == name);
+        let is_meant =
+            |of: &str, name: &str| is_of(of) && after.is_none_or(|after| (of, name) > after) && is_wanted(of, name);
+        return Ok(json(StatusCode::OK, &tagged(&app, &tag, most, is_meant)));
+    }
     let mut regions = match only {
         Some(name) => vec![region(&app, &name)?],
         None => app.cache.regions(),
     };
     regions.sort_by(|one, other| one.name().cmp(other.name()));
-    let after = after.as_deref().map(|after| after.split_once(':').unwrap_or((after, "")));
-    let most = limit.unwrap_or(DEFAULT_LIMIT);
     let mut listed = Keys { keys: Vec::new(), next: None, complete: true };
     let until = tokio::time::Instant::now() + WITHIN;
-    let identities = app.plans.identities();
     for region in regions.into_iter().filter(|region| after.is_none_or(|(of, _)| region.name() >= of)) {
         let after = after.filter(|(of, _)| *of == region.name()).map(|(_, name)| name);
         let left = until.saturating_duration_since(tokio::time::Instant::now());
-        let wanted = |name: &str| pattern.as_ref().is_none_or(|glob| takes(glob, identities, region.name(), name));
+        let wanted = |name: &str| is_wanted(region.name(), name);
         let listing = region.names(after, most - listed.keys.len(), left, &wanted).await;
         listed.complete &= listing.is_complete;
         listed.keys.extend(listing.names.into_iter().map(|(name, tiers)| {
@@ -96,6 +107,15 @@ pub(super) async fn keys(State(app): State<Arc<App>>, _: Caller, RawQuery(query)
         }
     }
     Ok(json(StatusCode::OK, &listed))
+}
+
+/// The keys in memory that have a tag: where there is a store, it may hold more.
+fn tagged(app: &App, tag: &str, most: usize, is_meant: impl Fn(&str, &str) -> bool) -> Keys {
+    let mut names = app.cache.tagged(tag).into_iter().filter(|(of, name)| is_meant(of, name));
+    let key = |(region, name): (String, String)| ListedKey { key: format!("{region}:{name}"), region, tier: "memory" };
+    let keys: Vec<ListedKey> = names.by_ref().take(most).map(key).collect();
+    let next = names.next().and_then(|_| keys.last()).map(|last| last.key.clone());
+    Keys { keys, next, complete: app.cache.status().store.is_none() }
 }
 
 /// There is no such key; says which may be meant.

@@ -1,9 +1,12 @@
 //! What the page shows, as of a moment: the figures of `/health` and `/api/cache/stats`, and counters of `/metrics`.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use lastgood::Timestamp;
 use lastgood_market::Venue;
+use lastgood_routes::{LastFailure, Route};
 use serde::Serialize;
 
 use super::demonstration::Offered;
@@ -23,6 +26,8 @@ struct Moment {
     streams: Vec<StreamsOfVenue>,
     /// Requests that wait for a load, the exchange or their own body.
     requests_active: usize,
+    /// Of each declared route whose sources failed since the start, the last time.
+    route_failures: Vec<RouteFailure>,
     #[serde(skip_serializing_if = "Option::is_none")]
     demonstration: Option<Offered>,
 }
@@ -32,9 +37,30 @@ struct Moment {
 struct StreamsOfVenue {
     venue: &'static str,
     connected: bool,
+    /// Since when that is so, in milliseconds since the epoch.
+    since: Option<u64>,
+    /// Why there is no connection, if there should be one.
+    reason: Option<String>,
     subscribed: u64,
     connections: u64,
     taken: u64,
+}
+
+/// When a source of a declared route gave no answer last.
+#[derive(Serialize)]
+struct RouteFailure {
+    path: String,
+    at: u64,
+    source: String,
+    message: String,
+}
+
+impl RouteFailure {
+    fn of(route: &Arc<Route>) -> Option<RouteFailure> {
+        let LastFailure { at, source, why } = route.last_failure()?;
+        let (path, message) = (route.spec().path.to_string(), why.to_string());
+        Some(RouteFailure { path, at: at.as_millis(), source, message })
+    }
 }
 
 /// The moment as a server-sent event.
@@ -47,6 +73,7 @@ pub(super) fn event(app: &App) -> Bytes {
         totals: app.totals(),
         streams: Venue::ALL.into_iter().filter_map(|venue| streams(app, venue)).collect(),
         requests_active: app.places.taken(),
+        route_failures: app.declared.iter().filter_map(RouteFailure::of).collect(),
         demonstration: app.page.demonstration.get().map(|offered| Offered::of(&**offered)),
     };
     // JSON without line breaks, so that it is one line of data.
@@ -60,6 +87,8 @@ fn streams(app: &App, venue: Venue) -> Option<StreamsOfVenue> {
     app.engine.streams.is_enabled(venue).then(|| StreamsOfVenue {
         venue: venue.as_str(),
         connected: read(&counters.connected) == 1,
+        since: counters.since().map(Timestamp::as_millis),
+        reason: counters.why(),
         subscribed: read(&counters.subscribed),
         connections: read(&counters.connections),
         taken: read(&counters.taken),

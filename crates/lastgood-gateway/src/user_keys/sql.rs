@@ -1,7 +1,7 @@
 //! Keys of users in the application's own database, each sealed for its user.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,8 +20,26 @@ const WITHIN: Duration = Duration::from_secs(1);
 /// A database that did not answer is left alone for this long.
 const PAUSE: Duration = Duration::from_secs(5);
 
+/// The statement of `[credentials.sql]`, which a reload may put on other connections.
+#[derive(Clone)]
+pub(crate) struct SharedStatement(Arc<RwLock<Arc<Statement>>>);
+
+impl SharedStatement {
+    pub(crate) fn new(statement: Statement) -> SharedStatement {
+        SharedStatement(Arc::new(RwLock::new(Arc::new(statement))))
+    }
+
+    pub(crate) fn replace(&self, statement: Statement) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(statement);
+    }
+
+    fn now(&self) -> Arc<Statement> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 pub(super) struct SqlKeys {
-    statement: Statement,
+    statement: SharedStatement,
     master: Arc<MasterKey>,
     /// Until when the database is left alone, from the first failure to the next answer.
     down_until: Mutex<Option<Instant>>,
@@ -58,7 +76,7 @@ pub(crate) fn statement(settings: &Settings, connections: &Connections) -> Resul
 }
 
 impl SqlKeys {
-    pub(super) fn new(statement: Statement, master: Arc<MasterKey>) -> SqlKeys {
+    pub(super) fn new(statement: SharedStatement, master: Arc<MasterKey>) -> SqlKeys {
         SqlKeys { statement, master, down_until: Mutex::default(), reported: Once::new() }
     }
 
@@ -73,7 +91,8 @@ impl SqlKeys {
             argument("environment", environment.as_str()),
             argument("market", venue.as_str()),
         ]);
-        let asked = timeout(WITHIN, self.statement.ask(&arguments)).await;
+        let statement = self.statement.now();
+        let asked = timeout(WITHIN, statement.ask(&arguments)).await;
         let answered =
             asked.unwrap_or_else(|_| Err(Error::new(Reason::TimedOut, format!("no answer within {WITHIN:?}"))));
         self.note(&answered);

@@ -328,6 +328,25 @@ fn the_demonstration_works_offline_and_serves_from_the_cache() {
     assert!(!shown.contains('\x1b'), "a pipe is not drawn over: {shown}");
 }
 
+#[test]
+fn the_demonstration_opens_its_page_if_it_is_asked_to_and_goes_on_where_there_is_no_browser() {
+    let desk = Desk::new();
+    let opener = desk.path().join("xdg-open");
+    std::fs::write(&opener, "#!/bin/sh\necho \"$1\" > opened\n").expect("a writable directory");
+    std::fs::set_permissions(&opener, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("ours");
+    let run = |path: &str| {
+        let mut command = desk.command(&["demo", "--for", "1500ms", "--bots", "1", "--open"]);
+        command.env("PATH", path).output().expect("the program starts")
+    };
+    let output = run(&format!("{}:/usr/bin:/bin", desk.path().display()));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let opened = std::fs::read_to_string(desk.path().join("opened")).expect("the page was opened");
+    assert!(stdout(&output).contains(&format!("page       {}/", opened.trim())), "{opened}: {}", stdout(&output));
+    let without = run("/nowhere");
+    assert_eq!(without.status.code(), Some(0), "{}", stderr(&without));
+    assert!(stderr(&without).contains("the page is at http://127.0.0.1:"), "{}", stderr(&without));
+}
+
 /// What a gateway says until it listens. Its pipe stays open as long as it runs.
 fn announced(serve: &mut std::process::Child) -> String {
     let mut lines = BufReader::new(serve.stderr.take().expect("a pipe"));

@@ -128,6 +128,31 @@ async fn a_page_that_is_open_hears_each_second_what_health_and_stats_say() {
 }
 
 #[tokio::test]
+async fn streams_say_since_when_they_are_connected_and_why_they_are_not() {
+    let exchange = Exchange::start().await;
+    exchange.sim.set_clock(lastgood_sim::ClockMode::Live);
+    let streams = exchange.url().replace("http://", "ws://");
+    let gateway = Running::start(&exchange.url(), &[("binance.ws_url", &streams)]).await;
+    let mut stream = ask(&gateway, Method::GET, "/page/live", &[]).await;
+    let mut become_so = async |wanted: fn(&serde_json::Value) -> bool| loop {
+        get(gateway.url("/api/v3/klines?symbol=BTCUSDT&interval=1m&limit=5")).await;
+        let spot = event(&mut stream).await["streams"][0].clone();
+        if wanted(&spot) {
+            break spot;
+        }
+    };
+    let connected = become_so(|spot| spot["connected"] == true).await;
+    assert!(connected["since"].is_u64() && connected["reason"].is_null(), "{connected}");
+    exchange.fault(serde_json::json!({"kind": "stream_refuse"}));
+    exchange.fault(serde_json::json!({"kind": "stream_drop"}));
+    let broken = become_so(|spot| spot["connected"] == false).await;
+    assert!(broken["since"].as_u64() >= connected["since"].as_u64(), "{broken}");
+    assert!(broken["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{broken}");
+    exchange.sim.clear_faults();
+    become_so(|spot| spot["connected"] == true && spot["reason"].is_null()).await;
+}
+
+#[tokio::test]
 async fn all_open_pages_are_sent_the_same_events_and_there_may_be_only_so_many() {
     let exchange = Exchange::start().await;
     let gateway = Running::start(&exchange.url(), &[]).await;

@@ -14,6 +14,7 @@ mod hostile;
 mod openapi;
 mod parameters;
 mod paths;
+mod reload;
 mod sources;
 mod warm;
 

@@ -351,6 +351,45 @@ async fn the_metrics_tell_the_program_the_process_and_how_requests_went() {
 }
 
 #[tokio::test]
+async fn the_metrics_say_how_long_each_host_and_source_that_was_asked_took() {
+    let exchange = Exchange::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("main.db"), "").unwrap();
+    let url = format!("sqlite:{}", folder.path().join("main.db").display());
+    let file = format!(
+        "[databases.main]\nurl = \"{url}\"\n[databases.idle]\nurl = \"{url}\"\n\
+         [[routes]]\npath = \"/v1/one\"\nsources = [{{ database = \"main\", sql = \"SELECT 1 AS one\" }}]\n"
+    );
+    let mut settings = settings_of(&file, &[]).unwrap();
+    settings.data_dir = folder.path().to_owned();
+    settings.store = lastgood_settings::StoreSetting::Memory;
+    settings.binance = crate::support::settings(&exchange.url(), &[]).binance;
+    settings.binance.futures_url = vec![lastgood_settings::BaseUrl::parse("http://idle.example:1").unwrap()];
+    let gateway = Running::serve(&settings, folder).await;
+    assert_eq!(get(gateway.url("/v1/one")).await.status, 200);
+    get(gateway.url(TICKER)).await;
+    exchange.fault(serde_json::json!({"kind": "latency", "ms": 120}));
+    get(gateway.url("/api/v3/ticker/24hr?symbol=BTCUSDT")).await;
+    let scraped = get(gateway.url("/metrics")).await;
+    let text = scraped.text();
+    let value = |series: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{series}: {text}")).parse::<f64>().unwrap()
+    };
+    let count = |kind: &str, name: &str| {
+        value(&format!("lastgood_source_duration_seconds_count{{kind=\"{kind}\",name=\"{name}\"}}"))
+    };
+    assert_eq!((count("host", "127.0.0.1"), count("source", "database main")), (2.0, 1.0));
+    let host = "kind=\"host\",name=\"127.0.0.1\"";
+    let up_to = |bound: &str| value(&format!("lastgood_source_duration_seconds_bucket{{le=\"{bound}\",{host}}}"));
+    assert_eq!((up_to("0.1"), up_to("+Inf")), (1.0, 2.0));
+    let sum = value(&format!("lastgood_source_duration_seconds_sum{{{host}}}"));
+    assert!((0.12..2.0).contains(&sum), "{sum}");
+    let timed = text.lines().filter(|line| line.starts_with("lastgood_source_duration_seconds"));
+    assert_eq!(timed.filter(|line| line.contains("idle")).count(), 0, "what was never asked has no series");
+}
+
+#[tokio::test]
 async fn what_is_served_as_last_good_is_told_with_its_age_and_a_ban_with_its_end() {
     let exchange = Exchange::start().await;
     let flags = [("regions.ticker_price.fresh_for", "1ms"), ("regions.ticker_price.stale_while_revalidate", "0s")];

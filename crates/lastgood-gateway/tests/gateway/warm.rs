@@ -133,6 +133,65 @@ async fn a_region_with_a_schedule_of_its_own_is_warmed_at_its_own_pace() {
     assert_eq!(all["matched"], 11, "{all}");
 }
 
+/// What came of the items of a round.
+const STATES: [&str; 4] = ["loaded", "fresh", "refused", "failed"];
+
+/// How many items have come to an end, and how many there are.
+fn done(round: &Value, states: [&str; 4]) -> (u64, u64) {
+    let count = |name: &str| round[name].as_u64().unwrap_or_default();
+    (states.iter().map(|name| count(name)).sum(), count(if states == STATES { "of" } else { "matched" }))
+}
+
+#[tokio::test]
+async fn whatever_is_kept_warm_each_item_is_counted_once_at_every_moment() {
+    let many = "1m,3m,5m,15m,30m,1h,2h,4h,6h,8h,12h,1d,3d,1w,1M";
+    let shapes: [&[(&str, &str)]; 6] = [
+        &[("warm.markets", "spot,futures"), ("warm.popular", "0"), ("warm.symbols", "BTCUSDT,NOSUCH")],
+        &[("warm.markets", "spot,futures"), ("warm.popular", "8"), ("warm.intervals", many)],
+        &[("warm.markets", "futures"), ("warm.symbols", ""), ("warm.popular", "40"), ("warm.intervals", "1M,1w")],
+        &[("warm.intervals", ""), ("warm.tickers", "false")],
+        &[
+            ("regions.klines.warm_every", "2s"),
+            ("regions.symbols.warm_every", "1s"),
+            ("regions.klines.fresh_for", "1s"),
+        ],
+        &[("warm.markets", "spot"), ("warm.popular", "60"), ("warm.intervals", many), ("warm.every", "1s")],
+    ];
+    for (at, shape) in shapes.into_iter().enumerate() {
+        let weight_limit_spot = if at == 5 { 300 } else { 100_000 };
+        let config = SimConfig { seed: 7, symbols: 100, weight_limit_spot, ..SimConfig::default() };
+        let exchange = Exchange::start_with(config).await;
+        exchange.sim.set_clock(lastgood_sim::ClockMode::Frozen(half_past()));
+        let gateway = Running::start(&exchange.url(), &with(shape)).await;
+        let looked = async {
+            loop {
+                let round = warming(&gateway).await;
+                let (done, of) = done(&round, STATES);
+                assert!(done <= of, "{done} of {of}: {shape:?} {round}");
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let asked = async {
+            after_the_first_round(&gateway).await;
+            for body in ["", r#"{"region": "klines"}"#, r#"{"symbol": "ETHUSDT"}"#, r#"{"region": "symbols"}"#] {
+                let warmed = warm(&gateway, body).await.json();
+                let (done, of) = done(&warmed, ["warmed", "fresh", "refused", "failed"]);
+                assert_eq!(done, of, "{shape:?} {body} {warmed}");
+            }
+            let round = warming(&gateway).await;
+            let (done, of) = done(&round, STATES);
+            assert!(round["running"] == true || done == of, "{shape:?} {round}");
+        };
+        let both = async {
+            tokio::select! { () = looked => {}, () = asked => {} }
+        };
+        // A round that the budget holds up waits for minutes.
+        let within = Duration::from_secs(if at == 5 { 5 } else { 100 });
+        let ended = tokio::time::timeout(within, both).await;
+        assert!(ended.is_ok() || at == 5, "{shape:?}");
+    }
+}
+
 #[tokio::test]
 async fn candles_are_warmed_by_popularity_although_memory_has_lost_the_list() {
     let exchange = exchange().await;

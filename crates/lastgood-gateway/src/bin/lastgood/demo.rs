@@ -2,6 +2,7 @@
 
 mod faults;
 mod keys;
+mod open;
 mod screen;
 mod traffic;
 mod view;
@@ -17,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use crate::output::{Failure, can_colour, can_redraw, say, say_json};
+use crate::output::{Failure, can_colour, can_redraw, complain, say, say_json};
 use crate::serve::bind;
 use crate::settings::scratch_directory;
 use crate::shutdown;
@@ -37,10 +38,12 @@ const GRACE: Duration = Duration::from_secs(5);
 #[command(after_help = "\
 Examples:
   lastgood demo
+  lastgood demo --open
   lastgood demo --bots 100 --for 30s
   lastgood demo --for 10s --json
 
-Needs nothing but this program: no network, no Redis, no files. At a terminal: f fail, b ban, s slow, h heal, q quit.")]
+Needs nothing but this program: no network, no Redis, no files. At a terminal: f fail, b ban, s slow, h heal,
+o open the page, q quit.")]
 pub(crate) struct Arguments {
     /// Where the gateway listens [default: 127.0.0.1:8090, or a free port if that is taken]
     #[arg(long, value_name = "ADDRESS:PORT")]
@@ -51,6 +54,9 @@ pub(crate) struct Arguments {
     /// How many bots poll, twice a second each
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=2000))]
     bots: u32,
+    /// Open the page in a browser
+    #[arg(long)]
+    open: bool,
     /// Print nothing but a summary at the end, as JSON
     #[arg(long)]
     json: bool,
@@ -87,6 +93,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         say(introduction(address, simulator));
     }
     let mut snapshot = empty(&arguments, address, simulator);
+    if arguments.open && !open::in_browser(&snapshot.gateway) {
+        complain(&format!("no browser could be started; the page is at {}", snapshot.gateway));
+    }
     watch_it(&arguments, &gateway, &faults, &seen, &mut snapshot).await;
 
     drop(bots);
@@ -132,6 +141,7 @@ async fn watch_it(arguments: &Arguments, gateway: &Gateway, faults: &Faults, see
             key = typed(keys.as_mut()) => match key {
                 Key::Quit => ended = true,
                 Key::Fault(name) => drop(faults.switch(name)),
+                Key::Open => drop(open::in_browser(&snapshot.gateway)),
             },
         }
         let before = snapshot.requests;
@@ -213,7 +223,7 @@ fn settings(simulator: SocketAddr) -> Result<Settings, Failure> {
 fn introduction(gateway: SocketAddr, simulator: SocketAddr) -> String {
     format!(
         "\
-page       http://{gateway}/   see it, and break the exchange there
+page       http://{gateway}/   see it, and break the exchange there (o opens it)
 simulator  http://{simulator}
 
 Try in another terminal; watch the X-Cache header:

@@ -14,6 +14,7 @@ Examples:
   lastgood keys
   lastgood keys --region klines --limit 20
   lastgood keys --pattern \"*BTCUSDT*\"
+  lastgood keys --tag symbol:BTCUSDT    those in memory with this tag
   lastgood keys --after \"klines:spot/api/v3/klines:BTCUSDT:1h:tail\"    the next page
   lastgood keys --json
 
@@ -27,6 +28,9 @@ pub(crate) struct Arguments {
     /// Only those of this region
     #[arg(long, value_name = "REGION")]
     region: Option<String>,
+    /// Only those in memory with this tag
+    #[arg(long, value_name = "TAG")]
+    tag: Option<String>,
     /// At most so many
     #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
@@ -39,9 +43,10 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments, file: Option<&Path>) -> Result<(), Failure> {
-    let Arguments { client, pattern, region, limit, after, json: as_json } = arguments;
+    let Arguments { client, pattern, region, tag, limit, after, json: as_json } = arguments;
+    let by_tag = tag.is_some();
     let mut parameters = vec![("limit", limit.to_string())];
-    let optional = [("pattern", pattern), ("region", region), ("after", after)];
+    let optional = [("pattern", pattern), ("region", region), ("tag", tag), ("after", after)];
     parameters.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
     let listed = client.client(file)?.get_with("/api/cache/keys", &parameters).await?;
     if as_json {
@@ -57,7 +62,12 @@ pub(crate) async fn run(arguments: Arguments, file: Option<&Path>) -> Result<(),
         complain(&format!("there are more: --after {next:?}"));
     }
     if listed["complete"] == false {
-        complain("the store was not looked through to its end; what only it holds may be missing");
+        complain(match by_tag {
+            true => {
+                "the store does not list keys by tag: what only it holds is missing here, and expired or removed all the same"
+            }
+            false => "the store was not looked through to its end; what only it holds may be missing",
+        });
     }
     Ok(())
 }

@@ -39,13 +39,12 @@ const FOOT = 22;
 const LEAST = 10;
 
 /** Candles on a canvas: volume below, a crosshair, zoom by wheel and keys, gaps left empty. A candle is
- * `{ from, open, high, low, close, volume, forming }`; `step` is the length of one in milliseconds. */
+ * `{ from, slot, open, high, low, close, volume, forming }`; candles that follow each other are in slots that do. */
 export class Candles {
   constructor(canvas, describe) {
     this.canvas = canvas;
     this.describe = describe;
     this.candles = [];
-    this.step = 60000;
     this.length = 120;
     this.end = null;
     this.cross = null;
@@ -61,9 +60,8 @@ export class Candles {
 
   close() { this.sized.disconnect(); }
 
-  set(candles, step, isNew) {
+  set(candles, isNew) {
     this.candles = candles;
-    this.step = step;
     if (isNew) { this.end = null; this.cross = null; this.length = Math.min(this.fitting(), Math.max(LEAST, candles.length)); }
     this.draw();
   }
@@ -71,23 +69,24 @@ export class Candles {
   /** As many candles as there is room for. */
   fitting() { return Math.max(30, Math.min(150, Math.floor((this.canvas.clientWidth - AXIS) / 7))); }
 
-  /** The slot after the last one that is shown, counted from the epoch. */
-  last() {
-    const newest = (this.candles.at(-1)?.from ?? 0) / this.step + 1;
-    return this.end === null ? newest : this.end;
-  }
+  /** The slot after the newest candle. */
+  newest() { return (this.candles.at(-1)?.slot ?? 0) + 1; }
 
-  scroll(slots) {
-    const newest = (this.candles.at(-1)?.from ?? 0) / this.step + 1;
-    const oldest = (this.candles[0]?.from ?? 0) / this.step + LEAST;
-    const end = Math.max(oldest, this.last() + slots);
-    this.end = end >= newest ? null : end;
+  first() { return this.candles[0]?.slot ?? 0; }
+
+  /** The slot after the last one that is shown. */
+  last() { return this.end ?? this.newest(); }
+
+  scroll(slots) { this.until(this.last() + slots); }
+
+  /** Shows what lies before a slot; the newest candles where that is beyond them. */
+  until(slot) {
+    this.end = slot >= this.newest() ? null : Math.max(this.first() + LEAST, slot);
     this.draw();
   }
 
   zoom(by) {
-    const first = (this.candles[0]?.from ?? 0) / this.step;
-    const most = Math.max(LEAST, this.last() - first);
+    const most = Math.max(LEAST, this.last() - this.first());
     this.length = Math.min(most, Math.max(LEAST, this.length * by));
     this.draw();
   }
@@ -109,22 +108,15 @@ export class Candles {
   }
 
   shown() {
-    const end = this.last() * this.step;
-    const start = end - this.length * this.step;
-    return this.candles.filter(({ from }) => from >= start && from < end);
+    const end = this.last();
+    return this.candles.filter(({ slot }) => slot >= end - this.length && slot < end);
   }
 
   moved(event) {
-    const slot = (this.canvas.clientWidth - AXIS) / this.length;
-    if (this.grip) {
-      this.end = null;
-      const newest = this.last();
-      const end = this.grip.end - (event.offsetX - this.grip.x) / slot;
-      const oldest = (this.candles[0]?.from ?? 0) / this.step + LEAST;
-      this.end = end >= newest ? null : Math.max(oldest, end);
-    }
-    const at = Math.floor(this.last() - this.length + event.offsetX / slot + 1e-6);
-    this.cross = this.candles.find(({ from }) => Math.round(from / this.step) === at) ?? null;
+    const wide = (this.canvas.clientWidth - AXIS) / this.length;
+    if (this.grip) this.until(this.grip.end - (event.offsetX - this.grip.x) / wide);
+    const at = Math.floor(this.last() - this.length + event.offsetX / wide + 1e-6);
+    this.cross = this.candles.find(({ slot }) => slot === at) ?? null;
     this.pointer = event.offsetY;
     this.draw();
   }
@@ -148,15 +140,15 @@ export class Candles {
     const margin = (high - low || high || 1) * 0.05;
     [low, high] = [low - margin, high + margin];
     const busiest = Math.max(...shown.map((one) => one.volume), 1e-12);
-    const slot = room.width / this.length;
+    const wide = room.width / this.length;
     const first = this.last() - this.length;
-    const x = (from) => (from / this.step - first) * slot;
+    const x = (slot) => (slot - first) * wide;
     const y = (price) => ((high - price) / (high - low)) * room.price;
     this.axes(pen, { room, low, high, x, y, width, height, color, shown });
-    const body = Math.max(1, slot * 0.7);
+    const body = Math.max(1, wide * 0.7);
     for (const one of shown) {
       const tone = color(one.close >= one.open ? '--up' : '--down');
-      const middle = x(one.from) + slot / 2;
+      const middle = x(one.slot) + wide / 2;
       pen.fillStyle = tone;
       pen.strokeStyle = tone;
       pen.globalAlpha = 0.35;
@@ -177,7 +169,7 @@ export class Candles {
         pen.setLineDash([]);
       } else pen.fillRect(middle - body / 2, top, body, tallest);
     }
-    if (this.cross) this.crosshair(pen, { x: x(this.cross.from) + slot / 2, room, width, low, high, color });
+    if (this.cross) this.crosshair(pen, { x: x(this.cross.slot) + wide / 2, room, width, low, high, color });
   }
 
   axes(pen, { room, low, high, x, y, width, color, shown }) {
@@ -196,10 +188,8 @@ export class Candles {
     }
     pen.textAlign = 'center';
     const every = Math.max(1, Math.ceil(this.length / Math.max(2, room.width / 110)));
-    shown.forEach(({ from }) => {
-      if (Math.round(from / this.step) % every === 0 && x(from) > 40 && x(from) < width - AXIS - 20) {
-        pen.fillText(moment(from, shown.at(-1).from), x(from), room.volume + 15);
-      }
+    shown.forEach(({ from, slot }) => {
+      if (slot % every === 0 && x(slot) > 40 && x(slot) < width - AXIS - 20) pen.fillText(moment(from, shown.at(-1).from), x(slot), room.volume + 15);
     });
     pen.textAlign = 'start';
   }

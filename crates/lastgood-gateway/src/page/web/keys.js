@@ -54,12 +54,8 @@ export function keys(room, page) {
   async function more(after) {
     const mine = turn;
     const [[by, value]] = Object.entries(wanted());
-    if (by === 'tag') {
-      show(list, h('p', { class: 'dim' }, 'Keys are not listed by their tag. “Expire” and “Remove” count them first.'));
-      return;
-    }
     const query = new URLSearchParams({ limit: AT_ONCE });
-    if (by === 'region') query.set('region', value);
+    if (by === 'region' || by === 'tag') query.set(by, value);
     else query.set('pattern', by === 'symbol' ? `*${value.toUpperCase()}*` : value);
     if (after) query.set('after', after);
     try {
@@ -70,7 +66,9 @@ export function keys(room, page) {
         { head: 'Key', cell: ({ key }) => h('button', { type: 'button', class: 'link', 'data-key': key }, key) },
         { head: 'Kept in', cell: ({ tier }) => (tier === 'both' ? 'memory, store' : tier) },
       ], found, 'No key is like this.'),
-      listed.complete ? null : h('p', { class: 'warn' }, 'The store was not searched to its end.'),
+      listed.complete ? null : h('p', { class: 'warn' }, by === 'tag'
+        ? 'Those in memory. The store does not list keys by tag; “Expire” and “Remove” reach them there, too.'
+        : 'The store was not searched to its end.'),
       listed.next ? h('p', {}, h('button', { type: 'button', 'data-after': listed.next }, 'More')) : null);
     } catch (error) {
       if (mine === turn) show(list, h('p', { class: 'bad' }, error.message));

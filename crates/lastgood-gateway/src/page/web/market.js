@@ -6,11 +6,17 @@ import { text } from '/page/api.js';
 import { Candles } from '/page/charts.js';
 
 const MARKETS = {
-  spot: { label: 'Spot', base: '/api/v3' },
-  futures: { label: 'USD-M futures', base: '/fapi/v1' },
+  spot: { label: 'Spot', base: '/api/v3', popular: 'BTCUSDT' },
+  futures: { label: 'USD-M futures', base: '/fapi/v1', popular: 'BTCUSDT' },
+  coin: { label: 'COIN-M futures', base: '/dapi/v1', popular: 'BTCUSD_PERP' },
 };
 const MINUTE = 60000;
-const INTERVALS = { '1m': 1, '3m': 3, '5m': 5, '15m': 15, '30m': 30, '1h': 60, '2h': 120, '4h': 240, '6h': 360, '8h': 480, '12h': 720, '1d': 1440 };
+const DAY = 1440;
+/** In minutes; months are of different lengths. */
+const INTERVALS = { '1m': 1, '3m': 3, '5m': 5, '15m': 15, '30m': 30, '1h': 60, '2h': 120, '4h': 240, '6h': 360, '8h': 480, '12h': 720,
+  '1d': DAY, '3d': 3 * DAY, '1w': 7 * DAY, '1M': null };
+/** Weeks begin on Monday, and the epoch was a Thursday. */
+const FIRST_MONDAY = 4 * DAY;
 const EVERY = 5000;
 const LEVELS = 12;
 
@@ -31,7 +37,12 @@ export function market(room, page) {
     h('div', { class: 'stack' }, ticker, depth, kept)));
   const chart = new Candles(canvas, (one, isCross) => show(readout, ...described(one, isCross)));
   const go = () => { location.hash = `#market/${of.value}/${encodeURIComponent(symbol.value.trim().toUpperCase())}/${interval.value}`; };
-  of.addEventListener('change', () => { list(); go(); });
+  of.addEventListener('change', () => {
+    // Spot and USD-M futures have symbols of the same names.
+    if ((of.value === 'coin') !== (chosen.market === 'coin')) symbol.value = MARKETS[of.value].popular;
+    list();
+    go();
+  });
   interval.addEventListener('change', go);
 
   let turn = 0;
@@ -46,10 +57,9 @@ export function market(room, page) {
   }
 
   async function list() {
-    try {
-      const { symbols: known } = await page.ask('GET', `/v1/symbols/${of.value}?limit=1000`);
-      show(symbols, known.map((one) => h('option', { value: one.symbol })));
-    } catch { show(symbols); }
+    const wanted = of.value;
+    const known = await popular(page, wanted).catch(() => []);
+    if (of.value === wanted) show(symbols, known.map((value) => h('option', { value })));
   }
 
   async function load(isNew) {
@@ -76,15 +86,15 @@ export function market(room, page) {
   function drawn(answer, isNew) {
     const rows = parsed(answer);
     if (!Array.isArray(rows)) {
-      chart.set([], MINUTE, true);
+      chart.set([], true);
       show(source, h('span', { class: 'bad' }, rows?.msg ?? `Status ${answer.status}`));
       return;
     }
     const now = page.now?.at ?? Date.now();
-    const candles = rows.map(([from, open, high, low, close, volume, to]) => ({ from, open: +open, high: +high, low: +low, close: +close, volume: +volume, forming: to >= now }));
-    const step = INTERVALS[chosen.interval] * MINUTE;
-    chart.set(candles, step, isNew);
-    const holes = candles.filter((one, at) => at > 0 && one.from - candles[at - 1].from > step).length;
+    const candles = rows.map(([from, open, high, low, close, volume, to]) => (
+      { from, slot: slot(from, chosen.interval), open: +open, high: +high, low: +low, close: +close, volume: +volume, forming: to >= now }));
+    chart.set(candles, isNew);
+    const holes = candles.filter((one, at) => at > 0 && one.slot > candles[at - 1].slot + 1).length;
     show(source, ...label(answer), holes ? h('span', { class: 'warn' }, ` ${count(holes)} gaps`) : '');
   }
 
@@ -116,7 +126,7 @@ export function market(room, page) {
     open(path) {
       const [name, wanted, length] = path.split('/');
       if (Object.hasOwn(MARKETS, name)) chosen.market = name;
-      if (wanted) chosen.symbol = wanted;
+      chosen.symbol = wanted || (path === '' ? chosen.symbol : MARKETS[chosen.market].popular);
       if (Object.hasOwn(INTERVALS, length ?? '')) chosen.interval = length;
       of.value = chosen.market;
       symbol.value = chosen.symbol;
@@ -130,6 +140,20 @@ export function market(room, page) {
       chart.close();
     },
   };
+}
+
+/** Which candle of an interval begins at a moment, counted so that the next one is one more. */
+function slot(from, interval) {
+  const begins = new Date(from);
+  if (interval === '1M') return begins.getUTCFullYear() * 12 + begins.getUTCMonth();
+  return Math.floor((from / MINUTE - (interval === '1w' ? FIRST_MONDAY : 0)) / INTERVALS[interval]);
+}
+
+/** The symbols of a market, popular first. COIN-M has no list of the gateway's own: there the busiest of the day come first. */
+async function popular(page, name) {
+  if (name !== 'coin') return (await page.ask('GET', `/v1/symbols/${name}?limit=1000`)).symbols.map(({ symbol }) => symbol);
+  const days = JSON.parse((await text(`${MARKETS.coin.base}/ticker/24hr`, { most: 1 << 20 })).body);
+  return days.sort((one, other) => other.baseVolume - one.baseVolume).map(({ symbol }) => symbol);
 }
 
 /** The market, symbol and interval of a series' key, if it is one that this view shows. */

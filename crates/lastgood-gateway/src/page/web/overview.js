@@ -164,11 +164,13 @@ function together({ health: { cluster }, stats }) {
   ]));
 }
 
-function streams({ streams: venues }) {
+function streams({ at, streams: venues }) {
   if (venues.length === 0) return null;
   return card('Streams', table('Streams', [
     { head: 'Market', cell: ({ venue }) => venue },
-    { head: 'State', cell: ({ connected, subscribed }) => (subscribed === 0 && !connected ? h('span', { class: 'dim' }, 'nothing to stream') : state(connected ? 'connected' : 'disconnected')) },
+    { head: 'State', cell: ({ connected, reason }) => (!connected && !reason ? h('span', { class: 'dim' }, 'nothing to stream')
+      : [state(connected ? 'connected' : 'disconnected'), reason ? h('span', { class: 'reason' }, ` ${reason}`) : null]) },
+    { head: 'Since', cell: ({ since }) => (since ? span(at - since) : '') },
     { head: 'Subscribed', number: true, cell: ({ subscribed }) => count(subscribed) },
     { head: 'Messages', number: true, cell: ({ taken }) => count(taken) },
     { head: 'Connections', number: true, cell: ({ connections }) => count(connections) },

@@ -24,7 +24,7 @@ export function routes(room, page) {
 
   function one([path, { get }]) {
     const state = h('div', {});
-    figures.push({ region: get['x-lastgood-region'], sources: get['x-lastgood-sources'] ?? [], state });
+    figures.push({ path, region: get['x-lastgood-region'], sources: get['x-lastgood-sources'] ?? [], state });
     const fields = (get.parameters ?? []).filter((parameter) => parameter.name && parameter.in !== 'header').map(field);
     const answer = h('div', { class: 'stack', 'aria-live': 'polite' });
     const form = h('form', { class: 'stack', onsubmit: (event) => { event.preventDefault(); attempt(path, fields, answer); } },
@@ -33,8 +33,9 @@ export function routes(room, page) {
     return h('section', { class: 'card' }, h('details', {}, h('summary', {}, h('code', {}, path), get.summary ? h('span', { class: 'dim' }, `  ${get.summary}`) : null), form), state);
   }
 
-  function update({ at, stats, health }) {
-    for (const { region, sources, state: place } of figures) {
+  function update({ at, stats, health, route_failures: failures }) {
+    for (const { path, region, sources, state: place } of figures) {
+      const failed = failures.find((failure) => failure.path === path);
       const counts = region ? stats.regions[region] : null;
       const known = sources.map((name) => health.sources.find((source) => source.name === name) ?? { name, state: 'unknown' });
       show(place, counts || known.length ? facts([
@@ -42,6 +43,7 @@ export function routes(room, page) {
         ...known.map((source) => ['Source', [h('code', {}, source.name), ' ', state(source.state === 'unknown' ? 'not asked yet' : source.state),
           source.since ? h('span', { class: 'dim' }, ` for ${span(at - source.since)}`) : null, source.reason ? h('span', { class: 'reason' }, ` ${source.reason}`) : null]]),
         ['Latency', counts && counts.load_latency_ms !== null ? `source ${counts.load_latency_ms.toFixed(1)} ms, cache ${counts.hit_latency_us === null ? 'not timed yet' : `${counts.hit_latency_us.toFixed(0)} µs`}` : null],
+        ['Last failure', failed ? [`${ago(failed.at, at)}, at ${moment(failed.at, at)}: `, h('code', {}, failed.source), h('span', { class: 'reason' }, ` ${failed.message}`)] : null],
         ['Last load', counts?.last_refresh ? `${ago(counts.last_refresh, at)}, at ${moment(counts.last_refresh, at)}` : null],
         ['Served', counts ? `${count(counts.hits.memory + counts.hits.store)} hits, ${count(counts.stale)} stale, ${count(counts.last_good)} last good, ${count(counts.misses)} misses, ${count(counts.errors)} errors` : null],
       ]) : null);

@@ -41,6 +41,35 @@ async fn stats_say_by_region_and_altogether_what_was_answered_and_how() {
 }
 
 #[tokio::test]
+async fn keys_are_listed_by_their_tag_as_far_as_memory_holds_them() {
+    let exchange = exchange().await;
+    let gateway = start(&exchange, &[]).await;
+    let put = async |key: &str, tags: &str| {
+        let url = gateway.url(&format!("/v1/kv/kv/{key}?tags={tags}"));
+        assert_eq!(client().put(url).body("1").send().await.unwrap().status(), 201);
+    };
+    put("a", "daily,stocks").await;
+    put("b", "daily").await;
+    put("c", "dail").await;
+    let listed = async |gateway: &Running, query: &str| {
+        let listed = get(gateway.url(&format!("/api/cache/keys?{query}"))).await.json();
+        let keys = listed["keys"].as_array().unwrap_or_else(|| panic!("{listed}")).iter();
+        let keys: Vec<String> = keys.map(|key| key["key"].as_str().unwrap().to_owned()).collect();
+        (keys.join(" "), listed["next"].clone(), listed["complete"].clone())
+    };
+    assert_eq!(listed(&gateway, "tag=daily").await, ("kv:a kv:b".to_owned(), Value::Null, json!(true)));
+    assert_eq!(listed(&gateway, "tag=daily&limit=1").await, ("kv:a".to_owned(), json!("kv:a"), json!(true)));
+    assert_eq!(listed(&gateway, "tag=daily&limit=1&after=kv:a").await.0, "kv:b");
+    assert_eq!(listed(&gateway, "tag=daily&pattern=*b").await.0, "kv:b");
+    assert_eq!(listed(&gateway, "tag=daily&region=llm").await.0, "");
+    assert_eq!(listed(&gateway, "tag=nothing").await.0, "");
+    // A store may hold more with the tag, and does not say so.
+    let redis = RedisServer::start();
+    let over_redis = start(&exchange, &[("store", &redis.url())]).await;
+    assert_eq!(listed(&over_redis, "tag=daily").await.2, json!(false));
+}
+
+#[tokio::test]
 async fn a_key_is_explained_while_it_is_fresh_expired_failing_and_gone() {
     let redis = RedisServer::start();
     let mut exchange = exchange().await;

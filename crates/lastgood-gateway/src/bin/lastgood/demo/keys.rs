@@ -11,16 +11,19 @@ use tokio::sync::mpsc;
 pub(super) enum Key {
     /// The fault of this name.
     Fault(&'static str),
+    /// The page in a browser.
+    Open,
     Quit,
 }
 
 impl Key {
     /// Each key, and what its help says.
-    pub(super) const ALL: [(char, Key, &'static str); 5] = [
+    pub(super) const ALL: [(char, Key, &'static str); 6] = [
         ('f', Key::Fault("fail"), "fail"),
         ('b', Key::Fault("ban"), "ban"),
         ('s', Key::Fault("slow"), "slow"),
         ('h', Key::Fault("none"), "heal"),
+        ('o', Key::Open, "open the page"),
         ('q', Key::Quit, "quit"),
     ];
 
