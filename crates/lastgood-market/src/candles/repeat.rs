@@ -86,6 +86,9 @@ impl Candles {
         if given_at.as_millis() >= repeat.until || self.exchange.clock_skew() != repeat.clock_skew {
             return None;
         }
+        if tail.as_ref().is_some_and(|tail| self.is_passed(&question.series, tail)) {
+            return None;
+        }
         self.in_use.note(&question.series, given_at);
         let outcome = Outcome::Hit(Tier::Memory);
         self.region.composite().count_timed(outcome, stopwatch);
