@@ -10,6 +10,7 @@ use lastgood_market::plan::{self, Plan};
 use lastgood_market::{PassOnly, Venue};
 
 use crate::app::{App, Counts};
+use crate::query::target;
 use crate::response::payload::{Payload, Reply};
 
 mod answer;
@@ -22,7 +23,7 @@ pub(crate) mod ready;
 
 use self::answer::respond_local;
 use self::cached::cached;
-use self::ready::{Target, Targets, target_of};
+use self::ready::{Target, Targets};
 
 const TIME_UNIT: HeaderName = HeaderName::from_static("x-mbx-time-unit");
 const SBE: HeaderName = HeaderName::from_static("x-mbx-sbe");
@@ -105,7 +106,7 @@ fn planned(
     request: &Request<Incoming>,
     known: Option<Arc<Target>>,
 ) -> (Arc<Plan>, Option<Arc<Target>>) {
-    let (target, asked) = (target_of(request.uri()), asked(request));
+    let (target, asked) = (target(request.uri()), asked(request));
     match known {
         _ if !asked.is_all_in_target() => (app.plans.plan(venue, target, asked), None),
         Some(known) => (Arc::clone(&known.plan), Some(known)),

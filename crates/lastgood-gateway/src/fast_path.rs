@@ -1,5 +1,5 @@
 //! Hits that are answered ahead of router and middleware, and without a future: targets of the exchange that memory has
-//! answered before, and values of applications that it holds fresh.
+//! answered before, values of applications and answers of declared routes that it holds fresh.
 //!
 //! Each is answered, counted, timed, logged and refused to other origins as by the slow path. Any other request takes that.
 
@@ -11,7 +11,8 @@ use http_body::Body;
 
 use crate::app::{App, Counts};
 use crate::durations::Timed;
-use crate::exchange::ready::{Target, Targets, target_of};
+use crate::exchange::ready::{Target, Targets};
+use crate::query::target;
 use crate::response::payload::Reply;
 use crate::{kv, middleware};
 
@@ -22,7 +23,7 @@ pub(crate) fn answer<B: Body>(
     peer: SocketAddr,
     request: &Request<B>,
 ) -> Result<Reply, Option<Arc<Target>>> {
-    let (path, target) = (request.uri().path(), target_of(request.uri()));
+    let (path, target) = (request.uri().path(), target(request.uri()));
     if target.len() as u64 > app.limits.max_url_bytes {
         return Err(None);
     }
@@ -34,7 +35,7 @@ pub(crate) fn answer<B: Body>(
     let timed = Timed::begin(path, known.is_some());
     let found = match &known {
         Some(target) => target.repeat(app, request),
-        None => kv::fresh(app, request),
+        None => kv::fresh(app, request).or_else(|| app.known_targets.answer(request)),
     };
     let Some(mut reply) = found else { return Err(known) };
     Counts::add(&app.counts.requests, 1);

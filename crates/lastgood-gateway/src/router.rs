@@ -22,7 +22,8 @@ use crate::exchange::ready::{Target, Targets};
 use crate::response::payload::{Payload, Reply};
 use crate::routes::add_to;
 use crate::{
-    bars, exchange, fast_path, fear_greed, health, kv, llm, metrics, middleware, openapi, own_site, page, problem, symbols,
+    bars, exchange, fast_path, fear_greed, health, kv, llm, metrics, middleware, openapi, own_site, page, problem,
+    symbols,
 };
 
 /// Every path that the gateway answers: the exchange's, recognised by [`ExchangeApi::of`] alone, and its own. Clones share it all.
@@ -74,7 +75,7 @@ impl Routes {
             .into_iter()
             .chain(page::routes())
             .fold(Router::new(), |own, (path, methods)| own.route(path, methods));
-        let own = add_to(own, &app.declared, &app.places);
+        let own = add_to(own, &app.declared, &app.places, &app.known_targets);
         let own =
             own.fallback(unknown_path).method_not_allowed_fallback(problem::wrong_method).with_state(Arc::clone(&app));
         Routes { app, own, targets: Arc::default() }
@@ -103,7 +104,9 @@ impl Routes {
         let routed = async |mut request: Request<Incoming>| {
             match exchange {
                 // Boxed, each of them, so that none carries the room that another needs.
-                Some(ExchangeApi::Market(venue)) => Box::pin(exchange::exchange(&app, &targets, venue, request, known)).await,
+                Some(ExchangeApi::Market(venue)) => {
+                    Box::pin(exchange::exchange(&app, &targets, venue, request, known)).await
+                }
                 Some(ExchangeApi::PassOnly(part)) => exchange::pass_only(&app, part, request).await,
                 None => {
                     if own_site::is_inside(request.uri().path())

@@ -8,8 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use http::header::{ACCEPT_ENCODING, IF_NONE_MATCH};
-use http::uri::PathAndQuery;
-use http::{HeaderMap, Request, StatusCode, Uri};
+use http::{HeaderMap, Request, StatusCode};
 use lastgood::{Outcome, Tier, Timestamp};
 use lastgood_market::budget::Slot;
 use lastgood_market::engine::Answered;
@@ -95,11 +94,6 @@ impl Targets {
         self.0.insert(target.into(), Arc::clone(&known));
         Some(known)
     }
-}
-
-/// A request's target, as it is written.
-pub(crate) fn target_of(uri: &Uri) -> &str {
-    uri.path_and_query().map_or("/", PathAndQuery::as_str)
 }
 
 impl Wanted<'_> {
