@@ -22,6 +22,7 @@ CASES = {
     "exchangeInfo": ("/api/v3/exchangeInfo", False),
     "exchangeInfo gzip": ("/api/v3/exchangeInfo", True),
     "kv value": ("/v1/kv/kv/settings", False),
+    "declared route": ("/v1/quotes/BTCUSDT?days=30", False),
 }
 PIPELINE = """
 init = function(args)

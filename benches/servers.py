@@ -35,6 +35,19 @@ frontend front
 backend back
   server origin 127.0.0.1:{origin}
 """
+# A declared route over the exchange, as over any API.
+ROUTES = """
+[apis.quotes]
+url = "http://127.0.0.1:{exchange}"
+[regions.quotes]
+fresh_for = "1h"
+[[routes]]
+path = "/v1/quotes/{{symbol}}"
+region = "quotes"
+parameters.symbol = {{ type = "text", pattern = "[A-Z]{{2,12}}", case = "upper" }}
+parameters.days = {{ type = "integer", min = 1, max = 365, default = 30 }}
+sources = [{{ api = "quotes", path = "/api/v3/depth", query = {{ symbol = "{{symbol}}", limit = "10" }} }}]
+"""
 # Varnish would keep gzip alone, and unpack it for each reader who does not take it.
 VARNISH = ["-p", "http_gzip_support=off", "-p", "thread_pools=1", "-p", "thread_pool_min=50", "-p", "workspace_client=64k"]
 OWN_HEADERS = ("connection", "content-length", "date", "keep-alive", "transfer-encoding")
@@ -101,7 +114,8 @@ class Servers:
             sys.exit(f"{name} does not start: {log.read()}")
 
     def gateway(self, name, program, exchange, under=()):
-        settings = ["--store", "memory:", "--set", "log.level=warn", "--data-dir", os.path.join(self.folder, name)]
+        config = self.write(f"{name}.toml", ROUTES.format(exchange=exchange))
+        settings = ["--config", config, "--store", "memory:", "--set", "log.level=warn", "--data-dir", os.path.join(self.folder, name)]
         for region in ("ticker_price", "klines", "exchange_info", "kv"):
             settings += ["--set", f"regions.{region}.fresh_for=1h"]
         urls = {f"LASTGOOD_BINANCE_{market}_URL": f"http://127.0.0.1:{exchange}" for market in ("SPOT", "FUTURES", "COIN")}

@@ -62,6 +62,11 @@ impl Admin {
         } else {
             request.headers_mut().remove(PROXIED);
         }
+        self.refusal(request)
+    }
+
+    /// As [`Admin::check_site`], for a request that changes nothing and goes no further.
+    pub(crate) fn refusal<B>(&self, request: &Request<B>) -> Option<Response> {
         match self.is_sent_with(request.headers()) {
             Some(true) => None,
             _ => self.site.refusal(request.uri(), request.headers()),

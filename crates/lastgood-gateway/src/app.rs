@@ -18,6 +18,7 @@ use crate::figures::Figures;
 use crate::page::Page;
 use crate::places::Places;
 use crate::response::packed::Packed;
+use crate::routes::known::KnownTargets;
 
 /// Every shared component.
 pub(crate) struct App {
@@ -29,6 +30,8 @@ pub(crate) struct App {
     pub(crate) named: BTreeMap<String, Region>,
     /// The routes that the configuration declares.
     pub(crate) declared: lastgood_routes::Routes,
+    /// Targets of declared routes that were answered from memory.
+    pub(crate) known_targets: Arc<KnownTargets>,
     /// What to do with questions that were asked before.
     pub(crate) plans: Plans,
     /// Lists of candles, packed.

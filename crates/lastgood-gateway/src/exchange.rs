@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use http::uri::PathAndQuery;
 use http::{HeaderName, Method, Request};
 use hyper::body::Incoming;
 use lastgood::BypassReason;
@@ -11,6 +10,7 @@ use lastgood_market::plan::{self, Plan};
 use lastgood_market::{PassOnly, Venue};
 
 use crate::app::{App, Counts};
+use crate::query::target;
 use crate::response::payload::{Payload, Reply};
 
 mod answer;
@@ -19,9 +19,11 @@ mod candles;
 mod failure;
 mod part;
 mod pass;
+pub(crate) mod ready;
 
 use self::answer::respond_local;
 use self::cached::cached;
+use self::ready::{Target, Targets};
 
 const TIME_UNIT: HeaderName = HeaderName::from_static("x-mbx-time-unit");
 const SBE: HeaderName = HeaderName::from_static("x-mbx-sbe");
@@ -53,12 +55,18 @@ fn is_version(part: &str) -> bool {
     !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Answers a request to the exchange, from the cache or by passing it through.
-pub(crate) async fn exchange(app: &App, venue: Venue, mut request: Request<Incoming>) -> Reply {
+/// Answers a request to the exchange, from the cache or by passing it through. `known` is what is known of its target.
+pub(crate) async fn exchange(
+    app: &App,
+    targets: &Targets,
+    venue: Venue,
+    mut request: Request<Incoming>,
+    known: Option<Arc<Target>>,
+) -> Reply {
     if !is_plain(request.uri().path()) {
         return failure::illegal_path(Some(venue), app).map(Payload::from);
     }
-    let planned = planned(app, venue, &request);
+    let (planned, target) = planned(app, targets, venue, &request, known);
     match &*planned {
         Plan::Pass(reason) => passed(app, venue, request, *reason).await,
         _ if !app.cache.is_enabled() => passed(app, venue, request, BypassReason::Disabled).await,
@@ -68,9 +76,11 @@ pub(crate) async fn exchange(app: &App, venue: Venue, mut request: Request<Incom
             respond_local(app, venue, body)
         }
         Plan::Candles(question) => {
-            cached(app, venue, Asked::Candles(question), std::mem::take(request.headers_mut())).await
+            cached(app, venue, Asked::Candles(question), std::mem::take(request.headers_mut()), target.as_deref()).await
         }
-        Plan::Cached(line) => cached(app, venue, Asked::Entry(line), std::mem::take(request.headers_mut())).await,
+        Plan::Cached(line) => {
+            cached(app, venue, Asked::Entry(line), std::mem::take(request.headers_mut()), target.as_deref()).await
+        }
     }
 }
 
@@ -88,9 +98,24 @@ async fn passed(app: &App, venue: Venue, request: Request<Incoming>, reason: Byp
     Box::pin(pass::forward(app, venue, request, reason)).await.map(Payload::from)
 }
 
-fn planned(app: &App, venue: Venue, request: &Request<Incoming>) -> Arc<Plan> {
-    let target = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
-    app.plans.plan(venue, target, asked(request))
+/// What to do with a request, and what is known of its target if that alone says so.
+fn planned(
+    app: &App,
+    targets: &Targets,
+    venue: Venue,
+    request: &Request<Incoming>,
+    known: Option<Arc<Target>>,
+) -> (Arc<Plan>, Option<Arc<Target>>) {
+    let (target, asked) = (target(request.uri()), asked(request));
+    match known {
+        _ if !asked.is_all_in_target() => (app.plans.plan(venue, target, asked), None),
+        Some(known) => (Arc::clone(&known.plan), Some(known)),
+        None => {
+            let plan = app.plans.plan(venue, target, asked);
+            let known = targets.remember(app, venue, target, &plan);
+            (plan, known)
+        }
+    }
 }
 
 fn asked(request: &Request<Incoming>) -> plan::Request<'_> {

@@ -146,6 +146,7 @@ impl Gateway {
             cache,
             named,
             declared,
+            known_targets: Arc::default(),
             plans: Plans::new(engine.identities().clone()),
             engine,
             changing: KeyedMutex::default(),

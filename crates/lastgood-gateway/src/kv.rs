@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{self, State};
 use axum::response::Response;
 use http::header::{CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
-use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
 use lastgood::store::StoreError;
 use lastgood::{Answer, Conditional, Region};
 use lastgood_market::RegionName;
@@ -15,6 +15,7 @@ use crate::problem;
 use crate::problem::{Answered, Refused};
 use crate::query::{Parameters, decoded};
 use crate::response::etag::{Comparison, EntityTag};
+use crate::response::payload::Reply;
 use crate::values::{self, BYTES, Kept};
 
 const PREFIX: &str = "/v1/kv/";
@@ -93,7 +94,22 @@ pub(crate) async fn get(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMa
     }
 }
 
-pub(crate) async fn put(State(app): State<Arc<App>>, request: Request) -> Answered {
+/// The answer to a `GET` of a value that memory holds fresh. Any other answer is for [`get`] to give, behind the router.
+pub(crate) fn fresh<B>(app: &App, request: &Request<B>) -> Option<Reply> {
+    let uri = request.uri();
+    // The router finds no path with more parts.
+    let (_, key) = uri.path().strip_prefix(PREFIX)?.split_once('/')?;
+    if key.contains('/') || Parameters::read_none(uri.query()).is_err() || app.admin.refusal(request).is_some() {
+        return None;
+    }
+    let place = Place::of(app, uri).ok()?;
+    let kept = values::fresh_in_memory(&place.region, &place.key).filter(|_| place.region.is_enabled())?;
+    let reply = values::respond_at_once(&kept, request.headers())?;
+    values::count(&place.region, Some(&kept));
+    Some(reply)
+}
+
+pub(crate) async fn put(State(app): State<Arc<App>>, request: extract::Request) -> Answered {
     values::admit(&app, request.headers())?;
     let place = Place::of(&app, request.uri())?;
     let mut loaded = Parameters::read(request.uri().query(), &["fresh_for", "ttl", "tags"])?.to_keep()?;

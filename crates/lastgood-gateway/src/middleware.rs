@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use axum::response::Response;
-use http::{HeaderValue, Request, StatusCode};
+use http::{HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use lastgood_market::ExchangeError;
 use tokio::time::Instant;
@@ -47,25 +48,32 @@ async fn logged(
     request: Request<Incoming>,
     next: impl AsyncFnOnce(Request<Incoming>) -> Reply,
 ) -> Reply {
-    let is_wanted = app.access_log.load(Ordering::Relaxed);
-    if !is_wanted && !tracing::enabled!(tracing::Level::DEBUG) {
+    if !logs_requests(app) {
         return next(request).await;
     }
-    // The query stays out of the log: it may be signed.
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let started = Instant::now();
-    let response = next(request).await;
-    let took = started.elapsed().as_micros() as f64 / 1e3;
-    let cache = response.headers().get("x-cache").and_then(|value| value.to_str().ok());
-    let status = response.status().as_u16();
-    match is_wanted {
-        true => {
-            let client = peer::shown(peer);
-            tracing::info!(target: "lastgood::access", client, %method, path, status, cache, took_ms = took, "answered");
-        }
-        false => tracing::debug!(%method, path, status, cache, took_ms = took, "answered"),
+    let reply = next(request).await;
+    log(app, peer, &method, &path, &reply, started.elapsed());
+    reply
+}
+
+/// Whether each request is logged: in the access log, or for debugging.
+pub(crate) fn logs_requests(app: &App) -> bool {
+    app.access_log.load(Ordering::Relaxed) || tracing::enabled!(tracing::Level::DEBUG)
+}
+
+/// Logs a request that has its answer. The query stays out of the log: it may be signed.
+pub(crate) fn log(app: &App, peer: SocketAddr, method: &Method, path: &str, reply: &Reply, took: Duration) {
+    let took = took.as_micros() as f64 / 1e3;
+    let cache = reply.headers().get("x-cache").and_then(|value| value.to_str().ok());
+    let status = reply.status().as_u16();
+    if app.access_log.load(Ordering::Relaxed) {
+        let client = peer::shown(peer);
+        tracing::info!(target: "lastgood::access", client, %method, path, status, cache, took_ms = took, "answered");
+    } else {
+        tracing::debug!(%method, path, status, cache, took_ms = took, "answered");
     }
-    response
 }
 
 /// A refusal in the shape that the path's users expect.

@@ -3,11 +3,17 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::uri::PathAndQuery;
+use http::{StatusCode, Uri};
 pub(crate) use lastgood_routes::query::{decoded, fields};
 use lastgood_settings::{format_duration, parse_duration};
 
 use crate::problem::Refused;
+
+/// Path and query of a request, as they are written.
+pub(crate) fn target(uri: &Uri) -> &str {
+    uri.path_and_query().map_or("/", PathAndQuery::as_str)
+}
 
 /// The parameters of a query.
 pub(crate) struct Parameters(Vec<(String, String)>);

@@ -45,7 +45,7 @@ fn begin(headers: &mut HeaderMap, content_type: HeaderValue) {
     headers.insert(CONTENT_TYPE, content_type);
 }
 
-fn with_headers<B>(status: StatusCode, headers: HeaderMap, body: B) -> http::Response<B> {
+pub(crate) fn with_headers<B>(status: StatusCode, headers: HeaderMap, body: B) -> http::Response<B> {
     let mut response = http::Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;

@@ -10,6 +10,7 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use http::Request;
+use http_body::Body as HttpBody;
 use hyper::body::Incoming;
 use tower::ServiceExt as _;
 
@@ -17,10 +18,12 @@ use crate::app::App;
 use crate::cache_api::{self, caller::Peer};
 use crate::durations::Timed;
 use crate::exchange::ExchangeApi;
+use crate::exchange::ready::{Target, Targets};
 use crate::response::payload::{Payload, Reply};
 use crate::routes::add_to;
 use crate::{
-    bars, exchange, fear_greed, health, kv, llm, metrics, middleware, openapi, own_site, page, problem, symbols,
+    bars, exchange, fast_path, fear_greed, health, kv, llm, metrics, middleware, openapi, own_site, page, problem,
+    symbols,
 };
 
 /// Every path that the gateway answers: the exchange's, recognised by [`ExchangeApi::of`] alone, and its own. Clones share it all.
@@ -28,6 +31,8 @@ use crate::{
 pub(crate) struct Routes {
     app: Arc<App>,
     own: Router,
+    /// How targets of the exchange were answered from memory.
+    targets: Arc<Targets>,
 }
 
 /// The gateway's own paths, each with an entry in `openapi/own.json`.
@@ -70,21 +75,38 @@ impl Routes {
             .into_iter()
             .chain(page::routes())
             .fold(Router::new(), |own, (path, methods)| own.route(path, methods));
-        let own = add_to(own, &app.declared, &app.places);
+        let own = add_to(own, &app.declared, &app.places, &app.known_targets);
         let own =
             own.fallback(unknown_path).method_not_allowed_fallback(problem::wrong_method).with_state(Arc::clone(&app));
-        Routes { app, own }
+        Routes { app, own, targets: Arc::default() }
     }
 
-    /// Answers a request, through the layers of [`middleware`].
-    pub(crate) async fn answer(self, peer: SocketAddr, request: Request<Incoming>) -> Result<Reply, Infallible> {
-        let Routes { app, own } = self;
+    /// The answer of the [fast path](fast_path), or what it knows of the request's target, for [`Routes::answer`].
+    pub(crate) fn answer_at_once<B: HttpBody>(
+        &self,
+        peer: SocketAddr,
+        request: &Request<B>,
+    ) -> Result<Reply, Option<Arc<Target>>> {
+        fast_path::answer(&self.app, &self.targets, peer, request)
+    }
+
+    /// Answers a request, through the layers of [`middleware`]. `known` is what is known of its target.
+    pub(crate) async fn answer(
+        self,
+        peer: SocketAddr,
+        request: Request<Incoming>,
+        known: Option<Arc<Target>>,
+    ) -> Result<Reply, Infallible> {
+        let Routes { app, own, targets } = self;
         let uri = request.uri();
         let exchange = ExchangeApi::of(uri.path(), uri.query().unwrap_or_default()).filter(|_| app.has_exchange);
         let timed = Timed::begin(uri.path(), exchange.is_some());
         let routed = async |mut request: Request<Incoming>| {
             match exchange {
-                Some(ExchangeApi::Market(venue)) => exchange::exchange(&app, venue, request).await,
+                // Boxed, each of them, so that none carries the room that another needs.
+                Some(ExchangeApi::Market(venue)) => {
+                    Box::pin(exchange::exchange(&app, &targets, venue, request, known)).await
+                }
                 Some(ExchangeApi::PassOnly(part)) => exchange::pass_only(&app, part, request).await,
                 None => {
                     if own_site::is_inside(request.uri().path())
@@ -93,7 +115,6 @@ impl Routes {
                         return refusal.map(Payload::from);
                     }
                     request.extensions_mut().insert(Peer(peer));
-                    // Boxed, so that a hit does not carry the room that this needs.
                     let answered = Box::pin(own.oneshot(request.map(Body::new))).await;
                     answered.unwrap_or_else(|never| match never {}).map(Payload::from)
                 }

@@ -12,11 +12,13 @@ use lastgood_routes::path::{RoutePath, Segment};
 use lastgood_routes::{Connections, Route, Routes, SourceCheck};
 use lastgood_settings::Settings;
 
+use self::known::KnownTargets;
 use crate::places::Places;
 use crate::problem;
 use crate::user_keys;
 
 mod answer;
+pub(crate) mod known;
 #[cfg(feature = "testing")]
 pub(crate) mod testing;
 
@@ -25,12 +27,14 @@ pub(crate) fn add_to<S: Clone + Send + Sync + 'static>(
     router: Router<S>,
     routes: &Routes,
     places: &Arc<Places>,
+    known: &Arc<KnownTargets>,
 ) -> Router<S> {
     let paths =
         routes.iter().flat_map(|route| for_router(&route.spec().path).into_iter().map(move |path| (path, route)));
     paths.fold(router, |router, (path, route)| {
-        let (route, places) = (Arc::clone(route), Arc::clone(places));
-        let handler = move |uri: Uri, headers: HeaderMap| async move { answer(&route, &places, &uri, &headers).await };
+        let (route, places, known) = (Arc::clone(route), Arc::clone(places), Arc::clone(known));
+        let handler =
+            move |uri: Uri, headers: HeaderMap| async move { answer(&route, &places, &known, &uri, &headers).await };
         router.route(&path, get(handler))
     })
 }
@@ -48,14 +52,17 @@ fn for_router(path: &RoutePath) -> Vec<String> {
     }
 }
 
-async fn answer(route: &Arc<Route>, places: &Places, uri: &Uri, headers: &HeaderMap) -> Response {
+async fn answer(route: &Arc<Route>, places: &Places, known: &KnownTargets, uri: &Uri, headers: &HeaderMap) -> Response {
     let arguments = match route.arguments(uri.path(), uri.query().unwrap_or_default()) {
         Ok(arguments) => arguments,
         Err(refusal) => return problem::parameter(StatusCode::BAD_REQUEST, &refusal),
     };
     let asked = places.wait(pin!(route.ask(&arguments))).await;
     match asked.unwrap_or_else(|full| route.last_good(&arguments, full.into())) {
-        Ok(answered) => answer::respond(&answered, headers).await,
+        Ok(answered) => {
+            known.learn(uri, route, &arguments, &answered);
+            answer::respond(&answered, headers).await
+        }
         Err(error) => answer::fail(route, &error),
     }
 }

@@ -1,6 +1,5 @@
 //! Connections: how many, how slow, and how they end.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -8,8 +7,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
-use hyper::body::{self, Body as _};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -21,16 +18,16 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-use crate::activity::{Activity, Streamed};
-use crate::response::payload::Reply;
 use crate::router::Routes;
 
+mod answering;
 pub(crate) mod certificate;
 mod connections;
 mod lingering;
 pub(crate) mod listening;
 mod watched;
 
+use self::answering::answer;
 use self::certificate::Certificate;
 use self::connections::{Connections, Place};
 use self::lingering::Lingering;
@@ -124,30 +121,13 @@ impl Client {
     async fn answer_on<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(self, stream: S) {
         let Client { routes, http, peer, place, ending } = self;
         let activity = Arc::clone(&place.activity);
-        let service = service_fn(move |request| answer(routes.clone(), Arc::clone(&activity), peer, request));
+        let service = service_fn(move |request| answer(&routes, &activity, peer, request));
         let connection = http.serve_connection(TokioIo::new(Lingering::new(stream)), service);
         if let Err(why) = ending.watch(connection).await {
             tracing::debug!(%why, "a connection ended badly");
         }
         drop(place);
     }
-}
-
-/// Answers a request of a connection that is of use meanwhile; and, where the answer is streamed, until it has ended.
-async fn answer(
-    routes: Routes,
-    activity: Arc<Activity>,
-    peer: SocketAddr,
-    request: Request<body::Incoming>,
-) -> Result<Reply, Infallible> {
-    activity.is_busy();
-    let mut response = routes.answer(peer, request).await?;
-    match response.extensions_mut().remove::<Streamed>() {
-        Some(streamed) => streamed.keep_busy(activity),
-        None if response.body().size_hint().exact().is_none() => activity.is_idle_though_endless(),
-        None => activity.is_idle(),
-    }
-    Ok(response)
 }
 
 /// Accepts that failed: logged once, and then once a minute with their number.

@@ -19,6 +19,7 @@ use crate::response::NO_PAGE;
 use crate::response::cached::Cached;
 use crate::response::etag::EntityTag;
 use crate::response::label::{CACHE_STATUS, Label, X_CACHE};
+use crate::response::payload::Reply;
 use crate::response::prepared::Prepared;
 
 mod pending;
@@ -147,6 +148,13 @@ pub(crate) async fn respond(kept: &Kept, asked: &HeaderMap) -> Response {
     serve(kept.answer.body(), &prepared(&kept.answer), &label, asked).await
 }
 
+/// As [`respond`]; `None` where that would have to pack the value first.
+pub(crate) fn respond_at_once(kept: &Kept, asked: &HeaderMap) -> Option<Reply> {
+    let (prepared, label) = (prepared(&kept.answer), Label::from(&kept.answer).of(kept.outcome));
+    let reply = Cached::whole(kept.answer.body(), &prepared, &label).at_once(asked)?;
+    Some(no_page(reply))
+}
+
 /// Part of a kept value, or 304 when the client has it.
 pub(crate) async fn respond_part(part: &Value, of: &Answer, asked: &HeaderMap) -> Response {
     serve(&part.body, &prepared_of(part), &Label::from(of), asked).await
@@ -158,8 +166,11 @@ pub(crate) async fn respond_joined(value: &Value, fresh_for: Duration, asked: &H
 }
 
 async fn serve(body: &Bytes, prepared: &Arc<Prepared>, label: &Label, asked: &HeaderMap) -> Response {
-    let mut response = Cached::whole(body, prepared, label).respond(asked).await;
-    // An application may have stored a page: it must not act as one of this gateway's.
+    no_page(Cached::whole(body, prepared, label).respond(asked).await)
+}
+
+/// An application may have stored a page: it must not act as one of this gateway's.
+fn no_page<B>(mut response: http::Response<B>) -> http::Response<B> {
     response.headers_mut().insert(CONTENT_SECURITY_POLICY, NO_PAGE);
     response
 }

@@ -27,7 +27,7 @@ mod window;
 
 use self::ask::costs;
 pub use self::ask::{Ask, Priority};
-pub use self::frequency::Frequency;
+pub use self::frequency::{Frequency, Slot};
 use self::peers::Peers;
 pub use self::spent::Spent;
 pub use self::standing::{BucketStanding, Standing};

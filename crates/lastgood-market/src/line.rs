@@ -18,9 +18,11 @@ use crate::source::Source;
 
 mod before;
 mod moment;
+mod repeat;
 
 pub use self::moment::is_outdated;
 use self::moment::{Back, Moment};
+pub use self::repeat::Repeat;
 
 /// The keys that may hold the answer to one question, and how it is loaded.
 #[derive(Clone, Debug, PartialEq)]
@@ -251,9 +253,18 @@ impl Line {
 
     /// The newest candidate in memory that holds the answer.
     fn newest<K: Keeper>(&self, keeper: &K) -> Option<Answered<'_>> {
+        self.newest_of(keeper, |source| keeper.region(source).peek(&source.key))
+    }
+
+    /// The newest candidate that holds the answer, where `peek` says what memory has of each.
+    fn newest_of<K: Keeper>(
+        &self,
+        keeper: &K,
+        mut peek: impl FnMut(&Source) -> Option<Answer>,
+    ) -> Option<Answered<'_>> {
         let mut newest: Option<Answered<'_>> = None;
         for source in &self.candidates {
-            let Some(answer) = keeper.region(source).peek(&source.key) else { continue };
+            let Some(answer) = peek(source) else { continue };
             let candidate = Answered { answer, source };
             let is_newest =
                 newest.as_ref().is_none_or(|other| candidate.moment(keeper).is_after(&other.moment(keeper)));

@@ -48,6 +48,13 @@ pub struct Request<'a> {
     pub binary: bool,
 }
 
+impl Request<'_> {
+    /// Whether path and query alone say what is asked for: anything else that bears on it is absent.
+    pub fn is_all_in_target(&self) -> bool {
+        self.is_get && self.time_unit.is_none() && !self.binary
+    }
+}
+
 /// What to do with a request to `venue`, whose answers are kept as those of its exchange in `identities`.
 pub fn plan(identities: &Identities, venue: Venue, request: Request<'_>) -> Plan {
     if !request.is_get || names_signature(request.query) {

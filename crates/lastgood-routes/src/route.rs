@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use lastgood::condition::Condition;
-use lastgood::{Answer, Clock, Error, Outcome, Reason, Region, Timestamp};
+use lastgood::{Answer, Clock, Error, Freshness, Outcome, Reason, Region, Timestamp};
 
 use crate::answer::RouteAnswer;
 use crate::arguments::Arguments;
@@ -76,6 +76,21 @@ impl Route {
             }
             _ => Ok(answer),
         }
+    }
+
+    /// What `take` makes of the answer that memory holds fresh under a key of this route, as [`Route::ask`] would give it and
+    /// count it. `None`, and nothing counted, where that has to look further, or where `take` makes nothing of it.
+    pub fn hit<T>(&self, key: &str, take: impl FnOnce(&RouteAnswer) -> Option<T>) -> Option<T> {
+        let composite = self.region.composite();
+        let stopwatch = composite.stopwatch();
+        let held = self.region.peek(key).filter(|held| held.freshness() == Freshness::Fresh);
+        let answer = RouteAnswer::of(held.filter(|_| self.region.is_enabled())?);
+        let is_of_others = answer.meta().definition.as_ref().is_some_and(|by| *by != self.definition);
+        let taken = if is_of_others || !self.is_own(&answer) { None } else { take(&answer) };
+        if taken.is_some() {
+            composite.count_timed(answer.answer().outcome(), stopwatch);
+        }
+        taken
     }
 
     /// As [`Route::read`], but never what another database, bucket or API answered: not even as the last good answer.

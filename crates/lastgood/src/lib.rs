@@ -86,5 +86,5 @@ pub use self::metrics::{LATENCY_BOUNDS_MS, RegionStats, Stopwatch, Timed};
 pub use self::outcome::{BypassReason, Outcome, Tier};
 pub use self::policy::{FOREVER_TTL, Keep, Policy};
 pub use self::region::{
-    Answer, Composed, Composite, Conditional, Filled, Region, Siblings, TypedAnswer, TypedRegion, WasThere,
+    Answer, Basis, Composed, Composite, Conditional, Filled, Region, Siblings, TypedAnswer, TypedRegion, WasThere,
 };

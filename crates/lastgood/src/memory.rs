@@ -1,6 +1,7 @@
 //! The memory tier: decoded entries, bounded by bytes, expired ones included.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use quick_cache::sync::Cache as QuickCache;
 use quick_cache::{Equivalent, OptionsBuilder, Weighter};
@@ -61,6 +62,7 @@ pub(crate) struct Memory {
     entries: QuickCache<Key, Arc<Entry>, ByBytes>,
     /// What a shard holds.
     shard_bytes: u64,
+    changes: AtomicU64,
 }
 
 impl Memory {
@@ -76,7 +78,7 @@ impl Memory {
             .build()
             .unwrap_or_else(|fault| unreachable!("both capacities are set: {fault:?}"));
         let entries = QuickCache::with_options(options, ByBytes, Default::default(), Default::default());
-        Memory { entries, shard_bytes: max_bytes / shards }
+        Memory { entries, shard_bytes: max_bytes / shards, changes: AtomicU64::new(0) }
     }
 
     /// The largest value that is kept, with what its key and its bookkeeping may take.
@@ -93,17 +95,32 @@ impl Memory {
     pub(crate) fn insert(&self, key: Key, entry: Arc<Entry>) {
         point();
         self.entries.insert(key, entry);
+        self.changed();
     }
 
     pub(crate) fn remove(&self, key: &KeyRef<'_>) -> bool {
         point();
-        self.entries.remove(key).is_some()
+        let was_there = self.entries.remove(key).is_some();
+        self.changed();
+        was_there
     }
 
     /// Removes some keys and says how many there were. Walks all entries.
     pub(crate) fn remove_where(&self, doomed: impl Fn(&Key) -> bool) -> u64 {
         let doomed: Vec<Key> = self.entries.iter().filter(|(key, _)| doomed(key)).map(|(key, _)| key).collect();
-        doomed.iter().filter(|key| self.entries.remove(*key).is_some()).count() as u64
+        let removed = doomed.iter().filter(|key| self.entries.remove(*key).is_some()).count() as u64;
+        self.changed();
+        removed
+    }
+
+    /// How many changes of it have ended: while that is the same, each key has the entry that it had. What is evicted gives
+    /// way to an insertion.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::SeqCst)
+    }
+
+    fn changed(&self) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
     }
 
     /// The keys of some entries. Walks all of them.

@@ -24,6 +24,7 @@ use crate::tags;
 use crate::write_behind::{Change, Expiry, Fill, Form, Removal, Room};
 
 mod answer;
+mod basis;
 mod composite;
 mod conditional;
 mod get;
@@ -31,6 +32,7 @@ mod typed;
 
 pub use self::answer::Answer;
 use self::answer::judged;
+pub use self::basis::Basis;
 pub(crate) use self::composite::single;
 pub use self::composite::{Composed, Composite, Filled, Siblings};
 pub use self::conditional::Conditional;

@@ -15,8 +15,8 @@ use crate::response::payload::{Payload, Reply};
 use crate::response::prepared::Prepared;
 use crate::response::recent::numeral;
 
-const USED_WEIGHT: HeaderName = HeaderName::from_static("x-mbx-used-weight");
-const USED_WEIGHT_1M: HeaderName = HeaderName::from_static("x-mbx-used-weight-1m");
+pub(super) const USED_WEIGHT: HeaderName = HeaderName::from_static("x-mbx-used-weight");
+pub(super) const USED_WEIGHT_1M: HeaderName = HeaderName::from_static("x-mbx-used-weight-1m");
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
 
 /// The answer, or the part of it that was asked for.

@@ -15,18 +15,34 @@ use super::answer::respond;
 use super::candles;
 use super::failure::fail;
 use super::part::part;
+use super::ready::Target;
 use crate::app::{App, Counts};
+use crate::response::label::Accepts;
 use crate::response::payload::{Payload, Reply};
 use crate::response::prepared::Prepared;
 
-/// Answers a question as the engine does.
-pub(super) async fn cached(app: &App, venue: Venue, question: Asked<'_>, asked: HeaderMap) -> Reply {
+/// Answers a question as the engine does. `target` is what is known of the request's target.
+pub(super) async fn cached(
+    app: &App,
+    venue: Venue,
+    question: Asked<'_>,
+    asked: HeaderMap,
+    target: Option<&Target>,
+) -> Reply {
     Counts::add(&app.counts.weight_asked, u64::from(question.weight()));
-    match app.engine.ask(question, app).await {
-        Ok(Answered::Entry(answered)) => answer_with(app, venue, &answered, asked).await,
-        Ok(Answered::Candles(slice)) => candles::respond(app, venue, slice, asked).await,
-        Err(error) => fail(app, venue, &error).map(Payload::from),
+    let answered = match app.engine.ask(question, app).await {
+        Ok(answered) => answered,
+        Err(error) => return fail(app, venue, &error).map(Payload::from),
+    };
+    let takes_gzip = Accepts::of(&asked).gzip;
+    let reply = match &answered {
+        Answered::Entry(answered) => answer_with(app, venue, answered, asked).await,
+        Answered::Candles(slice) => candles::respond(app, venue, slice, asked).await,
+    };
+    if let Some(target) = target {
+        target.learn(app, &answered, takes_gzip, &reply);
     }
+    reply
 }
 
 /// Answers with the part of an answer that was asked for.

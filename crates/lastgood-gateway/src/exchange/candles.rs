@@ -15,7 +15,7 @@ use crate::response::payload::{Payload, Reply};
 use crate::response::prepared::GZIP_FROM;
 
 /// Candles, sent from where they lie.
-pub(super) async fn respond(app: &App, venue: Venue, slice: Slice, asked: HeaderMap) -> Reply {
+pub(super) async fn respond(app: &App, venue: Venue, slice: &Slice, asked: HeaderMap) -> Reply {
     let list = List::of(&slice.runs);
     let mut response = match list.remaining() {
         length if length >= GZIP_FROM && Accepts::of(&asked).gzip => {
@@ -24,7 +24,7 @@ pub(super) async fn respond(app: &App, venue: Venue, slice: Slice, asked: Header
         length if length < COPIED => found(asked, JSON, Payload::Whole(list.collect())),
         _ => found(asked, JSON, Payload::Rows(list)),
     };
-    let label = Label::from(&slice);
+    let label = Label::from(slice);
     label.write(response.headers_mut());
     state_weight(response.headers_mut(), app, venue, label.given_at);
     response

@@ -25,7 +25,12 @@ pub(super) fn part(answer: &Answer, source: &Arc<Source>) -> Option<Part> {
     if let Some(kept) = prepared.part(source) {
         return Some(Part::Kept(kept));
     }
-    let index = if source.cut.needs_index() { prepared.index(answer.body()) } else { None };
-    let body = cut::cut(answer.body(), &source.cut, index)?;
+    let body = cut_out(answer, &prepared, source)?;
     Some(if body.len() < GZIP_FROM { Part::Cut(body) } else { Part::Kept(prepared.keep_part(source, body)) })
+}
+
+/// The part, cut out now; `prepared` is what is worked out of `answer`.
+pub(super) fn cut_out(answer: &Answer, prepared: &Prepared, source: &Source) -> Option<Bytes> {
+    let index = if source.cut.needs_index() { prepared.index(answer.body()) } else { None };
+    cut::cut(answer.body(), &source.cut, index)
 }

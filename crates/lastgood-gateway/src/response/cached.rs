@@ -49,16 +49,33 @@ impl<'a> Cached<'a> {
         Form { is_packed, is_known }
     }
 
+    /// The same, without waiting; `None` where it would have to be packed first.
+    pub(crate) fn at_once(&self, asked: &HeaderMap) -> Option<Reply> {
+        let form = self.form(asked);
+        let gzip = match form {
+            Form { is_packed: true, is_known: false } => Some(self.prepared?.packed()?),
+            _ => None,
+        };
+        Some(self.with_gzip(form, gzip, HeaderMap::with_capacity(HEADERS)))
+    }
+
     async fn in_form(self, form: Form, room: HeaderMap) -> Reply {
-        let Form { is_packed, is_known } = form;
-        let mut response = match (is_known, is_packed) {
+        let gzip = match form {
+            Form { is_packed: true, is_known: false } => Some(self.pack().await),
+            _ => None,
+        };
+        self.with_gzip(form, gzip, room)
+    }
+
+    fn with_gzip(&self, form: Form, gzip: Option<Bytes>, room: HeaderMap) -> Reply {
+        let mut response = match (form.is_known, gzip) {
             (true, _) => not_modified(room),
-            (false, true) => packed(room, self.content_type.clone(), self.pack().await),
-            (false, false) => found(room, self.content_type.clone(), Payload::Whole(self.body.clone())),
+            (false, Some(gzip)) => packed(room, self.content_type.clone(), gzip),
+            (false, None) => found(room, self.content_type.clone(), Payload::Whole(self.body.clone())),
         };
         let headers = response.headers_mut();
         if let Some(etag) = self.etag {
-            headers.insert(ETAG, etag.header(is_packed));
+            headers.insert(ETAG, etag.header(form.is_packed));
         }
         self.label.write(headers);
         response
@@ -73,10 +90,11 @@ impl<'a> Cached<'a> {
 }
 
 /// How an answer is sent.
-struct Form {
-    is_packed: bool,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Form {
+    pub(crate) is_packed: bool,
     /// The client has it.
-    is_known: bool,
+    pub(crate) is_known: bool,
 }
 
 /// A body that is packed already.

@@ -63,7 +63,11 @@ impl EntityTag {
 
     /// As it is sent with a body.
     pub(crate) fn header(&self, is_packed: bool) -> HeaderValue {
-        if is_packed { self.packed.get_or_init(|| self.of_packed()).clone() } else { self.plain.clone() }
+        if is_packed { self.packed().clone() } else { self.plain.clone() }
+    }
+
+    fn packed(&self) -> &HeaderValue {
+        self.packed.get_or_init(|| self.of_packed())
     }
 
     fn of_packed(&self) -> HeaderValue {
@@ -80,16 +84,11 @@ impl EntityTag {
         if lists.peek().is_none() {
             return false;
         }
-        let compared = |tag: &HeaderValue| {
-            let text = tag.to_str().unwrap_or_default();
-            let text = if comparison == Comparison::Weak { text.trim_start_matches("W/") } else { text };
-            text.to_owned()
-        };
-        let (plain, packed) = (compared(&self.plain), compared(&self.header(true)));
-        let is_meant = |tag: &str| {
-            let tag = if comparison == Comparison::Weak { tag.trim_start_matches("W/") } else { tag };
-            tag == "*" || tag == plain || tag == packed
-        };
+        fn opaque(tag: &str, comparison: Comparison) -> &str {
+            if comparison == Comparison::Weak { tag.trim_start_matches("W/") } else { tag }
+        }
+        let named = [&self.plain, self.packed()].map(|tag| opaque(tag.to_str().unwrap_or_default(), comparison));
+        let is_meant = |tag: &str| tag == "*" || named.contains(&opaque(tag, comparison));
         lists.any(|list| list.split(',').map(str::trim).any(is_meant))
     }
 }

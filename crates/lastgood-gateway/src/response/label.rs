@@ -1,5 +1,6 @@
 //! What an answer says of itself in its headers, and what its reader takes.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use http::header::{AGE, RETRY_AFTER, VARY};
@@ -20,9 +21,29 @@ pub(crate) struct Accepts {
 
 impl Accepts {
     pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let named = |value: &HeaderValue| value.to_str().is_ok_and(takes_gzip);
-        Accepts { gzip: headers.get_all(header::ACCEPT_ENCODING).iter().any(named) }
+        Accepts { gzip: headers.get_all(header::ACCEPT_ENCODING).iter().any(names_gzip) }
     }
+}
+
+/// The longest value that a thread remembers.
+const REMEMBERED: usize = 128;
+
+/// Whether the value of an `Accept-Encoding` takes gzip. A thread remembers the last: clients of one kind send the same.
+pub(crate) fn names_gzip(value: &HeaderValue) -> bool {
+    thread_local!(static LAST: RefCell<(Vec<u8>, bool)> = const { RefCell::new((Vec::new(), false)) });
+    let bytes = value.as_bytes();
+    LAST.with_borrow_mut(|(last, takes)| {
+        if *last == bytes {
+            return *takes;
+        }
+        let named = value.to_str().is_ok_and(takes_gzip);
+        if bytes.len() <= REMEMBERED {
+            last.clear();
+            last.extend_from_slice(bytes);
+            *takes = named;
+        }
+        named
+    })
 }
 
 /// Whether an `Accept-Encoding` names gzip with a weight above zero (RFC 9110, 12.5.3).
@@ -74,13 +95,19 @@ impl Label {
 
     /// Says it in the headers of an answer.
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
+        let (age, status) = self.of_the_moment();
         headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
-        headers.insert(AGE, numeral(self.age.as_secs()));
+        headers.insert(AGE, age);
         headers.insert(X_CACHE, HeaderValue::from_static(self.outcome.as_x_cache()));
+        headers.insert(CACHE_STATUS, status);
+    }
+
+    /// What it says that is another thing by the second: the values of `Age` and `Cache-Status`.
+    pub(crate) fn of_the_moment(&self) -> (HeaderValue, HeaderValue) {
         thread_local!(static STATUSES: Recent<(Outcome, i64, bool)> = const { Recent::new() });
         let said = (self.outcome, self.ttl, self.unverified);
         let status = STATUSES.with(|statuses| statuses.get(said, self.ttl.unsigned_abs(), || cache_status(self)));
-        headers.insert(CACHE_STATUS, status);
+        (numeral(self.age.as_secs()), status)
     }
 }
 
@@ -138,6 +165,9 @@ mod tests {
         }
         for no in ["", "br", "gzip;q=0", "identity", "xgzip", "gzip; q=0.0"] {
             assert!(!takes_gzip(no), "{no}");
+        }
+        for (value, takes) in [("gzip", true), ("br", false), ("br", false), ("gzip", true), ("gzip", true)] {
+            assert_eq!(names_gzip(&HeaderValue::from_static(value)), takes, "{value}, after others");
         }
     }
 }

@@ -1,6 +1,5 @@
 //! A list of candles, put together of runs of rows that are sent from where they lie.
 
-use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -8,29 +7,40 @@ use bytes::{Buf, Bytes, BytesMut};
 /// A JSON array of runs of rows, each sent from where it lies.
 #[derive(Default)]
 pub(crate) struct List {
-    /// None is empty.
-    pieces: VecDeque<Bytes>,
+    /// None from `next` on is empty.
+    pieces: Vec<Bytes>,
+    next: usize,
     length: usize,
 }
 
 impl List {
-    pub(crate) fn of(runs: &[Bytes]) -> List {
-        let mut pieces = VecDeque::with_capacity(2 * runs.len() + 1);
-        pieces.push_back(Bytes::from_static(b"["));
-        for (index, run) in runs.iter().filter(|run| !run.is_empty()).enumerate() {
-            if index > 0 {
-                pieces.push_back(Bytes::from_static(b","));
-            }
-            pieces.push_back(run.clone());
+    /// A list of so many runs, which [`List::set`] puts in. None of them is empty.
+    pub(crate) fn with_room(runs: usize) -> List {
+        let mut pieces = vec![Bytes::from_static(b","); 2 * runs + 1];
+        match pieces.as_mut_slice() {
+            [only] => *only = Bytes::from_static(b"[]"),
+            [first, .., last] => (*first, *last) = (Bytes::from_static(b"["), Bytes::from_static(b"]")),
+            [] => {}
         }
-        pieces.push_back(Bytes::from_static(b"]"));
-        let length = pieces.iter().map(Bytes::len).sum();
-        List { pieces, length }
+        List { pieces, next: 0, length: 2 + runs.saturating_sub(1) }
+    }
+
+    /// Puts a run in its place, once.
+    pub(crate) fn set(&mut self, place: usize, run: Bytes) {
+        self.length += run.len();
+        self.pieces[2 * place + 1] = run;
+    }
+
+    pub(crate) fn of(runs: &[Bytes]) -> List {
+        let mut list = List::with_room(runs.iter().filter(|run| !run.is_empty()).count());
+        let runs = runs.iter().filter(|run| !run.is_empty());
+        runs.enumerate().for_each(|(place, run)| list.set(place, run.clone()));
+        list
     }
 
     pub(crate) fn collect(self) -> Bytes {
         let mut whole = BytesMut::with_capacity(self.length);
-        self.pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
+        self.pieces[self.next..].iter().for_each(|piece| whole.extend_from_slice(piece));
         whole.freeze()
     }
 }
@@ -41,23 +51,26 @@ impl Buf for List {
     }
 
     fn chunk(&self) -> &[u8] {
-        self.pieces.front().map_or(&[], |piece| piece)
+        self.pieces.get(self.next).map_or(&[], |piece| piece)
     }
 
     fn advance(&mut self, count: usize) {
         self.length -= count;
         let mut left = count;
-        while let Some(piece) = self.pieces.front_mut() {
+        while let Some(piece) = self.pieces.get_mut(self.next) {
             if left < piece.len() {
                 return piece.advance(left);
             }
             left -= piece.len();
-            self.pieces.pop_front();
+            // It may be the last that keeps its rows in memory.
+            *piece = Bytes::new();
+            self.next += 1;
         }
     }
 
     fn chunks_vectored<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
-        let filled = into.iter_mut().zip(&self.pieces).map(|(slice, piece)| *slice = IoSlice::new(piece));
+        let left = &self.pieces[self.next..];
+        let filled = into.iter_mut().zip(left).map(|(slice, piece)| *slice = IoSlice::new(piece));
         filled.count()
     }
 }

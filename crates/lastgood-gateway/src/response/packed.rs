@@ -1,7 +1,7 @@
 //! Lists of candles that were packed before: those who ask for the newest candles of a pair ask for the same.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use quick_cache::Weighter;
@@ -20,6 +20,12 @@ pub(crate) struct Packed {
 struct PackedList {
     runs: Vec<Bytes>,
     gzip: Bytes,
+}
+
+/// Where a packed list is kept, for as long as it is.
+pub(crate) struct Kept {
+    key: u64,
+    list: Weak<PackedList>,
 }
 
 #[derive(Clone)]
@@ -47,16 +53,34 @@ impl Packed {
 
     /// A list, packed as it was before if it is the same.
     pub(crate) async fn pack(&self, runs: Vec<Bytes>) -> Bytes {
-        let key = self.places.hash_one(runs.iter().map(place).collect::<Vec<_>>());
-        if let Some(known) =
-            self.lists.get(&key).filter(|known| known.runs.iter().map(place).eq(runs.iter().map(place)))
-        {
+        let key = self.key(&runs);
+        if let Some(known) = self.known(key, &runs) {
             return known.gzip.clone();
         }
         let list = List::of(&runs);
         let gzip = tokio::task::spawn_blocking(move || pack(&list.collect())).await.unwrap_or_default();
         self.lists.insert(key, Arc::new(PackedList { runs, gzip: gzip.clone() }));
         gzip
+    }
+
+    fn key(&self, runs: &[Bytes]) -> u64 {
+        self.places.hash_one(runs.iter().map(place).collect::<Vec<_>>())
+    }
+
+    fn known(&self, key: u64, runs: &[Bytes]) -> Option<Arc<PackedList>> {
+        self.lists.get(&key).filter(|known| known.runs.iter().map(place).eq(runs.iter().map(place)))
+    }
+
+    /// Where these runs are kept packed, if they are.
+    pub(crate) fn kept(&self, runs: &[Bytes]) -> Option<Kept> {
+        let key = self.key(runs);
+        self.known(key, runs).map(|list| Kept { key, list: Arc::downgrade(&list) })
+    }
+
+    /// What is kept there, if it still is.
+    pub(crate) fn get(&self, kept: &Kept) -> Option<Bytes> {
+        let list = self.lists.get(&kept.key)?;
+        (Arc::as_ptr(&list) == kept.list.as_ptr()).then(|| list.gzip.clone())
     }
 }
 
@@ -76,6 +100,11 @@ mod tests {
         let first = packed.pack(runs.clone()).await;
         assert_eq!(packed.pack(runs.clone()).await.as_ptr(), first.as_ptr());
         let others = vec![Bytes::from(vec![b'2'; 5_000])];
+        assert!(packed.kept(&others).is_none());
         assert_ne!(packed.pack(others).await, first);
+        let kept = packed.kept(&runs).expect("they are packed");
+        assert_eq!(packed.get(&kept), Some(first));
+        packed.lists.clear();
+        assert_eq!(packed.get(&kept), None);
     }
 }

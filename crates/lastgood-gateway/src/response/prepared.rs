@@ -83,6 +83,11 @@ impl Prepared {
         self.index.get_or_init(|| Index::of(body)).as_ref()
     }
 
+    /// The body, packed, if it was before.
+    pub(crate) fn packed(&self) -> Option<Bytes> {
+        self.gzip.get().cloned()
+    }
+
     /// The body, packed. The first caller packs it; the others take what is there.
     pub(crate) async fn gzip(self: Arc<Self>, body: &Bytes) -> Bytes {
         if let Some(packed) = self.gzip.get() {

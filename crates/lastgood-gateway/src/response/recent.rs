@@ -18,7 +18,9 @@ impl<K: Copy + PartialEq> Recent<K> {
     /// The value that says `key`; what is `near` to it takes its place when it is made next.
     pub(crate) fn get(&self, key: K, near: u64, make: impl FnOnce() -> HeaderValue) -> HeaderValue {
         let mut kept = self.0.borrow_mut();
-        kept.resize(KEPT, None);
+        if kept.is_empty() {
+            kept.resize(KEPT, None);
+        }
         let kept = &mut kept[near as usize % KEPT];
         match kept {
             Some((known, value)) if *known == key => value.clone(),

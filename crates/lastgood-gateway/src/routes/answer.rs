@@ -1,5 +1,7 @@
 //! What a route answers: the source's bytes, and where they come from.
 
+use std::sync::Arc;
+
 use axum::response::Response;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -10,19 +12,30 @@ use crate::problem;
 use crate::response::cached::Cached;
 use crate::response::etag::EntityTag;
 use crate::response::label::label_failure;
+use crate::response::payload::Reply;
 use crate::response::prepared::Prepared;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// The answer, or 304 when the client has it.
 pub(super) async fn respond(answered: &RouteAnswer, asked: &HeaderMap) -> Response {
-    let prepared = answered.memoised(|answered| {
+    let answer = answered.answer();
+    Cached::whole(answer.body(), &prepared(answered), &answer.into()).respond(asked).await
+}
+
+/// As [`respond`]; `None` where that would have to pack the answer first.
+pub(super) fn at_once(answered: &RouteAnswer, asked: &HeaderMap) -> Option<Reply> {
+    let answer = answered.answer();
+    Cached::whole(answer.body(), &prepared(answered), &answer.into()).at_once(asked)
+}
+
+/// What is worked out of an answer once.
+fn prepared(answered: &RouteAnswer) -> Arc<Prepared> {
+    answered.memoised(|answered| {
         let content_type = HeaderValue::from_str(answered.content_type()).ok().filter(|text| !text.is_empty());
         let etag = EntityTag::weak_of(answered.answer().body());
         Prepared::new(content_type.unwrap_or(JSON), Some(etag))
-    });
-    let answer = answered.answer();
-    Cached::whole(answer.body(), &prepared, &answer.into()).respond(asked).await
+    })
 }
 
 /// There is neither a fresh nor a last good answer.

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::answer;
+use super::known::KnownTargets;
 use crate::places::Places;
 use crate::query::fields;
 
@@ -72,6 +73,7 @@ pub struct HeldRoutes {
     routes: Vec<Arc<Route>>,
     api: Unsent,
     places: Places,
+    known: KnownTargets,
 }
 
 impl HeldRoutes {
@@ -110,7 +112,7 @@ impl HeldRoutes {
         };
         let api = Unsent::new(&declared.sources.apis["a"], request);
         drop(within);
-        HeldRoutes { runtime, routes, api, places: Places::new(8, 8) }
+        HeldRoutes { runtime, routes, api, places: Places::new(8, 8), known: KnownTargets::default() }
     }
 
     /// Asks a route, which the first byte chooses; the others follow on the fixed part of its path.
@@ -154,7 +156,7 @@ impl HeldRoutes {
     /// What the route answers, from its source.
     fn answer(&self, route: &Arc<Route>, uri: &Uri) -> (StatusCode, Value) {
         self.runtime.block_on(async {
-            let response = answer(route, &self.places, uri, &HeaderMap::new()).await;
+            let response = answer(route, &self.places, &self.known, uri, &HeaderMap::new()).await;
             let status = response.status();
             let body = response.into_body().collect().await.expect("a body").to_bytes();
             (status, serde_json::from_slice(&body).expect("JSON"))

@@ -18,6 +18,7 @@ mod docker;
 mod docs;
 mod drop_in;
 mod examples;
+mod fast_path;
 mod faults;
 mod fear_greed;
 mod figures;

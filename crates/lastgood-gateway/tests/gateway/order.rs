@@ -2,7 +2,7 @@
 
 use lastgood_testing::{Exception, check_module_order};
 
-const ORDER: [&str; 42] = [
+const ORDER: [&str; 43] = [
     "activity",
     "peer",
     "response",
@@ -39,6 +39,7 @@ const ORDER: [&str; 42] = [
     "bars",
     "exchange",
     "middleware",
+    "fast_path",
     "router",
     "server",
     "stats_log",

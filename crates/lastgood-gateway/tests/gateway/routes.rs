@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Got, Running, client, get, read};
 
-mod api;
+pub(crate) mod api;
 mod configuration;
 mod databases;
 mod hostile;

@@ -18,6 +18,10 @@ pub struct Frequency {
     hasher: RandomState,
 }
 
+/// Where the counters of a key are.
+#[derive(Clone, Copy, Debug)]
+pub struct Slot([u16; 2]);
+
 impl Frequency {
     /// A table in which nothing was asked for.
     pub fn new() -> Self {
@@ -25,15 +29,29 @@ impl Frequency {
         Frequency { rows: [row(), row()], hasher: RandomState::new() }
     }
 
-    fn counters(&self, key: &str) -> [&AtomicU32; 2] {
+    /// Where the counters of `key` are: found once, it is counted without being hashed again.
+    pub fn slot(&self, key: &str) -> Slot {
         let hash = self.hasher.hash_one(key);
-        [&self.rows[0][hash as usize % COUNTERS], &self.rows[1][(hash >> 32) as usize % COUNTERS]]
+        Slot([hash, hash >> 32].map(|hash| (hash as usize % COUNTERS) as u16))
+    }
+
+    fn counters_at(&self, Slot([first, second]): Slot) -> [&AtomicU32; 2] {
+        [&self.rows[0][usize::from(first)], &self.rows[1][usize::from(second)]]
+    }
+
+    fn counters(&self, key: &str) -> [&AtomicU32; 2] {
+        self.counters_at(self.slot(key))
     }
 
     /// Counts a request.
     pub fn count(&self, key: &str) {
+        self.count_at(self.slot(key));
+    }
+
+    /// Counts a request for the key whose counters are there.
+    pub fn count_at(&self, slot: Slot) {
         // A count lost to another thread is no matter; one that wraps would be.
-        for counter in self.counters(key) {
+        for counter in self.counters_at(slot) {
             counter.store(counter.load(Ordering::Relaxed).saturating_add(1), Ordering::Relaxed);
         }
     }

@@ -166,6 +166,12 @@ impl Spans {
         })
     }
 
+    /// Until when all of it is believed that is believed now, in ms.
+    pub(super) fn believed_until(&self, belief: Belief) -> u64 {
+        let believed = self.0.iter().filter(|span| belief.holds(span.told));
+        believed.map(|span| span.told.believed_until()).min().unwrap_or(u64::MAX)
+    }
+
     /// Whether an independent answer has confirmed all of them.
     pub(super) fn are_confirmed(&self) -> bool {
         self.0.iter().all(|span| span.told.is_confirmed())

@@ -34,8 +34,7 @@ impl Plans {
 
     /// The plan of [`plan()`](super::plan()) for a request whose path and query together read `target`.
     pub fn plan(&self, venue: Venue, target: &str, request: Request<'_>) -> Arc<Plan> {
-        let is_plain = request.is_get && request.time_unit.is_none() && !request.binary;
-        if !is_plain || target.len() > LONGEST {
+        if !request.is_all_in_target() || target.len() > LONGEST {
             return Arc::new(plan(&self.identities, venue, request));
         }
         if let Some(known) = self.known.get(target) {

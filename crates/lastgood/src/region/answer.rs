@@ -90,6 +90,11 @@ impl Answer {
         self.entry.is_superseded() || (self.standing == Standing::Unverified && self.entry.checksum().is_some())
     }
 
+    /// Whether both are of the same entry: not of one that says the same.
+    pub fn is_same_entry(&self, other: &Answer) -> bool {
+        Arc::ptr_eq(&self.entry, &other.entry)
+    }
+
     /// See [`Entry::memoised`].
     pub fn memoised<T: Clone + Send + Sync + 'static>(&self, make: impl FnOnce(&Value) -> T) -> T {
         self.entry.memoised(make)

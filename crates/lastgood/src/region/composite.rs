@@ -7,7 +7,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Answer, Region};
+use super::{Answer, Basis, Region};
 use crate::clock::Timestamp;
 use crate::entry::Loaded;
 use crate::error::{Error, LoadError, Reason, own_error};
@@ -170,6 +170,11 @@ impl Composite<'_> {
         G: Send + 'static,
     {
         self.region.fill(name, fill::Together::InProcess, || own_error(load())).await
+    }
+
+    /// Begins to note what an answer is put together of.
+    pub fn basis(&self) -> Basis {
+        Basis::of(self.region)
     }
 
     /// Begins an answer that [`Composite::count_timed`] will count.

@@ -1,0 +1,65 @@
+//! Answers to the requests of a connection, and whether it is of use meanwhile.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::Request;
+use hyper::body::{Body as _, Incoming};
+
+use crate::activity::{Activity, Streamed};
+use crate::response::payload::Reply;
+use crate::router::Routes;
+
+/// An answer, there or to come.
+pub(super) enum Answering {
+    /// There, until it is given.
+    There(Option<Reply>),
+    ToCome(Pin<Box<dyn Future<Output = Result<Reply, Infallible>> + Send>>),
+}
+
+/// Answers a request: at once, and without the room that others need, where the fast path can.
+pub(super) fn answer(
+    routes: &Routes,
+    activity: &Arc<Activity>,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Answering {
+    match routes.answer_at_once(peer, &request) {
+        Ok(reply) => {
+            activity.is_idle();
+            Answering::There(Some(reply))
+        }
+        Err(known) => {
+            let (routes, activity) = (routes.clone(), Arc::clone(activity));
+            Answering::ToCome(Box::pin(async move {
+                activity.is_busy();
+                Ok(finish(activity, routes.answer(peer, request, known).await?))
+            }))
+        }
+    }
+}
+
+/// The connection is of use until now; and, where the answer is streamed, until that has ended.
+fn finish(activity: Arc<Activity>, mut response: Reply) -> Reply {
+    match response.extensions_mut().remove::<Streamed>() {
+        Some(streamed) => streamed.keep_busy(activity),
+        None if response.body().size_hint().exact().is_none() => activity.is_idle_though_endless(),
+        None => activity.is_idle(),
+    }
+    response
+}
+
+impl Future for Answering {
+    type Output = Result<Reply, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Answering::There(reply) => reply.take().map_or(Poll::Pending, |reply| Poll::Ready(Ok(reply))),
+            Answering::ToCome(answer) => answer.as_mut().poll(context),
+        }
+    }
+}
