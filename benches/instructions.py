@@ -46,7 +46,7 @@ def count(servers, exchange, name, folder):
     request = f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1:{gateway.port}\r\n{encoding}\r\n".encode()
     control = lambda switch: subprocess.run(["callgrind_control", "-i", switch, str(gateway.process.pid)], check=True, capture_output=True)
     with socket.create_connection(("127.0.0.1", gateway.port)) as connection:
-        # The first loads the answer; the others warm what is made once.
+        # The first loads the answer; the others warm the parts that are made once.
         if not all([ask(connection, request) for _ in range(50)][1:]):
             sys.exit(f"{name} is no hit")
         control("on")

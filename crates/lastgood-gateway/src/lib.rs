@@ -1,6 +1,6 @@
 //! The lastgood gateway: a drop-in exchange API that answers from the cache and stays up.
 //!
-//! [`Gateway::build`] puts the parts together, [`Gateway::serve`] runs them on a listener until told to stop. The URL
+//! [`Gateway::build`] puts the parts together, [`Gateway::serve`] runs them on a listener until it is stopped. The URL
 //! map is `router.rs`, what every request passes is `middleware.rs`, the exchange's endpoint table is
 //! `lastgood_market::venue`.
 

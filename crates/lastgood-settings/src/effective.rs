@@ -18,7 +18,7 @@ pub struct Row {
     pub origin: String,
 }
 
-/// Every key with its value and origin, then the regions that are overridden, then what is declared for routes.
+/// Every key with its value and origin, then the regions that are overridden, then the declarations for routes.
 #[must_use]
 pub fn render_effective(resolved: &Resolved) -> Vec<Row> {
     let row = |key: String, value: String| Row {

@@ -34,7 +34,7 @@ pub(crate) fn region_of(route: &RoutePath) -> String {
     format!("region of {route}")
 }
 
-/// Reads the routes, and notes where each was written; what they name must be among what is declared.
+/// Reads the routes, and notes where each was written; every name in them must be declared.
 pub(crate) fn routes(tables: Vec<Fields<'_>>, declared: &SourceSpecs, origins: &mut Origins) -> Vec<RouteSpec> {
     let mut routes: Vec<RouteSpec> = Vec::new();
     for (index, fields) in tables.into_iter().enumerate() {
@@ -85,7 +85,7 @@ fn route(mut fields: Fields<'_>, declared: &SourceSpecs) -> Option<RouteSpec> {
     };
     let report = fields.report;
     fields.finish();
-    // What is wrong once need not be reported twice.
+    // A problem need not be reported twice.
     (report.problems.borrow().len() == before).then_some(())?;
     let path = path?;
     Some(RouteSpec {
@@ -119,7 +119,7 @@ fn parameters(fields: Fields<'_>) -> (Vec<String>, Vec<Parameter>) {
     (names, entries.into_iter().filter_map(|(name, fields)| parameter::parameter(name, fields)).collect())
 }
 
-/// What is in the path is always given, and was not meant to be another parameter that is declared.
+/// A parameter in the path is always given, and was not meant to be another declared one.
 fn check_places(fields: &Fields<'_>, path: &RoutePath, parameters: &[Parameter]) {
     let elsewhere = || parameters.iter().map(|parameter| parameter.name.as_str());
     let elsewhere = || elsewhere().filter(|name| path.parameters().all(|place| place != *name));

@@ -128,7 +128,7 @@ async fn a_page_that_is_open_hears_each_second_what_health_and_stats_say() {
 }
 
 #[tokio::test]
-async fn all_open_pages_are_sent_the_same_events_and_there_may_be_only_so_many() {
+async fn all_open_pages_get_the_same_events_and_their_number_is_limited() {
     let exchange = Exchange::start().await;
     let gateway = Running::start(&exchange.url(), &[]).await;
     let mut open = Vec::new();
