@@ -2,7 +2,7 @@
 
 TOOLS := target/test-tools
 
-# Most tests wait for a server or a clock: more at a time than there are cores is faster, and harder on what is measured.
+# Most tests wait for a server or a clock: more at a time than there are cores is faster, and worse for measurements.
 TEST_THREADS ?= $(shell nproc 2>/dev/null || echo 2)
 
 # For make soak: how long, and how it is built (dev builds sooner). SEED and SOAK_FLAGS are passed on; see --help.

@@ -3,7 +3,7 @@
 
     target/bench-tools/venv/bin/python benches/bars.py [--others 100000]
 
-Starts a redis-server of its own with so many other keys. The lines stand next to those of `cargo bench --bench candles`.
+Starts a redis-server of its own with this many other keys. The lines stand next to those of `cargo bench --bench candles`.
 """
 import argparse, os, socket, statistics, subprocess, tempfile, time
 

@@ -52,7 +52,7 @@ def count(servers, exchange, name, folder):
     written = lambda more: f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1:{gateway.port}\r\n{encoding}{more}\r\n".encode()
     control = lambda switch: subprocess.run(["callgrind_control", "-i", switch, str(gateway.process.pid)], check=True, capture_output=True)
     with socket.create_connection(("127.0.0.1", gateway.port)) as connection:
-        # The first loads the answer; the others warm what is made once.
+        # The first loads the answer; the others warm the parts that are made once.
         tags = [ask(connection, written("")) for _ in range(2)]
         request = written(f"If-None-Match: {tags[1]}\r\n" if name in KNOWN else "")
         if not all([ask(connection, request) for _ in range(50)]):

@@ -4,7 +4,7 @@
     benches/leases.py OLD NEW [--rounds 6] [--requests 400]
 
 OLD and NEW are programs `lastgood`, such as target/release/lastgood of two commits. Each round starts from an empty Redis,
-loads so many distinct keys of the simulated exchange through the one gateway, then through the other, and asks for what memory
+loads this many distinct keys of the simulated exchange through the one gateway, then through the other, and asks for what memory
 then holds. Requests are made one after the other over one connection. The second table sets a wait before each reply of Redis,
 so that a round trip shows. Needs redis-server and Python 3; a round trip to the store is measured by PING.
 """
@@ -40,7 +40,7 @@ def ask(connection, path):
 
 
 class Line:
-    """Passes connections on to a port, each chunk of the replies so many seconds late, however many are on their way."""
+    """Passes connections on to a port, each chunk of the replies this many seconds late, however many are on their way."""
 
     def __init__(self, to, delay):
         self.to, self.delay = to, delay
@@ -151,10 +151,10 @@ class Bench:
         for wanted in taken:
             for path in paths:
                 began = time.perf_counter()
-                is_good, outcome, told = ask(connection, path)
+                is_good, outcome, body = ask(connection, path)
                 took = (time.perf_counter() - began) * 1000
                 if not is_good or outcome != wanted:
-                    sys.exit(f"{path}: {outcome}, not {wanted}: {told}")
+                    sys.exit(f"{path}: {outcome}, not {wanted}: {body}")
                 taken[wanted].append(took)
         running.send_signal(signal.SIGTERM)
         running.wait(20)

@@ -59,8 +59,8 @@ fn bend(data: &mut Vec<u8>, dice: &mut Dice, others: &[Vec<u8>]) {
     }
 }
 
-/// Runs a target on so many bent seeds, the seeds themselves first. `LASTGOOD_SEED` and `LASTGOOD_CASES` change which and
-/// how many; what makes a target fail is shown.
+/// Runs a target on this many bent seeds, the seeds themselves first. `LASTGOOD_SEED` and `LASTGOOD_CASES` change which
+/// and how many; what makes a target fail is shown.
 pub(crate) fn short_run(seeds: &[Vec<u8>], cases: u64, target: impl Fn(&[u8]) + std::panic::RefUnwindSafe) {
     let variable = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
     let (seed, cases) = (variable("LASTGOOD_SEED").unwrap_or(1), variable("LASTGOOD_CASES").unwrap_or(cases));

@@ -76,7 +76,7 @@ install_promtool() {
   rm -rf "$tools/prometheus" && mkdir -p "$tools/prometheus"
   (cd "$tools/prometheus" && { apt-get download -q prometheus >/dev/null 2>&1 || { as_root apt-get update -q >/dev/null && apt-get download -q prometheus >/dev/null; }; })
   dpkg -x "$tools"/prometheus/prometheus_*.deb "$tools/prometheus"
-  # What is not needed is large.
+  # The unneeded parts are large.
   rm -f "$tools"/prometheus/prometheus_*.deb "$tools/prometheus/usr/bin/prometheus"
 }
 

@@ -1,4 +1,4 @@
-//! A thousand candles: what they take in memory and in Redis, and how fast they are read, beside the layouts that
+//! A thousand candles: what they take in memory and in Redis, and how fast they are read, next to the layouts that
 //! other programs keep them in. Prints one table; `cargo bench -p lastgood-benches --bench candles`.
 //!
 //! Without a redis-server the rows that need one are left out.
@@ -94,7 +94,7 @@ fn candles(store: Option<&Arc<dyn Store>>, is_there: bool) -> (Cache, Candles) {
     (cache, candles)
 }
 
-/// The median of so many runs.
+/// The median of this many runs.
 async fn median<F: Future>(runs: usize, mut run: impl FnMut() -> F) -> Duration {
     let timed = || {
         let running = run();
@@ -107,7 +107,7 @@ async fn median<F: Future>(runs: usize, mut run: impl FnMut() -> F) -> Duration 
     median_of(runs, timed).await
 }
 
-/// The median of what so many runs say they took.
+/// The median of the times that this many runs report.
 async fn median_of<F: Future<Output = Duration>>(runs: usize, mut run: impl FnMut() -> F) -> Duration {
     let mut took = Vec::with_capacity(runs);
     for _ in 0..runs {
@@ -130,7 +130,7 @@ async fn in_memory() {
     let newest = question("limit=1000");
     candles.answer(&newest).await.unwrap();
     let body = body();
-    // Of each row memory holds its place and its times beside its text.
+    // Of each row memory holds its place and its times next to its text.
     let held = cache.status().memory_bytes + 24 * CANDLES;
     let read = median(20_000, || candles.answer(&newest)).await;
     let last = question("limit=1");
@@ -220,7 +220,7 @@ async fn in_redis(server: &RedisServer) {
     );
 }
 
-/// Runs in a task of its own, as the handlers of requests do: where nobody else works, a thread that only waits for a
+/// Runs in a task of its own, as the handlers of requests do: where no other task works, a thread that only waits for a
 /// task is woken late.
 #[tokio::main]
 async fn main() {

@@ -56,7 +56,7 @@ def fresh_for(cache_status):
 
 
 def fresh_in_words(seconds, promised=None):
-    """How long an answer is fresh, beside what was promised: `291 of 300 s`. `ttl` counts whole seconds."""
+    """How long an answer is fresh, next to the promise: `291 of 300 s`. `ttl` counts whole seconds."""
     if seconds is None:
         return "-"
     return f"{max(seconds, 0)} of {promised} s" if promised else f"{seconds} s" if seconds > 0 else "< 1 s"
@@ -123,7 +123,7 @@ def table(url, paths, source_calls, repeats=200, headers=None, title="", bare_re
 
 
 def _as_a_worker():
-    # What the program does when it is told to end, it does itself.
+    # The program's end is its own.
     for sign in (signal.SIGINT, signal.SIGTERM):
         signal.signal(sign, signal.SIG_DFL)
 
@@ -135,7 +135,7 @@ def _worker(job):
 
 
 def load(url, paths, workers=4, requests=1000, headers=None, wanted_hit_rate=0.8, wanted_p99_ms=50):
-    """So many workers with so many requests each, over the paths in turn. Prints and gives back hit rate and
+    """This many workers with this many requests each, over the paths in turn. Prints and gives back hit rate and
     latencies; `met` says whether they are as wanted."""
     # Each begins elsewhere: in step they would wait for the same loads.
     jobs = [(url, paths, requests, headers, worker * len(paths) // workers) for worker in range(workers)]

@@ -75,7 +75,7 @@ def arguments(about, *, redis=True):
     if redis:
         given.add_argument(
             "--redis", choices=REDIS_STATES, default="up",
-            help="up (default); frozen: it takes connections and answers nothing; stopped: nobody listens; absent: none is "
+            help="up (default); frozen: it takes connections and answers nothing; stopped: nothing listens; absent: none is "
                  "configured; returning: stopped at the start, and there a moment later")
     return given
 
@@ -110,7 +110,7 @@ def until(what, holds, within=STARTS_WITHIN):
 
 
 def ask(url, method="GET", body=None, headers=None):
-    """One request: (status, headers, body); a status of 0 where nobody answers."""
+    """One request: (status, headers, body); a status of 0 without an answer."""
     parts = urllib.parse.urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=30)
     try:
@@ -267,7 +267,7 @@ class Parts:
         self.name, self.started = name, []
 
     def __enter__(self):
-        # What is missing is told before anything is started.
+        # Missing parts are named before anything is started.
         try:
             lastgood()
         except Failed as error:
@@ -303,7 +303,7 @@ class Parts:
         return os.path.join(self.folder, name)
 
     def environment(self, **more):
-        """Of what a developer has set, nothing gets to a part but what is `more`."""
+        """Of a developer's environment nothing gets to a part but `more`."""
         return {"PATH": os.environ["PATH"], "HOME": self.folder, **{key: str(value) for key, value in more.items()}}
 
     def sim(self, seed=7, symbols=300):

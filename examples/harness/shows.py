@@ -16,7 +16,7 @@ def outcome(gateway, path, headers=None):
     return status, answered.get("X-Cache") or "-", detail.removeprefix("detail=").strip('"')
 
 
-def told(read):
+def in_words(read):
     """An outcome in words."""
     status, how, why = read
     return f"{how}{f' ({why})' if why else ''}" if status == 200 else f"{status} {how}"
@@ -64,13 +64,13 @@ def flush(promises, gateway, path, headers=None):
     status, _, _ = ask(f"{gateway.url}/api/cache/flush", "POST", {}, headers)
     promises.hold("a flush without a confirmation is refused", status in (400, 422), f"it answered {status}")
     held = outcome(gateway, path)
-    promises.hold("and nothing is lost by it", held[1] in ("HIT", "STALE"), told(held))
+    promises.hold("and nothing is lost by it", held[1] in ("HIT", "STALE"), in_words(held))
     status, _, body = ask(f"{gateway.url}/api/cache/flush", "POST", {"confirm": True}, headers)
     promises.hold("a confirmed flush is done", status in (200, 202), f"{status} {body[:200]}")
     first, then = outcome(gateway, path), outcome(gateway, path)
-    print(f"  {path}: {told(first)}, then {told(then)}")
-    promises.hold("the reader after it is answered by the source", first[:2] in ((200, "MISS"), (200, "JOINED")), told(first))
-    promises.hold("the next by the cache", then[:2] == (200, "HIT"), told(then))
+    print(f"  {path}: {in_words(first)}, then {in_words(then)}")
+    promises.hold("the reader after it is answered by the source", first[:2] in ((200, "MISS"), (200, "JOINED")), in_words(first))
+    promises.hold("the next by the cache", then[:2] == (200, "HIT"), in_words(then))
 
 
 def eviction(promises, gateway, redis, paths, headers=None):
@@ -100,7 +100,7 @@ def eviction(promises, gateway, redis, paths, headers=None):
 def _all_answered(promises, gateway, paths, words):
     reads = [(path, outcome(gateway, path)) for path in paths]
     for path, read in reads:
-        print(f"  {path}: {told(read)}")
+        print(f"  {path}: {in_words(read)}")
     bad = [f"{path} answered {read[0]}" for path, read in reads if read[0] != 200]
     promises.hold(words, not bad, "; ".join(bad))
 

@@ -76,7 +76,7 @@ class Gateway:
         self.asked, self.hits, self.away = 0, 0, 0
 
     def send(self, method, path, body=None, content_type="application/json"):
-        """(status, X-Cache, body); a status of 0 where nobody answers."""
+        """(status, X-Cache, body); a status of 0 without an answer."""
         request = urllib.request.Request(f"{self.url}{path}", body, {"Content-Type": content_type}, method=method)
         if self.token:
             request.add_header("Authorization", f"Bearer {self.token}")
@@ -131,7 +131,7 @@ class Gateway:
 
     def invalidate(self, tag):
         """Marks what has the tag as outdated, so that the next reader gets it from the database. Says how much that is;
-        None where lastgood is away: then it is seen at the latest when what is kept is no longer fresh."""
+        None where lastgood is away: then it is seen at the latest when the kept answer is no longer fresh."""
         status, _, body = self.send("POST", "/api/cache/invalidate", json.dumps({"tag": tag}).encode())
         return json.loads(body)["matched"] if status in (200, 202) else None
 
@@ -189,7 +189,7 @@ def run_once(gateway, database, pairs=10):
     if not prices:
         return {"signals": 0, "outcomes": 0, "skipped": "neither lastgood nor the exchange answers"}
     written = write(database, prices, found)
-    # After the commit: what is read from here on has the round in it.
+    # After the commit: reads from here on have the round in them.
     written["invalidated"] = gateway.invalidate("signals")
     gateway.delete("round")
     return written

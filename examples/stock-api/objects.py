@@ -26,7 +26,7 @@ SPLIT_DAYS_AGO, SPLIT = 40, 4
 
 
 def symbols(count):
-    """So many symbols, the popular ones first, then four letters each."""
+    """This many symbols, the popular ones first, then four letters each."""
     found, number = POPULAR[:count], 0
     while len(found) < count:
         # Steps of a prime go round all 26⁴ before any comes again.
@@ -40,7 +40,7 @@ def symbols(count):
 
 
 def trading_days(count):
-    """The last so many working days, newest first."""
+    """The last this many working days, newest first."""
     days, day = [], LAST_DAY
     while len(days) < count:
         if day.weekday() < 5:
@@ -132,7 +132,7 @@ def main():
     arguments.add_argument("--size", choices=SIZES, default="default")
     arguments.add_argument("--stocks", type=int, help="instead of the size's")
     arguments.add_argument("--days", type=int, help="instead of the size's")
-    arguments.add_argument("--only", help="writes this one symbol anew, at twice the price, as after a correction")
+    arguments.add_argument("--only", help="writes this one symbol again, at twice the price, as after a correction")
     given = arguments.parse_args()
     stocks, days = SIZES[given.size]
     stocks, days = given.stocks or stocks, given.days or days

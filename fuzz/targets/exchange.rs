@@ -45,13 +45,13 @@ fn judge(source: &Source, body: &Bytes, choice: u8) {
         if let Ok(value) = fetched.into_value(source, now) {
             assert_eq!(value.body, *body, "an answer is taken to the letter");
             let text = std::str::from_utf8(body).expect("an answer that is taken is text");
-            assert!(check_answer(text, source).is_ok(), "an answer is judged alike whichever way it came");
+            assert!(check_answer(text, source).is_ok(), "an answer is judged alike on every way");
         }
     }
     let index = Index::of(body);
     let found = cut(body, &source.cut, index.as_ref());
     let is_held = holds(body, &source.cut, index.as_ref());
-    assert!(found.is_none() || is_held, "what is cut out was there");
+    assert!(found.is_none() || is_held, "the part cut out was there");
 }
 
 pub(crate) fn seeds() -> Vec<Vec<u8>> {

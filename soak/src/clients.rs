@@ -35,7 +35,7 @@ pub(crate) struct Clients {
     versions: Arc<AtomicU64>,
 }
 
-/// What is known of the newest version of a value.
+/// The newest known version of a value.
 #[derive(Debug, Default)]
 struct Latest {
     /// The ETag of the last acknowledged put, and of the one before it.
@@ -72,7 +72,7 @@ impl Clients {
         Some(Got { status, headers, body: response.bytes().await.ok()?.to_vec() })
     }
 
-    /// Reads, so many times a second altogether, until the run is over.
+    /// Reads, this many times a second altogether, until the run is over.
     pub(crate) async fn read(self, mut chance: Chance, pause: Duration) {
         while !self.is_over() {
             let (place, gateway) = (chance.below(self.ledger.places.len()), chance.below(2));
@@ -169,9 +169,9 @@ impl Clients {
         }
         let name = name(gateway);
         let on = if condition.is_some() { " with If-Match" } else { "" };
-        let told = format!("PUT of version {version} to {} at gateway {name}{on}", asked.target);
+        let change = format!("PUT of version {version} to {} at gateway {name}{on}", asked.target);
         let began = self.ledger.clock.now();
-        let id = self.ledger.begin(&[place], Act::Put(version), &told);
+        let id = self.ledger.begin(&[place], Act::Put(version), &change);
         let got = self.ask(Method::PUT, gateway, &target, headers, version.to_string()).await;
         let ended = match ended(got.as_ref()) {
             // The store did not say in time whether it took it.
@@ -187,15 +187,15 @@ impl Clients {
                 latest.before = latest.etag.take();
                 (latest.etag, latest.at) = (etag, self.ledger.clock.now());
             }
-            // What is there now is not known.
+            // The current value is not known.
             Ended::Pending { .. } | Ended::Unknown => *latest = Latest::default(),
-            Ended::Refused => self.refused(&told, condition.is_some(), gateway, began, got.as_ref()),
+            Ended::Refused => self.refused(&change, condition.is_some(), gateway, began, got.as_ref()),
         }
         got.map(|got| (got.status, String::from_utf8_lossy(&got.body).into_owned()))
     }
 
     /// No change is refused but on a condition that does not hold.
-    fn refused(&self, told: &str, is_conditional: bool, gateway: usize, began: u64, got: Option<&Got>) {
+    fn refused(&self, change: &str, is_conditional: bool, gateway: usize, began: u64, got: Option<&Got>) {
         let Some(got) = got else { return };
         if is_conditional && got.status == 412 {
             return;
@@ -204,7 +204,7 @@ impl Clients {
         let is_down = |struck| struck == crate::faultlog::Struck::Gateway(gateway);
         if !self.ledger.faults.any(began.saturating_sub(1_000), now, is_down) {
             let body = String::from_utf8_lossy(&got.body).into_owned();
-            self.ledger.note(Violation::CacheError, format!("{told} was answered {}: {body}", got.status));
+            self.ledger.note(Violation::CacheError, format!("{change} was answered {}: {body}", got.status));
         }
     }
 
@@ -225,16 +225,18 @@ impl Clients {
             self.ledger.note(Violation::Condition, format!("{what}; changes:{}", changes()));
         }
         if holds && status == 412 && !self.ledger.is_removed_since(place, at) {
-            let what =
-                format!("{target} was not replaced at gateway {} although If-Match named what is there", name(gateway));
+            let what = format!(
+                "{target} was not replaced at gateway {} although If-Match named the current version",
+                name(gateway)
+            );
             self.ledger.note(Violation::Condition, format!("{what}: {said}; changes:{}", changes()));
         }
     }
 
     async fn delete(&self, place: usize, gateway: usize) {
         let target = &self.ledger.places[place].target;
-        let told = format!("DELETE of {target} at gateway {}", name(gateway));
-        let id = self.ledger.begin(&[place], Act::Hard, &told);
+        let change = format!("DELETE of {target} at gateway {}", name(gateway));
+        let id = self.ledger.begin(&[place], Act::Hard, &change);
         let got = self.ask(Method::DELETE, gateway, target, HeaderMap::new(), String::new()).await;
         // There was nothing there, or what there was is gone.
         let ended =
@@ -252,14 +254,14 @@ impl Clients {
             let meant = meant.and_then(|way| invalidation(&self.ledger.places, place, *way, is_hard));
             if let Some(meant) = meant {
                 let act = if meant.is_hard { Act::Hard } else { Act::Soft };
-                let told = format!("POST {} {} at gateway {}", meant.path, meant.body, name(gateway));
+                let change = format!("POST {} {} at gateway {}", meant.path, meant.body, name(gateway));
                 let began = self.ledger.clock.now();
-                let id = self.ledger.begin(&meant.places, act, &told);
+                let id = self.ledger.begin(&meant.places, act, &change);
                 let got = self.ask(Method::POST, gateway, &meant.path, HeaderMap::new(), meant.body.to_string()).await;
                 let ended = ended(got.as_ref());
                 self.ledger.end(id, gateway, ended);
                 if ended == Ended::Refused {
-                    self.refused(&told, false, gateway, began, got.as_ref());
+                    self.refused(&change, false, gateway, began, got.as_ref());
                 }
             }
             sleep(chance.millis(1, pause.as_millis() as u64 * 2)).await;

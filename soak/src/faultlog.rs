@@ -10,7 +10,7 @@ pub(crate) enum Struck {
     /// A gateway is stopped or killed.
     Gateway(usize),
     Upstream,
-    /// Nobody broke anything: the machine is so busy that Redis answers later than a gateway may wait.
+    /// Nothing was broken: the machine is so busy that Redis answers later than a gateway may wait.
     Machine,
 }
 
@@ -81,7 +81,7 @@ impl FaultLog {
     }
 
     /// The faults from `from` to `to`, in words.
-    pub(crate) fn told(&self, from: u64, to: u64) -> String {
+    pub(crate) fn between(&self, from: u64, to: u64) -> String {
         let entries = self.entries();
         let words = entries.iter().filter(|entry| entry.began <= to && entry.ended.is_none_or(|end| end >= from));
         let words: Vec<String> = words

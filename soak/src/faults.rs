@@ -26,7 +26,7 @@ pub(crate) enum Group {
     Upstream,
 }
 
-/// What is done to the store or to a gateway.
+/// A fault of the store or of a gateway.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     RedisStopped,
@@ -96,7 +96,7 @@ fn ways_to_be_ill() -> Vec<Illness> {
     answers.chain(connections.into_iter().map(|(chaos, name)| (Health::Well, chaos, name))).collect()
 }
 
-/// Plays the faults of these groups until `over`; what is under way then ends first.
+/// Plays the faults of these groups until `over`; the one under way then ends first.
 pub(crate) async fn play(scene: Arc<Scene>, ledger: Ledger, groups: Vec<Group>, seed: u64, over: Arc<AtomicBool>) {
     let faults = of_groups(&groups);
     let ways = if groups.contains(&Group::Upstream) { ways_to_be_ill() } else { Vec::new() };
@@ -162,7 +162,7 @@ async fn strike(scene: &Scene, ledger: &Ledger, fault: Fault, chance: &mut Chanc
     // Gateway a lives as long as the run, so that its memory and handles can be compared.
     let gateway = if matches!(fault, Fault::GatewayKilled) { 1 } else { chance.below(2) };
     let name = name(gateway);
-    let (told, struck) = match fault {
+    let (sentence, struck) = match fault {
         Fault::RedisStopped => ("Redis is stopped".to_owned(), Struck::Store),
         Fault::RedisKilled => ("Redis is killed".to_owned(), Struck::Store),
         Fault::RedisFull => ("Redis is full".to_owned(), Struck::Store),
@@ -173,7 +173,7 @@ async fn strike(scene: &Scene, ledger: &Ledger, fault: Fault, chance: &mut Chanc
         Fault::GatewayStopped => (format!("gateway {name} is stopped"), Struck::Gateway(gateway)),
         Fault::GatewayKilled => (format!("gateway {name} is killed"), Struck::Gateway(gateway)),
     };
-    let number = ledger.faults.begin(&told, struck, ledger.clock.now());
+    let number = ledger.faults.begin(&sentence, struck, ledger.clock.now());
     begin(scene, ledger, fault, gateway).await;
     sleep(lasts).await;
     end(scene, fault, gateway).await;

@@ -7,9 +7,9 @@ use crate::places::Kind;
 pub(crate) enum Act {
     /// A version of a value is put.
     Put(u64),
-    /// What is there is removed.
+    /// The value is removed.
     Hard,
-    /// What is there is expired: it may be served on, labelled.
+    /// The value is expired: it may be served on, labelled.
     Soft,
 }
 
@@ -24,7 +24,7 @@ pub(crate) struct Change {
     /// Since when it is known to be done.
     pub(crate) acknowledged: Option<u64>,
     /// What was asked for, for people.
-    pub(crate) told: std::sync::Arc<str>,
+    pub(crate) what: std::sync::Arc<str>,
 }
 
 /// What an answer says of itself.
@@ -90,17 +90,17 @@ pub(crate) struct Old {
     pub(crate) is_unverified: bool,
 }
 
-/// What is wrong with an answer.
+/// The violation of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Finding {
     Old(Old),
-    /// Nothing is there, although a put was acknowledged so many milliseconds before and nothing removed it.
+    /// Nothing is there, although a put was acknowledged this many milliseconds before and nothing removed it.
     Lost {
         by: u64,
         id: u64,
         is_allowed: bool,
     },
-    /// It is so many milliseconds old, more than its label says.
+    /// It is this many milliseconds old, more than its label says.
     Unlabelled {
         age: u64,
         allowed: u64,
@@ -115,7 +115,7 @@ pub(crate) fn history(changes: &[Change], read: &Read) -> String {
     for change in changes.iter().rev().filter(|change| change.began <= read.ended).take(6) {
         let or_open = |at: Option<u64>| at.map_or_else(|| "-".to_owned(), from);
         let (began, ended, known) = (from(change.began), or_open(change.ended), or_open(change.acknowledged));
-        last.push(format!("\n    {began} s, answered {ended}, acknowledged {known}: {}", change.told));
+        last.push(format!("\n    {began} s, answered {ended}, acknowledged {known}: {}", change.what));
     }
     last.reverse();
     last.concat()
@@ -141,7 +141,7 @@ pub(crate) fn judge(kind: Kind, changes: &[Change], read: &Read, bounds: Bounds)
             old(changes, read, put_ended, bounds).map(Finding::Old).into_iter().collect()
         }
         (_, Some(asked_at)) => {
-            // A millisecond is not told apart.
+            // A millisecond makes no difference.
             let old = old(changes, read, asked_at + 1, bounds).map(Finding::Old);
             old.into_iter().chain(unlabelled(kind, read, asked_at)).collect()
         }
@@ -204,7 +204,7 @@ mod tests {
     const BOUNDS: Bounds = Bounds { heard: 100, unverified: 1_000 };
 
     fn change(id: u64, act: Act, began: u64, ended: u64) -> Change {
-        Change { id, act, began, ended: Some(ended), acknowledged: Some(ended), told: "".into() }
+        Change { id, act, began, ended: Some(ended), acknowledged: Some(ended), what: "".into() }
     }
 
     fn read(began: u64, version: Option<u64>, cache: &str, cache_status: &str) -> Read {

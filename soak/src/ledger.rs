@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::faultlog::{FaultLog, Struck};
 use crate::judge::{Act, Bounds, Change, Finding, Old, Read, Said, history, judge};
 use crate::places::{Kind, Place};
-use crate::tally::{Tally, Told, Violation};
+use crate::tally::{Reported, Tally, Violation};
 use crate::time::Clock;
 
 /// Changes of one place that are remembered: minutes of them.
 const MOST_CHANGES: usize = 2_000;
-/// Violations that are told one by one.
-const MOST_TOLD: usize = 200;
+/// Violations that are listed one by one.
+const MOST_REPORTED: usize = 200;
 /// How long after a fault its consequences are its own, in milliseconds: connections are made again, sources that failed
 /// are left alone for a while.
 const AFTERMATH: u64 = 10_000;
@@ -91,8 +91,8 @@ impl Ledger {
     }
 
     /// A change of these places begins.
-    pub(crate) fn begin(&self, places: &[usize], act: Act, told: &str) -> u64 {
-        let (began, told): (u64, Arc<str>) = (self.clock.now(), told.into());
+    pub(crate) fn begin(&self, places: &[usize], act: Act, what: &str) -> u64 {
+        let (began, what): (u64, Arc<str>) = (self.clock.now(), what.into());
         let mut books = self.books();
         books.next_id += 1;
         let id = books.next_id;
@@ -101,7 +101,7 @@ impl Ledger {
             if changes.len() >= MOST_CHANGES {
                 changes.drain(..MOST_CHANGES / 4);
             }
-            changes.push(Change { id, act, began, ended: None, acknowledged: None, told: Arc::clone(&told) });
+            changes.push(Change { id, act, began, ended: None, acknowledged: None, what: Arc::clone(&what) });
         }
         id
     }
@@ -220,9 +220,9 @@ impl Ledger {
         found: Finding,
         last: Option<&str>,
     ) {
-        let told = |id: u64| {
+        let described = |id: u64| {
             let change = changes.iter().find(|change| change.id == id);
-            let what = change.map(|change| Arc::clone(&change.told)).unwrap_or_default();
+            let what = change.map(|change| Arc::clone(&change.what)).unwrap_or_default();
             format!("{what}; the last changes:{}", history(changes, read))
         };
         match found {
@@ -236,7 +236,7 @@ impl Ledger {
                 let what = format!(
                     "from before {what} acknowledged {} ms before, expected what came after it: {}",
                     old.by,
-                    told(old.id)
+                    described(old.id)
                 );
                 books.tally.worsen(violation, old.by);
                 self.violated(books, violation, asked, gateway, read, &what);
@@ -246,7 +246,7 @@ impl Ledger {
                 if !books.lost.contains(&id) {
                     books.lost.push(id);
                     let said = last.unwrap_or_default();
-                    let what = format!("expected what was put, acknowledged {by} ms before: {}{said}", told(id));
+                    let what = format!("expected what was put, acknowledged {by} ms before: {}{said}", described(id));
                     books.tally.worsen(Violation::LostPut, by);
                     self.violated(books, Violation::LostPut, asked, gateway, read, &what);
                 }
@@ -343,13 +343,14 @@ impl Ledger {
 
     fn count(&self, books: &mut Books, violation: Violation, (at, to): (u64, u64), what: String, same: String) {
         *books.tally.violations.entry(violation).or_default() += 1;
-        let told = &mut books.tally.told;
-        if let Some(known) = told.iter_mut().rev().find(|known| known.violation == violation && known.same == same) {
+        let reported = &mut books.tally.reported;
+        if let Some(known) = reported.iter_mut().rev().find(|known| known.violation == violation && known.same == same)
+        {
             known.times += 1;
             known.last = at;
-        } else if told.len() < MOST_TOLD {
-            let faults = self.faults.told(at.saturating_sub(AFTERMATH), to);
-            told.push(Told { violation, at, faults, what, times: 1, last: at, same });
+        } else if reported.len() < MOST_REPORTED {
+            let faults = self.faults.between(at.saturating_sub(AFTERMATH), to);
+            reported.push(Reported { violation, at, faults, what, times: 1, last: at, same });
         }
     }
 }

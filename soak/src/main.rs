@@ -64,7 +64,7 @@ struct Arguments {
     /// Makes the same choices again, though not at the same moments
     #[arg(long, env = "SEED")]
     seed: Option<u64>,
-    /// What is broken: groups with commas between them, or none
+    /// The parts to break: groups with commas between them, or none
     #[arg(long, value_delimiter = ',', default_value = "redis,network,gateway,upstream")]
     faults: Vec<String>,
     /// How long after an acknowledgement another gateway may answer with what was there before
@@ -107,7 +107,7 @@ impl Arguments {
     }
 }
 
-/// Prints a line for people beside the output.
+/// Prints a line for people next to the output.
 pub(crate) fn complain(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
@@ -174,7 +174,7 @@ async fn soak(arguments: &Arguments, groups: Vec<Group>, program: &Path) -> Resu
     let outcome = Outcome { seed, took, faults, paused, tally: ledger.tally(), loads, taken };
     let text = match arguments.json {
         true => outcome.json(&ledger).to_string(),
-        false => outcome.told(&ledger),
+        false => outcome.report(&ledger),
     };
     writeln!(std::io::stdout().lock(), "{text}")?;
     Ok(outcome.violations())
@@ -198,7 +198,7 @@ fn start_clients(clients: &Clients, seed: u64, rate: u64) -> JoinSet<()> {
 /// Says every some seconds how far it is; measures gateway a near the start and in the middle.
 async fn watch_progress(duration: Duration, ledger: &Ledger, scene: &Scene) -> [Taken; 2] {
     let began = ledger.clock.elapsed();
-    let (mut first, mut middle, mut told) = (None, None, Duration::ZERO);
+    let (mut first, mut middle, mut shown) = (None, None, Duration::ZERO);
     loop {
         sleep(Duration::from_millis(250)).await;
         let elapsed = ledger.clock.elapsed() - began;
@@ -211,8 +211,8 @@ async fn watch_progress(duration: Duration, ledger: &Ledger, scene: &Scene) -> [
         if elapsed >= duration {
             return [first.unwrap_or_default(), middle.unwrap_or_default()];
         }
-        if elapsed >= told + PROGRESS_EVERY {
-            told = elapsed;
+        if elapsed >= shown + PROGRESS_EVERY {
+            shown = elapsed;
             let tally = ledger.tally();
             let (now, violations) = (ledger.clock.now(), tally.violations.values().sum::<u64>());
             complain(&format!(
@@ -223,7 +223,7 @@ async fn watch_progress(duration: Duration, ledger: &Ledger, scene: &Scene) -> [
                 tally.changes,
                 ledger.waiting(),
                 ledger.faults.count(),
-                ledger.faults.told(now, now),
+                ledger.faults.between(now, now),
             ));
         }
     }

@@ -62,7 +62,7 @@ pub(crate) async fn watch(scene: Arc<Scene>, ledger: Ledger, over: Arc<AtomicBoo
     }
 }
 
-/// Waits until each gateway has its store: what is asked of one that has just started it does not know yet.
+/// Waits until each gateway has its store: one that has just started cannot answer for its store yet.
 pub(crate) async fn wait_until_well(scene: &Scene) -> reqwest::Result<()> {
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
     let began = Instant::now();

@@ -1,8 +1,8 @@
-//! What is asked for and changed: values of applications, answers of the exchange and of declared routes.
+//! The values read and changed: values of applications, answers of the exchange and of declared routes.
 
 /// The symbols whose answers and values are invalidated.
 const SYMBOLS: [&str; 4] = ["BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT"];
-/// Those whose answers nobody invalidates: with them, the loads of each window are counted.
+/// Those whose answers are never invalidated: with them, the loads of each window are counted.
 const STEADY: [&str; 4] = ["AAA", "BBB", "CCC", "DDD"];
 /// Values of applications that are about one symbol.
 const VALUES_EACH: usize = 4;
@@ -48,7 +48,7 @@ impl Kind {
 pub(crate) struct Place {
     pub(crate) kind: Kind,
     pub(crate) symbol: &'static str,
-    /// What is asked of a gateway.
+    /// A request to a gateway.
     pub(crate) target: String,
     /// What its key is in the cache.
     pub(crate) key: String,

@@ -1,5 +1,5 @@
-//! The source of what is cached: a small HTTP server whose every answer carries the time at which the question arrived,
-//! and that is ill on command.
+//! The source of the cached answers: a small HTTP server whose every answer carries the time at which the question
+//! arrived, and that is ill on command.
 //!
 //! The time is taken before any delay: an answer that was on its way while something was invalidated looks as old as it
 //! is.
@@ -206,7 +206,7 @@ fn klines(query: &str, at: u64) -> Value {
     rows.collect()
 }
 
-/// The time that an answer of the source carries; `None` where it cannot be told.
+/// The time that an answer of the source carries; `None` where it has none.
 pub(crate) fn stamp_of(path: &str, body: &[u8]) -> Option<u64> {
     let body: Value = serde_json::from_slice(body).ok()?;
     if path.starts_with("/api/v3/klines") {

@@ -25,7 +25,7 @@ pub(crate) struct Outcome {
     pub(crate) taken: [Taken; 3],
 }
 
-/// How often the source was asked for answers that nobody invalidates.
+/// How often the source was asked for answers that are never invalidated.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Loads {
     /// For each key and window of freshness.
@@ -102,7 +102,7 @@ impl Outcome {
     }
 
     /// The table and the violations, for people.
-    pub(crate) fn told(&self, ledger: &Ledger) -> String {
+    pub(crate) fn report(&self, ledger: &Ledger) -> String {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         for (name, value) in self.rows() {
@@ -112,18 +112,20 @@ impl Outcome {
             column.set_cell_alignment(CellAlignment::Left);
         }
         let mut text = table.trim_fmt();
-        let told = &self.tally.told;
-        for told in told.iter().take(MOST_SHOWN) {
-            let name = Violation::ALL.iter().find(|(kind, _)| *kind == told.violation).map_or("", |(_, name)| name);
-            let at = ledger.clock.seconds_to(told.at);
-            let again = match told.times {
+        let reported = &self.tally.reported;
+        for reported in reported.iter().take(MOST_SHOWN) {
+            let name = Violation::ALL.iter().find(|(kind, _)| *kind == reported.violation).map_or("", |(_, name)| name);
+            let at = ledger.clock.seconds_to(reported.at);
+            let again = match reported.times {
                 1 => String::new(),
-                times => format!(" ({times} times, until {:.3} s)", ledger.clock.seconds_to(told.last)),
+                times => format!(" ({times} times, until {:.3} s)", ledger.clock.seconds_to(reported.last)),
             };
-            text +=
-                &format!("\n\n{at:.3} s: {name}{again}\n  {}\n  during the last seconds: {}", told.what, told.faults);
+            text += &format!(
+                "\n\n{at:.3} s: {name}{again}\n  {}\n  during the last seconds: {}",
+                reported.what, reported.faults
+            );
         }
-        let shown: u64 = told.iter().take(MOST_SHOWN).map(|told| told.times).sum();
+        let shown: u64 = reported.iter().take(MOST_SHOWN).map(|reported| reported.times).sum();
         if self.violations() > shown {
             text += &format!("\n\nand {} more", self.violations() - shown);
         }
@@ -134,11 +136,11 @@ impl Outcome {
     pub(crate) fn json(&self, ledger: &Ledger) -> Value {
         let rows: serde_json::Map<String, Value> =
             self.rows().into_iter().map(|(name, value)| (name.trim().to_owned(), value.into())).collect();
-        let told = self.tally.told.iter().map(|told| {
-            let name = Violation::ALL.iter().find(|(kind, _)| *kind == told.violation).map_or("", |(_, name)| name);
-            let seconds = ledger.clock.seconds_to(told.at);
+        let reported = self.tally.reported.iter().map(|reported| {
+            let name = Violation::ALL.iter().find(|(kind, _)| *kind == reported.violation).map_or("", |(_, name)| name);
+            let seconds = ledger.clock.seconds_to(reported.at);
             json!({
-                "seconds": seconds, "violation": name, "what": told.what, "times": told.times, "faults": told.faults,
+                "seconds": seconds, "violation": name, "what": reported.what, "times": reported.times, "faults": reported.faults,
             })
         });
         json!({
@@ -146,7 +148,7 @@ impl Outcome {
             "reads": self.tally.reads,
             "acknowledged": self.tally.acknowledged,
             "table": rows,
-            "told": told.collect::<Vec<_>>(),
+            "reported": reported.collect::<Vec<_>>(),
         })
     }
 }

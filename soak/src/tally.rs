@@ -1,8 +1,8 @@
-//! What is counted, and what is told of violations.
+//! The counters, and the report of violations.
 
 use std::collections::BTreeMap;
 
-/// What is counted. The names are the table's.
+/// The counters. The names are the table's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Violation {
     CacheError,
@@ -36,7 +36,7 @@ impl Violation {
 
 /// One violation.
 #[derive(Clone, Debug)]
-pub(crate) struct Told {
+pub(crate) struct Reported {
     pub(crate) violation: Violation,
     pub(crate) at: u64,
     pub(crate) faults: String,
@@ -77,7 +77,7 @@ pub(crate) struct Tally {
     pub(crate) violations: BTreeMap<Violation, u64>,
     /// By how many milliseconds the worst of a kind was too late, lost or old.
     pub(crate) worst: BTreeMap<Violation, u64>,
-    pub(crate) told: Vec<Told>,
+    pub(crate) reported: Vec<Reported>,
 }
 
 impl Tally {

@@ -61,7 +61,7 @@ impl Chance {
         of.get(self.below(of.len()))
     }
 
-    /// A duration of so many milliseconds.
+    /// A duration of this many milliseconds.
     pub(crate) fn millis(&mut self, least: u64, most: u64) -> Duration {
         Duration::from_millis(least + self.below((most - least + 1) as usize) as u64)
     }

@@ -6,17 +6,17 @@ use std::process::Command;
 fn two_gateways_without_a_fault_break_no_promise_of_the_soaks_ledger() {
     let soak = Command::new(env!("CARGO_BIN_EXE_lastgood-soak"))
         .args(["--for", "15s", "--faults", "none", "--seed", "7", "--json", "--rate", "150"])
-        // A machine that builds and tests beside it is slow now and then: that is not what is tried here.
+        // A machine that also builds and tests is slow now and then: that is not tried here.
         .args(["--store-budget", "1s", "--bound", "5s"])
         .output()
         .expect("the soak starts");
-    let (told, progress) = (String::from_utf8_lossy(&soak.stdout), String::from_utf8_lossy(&soak.stderr));
-    assert!(soak.status.success(), "{told}\n{progress}");
-    let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
-    assert_eq!(told["violations"], 0, "{told:#}");
+    let (table, progress) = (String::from_utf8_lossy(&soak.stdout), String::from_utf8_lossy(&soak.stderr));
+    assert!(soak.status.success(), "{table}\n{progress}");
+    let table: serde_json::Value = serde_json::from_str(&table).expect("JSON");
+    assert_eq!(table["violations"], 0, "{table:#}");
     // Nothing was proved if little was asked.
-    assert!(told["reads"].as_u64() > Some(300), "{told:#}");
-    assert!(told["acknowledged"].as_u64() > Some(30), "{told:#}");
+    assert!(table["reads"].as_u64() > Some(300), "{table:#}");
+    assert!(table["acknowledged"].as_u64() > Some(30), "{table:#}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-// The operator's page in a real Chromium. GATEWAY_URL says where it is, the first argument what is tried; an assertion that
+// The operator's page in a real Chromium. GATEWAY_URL says where it is, the first argument which test to run; an assertion that
 // fails ends the script. With PICTURES set to a folder, `views` and `failure` leave pictures there.
 
 import assert from 'node:assert/strict';
@@ -110,7 +110,7 @@ function hurry() {
 
 async function serious(page) {
   const session = await page.createCDPSession();
-  // What is injected for the test is not what the policy is about.
+  // The policy is not about scripts injected for the test.
   await session.send('Runtime.evaluate', { expression: readFileSync(tools.resolve('axe-core/axe.min.js'), 'utf8') });
   const violations = await page.evaluate(async () => (await globalThis.axe.run()).violations);
   return violations.filter(({ impact }) => impact === 'serious' || impact === 'critical')

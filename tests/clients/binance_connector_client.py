@@ -11,9 +11,9 @@ def connect(base):
     metered = Spot(base_url=base, show_limit_usage=True)
 
     def price_and_limits():
-        """The weight used is the exchange's last word through a gateway: that it is told counts, not how much."""
-        told = metered.ticker_price("BTCUSDT")
-        return {"data": told["data"], "told": "x-mbx-used-weight-1m" in told["limit_usage"]}
+        """The weight used is the exchange's last word through a gateway: only its presence counts."""
+        reply = metered.ticker_price("BTCUSDT")
+        return {"data": reply["data"], "has_weight": "x-mbx-used-weight-1m" in reply["limit_usage"]}
 
     return Calls(
         market={

@@ -14,7 +14,7 @@ import time
 
 import aiohttp
 
-# So many of the best levels are compared: further down a book that began with a snapshot of 500 has holes in time.
+# How many of the best levels are compared: further down a book that began with a snapshot of 500 has holes in time.
 COMPARED = 100
 # How often the exchange is asked for its own book, and how often a bot's is looked at, in seconds.
 EVERY = 0.1
@@ -86,7 +86,7 @@ async def true_books(exchange, path, seconds):
     books = {}
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
         while now() < seconds:
-            # Events end with a tenth of a second: just after it the book is the one that bots were told of.
+            # Events end with a tenth of a second: just after it the book is the one that bots got.
             await asyncio.sleep(EVERY - time.time() % 0.1 + 0.01)
             try:
                 async with session.get(f"{exchange}{path}?symbol=BTCUSDT&limit={COMPARED}") as answer:
@@ -125,8 +125,8 @@ async def all_venues(venues):
         waits.extend(started(bot, keep, seconds) for bot in bots[venue])
     results = await asyncio.gather(*waits)
     books = iter(result for result in results if result is not None)
-    told = [bot.compared(true) for venue, true in zip(venues, books) for bot in bots[venue]]
-    print(json.dumps(told), flush=True)
+    results = [bot.compared(true) for venue, true in zip(venues, books) for bot in bots[venue]]
+    print(json.dumps(results), flush=True)
     # Clients leave tasks and threads behind.
     os._exit(0)
 

@@ -20,7 +20,7 @@ def keeper(kind, symbol):
                 api[name] = re.sub(r"^https://[^/]+", GATEWAY, url)
         # The client takes a URL for one of spot by the host's name in it.
         api["ws"]["spot"], api["ws"]["linear"] = f"{STREAMS}/stream/ws", f"{STREAMS}/ws"
-        # A book is what is tested: the symbols come once for all.
+        # Only the book is tested: the symbols come once for all.
         exchange.options["fetchMarkets"] = {"types": ["spot" if kind is ccxt.pro.binance else "linear"]}
         exchange.fetch_order_book = bot.counting(exchange.fetch_order_book)
         while goes_on():

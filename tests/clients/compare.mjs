@@ -39,14 +39,14 @@ async function ask(calls, mode) {
 export async function run(connect) {
   const mode = process.argv[2];
   const [through, gateway_ms] = await ask(connect(process.env.GATEWAY_URL), mode);
-  const told = { client: path.basename(process.argv[1]), mode, calls: Object.keys(through).length, gateway_ms };
+  const result = { client: path.basename(process.argv[1]), mode, calls: Object.keys(through).length, gateway_ms };
   if (mode === 'compare') {
     const [direct, exchange_ms] = await ask(connect(process.env.SIM_URL), mode);
     for (const name of Object.keys(direct)) {
       // With a message of ours, assert would keep the difference to itself.
       assert.deepEqual({ [name]: through[name] }, { [name]: direct[name] });
     }
-    told.exchange_ms = exchange_ms;
+    result.exchange_ms = exchange_ms;
   }
-  console.log(JSON.stringify(told));
+  console.log(JSON.stringify(result));
 }

@@ -3,7 +3,7 @@
 A client's script gives `run` a function that connects to a base URL and returns its `Calls`. Modes:
 
   compare    asks both everything, and fails where they differ
-  gateway    asks the gateway everything; whoever runs the script counts what reaches the exchange
+  gateway    asks the gateway everything; the caller of the script counts what reaches the exchange
   last-good  asks the gateway for market data alone, all that can be had while the exchange is away
 
 One line of JSON says what was asked and how long each answer took.
@@ -29,7 +29,7 @@ class Calls:
 
     market: dict[str, Callable[[], Any]]
     signed: dict[str, Callable[[], Any]]
-    # A question about a symbol that nobody lists, and the error of the client's that must come of it.
+    # A question about an unknown symbol, and the error of the client's that must come of it.
     unknown: Callable[[], Any]
     raises: type[Exception]
 
@@ -49,7 +49,7 @@ def plain(value):
 
 
 def refusal(calls):
-    """The error that an unknown symbol raises, which the client must have told from other errors."""
+    """The error that an unknown symbol raises, which the client must have kept apart from other errors."""
     try:
         answer = calls.unknown()
     except calls.raises as error:
@@ -90,15 +90,15 @@ def differences(one, other, path):
 def run(connect):
     mode = sys.argv[1]
     through, gateway_ms = ask(connect(os.environ["GATEWAY_URL"]), mode)
-    told = {"client": os.path.basename(sys.argv[0]), "mode": mode, "calls": len(through), "gateway_ms": gateway_ms}
+    result = {"client": os.path.basename(sys.argv[0]), "mode": mode, "calls": len(through), "gateway_ms": gateway_ms}
     empty = [name for name, result in through.items() if result in (None, "", [], {})]
     if empty:
         sys.exit(f"nothing came of {', '.join(empty)}")
     if mode == "compare":
-        direct, told["exchange_ms"] = ask(connect(os.environ["SIM_URL"]), mode)
+        direct, result["exchange_ms"] = ask(connect(os.environ["SIM_URL"]), mode)
         differing = list(differences(direct, through, "results"))
         for path, exchange, gateway in differing[:20]:
             print(f"{path}\n  exchange {str(exchange)[:300]}\n  gateway  {str(gateway)[:300]}", file=sys.stderr)
         if differing:
             sys.exit(f"{len(differing)} values differ")
-    print(json.dumps(told))
+    print(json.dumps(result))

@@ -36,8 +36,8 @@ function start(started, number) {
     const client = new Binance({
       urls: { base: `${GATEWAY_URL}/api/`, stream: `${SIM_URL.replace('http:', 'ws:')}/ws/` },
       verbose: true,
-      log: (...told) => {
-        const text = told.join(' ');
+      log: (...words) => {
+        const text = words.join(' ');
         if (/out of sync|error/i.test(text)) bot.errors.push([now(), text.slice(0, 200)]);
       },
     });
@@ -75,7 +75,7 @@ while (now() < plan.seconds) {
   const book = await ownBook();
   if (book) books.set(book.lastUpdateId, top(rows(book.bids)) + top(rows(book.asks)));
 }
-const told = bots.map(({ client, looked, books: kept, ...bot }) => {
+const results = bots.map(({ client, looked, books: kept, ...bot }) => {
   const matched = [];
   const mismatched = [];
   for (const [update, book] of books) {
@@ -86,5 +86,5 @@ const told = bots.map(({ client, looked, books: kept, ...bot }) => {
   }
   return { ...bot, matched, mismatched };
 });
-console.log(JSON.stringify(told));
+console.log(JSON.stringify(results));
 process.exit(0);

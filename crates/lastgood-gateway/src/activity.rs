@@ -15,7 +15,7 @@ pub(crate) struct Activity {
     /// Since when it is idle: microseconds since `began`, with [`ANSWERED`] after an answer, and [`ENDLESS`] during one that is
     /// sent as long as the client likes; [`BUSY`] while a request is under way.
     idle_since: AtomicU64,
-    /// Since when the client takes none of what is to be written; zero while it does.
+    /// Since when the client takes none of the bytes to be written; zero while it does.
     stuck_since: AtomicU64,
 }
 

@@ -16,7 +16,7 @@ pub(crate) const USER: HeaderName = HeaderName::from_static("x-lastgood-user");
 /// Marks, within the gateway, a request that came through a proxy.
 const PROXIED: HeaderName = HeaderName::from_static("lastgood-proxied");
 
-/// Takes out what is for this gateway alone, from a request that goes on to an upstream. No exchange has a use for
+/// Takes out the headers for this gateway alone, from a request that goes on to an upstream. No exchange has a use for
 /// `Authorization`, and a mistyped path of the Cache API would send the admin token in it.
 pub(crate) fn strip(headers: &mut HeaderMap) {
     headers.remove(USER);
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_token_only_this_machine_may_and_nobody_behind_a_proxy() {
+    fn without_a_token_only_this_machine_may_and_no_client_behind_a_proxy() {
         let admin = Admin::new(None, OwnSite::new(&[]));
         assert_eq!(status(&admin, &[]), 403);
         admin.listens_on_loopback(true);
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_token_opens_by_any_name_and_nobody_marks_a_request_himself() {
+    fn the_token_opens_by_any_name_and_no_client_marks_its_own_request() {
         let admin = Admin::new(Some(SecretString::from("the-right-token")), OwnSite::new(&[]));
         let with = |name, value| Request::get("/api/cache/stats").header("host", "evil.example").header(name, value);
         let mut right = with("authorization", "Bearer the-right-token").body(()).unwrap();
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_for_the_gateway_alone_is_taken_out_and_nothing_else() {
+    fn headers_for_the_gateway_alone_are_taken_out_and_no_others() {
         let left = |headers: &[(&'static str, &'static str)]| {
             let named = |&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
             let mut headers: HeaderMap = headers.iter().map(named).collect();

@@ -14,7 +14,7 @@ use crate::app::App;
 /// Why a body was not read, and the status that says so.
 pub(crate) type Unread = (StatusCode, String);
 
-/// The body of a request, at most `most` bytes of it; `limit` is what is said to allow no more. It lies in a buffer of its
+/// The body of a request, at most `most` bytes of it; `limit` names the limit in the error. It lies in a buffer of its
 /// own, so that keeping it keeps nothing else in memory.
 pub(crate) async fn read(app: &App, request: Request, most: u64, limit: &str) -> Result<Bytes, Unread> {
     let too_large = || (StatusCode::PAYLOAD_TOO_LARGE, format!("The body is larger than {limit}, {most} bytes."));

@@ -355,7 +355,7 @@ mod tests {
         let mut waiting = taken(&claims).await;
         assert_eq!(claims.give_up("other", &first).await, Ok(false), "a token is good for its kind alone");
         assert_eq!(claims.give_up("risk", &first).await, Ok(true));
-        assert!(waiting.changed().await.is_err(), "who waits is told at once");
+        assert!(waiting.changed().await.is_err(), "waiters are released at once");
         let second = yours(&claims).await;
         assert_ne!(first, second);
         assert_eq!(claims.give_up("risk", &first).await, Ok(false), "who gave up has no claim any more");

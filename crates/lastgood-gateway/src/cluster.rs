@@ -17,7 +17,7 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 /// More gateways than share a store.
 const MOST_NODES: usize = 1_000;
 
-/// What is counted of a region, in one process or in all.
+/// The counters of a region, in one process or in all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Counts {
@@ -150,7 +150,7 @@ pub(crate) struct Cluster {
     totals: Mutex<Option<Totals>>,
 }
 
-/// How the counters are kept: nothing is loaded, and what is old is gone.
+/// How the counters are kept: nothing is loaded, and old ones are gone.
 pub(crate) fn policy() -> Policy {
     Policy::fresh_for(WRITE_EVERY).stale_if_error(Keep::For(FORGOTTEN_AFTER.saturating_sub(WRITE_EVERY)))
 }

@@ -34,7 +34,7 @@ pub(crate) struct Cors {
 /// What an answer says to the browser.
 pub(crate) enum Allowed {
     /// Nothing, but that another origin would be answered otherwise.
-    Nobody,
+    None,
     Origin(HeaderValue),
 }
 
@@ -60,7 +60,7 @@ impl Cors {
         }
         let sent = request.headers().get(ORIGIN);
         let known = sent.filter(|sent| origins.iter().any(|origin| origin.as_bytes() == sent.as_bytes()));
-        Some(known.map_or(Allowed::Nobody, |origin| Allowed::Origin(origin.clone())))
+        Some(known.map_or(Allowed::None, |origin| Allowed::Origin(origin.clone())))
     }
 }
 
@@ -93,7 +93,7 @@ impl Allowed {
                 headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
                 headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
             }
-            Allowed::Nobody => {
+            Allowed::None => {
                 headers.append(VARY, HeaderValue::from_static("Origin"));
             }
         }

@@ -1,5 +1,5 @@
-//! Whether everything that is served is what would be served without a fault, and why not. The one place that decides it:
-//! `/health` and the metrics say what is found here.
+//! Whether all answers are the ones that would be served without a fault, and why not. The one place that decides it:
+//! `/health` and the metrics report its findings.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::app::App;
 /// How long after a last good answer stood in for the source that still counts. Longer than it takes to ask twice.
 const RECENT: Duration = Duration::from_secs(5);
 
-/// What is found.
+/// A finding.
 pub(crate) struct Diagnosis {
     /// Why the gateway is degraded, for a person; empty while it is not. Names no secret.
     pub(crate) reasons: Vec<String>,
@@ -87,12 +87,12 @@ impl Diagnosis {
         );
         for venue in Venue::ALL {
             let upstream = app.engine.upstreams.venue(venue);
-            let nobody_left = !upstream.hosts.is_empty() && !upstream.hosts.iter().any(|base| base.health.is_healthy());
+            let none_left = !upstream.hosts.is_empty() && !upstream.hosts.iter().any(|base| base.health.is_healthy());
             match upstream.condition.report() {
                 Report { state: State::Failing, reason, .. } => {
                     reasons.push(format!("exchange {venue}: {}", reason.unwrap_or_default()));
                 }
-                _ if nobody_left => reasons.push(format!("exchange {venue}: no host of it answers")),
+                _ if none_left => reasons.push(format!("exchange {venue}: no host of it answers")),
                 _ => {}
             }
         }

@@ -69,7 +69,7 @@ impl Class {
 /// The statuses, by their first digit.
 const STATUSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// What is counted of a class and a kind of status.
+/// The counters of a class and a kind of status.
 #[derive(Default)]
 #[repr(align(128))]
 struct Counted {
@@ -125,7 +125,7 @@ impl Durations {
         counted.micros.fetch_add(micros, Ordering::Relaxed);
     }
 
-    /// What is counted of classes and statuses that occurred.
+    /// The counters of classes and statuses that occurred.
     pub(crate) fn ended(&self) -> impl Iterator<Item = Ended> {
         let bounds = BOUNDS.iter().map(|bound| *bound as f64 / 1e6).chain([f64::INFINITY]);
         let of = move |class: Class, status: usize| {
@@ -164,7 +164,7 @@ mod tests {
             durations.note(timed, StatusCode::from_u16(status).unwrap());
         }
         let ended: Vec<_> = durations.ended().collect();
-        let told: Vec<_> = ended.iter().map(|ended| (ended.class.as_str(), ended.status, ended.count)).collect();
+        let found: Vec<_> = ended.iter().map(|ended| (ended.class.as_str(), ended.status, ended.count)).collect();
         let expected = [
             ("exchange", "2xx", 2),
             ("exchange", "4xx", 1),
@@ -172,7 +172,7 @@ mod tests {
             ("cache_api", "2xx", 1),
             ("health", "2xx", 1),
         ];
-        assert_eq!(told, expected);
+        assert_eq!(found, expected);
         let filled = |ended: &Ended| ended.buckets.iter().filter(|(_, n)| *n > 0).copied().collect::<Vec<_>>();
         assert_eq!(filled(&ended[0]), [(0.0001, 1), (1.0, 1)]);
         assert_eq!(filled(&ended[2]), [(f64::INFINITY, 1)]);

@@ -125,7 +125,7 @@ fn asked(request: &Request<Incoming>) -> plan::Request<'_> {
         is_get: request.method() == Method::GET,
         path: uri.path(),
         query: uri.query().unwrap_or(""),
-        // What is no text is no unit either, and the exchange's to refuse.
+        // Bytes that are no text are no unit either, and the exchange's to refuse.
         time_unit: time_unit.map(|unit| unit.to_str().unwrap_or("?")),
         binary: request.headers().contains_key(&SBE),
     }

@@ -51,7 +51,7 @@ async fn answer(app: &App, query: String, form: Form, headers: &HeaderMap) -> An
 const LONGEST_LIMIT: usize = 24;
 
 /// The query to ask the index with, and the form of its answer: of each parameter that it knows the last value, where
-/// that says anything. What is no number of days is for the index to judge.
+/// that says anything. A value that is no number of days is for the index to judge.
 fn as_the_index_reads(query: &str) -> Result<(String, Form), Refused> {
     let value = |name: &str| {
         let given = fields(query).rev().filter(|(known, _)| *known == name);

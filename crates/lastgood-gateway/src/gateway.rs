@@ -94,7 +94,7 @@ impl Error for BuildError {
 }
 
 impl Gateway {
-    /// Builds a gateway. No upstream and no Redis needs to be there: what is absent is attached when it appears.
+    /// Builds a gateway. No upstream and no Redis needs to be there: an absent one is attached when it appears.
     ///
     /// # Errors
     ///
@@ -172,7 +172,8 @@ impl Gateway {
         Ok(Gateway { app, certificate, connections, user_keys: statement, unix_socket, _behind: behind })
     }
 
-    /// Serves on `listener` until `shutdown` ends; then answers what was asked, writes what is queued and returns.
+    /// Serves on `listener` until `shutdown` ends; then answers the requests under way, writes the queued changes and
+    /// returns.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! Open files: how many there may be, and what they are for. A connection that no file is left for is one that nobody
-//! answers; a load that none is left for is a lost answer.
+//! Open files: how many there may be, and what they are for. A connection that no file is left for is never
+//! answered; a load that none is left for is a lost answer.
 
 use lastgood_settings::Settings;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -25,7 +25,7 @@ pub fn raise_open_files() -> Option<u64> {
 pub(crate) struct Share {
     /// Open connections of clients.
     pub(crate) connections: usize,
-    /// Requests that may wait at once. The other connections are left to what is answered at once.
+    /// Requests that may wait at once. The other connections are left to requests answered at once.
     pub(crate) waiting: usize,
     /// Of them those that are passed on, each over a connection of its own.
     pub(crate) passing: usize,

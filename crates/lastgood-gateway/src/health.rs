@@ -124,7 +124,7 @@ struct CacheHealth {
 #[derive(Serialize)]
 struct UpstreamHealth {
     venue: &'static str,
-    /// Whether loads are answered, whichever host does: `unknown` (never asked), `ok` or `failing`.
+    /// Whether loads are answered by any host: `unknown` (never asked), `ok` or `failing`.
     #[serde(flatten)]
     condition: Condition,
     /// In the order they are preferred.

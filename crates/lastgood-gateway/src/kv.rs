@@ -72,7 +72,7 @@ fn no_region(app: &App, name: &str) -> Refused {
         return Refused::parameter(StatusCode::FORBIDDEN, "region", name, allowed);
     }
     if RegionName::ALL.into_iter().any(|market| market.as_str() == name) {
-        let allowed = format!("{known}; {name} holds what its sources answered, which nobody may make up");
+        let allowed = format!("{known}; {name} holds what its sources answered, which a client may not set");
         return Refused::parameter(StatusCode::FORBIDDEN, "region", name, allowed);
     }
     let allowed = format!("{known}, or one that the configuration declares with [regions.NAME]");

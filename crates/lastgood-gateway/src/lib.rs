@@ -1,7 +1,8 @@
 //! The lastgood gateway: a drop-in exchange API that answers from the cache and stays up.
 //!
-//! [`Gateway::build`] puts the parts together, [`Gateway::serve`] runs them on a listener until told to stop. The URL
-//! map is `router.rs`, what every request passes is `middleware.rs`, hits that need neither are answered by `fast_path.rs`, the exchange's endpoint table is
+//! [`Gateway::build`] puts the parts together, [`Gateway::serve`] runs them on a listener until it is stopped. The URL
+//! map is `router.rs`, what every request passes is `middleware.rs`, hits that need neither are answered by `fast_path.rs`,
+//! the exchange's endpoint table is
 //! `lastgood_market::venue`.
 
 // The future of a request nests those of handler, region, load and source: deeper than the compiler looks by itself.

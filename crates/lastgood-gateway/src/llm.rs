@@ -161,7 +161,8 @@ pub(crate) async fn find(State(app): State<Arc<App>>, request: Request) -> Answe
     let deadline = Instant::now() + wish.wait;
     loop {
         let looked = values::kept(region, &key).await;
-        // To the application a miss like any other: it computes the analysis. But it is told that there may be one.
+        // To the application a miss like any other: it computes the analysis. But the answer says that there may be
+        // one.
         let is_known = looked.is_ok();
         let absent = |token, busy| {
             if is_known { absent(region, token, busy) } else { values::unasked(unknown(region, token, busy)) }

@@ -305,7 +305,11 @@ fn gateway_values(encoder: &mut DescriptorEncoder<'_>, app: &App) -> fmt::Result
             "1 while the store cannot do all of its work: it cannot be reached, or its disk is full or read-only",
             u64::from(in_trouble),
         ),
-        ("invalidations_unpublished", "Invalidations that the other gateways could not be told of yet", unpublished),
+        (
+            "invalidations_unpublished",
+            "Invalidations that could not be published to the other gateways yet",
+            unpublished,
+        ),
         ("log_cut_off", "1 while invalidations by the other gateways cannot be heard", u64::from(cut_off)),
         ("enabled", "1 while the cache is switched on", u64::from(status.enabled)),
         ("store_breaker_open", "1 while the store is not being asked", u64::from(breaker_open)),

@@ -115,7 +115,7 @@ fn lower_case(hosts: &[String]) -> Vec<String> {
 }
 
 /// Whether a request came through a proxy, so that who sent it is not at this machine, wherever the connection is from.
-/// HTTP/1.0 is what nginx speaks to what is behind it if nobody says otherwise, and what no client of today speaks.
+/// HTTP/1.0 is nginx's default towards its upstreams, and no client of today speaks it.
 pub(crate) fn is_proxied(version: Version, headers: &HeaderMap) -> bool {
     version < Version::HTTP_11 || ADDED_BY_PROXIES.iter().any(|name| headers.contains_key(name))
 }
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_of_another_site_is_told_by_what_its_browser_sends() {
+    fn a_page_of_another_site_is_recognised_by_its_browsers_headers() {
         let site = OwnSite::new(&[]);
         site.listens_on_loopback(true);
         let host = ("host", "127.0.0.1:8090");
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_proxy_passes_on_is_told_by_what_it_adds() {
+    fn a_request_through_a_proxy_is_recognised_by_its_headers() {
         for name in ADDED_BY_PROXIES {
             let headers = HeaderMap::from_iter([(name.clone(), HeaderValue::from_static("x"))]);
             assert!(is_proxied(Version::HTTP_11, &headers), "{name}");

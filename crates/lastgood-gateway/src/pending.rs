@@ -19,7 +19,7 @@ pub(crate) struct Pending {
     waiting: usize,
     /// Whether what waits outlives the gateway.
     is_on_disk: bool,
-    /// What is true of the keys that only the store holds.
+    /// The note about keys that only the store holds.
     rest: &'static str,
     dry_run: bool,
 }

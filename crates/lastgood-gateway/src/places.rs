@@ -1,5 +1,5 @@
-//! Places for requests that wait: for a load, the exchange, the store, or their own body. What is answered at once, as hits
-//! and `/health` are, needs none.
+//! Places for requests that wait: for a load, the exchange, the store, or their own body. Requests that are answered at
+//! once, as hits and `/health` are, need none.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};

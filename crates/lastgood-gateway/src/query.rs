@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_given_twice_or_no_text_is_refused() {
+    fn unknown_repeated_or_non_text_parameters_are_refused() {
         assert!(Parameters::read(Some("a=1&b=2"), &["a", "b"]).is_ok_and(|read| read.get("b") == Some("2")));
         for query in ["c=1", "a=1&a=1", "a=%FF"] {
             assert!(Parameters::read(Some(query), &["a"]).is_err(), "{query}");

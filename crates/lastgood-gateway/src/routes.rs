@@ -67,7 +67,7 @@ async fn answer(route: &Arc<Route>, places: &Places, known: &KnownTargets, uri: 
     }
 }
 
-/// Asks each source of each declared route whether it can do what is declared.
+/// Asks each source of each declared route whether it can do what the route declares.
 pub async fn check_sources(settings: &Settings) -> Vec<SourceCheck> {
     let connections = match Connections::open(&settings.declared.sources, &settings.connect_options(), &Clock::system())
     {

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_came_since_the_last_line_is_told_and_silence_is_not() {
+    fn reads_since_the_last_line_are_logged_and_silence_is_not() {
         let before = Totals { requests: 9, hits: 4, misses: 2, ..Totals::default() };
         assert_eq!(traffic(&before, &Totals { requests: 40, ..before }), None, "somebody looked at the metrics");
         let now = Totals { requests: 21, hits: 10, stale: 1, misses: 3, passed: 2, ..before };

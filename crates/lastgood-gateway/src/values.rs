@@ -33,7 +33,7 @@ const LONGEST_TAG: usize = 256;
 const SHORTEST_LIFE: Duration = Duration::from_millis(1);
 const LONGEST_LIFE: Duration = Duration::from_secs(365 * 86_400);
 
-/// Lets in clients that may change what is kept.
+/// Lets in clients that may change values.
 pub(crate) fn admit(app: &App, headers: &HeaderMap) -> Result<(), Refused> {
     app.admin.admit(headers).map_err(Refused::from)
 }
@@ -106,7 +106,7 @@ impl Kept {
     }
 }
 
-/// What is worked out of a value once.
+/// Parts that are worked out of a value once.
 pub(crate) fn prepared(answer: &Answer) -> Arc<Prepared> {
     answer.memoised(prepared_of)
 }
@@ -119,7 +119,7 @@ fn prepared_of(value: &Value) -> Arc<Prepared> {
     Prepared::new(content_type, Some(etag))
 }
 
-/// What is kept under a name, in memory or, where that holds nothing fresh, in the store.
+/// The value kept under a name, in memory or, where that holds nothing fresh, in the store.
 ///
 /// # Errors
 ///

@@ -31,7 +31,7 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_secs(30);
 const KEEP_FOR: Duration = Duration::from_secs(60);
 /// After a lookup that failed the user's next one waits for this long.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
-/// So many keys are remembered: of 10,000 users, for two markets and two environments each.
+/// The most keys remembered: those of 10,000 users, for two markets and two environments each.
 const MOST_KEYS: usize = 40_000;
 
 /// An API key as requests carry it. Prints nothing of it.
@@ -108,7 +108,7 @@ pub struct UserKeys {
 /// A user, and which of their keys.
 type Place = (UserId, Venue, Environment);
 
-/// What is remembered of it.
+/// What the memory holds for it.
 #[derive(Clone)]
 struct Found {
     key: Option<ApiKey>,
@@ -175,7 +175,7 @@ impl UserKeys {
         key
     }
 
-    /// What is known of a key, if it need not be looked up.
+    /// The remembered state of a key, if it need not be looked up.
     fn remembered(&self, place: &Place) -> Option<Option<ApiKey>> {
         let now = Instant::now();
         self.found.get(place).filter(|found| now < found.ask_again_at).map(|found| found.key(now))

@@ -337,7 +337,7 @@ impl ApplicationBars {
         self.region.newest(&series.key()).await.ok().flatten().and_then(KeptBars::of)
     }
 
-    /// What is kept of a series, unless the store cannot say, and what was put while it could not.
+    /// The kept series, unless the store cannot say, and the bars that were put while it could not.
     async fn both(&self, series: &BarSeries) -> (Kept, Kept) {
         let (key, late_key) = (series.key(), series.late_key());
         let (base, late) = tokio::join!(self.region.newest(&key), self.region.newest(&late_key));
@@ -356,10 +356,10 @@ impl ApplicationBars {
     }
 }
 
-/// What is kept under a key, unless that is not known.
+/// The value kept under a key, or that it is not known.
 type Kept = Result<Option<KeptBars>, StoreError>;
 
-/// What is there of two, the one that was put last at the end.
+/// Those of the two that exist, the one that was put last at the end.
 fn newer_last(base: Option<KeptBars>, late: Option<KeptBars>) -> Vec<KeptBars> {
     let put_at = |kept: &KeptBars| -> Timestamp { kept.answer.source_time() };
     let mut both: Vec<KeptBars> = base.into_iter().chain(late).collect();

@@ -1,8 +1,8 @@
-//! What may still be asked of an exchange: its limits, what is used of them, who comes first, its pauses and its bans.
+//! The request budget of an exchange: its limits, the weight used, priorities, pauses and bans.
 //!
 //! The exchange counts by address and by fixed windows of its clock. So one budget stands for all hosts of one
 //! exchange, and has one [`Bucket`] for each thing that is counted. Limits are the exchange's own words wherever it
-//! publishes them; what is used is counted here call by call and put right by the exchange's headers.
+//! publishes them; use is counted here call by call and corrected by the exchange's headers.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -45,7 +45,7 @@ pub struct Budget {
     used: AtomicU64,
     /// By how much the exchange's clock is ahead of this process's, in ms: its windows begin by its clock.
     ahead: AtomicI64,
-    /// Notified when the other gateways should be told, or asked, at once.
+    /// Notified when this gateway should publish to the others, or read from them, at once.
     urgent: OnceLock<Arc<Notify>>,
 }
 
@@ -78,7 +78,7 @@ struct State {
 
 /// The part of a limit that is left to signed calls, which nothing here holds back, and to others on the address.
 pub const RESERVE: f64 = 0.08;
-/// So many calls are sent at once before the first good answer.
+/// The most calls under way before the first good answer.
 const FIRST_CALLS: u32 = 6;
 /// How long a call waits for the one that finds out whether a stop is over.
 const PROBED_WITHIN: Duration = Duration::from_secs(1);
@@ -86,7 +86,7 @@ const PROBED_WITHIN: Duration = Duration::from_secs(1);
 const ASK_LIMITS_EVERY: Duration = Duration::from_secs(60);
 
 impl Budget {
-    /// A budget with the venue's usual limits. `name` tells it from others in logs and in what is remembered of it.
+    /// A budget with the venue's usual limits. `name` identifies it in logs and in its saved state.
     pub fn new(name: impl Into<String>, venue: Venue, clock: Clock) -> Self {
         let windows = Bucket::ALL.map(|bucket| Window::new(bucket, bucket.usual(venue)));
         let state = State {
@@ -163,7 +163,7 @@ impl Budget {
         state
     }
 
-    /// Spends on one call, or says how long not to. Drop or settle what is returned when the call has ended.
+    /// Spends on one call, or says how long not to. Drop or settle the returned value when the call has ended.
     ///
     /// # Errors
     ///
@@ -261,7 +261,7 @@ impl Budget {
     /// what others on the address have used, or whether the limit is still what it was: a burst sent then might be
     /// refused as a whole, and many refusals are a ban. So a few calls go first, and each good answer lets two more.
     ///
-    /// Nor is it known at each moment what the other gateways spend: each has a part of what is left under way, until the
+    /// Nor is it known at each moment what the other gateways spend: each has a part of the rest under way, until the
     /// exchange or the store says what all have used.
     pub fn feels_its_way(&self, ask: Ask) -> bool {
         let now = self.clock.now();

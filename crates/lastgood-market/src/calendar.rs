@@ -11,7 +11,7 @@ pub fn rfc3339(at: Timestamp) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", millis % 1_000)
 }
 
-/// The Gregorian date so many days after 1970-01-01. Years are counted from March, so that the leap day is the last.
+/// The Gregorian date this many days after 1970-01-01. Years are counted from March, so that the leap day is the last.
 pub(crate) fn date(days: u64) -> (u64, u64, u64) {
     const FOUR_CENTURIES: u64 = 146_097;
     // From 0000-03-01, where a cycle of four centuries begins.

@@ -1,15 +1,15 @@
-//! The candle store: any range, limit and interval of a series is a slice of what is known of it, and the exchange is
-//! asked only for what is missing.
+//! The candle store: any range, limit and interval of a series is a slice of the known candles, and the exchange is
+//! asked only for the missing ones.
 //!
 //! Of a series three kinds of values lie in the tiers, each by itself sound:
 //!
-//! * **blocks**, the closed candles of a stretch of time as the exchange wrote them, with the spans that were told:
-//!   which candles there are in them, or that there are none. What is in no span is not known.
+//! * **blocks**, the closed candles of a stretch of time as the exchange wrote them, with the spans that it answered
+//!   for: which candles there are in them, or that there are none. Outside the spans nothing is known.
 //! * **voids**, long stretches without a candle, such as that before the first.
 //! * the **tail**, every candle from a moment on: the forming one, and the one before as long as it may be corrected.
 //!
-//! A candle is settled once a newer one exists and its grace has passed. What one answer tells is believed for a
-//! while only; an independent later answer confirms it (see [`told`]). Each load asks for one candle that is kept
+//! A candle is settled once a newer one exists and its grace has passed. A single answer is believed for a
+//! while only; an independent later answer confirms it (see [`statement`]). Each load asks for one candle that is kept
 //! already: if that comes back different, twice, the exchange has changed its history, and nothing that is kept of the
 //! series is believed any longer.
 
@@ -42,7 +42,7 @@ mod rows;
 mod series;
 mod slice;
 mod spans;
-mod told;
+mod statement;
 mod view;
 mod voided;
 
@@ -88,11 +88,11 @@ pub struct Candles {
 
 /// The tail is written to the store at most once in so long: a restart or another node loads the rest of it again.
 const STORED_EVERY: Duration = Duration::from_secs(10);
-/// What loads of what is missing before the end share as their name.
+/// The flight name that loads of candles missing before the end share.
 const FILL: &str = "fill";
 /// How often an answer may turn out to lack something more.
 const ATTEMPTS: usize = 8;
-/// How often a load that another asked for may turn out not to have brought what is wanted.
+/// How often a load that another asked for may turn out not to have brought the wanted candles.
 const WAITS: usize = 100;
 
 impl Candles {
@@ -147,7 +147,7 @@ impl Candles {
     pub fn is_warm(&self, question: &Question) -> bool {
         let tail = self.fresh_tail(&question.series);
         let end = tail.as_ref().and_then(Tail::of);
-        let view = self.view(&question.series, Belief::At(self.told_at()));
+        let view = self.view(&question.series, Belief::At(self.said_at()));
         matches!(resolve(question, &view, end.as_deref(), self.now()), Resolution::Whole { .. })
     }
 
@@ -170,7 +170,7 @@ impl Candles {
             tail = tail.or_else(|| self.fresh_tail(series));
             let known = tail.clone().or_else(|| self.region.peek(&series.key(TAIL)));
             let end = known.as_ref().and_then(Tail::of);
-            let view = self.view(series, Belief::At(self.told_at()));
+            let view = self.view(series, Belief::At(self.said_at()));
             match resolve(question, &view, end.as_deref(), self.now()) {
                 Resolution::Whole { runs, ends_in_tail } if !ends_in_tail || tail.is_some() => {
                     return Ok(self.slice(runs, view.age.get(), outcome, tail.filter(|_| ends_in_tail)));
@@ -180,13 +180,13 @@ impl Candles {
                 Resolution::NeedsTail | Resolution::Whole { .. } => {
                     tail = Some(self.load_later_tail(question, whom).await?)
                 }
-                // What is missing before an end that has moved on may be less, or more.
+                // With an end that has moved on, fewer or more candles may be missing before it.
                 Resolution::Missing(_) if tail.is_none() && question.reaches(end.as_deref()) => {
                     tail = Some(self.load_later_tail(question, whom).await?);
                 }
                 Resolution::Missing(hole) if stuck_on == Some((hole, end.is_some())) => match tail {
                     Some(_) => break,
-                    // With the end of the series known, more can be told of what comes before.
+                    // With the end of the series known, more can be said of the candles before it.
                     None => (tail, stuck_on) = (Some(self.load_later_tail(question, whom).await?), None),
                 },
                 Resolution::Missing(hole) => {
@@ -198,12 +198,12 @@ impl Candles {
                     if filled == Outcome::Joined {
                         (attempts, waits) = (attempts - 1, waits + 1);
                     }
-                    // What cost most is told.
+                    // The outcome of the most expensive load is reported.
                     outcome = outcome.filter(|outcome| *outcome == Outcome::Miss).or(Some(filled));
                 }
             }
         }
-        Err(Error::new(Reason::Abandoned, "the candles asked for cannot be told from those still forming"))
+        Err(Error::new(Reason::Abandoned, "the candles asked for cannot be distinguished from those still forming"))
     }
 
     fn view<'a>(&'a self, series: &'a Series, belief: Belief) -> View<'a> {
@@ -362,8 +362,9 @@ impl Candles {
         self.region.peek(key).as_ref().and_then(kept_block)
     }
 
-    /// Now, by our own clock: what is told is believed by it, because it does not jump when the exchange's is learnt.
-    fn told_at(&self) -> u64 {
+    /// Now, by our own clock: the age of an answer is counted by it, because it does not jump when the exchange's is
+    /// learnt.
+    fn said_at(&self) -> u64 {
         self.clock.now().as_millis()
     }
 

@@ -3,8 +3,8 @@
 //! One file, `credentials` in the data directory, holds every key. Each record is sealed with AES-256-GCM under a key
 //! that is derived from the master key; its name, venue, environment and algorithm are authenticated with it, so that
 //! no record can pass for another. A record may be of a user of the application behind the gateway; secrets of users may
-//! also lie in the application's own database, sealed one by one ([`CredentialStore::seal`], [`open_sealed`]). What is not authenticated is that the file is the newest one: who may write it may
-//! put an older one in its place.
+//! also lie in the application's own database, sealed one by one ([`CredentialStore::seal`], [`open_sealed`]). That the
+//! file is the newest one is not authenticated: who may write it may put an older one in its place.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -89,7 +89,7 @@ pub struct Credential {
     pub secret: SecretString,
 }
 
-/// So many characters of an API key are shown to tell it from others.
+/// How many characters of an API key are shown to identify it.
 const SHOWN: usize = 4;
 /// The longest name.
 const LONGEST_NAME: usize = 64;
@@ -112,7 +112,7 @@ impl Credential {
     ///
     /// # Errors
     ///
-    /// [`CredentialError::Unsound`] with what is wrong, and no part of the key or secret.
+    /// [`CredentialError::Unsound`] with the problem, and no part of the key or secret.
     pub fn check(&self) -> Result<(), CredentialError> {
         check_name(&self.label.name)?;
         let key = self.api_key.expose_secret();

@@ -19,9 +19,9 @@ pub enum Cut {
     Rows(Vec<String>),
     /// The whole exchangeInfo, but with these symbols only.
     Symbols(Vec<String>),
-    /// An order book of at most so many levels a side.
+    /// An order book of at most this many levels a side.
     Levels(usize),
-    /// An array of the last rows, so many exactly.
+    /// An array of the last rows, exactly this many.
     Last(usize),
 }
 
@@ -165,7 +165,7 @@ fn last_rows(body: &Bytes, count: usize) -> Option<Bytes> {
 }
 
 /// Where the last `count` rows of a list of flat objects lie. They are looked for from behind, because the list may be
-/// two hundred times as long; what is found is then read from the front, so that nothing else passes for rows.
+/// two hundred times as long; the rows found are then read from the front, so that nothing else passes for rows.
 fn last(body: &[u8], count: usize) -> Option<Range<usize>> {
     let mut start = body.len();
     for _ in 0..count {

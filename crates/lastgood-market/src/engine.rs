@@ -50,9 +50,9 @@ pub struct Engine {
     pub fear_greed: Option<FearGreed>,
     /// Where the lists of symbols come from.
     pub symbols: Arc<SymbolChain>,
-    /// What is kept fresh by streams.
+    /// The streams that keep entries fresh.
     pub streams: Arc<Streams>,
-    /// What is loaded ahead of its readers, and how that goes.
+    /// The warming, and how it goes.
     pub warmer: Arc<Warmer>,
     pub(crate) troubles: Arc<Troubles>,
     regions: Regions,
@@ -207,7 +207,7 @@ impl Engine {
         }
     }
 
-    /// Writes what is queued, for at most `within`, and closes the store.
+    /// Writes the queued changes, for at most `within`, and closes the store.
     pub async fn close(&self, within: Duration) {
         if let Err(why) = self.cache.close(within).await {
             tracing::warn!(%why, "the store was not closed in order; its last writes may be lost");
@@ -215,7 +215,7 @@ impl Engine {
     }
 }
 
-/// The exchange's hosts, with what is remembered of their pauses and bans, and what others spent of their budgets.
+/// The exchange's hosts, with their remembered pauses and bans, and the budgets that others spent.
 async fn reach_exchange(
     options: &EngineOptions,
     clock: &Clock,

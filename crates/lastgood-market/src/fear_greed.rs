@@ -120,7 +120,7 @@ impl Form {
     ///
     /// # Errors
     ///
-    /// What is wrong with it, when it is no answer of the index in this form.
+    /// The problem with it, when it is no answer of the index in this form.
     pub fn check(self, body: &[u8]) -> Result<Duration, NotReadings> {
         match self {
             Form::Json => check(body),
@@ -165,7 +165,7 @@ fn check_table(body: &[u8]) -> Result<Duration, NotReadings> {
 ///
 /// # Errors
 ///
-/// What is wrong with it, when it is no answer of the index: the API reports errors with status 200.
+/// The problem with it, when it is no answer of the index: the API reports errors with status 200.
 pub fn check(body: &[u8]) -> Result<Duration, NotReadings> {
     let answer: Answer<Row> = read(body)?;
     let newest = answer.data.first().ok_or(NotReadings::Empty)?;

@@ -81,8 +81,7 @@ fn split_unit(key: &str) -> (&str, &str) {
     key.strip_prefix(MICROSECONDS).map_or(("", key), |rest| (MICROSECONDS, rest))
 }
 
-/// What follows on the name of the exchange in a key, whichever exchange it is of: from the path on. The whole key where it
-/// names none.
+/// The part of a key after the name of the exchange: from the path on. The whole key where it names none.
 pub fn after_name(key: &str) -> &str {
     let (_, rest) = split_unit(key);
     let names_one = |venue: &Venue| rest.strip_prefix(venue.as_str()).is_some_and(|rest| rest.starts_with('@'));

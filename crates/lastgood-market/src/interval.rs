@@ -6,7 +6,7 @@ use crate::calendar::date;
 use crate::region::Preset;
 use crate::venue::Venue;
 
-/// The length of an interval or period such as `15m`; months count as 31 days. `None` for what is not one.
+/// The length of an interval or period such as `15m`; months count as 31 days. `None` if it is not one.
 pub fn length(interval: &str) -> Option<Duration> {
     let (count, unit) = interval.split_at_checked(interval.len().checked_sub(1)?)?;
     let count: u64 = count.parse().ok().filter(|count| (1..=60).contains(count))?;
@@ -30,7 +30,7 @@ pub fn is_of_candles(venue: Venue, interval: &str) -> bool {
 }
 
 /// When the candle of an interval that holds `at` opens, and when the next one does, in milliseconds since 1970: weeks open
-/// on Mondays, months on their first day, in UTC. `None` for what is no interval of candles.
+/// on Mondays, months on their first day, in UTC. `None` if candles have no such interval.
 pub fn candle_at(interval: &str, at: u64) -> Option<(u64, u64)> {
     const DAY: u64 = 86_400_000;
     // 1970-01-05 was the first Monday.

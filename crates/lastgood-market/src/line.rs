@@ -2,8 +2,8 @@
 //!
 //! A ticker lies in the list of all symbols and under its own key, an order book in each deeper one. Whatever their
 //! state, the newest answers: fresh, it is served; else the exchange is asked; if that fails, the newest is the last
-//! good one. So what is kept under one key stands in for another, and no question is answered with something older than
-//! it was answered with before.
+//! good one. So the answer kept under one key stands in for another, and no question is answered with something older
+//! than it was answered with before.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub struct Line {
 /// An answer, and the candidate that it is of: the question's part must still be cut out of it.
 #[derive(Clone, Debug)]
 pub struct Answered<'a> {
-    /// What is kept under the candidate's key, or was just loaded.
+    /// The answer kept under the candidate's key, or just loaded.
     pub answer: Answer,
     /// The candidate.
     pub source: &'a Arc<Source>,
@@ -107,7 +107,7 @@ impl Line {
         &self.candidates
     }
 
-    /// What is loaded where nothing fresh is kept.
+    /// The request to load where nothing fresh is kept.
     pub fn load(&self) -> &Arc<Source> {
         &self.load
     }
@@ -139,8 +139,8 @@ impl Line {
         answered
     }
 
-    /// As [`Line::answer`], for who may have something to serve in place of an error: what is served is for the caller to
-    /// count.
+    /// As [`Line::answer`], for a caller that may have something to serve in place of an error: the answer is the
+    /// caller's to count.
     ///
     /// # Errors
     ///
@@ -298,8 +298,8 @@ impl Answered<'_> {
     }
 }
 
-/// A load that gives nothing older than what is kept under the keys of its `line`. A replica of the exchange that lags is
-/// asked once more, because the next one may not.
+/// A load that gives nothing older than the answers kept under the keys of its `line`. A replica of the exchange that
+/// lags is asked once more, because the next one may not.
 fn newer(
     loader: Arc<dyn Loader>,
     region: Region,
@@ -324,10 +324,10 @@ fn newer(
     }
 }
 
-/// What is told once of the past is believed so long; an answer without rows much shorter.
-const TOLD_ONCE: Duration = Duration::from_secs(120);
+/// A single answer about the past is believed for this long; one without rows for much less.
+const SAID_ONCE: Duration = Duration::from_secs(120);
 const EMPTY_ONCE: Duration = Duration::from_secs(10);
-/// What is told again is believed so many times longer than before.
+/// An answer that is repeated is believed this many times longer than before.
 const LONGER_BY: u32 = 4;
 
 /// An answer about the past does not change, but a single one may be wrong: it is fresh for a while only, and longer the
@@ -335,7 +335,7 @@ const LONGER_BY: u32 = 4;
 fn believed(kept: Option<Answer>, loaded: Loaded) -> Loaded {
     let body = &loaded.value.body;
     let is_empty = body.iter().filter(|byte| !byte.is_ascii_whitespace()).take(3).eq(b"[]");
-    let first = if is_empty { EMPTY_ONCE } else { TOLD_ONCE };
+    let first = if is_empty { EMPTY_ONCE } else { SAID_ONCE };
     let again = kept.filter(|kept| kept.body() == body);
     let was_fresh_for = again.map(|kept| (kept.age() + kept.fresh_for()).saturating_sub(kept.stale_by()));
     let at_most = was_fresh_for.map_or(first, |before| (before * LONGER_BY).max(first));

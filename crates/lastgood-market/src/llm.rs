@@ -55,7 +55,7 @@ pub fn key(analysis_type: &str, input: &Value) -> Result<String, NoKey> {
     Ok(format!("{analysis_type}:{hex}"))
 }
 
-/// Hashes what is written to it, up to a size.
+/// Hashes the bytes written to it, up to a size.
 struct Canonical {
     hash: Context,
     left: usize,
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_too_deep_or_too_large_has_no_key() {
+    fn an_odd_name_too_deep_or_too_large_has_no_key() {
         for bad in ["", "a b", "a:b", "*", "ä", &"a".repeat(65)] {
             assert_eq!(key(bad, &Value::Null), Err(NoKey::Type), "{bad}");
         }

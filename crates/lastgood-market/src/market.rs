@@ -83,7 +83,7 @@ pub struct Cleared {
 const CLEARED_WITHIN: Duration = Duration::from_secs(5);
 
 impl Market {
-    /// A market that is yet to be told where things are.
+    /// A builder for a market.
     pub fn builder() -> MarketBuilder {
         MarketBuilder::new()
     }
@@ -125,7 +125,7 @@ impl Market {
         let chain = &self.0.engine.symbols;
         let answer = chain.read(venue, None).await?;
         let value = answer.memoised(|value| serde_json::from_slice(&value.body).ok().map(Arc::new));
-        let value: Arc<Vec<Symbol>> = value.ok_or_else(|| unreadable("what is kept"))?;
+        let value: Arc<Vec<Symbol>> = value.ok_or_else(|| unreadable("the kept value"))?;
         Ok(TypedAnswer { value, outcome: answer.outcome(), age: answer.age() })
     }
 
@@ -248,12 +248,12 @@ impl Market {
         Cleared { from_memory, store_done: self.0.engine.cache.sync(CLEARED_WITHIN).await }
     }
 
-    /// Waits until what is queued is in the store, at most `within`. Says whether it is.
+    /// Waits until the queued changes are in the store, at most `within`. Says whether it is.
     pub async fn sync(&self, within: Duration) -> bool {
         self.0.engine.cache.sync(within).await
     }
 
-    /// Writes what is queued and closes the store: the last thing to do with a market.
+    /// Writes the queued changes and closes the store: the last thing to do with a market.
     pub async fn close(&self, within: Duration) {
         self.0.engine.leave().await;
         self.0.engine.close(within).await;
@@ -275,7 +275,7 @@ impl Market {
         self.0.engine.region(name)
     }
 
-    /// The program's own bars, which are kept apart from the exchange's: what is put here is never an answer of
+    /// The program's own bars, which are kept apart from the exchange's: bars put here are never an answer of
     /// [`Market::get_bars`], nor the other way round. A gateway on the same store and namespace serves them at `/v1/bars`.
     pub fn own_bars(&self) -> &ApplicationBars {
         &self.0.engine.bars
@@ -305,7 +305,7 @@ impl Market {
         for is_last in [false, true] {
             let (answer, source) = match self.0.engine.ask(Asked::Entry(line), &shelf).await? {
                 Answered::Entry(answered) => (answered.answer, answered.source),
-                Answered::Candles(_) => return Err(unreadable("what is kept")),
+                Answered::Candles(_) => return Err(unreadable("the kept value")),
             };
             let value = match &source.cut {
                 Cut::Whole => answer.memoised(|value| parse(&value.body).map(Arc::new)),
@@ -323,7 +323,7 @@ impl Market {
                 None => drop(self.region(source.region()).remove(&source.key).await),
             }
         }
-        Err(unreadable("what is kept"))
+        Err(unreadable("the kept value"))
     }
 
     /// What `ask` gives of `key`, read. What it holds that cannot be read is another version's: it is loaded again.
@@ -349,7 +349,7 @@ impl Market {
                 }
             }
         }
-        Err(unreadable("what is kept"))
+        Err(unreadable("the kept value"))
     }
 }
 

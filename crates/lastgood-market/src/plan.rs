@@ -113,7 +113,7 @@ fn settle_limit(endpoint: &Endpoint, params: &mut Params<'_>) {
 const LARGEST_LIMIT: u64 = i32::MAX as u64;
 
 /// A question that could be normalised. Wherever it is not certain that the exchange would answer it, it is asked as it
-/// stands: what is answered from something else must be what the exchange would have said.
+/// stands: an answer made from something else must be what the exchange would have said.
 struct Asking<'a> {
     /// What keys of its exchange begin with.
     exchange: &'a str,
@@ -220,7 +220,7 @@ impl Asking<'_> {
     /// Depth: the smallest book of the same weight is loaded, and any deeper one serves.
     fn depth(&self) -> Plan {
         let limit = self.limit();
-        // What is not understood may be as deep as any.
+        // A limit that is not understood may be as deep as any.
         let starts_book = limit.is_none_or(|limit| limit >= BOOK_LEVELS);
         let direct = || Plan::Cached(Line::only(self.direct()).starting_a_book(starts_book));
         let known = |limit: &u64| match self.endpoint.venue {
@@ -254,10 +254,10 @@ impl Asking<'_> {
     }
 }
 
-/// A book of so many levels a side can start a local order book, which the diff streams then keep: one from before the
-/// question may be older than the first event that the client has buffered, and never joins them. The exchange's own
-/// recipe takes 5,000 levels on spot and 1,000 on futures, ccxt and node-binance-api 500 to 1,000, python-binance 500;
-/// what is shallower is polled.
+/// A book of this many levels a side can start a local order book, which the diff streams then keep: one from before
+/// the question may be older than the first event that the client has buffered, and never joins them. The exchange's
+/// own recipe takes 5,000 levels on spot and 1,000 on futures, ccxt and node-binance-api 500 to 1,000, python-binance
+/// 500; shallower ones are polled.
 const BOOK_LEVELS: u64 = 500;
 
 /// The depth limits that futures accept; any other is refused upstream.
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_depth_of_five_hundred_levels_or_of_nobody_knows_how_many_may_start_a_book() {
+    fn a_depth_of_five_hundred_levels_or_of_an_unknown_number_may_start_a_book() {
         for (target, starts_book) in [
             ("/api/v3/depth?symbol=X", false),
             ("/api/v3/depth?symbol=X&limit=499", false),

@@ -84,7 +84,7 @@ impl Asked {
     }
 }
 
-/// Whether an endpoint of the futures answers with every symbol, whichever is named.
+/// Whether an endpoint of the futures answers with every symbol, even if one is named.
 fn takes_no_symbol(endpoint: &Endpoint) -> bool {
     endpoint.recipe == Recipe::ExchangeInfo || endpoint.region == RegionName::FundingInfo
 }
@@ -111,7 +111,7 @@ impl Source {
             shape: Shape::Any,
             cut: Cut::Whole,
             micros,
-            // What is not understood may ask for so little that there is none of it.
+            // A request that is not understood may ask for so little that there is none of it.
             asked: Asked { is_narrowed: true, ..Asked::default() },
         }
     }

@@ -20,9 +20,9 @@ pub use self::order::{Misplaced, Order, Stamp};
 
 /// The most streams of one connection.
 pub const STREAMS_A_CONNECTION: usize = 1_024;
-/// A client may send so many messages a second; one more closes the connection.
+/// The most messages that a client may send a second; one more closes the connection.
 pub const MESSAGES_A_SECOND: u32 = 5;
-/// The exchange closes each connection after so many seconds.
+/// The seconds after which the exchange closes each connection.
 pub const LIFETIME_SECONDS: u64 = 24 * 3_600;
 
 /// A message of a combined stream.
@@ -52,7 +52,7 @@ pub enum Message {
     Mislabelled,
     /// The exchange is about to close the connection.
     Shutdown,
-    /// An answer to a request of ours; what is wrong with it, if anything.
+    /// An answer to a request of ours, with the error if it was refused.
     Reply(Option<String>),
     /// Something that was not subscribed to.
     Other,
@@ -195,12 +195,12 @@ const BOOK_TICKER: [(&str, &str, bool); 5] = [
     ("A", "askQty", true),
 ];
 
-/// A candle of a minute is not told of a second before it begins, by the exchange's own clock.
+/// A candle of a minute is not announced a second before it begins, by the exchange's own clock.
 const EARLY: u64 = 1_000;
 /// A ticker's statistics end when it is sent, or a little later.
 const LATE: u64 = 60_000;
 
-/// Reads a message of a venue's streams, combined or raw. `None` for what is none.
+/// Reads a message of a venue's streams, combined or raw. `None` for anything else.
 pub fn read(venue: Venue, text: &str) -> Option<Message> {
     let envelope: Envelope<'_> = serde_json::from_str(text).ok()?;
     if envelope.event.as_deref() == Some("serverShutdown") {
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn replies_shutdowns_and_noise_are_told_apart() {
+    fn replies_shutdowns_and_noise_are_distinguished() {
         let spot = |text: &str| read(Venue::Spot, text);
         assert_eq!(spot(r#"{"result":null,"id":1}"#), Some(Message::Reply(None)));
         assert!(matches!(
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_under_another_s_name_is_nobody_s() {
+    fn a_value_under_another_s_name_opens_for_no_user() {
         let kline = r#"{"stream":"btcusdt@kline_1m","data":{"e":"kline","E":1700000030000,"s":"BTCUSDT","k":{"t":1700000000000,"T":1700000059999,"s":"BTCUSDT","i":"1m","o":"1","c":"1","h":"2","l":"1","v":"1","n":9,"x":true,"q":"1","V":"5","Q":"7"}}}"#;
         let ticker = r#"{"stream":"x@ticker","data":{"e":"24hrTicker","E":5,"s":"X","p":"1","P":"2","w":"3","x":"4","c":"5","Q":"6","b":"7","B":"8","a":"9","A":"10","o":"11","h":"12","l":"13","v":"14","q":"15","O":16,"C":17,"F":18,"L":19,"n":20}}"#;
         let book = r#"{"stream":"x@bookTicker","data":{"u":400900217,"s":"X","b":"1.10","B":"2","a":"1.20","A":"3"}}"#;

@@ -1,8 +1,8 @@
-//! Streams: what is in use is kept fresh by the exchange's own pushes, at no request weight.
+//! Streams: entries in use are kept fresh by the exchange's own pushes, at no request weight.
 //!
 //! Each venue with a stream base has one task. It subscribes to what was asked for lately, hands what comes to the
 //! cache, and lets go of what no reader asks for any more. Streams are an addition: whatever becomes of them, readers load
-//! what is not fresh, as without them.
+//! stale entries, as without them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,7 +55,7 @@ pub struct Counters {
     pub unreadable: AtomicU64,
     /// Messages under the name of a stream that they are not of.
     pub mislabelled: AtomicU64,
-    /// Messages that are older than what is kept, or come twice.
+    /// Messages that are older than the kept entry, or come twice.
     pub outdated: AtomicU64,
     /// Messages that say they are of a time that is still to come.
     pub ahead: AtomicU64,
@@ -119,7 +119,7 @@ enum Target {
 /// The streams of a venue that are wanted, by name.
 type Wanted = BTreeMap<String, Target>;
 
-/// What is in use and can be streamed, and how that goes.
+/// The entries in use that can be streamed, and how that goes.
 pub struct Streams {
     /// Venues with a stream base, by [`Venue`].
     enabled: [bool; 3],
@@ -208,7 +208,7 @@ impl Streams {
         self.order(venue).keep(|stream| wanted.contains_key(stream));
     }
 
-    /// Hands what a stream says to the cache, if it is what it says and newer than what is kept. Says whether it shows
+    /// Hands a stream's message to the cache, if it is valid and newer than the kept entry. Says whether it shows
     /// that the stream delivers.
     async fn take(&self, venue: Venue, wanted: &Wanted, message: Message) -> bool {
         let taken = match message {

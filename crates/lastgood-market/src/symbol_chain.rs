@@ -74,7 +74,7 @@ enum Standing {
     Fresh,
     /// Being refreshed meanwhile.
     Stale,
-    /// What is kept, because the exchange gave none.
+    /// The kept list, because the exchange gave none.
     LastGood(Reason),
 }
 

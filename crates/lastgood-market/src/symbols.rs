@@ -1,4 +1,4 @@
-//! The prepared list of a market's trading pairs: what is listed, in the order people look for it.
+//! The prepared list of a market's trading pairs: the listed pairs, in the order people look for them.
 //!
 //! [`prepare`] makes it of an exchangeInfo and, for the order, of the 24 h tickers. It is kept as the JSON array of its
 //! rows next to a short [`Stamp`]; [`Listing`] finds the rows again, and [`Listing::render`] answers a [`Selection`].
@@ -99,7 +99,7 @@ impl fmt::Display for Link {
     }
 }
 
-/// What is remembered besides the rows.
+/// The remembered state besides the rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamp {
     /// The version of the list.

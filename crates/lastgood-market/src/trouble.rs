@@ -41,7 +41,7 @@ impl Troubles {
     pub(crate) fn note<T>(&self, region: RegionName, ended: Result<T, Error>) -> Result<T, Error> {
         match &ended {
             Ok(_) => self.is_failing[region as usize].store(false, Ordering::Relaxed),
-            // It gave way to others, which says nothing of the source.
+            // It yielded to other requests, which says nothing of the source.
             Err(error) if error.reason == Reason::Yielded => {}
             Err(error) => {
                 let (reason, message, at) = (error.reason, error.message.clone(), self.clock.now());

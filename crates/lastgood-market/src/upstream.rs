@@ -55,7 +55,7 @@ pub use self::site::Site;
 use self::client::{HttpClient, public_request, read, used_weight};
 use self::refusals::reason_to_stop;
 
-/// So many hosts are asked one question, and each but the last gets so long for it.
+/// Try at most this many hosts per request; all but the last get this long.
 const MOST_ATTEMPTS: usize = 3;
 const ATTEMPT: Duration = Duration::from_secs(3);
 /// A host that has not answered for this long is reported as failing while it is waited for.
@@ -75,7 +75,7 @@ pub struct Upstreams {
     identities: Identities,
     /// What outlives this process of the exchange's pauses and bans.
     bans: BanMemory,
-    /// Told of every new one.
+    /// Notified of every new one.
     stopped: Notify,
     /// How far the clock of a shared store is ahead of this process's, in ms.
     store_ahead: AtomicI64,
@@ -97,7 +97,7 @@ pub enum Unanswered {
     BadBody(BadBody),
 }
 
-/// What is asked of a host.
+/// The request to a host.
 #[derive(Clone, Copy)]
 struct Question<'a> {
     source: &'a Source,
@@ -135,7 +135,7 @@ impl Reply {
 }
 
 impl Upstreams {
-    /// Upstreams at the hosts of `options`; `bans` tells what is remembered of their pauses and bans.
+    /// Upstreams at the hosts of `options`; `bans` remembers their pauses and bans.
     ///
     /// # Errors
     ///
@@ -194,16 +194,16 @@ impl Upstreams {
     }
 
     /// The store does not say what other gateways spend: each goes by itself, and by the exchange's word.
-    fn hears_nobody(&self) {
+    fn loses_others(&self) {
         self.hears_others.store(false, Ordering::Relaxed);
-        self.every_budget().for_each(|budget| budget.hears_nobody());
+        self.every_budget().for_each(|budget| budget.loses_others());
     }
 
     /// Fetches a public answer, whole, from the first host that gives one, and checks that it is what was asked for.
     ///
     /// # Errors
     ///
-    /// Why there is none; see [`Fetched::into_value`] for what is none.
+    /// Why there is none; [`Fetched::into_value`] says what counts as none.
     pub async fn load(&self, source: &Source, priority: Priority) -> Result<Received, Error> {
         let received = self.load_with(source, priority, None).await?;
         received.ok_or_else(|| Error::new(Reason::Upstream, "the exchange refuses a question without an API key"))
@@ -344,7 +344,7 @@ impl Upstreams {
         }
         let fetched = match read(response, self.max_answer, self.exchange_now()).await {
             Ok(fetched) => fetched,
-            // What is too large or wrongly packed is so everywhere.
+            // An answer that is too large or wrongly compressed is so on every host.
             Err(error) => return (Err(error), CallResult::Answered),
         };
         spent.answered(fetched.status);
@@ -383,7 +383,7 @@ fn is_of_this_machine(why: &io::Error) -> bool {
         || matches!(why.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory)
 }
 
-/// What is said of a host that no connection leads to: if that is a proxy's doing, the host is not to blame.
+/// The error for a host that no connection leads to: if that is a proxy's doing, the host is not to blame.
 fn cannot_be_reached(why: &(dyn std::error::Error + 'static)) -> String {
     match ProxyFailure::among_causes_of(why) {
         Some(failure) => format!("cannot be reached: {failure}"),

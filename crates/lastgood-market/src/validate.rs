@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_of_the_key_is_told_from_one_of_the_question_and_of_the_address() {
+    fn a_refusal_of_the_key_is_distinct_from_one_of_the_question_and_of_the_address() {
         const KEY: &str = r#"{"code":-2015,"msg":"Invalid API-key, IP, or permissions for action."}"#;
         for (status, body) in [(401, KEY), (400, KEY), (200, KEY), (401, ""), (403, "{}")] {
             assert!(answer(status, body).refuses_key(), "{status} {body}");
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_of_the_firewall_is_told_as_that() {
+    fn a_page_of_the_firewall_is_reported_as_that() {
         let page = Fetched { content_type: "text/html".to_owned(), ..answer(403, "<html>denied</html>") };
         assert_eq!(reason("/api/v3/avgPrice?symbol=X", page), Some(Reason::Firewall));
     }

@@ -1,4 +1,4 @@
-//! The exchange's markets and what is known of their endpoints.
+//! The exchange's markets and their endpoints.
 
 use std::fmt;
 
@@ -49,8 +49,8 @@ impl Venue {
     }
 
     /// The venue that a request path belongs to; `None` for paths that are not the exchange's. This alone chooses an
-    /// upstream: no header, host or parameter does, but that COIN-M's half of `/futures/data` is told by its pairs
-    /// (`BTCUSD`), because both markets publish under one path.
+    /// upstream: no header, host or parameter does, but that COIN-M's half of `/futures/data` is recognised by its
+    /// pairs (`BTCUSD`), because both markets publish under one path.
     pub fn of(path: &str, query: &str) -> Option<Venue> {
         let (_, rest) = path.split_once('/').filter(|(before, _)| before.is_empty())?;
         match rest.split_once('/')?.0 {

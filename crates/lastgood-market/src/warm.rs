@@ -31,14 +31,14 @@ pub use self::schedule::ON_DEMAND_WITHIN;
 pub(crate) use self::schedule::keep;
 pub use self::set::{Filter, WARMED};
 
-/// What is loaded ahead of its readers.
+/// The regions and symbols to warm.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WarmOptions {
     /// The markets whose lists of symbols are; without any, nothing is.
     pub markets: Vec<Venue>,
     /// Pairs whose candles are, in this order.
     pub symbols: Vec<String>,
-    /// After them, so many from the head of each market's list of symbols.
+    /// After them, this many from the head of each market's list of symbols.
     pub popular: usize,
     /// Intervals of the candles; none keeps them off.
     pub intervals: Vec<String>,
@@ -130,7 +130,7 @@ struct Part {
 }
 
 impl Part {
-    /// What is declared, by schedule: that of the region, else the common one.
+    /// The declared regions, by schedule: that of the region, else the common one.
     fn all(options: &WarmOptions, set: &Set, means: &Means) -> Vec<Part> {
         let mut schedules: Vec<(Duration, Vec<RegionName>)> = Vec::new();
         for name in set.regions() {
@@ -158,7 +158,7 @@ impl Part {
     }
 }
 
-/// What is kept warm, and how that goes.
+/// The warmed set, and how warming goes.
 pub struct Warmer {
     set: Set,
     means: Means,
@@ -248,7 +248,7 @@ impl Warmer {
         run::preview(self, only)
     }
 
-    /// For how long what is in `region` must stay fresh to be left alone until the next round: to the next round, or,
+    /// For how long an entry of `region` must stay fresh to be skipped until the next round: to the next round, or,
     /// where nothing is fresh for so long, just now.
     fn ahead(&self, region: RegionName) -> Duration {
         let pause = self.part(region).map_or(Duration::ZERO, |part| part.pause);

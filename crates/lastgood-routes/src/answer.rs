@@ -1,4 +1,4 @@
-//! An answer of a route, and what is worked out of it once.
+//! An answer of a route, and the values worked out of it once.
 
 use std::any::Any;
 use std::sync::{Arc, OnceLock};
@@ -13,7 +13,7 @@ pub struct RouteAnswer {
     form: Arc<Form>,
 }
 
-/// What is worked out of an answer once; it lives as long as the answer does.
+/// Values worked out of an answer once; they live as long as the answer.
 struct Form {
     meta: Meta,
     memoised: OnceLock<Box<dyn Any + Send + Sync>>,

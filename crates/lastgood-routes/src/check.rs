@@ -20,7 +20,7 @@ pub struct SourceCheck {
     pub route: String,
     /// The source, in words.
     pub source: String,
-    /// What is wrong and how to fix it, if anything is.
+    /// The problem and how to fix it, if there is one.
     pub result: Result<(), Box<dyn Error + Send + Sync>>,
     /// How long the source took to say so.
     pub took: Duration,
@@ -42,7 +42,7 @@ impl fmt::Display for Late {
 impl Error for Late {}
 
 impl Connections {
-    /// Asks each source of the routes whether it can do what is declared.
+    /// Asks each source of the routes whether it can do what its routes declare.
     pub async fn check(&self, routes: &[RouteSpec]) -> Vec<SourceCheck> {
         // The same question may be asked by several routes; one answer is enough.
         let mut asked = BTreeMap::new();

@@ -30,7 +30,7 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// Reads what is declared, and connects to nothing yet. Needs a tokio runtime around it.
+    /// Reads the declarations, and connects to nothing yet. Needs a tokio runtime around it.
     ///
     /// # Errors
     ///

@@ -8,7 +8,7 @@ use crate::source::object::error::ObjectError;
 use crate::source::sql::error::SqlError;
 use crate::source::tls::NoClient;
 
-/// Why the declared routes cannot be served. Displayed, it says which declaration is at fault and what is wrong with it.
+/// Why the declared routes cannot be served. Displayed, it says which declaration is at fault and why.
 #[derive(Debug)]
 pub struct RouteError(RouteFault);
 
@@ -30,7 +30,7 @@ impl From<RouteFault> for RouteError {
     }
 }
 
-/// What is wrong.
+/// The problem.
 #[derive(Debug)]
 pub(crate) enum RouteFault {
     /// No connections can be made to an API.
@@ -65,13 +65,13 @@ pub(crate) enum RouteFault {
     NoRegion(String),
     /// Two routes match the same paths.
     Ambiguous(String, String),
-    /// What is asked of a source has a fault.
+    /// The request to a source has a fault.
     Question(SourceError),
     /// A route has a fault.
     Route {
         /// Its path.
         path: String,
-        /// What is wrong with it.
+        /// The problem with it.
         why: Box<RouteFault>,
     },
 }

@@ -12,7 +12,7 @@ use crate::source::{self, Held};
 impl Route {
     /// Asks one source after the other until one answers.
     pub(crate) async fn load(&self, key: &str, arguments: &Arguments) -> Result<Loaded, Error> {
-        // What is left when the last source is late is for its answer to be written.
+        // The time that is left when the last source is late is for writing its answer.
         let ends = Instant::now() + self.region.policy().hard_timeout.mul_f64(0.95);
         let (mut failure, mut missing) = (None, None);
         for (at, link) in self.links.iter().enumerate() {
@@ -41,7 +41,7 @@ impl Route {
             }
         }
         // Of what a source that failed may have had, the others cannot say that there is no such thing.
-        let nothing = || Error::new(Reason::Abandoned, "there is nobody to ask");
+        let nothing = || Error::new(Reason::Abandoned, "there is no source to ask");
         Err(failure.or(missing).unwrap_or_else(nothing))
     }
 
@@ -69,7 +69,7 @@ impl Route {
         answered
     }
 
-    /// What is kept of an earlier answer of a source.
+    /// The kept version of an earlier answer of a source.
     fn held(&self, key: &str, at: usize) -> Option<Held> {
         let kept = RouteAnswer::of(self.region.peek(key)?);
         let meta = kept.meta();

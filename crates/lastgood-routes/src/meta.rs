@@ -1,7 +1,7 @@
-//! What is remembered besides the bytes of an answer. The first line is the content type, as it is all there is besides
-//! the answers of the exchange.
+//! The metadata remembered with the bytes of an answer. The first line is the content type, as it is all there is
+//! besides the answers of the exchange.
 
-/// What is remembered besides the bytes of an answer.
+/// The metadata remembered with the bytes of an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Meta {
     pub(crate) content_type: String,
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_back_and_a_content_type_alone_is_enough() {
+    fn written_metadata_is_read_back_and_a_content_type_alone_is_enough() {
         let meta = Meta {
             content_type: "application/json".to_owned(),
             validator: Some((1, "W/\"a b\"".to_owned())),

@@ -30,7 +30,7 @@ const LITERAL: &str = "a part is either fixed text of letters, digits and - _ . 
 /// Why a text is no path of a route, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathError {
-    /// What is wrong with it.
+    /// The problem with it.
     pub what: String,
     /// What to write instead.
     pub hint: &'static str,
@@ -155,7 +155,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics_and_what_is_read_is_written_back(text in "[/{}a-z_.%]{0,40}|\\PC{0,40}") {
+        fn no_text_panics_and_parsed_text_is_written_back(text in "[/{}a-z_.%]{0,40}|\\PC{0,40}") {
             if let Ok(path) = RoutePath::parse(&text) {
                 prop_assert_eq!(path.to_string(), text.clone());
             }

@@ -36,12 +36,12 @@ pub(crate) trait Source: fmt::Debug + fmt::Display + Send + Sync {
     /// Why there is no answer. The message is for a client to read: it names no address, statement or secret.
     async fn load(&self, arguments: &Arguments, held: Option<&Held>) -> Result<Loaded, Error>;
 
-    /// Whether the source is there and can do what is declared: the statement prepares, the bucket lists, the API
-    /// answers. For `lastgood check`.
+    /// Whether the source is there and can do what its routes declare: the statement prepares, the bucket lists, the
+    /// API answers. For `lastgood check`.
     ///
     /// # Errors
     ///
-    /// What is wrong and how to fix it; names no secret.
+    /// The problem and how to fix it; names no secret.
     async fn check(&self) -> Result<(), CheckError>;
 }
 
@@ -74,7 +74,7 @@ impl Default for ConnectOptions {
 pub(crate) enum Loaded {
     /// An answer.
     Answer(Answer),
-    /// What is held is still what the source has.
+    /// The held answer is still the source's.
     Unchanged,
 }
 
@@ -91,7 +91,7 @@ pub(crate) struct Answer {
     pub(crate) fresh_for: Option<Duration>,
 }
 
-/// What is kept of an earlier answer.
+/// The kept version of an earlier answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
     pub(crate) body: Bytes,
@@ -111,7 +111,7 @@ pub(crate) fn stays_one_segment(value: &str) -> bool {
         if form.is_empty() || form.contains("..") || form == "." || form.contains(separates) {
             return false;
         }
-        // What is no text when it is decoded may be anything to a server that reads other bytes.
+        // Bytes that decode to no text may be anything to a server that reads other bytes.
         let Ok(decoded) = percent_decode(form.as_bytes()).decode_utf8().map(Cow::into_owned) else { return false };
         if decoded == *form {
             return true;

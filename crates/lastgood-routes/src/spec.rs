@@ -86,9 +86,9 @@ pub struct RouteSpec {
     pub parameters: Vec<Parameter>,
     /// Whether keys hold the arguments' hash alone.
     pub hash_parameters: bool,
-    /// What is asked in turn, until one answers.
+    /// The sources to ask in turn, until one answers.
     pub sources: Vec<SourceSpec>,
-    /// What is loaded ahead of its readers.
+    /// The questions to warm.
     pub warm: Vec<Arguments>,
     /// How often; without it, shortly before the freshness ends.
     pub warm_every: Option<Duration>,
@@ -97,7 +97,7 @@ pub struct RouteSpec {
 /// One source of a route.
 #[derive(Clone, Debug)]
 pub struct SourceSpec {
-    /// What is asked, and whom.
+    /// The source to ask, and how.
     pub question: Question,
     /// Whether the next source is asked when this one says that there is no such thing.
     pub next_on_missing: bool,

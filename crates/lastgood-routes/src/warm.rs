@@ -37,13 +37,13 @@ impl Wanted {
 }
 
 impl Routes {
-    /// The regions of what is kept warm.
+    /// The regions that are kept warm.
     pub fn warm_regions(&self) -> impl Iterator<Item = &str> {
         self.iter().filter(|route| !route.spec.warm.is_empty()).map(|route| route.region.name())
     }
 
-    /// Loads now what `wanted` takes and is not fresh for long enough; what is not reached within `time` is refused.
-    /// Why something was left out is said of the last that was.
+    /// Loads now the questions that `wanted` takes and that are not fresh for long enough; those not reached within
+    /// `time` are refused. Why something was left out is said of the last that was.
     pub async fn warm(&self, wanted: &Wanted, time: Duration) -> (Tally, Option<String>) {
         let items = self.wanted(wanted);
         let (mut tally, end) = (Tally { of: items.len() as u64, ..Tally::default() }, Instant::now() + time);
@@ -72,8 +72,8 @@ impl Routes {
         (items.len() as u64, due as u64)
     }
 
-    /// Keeps warm what is declared, until it is dropped. Of processes that share a store one at a time loads a question; the
-    /// others take what it put there.
+    /// Keeps the declared questions warm, until it is dropped. Of processes that share a store one at a time loads a
+    /// question; the others take what it put there.
     pub fn keep_warm(
         &self,
         cache: Cache,
@@ -216,7 +216,7 @@ impl Route {
         let (route, name, arguments) = (Arc::clone(self), key.clone(), arguments.clone());
         let load = move || async move {
             let loaded = route.load(&name, &arguments).await.map_err(|error| match error.reason {
-                // Readers have the places; they are not to be told that the source failed.
+                // Readers have the places; they must not see a failure of the source.
                 Reason::Overloaded => error.with_reason(Reason::Yielded),
                 _ => error,
             });

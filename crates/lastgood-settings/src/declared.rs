@@ -51,7 +51,7 @@ impl Declared {
         self.origins.get(name).cloned().unwrap_or(Origin::Default)
     }
 
-    /// What is declared, for people: key, value without secrets, and where it was written.
+    /// The declarations, for people: key, value without secrets, and where it was written.
     pub(crate) fn rows(&self) -> Vec<(String, String, String)> {
         let mut rows = Vec::new();
         let mut row = |key: String, value: String| {

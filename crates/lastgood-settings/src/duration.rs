@@ -93,12 +93,12 @@ fn milliseconds(number: &str, size: u64) -> Option<u64> {
 /// Reads a duration as the configuration does: `250ms`, `1m30s`, `1d`.
 ///
 /// # Errors
-/// What is wrong with it, with an example.
+/// The problem with it, with an example.
 pub fn parse_duration(text: &str) -> Result<Duration, NotDuration> {
     parse(text).map_err(NotDuration)
 }
 
-/// A text that is no duration: what is wrong with it, with a hint.
+/// A text that is no duration: the problem with it, with a hint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotDuration(Wrong);
 
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_duration_says_what_is_wrong() {
+    fn a_wrong_duration_is_refused_with_the_reason() {
         let message = |text: &str| {
             let wrong = parse(text).expect_err(text);
             format!("{} / {}", wrong.what, wrong.hint.unwrap_or_default())
@@ -178,7 +178,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_written_is_read_back(ms in 0..LONGEST_MS) {
+        fn written_values_are_read_back(ms in 0..LONGEST_MS) {
             let duration = Duration::from_millis(ms);
             prop_assert_eq!(parse(&format_duration(duration)), Ok(duration));
         }

@@ -19,7 +19,7 @@ pub struct Row {
     pub origin: String,
 }
 
-/// Every key with its value and origin, then each region with its policy and what of it is overridden, then what is declared
+/// Every key with its value and origin, then each region with its policy and what of it is overridden, then the declarations
 /// for routes.
 #[must_use]
 pub fn render_effective(resolved: &Resolved) -> Vec<Row> {

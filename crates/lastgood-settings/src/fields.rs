@@ -11,7 +11,7 @@ use crate::regions;
 use crate::value::Raw;
 use crate::variable::Lookup;
 
-/// What all tables of a file share: its lines, the environment and the list of what is wrong.
+/// What all tables of a file share: its lines, the environment and the list of problems.
 pub(crate) struct Report<'a> {
     pub(crate) line_of: &'a dyn Fn(usize) -> Origin,
     pub(crate) env: Lookup<'a>,

@@ -186,7 +186,7 @@ pub(crate) struct Assignment {
 pub(crate) struct Said {
     pub(crate) assignments: Vec<Assignment>,
     pub(crate) declared: Declared,
-    /// What is wrong with it, by line.
+    /// The problems with it, by line.
     pub(crate) problems: Vec<Problem>,
 }
 

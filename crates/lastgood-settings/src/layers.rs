@@ -55,7 +55,7 @@ pub struct Sources<'a> {
 pub struct Resolved {
     /// The settings in force.
     pub settings: Settings,
-    /// What is allowed but probably not meant.
+    /// Settings that are allowed but probably not meant.
     pub warnings: Vec<Problem>,
     /// The configuration file that was read, if there is one.
     pub file: Option<String>,

@@ -90,7 +90,7 @@ pub struct Problem {
     pub origin: Option<Origin>,
     /// The dotted key, when one is concerned.
     pub key: Option<String>,
-    /// What is wrong.
+    /// The problem.
     pub what: String,
     /// How to fix it.
     pub hint: Option<String>,

@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::problem::Wrong;
 use crate::value::Raw;
 
-/// What is said of proxies, and what follows from it.
+/// The proxy settings, and what follows from them.
 #[derive(Debug, Clone, Default)]
 pub struct ProxySetting {
     said: Said,

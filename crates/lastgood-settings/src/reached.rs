@@ -13,13 +13,13 @@ use crate::problem::{Origin, Problem, Problems};
 /// How a client reaches the gateway that these sources configure.
 #[derive(Debug)]
 pub struct Reached {
-    /// Where the gateway listens, as seen from the same machine, or what is wrong with `listen`.
+    /// Where the gateway listens, as seen from the same machine, or the problem with `listen`.
     pub address: Result<SocketAddr, Problems>,
     /// Whether it speaks TLS there.
     pub is_tls: bool,
     /// What says so.
     pub origin: Origin,
-    /// Its admin token, or what is wrong with `admin.token`.
+    /// Its admin token, or the problem with `admin.token`.
     pub token: Result<Option<SecretString>, Problems>,
 }
 
@@ -27,7 +27,7 @@ pub struct Reached {
 /// as the variables that hold its secrets, so that nothing else has to be there.
 ///
 /// # Errors
-/// What is wrong with the file, variables that are not set here and secrets that the client does not need left out.
+/// The problems with the file; variables that are not set here and secrets that the client does not need left out.
 pub fn resolve_reached(sources: &Sources<'_>) -> Result<Reached, Problems> {
     let Layers { settings, problems, origins } = Layers::combine(sources, sources.env);
     let none_of = |wanted: &dyn Fn(&Problem) -> bool| {

@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_secret_stays() {
+    fn text_that_is_no_secret_stays() {
         for text in [
             "",
             "GET /api/v3/klines?symbol=BTCUSDT&interval=1m",

@@ -25,7 +25,7 @@ pub const REGION_NAMES: [&str; RegionName::ALL.len()] = {
     names
 };
 
-/// The regions of applications that are there undeclared: seconds of freshness, and how long what is in them is kept.
+/// The regions of applications that are there undeclared: seconds of freshness, and how long their entries are kept.
 const APPLICATION_REGIONS: [(&str, u64, Keep); 8] = [
     ("stock_latest", 300, Keep::Forever),
     ("stock_recent", 3_600, Keep::Forever),
@@ -150,7 +150,7 @@ pub(crate) fn check_count(regions: &BTreeMap<String, RegionOverride>, name: &str
 pub struct RegionOverride {
     /// How its answers are kept.
     pub policy: PolicyOverride,
-    /// How often what is kept warm in the region is loaded.
+    /// How often the warm entries of the region are loaded.
     pub warm_every: Option<Duration>,
 }
 
@@ -214,7 +214,7 @@ pub const REGION_KEYS: &[RegionKey] = &[
     RegionKey {
         name: "warm_every",
         kind: "duration",
-        doc: "how often what is kept warm in the region is loaded",
+        doc: "how often the warm entries of the region are loaded",
         set: |region, raw| {
             region.warm_every = Some(warm::schedule(raw)?);
             Ok(())

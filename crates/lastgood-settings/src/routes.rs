@@ -36,7 +36,7 @@ pub(crate) fn region_of(route: &RoutePath) -> String {
     format!("region of {route}")
 }
 
-/// Reads the routes, and notes where each was written; what they name must be among what is declared.
+/// Reads the routes, and notes where each was written; every name in them must be declared.
 pub(crate) fn routes<'a>(
     tables: Vec<Fields<'a>>,
     declared: &SourceSpecs,
@@ -94,7 +94,7 @@ fn route<'a>(mut fields: Fields<'a>, declared: &SourceSpecs, shared: &Shared<'a>
     };
     let report = fields.report;
     fields.finish();
-    // What is wrong once need not be reported twice.
+    // A problem need not be reported twice.
     (report.problems.borrow().len() == before).then_some(())?;
     let path = path?;
     Some(RouteSpec {
@@ -128,7 +128,7 @@ fn parameters<'a>(fields: Fields<'a>, shared: &Shared<'a>) -> (Vec<String>, Vec<
     (names, entries.into_iter().filter_map(|(name, fields)| shared.complete(name, fields)).collect())
 }
 
-/// What is in the path is always given, and was not meant to be another parameter that is declared.
+/// A parameter in the path is always given, and was not meant to be another declared one.
 fn check_places(fields: &Fields<'_>, path: &RoutePath, parameters: &[Parameter]) {
     let elsewhere = || parameters.iter().map(|parameter| parameter.name.as_str());
     let elsewhere = || elsewhere().filter(|name| path.parameters().all(|place| place != *name));

@@ -65,7 +65,7 @@ pub struct Settings {
     pub master_key: Option<SecretString>,
     /// The prepared lists of symbols.
     pub symbols: Symbols,
-    /// What is kept warm.
+    /// The warm set.
     pub warm: WarmOptions,
     /// The memory tier.
     pub memory: Memory,
@@ -73,7 +73,7 @@ pub struct Settings {
     pub limits: Limits,
     /// What the gateway may ask of an upstream.
     pub upstream: Upstream,
-    /// What is logged, and how.
+    /// The log's level and form.
     pub log: Log,
     /// Overrides by region; a name that no region has yet makes one for data of applications.
     pub regions: BTreeMap<String, RegionOverride>,
@@ -164,7 +164,7 @@ pub struct Upstream {
     pub share_budget: bool,
 }
 
-/// What is logged, and how.
+/// The log's level and form.
 #[derive(Debug, Clone)]
 pub struct Log {
     /// A level, or filter directives such as `info,lastgood=debug`.
@@ -280,7 +280,7 @@ impl Settings {
         })
     }
 
-    /// What is kept warm. Screens have their lists of symbols warm without a word about it.
+    /// The warm set. The dashboard preset keeps lists of symbols warm by default.
     #[must_use]
     pub fn warm_options(&self) -> WarmOptions {
         let every_of = WARMED.into_iter().filter_map(|name| Some((name, self.region(name.as_str()).warm_every?)));

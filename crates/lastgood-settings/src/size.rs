@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_size_says_what_is_wrong() {
+    fn a_wrong_size_is_refused_with_the_reason() {
         let wrong = parse("256MiBs").expect_err("a unit with a letter too many");
         assert_eq!(wrong.what, "\"MiBs\" is no unit of size");
         assert_eq!(wrong.hint.as_deref(), Some("did you mean `MiB`?"));
@@ -85,7 +85,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_written_is_read_back(bytes: u64) {
+        fn written_values_are_read_back(bytes: u64) {
             prop_assert_eq!(parse(&format(bytes)), Ok(bytes));
         }
     }

@@ -53,7 +53,7 @@ fn credentials(fields: &mut Fields<'_>) -> Credentials {
     let service_account = fields.read("service_account", secret("env:GCS_SERVICE_ACCOUNT"));
     for (one, other) in [("access_key", "secret_key"), ("secret_key", "access_key")] {
         if fields.has(one) && !fields.has(other) {
-            let wrong = Wrong::new(format!("there is no `{other}` beside it")).hint(format!("set {other}, too"));
+            let wrong = Wrong::new(format!("`{other}` is missing")).hint(format!("set {other}, too"));
             fields.refuse(one, wrong);
         }
     }

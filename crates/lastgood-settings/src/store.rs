@@ -95,7 +95,7 @@ pub(crate) fn parse(raw: &Raw) -> Result<StoreSetting, Wrong> {
     }
 }
 
-/// What is wrong with a URL, in words that fit a configuration.
+/// The problem with a URL, in words that fit a configuration.
 fn wrong(text: &str, why: &StoreUrlError) -> Wrong {
     let is_rest = ["https:", "http:"].iter().any(|scheme| text.to_ascii_lowercase().starts_with(scheme));
     match why.unknown_scheme().and_then(|scheme| nearest(scheme, SCHEMES)) {

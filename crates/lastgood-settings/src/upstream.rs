@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_base_says_what_is_wrong() {
+    fn a_wrong_base_is_refused_with_the_reason() {
         for (text, expected) in [
             ("api.binance.com", "\"api.binance.com\" is not a URL / did you mean \"https://api.binance.com\"?"),
             ("", "the list is empty / name at least one https:// base"),

@@ -1,4 +1,4 @@
-//! What is kept warm, and how often.
+//! The warm set, and how often it is loaded.
 
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn markets_and_intervals_are_read_and_wrong_ones_told_with_a_hint() {
+    fn markets_and_intervals_are_read_and_wrong_ones_refused_with_a_hint() {
         let text = |text: &str| Raw::text(text);
         assert_eq!(markets(&text("Futures, spot")).unwrap(), [Venue::Futures, Venue::Spot]);
         assert_eq!(intervals(&text("1m,1M")).unwrap(), ["1m", "1M"]);

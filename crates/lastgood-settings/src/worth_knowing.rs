@@ -74,7 +74,7 @@ mod tests {
     use crate::layers::tests::resolve_from;
 
     #[test]
-    fn what_is_probably_not_meant_is_told_and_everything_works() {
+    fn unlikely_settings_are_warned_about_and_everything_works() {
         let file = r#"
 [databases.main]
 url = "sqlite:///stocks.db"
@@ -92,10 +92,10 @@ sql = "SELECT * FROM stocks WHERE symbol = :symbol AND note LIKE '%:days%' AND d
 "#;
         let warnings: Vec<String> =
             resolve_from(file, &[], &[]).expect("valid").warnings.iter().map(ToString::to_string).collect();
-        let told = warnings.join("\n");
-        assert!(told.contains("':days' is text to the database"), "{told}");
-        assert!(told.contains("sqlite:///stocks.db is the file /stocks.db"), "{told}");
-        assert_eq!(warnings.len(), 2, "{told}");
+        let message = warnings.join("\n");
+        assert!(message.contains("':days' is text to the database"), "{message}");
+        assert!(message.contains("sqlite:///stocks.db is the file /stocks.db"), "{message}");
+        assert_eq!(warnings.len(), 2, "{message}");
         let unused = file.replace("AND note LIKE '%:days%' ", "");
         let warnings = resolve_from(&unused, &[], &[]).expect("valid").warnings;
         assert!(warnings.iter().any(|one| one.to_string().contains("is asked with `days`")), "{warnings:?}");

@@ -17,7 +17,7 @@ const EVERY: u64 = 50;
 /// Levels are no further apart than this part of the symbol's usual price. A price moves some levels at a step, and a
 /// snapshot of a few hundred levels stays good for its top for minutes.
 const SPACING: f64 = 1e-4;
-/// So many steps of the price a subscriber may be behind: as long as one who does not read is waited for.
+/// How many steps of the price a subscriber may be behind: as long as one who does not read is waited for.
 const MOST_STEPS: usize = 20;
 /// Updates of the futures are numbered across symbols: those of one symbol are this far apart.
 const SPARSE: u64 = 7;
@@ -150,7 +150,7 @@ impl<'a> Book<'a> {
         quantity(self.symbol, fraction(self.salt(side), turn ^ (every << 40), level) * 5.0 + 0.001)
     }
 
-    /// Which of its quantities a level has: it gets another after so many updates. A few levels change all the time.
+    /// Which of its quantities a level has: it gets another after this many updates. A few levels change all the time.
     fn turn(&self, side: Side, level: u64) -> (u64, u64) {
         // All levels of a book are looked at for each event: a real mix of these numbers would cost most of it.
         let chance = (level ^ self.salt(side)).wrapping_mul(0x9E37_79B9_7F4A_7C15);

@@ -7,7 +7,7 @@ use crate::price::{STEP, exact_price, quantity, reach, text, to_tick};
 use crate::random::{fraction, mix, one_in};
 use crate::symbols::Symbol;
 
-/// A candle's extremes are looked for at so many places.
+/// The number of places at which a candle's extremes are looked for.
 const QUARTERS: u64 = 4;
 
 /// What series of a symbol is asked for.
@@ -94,7 +94,7 @@ fn backwards(symbol: &Symbol, wanted: &Wanted, now: u64, start: u64, end: u64) -
     begins
 }
 
-/// Only candles shorter than a day are missing or crooked.
+/// Only candles shorter than a day are missing or irregular.
 fn is_short(wanted: &Wanted) -> bool {
     wanted.interval.length() < 86_400_000
 }
@@ -113,8 +113,8 @@ fn exists(symbol: &Symbol, wanted: &Wanted, begin: u64, now: u64) -> bool {
 }
 
 fn opens_at(symbol: &Symbol, wanted: &Wanted, begin: u64) -> u64 {
-    let crooked = symbol.off_grid && is_short(wanted) && wanted.interval.length() >= 60_000;
-    if crooked && one_in(97, symbol.salt, 400, begin) { begin + 7_000 } else { begin }
+    let is_off_grid = symbol.off_grid && is_short(wanted) && wanted.interval.length() >= 60_000;
+    if is_off_grid && one_in(97, symbol.salt, 400, begin) { begin + 7_000 } else { begin }
 }
 
 fn closes_at(symbol: &Symbol, wanted: &Wanted, begin: u64) -> u64 {

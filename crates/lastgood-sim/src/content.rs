@@ -10,14 +10,14 @@ use flate2::{Compression, Crc};
 /// The header of a gzip stream: deflate, no flags, no time, no system.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 
-/// A body: what is made for this answer, and for the long ones an end that all of them share.
+/// A body: the part made for this answer, and for the long ones an end that all of them share.
 #[derive(Debug)]
 pub(crate) struct Content {
     head: String,
     tail: Option<Arc<Tail>>,
 }
 
-/// The unchanging end of long bodies. Packing megabytes anew for each answer would take longer than all else.
+/// The unchanging end of long bodies. Compressing megabytes again for each answer would take longer than all else.
 #[derive(Debug)]
 pub(crate) struct Tail {
     text: String,

@@ -17,7 +17,7 @@ A simulated exchange. Its switches:
   curl -X POST http://HOST/_sim/faults -d '{\"kind\":\"latency\",\"ms\":700,\"path_prefix\":\"/api/v3/klines\",\"times\":3}'
       kinds: latency (ms), hang, reset, status (status), html, truncated, empty, rate_limited, banned_spot,
       banned_futures, key_refused (key), error_in_200, wrong_content_type, garbage, revise_closed_candle, stale_tail;
-      well-formed and wrong: lie (lie, seed), lies (one_in, seed: one answer in so many, in any of the ways);
+      well-formed and wrong: lie (lie, seed), lies (one_in, seed: one answer in one_in, in any of the ways);
       each lie: {LIES};
       of streams: stream_refuse, stream_silent, stream_garbage; and at once, of those that are open: stream_drop,
       stream_shutdown

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Venue, signed};
 
-/// So many requests are remembered singly, and so many paths counted singly.
+/// The most requests remembered singly, and the most paths counted singly.
 const REMEMBERED: usize = 200;
 const MOST_PATHS: usize = 1_000;
-/// So many characters of a path or a query are remembered.
+/// The most characters remembered of a path or a query.
 const LONGEST: usize = 8_192;
 const LONGEST_PATH: usize = 256;
 

@@ -77,9 +77,9 @@ impl Sim {
         })
     }
 
-    /// What `lie` makes of the answer of this moment; nothing where it cannot be told of it. It is not counted.
+    /// The answer of this moment as `lie` changes it; nothing where the lie does not apply. It is not counted.
     pub fn lie(&self, lie: Lie, seed: u64, request: SimRequest<'_>) -> Option<Bytes> {
-        with_asked(request, |asked| lies::told(&self.state, lie, seed, asked)).map(Bytes::from)
+        with_asked(request, |asked| lies::changed(&self.state, lie, seed, asked)).map(Bytes::from)
     }
 
     fn finished(&self, made: Made) -> SimAnswer {

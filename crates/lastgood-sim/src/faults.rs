@@ -25,7 +25,7 @@ pub struct Fault {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum FaultKind {
-    /// The answer comes late, by so many milliseconds.
+    /// The answer comes late, by this many milliseconds.
     Latency {
         /// Milliseconds.
         ms: u64,
@@ -76,7 +76,7 @@ pub enum FaultKind {
         #[serde(default)]
         seed: u64,
     },
-    /// One answer in so many is well-formed and wrong, in any of the ways that are possible.
+    /// One answer in this many is well-formed and wrong, in any of the ways that are possible.
     Lies {
         /// How seldom; 1 is always.
         one_in: u64,
@@ -93,7 +93,7 @@ pub enum FaultKind {
     /// The stream connections that are open break at once, without a word; `times` of them, the oldest. New ones are
     /// not struck.
     StreamDrop,
-    /// The stream connections that are open are told of a `serverShutdown`, and end in ten minutes; `times` of them,
+    /// The stream connections that are open get a `serverShutdown`, and end in ten minutes; `times` of them,
     /// the oldest. New ones are not struck.
     StreamShutdown,
 }
@@ -104,7 +104,7 @@ enum Target {
     Request,
     Upgrade,
     Event,
-    /// What is open at the moment: it is never in force.
+    /// Closes the open connections: it is never in force.
     Open,
 }
 

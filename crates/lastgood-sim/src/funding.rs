@@ -35,7 +35,7 @@ pub(crate) struct Mark {
     pub(crate) mark: String,
     pub(crate) index: String,
     pub(crate) settlement: String,
-    /// Nothing for what is delivered: it has no funding.
+    /// Nothing for a delivery contract: it has no funding.
     pub(crate) rate: String,
     pub(crate) next_funding: u64,
 }

@@ -9,7 +9,7 @@ const MONDAY: u64 = 4 * DAY;
 /// An interval of candles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Interval {
-    /// So many milliseconds, counted from the epoch plus an anchor.
+    /// This many milliseconds, counted from the epoch plus an anchor.
     Fixed { length: u64, anchor: u64 },
     /// A calendar month.
     Month,

@@ -189,7 +189,7 @@ impl Sim {
         self.state.clock.follow(Arc::new(now));
     }
 
-    /// Moves its clock forward by so many milliseconds. Open streams are pushed what changed by that.
+    /// Moves its clock forward by this many milliseconds. Open streams are pushed the changes.
     pub fn advance(&self, millis: u64) {
         self.state.clock.advance(millis);
     }

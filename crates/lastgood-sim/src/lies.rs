@@ -96,14 +96,14 @@ impl Lie {
     }
 }
 
-/// An older snapshot is at most so many minutes old.
+/// An older snapshot is at most this many minutes old.
 const OLDEST: u64 = 30;
 const MINUTE: u64 = 60_000;
 
 /// The answer, or what the lies in force make of it.
 pub(crate) fn spoiled(state: &State, faults: &[FaultKind], asked: &Asked<'_>, honest: Content) -> Content {
     let lied = faults.iter().find_map(|fault| match fault {
-        FaultKind::Lie { lie, seed } => told(state, *lie, *seed, asked),
+        FaultKind::Lie { lie, seed } => changed(state, *lie, *seed, asked),
         FaultKind::Lies { one_in: seldom, seed } => {
             let number = state.lied.fetch_add(1, Ordering::Relaxed);
             one_in((*seldom).max(1), *seed, number, 0).then(|| any(state, mix(*seed, number, 1), asked))?
@@ -113,15 +113,15 @@ pub(crate) fn spoiled(state: &State, faults: &[FaultKind], asked: &Asked<'_>, ho
     lied.map_or(honest, Content::from)
 }
 
-/// A lie of any kind, the first that can be told, in an order of chance.
+/// A lie of any kind, the first that applies, in an order of chance.
 fn any(state: &State, seed: u64, asked: &Asked<'_>) -> Option<String> {
     let mut lies = Lie::ALL;
     lies.sort_by_key(|lie| mix(seed, *lie as u64, 2));
-    lies.into_iter().find_map(|lie| told(state, lie, seed, asked))
+    lies.into_iter().find_map(|lie| changed(state, lie, seed, asked))
 }
 
 /// What `lie` makes of the answer of this moment; nothing where that is not possible, or makes no difference.
-pub(crate) fn told(state: &State, lie: Lie, seed: u64, asked: &Asked<'_>) -> Option<String> {
+pub(crate) fn changed(state: &State, lie: Lie, seed: u64, asked: &Asked<'_>) -> Option<String> {
     let now = state.clock.now();
     let mut liar =
         Liar { state, asked, venue: server::venue_of(asked.path, asked.query), seed, now, honest: String::new() };

@@ -65,9 +65,9 @@ pub(crate) fn book_ticker(symbol: &Symbol, now: u64) -> String {
 /// How much statistics tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// All that is told of the last day.
+    /// All statistics of the last day.
     Day,
-    /// What is told of other windows: no quotes, no trade before it.
+    /// The statistics of other windows: no quotes, no trade before it.
     Window,
     Mini,
 }

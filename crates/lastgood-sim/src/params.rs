@@ -45,7 +45,7 @@ pub(crate) fn digits(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
-/// No endpoint reads so many parameters.
+/// No endpoint reads this many parameters.
 const MOST_PARAMS: usize = 40;
 
 /// Decoded parameters of a query and a form body.
@@ -107,7 +107,7 @@ impl Params {
         Ok(self.number(name)?.map(|time| if time > 100_000_000_000_000 { time / 1_000 } else { time }))
     }
 
-    /// `limit`: spot clamps what is too much, futures refuse it.
+    /// `limit`: spot clamps one that is too large, futures refuse it.
     pub(crate) fn limit(&self, venue: Venue, default: usize, most: usize) -> Result<usize, ApiError> {
         let Some(limit) = self.number("limit")? else { return Ok(default) };
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);

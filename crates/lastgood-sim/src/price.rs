@@ -29,7 +29,7 @@ pub(crate) fn exact_price(symbol: &Symbol, at: u64) -> f64 {
     symbol.level * drift.exp()
 }
 
-/// By which factor no price can rise or fall further within so many ms.
+/// By which factor no price can rise or fall further within this many ms.
 pub(crate) fn reach(millis: u64) -> f64 {
     let wave = |(period, size): (f64, f64)| size * (TAU * millis as f64 / (period * DAY)).min(2.0);
     (WAVES.into_iter().map(wave).sum::<f64>() + NOISE).exp()
@@ -57,7 +57,7 @@ pub(crate) fn quantity(symbol: &Symbol, quantity: f64) -> String {
     }
 }
 
-/// A number with so many decimals. Integers are written in a third of the time that floats take, and lists of tickers
+/// A number with this many decimals. Integers are written in a third of the time that floats take, and lists of tickers
 /// hold tens of thousands of numbers.
 fn decimal(number: f64, places: usize) -> String {
     let scale = 10u64.pow(places as u32);

@@ -14,7 +14,7 @@ pub(crate) fn fraction(seed: u64, a: u64, b: u64) -> f64 {
     (mix(seed, a, b) >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// Whether chance strikes, once in so many times.
+/// Whether chance strikes, once in this many times.
 pub(crate) fn one_in(times: u64, seed: u64, a: u64, b: u64) -> bool {
     mix(seed, a, b).is_multiple_of(times)
 }

@@ -54,14 +54,14 @@ struct Orders {
 #[derive(Debug)]
 struct Order {
     account: usize,
-    /// Whether it is one of the futures, whose orders are told apart from spot's.
+    /// Whether it is one of the futures, whose orders are kept apart from spot's.
     is_futures: bool,
-    told: Value,
+    report: Value,
 }
 
 impl Order {
     fn is_open(&self) -> bool {
-        self.told["status"] == "NEW"
+        self.report["status"] == "NEW"
     }
 }
 
@@ -175,9 +175,9 @@ impl Accounts {
         }
         let wanted = |order: &&mut Order| {
             (order.account, order.is_futures) == (account, is_futures)
-                && order.told["symbol"] == symbol
-                && number.is_none_or(|number| order.told["orderId"] == number)
-                && name.is_none_or(|name| order.told["clientOrderId"] == name)
+                && order.report["symbol"] == symbol
+                && number.is_none_or(|number| order.report["orderId"] == number)
+                && name.is_none_or(|name| order.report["clientOrderId"] == name)
         };
         let found = orders.placed.iter_mut().rev().find(wanted);
         let order = found.ok_or_else(|| ApiError::new(400, -2013, "Order does not exist."))?;
@@ -185,9 +185,9 @@ impl Accounts {
             if !order.is_open() {
                 return Err(ApiError::new(400, -2011, "Unknown order sent."));
             }
-            order.told["status"] = json!("CANCELED");
+            order.report["status"] = json!("CANCELED");
         }
-        Ok(order.told.clone())
+        Ok(order.report.clone())
     }
 
     /// An account's orders: the open ones, which `DELETE` ends, or all.
@@ -197,15 +197,15 @@ impl Accounts {
         let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = orders.placed.iter_mut().filter(|order| {
             (order.account, order.is_futures) == (account, is_futures)
-                && symbol.is_none_or(|symbol| order.told["symbol"] == symbol)
+                && symbol.is_none_or(|symbol| order.report["symbol"] == symbol)
                 && (all || order.is_open())
         });
         wanted
             .map(|order| {
                 if request.method == "DELETE" {
-                    order.told["status"] = json!("CANCELED");
+                    order.report["status"] = json!("CANCELED");
                 }
-                order.told.clone()
+                order.report.clone()
             })
             .collect()
     }
@@ -233,7 +233,7 @@ impl Orders {
         let (kind, side) = (params.mandatory("type")?, params.mandatory("side")?);
         self.last_number += 1;
         let number = self.last_number;
-        let told = json!({
+        let report = json!({
             "symbol": symbol, "orderId": number, "orderListId": -1,
             "clientOrderId": text("newClientOrderId", &format!("generated{number}")),
             "transactTime": request.now, "updateTime": request.now,
@@ -245,8 +245,8 @@ impl Orders {
         if self.placed.len() == MOST_ORDERS {
             self.placed.pop_front();
         }
-        self.placed.push_back(Order { account, is_futures, told: told.clone() });
-        Ok(told)
+        self.placed.push_back(Order { account, is_futures, report: report.clone() });
+        Ok(report)
     }
 }
 

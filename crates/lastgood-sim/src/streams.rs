@@ -23,7 +23,7 @@ use crate::{Fault, FaultKind, State, Venue, lock};
 pub(crate) use self::route::Route;
 pub(crate) use self::upgrade::{Handover, upgrade};
 
-/// So many streams may be subscribed to on a connection.
+/// The most streams on a connection.
 const MOST_STREAMS: usize = 1_024;
 /// Attempts to connect are counted for so long, in ms.
 const ATTEMPT_WINDOW: u64 = 5 * 60_000;
@@ -49,7 +49,7 @@ struct Entry {
     order: watch::Sender<Order>,
 }
 
-/// What a connection is told from outside.
+/// A command to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
     GoOn,
@@ -60,7 +60,7 @@ enum Order {
 }
 
 impl Streams {
-    /// Connections that are open, and what is subscribed to on all of them.
+    /// Connections that are open, and the subscriptions on all of them.
     pub(crate) fn sizes(&self) -> (u64, u64) {
         let open = lock(&self.open);
         let subscribed = open.connections.values().map(|entry| entry.subscribed as u64).sum();

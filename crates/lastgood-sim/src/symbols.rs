@@ -1,4 +1,4 @@
-//! What is traded.
+//! The traded symbols.
 
 use crate::Venue;
 use crate::random::{fraction, mix};
@@ -28,7 +28,7 @@ pub(crate) struct Symbol {
     pub(crate) salt: u64,
 }
 
-/// What is traded under a symbol.
+/// The contract traded under a symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Contract {
     Spot,

@@ -10,7 +10,7 @@ use crate::symbols::Symbol;
 
 /// A trade happens this often, in ms.
 const EVERY: u64 = 200;
-/// So many trades are one in aggTrades, at the time of the last of them.
+/// The number of trades that are one in aggTrades, at the time of the last of them.
 const AGGREGATED: u64 = 3;
 
 /// Which trades are asked for.

@@ -18,9 +18,9 @@ pub enum Chaos {
     /// Passes everything on.
     #[default]
     Pass,
-    /// Closes the listening socket, so that connecting is refused, and closes what is open.
+    /// Closes the listening socket, so that connecting is refused, and closes the open ones.
     Refuse,
-    /// Resets (RST) what is open, and every new connection as soon as it is accepted.
+    /// Resets (RST) the open connections, and every new connection as soon as it is accepted.
     Reset,
     /// Accepts connections and passes nothing on. As in a network that loses packets, what was sent meanwhile arrives
     /// once it is over.

@@ -29,6 +29,8 @@ mod redis_sentinels;
 mod redis_server;
 mod upstash_front;
 mod wait;
+#[cfg(test)]
+mod words;
 
 pub use self::authority::Authority;
 pub use self::chaos_proxy::{Chaos, ChaosProxy};

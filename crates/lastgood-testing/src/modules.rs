@@ -57,7 +57,7 @@ fn upward_imports(sources: &BTreeMap<String, String>, order: &[&str]) -> BTreeMa
     let unlisted: Vec<_> = modules.iter().filter(|module| place(module).is_none()).collect();
     assert!(unlisted.is_empty(), "modules that are not in the order: {unlisted:?}");
     let gone: Vec<_> = order.iter().filter(|module| !modules.contains(**module)).collect();
-    assert!(gone.is_empty(), "the order names what is no module: {gone:?}");
+    assert!(gone.is_empty(), "the order names files that are no modules: {gone:?}");
     let exported = exported(sources.get("lib.rs").map_or("", String::as_str));
     let mut upward = BTreeMap::new();
     for (path, text) in sources.iter().filter(|(path, _)| !is_of_tests(path) && *path != "lib.rs") {

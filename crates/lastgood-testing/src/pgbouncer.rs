@@ -13,7 +13,7 @@ const TRIES: u32 = 1000;
 const BETWEEN_TRIES: Duration = Duration::from_millis(10);
 
 /// A PgBouncer of the test's own, on a free port of the loopback address. Dropping it kills it; the server that it is
-/// in front of must live as long. All methods block, and panic when it does not do as told.
+/// in front of must live as long. All methods block, and panic when it does not obey.
 pub struct PgBouncer<'a> {
     server: &'a PostgresServer,
     port: Port,

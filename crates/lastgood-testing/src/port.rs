@@ -1,12 +1,12 @@
-//! Ports for servers that cannot be told to find one themselves.
+//! Ports for servers that cannot find one themselves.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::ops::Range;
 
-/// Below those that the system gives to whoever asks for any, so that no connection and no other test's listener takes
-/// one while a server is down.
+/// Below those that the system gives to programs that ask for any, so that no connection and no other test's listener
+/// takes one while a server is down.
 const NUMBERS: Range<u16> = 10_000..32_000;
 
 /// A TCP port of the loopback address that is free now, and that no other holder of a `Port` on this machine gets.

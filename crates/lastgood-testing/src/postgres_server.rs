@@ -16,7 +16,7 @@ const TRIES: u32 = 1500;
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
 /// A PostgreSQL server of the test's own, on a free port of the loopback address, with a directory of its own. Dropping
-/// it kills the server and removes the directory. All methods block, and panic when the server does not do as told.
+/// it kills the server and removes the directory. All methods block, and panic when the server does not obey.
 ///
 /// PostgreSQL refuses to run as root: there it runs as the user `postgres`, which Debian's package makes.
 pub struct PostgresServer {
@@ -37,7 +37,7 @@ impl PostgresServer {
         Self::start_prepared(Self::prepare)
     }
 
-    /// Starts the same server with a certificate and its key, PEM files both: it lets nobody in without TLS.
+    /// Starts the same server with a certificate and its key, PEM files both: it lets no client in without TLS.
     ///
     /// # Panics
     ///
@@ -208,7 +208,7 @@ impl PostgresServer {
         command
     }
 
-    /// Writes a file of the server's own, for nobody else to read: it takes no key that others could.
+    /// Writes a file of the server's own, for its owner alone to read: it takes no key that others could.
     fn write(&self, name: &str, content: &[u8]) {
         self.write_at(&self.data().join(name), content);
     }

@@ -89,19 +89,19 @@ impl RedisCluster {
     pub fn start_all(&mut self) {
         self.servers.iter_mut().for_each(RedisServer::restart);
         for (number, server) in self.servers.iter().enumerate() {
-            let told = server.command(&["CLUSTER", "SET-CONFIG-EPOCH", &(number + 1).to_string()]);
-            assert!(told.starts_with("+OK"), "{told}");
+            let done = server.command(&["CLUSTER", "SET-CONFIG-EPOCH", &(number + 1).to_string()]);
+            assert!(done.starts_with("+OK"), "{done}");
         }
         for (number, server) in self.servers[..PRIMARIES].iter().enumerate() {
             let (first, end) = (number * SLOTS / PRIMARIES, (number + 1) * SLOTS / PRIMARIES);
-            let told = server.command(&["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &(end - 1).to_string()]);
-            assert!(told.starts_with("+OK"), "{told}");
+            let done = server.command(&["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &(end - 1).to_string()]);
+            assert!(done.starts_with("+OK"), "{done}");
         }
         (1..self.servers.len()).for_each(|place| self.introduce(place));
         self.know_each_other();
         for (replica, primary) in self.servers[PRIMARIES..].iter().zip(&self.servers) {
-            let told = replica.command(&["CLUSTER", "REPLICATE", &id_of(primary)]);
-            assert!(told.starts_with("+OK"), "{told}");
+            let done = replica.command(&["CLUSTER", "REPLICATE", &id_of(primary)]);
+            assert!(done.starts_with("+OK"), "{done}");
         }
         eventually("replicas", || {
             self.servers[PRIMARIES..]
@@ -129,8 +129,8 @@ impl RedisCluster {
 
     fn introduce(&self, place: usize) {
         let (port, bus) = (self.servers[place].announced_port().to_string(), self.buses[place].number().to_string());
-        let told = self.servers[0].command(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
-        assert!(told.starts_with("+OK"), "{told}");
+        let done = self.servers[0].command(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
+        assert!(done.starts_with("+OK"), "{done}");
     }
 
     fn know_each_other(&self) {
@@ -199,8 +199,8 @@ impl RedisCluster {
         let from = &self.servers[self.owner_of(slot)];
         let (to, number) = (&self.servers[to], slot.to_string());
         for (server, state, other) in [(to, "IMPORTING", from), (from, "MIGRATING", to)] {
-            let told = server.command(&["CLUSTER", "SETSLOT", &number, state, &id_of(other)]);
-            assert!(told.starts_with("+OK"), "{told}");
+            let done = server.command(&["CLUSTER", "SETSLOT", &number, state, &id_of(other)]);
+            assert!(done.starts_with("+OK"), "{done}");
         }
     }
 
@@ -219,14 +219,14 @@ impl RedisCluster {
             if keys.is_empty() {
                 break;
             }
-            let told = from.command(&[&["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"], &keys[..]].concat());
+            let done = from.command(&[&["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"], &keys[..]].concat());
             // Somebody may have removed them meanwhile.
-            assert!(told.starts_with("+OK") || told.starts_with("+NOKEY"), "{told}");
+            assert!(done.starts_with("+OK") || done.starts_with("+NOKEY"), "{done}");
         }
         let id = id_of(to);
         for server in [to, from] {
-            let told = server.command(&["CLUSTER", "SETSLOT", &number, "NODE", &id]);
-            assert!(told.starts_with("+OK"), "{told}");
+            let done = server.command(&["CLUSTER", "SETSLOT", &number, "NODE", &id]);
+            assert!(done.starts_with("+OK"), "{done}");
         }
         // Where moves follow each other quickly, the new owner may not know yet how high it has to bid.
         eventually("agreement on who has the slot", || {

@@ -17,7 +17,7 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(10);
 
 /// A `redis-server` of the test's own, on a free port of the loopback address, with a directory of its own. Dropping
 /// it kills the server and removes the directory. All methods block for some milliseconds, and panic when the server
-/// does not do as told.
+/// does not obey.
 pub struct RedisServer {
     port: Port,
     program: PathBuf,

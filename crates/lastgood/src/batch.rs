@@ -1,4 +1,5 @@
-//! Many keys at once: one read of the store and one call of the loader for those that nobody has or loads yet.
+//! Many keys at once: one read of the store and one call of the loader for those that are neither cached nor being
+//! loaded.
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -111,7 +112,7 @@ impl Region {
         }
     }
 
-    /// Looks into the store until it answers the flights, or this process may load what is left. The first of the missing
+    /// Looks into the store until it answers the flights, or this process may load the rest. The first of the missing
     /// keys decides whose turn it is: who waits for it holds no other lease, so that no two batches wait for each other.
     async fn approach_many(&self, mut leaders: Vec<LeaderGuard>, approach: &mut Approach) -> Vec<(LeaderGuard, Right)> {
         leaders.sort_by(|one, other| one.key().name.cmp(&other.key().name));

@@ -70,7 +70,7 @@ impl fmt::Debug for CacheBuilder {
 }
 
 impl CacheBuilder {
-    /// The most bytes of memory that the cache may take, from 1 MiB: entries with their keys, what is worked out of them and
+    /// The most bytes of memory that the cache may take, from 1 MiB: entries with their keys, their memoised values and
     /// bookkeeping get three quarters of it. Defaults to 256 MiB because that holds all candles a bot of
     /// a hundred pairs asks for, and fits the smallest rented machine.
     #[must_use]
@@ -100,10 +100,11 @@ impl CacheBuilder {
         self
     }
 
-    /// How long memory is believed while the invalidations of the other processes on the store cannot be heard, from half a
-    /// second. What is held for longer is revalidated before it is served, or served as last good. Defaults to what the store
-    /// says ([`Log::trust_for`](crate::store::Log::trust_for)): 2 s for a Redis, 60 s where commands are billed. From
-    /// about half of it on [`Answer::is_unverified`](crate::Answer::is_unverified) says so. The log is asked six times in it.
+    /// How long memory is believed while the other processes' invalidations cannot be read from the store's log, from
+    /// half a second. Entries held for longer are revalidated before they are served, or served as last good. Defaults
+    /// to what the store says ([`Log::trust_for`](crate::store::Log::trust_for)): 2 s for a Redis, 60 s where commands
+    /// are billed. From about half of it on [`Answer::is_unverified`](crate::Answer::is_unverified) says so. The log is asked
+    /// six times in it.
     #[must_use]
     pub fn trust_for(mut self, unnoticed: Duration) -> Self {
         self.trust_for = Some(unnoticed);
@@ -136,8 +137,9 @@ impl CacheBuilder {
     /// everything, the file is not written.
     ///
     /// The file and its directory are made for their owner alone. It belongs to one process; while another has it, or the
-    /// disk does not do as told, changes wait in memory alone, and [`StoreStatus::pending_trouble`](crate::StoreStatus)
-    /// says why. A damaged file is set aside. Defaults to none: what waits is forgotten when the process ends. Feature `embedded`.
+    /// disk fails, changes wait in memory alone, and [`StoreStatus::pending_trouble`](crate::StoreStatus)
+    /// says why. A damaged file is set aside. Defaults to none: waiting changes are lost when the process ends. Feature
+    /// `embedded`.
     #[cfg(feature = "embedded")]
     #[must_use]
     pub fn pending_file(mut self, path: impl Into<PathBuf>) -> Self {
@@ -168,7 +170,7 @@ impl CacheBuilder {
         let random = RandomState::new();
         let node = random.hash_one("node");
         let publisher = Arc::new(Publisher::new(&self.namespace, node));
-        // A quarter is left to what is not an entry: what waits for the store, failures that are remembered, and memory
+        // A quarter is left for the rest: changes that wait for the store, remembered failures, and memory
         // that was freed in pieces too small for what comes next.
         let entries = self.memory_limit / 4 * 3;
         let most_waiting = (self.memory_limit / 8).min(MAX_WAITING_BYTES);

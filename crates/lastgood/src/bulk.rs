@@ -40,7 +40,7 @@ pub enum Selector {
     Tag(String),
     /// All of a region.
     Region(String),
-    /// All that this text names, by [`CacheBuilder::selectors`](crate::CacheBuilder::selectors). Other processes are told
+    /// All that this text names, by [`CacheBuilder::selectors`](crate::CacheBuilder::selectors). Other processes get
     /// the text, so that it reaches what they alone hold.
     Text(String),
     /// All that this says yes to, of the region's and the key's name. Other processes hear of the keys that were found, but
@@ -54,11 +54,11 @@ const REGION: &str = "@region ";
 /// What an invalidation met.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Invalidated {
-    /// How many keys it is about. Of a tag, those in memory: what only the store holds is invalidated too, but by a mark
-    /// that is compared when it is read, so that nobody counts it. Of millions of keys in a store, one that it lists twice
-    /// may count twice.
+    /// How many keys it matches. For a tag, those in memory: entries that only the store holds are invalidated too, but
+    /// by a mark that is compared when they are read, so that they are not counted. Of millions of keys in a store, one
+    /// that it lists twice may count twice.
     pub matched: u64,
-    /// How many of them it expired or removed: in memory at once, and in the store before this is told, unless that was
+    /// How many of them it expired or removed: in memory at once, and in the store before this returns, unless that was
     /// away. Then it is done once the store is back.
     pub changed: u64,
     /// Why the store could not be searched for keys, so that those which only it holds are not among them. What this
@@ -68,8 +68,8 @@ pub struct Invalidated {
 }
 
 impl Cache {
-    /// Expires or removes what `selector` names, in every tier; with no mode it only counts. What is being loaded meanwhile
-    /// is given to those who wait, and kept nowhere.
+    /// Expires or removes the entries that `selector` names, in every tier; with no mode it only counts. An answer that
+    /// is being loaded meanwhile goes to its waiters, and is kept nowhere.
     ///
     /// Regions and patterns walk the names in memory and in the store, a page at a time. If the store does not answer,
     /// nothing that it holds of those keys from before is believed until it was searched.

@@ -174,7 +174,7 @@ pub struct StoreStatus {
     pub dropped_writes: u64,
     /// Whether the invalidations of other processes are heard; `None` where no other can share the store.
     pub hears_others: Option<bool>,
-    /// Invalidations by this process that the others could not be told of yet.
+    /// Invalidations by this process that could not be published to the others yet.
     pub unpublished: usize,
     /// What keeps the store from doing all of its work at the moment, such as a full or read-only disk.
     pub trouble: Option<String>,
@@ -269,7 +269,7 @@ impl Cache {
         self.shared.enabled.load(Ordering::Relaxed)
     }
 
-    /// How the cache is doing. Asks nobody.
+    /// How the cache is doing. Makes no request.
     pub fn status(&self) -> CacheStatus {
         CacheStatus {
             enabled: self.is_enabled(),
@@ -366,8 +366,9 @@ impl Cache {
         }
     }
 
-    /// Writes what is queued, at most for `within`, and closes the store. Call it before the program ends. What the store
-    /// does not take goes to the [`CacheBuilder::pending_file`](crate::CacheBuilder::pending_file), if there is one.
+    /// Writes the queued changes, at most for `within`, and closes the store. Call it before the program ends. What the
+    /// store does not take goes to the [`CacheBuilder::pending_file`](crate::CacheBuilder::pending_file), if there is
+    /// one.
     ///
     /// # Errors
     ///

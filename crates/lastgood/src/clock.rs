@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// The far end of time: what is kept until then never expires.
+    /// The far end of time: an entry kept until then never expires.
     pub const FOREVER: Timestamp = Timestamp(u64::MAX);
     /// The Unix epoch; older than every real answer.
     pub const EPOCH: Timestamp = Timestamp(0);
@@ -75,7 +75,7 @@ const JUMPS: usize = 8;
 /// A moment at which the system clock was set ahead, or its machine was suspended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Jump {
-    /// What the clock told before the jump is at or before this, what it told since is after it.
+    /// Times read before the jump are at or before this, times read since are after it.
     pub(crate) until: Timestamp,
     /// In milliseconds.
     pub(crate) by: i64,
@@ -112,15 +112,15 @@ impl Clock {
         self.0.set_ahead(self.0.monotonic(), self.0.ahead.load(Ordering::Relaxed).saturating_add(by));
     }
 
-    /// The jumps since the clock told this time, oldest first.
-    pub(crate) fn jumps_since(&self, told_at: Timestamp) -> Vec<Jump> {
+    /// The jumps since the clock read this time, oldest first.
+    pub(crate) fn jumps_since(&self, read_at: Timestamp) -> Vec<Jump> {
         let jumps = self.0.jumps.lock().unwrap_or_else(PoisonError::into_inner);
-        jumps.iter().filter(|jump| told_at <= jump.until).copied().collect()
+        jumps.iter().filter(|jump| read_at <= jump.until).copied().collect()
     }
 
-    /// A time that the clock tells now, as it would have told it before it jumped: when it told `told_at`.
-    pub(crate) fn as_told_at(&self, told_at: Timestamp, time: Timestamp) -> Timestamp {
-        let since = self.jumps_since(told_at).into_iter().filter(|jump| jump.until < time);
+    /// A time that the clock reads now, as it would have read before it jumped: when it read `read_at`.
+    pub(crate) fn as_read_at(&self, read_at: Timestamp, time: Timestamp) -> Timestamp {
+        let since = self.jumps_since(read_at).into_iter().filter(|jump| jump.until < time);
         time.shifted(-since.map(|jump| jump.by).sum::<i64>())
     }
 
@@ -202,8 +202,8 @@ mod tests {
             assert_eq!(clock.now().since(start), Duration::from_secs(95));
             assert_eq!(clock.jumps_since(before).iter().map(|jump| jump.by).sum::<i64>(), 5_000);
             assert_eq!(clock.jumps_since(clock.now()), []);
-            assert_eq!(clock.as_told_at(before, clock.now()), before);
-            assert_eq!(clock.as_told_at(clock.now(), clock.now()), clock.now());
+            assert_eq!(clock.as_read_at(before, clock.now()), before);
+            assert_eq!(clock.as_read_at(clock.now(), clock.now()), clock.now());
         }
         assert_eq!(Clock::paused_at(Timestamp(7)).now(), Timestamp(7));
     }

@@ -1,7 +1,7 @@
 //! How a host, a source or a store is doing: one state machine for each, fed by the end of every load.
 //!
-//! A condition changes at once, is told from "never asked", and says why and since when. It writes one line to the log
-//! when it changes, and while a fault lasts one a minute with a count, however many loads fail.
+//! A condition changes at once, is distinct from "never asked", and says why and since when. It writes one line to the
+//! log when it changes, and while a fault lasts one a minute with a count, however many loads fail.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,7 +24,7 @@ const BELIEVED_FOR: Duration = Duration::from_secs(60);
 const REMIND_EVERY: Duration = Duration::from_secs(60);
 /// The most changes that are logged in that time: what fails and recovers by turns must not fill the log.
 const MOST_LINES: u32 = 4;
-/// The most parts whose faults are told apart; further ones count as one.
+/// The most parts whose faults are counted apart; further ones count as one.
 const MOST_PARTS: usize = 256;
 const OTHERS: &str = "others";
 
@@ -73,7 +73,7 @@ impl Report {
 /// The condition of one host, source or store.
 ///
 /// Its parts are what can fail by itself: endpoints of a host, routes over a database. It fails while any part fails; a
-/// part does until it answers again, or until nobody has asked it for a minute (longer if it asked to be left alone).
+/// part does until it answers again, or until it was not asked for a minute (longer if it asked to be left alone).
 pub struct Condition {
     kind: &'static str,
     name: String,
@@ -119,7 +119,7 @@ impl Condition {
         Condition { kind, name: name.into(), clock, is_logged: true, inner: Mutex::new(inner), durations }
     }
 
-    /// As [`Condition::new`], for what is made of other conditions, which log for it.
+    /// As [`Condition::new`], for a condition made of others, which log for it.
     pub fn unlogged(kind: &'static str, name: impl Into<String>, clock: Clock) -> Self {
         Condition { is_logged: false, ..Condition::new(kind, name, clock) }
     }
@@ -166,7 +166,7 @@ impl Condition {
         }
     }
 
-    /// Everything answers again, whichever parts failed.
+    /// Everything answers again, all failed parts included.
     pub fn recovered(&self) {
         let now = self.clock.now();
         let mut inner = self.inner();
@@ -282,7 +282,7 @@ impl Inner {
         (self.state, self.since) = (state, Some(now));
     }
 
-    /// Forgets the faults of parts that nobody asks any more.
+    /// Forgets the faults of parts that are no longer asked.
     fn forget_old(&mut self, now: Timestamp) {
         if self.state != State::Failing {
             return;
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_fault_of_what_nobody_asks_any_more_is_forgotten_after_what_it_asked_for() {
+    async fn a_fault_of_a_part_no_longer_asked_is_forgotten_after_the_time_it_asked_for() {
         let condition = condition();
         condition.failed("/price", &down());
         condition.failed("/klines", &down().with_retry_after(Duration::from_secs(600)));

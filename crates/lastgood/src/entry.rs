@@ -21,7 +21,7 @@ pub(crate) use self::wire::{
     Retimed, Stamp, Unreadable, decode, decode_any_version, encode, is_put, stamp, started_at, under_key, with_times,
 };
 
-/// What a source answered: the bytes, untouched, and what the caller wants remembered beside them.
+/// What a source answered: the bytes, untouched, and the caller's note to remember with them.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Value {
     /// The answer's own bytes.
@@ -36,7 +36,7 @@ impl Value {
         Value { body: body.into(), meta: None }
     }
 
-    /// Adds what is to be remembered beside the bytes (at most 64 KiB).
+    /// Adds a note to remember with the bytes (at most 64 KiB).
     #[must_use]
     pub fn with_meta(mut self, meta: impl Into<Arc<str>>) -> Self {
         self.meta = Some(meta.into());
@@ -45,7 +45,7 @@ impl Value {
 }
 
 impl fmt::Debug for Value {
-    /// Sizes only: answers can be large, and may be nobody else's business.
+    /// Sizes only: answers can be large, and may be private.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Value({} bytes, meta {:?})", self.body.len(), self.meta)
     }
@@ -167,7 +167,7 @@ pub enum Freshness {
     Stale,
     /// Served only when the source gives nothing.
     Kept,
-    /// Served to nobody.
+    /// Never served.
     Gone,
 }
 
@@ -217,12 +217,12 @@ impl Entry {
         entry
     }
 
-    /// Whether a load brought it. What is put is written at the moment at which it begins.
+    /// Whether a load brought it. A put value is written at the moment at which it begins.
     pub(crate) fn was_loaded(&self) -> bool {
         self.fetch_started_at < self.written_at
     }
 
-    /// Tells the answer of a load that took less than a millisecond from what is put.
+    /// Distinguishes the answer of a load that took less than a millisecond from a put value.
     pub(crate) fn note_loaded(&mut self) {
         if !self.was_loaded() {
             let is_to_be_stored = self.stored_at == self.written_at;
@@ -278,8 +278,8 @@ impl Entry {
         self.taken_in(at)
     }
 
-    /// When this process's clock told the times of the entry, or would have.
-    pub(crate) fn told_at(&self) -> Timestamp {
+    /// When this process's clock read the times of the entry, or would have.
+    pub(crate) fn read_at(&self) -> Timestamp {
         if self.taken_at > Entry::DOUBTED { self.taken_at } else { self.written_at }
     }
 
@@ -336,12 +336,12 @@ impl Entry {
 
 /// The largest body whose entry weighs no more than `weight`, where nothing else of the entry is large.
 pub(crate) fn largest_body(weight: u64) -> u64 {
-    weight.saturating_sub(BESIDE_A_BODY) / 3 * 2
+    weight.saturating_sub(AROUND_A_BODY) / 3 * 2
 }
 
 /// What the name of a type, tags and the bookkeeping of an entry may take, and the key.
-const BESIDE_A_BODY: u64 = 16 << 10;
-/// What is memoised of a small body: a content type, a tag, the places of the rest.
+const AROUND_A_BODY: u64 = 16 << 10;
+/// The memoised parts of a small body: a content type, a tag, the places of the rest.
 const MEMOISED: u64 = 384;
 /// Larger bodies are packed and indexed, too.
 const MEMOISED_FROM: usize = 1_400;

@@ -22,7 +22,7 @@ pub enum Reason {
     Upstream,
     /// The source answered something that is not what was asked for: empty, truncated, an error page.
     Malformed,
-    /// The source answered with something older than what is kept, as a replica does that lags behind.
+    /// The source answered with something older than the kept answer, as a replica does that lags behind.
     Outdated,
     /// The source asks us to wait (429).
     RateLimited,
@@ -38,8 +38,8 @@ pub enum Reason {
     Abandoned,
     /// A load failed a moment ago and is not repeated yet.
     Throttled,
-    /// The load gave way before it asked: a verdict on nothing but itself. It leaves no backoff, and whoever waited
-    /// for it loads for themselves.
+    /// The load yielded before it asked, which says nothing of the source. It leaves no backoff, and its waiters load
+    /// for themselves.
     Yielded,
 }
 

@@ -27,10 +27,10 @@ mod voids;
 pub(crate) use self::leader::LeaderGuard;
 pub(crate) use self::voids::{Void, Voids};
 
-/// How a load ended: an entry and whence it came, or one error for all who waited.
+/// How a load ended: an entry and where it came from, or one error for all who waited.
 pub(crate) type Completed = Result<(Arc<Entry>, Origin), Arc<Error>>;
 
-/// Whence a flight brought its entry.
+/// Where a flight got its entry from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// Memory held it after all: an earlier flight completed while this one was started.
@@ -48,7 +48,7 @@ pub(crate) struct Flight {
     completed: OnceLock<Completed>,
     done: Notify,
     overdue_at: Instant,
-    /// Whether the store alone is looked into: nobody waits for it, and a load takes its place.
+    /// Whether the flight reads the store alone: it has no waiters, and a load takes its place.
     is_look: bool,
     /// Set, under the table's lock, when the load has ended.
     ended: AtomicBool,
@@ -189,7 +189,7 @@ impl Shard {
 
 /// The place of a caller among those who want a key.
 pub(crate) enum JoinOrStart {
-    /// Nobody loads it yet: the holder of the leader must, or drop it.
+    /// It is not being loaded yet: the holder of the leader must, or drop it.
     First(LeaderGuard),
     /// Somebody does: wait.
     Joined(Arc<Flight>),

@@ -28,9 +28,9 @@ pub(crate) struct Given(QuickCache<Key, Overtaken, ByName>);
 /// An answer that is kept nowhere, or not as fresh.
 #[derive(Clone, Copy)]
 struct Overtaken {
-    /// When its load began, by the clock as it was when it told `told_at`.
+    /// When its load began, by the clock as it was when it read `read_at`.
     began: Timestamp,
-    told_at: Timestamp,
+    read_at: Timestamp,
     /// Whether it was removed, and so is all that was loaded before it.
     is_removed: bool,
 }
@@ -52,9 +52,9 @@ impl Given {
 
     fn note(&self, key: &Key, entry: &Entry, is_removed: bool) {
         // The order of puts is the store's, whatever their times say.
-        let (began, told_at) = (entry.fetch_started_at, entry.told_at());
+        let (began, read_at) = (entry.fetch_started_at, entry.read_at());
         if entry.was_loaded() && self.0.peek(key).is_none_or(|earlier| earlier.began < began) {
-            self.0.insert(key.clone(), Overtaken { began, told_at, is_removed });
+            self.0.insert(key.clone(), Overtaken { began, read_at, is_removed });
         }
     }
 
@@ -110,7 +110,7 @@ impl Region {
     pub(crate) fn unless_later_was_given(&self, name: &str, entry: Entry) -> Option<Entry> {
         let now = self.cache.clock.now();
         let given = self.cache.given.of(&self.key(name));
-        match given.map(|given| Overtaken { began: self.present_of(given.began, given.told_at), ..given }) {
+        match given.map(|given| Overtaken { began: self.present_of(given.began, given.read_at), ..given }) {
             // Of a time that the clock has been set back from, nothing is known.
             Some(given) if given.began <= now && entry.was_loaded() && entry.fetch_started_at < given.began => {
                 (!given.is_removed).then(|| entry.expired_at(now, &self.shared.policy))

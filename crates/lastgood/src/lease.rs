@@ -41,7 +41,7 @@ const RENEWED_EVERY: Duration = Duration::from_millis(500);
 pub(crate) struct Leases {
     /// Whether loads of other processes are waited for. If not, writes are fenced all the same.
     pub(crate) are_on: bool,
-    /// What the keys of claims begin with that lie apart from what is loaded.
+    /// The prefix of the claims that have keys of their own.
     prefix: String,
     node: u64,
     next: AtomicU64,

@@ -76,8 +76,8 @@ impl Region {
         }
     }
 
-    /// How long a load may wait for another process's: half of the hard timeout, because it may have to load itself in what
-    /// is left of that.
+    /// How long a load may wait for another process's: half of the hard timeout, because it may have to load itself in the
+    /// rest of that.
     pub(crate) fn longest_wait(&self) -> Duration {
         let is_shared = self.cache.shared_tier().is_some();
         if is_shared && self.cache.leases.are_on { self.shared.policy.hard_timeout / 2 } else { Duration::ZERO }

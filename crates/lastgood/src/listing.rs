@@ -105,7 +105,7 @@ impl Region {
     }
 
     /// Names in the store that begin with `prefix`, at most `most` of them, in no particular order. Empty without a
-    /// store. What is about to be removed, or has outlived its time in the meantime, may be among them.
+    /// store. Entries that are about to be removed, or have expired meanwhile, may be among them.
     ///
     /// # Errors
     ///

@@ -57,7 +57,7 @@ const HOT_PART: f64 = 0.97;
 /// refused: capacity is per shard.
 const MIN_SHARD_BYTES: u64 = 16 << 20;
 
-/// The memory tier. S3-FIFO, which keeps what is asked for again over a single scan.
+/// The memory tier. S3-FIFO, which keeps repeatedly read entries over a single scan.
 pub(crate) struct Memory {
     entries: QuickCache<Key, Arc<Entry>, ByBytes>,
     /// What a shard holds.

@@ -1,4 +1,4 @@
-//! What a region counts. Plain atomics: whoever exports them reads a [`RegionStats`].
+//! What a region counts. Plain atomics; an exporter reads a [`RegionStats`].
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

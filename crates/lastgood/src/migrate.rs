@@ -1,8 +1,8 @@
-//! Copies the entries of one store to another: byte for byte, with what is left of their time to live, and never over
+//! Copies the entries of one store to another: byte for byte, with the rest of their time to live, and never over
 //! an entry that began later.
 //!
-//! Nothing is remembered between runs. A run that is repeated reads both stores and skips what is there, so that it goes
-//! on where another one stopped.
+//! Nothing is remembered between runs. A repeated run reads both stores and skips entries that are there, so that it
+//! goes on where another one stopped.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -31,7 +31,7 @@ const FIRST_KEYS: usize = 8;
 const MOST_BYTES: u64 = 4 << 20;
 /// A batch with fewer bytes than this makes the next one larger.
 const FEW_BYTES: u64 = 1 << 20;
-/// After so many refusals without a success between them, the target takes nothing at all.
+/// After this many refusals without a success between them, the target takes nothing at all.
 const REFUSED_IN_A_ROW: u64 = 32;
 /// How often the source is gone through because a store was away meanwhile.
 const WALKS: usize = 10;
@@ -233,7 +233,7 @@ impl Walk<'_> {
                 now.counts = Counts { bytes: first.bytes, ..before.counts.clone() };
             });
             self.through(Part::Entries, Seen::First).await?;
-            // What is there now, and was not at first, was copied.
+            // An entry that is there now, and was not at first, was copied.
             self.progress.send_modify(|now| {
                 let copied = now.counts.present.saturating_sub(first.present);
                 now.counts.present -= copied;

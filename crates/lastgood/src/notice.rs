@@ -1,9 +1,9 @@
 //! What others do to single keys of the store: programs that delete, rename or overwrite them, and the server itself, which
 //! evicts them or is emptied.
 //!
-//! The server tells which keys changed, by whomever. Those that memory holds are looked up, by the checksum of what the
-//! store holds now: this process's own writes are told of, too. Where it is another, memory's entry is doubted, and the next
-//! read asks the store. A read pays nothing for that before.
+//! The server reports the keys that changed, by any program. Those that memory holds are looked up, by the
+//! checksum of what the store holds now: this process's own writes are reported, too. Where it is another, memory's
+//! entry is doubted, and the next read asks the store. A read pays nothing for that before.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Weak};
@@ -67,13 +67,13 @@ impl Suspect {
     }
 }
 
-/// What is still to be looked up.
+/// The keys still to be looked up.
 #[derive(Default)]
 struct Rounds {
-    /// Keys that changed, and when that was heard: a read of the store that was under way then may bring what is gone by now
-    /// into memory after it was looked up.
+    /// Keys that changed, and when that was reported: a read of the store that was under way then may bring a removed
+    /// entry into memory after it was looked up.
     again: Vec<(Timestamp, String)>,
-    /// All of memory, after changes may have gone by unpublished.
+    /// All of memory, after changes may have gone unreported.
     recheck: Vec<String>,
 }
 
@@ -118,7 +118,7 @@ impl Watcher {
         }
     }
 
-    /// Looks up what is due by now.
+    /// Looks up the keys that are due.
     async fn go_on(&self, rounds: &mut Rounds, now: Timestamp, settled: Duration) {
         let due = rounds.again.iter().take_while(|(at, _)| now.since(*at) >= settled).count();
         let keys: Vec<(Timestamp, String)> = rounds.again.drain(..due).collect();
@@ -168,14 +168,14 @@ impl Watcher {
                 if stored.is_some() && suspect.entry.checksum() == stored {
                     settled.insert(suspect.stored_under.clone());
                 } else if stored == Some(Claim::CHECKSUM) {
-                    // A load that is under way will be told of, too, when it has brought something.
+                    // A load that is under way will be reported, too, when it has brought something.
                 } else if !cache.store.as_ref().is_some_and(|tier| tier.behind.has(&suspect.stored_under)) {
                     suspect.region.replace(suspect.name(), &suspect.entry, Entry::doubted);
                 } else if cache.store.as_ref().is_some_and(|tier| tier.behind.contest_if_late(&suspect.stored_under)) {
                     // Which of the two is newer, the store decides when what waits here is written.
                     suspect.region.replace(suspect.name(), &suspect.entry, Entry::superseded);
                 }
-                // What waits to be written here is told of once it is.
+                // A change that waits to be written here is reported once it is.
             }
         }
         settled

@@ -84,7 +84,7 @@ impl Policy {
         self
     }
 
-    /// How to fix a policy that contradicts itself, if it does.
+    /// The fix for a policy that contradicts itself, if it does.
     pub(crate) fn fault(&self) -> Option<String> {
         if !(0.0..=1.0).contains(&self.jitter) {
             return Some(format!("jitter is {}, but must lie between 0 and 1", self.jitter));

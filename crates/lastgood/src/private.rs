@@ -1,4 +1,4 @@
-//! Files and directories that only their owner may read: what is cached may be somebody's own.
+//! Files and directories that only their owner may read: cached answers may be private.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -11,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 const OTHERS: u32 = 0o077;
 /// A directory such as `/tmp`, which is everybody's on purpose.
 const STICKY: u32 = 0o1000;
-/// So many files of a directory are looked at.
+/// The most files of a directory that are looked at.
 const MOST_FILES: usize = 1_000;
 
 /// Makes a directory, and those above it that are missing, for its owner alone (0700). One that is there stays as it is.
@@ -51,8 +51,8 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Takes the rights of others away from a data directory (0700) and from those of its files that are `ours` (0600), where
-/// they have any, with one line in the log. Warns where that cannot be done, and leaves alone what is everybody's on
-/// purpose.
+/// they have any, with one line in the log. Warns where that cannot be done, and leaves alone files that are open to
+/// all on purpose.
 pub fn tighten(directory: &Path, ours: impl Fn(&str) -> bool) {
     let mut found = Found::default();
     found.look_at(directory, 0o700);
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_is_its_owner_s_and_what_is_looser_is_tightened() {
+    fn new_files_are_their_owner_s_and_looser_ones_are_tightened() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let data = folder.path().join("a/data");
         create_directory(&data).expect("a temporary folder");

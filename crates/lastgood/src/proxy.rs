@@ -1,8 +1,8 @@
 //! Ways out by a proxy. Feature `proxy`.
 //!
 //! Where only a proxy leads out, [`Proxies`] says which one a destination is reached by, and [`ProxyConnector`] connects
-//! by it. Every connection is a tunnel (`CONNECT`, or SOCKS 5): what is said to the destination, TLS included, is said to
-//! nobody else, and the proxy's user and password go to the proxy alone. The proxy resolves the names.
+//! by it. Every connection is a tunnel (`CONNECT`, or SOCKS 5): the destination's bytes, TLS included, go to
+//! it alone, and the proxy's user and password go to the proxy alone. The proxy resolves the names.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -29,8 +29,8 @@ pub struct ProxyVariables {
     pub https: String,
     /// `ALL_PROXY`: for what the other two say nothing of.
     pub all: String,
-    /// `NO_PROXY`: what is reached directly, split by commas: hosts with all below them, addresses, networks such as
-    /// `10.0.0.0/8`, each with a port or without; `*` is everything.
+    /// `NO_PROXY`: the destinations reached directly, split by commas: hosts with all below them, addresses, networks
+    /// such as `10.0.0.0/8`, each with a port or without; `*` is everything.
     pub no: String,
 }
 
@@ -171,7 +171,7 @@ fn matcher(said: &ProxyVariables, no: &str) -> Matcher {
     Matcher::builder().http(trimmed(&said.http)).https(trimmed(&said.https)).all(trimmed(&said.all)).no(no).build()
 }
 
-/// What is wrong with the URL of a proxy. An empty one is none.
+/// The problem with the URL of a proxy. An empty one is none.
 fn check(value: &str) -> Result<(), &'static str> {
     let value = value.trim();
     if value.is_empty() {

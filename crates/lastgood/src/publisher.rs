@@ -1,6 +1,6 @@
-//! What this process tells the others that share its store: a line for each invalidation.
+//! Publishes this process's invalidations to the other processes that share the store.
 //!
-//! It is told once the store has it: a process that heard of it earlier could read the old value once more.
+//! A record is published once the store has the change: a process that knew earlier could read the old value once more.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::clock::Timestamp;
 use crate::store::{GuardedStore, Log, Store, StoreError};
 
-/// Records that wait to be told; beyond it everything is declared changed.
+/// Records that wait to be published; beyond it everything is declared changed.
 const MOST_PENDING: usize = 10_000;
 /// How long a caller waits for what it has to tell.
 const PUBLISHED_WITHIN: Duration = Duration::from_millis(500);
@@ -26,7 +26,7 @@ const PUBLISHED_WITHIN: Duration = Duration::from_millis(500);
 pub(crate) enum Kind {
     /// A key holds something else, which others may hold an older form of.
     Changed,
-    /// A key holds nothing any more, and nobody may serve what it held.
+    /// A key holds nothing any more, and its old entry may not be served.
     Removed,
     /// The same of all keys that begin so.
     Cleared,
@@ -34,12 +34,12 @@ pub(crate) enum Kind {
     ExpiredWhere,
     /// All that a selector names holds nothing any more.
     RemovedWhere,
-    /// Nothing is told of single invalidations any more that were to be told: there were too many.
+    /// Single invalidations that waited were dropped: there were too many.
     Everything,
 }
 
-/// Keys that one record may name: a bulk invalidation of many keys is published in few records, so that it pushes none out of the log that
-/// others have yet to read.
+/// Keys that one record may name: a bulk invalidation of many keys takes few records, so that it pushes none out of the
+/// log that others have yet to read.
 const TOGETHER: usize = 64;
 
 impl Kind {
@@ -67,8 +67,8 @@ pub(crate) struct Record {
     pub(crate) kind: Kind,
     pub(crate) node: String,
     pub(crate) key: String,
-    /// When it was asked for, by the store's clock; by that of this process until it is told. Not known of what a program of
-    /// before says.
+    /// When it was asked for, by the store's clock; by that of this process until it is published. Not known of what a
+    /// program of before says.
     pub(crate) at: Option<Timestamp>,
 }
 
@@ -128,16 +128,16 @@ fn times_of(records: &[Record]) -> String {
 
 /// What this process has to tell the others. One at a time tells, in order.
 pub(crate) struct Publisher {
-    /// The log's key in the store, and what precedes each key that is told of.
+    /// The log's key in the store, and the prefix of each published key.
     pub(crate) name: String,
     prefix: String,
     /// Distinguishes this process from the others; its own words are not news to it.
     pub(crate) node: String,
     pending: Mutex<VecDeque<Record>>,
     publishing: AtomicBool,
-    /// Something was told.
-    told: Notify,
-    /// Why the store did not take the last that was to be told.
+    /// Something was published.
+    published: Notify,
+    /// Why the store did not take the last record.
     refused: Mutex<Option<StoreError>>,
 }
 
@@ -149,18 +149,18 @@ impl Publisher {
             node: format!("{node:016x}"),
             pending: Mutex::default(),
             publishing: AtomicBool::new(false),
-            told: Notify::new(),
+            published: Notify::new(),
             refused: Mutex::default(),
         }
     }
 
-    /// Why the others cannot be told of what waits to be told, if it waits because of that.
+    /// Why the pending records cannot be published, if they wait because of that.
     pub(crate) fn refused(&self) -> Option<StoreError> {
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
         refused.filter(|_| self.pending() > 0)
     }
 
-    /// How much waits to be told.
+    /// How many records are pending.
     pub(crate) fn pending(&self) -> usize {
         self.queue().len()
     }
@@ -169,7 +169,7 @@ impl Publisher {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has it told that something happened to these keys, which the store has taken note of, and when it was asked for, by the
+    /// Publishes that these keys changed, which the store has done already, and when it was asked for, by the
     /// clock of this process.
     pub(crate) async fn publish(
         &self,
@@ -187,8 +187,8 @@ impl Publisher {
         self.publish_pending(store).await;
     }
 
-    /// Has it told that something happened to all that a selector names, and waits for that a while. Others who have much to
-    /// tell do not keep the caller from going on.
+    /// Publishes an invalidation of all that a selector names, and waits for that a while. Other callers with much to
+    /// publish do not keep this one from going on.
     pub(crate) async fn announce(
         self: &Arc<Self>,
         store: &Arc<GuardedStore>,
@@ -203,19 +203,19 @@ impl Publisher {
         self.admit(record.clone());
         let (publisher, store) = (Arc::clone(self), Arc::clone(store));
         tokio::spawn(async move { publisher.publish_pending(&store).await });
-        let told = async {
+        let published = async {
             loop {
-                let told = self.told.notified();
+                let published = self.published.notified();
                 if !self.queue().contains(&record) {
                     return;
                 }
-                told.await;
+                published.await;
             }
         };
-        let _ = timeout(PUBLISHED_WITHIN, told).await;
+        let _ = timeout(PUBLISHED_WITHIN, published).await;
     }
 
-    /// What is to be told next, in one line.
+    /// The next records to publish, in one line.
     fn next(&self) -> Vec<Record> {
         let pending = self.queue();
         let Some(first) = pending.front() else { return Vec::new() };
@@ -246,8 +246,8 @@ impl Publisher {
         log.append(&self.name, Record::encode_all(&records)).await
     }
 
-    /// Tells what is to be told, unless another is at it. What fails is told later: by the next who has something to
-    /// tell, or once the log can be read.
+    /// Publishes the pending records, unless another caller is at it. What fails is published later: by the next
+    /// caller, or once the log can be read.
     pub(crate) async fn publish_pending(&self, store: &GuardedStore) {
         let Some(log) = store.log() else { return };
         while !self.queue().is_empty() && !self.publishing.swap(true, Ordering::Acquire) {
@@ -258,7 +258,7 @@ impl Publisher {
                     break;
                 }
                 if let Err(why) = self.append(store, log, &next).await {
-                    tracing::debug!(%why, "the other processes could not be told of an invalidation yet");
+                    tracing::debug!(%why, "an invalidation could not be published to the other processes yet");
                     *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
                     return;
                 }
@@ -269,7 +269,7 @@ impl Publisher {
                     pending.drain(..next.len());
                 }
                 drop(pending);
-                self.told.notify_waiters();
+                self.published.notify_waiters();
             }
             // What was admitted since is this one's, too, unless another takes the turn.
             drop(turn);
@@ -292,7 +292,7 @@ mod tests {
 
     /// The lines as released programs write them: a later one must still understand them.
     #[test]
-    fn several_keys_are_told_in_one_line() {
+    fn several_keys_are_published_in_one_line() {
         let keys = ["prices:v1:a", "prices:v1:with 3:blanks and\nbreaks", "prices:v1:币安"];
         let record =
             |key: &str| Record { kind: Kind::Removed, node: "00c0ffee".to_owned(), key: key.to_owned(), at: None };

@@ -25,7 +25,7 @@ use crate::verification::Standing;
 
 mod stored;
 
-/// What is to be done about a read, judged from memory alone.
+/// What to do about a read, judged from memory alone.
 pub(crate) enum Judgement {
     Serve(Answer),
     /// Serve, and have one load refresh it behind.
@@ -204,7 +204,7 @@ impl Region {
         self.ask_within(self.shared.policy.hard_timeout, load).await
     }
 
-    /// As [`Region::ask`], with what is left of the hard timeout.
+    /// As [`Region::ask`], with the rest of the hard timeout.
     pub(crate) async fn ask_within<F, L, T>(&self, limit: Duration, load: F) -> Result<T, Error>
     where
         F: FnOnce() -> L,
@@ -280,7 +280,8 @@ impl Region {
         let doubling = Duration::from_millis(500) * 2u32.saturating_pow(in_a_row.min(16));
         let throttle = match (error.reason, last_good) {
             (Reason::NotFound, _) => self.shared.policy.negative_for,
-            // Whoever paces us names the time for each try: doubling on top would starve a key that is often refused.
+            // The source that paces us names the time for each try: doubling on top would starve a key that is often
+            // refused.
             (Reason::RateLimited | Reason::Overloaded, _) if error.retry_after.is_some() => Duration::ZERO,
             (_, Some(_)) => doubling.min(THROTTLE_AT_MOST),
             (_, None) => doubling.min(THROTTLE_WITHOUT_LAST_GOOD),

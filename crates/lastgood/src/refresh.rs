@@ -17,12 +17,12 @@ impl Region {
     /// Makes sure that `name` stays fresh for longer than `ahead` from now on, and says whether the source was asked for
     /// it: memory and the store come first, as for readers.
     ///
-    /// Readers meanwhile are served what is fresh, and those who find nothing fresh share the load. One that fails takes
-    /// nothing away; a [`Reason::Yielded`] of its own is not even remembered.
+    /// Readers meanwhile are served fresh entries, and those who find nothing fresh share the load. One that fails
+    /// takes nothing away; a [`Reason::Yielded`] of its own is not even remembered.
     ///
     /// # Errors
     ///
-    /// The loader's error, however good what is kept; [`Reason::Yielded`] while the cache is switched off.
+    /// The loader's error, however good the kept answer; [`Reason::Yielded`] while the cache is switched off.
     pub async fn refresh<F, L>(&self, name: &str, ahead: Duration, load: F) -> Result<bool, Error>
     where
         F: FnOnce() -> L + Send + 'static,

@@ -95,7 +95,7 @@ impl Region {
     /// The answer for `name`, from a tier while it is fresh, else from `load`; the last good one when that fails.
     ///
     /// `load` runs in a task of its own, at most once at a time for a key in this process, and only if it is needed.
-    /// Dropping the returned future stops nothing and harms nobody.
+    /// Dropping the returned future stops nothing and harms no other caller.
     ///
     /// # Errors
     ///
@@ -201,7 +201,7 @@ impl Region {
         })
     }
 
-    /// Waits for room to write a body of so many bytes behind.
+    /// Waits for room to write a body of this many bytes behind.
     async fn room(&self, bytes: usize) -> Option<Room> {
         let tier = self.cache.store.as_ref()?;
         Some(tier.behind.room(bytes as u64).await)
@@ -241,7 +241,7 @@ impl Region {
         }
         let doomed = |key: &Key| key.region == self.shared.id && key.name.starts_with(prefix);
         let behind = self.cache.store.as_ref().map(|tier| (&tier.behind, self.store_key(prefix)));
-        // Before the flights are detached: a later one must not find in the store what is to be removed from it.
+        // Before the flights are detached: a later one must not find the entry that is to be removed in the store.
         behind.iter().for_each(|(behind, prefix)| behind.announce_clear(prefix));
         self.cache.flights.invalidate_where(&Void::Removed(self.cache.clock.now()), doomed);
         let removed = self.cache.memory.remove_where(doomed);

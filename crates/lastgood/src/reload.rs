@@ -57,7 +57,7 @@ impl Region {
             Next::Now(leader) => (self.begin(leader, None, siblings, load), true),
             Next::Later(leader, before) => (self.begin(leader, Some(before), siblings, load), true),
         };
-        // The load before may take its whole time: whoever waits for two does not wait twice as long.
+        // The load before may take its whole time: a caller that waits for two does not wait twice as long.
         let completed = timeout_at(after(limit), flight.wait()).await.unwrap_or_else(|_| {
             Err(Arc::new(Error::new(Reason::TimedOut, "the load before this one did not end in time")))
         });

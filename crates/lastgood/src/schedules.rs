@@ -118,7 +118,7 @@ fn callers_that_join_and_leave_on_any_schedule_make_one_load_and_are_all_answere
         }
         assert_eq!(parts.read(false), Some(1));
         assert_eq!(parts.loads.load(Ordering::SeqCst), 1);
-        // What is loaded is in memory a moment before the flight ends.
+        // A loaded answer is in memory a moment before the flight ends.
         while parts.flights.len() > 0 {
             point();
         }
@@ -135,12 +135,13 @@ fn no_schedule_of_loads_and_invalidations_brings_an_older_answer_back() {
                 thread::spawn(move || {
                     let mut last_held = None;
                     for _ in 0..2 {
-                        // What is asked for after an invalidation is not answered with what was before it.
+                        // A read after an invalidation never gets an entry from before it.
                         let (newest, answer) = (parts.invalidated.load(Ordering::SeqCst), parts.read(false));
                         assert!(answer >= Some(newest), "{answer:?} was asked for when v{newest} was the newest");
-                        // What is kept never goes back. Two answers may: a load that was detached asks its source whenever that
-                        // answers, perhaps later than the load that took its place, and its readers are given what it brings. When
-                        // a source was read nobody but the source knows, so that neither answer can be told to be the older one.
+                        // The kept entry never goes back. Two answers may: a load that was detached asks its source
+                        // whenever that answers, perhaps later than the load that took its place, and its readers are
+                        // given what it brings. When a source was read is known to the source alone, so that neither
+                        // answer is known to be the older one.
                         let held = parts.held();
                         assert!(held.is_none() || held >= last_held, "{held:?} is held after {last_held:?}");
                         last_held = held.or(last_held);

@@ -12,7 +12,7 @@ pub(crate) struct Stored {
     pub(crate) entry: Option<Entry>,
     pub(crate) seen: Seen,
     pub(crate) ahead: Ahead,
-    /// Why nobody knows whether the store holds an entry.
+    /// Why it is unknown whether the store holds an entry.
     pub(crate) unknown: Option<StoreError>,
 }
 

@@ -96,17 +96,17 @@ pub trait Store: fmt::Debug + fmt::Display + Send + Sync + 'static {
         counters::add_alone(self, addition).await
     }
 
-    /// Changes a key if it holds what is expected, and says whether it did. One step among all processes that share the
-    /// store. What the store cannot read there is not what is expected. What comes too late is [`StoreError::Late`], where the
-    /// store can tell.
+    /// Changes a key if it holds the expected bytes, and says whether it did. One step among all processes that share
+    /// the store. Bytes that the store cannot read are not the expected ones. A change that comes too late is
+    /// [`StoreError::Late`], where the store can tell.
     ///
     /// As given, for a store that one process has to itself, and one change of a key at a time.
     async fn swap(&self, swap: &Swap) -> Result<bool, StoreError> {
         swap::swap_alone(self, swap).await
     }
 
-    /// Removes those of the keys that hold what is expected of them, and says how many were there. One round trip; each key
-    /// is one step among all processes that share the store.
+    /// Removes those of the keys that hold the bytes expected of them, and says how many were there. One round trip;
+    /// each key is one step among all processes that share the store.
     ///
     /// As given, for a store that one process has to itself, and one change of a key at a time.
     async fn remove_if(&self, removals: &[(String, Version)]) -> Result<u64, StoreError> {
@@ -134,7 +134,7 @@ pub trait Store: fmt::Debug + fmt::Display + Send + Sync + 'static {
     }
 
     /// What keeps it from doing all of its work at the moment, such as a full or read-only disk; `None` while nothing is
-    /// known to. Asks nobody.
+    /// known to. Makes no request.
     fn trouble(&self) -> Option<StoreError> {
         None
     }
@@ -155,7 +155,7 @@ pub trait Store: fmt::Debug + fmt::Display + Send + Sync + 'static {
         None
     }
 
-    /// Writes what is still in flight to its place and ends background work. The store is not used afterwards.
+    /// Completes the writes in flight and ends background work. The store is not used afterwards.
     async fn close(&self) -> Result<(), StoreError> {
         Ok(())
     }
@@ -165,12 +165,12 @@ pub trait Store: fmt::Debug + fmt::Display + Send + Sync + 'static {
 ///
 /// # Contract
 ///
-/// * Records are read in the order in which they were appended, whoever appended them, and each exactly once by who
+/// * Records are read in the order in which they were appended, by any process, and each exactly once by a reader that
 ///   goes on from [`Tail::end`].
 /// * A log keeps at least its last [`KEPT_RECORDS`] records, for a week after the last was appended; older ones may be
 ///   gone.
-/// * A reader who missed records is told: [`Tail::is_complete`] is false where anything that was appended after its
-///   place is not there any more, the whole log included. Nobody's clock has a part in that.
+/// * A reader who missed records finds out: [`Tail::is_complete`] is false where anything that was appended after its
+///   place is not there any more, the whole log included. No clock has a part in that.
 /// * [`Store::remove`] of the log's name removes the log.
 #[async_trait]
 pub trait Log: Send + Sync {
@@ -184,8 +184,8 @@ pub trait Log: Send + Sync {
     /// several; nothing once `wait` is over.
     async fn read(&self, name: &str, after: Option<&Position>, wait: Duration) -> Result<Tail, StoreError>;
 
-    /// Whether the last read failed because the server is not there for anybody: what nobody can write to tells of nothing.
-    /// Not to be reached from here is less than that.
+    /// Whether the last read failed because the server is down for all: then no process can write to it either.
+    /// A server that only this process cannot reach is less than that.
     fn is_away(&self) -> bool {
         false
     }

@@ -1,4 +1,4 @@
-//! The invalidation log: what this process hears of the others that share its store. What is heard changes memory alone,
+//! The invalidation log: what the other processes on the store invalidate. Applying it changes memory alone,
 //! for the store is changed already.
 //!
 //! Each process reads from its own place, so that one that was cut off goes on where it was. If what followed on that
@@ -121,8 +121,8 @@ impl Shared {
         }
     }
 
-    /// Until when what was loaded is taken away by a removal at another process, as far as the clocks tell: what is loaded
-    /// after it was asked for has nothing to do with it.
+    /// Until when loads are voided by a removal at another process, as far as the clocks tell: a load that began after
+    /// the removal is not affected.
     fn removed_until(&self, removed: Removed) -> Timestamp {
         let exactly = removed.asked_at.map(|at| at.plus(removed.ahead.at_most_wrong_by * 2 + APART));
         let now = self.clock.now();
@@ -137,7 +137,7 @@ impl Shared {
         }
     }
 
-    /// Applies what was appended to the log after `since`.
+    /// Applies the records appended to the log after `since`.
     fn apply_all(self: &Arc<Self>, tail: Tail, since: Timestamp) {
         let cache = Cache { shared: Arc::clone(self) };
         if !tail.is_complete {
@@ -190,14 +190,15 @@ impl Cache {
         }
     }
 
-    /// What is known of when a removal was asked for that was told after `since`, by the clock of this process.
+    /// When a removal published after `since` was asked for, as far as is known, by the clock of this process.
     fn when_removed(&self, record: &Record, since: Timestamp) -> Removed {
         let ahead = self.shared.store.as_ref().and_then(|tier| tier.store.assumed_ahead());
         let asked_at = ahead.zip(record.at).map(|(ahead, at)| at.shifted(-ahead.by));
         Removed { since, asked_at, ahead: ahead.unwrap_or(Ahead::NONE) }
     }
 
-    /// Another process expired or removed all that a selector names. What only this one has is not told of one by one.
+    /// Another process expired or removed all that a selector names. Keys that only this one has are not named one by
+    /// one.
     fn apply_selector(&self, selector: &str, mode: Mode, removed: Removed) {
         // What a later version says and this one does not understand may be anything.
         let Some(matches) = self.shared.matches(selector) else { return self.doubt_everything() };
@@ -223,10 +224,10 @@ impl Cache {
         }
     }
 
-    fn apply_tag(&self, mode: Mode, tag: &str, told: Removed) {
-        let until = self.shared.removed_until(told);
+    fn apply_tag(&self, mode: Mode, tag: &str, removal: Removed) {
+        let until = self.shared.removed_until(removal);
         self.shared.tags.note_mark(until);
-        if let Some(at) = told.asked_at {
+        if let Some(at) = removal.asked_at {
             self.shared.tags.remember_heard(tag, mode, at);
         }
         self.shared.changed_elsewhere(|_| true);
@@ -240,13 +241,13 @@ impl Cache {
         let regions = self.regions();
         for key in tagged {
             if let Some(region) = regions.get(key.region as usize) {
-                region.change_in_memory(&key, mode, told);
+                region.change_in_memory(&key, mode, removal);
             }
         }
         if let Some(tier) = &self.shared.store {
             let region_of = |key: &str| regions.iter().find(|region| key.starts_with(&region.shared.prefix));
-            let removed = (mode == Mode::Remove).then_some(told);
-            tier.behind.changed_tag(tag, removed, |key| region_of(key)?.expiry_elsewhere(told));
+            let removed = (mode == Mode::Remove).then_some(removal);
+            tier.behind.changed_tag(tag, removed, |key| region_of(key)?.expiry_elsewhere(removal));
         }
     }
 }
@@ -273,10 +274,10 @@ impl Region {
         }
     }
 
-    /// The expiry by another process that was told of, if it says when it was asked for.
-    fn expiry_elsewhere(&self, told: Removed) -> Option<Expiry> {
+    /// The published expiry by another process, if it says when it was asked for.
+    fn expiry_elsewhere(&self, removal: Removed) -> Option<Expiry> {
         let (schema, policy) = (self.shared.schema, Arc::clone(&self.shared.policy));
-        told.asked_at.map(|at| Expiry { at, schema, policy })
+        removal.asked_at.map(|at| Expiry { at, schema, policy })
     }
 
     /// Another process removed all that begins with `prefix`.

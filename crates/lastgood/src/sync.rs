@@ -27,7 +27,8 @@ mod scheduled {
         static IS_SCHEDULED: Cell<bool> = const { Cell::new(false) };
     }
 
-    /// Runs `subject` on so many random schedules of its threads. One that fails is printed, with how to run it again.
+    /// Runs `subject` on this many random schedules of its threads. One that fails is printed, with how to run it
+    /// again.
     pub(crate) fn on_schedules(count: usize, subject: impl Fn() + Send + Sync + 'static) {
         // What tokio's timers need; they never fire.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();

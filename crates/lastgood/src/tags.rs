@@ -17,7 +17,7 @@ use crate::policy::{FOREVER_TTL, Policy, Times};
 use crate::store::{Ahead, GuardedStore, Store, StoreError};
 use crate::write_behind::{Change, Fill, Form, WriteBehind};
 
-/// Longer ones, or more of them on one entry, keep it out of the store: there nobody could invalidate it.
+/// Longer ones, or more of them on one entry, keep it out of the store: it could not be invalidated there.
 pub(crate) const LONGEST: usize = 256;
 const MOST: usize = 16;
 /// Tags whose marks this process remembers; beyond it, it distrusts what the store holds from before instead.
@@ -70,7 +70,7 @@ pub(crate) struct Tags {
     prefix: String,
     /// Those that this process made: the store may not have them yet.
     made: Mutex<HashMap<String, Marks>>,
-    /// Those that other processes told of: the store may lose the newest of what it took.
+    /// Those that other processes published: the store may lose the newest of what it took.
     heard: Mutex<HashMap<String, Marks>>,
     /// When any tag was invalidated last, as far as this process knows.
     marked_at: AtomicU64,

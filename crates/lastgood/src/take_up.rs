@@ -1,4 +1,4 @@
-//! Taking up what earlier processes left to be done: what is said in the file of waiting changes, as soon as it can be read.
+//! Taking up what earlier processes left to be done: the file of waiting changes, as soon as it can be read.
 
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;

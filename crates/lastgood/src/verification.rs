@@ -9,8 +9,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::clock::Timestamp;
 use crate::entry::Entry;
 
-/// How often the log is to be heard of, and when its silence is noticed. All of it follows from how long memory is believed
-/// unnoticed, because a reader who is content with a long time need not ask often where each question is billed.
+/// How often the log is read, and when its silence is noticed. All of it follows from how long memory is believed
+/// without it, because a reader who is content with a long time need not ask often where each question is billed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pace {
     /// How long one read of the log waits for a record.
@@ -47,16 +47,16 @@ pub(crate) enum Standing {
     Grace,
     /// Another process may have invalidated it: it is revalidated before it is served, unless nothing better is there.
     Unverified,
-    /// The same, and nobody will ever say: the log was lost with its store, or something happened to the key there.
+    /// The same, and it stays unknown: the log was lost with its store, or something happened to the key there.
     Missed,
 }
 
 /// What was heard of the log, in times of this process's clock.
 #[derive(Debug)]
 pub(crate) struct Verification {
-    /// What memory took in at or before this may have been invalidated unnoticed.
+    /// Entries cached at or before this time may have missed an invalidation.
     unverified_until: AtomicU64,
-    /// When the last read of the log that was answered began: nothing that was told before is missing.
+    /// When the last read of the log that was answered began: nothing that was published before is missing.
     last_read_at: AtomicU64,
     /// Until when the log does not count as silent.
     verified_until: AtomicU64,
@@ -65,8 +65,8 @@ pub(crate) struct Verification {
     away_at: AtomicU64,
     /// How long memory is believed past what was heard, or past when it was taken in.
     bound: Duration,
-    /// Whether this process listens already, or has given up waiting for it: what it reads before may be invalidated
-    /// unnoticed.
+    /// Whether this process listens already, or has given up waiting for it: an entry that it reads before may have
+    /// missed an invalidation.
     listens: watch::Sender<Listens>,
 }
 
@@ -79,7 +79,7 @@ enum Listens {
 }
 
 impl Verification {
-    /// Without a log there is nobody to be heard.
+    /// Without a log there is nothing to read.
     pub(crate) fn without_a_log() -> Verification {
         let forever = || AtomicU64::new(Timestamp::FOREVER.as_millis());
         let listens = watch::Sender::new(Listens::Yes);
@@ -116,7 +116,7 @@ impl Verification {
         }
     }
 
-    /// Nobody need wait for it any longer.
+    /// No caller need wait for it any longer.
     pub(crate) fn not_yet(&self) {
         self.listens.send_if_modified(|listens| {
             let waited = *listens == Listens::NotYet;
@@ -151,7 +151,7 @@ impl Verification {
         self.away_since.store(0, Ordering::Relaxed);
     }
 
-    /// The server, asked at `asked_at`, is not there for anybody: what is taken in while that lasts cannot have been removed
+    /// The server, asked at `asked_at`, is down for all: entries cached while that lasts cannot have been removed
     /// from it.
     pub(crate) fn away(&self, asked_at: Timestamp, now: Timestamp) {
         self.verified_until.fetch_min(now.as_millis(), Ordering::Relaxed);
@@ -166,7 +166,7 @@ impl Verification {
         away_since > 0 && taken_at.as_millis() > away_since && at.since(away_at) <= self.bound
     }
 
-    /// What memory holds at `now` may have been invalidated unnoticed.
+    /// Entries in memory at `now` may have missed an invalidation.
     pub(crate) fn missed(&self, now: Timestamp) {
         self.unverified_until.fetch_max(now.as_millis(), Ordering::Relaxed);
     }
@@ -181,8 +181,8 @@ impl Verification {
         let taken_at = entry.taken_at;
         if taken_at.as_millis() <= self.unverified_until.load(Ordering::Relaxed) {
             // What happened to the key may be a removal that the log is still to tell of.
-            let is_to_be_told = entry.is_doubted() && at > self.verified_until();
-            return if is_to_be_told { Standing::Unverified } else { Standing::Missed };
+            let may_be_published = entry.is_doubted() && at > self.verified_until();
+            return if may_be_published { Standing::Unverified } else { Standing::Missed };
         }
         if at <= self.verified_until() {
             return Standing::Verified;

@@ -1,9 +1,9 @@
 //! Writes to the store, off every caller's path: bounded, newest wins per key, in order per key.
 //!
 //! A failed fill is dropped, because memory has it and the next refresh writes again. A failed removal is not: until
-//! it is done the store may hold what nobody may see, so it is retried, and reads of the key do not ask the store. Nor is
-//! a value that an application put: nothing else would ever write it again. Where there is a file for it, that outlives the
-//! process: see `journal.rs`.
+//! it is done the store may hold what may not be served, so it is retried, and reads of the key do not ask the store.
+//! Nor is a value that an application put: nothing else would ever write it again. Where there is a file for it, that
+//! outlives the process: see `journal.rs`.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,13 +39,13 @@ pub(crate) use self::queue::MAX_WAITING_BYTES;
 use self::queue::{End, Queue};
 pub(crate) use self::room::Room;
 pub(crate) use self::turn::{Meanwhile, Turn};
-use self::worker::{Retry, Told, Worker};
+use self::worker::{Report, Retry, Worker};
 
 /// Keys that may wait at once. Beyond it a removal makes all that the store holds suspect. Fills may take three quarters of
 /// it, and of the room for bodies.
 const MAX_WAITING: usize = 100_000;
 
-/// The log is told of lost writes at most once in so long.
+/// Lost writes are logged at most once in this time.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
 pub(crate) struct WriteBehind {
@@ -59,7 +59,7 @@ pub(crate) struct WriteBehind {
     /// What the store holds from before this time may be what a lost removal should have taken away.
     distrust_before: AtomicU64,
     pub(crate) dropped: AtomicU64,
-    /// When the log was last told of lost writes.
+    /// When lost writes were last logged.
     warned_at: AtomicU64,
     /// Changes that must not be lost and that the store has taken.
     written: AtomicU64,
@@ -150,7 +150,7 @@ impl WriteBehind {
         }
     }
 
-    /// From now on the store is not believed about what is under `prefix`. [`WriteBehind::clear`] must follow.
+    /// From now on the store is not believed about keys under `prefix`. [`WriteBehind::clear`] must follow.
     pub(crate) fn announce_clear(&self, prefix: &str) {
         self.queue().announce_clear(prefix);
     }
@@ -158,7 +158,7 @@ impl WriteBehind {
     /// Queues the removal of everything under `prefix`, which ends with a colon, in place of all that waits there.
     pub(crate) fn clear(self: &Arc<Self>, prefix: &str, tell: bool) {
         let mut queue = self.queue();
-        // What is put from now on waits until this is done, which would take it away, too.
+        // A put from now on waits until this is done, which would take it away, too.
         queue.announce_clear(prefix);
         queue.give_up(prefix, self.clock.now());
         // Without its colon the prefix is no key of the region, so that no fill can take the removal's place.
@@ -175,7 +175,7 @@ impl WriteBehind {
         // The removal that a fill overtakes must still happen if the fill fails.
         if let Change::Put(fill) = &mut change {
             let overtakes = queue.owes_removal(&key) || queue.owes_expiry(&key).is_some();
-            // Where the store decides about it, what is owed stays.
+            // Where the store decides about it, the owed change stays.
             if overtakes && fill.fence().is_some() {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
                 return;
@@ -258,11 +258,11 @@ impl WriteBehind {
     }
 
     /// Notes how a change ended; says whether it is to be repeated.
-    fn note(self: &Arc<Self>, key: String, told: &Told, outcome: Result<(), StoreError>) -> bool {
-        let kind = told.kind;
+    fn note(self: &Arc<Self>, key: String, report: &Report, outcome: Result<(), StoreError>) -> bool {
+        let kind = report.kind;
         let to_be_repeated = {
             let mut queue = self.queue();
-            if (kind == ChangeKind::Fill || told.is_late_put) && outcome.is_ok() && self.store.log().is_some() {
+            if (kind == ChangeKind::Fill || report.is_late_put) && outcome.is_ok() && self.store.log().is_some() {
                 queue.remember_fill(&key, self.clock.now());
             }
             let to_be_repeated = queue.done(&key, End::from(&outcome));
@@ -284,7 +284,7 @@ impl WriteBehind {
         to_be_repeated
     }
 
-    /// Logs that the store took no claim, so that what is loaded stays in memory.
+    /// Logs that the store took no claim, so that loaded answers stay in memory.
     pub(crate) fn log_unclaimed(&self, key: &str, why: &StoreError) {
         tracing::debug!(%key, %why, "write to the store failed");
     }

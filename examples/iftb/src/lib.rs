@@ -86,7 +86,7 @@ pub struct Analysis {
     pub why: String,
 }
 
-/// What a model is shown. Equal inputs share an analysis, whoever asks.
+/// What a model is shown. Equal inputs share an analysis, for all callers.
 #[derive(Clone, Debug, Serialize)]
 pub struct Input {
     pub symbol: String,

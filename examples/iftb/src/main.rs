@@ -1,4 +1,4 @@
-//! Shows the data layer at work: what it costs without a cache, at first and then, and what is left when Redis and the
+//! Shows the data layer at work: what it costs without a cache, at first and then, and what remains when Redis and the
 //! exchange are gone. Ends with how many of its promises held.
 
 #![expect(clippy::print_stdout, reason = "it shows something")]
@@ -52,7 +52,7 @@ enum RedisIs {
     Up,
     /// It takes connections and answers nothing.
     Frozen,
-    /// Nobody listens.
+    /// No server listens.
     Stopped,
     /// None is configured: a file takes its place.
     Absent,
@@ -147,7 +147,7 @@ async fn restarted(
     Ok(())
 }
 
-/// Everything gone at once. The answers of this data layer age in a second, so that nobody waits five minutes.
+/// Everything gone at once. The answers of this data layer age in a second, so that no run waits five minutes.
 async fn ruin(
     sim: &Sim,
     redis: &mut Option<RedisServer>,

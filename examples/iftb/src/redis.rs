@@ -78,7 +78,7 @@ pub(crate) async fn gone_and_back(
     Ok(())
 }
 
-/// A wrong password is told, and costs no answer.
+/// A wrong password is reported, and costs no answer.
 pub(crate) async fn wrong_password(
     redis: &RedisServer,
     url: &str,
@@ -97,7 +97,7 @@ pub(crate) async fn wrong_password(
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     println!("\nwith a wrong password, health says: {said}");
-    promises.hold("a wrong password is told as one", said.to_lowercase().contains("authentication"), &said);
+    promises.hold("a wrong password is reported as one", said.to_lowercase().contains("authentication"), &said);
     promises.hold("without being repeated", !said.contains("a-wrong-one"), &said);
     promises.hold("and the data layer goes on", answered.is_ok(), "it answers nothing");
     Ok(())

@@ -179,7 +179,7 @@ async fn a_password_a_database_and_a_namespace_keep_it_apart_from_everything_els
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_told_and_costs_no_answer() {
+async fn a_wrong_password_is_reported_and_costs_no_answer() {
     let (sim, url) = exchange().await;
     let redis = RedisServer::start_with(&["--requirepass", PASSWORD]);
     let wrong = redis.url().replace(PASSWORD, "a-wrong-one");
@@ -187,7 +187,7 @@ async fn a_wrong_password_is_told_and_costs_no_answer() {
         sim.reset_counters();
         let market = data_layer(&store, Some(&url), FOR_LONG).await.unwrap();
         a_turn_costs_each_source_once(&sim, &market).await;
-        let told = async {
+        let named = async {
             loop {
                 let why = market.health().await.store.and_then(Result::err).map(|why| why.to_string());
                 if let Some(why) = why.filter(|why| why.to_lowercase().contains("authentication")) {
@@ -196,7 +196,7 @@ async fn a_wrong_password_is_told_and_costs_no_answer() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        let why = tokio::time::timeout(Duration::from_secs(20), told).await.expect("the password is named");
+        let why = tokio::time::timeout(Duration::from_secs(20), named).await.expect("the password is named");
         assert!(!why.contains("a-wrong-one") && !market.health().await.is_well(), "{why}");
     }
 }

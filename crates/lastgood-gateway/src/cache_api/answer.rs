@@ -1,4 +1,4 @@
-//! What is answered: JSON.
+//! The JSON answers.
 
 use axum::response::Response;
 use http::{HeaderValue, StatusCode};

@@ -36,7 +36,7 @@ const COUNT_WITHIN: Duration = Duration::from_secs(2);
 /// Series of candles that an answer speaks of one by one.
 const MOST_SERIES: usize = 100;
 
-/// What is to be changed.
+/// The change to make.
 enum Target {
     One(Selector, String),
     Many(Selector, String),
@@ -47,7 +47,7 @@ enum Target {
 }
 
 impl Target {
-    /// What is true of the keys that only the store holds, where it was not reached.
+    /// The note about keys that only the store holds, where it was not reached.
     fn rest(&self, mode: Mode) -> &'static str {
         match (self, mode) {
             (Target::One(..), _) => "If the store holds a key that memory does not, it is removed there then.",
@@ -309,8 +309,8 @@ async fn change_symbol(app: &App, symbol: &str, mode: Option<Mode>) -> Result<Ch
     Ok(changed.and(Changed::of(change_keys(app, &all_symbols, expire).await?, expire)))
 }
 
-/// The series of candles that a change is about, as they are before it, so that it can be reported in candles what is reported
-/// in keys otherwise; at most [`MOST_SERIES`].
+/// The series of candles that a change matches, as they are before it, so that the change can be reported in candles
+/// instead of keys; at most [`MOST_SERIES`].
 async fn series_meant(app: &App, target: &Target) -> Vec<KnownSeries> {
     let prefixes = match target {
         Target::Series(prefix) => BTreeSet::from([prefix.clone()]),

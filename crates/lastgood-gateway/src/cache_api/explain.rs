@@ -1,4 +1,4 @@
-//! `GET /api/cache/explain/{key}`: what is known of a key, and what will become of it.
+//! `GET /api/cache/explain/{key}`: the state of a key, and its next steps.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ struct Explained {
     /// `memory`, `store`, `both` or `none`; `unknown` like the freshness.
     tier: &'static str,
     age_ms: Option<u64>,
-    /// What is left of its freshness.
+    /// The rest of its freshness.
     fresh_for_ms: Option<u64>,
     stale_until: Option<u64>,
     /// Nothing where there is no end as long as there is room.
@@ -42,7 +42,7 @@ struct Explained {
     loading: bool,
     next_refresh: NextRefresh,
     policy: InForce,
-    /// Of a series of candles: what is known of which stretch of it, oldest first.
+    /// Of a series of candles: its known stretches, oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     candles: Vec<KnownSpan>,
 }

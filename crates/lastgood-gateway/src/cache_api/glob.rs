@@ -65,7 +65,7 @@ impl Part {
 }
 
 impl Glob {
-    /// The pattern of a text, or what is wrong with it.
+    /// The pattern of a text, or the problem with it.
     pub(super) fn parse(text: &str) -> Result<Glob, NotPattern> {
         if text.is_empty() || text.len() > LONGEST {
             return Err(NotPattern::Length);
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pattern_is_refused() {
+    fn anything_but_a_pattern_is_refused() {
         for wrong in ["", "[", "[a", "a\\", "[]", "x".repeat(513).as_str()] {
             assert!(Glob::parse(wrong).is_err(), "{wrong}");
         }

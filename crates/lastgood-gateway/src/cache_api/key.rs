@@ -22,7 +22,7 @@ use crate::values::{BYTES, ask_again, is_media_type, reason, unasked};
 
 const PREFIX: &str = "/api/cache/key/";
 
-/// The content type of what is kept; the market layer keeps other things in its place.
+/// The content type of the kept value; the market layer keeps other things in its place.
 pub(super) fn content_type(answer: &Answer) -> HeaderValue {
     let kept = answer.meta().and_then(|meta| meta.lines().next()).filter(|text| is_media_type(text));
     kept.and_then(|meta| HeaderValue::from_str(meta).ok()).unwrap_or(BYTES)
@@ -51,7 +51,7 @@ pub(super) async fn get(State(app): State<Arc<App>>, _: Caller, uri: Uri, header
     Ok(response)
 }
 
-/// How a read would be answered from what is kept alone.
+/// How a read would be answered from the kept entry alone.
 fn outcome(known: &Explanation, answer: &Answer) -> Outcome {
     match (known.freshness, &known.backoff) {
         (Freshness::Fresh, _) => answer.outcome(),

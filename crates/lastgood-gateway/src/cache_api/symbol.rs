@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn snapshots_of_all_symbols_are_told_from_answers_about_some() {
+    fn snapshots_of_all_symbols_are_distinct_from_answers_about_some() {
         for (region, name) in [
             ("ticker_price", "spot/api/v3/ticker/price?"),
             ("ticker_24hr", "spot/api/v3/ticker/24hr?type=MINI"),

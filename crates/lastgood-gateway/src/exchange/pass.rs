@@ -153,7 +153,7 @@ impl HttpBody for Passing {
     }
 }
 
-/// Status, body and headers are the exchange's; what is added says only that they were passed, and why.
+/// Status, body and headers are the exchange's; the added headers say only that they were passed, and why.
 fn label(mut response: Response, reason: BypassReason) -> Response {
     let headers = response.headers_mut();
     strip_hop_by_hop(headers);

@@ -12,7 +12,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const NOTE_EVERY: Duration = Duration::from_secs(600);
 /// What the first seconds cost says nothing of a day: a rate is of a minute at least.
 const SHORTEST: Duration = Duration::from_secs(60);
-/// Prices are for so many commands.
+/// Prices are for this many commands.
 const PRICED: f64 = 100_000.0;
 
 /// The commands of this gateway.

@@ -147,7 +147,7 @@ mod tests {
         let one = Node::new(&store, &clock, "one");
         one.read("a").await;
         one.read("a").await;
-        assert_eq!(one.seen(), None, "the store has not told yet");
+        assert_eq!(one.seen(), None, "the store has not answered yet");
         one.lifetime.add(&one.cache).await.unwrap().unwrap();
         assert_eq!(one.seen(), Some((1, 1)));
         one.read("a").await;
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_counted_while_the_store_is_away_is_added_when_it_is_back() {
+    async fn counts_made_while_the_store_is_away_are_added_when_it_is_back() {
         let clock = Clock::paused_with_tokio();
         let store = MemoryStore::new(clock.clone(), 1 << 20);
         let node = Node::new(&store, &clock, "one");

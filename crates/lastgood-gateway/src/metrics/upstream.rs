@@ -19,12 +19,14 @@ type BucketField = fn(&BucketStanding) -> u64;
 type StandingField = fn(&Standing) -> u64;
 
 const BUCKET_GAUGES: [(&str, &str, BucketField); 6] = [
-    ("budget_used", "What is used in the current window, by bucket", |bucket| u64::from(bucket.used)),
+    ("budget_used", "Used in the current window, by bucket", |bucket| u64::from(bucket.used)),
     ("budget_own", "Sent by this gateway in the current window, by bucket", |bucket| u64::from(bucket.own)),
     ("budget_others", "Sent by the other gateways in the current window, by bucket", |bucket| u64::from(bucket.others)),
     ("budget_limit", "What the exchange allows in a window, by bucket", |bucket| u64::from(bucket.limit)),
     ("budget_reserve", "The part of the limit that is left to signed calls", |bucket| u64::from(bucket.reserve)),
-    ("budget_stopped", "1 while the exchange refuses what is counted there", |bucket| u64::from(bucket.stop.is_some())),
+    ("budget_stopped", "1 while the exchange refuses requests of the bucket", |bucket| {
+        u64::from(bucket.stop.is_some())
+    }),
 ];
 
 const BUDGET_COUNTERS: [(&str, &str, StandingField); 5] = [

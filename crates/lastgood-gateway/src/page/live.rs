@@ -27,7 +27,7 @@ const MOST_PAGES: usize = 256;
 const EVERY: Duration = Duration::from_secs(1);
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 
-/// What is sent to every page.
+/// The message sent to every page.
 #[derive(Clone, Debug, Default)]
 enum Sent {
     /// No current event: no page has been open for a while.

@@ -14,7 +14,7 @@ use super::payload::{Payload, Reply};
 use super::prepared::{GZIP_FROM, Prepared, pack};
 use super::{HEADERS, found, with_headers};
 
-/// What is served.
+/// The served body.
 pub(crate) struct Cached<'a> {
     pub(crate) body: &'a Bytes,
     pub(crate) content_type: &'a HeaderValue,

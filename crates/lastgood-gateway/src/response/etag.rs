@@ -18,7 +18,7 @@ pub(crate) struct EntityTag {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Comparison {
     Strong,
-    /// What is marked as weak counts, too: for readers.
+    /// Weak tags count, too: for readers.
     Weak,
 }
 
@@ -28,7 +28,7 @@ impl EntityTag {
         EntityTag::strong(&digest(&[content_type.as_bytes(), b"\0", body]))
     }
 
-    /// The tag of what only has to be told apart from what comes before and after it. It is made for each part that is cut
+    /// The tag of a body that only has to differ from the one before and after it. It is made for each part that is cut
     /// out of an answer, so it must cost next to nothing.
     pub(crate) fn of_answer(body: &[u8]) -> EntityTag {
         let mut hash = DefaultHasher::new();

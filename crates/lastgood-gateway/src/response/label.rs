@@ -61,9 +61,9 @@ pub(crate) struct Label {
     pub(crate) outcome: Outcome,
     pub(crate) given_at: Timestamp,
     age: Duration,
-    /// What is left of its freshness in seconds, negative when none is.
+    /// The rest of its freshness in seconds, negative when none is.
     ttl: i64,
-    /// Whether another gateway may have invalidated it without this one's hearing of it.
+    /// Whether this gateway may have missed its invalidation by another.
     unverified: bool,
 }
 

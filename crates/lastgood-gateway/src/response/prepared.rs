@@ -1,4 +1,4 @@
-//! What is worked out of an answer once and then served many times.
+//! Parts of an answer that are worked out once and served many times.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -28,7 +28,7 @@ pub(crate) struct Prepared {
 /// Parts with the source that names each, by its place in memory.
 type Parts = HashMap<usize, (Arc<Source>, Arc<PreparedPart>)>;
 
-/// A part of an answer, with what is worked out of it once.
+/// A part of an answer, with the values worked out of it once.
 pub(crate) struct PreparedPart {
     pub(crate) body: Bytes,
     pub(crate) prepared: Arc<Prepared>,
@@ -83,12 +83,12 @@ impl Prepared {
         self.index.get_or_init(|| Index::of(body)).as_ref()
     }
 
-    /// The body, packed, if it was before.
+    /// The body, compressed, if it was before.
     pub(crate) fn packed(&self) -> Option<Bytes> {
         self.gzip.get().cloned()
     }
 
-    /// The body, packed. The first caller packs it; the others take what is there.
+    /// The body, compressed. The first caller compresses it; the others take the result.
     pub(crate) async fn gzip(self: Arc<Self>, body: &Bytes) -> Bytes {
         if let Some(packed) = self.gzip.get() {
             return packed.clone();

@@ -15,7 +15,7 @@ impl<K: Copy + PartialEq> Recent<K> {
         Recent(RefCell::new(Vec::new()))
     }
 
-    /// The value that says `key`; what is `near` to it takes its place when it is made next.
+    /// The value under `key`; one that is `near` to it takes its place when it is made next.
     pub(crate) fn get(&self, key: K, near: u64, make: impl FnOnce() -> HeaderValue) -> HeaderValue {
         let mut kept = self.0.borrow_mut();
         if kept.is_empty() {

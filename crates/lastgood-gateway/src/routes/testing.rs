@@ -125,7 +125,7 @@ impl HeldRoutes {
         let route = &self.routes[usize::from(*choice) % self.routes.len()];
         let Ok(rest) = std::str::from_utf8(rest) else { return };
         let Some(Segment::Literal(second)) = route.spec().path.segments().get(1) else { return };
-        // What is no URI, or another path, does not come to the route.
+        // Text that is no URI, or another path, does not come to the route.
         let Ok(uri) = format!("/v1/{second}/{rest}").parse::<Uri>() else { return };
         if uri.path().split('/').count() != route.spec().path.segments().len() + 1 {
             return;
@@ -146,9 +146,9 @@ impl HeldRoutes {
                 let is_shown = |name: &str| name.chars().take(SHOWN).eq(refusal.parameter.chars());
                 assert!(named.any(is_shown), "{refusal:?} names no parameter of {uri}");
                 assert!(refusal.value.chars().count() <= SHOWN && !refusal.allowed.is_empty(), "{refusal:?}");
-                let (status, told) = self.answer(route, &uri);
-                assert_eq!((status, &told["parameter"]), (StatusCode::BAD_REQUEST, &json!(refusal.parameter)), "{uri}");
-                assert_eq!([&told["value"], &told["allowed"]], [&refusal.value, &refusal.allowed], "{uri}");
+                let (status, read) = self.answer(route, &uri);
+                assert_eq!((status, &read["parameter"]), (StatusCode::BAD_REQUEST, &json!(refusal.parameter)), "{uri}");
+                assert_eq!([&read["value"], &read["allowed"]], [&refusal.value, &refusal.allowed], "{uri}");
             }
         }
     }
@@ -209,8 +209,8 @@ impl HeldRoutes {
     }
 }
 
-/// The arguments are within their bounds, are the same when they are asked for in the form that they have, and can be told
-/// from all others by their key.
+/// The arguments are within their bounds, are the same when they are asked for in the form that they have, and their
+/// key differs from all others.
 fn hold_arguments(route: &Arc<Route>, arguments: &Arguments) {
     let encode = |value: &Argument| utf8_percent_encode(&value.to_string(), NON_ALPHANUMERIC).to_string();
     let (mut path, mut query) = (String::new(), Vec::new());
@@ -232,7 +232,7 @@ fn hold_arguments(route: &Arc<Route>, arguments: &Arguments) {
         return;
     }
     let key = route.key(arguments);
-    let told: Vec<(String, String)> = match key.split_once('?').expect("a key of a route").1 {
+    let read: Vec<(String, String)> = match key.split_once('?').expect("a key of a route").1 {
         hashed if hashed.starts_with("sha256=") => return,
         plain => plain
             .split('&')
@@ -242,7 +242,7 @@ fn hold_arguments(route: &Arc<Route>, arguments: &Arguments) {
     };
     let given = arguments.0.iter().filter(|(_, value)| *value != Argument::Absent);
     let given: Vec<(String, String)> = given.map(|(name, value)| (name.clone(), value.to_string())).collect();
-    assert_eq!(told, given, "{key} is the key of something else");
+    assert_eq!(read, given, "{key} is the key of something else");
 }
 
 fn decoded(text: &str) -> String {
@@ -259,7 +259,7 @@ fn keeps_its_shape(path: &str) -> bool {
         if !are_plain || segments.len() != count || form.contains(ends) {
             return false;
         }
-        // What is no text once it is decoded may be a slash to a server that reads other bytes.
+        // Bytes that decode to no text may be a slash to a server that reads other bytes.
         let Ok(next) = percent_decode_str(&form).decode_utf8().map(Cow::into_owned) else { return false };
         form = next;
     }

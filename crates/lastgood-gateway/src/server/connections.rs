@@ -10,10 +10,10 @@ use tokio::time::Instant;
 
 use crate::activity::{Activity, STUCK_AFTER};
 
-/// One of so many is closed at once when there is no place, so that a flood does not look through all for each.
+/// One of this many is closed at once when there is no place, so that a flood does not look through all for each.
 const CLOSED_TOGETHER: usize = 128;
 
-/// All open connections, at most so many.
+/// All open connections, at most this many.
 pub(super) struct Connections {
     most: usize,
     began: Instant,
@@ -24,7 +24,7 @@ pub(super) struct Connections {
 #[derive(Default)]
 struct Open {
     next: u64,
-    /// Places that are taken: connections that are open, or were told to end.
+    /// Places that are taken: connections that are open, or were counted to end.
     taken: usize,
     connections: HashMap<u64, (Arc<Activity>, AbortHandle)>,
 }
@@ -56,7 +56,7 @@ impl Connections {
                 }
                 open.close_idlest();
             }
-            // What only just got stuck tells nobody when it has been so for long enough.
+            // A connection that only just got stuck wakes no task when it has been so for long enough.
             let _ = tokio::time::timeout(STUCK_AFTER / 4, ended).await;
         }
     }

@@ -17,10 +17,10 @@ use crate::response::etag::EntityTag;
 use crate::response::prepared::Prepared;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=UTF-8");
-/// So many forms of a list are kept; a client with more questions has them made each time.
+/// The most forms of a list that are kept; a client with more questions has them made each time.
 const MOST_FORMS: usize = 32;
 
-/// What is worked out of a list; it lives as long as the list does.
+/// Values worked out of a list; they live as long as the list.
 struct Forms {
     listing: Listing,
     stamp: Stamp,

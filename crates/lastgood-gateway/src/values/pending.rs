@@ -13,7 +13,7 @@ use crate::problem::Refused;
 use crate::response::plain;
 use crate::values::ask_again;
 
-/// What is said of a removal where the store could not say whether it holds the value.
+/// The note about a removal where the store could not say whether it holds the value.
 pub(crate) const IF_IT_IS_THERE: &str = "If the store holds it, it is removed there then.";
 
 /// The answer to a change of `name`: `done` if the store has it, or if there is none; else 202 and what waits.

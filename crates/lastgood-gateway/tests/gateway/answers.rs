@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 
 use crate::support::{Exchange, Running, Sink, client, get, read};
 
-/// An exchange that answers each path what it is told to.
+/// An exchange with a scripted answer for each path.
 struct Liar {
     url: String,
     replies: Arc<Mutex<HashMap<String, Bytes>>>,
@@ -22,9 +22,9 @@ impl Liar {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let replies = Arc::new(Mutex::new(HashMap::<String, Bytes>::new()));
-        let told = Arc::clone(&replies);
+        let scripted = Arc::clone(&replies);
         let answer = move |request: Request<Body>| {
-            let reply = told.lock().unwrap().get(request.uri().path()).cloned();
+            let reply = scripted.lock().unwrap().get(request.uri().path()).cloned();
             let status = if reply.is_some() { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
             let response = Response::builder().status(status).header("content-type", "application/json");
             async move { response.body(Body::from(reply.unwrap_or_default())).unwrap() }
@@ -57,7 +57,7 @@ const QUESTIONS: &[(&str, &str)] = &[
 ];
 
 #[tokio::test]
-async fn what_is_no_answer_leaves_the_last_good_one_and_is_never_kept() {
+async fn an_invalid_answer_leaves_the_last_good_one_and_is_never_kept() {
     let exchange = Exchange::start().await;
     for bad in [
         &b"{}"[..],
@@ -110,7 +110,7 @@ async fn what_is_no_answer_leaves_the_last_good_one_and_is_never_kept() {
                 );
             }
         }
-        // What nobody ever had is an error, and no note of anybody's.
+        // A key without any kept answer is an error, and no proxy's page.
         liar.answers("/api/v3/avgPrice", bad);
         let cold = get(gateway.url("/api/v3/avgPrice?symbol=ETHUSDT")).await;
         assert_eq!(cold.status, 503, "{}", cold.text());
@@ -140,7 +140,7 @@ async fn one_bad_list_of_all_symbols_takes_no_symbol_away() {
 }
 
 #[tokio::test]
-async fn a_403_of_the_firewall_is_told_as_that_and_not_as_a_pause() {
+async fn a_403_of_the_firewall_is_reported_as_that_and_not_as_a_pause() {
     let sink = Sink::of_the_log("info");
     let exchange = Exchange::start().await;
     let quick = [("regions.avg_price.fresh_for", "1ms"), ("regions.avg_price.stale_while_revalidate", "0s")];
@@ -154,7 +154,7 @@ async fn a_403_of_the_firewall_is_told_as_that_and_not_as_a_pause() {
         assert_eq!((kept.cache(), &kept.body), ("LAST-GOOD", &good.body));
         assert!(kept.header("cache-status").ends_with("last-good:firewall"), "{}", kept.header("cache-status"));
     }
-    // Another question is not asked of a firewall that refuses, and is told why.
+    // Another question is not asked of a firewall that refuses, and gets the reason.
     exchange.sim.reset_counters();
     let cold = get(gateway.url("/api/v3/avgPrice?symbol=ETHUSDT")).await;
     assert_eq!((cold.status, exchange.asked()), (503, 0), "{}", cold.text());

@@ -38,7 +38,7 @@ async fn delete(gateway: &Running, target: &str) -> Got {
     send(gateway, Method::DELETE, target, &[], "").await
 }
 
-/// When the hour opens that is so many before this one.
+/// When the hour opens that is this many before this one.
 fn hour(back: u64) -> u64 {
     let now = Clock::system().now().as_millis();
     // The hour must not end before the test does.
@@ -62,7 +62,7 @@ async fn written(gateway: &Running) {
     .await;
 }
 
-fn told(got: &Got) -> (u16, Value, Vec<u64>) {
+fn stored_and_refused(got: &Got) -> (u16, Value, Vec<u64>) {
     let body = got.json();
     let refused = body["refused"].as_array().cloned().unwrap_or_default();
     (got.status, body["stored"].clone(), refused.iter().map(|one| one["index"].as_u64().unwrap()).collect())
@@ -94,7 +94,7 @@ async fn bars_come_back_as_they_were_put_and_say_whose_they_are() {
     let same = send(&gateway, Method::GET, SERIES, &[("if-none-match", got.header("etag"))], "").await;
     assert_eq!((same.status, same.body.len()), (304, 0));
     // The newest of one time stands, and the others stay.
-    assert_eq!(told(&put(&gateway, SERIES, &list(&[row(0, "1.8")])).await), (200, json!(1), vec![]));
+    assert_eq!(stored_and_refused(&put(&gateway, SERIES, &list(&[row(0, "1.8")])).await), (200, json!(1), vec![]));
     let got = get(&gateway, SERIES).await;
     assert_eq!(got.text(), list(&[bars[0].clone(), bars[1].clone(), bars[2].clone(), row(0, "1.8")]));
     assert_eq!(get(&gateway, "/v1/bars/my:BTC-PERP/1d").await.status, 404, "another interval is another series");
@@ -173,7 +173,7 @@ async fn each_bar_that_is_wrong_is_refused_with_its_reason_and_the_others_are_ke
 
     let none = put(&gateway, "/v1/bars/other/1h", &list(&bars[..3])).await;
     assert_eq!(none.header("content-type"), "application/problem+json");
-    assert_eq!(told(&none), (422, json!(0), vec![0, 1, 2]));
+    assert_eq!(stored_and_refused(&none), (422, json!(0), vec![0, 1, 2]));
     assert_eq!(get(&gateway, "/v1/bars/other/1h").await.status, 404);
     // Weeks open on Mondays, months on their first day; 2024-01-01 was both.
     let day = 86_400_000;
@@ -194,7 +194,7 @@ async fn each_bar_that_is_wrong_is_refused_with_its_reason_and_the_others_are_ke
 }
 
 #[tokio::test]
-async fn what_is_no_list_of_bars_is_refused_whole() {
+async fn anything_but_a_list_of_bars_is_refused_whole() {
     let gateway = start(&[("limits.max_body_bytes", "1MiB")]).await;
     for body in ["", "{}", "[]", "[[1", "nonsense", "null", "[[1]] x", "\u{feff}[]"] {
         let got = put(&gateway, SERIES, body).await;

@@ -44,7 +44,7 @@ async fn one_hiccup_of_the_exchange_erases_no_candles_also_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn expired_candles_are_asked_for_again_and_told_by_series_and_span() {
+async fn expired_candles_are_asked_for_again_and_reported_by_series_and_span() {
     let exchange = Exchange::start().await;
     let now = half_past();
     exchange.sim.set_clock(ClockMode::Frozen(now));
@@ -81,7 +81,7 @@ async fn expired_candles_are_asked_for_again_and_told_by_series_and_span() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_history_that_the_exchange_changed_is_loaded_again_and_told() {
+async fn a_history_that_the_exchange_changed_is_loaded_again_and_reported() {
     let exchange = Exchange::start().await;
     let now = half_past();
     exchange.sim.set_clock(ClockMode::Frozen(now));

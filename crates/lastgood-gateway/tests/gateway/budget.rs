@@ -21,7 +21,7 @@ async fn signed(gateway: &Running) -> Got {
 /// Readers who need thirty times what the exchange allows, for some seconds in which the exchange's minute turns at
 /// another time than the gateway's. Ten whole minutes of it, by a paused clock, are in the budget's own tests.
 #[tokio::test]
-async fn under_scarcity_nobody_is_banned_everybody_is_answered_and_hot_keys_are_freshest() {
+async fn under_scarcity_there_is_no_ban_every_reader_is_answered_and_hot_keys_are_freshest() {
     const HOT: usize = 3;
     let config = SimConfig { seed: 7, symbols: 100, weight_limit_spot: 600, ..SimConfig::default() };
     let exchange = Exchange::start_with(config).await;
@@ -70,7 +70,7 @@ async fn under_scarcity_nobody_is_banned_everybody_is_answered_and_hot_keys_are_
 }
 
 #[tokio::test]
-async fn a_restart_heeds_the_ban_and_signed_calls_still_pass() {
+async fn a_restart_obeys_the_ban_and_signed_calls_still_pass() {
     let exchange = Exchange::start().await;
     let data = tempfile::tempdir().unwrap();
     let folder = data.path().to_str().unwrap();
@@ -100,21 +100,21 @@ async fn a_restart_heeds_the_ban_and_signed_calls_still_pass() {
 }
 
 #[tokio::test]
-async fn a_ban_that_one_node_is_told_is_heeded_by_the_others_through_the_store() {
+async fn a_ban_of_one_node_stops_the_others_through_the_store() {
     let redis = RedisServer::start();
     let exchange = Exchange::start().await;
     let url = redis.url();
     let more = [("store", url.as_str())];
-    let (told, other) = (Running::start(&exchange.url(), &more).await, Running::start(&exchange.url(), &more).await);
+    let (banned, other) = (Running::start(&exchange.url(), &more).await, Running::start(&exchange.url(), &more).await);
     assert_eq!(get(other.url(KLINES)).await.status, 200);
     exchange.fault(serde_json::json!({"kind": "banned_futures", "times": 1, "path_prefix": "/fapi"}));
-    assert_eq!(get(told.url("/fapi/v1/klines?symbol=BTCUSDT&interval=1h")).await.status, 418);
+    assert_eq!(get(banned.url("/fapi/v1/klines?symbol=BTCUSDT&interval=1h")).await.status, 418);
     let written = async || redis.command(&["EXISTS", "lastgood:bans:v1:all"]).trim() == ":1";
     let soon = tokio::time::timeout(Duration::from_secs(2), eventually("the ban is written", written));
     soon.await.expect("at once, and not with the next look");
-    let heeds = async || get(other.url("/health")).await.json()["bans"][0]["venue"] == "futures";
-    eventually("the other node heeds the ban", heeds).await;
-    // A third, started now, has asked nobody yet.
+    let obeys = async || get(other.url("/health")).await.json()["bans"][0]["venue"] == "futures";
+    eventually("the other node obeys the ban", obeys).await;
+    // A third, started now, has sent no request yet.
     exchange.sim.reset_counters();
     let third = Running::start(&exchange.url(), &more).await;
     assert_eq!(get(third.url("/fapi/v1/klines?symbol=BTCUSDT&interval=1h")).await.status, 418);
@@ -135,7 +135,8 @@ async fn a_full_funding_bucket_leaves_the_other_endpoints_alone() {
             assert!(matches!(got.status, 200 | 429), "{}", got.text());
         }
         let counters = exchange.sim.counters();
-        // Another on the address, who knows nothing of that, is told by the exchange, and pauses that bucket alone.
+        // Another on the address, which knows nothing of that, learns it from the exchange, and pauses that bucket
+        // alone.
         let gateway = Running::start(&exchange.url(), &[]).await;
         for limit in 1..=60 {
             get(gateway.url(&format!("/fapi/v1/fundingRate?symbol=ETHUSDT&limit={limit}"))).await;

@@ -1,4 +1,4 @@
-//! Candles through the gateway: slices of what is known equal what the exchange answers.
+//! Candles through the gateway: slices of the known candles equal the exchange's answers.
 
 use std::sync::Arc;
 
@@ -94,7 +94,7 @@ async fn plentiful(now: u64, flags: &[(&str, &str)]) -> (Exchange, Running) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn twelve_hundred_random_questions_are_answered_as_the_exchange_answers_byte_for_byte() {
-    // Ahead of the gateway's clock, by candles of the shorter intervals: what is new is the exchange's to say.
+    // Ahead of the gateway's clock, by candles of the shorter intervals: new ones are the exchange's to say.
     random_questions(1_200, half_past() + 40 * MINUTE).await;
 }
 
@@ -130,7 +130,7 @@ async fn random_questions(count: usize, now: u64) {
     }
 }
 
-/// Candles of the exchange's log: which candles of which series were asked for is told by their answers.
+/// Candles of the exchange's log: the answers show which candles of which series were asked for.
 fn klines_asked(exchange: &Exchange) -> Vec<String> {
     let log = exchange.sim.counters().log;
     log.iter()
@@ -140,7 +140,7 @@ fn klines_asked(exchange: &Exchange) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn overlapping_ranges_ask_for_what_is_missing_and_no_more() {
+async fn overlapping_ranges_ask_for_missing_candles_and_no_more() {
     let now = half_past();
     let (exchange, gateway) = plentiful(now, &[]).await;
     exchange.sim.reset_counters();
@@ -205,7 +205,7 @@ fn process(exchange: &Exchange, folder: &std::path::Path) -> (std::process::Chil
     let address = lines.find_map(|line| {
         line.split("listen=").nth(1).map(|rest| rest.split_whitespace().next().unwrap().trim_matches('"').to_owned())
     });
-    // Nobody reads on, and a full pipe would stop it.
+    // The output is not read on, and a full pipe would stop it.
     std::thread::spawn(move || lines.count());
     (child, address.expect("it says where it listens"))
 }
@@ -321,7 +321,7 @@ fn tails(exchange: &Exchange, series: &[String]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_question_the_exchange_says() {
+async fn the_exchange_refuses_wrong_questions_itself() {
     let exchange = Exchange::start().await;
     let gateway = Running::start(&exchange.url(), &[]).await;
     for question in [

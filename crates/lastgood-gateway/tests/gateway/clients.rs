@@ -17,18 +17,18 @@ const PATIENCE_MS: u64 = 5_000;
 
 /// What a client's script says of its run.
 #[derive(Debug, Deserialize)]
-struct Told {
+struct Report {
     calls: u64,
     gateway_ms: std::collections::BTreeMap<String, u64>,
 }
 
-impl Told {
+impl Report {
     fn slowest_ms(&self) -> u64 {
         self.gateway_ms.values().copied().max().expect("a call")
     }
 }
 
-/// A client's script of tests/clients, told where exchange and gateway are.
+/// A client's script of tests/clients, with the addresses of exchange and gateway.
 pub(crate) fn script(name: &str, exchange: &Exchange, gateway: &Running) -> Command {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the repository");
     let tools = root.join("target/test-tools");
@@ -54,7 +54,7 @@ pub(crate) fn hint(complained: &str) -> &'static str {
 }
 
 /// Runs a client's script; `mode` is of tests/clients/compare.py.
-async fn client(script: &str, mode: &str, exchange: &Exchange, gateway: &Running) -> Told {
+async fn client(script: &str, mode: &str, exchange: &Exchange, gateway: &Running) -> Report {
     let mut command = self::script(script, exchange, gateway);
     command.arg(mode);
     let output = tokio::time::timeout(Duration::from_secs(120), command.output())
@@ -106,11 +106,11 @@ async fn is_served_while_the_exchange_hangs(script: &str) {
     client(script, "gateway", &exchange, &gateway).await;
     exchange.fault(serde_json::json!({"kind": "hang"}));
     let Totals { last_good: before, .. } = gateway.totals();
-    let told = client(script, "last-good", &exchange, &gateway).await;
-    assert!(told.slowest_ms() < PATIENCE_MS, "{told:?}");
+    let report = client(script, "last-good", &exchange, &gateway).await;
+    assert!(report.slowest_ms() < PATIENCE_MS, "{report:?}");
     // One question of a client may be answered here (a ping) or cost several answers.
     let served = gateway.totals().last_good - before;
-    assert!(served >= told.calls / 2, "{served} last good answers: {told:?}");
+    assert!(served >= report.calls / 2, "{served} last good answers: {report:?}");
 }
 
 macro_rules! clients {

@@ -186,7 +186,7 @@ fn a_token_that_the_file_takes_from_a_variable_is_not_the_reference_itself() {
     let said = announced(&mut serve);
     let address = said.split("listen=").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("an address");
     let address = address.trim_matches('"').to_owned();
-    // Its clients read the same file; they, too, have the variable or say what is missing.
+    // Its clients read the same file; they, too, have the variable or name the missing one.
     let stats = |given: Option<&str>, gate: Option<&str>| {
         let mut command = desk.command(&["stats", "--url", &address]);
         given.map(|given| command.args(["--token", given]));
@@ -220,7 +220,7 @@ fn completions_are_printed_for_every_shell() {
 #[test]
 fn check_says_what_cannot_be_reached_and_how_to_fix_it() {
     let desk = Desk::new();
-    // Nobody listens on a port that was just given back.
+    // No server listens on a port that was just given back.
     let closed = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
     let url = format!("http://{closed}");
     let output = desk
@@ -255,7 +255,7 @@ fn check_probes_a_redis_of_several_servers_and_says_the_hint() {
     for (store, verdict, part) in [
         (sentinels.url(), "ok", ""),
         (cluster.url(), "ok", ""),
-        (sentinels.url().replace("/main", "/nobody"), "failed", "redis+sentinel://host:26379/SERVICE"),
+        (sentinels.url().replace("/main", "/unknown"), "failed", "redis+sentinel://host:26379/SERVICE"),
         (format!("redis+cluster://u:hunter2@{closed}"), "failed", "start Redis"),
         (single.url().replace("redis://", "redis+cluster://"), "failed", "redis://host:port for a single server"),
     ] {
@@ -278,7 +278,7 @@ fn check_probes_a_redis_of_several_servers_and_says_the_hint() {
 }
 
 #[test]
-fn a_taken_port_is_told_with_its_hint() {
+fn a_taken_port_is_reported_with_its_hint() {
     let desk = Desk::new();
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("a bound listener").to_string();

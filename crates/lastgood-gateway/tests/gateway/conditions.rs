@@ -41,11 +41,11 @@ fn lines<'a>(log: &'a str, what: &str) -> Vec<&'a str> {
 
 /// Asks until the last good answer stands in, then sees to it that everything says so within two seconds of it, and that
 /// all is well again once the exchange is.
-async fn is_told_of(fault: Value, word: &str) {
+async fn is_reported(fault: Value, word: &str) {
     let log = Sink::of_the_log("info");
     let exchange = Exchange::start().await;
     let gateway = Running::start(&exchange.url(), IMPATIENT).await;
-    assert_eq!(spot(&health(&gateway).await)["bases"][0]["state"], "unknown", "nobody asked it");
+    assert_eq!(spot(&health(&gateway).await)["bases"][0]["state"], "unknown", "it was not asked");
     assert_eq!(get(gateway.url(PRICE)).await.cache(), "MISS");
     let before = health(&gateway).await;
     assert_eq!((&before["status"], &spot(&before)["state"]), (&json!("ok"), &json!("ok")), "{before}");
@@ -71,18 +71,18 @@ async fn is_told_of(fault: Value, word: &str) {
     for _ in 0..50 {
         assert_eq!(get(gateway.url(PRICE)).await.status, 200);
     }
-    let told = log.text();
-    assert_eq!(lines(&told, "a host fails").len(), 1, "{fault}: {told}");
-    assert!(lines(&told, "a host fails")[0].contains(word), "{fault}: {told}");
-    let warnings = lines(&told, " WARN ");
-    assert!(warnings.len() <= 2, "{fault}: one line for the host, one for a pause or a ban: {told}");
+    let text = log.text();
+    assert_eq!(lines(&text, "a host fails").len(), 1, "{fault}: {text}");
+    assert!(lines(&text, "a host fails")[0].contains(word), "{fault}: {text}");
+    let warnings = lines(&text, " WARN ");
+    assert!(warnings.len() <= 2, "{fault}: one line for the host, one for a pause or a ban: {text}");
 }
 
 macro_rules! faults {
     ($($name:ident: $word:literal, $fault:tt;)*) => {$(
         #[tokio::test]
         async fn $name() {
-            is_told_of(json!($fault), $word).await;
+            is_reported(json!($fault), $word).await;
         }
     )*};
 }
@@ -104,7 +104,7 @@ faults! {
 }
 
 #[tokio::test]
-async fn an_exchange_that_recovers_is_told_of_once_and_health_is_ok_again() {
+async fn an_exchange_that_recovers_is_logged_once_and_health_is_ok_again() {
     let log = Sink::of_the_log("info");
     let exchange = Exchange::start().await;
     let gateway = Running::start(&exchange.url(), IMPATIENT).await;
@@ -117,8 +117,8 @@ async fn an_exchange_that_recovers_is_told_of_once_and_health_is_ok_again() {
         health(&gateway).await["status"] == "ok"
     })
     .await;
-    let told = log.text();
-    assert_eq!(lines(&told, "a host works again").len(), 1, "{told}");
+    let text = log.text();
+    assert_eq!(lines(&text, "a host works again").len(), 1, "{text}");
     assert_eq!(metric(&gateway, "lastgood_degraded").await, Some(0.0));
     assert_eq!(metric(&gateway, "lastgood_failing{kind=\"host\"").await, Some(0.0));
 }
@@ -188,15 +188,15 @@ async fn an_error_is_never_a_hit_and_the_hit_rate_is_the_same_everywhere() {
         let of_line = |line: &str| line.split(&format!(" {field}=")).nth(1)?.split(' ').next()?.parse::<u64>().ok();
         lines(log, "answered").into_iter().filter_map(of_line).sum()
     };
-    eventually("the log has told of all reads", async || {
-        let told = log.text();
-        (counted(&told, "hits"), counted(&told, "last_good"), counted(&told, "errors")) == (5, 3, 2)
+    eventually("the log has counted all reads", async || {
+        let text = log.text();
+        (counted(&text, "hits"), counted(&text, "last_good"), counted(&text, "errors")) == (5, 3, 2)
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_dead_source_is_told_of_once_however_many_ask() {
+async fn a_dead_source_is_logged_once_however_many_ask() {
     let log = Sink::of_the_log("info");
     let file = "[apis.quotes]\nurl = \"http://127.0.0.1:9\"\n\n[[routes]]\npath = \"/v1/quotes/{symbol}\"\n\
                 parameters.symbol = { type = \"text\" }\nsources = [{ api = \"quotes\", path = \"/{symbol}\" }]\n";
@@ -217,13 +217,13 @@ async fn a_dead_source_is_told_of_once_however_many_ask() {
     assert!(now["since"].as_u64() > Some(0));
     assert_eq!(health(&gateway).await["status"], "degraded");
     assert_eq!(metric(&gateway, "lastgood_failing{kind=\"source\",name=\"api quotes\"}").await, Some(1.0));
-    let told = log.text();
-    assert_eq!(lines(&told, "a source fails").len(), 1, "{told}");
-    assert_eq!(lines(&told, " WARN ").len(), 1, "{told}");
+    let text = log.text();
+    assert_eq!(lines(&text, "a source fails").len(), 1, "{text}");
+    assert_eq!(lines(&text, " WARN ").len(), 1, "{text}");
 }
 
 #[tokio::test]
-async fn a_statement_that_fails_is_told_of_with_the_databases_own_words_in_the_log_alone() {
+async fn a_statement_that_fails_is_reported_with_the_databases_own_words_in_the_log_alone() {
     let log = Sink::of_the_log("info");
     let desk = tempfile::tempdir().unwrap();
     let path = desk.path().join("stocks.db");
@@ -240,10 +240,10 @@ async fn a_statement_that_fails_is_told_of_with_the_databases_own_words_in_the_l
     let now = health(&gateway).await;
     assert_eq!(now["sources"].as_array().unwrap().len(), 2, "with the fear & greed index: {now}");
     assert!(!now.to_string().contains("no_such_table"), "{now}");
-    let told = log.text();
-    let line = lines(&told, "a source fails");
-    assert_eq!(line.len(), 1, "{told}");
-    assert!(line[0].contains("no_such_table") && line[0].contains("database main"), "{told}");
+    let text = log.text();
+    let line = lines(&text, "a source fails");
+    assert_eq!(line.len(), 1, "{text}");
+    assert!(line[0].contains("no_such_table") && line[0].contains("database main"), "{text}");
 }
 
 #[tokio::test]
@@ -253,16 +253,16 @@ async fn a_dead_redis_shows_before_anybody_needs_it_and_so_does_its_return() {
     let gateway = Running::start(&exchange.url(), &[("store", &redis.url())]).await;
     eventually("attached", async || health(&gateway).await["cache"]["status"] == "ok").await;
     redis.kill();
-    eventually("told of with no request", async || {
+    eventually("it is noticed without a request", async || {
         let now = health(&gateway).await;
         now["status"] == "degraded" && now["cache"]["state"] == "failing" && now["cache"]["reason"].is_string()
     })
     .await;
-    eventually("told in the log", async || lines(&log.text(), "a store fails").len() == 1).await;
+    eventually("it is logged", async || lines(&log.text(), "a store fails").len() == 1).await;
     assert_eq!(metric(&gateway, "lastgood_failing{kind=\"store\"").await, Some(1.0));
     redis.restart();
     eventually("well again", async || health(&gateway).await["status"] == "ok").await;
-    eventually("told in the log", async || lines(&log.text(), "a store works again").len() == 1).await;
-    let told = log.text();
-    assert_eq!(lines(&told, " WARN ").len(), 1, "{told}");
+    eventually("it is logged", async || lines(&log.text(), "a store works again").len() == 1).await;
+    let text = log.text();
+    assert_eq!(lines(&text, " WARN ").len(), 1, "{text}");
 }

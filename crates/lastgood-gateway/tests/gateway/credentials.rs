@@ -74,7 +74,7 @@ fn text(output: &Output) -> String {
 }
 
 #[test]
-fn what_is_added_is_listed_without_its_secrets() {
+fn added_credentials_are_listed_without_their_secrets() {
     let desk = Desk::with_one();
     let pem = format!("{API_KEY}\n{PEM}");
     let added = desk.run(MASTER, &["add", "f1", "--venue", "futures", "--algorithm", "ed25519", "--json"], &pem);
@@ -114,7 +114,7 @@ fn what_goes_wrong_says_so_with_its_hint_and_code() {
         (MASTER, &["add", "x", "--venue", "moon"], &input, 2, "spot"),
         (MASTER, &["add"], &input, 2, "NAME"),
         (MASTER, &[], "", 2, "Usage"),
-        (MASTER, &["remove", "nobody"], "", 1, "no credential named"),
+        (MASTER, &["remove", "unknown"], "", 1, "no credential named"),
         (MASTER, &["rotate"], "short", 1, "passphrase"),
     ] {
         let output = desk.run(master, arguments, input);
@@ -190,7 +190,7 @@ fn keys_of_users_are_added_listed_and_removed_by_user() {
     for (arguments, expected) in [
         (&["list", "--json"][..], &["-", "alice", "bob@example.org"][..]),
         (&["list", "--json", "--user", "alice"], &["alice"]),
-        (&["list", "--json", "--user", "nobody"], &[]),
+        (&["list", "--json", "--user", "unknown"], &[]),
     ] {
         let output = desk.run(MASTER, arguments, "");
         let rows: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
@@ -202,7 +202,7 @@ fn keys_of_users_are_added_listed_and_removed_by_user() {
     for (arguments, expected, says) in [
         (&["add", "main", "--user", "alice"][..], 1, "already"),
         (&["add", "x", "--user", "two words"], 2, "user ID"),
-        (&["remove", "main", "--user", "nobody"], 1, "no credential named"),
+        (&["remove", "main", "--user", "unknown"], 1, "no credential named"),
         (&["remove", "main", "--user", "alice"], 0, "removed main"),
     ] {
         let output = desk.run(MASTER, arguments, &input);

@@ -1,4 +1,4 @@
-//! The gateway's disk: full, read-only, and nobody else's.
+//! The gateway's disk: full, read-only, and private.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -14,7 +14,7 @@ fn rights(path: &Path) -> u32 {
 }
 
 /// What `/health` says of the store, and what the metric does.
-async fn told(url: &str) -> (String, Option<String>, bool) {
+async fn trouble_of(url: &str) -> (String, Option<String>, bool) {
     let health = get(format!("{url}/health")).await.json();
     let metrics = get(format!("{url}/metrics")).await;
     let is_in_trouble = metrics.text().lines().any(|line| line == "lastgood_store_in_trouble 1");
@@ -53,7 +53,7 @@ impl Drop for Limited {
 async fn a_full_disk_shows_in_health_and_in_a_metric_until_there_is_room_again() {
     let data = tempfile::tempdir().unwrap();
     let (gateway, url) = Limited::start(&data.path().join("data"));
-    assert_eq!(told(&url).await, ("ok".to_owned(), None, false));
+    assert_eq!(trouble_of(&url).await, ("ok".to_owned(), None, false));
     assert_eq!(put(&url, "early", b"value".to_vec()).await, 201);
     let filled = async || {
         for key in 1..=20u64 {
@@ -68,17 +68,17 @@ async fn a_full_disk_shows_in_health_and_in_a_metric_until_there_is_room_again()
             let value = (0..400_000).map(|_| noise()).collect();
             assert!(matches!(put(&url, &key.to_string(), value).await, 201 | 202 | 204));
         }
-        told(&url).await.2
+        trouble_of(&url).await.2
     };
     eventually("the disk is full", filled).await;
-    let (status, trouble, _) = told(&url).await;
+    let (status, trouble, _) = trouble_of(&url).await;
     assert_eq!(status, "degraded");
     assert!(trouble.is_some_and(|why| why.contains("refused")));
     // Everybody is answered all the same.
     assert_eq!(get(format!("{url}/v1/kv/kv/early")).await.text(), "value");
     let freed = Command::new("prlimit").args(["--pid", &gateway.0.id().to_string(), "--fsize=unlimited"]).status();
     assert!(freed.is_ok_and(|status| status.success()), "this test needs `prlimit` (Debian: util-linux)");
-    eventually("there is room", async || told(&url).await == ("ok".to_owned(), None, false)).await;
+    eventually("there is room", async || trouble_of(&url).await == ("ok".to_owned(), None, false)).await;
 }
 
 #[tokio::test]
@@ -93,15 +93,15 @@ async fn what_lies_on_a_read_only_disk_is_served_and_health_says_that_nothing_ne
     let log = Sink::of_the_log("info");
     let gateway = Running::start("http://127.0.0.1:9", &more).await;
     assert_eq!(get(gateway.url("/v1/kv/kv/early")).await.text(), "value");
-    let (status, trouble, is_in_trouble) = told(&gateway.url("")).await;
+    let (status, trouble, is_in_trouble) = trouble_of(&gateway.url("")).await;
     assert_eq!((status.as_str(), is_in_trouble), ("degraded", true));
     assert!(trouble.is_some_and(|why| why.contains("cannot be written")));
     assert!(log.text().contains("the cache file cannot be written"), "{}", log.text());
-    // Memory keeps what is new, and says that the disk does not.
+    // Memory keeps new values, and says that the disk does not.
     assert_eq!(put(&gateway.url(""), "new", b"value".to_vec()).await, 202);
     assert_eq!(get(gateway.url("/v1/kv/kv/new")).await.text(), "value");
     disk.set_read_only(false);
-    eventually("it is written", async || told(&gateway.url("")).await == ("ok".to_owned(), None, false)).await;
+    eventually("it is written", async || trouble_of(&gateway.url("")).await == ("ok".to_owned(), None, false)).await;
     gateway.stop().await;
 }
 

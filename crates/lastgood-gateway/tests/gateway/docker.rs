@@ -134,7 +134,7 @@ async fn the_build_context_holds_a_whole_workspace_and_everything_that_its_sourc
         }
     }
     assert!(looked_at > 300, "{looked_at}");
-    // A context is sent and hashed as a whole: what is not read has no place in it.
+    // A context is sent and hashed as a whole: unread files have no place in it.
     for needless in ["target", ".git", "examples/vibeapp", "tests", "README.md"] {
         assert!(!context.path().join(needless).exists(), "{needless}");
     }
@@ -224,7 +224,7 @@ async fn the_health_check_finds_the_gateway_on_the_port_of_the_environment_or_of
             }
             false => vec![("LASTGOOD_LISTEN", listen.as_str())],
         };
-        assert_eq!(health(data.path(), &changed).await, Some(1), "nobody is there");
+        assert_eq!(health(data.path(), &changed).await, Some(1), "no server is there");
         let mut gateway = serve(data.path(), &changed).await;
         eventually("it is healthy", async || health(data.path(), &changed).await == Some(0)).await;
         // What an engine sends to stop it.

@@ -20,7 +20,7 @@ mod vibeapp;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RedisIs {
     Up,
-    /// Nobody listens.
+    /// No server listens.
     Down,
     /// It takes connections, and answers nothing.
     Stopped,

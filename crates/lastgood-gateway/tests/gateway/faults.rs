@@ -41,7 +41,7 @@ async fn keeps_its_last_good_answer(fault: serde_json::Value, reason: &str) {
     let status = kept.header("cache-status");
     assert!(status.starts_with("lastgood; hit; ttl=") && status.ends_with(&format!("last-good:{reason}")), "{status}");
 
-    // What nobody ever had is an error in the exchange's shape, and no page of anybody's.
+    // A key without any kept answer is an error in the exchange's shape, and no proxy's page.
     let cold = get(gateway.url("/api/v3/klines?symbol=ETHUSDT&interval=1h&limit=5")).await;
     assert!(cold.status >= 400, "{fault}: {} {}", cold.status, cold.text());
     assert!(cold.json()["code"].as_i64().is_some_and(|code| code < 0), "{fault}: {}", cold.text());

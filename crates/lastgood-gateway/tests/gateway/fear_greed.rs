@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 use crate::support::{Exchange, Running, get};
 
-/// An index that answers what it is told to.
+/// An index with scripted answers.
 struct Index {
     url: String,
     reply: Arc<Mutex<(u16, String)>>,
@@ -185,7 +185,7 @@ async fn the_indexs_own_clients_get_what_the_index_answers() {
 }
 
 #[tokio::test]
-async fn what_is_no_number_of_days_is_for_the_index_to_judge() {
+async fn an_odd_number_of_days_is_for_the_index_to_judge() {
     let index = Index::start().await;
     let gateway = before(&index.url, &[]).await;
     assert_eq!(get(gateway.url("/fng/?limit=-1")).await.text(), GOOD);

@@ -27,7 +27,7 @@ async fn stats(gateway: &Running) -> Value {
     get(gateway.url("/api/cache/stats")).await.json()
 }
 
-/// A miss and so many hits.
+/// A miss and this many hits.
 async fn ask(gateway: &Running, hits: usize) {
     for _ in 0..=hits {
         assert_eq!(get(gateway.url(PRICE)).await.status, 200);
@@ -39,7 +39,7 @@ async fn connected(gateway: &Running) {
 }
 
 #[tokio::test]
-async fn health_shows_redis_own_memory_beside_the_gateways() {
+async fn health_shows_redis_own_memory_next_to_the_gateways() {
     let redis = RedisServer::start_with(&["--maxmemory", "64mb"]);
     let exchange = Exchange::start().await;
     let gateway = over(&exchange, &[("store", &redis.url())]).await;

@@ -57,7 +57,7 @@ fn markers(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// What is wrong with an answer to a request.
+/// The problem with an answer to a request.
 fn fault(request: &Request, answer: &Answer) -> Result<(), String> {
     let body = answer.unpacked()?;
     let text = String::from_utf8_lossy(&body);
@@ -138,7 +138,7 @@ async fn judged(mut answers: Answers, requests: &[Request], tally: &Tally) -> Re
             Heard::End => return Err(of("the connection ended without an answer".to_owned())),
             Heard::Reset => return Err(of("the connection was reset".to_owned())),
             Heard::Answer(answer) if must_end => {
-                return Err(of(format!("answered {} behind a request whose end nobody knows", answer.status)));
+                return Err(of(format!("answered {} behind a request whose end is unknown", answer.status)));
             }
             Heard::Answer(answer) => {
                 tally.count(answer.status);

@@ -148,14 +148,14 @@ async fn a_data_directory_that_is_used_with_another_exchange_serves_none_of_the_
     let flags = [("data_dir", folder), ("store", "embedded:")];
     let (mut one, other) = (exchange(7).await, exchange(8).await);
     let (of_one, of_other) = (direct(&one).await, direct(&other).await);
-    let told = || log.text().matches("the exchange is another one than at the last start").count();
+    let warnings = || log.text().matches("the exchange is another one than at the last start").count();
     for (exchange, own, lines) in
         [(&one, &of_one, 0), (&one, &of_one, 0), (&other, &of_other, 1), (&other, &of_other, 1)]
     {
         let gateway = gateway(exchange, &flags).await;
         answers_as(&gateway, own, &exchange.url()).await;
         gateway.stop().await;
-        assert_eq!(told(), lines, "{}", log.text());
+        assert_eq!(warnings(), lines, "{}", log.text());
     }
     let line = format!("spot: {} before, {} now", one.address, other.address);
     assert!(log.text().contains(&line), "{}", log.text());
@@ -164,7 +164,7 @@ async fn a_data_directory_that_is_used_with_another_exchange_serves_none_of_the_
     let gateway = gateway(&one, &flags).await;
     let answered = answers_as_or_fails(&gateway, &of_one, "back again").await;
     assert!(answered >= of_one.len() / 2, "{answered} of {} are kept", of_one.len());
-    assert_eq!(told(), 2);
+    assert_eq!(warnings(), 2);
 }
 
 #[tokio::test]

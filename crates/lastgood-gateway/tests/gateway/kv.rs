@@ -190,7 +190,7 @@ async fn what_cannot_be_acted_upon_is_refused_with_what_can() {
     refused(&get(&gateway, "/v1/kv/nowhere/a").await, 404, "region", "analytics, kv");
     refused(&get(&gateway, "/v1/kv/nowhere/a").await, 404, "region", "[regions.NAME]");
     for market in ["klines", "ticker_price", "llm", "fear_greed"] {
-        refused(&put(&gateway, &format!("/v1/kv/{market}/a"), &[], b"1").await, 403, "region", "nobody may make up");
+        refused(&put(&gateway, &format!("/v1/kv/{market}/a"), &[], b"1").await, 403, "region", "a client may not set");
     }
     let long = "k".repeat(513);
     for key in [long.as_str(), "a%00b", "a%0Ab", "%FF"] {

@@ -77,7 +77,7 @@ async fn a_client_that_asks_no_more_is_hung_up_on_and_a_page_that_is_open_is_not
 }
 
 #[tokio::test]
-async fn what_is_not_the_exchanges_is_a_problem_in_json() {
+async fn errors_outside_the_exchanges_paths_are_problems_in_json() {
     let exchange = Exchange::start().await;
     let gateway = Running::start(&exchange.url(), &[]).await;
     for (path, status) in [

@@ -94,7 +94,7 @@ async fn fifty_callers_make_one_computation() {
     assert!(joined > 0, "some waited");
 }
 
-/// Waits until so many requests wait at the gateway whose metrics are at `metrics`.
+/// Waits until this many requests wait at the gateway whose metrics are at `metrics`.
 async fn all_wait(metrics: String, count: usize) {
     let line = format!("lastgood_requests_active {count}");
     let waiting = async { while !get(metrics.clone()).await.text().lines().any(|found| found == line) {} };
@@ -155,14 +155,14 @@ async fn a_claim_that_runs_out_goes_to_exactly_one_of_those_who_wait() {
 }
 
 #[tokio::test]
-async fn nobody_waits_longer_than_it_said() {
+async fn no_request_waits_longer_than_it_said() {
     let gateway = start(&[]).await;
     claimed(&gateway, "10m").await;
     let asked = Instant::now();
     let got = post(&gateway, "/v1/llm/sentiment?claim=60s&wait=200ms", INPUT).await;
     assert_eq!((got.status, got.header("x-claim")), (404, ""));
     assert!((Duration::from_millis(200)..Duration::from_secs(3)).contains(&asked.elapsed()), "{:?}", asked.elapsed());
-    // Without a claim nobody waits at all.
+    // Without a claim no request waits at all.
     assert_eq!(post(&gateway, "/v1/llm/sentiment", INPUT).await.status, 404);
 }
 

@@ -38,9 +38,9 @@ fn text(bytes: &[u8]) -> String {
 async fn migrate(arguments: &[&str]) -> Json {
     let done = run(&[arguments, &["--json"]].concat()).await;
     assert_eq!(done.status.code(), Some(0), "{}{}", text(&done.stdout), text(&done.stderr));
-    let told: Json = serde_json::from_slice(&done.stdout).unwrap();
-    assert_eq!((&told["complete"], &told["failed"]), (&Json::Bool(true), &0.into()), "{told}");
-    told
+    let report: Json = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!((&report["complete"], &report["failed"]), (&Json::Bool(true), &0.into()), "{report}");
+    report
 }
 
 /// A cache on a Redis, with a region that keeps large values as they are.
@@ -96,9 +96,9 @@ async fn a_gateway_serves_from_the_migrated_store_without_asking_its_source() {
         let mut step = command(folder.path(), &["--from", &from, "--to", &to, "--json"]);
         step.env("LASTGOOD_TOKEN_FROM", TOKEN).env("LASTGOOD_TOKEN_TO", TOKEN);
         let done = step.output().await.unwrap();
-        let told: Json =
+        let report: Json =
             serde_json::from_slice(&done.stdout).unwrap_or_else(|why| panic!("{why}: {}", text(&done.stderr)));
-        assert_eq!((done.status.code(), &told["copied"]), (Some(0), &copied.into()), "{from} to {to}: {told}");
+        assert_eq!((done.status.code(), &report["copied"]), (Some(0), &copied.into()), "{from} to {to}: {report}");
         assert!(!text(&done.stderr).contains(TOKEN) && !text(&done.stdout).contains(TOKEN));
     }
 
@@ -149,8 +149,8 @@ async fn a_dry_run_makes_no_file() {
     fill(&redis, 3, "value").await;
     let folder = tempfile::tempdir().unwrap();
     let to = format!("embedded:{}", folder.path().join("data/new.redb").display());
-    let told = migrate(&["--from", &redis.url(), "--to", &to, "--dry-run"]).await;
-    assert_eq!((&told["copied"], &told["dry_run"]), (&3.into(), &Json::Bool(true)));
+    let report = migrate(&["--from", &redis.url(), "--to", &to, "--dry-run"]).await;
+    assert_eq!((&report["copied"], &report["dry_run"]), (&3.into(), &Json::Bool(true)));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
@@ -241,11 +241,11 @@ async fn twenty_thousand_keys_pass_through_bounded_memory_while_the_target_blink
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     };
-    let mut told = String::new();
-    out.read_to_string(&mut told).await.unwrap();
-    let told: Json = serde_json::from_str(&told).unwrap();
-    assert!(ended.success() && has_blinked, "{told}");
-    assert_eq!((&told["read"], &told["copied"]), (&20_000.into(), &20_000.into()), "{told}");
+    let mut report = String::new();
+    out.read_to_string(&mut report).await.unwrap();
+    let report: Json = serde_json::from_str(&report).unwrap();
+    assert!(ended.success() && has_blinked, "{report}");
+    assert_eq!((&report["read"], &report["copied"]), (&20_000.into(), &20_000.into()), "{report}");
     // The values alone are 160 MiB.
     assert!(peak > 0 && peak < 100 << 10, "{peak} KiB");
     // What the killed server had lost was copied again.

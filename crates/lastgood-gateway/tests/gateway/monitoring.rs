@@ -1,4 +1,4 @@
-//! What is exported, and what watches it: the alerts and the dashboard under `ops/`.
+//! The metrics, and their users: the alerts and the dashboard under `ops/`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ fn promtool(verb: &str, file: &Path) {
     assert!(output.status.success(), "promtool {verb} rules {}: {said}", file.display());
 }
 
-/// A metric, and what is said of it: label by label the values that occur.
+/// A metric, and the values that occur for each label.
 type Exported = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 
 /// What a gateway with everything switched on exports.
@@ -188,7 +188,7 @@ async fn the_log_tells_the_hit_rate_once_for_each_interval_with_traffic() {
         get(gateway.url(TICKER)).await;
         get(silent.url(TICKER)).await;
     }
-    let told = |lines: &[String], field: &str| {
+    let sum_of = |lines: &[String], field: &str| {
         let value = |line: &String| {
             let (_, rest) = line.split_once(&format!(" {field}=")).unwrap_or_else(|| panic!("{field}: {line}"));
             rest.split(' ').next().unwrap().parse::<u64>().unwrap()
@@ -196,8 +196,8 @@ async fn the_log_tells_the_hit_rate_once_for_each_interval_with_traffic() {
         lines.iter().map(value).sum::<u64>()
     };
     // All lines together tell each read once, and none is of the silent gateway's.
-    eventually("all is told", async || told(&lines(), "hits") + told(&lines(), "misses") >= asked).await;
-    assert_eq!((told(&lines(), "hits"), told(&lines(), "misses")), (asked - 1, 1), "{:?}", lines());
+    eventually("all reads are logged", async || sum_of(&lines(), "hits") + sum_of(&lines(), "misses") >= asked).await;
+    assert_eq!((sum_of(&lines(), "hits"), sum_of(&lines(), "misses")), (asked - 1, 1), "{:?}", lines());
     // Looking at the gateway is no traffic.
     let before = lines().len();
     let requests = gateway.totals().requests;

@@ -70,7 +70,7 @@ async fn ask(gateway: &Running, method: Method, target: &str, body: &str) -> Got
 }
 
 #[tokio::test]
-async fn what_is_invalidated_at_one_gateway_no_other_serves() {
+async fn an_entry_invalidated_at_one_gateway_is_served_by_no_other() {
     let two = Two::start().await;
     for (path, body) in [
         ("/api/cache/invalidate", json!({"key": "ticker_price:spot/api/v3/ticker/price?", "hard": true})),
@@ -92,7 +92,7 @@ async fn clearing_a_symbol_at_one_gateway_clears_its_candles_at_the_others() {
     let candles = two.both_hold(CANDLES).await;
     two.exchange.sim.reset_counters();
     ask(&two.one, Method::POST, "/api/cache/clear/BTCUSDT", "").await;
-    eventually("they are loaded anew", async || get(two.other.url(CANDLES)).await.cache() == "MISS").await;
+    eventually("they are loaded again", async || get(two.other.url(CANDLES)).await.cache() == "MISS").await;
     assert!(two.exchange.asked() >= 1);
     assert_eq!(get(two.other.url(CANDLES)).await.body, candles.body);
 }
@@ -170,13 +170,13 @@ async fn what_one_gateway_alone_holds_is_reached_by_every_invalidation_at_anothe
 async fn what_another_program_deletes_overwrites_or_flushes_is_loaded_again_and_a_value_without_a_source_goes_with_a_flush()
  {
     let two = Two::start().await;
-    // Redis tells both of keys by then: what is flushed before that a gateway can only doubt.
+    // Redis reports keys to both by then: keys flushed before that a gateway can only doubt.
     for gateway in [&two.one, &two.other] {
         two.both_hold(PRICE).await;
         for key in two.redis.command(&["KEYS", "lastgood:ticker_price:v*:*"]).lines() {
             two.redis.command(&["DEL", key.trim()]);
         }
-        eventually("is told of keys", async || get(gateway.url(PRICE)).await.cache() != "HIT").await;
+        eventually("keys are reported to it", async || get(gateway.url(PRICE)).await.cache() != "HIT").await;
     }
     let value = "/v1/kv/kv/report";
     let ways: [&[&str]; 4] =

@@ -22,7 +22,7 @@ async fn gateway(exchange: &Exchange, fresh_for: &str) -> Running {
     Running::start(&exchange.url(), &flags).await
 }
 
-/// What is kept, and the questions that it holds the answers to.
+/// A kept answer, and the questions that it answers.
 const KEPT: &[(&str, &[&str])] = &[
     (
         "/api/v3/ticker/price",
@@ -106,7 +106,7 @@ async fn what_another_key_has_stands_in_for_a_slow_exchange_too() {
     let book = get(gateway.url("/api/v3/depth?symbol=BTCUSDT&limit=1000")).await;
     exchange.fault(serde_json::json!({"kind": "hang"}));
     let shallow = tokio::time::timeout(Duration::from_secs(5), get(gateway.url("/api/v3/depth?symbol=BTCUSDT"))).await;
-    let shallow = shallow.expect("nobody waits for an exchange that hangs");
+    let shallow = shallow.expect("no reader waits for an exchange that hangs");
     assert_eq!((shallow.cache(), id(&shallow)), ("LAST-GOOD", id(&book)));
     assert!(shallow.header("cache-status").ends_with("last-good:slow"), "{}", shallow.header("cache-status"));
 }

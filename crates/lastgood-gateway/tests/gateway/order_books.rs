@@ -15,8 +15,8 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::{Exchange, Running, client, get};
 
-/// So many of the best levels are compared: far down a book that began with a snapshot of 500 has holes in time, and a larger
-/// book would use up the weight that the gateway needs.
+/// How many of the best levels are compared: far down a book that began with a snapshot of 500 has holes in time, and a
+/// larger book would use up the weight that the gateway needs.
 const COMPARED: usize = 100;
 
 /// Where a market is asked for its books, and where it streams them.

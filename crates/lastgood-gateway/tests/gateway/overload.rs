@@ -1,4 +1,4 @@
-//! More than there is room for: what is at hand is still served, and nobody takes the room of others for long.
+//! More than there is room for: entries at hand are still served, and no client takes the room of others for long.
 
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ async fn with_every_place_taken_hits_and_health_are_answered_and_a_new_load_is_r
     // A small body has arrived with its head.
     assert_eq!(put(&gateway, "b", "2").await, 201);
     let kept = get(gateway.url(depth)).await;
-    assert_eq!((kept.status, kept.cache()), (200, "LAST-GOOD"), "what is kept is served instead of waiting");
+    assert_eq!((kept.status, kept.cache()), (200, "LAST-GOOD"), "the kept answer is served instead of waiting");
     for target in ["/api/v3/klines?symbol=BTCUSDT&interval=1m", "/api/v3/avgPrice?symbol=ETHUSDT", "/api/v3/order"] {
         let refused = get(gateway.url(target)).await;
         assert_eq!((refused.status, refused.json()["code"].as_i64()), (503, Some(-1008)), "{target}");

@@ -1,4 +1,5 @@
-//! A browser and a proxy on the gateway's machine are not its operator, and the exchange is told no secret of the gateway's.
+//! A browser and a proxy on the gateway's machine are not its operator, and no secret of the gateway's goes to the
+//! exchange.
 
 use http::Method;
 use lastgood_sim::SimConfig;
@@ -59,7 +60,7 @@ async fn a_web_page_reads_and_changes_nothing_by_any_name_or_site() {
 }
 
 #[tokio::test]
-async fn whoever_is_behind_a_proxy_of_the_machine_changes_nothing_without_the_token() {
+async fn a_client_behind_a_proxy_of_the_machine_changes_nothing_without_the_token() {
     let exchange = Exchange::start().await;
     let gateway = Running::start(&exchange.url(), &[]).await;
     let with_token = Running::start(&exchange.url(), &[("admin.token", "a-long-enough-token")]).await;

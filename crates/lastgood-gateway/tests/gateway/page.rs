@@ -153,7 +153,7 @@ async fn streams_say_since_when_they_are_connected_and_why_they_are_not() {
 }
 
 #[tokio::test]
-async fn all_open_pages_are_sent_the_same_events_and_there_may_be_only_so_many() {
+async fn all_open_pages_get_the_same_events_and_their_number_is_limited() {
     let exchange = Exchange::start().await;
     let gateway = Running::start(&exchange.url(), &[]).await;
     let mut open = Vec::new();

@@ -1,4 +1,4 @@
-//! What passes through, to whom, and the reason that is told.
+//! Which requests pass through, to which host, and the stated reason.
 
 use std::sync::{Arc, Mutex};
 
@@ -21,15 +21,15 @@ impl Echo {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let told = Arc::clone(&asked);
+        let seen = Arc::clone(&asked);
         let answer = move |request: Request<Body>| {
-            let told = Arc::clone(&told);
+            let seen = Arc::clone(&seen);
             async move {
                 let (head, body) = request.into_parts();
                 let body = String::from_utf8(to_bytes(body, 1 << 20).await.unwrap().to_vec()).unwrap();
                 let key = head.headers.get("x-mbx-apikey").map_or("", |key| key.to_str().unwrap()).to_owned();
                 let said = format!("{} {} {key} {body}", head.method, head.uri);
-                told.lock().unwrap().push(said.clone());
+                seen.lock().unwrap().push(said.clone());
                 let response =
                     Response::builder().status(418 - 200).header("x-of", name).header("x-mbx-used-weight-1m", "7");
                 response.body(Body::from(format!("{name}: {said}"))).unwrap()
@@ -118,7 +118,7 @@ async fn what_passes_says_its_true_reason() {
 }
 
 #[tokio::test]
-async fn data_for_those_with_a_key_is_shared_with_nobody() {
+async fn data_for_those_with_a_key_is_never_shared() {
     let exchange = Exchange::start().await;
     let gateway = Running::start(&exchange.url(), &[]).await;
     let question = "/fapi/v1/historicalTrades?symbol=BTCUSDT&limit=5";
@@ -137,7 +137,7 @@ async fn data_for_those_with_a_key_is_shared_with_nobody() {
     }
     assert_eq!(exchange.asked(), 3);
     assert_eq!(gateway.gateway.cache().status().memory_bytes, 0);
-    // It is market data: a ban is heeded for it, unlike for what an account does.
+    // It is market data: a ban stops it, unlike the requests of an account.
     exchange.fault(serde_json::json!({"kind": "banned_futures", "times": 1}));
     get(gateway.url("/fapi/v1/openInterest?symbol=BTCUSDT")).await;
     exchange.sim.reset_counters();
@@ -146,7 +146,7 @@ async fn data_for_those_with_a_key_is_shared_with_nobody() {
 }
 
 #[tokio::test]
-async fn what_is_the_same_for_everybody_is_asked_for_once() {
+async fn answers_that_are_the_same_for_all_are_asked_for_once() {
     let exchange = Exchange::start().await;
     exchange.sim.set_clock(lastgood_sim::ClockMode::Frozen(crate::support::half_past()));
     let long: Vec<(String, &str)> = ["avg_price", "premium_index", "depth", "trades", "system_status", "futures_data"]

@@ -34,10 +34,14 @@ fn tag(key: &str) -> &str {
     if key.starts_with("tagged") { "oil" } else { "none" }
 }
 
-/// What is pending says so, and that it is on disk.
+/// A pending change says so, and that it is on disk.
 fn is_pending(got: &Got) {
-    let told = got.json();
-    assert_eq!((got.status, &told["pending"], &told["store"]["on_disk"]), (202, &json!(true), &json!(true)), "{told}");
+    let report = got.json();
+    assert_eq!(
+        (got.status, &report["pending"], &report["store"]["on_disk"]),
+        (202, &json!(true), &json!(true)),
+        "{report}"
+    );
 }
 
 /// A change of each kind, all while Redis is away.

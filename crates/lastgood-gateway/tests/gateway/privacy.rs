@@ -113,7 +113,7 @@ async fn raw(gateway: &Running, request: &str) -> String {
 #[tokio::test]
 async fn nothing_a_client_sends_chooses_an_upstream() {
     let exchange = Exchange::start().await;
-    // Whoever connects here was led astray.
+    // A connection here was led astray.
     let trap = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let evil = trap.local_addr().unwrap();
     let gateway = Running::start(&exchange.url(), &[]).await;
@@ -140,7 +140,7 @@ async fn nothing_a_client_sends_chooses_an_upstream() {
     }
     let trapped = tokio::time::timeout(std::time::Duration::from_millis(100), trap.accept()).await;
     assert!(trapped.is_err(), "a connection was made to {evil}");
-    // What one program reads as another path than the next must reach nobody.
+    // A path that two programs read differently must reach no upstream.
     let ambiguous = |path: &str| path.contains("..") || path.to_ascii_lowercase().contains("%2e");
     let reached: Vec<_> = exchange.sim.counters().log.into_iter().map(|request| request.path).collect();
     assert!(!reached.iter().any(|path| ambiguous(path)), "{reached:?}");

@@ -208,7 +208,7 @@ async fn corrupt_values_and_foreign_types_are_misses() {
     let second = attached(&exchange, &redis.url()).await;
     exchange.sim.reset_counters();
     answers_everything(&second, 0).await;
-    assert_eq!(exchange.asked(), SYMBOLS.len() as u64, "each was loaded anew");
+    assert_eq!(exchange.asked(), SYMBOLS.len() as u64, "each was loaded again");
     assert_eq!(health(&second).await["breaker"], "closed");
 }
 
@@ -253,9 +253,9 @@ async fn the_counters_of_all_gateways_on_one_redis_are_added_up() {
     assert!(metrics.text().contains("lastgood_cluster_nodes 2"), "{}", metrics.text());
 }
 
-/// Does what blocks for seconds beside the gateway, which runs on.
+/// Runs work that blocks for seconds while the gateway runs on.
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.expect("it does as told")
+    tokio::task::spawn_blocking(work).await.expect("the task ends")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -30,8 +30,8 @@ fn make_user(server: &RedisServer, more: &[&str], passes: impl Fn(&str) -> bool)
     assert_eq!(server.command(&["ACL", "DELUSER", "lastgood"]).chars().next(), Some(':'));
     let words = documented();
     let words = words.iter().map(String::as_str).filter(|word| passes(word)).chain(more.iter().copied());
-    let told = server.command(&words.collect::<Vec<_>>());
-    assert!(told.starts_with("+OK"), "{told}");
+    let answer = server.command(&words.collect::<Vec<_>>());
+    assert!(answer.starts_with("+OK"), "{answer}");
 }
 
 fn as_user(url: &str) -> String {
@@ -146,7 +146,7 @@ fn check_finds_nothing_wrong_with_the_documented_users_of_sentinels_and_of_a_clu
 }
 
 #[test]
-fn check_says_what_is_wrong_with_tls() {
+fn check_names_the_problem_with_tls() {
     let authority = Authority::new();
     let arguments = authority.redis_arguments("DNS:localhost");
     let server = RedisServer::start_with_tls(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
@@ -234,7 +234,7 @@ fn keys(server: &RedisServer) -> Vec<(String, i64)> {
     lines.filter_map(|(ttl, key)| Some((key.to_owned(), ttl.parse().ok()?))).collect()
 }
 
-/// Looks at the keys again and again until told to stop, and gives the names of all that it saw. It fails when one of
+/// Looks at the keys again and again until it is stopped, and gives the names of all that it saw. It fails when one of
 /// them has no time to live.
 struct Watch {
     ends: Arc<AtomicBool>,
@@ -343,10 +343,10 @@ async fn health_is_degraded_within_two_seconds_of_the_loss_of_a_clusters_server_
         assert!(killed.elapsed() < Duration::from_secs(2), "{}", health().await);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let told = health().await;
+    let answer = health().await;
     let port = redis.servers()[1].port().to_string();
-    assert!(told["reasons"].to_string().contains(&port), "{told}");
-    assert!(told["cache"]["store_trouble"].to_string().contains(&port), "{told}");
+    assert!(answer["reasons"].to_string().contains(&port), "{answer}");
+    assert!(answer["cache"]["store_trouble"].to_string().contains(&port), "{answer}");
     redis.servers()[1].restart();
     eventually("it is well again", async || health().await["status"] == "ok").await;
 }

@@ -1,4 +1,4 @@
-//! Declared routes: what is asked, what is answered, and what happens when a source fails.
+//! Declared routes: questions, answers, and failing sources.
 
 use std::time::Duration;
 
@@ -100,7 +100,7 @@ async fn many_callers_of_a_cold_question_cost_one_load() {
 }
 
 #[tokio::test]
-async fn a_bad_parameter_is_told_by_name_value_and_range() {
+async fn a_bad_parameter_is_refused_with_name_value_and_range() {
     let api = Api::start().await;
     api.answers(Reply::json(json!({})));
     let gateway = Running::of_file(&format!(
@@ -174,7 +174,7 @@ async fn a_bad_parameter_is_told_by_name_value_and_range() {
 }
 
 #[tokio::test]
-async fn an_answer_is_validated_packed_and_told_by_its_head() {
+async fn an_answer_is_validated_packed_and_recognised_by_its_head() {
     let (api, gateway) = scene().await;
     let long = json!({ "data": vec![12_345; 1_000] });
     api.answers(Reply::json(long.clone()));
@@ -209,7 +209,7 @@ async fn with_the_cache_off_every_question_goes_to_the_source() {
 }
 
 #[tokio::test]
-async fn what_an_earlier_configuration_loaded_is_asked_for_anew() {
+async fn answers_of_an_earlier_configuration_are_asked_for_again() {
     let api = Api::start().await;
     api.answers(Reply::json(json!({ "data": [1] })));
     let data = tempfile::tempdir().unwrap();
@@ -223,11 +223,11 @@ async fn what_an_earlier_configuration_loaded_is_asked_for_anew() {
     let changed = text.replace("/daily/", "/weekly/");
     let mut api = api;
     let gateway = Running::of_file_in(&changed, data.path()).await;
-    let anew = get(gateway.url("/v1/stocks/AAPL/recent")).await;
-    assert_eq!((anew.status, anew.cache()), (200, "MISS"));
+    let again = get(gateway.url("/v1/stocks/AAPL/recent")).await;
+    assert_eq!((again.status, again.cache()), (200, "MISS"));
     assert_eq!(api.asked().last().map(String::as_str), Some("/base/weekly/AAPL?days=30&apikey=k-123"));
     gateway.stop().await;
-    // What is kept of the old is better than nothing.
+    // The old kept answer is better than nothing.
     let gateway = Running::of_file_in(&text, data.path()).await;
     api.stop().await;
     let kept = get(gateway.url("/v1/stocks/AAPL/recent")).await;

@@ -390,7 +390,7 @@ async fn the_metrics_say_how_long_each_host_and_source_that_was_asked_took() {
 }
 
 #[tokio::test]
-async fn what_is_served_as_last_good_is_told_with_its_age_and_a_ban_with_its_end() {
+async fn last_good_answers_are_reported_with_their_age_and_a_ban_with_its_end() {
     let exchange = Exchange::start().await;
     let flags = [("regions.ticker_price.fresh_for", "1ms"), ("regions.ticker_price.stale_while_revalidate", "0s")];
     let gateway = Running::start(&exchange.url(), &flags).await;

@@ -78,7 +78,7 @@ async fn two_gateways_on_one_address_never_ask_for_more_together_than_it_may() {
                 let (a, b) = tokio::join!(ask_all(&first, &symbols), ask_all(&second, &symbols));
                 a + b
             }
-            // One has used nearly all when the other begins, before anything can have been told.
+            // One has used nearly all when the other begins, before anything can have been published.
             false => ask_all(&[&one], &symbols[..250]).await + ask_all(&[&other], &symbols[50..]).await,
         };
         assert_never_too_much(&exchange);
@@ -135,7 +135,7 @@ const PAUSED: [(&str, &str, &str); 3] = [
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pause_of_one_bucket_that_one_gateway_is_told_stops_the_others_within_a_second() {
+async fn a_pause_of_one_bucket_at_one_gateway_stops_the_others_within_a_second() {
     let redis = RedisServer::start();
     let stub = Stub::start(|path| match PAUSED.iter().find(|(target, _, _)| target.starts_with(path)) {
         Some((_, _, body)) => (429, vec![("retry-after", "120".to_owned())], (*body).to_owned()),
@@ -144,9 +144,9 @@ async fn a_pause_of_one_bucket_that_one_gateway_is_told_stops_the_others_within_
     .await;
     let url = redis.url();
     let flags = [("store", url.as_str())];
-    let (told, other) = (Running::start(&stub.url, &flags).await, Running::start(&stub.url, &flags).await);
+    let (paused, other) = (Running::start(&stub.url, &flags).await, Running::start(&stub.url, &flags).await);
     for (target, bucket, _) in PAUSED {
-        assert_eq!(get(told.url(target)).await.status, 429, "{target}");
+        assert_eq!(get(paused.url(target)).await.status, 429, "{target}");
         tokio::time::sleep(Duration::from_secs(1)).await;
         let asked = stub.asked();
         let refused = get(other.url(target)).await;

@@ -1,4 +1,4 @@
-//! What a stream brings is taken only where it is what it says, and newer than what is kept.
+//! A stream's message is taken only if it is valid, and newer than the kept answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

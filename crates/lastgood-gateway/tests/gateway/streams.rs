@@ -1,4 +1,4 @@
-//! What is in use is kept fresh by streams, and whatever becomes of them, readers are answered.
+//! Entries in use are kept fresh by streams, and whatever becomes of them, readers are answered.
 
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ async fn subscribed(exchange: &Exchange, at_least: u64) {
 }
 
 #[tokio::test]
-async fn what_is_in_use_is_kept_fresh_at_no_request_weight() {
+async fn entries_in_use_are_kept_fresh_at_no_request_weight() {
     let (exchange, gateway) = streaming(&[]).await;
     for question in [CANDLES, FUTURES, TICKER] {
         assert_eq!(get(gateway.url(question)).await.status, 200);
@@ -123,7 +123,7 @@ async fn streams_that_break_off_are_resumed_and_meanwhile_readers_load() {
 }
 
 #[tokio::test]
-async fn an_exchange_that_refuses_streams_or_sends_garbage_costs_nobody_an_answer() {
+async fn an_exchange_that_refuses_streams_or_sends_garbage_costs_no_reader_an_answer() {
     let (exchange, gateway) = streaming(&[]).await;
     exchange.fault(json!({"kind": "stream_refuse"}));
     for _ in 0..4 {

@@ -31,7 +31,7 @@ pub(crate) fn half_past() -> u64 {
 pub(crate) struct Sink(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
 
 impl Sink {
-    /// What is logged from now on. For the whole process: nextest gives each test its own.
+    /// The log from now on. For the whole process: nextest gives each test its own.
     pub(crate) fn of_the_log(level: &str) -> Sink {
         let sink = Sink::default();
         let out = sink.clone();

@@ -91,7 +91,7 @@ async fn the_chain_is_testnet_then_exchange_then_public_then_last_good() {
     let health = get(scene.gateway.url("/health")).await.json();
     let name = health["upstreams"][0]["budgets"][1]["exchange"].as_str().unwrap_or_default();
     let address = scene.testnet.url().replace("http://", "spot@");
-    assert_eq!(name, address, "the testnet's budget is told beside the exchange's: {health}");
+    assert_eq!(name, address, "the testnet's budget is listed next to the exchange's: {health}");
     assert!(
         health["upstreams"][0]["budgets"][2].is_null() && health["upstreams"][2]["budgets"][1].is_null(),
         "{health}"
@@ -224,7 +224,7 @@ async fn a_list_made_of_a_stale_exchange_info_does_not_last() {
 }
 
 #[tokio::test]
-async fn the_list_holds_what_is_trading_popular_pairs_first() {
+async fn the_list_holds_trading_pairs_popular_ones_first() {
     let exchange = Exchange::start().await;
     let gateway = Running::start(&exchange.url(), &[("symbols.popular", "ethusdt,NOSUCH,BTCUSDT")]).await;
     let got = get(gateway.url("/v1/symbols/spot")).await;
@@ -276,7 +276,7 @@ async fn without_tickers_the_list_is_there_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_client_that_has_the_list_is_told_so() {
+async fn a_client_that_has_the_list_gets_a_304() {
     let exchange = Exchange::start().await;
     let gateway = Running::start(&exchange.url(), &[]).await;
     let url = gateway.url("/v1/symbols/spot?quote=USDT&limit=5");

@@ -1,4 +1,4 @@
-//! Sources behind TLS: whose certificates are trusted, and what is said when they are not.
+//! Sources behind TLS: whose certificates are trusted, and the errors when they are not.
 
 mod authority;
 mod databases;

@@ -109,7 +109,7 @@ async fn what_must_not_be_there_yet_is_created_by_exactly_one() {
         }
         let [created] = &created[..] else { panic!("{created:?} created it") };
         for gateway in &gateways {
-            assert_eq!(get(gateway.url(&target)).await.text(), created, "whoever is asked");
+            assert_eq!(get(gateway.url(&target)).await.text(), created, "from either gateway");
         }
     }
 }
@@ -141,8 +141,8 @@ async fn with_redis_away_conditions_are_refused_and_other_changes_wait() {
     for headers in [[("if-match", first.header("etag"))], [("if-match", "*")], [("if-none-match", "*")]] {
         let undecided = put(&one, VALUE, &headers, "second").await;
         assert_eq!((undecided.status, undecided.header("retry-after")), (503, "1"), "{}", undecided.text());
-        let told = undecided.json();
-        assert!(told["hint"].as_str().is_some_and(|hint| hint.contains("condition")), "{told}");
+        let report = undecided.json();
+        assert!(report["hint"].as_str().is_some_and(|hint| hint.contains("condition")), "{report}");
         let undecided = send(&client(), Method::DELETE, &one.url(VALUE), &headers, "").await;
         assert_eq!(undecided.status, 503, "{}", undecided.text());
     }
@@ -150,9 +150,12 @@ async fn with_redis_away_conditions_are_refused_and_other_changes_wait() {
     let bar = r#"[[1735689600000, "94000.1", "94100", "93900.5", "94050", "12.5"]]"#;
     for (target, body) in [(VALUE, "second"), ("/v1/llm/risk", ANALYSIS), ("/v1/bars/mine/1h", bar)] {
         let waits = put(&one, target, &[], body).await;
-        let told = waits.json();
-        assert_eq!((waits.status, &told["pending"]), (202, &json!(true)), "{target}: {told}");
-        assert!(told["store"]["reached"] == false && told["store"]["waiting"].as_u64() >= Some(1), "{target}: {told}");
+        let report = waits.json();
+        assert_eq!((waits.status, &report["pending"]), (202, &json!(true)), "{target}: {report}");
+        assert!(
+            report["store"]["reached"] == false && report["store"]["waiting"].as_u64() >= Some(1),
+            "{target}: {report}"
+        );
     }
     assert_eq!(get(one.url(VALUE)).await.text(), "second");
     redis.restart();
@@ -208,7 +211,7 @@ async fn of_two_hundred_claims_at_two_gateways_one_is_granted() {
     let key = keys.lines().find(|line| line.starts_with("lastgood:")).expect("the claim is in Redis");
     let left: i64 = redis.command(&["PTTL", key]).trim().trim_start_matches(':').parse().unwrap();
     assert!((1..=60_000).contains(&left), "{left}");
-    // It is brought to the one that did not grant it, or did; whoever asks anywhere has it.
+    // It is brought to the one that did not grant it, or did; each gateway has it.
     let stored = put(&gateways[1], &format!("/v1/llm/risk?claim={token}"), &[], ANALYSIS).await;
     assert_eq!(stored.status, 201, "{}", stored.text());
     for gateway in &gateways {
@@ -219,7 +222,7 @@ async fn of_two_hundred_claims_at_two_gateways_one_is_granted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn those_who_wait_at_one_gateway_have_what_is_brought_to_another() {
+async fn waiters_at_one_gateway_get_an_answer_brought_to_another() {
     let redis = RedisServer::start();
     let [one, other] = two(&redis.url(), &[]).await;
     let token = claim(&one, "60s", "0s").await.header("x-claim").to_owned();

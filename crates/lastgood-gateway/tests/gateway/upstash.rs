@@ -53,15 +53,15 @@ async fn two_gateways_share_what_either_loaded_and_show_the_token_nowhere() {
     let shown = health(&second).await["cache"].clone();
     assert_eq!(shown["store"], front.url().as_str(), "{shown}");
     assert!(shown["memory_used"].is_u64() || shown["memory_used"].is_string(), "{shown}");
-    let mut told = String::new();
+    let mut printed = String::new();
     for path in ["/health", "/metrics", "/api/cache/status", "/api/cache/stats"] {
-        told.push_str(get(second.url(path)).await.text());
+        printed.push_str(get(second.url(path)).await.text());
     }
     first.stop().await;
     second.stop().await;
-    told.push_str(&log.text());
+    printed.push_str(&log.text());
     assert!(!log.text().is_empty(), "there is a log");
-    assert!(!told.contains(TOKEN) && !told.contains("AX-the-secret"), "the token is shown");
+    assert!(!printed.contains(TOKEN) && !printed.contains("AX-the-secret"), "the token is shown");
 }
 
 #[tokio::test]

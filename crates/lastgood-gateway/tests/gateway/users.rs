@@ -131,7 +131,7 @@ async fn a_user_is_believed_with_the_admin_token_alone() {
         assert_eq!(got.header("content-type"), "application/problem+json");
         assert!(got.text().contains(says), "{headers:?}: {}", got.text());
     }
-    assert_eq!((scene.testnet.asked(), scene.exchange.asked()), (0, 0), "nobody was asked for");
+    assert_eq!((scene.testnet.asked(), scene.exchange.asked()), (0, 0), "no host was asked");
     assert_eq!(scene.source("alice").await, "testnet");
     assert_eq!(get(scene.gateway.url(SPOT)).await.json()["source"], "public", "without the header nothing changes");
 }
@@ -161,7 +161,7 @@ async fn a_list_is_shared_by_all_with_the_same_links_and_by_no_others() {
         ("bob", "mainnet", "MISS"),
         ("bob", "mainnet", "HIT"),
         ("carol", "public", "MISS"),
-        ("nobody", "public", "HIT"),
+        ("unknown", "public", "HIT"),
     ] {
         let got = scene.ask(SPOT, &as_user(id)).await;
         assert_eq!((got.json()["source"].as_str().unwrap(), got.cache()), (expected, cache), "{id}");
@@ -171,7 +171,7 @@ async fn a_list_is_shared_by_all_with_the_same_links_and_by_no_others() {
     assert_eq!((keys.json()["source"].as_str().unwrap(), keys.cache()), ("public", "HIT"));
     assert_eq!(scene.testnet_accounts(), [Some(0)], "one request for both of them");
     assert_eq!(accounts(&scene.exchange), [Some(1), None]);
-    // What is asked for is the same for every account: all of it, and nothing signed.
+    // The request is the same for every account: all of it, and nothing signed.
     for exchange in [&scene.exchange, &scene.testnet] {
         let log = exchange.sim.counters().log;
         assert!(log.iter().filter(|request| request.path == INFO).all(|request| request.query.is_empty()));
@@ -179,7 +179,7 @@ async fn a_list_is_shared_by_all_with_the_same_links_and_by_no_others() {
 }
 
 #[tokio::test]
-async fn a_refused_key_costs_its_user_one_link_and_nobody_else_anything() {
+async fn a_refused_key_costs_its_user_one_link_and_no_other_user_anything() {
     let sink = Sink::of_the_log("debug");
     let scene = Scene::start(&EVERY_READ_ASKS_THE_CHAIN).await;
     scene.keep_keys("mallory", 1, &BOTH);
@@ -234,7 +234,7 @@ async fn good_and_bad_keys_at_once_do_not_mix() {
     let asked = bad.iter().zip(&good).flat_map(|(bad, good)| [bad, good]);
     let asked: Vec<_> = asked.map(|id| async { (id.clone(), scene.source(id).await) }).collect();
     for (id, from) in futures_util::future::join_all(asked).await {
-        // With the list there, nobody's key is asked about.
+        // With the list there, no key is looked up.
         match id.starts_with("good") {
             true => assert_eq!(from, "testnet", "{id}"),
             false => assert!(from == "public" || from == "testnet", "{id}: {from}"),

@@ -1,4 +1,4 @@
-//! What is loaded ahead of its readers.
+//! Warming: loads ahead of their readers.
 
 use std::process::Output;
 use std::time::Duration;
@@ -128,7 +128,7 @@ async fn a_region_with_a_schedule_of_its_own_is_warmed_at_its_own_pace() {
     // Two intervals of the declared symbols and of the popular ones, one of which is declared, too.
     assert_eq!(asked("/api/v3/klines"), 8, "candles are due in a day");
     assert_eq!(get(gateway.url(TICKERS)).await.cache(), "HIT");
-    // What is asked for now takes in all regions.
+    // A round on demand takes in all regions.
     let all = warm(&gateway, "").await.json();
     assert_eq!(all["matched"], 11, "{all}");
 }
@@ -270,7 +270,7 @@ async fn a_dry_run_counts_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_round_on_demand_warms_what_is_asked_for_and_wrong_questions_are_told() {
+async fn a_round_on_demand_warms_its_questions_and_reports_wrong_ones() {
     let exchange = exchange().await;
     let gateway = Running::start(&exchange.url(), &DECLARED).await;
     after_the_first_round(&gateway).await;
@@ -326,7 +326,7 @@ async fn command(arguments: &[&str], token: Option<&str>) -> Output {
 }
 
 #[tokio::test]
-async fn the_verb_warms_a_running_gateway_and_says_what_is_wrong() {
+async fn the_verb_warms_a_running_gateway_and_reports_problems() {
     let exchange = exchange().await;
     let gateway = Running::start(&exchange.url(), &with(&[("admin.token", "correct-horse-battery")])).await;
     let url = gateway.url("");
@@ -341,12 +341,15 @@ async fn the_verb_warms_a_running_gateway_and_says_what_is_wrong() {
     assert!(output.status.success() && table.contains("WOULD LOAD") && table.contains("11"), "{table}");
 
     let output = command(&["warm", "--url", &url, "--token", "another"], None).await;
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.code() == Some(1) && told.contains("401") && told.contains("LASTGOOD_ADMIN_TOKEN"), "{told}");
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        output.status.code() == Some(1) && message.contains("401") && message.contains("LASTGOOD_ADMIN_TOKEN"),
+        "{message}"
+    );
     let output = command(&["warm", "--url", "nowhere"], None).await;
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     gateway.stop().await;
     let output = command(&["warm", "--url", &url], right).await;
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.code() == Some(1) && told.contains("lastgood serve"), "{told}");
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && message.contains("lastgood serve"), "{message}");
 }

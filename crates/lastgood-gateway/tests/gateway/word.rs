@@ -30,9 +30,9 @@ impl Stub {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let told = Arc::clone(&asked);
+        let shared = Arc::clone(&asked);
         let serve = move |request: Request<Body>| {
-            told.lock().unwrap().push(format!("{} {}", request.method(), request.uri()));
+            shared.lock().unwrap().push(format!("{} {}", request.method(), request.uri()));
             let (status, headers, body) = answer(request.uri().path());
             let mut response = Response::builder().status(status).header("content-type", "application/json");
             for (name, value) in headers {
@@ -73,7 +73,7 @@ fn seconds_left(ban: &serde_json::Value) -> u64 {
 }
 
 #[tokio::test]
-async fn during_a_ban_nothing_reaches_the_exchange_but_what_is_signed_whatever_its_method_and_path() {
+async fn during_a_ban_only_signed_requests_reach_the_exchange_whatever_their_method_and_path() {
     let exchange = Exchange::start().await;
     let gateway = Running::start(&exchange.url(), &[]).await;
     exchange.fault(json!({"kind": "banned_spot", "times": 1}));
@@ -284,8 +284,8 @@ async fn a_remembered_ban_that_cannot_be_one_is_not_followed() {
 #[tokio::test]
 async fn after_a_pause_that_was_over_the_exchange_is_asked_again() {
     let refusing = Arc::new(std::sync::atomic::AtomicBool::new(true));
-    let told = Arc::clone(&refusing);
-    let stub = Stub::start(move |path: &str| match told.load(std::sync::atomic::Ordering::Relaxed) {
+    let shared = Arc::clone(&refusing);
+    let stub = Stub::start(move |path: &str| match shared.load(std::sync::atomic::Ordering::Relaxed) {
         true => (429, vec![("retry-after", "1".to_owned())], r#"{"code":-1003,"msg":"Too many."}"#.to_owned()),
         false => average(path),
     })

@@ -11,8 +11,8 @@ use crate::venue::Venue;
 pub struct AccountKeys(Vec<(Venue, Environment, ApiKey)>);
 
 impl AccountKeys {
-    /// The keys in `store`. Without them what is public is served, so what keeps them shut is logged and no reason not to
-    /// start; `lastgood check` fails of it.
+    /// The keys in `store`. A store that does not open is logged and does not stop the start, because public data needs
+    /// no key; `lastgood check` fails on it.
     pub async fn open(store: CredentialStore, master: Option<SecretString>) -> AccountKeys {
         if !store.exists() {
             return AccountKeys::default();

@@ -80,8 +80,8 @@ async fn a_hundred_requests_of_a_user_make_one_lookup() {
     let alice = user("alice");
     futures_util::future::join_all((0..100).map(|_| keys.of(&alice, Venue::Spot))).await;
     assert_eq!(table.asked(), 2, "one for each environment");
-    there(&keys, "nobody").await;
-    there(&keys, "nobody").await;
+    there(&keys, "unknown").await;
+    there(&keys, "unknown").await;
     assert_eq!(table.asked(), 2, "that there is none is remembered, too");
 }
 
@@ -124,7 +124,7 @@ async fn what_the_first_source_has_is_used_while_the_second_is_down() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_remembered_of_users_has_a_limit() {
+async fn the_memory_of_users_has_a_limit() {
     let keys = over(&[&Table::default()]);
     for number in 0..MOST_KEYS {
         there(&keys, &number.to_string()).await;

@@ -39,7 +39,7 @@ pub struct Ohlcv {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BarFault {
-    /// It is neither a row nor an object of a bar; the text says what is missing.
+    /// It is neither a row nor an object of a bar; the text names the missing part.
     Unreadable(String),
     /// It has more than 512 bytes.
     TooLarge,
@@ -107,7 +107,7 @@ pub enum NotBars {
     Unreadable(String),
     /// It is an empty list.
     None,
-    /// It has so many bars, more than a series keeps.
+    /// The number of bars, more than a series keeps.
     TooMany(usize),
 }
 

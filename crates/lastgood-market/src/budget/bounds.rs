@@ -23,8 +23,8 @@ pub const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 pub const USUAL_PAUSE: Duration = Duration::from_secs(60);
 /// The longest time between two requests that find out whether a ban of unbelievable length is over.
 pub const LONGEST_DOUBT: Duration = Duration::from_secs(3_600);
-/// A stated limit counts as no more than so many times the venue's usual one; the largest change that the exchange ever
-/// made was fivefold (1,200 to 6,000). One that is above the usual is given up with the first refusal.
+/// A stated limit counts as no more than this many times the venue's usual one; the largest change that the exchange
+/// ever made was fivefold (1,200 to 6,000). One that is above the usual is given up with the first refusal.
 pub const MOST_TIMES: u64 = 10;
 /// A stated limit may be as small as this part of the venue's usual one: with less, not even the exchangeInfo that
 /// states it could be loaded again.
@@ -92,7 +92,7 @@ pub(super) fn believed_limit(
     if length == 0 || length > 300_000 || !has_its_length {
         return None;
     }
-    // What is usual in a window of this length.
+    // The usual limit in a window of this length.
     let usual = u64::from(usual).checked_mul(length)? / usual_length;
     let believed = limit.min(usual.saturating_mul(MOST_TIMES));
     u32::try_from(believed).ok().filter(|_| limit.saturating_mul(LEAST_PART) >= usual.max(1))

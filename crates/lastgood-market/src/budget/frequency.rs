@@ -3,13 +3,13 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// So many counters in each of two rows.
+/// The number of counters in each of two rows.
 const COUNTERS: usize = 8_192;
 
 /// Counts requests by key since the key's last load, in a table of fixed size and without locks.
 ///
-/// The count is what a refresh is worth: so many readers are served by it. A key has a counter in each of two rows and
-/// is as hot as the colder of them, so that it is taken for hotter than it is only where others share both. A load
+/// The count is the value of a refresh: the number of readers that it serves. A key has a counter in each of two rows
+/// and is as hot as the colder of them, so that it is taken for hotter than it is only where others share both. A load
 /// takes the key's own count out again and leaves that of a key it shares a counter with; else a rarely asked key next to a hot
 /// one would never be worth a refresh.
 #[derive(Debug)]

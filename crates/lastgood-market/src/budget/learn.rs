@@ -16,7 +16,7 @@ struct Info<'a> {
 const MOST_LIMITS: usize = 64;
 
 /// The limits of an exchangeInfo: bucket, limit and window in milliseconds. One that cannot be read takes none of the
-/// others with it; what is zero, negative or no whole number is none.
+/// others with it; zero, a negative number or a fraction is no limit.
 pub(super) fn stated_limits(exchange_info: &[u8]) -> Vec<(Bucket, u64, u64)> {
     let Ok(info) = serde_json::from_slice::<Info<'_>>(exchange_info) else { return Vec::new() };
     info.limits.iter().take(MOST_LIMITS).filter_map(|limit| understood(limit.get())).collect()
@@ -33,7 +33,7 @@ fn understood(limit: &str) -> Option<(Bucket, u64, u64)> {
     };
     let length = limit.get("intervalNum")?.as_u64()?.checked_mul(unit)?;
     let bucket = match limit.get("rateLimitType")?.as_str()? {
-        // What is used is stated by the minute, whatever else is limited.
+        // The exchange states use by the minute, even where it limits other windows.
         "REQUEST_WEIGHT" if length == 60_000 => Bucket::Weight,
         "RAW_REQUESTS" => Bucket::Raw,
         _ => return None,

@@ -1,11 +1,11 @@
 //! The gateways that leave by one address: what each says of its spending, and what the others make of it.
 //!
 //! Each gateway publishes what it sent in the current windows, the exchange's highest word for them, its pauses and the
-//! limits that it was told. A gateway counts as used whichever is more: the exchange's word to anyone with what it sent
+//! limits that it learnt. A gateway counts as used the larger of two: the exchange's word to anyone with what it sent
 //! itself since, or the sum of what all say they sent. Neither counts anything twice.
 //!
 //! Between two words, of the exchange or of the store, no gateway knows what the others are sending. So each has no more
-//! under way than a part of what is left: with N gateways the 2N-th, since another may begin a second part before it
+//! under way than a part of the rest: with N gateways the 2N-th, since another may begin a second part before it
 //! hears of the first.
 
 use std::collections::BTreeMap;
@@ -31,7 +31,8 @@ const LIMIT_SLACK: Duration = Duration::from_millis(20);
 const SETTLED_AFTER: u64 = 5_000;
 /// What the others must have spent for a word that leaves it out to mean something.
 const WORTH_NOTING: u32 = 20;
-/// After so many windows in a row in which the exchange counted less than all say they sent, they leave by other addresses.
+/// After this many windows in a row in which the exchange counted less than all say they sent, they leave by other
+/// addresses.
 const CONTRADICTIONS: u32 = 3;
 /// The key of an account's bucket is one of these words; there are no more.
 const MOST_BUCKETS: usize = 16;
@@ -55,7 +56,7 @@ struct BucketAccount {
     index: u64,
     /// Sent in it.
     sent: u32,
-    /// The exchange's highest word for what is used in it.
+    /// The highest use that the exchange reported for it.
     word: u32,
     /// What the exchange allows in a window, and when it said so; absent where it has not.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,7 +95,7 @@ pub(super) struct Peers {
     contradicted_in: u64,
 }
 
-/// What a process had not told the others when it last published.
+/// What a process had not yet sent to the others when it last published.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Publication([(u64, u32); 5]);
 
@@ -158,7 +159,7 @@ impl Window {
         !may_go_alone && f64::from(self.unconfirmed.saturating_add(cost)) > share
     }
 
-    /// Takes the exchange's word for what is used; `under_way` it may not count yet.
+    /// Takes the use that the exchange reports; it may not count `under_way` yet.
     pub(super) fn learn_used(&mut self, used: u32, under_way: u32, peers: &mut Peers, now: Timestamp, at: Timestamp) {
         let sent = self.sent.saturating_sub(under_way);
         let of_all = sent.saturating_add(self.others);
@@ -223,7 +224,7 @@ impl Window {
 }
 
 impl Budget {
-    /// Has `urgent` notified whenever the others should be told or asked at once.
+    /// Has `urgent` notified whenever this gateway should publish to the others, or read from them, at once.
     pub(crate) fn notify_when_urgent(&self, urgent: &std::sync::Arc<tokio::sync::Notify>) {
         let _ = self.urgent.set(std::sync::Arc::clone(urgent));
     }
@@ -251,9 +252,9 @@ impl Budget {
         (account, Publication(unpublished))
     }
 
-    /// Takes in what the others say, of whom and this one there are `gateways`. `told` is what the store has taken of this
-    /// one meanwhile.
-    pub(crate) fn hear(&self, others: &[&Account], told: Option<&Publication>, gateways: u32, ahead: i64) {
+    /// Takes in what the others say; `gateways` counts them and this one. `taken` is the part of this one's own message
+    /// that the store has taken meanwhile.
+    pub(crate) fn hear(&self, others: &[&Account], taken: Option<&Publication>, gateways: u32, ahead: i64) {
         let now = self.clock.now();
         let mut state = self.state(now);
         state.peers.gateways = Some(gateways);
@@ -264,7 +265,7 @@ impl Budget {
             let accounts: Vec<_> = accounts.filter_map(|account| account.buckets.get(name)).collect();
             let window = &mut state.windows[bucket as usize];
             if let Some((_, unpublished)) =
-                told.map(|told| told.0[bucket as usize]).filter(|told| told.0 == window.turn)
+                taken.map(|taken| taken.0[bucket as usize]).filter(|taken| taken.0 == window.turn)
             {
                 window.unconfirmed = window.unconfirmed.saturating_sub(unpublished);
             }
@@ -278,7 +279,7 @@ impl Budget {
             let stop = stop.to_stop(ahead);
             let is_longer = state.stop.is_none_or(|known| known.until.plus(STOP_SLACK) < stop.until);
             if stop.is_in_force(now) && stop.until.since(now) >= STOP_SLACK && is_longer {
-                self.apply_stop(&mut state, stop.at_most(now), "another gateway was told to leave the exchange alone");
+                self.apply_stop(&mut state, stop.at_most(now), "the exchange stopped another gateway");
             }
         }
         self.publish(&state);
@@ -288,13 +289,13 @@ impl Budget {
         let is_longer = window.stop.is_none_or(|known| known.until.plus(STOP_SLACK) < stop.until);
         if stop.is_in_force(now) && stop.until.since(now) >= STOP_SLACK && is_longer {
             let seconds = stop.until.since(now).as_secs();
-            tracing::warn!(exchange = %self.name, %bucket, seconds, "another gateway was told to pause");
+            tracing::warn!(exchange = %self.name, %bucket, seconds, "another gateway pauses by the exchange's word");
             window.stop = Some(stop.at_most(now));
         }
     }
 
     /// The store does not say what the others spend: each gateway goes by itself, and by the exchange's word.
-    pub(crate) fn hears_nobody(&self) {
+    pub(crate) fn loses_others(&self) {
         self.state(self.clock.now()).peers.gateways = None;
     }
 }

@@ -72,7 +72,7 @@ impl Budget {
         }
     }
 
-    /// Follows a stop that another process was told, or this one before a restart; one that cannot be meant is nothing.
+    /// Follows a stop that another process learnt, or this one before a restart; one that cannot be meant is ignored.
     /// Says whether it is news.
     pub fn apply_remembered(&self, stop: Stop) -> bool {
         let now = self.clock.now();

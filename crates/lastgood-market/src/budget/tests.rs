@@ -35,7 +35,7 @@ async fn a_minutes_weight_is_not_exceeded_and_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_learnt_of_the_exchanges_clock_at_the_turn_of_its_minute_does_not_swallow_the_turn() {
+async fn a_clock_learnt_at_the_turn_of_the_exchanges_minute_does_not_swallow_the_turn() {
     for (before, after) in [(0, 40), (-40, 0), (59_960, 60_000), (-960, -920), (0, 4_000)] {
         let budget = budget();
         to_the_next_minute(&budget).await;
@@ -47,7 +47,7 @@ async fn what_is_learnt_of_the_exchanges_clock_at_the_turn_of_its_minute_does_no
         tokio::time::advance(Duration::from_millis(turn)).await;
         assert_eq!(own(&budget), 100, "the minute has 20 ms left");
         budget.go_by(after);
-        assert_eq!(own(&budget), 0, "{before} {after}: the minute is over by what is known now");
+        assert_eq!(own(&budget), 0, "{before} {after}: the minute is over by the clock as known now");
         assert!(spend(&budget, 10).is_ok());
         budget.go_by(before);
         assert_eq!(own(&budget), 10, "{before} {after}: a minute does not begin twice");
@@ -111,7 +111,7 @@ async fn keys_that_many_ask_for_are_refreshed_when_others_are_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_header_corrects_what_is_counted_here_and_keeps_what_is_under_way() {
+async fn the_header_corrects_the_count_here_and_keeps_calls_under_way() {
     let budget = budget();
     to_the_next_minute(&budget).await;
     let first = budget.spend(ask(100, Priority::Demand)).unwrap();
@@ -170,7 +170,7 @@ async fn those_refused_together_do_not_return_together() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_remembered_is_heeded_within_reason() {
+async fn remembered_stops_are_followed_within_reason() {
     let budget = budget();
     let stop = |until| Stop { reason: Reason::Banned, until };
     assert!(!budget.apply_remembered(stop(budget.now())));
@@ -224,26 +224,26 @@ async fn a_clock_that_was_set_back_does_not_make_a_pause_longer() {
 #[tokio::test(start_paused = true)]
 async fn a_limit_that_is_far_too_low_is_asked_for_again_when_it_holds_calls_back() {
     let budget = budget();
-    let told = |limit: u32| {
+    let learn = |limit: u32| {
         let limit =
             format!(r#"{{"rateLimitType":"REQUEST_WEIGHT","interval":"MINUTE","intervalNum":1,"limit":{limit}}}"#);
         budget.learn_limits(format!(r#"{{"rateLimits":[{limit}]}}"#).as_bytes());
     };
     let asks = || budget.spend_on_limits(20).is_some();
-    told(40);
+    learn(40);
     assert!((0..40).any(|_| spend(&budget, 2).is_err()));
     assert!(!asks(), "not at once");
     tokio::time::advance(Duration::from_secs(61)).await;
-    assert!(!asks(), "nobody was held back since");
+    assert!(!asks(), "no call was held back since");
     let held_back = || (0..40).any(|_| spend(&budget, 2).is_err());
     assert!(held_back() && asks() && !asks(), "once");
     // It says the same again, and is believed longer.
-    told(40);
+    learn(40);
     tokio::time::advance(Duration::from_secs(61)).await;
     assert!(held_back() && !asks());
     tokio::time::advance(Duration::from_secs(600)).await;
     assert!(held_back() && asks());
-    told(6_000);
+    learn(6_000);
     assert!(!held_back());
 }
 

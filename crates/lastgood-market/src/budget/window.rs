@@ -7,9 +7,9 @@ use lastgood::Timestamp;
 use super::{BucketStanding, Priority, RESERVE, Stop, bounds};
 use crate::venue::Bucket;
 
-/// How much of what is available refreshes may use: the last of it is for those who have nothing to serve.
+/// The part of the available weight that refreshes may use: the rest is for callers that have nothing to serve.
 const REFRESHES: f64 = 0.95;
-/// How far behind the hottest key's refresh the coldest one's must stay, as a part of what is available.
+/// How far behind the hottest key's refresh the coldest one's must stay, as a part of the available weight.
 const FREQUENCY_SPREAD: f64 = 0.2;
 /// A key this hot (requests for each unit of weight, as a power of two) may use all that a refresh may.
 const HOTTEST: f64 = 10.0;
@@ -50,7 +50,7 @@ pub(super) struct Window {
     pub(super) used: u32,
     /// What was sent from here in this window.
     pub(super) sent: u32,
-    /// The exchange's highest word for what is used in this window; zero before the first.
+    /// The highest use that the exchange reported for this window; zero before the first.
     pub(super) word: u32,
     /// What the other gateways sent in this window, and in the next where their clocks are a little ahead.
     pub(super) others: u32,
@@ -96,7 +96,7 @@ impl Window {
     /// Begins a new window when the time has come; `at` is the exchange's time.
     pub(super) fn roll(&mut self, now: Timestamp, at: Timestamp) {
         let index = at.as_millis() / self.length;
-        // What is known of the exchange's clock may be put right by a little.
+        // The estimate of the exchange's clock may be corrected by a little.
         let is_set_back = index + 1 == self.index && self.length - at.as_millis() % self.length < CLOCK_SLACK;
         if self.index != index && !is_set_back {
             let follows = self.index.checked_add(1) == Some(index);
@@ -179,7 +179,7 @@ impl Window {
         let (available, wanted) = (self.available(), f64::from(self.used.saturating_add(cost)));
         let into = now.as_millis() % self.length;
         let rest = Duration::from_millis(self.length - into);
-        // What is dearer than the whole budget may be asked for once nothing else was.
+        // A request that costs more than the whole budget may go out once nothing else was sent.
         let fits = wanted <= available || (self.used == 0 && cost <= self.limit);
         if priority == Priority::Demand {
             let guaranteed = if self.pressed { GUARANTEED * available } else { 0.0 };

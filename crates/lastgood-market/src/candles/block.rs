@@ -1,4 +1,4 @@
-//! Closed candles of one stretch of time, with what was told of which part of it.
+//! Closed candles of one stretch of time, with what the exchange said of each part of it.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use lastgood::{Answer, Keep, Loaded, Memoised, Persist, Policy, Value};
 
 use super::rows::Rows;
 use super::spans::{Belief, Spans};
-use super::told::Told;
+use super::statement::Statement;
 
-/// A block: rows, and the spans of time in which these are all there are, as far as was told. What is in no span is not
-/// known.
+/// A block: rows, and the spans of time in which these are all there are, as far as the exchange said. Outside the
+/// spans nothing is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Block {
     pub(super) rows: Rows,
@@ -20,7 +20,7 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// The block that a tier holds; worked out once as long as memory holds it. `None` for what is none.
+    /// The block that a tier holds; worked out once as long as memory holds it. `None` if it is not a block.
     pub(super) fn of(answer: &Answer) -> Option<Arc<Block>> {
         answer.memoised(|value| Block::read(value).map(Arc::new))
     }
@@ -47,14 +47,14 @@ impl Block {
         self.known.at(at, belief)
     }
 
-    /// This block with what is told of `from..=to`: `rows` are all there are. They replace what was held; what was told
-    /// alike before is told again.
-    pub(super) fn tell(&self, rows: &Rows, from: u64, to: u64, told: Told) -> Option<Block> {
+    /// This block with an answer for `from..=to`: `rows` are all there are. They replace the held rows; a part that an
+    /// earlier answer gave alike counts as said again.
+    pub(super) fn tell(&self, rows: &Rows, from: u64, to: u64, statement: Statement) -> Option<Block> {
         let mut known = self.known.clone();
-        known.set(from, to, told);
+        known.set(from, to, statement);
         for span in self.known.within(from, to) {
             if self.rows.are_same(rows, span.from, span.to) {
-                known.set(span.from, span.to, span.told.again(told));
+                known.set(span.from, span.to, span.statement.again(statement));
             }
         }
         let rows = match self.rows.are_same(rows, from, to) {
@@ -69,25 +69,26 @@ impl Block {
         Some(Block { rows, known })
     }
 
-    /// What both know together. Where they differ, what was told last is believed, or what was confirmed.
+    /// The knowledge of both. Where they differ, the later answer is believed, or the confirmed one.
     pub(super) fn and(&self, other: &Block) -> Option<Block> {
         let mut both = self.clone();
         for span in other.known.iter() {
             let same = self.rows.are_same(&other.rows, span.from, span.to);
-            let better =
-                |held: Told| same || !held.is_confirmed() && (span.told.is_confirmed() || span.told.last > held.last);
+            let better = |held: Statement| {
+                same || !held.is_confirmed() && (span.statement.is_confirmed() || span.statement.last > held.last)
+            };
             let mut next = Some(span.from);
             for held in self.known.within(span.from, span.to) {
                 if let Some(begin) = next.filter(|begin| *begin < held.from) {
-                    both = both.tell(&other.rows, begin, held.from - 1, span.told)?;
+                    both = both.tell(&other.rows, begin, held.from - 1, span.statement)?;
                 }
-                if better(held.told) {
-                    both = both.tell(&other.rows, held.from, held.to, span.told)?;
+                if better(held.statement) {
+                    both = both.tell(&other.rows, held.from, held.to, span.statement)?;
                 }
                 next = held.to.checked_add(1);
             }
             if let Some(begin) = next.filter(|begin| *begin <= span.to) {
-                both = both.tell(&other.rows, begin, span.to, span.told)?;
+                both = both.tell(&other.rows, begin, span.to, span.statement)?;
             }
         }
         Some(both)
@@ -163,7 +164,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::rows::tests::answer;
-    use super::super::told::Kind;
+    use super::super::statement::Kind;
     use super::*;
 
     fn rows(opens: &[u64]) -> Rows {
@@ -176,19 +177,19 @@ mod tests {
 
     const AT: Belief = Belief::At(1_000);
 
-    fn told(at: u64) -> Told {
-        Told::once(Kind::Rows, at)
+    fn statement(at: u64) -> Statement {
+        Statement::once(Kind::Rows, at)
     }
 
     #[test]
-    fn what_is_told_replaces_what_was_held() {
-        let block = Block::default().tell(&rows(&[10, 20, 30]), 5, 30, told(900)).unwrap();
-        let block = block.tell(&rows(&[50]), 41, 60, told(900)).unwrap();
+    fn an_answer_replaces_the_held_one() {
+        let block = Block::default().tell(&rows(&[10, 20, 30]), 5, 30, statement(900)).unwrap();
+        let block = block.tell(&rows(&[50]), 41, 60, statement(900)).unwrap();
         assert_eq!(
             (opens(&block), block.known.to_string()),
             (vec![10, 20, 30, 50], "k2;5-30r900:900,41-60r900:900".to_owned())
         );
-        let block = block.tell(&rows(&[15, 40, 99]), 20, 45, told(950)).unwrap();
+        let block = block.tell(&rows(&[15, 40, 99]), 20, 45, statement(950)).unwrap();
         assert_eq!(opens(&block), vec![10, 40, 50]);
         assert_eq!(block.known_at(10, AT), Some((5, 60)));
     }
@@ -196,11 +197,11 @@ mod tests {
     #[test]
     fn rows_that_a_later_answer_repeats_are_confirmed_and_others_are_not() {
         let minutes = 120_000;
-        let block = Block::default().tell(&rows(&[10, 20, 30]), 10, 39, told(0)).unwrap();
-        let later = Told::once(Kind::Rows, minutes);
+        let block = Block::default().tell(&rows(&[10, 20, 30]), 10, 39, statement(0)).unwrap();
+        let later = Statement::once(Kind::Rows, minutes);
         let same = block.tell(&rows(&[10, 20, 30]), 10, 39, later).unwrap();
         assert_eq!(same.known.to_string(), "k2;10-39");
-        let too_soon = block.tell(&rows(&[10, 20, 30]), 10, 39, told(minutes - 1)).unwrap();
+        let too_soon = block.tell(&rows(&[10, 20, 30]), 10, 39, statement(minutes - 1)).unwrap();
         assert_eq!(too_soon.known.to_string(), format!("k2;10-39r0:{}", minutes - 1));
         let part = block.tell(&rows(&[20]), 20, 29, later).unwrap();
         assert_eq!(part.known.to_string(), "k2;10-19r0:0,20-29,30-39r0:0");
@@ -210,14 +211,14 @@ mod tests {
 
     #[test]
     fn two_blocks_know_together_what_each_knows() {
-        let one = Block::default().tell(&rows(&[10, 20]), 0, 25, Told::CONFIRMED).unwrap();
-        let two = Block::default().tell(&rows(&[20, 30]), 18, 35, told(500)).unwrap();
+        let one = Block::default().tell(&rows(&[10, 20]), 0, 25, Statement::CONFIRMED).unwrap();
+        let two = Block::default().tell(&rows(&[20, 30]), 18, 35, statement(500)).unwrap();
         let both = one.and(&two).unwrap();
         assert_eq!((opens(&both), both.known.to_string()), (vec![10, 20, 30], "k2;0-25,26-35r500:500".to_owned()));
         assert_eq!(opens(&two.and(&one).unwrap()), vec![10, 20, 30]);
         assert!(one.adds_nothing_to(&both) && two.adds_nothing_to(&both) && !both.adds_nothing_to(&two));
         // Where they differ, the later word counts, and what was confirmed counts more.
-        let later = Block::default().tell(&rows(&[12]), 0, 25, told(900)).unwrap();
+        let later = Block::default().tell(&rows(&[12]), 0, 25, statement(900)).unwrap();
         assert_eq!(opens(&one.and(&later).unwrap()), vec![10, 20]);
         assert_eq!(opens(&two.and(&later).unwrap()), vec![12, 30]);
         assert_eq!(opens(&later.and(&two).unwrap()), vec![12, 30]);
@@ -228,10 +229,10 @@ mod tests {
         fn the_order_in_which_blocks_come_together_matters_not(
             tells in proptest::collection::vec((0u64..5, 0u64..9, proptest::collection::btree_set(0u64..14, 0..8), 0u64..4), 1..8),
         ) {
-            // Each told at a time of its own, so that there is a later one of any two.
+            // Each answer has a time of its own, so that there is a later one of any two.
             let blocks: Vec<Block> = tells.iter().enumerate().map(|(place, (from, length, opens, _))| {
                 let opens: Vec<u64> = opens.iter().copied().collect();
-                Block::default().tell(&rows(&opens), *from, from + length, told(place as u64)).unwrap()
+                Block::default().tell(&rows(&opens), *from, from + length, statement(place as u64)).unwrap()
             }).collect();
             let forward = blocks.iter().fold(Block::default(), |all, block| all.and(block).unwrap());
             let backward = blocks.iter().rev().fold(Block::default(), |all, block| all.and(block).unwrap());

@@ -1,4 +1,4 @@
-//! What is known of a series, for people.
+//! The state of a series, for people.
 
 use lastgood::Answer;
 use lastgood::store::StoreError;
@@ -8,7 +8,7 @@ use super::Candles;
 use super::block::{Block, Tail};
 use super::keep::{TAIL, VOIDS, kept_block};
 
-/// A stretch of a series and what is known of it. Times are ms since the epoch.
+/// A stretch of a series and its state. Times are ms since the epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KnownSpan {
     /// Its first ms.
@@ -21,13 +21,13 @@ pub struct KnownSpan {
     pub candles: usize,
     /// Whether an independent later answer has confirmed it.
     pub confirmed: bool,
-    /// When it was told first, unless that no longer matters.
-    pub told_at: Option<u64>,
+    /// When the exchange first said so, unless that no longer matters.
+    pub said_at: Option<u64>,
     /// When it is asked for again if somebody needs it; nothing for never.
     pub believed_until: Option<u64>,
 }
 
-/// What is known of a series.
+/// The state of a series.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnownSpans {
     /// Its stretches, oldest first, at most 10,000 and its end.
@@ -36,7 +36,7 @@ pub struct KnownSpans {
     pub store_error: Option<StoreError>,
 }
 
-/// What is kept of a series, in short. Times are ms since the epoch.
+/// A summary of the kept series. Times are ms since the epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KnownSeries {
     /// What its keys begin with.
@@ -125,7 +125,7 @@ fn known_end(answer: &Answer) -> Option<KnownSpan> {
         what: "forming",
         candles: tail.rows.times().len(),
         confirmed: false,
-        told_at: Some(answer.given_at().as_millis().saturating_sub(millis(answer.age()))),
+        said_at: Some(answer.given_at().as_millis().saturating_sub(millis(answer.age()))),
         believed_until: Some(until.as_millis()),
     })
 }
@@ -138,11 +138,11 @@ fn of_block(block: &Block) -> Vec<KnownSpan> {
     let spans = block.known.iter().map(|span| KnownSpan {
         from: span.from,
         to: Some(span.to),
-        what: span.told.word(),
+        what: span.statement.word(),
         candles: block.rows.before(span.to.saturating_add(1)) - block.rows.before(span.from),
-        confirmed: span.told.is_confirmed(),
-        told_at: Some(span.told.first).filter(|first| *first > 0),
-        believed_until: Some(span.told.believed_until()).filter(|until| *until != u64::MAX),
+        confirmed: span.statement.is_confirmed(),
+        said_at: Some(span.statement.first).filter(|first| *first > 0),
+        believed_until: Some(span.statement.believed_until()).filter(|until| *until != u64::MAX),
     });
     spans.collect()
 }

@@ -13,7 +13,7 @@ use super::block::Tail;
 use super::keep::{Draft, TAIL};
 use super::rows::Rows;
 use super::series::Series;
-use super::told::Kind;
+use super::statement::Kind;
 use super::{Candles, STORED_EVERY};
 use crate::budget::Priority;
 use crate::validate::is_row;
@@ -32,9 +32,9 @@ pub struct StreamedCandle {
 pub enum Fed {
     /// It is the end of the series now.
     Taken,
-    /// It does not follow on what is known: the end must be loaded first, as the next reader will.
+    /// It does not follow on the known candles: the end must be loaded first, as the next reader will.
     Behind,
-    /// It is older than what is kept of the same candle.
+    /// It is older than the kept version of the same candle.
     Outdated,
     /// It is no candle.
     Unreadable,
@@ -104,7 +104,7 @@ impl Candles {
         Loaded { fresh_for, persist: Persist::Every(STORED_EVERY), ..Loaded::from(tail.write()) }
     }
 
-    /// When what is kept of a series' end was loaded, or taken from a stream.
+    /// When the kept end of a series was loaded, or taken from a stream.
     pub fn end_loaded_at(&self, series: &Series) -> Option<Timestamp> {
         self.region.peek(&series.key(TAIL)).map(|kept| kept.source_time())
     }

@@ -14,8 +14,8 @@ use super::resolve::{Hole, Known};
 use super::rows::Rows;
 use super::series::Series;
 use super::spans::Belief;
-use super::told::{Kind, Piece, Told};
-use super::{Candles, told};
+use super::statement::{Kind, Piece, Statement};
+use super::{Candles, statement};
 use crate::budget::Priority;
 
 pub(super) const VOIDS: &str = "voids";
@@ -38,7 +38,7 @@ pub(super) struct Asked {
 pub(super) struct Draft<'a> {
     pub(super) candles: &'a Candles,
     pub(super) series: &'a Series,
-    /// That of what is asked of the exchange.
+    /// That of the series that the exchange is asked for.
     pub(super) priority: Priority,
     blocks: BTreeMap<u64, (Arc<Block>, Persist)>,
     voids: Option<(Arc<Block>, Persist)>,
@@ -56,14 +56,14 @@ pub(super) struct Draft<'a> {
     pub(super) asks_much: bool,
     /// Whether the last answer brought nothing, and says less than is to be known.
     pub(super) got_nothing: bool,
-    /// Whether what was merely told again goes to the store.
+    /// Whether an answer that only repeats an earlier one goes to the store.
     pub(super) keeps_repeats: bool,
     /// Blocks that the store was asked for, and whether for the voids.
     recalled: HashSet<u64>,
     has_recalled_voids: bool,
     /// Keys that the store was found to hold nothing of when this load began.
     pub(super) absent: Vec<String>,
-    /// What is believed, if not what is told now.
+    /// The older answer, if it is believed and this one is not.
     belief: Option<Belief>,
     /// The age of the oldest of what came from the store.
     age: Duration,
@@ -81,7 +81,7 @@ impl Known for Draft<'_> {
     }
 
     fn belief(&self) -> Belief {
-        self.belief.unwrap_or(Belief::At(self.candles.told_at()))
+        self.belief.unwrap_or(Belief::At(self.candles.said_at()))
     }
 }
 
@@ -121,7 +121,7 @@ impl<'a> Draft<'a> {
 
     /// Notes the first `settled` of `rows`, which are all there are from the first of them on.
     pub(super) async fn learn_rows(&mut self, rows: &Rows, settled: usize, kind: Kind) -> Result<(), Error> {
-        let mut pieces = told::between(self.series, rows, settled);
+        let mut pieces = statement::between(self.series, rows, settled);
         for piece in pieces.iter_mut().filter(|piece| piece.kind == Kind::Rows) {
             piece.kind = kind;
         }
@@ -130,19 +130,19 @@ impl<'a> Draft<'a> {
 
     /// Notes what an answer says of some stretches: `rows` are all there are in them.
     pub(super) async fn learn(&mut self, rows: &Rows, pieces: &[Piece]) -> Result<(), Error> {
-        let now = self.candles.told_at();
+        let now = self.candles.said_at();
         for piece in pieces.iter().filter(|piece| piece.from <= piece.to) {
-            let told = Told::once(piece.kind, now);
+            let statement = Statement::once(piece.kind, now);
             let has_rows = !matches!(piece.kind, Kind::Gap | Kind::Edge | Kind::Begin);
             if !has_rows && (piece.kind == Kind::Begin || self.series.is_longer_than_a_block(piece.from, piece.to)) {
-                self.learn_void(piece.from, piece.to, told)?;
+                self.learn_void(piece.from, piece.to, statement)?;
                 continue;
             }
             if has_rows {
                 self.cut_voids(piece.from, piece.to);
             }
             let touched: Vec<u64> = (self.series.block_at(piece.from)..=self.series.block_at(piece.to)).collect();
-            // What the store has of them must not be lost to what is written now.
+            // What the store has of them must not be lost to this write.
             let lacking: Vec<u64> = touched.iter().copied().filter(|index| self.block(*index).is_none()).collect();
             self.recall(lacking).await;
             for index in touched {
@@ -150,7 +150,7 @@ impl<'a> Draft<'a> {
                 let held = self.block(index);
                 let block = held.as_deref().cloned().unwrap_or_default();
                 let (from, to) = (begin.max(piece.from), end.min(piece.to));
-                let changed = block.tell(rows, from, to, told).ok_or_else(unreadable)?;
+                let changed = block.tell(rows, from, to, statement).ok_or_else(unreadable)?;
                 self.draft(index, &block, changed, held.is_some());
             }
         }
@@ -165,15 +165,15 @@ impl<'a> Draft<'a> {
         let pending = self.blocks.get(&index).is_some_and(|(_, persist)| *persist == Persist::Always);
         // A restart need not have confirmed once more what was.
         let is_confirmed = block.known.are_confirmed() && !before.known.are_confirmed();
-        let is_told_more = before.rows != block.rows || !before.covers(&block);
-        let is_news = pending || self.keeps_repeats || is_told_more || is_confirmed;
+        let has_more = before.rows != block.rows || !before.covers(&block);
+        let is_news = pending || self.keeps_repeats || has_more || is_confirmed;
         let persist = if is_news { Persist::Always } else { Persist::Never };
         self.blocks.insert(index, (Arc::new(block), persist));
     }
 
-    fn learn_void(&mut self, from: u64, to: u64, told: Told) -> Result<(), Error> {
+    fn learn_void(&mut self, from: u64, to: u64, statement: Statement) -> Result<(), Error> {
         let voids = self.voids().unwrap_or_default();
-        let mut voids = voids.tell(&Rows::default(), from, to, told).ok_or_else(unreadable)?;
+        let mut voids = voids.tell(&Rows::default(), from, to, statement).ok_or_else(unreadable)?;
         voids.known.keep_newest(MOST_VOIDS);
         self.voids = Some((Arc::new(voids), Persist::Always));
         Ok(())
@@ -273,14 +273,14 @@ impl<'a> Draft<'a> {
         None
     }
 
-    /// The kept row of the span that an answer covers which it lacks or gives otherwise. What is doubted already
+    /// The kept row of the span that an answer covers which it lacks or gives otherwise. A row that is doubted already
     /// contradicts nothing.
     pub(super) fn contradicted_by(&self, rows: &Rows, from: u64, to: u64) -> Option<u64> {
         let (first, last) = (self.series.block_at(from), self.series.block_at(to));
         // An answer covers no more blocks than its limit fills; gaps make the rest of them.
         let blocks = (first..=last.min(first + RECALL)).filter_map(|index| self.block(index));
         for block in blocks {
-            for span in block.known.within(from, to).filter(|span| span.told.kind != Kind::Doubted) {
+            for span in block.known.within(from, to).filter(|span| span.statement.kind != Kind::Doubted) {
                 let range = block.rows.before(span.from)..block.rows.before(span.to.saturating_add(1));
                 let differs = |row: &usize| {
                     let open = block.rows.times().get(*row).map_or(0, |row| row.open);
@@ -309,7 +309,7 @@ impl<'a> Draft<'a> {
         block.rows.at(open).map(Bytes::copy_from_slice)
     }
 
-    /// Takes a block in the place of what is kept of it.
+    /// Replaces the kept version of a block.
     pub(super) fn replace(&mut self, index: u64, block: Block) {
         self.blocks.insert(index, (Arc::new(block), Persist::Always));
     }

@@ -18,7 +18,7 @@ impl Lagging {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that the end that the exchange gave at `now` is older than what is kept, and says whether to refuse it.
+    /// Notes that the end that the exchange gave at `now` is older than the kept one, and says whether to refuse it.
     pub(super) fn refuses(&self, series: &str, now: u64) -> bool {
         let mut table = self.table();
         if table.len() >= MOST && !table.contains_key(series) {

@@ -1,4 +1,4 @@
-//! What is kept for a question, believed or not, for when the exchange does not answer it.
+//! The candles kept for a question, believed or not, for when the exchange does not answer.
 
 use lastgood::{Error, Outcome, Reason};
 

@@ -1,4 +1,4 @@
-//! Loads what is missing of a series, and nothing else.
+//! Loads the missing candles of a series, and nothing else.
 
 use std::sync::atomic::Ordering;
 
@@ -10,7 +10,7 @@ use super::keep::{Asked, Draft, RECALL};
 use super::resolve::{Hole, Known, Resolution, resolve};
 use super::rows::Rows;
 use super::series::{Fetch, Question};
-use super::told::{Answered, Kind};
+use super::statement::{Answered, Kind};
 use crate::venue::Venue;
 
 mod doubt;
@@ -23,9 +23,9 @@ use self::fetch::{Reply, older};
 const MOST_FETCHES: usize = 8;
 /// The newest candle, the one before, which may yet be corrected, and one that is settled.
 pub(super) const LEAST: usize = 3;
-/// On COIN-M the candle after a gap is looked for so many intervals on.
+/// On COIN-M the candle after a gap is looked for this many intervals on.
 const PAST_GAPS: u64 = 20;
-/// No exchange is late by so many ms.
+/// No exchange is late by this many ms.
 const AGED: u64 = 86_400_000;
 
 impl Draft<'_> {
@@ -78,38 +78,38 @@ impl Draft<'_> {
                 true => self.fetch_end_of_halted(from).await?,
                 false => self.fetch_end_from(from, wanted).await?,
             };
-            if let Some((told, from)) = known {
-                return self.ended(&told, from, earlier).await;
+            if let Some((reply, from)) = known {
+                return self.ended(&reply, from, earlier).await;
             }
         }
-        let told = self.fetch(Fetch { start: None, end: None, limit: wanted }, None).await?;
-        let from = told.rows.times().first().map_or(0, |first| first.open);
-        self.ended(&told, from, earlier).await
+        let reply = self.fetch(Fetch { start: None, end: None, limit: wanted }, None).await?;
+        let from = reply.rows.times().first().map_or(0, |first| first.open);
+        self.ended(&reply, from, earlier).await
     }
 
     /// The end of the series that an answer brought, unless it is older than the one that is kept.
     async fn ended(
         mut self,
-        told: &Reply,
+        reply: &Reply,
         from: u64,
         earlier: Option<&Tail>,
     ) -> Result<(Tail, Timestamp, Siblings), Error> {
-        let tail = self.settle(&told.rows, from, told.asked_at, Kind::Rows).await?;
+        let tail = self.settle(&reply.rows, from, reply.asked_at, Kind::Rows).await?;
         let is_older = self.has_end && earlier.is_some_and(|earlier| tail.is_older_than(earlier));
         let newest = tail.rows.times().last().map(|row| row.open);
         let is_passed =
             self.candles.passed_end(self.series).is_some_and(|open| newest.is_none_or(|newest| newest < open));
-        if (is_older || is_passed) && self.candles.lagging.refuses(self.series.name(), self.candles.told_at()) {
+        if (is_older || is_passed) && self.candles.lagging.refuses(self.series.name(), self.candles.said_at()) {
             return Err(older());
         }
         self.candles.lagging.ended(self.series.name());
-        Ok((tail, told.as_of, self.finish()))
+        Ok((tail, reply.as_of, self.finish()))
     }
 
-    /// Whether an answer that ends before what is kept is refused: a host of the exchange lags. One that goes on to is
+    /// Whether an answer that ends before the kept end is refused: a host of the exchange lags. One that goes on to is
     /// believed.
     fn refuses_older(&self) -> bool {
-        self.has_end && self.candles.lagging.refuses(self.series.name(), self.candles.told_at())
+        self.has_end && self.candles.lagging.refuses(self.series.name(), self.candles.said_at())
     }
 
     /// Asks for the end of the series from its last known row on. `None` where that would be too much, or the answer
@@ -125,28 +125,28 @@ impl Draft<'_> {
         }
         // COIN-M has a meaning of its own for a start alone.
         let end = (self.series.endpoint.venue == Venue::Coin).then_some(end);
-        let told = self.fetch(Fetch { start: Some(from), end, limit }, witness).await?;
+        let reply = self.fetch(Fetch { start: Some(from), end, limit }, witness).await?;
         // A full answer may not reach the newest: the exchange's clock may be ahead of ours.
-        if told.rows.times().len() == limit {
+        if reply.rows.times().len() == limit {
             return Ok(None);
         }
-        // One that ends before now may have been cut short: what is newest tells.
-        if told.rows.last_close().is_none_or(|close| self.series.is_halted(close, now)) {
+        // One that ends before now may have been cut short: the newest candles show it.
+        if reply.rows.last_close().is_none_or(|close| self.series.is_halted(close, now)) {
             let newest = self.fetch(Fetch { start: None, end: None, limit: LEAST }, None).await?;
             let last = |reply: &Reply| reply.rows.times().last().map(|row| row.open);
-            if last(&newest) != last(&told) {
+            if last(&newest) != last(&reply) {
                 return Ok(None);
             }
         }
-        Ok(Some((told, from)))
+        Ok(Some((reply, from)))
     }
 
-    /// Asks for the few newest candles of a series in which nothing is traded. `None` where they do not join what is
-    /// known.
+    /// Asks for the few newest candles of a series in which nothing is traded. `None` where they do not join the
+    /// known ones.
     async fn fetch_end_of_halted(&mut self, known_until: u64) -> Result<Option<(Reply, u64)>, Error> {
-        let told = self.fetch(Fetch { start: None, end: None, limit: LEAST }, None).await?;
-        let first = told.rows.times().first().map(|row| row.open);
-        Ok(first.filter(|first| *first <= known_until).map(|first| (told, first)))
+        let reply = self.fetch(Fetch { start: None, end: None, limit: LEAST }, None).await?;
+        let first = reply.rows.times().first().map(|row| row.open);
+        Ok(first.filter(|first| *first <= known_until).map(|first| (reply, first)))
     }
 
     /// Where to ask from, so that a row that is known is asked for once more, and which that is.
@@ -171,7 +171,7 @@ impl Draft<'_> {
         Some(from)
     }
 
-    /// Where to ask from, so that what was told just before `from` and is due to be asked for again comes too, unless
+    /// Where to ask from, so that candles just before `from` that are due to be asked for again come too, unless
     /// that is all that `wanted` candles reach.
     fn due_before(&self, from: u64, wanted: usize) -> u64 {
         let (belief, mut begin, mut due) = (self.belief(), from, from);
@@ -181,9 +181,9 @@ impl Draft<'_> {
             match span {
                 // All that is wanted is due: it is asked for as if nothing were known.
                 Some(_) if before < oldest => return from,
-                Some(span) if !span.told.is_confirmed() => {
+                Some(span) if !span.statement.is_confirmed() => {
                     begin = span.from;
-                    due = if belief.holds(span.told) { due } else { span.from };
+                    due = if belief.holds(span.statement) { due } else { span.from };
                 }
                 _ => break,
             }
@@ -191,7 +191,7 @@ impl Draft<'_> {
         due
     }
 
-    /// The end of what is known among the newest candles.
+    /// The end of the known stretch among the newest candles.
     fn newest_known(&self, wanted: usize) -> Option<u64> {
         let (now, belief) = (self.candles.now(), self.belief());
         let blocks = self.newest_blocks(wanted).rev().filter_map(|index| self.block(index));
@@ -258,7 +258,7 @@ impl Draft<'_> {
             _ => (hole.from, None, limit),
         };
         let fetch = match (series.endpoint.venue, hole.is_bounded) {
-            // What is meant by a start alone, and which candles are left out of a range, differs on COIN-M. A range
+            // The meaning of a start alone, and which candles are left out of a range, differs on COIN-M. A range
             // that holds no more than the limit means the same everywhere.
             (Venue::Coin, is_bounded) => {
                 let most = series.length.saturating_mul(series.most() as u64 - 2);
@@ -276,15 +276,15 @@ impl Draft<'_> {
         if !series.allows(from, fetch.end.unwrap_or(from)) {
             return Ok(false);
         }
-        let told = self.fetch(fetch, witness).await?;
-        let ends_now = told.rows.last_close().is_some_and(|close| close >= told.asked_at);
-        if fetch.end.is_none() && told.rows.times().len() < fetch.limit && ends_now {
+        let reply = self.fetch(fetch, witness).await?;
+        let ends_now = reply.rows.last_close().is_some_and(|close| close >= reply.asked_at);
+        if fetch.end.is_none() && reply.rows.times().len() < fetch.limit && ends_now {
             // The answer ends where the series does.
-            let tail = self.settle(&told.rows, hole.from, told.asked_at, Kind::Rows).await?;
-            (self.tail, self.as_of) = (Some(tail), Some(told.as_of));
-            return self.take(told, hole, false, witness, None).await;
+            let tail = self.settle(&reply.rows, hole.from, reply.asked_at, Kind::Rows).await?;
+            (self.tail, self.as_of) = (Some(tail), Some(reply.as_of));
+            return self.take(reply, hole, false, witness, None).await;
         }
-        self.take(told, hole, false, witness, tail).await
+        self.take(reply, hole, false, witness, tail).await
     }
 
     async fn fetch_backward(&mut self, hole: &Hole, candles: usize, tail: Option<&Tail>) -> Result<bool, Error> {
@@ -297,20 +297,20 @@ impl Draft<'_> {
             // One more, so that it is seen that another came after the last.
             (None, false) => (hole.to.saturating_add(series.length), (limit + 1).min(series.most()), None),
         };
-        let told = self.fetch(Fetch { start: None, end: Some(end), limit }, witness).await?;
-        self.take(told, hole, true, witness, tail).await
+        let reply = self.fetch(Fetch { start: None, end: Some(end), limit }, witness).await?;
+        self.take(reply, hole, true, witness, tail).await
     }
 
     /// Notes what an answer says, and says whether that was anything.
     async fn take(
         &mut self,
-        told: Reply,
+        reply: Reply,
         hole: &Hole,
         is_backward: bool,
         witness: Option<u64>,
         tail: Option<&Tail>,
     ) -> Result<bool, Error> {
-        let Reply { rows, asked_at, fetch, .. } = told;
+        let Reply { rows, asked_at, fetch, .. } = reply;
         let newest = rows.last_close();
         let is_aged = newest.is_some_and(|close| self.is_aged(close)) && rows.times().len() == fetch.limit;
         let newer_known = hole.is_bounded || is_aged || is_newer_in(tail, &rows);

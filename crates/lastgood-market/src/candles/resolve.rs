@@ -1,4 +1,4 @@
-//! Whether a question can be answered from what is known, and what is missing if not. No I/O, no clock.
+//! Whether a question can be answered from the known candles, and which ones are missing if not. No I/O, no clock.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::block::{Block, Tail};
 use super::series::{Question, Series};
 use super::spans::Belief;
 
-/// What is known of a series.
+/// The known state of a series.
 pub(super) trait Known {
     /// The closed candles of a block.
     fn block(&self, index: u64) -> Option<Arc<Block>>;
@@ -172,14 +172,15 @@ impl<K: Known> Walk<'_, K> {
 
     /// Whether `at` is in a stretch before the series' begin that is as long as the candles that are wanted take.
     fn begins_above(&self, at: u64) -> bool {
-        let told_for = self.voids.as_ref().map_or(0, |voids| voids.known.begin_until(at, self.belief));
-        told_for >= self.series.length.saturating_mul(self.wanted as u64)
+        let said_for = self.voids.as_ref().map_or(0, |voids| voids.known.begin_until(at, self.belief));
+        said_for >= self.series.length.saturating_mul(self.wanted as u64)
     }
 
-    /// Whether the series is believed to begin after `at`, as was told for at least as many candles as are wanted.
+    /// Whether the series is believed to begin after `at`, as the exchange said of at least as many candles as are
+    /// wanted.
     fn begins_after(&self, at: u64) -> bool {
-        let told_for = self.voids.as_ref().map_or(0, |voids| voids.known.begin_after(at, self.belief));
-        told_for >= self.series.length.saturating_mul(self.wanted as u64)
+        let said_for = self.voids.as_ref().map_or(0, |voids| voids.known.begin_after(at, self.belief));
+        said_for >= self.series.length.saturating_mul(self.wanted as u64)
     }
 
     /// The first known moment after `at`, not after `stop`.

@@ -10,7 +10,7 @@ use memchr::{memchr, memchr_iter, memchr2};
 pub(super) struct Rows {
     text: Bytes,
     times: Vec<Row>,
-    /// When each closes, where that was looked at: it is never asked of what is settled.
+    /// When each closes, where that was looked at: settled candles never need it.
     closes: Vec<u64>,
 }
 
@@ -274,7 +274,7 @@ pub(super) fn hold(body: &Bytes) {
     }
     if count > 0 {
         let kept = Rows::of_kept(&Bytes::copy_from_slice(rows.text(0, count))).map(|kept| kept.times().len());
-        assert_eq!(kept, Some(count), "what is kept is read back");
+        assert_eq!(kept, Some(count), "the kept rows are read back");
         let halves = [(&rows, 0..count / 2), (&rows, count / 2..count)];
         let joined = Rows::of_parts(halves).map(|joined| joined.are_same(&rows, 0, u64::MAX));
         assert_eq!(joined, Some(true), "parts make the whole");
@@ -311,7 +311,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_no_list_of_ascending_candles_is_refused() {
+    fn anything_but_a_list_of_ascending_candles_is_refused() {
         let bad = ["", "[", "{}", "[1]", "[[1,2]]", r#"{"code":-1,"msg":"[]"}"#, "[[]]"];
         for text in bad.map(str::to_owned).into_iter().chain([
             format!("[{},]", row(1)),

@@ -1,4 +1,4 @@
-//! Which candles are meant, and what is asked of them.
+//! The candles of a question: which series, and which part of it.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -37,7 +37,7 @@ impl PartialEq for Series {
     }
 }
 
-/// What is asked of a series.
+/// The part of a series that is asked for.
 #[derive(Debug, PartialEq)]
 pub struct Question {
     /// The series.
@@ -46,7 +46,7 @@ pub struct Question {
     pub start: Option<u64>,
     /// Candles that open up to this ms.
     pub end: Option<u64>,
-    /// At most so many.
+    /// The most candles in the answer.
     pub limit: usize,
     /// The question as it was asked, for when its answer cannot be put together.
     pub direct: Arc<Source>,
@@ -60,8 +60,8 @@ pub(super) struct Fetch {
     pub(super) limit: usize,
 }
 
-/// Candles of so many intervals lie in a block: some 40 KB of text, under a quarter of it packed, rewritten with each candle
-/// that closes.
+/// A block holds the candles of this many intervals: some 40 KB of text, under a quarter of it packed, rewritten with
+/// each candle that closes.
 const BLOCK: u64 = 256;
 /// COIN-M answers no question for a longer time.
 pub(super) const COIN_SPAN: u64 = 200 * 86_400_000;

@@ -7,7 +7,7 @@ use lastgood::{Answer, Outcome, Timestamp};
 
 use crate::budget::Priority;
 
-/// An answer put together of what is known.
+/// An answer put together from known candles.
 #[derive(Clone, Debug)]
 pub struct Slice {
     /// The rows in runs that follow each other, each as the exchange wrote it, commas between its rows.

@@ -1,36 +1,36 @@
-//! What is known of which stretches of time, since when it is told, and how long it is believed.
+//! The known stretches of time, when the exchange said so, and how long that is believed.
 
 use std::fmt;
 
-use super::told::{Kind, Told};
+use super::statement::{Kind, Statement};
 
 /// A stretch of time, in ms, both ends included, and how it came to be known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) from: u64,
     pub(super) to: u64,
-    pub(super) told: Told,
+    pub(super) statement: Statement,
 }
 
 /// Which stretches to believe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Belief {
-    /// What is believed at this ms.
+    /// The belief that holds at this ms.
     At(u64),
     /// All that is kept: for when the exchange fails.
     All,
 }
 
 impl Belief {
-    pub(super) fn holds(self, told: Told) -> bool {
+    pub(super) fn holds(self, statement: Statement) -> bool {
         match self {
-            Belief::At(now) => told.is_believed_at(now),
+            Belief::At(now) => statement.is_believed_at(now),
             Belief::All => true,
         }
     }
 }
 
-/// Spans that do not overlap, in order. Two that touch and are told alike are one.
+/// Spans that do not overlap, in order. Two that touch and say the same are one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Spans(Vec<Span>);
 
@@ -38,24 +38,24 @@ pub(super) struct Spans(Vec<Span>);
 const FORM: &str = "k2;";
 
 impl Spans {
-    /// Replaces what is known of `from..=to`.
-    pub(super) fn set(&mut self, from: u64, to: u64, told: Told) {
+    /// Replaces the knowledge of `from..=to`.
+    pub(super) fn set(&mut self, from: u64, to: u64, statement: Statement) {
         if from > to {
             return;
         }
         self.cut(from, to);
         let place = self.0.partition_point(|span| span.from < from);
-        self.0.insert(place, Span { from, to, told });
+        self.0.insert(place, Span { from, to, statement });
         self.join(place + 1);
         self.join(place);
     }
 
-    /// Joins the span of that number with the one before, if they are told alike.
+    /// Joins the span of that number with the one before, if they say the same.
     fn join(&mut self, place: usize) {
         let Some(before) = place.checked_sub(1) else { return };
         if let (Some(one), Some(next)) = (self.0.get(before).copied(), self.0.get(place).copied())
             && one.to.checked_add(1) == Some(next.from)
-            && one.told == next.told
+            && one.statement == next.statement
         {
             self.0[before].to = next.to;
             self.0.remove(place);
@@ -87,16 +87,16 @@ impl Spans {
     /// The longest stretch around `at` that is believed without a break.
     pub(super) fn at(&self, at: u64, belief: Belief) -> Option<(u64, u64)> {
         let index = self.0.partition_point(|span| span.to < at);
-        let span = self.0.get(index).filter(|span| span.from <= at && belief.holds(span.told))?;
+        let span = self.0.get(index).filter(|span| span.from <= at && belief.holds(span.statement))?;
         let (mut from, mut to) = (span.from, span.to);
         for span in self.0[..index].iter().rev() {
-            if span.to.checked_add(1) != Some(from) || !belief.holds(span.told) {
+            if span.to.checked_add(1) != Some(from) || !belief.holds(span.statement) {
                 break;
             }
             from = span.from;
         }
         for span in &self.0[index + 1..] {
-            if to.checked_add(1) != Some(span.from) || !belief.holds(span.told) {
+            if to.checked_add(1) != Some(span.from) || !belief.holds(span.statement) {
                 break;
             }
             to = span.to;
@@ -107,20 +107,20 @@ impl Spans {
     /// Where the first believed span after `at` begins.
     pub(super) fn next_after(&self, at: u64, belief: Belief) -> Option<u64> {
         let later = &self.0[self.0.partition_point(|span| span.from <= at)..];
-        later.iter().find(|span| belief.holds(span.told)).map(|span| span.from)
+        later.iter().find(|span| belief.holds(span.statement)).map(|span| span.from)
     }
 
     /// Where the last believed span before `at` ends.
     pub(super) fn last_before(&self, at: u64, belief: Belief) -> Option<u64> {
         let earlier = &self.0[..self.0.partition_point(|span| span.to < at)];
-        earlier.iter().rev().find(|span| belief.holds(span.told)).map(|span| span.to)
+        earlier.iter().rev().find(|span| belief.holds(span.statement)).map(|span| span.to)
     }
 
-    /// For how long after `at` it was told, and is believed, that the series has not begun.
+    /// For how long after `at` the exchange said, and it is believed, that the series has not begun.
     pub(super) fn begin_after(&self, at: u64, belief: Belief) -> u64 {
         let mut next = at.checked_add(1);
         let later = self.0[self.0.partition_point(|span| span.to <= at)..].iter();
-        for span in later.take_while(|span| span.told.kind == Kind::Begin && belief.holds(span.told)) {
+        for span in later.take_while(|span| span.statement.kind == Kind::Begin && belief.holds(span.statement)) {
             if next.is_none_or(|next| span.from > next) {
                 break;
             }
@@ -129,11 +129,11 @@ impl Spans {
         next.map_or(u64::MAX, |next| next - at - 1)
     }
 
-    /// For how long up to `at`, itself included, it was told, and is believed, that the series has not begun.
+    /// For how long up to `at`, itself included, the exchange said, and it is believed, that the series has not begun.
     pub(super) fn begin_until(&self, at: u64, belief: Belief) -> u64 {
         let mut next = at;
         let earlier = self.0[..self.0.partition_point(|span| span.from <= at)].iter().rev();
-        for span in earlier.take_while(|span| span.told.kind == Kind::Begin && belief.holds(span.told)) {
+        for span in earlier.take_while(|span| span.statement.kind == Kind::Begin && belief.holds(span.statement)) {
             if span.to < next {
                 break;
             }
@@ -149,7 +149,7 @@ impl Spans {
     pub(super) fn within(&self, from: u64, to: u64) -> impl Iterator<Item = Span> + '_ {
         let first = self.0.partition_point(|span| span.to < from);
         let touching = self.0[first..].iter().take_while(move |span| span.from <= to);
-        touching.map(move |span| Span { from: span.from.max(from), to: span.to.min(to), told: span.told })
+        touching.map(move |span| Span { from: span.from.max(from), to: span.to.min(to), statement: span.statement })
     }
 
     /// Whether all that `other` says is said by these, as well or better.
@@ -157,7 +157,7 @@ impl Spans {
         other.0.iter().all(|wanted| {
             let mut next = Some(wanted.from);
             for span in self.within(wanted.from, wanted.to) {
-                if Some(span.from) != next || !span.told.is_as_good_as(wanted.told) {
+                if Some(span.from) != next || !span.statement.is_as_good_as(wanted.statement) {
                     return false;
                 }
                 next = span.to.checked_add(1);
@@ -174,14 +174,14 @@ impl Spans {
 
     /// Whether an independent answer has confirmed all of them.
     pub(super) fn are_confirmed(&self) -> bool {
-        self.0.iter().all(|span| span.told.is_confirmed())
+        self.0.iter().all(|span| span.statement.is_confirmed())
     }
 
     /// The same stretches, none of them believed any longer.
     pub(super) fn doubted(&self) -> Spans {
         let mut spans = Spans::default();
         for span in &self.0 {
-            spans.set(span.from, span.to, Told::DOUBTED);
+            spans.set(span.from, span.to, Statement::DOUBTED);
         }
         spans
     }
@@ -206,20 +206,20 @@ impl Spans {
             let (from, rest) = span.split_once('-')?;
             let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
             let (from, to) = (from.parse().ok()?, rest[..digits].parse().ok()?);
-            let told = Told::parse(&rest[digits..])?;
+            let statement = Statement::parse(&rest[digits..])?;
             let follows = spans.last().is_none_or(|before| before.to < from);
-            (from <= to && follows).then(|| spans.push(Span { from, to, told }))?;
+            (from <= to && follows).then(|| spans.push(Span { from, to, statement }))?;
         }
         Some(Spans(spans))
     }
 }
 
 impl fmt::Display for Spans {
-    /// `k2;from-toTOLD,from-toTOLD`.
+    /// `k2;from-toSTATEMENT,from-toSTATEMENT`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(FORM)?;
         for (index, span) in self.0.iter().enumerate() {
-            write!(f, "{}{}-{}{}", if index > 0 { "," } else { "" }, span.from, span.to, span.told)?;
+            write!(f, "{}{}-{}{}", if index > 0 { "," } else { "" }, span.from, span.to, span.statement)?;
         }
         Ok(())
     }
@@ -235,12 +235,12 @@ mod tests {
 
     const NOW: Belief = Belief::At(1_000_000_000);
 
-    fn told(kind: u8) -> Told {
+    fn statement(kind: u8) -> Statement {
         match kind {
-            0 => Told::CONFIRMED,
-            1 => Told::once(Kind::Rows, 1_000_000_000),
-            2 => Told::once(Kind::Gap, 7),
-            _ => Told::DOUBTED,
+            0 => Statement::CONFIRMED,
+            1 => Statement::once(Kind::Rows, 1_000_000_000),
+            2 => Statement::once(Kind::Gap, 7),
+            _ => Statement::DOUBTED,
         }
     }
 
@@ -257,20 +257,20 @@ mod tests {
                         map.retain(|moment, _| !(from..=from + length).contains(moment));
                     }
                     kind => {
-                        spans.set(from, from + length, told(kind));
-                        map.extend((from..=from + length).map(|moment| (moment, told(kind))));
+                        spans.set(from, from + length, statement(kind));
+                        map.extend((from..=from + length).map(|moment| (moment, statement(kind))));
                     }
                 }
             }
-            prop_assert_eq!(spans.span_at(at).map(|span| span.told), map.get(&at).copied());
-            let believed = |moment: u64| map.get(&moment).is_some_and(|told| told.is_believed_at(1_000_000_000));
+            prop_assert_eq!(spans.span_at(at).map(|span| span.statement), map.get(&at).copied());
+            let believed = |moment: u64| map.get(&moment).is_some_and(|statement| statement.is_believed_at(1_000_000_000));
             let span = spans.at(at, NOW);
             prop_assert_eq!(span.is_some(), believed(at));
             if let Some((from, to)) = span {
                 prop_assert!((from..=to).all(believed) && !believed(to + 1) && (from == 0 || !believed(from - 1)));
             }
             let begins = |moment: &u64| {
-                spans.span_at(*moment).is_some_and(|span| span.from == *moment && span.told.is_believed_at(1_000_000_000))
+                spans.span_at(*moment).is_some_and(|span| span.from == *moment && span.statement.is_believed_at(1_000_000_000))
             };
             prop_assert_eq!(spans.next_after(at, NOW), (at + 1..90).find(begins));
             let covered: u64 = spans.within(10, 40).map(|span| span.to - span.from + 1).sum();
@@ -278,7 +278,7 @@ mod tests {
             prop_assert_eq!(Spans::parse(&spans.to_string()), Some(spans.clone()));
             prop_assert!(spans.hold(&spans));
             let in_order = |(one, next): (Span, Span)| {
-                one.to < next.from && (one.to + 1 < next.from || one.told != next.told)
+                one.to < next.from && (one.to + 1 < next.from || one.statement != next.statement)
             };
             prop_assert!(spans.iter().zip(spans.iter().skip(1)).all(in_order));
         }
@@ -295,8 +295,8 @@ mod tests {
         spans.keep_newest(2);
         assert_eq!(spans.to_string(), "k2;1-2,9-9");
         let mut most = Spans::default();
-        most.set(0, u64::MAX, Told::CONFIRMED);
-        most.set(3, u64::MAX, Told::CONFIRMED);
+        most.set(0, u64::MAX, Statement::CONFIRMED);
+        most.set(3, u64::MAX, Statement::CONFIRMED);
         assert_eq!(most.to_string(), format!("k2;0-{}", u64::MAX));
         assert_eq!(most.at(5, NOW), Some((0, u64::MAX)));
     }

@@ -29,7 +29,7 @@ pub struct VoidedSeries {
     pub at: Timestamp,
 }
 
-/// So many are remembered by name.
+/// The most that are remembered by name.
 const REMEMBERED: usize = 16;
 
 impl Voided {
@@ -64,7 +64,7 @@ impl fmt::Debug for Voided {
 const MOST_PARTS: usize = 100_000;
 
 impl Candles {
-    /// Stops believing what is kept of a series: the exchange has changed it.
+    /// Stops believing the kept candles of a series: the exchange has changed it.
     pub(super) async fn void(&self, series: &Series, open: u64, is_of_the_end: bool) {
         tracing::warn!(
             series = series.name(),

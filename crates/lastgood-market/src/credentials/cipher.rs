@@ -24,7 +24,8 @@ const PURPOSE: &[u8] = b"lastgood credentials 1";
 /// How a key is derived, as files and sealed texts name it.
 pub(super) const HKDF: &str = "hkdf-sha256";
 pub(super) const PBKDF2: &str = "pbkdf2-hmac-sha256";
-/// So many slow derivations are remembered: the file has one salt, and sealed texts have that of the file they were made by.
+/// The most slow derivations remembered: the file has one salt, and sealed texts have that of the file they were made
+/// by.
 const MOST_DERIVED: usize = 8;
 /// What the check value is authenticated with.
 const CHECK: &[u8] = b"lastgood credentials 1 check";
@@ -46,7 +47,7 @@ impl Derivation {
     /// A file that asks for more would only keep the program busy.
     pub(super) const MOST_ITERATIONS: u32 = 10_000_000;
 
-    /// Whether a passphrase may be stretched so many times. Fewer would make what is stolen easier to guess at, which is
+    /// Whether a passphrase may be stretched this many times. Fewer would make a stolen file easier to guess, which is
     /// why somebody might have written fewer.
     pub(super) fn takes(iterations: NonZeroU32) -> bool {
         (Derivation::ITERATIONS.get()..=Derivation::MOST_ITERATIONS).contains(&iterations.get())
@@ -187,7 +188,7 @@ impl Drop for Secrets {
     }
 }
 
-/// A value by which a key is told to be the right one.
+/// A value that shows whether a key is the right one.
 pub(super) fn check_value(key: &DataKey) -> Result<(Vec<u8>, Vec<u8>), CredentialError> {
     seal_bytes(key, CHECK, Zeroizing::new(Vec::new()))
 }
@@ -202,7 +203,7 @@ pub(super) fn seal(key: &DataKey, credential: &Credential) -> Result<Sealed, Cre
         api_key: credential.api_key.expose_secret().to_owned(),
         secret: credential.secret.expose_secret().to_owned(),
     };
-    // With room for what is written and for the tag: a buffer that grows leaves a copy behind.
+    // With room for the text and the tag: a buffer that grows leaves a copy behind.
     let room = 2 * (secrets.api_key.len() + secrets.secret.len()) + 128;
     let mut plain = Zeroizing::new(Vec::with_capacity(room));
     serde_json::to_writer(&mut *plain, &secrets).map_err(|why| CredentialError::Unsound(why.to_string()))?;
@@ -223,7 +224,7 @@ pub(super) fn open(key: &DataKey, record: &Sealed) -> Result<Credential, Credent
     })
 }
 
-/// What is authenticated with a record. No part of it can hold the blank that separates them.
+/// The associated data authenticated with a record. No part of it can hold the blank that separates them.
 fn authenticated(label: &Label) -> Vec<u8> {
     let Label { name, user, venue, environment, algorithm, added_at } = label;
     let described = format!("{name} {venue} {environment} {algorithm} {}", added_at.as_millis());

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-/// What is wrong. No message holds a key, a secret or a master key.
+/// The problem. No message holds a key, a secret or a master key.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CredentialError {
@@ -15,7 +15,7 @@ pub enum CredentialError {
     Damaged(String),
     /// The file is of a later version.
     Newer(u64),
-    /// What was given cannot be used; the text says what is wrong with it.
+    /// The given value cannot be used; the text says why.
     Unsound(String),
     /// There is a credential of that name.
     Taken(String),

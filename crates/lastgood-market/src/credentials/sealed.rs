@@ -87,7 +87,7 @@ fn parse(text: &str) -> Option<(Derivation, Vec<u8>, Vec<u8>)> {
     Some((by, nonce, sealed))
 }
 
-/// What is authenticated with a secret. No user ID holds a blank.
+/// The associated data authenticated with a secret. No user ID holds a blank.
 fn authenticated(user: &UserId) -> Vec<u8> {
     format!("lastgood sealed 1 {user}").into_bytes()
 }

@@ -111,7 +111,7 @@ fn another_master_key_opens_nothing_and_changes_nothing() {
 }
 
 #[test]
-fn rotation_encrypts_everything_anew() {
+fn rotation_encrypts_everything_again() {
     let desk = Desk::with_one();
     desk.store.add(&master(MASTER), &credential("second")).unwrap();
     let before: serde_json::Value = serde_json::from_str(&desk.text()).unwrap();
@@ -194,7 +194,7 @@ fn a_damaged_file_says_so_and_is_left_alone() {
 }
 
 #[test]
-fn whoever_was_killed_while_writing_harmed_nothing() {
+fn a_process_killed_while_writing_harms_nothing() {
     let desk = Desk::with_one();
     let leftover = desk.directory.path().join("data/credentials.new");
     std::fs::write(&leftover, "{\"format\": \"lastgood-cre").unwrap();
@@ -294,7 +294,7 @@ fn each_user_has_names_and_records_of_their_own() {
     let users = |id: Option<&UserId>| records.open_of(id).unwrap().into_iter().map(|one| one.label.user);
     assert_eq!(users(Some(&user("alice"))).collect::<Vec<_>>(), [Some(user("alice"))]);
     assert_eq!(users(None).collect::<Vec<_>>(), [None]);
-    assert_eq!(users(Some(&user("nobody"))).count(), 0);
+    assert_eq!(users(Some(&user("unknown"))).count(), 0);
     desk.store.remove("main", Some(&user("alice"))).unwrap();
     assert!(matches!(desk.store.remove("main", Some(&user("alice"))), Err(CredentialError::Unknown(_))));
     assert_eq!(desk.store.rotate(&master(MASTER), &master(OTHER)).unwrap(), 2);
@@ -302,7 +302,7 @@ fn each_user_has_names_and_records_of_their_own() {
 }
 
 #[test]
-fn a_record_given_to_another_user_opens_for_nobody_and_harms_no_other() {
+fn a_record_given_to_another_user_opens_for_no_user_and_harms_no_other() {
     let desk = Desk::with_one();
     for id in ["alice", "bob"] {
         desk.store.add(&master(MASTER), &of_user(id, "main")).unwrap();
@@ -339,7 +339,7 @@ fn a_sealed_secret_opens_for_its_user_and_master_key_alone() {
 }
 
 #[test]
-fn what_is_sealed_under_a_passphrase_shares_the_salt_of_the_file() {
+fn texts_sealed_under_a_passphrase_share_the_salt_of_the_file() {
     const PASSPHRASE: &str = "a passphrase, long enough";
     let (desk, key) = (Desk::new(), master(PASSPHRASE));
     let seal = |id: &str| desk.store.seal(&key, &user(id), &SecretString::from(SECRET)).unwrap();

@@ -1,4 +1,4 @@
-//! Asking the engine: the one way to what is kept of the exchange and, where that is not fresh, to the exchange.
+//! Asking the engine: the one way to the exchange's kept answers and, where none is fresh, to the exchange.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -25,7 +25,7 @@ pub enum Asked<'a> {
 pub enum Answered<'a> {
     /// An entry: the part that was asked for must still be cut out of it.
     Entry(line::Answered<'a>),
-    /// Candles, put together of what is known.
+    /// Candles, put together from the known ones.
     Candles(Slice),
 }
 
@@ -54,7 +54,7 @@ impl Asked<'_> {
 
 impl Engine {
     /// Answers a question: from memory while that is fresh, else by loading, else with the last good answer. The priority of
-    /// a load follows from what is kept. The question counts as use, which streams and budgets go by.
+    /// a load follows from the kept answer. The question counts as use, which streams and budgets go by.
     ///
     /// # Errors
     ///
@@ -89,7 +89,7 @@ impl Engine {
         let error = match face.wait(pin!(self.candles.answer(question))).await {
             Ok(Ok(slice)) => return Ok(Answered::Candles(slice)),
             Ok(Err(error)) if error.reason == Reason::Abandoned => {
-                // Boxed, so that a hit does not carry the room for what is rare.
+                // Boxed, so that a hit does not carry the room for rare cases.
                 return Box::pin(self.entry_of_candles(question, face)).await;
             }
             Ok(Err(error)) => return Err(error),

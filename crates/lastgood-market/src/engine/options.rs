@@ -24,7 +24,7 @@ pub struct EngineOptions {
     pub namespace: String,
     /// What kind of use the freshness times are for.
     pub preset: Preset,
-    /// What is configured of regions, in place of what the preset says.
+    /// The configured regions, in place of the preset's.
     pub overrides: HashMap<RegionName, PolicyOverride>,
     /// Where the exchange is, and how it is asked.
     pub upstream: Options,
@@ -38,7 +38,7 @@ pub struct EngineOptions {
     pub shared: Option<SharedStore>,
     /// How lists of symbols are made.
     pub symbols: SymbolOptions,
-    /// What is loaded ahead of its readers.
+    /// What to warm.
     pub warm: WarmOptions,
 }
 

@@ -14,7 +14,7 @@ use crate::venue::{Endpoint, Venue};
 /// How long a number is believed over the time at which it was loaded. Replicas of an exchange lag by seconds; one that
 /// starts again, as testnets do each month, counts from the beginning and must be believed in the end.
 const BELIEVED: Duration = Duration::from_secs(30);
-/// Two answers agree on a lower number if they are so many times closer to each other than to what is kept. Those of
+/// Two answers agree on a lower number if they are this many times closer to each other than to the kept one. Those of
 /// replicas that lag are not, unless they lag by the same.
 const CLOSER_BY: u64 = 8;
 
@@ -22,7 +22,7 @@ const CLOSER_BY: u64 = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Moment {
     stated: Option<u64>,
-    /// Whether what is stated counts for ever, as a time that has passed does.
+    /// Whether the statement counts for ever, as a time that has passed does.
     is_lasting: bool,
     loaded: Timestamp,
 }
@@ -66,13 +66,13 @@ fn is_lasting(source: &Source, stated: Option<u64>, loaded: Timestamp) -> bool {
     is_time && stated.is_some_and(|stated| stated <= latest)
 }
 
-/// How an answer that has just come goes back behind what is kept.
+/// How a new answer goes back behind the kept one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Back {
     /// It is older whatever else comes: its time is earlier, or rows of the past are missing in it.
     Certainly,
     /// Its number is lower, and the exchange may have started again.
-    Numbered { kept: u64, told: u64 },
+    Numbered { kept: u64, given: u64 },
 }
 
 impl Back {
@@ -82,24 +82,24 @@ impl Back {
         if let (None, Some(kept)) = (stated, region.peek(&source.key).filter(|_| source.is_of_the_past())) {
             return lacks_rows(kept.body(), body).then_some(Back::Certainly);
         }
-        let told = stated?.whole(body);
+        let given = stated?.whole(body);
         let is_comparable = |other: &&Arc<Source>| other.key == source.key || !other.cut.needs_index();
         let kept =
             |other: &Arc<Source>| region.peek(&other.key).map(|answer| (Moment::of_whole(&answer, other), answer));
         let newer = |one: (Moment, Answer), two: (Moment, Answer)| if two.0.is_after(&one.0) { two } else { one };
         let (moment, answer) = line.iter().filter(is_comparable).filter_map(kept).reduce(newer)?;
-        match (moment.stated?, told) {
+        match (moment.stated?, given) {
             (_, None) => Some(Back::Certainly),
-            (kept, Some(told)) if told >= kept => None,
+            (kept, Some(given)) if given >= kept => None,
             _ if moment.is_lasting || answer.age() < BELIEVED => Some(Back::Certainly),
-            (kept, Some(told)) => Some(Back::Numbered { kept, told }),
+            (kept, Some(given)) => Some(Back::Numbered { kept, given }),
         }
     }
 
-    /// Whether the next answer agrees with this one, that what is kept is of before a new beginning.
+    /// Whether the next answer agrees with this one, that the kept answer is from before a new beginning.
     pub(super) fn is_confirmed_by(self, next: Back) -> bool {
         match (self, next) {
-            (Back::Numbered { kept, told: first }, Back::Numbered { told: second, .. }) => {
+            (Back::Numbered { kept, given: first }, Back::Numbered { given: second, .. }) => {
                 second >= first && (second - first).saturating_mul(CLOSER_BY) <= kept - first
             }
             _ => false,
@@ -107,17 +107,17 @@ impl Back {
     }
 }
 
-/// Whether `told` has nothing but rows of `kept`, and not all of them. What lies in the past does not change, so that rows
-/// that were told once count more than an answer without them.
-fn lacks_rows(kept: &[u8], told: &[u8]) -> bool {
-    let (Some(kept), Some(told)) = (cut::rows(kept), cut::rows(told)) else { return false };
+/// Whether `given` has nothing but rows of `kept`, and not all of them. The past does not change, so that rows
+/// that were answered once count more than an answer without them.
+fn lacks_rows(kept: &[u8], given: &[u8]) -> bool {
+    let (Some(kept), Some(given)) = (cut::rows(kept), cut::rows(given)) else { return false };
     let kept: HashSet<&[u8]> = kept.collect();
     let mut count = 0;
-    let are_known = told.inspect(|_| count += 1).all(|row| kept.contains(row));
+    let are_known = given.inspect(|_| count += 1).all(|row| kept.contains(row));
     are_known && count < kept.len()
 }
 
-/// Whether `body`, which the exchange has just given, states an earlier moment than what is kept under the key of
+/// Whether `body`, which the exchange has just given, states an earlier moment than the answer kept under the key of
 /// `source`, and that was loaded so shortly ago, or states so certain a time, that the exchange must be behind itself.
 pub fn is_outdated(region: &Region, source: &Source, body: &[u8]) -> bool {
     let own = [Arc::new(source.clone())];

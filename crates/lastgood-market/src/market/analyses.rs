@@ -22,7 +22,7 @@ pub struct Analyses<T> {
     of: PhantomData<fn() -> T>,
 }
 
-/// What is known of an analysis that is not computed.
+/// The remembered state of an analysis that is not computed.
 #[derive(Debug)]
 pub enum Found<T> {
     /// A fresh one is kept.

@@ -195,7 +195,7 @@ impl MarketBuilder {
 
     /// Keeps the candles and tickers that were asked for lately fresh by the exchange's own pushes, at no request weight.
     /// `urls` are the bases of a venue's streams, such as `wss://stream.binance.com:9443`, in the order they are tried. By
-    /// default there are none: what is not fresh is loaded. COIN-M has none.
+    /// default there are none: stale entries are loaded. COIN-M has none.
     ///
     /// # Errors
     ///
@@ -220,7 +220,7 @@ impl MarketBuilder {
         self
     }
 
-    /// What is loaded ahead of its readers, on a schedule. Of programs that share a store, one at a time does it. By default
+    /// What to warm, on a schedule. Of programs that share a store, one at a time does it. By default
     /// nothing is.
     #[must_use]
     pub fn warm(mut self, warm: WarmOptions) -> Self {

@@ -12,7 +12,7 @@ use crate::streams::Counters;
 use crate::trouble::Trouble;
 use crate::{Engine, RegionName, Venue};
 
-/// How a market is doing. Whatever it says, reads are answered from what is kept.
+/// How a market is doing. Whatever it says, reads are answered from the kept entries.
 #[derive(Clone, Debug)]
 pub struct Health {
     /// The tiers, as far as is known without asking.
@@ -27,7 +27,7 @@ pub struct Health {
     pub fear_greed_stopped: Option<Timestamp>,
     /// The last failed load of every region that had one, the newest first.
     pub last_errors: Vec<Trouble>,
-    /// The regions whose latest load failed, so that what is read of them may be the last good.
+    /// The regions whose latest load failed, so that reads of them may get the last good answer.
     pub failing: Vec<RegionName>,
 }
 

@@ -45,13 +45,13 @@ pub struct Ticker {
     pub low_price: Decimal,
     /// The amount traded: in the base asset, but of COIN-M in contracts.
     pub volume: Decimal,
-    /// The amount traded, in the quote asset; not told by COIN-M.
+    /// The amount traded, in the quote asset; COIN-M does not send it.
     #[serde(default)]
     pub quote_volume: Option<Decimal>,
-    /// The best bid; told by spot.
+    /// The best bid; sent by spot.
     #[serde(default)]
     pub bid_price: Option<Decimal>,
-    /// The best ask; told by spot.
+    /// The best ask; sent by spot.
     #[serde(default)]
     pub ask_price: Option<Decimal>,
     /// When the statistics begin.
@@ -70,7 +70,7 @@ pub struct Ticker {
 pub struct Symbol {
     /// Its name, such as `BTCUSDT`.
     pub symbol: String,
-    /// What is traded.
+    /// The asset that is traded.
     pub base_asset: String,
     /// What it is paid in.
     pub quote_asset: String,
@@ -128,7 +128,7 @@ pub struct FundingRate {
     /// When it was exchanged.
     #[serde(deserialize_with = "time")]
     pub funding_time: Timestamp,
-    /// The mark price then, where it is told.
+    /// The mark price then, where the exchange sends it.
     #[serde(default, deserialize_with = "amount_if_any")]
     pub mark_price: Option<Decimal>,
 }
@@ -164,7 +164,7 @@ mod tests {
         "estimatedSettlePrice":"1","lastFundingRate":"","interestRate":"","nextFundingTime":0,"time":7}"#;
 
     #[test]
-    fn what_is_delivered_has_no_funding() {
+    fn delivery_contracts_have_no_funding() {
         let funding: Funding = one(DELIVERED).unwrap();
         assert_eq!((funding.last_funding_rate, funding.next_funding_time), (None, None));
         assert_eq!(funding.mark_price.to_string(), "100.50000000");

@@ -69,7 +69,7 @@ pub fn reason_to_pass(request: &Request<'_>) -> BypassReason {
 /// Whether a request acts for an account, so that the exchange's pauses and bans do not hold it back: an order may be
 /// worth more than an address. It is signed in its query, or it changes something with an API key, as orders that are
 /// signed in their bodies and listen keys do. Everything else waits, whatever its method: requests for market data, for
-/// paths that nobody knows, and those that the exchange would refuse for want of a signature.
+/// unknown paths, and those that the exchange would refuse for want of a signature.
 pub fn is_signed(method: &str, path: &str, query: &str, has_key: bool) -> bool {
     let changes = matches!(method, "POST" | "PUT" | "DELETE" | "PATCH");
     names_signature(query) || (changes && has_key && !is_market_data(path))
@@ -129,7 +129,7 @@ mod tests {
                 assert!(!signed(method, "/api/v3/klines?symbol=X", has_key), "{method}");
                 assert!(!signed(method, "/fapi/v1/historicalTrades?symbol=X", has_key), "{method}");
             }
-            assert!(!signed(method, "/api/v3/order", false), "{method}: without a key nobody can have signed it");
+            assert!(!signed(method, "/api/v3/order", false), "{method}: without a key it cannot be signed");
         }
         assert!(signed("POST", "/api/v3/order", true), "signed in its body");
         assert!(signed("PUT", "/api/v3/userDataStream?listenKey=x", true));

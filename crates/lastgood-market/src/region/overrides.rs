@@ -1,10 +1,10 @@
-//! What is configured of a region, in place of what its preset says.
+//! The configured policy of a region, in place of its preset's.
 
 use std::time::Duration;
 
 use lastgood::{Keep, Policy};
 
-/// What is configured of a region; `None` leaves the preset's value.
+/// The configured policy of a region; `None` leaves the preset's value.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PolicyOverride {
     /// How long an answer is fresh. Of candles: how long a forming one is.
@@ -26,11 +26,11 @@ pub struct PolicyOverride {
 }
 
 impl PolicyOverride {
-    /// `policy` with what is configured.
+    /// `policy` with the configured values.
     #[must_use]
     pub fn on(&self, policy: Policy) -> Policy {
         let fresh_for = self.fresh_for.unwrap_or(policy.fresh_for);
-        // What is configured to be fresh longer or shorter is stale in proportion, unless that is configured too.
+        // A region configured to be fresh longer or shorter is stale in proportion, unless that is configured too.
         let stale_while_revalidate = match self.fresh_for {
             Some(_) if policy.stale_while_revalidate == policy.fresh_for => fresh_for,
             _ => policy.stale_while_revalidate,
@@ -57,7 +57,7 @@ mod tests {
     use crate::{Preset, RegionName};
 
     #[test]
-    fn what_is_fresh_longer_is_stale_in_proportion_unless_that_is_configured_too() {
+    fn a_region_fresh_longer_is_stale_in_proportion_unless_that_is_configured_too() {
         let minute = Duration::from_secs(60);
         let longer = PolicyOverride { fresh_for: Some(minute), ..PolicyOverride::default() };
         let ticker = longer.on(RegionName::TickerPrice.policy(Preset::Trading));

@@ -1,11 +1,11 @@
-//! Which messages of a stream are newer than what is kept.
+//! Which messages of a stream are newer than the kept entry.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use lastgood::Timestamp;
 
-/// How far ahead of the exchange's time a message may say it is: clocks differ a little, and what is known of theirs is
+/// How far ahead of the exchange's time a message may say it is: clocks differ a little, and the estimate of theirs is
 /// precise to a second.
 const AHEAD: Duration = Duration::from_secs(60);
 /// How precisely the exchange's clock is known, and how long a message without a time may have been on its way.
@@ -26,7 +26,7 @@ pub struct Stamp {
 /// Why a message is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misplaced {
-    /// It is older than what is kept, or the same again.
+    /// It is older than the kept entry, or the same again.
     Outdated,
     /// It says it is of a time that is still to come.
     Ahead,
@@ -38,8 +38,8 @@ pub enum Misplaced {
 pub struct Order(HashMap<String, (Stamp, Timestamp)>);
 
 impl Order {
-    /// Whether a message that came at `now` may replace what is kept, which was loaded at `kept`. `offset` is how far the
-    /// exchange's clock is ahead of ours, in ms.
+    /// Whether a message that came at `now` may replace the kept entry, which was loaded at `kept`. `offset` is how far
+    /// the exchange's clock is ahead of ours, in ms.
     ///
     /// # Errors
     ///
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_earlier_or_counted_lower_is_outdated() {
+    fn an_earlier_or_lower_counted_message_is_outdated() {
         let mut order = Order::default();
         let check = |order: &Order, stamp, now| order.check("x@ticker", stamp, None, at(now), 0);
         assert_eq!(check(&order, stamp(NOW, None), NOW), Ok(()));
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_loaded_since_is_not_replaced_by_what_is_older() {
+    fn later_loads_are_not_replaced_by_older_answers() {
         let mut order = Order::default();
         order.took("x", stamp(NOW, None), at(NOW + 50));
         let check = |stamp, kept, now| order.check("x", stamp, Some(at(kept)), at(now), 0);

@@ -27,7 +27,7 @@ pub(super) enum StreamError {
     Stuck,
     /// The exchange closed the connection.
     Closed,
-    /// Nothing comes of what is subscribed to.
+    /// Nothing comes on the subscriptions.
     Silent,
     /// Nothing comes on the connection that was to take over.
     SuccessorSilent,
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unreachable_host_is_told_by_the_innermost_cause_and_the_whole_chain_is_kept() {
+    fn an_unreachable_host_is_reported_by_the_innermost_cause_and_the_whole_chain_is_kept() {
         let refused = io::Error::new(io::ErrorKind::ConnectionRefused, "connection refused");
         let why = StreamError::Unreachable(Box::new(tungstenite::Error::Io(refused)));
         assert_eq!(why.to_string(), "connection refused");

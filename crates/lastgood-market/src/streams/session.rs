@@ -1,4 +1,4 @@
-//! The life of a connection: subscriptions that follow what is in use, a watchdog, and a successor before its end.
+//! The life of a connection: subscriptions that follow the entries in use, a watchdog, and a successor before its end.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
@@ -13,7 +13,7 @@ use crate::Venue;
 use crate::stream::{LIFETIME_SECONDS, MESSAGES_A_SECOND, Message, request};
 use crate::upstream::BaseUrl;
 
-/// How soon what is newly asked for is subscribed to.
+/// How soon a newly wanted stream is subscribed to.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A connection on which something is subscribed to and nothing comes for so long delivers nothing: candles come each
 /// second or two, and a wrong route stays silent without a word.
@@ -25,7 +25,7 @@ const SUCCEEDS_WITHIN: Duration = Duration::from_secs(30);
 /// Streams in one request; it must fit into a message of some KB.
 const STREAMS_A_REQUEST: usize = 100;
 
-/// A connection with what is subscribed to on it.
+/// A connection with its subscriptions.
 pub(super) struct Session {
     base: BaseUrl,
     venue: Venue,
@@ -36,7 +36,7 @@ pub(super) struct Session {
     last_id: u64,
     begun_at: Instant,
     heard_at: Instant,
-    /// Whether anything has come of what is subscribed to.
+    /// Whether anything has come on its subscriptions.
     delivers: bool,
 }
 
@@ -124,7 +124,7 @@ impl Session {
         }
     }
 
-    /// Asks for what is newly wanted, and lets go of what is not wanted any more.
+    /// Subscribes to newly wanted streams, and unsubscribes from those no longer wanted.
     fn subscribe_to(&mut self, streams: &Streams, targets: &Wanted) {
         let wanted: BTreeSet<String> = targets.keys().cloned().collect();
         for (begin, streams) in [

@@ -1,4 +1,4 @@
-//! What streams bring, in any order and under any name, next to what REST answers: what is served never goes back, and is
+//! What streams bring, in any order and under any name, next to REST's answers: a served value never goes back, and is
 //! never another symbol's.
 
 use std::sync::Arc;
@@ -115,7 +115,7 @@ impl Bench {
         self.streams.regions.of(source.region()).put(&source.key, Loaded::from(Value::new(body))).await;
     }
 
-    /// What is served for a ticker, as the time at which the exchange said it.
+    /// The served ticker, as the time at which the exchange said it.
     fn served(&self, source: &Source) -> Option<u64> {
         let kept = self.streams.regions.of(source.region()).peek(&source.key)?;
         let body: serde_json::Value = serde_json::from_slice(kept.body()).unwrap();
@@ -184,7 +184,7 @@ enum Step {
         raw: bool,
         times: usize,
     },
-    /// What is of something else, or broken.
+    /// Messages of something else, or broken ones.
     Wrong {
         kind: usize,
         how: usize,
@@ -230,7 +230,7 @@ async fn play(steps: &[Step]) {
         match *step {
             Step::Wait(millis) => tokio::time::advance(Duration::from_millis(millis)).await,
             Step::Tick { kind, ago, raw, times } => {
-                // Spot's best offers bear no time: what is late by more than a second cannot be told from what is not.
+                // Spot's best offers bear no time: one that is late by more than a second looks like one that is not.
                 let ago = if kind == 1 { ago % 900 } else { ago };
                 let data = message(kind, "BTCUSDT", bench.now() - ago);
                 let text = if raw { data } else { format!(r#"{{"stream":"{}","data":{data}}}"#, STREAMS[kind]) };
@@ -249,7 +249,7 @@ async fn play(steps: &[Step]) {
                     bench.rest(source).await;
                 }
             }
-            // What is subscribed to is looked up again, and all else is as it was.
+            // The subscribed symbol is read again, and all else is as it was.
             Step::Reconnect => bench.streams.keep_order_of(Venue::Spot, &bench.wanted),
         }
         let served =
@@ -267,7 +267,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn what_is_served_never_goes_back_and_is_never_another_symbol_s(steps in steps()) {
+    fn served_values_never_go_back_and_are_never_another_symbol_s(steps in steps()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(play(&steps));
     }

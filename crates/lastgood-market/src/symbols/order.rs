@@ -43,7 +43,7 @@ impl<'a> Market<'a> {
         self.0.get(symbol).map(|(price, _)| *price).filter(|price| *price > 0.0)
     }
 
-    /// What one `asset` is in [`MEASURE`], by the pair of the two, whichever way round it is traded.
+    /// The price of one `asset` in [`MEASURE`], by the pair of the two, in either direction.
     fn rate(&self, asset: &str) -> Option<f64> {
         if asset == MEASURE {
             return Some(1.0);

@@ -5,7 +5,7 @@
 pub struct Selection {
     /// Only pairs that are quoted in this asset, in capitals.
     pub quote: Option<String>,
-    /// At most so many.
+    /// The most rows.
     pub limit: Option<usize>,
 }
 

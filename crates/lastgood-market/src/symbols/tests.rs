@@ -49,7 +49,7 @@ fn names(rows: &[u8]) -> Vec<String> {
 #[test]
 fn popular_pairs_come_first_then_the_most_traded_then_names() {
     let prepared = made(&info(), Some(&tickers()), &["BTCUSDT", "NOSUCH", "AAAUSDT"]).unwrap();
-    // ETHBTC's one bitcoin is 60,000; USDTIDR's 1.6 million rupiah are 100; what YYY is worth nobody knows.
+    // ETHBTC's one bitcoin is 60,000; USDTIDR's 1.6 million rupiah are 100; the worth of YYY is unknown.
     let expected = ["BTCUSDT", "AAAUSDT", "ETHBTC", "ZZZUSDT", "USDTIDR", "XXXYYY", "币安人生USDT"];
     assert_eq!(names(&prepared.rows), expected);
     assert_eq!(prepared.count, 7);
@@ -97,7 +97,7 @@ fn the_version_changes_with_the_content_and_not_with_the_order() {
 }
 
 #[test]
-fn what_is_no_list_is_refused() {
+fn anything_but_a_list_is_refused() {
     assert_eq!(prepare(b"", None, &[]), Err(Unusable::Malformed));
     assert_eq!(made(&json!({"symbols": [{"symbol": "A"}]}), None, &[]), Err(Unusable::Malformed));
     assert_eq!(made(&json!({"symbols": []}), None, &[]), Err(Unusable::NoneTrading));

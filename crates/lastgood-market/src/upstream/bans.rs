@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_written_is_read_and_what_is_over_is_dropped() {
+    async fn written_rows_are_read_and_outdated_ones_are_dropped() {
         let folder = tempfile::tempdir().unwrap();
         let memory = BanMemory::new(folder.path().join("new"), None, "lastgood");
         assert!(memory.in_file().await.is_empty());

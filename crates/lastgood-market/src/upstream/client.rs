@@ -1,4 +1,4 @@
-//! The connections to the exchange, and the form of what is sent and taken in.
+//! The connections to the exchange, and the form of requests and answers.
 
 use std::io::Read as _;
 use std::sync::Arc;
@@ -72,7 +72,7 @@ pub(super) async fn read(response: Response<Incoming>, max: usize, now: Timestam
     let body = match head.headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes) {
         None | Some(b"identity") => body,
         Some(b"gzip") => gunzip(&body, max)?,
-        Some(_) => return Err(Error::new(Reason::Malformed, "the answer has an encoding nobody asked for")),
+        Some(_) => return Err(Error::new(Reason::Malformed, "the answer has an encoding that was not asked for")),
     };
     let text = |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     Ok(Fetched {

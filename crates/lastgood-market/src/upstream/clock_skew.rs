@@ -6,9 +6,9 @@ use std::time::UNIX_EPOCH;
 use http::{HeaderMap, header};
 use lastgood::Timestamp;
 
-/// `Date` counts whole seconds, so the exchange's clock showed up to so many ms more.
+/// `Date` counts whole seconds, so the exchange's clock showed up to this many ms more.
 const SECOND: i64 = 1_000;
-/// What is further off is no clock that is fast or slow, but a header that means something else.
+/// A larger difference is no fast or slow clock, but a header that means something else.
 const MOST: i64 = 24 * 3_600 * SECOND;
 /// From here on the log says so. Exchanges refuse signed requests that are late by 5 s, and sooner if early.
 const TELL_FROM: i64 = 5 * SECOND;
@@ -18,7 +18,7 @@ const TELL_FROM: i64 = 5 * SECOND;
 pub struct ClockSkew {
     millis: AtomicI64,
     is_known: AtomicBool,
-    is_told: AtomicBool,
+    is_reported: AtomicBool,
 }
 
 impl ClockSkew {
@@ -39,7 +39,7 @@ impl ClockSkew {
         self.millis.store(skew, Ordering::Relaxed);
         self.is_known.store(true, Ordering::Relaxed);
         let is_off = skew.abs() >= TELL_FROM;
-        if is_off != self.is_told.swap(is_off, Ordering::Relaxed) {
+        if is_off != self.is_reported.swap(is_off, Ordering::Relaxed) {
             match is_off {
                 true => tracing::warn!(
                     seconds = skew / SECOND,
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_of_an_offset_grows_with_the_answers_and_changes_with_the_clocks() {
+    fn the_estimate_of_an_offset_grows_with_the_answers_and_changes_with_the_clocks() {
         let skew = ClockSkew::default();
         // The exchange is 180.4 s ahead.
         skew.learn(&said(190_000), at(10_000), at(10_050));
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_clock_says_nothing() {
+    fn a_header_that_is_no_clock_says_nothing() {
         let skew = ClockSkew::default();
         let mut cached = said(0);
         cached.insert(header::AGE, "3600".parse().unwrap());

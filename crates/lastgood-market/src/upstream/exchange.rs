@@ -53,7 +53,7 @@ impl std::error::Error for Mixed {}
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Known {
     Exchange(&'static str),
-    /// One for trying things out, whichever.
+    /// Any exchange for trying things out.
     Test,
     Nothing,
 }
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn the_public_hosts_are_one_exchange_in_any_order_and_beside_any_mirror() {
+    fn the_public_hosts_are_one_exchange_in_any_order_and_with_any_mirror() {
         for urls in [
             crate::upstream::SPOT_BASES,
             crate::upstream::FUTURES_BASES,
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_list_is_named_after_what_is_known_of_it_or_its_first_base() {
+    fn any_other_list_is_named_after_a_known_host_or_its_first_base() {
         for (urls, expected) in [
             ("https://api.binance.us", "binance.us"),
             ("https://testnet.binance.vision", "testnet.binance.vision"),

@@ -133,7 +133,7 @@ impl Upstreams {
         const PASSED: &str = "requests passed on";
         let judged = match result {
             CallResult::Answered => Ok(()),
-            // What it refuses it says to its client; pauses and bans are told of as such.
+            // Its refusals go to the client; pauses and bans are logged as such.
             CallResult::HeldOff | CallResult::GivenUp => return,
             CallResult::Failed => Err(Error::new(Reason::Upstream, what)),
             CallResult::TimedOut => Err(Error::new(Reason::TimedOut, what)),

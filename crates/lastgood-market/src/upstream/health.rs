@@ -60,7 +60,7 @@ impl CallResult {
     }
 }
 
-/// So many failures in a row make a host unhealthy; one is enough where no connection was made.
+/// This many failures in a row make a host unhealthy; one is enough where no connection was made.
 const PATIENCE: u32 = 3;
 /// When an unhealthy host is looked at for the first time; each look in vain doubles it.
 const FIRST_LOOK: Duration = Duration::from_secs(1);

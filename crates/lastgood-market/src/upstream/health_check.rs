@@ -23,12 +23,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const PING_PATIENCE: Duration = Duration::from_secs(2);
 /// An exchangeInfo is megabytes.
 const LIMITS_WITHIN: Duration = Duration::from_secs(10);
-/// How often the store is asked for bans that others were told: in use, and idle, because hosted stores bill by the
+/// How often the store is asked for bans that others learnt: in use, and idle, because hosted stores bill by the
 /// command.
 const ASK_EVERY: Duration = Duration::from_secs(5);
 const IDLE_TICKS: u32 = 6;
 /// The same while others tell their bans with what they spend.
-const HEARING_TICKS: u32 = 120;
+const FOLLOWING_TICKS: u32 = 120;
 /// How long a start waits for a shared store, so that the first call already knows its bans.
 const RECALL_WITHIN: Duration = Duration::from_millis(500);
 const RECALL_AGAIN_AFTER: Duration = Duration::from_millis(20);
@@ -98,7 +98,7 @@ pub async fn share_bans(upstreams: Arc<Upstreams>) {
                 let hears_others = upstreams.hears_others.load(Ordering::Relaxed);
                 idle_ticks = if calls == calls_before || hears_others { idle_ticks + 1 } else { 0 };
                 calls_before = calls;
-                let ticks = if hears_others && upstreams.stops().is_empty() { HEARING_TICKS } else { IDLE_TICKS };
+                let ticks = if hears_others && upstreams.stops().is_empty() { FOLLOWING_TICKS } else { IDLE_TICKS };
                 if idle_ticks % ticks == 0 {
                     upstreams.exchange_stops().await;
                 }
@@ -146,7 +146,7 @@ impl Upstreams {
             }
         };
         if tokio::time::timeout(RECALL_WITHIN, from_store).await.is_err() {
-            tracing::info!("the store does not answer yet; bans that others remember there are heeded when it does");
+            tracing::info!("the store does not answer yet; bans that others saved there apply when it does");
         }
     }
 

@@ -40,7 +40,7 @@ pub struct Host {
 pub struct VenueUpstream {
     /// The preferred first.
     pub hosts: Vec<Host>,
-    /// Whether loads are answered, whichever host does.
+    /// Whether loads are answered by any host.
     pub condition: Condition,
     /// None without a host.
     budget: Option<Arc<Budget>>,

@@ -24,7 +24,7 @@ pub struct ExchangeLoader {
 }
 
 impl ExchangeLoader {
-    /// Fetches and checks an answer. Only what is of the shape asked for gets any further.
+    /// Fetches and checks an answer. Only an answer of the requested shape gets any further.
     async fn fetch(&self, source: &Source, priority: Priority) -> Result<Received, Error> {
         let loaded = self.upstreams.load(source, priority).await;
         if priority == Priority::Warm { loaded.map_err(yielded) } else { loaded }

@@ -1,4 +1,4 @@
-//! Which exchanges a data directory was last used with, so that a change is told.
+//! Which exchanges a data directory was last used with, so that a change is reported.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -29,7 +29,7 @@ pub async fn remember_identities(folder: &Path, identities: &Identities, fear_gr
             let changes = changes.join(", ");
             tracing::warn!(
                 changes,
-                "the exchange is another one than at the last start: what is kept of the other stays, and is not served"
+                "the exchange is another one than at the last start: entries of the other stay, and are not served"
             );
         }
         Err(why) => tracing::debug!(path, %why, "the next start cannot tell whether the exchange was changed"),
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_told_once_and_a_damaged_file_is_written_again() {
+    fn a_change_is_reported_once_and_a_damaged_file_is_written_again() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join(FILE);
         let none: Vec<String> = Vec::new();

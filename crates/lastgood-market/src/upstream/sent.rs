@@ -11,7 +11,7 @@ use http_body_util::{BodyExt as _, LengthLimitError};
 
 use super::client::RequestBody;
 
-/// What is wrong with the body of a client's request.
+/// The problem with the body of a client's request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadBody {
     /// It ended before its end, or is not encoded as it says.

@@ -1,7 +1,7 @@
 //! Gateways that share a store and leave by one public address spend one budget together.
 //!
 //! Each keeps one field of a small map in the store: what it sent in the current windows, its pauses and the limits that
-//! it was told. It writes the field when that has changed, and reads all of them in the same round trip. No request waits
+//! it learnt. It writes the field when that has changed, and reads all of them in the same round trip. No request waits
 //! for any of it. While the store is away each goes by itself, and by the exchange's word.
 
 use std::collections::BTreeMap;
@@ -39,12 +39,12 @@ pub struct SharePace {
     pub busy: Duration,
     /// While it does not.
     pub idle: Duration,
-    /// At the earliest, where a call waits for what others spend, or a pause was just told.
+    /// At the earliest, where a call waits for what others spend, or a pause has just begun.
     pub urgent: Duration,
 }
 
 impl SharePace {
-    /// A store that costs nothing to ask: a pause that one gateway was told stops the others within a second.
+    /// A store that costs nothing to ask: a pause that one gateway learns stops the others within a second.
     pub const FREE: SharePace = SharePace {
         busy: Duration::from_millis(800),
         idle: Duration::from_millis(800),
@@ -73,7 +73,7 @@ struct Known {
     /// How far the store's clock is ahead of this process's, in ms; none until the store has said.
     ahead: Option<i64>,
     /// What the store has taken last, and when.
-    told: Option<(BTreeMap<String, Account>, Instant)>,
+    written: Option<(BTreeMap<String, Account>, Instant)>,
     /// Fields of gateways that ended long ago.
     forgotten: Vec<String>,
 }
@@ -91,7 +91,7 @@ struct Field {
 }
 
 impl BudgetShare {
-    /// A part in the budgets of `upstreams`, told under one key of `store`. `node` tells this gateway from the others.
+    /// A part in the budgets of `upstreams`, published under one key of `store`. `node` identifies this gateway.
     pub fn new(
         upstreams: Arc<Upstreams>,
         store: Arc<dyn Store>,
@@ -161,18 +161,19 @@ impl BudgetShare {
         }
     }
 
-    /// One round trip: writes what is new, and hears what the others wrote.
+    /// One round trip: writes this gateway's news, and reads the others'.
     async fn exchange(&self, leaves: bool) -> Result<(), StoreError> {
         let mut known = self.known.lock().await;
-        let (mut accounts, mut told) = (BTreeMap::new(), BTreeMap::new());
+        let (mut accounts, mut written) = (BTreeMap::new(), BTreeMap::new());
         for budget in self.upstreams.every_budget() {
             let (account, publication) = budget.account(known.ahead.unwrap_or(0));
             accounts.insert(budget.name().to_owned(), account);
-            told.insert(budget.name().to_owned(), publication);
+            written.insert(budget.name().to_owned(), publication);
         }
-        let is_told = known.told.as_ref().is_some_and(|(told, at)| *told == accounts && at.elapsed() < HEARTBEAT);
+        let is_written =
+            known.written.as_ref().is_some_and(|(written, at)| *written == accounts && at.elapsed() < HEARTBEAT);
         let set = match known.ahead {
-            Some(ahead) if leaves || !is_told => {
+            Some(ahead) if leaves || !is_written => {
                 let at = self.clock.now().as_millis().saturating_add_signed(ahead);
                 let field = Field { at, has_left: leaves, budgets: accounts.clone() };
                 let text = serde_json::to_string(&field).map_err(|why| StoreError::Corrupt(why.to_string()))?;
@@ -188,22 +189,28 @@ impl BudgetShare {
         let fields = match updated.unwrap_or(Err(StoreError::Timeout)) {
             Ok(fields) => fields,
             Err(why) => {
-                self.upstreams.hears_nobody();
-                // The server that answers next may be another, without what this one was told.
-                known.told = None;
+                self.upstreams.loses_others();
+                // The server that answers next may be another, without what was written to this one.
+                known.written = None;
                 return Err(why);
             }
         };
         if is_set {
-            known.told = Some((accounts, Instant::now()));
+            known.written = Some((accounts, Instant::now()));
         }
-        let told = known.ahead.is_some().then_some(told);
-        self.hear(&mut known, &fields, told.as_ref(), sent);
+        let written = known.ahead.is_some().then_some(written);
+        self.hear(&mut known, &fields, written.as_ref(), sent);
         Ok(())
     }
 
     /// Takes in what the others wrote. `sent` is when the store was asked.
-    fn hear(&self, known: &mut Known, fields: &Fields, told: Option<&BTreeMap<String, Publication>>, sent: Timestamp) {
+    fn hear(
+        &self,
+        known: &mut Known,
+        fields: &Fields,
+        written: Option<&BTreeMap<String, Publication>>,
+        sent: Timestamp,
+    ) {
         let now = self.clock.now();
         let middle = sent.plus(now.since(sent) / 2).as_millis();
         let store_now = fields.now.map_or(middle, Timestamp::as_millis);
@@ -229,7 +236,7 @@ impl BudgetShare {
             let up = accounts.iter().filter(|(is_up, _)| *is_up).count();
             let gateways = u32::try_from(up).unwrap_or(u32::MAX).saturating_add(1);
             let accounts: Vec<_> = accounts.into_iter().map(|(_, account)| account).collect();
-            budget.hear(&accounts, told.and_then(|told| told.get(budget.name())), gateways, ahead);
+            budget.hear(&accounts, written.and_then(|written| written.get(budget.name())), gateways, ahead);
         }
     }
 }

@@ -13,7 +13,7 @@ use super::error::UpstreamError;
 use super::{BaseUrl, Options, cannot_be_reached, own_name};
 use crate::budget::bounds::USUAL_PAUSE;
 
-/// So many questions are under way at once; the next waits, or is told to come back.
+/// The most questions under way at once; the next waits, or is refused with a time to come back.
 const MOST_AT_ONCE: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(3);
 /// More than any such answer has.

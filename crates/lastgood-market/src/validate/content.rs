@@ -29,7 +29,7 @@ pub(super) fn check(text: &str, shape: Shape, row: &'static Kind, asked: &Asked)
     Ok(json.end()?)
 }
 
-/// What is known of the answer as it is read.
+/// The findings about the answer as it is read.
 struct Answer<'a> {
     asked: &'a Asked,
     last_id: Cell<Option<i64>>,
@@ -79,7 +79,7 @@ impl Check<'_, '_> {
         if is_so { Ok(()) } else { self.wrong() }
     }
 
-    /// The same for what is within a kind that allows more.
+    /// The same for values within a kind that allows more.
     fn within(self, kind: &'static Kind) -> Self {
         Check { kind, name: self.name, answer: self.answer }
     }

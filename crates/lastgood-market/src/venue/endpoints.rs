@@ -1,5 +1,5 @@
 //! The endpoint table: every market-data path that is cached, with its recipe, region, limits, weight and what its
-//! answers must contain. What is not here passes through untouched. All of it after the exchange's published
+//! answers must contain. A path that is not here passes through untouched. All of it after the exchange's published
 //! documentation.
 
 use super::Weight::{Limit, Symbols};

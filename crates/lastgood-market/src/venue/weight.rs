@@ -3,7 +3,7 @@
 use super::Endpoint;
 use crate::query::Params;
 
-/// A weight rule. The numbers of each are upper bounds with their weights, or weights by what is asked for.
+/// A weight rule. The numbers of each are upper bounds with their weights, or weights by parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weight {
     /// Always the same.

@@ -16,7 +16,7 @@ use crate::Priority;
 
 /// Series that are loaded at the same time.
 const AT_ONCE: usize = 4;
-/// After so many in a row that the exchange did not answer, the rest is left for the next round.
+/// After this many in a row that the exchange did not answer, the rest is left for the next round.
 const MOST_FAILURES: u32 = 3;
 /// How often progress is logged.
 const SAY_EVERY: Duration = Duration::from_secs(10);
@@ -130,7 +130,7 @@ impl Round<'_> {
         true
     }
 
-    /// What is loaded next: one list after the other, several series together.
+    /// The next loads: one list after the other, several series together.
     fn take(&mut self) -> Vec<Item> {
         let is_series = |item: &Item| matches!(item, Item::Candles(_));
         let series = self.waiting.iter().take(AT_ONCE).take_while(|item| is_series(item)).count();

@@ -1,4 +1,4 @@
-//! What is to be kept warm, in the order in which it is loaded.
+//! The set to keep warm, in the order in which it is loaded.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -110,14 +110,14 @@ impl Set {
         WARMED.into_iter().filter(|region| !self.markets.is_empty() && has(region)).collect()
     }
 
-    /// The same for nodes that were told to keep the same warm, in these regions.
+    /// The same for nodes that are configured to keep the same warm, in these regions.
     pub(super) fn fingerprint(&self, regions: &[RegionName]) -> u64 {
         let mut hasher = DefaultHasher::new();
         (self, regions).hash(&mut hasher);
         hasher.finish()
     }
 
-    /// What is loaded first: lists of symbols, each after the exchangeInfo it is made of, then tickers.
+    /// The first loads: lists of symbols, each after the exchangeInfo it is made of, then tickers.
     pub(super) fn lists(&self, chain: &SymbolChain, only: &Filter) -> Vec<Item> {
         let source = |venue: Venue, endpoint: &str| source(&self.identities, venue, endpoint).ok().map(Item::Source);
         let lists = self

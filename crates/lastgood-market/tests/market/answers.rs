@@ -104,7 +104,7 @@ const QUESTIONS: &[&str] = &[
     "/futures/data/delivery-price?pair=BTCUSD",
 ];
 
-/// What is fetched for a question, where it is asked for itself.
+/// The request for a question, where it is fetched for itself.
 fn source(target: &str) -> Source {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let venue = Venue::of(path, query).unwrap();
@@ -136,12 +136,12 @@ fn exchange_at(bases: Vec<BaseUrl>) -> Upstreams {
 #[tokio::test]
 async fn an_answer_is_of_the_time_at_which_the_host_that_gave_it_was_asked() {
     let (listener, broken) = host().await;
-    let (told, broke_off) = tokio::sync::oneshot::channel();
+    let (begun, broke_off) = tokio::sync::oneshot::channel();
     tokio::spawn(async move {
         let (connection, _) = listener.accept().await.unwrap();
         connection.readable().await.unwrap();
         tokio::time::sleep(Duration::from_millis(50)).await;
-        told.send(Clock::system().now()).unwrap();
+        begun.send(Clock::system().now()).unwrap();
     });
     let (listener, well) = host().await;
     let sim = Sim::new(SimConfig { seed: 7, symbols: 40, ..SimConfig::default() });

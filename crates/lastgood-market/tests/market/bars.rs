@@ -11,7 +11,7 @@ use lastgood_market::{Identities, Preset, RegionName, Venue};
 
 use crate::ledger::{Ledger, MINUTE};
 
-/// Candles over a store, of an exchange that is away unless told otherwise.
+/// Candles over a store, of an exchange that is away by default.
 struct Desk {
     clock: Clock,
     store: MemoryStore,
@@ -63,7 +63,7 @@ async fn bars_are_read_as_exact_numbers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn fewer_bars_than_asked_for_are_given_when_nobody_has_more() {
+async fn fewer_bars_than_asked_for_are_given_when_there_are_no_more() {
     // Also where the newest is the first of its block.
     for minutes_into_block in [20, 0] {
         let desk = Desk::new();

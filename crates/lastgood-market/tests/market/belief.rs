@@ -1,4 +1,4 @@
-//! What is believed of candles, for how long, and how it is got rid of when it was wrong.
+//! Which candles are believed, for how long, and how wrong ones go.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering;
 use crate::candles::{Bench, at_a_few_times, at_many_times, newest, text};
 use crate::ledger::{Lie, MINUTE, Range};
 
-/// Told once, an absence between rows is believed so long; at an edge much shorter.
-const TOLD_ONCE: Duration = Duration::from_secs(120);
+/// How long a single answer's absence between rows is believed; at an edge much shorter.
+const SAID_ONCE: Duration = Duration::from_secs(120);
 
 const EMPTY: Lie = |_| Vec::new();
 const HOLED: Lie = |mut rows| {
@@ -94,7 +94,7 @@ fn whatever_one_answer_said_wrongly_of_the_past_is_right_again_in_two_minutes_in
                     drop(bench.ask(range).await);
                     bench.ledger.lies.lock().unwrap().clear();
                     bench.restart().await;
-                    tokio::time::advance(TOLD_ONCE).await;
+                    tokio::time::advance(SAID_ONCE).await;
                     bench.same(range).await;
                     bench.same(newest(700)).await;
                 }
@@ -104,13 +104,13 @@ fn whatever_one_answer_said_wrongly_of_the_past_is_right_again_in_two_minutes_in
 }
 
 #[test]
-fn an_answer_that_contradicts_what_is_kept_is_not_believed_at_all() {
+fn an_answer_that_contradicts_the_kept_one_is_not_believed_at_all() {
     at_many_times(async |at| {
         for lie in [EMPTY, HOLED, OTHER, LATER] {
             let bench = Bench::new(at, Venue::Spot, 200);
             bench.go_far_from_gaps().await;
             bench.same(newest(500)).await;
-            tokio::time::advance(TOLD_ONCE).await;
+            tokio::time::advance(SAID_ONCE).await;
             bench.ledger.lies.lock().unwrap().push_back(lie);
             bench.same(newest(500)).await;
             assert_eq!(bench.candles.voided().count(), 0);
@@ -149,7 +149,7 @@ fn a_gap_is_confirmed_by_a_later_answer_and_costs_less_and_less() {
             bench.same(range).await;
             asked.push(bench.ledger.asked().len());
         }
-        // Cold; told once; then after two minutes, an hour, a day, and then not for a month.
+        // Cold; answered once; then after two minutes, an hour, a day, and then not for a month.
         let runs: Vec<bool> = asked.iter().map(|count| *count > 0).collect();
         assert_eq!(runs, [true, false, true, false, true, false, true, false, false], "{asked:?}");
     });
@@ -185,7 +185,7 @@ fn a_history_that_was_wiped_is_noticed_by_the_next_load_and_after_a_restart() {
             let (range, all) = (past(&bench, 30, 26, 500), newest(700));
             bench.same(all).await;
             bench.same(range).await;
-            tokio::time::advance(TOLD_ONCE).await;
+            tokio::time::advance(SAID_ONCE).await;
             bench.same(all).await;
             bench.same(range).await;
             // Confirmed, and yet: all is different, and the first of it is gone.

@@ -12,8 +12,8 @@ use crate::candles::{At, BLOCK, Bench, in_paused_time, newest, text};
 use crate::ledger::{Grid, Lie, MINUTE, Range};
 
 const HOUR: u64 = 60 * MINUTE;
-/// What was told once is asked for again after so long.
-const TOLD_ONCE: u64 = 2 * MINUTE;
+/// A single answer is asked for again after this time.
+const SAID_ONCE: u64 = 2 * MINUTE;
 
 /// An answer lacks the row of that number, counted from its end.
 fn without<const LAST: usize>(mut rows: Vec<String>) -> Vec<String> {
@@ -67,7 +67,7 @@ fn rows(list: &str) -> Vec<Row<'_>> {
 /// Whether an answer has all that was known up to `seen_until` when it was `asked_at` before, and nothing that is not true.
 fn judge(story: Story, bench: &Bench, slice: &Slice, asked_at: u64, seen_until: u64) {
     let grid = Grid::of(story.at.interval);
-    let told = format!("{story:?}: {:?}; asked {:?}", slice.outcome, bench.ledger.asked());
+    let context = format!("{story:?}: {:?}; asked {:?}", slice.outcome, bench.ledger.asked());
     let given = text(slice);
     let (first, last) = (rows(&given).first().unwrap().0, rows(&given).last().unwrap().0);
     let truth = bench.truth(Range { start: Some(first), end: Some(bench.now()), limit: Some(usize::MAX) });
@@ -75,10 +75,10 @@ fn judge(story: Story, bench: &Bench, slice: &Slice, asked_at: u64, seen_until: 
     let grace = (grid.length / 2).min(15_000);
     let settled = |row: &Row<'_>| if row.1 + grace < asked_at { row.2.to_owned() } else { row.0.to_string() };
     let known = |list: &str| rows(list).iter().filter(|row| row.0 <= seen_until).map(settled).collect::<Vec<_>>();
-    assert_eq!(known(&given), known(&truth), "what was known stays: {told}");
-    assert!(last >= seen_until || matches!(slice.outcome, Outcome::LastGood(_)), "nothing older: {told}");
+    assert_eq!(known(&given), known(&truth), "what was known stays: {context}");
+    assert!(last >= seen_until || matches!(slice.outcome, Outcome::LastGood(_)), "nothing older: {context}");
     let opens = |list: &str| rows(list).iter().map(|row| row.0).collect::<HashSet<_>>();
-    assert!(opens(&given).is_subset(&opens(&truth)), "nothing invented: {told}");
+    assert!(opens(&given).is_subset(&opens(&truth)), "nothing invented: {context}");
 }
 
 async fn play(story: Story) {
@@ -100,7 +100,7 @@ async fn play(story: Story) {
     }
     // What could not be known to be wrong is asked for again.
     bench.ledger.lies.lock().unwrap().clear();
-    tokio::time::advance(Duration::from_millis(TOLD_ONCE)).await;
+    tokio::time::advance(Duration::from_millis(SAID_ONCE)).await;
     bench.same(asked).await;
     let from = bench.now() - (story.limit as u64 / 2) * grid.length;
     bench.same(Range { start: Some(from), end: Some(bench.now()), limit: Some(story.limit) }).await;
@@ -114,7 +114,7 @@ fn one_wrong_answer_takes_nothing_away_at_any_hour_of_a_day() {
     for minute in (0..24 * 60).step_by(20) {
         let at = At { begin: MIDNIGHT + minute * MINUTE, interval: "1m" };
         let lie = if minute % 60 == 40 { 2 } else { 8 };
-        let story = Story { at, venue: Venue::Spot, limit: 500, wait: TOLD_ONCE, lie, restarts: false };
+        let story = Story { at, venue: Venue::Spot, limit: 500, wait: SAID_ONCE, lie, restarts: false };
         in_paused_time(at, &async |_| play(story).await);
     }
 }
@@ -127,7 +127,7 @@ fn one_wrong_answer_takes_nothing_away_around_the_begin_of_a_block_of_any_interv
             for lie in 0..LIES.len() {
                 let begin = At::block(interval).saturating_add_signed(candle * grid.length as i64);
                 let at = At { begin: begin + (lie as u64 * 7_919) % grid.length, interval };
-                let wait = if candle % 2 == 0 { grid.length.min(HOUR) } else { TOLD_ONCE };
+                let wait = if candle % 2 == 0 { grid.length.min(HOUR) } else { SAID_ONCE };
                 let story = Story { at, venue: Venue::Spot, limit: 20, wait, lie, restarts: false };
                 in_paused_time(at, &async |_| play(story).await);
             }
@@ -139,7 +139,7 @@ fn stories() -> impl Strategy<Value = Story> {
     let intervals = prop::sample::select(vec!["1s", "1m", "3m", "15m", "1h", "4h", "12h", "1d", "3d", "1w", "1M"]);
     let candles = 0..2 * BLOCK;
     let into = prop_oneof![Just(0), Just(1), Just(14_999), Just(15_001), 0..u64::MAX / 2];
-    let waits = prop_oneof![Just(0), Just(1_000), Just(TOLD_ONCE), Just(u64::MAX), 0..10 * MINUTE];
+    let waits = prop_oneof![Just(0), Just(1_000), Just(SAID_ONCE), Just(u64::MAX), 0..10 * MINUTE];
     let limits = prop::sample::select(vec![1usize, 2, 3, 20, 60, 300, 500]);
     (intervals, candles, into, waits, limits, 0..LIES.len(), any::<bool>(), any::<bool>()).prop_map(
         |(interval, candle, into, wait, limit, lie, restarts, coin)| {

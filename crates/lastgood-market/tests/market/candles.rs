@@ -85,7 +85,7 @@ pub(crate) fn in_paused_time(at: At, test: &impl AsyncFn(At)) {
 }
 
 impl Bench {
-    /// An exchange that lists the symbol since so many hours.
+    /// An exchange that lists the symbol since this many hours.
     pub(crate) fn new(at: At, venue: Venue, hours: u64) -> Bench {
         Bench::listed_since(at, venue, at.begin - hours * 60 * MINUTE)
     }
@@ -133,7 +133,7 @@ impl Bench {
         self.ledger.answer(range, self.grid)
     }
 
-    /// Time goes on to where the ledger has neither gaps nor crooked candles for a while.
+    /// Time goes on to where the ledger has neither gaps nor irregular candles for a while.
     pub(crate) async fn go_far_from_gaps(&self) {
         let place = || self.ledger.place(self.now(), self.grid);
         while place() % 120 != 20 || (0..40).any(|n| (place() - 20 + n).is_multiple_of(97)) {
@@ -146,13 +146,13 @@ impl Bench {
         tokio::time::advance(Duration::from_millis((second * 1_000).saturating_sub(self.now() % MINUTE))).await;
     }
 
-    /// Time goes on to so many ms after the next candle's begin.
+    /// Time goes on to this many ms after the next candle's begin.
     pub(crate) async fn go_to_next_and(&self, millis: u64) {
         let next = self.grid.opens(self.grid.number(self.now()) + 1);
         tokio::time::advance(Duration::from_millis(next - self.now() + millis)).await;
     }
 
-    /// Time goes on to so many ms after a minute's begin.
+    /// Time goes on to this many ms after a minute's begin.
     pub(crate) async fn go_to_minute_and(&self, millis: u64) {
         let into = self.now() % MINUTE;
         tokio::time::advance(Duration::from_millis(MINUTE - into + millis)).await;
@@ -202,7 +202,7 @@ fn a_settled_range_is_asked_for_once_whatever_slice_of_it_is_wanted() {
 }
 
 #[test]
-fn the_newest_candles_cost_one_request_and_then_only_what_is_new() {
+fn the_newest_candles_cost_one_request_and_then_only_new_ones() {
     at_many_times(async |at| {
         let bench = Bench::new(at, Venue::Spot, 48);
         bench.go_to_minute_and(20_000).await;
@@ -304,7 +304,7 @@ fn the_first_candle_and_all_before_it_are_remembered() {
 }
 
 #[test]
-fn an_exchange_that_is_away_leaves_what_is_known() {
+fn an_exchange_that_is_away_leaves_the_known_candles() {
     at_many_times(async |at| {
         let bench = Bench::new(at, Venue::Spot, 48);
         let before = bench.same(newest(50)).await;
@@ -349,7 +349,7 @@ fn many_at_once_ask_once() {
             ask.await.unwrap();
         }
         let (sent, requests) = (bench.ledger.sent.lock().unwrap(), bench.ledger.asked().len() as u64);
-        // Each request asks for a known candle before and after what is missing, as witnesses.
+        // Each request asks for a known candle before and after the missing ones, as witnesses.
         let again: u64 = sent.values().map(|times| times - 1).sum();
         assert!(requests <= 52 && again <= 2 * requests, "{again} sent again in {requests} requests: {sent:?}");
     });

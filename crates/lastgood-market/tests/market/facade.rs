@@ -156,7 +156,7 @@ async fn with_the_exchange_away_the_last_good_is_given_with_the_reason() {
 }
 
 #[tokio::test]
-async fn what_is_no_answer_never_takes_the_place_of_one() {
+async fn an_invalid_answer_never_takes_the_place_of_a_valid_one() {
     let exchange = Exchange::start().await;
     let stale = |builder: MarketBuilder, region| builder.fresh_for(region, Duration::ZERO);
     let regions = [RegionName::Ticker24hr, RegionName::FearGreed];
@@ -203,7 +203,7 @@ async fn an_answer_of_the_right_shape_without_its_numbers_is_none() {
 }
 
 #[tokio::test]
-async fn the_index_names_the_time_of_its_next_update_and_screens_do_not_heed_it() {
+async fn the_index_names_the_time_of_its_next_update_and_dashboards_ignore_it() {
     let exchange = Exchange::start().await;
     // Ten hours before midnight, whatever the hour is.
     let day = 86_400_000;

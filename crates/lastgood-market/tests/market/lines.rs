@@ -15,7 +15,7 @@ use tokio::time::advance;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A cache of one region before an exchange that says what it is told to.
+/// A cache of one region before an exchange with scripted answers.
 struct Bench {
     region: Region,
     exchange: Arc<Script>,
@@ -34,7 +34,7 @@ impl Loader for Script {
         let next = self.answers.lock().unwrap().pop_front();
         let (late, answer) = next.unwrap_or((Duration::ZERO, Err(Reason::Unreachable)));
         tokio::time::sleep(late).await;
-        answer.map(|body| Loaded::from(Bytes::from(body))).map_err(|reason| Error::new(reason, "told to fail"))
+        answer.map(|body| Loaded::from(Bytes::from(body))).map_err(|reason| Error::new(reason, "injected"))
     }
 }
 
@@ -193,7 +193,7 @@ async fn a_replica_that_lags_is_asked_once_more_and_then_not_believed_for_half_a
     bench.says(&book(91));
     bench.says(&book(92));
     assert_eq!(bench.ask(&shallow).await, Ok((book(110), Outcome::LastGood(Reason::Outdated))));
-    // An exchange that has begun anew says the same for ever.
+    // An exchange that has begun again says the same for ever.
     advance(30 * SECOND).await;
     bench.says(&book(1));
     bench.says(&book(2));
@@ -242,7 +242,7 @@ async fn after_a_restart_the_newest_of_the_store_answers_under_whatever_key_it_l
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_has_something_to_serve_waits_no_longer_than_for_its_own_key() {
+async fn a_reader_with_something_to_serve_waits_no_longer_than_for_its_own_key() {
     let bench = Bench::new();
     let (shallow, deeper) = (line("/api/v3/depth?symbol=X&limit=5"), line("/api/v3/depth?symbol=X&limit=400"));
     bench.says(&book(1));
@@ -257,7 +257,7 @@ async fn whoever_has_something_to_serve_waits_no_longer_than_for_its_own_key() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_had_something_to_serve_waits_for_the_load_once_that_was_removed() {
+async fn a_reader_with_something_to_serve_waits_for_the_load_once_that_was_removed() {
     let bench = Bench::new();
     let (shallow, deeper) = (line("/api/v3/depth?symbol=X&limit=5"), line("/api/v3/depth?symbol=X&limit=400"));
     bench.says(&book(1));

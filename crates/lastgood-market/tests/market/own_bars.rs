@@ -220,7 +220,7 @@ async fn a_restart_while_the_store_is_away_costs_no_bar() {
     desk.is_written().await;
     desk.fail();
     let desk = desk.restarted();
-    assert_eq!(desk.closes().await, [""; 0], "nobody knows them now");
+    assert_eq!(desk.closes().await, [""; 0], "they are unknown now");
     assert!(desk.bars.find(&series()).await.is_err(), "which is not to say that there are none");
     desk.bars.set_bars(&series(), &[bar(now - 2, 103), bar(now - 1, 104)]).await;
     desk.bars.set_bars(&series(), &[bar(now, 105)]).await;

@@ -1,8 +1,8 @@
-//! Whether what is answered is true: while the exchange is well, while it answers well-formed and wrong, and after it
+//! Whether answers are true: while the exchange is well, while it answers well-formed and wrong, and after it
 //! is well again. The library's own planning and caching run over the simulated exchange, under paused time.
 //!
 //! Run one part: `LASTGOOD_SEED=17 cargo nextest run -p lastgood-market truth::model`. `LASTGOOD_SCHEDULES` sets how many
-//! schedules are run, `LASTGOOD_LIES=holed,empty_list` which lies are told.
+//! schedules are run, `LASTGOOD_LIES=holed,empty_list` the lies.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ mod model;
 mod questions;
 mod reader;
 mod requests;
-mod told_once;
+mod said_once;
 
-/// What one answer told of a candle, or of a gap between two of its rows, is believed for so long. Then it is asked for
+/// How long one answer about a candle, or a gap between two of its rows, is believed. Then it is asked for
 /// again by the next reader that needs it.
 const CLAIM_BELIEVED: Duration = Duration::from_secs(120);
-/// An answer that is older than what is known is taken for a failure for so long, while last good is served.
+/// How long an answer older than the known one counts as a failure, while last good is served.
 const REFUSED_FOR: Duration = Duration::from_secs(60);
 /// The longest that a key is left alone after a load of it failed.
 const BACKOFF: Duration = Duration::from_secs(30);
@@ -38,7 +38,7 @@ fn healed_within(group: questions::Group) -> Duration {
 
 /// Two answers that agree are independent, and confirm what they tell, if the second came so long after the first.
 const INDEPENDENT_AFTER: Duration = CLAIM_BELIEVED;
-/// So long is kept what is no candle, at least, for when the exchange fails.
+/// How long anything but candles is kept, at least, for when the exchange fails.
 const KEPT_FOR: Duration = Duration::from_secs(3_600);
 /// How long the end of a series that forms a candle is fresh here.
 const FORMING_FRESH_FOR: Duration = Duration::from_secs(2);

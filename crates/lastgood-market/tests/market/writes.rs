@@ -14,7 +14,7 @@ use lastgood_market::{Identities, Plan, Preset, RegionName, Request, Venue, plan
 
 use crate::ledger::{Ledger, MINUTE};
 
-/// A store that counts what is written to it: blocks of settled candles, and ends of series.
+/// A store that counts its writes: blocks of settled candles, and ends of series.
 #[derive(Debug)]
 struct Counting {
     inner: MemoryStore,

@@ -1,4 +1,4 @@
-//! Why a source is not there, or cannot do what is declared.
+//! Why a source is not there, or cannot do what its routes declare.
 
 use std::error::Error;
 use std::fmt;
@@ -7,8 +7,8 @@ use super::object::bucket;
 use super::sql::StatementError;
 use super::tls;
 
-/// Why a source is not there, or cannot do what is declared. Displayed, it names no secret, and says after a semicolon or
-/// in a question how to fix it.
+/// Why a source is not there, or cannot do what its routes declare. Displayed, it names no secret, and says after a
+/// semicolon or in a question how to fix it.
 #[derive(Debug)]
 pub(crate) enum CheckError {
     /// An API does not answer as it must.

@@ -73,7 +73,7 @@ pub(crate) struct Field {
 /// Why a text is no expression.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ExpressionError {
-    /// What is wrong with it.
+    /// The problem with it.
     pub what: String,
     /// What to write instead.
     pub hint: String,
@@ -141,7 +141,7 @@ impl Expression {
 }
 
 /// A name that looks like a slip of another one: which of the expressions has it, the name, and what it may be meant to be.
-/// What a row has, nobody knows before there is one; but two names of a letter's difference are hardly two fields.
+/// The fields of a row are unknown before there is one; but two names of a letter's difference are hardly two fields.
 pub fn slip(expressions: &[&Expression]) -> Option<(usize, String, String)> {
     let fields = |at: usize| expressions[at].fields().map(move |field| (at, field));
     let all: Vec<(usize, &Field)> = (0..expressions.len()).flat_map(fields).collect();

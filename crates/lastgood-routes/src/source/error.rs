@@ -7,7 +7,7 @@ use super::object::error::ObjectError;
 use super::sql::error::SqlError;
 use super::tls::NoClient;
 
-/// Why a source, or what is asked of it, cannot be made of its settings.
+/// Why a source, or a request to it, cannot be made of its settings.
 #[derive(Debug)]
 pub(crate) enum SourceError {
     /// A database or a statement.

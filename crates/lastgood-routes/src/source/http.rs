@@ -1,4 +1,4 @@
-//! Declared HTTP APIs that answer JSON. Only what is declared is ever asked: no redirect is followed, and a name that
+//! Declared HTTP APIs that answer JSON. Only the declared URLs are ever asked: no redirect is followed, and a name that
 //! leads to an address that is not public is not.
 
 use std::fmt;
@@ -103,7 +103,7 @@ impl Api {
         request.send().await.map_err(|why| self.unanswered(&why))
     }
 
-    /// Never the error's own text: it holds the URL, and so what is secret in it.
+    /// Never the error's own text: it holds the URL, and so its secrets.
     fn unanswered(&self, why: &reqwest::Error) -> Failed {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(why);
         while let Some(one) = cause {
@@ -145,7 +145,7 @@ impl Api {
     }
 }
 
-/// What is said of a proxy that an API was asked by in vain.
+/// The error for a proxy that an API was asked by in vain.
 fn by_proxy(why: &reqwest::Error) -> Option<&'static str> {
     let failed = proxy::failure(why);
     failed.or_else(|| {

@@ -70,7 +70,7 @@ impl ObjectTemplate {
     ///
     /// # Errors
     ///
-    /// What is wrong with them, and how to fix it.
+    /// The problem with them, and how to fix it.
     pub(crate) fn new(bucket: Bucket, spec: &ObjectSpec, parameters: &[String]) -> Result<ObjectTemplate, ObjectError> {
         let key = KeyTemplate::parse(&spec.key, parameters).map_err(ObjectError::Key)?;
         let stars = spec.key.matches('*').count();

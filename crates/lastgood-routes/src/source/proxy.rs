@@ -19,7 +19,7 @@ pub(super) fn by(client: ClientBuilder, proxies: &Proxies) -> ClientBuilder {
     }))
 }
 
-/// What is said of a proxy that lets nothing through; `None` where it is not to blame.
+/// The error for a proxy that lets nothing through; `None` where it is not to blame.
 pub(super) fn failure(why: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     let mut cause = Some(why);
     while let Some(one) = cause {

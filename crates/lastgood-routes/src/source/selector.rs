@@ -22,7 +22,7 @@ const LARGE: usize = 256 << 10;
 pub struct Selector {
     /// The fields to go down through; none is the document itself.
     pub path: Vec<String>,
-    /// What to take of what is there.
+    /// Which part of a document to take.
     pub take: Take,
     /// Fields of the document to keep next to it. With any, the answer is an object of these and of the last field of
     /// the path; so there must be one.
@@ -94,7 +94,7 @@ impl Selector {
     ///
     /// # Errors
     ///
-    /// What is wrong with it, and a hint.
+    /// The problem with it, and a hint.
     pub fn validate(&self, parameters: &[String]) -> Result<(), SelectError> {
         if !self.keep.is_empty() && self.path.is_empty() {
             return Err(SelectError::KeepWithoutPath);
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_of_the_wanted_shape_is_refused() {
+    fn an_answer_of_another_shape_is_refused() {
         let last = selector(&["data_points"], Take::Last, &["symbol"]);
         let by_day = selector(&[], Take::LastDays { field: "date".to_owned(), count: days() }, &[]);
         let cases = [
@@ -463,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_field_is_told_from_one_that_is_absent() {
+    fn a_misspelt_field_is_distinct_from_an_absent_one() {
         let misspelt = |fields: &[(&str, &str)]| {
             let found = with_fields(&["data_points"], Take::Last, &[], fields).misspelt(PRICES.as_bytes());
             found.map(|(name, meant)| format!("{name} {meant}"))

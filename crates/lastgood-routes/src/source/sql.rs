@@ -256,7 +256,7 @@ impl Statement {
     ///
     /// # Errors
     ///
-    /// What is wrong with it, and how to fix it.
+    /// The problem with it, and how to fix it.
     pub(crate) fn new(
         database: Database,
         spec: &StatementSpec,
@@ -308,7 +308,7 @@ impl Statement {
     ///
     /// # Errors
     ///
-    /// What is wrong and how to fix it.
+    /// The problem and how to fix it.
     pub(crate) async fn describe(&self) -> Result<String, CheckError> {
         let pool = &self.database.0;
         let describing = async {

@@ -1,4 +1,4 @@
-//! What variables set, and what is said of those that set nothing.
+//! What variables set, and the warnings about those that set nothing.
 
 use std::time::Duration;
 
@@ -143,8 +143,8 @@ fn a_token_that_the_file_takes_from_a_variable_is_the_variables_value_and_never_
         ("", &[("LASTGOOD_ADMIN_TOKEN", "env:GATE"), ("GATE", "hunter2-hunter2")]),
         ("", &[("LASTGOOD_MASTER_KEY", "env:GATE_OF_GATES_AND_MORE"), ("GATE", "hunter2-hunter2")]),
     ] {
-        let told = refused(file, env);
-        assert!(!told.contains("hunter2") && told.contains("help: "), "{told}");
+        let message = refused(file, env);
+        assert!(!message.contains("hunter2") && message.contains("help: "), "{message}");
     }
 }
 
@@ -230,8 +230,8 @@ fn a_variable_makes_a_region_by_the_rules_of_the_file() {
         ("LASTGOOD_REGIONS_KLINES_STALE_FOR", "set LASTGOOD_REGIONS_KLINES_STALE_WHILE_REVALIDATE"),
         ("LASTGOOD_REGIONS_KLINES_KEEP_FOR", "set LASTGOOD_REGIONS_KLINES_STALE_IF_ERROR"),
     ] {
-        let told = refused("", &[(variable, "1s")]);
-        assert!(told.starts_with(&format!("env {variable}: `regions.")) && told.contains(part), "{told}");
+        let message = refused("", &[(variable, "1s")]);
+        assert!(message.starts_with(&format!("env {variable}: `regions.")) && message.contains(part), "{message}");
     }
 }
 
@@ -239,11 +239,11 @@ fn a_variable_makes_a_region_by_the_rules_of_the_file() {
 fn former_names_are_refused_with_those_of_the_rfc() {
     for (old, new) in [("stale_for", "stale_while_revalidate"), ("keep_for", "stale_if_error")] {
         let expected = format!("`regions.news.{old}`: this key has another name now\n    help: write {new}");
-        let told = refused(&format!("[regions.news]\n{old} = \"1s\""), &[]);
-        assert_eq!(told, format!("lastgood.toml:2: {expected}"));
+        let message = refused(&format!("[regions.news]\n{old} = \"1s\""), &[]);
+        assert_eq!(message, format!("lastgood.toml:2: {expected}"));
         let flags = [("--set", format!("regions.news.{old}"))];
-        let told = resolve_from("", &[], &[(flags[0].0, &flags[0].1, "1s")]).map(|_| ()).unwrap_err().to_string();
-        assert_eq!(told, format!("flag --set: {expected}"));
+        let message = resolve_from("", &[], &[(flags[0].0, &flags[0].1, "1s")]).map(|_| ()).unwrap_err().to_string();
+        assert_eq!(message, format!("flag --set: {expected}"));
     }
 }
 
@@ -280,10 +280,13 @@ fn every_unknown_variable_is_warned_of_and_no_known_one_is() {
         ("LASTGOOD_PORT_8090_TCP", "enableServiceLinks"),
         ("LASTGOOD_PORT", "LASTGOOD_LISTEN"),
     ] {
-        let told = warnings(&[(variable, "x")]);
-        assert_eq!(told.len(), 1, "{variable}: {told:?}");
-        assert!(told[0].starts_with(&format!("env {variable}: this variable means nothing to lastgood")), "{told:?}");
-        assert!(told[0].contains(hint), "{told:?}");
+        let message = warnings(&[(variable, "x")]);
+        assert_eq!(message.len(), 1, "{variable}: {message:?}");
+        assert!(
+            message[0].starts_with(&format!("env {variable}: this variable means nothing to lastgood")),
+            "{message:?}"
+        );
+        assert!(message[0].contains(hint), "{message:?}");
     }
 }
 
@@ -328,8 +331,11 @@ fn a_schedule_of_a_region_in_which_nothing_is_kept_warm_is_warned_of() {
         ("[warm]\nmarkets = [\"spot\"]\n[regions.klines]\nwarm_every = \"1m\"", "warm.intervals"),
         ("[regions.analytics]\nwarm_every = \"1m\"", "a route of the region"),
     ] {
-        let told = warned(file);
-        assert!(told.contains("warm_every`: nothing in this region is kept warm") && told.contains(hint), "{told}");
+        let message = warned(file);
+        assert!(
+            message.contains("warm_every`: nothing in this region is kept warm") && message.contains(hint),
+            "{message}"
+        );
     }
     assert_eq!(warned("[warm]\nmarkets = [\"spot\"]\n[regions.ticker_24hr]\nwarm_every = \"1m\""), "");
     assert_eq!(warned("preset = \"dashboard\"\n[regions.symbols]\nwarm_every = \"1m\""), "");

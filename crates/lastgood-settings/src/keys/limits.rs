@@ -11,7 +11,7 @@ pub(super) const KEYS: &[Key] = &[
         env: &["LASTGOOD_MEMORY_LIMIT"],
         flag: None,
         default: "256MiB",
-        doc: "what is kept in memory, with keys and bookkeeping; the program takes half as much again at most, and 64 MiB of its own",
+        doc: "memory for entries, with keys and bookkeeping; the program takes half as much again at most, and 64 MiB of its own",
         secret: false,
         field: field!(memory.limit, |raw| value::bytes(raw, MIB..=TIB), show::bytes),
     },

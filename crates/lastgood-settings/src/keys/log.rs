@@ -1,4 +1,4 @@
-//! What is logged.
+//! The keys of the log.
 
 use super::bounds::up_to_a_day;
 use super::{Key, field};

@@ -1,4 +1,4 @@
-//! What is kept warm.
+//! The warm set.
 
 use super::bounds::SECOND;
 use super::{Key, field};
@@ -32,7 +32,7 @@ pub(super) const KEYS: &[Key] = &[
         env: &["LASTGOOD_WARM_POPULAR"],
         flag: None,
         default: "0",
-        doc: "after them so many from the head of each market's list, popular first",
+        doc: "after them this many from the head of each market's list, popular first",
         secret: false,
         field: field!(warm.popular, |raw| value::count(raw, 0..=500), show::plain),
     },

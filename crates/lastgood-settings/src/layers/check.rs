@@ -1,4 +1,4 @@
-//! What is checked once all layers are in: what belongs together, and what is allowed and probably not meant.
+//! Checks once all layers are in: settings that belong together, and those that are allowed and probably not meant.
 
 use lastgood_market::upstream::mixed;
 use lastgood_routes::suggest::did_you_mean;
@@ -39,7 +39,7 @@ impl Layers {
         }
     }
 
-    /// Takes the exchange out where it is off; what is set of it all the same is warned of.
+    /// Takes the exchange out where it is off; settings of it cause a warning.
     pub(super) fn switch_off(&mut self) -> Vec<Problem> {
         switch_off(&mut self.settings, self.origins.contains_key("fear_greed.url"));
         let is_unused = |name: &str| name.starts_with("binance.") || name == "warm.markets";

@@ -1,4 +1,4 @@
-//! How the layers combine, and what is refused of them.
+//! How the layers combine, and which values are refused.
 
 use std::time::Duration;
 
@@ -175,7 +175,7 @@ fn a_wrong_key_or_value_names_file_line_key_and_hint() {
 }
 
 #[test]
-fn all_that_is_wrong_is_told_at_once_in_the_order_of_the_lines() {
+fn all_problems_are_reported_at_once_in_the_order_of_the_lines() {
     let file = "presett = \"x\"\nnamespace = \"a b\"\nlisten = \"x\"\n";
     let env = [("LASTGOOD_MEMORY_LIMIT", "lots")];
     let flags = [("--set", "regions.klines.fresh_fr", "1s")];
@@ -204,7 +204,7 @@ fn other_machines_need_a_token() {
 }
 
 #[test]
-fn what_is_probably_not_meant_is_warned_of() {
+fn unlikely_settings_are_warned_about() {
     let env =
         [("LASTGOOD_LISTN", "127.0.0.1:1"), ("LASTGOOD_SERVICE_HOST", "10.0.0.1"), ("LASTGOOD_ADMIN_TOKEN", "short")];
     let warnings = resolve_from("", &env, &[]).expect("only warnings").warnings;

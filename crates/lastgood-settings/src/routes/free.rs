@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_the_gateways_or_the_exchanges_cannot_be_declared() {
+    fn paths_of_the_gateway_or_the_exchange_cannot_be_declared() {
         for good in [
             "/v1/stocks/{symbol}/recent",
             "/api/analytics/{id}",

@@ -70,7 +70,7 @@ pub(super) fn parameter(name: String, mut fields: Fields<'_>) -> Option<Paramete
     is_good.then_some(parameter)
 }
 
-/// What is in a path and not declared: a text.
+/// A parameter in a path that is not declared: a text.
 pub(super) fn text_of_a_path(name: &str) -> Parameter {
     let kind = Kind::Text { max_length: TEXT_LENGTH, pattern: None, case: Case::AsGiven };
     Parameter { name: name.to_owned(), description: None, kind, default: None, optional: false }

@@ -182,7 +182,7 @@ fn request(fields: &mut Fields<'_>, declared: &SourceSpecs, names: &[&str]) -> O
     Some(RequestSpec { api: api?, path: path?, query, expect, select, fresh_for_field })
 }
 
-/// A path below the API's own. What is in it is sent as it is, so that it must be sound as it is.
+/// A path below the API's own. It is sent as written, so that it must be sound as written.
 fn api_path(text: &str, names: &[&str]) -> Result<Template, Wrong> {
     let template = template(text, names)?;
     let sound = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~/:@!$&'()*+,;={}".contains(&byte);

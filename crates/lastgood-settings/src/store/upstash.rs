@@ -10,7 +10,7 @@ use crate::problem::Wrong;
 
 /// What the names of Upstash's databases end in.
 const DOMAIN: &str = ".upstash.io";
-/// Where a Redis listens unless told otherwise.
+/// Where a Redis listens unless message otherwise.
 const REDIS_PORT: u16 = 6379;
 
 const EXAMPLE: &str = "write REDIS_URL as Upstash shows it, rediss://default:TOKEN@NAME.upstash.io:6379, \
@@ -102,15 +102,15 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// What is wrong with an address that came without a token.
+/// The problem with an address that came without a token.
 pub(crate) fn without_token() -> Wrong {
     Wrong::new("this is an Upstash REST address, and there is no token for it").hint(
-        "set UPSTASH_REDIS_REST_TOKEN, or UPSTASH_REDIS_TOKEN, to the token that Upstash shows beside the address, \
+        "set UPSTASH_REDIS_REST_TOKEN, or UPSTASH_REDIS_TOKEN, to the token that Upstash shows next to the address, \
          or write rediss://default:TOKEN@HOST:6379 for the same database",
     )
 }
 
-/// What is wrong where the REST address is to be that of `REDIS_URL`, and there is none.
+/// The problem where the REST address is to be that of `REDIS_URL`, and there is none.
 pub(crate) fn without_redis_url() -> Wrong {
     Wrong::new("the REST address is to be derived from REDIS_URL, and that is not set").hint(EXAMPLE)
 }

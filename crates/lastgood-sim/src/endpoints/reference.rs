@@ -1,4 +1,4 @@
-//! What changes seldom, and what is told of the exchange itself: rules, indices, funds, schedules.
+//! Endpoints that change seldom or describe the exchange itself: rules, indices, funds, schedules.
 
 use serde_json::{Value, json};
 
@@ -50,9 +50,9 @@ pub(super) fn reference_calculation(context: &Context<'_>) -> Result<Content, Ap
     if one_in(WITHOUT_REFERENCE, symbol.salt, 61, 0) {
         return Err(ApiError::new(400, -2043, "This symbol has no reference price."));
     }
-    let told =
+    let body =
         json!({"symbol": symbol.name, "calculationType": "ARITHMETIC_MEAN", "bucketCount": 80, "bucketWidthMs": 3_750});
-    Ok(told.to_string().into())
+    Ok(body.to_string().into())
 }
 
 pub(super) fn block_trades(context: &Context<'_>) -> Result<Content, ApiError> {
@@ -73,11 +73,11 @@ pub(super) fn constituents(context: &Context<'_>) -> Result<Content, ApiError> {
     let symbol = context.catalogue.of_pair(context.venue, name).map_or_else(|| context.symbol(), Ok)?;
     let at = step(context.now);
     let part = |exchange: &str, weight: &str| json!({"exchange": exchange, "symbol": symbol.pair, "price": format!("{:.8}", price(symbol, at)), "weight": weight});
-    let told = json!({
+    let body = json!({
         "symbol": symbol.pair, "time": at,
         "constituents": [part("binance", "0.50000000"), part("coinbase", "0.30000000"), part("kraken", "0.20000000")],
     });
-    Ok(told.to_string().into())
+    Ok(body.to_string().into())
 }
 
 /// The last perpetual stands for one on a composite index.
@@ -88,26 +88,26 @@ pub(super) fn index_info(context: &Context<'_>) -> Result<Content, ApiError> {
         return Err(invalid_symbol());
     }
     let part = |asset: &str, weight: &str| json!({"baseAsset": asset, "quoteAsset": "USDT", "weightInQuantity": "1.04406228", "weightInPercentage": weight});
-    let told = json!([{
+    let body = json!([{
         "symbol": composite.name, "time": step(context.now), "component": "baseAsset",
         "baseAssetList": [part("BTC", "0.60000000"), part("ETH", "0.40000000")],
     }]);
-    Ok(told.to_string().into())
+    Ok(body.to_string().into())
 }
 
 /// An answer for each of `symbols`, or for the one that is asked for.
 fn each<'a>(
     context: &Context<'_>,
     symbols: impl Iterator<Item = (String, &'a Symbol)>,
-    told: impl Fn(&str, &Symbol) -> Value,
+    body: impl Fn(&str, &Symbol) -> Value,
 ) -> Result<Content, ApiError> {
     let mut symbols = symbols;
     match context.params.get("symbol") {
         Some(asked) => {
             let (name, symbol) = symbols.find(|(name, _)| name == asked).ok_or_else(invalid_symbol)?;
-            Ok(told(&name, symbol).to_string().into())
+            Ok(body(&name, symbol).to_string().into())
         }
-        None => Ok(rows::array(symbols, |out, (name, symbol)| out.push_str(&told(&name, symbol).to_string())).into()),
+        None => Ok(rows::array(symbols, |out, (name, symbol)| out.push_str(&body(&name, symbol).to_string())).into()),
     }
 }
 
@@ -145,7 +145,7 @@ pub(super) fn insurance(context: &Context<'_>) -> Result<Content, ApiError> {
     let trading: Vec<&Symbol> = context.catalogue.trading(Venue::Futures).collect();
     let shared =
         || fund(trading.iter().filter(|symbol| !alone(symbol)).map(|symbol| symbol.name.as_str()).collect(), 1);
-    let told = match context.params.get("symbol") {
+    let body = match context.params.get("symbol") {
         Some(asked) => match find(context.catalogue, Venue::Futures, asked)? {
             symbol if alone(symbol) => fund(vec![&symbol.name], symbol.salt),
             _ => shared(),
@@ -157,7 +157,7 @@ pub(super) fn insurance(context: &Context<'_>) -> Result<Content, ApiError> {
             json!(funds)
         }
     };
-    Ok(told.to_string().into())
+    Ok(body.to_string().into())
 }
 
 pub(super) fn schedule(context: &Context<'_>) -> Result<Content, ApiError> {
@@ -168,11 +168,11 @@ pub(super) fn schedule(context: &Context<'_>) -> Result<Content, ApiError> {
         [session(day, 0, 14, "NO_TRADING"), session(day, 14, 21, "REGULAR"), session(day, 21, 24, "NO_TRADING")]
     });
     let week: Vec<Value> = week.collect();
-    let told = json!({
+    let body = json!({
         "updateTime": context.now / HOUR * HOUR,
         "marketSchedules": {"EQUITY": {"sessions": week}, "COMMODITY": {"sessions": week}},
     });
-    Ok(told.to_string().into())
+    Ok(body.to_string().into())
 }
 
 /// The quarters that have ended, the newest first.

@@ -1,4 +1,4 @@
-//! What accounts are told of themselves, and of what they may trade.
+//! The endpoints that describe accounts, and what they may trade.
 
 use serde_json::{Value, json};
 
@@ -40,7 +40,7 @@ pub(super) fn coins(account: usize) -> Value {
     }])
 }
 
-/// The pairs that can be traded on margin, as all accounts are told.
+/// The pairs that can be traded on margin, as all accounts see them.
 pub(super) fn margin_pairs(catalogue: &Catalogue, is_isolated: bool) -> Value {
     let pair = |(number, symbol): (usize, &Symbol)| {
         let mut pair = json!({

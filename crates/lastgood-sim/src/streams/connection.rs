@@ -22,13 +22,13 @@ use super::subscription::Subscription;
 use super::{MOST_STREAMS, Order, Registration};
 use crate::{FaultKind, State, Venue};
 
-/// A pong must come within so many ms of the exchange's clock.
+/// A pong must come within this many ms of the exchange's clock.
 const PONG_WITHIN: u64 = 60_000;
 /// And is waited for at least so long, for a clock may jump over that minute while the pong is under way.
 const PONG_UNDER_WAY: Duration = Duration::from_millis(250);
 /// An announced end is this far off, in ms.
 const NOTICE: u64 = 10 * 60_000;
-/// Whoever does not read for so long is given up.
+/// A client that does not read for this long is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// So long the other side may take to close too.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -140,7 +140,7 @@ impl Connection {
             if let End::Close(code, reason) = end {
                 let _ = socket.close(Some(CloseFrame { code, reason: reason.into() })).await;
             }
-            // What is left to read would break the connection before the other side read its end.
+            // Unread bytes would break the connection before the other side read its end.
             while let Some(Ok(_)) = socket.next().await {}
         };
         let _ = timeout(FAREWELL, farewell).await;
@@ -154,7 +154,7 @@ impl Connection {
                 None => std::future::pending().await,
             }
         };
-        // In this order, so that what changed is told before a later request is answered.
+        // In this order, so that changes are sent before a later request is answered.
         tokio::select! {
             biased;
             Ok(()) = self.orders.changed() => Woken::Ordered,
@@ -318,7 +318,7 @@ fn ping_period(venue: Venue) -> u64 {
     if venue == Venue::Spot { 20_000 } else { 180_000 }
 }
 
-/// So many messages may come in a second.
+/// The most messages that may come in a second.
 fn most_messages(venue: Venue) -> usize {
     if venue == Venue::Spot { 5 } else { 10 }
 }

@@ -10,7 +10,7 @@ use crate::tape::{AggTrade, Trade, agg_trade, trade, trade_id};
 
 const DAY: u64 = 86_400_000;
 
-/// An event without its time, so that what did not change can be told from what did.
+/// An event without its time, so that changes can be recognised.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Event {
     /// Spot's best offers have neither name nor time.
@@ -95,34 +95,34 @@ pub(super) fn book_ticker(symbol: &Symbol, now: u64) -> Event {
 }
 
 /// What changed in the book since an earlier one.
-pub(super) fn diff(symbol: &Symbol, book: &Book<'_>, told: u64) -> Event {
-    let earlier = Book::after(symbol, told);
+pub(super) fn diff(symbol: &Symbol, book: &Book<'_>, sent: u64) -> Event {
+    let earlier = Book::after(symbol, sent);
     let sides = [Side::Bids, Side::Asks].map(|side| book.touched_levels(side, &earlier));
-    book_update(symbol, book, told, &sides)
+    book_update(symbol, book, sent, &sides)
 }
 
 /// The best levels of the book.
-pub(super) fn partial_book(symbol: &Symbol, book: &Book<'_>, levels: usize, told: u64) -> Event {
+pub(super) fn partial_book(symbol: &Symbol, book: &Book<'_>, levels: usize, sent: u64) -> Event {
     let sides = [Side::Bids, Side::Asks].map(|side| book.levels(side, levels));
     match (symbol.venue, &sides) {
         (Venue::Spot, [bids, asks]) => {
             let fields = format!(r#""lastUpdateId":{},"bids":{bids},"asks":{asks}"#, book.id());
             Event { name: None, fields }
         }
-        (Venue::Futures | Venue::Coin, sides) => book_update(symbol, book, told, sides),
+        (Venue::Futures | Venue::Coin, sides) => book_update(symbol, book, sent, sides),
     }
 }
 
-/// An event that covers the updates after the one `told`.
-fn book_update(symbol: &Symbol, book: &Book<'_>, told: u64, [bids, asks]: &[String; 2]) -> Event {
+/// An event that covers the updates after the one `sent`.
+fn book_update(symbol: &Symbol, book: &Book<'_>, sent: u64, [bids, asks]: &[String; 2]) -> Event {
     let id = |update| update_id(symbol.venue, update);
-    let (name, first, last) = (&symbol.name, id(told + 1), book.id());
+    let (name, first, last) = (&symbol.name, id(sent + 1), book.id());
     let fields = match symbol.venue {
         Venue::Spot => format!(r#""s":"{name}","U":{first},"u":{last},"b":{bids},"a":{asks}"#),
         Venue::Futures | Venue::Coin => format!(
             r#""T":{},"s":"{name}","U":{first},"u":{last},"pu":{},"b":{bids},"a":{asks}"#,
             book.time(),
-            id(told)
+            id(sent)
         ),
     };
     Event { name: Some("depthUpdate"), fields }

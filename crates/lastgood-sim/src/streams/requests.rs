@@ -9,7 +9,7 @@ pub(super) struct Request {
     pub(super) asked: Asked,
 }
 
-/// What is asked for.
+/// The requested action.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Asked {
     Subscribe(Vec<String>),

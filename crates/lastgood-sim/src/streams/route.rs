@@ -24,7 +24,7 @@ pub(crate) struct Route {
     pub(crate) area: Area,
     /// Whether events come wrapped with their stream's name.
     pub(crate) combined: bool,
-    /// What is subscribed to from the beginning.
+    /// The subscriptions from the beginning.
     pub(crate) streams: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What a subscriber was told last, and what is new since.
+//! The events that a subscriber got last, and the new ones since.
 
 use super::events::{self, Event};
 use super::names::{Stream, What};
@@ -14,9 +14,9 @@ use crate::{Venue, market};
 
 /// The futures tell the end of a candle so late, in ms.
 const LATE: u64 = 2_000;
-/// After a jump of the clock the ends of so many candles are told, the newest.
+/// After a jump of the clock the ends of this many candles are sent, the newest.
 const MOST_CLOSED: u64 = 1_000;
-/// And so many trades.
+/// And this many trades.
 const MOST_TRADES: u64 = 1_000;
 
 /// A stream on a connection.
@@ -26,30 +26,30 @@ pub(super) struct Subscription {
     /// None is silent.
     stream: Option<Stream>,
     looked: Option<u64>,
-    told: Told,
+    sent: Sent,
 }
 
 #[derive(Debug)]
-enum Told {
+enum Sent {
     Nothing,
     Event(Event),
-    /// The begin of the candle that is told of, and the last event.
+    /// The begin of the candle that is sent, and the last event.
     Candle(u64, Option<Event>),
     /// The prices of all symbols in their order.
     Prices(Vec<f64>),
     /// The last update of the book.
     Book(u64),
-    /// The number of the first trade that was not told.
+    /// The number of the first trade that was not sent.
     Trades(u64),
 }
 
 impl Subscription {
     pub(super) fn new(catalogue: &Catalogue, area: Area, name: String, now: u64) -> Self {
         let stream = Stream::find(catalogue, area, &name);
-        let told = stream.as_ref().map_or(Told::Nothing, |stream| Told::before(stream, catalogue, now));
+        let sent = stream.as_ref().map_or(Sent::Nothing, |stream| Sent::before(stream, catalogue, now));
         // The first difference comes at the end of the period, all others look at once.
         let looked = stream.as_ref().filter(|stream| matches!(stream.what, What::Diff { .. })).map(|_| now);
-        Subscription { name, stream, looked, told }
+        Subscription { name, stream, looked, sent }
     }
 
     /// When it will look for changes.
@@ -65,37 +65,37 @@ impl Subscription {
         }
         let Some(stream) = &self.stream else { return Vec::new() };
         self.looked = Some(now);
-        match (&stream.what, &mut self.told, stream.symbol(catalogue)) {
-            (What::Candle { interval, label, zone }, Told::Candle(begin, told), Some(symbol)) => {
+        match (&stream.what, &mut self.sent, stream.symbol(catalogue)) {
+            (What::Candle { interval, label, zone }, Sent::Candle(begin, sent), Some(symbol)) => {
                 let candles = Candles { symbol, label, wanted: wanted(*interval, *zone) };
-                candles.look(begin, told, now)
+                candles.look(begin, sent, now)
             }
-            (What::Diff { period } | What::PartialBook { period, .. }, Told::Book(told), Some(symbol)) => {
-                // Whoever looks late sees what there was on time, so that all connections are told the same.
+            (What::Diff { period } | What::PartialBook { period, .. }, Sent::Book(sent), Some(symbol)) => {
+                // A late tick sends what there was on time, so that all connections get the same.
                 let at = if at_once { now } else { now / period * period };
-                book(&stream.what, symbol, told, at)
+                book(&stream.what, symbol, sent, at)
             }
-            (What::Trade, Told::Trades(next), Some(symbol)) => {
-                let new = untold(next, trades_until(symbol, now));
+            (What::Trade, Sent::Trades(next), Some(symbol)) => {
+                let new = unsent(next, trades_until(symbol, now));
                 new.map(|id| events::trade_event(symbol, id).text(now)).collect()
             }
-            (What::AggTrade, Told::Trades(next), Some(symbol)) => {
-                let new = untold(next, agg_trades_until(symbol, now));
+            (What::AggTrade, Sent::Trades(next), Some(symbol)) => {
+                let new = unsent(next, agg_trades_until(symbol, now));
                 new.map(|id| events::agg_trade_event(symbol, id).text(now)).collect()
             }
-            (What::AllMiniTickers, Told::Prices(told), _) => all_mini_tickers(catalogue, stream.venue, told, now),
-            (what, told, Some(symbol)) => {
+            (What::AllMiniTickers, Sent::Prices(sent), _) => all_mini_tickers(catalogue, stream.venue, sent, now),
+            (what, sent, Some(symbol)) => {
                 let event = match what {
                     What::Ticker => events::ticker(symbol, now),
                     What::BookTicker => events::book_ticker(symbol, now),
                     What::MarkPrice { .. } => events::mark_price(symbol, now),
                     _ => events::mini_ticker(symbol, now),
                 };
-                if matches!(told, Told::Event(told) if *told == event) {
+                if matches!(sent, Sent::Event(sent) if *sent == event) {
                     return Vec::new();
                 }
                 let text = event.text(now);
-                *told = Told::Event(event);
+                *sent = Sent::Event(event);
                 vec![text]
             }
             _ => Vec::new(),
@@ -103,46 +103,46 @@ impl Subscription {
     }
 }
 
-impl Told {
-    /// What a new subscriber was told before.
+impl Sent {
+    /// The state of a new subscriber.
     fn before(stream: &Stream, catalogue: &Catalogue, now: u64) -> Self {
         match (&stream.what, stream.symbol(catalogue)) {
             (What::Candle { interval, zone, .. }, _) => {
-                Told::Candle(told_candle(*interval, *zone, stream.venue, now), None)
+                Sent::Candle(sent_candle(*interval, *zone, stream.venue, now), None)
             }
             // As if it had been listening for a second: only some symbols changed in that.
-            (What::AllMiniTickers, _) => Told::Prices(prices(catalogue, stream.venue, now.saturating_sub(1_000))),
+            (What::AllMiniTickers, _) => Sent::Prices(prices(catalogue, stream.venue, now.saturating_sub(1_000))),
             // The first event is the same as for all others, of the whole period. It reaches back by one update more,
             // so that it covers a snapshot of the period's very begin.
             (What::Diff { period } | What::PartialBook { period, .. }, _) => {
-                Told::Book(update_at(now / period * period).saturating_sub(1))
+                Sent::Book(update_at(now / period * period).saturating_sub(1))
             }
-            (What::Trade, Some(symbol)) => Told::Trades(trades_until(symbol, now)),
-            (What::AggTrade, Some(symbol)) => Told::Trades(agg_trades_until(symbol, now)),
-            _ => Told::Nothing,
+            (What::Trade, Some(symbol)) => Sent::Trades(trades_until(symbol, now)),
+            (What::AggTrade, Some(symbol)) => Sent::Trades(agg_trades_until(symbol, now)),
+            _ => Sent::Nothing,
         }
     }
 }
 
-/// The book after the updates that were not told, or what changed in it by them.
-fn book(what: &What, symbol: &Symbol, told: &mut u64, at: u64) -> Vec<String> {
+/// The book after the updates that were not sent, or what changed in it by them.
+fn book(what: &What, symbol: &Symbol, sent: &mut u64, at: u64) -> Vec<String> {
     let book = Book::at(symbol, at);
     let update = update_at(at);
-    if update <= *told {
+    if update <= *sent {
         // At the end of no update, or the clock went back: subscribers will miss a number and begin again.
-        *told = update;
+        *sent = update;
         return Vec::new();
     }
     let event = match what {
-        What::PartialBook { levels, .. } => events::partial_book(symbol, &book, *levels, *told),
-        _ => events::diff(symbol, &book, *told),
+        What::PartialBook { levels, .. } => events::partial_book(symbol, &book, *levels, *sent),
+        _ => events::diff(symbol, &book, *sent),
     };
-    *told = update;
+    *sent = update;
     vec![event.text(at)]
 }
 
-/// The numbers of the trades up to `end` that were not told, at most the newest.
-fn untold(next: &mut u64, end: u64) -> std::ops::Range<u64> {
+/// The numbers of the trades up to `end` that were not sent, at most the newest.
+fn unsent(next: &mut u64, end: u64) -> std::ops::Range<u64> {
     // The clock may have gone back.
     let begin = (*next).min(end).max(end.saturating_sub(MOST_TRADES));
     *next = end;
@@ -157,10 +157,10 @@ struct Candles<'a> {
 
 impl Candles<'_> {
     /// The ends of the candles that closed, then the candle that forms.
-    fn look(&self, begin: &mut u64, told: &mut Option<Event>, now: u64) -> Vec<String> {
+    fn look(&self, begin: &mut u64, sent: &mut Option<Event>, now: u64) -> Vec<String> {
         let Wanted { interval, zone, .. } = self.wanted;
         let late = late(self.symbol.venue);
-        let current = told_candle(interval, zone, self.symbol.venue, now);
+        let current = sent_candle(interval, zone, self.symbol.venue, now);
         let mut out = Vec::new();
         if *begin > current {
             // The clock went back.
@@ -173,13 +173,13 @@ impl Candles<'_> {
         while *begin < current {
             let next = interval.next(*begin, zone);
             out.extend(self.row(*begin, now).map(|row| self.event(&row, true).text(next + late)));
-            (*begin, *told) = (next, None);
+            (*begin, *sent) = (next, None);
         }
         if let Some(row) = self.row(current, now) {
             let event = self.event(&row, false);
-            if told.as_ref() != Some(&event) {
+            if sent.as_ref() != Some(&event) {
                 out.push(event.text(now));
-                *told = Some(event);
+                *sent = Some(event);
             }
         }
         out
@@ -198,8 +198,8 @@ fn late(venue: Venue) -> u64 {
     if venue == Venue::Spot { 0 } else { LATE }
 }
 
-/// The begin of the candle that subscribers are told of: the one that forms, or the last as long as its end was not.
-fn told_candle(interval: Interval, zone: i64, venue: Venue, now: u64) -> u64 {
+/// The begin of the candle that subscribers get: the one that forms, or the last as long as its end was not sent.
+fn sent_candle(interval: Interval, zone: i64, venue: Venue, now: u64) -> u64 {
     interval.begin(now.saturating_sub(late(venue)), zone)
 }
 
@@ -223,10 +223,10 @@ fn prices(catalogue: &Catalogue, venue: Venue, now: u64) -> Vec<f64> {
 }
 
 /// The statistics of all symbols whose price changed, in one event.
-fn all_mini_tickers(catalogue: &Catalogue, venue: Venue, told: &mut Vec<f64>, now: u64) -> Vec<String> {
+fn all_mini_tickers(catalogue: &Catalogue, venue: Venue, sent: &mut Vec<f64>, now: u64) -> Vec<String> {
     let current = prices(catalogue, venue, now);
-    let changed = catalogue.trading(venue).zip(current.iter().zip(&*told)).filter(|(_, (new, old))| new != old);
+    let changed = catalogue.trading(venue).zip(current.iter().zip(&*sent)).filter(|(_, (new, old))| new != old);
     let texts: Vec<String> = changed.map(|(symbol, _)| events::mini_ticker(symbol, now).text(now)).collect();
-    *told = current;
+    *sent = current;
     if texts.is_empty() { Vec::new() } else { vec![format!("[{}]", texts.join(","))] }
 }

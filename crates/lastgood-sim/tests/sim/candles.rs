@@ -66,24 +66,24 @@ async fn candles_are_sound_over_random_ranges() {
 }
 
 #[tokio::test]
-async fn candles_open_on_the_grid_but_for_crooked_symbols_and_gaps_are_rare() {
+async fn candles_open_on_the_grid_but_for_irregular_symbols_and_gaps_are_rare() {
     let exchange = Exchange::start().await;
-    let (mut crooked, mut gapped) = (0, 0);
+    let (mut irregular, mut gapped) = (0, 0);
     let symbols = exchange.sim.symbols(Venue::Spot);
     for symbol in &symbols[..60] {
         let rows = exchange.rows(&format!("/api/v3/klines?symbol={symbol}&interval=5m&limit=1000")).await;
         let on_grid = |row: &Value| open_time(row).is_multiple_of(5 * MINUTE);
         let closes_early = |row: &&Value| !(close_time(row) + 1).is_multiple_of(5 * MINUTE);
-        let is_crooked = !rows.iter().all(on_grid) || rows.iter().any(|row| closes_early(&row));
+        let is_irregular = !rows.iter().all(on_grid) || rows.iter().any(|row| closes_early(&row));
         let slots = (open_time(&rows[999]) / (5 * MINUTE)) - open_time(&rows[0]) / (5 * MINUTE) + 1;
-        crooked += usize::from(is_crooked);
+        irregular += usize::from(is_irregular);
         gapped += usize::from(slots > 1_000);
         for interval in ["1s", "1d", "1M"] {
             let rows = exchange.rows(&format!("/api/v3/klines?symbol={symbol}&interval={interval}&limit=60")).await;
             assert!(rows.iter().all(|row| open_time(row).is_multiple_of(1_000)), "{symbol} {interval}");
         }
     }
-    assert!((3..12).contains(&crooked), "{crooked} of 60 are crooked");
+    assert!((3..12).contains(&irregular), "{irregular} of 60 are irregular");
     assert!((4..15).contains(&gapped), "{gapped} of 60 have gaps");
     let well_known = exchange.rows("/api/v3/klines?symbol=BTCUSDT&interval=1m&limit=1000").await;
     assert!(well_known.iter().zip(0..).all(|(row, at)| open_time(row) == NOW / MINUTE * MINUTE - (999 - at) * MINUTE));

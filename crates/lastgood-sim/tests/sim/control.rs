@@ -18,7 +18,7 @@ async fn the_front_page_explains_the_switches() {
 }
 
 #[tokio::test]
-async fn the_clock_stands_goes_and_jumps_as_told() {
+async fn the_clock_stands_goes_and_jumps_on_command() {
     let exchange = Exchange::start().await;
     let time = async || exchange.json("/api/v3/time").await["serverTime"].as_u64().unwrap();
     let switch = async |body: &str| exchange.post("/_sim/clock", body).await.status;
@@ -63,26 +63,26 @@ async fn counters_tell_paths_statuses_and_the_last_requests() {
     let exchange = Exchange::start().await;
     exchange.get("/api/v3/ping").await;
     exchange.get_with("/api/v3/klines?symbol=NOPE&interval=1h", &[("x-other", "secret")]).await;
-    let told: Counters = serde_json::from_value(exchange.json("/_sim/counters").await).unwrap();
-    assert_eq!((told.total, told.paths["/api/v3/ping"], told.statuses[&200], told.statuses[&400]), (2, 1, 1, 1));
-    let last = told.log.back().unwrap();
+    let reply: Counters = serde_json::from_value(exchange.json("/_sim/counters").await).unwrap();
+    assert_eq!((reply.total, reply.paths["/api/v3/ping"], reply.statuses[&200], reply.statuses[&400]), (2, 1, 1, 1));
+    let last = reply.log.back().unwrap();
     assert_eq!((last.method.as_str(), last.query.as_str()), ("GET", "symbol=NOPE&interval=1h"));
-    assert!(last.headers.contains(&"x-other".to_owned()) && !format!("{told:?}").contains("secret"));
+    assert!(last.headers.contains(&"x-other".to_owned()) && !format!("{reply:?}").contains("secret"));
     assert_eq!(exchange.post("/_sim/reset", "").await.status, 200);
     assert_eq!(exchange.sim.counters().total, 0, "questions to the switches are not counted");
 }
 
 #[tokio::test]
-async fn what_is_remembered_is_bounded() {
+async fn memory_of_past_pauses_is_bounded() {
     let exchange = Exchange::start().await;
     let long = "x".repeat(20_000);
     for number in 0..1_200 {
         let tail = if number < 20 { long.as_str() } else { "" };
         exchange.get(&format!("/made/up/{number}{tail}?q={tail}")).await;
     }
-    let told = exchange.sim.counters();
-    assert_eq!((told.total, told.paths.len(), told.log.len()), (1_200, 1_000, 200));
-    assert!(told.paths.keys().all(|path| path.len() <= 256));
+    let reply = exchange.sim.counters();
+    assert_eq!((reply.total, reply.paths.len(), reply.log.len()), (1_200, 1_000, 200));
+    assert!(reply.paths.keys().all(|path| path.len() <= 256));
     exchange.sim.reset_counters();
     exchange.get(&format!("/a?q={long}")).await;
     assert!(exchange.sim.counters().log[0].query.len() <= 8_192);
@@ -126,7 +126,7 @@ async fn bad_switches_are_refused_with_a_hint_and_change_nothing() {
         ("faults", "null"),
         ("faults", "[]"),
         ("faults", "{}"),
-        ("faults", r#"{"kind":"unheard_of"}"#),
+        ("faults", r#"{"kind":"unknown"}"#),
         ("faults", r#"{"kind":"latency"}"#),
         ("faults", r#"{"kind":"latency","ms":-1}"#),
         ("faults", r#"{"kind":"status"}"#),
@@ -151,7 +151,7 @@ async fn bad_switches_are_refused_with_a_hint_and_change_nothing() {
         assert!(got.json()["error"].is_string() && got.json()["hint"].is_string(), "{path} {body}");
     }
     for (method, target) in
-        [("GET", "/_sim/clock"), ("GET", "/_sim/unheard"), ("PUT", "/_sim/faults"), ("GET", "/_sim/_sim/counters")]
+        [("GET", "/_sim/clock"), ("GET", "/_sim/unknown"), ("PUT", "/_sim/faults"), ("GET", "/_sim/_sim/counters")]
     {
         let got = exchange.send(method, target, &[], b"").await.unwrap();
         assert_eq!(got.status, 404, "{method} {target}");

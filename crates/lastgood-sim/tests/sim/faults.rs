@@ -133,7 +133,7 @@ async fn a_stale_tail_lacks_the_forming_candle() {
 }
 
 #[tokio::test]
-async fn a_fault_strikes_so_many_times_and_only_its_paths() {
+async fn a_fault_strikes_as_often_as_given_and_only_its_paths() {
     let exchange = Exchange::start().await;
     exchange.fault(json!({"kind": "status", "status": 503, "path_prefix": "/api/v3/klines", "times": 2}));
     assert_eq!(exchange.get("/api/v3/ping").await.status, 200);

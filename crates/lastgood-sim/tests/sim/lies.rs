@@ -111,8 +111,8 @@ fn each_lie_about_candles_is_what_it_is_called() {
 fn a_question_in_process_is_counted_and_limited_as_over_http() {
     let sim = Sim::new(SimConfig { seed: 7, symbols: 60, weight_limit_spot: 5, ..SimConfig::default() });
     let time = Arc::new(AtomicU64::new(NOW));
-    let told = Arc::clone(&time);
-    sim.follow_clock(move || told.load(Ordering::SeqCst));
+    let reply = Arc::clone(&time);
+    sim.follow_clock(move || reply.load(Ordering::SeqCst));
     let request = SimRequest::of(KLINES);
     let first = sim.answer(request);
     assert_eq!((first.status, first.content_type, first.used_weight), (200, "application/json;charset=UTF-8", 2));
@@ -120,7 +120,7 @@ fn a_question_in_process_is_counted_and_limited_as_over_http() {
     assert_eq!(sim.answer(request).used_weight, 4);
     let refused = sim.answer(request);
     assert_eq!((refused.status, refused.retry_after), (429, Some(53)));
-    assert_eq!(sim.counters().paths["/api/v3/klines"], 3, "the truth is asked beside the counters");
+    assert_eq!(sim.counters().paths["/api/v3/klines"], 3, "reading the truth is not counted");
     time.fetch_add(MINUTE, Ordering::SeqCst);
     assert_eq!(sim.answer(request).used_weight, 2, "its clock is the test's");
     assert_eq!(sim.honest_at(request, NOW).body, first.body);
@@ -132,7 +132,7 @@ fn a_question_in_process_is_counted_and_limited_as_over_http() {
 }
 
 #[tokio::test]
-async fn lies_are_faults_that_strike_so_many_times() {
+async fn lies_are_faults_that_strike_as_often_as_given() {
     let exchange = Exchange::start().await;
     let honest = exchange.rows(KLINES).await;
     let fault = json!({"kind": "lie", "lie": "last_missing", "path_prefix": "/api/v3/klines", "times": 2});
@@ -144,7 +144,7 @@ async fn lies_are_faults_that_strike_so_many_times() {
     for count in [39, 39, 40] {
         assert_eq!(exchange.rows(KLINES).await.len(), count);
     }
-    // What cannot be told of an answer leaves it as it is.
+    // A lie that does not apply leaves the answer as it is.
     exchange.fault(json!({"kind": "lie", "lie": "empty_object", "times": 1}));
     assert_eq!(exchange.rows(KLINES).await, honest);
     exchange.fault(json!({"kind": "lies", "one_in": 4, "seed": 3}));

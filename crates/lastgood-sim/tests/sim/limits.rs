@@ -82,7 +82,7 @@ async fn every_request_weighs_what_the_exchange_says() {
 }
 
 #[tokio::test]
-async fn the_count_begins_anew_with_the_minute_and_each_market_has_its_own() {
+async fn the_count_restarts_with_the_minute_and_each_market_has_its_own() {
     let exchange = Exchange::start().await;
     let used = async |target: &str| exchange.get(target).await.number("x-mbx-used-weight-1m");
     assert_eq!(used("/api/v3/ping").await, 1);
@@ -92,7 +92,7 @@ async fn the_count_begins_anew_with_the_minute_and_each_market_has_its_own() {
     exchange.sim.advance(MINUTE - NOW % MINUTE - 1);
     assert_eq!(used("/api/v3/ping").await, 22);
     exchange.sim.advance(1);
-    assert_eq!(used("/nowhere").await, 0, "what is not found weighs nothing");
+    assert_eq!(used("/nowhere").await, 0, "a 404 weighs nothing");
     assert_eq!(used("/api/v3/ping").await, 1);
     let weight = exchange.sim.counters().weight;
     assert_eq!((weight[&Venue::Spot], weight[&Venue::Futures], weight[&Venue::Coin]), (23, 1, 1));

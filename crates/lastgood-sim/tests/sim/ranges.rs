@@ -65,8 +65,8 @@ async fn a_start_that_is_the_end_brings_the_candle_that_opens_there() {
     for target in [HOURLY, COIN] {
         let at = THIS_HOUR - 9 * HOUR;
         assert_eq!(opens(&exchange, &format!("{target}&startTime={at}&endTime={at}")).await, [at], "{target}");
-        let beside = format!("{target}&startTime={0}&endTime={0}", at + 1);
-        assert!(opens(&exchange, &beside).await.is_empty(), "{target}");
+        let between = format!("{target}&startTime={0}&endTime={0}", at + 1);
+        assert!(opens(&exchange, &between).await.is_empty(), "{target}");
     }
 }
 

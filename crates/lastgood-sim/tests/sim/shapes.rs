@@ -207,7 +207,7 @@ async fn every_answer_carries_the_exchanges_headers() {
 }
 
 #[tokio::test]
-async fn microseconds_are_told_to_those_who_ask_for_them() {
+async fn microseconds_go_to_those_who_ask_for_them() {
     let exchange = Exchange::start().await;
     let micro = [("x-mbx-time-unit", "MICROSECOND")];
     let both = async |target: &str| (exchange.json(target).await, exchange.get_with(target, &micro).await.json());

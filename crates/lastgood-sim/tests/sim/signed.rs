@@ -219,10 +219,10 @@ async fn neither_log_nor_counters_hold_a_signature_or_a_key() {
     ] {
         exchange.get_with(&format!("/api/v3/account?{query}"), &[("x-mbx-apikey", &who(0).key)]).await;
     }
-    let told = exchange.get("/_sim/counters").await;
-    assert!(!told.text().contains(&signature), "{}", told.text());
-    assert!(!told.text().contains(&who(0).key) && !told.text().contains(&who(0).secret));
-    assert!(told.text().contains("x-mbx-apikey") && told.text().contains("signature=…"), "{}", told.text());
+    let reply = exchange.get("/_sim/counters").await;
+    assert!(!reply.text().contains(&signature), "{}", reply.text());
+    assert!(!reply.text().contains(&who(0).key) && !reply.text().contains(&who(0).secret));
+    assert!(reply.text().contains("x-mbx-apikey") && reply.text().contains("signature=…"), "{}", reply.text());
     assert!(!format!("{:?}", exchange.sim.counters()).contains(&signature));
 }
 
@@ -259,8 +259,8 @@ async fn what_clients_ask_at_their_start_is_answered_to_those_with_a_key() {
     ] {
         let got = signed(&exchange, &who(0), "GET", path, &format!("{query}{stamp}"), "").await;
         assert_eq!(got.status, 200, "{path}: {}", got.text());
-        let told = got.json();
-        let row = told.get(0).unwrap_or(&told);
+        let reply = got.json();
+        let row = reply.get(0).unwrap_or(&reply);
         let keys: Vec<&str> = row.as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(keys.join(" "), fields, "{path}?{query}");
         assert_eq!(exchange.get_with(path, &headers).await.status, 400, "{path} is signed");

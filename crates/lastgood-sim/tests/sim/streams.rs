@@ -51,7 +51,7 @@ async fn candles_of_a_stream_are_the_rows_of_the_requests() {
             for interval in ["1m", "15m", "1h", "1d", "3d", "1w", "1M"] {
                 let name = format!("{}@kline_{interval}", symbol.to_lowercase());
                 let mut client = Client::open(&exchange, &format!("{prefix}/ws/{}", escape(&name))).await;
-                let mut told = None;
+                let mut reply = None;
                 for step in [0, 1_000, 17_250] {
                     exchange.sim.advance(step);
                     let now = exchange.sim.now();
@@ -59,7 +59,7 @@ async fn candles_of_a_stream_are_the_rows_of_the_requests() {
                         format!("{candles}?symbol={}&interval={interval}&endTime={now}&limit=1", escape(symbol));
                     let newest = exchange.rows(&target).await.pop();
                     // In a gap there is no candle to tell of, and some stand for a while.
-                    let Some(newest) = newest.filter(|row| close_time(row) > now && told.as_ref() != Some(row)) else {
+                    let Some(newest) = newest.filter(|row| close_time(row) > now && reply.as_ref() != Some(row)) else {
                         client.assert_silent().await;
                         continue;
                     };
@@ -70,7 +70,7 @@ async fn candles_of_a_stream_are_the_rows_of_the_requests() {
                         (&json!("kline"), &json!(symbol), &json!(symbol), &json!(interval), &json!(false))
                     );
                     assert_eq!(event["E"], json!(now));
-                    told = Some(newest);
+                    reply = Some(newest);
                 }
                 exchange.sim.set_clock(ClockMode::Frozen(NOW));
             }
@@ -121,7 +121,7 @@ async fn a_jump_of_the_clock_tells_every_end_that_it_passes_and_no_candle_that_i
     let config = SimConfig { seed: 7, symbols: 300, stream_lifetime: lifetime, ..SimConfig::default() };
     let exchange = Exchange::start_with(config).await;
     let symbols = exchange.sim.symbols(Venue::Spot);
-    // Symbols with gaps and with crooked candles are among them.
+    // Symbols with gaps and with irregular candles are among them.
     for (interval, length, count) in [("1d", DAY, 30), ("1m", MINUTE, 200)] {
         for symbol in symbols.iter().take(12) {
             let mut client = Client::open(&exchange, &format!("/ws/{}@kline_{interval}", symbol.to_lowercase())).await;
@@ -130,16 +130,16 @@ async fn a_jump_of_the_clock_tells_every_end_that_it_passes_and_no_candle_that_i
             let target =
                 format!("/api/v3/klines?symbol={symbol}&interval={interval}&startTime={}", NOW / length * length);
             let rows = exchange.rows(&target).await;
-            let mut told = Vec::new();
+            let mut reply = Vec::new();
             let closed = rows.iter().filter(|row| open_time(row) / length < now / length).count();
-            while told.len() < rows.len() {
+            while reply.len() < rows.len() {
                 let event = client.event().await;
-                // The first candle was told of before the jump, if it was there.
-                if event["k"]["x"] == json!(true) || told.len() == closed {
-                    told.push(row(&event["k"]));
+                // The first candle was sent before the jump, if it was there.
+                if event["k"]["x"] == json!(true) || reply.len() == closed {
+                    reply.push(row(&event["k"]));
                 }
             }
-            assert_eq!(told, rows, "{symbol} {interval}");
+            assert_eq!(reply, rows, "{symbol} {interval}");
             client.assert_silent().await;
             exchange.sim.set_clock(ClockMode::Frozen(NOW));
         }
@@ -178,7 +178,7 @@ async fn a_clock_that_stands_tells_nothing_and_a_running_one_goes_on_by_itself()
     let mut times = Vec::new();
     while times.len() < 4 {
         let event = client.event().await;
-        // The end of a candle is told together with the next one's begin.
+        // The end of a candle is sent together with the next one's begin.
         if event["k"]["x"] == false {
             times.push(event["E"].as_u64().unwrap() / 250);
         }
@@ -204,8 +204,8 @@ async fn combined_connections_wrap_events_with_the_name_of_their_stream() {
     assert_eq!((&raw.event().await["s"], &raw.event().await["s"]), (&json!("BTCUSDT"), &json!("ETHUSDT")));
     // The form may be changed on the way.
     assert_eq!(raw.ask(json!({"method": "SET_PROPERTY", "params": ["combined", true], "id": 2})).await["id"], json!(2));
-    let told = raw.ask(json!({"method": "GET_PROPERTY", "params": ["combined"], "id": 3})).await;
-    assert_eq!(told, json!({"result": true, "id": 3}));
+    let reply = raw.ask(json!({"method": "GET_PROPERTY", "params": ["combined"], "id": 3})).await;
+    assert_eq!(reply, json!({"result": true, "id": 3}));
     exchange.sim.advance(1_000);
     assert_eq!(raw.event().await["stream"], json!("btcusdt@ticker"));
 }
@@ -334,8 +334,8 @@ async fn the_stream_of_all_mini_tickers_holds_only_what_changed() {
         let Value::Array(event) = client.event().await else { panic!("no array") };
         let after = exchange.rows("/api/v3/ticker/price").await;
         let changed: Vec<_> = before.iter().zip(&after).filter(|(old, new)| old != new).map(|(_, new)| new).collect();
-        let told: Vec<_> = event.iter().map(|mini| json!({"symbol": mini["s"], "price": mini["c"]})).collect();
-        assert_eq!(told.iter().collect::<Vec<_>>(), changed);
+        let reply: Vec<_> = event.iter().map(|mini| json!({"symbol": mini["s"], "price": mini["c"]})).collect();
+        assert_eq!(reply.iter().collect::<Vec<_>>(), changed);
         assert!(!changed.is_empty() && changed.len() < symbols.len(), "{} of {}", changed.len(), symbols.len());
         assert!(event.iter().all(|mini| mini["e"] == json!("24hrMiniTicker")));
         before = after;

@@ -36,7 +36,7 @@ struct Owing {
     cache: Weak<Shared>,
     /// Its row on disk.
     row: Option<String>,
-    /// Whether the others are to be told of it once it is made, since who took it up may have told nobody.
+    /// Whether it is published to the others once it is made, since the process that began it may not have.
     tells: bool,
 }
 
@@ -168,8 +168,8 @@ impl Shared {
 }
 
 impl Region {
-    /// When bulk invalidations that the store was not given yet removed, and expired, what is called `name`: until they are made, what
-    /// it holds from before is not believed, or not fresh.
+    /// When bulk invalidations that the store has not taken yet removed, and expired, `name`: until they are made, an
+    /// entry that it holds from before is not believed, or not fresh.
     pub(crate) fn bulk_at(&self, name: &str) -> (Timestamp, Timestamp) {
         let (mut removed_at, mut expired_at) = (Timestamp::EPOCH, Timestamp::EPOCH);
         for bulk in self.cache.owed().iter() {

@@ -30,7 +30,7 @@ fn judge(bytes: &Bytes) {
     let ended = decode(&ended.bytes, KEY, SCHEMA).expect("and it is an entry still");
     assert_eq!(ended.value.body, entry.value.body, "its body is the same");
     let Some(again) = encode(&entry, KEY, SCHEMA, 0, 0) else { return };
-    let again = decode(&again, KEY, SCHEMA).expect("what is written is read");
+    let again = decode(&again, KEY, SCHEMA).expect("written bytes are readable");
     assert!(again.value == entry.value && again.tags == entry.tags, "to the letter");
 }
 

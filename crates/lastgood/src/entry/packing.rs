@@ -8,7 +8,7 @@ mod zstd;
 pub(super) struct Packing {
     /// The body packed; `None` if that does not work.
     pub(super) pack: fn(&[u8]) -> Option<Vec<u8>>,
-    /// What was packed, of at most so many bytes; `None` for anything else.
+    /// Decompresses a packed text of at most this many bytes; `None` for anything else.
     pub(super) unpack: fn(&[u8], usize) -> Option<Vec<u8>>,
 }
 

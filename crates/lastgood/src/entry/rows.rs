@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! frame u8 (1: all of it in brackets) | columns u8 | quoted u32, a bit for each column | rows u16
-//! for each column: the decimals and the sign of its numbers | zeros u8 | their digits less so many zeros at the end
+//! for each column: the decimals and the sign of its numbers | zeros u8 | their digits without that many zeros at the
+//! end
 //! ```
 //!
 //! Each list of numbers as [`column`] has it. Decimals and sign are one number: twice the decimals, and one if it is
@@ -53,7 +54,7 @@ impl Mark {
 }
 
 impl Frame {
-    /// The frame of a text, told from its first row.
+    /// The frame of a text, recognised by its first row.
     fn of(text: &[u8]) -> Option<Frame> {
         let is_list = text.starts_with(b"[[");
         let row = text.get(usize::from(is_list)..)?.strip_prefix(b"[")?;
@@ -176,7 +177,7 @@ fn zeros_at_the_end(text: &[u8], end: usize) -> u32 {
     }
 }
 
-/// Takes zeros off the end of numbers that all have so many.
+/// Takes zeros off the end of numbers that all have that many.
 fn divide(numbers: &mut [u64], zeros: u32) {
     if zeros > 0 {
         // Without a remainder, to divide by five to a power is to multiply by its inverse.
@@ -214,7 +215,7 @@ struct Before {
     length: usize,
 }
 
-/// Zeros, so many, at the end of a number whose point may stand before them.
+/// This many zeros at the end of a number whose point may stand before them.
 #[derive(Clone, Copy, Default)]
 struct Zeros {
     has_point: bool,
@@ -295,7 +296,7 @@ fn multiply(numbers: &mut [u64], scale: u64) {
 /// The most bytes that are touched where a number is written, with what stands before it.
 const ROOM: usize = 16 + REACH;
 
-/// The text of so many bytes that was packed; `None` for anything else.
+/// The packed text of this many bytes; `None` for anything else.
 pub(super) fn unpack(mut packed: &[u8], length: usize) -> Option<Vec<u8>> {
     let is_list = packed.try_get_u8().ok()? == 1;
     let columns = usize::from(packed.try_get_u8().ok()?);
@@ -432,7 +433,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_packed_comes_back(
+        fn packed_bytes_come_back(
             rows in proptest::collection::vec(
                 ("(0|[1-9][0-9]{0,12})", "-?(0|[1-9][0-9]{0,5})\\.[0-9]{1,8}", "(0|[1-9][0-9]{0,5})\\.[0-9]{0,2}0{1,6}"), 1..40),
             is_list: bool,

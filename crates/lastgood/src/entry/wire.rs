@@ -130,7 +130,7 @@ pub(crate) fn started_at(bytes: &[u8]) -> Option<Timestamp> {
     is_entry.then(|| time_at(bytes, 0))
 }
 
-/// Whether these bytes are an entry that no load brought: what is put is written at the moment at which it begins.
+/// Whether these bytes are an entry that was put, not loaded: a put value is written at the moment at which it begins.
 pub(crate) fn is_put(bytes: &[u8]) -> bool {
     started_at(bytes).is_some_and(|started_at| started_at >= time_at(bytes, 1))
 }
@@ -352,7 +352,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(
+        fn written_bytes_are_read(
             body in proptest::collection::vec(any::<u8>(), 0..4000),
             meta in proptest::option::of(".{0,40}"),
             tags in proptest::collection::vec(".{0,20}", 0..5),

@@ -58,7 +58,7 @@ impl LeaderGuard {
         *self.flight.absent() = names;
     }
 
-    /// Releases the waiters with what is there already, while the load goes on.
+    /// Releases the waiters with the entry at hand, while the load goes on.
     pub(crate) fn release(&self, completed: Completed) {
         self.flight.complete(completed);
     }

@@ -6,13 +6,14 @@ use crate::clock::Timestamp;
 use crate::entry::Entry;
 use crate::invalidation::Mode;
 
-/// Removals of single tags that are told apart; beyond it all that was loaded before the last of them counts as removed.
+/// Removals of single tags that are tracked one by one; beyond it everything loaded before the last of them counts as
+/// removed.
 const MOST_TAGS: usize = 16;
 
 /// An invalidation, as far as it concerns a load that is under way.
 #[derive(Clone, Debug)]
 pub(crate) enum Void {
-    /// What is loaded is no longer fresh.
+    /// The loaded answer is no longer fresh.
     Expired,
     /// The same, and another process may have changed what the store holds.
     Superseded,

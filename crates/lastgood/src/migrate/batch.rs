@@ -33,7 +33,7 @@ struct Candidate {
     stamp: Stamp,
 }
 
-/// What is to be done with a candidate.
+/// The decision about a candidate.
 #[derive(Debug)]
 enum Verdict {
     Write,

@@ -115,7 +115,7 @@ async fn tunnel(stream: ProxyStream, proxy: &Proxy, host: &str, port: u16) -> Re
     }
     match status(&answer) {
         Some(200..=299) => Ok(stream.into_inner()),
-        // Some answer as if they were what is behind them.
+        // Some proxies answer as if they were the destination.
         Some(401 | 407) => Err(Why::Unauthorized { given: proxy.authorization().is_some() }),
         Some(status @ (500 | 502..=599)) => Err(Why::Failed(status)),
         Some(status) => Err(Why::Refused(status)),

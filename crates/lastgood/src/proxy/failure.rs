@@ -56,7 +56,7 @@ impl ProxyFailure {
             Why::Refused(_) => {
                 "let the proxy allow CONNECT to this host and port, or name the host in NO_PROXY if it is reached directly"
             }
-            Why::Failed(_) => "correct the host, or ask whoever runs the proxy why it cannot reach it",
+            Why::Failed(_) => "correct the host, or ask the proxy's operator why it cannot reach it",
             Why::Socks(_) => "correct the proxy's address, user and password, or the host",
         }
         .to_owned()

@@ -197,15 +197,16 @@ impl Region {
                 || (began_at == stored.fetch_started_at && !self.may_have_missed(held)))
     }
 
-    /// A time by this process's clock as that was when it told `told_at`, as it would tell it now: it may have been set since.
-    pub(crate) fn present_of(&self, time: Timestamp, told_at: Timestamp) -> Timestamp {
+    /// A time by this process's clock as that was when it read `read_at`, as it would read now: it may have been set
+    /// since.
+    pub(crate) fn present_of(&self, time: Timestamp, read_at: Timestamp) -> Timestamp {
         let ahead = self.cache.shared_tier().and_then(|tier| tier.store.assumed_ahead());
-        ahead.map_or(time, |ahead| ahead.present_of(time, told_at))
+        ahead.map_or(time, |ahead| ahead.present_of(time, read_at))
     }
 
     /// When the load of what memory holds began, or its put, by the clock as it tells the time now.
     pub(crate) fn began_at(&self, held: &Entry) -> Timestamp {
-        self.present_of(held.fetch_started_at, held.told_at())
+        self.present_of(held.fetch_started_at, held.read_at())
     }
 
     /// Whether another process may have invalidated what memory holds.

@@ -25,7 +25,7 @@ impl Answer {
         &self.entry.value.body
     }
 
-    /// What the loader wanted remembered beside the bytes.
+    /// The loader's note that is remembered with the bytes.
     pub fn meta(&self) -> Option<&str> {
         self.entry.value.meta.as_deref()
     }

@@ -141,7 +141,7 @@ impl Composite<'_> {
     /// whether it was this one. What it brings is written together; `name` itself holds nothing.
     ///
     /// As with [`Region::get_or_load`], a load is bounded by the hard timeout, one that failed a moment ago is not
-    /// repeated, and an invalidation of `name`, or of a prefix of it, keeps what is under way from being written.
+    /// repeated, and an invalidation of `name`, or of a prefix of it, keeps a load under way from being written.
     ///
     /// Processes that share the store load one at a time, too. A loader that waited for another process's finds in the store
     /// what that one brought.
@@ -158,7 +158,7 @@ impl Composite<'_> {
         self.region.fill(name, fill::Together::InCluster, || own_error(load())).await
     }
 
-    /// As [`Composite::fill`], where what is loaded is this process's own.
+    /// As [`Composite::fill`], where the loaded answer is this process's own.
     ///
     /// # Errors
     ///

@@ -46,9 +46,10 @@ struct Lost {
 }
 
 impl Region {
-    /// Puts an answer if `holds` says so of what is there. Where other processes share the store, the store decides: what
-    /// `holds` was told is what the store held when it took the answer, and no put of another is lost. Otherwise this
-    /// process does. The store has the answer before memory, and the others are told of it as of any put.
+    /// Puts an answer if `holds` accepts the current entry. Where other processes share the store, the store decides:
+    /// what `holds` sees is the entry that the store held when it took the answer, and no put of another is lost.
+    /// Otherwise this process does. The store has the answer before memory, and it is published to the others like any
+    /// put.
     ///
     ///
     /// # Errors
@@ -74,7 +75,7 @@ impl Region {
         self.change_in_store(name, Some(entry), holds).await
     }
 
-    /// Removes `name` from every tier if `holds` says so of what is there; as [`Region::put_if`] in all else.
+    /// Removes `name` from every tier if `holds` accepts the current entry; as [`Region::put_if`] in all else.
     ///
     /// # Errors
     ///
@@ -138,7 +139,7 @@ impl Region {
                 Ok(Some(Conditional::Unmet(there))) if lost.is_none() => return Ok(self.unmet(tier, name, turn, there)),
                 // It may have been made, and changed by another since.
                 Ok(Some(Conditional::Unmet(_))) => break,
-                // Another changed it first: what is there now?
+                // Another changed it first: read it again.
                 Ok(None) => {}
                 Err(why) => {
                     let is_last = !is_passing(&why) || Instant::now() >= deadline;
@@ -238,7 +239,7 @@ impl Region {
             let is_same = there.as_ref().is_some_and(|there| {
                 (there.entry.fetch_started_at, there.entry.written_at) == (held.fetch_started_at, held.written_at)
             });
-            // What is too large for the store is in memory alone.
+            // A body too large for the store is in memory alone.
             !is_same && held.value.body.len() as u64 <= largest
         });
         Conditional::Unmet(there)

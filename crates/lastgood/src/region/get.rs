@@ -125,7 +125,7 @@ impl Region {
             };
             return Ok(held.or_else(|| waiting.map(given)));
         }
-        // Before the store is asked: what is invalidated meanwhile stays out of memory.
+        // Before the store is asked: an entry invalidated meanwhile stays out of memory.
         let leader = self.is_enabled().then(|| self.cache.flights.look(Key::new(self.shared.id, name), LONGEST_LOOK));
         let stored = stored.await.map(|stored| stored.entry.map(Arc::new));
         let held = self.peek(name).or(held);

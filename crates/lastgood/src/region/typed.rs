@@ -53,7 +53,7 @@ impl Region {
 }
 
 impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> TypedRegion<T> {
-    /// As [`Region::get_or_load`]. What the cache holds that is no JSON of a `T` is removed and loaded anew.
+    /// As [`Region::get_or_load`]. A cached value that is no JSON of a `T` is removed and loaded again.
     ///
     /// # Errors
     ///
@@ -70,7 +70,7 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> TypedRegion<T> {
         }
         let is_unused = load.lock().unwrap_or_else(PoisonError::into_inner).is_some();
         if is_unused {
-            // Only the first of many readers removes it, lest each detach the load of the one before.
+            // Only the first of many readers removes it: otherwise each would detach the load of the one before.
             if self.region.held(name).is_some_and(|held| Arc::ptr_eq(&held, &answer.entry)) {
                 self.region.remove(name).await;
             }
@@ -99,7 +99,7 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> TypedRegion<T> {
         self.region.get_or_load(name, load).await
     }
 
-    /// As [`Region::get`]. What is no JSON of a `T` counts as nothing.
+    /// As [`Region::get`]. A value that is no JSON of a `T` counts as absent.
     ///
     /// # Errors
     ///

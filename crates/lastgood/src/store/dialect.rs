@@ -1,4 +1,4 @@
-//! What servers that speak Redis have in common, whichever protocol carries it.
+//! What servers that speak Redis have in common, over any protocol.
 
 use std::time::Duration;
 

@@ -71,7 +71,7 @@ pub enum Opened {
 /// such files are kept. A value that no longer matches its checksum is `Ok(None)`. A program built with
 /// `panic = "abort"` loses the protection from damage that makes redb panic.
 ///
-/// The file belongs to one process. [`EmbeddedStore::close`](Store::close) writes what is unsynced; merely dropping
+/// The file belongs to one process. [`EmbeddedStore::close`](Store::close) syncs what it has written; merely dropping
 /// the store does so too, but does not wait for it.
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
@@ -93,8 +93,9 @@ impl EmbeddedStore {
         EmbeddedStore::open_within(path, clock, max_bytes, MOST_MEMORY)
     }
 
-    /// As [`EmbeddedStore::open`], with at most so many bytes of memory for pages of the file, and as many for what waits for
-    /// the disk; never more than 64 MiB each, and never less than 1 MiB. A single value may be larger than that.
+    /// As [`EmbeddedStore::open`], with at most this many bytes of memory for pages of the file, and as many for what
+    /// waits for the disk; never more than 64 MiB each, and never less than 1 MiB. A single value may be larger than
+    /// that.
     ///
     /// # Errors
     ///
@@ -239,7 +240,7 @@ impl Store for EmbeddedStore {
         None
     }
 
-    /// Writes what is unsynced and releases the file.
+    /// Syncs the writes and releases the file.
     ///
     /// # Errors
     ///

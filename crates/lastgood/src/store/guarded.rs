@@ -32,7 +32,7 @@ pub struct Guard {
     /// and carry megabytes.
     pub write_budget: Duration,
     /// From when on a `get` or `get_many` that does answer counts like a failure; `None` is 80 % of `budget`.
-    /// Defaults to `None`, because a store that always answers just before the deadline helps nobody.
+    /// Defaults to `None`, because a store that always answers just before the deadline is of no use.
     pub slow_after: Option<Duration>,
     /// The most reads, and the most other calls, under way at once; more are answered [`StoreError::Busy`]. Defaults
     /// to 512, because that many waiting calls say that more would only wait longer.
@@ -120,7 +120,7 @@ pub struct GuardCounters {
 /// The breaker opens on failed, timed-out and slow calls. From then on every call is answered
 /// [`StoreError::BreakerOpen`] without waiting, until one background probe has found the store well; no caller ever
 /// pays for finding out. A refused write and a corrupt value do not count: the store did answer. Neither does having
-/// no place for one more call, nor what is known without waiting to concern a part of the store only.
+/// no place for one more call, nor a failure that is known at once to concern a part of the store only.
 ///
 /// A caller that gives up a call after it became slow counts as a timeout: its own deadline saw what ours would have.
 pub struct GuardedStore {
@@ -209,7 +209,7 @@ impl GuardedStore {
         self.breaker.counters()
     }
 
-    /// How the store is doing, as far as its calls and its invalidation log tell. Asks nobody.
+    /// How the store is doing, as far as its calls and its invalidation log tell. Makes no request.
     pub fn report(&self) -> Report {
         let report = self.condition.report();
         match self.inner.trouble() {
@@ -293,7 +293,7 @@ impl GuardedStore {
     }
 
     fn record(&self, generation: u64, outcome: Outcome) {
-        // Outside a runtime nobody could probe, so the breaker had better stay closed.
+        // Outside a runtime no probe could run, so the breaker had better stay closed.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
@@ -342,7 +342,7 @@ fn error(why: &StoreError) -> Error {
     Error::new(Reason::Unreachable, why.to_string())
 }
 
-/// The name of the store that is guarded: whoever reads it wants to know which that is.
+/// The name of the guarded store: a reader wants to know which one it is.
 impl fmt::Display for GuardedStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.inner.fmt(f)

@@ -1,4 +1,4 @@
-//! Changes of a key that take place only if it holds what is expected.
+//! Changes of a key that take place only if it holds the expected bytes.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -83,7 +83,7 @@ impl Version {
     }
 }
 
-/// A change of a key that takes place only if the key holds what is expected.
+/// A change of a key that takes place only if the key holds the expected bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Swap {
     /// The key.
@@ -100,7 +100,7 @@ impl Swap {
         Swap { expected: self.expected.as_ref().map(Version::whenever), ..self.clone() }
     }
 
-    /// As [`Version::is_late`], of what is expected.
+    /// As [`Version::is_late`], of the expected bytes.
     pub fn is_late(&self, now: Timestamp) -> bool {
         self.expected.as_ref().is_some_and(|expected| expected.is_late(now))
     }
@@ -127,7 +127,7 @@ pub(super) async fn swap_alone<S: Store + ?Sized>(store: &S, swap: &Swap) -> Res
     Ok(true)
 }
 
-/// Removes keys that hold what is expected, where no other process changes them meanwhile.
+/// Removes keys that hold the expected bytes, where no other process changes them meanwhile.
 pub(super) async fn remove_alone<S: Store + ?Sized>(
     store: &S,
     removals: &[(String, Version)],

@@ -37,7 +37,7 @@ impl StoreUrl {
     ///
     /// # Errors
     ///
-    /// Says what is wrong and how it is written right. Nothing of the URL is repeated: it may hold a password.
+    /// Names the problem and the right form. Nothing of the URL is repeated: it may hold a password.
     pub fn parse(text: &str) -> Result<StoreUrl, StoreUrlError> {
         let Some((scheme, rest)) = text.split_once(':') else { return Err(without_scheme(text)) };
         match scheme.to_ascii_lowercase().as_str() {
@@ -117,7 +117,7 @@ impl StoreUrlError {
         StoreUrlError { what: what.into(), hint: hint.into(), scheme: None }
     }
 
-    /// What is wrong.
+    /// The problem.
     #[must_use]
     pub fn what(&self) -> &str {
         &self.what

@@ -15,11 +15,11 @@ use super::StoreError;
 #[async_trait]
 pub trait Watch: Send + Sync {
     /// Has the server tell of all keys that begin with `prefix`, until the answer is dropped. Where it does not, for want of
-    /// the ability or the right, nothing is told.
+    /// the ability or the right, nothing is reported.
     fn watch(&self, prefix: &str) -> Watched;
 
     /// The last four bytes of what the store holds under each key, as a little-endian number: entries end in their checksum.
-    /// `None` for what is not there, or is no entry.
+    /// `None` for a key that is absent, or holds no entry.
     async fn checksums(&self, keys: &[String]) -> Result<Vec<Option<u32>>, StoreError>;
 }
 
@@ -32,7 +32,7 @@ pub struct Noticed {
     pub everything: bool,
     /// The server, or one of several, was emptied by command.
     pub emptied: bool,
-    /// Some changes went by unpublished: the server, or one of several, tells only from now on.
+    /// Some changes were not reported: the server, or one of several, reports only from now on.
     pub gap: bool,
 }
 

@@ -73,7 +73,7 @@ where
     a_removed_value_is_gone_and_counted_once(store).await;
     concurrent_puts_never_mix(store).await;
     concurrent_calls_get_their_own_answers(store).await;
-    a_dropped_call_has_happened_or_not_and_disturbs_nobody(store).await;
+    a_dropped_call_has_happened_or_not_and_disturbs_no_other(store).await;
     a_listing_gives_every_key_with_the_prefix_and_no_other(store, capabilities.keys_to_list).await;
     a_listing_goes_on_page_by_page_to_its_end(store).await;
     a_listing_takes_its_prefix_literally(store).await;
@@ -219,11 +219,11 @@ async fn concurrent_calls_get_their_own_answers(store: &dyn Store) {
     assert_eq!(store.remove(&keys).await, Ok(64), "all were there");
 }
 
-async fn a_dropped_call_has_happened_or_not_and_disturbs_nobody(store: &dyn Store) {
+async fn a_dropped_call_has_happened_or_not_and_disturbs_no_other(store: &dyn Store) {
     let key = "conformance:dropped";
     put(store, key, b"old").await;
     for _ in 0..20 {
-        // Polled once and dropped: the request may be on its way and its answer come back to nobody.
+        // Polled once and dropped: the request may be on its way and its answer come back unread.
         _ = store.put(key, "new".into(), LONG).now_or_never();
         _ = store.get(key).now_or_never();
         _ = store.get_many(&[key.to_owned()]).now_or_never();

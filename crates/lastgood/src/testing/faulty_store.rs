@@ -34,7 +34,7 @@ pub enum Fault {
 }
 
 /// A [`Store`] around another that fails, hangs and delays on command. Reads (`get`, `get_many`) and all other calls
-/// can be told apart.
+/// can be chosen separately.
 #[derive(Debug)]
 pub struct FaultyStore {
     inner: Arc<dyn Store>,
@@ -51,7 +51,7 @@ struct Side {
 }
 
 impl FaultyStore {
-    /// A store that passes everything on to `inner`, until told otherwise.
+    /// A store that passes everything on to `inner` by default.
     pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
         let side = || Side { fault: watch::Sender::new(Fault::Pass), calls: AtomicU64::new(0) };
         Arc::new(FaultyStore { inner, reads: side(), writes: side(), log_reads: side(), log_appends: side() })

@@ -111,7 +111,7 @@ impl WriteBehind {
             return true;
         }
         let asked_at = Instant::now();
-        // Nobody else bounds the time of this call.
+        // No caller bounds the time of this call.
         let Ok(Ok(end)) = timeout(END_WITHIN, log.end(&self.publisher.name)).await else { return false };
         let mut verification = self.others.subscribe();
         let has_heard = |others: &Others| others.position == end || others.last_read_at.is_some_and(|at| at > asked_at);
@@ -153,7 +153,7 @@ impl WriteBehind {
                 }
                 continue;
             }
-            // What cannot be read is served by nobody of this version, and says nothing to one of another.
+            // Bytes that cannot be read are not served by this version, and may be another's.
             let ended = with_times(&bytes, key, expiry.schema, |times| times.ended(at, &expiry.policy));
             let Some(Retimed { bytes: to, started_at, keep_until }) = ended else { return Ok(()) };
             if started_at > at {
@@ -277,7 +277,7 @@ impl WriteBehind {
     }
 
     /// Makes a change that was asked for at `at`, unless the key holds what came after it by more than the clocks may differ:
-    /// the store may do what it was told long after this process gave up waiting for it.
+    /// the store may run a command long after this process gave up waiting for it.
     ///
     /// The order in which changes arrive is the one in which they were asked for only as long as none is held up on its way.
     /// One that arrives later than the clocks may differ is not made: [`StoreError::Late`]. Its time must then be compared
@@ -311,7 +311,7 @@ impl WriteBehind {
 
     /// How long the store is to keep an entry.
     pub(super) fn ttl_of(&self, entry: &Entry, ahead: Ahead) -> Duration {
-        self.ttl(ahead.present_of(entry.times.keep_until, entry.told_at()))
+        self.ttl(ahead.present_of(entry.times.keep_until, entry.read_at()))
     }
 
     fn ttl(&self, keep_until: Timestamp) -> Duration {
@@ -324,7 +324,7 @@ impl WriteBehind {
         let is_slow = length > form.compress_over && !entry.packs_quickly();
         let stored_under = key.to_owned();
         let encode = move || {
-            let ahead = ahead.by_at(entry.told_at());
+            let ahead = ahead.by_at(entry.read_at());
             let bytes = encode(&entry, &stored_under, form.schema, form.compress_over, ahead)?;
             entry.note_stored(&bytes);
             Some(bytes)

@@ -1,4 +1,4 @@
-//! What is to become of a key in the store, and what stands in for it if it fails, comes late or is overtaken.
+//! A change of a key in the store, and the change that replaces it if it fails, comes late or is overtaken.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::policy::{Policy, Times};
 use crate::publisher::Kind;
 use crate::store::Ahead;
 
-/// What is to become of a key in the store.
+/// A change of a key in the store.
 #[derive(Clone)]
 pub(crate) enum Change {
     /// Holds this entry.
@@ -60,10 +60,10 @@ impl Removal {
     }
 }
 
-/// What is known of the time of a removal by another process, by the clock of this one.
+/// The time of a removal by another process, as far as known, by the clock of this one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Removed {
-    /// It was told after this: what was put later, or was done before, has nothing to do with it.
+    /// It was published after this: later puts, and earlier changes, have nothing to do with it.
     pub(crate) since: Timestamp,
     /// When it was asked for at the latest. Programs of before do not say so.
     pub(crate) asked_at: Option<Timestamp>,
@@ -182,12 +182,12 @@ impl Change {
         }
     }
 
-    /// This change, where `older` waited for the same key or has failed. The newer wins, but what expires must be there
-    /// first, and what is removed has nothing to expire. The clock may have been set between the two.
+    /// This change, where `older` waited for the same key or has failed. The newer wins, but an entry must be there
+    /// before it expires, and a removed one has nothing to expire. The clock may have been set between the two.
     pub(super) fn after(self, older: Change, clock: &Clock) -> Change {
         let Change::Expire(mut expiry) = self else { return self };
         if let Some(put_at) = older.started_at() {
-            expiry.at = clock.as_told_at(put_at, expiry.at);
+            expiry.at = clock.as_read_at(put_at, expiry.at);
         }
         match older {
             // What overtook its load may take it away: it must not be written without its lease. The next load writes it again.
@@ -245,7 +245,7 @@ impl Change {
         }
     }
 
-    /// When it was asked for, where the others are told so: what was put later is not meant.
+    /// When it was asked for, where it is published: later puts are not meant.
     pub(super) fn asked_at(&self) -> Option<Timestamp> {
         match self {
             Change::Remove(removal) | Change::RemovePrefix(removal) => Some(removal.at),
@@ -323,7 +323,7 @@ impl Change {
         }
     }
 
-    /// What the other processes are to be told once the store has it.
+    /// What to publish to the other processes once the store has it.
     pub(super) fn news(&self) -> Option<Kind> {
         match self {
             Change::Put(fill) => fill.replaces.then_some(Kind::Changed),

@@ -1,6 +1,6 @@
 //! What waits for the store, in a file: a change that was answered as pending outlives the process.
 //!
-//! The queue in memory decides; the file follows it. One row a key says what is owed of it, under the name of the store,
+//! The queue in memory decides; the file follows it. One row a key holds its owed change, under the name of the store,
 //! so that no change of one store is ever written to another. A row is on disk before the change is answered as kept, and
 //! goes once the store has it. While the store takes everything, the file is not written.
 
@@ -38,7 +38,7 @@ pub(crate) struct Journal {
     /// The most that the rows of this store may take.
     pub(super) most_bytes: u64,
     file: Mutex<File>,
-    /// Held by who writes, so that what is newer is written later.
+    /// Held by the writer, so that newer rows are written later.
     pub(super) turn: tokio::sync::Mutex<()>,
     trouble: Mutex<Option<String>>,
 }
@@ -82,7 +82,7 @@ impl Journal {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Notes whether the disk does as told; the log hears of each change of that.
+    /// Notes whether the disk works; each change of that is logged.
     fn set_trouble(&self, why: Option<String>) {
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         let path = self.path.display();

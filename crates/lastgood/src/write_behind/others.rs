@@ -94,7 +94,7 @@ impl WriteBehind {
     }
 
     pub(super) fn take_back_in(&self, queue: &mut Queue, key: &str, removed: Removed) {
-        // What is being written may be applied after the removal, and what was written may have.
+        // A write under way may reach the store after the removal, and a finished one may have.
         if let Some(at) = queue.drop_fill(key, removed) {
             // What another has put since stays.
             self.admit(queue, key.to_owned(), Change::Remove(Removal::at(at, false).late()));

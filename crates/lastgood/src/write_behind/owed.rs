@@ -30,7 +30,7 @@ impl WriteBehind {
     pub(crate) async fn readable(&self, key: &str, deadline: Instant) -> bool {
         loop {
             let progress = self.progress.notified();
-            // An expiry that waits is added to what is read, but it will change what a load has to replace.
+            // A waiting expiry is applied to the entry read, but it will change what a load has to replace.
             let (may_read, expires) = (self.may_read(key), self.expired_at(key).is_some());
             if may_read && !expires {
                 return true;
@@ -112,7 +112,7 @@ impl WriteBehind {
         keys.retain(|key| queue.owes_removal(key) || queue.owes_expiry(key).is_some());
     }
 
-    /// Why the other processes cannot be told of changes that the store has.
+    /// Why changes that the store has cannot be published to the other processes.
     pub(crate) fn unpublished_because(&self) -> Option<StoreError> {
         self.publisher.refused()
     }

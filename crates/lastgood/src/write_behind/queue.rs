@@ -1,4 +1,4 @@
-//! What waits to be written, what is being written, and what is owed: the order of changes to a key.
+//! The queue of waiting, running and owed writes: the order of changes to a key.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -45,7 +45,7 @@ impl From<&Result<(), StoreError>> for End {
 pub(super) struct Queue {
     pub(super) waiting: HashMap<String, Change>,
     pub(super) order: VecDeque<String>,
-    /// Keys a worker is writing now, with what is to be done if it does not succeed, where that is not nothing.
+    /// Keys a worker is writing now, with the change to make if it does not succeed, if any.
     pub(super) active: HashMap<String, Option<Change>>,
     /// Of those that are fills which may be applied after what overtook them: when their loads began.
     unfenced: HashMap<String, Timestamp>,
@@ -62,7 +62,7 @@ pub(super) struct Queue {
     pub(super) is_retrying: bool,
     /// Why the latest of them failed.
     pub(super) failed_by: Option<StoreError>,
-    /// What is still to be removed by prefix.
+    /// The pending removals by prefix.
     pub(super) clearing: Vec<String>,
     /// Of the bodies that wait; and the most there may be.
     pub(super) bytes: u64,
@@ -124,7 +124,7 @@ impl Queue {
         self.active.contains_key(key) || self.turns.contains_key(key)
     }
 
-    /// Whether bodies of so many bytes may wait, too. One that is larger than all may be has to wait alone.
+    /// Whether bodies of this many bytes may wait, too. One that is larger than all may be has to wait alone.
     pub(super) fn has_room(&self, bytes: u64) -> bool {
         let waiting = self.bytes + self.reserved;
         waiting == 0 || waiting + bytes <= self.most_bytes
@@ -161,13 +161,13 @@ impl Queue {
         }
     }
 
-    /// What is still to expire of `key`.
+    /// The pending expiry of `key`.
     pub(super) fn owes_expiry(&self, key: &str) -> Option<&Expiry> {
         let waiting = self.waiting.get(key).and_then(Change::expiry);
         waiting.or_else(|| self.active.get(key)?.as_ref()?.expiry())
     }
 
-    /// What is still to become of `key`, where it is more than a fill that may fail: an entry, or nothing.
+    /// The pending change of `key`, where it is more than a fill that may fail: an entry, or nothing.
     pub(super) fn owed(&self, key: &str) -> Option<Option<Arc<Entry>>> {
         let active = self.active.get(key).and_then(Option::as_ref);
         let owed = self.waiting.get(key).filter(|change| change.takes_away()).or(active);
@@ -181,7 +181,7 @@ impl Queue {
         }
     }
 
-    /// What is still to become of `key`, as it is done late; nothing of a fill that may fail.
+    /// The pending change of `key`, as it is done late; nothing of a fill that may fail.
     pub(super) fn owed_change(&self, key: &str) -> Option<Change> {
         let active = self.active.get(key).cloned().flatten();
         let waiting = self.waiting.get(key).filter(|change| change.takes_away()).and_then(Change::if_it_fails);
@@ -199,7 +199,7 @@ impl Queue {
         }
     }
 
-    /// Up to so many of what failed is next in order; says how many are.
+    /// Puts up to this many failed changes next in order; says how many.
     pub(super) fn retry(&mut self, most: usize) -> usize {
         let mut count = 0;
         while count < most
@@ -220,7 +220,7 @@ impl Queue {
         }
     }
 
-    /// Drops what waits under `prefix`, and has what is under way there taken back once it is done.
+    /// Drops the changes that wait under `prefix`, and has those under way taken back once they are done.
     pub(super) fn give_up(&mut self, prefix: &str, now: Timestamp) {
         self.contested.retain(|key| !key.starts_with(prefix));
         let Queue { waiting, order, failed, retried, active, turns, bytes, rows, .. } = self;
@@ -252,7 +252,7 @@ impl Queue {
         keys.iter().for_each(|key| self.contest(key));
     }
 
-    /// What is still to be put under `key`, unless it is to be removed.
+    /// The pending put of `key`, unless it is to be removed.
     fn owed_put(&self, key: &str) -> Option<&Change> {
         let newest = match self.waiting.get(key) {
             None | Some(Change::Expire(_)) => self.active.get(key)?.as_ref()?,
@@ -285,7 +285,7 @@ impl Queue {
         keys.filter(|key| key.starts_with(prefix)).cloned().collect()
     }
 
-    /// Ends the work on `key`, and queues again what is still to be done about it. Says whether that is a failure's
+    /// Ends the work on `key`, and queues its pending change again. Says whether that is a failure's
     /// repetition.
     pub(super) fn done(&mut self, key: &str, end: End) -> bool {
         let if_it_fails = self.active.remove(key).flatten();

@@ -12,8 +12,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const SETTLED_WITHIN: Duration = Duration::from_secs(5);
 
 impl WriteBehind {
-    /// Waits until a body of so many bytes can be queued, for as long as the store takes writes. A change that is queued
-    /// while the room is held keeps its body.
+    /// Waits until a body of this many bytes can be queued, for as long as the store takes writes. A change that is
+    /// queued while the room is held keeps its body.
     pub(crate) async fn room(self: &Arc<Self>, bytes: u64) -> Room {
         loop {
             let progress = self.progress.notified();

@@ -34,7 +34,7 @@ impl Slow {
     async fn write(&self) -> Result<(), StoreError> {
         yield_now().await;
         match self.writes.fetch_add(1, Ordering::SeqCst) == self.fails {
-            true => Err(StoreError::Unavailable("told to".to_owned())),
+            true => Err(StoreError::Unavailable("injected".to_owned())),
             false => Ok(()),
         }
     }

@@ -81,7 +81,7 @@ impl Turn {
         Ok(bytes.filter(|_| !ttl.is_zero()).map(|bytes| (bytes, ttl)))
     }
 
-    /// Has the store change the key if it holds what is expected.
+    /// Has the store change the key if it holds the expected bytes.
     pub(crate) async fn swap(
         &self,
         expected: Option<Version>,

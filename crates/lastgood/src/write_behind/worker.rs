@@ -32,8 +32,8 @@ pub(super) struct Worker {
     counted: bool,
 }
 
-/// What is to be said of a change once it is made.
-pub(super) struct Told {
+/// The message about a change once it is made.
+pub(super) struct Report {
     news: Option<Kind>,
     pub(super) kind: ChangeKind,
     /// It is an application's put that came late.
@@ -42,11 +42,11 @@ pub(super) struct Told {
     asked_at: Option<Timestamp>,
 }
 
-impl Told {
-    fn of(key: &str, change: &Change, now: Timestamp) -> Told {
+impl Report {
+    fn of(key: &str, change: &Change, now: Timestamp) -> Report {
         let has_waited = change.started_at().is_some_and(|at| now.since(at) > LATE);
         let is_late_put = change.is_put() && change.is_lasting_put() && (change.has_failed() || has_waited);
-        Told { news: change.news(), kind: change.kind_at(key), is_late_put, asked_at: change.asked_at() }
+        Report { news: change.news(), kind: change.kind_at(key), is_late_put, asked_at: change.asked_at() }
     }
 }
 
@@ -62,13 +62,13 @@ impl Worker {
                 return;
             }
             let now = self.behind.clock.now();
-            let told: Vec<Told> = changes.iter().map(|(key, change)| Told::of(key, change, now)).collect();
+            let report: Vec<Report> = changes.iter().map(|(key, change)| Report::of(key, change, now)).collect();
             let ended = self.behind.apply_all(changes).await;
-            self.tell(&told, &ended).await;
+            self.tell(&report, &ended).await;
             let keys = std::mem::take(&mut self.writing);
             let mut failed = false;
-            for ((key, told), outcome) in keys.into_iter().zip(told).zip(ended) {
-                failed |= self.behind.note(key, &told, outcome);
+            for ((key, report), outcome) in keys.into_iter().zip(report).zip(ended) {
+                failed |= self.behind.note(key, &report, outcome);
             }
             self.behind.progress.notify_waiters();
             if failed {
@@ -80,9 +80,9 @@ impl Worker {
     }
 
     /// Tells of the changes that were made. All of one step are of one kind.
-    async fn tell(&self, told: &[Told], ended: &[Result<(), StoreError>]) {
-        let made = self.writing.iter().zip(told).zip(ended).filter(|(_, ended)| ended.is_ok());
-        let made = made.filter_map(|((key, told), _)| Some((told.news?, key.as_str(), told.asked_at)));
+    async fn tell(&self, report: &[Report], ended: &[Result<(), StoreError>]) {
+        let made = self.writing.iter().zip(report).zip(ended).filter(|(_, ended)| ended.is_ok());
+        let made = made.filter_map(|((key, report), _)| Some((report.news?, key.as_str(), report.asked_at)));
         let made: Vec<(Kind, &str, Option<Timestamp>)> = made.collect();
         if let Some((kind, ..)) = made.first().copied() {
             let keys: Vec<_> = made.iter().map(|(_, key, at)| (*key, *at)).collect();
@@ -95,7 +95,7 @@ impl Worker {
         let next = queue.take();
         self.writing = next.iter().map(|(key, _)| key.clone()).collect();
         if next.is_empty() {
-            // Under the same lock: whoever queues something after this starts a new worker.
+            // Under the same lock: a change queued after this starts a new worker.
             queue.workers -= 1;
             self.counted = false;
             self.behind.idle.notify_waiters();
@@ -174,7 +174,8 @@ impl WriteBehind {
         while left > 0 {
             {
                 let mut queue = self.queue();
-                // A store that is slow gets no more before it has taken these; but what is in order may wait for what failed.
+                // A store that is slow gets no more before it has taken these; but changes in order may wait for failed
+                // ones.
                 let is_slow = queue.order.len() >= RETRIED_TOGETHER && queue.order.len() < in_order;
                 in_order = queue.order.len();
                 let retried = if is_slow { 0 } else { queue.retry(RETRIED_TOGETHER.min(left)) };

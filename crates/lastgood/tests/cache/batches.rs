@@ -7,7 +7,7 @@ use lastgood::{Answer, Error, LoadError, LoadedMany, Policy, Reason, Region};
 use tokio::sync::watch;
 use tokio::time::advance;
 
-use crate::support::{MINUTE, Source, Stored, a_minute, good, loaded, memory_only, peeked, region, settle, told};
+use crate::support::{MINUTE, Source, Stored, a_minute, good, loaded, memory_only, peeked, region, settle, summary};
 
 /// A source of many values, each its key followed by the version, that remembers what it was asked for.
 #[derive(Clone)]
@@ -47,8 +47,8 @@ impl BatchSource {
         region.get_or_load_many(names, |names| source.load(names)).await
     }
 
-    async fn told(&self, region: &Region, names: &[&str]) -> Vec<Result<(String, &'static str), Reason>> {
-        self.read(region, names).await.into_iter().map(told).collect()
+    async fn summary(&self, region: &Region, names: &[&str]) -> Vec<Result<(String, &'static str), Reason>> {
+        self.read(region, names).await.into_iter().map(summary).collect()
     }
 }
 
@@ -90,7 +90,7 @@ async fn only_what_no_tier_holds_is_asked_for() {
     prices.put("memory", loaded("memory:0")).await;
     stored.flush().await;
     let source = BatchSource::new();
-    let answers = source.told(&prices, &["new", "memory", "stored", "unknown"]).await;
+    let answers = source.summary(&prices, &["new", "memory", "stored", "unknown"]).await;
     let expected = [good("new:1", "MISS"), good("memory:0", "HIT"), good("stored:0", "HIT"), Err(Reason::NotFound)];
     assert_eq!(answers, expected);
     assert_eq!(source.asked(), [["new", "unknown"]]);
@@ -105,7 +105,7 @@ async fn overlapping_batches_and_single_reads_share_their_loads() {
     source.open.send_replace(false);
     let batch = |names: &'static [&'static str]| {
         let (source, prices) = (source.clone(), prices.clone());
-        tokio::spawn(async move { source.told(&prices, names).await })
+        tokio::spawn(async move { source.summary(&prices, names).await })
     };
     let first = batch(&["a", "b", "c"]);
     settle().await;
@@ -113,7 +113,7 @@ async fn overlapping_batches_and_single_reads_share_their_loads() {
     settle().await;
     let single = {
         let prices = prices.clone();
-        tokio::spawn(async move { told(Source::answering("never asked").read(&prices, "d").await) })
+        tokio::spawn(async move { summary(Source::answering("never asked").read(&prices, "d").await) })
     };
     settle().await;
     assert_eq!(cache.status().loads, 4);
@@ -132,14 +132,14 @@ async fn duplicates_are_asked_for_once_and_answered_each() {
     for (enabled, outcome) in [(true, "MISS"), (false, "PASS")] {
         cache.set_enabled(enabled);
         let source = BatchSource::new();
-        let answers = source.told(&prices, &["a", "b", "a"]).await;
+        let answers = source.summary(&prices, &["a", "b", "a"]).await;
         assert_eq!(answers, [good("a:1", outcome), good("b:1", outcome), good("a:1", outcome)]);
         assert_eq!(source.asked(), [["a", "b"]]);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_empty_batch_asks_nobody() {
+async fn an_empty_batch_sends_no_request() {
     let stored = Stored::new();
     let source = BatchSource::new();
     assert!(source.read(&region(&stored.cache, a_minute()), &[]).await.is_empty());
@@ -151,9 +151,9 @@ async fn a_key_that_the_loader_leaves_out_is_not_found_and_remembered_so() {
     let cache = memory_only();
     let prices = region(&cache, a_minute());
     let source = BatchSource::new();
-    assert_eq!(source.told(&prices, &["unknown"]).await, [Err(Reason::NotFound)]);
+    assert_eq!(source.summary(&prices, &["unknown"]).await, [Err(Reason::NotFound)]);
     let single = Source::answering("v1");
-    assert_eq!(told(single.read(&prices, "unknown").await), Err(Reason::NotFound));
+    assert_eq!(summary(single.read(&prices, "unknown").await), Err(Reason::NotFound));
     assert_eq!(single.loads(), 0);
 }
 
@@ -166,10 +166,10 @@ async fn a_batch_that_fails_as_a_whole_fails_each_key_that_nothing_is_kept_for()
     advance(MINUTE).await;
     let failing = |_| async { Err(Error::new(Reason::RateLimited, "429").into()) };
     let answers = prices.get_or_load_many(&["kept", "new"], failing).await;
-    let answers: Vec<_> = answers.into_iter().map(told).collect();
+    let answers: Vec<_> = answers.into_iter().map(summary).collect();
     assert_eq!(answers, [good("kept:1", "LAST-GOOD"), Err(Reason::RateLimited)]);
     assert_eq!(cache.status().loads, 0);
-    assert_eq!(source.told(&prices, &["kept"]).await, [good("kept:1", "LAST-GOOD")], "the failure is remembered");
+    assert_eq!(source.summary(&prices, &["kept"]).await, [good("kept:1", "LAST-GOOD")], "the failure is remembered");
     assert_eq!(source.asked().len(), 1);
 }
 
@@ -177,17 +177,17 @@ async fn a_batch_that_fails_as_a_whole_fails_each_key_that_nothing_is_kept_for()
 async fn a_panicking_or_hanging_batch_loader_releases_every_key() {
     let cache = memory_only();
     let prices = region(&cache, a_minute());
-    let panicking = |_| async { panic!("told to") };
+    let panicking = |_| async { panic!("injected") };
     for answer in prices.get_or_load_many(&["a", "b"], panicking).await {
-        assert_eq!(told(answer), Err(Reason::Panicked));
+        assert_eq!(summary(answer), Err(Reason::Panicked));
     }
     advance(MINUTE).await;
     for answer in prices.get_or_load_many(&["a", "b"], |_| std::future::pending()).await {
-        assert_eq!(told(answer), Err(Reason::TimedOut));
+        assert_eq!(summary(answer), Err(Reason::TimedOut));
     }
     advance(MINUTE).await;
     let source = BatchSource::new();
-    assert_eq!(source.told(&prices, &["a", "b"]).await, [good("a:1", "MISS"), good("b:1", "MISS")]);
+    assert_eq!(source.summary(&prices, &["a", "b"]).await, [good("a:1", "MISS"), good("b:1", "MISS")]);
     assert_eq!(cache.status().loads, 0);
 }
 
@@ -200,11 +200,11 @@ async fn stale_keys_of_a_batch_are_served_at_once_and_refreshed_by_one_load_behi
     advance(MINUTE).await;
     source.version.store(2, Ordering::SeqCst);
     source.open.send_replace(false);
-    assert_eq!(source.told(&prices, &["a", "b"]).await, [good("a:1", "STALE"), good("b:1", "STALE")]);
+    assert_eq!(source.summary(&prices, &["a", "b"]).await, [good("a:1", "STALE"), good("b:1", "STALE")]);
     settle().await;
     source.open.send_replace(true);
     settle().await;
-    assert_eq!(source.told(&prices, &["a", "b"]).await, [good("a:2", "HIT"), good("b:2", "HIT")]);
+    assert_eq!(source.summary(&prices, &["a", "b"]).await, [good("a:2", "HIT"), good("b:2", "HIT")]);
     assert_eq!(source.asked().len(), 2);
 }
 
@@ -238,7 +238,7 @@ async fn a_dropped_batch_still_fills_the_cache() {
     assert!(left.is_err());
     source.open.send_replace(true);
     settle().await;
-    assert_eq!(source.told(&prices, &["a", "b"]).await, [good("a:1", "HIT"), good("b:1", "HIT")]);
+    assert_eq!(source.summary(&prices, &["a", "b"]).await, [good("a:1", "HIT"), good("b:1", "HIT")]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -252,8 +252,8 @@ async fn a_batch_is_one_load_among_those_allowed() {
         tokio::spawn(async move { source.read(&prices, &["a", "b", "c"]).await })
     };
     settle().await;
-    assert_eq!(source.told(&prices, &["d", "e"]).await, [Err(Reason::Overloaded), Err(Reason::Overloaded)]);
+    assert_eq!(source.summary(&prices, &["d", "e"]).await, [Err(Reason::Overloaded), Err(Reason::Overloaded)]);
     source.open.send_replace(true);
     assert!(batch.await.expect("the batch does not panic").iter().all(Result::is_ok));
-    assert_eq!(source.told(&prices, &["d"]).await, [good("d:1", "MISS")]);
+    assert_eq!(source.summary(&prices, &["d"]).await, [good("d:1", "MISS")]);
 }

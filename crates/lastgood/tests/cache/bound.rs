@@ -7,7 +7,7 @@ use lastgood::store::{EmbeddedStore, Guard, RedisOptions, RedisStore, Store};
 use lastgood::{Cache, Clock, Mode, Reason, Region, Selector};
 use lastgood_testing::RedisServer;
 
-use crate::support::{HOUR, MINUTE, Source, Stored, a_minute, good, over, region, settle, told};
+use crate::support::{HOUR, MINUTE, Source, Stored, a_minute, good, over, region, settle, summary};
 
 const OWN: &str = "lastgood:prices:v1:BTCUSDT";
 
@@ -56,7 +56,7 @@ async fn copies_are_misses(connect: impl Fn() -> Arc<dyn Store>, clock: Clock) {
         assert!(of_reader.explain(name).await.answer.is_none(), "{key}");
         // Not even as the last good answer.
         let source = Source::failing(Reason::Unreachable);
-        assert_eq!(told(source.read(&of_reader, name).await), Err(Reason::Unreachable), "{key}");
+        assert_eq!(summary(source.read(&of_reader, name).await), Err(Reason::Unreachable), "{key}");
         assert!(matches!(of_reader.stored(&[name.to_owned()]).await[..], [Ok(None)]), "{key}: a batch read");
         assert_eq!(store.get(&key).await.expect("it answers"), Some(bytes.clone()), "{key}: no reader deletes it");
         let counted = reader.stats().remove(0).1.unreadable;
@@ -66,17 +66,17 @@ async fn copies_are_misses(connect: impl Fn() -> Arc<dyn Store>, clock: Clock) {
         let again = cache_in(namespace, connect(), &clock);
         attached(&again).await;
         let source = Source::answering("3500.25");
-        assert_eq!(told(source.read(&named(&again, in_region), name).await), good("3500.25", "MISS"), "{key}");
+        assert_eq!(summary(source.read(&named(&again, in_region), name).await), good("3500.25", "MISS"), "{key}");
         assert!(again.sync(MINUTE).await);
         let restarted = cache_in(namespace, connect(), &clock);
         attached(&restarted).await;
         let none = Source::failing(Reason::Unreachable);
-        assert_eq!(told(none.read(&named(&restarted, in_region), name).await), good("3500.25", "HIT"), "{key}");
+        assert_eq!(summary(none.read(&named(&restarted, in_region), name).await), good("3500.25", "HIT"), "{key}");
     }
     let reader = cache_in("lastgood", connect(), &clock);
     attached(&reader).await;
     let none = Source::failing(Reason::Unreachable);
-    assert_eq!(told(none.read(&named(&reader, "prices"), "BTCUSDT").await), good("67012.5", "HIT"));
+    assert_eq!(summary(none.read(&named(&reader, "prices"), "BTCUSDT").await), good("67012.5", "HIT"));
     assert_eq!(reader.stats().remove(0).1.unreadable, 0);
 }
 
@@ -113,7 +113,7 @@ fn as_version_1(bytes: &Bytes) -> Bytes {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tags_that_an_older_program_invalidated_do_not_shut_out_what_is_stored_since() {
+async fn tags_that_an_older_program_invalidated_do_not_shut_out_later_entries() {
     let stored = Stored::new();
     let prices = region(&stored.cache, a_minute());
     stored.cache.invalidate(&Selector::Tag("oil".to_owned()), Some(Mode::Remove)).await.expect("the store answers");
@@ -130,6 +130,6 @@ async fn tags_that_an_older_program_invalidated_do_not_shut_out_what_is_stored_s
     stored.flush().await;
     let restarted = over(Arc::new(stored.memory.clone()), &stored.clock);
     source.fail(Reason::Unreachable);
-    let read = told(source.read(&region(&restarted, a_minute()), "BRENT").await);
+    let read = summary(source.read(&region(&restarted, a_minute()), "BRENT").await);
     assert_eq!(read, good("after the mark", "HIT"));
 }

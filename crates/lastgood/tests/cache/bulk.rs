@@ -8,7 +8,7 @@ use lastgood::testing::Fault;
 use lastgood::{Cache, Invalidated, Loaded, Mode, Reason, Region, Selector, WasThere};
 use tokio::time::advance;
 
-use crate::support::{HOUR, MINUTE, SECOND, Source, Stored, a_minute, good, loaded, peeked, region, settle, told};
+use crate::support::{HOUR, MINUTE, SECOND, Source, Stored, a_minute, good, loaded, peeked, region, settle, summary};
 
 mod large;
 
@@ -55,9 +55,9 @@ async fn a_tag_is_removed_everywhere_even_where_only_the_store_holds_it() {
     assert!(other.sync(MINUTE).await);
     let source = Source::answering("new");
     for name in ["AAPL", "MSFT"] {
-        assert_eq!(told(source.read(&prices, name).await), good("new", "MISS"), "{name}");
+        assert_eq!(summary(source.read(&prices, name).await), good("new", "MISS"), "{name}");
     }
-    assert_eq!(told(source.read(&prices, "XOM").await), good("3", "HIT"));
+    assert_eq!(summary(source.read(&prices, "XOM").await), good("3", "HIT"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -74,15 +74,15 @@ async fn a_removed_tag_stays_removed_for_a_program_that_starts_later() {
     stored.memory.put(&raw, before, MINUTE).await.expect("it answers");
     let later = region(&stored.restarted(), a_minute());
     let source = Source::failing(Reason::Unreachable);
-    assert_eq!(told(source.read(&later, "AAPL").await), Err(Reason::Unreachable));
-    assert_eq!(told(source.read(&later, "XOM").await), good("3", "HIT"));
-    // What is loaded after it is believed.
+    assert_eq!(summary(source.read(&later, "AAPL").await), Err(Reason::Unreachable));
+    assert_eq!(summary(source.read(&later, "XOM").await), good("3", "HIT"));
+    // Later loads are believed.
     source.answer(Ok(loaded("new")));
     source.tag("tech");
     advance(MINUTE).await;
-    assert_eq!(told(source.read(&later, "AAPL").await), good("new", "MISS"));
+    assert_eq!(summary(source.read(&later, "AAPL").await), good("new", "MISS"));
     settle().await;
-    assert_eq!(told(source.read(&region(&stored.restarted(), a_minute()), "AAPL").await), good("new", "HIT"));
+    assert_eq!(summary(source.read(&region(&stored.restarted(), a_minute()), "AAPL").await), good("new", "HIT"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -96,9 +96,9 @@ async fn an_expired_tag_leaves_the_last_good_answers() {
     stored.flush().await;
     let source = Source::failing(Reason::Unreachable);
     for region in [&prices, &cold] {
-        let answer = told(source.read(region, "MSFT").await);
+        let answer = summary(source.read(region, "MSFT").await);
         assert_eq!(answer, good("2", "LAST-GOOD"));
-        assert_eq!(told(source.read(region, "XOM").await), good("3", "HIT"));
+        assert_eq!(summary(source.read(region, "XOM").await), good("3", "HIT"));
     }
 }
 
@@ -110,14 +110,14 @@ async fn an_expiry_that_only_the_mark_tells_leaves_the_last_good_answer_too() {
     let prices = region(&other, a_minute());
     invalidated(&other, &tag("tech"), Some(Mode::Expire)).await;
     let source = Source::failing(Reason::Unreachable);
-    assert_eq!(told(source.read(&prices, "AAPL").await), good("1", "LAST-GOOD"));
+    assert_eq!(summary(source.read(&prices, "AAPL").await), good("1", "LAST-GOOD"));
     let unasked = Source::answering("new");
     advance(SECOND).await;
-    assert_eq!(told(unasked.read(&prices, "AAPL").await), good("new", "MISS"));
+    assert_eq!(summary(unasked.read(&prices, "AAPL").await), good("new", "MISS"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_mark_that_the_store_refuses_is_heeded_here_and_written_when_it_can_be() {
+async fn a_mark_that_the_store_refuses_counts_here_and_is_written_when_it_can_be() {
     let stored = Stored::new();
     stocks(&stored).await;
     stored.faulty.set_writes(Fault::Fail(StoreError::Refused("full".to_owned())));
@@ -151,8 +151,8 @@ async fn entries_whose_marks_cannot_be_read_are_not_believed() {
     stored.memory.put("lastgood:@tags:expired:tech", garbled, MINUTE).await.expect("it answers");
     let cold = region(&stored.restarted(), a_minute());
     let source = Source::answering("new");
-    assert_eq!(told(source.read(&cold, "tagged").await), good("new", "MISS"));
-    assert_eq!(told(source.read(&cold, "plain").await), good("2", "HIT"));
+    assert_eq!(summary(source.read(&cold, "tagged").await), good("new", "MISS"));
+    assert_eq!(summary(source.read(&cold, "plain").await), good("2", "HIT"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -175,7 +175,7 @@ async fn a_pattern_is_about_both_tiers_and_counts_each_key_once() {
     let other = stored.restarted();
     let cold = region(&other, a_minute());
     let source = Source::failing(Reason::Unreachable);
-    assert_eq!(told(source.read(&cold, "AAPL").await), good("1", "HIT"));
+    assert_eq!(summary(source.read(&cold, "AAPL").await), good("1", "HIT"));
     for cache in [&stored.cache, &other] {
         assert_eq!(invalidated(cache, &matching("S"), None).await, (1, 0));
         assert_eq!(invalidated(cache, &matching("A"), None).await, (1, 0));
@@ -191,7 +191,7 @@ async fn a_pattern_is_about_both_tiers_and_counts_each_key_once() {
         (1, 1),
         "it heard"
     );
-    assert_eq!(told(source.read(&prices, "AAPL").await), good("1", "LAST-GOOD"));
+    assert_eq!(summary(source.read(&prices, "AAPL").await), good("1", "LAST-GOOD"));
     assert_eq!(invalidated(&stored.cache, &Selector::Region("nowhere".to_owned()), Some(Mode::Remove)).await, (0, 0));
 }
 
@@ -210,7 +210,7 @@ async fn what_a_silent_store_may_hold_of_a_pattern_is_not_believed_any_more() {
     faulty.heal();
     advance(MINUTE / 2).await;
     let source = Source::answering("new");
-    assert_eq!(told(source.read(&prices, "AAPL").await), good("new", "MISS"));
+    assert_eq!(summary(source.read(&prices, "AAPL").await), good("new", "MISS"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -240,7 +240,7 @@ async fn what_waits_for_a_store_that_is_away_is_counted_with_the_reason_and_done
     assert_eq!(cache.confirmed(MINUTE).await, None);
     assert!(!stored.keys().await.contains(&"lastgood:prices:v1:AAPL".to_owned()));
     assert!(stored.keys().await.contains(&"lastgood:prices:v1:MSFT".to_owned()));
-    // A whole region is removed by what its keys begin with, though nobody could list them.
+    // A whole region is removed by prefix, though its keys could not be listed.
     faulty.set_writes(Fault::Fail(StoreError::Unavailable("gone".to_owned())));
     let region = Selector::Region("prices".to_owned());
     assert!(cache.invalidate(&region, Some(Mode::Remove)).await.expect("it is done in memory").unreached.is_some());

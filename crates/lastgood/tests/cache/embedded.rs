@@ -1,6 +1,6 @@
 //! What the embedded store survives.
 
-#![expect(clippy::print_stdout, reason = "measured times are for whoever reads the output")]
+#![expect(clippy::print_stdout, reason = "measured times are for the reader of the output")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{FileExt, PermissionsExt};

@@ -1,4 +1,4 @@
-//! What is said of a key, and of the keys of a region.
+//! The explanation of a key, and of the keys of a region.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ async fn a_key_is_explained_through_its_life() {
     let kept = prices.explain("BTCUSDT").await;
     let backoff = kept.backoff.unwrap();
     assert_eq!((kept.freshness, kept.is_loading, backoff.reason), (Freshness::Kept, false, Reason::Upstream));
-    assert_eq!((backoff.in_a_row, backoff.retry_in, backoff.message.as_str()), (1, SECOND, "told to fail"));
+    assert_eq!((backoff.in_a_row, backoff.retry_in, backoff.message.as_str()), (1, SECOND, "injected"));
     advance(MINUTE * 4).await;
     let gone = prices.explain("BTCUSDT").await;
     assert!(gone.freshness == Freshness::Gone && gone.answer.is_none() && gone.backoff.is_none());

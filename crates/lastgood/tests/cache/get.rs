@@ -10,7 +10,7 @@ use tokio::time::{Instant, advance};
 
 use crate::support::{
     HOUR, LateStore, MINUTE, SECOND, Source, Stored, a_minute, good, loaded, memory_only, patiently_over, peeked,
-    region, settle, text, told,
+    region, settle, summary, text,
 };
 
 #[tokio::test(start_paused = true)]
@@ -64,7 +64,7 @@ async fn past_its_freshness_an_answer_says_why_the_last_load_failed() {
     source.fail(Reason::NotFound);
     advance(MINUTE).await;
     source.read(&prices, "BTCUSDT").await.expect_err("there is no such thing any more");
-    assert!(prices.get("BTCUSDT").await.unwrap().is_none(), "nor for a read that asks nobody");
+    assert!(prices.get("BTCUSDT").await.unwrap().is_none(), "nor for a read without a loader");
 }
 
 #[tokio::test(start_paused = true)]
@@ -86,7 +86,7 @@ async fn a_store_that_does_not_answer_leaves_unknown_what_memory_lacks_and_nothi
 async fn what_ends_before_the_store_took_it_is_gone_all_the_same() {
     let stored = Stored::new();
     let prices = region(&stored.cache, a_minute());
-    stored.faulty.set_writes(Fault::Fail(StoreError::Unavailable("told to".into())));
+    stored.faulty.set_writes(Fault::Fail(StoreError::Unavailable("injected".into())));
     prices.put("BTCUSDT", loaded("v1").ttl(SECOND)).await;
     advance(2 * SECOND).await;
     assert!(prices.newest("BTCUSDT").await.unwrap().is_none());
@@ -140,8 +140,8 @@ async fn no_load_waits_for_a_read_that_loads_nothing_or_ends_as_it_does() {
     });
     settle().await;
     store.let_answers_go();
-    assert_eq!(told(reload.await.unwrap()), good("v2", "MISS"));
-    assert_eq!(told(many.await.unwrap()), good("v2", "JOINED"));
+    assert_eq!(summary(reload.await.unwrap()), good("v2", "MISS"));
+    assert_eq!(summary(many.await.unwrap()), good("v2", "JOINED"));
     let (found, held) = read.await.unwrap();
     let found = text(&found.expect("the store answers").expect("it has one"));
     assert_eq!(found, held.as_deref().unwrap_or("v1"), "what the store had, or later what others were answered with");
@@ -161,12 +161,12 @@ async fn a_read_that_loads_nothing_waits_for_no_load() {
     settle().await;
     assert!(prices.get("BTCUSDT").await.unwrap().is_none());
     source.resume();
-    assert_eq!(told(load.await.unwrap()), good("v1", "MISS"));
+    assert_eq!(summary(load.await.unwrap()), good("v1", "MISS"));
     assert!(prices.get("BTCUSDT").await.unwrap().is_some());
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_removed_while_the_store_answers_does_not_come_back() {
+async fn an_entry_removed_while_the_store_answers_does_not_come_back() {
     for hard in [true, false] {
         let (store, cache) = late().await;
         let prices = region(&cache, a_minute());

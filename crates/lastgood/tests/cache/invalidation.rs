@@ -1,5 +1,5 @@
 //! No load from before an invalidation is ever served after it, from any tier. One that an expiry overtook stands in when
-//! the source fails, because its callers were answered with it: what is older must not.
+//! the source fails, because its callers were answered with it: an older one must not.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::time::advance;
 
 use crate::support::{
     LateStore, MINUTE, SECOND, Source, Stored, a_minute, good, loaded, over, patiently_over, peeked, region, settle,
-    text, told,
+    summary, text,
 };
 
 mod under_way;
@@ -196,14 +196,14 @@ async fn a_read_after_an_invalidation_begins_a_load_of_its_own_at_once() {
 
             let source = Source::answering("v2");
             source.tag("bitcoin");
-            assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v2", "MISS"), "{case}");
+            assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v2", "MISS"), "{case}");
             slow.resume();
             reader.await.expect("the reader does not panic");
             settle().await;
             stored.flush().await;
-            assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v2", "HIT"), "{case}");
+            assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v2", "HIT"), "{case}");
             let again = region(&stored.restarted(), load.policy());
-            assert_eq!(told(source.read(&again, "BTCUSDT").await), good("v2", "HIT"), "{case}");
+            assert_eq!(summary(source.read(&again, "BTCUSDT").await), good("v2", "HIT"), "{case}");
             assert_eq!(stored.cache.status().loads, 0, "{case}");
         }
     }
@@ -217,10 +217,10 @@ async fn a_failure_from_before_an_invalidation_is_forgotten_with_it() {
         let stored = Stored::new();
         let prices = region(&stored.cache, a_minute());
         let source = Source::failing(Reason::NotFound);
-        assert_eq!(told(source.read(&prices, "BTCUSDT").await), Err(Reason::NotFound));
+        assert_eq!(summary(source.read(&prices, "BTCUSDT").await), Err(Reason::NotFound));
         invalidation.run(&stored.cache, &prices).await;
         source.set("v1");
-        assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "MISS"), "{invalidation:?}");
+        assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v1", "MISS"), "{invalidation:?}");
     }
 }
 
@@ -232,14 +232,14 @@ async fn a_failure_that_an_invalidation_overtook_is_not_remembered() {
     source.pause();
     let reader = {
         let (source, prices) = (source.clone(), prices.clone());
-        tokio::spawn(async move { told(source.read(&prices, "BTCUSDT").await) })
+        tokio::spawn(async move { summary(source.read(&prices, "BTCUSDT").await) })
     };
     settle().await;
     prices.remove("BTCUSDT").await;
     source.resume();
     assert_eq!(reader.await.expect("the reader does not panic"), Err(Reason::NotFound));
     source.set("v1");
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "MISS"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v1", "MISS"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -249,13 +249,13 @@ async fn a_put_answer_is_fresh_in_both_tiers() {
     prices.put("BTCUSDT", loaded("put")).await;
     stored.flush().await;
     let source = Source::answering("v1");
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("put", "HIT"));
-    assert_eq!(told(source.read(&region(&stored.restarted(), a_minute()), "BTCUSDT").await), good("put", "HIT"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("put", "HIT"));
+    assert_eq!(summary(source.read(&region(&stored.restarted(), a_minute()), "BTCUSDT").await), good("put", "HIT"));
     assert_eq!(source.loads(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_expired_answer_is_loaded_anew_and_still_stands_in_for_a_failing_source() {
+async fn an_expired_answer_is_loaded_again_and_still_stands_in_for_a_failing_source() {
     let stored = Stored::new();
     let prices = region(&stored.cache, a_minute().stale_while_revalidate(10 * MINUTE));
     let source = Source::answering("v1");
@@ -266,7 +266,7 @@ async fn an_expired_answer_is_loaded_anew_and_still_stands_in_for_a_failing_sour
     source.fail(Reason::Upstream);
     let again = region(&stored.restarted(), a_minute());
     for region in [&prices, &again] {
-        assert_eq!(told(source.read(region, "BTCUSDT").await), good("v1", "LAST-GOOD"));
+        assert_eq!(summary(source.read(region, "BTCUSDT").await), good("v1", "LAST-GOOD"));
     }
     source.set("v2");
     advance(SECOND).await;
@@ -287,7 +287,7 @@ async fn a_removed_answer_is_gone_from_every_tier() {
     stored.flush().await;
     assert!(stored.keys().await.is_empty());
     source.fail(Reason::Unreachable);
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), Err(Reason::Unreachable));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), Err(Reason::Unreachable));
 }
 
 #[tokio::test(start_paused = true)]
@@ -304,8 +304,8 @@ async fn clearing_a_region_empties_it_alone() {
     stored.flush().await;
     assert_eq!(stored.keys().await, ["lastgood:candles:v1:BTCUSDT"]);
     let source = Source::failing(Reason::Unreachable);
-    assert_eq!(told(source.read(&prices, "7").await), Err(Reason::Unreachable));
-    assert_eq!(told(source.read(&candles, "BTCUSDT").await), good("v1", "HIT"));
+    assert_eq!(summary(source.read(&prices, "7").await), Err(Reason::Unreachable));
+    assert_eq!(summary(source.read(&candles, "BTCUSDT").await), good("v1", "HIT"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -319,18 +319,18 @@ async fn after_a_clear_a_failing_source_brings_nothing_back() {
         }
         stored.flush().await;
         if store_is_down {
-            stored.faulty.set(Fault::Fail(StoreError::Unavailable("told to".into())));
+            stored.faulty.set(Fault::Fail(StoreError::Unavailable("injected".into())));
         }
         advance(SECOND).await;
         prices.clear().await;
         source.fail(Reason::Unreachable);
         for number in 0..50 {
-            assert_eq!(told(source.read(&prices, &number.to_string()).await), Err(Reason::Unreachable));
+            assert_eq!(summary(source.read(&prices, &number.to_string()).await), Err(Reason::Unreachable));
         }
         stored.faulty.heal();
         advance(10 * SECOND).await;
         for number in 0..50 {
-            assert_eq!(told(source.read(&prices, &number.to_string()).await), Err(Reason::Unreachable));
+            assert_eq!(summary(source.read(&prices, &number.to_string()).await), Err(Reason::Unreachable));
         }
     }
 }
@@ -358,10 +358,10 @@ async fn a_clear_takes_away_what_was_still_on_its_way_to_the_store() {
     let again = region(&stored.restarted(), a_minute());
     let source = Source::failing(Reason::Unreachable);
     for number in 0..20 {
-        assert_eq!(told(source.read(&again, &number.to_string()).await), Err(Reason::Unreachable), "key {number}");
+        assert_eq!(summary(source.read(&again, &number.to_string()).await), Err(Reason::Unreachable), "key {number}");
     }
     for name in ["after", ""] {
-        assert_eq!(told(source.read(&prices, name).await), good("after", "HIT"));
+        assert_eq!(summary(source.read(&prices, name).await), good("after", "HIT"));
     }
     assert_eq!(stored.cache.status().store.map(|store| store.unconfirmed_removals), Some(0));
 }

@@ -1,4 +1,4 @@
-//! Fresh, stale, kept, gone; and what is remembered of a source that fails.
+//! Fresh, stale, kept, gone; and the memory of a source that fails.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use lastgood::{Cache, Clock, Error, Freshness, Keep, Outcome, Policy, Reason, Ti
 use tokio::time::{Instant, advance};
 
 use crate::support::{
-    HOUR, MINUTE, SECOND, Source, Stored, a_minute, good, loaded, memory_only, peeked, region, settle, told,
+    HOUR, MINUTE, SECOND, Source, Stored, a_minute, good, loaded, memory_only, peeked, region, settle, summary,
 };
 
 mod bounds;
@@ -25,7 +25,7 @@ async fn an_answer_is_fresh_to_the_millisecond_and_tells_its_age() {
     assert_eq!(hit.outcome(), Outcome::Hit(Tier::Memory));
     assert_eq!((hit.age(), hit.fresh_for()), (MINUTE - Duration::from_millis(1), Duration::from_millis(1)));
     advance(Duration::from_millis(1)).await;
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v2", "MISS"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v2", "MISS"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -33,19 +33,19 @@ async fn a_stale_answer_is_served_at_once_while_one_load_refreshes_it() {
     let cache = memory_only();
     let prices = region(&cache, a_minute().stale_while_revalidate(MINUTE));
     let source = Source::answering("v1");
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "MISS"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v1", "MISS"));
     advance(MINUTE).await;
     source.set("v2");
     source.pause();
     let start = Instant::now();
     for _ in 0..100 {
-        assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "STALE"));
+        assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v1", "STALE"));
     }
     settle().await;
     assert_eq!((start.elapsed(), source.loads()), (Duration::ZERO, 2));
     source.resume();
     settle().await;
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v2", "HIT"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v2", "HIT"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -56,7 +56,7 @@ async fn a_stale_answer_whose_refresh_fails_becomes_the_last_good_one() {
     source.read(&prices, "BTCUSDT").await.expect("it loads");
     advance(MINUTE).await;
     source.fail(Reason::Upstream);
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "STALE"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v1", "STALE"));
     settle().await;
     let next = source.read(&prices, "BTCUSDT").await.expect("it is kept");
     assert_eq!(next.outcome(), Outcome::LastGood(Reason::Upstream));
@@ -79,7 +79,7 @@ async fn a_slow_source_costs_the_soft_timeout_and_its_answer_is_kept_when_it_com
     assert!(start.elapsed() <= Duration::from_millis(402), "{:?}", start.elapsed());
     source.resume();
     settle().await;
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v2", "HIT"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v2", "HIT"));
     assert_eq!(source.loads(), 2);
 }
 
@@ -92,7 +92,7 @@ async fn a_slow_source_is_waited_for_where_nothing_is_kept() {
         tokio::time::sleep(9 * SECOND).await;
         Ok(loaded("v1"))
     });
-    assert_eq!(told(answer.await), good("v1", "MISS"));
+    assert_eq!(summary(answer.await), good("v1", "MISS"));
     assert_eq!(start.elapsed().as_secs(), 9);
 }
 
@@ -114,27 +114,27 @@ async fn the_last_good_answer_stands_in_for_every_failure_and_names_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_good_answer_has_a_ceiling_and_then_the_error_is_told() {
+async fn the_last_good_answer_has_a_ceiling_and_then_the_error_is_served() {
     let cache = memory_only();
     let prices = region(&cache, a_minute().stale_if_error(Keep::For(HOUR)));
     let source = Source::answering("v1");
     source.read(&prices, "BTCUSDT").await.expect("it loads");
     source.fail(Reason::Unreachable);
     advance(MINUTE + HOUR - SECOND).await;
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "LAST-GOOD"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v1", "LAST-GOOD"));
     advance(SECOND).await;
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), Err(Reason::Unreachable));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), Err(Reason::Unreachable));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_kept_for_ever_is_there_after_ten_years() {
+async fn an_entry_kept_for_ever_is_there_after_ten_years() {
     let cache = memory_only();
     let prices = region(&cache, a_minute().stale_if_error(Keep::Forever));
     let source = Source::answering("v1");
     source.read(&prices, "BTCUSDT").await.expect("it loads");
     source.fail(Reason::Unreachable);
     advance(10 * 365 * 24 * HOUR).await;
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "LAST-GOOD"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v1", "LAST-GOOD"));
 }
 
 /// The seconds at which a failing source is asked, with one read every half second.
@@ -162,10 +162,10 @@ async fn a_failing_source_is_asked_less_and_less_while_a_last_good_answer_is_the
     assert_eq!(asked_at(&source, &prices, "BTCUSDT", 130).await, [0, 1, 3, 7, 15, 31, 61, 91, 121]);
     source.set("v2");
     advance(30 * SECOND).await;
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v2", "MISS"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v2", "MISS"));
     advance(MINUTE).await;
     source.fail(Reason::Unreachable);
-    assert_eq!(asked_at(&source, &prices, "BTCUSDT", 4).await, [0, 1, 3], "a success begins the count anew");
+    assert_eq!(asked_at(&source, &prices, "BTCUSDT", 4).await, [0, 1, 3], "a success resets the count");
 }
 
 #[tokio::test(start_paused = true)]
@@ -181,7 +181,7 @@ async fn a_failing_source_is_asked_every_second_while_callers_get_nothing() {
     source.read(&never_stale, "BTCUSDT").await.expect("it loads");
     advance(MINUTE).await;
     source.fail(Reason::Unreachable);
-    assert_eq!(asked_at(&source, &never_stale, "BTCUSDT", 5).await, [0, 1, 2, 3, 4], "what is gone does not count");
+    assert_eq!(asked_at(&source, &never_stale, "BTCUSDT", 5).await, [0, 1, 2, 3, 4], "a gone entry does not count");
 }
 
 #[tokio::test(start_paused = true)]
@@ -192,17 +192,17 @@ async fn a_source_that_asks_to_be_left_alone_is_left_alone_that_long() {
     source.read(&prices, "KEPT").await.expect("it loads");
     advance(MINUTE).await;
     source.answer(Err(Error::new(Reason::Banned, "418").with_retry_after(5 * MINUTE)));
-    assert_eq!(told(source.read(&prices, "KEPT").await), good("v1", "LAST-GOOD"));
-    assert_eq!(told(source.read(&prices, "OTHER").await), Err(Reason::Banned));
+    assert_eq!(summary(source.read(&prices, "KEPT").await), good("v1", "LAST-GOOD"));
+    assert_eq!(summary(source.read(&prices, "OTHER").await), Err(Reason::Banned));
     source.set("v2");
     advance(5 * MINUTE - SECOND).await;
-    assert_eq!(told(source.read(&prices, "KEPT").await), good("v1", "LAST-GOOD"));
+    assert_eq!(summary(source.read(&prices, "KEPT").await), good("v1", "LAST-GOOD"));
     let refused = source.read(&prices, "OTHER").await.expect_err("the ban is remembered");
     assert_eq!((refused.retry_after, refused.remembered), (Some(SECOND), true));
     assert_eq!(source.loads(), 3);
     advance(SECOND).await;
-    assert_eq!(told(source.read(&prices, "KEPT").await), good("v2", "MISS"));
-    assert_eq!(told(source.read(&prices, "OTHER").await), good("v2", "MISS"));
+    assert_eq!(summary(source.read(&prices, "KEPT").await), good("v2", "MISS"));
+    assert_eq!(summary(source.read(&prices, "OTHER").await), good("v2", "MISS"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -214,7 +214,7 @@ async fn a_source_that_paces_is_asked_at_its_pace_however_often_it_refuses() {
     advance(MINUTE).await;
     source.answer(Err(Error::new(Reason::RateLimited, "not yet").with_retry_after(SECOND)));
     for tries in 2..20 {
-        assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "LAST-GOOD"));
+        assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v1", "LAST-GOOD"));
         assert_eq!(source.loads(), tries);
         advance(SECOND).await;
     }
@@ -237,11 +237,11 @@ async fn a_region_that_is_never_stale_serves_nothing_stale() {
         }
         assert_eq!(peeked(&prices, "BTCUSDT"), None);
         source.fail(Reason::Unreachable);
-        assert_eq!(told(source.read(&prices, "BTCUSDT").await), Err(Reason::Unreachable), "expired: {expire}");
+        assert_eq!(summary(source.read(&prices, "BTCUSDT").await), Err(Reason::Unreachable), "expired: {expire}");
         source.set("too late");
         source.pause();
         advance(2 * SECOND).await;
-        assert_eq!(told(source.read(&prices, "BTCUSDT").await), Err(Reason::TimedOut));
+        assert_eq!(summary(source.read(&prices, "BTCUSDT").await), Err(Reason::TimedOut));
         source.resume();
         advance(2 * SECOND).await;
     }
@@ -256,30 +256,30 @@ async fn an_expired_answer_is_kept_from_then_on_and_expiring_it_again_keeps_it_n
     advance(9 * SECOND).await;
     prices.expire("BTCUSDT").await;
     source.fail(Reason::Unreachable);
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "LAST-GOOD"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v1", "LAST-GOOD"));
     advance(9 * SECOND).await;
     prices.expire("BTCUSDT").await;
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "LAST-GOOD"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v1", "LAST-GOOD"));
     advance(SECOND).await;
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), Err(Reason::Unreachable));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), Err(Reason::Unreachable));
 }
 
 #[tokio::test(start_paused = true)]
-async fn not_found_is_remembered_briefly_and_what_is_created_is_then_seen() {
+async fn not_found_is_remembered_briefly_and_a_created_object_is_then_seen() {
     let cache = memory_only();
     let prices = region(&cache, Policy { negative_for: 5 * SECOND, ..a_minute() });
     let source = Source::failing(Reason::NotFound);
-    assert_eq!(told(source.read(&prices, "NEWUSDT").await), Err(Reason::NotFound));
+    assert_eq!(summary(source.read(&prices, "NEWUSDT").await), Err(Reason::NotFound));
     source.set("v1");
     advance(5 * SECOND - Duration::from_millis(1)).await;
-    assert_eq!(told(source.read(&prices, "NEWUSDT").await), Err(Reason::NotFound));
+    assert_eq!(summary(source.read(&prices, "NEWUSDT").await), Err(Reason::NotFound));
     assert_eq!(source.loads(), 1);
     advance(Duration::from_millis(1)).await;
-    assert_eq!(told(source.read(&prices, "NEWUSDT").await), good("v1", "MISS"));
+    assert_eq!(summary(source.read(&prices, "NEWUSDT").await), good("v1", "MISS"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn not_found_is_told_but_replaces_no_kept_answer() {
+async fn not_found_is_reported_but_replaces_no_kept_answer() {
     let stored = Stored::new();
     let prices = region(&stored.cache, a_minute());
     let source = Source::answering("v1");
@@ -288,13 +288,13 @@ async fn not_found_is_told_but_replaces_no_kept_answer() {
     advance(MINUTE).await;
     source.fail(Reason::NotFound);
     for _ in 0..2 {
-        assert_eq!(told(source.read(&prices, "BTCUSDT").await), Err(Reason::NotFound));
+        assert_eq!(summary(source.read(&prices, "BTCUSDT").await), Err(Reason::NotFound));
     }
     advance(10 * SECOND).await;
     source.fail(Reason::Unreachable);
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "LAST-GOOD"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v1", "LAST-GOOD"));
     let again = region(&stored.restarted(), a_minute());
-    assert_eq!(told(source.read(&again, "BTCUSDT").await), good("v1", "LAST-GOOD"));
+    assert_eq!(summary(source.read(&again, "BTCUSDT").await), good("v1", "LAST-GOOD"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -348,14 +348,14 @@ async fn a_cache_switched_off_asks_the_source_each_time_and_can_be_switched_on_a
     assert!(!stored.cache.status().enabled);
     for body in ["v2", "v3"] {
         source.set(body);
-        assert_eq!(told(source.read(&prices, "BTCUSDT").await), good(body, "PASS"));
+        assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good(body, "PASS"));
     }
     source.fail(Reason::Unreachable);
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), Err(Reason::Unreachable), "nor is anything kept");
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), Err(Reason::Unreachable), "nor is anything kept");
     assert_eq!((stored.faulty.reads(), stored.faulty.writes()), (reads, writes), "nor is the store asked");
 
     stored.cache.set_enabled(true);
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "HIT"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v1", "HIT"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use lastgood::{Keep, Mode, Region, Selector};
 use tokio::task::JoinHandle;
 use tokio::time::advance;
 
-use crate::support::{HOUR, MINUTE, Source, Stored, a_minute, good, peeked, region, settle, told};
+use crate::support::{HOUR, MINUTE, Source, Stored, a_minute, good, peeked, region, settle, summary};
 
 const NAME: &str = "BTCUSDT";
 
@@ -35,7 +35,7 @@ impl Load {
                 Load::Early => drop(prices.refresh(NAME, HOUR, move || source.load()).await),
                 Load::Foreground => drop(source.read(&prices, NAME).await),
                 Load::TimedOut => {
-                    assert_eq!(told(source.read(&prices, NAME).await), good("v1", "LAST-GOOD"));
+                    assert_eq!(summary(source.read(&prices, NAME).await), good("v1", "LAST-GOOD"));
                 }
             }
         });
@@ -89,7 +89,7 @@ async fn no_load_in_front_ahead_or_behind_is_kept_after_its_key_tag_region_or_se
                 !stored.keys().await.iter().any(|key| key.ends_with(NAME)) || matches!(way, Way::Tag),
                 "{load:?} {way:?}"
             );
-            assert_eq!(told(source.read(&prices, NAME).await), good("v2", "MISS"), "{load:?} {way:?}");
+            assert_eq!(summary(source.read(&prices, NAME).await), good("v2", "MISS"), "{load:?} {way:?}");
         }
     }
 }

@@ -30,7 +30,7 @@ fn wanted() -> u64 {
     std::env::var("LASTGOOD_KEYS").map_or(200_000, |text| text.parse().expect("LASTGOOD_KEYS is a number"))
 }
 
-/// Redis makes so many keys of a region by itself, some at a time: it answers nothing else meanwhile.
+/// Redis makes this many keys of a region by itself, some at a time: it answers nothing else meanwhile.
 fn fill(server: &RedisServer, region: &str, mut keys: u64) {
     for part in 0.. {
         let now = keys.min(20_000);
@@ -112,7 +112,7 @@ async fn tidy_up(cache: &Cache, prices: &Region, others: &Region, half: u64) {
     assert_eq!((removed.matched, removed.changed, removed.unreached), (half, half, None));
 
     timed("clear", AT_ONCE, others.clear()).await;
-    assert!(matches!(others.try_stored("k0:5").await, Ok(None)), "what is still there is not served");
+    assert!(matches!(others.try_stored("k0:5").await, Ok(None)), "an entry that is still there is not served");
     assert!(timed("clear, until it is done", HOUR, cache.sync(HOUR)).await);
 }
 
@@ -153,11 +153,11 @@ async fn many_more_keys_in_redis_than_memory_holds_are_counted_listed_and_remove
     let growth = readers.most_memory.load(Ordering::Relaxed).saturating_sub(before);
     let [reads, hits, late, slowest] =
         [&readers.reads, &readers.hits, &readers.late, &readers.slowest].map(|count| count.load(Ordering::Relaxed));
-    let told = format!("{reads} reads, {hits} hits, {late} of them late, the slowest {slowest} ms");
-    println!("{} keys: {told}; memory grew by {} MiB", 2 * half, growth >> 20);
-    assert!(reads > 50 && hits * 100 >= reads * 98 && late * 50 <= reads, "{told}");
+    let summary = format!("{reads} reads, {hits} hits, {late} of them late, the slowest {slowest} ms");
+    println!("{} keys: {summary}; memory grew by {} MiB", 2 * half, growth >> 20);
+    assert!(reads > 50 && hits * 100 >= reads * 98 && late * 50 <= reads, "{summary}");
     assert!(growth <= GROWTH, "memory grew by {growth} bytes");
-    // What is left are the keys that were served, the log and the like.
+    // The rest are the keys that were served, the log and the like.
     assert!(keys_of(&server) <= reads / 16 + 10, "{} keys are left of {reads} reads", keys_of(&server));
     assert!(matches!(served.try_stored("hot").await, Ok(Some(_))), "what was not named stays");
 }

@@ -31,7 +31,7 @@ async fn fill(prices: &Region, count: usize, name: impl Fn(usize) -> String, bod
     }
 }
 
-/// A slice of a larger buffer, as what is read from a connection is.
+/// A slice of a larger buffer, as bytes read from a connection are.
 fn cut_out(bytes: usize) -> Loaded {
     Loaded::from(
         Value::new(Bytes::from(vec![b'x'; bytes + (4 << 10)]).slice(100..100 + bytes)).with_meta("application/json"),

@@ -15,7 +15,7 @@ use lastgood_testing::{RedisCluster, RedisServer, UpstashFront};
 use tokio::sync::watch;
 use tokio::time::{Instant, advance};
 
-use crate::support::{HOUR, MINUTE, SECOND, Source, a_minute, good, loaded, over, region, told};
+use crate::support::{HOUR, MINUTE, SECOND, Source, a_minute, good, loaded, over, region, summary};
 
 mod failing;
 
@@ -104,7 +104,7 @@ impl Pair {
 }
 
 #[tokio::test]
-async fn a_cache_goes_from_store_to_store_and_arrives_byte_for_byte_with_what_is_left_of_its_time() {
+async fn a_cache_goes_from_store_to_store_and_arrives_byte_for_byte_with_the_rest_of_its_time() {
     let clock = Clock::system();
     let folder = tempfile::tempdir().expect("a folder");
     let embedded = |name: &str| -> Arc<dyn Store> {
@@ -159,7 +159,7 @@ async fn a_cache_goes_from_store_to_store_and_arrives_byte_for_byte_with_what_is
 
     let last = over(Arc::clone(&stores[4]), &clock);
     source.fail(Reason::Unreachable);
-    assert_eq!(told(source.read(&region(&last, kept()), "key-7").await), good("value 7", "HIT"));
+    assert_eq!(summary(source.read(&region(&last, kept()), "key-7").await), good("value 7", "HIT"));
     let large = last.region("large", Policy::fresh_for(HOUR).stale_if_error(Keep::Forever)).expect("a sound policy");
     let answer = source.read(&large, "all").await.expect("it is there");
     assert_eq!((answer.body(), answer.meta()), (&Bytes::from(body), Some("application/json")));
@@ -188,9 +188,9 @@ async fn a_later_entry_at_the_target_stays_and_an_earlier_one_is_replaced() {
 
     let (_cache, prices) = pair.on_target();
     let source = Source::failing(Reason::Unreachable);
-    assert_eq!(told(source.read(&prices, "older there").await), good("new", "HIT"));
-    assert_eq!(told(source.read(&prices, "newer there").await), good("new", "HIT"));
-    assert_eq!(told(source.read(&prices, "expired there").await), good("v1", "LAST-GOOD"));
+    assert_eq!(summary(source.read(&prices, "older there").await), good("new", "HIT"));
+    assert_eq!(summary(source.read(&prices, "newer there").await), good("new", "HIT"));
+    assert_eq!(summary(source.read(&prices, "expired there").await), good("v1", "LAST-GOOD"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -202,11 +202,11 @@ async fn an_expiry_at_the_source_reaches_what_was_copied_before() {
     assert_eq!(counts(&pair.migration()).await.copied, 1);
     let (_cache, prices) = pair.on_target();
     let source = Source::failing(Reason::Unreachable);
-    assert_eq!(told(source.read(&prices, "key-00000").await), good("value 0", "LAST-GOOD"));
+    assert_eq!(summary(source.read(&prices, "key-00000").await), good("value 0", "LAST-GOOD"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_entry_of_this_cache_is_counted_and_left_where_it_is() {
+async fn foreign_keys_are_counted_and_left_where_they_are() {
     let pair = Pair::with(3).await;
     let v1 = include_bytes!("snapshots/entry-v1.bin");
     let v2 = include_bytes!("snapshots/entry-v2.bin");
@@ -296,7 +296,7 @@ async fn what_a_tag_removed_at_the_source_is_not_back_at_the_target() {
     assert!(pair.held("lastgood:@tags:removed:oil").await.is_some());
     let (_cache, prices) = pair.on_target();
     source.set("v2");
-    assert_eq!(told(source.read(&prices, "XOM").await), good("v2", "MISS"));
+    assert_eq!(summary(source.read(&prices, "XOM").await), good("v2", "MISS"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -327,7 +327,7 @@ async fn a_cache_can_move_to_another_namespace_of_the_same_store() {
     let staging = builder.build().expect("the defaults are sound");
     let prices = staging.region("prices", kept()).expect("a sound policy");
     let source = Source::failing(Reason::Unreachable);
-    assert_eq!(told(source.read(&prices, "key-00007").await), good("value 7", "HIT"));
+    assert_eq!(summary(source.read(&prices, "key-00007").await), good("value 7", "HIT"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -83,13 +83,13 @@ impl Numbers {
 
     fn load(&self, name: &str) -> Result<Loaded, Error> {
         if self.fails.load(Ordering::SeqCst) {
-            return Err(Error::new(Reason::Unreachable, "told to fail"));
+            return Err(Error::new(Reason::Unreachable, "injected"));
         }
         Ok(self.next(name))
     }
 }
 
-/// What is known of a key.
+/// The state of a key.
 #[derive(Clone, Copy, Default)]
 struct Known {
     /// Lower numbers may not be served at all.
@@ -107,7 +107,7 @@ struct World {
     numbers: Arc<Numbers>,
     known: [Known; 2],
     /// When the source stopped failing.
-    mended: Instant,
+    repaired: Instant,
 }
 
 fn policy() -> Policy {
@@ -120,7 +120,7 @@ impl World {
         let stored = Stored::new();
         let cache = stored.cache.clone();
         let prices = region(&cache, policy());
-        World { stored, cache, prices, numbers: Arc::default(), known: Default::default(), mended: Instant::now() }
+        World { stored, cache, prices, numbers: Arc::default(), known: Default::default(), repaired: Instant::now() }
     }
 
     fn next_number(&self) -> u64 {
@@ -164,10 +164,10 @@ impl World {
             }
             Step::SourceFails(fails) => {
                 if self.numbers.fails.swap(fails, Ordering::SeqCst) && !fails {
-                    self.mended = Instant::now();
+                    self.repaired = Instant::now();
                 }
             }
-            Step::StoreFails => self.stored.faulty.set(Fault::Fail(StoreError::Unavailable("told to".into()))),
+            Step::StoreFails => self.stored.faulty.set(Fault::Fail(StoreError::Unavailable("injected".into()))),
             Step::StoreHangs => self.stored.faulty.set(Fault::Hang),
             Step::StoreHeals => self.stored.faulty.heal(),
             Step::Restart => self.restart().await,
@@ -211,7 +211,7 @@ impl World {
         let kept = known.kept.filter(|(number, given)| given.elapsed() < kept_for(*number));
         let Ok(answer) = answer else {
             let fails = self.numbers.fails.load(Ordering::SeqCst);
-            assert!(fails || self.mended.elapsed() < THROTTLE, "an error of the cache's own");
+            assert!(fails || self.repaired.elapsed() < THROTTLE, "an error of the cache's own");
             assert!(kept.is_none(), "an error although {kept:?} is kept");
             return;
         };
@@ -230,7 +230,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_schedule_serves_what_was_invalidated_or_loses_what_is_kept(
+    fn no_schedule_serves_an_invalidated_entry_or_loses_a_kept_one(
         steps in proptest::collection::vec(step(), 1..80),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();

@@ -8,7 +8,9 @@ use lastgood::testing::{Fault, FaultyStore};
 use lastgood::{Cache, Clock, Loaded, Mode, Persist, Reason, Region, Selector, Tier};
 use tokio::time::advance;
 
-use crate::support::{HOUR, MINUTE, SECOND, Source, a_minute, good, loaded, over, peeked, region, settle, text, told};
+use crate::support::{
+    HOUR, MINUTE, SECOND, Source, a_minute, good, loaded, over, peeked, region, settle, summary, text,
+};
 
 mod clocks;
 mod conditional;
@@ -62,7 +64,7 @@ impl Node {
     }
 
     async fn read(&self, source: &Source, name: &str) -> Result<(String, &'static str), Reason> {
-        told(source.read(&self.prices, name).await)
+        summary(source.read(&self.prices, name).await)
     }
 }
 
@@ -84,7 +86,7 @@ fn tick(body: &str) -> Loaded {
 }
 
 fn unavailable() -> Fault {
-    Fault::Fail(StoreError::Unavailable("told to".to_owned()))
+    Fault::Fail(StoreError::Unavailable("injected".to_owned()))
 }
 
 /// Two processes that hold `v1` of two keys; the source has gone on to `v2`.
@@ -162,7 +164,7 @@ async fn a_cleared_region_a_prefix_and_a_tag_are_gone_in_every_process() {
     one.prices.clear().await;
     one.flush().await;
     assert!(!held("BTCUSDT"));
-    // Nothing of all that befalls what is loaded after.
+    // None of it affects later loads.
     source.set("v2");
     other.read(&source, "a:1").await.expect("it loads");
     advance(SECOND).await;
@@ -178,7 +180,7 @@ async fn a_load_that_another_process_invalidates_is_kept_nowhere() {
     source.pause();
     let loading = tokio::spawn({
         let (prices, source) = (other.prices.clone(), source.clone());
-        async move { told(source.read(&prices, "BTCUSDT").await) }
+        async move { summary(source.read(&prices, "BTCUSDT").await) }
     });
     settle().await;
     one.prices.remove("BTCUSDT").await;
@@ -258,7 +260,7 @@ async fn a_tag_reaches_what_only_another_process_holds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_told_before_the_store_has_it_and_everybody_once_it_has() {
+async fn no_other_process_learns_of_it_before_the_store_has_it_and_all_do_once_it_has() {
     let (nodes, source) = (Nodes::new(), Source::answering("v1"));
     let (one, other) = two(&nodes, &source).await;
     one.way.set_writes(unavailable());
@@ -273,7 +275,7 @@ async fn nobody_is_told_before_the_store_has_it_and_everybody_once_it_has() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_could_not_be_told_is_told_later_in_its_order() {
+async fn records_that_could_not_be_published_are_published_later_in_order() {
     let (nodes, source) = (Nodes::new(), Source::answering("v1"));
     let (one, other) = two(&nodes, &source).await;
     one.way.set_log_appends(unavailable());

@@ -10,7 +10,7 @@ use lastgood::{Cache, Clock, Matches, Mode, Region, Selector};
 use lastgood_testing::{Disk, eventually};
 use tempfile::TempDir;
 
-use crate::support::{MINUTE, SECOND, Source, a_minute, good, loaded, peeked, region, settle, text, told};
+use crate::support::{MINUTE, SECOND, Source, a_minute, good, loaded, peeked, region, settle, summary, text};
 
 mod redis;
 
@@ -74,7 +74,7 @@ impl Machine {
     }
 
     fn fail(&self) {
-        self.way.set(Fault::Fail(StoreError::Unavailable("told to".to_owned())));
+        self.way.set(Fault::Fail(StoreError::Unavailable("injected".to_owned())));
     }
 
     async fn stored(&self, name: &str) -> Option<String> {
@@ -117,8 +117,8 @@ async fn what_waits_for_the_store_outlives_the_process_and_is_written_when_the_s
     cleared.clear().await;
     cache.invalidate(&Selector::Tag("oil".to_owned()), Some(Mode::Remove)).await.expect("a change never fails");
     cache.invalidate(&Selector::Text("SWEPT".to_owned()), Some(Mode::Remove)).await.expect("a change never fails");
-    let told = cache.confirmed(SECOND).await.expect("the store is away");
-    assert!(told.is_on_disk && told.waiting >= 6, "{told:?}");
+    let left = cache.confirmed(SECOND).await.expect("the store is away");
+    assert!(left.is_on_disk && left.waiting >= 6, "{left:?}");
     drop(cleared);
     machine.kill(cache, prices).await;
 
@@ -129,7 +129,7 @@ async fn what_waits_for_the_store_outlives_the_process_and_is_written_when_the_s
     assert_eq!(read(&prices, "put").await.as_deref(), Some("v2"));
     assert_eq!(read(&prices, "removed").await, None);
     let source = Source::answering("v3");
-    assert_eq!(told_of(&source, &prices, "put").await, good("v2", "HIT"));
+    assert_eq!(read_of(&source, &prices, "put").await, good("v2", "HIT"));
     // It answers again, but was not given anything yet.
     machine.way.heal();
     for name in ["removed", "SWEPT1", "SWEPT2", "tagged"] {
@@ -156,12 +156,12 @@ async fn what_waits_for_the_store_outlives_the_process_and_is_written_when_the_s
     assert_eq!(waiting(&cache), 0, "nothing is left on disk");
 }
 
-async fn told_of(source: &Source, prices: &Region, name: &str) -> Result<(String, &'static str), lastgood::Reason> {
-    told(source.read(prices, name).await)
+async fn read_of(source: &Source, prices: &Region, name: &str) -> Result<(String, &'static str), lastgood::Reason> {
+    summary(source.read(prices, name).await)
 }
 
 #[tokio::test]
-async fn what_is_put_after_a_sweep_that_waits_and_what_it_does_not_name_stays() {
+async fn puts_after_a_waiting_sweep_and_entries_it_does_not_name_stay() {
     let machine = Machine::new();
     let (cache, prices) = machine.start();
     for name in ["SWEPT", "SWEPTAGAIN", "other"] {
@@ -284,17 +284,17 @@ async fn a_damaged_file_is_set_aside_and_another_process_s_is_waited_for() {
     let (second, of_second) = machine.start();
     assert!(trouble(&second).is_some_and(|why| why.contains("another process has it open")), "{:?}", trouble(&second));
     of_second.put("other", loaded("v1")).await;
-    let told = second.confirmed(SECOND).await.expect("the store is away");
-    assert!(!told.is_on_disk && told.waiting == 1, "{told:?}");
+    let left = second.confirmed(SECOND).await.expect("the store is away");
+    assert!(!left.is_on_disk && left.waiting == 1, "{left:?}");
     // Its successor takes up what the first left.
     drop((first, of_first));
     eventually("the file is free", async || trouble(&second).is_none()).await;
     assert_eq!(read(&of_second, "put").await.as_deref(), Some("v1"));
-    eventually("its own is on disk", async || second.confirmed(SECOND).await.is_some_and(|told| told.is_on_disk)).await;
+    eventually("its own is on disk", async || second.confirmed(SECOND).await.is_some_and(|left| left.is_on_disk)).await;
 }
 
 #[tokio::test]
-async fn a_disk_that_takes_nothing_is_told_of_and_used_again_when_it_does() {
+async fn a_disk_that_takes_nothing_is_reported_and_used_again_when_it_does() {
     let disk = Disk::new("16m");
     let machine = Machine::new();
     let file = disk.path().join("pending.redb");
@@ -311,13 +311,13 @@ async fn a_disk_that_takes_nothing_is_told_of_and_used_again_when_it_does() {
     while std::io::Write::write_all(&mut file, &[0; 64 << 10]).is_ok() {}
     drop(file);
     prices.put("large", loaded(&"x".repeat(4 << 20))).await;
-    let told = prices.confirmed(&["large"], SECOND).await.expect("the store is away");
-    assert!(!told.is_on_disk, "{told:?}");
+    let left = prices.confirmed(&["large"], SECOND).await.expect("the store is away");
+    assert!(!left.is_on_disk, "{left:?}");
     assert!(cache.status().store.expect("there is one").pending_trouble.is_some());
     assert_eq!(read(&prices, "large").await.map(|body| body.len()), Some(4 << 20), "it waits in memory");
     std::fs::remove_file(filler).expect("a file");
     eventually("there is room", async || {
-        prices.confirmed(&["small", "large"], SECOND).await.is_some_and(|told| told.is_on_disk)
+        prices.confirmed(&["small", "large"], SECOND).await.is_some_and(|left| left.is_on_disk)
     })
     .await;
     assert_eq!(cache.status().store.expect("there is one").pending_trouble, None);
@@ -332,8 +332,8 @@ async fn a_store_that_refuses_a_put_is_given_it_when_it_takes_it() {
     machine.way.set_writes(Fault::Fail(StoreError::Refused("OOM".to_owned())));
     prices.put("put", loaded("v2")).await;
     for _ in 0..3 {
-        let told = prices.confirmed(&["put"], SECOND).await.expect("the store refuses");
-        assert!(told.is_on_disk && told.why == Some(StoreError::Refused("OOM".to_owned())), "{told:?}");
+        let left = prices.confirmed(&["put"], SECOND).await.expect("the store refuses");
+        assert!(left.is_on_disk && left.why == Some(StoreError::Refused("OOM".to_owned())), "{left:?}");
         tokio::time::sleep(Duration::from_millis(400)).await;
     }
     machine.kill(cache, prices).await;

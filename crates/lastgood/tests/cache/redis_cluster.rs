@@ -21,7 +21,7 @@ const PRIMARIES: usize = 3;
 
 /// Runs what blocks without holding up what else the runtime has to do.
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    spawn_blocking(work).await.expect("it does as told")
+    spawn_blocking(work).await.expect("the task ends")
 }
 
 async fn started() -> RedisCluster {
@@ -167,7 +167,7 @@ async fn a_server_that_joins_is_used_from_the_first_key_that_moves_there() {
     })
     .await;
     let joined = cluster.servers().len() - 1;
-    // Nobody waits for the connection to a server that was unknown until now.
+    // No call waits for the connection to a server that was unknown until now.
     let start = Instant::now();
     let first = store.put(&keys[10], "value".into(), HOUR).await;
     assert!(start.elapsed() < SLACK && (first.is_ok() || is_partly_unavailable(&first)), "{first:?}");
@@ -293,7 +293,7 @@ async fn one_password_opens_all_servers_and_is_not_shown() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_cluster_or_the_addresses_it_announces_is_said_with_the_mend() {
+async fn problems_of_a_cluster_or_its_announced_addresses_are_reported_with_a_hint() {
     let mut cluster = started().await;
     let single = RedisServer::start();
     let member = open(&cluster.servers()[0].url());
@@ -311,8 +311,8 @@ async fn what_is_wrong_with_a_cluster_or_the_addresses_it_announces_is_said_with
     }
     let absent = RedisServer::prepare(&[]);
     let port = absent.port().to_string();
-    let told = cluster.servers()[1].command(&["CONFIG", "SET", "cluster-announce-port", &port]);
-    assert!(told.starts_with("+OK"), "{told}");
+    let reply = cluster.servers()[1].command(&["CONFIG", "SET", "cluster-announce-port", &port]);
+    assert!(reply.starts_with("+OK"), "{reply}");
     let store = open(&cluster.url());
     until(async || format!("{:?}", store.get(&keys[1]).await), |text| text.contains("cluster-announce-ip")).await;
     until(async || store.put(&keys[0], "value".into(), HOUR).await, Result::is_ok).await;

@@ -207,7 +207,7 @@ async fn a_truncated_reply_is_unavailable_at_once_and_the_connection_is_replaced
 }
 
 #[tokio::test]
-async fn answers_that_come_too_late_reach_nobody_else() {
+async fn answers_that_come_too_late_reach_no_other_call() {
     let server = RedisServer::start();
     let proxy = ChaosProxy::start(format!("127.0.0.1:{}", server.port())).await;
     let store = open(&server.url_through(proxy.port()));

@@ -127,7 +127,8 @@ async fn a_write_refused_by_a_demoted_primary_is_no_failure_and_has_the_primary_
     let store = guard(&servers.url());
     until_put(&*store).await;
     let failures = store.counters().failures;
-    // The Sentinels put it right after some seconds; until then it is a replica of nobody, which they still name.
+    // The Sentinels put it right after some seconds; until then it is a replica without a primary, which they still
+    // name.
     servers.servers()[0].command(&["REPLICAOF", "127.0.0.1", "1"]);
     let put = store.put("key", "other".into(), HOUR).await;
     assert!(is_refused(&put), "{put:?}");
@@ -145,8 +146,8 @@ async fn a_connection_that_works_is_left_when_the_sentinels_name_another_primary
     let sentinel = &servers.sentinels()[0];
     let name = |server: &RedisServer| {
         sentinel.command(&["SENTINEL", "REMOVE", "moved"]);
-        let told = sentinel.command(&["SENTINEL", "MONITOR", "moved", "127.0.0.1", &server.port().to_string(), "2"]);
-        assert!(told.starts_with("+OK"), "{told}");
+        let reply = sentinel.command(&["SENTINEL", "MONITOR", "moved", "127.0.0.1", &server.port().to_string(), "2"]);
+        assert!(reply.starts_with("+OK"), "{reply}");
     };
     name(&one);
     let store = open(&format!("redis+sentinel://127.0.0.1:{}/moved", sentinel.port()));
@@ -223,21 +224,21 @@ async fn both_passwords_are_used_and_neither_is_shown() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_sentinels_or_the_address_they_name_is_said_with_the_mend() {
+async fn problems_of_sentinels_or_the_address_they_name_are_reported_with_a_hint() {
     let mut servers = started().await;
     let replica = servers.servers()[1].port();
     let absent = RedisServer::prepare(&[]);
     let sentinel = &servers.sentinels()[0];
     for (service, port) in [("far", absent.port()), ("copy", replica)] {
-        let told = sentinel.command(&["SENTINEL", "MONITOR", service, "127.0.0.1", &port.to_string(), "2"]);
-        assert!(told.starts_with("+OK"), "{told}");
+        let reply = sentinel.command(&["SENTINEL", "MONITOR", service, "127.0.0.1", &port.to_string(), "2"]);
+        assert!(reply.starts_with("+OK"), "{reply}");
     }
     let sentinel = sentinel.port();
     let server = servers.servers()[0].port();
     for (url, part) in [
         (format!("redis+sentinel://127.0.0.1:{sentinel}/far"), "replica-announce-ip"),
         (format!("redis+sentinel://127.0.0.1:{sentinel}/copy"), "it says that it is a replica"),
-        (format!("redis+sentinel://127.0.0.1:{sentinel}/nobody"), "it knows no service"),
+        (format!("redis+sentinel://127.0.0.1:{sentinel}/unknown"), "it knows no service"),
         (format!("redis+sentinel://127.0.0.1:{server}/main"), "it is no Sentinel"),
         ("redis+sentinel://no-such-host.invalid/main".to_owned(), "no-such-host.invalid:26379"),
     ] {

@@ -9,7 +9,7 @@ use crate::redis_faults::{HOUR, open, until, until_put, until_read};
 
 /// Runs what blocks without holding up what else the runtime has to do.
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    spawn_blocking(work).await.expect("it does as told")
+    spawn_blocking(work).await.expect("the task ends")
 }
 
 fn server_of(authority: &Authority) -> RedisServer {
@@ -17,7 +17,7 @@ fn server_of(authority: &Authority) -> RedisServer {
     RedisServer::start_with_tls(&args.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
-/// Waits until what keeps the store away is told with one of these texts.
+/// Waits until the store's error is one of these texts.
 async fn trouble_of(url: &str, parts: &[&str]) {
     let store = open(url);
     let answer = async || store.get("key").await.expect_err("no connection").to_string();

@@ -6,7 +6,7 @@ use lastgood::{Error, Filled, Policy, Reason, Region, Siblings};
 use tokio::time::advance;
 
 use crate::support::{
-    HOUR, MINUTE, SECOND, Source, Stored, a_minute, good, loaded, memory_only, peeked, region, settle, told,
+    HOUR, MINUTE, SECOND, Source, Stored, a_minute, good, loaded, memory_only, peeked, region, settle, summary,
 };
 
 async fn refresh(region: &Region, ahead: Duration, source: &Source) -> Result<bool, Reason> {
@@ -15,7 +15,7 @@ async fn refresh(region: &Region, ahead: Duration, source: &Source) -> Result<bo
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_ends_too_soon_is_loaded_while_readers_are_served_what_is_fresh() {
+async fn an_entry_that_ends_too_soon_is_loaded_while_readers_are_served_a_fresh_one() {
     let prices = region(&memory_only(), a_minute());
     let source = Source::answering("v1");
     assert_eq!(refresh(&prices, Duration::ZERO, &source).await, Ok(true), "nothing was there");
@@ -28,12 +28,12 @@ async fn what_ends_too_soon_is_loaded_while_readers_are_served_what_is_fresh() {
         async move { refresh(&prices, SECOND * 10, &source).await }
     });
     settle().await;
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "HIT"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v1", "HIT"));
     source.resume();
     assert_eq!(refreshing.await.unwrap(), Ok(true));
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v2", "HIT"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v2", "HIT"));
     advance(SECOND * 59).await;
-    assert_eq!((told(source.read(&prices, "BTCUSDT").await), source.loads()), (good("v2", "HIT"), 2));
+    assert_eq!((summary(source.read(&prices, "BTCUSDT").await), source.loads()), (good("v2", "HIT"), 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -48,7 +48,7 @@ async fn a_refresh_and_the_readers_who_miss_share_one_load() {
     settle().await;
     let reader = tokio::spawn({
         let (prices, source) = (prices.clone(), source.clone());
-        async move { told(source.read(&prices, "BTCUSDT").await) }
+        async move { summary(source.read(&prices, "BTCUSDT").await) }
     });
     settle().await;
     source.resume();
@@ -64,7 +64,7 @@ async fn a_failed_refresh_takes_nothing_from_those_who_are_served() {
     for reason in [Reason::NotFound, Reason::Banned, Reason::Malformed] {
         source.fail(reason);
         assert_eq!(refresh(&prices, HOUR, &source).await, Err(reason));
-        assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "HIT"));
+        assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v1", "HIT"));
         let loads = source.loads();
         assert_eq!(refresh(&prices, HOUR, &source).await, Err(reason), "it is remembered");
         assert_eq!(source.loads(), loads);
@@ -117,7 +117,7 @@ async fn who_waits_for_a_load_that_gives_way_loads_for_themselves() {
     let readers: Vec<_> = (0..5)
         .map(|_| {
             let (prices, source) = (prices.clone(), source.clone());
-            tokio::spawn(async move { told(source.read(&prices, "BTCUSDT").await).map(|(body, _)| body) })
+            tokio::spawn(async move { summary(source.read(&prices, "BTCUSDT").await).map(|(body, _)| body) })
         })
         .collect();
     settle().await;
@@ -134,7 +134,7 @@ async fn a_load_that_gave_way_leaves_no_backoff() {
     let prices = region(&memory_only(), Policy { stale_while_revalidate: Duration::ZERO, ..a_minute() });
     let (warming, source) = (Source::failing(Reason::Yielded), Source::answering("v1"));
     assert_eq!(refresh(&prices, MINUTE, &warming).await, Err(Reason::Yielded));
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "MISS"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v1", "MISS"));
     let yields = || async { Err::<Filled, _>(Error::new(Reason::Yielded, "for another").into()) };
     assert_eq!(prices.composite().fill("all", yields).await.unwrap_err().reason, Reason::Yielded);
     assert!(prices.composite().fill("all", || async { Ok(Filled::from(Siblings::new())) }).await.unwrap());

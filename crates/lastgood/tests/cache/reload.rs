@@ -7,25 +7,25 @@ use tokio::task::JoinHandle;
 use tokio::time::advance;
 
 use crate::support::{
-    MINUTE, SECOND, Source, Stored, a_minute, good, loaded, memory_only, peeked, region, settle, told,
+    MINUTE, SECOND, Source, Stored, a_minute, good, loaded, memory_only, peeked, region, settle, summary,
 };
 
-type Told = Result<(String, &'static str), Reason>;
+type Summary = Result<(String, &'static str), Reason>;
 
-fn reload(region: &Region, source: &Source) -> JoinHandle<Told> {
+fn reload(region: &Region, source: &Source) -> JoinHandle<Summary> {
     let (region, source) = (region.clone(), source.clone());
-    tokio::spawn(async move { told(region.reload("BTCUSDT", move || source.load()).await) })
+    tokio::spawn(async move { summary(region.reload("BTCUSDT", move || source.load()).await) })
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_fresh_is_not_good_enough_for_a_reload_and_is_replaced_by_it() {
+async fn a_fresh_entry_is_not_good_enough_for_a_reload_and_is_replaced_by_it() {
     let books = region(&memory_only(), a_minute());
     let source = Source::answering("v1");
     source.read(&books, "BTCUSDT").await.unwrap();
     source.set("v2");
-    assert_eq!(told(source.read(&books, "BTCUSDT").await), good("v1", "HIT"));
+    assert_eq!(summary(source.read(&books, "BTCUSDT").await), good("v1", "HIT"));
     assert_eq!(reload(&books, &source).await.unwrap(), good("v2", "MISS"));
-    assert_eq!(told(source.read(&books, "BTCUSDT").await), good("v2", "HIT"));
+    assert_eq!(summary(source.read(&books, "BTCUSDT").await), good("v2", "HIT"));
     assert_eq!(source.loads(), 2);
 }
 
@@ -36,7 +36,7 @@ async fn a_load_under_way_is_not_joined_and_all_who_come_meanwhile_share_the_nex
     source.pause();
     let reader = tokio::spawn({
         let (books, source) = (books.clone(), source.clone());
-        async move { told(source.read(&books, "BTCUSDT").await) }
+        async move { summary(source.read(&books, "BTCUSDT").await) }
     });
     settle().await;
     source.set("after");
@@ -45,12 +45,12 @@ async fn a_load_under_way_is_not_joined_and_all_who_come_meanwhile_share_the_nex
     assert_eq!(source.loads(), 1, "one load at a time");
     source.resume();
     assert_eq!(reader.await.unwrap(), good("before", "MISS"));
-    let mut told = Vec::new();
+    let mut summary = Vec::new();
     for one in those {
-        told.push(one.await.unwrap().unwrap());
+        summary.push(one.await.unwrap().unwrap());
     }
-    assert!(told.iter().all(|(body, _)| body == "after"), "{told:?}");
-    assert_eq!(told.iter().filter(|(_, x_cache)| *x_cache == "MISS").count(), 1, "{told:?}");
+    assert!(summary.iter().all(|(body, _)| body == "after"), "{summary:?}");
+    assert_eq!(summary.iter().filter(|(_, x_cache)| *x_cache == "MISS").count(), 1, "{summary:?}");
     assert_eq!((source.loads(), peeked(&books, "BTCUSDT")), (2, Some("after".to_owned())));
 }
 
@@ -80,7 +80,7 @@ async fn under_a_steady_stream_of_questions_each_gets_a_load_of_its_own_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn readers_meanwhile_are_served_what_is_fresh_and_share_the_load_where_nothing_is() {
+async fn readers_meanwhile_are_served_fresh_entries_and_share_the_load_where_there_is_none() {
     let books = region(&memory_only(), a_minute());
     let source = Source::answering("v1");
     source.pause();
@@ -88,7 +88,7 @@ async fn readers_meanwhile_are_served_what_is_fresh_and_share_the_load_where_not
     settle().await;
     let reader = tokio::spawn({
         let (books, source) = (books.clone(), source.clone());
-        async move { told(source.read(&books, "BTCUSDT").await) }
+        async move { summary(source.read(&books, "BTCUSDT").await) }
     });
     settle().await;
     source.resume();
@@ -96,7 +96,7 @@ async fn readers_meanwhile_are_served_what_is_fresh_and_share_the_load_where_not
     source.pause();
     let two = reload(&books, &source);
     settle().await;
-    assert_eq!(told(source.read(&books, "BTCUSDT").await), good("v1", "HIT"));
+    assert_eq!(summary(source.read(&books, "BTCUSDT").await), good("v1", "HIT"));
     source.resume();
     two.await.unwrap().unwrap();
     assert_eq!(source.loads(), 2);
@@ -142,7 +142,7 @@ async fn a_load_from_before_an_invalidation_is_not_waited_into_the_cache() {
     source.pause();
     let reader = tokio::spawn({
         let (books, source) = (books.clone(), source.clone());
-        async move { told(source.read(&books, "BTCUSDT").await) }
+        async move { summary(source.read(&books, "BTCUSDT").await) }
     });
     settle().await;
     let asked = reload(&books, &source);
@@ -165,7 +165,7 @@ async fn a_load_from_before_an_invalidation_is_not_waited_into_the_cache() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_load_that_hangs_or_panics_strands_nobody_who_waits_for_the_next() {
+async fn a_load_that_hangs_or_panics_strands_no_waiter_for_the_next() {
     let books = region(&memory_only(), lastgood::Policy { hard_timeout: SECOND, ..a_minute() });
     let hangs = || std::future::pending::<Result<lastgood::Loaded, LoadError>>();
     let hanging = tokio::spawn({
@@ -201,5 +201,5 @@ async fn a_reader_who_leaves_takes_nothing_from_those_who_wait_for_the_same_load
     assert!(matches!(other.await.unwrap(), Ok((body, _)) if body == "v1"));
     assert_eq!(source.loads(), 2);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(told(books.reload("BTCUSDT", || async { Ok(loaded("v2")) }).await), good("v2", "MISS"));
+    assert_eq!(summary(books.reload("BTCUSDT", || async { Ok(loaded("v2")) }).await), good("v2", "MISS"));
 }

@@ -12,7 +12,7 @@ use lastgood::{Cache, Error, LoadError, Loaded, Outcome, Policy, Reason};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::support::{MINUTE, SECOND, Source, Stored, a_minute, good, loaded, memory_only, region, settle, told};
+use crate::support::{MINUTE, SECOND, Source, Stored, a_minute, good, loaded, memory_only, region, settle, summary};
 
 #[tokio::test(start_paused = true)]
 async fn a_thousand_callers_of_a_cold_key_make_one_load_and_one_store_write() {
@@ -29,7 +29,7 @@ async fn a_thousand_callers_of_a_cold_key_make_one_load_and_one_store_write() {
     assert_eq!((source.loads(), stored.cache.status().loads), (1, 1));
     source.resume();
     let answers = callers.join_all().await;
-    let count = |outcome| answers.iter().filter(|answer| told((*answer).clone()) == good("v1", outcome)).count();
+    let count = |outcome| answers.iter().filter(|answer| summary((*answer).clone()) == good("v1", outcome)).count();
     assert_eq!((count("MISS"), count("JOINED")), (1, 999));
     stored.flush().await;
     // The claim of the load, and its answer.
@@ -74,7 +74,7 @@ async fn a_thousand_callers_on_many_threads_make_one_failing_load() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn callers_that_leave_at_any_point_cost_no_second_load_and_harm_nobody() {
+async fn callers_that_leave_at_any_point_cost_no_second_load_and_harm_no_other() {
     for polls in 0..12 {
         for leaver_is_first in [true, false] {
             let stored = Stored::new();
@@ -102,7 +102,7 @@ async fn callers_that_leave_at_any_point_cost_no_second_load_and_harm_nobody() {
             };
             settle().await;
             source.resume();
-            let body = told(stayer.await.expect("the reader does not panic")).map(|(body, _)| body);
+            let body = summary(stayer.await.expect("the reader does not panic")).map(|(body, _)| body);
             assert_eq!((body, source.loads()), (Ok("v1".to_owned()), 1), "left after {polls} polls");
             assert_eq!(stored.cache.status().loads, 0);
         }
@@ -118,7 +118,7 @@ async fn a_load_that_all_callers_left_still_fills_the_cache() {
     assert!(tokio::time::timeout(SECOND, source.read(&prices, "BTCUSDT")).await.is_err());
     source.resume();
     settle().await;
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "HIT"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v1", "HIT"));
     assert_eq!(source.loads(), 1);
 }
 
@@ -135,13 +135,13 @@ async fn a_load_that_never_returns_releases_its_waiters_and_leaks_nothing() {
         waiters.spawn(async move { source.read(&prices, "BTCUSDT").await });
     }
     for answer in waiters.join_all().await {
-        assert_eq!(told(answer), Err(Reason::TimedOut));
+        assert_eq!(summary(answer), Err(Reason::TimedOut));
     }
     assert!(start.elapsed() < 5 * SECOND + Duration::from_millis(10), "{:?}", start.elapsed());
     assert_eq!((source.loads(), cache.status().loads), (1, 0));
     source.resume();
     tokio::time::advance(SECOND).await;
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "MISS"), "its place among the loads is free");
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v1", "MISS"), "its place among the loads is free");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -155,13 +155,13 @@ async fn a_loader_that_blocks_its_thread_for_ever_releases_its_waiters() {
     });
     let source = Source::answering("v1");
     let (first, second) = tokio::join!(blocking, source.read(&prices, "BTCUSDT"));
-    assert_eq!((told(first), told(second)), (Err(Reason::TimedOut), Err(Reason::TimedOut)));
+    assert_eq!((summary(first), summary(second)), (Err(Reason::TimedOut), Err(Reason::TimedOut)));
     assert_eq!(source.loads(), 0, "the second waited for the first's load");
 
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "MISS"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v1", "MISS"));
     drop(unblock);
     tokio::time::sleep(Duration::from_millis(50)).await;
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "HIT"), "the blocked load came too late");
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v1", "HIT"), "the blocked load came too late");
     assert_eq!(cache.status().loads, 0);
 }
 
@@ -169,17 +169,17 @@ async fn a_loader_that_blocks_its_thread_for_ever_releases_its_waiters() {
 async fn a_panicking_loader_is_an_error_and_the_key_stays_usable() {
     let cache = memory_only();
     let prices = region(&cache, a_minute());
-    let while_awaited = prices.get_or_load("BTCUSDT", || async { panic!("told to") }).await;
-    assert_eq!(told(while_awaited), Err(Reason::Panicked));
+    let while_awaited = prices.get_or_load("BTCUSDT", || async { panic!("injected") }).await;
+    assert_eq!(summary(while_awaited), Err(Reason::Panicked));
     fn at_once() -> std::future::Ready<Result<Loaded, LoadError>> {
-        panic!("told to")
+        panic!("injected")
     }
-    assert_eq!(told(prices.get_or_load("ETHUSDT", at_once).await), Err(Reason::Panicked));
+    assert_eq!(summary(prices.get_or_load("ETHUSDT", at_once).await), Err(Reason::Panicked));
     assert_eq!(cache.status().loads, 0);
     tokio::time::advance(SECOND).await;
     let source = Source::answering("v1");
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "MISS"));
-    assert_eq!(told(source.read(&prices, "ETHUSDT").await), good("v1", "MISS"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v1", "MISS"));
+    assert_eq!(summary(source.read(&prices, "ETHUSDT").await), good("v1", "MISS"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -223,9 +223,9 @@ fn a_load_whose_runtime_ends_releases_waiters_in_other_runtimes() {
         let mut waiter = pin!(source.read(&prices, "BTCUSDT"));
         assert!(waiter.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         first.shutdown_background();
-        assert_eq!(told(waiter.await), Err(Reason::Abandoned));
+        assert_eq!(summary(waiter.await), Err(Reason::Abandoned));
         source.resume();
-        assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "MISS"));
+        assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v1", "MISS"));
     });
     assert_eq!((source.loads(), cache.status().loads), (2, 0));
 }
@@ -235,7 +235,7 @@ async fn one_load_more_than_allowed_is_refused_or_served_from_the_last_good() {
     let cache = memory_only();
     let prices = region(&cache, Policy { max_loads: 2, ..a_minute() });
     let source = Source::answering("v1");
-    assert_eq!(told(source.read(&prices, "KNOWN").await), good("v1", "MISS"));
+    assert_eq!(summary(source.read(&prices, "KNOWN").await), good("v1", "MISS"));
     tokio::time::advance(MINUTE).await;
 
     source.pause();
@@ -246,14 +246,14 @@ async fn one_load_more_than_allowed_is_refused_or_served_from_the_last_good() {
     }
     settle().await;
     let start = Instant::now();
-    assert_eq!(told(source.read(&prices, "C").await), Err(Reason::Overloaded));
+    assert_eq!(summary(source.read(&prices, "C").await), Err(Reason::Overloaded));
     let known = source.read(&prices, "KNOWN").await.expect("it is kept");
     assert_eq!(known.outcome(), Outcome::LastGood(Reason::Overloaded));
-    assert_eq!((start.elapsed(), source.loads()), (Duration::ZERO, 3), "nobody waits to be refused");
+    assert_eq!((start.elapsed(), source.loads()), (Duration::ZERO, 3), "refusals come at once");
 
     source.resume();
     assert!(loads.join_all().await.iter().all(Result::is_ok));
-    assert_eq!(told(source.read(&prices, "C").await), good("v1", "MISS"), "a refusal is not remembered");
+    assert_eq!(summary(source.read(&prices, "C").await), good("v1", "MISS"), "a refusal is not remembered");
     assert_eq!(cache.status().loads, 0);
 }
 
@@ -272,9 +272,9 @@ async fn what_the_store_holds_needs_no_place_among_the_loads() {
         tokio::spawn(async move { source.read(&prices, "LOADING").await })
     };
     settle().await;
-    assert_eq!(told(source.read(&prices, "STORED").await), good("v1", "HIT"));
+    assert_eq!(summary(source.read(&prices, "STORED").await), good("v1", "HIT"));
     source.resume();
-    assert_eq!(told(held.await.expect("the reader does not panic")), good("v2", "MISS"));
+    assert_eq!(summary(held.await.expect("the reader does not panic")), good("v2", "MISS"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -289,7 +289,7 @@ async fn an_answer_that_fails_while_the_store_hangs_still_comes_once() {
         waiters.spawn(async move { source.read(&prices, "BTCUSDT").await });
     }
     for answer in waiters.join_all().await {
-        assert_eq!(told(answer), Err(Reason::Unreachable));
+        assert_eq!(summary(answer), Err(Reason::Unreachable));
     }
     assert_eq!((source.loads(), stored.faulty.reads()), (1, 0), "a store that does not tell the time is asked no more");
 }
@@ -308,10 +308,10 @@ async fn limits_that_mean_no_limit_are_taken_as_such() {
     };
     let prices = region(&cache, policy);
     let source = Source::answering("v1");
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "MISS"));
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "HIT"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v1", "MISS"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v1", "HIT"));
     source.fail(Reason::NotFound);
-    assert_eq!(told(source.read(&prices, "ETHUSDT").await), Err(Reason::NotFound));
+    assert_eq!(summary(source.read(&prices, "ETHUSDT").await), Err(Reason::NotFound));
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@ use lastgood::{Cache, Clock, Loaded, Outcome, Persist, Policy, Reason, Tier, Was
 use tokio::time::{Instant, advance};
 
 use crate::support::{
-    HOUR, MINUTE, SECOND, Source, Stored, a_minute, good, loaded, over, peeked, region, settle, text, told,
+    HOUR, MINUTE, SECOND, Source, Stored, a_minute, good, loaded, over, peeked, region, settle, summary, text,
 };
 
 mod ending;
@@ -22,7 +22,7 @@ const BUDGET: Duration = Duration::from_millis(25);
 const ROUNDING: Duration = Duration::from_millis(2);
 
 fn unavailable() -> StoreError {
-    StoreError::Unavailable("told to".into())
+    StoreError::Unavailable("injected".into())
 }
 
 fn removals_left(cache: &Cache) -> usize {
@@ -62,15 +62,15 @@ async fn a_stored_answer_past_its_freshness_serves_after_a_restart_as_it_would_h
     source.set("v2");
     let while_stale = stored.restarted();
     let prices = region(&while_stale, policy.clone());
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "STALE"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v1", "STALE"));
     settle().await;
-    assert_eq!((told(source.read(&prices, "BTCUSDT").await), source.loads()), (good("v2", "HIT"), 2));
+    assert_eq!((summary(source.read(&prices, "BTCUSDT").await), source.loads()), (good("v2", "HIT"), 2));
     assert!(while_stale.sync(MINUTE).await);
 
     advance(HOUR).await;
     source.fail(Reason::Unreachable);
     let while_kept = region(&stored.restarted(), policy);
-    assert_eq!(told(source.read(&while_kept, "BTCUSDT").await), good("v2", "LAST-GOOD"));
+    assert_eq!(summary(source.read(&while_kept, "BTCUSDT").await), good("v2", "LAST-GOOD"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -113,7 +113,7 @@ async fn unreadable_bytes_are_a_counted_miss_and_left_in_the_store() {
             let cache = over(Arc::clone(&faulty) as _, &stored.clock);
             let prices = region(&cache, a_minute());
             let source = Source::failing(Reason::Unreachable);
-            assert_eq!(told(source.read(&prices, "BTCUSDT").await), Err(Reason::Unreachable));
+            assert_eq!(summary(source.read(&prices, "BTCUSDT").await), Err(Reason::Unreachable));
             assert!(cache.sync(MINUTE).await);
             assert_eq!(stored.memory.get(key).await, Ok(Some(bytes.clone())), "a newer program may read it");
             settle().await;
@@ -122,7 +122,7 @@ async fn unreadable_bytes_are_a_counted_miss_and_left_in_the_store() {
 
             advance(SECOND).await;
             source.set("v2");
-            assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v2", "MISS"));
+            assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v2", "MISS"));
             let (_, stats) = cache.stats().remove(0);
             assert_eq!((stats.unreadable, stats.misses, stats.errors), (2, 1, 1));
             let status = cache.status().store.expect("there is a store");
@@ -140,8 +140,8 @@ async fn programs_of_two_schemas_share_a_store_without_disturbing_each_other() {
     let new = new.region_with_schema("prices", a_minute(), 2).expect("the policy is sound");
     let (old_source, new_source) = (Source::answering("old form"), Source::answering("new form"));
     for _ in 0..3 {
-        assert_eq!(told(old_source.read(&old, "BTCUSDT").await).map(|told| told.0), Ok("old form".into()));
-        assert_eq!(told(new_source.read(&new, "BTCUSDT").await).map(|told| told.0), Ok("new form".into()));
+        assert_eq!(summary(old_source.read(&old, "BTCUSDT").await).map(|summary| summary.0), Ok("old form".into()));
+        assert_eq!(summary(new_source.read(&new, "BTCUSDT").await).map(|summary| summary.0), Ok("new form".into()));
         advance(SECOND).await;
     }
     assert_eq!((old_source.loads(), new_source.loads()), (1, 1));
@@ -157,7 +157,7 @@ async fn bytes_of_another_schema_under_the_same_key_are_a_miss() {
     let cache = stored.restarted();
     let prices = cache.region_with_schema("prices", a_minute(), 2).expect("the policy is sound");
     let source = Source::answering("v2");
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v2", "MISS"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v2", "MISS"));
     assert_eq!(cache.stats().remove(0).1.unreadable, 1);
 }
 
@@ -176,13 +176,13 @@ async fn an_ill_store_costs_one_budget_a_read_and_then_nothing() {
                 Ok(loaded("v1"))
             };
             let answer = prices.get_or_load(&number.to_string(), load).await;
-            assert_eq!(told(answer), good("v1", "MISS"));
+            assert_eq!(summary(answer), good("v1", "MISS"));
             assert!(start.elapsed() <= BUDGET + load_time + ROUNDING, "{fault:?}: {:?}", start.elapsed());
             let store = stored.cache.status().store.expect("there is a store");
             if store.breaker != BreakerState::Closed {
                 let start = Instant::now();
                 let source = Source::answering("v1");
-                assert_eq!(told(source.read(&prices, &format!("{number}, open")).await), good("v1", "MISS"));
+                assert_eq!(summary(source.read(&prices, &format!("{number}, open")).await), good("v1", "MISS"));
                 assert_eq!(start.elapsed(), Duration::ZERO, "{fault:?}");
             }
         }
@@ -199,7 +199,7 @@ async fn a_batch_over_a_hung_store_costs_one_budget_altogether() {
     let start = Instant::now();
     let load = |names: Vec<String>| async { Ok(names.into_iter().map(|name| (name, Ok(loaded("v1")))).collect()) };
     let answers = prices.get_or_load_many(&names, load).await;
-    assert!(answers.into_iter().all(|answer| told(answer) == good("v1", "MISS")));
+    assert!(answers.into_iter().all(|answer| summary(answer) == good("v1", "MISS")));
     assert!(start.elapsed() <= BUDGET + ROUNDING, "{:?}", start.elapsed());
 }
 
@@ -212,7 +212,7 @@ async fn memory_serves_while_the_store_hangs_without_asking_it() {
     stored.faulty.set(Fault::Hang);
     let source = Source::answering("v2");
     let start = Instant::now();
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "HIT"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v1", "HIT"));
     assert_eq!((start.elapsed(), stored.faulty.reads()), (Duration::ZERO, 0));
 }
 
@@ -243,12 +243,12 @@ async fn expiring_what_only_the_store_holds_keeps_it_for_bad_days() {
     assert_eq!(prices.expire("BTCUSDT").await, WasThere::Yes);
     assert!(again.sync(MINUTE).await);
     let source = Source::failing(Reason::Unreachable);
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "LAST-GOOD"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v1", "LAST-GOOD"));
     let once_more = region(&stored.restarted(), a_minute());
-    assert_eq!(told(source.read(&once_more, "BTCUSDT").await), good("v1", "LAST-GOOD"));
+    assert_eq!(summary(source.read(&once_more, "BTCUSDT").await), good("v1", "LAST-GOOD"));
     source.set("v2");
     advance(SECOND).await;
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v2", "MISS"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v2", "MISS"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -264,7 +264,7 @@ async fn expiring_while_the_store_is_down_never_leaves_a_fresh_value_behind() {
     stored.faulty.heal();
     tokio::time::sleep(3 * SECOND).await;
     let source = Source::answering("v2");
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v2", "MISS"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v2", "MISS"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -288,7 +288,7 @@ async fn a_value_too_large_for_every_tier_is_served_each_time_and_leaves_no_olde
     assert_eq!(peeked(&prices, "EXCHANGE-INFO"), None);
     let again = region(&over(Arc::new(memory), &clock), a_minute());
     source.fail(Reason::Unreachable);
-    assert_eq!(told(source.read(&again, "EXCHANGE-INFO").await), Err(Reason::Unreachable));
+    assert_eq!(summary(source.read(&again, "EXCHANGE-INFO").await), Err(Reason::Unreachable));
 }
 
 #[tokio::test(start_paused = true)]
@@ -298,14 +298,14 @@ async fn names_longer_than_a_store_takes_live_in_memory_alone() {
     let source = Source::answering("v1");
     let long = "x".repeat(1 << 20);
     for expected in ["MISS", "HIT"] {
-        assert_eq!(told(source.read(&prices, &long).await), good("v1", expected));
+        assert_eq!(summary(source.read(&prices, &long).await), good("v1", expected));
     }
     prices.put(&long, loaded("v2")).await;
     assert_eq!(prices.expire(&long).await, WasThere::Yes);
     assert!(prices.remove(&long).await);
     let load = |names: Vec<String>| async { Ok(names.into_iter().map(|name| (name, Ok(loaded("v1")))).collect()) };
     let answers = prices.get_or_load_many(&[&long, "BTCUSDT"], load).await;
-    assert!(answers.into_iter().all(|answer| told(answer) == good("v1", "MISS")));
+    assert!(answers.into_iter().all(|answer| summary(answer) == good("v1", "MISS")));
     stored.flush().await;
     let lengths: Vec<usize> = stored.keys().await.iter().map(String::len).collect();
     assert_eq!(lengths, ["lastgood:prices:v1:BTCUSDT".len()]);
@@ -326,13 +326,13 @@ async fn what_memory_holds_wins_over_an_older_value_in_the_store() {
     let prices = region(&cache, a_minute());
     faulty.set(Fault::Fail(unavailable()));
     let source = Source::answering("v2");
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v2", "MISS"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v2", "MISS"));
     assert!(cache.sync(MINUTE).await);
     faulty.heal();
     assert_eq!(stored.memory.get(key).await, Ok(Some(old)));
     tokio::time::sleep(2 * MINUTE).await;
     source.fail(Reason::Unreachable);
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v2", "LAST-GOOD"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v2", "LAST-GOOD"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -342,14 +342,14 @@ async fn a_store_that_appears_late_is_used_from_then_on() {
     let prices = region(&stored.cache, a_minute());
     let source = Source::answering("v1");
     for number in 0..20 {
-        assert_eq!(told(source.read(&prices, &number.to_string()).await), good("v1", "MISS"));
+        assert_eq!(summary(source.read(&prices, &number.to_string()).await), good("v1", "MISS"));
     }
     assert_ne!(stored.cache.status().store.map(|store| store.breaker), Some(BreakerState::Closed));
     assert!(stored.cache.probe_store().await.expect("there is a store").is_err());
     stored.faulty.heal();
     tokio::time::sleep(SECOND).await;
     assert!(stored.cache.probe_store().await.expect("there is a store").is_ok());
-    assert_eq!(told(source.read(&prices, "late").await), good("v1", "MISS"));
+    assert_eq!(summary(source.read(&prices, "late").await), good("v1", "MISS"));
     stored.flush().await;
     assert_eq!(stored.keys().await, ["lastgood:prices:v1:late"]);
 }
@@ -387,11 +387,11 @@ async fn entries_of_version_1_are_a_counted_miss_on_purpose_for_they_name_no_key
         let prices = stored.cache.region_with_schema("prices", a_minute(), 7).expect("the policy is sound");
         stored.memory.put(SNAPSHOT_KEY, bytes.clone(), HOUR).await.expect("there is room");
         let source = Source::failing(Reason::Unreachable);
-        assert_eq!(told(source.read(&prices, "BTCUSDT").await), Err(Reason::Unreachable));
+        assert_eq!(summary(source.read(&prices, "BTCUSDT").await), Err(Reason::Unreachable));
         assert_eq!(stored.memory.get(SNAPSHOT_KEY).await, Ok(Some(bytes)), "no reader deletes it");
         advance(SECOND).await;
         source.set("loaded");
-        assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("loaded", "MISS"));
+        assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("loaded", "MISS"));
         assert_eq!(stored.cache.stats().remove(0).1.unreadable, 2);
     }
 }

@@ -66,7 +66,7 @@ mod guard {
     }
 
     fn unavailable() -> StoreError {
-        StoreError::Unavailable("told to".into())
+        StoreError::Unavailable("injected".into())
     }
 
     async fn wait_for(setup: &Setup, state: BreakerState) {

@@ -49,7 +49,7 @@ impl Source {
     }
 
     pub(crate) fn fail(&self, reason: Reason) {
-        self.answer(Err(Error::new(reason, "told to fail")));
+        self.answer(Err(Error::new(reason, "injected")));
     }
 
     pub(crate) fn answer(&self, answer: Result<Loaded, Error>) {
@@ -99,11 +99,11 @@ pub(crate) fn loaded(body: &str) -> Loaded {
 }
 
 /// The answer's body and where it came from, or the reason that there is none.
-pub(crate) fn told(answer: Result<Answer, Error>) -> Result<(String, &'static str), Reason> {
+pub(crate) fn summary(answer: Result<Answer, Error>) -> Result<(String, &'static str), Reason> {
     answer.map(|answer| (text(&answer), answer.outcome().as_x_cache())).map_err(|error| error.reason)
 }
 
-/// What [`told`] says of an answer.
+/// What [`summary`] says of an answer.
 pub(crate) fn good(body: &str, x_cache: &'static str) -> Result<(String, &'static str), Reason> {
     Ok((body.to_owned(), x_cache))
 }

@@ -1,4 +1,4 @@
-//! Answers with a true end: past their `ttl` they are gone from every tier, and stand in for nobody.
+//! Answers with a true end: past their `ttl` they are gone from every tier, and never stand in.
 
 use lastgood::store::{Store, StoreError};
 use lastgood::testing::Fault;
@@ -6,7 +6,7 @@ use lastgood::{Keep, Loaded, Reason, Region, WasThere};
 use tokio::time::advance;
 
 use crate::support::{
-    HOUR, MINUTE, SECOND, Source, Stored, a_minute, good, loaded, memory_only, peeked, region, settle, told,
+    HOUR, MINUTE, SECOND, Source, Stored, a_minute, good, loaded, memory_only, peeked, region, settle, summary,
 };
 
 /// For a minute fresh, and kept for a day.
@@ -19,7 +19,7 @@ async fn put(prices: &Region, value: Loaded) {
 }
 
 async fn with_a_failing_source(prices: &Region) -> Result<(String, &'static str), Reason> {
-    told(Source::failing(Reason::Unreachable).read(prices, "BTCUSDT").await)
+    summary(Source::failing(Reason::Unreachable).read(prices, "BTCUSDT").await)
 }
 
 #[tokio::test(start_paused = true)]
@@ -71,7 +71,7 @@ async fn invalidating_it_makes_it_last_no_longer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_put_after_it_has_the_time_of_its_own() {
+async fn a_later_put_has_a_time_of_its_own() {
     let cache = memory_only();
     let prices = region(&cache, policy());
     put(&prices, loaded("7").ttl(SECOND)).await;
@@ -115,7 +115,7 @@ async fn with_the_store_down_it_ends_and_what_it_replaced_stays_gone() {
     let prices = region(&stored.cache, policy());
     put(&prices, loaded("older")).await;
     stored.flush().await;
-    stored.faulty.set(Fault::Fail(StoreError::Unavailable("told to".to_owned())));
+    stored.faulty.set(Fault::Fail(StoreError::Unavailable("injected".to_owned())));
     put(&prices, loaded("7").ttl(SECOND)).await;
     settle().await;
     assert_eq!(with_a_failing_source(&prices).await, good("7", "HIT"));
@@ -144,7 +144,7 @@ async fn another_process_that_holds_what_it_replaced_knows_that_it_is_over() {
     stored.flush().await;
     settle().await;
     advance(SECOND).await;
-    let held = others.peek("BTCUSDT").expect("it was never told what replaced it");
+    let held = others.peek("BTCUSDT").expect("it never learnt what replaced it");
     assert!(held.may_be_replaced());
     assert_eq!(others.try_stored("BTCUSDT").await.map(|found| found.is_some()), Ok(false));
 }

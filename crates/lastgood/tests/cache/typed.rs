@@ -64,7 +64,7 @@ async fn a_typed_value_is_read_without_a_loader() {
     let answer = prices.typed::<Vec<u32>>().get("week-9").await.unwrap().expect("it was put");
     assert_eq!((answer.outcome, answer.age, &*answer.value), (Outcome::Hit(Tier::Memory), SECOND, &vec![3, 1]));
     prices.put("week-9", loaded("[3,")).await;
-    assert!(prices.typed::<Vec<u32>>().get("week-9").await.unwrap().is_none(), "what is no list is nothing");
+    assert!(prices.typed::<Vec<u32>>().get("week-9").await.unwrap().is_none(), "a value that is no list is nothing");
 }
 
 #[tokio::test(start_paused = true)]
@@ -91,7 +91,7 @@ async fn a_value_without_a_json_form_is_refused_and_the_last_good_one_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_cache_holds_in_another_form_is_loaded_anew() {
+async fn a_value_cached_in_another_form_is_loaded_again() {
     let stored = Stored::new();
     let prices = region(&stored.cache, a_minute());
     for body in ["\"text\"", "{", ""] {

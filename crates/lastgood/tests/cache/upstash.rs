@@ -170,7 +170,7 @@ async fn each_call_is_one_request() {
 }
 
 #[tokio::test]
-async fn what_redis_refuses_is_refused_and_what_is_of_another_type_is_absent() {
+async fn writes_that_redis_refuses_are_refused_and_keys_of_another_type_are_absent() {
     let server = RedisServer::start();
     let (_front, store) = front(&server).await;
     store.put("key", "value".into(), HOUR).await.expect("stored");
@@ -299,7 +299,7 @@ async fn no_more_than_its_connections_are_used_and_the_rest_waits_its_turn() {
 }
 
 #[tokio::test]
-async fn a_database_of_many_regions_is_told_what_was_written_before() {
+async fn a_database_of_many_regions_is_warned_about_with_its_rows() {
     let server = RedisServer::start();
     let (front, store) = front(&server).await;
     store.put("key", "value".into(), HOUR).await.expect("stored");

@@ -1,4 +1,4 @@
-//! `lastgood check`: what is wrong, and how to fix it.
+//! `lastgood check`: the problems, and how to fix them.
 
 mod probe;
 mod redis;

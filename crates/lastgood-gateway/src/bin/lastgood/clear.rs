@@ -18,7 +18,7 @@ Examples:
 
 Lists of all symbols are expired, not removed: they hold the other symbols, too.
 
-Exit code 1 if the store was not reached: it says what is done, what waits for the store, and what is not known.")]
+Exit code 1 if the store was not reached: it lists the changes made, those waiting for the store, and unknowns.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     client: ClientArguments,

@@ -171,7 +171,7 @@ impl Client {
 
     fn unreachable(&self, why: &reqwest::Error) -> Failure {
         let what = match why {
-            why if why.is_connect() => "nobody answers there",
+            why if why.is_connect() => "no server answers there",
             why if why.is_timeout() => "no answer in time",
             _ => "the connection broke off",
         };

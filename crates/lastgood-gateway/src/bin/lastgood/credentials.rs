@@ -170,7 +170,7 @@ impl From<CredentialError> for Failure {
     }
 }
 
-/// What is shown of a credential.
+/// The visible part of a credential.
 #[derive(Serialize)]
 struct Shown {
     name: String,

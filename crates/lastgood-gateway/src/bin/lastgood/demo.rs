@@ -31,7 +31,7 @@ use view::Snapshot;
 /// Where the gateway listens if that is free.
 const PREFERRED: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8090);
 
-/// How long the servers get to answer what is under way at the end.
+/// How long the servers get to answer the requests under way at the end.
 const GRACE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, clap::Args)]
@@ -165,7 +165,7 @@ async fn watch_it(arguments: &Arguments, gateway: &Gateway, faults: &Faults, see
     }
 }
 
-/// The next key; none ever where nobody types.
+/// The next key; none ever without a terminal.
 async fn typed(keys: Option<&mut Keys>) -> Key {
     match keys {
         Some(keys) => keys.next().await,

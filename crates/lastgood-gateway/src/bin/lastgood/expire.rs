@@ -18,7 +18,7 @@ Examples:
 The next read asks the source, and the last good answer stands in if the source fails.
 To remove that, too: lastgood remove, or --hard.
 
-Exit code 1 if the store was not reached: it says what is done, what waits for the store, and what is not known.")]
+Exit code 1 if the store was not reached: it lists the changes made, those waiting for the store, and unknowns.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     client: ClientArguments,

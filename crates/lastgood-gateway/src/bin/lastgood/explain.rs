@@ -64,7 +64,7 @@ fn add_span(table: &mut Table, span: &Value) {
         (Some(true), None) => "confirmed".to_owned(),
         (Some(true), until) => format!("confirmed, asked for again after {}", time(until)),
         (_, Some(0)) => "not believed".to_owned(),
-        (_, until) => format!("told once, asked for again after {}", time(until)),
+        (_, until) => format!("answered once, asked for again after {}", time(until)),
     };
     table.add_row(["candles".to_owned(), format!("{} to {to}  {what}, {state}", time(span["from"].as_u64()))]);
 }

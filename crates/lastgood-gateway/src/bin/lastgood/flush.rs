@@ -16,7 +16,7 @@ Examples:
 
 Nothing is left to stand in for an exchange that fails: lastgood expire keeps that.
 
-Exit code 1 if the store was not reached: it says what is done, what waits for the store, and what is not known.")]
+Exit code 1 if the store was not reached: it lists the changes made, those waiting for the store, and unknowns.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     client: ClientArguments,

@@ -1,4 +1,4 @@
-//! `lastgood get KEY`: what is kept under a key.
+//! `lastgood get KEY`: the value kept under a key.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ Examples:
   lastgood get \"ticker_price:spot/api/v3/ticker/price?\" > prices.json
   lastgood get --json \"exchange_info:spot/api/v3/exchangeInfo?\"
 
-The body goes to standard output as it is, what is known of it to standard error.
+The body goes to standard output as it is, its headers to standard error.
 Nothing is loaded: a key that neither memory nor the store holds is a failure.
 Keys: lastgood keys.")]
 pub(crate) struct Arguments {
@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-const TOLD: [(&str, &str); 5] = [
+const SHOWN: [(&str, &str); 5] = [
     ("x_cache", "x-cache"),
     ("age", "age"),
     ("cache_status", "cache-status"),
@@ -42,15 +42,15 @@ pub(crate) async fn run(arguments: Arguments, file: Option<&Path>) -> Result<(),
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if as_json {
         let mut report = json!({ "key": key });
-        for (name, of) in TOLD {
+        for (name, of) in SHOWN {
             report[name] = header(of).into();
         }
-        // What is no JSON is shown as text.
+        // A body that is no JSON is shown as text.
         let as_text = || Value::from(String::from_utf8_lossy(&body));
         report["body"] = serde_json::from_slice(&body).unwrap_or_else(|_| as_text());
         return say_json(&report);
     }
-    for (_, name) in TOLD {
+    for (_, name) in SHOWN {
         complain(&format!("{name}: {}", header(name)));
     }
     say_bytes(&body);

@@ -103,7 +103,7 @@ impl Choices {
     fn file(&self, database: Option<&Database>) -> String {
         let Choices { preset, store, listen } = self;
         let mut text = String::from(
-            "# lastgood.example.toml in the repository has every key; `lastgood check` tells what is wrong here.\n",
+            "# lastgood.example.toml in the repository has every key; `lastgood check` finds its problems.\n",
         );
         let store = if has_password(store) { "env:REDIS_URL" } else { store };
         for (key, value) in [("listen", listen.as_str()), ("preset", preset), ("store", store)] {
@@ -235,7 +235,7 @@ fn next_steps(path: &Path, choices: &Choices, database: Option<&Database>) -> Ve
     if database.is_some_and(|database| database.is_secret) {
         needs("DATABASE_URL", "the database's URL with its password");
     }
-    lines.push(format!("  lastgood check{config}      tells what is wrong, and how to fix it"));
+    lines.push(format!("  lastgood check{config}      finds problems, and how to fix them"));
     lines.push(format!("  lastgood serve{config}      starts the gateway at http://{}/", choices.listen));
     if let Some(table) = database.and_then(|database| database.tables.first()) {
         lines.push(format!("  curl 'http://{}{}?limit=3'", choices.listen, table.path()));

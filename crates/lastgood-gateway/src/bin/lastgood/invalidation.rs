@@ -136,11 +136,11 @@ pub(crate) async fn confirmed(
     if !asks() {
         return Err(Failure::usage(format!("{warning}\n    help: add --yes to do it, or --dry-run to count")));
     }
-    // A store that is away keeps nobody from it; what cannot be reached at all says so when it is done.
+    // A store that is away does not prevent it; if it cannot be reached at all, the end says so.
     let counted = match count.await.ok().and_then(|counted| counted["matched"].as_u64()) {
         Some(1) => "1 key".to_owned(),
         Some(keys) => format!("{keys} keys"),
-        None => "nobody can count them now".to_owned(),
+        None => "they cannot be counted now".to_owned(),
     };
     let question = format!("{warning} ({counted}). Go on? [y/N] ");
     let answer = tokio::task::spawn_blocking(move || -> io::Result<String> {

@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
     /// Only those in memory with this tag
     #[arg(long, value_name = "TAG")]
     tag: Option<String>,
-    /// At most so many
+    /// List at most this many
     #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
     /// Only those after this key

@@ -44,7 +44,7 @@ Examples:
   lastgood demo                         see it work, offline
   lastgood serve                        the gateway on 127.0.0.1:8090
   lastgood init                         writes a small configuration that works
-  lastgood check                        what is wrong, and how to fix it
+  lastgood check                        the problems, and how to fix them
 
 Every verb that asks a gateway asks the one that --url or LASTGOOD_URL names, else the one that the configuration has
 listen: --config, LASTGOOD_CONFIG or ./lastgood.toml, and LASTGOOD_LISTEN over it.
@@ -87,7 +87,7 @@ enum Verb {
     Clear(clear::Arguments),
     /// Remove everything
     Flush(flush::Arguments),
-    /// Load now, on a running gateway, what is to be kept warm
+    /// Load the warm set now, on a running gateway
     Warm(warm::Arguments),
     /// Copy a cache from one store to another
     Migrate(migrate::Arguments),

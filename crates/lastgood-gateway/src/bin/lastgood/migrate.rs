@@ -29,10 +29,10 @@ Examples:
   lastgood migrate --from redis://h --to redis://h --to-namespace staging
   LASTGOOD_TOKEN_TO=TOKEN lastgood migrate --from redis://h --to https://NAME.upstash.io --rate 200
 
-Entries are copied byte for byte, with what is left of their time to live, and read back. An entry of which the target has
+Entries are copied byte for byte, with the rest of their time to live, and read back. An entry of which the target has
 a later one is left alone, and so is what the target has and this version cannot read. The source is not changed.
 
-Run it again to go on after a stop: what the target has already is skipped. Afterwards --dry-run says what is missing.
+Run it again to go on after a stop: entries that the target has already are skipped. Afterwards --dry-run lists the missing ones.
 
 Copy before gateways use the target. Where gateways change the source meanwhile, what they remove there may have been
 copied before; it says so, and the same keys are then to be removed at the target.
@@ -99,10 +99,10 @@ pub(crate) async fn run(arguments: Arguments, file: Option<&Path>) -> Result<(),
     report::print(&progress, &ended, &notes, &arguments)?;
     match ended {
         Ended::Stopped(why) => Err(Failure::failed(format!(
-            "stopped early: {why}\n    help: {}; then run the same command again, it skips what is there",
+            "stopped early: {why}\n    help: {}; then run the same command again, it skips copied entries",
             ends::check_hint(),
         ))),
-        Ended::Interrupted => Err(Failure::failed("interrupted; run the same command again, it skips what is there")),
+        Ended::Interrupted => Err(Failure::failed("interrupted; run the same command again, it skips copied entries")),
         Ended::Complete if progress.counts.failed > 0 || notes.iter().any(|note| note.is_failure) => {
             Err(Failure::silent())
         }

@@ -58,7 +58,7 @@ impl SettingsArguments {
         Ok(flags)
     }
 
-    /// The settings in force, or what is wrong with them.
+    /// The settings in force, or the problems with them.
     pub(crate) fn resolve(&self, file: Option<&Path>) -> Result<Result<Resolved, Problems>, Failure> {
         Ok(resolve_with(self.flags()?, file))
     }

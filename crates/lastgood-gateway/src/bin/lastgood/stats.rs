@@ -25,7 +25,7 @@ gone. The line STORE has what the store was sent, and what a day of it costs whe
 pub(crate) struct Arguments {
     #[command(flatten)]
     client: ClientArguments,
-    /// Also regions that nobody has asked
+    /// Also regions that were never read
     #[arg(long)]
     all: bool,
     /// How long loads and hits take, too, by region

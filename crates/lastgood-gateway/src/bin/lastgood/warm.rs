@@ -1,4 +1,4 @@
-//! `lastgood warm`: loads now what is to be kept warm.
+//! `lastgood warm`: loads the warm set now.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,13 +15,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  lastgood warm                              all that warm.markets, the keys beside it, and routes declare
+  lastgood warm                              all that warm.markets, the other keys of warm, and routes declare
   lastgood warm --symbol BTCUSDT             its candles, in each declared interval
   lastgood warm --symbol AAPL                what routes keep warm with AAPL as a parameter
   lastgood warm --region klines --dry-run    how much would be loaded, as far as memory tells
   lastgood warm --url http://cache:8090 --json
 
-What is fresh already is left alone. Warming yields to readers: what the exchange's budget
+Fresh entries are skipped. Warming yields to readers: what the exchange's budget
 leaves no room for is refused, and is tried again by the next round of warm.every.
 
 Exit code 1 if anything was refused or failed.")]

@@ -58,7 +58,7 @@ pub(crate) fn bytes(number: u64) -> String {
     }
 }
 
-/// At most `width` characters of a text; what is left out is an ellipsis.
+/// At most `width` characters of a text; the rest is an ellipsis.
 pub(crate) fn within(text: &str, width: usize) -> String {
     match text.chars().count() > width {
         true => text.chars().take(width.saturating_sub(1)).chain(['…']).collect(),

@@ -1,4 +1,4 @@
-// Keys: which there are, what is known of one, and what may be done about it.
+// Keys: the list, the state of one, and what may be done about it.
 
 import { ago, bytes, card, count, facts, h, moment, show, span, state, table } from '/page/dom.js';
 import { text } from '/page/api.js';
@@ -131,8 +131,8 @@ async function change(page, result, verb, counted, body, scope) {
   try {
     const would = await page.ask('POST', '/api/cache/invalidate', { ...body, dry_run: true });
     const lines = [`${scope}: ${entries(would.matched)}.`, body.hard
-      ? 'What is removed is not served as last good either, and what applications put is lost.'
-      : 'What is expired is loaded again on the next read. It is still served as last good while its source fails.'];
+      ? 'Removed entries are not served as last good either, and values that applications put are lost.'
+      : 'Expired entries are loaded again on the next read. They are still served as last good while their source fails.'];
     if (would.detail) lines.push(would.detail);
     if (!await page.confirm(`${verb}?`, lines, verb)) return false;
     const done = await page.ask('POST', '/api/cache/invalidate', { ...body, dry_run: false });
@@ -161,7 +161,7 @@ async function warm(page, result, scope, words) {
 
 const entries = (many) => (many === 1 ? '1 entry' : `${count(many)} entries`);
 
-/** What is about the whole cache. */
+/** Actions on the whole cache. */
 function whole(page, result) {
   const failed = (error) => { result.textContent = error.message; };
   const turn = async (word, lines) => {

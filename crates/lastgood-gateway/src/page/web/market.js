@@ -111,7 +111,7 @@ export function market(room, page) {
       { head: 'From', cell: ({ from }) => moment(from, now) }, { head: 'To', cell: ({ to }) => (to ? moment(to, now) : 'goes on') },
       { head: 'What', cell: ({ what }) => what }, { head: 'Candles', number: true, cell: ({ candles }) => count(candles) },
       { head: 'Confirmed', cell: ({ confirmed }) => (confirmed ? 'yes' : 'not yet') },
-      { head: 'First seen', cell: ({ told_at: at }) => ago(at, now) },
+      { head: 'First seen', cell: ({ said_at: at }) => ago(at, now) },
     ], known.candles.slice(-12).reverse(), 'Nothing.'),
     h('p', { class: 'dim' }, `Its end is ${span(known.age_ms)} old, kept in ${known.tier === 'both' ? 'memory and store' : known.tier}. `,
       h('a', { href: `#keys/key:${encodeURIComponent(known.key)}` }, 'The key')));

@@ -1,4 +1,4 @@
-// Overview: is it working, what did it save, what is old, why, and who is banned.
+// Overview: is it working, what did it save, which answers are old, why, and who is banned.
 
 import { ago, brief, bytes, card, count, facts, h, moment, percent, show, span, state, table } from '/page/dom.js';
 import { meter, stacked } from '/page/charts.js';
@@ -52,7 +52,7 @@ function situation({ at, health }) {
     h('ul', {}, banned, served, rest.map((line) => h('li', {}, line))));
 }
 
-/** What is added to a counter each second. */
+/** The increase of a counter each second. */
 function rates(history, field) {
   const values = [];
   for (let at = 1; at < history.length; at += 1) {

@@ -9,7 +9,7 @@ const SHOWN = 32768;
 export function routes(room, page) {
   const list = h('div', { class: 'stack' }, h('p', { class: 'dim' }, 'Asking…'));
   room.append(list);
-  /** What is kept up to date of each route. */
+  /** The cells kept up to date of each route. */
   let figures = [];
   page.ask('GET', '/api/openapi.json').then((document) => {
     const all = Object.entries(document.paths).filter(([, { get }]) => get);

@@ -16,7 +16,7 @@ async fn with_redis_away_and_back_no_bar_is_lost() {
     assert_eq!((waits.status, &waits.json()["pending"], &waits.json()["stored"]), (202, &json!(true), &json!(1)));
     assert_eq!(get(&gateway, SERIES).await.text(), list(&[row(3, "1.3"), row(2, "1.2")]));
     gateway.stop().await;
-    // What was put while it was away is gone with the process, and what it had is there: nobody knows it yet.
+    // Bars put while it was away are gone with the process, and its own are there: they are not read yet.
     let gateway = start(&settings).await;
     let unknown = get(&gateway, SERIES).await;
     assert_eq!((unknown.status, unknown.cache(), unknown.header("retry-after")), (503, "MISS", "1"));

@@ -35,13 +35,13 @@ async fn verb(gateway: &Running, arguments: &[&str]) -> (Option<i32>, String, St
 }
 
 async fn says_what_it_could_not_reach(gateway: &Running, redis: &RedisServer, arguments: &[&str]) -> String {
-    let (code, out, told) = verb(gateway, arguments).await;
-    assert_eq!(code, Some(1), "{arguments:?}: {out}{told}");
+    let (code, out, message) = verb(gateway, arguments).await;
+    assert_eq!(code, Some(1), "{arguments:?}: {out}{message}");
     assert!(out.contains("MATCHED"), "{arguments:?}: {out}");
     let store = format!("The store redis://127.0.0.1:{}", redis.port());
-    assert!(told.contains(&store) && told.contains("was not reached: "), "{arguments:?}: {told}");
-    assert!(!told.contains("left alone"), "the reason is what made it leave Redis alone: {told}");
-    told
+    assert!(message.contains(&store) && message.contains("was not reached: "), "{arguments:?}: {message}");
+    assert!(!message.contains("left alone"), "the reason is what made it leave Redis alone: {message}");
+    message
 }
 
 #[tokio::test]
@@ -50,9 +50,9 @@ async fn clearing_a_symbol_with_redis_gone_says_so_in_one_log_line_and_is_done_w
     let gateway = over(&exchange, &redis).await;
     let log = Sink::of_the_log("warn");
     redis.kill();
-    let told = says_what_it_could_not_reach(&gateway, &redis, &["clear", "--symbol", "BTCUSDT"]).await;
-    assert!(told.contains("changes wait in the gateway") || told.contains("1 change waits"), "{told}");
-    assert!(told.contains("Keys that only the store holds are not known"), "{told}");
+    let message = says_what_it_could_not_reach(&gateway, &redis, &["clear", "--symbol", "BTCUSDT"]).await;
+    assert!(message.contains("changes wait in the gateway") || message.contains("1 change waits"), "{message}");
+    assert!(message.contains("Keys that only the store holds are not known"), "{message}");
     let lines: Vec<String> = log.text().lines().map(str::to_owned).collect();
     let about = lines.iter().filter(|line| line.contains("did not reach the store")).count();
     assert_eq!(about, 1, "{lines:?}");
@@ -63,12 +63,12 @@ async fn clearing_a_symbol_with_redis_gone_says_so_in_one_log_line_and_is_done_w
     redis.restart();
     eventually("it is removed there, too", async || stored(&redis, "BTCUSDT") == 0).await;
     assert!(stored(&redis, "ETHUSDT") > 1, "the other symbol stays");
-    let (code, _, told) = verb(&gateway, &["clear", "--symbol", "BTCUSDT"]).await;
-    assert_eq!((code, told.as_str()), (Some(0), ""));
+    let (code, _, message) = verb(&gateway, &["clear", "--symbol", "BTCUSDT"]).await;
+    assert_eq!((code, message.as_str()), (Some(0), ""));
 }
 
 #[tokio::test]
-async fn every_selector_says_what_a_frozen_redis_was_not_told_and_keeps_its_promise() {
+async fn every_selector_says_what_a_frozen_redis_did_not_take_and_keeps_its_promise() {
     let (exchange, redis) = (exchange().await, redis());
     let gateway = over(&exchange, &redis).await;
     redis.stop();
@@ -83,8 +83,8 @@ async fn every_selector_says_what_a_frozen_redis_was_not_told_and_keeps_its_prom
         (&["remove", "--key", "klines:spot/api/v3/klines:BTCUSDT:1h"], "they are removed then, too"),
         (&["clear", "--region", "depth", "--yes"], "they are removed then, too"),
     ] {
-        let told = says_what_it_could_not_reach(&gateway, &redis, arguments).await;
-        assert!(told.contains(part), "{arguments:?}: {told}");
+        let message = says_what_it_could_not_reach(&gateway, &redis, arguments).await;
+        assert!(message.contains(part), "{arguments:?}: {message}");
     }
     redis.cont();
     eventually("what waited is removed", async || {
@@ -97,8 +97,8 @@ async fn every_selector_says_what_a_frozen_redis_was_not_told_and_keeps_its_prom
     .await;
     redis.stop();
     for arguments in [&["clear", "--all", "--yes"][..], &["flush", "--yes"]] {
-        let told = says_what_it_could_not_reach(&gateway, &redis, arguments).await;
-        assert!(told.contains("they are removed then, too"), "{told}");
+        let message = says_what_it_could_not_reach(&gateway, &redis, arguments).await;
+        assert!(message.contains("they are removed then, too"), "{message}");
     }
     redis.cont();
     eventually("all is removed", async || stored(&redis, "") == 0).await;
@@ -113,19 +113,19 @@ async fn the_cache_api_answers_202_for_what_waits_and_counts_only_what_it_knows(
     redis.kill();
     let done = put("late").await;
     assert_eq!(done.status, 202, "{}", done.text());
-    let told = done.json();
-    assert_eq!((&told["pending"], &told["store"]["reached"]), (&json!(true), &json!(false)));
-    assert!(told["store"]["reason"].as_str().is_some_and(|why| !why.is_empty()), "{told}");
+    let message = done.json();
+    assert_eq!((&message["pending"], &message["store"]["reached"]), (&json!(true), &json!(false)));
+    assert!(message["store"]["reason"].as_str().is_some_and(|why| !why.is_empty()), "{message}");
     for (target, body, matched) in [
         ("/api/cache/invalidate", json!({ "region": "depth" }), 2),
         ("/api/cache/invalidate", json!({ "key": "kv:none", "hard": true }), 0),
         ("/api/cache/clear/ETHUSDT", json!({}), 3),
     ] {
         let got = ask(&gateway, Method::POST, target, &body.to_string()).await;
-        let told = got.json();
-        assert_eq!(got.status, 202, "{target}: {told}");
-        assert!(told["matched"].as_u64() >= Some(matched) && told["dry_run"] == false, "{target}: {told}");
-        assert!(told["store"]["waiting"].as_u64() > Some(0) && told["detail"].is_string(), "{target}: {told}");
+        let message = got.json();
+        assert_eq!(got.status, 202, "{target}: {message}");
+        assert!(message["matched"].as_u64() >= Some(matched) && message["dry_run"] == false, "{target}: {message}");
+        assert!(message["store"]["waiting"].as_u64() > Some(0) && message["detail"].is_string(), "{target}: {message}");
     }
     let got = ask(&gateway, Method::DELETE, "/api/cache/key/kv:unknown", "").await;
     assert_eq!((got.status, got.json()["matched"].as_u64()), (202, Some(0)), "{}", got.text());

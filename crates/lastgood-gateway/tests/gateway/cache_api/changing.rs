@@ -1,4 +1,4 @@
-//! What is changed: keys, tags, symbols, everything.
+//! Changes: keys, tags, symbols, everything.
 
 use lastgood_settings::Settings;
 use lastgood_testing::RedisServer;
@@ -49,7 +49,7 @@ async fn what_applications_put_comes_back_byte_for_byte_under_any_key() {
 }
 
 #[tokio::test]
-async fn nobody_puts_market_data_in_and_unencoded_questions_are_understood() {
+async fn no_client_puts_market_data_in_and_unencoded_questions_are_understood() {
     let redis = RedisServer::start();
     let exchange = exchange().await;
     let gateway = start(&exchange, &[("store", &redis.url())]).await;
@@ -94,13 +94,13 @@ async fn a_dry_run_counts_and_changes_nothing() {
         ] {
             let mut asked = body.clone();
             asked["dry_run"] = true.into();
-            let told = invalidate(&gateway, asked).await;
-            assert_eq!(told["dry_run"], true);
-            assert!(told["matched"].as_u64() >= Some(least), "{store} {body}: {told}");
+            let done = invalidate(&gateway, asked).await;
+            assert_eq!(done["dry_run"], true);
+            assert!(done["matched"].as_u64() >= Some(least), "{store} {body}: {done}");
         }
         for target in ["/api/cache/clear/BTCUSDT", "/api/cache/flush"] {
-            let told = post(&gateway, target, json!({ "dry_run": true })).await;
-            assert!(told["matched"].as_u64() > Some(2) && told["removed"] == 0, "{target}: {told}");
+            let done = post(&gateway, target, json!({ "dry_run": true })).await;
+            assert!(done["matched"].as_u64() > Some(2) && done["removed"] == 0, "{target}: {done}");
         }
         assert_eq!(
             (stats(&gateway).await["regions"]["depth"].clone(), listed(&gateway, "").await),
@@ -114,16 +114,16 @@ async fn a_dry_run_counts_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_expires_stands_in_for_a_failing_exchange_and_what_is_removed_does_not() {
+async fn an_expired_entry_stands_in_for_a_failing_exchange_and_a_removed_one_does_not() {
     let redis = RedisServer::start();
     for store in ["memory:", "embedded:", &redis.url()] {
         let mut exchange = exchange().await;
         let gateway = start(&exchange, &[("store", store), ("namespace", "other")]).await;
         fill(&gateway).await;
-        let told = invalidate(&gateway, json!({ "region": "depth" })).await;
-        assert_eq!(told, json!({ "matched": 2, "expired": 2, "dry_run": false }));
-        let told = invalidate(&gateway, json!({ "pattern": "ticker_*", "hard": true })).await;
-        assert_eq!(told, json!({ "matched": 1, "removed": 1, "dry_run": false }));
+        let done = invalidate(&gateway, json!({ "region": "depth" })).await;
+        assert_eq!(done, json!({ "matched": 2, "expired": 2, "dry_run": false }));
+        let done = invalidate(&gateway, json!({ "pattern": "ticker_*", "hard": true })).await;
+        assert_eq!(done, json!({ "matched": 1, "removed": 1, "dry_run": false }));
         let asked = exchange.asked();
         assert_eq!(get(gateway.url(&depth("ETHUSDT"))).await.cache(), "MISS");
         assert_eq!(exchange.asked(), asked + 1);
@@ -143,14 +143,14 @@ async fn tags_reach_whatever_has_them() {
     for (name, tags) in [("1", "pipeline"), ("2", "pipeline,symbol:BTCUSDT"), ("3", "other")] {
         assert_eq!(ask(&gateway, Method::PUT, &format!("/v1/kv/kv/{name}?tags={tags}"), "1").await.status, 201);
     }
-    let told = invalidate(&gateway, json!({ "tag": "pipeline" })).await;
-    assert_eq!(told, json!({ "matched": 2, "expired": 2, "dry_run": false }));
+    let done = invalidate(&gateway, json!({ "tag": "pipeline" })).await;
+    assert_eq!(done, json!({ "matched": 2, "expired": 2, "dry_run": false }));
     assert_eq!(
         (&explained(&gateway, "kv:1").await["freshness"], &explained(&gateway, "kv:3").await["freshness"]),
         (&json!("kept"), &json!("fresh"))
     );
-    let told = post(&gateway, "/api/cache/clear/btcusdt", json!({})).await;
-    assert_eq!(told["removed"], 1, "{told}");
+    let done = post(&gateway, "/api/cache/clear/btcusdt", json!({})).await;
+    assert_eq!(done["removed"], 1, "{done}");
     assert_eq!(listed(&gateway, "region=kv").await, ["kv:1", "kv:3"]);
 }
 
@@ -168,9 +168,9 @@ async fn a_symbol_is_cleared_with_its_candles_and_the_others_are_left() {
             kv.put(name, lastgood::Loaded::default()).await;
         }
         assert!(cache.sync(Duration::from_secs(5)).await);
-        let told = post(&gateway, "/api/cache/clear/%20btcusdt", json!({})).await;
+        let done = post(&gateway, "/api/cache/clear/%20btcusdt", json!({})).await;
         // Depth, the application's, and a tail and a block at least for each interval.
-        assert!(told["removed"].as_u64() >= Some(6) && told["expired"].as_u64() >= Some(1), "{told}");
+        assert!(done["removed"].as_u64() >= Some(6) && done["expired"].as_u64() >= Some(1), "{done}");
         assert!(cache.sync(Duration::from_secs(5)).await);
         let left = listed(&gateway, "limit=1000").await;
         let of_symbol: Vec<&String> = left.iter().filter(|key| key.contains("BTCUSDT")).collect();
@@ -214,8 +214,8 @@ async fn everything_goes_only_when_it_is_confirmed() {
         let counted = post(&gateway, "/api/cache/flush", json!({ "dry_run": true })).await;
         assert_eq!((&counted["matched"], &counted["removed"]), (&json!(keys), &json!(0)), "{store}");
         assert_eq!(get(gateway.url(PRICES)).await.cache(), "HIT");
-        let told = post(&gateway, "/api/cache/flush", json!({ "confirm": true })).await;
-        assert!(told["removed"].as_u64() >= Some(5), "{told}");
+        let done = post(&gateway, "/api/cache/flush", json!({ "confirm": true })).await;
+        assert!(done["removed"].as_u64() >= Some(5), "{done}");
         assert!(gateway.gateway.cache().sync(Duration::from_secs(5)).await);
         assert_eq!(listed(&gateway, "pattern=[!n]*").await, [""; 0], "{store}");
         assert_eq!(get(gateway.url(PRICES)).await.cache(), "MISS");

@@ -1,4 +1,4 @@
-//! What is told: counters, explanations, keys.
+//! Reads: counters, explanations, keys.
 
 use lastgood_testing::RedisServer;
 
@@ -126,7 +126,7 @@ async fn a_key_is_explained_while_it_is_fresh_expired_failing_and_gone() {
 }
 
 #[tokio::test]
-async fn what_is_declared_is_explained_by_its_next_round() {
+async fn a_declared_key_is_explained_by_its_next_round() {
     let exchange = exchange().await;
     let more = [
         ("warm.markets", "spot"),

@@ -15,7 +15,7 @@ fn out(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn told(output: &Output) -> String {
+fn complaint(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -34,13 +34,18 @@ async fn the_verbs_that_ask_print_tables_and_json_and_bodies_as_they_are() {
 
     let body = get(gateway.url(PRICES)).await.body;
     let output = command(&gateway, &["get", PRICES_KEY]).await;
-    assert!(output.status.success() && output.stdout == body, "{}", told(&output));
-    assert!(told(&output).contains("x-cache: HIT"), "{}", told(&output));
+    assert!(output.status.success() && output.stdout == body, "{}", complaint(&output));
+    assert!(complaint(&output).contains("x-cache: HIT"), "{}", complaint(&output));
     let shown: Value = serde_json::from_slice(&command(&gateway, &["get", "--json", PRICES_KEY]).await.stdout).unwrap();
     assert!(shown["body"].is_array() && shown["x_cache"] == "HIT", "{shown}");
 
     let output = command(&gateway, &["keys", "--pattern", "*symbol=*", "--limit", "1"]).await;
-    assert!(out(&output).contains("depth:") && told(&output).contains("--after"), "{} {}", out(&output), told(&output));
+    assert!(
+        out(&output).contains("depth:") && complaint(&output).contains("--after"),
+        "{} {}",
+        out(&output),
+        complaint(&output)
+    );
     let depths: Value =
         serde_json::from_slice(&command(&gateway, &["keys", "--region", "depth", "--json"]).await.stdout).unwrap();
     let key = depths["keys"][0]["key"].as_str().unwrap();
@@ -54,10 +59,18 @@ async fn the_verbs_that_ask_print_tables_and_json_and_bodies_as_they_are() {
     for arguments in [&["get", "depth:nothing"][..], &["explain", "depht:x"]] {
         let output = command(&gateway, arguments).await;
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
-        assert!(told(&output).contains("depth") && !told(&output).contains("older version"), "{}", told(&output));
+        assert!(
+            complaint(&output).contains("depth") && !complaint(&output).contains("older version"),
+            "{}",
+            complaint(&output)
+        );
     }
     let output = command(&gateway, &["stats", "--token", "a-wrong-token-for-this"]).await;
-    assert!(output.status.code() == Some(1) && told(&output).contains("LASTGOOD_ADMIN_TOKEN"), "{}", told(&output));
+    assert!(
+        output.status.code() == Some(1) && complaint(&output).contains("LASTGOOD_ADMIN_TOKEN"),
+        "{}",
+        complaint(&output)
+    );
 }
 
 #[tokio::test]
@@ -67,7 +80,7 @@ async fn the_verbs_that_change_do_it_and_ask_before_they_remove_much() {
     fill(&gateway).await;
     let run = async |arguments: &[&str]| {
         let output = command(&gateway, arguments).await;
-        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", told(&output));
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", complaint(&output));
         out(&output)
     };
     let json_of = async |arguments: &[&str]| -> Value { serde_json::from_str(&run(arguments).await).unwrap() };
@@ -97,7 +110,7 @@ async fn the_verbs_that_change_do_it_and_ask_before_they_remove_much() {
         &["get"],
     ] {
         let output = command(&gateway, refused).await;
-        assert_eq!(output.status.code(), Some(2), "{refused:?}: {}", told(&output));
+        assert_eq!(output.status.code(), Some(2), "{refused:?}: {}", complaint(&output));
     }
     assert_eq!(get(gateway.url(&depth("BTCUSDT"))).await.cache(), "HIT");
     assert_eq!(json_of(&["clear", "--region", "depth", "--yes", "--json"]).await["removed"], 1);
@@ -107,7 +120,7 @@ async fn the_verbs_that_change_do_it_and_ask_before_they_remove_much() {
     run(&["clear", "--all", "--yes"]).await;
     assert_eq!(get(gateway.url(PRICES)).await.cache(), "MISS");
     let output = command(&gateway, &["remove", "--key", "depht:x"]).await;
-    assert!(output.status.code() == Some(1) && told(&output).contains("depth"), "{}", told(&output));
+    assert!(output.status.code() == Some(1) && complaint(&output).contains("depth"), "{}", complaint(&output));
 }
 
 #[tokio::test]
@@ -126,7 +139,7 @@ async fn names_outside_ascii_are_found_as_they_are_typed_and_as_keys_write_them(
     fill().await;
     let listed = async |pattern: &str| -> usize {
         let output = command(&gateway, &["keys", "--pattern", pattern, "--json"]).await;
-        let keys: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", told(&output)));
+        let keys: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", complaint(&output)));
         keys["keys"].as_array().unwrap().len()
     };
     let all = listed(&format!("*{encoded}*")).await;
@@ -143,8 +156,9 @@ async fn names_outside_ascii_are_found_as_they_are_typed_and_as_keys_write_them(
     for typed in [&key, &key.replace(encoded, "币安人生USDT"), &key.replace("%E5", "%e5")] {
         for verb in ["explain", "get"] {
             let output = command(&gateway, &[verb, typed, "--json"]).await;
-            let shown: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", told(&output)));
-            assert!(output.status.success(), "{verb} {typed}: {}", told(&output));
+            let shown: Value =
+                serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", complaint(&output)));
+            assert!(output.status.success(), "{verb} {typed}: {}", complaint(&output));
             assert!(verb == "get" || shown["key"] == key, "{verb} {typed}: {}", shown["key"]);
         }
         let output = command(&gateway, &["expire", "--key", typed, "--json"]).await;
@@ -157,12 +171,12 @@ async fn names_outside_ascii_are_found_as_they_are_typed_and_as_keys_write_them(
     for (what, typed) in [("--pattern", "*币安*"), ("--symbol", "币安人生usdt"), ("--symbol", encoded)] {
         fill().await;
         let output = command(&gateway, &["remove", what, typed, "--json"]).await;
-        let done: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", told(&output)));
+        let done: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", complaint(&output)));
         assert!(done["removed"].as_u64() >= Some(2), "{what} {typed}: {done}");
         assert_eq!(listed("*币安*").await, 0, "{what} {typed}");
     }
     let output = command(&gateway, &["clear", "--symbol", encoded, "--json"]).await;
-    assert!(output.status.success(), "{}", told(&output));
+    assert!(output.status.success(), "{}", complaint(&output));
 }
 
 #[tokio::test]
@@ -181,39 +195,43 @@ async fn the_verbs_find_the_gateway_of_their_own_environment() {
     let token = ("LASTGOOD_ADMIN_TOKEN", TOKEN);
     for listen in [&here, &everywhere] {
         let output = run(&stats, &[("LASTGOOD_LISTEN", listen), token]).await;
-        assert!(output.status.success(), "{listen}: {}", told(&output));
+        assert!(output.status.success(), "{listen}: {}", complaint(&output));
         let output = run(&["check", "--live"], &[("LASTGOOD_LISTEN", listen)]).await;
-        assert!(output.status.success(), "{listen}: {}", told(&output));
+        assert!(output.status.success(), "{listen}: {}", complaint(&output));
     }
     // The flag wins over the variable of the address, that over where it listens.
     let (url, nowhere) = (gateway.url(""), ("LASTGOOD_URL", "http://127.0.0.1:9"));
     let output = run(&["stats", "--url", &url], &[nowhere, ("LASTGOOD_LISTEN", "127.0.0.1:9"), token]).await;
-    assert!(output.status.success(), "{}", told(&output));
+    assert!(output.status.success(), "{}", complaint(&output));
     let output = run(&stats, &[("LASTGOOD_URL", &url), ("LASTGOOD_LISTEN", "127.0.0.1:9"), token]).await;
-    assert!(output.status.success(), "{}", told(&output));
+    assert!(output.status.success(), "{}", complaint(&output));
     let output = run(&stats, &[nowhere, ("LASTGOOD_LISTEN", &here), token]).await;
-    assert!(!output.status.success() && told(&output).contains("127.0.0.1:9"), "{}", told(&output));
+    assert!(!output.status.success() && complaint(&output).contains("127.0.0.1:9"), "{}", complaint(&output));
 
     // A file says both, whatever else a client lacks of what it wants.
     let text = format!("listen = \"0.0.0.0:{port}\"\nmaster_key = \"${{NOT_HERE}}\"\n[admin]\ntoken = \"{TOKEN}\"\n");
     std::fs::write(desk.path().join("other.toml"), &text).unwrap();
     for arguments in [&["stats", "--config", "other.toml"][..], &["stats", "--config", "other.toml", "--url", &url]] {
         let output = run(arguments, &[]).await;
-        assert!(output.status.success(), "{arguments:?}: {}", told(&output));
+        assert!(output.status.success(), "{arguments:?}: {}", complaint(&output));
     }
     assert!(run(&stats, &[("LASTGOOD_CONFIG", "other.toml")]).await.status.success());
     std::fs::write(desk.path().join("lastgood.toml"), &text).unwrap();
     assert!(run(&stats, &[]).await.status.success());
     let output = run(&["stats", "--token", "a-wrong-token-for-this"], &[]).await;
-    assert!(told(&output).contains("401"), "{}", told(&output));
+    assert!(complaint(&output).contains("401"), "{}", complaint(&output));
     // The variable beats the file.
     let output = run(&stats, &[("LASTGOOD_LISTEN", "127.0.0.1:9")]).await;
-    assert!(told(&output).contains("http://127.0.0.1:9"), "{}", told(&output));
+    assert!(complaint(&output).contains("http://127.0.0.1:9"), "{}", complaint(&output));
 
     let output = run(&["stats", "--config", "nope.toml", "--url", &url], &[token]).await;
-    assert!(output.status.code() != Some(0) && told(&output).contains("nope.toml"), "{}", told(&output));
+    assert!(output.status.code() != Some(0) && complaint(&output).contains("nope.toml"), "{}", complaint(&output));
     let output = run(&stats, &[("LASTGOOD_LISTEN", "nowhere"), token]).await;
-    assert!(output.status.code() != Some(0) && told(&output).contains("LASTGOOD_LISTEN"), "{}", told(&output));
+    assert!(
+        output.status.code() != Some(0) && complaint(&output).contains("LASTGOOD_LISTEN"),
+        "{}",
+        complaint(&output)
+    );
 }
 
 /// Every verb that asks a gateway, with what it needs to be one.
@@ -256,7 +274,7 @@ async fn a_gateway_that_is_not_the_one_of_the_configuration_is_never_asked() {
         write(&listen);
         for arguments in ASKING {
             let output = in_folder(desk.path(), arguments, &[]).await;
-            assert!(output.status.success(), "{listen} {arguments:?}: {}", told(&output));
+            assert!(output.status.success(), "{listen} {arguments:?}: {}", complaint(&output));
             fill(&own).await;
         }
     }
@@ -265,14 +283,14 @@ async fn a_gateway_that_is_not_the_one_of_the_configuration_is_never_asked() {
     let here = format!("127.0.0.1:{port}");
     for flags in [["--listen".to_owned(), here.clone()], ["--set".to_owned(), format!("listen={here}")]] {
         let output = in_folder(desk.path(), &["check", "--live", &flags[0], &flags[1]], &elsewhere).await;
-        assert!(output.status.success(), "{flags:?}: {}", told(&output));
+        assert!(output.status.success(), "{flags:?}: {}", complaint(&output));
     }
-    // Nobody is there: no verb turns to another, and each says who names the address.
+    // No server is there: no verb turns to another, and each says who names the address.
     for (listen, environment) in [("127.0.0.1:9", &[][..]), ("[::1]:9", &[]), ("0.0.0.0:1234", &elsewhere[..])] {
         write(listen);
         for arguments in ASKING {
             let output = in_folder(desk.path(), arguments, environment).await;
-            let said = told(&output);
+            let said = complaint(&output);
             let origin = if environment.is_empty() { "lastgood.toml:1" } else { "env LASTGOOD_LISTEN" };
             assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
             assert!(said.contains(":9 (listen: ") && said.contains(origin) && said.contains("help:"), "{said}");
@@ -280,7 +298,7 @@ async fn a_gateway_that_is_not_the_one_of_the_configuration_is_never_asked() {
     }
     write("127.0.0.1:0");
     let output = in_folder(desk.path(), &["stats"], &[]).await;
-    assert!(output.status.code() == Some(1) && told(&output).contains("--url"), "{}", told(&output));
+    assert!(output.status.code() == Some(1) && complaint(&output).contains("--url"), "{}", complaint(&output));
     assert_eq!(other.totals().requests, asked);
 }
 
@@ -322,7 +340,7 @@ async fn a_wrong_configuration_file_stops_every_verb_and_says_how_to_correct_it(
         for arguments in ASKING.iter().chain(&others) {
             let arguments: Vec<&str> = arguments.iter().copied().chain(["--config", file]).collect();
             let output = in_folder(desk.path(), &arguments, &[("LASTGOOD_URL", "http://127.0.0.1:9")]).await;
-            let said = told(&output);
+            let said = complaint(&output);
             assert!(matches!(output.status.code(), Some(1 | 2)), "{arguments:?}: {said}");
             assert!(said.contains("help:") && !said.contains("failed to ask"), "{arguments:?}: {said}");
             assert!(said.contains(file) || said.contains("--config"), "{arguments:?}: {said}");
@@ -333,14 +351,14 @@ async fn a_wrong_configuration_file_stops_every_verb_and_says_how_to_correct_it(
         for file in ["nope.toml", "right.toml"] {
             let arguments: Vec<&str> = verb.iter().copied().chain(["--config", file]).collect();
             let output = in_folder(desk.path(), &arguments, &[]).await;
-            let said = told(&output);
+            let said = complaint(&output);
             assert!(output.status.code() == Some(2) && said.contains(file) && said.contains("help:"), "{said}");
         }
     }
     // A link that leads nowhere is not the same as no file.
     std::fs::rename(desk.path().join("link.toml"), desk.path().join("lastgood.toml")).unwrap();
     let output = in_folder(desk.path(), &["stats"], &[]).await;
-    assert!(told(&output).contains("lastgood.toml cannot be read"), "{}", told(&output));
+    assert!(complaint(&output).contains("lastgood.toml cannot be read"), "{}", complaint(&output));
 }
 
 #[tokio::test]
@@ -356,10 +374,10 @@ async fn a_client_without_the_gateways_variables_finds_it_all_the_same() {
     );
     std::fs::write(desk.path().join("lastgood.toml"), &text).unwrap();
     let output = in_folder(desk.path(), &["stats"], &[]).await;
-    assert!(output.status.success(), "{}", told(&output));
+    assert!(output.status.success(), "{}", complaint(&output));
     std::fs::write(desk.path().join("lastgood.toml"), text.replace("fresh_for", "frsh_for")).unwrap();
     let output = in_folder(desk.path(), &["stats"], &[]).await;
-    assert!(told(&output).contains("did you mean `fresh_for`?"), "{}", told(&output));
+    assert!(complaint(&output).contains("did you mean `fresh_for`?"), "{}", complaint(&output));
 }
 
 /// Runs the verb on a terminal, where a user types `answer`.

@@ -73,16 +73,16 @@ fn every_verb_warns_of_an_unknown_variable() {
         command.env("LASTGOOD_REGIONS_KLINES_FRSH_FOR", "1s").env("LASTGOOD_COLOUR", "red");
         command
     };
-    let told = |text: &str| {
+    let names_all = |text: &str| {
         assert!(text.contains("LASTGOOD_COLOUR"), "{text}");
         assert!(text.contains("did you mean `LASTGOOD_REGIONS_KLINES_FRESH_FOR`?"), "{text}");
         assert_eq!(text.matches("this variable means nothing to lastgood").count(), 2, "{text}");
     };
     let output = with_variables(&["config"]).output().expect("the program starts");
     assert_eq!(output.status.code(), Some(0));
-    told(&stderr(&output));
-    told(&stdout(&with_variables(&["check"]).output().expect("the program starts")));
+    names_all(&stderr(&output));
+    names_all(&stdout(&with_variables(&["check"]).output().expect("the program starts")));
     let mut serve = with_variables(&["serve"]).stderr(Stdio::piped()).spawn().expect("the program starts");
-    told(&announced(&mut serve));
+    names_all(&announced(&mut serve));
     assert!(stop(&mut serve).success());
 }

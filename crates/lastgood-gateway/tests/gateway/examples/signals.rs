@@ -37,12 +37,12 @@ const PRICE: &str = "/api/v3/ticker/price?symbol=BTCUSDT";
 /// Where `PostgresServer::execute` looks.
 const DATABASE: &str = "postgres";
 
-/// What is on PostgreSQL.
+/// The routes on PostgreSQL.
 fn declared() -> impl Iterator<Item = &'static str> {
     ANALYTICS.into_iter().chain([LEADERBOARD, NEWEST])
 }
 
-/// Every state that Redis may be in; none is where nobody named one.
+/// Every state that Redis may be in; none where none is configured.
 fn states() -> [Option<RedisIs>; 4] {
     [None, Some(RedisIs::Up), Some(RedisIs::Down), Some(RedisIs::Stopped)]
 }
@@ -100,8 +100,8 @@ impl Platform {
         Running::serve(&settings("signals", &env, &[]), data).await
     }
 
-    /// A gateway beside a Redis in this state, which lives as long as what is given back.
-    async fn beside(&self, redis: Option<RedisIs>) -> (Running, Option<RedisServer>) {
+    /// A gateway with a Redis in this state, which lives as long as the returned value.
+    async fn with_redis(&self, redis: Option<RedisIs>) -> (Running, Option<RedisServer>) {
         let redis = redis.map(RedisIs::server);
         (self.gateway(redis.as_ref()).await, redis)
     }
@@ -184,7 +184,7 @@ async fn active_symbols_are_served_for_five_minutes() {
     assert_eq!(file.warm.every, Duration::from_secs(300));
     let platform = Platform::start().await;
     for redis in states() {
-        let (gateway, _redis) = platform.beside(redis).await;
+        let (gateway, _redis) = platform.with_redis(redis).await;
         warmed(&gateway).await;
         platform.exchange.sim.reset_counters();
         let list = ok(&gateway, SYMBOLS).await;
@@ -201,7 +201,7 @@ async fn active_symbols_are_served_for_five_minutes() {
 async fn prices_are_served_for_fifteen_seconds() {
     let platform = Platform::start().await;
     for redis in states() {
-        let (gateway, _redis) = platform.beside(redis).await;
+        let (gateway, _redis) = platform.with_redis(redis).await;
         let price = miss_then_hit(&gateway, PRICE, 15.0, &format!("Redis {redis:?}")).await;
         assert_eq!(price.json()["symbol"], "BTCUSDT");
     }
@@ -211,7 +211,7 @@ async fn prices_are_served_for_fifteen_seconds() {
 async fn klines_by_timeframe_pass_through_the_drop_in_api_and_are_cached() {
     let platform = Platform::start().await;
     for redis in states() {
-        let (gateway, _redis) = platform.beside(redis).await;
+        let (gateway, _redis) = platform.with_redis(redis).await;
         for (timeframe, seconds) in [("15m", 120), ("1h", 300), ("4h", 900), ("1d", 3_600), ("1w", 14_400)] {
             let target = format!("/api/v3/klines?symbol=BTCUSDT&interval={timeframe}&limit=50");
             let candles = get(format!("{}{target}", platform.exchange.url())).await.json();
@@ -234,7 +234,7 @@ async fn klines_by_timeframe_pass_through_the_drop_in_api_and_are_cached() {
 async fn ten_analytics_queries_are_cached_for_two_minutes() {
     let platform = Platform::start().await;
     for redis in states() {
-        let (gateway, _redis) = platform.beside(redis).await;
+        let (gateway, _redis) = platform.with_redis(redis).await;
         for target in ANALYTICS {
             let answer = miss_then_hit(&gateway, target, 120.0, &format!("Redis {redis:?}")).await;
             assert!(!rows(&answer).is_empty(), "{target}");
@@ -280,7 +280,7 @@ async fn the_analytics_add_up_to_what_the_tables_hold() {
 async fn the_leaderboard_is_cached_for_one_minute() {
     let platform = Platform::start().await;
     for redis in states() {
-        let (gateway, _redis) = platform.beside(redis).await;
+        let (gateway, _redis) = platform.with_redis(redis).await;
         let board = rows(&miss_then_hit(&gateway, LEADERBOARD, 60.0, &format!("Redis {redis:?}")).await);
         assert_eq!(board.len(), 12);
         assert!(board.windows(2).all(|pair| pair[0]["rank"].as_u64() <= pair[1]["rank"].as_u64()), "{board:?}");
@@ -292,7 +292,7 @@ async fn the_leaderboard_is_cached_for_one_minute() {
 async fn the_pipeline_invalidates_by_tag_and_the_next_read_sees_its_rows() {
     let platform = Platform::start().await;
     for redis in states() {
-        let (gateway, _redis) = platform.beside(redis).await;
+        let (gateway, _redis) = platform.with_redis(redis).await;
         warmed(&gateway).await;
         let price = ok(&gateway, "/api/v3/klines?symbol=ETHUSDT&interval=1w&limit=5").await;
         let mut before = BTreeMap::new();
@@ -348,7 +348,7 @@ async fn a_second_gateway_on_the_same_redis_sees_the_invalidation() {
 async fn stats_are_in_health() {
     let platform = Platform::start().await;
     for redis in states() {
-        let (gateway, _redis) = platform.beside(redis).await;
+        let (gateway, _redis) = platform.with_redis(redis).await;
         let cache = async || get(gateway.url("/health")).await.json()["cache"].clone();
         warmed(&gateway).await;
         let before = cache().await;

@@ -66,7 +66,7 @@ async fn serve(file: Option<&str>, bucket: &str, redis: &RedisServer, env: &[(&s
     let env: Vec<(&str, &str)> = own.into_iter().chain(env.iter().copied()).collect();
     let gateway = Running::serve(&settings_of("stock-api", file, &env, &[]), data).await;
     if !env.iter().any(|(_, value)| *value == "false") {
-        eventually("what is popular is warm", async || count(&gateway, "keys").await >= WARMED).await;
+        eventually("the popular symbols are warm", async || count(&gateway, "keys").await >= WARMED).await;
     }
     gateway
 }
@@ -114,7 +114,7 @@ fn latest_of(object: &Value) -> String {
 }
 
 #[tokio::test]
-async fn a_value_with_a_true_end_is_gone_beside_one_that_stays_as_the_last_good() {
+async fn a_value_with_a_true_end_is_gone_while_one_without_stays_as_the_last_good() {
     for redis in RedisIs::ALL {
         let scene = Scene::with(redis).await;
         let gateway = scene.gateway(&[]).await;
@@ -136,7 +136,7 @@ async fn a_value_with_a_true_end_is_gone_beside_one_that_stays_as_the_last_good(
 }
 
 #[tokio::test]
-async fn with_little_memory_it_gives_up_what_is_asked_for_least_and_answers_everything() {
+async fn with_little_memory_it_gives_up_the_least_asked_keys_and_answers_everything() {
     let scene = Scene::with(RedisIs::Down).await;
     let gateway = scene.gateway(&[("LASTGOOD_MEMORY_LIMIT", "1MiB"), ("LASTGOOD_STORE_URL", "memory:")]).await;
     let mut asked = 0;
@@ -191,7 +191,7 @@ async fn clearing_a_symbol_reloads_its_routes_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_cleared_symbol_is_read_anew_from_its_object() {
+async fn a_cleared_symbol_is_read_again_from_its_object() {
     let scene = Scene::with(RedisIs::Up).await;
     let gateway = scene.gateway(&[]).await;
     let close = async |route: &str| -> f64 {
@@ -272,7 +272,7 @@ async fn large_values_are_compressed_in_redis() {
     let packed = kept("symbol=BYYF&days=60").await;
     assert!(packed * 2 < body.len(), "{} bytes are kept as {packed}", body.len());
     let small = read_ok(&gateway, LATEST).await.body;
-    assert!(kept("symbol=BYYF").await > small.len(), "what is small stays as it is");
+    assert!(kept("symbol=BYYF").await > small.len(), "a small value stays as it is");
     // And another gateway reads it.
     let second = scene.gateway(&[("LASTGOOD_STORE_BUDGET", "1s")]).await;
     eventually("Redis is attached", async || scene_is_attached(&second).await).await;

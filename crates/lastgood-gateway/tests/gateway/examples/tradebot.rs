@@ -23,7 +23,7 @@ const FUTURES: &str = "/v1/symbols/futures";
 const POPULAR: [&str; 5] = ["BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT"];
 
 /// So that every read goes through the chain.
-const ANEW: [(&str, &str); 7] = [
+const RELOADED: [(&str, &str); 7] = [
     ("warm.markets", ""),
     ("regions.symbols.fresh_for", "0s"),
     ("regions.symbols.stale_while_revalidate", "0s"),
@@ -182,7 +182,7 @@ async fn the_symbols_of_both_markets_are_warm_before_anyone_asks() {
 }
 
 #[tokio::test]
-async fn the_lists_are_warmed_every_300_s_although_nobody_asks() {
+async fn the_lists_are_warmed_every_300_s_without_a_reader() {
     let file = settings("tradebot", &[], &[]);
     let (every, fresh_for) = (file.warm.every, file.region("symbols").policy.fresh_for);
     assert_eq!((every, fresh_for), (Duration::from_secs(300), Some(Duration::from_secs(300))));
@@ -225,7 +225,7 @@ const BOTH: [Environment; 2] = [Environment::Testnet, Environment::Mainnet];
 async fn the_users_own_key_is_asked_on_the_testnet_first() {
     for redis in RedisIs::ALL {
         let scene = Scene::with(redis).await;
-        let gateway = scene.gateway(&BOTH, &ANEW).await;
+        let gateway = scene.gateway(&BOTH, &RELOADED).await;
         let on_testnet = scene.testnet.sim.symbols(lastgood_sim::Venue::Spot).len();
         assert_ne!(on_testnet, scene.symbols());
         assert_eq!(source(&gateway).await, ("testnet".to_owned(), on_testnet), "Redis {redis:?}");
@@ -239,7 +239,7 @@ async fn the_users_own_key_is_asked_on_the_testnet_first() {
 async fn without_the_testnet_the_mainnet_answers() {
     for redis in RedisIs::ALL {
         let mut scene = Scene::with(redis).await;
-        let gateway = scene.gateway(&BOTH, &ANEW).await;
+        let gateway = scene.gateway(&BOTH, &RELOADED).await;
         scene.testnet.stop().await;
         assert_eq!(source(&gateway).await, ("mainnet".to_owned(), scene.symbols()), "Redis {redis:?}");
     }
@@ -249,7 +249,7 @@ async fn without_the_testnet_the_mainnet_answers() {
 async fn where_the_keys_fail_the_public_list_is_served() {
     for redis in RedisIs::ALL {
         let mut scene = Scene::with(redis).await;
-        let gateway = scene.gateway(&BOTH, &ANEW).await;
+        let gateway = scene.gateway(&BOTH, &RELOADED).await;
         scene.testnet.stop().await;
         scene
             .exchange
@@ -262,7 +262,7 @@ async fn where_the_keys_fail_the_public_list_is_served() {
 async fn where_all_links_fail_the_last_good_list_is_served() {
     for redis in RedisIs::ALL {
         let mut scene = Scene::with(redis).await;
-        let gateway = scene.gateway(&BOTH, &ANEW).await;
+        let gateway = scene.gateway(&BOTH, &RELOADED).await;
         let good = list(&gateway, SPOT).await.json();
         scene.testnet.stop().await;
         scene.exchange.stop().await;
@@ -291,7 +291,7 @@ async fn sources_of_all(gateway: &Running) -> [String; 3] {
 async fn each_user_goes_through_the_chain_with_their_own_keys() {
     for redis in RedisIs::ALL {
         let mut scene = Scene::with(redis).await;
-        let gateway = scene.gateway_with_users(&ANEW).await;
+        let gateway = scene.gateway_with_users(&RELOADED).await;
         assert_eq!(sources_of_all(&gateway).await, ["testnet", "mainnet", "public"], "Redis {redis:?}");
         scene.testnet.fault(json!({"kind": "status", "status": 503}));
         assert_eq!(sources_of_all(&gateway).await, ["mainnet", "mainnet", "public"], "Redis {redis:?}");
@@ -376,7 +376,7 @@ async fn the_keys_in_redis_carry_a_version_and_an_expiry() {
     gateway.stop().await;
 }
 
-/// It asks for quiet (`.config/nextest.toml`): what it measures is the gateway, not the tests beside it.
+/// It asks for quiet (`.config/nextest.toml`): it measures the gateway, not the tests that run with it.
 #[tokio::test]
 async fn the_run_command_shows_the_chain_the_table_and_the_load() {
     let output = run_once("tradebot", &[]).await;

@@ -332,7 +332,7 @@ async fn a_database_outage_is_served_from_last_good() {
             let got = read_ok(&gateway, path).await;
             assert_eq!((got.cache(), &got.body), ("LAST-GOOD", before), "{path}, Redis {redis:?}");
         }
-        // What nobody asked before has no last good answer, and says so.
+        // A question not asked before has no last good answer, and says so.
         let never = get(gateway.url("/api/stocks/MSFT")).await;
         assert_eq!((never.status, never.header("content-type")), (503, "application/problem+json"));
         assert!(!never.header("retry-after").is_empty());

@@ -4,7 +4,7 @@
 pub(super) struct Dice(u64);
 
 impl Dice {
-    /// The stream of one case of a run: the same whichever cases ran before it.
+    /// The stream of one case of a run: the same after any other cases.
     pub(super) fn of(seed: u64, case: u64) -> Dice {
         let mut dice = Dice(seed);
         let start = dice.next() ^ case.wrapping_mul(0xA24B_AED4_963E_E407);
@@ -24,7 +24,7 @@ impl Dice {
         usize::try_from(self.next() % end as u64).unwrap()
     }
 
-    /// True once in so many times.
+    /// True once in this many times.
     pub(super) fn one_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }

@@ -211,7 +211,7 @@ pub(super) fn request(dice: &mut Dice, marker: &str) -> Request {
     if !calm && dice.one_in(2) {
         target = bend_query(&target, dice);
     }
-    // Half of the requests say something that nobody else says.
+    // Half of the requests are unique.
     match dice.below(if calm { 24 } else { 6 }) {
         0 => target = target.replacen("BTCUSDT", marker, 1),
         1 => target.push_str(&format!("{}x={marker}", if target.contains('?') { "&" } else { "?" })),
@@ -234,7 +234,7 @@ pub(super) fn request(dice: &mut Dice, marker: &str) -> Request {
         request.target = in_other_form(&request.target, dice);
         request.is_odd();
     }
-    // What is no token, or would end the line early.
+    // Text that is no token, or would end the line early.
     if request.target.iter().any(|byte| !byte.is_ascii_graphic()) || request.target.is_empty() {
         request.is_odd();
     }

@@ -124,7 +124,7 @@ impl Answers {
             match answer.status {
                 // An interim answer to `Expect`.
                 100 => {}
-                101..200 => return Err(format!("an answer of {}, which nobody asked for", answer.status)),
+                101..200 => return Err(format!("an answer of {}, which was not asked for", answer.status)),
                 _ => return Ok(Heard::Answer(answer)),
             }
         }

@@ -49,7 +49,7 @@ async fn with_redis_gone_values_are_taken_and_served_from_memory() {
     }
 }
 
-/// Asks for what another gateway put, and for what nobody put, while the store does not answer.
+/// Asks for a value that another gateway put, and for one never put, while the store does not answer.
 async fn says_that_it_does_not_know(gateway: &Running, how: &str) {
     for target in ["/v1/kv/kv/theirs", "/v1/kv/kv/nobodys", "/v1/bars/my:BTC/1h", "/v1/bars/my:BTC/1h/latest"] {
         let got = get(gateway, target).await;

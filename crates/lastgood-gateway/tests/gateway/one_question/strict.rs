@@ -139,8 +139,8 @@ const LIMITS: &[&str] = &[
     "",
 ];
 
-/// What is compared: the whole of an answer, and the code and the words of a refusal.
-fn told(got: &Got) -> (u16, String) {
+/// The compared part: the whole of an answer, and the code and the words of a refusal.
+fn essence(got: &Got) -> (u16, String) {
     (got.status, String::from_utf8_lossy(&got.body).into_owned())
 }
 
@@ -170,11 +170,11 @@ async fn whatever_is_asked_and_whatever_is_warm_the_gateway_is_as_strict_as_the_
     let (mut good, mut bad) = (0, 0);
     for _ in 0..600 {
         let question = questions.next();
-        let direct = told(&get(exchange.url() + &question).await);
+        let direct = essence(&get(exchange.url() + &question).await);
         let state = if direct.0 == 200 { &mut good } else { &mut bad };
         *state += 1;
-        assert_eq!(told(&get(warm.url(&question)).await), direct, "warm, {question} (seed {seed:#x})");
-        assert_eq!(told(&get(cold.url(&question)).await), direct, "cold, {question} (seed {seed:#x})");
+        assert_eq!(essence(&get(warm.url(&question)).await), direct, "warm, {question} (seed {seed:#x})");
+        assert_eq!(essence(&get(cold.url(&question)).await), direct, "cold, {question} (seed {seed:#x})");
         cold.gateway.cache().clear().await;
     }
     assert!(good > 100 && bad > 100, "{good} good, {bad} bad");

@@ -1,5 +1,5 @@
 //! Clients from PyPI and npm that keep order books, unmodified: their snapshots come from the gateway, their streams from
-//! the exchange, as it is for whoever points a bot at a gateway.
+//! the exchange, as for any bot that is pointed at a gateway.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -87,7 +87,7 @@ async fn moods(exchange: &Exchange) {
     exchange.sim.clear_faults();
 }
 
-/// What is wrong with what came of a bot.
+/// The problem with a bot's result.
 fn wrong(kept: &Kept) -> Option<String> {
     // Those that begin while the exchange fails get errors directly, too.
     let from = if began_while_failing(kept) { FAILING.1 + NOTICED + SETTLED } else { kept.started };
@@ -109,8 +109,8 @@ fn wrong(kept: &Kept) -> Option<String> {
         return None;
     };
     let Kept { name, started, joined, updates, snapshots, .. } = kept;
-    let told = format!("{snapshots} snapshots, the last after {joined} s, {updates} updates");
-    Some(format!("{name}, started after {started} s ({told}): {what}"))
+    let counts = format!("{snapshots} snapshots, the last after {joined} s, {updates} updates");
+    Some(format!("{name}, started after {started} s ({counts}): {what}"))
 }
 
 fn began_while_failing(kept: &Kept) -> bool {
@@ -133,7 +133,7 @@ async fn every_book_of_ccxt_pro_is_the_exchanges() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_book_of_python_binance_is_the_exchanges() {
     // It joins any snapshot with any event. One that begins while the exchange fails begins with the last good snapshot,
-    // and keeps what is wrong in it until the exchange tells of that level again.
+    // and keeps its wrong levels until the exchange sends them again.
     let judged = |kept: &Kept| !began_while_failing(kept);
     every_bot_keeps_the_exchanges_book("python_binance_books.py", STARTS.len(), judged).await;
 }

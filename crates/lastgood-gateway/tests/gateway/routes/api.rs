@@ -1,4 +1,4 @@
-//! An HTTP API that answers what it is told to, and remembers what it was asked.
+//! An HTTP API with scripted answers that remembers its requests.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use http::Request;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// What is answered.
+/// The scripted answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
     status: u16,

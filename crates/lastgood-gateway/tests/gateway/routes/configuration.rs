@@ -1,4 +1,4 @@
-//! What may be declared, and what is said of what may not.
+//! Valid declarations, and the errors for invalid ones.
 
 use super::api::{Api, Reply};
 use crate::support::{Running, get, settings_of};
@@ -79,7 +79,7 @@ fn a_mistake_names_file_line_key_and_hint() {
         (
             "url = \"gs://my-bucket\"",
             "url = \"s3://b\"\naccess_key = \"k\"",
-            "lastgood.toml:6: `buckets.stocks.access_key`: there is no `secret_key` beside it\n    help: set secret_key, too",
+            "lastgood.toml:6: `buckets.stocks.access_key`: `secret_key` is missing\n    help: set secret_key, too",
         ),
         (
             "https://www.example.com/v2",
@@ -294,7 +294,7 @@ fn a_mistake_names_file_line_key_and_hint() {
         (
             "api = \"quotes\"\npath = \"/daily/{symbol}\"\nquery = { days = \"{days}\" }",
             "api = \"quotes\"\npath = \"/daily\"\nselect = { keep = [\"a\"] }",
-            "lastgood.toml:30: `routes.sources.select`: `keep` needs a field to keep others beside; name one, or take the whole",
+            "lastgood.toml:30: `routes.sources.select`: `keep` needs a field to keep others next to; name one, or take the whole",
         ),
     ] {
         assert!(GOOD.contains(from), "{from}");

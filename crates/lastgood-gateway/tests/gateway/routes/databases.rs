@@ -36,7 +36,7 @@ async fn a_route_over_sqlite_answers_rows_and_the_last_good_ones_when_it_is_gone
     let got = get(gateway.url("/v1/stocks/aapl")).await;
     let expected = json!([{ "day": 3, "close": 3.5 }, { "day": 2, "close": 2.5 }]);
     assert_eq!((got.status, got.cache(), got.json()), (200, "MISS", expected.clone()), "{}", got.text());
-    // What looks like SQL is a symbol that nobody has.
+    // A parameter that looks like SQL is an unknown symbol.
     let injected = get(gateway.url("/v1/stocks/'%20OR%201=1%20--")).await;
     assert_eq!((injected.status, injected.json()), (200, json!([])));
     let one = of("sql = \"SELECT close FROM prices WHERE symbol = :symbol AND day = :days\"\nrows = \"row\"\n").await;

@@ -1,4 +1,4 @@
-//! Requests that want to reach something else than what is declared.
+//! Requests that want to reach something that is not declared.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -44,7 +44,7 @@ async fn no_request_leads_to_another_server_or_out_of_the_declared_path() {
     let evil = victim.url();
     let host = evil.trim_start_matches("http://").to_owned();
     let encoded = evil.replace(':', "%3A").replace('/', "%2F");
-    // What is left of them when they are asked is one segment, to every server that decodes it.
+    // The rest of them that is asked is one segment, to every server that decodes it.
     let harmless = [
         format!("/v1/pass/x?url={encoded}"),
         format!("/v1/pass/@{host}"),
@@ -83,7 +83,7 @@ async fn no_request_leads_to_another_server_or_out_of_the_declared_path() {
         }
     }
     assert!(victim.asked().is_empty(), "{:?}", victim.asked());
-    assert_eq!(api.asked().len(), harmless.len() * 4, "what is refused is asked nowhere: {:?}", api.asked());
+    assert_eq!(api.asked().len(), harmless.len() * 4, "refused requests reach no source: {:?}", api.asked());
     for asked in api.asked() {
         let (path, query) = asked.split_once('?').unwrap();
         let one = path.strip_prefix("/base/below/").unwrap_or_else(|| panic!("{asked}"));

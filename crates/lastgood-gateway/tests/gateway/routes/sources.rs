@@ -128,7 +128,7 @@ async fn the_next_source_is_asked_when_one_fails_and_not_when_it_has_no_such_thi
     third.answers(Reply::status(404));
     let gateway = Running::of_file(&chain(&third, &second, "next_on_missing = true")).await;
     assert_eq!(get(gateway.url("/v1/chain")).await.json(), "second");
-    // What failed may have had it, so that nobody says it does not exist.
+    // The failed source may have it, so that it is not said to be missing.
     third.answers(Reply::status(500));
     second.answers(Reply::status(404));
     let gateway = Running::of_file(&chain(&third, &second, "")).await;
@@ -187,7 +187,7 @@ async fn what_did_not_change_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn the_answer_of_an_api_is_cut_to_its_last_row_with_what_is_computed_of_it() {
+async fn the_answer_of_an_api_is_cut_to_its_last_row_with_its_computed_fields() {
     let api = Api::start().await;
     let prices = r#"{"data": [{"day": "mon", "close": "99.50"}, {"day": "tue", "close": "104.475"}]}"#;
     api.answers(Reply::text(prices).header("etag", "\"v1\""));

@@ -216,8 +216,8 @@ async fn a_bucket_an_api_and_a_store_over_rest_are_reached_by_the_proxy() {
     for name in ["bucket", "api"] {
         let got = get(format!("{}/v1/{name}", gateway.url)).await;
         let log = gateway.log.lock().unwrap().clone();
-        let told: Vec<&str> = log.lines().filter(|line| line.contains("declared")).collect();
-        assert_eq!(got.status, 200, "{name}: {} {told:?}", got.text());
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains("declared")).collect();
+        assert_eq!(got.status, 200, "{name}: {} {lines:?}", got.text());
     }
     assert!(proxy.asked().keys().all(|line| line.starts_with("CONNECT ")), "{:?}", proxy.asked());
     assert_eq!(
@@ -230,7 +230,7 @@ async fn a_bucket_an_api_and_a_store_over_rest_are_reached_by_the_proxy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_that_does_not_lead_there_is_told_as_the_proxys_failure_with_its_fix() {
+async fn a_proxy_that_does_not_lead_there_is_reported_as_the_proxys_failure_with_its_fix() {
     let outside = Outside::new().await;
     let no_user = Proxy::start(None, true).await;
     let nowhere = Port::take();
@@ -241,7 +241,7 @@ async fn a_proxy_that_does_not_lead_there_is_told_as_the_proxys_failure_with_its
         (
             Proxy::start(Some("502 Bad Gateway"), false).await.url(),
             "cannot reach outside.test",
-            "ask whoever runs the proxy",
+            "ask the proxy's operator",
         ),
         (format!("http://127.0.0.1:{}", nowhere.number()), "cannot be used", "LASTGOOD_PROXY=off"),
     ];

@@ -8,7 +8,7 @@ use super::{Served, checked, command, refused};
 use crate::support::get;
 
 const STOCK: &str = r#"{"symbol":"AAPL","close":1.10}"#;
-const MEND: &str = "let SSL_CERT_FILE name";
+const HINT: &str = "let SSL_CERT_FILE name";
 
 /// S3 behind TLS, by the `moto` server of the Python environment. Its object `daily/AAPL.json` is also what an API
 /// answers. Without an authority it speaks no TLS.
@@ -100,9 +100,9 @@ async fn a_bucket_and_an_api_behind_tls_are_asked_when_ssl_cert_file_trusts_them
                     assert_eq!((got.status, got.text()), (200, STOCK), "{name}");
                 }
                 Some(wrong) => {
-                    refused(&said(name), wrong, MEND);
-                    let told = got.text().contains("cannot be reached over TLS");
-                    assert_eq!((got.status, told), (503, true), "{name}: {}", got.text());
+                    refused(&said(name), wrong, HINT);
+                    let is_named = got.text().contains("cannot be reached over TLS");
+                    assert_eq!((got.status, is_named), (503, true), "{name}: {}", got.text());
                     assert!(!got.text().contains("localhost"), "no address for a client: {}", got.text());
                 }
             }
@@ -111,7 +111,7 @@ async fn a_bucket_and_an_api_behind_tls_are_asked_when_ssl_cert_file_trusts_them
 }
 
 #[tokio::test]
-async fn what_ssl_cert_dir_holds_is_trusted_beside_ssl_cert_file() {
+async fn certificates_of_ssl_cert_dir_are_trusted_with_those_of_ssl_cert_file() {
     let (ours, theirs) = (Authority::new(), Authority::new());
     let moto = Moto::start(Some(&ours)).await;
     let folder = tempfile::tempdir().unwrap();
@@ -125,12 +125,12 @@ async fn what_ssl_cert_dir_holds_is_trusted_beside_ssl_cert_file() {
 }
 
 #[tokio::test]
-async fn a_server_without_tls_is_told_apart() {
+async fn a_server_without_tls_is_recognised() {
     let moto = Moto::start(None).await;
     let ours = Authority::new();
     let said = checked(&moto.file("localhost"), &[("SSL_CERT_FILE", ours.certificate().to_str().unwrap().to_owned())]);
     for name in ["bucket", "api"] {
-        refused(&said(name), "TLS failed", MEND);
+        refused(&said(name), "TLS failed", HINT);
     }
 }
 

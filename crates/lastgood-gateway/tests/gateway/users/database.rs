@@ -62,7 +62,7 @@ async fn keys_of_users_are_read_from_postgresql_and_outlive_its_outage_for_a_whi
     assert_eq!((accounts(&testnet), accounts(&exchange)), (vec![Some(0)], vec![Some(1), None]));
     database.kill();
     assert_eq!(source(&gateway, "alice").await, "testnet", "its key is remembered");
-    assert_eq!(source(&gateway, "dave").await, "public", "who is not known yet is served what is public");
+    assert_eq!(source(&gateway, "dave").await, "public", "a user not known yet gets the public list");
     let (log, health) = (sink.text(), get(gateway.url("/health")).await);
     for account in Sim::credentials() {
         for secret in [&account.key, &account.secret] {
@@ -96,7 +96,7 @@ async fn uuids_and_numbers_can_be_user_ids() {
     ] {
         let gateway = over(&database.url("postgres"), query, &exchange, &testnet).await;
         assert_eq!(source(&gateway, id).await, "testnet", "{query}");
-        // An ID that is none of the column's harms nobody.
+        // An ID that the column cannot hold harms no user.
         assert_eq!(source(&gateway, "auth0|x").await, "public", "{query}");
         assert_eq!(source(&gateway, id).await, "testnet", "{query}");
     }

@@ -55,7 +55,7 @@ fn budget(clock: &Clock) -> Arc<Budget> {
     Arc::new(budget)
 }
 
-/// What the store does: each tells, and hears what the others have told.
+/// Does the store's part: each writes its field and reads the others'.
 struct Board(std::sync::Mutex<BTreeMap<usize, Account>>);
 
 impl Board {
@@ -69,7 +69,7 @@ impl Board {
     }
 }
 
-/// A call as a load makes it: it waits a while for its turn, and its answer says what is used.
+/// A call as a load makes it: it waits a while for its turn, and its answer says how much is used.
 async fn call(budget: &Budget, exchange: &Exchange, weight: u32, trips: [u64; 2]) -> bool {
     let patience = async {
         while budget.feels_its_way(ask(weight)) {
@@ -86,7 +86,7 @@ async fn call(budget: &Budget, exchange: &Exchange, weight: u32, trips: [u64; 2]
     true
 }
 
-/// Bursts at random gateways in two minutes, four times what is allowed. Returns the most that was used in a minute.
+/// Bursts at random gateways in two minutes, four times as many as allowed. Returns the most that was used in a minute.
 async fn run(seed: u64, gateways: usize, weights: &[u32], trip: u64) -> u32 {
     let clock = Clock::paused_with_tokio();
     let into = clock.now().as_millis() % 60_000;
@@ -144,7 +144,7 @@ async fn however_gateways_spend_together_they_stay_within_the_limit_and_use_most
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_others_sent_counts_once_whoever_says_it() {
+async fn calls_of_others_count_once_from_any_gateway() {
     let clock = Clock::paused_with_tokio();
     tokio::time::advance(Duration::from_millis(60_000 - clock.now().as_millis() % 60_000)).await;
     let (board, budgets) = (Board(Default::default()), [budget(&clock), budget(&clock)]);
@@ -236,7 +236,7 @@ fn what_no_gateway_says_is_harmless() {
         for ahead in [0, i64::MIN, i64::MAX] {
             budget.hear(&[&account, &account], None, u32::MAX, ahead);
         }
-        budget.hears_nobody();
+        budget.loses_others();
         assert!(budget.spend(ask(1)).is_ok(), "{text}");
     }
 }

@@ -1,21 +1,21 @@
-//! What is doubted where an answer contradicts what one answer alone said.
+//! Which candles are doubted where an answer contradicts a single earlier one.
 
 use bytes::Bytes;
 
 use super::super::keep::{Draft, RECALL, TAIL};
 use super::super::resolve::Known;
 use super::super::series::COIN_SPAN;
-use super::super::told::{Kind, Told};
+use super::super::statement::{Kind, Statement};
 use crate::venue::Venue;
 
-/// So many candles back another answer's row is looked for: as many as cost no more than one.
+/// How many candles back another answer's row is looked for: as many as cost no more than one.
 const NEAR: u64 = 80;
 
 impl Draft<'_> {
     /// The last row before `open` that another answer gave, if one answer alone gave the row of `open`, and it is near.
     pub(super) fn other_answer_before(&self, open: u64) -> Option<(u64, Bytes)> {
         let at = self.series.block_at(open);
-        let once = self.block(at)?.known.span_at(open)?.told;
+        let once = self.block(at)?.known.span_at(open)?.statement;
         if once.kind != Kind::Rows {
             return None;
         }
@@ -30,9 +30,9 @@ impl Draft<'_> {
             let places = block.rows.before(near)..block.rows.before(open);
             let other = |place: usize| {
                 let row = block.rows.times().get(place)?.open;
-                let told = block.known.span_at(row)?.told;
-                let has_rows = matches!(told.kind, Kind::Confirmed | Kind::Rows | Kind::Streamed);
-                let is_other = has_rows && (told.kind, told.last) != (once.kind, once.last);
+                let statement = block.known.span_at(row)?.statement;
+                let has_rows = matches!(statement.kind, Kind::Confirmed | Kind::Rows | Kind::Streamed);
+                let is_other = has_rows && (statement.kind, statement.last) != (once.kind, once.last);
                 is_other.then(|| (row, Bytes::copy_from_slice(block.rows.text(place, place + 1))))
             };
             places.rev().find_map(other)
@@ -51,11 +51,11 @@ impl Draft<'_> {
             let Some(held) = self.block(index) else { continue };
             let mut block = (*held).clone();
             for span in held.known.within(open, u64::MAX) {
-                block.known.set(span.from, span.to, Told::DOUBTED);
+                block.known.set(span.from, span.to, Statement::DOUBTED);
             }
             self.replace(index, block);
         }
-        // The end is later still, and being replaced where it is what is loaded.
+        // The end is later still, and is replaced if it is being loaded.
         if !self.is_of_the_end {
             self.candles.region.expire(&self.series.key(TAIL)).await;
         }

@@ -1,4 +1,4 @@
-//! Asks the exchange for candles, and once more where it contradicts what is kept.
+//! Asks the exchange for candles, and once more where it contradicts the kept candles.
 
 use lastgood::{Error, Reason, Timestamp};
 
@@ -6,7 +6,7 @@ use super::super::keep::{Draft, RECALL};
 use super::super::resolve::Known;
 use super::super::rows::Rows;
 use super::super::series::{COIN_SPAN, Fetch};
-use super::super::told::Kind;
+use super::super::statement::Kind;
 use super::PAST_GAPS;
 use crate::venue::Venue;
 
@@ -21,38 +21,38 @@ pub(super) struct Reply {
 }
 
 impl Draft<'_> {
-    /// Asks the exchange, and once more where its answer contradicts what is kept: if a second answer agrees with
-    /// what is kept, the first was wrong and is asked for again; if it agrees with the first, the exchange has changed
+    /// Asks the exchange, and once more where its answer contradicts the kept candles: if a second answer agrees with
+    /// them, the first was wrong and is asked for again; if it agrees with the first, the exchange has changed
     /// its history, or lags behind what it said before.
     pub(super) async fn fetch(&mut self, fetch: Fetch, witness: Option<u64>) -> Result<Reply, Error> {
         for _ in 0..2 {
-            let told = self.ask(fetch).await?;
-            let Some(open) = self.contradiction(&told, witness) else { return Ok(told) };
+            let reply = self.ask(fetch).await?;
+            let Some(open) = self.contradiction(&reply, witness) else { return Ok(reply) };
             let (kept, other) = (self.row(open), self.other_answer_before(open));
             let second = self.ask(self.second_question(open, other.as_ref().map(|other| other.0))).await?;
             let row = second.rows.at(open);
             let agrees_with_kept = if kept.is_some() { row == kept.as_deref() } else { row.is_some() };
-            if agrees_with_kept || row != told.rows.at(open) {
+            if agrees_with_kept || row != reply.rows.at(open) {
                 continue;
             }
             // It had not settled, so that nothing else is in doubt.
             if kept.is_none() && !second.rows.times().is_empty() {
-                return Ok(told);
+                return Ok(reply);
             }
             // One answer alone gave it, and what another gave before it stands: that one answer was wrong.
             let is_rest_the_same = other.is_some_and(|(open, row)| second.rows.at(open) == Some(&row));
             if is_rest_the_same && self.doubt_from(open).await {
-                return Ok(told);
+                return Ok(reply);
             }
             // That a candle was taken away is believed only of an answer that gives one after it.
             match second.rows.times().is_empty() {
                 false => {
                     self.candles.void(self.series, open, self.is_of_the_end).await;
                     self.forget();
-                    return Ok(told);
+                    return Ok(reply);
                 }
-                // What is missing at the end may not be there yet.
-                true if self.is_of_the_end && !self.refuses_older() => return Ok(told),
+                // Candles missing at the end may not exist yet.
+                true if self.is_of_the_end && !self.refuses_older() => return Ok(reply),
                 true => return Err(older()),
             }
         }
@@ -75,8 +75,8 @@ impl Draft<'_> {
 
     /// The kept row that an answer contradicts: a settled one that it lacks or gives otherwise, or one of the kept end of
     /// the series that it lacks.
-    fn contradiction(&self, told: &Reply, witness: Option<u64>) -> Option<u64> {
-        let (times, Fetch { start, end, limit }) = (told.rows.times(), told.fetch);
+    fn contradiction(&self, reply: &Reply, witness: Option<u64>) -> Option<u64> {
+        let (times, Fetch { start, end, limit }) = (reply.rows.times(), reply.fetch);
         let is_forward = start.is_some() && (end.is_none() || self.series.endpoint.venue != Venue::Coin);
         match (times, witness) {
             ([], Some(witness)) => Some(witness),
@@ -86,8 +86,8 @@ impl Draft<'_> {
             ([first, .., last] | [first @ last], _) => {
                 let from = start.filter(|_| is_forward || times.len() < limit).unwrap_or(first.open).min(first.open);
                 let to = end.filter(|_| !is_forward).unwrap_or(last.open).max(last.open);
-                self.contradicted_by(&told.rows, from, to)
-                    .or_else(|| self.lacks_of_the_end(&told.rows, from, last.open))
+                self.contradicted_by(&reply.rows, from, to)
+                    .or_else(|| self.lacks_of_the_end(&reply.rows, from, last.open))
             }
         }
     }
@@ -101,8 +101,8 @@ impl Draft<'_> {
         let mut rows = blocks.filter_map(|block| {
             let last = block.rows.before(end.saturating_add(1)).checked_sub(1)?;
             let open = block.rows.times().get(last)?.open;
-            let told = block.known.span_at(open)?.told;
-            (open >= start && told.kind != Kind::Doubted).then_some(open)
+            let statement = block.known.span_at(open)?.statement;
+            (open >= start && statement.kind != Kind::Doubted).then_some(open)
         });
         rows.next()
     }

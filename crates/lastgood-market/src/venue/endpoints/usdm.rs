@@ -26,7 +26,7 @@ const INFO: Kind = Object(&[
     ),
 ]);
 
-/// What is delivered has no funding rate.
+/// A delivery contract has no funding rate.
 const PREMIUM_ROW: Kind = Object(&[
     ("symbol", OwnSymbol),
     ("markPrice", Decimal),

@@ -60,9 +60,9 @@ async fn play(at: At, venue: Venue, steps: Vec<Step>) {
             Step::Restart => bench.restart().await,
         }
     }
-    // Each candle may come once more, to be confirmed. Those at the edge of what is missing may come again, to show that
-    // nothing lies between, or because a gap makes the newest reach further back; on COIN-M some more, where a question
-    // ends in a gap.
+    // Each candle may come once more, to be confirmed. Those at the edge of the missing ones may come again, to show
+    // that nothing lies between, or because a gap makes the newest reach further back; on COIN-M some more, where a
+    // question ends in a gap.
     let sent = bench.ledger.sent.lock().unwrap();
     let again: u64 = sent.values().map(|times| times - 1).sum();
     let edges = if venue == Venue::Coin { 25 } else { 10 };

@@ -10,7 +10,7 @@ fn streamed(bench: &Bench, is_closed: bool) -> StreamedCandle {
 }
 
 #[test]
-fn what_is_warmed_is_there_for_readers_and_is_not_in_use() {
+fn warmed_entries_are_there_for_readers_and_are_not_in_use() {
     at_many_times(async |at| {
         let bench = Bench::new(at, Venue::Spot, 48);
         bench.go_far_from_gaps().await;
@@ -22,11 +22,11 @@ fn what_is_warmed_is_there_for_readers_and_is_not_in_use() {
         assert!(bench.candles.warm(&question).await.unwrap() && bench.candles.is_warm(&question));
         assert!(!bench.candles.warm(&question).await.unwrap());
         assert!(bench.candles.in_use(Duration::from_secs(60)).is_empty());
-        assert!(bench.cache.stats().iter().all(|(_, stats)| stats.misses == 0), "nobody has read");
+        assert!(bench.cache.stats().iter().all(|(_, stats)| stats.misses == 0), "there were no reads");
         let asked = bench.ledger.asked().len();
         bench.same(newest(50)).await;
         assert_eq!((asked, bench.ledger.asked().len()), (1, 0));
-        // What gave way stands in nobody's way, at the end of a series or within it.
+        // A load that yielded blocks no later one, at the end of a series or within it.
         bench.ledger.yields.store(true, Ordering::SeqCst);
         tokio::time::advance(Duration::from_secs(5)).await;
         for range in [newest(50), newest(700)] {

@@ -60,7 +60,7 @@ async fn popular_symbols_come_first_and_the_others_by_their_volume() {
 }
 
 #[tokio::test]
-async fn what_is_declared_is_loaded_ahead_of_its_readers_and_on_demand() {
+async fn declared_questions_are_loaded_ahead_of_their_readers_and_on_demand() {
     let exchange = Exchange::start().await;
     let warm = WarmOptions {
         markets: vec![Venue::Spot],

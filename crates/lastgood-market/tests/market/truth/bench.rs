@@ -15,7 +15,7 @@ use lastgood::{Cache, Clock, Error, Outcome, Timestamp};
 use lastgood_sim::Lie;
 use tokio::runtime::Runtime;
 
-use super::exchange::{Mood, Told, series_of};
+use super::exchange::{Mood, Recorded, series_of};
 use super::judge::{exact, is_candles, newest, plausible, refusal};
 use super::reader::Reader;
 use super::{BEGIN, KEPT_FOR, fresh_for};
@@ -24,20 +24,20 @@ use super::{BEGIN, KEPT_FOR, fresh_for};
 pub(crate) enum Backing {
     None,
     Memory(MemoryStore),
-    /// A file, opened anew by each process.
+    /// A file, opened again by each process.
     Embedded(tempfile::TempDir),
     Redis(Arc<RealTime>, String),
 }
 
-/// The requests of one question follow each other within so many ms.
+/// The requests of one question follow each other within this many ms.
 const AT_ONCE: u64 = 500;
 
 pub(crate) struct Bench {
     pub(crate) clock: Clock,
-    pub(crate) exchange: Arc<Told>,
+    pub(crate) exchange: Arc<Recorded>,
     backing: Backing,
     pub(crate) reader: Reader,
-    /// When it began to lie; what it told since then may be believed until some time after it is well.
+    /// When it began to lie; its answers since then may be believed until some time after it is well.
     ill_since: Option<u64>,
     /// When each question was answered last, by this process or by one whose store it has.
     answered: HashMap<String, u64>,
@@ -60,7 +60,7 @@ impl Bench {
     }
 
     pub(crate) fn over(clock: Clock, backing: Backing) -> Bench {
-        let exchange = Told::new(&clock);
+        let exchange = Recorded::new(&clock);
         let reader = process(&backing, &exchange);
         let (answered, newest) = Default::default();
         Bench { clock, exchange, backing, reader, ill_since: None, answered, newest, trace: Vec::new() }
@@ -75,17 +75,17 @@ impl Bench {
     }
 
     pub(crate) async fn wait(&mut self, time: Duration) {
-        // What is on its way arrives before the time leaps.
+        // Answers on their way arrive before the time leaps.
         let settling = time.min(Duration::from_millis(100));
         if self.exchange.latency_ms.load(Ordering::SeqCst) > 0 {
             tokio::time::sleep(settling).await;
             tokio::time::advance(time - settling).await;
         } else {
-            // So does what is on its way to the store.
+            // So do writes on their way to the store.
             self.reader.cache.sync(Duration::from_secs(1)).await;
             tokio::time::advance(time).await;
         }
-        // Loads that nobody waits for end.
+        // Abandoned loads end.
         for _ in 0..4 {
             tokio::task::yield_now().await;
         }
@@ -138,11 +138,11 @@ impl Bench {
     }
 
     fn note_answer(&mut self, target: &str, answer: &Result<(Bytes, Outcome), Error>) {
-        let told = match answer {
+        let given = match answer {
             Ok((body, outcome)) => format!("{} bytes, {outcome:?}", body.len()),
             Err(error) => format!("{error:?}"),
         };
-        self.note(format!("{target} → {told}"));
+        self.note(format!("{target} → {given}"));
     }
 
     /// Asks, and judges the answer by what may be answered now.
@@ -165,10 +165,10 @@ impl Bench {
         let answer = match answer {
             Ok(answer) => answer,
             // What the exchange refuses, it refuses.
-            Err(error) if refusal(&self.exchange, target).is_some_and(|refusal| is_told(&error, &refusal)) => {
+            Err(error) if refusal(&self.exchange, target).is_some_and(|refusal| is_refusal(&error, &refusal)) => {
                 return Ok(());
             }
-            // Wrong again and again to one question, and what is kept is in parts: its own answer is passed on.
+            // Wrong again and again to one question, and only parts are kept: its own answer is passed on.
             Err(_) if self.lied_repeatedly(target) => return Ok(()),
             // While it is ill, an answer that is refused leaves nothing where nothing was before.
             Err(_) if self.ill_since.is_some() && !self.is_kept(target) => return Ok(()),
@@ -180,7 +180,7 @@ impl Bench {
         };
         judged.map_err(|why| format!("{target} {why}"))?;
         if !self.is_kept(target) {
-            // What is not kept any longer is not there to be compared with.
+            // An answer no longer kept cannot be compared with.
             self.newest.remove(target);
         }
         self.answered.insert(target.to_owned(), self.now());
@@ -193,10 +193,9 @@ impl Bench {
         Ok(())
     }
 
-    /// Whether there is a good answer from before.
-    /// Whether the exchange has answered a question for candles wrongly more than once just now. One wrong answer must
-    /// harm no question; of several that differ nobody can tell which is right, and what the exchange says to the
-    /// question as it was asked is passed on.
+    /// Whether there is a good answer from before. Whether the exchange has answered a question for candles wrongly
+    /// more than once just now. One wrong answer must harm no question; of several that differ the right one is
+    /// unknown, and the exchange's answer to the question as it was asked is passed on.
     fn lied_repeatedly(&self, target: &str) -> bool {
         let Some((path, query)) = target.split_once('?').filter(|_| is_candles(target)) else { return false };
         let (series, now) = (series_of(path, query), self.now());
@@ -247,12 +246,12 @@ async fn standing_still<T>(work: impl Future<Output = T>) -> T {
     outcome
 }
 
-fn is_told(error: &Error, refusal: &Bytes) -> bool {
+fn is_refusal(error: &Error, refusal: &Bytes) -> bool {
     error.answer.as_ref().is_some_and(|answer| answer.body == *refusal)
 }
 
 /// A process over a store.
-fn process(backing: &Backing, exchange: &Arc<Told>) -> Reader {
+fn process(backing: &Backing, exchange: &Arc<Recorded>) -> Reader {
     let clock = exchange.clock.clone();
     let builder = Cache::builder().clock(clock.clone());
     let store: Option<Arc<dyn Store>> = match backing {

@@ -1,4 +1,4 @@
-//! The simulated exchange as the library asks it, with lies on demand and a record of all that it told.
+//! The simulated exchange as the library asks it, with lies on demand and a record of all its answers.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -19,13 +19,13 @@ use super::judge::{opens, pieces};
 use super::{FORMING_FRESH_FOR, INDEPENDENT_AFTER};
 
 /// The exchange.
-pub(crate) struct Told {
+pub(crate) struct Recorded {
     pub(crate) clock: Clock,
     pub(crate) sim: Sim,
     /// Its data ends here: all pairs were delisted.
     halted_at: Arc<AtomicU64>,
     mood: Mutex<Mood>,
-    /// What was told, the newest last.
+    /// The answers, the newest last.
     pub(crate) log: Mutex<Vec<Answered>>,
     /// Whether answers are kept in the log.
     pub(crate) remembers: AtomicBool,
@@ -35,7 +35,7 @@ pub(crate) struct Told {
     pub(crate) latency_ms: AtomicU64,
     pub(crate) requests: AtomicU64,
     pub(crate) weight: AtomicU64,
-    /// What was told wrongly, and when first: by series, open time, and what was told of it.
+    /// The wrong answers, and when first: by series, open time, and content.
     claims: Mutex<HashMap<u64, u64>>,
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct Told {
 pub(crate) struct Mood {
     /// The lies that it tells; none while it is well.
     pub(crate) lies: Vec<Lie>,
-    /// It lies once in so many answers.
+    /// It lies once in this many answers.
     pub(crate) one_in: u64,
     /// It lies so often at most.
     pub(crate) left: u64,
@@ -61,18 +61,18 @@ pub(crate) struct Answered {
     pub(crate) query: String,
     /// What names the series: the query without bounds.
     pub(crate) series: String,
-    pub(crate) told: Bytes,
+    pub(crate) given: Bytes,
     pub(crate) lie: Option<Lie>,
     /// The rows of both, where they are candles: by open time.
     pub(crate) true_rows: HashMap<u64, String>,
-    pub(crate) told_rows: HashMap<u64, String>,
-    /// What else was told, in parts that may come again in another answer.
+    pub(crate) answered_rows: HashMap<u64, String>,
+    /// The other answers, in parts that may come again in another.
     pieces: OnceLock<Vec<String>>,
 }
 
 impl Answered {
     pub(crate) fn pieces(&self) -> &[String] {
-        self.pieces.get_or_init(|| pieces(&self.told))
+        self.pieces.get_or_init(|| pieces(&self.given))
     }
 
     pub(crate) fn line(&self) -> String {
@@ -88,8 +88,8 @@ pub(crate) fn mixed(seed: u64, number: u64) -> u64 {
     hasher.finish()
 }
 
-impl Told {
-    pub(crate) fn new(clock: &Clock) -> Arc<Told> {
+impl Recorded {
+    pub(crate) fn new(clock: &Clock) -> Arc<Recorded> {
         let config = SimConfig {
             seed: 7,
             symbols: 60,
@@ -101,7 +101,7 @@ impl Told {
         let halted_at = Arc::new(AtomicU64::new(u64::MAX));
         let (time, halted) = (clock.clone(), Arc::clone(&halted_at));
         sim.follow_clock(move || time.now().as_millis().min(halted.load(Ordering::SeqCst)));
-        Arc::new(Told {
+        Arc::new(Recorded {
             clock: clock.clone(),
             sim,
             halted_at,
@@ -160,17 +160,19 @@ impl Told {
         Some(lied)
     }
 
-    /// Whether nothing that a lie tells was told before by an independent answer: two that agree are believed, whatever
-    /// they tell, and no cache can know better.
+    /// Whether no independent answer said before what a lie says: two that agree are believed, whatever they say, and
+    /// no cache can know better.
     fn is_new(&self, series: &str, honest: &Bytes, lied: &Bytes) -> bool {
         let now = self.clock.now().as_millis();
         let true_rows: HashMap<u64, &str> = opens(honest).into_iter().collect();
-        let told_rows: HashMap<u64, &str> = opens(lied).into_iter().collect();
-        let absent = true_rows.keys().filter(|open| !told_rows.contains_key(open)).map(|open| (*open, ""));
-        let wrong =
-            told_rows.iter().filter(|(open, row)| true_rows.get(open) != Some(row)).map(|(open, row)| (*open, *row));
+        let answered_rows: HashMap<u64, &str> = opens(lied).into_iter().collect();
+        let absent = true_rows.keys().filter(|open| !answered_rows.contains_key(open)).map(|open| (*open, ""));
+        let wrong = answered_rows
+            .iter()
+            .filter(|(open, row)| true_rows.get(open) != Some(row))
+            .map(|(open, row)| (*open, *row));
         let mut claims = self.claims.lock().unwrap();
-        let told: Vec<u64> = absent
+        let given: Vec<u64> = absent
             .chain(wrong)
             .map(|claim| {
                 let mut hasher = DefaultHasher::new();
@@ -179,10 +181,10 @@ impl Told {
             })
             .collect();
         let long_ago = now.saturating_sub(INDEPENDENT_AFTER.as_millis() as u64);
-        if told.iter().any(|claim| claims.get(claim).is_some_and(|first| *first <= long_ago)) {
+        if given.iter().any(|claim| claims.get(claim).is_some_and(|first| *first <= long_ago)) {
             return false;
         }
-        for claim in told {
+        for claim in given {
             claims.entry(claim).or_insert(now);
         }
         true
@@ -212,7 +214,7 @@ pub(crate) fn series_of(path: &str, query: &str) -> String {
 }
 
 #[async_trait]
-impl Exchange for Told {
+impl Exchange for Recorded {
     async fn ask(&self, source: Source, _: Priority) -> Result<Received, Error> {
         let asked_at = self.clock.now();
         let path = source.endpoint.path;
@@ -234,26 +236,26 @@ impl Exchange for Told {
             200 => self.lie(request, &series, &honest.body, mixed(number, now.as_millis())),
             _ => None,
         };
-        let (lie, told) = lied.map_or((None, honest.body.clone()), |(lie, body)| (Some(lie), body));
+        let (lie, given) = lied.map_or((None, honest.body.clone()), |(lie, body)| (Some(lie), body));
         if self.remembers.load(Ordering::SeqCst) {
             let rows = |body: &Bytes| opens(body).into_iter().map(|(open, row)| (open, row.to_owned())).collect();
-            let (true_rows, told_rows) = (rows(&honest.body), rows(&told));
+            let (true_rows, answered_rows) = (rows(&honest.body), rows(&given));
             self.log.lock().unwrap().push(Answered {
                 at: now.as_millis(),
                 path,
                 query: source.query.clone(),
                 series,
-                told: told.clone(),
+                given: given.clone(),
                 lie,
                 true_rows,
-                told_rows,
+                answered_rows,
                 pieces: OnceLock::new(),
             });
         }
         sleep(on_the_way).await;
         let retry_after = honest.retry_after.map(Duration::from_secs);
         let content_type = honest.content_type.to_owned();
-        let fetched = Fetched { status: honest.status, content_type, retry_after, body: told };
+        let fetched = Fetched { status: honest.status, content_type, retry_after, body: given };
         Ok(Received { value: fetched.into_value(&source, self.clock.now())?, asked_at })
     }
 

@@ -1,4 +1,4 @@
-//! What may be answered: the truth, a fresh enough earlier truth, or what the exchange itself told wrongly a while ago.
+//! What may be answered: the truth, a fresh enough earlier truth, or a wrong answer of the exchange a while ago.
 
 use std::sync::atomic::Ordering;
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::FORMING_FRESH_FOR;
-use super::exchange::{Answered, Told, series_of};
+use super::exchange::{Answered, Recorded, series_of};
 
 /// The rows of a list as they are written; nothing of anything else.
 pub(crate) fn row_texts(body: &[u8]) -> Vec<&str> {
@@ -33,7 +33,7 @@ pub(crate) fn is_candles(target: &str) -> bool {
 }
 
 /// Whether an answer is the exchange's of this moment, or of one at which it was asked and that is still fresh.
-pub(crate) fn exact(exchange: &Told, target: &str, answer: &Bytes, fresh_ms: u64) -> Result<(), String> {
+pub(crate) fn exact(exchange: &Recorded, target: &str, answer: &Bytes, fresh_ms: u64) -> Result<(), String> {
     let request = SimRequest::of(target);
     let now = exchange.clock.now().as_millis();
     let truth = exchange.honest_at(request, now).body;
@@ -62,25 +62,25 @@ fn difference(truth: &Bytes, answer: &Bytes) -> String {
     format!("{} rows for {}; lacks {}; has of its own {}", answer.len(), truth.len(), some(&lacking), some(&more))
 }
 
-/// Whether an answer may be given while the exchange is ill or has not been well for long: every row of it is what the
-/// exchange has or had, or what it wrongly told since `since`.
-pub(crate) fn plausible(exchange: &Told, target: &str, answer: &Bytes, since: u64) -> Result<(), String> {
+/// Whether an answer may be given while the exchange is ill or has not been well for long: every row of it is one that
+/// the exchange has or had, or wrongly gave since `since`.
+pub(crate) fn plausible(exchange: &Recorded, target: &str, answer: &Bytes, since: u64) -> Result<(), String> {
     match is_candles(target) {
         true => plausible_candles(exchange, target, answer, since),
         false => plausible_rows(exchange, target, answer, |answered| answered.lie.is_none() || answered.at >= since),
     }
 }
 
-fn plausible_candles(exchange: &Told, target: &str, answer: &Bytes, since: u64) -> Result<(), String> {
+fn plausible_candles(exchange: &Recorded, target: &str, answer: &Bytes, since: u64) -> Result<(), String> {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let params = Params::parse(query).expect("a query of ours");
     let rows = opens(answer);
     let series = series_of(path, query);
-    // Of what is not put together from candles, the exchange's own answer is given, whatever it is.
+    // Anything not put together from candles is the exchange's own answer, whatever it is.
     if is_direct(path, query) {
         let log = exchange.log.lock().unwrap();
         let of_series = log.iter().filter(|answered| answered.series == series && answered.at >= since);
-        if of_series.into_iter().any(|answered| answered.told == *answer) {
+        if of_series.into_iter().any(|answered| answered.given == *answer) {
             return Ok(());
         }
     }
@@ -100,10 +100,11 @@ fn plausible_candles(exchange: &Told, target: &str, answer: &Bytes, since: u64) 
     let counts = |answered: &&&Answered| answered.lie.is_none() || answered.at >= since;
     for (open, row) in &rows {
         let is_true = truth.binary_search_by_key(open, |row| row.0).is_ok_and(|at| truth[at].1 == *row);
-        let was_told =
-            || log.iter().filter(counts).any(|answered| answered.told_rows.get(open).is_some_and(|told| told == row));
-        if !is_true && !was_told() && !is_settled_truth(exchange, path, query, *open, row) {
-            return Err(format!("has a row that was not told, or not lately: {row}"));
+        let was_answered = || {
+            log.iter().filter(counts).any(|answered| answered.answered_rows.get(open).is_some_and(|given| given == row))
+        };
+        if !is_true && !was_answered() && !is_settled_truth(exchange, path, query, *open, row) {
+            return Err(format!("has a row that the exchange did not give, or not lately: {row}"));
         }
     }
     let lies: Vec<&&Answered> = log.iter().filter(|answered| answered.lie.is_some() && answered.at >= since).collect();
@@ -111,7 +112,7 @@ fn plausible_candles(exchange: &Told, target: &str, answer: &Bytes, since: u64) 
     let fresh_ms = FORMING_FRESH_FOR.as_millis() as u64 + exchange.latency_ms.load(Ordering::SeqCst);
     let fresh_since = now.saturating_sub(fresh_ms);
     let denied = |open: u64| {
-        let by_lie = |lie: &&&Answered| lie.true_rows.contains_key(&open) && !lie.told_rows.contains_key(&open);
+        let by_lie = |lie: &&&Answered| lie.true_rows.contains_key(&open) && !lie.answered_rows.contains_key(&open);
         // An older answer than the truth ends before it: last good, or a list that was fresh a moment ago.
         lies.iter().any(by_lie) || (open > newest && (!lies.is_empty() || open > fresh_since))
     };
@@ -140,7 +141,7 @@ fn is_direct(path: &str, query: &str) -> bool {
     )
 }
 
-fn is_settled_truth(exchange: &Told, path: &str, query: &str, open: u64, row: &str) -> bool {
+fn is_settled_truth(exchange: &Recorded, path: &str, query: &str, open: u64, row: &str) -> bool {
     let names = ["symbol", "pair", "contractType", "timeZone", "interval"];
     let params = Params::parse(query).expect("a query of ours");
     let fields = names.iter().filter_map(|name| Some(format!("{name}={}", params.get(name)?)));
@@ -173,28 +174,29 @@ pub(crate) fn pieces(body: &[u8]) -> Vec<String> {
     }
 }
 
-/// Whether all of an answer was told in the answers that count.
+/// Whether all of an answer occurs in the answers that count.
 fn plausible_rows(
-    exchange: &Told,
+    exchange: &Recorded,
     target: &str,
     answer: &Bytes,
     counts: impl Fn(&Answered) -> bool,
 ) -> Result<(), String> {
     let path = target.split('?').next().unwrap_or(target);
     let log = exchange.log.lock().unwrap();
-    let told: Vec<&Answered> = log.iter().filter(|answered| answered.path == path && counts(answered)).collect();
-    let unknown = pieces(answer).into_iter().find(|piece| !told.iter().any(|told| told.pieces().contains(piece)));
-    unknown.map_or(Ok(()), |piece| Err(format!("has what was not told, or not lately: {piece:.200}")))
+    let given: Vec<&Answered> = log.iter().filter(|answered| answered.path == path && counts(answered)).collect();
+    let unknown = pieces(answer).into_iter().find(|piece| !given.iter().any(|given| given.pieces().contains(piece)));
+    unknown
+        .map_or(Ok(()), |piece| Err(format!("has a part that the exchange did not give, or not lately: {piece:.200}")))
 }
 
 /// What the exchange refuses a question with, if it does.
-pub(crate) fn refusal(exchange: &Told, target: &str) -> Option<Bytes> {
+pub(crate) fn refusal(exchange: &Recorded, target: &str) -> Option<Bytes> {
     let answer = exchange.honest_at(SimRequest::of(target), exchange.clock.now().as_millis());
     (answer.status != 200).then_some(answer.body)
 }
 
 /// The newest time or number in an answer, where it has one that grows with time; nothing of an answer that is not true.
-pub(crate) fn newest(exchange: &Told, target: &str, answer: &Bytes) -> Option<u64> {
+pub(crate) fn newest(exchange: &Recorded, target: &str, answer: &Bytes) -> Option<u64> {
     if is_candles(target) {
         let (path, query) = target.split_once('?')?;
         let params = Params::parse(query)?;
@@ -220,10 +222,10 @@ pub(crate) fn newest(exchange: &Told, target: &str, answer: &Bytes) -> Option<u6
     }
 }
 
-/// Whether the exchange has a candle that opens then, whatever was told of it.
-fn is_candle(exchange: &Told, path: &str, query: &str, open: u64) -> bool {
+/// Whether the exchange has a candle that opens then, whatever it answered.
+fn is_candle(exchange: &Recorded, path: &str, query: &str, open: u64) -> bool {
     let series = series_of(path, query);
     let log = exchange.log.lock().unwrap();
-    let mut told = log.iter().filter(|answered| answered.series == series);
-    told.any(|answered| answered.true_rows.contains_key(&open))
+    let mut given = log.iter().filter(|answered| answered.series == series);
+    given.any(|answered| answered.true_rows.contains_key(&open))
 }

@@ -14,7 +14,7 @@ use super::exchange::{Mood, mixed};
 use super::questions::{Chance, Form, Group, candles, others, series};
 use super::{BEGIN, CLAIM_BELIEVED, DAY, healed_within};
 
-/// The lies that are told: all, unless the environment names some, or none.
+/// The lies in use: all, unless the environment names some, or none.
 fn lies() -> Vec<Lie> {
     let named = std::env::var("LASTGOOD_LIES").ok().map(|names| {
         let name =
@@ -150,7 +150,7 @@ fn run(group: Group, count: u64, backing: impl Fn(u64, &Clock) -> Backing) {
     );
 }
 
-/// So many failures are told.
+/// The most failures reported.
 const MOST_REPORTED: usize = 20;
 /// How many schedules all groups together run by default.
 const ALL_SCHEDULES: u64 = 2_000;

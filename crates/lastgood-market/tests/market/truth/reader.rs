@@ -11,7 +11,7 @@ use lastgood_market::line::{Keeper, Line, Loader};
 use lastgood_market::{Identities, Plan, Preset, Priority, Received, RegionName, Request, Source, Venue, plan};
 
 use super::FORMING_FRESH_FOR;
-use super::exchange::Told;
+use super::exchange::Recorded;
 
 pub(crate) struct Reader {
     pub(crate) cache: Cache,
@@ -21,12 +21,12 @@ pub(crate) struct Reader {
 }
 
 struct Loading {
-    exchange: Arc<Told>,
+    exchange: Arc<Recorded>,
     clock: Clock,
 }
 
 impl Reader {
-    pub(crate) fn new(cache: Cache, has_store: bool, exchange: &Arc<Told>) -> Reader {
+    pub(crate) fn new(cache: Cache, has_store: bool, exchange: &Arc<Recorded>) -> Reader {
         let region = |name: RegionName| cache.region(name.as_str(), name.policy(Preset::Trading)).unwrap();
         let regions: Vec<Region> = RegionName::ALL.into_iter().map(region).collect();
         let (clock, exchange) = (exchange.clock.clone(), Arc::clone(exchange));

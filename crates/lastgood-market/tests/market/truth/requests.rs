@@ -101,7 +101,7 @@ fn cases() -> Vec<Case> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_settled_is_asked_for_once_and_its_gaps_a_few_times() {
+async fn settled_candles_are_asked_for_once_and_their_gaps_a_few_times() {
     let head: Vec<String> = AGAIN.iter().map(|(name, _)| format!("{name:>8}")).collect();
     let mut table = vec![format!("{:<30}{:>8}{}", "requests (weight)", "cold", head.join(""))];
     let mut too_many = Vec::new();

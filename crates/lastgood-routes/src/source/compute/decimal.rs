@@ -4,7 +4,7 @@ use rust_decimal::Decimal;
 
 /// The most digits behind the point that a decimal has.
 const MOST_PLACES: i64 = 28;
-/// Longer numbers are none: no price has so many digits.
+/// Longer numbers are none: no price has that many digits.
 const LONGEST: usize = 64;
 
 /// The number that a JSON value is, as a number or as a number in quotes. `None` for all else, and for a number that a

@@ -94,7 +94,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// Reads what is one level further in.
+    /// Reads one level further in.
     fn inside(&mut self, read: impl FnOnce(&mut Self) -> Result<(), ExpressionError>) -> Result<(), ExpressionError> {
         if self.depth == DEEPEST {
             let what = format!("more than {DEEPEST} parentheses, calls or signs are inside each other");
@@ -299,7 +299,7 @@ fn is_first_of_name(first: char) -> bool {
     first.is_ascii_alphabetic() || first == '_'
 }
 
-/// Names inside others begin with a field's, which nobody knows before there is a row; one that is nearly `previous` is
+/// Names inside others begin with a field's, which is unknown before there is a row; one that is nearly `previous` is
 /// taken for it.
 fn check_for_slip(path: &[String]) -> Result<(), ExpressionError> {
     let first = path[0].as_str();

@@ -159,7 +159,7 @@ fn numbers_are_read_digit_by_digit_or_not_at_all() {
 }
 
 #[test]
-fn what_is_wrong_is_told_with_a_hint() {
+fn problems_are_reported_with_a_hint() {
     for (text, part) in [
         ("", "the expression is empty"),
         ("   ", "the expression is empty"),
@@ -224,8 +224,8 @@ fn expressions_are_bounded_in_length_depth_and_steps() {
 }
 
 #[test]
-fn a_name_that_is_a_slip_of_another_is_told_and_two_fields_are_not() {
-    let told = |texts: &[&str]| {
+fn a_name_that_is_a_slip_of_another_is_reported_and_two_fields_are_not() {
+    let message = |texts: &[&str]| {
         let expressions: Vec<Expression> = texts.iter().map(|text| Expression::parse(text).unwrap()).collect();
         slip(&expressions.iter().collect::<Vec<_>>()).map(|(at, name, meant)| format!("{at} {name} {meant}"))
     };
@@ -242,7 +242,7 @@ fn a_name_that_is_a_slip_of_another_is_told_and_two_fields_are_not() {
         (&["bid", "bids - bid"], None),
         (&["open", "high - low", "close - open"], None),
     ] {
-        assert_eq!(told(texts).as_deref(), wanted, "{texts:?}");
+        assert_eq!(message(texts).as_deref(), wanted, "{texts:?}");
     }
 }
 
@@ -329,7 +329,7 @@ fn fraction(over: i128, under: i128) -> Result<Option<(i128, i128)>, TooLarge> {
         (a, b) = (b, a % b);
     }
     let (over, under) = (over / a.max(1), under / a.max(1));
-    // What is larger than this may be beyond what a decimal holds.
+    // A larger number may be beyond what a decimal holds.
     if over.abs() > 10i128.pow(18) || under > 10i128.pow(18) { Err(TooLarge) } else { Ok(Some((over, under))) }
 }
 

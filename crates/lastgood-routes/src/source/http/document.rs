@@ -68,7 +68,7 @@ pub(super) fn checked<'a>(body: &'a [u8], expect: &Expect) -> Result<&'a RawValu
     }
 }
 
-/// A note in the place of an answer is short; what is looked for is not looked for in megabytes.
+/// A note in the place of an answer is short; it is not looked for in megabytes.
 const NOTED_WITHIN: usize = 64 << 10;
 
 fn beginning(text: &str) -> &str {
@@ -87,7 +87,7 @@ pub(super) fn seconds(document: &RawValue, steps: &[String]) -> Option<f64> {
     (seconds.is_finite() && seconds >= 0.0).then_some(seconds)
 }
 
-/// What is at the end of some steps; `null` is nothing.
+/// The value at the end of some steps; `null` is nothing.
 fn at<'a>(document: &'a RawValue, steps: &[String]) -> Option<&'a RawValue> {
     let mut found = document;
     for step in steps {
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_in_the_guise_of_answers_are_told() {
+    fn errors_in_the_guise_of_answers_are_recognised() {
         let expect = Expect {
             is: Some(Is::Object),
             fields: vec![steps("data.0.value")],

@@ -15,7 +15,7 @@ pub(super) fn bounded(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST).clamp(SHORTEST, LONGEST)
 }
 
-/// What is left of `max-age`, else the time between `Date` and `Expires`. Nothing where the answer is not to be kept at
+/// The rest of `max-age`, else the time between `Date` and `Expires`. Nothing where the answer is not to be kept at
 /// all: a route may declare otherwise, and for how long.
 pub(super) fn of_headers(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());

@@ -69,7 +69,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => inner(high, low),
         [0x2002, high, low, ..] => inner(high, low),
         [0x2001, 0 | 0xdb8, ..] => false,
-        // 2000::/3 is what is given out; all else is loopback, local, multicast or nobody's.
+        // 2000::/3 is the part given out; all else is loopback, local, multicast or unassigned.
         [first, ..] => (0x2000..=0x3fff).contains(&first),
     }
 }

@@ -85,7 +85,7 @@ impl Bucket {
     ///
     /// # Errors
     ///
-    /// What is wrong with them, and how to fix it. Names no secret.
+    /// The problem with them, and how to fix it. Names no secret.
     pub(crate) fn open(name: &str, spec: &BucketSpec, connect: &ConnectOptions) -> Result<Bucket, ObjectError> {
         if let Some(folder) = spec.url.strip_prefix("file:") {
             return Bucket::folder_at(name, folder.strip_prefix("//").unwrap_or(folder), spec);
@@ -187,8 +187,8 @@ impl Bucket {
         if if folder { what.is_dir() } else { what.is_file() } { Ok(()) } else { Err(missing()) }
     }
 
-    /// The names of the files in a folder, where the bucket is one; `None` where it is none. What is no file, what has a
-    /// name that no key has, and links that lead out of the folder or nowhere are passed over: one of them must not
+    /// The names of the files in a folder, where the bucket is one; `None` where it is none. Anything that is no file,
+    /// names that no key has, and links that lead out of the folder or nowhere are passed over: one of them must not
     /// keep the others from being listed. The names are no more than `most`, and one.
     pub(super) async fn file_names(&self, folder: Option<&Path>, most: usize) -> Option<Result<Vec<String>, Error>> {
         let (store, root) = self.0.folder.as_ref()?;
@@ -338,8 +338,8 @@ fn gcs(bucket: &str, spec: &BucketSpec, connect: &ConnectOptions) -> Result<Arc<
     builder = match &spec.credentials {
         Credentials::Anonymous => {
             // With credentials given, empty though they be, none are looked for elsewhere.
-            let nobody = StaticCredentialProvider::new(GcpCredential { bearer: String::new() });
-            builder.with_credentials(Arc::new(nobody)).with_skip_signature(true)
+            let anonymous = StaticCredentialProvider::new(GcpCredential { bearer: String::new() });
+            builder.with_credentials(Arc::new(anonymous)).with_skip_signature(true)
         }
         Credentials::ServiceAccount(key) => builder.with_service_account_key(key.expose_secret()),
         Credentials::ServiceAccountFile(path) => builder.with_service_account_path(path.to_string_lossy()),

@@ -1,4 +1,4 @@
-//! What is wrong with a bucket or an object, as they are declared.
+//! The problems of a bucket or an object, as they are declared.
 
 use std::error::Error;
 use std::fmt;
@@ -48,7 +48,7 @@ pub(crate) enum ObjectError {
     StarInKey,
     /// Names are wanted, and the key has no `*` where one is needed.
     NoStar,
-    /// What is to be taken of the object has a fault.
+    /// The selection from the object has a fault.
     Select(SelectError),
 }
 
@@ -103,7 +103,7 @@ impl From<SelectError> for ObjectError {
     }
 }
 
-/// What is wrong with the key of an object.
+/// The problem with the key of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum KeyError {
     /// A `{` has no `}`.

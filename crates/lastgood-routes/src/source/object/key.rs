@@ -22,7 +22,7 @@ enum Part {
 impl KeyTemplate {
     /// # Errors
     ///
-    /// What is wrong with it, and how to fix it.
+    /// The problem with it, and how to fix it.
     pub(super) fn parse(key: &str, parameters: &[String]) -> Result<KeyTemplate, KeyError> {
         let mut parts = Vec::new();
         let mut rest = key;
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_key_that_cannot_be_right_is_refused() {
-        for key in ["", "/a", "a/", "a//b", "a/../b", "{nobody}", "{symbol", "symbol}"] {
+        for key in ["", "/a", "a/", "a//b", "a/../b", "{unknown}", "{symbol", "symbol}"] {
             assert!(KeyTemplate::parse(key, &["symbol".to_owned()]).is_err(), "{key}");
         }
     }

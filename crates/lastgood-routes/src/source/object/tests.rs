@@ -177,7 +177,7 @@ async fn one_odd_file_does_not_keep_the_others_from_being_listed() {
     for name in ["directory", "pipe", "socket", "dangling", "circle", "LEAK", "LEAKS", "endless", "line\nbreak"] {
         assert!(!listed.iter().any(|listed| listed == name), "{name} in {listed:?}");
     }
-    // What is listed can be read, and what is not cannot.
+    // Listed objects can be read, others cannot.
     let object = document(&bucket, "{symbol}.json", Selector::default());
     for name in &listed {
         assert!(answer(&object, name).await.is_ok(), "{name}");
@@ -422,5 +422,5 @@ fn what_cannot_be_right_is_refused_when_it_is_declared() {
     for key in ["a/b.json", "*/b.json", "a/*-*.json"] {
         assert!(new(key, Want::Names).is_err(), "{key}");
     }
-    assert!(new("a/{nobody}.json", Want::Document(Selector::default())).unwrap_err().to_string().contains("nobody"));
+    assert!(new("a/{unknown}.json", Want::Document(Selector::default())).unwrap_err().to_string().contains("unknown"));
 }

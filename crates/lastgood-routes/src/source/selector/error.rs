@@ -1,4 +1,4 @@
-//! What is wrong with a selection, or with a document that it is taken of.
+//! The problems of a selection, or of a document that it is taken of.
 
 use std::error::Error;
 use std::fmt;
@@ -36,7 +36,7 @@ impl fmt::Display for SelectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::KeepWithoutPath => {
-                f.write_str("`keep` needs a field to keep others beside; name one, or take the whole")
+                f.write_str("`keep` needs a field to keep others next to; name one, or take the whole")
             }
             Self::KeepsTaken(name) => {
                 write!(f, "`keep` names `{name}`, which is the field that is taken; leave it out")
@@ -46,7 +46,7 @@ impl fmt::Display for SelectError {
             }
             Self::NotJson => f.write_str("it is not JSON"),
             Self::Unread => f.write_str("it could not be read"),
-            Self::NotArray => f.write_str("what is to be taken of is no array"),
+            Self::NotArray => f.write_str("the value to take rows of is no array"),
             Self::EmptyArray => f.write_str("the array is empty"),
             Self::NoDay(field) => write!(f, "an item's `{field}` begins with no day"),
             Self::NotObject => f.write_str("what should hold fields is no object"),

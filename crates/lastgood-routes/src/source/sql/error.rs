@@ -1,4 +1,4 @@
-//! What is wrong with a database, a statement or its answer, as they are declared.
+//! The problems of a database, a statement or its answer, as they are declared.
 
 use std::error::Error;
 use std::fmt;
@@ -20,7 +20,7 @@ pub(crate) enum SqlError {
     Statement {
         /// Which of the route's statements.
         which: Which,
-        /// What is wrong with it.
+        /// The problem with it.
         why: TemplateError,
     },
 }
@@ -45,7 +45,7 @@ impl fmt::Display for SqlError {
                  with special characters in the password as %XX",
             ),
             Self::UnusedRoot => {
-                f.write_str("`sslrootcert` is given and would not be looked at; write sslmode=verify-full beside it")
+                f.write_str("`sslrootcert` is given and would not be looked at; write sslmode=verify-full, too")
             }
             Self::SqliteUrl => f.write_str("a SQLite URL names a file, as in sqlite:data/prices.db"),
             Self::Statement { which: Which::Rows, why } => write!(f, "the statement: {why}"),
@@ -63,7 +63,7 @@ impl Error for SqlError {
     }
 }
 
-/// What is wrong with a statement.
+/// The problem with a statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TemplateError {
     /// It has no word.
@@ -113,7 +113,7 @@ impl fmt::Display for TemplateError {
             }
             Self::Comment => f.write_str("a comment does not end"),
             Self::Bracket => f.write_str("a name in brackets does not end"),
-            Self::Quote(quote) => write!(f, "what is quoted with {quote} does not end"),
+            Self::Quote(quote) => write!(f, "a text quoted with {quote} does not end"),
             Self::Dollar(tag) => write!(f, "what begins with {tag} does not end"),
         }
     }

@@ -146,7 +146,7 @@ pub(super) fn timed_out() -> Error {
     Error::new(Reason::TimedOut, "the database did not answer in time")
 }
 
-/// What is wrong, for `lastgood check`: the database's own words, for the author of the statement.
+/// The problem, for `lastgood check`: the database's own words, for the author of the statement.
 pub(super) fn of_check(why: &sqlx::Error) -> String {
     match why {
         sqlx::Error::Database(said) => {

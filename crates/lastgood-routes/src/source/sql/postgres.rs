@@ -37,7 +37,7 @@ const STALE: [&str; 2] = ["0A000", "26000"];
 const TAKEN: [&str; 1] = ["42P05"];
 /// Statements that come and go by another's hand: the session is not ours alone.
 const FOREIGN: [&str; 2] = ["42P05", "26000"];
-/// So many names of statements are tried on a shared session: as many as another client of the same driver keeps.
+/// The number of statement names tried on a shared session: as many as another client of the same driver keeps.
 const NAMES: usize = 100;
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
@@ -213,7 +213,7 @@ impl Statement {
     }
 }
 
-/// Answers over a session of our own, which keeps what is prepared.
+/// Answers over a session of our own, which keeps its prepared statements.
 async fn answer(
     connection: &mut PgConnection,
     statement: &Statement,

@@ -151,7 +151,7 @@ pub(super) fn push_text(out: &mut Vec<u8>, text: &str) {
     _ = serde_json::to_writer(out, text);
 }
 
-/// A float as the shortest number that reads back the same; what is no number is `null`, JSON having no word for it.
+/// A float as the shortest number that reads back the same; NaN and infinities are `null`, JSON having no word for it.
 pub(super) fn push_float(out: &mut Vec<u8>, number: f64) {
     _ = serde_json::to_writer(out, &number);
 }

@@ -115,7 +115,7 @@ impl Sqlite {
     }
 
     async fn connect(&self, found: Found) -> Result<SqliteConnection, Fault> {
-        // What is taken for immutable is read without its log.
+        // A file opened as immutable is read without its log.
         let options = self.options.clone().immutable(found.has_foreign_log);
         let connected = timeout(self.connect_timeout, options.connect()).await;
         connected.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(|why| {

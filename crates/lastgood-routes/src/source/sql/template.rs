@@ -25,7 +25,7 @@ impl Template {
     ///
     /// # Errors
     ///
-    /// What is wrong with it, and how to fix it.
+    /// The problem with it, and how to fix it.
     pub(super) fn parse(sql: &str, dialect: Dialect, declared: &[&str]) -> Result<Template, TemplateError> {
         let mut template = Template { sql: String::with_capacity(sql.len() + 8), order: Vec::new() };
         let mut scanner = Scanner { text: sql, at: 0, dialect };
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_parameter_is_refused_with_what_is_known() {
+    fn an_unknown_parameter_is_refused_with_the_known_ones() {
         let why = postgres("select :symbl").unwrap_err().to_string();
         assert!(why.contains("`:symbl`") && why.contains("symbol, limit"), "{why}");
     }

@@ -311,7 +311,7 @@ async fn a_load_that_is_given_up_gives_its_place_back() {
 }
 
 #[tokio::test]
-async fn a_table_that_changes_under_a_prepared_statement_is_read_anew() {
+async fn a_table_that_changes_under_a_prepared_statement_is_read_again() {
     let server = stocks();
     let database = impatient(&server.url("postgres"));
     let all = statement(&database, "SELECT * FROM stocks WHERE id = :limit", Shape::Row);
@@ -389,7 +389,7 @@ fn sqlite_threads() -> usize {
 #[tokio::test]
 async fn a_statement_that_cannot_be_right_is_refused_when_it_is_declared() {
     let database = open("postgres://me@127.0.0.1:1/data");
-    assert!(refused(&database, "SELECT :nobody").contains("`:nobody`"));
+    assert!(refused(&database, "SELECT :unknown").contains("`:unknown`"));
     assert!(refused(&database, "SELECT 1; SELECT 2").contains("more than one statement"));
     assert!(refused(&database, "DELETE FROM t").contains("only statements that read"));
     assert!(opened("mysql://x").is_err());

@@ -126,7 +126,7 @@ async fn a_snapshot_and_the_differences_after_it_make_every_later_snapshot() {
 }
 
 #[tokio::test]
-async fn all_connections_are_told_the_same_differences_while_the_clock_runs() {
+async fn all_connections_get_the_same_differences_while_the_clock_runs() {
     let exchange = Exchange::start().await;
     exchange.sim.set_clock(ClockMode::Live);
     for market in &MARKETS {

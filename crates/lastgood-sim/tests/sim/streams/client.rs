@@ -75,11 +75,11 @@ impl Client {
 
     /// The answer to a request; events before it are passed over.
     pub(super) async fn ask(&mut self, request: Value) -> Value {
-        let mut told = self.ask_first(request).await;
-        while told.get("id").is_none() && told.get("error").is_none() {
-            told = self.event().await;
+        let mut reply = self.ask_first(request).await;
+        while reply.get("id").is_none() && reply.get("error").is_none() {
+            reply = self.event().await;
         }
-        told
+        reply
     }
 
     pub(super) async fn list(&mut self) -> Vec<String> {

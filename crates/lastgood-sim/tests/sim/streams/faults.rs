@@ -27,7 +27,7 @@ async fn a_silent_stream_is_alive_and_tells_nothing() {
 }
 
 #[tokio::test]
-async fn so_many_events_are_lost_as_the_fault_says() {
+async fn as_many_events_are_lost_as_the_fault_says() {
     let exchange = Exchange::start().await;
     let mut client = Client::open(&exchange, "/ws/btcusdt@ticker").await;
     client.event().await;
@@ -54,7 +54,7 @@ async fn garbage_on_a_stream_is_no_json() {
 }
 
 #[tokio::test]
-async fn a_drop_breaks_what_is_open_without_a_word_and_nothing_else() {
+async fn a_drop_breaks_open_connections_without_a_word_and_nothing_else() {
     let exchange = Exchange::start().await;
     let mut first = Client::open(&exchange, "/ws/btcusdt@ticker").await;
     let mut second = Client::open(&exchange, "/ws/btcusdt@ticker").await;

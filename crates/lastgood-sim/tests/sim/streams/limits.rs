@@ -145,7 +145,7 @@ async fn pings_come_every_20_seconds_on_spot_and_every_3_minutes_on_the_futures(
 }
 
 #[tokio::test]
-async fn whoever_answers_pings_stays_and_whoever_does_not_is_cut_off() {
+async fn a_client_that_answers_pings_stays_and_one_that_does_not_is_cut_off() {
     let exchange = Exchange::start().await;
     let mut good = Client::open(&exchange, "/ws").await;
     let mut bad = raw(&exchange, "/ws").await;
@@ -171,7 +171,7 @@ async fn a_connection_ends_with_its_lifetime() {
     assert_eq!(client.list().await.len(), 0);
     exchange.sim.advance(1);
     assert_eq!(u16::from(client.end().await.unwrap().code), 1001);
-    // What changed until then is told before.
+    // Changes until then are sent before.
     let mut client = Client::open(&exchange, "/ws/btcusdt@kline_1d").await;
     client.event().await;
     exchange.sim.advance(24 * HOUR);
@@ -199,7 +199,7 @@ async fn counters_tell_connections_streams_and_messages() {
     assert_eq!(
         exchange.sim.counters().streams,
         StreamCounters { open: 1, subscribed: 1, total: 0, messages: 0 },
-        "what is open stays so"
+        "open connections stay open"
     );
 }
 

@@ -8,7 +8,7 @@ use super::digits::word;
 const WIDEST: u32 = 56;
 /// The width that stands for whole numbers as they are.
 const WHOLE: u32 = 64;
-/// Set beside the width where steps are written in the place of values.
+/// Set with the width where steps are written instead of values.
 const STEPS: u8 = 0x80;
 
 /// Writes a column: how wide its values are, the least of them, for steps the value before the first, and the values.
@@ -91,7 +91,7 @@ fn width_of(span: u64) -> u32 {
     if width > WIDEST { WHOLE } else { width }
 }
 
-/// Whole bytes are written; what is read at once may reach seven bytes further, which [`get_bits`] minds.
+/// Whole bytes are written; one read may reach seven bytes further, which [`get_bits`] minds.
 fn put_bits(out: &mut Vec<u8>, values: impl Iterator<Item = u64>, width: u32) {
     if width == 0 {
         return;

@@ -8,7 +8,7 @@ pub(super) struct Decimal {
     pub(super) is_negative: bool,
 }
 
-/// Digits of one number. All numbers of so many fit 63 bits.
+/// Digits of one number. All numbers of this many digits fit 63 bits.
 pub(super) const MOST_DIGITS: usize = 18;
 /// The most bytes that [`write`] touches.
 pub(super) const REACH: usize = 24;
@@ -70,7 +70,7 @@ pub(super) const TENS: [u64; MOST_DIGITS + 1] = {
     tens
 };
 
-/// As [`read`], for a number that is likely to have so many decimals, or digits if it has no point, as the one before.
+/// As [`read`], for a number that is likely to have as many decimals, or digits if it has no point, as the one before.
 ///
 /// Where it has, the next number's place does not wait for this one to be looked at.
 #[inline]
@@ -148,7 +148,7 @@ fn spread(value: u64) -> u64 {
 pub(super) enum Form {
     /// At most eight digits without a point.
     Whole,
-    /// At most eight digits, so many of them, and less than eight, behind the point.
+    /// At most eight digits, and this many of them, less than eight, behind the point.
     Short(usize),
     /// At most sixteen digits, the last eight behind others.
     Long,
@@ -159,7 +159,7 @@ pub(super) enum Form {
 }
 
 impl Form {
-    /// The form of numbers with so many decimals, none with more digits than `most`.
+    /// The form of numbers with this many decimals, none with more digits than `most`.
     pub(super) fn of(decimals: u32, most: u64) -> Form {
         match decimals {
             0 if most < EIGHT_DIGITS => Form::Whole,
@@ -171,7 +171,7 @@ impl Form {
     }
 
     /// Writes a number of at most [`MOST_DIGITS`] digits, decimals included, into the begin of `out` and says how long
-    /// it is. What is behind it is overwritten.
+    /// it is. The bytes behind it are overwritten.
     #[inline]
     pub(super) fn write(self, out: &mut [u8; REACH], digits: u64) -> Option<usize> {
         match self {

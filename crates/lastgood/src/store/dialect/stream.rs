@@ -1,7 +1,7 @@
-//! A log as a Redis Stream, whichever protocol carries it.
+//! A log as a Redis Stream, over any protocol.
 //!
-//! Each entry names the one before it. So whoever reads on from an entry sees whether any between was trimmed, deleted or
-//! lost with a failed server, whatever the clocks of server and readers say.
+//! Each entry names the one before it. So a reader that goes on from an entry sees whether any between was trimmed,
+//! deleted or lost with a failed server, whatever the clocks of server and readers say.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::store::{KEPT_RECORDS, Position, StoreError, Tail};
 
-/// Appends a record with the identifier of the entry before it: at most so many are kept, for so many milliseconds.
+/// Appends a record with the identifier of the entry before it: at most this many are kept, for this many milliseconds.
 const APPEND: &str = "\
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
 local before = last[1] and last[1][1] or '0-0'

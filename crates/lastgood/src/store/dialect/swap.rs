@@ -17,7 +17,7 @@ macro_rules! is_expected {
         local now = by and redis.pcall('TIME') \
         return type(now) == 'table' and now.err == nil \
         and now[1] * 1000 + math.floor(now[2] / 1000) > tonumber(by) end \
-        local late = {err = 'LATE nobody waits for this change any more'} \
+        local late = {err = 'LATE the caller has given this change up'} \
         local function is_expected(key, expected) \
         expected = what(expected) \
         if string.sub(expected, 1, 1) == '<' then \
@@ -32,7 +32,7 @@ macro_rules! is_expected {
     };
 }
 
-/// The words of the command that removes keys in Redis where they hold what is expected; it answers how many it removed.
+/// The command that removes keys in Redis where they hold the expected bytes; it answers how many it removed.
 pub(in crate::store) fn removal_command(removals: &[(String, Version)]) -> Vec<Cow<'_, str>> {
     const SCRIPT: &str = concat!(
         is_expected!(),

@@ -55,7 +55,7 @@ impl Handle {
     }
 }
 
-/// What is said of writes to a file that is open for reading alone.
+/// The error for writes to a file that is open for reading alone.
 pub(super) const READ_ONLY: &str = "the file cannot be written";
 
 /// Whether a file may be written now.
@@ -68,7 +68,7 @@ pub(super) fn is_writable(path: &Path) -> bool {
 pub(super) enum Trouble {
     /// Its content is damaged; only a new file helps.
     Damaged(String),
-    /// The disk did not do as told; opening the file again may help.
+    /// The disk failed; opening the file again may help.
     Failed(String),
 }
 
@@ -250,7 +250,7 @@ fn read_row(
         return Ok(None);
     };
     if u32::from_le_bytes(*checksum) != checksum_of(key, &bytes[4..]) {
-        // Not a reason to give up the file: the next put of this key mends it.
+        // Not a reason to give up the file: the next put of this key repairs it.
         tracing::warn!(key, "a cached value does not match its checksum, ignoring it");
         return Ok(None);
     }

@@ -18,7 +18,7 @@ use crate::store::{Cursor, Page, StoreError, Usage};
 /// How long a reader waits for a file that is being opened again, which usually takes milliseconds.
 const OPEN_AGAIN_WITHIN: Duration = Duration::from_millis(500);
 
-/// The log is told of the same trouble at most once in so long.
+/// The same trouble is logged at most once in this time.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// Pending writes that a page of keys looks at, as a multiple of the keys that it may have: what waits for the disk may be
@@ -36,7 +36,7 @@ pub(super) struct Shared {
     pub(super) work: Condvar,
     /// Wakes readers that wait for the file to be opened again.
     back: Condvar,
-    /// Told when writes went to disk.
+    /// Notified when writes went to disk.
     pub(super) room: Notify,
     pub(super) closed: watch::Sender<bool>,
 }
@@ -47,10 +47,10 @@ pub(super) struct State {
     pub(super) closing: bool,
     /// The last commit failed.
     pub(super) write_trouble: Option<String>,
-    /// The database is to be opened again, or begun anew; the old one, until its last reader is gone.
+    /// The database is to be opened again, or begun again; the old one, until its last reader is gone.
     pub(super) trouble: Option<(Trouble, Option<Arc<Handle>>)>,
-    /// The trouble that the log was told of last, and when: the disk is tried each second.
-    pub(super) told: Option<(String, Timestamp)>,
+    /// The trouble logged last, and when: the disk is tried each second.
+    pub(super) logged: Option<(String, Timestamp)>,
     /// Mending the last trouble did not work and will be tried again.
     pub(super) hopeless: bool,
 }
@@ -143,9 +143,10 @@ impl Shared {
     pub(super) fn report(&self, trouble: Trouble) {
         let mut state = self.state();
         let now = self.now();
-        let is_news = state.told.as_ref().is_none_or(|(why, at)| why != trouble.why() || now.since(*at) >= TELL_EVERY);
+        let is_news =
+            state.logged.as_ref().is_none_or(|(why, at)| why != trouble.why() || now.since(*at) >= TELL_EVERY);
         if is_news {
-            state.told = Some((trouble.why().to_owned(), now));
+            state.logged = Some((trouble.why().to_owned(), now));
             tracing::warn!(path = %self.path.display(), why = trouble.why(), "the cache file gives trouble");
         }
         // The worse of two stands.

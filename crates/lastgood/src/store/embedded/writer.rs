@@ -1,4 +1,4 @@
-//! The one thread that writes to the file, and repairs what can be repaired.
+//! The one thread that writes to the file, and repairs what it can.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -98,7 +98,7 @@ fn write(shared: &Shared) {
             let mut state = shared.state();
             state.overlay.settle(&batch);
             if state.write_trouble.take().is_some() {
-                state.told = None;
+                state.logged = None;
                 tracing::info!(path = %shared.path().display(), "the cache file can be written again");
             }
         }

@@ -153,7 +153,7 @@ impl Breaker {
 
     /// Only for the recovery task, at its end.
     pub(super) fn close(&self) {
-        // The lock keeps a failure from opening it between the two; in this order nobody who is woken by the change
+        // The lock keeps a failure from opening it between the two; in this order no caller that the change wakes
         // is still turned away.
         let _recent = self.recent();
         self.generation.fetch_add(1, Ordering::AcqRel);

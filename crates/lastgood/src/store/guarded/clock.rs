@@ -21,18 +21,19 @@ pub(crate) struct Ahead {
     pub(crate) by: i64,
     /// By how much that may be wrong: half of the round trip, and the rounding.
     pub(crate) at_most_wrong_by: Duration,
-    /// The same for what this process's clock told before it was set, oldest first; at the end, where there are fewer.
+    /// The same for the times that this process's clock read before it was set, oldest first; at the end, where there
+    /// are fewer.
     before: [Before; JUMPS],
 }
 
-/// How far the store's clock was ahead of what this process's told until then.
+/// How far the store's clock was ahead of this process's until then.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Before {
     until: Timestamp,
     by: i64,
 }
 
-/// By so many milliseconds a clock and a time span differ where both are cut to whole ones.
+/// By this many milliseconds a clock and a time span differ where both are cut to whole ones.
 const ROUNDING: i64 = 2;
 /// A difference that is known so exactly is good enough.
 const EXACT: Duration = Duration::from_millis(5);
@@ -56,13 +57,13 @@ impl Ahead {
     pub(crate) const NONE: Ahead =
         Ahead { by: 0, at_most_wrong_by: Duration::ZERO, before: [Before { until: Timestamp::EPOCH, by: 0 }; JUMPS] };
 
-    /// How far the store's clock was ahead when this process's told `told_at`. Not where its machine was suspended since: then
-    /// the store's clock has gone on as well, and the difference is what it was.
-    pub(crate) fn by_at(self, told_at: Timestamp) -> i64 {
-        self.before.iter().find(|before| told_at <= before.until).map_or(self.by, |before| before.by)
+    /// How far the store's clock was ahead when this process's read `read_at`. Not where its machine was suspended
+    /// since: then the store's clock has gone on as well, and the difference is what it was.
+    pub(crate) fn by_at(self, read_at: Timestamp) -> i64 {
+        self.before.iter().find(|before| read_at <= before.until).map_or(self.by, |before| before.by)
     }
 
-    /// What the store calls a time that this process's clock told.
+    /// The store's time for a time that this process's clock read.
     pub(crate) fn stored(self, local: Timestamp) -> Timestamp {
         local.shifted(self.by_at(local))
     }
@@ -86,14 +87,14 @@ impl Ahead {
         }
     }
 
-    /// A time that this process's clock told, as it would tell it now.
+    /// A time that this process's clock read, as it would read now.
     pub(crate) fn present(self, local: Timestamp) -> Timestamp {
         self.present_of(local, local)
     }
 
-    /// A time by this process's clock as that was when it told `told_at`, as it would tell it now.
-    pub(crate) fn present_of(self, time: Timestamp, told_at: Timestamp) -> Timestamp {
-        time.shifted(self.by_at(told_at).saturating_sub(self.by))
+    /// A time by this process's clock as that was when it read `read_at`, as it would read now.
+    pub(crate) fn present_of(self, time: Timestamp, read_at: Timestamp) -> Timestamp {
+        time.shifted(self.by_at(read_at).saturating_sub(self.by))
     }
 }
 
@@ -160,12 +161,12 @@ impl GuardedStore {
     pub(crate) async fn refine_clock(&self) {
         let Ok(_turn) = self.measuring.try_lock() else { return };
         if self.begins_to_refine() {
-            // The next time comes; what is known holds.
+            // The next measurement comes; the known offset holds.
             drop(self.measure().await);
         }
     }
 
-    /// Counts another measurement where one is due: also of those that fail there are only so many.
+    /// Counts another measurement where one is due: failed ones count too, so that their number is limited.
     fn begins_to_refine(&self) -> bool {
         let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
         let known = measured.as_mut().filter(|known| known.holds(self.clock.now()) && known.is_to_be_refined());
@@ -177,21 +178,21 @@ impl GuardedStore {
 
     async fn measure(&self) -> Result<(), StoreError> {
         let (at, local) = (Instant::now(), self.clock.now());
-        let told = match self.call(Kind::Read, || self.inner.now()).await {
+        let answered = match self.call(Kind::Read, || self.inner.now()).await {
             // An account may lack the command: then all clocks have to agree.
             Err(StoreError::Refused(_)) => None,
-            told => told?,
+            answered => answered?,
         };
         let trip = at.elapsed();
         let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
         let known = measured.filter(|known| known.holds(self.clock.now()));
-        if known.is_some_and(|known| told.is_none() || known.ahead.at_most_wrong_by <= wrong_by(trip)) {
+        if known.is_some_and(|known| answered.is_none() || known.ahead.at_most_wrong_by <= wrong_by(trip)) {
             return Ok(());
         }
         let refined = known.map_or(0, |known| known.refined);
-        let ahead = told.map_or(Ahead::NONE, |told| {
+        let ahead = answered.map_or(Ahead::NONE, |answered| {
             let millis = |time: Timestamp| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-            let by = millis(told).saturating_sub(millis(local.plus(trip / 2)));
+            let by = millis(answered).saturating_sub(millis(local.plus(trip / 2)));
             let before =
                 measured.map_or_else(|| self.before_the_first(by, local), |measured| self.before(&measured, local));
             let rough = Ahead { by, at_most_wrong_by: wrong_by(trip), before };
@@ -212,8 +213,8 @@ impl GuardedStore {
         Some(Ahead { before: self.before(&measured, now), ..measured.ahead_at(now) })
     }
 
-    /// The same before the clock told `local`, where it was measured then for the first time. A clock that jumps before the
-    /// store was ever reached was wrong when the machine started, rather than that the machine was suspended.
+    /// The same before the clock read `local`, where it was measured then for the first time. A clock that jumps before
+    /// the store was ever reached was wrong when the machine started, rather than that the machine was suspended.
     fn before_the_first(&self, by: i64, local: Timestamp) -> [Before; JUMPS] {
         let (mut by, mut before) = (by, Ahead::NONE.before);
         let jumps = self.clock.jumps_since(Timestamp::EPOCH);
@@ -312,7 +313,7 @@ mod tests {
         let asked = store.reads();
         tokio::time::advance(KNOWN_FOR / 2).await;
         guarded.refine_clock().await;
-        assert_eq!(store.reads(), asked, "what is known exactly is not asked for");
+        assert_eq!(store.reads(), asked, "an exact offset is not measured again");
     }
 
     #[tokio::test(start_paused = true)]

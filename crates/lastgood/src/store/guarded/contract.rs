@@ -143,7 +143,7 @@ impl Watch for GuardedStore {
         self.inner.watch().map_or_else(Watched::nothing, |watch| watch.watch(prefix))
     }
 
-    /// Guarded like a write: nobody waits for it.
+    /// Guarded like a write: no caller waits for it.
     async fn checksums(&self, keys: &[String]) -> Result<Vec<Option<u32>>, StoreError> {
         match self.inner.watch() {
             Some(watch) => self.call(Kind::Write, || watch.checksums(keys)).await,

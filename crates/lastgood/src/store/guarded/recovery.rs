@@ -34,7 +34,7 @@ pub(super) fn recover(guarded: Weak<GuardedStore>, guard: &Guard) -> impl Future
 }
 
 /// Closes the breaker when the recovery ends, even if it was cut short by a runtime that shuts down or a probe that
-/// panicked: with nobody left to probe, the breaker would otherwise stay open for ever.
+/// panicked: with no probe left, the breaker would otherwise stay open for ever.
 struct CloseOnDrop(Weak<GuardedStore>);
 
 impl Drop for CloseOnDrop {

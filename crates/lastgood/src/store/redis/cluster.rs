@@ -85,7 +85,7 @@ struct Errand {
     /// The place of its key among the keys, and of its answer among the answers.
     place: usize,
     to: Member,
-    /// Whether the server has to be told that we were sent.
+    /// Whether the server must get `ASKING` first.
     asking: bool,
 }
 

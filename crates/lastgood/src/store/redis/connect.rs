@@ -23,7 +23,7 @@ const ROLE_WITHIN: Duration = Duration::from_secs(1);
 /// Why there is no connection.
 pub(super) struct Failure {
     pub(super) why: String,
-    /// Whether it is the login that failed, which no second try mends and every try of which the server logs.
+    /// Whether it is the login that failed, which no second try repairs and every try of which the server logs.
     pub(super) login: bool,
 }
 
@@ -117,7 +117,7 @@ pub(super) fn is_misnamed(why: &str) -> bool {
     why.contains("not valid for name")
 }
 
-/// Whether nobody listens at an address.
+/// Whether no server listens at an address.
 pub(super) fn is_refused(why: &str) -> bool {
     why.contains("Connection refused")
 }

@@ -61,7 +61,7 @@ mod tests {
     use crate::store::Noticed;
 
     #[tokio::test]
-    async fn what_is_told_waits_once_and_more_than_can_wait_is_everything() {
+    async fn a_record_waits_once_and_more_than_can_wait_is_everything() {
         let notices = Arc::new(Notices::default());
         let watched = Watched { notices: Arc::clone(&notices), task: None };
         notices.keys(["a", "b", "a"].map(str::to_owned).into_iter());

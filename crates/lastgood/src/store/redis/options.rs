@@ -40,7 +40,7 @@ impl RedisOptions {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`], saying what is wrong with the files.
+    /// [`StoreError::Unavailable`], naming the problem with the files.
     pub fn new(url: &RedisUrl) -> Result<RedisOptions, StoreError> {
         let tls = url.tls.as_ref().map(Tls::of).transpose().map_err(|why| unusable(&why))?.map(Arc::new);
         let access = Access { login: login(&url.login, url), tls };
@@ -66,7 +66,7 @@ impl RedisOptions {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`], saying what is wrong with the URL, or with the files, without repeating its secrets.
+    /// [`StoreError::Unavailable`], naming the problem with the URL, or with the files, without repeating its secrets.
     pub fn parse(url: &str) -> Result<RedisOptions, StoreError> {
         let url = RedisUrl::parse(url).map_err(|why| StoreError::Unavailable(why.to_string()))?;
         RedisOptions::new(&url)

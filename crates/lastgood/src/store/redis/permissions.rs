@@ -1,4 +1,4 @@
-//! Which of the commands that the store needs are refused, and what is lost without them.
+//! Which of the commands that the store needs are refused, and the effect of each refusal.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ const KEY: &str = "KEY";
 /// A command that is tried, with arguments that change nothing.
 struct Need {
     words: &'static [&'static str],
-    /// What is lost without it.
+    /// The effect of its refusal.
     lost: &'static str,
     /// Whether what a gateway promises of its own does not hold without it.
     is_vital: bool,
@@ -30,11 +30,11 @@ const fn minor(words: &'static [&'static str], lost: &'static str) -> Need {
     Need { words, lost, is_vital: false }
 }
 
-const SWAPS: &str = "what is stored cannot be changed only if it is still the same: loaded answers are not written, each \
-                     gateway loads for itself, and soft expiries and writes that waited for the store are lost";
-const LOG: &str = "invalidations by other gateways are not heard: what they removed is served from memory until it is no \
-                   longer fresh";
-const TOLD: &str = "other gateways do not hear of this one's invalidations: they serve what it removed until it is no \
+const SWAPS: &str = "a stored entry cannot be changed only if it is still the same: loaded answers are not written, \
+                     each gateway loads for itself, and soft expiries and writes that waited for the store are lost";
+const LOG: &str = "invalidations by other gateways do not arrive: entries they removed are served from memory until \
+                   they are no longer fresh";
+const NEWS: &str = "this gateway's invalidations do not reach the others: they serve what it removed until it is no \
                     longer fresh";
 const TRACKED: &str = "keys that other programs delete or overwrite, or that Redis evicts, are served from memory until they \
                        are no longer fresh";
@@ -50,7 +50,7 @@ const NEEDS: [Need; 22] = [
     need(&["SCAN", "0", "COUNT", "1"], "removals by pattern, symbol or region miss what only the store holds"),
     need(
         &["EVAL", "return 1", "1", KEY],
-        "loaded answers in the store, counters, soft expiries and all that is told to other gateways are lost",
+        "loaded answers in the store, counters, soft expiries and this gateway's invalidations at the others are lost",
     ),
     need(&["TIME"], "gateways go by their own clocks: they have to agree"),
     minor(&["CLIENT", "TRACKING", "OFF"], TRACKED),
@@ -62,8 +62,8 @@ const NEEDS: [Need; 22] = [
     minor(&["INFO"], "the memory of the store and its evictions are not shown"),
     minor(&["DBSIZE"], "the number of keys in the store is not shown"),
     need(&["SET", KEY, "", "PX", "5000"], "no answer is written to the store: nothing is shared or survives a restart"),
-    need(&["PEXPIRE", KEY, "5000"], TOLD),
-    need(&["XADD", KEY, "no-id", "field", "value"], TOLD),
+    need(&["PEXPIRE", KEY, "5000"], NEWS),
+    need(&["XADD", KEY, "no-id", "field", "value"], NEWS),
     minor(&["HINCRBY", KEY, "field", "none"], COUNTS),
     need(&["HDEL", KEY, "field"], BUDGET),
     need(&["HSET", KEY, "field", "value"], BUDGET),
@@ -88,7 +88,7 @@ pub enum Lack {
         command: &'static str,
         /// The server's words.
         why: String,
-        /// What is lost without it.
+        /// The effect of its refusal.
         lost: &'static str,
         /// Whether what a gateway promises does not hold without it; else it is figures that are missing, or what other
         /// programs do that is noticed late.
@@ -212,8 +212,8 @@ fn note(need: &'static Need, error: &RedisError, lacks: &mut Vec<Lack>) {
             }
         }
         Some("READONLY" | "OOM" | "MISCONF" | "NOREPLICAS") => {
-            let is_told = lacks.iter().any(|lack| matches!(lack, Lack::Writes { .. }));
-            lacks.extend((!is_told).then_some(Lack::Writes { why }));
+            let is_listed = lacks.iter().any(|lack| matches!(lack, Lack::Writes { .. }));
+            lacks.extend((!is_listed).then_some(Lack::Writes { why }));
         }
         Some("NOPERM") => lacks.push(Lack::Command { command, why, lost: need.lost, is_vital: need.is_vital }),
         // Renamed away, or left out by a hosted service.

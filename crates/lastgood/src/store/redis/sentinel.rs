@@ -79,7 +79,7 @@ impl Sentinels {
             false => Failure {
                 why: format!(
                     "the Sentinels name {at} as the primary of {:?}, which cannot be used: {why}; if a failover does \
-                     not mend it, let the servers announce an address that can be reached from here \
+                     not help, let the servers announce an address that can be reached from here \
                      (replica-announce-ip, sentinel announce-ip)",
                     self.service
                 ),
@@ -105,11 +105,11 @@ impl Sentinels {
         }
         // Started from another one each time, they would else make a new text each time.
         whys.sort_unstable();
-        let mend = match login {
+        let hint = match login {
             true => "; the Sentinels' own password is sentinel_password=… at the end of the URL",
             false => "",
         };
-        Err(Failure { why: format!("no Sentinel could say where the primary is ({}){mend}", whys.join(", ")), login })
+        Err(Failure { why: format!("no Sentinel could say where the primary is ({}){hint}", whys.join(", ")), login })
     }
 
     async fn ask(&mut self) -> Result<Address, Failure> {

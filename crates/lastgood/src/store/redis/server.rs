@@ -1,4 +1,4 @@
-//! What is asked of one server, whichever keys it has.
+//! Calls to one server, for any of its keys.
 
 use ::redis::cmd;
 

@@ -57,13 +57,13 @@ impl Target {
         match self {
             Target::Server(server) => connect(options::Server::clone(server)).await,
             Target::Member(server) => connect(options::Server::clone(server)).await.map_err(|Failure { why, login }| {
-                let mend = match is_misnamed(&why) {
+                let hint = match is_misnamed(&why) {
                     false => "; if the cluster announces an address that cannot be reached from here, let it announce \
                               another (cluster-announce-ip)",
                     true => "; let its certificate name what the cluster announces, or the cluster announce a name that \
                              is in it (cluster-announce-hostname and cluster-preferred-endpoint-type hostname)",
                 };
-                Failure { why: if login { why } else { why + mend }, login }
+                Failure { why: if login { why } else { why + hint }, login }
             }),
             Target::Primary(sentinels) => sentinels.connect().await,
         }
@@ -105,13 +105,13 @@ impl Target {
 /// Keeps `link` up until it is aborted.
 pub(super) async fn supervise(link: Arc<Link>, mut target: Target) {
     let mut wait = FIRST_WAIT;
-    let mut told = None;
+    let mut logged = None;
     let mut failures = 0_u32;
     loop {
         let mut longest = LONGEST_WAIT;
         match target.connect().await {
             Ok(connection) => {
-                (told, failures) = (None, 0);
+                (logged, failures) = (None, 0);
                 let since = Instant::now();
                 let why = keep(&link, &mut target, connection).await;
                 tracing::debug!(store = %link.options(), why, "lost the connection");
@@ -127,9 +127,9 @@ pub(super) async fn supervise(link: Arc<Link>, mut target: Target) {
                     longest = LONGEST_WAIT_FOR_LOGIN;
                 }
                 // Once a reason, not once an attempt.
-                if told.as_ref() != Some(&why) {
+                if logged.as_ref() != Some(&why) {
                     tracing::debug!(store = %link.options(), why, "cannot connect, trying on");
-                    told = Some(why.clone());
+                    logged = Some(why.clone());
                 }
                 link.hang_up(&why);
             }

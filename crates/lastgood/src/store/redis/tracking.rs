@@ -23,7 +23,7 @@ use crate::store::jitter::somewhere_in;
 use crate::store::watch::Notices;
 use crate::store::{StoreError, Watch, Watched};
 
-/// How often a connection on which nothing is told is asked whether it is still there.
+/// How often a connection on which nothing arrives is asked whether it is still there.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// A connection that does not answer for this long is replaced.
 const SILENT_AFTER: Duration = Duration::from_secs(1);
@@ -37,7 +37,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// What a stored entry ends with.
 const CHECKSUM: usize = 4;
 
-/// Which keys are told of, to whom, and how many commands that took.
+/// Which keys are reported, to which connection, and how many commands that took.
 #[derive(Clone)]
 struct Ear {
     prefix: String,
@@ -158,7 +158,7 @@ async fn listen(link: Arc<Link>, ear: Ear) {
 async fn listen_to(link: &Link, server: &Server, ear: &Ear) -> End {
     let redacted = |why: String| link.options().redact(why);
     let notices = Arc::clone(&ear.notices);
-    let connected = connect_to_hear(server.clone(), move |push| told(&notices, push)).await;
+    let connected = connect_to_hear(server.clone(), move |push| pushed(&notices, push)).await;
     let mut connection = match connected {
         Ok(connection) => connection,
         Err(Failure { why, login }) if login || speaks_no_resp3(&why) => return End::Refused(redacted(why)),
@@ -186,7 +186,7 @@ fn speaks_no_resp3(why: &str) -> bool {
 }
 
 fn track(prefix: &str) -> Cmd {
-    // What this process writes itself is told, too: it is written over another connection, and by scripts.
+    // This process's own writes are reported, too: they go over another connection, and by scripts.
     cmd("CLIENT").arg("TRACKING").arg("ON").arg("BCAST").arg("PREFIX").arg(prefix).take()
 }
 
@@ -201,7 +201,7 @@ async fn ask(connection: &mut MultiplexedConnection, command: &Cmd, ear: &Ear) -
 }
 
 /// Takes note of what the server says. Runs where the connection is read, so it waits for nothing.
-fn told(notices: &Notices, push: PushInfo) -> Result<(), RedisError> {
+fn pushed(notices: &Notices, push: PushInfo) -> Result<(), RedisError> {
     if push.kind == PushKind::Invalidate {
         match push.data.into_iter().next() {
             // Other programs' keys may be no text; none of ours.

@@ -105,7 +105,7 @@ impl Link {
         self.writes.close();
     }
 
-    /// Sends so many commands that change nothing. They go on for a while when the caller gives up.
+    /// Sends this many commands that change nothing. They go on for a while when the caller gives up.
     pub(super) async fn read(self: &Arc<Self>, path: &str, body: Bytes, commands: usize) -> Result<Answer, StoreError> {
         let request = self.request(path, body)?;
         let asked = async {
@@ -147,7 +147,7 @@ impl Link {
         patience: Duration,
         held: impl Send + 'static,
     ) -> Result<Answer, StoreError> {
-        let (mut tell, told) = oneshot::channel();
+        let (mut tell, outcome) = oneshot::channel();
         let link = Arc::clone(self);
         tokio::spawn(async move {
             let given_up = async {
@@ -161,7 +161,7 @@ impl Link {
             drop(held);
             _ = tell.send(answer);
         });
-        told.await.unwrap_or_else(|_| Err(self.unavailable("the request was given up")))
+        outcome.await.unwrap_or_else(|_| Err(self.unavailable("the request was given up")))
     }
 
     fn request(&self, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, StoreError> {

@@ -22,7 +22,7 @@ impl UpstashOptions {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`], saying what is wrong without repeating URL or token.
+    /// [`StoreError::Unavailable`], naming the problem without repeating URL or token.
     pub fn new(url: &str, token: &str) -> Result<UpstashOptions, StoreError> {
         let url = UpstashUrl::parse(url).map_err(|why| StoreError::Unavailable(why.to_string()))?;
         UpstashOptions::of(&url, token)

@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_is_read_and_null_is_told_from_nothing() {
+    fn a_result_is_read_and_null_is_distinct_from_nothing() {
         assert_eq!(value(200, r#"{"result":"AP8="}"#), Ok(Some(Bytes::from_static(b"\0\xff"))));
         assert_eq!(value(200, r#"{"result":"AP8\u003d"}"#), Ok(Some(Bytes::from_static(b"\0\xff"))));
         assert_eq!(value(200, r#"{"result":""}"#), Ok(Some(Bytes::new())));

@@ -17,7 +17,7 @@ pub(super) struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    /// Divides what follows `scheme://`, or says what is wrong with it.
+    /// Divides what follows `scheme://`, or names the problem with it.
     pub(super) fn of(rest: &'a str) -> Result<Parts<'a>, &'static str> {
         if rest.contains('#') {
             return Err(match rest.ends_with("#insecure") {

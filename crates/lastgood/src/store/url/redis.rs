@@ -10,10 +10,10 @@ use super::hosts::{Parts, authority, decoded, parameters};
 
 mod tls;
 
-/// Where Sentinels listen unless told otherwise.
+/// Where Sentinels listen by default.
 const SENTINEL_PORT: u16 = 26379;
 
-/// Where a Redis listens unless told otherwise.
+/// Where a Redis listens by default.
 const SERVER_PORT: u16 = 6379;
 
 /// A password. `Debug` shows `***`.
@@ -142,7 +142,7 @@ impl RedisUrl {
     ///
     /// # Errors
     ///
-    /// Says what is wrong with the URL, without repeating any of it. The files that it names are not looked at.
+    /// Names the problem with the URL, without repeating any of it. The files that it names are not looked at.
     pub fn parse(text: &str) -> Result<RedisUrl, StoreUrlError> {
         let (scheme, rest) = text.split_once(':').unwrap_or_default();
         let scheme = scheme.to_ascii_lowercase();
@@ -200,7 +200,7 @@ impl RedisUrl {
     }
 }
 
-/// What is wrong with a URL, as a part of a sentence.
+/// The problem with a URL, as a part of a sentence.
 pub(super) struct Why(String);
 
 impl From<&str> for Why {

@@ -1,4 +1,4 @@
-//! What URLs say, what they are shown as, and what is said of wrong ones.
+//! What URLs mean, how they are shown, and the errors for wrong ones.
 
 use super::*;
 

@@ -22,7 +22,7 @@ impl UpstashUrl {
     ///
     /// # Errors
     ///
-    /// Says what is wrong without repeating any of it.
+    /// Names the problem without repeating any of it.
     pub fn parse(text: &str) -> Result<UpstashUrl, StoreUrlError> {
         let unusable = |why: &str| StoreUrlError::new(format!("the Upstash address is unusable: {why}"), HINT);
         if text.contains('#') {

@@ -18,18 +18,18 @@ const WAIT: Duration = Duration::from_secs(20);
 /// When the store has no log, or breaks a clause; the message says which.
 pub async fn run_log(store: &dyn Store) {
     let log = store.log().expect("the store has a log");
-    the_time_is_told_and_goes_on(store).await;
+    the_time_is_answered_and_goes_on(store).await;
     an_empty_log_has_no_end_and_nothing_to_read(log).await;
     records_are_read_in_order_and_once(log).await;
     every_reader_has_a_place_of_its_own(log).await;
     a_reader_who_waits_is_answered_by_the_next_record(log).await;
-    the_end_is_told_while_a_reader_waits(log).await;
+    the_end_is_known_while_a_reader_waits(log).await;
     what_many_append_at_once_is_all_there(log).await;
-    who_missed_a_whole_log_is_told(store, log).await;
+    a_reader_that_missed_a_whole_log_finds_out(store, log).await;
     logs_of_other_names_are_others(log).await;
 }
 
-async fn the_time_is_told_and_goes_on(store: &dyn Store) {
+async fn the_time_is_answered_and_goes_on(store: &dyn Store) {
     let now = async || store.now().await.expect("the time").expect("those who share a store share a clock");
     let before = now().await;
     assert!(now().await >= before, "it never runs backwards");
@@ -43,7 +43,7 @@ async fn the_time_is_told_and_goes_on(store: &dyn Store) {
 pub async fn run_long_log(store: &dyn Store) {
     let log = store.log().expect("the store has a log");
     append(log, "the first").await;
-    who_missed_trimmed_records_is_told(log).await;
+    a_reader_that_missed_trimmed_records_finds_out(log).await;
     store.remove(&[NAME.to_owned()]).await.expect("a log is removed like a key");
 }
 
@@ -52,7 +52,7 @@ async fn append(log: &dyn Log, record: &str) {
 }
 
 async fn end(log: &dyn Log) -> Option<Position> {
-    log.end(NAME).await.expect("the end is told")
+    log.end(NAME).await.expect("the end is known")
 }
 
 async fn tail(log: &dyn Log, after: Option<&Position>) -> Tail {
@@ -111,16 +111,16 @@ async fn a_reader_who_waits_is_answered_by_the_next_record(log: &dyn Log) {
     );
 }
 
-async fn the_end_is_told_while_a_reader_waits(log: &dyn Log) {
+async fn the_end_is_known_while_a_reader_waits(log: &dyn Log) {
     let place = end(log).await;
-    let told_then_appended = async {
-        let told = end(log).await;
+    let end_then_appended = async {
+        let known = end(log).await;
         append(log, "awaited").await;
-        told
+        known
     };
-    let (tail, told) = join(log.read(NAME, place.as_ref(), WAIT), told_then_appended).await;
-    assert_eq!(told, place);
-    assert_eq!(tail.expect("the log is read").records, ["awaited"], "the end was told before the reader gave up");
+    let (tail, known) = join(log.read(NAME, place.as_ref(), WAIT), end_then_appended).await;
+    assert_eq!(known, place);
+    assert_eq!(tail.expect("the log is read").records, ["awaited"], "the end was known before the reader gave up");
 }
 
 async fn what_many_append_at_once_is_all_there(log: &dyn Log) {
@@ -132,13 +132,13 @@ async fn what_many_append_at_once_is_all_there(log: &dyn Log) {
     assert_eq!(records, numbers);
 }
 
-async fn who_missed_trimmed_records_is_told(log: &dyn Log) {
+async fn a_reader_that_missed_trimmed_records_finds_out(log: &dyn Log) {
     let early = end(log).await;
     // Half as many again, and some: a store may trim by the hundred.
     for _ in 0..KEPT_RECORDS * 3 / 2 / 500 {
         join_all((0..500).map(|_| append(log, "another"))).await;
     }
-    assert!(!tail(log, early.as_ref()).await.is_complete, "who read on from before the trimmed is told");
+    assert!(!tail(log, early.as_ref()).await.is_complete, "a reader from before the trimmed records finds out");
     let mut kept = 0;
     let mut page = tail(log, None).await;
     while !page.records.is_empty() {
@@ -150,15 +150,15 @@ async fn who_missed_trimmed_records_is_told(log: &dyn Log) {
     assert!(kept < KEPT_RECORDS * 3 / 2, "a log is bounded: {kept} records");
 }
 
-async fn who_missed_a_whole_log_is_told(store: &dyn Store, log: &dyn Log) {
+async fn a_reader_that_missed_a_whole_log_finds_out(store: &dyn Store, log: &dyn Log) {
     let remove = async || store.remove(&[NAME.to_owned()]).await.expect("a log is removed like a key");
     let place = end(log).await;
     assert_eq!(remove().await, 1);
     let gone = tail(log, place.as_ref()).await;
     assert_eq!(gone, Tail { records: Vec::new(), end: None, is_complete: false }, "the whole log is gone");
-    append(log, "anew").await;
+    append(log, "again").await;
     assert!(!tail(log, place.as_ref()).await.is_complete, "another log of the same name is no continuation");
-    assert_eq!(all(log, None).await.0, ["anew"]);
+    assert_eq!(all(log, None).await.0, ["again"]);
     remove().await;
 }
 

@@ -1,4 +1,4 @@
-//! The clauses on changes that take place only if a key holds what is expected.
+//! The clauses on changes that take place only if a key holds the expected bytes.
 
 use std::time::Duration;
 
@@ -26,10 +26,10 @@ fn swap(key: &str, expected: Option<&[u8]>, to: Option<&[u8]>) -> Swap {
 ///
 /// When the store breaks a clause; the message says which.
 pub async fn run_swap(store: &dyn Store) {
-    what_is_expected_is_changed_and_nothing_else(store).await;
-    values_that_differ_in_their_beginning_or_end_are_told_apart(store).await;
+    an_expected_value_is_changed_and_no_other(store).await;
+    values_that_differ_in_their_beginning_or_end_are_distinguished(store).await;
     of_many_that_expect_the_same_one_changes_it(store).await;
-    a_batch_of_removals_takes_what_is_expected_and_leaves_the_rest(store).await;
+    a_batch_of_removals_takes_the_expected_and_leaves_the_rest(store).await;
 }
 
 /// Runs the clauses on changes that come too late against a store that processes share, without a guard.
@@ -64,7 +64,7 @@ fn entry_of(millis: u64) -> Bytes {
     encode(&Entry::new(Loaded::default(), at, at, times), "key", 1, usize::MAX, 0).expect("it has a form")
 }
 
-async fn a_batch_of_removals_takes_what_is_expected_and_leaves_the_rest(store: &dyn Store) {
+async fn a_batch_of_removals_takes_the_expected_and_leaves_the_rest(store: &dyn Store) {
     let key = |name: &str| format!("conformance:remove_if:{name}{{b}}%\n");
     let values = [("older", entry_of(999)), ("same", entry_of(1_000)), ("later", entry_of(1_001))];
     let others = [("foreign", Bytes::from("no entry")), ("exact", Bytes::from("one")), ("other", Bytes::from("two"))];
@@ -86,7 +86,7 @@ async fn a_batch_of_removals_takes_what_is_expected_and_leaves_the_rest(store: &
     store.remove(&keys).await.expect("a removal");
 }
 
-async fn what_is_expected_is_changed_and_nothing_else(store: &dyn Store) {
+async fn an_expected_value_is_changed_and_no_other(store: &dyn Store) {
     let does = async |change: Swap| store.swap(&change).await.expect("a swap");
     let held = async || store.get("conformance:swap:a{b}%\n").await.expect("a read");
     let key = "a{b}%\n";
@@ -105,17 +105,17 @@ async fn what_is_expected_is_changed_and_nothing_else(store: &dyn Store) {
     assert!(does(swap(key, None, None)).await, "nothing is there, as expected");
 }
 
-async fn values_that_differ_in_their_beginning_or_end_are_told_apart(store: &dyn Store) {
+async fn values_that_differ_in_their_beginning_or_end_are_distinguished(store: &dyn Store) {
     let value: Vec<u8> = (0..200).collect();
-    let change = swap("told-apart", None, Some(&value));
+    let change = swap("distinguished", None, Some(&value));
     assert!(store.swap(&change).await.expect("a swap"));
     for at in [0, 1, 25, 49, 196, 199] {
         let mut other = value.clone();
         other[at] ^= 1;
-        let changed = store.swap(&swap("told-apart", Some(&other), Some(b"wrong"))).await.expect("a swap");
+        let changed = store.swap(&swap("distinguished", Some(&other), Some(b"wrong"))).await.expect("a swap");
         assert!(!changed, "they differ at {at}");
     }
-    assert!(store.swap(&swap("told-apart", Some(&value), None)).await.expect("a swap"));
+    assert!(store.swap(&swap("distinguished", Some(&value), None)).await.expect("a swap"));
 }
 
 async fn of_many_that_expect_the_same_one_changes_it(store: &dyn Store) {

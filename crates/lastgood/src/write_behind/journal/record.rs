@@ -11,8 +11,8 @@ use crate::entry::{Entry, decode, encode};
 use crate::policy::{Keep, Policy};
 use crate::write_behind::change::{Change, Expiry, Fill, Form, Removal};
 
-/// What is owed. Times are by the clock of the process, in milliseconds since the epoch. Rows outlive the program that
-/// wrote them: a field that changes its meaning needs another name.
+/// An owed change. Times are by the clock of the process, in milliseconds since the epoch. Rows outlive the program
+/// that wrote them: a field that changes its meaning needs another name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Record {

@@ -25,7 +25,7 @@ pub(crate) struct OwedBefore {
     pub(crate) at: Timestamp,
 }
 
-/// What is taken up besides the changes of keys.
+/// The restored state besides the changes of keys.
 #[derive(Default)]
 pub(crate) struct Restored {
     pub(crate) bulk: Vec<OwedBefore>,

@@ -16,7 +16,7 @@ const OVERHEAD: u64 = 512;
 /// The row that says how far others were heard.
 pub(super) const HEARD: &str = "@heard";
 
-/// What is to become of a row.
+/// A change of a row.
 pub(super) enum Wanted {
     /// It says this change, or is gone.
     Change(Option<Change>),
@@ -32,7 +32,7 @@ pub(in crate::write_behind) struct Rows {
     /// The keys whose change is on disk, or about to be, and what its row takes.
     on_disk: HashMap<String, u64>,
     bytes: u64,
-    /// Keys whose row does not say what is owed.
+    /// Keys whose row does not hold the owed change.
     unsaved: HashSet<String>,
     /// Keys whose row is being deleted.
     deleting: HashSet<String>,
@@ -47,14 +47,14 @@ pub(in crate::write_behind) struct Rows {
 }
 
 impl Rows {
-    /// What is owed of `key` changed.
+    /// The owed change of `key` is another.
     pub(in crate::write_behind) fn touch(&mut self, key: &str) {
         if self.on_disk.contains_key(key) {
             self.unsaved.insert(key.to_owned());
         }
     }
 
-    /// What is owed of `key` is to be on disk.
+    /// The owed change of `key` has to be on disk.
     pub(in crate::write_behind) fn want(&mut self, key: &str) {
         if self.is_on && !self.on_disk.contains_key(key) {
             self.unsaved.insert(key.to_owned());
@@ -87,7 +87,7 @@ impl Rows {
         self.is_on && !(self.unsaved.is_empty() && self.notes.is_empty())
     }
 
-    /// Whether a row of these keys (`None`: of any) may say what is over.
+    /// Whether a row of these keys (`None`: of any) may be out of date.
     pub(super) fn is_outdated(&self, keys: Option<&[String]>) -> bool {
         match keys {
             None => self.is_unsaved() || !self.deleting.is_empty(),
@@ -110,7 +110,7 @@ impl Rows {
     }
 
     /// The file was replaced by an empty one.
-    pub(super) fn begun_anew(&mut self) {
+    pub(super) fn begun_again(&mut self) {
         self.unsaved.extend(self.on_disk.keys().cloned());
         self.is_heard_saved = false;
     }

@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::store::Position;
 use crate::write_behind::{Others, WriteBehind};
 
-/// The longest that an answer waits for the disk; a disk that takes longer does not keep what is answered.
+/// The longest that an answer waits for the disk; a disk that takes longer does not hold up the answer.
 const SAVED_WITHIN: Duration = Duration::from_secs(2);
 /// How often changes that came while others were written are written, too, before an answer.
 const TRIES: usize = 3;
@@ -93,7 +93,7 @@ impl WriteBehind {
         self.journal.as_ref()?.trouble()
     }
 
-    /// Writes rows until the file says what is owed. One caller at a time writes for all.
+    /// Writes rows until the file holds all owed changes. One caller at a time writes for all.
     async fn follow(self: &Arc<Self>) -> Result<(), String> {
         let Some(journal) = &self.journal else { return Ok(()) };
         let _turn = journal.turn.lock().await;
@@ -109,7 +109,7 @@ impl WriteBehind {
                     taken.rows.clear();
                     self.queue().rows.written();
                 }
-                Written::Replaced => self.queue().rows.begun_anew(),
+                Written::Replaced => self.queue().rows.begun_again(),
                 Written::No(why) => return Err(why),
             }
         }
@@ -176,7 +176,7 @@ impl Saver {
             if ended.is_ok() {
                 let mut queue = behind.queue();
                 if !queue.rows.is_unsaved() {
-                    // Under the same lock: what is touched after this begins another.
+                    // Under the same lock: a key touched after this begins another.
                     queue.rows.is_saving = false;
                     return;
                 }

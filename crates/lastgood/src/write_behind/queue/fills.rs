@@ -49,8 +49,8 @@ impl Queue {
     }
 
     /// Drops the fill that waits for `key`, or a put from before its removal that the store did not take. If one is under way
-    /// instead, or was done after the removal may have been told, says when its load began. Where the key was not removed but
-    /// changed, what was put stays: which of the two is newer is found out when it is written.
+    /// instead, or was done after the removal may have been published, says when its load began. Where the key was not
+    /// removed but changed, what was put stays: which of the two is newer is found out when it is written.
     pub(in crate::write_behind) fn drop_fill(&mut self, key: &str, removed: Removed) -> Option<Timestamp> {
         let is_older = |change: &Change| change.is_mere_fill() || change.is_put_before(&removed);
         let mut given_up = None;

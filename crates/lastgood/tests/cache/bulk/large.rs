@@ -12,7 +12,7 @@ use super::*;
 const KEYS: usize = 200_000;
 
 fn cache_over(store: Arc<dyn Store>, memory: u64) -> Cache {
-    // A machine that builds beside it is no store that fails.
+    // A machine that also builds is no store that fails.
     let guard = Guard { budget: SECOND, write_budget: MINUTE, ..Guard::default() };
     Cache::builder().store(store).guard(guard).memory_limit(memory).build().expect("the limit is sound")
 }
@@ -48,7 +48,7 @@ async fn count(store: &dyn Store) -> usize {
     }
 }
 
-/// Removes all of them, and sees that they are gone when that is told, and that a small one had its turn meanwhile.
+/// Removes all of them, and sees that they are gone when the call returns, and that a small one had its turn meanwhile.
 async fn removes_all(store: Arc<dyn Store>) {
     let cache = cache_over(Arc::clone(&store), 256 << 20);
     let (_prices, others) = (region(&cache, a_minute()), cache.region("others", a_minute()).expect("sound"));
@@ -132,7 +132,7 @@ async fn a_hundred_large_values_that_are_expired_all_stay_as_last_good_answers()
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_expired_while_the_store_is_away_and_the_queue_is_full_comes_to_the_store_later() {
+async fn expiries_while_the_store_is_away_and_the_queue_is_full_reach_the_store_later() {
     let stored = Stored::new();
     let builder = Cache::builder().store(Arc::clone(&stored.faulty) as _).clock(stored.clock.clone());
     // A part of memory may have to hold more than its share.
@@ -234,5 +234,5 @@ async fn a_put_for_which_there_was_no_room_anywhere_is_counted_and_leaves_nothin
     assert_eq!(status.dropped_writes, FILLERS + 1, "{status:?}");
     let other = uncompressed(&stored.restarted());
     let gone = Source::failing(Reason::Unreachable).read(&other, "second").await;
-    assert_eq!(told(gone), Err(Reason::Unreachable), "the older value is not seen again");
+    assert_eq!(summary(gone), Err(Reason::Unreachable), "the older value is not seen again");
 }

@@ -43,7 +43,7 @@ async fn what_the_store_said_before_an_invalidation_is_not_kept_after_it() {
         let _ = reader.await;
         if matches!(invalidation, Invalidation::Expire | Invalidation::Bulk(_, Mode::Expire)) {
             // It is the last good answer, and no more.
-            let kept = told(source.read(&prices, "BTCUSDT").await);
+            let kept = summary(source.read(&prices, "BTCUSDT").await);
             let nothing = Err(Reason::Unreachable);
             assert!(kept == good("v1", "LAST-GOOD") || kept == nothing, "{invalidation:?}: {kept:?}");
             continue;
@@ -72,7 +72,7 @@ async fn a_batch_begun_after_a_removal_does_not_believe_what_the_store_said_befo
     assert!(setup.cache.sync(MINUTE).await, "the removal is done");
     setup.late.let_answers_go();
     let answers = batch.await.expect("the batch does not panic");
-    assert_eq!(answers.into_iter().map(told).collect::<Vec<_>>(), [good("v2", "MISS")]);
+    assert_eq!(answers.into_iter().map(summary).collect::<Vec<_>>(), [good("v2", "MISS")]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -124,7 +124,7 @@ async fn an_expiry_that_a_reader_overtook_keeps_the_last_good_answer() {
     // What the store had, or what the source answered, as the two answers of the store came.
     let given = body(reader.await.expect("the reader does not panic")).expect("there is an answer");
     source.fail(Reason::Unreachable);
-    let after = told(source.read(&prices, "BTCUSDT").await);
+    let after = summary(source.read(&prices, "BTCUSDT").await);
     assert_eq!(after, good(&given, "LAST-GOOD"), "the reader was given that, and nothing older stands in for it");
 }
 
@@ -147,7 +147,7 @@ async fn more_removals_than_can_wait_make_the_whole_store_suspect() {
     let status = stored.cache.status().store.expect("there is a store");
     assert!(status.unconfirmed_removals <= 100_004 && status.dropped_writes >= 900, "{status:?}");
     let source = Source::failing(Reason::Unreachable);
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), Err(Reason::Unreachable));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), Err(Reason::Unreachable));
     assert_eq!(stored.memory.get("lastgood:prices:v1:BTCUSDT").await.map(|value| value.is_some()), Ok(true));
 }
 
@@ -173,7 +173,7 @@ async fn readers_and_invalidations_on_many_threads_never_see_time_run_backwards(
             }
         });
     }
-    // What is invalidated before a read begins is a floor under what it may be told.
+    // An invalidation before a read begins is a floor under its answer.
     let floor = Arc::new(AtomicU64::new(0));
     for _ in 0..8 {
         let (prices, truth, floor) = (prices.clone(), Arc::clone(&truth), Arc::clone(&floor));

@@ -8,7 +8,7 @@ async fn ten_thousand_unknown_keys_take_no_room() {
     let prices = region(&cache, a_minute());
     let source = Source::failing(Reason::NotFound);
     for number in 0..10_000 {
-        assert_eq!(told(source.read(&prices, &format!("UNKNOWN{number}")).await), Err(Reason::NotFound));
+        assert_eq!(summary(source.read(&prices, &format!("UNKNOWN{number}")).await), Err(Reason::NotFound));
     }
     let status = cache.status();
     assert_eq!((status.memory_bytes, status.loads, source.loads()), (0, 0, 10_000));

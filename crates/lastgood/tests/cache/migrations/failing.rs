@@ -7,7 +7,7 @@ async fn a_store_that_blinks_stops_nothing_and_what_was_missed_is_looked_for_aga
     for side in [Side::Source, Side::Target] {
         let pair = Pair::with(2_000).await;
         let faulty = if side == Side::Source { &pair.from } else { &pair.to };
-        // What is not paced is over before a store in memory can blink.
+        // An unpaced copy is over before a store in memory can blink.
         let migration = Migration { rate: NonZeroU32::new(500), ..pair.migration() };
         let (sender, mut watched) = watch::channel(Progress::default());
         let blink = async {

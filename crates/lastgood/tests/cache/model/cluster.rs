@@ -142,7 +142,7 @@ fn part(number: u64) -> Range<u64> {
 }
 
 #[test]
-fn no_schedule_on_three_nodes_brings_back_loses_or_splits_what_is_kept() {
+fn no_schedule_on_three_nodes_brings_back_loses_or_splits_an_entry() {
     hold(part(0));
 }
 
@@ -214,12 +214,12 @@ fn a_store_that_trims_its_log_in_silence_is_caught() {
 }
 
 #[test]
-fn a_store_that_keeps_what_is_removed_is_caught() {
+fn a_store_that_keeps_removed_keys_is_caught() {
     is_caught(Breach::KeepsWhatIsRemoved);
 }
 
 #[test]
-fn a_store_that_drops_what_is_put_is_caught() {
+fn a_store_that_drops_puts_is_caught() {
     is_caught(Breach::DropsWhatIsPut);
 }
 

@@ -34,7 +34,7 @@ impl World {
         self.check_that_all_listen();
         self.check_that_nothing_waits();
         for key in 0..KEYS.len() {
-            self.check_what_is_kept(key).await;
+            self.check_kept(key).await;
             self.check_that_all_agree(key).await;
         }
         self.check_that_nothing_waits();
@@ -68,7 +68,7 @@ impl World {
     }
 
     /// What an application finds that has no source.
-    async fn check_what_is_kept(&self, key: usize) {
+    async fn check_kept(&self, key: usize) {
         for process in &self.processes {
             let standing = process.standing();
             let found = process.region(key).newest(KEYS[key].name).await.expect("the store answers");

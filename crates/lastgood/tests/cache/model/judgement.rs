@@ -1,4 +1,4 @@
-//! Whether an answer may be given, by what is known of its key.
+//! Whether an answer may be given, by the state of its key.
 
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use super::world::{FRESH_FOR, HARD_TIMEOUT, STALE_WHILE_REVALIDATE, TRUST_FOR};
 
 /// How soon a node that hears the log applies what the store has.
 const HEARD_WITHIN: Duration = Duration::from_millis(20);
-/// How long a node that gets no answer from the log takes itself for verification: the longest read of the log, and the grace.
+/// How long a node that gets no answer from the log takes itself for up to date: the longest read of the log, and the
+/// grace.
 const UNLABELLED: Duration = Duration::from_secs(13);
 /// The store's word on whether an invalidation by tag or a put came first is exact to this.
 const TAGS_ARE_EXACT_TO: Duration = Duration::from_millis(100);
@@ -67,7 +68,7 @@ impl Known {
         standing: &Standing,
     ) -> Option<String> {
         if !matches!(reason, Reason::Unreachable | Reason::TimedOut) {
-            return Some(format!("an error that no source told: {reason:?}"));
+            return Some(format!("an error that no source gave: {reason:?}"));
         }
         let put = self.kept?;
         let is_older = self.births.get(&put).is_some_and(|birth| birth.at + TROUBLED < standing.at);
@@ -102,7 +103,7 @@ impl Known {
         let (asked, acked, read) = (after(*begun), acked.map_or_else(|| "never".to_owned(), after), after(standing.at));
         let (unnoticed, cut) = (answer.is_unverified(), standing.cut_at.map(after));
         Some(format!(
-            "v{version} of node {} at {} as {outcome:?} (unnoticed: {unnoticed}) in a read at {read} (cut off: {cut:?}) after {kind:?} by node \
+            "v{version} of node {} at {} as {outcome:?} (unverified: {unnoticed}) in a read at {read} (cut off: {cut:?}) after {kind:?} by node \
              {node}, asked for at {asked}, acknowledged at {acked}",
             birth.node,
             after(birth.at),

@@ -53,7 +53,7 @@ struct Grant {
     loads: u64,
 }
 
-/// What is known of leases.
+/// The state of leases.
 #[derive(Default)]
 pub(super) struct Leases {
     granted: [HashMap<Id, Grant>; KEYS.len()],

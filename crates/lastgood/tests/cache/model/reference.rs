@@ -68,7 +68,7 @@ pub(super) struct Known {
     pub(super) births: HashMap<u64, Birth>,
     /// No answer may be older than this acknowledged put, and there must be one.
     pub(super) kept: Option<u64>,
-    /// Loads that run: of which node and process, since when, and how often that had been told to detach them.
+    /// Loads that run: of which node and process, since when, and how often that had been ordered to detach them.
     pub(super) running: Vec<Running>,
 }
 
@@ -277,7 +277,7 @@ impl Reference {
     pub(super) fn lost_by_the_store(&mut self, key: usize) {
         self.known[key].kept = None;
         self.leases.lost(key);
-        // What is acknowledged from now on may have been there before.
+        // An entry acknowledged from now on may have been there before.
         for change in &mut self.known[key].changes {
             change.is_lost_by_the_store |= change.acked.is_none();
         }

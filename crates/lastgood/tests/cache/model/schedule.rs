@@ -64,7 +64,7 @@ pub(super) enum Once {
     Delayed(u64),
     AnswerLost,
     RequestLost,
-    /// The caller gets no answer, and it takes effect so many milliseconds later.
+    /// The caller gets no answer, and it takes effect this many milliseconds later.
     EffectLate(u64),
 }
 
@@ -90,9 +90,9 @@ pub(super) enum Step {
     Cut(usize, Cut, Cut),
     Heal(usize),
     Once(usize, Once),
-    /// The process ends, and another begins whose clock is so many milliseconds ahead.
+    /// The process ends, and another begins whose clock is this many milliseconds ahead.
     Crash(usize, i64),
-    /// The clock is set ahead by so many milliseconds.
+    /// The clock is set ahead by this many milliseconds.
     Jump(usize, u64),
     StoreRestarts {
         loses_all: bool,

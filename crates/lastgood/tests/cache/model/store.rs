@@ -211,8 +211,8 @@ impl SimStore {
     pub(super) fn claimed(&self, index: usize) -> Option<Claimed> {
         let state = self.state();
         let key = store_key(index);
-        let beside = state.rows.get(&key).map(|row| claims_key(&key, &row.value));
-        let rows = [Some(key), beside].into_iter().flatten().filter_map(|key| state.rows.get(&key));
+        let claim = state.rows.get(&key).map(|row| claims_key(&key, &row.value));
+        let rows = [Some(key), claim].into_iter().flatten().filter_map(|key| state.rows.get(&key));
         rows.filter_map(|row| Some(Claimed { id: claim_in(&row.value)?, node: row.by })).next()
     }
 
@@ -308,7 +308,7 @@ impl SimStore {
 }
 
 impl State {
-    /// Of which key a claim is that lies under `place`: the key itself, or what is named after the value that it holds.
+    /// The key of the claim under `place`: the key itself, or the one named after the value that it holds.
     fn claims(&self, place: &str) -> Option<usize> {
         (0..KEYS.len()).find(|index| {
             let key = store_key(*index);

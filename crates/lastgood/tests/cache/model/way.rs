@@ -43,7 +43,7 @@ pub(super) struct State {
     pub(super) healed_at: Instant,
     /// How many records were delivered.
     pub(super) delivered: usize,
-    /// How many had been appended when it was last told that some are missing.
+    /// How many had been appended when it last learnt that some are missing.
     pub(super) missed: usize,
 }
 
@@ -127,7 +127,7 @@ impl Way {
         !is_cut && state.troubled_at.is_none_or(|at| at.elapsed() > long)
     }
 
-    /// What is wrong with the next call, if it is to get an answer at all.
+    /// The fault of the next call, if it is to get an answer at all.
     async fn admit(&self, is_write: bool) -> Result<(), StoreError> {
         let (cut, is_dead) = {
             let mut state = self.state();

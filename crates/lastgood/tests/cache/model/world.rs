@@ -212,7 +212,7 @@ impl World {
                 }
                 drop(load);
                 match fails {
-                    true => Err(Error::new(Reason::Unreachable, "told to fail").into()),
+                    true => Err(Error::new(Reason::Unreachable, "injected").into()),
                     false => Ok(value(key, version)),
                 }
             })

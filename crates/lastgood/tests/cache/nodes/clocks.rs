@@ -33,7 +33,7 @@ async fn a_value_is_as_fresh_and_as_old_to_a_process_whose_clock_is_wrong() {
         one.flush().await;
         advance(20 * SECOND).await;
         let held = source.read(&other.prices, "BTCUSDT").await.expect("the store has it");
-        assert_eq!(told(Ok(held.clone())), good("v1", "HIT"), "{minutes}");
+        assert_eq!(summary(Ok(held.clone())), good("v1", "HIT"), "{minutes}");
         assert!(
             held.fresh_for() <= 40 * SECOND && held.fresh_for() >= 30 * SECOND,
             "{minutes}: {:?}",
@@ -95,7 +95,7 @@ async fn what_another_loads_in_the_moment_of_a_removal_by_tag_is_gone_although_i
     let tag = Selector::Tag("symbol:BTCUSDT".to_owned());
     one.cache.invalidate(&tag, Some(Mode::Remove)).await.expect("marked");
     source.resume();
-    assert_eq!(told(reader.await.expect("the reader does not panic")), good("before", "MISS"));
+    assert_eq!(summary(reader.await.expect("the reader does not panic")), good("before", "MISS"));
     other.flush().await;
     one.flush().await;
     assert_eq!(nodes.store.list("lastgood:prices:", None, 10).await.expect("it answers").keys.len(), 1);

@@ -9,12 +9,12 @@ use crate::support::{HOUR, MINUTE, loaded, peeked, settle};
 
 const NAME: &str = "BTCUSDT";
 
-/// Whether what is there is this.
+/// Whether the current body is this.
 fn is(text: Option<&'static str>) -> impl Fn(Option<&Answer>) -> bool + Send + Sync + 'static {
     move |there| there.map(|there| &there.body()[..]) == text.map(str::as_bytes)
 }
 
-fn told(changed: Result<Conditional, StoreError>) -> Result<String, StoreError> {
+fn seen(changed: Result<Conditional, StoreError>) -> Result<String, StoreError> {
     changed.map(|changed| match changed {
         Conditional::Made { was_there } => format!("made, was there: {was_there}"),
         Conditional::Unmet(there) => {
@@ -25,7 +25,7 @@ fn told(changed: Result<Conditional, StoreError>) -> Result<String, StoreError> 
 
 impl Node {
     async fn put_if(&self, expected: Option<&'static str>, text: &'static str) -> Result<String, StoreError> {
-        told(self.prices.put_if(NAME, loaded(text).fresh_for(HOUR), is(expected)).await)
+        seen(self.prices.put_if(NAME, loaded(text).fresh_for(HOUR), is(expected)).await)
     }
 
     async fn newest(&self) -> Option<String> {
@@ -48,8 +48,8 @@ async fn of_two_processes_the_one_whose_condition_the_store_confirms_has_its_way
     assert_eq!(other.put_if(Some("v1"), "v2").await, made(true));
     assert_eq!(one.put_if(Some("v1"), "v3").await, Ok(r#"unmet: Some("v2")"#.to_owned()));
     assert_eq!((one.newest().await.as_deref(), other.newest().await.as_deref()), (Some("v2"), Some("v2")));
-    assert_eq!(told(one.prices.remove_if(NAME, is(Some("v1"))).await), Ok(r#"unmet: Some("v2")"#.to_owned()));
-    assert_eq!(told(one.prices.remove_if(NAME, is(Some("v2"))).await), made(true));
+    assert_eq!(seen(one.prices.remove_if(NAME, is(Some("v1"))).await), Ok(r#"unmet: Some("v2")"#.to_owned()));
+    assert_eq!(seen(one.prices.remove_if(NAME, is(Some("v2"))).await), made(true));
     assert_eq!((one.newest().await, other.newest().await), (None, None));
 }
 
@@ -61,7 +61,7 @@ async fn a_change_whose_answer_was_lost_is_known_to_be_made() {
     node.way.set_writes(Fault::FailAfter(StoreError::Timeout));
     assert_eq!(node.put_if(Some("v1"), "v2").await, made(true));
     assert_eq!(node.newest().await.as_deref(), Some("v2"));
-    assert_eq!(told(node.prices.remove_if(NAME, is(Some("v2"))).await), made(true));
+    assert_eq!(seen(node.prices.remove_if(NAME, is(Some("v2"))).await), made(true));
     assert_eq!(node.put_if(None, "v3").await, made(false), "it was not there before");
 }
 
@@ -80,13 +80,13 @@ async fn a_store_that_cannot_decide_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_put_here_meanwhile_comes_after() {
+async fn a_put_here_meanwhile_comes_after() {
     let nodes = Nodes::new();
     let (node, other) = (nodes.start().await, nodes.start().await);
     node.put_if(None, "v1").await.expect("it is made");
     node.way.set_writes(Fault::Hold);
     let (region, loaded_later) = (node.prices.clone(), loaded("v2").fresh_for(HOUR));
-    let changing = tokio::spawn(async move { told(region.put_if(NAME, loaded_later, is(Some("v1"))).await) });
+    let changing = tokio::spawn(async move { seen(region.put_if(NAME, loaded_later, is(Some("v1"))).await) });
     settle().await;
     node.prices.put(NAME, loaded("v3").fresh_for(HOUR)).await;
     node.way.set_writes(Fault::Pass);
@@ -104,7 +104,7 @@ async fn what_another_process_changes_meanwhile_is_not_hidden_by_memory() {
     node.way.set_writes(Fault::Hold);
     let region = node.prices.clone();
     let whatever = |_: Option<&Answer>| true;
-    let changing = tokio::spawn(async move { told(region.put_if(NAME, loaded("v2").fresh_for(HOUR), whatever).await) });
+    let changing = tokio::spawn(async move { seen(region.put_if(NAME, loaded("v2").fresh_for(HOUR), whatever).await) });
     settle().await;
     other.prices.remove(NAME).await;
     other.flush().await;
@@ -136,13 +136,13 @@ async fn without_a_store_the_process_decides_itself() {
     let prices = cache.region("prices", Policy::fresh_for(HOUR)).expect("it is sound");
     let writers = (0..50).map(|_| {
         let prices = prices.clone();
-        tokio::spawn(async move { told(prices.put_if(NAME, loaded("v1"), is(None)).await) })
+        tokio::spawn(async move { seen(prices.put_if(NAME, loaded("v1"), is(None)).await) })
     });
     let mut won = 0;
     for writer in writers.collect::<Vec<_>>() {
         won += usize::from(writer.await.unwrap() == made(false));
     }
     assert_eq!(won, 1);
-    assert_eq!(told(prices.remove_if(NAME, is(Some("v1"))).await), made(true));
+    assert_eq!(seen(prices.remove_if(NAME, is(Some("v1"))).await), made(true));
     assert_eq!(peeked(&prices, NAME), None);
 }

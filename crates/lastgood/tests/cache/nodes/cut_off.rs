@@ -100,12 +100,12 @@ async fn who_starts_without_the_store_does_not_believe_what_it_took_in_before_it
     way.set(unavailable());
     let cache = over(Arc::clone(&way) as _, &nodes.clock);
     let prices = region(&cache, a_minute());
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "MISS"));
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v1", "HIT"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v1", "MISS"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v1", "HIT"));
     way.heal();
     advance(3 * SECOND).await;
     settle().await;
     source.set("v2");
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v2", "MISS"));
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v2", "HIT"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v2", "MISS"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v2", "HIT"));
 }

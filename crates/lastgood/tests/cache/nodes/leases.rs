@@ -42,7 +42,7 @@ impl Nodes {
     }
 }
 
-/// A load that has begun, and ends with its answer when it is told to.
+/// A load that has begun, and ends with its answer on command.
 struct Slow {
     answer: Option<oneshot::Sender<Result<Loaded, Error>>>,
     read: JoinHandle<Result<Answer, Error>>,
@@ -67,7 +67,7 @@ impl Slow {
         self.answer.map(|answer| answer.send(with).is_ok());
         let answer = self.read.await.expect("it does not panic");
         settle().await;
-        told(answer)
+        summary(answer)
     }
 
     /// As if its process were killed: nothing of it goes on.
@@ -86,7 +86,7 @@ async fn five_hundred_cold_reads_at_each_of_two_processes_make_one_load() {
     let mut readers = JoinSet::new();
     for number in 0..1_000 {
         let (source, prices) = (source.clone(), both[number % 2].prices.clone());
-        readers.spawn(async move { told(source.read(&prices, "BTCUSDT").await) });
+        readers.spawn(async move { summary(source.read(&prices, "BTCUSDT").await) });
     }
     settle().await;
     source.resume();
@@ -98,7 +98,7 @@ async fn five_hundred_cold_reads_at_each_of_two_processes_make_one_load() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_longer_fresh_is_refreshed_by_one_process_and_served_meanwhile_by_all() {
+async fn a_stale_entry_is_refreshed_by_one_process_and_served_meanwhile_by_all() {
     let (nodes, source) = (Nodes::new(), Source::answering("v1"));
     let all = nodes.start_many(5).await;
     for node in &all {
@@ -113,7 +113,7 @@ async fn what_is_no_longer_fresh_is_refreshed_by_one_process_and_served_meanwhil
         .iter()
         .map(|node| {
             let (source, prices) = (source.clone(), node.prices.clone());
-            tokio::spawn(async move { told(source.read(&prices, "BTCUSDT").await) })
+            tokio::spawn(async move { summary(source.read(&prices, "BTCUSDT").await) })
         })
         .collect();
     settle().await;
@@ -136,7 +136,7 @@ async fn when_the_process_that_loads_is_killed_one_of_twenty_takes_its_place_wit
     let mut readers = JoinSet::new();
     for node in &all {
         let (source, prices) = (source.clone(), node.prices.clone());
-        readers.spawn(async move { told(source.read(&prices, "BTCUSDT").await) });
+        readers.spawn(async move { summary(source.read(&prices, "BTCUSDT").await) });
     }
     let answers = readers.join_all().await;
     assert_eq!(source.loads(), 1, "{answers:?}");
@@ -177,7 +177,7 @@ async fn a_load_that_fails_gives_its_place_up_at_once() {
     let slow = Slow::begin(&one).await;
     let waiting = {
         let (source, prices) = (source.clone(), other.prices.clone());
-        tokio::spawn(async move { told(source.read(&prices, "BTCUSDT").await) })
+        tokio::spawn(async move { summary(source.read(&prices, "BTCUSDT").await) })
     };
     settle().await;
     let began = tokio::time::Instant::now();
@@ -318,13 +318,13 @@ async fn a_claim_is_renewed_for_as_long_as_its_load_goes_on() {
     let slow = Slow::begin(&one).await;
     let waiting = {
         let (source, prices) = (source.clone(), other.prices.clone());
-        tokio::spawn(async move { told(source.read(&prices, "BTCUSDT").await) })
+        tokio::spawn(async move { summary(source.read(&prices, "BTCUSDT").await) })
     };
     for _ in 0..40 {
         advance(SECOND / 10).await;
         settle().await;
     }
-    assert_eq!(source.loads(), 0, "four seconds on, nobody else loads");
+    assert_eq!(source.loads(), 0, "four seconds on, no other process loads");
     assert_eq!(slow.end(Ok(loaded("v1"))).await, good("v1", "MISS"));
     assert_eq!(waiting.await.unwrap(), good("v1", "HIT"));
 }
@@ -342,7 +342,7 @@ async fn without_leases_each_process_loads_and_an_overtaken_load_still_writes_no
     source.pause();
     let slow = {
         let (source, one) = (source.clone(), one.clone());
-        tokio::spawn(async move { told(source.read(&one, "BTCUSDT").await) })
+        tokio::spawn(async move { summary(source.read(&one, "BTCUSDT").await) })
     };
     settle().await;
     other.put("BTCUSDT", loaded("put")).await;

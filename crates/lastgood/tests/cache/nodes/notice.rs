@@ -8,7 +8,7 @@ use lastgood::{Cache, Clock, Freshness, Loaded, Reason, Region, Value};
 use lastgood_testing::{Chaos, ChaosProxy, RedisCluster, RedisSentinels, RedisServer};
 use tokio::time::{Instant, sleep};
 
-use crate::support::{HOUR, MINUTE, Source, good, text, told};
+use crate::support::{HOUR, MINUTE, Source, good, summary, text};
 
 mod silence;
 
@@ -67,8 +67,8 @@ async fn within(bound: Duration, what: &str, mut holds: impl AsyncFnMut() -> boo
 }
 
 /// Waits until the server tells the process of keys.
-async fn is_told(servers: &[&RedisServer], process: &Process) {
-    within(Duration::from_secs(20), "it is told of keys", async || {
+async fn is_tracked(servers: &[&RedisServer], process: &Process) {
+    within(Duration::from_secs(20), "keys are reported to it", async || {
         servers.iter().all(|server| server.command(&["CLIENT", "LIST"]).contains("flags=tB"))
     })
     .await;
@@ -115,24 +115,24 @@ async fn whatever_another_program_does_to_a_key_memory_follows_within_two_second
     for (what, change) in WAYS {
         let server = RedisServer::start();
         let process = Process::start(&server.url()).await;
-        is_told(&[&server], &process).await;
+        is_tracked(&[&server], &process).await;
         let source = Source::answering("v1");
         for name in ["BTCUSDT", "ETHUSDT"] {
             process.hold(&source, name).await;
         }
-        assert_eq!(told(source.read(&process.prices, "BTCUSDT").await), good("v1", "HIT"), "{what}");
+        assert_eq!(summary(source.read(&process.prices, "BTCUSDT").await), good("v1", "HIT"), "{what}");
         change(&server);
         within(BOUND, what, async || !process.is_fresh("BTCUSDT")).await;
         source.fail(Reason::Unreachable);
-        assert_eq!(told(source.read(&process.prices, "BTCUSDT").await), good("v1", "LAST-GOOD"), "{what}");
+        assert_eq!(summary(source.read(&process.prices, "BTCUSDT").await), good("v1", "LAST-GOOD"), "{what}");
         source.set("v2");
         within(BOUND, what, async || {
-            let read = told(source.read(&process.prices, "BTCUSDT").await);
+            let read = summary(source.read(&process.prices, "BTCUSDT").await);
             assert!(read == good("v1", "LAST-GOOD") || read == good("v2", "MISS"), "{what}: {read:?}");
             read == good("v2", "MISS")
         })
         .await;
-        assert_eq!(told(source.read(&process.prices, "BTCUSDT").await), good("v2", "HIT"), "{what}");
+        assert_eq!(summary(source.read(&process.prices, "BTCUSDT").await), good("v2", "HIT"), "{what}");
     }
 }
 
@@ -141,7 +141,7 @@ async fn a_value_without_a_source_goes_with_a_flush_and_outlives_an_eviction_or_
     for (what, change) in WAYS {
         let server = RedisServer::start();
         let process = Process::start(&server.url()).await;
-        is_told(&[&server], &process).await;
+        is_tracked(&[&server], &process).await;
         for name in ["BTCUSDT", "ETHUSDT"] {
             process.prices.put(name, Loaded::from(Value::new("given"))).await;
         }
@@ -163,18 +163,18 @@ async fn a_value_without_a_source_goes_with_a_flush_and_outlives_an_eviction_or_
 async fn what_a_redis_has_lost_when_it_comes_back_memory_still_has() {
     let mut server = RedisServer::start();
     let process = Process::start(&server.url()).await;
-    is_told(&[&server], &process).await;
+    is_tracked(&[&server], &process).await;
     process.prices.put("BTCUSDT", Loaded::from(Value::new("given"))).await;
     assert!(process.cache.sync(MINUTE).await);
     server.kill();
     server.restart();
-    is_told(&[&server], &process).await;
+    is_tracked(&[&server], &process).await;
     assert_eq!(server.command(&["EXISTS", "lastgood:prices:v1:BTCUSDT"]).trim(), ":0", "it was never saved");
     // The background look at all of memory has been there by then.
     sleep(BOUND).await;
     let newest = process.prices.newest("BTCUSDT").await.expect("the store answers").expect("memory has it");
     assert!(!newest.may_be_replaced());
-    // What is deleted by command is gone all the same.
+    // A key deleted by command is gone all the same.
     process.prices.put("BTCUSDT", Loaded::from(Value::new("again"))).await;
     assert!(process.cache.sync(MINUTE).await);
     server.command(&["FLUSHALL"]);
@@ -186,7 +186,7 @@ async fn what_a_redis_has_lost_when_it_comes_back_memory_still_has() {
 async fn what_a_process_writes_itself_stays_in_its_memory_undoubted() {
     let server = RedisServer::start();
     let process = Process::start(&server.url()).await;
-    is_told(&[&server], &process).await;
+    is_tracked(&[&server], &process).await;
     let source = Source::answering("v1");
     let names: Vec<String> = (0..300).map(|number| number.to_string()).collect();
     for round in 0..5 {
@@ -209,7 +209,7 @@ async fn what_another_process_loads_later_is_taken_and_what_it_touches_elsewhere
     let server = RedisServer::start();
     let (one, other) = (Process::start(&server.url()).await, Process::start(&server.url()).await);
     let apart = Process::start_in(&server.url(), "lastgood2").await;
-    is_told(&[&server], &one).await;
+    is_tracked(&[&server], &one).await;
     let source = Source::answering("v1");
     for process in [&one, &other, &apart] {
         process.hold(&source, "BTCUSDT").await;
@@ -220,22 +220,22 @@ async fn what_another_process_loads_later_is_taken_and_what_it_touches_elsewhere
     other.prices.refresh("BTCUSDT", 2 * HOUR, move || load.load()).await.expect("it loads");
     assert!(other.cache.sync(MINUTE).await);
     within(BOUND, "the later one is taken", async || {
-        told(source.read(&one.prices, "BTCUSDT").await) == good("v2", "HIT")
+        summary(source.read(&one.prices, "BTCUSDT").await) == good("v2", "HIT")
     })
     .await;
     assert_eq!(source.loads(), 3, "one each, and the refresh");
     server.command(&["DEL", KEY]);
     within(BOUND, "it is gone", async || !one.is_fresh("BTCUSDT")).await;
     assert!(apart.is_fresh("BTCUSDT"), "the other namespace is not concerned");
-    assert_eq!(told(source.read(&apart.prices, "BTCUSDT").await), good("v1", "HIT"));
+    assert_eq!(summary(source.read(&apart.prices, "BTCUSDT").await), good("v1", "HIT"));
 }
 
 #[tokio::test]
-async fn what_is_deleted_while_the_connections_are_reset_is_noticed_once_they_are_back() {
+async fn keys_deleted_while_the_connections_are_reset_are_noticed_once_they_are_back() {
     let server = RedisServer::start();
     let proxy = ChaosProxy::start(format!("127.0.0.1:{}", server.port())).await;
     let process = Process::start(&server.url_through(proxy.port())).await;
-    is_told(&[&server], &process).await;
+    is_tracked(&[&server], &process).await;
     let source = Source::answering("v1");
     for number in 0..200 {
         process.hold(&source, &number.to_string()).await;
@@ -247,7 +247,7 @@ async fn what_is_deleted_while_the_connections_are_reset_is_noticed_once_they_ar
     proxy.set(Chaos::Pass);
     within(Duration::from_secs(5), "it is noticed", async || {
         process.prices.peek("BTCUSDT").is_some_and(|held| !held.is_unverified() || held.freshness() != Freshness::Fresh)
-            && told(source.read(&process.prices, "BTCUSDT").await) != good("v1", "HIT")
+            && summary(source.read(&process.prices, "BTCUSDT").await) != good("v1", "HIT")
     })
     .await;
     within(Duration::from_secs(5), "it hears again", async || {
@@ -255,8 +255,8 @@ async fn what_is_deleted_while_the_connections_are_reset_is_noticed_once_they_ar
     })
     .await;
     let loads = source.loads();
-    assert_eq!(told(source.read(&process.prices, "7").await), good("v1", "HIT"));
-    assert_eq!(source.loads(), loads, "what is still there is not loaded again");
+    assert_eq!(summary(source.read(&process.prices, "7").await), good("v1", "HIT"));
+    assert_eq!(source.loads(), loads, "an entry that is still there is not loaded again");
 }
 
 #[tokio::test]
@@ -268,12 +268,12 @@ async fn a_redis_that_may_not_tell_of_keys_is_used_as_before() {
     process.hold(&source, "BTCUSDT").await;
     server.command(&["DEL", KEY]);
     sleep(Duration::from_secs(1)).await;
-    assert_eq!(told(source.read(&process.prices, "BTCUSDT").await), good("v1", "HIT"));
+    assert_eq!(summary(source.read(&process.prices, "BTCUSDT").await), good("v1", "HIT"));
     assert_eq!(process.cache.status().store.expect("there is one").hears_others, Some(true));
     server.command(&["FLUSHALL"]);
     sleep(Duration::from_secs(1)).await;
     source.set("v2");
-    assert_eq!(told(source.read(&process.prices, "another").await), good("v2", "MISS"));
+    assert_eq!(summary(source.read(&process.prices, "another").await), good("v2", "MISS"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -282,7 +282,7 @@ async fn each_server_of_a_cluster_tells_of_its_keys_and_of_its_flush() {
     let url = redis.url();
     let process = Process::start(&url).await;
     let servers: Vec<&RedisServer> = redis.servers().iter().collect();
-    is_told(&servers, &process).await;
+    is_tracked(&servers, &process).await;
     let source = Source::answering("v1");
     let names: Vec<String> = (0..30).map(|number| number.to_string()).collect();
     for name in &names {
@@ -311,7 +311,7 @@ async fn after_a_failover_the_new_primary_tells_of_keys() {
     redis.fail_over();
     let now = redis.primary_after(before);
     let server = &redis.servers()[now];
-    is_told(&[server], &process).await;
+    is_tracked(&[server], &process).await;
     let source = Source::answering("v1");
     within(Duration::from_secs(20), "it is stored at the new primary", async || {
         process.prices.remove("BTCUSDT").await;
@@ -347,22 +347,22 @@ async fn an_idle_process_asks_a_redis_eight_times_a_second_at_most_and_rarely_wh
 }
 
 #[tokio::test]
-async fn what_is_loaded_while_nothing_listens_at_the_port_of_redis_is_believed_as_long_as_that_lasts() {
+async fn answers_loaded_while_nothing_listens_at_the_port_of_redis_are_believed_as_long_as_that_lasts() {
     let mut server = RedisServer::start();
     let process = Process::start(&server.url()).await;
     let source = Source::answering("v1");
     process.hold(&source, "BTCUSDT").await;
     server.kill();
     source.set("v2");
-    within(Duration::from_secs(3), "what is from before is loaded once more", async || {
-        told(source.read(&process.prices, "BTCUSDT").await) == good("v2", "MISS")
+    within(Duration::from_secs(3), "an entry from before is loaded once more", async || {
+        summary(source.read(&process.prices, "BTCUSDT").await) == good("v2", "MISS")
     })
     .await;
     let until = Instant::now() + 2 * BOUND;
     while Instant::now() < until {
         let held = source.read(&process.prices, "BTCUSDT").await.expect("it is in memory");
         assert!(held.is_unverified());
-        assert_eq!(told(Ok(held)), good("v2", "HIT"), "nobody can have removed it from a server that is away");
+        assert_eq!(summary(Ok(held)), good("v2", "HIT"), "it cannot have been removed from a server that is away");
         sleep(Duration::from_millis(10)).await;
     }
     server.restart();

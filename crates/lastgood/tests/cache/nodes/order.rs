@@ -9,7 +9,7 @@ impl Node {
     async fn begin(&self, source: &Source) -> tokio::task::JoinHandle<Result<(String, &'static str), Reason>> {
         source.pause();
         let (source, prices) = (source.clone(), self.prices.clone());
-        let reading = tokio::spawn(async move { told(source.read(&prices, NAME).await) });
+        let reading = tokio::spawn(async move { summary(source.read(&prices, NAME).await) });
         settle().await;
         advance(Duration::from_millis(20)).await;
         reading
@@ -172,7 +172,7 @@ async fn what_was_loaded_after_a_removal_that_is_heard_late_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_older_than_an_answer_that_was_removed_stands_in_for_no_failing_source() {
+async fn an_answer_older_than_a_removed_one_stands_in_for_no_failing_source() {
     let (nodes, source) = (Nodes::new(), Source::answering("v1"));
     let (one, other) = two(&nodes, &source).await;
     advance(MINUTE).await;
@@ -184,7 +184,7 @@ async fn what_is_older_than_an_answer_that_was_removed_stands_in_for_no_failing_
     one.flush().await;
     other.hear().await;
     assert_eq!(peeked(&other.prices, NAME), None, "the removal is heard");
-    // As where the removal is told of before the store has it.
+    // As where the removal is published before the store has it.
     nodes.store.put(key, older, HOUR).await.expect("the store takes it");
     source.fail(Reason::Unreachable);
     assert_eq!(other.read(&source, NAME).await, Err(Reason::Unreachable));
@@ -203,7 +203,7 @@ async fn a_change_that_is_held_up_on_its_way_leaves_alone_what_was_put_after_it(
             false => one.prices.put(NAME, loaded("v2")).await,
         }
         settle().await;
-        // Sooner than clocks are told apart.
+        // Sooner than clocks can differ.
         advance(Duration::from_millis(13)).await;
         other.prices.put(NAME, loaded("v3")).await;
         settle().await;

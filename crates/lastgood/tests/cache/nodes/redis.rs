@@ -7,7 +7,7 @@ use lastgood::store::{RedisOptions, RedisStore};
 use lastgood::{Cache, Clock, Freshness, Loaded, Mode, Region, Selector, Value};
 use lastgood_testing::{RedisServer, eventually};
 
-use crate::support::{MINUTE, Source, a_minute, good, over, peeked, region, told};
+use crate::support::{MINUTE, Source, a_minute, good, over, peeked, region, summary};
 
 /// Two processes on one real Redis.
 pub(super) async fn on_redis(server: &RedisServer) -> (Cache, Region) {
@@ -26,7 +26,7 @@ async fn a_process_that_waits_for_anothers_load_hears_of_removals_as_soon_as_eve
     source.pause();
     let loads = [of_one.clone(), of_other.clone()].map(|prices| {
         let source = source.clone();
-        tokio::spawn(async move { told(source.read(&prices, "slow").await) })
+        tokio::spawn(async move { summary(source.read(&prices, "slow").await) })
     });
     eventually("one loads, and the other hears of ends", async || {
         source.loads() == 1 && server.command(&["CLIENT", "LIST"]).matches("cmd=xread").count() >= 3
@@ -77,9 +77,9 @@ async fn processes_on_one_redis_hear_of_each_other() {
         gone("removed") && gone("tagged")
     })
     .await;
-    assert_eq!(told(source.read(&of_other, "expired").await), good("v2", "MISS"));
-    assert_eq!(told(source.read(&of_other, "put").await).expect("it reads").0, "v3");
-    assert_eq!(told(source.read(&of_other, "kept").await), good("v1", "HIT"));
+    assert_eq!(summary(source.read(&of_other, "expired").await), good("v2", "MISS"));
+    assert_eq!(summary(source.read(&of_other, "put").await).expect("it reads").0, "v3");
+    assert_eq!(summary(source.read(&of_other, "kept").await), good("v1", "HIT"));
     // Nothing without a time to live, the log included.
     let keys = server.command(&["KEYS", "*"]);
     for key in keys.lines().filter(|line| line.starts_with("lastgood:")) {
@@ -141,5 +141,5 @@ async fn an_account_that_may_not_ask_for_the_time_shares_the_store_all_the_same(
     }
     source.read(&here, "BTCUSDT").await.expect("it loads");
     assert!(one.sync(MINUTE).await);
-    assert_eq!(told(source.read(&there, "BTCUSDT").await), good("v1", "HIT"));
+    assert_eq!(summary(source.read(&there, "BTCUSDT").await), good("v1", "HIT"));
 }

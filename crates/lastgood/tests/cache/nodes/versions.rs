@@ -11,7 +11,7 @@ use lastgood::{Cache, Mode, Region, Selector};
 use tokio::time::advance;
 
 use super::{Node, Nodes, a_minute};
-use crate::support::{HOUR, MINUTE, SECOND, Source, good, over, peeked, settle, told};
+use crate::support::{HOUR, MINUTE, SECOND, Source, good, over, peeked, settle, summary};
 
 /// A store as a program of another wire version sees it: what it writes is of that version, and of the entries that are
 /// there it can read those of that version alone.
@@ -94,7 +94,7 @@ async fn programs_of_two_wire_versions_load_once_each_in_a_period_of_freshness_a
     for round in 1..=rounds {
         // Read twice a second, for a period of freshness and a little.
         for _ in 0..124 {
-            for answer in [new.read(&source, "BTCUSDT").await, told(source.read(&of_old, "BTCUSDT").await)] {
+            for answer in [new.read(&source, "BTCUSDT").await, summary(source.read(&of_old, "BTCUSDT").await)] {
                 assert_eq!(answer.expect("none of them is in the other's way").0, "v1");
             }
             settle().await;
@@ -115,7 +115,7 @@ async fn programs_of_two_wire_versions_load_once_each_in_a_period_of_freshness_a
 async fn programs_of_two_wire_versions_invalidate_for_each_other() {
     let (nodes, source) = (Nodes::new(), Source::answering("v1"));
     let (new, old, of_old) = of_two_versions(&nodes).await;
-    let read_old = async || told(source.read(&of_old, "BTCUSDT").await);
+    let read_old = async || summary(source.read(&of_old, "BTCUSDT").await);
     new.read(&source, "BTCUSDT").await.expect("it loads");
     read_old().await.expect("it loads");
     assert!(new.cache.sync(MINUTE).await && old.sync(MINUTE).await);

@@ -41,8 +41,8 @@ async fn fifty_processes_come_back_to_a_redis_spread_out_and_lose_nothing() {
         for change in 0..CHANGES {
             prices.put(&format!("{at}-{change}"), loaded("v1")).await;
         }
-        let told = cache.confirmed(SECOND).await.expect("Redis is away");
-        assert_eq!((told.waiting, told.is_on_disk), (CHANGES, false));
+        let left = cache.confirmed(SECOND).await.expect("Redis is away");
+        assert_eq!((left.waiting, left.is_on_disk), (CHANGES, false));
     }
     assert_eq!(number(&server, &["DBSIZE"]), 0);
     // Long enough for each to have failed a few times.
@@ -86,7 +86,7 @@ async fn a_change_that_is_never_taken_keeps_no_other_waiting_and_is_not_tried_to
     for name in ["first", "odd", "last"].into_iter().map(str::to_owned).chain((0..300).map(|n| format!("other{n}"))) {
         prices.put(&name, loaded("v1")).await;
     }
-    assert_eq!(cache.confirmed(SECOND).await.map(|told| told.waiting), Some(303));
+    assert_eq!(cache.confirmed(SECOND).await.map(|left| left.waiting), Some(303));
     server.restart();
     // Every key but the odd one.
     let allowed =

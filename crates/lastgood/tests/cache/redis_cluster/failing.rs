@@ -21,7 +21,7 @@ async fn a_killed_server_takes_only_its_own_keys_with_it_at_once_and_leaves_the_
     assert!(is_partly_unavailable(&store.remove(&[kept[0].clone(), lost.clone()]).await));
     assert_eq!(store.state(), BreakerState::Closed);
     assert_eq!(store.get_many(&[kept[1].clone()]).await, Ok(vec![Some("value".into())]));
-    assert_eq!(store.probe().await.map(|usage| usage.keys), Ok(None), "nobody can say how many there are");
+    assert_eq!(store.probe().await.map(|usage| usage.keys), Ok(None), "their number is unknown");
     cluster.servers()[0].restart();
     until(async || store.put(&lost, "value".into(), HOUR).await, Result::is_ok).await;
 }
@@ -52,7 +52,7 @@ async fn a_stopped_server_costs_a_budget_for_about_a_second_and_then_only_its_ow
 }
 
 #[tokio::test]
-async fn a_cluster_of_which_nobody_answers_is_unavailable_and_opens_the_breaker() {
+async fn a_cluster_without_any_server_is_unavailable_and_opens_the_breaker() {
     let mut cluster = started().await;
     let store = guard(&cluster.url());
     until_whole(&*store, &cluster).await;
@@ -73,7 +73,7 @@ async fn a_replica_takes_the_place_of_its_killed_primary() {
     let took = until(async || store.put(&keys[0], "after".into(), HOUR).await, Result::is_ok).await;
     println!("written to the replica {took:?} after the kill");
     assert_eq!(store.get_many(&keys).await, Ok(vec![Some("after".into()), Some("value".into()), Some("value".into())]));
-    // What comes back is a replica, which sends on whoever asks it.
+    // The server comes back as a replica, which redirects every call.
     cluster.servers()[0].restart();
     sleep(Duration::from_secs(1)).await;
     assert_eq!(store.get(&keys[0]).await, Ok(Some("after".into())));

@@ -14,7 +14,7 @@ async fn a_removal_that_the_store_missed_is_made_up_for_and_the_value_never_serv
         prices.remove("BTCUSDT").await;
         source.fail(Reason::Unreachable);
         for _ in 0..30 {
-            assert_eq!(told(source.read(&prices, "BTCUSDT").await), Err(Reason::Unreachable), "{fault:?}");
+            assert_eq!(summary(source.read(&prices, "BTCUSDT").await), Err(Reason::Unreachable), "{fault:?}");
             // Where only its answer was lost, a second look finds it done.
             let is_done = matches!(fault, Fault::FailAfter(_));
             assert!(removals_left(&stored.cache) == 1 || is_done, "{fault:?}");
@@ -24,7 +24,7 @@ async fn a_removal_that_the_store_missed_is_made_up_for_and_the_value_never_serv
         tokio::time::sleep(5 * SECOND).await;
         stored.flush().await;
         assert_eq!((removals_left(&stored.cache), stored.keys().await.len()), (0, 0), "{fault:?}");
-        assert_eq!(told(source.read(&prices, "BTCUSDT").await), Err(Reason::Unreachable), "{fault:?}");
+        assert_eq!(summary(source.read(&prices, "BTCUSDT").await), Err(Reason::Unreachable), "{fault:?}");
     }
 }
 
@@ -57,15 +57,15 @@ async fn a_put_that_fails_after_a_removal_still_takes_the_old_value_away() {
     prices.remove("BTCUSDT").await;
     settle().await;
     let source = Source::answering("v2");
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v2", "MISS"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v2", "MISS"));
     tokio::time::sleep(2 * SECOND).await;
-    assert_eq!(told(source.read(&prices, "BTCUSDT").await), good("v2", "HIT"));
+    assert_eq!(summary(source.read(&prices, "BTCUSDT").await), good("v2", "HIT"));
     stored.faulty.heal();
     tokio::time::sleep(2 * SECOND).await;
     stored.flush().await;
     let again = region(&stored.restarted(), a_minute());
     source.set("v3");
-    let after = told(source.read(&again, "BTCUSDT").await);
+    let after = summary(source.read(&again, "BTCUSDT").await);
     assert!(after == good("v2", "HIT") || after == good("v3", "MISS"), "{after:?}");
     assert_eq!(removals_left(&stored.cache), 0);
 }
@@ -84,7 +84,7 @@ async fn a_put_that_the_store_misses_does_not_leave_the_value_before_it() {
     stored.flush().await;
     let again = region(&stored.restarted(), a_minute());
     let source = Source::failing(Reason::Unreachable);
-    assert_ne!(told(source.read(&again, "BTCUSDT").await), good("v1", "HIT"));
+    assert_ne!(summary(source.read(&again, "BTCUSDT").await), good("v1", "HIT"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -103,8 +103,8 @@ async fn a_put_that_the_store_misses_is_made_up_for_once_it_is_back() {
         stored.flush().await;
         let again = region(&stored.restarted(), a_minute());
         let source = Source::failing(Reason::Unreachable);
-        assert_eq!(told(source.read(&again, "BTCUSDT").await), good("v2", "HIT"), "{fault:?}");
-        assert_eq!(told(source.read(&again, "ETHUSDT").await), good("v2", "HIT"), "{fault:?}");
+        assert_eq!(summary(source.read(&again, "BTCUSDT").await), good("v2", "HIT"), "{fault:?}");
+        assert_eq!(summary(source.read(&again, "ETHUSDT").await), good("v2", "HIT"), "{fault:?}");
         assert_eq!(removals_left(&stored.cache), 0);
     }
 }
@@ -122,7 +122,7 @@ async fn of_two_puts_that_the_store_missed_the_later_one_arrives() {
     tokio::time::sleep(5 * SECOND).await;
     stored.flush().await;
     let again = region(&stored.restarted(), a_minute());
-    assert_eq!(told(Source::failing(Reason::Unreachable).read(&again, "BTCUSDT").await), good("v3", "HIT"));
+    assert_eq!(summary(Source::failing(Reason::Unreachable).read(&again, "BTCUSDT").await), good("v3", "HIT"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -138,7 +138,7 @@ async fn writes_of_one_key_arrive_in_order_and_those_overtaken_not_at_all() {
     stored.flush().await;
     assert_eq!(stored.faulty.writes(), 2, "the one under way and the last");
     let again = region(&stored.restarted(), a_minute());
-    assert_eq!(told(Source::answering("").read(&again, "BTCUSDT").await), good("v99", "HIT"));
+    assert_eq!(summary(Source::answering("").read(&again, "BTCUSDT").await), good("v99", "HIT"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -148,13 +148,13 @@ async fn a_fill_that_the_store_refuses_is_dropped_counted_and_served_from_memory
     stored.faulty.set_writes(Fault::Fail(StoreError::Refused("READONLY".into())));
     let source = Source::answering("v1");
     for number in 0..50 {
-        assert_eq!(told(source.read(&prices, &number.to_string()).await), good("v1", "MISS"));
+        assert_eq!(summary(source.read(&prices, &number.to_string()).await), good("v1", "MISS"));
     }
     stored.flush().await;
     let status = stored.cache.status().store.expect("there is a store");
     assert_eq!((status.dropped_writes, status.unconfirmed_removals), (50, 0));
     assert_eq!(status.breaker, BreakerState::Closed, "a full store can still be read");
-    assert_eq!(told(source.read(&prices, "7").await), good("v1", "HIT"));
+    assert_eq!(summary(source.read(&prices, "7").await), good("v1", "HIT"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -271,7 +271,7 @@ fn of_status(what: &'static str, base: &BaseUrl, status: StatusCode, wait: Optio
         ),
         403 => failed("refused by the firewall of the host", "wait some minutes; name another base"),
         300..=399 => failed("answers with a redirect, which is not followed", "name the base it redirects to"),
-        500..=599 => failed("answers with an error of its own", "wait, or name another base beside it"),
+        500..=599 => failed("answers with an error of its own", "wait, or add another base"),
         _ => failed("answers, but not as this upstream does", "correct the base; paths are added to it"),
     }
 }

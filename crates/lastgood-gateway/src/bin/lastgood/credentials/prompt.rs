@@ -34,7 +34,7 @@ impl Reader {
         secret(what, &line)
     }
 
-    /// As [`Reader::line`]; at a terminal it is asked for twice, because nobody sees what they type.
+    /// As [`Reader::line`]; at a terminal it is asked for twice, because the user does not see the input.
     pub(super) fn new_line(&mut self, what: &str) -> Result<SecretString, Failure> {
         let first = self.line(what)?;
         if self.terminal && self.line(&format!("{what} again"))?.expose_secret() != first.expose_secret() {
@@ -94,7 +94,7 @@ fn secret(what: &str, text: &str) -> Result<SecretString, Failure> {
     }
 }
 
-/// A terminal that shows nothing of what is typed, until this is dropped.
+/// A terminal that hides the input, until this is dropped.
 struct Quiet(Option<Termios>);
 
 impl Quiet {
@@ -115,7 +115,7 @@ impl Quiet {
     }
 }
 
-/// A user who gives up with Ctrl-C keeps a terminal that shows what is typed.
+/// A user who gives up with Ctrl-C keeps a terminal that shows the input.
 fn restore_on_interrupt(before: Termios) {
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

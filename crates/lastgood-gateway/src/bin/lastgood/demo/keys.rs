@@ -40,7 +40,7 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// `None` where nobody types: standard input is no terminal, or refuses.
+    /// `None` without a user: standard input is no terminal, or refuses.
     pub(super) fn listen() -> Option<Keys> {
         if !io::stdin().is_terminal() {
             return None;
@@ -49,7 +49,7 @@ impl Keys {
         let mut raw = before.clone();
         // Ctrl-C still interrupts.
         raw.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON);
-        // A read ends after a tenth of a second, so that its thread notices that nobody waits for it any more.
+        // A read ends after a tenth of a second, so that its thread notices that it is not needed any more.
         raw.special_codes[SpecialCodeIndex::VMIN] = 0;
         raw.special_codes[SpecialCodeIndex::VTIME] = 1;
         tcsetattr(io::stdin(), OptionalActions::Now, &raw).ok()?;

@@ -48,8 +48,8 @@ impl Screen {
         say_bytes(text.as_bytes());
     }
 
-    /// Each line takes one row: what is longer is cut, so that going up by as many rows meets the first one again. After a
-    /// resize the terminal may have broken what was drawn, so that everything is drawn again on an empty screen.
+    /// Each line takes one row: a longer one is cut, so that going up by as many rows meets the first one again. After
+    /// a resize the terminal may have broken what was drawn, so that everything is drawn again on an empty screen.
     fn drawing(&self, lines: &[(Mood, String)], width: usize) -> String {
         let back = match (self.drawn, self.width == width) {
             (0, _) => String::new(),
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_line_is_wider_than_the_terminal_and_a_resize_begins_anew() {
+    fn no_line_is_wider_than_the_terminal_and_a_resize_draws_all_again() {
         let mut screen = Screen { colours: true, drawn: 0, width: 20 };
         let lines = [(Mood::Bad, "exchange  fails, and says so at length".to_owned()), (Mood::Plain, "b".to_owned())];
         assert_eq!(screen.drawing(&lines, 20), "\x1b[2K\x1b[1;31mexchange  fails, a…\x1b[0m\n\x1b[2Kb\n");

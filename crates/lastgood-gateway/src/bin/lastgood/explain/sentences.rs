@@ -1,4 +1,4 @@
-//! What is known of a key, in sentences.
+//! The state of a key, in sentences.
 
 use serde_json::Value;
 
@@ -113,7 +113,7 @@ mod tests {
     const NOON: u64 = 1_764_417_600_000;
 
     #[test]
-    fn a_kept_answer_of_a_banned_exchange_is_told_as_a_person_would() {
+    fn a_kept_answer_of_a_banned_exchange_is_explained_in_plain_words() {
         let known = json!({
             "freshness": "kept", "tier": "memory", "age_ms": 25_000, "fresh_for_ms": 0, "kept_until": NOON + 7_609_000,
             "bytes": 1_234, "content_type": "application/json", "tags": ["symbol:BTCUSDT"],

@@ -88,7 +88,7 @@ fn real(file: &Path) -> PathBuf {
 }
 
 pub(super) fn check_hint() -> &'static str {
-    "`lastgood check --store URL` says what is wrong with a store"
+    "`lastgood check --store URL` finds the problem with a store"
 }
 
 /// One of the two stores, open.
@@ -174,13 +174,13 @@ impl End {
         self.usage.keys
     }
 
-    /// Writes what is not on the disk yet, and says whether the store may have dropped entries for lack of room.
+    /// Syncs the target to disk, and says whether the store may have dropped entries for lack of room.
     pub(super) async fn close(&self) -> Vec<Note> {
         let usage = timeout(PATIENCE, self.store.probe()).await.ok().and_then(Result::ok).unwrap_or_default();
         let mut notes = Vec::new();
         if usage.evicted_keys.zip(self.usage.evicted_keys).is_some_and(|(now, before)| now > before) {
             notes.push(Note::failure(format!(
-                "the {} evicted keys meanwhile, for lack of memory; --dry-run says what is missing",
+                "the {} evicted keys meanwhile, for lack of memory; --dry-run finds the missing ones",
                 self.side
             )));
         }
@@ -188,7 +188,7 @@ impl End {
             && usage.bytes.zip(usage.limit).is_some_and(|(bytes, limit)| bytes > limit / 100 * 95);
         if is_full {
             notes.push(Note::failure(format!(
-                "the {} is full and dropped the entries closest to their end; --dry-run says what is missing",
+                "the {} is full and dropped the entries closest to their end; --dry-run finds the missing ones",
                 self.side
             )));
         }

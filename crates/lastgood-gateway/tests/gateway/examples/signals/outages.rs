@@ -6,7 +6,7 @@ use super::*;
 async fn a_database_outage_is_served_from_last_good() {
     let mut platform = Platform::start().await;
     for redis in states() {
-        let (gateway, _redis) = platform.beside(redis).await;
+        let (gateway, _redis) = platform.with_redis(redis).await;
         let good = ok(&gateway, LEADERBOARD).await;
         platform.postgres.kill();
         expire(&gateway, "signals").await;
@@ -20,7 +20,7 @@ async fn a_database_outage_is_served_from_last_good() {
             assert!(!refused.text().contains(secret), "{}", refused.text());
         }
         platform.postgres.restart();
-        eventually("it is loaded anew", async || {
+        eventually("it is loaded again", async || {
             let got = ok(&gateway, LEADERBOARD).await;
             got.cache() == "HIT" && got.body == good.body
         })
@@ -31,7 +31,7 @@ async fn a_database_outage_is_served_from_last_good() {
 #[tokio::test]
 async fn a_database_that_hangs_is_served_from_last_good() {
     let platform = Platform::start().await;
-    let (gateway, _redis) = platform.beside(Some(RedisIs::Up)).await;
+    let (gateway, _redis) = platform.with_redis(Some(RedisIs::Up)).await;
     let good = ok(&gateway, LEADERBOARD).await;
     platform.postgres.stop();
     expire(&gateway, "agents").await;

@@ -130,7 +130,7 @@ async fn upstash_is_found_from_redis_url_alone() {
     })
     .await;
 
-    // Without trust in its certificate it is never used, and nobody notices.
+    // Without trust in its certificate it is never used, and no reader notices.
     env.remove("SSL_CERT_FILE");
     let third = Program::start(&env).await;
     assert_eq!(third.get(LEADERBOARD).await.cache(), "MISS");
@@ -162,7 +162,7 @@ async fn everything_works_unchanged_without_redis() {
     let with = platform.gateway(Some(&redis)).await;
     let expected = everything(&with).await;
     for without in [None, Some(RedisIs::Down), Some(RedisIs::Stopped)] {
-        let (gateway, _redis) = platform.beside(without).await;
+        let (gateway, _redis) = platform.with_redis(without).await;
         assert_eq!(everything(&gateway).await, expected, "Redis {without:?}");
     }
     // It dies while it is in use: what was held is held, and what expires is loaded.

@@ -25,7 +25,7 @@ async fn keeps_its_promises(more: &[&str]) -> String {
     said.into_owned()
 }
 
-// They ask for quiet (`.config/nextest.toml`): what they measure is the gateway, not the tests beside it.
+// They ask for quiet (`.config/nextest.toml`): they measure the gateway, not the tests that run with it.
 
 #[tokio::test]
 async fn the_run_command_keeps_its_promises_on_upstash() {
@@ -103,8 +103,8 @@ fn the_fly_configuration_names_what_there_is() {
     assert!(
         root.join(file["local_path"].as_str().unwrap()).canonicalize().unwrap() == path("signals", "lastgood.toml")
     );
-    assert!(root.join("Dockerfile").is_file(), "Fly builds what is in the folder that is deployed");
-    // What is queued is written before it is killed: the gateway takes up to ten seconds for its clients and five for that.
+    assert!(root.join("Dockerfile").is_file(), "Fly builds the folder that is deployed");
+    // The queue is written before it is killed: the gateway takes up to ten seconds for its clients and five for that.
     assert_eq!(fly["kill_signal"].as_str(), Some("SIGTERM"));
     assert!(fly["kill_timeout"].as_integer() >= Some(20));
     for name in ["REDIS_URL", "DATABASE_URL", "LASTGOOD_ADMIN_TOKEN"] {

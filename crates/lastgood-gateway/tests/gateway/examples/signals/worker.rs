@@ -6,7 +6,7 @@ use super::*;
 async fn the_worker_keeps_values_and_its_next_round_finds_them() {
     let platform = Platform::start().await;
     for redis in states() {
-        let (gateway, _redis) = platform.beside(redis).await;
+        let (gateway, _redis) = platform.with_redis(redis).await;
         warmed(&gateway).await;
         let (first, logged) = platform.round(&gateway.url(""), &[]).await;
         assert!(logged.contains("reads were hits (") && logged.contains("12 signals published"), "{logged}");
@@ -25,11 +25,11 @@ async fn the_worker_keeps_values_and_its_next_round_finds_them() {
 #[tokio::test]
 async fn the_worker_goes_on_without_lastgood() {
     let platform = Platform::start().await;
-    let nobody = "http://127.0.0.1:9";
-    let (written, logged) = platform.round(nobody, &["--exchange", &platform.exchange.url()]).await;
+    let unreachable = "http://127.0.0.1:9";
+    let (written, logged) = platform.round(unreachable, &["--exchange", &platform.exchange.url()]).await;
     assert_eq!((&written["signals"], &written["invalidated"]), (&json!(12), &Value::Null), "{logged}");
     assert!(logged.contains("lastgood did not answer"), "{logged}");
-    let (skipped, logged) = platform.round(nobody, &[]).await;
+    let (skipped, logged) = platform.round(unreachable, &[]).await;
     assert_eq!(skipped["signals"], 0);
     assert!(logged.contains("neither lastgood nor the exchange answers"), "{logged}");
 }

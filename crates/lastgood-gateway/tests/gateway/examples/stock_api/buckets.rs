@@ -104,7 +104,7 @@ async fn an_unchanged_object_costs_a_conditional_request() {
         // And a changed one is sent.
         make(&format!("{}/stocks", s3.url), &["--only", "BYYF", "--days", "60"]).await;
         expire_all(&gateway).await;
-        eventually("what changed is told", async || read_ok(&gateway, LATEST).await.body != before.body).await;
+        eventually("the change is served", async || read_ok(&gateway, LATEST).await.body != before.body).await;
         assert_eq!(s3.asked("BYYF").last().unwrap(), "200");
     }
 }

@@ -46,7 +46,7 @@ async fn when_redis_goes_down_the_lists_are_served_and_refreshed_on() {
         }
         let before = list(&gateway, SPOT).await.json()["version"].clone();
         let loads = metric(&gateway, "lastgood_loads_total{region=\"symbols\"}").await;
-        eventually("the lists are loaded anew", async || {
+        eventually("the lists are loaded again", async || {
             assert_eq!(list(&gateway, SPOT).await.json()["version"], before);
             metric(&gateway, "lastgood_loads_total{region=\"symbols\"}").await > loads
         })

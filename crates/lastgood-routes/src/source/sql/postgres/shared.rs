@@ -104,7 +104,7 @@ impl Sessions {
         run_all(connection, statement, &prepared, arguments).await
     }
 
-    /// Begins a transaction like those of questions, for what is not one.
+    /// Begins a transaction like those of questions, for a statement that is not one.
     pub(super) async fn begin(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         sqlx::raw_sql(AssertSqlSafe(self.begin.as_str())).execute(connection).await.map(drop)
     }

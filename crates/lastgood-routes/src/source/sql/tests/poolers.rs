@@ -55,8 +55,8 @@ async fn a_pooler_in_any_mode_that_has_transactions_needs_no_configuration() {
         let own = statement(&database, "SELECT side, seen FROM stocks WHERE side = :symbol", Shape::List);
         let got = body(&own, &[("symbol", text("buy"))]).await.unwrap();
         assert_eq!(got, r#"[{"side":"buy","seen":"2025-01-31T10:00:00.5Z"}]"#, "{settings}");
-        let told = statement(&database, "SELECT substr(symbol, :limit) AS s FROM stocks WHERE id = 2", Shape::List);
-        let got = body(&told, &[("limit", Argument::Integer(2))]).await.unwrap();
+        let shown = statement(&database, "SELECT substr(symbol, :limit) AS s FROM stocks WHERE id = 2", Shape::List);
+        let got = body(&shown, &[("limit", Argument::Integer(2))]).await.unwrap();
         assert_eq!(got, r#"[{"s":"SFT"}]"#, "{settings}");
         assert_eq!(sessions_in_transaction(&server), "0", "{settings}");
     }

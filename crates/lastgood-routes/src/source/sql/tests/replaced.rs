@@ -68,7 +68,7 @@ async fn a_file_that_takes_the_place_of_another_is_the_one_that_is_read() {
             fs::rename(desk.path("next.db"), desk.path("names.db")).unwrap();
             assert_eq!(desk.names().await, only(name), "{old:?} {new:?}");
         }
-        // It is a database like any other: what is written into it is seen.
+        // It is a database like any other: writes to it are seen.
         let mut connection = writer(&desk.path("names.db"), new).await;
         add(&mut connection, "written").await;
         assert!(desk.names().await.contains("written"), "{old:?} {new:?}");

@@ -90,7 +90,7 @@ async fn a_worker_of_the_driver_that_dies_in_an_answer_is_no_end_of_it() {
 }
 
 #[tokio::test]
-async fn an_endless_sqlite_statement_is_ended_and_a_missing_file_is_told() {
+async fn an_endless_sqlite_statement_is_ended_and_a_missing_file_is_reported() {
     let (folder, url) = sqlite_file().await;
     let database = impatient(&url);
     let started = Instant::now();
@@ -103,7 +103,7 @@ async fn an_endless_sqlite_statement_is_ended_and_a_missing_file_is_told() {
     assert!(list(&database, "SELECT 1 AS a", &[]).await.is_ok());
     while sqlite_threads() > 1 {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        assert!(started.elapsed() < Duration::from_secs(20), "statements that nobody waits for go on");
+        assert!(started.elapsed() < Duration::from_secs(20), "abandoned statements go on");
     }
     let missing = open(&format!("sqlite:{}/none.db", folder.path().display()));
     assert_eq!(list(&missing, "SELECT 1 AS a", &[]).await.unwrap_err().reason, Reason::Unreachable);

@@ -23,7 +23,7 @@ const CHECK_EVERY: Duration = Duration::from_secs(10);
 /// The same while a primary cannot be reached: a replica may have taken its place.
 const CHECK_EVERY_WHEN_DOWN: Duration = Duration::from_millis(500);
 
-/// The same after a refused login, which no second try mends and every try of which the server logs.
+/// The same after a refused login, which no second try repairs and every try of which the server logs.
 const CHECK_EVERY_WHEN_REFUSED: Duration = Duration::from_secs(5);
 
 /// The least time between two questions that redirections ask for.
@@ -34,12 +34,12 @@ const STRAYS_KEPT: Duration = Duration::from_secs(60);
 
 /// Keeps the view of the cluster current until it is aborted.
 pub(super) async fn keep_current(shared: Arc<Shared>) {
-    let mut told = None;
+    let mut logged = None;
     loop {
         let mut wait = CHECK_EVERY;
         match shared.refresh().await {
             Ok(()) => {
-                told = None;
+                logged = None;
                 if !shared.view.load().all_up() {
                     wait = jittered(CHECK_EVERY_WHEN_DOWN);
                 }
@@ -48,9 +48,9 @@ pub(super) async fn keep_current(shared: Arc<Shared>) {
                 wait = jittered(if login { CHECK_EVERY_WHEN_REFUSED } else { CHECK_EVERY_WHEN_DOWN });
                 let why = shared.options.redact(why);
                 // Once a reason, not once an attempt.
-                if told.as_ref() != Some(&why) {
+                if logged.as_ref() != Some(&why) {
                     tracing::debug!(store = %shared.options, why, "cannot ask the cluster, trying on");
-                    told = Some(why.clone());
+                    logged = Some(why.clone());
                 }
                 shared.why_down.store(Arc::new(format!("not connected to {}: {why}", shared.options)));
             }

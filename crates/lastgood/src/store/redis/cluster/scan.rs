@@ -1,4 +1,4 @@
-//! What is asked of all servers of a cluster, one after the other or together.
+//! Calls to all servers of a cluster, one after the other or together.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What is known of a cluster at one moment.
+//! The known layout of a cluster at one moment.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -26,7 +26,7 @@ impl Tls {
         self.0.client.is_some()
     }
 
-    /// The files' contents, or what is wrong with them.
+    /// The files' contents, or the problem with them.
     fn read(&self) -> Result<TlsCertificates, String> {
         let client_tls = match &self.0.client {
             None => None,

@@ -241,7 +241,7 @@ async fn an_expiry_that_meets_the_answer_of_a_load_on_its_way_does_not_bring_it_
     }
     settle().await;
     source.resume();
-    assert_eq!(told(reader.await.expect("the reader does not panic")), good("v1", "MISS"));
+    assert_eq!(summary(reader.await.expect("the reader does not panic")), good("v1", "MISS"));
     one.prices.expire("BTCUSDT").await;
     other.prices.remove("BTCUSDT").await;
     other.flush().await;

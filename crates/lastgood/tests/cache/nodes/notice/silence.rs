@@ -31,15 +31,15 @@ async fn watch_a_cut(chaos: Option<Chaos>) {
     sleep((BOUND + Duration::from_millis(50)).saturating_sub(cut_at.elapsed())).await;
     let read = source.read(&other.prices, "BTCUSDT").await.expect("the last good one stands in");
     assert!(read.is_unverified());
-    assert_eq!(told(Ok(read)), good("v1", "LAST-GOOD"), "{chaos:?}, labelled after {labelled:?}");
+    assert_eq!(summary(Ok(read)), good("v1", "LAST-GOOD"), "{chaos:?}, labelled after {labelled:?}");
     source.set("v2");
     within(Duration::from_secs(3), "it is loaded", async || {
-        told(source.read(&other.prices, "BTCUSDT").await) == good("v2", "MISS")
+        summary(source.read(&other.prices, "BTCUSDT").await) == good("v2", "MISS")
     })
     .await;
     let held = source.read(&other.prices, "BTCUSDT").await.expect("it was just loaded");
     assert!(held.is_unverified());
-    assert_eq!(told(Ok(held)), good("v2", "HIT"), "what it loaded itself is believed as long");
+    assert_eq!(summary(Ok(held)), good("v2", "HIT"), "what it loaded itself is believed as long");
     proxy.set(Chaos::Pass);
     if chaos.is_none() {
         server.cont();
@@ -49,7 +49,7 @@ async fn watch_a_cut(chaos: Option<Chaos>) {
     })
     .await;
     let read = source.read(&other.prices, "BTCUSDT").await.expect("it is there, or loaded");
-    assert_eq!((told(Ok(read.clone())).expect("it reads").0, read.is_unverified()), ("v2".to_owned(), false));
+    assert_eq!((summary(Ok(read.clone())).expect("it reads").0, read.is_unverified()), ("v2".to_owned(), false));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! What one answer says about a stretch of time, and how long that is believed.
 //!
 //! An answer may be well-formed and wrong: empty, with a hole, cut short, of another symbol. So nothing is believed for
-//! good because one answer said it. It is told once, believed for a while, and asked for again when somebody needs it
+//! good because one answer said it. It is believed for a while, and asked for again when a reader needs it
 //! after that. When an independent later answer says the same, rows are confirmed and absence is believed longer.
 
 use std::fmt;
@@ -9,7 +9,7 @@ use std::fmt;
 use super::rows::Rows;
 use super::series::{Fetch, Series};
 
-/// What is said of a stretch.
+/// What the exchange said of a stretch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// The rows of it are all there are: two answers, [`CONFIRMS_AFTER`] apart, said so.
@@ -28,9 +28,9 @@ pub(super) enum Kind {
     Doubted,
 }
 
-/// What is said of a stretch, since when, and when it was said last; both in ms.
+/// What the exchange said of a stretch, when first and when last; both in ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct Statement {
     pub(super) kind: Kind,
     pub(super) first: u64,
     pub(super) last: u64,
@@ -41,27 +41,27 @@ const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
-/// So much later an answer confirms an earlier one, and so long what is told once is believed.
+/// An answer confirms one this much earlier, and a single answer is believed for this long.
 pub(super) const CONFIRMS_AFTER: u64 = 2 * MINUTE;
 /// An empty answer, or an edge without candles, is believed for a moment only: the other end of it was not seen.
 pub(super) const EDGE_FOR: u64 = 10 * SECOND;
 /// Rows of a stream are loaded again after so long, in case the stream was wrong.
 const STREAMED_FOR: u64 = HOUR;
-/// Absence that was told for so long is believed for the second of these.
+/// Absence that has been said for the first of these is believed for the second.
 const STEPS: [(u64, u64); 3] = [(DAY, 30 * DAY), (HOUR, DAY), (CONFIRMS_AFTER, HOUR)];
 /// That something was said again is noted at most so often.
 const NOTED_EVERY: u64 = 30 * SECOND;
 
-impl Told {
-    pub(super) const CONFIRMED: Told = Told { kind: Kind::Confirmed, first: 0, last: 0 };
-    pub(super) const DOUBTED: Told = Told { kind: Kind::Doubted, first: 0, last: 0 };
+impl Statement {
+    pub(super) const CONFIRMED: Statement = Statement { kind: Kind::Confirmed, first: 0, last: 0 };
+    pub(super) const DOUBTED: Statement = Statement { kind: Kind::Doubted, first: 0, last: 0 };
 
-    /// Told for the first time at `at`.
-    pub(super) fn once(kind: Kind, at: u64) -> Told {
+    /// First said at `at`.
+    pub(super) fn once(kind: Kind, at: u64) -> Statement {
         match kind {
-            Kind::Confirmed => Told::CONFIRMED,
-            Kind::Doubted => Told::DOUBTED,
-            _ => Told { kind, first: at, last: at },
+            Kind::Confirmed => Statement::CONFIRMED,
+            Kind::Doubted => Statement::DOUBTED,
+            _ => Statement { kind, first: at, last: at },
         }
     }
 
@@ -93,14 +93,16 @@ impl Told {
         }
     }
 
-    /// The same rows, or the same absence, told once more.
-    pub(super) fn again(self, newer: Told) -> Told {
+    /// The same rows, or the same absence, said once more.
+    pub(super) fn again(self, newer: Statement) -> Statement {
         let (first, last) = (self.first.min(newer.first), self.last.max(newer.last));
-        let both = |kind| Told { kind, first, last };
-        let told = match (self.kind, newer.kind) {
-            (Kind::Confirmed, Kind::Rows | Kind::Streamed | Kind::Confirmed) | (_, Kind::Confirmed) => Told::CONFIRMED,
+        let both = |kind| Statement { kind, first, last };
+        let statement = match (self.kind, newer.kind) {
+            (Kind::Confirmed, Kind::Rows | Kind::Streamed | Kind::Confirmed) | (_, Kind::Confirmed) => {
+                Statement::CONFIRMED
+            }
             (kind, Kind::Doubted) if kind != Kind::Doubted => return self,
-            (Kind::Rows | Kind::Streamed, Kind::Rows) if last - first >= CONFIRMS_AFTER => Told::CONFIRMED,
+            (Kind::Rows | Kind::Streamed, Kind::Rows) if last - first >= CONFIRMS_AFTER => Statement::CONFIRMED,
             (Kind::Rows, Kind::Rows | Kind::Streamed) => both(Kind::Rows),
             (Kind::Streamed, Kind::Rows | Kind::Streamed) => both(Kind::Streamed),
             // That nothing comes before says more than that nothing is here; a row further down says less.
@@ -112,17 +114,17 @@ impl Told {
             _ => newer,
         };
         // An edge is believed so shortly that each time counts.
-        let is_news = told.is_confirmed() != self.is_confirmed()
-            || told.kind != self.kind
+        let is_news = statement.is_confirmed() != self.is_confirmed()
+            || statement.kind != self.kind
             || matches!(self.kind, Kind::Edge | Kind::Begin);
-        match is_news || told.last.saturating_sub(self.last) >= NOTED_EVERY {
-            true => told,
+        match is_news || statement.last.saturating_sub(self.last) >= NOTED_EVERY {
+            true => statement,
             false => self,
         }
     }
 
     /// Whether it says no less than `other`, of the same stretch.
-    pub(super) fn is_as_good_as(self, other: Told) -> bool {
+    pub(super) fn is_as_good_as(self, other: Statement) -> bool {
         self.kind == Kind::Confirmed
             || other.kind == Kind::Doubted
             || (self.kind == other.kind && self.last >= other.last)
@@ -140,24 +142,24 @@ impl Told {
         }
     }
 
-    pub(super) fn parse(text: &str) -> Option<Told> {
-        let Some((kind, times)) = text.split_at_checked(1) else { return Some(Told::CONFIRMED) };
+    pub(super) fn parse(text: &str) -> Option<Statement> {
+        let Some((kind, times)) = text.split_at_checked(1) else { return Some(Statement::CONFIRMED) };
         let kind = match kind {
             "r" => Kind::Rows,
             "s" => Kind::Streamed,
             "g" => Kind::Gap,
             "e" => Kind::Edge,
             "b" => Kind::Begin,
-            "d" => return times.is_empty().then_some(Told::DOUBTED),
+            "d" => return times.is_empty().then_some(Statement::DOUBTED),
             _ => return None,
         };
         let (first, last) = times.split_once(':')?;
         let (first, last) = (first.parse().ok()?, last.parse().ok()?);
-        (first <= last).then_some(Told { kind, first, last })
+        (first <= last).then_some(Statement { kind, first, last })
     }
 }
 
-impl fmt::Display for Told {
+impl fmt::Display for Statement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
             Kind::Confirmed => return Ok(()),
@@ -191,7 +193,7 @@ pub(super) struct Answered<'a> {
     pub(super) is_backward: bool,
     /// The known row that was asked for again.
     pub(super) witness: Option<u64>,
-    /// The last ms of which absence can be told: a newer candle is known, and whatever opened by then has settled.
+    /// The last ms whose absence can be known: a newer candle is known, and whatever opened by then has settled.
     pub(super) horizon: Option<u64>,
 }
 
@@ -235,7 +237,7 @@ impl Answered<'_> {
         pieces
     }
 
-    /// The time that so many candles take.
+    /// The time that this many candles take.
     fn reach(&self, candles: usize) -> u64 {
         self.series.length.saturating_mul(candles as u64)
     }
@@ -258,13 +260,13 @@ impl Answered<'_> {
         let last = self.rows.times().last()?.open;
         let from = self.rows.last_close()?.checked_add(1)?;
         // The newest before an end are asked for: nothing comes between the last and that end.
-        let is_told = self.is_backward || (is_short && self.witness == Some(last));
+        let is_known = self.is_backward || (is_short && self.witness == Some(last));
         let reach = if self.is_backward { u64::MAX } else { last.saturating_add(self.reach(self.fetch.limit)) };
         let to = end.min(self.horizon?).min(reach);
-        (is_told && from <= to && self.series.has_room(from, to)).then_some(Piece { from, to, kind: Kind::Edge })
+        (is_known && from <= to && self.series.has_room(from, to)).then_some(Piece { from, to, kind: Kind::Edge })
     }
 
-    /// Where no candle fits between the last row and the end, what is there belongs to the row.
+    /// Where no candle fits between the last row and the end, the time left belongs to the row.
     fn lengthen(&self, pieces: &mut [Piece], end: u64, is_short: bool) {
         let (Some(last), Some(close), Some(horizon)) = (pieces.last_mut(), self.rows.last_close(), self.horizon) else {
             return;

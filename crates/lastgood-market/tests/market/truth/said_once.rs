@@ -1,4 +1,4 @@
-//! What the exchange told wrongly once is gone in bounded time, whatever it was and whatever was asked.
+//! A wrong answer of the exchange is gone in bounded time, whatever it was and whatever was asked.
 
 use std::time::Duration;
 
@@ -44,14 +44,14 @@ fn forms(series: &str) -> Vec<(&'static str, String)> {
 }
 
 /// The exchange lies once, to one question on a cold or a warm node, and is well again.
-async fn told_once(lie: Lie) {
+async fn said_once(lie: Lie) {
     let mut failures = Vec::new();
     for series in SERIES {
         let targets: Vec<(&str, String)> =
             forms(series).into_iter().map(|(name, bounds)| (name, format!("{series}&{bounds}"))).collect();
         for (asked, target) in &targets {
             for is_warm in [false, true] {
-                if let Err(why) = told_once_to(lie, target, &targets, is_warm).await {
+                if let Err(why) = said_once_to(lie, target, &targets, is_warm).await {
                     let warmth = if is_warm { "warm" } else { "cold" };
                     failures.push(format!("{lie:?} to {asked}, {warmth}: {why}"));
                 }
@@ -61,7 +61,7 @@ async fn told_once(lie: Lie) {
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
 }
 
-async fn told_once_to(lie: Lie, target: &str, all: &[(&str, String)], is_warm: bool) -> Result<(), String> {
+async fn said_once_to(lie: Lie, target: &str, all: &[(&str, String)], is_warm: bool) -> Result<(), String> {
     let mut bench = Bench::new();
     let newest = &all[0].1;
     if is_warm {
@@ -71,7 +71,7 @@ async fn told_once_to(lie: Lie, target: &str, all: &[(&str, String)], is_warm: b
     bench.lie_once(lie, 11);
     bench.judged(target).await.map_err(|why| format!("at once: {why}"))?;
     bench.heal();
-    // What is known of the newest is not touched by an answer about something else.
+    // The newest candles are not touched by an answer about something else.
     if is_warm && target != newest {
         bench.judged(newest).await.map_err(|why| format!("well again: {why}"))?;
         if target.contains("startTime=1609459200000") {
@@ -88,16 +88,16 @@ async fn told_once_to(lie: Lie, target: &str, all: &[(&str, String)], is_warm: b
     Ok(())
 }
 
-macro_rules! told_once {
+macro_rules! said_once {
     ($($name:ident: $lie:ident,)*) => {
         $(#[tokio::test(start_paused = true)]
         async fn $name() {
-            told_once(Lie::$lie).await;
+            said_once(Lie::$lie).await;
         })*
     };
 }
 
-told_once! {
+said_once! {
     an_empty_list_is_gone_in_time: EmptyList,
     only_the_first_rows_are_gone_in_time: FirstRows,
     only_the_last_rows_are_gone_in_time: LastRows,
@@ -119,8 +119,8 @@ told_once! {
     a_note_is_gone_in_time: Note,
 }
 
-/// The same of what is no candle: each question of a group, each lie, on a cold and a warm node.
-async fn told_once_of(group: Group) {
+/// The same for everything but candles: each question of a group, each lie, on a cold and a warm node.
+async fn said_once_of(group: Group) {
     let mut failures = Vec::new();
     let targets = others(group, BEGIN, &mut Chance { seed: 1, drawn: 0 });
     for target in &targets {
@@ -150,23 +150,23 @@ async fn told_once_of(group: Group) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_told_wrongly_of_tickers_is_gone_in_time() {
-    told_once_of(Group::Tickers).await;
+async fn wrong_answers_about_tickers_are_gone_in_time() {
+    said_once_of(Group::Tickers).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_told_wrongly_of_books_is_gone_in_time() {
-    told_once_of(Group::Books).await;
+async fn wrong_answers_about_books_are_gone_in_time() {
+    said_once_of(Group::Books).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_told_wrongly_of_trades_is_gone_in_time() {
-    told_once_of(Group::Trades).await;
+async fn wrong_answers_about_trades_are_gone_in_time() {
+    said_once_of(Group::Trades).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_told_wrongly_of_statistics_and_symbols_is_gone_in_time() {
-    told_once_of(Group::Statistics).await;
+async fn wrong_answers_about_statistics_and_symbols_are_gone_in_time() {
+    said_once_of(Group::Statistics).await;
 }
 
 #[tokio::test(start_paused = true)]
