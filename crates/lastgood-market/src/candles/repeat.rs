@@ -43,7 +43,7 @@ impl Candles {
     /// What `slice`, a fresh answer to this question, was put together of. `None` where memory would answer with anything
     /// else.
     pub fn repeat(&self, question: &Question, slice: &Slice) -> Option<Repeat> {
-        let (series, now, clock_skew) = (&question.series, self.told_at(), self.exchange.clock_skew());
+        let (series, now, clock_skew) = (&question.series, self.said_at(), self.exchange.clock_skew());
         let noted = Noted { series, belief: Belief::At(now), notes: RefCell::new(self.notes()) };
         let known = noted.look(&series.key(TAIL));
         let end = known.as_ref().and_then(|(_, tail)| Tail::of(tail));

@@ -168,8 +168,8 @@ impl Spans {
 
     /// Until when all of it is believed that is believed now, in ms.
     pub(super) fn believed_until(&self, belief: Belief) -> u64 {
-        let believed = self.0.iter().filter(|span| belief.holds(span.told));
-        believed.map(|span| span.told.believed_until()).min().unwrap_or(u64::MAX)
+        let believed = self.0.iter().filter(|span| belief.holds(span.statement));
+        believed.map(|span| span.statement.believed_until()).min().unwrap_or(u64::MAX)
     }
 
     /// Whether an independent answer has confirmed all of them.
