@@ -214,7 +214,8 @@ pub(crate) fn test_sources(folder: &std::path::Path, into: &mut String) {
 fn every_test_that_the_tables_of_features_name_is_there() {
     let mut sources = String::new();
     let root = path("", "");
-    for folder in ["../crates/lastgood-gateway", "../crates/lastgood-market", "../crates/lastgood", "iftb"] {
+    let crates = ["lastgood-gateway", "lastgood-settings", "lastgood-market", "lastgood"];
+    for folder in crates.map(|name| format!("../crates/{name}")).into_iter().chain(["iftb".to_owned()]) {
         test_sources(&root.join(folder), &mut sources);
     }
     let overview = named_tests(&std::fs::read_to_string(path("", "README.md")).expect("the overview"));
