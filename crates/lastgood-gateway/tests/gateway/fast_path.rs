@@ -241,7 +241,8 @@ async fn compare(gateway: &Running, line: &str, of: &[&str]) -> bool {
     if fast != slow {
         // The minute may have turned between them, and with it the weight that is used.
         (fast, slow) = both().await;
-        (fast.take_moment(), slow.take_moment());
+        fast.take_moment();
+        slow.take_moment();
     }
     assert_eq!(fast, slow, "{line} {fields:?}");
     assert!((age..age + 5).contains(&age_then) && (ttl - 5..=ttl).contains(&ttl_then), "{line}: {age} {ttl}");
@@ -317,7 +318,7 @@ async fn ended(gateway: &Running) -> BTreeMap<String, u64> {
     counts.filter(|line| !line.contains("health")).filter_map(count).collect()
 }
 
-/// The lines of the access log since so many bytes of it, without their times.
+/// The lines of the access log since this many bytes of it, without their times.
 fn logged(log: &Sink, since: usize) -> Vec<String> {
     let text = log.text();
     let lines = text[since..].lines().filter(|line| line.contains("lastgood::access") && !line.contains("/metrics"));
