@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""First paint of the operator's page, and what is sent until then: the release build in a headless Chromium.
+"""First paint of the operator's page, and the bytes sent until then: the release build in a headless Chromium.
 
 Fails over 100 ms or 150 KB. Another bound: benches/page.py --most-ms 200.
 """

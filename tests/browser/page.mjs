@@ -14,7 +14,7 @@ const gateway = process.env.GATEWAY_URL;
 const VIEWS = ['overview', 'keys', 'market', 'routes'];
 /** What a page that is open for long may weigh more than at first. */
 const MOST_GROWTH = { JSHeapUsedSize: 256 << 10, Nodes: 50, JSEventListeners: 5 };
-/** So many seconds the charts show: until then the page grows. */
+/** The seconds that the charts show: until then the page grows. */
 const FILLED = 360;
 
 const browser = await puppeteer.launch({
@@ -180,7 +180,7 @@ const tries = {
     await press(page, 'dialog button.danger', 'Remove');
     await says(page, 'main [role=status]', '1 of 1 entry removed');
     await says(page, 'main .halves', 'No key is like this');
-    // What is about many keys, and about all of them.
+    // Actions on many keys, and on all of them.
     await page.select('#kind', 'region');
     await page.$eval('#words', (words) => { words.value = 'klines'; });
     await press(page, 'main button', 'Search');

@@ -55,7 +55,8 @@ fn is_version(part: &str) -> bool {
     !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Answers a request to the exchange, from the cache or by passing it through. `known` is what is known of its target.
+/// Answers a request to the exchange, from the cache or by passing it through. `known` holds the known facts of its
+/// target.
 pub(crate) async fn exchange(
     app: &App,
     targets: &Targets,
@@ -98,7 +99,7 @@ async fn passed(app: &App, venue: Venue, request: Request<Incoming>, reason: Byp
     Box::pin(pass::forward(app, venue, request, reason)).await.map(Payload::from)
 }
 
-/// What to do with a request, and what is known of its target if that alone says so.
+/// What to do with a request, and the known facts of its target if those alone say so.
 fn planned(
     app: &App,
     targets: &Targets,

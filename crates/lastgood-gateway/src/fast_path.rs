@@ -16,7 +16,7 @@ use crate::query::target;
 use crate::response::payload::Reply;
 use crate::{kv, middleware};
 
-/// The answer to a request; else what is known of its target, for the slow path.
+/// The answer to a request; else the known facts of its target, for the slow path.
 pub(crate) fn answer<B: Body>(
     app: &App,
     targets: &Targets,

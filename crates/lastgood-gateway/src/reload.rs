@@ -62,8 +62,8 @@ impl Gateway {
         reloaded
     }
 
-    /// Asks the declared databases, buckets and APIs by connections of what is declared of them now, where that has changed,
-    /// and reads the files with their credentials again. Says which changed.
+    /// Asks the declared databases, buckets and APIs by connections of their present declarations, where those have
+    /// changed, and reads the files with their credentials again. Says which changed.
     async fn reconnect(&self, before: &Settings, now: &Settings) -> Result<Vec<String>, Box<dyn Error + Send + Sync>> {
         let declared = &now.declared;
         let mut connections = self.connections.lock().await;

@@ -90,7 +90,7 @@ impl Routes {
         fast_path::answer(&self.app, &self.targets, peer, request)
     }
 
-    /// Answers a request, through the layers of [`middleware`]. `known` is what is known of its target.
+    /// Answers a request, through the layers of [`middleware`]. `known` holds the known facts of its target.
     pub(crate) async fn answer(
         self,
         peer: SocketAddr,

@@ -49,7 +49,7 @@ pub struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// Whether path and query alone say what is asked for: anything else that bears on it is absent.
+    /// Whether path and query alone determine the question: anything else that bears on it is absent.
     pub fn is_all_in_target(&self) -> bool {
         self.is_get && self.time_unit.is_none() && !self.binary
     }

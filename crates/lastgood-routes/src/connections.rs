@@ -47,8 +47,8 @@ impl Connections {
         none.open_again(specs, connect)
     }
 
-    /// As [`Connections::open`], with what is declared now: the connections of what has not changed are these, and
-    /// credentials are read from their files again.
+    /// As [`Connections::open`], with the present declarations: the connections of those that have not changed are
+    /// these, and credentials are read from their files again.
     ///
     /// # Errors
     ///

@@ -161,7 +161,7 @@ impl Link {
         *self.asked.read().unwrap_or_else(PoisonError::into_inner).place == *place
     }
 
-    /// From now on it asks by another connection; what is under way ends by the one that it has.
+    /// From now on it asks by another connection; a request under way ends by the one that it has.
     pub(crate) fn ask_by(&self, asked: Asked) {
         *self.asked.write().unwrap_or_else(PoisonError::into_inner) = asked;
     }

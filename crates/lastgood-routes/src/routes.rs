@@ -86,8 +86,8 @@ impl Routes {
         Ok(Routes { routes, conditions: connections.conditions().cloned().collect() })
     }
 
-    /// From now on the sources are asked by these connections, with what `specs` say. What routes have kept and what is
-    /// known of their sources stays; a route that is not among `specs`, or whose sources are asked something else, stays as
+    /// From now on the sources are asked by these connections, with what `specs` say. Kept answers and the
+    /// known state of their sources stay; a route that is not among `specs`, or whose sources are asked something else, stays as
     /// it is.
     ///
     /// # Errors

@@ -41,7 +41,7 @@ impl SourceSpecs {
         self.declared(name) != other.declared(name)
     }
 
-    /// What is declared under a name, and its secrets, which the first does not show.
+    /// The declaration under a name, and its secrets, which the first does not show.
     fn declared(&self, name: &str) -> Option<(String, Vec<Vec<u8>>)> {
         let (kind, name) = name.split_once(' ')?;
         let text = |secret: &SecretString| secret.expose_secret().as_bytes().to_vec();

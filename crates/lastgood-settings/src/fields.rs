@@ -46,7 +46,7 @@ impl<'a> Fields<'a> {
         Fields::new(report, String::new(), (report.line_of)(0), table)
     }
 
-    /// With the keys of another table where this one lacks them. Those that nobody reads are looked for here alone.
+    /// With the keys of another table where this one lacks them. Unread ones are looked for here alone.
     pub(crate) fn with_more(self, more: &'a DeTable<'a>) -> Self {
         Fields { more: Some(more), ..self }
     }

@@ -113,7 +113,7 @@ impl Memory {
         removed
     }
 
-    /// How many changes of it have ended: while that is the same, each key has the entry that it had. What is evicted gives
+    /// How many changes of it have ended: while that is the same, each key has the entry that it had. An evicted entry gives
     /// way to an insertion.
     pub(crate) fn changes(&self) -> u64 {
         self.changes.load(Ordering::SeqCst)

@@ -21,7 +21,7 @@ use crate::response::label::Accepts;
 use crate::response::payload::{Payload, Reply};
 use crate::response::prepared::Prepared;
 
-/// Answers a question as the engine does. `target` is what is known of the request's target.
+/// Answers a question as the engine does. `target` holds the known facts of the request's target.
 pub(super) async fn cached(
     app: &App,
     venue: Venue,

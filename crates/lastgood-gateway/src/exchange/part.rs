@@ -29,7 +29,7 @@ pub(super) fn part(answer: &Answer, source: &Arc<Source>) -> Option<Part> {
     Some(if body.len() < GZIP_FROM { Part::Cut(body) } else { Part::Kept(prepared.keep_part(source, body)) })
 }
 
-/// The part, cut out now; `prepared` is what is worked out of `answer`.
+/// The part, cut out now; `prepared` holds the values worked out of `answer`.
 pub(super) fn cut_out(answer: &Answer, prepared: &Prepared, source: &Source) -> Option<Bytes> {
     let index = if source.cut.needs_index() { prepared.index(answer.body()) } else { None };
     cut::cut(answer.body(), &source.cut, index)

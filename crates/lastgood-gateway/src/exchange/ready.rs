@@ -29,7 +29,7 @@ mod kept;
 use self::head::{Head, Heads};
 use self::kept::Kept;
 
-/// What is known of targets.
+/// The known targets.
 pub(crate) struct Targets(Cache<Box<str>, Arc<Target>>);
 
 /// How many are known; each takes some two kilobytes besides its plan.
@@ -78,7 +78,7 @@ impl Targets {
         self.0.get(target)
     }
 
-    /// What is known of a target, from now on if not before; nothing where its answers are not the cache's.
+    /// The known facts of a target, from now on if not before; nothing where its answers are not the cache's.
     pub(super) fn remember(&self, app: &App, venue: Venue, target: &str, plan: &Arc<Plan>) -> Option<Arc<Target>> {
         let (key, weight) = match &**plan {
             Plan::Cached(line) => (line.load().key.as_str(), line.question().weight),

@@ -14,7 +14,7 @@ pub(crate) struct List {
 }
 
 impl List {
-    /// A list of so many runs, which [`List::set`] puts in. None of them is empty.
+    /// A list of this many runs, which [`List::set`] puts in. None of them is empty.
     pub(crate) fn with_room(runs: usize) -> List {
         let mut pieces = vec![Bytes::from_static(b","); 2 * runs + 1];
         match pieces.as_mut_slice() {

@@ -77,7 +77,7 @@ impl Packed {
         self.known(key, runs).map(|list| Kept { key, list: Arc::downgrade(&list) })
     }
 
-    /// What is kept there, if it still is.
+    /// The kept value, if it still is.
     pub(crate) fn get(&self, kept: &Kept) -> Option<Bytes> {
         let list = self.lists.get(&kept.key)?;
         (Arc::as_ptr(&list) == kept.list.as_ptr()).then(|| list.gzip.clone())

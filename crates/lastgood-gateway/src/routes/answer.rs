@@ -29,7 +29,7 @@ pub(super) fn at_once(answered: &RouteAnswer, asked: &HeaderMap) -> Option<Reply
     Cached::whole(answer.body(), &prepared(answered), &answer.into()).at_once(asked)
 }
 
-/// What is worked out of an answer once.
+/// The values worked out of an answer once.
 fn prepared(answered: &RouteAnswer) -> Arc<Prepared> {
     answered.memoised(|answered| {
         let content_type = HeaderValue::from_str(answered.content_type()).ok().filter(|text| !text.is_empty());

@@ -12,7 +12,7 @@ use crate::own_site;
 use crate::query::target;
 use crate::response::payload::Reply;
 
-/// What is known of targets: the route of each, and the key of its answer.
+/// The known targets: the route of each, and the key of its answer.
 pub(crate) struct KnownTargets(Cache<Box<str>, Arc<Known>>);
 
 struct Known {

@@ -52,10 +52,10 @@ impl<'a> Shared<'a> {
     }
 
     /// What a place in a path means that its route does not declare: a text, if nothing is shared under its name. `None`
-    /// where what is shared is at fault.
+    /// where the shared one is at fault.
     pub(super) fn of_a_path(&self, name: &str) -> Option<Parameter> {
         match self.find(name) {
-            // What is in a path is always given.
+            // A parameter in a path is always given.
             Some(shared) => shared.declared.clone().map(|found| Parameter { default: None, optional: false, ..found }),
             None => Some(text_of_a_path(name)),
         }
@@ -133,7 +133,7 @@ sources = [{ database = "main", sql = "SELECT * FROM prices WHERE symbol = :symb
         };
         for route in [0, 1] {
             let symbol = parameter(route, "symbol");
-            assert!(symbol.is_required(), "what is in the path is always given");
+            assert!(symbol.is_required(), "a parameter in the path is always given");
             assert_eq!(symbol.read("aapl").expect("a symbol"), Argument::Text("AAPL".to_owned()));
             assert!(symbol.read("A B").is_err());
         }
@@ -148,17 +148,20 @@ sources = [{ database = "main", sql = "SELECT * FROM prices WHERE symbol = :symb
     }
 
     #[test]
-    fn what_is_wrong_with_a_shared_parameter_is_said_once_and_where_it_is_declared() {
+    fn a_problem_of_a_shared_parameter_is_reported_once_where_it_is_declared() {
         let wrong = |file: &str| -> Vec<String> {
             resolve_from(file, &[], &[]).expect_err("wrong").0.iter().map(ToString::to_string).collect()
         };
-        let told = wrong(&FILE.replace("max = 365", "max = 0"));
-        assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told[0].contains("parameters.days") && told[0].contains("min is larger than max"), "{told:?}");
-        let told = wrong(&FILE.replace("days = { max = 7, default = 7 }", "days = { max = 7 }"));
-        assert!(told[0].contains("the default \"30\""), "{told:?}");
-        let told = wrong(&FILE.replace("parameters.days = {}", "parameters.dais = {}"));
-        assert!(told.iter().any(|one| one.contains("did you mean `days`")), "{told:?}");
+        let problems = wrong(&FILE.replace("max = 365", "max = 0"));
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(
+            problems[0].contains("parameters.days") && problems[0].contains("min is larger than max"),
+            "{problems:?}"
+        );
+        let problems = wrong(&FILE.replace("days = { max = 7, default = 7 }", "days = { max = 7 }"));
+        assert!(problems[0].contains("the default \"30\""), "{problems:?}");
+        let problems = wrong(&FILE.replace("parameters.days = {}", "parameters.dais = {}"));
+        assert!(problems.iter().any(|one| one.contains("did you mean `days`")), "{problems:?}");
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub(super) enum Kept {
 pub(super) enum Body {
     Whole,
     Part(Weak<PreparedPart>),
-    /// A part that is shorter than what is packed. As a piece of the entry's it would keep all of that.
+    /// A part that is shorter than a compressed body. As a piece of the entry's it would keep all of that.
     Copied(Bytes, EntityTag),
 }
 

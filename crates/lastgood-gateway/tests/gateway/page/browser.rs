@@ -132,7 +132,7 @@ async fn half_an_hour_of_true_time_leaves_the_page_as_large_as_it_was() {
 }
 
 #[tokio::test]
-async fn what_is_sent_until_the_page_is_first_seen_is_small() {
+async fn little_is_sent_until_the_page_is_first_seen() {
     let exchange = Exchange::start().await;
     let gateway = Running::start(&exchange.url(), &[]).await;
     browser("paint", &gateway).await;
@@ -155,7 +155,7 @@ async fn warm(exchange: &Exchange, more: &[(&str, &str)]) -> Running {
 }
 
 #[tokio::test]
-async fn an_exchange_that_fails_is_seen_with_the_reason_and_what_is_served_in_its_place() {
+async fn an_exchange_that_fails_is_seen_with_the_reason_and_the_substitute() {
     let exchange = Exchange::start().await;
     let gateway = warm(&exchange, &[]).await;
     let _traffic = traffic(&gateway);

@@ -7,7 +7,7 @@ use super::{Api, Reply};
 use crate::support::{Running, get, settings_of};
 
 #[tokio::test]
-async fn a_reload_asks_by_the_secrets_that_sources_have_now_and_keeps_what_is_cached() {
+async fn a_reload_asks_by_the_secrets_that_sources_have_now_and_keeps_cached_answers() {
     let api = Api::start().await;
     api.answers(Reply::json(json!({"data": 1})));
     let (url, folder) = (api.url(), tempfile::tempdir().unwrap());
@@ -47,7 +47,7 @@ async fn a_reload_asks_by_the_secrets_that_sources_have_now_and_keeps_what_is_ca
     let reloaded = gateway.gateway.reload(&first, &now).await;
     assert_eq!(reloaded.in_force, ["api quotes", "database main"]);
     assert!(reloaded.need_restart.is_empty() && reloaded.failed.is_empty(), "{reloaded:?}");
-    assert_eq!(ask("/v1/quotes").await.cache(), "HIT", "what is cached stays");
+    assert_eq!(ask("/v1/quotes").await.cache(), "HIT", "cached answers stay");
     assert_eq!(ask("/v1/prices").await.json(), json!([{"price": 2}]), "of another database nothing does");
     gateway.gateway.cache().region_named("quotes").unwrap().clear().await;
     assert_eq!(ask("/v1/quotes").await.cache(), "MISS");
