@@ -45,9 +45,17 @@ const says = (page, selector, text) => page.waitForFunction(
   (selector, text) => document.querySelector(selector)?.innerText.toLowerCase().includes(text.toLowerCase()), {}, selector, text);
 
 const press = async (page, selector, text) => {
-  const found = await page.waitForFunction(
-    (selector, text) => [...document.querySelectorAll(selector)].find((one) => one.textContent.includes(text)), {}, selector, text);
-  await found.click();
+  for (let tries = 1; ; tries += 1) {
+    const found = await page.waitForFunction(
+      (selector, text) => [...document.querySelectorAll(selector)].find((one) => one.textContent.includes(text)), {}, selector, text);
+    try {
+      await found.click();
+      return;
+    } catch (error) {
+      // A list that has come meanwhile has taken its place.
+      if (tries === 5 || !/detached/.test(error.message)) throw error;
+    }
+  }
 };
 
 const pause = (millis) => new Promise((done) => { setTimeout(done, millis); });
