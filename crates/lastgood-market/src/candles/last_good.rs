@@ -1,6 +1,6 @@
 //! The candles kept for a question, believed or not, for when the exchange does not answer.
 
-use lastgood::{Error, Outcome, Reason};
+use lastgood::{Answer, Error, Outcome, Reason};
 
 use super::block::Tail;
 use super::keep::{Draft, TAIL};
@@ -46,6 +46,13 @@ impl Candles {
                 _ => return Err(error),
             }
         }
+    }
+
+    /// Whether memory holds the exchange's answer to the question as it was asked, and it was asked for after this end of the
+    /// series.
+    pub(super) fn has_own_since(&self, question: &Question, end: Option<&Answer>) -> bool {
+        let own = self.region.peek(&question.direct.key);
+        own.zip(end).is_some_and(|(own, end)| own.age() < end.age())
     }
 
     /// Whether all that a question asks for is kept, believed or not.

@@ -319,6 +319,22 @@ fn an_exchange_that_is_away_leaves_the_known_candles() {
 }
 
 #[test]
+fn a_question_that_was_answered_as_it_was_asked_is_not_answered_with_an_earlier_end_while_the_exchange_is_away() {
+    at_a_few_times(3, async |at| {
+        let bench = Bench::new(at, Venue::Spot, 48);
+        bench.same(newest(50)).await;
+        tokio::time::advance(Duration::from_secs(600)).await;
+        let (own, body) = (bench.question(newest(50)).direct.key.clone(), bench.truth(newest(50)));
+        bench.cache.region_named("klines").unwrap().put(&own, lastgood::Loaded::from(bytes::Bytes::from(body))).await;
+        bench.ledger.is_down.store(true, Ordering::SeqCst);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(bench.ask(newest(50)).await.unwrap_err().reason, Reason::Abandoned, "its own answer is given");
+        let kept = bench.ask(newest(40)).await.unwrap();
+        assert_eq!(kept.outcome, Outcome::LastGood(Reason::Unreachable), "another question has none");
+    });
+}
+
+#[test]
 fn a_halted_symbol_keeps_its_last_candle_in_the_tail() {
     at_many_times(async |at| {
         let bench = Bench::new(at, Venue::Spot, 48);
