@@ -27,10 +27,10 @@ mod queue;
 mod room;
 #[cfg(test)]
 mod schedules;
+mod sequence;
 mod turn;
 mod worker;
 
-pub(crate) use self::apply::APART;
 use self::change::ChangeKind;
 pub(crate) use self::change::{Change, Expiry, Fill, Form, Removal, Removed};
 pub(crate) use self::journal::Journal;
@@ -38,6 +38,7 @@ use self::journal::{DISTRUST, Record};
 pub(crate) use self::queue::MAX_WAITING_BYTES;
 use self::queue::{End, Queue};
 pub(crate) use self::room::Room;
+pub(crate) use self::sequence::APART;
 pub(crate) use self::turn::{Meanwhile, Turn};
 use self::worker::{Report, Retry, Worker};
 

@@ -104,9 +104,7 @@ impl Region {
             return None;
         }
         let waiting = tier.behind.waiting(key).flatten().filter(|entry| entry.freshness(now) != Freshness::Gone)?;
-        let entry = waiting.copied();
-        // Which of the two is newer, the store will decide.
-        Some(if tier.behind.is_contested(key) { entry.superseded() } else { entry })
+        Some(waiting.copied())
     }
 
     /// Decodes what the store gave for `key` when it was asked, unless it is unreadable, of another key, too old, or from before

@@ -117,12 +117,7 @@ impl Region {
         let waiting = waiting.map(|waiting| waiting.filter(lasts));
         // Where a removal waits, another process may have put something since.
         if let Some(waiting) = waiting.filter(|waiting| waiting.is_some() || held.is_some()) {
-            let given = |entry: Arc<Entry>| {
-                let is_contested =
-                    self.cache.store.as_ref().is_some_and(|tier| tier.behind.is_contested(&self.store_key(name)));
-                let entry = if is_contested { Arc::new(entry.superseded()) } else { entry };
-                self.answer(entry, Outcome::Hit(Tier::Memory), self.cache.clock.now())
-            };
+            let given = |entry| self.answer(entry, Outcome::Hit(Tier::Memory), self.cache.clock.now());
             return Ok(held.or_else(|| waiting.map(given)));
         }
         // Before the store is asked: an entry invalidated meanwhile stays out of memory.

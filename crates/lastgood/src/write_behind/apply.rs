@@ -7,18 +7,16 @@ use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 
 use super::change::{Change, Expiry, Fill, Form, Held, Removal};
+use super::sequence::{at_about, is_later};
 use super::{Others, WriteBehind};
 use crate::clock::Timestamp;
-use crate::entry::{Entry, Retimed, decode, encode, is_put, started_at, with_times};
+use crate::entry::{Entry, Retimed, decode, encode, started_at, with_times};
 use crate::lease::Claim;
 use crate::policy::FOREVER_TTL;
 use crate::publisher::Kind;
 use crate::store::{Ahead, Store, StoreError, Swap, Version};
 
 const PAGE: usize = 500;
-/// By so much more two processes may differ in what they call one moment: clocks drift between two looks at the store's.
-/// What was asked for earlier by more than that, and arrives later, must not take the place of the other.
-pub(crate) const APART: Duration = Duration::from_millis(20);
 /// Bodies up to this many bytes, unless a slow method compresses them, are encoded without leaving the thread.
 const ENCODED_IN_PLACE: usize = 64 << 10;
 
@@ -31,23 +29,6 @@ const A_MOMENT_AGO: Duration = Duration::from_millis(50);
 const TRIES: usize = 4;
 /// Values of a late removal that are read at once.
 const READ_TOGETHER: usize = 20;
-
-/// When the load began of what a key holds, an entry or a claim.
-fn since(bytes: &[u8]) -> Option<Timestamp> {
-    started_at(bytes).or_else(|| Claim::decode(bytes).map(|claim| claim.started_at))
-}
-
-/// What may have begun before `at` in a process whose clock differs.
-fn at_about(at: Timestamp, ahead: Ahead) -> Timestamp {
-    ahead.stored(at).plus(ahead.at_most_wrong_by * 2 + APART)
-}
-
-/// Whether what a key holds came after a change that was asked for at `at` and comes late. A load that began at about the same
-/// time did not: it may be repeated, and a put is not to be lost for it.
-fn is_later(bytes: &[u8], at: Timestamp, ahead: Ahead) -> bool {
-    let limit = if is_put(bytes) { ahead.stored(at) } else { at_about(at, ahead) };
-    since(bytes).is_some_and(|since| since > limit)
-}
 
 impl WriteBehind {
     async fn apply(&self, key: &str, change: Change) -> Result<(), StoreError> {

@@ -88,11 +88,6 @@ impl WriteBehind {
         is_late
     }
 
-    /// Whether another process changed the key since this one put what it still has to write there.
-    pub(crate) fn is_contested(&self, key: &str) -> bool {
-        self.queue().contested.contains(key)
-    }
-
     pub(super) fn take_back_in(&self, queue: &mut Queue, key: &str, removed: Removed) {
         // A write under way may reach the store after the removal, and a finished one may have.
         if let Some(at) = queue.drop_fill(key, removed) {

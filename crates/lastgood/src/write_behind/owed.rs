@@ -66,9 +66,15 @@ impl WriteBehind {
     }
 
     /// What the store will hold under `key` once what waits is written: an entry, or nothing. `None` where nothing waits
-    /// that has to be written.
+    /// that has to be written. An entry is superseded where another process has changed the key since: which of the two is
+    /// newer, the store will decide.
     pub(crate) fn waiting(&self, key: &str) -> Option<Option<Arc<Entry>>> {
-        self.queue().owed(key)
+        let queue = self.queue();
+        let owed = queue.owed(key)?;
+        Some(match queue.contested.contains(key) {
+            true => owed.map(|entry| Arc::new(entry.superseded())),
+            false => owed,
+        })
     }
 
     /// The keys under `prefix` whose values wait to be written, or are being written: no tier but this has them, perhaps.
