@@ -171,7 +171,7 @@ impl Clients {
         let on = if condition.is_some() { " with If-Match" } else { "" };
         let change = format!("PUT of version {version} to {} at gateway {name}{on}", asked.target);
         let began = self.ledger.clock.now();
-        let id = self.ledger.begin(&[place], Act::Put(version), &change);
+        let id = self.ledger.begin(&[place], gateway, Act::Put(version), &change);
         let got = self.ask(Method::PUT, gateway, &target, headers, version.to_string()).await;
         let ended = match ended(got.as_ref()) {
             // The store did not say in time whether it took it.
@@ -236,7 +236,7 @@ impl Clients {
     async fn delete(&self, place: usize, gateway: usize) {
         let target = &self.ledger.places[place].target;
         let change = format!("DELETE of {target} at gateway {}", name(gateway));
-        let id = self.ledger.begin(&[place], Act::Hard, &change);
+        let id = self.ledger.begin(&[place], gateway, Act::Hard, &change);
         let got = self.ask(Method::DELETE, gateway, target, HeaderMap::new(), String::new()).await;
         // There was nothing there, or what there was is gone.
         let ended =
@@ -256,7 +256,7 @@ impl Clients {
                 let act = if meant.is_hard { Act::Hard } else { Act::Soft };
                 let change = format!("POST {} {} at gateway {}", meant.path, meant.body, name(gateway));
                 let began = self.ledger.clock.now();
-                let id = self.ledger.begin(&meant.places, act, &change);
+                let id = self.ledger.begin(&meant.places, gateway, act, &change);
                 let got = self.ask(Method::POST, gateway, &meant.path, HeaderMap::new(), meant.body.to_string()).await;
                 let ended = ended(got.as_ref());
                 self.ledger.end(id, gateway, ended);

@@ -18,6 +18,8 @@ pub(crate) enum Act {
 pub(crate) struct Change {
     pub(crate) id: u64,
     pub(crate) act: Act,
+    /// The gateway that was asked for it.
+    pub(crate) gateway: usize,
     pub(crate) began: u64,
     /// When its answer was read; `None` while it is under way.
     pub(crate) ended: Option<u64>,
@@ -25,6 +27,18 @@ pub(crate) struct Change {
     pub(crate) acknowledged: Option<u64>,
     /// What was asked for, for people.
     pub(crate) what: std::sync::Arc<str>,
+}
+
+impl Change {
+    /// Whether it may have waited at its gateway for the store.
+    fn may_have_waited(&self) -> bool {
+        self.acknowledged.is_none() || self.acknowledged != self.ended
+    }
+
+    /// Whether the order of the two goes by the clocks of two gateways: one of them waited, and the store saw it later.
+    fn is_ordered_by_clocks(&self, other: &Change) -> bool {
+        self.gateway != other.gateway && (self.may_have_waited() || other.may_have_waited())
+    }
 }
 
 /// What an answer says of itself.
@@ -75,6 +89,9 @@ pub(crate) struct Bounds {
     pub(crate) heard: u64,
     /// The same for an answer that says that it is unverified.
     pub(crate) unverified: u64,
+    /// How exactly two gateways together know the store's clock: of two changes that are closer together than this,
+    /// at both gateways, either may count as the later one if one of them waited for the store.
+    pub(crate) apart: u64,
 }
 
 /// An answer with something from before an acknowledged change.
@@ -88,6 +105,8 @@ pub(crate) struct Old {
     /// Whether its label, or the bound, allows it.
     pub(crate) is_allowed: bool,
     pub(crate) is_unverified: bool,
+    /// Whether the clocks do not tell which of two changes came first.
+    pub(crate) is_by_clocks: bool,
 }
 
 /// The violation of an answer.
@@ -137,19 +156,20 @@ pub(crate) fn judge(kind: Kind, changes: &[Change], read: &Read, bounds: Bounds)
         (Kind::Value, Some(version)) => {
             // Of a version whose put is forgotten or under way nothing can be said.
             let put = changes.iter().rev().find(|change| change.act == Act::Put(version));
-            let Some(put_ended) = put.and_then(|put| put.ended) else { return Vec::new() };
-            old(changes, read, put_ended, bounds).map(Finding::Old).into_iter().collect()
+            let Some((put, ended)) = put.and_then(|put| Some((put, put.ended?))) else { return Vec::new() };
+            old(changes, read, (ended, Some(put)), bounds).map(Finding::Old).into_iter().collect()
         }
         (_, Some(asked_at)) => {
             // A millisecond makes no difference.
-            let old = old(changes, read, asked_at + 1, bounds).map(Finding::Old);
+            let old = old(changes, read, (asked_at + 1, None), bounds).map(Finding::Old);
             old.into_iter().chain(unlabelled(kind, read, asked_at)).collect()
         }
     }
 }
 
-/// Whether what an answer has was there at `there_at` and a change that began after that was acknowledged before the read.
-fn old(changes: &[Change], read: &Read, there_at: u64, bounds: Bounds) -> Option<Old> {
+/// Whether what an answer has was there at `there_at`, by this put if it is a value's, and a change that began after that was
+/// acknowledged before the read.
+fn old(changes: &[Change], read: &Read, (there_at, put): (u64, Option<&Change>), bounds: Bounds) -> Option<Old> {
     let done = |change: &&Change| change.began > there_at && change.acknowledged.is_some_and(|at| at < read.began);
     let olds = changes.iter().filter(done).filter_map(|change| {
         let by = read.began - change.acknowledged?;
@@ -160,7 +180,11 @@ fn old(changes: &[Change], read: &Read, there_at: u64, bounds: Bounds) -> Option
         let is_unverified = read.said.is_unverified();
         let unverified = is_unverified && (by <= bounds.unverified || read.said.is_last_good());
         let is_put = matches!(change.act, Act::Put(_));
-        Some(Old { by, id: change.id, is_soft, is_put, is_allowed: by <= bounds.heard || unverified, is_unverified })
+        let is_close = change.began - there_at <= bounds.apart;
+        let is_in_time = by <= bounds.heard || unverified;
+        let is_by_clocks = !is_in_time && is_close && put.is_some_and(|put| put.is_ordered_by_clocks(change));
+        let is_allowed = is_in_time || is_by_clocks;
+        Some(Old { by, id: change.id, is_soft, is_put, is_allowed, is_unverified, is_by_clocks })
     });
     olds.max_by_key(|old| (!old.is_allowed, old.by))
 }
@@ -172,7 +196,8 @@ fn lost(changes: &[Change], read: &Read, bounds: Bounds) -> Option<Finding> {
     let put = changes.iter().rev().find(is_put)?;
     // A removal at the same time may have come after it; so may one whose end is not known yet.
     let is_removal = |change: &Change| {
-        change.act == Act::Hard && change.began <= read.ended && change.ended.is_none_or(|end| end >= put.began)
+        let apart = if put.is_ordered_by_clocks(change) { bounds.apart } else { 0 };
+        change.act == Act::Hard && change.began <= read.ended && change.ended.is_none_or(|end| end + apart >= put.began)
     };
     if changes.iter().any(is_removal) {
         return None;
@@ -201,10 +226,10 @@ fn unlabelled(kind: Kind, read: &Read, asked_at: u64) -> Option<Finding> {
 mod tests {
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { heard: 100, unverified: 1_000 };
+    const BOUNDS: Bounds = Bounds { heard: 100, unverified: 1_000, apart: 27 };
 
     fn change(id: u64, act: Act, began: u64, ended: u64) -> Change {
-        Change { id, act, began, ended: Some(ended), acknowledged: Some(ended), what: "".into() }
+        Change { id, act, gateway: 0, began, ended: Some(ended), acknowledged: Some(ended), what: "".into() }
     }
 
     fn read(began: u64, version: Option<u64>, cache: &str, cache_status: &str) -> Read {
@@ -254,6 +279,25 @@ mod tests {
         let changes = [change(1, Act::Put(1), 10, 30), change(2, Act::Hard, 20, 40)];
         assert_eq!(judged(Kind::Value, &changes, &read(500, Some(1), "HIT", "")), None);
         assert_eq!(judged(Kind::Value, &changes, &read(500, None, "", "")), None);
+    }
+
+    #[test]
+    fn of_a_change_that_waited_and_one_of_the_other_gateway_close_to_it_either_may_count_as_the_later() {
+        let at = |began: u64, waited: bool, gateway: usize| {
+            let mut removal = change(2, Act::Hard, began, began + 2);
+            removal.acknowledged = Some(if waited { 1_000 } else { began + 2 });
+            removal.gateway = gateway;
+            [change(1, Act::Put(1), 100, 110), removal]
+        };
+        let served = |changes: &[Change]| judged(Kind::Value, changes, &read(2_000, Some(1), "HIT", ""));
+        assert_eq!(served(&at(137, true, 1)), Some((1_000, true)));
+        assert_eq!(served(&at(138, true, 1)), Some((1_000, false)), "the clocks tell them apart");
+        assert_eq!(served(&at(113, true, 0)), Some((1_000, false)), "one gateway knows its own order");
+        assert_eq!(served(&at(113, false, 1)), Some((1_885, false)), "the store saw both");
+        let gone = |changes: &[Change]| judged(Kind::Value, changes, &read(2_000, None, "", ""));
+        assert_eq!(gone(&at(71, true, 1)), None);
+        assert_eq!(gone(&at(70, true, 1)), Some((1_890, false)));
+        assert_eq!(gone(&at(71, false, 1)), Some((1_890, false)));
     }
 
     #[test]

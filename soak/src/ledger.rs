@@ -90,8 +90,8 @@ impl Ledger {
         self.books().tally.clone()
     }
 
-    /// A change of these places begins.
-    pub(crate) fn begin(&self, places: &[usize], act: Act, what: &str) -> u64 {
+    /// A change of these places begins at this gateway.
+    pub(crate) fn begin(&self, places: &[usize], gateway: usize, act: Act, what: &str) -> u64 {
         let (began, what): (u64, Arc<str>) = (self.clock.now(), what.into());
         let mut books = self.books();
         books.next_id += 1;
@@ -101,7 +101,7 @@ impl Ledger {
             if changes.len() >= MOST_CHANGES {
                 changes.drain(..MOST_CHANGES / 4);
             }
-            changes.push(Change { id, act, began, ended: None, acknowledged: None, what: Arc::clone(&what) });
+            changes.push(Change { id, act, gateway, began, ended: None, acknowledged: None, what: Arc::clone(&what) });
         }
         id
     }
@@ -260,6 +260,10 @@ impl Ledger {
     }
 
     fn allowed(&self, tally: &mut Tally, read: &Read, old: &Old) {
+        if old.is_by_clocks {
+            tally.old_by_clocks += 1;
+            return;
+        }
         if old.is_unverified {
             tally.old_unverified += 1;
             tally.longest_unverified = tally.longest_unverified.max(old.by);

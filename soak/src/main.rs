@@ -143,7 +143,12 @@ async fn soak(arguments: &Arguments, groups: Vec<Group>, program: &Path) -> Resu
     let millis = |duration: Duration| duration.as_millis() as u64;
     let store_budget = millis(arguments.store_budget);
     let settings = Settings { program, logs: &logs, level: &arguments.log, store_budget };
-    let bounds = Bounds { heard: millis(arguments.bound), unverified: millis(arguments.unverified_bound) };
+    let bounds = Bounds {
+        heard: millis(arguments.bound),
+        unverified: millis(arguments.unverified_bound),
+        // Each gateway knows the store's clock to half of a round trip, which takes no longer than the budget, and a millisecond.
+        apart: millis(arguments.store_budget) + 2,
+    };
     let ledger = Ledger::new(places::all(), FaultLog::default(), clock, bounds);
     complain(&format!("seed {seed}, for {} s; logs in {}", arguments.duration.as_secs(), logs.display()));
     let scene = Arc::new(Scene::start(settings, clock).await?);

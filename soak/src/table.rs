@@ -80,6 +80,7 @@ impl Outcome {
             ("older than an acknowledged change, within the bound", within(tally.old_within_bound, tally.longest)),
             ("  the longest without any fault", format!("{} ms", tally.longest_in_quiet)),
             ("  labelled unverified", within(tally.old_unverified, tally.longest_unverified)),
+            ("  the clocks do not tell which came first", tally.old_by_clocks.to_string()),
             ("answers asked for just before the one before", within(tally.swapped, tally.swapped_by)),
             (
                 "loads of a key in a window of freshness",

@@ -65,6 +65,8 @@ pub(crate) struct Tally {
     /// Answers from before an acknowledged change that the bound or a label allows.
     pub(crate) old_within_bound: u64,
     pub(crate) old_unverified: u64,
+    /// The same from just before a change at the other gateway, where one of the two waited and the clocks do not tell their order.
+    pub(crate) old_by_clocks: u64,
     /// The longest that such a change was acknowledged before, in milliseconds: unlabelled ones, and those without any fault.
     pub(crate) longest: u64,
     pub(crate) longest_in_quiet: u64,

@@ -36,7 +36,7 @@ struct Before {
 /// By this many milliseconds a clock and a time span differ where both are cut to whole ones.
 const ROUNDING: i64 = 2;
 /// A difference that is known so exactly is good enough.
-const EXACT: Duration = Duration::from_millis(5);
+const EXACT: Duration = Duration::from_millis(2);
 /// One that is not is measured so often again, each time after twice as long: the shortest of several round trips tells most.
 const REFINED: u32 = 6;
 const REFINED_AFTER: Duration = Duration::from_millis(250);
