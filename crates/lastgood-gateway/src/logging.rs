@@ -6,9 +6,10 @@ use std::io::{self, Write};
 use lastgood_settings::redact::redact;
 use lastgood_settings::{Log, LogFormat};
 use tracing::Subscriber;
+use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
+use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 /// Makes the logger of the process, and has panics logged through it as well.
 ///
@@ -29,11 +30,7 @@ pub fn init(log: &Log, colours: bool) -> Result<Level, Box<dyn std::error::Error
 ///
 /// # Errors
 /// The filter is invalid.
-pub fn subscriber<W>(
-    log: &Log,
-    colours: bool,
-    out: W,
-) -> Result<impl Subscriber + Send + Sync + 'static, tracing_subscriber::filter::ParseError>
+pub fn subscriber<W>(log: &Log, colours: bool, out: W) -> Result<impl Subscriber + Send + Sync + 'static, ParseError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -41,7 +38,7 @@ where
 }
 
 /// What of the log is written, which may change while the process runs.
-pub struct Level(reload::Handle<EnvFilter, Registry>);
+pub struct Level(reload::Handle<Targets, Registry>);
 
 impl Level {
     /// From now on events of this level, or of these directives, are written.
@@ -50,7 +47,7 @@ impl Level {
     ///
     /// The filter is invalid, or the logger is gone.
     pub fn change(&self, level: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        Ok(self.0.reload(EnvFilter::try_new(level)?)?)
+        Ok(self.0.reload(level.parse::<Targets>()?)?)
     }
 }
 
@@ -58,11 +55,11 @@ fn with_level<W>(
     log: &Log,
     colours: bool,
     out: W,
-) -> Result<(impl Subscriber + Send + Sync + 'static, Level), tracing_subscriber::filter::ParseError>
+) -> Result<(impl Subscriber + Send + Sync + 'static, Level), ParseError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let (filter, level) = reload::Layer::new(EnvFilter::try_new(&log.level)?);
+    let (filter, level) = reload::Layer::new(log.level.parse::<Targets>()?);
     let out = Redacting(out);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match log.format {
         LogFormat::Text => fmt::layer().with_ansi(colours).with_writer(out).boxed(),

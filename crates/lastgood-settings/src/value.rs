@@ -345,7 +345,7 @@ pub(crate) fn log_filter(raw: &Raw) -> Result<String, Wrong> {
             ));
         }
     }
-    tracing_subscriber::EnvFilter::try_new(text)
+    text.parse::<tracing_subscriber::filter::Targets>()
         .map_err(|error| Wrong::new(error.to_string()).hint("write \"info\""))?;
     Ok(text.to_owned())
 }
