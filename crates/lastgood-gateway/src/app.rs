@@ -15,7 +15,6 @@ use crate::cluster::Cluster;
 use crate::cors::Cors;
 use crate::durations::Durations;
 use crate::figures::Figures;
-use crate::page::Page;
 use crate::places::Places;
 use crate::response::packed::Packed;
 use crate::routes::known::KnownTargets;
@@ -68,8 +67,6 @@ pub(crate) struct App {
     pub(crate) access_log: AtomicBool,
     /// When the gateway was built.
     pub(crate) began: Timestamp,
-    /// What the operator's page needs.
-    pub(crate) page: Page,
 }
 
 /// What no region counts.

@@ -100,7 +100,7 @@ impl Diagnosis {
             let standing = budget.standing();
             let of_buckets = standing.buckets.iter().filter_map(|bucket| bucket.stop);
             if let Some(stop) = standing.stop.into_iter().chain(of_buckets).next() {
-                reasons.push(format!("exchange {venue}: it wants to be left alone ({})", stop.reason));
+                reasons.push(format!("exchange {venue}: backing off, as it asked ({})", stop.reason));
             }
         }
         let conditions = conditions(app);

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use lastgood::store::{EmbeddedStore, Guard, Opened, RedisOptions, RedisStore, Store, StoreError, UpstashStore};
-use lastgood::{Cache, CacheBuilder, Clock, KeyedMutex};
+use lastgood::store::Store;
+use lastgood::{Cache, CacheBuilder, Clock, KeyedMutex, Policy, Region};
 use lastgood_market::api_keys::AccountKeys;
 use lastgood_market::engine::{EngineOptions, SharedBudget, SharedStore};
 use lastgood_market::symbol_chain::SymbolOptions;
@@ -19,7 +19,7 @@ use lastgood_market::upstream::SharePace;
 use lastgood_market::{Engine, Plans, Preset, RegionName, Venue};
 use lastgood_routes::Connections;
 use lastgood_routes::warm::SharedTurns;
-use lastgood_settings::{BaseUrl, Settings, StoreSetting};
+use lastgood_settings::{BaseUrl, Settings};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -48,12 +48,15 @@ use crate::totals::Totals;
 use crate::user_keys;
 use crate::user_keys::sql::SharedStatement;
 
+mod store;
+
+use self::store::{guard, store_of};
+pub use self::store::{open_embedded, open_store};
+
 /// How long queued writes may take when the gateway stops.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 /// The least that the cache takes.
 const LEAST_MEMORY: u64 = 1 << 20;
-/// The embedded store keeps at most this much; the oldest by expiry go first.
-const EMBEDDED_MAX_BYTES: u64 = 4 << 30;
 
 /// The file, in the data directory, of changes that a shared store has not taken.
 const PENDING: &str = "pending.redb";
@@ -61,6 +64,8 @@ const PENDING: &str = "pending.redb";
 /// A gateway that can be run.
 pub struct Gateway {
     pub(crate) app: Arc<App>,
+    /// What the operator's page is sent.
+    page: Arc<Page>,
     /// What the listener shows, where it speaks TLS.
     pub(crate) certificate: Option<Arc<Certificate>>,
     /// What the declared sources are asked by, until a reload opens others.
@@ -104,17 +109,9 @@ impl Gateway {
         let (clock, packed) = (Clock::system(), Packed::share_of(settings.memory.limit));
         let data_dir = settings.data_dir.clone();
         let _ = tokio::task::spawn_blocking(move || lastgood::private::tighten(&data_dir, is_own_file)).await;
-        let mut builder = cache_builder(settings, packed, &clock)?;
         let store = store_of(settings, &clock).await?;
         let shared = store.clone().filter(|_| settings.store.is_shared());
-        if let Some(store) = store {
-            builder = builder.store(store);
-        }
-        let refuse = |why: lastgood::BuildError| BuildError::new(why);
-        // The file of what waits is read there, which may block.
-        let built = tokio::task::spawn_blocking(|| builder.build()).await;
-        let cache = built.map_err(BuildError::new)?.map_err(refuse)?;
-        cache.set_enabled(settings.enabled);
+        let cache = open_cache(settings, store, packed, &clock).await?;
         let connections = Connections::open(&settings.declared.sources, &settings.connect_options(), &clock);
         let connections = connections.map_err(BuildError::new)?;
         let statement = user_keys::sql::statement(settings, &connections).map_err(BuildError::new)?;
@@ -126,26 +123,17 @@ impl Gateway {
             ..engine_options(settings)
         };
         let engine = Engine::build(cache.clone(), clock.clone(), options).await.map_err(BuildError::new)?;
-        let mut named = BTreeMap::new();
-        for (name, policy) in settings.application_regions() {
-            let region = cache.region(&name, settings.region(&name).policy.on(policy)).map_err(refuse)?;
-            named.insert(name, region);
-        }
-        let declared =
-            lastgood_routes::Routes::new(&settings.declared.routes, &connections, &named).map_err(BuildError::new)?;
+        let named = named_regions(settings, &cache)?;
+        let declared = lastgood_routes::Routes::new(&settings.declared.routes, &connections, &named);
         let claims = cache.shared_store().map(|store| SharedClaims::new(store, &settings.namespace, clock.clone()));
-        let cluster = match settings.store.is_shared() {
-            true => Some(cache.region(cluster::REGION, cluster::policy()).map_err(refuse)?),
-            false => None,
-        };
         let share = Share::of(settings);
         let app = App {
             packed: Packed::of(packed),
-            cluster: cluster.map(|region| Arc::new(Cluster::new(region, &id))),
+            cluster: cluster(settings, &cache, &id)?,
             figures: Arc::new(Figures::new(&id, settings.price_of_commands())),
             cache,
             named,
-            declared,
+            declared: declared.map_err(BuildError::new)?,
             known_targets: Arc::default(),
             plans: Plans::new(engine.identities().clone()),
             engine,
@@ -163,13 +151,13 @@ impl Gateway {
             has_exchange: settings.binance.enabled,
             cors: Cors::new(&settings.cors.origins),
             access_log: AtomicBool::new(settings.log.access),
-            page: Page::default(),
         };
         let turns = shared.map(|store| SharedTurns { store, namespace: settings.namespace.clone() });
         let app = Arc::new(app);
-        let behind = behind(&app, turns, settings.log.stats_every);
+        let page = Arc::<Page>::default();
+        let behind = behind(&app, &page, turns, settings.log.stats_every);
         let (connections, unix_socket) = (tokio::sync::Mutex::new(connections), settings.unix_socket.clone());
-        Ok(Gateway { app, certificate, connections, user_keys: statement, unix_socket, _behind: behind })
+        Ok(Gateway { app, page, certificate, connections, user_keys: statement, unix_socket, _behind: behind })
     }
 
     /// Serves on `listener` until `shutdown` ends; then answers the requests under way, writes the queued changes and
@@ -183,10 +171,10 @@ impl Gateway {
         self.app.admin.listens_on_loopback(is_loopback);
         let listening = Listening::new(listener, self.certificate.clone(), self.unix_socket.as_deref())?;
         self.app.engine.warmer.begin();
-        let routes = Routes::new(Arc::clone(&self.app));
+        let routes = Routes::new(Arc::clone(&self.app), &self.page);
         let shutdown = async {
             shutdown.await;
-            self.app.page.live.end();
+            self.page.live.end();
         };
         let served = server::serve(listening, routes, &self.app.limits, self.app.connections, shutdown).await;
         self.app.engine.leave().await;
@@ -197,7 +185,7 @@ impl Gateway {
 
     /// Lets the operator's page switch the faults of a simulated exchange; the first call counts.
     pub fn demonstrate(&self, exchange: Arc<dyn Demonstration>) {
-        let _ = self.app.page.demonstration.set(exchange);
+        let _ = self.page.demonstration.set(exchange);
     }
 
     /// What the gateway did so far.
@@ -218,15 +206,15 @@ impl Gateway {
 }
 
 /// Starts what goes on behind the requests.
-fn behind(app: &Arc<App>, turns: Option<SharedTurns>, stats_every: Duration) -> JoinSet<()> {
+fn behind(app: &Arc<App>, page: &Arc<Page>, turns: Option<SharedTurns>, stats_every: Duration) -> JoinSet<()> {
     let mut behind = JoinSet::new();
     if let Some(cluster) = &app.cluster {
         behind.spawn(cluster::keep(Arc::clone(cluster), app.cache.clone()));
     }
     behind.spawn(figures::keep(Arc::clone(&app.figures), app.cache.clone()));
     behind.spawn(app.declared.keep_warm(app.cache.clone(), app.clock.clone(), turns));
-    behind.spawn(page::live::keep(Arc::clone(app)));
-    behind.spawn(page::history::keep(Arc::clone(app)));
+    behind.spawn(page::live::keep(Arc::clone(app), Arc::clone(page)));
+    behind.spawn(page::history::keep(Arc::clone(app), Arc::clone(page)));
     behind.spawn(stats_log::keep(Arc::clone(app), stats_every));
     behind
 }
@@ -234,6 +222,42 @@ fn behind(app: &Arc<App>, turns: Option<SharedTurns>, stats_every: Duration) -> 
 /// What distinguishes this process from the others that share its store.
 fn node_id() -> String {
     format!("{:016x}", RandomState::new().hash_one(std::process::id()))
+}
+
+/// The cache over its store, with what of its memory lists of candles take packed.
+async fn open_cache(
+    settings: &Settings,
+    store: Option<Arc<dyn Store>>,
+    packed: u64,
+    clock: &Clock,
+) -> Result<Cache, BuildError> {
+    let mut builder = cache_builder(settings, packed, clock)?;
+    if let Some(store) = store {
+        builder = builder.store(store);
+    }
+    // The file of what waits is read there, which may block.
+    let built = tokio::task::spawn_blocking(|| builder.build()).await;
+    let cache = built.map_err(BuildError::new)?.map_err(BuildError::new)?;
+    cache.set_enabled(settings.enabled);
+    Ok(cache)
+}
+
+/// The regions of applications' own data.
+fn named_regions(settings: &Settings, cache: &Cache) -> Result<BTreeMap<String, Region>, BuildError> {
+    let region = |(name, policy): (String, Policy)| {
+        let region = cache.region(&name, settings.region(&name).policy.on(policy)).map_err(BuildError::new)?;
+        Ok((name, region))
+    };
+    settings.application_regions().into_iter().map(region).collect()
+}
+
+/// The gateways that share the store, if it can be shared.
+fn cluster(settings: &Settings, cache: &Cache, id: &str) -> Result<Option<Arc<Cluster>>, BuildError> {
+    if !settings.store.is_shared() {
+        return Ok(None);
+    }
+    let region = cache.region(cluster::REGION, cluster::policy()).map_err(BuildError::new)?;
+    Ok(Some(Arc::new(Cluster::new(region, id))))
 }
 
 /// What the cache is built from, but for its store.
@@ -308,92 +332,7 @@ fn streamed(settings: &Settings) -> Vec<(Venue, Vec<BaseUrl>)> {
     with_bases.map(|(venue, bases)| (venue, bases.clone())).collect()
 }
 
-/// A store that is billed by the request is asked less often whether it is well again.
-const ASK_BILLED_EVERY: Duration = Duration::from_secs(5);
-
-fn guard(settings: &Settings) -> Guard {
-    let guard = Guard { budget: settings.store_budget, ..Guard::default() };
-    match &settings.store {
-        StoreSetting::Upstash(_) => Guard { open_for_at_most: ASK_BILLED_EVERY, ..guard },
-        _ => guard,
-    }
-}
-
-/// The store that the settings name. An embedded file that is unusable is no reason not to serve.
-async fn store_of(settings: &Settings, clock: &Clock) -> Result<Option<Arc<dyn Store>>, BuildError> {
-    let Some(path) = settings.embedded_file() else { return open_store(settings, clock).await };
-    match open_embedded(settings, clock).await {
-        Ok((store, opened)) => {
-            tracing::info!(path = %path.display(), ?opened, "embedded store opened");
-            Ok(Some(Arc::new(store)))
-        }
-        Err(why) => {
-            tracing::error!(
-                path = %path.display(), %why,
-                "the embedded store cannot be used: serving from memory alone, and a restart will begin cold; \
-                 choose another --data-dir, or --store memory: to say so on purpose"
-            );
-            Ok(None)
-        }
-    }
-}
-
-/// Opens the store that the settings name; `None` is the memory of one process. A Redis connects in the background.
-///
-/// # Errors
-///
-/// When the address is wrong or the embedded file cannot be used.
-pub async fn open_store(settings: &Settings, clock: &Clock) -> Result<Option<Arc<dyn Store>>, BuildError> {
-    let refuse = |why: StoreError| BuildError::new(why);
-    match &settings.store {
-        StoreSetting::Memory => Ok(None),
-        StoreSetting::Redis(url) => {
-            let options = RedisOptions::new(url).map_err(refuse)?;
-            Ok(Some(Arc::new(RedisStore::connect(options))))
-        }
-        StoreSetting::Upstash(address) => {
-            let options = address.options(settings.store_token.as_ref()).map_err(refuse)?;
-            let options = options.with_proxies(settings.proxy.proxies().clone());
-            Ok(Some(Arc::new(UpstashStore::new(options).map_err(refuse)?)))
-        }
-        StoreSetting::Embedded { .. } => Ok(Some(Arc::new(open_embedded(settings, clock).await?.0))),
-    }
-}
-
-/// Opens the embedded file that the settings name, and says what it found there.
-///
-/// # Errors
-///
-/// When the settings name another store, or the file cannot be used.
-pub async fn open_embedded(settings: &Settings, clock: &Clock) -> Result<(EmbeddedStore, Opened), BuildError> {
-    let file = settings.embedded_file().ok_or_else(|| BuildError::new("the store is not embedded"))?;
-    let (clock, memory) = (clock.clone(), settings.memory.limit / 8);
-    let opened =
-        tokio::task::spawn_blocking(move || EmbeddedStore::open_within(&file, clock, EMBEDDED_MAX_BYTES, memory));
-    opened.await.map_err(BuildError::new)?.map_err(BuildError::new)
-}
-
 /// Whether a file of the data directory is the gateway's.
 fn is_own_file(name: &str) -> bool {
     ["lastgood.redb", PENDING, "bans.", "exchanges.", "credentials"].iter().any(|own| name.starts_with(own))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use lastgood_settings::{FlagValue, Sources, resolve};
-
-    #[test]
-    fn a_database_that_is_billed_by_the_request_is_probed_seldom_while_it_is_down() {
-        let guard_of = |store: &str| {
-            let flag =
-                |key: &str, value: &str| FlagValue { flag: "--set".into(), key: key.into(), value: value.into() };
-            let flags = vec![flag("store", store), flag("store_token", "t"), flag("store_budget", "90ms")];
-            let sources = Sources { file: None, env: &|_| None, env_names: Vec::new(), flags };
-            guard(&resolve(&sources).expect("valid").settings)
-        };
-        let (redis, upstash) = (guard_of("redis://h"), guard_of("https://h"));
-        assert_eq!((redis.budget, redis.open_for_at_most), (upstash.budget, Guard::default().open_for_at_most));
-        assert_eq!((upstash.budget, upstash.open_for_at_most), (Duration::from_millis(90), Duration::from_secs(5)));
-    }
 }

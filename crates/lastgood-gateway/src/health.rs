@@ -36,7 +36,7 @@ pub(crate) struct Health {
     last_good: Vec<LastGoodRegion>,
     /// How far the exchange's clock is ahead of this machine's, as far as its answers show; negative where it is behind.
     exchange_clock_offset_ms: i64,
-    /// The upstreams that want to be left alone.
+    /// The upstreams that we back off from.
     bans: Vec<Ban>,
     /// All gateways on one store together, as of some seconds ago.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -15,6 +15,7 @@ use lastgood_market::RegionName;
 use lastgood_market::llm::{self, NoKey};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, timeout_at};
 
 use crate::app::App;
@@ -157,60 +158,98 @@ pub(crate) async fn find(State(app): State<Arc<App>>, request: Request) -> Answe
     let headers = request.headers().clone();
     let body = values::body(&app, request).await?;
     let key = keyed(kind.clone(), body, question).await?;
-    let region = app.region(RegionName::Llm);
-    let deadline = Instant::now() + wish.wait;
-    loop {
-        let looked = values::kept(region, &key).await;
-        // To the application a miss like any other: it computes the analysis. But the answer says that there may be
-        // one.
-        let is_known = looked.is_ok();
-        let absent = |token, busy| {
-            if is_known { absent(region, token, busy) } else { values::unasked(unknown(region, token, busy)) }
-        };
-        if let Some(kept) = looked.ok().flatten().filter(|kept| kept.is_fresh() || wish.last_good) {
-            return Ok(found(region, &kept, &headers).await);
-        }
-        let Some(lease) = wish.claim.filter(|_| app.cache.is_enabled()) else {
-            return Ok(absent(None, None));
-        };
-        let (mut outcome, until) = match app.claims.claim(&key, lease).await {
-            Turn::Full => return Ok(absent(None, None)),
-            Turn::Yours(token) => {
-                // It may have been stored since the look, here or by another gateway, and its claim ended with that.
-                let kept = match app.claims.are_shared() {
-                    true => values::kept(region, &key).await.ok().flatten().filter(Kept::is_fresh),
-                    false => values::fresh_in_memory(region, &key),
-                };
-                let Some(kept) = kept else {
-                    return Ok(absent(Some(&token), None));
-                };
-                // One that the store does not take back runs out.
-                drop(app.claims.give_up(&kind, &token).await);
-                return Ok(found(region, &kept, &headers).await);
+    let (region, deadline) = (app.region(RegionName::Llm), Instant::now() + wish.wait);
+    Ok(Search { app: &app, region, kind, key, wish, headers, deadline }.answer().await)
+}
+
+/// A caller's search for an analysis.
+struct Search<'a> {
+    app: &'a Arc<App>,
+    region: &'a Region,
+    kind: String,
+    key: String,
+    wish: Wish,
+    headers: HeaderMap,
+    /// Until when it waits for another caller's computation.
+    deadline: Instant,
+}
+
+/// How the wait for another caller's computation ended.
+enum Wait {
+    Brought(Brought),
+    /// The claim was given up, or has run out: the first to look has the next one.
+    ClaimEnded,
+    TooLong,
+}
+
+impl Search<'_> {
+    async fn answer(&self) -> Response {
+        loop {
+            let looked = values::kept(self.region, &self.key).await;
+            let is_known = looked.is_ok();
+            let absent = |token, busy| self.absent(is_known, token, busy);
+            if let Some(kept) = looked.ok().flatten().filter(|kept| kept.is_fresh() || self.wish.last_good) {
+                return found(self.region, &kept, &self.headers).await;
             }
-            Turn::Taken(outcome, until) => (outcome, until),
-        };
-        if deadline > Instant::now()
-            && let Some(watch) = app.claims.begin_watch(&key)
+            let Some(lease) = self.wish.claim.filter(|_| self.app.cache.is_enabled()) else {
+                return absent(None, None);
+            };
+            let (outcome, until) = match self.app.claims.claim(&self.key, lease).await {
+                Turn::Full => return absent(None, None),
+                Turn::Yours(token) => {
+                    let Some(kept) = self.stored_meanwhile().await else { return absent(Some(&token), None) };
+                    // A claim that the store does not take back runs out.
+                    drop(self.app.claims.give_up(&self.kind, &token).await);
+                    return found(self.region, &kept, &self.headers).await;
+                }
+                Turn::Taken(outcome, until) => (outcome, until),
+            };
+            match self.wait(outcome, until).await {
+                Wait::Brought(Brought { value, fresh_for }) => {
+                    self.region.composite().count(lastgood::Outcome::Joined);
+                    return values::respond_joined(&value, fresh_for, &self.headers).await;
+                }
+                Wait::ClaimEnded => {}
+                Wait::TooLong => return absent(None, Some(until)),
+            }
+        }
+    }
+
+    /// The analysis, where it was stored between the look and the claim, here or by another gateway, and its claim ended
+    /// with that.
+    async fn stored_meanwhile(&self) -> Option<Kept> {
+        match self.app.claims.are_shared() {
+            true => values::kept(self.region, &self.key).await.ok().flatten().filter(Kept::is_fresh),
+            false => values::fresh_in_memory(self.region, &self.key),
+        }
+    }
+
+    /// Waits for the caller whose claim ends at `until` at the latest.
+    async fn wait(&self, mut outcome: Receiver<Option<Brought>>, until: Instant) -> Wait {
+        let Search { app, key, deadline, .. } = self;
+        if *deadline > Instant::now()
+            && let Some(watch) = app.claims.begin_watch(key)
         {
-            tokio::spawn(watch::until_it_ends(Arc::downgrade(&app), key.clone(), watch));
+            tokio::spawn(watch::until_it_ends(Arc::downgrade(app), key.clone(), watch));
         }
         let waited = pin!(async {
-            let brought = timeout_at(until.min(deadline), outcome.wait_for(Option::is_some)).await;
+            let brought = timeout_at(until.min(*deadline), outcome.wait_for(Option::is_some)).await;
             brought.map(|brought| brought.ok().and_then(|brought| brought.clone()))
         });
-        let Ok(waited) = app.places.wait(waited).await else {
-            return Ok(absent(None, Some(until)));
-        };
-        let brought = match waited {
-            // None where it was given up, or has run out: the first to look has the next claim.
-            Ok(brought) => brought,
-            Err(_) if until <= deadline => None,
-            Err(_) => return Ok(absent(None, Some(until))),
-        };
-        if let Some(Brought { value, fresh_for }) = brought {
-            region.composite().count(lastgood::Outcome::Joined);
-            return Ok(values::respond_joined(&value, fresh_for, &headers).await);
+        match app.places.wait(waited).await {
+            Ok(Ok(Some(brought))) => Wait::Brought(brought),
+            Ok(Ok(None)) => Wait::ClaimEnded,
+            Ok(Err(_)) if until <= *deadline => Wait::ClaimEnded,
+            Ok(Err(_)) | Err(_) => Wait::TooLong,
+        }
+    }
+
+    /// To the application a miss like any other: it computes the analysis. But where the store did not say, neither does
+    /// the answer.
+    fn absent(&self, is_known: bool, token: Option<&str>, busy: Option<Instant>) -> Response {
+        match is_known {
+            true => absent(self.region, token, busy),
+            false => values::unasked(unknown(self.region, token, busy)),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use axum::Extension;
 use axum::extract::Path;
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
@@ -72,7 +73,7 @@ static FILES: [File; 9] = files![
     "routes.js" SCRIPT,
 ];
 
-/// What the page needs of the gateway.
+/// What open pages are sent, and what they may switch. The gateway itself knows nothing of them.
 #[derive(Default)]
 pub(crate) struct Page {
     pub(crate) live: Live,
@@ -82,14 +83,15 @@ pub(crate) struct Page {
 }
 
 /// The page's paths. They are no API: they change with the page.
-pub(crate) fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 5] {
-    [
+pub(crate) fn routes(page: &Arc<Page>) -> [(&'static str, MethodRouter<Arc<App>>); 5] {
+    let routes = [
         ("/", get(async |headers: HeaderMap| respond(&INDEX[0], &headers))),
         ("/page/live", get(live::live)),
         ("/page/history", get(history::history)),
         ("/page/faults/{name}", post(demonstration::switch)),
         ("/page/{file}", get(file)),
-    ]
+    ];
+    routes.map(|(path, methods)| (path, methods.layer(Extension(Arc::clone(page)))))
 }
 
 async fn file(Path(name): Path<String>, headers: HeaderMap) -> Response {

@@ -19,6 +19,7 @@ use crate::cache_api::{self, caller::Peer};
 use crate::durations::Timed;
 use crate::exchange::ExchangeApi;
 use crate::exchange::ready::{Target, Targets};
+use crate::page::Page;
 use crate::response::payload::{Payload, Reply};
 use crate::routes::add_to;
 use crate::{
@@ -70,10 +71,10 @@ pub(crate) fn own_paths() -> Vec<String> {
 }
 
 impl Routes {
-    pub(crate) fn new(app: Arc<App>) -> Self {
+    pub(crate) fn new(app: Arc<App>, page: &Arc<Page>) -> Self {
         let own = own_routes()
             .into_iter()
-            .chain(page::routes())
+            .chain(page::routes(page))
             .fold(Router::new(), |own, (path, methods)| own.route(path, methods));
         let own = add_to(own, &app.declared, &app.places, &app.known_targets);
         let own =

@@ -32,7 +32,7 @@ use self::peers::Peers;
 pub use self::spent::Spent;
 pub use self::standing::{BucketStanding, Standing};
 pub use self::stops::Stop;
-use self::stops::left_alone;
+use self::stops::backing_off;
 use self::window::Window;
 
 /// The budget of one exchange.
@@ -167,7 +167,7 @@ impl Budget {
     ///
     /// # Errors
     ///
-    /// While the exchange wants to be left alone, or when the budget has nothing left for such a call. The time to
+    /// While we back off from the exchange, or when the budget has nothing left for such a call. The time to
     /// wait differs from call to call, so that those refused together do not return together.
     pub fn spend(&self, ask: Ask) -> Result<Spent<'_>, Error> {
         let now = self.clock.now();
@@ -225,7 +225,7 @@ impl Budget {
     /// Why no call at all may be made that counts in `bucket`.
     fn refusal_of_stop(&self, state: &State, bucket: Bucket, now: Timestamp) -> Option<Error> {
         if let Some(stop) = state.stop.or(state.windows[bucket as usize].stop) {
-            return Some(left_alone(&self.name, stop, now));
+            return Some(backing_off(&self.name, stop, now));
         }
         (state.is_probing && state.calls_in_flight > 0).then(|| {
             let message = format!("one request finds out whether {} answers again", self.name);
@@ -242,7 +242,7 @@ impl Budget {
     ///
     /// # Errors
     ///
-    /// While the exchange wants to be left alone, or what counts in `bucket` does.
+    /// While we back off from the exchange, or from what counts in `bucket`.
     pub fn pass_unsigned(&self, bucket: Bucket) -> Result<Spent<'_>, Error> {
         let now = self.clock.now();
         let mut state = self.state(now);

@@ -1,5 +1,5 @@
 //! Market data on the lastgood cache: which exchange endpoints there are, how their answers are keyed, what they cost,
-//! how one answer serves many questions, and when the exchange wants to be left alone.
+//! how one answer serves many questions, and when to back off from the exchange.
 //!
 //! [`plan()`](plan::plan) says what to do with a request, [`cut()`](cut::cut) takes what was asked out of what was
 //! fetched, [`Line`] finds the newest answer among the keys that may hold it, [`Budget`] says whether the exchange may be asked now.

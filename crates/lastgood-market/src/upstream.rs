@@ -87,7 +87,7 @@ pub struct Upstreams {
 /// Why a request was not answered by the exchange.
 #[derive(Debug)]
 pub enum Unanswered {
-    /// The exchange wants to be left alone, and the request is none that is sent all the same.
+    /// We back off from the exchange, and the request is none that is sent all the same.
     HeldBack(Error),
     /// It never reached the exchange, so nothing has happened.
     NotSent(String),

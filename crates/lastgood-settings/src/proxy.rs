@@ -1,6 +1,6 @@
 //! Which proxy leads out.
 
-use lastgood::proxy::{Proxies, ProxyVariables};
+use lastgood::proxy::{Proxies, ProxyError, ProxyVariables};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::problem::Wrong;
@@ -48,8 +48,8 @@ impl ProxySetting {
             },
         };
         self.proxies = Proxies::new(&said).map_err(|why| {
-            let (what, hint) = why.split_once("; ").unwrap_or((&why, ""));
-            Wrong::new(format!("the variable {what}")).hint(format!("{hint}; or set LASTGOOD_PROXY=off"))
+            let wrong = Wrong::new(format!("the variable {} {}", why.variable, why.problem));
+            wrong.hint(format!("{}; or set LASTGOOD_PROXY=off", ProxyError::HINT))
         })?;
         Ok(())
     }
@@ -69,8 +69,7 @@ pub(crate) fn parse(raw: &Raw) -> Result<ProxySetting, Wrong> {
     if let Said::Url(url) = &setting.said {
         let said = ProxyVariables { all: url.expose_secret().to_owned(), ..ProxyVariables::default() };
         setting.proxies = Proxies::new(&said).map_err(|why| {
-            let (what, hint) = why.split_once("; ").unwrap_or((&why, ""));
-            Wrong::new(what.replace("ALL_PROXY", "the value")).hint(format!("{hint}, or off"))
+            Wrong::new(format!("the value {}", why.problem)).hint(format!("{}, or off", ProxyError::HINT))
         })?;
     }
     Ok(setting)

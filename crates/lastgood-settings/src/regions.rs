@@ -11,7 +11,7 @@ use lastgood_routes::suggest::slip_of;
 
 use crate::duration::format_duration;
 use crate::problem::Wrong;
-use crate::value::{self, Raw};
+use crate::value::{self, Raw, put};
 use crate::{size, warm};
 
 /// The regions of the drop-in exchange API, by the name used in `[regions.NAME]`.
@@ -167,58 +167,69 @@ pub struct RegionKey {
     pub(crate) show: fn(&RegionOverride) -> Option<String>,
 }
 
-macro_rules! region_key {
-    ($name:ident, $kind:literal, $doc:literal, $parse:expr, $show:expr) => {
-        RegionKey {
-            name: stringify!($name),
-            kind: $kind,
-            doc: $doc,
-            set: |region, raw| {
-                region.policy.$name = Some($parse(raw)?);
-                Ok(())
-            },
-            show: |region| region.policy.$name.map($show),
-        }
-    };
-}
-
 /// Everything that may be written under `[regions.NAME]`.
 pub const REGION_KEYS: &[RegionKey] = &[
-    region_key!(fresh_for, "duration", "how long an answer is fresh", any_span, format_duration),
-    region_key!(
-        stale_while_revalidate,
-        "duration",
-        "how long after that it is served while being refreshed in the background",
-        any_span,
-        format_duration
-    ),
-    region_key!(
-        stale_if_error,
-        "duration or forever",
-        "how long after its freshness it stays as the last good answer",
-        keep,
-        show_keep
-    ),
-    region_key!(jitter, "0 to 1", "share of fresh_for by which its end is spread", value::fraction, |share: f64| share
-        .to_string()),
-    region_key!(
-        negative_for,
-        "duration",
-        "how long a missing thing is remembered as missing",
-        any_span,
-        format_duration
-    ),
-    region_key!(soft_timeout, "duration", "after this a load gives way to an older answer", timeout, format_duration),
-    region_key!(hard_timeout, "duration", "after this a load is given up", timeout, format_duration),
-    region_key!(compress_over, "bytes", "stored values larger than this are compressed", any_size, size::format),
+    RegionKey {
+        name: "fresh_for",
+        kind: "duration",
+        doc: "how long an answer is fresh",
+        set: |region, raw| put(&mut region.policy.fresh_for, any_span(raw).map(Some)),
+        show: |region| region.policy.fresh_for.map(format_duration),
+    },
+    RegionKey {
+        name: "stale_while_revalidate",
+        kind: "duration",
+        doc: "how long after that it is served while being refreshed in the background",
+        set: |region, raw| put(&mut region.policy.stale_while_revalidate, any_span(raw).map(Some)),
+        show: |region| region.policy.stale_while_revalidate.map(format_duration),
+    },
+    RegionKey {
+        name: "stale_if_error",
+        kind: "duration or forever",
+        doc: "how long after its freshness it stays as the last good answer",
+        set: |region, raw| put(&mut region.policy.stale_if_error, keep(raw).map(Some)),
+        show: |region| region.policy.stale_if_error.map(show_keep),
+    },
+    RegionKey {
+        name: "jitter",
+        kind: "0 to 1",
+        doc: "share of fresh_for by which its end is spread",
+        set: |region, raw| put(&mut region.policy.jitter, value::fraction(raw).map(Some)),
+        show: |region| region.policy.jitter.map(|share| share.to_string()),
+    },
+    RegionKey {
+        name: "negative_for",
+        kind: "duration",
+        doc: "how long a missing thing is remembered as missing",
+        set: |region, raw| put(&mut region.policy.negative_for, any_span(raw).map(Some)),
+        show: |region| region.policy.negative_for.map(format_duration),
+    },
+    RegionKey {
+        name: "soft_timeout",
+        kind: "duration",
+        doc: "after this a load gives way to an older answer",
+        set: |region, raw| put(&mut region.policy.soft_timeout, timeout(raw).map(Some)),
+        show: |region| region.policy.soft_timeout.map(format_duration),
+    },
+    RegionKey {
+        name: "hard_timeout",
+        kind: "duration",
+        doc: "after this a load is given up",
+        set: |region, raw| put(&mut region.policy.hard_timeout, timeout(raw).map(Some)),
+        show: |region| region.policy.hard_timeout.map(format_duration),
+    },
+    RegionKey {
+        name: "compress_over",
+        kind: "bytes",
+        doc: "stored values larger than this are compressed",
+        set: |region, raw| put(&mut region.policy.compress_over, any_size(raw).map(Some)),
+        show: |region| region.policy.compress_over.map(size::format),
+    },
     RegionKey {
         name: "warm_every",
         kind: "duration",
         doc: "how often the warm entries of the region are loaded",
-        set: |region, raw| {
-            region.warm_every = Some(warm::schedule(raw)?);
-            Ok(())
-        },
+        set: |region, raw| put(&mut region.warm_every, warm::schedule(raw).map(Some)),
         show: |region| region.warm_every.map(format_duration),
     },
 ];

@@ -350,6 +350,12 @@ pub(crate) fn log_filter(raw: &Raw) -> Result<String, Wrong> {
     Ok(text.to_owned())
 }
 
+/// Sets a field to what was read for it.
+pub(crate) fn put<T>(field: &mut T, read: Result<T, Wrong>) -> Result<(), Wrong> {
+    *field = read?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

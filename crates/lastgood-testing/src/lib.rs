@@ -27,6 +27,8 @@ mod postgres_server;
 mod redis_cluster;
 mod redis_sentinels;
 mod redis_server;
+#[cfg(test)]
+mod sizes;
 mod upstash_front;
 mod wait;
 #[cfg(test)]
@@ -35,7 +37,7 @@ mod words;
 pub use self::authority::Authority;
 pub use self::chaos_proxy::{Chaos, ChaosProxy};
 pub use self::disk::Disk;
-pub use self::modules::{Exception, check_module_order};
+pub use self::modules::check_module_order;
 pub use self::pgbouncer::PgBouncer;
 pub use self::port::Port;
 pub use self::postgres_server::PostgresServer;

@@ -4,28 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// An import that runs back up and is known: who imports, and what.
-pub type Exception<'a> = (&'a str, &'a str);
-
 /// Panics unless each module of the crate in `manifest_dir` imports only modules that stand above it in `order`, which
-/// names every module. What tests import, and what `lib.rs` and programs do, does not count. An exception that is no
-/// longer needed is a failure, too, so that their list only shrinks.
+/// names every module. What tests import, and what `lib.rs` and programs do, does not count.
 ///
 /// # Panics
 ///
 /// When an import runs back up, with the file and what it imports.
-pub fn check_module_order(manifest_dir: &str, order: &[&str], exceptions: &[Exception<'_>]) {
-    let src = Path::new(manifest_dir).join("src");
-    let found = upward_imports(&sources(&src), order);
-    let unknown: Vec<&String> =
-        found.iter().filter(|(import, _)| !exceptions.contains(&pair(import))).map(|(_, why)| why).collect();
-    assert!(unknown.is_empty(), "imports that run back up:\n{unknown:#?}");
-    let idle: Vec<_> = exceptions.iter().filter(|known| !found.keys().any(|import| pair(import) == **known)).collect();
-    assert!(idle.is_empty(), "no longer needed: {idle:?}");
-}
-
-fn pair((from, to): &(String, String)) -> Exception<'_> {
-    (from, to)
+pub fn check_module_order(manifest_dir: &str, order: &[&str]) {
+    let found = upward_imports(&sources(&Path::new(manifest_dir).join("src")), order);
+    assert!(found.is_empty(), "imports that run back up:\n{:#?}", found.values());
 }
 
 /// The text of each file below `src` that is no program's, by its path from there.
@@ -37,7 +24,7 @@ fn sources(src: &Path) -> BTreeMap<String, String> {
     files.filter(|(path, _)| !path.starts_with("bin/") && path != "main.rs").collect()
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).expect("a folder can be read").map(|entry| entry.expect("an entry").path());
     entries
         .flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] })
@@ -79,12 +66,12 @@ fn module_of(path: &str) -> &str {
     first.trim_end_matches(".rs")
 }
 
-fn is_of_tests(path: &str) -> bool {
+pub(crate) fn is_of_tests(path: &str) -> bool {
     path.split('/').any(|part| matches!(part, "tests" | "tests.rs" | "schedules.rs"))
 }
 
 /// What stands before the module of a file's own tests.
-fn without_tests(text: &str) -> &str {
+pub(crate) fn without_tests(text: &str) -> &str {
     text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default()
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use quick_cache::sync::Cache as QuickCache;
 
-use crate::cache::{BACKOFF_BYTES, BACKOFFS, BySize, Cache, Shared, Tier, check_name};
+use crate::cache::{Cache, check_name};
 use crate::clock::Clock;
 use crate::error::BuildError;
 use crate::flight::Flights;
@@ -19,6 +19,7 @@ use crate::lease::Leases;
 use crate::memory::Memory;
 use crate::notice::watch_the_store;
 use crate::publisher::Publisher;
+use crate::shared::{BACKOFF_BYTES, BACKOFFS, BySize, Shared, Tier};
 use crate::store::{Guard, GuardedStore, Store};
 use crate::subscriber::listen_to_others;
 use crate::tags::Tags;

@@ -6,13 +6,14 @@ use std::sync::atomic::Ordering;
 
 use futures_util::{StreamExt as _, stream};
 
-use crate::cache::{Cache, Shared};
+use crate::cache::Cache;
 use crate::clock::Timestamp;
 use crate::flight::Void;
 use crate::invalidation::{Matches, Mode, OwedBulk};
 use crate::memory::Key;
 use crate::publisher::Kind;
 use crate::region::{Region, WasThere};
+use crate::shared::Shared;
 use crate::store::{Cursor, Store, StoreError};
 use crate::tags;
 
@@ -236,7 +237,7 @@ impl Region {
         Ok(Invalidated { matched, changed: if mode.is_some() { matched } else { 0 }, unreached })
     }
 
-    /// What made the guard leave the store alone, where that is all that is known.
+    /// What made the guard back off from the store, where that is all that is known.
     pub(crate) fn cause(&self, why: StoreError) -> StoreError {
         self.cache.store.as_ref().map_or(why.clone(), |tier| tier.store.cause(why))
     }

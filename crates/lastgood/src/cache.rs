@@ -1,32 +1,22 @@
-//! The cache: its tiers, its regions, and what they share.
+//! The cache: its tiers and its regions.
 
 use std::fmt;
-use std::hash::RandomState;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use quick_cache::Weighter;
-use quick_cache::sync::Cache as QuickCache;
 use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Timestamp;
 use crate::condition::Report;
-use crate::error::{BuildError, Error, Reason};
-use crate::flight::Flights;
-use crate::given::Given;
-use crate::invalidation::{OwedBulk, Selectors};
-use crate::lease::Leases;
-use crate::memory::{Key, Memory, RegionId};
+use crate::error::{BuildError, Reason};
+use crate::memory::RegionId;
 use crate::metrics::{Counters, RegionStats};
 use crate::policy::Policy;
-use crate::publisher::Publisher;
-use crate::region::{Region, Shared as RegionShared};
-use crate::store::{self, Addition, BreakerState, GuardedStore, Position, Store, StoreError, Usage};
-use crate::tags::Tags;
-use crate::verification::Verification;
-use crate::write_behind::{MAX_WAITING_BYTES, WriteBehind};
+use crate::region::Region;
+use crate::shared::{RegionShared, Shared};
+use crate::store::{self, Addition, BreakerState, GuardedStore, Store, StoreError, Usage};
+use crate::write_behind::MAX_WAITING_BYTES;
 
 /// A cache of bytes in two tiers, memory and an optional store, that goes on answering whatever fails.
 ///
@@ -51,83 +41,6 @@ use crate::write_behind::{MAX_WAITING_BYTES, WriteBehind};
 #[derive(Clone)]
 pub struct Cache {
     pub(crate) shared: Arc<Shared>,
-}
-
-pub(crate) struct Shared {
-    pub(crate) clock: Clock,
-    pub(crate) memory: Memory,
-    pub(crate) flights: Arc<Flights>,
-    pub(crate) store: Option<Tier>,
-    /// Loads that failed or found nothing a moment ago, so that they are not repeated at once. Bounded.
-    pub(crate) backoffs: QuickCache<Key, Arc<Backoff>, BySize>,
-    /// What was answered and is not kept. Bounded.
-    pub(crate) given: Given,
-    pub(crate) enabled: AtomicBool,
-    pub(crate) random: RandomState,
-    pub(crate) tags: Tags,
-    pub(crate) leases: Leases,
-    /// What was heard of the other processes that share the store.
-    pub(crate) verification: Verification,
-    pub(crate) publisher: Arc<Publisher>,
-    /// The task that hears of the other processes; it ends with the cache.
-    pub(crate) listener: OnceLock<JoinHandle<()>>,
-    /// The task that hears of what others do to single keys of the store; it ends with the cache.
-    pub(crate) watcher: OnceLock<JoinHandle<()>>,
-    pub(crate) namespace: String,
-    pub(crate) regions: Mutex<Vec<Arc<RegionShared>>>,
-    /// How the text of a selector is understood.
-    pub(crate) selectors: Option<Selectors>,
-    /// Bulk invalidations of the store that are still to be made because it was away.
-    pub(crate) owed_bulk: AtomicUsize,
-    pub(crate) owed: Mutex<Vec<Arc<OwedBulk>>>,
-    /// How far an earlier process, which left changes to be made, heard the others, and when.
-    pub(crate) heard_before: Mutex<Option<(Option<Position>, Timestamp)>>,
-}
-
-impl Shared {
-    /// The store, where other processes may share it.
-    pub(crate) fn shared_tier(&self) -> Option<&Tier> {
-        self.store.as_ref().filter(|tier| tier.store.log().is_some())
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        for task in [&self.listener, &self.watcher] {
-            if let Some(task) = task.get() {
-                task.abort();
-            }
-        }
-    }
-}
-
-/// The store and the queue of writes to it.
-pub(crate) struct Tier {
-    pub(crate) store: Arc<GuardedStore>,
-    pub(crate) behind: Arc<WriteBehind>,
-}
-
-/// A load that failed or found nothing.
-pub(crate) struct Backoff {
-    pub(crate) error: Arc<Error>,
-    pub(crate) until: crate::clock::Timestamp,
-    pub(crate) in_a_row: u32,
-}
-
-/// How many keys' backoffs are remembered; beyond it the least asked for are forgotten and may be tried again.
-pub(crate) const BACKOFFS: usize = 8_192;
-/// The most bytes they take altogether: names can be long, and a source's own error answer is kept with its error.
-pub(crate) const BACKOFF_BYTES: u64 = 16 << 20;
-
-#[derive(Clone)]
-pub(crate) struct BySize;
-
-impl Weighter<Key, Arc<Backoff>> for BySize {
-    fn weight(&self, key: &Key, backoff: &Arc<Backoff>) -> u64 {
-        let answer = backoff.error.answer.as_ref().map_or(0, |answer| answer.body.len());
-        let fixed = BACKOFF_BYTES as usize / BACKOFFS / 2;
-        (fixed + key.name.len() + backoff.error.message.len() + answer) as u64
-    }
 }
 
 /// Names become parts of store keys, separated by `:`.

@@ -73,7 +73,7 @@ impl Report {
 /// The condition of one host, source or store.
 ///
 /// Its parts are what can fail by itself: endpoints of a host, routes over a database. It fails while any part fails; a
-/// part does until it answers again, or until it was not asked for a minute (longer if it asked to be left alone).
+/// part does until it answers again, or until it was not asked for a minute (longer if it asked for a pause).
 pub struct Condition {
     kind: &'static str,
     name: String,

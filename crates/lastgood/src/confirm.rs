@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::cache::{Cache, Tier};
+use crate::cache::Cache;
 use crate::flight::after;
 use crate::region::Region;
+use crate::shared::Tier;
 use crate::store::{BreakerState, StoreError};
 
 /// The longest pause between two looks at the queue.
@@ -73,9 +74,9 @@ impl Tier {
                 let unpublished = self.behind.unpublished_because();
                 return unpublished.map(|why| Unconfirmed { waiting: 1, why: Some(why), is_on_disk: false });
             }
-            let is_left_alone = self.store.state() != BreakerState::Closed;
-            let left_alone = is_left_alone.then_some(StoreError::BreakerOpen);
-            if let Some(why) = left_alone.or_else(|| failing(&keys)) {
+            let is_backing_off = self.store.state() != BreakerState::Closed;
+            let backing_off = is_backing_off.then_some(StoreError::BreakerOpen);
+            if let Some(why) = backing_off.or_else(|| failing(&keys)) {
                 let is_on_disk = self.is_on_disk(&keys, bulk()).await;
                 return Some(Unconfirmed { waiting, why: Some(self.store.cause(why)), is_on_disk });
             }

@@ -105,7 +105,7 @@ pub struct Error {
     pub detail: Option<String>,
     /// The source's own error answer, where it gave one that a caller may be shown.
     pub answer: Option<Box<Value>>,
-    /// How long the source asks to be left alone. Loads of the key wait at least that long.
+    /// How long a pause the source asks for. Loads of the key wait at least that long.
     pub retry_after: Option<Duration>,
     /// Whether this was remembered from an earlier load rather than caused by one for this read.
     pub remembered: bool,
@@ -157,7 +157,7 @@ impl Error {
         self
     }
 
-    /// Adds how long the source asks to be left alone.
+    /// Adds how long a pause the source asks for.
     #[must_use]
     pub fn with_retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use tokio::time::timeout_at;
 
-use crate::cache::Tier;
 use crate::clock::Timestamp;
 use crate::flight::after;
 use crate::lease::{Approach, Claim, Next, Parts, Right, TERM};
 use crate::region::Region;
 use crate::seen::{Seen, Stored};
+use crate::shared::Tier;
 use crate::store::{Ahead, Store, StoreError, Swap, Version};
 
 /// How often the store may refuse a claim although the key holds nothing that can be read: another program's value of

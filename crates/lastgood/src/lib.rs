@@ -61,6 +61,7 @@ mod reload;
 #[cfg(test)]
 mod schedules;
 mod seen;
+mod shared;
 mod subscriber;
 mod sync;
 mod tags;

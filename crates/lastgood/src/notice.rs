@@ -12,12 +12,13 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use crate::cache::{Cache, Shared};
+use crate::cache::Cache;
 use crate::clock::Timestamp;
 use crate::entry::Entry;
 use crate::lease::Claim;
 use crate::memory::Key;
 use crate::region::Region;
+use crate::shared::Shared;
 use crate::store::{GuardedStore, Noticed, Store, Watch, Watched};
 
 /// Keys that are looked up together.

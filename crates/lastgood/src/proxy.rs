@@ -12,13 +12,12 @@ use http::{HeaderValue, Uri};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 
 mod connector;
+mod error;
 mod failure;
 
 pub use self::connector::{ProxyConnector, ProxyStream};
+pub use self::error::ProxyError;
 pub use self::failure::ProxyFailure;
-
-const EXAMPLE: &str = "write it as http://proxy.example:3128, http://user:password@proxy.example:3128 or \
-    socks5://127.0.0.1:1080";
 
 /// What names proxies: the values of the conventional variables. Empty ones name none.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -54,10 +53,10 @@ impl Proxies {
     ///
     /// # Errors
     ///
-    /// Which variable cannot be used, why, and how to write it. Never repeats its value, which may hold a password.
-    pub fn new(said: &ProxyVariables) -> Result<Proxies, String> {
+    /// When a variable cannot be used.
+    pub fn new(said: &ProxyVariables) -> Result<Proxies, ProxyError> {
         for (name, value) in [("HTTPS_PROXY", &said.https), ("HTTP_PROXY", &said.http), ("ALL_PROXY", &said.all)] {
-            check(value).map_err(|why| format!("{name} {why}; {EXAMPLE}"))?;
+            check(value).map_err(|problem| ProxyError { variable: name, problem })?;
         }
         if [&said.http, &said.https, &said.all].iter().all(|value| value.trim().is_empty()) {
             return Ok(Proxies::default());

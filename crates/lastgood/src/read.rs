@@ -11,7 +11,6 @@ use futures_util::FutureExt;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::cache::Backoff;
 use crate::clock::Timestamp;
 use crate::entry::{Freshness, Loaded, Persist};
 use crate::error::{Error, Reason};
@@ -21,6 +20,7 @@ use crate::memory::Key;
 use crate::metrics::add;
 use crate::outcome::{BypassReason, Outcome, Tier};
 use crate::region::{Answer, Composed, Region};
+use crate::shared::Backoff;
 use crate::verification::Standing;
 
 mod stored;
@@ -34,7 +34,7 @@ pub(crate) enum Judgement {
     Load,
 }
 
-/// The longest that a failing source is left alone between two tries of one key, unless it asks for longer itself.
+/// The longest backoff from a failing source between two tries of one key, unless it asks for longer itself.
 const THROTTLE_AT_MOST: Duration = Duration::from_secs(30);
 /// The same while callers get nothing at all, for want of a last good answer.
 const THROTTLE_WITHOUT_LAST_GOOD: Duration = Duration::from_secs(1);

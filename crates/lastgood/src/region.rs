@@ -4,21 +4,19 @@ use std::fmt;
 use std::future::Future;
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
-use tokio::sync::Semaphore;
-
-use crate::cache;
 use crate::clock::Timestamp;
 use crate::entry::{Entry, Freshness, Loaded, Persist, compact};
 use crate::error::{Error, LoadError};
 use crate::flight::Void;
 use crate::invalidation::Mode;
 use crate::lease::{Lease, Right};
-use crate::memory::{Key, KeyRef, RegionId};
-use crate::metrics::{Counters, Stopwatch};
+use crate::memory::{Key, KeyRef};
+use crate::metrics::Stopwatch;
 use crate::outcome::Outcome;
 use crate::policy::Policy;
+use crate::shared::{RegionShared, Shared};
 use crate::store::StoreError;
 use crate::tags;
 use crate::write_behind::{Change, Expiry, Fill, Form, Removal, Room};
@@ -28,6 +26,7 @@ mod basis;
 mod composite;
 mod conditional;
 mod get;
+mod given;
 mod typed;
 
 pub use self::answer::Answer;
@@ -41,23 +40,8 @@ pub use self::typed::{TypedAnswer, TypedRegion};
 /// A family of keys with one policy. Clones share everything.
 #[derive(Clone)]
 pub struct Region {
-    pub(crate) cache: Arc<cache::Shared>,
-    pub(crate) shared: Arc<Shared>,
-}
-
-pub(crate) struct Shared {
-    pub(crate) id: RegionId,
-    pub(crate) name: String,
-    /// What every key of the region begins with in the store: `namespace:region:vSCHEMA:`.
-    pub(crate) prefix: String,
-    pub(crate) schema: u32,
-    pub(crate) policy: Arc<Policy>,
-    pub(crate) counters: Counters,
-    pub(crate) permits: Arc<Semaphore>,
-    /// When the region was last cleared; what the store holds from before is not believed.
-    pub(crate) cleared_at: AtomicU64,
-    /// When keys of the region expired that the store will not be searched for: what it holds from before is not fresh.
-    pub(crate) expired_at: AtomicU64,
+    pub(crate) cache: Arc<Shared>,
+    pub(crate) shared: Arc<RegionShared>,
 }
 
 /// Whether there was anything under a key when it was changed. The change is made in any case.

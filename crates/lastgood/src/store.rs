@@ -29,9 +29,9 @@ mod watch;
 
 pub use self::counters::{Addition, Counters};
 #[cfg(feature = "embedded")]
-pub(crate) use self::embedded::RowFile;
-#[cfg(feature = "embedded")]
 pub use self::embedded::{EmbeddedStore, Opened};
+#[cfg(feature = "embedded")]
+pub(crate) use self::embedded::{FileTrouble, RowFile};
 pub use self::fields::{FieldUpdate, Fields};
 pub(crate) use self::guarded::Ahead;
 pub use self::guarded::{BreakerState, Guard, GuardCounters, GuardedStore};
@@ -40,7 +40,7 @@ pub(crate) use self::jitter::wait_evenly;
 pub(crate) use self::jitter::{jittered, somewhere_in};
 pub use self::memory::MemoryStore;
 #[cfg(not(feature = "embedded"))]
-pub(crate) use self::no_embedded::RowFile;
+pub(crate) use self::no_embedded::{FileTrouble, RowFile};
 #[cfg(feature = "redis")]
 pub use self::redis::{Lack, RedisOptions, RedisStore};
 pub use self::swap::{Swap, Version};
@@ -285,7 +285,7 @@ impl fmt::Display for StoreError {
             StoreError::Unavailable(why) => write!(f, "store unavailable: {why}"),
             StoreError::PartlyUnavailable(why) => write!(f, "a part of the store is unavailable: {why}"),
             StoreError::Timeout => f.write_str("store did not answer in time"),
-            StoreError::BreakerOpen => f.write_str("store failed too often and is left alone for a while"),
+            StoreError::BreakerOpen => f.write_str("store failed too often: backing off"),
             StoreError::Busy => f.write_str("too many store calls at once"),
             StoreError::Refused(why) => write!(f, "store refused the write: {why}"),
             StoreError::Corrupt(why) => write!(f, "store holds something unreadable: {why}"),

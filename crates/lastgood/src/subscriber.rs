@@ -11,13 +11,14 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use crate::cache::{Cache, Shared};
+use crate::cache::Cache;
 use crate::clock::Timestamp;
 use crate::flight::Void;
 use crate::invalidation::Mode;
 use crate::memory::Key;
 use crate::publisher::{Kind, Record};
 use crate::region::Region;
+use crate::shared::Shared;
 use crate::store::{Ahead, GuardedStore, Position, Store, StoreError, Tail, jittered};
 use crate::tags;
 use crate::verification::Pace;
@@ -59,21 +60,17 @@ async fn listen(cache: Weak<Shared>, store: Arc<GuardedStore>, pace: Pace) {
         let Some(cache) = cache.upgrade() else { return };
         match read {
             Ok((position, tail)) => {
-                if tail.as_ref().is_some_and(|tail| !tail.records.is_empty()) && store.assumed_ahead().is_none() {
-                    // Their times are by the store's clock. Where that is not known, they say nothing.
-                    drop(store.ahead().await);
+                if let Some(tail) = tail {
+                    if !tail.records.is_empty() && store.assumed_ahead().is_none() {
+                        // Their times are by the store's clock. Where that is not known, they say nothing.
+                        drop(store.ahead().await);
+                    }
+                    cache.apply_all(tail, listened_at);
                 }
-                tail.into_iter().for_each(|tail| cache.apply_all(tail, listened_at));
                 if !std::mem::replace(&mut has_begun, true) {
                     cache.verification.begins(cache.clock.now());
                 }
-                if let Some(tier) = &cache.store {
-                    tier.behind.heard(position.as_ref(), read_at);
-                }
-                let now = cache.clock.now();
-                let is_recent = cache.verification.heard(read_at, now, now.plus(pace.silent_after()));
-                // Where it is not, the next answer is not waited for.
-                let wait = if is_recent { pace.wait } else { Duration::ZERO };
+                let wait = cache.heard_up_to(position.as_ref(), read_at, pace);
                 (place, pause) = (Some(Place { position, wait, read_at }), RETRY.0);
                 cache.publisher.publish_pending(&store).await;
                 store.refine_clock().await;
@@ -81,14 +78,7 @@ async fn listen(cache: Weak<Shared>, store: Arc<GuardedStore>, pace: Pace) {
             Err(why) => {
                 tracing::debug!(%why, "the invalidation log cannot be read");
                 store.forget_clock();
-                cache.verification.not_yet();
-                if let (StoreError::Refused(_), Some(tier)) = (&why, &cache.store) {
-                    tier.behind.others.send_modify(|others| others.is_refused = true);
-                }
-                match log.is_away() {
-                    true => cache.verification.away(read_at, cache.clock.now()),
-                    false => cache.verification.cut_off(cache.clock.now()),
-                }
+                cache.heard_nothing(&why, log.is_away(), read_at);
                 drop(cache);
                 // The first read after one that failed tells at once whether it works.
                 place.iter_mut().for_each(|place| place.wait = Duration::ZERO);
@@ -112,6 +102,29 @@ impl Shared {
     /// How far an earlier process heard the others, where it left changes.
     fn heard_before(&self) -> Option<(Option<Position>, Timestamp)> {
         self.heard_before.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// A read that began at `read_at` had all that others published up to `position`. Says how long the next one waits.
+    fn heard_up_to(&self, position: Option<&Position>, read_at: Timestamp, pace: Pace) -> Duration {
+        if let Some(tier) = &self.store {
+            tier.behind.heard(position, read_at);
+        }
+        let now = self.clock.now();
+        let is_recent = self.verification.heard(read_at, now, now.plus(pace.silent_after()));
+        // Where it is not, the next answer is not waited for.
+        if is_recent { pace.wait } else { Duration::ZERO }
+    }
+
+    /// A read that began at `read_at` failed: from now on memory is believed for a bounded time.
+    fn heard_nothing(&self, why: &StoreError, is_away: bool, read_at: Timestamp) {
+        self.verification.not_yet();
+        if let (StoreError::Refused(_), Some(tier)) = (why, &self.store) {
+            tier.behind.others.send_modify(|others| others.is_refused = true);
+        }
+        match is_away {
+            true => self.verification.away(read_at, self.clock.now()),
+            false => self.verification.cut_off(self.clock.now()),
+        }
     }
 
     /// Another process changed what the store holds for some keys.

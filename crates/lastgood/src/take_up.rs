@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use crate::cache::Shared;
+use crate::shared::Shared;
 use crate::store::jittered;
 use crate::write_behind::journal::Restored;
 

@@ -73,7 +73,7 @@ fn budget_counters(encoder: &mut DescriptorEncoder<'_>, standings: &Standings) -
             gauge(u64::from(gateways)).encode(family.encode_family(&labels)?)?;
         }
     }
-    let help = "1 while the exchange wants to be left alone";
+    let help = "1 while the gateway backs off from the exchange, as it asked";
     let mut family = encoder.encode_descriptor("upstream_stopped", help, None, MetricType::Gauge)?;
     for (venue, exchange, standing) in standings {
         let labels = [("venue", venue.as_str()), ("exchange", exchange)];

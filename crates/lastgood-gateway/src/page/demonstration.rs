@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::Extension;
+use axum::extract::Path;
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use serde::Serialize;
 
-use crate::app::App;
+use super::Page;
 use crate::cache_api::caller::Caller;
 use crate::problem::{Answered, not_found};
 
@@ -45,8 +46,12 @@ impl Offered {
     }
 }
 
-pub(super) async fn switch(State(app): State<Arc<App>>, caller: Caller, Path(name): Path<String>) -> Answered {
-    let switched = app.page.demonstration.get().is_some_and(|demonstration| demonstration.switch(&name));
+pub(super) async fn switch(
+    Extension(page): Extension<Arc<Page>>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Answered {
+    let switched = page.demonstration.get().is_some_and(|demonstration| demonstration.switch(&name));
     if !switched {
         return Ok(not_found(&format!("/page/faults/{name}")));
     }

@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::Json;
-use axum::extract::State;
+use axum::{Extension, Json};
 use serde::Serialize;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::Page;
 use crate::app::App;
 use crate::cache_api::caller::Caller;
 use crate::totals::Totals;
@@ -43,18 +43,18 @@ impl History {
     }
 }
 
-pub(crate) async fn history(State(app): State<Arc<App>>, _: Caller) -> Json<Vec<Sample>> {
-    let samples = app.page.history.samples().iter().copied().collect();
+pub(crate) async fn history(Extension(page): Extension<Arc<Page>>, _: Caller) -> Json<Vec<Sample>> {
+    let samples = page.history.samples().iter().copied().collect();
     Json(samples)
 }
 
 /// Reads the counters every few seconds, until the task is dropped.
-pub(crate) async fn keep(app: Arc<App>) {
+pub(crate) async fn keep(app: Arc<App>, page: Arc<Page>) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         ticks.tick().await;
-        app.page.history.add(Sample { at: app.clock.now().as_millis(), totals: app.totals() });
+        page.history.add(Sample { at: app.clock.now().as_millis(), totals: app.totals() });
     }
 }
 

@@ -7,8 +7,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Body;
-use axum::extract::State;
 use bytes::Bytes;
 use futures_util::stream;
 use http::header::{CACHE_CONTROL, RETRY_AFTER};
@@ -16,7 +16,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::moment;
+use super::{Page, moment};
 use crate::app::App;
 use crate::cache_api::caller::Caller;
 use crate::problem::{Answered, problem};
@@ -107,8 +107,8 @@ impl Reading {
     }
 }
 
-pub(crate) async fn live(State(app): State<Arc<App>>, _: Caller) -> Answered {
-    let Some(reading) = app.page.live.open() else {
+pub(crate) async fn live(Extension(page): Extension<Arc<Page>>, _: Caller) -> Answered {
+    let Some(reading) = page.live.open() else {
         let detail = format!("{MOST_PAGES} pages are open, which is the most; close one.");
         let mut refusal = problem(StatusCode::SERVICE_UNAVAILABLE, &detail);
         refusal.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("10"));
@@ -123,12 +123,12 @@ pub(crate) async fn live(State(app): State<Arc<App>>, _: Caller) -> Answered {
 }
 
 /// Computes the events, until the task is dropped; nothing while no page is open.
-pub(crate) async fn keep(app: Arc<App>) {
+pub(crate) async fn keep(app: Arc<App>, page: Arc<Page>) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
-        app.page.live.is_open().await;
+        page.live.is_open().await;
         ticks.tick().await;
-        app.page.live.send(Sent::Event(moment::event(&app)));
+        page.live.send(Sent::Event(moment::event(&app, &page)));
     }
 }

@@ -9,6 +9,7 @@ use lastgood_market::Venue;
 use lastgood_routes::{LastFailure, Route};
 use serde::Serialize;
 
+use super::Page;
 use super::demonstration::Offered;
 use crate::app::App;
 use crate::cache_api::stats::{self, Stats};
@@ -64,7 +65,7 @@ impl RouteFailure {
 }
 
 /// The moment as a server-sent event.
-pub(super) fn event(app: &App) -> Bytes {
+pub(super) fn event(app: &App, page: &Page) -> Bytes {
     let moment = Moment {
         at: app.clock.now().as_millis(),
         version: env!("CARGO_PKG_VERSION"),
@@ -74,7 +75,7 @@ pub(super) fn event(app: &App) -> Bytes {
         streams: Venue::ALL.into_iter().filter_map(|venue| streams(app, venue)).collect(),
         requests_active: app.places.taken(),
         route_failures: app.declared.iter().filter_map(RouteFailure::of).collect(),
-        demonstration: app.page.demonstration.get().map(|offered| Offered::of(&**offered)),
+        demonstration: page.demonstration.get().map(|offered| Offered::of(&**offered)),
     };
     // JSON without line breaks, so that it is one line of data.
     let json = serde_json::to_string(&moment).unwrap_or_default();

@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 
 /// A request waits no longer for its user's key.
 const WITHIN: Duration = Duration::from_secs(1);
-/// A database that did not answer is left alone for this long.
+/// How long the gateway backs off from a database that did not answer.
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// The statement of `[credentials.sql]`, which a reload may put on other connections.
@@ -41,7 +41,7 @@ impl SharedStatement {
 pub(super) struct SqlKeys {
     statement: SharedStatement,
     master: Arc<MasterKey>,
-    /// Until when the database is left alone, from the first failure to the next answer.
+    /// Until when the gateway backs off from the database, from the first failure to the next answer.
     down_until: Mutex<Option<Instant>>,
     reported: Once,
 }

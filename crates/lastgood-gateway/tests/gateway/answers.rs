@@ -172,7 +172,7 @@ async fn a_403_of_the_firewall_is_reported_as_that_and_not_as_a_pause() {
         ("1", "0")
     );
     let log = sink.text();
-    assert!(log.contains("firewall refuses") && !log.contains("asks to be left alone"), "{log}");
+    assert!(log.contains("firewall refuses") && !log.contains("backing off"), "{log}");
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ pub struct BucketStanding {
     pub others: u32,
     /// Spent since the start.
     pub spent: u64,
-    /// Whether this bucket alone is left alone.
+    /// Whether we back off from what counts in this bucket.
     pub stop: Option<Stop>,
 }
 
@@ -43,7 +43,7 @@ pub struct Standing {
     pub bans: u64,
     /// Refusals of the exchange's firewall (403) since the start.
     pub firewalled: u64,
-    /// Whether the exchange as a whole wants to be left alone.
+    /// Whether we back off from the exchange as a whole.
     pub stop: Option<Stop>,
     /// How many gateways spend this budget together, this one included; `None` where each goes by itself.
     pub gateways: Option<u32>,

@@ -52,7 +52,7 @@ impl Budget {
         state.is_probing |= is_cut || reason == Reason::Banned;
         let what = match reason {
             Reason::Firewall => "the exchange's firewall refuses requests from this address (403)",
-            _ => "the exchange asks to be left alone",
+            _ => "the exchange asks for a pause: backing off",
         };
         self.apply_stop(&mut state, Stop { reason, until: now.plus(believed) }, what)
     }
@@ -79,7 +79,7 @@ impl Budget {
         if !stop.is_in_force(now) {
             return false;
         }
-        self.apply_stop(&mut self.state(now), stop.at_most(now), "a ban is remembered: the exchange is left alone")
+        self.apply_stop(&mut self.state(now), stop.at_most(now), "a ban is remembered: backing off")
     }
 
     pub(super) fn apply_stop(&self, state: &mut State, stop: Stop, what: &str) -> bool {
@@ -99,10 +99,10 @@ impl Budget {
     }
 }
 
-pub(super) fn left_alone(name: &str, stop: Stop, now: Timestamp) -> Error {
+pub(super) fn backing_off(name: &str, stop: Stop, now: Timestamp) -> Error {
     let message = match stop.reason {
         Reason::Firewall => format!("the firewall of {name} refuses requests from this address"),
-        _ => format!("{name} is left alone for now"),
+        _ => format!("backing off from {name}, as it asked"),
     };
     Error::new(stop.reason, message).with_retry_after(stop.until.since(now))
 }

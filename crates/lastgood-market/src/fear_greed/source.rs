@@ -31,7 +31,7 @@ impl FearGreed {
         self.site.condition()
     }
 
-    /// Until when its site wants to be left alone, if it does.
+    /// Until when we back off from its site, if we do.
     pub fn stopped(&self) -> Option<Timestamp> {
         self.site.stopped()
     }

@@ -23,7 +23,7 @@ pub struct Health {
     pub no_store: Option<String>,
     /// The venues.
     pub venues: Vec<VenueHealth>,
-    /// Until when the fear & greed API wants to be left alone, if it does.
+    /// Until when we back off from the fear & greed API, if we do.
     pub fear_greed_stopped: Option<Timestamp>,
     /// The last failed load of every region that had one, the newest first.
     pub last_errors: Vec<Trouble>,
@@ -113,7 +113,7 @@ impl VenueHealth {
         }
     }
 
-    /// Whether it has a host that can be asked, and does not want to be left alone.
+    /// Whether it has a host that can be asked, and we do not back off from it.
     pub fn is_well(&self) -> bool {
         self.stops.is_empty() && self.hosts.iter().any(|(_, is_healthy)| *is_healthy)
     }

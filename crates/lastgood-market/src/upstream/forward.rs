@@ -8,10 +8,12 @@ use hyper::body::Incoming;
 use lastgood::{Error, Reason};
 
 use super::client::{self, RequestBody, join, retry_after, strip_hop_by_hop, used_weight};
+use super::host::Call;
 use super::sent::Sending;
 use super::{
     CallResult, Host, Unanswered, Upstreams, VenueUpstream, bounds, cannot_be_reached, not_connected, reason_to_stop,
 };
+use crate::budget::Spent;
 use crate::{Bucket, PassOnly, Venue};
 
 impl Upstreams {
@@ -79,33 +81,16 @@ impl Upstreams {
             };
             let call = host.call_for_client();
             let asked = self.client.request(Request::from_parts(head.clone(), body_now));
-            let Ok(answered) = tokio::time::timeout_at(deadline, asked).await else {
-                let Some(bad) = sending.unfinished() else {
-                    call.ended(CallResult::TimedOut);
-                    let why = format!("{} did not answer within {within:?}", host.url.host());
-                    self.judge_passed(upstream, host, CallResult::TimedOut, &why);
-                    return Err(Unanswered::Unknown(why));
-                };
-                return Err(Unanswered::BadBody(bad));
-            };
-            match answered {
-                Ok(response) => {
-                    if let Some(used) = used_weight(response.headers()) {
-                        passing.learn_used(used);
-                    }
-                    let status = response.status().as_u16();
-                    passing.answered(status);
-                    let result = CallResult::of(status, false);
+            match tokio::time::timeout_at(deadline, asked).await {
+                Ok(Ok(response)) => {
+                    let result = CallResult::of(response.status().as_u16(), false);
                     call.ended(result);
-                    self.judge_passed(upstream, host, result, &format!("{} answered {status}", host.url.host()));
-                    if let Some(reason) = reason_to_stop(status) {
-                        let wait = retry_after(response.headers(), self.exchange_now());
-                        let bucket = Some(bucket).filter(|bucket| *bucket == Bucket::Sapi);
-                        self.stop(host, reason, bucket, wait.unwrap_or(bounds::usual(reason)));
-                    }
+                    let what = format!("{} answered {}", host.url.host(), response.status().as_u16());
+                    self.judge_passed(upstream, host, result, &what);
+                    self.learn_from(host, &passing, bucket, &response);
                     return Ok(response);
                 }
-                Err(why) if why.is_connect() => {
+                Ok(Err(why)) if why.is_connect() => {
                     let result = not_connected(&why);
                     call.ended(result);
                     not_sent = format!("{} {}", host.url.host(), cannot_be_reached(&why));
@@ -114,18 +99,47 @@ impl Upstreams {
                         break;
                     }
                 }
+                Ok(Err(_)) => {
+                    let what = format!("{} broke off before it answered", host.url.host());
+                    let lost = || self.lost(upstream, host, call, CallResult::BrokeOff, what);
+                    return Err(sending.failed().map_or_else(lost, Unanswered::BadBody));
+                }
                 Err(_) => {
-                    if let Some(bad) = sending.failed() {
-                        return Err(Unanswered::BadBody(bad));
-                    }
-                    call.ended(CallResult::BrokeOff);
-                    let why = format!("{} broke off before it answered", host.url.host());
-                    self.judge_passed(upstream, host, CallResult::BrokeOff, &why);
-                    return Err(Unanswered::Unknown(why));
+                    let what = format!("{} did not answer within {within:?}", host.url.host());
+                    let lost = || self.lost(upstream, host, call, CallResult::TimedOut, what);
+                    return Err(sending.unfinished().map_or_else(lost, Unanswered::BadBody));
                 }
             }
         }
         Err(Unanswered::NotSent(not_sent))
+    }
+
+    /// Takes note of the weight, and of a pause or ban, that an answer speaks of.
+    fn learn_from(&self, host: &Host, passing: &Spent<'_>, bucket: Bucket, response: &Response<Incoming>) {
+        if let Some(used) = used_weight(response.headers()) {
+            passing.learn_used(used);
+        }
+        let status = response.status().as_u16();
+        passing.answered(status);
+        if let Some(reason) = reason_to_stop(status) {
+            let wait = retry_after(response.headers(), self.exchange_now());
+            let bucket = Some(bucket).filter(|bucket| *bucket == Bucket::Sapi);
+            self.stop(host, reason, bucket, wait.unwrap_or(bounds::usual(reason)));
+        }
+    }
+
+    /// A request that a host has, and may have acted upon.
+    fn lost(
+        &self,
+        upstream: &VenueUpstream,
+        host: &Host,
+        call: Call<'_>,
+        result: CallResult,
+        what: String,
+    ) -> Unanswered {
+        call.ended(result);
+        self.judge_passed(upstream, host, result, &what);
+        Unanswered::Unknown(what)
     }
 
     /// Takes note of what a request that was passed on says of its host.

@@ -21,15 +21,15 @@ const LARGEST_ANSWER: usize = 4 << 20;
 /// A site that names a longer pause is asked again all the same.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 
-/// A site besides the exchange, such as that of the fear & greed index: asked a little at a time, and left alone when it
-/// says so.
+/// A site besides the exchange, such as that of the fear & greed index: asked a little at a time, with a pause when it
+/// asks for one.
 pub struct Site {
     name: String,
     host: BaseUrl,
     client: HttpClient,
     clock: Clock,
     places: Arc<Semaphore>,
-    left_alone_until: Mutex<Timestamp>,
+    backing_off_until: Mutex<Timestamp>,
     condition: Condition,
 }
 
@@ -47,7 +47,7 @@ impl Site {
             client: client(options.connect_timeout, &options.proxies)?,
             clock: clock.clone(),
             places: Arc::new(Semaphore::new(MOST_AT_ONCE)),
-            left_alone_until: Mutex::new(Timestamp::EPOCH),
+            backing_off_until: Mutex::new(Timestamp::EPOCH),
         })
     }
 
@@ -66,9 +66,9 @@ impl Site {
         &self.name
     }
 
-    /// Until when it wants to be left alone, if it does.
+    /// Until when we back off from it, if we do.
     pub fn stopped(&self) -> Option<Timestamp> {
-        let until = *self.left_alone_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = *self.backing_off_until.lock().unwrap_or_else(PoisonError::into_inner);
         (until > self.clock.now()).then_some(until)
     }
 
@@ -76,7 +76,7 @@ impl Site {
     ///
     /// # Errors
     ///
-    /// When there is none: the site cannot be reached, answers with another status than 200, or wants to be left alone; and
+    /// When there is none: the site cannot be reached, answers with another status than 200, or has asked for a pause; and
     /// those of `read`.
     pub async fn get<T>(&self, target: &str, read: impl FnOnce(Bytes) -> Result<T, Error>) -> Result<T, Error> {
         let part = target.split('?').next().unwrap_or_default();
@@ -92,7 +92,7 @@ impl Site {
     }
 
     fn pause(&self, wait: Duration) -> Error {
-        let message = format!("{} wants to be left alone for now", self.host());
+        let message = format!("backing off from {}, as it asked", self.host());
         Error::new(Reason::RateLimited, message).with_retry_after(wait)
     }
 
@@ -113,7 +113,7 @@ impl Site {
             200 => Ok(fetched.body),
             403 | 418 | 429 => {
                 let wait = fetched.retry_after.unwrap_or(USUAL_PAUSE).min(LONGEST_PAUSE);
-                *self.left_alone_until.lock().unwrap_or_else(PoisonError::into_inner) = self.clock.now().plus(wait);
+                *self.backing_off_until.lock().unwrap_or_else(PoisonError::into_inner) = self.clock.now().plus(wait);
                 Err(self.pause(wait))
             }
             status => Err(Error::new(Reason::Upstream, format!("{host} answered {status}"))),

@@ -10,7 +10,7 @@ use secrecy::ExposeSecret;
 use super::*;
 use crate::layers::tests::resolve_from;
 use crate::variable::expand;
-use crate::{Resolved, render_effective};
+use crate::{Resolved, Settings, render_effective};
 
 fn said(resolved: &Resolved, key: &str) -> (String, String) {
     let rows = render_effective(resolved);
@@ -91,11 +91,12 @@ fn every_key_may_be_taken_from_a_variable_that_the_file_names() {
     for key in KEYS {
         let (table, last) = key.name.rsplit_once('.').unwrap_or(("", key.name));
         let value = match key.name {
-            "admin.token" | "store_token" | "master_key" => "0123456789abcdef",
-            "data_dir" => "/somewhere",
-            "store" => "memory:",
-            _ => key.default,
+            "admin.token" | "store_token" | "master_key" => "0123456789abcdef".to_owned(),
+            "data_dir" => "/somewhere".to_owned(),
+            "store" => "memory:".to_owned(),
+            _ => key.show(&Settings::default()),
         };
+        let value = value.as_str();
         let head = if table.is_empty() { String::new() } else { format!("[{table}]\n") };
         let written = resolve_from("", &[], &[("--set", key.name, value)]).expect(key.name);
         for (file, env) in [

@@ -1,7 +1,7 @@
 //! The keys of the log.
 
 use super::bounds::up_to_a_day;
-use super::{Key, field};
+use super::{Key, put};
 use crate::settings::LogFormat;
 use crate::{show, value};
 
@@ -11,39 +11,39 @@ pub(super) const KEYS: &[Key] = &[
         kind: "level or directives",
         env: &["LASTGOOD_LOG"],
         flag: None,
-        default: "info",
         doc: "off, error, warn, info, debug, trace, or directives such as info,lastgood=debug",
         secret: false,
-        field: field!(log.level, value::log_filter, show::plain),
+        set: |settings, raw| put(&mut settings.log.level, value::log_filter(raw)),
+        show: |settings| show::plain(&settings.log.level),
     },
     Key {
         name: "log.format",
         kind: "text or json",
         env: &["LASTGOOD_LOG_FORMAT"],
         flag: None,
-        default: "text",
         doc: "the form of a log line",
         secret: false,
-        field: field!(log.format, |raw| value::one_of(raw, &LogFormat::ALL), show::format),
+        set: |settings, raw| put(&mut settings.log.format, value::one_of(raw, &LogFormat::ALL)),
+        show: |settings| show::format(&settings.log.format),
     },
     Key {
         name: "log.access",
         kind: "true or false",
         env: &["LASTGOOD_LOG_ACCESS"],
         flag: None,
-        default: "false",
         doc: "whether each request is a line of the log: client, method, path without its query, status, X-Cache, duration",
         secret: false,
-        field: field!(log.access, value::boolean, show::plain),
+        set: |settings, raw| put(&mut settings.log.access, value::boolean(raw)),
+        show: |settings| show::plain(&settings.log.access),
     },
     Key {
         name: "log.stats_every",
         kind: "duration",
         env: &["LASTGOOD_LOG_STATS_EVERY"],
         flag: None,
-        default: "5m",
         doc: "how often a line tells the hit rate, if there was traffic; 0s for never",
         secret: false,
-        field: field!(log.stats_every, up_to_a_day, show::span),
+        set: |settings, raw| put(&mut settings.log.stats_every, up_to_a_day(raw)),
+        show: |settings| show::span(&settings.log.stats_every),
     },
 ];

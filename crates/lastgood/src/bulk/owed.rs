@@ -7,10 +7,11 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::PAGE;
-use crate::cache::{Cache, Shared};
+use crate::cache::Cache;
 use crate::clock::Timestamp;
 use crate::invalidation::{Mode, OwedBulk};
 use crate::region::Region;
+use crate::shared::Shared;
 use crate::store::{BreakerState, Store, StoreError, jittered, somewhere_in};
 use crate::write_behind::journal::{BULK, OwedBefore, Record};
 

@@ -81,7 +81,7 @@ fn no_text_shows_a_password_and_what_cannot_be_used_is_refused_without_repeating
         ["ftp://me:hunter2@p", "http://", "socks4://hunter2:1", "http://hunter2:0", "http://hunter2/path", "hunter2 x"]
     {
         let said = ProxyVariables { https: wrong.into(), ..ProxyVariables::default() };
-        let why = Proxies::new(&said).unwrap_err();
+        let why = Proxies::new(&said).unwrap_err().to_string();
         assert!(why.starts_with("HTTPS_PROXY ") && why.contains("socks5://") && !why.contains("hunter2"), "{why}");
     }
 }

@@ -7,12 +7,12 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
 use super::{Answer, Region};
-use crate::cache::Tier as StoreTier;
 use crate::entry::{Entry, Loaded};
 use crate::flight::{Void, after};
 use crate::memory::Key;
 use crate::outcome::{Outcome, Tier};
 use crate::publisher::Kind;
+use crate::shared::Tier as StoreTier;
 use crate::store::{Store, StoreError, Version};
 use crate::tags;
 use crate::write_behind::{Change, Form, Meanwhile, Removal, Turn};

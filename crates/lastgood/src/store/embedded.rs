@@ -24,6 +24,7 @@ mod rows;
 mod shared;
 mod writer;
 
+pub(crate) use self::file::Trouble as FileTrouble;
 pub(crate) use self::rows::RowFile;
 
 /// How long a `put` waits for the disk when too much is unsynced already.

@@ -115,7 +115,7 @@ pub struct GuardCounters {
     pub opened: u64,
 }
 
-/// A [`Store`] that gives every call of its inner store a hard deadline, and leaves a failing store alone.
+/// A [`Store`] that gives every call of its inner store a hard deadline, and backs off from a failing store.
 ///
 /// The breaker opens on failed, timed-out and slow calls. From then on every call is answered
 /// [`StoreError::BreakerOpen`] without waiting, until one background probe has found the store well; no caller ever
@@ -130,7 +130,7 @@ pub struct GuardedStore {
     breaker: Breaker,
     reads: Semaphore,
     writes: Semaphore,
-    /// What kept the store from answering last: the cause, while it is left alone.
+    /// What kept the store from answering last: the cause, while we back off from it.
     last_failure: Mutex<Option<StoreError>>,
     condition: Condition,
     clock: Clock,

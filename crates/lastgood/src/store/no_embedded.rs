@@ -1,5 +1,6 @@
 //! Stands in for the embedded store in a build without the feature `embedded`: no file can be opened.
 
+use std::fmt;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -9,6 +10,18 @@ use crate::clock::{Clock, Timestamp};
 
 /// The file of [`CacheBuilder::pending_file`](crate::CacheBuilder), of which there is none: that method needs the feature.
 pub(crate) enum RowFile {}
+
+/// What keeps such a file from being used, of which there is none.
+#[derive(Clone, Debug)]
+pub(crate) enum FileTrouble {}
+
+impl fmt::Display for FileTrouble {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {}
+    }
+}
+
+impl std::error::Error for FileTrouble {}
 
 impl RowFile {
     pub(crate) fn open(_: &Path, _: &Clock, _: u64) -> Result<RowFile, StoreError> {
@@ -27,11 +40,11 @@ impl RowFile {
         match *self {}
     }
 
-    pub(crate) fn all(&self) -> Result<Vec<(String, Bytes)>, String> {
+    pub(crate) fn all(&self) -> Result<Vec<(String, Bytes)>, FileTrouble> {
         match *self {}
     }
 
-    pub(crate) fn write(&self, _: &[(String, Option<Bytes>)], _: Timestamp) -> Result<(), String> {
+    pub(crate) fn write(&self, _: &[(String, Option<Bytes>)], _: Timestamp) -> Result<(), FileTrouble> {
         match *self {}
     }
 }

@@ -14,11 +14,13 @@ use crate::clock::{Clock, Timestamp};
 use crate::policy::FOREVER_TTL;
 use crate::store::RowFile;
 
+mod error;
 mod record;
 mod restore;
 mod rows;
 mod save;
 
+pub(crate) use self::error::JournalError;
 pub(crate) use self::record::Record;
 pub(crate) use self::restore::{BULK, DISTRUST, OwedBefore, Restored};
 pub(super) use self::rows::Rows;
@@ -40,7 +42,7 @@ pub(crate) struct Journal {
     file: Mutex<File>,
     /// Held by the writer, so that newer rows are written later.
     pub(super) turn: tokio::sync::Mutex<()>,
-    trouble: Mutex<Option<String>>,
+    trouble: Mutex<Option<JournalError>>,
 }
 
 struct File {
@@ -55,7 +57,7 @@ pub(super) enum Written {
     Yes,
     /// The file had to be replaced by an empty one: all rows have to be written again.
     Replaced,
-    No(String),
+    No(JournalError),
 }
 
 impl Journal {
@@ -78,17 +80,17 @@ impl Journal {
     }
 
     /// Why what waits is not kept on disk.
-    pub(crate) fn trouble(&self) -> Option<String> {
+    pub(crate) fn trouble(&self) -> Option<JournalError> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Notes whether the disk works; each change of that is logged.
-    fn set_trouble(&self, why: Option<String>) {
+    fn set_trouble(&self, why: Option<JournalError>) {
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         let path = self.path.display();
         match (&*trouble, &why) {
             (None, Some(why)) => {
-                tracing::warn!(%path, why, "changes that wait for the store are kept in memory alone: a restart would lose them");
+                tracing::warn!(%path, %why, "changes that wait for the store are kept in memory alone: a restart would lose them");
             }
             (Some(_), None) => tracing::info!(%path, "changes that wait for the store are kept on disk again"),
             _ => {}
@@ -101,24 +103,24 @@ impl Journal {
     /// # Errors
     ///
     /// When that cannot be done now: another process has the file, or the disk is in trouble.
-    pub(crate) fn read(&self) -> Result<Vec<(String, Record, Bytes)>, String> {
+    pub(crate) fn read(&self) -> Result<Vec<(String, Record, Bytes)>, JournalError> {
         let read = self.open_and_read();
         let trouble = match &read {
-            Ok((_, is_read_only)) => is_read_only.then(|| format!("{} cannot be written", self.path.display())),
+            Ok((_, is_read_only)) => is_read_only.then(|| JournalError::ReadOnly(self.path.clone())),
             Err(why) => Some(why.clone()),
         };
         self.set_trouble(trouble);
         read.map(|(rows, _)| self.own_of(rows))
     }
 
-    fn open_and_read(&self) -> Result<(Vec<(String, Bytes)>, bool), String> {
+    fn open_and_read(&self) -> Result<(Vec<(String, Bytes)>, bool), JournalError> {
         let mut file = self.file();
         let opened = RowFile::open(&self.path, &self.clock, self.most_bytes * (1 + WITH_OTHERS));
-        let rows = opened.map_err(|why| why.to_string())?;
+        let rows = opened.map_err(JournalError::Unopened)?;
         if let Some(to) = rows.set_aside() {
             tracing::info!(set_aside = %to.display(), "what waited for the store is lost with the damaged file");
         }
-        let all = rows.all()?;
+        let all = rows.all().map_err(JournalError::Rows)?;
         file.is_read = true;
         let is_read_only = rows.is_read_only();
         file.open = (!is_read_only).then_some(rows);
@@ -168,13 +170,13 @@ impl Journal {
     fn try_write(&self, rows: &[(String, Option<Bytes>)]) -> Written {
         let (mut file, now) = (self.file(), self.clock.now());
         if file.open.is_none() {
-            let before = self.trouble().unwrap_or_else(|| "the file is not open".to_owned());
+            let before = self.trouble().unwrap_or(JournalError::Closed);
             if !file.is_read || now.since(file.tried_at) < TRY_EVERY {
                 return Written::No(before);
             }
             file.tried_at = now;
             match RowFile::open(&self.path, &self.clock, self.most_bytes * (1 + WITH_OTHERS)) {
-                Err(why) => return Written::No(why.to_string()),
+                Err(why) => return Written::No(JournalError::Unopened(why)),
                 Ok(rows) if rows.is_read_only() => return Written::No(before),
                 Ok(rows) => {
                     let was_there = rows.was_there();
@@ -185,14 +187,14 @@ impl Journal {
                 }
             }
         }
-        let Some(open) = &file.open else { return Written::No("the file is not open".to_owned()) };
+        let Some(open) = &file.open else { return Written::No(JournalError::Closed) };
         let named: Vec<_> = rows.iter().map(|(key, row)| ([&self.owner, &**key].concat(), row.clone())).collect();
         match open.write(&named, now.plus(FOREVER_TTL)) {
             Ok(()) => Written::Yes,
             Err(why) => {
                 // It serves nothing after a failed write until it is opened again.
                 (file.open, file.tried_at) = (None, now);
-                Written::No(why)
+                Written::No(JournalError::Rows(why))
             }
         }
     }

@@ -45,7 +45,7 @@ function situation({ at, health }) {
     disabled: 'The cache is switched off: every request passes through to the exchange and the sources.',
     degraded: 'Something is served, or refused, that would not be without a fault.' };
   // The reasons say these two, too, with less.
-  const rest = lines.filter((line) => !/ serves last good: |wants to be left alone/.test(line));
+  const rest = lines.filter((line) => !/ serves last good: |backing off, as it asked/.test(line));
   return h('section', { class: `card situation ${health.status}` },
     h('h2', {}, health.status === 'ok' ? 'Well' : health.status === 'disabled' ? 'Switched off' : 'Degraded'),
     h('p', {}, words[health.status]),

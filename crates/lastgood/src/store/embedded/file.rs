@@ -1,5 +1,6 @@
 //! The file: its tables, its rows, and what to do when it is damaged.
 
+use std::fmt;
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -65,7 +66,7 @@ pub(super) fn is_writable(path: &Path) -> bool {
 
 /// What keeps the file from being used.
 #[derive(Clone, Debug)]
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     /// Its content is damaged; only a new file helps.
     Damaged(String),
     /// The disk failed; opening the file again may help.
@@ -83,6 +84,14 @@ impl Trouble {
         Trouble::Damaged("reading it panicked".to_owned())
     }
 }
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.why())
+    }
+}
+
+impl std::error::Error for Trouble {}
 
 impl From<redb::Error> for Trouble {
     fn from(error: redb::Error) -> Self {

@@ -58,7 +58,7 @@ impl RowFile {
     /// # Errors
     ///
     /// When it cannot be read.
-    pub(crate) fn all(&self) -> Result<Vec<(String, Bytes)>, String> {
+    pub(crate) fn all(&self) -> Result<Vec<(String, Bytes)>, Trouble> {
         let (mut rows, mut after, now) = (Vec::new(), None::<String>, self.clock.now());
         loop {
             let read = file::contained(|| {
@@ -67,7 +67,7 @@ impl RowFile {
                 let values = file::get_many(&self.handle, &names, pending, now)?;
                 Ok((names, values, next))
             });
-            let (names, values, next) = read.map_err(|trouble| self.set_aside_if_damaged(&trouble))?;
+            let (names, values, next) = read.inspect_err(|trouble| self.set_aside_if_damaged(trouble))?;
             rows.extend(names.into_iter().zip(values).filter_map(|(name, value)| Some((name, value?))));
             after = next;
             if after.is_none() {
@@ -82,18 +82,17 @@ impl RowFile {
     /// # Errors
     ///
     /// When the disk does not take it; then none of it is written.
-    pub(crate) fn write(&self, rows: &[(String, Option<Bytes>)], expires: Timestamp) -> Result<(), String> {
-        let Handle::Writable(database) = &self.handle else { return Err(READ_ONLY.to_owned()) };
+    pub(crate) fn write(&self, rows: &[(String, Option<Bytes>)], expires: Timestamp) -> Result<(), Trouble> {
+        let Handle::Writable(database) = &self.handle else { return Err(Trouble::Failed(READ_ONLY.to_owned())) };
         let row = |value: &Bytes| Row { value: value.clone(), expires };
         let batch: Vec<Write> = rows.iter().map(|(name, value)| Write::of(name, value.as_ref().map(row))).collect();
         file::contained(|| file::commit(database, &batch, self.clock.now(), self.max_bytes))
-            .map_err(|trouble| self.set_aside_if_damaged(&trouble))
+            .inspect_err(|trouble| self.set_aside_if_damaged(trouble))
     }
 
-    fn set_aside_if_damaged(&self, trouble: &Trouble) -> String {
+    fn set_aside_if_damaged(&self, trouble: &Trouble) {
         if matches!(trouble, Trouble::Damaged(_)) && file::set_aside(&self.path, &self.clock).is_err() {
             tracing::debug!(path = %self.path.display(), "the damaged file could not be moved");
         }
-        trouble.why().to_owned()
     }
 }

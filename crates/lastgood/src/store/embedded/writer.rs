@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+use std::{fmt, io};
 
 use super::file::{self, Handle, READ_ONLY, Trouble};
 use super::shared::{Shared, State};
@@ -111,34 +112,54 @@ fn write(shared: &Shared) {
     }
 }
 
+/// Why a file in trouble is still out of use.
+#[derive(Debug)]
+enum Unrepaired {
+    /// Reads of it have not ended.
+    ReadersHang,
+    /// It is damaged and cannot be moved out of the way.
+    NotMoved(io::Error),
+    Unopened(StoreError),
+}
+
+impl fmt::Display for Unrepaired {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unrepaired::ReadersHang => f.write_str("its last readers hang"),
+            Unrepaired::NotMoved(why) => write!(f, "it cannot be moved: {why}"),
+            Unrepaired::Unopened(why) => why.fmt(f),
+        }
+    }
+}
+
 /// Opens the file again after trouble, or sets it aside and begins a new one.
 fn repair(shared: &Shared) {
     let Some((trouble, old)) = shared.state().trouble.take() else { return };
     let gone = old.is_none_or(release);
     let opened = match &trouble {
-        Trouble::Failed(_) if !gone => Err("its last readers hang".to_owned()),
+        Trouble::Failed(_) if !gone => Err(Unrepaired::ReadersHang),
         Trouble::Failed(_) => open(shared),
         Trouble::Damaged(_) => set_aside(shared).and_then(|()| open(shared)),
     };
     if let Err(why) = &opened {
-        tracing::debug!(path = %shared.path().display(), why, "the cache file is still out of use");
+        tracing::debug!(path = %shared.path().display(), %why, "the cache file is still out of use");
     }
     shared.repaired(opened.map_err(|_| trouble));
 }
 
-fn set_aside(shared: &Shared) -> Result<(), String> {
+fn set_aside(shared: &Shared) -> Result<(), Unrepaired> {
     // A first attempt may have got this far already.
     if !shared.path().exists() {
         return Ok(());
     }
-    let aside = file::set_aside(shared.path(), &shared.clock).map_err(|error| error.to_string())?;
+    let aside = file::set_aside(shared.path(), &shared.clock).map_err(Unrepaired::NotMoved)?;
     tracing::warn!(set_aside = %aside.display(), "the cache file is damaged, starting empty");
     Ok(())
 }
 
-fn open(shared: &Shared) -> Result<Handle, String> {
+fn open(shared: &Shared) -> Result<Handle, Unrepaired> {
     let opened = file::open_or_set_aside(shared.path(), &shared.clock, shared.bounds);
-    opened.map(|(database, _)| database).map_err(|error| error.to_string())
+    opened.map(|(database, _)| database).map_err(Unrepaired::Unopened)
 }
 
 /// Closes the file once its last reader is gone; `false` when one does not go.

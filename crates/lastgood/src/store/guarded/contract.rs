@@ -41,7 +41,7 @@ impl Store for GuardedStore {
 
     async fn probe(&self) -> Result<Usage, StoreError> {
         match self.call(Kind::Write, || self.inner.probe()).await {
-            // A health check wants to know why the store is left alone.
+            // A health check wants to know what the store failed by.
             Err(why) => Err(self.cause(why)),
             probed => probed,
         }

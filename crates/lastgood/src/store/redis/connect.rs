@@ -6,9 +6,10 @@ use std::time::Duration;
 use ::redis::aio::{AsyncPushSender, MultiplexedConnection};
 use ::redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError, Value, cmd};
 use futures_util::FutureExt;
+use tokio::task::JoinError;
 use tokio::time::timeout;
 
-use super::options::Server;
+use super::options::{CertificateError, Server};
 use super::reply;
 
 /// The longest that connecting, TLS and login may take together.
@@ -31,6 +32,18 @@ impl From<RedisError> for Failure {
     fn from(error: RedisError) -> Failure {
         let refused = matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"));
         Failure { why: reply::text(&error), login: refused || error.kind() == ErrorKind::AuthenticationFailed }
+    }
+}
+
+impl From<CertificateError> for Failure {
+    fn from(why: CertificateError) -> Failure {
+        why.to_string().into()
+    }
+}
+
+impl From<JoinError> for Failure {
+    fn from(why: JoinError) -> Failure {
+        why.to_string().into()
     }
 }
 
@@ -57,7 +70,7 @@ pub(super) async fn connect_to_hear(
 async fn connect_with(server: Server, config: AsyncConnectionConfig) -> Result<MultiplexedConnection, Failure> {
     let (is_tls, has_certificate) = (server.is_tls(), server.has_certificate());
     let read = tokio::task::spawn_blocking(|| server.with_certificates()).await;
-    let info = read.unwrap_or_else(|why| Err(why.to_string()))?;
+    let info = read??;
     let attempt = async {
         let config = config.set_connection_timeout(Some(CONNECT_WITHIN)).set_response_timeout(Some(ANSWER_WITHIN));
         let mut connection = Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await?;

@@ -7,11 +7,13 @@ use std::time::Duration;
 use ::redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use ::redis::{ConnectionAddr, ProtocolVersion, RedisConnectionInfo};
 
+pub(super) use self::certificate_error::CertificateError;
 pub(super) use self::server::{Access, Server};
 use self::tls::Tls;
 pub(super) use crate::store::url::hosts::authority;
 use crate::store::{Login, RedisPlace, RedisUrl, StoreError};
 
+mod certificate_error;
 mod server;
 mod tls;
 
@@ -42,7 +44,7 @@ impl RedisOptions {
     ///
     /// [`StoreError::Unavailable`], naming the problem with the files.
     pub fn new(url: &RedisUrl) -> Result<RedisOptions, StoreError> {
-        let tls = url.tls.as_ref().map(Tls::of).transpose().map_err(|why| unusable(&why))?.map(Arc::new);
+        let tls = url.tls.as_ref().map(Tls::of).transpose().map_err(|why| unusable(&why.to_string()))?.map(Arc::new);
         let access = Access { login: login(&url.login, url), tls };
         let to = |addresses: &[(String, u16)], access: &Access| -> Vec<Server> {
             addresses.iter().filter_map(|(host, port)| access.to(host, *port)).collect()

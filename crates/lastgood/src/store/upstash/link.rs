@@ -4,6 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use std::{fmt, io};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
@@ -234,14 +235,41 @@ fn cause(error: &dyn Error) -> String {
     innermost.to_string()
 }
 
-fn connector(options: &UpstashOptions) -> Result<Connector, String> {
+/// Why no connection over TLS can be made.
+#[derive(Debug)]
+enum TlsError {
+    /// The provider lacks what TLS needs.
+    Provider(rustls::Error),
+    /// The system's certificate authorities cannot be read.
+    Authorities(io::Error),
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TlsError::Provider(why) => why.fmt(f),
+            TlsError::Authorities(why) => {
+                write!(f, "the system's certificate authorities cannot be read: {why}; install ca-certificates")
+            }
+        }
+    }
+}
+
+impl Error for TlsError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            TlsError::Provider(why) => Some(why),
+            TlsError::Authorities(why) => Some(why),
+        }
+    }
+}
+
+fn connector(options: &UpstashOptions) -> Result<Connector, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let tls = tls.map_err(|why| why.to_string())?;
+    let tls = tls.map_err(TlsError::Provider)?;
     let tls = match options.is_tls() {
-        true => tls.with_native_roots().map_err(|why| {
-            format!("the system's certificate authorities cannot be read: {why}; install ca-certificates")
-        })?,
+        true => tls.with_native_roots().map_err(TlsError::Authorities)?,
         // Nothing to check; reading the system's authorities takes long.
         false => tls.with_root_certificates(RootCertStore::empty()),
     };

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::Record;
 use super::rows::HEARD;
+use super::{JournalError, Record};
 use crate::clock::Timestamp;
 use crate::invalidation::Mode;
 use crate::store::{Position, StoreError};
@@ -41,7 +41,7 @@ impl WriteBehind {
     /// # Errors
     ///
     /// When it cannot be read now.
-    pub(crate) fn restore(self: &Arc<Self>) -> Result<Restored, String> {
+    pub(crate) fn restore(self: &Arc<Self>) -> Result<Restored, JournalError> {
         let mut restored = Restored::default();
         let Some(journal) = &self.journal else { return Ok(restored) };
         let rows = journal.read()?;

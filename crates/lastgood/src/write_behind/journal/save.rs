@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::rows::Wanted;
-use super::{Journal, Record, Written};
+use super::{Journal, JournalError, Record, Written};
 use crate::clock::Timestamp;
 use crate::store::Position;
 use crate::write_behind::{Others, WriteBehind};
@@ -90,11 +90,11 @@ impl WriteBehind {
 
     /// Why what waits is not kept on disk; `None` while it is, or need not be.
     pub(crate) fn journal_trouble(&self) -> Option<String> {
-        self.journal.as_ref()?.trouble()
+        self.journal.as_ref()?.trouble().map(|why| why.to_string())
     }
 
     /// Writes rows until the file holds all owed changes. One caller at a time writes for all.
-    async fn follow(self: &Arc<Self>) -> Result<(), String> {
+    async fn follow(self: &Arc<Self>) -> Result<(), JournalError> {
         let Some(journal) = &self.journal else { return Ok(()) };
         let _turn = journal.turn.lock().await;
         loop {
@@ -151,7 +151,7 @@ async fn write(journal: &Arc<Journal>, taken: &[(String, Wanted)]) -> Written {
         };
         journal.write(&wanted.into_iter().map(row).collect::<Vec<_>>())
     });
-    written.await.unwrap_or_else(|why| Written::No(why.to_string()))
+    written.await.unwrap_or_else(|why| Written::No(JournalError::Ended(why.to_string())))
 }
 
 /// Rows that are being written.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ::redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo};
 
+use super::certificate_error::CertificateError;
 use super::tls::Tls;
 use super::{tcp_settings, unusable};
 use crate::store::StoreError;
@@ -19,7 +20,7 @@ pub(in crate::store::redis) struct Server {
 
 impl Server {
     /// The address with the certificates of this moment. Blocks while it reads their files.
-    pub(in crate::store::redis) fn with_certificates(self) -> Result<ConnectionInfo, String> {
+    pub(in crate::store::redis) fn with_certificates(self) -> Result<ConnectionInfo, CertificateError> {
         self.tls.applied_to(self.info)
     }
 
