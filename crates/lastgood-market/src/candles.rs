@@ -155,12 +155,7 @@ impl Candles {
         let found = self.put_together(question, whom).await;
         match found {
             Err(error) if whom == For::Reader && is_of_the_exchange(error.reason) => {
-                let kept = self.last_good(question, error.clone()).await?;
-                match self.has_own_since(question, kept.tail.as_ref()) {
-                    // It was passed on as it was asked, and readers are not taken back behind that answer.
-                    true => Err(error.with_reason(Reason::Abandoned)),
-                    false => Ok(kept),
-                }
+                self.last_good(question, error).await
             }
             found => found,
         }

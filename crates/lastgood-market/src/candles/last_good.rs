@@ -21,8 +21,8 @@ impl Candles {
     ///
     /// # Errors
     ///
-    /// `error` where not all that is asked for is kept; as [`Reason::Abandoned`] if the exchange contradicts itself, so
-    /// that [`Question::direct`] must be asked.
+    /// `error` where not all that is asked for is kept. [`Reason::Abandoned`] if the answer to [`Question::direct`] is to be given
+    /// instead: it is later than the kept candles, or the exchange contradicts itself.
     pub async fn last_good(&self, question: &Question, error: Error) -> Result<Slice, Error> {
         let series = &question.series;
         let key = series.key(TAIL);
@@ -37,6 +37,10 @@ impl Candles {
                 Resolution::Whole { runs, ends_in_tail } => {
                     let outcome = Outcome::LastGood(error.reason);
                     let (tail, age) = (kept.filter(|_| ends_in_tail), draft.age());
+                    // It was passed on as it was asked, and readers are not taken back behind that answer.
+                    if self.has_own_since(question, tail.as_ref()) {
+                        return Err(error.with_reason(Reason::Abandoned));
+                    }
                     let (given_at, unverified) = (self.clock.now(), self.region.is_unverified());
                     return Ok(Slice { runs, outcome, given_at, age, tail, unverified });
                 }
@@ -50,7 +54,7 @@ impl Candles {
 
     /// Whether memory holds the exchange's answer to the question as it was asked, and it was asked for after this end of the
     /// series.
-    pub(super) fn has_own_since(&self, question: &Question, end: Option<&Answer>) -> bool {
+    fn has_own_since(&self, question: &Question, end: Option<&Answer>) -> bool {
         let own = self.region.peek(&question.direct.key);
         own.zip(end).is_some_and(|(own, end)| own.age() < end.age())
     }

@@ -95,7 +95,7 @@ impl Engine {
             Ok(Err(error)) => return Err(error),
             Err(full) => full,
         };
-        Box::pin(self.last_good_slice(question, face, error)).await.map(Answered::Candles)
+        Box::pin(self.last_good_candles(question, face, error)).await
     }
 
     /// What cannot be put together, the exchange is asked as it was asked.
@@ -117,18 +117,33 @@ impl Engine {
             composite.count_failed(&error);
             return Err(error);
         }
-        let kept = self.last_good_slice(question, face, error.clone()).await;
-        kept.map(Answered::Candles).map_err(|_| error)
+        self.last_good_candles(question, face, error.clone()).await.map_err(|_| error)
     }
 
-    async fn last_good_slice<F: Face>(&self, question: &Question, face: &F, error: Error) -> Result<Slice, Error> {
-        let kept = face.wait(pin!(self.candles.last_good(question, error.clone()))).await.unwrap_or(Err(error));
+    /// The candles that are kept for a question which cannot be waited for, or which the exchange does not answer; its own last
+    /// answer where that is the later one.
+    async fn last_good_candles<'a, F: Face>(
+        &self,
+        question: &'a Arc<Question>,
+        face: &F,
+        error: Error,
+    ) -> Result<Answered<'a>, Error> {
         let composite = self.region(RegionName::Klines).composite();
-        match &kept {
-            Ok(slice) => composite.count(slice.outcome),
-            Err(error) => composite.count_failed(error),
-        }
-        kept
+        let kept = face.wait(pin!(self.candles.last_good(question, error.clone()))).await.unwrap_or_else(Err);
+        let kept = match kept {
+            Err(abandoned) if abandoned.reason == Reason::Abandoned => {
+                let line = Line::only(Arc::clone(&question.direct));
+                line.last_good(face, error).map(|line::Answered { answer, .. }| {
+                    composite.count(answer.outcome());
+                    Answered::Entry(line::Answered { answer, source: &question.direct })
+                })
+            }
+            kept => kept.map(|slice| {
+                composite.count(slice.outcome);
+                Answered::Candles(slice)
+            }),
+        };
+        kept.inspect_err(|error| composite.count_failed(error))
     }
 }
 
