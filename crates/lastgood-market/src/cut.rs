@@ -129,6 +129,24 @@ impl Index {
     }
 }
 
+/// `newer`, a list of symbols, with the rows that only `older` has, in the order of `older`; `None` where there are none.
+pub(crate) fn united(newer: &[u8], older: &[u8]) -> Option<Bytes> {
+    let (new, old) = (Index::of(newer)?, Index::of(older)?);
+    let in_order = |index: &Index| {
+        let mut rows: Vec<_> =
+            index.symbols().map(str::to_owned).filter_map(|symbol| Some((index.row(&symbol)?, symbol))).collect();
+        rows.sort_unstable_by_key(|(row, _)| row.start);
+        rows
+    };
+    let newest =
+        |(row, symbol): &(Range<usize>, String)| new.row(symbol).map_or(&older[row.clone()], |row| &newer[row]);
+    let (older_rows, newer_rows) = (in_order(&old), in_order(&new));
+    older_rows.iter().any(|(_, symbol)| new.row(symbol).is_none()).then_some(())?;
+    let added = newer_rows.iter().filter(|(_, symbol)| old.row(symbol).is_none());
+    let rows: Vec<&[u8]> = older_rows.iter().chain(added).map(newest).collect();
+    Some([&newer[..new.rows_at.start], b"[", &rows.join(&b","[..]), b"]", &newer[new.rows_at.end..]].concat().into())
+}
+
 /// The order book of `body` with at most `levels` a side. Both sides are cut where they stand; all else is kept.
 fn shallow(body: &Bytes, levels: usize) -> Option<Bytes> {
     let start = skip_blanks(body, 0);

@@ -1,13 +1,12 @@
 //! Keeps a list of symbols from before, when one comes that lacks some of them.
 //!
 //! One list may lack a symbol by mistake, and it replaces the one that had it. The symbol is then asked for by itself; if
-//! that fails too, the list from before still has its last good row.
+//! that fails too, the list from before still has its last good row. Where two lists in a row lack different symbols, it has
+//! the rows of both.
 
-use std::time::Duration;
+use lastgood::{Answer, Composed, Loaded, Region, Timestamp, Value};
 
-use lastgood::{Answer, Composed, Loaded, Region, Value};
-
-use crate::cut::{Cut, Index};
+use crate::cut::{self, Cut, Index};
 use crate::source::Source;
 use crate::venue::Recipe;
 
@@ -20,28 +19,37 @@ pub(super) fn source(list: &Source) -> Option<Source> {
     is_part.then(|| Source { key: key(list), ..list.clone() })
 }
 
-/// What was loaded, with the list that it replaces where that has rows which it lacks.
+/// What was loaded, with the list that it replaces where that has rows which it lacks, and with those that only a list from
+/// longer ago has.
 pub(super) fn keeping(region: &Region, source: &Source, loaded: Loaded) -> Composed {
     let kept = if is_list(source) { region.peek(&source.key) } else { None };
-    let Some((kept, lost)) = kept.and_then(|kept| lost(&kept, &loaded.value).map(|lost| (kept, lost))) else {
-        return loaded.into();
-    };
+    let Some(kept) = kept.filter(|kept| lacks_any(kept, &loaded.value)) else { return loaded.into() };
     let key = key(source);
-    // A list from longer ago stays while it has all that the last one had and this one lacks.
-    let before = region.peek(&key).and_then(|before| Index::of(before.body()));
-    if before.is_some_and(|before| lost.iter().all(|symbol| before.row(symbol).is_some())) {
-        return loaded.into();
-    }
-    let value = Value { body: kept.body().clone(), meta: kept.meta().map(Into::into) };
-    let as_it_was = Loaded { as_of: Some(kept.source_time()), ..Loaded::from(value).fresh_for(Duration::ZERO) };
+    let earlier = region.peek(&key);
+    let (body, as_of) = match earlier.and_then(|earlier| Some((cut::united(kept.body(), earlier.body())?, earlier))) {
+        // It is as old as its oldest row, and kept for as long as the newest.
+        Some((body, earlier)) => (body, earlier.source_time().min(kept.source_time())),
+        None => (kept.body().clone(), kept.source_time()),
+    };
+    let value = Value { body, meta: kept.meta().map(Into::into) };
+    let no_longer_fresh = kept.source_time().since(as_of);
+    let as_it_was = Loaded { as_of: Some(as_of), ..Loaded::from(value).fresh_for(no_longer_fresh) };
     Composed { siblings: vec![(key, as_it_was)], ..Composed::from(loaded) }
 }
 
-/// The symbols that a list had and the next one lacks, if any.
-fn lost(kept: &Answer, next: &Value) -> Option<Vec<String>> {
-    let (before, after) = (Index::of(kept.body())?, Index::of(&next.body)?);
-    let lost: Vec<String> = before.symbols().filter(|symbol| after.row(symbol).is_none()).map(str::to_owned).collect();
-    (!lost.is_empty()).then_some(lost)
+/// When the newest row of an answer was loaded: a list from before may have rows of several lists, and was fresh until then.
+pub(super) fn newest_row(answer: &Answer, source: &Source) -> Timestamp {
+    let was_fresh_for = (answer.age() + answer.fresh_for()).saturating_sub(answer.stale_by());
+    match source.key.ends_with(SUFFIX) {
+        true => answer.source_time().plus(was_fresh_for),
+        false => answer.source_time(),
+    }
+}
+
+/// Whether a list lacks a symbol that the one before had.
+fn lacks_any(kept: &Answer, next: &Value) -> bool {
+    let (Some(before), Some(after)) = (Index::of(kept.body()), Index::of(&next.body)) else { return false };
+    before.symbols().any(|symbol| after.row(symbol).is_none())
 }
 
 /// Whether a source is a list of all symbols.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lastgood::{Answer, Region, Timestamp};
 
+use super::before;
 use crate::cut::{self, Cut, Index};
 use crate::region::RegionName;
 use crate::source::Source;
@@ -31,17 +32,18 @@ impl Moment {
     /// The moment of an answer's part that was asked for.
     pub(super) fn of(answer: &Answer, source: &Source, index: Option<&Index>) -> Moment {
         let stated = Stated::of(source).and_then(|stated| stated.read(answer.body(), &source.cut, index));
-        Moment::stating(stated, source, answer.source_time())
+        Moment::stating(stated, answer, source)
     }
 
     /// The moment of all of an answer.
     fn of_whole(answer: &Answer, source: &Source) -> Moment {
         let stated = Stated::of(source).and_then(|stated| stated.whole(answer.body()));
-        Moment::stating(stated, source, answer.source_time())
+        Moment::stating(stated, answer, source)
     }
 
-    fn stating(stated: Option<u64>, source: &Source, loaded: Timestamp) -> Moment {
-        Moment { stated, is_lasting: is_lasting(source, stated, loaded), loaded }
+    fn stating(stated: Option<u64>, answer: &Answer, source: &Source) -> Moment {
+        let is_lasting = is_lasting(source, stated, before::newest_row(answer, source));
+        Moment { stated, is_lasting, loaded: answer.source_time() }
     }
 
     /// Whether it is later than another moment of the same question.

@@ -163,6 +163,51 @@ async fn a_key_that_does_not_hold_the_answer_is_passed_over() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_symbols_that_two_lists_in_a_row_lack_each_has_its_newest_row() {
+    let bench = Bench::new();
+    let prices = |rows: &[(&str, u64)]| {
+        let row = |(symbol, price): &(&str, u64)| format!(r#"{{"symbol":"{symbol}","price":"{price}"}}"#);
+        format!("[{}]", rows.iter().map(row).collect::<Vec<_>>().join(","))
+    };
+    let one = |symbol: &str| line(&format!("/api/v3/ticker/price?symbol={symbol}"));
+    for list in [prices(&[("A", 1), ("B", 1), ("C", 1)]), prices(&[("A", 2), ("C", 2), ("D", 2)])] {
+        bench.says(&list);
+        assert_eq!(bench.ask(&one("A")).await, Ok((list, Outcome::Miss)));
+        advance(3 * SECOND).await;
+    }
+    bench.says(&prices(&[("D", 3)]));
+    let before = prices(&[("A", 2), ("B", 1), ("C", 2), ("D", 2)]);
+    for symbol in ["A", "B", "C"] {
+        bench.fails(Reason::Unreachable);
+        let kept = Ok((before.clone(), Outcome::LastGood(Reason::Unreachable)));
+        assert_eq!(bench.ask(&one(symbol)).await, kept, "{symbol}");
+    }
+    let answered = one("A");
+    let kept = answered.last_good(&bench, Error::new(Reason::Unreachable, "injected")).unwrap();
+    assert_eq!(kept.answer.age(), 6 * SECOND, "as old as its oldest row");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_of_a_list_from_before_counts_by_its_own_time_though_another_row_is_older() {
+    let bench = Bench::new();
+    let (one, all) = (line("/fapi/v1/ticker/price?symbol=A"), line("/fapi/v1/ticker/price"));
+    let began = Clock::paused_with_tokio().now().as_millis();
+    let price = |symbol: &str, seconds: u64| {
+        format!(r#"{{"symbol":"{symbol}","price":"1","time":{}}}"#, began + seconds * 1_000)
+    };
+    for list in [vec![price("A", 0), price("B", 0)], vec![price("A", 60)]] {
+        bench.says(&format!("[{}]", list.join(",")));
+        bench.ask(&all).await.unwrap();
+        advance(60 * SECOND).await;
+    }
+    // The next list lacks the symbol, and by itself it is given as it was half a minute before.
+    bench.says(&format!("[{}]", price("C", 120)));
+    bench.says(&price("A", 30));
+    let before = format!("[{},{}]", price("A", 60), price("B", 0));
+    assert_eq!(bench.ask(&one).await, Ok((before, Outcome::LastGood(Reason::Outdated))));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refusal_is_the_exchanges_answer_and_a_broken_list_is_no_reason_not_to_ask() {
     let bench = Bench::new();
     let one = line("/api/v3/ticker/price?symbol=A");
