@@ -17,6 +17,7 @@ use super::spans::Belief;
 use super::statement::{Kind, Piece, Statement};
 use super::{Candles, statement};
 use crate::budget::Priority;
+use crate::source::Source;
 
 pub(super) const VOIDS: &str = "voids";
 pub(super) const TAIL: &str = "tail";
@@ -48,6 +49,8 @@ pub(super) struct Draft<'a> {
     pub(super) as_of: Option<Timestamp>,
     /// Whether nothing was traded any more when the end of the series was loaded last.
     pub(super) was_halted: bool,
+    /// The question as it was asked, where candles before the end are loaded for it.
+    pub(super) direct: Option<Arc<Source>>,
     /// Whether it is the end of the series that is loaded.
     pub(super) is_of_the_end: bool,
     /// Whether an end of the series is kept that must not be followed by an older one.
@@ -96,6 +99,7 @@ impl<'a> Draft<'a> {
             tail: None,
             as_of: None,
             was_halted: false,
+            direct: None,
             is_of_the_end: false,
             has_end: false,
             asks_much: false,
@@ -301,6 +305,19 @@ impl<'a> Draft<'a> {
         let end = kept.as_ref().and_then(Tail::of)?;
         let mut opens = end.rows.times().iter().map(|row| row.open);
         opens.find(|open| (from..=to).contains(open) && rows.at(*open).is_none())
+    }
+
+    /// The candle of `from..=to` that an answer lacks, that the last answer to the question as it was asked has, and of whose time
+    /// nothing else is known: what was passed on is not among the kept candles.
+    pub(super) fn lacks_of_what_was_passed_on(&self, rows: &Rows, from: u64, to: u64) -> Option<u64> {
+        let passed = self.candles.region.peek(&self.direct.as_ref()?.key)?;
+        let passed = Rows::of_answer(passed.body())?;
+        let is_unknown = |open: u64| {
+            let in_block = self.block(self.series.block_at(open)).and_then(|block| block.known.span_at(open));
+            in_block.or_else(|| self.voids()?.known.span_at(open)).is_none()
+        };
+        let mut opens = passed.times().iter().map(|row| row.open);
+        opens.find(|open| (from..=to).contains(open) && rows.at(*open).is_none() && is_unknown(*open))
     }
 
     /// The text of a kept row.

@@ -1,5 +1,6 @@
 //! Loads the missing candles of a series, and nothing else.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
@@ -39,6 +40,7 @@ impl Draft<'_> {
         asked: &Asked,
     ) -> Result<Siblings, Error> {
         self.keeps_repeats = true;
+        self.direct = Some(Arc::clone(&question.direct));
         let (mut fetches, mut asked_for) = (0, None);
         while fetches < MOST_FETCHES {
             let Resolution::Missing(hole) = resolve(question, &self, tail, self.candles.now()) else { break };

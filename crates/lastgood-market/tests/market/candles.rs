@@ -335,6 +335,26 @@ fn a_question_that_was_answered_as_it_was_asked_is_not_answered_with_an_earlier_
 }
 
 #[test]
+fn one_wrong_answer_takes_no_candle_from_a_question_of_the_past_that_was_answered_as_it_was_asked() {
+    at_many_times(async |at| {
+        let bench = Bench::new(at, Venue::Spot, 200);
+        bench.go_far_from_gaps().await;
+        let range = Range { start: None, end: Some(bench.now() - 3_000 * MINUTE), limit: Some(2) };
+        let (own, body) = (bench.question(range).direct.key.clone(), bench.truth(range));
+        bench.cache.region_named("klines").unwrap().put(&own, lastgood::Loaded::from(bytes::Bytes::from(body))).await;
+        bench.ledger.lies.lock().unwrap().push_back(|mut rows| {
+            rows.pop();
+            rows
+        });
+        bench.same(range).await;
+        bench.ledger.asked();
+        tokio::time::advance(Duration::from_secs(60)).await;
+        bench.same(range).await;
+        assert_eq!(bench.ledger.asked(), Vec::<String>::new(), "then it is known");
+    });
+}
+
+#[test]
 fn a_halted_symbol_keeps_its_last_candle_in_the_tail() {
     at_many_times(async |at| {
         let bench = Bench::new(at, Venue::Spot, 48);

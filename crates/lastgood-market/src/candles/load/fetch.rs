@@ -73,8 +73,8 @@ impl Draft<'_> {
         }
     }
 
-    /// The kept row that an answer contradicts: a settled one that it lacks or gives otherwise, or one of the kept end of
-    /// the series that it lacks.
+    /// The row that an answer contradicts: a kept one that it lacks or gives otherwise, or one of the kept end of the series, or of
+    /// the last answer that was passed on, that it lacks.
     fn contradiction(&self, reply: &Reply, witness: Option<u64>) -> Option<u64> {
         let (times, Fetch { start, end, limit }) = (reply.rows.times(), reply.fetch);
         let is_forward = start.is_some() && (end.is_none() || self.series.endpoint.venue != Venue::Coin);
@@ -88,6 +88,7 @@ impl Draft<'_> {
                 let to = end.filter(|_| !is_forward).unwrap_or(last.open).max(last.open);
                 self.contradicted_by(&reply.rows, from, to)
                     .or_else(|| self.lacks_of_the_end(&reply.rows, from, last.open))
+                    .or_else(|| self.lacks_of_what_was_passed_on(&reply.rows, from, to))
             }
         }
     }
