@@ -16,7 +16,7 @@ use lastgood_sim::Lie;
 use tokio::runtime::Runtime;
 
 use super::exchange::{Mood, Recorded, series_of};
-use super::judge::{exact, is_candles, newest, plausible, refusal};
+use super::judge::{exact, is_candles, is_page, is_part, lags_for_long, newest, plausible, refusal};
 use super::reader::Reader;
 use super::{BEGIN, KEPT_FOR, fresh_for};
 
@@ -29,6 +29,12 @@ pub(crate) enum Backing {
     Redis(Arc<RealTime>, String),
 }
 
+/// What was answered, and when.
+struct Given {
+    at: u64,
+    answer: Result<(Bytes, Outcome), Error>,
+}
+
 /// The requests of one question follow each other within this many ms.
 const AT_ONCE: u64 = 500;
 
@@ -39,10 +45,12 @@ pub(crate) struct Bench {
     pub(crate) reader: Reader,
     /// When it began to lie; its answers since then may be believed until some time after it is well.
     ill_since: Option<u64>,
-    /// When each question was answered last, by this process or by one whose store it has.
+    /// When each question was answered last with something loaded just then, by this process or by one whose store it has.
     answered: HashMap<String, u64>,
     /// The newest that was answered to each question.
     newest: HashMap<String, u64>,
+    /// The last answer to each question for a page of the past.
+    pages: HashMap<String, Bytes>,
     pub(crate) trace: Vec<String>,
 }
 
@@ -62,8 +70,8 @@ impl Bench {
     pub(crate) fn over(clock: Clock, backing: Backing) -> Bench {
         let exchange = Recorded::new(&clock);
         let reader = process(&backing, &exchange);
-        let (answered, newest) = Default::default();
-        Bench { clock, exchange, backing, reader, ill_since: None, answered, newest, trace: Vec::new() }
+        let (answered, newest, pages) = Default::default();
+        Bench { clock, exchange, backing, reader, ill_since: None, answered, newest, pages, trace: Vec::new() }
     }
 
     pub(crate) fn now(&self) -> u64 {
@@ -103,6 +111,7 @@ impl Bench {
         self.reader = process(&Backing::None, &self.exchange);
         self.reader = process(&self.backing, &self.exchange);
         self.newest.clear();
+        self.pages.clear();
         if let Backing::None = self.backing {
             self.answered.clear();
         }
@@ -132,87 +141,120 @@ impl Bench {
     }
 
     pub(crate) async fn ask(&mut self, target: &str) -> Result<Bytes, Error> {
-        let answer = self.reader.ask(target).await;
-        self.note_answer(target, &answer);
+        let Given { answer, .. } = self.given(target).await;
         answer.map(|(body, _)| body)
     }
 
-    fn note_answer(&mut self, target: &str, answer: &Result<(Bytes, Outcome), Error>) {
-        let given = match answer {
+    async fn given(&mut self, target: &str) -> Given {
+        let answer = self.reader.ask(target).await;
+        let given = Given { at: self.now(), answer };
+        self.note_given(target, &given);
+        given
+    }
+
+    fn note_given(&mut self, target: &str, given: &Given) {
+        let what = match &given.answer {
             Ok((body, outcome)) => format!("{} bytes, {outcome:?}", body.len()),
             Err(error) => format!("{error:?}"),
         };
-        self.note(format!("{target} → {given}"));
+        self.trace.push(format!("{} {target} → {what}", given.at));
     }
 
     /// Asks, and judges the answer by what may be answered now.
     pub(crate) async fn judged(&mut self, target: &str) -> Result<(), String> {
-        let answer = self.ask(target).await;
-        self.judge(target, answer)
+        let given = self.given(target).await;
+        self.judge(target, given)
     }
 
-    /// The same of several questions that are asked at once.
+    /// The same of several questions that are asked at once. Each answer is judged by the time at which it was given: a hit is
+    /// given before the answer that another waits for.
     pub(crate) async fn judged_together(&mut self, targets: &[String]) -> Result<(), String> {
-        let answers = join_all(targets.iter().map(|target| self.reader.ask(target))).await;
-        for (target, answer) in targets.iter().zip(answers) {
-            self.note_answer(target, &answer);
-            self.judge(target, answer.map(|(body, _)| body))?;
+        let answers = targets.iter().map(async |target| {
+            let answer = self.reader.ask(target).await;
+            Given { at: self.now(), answer }
+        });
+        let answers = join_all(answers).await;
+        for (target, given) in targets.iter().zip(answers) {
+            self.note_given(target, &given);
+            self.judge(target, given)?;
         }
         Ok(())
     }
 
-    fn judge(&mut self, target: &str, answer: Result<Bytes, Error>) -> Result<(), String> {
-        let answer = match answer {
+    fn judge(&mut self, target: &str, Given { at, answer }: Given) -> Result<(), String> {
+        let (answer, outcome) = match answer {
             Ok(answer) => answer,
             // What the exchange refuses, it refuses.
             Err(error) if refusal(&self.exchange, target).is_some_and(|refusal| is_refusal(&error, &refusal)) => {
                 return Ok(());
             }
             // Wrong again and again to one question, and only parts are kept: its own answer is passed on.
-            Err(_) if self.lied_repeatedly(target) => return Ok(()),
+            Err(_) if self.lied_repeatedly(target, at) => return Ok(()),
             // While it is ill, an answer that is refused leaves nothing where nothing was before.
-            Err(_) if self.ill_since.is_some() && !self.is_kept(target) => return Ok(()),
+            Err(_) if self.ill_since.is_some() && !self.is_kept(target, at) => return Ok(()),
             Err(error) => return Err(format!("{target}: an error although there was an answer before: {error:?}")),
         };
         let judged = match self.ill_since {
-            Some(since) => plausible(&self.exchange, target, &answer, since),
-            None => exact(&self.exchange, target, &answer, fresh_for(target)),
+            Some(since) => plausible(&self.exchange, target, &answer, since, at),
+            None => exact(&self.exchange, target, &answer, fresh_for(target), at),
         };
         judged.map_err(|why| format!("{target} {why}"))?;
-        if !self.is_kept(target) {
+        if !self.is_kept(target, at) {
             // An answer no longer kept cannot be compared with.
             self.newest.remove(target);
+            self.pages.remove(target);
         }
-        self.answered.insert(target.to_owned(), self.now());
+        let is_from_before = matches!(outcome, Outcome::LastGood(_) | Outcome::Stale);
+        if is_candles(target) || !is_from_before {
+            self.answered.insert(target.to_owned(), at);
+        }
+        self.goes_on(target, answer, at)
+    }
+
+    /// Notes an answer, and complains of one that is older than the one before it, or that only lacks rows of it.
+    fn goes_on(&mut self, target: &str, answer: Bytes, at: u64) -> Result<(), String> {
         if let Some(newest) = newest(&self.exchange, target, &answer) {
             let before = self.newest.insert(target.to_owned(), newest);
-            if before.is_some_and(|before| newest < before) && !self.lied_repeatedly(target) {
-                return Err(format!("{target} goes back from {before:?} to {newest}"));
+            if let Some(before) = before.filter(|before| newest < *before)
+                && !self.lied_repeatedly(target, at)
+                && !(is_candles(target) && lags_for_long(&self.exchange, target, before, at))
+            {
+                return Err(format!("{target} goes back from {before} to {newest}"));
+            }
+        }
+        if is_page(target) {
+            let before = self.pages.insert(target.to_owned(), answer.clone());
+            if before.is_some_and(|before| is_part(&answer, &before)) {
+                return Err(format!("{target} has lost rows that were answered before, and has no other"));
             }
         }
         Ok(())
     }
 
-    /// Whether there is a good answer from before. Whether the exchange has answered a question for candles wrongly
-    /// more than once just now. One wrong answer must harm no question; of several that differ the right one is
-    /// unknown, and the exchange's answer to the question as it was asked is passed on.
-    fn lied_repeatedly(&self, target: &str) -> bool {
+    /// Whether the exchange has answered a question for candles wrongly more than once just before `at`. One wrong answer
+    /// must harm no question; of several that differ the right one is unknown, and the exchange's answer to the question as it
+    /// was asked is passed on.
+    fn lied_repeatedly(&self, target: &str, at: u64) -> bool {
         let Some((path, query)) = target.split_once('?').filter(|_| is_candles(target)) else { return false };
-        let (series, now) = (series_of(path, query), self.now());
+        let series = series_of(path, query);
         let log = self.exchange.log.lock().unwrap();
-        let recent = log.iter().rev().take_while(|answered| answered.at + AT_ONCE >= now);
-        recent.filter(|answered| answered.series == series && answered.lie.is_some()).count() > 1
+        let recent = log.iter().rev().take_while(|answered| answered.at + AT_ONCE >= at);
+        let of_series = recent.filter(|answered| answered.series == series && answered.at <= at);
+        of_series.filter(|answered| answered.lie.is_some()).count() > 1
     }
 
-    fn is_kept(&self, target: &str) -> bool {
-        let kept_since = if is_candles(target) { 0 } else { self.now() - KEPT_FOR.as_millis() as u64 };
+    /// Whether there is a good answer from before. Anything but candles is kept from when it was loaded, however often it was
+    /// served since.
+    fn is_kept(&self, target: &str, at: u64) -> bool {
+        let kept_since = if is_candles(target) { 0 } else { at - KEPT_FOR.as_millis() as u64 };
         self.answered.get(target).is_some_and(|answered| *answered > kept_since)
     }
 
     /// Asks, and demands the exchange's own answer.
     pub(crate) async fn exact(&mut self, target: &str) -> Result<(), String> {
-        let answer = self.ask(target).await.map_err(|error| format!("{target}: {error:?}"))?;
-        exact(&self.exchange, target, &answer, fresh_for(target)).map_err(|why| format!("{target} {why}"))
+        let Given { at, answer } = self.given(target).await;
+        let (answer, _) = answer.map_err(|error| format!("{target}: {error:?}"))?;
+        exact(&self.exchange, target, &answer, fresh_for(target), at).map_err(|why| format!("{target} {why}"))
     }
 
     /// What happened, for the report of a failure.

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::FORMING_FRESH_FOR;
 use super::exchange::{Answered, Recorded, series_of};
+use super::{FORMING_FRESH_FOR, REFUSED_FOR};
 
 /// The rows of a list as they are written; nothing of anything else.
 pub(crate) fn row_texts(body: &[u8]) -> Vec<&str> {
@@ -32,10 +32,10 @@ pub(crate) fn is_candles(target: &str) -> bool {
     target.split('?').next().is_some_and(|path| path.to_ascii_lowercase().ends_with("klines"))
 }
 
-/// Whether an answer is the exchange's of this moment, or of one at which it was asked and that is still fresh.
-pub(crate) fn exact(exchange: &Recorded, target: &str, answer: &Bytes, fresh_ms: u64) -> Result<(), String> {
+/// Whether an answer that was given at `now` is the exchange's of that moment, or of one at which it was asked and that was
+/// still fresh.
+pub(crate) fn exact(exchange: &Recorded, target: &str, answer: &Bytes, fresh_ms: u64, now: u64) -> Result<(), String> {
     let request = SimRequest::of(target);
-    let now = exchange.clock.now().as_millis();
     let truth = exchange.honest_at(request, now).body;
     if truth == *answer {
         return Ok(());
@@ -62,16 +62,16 @@ fn difference(truth: &Bytes, answer: &Bytes) -> String {
     format!("{} rows for {}; lacks {}; has of its own {}", answer.len(), truth.len(), some(&lacking), some(&more))
 }
 
-/// Whether an answer may be given while the exchange is ill or has not been well for long: every row of it is one that
-/// the exchange has or had, or wrongly gave since `since`.
-pub(crate) fn plausible(exchange: &Recorded, target: &str, answer: &Bytes, since: u64) -> Result<(), String> {
+/// Whether an answer may be given at `now` while the exchange is ill or has not been well for long: every row of it is one
+/// that the exchange has or had, or wrongly gave since `since`.
+pub(crate) fn plausible(exchange: &Recorded, target: &str, answer: &Bytes, since: u64, now: u64) -> Result<(), String> {
     match is_candles(target) {
-        true => plausible_candles(exchange, target, answer, since),
+        true => plausible_candles(exchange, target, answer, since, now),
         false => plausible_rows(exchange, target, answer, |answered| answered.lie.is_none() || answered.at >= since),
     }
 }
 
-fn plausible_candles(exchange: &Recorded, target: &str, answer: &Bytes, since: u64) -> Result<(), String> {
+fn plausible_candles(exchange: &Recorded, target: &str, answer: &Bytes, since: u64, now: u64) -> Result<(), String> {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let params = Params::parse(query).expect("a query of ours");
     let rows = opens(answer);
@@ -92,7 +92,6 @@ fn plausible_candles(exchange: &Recorded, target: &str, answer: &Bytes, since: u
     if rows.len() > limit || rows.iter().any(|(open, _)| !(start..=end).contains(open)) {
         return Err(format!("has {} rows, or some that were not asked for", rows.len()));
     }
-    let now = exchange.clock.now().as_millis();
     let truth = exchange.honest_at(SimRequest::of(target), now).body;
     let truth = opens(&truth);
     let log = exchange.log.lock().unwrap();
@@ -207,6 +206,10 @@ pub(crate) fn newest(exchange: &Recorded, target: &str, answer: &Bytes) -> Optio
         let mut rows = opens(answer).into_iter().rev();
         return rows.find(|(open, _)| is_candle(exchange, path, query, *open)).map(|row| row.0);
     }
+    // The last row of a page of the past says nothing of the present.
+    if is_page(target) {
+        return None;
+    }
     let of_others = [Lie::OtherSymbol, Lie::OtherSymbolsRow, Lie::ForeignRow];
     plausible_rows(exchange, target, answer, |lie| lie.lie.is_none_or(|lie| !of_others.contains(&lie))).ok()?;
     if let Some((_, number)) = pieces(answer).first().and_then(|book| book.split_once("\"lastUpdateId\":")) {
@@ -220,6 +223,41 @@ pub(crate) fn newest(exchange: &Recorded, target: &str, answer: &Bytes) -> Optio
         Value::Array(rows) => rows.iter().filter_map(of).max(),
         row => of(row),
     }
+}
+
+/// Whether a part of the past is asked for, and no candles.
+pub(crate) fn is_page(target: &str) -> bool {
+    let query = target.split_once('?').map_or("", |(_, query)| query);
+    let params = Params::parse(query).expect("a query of ours");
+    !is_candles(target) && ["fromId", "startTime", "endTime"].iter().any(|bound| params.get(bound).is_some())
+}
+
+/// Whether `answer` has nothing but rows of `before`, and not all of them. Of two answers that each have a row of their own,
+/// either may be wrong.
+pub(crate) fn is_part(answer: &Bytes, before: &Bytes) -> bool {
+    let (rows, before) = (row_texts(answer), row_texts(before));
+    rows.len() < before.len() && rows.iter().all(|row| before.contains(row))
+}
+
+/// Whether the exchange has given nothing but ends of a series from before the candle that opens at `newest`, and that for as
+/// long as such ends are refused: then they are believed, and RELIABILITY.md says so under "Not promised".
+pub(crate) fn lags_for_long(exchange: &Recorded, target: &str, newest: u64, now: u64) -> bool {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let series = series_of(path, query);
+    let mut since = None;
+    let log = exchange.log.lock().unwrap();
+    for answered in log.iter().filter(|answered| answered.series == series && answered.at <= now) {
+        let params = Params::parse(&answered.query).expect("a query of ours");
+        let is_full = params.number("limit").is_some_and(|limit| answered.answered_rows.len() as u64 >= limit);
+        let is_of_the_end =
+            params.number("endTime").is_none_or(|end| end >= newest) && (params.get("startTime").is_none() || !is_full);
+        if answered.answered_rows.keys().any(|open| *open >= newest) {
+            since = None;
+        } else if is_of_the_end {
+            since = since.or(Some(answered.at));
+        }
+    }
+    since.is_some_and(|since| since + REFUSED_FOR.as_millis() as u64 <= now)
 }
 
 /// Whether the exchange has a candle that opens then, whatever it answered.
