@@ -153,41 +153,41 @@ fn run(group: Group, count: u64, backing: impl Fn(u64, &Clock) -> Backing) {
 /// The most failures reported.
 const MOST_REPORTED: usize = 20;
 /// How many schedules all groups together run by default.
-const ALL_SCHEDULES: u64 = 2_000;
+const ALL_SCHEDULES: u64 = 4_000;
 
 #[test]
 fn candles_of_spot() {
-    run(Group::Spot, 550, backing);
+    run(Group::Spot, 1_100, backing);
 }
 
 #[test]
 fn candles_of_usd_m_futures() {
-    run(Group::UsdM, 350, backing);
+    run(Group::UsdM, 700, backing);
 }
 
 #[test]
 fn candles_of_coin_m_futures() {
-    run(Group::CoinM, 350, backing);
+    run(Group::CoinM, 700, backing);
 }
 
 #[test]
 fn tickers() {
-    run(Group::Tickers, 250, backing);
+    run(Group::Tickers, 500, backing);
 }
 
 #[test]
 fn books() {
-    run(Group::Books, 80, backing);
+    run(Group::Books, 160, backing);
 }
 
 #[test]
 fn trades() {
-    run(Group::Trades, 250, backing);
+    run(Group::Trades, 500, backing);
 }
 
 #[test]
 fn statistics_and_symbols() {
-    run(Group::Statistics, 170, backing);
+    run(Group::Statistics, 340, backing);
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn everything_over_a_real_redis() {
     let redis = RedisServer::start();
     let store = Arc::new(RealTime::redis(&redis.url()));
     for (number, group) in [Group::Spot, Group::CoinM, Group::Tickers].into_iter().enumerate() {
-        run(group, 20, |seed, _| Backing::Redis(Arc::clone(&store), format!("truth-{number}-{seed}")));
+        run(group, 40, |seed, _| Backing::Redis(Arc::clone(&store), format!("truth-{number}-{seed}")));
     }
 }
 
