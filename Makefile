@@ -9,7 +9,7 @@ TEST_THREADS ?= $(shell nproc 2>/dev/null || echo 2)
 SOAK ?= 20m
 PROFILE ?= release
 
-.PHONY: test tools lint soak ten-million-keys bench bench-tools bench-http bench-instructions bench-memory bench-redis bench-candles bench-page pictures half-hour clean-tools
+.PHONY: test tools lint soak ten-million-keys bench bench-tools bench-http bench-instructions bench-costs bench-memory bench-redis bench-candles bench-page pictures half-hour clean-tools
 
 test: tools lint
 	cargo nextest run --workspace --test-threads $(TEST_THREADS)
@@ -54,7 +54,7 @@ ten-million-keys:
 BENCH_FLAGS ?=
 
 # All measurements, one after the other: installs nginx, Varnish, HAProxy, wrk and redis-server, and takes half an hour.
-bench: bench-http bench-instructions bench-memory bench-redis bench-candles bench-page
+bench: bench-http bench-instructions bench-costs bench-memory bench-redis bench-candles bench-page
 
 bench-tools:
 	benches/install.sh
@@ -69,9 +69,14 @@ bench-instructions: bench-tools
 	cargo build --release -p lastgood-gateway -p lastgood-benches --bins
 	benches/instructions.py
 
-# Hits within a process, next to quick_cache and moka, in nanoseconds.
+# A miss over the direct call, a start with and without a gigabyte of data, and the memory of a connection.
+bench-costs: bench-tools
+	cargo build --release -p lastgood-gateway --bin lastgood
+	benches/costs.py
+
+# Hits within a process, next to quick_cache and moka, in nanoseconds; and what an entry takes.
 bench-memory:
-	cargo bench -p lastgood-benches --bench hit_path
+	cargo bench -p lastgood-benches --bench hit_path --bench memory
 
 # Reads from Redis, next to redis-benchmark.
 bench-redis: bench-tools

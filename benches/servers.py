@@ -113,9 +113,9 @@ class Servers:
         with open(os.path.join(self.folder, f"{name}.out")) as log:
             sys.exit(f"{name} does not start: {log.read()}")
 
-    def gateway(self, name, program, exchange, under=()):
+    def gateway(self, name, program, exchange, under=(), store="memory:"):
         config = self.write(f"{name}.toml", ROUTES.format(exchange=exchange))
-        settings = ["--config", config, "--store", "memory:", "--set", "log.level=warn", "--data-dir", os.path.join(self.folder, name)]
+        settings = ["--config", config, "--store", store, "--set", "log.level=warn", "--data-dir", os.path.join(self.folder, name)]
         for region in ("ticker_price", "klines", "exchange_info", "kv"):
             settings += ["--set", f"regions.{region}.fresh_for=1h"]
         urls = {f"LASTGOOD_BINANCE_{market}_URL": f"http://127.0.0.1:{exchange}" for market in ("SPOT", "FUTURES", "COIN")}

@@ -17,6 +17,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use lastgood::store::{Guard, RedisOptions, RedisStore, Store};
 use lastgood::{Cache, Clock, Error, Loaded, Policy, Reason, Value};
+use lastgood_benches::resident;
 use lastgood_market::Source;
 use lastgood_market::candles::{Candles, Exchange, Question};
 use lastgood_market::{Identities, Plan, Preset, Priority, Received, RegionName, Request, Venue, plan};
@@ -24,6 +25,8 @@ use lastgood_testing::RedisServer;
 
 const MINUTE: u64 = 60_000;
 const CANDLES: u64 = 1_000;
+/// Series that are kept to see what memory they take.
+const SERIES: u64 = 300;
 
 /// An exchange with the minutes until now, written as the real one writes them. Its answer is there before it is asked.
 struct Minutes {
@@ -73,7 +76,11 @@ impl Exchange for Minutes {
 }
 
 fn question(query: &str) -> Arc<Question> {
-    let query = format!("symbol=BTCUSDT&interval=1m&{query}");
+    question_of("BTCUSDT", query)
+}
+
+fn question_of(symbol: &str, query: &str) -> Arc<Question> {
+    let query = format!("symbol={symbol}&interval=1m&{query}");
     let request = Request { is_get: true, path: "/api/v3/klines", query: &query, ..Request::default() };
     match plan(&Identities::public(), Venue::Spot, request) {
         Plan::Candles(question) => question,
@@ -130,18 +137,10 @@ async fn in_memory() {
     let newest = question("limit=1000");
     candles.answer(&newest).await.unwrap();
     let body = body();
-    // Of each row memory holds its place and its times next to its text.
-    let held = cache.status().memory_bytes + 24 * CANDLES;
     let read = median(20_000, || candles.answer(&newest)).await;
     let last = question("limit=1");
     let read_last = median(20_000, || candles.answer(&last)).await;
-    line("lastgood, memory: newest 1000 / newest 1", "", &micros(read), &micros(read_last), &held.to_string());
-    println!(
-        "{:>78.0} reads a second, one thread; {} bytes a candle of {} text",
-        1e9 / read.as_nanos() as f64,
-        held / CANDLES,
-        body.len() as u64 / CANDLES
-    );
+    line("lastgood, memory: newest 1000 / newest 1", "", &micros(read), &micros(read_last), "");
     let now = Clock::system().now().as_millis();
     let slice = question(&format!("startTime={}&endTime={}&limit=1000", now - 900 * MINUTE, now - 100 * MINUTE));
     candles.answer(&slice).await.unwrap();
@@ -151,6 +150,22 @@ async fn in_memory() {
     whole.put("body", Loaded::from(body.clone())).await;
     let hit = median(20_000, || whole.get_or_load("body", || async { unreachable!("it is there") })).await;
     line("a whole body by its URL, memory", "", &micros(hit), "", &body.len().to_string());
+}
+
+/// What a candle takes of the process, everything that is kept of its series included.
+async fn resident_bytes() {
+    let (_cache, candles) = candles(None, true);
+    let answer = async |number: u64| {
+        let newest = question_of(&format!("SYMBOL{number}USDT"), "limit=1000");
+        candles.answer(&newest).await.unwrap();
+    };
+    answer(0).await;
+    let before = resident();
+    for number in 1..=SERIES {
+        answer(number).await;
+    }
+    let (taken, text) = ((resident() - before) / SERIES / CANDLES, body().len() as u64 / CANDLES);
+    println!("{:>78} bytes of the process a candle of {text} bytes of text", taken);
 }
 
 async fn in_redis(server: &RedisServer) {
@@ -177,8 +192,11 @@ async fn in_redis(server: &RedisServer) {
         began.elapsed()
     });
     let write = write.await;
+    let other = question_of("ETHUSDT", "limit=1");
     let cold = async |question: &Arc<Question>| {
         let (_cache, candles) = candles(Some(&store), false);
+        // A process asks for the time by Redis' clock, and begins to hear of invalidations, once.
+        assert!(candles.answer(&other).await.is_err(), "nothing is stored of it");
         let began = Instant::now();
         std::hint::black_box(candles.answer(question).await.unwrap());
         began.elapsed()
@@ -234,6 +252,7 @@ async fn print() {
     println!("medians in µs; 1000 candles\n");
     line("layout", "write", "read 1000", "last", "bytes");
     in_memory().await;
+    resident_bytes().await;
     if std::process::Command::new("redis-server").arg("--version").output().is_ok() {
         in_redis(&RedisServer::start()).await;
     }

@@ -1,5 +1,6 @@
 //! `/v1/kv/{region}/{key}`: bytes that applications keep, and their last good ones.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::extract::{self, State};
@@ -24,29 +25,29 @@ const LONGEST_KEY: usize = 512;
 const LONGEST_TYPE: usize = 255;
 
 /// Where a value lies.
-struct Place {
-    region: Region,
-    key: String,
+struct Place<'a> {
+    region: &'a Region,
+    key: Cow<'a, str>,
 }
 
-impl Place {
-    fn of(app: &App, uri: &Uri) -> Result<Place, Refused> {
+impl Place<'_> {
+    fn of<'a>(app: &'a App, uri: &'a Uri) -> Result<Place<'a>, Refused> {
         let path = uri.path().strip_prefix(PREFIX).unwrap_or_default();
         let (region, key) = path.split_once('/').unwrap_or((path, ""));
         let name = decoded(region).unwrap_or_default();
         let Some(region) = app.application_region(&name) else {
             return Err(no_region(app, &name));
         };
-        let sound = |key: &String| !key.is_empty() && key.len() <= LONGEST_KEY && !key.chars().any(char::is_control);
+        let sound = |key: &Cow<str>| !key.is_empty() && key.len() <= LONGEST_KEY && !key.chars().any(char::is_control);
         let Some(decoded) = decoded(key).filter(sound) else {
             let allowed = format!("1 to {LONGEST_KEY} bytes of text without control characters, percent-encoded");
             return Err(Refused::parameter(StatusCode::BAD_REQUEST, "key", key, allowed));
         };
-        Ok(Place { region: region.clone(), key: decoded })
+        Ok(Place { region, key: decoded })
     }
 
     async fn kept(&self) -> Result<Option<Kept>, StoreError> {
-        values::kept(&self.region, &self.key).await
+        values::kept(self.region, &self.key).await
     }
 
     /// Its name among the values of all regions.
@@ -83,7 +84,7 @@ pub(crate) async fn get(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMa
     let place = Place::of(&app, &uri)?;
     Parameters::read_none(uri.query())?;
     let kept = place.kept().await;
-    values::count(&place.region, kept.as_ref().ok().and_then(Option::as_ref));
+    values::count(place.region, kept.as_ref().ok().and_then(Option::as_ref));
     match kept {
         Ok(Some(kept)) => Ok(values::respond(&kept, &headers).await),
         Err(why) => {
@@ -103,16 +104,17 @@ pub(crate) fn fresh<B>(app: &App, request: &Request<B>) -> Option<Reply> {
         return None;
     }
     let place = Place::of(app, uri).ok()?;
-    let kept = values::fresh_in_memory(&place.region, &place.key).filter(|_| place.region.is_enabled())?;
+    let kept = values::fresh_in_memory(place.region, &place.key).filter(|_| place.region.is_enabled())?;
     let reply = values::respond_at_once(&kept, request.headers())?;
-    values::count(&place.region, Some(&kept));
+    values::count(place.region, Some(&kept));
     Some(reply)
 }
 
 pub(crate) async fn put(State(app): State<Arc<App>>, request: extract::Request) -> Answered {
     values::admit(&app, request.headers())?;
-    let place = Place::of(&app, request.uri())?;
-    let mut loaded = Parameters::read(request.uri().query(), &["fresh_for", "ttl", "tags"])?.to_keep()?;
+    let uri = request.uri().clone();
+    let place = Place::of(&app, &uri)?;
+    let mut loaded = Parameters::read(uri.query(), &["fresh_for", "ttl", "tags"])?.to_keep()?;
     let content_type = content_type(request.headers())?;
     let conditions = request.headers().clone();
     let body = values::body(&app, request).await?;
@@ -139,7 +141,7 @@ pub(crate) async fn put(State(app): State<Arc<App>>, request: extract::Request) 
     drop(held);
     let stored = values::stored(was_there, &etag);
     match is_storable {
-        true => Ok(values::confirmed(&app, &place.region, &place.key, None, stored).await),
+        true => Ok(values::confirmed(&app, place.region, &place.key, None, stored).await),
         false => Ok(values::in_memory_alone(stored)),
     }
 }
@@ -197,7 +199,7 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, uri: Uri, headers: Heade
     if !was_there && unreached.is_none() {
         return Ok(place.absent());
     }
-    Ok(values::confirmed(&app, &place.region, &place.key, unreached, values::gone()).await)
+    Ok(values::confirmed(&app, place.region, &place.key, unreached, values::gone()).await)
 }
 
 /// Whether the conditions of a write hold (RFC 9110, 13.1).

@@ -89,7 +89,7 @@ fn kind_of(uri: &Uri) -> Result<String, Refused> {
     let text = uri.path().strip_prefix(PREFIX).unwrap_or_default();
     let kind = decoded(text).unwrap_or_default();
     match llm::key(&kind, &serde_json::Value::Null) {
-        Ok(_) => Ok(kind),
+        Ok(_) => Ok(kind.into_owned()),
         Err(_) => {
             let allowed = "1 to 64 letters, digits, '_', '-' or '.'";
             Err(Refused::parameter(StatusCode::BAD_REQUEST, "analysis_type", text, allowed))

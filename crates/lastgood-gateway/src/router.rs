@@ -9,7 +9,8 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
-use http::Request;
+use http::header::CONTENT_LENGTH;
+use http::{Request, StatusCode};
 use http_body::Body as HttpBody;
 use hyper::body::Incoming;
 use tower::ServiceExt as _;
@@ -65,6 +66,14 @@ async fn unknown_path(State(app): State<Arc<App>>, request: Request<Body>) -> Re
     problem::not_found(path)
 }
 
+/// axum states the length of each body; of a 304 it would have to be that of the answer that the client has (RFC 9110, 8.6).
+fn without_wrong_length(mut answered: Response) -> Reply {
+    if answered.status() == StatusCode::NOT_MODIFIED {
+        answered.headers_mut().remove(CONTENT_LENGTH);
+    }
+    answered.map(Payload::from)
+}
+
 #[cfg(test)]
 pub(crate) fn own_paths() -> Vec<String> {
     own_routes().into_iter().map(|(path, _)| path.replace("{*", "{")).collect()
@@ -117,7 +126,7 @@ impl Routes {
                     }
                     request.extensions_mut().insert(Peer(peer));
                     let answered = Box::pin(own.oneshot(request.map(Body::new))).await;
-                    answered.unwrap_or_else(|never| match never {}).map(Payload::from)
+                    without_wrong_length(answered.unwrap_or_else(|never| match never {}))
                 }
             }
         };

@@ -1,13 +1,14 @@
 //! The fields of a query, as they were before they were put into the URL.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 
 use percent_encoding::percent_decode_str;
 
 /// Text as it was before it was put into a URL; `None` where that is no text.
-pub fn decoded(text: &str) -> Option<String> {
-    percent_decode_str(text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+pub fn decoded(text: &str) -> Option<Cow<'_, str>> {
+    percent_decode_str(text).decode_utf8().ok()
 }
 
 /// A value that is no text once it is decoded.
@@ -31,7 +32,8 @@ pub fn fields(query: &str) -> impl DoubleEndedIterator<Item = (&str, Result<Stri
     query.split('&').filter(|field| !field.is_empty()).map(|field| {
         let (name, value) = field.split_once('=').unwrap_or((field, ""));
         let value = value.replace('+', " ");
-        (name, decoded(&value).ok_or(NotText { written: value }))
+        let decoded = decoded(&value).map(Cow::into_owned);
+        (name, decoded.ok_or(NotText { written: value }))
     })
 }
 

@@ -1,5 +1,7 @@
 //! What a request asks: its parameters, each once, checked and in one form.
 
+use std::borrow::Cow;
+
 use crate::arguments::{Argument, Arguments};
 use crate::parameter::Parameter;
 use crate::path::Segment;
@@ -21,8 +23,8 @@ impl Route {
             if let Segment::Parameter(name) = segment
                 && let Some(at) = place(name)
             {
-                given[at] =
-                    Some(read(&parameters[at], decoded(text).ok_or_else(|| NotText { written: text.to_owned() }))?);
+                let value = decoded(text).map(Cow::into_owned).ok_or_else(|| NotText { written: text.to_owned() });
+                given[at] = Some(read(&parameters[at], value)?);
             }
         }
         for (name, value) in fields(query) {

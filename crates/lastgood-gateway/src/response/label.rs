@@ -46,14 +46,17 @@ pub(crate) fn names_gzip(value: &HeaderValue) -> bool {
     })
 }
 
-/// Whether an `Accept-Encoding` names gzip with a weight above zero (RFC 9110, 12.5.3).
+/// Whether an `Accept-Encoding` takes gzip: by its name, else by a `*`, with a weight above zero (RFC 9110, 12.5.3).
 fn takes_gzip(value: &str) -> bool {
-    value.split(',').any(|coding| {
-        let mut parts = coding.split(';').map(str::trim);
-        let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip") || name == "*");
-        let refused = parts.any(|part| part.strip_prefix("q=").is_some_and(|q| q.parse().is_ok_and(|q: f32| q <= 0.0)));
-        named && !refused
-    })
+    let takes = |wanted: &str| {
+        value.split(',').find_map(|coding| {
+            let mut parts = coding.split(';').map(str::trim);
+            parts.next().filter(|name| name.eq_ignore_ascii_case(wanted))?;
+            let is_zero = |part: &str| part.strip_prefix("q=").is_some_and(|q| q.parse().is_ok_and(|q: f32| q <= 0.0));
+            Some(!parts.any(is_zero))
+        })
+    };
+    takes("gzip").or_else(|| takes("*")).unwrap_or(false)
 }
 
 /// What an answer says about itself.
@@ -160,10 +163,10 @@ mod tests {
 
     #[test]
     fn gzip_is_sent_only_to_those_who_take_it() {
-        for yes in ["gzip", "deflate, gzip;q=0.5", "*", "br, GZIP"] {
+        for yes in ["gzip", "deflate, gzip;q=0.5", "*", "br, GZIP", "br;q=1, zstd, gzip;q=0.1", "br;q=0, *;q=0.5"] {
             assert!(takes_gzip(yes), "{yes}");
         }
-        for no in ["", "br", "gzip;q=0", "identity", "xgzip", "gzip; q=0.0"] {
+        for no in ["", "br", "gzip;q=0", "identity", "xgzip", "gzip; q=0.0", "gzip;q=0, *", "*;q=0"] {
             assert!(!takes_gzip(no), "{no}");
         }
         for (value, takes) in [("gzip", true), ("br", false), ("br", false), ("gzip", true), ("gzip", true)] {
