@@ -109,7 +109,7 @@ impl Engine {
         let error = match entry_uncounted(&line, face).await {
             Ok(line::Answered { answer, .. }) => {
                 composite.count(answer.outcome());
-                return Ok(Answered::Entry(line::Answered { answer, source: &question.direct }));
+                return Ok(Answered::Entry(line::Answered { answer, request: &question.direct }));
             }
             Err(error) => error,
         };

@@ -7,26 +7,26 @@ use std::time::Duration;
 
 use lastgood::{Answer, Composed, Loaded, Region, Value};
 
-use crate::cut::{Cut, Index};
-use crate::source::Source;
+use crate::projection::{Index, Projection};
+use crate::upstream_request::UpstreamRequest;
 use crate::venue::Recipe;
 
 /// What the key of such a list ends with. No query has it: there it is written `%23`.
 const SUFFIX: &str = "#before";
 
 /// Where the list from before is kept, for a question that is answered from a list of all symbols.
-pub(super) fn source(list: &Source) -> Option<Source> {
-    let is_part = is_list(list) && list.cut != Cut::Whole;
-    is_part.then(|| Source { key: key(list), ..list.clone() })
+pub(super) fn request(list: &UpstreamRequest) -> Option<UpstreamRequest> {
+    let is_part = is_list(list) && list.projection != Projection::Whole;
+    is_part.then(|| UpstreamRequest { key: key(list), ..list.clone() })
 }
 
 /// What was loaded, with the list that it replaces where that has rows which it lacks.
-pub(super) fn keeping(region: &Region, source: &Source, loaded: Loaded) -> Composed {
-    let kept = if is_list(source) { region.peek(&source.key) } else { None };
+pub(super) fn keeping(region: &Region, request: &UpstreamRequest, loaded: Loaded) -> Composed {
+    let kept = if is_list(request) { region.peek(&request.key) } else { None };
     let Some((kept, lost)) = kept.and_then(|kept| lost(&kept, &loaded.value).map(|lost| (kept, lost))) else {
         return loaded.into();
     };
-    let key = key(source);
+    let key = key(request);
     // A list from longer ago stays while it has all that the last one had and this one lacks.
     let before = region.peek(&key).and_then(|before| Index::of(before.body()));
     if before.is_some_and(|before| lost.iter().all(|symbol| before.row(symbol).is_some())) {
@@ -44,11 +44,11 @@ fn lost(kept: &Answer, next: &Value) -> Option<Vec<String>> {
     (!lost.is_empty()).then_some(lost)
 }
 
-/// Whether a source is a list of all symbols.
-fn is_list(source: &Source) -> bool {
-    matches!(source.endpoint.recipe, Recipe::Ticker | Recipe::ExchangeInfo) && source.asked.symbols.is_empty()
+/// Whether a request is a list of all symbols.
+fn is_list(request: &UpstreamRequest) -> bool {
+    matches!(request.endpoint.recipe, Recipe::Ticker | Recipe::ExchangeInfo) && request.asked.symbols.is_empty()
 }
 
-fn key(list: &Source) -> String {
+fn key(list: &UpstreamRequest) -> String {
     [&list.key, SUFFIX].concat()
 }
